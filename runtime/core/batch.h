@@ -1,0 +1,28 @@
+/*
+ * batch.h - events copied out of a store: their bytes in one buffer, an index beside it. Reused from read to read.
+ * One owner, one thread at a time.
+ */
+#ifndef VIGIA_CORE_BATCH_H
+#define VIGIA_CORE_BATCH_H
+
+#include "event.h"
+
+struct vigia__entry {
+	uint64_t seq_num;
+	uint32_t len;
+	size_t offset; /* into bytes.data */
+};
+
+struct vigia_batch {
+	struct vigia__buf bytes;
+	struct vigia__entry *entries;
+	size_t count;
+	size_t cap;
+};
+
+/* Copy one event in. 0 or -1 without memory. */
+int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *bytes, size_t len);
+void vigia__batch_clear(struct vigia_batch *batch);
+void vigia__batch_deinit(struct vigia_batch *batch);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * error.c - filling in struct vigia_error, and the names of its codes.
+ */
+#include "error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Format into out; a text that is too long ends in "..." and never inside a UTF-8 sequence. */
+static void format_into(char *out, size_t size, const char *format, va_list args) {
+	int n = vsnprintf(out, size, format, args);
+	if (n < 0) {
+		snprintf(out, size, "(a message that could not be formatted)");
+		return;
+	}
+	if ((size_t)n < size)
+		return;
+	size_t end = size - 4;
+	while (end > 0 && ((unsigned char)out[end] & 0xc0) == 0x80)
+		end--;
+	memcpy(out + end, "...", 4);
+}
+
+int vigia__error(struct vigia_error *err, int code, const char *format, ...) {
+	if (!err)
+		return code;
+	/* by way of a copy: an argument may be a field of *err */
+	char text[sizeof err->message];
+	va_list args;
+	va_start(args, format);
+	format_into(text, sizeof text, format, args);
+	va_end(args);
+	err->code = code;
+	err->seq_num = 0;
+	err->watcher_id[0] = '\0';
+	err->cause[0] = '\0';
+	memcpy(err->message, text, strlen(text) + 1);
+	return code;
+}
+
+void vigia__error_cause(struct vigia_error *err, const char *format, ...) {
+	if (!err)
+		return;
+	char text[sizeof err->cause];
+	va_list args;
+	va_start(args, format);
+	format_into(text, sizeof text, format, args);
+	va_end(args);
+	memcpy(err->cause, text, strlen(text) + 1);
+}
+
+static void join(char *out, size_t size, const char *format, ...) {
+	va_list args;
+	va_start(args, format);
+	format_into(out, size, format, args);
+	va_end(args);
+}
+
+void vigia__error_prefix(struct vigia_error *err, const char *format, ...) {
+	if (!err)
+		return;
+	char prefix[sizeof err->message];
+	va_list args;
+	va_start(args, format);
+	format_into(prefix, sizeof prefix, format, args);
+	va_end(args);
+	char text[sizeof err->message];
+	join(text, sizeof text, "%s%s", prefix, err->message);
+	memcpy(err->message, text, strlen(text) + 1);
+}
+
+void vigia__error_clear(struct vigia_error *err) {
+	if (!err)
+		return;
+	err->code = VIGIA_OK;
+	err->seq_num = 0;
+	err->watcher_id[0] = '\0';
+	err->message[0] = '\0';
+	err->cause[0] = '\0';
+}
+
+const char *vigia_error_name(int code) {
+	switch (code) {
+	case VIGIA_OK:
+		return "ok";
+	case VIGIA_NONE:
+		return "none";
+	case VIGIA_PENDING:
+		return "pending";
+#define X(name, number, text, help) \
+	case VIGIA_##name: \
+		return text;
+		VIGIA_ERROR_MAP(X)
+#undef X
+	default:
+		return "unknown_error";
+	}
+}
+
+const char *vigia_version(void) {
+	return VIGIA_VERSION;
+}

@@ -1,0 +1,21 @@
+/*
+ * filter.h - lists of types and operations, matched on an event's bytes before anything is decoded.
+ */
+#ifndef VIGIA_CORE_FILTER_H
+#define VIGIA_CORE_FILTER_H
+
+#include "event.h"
+
+struct vigia__filter; /* an owned copy of a struct vigia_filter, made for matching; immutable, any thread */
+
+/* 0 and *out (NULL when the filter keeps all); EINVAL names the entry; ENOMEM. */
+int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **out, struct vigia_error *err);
+void vigia__filter_free(struct vigia__filter *filter);
+
+/* NULL matches all. Bytes whose head cannot be read match: whoever decodes them must see the damage. */
+bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *bytes, size_t len);
+
+/* The object types it wants; *count = 0: all. For choosing what to wait on. */
+const struct vigia_slice *vigia__filter_types(const struct vigia__filter *filter, size_t *count);
+
+#endif

@@ -1,0 +1,465 @@
+/*
+ * json.c - JSON text to msgpack, by way of jansson's tree. The other way is json_write.c.
+ */
+#include "json.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "base64.h"
+#include "error.h"
+#include "options.h"
+
+/* A level of a value takes at most three of JSON ({"$map":[[), the line's own object and the form of a leaf one each. Checked before
+ * jansson sees the text, because its parser recurses. */
+enum { NESTING_MAX = 3 * VIGIA_DEPTH_MAX + 2 };
+
+static int no_memory(struct vigia_error *err) {
+	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
+}
+
+/* ---- Where in the text ---- */
+
+struct text {
+	const char *data;
+	size_t len;
+	struct vigia_error *err;
+};
+
+/* ESERIAL "column 12: what", "line 2, column 3: what" for the character at a byte offset. */
+static int refuse_at(const struct text *text, size_t offset, const char *what) {
+	if (offset > text->len)
+		offset = text->len;
+	size_t line = 1, column = 1;
+	for (size_t i = 0; i < offset; i++) {
+		if (text->data[i] == '\n') {
+			line++;
+			column = 1;
+		} else if (((unsigned char)text->data[i] & 0xc0) != 0x80)
+			column++;
+	}
+	if (line == 1)
+		return vigia__error(text->err, VIGIA_ESERIAL, "column %zu: %s", column, what);
+	return vigia__error(text->err, VIGIA_ESERIAL, "line %zu, column %zu: %s", line, column, what);
+}
+
+/* Where brackets first nest `level` deep; len if they never do. Needs no valid JSON. */
+static size_t find_nesting(const char *s, size_t len, int level) {
+	int depth = 0;
+	bool in_string = false;
+	for (size_t i = 0; i < len; i++) {
+		if (in_string) {
+			if (s[i] == '\\')
+				i++;
+			else if (s[i] == '"')
+				in_string = false;
+		} else if (s[i] == '"')
+			in_string = true;
+		else if (s[i] == '{' || s[i] == '[') {
+			if (++depth == level)
+				return i;
+		} else if (s[i] == '}' || s[i] == ']')
+			depth--;
+	}
+	return len;
+}
+
+static int refuse_depth(const struct text *text, int nesting) {
+	char what[64];
+	snprintf(what, sizeof what, "nested deeper than %d levels", VIGIA_DEPTH_MAX);
+	return refuse_at(text, find_nesting(text->data, text->len, nesting), what);
+}
+
+/* How many opening brackets there are, in strings too: mostly so few that nesting need not be looked at. '{' is '[' | 0x20. */
+static size_t count_brackets(const char *s, size_t len) {
+	const uint64_t low7 = 0x7f7f7f7f7f7f7f7f, bit5 = 0x2020202020202020, brace = 0x7b7b7b7b7b7b7b7b;
+	size_t count = 0, i = 0;
+	for (; i + 8 <= len; i += 8) {
+		uint64_t eight;
+		memcpy(&eight, s + i, 8);
+		eight = (eight | bit5) ^ brace;
+		count += (size_t)__builtin_popcountll(~(((eight & low7) + low7) | eight | low7));
+	}
+	for (; i < len; i++)
+		count += (s[i] | 0x20) == '{';
+	return count;
+}
+
+/* ---- jansson's errors ---- */
+
+static bool is_number_byte(char c) {
+	return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+}
+
+/* Where the number or string that ends before `end` begins. */
+static size_t token_start(const char *s, size_t end) {
+	size_t at = end;
+	if (at > 0 && s[at - 1] == '"') {
+		for (at--; at > 0; at--) {
+			size_t slashes = 0;
+			while (s[at - 1] == '"' && slashes < at - 1 && s[at - 2 - slashes] == '\\')
+				slashes++;
+			if (s[at - 1] == '"' && slashes % 2 == 0)
+				return at - 1;
+		}
+		return 0;
+	}
+	while (at > 0 && is_number_byte(s[at - 1]))
+		at--;
+	return at;
+}
+
+/* "prefix TOKEN suffix", a long token cut. */
+static int refuse_token(const struct text *text, size_t end, const char *prefix, const char *suffix) {
+	enum { SHOWN = 48 };
+	size_t start = token_start(text->data, end), len = end - start;
+	size_t cut = len;
+	if (len > SHOWN)
+		for (cut = SHOWN; cut > 0 && ((unsigned char)text->data[start + cut] & 0xc0) == 0x80; cut--)
+			;
+	char what[256];
+	snprintf(what, sizeof what, "%s %.*s%s %s", prefix, (int)cut, text->data + start, cut < len ? "..." : "", suffix);
+	return refuse_at(text, start, what);
+}
+
+static int refuse_jansson(const struct text *text, const json_error_t *error) {
+	size_t end = error->position < 0 ? 0 : (size_t)error->position;
+	if (end > text->len)
+		end = text->len;
+	char what[JSON_ERROR_TEXT_LENGTH + 64];
+	switch (json_error_code(error)) {
+	case json_error_out_of_memory:
+		return no_memory(text->err);
+	case json_error_invalid_utf8:
+		snprintf(what, sizeof what, "the byte 0x%02x begins no valid UTF-8", end < text->len ? (unsigned char)text->data[end] : 0);
+		return refuse_at(text, end, what);
+	case json_error_premature_end_of_input:
+		return refuse_at(text, text->len, "the text ends before the value is complete");
+	case json_error_null_byte_in_key:
+		return refuse_token(text, end, "the key", "holds a NUL: write the map as {\"$map\":[[key,value],...]}");
+	case json_error_duplicate_key:
+		return refuse_token(text, end, "the key", "is there twice");
+	case json_error_numeric_overflow:
+		if (strstr(error->text, "integer"))
+			return refuse_token(text, end, "the integer", "does not fit into 64 bits with a sign");
+		return refuse_token(text, end, "the number", "is too large for a float");
+	default:
+		break;
+	}
+	/* nothing is wrong with a string that ends here: there was no memory for it */
+	bool no_token = strncmp(error->text, "invalid token", 13) == 0 || strncmp(error->text, "string or", 9) == 0;
+	if (error->text[0] == '\0' || (no_token && end > 0 && text->data[end - 1] == '"'))
+		return no_memory(text->err);
+	/* "':' expected near '}'": `end` is behind that token, which is named only if it is short */
+	const char *near = strstr(error->text, " near '");
+	size_t near_len = near ? strlen(near + 7) - 1 : 0;
+	size_t start = near_len && near_len <= end ? end - near_len : token_start(text->data, end);
+	if (json_error_code(error) == json_error_end_of_input_expected)
+		return refuse_at(text, start, "there is something behind the value");
+	snprintf(what, sizeof what, "%s", error->text);
+	return refuse_at(text, start, what);
+}
+
+static bool is_blank(const char *s, size_t len) {
+	while (len && (*s == ' ' || *s == '\t' || *s == '\r' || *s == '\n'))
+		s++, len--;
+	return len == 0;
+}
+
+/* jansson loses bytes of a long string, and its way, when the buffer for it cannot grow. So ask before, where it may matter. */
+static bool has_memory_for(size_t len) {
+	enum { SMALL = 1 << 16 };
+	if (len <= SMALL)
+		return true;
+	void *probe = len <= SIZE_MAX / 4 ? vigia__alloc(4 * len) : NULL;
+	vigia__free(probe);
+	return probe != NULL;
+}
+
+static json_t *parse(const struct text *text, int *rc) {
+	const char *nul = text->len ? memchr(text->data, '\0', text->len) : NULL;
+	/* jansson skips a NUL without a word in some places */
+	if (nul) {
+		*rc = refuse_at(text, (size_t)(nul - text->data), "a NUL byte is no JSON");
+		return NULL;
+	}
+	if (is_blank(text->data, text->len)) {
+		*rc = refuse_at(text, 0, "there is no value");
+		return NULL;
+	}
+	if (count_brackets(text->data, text->len) > NESTING_MAX &&
+	    find_nesting(text->data, text->len, NESTING_MAX + 1) < text->len) {
+		*rc = refuse_depth(text, NESTING_MAX + 1);
+		return NULL;
+	}
+	if (!has_memory_for(text->len)) {
+		*rc = no_memory(text->err);
+		return NULL;
+	}
+	json_error_t error;
+	json_t *root = json_loadb(text->data, text->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+	*rc = root ? VIGIA_OK : refuse_jansson(text, &error);
+	return root;
+}
+
+/* ---- The tree to msgpack ---- */
+
+struct load {
+	struct text text;
+	struct vigia__buf *buf;
+};
+
+static int put_tree(struct load *load, json_t *json, int depth, int nesting);
+
+static int put_done(struct load *load, int failed) {
+	return failed ? no_memory(load->text.err) : VIGIA_OK;
+}
+
+/* If this is {"$bytes":"<base64>"}: the base64. */
+static json_t *bytes_form(json_t *json) {
+	if (!json_is_object(json) || json_object_size(json) != 1)
+		return NULL;
+	json_t *base64 = json_object_get(json, "$bytes");
+	size_t len;
+	return json_is_string(base64) && vigia__base64_decode(json_string_value(base64), json_string_length(base64), NULL, &len) ? base64 : NULL;
+}
+
+static int put_bytes(struct load *load, json_t *base64) {
+	size_t len = json_string_length(base64);
+	uint8_t *bytes = vigia__alloc(len);
+	if (!bytes)
+		return no_memory(load->text.err);
+	vigia__base64_decode(json_string_value(base64), len, bytes, &len);
+	int failed = vigia__put_string(load->buf, (const char *)bytes, len);
+	vigia__free(bytes);
+	return put_done(load, failed);
+}
+
+/* Is this the array of pairs that stands for a map? */
+static bool is_map_form(json_t *pairs) {
+	if (!json_is_array(pairs))
+		return false;
+	for (size_t i = 0; i < json_array_size(pairs); i++) {
+		json_t *pair = json_array_get(pairs, i);
+		if (!json_is_array(pair) || json_array_size(pair) != 2)
+			return false;
+		json_t *key = json_array_get(pair, 0);
+		if (!json_is_string(key) && !json_is_number(key) && !json_is_boolean(key) && !bytes_form(key))
+			return false;
+	}
+	return true;
+}
+
+/* An encoded key: where in the buffer. */
+struct key {
+	const uint8_t *bytes;
+	size_t len;
+	size_t index;
+};
+
+static int key_compare(const void *a, const void *b) {
+	const struct key *x = a, *y = b;
+	if (x->len != y->len)
+		return x->len < y->len ? -1 : 1;
+	return memcmp(x->bytes, y->bytes, x->len);
+}
+
+/* The map at `where` in the buffer was just written from pairs: are its keys all different? */
+static int check_keys(struct load *load, size_t where, size_t count) {
+	if (count < 2)
+		return VIGIA_OK;
+	struct key *keys = vigia__alloc(count * sizeof *keys);
+	if (!keys)
+		return no_memory(load->text.err);
+	struct vigia__reader reader = {load->buf->data + where, load->buf->data + load->buf->len};
+	struct vigia__token token;
+	vigia__reader_next(&reader, &token, NULL);
+	for (size_t i = 0; i < count; i++) {
+		keys[i].bytes = reader.at;
+		keys[i].index = i + 1;
+		vigia__reader_next(&reader, &token, NULL);
+		keys[i].len = (size_t)(reader.at - keys[i].bytes);
+		vigia__reader_skip(&reader, NULL);
+	}
+	qsort(keys, count, sizeof *keys, key_compare);
+	int rc = VIGIA_OK;
+	for (size_t i = 1; i < count && rc == 0; i++) {
+		if (key_compare(&keys[i - 1], &keys[i]) == 0) {
+			size_t a = keys[i - 1].index, b = keys[i].index;
+			rc = vigia__error(load->text.err, VIGIA_ESERIAL, "the keys of the pairs %zu and %zu of a $map are the same", a < b ? a : b,
+			                  a < b ? b : a);
+		}
+	}
+	vigia__free(keys);
+	return rc;
+}
+
+static int put_pairs(struct load *load, json_t *pairs, int depth, int nesting) {
+	size_t count = json_array_size(pairs), where = load->buf->len;
+	if (vigia__put_map(load->buf, count) != 0)
+		return no_memory(load->text.err);
+	for (size_t i = 0; i < count; i++) {
+		json_t *pair = json_array_get(pairs, i);
+		int rc = put_tree(load, json_array_get(pair, 0), depth + 1, nesting + 3);
+		if (rc == 0)
+			rc = put_tree(load, json_array_get(pair, 1), depth + 1, nesting + 3);
+		if (rc != 0)
+			return rc;
+	}
+	return check_keys(load, where, count);
+}
+
+/* Objects that stand for something else. VIGIA_NONE: it is an ordinary one. */
+static int put_form(struct load *load, json_t *json, int depth, int nesting) {
+	void *iter = json_object_iter(json);
+	const char *name = json_object_iter_key(iter);
+	json_t *value = json_object_iter_value(iter);
+	if (name[0] != '$')
+		return VIGIA_NONE;
+	if (strcmp(name, "$float") == 0 && json_is_string(value)) {
+		const char *text = json_string_value(value);
+		static const struct { const char *name; double value; } floats[] = {
+			{"nan", NAN}, {"inf", INFINITY}, {"-inf", -INFINITY}};
+		for (size_t i = 0; i < 3; i++)
+			if (json_string_length(value) == strlen(floats[i].name) && strcmp(text, floats[i].name) == 0)
+				return put_done(load, vigia__put_float(load->buf, floats[i].value));
+	}
+	if (strcmp(name, "$bytes") == 0 && bytes_form(json))
+		return put_bytes(load, value);
+	if (strcmp(name, "$map") == 0 && is_map_form(value))
+		return depth == VIGIA_DEPTH_MAX ? refuse_depth(&load->text, nesting + 1) : put_pairs(load, value, depth, nesting);
+	return VIGIA_NONE;
+}
+
+/* `depth` levels of the value are around this one, `nesting` brackets of the text. */
+static int put_tree(struct load *load, json_t *json, int depth, int nesting) {
+	struct vigia__buf *buf = load->buf;
+	int rc;
+	switch (json_typeof(json)) {
+	case JSON_NULL:
+		return put_done(load, vigia__put_nil(buf));
+	case JSON_TRUE:
+	case JSON_FALSE:
+		return put_done(load, vigia__put_bool(buf, json_is_true(json)));
+	case JSON_INTEGER:
+		return put_done(load, vigia__put_int(buf, json_integer_value(json)));
+	case JSON_REAL:
+		return put_done(load, vigia__put_float(buf, json_real_value(json)));
+	case JSON_STRING:
+		return put_done(load, vigia__put_string(buf, json_string_value(json), json_string_length(json)));
+	case JSON_ARRAY: {
+		size_t count = json_array_size(json);
+		if (depth == VIGIA_DEPTH_MAX)
+			return refuse_depth(&load->text, nesting + 1);
+		if (vigia__put_array(buf, count) != 0)
+			return no_memory(load->text.err);
+		for (size_t i = 0; i < count; i++)
+			if ((rc = put_tree(load, json_array_get(json, i), depth + 1, nesting + 1)) != 0)
+				return rc;
+		return VIGIA_OK;
+	}
+	case JSON_OBJECT:
+		break;
+	}
+	if (json_object_size(json) == 1 && (rc = put_form(load, json, depth, nesting)) != VIGIA_NONE)
+		return rc;
+	if (depth == VIGIA_DEPTH_MAX)
+		return refuse_depth(&load->text, nesting + 1);
+	if (vigia__put_map(buf, json_object_size(json)) != 0)
+		return no_memory(load->text.err);
+	for (void *iter = json_object_iter(json); iter; iter = json_object_iter_next(json, iter)) {
+		const char *key = json_object_iter_key(iter);
+		if (vigia__put_string(buf, key, strlen(key)) != 0)
+			return no_memory(load->text.err);
+		if ((rc = put_tree(load, json_object_iter_value(iter), depth + 1, nesting + 1)) != 0)
+			return rc;
+	}
+	return VIGIA_OK;
+}
+
+int vigia__json_to_value(const char *text, size_t len, struct vigia__buf *buf, struct vigia_error *err) {
+	struct load load = {.text = {text, len, err}, .buf = buf};
+	size_t start = buf->len;
+	int rc;
+	json_t *root = parse(&load.text, &rc);
+	if (!root)
+		return rc;
+	rc = put_tree(&load, root, 0, 0);
+	json_decref(root);
+	if (rc != 0)
+		buf->len = start;
+	return rc;
+}
+
+/* ---- A line to an event ---- */
+
+enum { OPERATION, OBJECT_TYPE, OBJECT, FIELDS };
+static const char *const line_fields[] = {"operation", "object_type", "object", "seq_num", "timestamp", NULL};
+
+static const char *field_at(const void *ctx, int index) {
+	return line_fields[index];
+}
+
+static const char *type_name(json_t *json) {
+	static const char *const names[] = {"an object", "an array", "a string", "an integer", "a float", "true", "false", "null"};
+	return names[json_typeof(json)];
+}
+
+/* Find the fields of a line; what they are is checked, except the object. */
+static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error *err) {
+	if (!json_is_object(root))
+		return vigia__error(err, VIGIA_ESERIAL, "column 1: the line is %s, it must be an object with operation, object_type and object",
+		                    type_name(root));
+	for (void *iter = json_object_iter(root); iter; iter = json_object_iter_next(root, iter)) {
+		const char *key = json_object_iter_key(iter);
+		int i = 0;
+		while (line_fields[i] && strcmp(line_fields[i], key) != 0)
+			i++;
+		if (i < FIELDS)
+			fields[i] = json_object_iter_value(iter);
+		else if (!line_fields[i]) {
+			const char *near = vigia__nearest(key, field_at, NULL);
+			return vigia__error(err, VIGIA_ESERIAL, "unknown field \"%.48s\"%s%s%s", key, near ? " (did you mean " : "", near ? near : "",
+			                    near ? "?)" : "");
+		}
+	}
+	for (int i = 0; i < FIELDS; i++) {
+		if (!fields[i])
+			return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is missing", line_fields[i]);
+		if (i != OBJECT && !json_is_string(fields[i]))
+			return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is %s, it must be a string", line_fields[i], type_name(fields[i]));
+	}
+	return VIGIA_OK;
+}
+
+static struct vigia_slice string_slice(json_t *json) {
+	return (struct vigia_slice){json_string_value(json), json_string_length(json)};
+}
+
+int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, int64_t size_max, struct vigia_error *err) {
+	struct load load = {.text = {text, len, err}, .buf = buf};
+	size_t start = buf->len;
+	/* do not build a tree of what cannot become an event: a byte of msgpack takes at most 6 of JSON, and some room for blanks */
+	if (len > 8 * (uint64_t)size_max + 65536)
+		return vigia__error(err, VIGIA_ETOOBIG, "the line has %zu bytes, too many for an event: max_event_size is %lld bytes", len,
+		                    (long long)size_max);
+	int rc;
+	json_t *root = parse(&load.text, &rc), *fields[FIELDS] = {NULL};
+	if (!root)
+		return rc;
+	rc = pick_fields(root, fields, err);
+	if (rc == 0)
+		rc = vigia__event_begin(buf, string_slice(fields[OPERATION]), string_slice(fields[OBJECT_TYPE]), err);
+	if (rc == 0)
+		rc = put_tree(&load, fields[OBJECT], 0, 1);
+	if (rc == 0)
+		rc = vigia__event_end(buf, start, size_max, err);
+	json_decref(root);
+	if (rc != 0)
+		buf->len = start;
+	return rc;
+}

@@ -1,0 +1,66 @@
+/*
+ * options.h - every option in one table: name, type, unit, default, limits, one line of help. Validation, the command line and the
+ * documentation read it, so they cannot disagree. All wrong options of a call are named in one error.
+ */
+#ifndef VIGIA_CORE_OPTIONS_H
+#define VIGIA_CORE_OPTIONS_H
+
+#include "buf.h"
+#include "vigia.h"
+
+enum vigia__option_type {
+	VIGIA_OPTION_BOOL,     /* bool */
+	VIGIA_OPTION_COUNT,    /* int64_t, a whole number */
+	VIGIA_OPTION_BYTES,    /* int64_t */
+	VIGIA_OPTION_SECONDS,  /* int64_t nanoseconds; outside a number of seconds */
+	VIGIA_OPTION_CHOICE,   /* int, index into `choices` */
+	VIGIA_OPTION_NAME,     /* const char *, 1..64 bytes, borrowed */
+	VIGIA_OPTION_SPECIAL   /* the caller's own (iterator, filter, function): only its name is known here */
+};
+
+struct vigia__option {
+	const char *name;
+	enum vigia__option_type type;
+	size_t offset;        /* of the field in the options struct */
+	size_t given_offset;  /* of its `*_given` bool, 0 = none */
+	double initial;       /* default, in the unit of the outside (seconds, not nanoseconds) */
+	double min, max;      /* both allowed, in the unit of the outside */
+	const char *choices;  /* CHOICE: "block skip", the default first; NAME: the default */
+	const char *help;
+};
+
+/* Tables end with name == NULL. */
+extern const struct vigia__option vigia__store_option_table[]; /* -> struct vigia_store_options */
+extern const struct vigia__option vigia__watch_option_table[]; /* -> struct vigia_watch_options */
+extern const struct vigia__option vigia__registry_option_table[]; /* only names: no struct */
+
+enum vigia__value_kind { VIGIA_VALUE_BOOL, VIGIA_VALUE_INT, VIGIA_VALUE_FLOAT, VIGIA_VALUE_STRING, VIGIA_VALUE_OTHER };
+struct vigia__value {
+	enum vigia__value_kind kind;
+	bool boolean;
+	int64_t integer;
+	double number;
+	const char *string;    /* terminated */
+	const char *type_name; /* for messages: "table" */
+};
+
+/* Collects every problem of one call. Zero-initialise. */
+struct vigia__problems {
+	struct vigia__buf text;
+	int count;
+};
+
+const struct vigia__option *vigia__option_find(const struct vigia__option *table, const char *name);
+/* The known name nearest to a wrong one, NULL if none is near. */
+const char *vigia__nearest(const char *wrong, const char *(*name_at)(const void *ctx, int index), const void *ctx);
+void vigia__options_init(const struct vigia__option *table, void *target);
+/* Set one option from outside; what is wrong goes to `problems`. A SPECIAL one is left alone. */
+void vigia__option_set(const struct vigia__option *table, void *target, const char *name, const struct vigia__value *value,
+                       struct vigia__problems *problems);
+/* Check a whole struct that C code filled in, or that was filled with vigia__option_set(): also what two options must have in common. */
+void vigia__options_check(const struct vigia__option *table, const void *target, struct vigia__problems *problems);
+void vigia__problem(struct vigia__problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* 0 if there were none, else EOPTION "watch options: a: ...; b: ...". Frees the text. */
+int vigia__problems_end(struct vigia__problems *problems, const char *what, struct vigia_error *err);
+
+#endif

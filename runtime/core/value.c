@@ -1,0 +1,170 @@
+/*
+ * value.c - is this msgpack a value that Vigia carries? If not, where and why.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+#include "event.h"
+
+/* How the checker came to where it is; one a level, on the C stack. */
+struct frame {
+	const struct frame *up;
+	bool in_map;
+	uint32_t index;          /* in an array: from 1 */
+	struct vigia__token key; /* in a map */
+};
+
+struct check {
+	struct vigia__reader reader;
+	int code;
+	struct vigia_error *err;
+};
+
+static bool is_identifier(struct vigia_slice s) {
+	for (size_t i = 0; i < s.len; i++) {
+		char c = s.data[i];
+		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+		if (!letter && (i == 0 || c < '0' || c > '9'))
+			return false;
+	}
+	return s.len > 0;
+}
+
+/* One step of a path: .name, ["a key"], [3]. */
+static void format_step(const struct frame *frame, char *out, size_t size) {
+	const struct vigia__token *key = &frame->key;
+	if (!frame->in_map) {
+		snprintf(out, size, "[%u]", frame->index);
+		return;
+	}
+	switch (key->kind) {
+	case VIGIA_TOKEN_INT:
+		snprintf(out, size, "[%lld]", (long long)key->integer);
+		return;
+	case VIGIA_TOKEN_FLOAT:
+		snprintf(out, size, "[%.17g]", key->number);
+		return;
+	case VIGIA_TOKEN_BOOL:
+		snprintf(out, size, "[%s]", key->boolean ? "true" : "false");
+		return;
+	default:
+		break;
+	}
+	enum { SHOWN = 40 };
+	struct vigia_slice s = key->string;
+	if (s.len <= SHOWN && is_identifier(s)) {
+		snprintf(out, size, ".%.*s", (int)s.len, s.data);
+		return;
+	}
+	size_t n = 0;
+	n += (size_t)snprintf(out, size, "[\"");
+	bool text = vigia__utf8_valid(s.data, s.len);
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned char c = (unsigned char)s.data[i];
+		if (i >= SHOWN && (c & 0xc0) != 0x80) {
+			n += (size_t)snprintf(out + n, size - n, "...");
+			break;
+		}
+		if (c == '"' || c == '\\')
+			n += (size_t)snprintf(out + n, size - n, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !text))
+			n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
+		else
+			out[n++] = (char)c;
+		if (n > size - 12)
+			break;
+	}
+	snprintf(out + n, size - n, "\"]");
+}
+
+/* "object" and the steps to here. Where they do not fit, the outermost are kept. */
+static void format_path(const struct frame *frame, char *out, size_t size) {
+	const struct frame *steps[VIGIA_DEPTH_MAX + 1];
+	int count = 0;
+	for (; frame && count <= VIGIA_DEPTH_MAX; frame = frame->up)
+		steps[count++] = frame;
+	size_t n = (size_t)snprintf(out, size, "object");
+	while (count-- > 0) {
+		char step[256];
+		format_step(steps[count], step, sizeof step);
+		size_t len = strlen(step);
+		if (n + len + 4 > size) {
+			memcpy(out + n, "...", 4);
+			return;
+		}
+		memcpy(out + n, step, len + 1);
+		n += len;
+	}
+}
+
+static int refuse(struct check *check, const struct frame *frame, const char *what) {
+	if (check->err) {
+		char path[420];
+		format_path(frame, path, sizeof path);
+		vigia__error(check->err, check->code, "%s: %s", path, what);
+	}
+	return check->code;
+}
+
+/* The reader's own error, with the place in front and the caller's code. */
+static int refuse_token(struct check *check, const struct frame *frame) {
+	struct vigia__token token;
+	struct vigia__reader again = check->reader;
+	struct vigia_error why;
+	vigia__reader_next(&again, &token, &why);
+	return refuse(check, frame, why.message);
+}
+
+static int check_key(struct check *check, const struct frame *up, struct vigia__token *key) {
+	if (vigia__reader_next(&check->reader, key, NULL) != 0)
+		return refuse_token(check, up);
+	switch (key->kind) {
+	case VIGIA_TOKEN_NIL:
+		return refuse(check, up, "a key of the map is nil");
+	case VIGIA_TOKEN_ARRAY:
+		return refuse(check, up, "a key of the map is an array");
+	case VIGIA_TOKEN_MAP:
+		return refuse(check, up, "a key of the map is a map");
+	case VIGIA_TOKEN_FLOAT:
+		return isfinite(key->number) ? VIGIA_OK : refuse(check, up, "a key of the map is a float that is not finite");
+	default:
+		return VIGIA_OK;
+	}
+}
+
+static int check_value(struct check *check, const struct frame *up, int depth) {
+	struct vigia__token token;
+	if (vigia__reader_next(&check->reader, &token, NULL) != 0)
+		return refuse_token(check, up);
+	if (token.kind != VIGIA_TOKEN_ARRAY && token.kind != VIGIA_TOKEN_MAP)
+		return VIGIA_OK;
+	if (depth == VIGIA_DEPTH_MAX) {
+		char what[64];
+		snprintf(what, sizeof what, "nested deeper than %d levels", VIGIA_DEPTH_MAX);
+		return refuse(check, up, what);
+	}
+	struct frame frame = {.up = up, .in_map = token.kind == VIGIA_TOKEN_MAP};
+	for (uint32_t i = 1; i <= token.count; i++) {
+		frame.index = i;
+		int rc = frame.in_map ? check_key(check, up, &frame.key) : 0;
+		if (rc == 0)
+			rc = check_value(check, &frame, depth + 1);
+		if (rc != 0)
+			return rc;
+	}
+	return VIGIA_OK;
+}
+
+int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *err) {
+	struct check check = {.code = code, .err = err};
+	if (value.len == 0)
+		return refuse(&check, NULL, "there is no value");
+	const uint8_t *bytes = (const uint8_t *)value.data;
+	check.reader = (struct vigia__reader){bytes, bytes + value.len};
+	int rc = check_value(&check, NULL, 0);
+	if (rc == 0 && check.reader.at != check.reader.end)
+		rc = refuse(&check, NULL, "there are bytes behind the value");
+	return rc;
+}

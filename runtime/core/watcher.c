@@ -1,0 +1,347 @@
+/*
+ * watcher.c - one watcher as a step function; what the inputs and actions mean is in watcher.h.
+ *
+ * The phases (a phase is what is under way; `state` is what the user sees of it):
+ *
+ *                    START            BATCH: events                  HANDLED, given up
+ *       +----------+       +---------+                +----------+ ---.   ("event": SAVE first)
+ *       |   REST   | ----> | READING | -------------> | HANDLING | <--'
+ *       +----------+       +---------+ <------------- +----------+
+ *            ^              |  |   ^     batch used up   |    ^
+ *            |              |  |   |                     |    | TICK
+ *            |  FETCH_FAILED|  |   | WAKE          FAILED|    |
+ *            |              v  |   |                     v    |
+ *            |   +------------+|  +-----------+       +--------------+
+ *            |   | READ_LATER |'->| LISTENING |       | HANDLE_LATER |
+ *            |   +------------+   +-----------+       +--------------+
+ *            |     TICK: READ   BATCH: at the end
+ *            |
+ *            |   +--------+  SAVE_FAILED  +------------+
+ *            '-- | SAVING | ------------> | SAVE_LATER |
+ *    stopped, or +--------+ <------------ +------------+
+ *    a seek at       | SAVED       TICK
+ *    rest            '--> on with the next event, READ (a seek) or LISTEN
+ *
+ * READING, HANDLING and SAVING end with an outcome only: what is wished meanwhile (STOP, SEEK) waits for it. From LISTENING and
+ * the three LATER phases a wish is acted on at once. Whenever nothing is under way, go_on() decides: a seek first, then a
+ * stop, then a save that is due, then the next event.
+ */
+#include "watcher.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum phase { REST, READING, HANDLING, SAVING, LISTENING, READ_LATER, HANDLE_LATER, SAVE_LATER };
+
+/* The last number that an iterator does not want. Unlike vigia__iterator_first() - 1 exact for after(UINT64_MAX) too. */
+static uint64_t before(struct vigia_iterator it) {
+	return it.kind == VIGIA_AT && it.seq_num > 0 ? it.seq_num - 1 : it.seq_num;
+}
+
+static inline bool resolved(struct vigia_iterator it) {
+	return it.kind == VIGIA_AT || it.kind == VIGIA_AFTER;
+}
+
+/* An outcome is still to come. */
+static bool busy(const struct vigia__watcher *w) {
+	return w->phase == READING || w->phase == HANDLING || w->phase == SAVING;
+}
+
+static bool waits(const struct vigia__watcher *w) {
+	return w->phase == READ_LATER || w->phase == HANDLE_LATER || w->phase == SAVE_LATER;
+}
+
+static bool saves_each_event(const struct vigia__watcher *w) {
+	return w->options.checkpoint == VIGIA_CHECKPOINT_EVENT && !w->options.ephemeral;
+}
+
+static bool saves_at_stop(const struct vigia__watcher *w) {
+	return w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL && !w->options.ephemeral;
+}
+
+/* ---- Actions ---- */
+
+static struct vigia__action none(void) {
+	return (struct vigia__action){.kind = VIGIA_ACTION_NONE};
+}
+
+static struct vigia__action wait_again(const struct vigia__watcher *w) {
+	return (struct vigia__action){.kind = VIGIA_ACTION_WAIT, .until_mono_ns = w->retry_mono_ns};
+}
+
+/* Try again later, in `phase`; `failures` was counted up by the caller. */
+static struct vigia__action wait_in(struct vigia__watcher *w, enum phase phase, uint64_t random, int64_t now) {
+	int64_t delay = vigia__backoff_delay(&w->options.backoff, w->failures, random);
+	w->phase = phase;
+	w->retry_mono_ns = delay > INT64_MAX - now ? INT64_MAX : now + delay;
+	return wait_again(w);
+}
+
+/* The batch is used up or not wanted any more; the next read begins behind what was finished of it. */
+static void forget_batch(struct vigia__watcher *w) {
+	w->seqs = NULL;
+	w->count = w->index = 0;
+	if (w->done > before(w->next))
+		w->next = vigia__iterator_after(w->done);
+}
+
+static struct vigia__action read_on(struct vigia__watcher *w) {
+	forget_batch(w);
+	w->phase = READING;
+	return (struct vigia__action){.kind = VIGIA_ACTION_READ, .from = w->next};
+}
+
+static struct vigia__action handle(struct vigia__watcher *w) {
+	w->phase = HANDLING;
+	return (struct vigia__action){.kind = VIGIA_ACTION_HANDLE,
+	                              .index = w->index,
+	                              .attempt = w->failures + 1,
+	                              .seq_num = w->seqs[w->index]};
+}
+
+static struct vigia__action listen_on(struct vigia__watcher *w) {
+	w->phase = LISTENING;
+	return (struct vigia__action){.kind = VIGIA_ACTION_LISTEN, .from = w->next};
+}
+
+static struct vigia__action save(struct vigia__watcher *w, uint64_t seq_num, bool backwards) {
+	w->phase = SAVING;
+	w->saving = seq_num;
+	w->saving_seek = backwards;
+	return (struct vigia__action){.kind = VIGIA_ACTION_SAVE, .seq_num = seq_num, .backwards = backwards};
+}
+
+static struct vigia__action stopped(struct vigia__watcher *w) {
+	forget_batch(w);
+	w->phase = REST;
+	w->state = VIGIA_STOPPED;
+	w->stop_wanted = false;
+	w->failures = 0;
+	return (struct vigia__action){.kind = VIGIA_ACTION_STOPPED};
+}
+
+/* ---- Decisions ---- */
+
+static struct vigia__action seek(struct vigia__watcher *w);
+
+/* Nothing is under way: what now? A fresh batch, and a read or event whose wait is over, go on by themselves unless something is
+ * wished: an empty batch's save is not due before an event, and here an empty hand means the end was found. */
+static struct vigia__action go_on(struct vigia__watcher *w) {
+	if (w->seek_wanted)
+		return seek(w);
+	if (w->stop_wanted)
+		return saves_at_stop(w) && w->done > w->saved ? save(w, w->done, false) : stopped(w);
+	assert(w->state == VIGIA_RUNNING);
+	if (w->save_due && w->done > w->saved) /* the driver's own commit may have been faster */
+		return save(w, w->done, false);
+	w->save_due = false;
+	w->failures = 0;
+	if (w->index < w->count)
+		return handle(w);
+	/* With a used-up batch in hand there may be more; without one, the last read found the end. */
+	return w->count > 0 ? read_on(w) : listen_on(w);
+}
+
+/* The seek to `seq_num` is durable (or needs not be): stand there. */
+static struct vigia__action land(struct vigia__watcher *w, uint64_t seq_num) {
+	w->done = seq_num;
+	w->next = vigia__iterator_after(seq_num);
+	if (w->seek_wanted || w->stop_wanted)
+		return go_on(w);
+	if (w->state == VIGIA_RUNNING)
+		return read_on(w);
+	w->phase = REST; /* a seek while idle or stopped */
+	return none();
+}
+
+static struct vigia__action seek(struct vigia__watcher *w) {
+	w->seek_wanted = false;
+	w->save_due = false; /* a checkpoint of where it was is worth nothing now */
+	forget_batch(w);
+	return w->options.ephemeral ? land(w, w->seek_to) : save(w, w->seek_to, true);
+}
+
+/* The event in hand was handled or given up, and so was what the filter dropped behind it. */
+static void finish_event(struct vigia__watcher *w) {
+	w->failures = 0;
+	w->index++;
+	w->done = w->index < w->count ? w->seqs[w->index] - 1 : before(w->batch_next);
+	assert(w->done >= w->seqs[w->index - 1] && "a batch is in order");
+	w->save_due = saves_each_event(w);
+}
+
+/* ---- Inputs ---- */
+
+static struct vigia__action on_start(struct vigia__watcher *w, const struct vigia__input *in) {
+	assert(w->state == VIGIA_IDLE || w->state == VIGIA_STOPPED);
+	assert(resolved(in->next) && in->seq_num <= before(in->next));
+	w->state = VIGIA_RUNNING;
+	if (w->phase != REST) /* a seek made at rest is still being saved: that is where it goes on */
+		return waits(w) ? wait_again(w) : none();
+	w->stop_wanted = w->seek_wanted = w->save_due = false;
+	w->failures = 0;
+	w->done = in->seq_num;
+	w->next = in->next;
+	if (w->saved > w->done) /* a checkpoint that lay beyond the end */
+		w->saved = w->done;
+	return read_on(w);
+}
+
+static struct vigia__action on_batch(struct vigia__watcher *w, const struct vigia__input *in) {
+	assert(w->phase == READING);
+	w->failures = 0;
+	if (w->seek_wanted || w->stop_wanted)
+		return go_on(w);
+
+	uint64_t reached = before(in->next);
+	assert(resolved(in->next) && reached >= before(w->next));
+	if (in->count == 0) {
+		bool advanced = reached > before(w->next);
+		w->next = in->next;
+		if (reached > w->done) {
+			w->done = reached;
+			w->save_due = saves_each_event(w);
+		}
+		return advanced ? read_on(w) : go_on(w);
+	}
+	assert(in->seqs[0] > before(w->next) && reached >= in->seqs[in->count - 1]);
+	w->seqs = in->seqs;
+	w->count = in->count;
+	w->index = 0;
+	w->batch_next = in->next;
+	if (in->seqs[0] - 1 > w->done)
+		w->done = in->seqs[0] - 1;
+	return handle(w);
+}
+
+static struct vigia__action on_fetch_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now) {
+	assert(w->phase == READING);
+	w->fetch_errors++;
+	if (w->seek_wanted || w->stop_wanted)
+		return go_on(w);
+	w->failures++;
+	return wait_in(w, READ_LATER, in->random, now);
+}
+
+static struct vigia__action on_handled(struct vigia__watcher *w) {
+	assert(w->phase == HANDLING);
+	w->processed++;
+	w->last_processed = w->seqs[w->index];
+	if (!w->seek_wanted) /* a seek leaves the event behind, finished or not */
+		finish_event(w);
+	return go_on(w);
+}
+
+static struct vigia__action on_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now) {
+	assert(w->phase == HANDLING);
+	w->failed++;
+	if (w->seek_wanted || w->stop_wanted)
+		return go_on(w);
+	w->failures++;
+	if (w->options.retry_strategy == VIGIA_RETRY_SKIP && w->failures >= w->options.max_retries) {
+		w->skipped++;
+		finish_event(w);
+		return go_on(w);
+	}
+	return wait_in(w, HANDLE_LATER, in->random, now);
+}
+
+static struct vigia__action on_deferred(struct vigia__watcher *w) {
+	assert(w->phase == HANDLING);
+	return w->seek_wanted || w->stop_wanted ? go_on(w) : handle(w);
+}
+
+static struct vigia__action on_saved(struct vigia__watcher *w) {
+	assert(w->phase == SAVING);
+	w->failures = 0;
+	if (w->saving_seek) {
+		w->saved = w->saving;
+		return land(w, w->saving);
+	}
+	if (w->saving > w->saved)
+		w->saved = w->saving;
+	return go_on(w);
+}
+
+static struct vigia__action on_save_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now) {
+	assert(w->phase == SAVING);
+	if (w->seek_wanted) /* newer than what failed */
+		return go_on(w);
+	if (w->stop_wanted) /* one try; the driver has the error */
+		return stopped(w);
+	if (w->saving_seek) {
+		w->seek_wanted = true;
+		w->seek_to = w->saving;
+	}
+	w->failures++;
+	return wait_in(w, SAVE_LATER, in->random, now);
+}
+
+static struct vigia__action on_wake(struct vigia__watcher *w) {
+	if (w->phase == LISTENING)
+		return read_on(w);
+	return waits(w) ? wait_again(w) : none();
+}
+
+static struct vigia__action on_tick(struct vigia__watcher *w, int64_t now) {
+	if (!waits(w))
+		return none();
+	if (now < w->retry_mono_ns)
+		return wait_again(w);
+	if (w->phase == READ_LATER)
+		return read_on(w);
+	if (w->phase == SAVE_LATER)
+		return go_on(w);
+	w->retried++;
+	return handle(w);
+}
+
+static struct vigia__action on_stop(struct vigia__watcher *w) {
+	if (w->stop_wanted || (w->state == VIGIA_STOPPED && w->phase == REST))
+		return none();
+	w->stop_wanted = true;
+	w->state = VIGIA_STOPPING;
+	return busy(w) ? none() : go_on(w);
+}
+
+static struct vigia__action on_seek(struct vigia__watcher *w, const struct vigia__input *in) {
+	w->seek_wanted = true;
+	w->seek_to = in->seq_num;
+	w->failures = 0; /* what was in trouble is left behind */
+	return busy(w) ? none() : go_on(w);
+}
+
+/* ---- The door ---- */
+
+void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__watcher_options *options) {
+	memset(watcher, 0, sizeof *watcher);
+	watcher->options = *options;
+}
+
+struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const struct vigia__input *input, int64_t now_mono_ns) {
+	switch (input->kind) {
+	case VIGIA_INPUT_START: return on_start(watcher, input);
+	case VIGIA_INPUT_BATCH: return on_batch(watcher, input);
+	case VIGIA_INPUT_FETCH_FAILED: return on_fetch_failed(watcher, input, now_mono_ns);
+	case VIGIA_INPUT_HANDLED: return on_handled(watcher);
+	case VIGIA_INPUT_FAILED: return on_failed(watcher, input, now_mono_ns);
+	case VIGIA_INPUT_DEFERRED: return on_deferred(watcher);
+	case VIGIA_INPUT_SAVED: return on_saved(watcher);
+	case VIGIA_INPUT_SAVE_FAILED: return on_save_failed(watcher, input, now_mono_ns);
+	case VIGIA_INPUT_WAKE: return on_wake(watcher);
+	case VIGIA_INPUT_TICK: return on_tick(watcher, now_mono_ns);
+	case VIGIA_INPUT_STOP: return on_stop(watcher);
+	case VIGIA_INPUT_SEEK: return on_seek(watcher, input);
+	}
+	assert(!"an input of the enum");
+	return none();
+}
+
+struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watcher) {
+	return watcher->count > 0 ? vigia__iterator_after(watcher->done) : watcher->next;
+}
+
+uint64_t vigia__watcher_blocked(const struct vigia__watcher *watcher) {
+	bool blocked = watcher->failures > 0 && (watcher->phase == HANDLING || watcher->phase == HANDLE_LATER);
+	return blocked ? watcher->seqs[watcher->index] : 0;
+}

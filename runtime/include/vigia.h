@@ -1,0 +1,370 @@
+/*
+ * vigia.h - the whole public C API of Vigia, an embeddable event log. Read it top to bottom like a manual.
+ *
+ * A store is one file that keeps events in order, each under the next sequence number. Watchers see all events in that order,
+ * each at its own pace, and go on behind their checkpoint after a restart or a crash.
+ *
+ * Rules that hold for every function:
+ *   - `int` results: 0 (VIGIA_OK) success, < 0 an error of the list below with the detail in `err` (which may be NULL), > 0 an
+ *     expected outcome (VIGIA_NONE, VIGIA_PENDING).
+ *   - Times are int64_t nanoseconds: `_ns` a duration, `_at_ns` since the Unix epoch, `_mono_ns` on the monotonic clock.
+ *   - A store may be used by any number of threads. A registry belongs to one thread; only vigia_registry_interrupt() may be
+ *     called from another.
+ *   - Nothing returned points into the file: batches own copies.
+ */
+#ifndef VIGIA_H
+#define VIGIA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define VIGIA_API __attribute__((visibility("default")))
+#else
+#define VIGIA_API
+#endif
+
+#define VIGIA_VERSION "0.1.0"
+#define VIGIA_FORMAT 1 /* the number of the file format this library writes */
+
+/* ---- Errors -------------------------------------------------------------------------------------------------------- */
+
+/* code, number, stable name (what Lua's err.code holds), what it means and the state afterwards */
+#define VIGIA_ERROR_MAP(X) \
+	X(EINVAL, -1, "invalid_argument", "a value that is not allowed; nothing was done") \
+	X(EOPTION, -2, "invalid_option", "one or more options are wrong; nothing was done") \
+	X(ECONFLICT, -3, "option_conflict", "the file was made with another value of this option") \
+	X(ENOMEM, -4, "out_of_memory", "memory could not be had; nothing was done") \
+	X(ECLOSED, -5, "store_closed", "the store was closed") \
+	X(EFORKED, -6, "store_forked", "the store was opened before fork(); open it again in the child") \
+	X(ENOTFOUND, -7, "store_not_found", "there is no such file or folder") \
+	X(EPERM, -8, "permission_denied", "the file or folder may not be used") \
+	X(ENOTSTORE, -9, "not_a_store", "the file is not a Vigia store; it was left as it is") \
+	X(EFORMAT, -10, "format_unsupported", "the file has another format, byte order or word size") \
+	X(ETRUNCATED, -11, "store_truncated", "the file is shorter than it says") \
+	X(EREPLACED, -12, "store_replaced", "another file took this one's place") \
+	X(ELINKED, -13, "store_linked", "the file has more than one hard link") \
+	X(ENETFS, -14, "network_filesystem", "the file is on a network file system") \
+	X(EREADONLY, -15, "store_readonly", "the store was opened read-only") \
+	X(EFULL, -16, "store_full", "the map is full; nothing was stored") \
+	X(EDISKFULL, -17, "disk_full", "the disk is full; nothing was stored") \
+	X(EIO, -18, "io_error", "reading or writing failed; nothing was stored") \
+	X(EUNKNOWN, -19, "commit_unknown", "a failure while publishing: look before storing again") \
+	X(ETOOBIG, -20, "event_too_large", "the event is larger than max_event_size; nothing was stored") \
+	X(ESERIAL, -21, "serialization_error", "the object cannot be carried; nothing was stored") \
+	X(EDESERIAL, -22, "deserialization_error", "stored bytes cannot be turned into an object") \
+	X(EDAMAGED, -23, "event_damaged", "the stored bytes do not match their checksum") \
+	X(ENOEVENT, -24, "event_not_found", "there is no event of this number") \
+	X(ENOCHECKPOINT, -25, "checkpoint_not_found", "the watcher id has no checkpoint") \
+	X(ESEQUENCE, -26, "sequence_conflict", "the last number is another than expected; nothing was stored") \
+	X(EEXPIRED, -27, "sequence_expired", "the events at this position were removed") \
+	X(EPOSITION, -28, "position_out_of_range", "the number is beyond the last event; nothing moved") \
+	X(EEXISTS, -29, "watcher_already_exists", "a watcher of this id is running") \
+	X(ENOWATCHER, -30, "watcher_not_found", "the registry has no watcher of this id") \
+	X(EOWNED, -31, "watcher_owned", "another process or registry runs this watcher id") \
+	X(EHANDLEREXISTS, -32, "handler_exists", "the watcher has a handler") \
+	X(ENOHANDLER, -33, "no_handler", "the watcher has no handler") \
+	X(ESTATE, -34, "invalid_state", "not possible in the watcher's state") \
+	X(EEPHEMERAL, -35, "watcher_ephemeral", "an ephemeral watcher has no checkpoint") \
+	X(ESTOPPING, -36, "stopping", "the watcher is stopping") \
+	X(EHANDLER, -37, "handler_error", "the handler failed") \
+	X(EUNSUPPORTED, -38, "not_supported", "this backend or system cannot do it") \
+	X(EINTERRUPTED, -39, "interrupted", "the call was interrupted") \
+	X(EWATCHER, -40, "watcher_error", "the watcher could not go on")
+
+enum vigia_code {
+	VIGIA_OK = 0,
+	VIGIA_NONE = 1,    /* nothing there, nothing wrong */
+	VIGIA_PENDING = 2, /* a handler that goes on later (vigia_handler.resume) */
+#define X(name, number, text, help) VIGIA_##name = number,
+	VIGIA_ERROR_MAP(X)
+#undef X
+};
+
+/* What went wrong. Owned by the caller; functions overwrite it. Zero-initialise it or pass NULL. */
+struct vigia_error {
+	int code;             /* enum vigia_code */
+	uint64_t seq_num;     /* the event concerned, 0 = none */
+	char watcher_id[256]; /* the watcher concerned, "" = none */
+	char message[768];    /* one sentence: what was wrong and where */
+	char cause[256];      /* what the layer below said, "" = nothing */
+};
+
+/* The stable name of a code ("store_closed"); "ok" for 0, "unknown_error" for a foreign number. Static storage, any thread. */
+VIGIA_API const char *vigia_error_name(int code);
+
+/* The library's version, "MAJOR.MINOR.PATCH". Static storage, any thread. */
+VIGIA_API const char *vigia_version(void);
+
+/* ---- Values -------------------------------------------------------------------------------------------------------- */
+
+/* Bytes that belong to somebody else; not terminated. */
+struct vigia_slice {
+	const char *data;
+	size_t len;
+};
+
+#define VIGIA_CREATE "CREATE"
+#define VIGIA_UPDATE "UPDATE"
+#define VIGIA_DELETE "DELETE"
+
+enum vigia_iterator_kind {
+	VIGIA_TRIM_HORIZON = 0, /* from the oldest event there is */
+	VIGIA_LATEST,           /* only what comes after now */
+	VIGIA_AT,               /* from seq_num on */
+	VIGIA_AFTER             /* from the one after seq_num on */
+};
+
+/* Where a read starts. A value: copy and compare it freely. seq_num is 0 for the first two kinds. */
+struct vigia_iterator {
+	enum vigia_iterator_kind kind;
+	uint64_t seq_num;
+};
+
+/* Lists of names to keep; an empty list keeps all; both must match. Borrowed for the time of the call. */
+struct vigia_filter {
+	const struct vigia_slice *object_types;
+	size_t object_types_count;
+	const struct vigia_slice *operations;
+	size_t operations_count;
+};
+
+/* An event to be stored. `object` is exactly one msgpack value. */
+struct vigia_new_event {
+	struct vigia_slice operation;   /* 1..255 bytes of UTF-8 */
+	struct vigia_slice object_type; /* 1..255 bytes of UTF-8 */
+	struct vigia_slice object;
+};
+
+/* An event that was stored. The slices point into the batch it came in. */
+struct vigia_event {
+	uint64_t seq_num; /* from 1, consecutive, never reused */
+	int64_t at_ns;    /* when it was stored; never goes backwards */
+	struct vigia_slice operation;
+	struct vigia_slice object_type;
+	struct vigia_slice object; /* msgpack, one value */
+};
+
+/* ---- Store: life --------------------------------------------------------------------------------------------------- */
+
+struct vigia_store; /* a handle on a store; several handles of one file share it */
+
+enum vigia_durability {
+	VIGIA_DURABILITY_COMMIT = 0, /* an append that returned survives power loss */
+	VIGIA_DURABILITY_NONE        /* survives the death of the process, not power loss */
+};
+
+/* How to open. Always start from vigia_store_options_init(). Names, units, defaults and limits: core/options.c. */
+struct vigia_store_options {
+	/* about this handle */
+	bool readonly;                   /* never create or write */
+	bool create;                     /* make the file if there is none (default true) */
+	bool allow_network_fs;           /* NFS and its like are refused otherwise */
+	int64_t long_polling_timeout_ns; /* of a read that waits and names no timeout */
+	int64_t max_batch_bytes;         /* bounds one answer; at least one event comes */
+	int64_t checkpoint_interval_ns;  /* at most so long does progress wait for a commit */
+	int64_t map_size_bytes;          /* address space kept for the file, 0 = 1 TiB or what the system grants */
+	/* about the file: fixed when it is made, refused if they differ later. The `*_given` bits tell "asked for" from "default". */
+	int64_t max_event_size_bytes;
+	int durability;              /* enum vigia_durability */
+	const char *events_bucket;   /* names of the LMDB databases inside the file, 1..64 bytes */
+	const char *checkpoint_bucket;
+	bool max_event_size_given, durability_given, events_bucket_given, checkpoint_bucket_given;
+};
+
+VIGIA_API void vigia_store_options_init(struct vigia_store_options *options);
+
+/**
+ * Open the store in the file `path`, or make it. ":memory:" gives a store without a file that lives as long as its handle.
+ *
+ * Returns:   VIGIA_OK and *out; ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION, EIO, ENOMEM
+ * Ownership: *out is the caller's, ended by vigia_store_free(); `options` is only read, NULL means the defaults
+ * Threads:   any; the same file opened twice in one process is one store inside
+ */
+VIGIA_API int vigia_store_open(const char *path, const struct vigia_store_options *options, struct vigia_store **out,
+                               struct vigia_error *err);
+
+/* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. */
+VIGIA_API void vigia_store_close(struct vigia_store *store);
+
+/* Close, and give up the pointer. Memory and files go when the last call and registry that use them are gone. NULL is fine. */
+VIGIA_API void vigia_store_free(struct vigia_store *store);
+
+/* ---- Store: append and read ------------------------------------------------------------------------------------------ */
+
+/**
+ * Append `count` events, all or none, under consecutive numbers.
+ *
+ * Returns:   VIGIA_OK once they are durable, *first_seq = the first one's number (may be NULL); EINVAL and ESERIAL name the field,
+ *            ETOOBIG, EREADONLY, EFULL, EDISKFULL, EIO: nothing was stored; EUNKNOWN: look before storing again
+ * Threads:   any; callers at the same time share one sync
+ */
+VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
+                                 uint64_t *first_seq, struct vigia_error *err);
+
+struct vigia_batch; /* events that were read; reusable */
+
+VIGIA_API struct vigia_batch *vigia_batch_new(void); /* NULL: no memory */
+VIGIA_API void vigia_batch_free(struct vigia_batch *batch);
+VIGIA_API size_t vigia_batch_count(const struct vigia_batch *batch);
+
+/**
+ * The event at `index` of the batch; its checksum is checked here.
+ *
+ * Returns:   VIGIA_OK; EDAMAGED or EDESERIAL with seq_num in err: the others in the batch can still be read
+ * Ownership: the slices point into the batch, valid until it is read into again or freed
+ */
+VIGIA_API int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigia_event *out, struct vigia_error *err);
+
+struct vigia_read {
+	struct vigia_iterator from;
+	struct vigia_filter filter;
+	int64_t limit;      /* most events to answer, 0 = no bound on their number */
+	int64_t timeout_ns; /* 0 = do not wait, < 0 = the store's long_polling_timeout */
+};
+
+/**
+ * Read events in order; wait for one if there is none and `timeout_ns` allows.
+ *
+ * Shape:     the batch holds 0..limit events, seq_num strictly increasing; *next starts after the last one looked at
+ * Returns:   VIGIA_OK, also with no event (time over, store closed while waiting, or a slice of dropped events); ECLOSED if it
+ *            was closed before; EIO, ENOMEM
+ * Threads:   any; holds no transaction while it waits
+ */
+VIGIA_API int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,
+                               struct vigia_iterator *next, struct vigia_error *err);
+
+/* The last number ever assigned, 0 if none was. */
+VIGIA_API int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
+/* The number of the oldest event there is; VIGIA_NONE and 0 in a store that holds none. */
+VIGIA_API int vigia_store_oldest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
+/* The first event stored at or after a time; VIGIA_NONE and 0 if there is none. */
+VIGIA_API int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+/* Remove all events up to and including seq_num; *removed may be NULL. EPOSITION beyond the last event. */
+VIGIA_API int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *removed, struct vigia_error *err);
+
+/* ---- Store: checkpoints ---------------------------------------------------------------------------------------------- */
+
+/* A checkpoint is the last number a watcher has finished with. `watcher_id` is a string of 1..255 bytes. All are durable. */
+VIGIA_API int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err);
+VIGIA_API int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num, struct vigia_error *err);
+VIGIA_API int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, struct vigia_error *err);
+
+typedef void (*vigia_checkpoint_fn)(void *ctx, const char *watcher_id, uint64_t seq_num);
+/* Call `fn` for each checkpoint, ids in byte order. `fn` runs without a transaction and may use the store. */
+VIGIA_API int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+
+/* ---- Registry and watchers --------------------------------------------------------------------------------------------- */
+
+struct vigia_registry; /* watchers by id, driven by one thread */
+struct vigia_watcher;  /* one watcher in a registry; the registry's until it is freed */
+
+enum vigia_watcher_state { VIGIA_IDLE = 0, VIGIA_RUNNING, VIGIA_STOPPING, VIGIA_STOPPED };
+enum vigia_retry_strategy { VIGIA_RETRY_BLOCK = 0, VIGIA_RETRY_SKIP };
+enum vigia_checkpoint_mode { VIGIA_CHECKPOINT_BATCH = 0, VIGIA_CHECKPOINT_EVENT, VIGIA_CHECKPOINT_MANUAL };
+
+/* How to watch. Always start from vigia_watch_options_init(). Names, units, defaults and limits: core/options.c. */
+struct vigia_watch_options {
+	struct vigia_iterator initial_event_iterator; /* where to start without a checkpoint */
+	struct vigia_filter filter;                   /* copied by watch */
+	int64_t batch_size;                           /* events fetched at a time */
+	int64_t buffer_size;                          /* events held before the handler at most */
+	int64_t initial_backoff_ns;
+	int64_t max_backoff_ns;
+	bool jitter;         /* a random delay between 0 and the backoff */
+	int64_t max_retries; /* attempts in all before "skip" gives up */
+	int retry_strategy;  /* enum vigia_retry_strategy */
+	int checkpoint;      /* enum vigia_checkpoint_mode */
+	bool ephemeral;      /* never read or write a checkpoint */
+	bool auto_start;
+};
+
+VIGIA_API void vigia_watch_options_init(struct vigia_watch_options *options);
+
+/* What a handler is told beside its event. */
+struct vigia_attempt {
+	struct vigia_watcher *watcher;
+	uint64_t attempt; /* 1 for the first try */
+	bool stopping;
+};
+
+/* What handles events. All run on the registry's thread; `resume` and `free` may be NULL. */
+struct vigia_handler {
+	/* Handle one event. VIGIA_OK: done; < 0: failed, `err` says how; VIGIA_PENDING: call resume when `*resume_mono_ns` has come
+	 * (INT64_MAX: no time), an event was appended, or the watcher is stopping. The event is valid until it is done or failed. */
+	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+	              struct vigia_error *err);
+	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
+	void (*free)(void *ctx); /* the watcher is gone; the last call */
+	void *ctx;
+};
+
+struct vigia_watcher_stats {
+	enum vigia_watcher_state state;
+	struct vigia_iterator next;       /* what it will look at next */
+	bool has_checkpoint;
+	uint64_t checkpoint;              /* durable */
+	uint64_t last_processed_seq_num;  /* 0 = none */
+	int64_t last_processed_at_ns;     /* the time of that event */
+	int64_t last_listen_at_ns;        /* the last fetch that succeeded, 0 = none */
+	uint64_t lag;                     /* events behind the last one in the store, before the filter */
+	uint64_t processed, failed, retried, skipped, missed, fetch_errors;
+	uint64_t blocked_seq_num;         /* the event it retries, 0 = none */
+	struct vigia_error last_error;    /* code 0 = none */
+};
+
+enum vigia_log_level { VIGIA_LOG_DEBUG = 0, VIGIA_LOG_INFO, VIGIA_LOG_WARN, VIGIA_LOG_ERROR };
+/* Receives one record a call; runs on the registry's thread. The library itself never writes to stderr. */
+typedef void (*vigia_log_fn)(void *ctx, enum vigia_log_level level, const char *message);
+
+/* A registry over `store`, which it keeps alive. NULL: no memory. */
+VIGIA_API struct vigia_registry *vigia_registry_new(struct vigia_store *store);
+VIGIA_API void vigia_registry_log(struct vigia_registry *registry, void *ctx, vigia_log_fn fn);
+/* Stop all watchers (waiting for none) and free everything. NULL is fine. */
+VIGIA_API void vigia_registry_free(struct vigia_registry *registry);
+
+/**
+ * Start a watcher. `handler` may be NULL with options->auto_start = false.
+ *
+ * Returns:   VIGIA_OK and *out (may be NULL); EEXISTS, EOWNED, EOPTION, EINVAL, ECLOSED, ENOMEM. On error handler->free is not called.
+ * Ownership: the handler is copied; ctx is the registry's from now on. *out lives as long as the registry
+ */
+VIGIA_API int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
+                                   const struct vigia_watch_options *options, struct vigia_watcher **out,
+                                   struct vigia_error *err);
+VIGIA_API int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out,
+                                 struct vigia_error *err);
+
+/* One round: do what is due; if nothing is, wait up to timeout_ns (< 0 without end) for something and do that. VIGIA_OK if
+ * something was done, VIGIA_NONE if nothing was, EINTERRUPTED after vigia_registry_interrupt(). */
+VIGIA_API int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
+/* Rounds until no watcher is running any more, or EINTERRUPTED. */
+VIGIA_API int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err);
+/* Make a step or run in progress, or else the next one, return EINTERRUPTED soon. Any thread; not from a signal handler. */
+VIGIA_API void vigia_registry_interrupt(struct vigia_registry *registry);
+/* A descriptor that is readable while there is work for a step; the registry's. < 0: an error. Starts one helper thread. */
+VIGIA_API int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *err);
+/* Stop all watchers at the same time. VIGIA_OK, or ESTATE naming those that did not stop within timeout_ns. */
+VIGIA_API int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
+
+VIGIA_API const char *vigia_watcher_id(const struct vigia_watcher *watcher);
+VIGIA_API void vigia_watcher_stats(struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
+VIGIA_API int vigia_watcher_set_handler(struct vigia_watcher *watcher, const struct vigia_handler *handler, struct vigia_error *err);
+VIGIA_API int vigia_watcher_start(struct vigia_watcher *watcher, struct vigia_error *err);
+/* Let the handler in progress finish, save progress, stop. VIGIA_OK stopped (or, from its own handler, will stop when that returns);
+ * VIGIA_NONE: not yet after timeout_ns. */
+VIGIA_API int vigia_watcher_stop(struct vigia_watcher *watcher, int64_t timeout_ns, struct vigia_error *err);
+/* Save progress durably; a number below the checkpoint changes nothing. EEPHEMERAL, EPOSITION. */
+VIGIA_API int vigia_watcher_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+/* Stop, save seq_num as the checkpoint, go on with the event after it. EPOSITION beyond the last event. */
+VIGIA_API int vigia_watcher_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
