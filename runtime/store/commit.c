@@ -1,0 +1,129 @@
+/*
+ * commit.c - group commit: many callers, one sync. How it works is told in commit.h.
+ */
+#include "commit.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+
+/* Callers that share one commit. */
+struct vigia__group {
+	struct vigia__group *next;     /* owner: commit->spare */
+	struct vigia__ticket *head;
+	struct vigia__ticket **tail;
+	atomic_uint count;             /* tickets that joined */
+	_Atomic uint32_t done;         /* futex: 1 when every ticket has its result */
+	atomic_uint users;             /* callers that still look at the group */
+};
+
+/* So long does a leader wait for as many callers as last time: without it 16 callers settle into two half-filled batches. */
+enum { GATHER_NS = 300000 };
+
+void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit_ops *ops, void *ctx)
+{
+	*commit = (struct vigia__commit){.ops = ops, .ctx = ctx};
+	pthread_mutex_init(&commit->mutex, NULL);
+}
+
+void vigia__commit_deinit(struct vigia__commit *commit)
+{
+	while (commit->spare) {
+		struct vigia__group *group = commit->spare;
+		commit->spare = group->next;
+		vigia__free(group);
+	}
+	pthread_mutex_destroy(&commit->mutex);
+}
+
+/* Join the group that forms, or begin one. NULL without memory. */
+static struct vigia__group *join(struct vigia__commit *commit, struct vigia__ticket *ticket, bool *leads)
+{
+	pthread_mutex_lock(&commit->mutex);
+	struct vigia__group *group = commit->forming;
+	*leads = group == NULL;
+	if (*leads) {
+		group = commit->spare;
+		if (group) commit->spare = group->next;
+		else group = vigia__alloc(sizeof *group);
+		if (group == NULL) {
+			pthread_mutex_unlock(&commit->mutex);
+			return NULL;
+		}
+		group->head = NULL;
+		group->tail = &group->head;
+		atomic_init(&group->count, 0);
+		atomic_init(&group->done, 0);
+		atomic_init(&group->users, 0);
+		commit->forming = group;
+	}
+	ticket->next = NULL;
+	*group->tail = ticket;
+	group->tail = &ticket->next;
+	atomic_fetch_add_explicit(&group->count, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&group->users, 1, memory_order_relaxed);
+	pthread_mutex_unlock(&commit->mutex);
+	return group;
+}
+
+static void leave(struct vigia__commit *commit, struct vigia__group *group)
+{
+	if (atomic_fetch_sub(&group->users, 1) > 1) return;
+	pthread_mutex_lock(&commit->mutex);
+	group->next = commit->spare;
+	commit->spare = group;
+	pthread_mutex_unlock(&commit->mutex);
+}
+
+/* The writer's lock is held: from now on newcomers make a group of their own. */
+static void close_group(struct vigia__commit *commit, struct vigia__group *group, bool gather)
+{
+	unsigned expected = commit->last_count; /* only leaders touch it, and they follow one another */
+	if (gather && expected > 1) {
+		int64_t until = vigia__mono_ns() + GATHER_NS;
+		while (atomic_load_explicit(&group->count, memory_order_relaxed) < expected && vigia__mono_ns() < until) sched_yield();
+	}
+	pthread_mutex_lock(&commit->mutex);
+	commit->forming = NULL;
+	commit->last_count = atomic_load_explicit(&group->count, memory_order_relaxed);
+	pthread_mutex_unlock(&commit->mutex);
+}
+
+static void fail_all(struct vigia__ticket *ticket, int rc, const struct vigia_error *err)
+{
+	for (; ticket; ticket = ticket->next) {
+		ticket->rc = rc;
+		if (ticket->err) *ticket->err = *err;
+	}
+}
+
+static void lead(struct vigia__commit *commit, struct vigia__group *group)
+{
+	struct vigia_error err = {0};
+	void *txn = NULL;
+	int rc = commit->ops->lock(commit->ctx, &txn, &err);
+	close_group(commit, group, rc == VIGIA_OK);
+	if (rc == VIGIA_OK) rc = commit->ops->write(commit->ctx, txn, group->head, &err);
+	if (rc < 0) fail_all(group->head, rc, &err);
+	/* After this store the followers may return: their tickets are on their stacks. */
+	bool alone = atomic_load_explicit(&group->count, memory_order_relaxed) == 1;
+	atomic_store(&group->done, 1);
+	if (!alone) syscall(SYS_futex, &group->done, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket)
+{
+	bool leads;
+	ticket->rc = VIGIA_OK;
+	struct vigia__group *group = join(commit, ticket, &leads);
+	if (group == NULL) return vigia__error(ticket->err, VIGIA_ENOMEM, "no memory to queue an append");
+	if (leads) lead(commit, group);
+	while (!atomic_load(&group->done)) syscall(SYS_futex, &group->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	leave(commit, group);
+	return ticket->rc;
+}

@@ -1,0 +1,230 @@
+/*
+ * lmdb_checkpoints.c - checkpoints in LMDB, and the watchers' progress that travels with whatever commit comes next (contract W10).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "lmdb_store.h"
+
+static MDB_val key_of(const char *id)
+{
+	return (MDB_val){strlen(id), (void *)id};
+}
+
+static int put(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num)
+{
+	struct checkpoint_record record = {seq_num, vigia__wall_ns()};
+	MDB_val key = key_of(id), value = {sizeof record, &record};
+	return mdb_put(txn, b->checkpoints, &key, &value, 0);
+}
+
+/* ---- one by one ---- */
+
+struct change {
+	struct lmdb_backend *b;
+	const char *id;
+	uint64_t seq_num;
+};
+
+static int put_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct change *change = arg;
+	(void)err;
+	return put(change->b, txn, change->id, change->seq_num);
+}
+
+int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+{
+	struct change change = {(struct lmdb_backend *)base, id, seq_num};
+	return lmdb_in_commit(change.b, put_call, &change, err);
+}
+
+static int none(const char *id, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", id);
+}
+
+static int delete_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct change *change = arg;
+	MDB_val key = key_of(change->id);
+	int rc = mdb_del(txn, change->b->checkpoints, &key, NULL);
+	return rc == MDB_NOTFOUND ? none(change->id, err) : rc;
+}
+
+int lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	struct change change = {(struct lmdb_backend *)base, id, 0};
+	return lmdb_in_commit(change.b, delete_call, &change, err);
+}
+
+int lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	struct checkpoint_record record = {0};
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	MDB_val key = key_of(id), value;
+	rc = mdb_get(reader->txn, b->checkpoints, &key, &value);
+	bool whole = rc == 0 && value.mv_size >= sizeof record;
+	if (whole) memcpy(&record, value.mv_data, sizeof record);
+	lmdb_read_end(b, reader);
+	if (rc == MDB_NOTFOUND) return none(id, err);
+	if (rc != 0) return lmdb_error(b, rc, "read a checkpoint", err);
+	if (!whole) return vigia__error(err, VIGIA_EIO, "the checkpoint of watcher '%s' is damaged", id);
+	*seq_num = record.seq_num;
+	return VIGIA_OK;
+}
+
+/* Copies first, so that `fn` runs without a transaction: per checkpoint its number, the id's length, the id. */
+int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct vigia__buf copy = {0};
+	struct reader *reader;
+	MDB_cursor *cursor;
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	rc = mdb_cursor_open(reader->txn, b->checkpoints, &cursor);
+	if (rc == 0) {
+		MDB_val key, value;
+		while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+			uint64_t numbers[2] = {0, key.mv_size};
+			if (value.mv_size >= sizeof(struct checkpoint_record)) memcpy(&numbers[0], value.mv_data, sizeof numbers[0]);
+			if (vigia__buf_add(&copy, numbers, sizeof numbers) < 0 || vigia__buf_add(&copy, key.mv_data, key.mv_size) < 0) break;
+		}
+		mdb_cursor_close(cursor);
+	}
+	lmdb_read_end(b, reader);
+	if (rc == 0) {
+		vigia__buf_deinit(&copy);
+		return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
+	}
+	for (size_t at = 0; rc == MDB_NOTFOUND && at < copy.len;) {
+		uint64_t numbers[2];
+		char id[512];
+		memcpy(numbers, copy.data + at, sizeof numbers);
+		at += sizeof numbers;
+		size_t len = numbers[1] < sizeof id ? numbers[1] : sizeof id - 1;
+		memcpy(id, copy.data + at, len);
+		id[len] = '\0';
+		at += numbers[1];
+		fn(ctx, id, numbers[0]);
+	}
+	vigia__buf_deinit(&copy);
+	return rc == MDB_NOTFOUND ? VIGIA_OK : lmdb_error(b, rc, "read the checkpoints", err);
+}
+
+/* ---- progress ---- */
+
+/* What one commit took along. */
+struct progress_taken {
+	size_t count;
+	struct {
+		struct vigia__progress *progress;
+		uint64_t done, epoch;
+	} items[];
+};
+
+struct vigia__progress *lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct vigia__progress *progress = vigia__calloc(sizeof *progress);
+	if (progress == NULL) return NULL;
+	progress->saved = saved;
+	progress->refs = 1;
+	atomic_init(&progress->done, saved);
+	snprintf(progress->id, sizeof progress->id, "%s", id);
+	pthread_mutex_lock(&b->progress_mutex);
+	progress->next = b->progress;
+	b->progress = progress;
+	pthread_mutex_unlock(&b->progress_mutex);
+	return progress;
+}
+
+static void unref(struct vigia__progress *progress)
+{
+	if (--progress->refs == 0) vigia__free(progress);
+}
+
+void lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	pthread_mutex_lock(&b->progress_mutex);
+	struct vigia__progress **at = &b->progress;
+	while (*at != progress) at = &(*at)->next;
+	*at = progress->next;
+	progress->removed = true;
+	unref(progress);
+	pthread_mutex_unlock(&b->progress_mutex);
+}
+
+uint64_t lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	pthread_mutex_lock(&b->progress_mutex);
+	uint64_t saved = progress->saved;
+	pthread_mutex_unlock(&b->progress_mutex);
+	return saved;
+}
+
+void lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	pthread_mutex_lock(&b->progress_mutex);
+	progress->epoch++;
+	progress->saved = saved;
+	atomic_store(&progress->done, done);
+	pthread_mutex_unlock(&b->progress_mutex);
+}
+
+/* References to all nodes that moved, taken under the mutex; the puts follow outside of it. */
+static struct progress_taken *take(struct lmdb_backend *b, bool *no_memory)
+{
+	struct progress_taken *taken = NULL;
+	size_t count = 0;
+	pthread_mutex_lock(&b->progress_mutex);
+	for (struct vigia__progress *p = b->progress; p; p = p->next) count += atomic_load(&p->done) > p->saved;
+	if (count > 0) taken = vigia__calloc(sizeof *taken + count * sizeof taken->items[0]);
+	*no_memory = count > 0 && taken == NULL;
+	for (struct vigia__progress *p = b->progress; taken && p && taken->count < count; p = p->next) {
+		uint64_t done = atomic_load(&p->done);
+		if (done <= p->saved) continue;
+		p->refs++;
+		taken->items[taken->count].progress = p;
+		taken->items[taken->count].done = done;
+		taken->items[taken->count++].epoch = p->epoch;
+	}
+	pthread_mutex_unlock(&b->progress_mutex);
+	return taken;
+}
+
+int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken **out)
+{
+	bool no_memory;
+	struct progress_taken *taken = take(b, &no_memory);
+	*out = taken;
+	if (no_memory) return ENOMEM;
+	int rc = 0;
+	for (size_t i = 0; taken && i < taken->count && rc == 0; i++)
+		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done);
+	return rc;
+}
+
+void lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed)
+{
+	if (taken == NULL) return;
+	pthread_mutex_lock(&b->progress_mutex);
+	for (size_t i = 0; i < taken->count; i++) {
+		struct vigia__progress *p = taken->items[i].progress;
+		/* A seek in between has put its own number after ours. */
+		if (committed && p->epoch == taken->items[i].epoch && p->saved < taken->items[i].done) p->saved = taken->items[i].done;
+		unref(p);
+	}
+	pthread_mutex_unlock(&b->progress_mutex);
+	vigia__free(taken);
+}

@@ -1,0 +1,483 @@
+/*
+ * lmdb_env.c - opening and closing a store file: its real path, one LMDB environment per file and process, transactions, errors.
+ *
+ * LMDB opened twice on one file in one process, or through two names, corrupts it: hence the list of open files by device and inode,
+ * real paths, and the refusal of second hard links.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "lmdb_store.h"
+
+enum { READERS_MAX = 4096, DATABASES_MAX = 32 };
+#define MAP_BYTES_MAX ((size_t)1 << 40)
+#define MAP_BYTES_MIN ((size_t)1 << 30)
+
+/* File systems on which locks and shared maps between machines do not hold. Not all are in linux/magic.h. */
+static const long network_fs[] = {NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, 0xFF534D42 /* cifs */, 0xFE534D42 /* smb2 */,
+                                  CODA_SUPER_MAGIC, AFS_SUPER_MAGIC, CEPH_SUPER_MAGIC, V9FS_MAGIC, 0x0BD00BD0 /* lustre */,
+                                  0x47504653 /* gpfs */, NCP_SUPER_MAGIC};
+
+static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct lmdb_backend *list; /* all open files of the process */
+
+/* ---- errors ---- */
+
+int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
+{
+	int code = VIGIA_EIO;
+	const char *plain = NULL;
+	struct statvfs fs;
+	switch (rc) {
+	case ENOMEM: code = VIGIA_ENOMEM; break;
+	case EACCES: case EPERM: case EROFS: code = VIGIA_EPERM; break;
+	case ENOENT: code = VIGIA_ENOTFOUND; break;
+	case ENOSPC: case EDQUOT: code = VIGIA_EDISKFULL; break;
+	case EIO: /* LMDB says EIO when the disk is full */
+		if (statvfs(b->path, &fs) == 0 && fs.f_bavail < 16) code = VIGIA_EDISKFULL;
+		break;
+	case MDB_MAP_FULL: code = VIGIA_EFULL; plain = "the map is full: open the store with a larger map_size"; break;
+	case MDB_TXN_FULL: code = VIGIA_EFULL; plain = "more than one transaction can hold: store fewer events in one call"; break;
+	case MDB_INVALID: case MDB_CORRUPTED: case MDB_PAGE_NOTFOUND: code = VIGIA_ENOTSTORE; break;
+	case MDB_VERSION_MISMATCH: code = VIGIA_EFORMAT; break;
+	case MDB_READERS_FULL: plain = "all 4096 reader slots of the file are taken"; break;
+	default: break;
+	}
+	if (code == VIGIA_EDISKFULL) plain = "the disk is full";
+	vigia__error(err, code, "store '%s': cannot %s%s%s", b->path, what, plain ? ": " : "", plain ? plain : "");
+	vigia__error_cause(err, "%s", mdb_strerror(rc));
+	return code;
+}
+
+/* ---- transactions ---- */
+
+/* Another process made the map larger: take its size. */
+static int adopt_map_size(struct lmdb_backend *b)
+{
+	pthread_rwlock_wrlock(&b->map_lock);
+	int rc = mdb_env_set_mapsize(b->env, 0);
+	MDB_envinfo info;
+	if (rc == 0 && mdb_env_info(b->env, &info) == 0) b->map_bytes = info.me_mapsize;
+	pthread_rwlock_unlock(&b->map_lock);
+	return rc;
+}
+
+static int reader_new(struct lmdb_backend *b, struct reader **out)
+{
+	struct reader *reader = vigia__calloc(sizeof *reader);
+	if (reader == NULL) return ENOMEM;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &reader->txn);
+	if (rc == 0) rc = mdb_cursor_open(reader->txn, b->events, &reader->events);
+	if (rc != 0) {
+		if (reader->txn) mdb_txn_abort(reader->txn);
+		vigia__free(reader);
+		return rc;
+	}
+	*out = reader;
+	return 0;
+}
+
+static void reader_free(struct reader *reader)
+{
+	mdb_cursor_close(reader->events);
+	mdb_txn_abort(reader->txn);
+	vigia__free(reader);
+}
+
+int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
+{
+	for (int tries = 0;; tries++) {
+		pthread_rwlock_rdlock(&b->map_lock);
+		pthread_mutex_lock(&b->readers_mutex);
+		struct reader *reader = b->readers;
+		if (reader) b->readers = reader->next;
+		pthread_mutex_unlock(&b->readers_mutex);
+		int rc;
+		if (reader == NULL) {
+			rc = reader_new(b, &reader);
+		} else {
+			rc = mdb_txn_renew(reader->txn);
+			if (rc == 0) rc = mdb_cursor_renew(reader->txn, reader->events);
+			if (rc != 0) reader_free(reader);
+		}
+		if (rc == 0) {
+			*out = reader;
+			return VIGIA_OK;
+		}
+		pthread_rwlock_unlock(&b->map_lock);
+		if (rc == MDB_MAP_RESIZED && tries < 8) rc = adopt_map_size(b);
+		else if (rc == MDB_READERS_FULL && tries < 2) rc = mdb_reader_check(b->env, NULL);
+		if (rc != 0) return lmdb_error(b, rc, "begin to read", err);
+	}
+}
+
+void lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
+{
+	mdb_txn_reset(reader->txn);
+	pthread_mutex_lock(&b->readers_mutex);
+	reader->next = b->readers;
+	b->readers = reader;
+	pthread_mutex_unlock(&b->readers_mutex);
+	pthread_rwlock_unlock(&b->map_lock);
+}
+
+int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
+{
+	for (int tries = 0;; tries++) {
+		pthread_rwlock_rdlock(&b->map_lock);
+		int rc = mdb_txn_begin(b->env, NULL, 0, out);
+		if (rc == 0) return VIGIA_OK;
+		pthread_rwlock_unlock(&b->map_lock);
+		if (rc == MDB_MAP_RESIZED && tries < 8) rc = adopt_map_size(b);
+		if (rc != 0) return lmdb_error(b, rc, "begin to write", err);
+	}
+}
+
+int lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+{
+	int rc = mdb_txn_commit(txn);
+	pthread_rwlock_unlock(&b->map_lock);
+	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "commit", err);
+}
+
+void lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
+{
+	mdb_txn_abort(txn);
+	pthread_rwlock_unlock(&b->map_lock);
+}
+
+int lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg, struct vigia_error *err)
+{
+	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = call, .call_arg = arg, .err = err};
+	return vigia__commit_run(&b->commit, &ticket);
+}
+
+/* ---- the path ---- */
+
+static int not_found(const char *path, const char *why, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s'%s", path, why);
+}
+
+/* The real path of a file that exists or is to be made in a folder that does. NULL with err set. */
+static char *real_path(const char *path, bool may_create, struct vigia_error *err)
+{
+	char *real = realpath(path, NULL);
+	if (real) return real;
+	if (errno == EACCES) {
+		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
+		return NULL;
+	}
+	struct stat st;
+	if (lstat(path, &st) == 0) {
+		not_found(path, ": it is a symbolic link to nothing", err);
+		return NULL;
+	}
+	const char *slash = strrchr(path, '/');
+	const char *base = slash ? slash + 1 : path;
+	char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+	char *real_dir = dir ? realpath(dir, NULL) : NULL;
+	if (real_dir == NULL || stat(real_dir, &st) < 0 || !S_ISDIR(st.st_mode)) not_found(path, ": its folder does not exist", err);
+	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
+	else if (!may_create) not_found(path, "", err);
+	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
+		real = NULL;
+		vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+	}
+	free(dir);
+	free(real_dir);
+	return real;
+}
+
+/* What must be true of the file before LMDB may touch it. *exists tells whether there is one. */
+static int check_file(const char *path, const struct vigia_store_options *options, struct stat *st, bool *exists, struct vigia_error *err)
+{
+	*exists = stat(path, st) == 0;
+	if (*exists && S_ISDIR(st->st_mode)) return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is a folder, not a store", path);
+	if (*exists && !S_ISREG(st->st_mode)) return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a regular file", path);
+	if (*exists && st->st_nlink > 1)
+		return vigia__error(err, VIGIA_ELINKED, "the store '%s' has %lu hard links: two names would become two writers", path,
+		                    (unsigned long)st->st_nlink);
+	char dir[4096];
+	snprintf(dir, sizeof dir, "%s", path);
+	*strrchr(dir, '/') = '\0';
+	struct statfs fs;
+	if (!options->allow_network_fs && statfs(*exists ? path : dir[0] ? dir : "/", &fs) == 0) {
+		for (size_t i = 0; i < sizeof network_fs / sizeof network_fs[0]; i++)
+			if ((uint32_t)fs.f_type == (uint32_t)network_fs[i])
+				return vigia__error(err, VIGIA_ENETFS, "'%s' is on a network file system, where locks do not hold; "
+				                    "the option allow_network_fs opens it all the same", path);
+	}
+	return *exists ? lmdb_format_precheck(path, err) : VIGIA_OK;
+}
+
+/* ---- the environment ---- */
+
+static int env_open(struct lmdb_backend *b, const struct vigia_store_options *options, unsigned flags, struct vigia_error *err)
+{
+	size_t bytes = options->map_size_bytes > 0 ? (size_t)options->map_size_bytes : MAP_BYTES_MAX;
+	for (;;) {
+		int rc = mdb_env_create(&b->env);
+		if (rc == 0) rc = mdb_env_set_maxreaders(b->env, READERS_MAX);
+		if (rc == 0) rc = mdb_env_set_maxdbs(b->env, DATABASES_MAX);
+		if (rc == 0) rc = mdb_env_set_mapsize(b->env, bytes);
+		if (rc == 0) rc = mdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | flags, 0600);
+		if (rc == 0) {
+			MDB_envinfo info;
+			mdb_env_info(b->env, &info);
+			b->map_bytes = info.me_mapsize;
+			return VIGIA_OK;
+		}
+		if (b->env) mdb_env_close(b->env);
+		b->env = NULL;
+		/* The system (a limit, valgrind) refuses so much address space: ask for less. */
+		if (rc == ENOMEM && options->map_size_bytes == 0 && bytes > MAP_BYTES_MIN) {
+			bytes /= 2;
+			b->map_grows = true;
+			continue;
+		}
+		return lmdb_error(b, rc, "open it", err);
+	}
+}
+
+/* LMDB maps what the file says it has; a shorter file is a SIGBUS at the first touch behind its end. */
+static int check_size(struct lmdb_backend *b, struct vigia_error *err)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	struct stat file;
+	mdb_filehandle_t fd;
+	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 || fstat(fd, &file) < 0)
+		return vigia__error(err, VIGIA_EIO, "cannot look at the store '%s'", b->path);
+	unsigned long long need = (unsigned long long)(info.me_last_pgno + 1) * st.ms_psize;
+	if ((unsigned long long)file.st_size < need)
+		return vigia__error(err, VIGIA_ETRUNCATED, "the store '%s' is truncated: it has %lld bytes of %llu", b->path,
+		                    (long long)file.st_size, need);
+	int fd_flags = fcntl(fd, F_GETFD);
+	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB forgets it */
+	b->dev = file.st_dev;
+	b->ino = file.st_ino;
+	return VIGIA_OK;
+}
+
+static uint64_t commits(struct vigia__backend *base)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	MDB_envinfo info;
+	return mdb_env_info(b->env, &info) == 0 ? info.me_last_txnid : 0;
+}
+
+static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns, .format = VIGIA_FORMAT};
+	snprintf(out->events_bucket, sizeof out->events_bucket, "%s", b->settings.events_bucket);
+	snprintf(out->checkpoint_bucket, sizeof out->checkpoint_bucket, "%s", b->settings.checkpoint_bucket);
+	for (int i = 0; i < 16; i++) snprintf(out->file_id + 2 * i, 3, "%02x", b->file_id[i]);
+	int rc = lmdb_bounds(base, &out->oldest, &out->latest, err);
+	if (rc < 0) return rc;
+	struct reader *reader;
+	rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	MDB_envinfo info;
+	MDB_stat st;
+	mdb_filehandle_t fd;
+	struct stat file;
+	if (mdb_stat(reader->txn, b->events, &st) == 0) out->events = st.ms_entries;
+	if (mdb_env_info(b->env, &info) == 0) {
+		out->map_bytes = info.me_mapsize;
+		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+		out->readers = info.me_numreaders;
+	}
+	if (mdb_env_get_fd(b->env, &fd) == 0 && fstat(fd, &file) == 0) out->file_bytes = (uint64_t)file.st_size;
+	lmdb_read_end(b, reader);
+	return VIGIA_OK;
+}
+
+static int own(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	return vigia__side_own(&((struct lmdb_backend *)base)->side, id, err);
+}
+
+static void disown(struct vigia__backend *base, const char *id)
+{
+	vigia__side_disown(&((struct lmdb_backend *)base)->side, id);
+}
+
+/* Also for a backend that was only half opened. */
+static void backend_free(struct lmdb_backend *b)
+{
+	while (b->readers) {
+		struct reader *reader = b->readers;
+		b->readers = reader->next;
+		reader_free(reader);
+	}
+	if (b->env) mdb_env_close(b->env);
+	vigia__side_close(&b->side);
+	vigia__commit_deinit(&b->commit);
+	pthread_mutex_destroy(&b->readers_mutex);
+	pthread_mutex_destroy(&b->progress_mutex);
+	pthread_rwlock_destroy(&b->map_lock);
+	free(b->path);
+	vigia__free(b);
+}
+
+static void release(struct vigia__backend *base)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	pthread_mutex_lock(&list_mutex);
+	if (--b->refs == 0) {
+		struct lmdb_backend **at = &list;
+		while (*at != b) at = &(*at)->next;
+		*at = b->next;
+		backend_free(b); /* under the mutex: nobody may open the file while it closes */
+	}
+	pthread_mutex_unlock(&list_mutex);
+}
+
+static const struct vigia__backend lmdb_interface = {
+	.name = "lmdb",
+	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
+	.append = lmdb_append,
+	.scan = lmdb_scan,
+	.bounds = lmdb_bounds,
+	.find_time = lmdb_find_time,
+	.trim = lmdb_trim,
+	.checkpoint_put = lmdb_checkpoint_put,
+	.checkpoint_get = lmdb_checkpoint_get,
+	.checkpoint_delete = lmdb_checkpoint_delete,
+	.checkpoint_each = lmdb_checkpoint_each,
+	.progress_new = lmdb_progress_new,
+	.progress_end = lmdb_progress_end,
+	.progress_saved = lmdb_progress_saved,
+	.progress_reset = lmdb_progress_reset,
+	.own = own,
+	.disown = disown,
+	.commits = commits,
+	.stats = stats,
+	.release = release,
+};
+
+/* A newly opened file; takes over `path`. */
+static int backend_open(char *path, bool exists, const struct vigia_store_options *options, struct lmdb_backend **out,
+                        struct vigia_error *err)
+{
+	struct lmdb_backend *b = vigia__calloc(sizeof *b);
+	if (b == NULL) {
+		free(path);
+		return vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
+	}
+	b->base = lmdb_interface;
+	b->path = path;
+	b->side.fd = -1;
+	b->fork_generation = vigia__fork_generation();
+	vigia__commit_init(&b->commit, &lmdb_commit_ops, b);
+	pthread_mutex_init(&b->readers_mutex, NULL);
+	pthread_mutex_init(&b->progress_mutex, NULL);
+	pthread_rwlock_init(&b->map_lock, NULL);
+
+	int rc = VIGIA_OK;
+	if (exists && access(path, R_OK | W_OK) != 0) {
+		if (!options->readonly) {
+			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", path);
+			vigia__error_cause(err, "%s", strerror(errno));
+		}
+		b->readonly = true;
+	}
+	if (rc == VIGIA_OK) rc = env_open(b, options, b->readonly ? MDB_RDONLY : 0, err);
+	if (rc == VIGIA_OK) rc = check_size(b, err);
+	if (rc == VIGIA_OK) {
+		int dead;
+		mdb_reader_check(b->env, &dead);
+		rc = lmdb_format_load(b, options, err);
+	}
+	if (rc == VIGIA_OK) {
+		b->base.max_event_size = b->settings.max_event_size;
+		b->base.durability = b->settings.durability;
+		if (b->settings.durability == VIGIA_DURABILITY_NONE) mdb_env_set_flags(b->env, MDB_NOSYNC, 1);
+		rc = vigia__side_open(&b->side, b->path, b->file_id, err);
+		if (rc == VIGIA_OK) b->base.wake = vigia__side_wake(&b->side);
+		else if (rc == VIGIA_EPERM && options->readonly) {
+			/* May only read: nobody wakes us, the look at the commit number once a second does. */
+			b->base.wake = &b->local_wake;
+			rc = VIGIA_OK;
+		}
+	}
+	if (rc < 0) {
+		backend_free(b);
+		return rc;
+	}
+	*out = b;
+	return VIGIA_OK;
+}
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&list_mutex);
+}
+
+static void after_fork_parent(void)
+{
+	pthread_mutex_unlock(&list_mutex);
+}
+
+/* The environments are the parent's: forget them without closing, but let go of the owners' locks, which a descriptor keeps alive. */
+static void after_fork_child(void)
+{
+	for (struct lmdb_backend *b = list; b; b = b->next) vigia__side_forked(&b->side);
+	list = NULL;
+	pthread_mutex_unlock(&list_mutex);
+}
+
+static void guard_forks(void)
+{
+	vigia__fork_generation(); /* its handler counts first */
+	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, guard_forks);
+	char *real = real_path(path, options->create && !options->readonly, err);
+	if (real == NULL) return err && err->code ? err->code : VIGIA_ENOTFOUND;
+
+	pthread_mutex_lock(&list_mutex);
+	struct stat st;
+	bool exists;
+	struct lmdb_backend *b = NULL;
+	int rc = check_file(real, options, &st, &exists, err);
+	if (rc == VIGIA_OK && exists)
+		for (b = list; b; b = b->next)
+			if (b->dev == st.st_dev && b->ino == st.st_ino) break;
+	if (rc == VIGIA_OK && b) {
+		rc = lmdb_format_conflicts(b, options, err);
+		if (rc == VIGIA_OK && b->readonly && !options->readonly)
+			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", real);
+		free(real);
+	} else if (rc == VIGIA_OK) {
+		rc = backend_open(real, exists, options, &b, err);
+		if (rc == VIGIA_OK) {
+			b->next = list;
+			list = b;
+		}
+	} else {
+		free(real);
+	}
+	if (rc == VIGIA_OK) {
+		b->refs++;
+		*out = &b->base;
+	}
+	pthread_mutex_unlock(&list_mutex);
+	return rc;
+}

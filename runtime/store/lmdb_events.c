@@ -1,0 +1,281 @@
+/*
+ * lmdb_events.c - events in LMDB: append (inside a group commit), scan, bounds, first at a time, trim.
+ *
+ * Key: seq_num as a native size_t (MDB_INTEGERKEY), appended at the end (MDB_APPEND). Value: the event's bytes, core/event.h.
+ */
+#include <string.h>
+
+#include "../core/error.h"
+#include "../core/event.h"
+#include "lmdb_store.h"
+
+enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 512 };
+
+static MDB_val key_of(const size_t *seq_num)
+{
+	return (MDB_val){sizeof *seq_num, (void *)seq_num};
+}
+
+static uint64_t seq_of(const MDB_val *key)
+{
+	size_t n;
+	memcpy(&n, key->mv_data, sizeof n);
+	return n;
+}
+
+/* The last number and time ever given: the last event's, or what the trim that removed it wrote down. */
+int lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
+{
+	MDB_val key, value;
+	*out = (struct last_record){0};
+	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
+	if (rc == 0) {
+		out->seq_num = seq_of(&key);
+		out->at_ns = vigia__event_time(value.mv_data, value.mv_size);
+		return 0;
+	}
+	if (rc != MDB_NOTFOUND) return rc;
+	key = (MDB_val){4, "last"};
+	rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc == 0 && value.mv_size >= sizeof *out) memcpy(out, value.mv_data, sizeof *out);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* ---- append ---- */
+
+struct stamp {
+	struct last_record last;
+	int64_t now_at_ns; /* never before the last event's time, whatever the clock says */
+	uint64_t types;    /* wake words to bump */
+};
+
+static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct stamp *stamp)
+{
+	size_t seq_num = stamp->last.seq_num + 1;
+	vigia__event_stamp(bytes, len, seq_num, stamp->now_at_ns);
+	MDB_val key = key_of(&seq_num), value = {len, bytes};
+	int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
+	if (rc != 0) return rc;
+	struct vigia__head head;
+	if (vigia__event_head(bytes, len, &head) == 0) stamp->types |= vigia__wake_bit(head.object_type);
+	stamp->last = (struct last_record){seq_num, stamp->now_at_ns};
+	return 0;
+}
+
+static int append_request(MDB_cursor *events, struct vigia__append *request, struct stamp *stamp)
+{
+	request->first_seq = stamp->last.seq_num + 1;
+	size_t start = 0;
+	for (size_t i = 0; i < request->count; i++) {
+		size_t end = request->ends ? request->ends[i] : request->len;
+		int rc = append_one(events, request->bytes + start, end - start, stamp);
+		if (rc != 0) return rc;
+		start = end;
+	}
+	return 0;
+}
+
+/* All tickets of a group into one transaction; an LMDB error number is the whole group's. */
+static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types)
+{
+	MDB_cursor *events;
+	struct stamp stamp = {0};
+	int rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	rc = lmdb_last(b, txn, events, &stamp.last);
+	int64_t now = vigia__wall_ns();
+	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
+	for (struct vigia__ticket *t = tickets; t && rc == 0; t = t->next) {
+		if (t->kind == VIGIA_TICKET_APPEND) {
+			rc = append_request(events, t->append, &stamp);
+		} else {
+			t->rc = t->call(txn, t->call_arg, t->err);
+			if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
+		}
+	}
+	mdb_cursor_close(events);
+	*types = stamp.types;
+	return rc;
+}
+
+static int lock(void *ctx, void **txn, struct vigia_error *err)
+{
+	return lmdb_write_begin(ctx, (MDB_txn **)txn, err);
+}
+
+static int grow_map(struct lmdb_backend *b)
+{
+	pthread_rwlock_wrlock(&b->map_lock);
+	int rc = mdb_env_set_mapsize(b->env, b->map_bytes * 2);
+	if (rc == 0) b->map_bytes *= 2;
+	pthread_rwlock_unlock(&b->map_lock);
+	return rc;
+}
+
+static int write(void *ctx, void *txn, struct vigia__ticket *tickets, struct vigia_error *err)
+{
+	struct lmdb_backend *b = ctx;
+	for (;;) {
+		struct progress_taken *taken = NULL;
+		uint64_t types = 0;
+		int rc = write_tickets(b, txn, tickets, &types);
+		if (rc == 0) rc = lmdb_progress_put(b, txn, &taken);
+		if (rc == 0) {
+			rc = lmdb_write_commit(b, txn, err);
+			lmdb_progress_done(b, taken, rc == VIGIA_OK);
+			if (rc == VIGIA_OK) vigia__wake_publish(b->base.wake, types);
+			return rc;
+		}
+		lmdb_progress_done(b, taken, false);
+		lmdb_write_abort(b, txn);
+		if (rc != MDB_MAP_FULL || !b->map_grows || grow_map(b) != 0) return lmdb_error(b, rc, "store", err);
+		rc = lmdb_write_begin(b, (MDB_txn **)&txn, err);
+		if (rc < 0) return rc;
+	}
+}
+
+const struct vigia__commit_ops lmdb_commit_ops = {.lock = lock, .write = write};
+
+int lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_APPEND, .append = request, .err = err};
+	return vigia__commit_run(&b->commit, &ticket);
+}
+
+/* ---- scan ---- */
+
+int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	size_t from = scan->from, bytes = 0, copied = 0;
+	unsigned looked = 0;
+	bool no_memory = false;
+	MDB_val key = key_of(&from), value;
+	scan->looked_at = 0;
+	rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
+	while (rc == 0) {
+		uint64_t seq_num = seq_of(&key);
+		if (vigia__filter_match(scan->filter, value.mv_data, value.mv_size)) {
+			if (copied > 0 && bytes + value.mv_size > scan->bytes_max) break;
+			no_memory = vigia__batch_add(batch, seq_num, value.mv_data, value.mv_size) < 0;
+			if (no_memory) break;
+			bytes += value.mv_size;
+			copied++;
+		}
+		scan->looked_at = seq_num;
+		if (copied >= scan->count_max) break;
+		if (++looked % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
+		rc = mdb_cursor_get(reader->events, &key, &value, MDB_NEXT);
+	}
+	lmdb_read_end(b, reader);
+	scan->at_end = rc == MDB_NOTFOUND;
+	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
+	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_OK : lmdb_error(b, rc, "read events", err);
+}
+
+int lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	struct last_record last = {0};
+	MDB_val key, value;
+	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
+	*oldest = rc == 0 ? seq_of(&key) : 0;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_last(b, reader->txn, reader->events, &last);
+	lmdb_read_end(b, reader);
+	*latest = last.seq_num;
+	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "read the bounds", err);
+}
+
+/* Times never go backwards, numbers have no holes: halve the range. */
+int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	MDB_val key, value;
+	size_t low = 1, high = 0;
+	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
+	if (rc == 0) {
+		low = seq_of(&key);
+		rc = mdb_cursor_get(reader->events, &key, &value, MDB_LAST);
+		if (rc == 0) high = seq_of(&key);
+	}
+	while (rc == 0 && low <= high) {
+		size_t middle = low + (high - low) / 2;
+		key = key_of(&middle);
+		rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
+		if (rc != 0) break;
+		if (vigia__event_time(value.mv_data, value.mv_size) < at_ns) low = seq_of(&key) + 1;
+		else high = middle - 1;
+	}
+	bool found = false;
+	if (rc == 0) {
+		key = key_of(&low);
+		rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
+		found = rc == 0;
+		if (found) *seq_num = seq_of(&key);
+	}
+	lmdb_read_end(b, reader);
+	if (found) return VIGIA_OK;
+	*seq_num = 0;
+	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_NONE : lmdb_error(b, rc, "find a time", err);
+}
+
+/* ---- trim ---- */
+
+struct trim_slice {
+	struct lmdb_backend *b;
+	uint64_t upto;
+	uint64_t removed; /* out */
+	bool more;        /* out */
+};
+
+/* Remove some of the oldest events; first write down the numbering they may take with them. */
+static int trim_slice(void *txn, void *arg, struct vigia_error *err)
+{
+	struct trim_slice *slice = arg;
+	struct lmdb_backend *b = slice->b;
+	MDB_cursor *events;
+	MDB_val key = {4, "last"}, value;
+	struct last_record last;
+	(void)err;
+	slice->removed = 0;
+	slice->more = false;
+	int rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	rc = lmdb_last(b, txn, events, &last);
+	value = (MDB_val){sizeof last, &last};
+	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
+	int64_t until = vigia__mono_ns() + TRIM_NS;
+	while (rc == 0) {
+		rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
+		if (rc != 0 || seq_of(&key) > slice->upto) break;
+		slice->more = slice->removed >= TRIM_EVENTS || (slice->removed % 64 == 63 && vigia__mono_ns() >= until);
+		if (slice->more) break;
+		rc = mdb_cursor_del(events, 0);
+		if (rc == 0) slice->removed++;
+	}
+	mdb_cursor_close(events);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct trim_slice slice = {.b = b, .upto = upto};
+	*removed = 0;
+	do {
+		int rc = lmdb_in_commit(b, trim_slice, &slice, err);
+		if (rc < 0) return rc;
+		*removed += slice.removed;
+	} while (slice.more);
+	return VIGIA_OK;
+}

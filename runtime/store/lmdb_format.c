@@ -1,0 +1,286 @@
+/*
+ * lmdb_format.c - what a store file says about itself: format number, id, settings; and the look at a file before LMDB touches it.
+ *
+ * Database "vigia", key -> value:
+ *     "header"    struct header: the same at all formats to come, so that any version can name the one it meets
+ *     "settings"  a msgpack map of the options that belong to the file; an absent one has its default
+ *     "last"      struct last_record, written with every removal of events
+ * Rule for upgrades: a library opens files of its own format; an older one is upgraded at the first open for writing, a newer one is
+ * refused by its number.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../core/error.h"
+#include "../core/event.h"
+#include "../core/options.h"
+#include "lmdb_store.h"
+
+static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'D', 'B', '\n'};
+
+struct header {
+	char magic[8];
+	uint32_t format;
+	uint32_t byte_order; /* 0x01020304 as this machine writes it */
+	uint8_t id[16];
+	int64_t created_at_ns;
+	uint32_t word_bytes;
+	uint32_t reserved[5];
+};
+
+/* ---- before LMDB ---- */
+
+/* Offset of the magic number behind LMDB's page header, and the number itself (lmdb's mdb.c, MDB_meta). */
+enum { MAGIC_AT_64 = 16, MAGIC_AT_32 = 12 };
+static const uint32_t lmdb_magic = 0xBEEFC0DE;
+
+int lmdb_format_precheck(const char *path, struct vigia_error *err)
+{
+	/* Plain descriptors of the data file are harmless: LMDB's locks are on its lock file. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0) {
+		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOENT ? VIGIA_ENOTFOUND : VIGIA_EIO;
+		vigia__error(err, code, "cannot open the store '%s'", path);
+		vigia__error_cause(err, "%s", strerror(errno));
+		return code;
+	}
+	uint8_t head[64] = {0};
+	ssize_t got = pread(fd, head, sizeof head, 0);
+	close(fd);
+	if (got == 0) return VIGIA_OK; /* being made, or its maker died: LMDB begins it under its lock */
+	uint32_t at64, at32;
+	memcpy(&at64, head + MAGIC_AT_64, 4);
+	memcpy(&at32, head + MAGIC_AT_32, 4);
+	if (got == (ssize_t)sizeof head && at64 == lmdb_magic) return VIGIA_OK;
+	if (at32 == lmdb_magic)
+		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another word size (32 bit)", path);
+	if (at64 == __builtin_bswap32(lmdb_magic) || at32 == __builtin_bswap32(lmdb_magic))
+		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another byte order", path);
+	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a Vigia store; it was left as it is", path);
+}
+
+/* ---- settings ---- */
+
+static const char *const durability_names[] = {"commit", "none"};
+
+static int put_text(struct vigia__buf *buf, const char *s)
+{
+	return vigia__put_string(buf, s, strlen(s));
+}
+
+static int settings_encode(const struct settings *s, struct vigia__buf *buf)
+{
+	bool failed = vigia__put_map(buf, 4) < 0 || put_text(buf, "max_event_size") < 0 || vigia__put_int(buf, s->max_event_size) < 0 ||
+	              put_text(buf, "durability") < 0 || put_text(buf, durability_names[s->durability]) < 0 ||
+	              put_text(buf, "events_bucket") < 0 || put_text(buf, s->events_bucket) < 0 ||
+	              put_text(buf, "checkpoint_bucket") < 0 || put_text(buf, s->checkpoint_bucket) < 0;
+	return failed ? -1 : 0;
+}
+
+static bool is(struct vigia_slice s, const char *text)
+{
+	return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+static bool take_name(char out[65], const struct vigia__token *value)
+{
+	if (value->kind != VIGIA_TOKEN_STRING || value->string.len == 0 || value->string.len > 64) return false;
+	memcpy(out, value->string.data, value->string.len);
+	out[value->string.len] = '\0';
+	return true;
+}
+
+static bool settings_decode(const void *data, size_t len, struct settings *s)
+{
+	struct vigia__reader reader = {data, (const uint8_t *)data + len};
+	struct vigia__token map, key, value;
+	if (vigia__reader_next(&reader, &map, NULL) < 0 || map.kind != VIGIA_TOKEN_MAP) return false;
+	for (uint32_t i = 0; i < map.count; i++) {
+		if (vigia__reader_next(&reader, &key, NULL) < 0 || key.kind != VIGIA_TOKEN_STRING) return false;
+		if (vigia__reader_next(&reader, &value, NULL) < 0) return false;
+		if (is(key.string, "max_event_size")) {
+			if (value.kind != VIGIA_TOKEN_INT || value.integer < 1) return false;
+			s->max_event_size = value.integer;
+		} else if (is(key.string, "durability")) {
+			if (value.kind != VIGIA_TOKEN_STRING) return false;
+			s->durability = is(value.string, "none") ? VIGIA_DURABILITY_NONE : VIGIA_DURABILITY_COMMIT;
+		} else if (is(key.string, "events_bucket")) {
+			if (!take_name(s->events_bucket, &value)) return false;
+		} else if (is(key.string, "checkpoint_bucket")) {
+			if (!take_name(s->checkpoint_bucket, &value)) return false;
+		} else if (value.kind == VIGIA_TOKEN_ARRAY || value.kind == VIGIA_TOKEN_MAP) {
+			return false; /* a later version's setting of this format is a plain value */
+		}
+	}
+	return true;
+}
+
+static void settings_from(const struct vigia_store_options *options, struct settings *s)
+{
+	s->max_event_size = options->max_event_size_bytes;
+	s->durability = options->durability;
+	snprintf(s->events_bucket, sizeof s->events_bucket, "%s", options->events_bucket);
+	snprintf(s->checkpoint_bucket, sizeof s->checkpoint_bucket, "%s", options->checkpoint_bucket);
+}
+
+static void conflict(struct vigia__problems *problems, const char *name, const char *file, const char *asked)
+{
+	vigia__problem(problems, "%s is '%s' in the file, '%s' was asked for", name, file, asked);
+}
+
+int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
+{
+	const struct settings *s = &b->settings;
+	struct vigia__problems problems = {0};
+	if (options->max_event_size_given && options->max_event_size_bytes != s->max_event_size)
+		vigia__problem(&problems, "max_event_size is %lld in the file, %lld was asked for", (long long)s->max_event_size,
+		               (long long)options->max_event_size_bytes);
+	if (options->durability_given && options->durability != s->durability)
+		conflict(&problems, "durability", durability_names[s->durability], durability_names[options->durability]);
+	if (options->events_bucket_given && strcmp(options->events_bucket, s->events_bucket) != 0)
+		conflict(&problems, "events_bucket", s->events_bucket, options->events_bucket);
+	if (options->checkpoint_bucket_given && strcmp(options->checkpoint_bucket, s->checkpoint_bucket) != 0)
+		conflict(&problems, "checkpoint_bucket", s->checkpoint_bucket, options->checkpoint_bucket);
+	int rc = vigia__problems_end(&problems, b->path, err);
+	if (rc < 0 && err) err->code = VIGIA_ECONFLICT;
+	return rc < 0 ? VIGIA_ECONFLICT : VIGIA_OK;
+}
+
+static int names_check(const struct vigia_store_options *options, struct vigia_error *err)
+{
+	struct vigia__problems problems = {0};
+	if (strncmp(options->events_bucket, "vigia", 5) == 0 || strncmp(options->checkpoint_bucket, "vigia", 5) == 0)
+		vigia__problem(&problems, "events_bucket, checkpoint_bucket: names that begin with 'vigia' are taken");
+	if (strcmp(options->events_bucket, options->checkpoint_bucket) == 0)
+		vigia__problem(&problems, "events_bucket, checkpoint_bucket: must differ, both are '%s'", options->events_bucket);
+	return vigia__problems_end(&problems, "store options", err);
+}
+
+/* ---- load or make ---- */
+
+static int open_databases(struct lmdb_backend *b, MDB_txn *txn, unsigned create)
+{
+	int rc = mdb_dbi_open(txn, b->settings.events_bucket, MDB_INTEGERKEY | create, &b->events);
+	if (rc == 0) rc = mdb_dbi_open(txn, b->settings.checkpoint_bucket, create, &b->checkpoints);
+	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.holds", create, &b->holds);
+	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.marks", MDB_INTEGERKEY | create, &b->marks);
+	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.keys", create, &b->keys);
+	return rc;
+}
+
+static MDB_val text(const char *s)
+{
+	return (MDB_val){strlen(s), (void *)s};
+}
+
+/* In a transaction: what the file says. MDB_NOTFOUND: nothing yet. */
+static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+{
+	int rc = mdb_dbi_open(txn, "vigia", 0, &b->meta);
+	if (rc != 0) return rc;
+	MDB_val key = text("header"), value;
+	rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc != 0) return rc;
+	struct header header;
+	if (value.mv_size < sizeof header || memcmp(value.mv_data, magic, sizeof magic) != 0)
+		return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a Vigia store: its header is damaged", b->path);
+	memcpy(&header, value.mv_data, sizeof header);
+	if (header.byte_order != 0x01020304 || header.word_bytes != sizeof(size_t))
+		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another %s", b->path,
+		                    header.byte_order != 0x01020304 ? "byte order" : "word size");
+	if (header.format != VIGIA_FORMAT)
+		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' has format %u; this version of Vigia knows format %u", b->path,
+		                    header.format, VIGIA_FORMAT);
+	memcpy(b->file_id, header.id, sizeof b->file_id);
+	b->created_at_ns = header.created_at_ns;
+	key = text("settings");
+	rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc != 0 || !settings_decode(value.mv_data, value.mv_size, &b->settings))
+		return vigia__error(err, VIGIA_ENOTSTORE, "the settings in the store '%s' are damaged", b->path);
+	return open_databases(b, txn, 0);
+}
+
+static int random_id(uint8_t id[16])
+{
+	size_t have = 0;
+	while (have < 16) {
+		ssize_t got = getrandom(id + have, 16 - have, 0);
+		if (got < 0 && errno != EINTR) return -1;
+		if (got > 0) have += (size_t)got;
+	}
+	return 0;
+}
+
+static int write_header(struct lmdb_backend *b, MDB_txn *txn)
+{
+	struct header header = {
+		.format = VIGIA_FORMAT, .byte_order = 0x01020304, .created_at_ns = vigia__wall_ns(), .word_bytes = sizeof(size_t)};
+	memcpy(header.magic, magic, sizeof magic);
+	if (random_id(header.id) < 0) return errno;
+	struct vigia__buf buf = {0};
+	if (settings_encode(&b->settings, &buf) < 0) {
+		vigia__buf_deinit(&buf);
+		return ENOMEM;
+	}
+	int rc = mdb_dbi_open(txn, "vigia", MDB_CREATE, &b->meta);
+	MDB_val key = text("header"), value = {sizeof header, &header};
+	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
+	key = text("settings");
+	value = (MDB_val){buf.len, buf.data};
+	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
+	vigia__buf_deinit(&buf);
+	if (rc == 0) rc = open_databases(b, txn, MDB_CREATE);
+	memcpy(b->file_id, header.id, sizeof b->file_id);
+	b->created_at_ns = header.created_at_ns;
+	return rc;
+}
+
+/* A database that is no store of ours has entries; a store whose maker died before its first commit has none. */
+static bool is_empty(MDB_txn *txn)
+{
+	MDB_dbi dbi;
+	MDB_stat st;
+	return mdb_dbi_open(txn, NULL, 0, &dbi) == 0 && mdb_stat(txn, dbi, &st) == 0 && st.ms_entries == 0;
+}
+
+static int no_store(struct lmdb_backend *b, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is an LMDB file, but not a Vigia store; it was left as it is", b->path);
+}
+
+int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
+{
+	settings_from(options, &b->settings);
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0) return lmdb_error(b, rc, "read the header", err);
+	rc = read_header(b, txn, err);
+	bool empty = rc == MDB_NOTFOUND && is_empty(txn);
+	if (rc == 0) rc = mdb_txn_commit(txn); /* keeps the database handles */
+	else mdb_txn_abort(txn);
+	if (rc == 0) return lmdb_format_conflicts(b, options, err);
+	if (rc == MDB_NOTFOUND && !empty) return no_store(b, err);
+	if (rc != MDB_NOTFOUND) return lmdb_is_error(rc) ? lmdb_error(b, rc, "read the header", err) : rc;
+	if (b->readonly || options->readonly || !options->create)
+		return vigia__error(err, VIGIA_ENOTSTORE, "the store '%s' is empty: nothing was ever stored in it", b->path);
+
+	rc = names_check(options, err);
+	if (rc < 0) return rc;
+	rc = mdb_txn_begin(b->env, NULL, 0, &txn);
+	if (rc != 0) return lmdb_error(b, rc, "make the store", err);
+	rc = read_header(b, txn, err); /* another process may have been first */
+	bool made = rc == MDB_NOTFOUND;
+	if (made) {
+		settings_from(options, &b->settings);
+		rc = is_empty(txn) ? write_header(b, txn) : no_store(b, err);
+	}
+	if (rc == 0) rc = mdb_txn_commit(txn);
+	else mdb_txn_abort(txn);
+	if (rc == 0) return made ? VIGIA_OK : lmdb_format_conflicts(b, options, err);
+	return lmdb_is_error(rc) ? lmdb_error(b, rc, "make the store", err) : rc;
+}

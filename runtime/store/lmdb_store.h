@@ -1,0 +1,132 @@
+/*
+ * lmdb_store.h - shared by the lmdb_*.c files and nobody else: the backend's struct and what they call of one another.
+ *
+ *     lmdb_env.c          opening and closing, one environment per file and process, map size, errors
+ *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
+ *     lmdb_events.c       append, scan, bounds, time, trim
+ *     lmdb_checkpoints.c  checkpoints and the watchers' progress
+ *     side.c              the side file: wake words, owners
+ *
+ * The databases inside the file (LMDB "named databases"):
+ *     vigia               what the file says about itself (lmdb_format.c)
+ *     events              seq_num (8 bytes, native) -> the event's bytes (core/event.h)      name: option events_bucket
+ *     checkpoints         watcher id -> struct checkpoint_record                              name: option checkpoint_bucket
+ *     vigia.holds         watcher id -> struct checkpoint_record: where a watcher without checkpoint holds back collection
+ *     vigia.marks         time (8 bytes, native) -> last seq_num at that time
+ *     vigia.keys          key of an event stored once -> seq_num; and back
+ * The last three are made with the file so that no later version has to convert it.
+ *
+ * Every transaction of the process is inside `map_lock` (shared), because growing the map (exclusive) must meet none.
+ */
+#ifndef VIGIA_STORE_LMDB_STORE_H
+#define VIGIA_STORE_LMDB_STORE_H
+
+#include <lmdb.h>
+#include <sys/types.h>
+
+#include "commit.h"
+#include "side.h"
+#include "store.h"
+
+/* A checkpoint's value. Native byte order: the file refuses a machine of another one. */
+struct checkpoint_record {
+	uint64_t seq_num;
+	int64_t touched_at_ns; /* when it was saved or its watcher last ran */
+};
+
+/* What was removed still counts: kept beside the events so that numbering and time survive the removal of all of them. */
+struct last_record {
+	uint64_t seq_num;
+	int64_t at_ns;
+};
+
+/* A read transaction with its cursor, reset between uses. */
+struct reader {
+	struct reader *next;
+	MDB_txn *txn;
+	MDB_cursor *events;
+};
+
+struct settings {
+	int64_t max_event_size;
+	int durability;
+	char events_bucket[65];
+	char checkpoint_bucket[65];
+};
+
+struct lmdb_backend {
+	struct vigia__backend base;
+	struct lmdb_backend *next; /* owner: the process's list in lmdb_env.c */
+	int refs;                  /* handles; under the list's mutex */
+	unsigned fork_generation;
+	char *path;                /* real path */
+	dev_t dev;
+	ino_t ino;
+
+	MDB_env *env;
+	bool readonly;             /* the file may only be read */
+	pthread_rwlock_t map_lock;
+	size_t map_bytes;
+	bool map_grows;            /* the system refused a large map: grow it when it is full */
+	MDB_dbi meta, events, checkpoints, holds, marks, keys;
+
+	pthread_mutex_t readers_mutex;
+	struct reader *readers;    /* not in use */
+
+	struct vigia__commit commit;
+	pthread_mutex_t progress_mutex;
+	struct vigia__progress *progress;
+
+	struct vigia__side side;
+	struct vigia__wake local_wake; /* when the side file may not be written */
+	struct settings settings;
+	uint8_t file_id[16];
+	int64_t created_at_ns;
+};
+
+/* Tells LMDB's and the system's error numbers from ours. */
+static inline bool lmdb_is_error(int rc)
+{
+	return rc > 0 || rc <= MDB_LAST_ERRCODE;
+}
+
+/* lmdb_env.c */
+int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
+int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
+void lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
+int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err); /* takes map_lock; commit or abort gives it back */
+int lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
+void lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
+/* Run `call` inside a commit shared with whoever appends now; durable when it returns VIGIA_OK. */
+int lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg, struct vigia_error *err);
+
+/* lmdb_format.c */
+int lmdb_format_precheck(const char *path, struct vigia_error *err);
+/* Read the file's own account of itself, or write it into an empty one; opens all databases. */
+int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
+int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
+
+/* lmdb_events.c */
+extern const struct vigia__commit_ops lmdb_commit_ops;
+int lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
+int lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
+int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+int lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
+int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
+
+/* lmdb_checkpoints.c */
+int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
+int lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
+int lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
+int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+struct vigia__progress *lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved);
+void lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress);
+uint64_t lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress);
+void lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved);
+/* Inside a commit: put the progress of all watchers that moved; `taken` remembers what to tell them afterwards. */
+struct progress_taken;
+int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken **taken);
+void lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed);
+
+#endif

@@ -1,0 +1,471 @@
+/*
+ * memory.c - a store without a file: the backend to read first, and the double that the others are compared with.
+ *
+ * It belongs to one open and is gone with it. All of it is under one mutex; there is nothing to wait for, so a call that changes
+ * something first gets all the memory it needs and then cannot fail: all or nothing.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/event.h"
+#include "store.h"
+
+struct stored {
+	uint8_t *bytes; /* the event, as core/event.h draws it */
+	size_t len;
+};
+
+struct checkpoint {
+	char id[VIGIA_NAME_MAX + 1];
+	uint64_t seq_num;
+};
+
+/* A watcher id that a watcher of this store runs. */
+struct owned {
+	struct owned *next;
+	char id[VIGIA_NAME_MAX + 1];
+};
+
+struct memory_backend {
+	struct vigia__backend base;
+	struct vigia__wake wake;
+	pthread_mutex_t mutex; /* of everything below */
+
+	/* Events latest-count+1 .. latest are at events[0 .. count). */
+	struct stored *events;
+	size_t count, cap;
+	uint64_t latest; /* also when it was trimmed */
+	int64_t last_at_ns;
+	size_t bytes;
+
+	struct checkpoint *checkpoints; /* by id, in byte order */
+	size_t checkpoints_count, checkpoints_cap;
+	struct vigia__progress *progress;
+	struct owned *owned;
+
+	_Atomic uint64_t commits;
+	int64_t created_at_ns;
+	char events_bucket[65], checkpoint_bucket[65];
+};
+
+enum { LOOK_AT_CLOCK = 512 };
+
+static struct memory_backend *enter(struct vigia__backend *base)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	pthread_mutex_lock(&b->mutex);
+	return b;
+}
+
+static void leave(struct memory_backend *b)
+{
+	pthread_mutex_unlock(&b->mutex);
+}
+
+static uint64_t oldest_of(const struct memory_backend *b)
+{
+	return b->count > 0 ? b->latest - b->count + 1 : 0;
+}
+
+static const struct stored *event_of(const struct memory_backend *b, uint64_t seq_num)
+{
+	return &b->events[seq_num - oldest_of(b)];
+}
+
+/* Make room for `more` items behind `count`. 0 or -1. */
+static int grow(void **items, size_t *cap, size_t count, size_t more, size_t item_size)
+{
+	size_t wanted = *cap ? *cap : 16;
+	if (more > SIZE_MAX / 2 / item_size - count) return -1;
+	while (wanted < count + more) wanted *= 2;
+	if (wanted == *cap) return 0;
+	void *grown = vigia__realloc(*items, wanted * item_size);
+	if (grown == NULL) return -1;
+	*items = grown;
+	*cap = wanted;
+	return 0;
+}
+
+/* ---- checkpoints ---- */
+
+/* Where the id is, or where it would be. */
+static size_t find(const struct memory_backend *b, const char *id, bool *found)
+{
+	size_t i = 0;
+	while (i < b->checkpoints_count && strcmp(b->checkpoints[i].id, id) < 0) i++;
+	*found = i < b->checkpoints_count && strcmp(b->checkpoints[i].id, id) == 0;
+	return i;
+}
+
+/* There is room: commit_begin saw to it. */
+static void put(struct memory_backend *b, const char *id, uint64_t seq_num)
+{
+	bool found;
+	size_t i = find(b, id, &found);
+	struct checkpoint *at = &b->checkpoints[i];
+	if (!found) {
+		memmove(at + 1, at, (b->checkpoints_count - i) * sizeof *at);
+		b->checkpoints_count++;
+		snprintf(at->id, sizeof at->id, "%s", id);
+	}
+	at->seq_num = seq_num;
+}
+
+/* A change begins: the mutex, and room for `puts` checkpoints and for all progress. 0, or ENOMEM and no mutex. */
+static int commit_begin(struct memory_backend *b, size_t puts, struct vigia_error *err)
+{
+	pthread_mutex_lock(&b->mutex);
+	for (struct vigia__progress *p = b->progress; p; p = p->next) puts++;
+	void *items = b->checkpoints;
+	int rc = grow(&items, &b->checkpoints_cap, b->checkpoints_count, puts, sizeof *b->checkpoints);
+	b->checkpoints = items;
+	if (rc == 0) return VIGIA_OK;
+	pthread_mutex_unlock(&b->mutex);
+	return vigia__error(err, VIGIA_ENOMEM, "no memory for checkpoints");
+}
+
+/* It ends: the watchers' progress goes with it, as with every commit (contract W10). */
+static void commit_end(struct memory_backend *b)
+{
+	for (struct vigia__progress *p = b->progress; p; p = p->next) {
+		uint64_t done = atomic_load(&p->done);
+		if (done <= p->saved) continue;
+		put(b, p->id, done);
+		p->saved = done;
+	}
+	atomic_fetch_add(&b->commits, 1);
+	pthread_mutex_unlock(&b->mutex);
+}
+
+static int checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = commit_begin(b, 1, err);
+	if (rc < 0) return rc;
+	put(b, id, seq_num);
+	commit_end(b);
+	return VIGIA_OK;
+}
+
+static int none(const char *id, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", id);
+}
+
+static int checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	bool found;
+	size_t i = find(b, id, &found);
+	if (found) *seq_num = b->checkpoints[i].seq_num;
+	leave(b);
+	return found ? VIGIA_OK : none(id, err);
+}
+
+static int checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = commit_begin(b, 0, err);
+	if (rc < 0) return rc;
+	bool found;
+	size_t i = find(b, id, &found);
+	if (found) {
+		struct checkpoint *at = &b->checkpoints[i];
+		b->checkpoints_count--;
+		memmove(at, at + 1, (b->checkpoints_count - i) * sizeof *at);
+	}
+	commit_end(b);
+	return found ? VIGIA_OK : none(id, err);
+}
+
+/* `fn` may use the store, so it sees a copy, without the mutex. */
+static int checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	size_t count = b->checkpoints_count;
+	struct checkpoint *copy = count > 0 ? vigia__alloc(count * sizeof *copy) : NULL;
+	if (copy) memcpy(copy, b->checkpoints, count * sizeof *copy);
+	leave(b);
+	if (count > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
+	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].id, copy[i].seq_num);
+	vigia__free(copy);
+	return VIGIA_OK;
+}
+
+/* ---- progress ---- */
+
+static struct vigia__progress *progress_new(struct vigia__backend *base, const char *id, uint64_t saved)
+{
+	struct vigia__progress *progress = vigia__calloc(sizeof *progress);
+	if (progress == NULL) return NULL;
+	progress->saved = saved;
+	progress->refs = 1; /* stays so: no commit outlives the mutex */
+	atomic_init(&progress->done, saved);
+	snprintf(progress->id, sizeof progress->id, "%s", id);
+	struct memory_backend *b = enter(base);
+	progress->next = b->progress;
+	b->progress = progress;
+	leave(b);
+	return progress;
+}
+
+static void progress_end(struct vigia__backend *base, struct vigia__progress *progress)
+{
+	struct memory_backend *b = enter(base);
+	struct vigia__progress **at = &b->progress;
+	while (*at != progress) at = &(*at)->next;
+	*at = progress->next;
+	leave(b);
+	vigia__free(progress);
+}
+
+static uint64_t progress_saved(struct vigia__backend *base, struct vigia__progress *progress)
+{
+	struct memory_backend *b = enter(base);
+	uint64_t saved = progress->saved;
+	leave(b);
+	return saved;
+}
+
+static void progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved)
+{
+	struct memory_backend *b = enter(base);
+	progress->epoch++;
+	progress->saved = saved;
+	atomic_store(&progress->done, done);
+	leave(b);
+}
+
+/* ---- events ---- */
+
+/* Where event i of a request begins, and its length. */
+static uint8_t *event_in(const struct vigia__append *request, size_t i, size_t *len)
+{
+	size_t start = i > 0 ? request->ends[i - 1] : 0, end = request->ends ? request->ends[i] : request->len;
+	*len = end - start;
+	return request->bytes + start;
+}
+
+/* Room for the request's events behind those there are, not counted in yet. 0, or -1 and nothing is left over. */
+static int make_room(struct memory_backend *b, const struct vigia__append *request)
+{
+	void *items = b->events;
+	int rc = grow(&items, &b->cap, b->count, request->count, sizeof *b->events);
+	b->events = items;
+	for (size_t i = 0; i < request->count && rc == 0; i++) {
+		struct stored *event = &b->events[b->count + i];
+		event_in(request, i, &event->len);
+		event->bytes = vigia__alloc(event->len);
+		if (event->bytes) continue;
+		while (i > 0) vigia__free(b->events[b->count + --i].bytes);
+		return -1;
+	}
+	return rc;
+}
+
+static int append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = commit_begin(b, 0, err);
+	if (rc < 0) return rc;
+	if (make_room(b, request) < 0) {
+		leave(b);
+		return vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events of %zu bytes", request->count, request->len);
+	}
+	uint64_t types = 0;
+	int64_t now = vigia__wall_ns();
+	if (request->count > 0 && now > b->last_at_ns) b->last_at_ns = now; /* the clock may go back, events do not */
+	request->first_seq = b->latest + 1;
+	for (size_t i = 0; i < request->count; i++) {
+		size_t len;
+		uint8_t *bytes = event_in(request, i, &len);
+		struct vigia__head head;
+		vigia__event_stamp(bytes, len, ++b->latest, b->last_at_ns);
+		if (vigia__event_head(bytes, len, &head) == 0) types |= vigia__wake_bit(head.object_type);
+		memcpy(b->events[b->count++].bytes, bytes, len);
+		b->bytes += len;
+	}
+	commit_end(b);
+	if (request->count > 0) vigia__wake_publish(&b->wake, types);
+	return VIGIA_OK;
+}
+
+static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	uint64_t seq_num = scan->from > oldest_of(b) ? scan->from : oldest_of(b);
+	size_t copied = 0, bytes = 0, looked = 0;
+	bool no_memory = false;
+	scan->looked_at = 0;
+	while (b->count > 0 && seq_num <= b->latest) {
+		const struct stored *event = event_of(b, seq_num);
+		if (vigia__filter_match(scan->filter, event->bytes, event->len)) {
+			if (copied > 0 && bytes + event->len > scan->bytes_max) break;
+			no_memory = vigia__batch_add(batch, seq_num, event->bytes, event->len) < 0;
+			if (no_memory) break;
+			bytes += event->len;
+			copied++;
+		}
+		scan->looked_at = seq_num++;
+		if (copied >= scan->count_max) break;
+		if (++looked % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
+	}
+	scan->at_end = b->count == 0 || seq_num > b->latest;
+	leave(b);
+	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
+	return VIGIA_OK;
+}
+
+static int bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	*oldest = oldest_of(b);
+	*latest = b->latest;
+	leave(b);
+	return VIGIA_OK;
+}
+
+static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	size_t i = 0;
+	while (i < b->count && vigia__event_time(b->events[i].bytes, b->events[i].len) < at_ns) i++;
+	bool found = i < b->count;
+	*seq_num = found ? oldest_of(b) + i : 0;
+	leave(b);
+	return found ? VIGIA_OK : VIGIA_NONE;
+}
+
+static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = commit_begin(b, 0, err);
+	if (rc < 0) return rc;
+	size_t gone = 0;
+	for (uint64_t n = oldest_of(b); gone < b->count && n <= upto; n++) {
+		b->bytes -= b->events[gone].len;
+		vigia__free(b->events[gone++].bytes);
+	}
+	b->count -= gone;
+	if (gone > 0) memmove(b->events, b->events + gone, b->count * sizeof *b->events);
+	*removed = gone;
+	commit_end(b);
+	return VIGIA_OK;
+}
+
+/* ---- owners, numbers ---- */
+
+static int own(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	struct owned *owned = vigia__calloc(sizeof *owned);
+	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", id);
+	snprintf(owned->id, sizeof owned->id, "%s", id);
+	struct memory_backend *b = enter(base);
+	struct owned *other = b->owned;
+	while (other && strcmp(other->id, id) != 0) other = other->next;
+	if (other == NULL) {
+		owned->next = b->owned;
+		b->owned = owned;
+	}
+	leave(b);
+	if (other == NULL) return VIGIA_OK;
+	vigia__free(owned);
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)", id, (long)getpid());
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	return VIGIA_EOWNED;
+}
+
+static void disown(struct vigia__backend *base, const char *id)
+{
+	struct memory_backend *b = enter(base);
+	struct owned **at = &b->owned;
+	while (*at && strcmp((*at)->id, id) != 0) at = &(*at)->next;
+	struct owned *owned = *at;
+	if (owned) *at = owned->next;
+	leave(b);
+	vigia__free(owned);
+}
+
+static uint64_t commits(struct vigia__backend *base)
+{
+	return atomic_load(&((struct memory_backend *)base)->commits);
+}
+
+static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	*out = (struct vigia__backend_stats){
+		.oldest = oldest_of(b),
+		.latest = b->latest,
+		.events = b->count,
+		.used_bytes = b->bytes,
+		.created_at_ns = b->created_at_ns,
+		.format = VIGIA_FORMAT,
+	};
+	memcpy(out->events_bucket, b->events_bucket, sizeof out->events_bucket);
+	memcpy(out->checkpoint_bucket, b->checkpoint_bucket, sizeof out->checkpoint_bucket);
+	leave(b);
+	return VIGIA_OK;
+}
+
+/* ---- life ---- */
+
+static void release(struct vigia__backend *base)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[i].bytes);
+	vigia__free(b->events);
+	vigia__free(b->checkpoints);
+	while (b->progress) {
+		struct vigia__progress *progress = b->progress;
+		b->progress = progress->next;
+		vigia__free(progress);
+	}
+	while (b->owned) {
+		struct owned *owned = b->owned;
+		b->owned = owned->next;
+		vigia__free(owned);
+	}
+	pthread_mutex_destroy(&b->mutex);
+	vigia__free(b);
+}
+
+int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err)
+{
+	struct memory_backend *b = vigia__calloc(sizeof *b);
+	if (b == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a store");
+	b->base = (struct vigia__backend){
+		.name = "memory",
+		.can = 0,
+		.wake = &b->wake,
+		.max_event_size = options->max_event_size_bytes,
+		.durability = options->durability,
+		.append = append,
+		.scan = scan,
+		.bounds = bounds,
+		.find_time = find_time,
+		.trim = trim,
+		.checkpoint_put = checkpoint_put,
+		.checkpoint_get = checkpoint_get,
+		.checkpoint_delete = checkpoint_delete,
+		.checkpoint_each = checkpoint_each,
+		.progress_new = progress_new,
+		.progress_end = progress_end,
+		.progress_saved = progress_saved,
+		.progress_reset = progress_reset,
+		.own = own,
+		.disown = disown,
+		.commits = commits,
+		.stats = stats,
+		.release = release,
+	};
+	pthread_mutex_init(&b->mutex, NULL);
+	b->created_at_ns = vigia__wall_ns();
+	snprintf(b->events_bucket, sizeof b->events_bucket, "%s", options->events_bucket);
+	snprintf(b->checkpoint_bucket, sizeof b->checkpoint_bucket, "%s", options->checkpoint_bucket);
+	*out = &b->base;
+	return VIGIA_OK;
+}

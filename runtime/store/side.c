@@ -1,0 +1,228 @@
+/*
+ * side.c - the side file: wake words and owners, shared by the processes of a store. Its layout is drawn in side.h.
+ */
+#include "side.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+
+enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0 };
+
+static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
+
+struct vigia__side_map {
+	char magic[8];
+	uint32_t format;
+	uint32_t size;
+	uint8_t id[16];
+	uint8_t reserved[32];
+	struct vigia__wake wake;
+	uint8_t reserved2[1024 - 64 - sizeof(struct vigia__wake)];
+	struct owner {
+		_Atomic uint64_t hash;
+		_Atomic int32_t pid;
+		int32_t reserved;
+	} owners[OWNERS];
+};
+_Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout drawn in side.h");
+_Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
+
+struct vigia__owned {
+	struct vigia__owned *next;
+	uint64_t hash;
+	char id[256];
+};
+
+/* 0, or -1 with errno; EAGAIN: somebody else holds it. */
+static int lock_byte(int fd, off_t byte, short type, bool wait)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	int rc;
+	do rc = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
+	while (rc < 0 && errno == EINTR);
+	return rc;
+}
+
+static int io_error(struct vigia_error *err, const char *what, const char *path)
+{
+	int code = errno == EACCES || errno == EPERM || errno == EROFS ? VIGIA_EPERM : errno == ENOSPC ? VIGIA_EDISKFULL : VIGIA_EIO;
+	vigia__error(err, code, "cannot %s the side file '%s'", what, path);
+	vigia__error_cause(err, "%s", strerror(errno));
+	return code;
+}
+
+/* With the making lock held: is it a finished side file of this store? */
+static bool fits(int fd, const uint8_t id[16])
+{
+	struct stat st;
+	char head[32];
+	return fstat(fd, &st) == 0 && st.st_size == SIDE_BYTES && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+	       memcmp(head, magic, sizeof magic) == 0 && memcmp(head + 16, id, 16) == 0;
+}
+
+/* An empty file becomes a side file; the magic comes last, so that a crash in the middle leaves one that does not fit. */
+static int make(int fd, const uint8_t id[16])
+{
+	uint32_t numbers[2] = {VIGIA_FORMAT, SIDE_BYTES};
+	if (ftruncate(fd, 0) < 0 || ftruncate(fd, SIDE_BYTES) < 0) return -1;
+	if (pwrite(fd, numbers, sizeof numbers, 8) != (ssize_t)sizeof numbers) return -1;
+	if (pwrite(fd, id, 16, 16) != 16) return -1;
+	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
+}
+
+/* Is the open file still the one of that name? Between open and lock somebody may have replaced it. */
+static bool still_named(int fd, const char *path)
+{
+	struct stat a, b;
+	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], struct vigia_error *err)
+{
+	char path[4096];
+	*side = (struct vigia__side){.fd = -1};
+	if (snprintf(path, sizeof path, "%s-side", store_path) >= (int)sizeof path)
+		return vigia__error(err, VIGIA_EINVAL, "path: longer than the system allows");
+	for (;;) {
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0) return io_error(err, "open", path);
+		if (lock_byte(fd, LOCK_MAKING, F_WRLCK, true) < 0) {
+			int rc = io_error(err, "lock", path);
+			close(fd);
+			return rc;
+		}
+		struct stat st;
+		bool usable = still_named(fd, path);
+		if (usable && !fits(fd, id)) {
+			/* Left behind by a store file that is gone: whoever still uses it keeps the old one, newcomers get a new one. */
+			if (fstat(fd, &st) == 0 && st.st_size > 0) {
+				unlink(path);
+				usable = false;
+			} else if (make(fd, id) < 0) {
+				int rc = io_error(err, "write", path);
+				close(fd);
+				return rc;
+			}
+		}
+		if (!usable) {
+			close(fd);
+			continue;
+		}
+		side->map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		lock_byte(fd, LOCK_MAKING, F_UNLCK, false);
+		if (side->map == MAP_FAILED) {
+			int rc = io_error(err, "map", path);
+			side->map = NULL;
+			close(fd);
+			return rc;
+		}
+		side->fd = fd;
+		pthread_mutex_init(&side->mutex, NULL);
+		return VIGIA_OK;
+	}
+}
+
+void vigia__side_close(struct vigia__side *side)
+{
+	if (side->fd < 0) return;
+	while (side->owned) {
+		struct vigia__owned *owned = side->owned;
+		side->owned = owned->next;
+		vigia__free(owned);
+	}
+	pthread_mutex_destroy(&side->mutex);
+	munmap(side->map, SIDE_BYTES);
+	close(side->fd);
+	side->fd = -1;
+}
+
+void vigia__side_forked(struct vigia__side *side)
+{
+	if (side->fd >= 0) close(side->fd);
+	side->fd = -1;
+}
+
+struct vigia__wake *vigia__side_wake(struct vigia__side *side)
+{
+	return &side->map->wake;
+}
+
+/* FNV-1a, 62 bits: a clash of two ids would only make one wait for the other. */
+static uint64_t id_hash(const char *id)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+	for (; *id; id++) h = (h ^ (uint8_t)*id) * UINT64_C(1099511628211);
+	return (h ^ (h >> 62)) & ((UINT64_C(1) << 62) - 1);
+}
+
+static off_t id_byte(uint64_t hash)
+{
+	return (off_t)((UINT64_C(1) << 62) | hash);
+}
+
+static int refuse(struct vigia_error *err, const char *id, const char *who, long pid)
+{
+	char text[32] = "";
+	if (pid > 0) snprintf(text, sizeof text, " (pid %ld)", pid);
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", id, who, text);
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	return VIGIA_EOWNED;
+}
+
+int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err)
+{
+	uint64_t hash = id_hash(id);
+	struct owner *owner = &side->map->owners[hash % OWNERS];
+	struct vigia__owned *mine = vigia__calloc(sizeof *mine);
+	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", id);
+	pthread_mutex_lock(&side->mutex);
+	struct vigia__owned *other = side->owned;
+	while (other && other->hash != hash) other = other->next;
+	int rc = VIGIA_OK;
+	if (other) {
+		rc = refuse(err, id, "another registry of this process", (long)getpid());
+	} else if (lock_byte(side->fd, id_byte(hash), F_WRLCK, false) < 0) {
+		if (errno == EAGAIN || errno == EACCES) {
+			bool known = atomic_load(&owner->hash) == hash;
+			rc = refuse(err, id, "another process", known ? (long)atomic_load(&owner->pid) : 0);
+		} else {
+			rc = io_error(err, "lock", id);
+		}
+	}
+	if (rc == VIGIA_OK) {
+		mine->hash = hash;
+		snprintf(mine->id, sizeof mine->id, "%s", id);
+		mine->next = side->owned;
+		side->owned = mine;
+		atomic_store(&owner->pid, (int32_t)getpid());
+		atomic_store(&owner->hash, hash);
+		mine = NULL;
+	}
+	pthread_mutex_unlock(&side->mutex);
+	vigia__free(mine);
+	return rc;
+}
+
+void vigia__side_disown(struct vigia__side *side, const char *id)
+{
+	if (side->fd < 0) return;
+	uint64_t hash = id_hash(id);
+	pthread_mutex_lock(&side->mutex);
+	struct vigia__owned **at = &side->owned;
+	while (*at && (*at)->hash != hash) at = &(*at)->next;
+	struct vigia__owned *mine = *at;
+	if (mine) {
+		*at = mine->next;
+		lock_byte(side->fd, id_byte(hash), F_UNLCK, false);
+	}
+	pthread_mutex_unlock(&side->mutex);
+	vigia__free(mine);
+}

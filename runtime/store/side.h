@@ -1,0 +1,43 @@
+/*
+ * side.h - the side file, FILE-side: what the processes of a store share that need not survive them. Wake words, and who runs which
+ * watcher. It can be deleted whenever no process has the store open.
+ *
+ * Layout (format 1, native byte order, 32 KiB):
+ *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
+ *       64  wake words, struct vigia__wake
+ *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, reserved i32 }
+ * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
+ *     0 making the file   1 collecting garbage   2^62 + hash: running the watcher id of that 62-bit hash
+ * The pid beside a lock is only for messages: such a lock does not tell it.
+ *
+ * Threads: own/disown any; open/close under the caller's lock.
+ */
+#ifndef VIGIA_STORE_SIDE_H
+#define VIGIA_STORE_SIDE_H
+
+#include <pthread.h>
+
+#include "wake.h"
+
+struct vigia__side_map;
+struct vigia__owned; /* a watcher id this process runs */
+
+struct vigia__side {
+	int fd;                     /* -1: not open */
+	struct vigia__side_map *map;
+	pthread_mutex_t mutex;      /* of `owned`: locks of one process do not exclude one another */
+	struct vigia__owned *owned;
+};
+
+/* Open or make the side file of a store. 0; EPERM, EIO. */
+int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], struct vigia_error *err);
+void vigia__side_close(struct vigia__side *side);
+/* In a forked child: give up the descriptor, so that the parent's locks end with the parent. */
+void vigia__side_forked(struct vigia__side *side);
+struct vigia__wake *vigia__side_wake(struct vigia__side *side);
+
+/* Become the one who runs this watcher id. 0; EOWNED naming the pid; EIO. */
+int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err);
+void vigia__side_disown(struct vigia__side *side, const char *id);
+
+#endif

@@ -1,0 +1,395 @@
+/*
+ * store.c - what is alike for all backends: handles that are closed or were forked away, names and sizes, iterators, the long poll.
+ */
+#include "store.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/iterator.h"
+#include "../core/options.h"
+
+/* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
+enum { SCAN_NS = 10000000, HEAL_NS = 1000000000 };
+
+int64_t vigia__mono_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int64_t vigia__wall_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static atomic_uint fork_generation;
+
+static void count_fork(void)
+{
+	atomic_fetch_add_explicit(&fork_generation, 1, memory_order_relaxed);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, count_fork);
+}
+
+unsigned vigia__fork_generation(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, watch_forks);
+	return atomic_load_explicit(&fork_generation, memory_order_relaxed);
+}
+
+/* ---- life of a handle ---- */
+
+int vigia_store_open(const char *path, const struct vigia_store_options *options, struct vigia_store **out, struct vigia_error *err)
+{
+	struct vigia_store_options defaults;
+	if (options == NULL) {
+		vigia_store_options_init(&defaults);
+		options = &defaults;
+	}
+	if (path == NULL || path[0] == '\0') return vigia__error(err, VIGIA_EINVAL, "path: must name a file");
+	struct vigia__problems problems = {0};
+	vigia__options_check(vigia__store_option_table, options, &problems);
+	int rc = vigia__problems_end(&problems, "store options", err);
+	if (rc < 0) return rc;
+
+	struct vigia_store *store = vigia__calloc(sizeof *store);
+	if (store == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+	store->path = vigia__strdup(path);
+	if (store->path == NULL) {
+		rc = vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+		goto fail;
+	}
+	store->options = *options;
+	store->options.events_bucket = store->options.checkpoint_bucket = NULL; /* the caller's strings: of no use later */
+	store->fork_generation = vigia__fork_generation();
+	atomic_init(&store->refs, 1);
+	bool memory = strcmp(path, ":memory:") == 0;
+	rc = memory ? vigia__memory_open(options, &store->backend, err) : vigia__lmdb_open(path, options, &store->backend, err);
+	if (rc < 0) goto fail;
+	*out = store;
+	return VIGIA_OK;
+fail:
+	vigia__free(store->path);
+	vigia__free(store);
+	return rc;
+}
+
+void vigia__store_ref(struct vigia_store *store)
+{
+	atomic_fetch_add_explicit(&store->refs, 1, memory_order_relaxed);
+}
+
+void vigia__store_unref(struct vigia_store *store)
+{
+	if (atomic_fetch_sub(&store->refs, 1) > 1) return;
+	/* In a forked child the backend is the parent's: locks and descriptors in it must not be touched. */
+	if (store->fork_generation == vigia__fork_generation()) store->backend->release(store->backend);
+	vigia__free(store->path);
+	vigia__free(store);
+}
+
+void vigia_store_close(struct vigia_store *store)
+{
+	if (store == NULL || atomic_exchange(&store->closed, true)) return;
+	if (store->fork_generation == vigia__fork_generation()) vigia__wake_kick(store->backend->wake);
+}
+
+void vigia_store_free(struct vigia_store *store)
+{
+	if (store == NULL) return;
+	vigia_store_close(store);
+	vigia__store_unref(store);
+}
+
+int vigia__store_enter(struct vigia_store *store, struct vigia_error *err)
+{
+	if (store->fork_generation != vigia__fork_generation())
+		return vigia__error(err, VIGIA_EFORKED, "store '%s' was opened before fork(): open it again in the child", store->path);
+	if (atomic_load(&store->closed)) return vigia__error(err, VIGIA_ECLOSED, "store '%s' is closed", store->path);
+	vigia__store_ref(store);
+	return VIGIA_OK;
+}
+
+void vigia__store_leave(struct vigia_store *store)
+{
+	vigia__store_unref(store);
+}
+
+static int enter_to_write(struct vigia_store *store, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc == VIGIA_OK && store->options.readonly) {
+		vigia__store_leave(store);
+		return vigia__error(err, VIGIA_EREADONLY, "store '%s' was opened read-only", store->path);
+	}
+	return rc;
+}
+
+/* ---- append ---- */
+
+int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err)
+{
+	int rc = enter_to_write(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->append(store->backend, request, err);
+	if (rc == VIGIA_OK && request->count > 0) {
+		uint64_t last = request->first_seq + request->count - 1, known = atomic_load(&store->appended);
+		while (known < last && !atomic_compare_exchange_weak(&store->appended, &known, last)) continue;
+	}
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)
+{
+	struct vigia__append nothing = {0};
+	return vigia__store_append(store, &nothing, err);
+}
+
+static int encode(struct vigia__buf *buf, const struct vigia_new_event *event, int64_t size_max, struct vigia_error *err)
+{
+	size_t start = buf->len;
+	int rc = vigia__value_check(event->object, VIGIA_ESERIAL, err);
+	if (rc == VIGIA_OK) rc = vigia__event_begin(buf, event->operation, event->object_type, err);
+	if (rc == VIGIA_OK && vigia__buf_add(buf, event->object.data, event->object.len) < 0)
+		rc = vigia__error(err, VIGIA_ENOMEM, "no memory for an event of %zu bytes", event->object.len);
+	if (rc == VIGIA_OK) rc = vigia__event_end(buf, start, size_max, err);
+	return rc;
+}
+
+int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count, uint64_t *first_seq,
+                       struct vigia_error *err)
+{
+	if (count == 0) return vigia__error(err, VIGIA_EINVAL, "events: at least one is needed");
+	struct vigia__buf buf = {0};
+	size_t *ends = vigia__alloc(count * sizeof *ends);
+	int rc = ends ? VIGIA_OK : vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events", count);
+	for (size_t i = 0; i < count && rc == VIGIA_OK; i++) {
+		rc = encode(&buf, &events[i], store->backend->max_event_size, err);
+		if (rc < 0 && count > 1) vigia__error_prefix(err, "events[%zu]: ", i);
+		ends[i] = buf.len;
+	}
+	if (rc == VIGIA_OK) {
+		struct vigia__append request = {.bytes = buf.data, .ends = ends, .count = count, .len = buf.len};
+		rc = vigia__store_append(store, &request, err);
+		if (rc == VIGIA_OK && first_seq) *first_seq = request.first_seq;
+	}
+	vigia__free(ends);
+	vigia__buf_deinit(&buf);
+	return rc;
+}
+
+/* ---- read ---- */
+
+static int resolve(struct vigia_store *store, struct vigia_iterator *it, struct vigia_error *err)
+{
+	if (it->kind != VIGIA_TRIM_HORIZON && it->kind != VIGIA_LATEST) return VIGIA_OK;
+	uint64_t oldest, latest;
+	int rc = store->backend->bounds(store->backend, &oldest, &latest, err);
+	if (rc == VIGIA_OK) *it = vigia__iterator_resolve(*it, oldest, latest);
+	return rc;
+}
+
+static bool ended(const struct vigia_store *store, const atomic_bool *cancel)
+{
+	return atomic_load(&store->closed) || (cancel && atomic_load(cancel));
+}
+
+/* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */
+static void wait_for_event(struct vigia_store *store, const struct vigia__listen *listen, uint64_t commits, int64_t until_mono_ns,
+                           const atomic_bool *cancel)
+{
+	struct vigia__backend *b = store->backend;
+	while (!ended(store, cancel)) {
+		int64_t heal = vigia__mono_ns() + HEAL_NS;
+		if (vigia__wake_wait(b->wake, listen, heal < until_mono_ns ? heal : until_mono_ns)) return;
+		if (vigia__mono_ns() >= until_mono_ns || b->commits(b) != commits) return;
+	}
+}
+
+int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
+                      const atomic_bool *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	struct vigia__backend *b = store->backend;
+	vigia__batch_clear(batch);
+	struct vigia_iterator it = request->from;
+	rc = resolve(store, &it, err);
+
+	int64_t timeout = request->timeout_ns < 0 ? store->options.long_polling_timeout_ns : request->timeout_ns;
+	int64_t now = vigia__mono_ns(), until = now > INT64_MAX - timeout ? INT64_MAX : now + timeout;
+	struct vigia__listen listen;
+	if (timeout > 0) {
+		size_t types_count;
+		const struct vigia_slice *types = vigia__filter_types(filter, &types_count);
+		vigia__listen_init(&listen, types, types_count);
+	}
+	while (rc == VIGIA_OK) {
+		uint64_t commits = 0;
+		if (timeout > 0) {
+			vigia__wake_prepare(b->wake, &listen); /* first listen, then look, then wait */
+			commits = b->commits(b);
+		}
+		struct vigia__scan scan = {
+			.from = vigia__iterator_first(it),
+			.filter = filter,
+			.count_max = request->limit > 0 ? (size_t)request->limit : SIZE_MAX,
+			.bytes_max = (size_t)store->options.max_batch_bytes,
+			.until_mono_ns = now + SCAN_NS,
+		};
+		rc = b->scan(b, &scan, batch, err);
+		if (rc < 0) break;
+		if (scan.looked_at > 0) it = vigia__iterator_after(scan.looked_at);
+		if (batch->count > 0 || timeout == 0 || ended(store, cancel)) break;
+		if (scan.at_end) wait_for_event(store, &listen, commits, until, cancel);
+		now = vigia__mono_ns();
+		if (now >= until && scan.at_end) timeout = 0; /* one last look */
+		else if (now >= until || ended(store, cancel)) break;
+	}
+	*next = it;
+	vigia__store_leave(store);
+	return rc < 0 ? rc : VIGIA_OK;
+}
+
+int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,
+                     struct vigia_iterator *next, struct vigia_error *err)
+{
+	struct vigia__filter *filter = NULL;
+	if (request->limit < 0) return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)request->limit);
+	int rc = vigia__filter_new(&request->filter, &filter, err);
+	if (rc < 0) return rc;
+	rc = vigia__store_read(store, request, filter, NULL, batch, next, err);
+	vigia__filter_free(filter);
+	return rc;
+}
+
+/* ---- bounds, time, trim ---- */
+
+int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	uint64_t oldest;
+	rc = store->backend->bounds(store->backend, &oldest, seq_num, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia_store_oldest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	uint64_t latest;
+	rc = store->backend->bounds(store->backend, seq_num, &latest, err);
+	vigia__store_leave(store);
+	return rc == VIGIA_OK && *seq_num == 0 ? VIGIA_NONE : rc;
+}
+
+int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->find_time(store->backend, at_ns, seq_num, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *removed, struct vigia_error *err)
+{
+	int rc = enter_to_write(store, err);
+	if (rc < 0) return rc;
+	struct vigia__backend *b = store->backend;
+	uint64_t oldest, latest, count = 0;
+	rc = b->bounds(b, &oldest, &latest, err);
+	if (rc == VIGIA_OK && seq_num > latest)
+		rc = vigia__error(err, VIGIA_EPOSITION, "cannot trim up to %llu: the last event is %llu", (unsigned long long)seq_num,
+		                  (unsigned long long)latest);
+	if (rc == VIGIA_OK && oldest > 0 && seq_num >= oldest) rc = b->trim(b, seq_num, &count, err);
+	if (removed) *removed = count;
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->stats(store->backend, out, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
+/* ---- checkpoints ---- */
+
+int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err)
+{
+	if (id == NULL || len == 0) return vigia__error(err, VIGIA_EINVAL, "watcher_id: must not be empty");
+	if (len > VIGIA_NAME_MAX)
+		return vigia__error(err, VIGIA_EINVAL, "watcher_id: must have at most %d bytes, has %zu", VIGIA_NAME_MAX, len);
+	if (memchr(id, '\0', len)) return vigia__error(err, VIGIA_EINVAL, "watcher_id: must not contain a zero byte");
+	return VIGIA_OK;
+}
+
+static int id_check(const char *id, struct vigia_error *err)
+{
+	return vigia__watcher_id_check(id, id ? strlen(id) : 0, err);
+}
+
+static void name_watcher(struct vigia_error *err, const char *id)
+{
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+}
+
+int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err)
+{
+	int rc = id_check(watcher_id, err);
+	if (rc == VIGIA_OK) rc = enter_to_write(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->checkpoint_put(store->backend, watcher_id, seq_num, err);
+	if (rc < 0) name_watcher(err, watcher_id);
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num, struct vigia_error *err)
+{
+	int rc = id_check(watcher_id, err);
+	if (rc == VIGIA_OK) rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->checkpoint_get(store->backend, watcher_id, seq_num, err);
+	if (rc < 0) name_watcher(err, watcher_id);
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, struct vigia_error *err)
+{
+	int rc = id_check(watcher_id, err);
+	if (rc == VIGIA_OK) rc = enter_to_write(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->checkpoint_delete(store->backend, watcher_id, err);
+	if (rc < 0) name_watcher(err, watcher_id);
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->checkpoint_each(store->backend, ctx, fn, err);
+	vigia__store_leave(store);
+	return rc;
+}

@@ -1,0 +1,148 @@
+/*
+ * store.h - the door of the room that remembers: a handle on a store (struct vigia_store), and the interface that each backend
+ * fills in. What is alike for all backends is done once, in store.c: names and sizes, iterators, the long poll, handles that are
+ * closed or were forked away. A backend (lmdb_*.c, memory.c) appends, scans, keeps checkpoints, trims.
+ *
+ * Life: vigia_store_open() makes a handle; the backend of a file is shared by all its handles in the process and counted. A handle
+ * that is closed refuses calls; it is freed when its owner and the last call, registry or thread using it are gone.
+ */
+#ifndef VIGIA_STORE_STORE_H
+#define VIGIA_STORE_STORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "../core/batch.h"
+#include "../core/filter.h"
+#include "wake.h"
+
+/* ---- what a backend can (capability flags) ---- */
+enum {
+	VIGIA_CAN_PERSIST = 1,   /* survives close and crash */
+	VIGIA_CAN_SHARE = 2,     /* several processes */
+	VIGIA_CAN_DAMAGE = 4     /* keeps bytes that can be damaged, and finds out */
+};
+
+/* One call to append: events encoded back to back in `bytes`, stamped in place by whoever commits them. */
+struct vigia__append {
+	uint8_t *bytes;
+	const size_t *ends;  /* ends[i]: offset behind event i; NULL for one event of `len` bytes */
+	size_t count;
+	size_t len;
+	/* out */
+	uint64_t first_seq;
+};
+
+/* A watcher's progress, saved with whatever commit comes next (contract W10). Shared by the watcher's thread and committing threads;
+ * `done` is the watcher's to move, the rest is under the backend's progress lock. */
+struct vigia__progress {
+	struct vigia__progress *next; /* owner: the backend's list */
+	_Atomic uint64_t done;        /* worth saving: everything up to here */
+	uint64_t saved;               /* durable */
+	uint64_t epoch;               /* a seek made earlier readings of `done` worthless */
+	int refs;                     /* the watcher, and each commit under way that took it along */
+	bool removed;                 /* no longer to be saved */
+	char id[256];
+};
+
+/* One slice of a scan. */
+struct vigia__scan {
+	uint64_t from;                 /* first number to look at */
+	const struct vigia__filter *filter;
+	size_t count_max;              /* events to copy at most, SIZE_MAX = any number */
+	size_t bytes_max;              /* bytes to copy at most, but one event always */
+	int64_t until_mono_ns;         /* look no further than this time... */
+	/* out */
+	uint64_t looked_at;            /* the last number looked at, 0 = none */
+	bool at_end;                   /* nothing was left to look at */
+};
+
+struct vigia__backend_stats {
+	uint64_t oldest, latest;       /* 0 = none */
+	uint64_t events;
+	uint64_t file_bytes, used_bytes, map_bytes;
+	uint64_t readers;
+	char file_id[33];              /* hexadecimal, "" for memory */
+	int64_t created_at_ns;
+	int format;
+	char events_bucket[65], checkpoint_bucket[65];
+};
+
+struct vigia__backend {
+	const char *name;              /* "lmdb", "memory" */
+	unsigned can;
+	struct vigia__wake *wake;      /* bumped after each commit */
+	int64_t max_event_size;
+	int durability;
+
+	/* Blocks until durable. count 0: only saves progress. All or nothing. */
+	int (*append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);
+	/* Adds to the batch; one read transaction, closed when it returns. */
+	int (*scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+	int (*bounds)(struct vigia__backend *b, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
+	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+	int (*trim)(struct vigia__backend *b, uint64_t upto, uint64_t *removed, struct vigia_error *err);
+
+	/* Checkpoints; put moves forward and back; get and delete answer ENOCHECKPOINT. */
+	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
+	int (*checkpoint_get)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
+	int (*checkpoint_delete)(struct vigia__backend *b, const char *id, struct vigia_error *err);
+	int (*checkpoint_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+
+	/* Progress nodes are made and ended here, so that a commit under way may still hold one. `saved` is what is durable now. */
+	struct vigia__progress *(*progress_new)(struct vigia__backend *b, const char *id, uint64_t saved);
+	void (*progress_end)(struct vigia__backend *b, struct vigia__progress *progress);
+	uint64_t (*progress_saved)(struct vigia__backend *b, struct vigia__progress *progress);
+	/* Before a durable put by hand (seek, manual checkpoint): commits under way that read the old `done` must not put it afterwards. */
+	void (*progress_reset)(struct vigia__backend *b, struct vigia__progress *progress, uint64_t done, uint64_t saved);
+
+	/* One owner per watcher id, in all processes: 0, or EOWNED naming the pid. */
+	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);
+	void (*disown)(struct vigia__backend *b, const char *id);
+
+	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
+	uint64_t (*commits)(struct vigia__backend *b);
+	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);
+	/* The last handle is gone. */
+	void (*release)(struct vigia__backend *b);
+};
+
+struct vigia_store {
+	struct vigia__backend *backend;
+	struct vigia_store_options options;
+	atomic_int refs;            /* the owner, calls under way, registries */
+	atomic_bool closed;
+	unsigned fork_generation;   /* of the process that opened it */
+	_Atomic uint64_t appended;  /* the highest number appended through this handle */
+	char *path;
+};
+
+/* Open a backend. `path` as the user gave it. lmdb: the real path is looked up inside. */
+int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
+int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
+
+/* A call begins: 0 and a reference, or ECLOSED, EFORKED. Every 0 is followed by one leave. */
+int vigia__store_enter(struct vigia_store *store, struct vigia_error *err);
+void vigia__store_leave(struct vigia_store *store);
+/* Keep the handle's memory (not its service) while something uses it. */
+void vigia__store_ref(struct vigia_store *store);
+void vigia__store_unref(struct vigia_store *store);
+/* How often this process is a forked child; compared with what was seen at open. */
+unsigned vigia__fork_generation(void);
+
+/* Append bytes that were encoded with core/event (vigia_store_append does the encoding for C callers). */
+int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err);
+/* As vigia_store_read, with a filter made before, into a batch; `cancel` (may be NULL) ends the wait when it turns true (set it,
+ * then kick the wake words). */
+int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
+                      const atomic_bool *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err);
+int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err);
+/* Save all progress of this process now, by one commit. */
+int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);
+/* 0, or EINVAL: a watcher id of 1..255 bytes without a NUL. */
+int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);
+
+int64_t vigia__mono_ns(void); /* CLOCK_MONOTONIC */
+int64_t vigia__wall_ns(void); /* CLOCK_REALTIME */
+
+#endif

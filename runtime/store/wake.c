@@ -1,0 +1,129 @@
+/*
+ * wake.c - version words and futexes: how an append wakes those who wait, across processes. The protocol is told in wake.h.
+ */
+#include "wake.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WAITS = 1, STEP = 2 };
+
+/* futex_waitv(2), Linux 5.16: older headers know neither the number nor the struct. */
+#define NR_FUTEX_WAITV 449
+struct waitv {
+	uint64_t val;
+	uint64_t uaddr;
+	uint32_t flags; /* 2: 32 bits; without the private flag: shared between processes */
+	uint32_t reserved;
+};
+
+static bool waitv_works(void)
+{
+	static atomic_int known; /* 0: not asked, 1: yes, 2: no */
+	int k = atomic_load_explicit(&known, memory_order_relaxed);
+	if (k == 0) {
+		long rc = syscall(NR_FUTEX_WAITV, NULL, 0u, 0u, NULL, CLOCK_MONOTONIC);
+		k = rc < 0 && errno == EINVAL ? 1 : 2;
+		atomic_store_explicit(&known, k, memory_order_relaxed);
+	}
+	return k == 1;
+}
+
+/* FNV-1a: spreads short names well enough over 63 words. */
+static unsigned type_word(struct vigia_slice type)
+{
+	uint32_t h = 2166136261u;
+	for (size_t i = 0; i < type.len; i++) h = (h ^ (uint8_t)type.data[i]) * 16777619u;
+	return 1 + h % (VIGIA_WAKE_WORDS - 1);
+}
+
+static void listen_anything(struct vigia__listen *listen)
+{
+	listen->count = 1;
+	listen->index[0] = 0;
+}
+
+void vigia__listen_init(struct vigia__listen *listen, const struct vigia_slice *types, size_t count)
+{
+	listen->count = 0;
+	if (count == 0) listen_anything(listen);
+	else vigia__listen_add(listen, types, count);
+}
+
+void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *types, size_t count)
+{
+	if (count == 0) listen_anything(listen);
+	for (size_t i = 0; i < count; i++) {
+		if (listen->count == 1 && listen->index[0] == 0) return;
+		unsigned word = type_word(types[i]), k = 0;
+		while (k < listen->count && listen->index[k] != word) k++;
+		if (k < listen->count) continue;
+		if (k == sizeof listen->index || (k == 1 && !waitv_works())) {
+			listen_anything(listen);
+			return;
+		}
+		listen->index[k] = (uint8_t)word;
+		listen->count++;
+	}
+}
+
+void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen)
+{
+	for (unsigned i = 0; i < listen->count; i++)
+		listen->seen[i] = atomic_fetch_or(&wake->word[listen->index[i]], WAITS) | WAITS;
+}
+
+bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen)
+{
+	for (unsigned i = 0; i < listen->count; i++)
+		if (atomic_load(&wake->word[listen->index[i]]) != listen->seen[i]) return true;
+	return false;
+}
+
+bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns)
+{
+	if (until_mono_ns < 0) until_mono_ns = 0;
+	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+	if (listen->count == 1) {
+		syscall(SYS_futex, &wake->word[listen->index[0]], FUTEX_WAIT_BITSET, listen->seen[0], &until, NULL,
+		        FUTEX_BITSET_MATCH_ANY);
+	} else {
+		struct waitv waits[sizeof listen->index];
+		for (unsigned i = 0; i < listen->count; i++)
+			waits[i] = (struct waitv){listen->seen[i], (uintptr_t)&wake->word[listen->index[i]], 2, 0};
+		syscall(NR_FUTEX_WAITV, waits, listen->count, 0u, &until, CLOCK_MONOTONIC);
+	}
+	return vigia__wake_changed(wake, listen);
+}
+
+uint64_t vigia__wake_bit(struct vigia_slice type)
+{
+	return UINT64_C(1) << type_word(type);
+}
+
+/* Nobody prepared: nobody can have looked too early, so the word may stay. */
+static void bump(_Atomic uint32_t *word)
+{
+	uint32_t old = atomic_load(word);
+	do {
+		if (!(old & WAITS)) return;
+	} while (!atomic_compare_exchange_weak(word, &old, (old + STEP) & ~(uint32_t)WAITS));
+	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask)
+{
+	/* What was committed must be visible before the words are looked at: the other half of prepare's exchange. */
+	atomic_thread_fence(memory_order_seq_cst);
+	bump(&wake->word[0]);
+	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)]);
+}
+
+void vigia__wake_kick(struct vigia__wake *wake)
+{
+	vigia__wake_publish(wake, UINT64_MAX);
+}

@@ -1,0 +1,57 @@
+/*
+ * wake.h - version words in memory that all processes of a store share, and futexes on them: an append wakes those who wait.
+ *
+ * One word stands for "anything", the others each for the object types that hash to it, so that watchers of other types sleep on.
+ * A word is `version << 1 | somebody waits`. The order that loses no wake-up:
+ *     waiter     prepare (set the bit, remember the word) - look for events - wait while the word is as remembered
+ *     appender   commit - publish (next version, bit cleared; wake if it was set)
+ * A process killed between commit and publish leaves an event unannounced: waiters therefore also look at the store's commit number
+ * once a second. A waiter that died leaves its bit behind; that costs the next publisher one system call.
+ * Any thread, any process. Never blocks but in vigia__wake_wait().
+ */
+#ifndef VIGIA_STORE_WAKE_H
+#define VIGIA_STORE_WAKE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vigia.h"
+
+enum {
+	VIGIA_WAKE_WORDS = 64, /* word 0: anything; 1..63: types by hash */
+	VIGIA_WAKE_MASK_ALL = 0
+};
+
+struct vigia__wake {
+	_Atomic uint32_t word[VIGIA_WAKE_WORDS];
+};
+
+/* What one waiter listens to: up to 8 type words, or "anything". */
+struct vigia__listen {
+	unsigned count;
+	uint8_t index[8];
+	uint32_t seen[8];
+};
+
+/* Which words stand for these types (count 0, or more than fit: anything). */
+void vigia__listen_init(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
+/* Also wake for these types. */
+void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
+
+/* Say that somebody waits, and remember the words as they are. Then look; then wait. */
+void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen);
+/* Wait until a word differs from what prepare saw, or the monotonic time comes. True: a word differs. Spurious returns are possible. */
+bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns);
+/* Has a word changed since prepare? */
+bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen);
+
+/* The bit for a type in a mask for publish. */
+uint64_t vigia__wake_bit(struct vigia_slice type);
+/* Events were committed: wake who listens to any word of the mask, or to anything. */
+void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask);
+/* Wake everybody, for a reason that is no event (close, stop). */
+void vigia__wake_kick(struct vigia__wake *wake);
+
+#endif
