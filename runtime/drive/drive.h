@@ -1,0 +1,108 @@
+/*
+ * drive.h - the door of the room that moves things: it carries out what core/watcher decides, on the thread that owns the registry.
+ *
+ *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/watcher
+ *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
+ *     poller.c     a file descriptor that becomes readable when a round has work
+ *
+ * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() may come from another.
+ */
+#ifndef VIGIA_DRIVE_DRIVE_H
+#define VIGIA_DRIVE_DRIVE_H
+
+#include "../core/watcher.h"
+#include "../store/store.h"
+
+struct vigia__poller;
+
+struct vigia_watcher {
+	struct vigia_watcher *next;       /* owner: the registry's list; NULL once retired */
+	struct vigia_registry *registry;
+	char id[256];
+	bool retired;                     /* another watcher has its id now; kept for handles that still point here */
+	struct vigia_handler handler;
+	bool has_handler;
+	struct vigia_watch_options options;
+	struct vigia__filter *filter;
+	struct vigia_iterator start;      /* where to begin without a checkpoint, resolved when the watcher was created */
+
+	struct vigia__watcher core;       /* what it decides */
+	struct vigia__action action;      /* what is to be done, or under way */
+	struct vigia_batch batch;
+	uint64_t *seqs;                   /* of the batch */
+	size_t seqs_cap;
+	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
+	bool owned;                       /* this process runs the id */
+
+	bool running_handler;             /* a call of handle or resume is on the stack */
+	bool pending;                     /* the handler goes on later */
+	int64_t resume_mono_ns;
+	bool resume_now;                  /* an event came, or the watcher is stopping */
+
+	struct vigia_error last_error;
+	int64_t last_listen_at_ns, last_processed_at_ns;
+};
+
+struct vigia_registry {
+	struct vigia_store *store;
+	struct vigia_watcher *watchers;
+	struct vigia_watcher *retired;
+	vigia_log_fn log;
+	void *log_ctx;
+	int depth;                        /* handlers on the stack: a handler may stop other watchers */
+	struct vigia_watcher *current;    /* whose handler is on top of it */
+	atomic_bool interrupted;
+
+	/* waiting */
+	struct vigia__listen listen;      /* the words as they were before the last look */
+	bool listen_anything;             /* a handler polls with a filter of its own */
+	bool listening;                   /* listen was prepared and not yet seen changed */
+	uint64_t commits;                 /* of the store, at the last look */
+	int64_t heal_mono_ns;             /* when to compare them */
+	int64_t dirty_mono_ns;            /* since when there is progress to save; 0: none */
+	struct vigia__poller *poller;
+};
+
+/* ---- driver.c ---- */
+
+int vigia__driver_new(struct vigia_registry *registry, const char *id, const struct vigia_handler *handler,
+                      const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err);
+/* Frees the watcher and its handler; it must be stopped or idle. */
+void vigia__driver_free(struct vigia_watcher *watcher);
+/* Become the owner of the id, find the position, begin. */
+int vigia__driver_start(struct vigia_watcher *watcher, struct vigia_error *err);
+/* Do what is due, at most about a slice of events. Answers whether anything was done. */
+bool vigia__driver_run(struct vigia_watcher *watcher);
+/* Something may have been appended. */
+void vigia__driver_wake(struct vigia_watcher *watcher);
+/* Give it an input from outside: STOP or SEEK. */
+void vigia__driver_tell(struct vigia_watcher *watcher, enum vigia__input_kind kind, uint64_t seq_num);
+/* If a save is what it wants next, do it now and tell how it went; no handler runs. */
+int vigia__driver_save(struct vigia_watcher *watcher, struct vigia_error *err);
+/* When it wants to run without being woken: 0 now, INT64_MAX never. */
+int64_t vigia__driver_due(const struct vigia_watcher *watcher);
+bool vigia__driver_active(const struct vigia_watcher *watcher);
+/* Is there progress that no commit has taken along yet? */
+bool vigia__driver_dirty(struct vigia_watcher *watcher);
+/* Give up by force: no save, no more calls of the handler. For freeing a registry whose handler is pending. */
+void vigia__driver_abandon(struct vigia_watcher *watcher);
+
+/* ---- registry.c ---- */
+
+/* Be woken by every append from now on, not only by those that the watchers' filters want. */
+void vigia__registry_listen_anything(struct vigia_registry *registry);
+void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- poller.c ---- */
+
+/* A helper thread that turns a changed wake word into a readable descriptor. */
+int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out, struct vigia_error *err);
+void vigia__poller_free(struct vigia__poller *poller);
+int vigia__poller_fd(struct vigia__poller *poller);
+/* A round begins: not readable until armed again. */
+void vigia__poller_clear(struct vigia__poller *poller);
+/* A round ended: readable when a word of `listen` changes or the monotonic time comes (0: at once, INT64_MAX: never). */
+void vigia__poller_arm(struct vigia__poller *poller, const struct vigia__listen *listen, uint64_t commits, int64_t due_mono_ns);
+
+#endif

@@ -1,0 +1,400 @@
+/*
+ * driver.c - drives one watcher: carries out what core/watcher decides (read, handle, save, wait) and tells it the outcome.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "drive.h"
+
+/* One turn handles so many events or takes so long; then the other watchers of the thread have theirs. */
+enum { TURN_EVENTS = 256, TURN_NS = 2000000 };
+
+/* xorshift*: for jitter only. */
+static uint64_t random_bits(void)
+{
+	static _Thread_local uint64_t x;
+	if (x == 0) x = (uint64_t)vigia__mono_ns() | 1;
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	return x * UINT64_C(2685821657736338717);
+}
+
+static void step(struct vigia_watcher *w, struct vigia__input *input)
+{
+	/* The way of an event that is handled needs neither the time nor chance: keep it short. */
+	bool good = input->kind == VIGIA_INPUT_HANDLED || input->kind == VIGIA_INPUT_BATCH;
+	if (!good) input->random = random_bits();
+	w->action = vigia__watcher_step(&w->core, input, good ? 0 : vigia__mono_ns());
+}
+
+static void step_kind(struct vigia_watcher *w, enum vigia__input_kind kind)
+{
+	step(w, &(struct vigia__input){.kind = kind});
+}
+
+static void note_error(struct vigia_watcher *w, const struct vigia_error *err, const char *doing)
+{
+	w->last_error = *err;
+	snprintf(w->last_error.watcher_id, sizeof w->last_error.watcher_id, "%s", w->id);
+	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': %s: %s", w->id, doing, err->message);
+}
+
+/* ---- life ---- */
+
+int vigia__driver_new(struct vigia_registry *registry, const char *id, const struct vigia_handler *handler,
+                      const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err)
+{
+	struct vigia_watcher *w = vigia__calloc(sizeof *w);
+	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", id);
+	w->registry = registry;
+	snprintf(w->id, sizeof w->id, "%s", id);
+	w->options = *options;
+	w->options.filter = (struct vigia_filter){0}; /* the caller's memory; the copy is w->filter */
+	int rc = vigia__filter_new(&options->filter, &w->filter, err);
+	if (rc < 0) {
+		vigia__free(w);
+		return rc;
+	}
+	struct vigia__watcher_options core = {
+		.backoff = {options->initial_backoff_ns, options->max_backoff_ns, options->jitter},
+		.max_retries = (uint64_t)options->max_retries,
+		.retry_strategy = options->retry_strategy,
+		.checkpoint = options->checkpoint,
+		.ephemeral = options->ephemeral,
+	};
+	vigia__watcher_init(&w->core, &core);
+	/* Latest means what comes after the creation, also if the start is later. */
+	uint64_t oldest, latest;
+	struct vigia__backend *b = registry->store->backend;
+	rc = b->bounds(b, &oldest, &latest, err);
+	if (rc < 0) {
+		vigia__filter_free(w->filter);
+		vigia__free(w);
+		return rc;
+	}
+	w->start = vigia__iterator_resolve(options->initial_event_iterator, oldest, latest);
+	if (vigia__iterator_first(w->start) > latest + 1) {
+		char text[64];
+		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': %s is beyond the last event %llu: it starts after that one", id,
+		           vigia__iterator_format(w->start, text, sizeof text), (unsigned long long)latest);
+		w->start = vigia__iterator_after(latest);
+	}
+	w->core.next = w->start;
+	if (handler) {
+		w->handler = *handler;
+		w->has_handler = true;
+	}
+	*out = w;
+	return VIGIA_OK;
+}
+
+static void let_go(struct vigia_watcher *w)
+{
+	struct vigia__backend *b = w->registry->store->backend;
+	if (w->progress) b->progress_end(b, w->progress);
+	w->progress = NULL;
+	if (w->owned) b->disown(b, w->id);
+	w->owned = false;
+	vigia__batch_deinit(&w->batch);
+	vigia__free(w->seqs);
+	w->seqs = NULL;
+	w->seqs_cap = 0;
+}
+
+void vigia__driver_free(struct vigia_watcher *w)
+{
+	let_go(w);
+	if (w->has_handler && w->handler.free) w->handler.free(w->handler.ctx);
+	vigia__filter_free(w->filter);
+	vigia__free(w);
+}
+
+void vigia__driver_abandon(struct vigia_watcher *w)
+{
+	w->core.state = VIGIA_STOPPED;
+	w->action = (struct vigia__action){.kind = VIGIA_ACTION_NONE};
+	w->pending = false;
+	let_go(w);
+}
+
+bool vigia__driver_active(const struct vigia_watcher *w)
+{
+	return w->core.state == VIGIA_RUNNING || w->core.state == VIGIA_STOPPING;
+}
+
+/* The checkpoint, if there is one. VIGIA_NONE: there is none. */
+static int checkpoint_of(struct vigia_watcher *w, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct vigia__backend *b = w->registry->store->backend;
+	int rc = b->checkpoint_get(b, w->id, seq_num, err);
+	return rc == VIGIA_ENOCHECKPOINT ? VIGIA_NONE : rc;
+}
+
+/* A checkpoint beyond the end (a file put back from a backup): events to come must not be skipped, so it is drawn back at once. */
+static int draw_back(struct vigia_watcher *w, uint64_t *checkpoint, struct vigia_error *err)
+{
+	struct vigia__backend *b = w->registry->store->backend;
+	uint64_t oldest, latest;
+	int rc = b->bounds(b, &oldest, &latest, err);
+	if (rc < 0 || *checkpoint <= latest) return rc;
+	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': its checkpoint %llu is beyond the last event %llu: it starts after that one",
+	           w->id, (unsigned long long)*checkpoint, (unsigned long long)latest);
+	*checkpoint = latest;
+	return b->checkpoint_put(b, w->id, latest, err);
+}
+
+int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
+{
+	struct vigia__backend *b = w->registry->store->backend;
+	struct vigia_iterator next = w->options.ephemeral ? vigia__watcher_position(&w->core) : w->start;
+	uint64_t done = vigia__iterator_first(next) - 1;
+	if (!w->options.ephemeral) {
+		int rc = b->own(b, w->id, err);
+		if (rc < 0) return rc;
+		w->owned = true;
+		uint64_t checkpoint;
+		rc = checkpoint_of(w, &checkpoint, err);
+		if (rc == VIGIA_OK) rc = draw_back(w, &checkpoint, err);
+		if (rc == VIGIA_OK) {
+			done = checkpoint;
+			next = vigia__iterator_after(checkpoint);
+		}
+		if (rc >= 0 && w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL) {
+			w->progress = b->progress_new(b, w->id, done);
+			if (w->progress == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", w->id);
+		}
+		if (rc < 0) {
+			let_go(w);
+			return rc;
+		}
+	}
+	w->core.saved = done;
+	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done});
+	return VIGIA_OK;
+}
+
+/* ---- the actions ---- */
+
+static bool fit_seqs(struct vigia_watcher *w)
+{
+	if (w->batch.count <= w->seqs_cap) return true;
+	uint64_t *seqs = vigia__realloc(w->seqs, w->batch.count * sizeof *seqs);
+	if (seqs == NULL) return false;
+	w->seqs = seqs;
+	w->seqs_cap = w->batch.count;
+	return true;
+}
+
+static void read_events(struct vigia_watcher *w)
+{
+	struct vigia_error err = {0};
+	struct vigia__input input = {.kind = VIGIA_INPUT_BATCH};
+	int64_t count = w->options.batch_size < w->options.buffer_size ? w->options.batch_size : w->options.buffer_size;
+	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
+	int rc = vigia__store_read(w->registry->store, &request, w->filter, NULL, &w->batch, &input.next, &err);
+	if (rc == VIGIA_OK && !fit_seqs(w)) rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->batch.count);
+	if (rc < 0) {
+		note_error(w, &err, "cannot fetch events");
+		step_kind(w, VIGIA_INPUT_FETCH_FAILED);
+		return;
+	}
+	for (size_t i = 0; i < w->batch.count; i++) w->seqs[i] = w->batch.entries[i].seq_num;
+	input.seqs = w->seqs;
+	input.count = w->batch.count;
+	w->last_listen_at_ns = vigia__wall_ns();
+	step(w, &input);
+}
+
+/* The handler came to an end, now or after being pending. */
+static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *err)
+{
+	size_t index = w->core.index;
+	w->pending = false;
+	if (rc == VIGIA_OK) {
+		const struct vigia__entry *entry = &w->batch.entries[index];
+		w->last_processed_at_ns = vigia__event_time(w->batch.bytes.data + entry->offset, entry->len);
+		step_kind(w, VIGIA_INPUT_HANDLED);
+		return;
+	}
+	if (err->code >= 0) vigia__error(err, VIGIA_EHANDLER, "the handler failed with code %d", rc);
+	err->seq_num = w->seqs[index];
+	note_error(w, err, "event failed");
+	uint64_t skipped = w->core.skipped;
+	step_kind(w, VIGIA_INPUT_FAILED);
+	if (w->core.skipped > skipped)
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts", w->id,
+		           (unsigned long long)err->seq_num, (long long)w->options.max_retries);
+}
+
+static void enter_handler(struct vigia_watcher *w, struct vigia_watcher **outer)
+{
+	*outer = w->registry->current;
+	w->registry->current = w;
+	w->registry->depth++;
+	w->running_handler = true;
+}
+
+static void leave_handler(struct vigia_watcher *w, struct vigia_watcher *outer)
+{
+	w->running_handler = false;
+	w->registry->depth--;
+	w->registry->current = outer;
+}
+
+static void call_handler(struct vigia_watcher *w)
+{
+	struct vigia_error err = {0};
+	struct vigia_event event;
+	struct vigia_watcher *outer;
+	int rc = vigia_batch_event(&w->batch, w->action.index, &event, &err);
+	if (rc == VIGIA_OK) {
+		struct vigia_attempt attempt = {w, w->action.attempt, w->core.state == VIGIA_STOPPING};
+		w->resume_mono_ns = INT64_MAX;
+		w->resume_now = false;
+		enter_handler(w, &outer);
+		rc = w->handler.handle(w->handler.ctx, &event, &attempt, &w->resume_mono_ns, &err);
+		leave_handler(w, outer);
+	}
+	if (rc == VIGIA_PENDING && w->handler.resume) w->pending = true;
+	else handler_ended(w, rc, &err);
+}
+
+static void resume_handler(struct vigia_watcher *w)
+{
+	struct vigia_error err = {0};
+	struct vigia_watcher *outer;
+	w->resume_mono_ns = INT64_MAX;
+	w->resume_now = false;
+	enter_handler(w, &outer);
+	int rc = w->handler.resume(w->handler.ctx, w->core.state == VIGIA_STOPPING, &w->resume_mono_ns, &err);
+	leave_handler(w, outer);
+	if (rc != VIGIA_PENDING) handler_ended(w, rc, &err);
+}
+
+/* Forward: all progress of the process in one commit. Backwards: this one by hand. */
+static int save_now(struct vigia_watcher *w, uint64_t seq_num, bool backwards, struct vigia_error *err)
+{
+	struct vigia_store *store = w->registry->store;
+	struct vigia__backend *b = store->backend;
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	if (backwards || w->progress == NULL) {
+		if (w->progress) b->progress_reset(b, w->progress, seq_num, seq_num);
+		rc = b->checkpoint_put(b, w->id, seq_num, err);
+	} else {
+		atomic_store(&w->progress->done, seq_num);
+		if (b->progress_saved(b, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
+	}
+	vigia__store_leave(store);
+	return rc;
+}
+
+static int save(struct vigia_watcher *w, struct vigia_error *err)
+{
+	uint64_t seq_num = w->action.seq_num;
+	int rc = save_now(w, seq_num, w->action.backwards, err);
+	if (rc < 0) note_error(w, err, "cannot save its checkpoint");
+	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
+	return rc;
+}
+
+int vigia__driver_save(struct vigia_watcher *w, struct vigia_error *err)
+{
+	struct vigia_error local = {0};
+	if (err == NULL) err = &local;
+	int rc = VIGIA_OK;
+	while (rc == VIGIA_OK && w->action.kind == VIGIA_ACTION_SAVE && !w->running_handler && !w->pending) rc = save(w, err);
+	return rc;
+}
+
+/* Let the next commit take along what was finished. */
+static void offer_progress(struct vigia_watcher *w)
+{
+	if (w->progress == NULL || w->options.checkpoint != VIGIA_CHECKPOINT_BATCH) return;
+	if (w->core.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
+		atomic_store_explicit(&w->progress->done, w->core.done, memory_order_release);
+	if (w->registry->dirty_mono_ns == 0 && w->core.done > w->core.saved) w->registry->dirty_mono_ns = vigia__mono_ns();
+}
+
+bool vigia__driver_dirty(struct vigia_watcher *w)
+{
+	if (w->progress == NULL || w->core.done <= w->core.saved) return false;
+	struct vigia__backend *b = w->registry->store->backend;
+	w->core.saved = b->progress_saved(b, w->progress);
+	return w->core.done > w->core.saved;
+}
+
+bool vigia__driver_run(struct vigia_watcher *w)
+{
+	int events = 0;
+	int64_t until = 0;
+	bool worked = false, resumed = false;
+	if (w->running_handler) return false; /* further up the stack */
+	for (;;) {
+		switch (w->pending ? VIGIA_ACTION_NONE : w->action.kind) {
+		case VIGIA_ACTION_READ:
+			read_events(w);
+			break;
+		case VIGIA_ACTION_HANDLE:
+			if (events == 0) until = vigia__mono_ns() + TURN_NS;
+			if (events >= TURN_EVENTS || (events % 8 == 7 && vigia__mono_ns() >= until)) return true;
+			events++;
+			call_handler(w);
+			offer_progress(w);
+			break;
+		case VIGIA_ACTION_SAVE:
+			save(w, &(struct vigia_error){0});
+			break;
+		case VIGIA_ACTION_WAIT:
+			if (vigia__mono_ns() < w->action.until_mono_ns) return worked;
+			step_kind(w, VIGIA_INPUT_TICK);
+			break;
+		case VIGIA_ACTION_STOPPED:
+			let_go(w);
+			w->action = (struct vigia__action){.kind = VIGIA_ACTION_NONE};
+			return true;
+		case VIGIA_ACTION_LISTEN:
+			offer_progress(w);
+			return worked;
+		case VIGIA_ACTION_NONE:
+			if (!w->pending || !(w->resume_now || w->core.state == VIGIA_STOPPING || vigia__mono_ns() >= w->resume_mono_ns))
+				return worked;
+			if (resumed) return true; /* a handler that yields again and again has turns, too */
+			resumed = true;
+			resume_handler(w);
+			offer_progress(w);
+			break;
+		}
+		worked = true;
+	}
+}
+
+void vigia__driver_wake(struct vigia_watcher *w)
+{
+	if (w->pending) w->resume_now = true;
+	else if (w->action.kind == VIGIA_ACTION_LISTEN) step_kind(w, VIGIA_INPUT_WAKE);
+}
+
+void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, uint64_t seq_num)
+{
+	struct vigia__input input = {.kind = kind, .seq_num = seq_num, .random = random_bits()};
+	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__mono_ns());
+	/* NONE: an action is under way and its outcome will bring the next one. A handler that was decided upon at the end of a turn
+	 * has not begun, and now must not. */
+	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
+	else if (w->action.kind == VIGIA_ACTION_HANDLE && !w->running_handler && !w->pending) step_kind(w, VIGIA_INPUT_DEFERRED);
+}
+
+int64_t vigia__driver_due(const struct vigia_watcher *w)
+{
+	if (w->running_handler) return INT64_MAX;
+	if (w->pending) return w->resume_now || w->core.state == VIGIA_STOPPING ? 0 : w->resume_mono_ns;
+	switch (w->action.kind) {
+	case VIGIA_ACTION_WAIT: return w->action.until_mono_ns;
+	case VIGIA_ACTION_LISTEN: case VIGIA_ACTION_NONE: return INT64_MAX;
+	default: return 0;
+	}
+}

@@ -1,0 +1,160 @@
+/*
+ * poller.c - a file descriptor that becomes readable when a registry has work, for applications with a loop of their own.
+ *
+ * Futexes cannot be polled: one helper thread waits on the wake words and writes to an eventfd; a timerfd stands for what is due at a
+ * time; an epoll descriptor holds both and is what the application polls.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "drive.h"
+
+enum { HEAL_NS = 1000000000 };
+
+struct vigia__poller {
+	struct vigia__backend *backend;
+	int epoll_fd, event_fd, timer_fd;
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	/* under the mutex */
+	bool armed, quit;
+	uint64_t generation;           /* counts arms: a wait for an earlier one is worth nothing */
+	struct vigia__listen listen;
+	uint64_t commits;
+};
+
+/* Wait for news about what was armed as `generation`. */
+static void watch(struct vigia__poller *p, const struct vigia__listen *listen, uint64_t commits, uint64_t generation)
+{
+	for (;;) {
+		bool news = vigia__wake_wait(p->backend->wake, listen, vigia__mono_ns() + HEAL_NS);
+		news = news || p->backend->commits(p->backend) != commits;
+		pthread_mutex_lock(&p->mutex);
+		bool over = p->quit || !p->armed || p->generation != generation;
+		if (!over && news) {
+			uint64_t one = 1;
+			p->armed = false;
+			over = true;
+			(void)!write(p->event_fd, &one, sizeof one);
+		}
+		pthread_mutex_unlock(&p->mutex);
+		if (over) return;
+	}
+}
+
+static void *poll_words(void *arg)
+{
+	struct vigia__poller *p = arg;
+	pthread_mutex_lock(&p->mutex);
+	while (!p->quit) {
+		if (!p->armed) {
+			pthread_cond_wait(&p->changed, &p->mutex);
+			continue;
+		}
+		struct vigia__listen listen = p->listen;
+		uint64_t commits = p->commits, generation = p->generation;
+		pthread_mutex_unlock(&p->mutex);
+		watch(p, &listen, commits, generation);
+		pthread_mutex_lock(&p->mutex);
+	}
+	pthread_mutex_unlock(&p->mutex);
+	return NULL;
+}
+
+static void close_fds(struct vigia__poller *p)
+{
+	if (p->epoll_fd >= 0) close(p->epoll_fd);
+	if (p->event_fd >= 0) close(p->event_fd);
+	if (p->timer_fd >= 0) close(p->timer_fd);
+}
+
+int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out, struct vigia_error *err)
+{
+	struct vigia__poller *p = vigia__calloc(sizeof *p);
+	if (p == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a poll descriptor");
+	p->backend = backend;
+	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	p->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	struct epoll_event event = {.events = EPOLLIN};
+	int rc = -1;
+	if (p->epoll_fd >= 0 && p->event_fd >= 0 && p->timer_fd >= 0)
+		rc = epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->event_fd, &event) | epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->timer_fd, &event);
+	pthread_mutex_init(&p->mutex, NULL);
+	pthread_cond_init(&p->changed, NULL);
+	int failed = rc < 0 ? errno : pthread_create(&p->thread, NULL, poll_words, p);
+	if (failed) {
+		close_fds(p);
+		pthread_mutex_destroy(&p->mutex);
+		pthread_cond_destroy(&p->changed);
+		vigia__free(p);
+		vigia__error(err, VIGIA_EIO, "cannot make a poll descriptor");
+		vigia__error_cause(err, "%s", strerror(failed));
+		return VIGIA_EIO;
+	}
+	*out = p;
+	return VIGIA_OK;
+}
+
+void vigia__poller_free(struct vigia__poller *p)
+{
+	if (p == NULL) return;
+	pthread_mutex_lock(&p->mutex);
+	p->quit = true;
+	pthread_cond_signal(&p->changed);
+	pthread_mutex_unlock(&p->mutex);
+	vigia__wake_kick(p->backend->wake); /* it may wait for a word */
+	pthread_join(p->thread, NULL);
+	close_fds(p);
+	pthread_mutex_destroy(&p->mutex);
+	pthread_cond_destroy(&p->changed);
+	vigia__free(p);
+}
+
+int vigia__poller_fd(struct vigia__poller *p)
+{
+	return p->epoll_fd;
+}
+
+void vigia__poller_clear(struct vigia__poller *p)
+{
+	uint64_t count;
+	(void)!read(p->event_fd, &count, sizeof count);
+	(void)!read(p->timer_fd, &count, sizeof count);
+}
+
+static bool same(const struct vigia__listen *a, const struct vigia__listen *b)
+{
+	return a->count == b->count && memcmp(a->index, b->index, a->count) == 0 && memcmp(a->seen, b->seen, a->count * sizeof a->seen[0]) == 0;
+}
+
+void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *listen, uint64_t commits, int64_t due_mono_ns)
+{
+	struct itimerspec timer = {0}; /* zero: disarmed */
+	if (due_mono_ns != INT64_MAX) {
+		int64_t at = due_mono_ns > 0 ? due_mono_ns : 1;
+		timer.it_value = (struct timespec){at / 1000000000, at % 1000000000};
+	}
+	timerfd_settime(p->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
+	pthread_mutex_lock(&p->mutex);
+	bool kick = false;
+	if (!p->armed || !same(&p->listen, listen)) {
+		kick = p->armed && (p->listen.count != listen->count || memcmp(p->listen.index, listen->index, listen->count) != 0);
+		p->armed = true;
+		p->generation++;
+		p->listen = *listen;
+		p->commits = commits;
+		pthread_cond_signal(&p->changed);
+	}
+	pthread_mutex_unlock(&p->mutex);
+	/* It waits for other words than it should: all words wake it. Where only the remembered versions differ, it is awake by itself. */
+	if (kick) vigia__wake_kick(p->backend->wake);
+}

@@ -1,0 +1,531 @@
+/*
+ * registry.c - watchers by id, driven by one thread: rounds over all of them, waiting when none has work, stopping all.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/options.h"
+#include "drive.h"
+
+enum { HEAL_NS = 1000000000 };
+
+void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
+{
+	if (registry->log == NULL) return;
+	char text[1200];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	registry->log(registry->log_ctx, level, text);
+}
+
+/* ---- life ---- */
+
+struct vigia_registry *vigia_registry_new(struct vigia_store *store)
+{
+	struct vigia_registry *registry = vigia__calloc(sizeof *registry);
+	if (registry == NULL) return NULL;
+	registry->store = store;
+	vigia__store_ref(store);
+	return registry;
+}
+
+void vigia_registry_log(struct vigia_registry *registry, void *ctx, vigia_log_fn fn)
+{
+	registry->log = fn;
+	registry->log_ctx = ctx;
+}
+
+static bool save_progress(struct vigia_registry *registry, bool now);
+
+/* Progress is saved, but no handler goes on: who frees may be a garbage collector. */
+static void stop_without_handlers(struct vigia_registry *registry)
+{
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+	if (!atomic_load(&registry->store->closed)) save_progress(registry, true);
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if (!w->pending) vigia__driver_run(w);
+}
+
+void vigia_registry_free(struct vigia_registry *registry)
+{
+	if (registry == NULL) return;
+	registry->log = NULL; /* whoever frees listens no more */
+	/* In a forked child the watchers are the parent's: nothing may be saved or unlocked. */
+	bool forked = registry->store->fork_generation != vigia__fork_generation();
+	if (!forked) {
+		stop_without_handlers(registry);
+		vigia__poller_free(registry->poller);
+		struct vigia_watcher **lists[] = {&registry->watchers, &registry->retired};
+		for (int i = 0; i < 2; i++) {
+			while (*lists[i]) {
+				struct vigia_watcher *w = *lists[i];
+				*lists[i] = w->next;
+				vigia__driver_abandon(w);
+				vigia__driver_free(w);
+			}
+		}
+	}
+	vigia__store_unref(registry->store);
+	vigia__free(registry);
+}
+
+static struct vigia_watcher *find(struct vigia_registry *registry, const char *id)
+{
+	struct vigia_watcher *w = registry->watchers;
+	while (w && strcmp(w->id, id) != 0) w = w->next;
+	return w;
+}
+
+/* What every waiter of this registry listens to together. */
+static void listen_to_all(struct vigia_registry *registry)
+{
+	struct vigia__listen all = {0};
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
+		size_t count;
+		const struct vigia_slice *types = vigia__filter_types(w->filter, &count);
+		if (vigia__driver_active(w)) vigia__listen_add(&all, types, count);
+	}
+	if (all.count == 0 || registry->listen_anything) vigia__listen_init(&all, NULL, 0);
+	registry->listen = all;
+	registry->listening = false;
+}
+
+/* The looks before the next prepare do not count: hear() wakes all once it has prepared. */
+void vigia__registry_listen_anything(struct vigia_registry *registry)
+{
+	if (registry->listen_anything) return;
+	registry->listen_anything = true;
+	listen_to_all(registry);
+}
+
+static int check_options(const struct vigia_watch_options *options, const struct vigia_registry *registry, struct vigia_error *err)
+{
+	struct vigia__problems problems = {0};
+	vigia__options_check(vigia__watch_option_table, options, &problems);
+	if (registry->store->options.readonly && !options->ephemeral)
+		vigia__problem(&problems, "ephemeral: must be true on a store that was opened read-only: no checkpoint can be saved");
+	return vigia__problems_end(&problems, "watch options", err);
+}
+
+int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
+                         const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err)
+{
+	struct vigia_watch_options defaults;
+	if (options == NULL) {
+		vigia_watch_options_init(&defaults);
+		options = &defaults;
+	}
+	int rc = vigia__watcher_id_check(watcher_id, watcher_id ? strlen(watcher_id) : 0, err);
+	if (rc == VIGIA_OK) rc = check_options(options, registry, err);
+	if (rc == VIGIA_OK && handler == NULL && options->auto_start)
+		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false", watcher_id);
+	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
+	if (rc < 0) return rc;
+
+	struct vigia_watcher *old = find(registry, watcher_id), *w = NULL;
+	if (old && old->core.state != VIGIA_STOPPED)
+		rc = vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", watcher_id);
+	if (rc == VIGIA_OK) rc = vigia__driver_new(registry, watcher_id, handler, options, &w, err);
+	if (rc == VIGIA_OK && options->auto_start) rc = vigia__driver_start(w, err);
+	if (rc == VIGIA_OK) {
+		if (old) {
+			struct vigia_watcher **at = &registry->watchers;
+			while (*at != old) at = &(*at)->next;
+			*at = old->next;
+			old->retired = true;
+			old->next = registry->retired;
+			registry->retired = old;
+		}
+		struct vigia_watcher **end = &registry->watchers;
+		while (*end) end = &(*end)->next;
+		*end = w;
+		listen_to_all(registry);
+		if (out) *out = w;
+	} else if (w) {
+		w->has_handler = false; /* still the caller's */
+		vigia__driver_free(w);
+	}
+	if (rc < 0 && err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", watcher_id);
+	vigia__store_leave(registry->store);
+	return rc;
+}
+
+int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out, struct vigia_error *err)
+{
+	struct vigia_watcher *w = watcher_id ? find(registry, watcher_id) : NULL;
+	if (w == NULL) {
+		vigia__error(err, VIGIA_ENOWATCHER, "there is no watcher '%s'", watcher_id ? watcher_id : "");
+		if (err && watcher_id) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", watcher_id);
+		return VIGIA_ENOWATCHER;
+	}
+	*out = w;
+	return VIGIA_OK;
+}
+
+/* ---- rounds ---- */
+
+/* Listen before looking: a word that changes from now on ends the next wait at once. Watchers that listened in vain look again when
+ * a word has changed, or, once a second, when the store's commit number has. */
+static void hear(struct vigia_registry *registry)
+{
+	struct vigia__backend *b = registry->store->backend;
+	bool news = !registry->listening || vigia__wake_changed(b->wake, &registry->listen);
+	int64_t now = 0;
+	if (!news && (now = vigia__mono_ns()) >= registry->heal_mono_ns) {
+		news = b->commits(b) != registry->commits;
+		registry->heal_mono_ns = now + HEAL_NS;
+	}
+	if (!news) return;
+	vigia__wake_prepare(b->wake, &registry->listen);
+	registry->listening = true;
+	registry->commits = b->commits(b);
+	registry->heal_mono_ns = vigia__mono_ns() + HEAL_NS;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_wake(w);
+}
+
+/* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval (W10). */
+static bool save_progress(struct vigia_registry *registry, bool now)
+{
+	if (registry->dirty_mono_ns == 0) return false;
+	if (!now && vigia__mono_ns() < registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns) return false;
+	bool dirty = false;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) dirty |= vigia__driver_dirty(w);
+	registry->dirty_mono_ns = 0;
+	if (!dirty) return false;
+	struct vigia_error err = {0};
+	if (vigia__store_save_progress(registry->store, &err) < 0) {
+		vigia__log(registry, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);
+		registry->dirty_mono_ns = vigia__mono_ns();
+	} else {
+		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_dirty(w);
+	}
+	return true;
+}
+
+/* One turn for each watcher. */
+static bool round_of(struct vigia_registry *registry)
+{
+	bool worked = false;
+	hear(registry);
+	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
+		next = w->next; /* a handler may watch the id of a stopped one anew, which retires it */
+		if (vigia__driver_run(w)) worked = true;
+		if (w->retired) break;
+	}
+	save_progress(registry, false);
+	return worked;
+}
+
+/* When there is work without an event; with `heal` at the latest when the commit number is to be compared. */
+static int64_t due(const struct vigia_registry *registry, bool heal)
+{
+	if (!registry->listening) return 0;
+	int64_t first = INT64_MAX;
+	bool listening = false;
+	for (const struct vigia_watcher *w = registry->watchers; w; w = w->next) {
+		int64_t t = vigia__driver_due(w);
+		if (t < first) first = t;
+		listening |= vigia__driver_active(w);
+	}
+	if (registry->dirty_mono_ns) {
+		int64_t t = registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns;
+		if (t < first) first = t;
+	}
+	if (heal && listening && registry->heal_mono_ns < first) first = registry->heal_mono_ns;
+	return first;
+}
+
+static int enter(struct vigia_registry *registry, const char *what, struct vigia_error *err)
+{
+	if (registry->depth > 0) return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler of the same registry", what);
+	return vigia__store_enter(registry->store, err);
+}
+
+static int interrupted(struct vigia_registry *registry, struct vigia_error *err)
+{
+	if (!atomic_exchange(&registry->interrupted, false)) return VIGIA_OK;
+	return vigia__error(err, VIGIA_EINTERRUPTED, "the registry was interrupted");
+}
+
+static int64_t after(int64_t timeout_ns)
+{
+	int64_t now = vigia__mono_ns();
+	return timeout_ns < 0 || timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
+}
+
+/* Wait until something is due or appended. */
+static void wait_until(struct vigia_registry *registry, int64_t until_mono_ns)
+{
+	int64_t first = due(registry, true);
+	if (first < until_mono_ns) until_mono_ns = first;
+	if (first > 0 && !atomic_load(&registry->store->closed) && !atomic_load(&registry->interrupted))
+		vigia__wake_wait(registry->store->backend->wake, &registry->listen, until_mono_ns);
+}
+
+static int closed_meanwhile(struct vigia_registry *registry, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ECLOSED, "store '%s' was closed", registry->store->path);
+}
+
+int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
+{
+	int rc = enter(registry, "step()", err);
+	if (rc < 0) return rc;
+	int64_t until = after(timeout_ns);
+	if (registry->poller) vigia__poller_clear(registry->poller);
+	for (;;) {
+		rc = interrupted(registry, err);
+		if (rc < 0) break;
+		bool worked = round_of(registry);
+		if (worked) break;
+		rc = VIGIA_NONE;
+		if (timeout_ns == 0 || vigia__mono_ns() >= until) break;
+		if (atomic_load(&registry->store->closed)) {
+			rc = closed_meanwhile(registry, err);
+			break;
+		}
+		wait_until(registry, until);
+	}
+	if (registry->poller) vigia__poller_arm(registry->poller, &registry->listen, registry->commits, due(registry, false));
+	vigia__store_leave(registry->store);
+	return rc;
+}
+
+static bool any_active(const struct vigia_registry *registry)
+{
+	for (const struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if (vigia__driver_active(w)) return true;
+	return false;
+}
+
+int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err)
+{
+	while (any_active(registry)) {
+		int rc = vigia_registry_step(registry, -1, err);
+		if (rc < 0) return rc;
+	}
+	int rc = interrupted(registry, err);
+	return rc;
+}
+
+void vigia_registry_interrupt(struct vigia_registry *registry)
+{
+	atomic_store(&registry->interrupted, true);
+	vigia__wake_kick(registry->store->backend->wake);
+}
+
+int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *err)
+{
+	if (registry->poller == NULL) {
+		int rc = vigia__poller_new(registry->store->backend, &registry->poller, err);
+		if (rc < 0) return rc;
+		if (!registry->listening) hear(registry);
+		vigia__poller_arm(registry->poller, &registry->listen, registry->commits, 0);
+	}
+	return vigia__poller_fd(registry->poller);
+}
+
+/* ---- stopping ---- */
+
+/* The handler in progress further up the stack acts on its wishes when it returns. */
+static bool settled(const struct vigia_watcher *w)
+{
+	return !vigia__driver_active(w) || w->running_handler;
+}
+
+/* Drive only these watchers until all have stopped: all (NULL) or one. */
+static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
+{
+	int64_t until = after(timeout_ns);
+	for (;;) {
+		bool all = true, worked = false;
+		int64_t first = until;
+		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
+			if ((only && w != only) || settled(w)) continue;
+			worked |= vigia__driver_run(w);
+			if (settled(w)) continue;
+			all = false;
+			if (vigia__driver_due(w) < first) first = vigia__driver_due(w);
+		}
+		if (all) return true;
+		if (vigia__mono_ns() >= until) return false;
+		if (!worked) {
+			hear(registry);
+			vigia__wake_wait(registry->store->backend->wake, &registry->listen, first);
+		}
+	}
+}
+
+int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
+{
+	struct vigia_watcher *w;
+	bool closed = atomic_load(&registry->store->closed);
+	for (w = registry->watchers; w; w = w->next) vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+	if (!closed) save_progress(registry, true);
+	if (drive_until_settled(registry, NULL, timeout_ns)) return VIGIA_OK;
+	char names[512] = "";
+	int count = 0;
+	for (w = registry->watchers; w; w = w->next) {
+		if (settled(w)) continue;
+		size_t len = strlen(names);
+		snprintf(names + len, sizeof names - len, "%s'%.60s'", count++ ? ", " : "", w->id);
+	}
+	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s", names);
+}
+
+int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia_error *err)
+{
+	(void)err;
+	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+	if (w->retired) return VIGIA_OK;
+	return drive_until_settled(w->registry, w, timeout_ns) ? VIGIA_OK : VIGIA_NONE;
+}
+
+/* ---- one watcher ---- */
+
+const char *vigia_watcher_id(const struct vigia_watcher *w)
+{
+	return w->id;
+}
+
+static int in_state_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
+{
+	static const char *const names[] = {"idle", "running", "stopping", "stopped"};
+	vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", w->id, what,
+	             w->retired ? "replaced by a newer one of its id" : names[w->core.state]);
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
+	return VIGIA_ESTATE;
+}
+
+int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handler *handler, struct vigia_error *err)
+{
+	if (w->has_handler) {
+		vigia__error(err, VIGIA_EHANDLEREXISTS, "watcher '%s' has a handler", w->id);
+		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
+		return VIGIA_EHANDLEREXISTS;
+	}
+	w->handler = *handler;
+	w->has_handler = true;
+	return VIGIA_OK;
+}
+
+int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
+{
+	if (w->retired || vigia__driver_active(w)) return in_state_error(w, "started", err);
+	if (!w->has_handler) {
+		vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: set_handler() first", w->id);
+		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
+		return VIGIA_ENOHANDLER;
+	}
+	int rc = vigia__store_enter(w->registry->store, err);
+	if (rc < 0) return rc;
+	rc = vigia__driver_start(w, err);
+	if (rc == VIGIA_OK) listen_to_all(w->registry);
+	vigia__store_leave(w->registry->store);
+	return rc;
+}
+
+void vigia_watcher_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
+{
+	*out = (struct vigia_watcher_stats){
+		.state = w->core.state,
+		.next = vigia__watcher_position(&w->core),
+		.last_processed_seq_num = w->core.last_processed,
+		.last_processed_at_ns = w->last_processed_at_ns,
+		.last_listen_at_ns = w->last_listen_at_ns,
+		.processed = w->core.processed,
+		.failed = w->core.failed,
+		.retried = w->core.retried,
+		.skipped = w->core.skipped,
+		.fetch_errors = w->core.fetch_errors,
+		.blocked_seq_num = vigia__watcher_blocked(&w->core),
+		.last_error = w->last_error,
+	};
+	struct vigia_store *store = w->registry->store;
+	if (vigia__store_enter(store, NULL) < 0) return;
+	if (!w->options.ephemeral)
+		out->has_checkpoint = store->backend->checkpoint_get(store->backend, w->id, &out->checkpoint, NULL) == VIGIA_OK;
+	uint64_t oldest, latest = 0, looked_at = vigia__iterator_first(out->next) - 1;
+	if (store->backend->bounds(store->backend, &oldest, &latest, NULL) == VIGIA_OK && latest > looked_at) out->lag = latest - looked_at;
+	vigia__store_leave(store);
+}
+
+static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what, struct vigia_error *err)
+{
+	struct vigia__backend *b = w->registry->store->backend;
+	uint64_t oldest, latest;
+	int rc = b->bounds(b, &oldest, &latest, err);
+	if (rc < 0 || seq_num <= latest) return rc;
+	vigia__error(err, VIGIA_EPOSITION, "watcher '%s' cannot %s %llu: the last event is %llu", w->id, what, (unsigned long long)seq_num,
+	             (unsigned long long)latest);
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
+	return VIGIA_EPOSITION;
+}
+
+static int retired_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
+{
+	return w->retired ? in_state_error(w, what, err) : VIGIA_OK;
+}
+
+/* Save n durably unless that moves back. A commit under way must neither undo it nor be undone. */
+static int put_forward(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	struct vigia__backend *b = w->registry->store->backend;
+	uint64_t saved = 0, done = 0;
+	int rc = b->checkpoint_get(b, w->id, &saved, err);
+	if (rc == VIGIA_OK && seq_num <= saved) return VIGIA_OK;
+	if (rc < 0 && rc != VIGIA_ENOCHECKPOINT) return rc;
+	if (w->progress) {
+		saved = b->progress_saved(b, w->progress);
+		done = atomic_load(&w->progress->done);
+		b->progress_reset(b, w->progress, done, seq_num > saved ? seq_num : saved);
+	}
+	rc = b->checkpoint_put(b, w->id, seq_num, err);
+	if (w->progress && rc < 0) b->progress_reset(b, w->progress, done, saved);
+	if (rc == VIGIA_OK && seq_num > w->core.saved) w->core.saved = seq_num;
+	return rc;
+}
+
+int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	if (w->options.ephemeral) {
+		vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", w->id);
+		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
+		return VIGIA_EEPHEMERAL;
+	}
+	int rc = retired_error(w, "checkpointed", err);
+	if (rc == VIGIA_OK) rc = vigia__store_enter(w->registry->store, err);
+	if (rc < 0) return rc;
+	rc = in_range(w, seq_num, "save checkpoint", err);
+	if (rc == VIGIA_OK) rc = put_forward(w, seq_num, err);
+	vigia__store_leave(w->registry->store);
+	return rc;
+}
+
+int vigia_watcher_seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	int rc = retired_error(w, "moved", err);
+	if (rc == VIGIA_OK) rc = vigia__store_enter(w->registry->store, err);
+	if (rc < 0) return rc;
+	rc = in_range(w, seq_num, "seek to", err);
+	if (rc == VIGIA_OK) {
+		/* The save is made here, so that the answer tells of it; at rest under the id's ownership, while nobody else runs it. */
+		struct vigia__backend *b = w->registry->store->backend;
+		bool rests = !vigia__driver_active(w) && !w->options.ephemeral;
+		if (rests) rc = b->own(b, w->id, err);
+		if (rc == VIGIA_OK) {
+			vigia__driver_tell(w, VIGIA_INPUT_SEEK, seq_num);
+			rc = vigia__driver_save(w, err);
+		} else {
+			rests = false;
+		}
+		if (rests) b->disown(b, w->id);
+	}
+	vigia__store_leave(w->registry->store);
+	return rc;
+}
