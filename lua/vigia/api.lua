@@ -1,0 +1,351 @@
+---@meta vigia
+-- api.lua - the Lua API of Vigia, described once, in lua-language-server's format. Not loaded at run time; a spec compares it with
+-- what the module has.
+--
+-- Wrong use (a missing argument, a wrong type, a wrong option) raises. What can go wrong at run time returns nil and a vigia.Error.
+-- Durations are numbers of seconds, timestamps integers of nanoseconds since the Unix epoch.
+
+---@class vigia
+local vigia = {}
+
+vigia.CREATE = "CREATE"
+vigia.UPDATE = "UPDATE"
+vigia.DELETE = "DELETE"
+vigia._VERSION = "vigia 0.1.0"
+
+---Stands for nil inside arrays and maps. `tostring(vigia.null)` is "null".
+---@type lightuserdata
+vigia.null = nil
+
+---What a function returns beside nil when something went wrong at run time.
+---`tostring(err)` is a sentence; compare `err.code`.
+---@class vigia.Error
+---@field code string a stable name: "store_closed", "checkpoint_not_found", "handler_error", ... (README, "Errors")
+---@field message string what was wrong and where
+---@field cause any what the layer below said: a string, or the value a handler raised
+---@field seq_num integer? the event concerned
+---@field watcher_id string? the watcher concerned
+
+---@class vigia.Event
+---@field seq_num integer from 1, consecutive, never reused
+---@field operation string "CREATE", "UPDATE", "DELETE" or your own
+---@field object_type string
+---@field object any
+---@field timestamp integer nanoseconds since the Unix epoch; never goes backwards
+
+---A place to read from: an immutable value, compared by value; `tostring` gives "after_sequence_number(5)".
+---@class vigia.Iterator
+---@field kind "trim_horizon"|"latest"|"at_sequence_number"|"after_sequence_number"
+---@field seq_num integer 0 for the first two kinds
+
+---@class vigia.Filter
+---@field object_types? string[] absent or empty: all
+---@field operations? string[] absent or empty: all
+
+---@class vigia.StoreOptions
+---@field readonly? boolean never create or write (default false)
+---@field create? boolean make the file if there is none (default true)
+---@field allow_network_fs? boolean open files on NFS and its like (default false)
+---@field long_polling_timeout? number seconds a read that waits waits, unless it says otherwise (default 10)
+---@field max_batch_bytes? integer bounds one answer; at least one event comes (default 8 MiB)
+---@field checkpoint_interval? number seconds progress waits for a commit at most (default 1)
+---@field map_size? integer address space kept for the file (default 0: 1 TiB, or what the system grants)
+---@field max_event_size? integer bytes; belongs to the file (default 1 MiB)
+---@field durability? "commit"|"none" belongs to the file (default "commit")
+---@field events_bucket? string belongs to the file (default "events")
+---@field checkpoint_bucket? string belongs to the file (default "checkpoints")
+
+---Open the store in a file, or make it. ":memory:" is a store without a file.
+---@param path string
+---@param options? vigia.StoreOptions
+---@return vigia.Store? store
+---@return vigia.Error? err
+function vigia.open(path, options) end
+
+---From the oldest event there is.
+---@return vigia.Iterator
+function vigia.trim_horizon() end
+
+---Only what comes after now.
+---@return vigia.Iterator
+function vigia.latest() end
+
+---From number n on.
+---@param n integer
+---@return vigia.Iterator
+function vigia.at_sequence_number(n) end
+
+---From the one after number n on.
+---@param n integer
+---@return vigia.Iterator
+function vigia.after_sequence_number(n) end
+
+---Mark a table as an array, so that an empty one is stored as one. Decoded arrays are marked. Answers the same table.
+---@generic T: table
+---@param t T
+---@return T
+function vigia.array(t) end
+
+---Was the table made by vigia.array or decoded from an array?
+---@param t any
+---@return boolean
+function vigia.is_array(t) end
+
+---Wait. In a handler the other watchers of the registry go on meanwhile; anywhere else the call blocks.
+---In a stopping watcher it ends at once with an error of code "stopping".
+---@param seconds number
+---@return true? ok
+---@return vigia.Error? err
+function vigia.sleep(seconds) end
+
+---A registry over a store: watchers by id, driven by this Lua state.
+---@param store vigia.Store
+---@param options? vigia.RegistryOptions
+---@return vigia.Registry
+function vigia.registry(store, options) end
+
+---One NDJSON line for an event, without a line end (what `vigia events` prints).
+---@param event vigia.Event
+---@return string? line
+---@return vigia.Error? err
+function vigia.to_json(event) end
+
+---@class vigia.RegistryOptions
+---@field log? fun(level: "debug"|"info"|"warn"|"error", message: string) receives one record a call
+
+---A handle on a store. Closes itself when collected or leaving a `<close>` variable.
+---@class vigia.Store
+local Store = {}
+
+---Store one event; returns its number once it is durable.
+---@param operation string
+---@param object_type string
+---@param object any
+---@return integer? seq_num
+---@return vigia.Error? err
+function Store:store_event(operation, object_type, object) end
+
+---@class vigia.NewEvent
+---@field operation string
+---@field object_type string
+---@field object any
+
+---Store many events, all or none, under consecutive numbers.
+---@param events vigia.NewEvent[] may also be {operation, object_type, object} triples
+---@return integer? first_seq_num nil and no error for an empty list
+---@return integer|vigia.Error? last_seq_num
+function Store:store_events(events) end
+
+---@class vigia.GetEvents
+---@field event_iterator? vigia.Iterator default: trim horizon
+---@field limit? integer most events to answer, 0 = no bound (default 0)
+---@field filter? vigia.Filter
+---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
+---@field watcher_id? string for your logs; not used otherwise
+
+---@class vigia.Events
+---@field events vigia.Event[]
+---@field next_event_iterator vigia.Iterator
+
+---Read events in order; wait for one if there is none.
+---@param request? vigia.GetEvents
+---@return vigia.Events? answer
+---@return vigia.Error? err
+function Store:get_events(request) end
+
+---@param n integer
+---@return vigia.Event? event
+---@return vigia.Error? err "event_not_found", "sequence_expired" if it was trimmed
+function Store:get_event(n) end
+
+---The last number ever assigned, 0 if none was.
+---@return integer? n
+---@return vigia.Error? err
+function Store:get_latest_event_num() end
+
+---The number of the oldest event there is, 0 if there is none.
+---@return integer? n
+---@return vigia.Error? err
+function Store:get_oldest_event_num() end
+
+---The number of the first event stored at or after a time, nil without an error if there is none.
+---@param timestamp integer nanoseconds since the epoch
+---@return integer? n
+---@return vigia.Error? err
+function Store:find_time(timestamp) end
+
+---Remove all events up to and including n.
+---@param n integer
+---@return integer? removed how many
+---@return vigia.Error? err
+function Store:trim(n) end
+
+---@param watcher_id string
+---@param n integer
+---@return true? ok
+---@return vigia.Error? err
+function Store:store_checkpoint(watcher_id, n) end
+
+---@param watcher_id string
+---@return integer? n
+---@return vigia.Error? err "checkpoint_not_found"
+function Store:get_checkpoint(watcher_id) end
+
+---@param watcher_id string
+---@return true? ok
+---@return vigia.Error? err "checkpoint_not_found"
+function Store:delete_checkpoint(watcher_id) end
+
+---All checkpoints: watcher id -> number.
+---@return table<string, integer>? checkpoints
+---@return vigia.Error? err
+function Store:checkpoints() end
+
+---@class vigia.StoreStats
+---@field path string
+---@field backend "lmdb"|"memory"
+---@field can {persist: boolean, share: boolean, damage: boolean}
+---@field format integer
+---@field file_id string
+---@field created integer nanoseconds since the epoch
+---@field events integer
+---@field oldest_event_num integer
+---@field latest_event_num integer
+---@field last_appended_event_num integer the highest number appended through this handle, 0 = none
+---@field file_bytes integer
+---@field used_bytes integer
+---@field map_bytes integer
+---@field readers integer
+---@field max_event_size integer
+---@field durability "commit"|"none"
+---@field events_bucket string
+---@field checkpoint_bucket string
+
+---@return vigia.StoreStats? stats
+---@return vigia.Error? err
+function Store:stats() end
+
+---End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice.
+---@return true
+function Store:close() end
+
+---@class vigia.Registry
+local Registry = {}
+
+---@alias vigia.Handler fun(event: vigia.Event, ctx: vigia.Context): any
+---A handler succeeds when it returns anything but nil/false followed by a message, and raises no error.
+
+---@class vigia.Context
+---@field attempt integer 1 for the first try
+---@field watcher vigia.Watcher
+---@field store vigia.Store
+---@field stopping boolean
+
+---@class vigia.WatchOptions
+---@field initial_event_iterator? vigia.Iterator where to start without a checkpoint (default trim horizon)
+---@field filter? vigia.Filter
+---@field batch_size? integer events fetched at a time (default 100)
+---@field buffer_size? integer events held before the handler at most (default 1000)
+---@field initial_backoff? number seconds (default 0.2)
+---@field max_backoff? number seconds (default 180)
+---@field jitter? boolean (default false)
+---@field retry_strategy? "block"|"skip" (default "block")
+---@field max_retries? integer attempts in all before "skip" gives up, at least 1 (default 3)
+---@field checkpoint? "batch"|"event"|"manual" (default "batch")
+---@field ephemeral? boolean never read or write a checkpoint (default false)
+---@field auto_start? boolean (default true)
+---@field on_error? fun(err: vigia.Error, event: vigia.Event?, ctx: vigia.Context) told of every failure
+
+---Start a watcher. The handler may be nil with auto_start = false.
+---@param id string
+---@param handler? vigia.Handler
+---@param options? vigia.WatchOptions
+---@return vigia.Watcher? watcher
+---@return vigia.Error? err "watcher_already_exists", "watcher_owned"
+function Registry:watch(id, handler, options) end
+
+---@param id string
+---@return vigia.Watcher? watcher
+---@return vigia.Error? err "watcher_not_found"
+function Registry:get_watcher(id) end
+
+---Drive the watchers until none is running any more.
+---@return true? ok
+---@return vigia.Error? err "interrupted"
+function Registry:run() end
+
+---One round, for an application with a loop of its own: do what is due; if nothing is, wait up to `timeout` seconds for it.
+---@param timeout? number seconds, 0 = do not wait (default 0)
+---@return boolean? worked whether anything was done
+---@return vigia.Error? err "interrupted"
+function Registry:step(timeout) end
+
+---A file descriptor that is readable while there is work for step().
+---@return integer? fd
+---@return vigia.Error? err
+function Registry:pollfd() end
+
+---@class vigia.StopOptions
+---@field timeout? number seconds (default 30)
+
+---Stop all watchers at the same time.
+---@param options? vigia.StopOptions
+---@return true? ok
+---@return vigia.Error? err names those that did not stop
+function Registry:stop(options) end
+
+---@class vigia.Watcher
+local Watcher = {}
+
+---@return string
+function Watcher:id() end
+
+---@class vigia.WatcherStats
+---@field id string
+---@field state "idle"|"running"|"stopping"|"stopped"
+---@field next_event_iterator vigia.Iterator
+---@field checkpoint_iterator vigia.Iterator? after(checkpoint), nil without one
+---@field last_processed_seq_num integer 0 = none
+---@field last_processed_event_time integer the timestamp of that event, 0 = none
+---@field last_listen_time integer when a fetch last succeeded, 0 = never
+---@field lag integer events behind the last one in the store, before the filter
+---@field processed integer
+---@field failed integer
+---@field retried integer
+---@field skipped integer
+---@field missed integer
+---@field fetch_errors integer
+---@field last_error vigia.Error?
+---@field blocked_on integer? the number of the event it retries
+
+---@return vigia.WatcherStats
+function Watcher:stats() end
+
+---Save progress durably. A number below the checkpoint changes nothing.
+---@param n integer
+---@return true? ok
+---@return vigia.Error? err "watcher_ephemeral", "position_out_of_range"
+function Watcher:checkpoint(n) end
+
+---Stop, save n as the checkpoint, go on with n+1.
+---@param n integer
+---@return true? ok
+---@return vigia.Error? err "position_out_of_range"
+function Watcher:seek_to_offset(n) end
+
+---Give an idle watcher its handler, once.
+---@param handler vigia.Handler
+---@return true? ok
+---@return vigia.Error? err "handler_exists"
+function Watcher:set_handler(handler) end
+
+---@return true? ok
+---@return vigia.Error? err "no_handler", "invalid_state"
+function Watcher:start() end
+
+---Let the handler in progress finish, save progress, stop. From its own handler: takes effect when that returns.
+---@param options? vigia.StopOptions
+---@return boolean stopped whether it finished in time
+function Watcher:stop(options) end
+
+return vigia

@@ -1,0 +1,266 @@
+-- run.lua - `vigia run`: handler scripts over the store, until a signal or until everything is handled.
+
+local script = require("vigia.cli.script")
+local util = require("vigia.cli.util")
+
+local M = {}
+
+M.summary = "Run handler scripts over the events."
+M.description = [[
+Runs each handler script as a watcher: it sees the events in order, from behind its checkpoint
+on, and goes on with new ones as they come. A script is Lua; it returns its handler or a table:
+    return function(event, ctx) print(event.seq_num, event.object.path) end
+    return {filter = {object_types = {"File"}}, handle = function(event, ctx) ... end}
+The table may also hold: id, the watcher's name (else the script's, without .lua); init(ctx),
+called once before the first event; stop(ctx), called when the watcher has stopped; and any
+option of registry:watch (README).
+SIGINT and SIGTERM let the handlers in progress finish, save the checkpoints, run the stop
+functions and end with exit status 0.
+With --until-idle it ends when every watcher has handled all events there were at the start and
+all that handlers stored since. An event that keeps failing for --max-wait seconds ends it with
+exit status 1.]]
+
+local MAX_WAIT = 30
+local STOP_TIMEOUT = 30
+local LEVELS = {debug = "DEBUG", info = "INFO", warn = "WARN", error = "ERROR"}
+
+function M.define(command)
+	util.define_store(command)
+	command:argument("HANDLER.lua", "A handler script."):target("handlers"):args("+")
+	command:flag("--until-idle"):description("End when everything is handled.")
+	command:option("--max-wait"):argname("SECONDS"):convert(util.seconds("--max-wait")):overwrite(false)
+		:description(("With --until-idle: how long an event may go on failing (default: %d)."):format(MAX_WAIT))
+	command:flag("--verbose"):description("Show informational log lines too.")
+end
+
+-- log(level, message): one record a call, to stderr.
+local function make_log(verbose)
+	return function(level, message)
+		local name = LEVELS[level]
+		if not name then
+			error(("log: the level must be debug, info, warn or error, not %s"):format(tostring(level)), 2)
+		end
+		if verbose or level == "warn" or level == "error" then
+			util.say(("%s %s"):format(name, (tostring(message):gsub("\n", "\n    "))))
+		end
+	end
+end
+
+-- Call a script's init or stop. It fails like a handler: by raising, or by returning nil or false and a message.
+local function call_hook(entry, name)
+	local hook = entry.script[name]
+	if not hook then
+		return nil
+	end
+	local results = table.pack(xpcall(hook, function(message)
+		return type(message) == "string" and debug.traceback(message, 2) or tostring(message)
+	end, entry.ctx))
+	if not results[1] then
+		return ("%s: `%s` failed: %s"):format(entry.script.path, name, results[2])
+	elseif not results[2] and results[3] ~= nil then
+		return ("%s: `%s` failed: %s"):format(entry.script.path, name, tostring(results[3]))
+	end
+	return nil
+end
+
+-- Every script becomes an idle watcher before any of them runs. Wrong options raise in registry:watch; they are the script's fault.
+local function watch_all(registry, scripts, store, log)
+	local entries = {}
+	for i, s in ipairs(scripts) do
+		s.options.auto_start = false
+		local ok, watcher, err = pcall(registry.watch, registry, s.id, s.handle, s.options)
+		if not ok then
+			util.fail("%s: %s", s.path, tostring(watcher))
+		elseif not watcher then
+			util.fail("%s: %s", s.path, tostring(err))
+		end
+		entries[i] = {script = s, watcher = watcher, ctx = {store = store, watcher = watcher, log = log}}
+	end
+	return entries
+end
+
+-- Stop all watchers, then run the stop functions of those that were initialised. Answers what went wrong, in order.
+local function stop_all(registry, entries)
+	local problems = {}
+	local _, err = registry:stop({timeout = STOP_TIMEOUT})
+	if err then
+		problems[1] = tostring(err)
+	end
+	for _, entry in ipairs(entries) do
+		local state = entry.watcher:stats().state
+		if entry.initialised and (state == "stopped" or state == "idle") then
+			problems[#problems + 1] = call_hook(entry, "stop")
+		end
+	end
+	return problems
+end
+
+local function start_all(entries)
+	for _, entry in ipairs(entries) do
+		local problem = call_hook(entry, "init")
+		if problem then
+			return problem
+		end
+		entry.initialised = true
+	end
+	for _, entry in ipairs(entries) do
+		local ok, err = entry.watcher:start()
+		if not ok then
+			return ("%s: %s"):format(entry.script.path, tostring(err))
+		end
+	end
+	return nil
+end
+
+-- The last event a watcher has looked at.
+local function position(stats)
+	local iterator = stats.next_event_iterator
+	if iterator.kind == "after_sequence_number" then
+		return iterator.seq_num
+	elseif iterator.kind == "at_sequence_number" then
+		return iterator.seq_num - 1
+	end
+	return 0
+end
+
+-- A watcher that stopped without being asked to is fine if its handler wanted it so, and not if it could not go on.
+local function stopped_with_error(stats)
+	return stats.state == "stopped" and stats.blocked_on and ("watcher '%s' stopped at event %d: %s"):format(
+		util.printable(stats.id), stats.blocked_on, tostring(stats.last_error)) or nil
+end
+
+-- How long a watcher has failed without getting on; nil when it does not.
+local function failing_since(entry, stats, now)
+	local at = position(stats)
+	if at ~= entry.at or stats.processed ~= entry.processed then
+		entry.at, entry.processed, entry.fetch_errors, entry.since = at, stats.processed, stats.fetch_errors, nil
+	end
+	if stats.blocked_on or stats.fetch_errors > entry.fetch_errors then
+		entry.since = entry.since or now
+		return entry.since
+	end
+	entry.since = nil
+	return nil
+end
+
+local function gave_up(stats, max_wait)
+	local what = stats.blocked_on and ("event %d still fails"):format(stats.blocked_on)
+		or ("reading behind event %d still fails"):format(position(stats))
+	return ("watcher '%s': %s after %g s: %s"):format(util.printable(stats.id), what, max_wait, tostring(stats.last_error))
+end
+
+-- Look at every watcher. Answers whether all have passed the target, and a problem if one cannot.
+local function look(entries, target, now, max_wait)
+	local all_passed = true
+	for _, entry in ipairs(entries) do
+		local stats = entry.watcher:stats()
+		if stats.state == "stopped" then
+			local problem = stopped_with_error(stats)
+			if problem then
+				return false, problem
+			end
+		elseif position(stats) < target then
+			all_passed = false
+			local since = failing_since(entry, stats, now)
+			if since and now - since >= max_wait then
+				return false, gave_up(stats, max_wait)
+			end
+		end
+	end
+	return all_passed, nil
+end
+
+-- Rounds until every watcher has passed the last event of the start and the last one that a handler stored.
+local function drive_until_idle(registry, entries, store, max_wait)
+	local now = require("vigia.core").monotonic
+	local target, target_err = store:get_latest_event_num()
+	if not target then
+		return target_err
+	end
+	local rounds = 0
+	while true do
+		local worked, err = registry:step(0)
+		if err then
+			return err
+		end
+		rounds = rounds + 1
+		-- stats() makes tables: not after each event of a long replay.
+		if not worked or rounds % 64 == 0 then
+			local all_passed, problem = look(entries, target, now(), max_wait)
+			if problem then
+				return problem
+			end
+			if all_passed then
+				local stats, stats_err = store:stats()
+				if not stats or stats.last_appended_event_num <= target then
+					return stats_err
+				end
+				target = stats.last_appended_event_num
+			elseif not worked then
+				worked, err = registry:step(math.min(1, max_wait))
+				if err then
+					return err
+				end
+			end
+		end
+	end
+end
+
+local function drive(registry, entries)
+	local _, err = registry:run()
+	if err then
+		return err
+	end
+	for _, entry in ipairs(entries) do
+		local problem = stopped_with_error(entry.watcher:stats())
+		if problem then
+			return problem
+		end
+	end
+	return nil
+end
+
+function M.run(args)
+	if args.max_wait and not args.until_idle then
+		util.usage("--max-wait needs --until-idle: without it a failing event is tried for ever")
+	end
+	local compiled = {}
+	for i, path in ipairs(args.handlers) do
+		compiled[i] = script.compile(path)
+	end
+
+	local store <close> = util.open_store(args, {create = false})
+	local log = make_log(args.verbose)
+	local scripts = {}
+	for i, c in ipairs(compiled) do
+		scripts[i] = script.evaluate(c, {store = store, log = log, set = {}})
+	end
+	script.check_ids(scripts)
+
+	local registry = require("vigia").registry(store, {log = log})
+	local entries = watch_all(registry, scripts, store, log)
+	local problem = start_all(entries)
+	if not problem then
+		if args.until_idle then
+			problem = drive_until_idle(registry, entries, store, args.max_wait or MAX_WAIT)
+		else
+			problem = drive(registry, entries)
+		end
+		-- A signal is the usual way to end.
+		if type(problem) == "table" and problem.code == "interrupted" then
+			problem = nil
+		end
+	end
+
+	local problems = stop_all(registry, entries)
+	table.insert(problems, 1, problem and tostring(problem) or nil)
+	if #problems > 0 then
+		for i = 1, #problems - 1 do
+			util.say(problems[i])
+		end
+		util.fail("%s", problems[#problems])
+	end
+	return util.OK
+end
+
+return M

@@ -1,0 +1,70 @@
+-- stats.lua - `vigia stats`: what is in the store and how it was made.
+
+local util = require("vigia.cli.util")
+
+local M = {}
+
+M.summary = "Show what is in the store and how it was made."
+
+function M.define(command)
+	util.define_store(command)
+	command:flag("--json"):description("One JSON object instead of lines.")
+end
+
+local FIELDS = {
+	"path", "format", "file_id", "created", "events", "oldest_event_num", "latest_event_num", "file_bytes", "used_bytes", "map_bytes",
+	"readers", "max_event_size", "durability", "events_bucket", "checkpoint_bucket",
+}
+
+local NANOSECONDS = 1000000000
+
+local function bytes(n)
+	local text = ("%d bytes"):format(n)
+	local size, units = n, {"KiB", "MiB", "GiB", "TiB", "PiB"}
+	local unit = 0
+	while size >= 1024 and unit < #units do
+		size, unit = size / 1024, unit + 1
+	end
+	return unit == 0 and text or ("%s (%.1f %s)"):format(text, size, units[unit])
+end
+
+local function lines(stats)
+	local numbers = "none yet"
+	if stats.latest_event_num > 0 then
+		numbers = stats.events > 0 and ("%d to %d"):format(stats.oldest_event_num, stats.latest_event_num)
+			or ("the last was %d"):format(stats.latest_event_num)
+	end
+	return {
+		{"store", util.printable(stats.path)},
+		{"format", ("%d, file id %s"):format(stats.format, stats.file_id)},
+		{"created", os.date("!%Y-%m-%d %H:%M:%S UTC", stats.created // NANOSECONDS)},
+		{"events", ("%d"):format(stats.events)},
+		{"numbers", numbers},
+		{"file", bytes(stats.file_bytes)},
+		{"used", bytes(stats.used_bytes)},
+		{"map", bytes(stats.map_bytes)},
+		{"readers", ("%d"):format(stats.readers)},
+		{"durability", stats.durability},
+		{"largest event", bytes(stats.max_event_size)},
+		{"buckets", util.printable(stats.events_bucket .. ", " .. stats.checkpoint_bucket)},
+	}
+end
+
+function M.run(args)
+	local store <close> = util.open_store(args, {readonly = true, create = false})
+	local stats = util.check(store:stats())
+	if args.json then
+		local pairs_in_order = {}
+		for i, name in ipairs(FIELDS) do
+			pairs_in_order[i] = {name, stats[name]}
+		end
+		util.write(util.json_object(pairs_in_order), "\n")
+		return util.OK
+	end
+	for _, line in ipairs(lines(stats)) do
+		util.write(("%-14s %s\n"):format(line[1], line[2]))
+	end
+	return util.OK
+end
+
+return M

@@ -1,0 +1,173 @@
+/*
+ * bind.h - the door of the room that speaks Lua: what its files share, and what others may call.
+ *
+ * One file per noun: module (luaopen, what a Lua state shares), event (Lua values <-> an event's bytes), error, iterator, options,
+ * store, ndjson (the command line's bulk paths); registry and watcher have a header of their own.
+ *
+ * The rules of the room:
+ *   - All arguments are checked before any resource is taken. No raise jumps over a transaction, a lock or a malloc: memory that C
+ *     owns while Lua may raise hangs in a full userdata with __gc.
+ *   - The buffers in struct vigia__lua are shared by all calls of a state. They are safe to use from the first byte written to the
+ *     last byte read as long as nothing in between can run Lua code: no call that allocates a Lua object (a collection runs
+ *     finalizers, and those may call in here).
+ *   - Wrong use raises and names the argument; what goes wrong at run time returns nil and a vigia.Error.
+ *
+ * Functions on the Lua stack are marked as in the manual: [-pops, +pushes, raises], with - never, m memory, v wrong use too.
+ */
+#ifndef VIGIA_BIND_BIND_H
+#define VIGIA_BIND_BIND_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "../core/batch.h"
+#include "../core/filter.h"
+#include "../core/options.h"
+#include "../store/store.h"
+
+/* ---- module.c: the module, what one Lua state shares, classes ---- */
+
+/* The C part of the module `vigia`. */
+VIGIA_API int luaopen_vigia_core(lua_State *L);
+
+enum {
+	VIGIA_LUA_NAMES = 256,    /* slots of the name cache, a power of two */
+	VIGIA_LUA_NAME_LEN = 40,  /* longer names are not kept */
+	VIGIA_LUA_KEEP = 1 << 18  /* bytes a shared buffer keeps for the next call */
+};
+
+/* A name seen before: its Lua string is at the slot's index + 1 of the table in user value 1. */
+struct vigia__lua_name {
+	uint8_t len; /* 0: none */
+	char bytes[VIGIA_LUA_NAME_LEN];
+};
+
+/* What one Lua state shares, coroutines included. Lives in a userdata in the registry. */
+struct vigia__lua {
+	struct vigia__buf events;         /* events being encoded */
+	struct vigia__buf ends;           /* size_t offsets behind each */
+	struct vigia__buf text;           /* JSON, lists of ids */
+	struct vigia_batch *spare;        /* one batch, for the next read */
+	const void *array_mt;             /* the metatable of vigia.array, by its address */
+	struct lua_handler *handler;      /* the function handler that runs now (handler.c), NULL outside */
+	bool ended;                       /* the Lua state is closing */
+	struct vigia__lua_name names[VIGIA_LUA_NAMES];
+};
+
+/* What this Lua state shares. Raises when the state is closing: what would be made then, nobody would free. [-0, +0, v] */
+struct vigia__lua *vigia__lua_shared(lua_State *L);
+/* The same without that check, for reading; pushes the table of names' strings. [-0, +1, -] */
+struct vigia__lua *vigia__lua_push_names(lua_State *L);
+
+/* Make a class: a metatable under `name`, and under the address `key`, by which it is found without making a string. Leaves it on
+ * the stack. `methods` may be NULL; then __index is one of the metamethods or absent. [-0, +1, m] */
+void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods, const luaL_Reg *methods);
+/* A zeroed userdata of the class, on the stack. [-0, +1, m] */
+void *vigia__lua_new(lua_State *L, size_t size, const void *key);
+/* The userdata at idx if it is of the class, else NULL. [-0, +0, -] */
+void *vigia__lua_test(lua_State *L, int idx, const void *key);
+/* The same, but raises. [-0, +0, v] */
+void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name);
+
+/* Argument `arg` as a string (no number), naming it `name` if it is none. [-0, +0, v] */
+const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len);
+/* Argument `arg` as a string without a zero byte. [-0, +0, v] */
+const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name);
+/* Argument `arg` as a sequence number: an integer from 0 on. [-0, +0, v] */
+uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name);
+/* Argument `arg` as seconds, in nanoseconds; at most about 292 years, math.huge too. [-0, +0, v] */
+int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name);
+
+/* ---- error.c ---- */
+
+void vigia__lua_error_init(lua_State *L);
+/* A vigia.Error: a table with code, message, cause, seq_num, watcher_id. [-0, +1, m] */
+void vigia__lua_push_error(lua_State *L, const struct vigia_error *err);
+/* nil and the error; answers 2, for `return vigia__lua_fail(...)`. An err that was not filled in gets the code's name. [-0, +2, m] */
+int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err);
+/* Is the value at idx a vigia.Error? [-0, +0, -] */
+bool vigia__lua_is_error(lua_State *L, int idx);
+
+/* ---- iterator.c ---- */
+
+void vigia__lua_iterator_init(lua_State *L);
+void vigia__lua_push_iterator(lua_State *L, struct vigia_iterator it);                /* [-0, +1, m] */
+const struct vigia_iterator *vigia__lua_test_iterator(lua_State *L, int idx);         /* NULL: it is none. [-0, +0, -] */
+
+int vigia__lua_trim_horizon(lua_State *L);
+int vigia__lua_latest(lua_State *L);
+int vigia__lua_at(lua_State *L);
+int vigia__lua_after(lua_State *L);
+int vigia__lua_iterator_parse(lua_State *L);
+
+/* ---- options.c ---- */
+
+/* Checks an option that only the caller understands: adds to `problems`, keeps what it needs in ctx. Must not raise and must not
+ * make Lua objects. The value is at idx. */
+typedef void (*vigia__lua_special_fn)(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems);
+
+/* Fill `target` from the table at `arg` (nil and none: all defaults). Raises one message with all that is wrong. Strings in target
+ * are borrowed from the table. [-0, +0, v] */
+void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
+                              vigia__lua_special_fn special, void *ctx);
+/* For special functions: the option must be an iterator (kept in *out), a function, a filter. [-0, +0, -] */
+void vigia__lua_option_iterator(lua_State *L, int idx, const char *name, struct vigia_iterator *out, struct vigia__problems *problems);
+void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems);
+void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems);
+
+/* The filter in field `filter` of the table at `arg`, which was checked before, as C sees it. Pushes a userdata that holds the lists;
+ * the strings are the table's: keep both. [-0, +1, m] */
+void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out);
+/* The same, made for matching; the userdata on the stack owns it. NULL keeps all. [-0, +1, m] */
+struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg);
+void vigia__lua_options_init(lua_State *L);
+
+/* Options of registry:watch at `arg`. `on_error`, if there, is a function. Pushes a userdata that holds out->filter's lists: keep it
+ * and the table until the options were used. [-0, +1, v] */
+void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_options *out);
+
+/* core.options(): the tables as Lua lists, for the documentation and the command line. */
+int vigia__lua_options(lua_State *L);
+
+/* ---- event.c ---- */
+
+void vigia__lua_event_init(lua_State *L);
+/* Encode an event from the stack to the end of buf: operation and object type are strings there, the object is any value. EINVAL and
+ * ESERIAL say where ("object.jobs[3].callback: function ..."), ETOOBIG, ENOMEM; then buf is as before. Runs no Lua code and no
+ * collection. [-0, +0, -] */
+int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx, struct vigia__buf *buf, int64_t size_max,
+                            struct vigia_error *err);
+/* Push event `index` of the batch as a table. EDAMAGED, EDESERIAL with the event's number: then nothing is pushed. The batch must be
+ * owned by a userdata: this may raise for want of memory. [-0, +1, m] */
+int vigia__lua_push_event(lua_State *L, const struct vigia_batch *batch, size_t index, struct vigia_error *err);
+
+/* The same for an event whose checksum was checked already; its bytes must outlive the call even if it raises. [-0, +1, m] */
+int vigia__lua_push_checked_event(lua_State *L, const struct vigia_event *event, struct vigia_error *err);
+
+int vigia__lua_array(lua_State *L);
+int vigia__lua_is_array(lua_State *L);
+int vigia__lua_to_json(lua_State *L);
+
+/* ---- store.c ---- */
+
+void vigia__lua_store_init(lua_State *L);
+int vigia__lua_open(lua_State *L);
+/* The store at `arg`; NULL once it is closed: answer vigia__lua_fail_closed() then. Raises if it is no vigia.Store. [-0, +0, v] */
+struct vigia_store *vigia__lua_check_store(lua_State *L, int arg);
+/* nil and the error store_closed for the store at `arg`; answers 2. [-0, +2, m] */
+int vigia__lua_fail_closed(lua_State *L, int arg);
+
+/* A batch owned by the userdata it pushes; NULL without memory. Give it back when the events were pushed, or leave it to the
+ * collector. [-0, +1, m] */
+struct vigia_batch *vigia__lua_push_batch(lua_State *L);
+void vigia__lua_return_batch(lua_State *L, int idx); /* [-0, +0, -] */
+
+/* ---- ndjson.c: for the command line, not part of the module's public names ---- */
+
+void vigia__lua_ndjson_init(lua_State *L);
+/* core.ndjson_append(store, fd, on_progress | nil) -> count, last_seq, err | nil */
+int vigia__lua_ndjson_append(lua_State *L);
+/* core.ndjson_dump(store, {from =, filter =, limit =, follow =, fd =}) -> next_iterator, count, err | nil */
+int vigia__lua_ndjson_dump(lua_State *L);
+
+#endif

@@ -1,0 +1,361 @@
+/*
+ * handler.c - a Lua function as a vigia_handler: it runs in a coroutine of the registry's, so that it can wait without holding up others.
+ *
+ * The coroutine is kept from event to event: at the bottom of its stack stays the C closure `run` with the function and the context as
+ * upvalues; handling an event is to push that closure and resume. After an error or a forbidden yield it is closed and made anew.
+ * No Lua error leaves this file on the C side: whatever may raise runs inside the coroutine or under vigia__lua_protected().
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/error.h"
+#include "../drive/drive.h"
+#include "registry.h"
+
+/* User values of the handler's userdata. */
+enum { UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_ERROR, UV_COUNT = UV_ERROR };
+
+static const char class_key;
+static const char all_key; /* registry[&all_key]: weak table, address of a handler or registry -> its userdata */
+
+static struct lua_handler *check(lua_State *L, int idx)
+{
+	return lua_touserdata(L, idx);
+}
+
+void vigia__lua_push_known(lua_State *L, const void *object)
+{
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &all_key);
+	lua_rawgetp(L, -1, object);
+	lua_replace(L, -2);
+}
+
+void vigia__lua_remember(lua_State *L, int idx, const void *object)
+{
+	lua_pushvalue(L, idx);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &all_key);
+	lua_insert(L, -2);
+	lua_rawsetp(L, -2, object);
+	lua_pop(L, 1);
+}
+
+bool vigia__lua_protected(lua_State *L, lua_CFunction fn, void *arg)
+{
+	if (!lua_checkstack(L, 4)) return false;
+	int top = lua_gettop(L);
+	lua_pushcfunction(L, fn);
+	lua_pushlightuserdata(L, arg);
+	bool good = lua_pcall(L, 1, 0, 0) == LUA_OK;
+	lua_settop(L, top);
+	return good;
+}
+
+/* ---- the context: what a handler is told beside the event ---- */
+
+/* Upvalue 1: the handler's userdata. attempt and stopping are looked up when asked for, so that an event costs nothing for them. */
+static int context_index(lua_State *L)
+{
+	struct lua_handler *h = check(L, lua_upvalueindex(1));
+	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+	if (strcmp(key, "attempt") == 0) lua_pushinteger(L, (lua_Integer)h->attempt);
+	else if (strcmp(key, "stopping") == 0) lua_pushboolean(L, vigia__lua_stopping(h));
+	else if (strcmp(key, "watcher") == 0) lua_getiuservalue(L, lua_upvalueindex(1), UV_WATCHER);
+	else if (strcmp(key, "store") == 0) {
+		lua_getiuservalue(L, lua_upvalueindex(1), UV_REGISTRY);
+		vigia__lua_registry_push_store(L, -1);
+	} else lua_pushnil(L);
+	return 1;
+}
+
+/* [-0, +1, m] */
+static void push_new_context(lua_State *L, int handler_idx)
+{
+	lua_newtable(L);
+	lua_createtable(L, 0, 1);
+	lua_pushvalue(L, handler_idx);
+	lua_pushcclosure(L, context_index, 1);
+	lua_setfield(L, -2, "__index");
+	lua_pushliteral(L, "vigia.Context");
+	lua_setfield(L, -2, "__name");
+	lua_setmetatable(L, -2);
+}
+
+/* ---- the coroutine ---- */
+
+/* What the handler returned is on the stack from 1 on: nil or false and a message is a failure. */
+static int finish(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	if (lua_gettop(L) >= 2 && !lua_toboolean(L, 1) && !lua_isnil(L, 2)) {
+		lua_settop(L, 2);
+		return lua_error(L);
+	}
+	return 0;
+}
+
+/* Upvalues: the handler's userdata, the function, the context. */
+static int run(lua_State *L)
+{
+	struct lua_handler *h = check(L, lua_upvalueindex(1));
+	lua_settop(L, 0);
+	lua_pushvalue(L, lua_upvalueindex(2));
+	if (vigia__lua_push_checked_event(L, h->event, &h->decode_error) < 0) return 0;
+	lua_pushvalue(L, lua_upvalueindex(3));
+	lua_callk(L, 2, LUA_MULTRET, 0, finish);
+	return finish(L, LUA_OK, 0);
+}
+
+/* Under vigia__lua_protected(): a new coroutine for the handler at the address in argument 1. */
+static int renew(lua_State *L)
+{
+	struct lua_handler *h = lua_touserdata(L, 1);
+	vigia__lua_push_known(L, h);
+	lua_State *co = lua_newthread(L);
+	lua_setiuservalue(L, 2, UV_COROUTINE);
+	lua_pushvalue(L, 2);
+	lua_getiuservalue(L, 2, UV_FUNCTION);
+	lua_getiuservalue(L, 2, UV_CONTEXT);
+	lua_pushcclosure(L, run, 3);
+	lua_xmove(L, co, 1);
+	h->co = co;
+	return 0;
+}
+
+/* ---- failures ---- */
+
+static int to_text(lua_State *L)
+{
+	luaL_tolstring(L, 1, NULL);
+	return 1;
+}
+
+/* The text of the value at idx; one whose __tostring fails is named by its type. [-0, +1, m] */
+static void push_text(lua_State *L, int idx)
+{
+	idx = lua_absindex(L, idx);
+	lua_pushcfunction(L, to_text);
+	lua_pushvalue(L, idx);
+	if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+	lua_pop(L, 1);
+	lua_pushfstring(L, "(an error object: %s whose __tostring fails)", luaL_typename(L, idx));
+}
+
+struct failure {
+	struct lua_handler *h;
+	const struct vigia_error *known; /* the event could not be decoded: no error value of the handler's */
+	const char *own_text;            /* not raised by the handler */
+	struct vigia_error *err;         /* out */
+	bool raised;                     /* the value is on top of the coroutine's stack */
+};
+
+/* Under vigia__lua_protected(): make the vigia.Error, keep it for the stats, tell on_error. */
+static int report(lua_State *L)
+{
+	struct failure *f = lua_touserdata(L, 1);
+	struct lua_handler *h = f->h;
+	lua_settop(L, 0);
+	vigia__lua_push_known(L, h); /* 1: the handler */
+	if (f->raised) {
+		lua_xmove(h->co, L, 1); /* 2: what was raised */
+		push_text(L, 2);        /* 3: its text */
+	} else {
+		lua_pushnil(L);
+		lua_pushstring(L, f->own_text);
+	}
+	const char *text = lua_tostring(L, 3);
+	if (f->known == NULL) vigia__error(f->err, VIGIA_EHANDLER, "%s", text);
+	snprintf(f->err->watcher_id, sizeof f->err->watcher_id, "%s", vigia_watcher_id(h->watcher));
+	f->err->seq_num = h->watcher->action.seq_num;
+	vigia__lua_push_error(L, f->err); /* 4 */
+	if (f->known == NULL) {
+		lua_pushvalue(L, 3); /* in full: the C struct has bounds */
+		lua_setfield(L, 4, "message");
+		lua_pushvalue(L, 2);
+		lua_setfield(L, 4, "cause");
+		if (f->raised) {
+			luaL_traceback(L, h->co, NULL, 0);
+			lua_setfield(L, 4, "traceback");
+		}
+	}
+	lua_pushvalue(L, 4);
+	lua_setiuservalue(L, 1, UV_ERROR);
+	lua_getiuservalue(L, 1, UV_ON_ERROR); /* 5 */
+	if (lua_isnil(L, 5)) return 0;
+	lua_pushvalue(L, 4);
+	struct vigia_event event;
+	size_t index = h->watcher->core.index;
+	struct vigia_error ignored = {0};
+	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 || vigia__lua_push_checked_event(L, &event, &ignored) < 0)
+		lua_pushnil(L);
+	lua_getiuservalue(L, 1, UV_CONTEXT);
+	if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+		push_text(L, -1);
+		vigia__log(h->owner->registry, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s", vigia_watcher_id(h->watcher),
+		           lua_tostring(L, -1));
+	}
+	return 0;
+}
+
+static int fail(lua_State *L, struct failure *f)
+{
+	struct lua_handler *h = f->h;
+	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0) vigia__error(f->err, VIGIA_EHANDLER, "not enough memory to tell the error");
+	/* Its to-be-closed variables run here; then it is of no more use. */
+	if (f->raised || h->suspended || f->own_text) {
+		if (h->co) lua_resetthread(h->co);
+		h->co = NULL;
+	}
+	h->suspended = false;
+	return f->err->code;
+}
+
+/* ---- what C calls ---- */
+
+/* Resume, and make of what comes out what C expects. */
+static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_error *err)
+{
+	lua_State *L = h->owner->L;
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct lua_handler *outer = shared->handler;
+	int results;
+	h->suspended = false;
+	h->decode_error.code = VIGIA_OK;
+	shared->handler = h;
+	int status = lua_resume(h->co, L, 0, &results);
+	shared->handler = outer;
+	if (status == LUA_YIELD && h->suspended) {
+		lua_pop(h->co, results);
+		*resume_mono_ns = h->until_mono_ns;
+		return VIGIA_PENDING;
+	}
+	struct failure f = {.h = h, .err = err};
+	if (status == LUA_YIELD) {
+		f.own_text = "the handler yielded: in a handler only vigia's own functions may wait";
+		return fail(L, &f);
+	}
+	if (status != LUA_OK) {
+		f.raised = true;
+		return fail(L, &f);
+	}
+	lua_settop(h->co, 1); /* `results` counts the closure at the bottom, too */
+	if (h->decode_error.code != VIGIA_OK) {
+		*err = h->decode_error;
+		f.known = err;
+		return fail(L, &f);
+	}
+	return VIGIA_OK;
+}
+
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+                  struct vigia_error *err)
+{
+	struct lua_handler *h = ctx;
+	h->event = event;
+	h->watcher = attempt->watcher;
+	h->attempt = attempt->attempt;
+	if ((h->co == NULL && !vigia__lua_protected(h->owner->L, renew, h)) || !lua_checkstack(h->co, 4))
+		return vigia__error(err, VIGIA_ENOMEM, "not enough memory to run the handler");
+	lua_pushvalue(h->co, 1);
+	int rc = go_on(h, resume_mono_ns, err);
+	h->event = NULL;
+	return rc;
+}
+
+static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
+{
+	struct lua_handler *h = ctx;
+	if (!stopping && !h->for_events && vigia__mono_ns() < h->until_mono_ns) {
+		*resume_mono_ns = h->until_mono_ns; /* an append is not what it waits for */
+		return VIGIA_PENDING;
+	}
+	return go_on(h, resume_mono_ns, err);
+}
+
+void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out)
+{
+	/* Nothing to free: the userdata is the registry's, and goes with it. */
+	*out = (struct vigia_handler){.handle = handle, .resume = resume, .ctx = handler};
+}
+
+/* ---- waiting ---- */
+
+struct lua_handler *vigia__lua_running(lua_State *L)
+{
+	return vigia__lua_shared(L)->handler;
+}
+
+bool vigia__lua_stopping(const struct lua_handler *handler)
+{
+	return handler->watcher && handler->watcher->core.state == VIGIA_STOPPING;
+}
+
+bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler)
+{
+	return handler && handler->co == L && lua_isyieldable(L);
+}
+
+int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx, lua_KFunction k)
+{
+	handler->suspended = true;
+	handler->until_mono_ns = until_mono_ns;
+	handler->for_events = for_events;
+	return lua_yieldk(L, 0, ctx, k);
+}
+
+int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
+{
+	struct vigia_error err = {0};
+	vigia__error(&err, VIGIA_ESTOPPING, "watcher '%s' is stopping", vigia_watcher_id(handler->watcher));
+	snprintf(err.watcher_id, sizeof err.watcher_id, "%s", vigia_watcher_id(handler->watcher));
+	return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
+}
+
+/* ---- life ---- */
+
+struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx)
+{
+	registry_idx = lua_absindex(L, registry_idx);
+	fn_idx = lua_absindex(L, fn_idx);
+	on_error_idx = lua_absindex(L, on_error_idx);
+	struct lua_handler *h = lua_newuserdatauv(L, sizeof *h, UV_COUNT);
+	memset(h, 0, sizeof *h);
+	int self = lua_gettop(L);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
+	lua_setmetatable(L, self);
+	h->owner = vigia__lua_check_registry(L, registry_idx);
+	lua_pushvalue(L, registry_idx);
+	lua_setiuservalue(L, self, UV_REGISTRY);
+	lua_pushvalue(L, fn_idx);
+	lua_setiuservalue(L, self, UV_FUNCTION);
+	lua_pushvalue(L, on_error_idx);
+	lua_setiuservalue(L, self, UV_ON_ERROR);
+	push_new_context(L, self);
+	lua_setiuservalue(L, self, UV_CONTEXT);
+	vigia__lua_remember(L, self, h);
+	return h;
+}
+
+void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx)
+{
+	lua_setiuservalue(L, handler_idx, UV_WATCHER);
+}
+
+void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler)
+{
+	vigia__lua_push_known(L, handler);
+	lua_getiuservalue(L, -1, UV_ERROR);
+	lua_replace(L, -2);
+}
+
+void vigia__lua_handler_init(lua_State *L)
+{
+	static const luaL_Reg none[] = {{NULL, NULL}};
+	vigia__lua_class(L, "vigia.Handler", &class_key, none, NULL);
+	lua_pop(L, 1);
+	lua_newtable(L);
+	lua_createtable(L, 0, 1);
+	lua_pushliteral(L, "v");
+	lua_setfield(L, -2, "__mode");
+	lua_setmetatable(L, -2);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &all_key);
+}

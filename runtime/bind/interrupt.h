@@ -1,0 +1,30 @@
+/*
+ * interrupt.h - "the user wants the program to end": one flag for the process, and who is to be told when it is raised.
+ *
+ * The library never raises it by itself; main.c does, on SIGINT and SIGTERM. In a stock Lua it stays false for ever.
+ * Whoever waits either polls vigia__interrupt_fd beside what it waits for, or adds a hook that wakes it.
+ * Any thread, but none of it from a signal handler.
+ */
+#ifndef VIGIA_BIND_INTERRUPT_H
+#define VIGIA_BIND_INTERRUPT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+extern atomic_bool vigia__interrupted; /* raised once, never lowered */
+extern int vigia__interrupt_fd;        /* readable once it is raised; -1: nobody raises it (poll ignores -1) */
+
+struct vigia__interrupt_hook {
+	void (*fn)(void *ctx); /* runs on another thread, under the list's lock: must not block, add or remove */
+	void *ctx;
+	struct vigia__interrupt_hook *next; /* owner: the list */
+};
+
+/* Tell this one too; at once if the flag is up already. The hook must stay where it is until it is removed. */
+void vigia__interrupt_add(struct vigia__interrupt_hook *hook);
+/* After this no call of fn is under way and none will come. Fine for one that was not added. */
+void vigia__interrupt_remove(struct vigia__interrupt_hook *hook);
+/* Raise the flag and tell all. */
+void vigia__interrupt_all(void);
+
+#endif

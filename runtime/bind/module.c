@@ -1,0 +1,237 @@
+/*
+ * module.c - the module vigia.core: its table of functions, what one Lua state shares, classes, and checked arguments.
+ */
+#include "bind.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+#include <unistd.h>
+
+#include "../core/event.h"
+#include "interrupt.h"
+#include "registry.h"
+
+/* ---- What one Lua state shares ---- */
+
+static const char shared_key; /* its address is the key in the registry */
+
+static int shared_gc(lua_State *L) {
+	struct vigia__lua *shared = lua_touserdata(L, 1);
+	shared->ended = true;
+	vigia__buf_deinit(&shared->events);
+	vigia__buf_deinit(&shared->ends);
+	vigia__buf_deinit(&shared->text);
+	vigia_batch_free(shared->spare);
+	shared->spare = NULL;
+	return 0;
+}
+
+/* Answers false if this state has one already (the module was loaded twice). */
+static bool shared_init(lua_State *L) {
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key) == LUA_TUSERDATA) {
+		lua_pop(L, 1);
+		return false;
+	}
+	lua_pop(L, 1);
+	struct vigia__lua *shared = lua_newuserdatauv(L, sizeof *shared, 1);
+	memset(shared, 0, sizeof *shared);
+	lua_createtable(L, VIGIA_LUA_NAMES, 0);
+	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
+		lua_pushboolean(L, 0);
+		lua_rawseti(L, -2, i);
+	}
+	lua_setiuservalue(L, -2, 1);
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, shared_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_setmetatable(L, -2);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &shared_key);
+	return true;
+}
+
+struct vigia__lua *vigia__lua_shared(lua_State *L) {
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
+	struct vigia__lua *shared = lua_touserdata(L, -1);
+	lua_pop(L, 1);
+	if (shared == NULL || shared->ended)
+		luaL_error(L, "vigia cannot be used while the Lua state is closing");
+	return shared;
+}
+
+struct vigia__lua *vigia__lua_push_names(lua_State *L) {
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
+	struct vigia__lua *shared = lua_touserdata(L, -1);
+	lua_getiuservalue(L, -1, 1);
+	lua_replace(L, -2);
+	return shared;
+}
+
+/* ---- Classes ---- */
+
+void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods, const luaL_Reg *methods) {
+	luaL_newmetatable(L, name);
+	luaL_setfuncs(L, metamethods, 0);
+	if (methods) {
+		lua_newtable(L);
+		luaL_setfuncs(L, methods, 0);
+		lua_setfield(L, -2, "__index");
+	}
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void *vigia__lua_new(lua_State *L, size_t size, const void *key) {
+	void *object = lua_newuserdatauv(L, size, 1);
+	memset(object, 0, size);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+	lua_setmetatable(L, -2);
+	return object;
+}
+
+void *vigia__lua_test(lua_State *L, int idx, const void *key) {
+	void *object = lua_touserdata(L, idx);
+	if (object == NULL || !lua_getmetatable(L, idx))
+		return NULL;
+	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+	if (!lua_rawequal(L, -1, -2))
+		object = NULL;
+	lua_pop(L, 2);
+	return object;
+}
+
+void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name) {
+	void *object = vigia__lua_test(L, arg, key);
+	if (object == NULL)
+		luaL_typeerror(L, arg, name);
+	return object;
+}
+
+/* ---- Arguments ---- */
+
+const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len) {
+	if (lua_type(L, arg) != LUA_TSTRING)
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: string expected, got %s", name, luaL_typename(L, arg)));
+	return lua_tolstring(L, arg, len);
+}
+
+const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name) {
+	size_t len;
+	const char *s = vigia__lua_check_string(L, arg, name, &len);
+	if (strlen(s) != len)
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must not contain a zero byte", name));
+	return s;
+}
+
+uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name) {
+	if (!lua_isinteger(L, arg)) {
+		const char *got = lua_type(L, arg) == LUA_TNUMBER ? lua_pushfstring(L, "the float %f", lua_tonumber(L, arg))
+		                                                  : luaL_typename(L, arg);
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: integer expected, got %s", name, got));
+	}
+	lua_Integer n = lua_tointeger(L, arg);
+	if (n < 0)
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 or more, got %I", name, n));
+	return (uint64_t)n;
+}
+
+int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name) {
+	if (lua_type(L, arg) != LUA_TNUMBER)
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: number of seconds expected, got %s", name, luaL_typename(L, arg)));
+	double seconds = lua_tonumber(L, arg);
+	if (!(seconds >= 0))
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 seconds or more, got %f", name, seconds));
+	return seconds < 9.2e9 ? (int64_t)llround(seconds * 1e9) : INT64_MAX;
+}
+
+/* ---- The module ---- */
+
+static int module_interrupted(lua_State *L) {
+	lua_pushboolean(L, atomic_load(&vigia__interrupted));
+	return 1;
+}
+
+static int module_isatty(lua_State *L) {
+	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+	return 1;
+}
+
+/* Seconds on a clock that never steps; only differences mean something. */
+static int module_monotonic(lua_State *L) {
+	lua_pushnumber(L, (double)vigia__mono_ns() / 1e9);
+	return 1;
+}
+
+static int module_isatty(lua_State *L) {
+	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
+	return 1;
+}
+
+/* tostring(vigia.null) is "null". All light userdata of a state share one metatable: only taken where nobody has one yet. */
+static int light_tostring(lua_State *L) {
+	if (lua_touserdata(L, 1) == NULL && lua_islightuserdata(L, 1))
+		lua_pushliteral(L, "null");
+	else
+		lua_pushfstring(L, "userdata: %p", lua_topointer(L, 1));
+	return 1;
+}
+
+static void null_init(lua_State *L) {
+	lua_pushlightuserdata(L, NULL);
+	if (lua_getmetatable(L, -1)) {
+		lua_pop(L, 2);
+		return;
+	}
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, light_tostring);
+	lua_setfield(L, -2, "__tostring");
+	lua_setmetatable(L, -2);
+	lua_pop(L, 1);
+}
+
+static const luaL_Reg functions[] = {
+	{"open", vigia__lua_open},
+	{"trim_horizon", vigia__lua_trim_horizon},
+	{"latest", vigia__lua_latest},
+	{"at_sequence_number", vigia__lua_at},
+	{"after_sequence_number", vigia__lua_after},
+	{"array", vigia__lua_array},
+	{"is_array", vigia__lua_is_array},
+	{"sleep", vigia__lua_sleep},
+	{"registry", vigia__lua_registry},
+	{"to_json", vigia__lua_to_json},
+	/* for the command line and the tests of the documentation */
+	{"iterator_parse", vigia__lua_iterator_parse},
+	{"options", vigia__lua_options},
+	{"interrupted", module_interrupted},
+	{"isatty", module_isatty},
+	{"isatty", module_isatty},
+	{"monotonic", module_monotonic},
+	{"ndjson_append", vigia__lua_ndjson_append},
+	{"ndjson_dump", vigia__lua_ndjson_dump},
+	{NULL, NULL},
+};
+
+int luaopen_vigia_core(lua_State *L) {
+	luaL_checkversion(L);
+	if (shared_init(L)) {
+		vigia__lua_error_init(L);
+		vigia__lua_iterator_init(L);
+		vigia__lua_options_init(L);
+		vigia__lua_event_init(L);
+		vigia__lua_store_init(L);
+		vigia__lua_ndjson_init(L);
+		vigia__lua_registry_init(L);
+		null_init(L);
+	}
+	luaL_newlib(L, functions);
+	static const char *const constants[][2] = {
+		{"CREATE", VIGIA_CREATE}, {"UPDATE", VIGIA_UPDATE}, {"DELETE", VIGIA_DELETE}, {"_VERSION", "vigia " VIGIA_VERSION}};
+	for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
+		lua_pushstring(L, constants[i][1]);
+		lua_setfield(L, -2, constants[i][0]);
+	}
+	lua_pushlightuserdata(L, NULL);
+	lua_setfield(L, -2, "null");
+	return 1;
+}

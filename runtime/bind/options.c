@@ -1,0 +1,301 @@
+/*
+ * options.c - Lua tables of options -> C structs, by the tables of core/options.h, with everything that is wrong in one message.
+ */
+#include "bind.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/error.h"
+
+static const char box_key; /* of a userdata that owns a struct vigia__filter */
+
+/* ---- Any table of options ---- */
+
+/* The value on top as core/options.h takes it. Strings are borrowed from the Lua value. */
+static struct vigia__value value_at(lua_State *L, int idx) {
+	struct vigia__value value = {.kind = VIGIA_VALUE_OTHER, .type_name = luaL_typename(L, idx)};
+	switch (lua_type(L, idx)) {
+	case LUA_TBOOLEAN:
+		value.kind = VIGIA_VALUE_BOOL;
+		value.boolean = lua_toboolean(L, idx);
+		break;
+	case LUA_TNUMBER:
+		if (lua_isinteger(L, idx)) {
+			value.kind = VIGIA_VALUE_INT;
+			value.integer = lua_tointeger(L, idx);
+		} else {
+			value.kind = VIGIA_VALUE_FLOAT;
+			value.number = lua_tonumber(L, idx);
+		}
+		break;
+	case LUA_TSTRING: {
+		size_t len;
+		value.string = lua_tolstring(L, idx, &len);
+		if (strlen(value.string) == len)
+			value.kind = VIGIA_VALUE_STRING;
+		else
+			value.type_name = "string with a zero byte";
+		break;
+	}
+	default:
+		break;
+	}
+	return value;
+}
+
+/* The key below the value on top, as a name; NULL after a complaint. */
+static const char *name_at(lua_State *L, const char *where, struct vigia__problems *problems) {
+	if (lua_type(L, -2) == LUA_TSTRING)
+		return lua_tostring(L, -2);
+	if (lua_isinteger(L, -2))
+		vigia__problem(problems, "%s has the key [%lld], names are strings", where, (long long)lua_tointeger(L, -2));
+	else
+		vigia__problem(problems, "%s has a %s as a key, names are strings", where, luaL_typename(L, -2));
+	return NULL;
+}
+
+void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
+                              vigia__lua_special_fn special, void *ctx) {
+	if (lua_isnoneornil(L, arg))
+		return;
+	if (!lua_istable(L, arg))
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: table expected, got %s", what, luaL_typename(L, arg)));
+	luaL_checkstack(L, 8, NULL);
+	struct vigia__problems problems = {0}; /* until problems_end nothing below raises */
+	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
+		const char *name = name_at(L, what, &problems);
+		if (name == NULL)
+			continue;
+		const struct vigia__option *option = vigia__option_find(table, name);
+		if (option && option->type == VIGIA_OPTION_SPECIAL) {
+			special(L, lua_gettop(L), name, ctx, &problems);
+		} else {
+			struct vigia__value value = value_at(L, -1);
+			vigia__option_set(table, target, name, &value, &problems);
+		}
+	}
+	if (table == vigia__store_option_table || table == vigia__watch_option_table)
+		vigia__options_check(table, target, &problems);
+	struct vigia_error err;
+	if (vigia__problems_end(&problems, what, &err) != VIGIA_OK)
+		luaL_argerror(L, arg, lua_pushstring(L, err.message));
+}
+
+/* ---- Options that only Lua has ---- */
+
+void vigia__lua_option_iterator(lua_State *L, int idx, const char *name, struct vigia_iterator *out,
+                                struct vigia__problems *problems) {
+	const struct vigia_iterator *it = vigia__lua_test_iterator(L, idx);
+	if (it)
+		*out = *it;
+	else
+		vigia__problem(problems, "%s is a %s, allowed: an iterator, as from vigia.after_sequence_number(n)", name,
+		               luaL_typename(L, idx));
+}
+
+void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {
+	if (!lua_isfunction(L, idx))
+		vigia__problem(problems, "%s is a %s, allowed: a function", name, luaL_typename(L, idx));
+}
+
+/* ---- Filters ---- */
+
+static const char *const list_names[] = {"object_types", "operations", NULL};
+
+static const char *list_name_at(const void *ctx, int index) {
+	return list_names[index];
+}
+
+static void check_list(lua_State *L, int idx, const char *where, struct vigia__problems *problems) {
+	if (!lua_istable(L, idx)) {
+		vigia__problem(problems, "%s is a %s, allowed: a list of strings", where, luaL_typename(L, idx));
+		return;
+	}
+	lua_Unsigned count = lua_rawlen(L, idx);
+	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
+		if (!lua_isinteger(L, -2) || (lua_Unsigned)lua_tointeger(L, -2) - 1 >= count) {
+			vigia__problem(problems, "%s has a key that is not 1..n, allowed: a list of strings", where);
+			lua_pop(L, 2);
+			return;
+		}
+		char entry[96];
+		snprintf(entry, sizeof entry, "%s[%lld]", where, (long long)lua_tointeger(L, -2));
+		if (lua_type(L, -1) != LUA_TSTRING) {
+			vigia__problem(problems, "%s is a %s, allowed: a string", entry, luaL_typename(L, -1));
+			continue;
+		}
+		struct vigia_slice name;
+		struct vigia_error err;
+		name.data = lua_tolstring(L, -1, &name.len);
+		if (vigia__name_check(name, entry, &err) != 0)
+			vigia__problem(problems, "%s", err.message);
+	}
+}
+
+void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {
+	if (!lua_istable(L, idx)) {
+		vigia__problem(problems, "%s is a %s, allowed: a table {object_types = {...}, operations = {...}}", name,
+		               luaL_typename(L, idx));
+		return;
+	}
+	if (!lua_checkstack(L, 8)) {
+		vigia__problem(problems, "%s: the stack is full", name);
+		return;
+	}
+	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
+		const char *list = name_at(L, name, problems);
+		if (list == NULL)
+			continue;
+		if (strcmp(list, list_names[0]) != 0 && strcmp(list, list_names[1]) != 0) {
+			const char *near = vigia__nearest(list, list_name_at, NULL);
+			vigia__problem(problems, "%s: unknown field '%.48s' (%s%s%s)", name, list, near ? "did you mean " : "allowed: ",
+			               near ? near : "object_types, operations", near ? "?" : "");
+			continue;
+		}
+		char where[64];
+		snprintf(where, sizeof where, "%s.%s", name, list);
+		check_list(L, lua_gettop(L), where, problems);
+	}
+}
+
+/* The list `name` of the filter on top, or nothing in its place. [-0, +1, -] */
+static size_t push_list(lua_State *L, const char *name) {
+	lua_pushstring(L, name);
+	lua_rawget(L, -2);
+	return lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+}
+
+static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count) {
+	for (size_t i = 0; i < count; i++) {
+		lua_rawgeti(L, idx, (lua_Integer)i + 1);
+		slices[i].data = lua_tolstring(L, -1, &slices[i].len);
+		lua_pop(L, 1);
+	}
+}
+
+void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out) {
+	*out = (struct vigia_filter){0};
+	luaL_checkstack(L, 8, NULL);
+	int top = lua_gettop(L);
+	lua_pushnil(L); /* the place of the result */
+	if (!lua_istable(L, arg))
+		return;
+	lua_pushliteral(L, "filter");
+	lua_rawget(L, arg);
+	if (lua_istable(L, -1)) {
+		size_t types = push_list(L, list_names[0]);
+		lua_insert(L, -2);
+		size_t operations = push_list(L, list_names[1]);
+		struct vigia_slice *slices = lua_newuserdatauv(L, (types + operations) * sizeof *slices, 0);
+		lua_replace(L, top + 1);
+		fill(L, -3, slices, types);
+		fill(L, -1, slices + types, operations);
+		*out = (struct vigia_filter){.object_types = slices, .object_types_count = types,
+		                             .operations = slices + types, .operations_count = operations};
+	}
+	lua_settop(L, top + 1);
+}
+
+static int box_gc(lua_State *L) {
+	struct vigia__filter **box = lua_touserdata(L, 1);
+	vigia__filter_free(*box);
+	*box = NULL;
+	return 0;
+}
+
+struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg) {
+	struct vigia__filter **box = vigia__lua_new(L, sizeof *box, &box_key);
+	struct vigia_filter filter;
+	vigia__lua_push_filter(L, arg, &filter);
+	struct vigia_error err;
+	int rc = vigia__filter_new(&filter, box, &err);
+	lua_pop(L, 1);
+	if (rc < 0)
+		luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
+	return *box;
+}
+
+void vigia__lua_options_init(lua_State *L) {
+	static const luaL_Reg metamethods[] = {{"__gc", box_gc}, {NULL, NULL}};
+	vigia__lua_class(L, "vigia.filter", &box_key, metamethods, NULL);
+	lua_pop(L, 1);
+}
+
+/* ---- Options of registry:watch ---- */
+
+static void watch_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+	struct vigia_watch_options *options = ctx;
+	if (strcmp(name, "initial_event_iterator") == 0)
+		vigia__lua_option_iterator(L, idx, name, &options->initial_event_iterator, problems);
+	else if (strcmp(name, "filter") == 0)
+		vigia__lua_option_filter(L, idx, name, problems);
+	else
+		vigia__lua_option_function(L, idx, name, problems);
+}
+
+void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_options *out) {
+	vigia_watch_options_init(out);
+	vigia__lua_check_options(L, arg, vigia__watch_option_table, out, "watch options", watch_special, out);
+	vigia__lua_push_filter(L, arg, &out->filter);
+}
+
+/* ---- The tables themselves ---- */
+
+static void push_default(lua_State *L, const struct vigia__option *option) {
+	switch (option->type) {
+	case VIGIA_OPTION_BOOL:
+		lua_pushboolean(L, option->initial != 0);
+		break;
+	case VIGIA_OPTION_COUNT:
+	case VIGIA_OPTION_BYTES:
+		lua_pushinteger(L, (lua_Integer)option->initial);
+		break;
+	case VIGIA_OPTION_SECONDS:
+		lua_pushnumber(L, option->initial);
+		break;
+	case VIGIA_OPTION_CHOICE:
+		lua_pushlstring(L, option->choices, strcspn(option->choices, " "));
+		break;
+	case VIGIA_OPTION_NAME:
+		lua_pushstring(L, option->choices);
+		break;
+	case VIGIA_OPTION_SPECIAL:
+		lua_pushnil(L);
+		break;
+	}
+}
+
+static void push_option(lua_State *L, const struct vigia__option *option) {
+	static const char *const types[] = {"boolean", "count", "bytes", "seconds", "choice", "name", "special"};
+	lua_createtable(L, 0, 7);
+	lua_pushstring(L, option->name);
+	lua_setfield(L, -2, "name");
+	lua_pushstring(L, types[option->type]);
+	lua_setfield(L, -2, "type");
+	lua_pushstring(L, option->help);
+	lua_setfield(L, -2, "help");
+	push_default(L, option);
+	lua_setfield(L, -2, "default");
+	if (option->type == VIGIA_OPTION_CHOICE) {
+		lua_pushstring(L, option->choices);
+		lua_setfield(L, -2, "choices");
+	} else if (option->type != VIGIA_OPTION_BOOL && option->type != VIGIA_OPTION_SPECIAL) {
+		lua_pushnumber(L, option->min);
+		lua_setfield(L, -2, "min");
+		lua_pushnumber(L, option->max);
+		lua_setfield(L, -2, "max");
+	}
+}
+
+int vigia__lua_options(lua_State *L) {
+	static const char *const names[] = {"store", "watch", "registry", NULL};
+	const struct vigia__option *const tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table};
+	const struct vigia__option *table = tables[luaL_checkoption(L, 1, NULL, names)];
+	lua_newtable(L);
+	for (int i = 0; table[i].name; i++) {
+		push_option(L, &table[i]);
+		lua_rawseti(L, -2, i + 1);
+	}
+	return 1;
+}

@@ -1,0 +1,342 @@
+/*
+ * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it; and vigia.sleep.
+ *
+ * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, watchers by id, and handlers, each by
+ * its own userdata. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
+ */
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+
+#include "../core/error.h"
+#include "../drive/drive.h"
+#include "registry.h"
+
+static const char class_key;
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+/* ---- arguments ---- */
+
+struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
+{
+	struct lua_registry *r = vigia__lua_check(L, arg, &class_key, "vigia.Registry");
+	luaL_argcheck(L, r->registry != NULL, arg, "the registry is closed");
+	return r;
+}
+
+/* The userdata of the keeping table. [-0, +1, -] */
+static void push_kept(lua_State *L, int idx)
+{
+	lua_getiuservalue(L, idx, 1);
+}
+
+void vigia__lua_registry_push_store(lua_State *L, int idx)
+{
+	push_kept(L, idx);
+	lua_rawgeti(L, -1, 1);
+	lua_replace(L, -2);
+}
+
+int64_t vigia__lua_check_timeout(lua_State *L, int arg, double initial)
+{
+	double seconds = initial;
+	if (!lua_isnoneornil(L, arg)) {
+		luaL_checktype(L, arg, LUA_TTABLE);
+		lua_pushnil(L);
+		while (lua_next(L, arg)) {
+			if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "timeout") != 0)
+				luaL_argerror(L, arg, lua_pushfstring(L, "unknown option '%s'; there is only timeout", luaL_tolstring(L, -2, NULL)));
+			if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+				luaL_argerror(L, arg, "timeout: must be a number of seconds, 0 or more");
+			seconds = lua_tonumber(L, -1);
+			lua_pop(L, 1);
+		}
+	}
+	return seconds < 9.2e9 ? (int64_t)llround(seconds * 1e9) : INT64_MAX;
+}
+
+/* ---- callbacks ---- */
+
+lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L)
+{
+	lua_State *before = r->L;
+	r->L = L;
+	return before;
+}
+
+void vigia__lua_registry_leave(struct lua_registry *r, lua_State *before)
+{
+	r->L = before;
+}
+
+struct record {
+	struct lua_registry *r;
+	enum vigia_log_level level;
+	const char *message;
+};
+
+static int call_log(lua_State *L)
+{
+	struct record *record = lua_touserdata(L, 1);
+	vigia__lua_push_known(L, record->r);
+	push_kept(L, -1);
+	lua_rawgeti(L, -1, 2);
+	if (lua_isnil(L, -1)) return 0;
+	lua_pushstring(L, level_names[record->level]);
+	lua_pushstring(L, record->message);
+	lua_call(L, 2, 0);
+	return 0;
+}
+
+/* A log function that fails has nobody to tell. */
+static void log_record(void *ctx, enum vigia_log_level level, const char *message)
+{
+	struct lua_registry *r = ctx;
+	struct record record = {r, level, message};
+	if (r->L) vigia__lua_protected(r->L, call_log, &record);
+}
+
+static void interrupt(void *ctx)
+{
+	vigia_registry_interrupt(ctx);
+}
+
+/* ---- life ---- */
+
+static void log_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+{
+	(void)ctx;
+	vigia__lua_option_function(L, idx, name, problems);
+}
+
+static const struct vigia__option registry_options[] = {
+	{.name = "log", .type = VIGIA_OPTION_SPECIAL, .help = "function(level, message) that receives what the library has to tell"},
+	{.name = NULL},
+};
+
+int vigia__lua_registry(lua_State *L)
+{
+	struct vigia_store *store = vigia__lua_check_store(L, 1);
+	lua_settop(L, 2);
+	vigia__lua_check_options(L, 2, registry_options, NULL, "registry options", log_special, NULL);
+	if (store == NULL) return vigia__lua_fail_closed(L, 1);
+	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key); /* 3 */
+	lua_createtable(L, 2, 0);
+	lua_pushvalue(L, 1);
+	lua_rawseti(L, -2, 1);
+	if (lua_istable(L, 2)) {
+		lua_getfield(L, 2, "log");
+		lua_rawseti(L, -2, 2);
+	}
+	lua_setiuservalue(L, 3, 1);
+	r->registry = vigia_registry_new(store);
+	if (r->registry == NULL) {
+		struct vigia_error err = {0};
+		vigia__error(&err, VIGIA_ENOMEM, "no memory for a registry");
+		return vigia__lua_fail(L, VIGIA_ENOMEM, &err);
+	}
+	vigia_registry_log(r->registry, r, log_record);
+	r->hook = (struct vigia__interrupt_hook){interrupt, r->registry, NULL};
+	vigia__interrupt_add(&r->hook);
+	vigia__lua_remember(L, 3, r);
+	return 1;
+}
+
+/* Method close, __gc, __close: safe twice. Progress is saved; no handler runs any more. */
+static int registry_close(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check(L, 1, &class_key, "vigia.Registry");
+	if (r->registry && r->registry->depth > 0) return luaL_error(L, "a registry cannot be closed from one of its handlers");
+	struct vigia_registry *registry = r->registry;
+	r->registry = NULL;
+	if (registry) {
+		vigia__interrupt_remove(&r->hook);
+		vigia_registry_free(registry);
+	}
+	return 0;
+}
+
+static int registry_tostring(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check(L, 1, &class_key, "vigia.Registry");
+	if (r->registry) lua_pushfstring(L, "vigia.Registry: %s", r->registry->store->path);
+	else lua_pushliteral(L, "vigia.Registry (closed)");
+	return 1;
+}
+
+/* ---- watchers ---- */
+
+/* The watcher of the id at idx in the keeping table on top. [-0, +1, -] */
+static void push_watcher(lua_State *L, int kept, int id)
+{
+	lua_pushvalue(L, id);
+	lua_rawget(L, kept);
+}
+
+static int registry_watch(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	const char *id = vigia__lua_check_cstring(L, 2, "id");
+	if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
+	lua_settop(L, 4);
+	struct vigia_watch_options options;
+	vigia__lua_check_watch_options(L, 4, &options); /* 5: its filter */
+	push_kept(L, 1);                                /* 6 */
+	if (lua_istable(L, 4)) lua_getfield(L, 4, "on_error");
+	else lua_pushnil(L); /* 7 */
+	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 8 */
+	lua_pushvalue(L, 7);
+	lua_setiuservalue(L, 8, 3);
+	w->on_error = lua_topointer(L, 7);
+	struct vigia_handler handler;
+	if (!lua_isnil(L, 3)) {
+		w->handler = vigia__lua_handler_new(L, 1, 3, 7); /* 9 */
+		lua_pushvalue(L, 8);
+		vigia__lua_handler_set_watcher(L, 9);
+		lua_pushvalue(L, 9);
+		lua_setiuservalue(L, 8, 2);
+		vigia__lua_handler_c(w->handler, &handler);
+	}
+	/* Kept before C knows of it: what follows must not raise. The one that stood under the id is put back if nothing comes of it. */
+	push_watcher(L, 6, 2); /* 9 or 10: the one before */
+	int old = lua_gettop(L);
+	lua_pushvalue(L, 2);
+	lua_pushvalue(L, 8);
+	lua_rawset(L, 6);
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	int rc = vigia_registry_watch(r->registry, id, w->handler ? &handler : NULL, &options, &w->watcher, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) {
+		lua_pushvalue(L, 2);
+		lua_pushvalue(L, old);
+		lua_rawset(L, 6);
+		return vigia__lua_fail(L, rc, &err);
+	}
+	if (w->handler) w->handler->watcher = w->watcher;
+	lua_pushvalue(L, 8);
+	return 1;
+}
+
+static int registry_get_watcher(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	const char *id = vigia__lua_check_cstring(L, 2, "id");
+	struct vigia_error err = {0};
+	struct vigia_watcher *watcher;
+	int rc = vigia_registry_get(r->registry, id, &watcher, &err);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	push_kept(L, 1);
+	push_watcher(L, lua_gettop(L), 2);
+	return 1;
+}
+
+/* ---- driving ---- */
+
+static int registry_run(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	int rc = vigia_registry_run(r->registry, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int registry_step(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	int64_t timeout = lua_isnoneornil(L, 2) ? 0 : vigia__lua_check_seconds(L, 2, "timeout");
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	int rc = vigia_registry_step(r->registry, timeout, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	lua_pushboolean(L, rc == VIGIA_OK);
+	return 1;
+}
+
+static int registry_pollfd(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct vigia_error err = {0};
+	int fd = vigia_registry_pollfd(r->registry, &err);
+	if (fd < 0) return vigia__lua_fail(L, fd, &err);
+	lua_pushinteger(L, fd);
+	return 1;
+}
+
+static int registry_stop(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	int64_t timeout = vigia__lua_check_timeout(L, 2, 30);
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	int rc = vigia_registry_stop(r->registry, timeout, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* ---- vigia.sleep ---- */
+
+static int slept(lua_State *L, int status, lua_KContext until)
+{
+	(void)status;
+	struct lua_handler *h = vigia__lua_running(L);
+	if (h && vigia__lua_stopping(h) && vigia__mono_ns() < (int64_t)until) return vigia__lua_fail_stopping(L, h);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* Outside of a handler's own coroutine the call blocks; an interrupt ends it. */
+static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
+{
+	for (;;) {
+		int64_t left = until_mono_ns - vigia__mono_ns();
+		if (left <= 0) break;
+		struct timespec ts = {left / 1000000000, left % 1000000000};
+		struct pollfd fd = {.fd = vigia__interrupt_fd, .events = POLLIN};
+		if (ppoll(&fd, 1, &ts, NULL) > 0) {
+			struct vigia_error err = {0};
+			vigia__error(&err, VIGIA_EINTERRUPTED, "the sleep was interrupted");
+			return vigia__lua_fail(L, VIGIA_EINTERRUPTED, &err);
+		}
+	}
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+int vigia__lua_sleep(lua_State *L)
+{
+	int64_t ns = vigia__lua_check_seconds(L, 1, "seconds"), now = vigia__mono_ns();
+	int64_t until = ns > INT64_MAX - now ? INT64_MAX : now + ns;
+	struct lua_handler *h = vigia__lua_running(L);
+	if (h && vigia__lua_stopping(h)) return vigia__lua_fail_stopping(L, h);
+	if (vigia__lua_may_suspend(L, h)) return vigia__lua_suspend(L, h, until, false, (lua_KContext)until, slept);
+	return sleep_blocking(L, until);
+}
+
+void vigia__lua_registry_init(lua_State *L)
+{
+	static const luaL_Reg metamethods[] = {
+		{"__gc", registry_close}, {"__close", registry_close}, {"__tostring", registry_tostring}, {NULL, NULL}};
+	static const luaL_Reg methods[] = {
+		{"watch", registry_watch},
+		{"get_watcher", registry_get_watcher},
+		{"run", registry_run},
+		{"step", registry_step},
+		{"pollfd", registry_pollfd},
+		{"stop", registry_stop},
+		{NULL, NULL},
+	};
+	vigia__lua_class(L, "vigia.Registry", &class_key, metamethods, methods);
+	lua_pop(L, 1);
+	vigia__lua_handler_init(L);
+	vigia__lua_watcher_init(L);
+}

@@ -1,0 +1,85 @@
+/*
+ * registry.h - registries, watchers and function handlers in Lua: what handler.c, registry.c and watcher.c share, and what a function
+ * that waits needs in order to let other watchers go on.
+ */
+#ifndef VIGIA_BIND_REGISTRY_H
+#define VIGIA_BIND_REGISTRY_H
+
+#include "bind.h"
+#include "interrupt.h"
+
+struct lua_registry {
+	struct vigia_registry *registry; /* NULL once closed */
+	struct vigia__interrupt_hook hook;
+	lua_State *L;                    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
+};
+
+/* ---- handler.c: a Lua function as a vigia_handler, in a coroutine of its own ---- */
+
+struct lua_handler {
+	struct lua_registry *owner;
+	struct vigia_watcher *watcher;
+	lua_State *co;                   /* NULL: to be made anew */
+	const struct vigia_event *event; /* while handle() is on the stack */
+	uint64_t attempt;
+	struct vigia_error decode_error; /* of the event in hand; code 0 = none */
+	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
+	bool for_events;                 /* an append ends the wait, too */
+	bool stopping;
+	int64_t until_mono_ns;
+};
+
+void vigia__lua_handler_init(lua_State *L);
+/* C knows handlers and registries by their address: remember the userdata at idx (weakly), and push it again. */
+void vigia__lua_remember(lua_State *L, int idx, const void *object);   /* [-0, +0, m] */
+void vigia__lua_push_known(lua_State *L, const void *object);          /* [-0, +1, -] */
+/* Run fn(light userdata arg) so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
+bool vigia__lua_protected(lua_State *L, lua_CFunction fn, void *arg);
+/* A userdata that holds the functions at fn_idx and on_error_idx (or nil) and the registry at registry_idx. [-0, +1, m] */
+struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx);
+/* What C calls. */
+void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out);
+/* The watcher's userdata, for ctx.watcher; the handler at idx. [-1, +0, m] */
+void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
+/* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */
+void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler);
+
+/* The handler that runs now in this Lua state (perhaps below other coroutines), NULL outside. [-0, +0, -] */
+struct lua_handler *vigia__lua_running(lua_State *L);
+/* Is its watcher to stop? */
+bool vigia__lua_stopping(const struct lua_handler *handler);
+/* May L, right here, yield to the registry? Not in another coroutine, a sort callback or a metamethod of C. */
+bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
+/* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as `return vigia__lua_suspend(...)`. */
+int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx, lua_KFunction k);
+/* nil and the error "stopping"; answers 2. [-0, +2, m] */
+int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
+
+/* ---- registry.c, watcher.c ---- */
+
+void vigia__lua_registry_init(lua_State *L);
+int vigia__lua_registry(lua_State *L);
+int vigia__lua_sleep(lua_State *L);
+/* The registry at arg; raises if it is closed. [-0, +0, v] */
+struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
+/* The store's userdata of the registry at idx. [-0, +1, -] */
+void vigia__lua_registry_push_store(lua_State *L, int idx);
+/* Callbacks of the registry run on L from now on; answers who was there before: give it back with leave. */
+lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L);
+void vigia__lua_registry_leave(struct lua_registry *r, lua_State *before);
+
+void vigia__lua_watcher_init(lua_State *L);
+/* A watcher's userdata, still empty; keeps the registry at registry_idx alive. [-0, +1, m] */
+struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx);
+
+struct lua_watcher {
+	struct lua_registry *owner;
+	struct vigia_watcher *watcher;
+	struct lua_handler *handler; /* in user value 2; NULL: none yet */
+	const void *on_error;        /* not NULL: user value 3 is the function for a handler to come */
+};
+
+/* Seconds in field `timeout` of the options table at arg, or the default. [-0, +0, v] */
+int64_t vigia__lua_check_timeout(lua_State *L, int arg, double initial);
+
+#endif

@@ -1,0 +1,715 @@
+/*
+ * store.c - vigia.Store: opening, and every method.
+ *
+ * The handle is NULL once closed; the path stays for messages. Memory that C owns while Lua may raise is in userdata: a batch in a box
+ * of its own, a get_events under way in another.
+ */
+#include "bind.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/event.h"
+#include "../core/iterator.h"
+#include "../drive/drive.h"
+#include "interrupt.h"
+#include "registry.h"
+
+static const char store_key, batch_key, reading_key;
+static const char store_class[] = "vigia.Store";
+
+struct lua_store {
+	struct vigia_store *store; /* NULL once closed */
+	char path[];
+};
+
+/* ---- Life ---- */
+
+static struct lua_store *check(lua_State *L, int arg) {
+	return vigia__lua_check(L, arg, &store_key, store_class);
+}
+
+struct vigia_store *vigia__lua_check_store(lua_State *L, int arg) {
+	return check(L, arg)->store;
+}
+
+static int closed(struct lua_store *h, struct vigia_error *err) {
+	return vigia__error(err, VIGIA_ECLOSED, "store '%s' is closed", h->path);
+}
+
+int vigia__lua_fail_closed(lua_State *L, int arg) {
+	struct vigia_error err = {0};
+	return vigia__lua_fail(L, closed(check(L, arg), &err), &err);
+}
+
+static void no_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+}
+
+int vigia__lua_open(lua_State *L) {
+	const char *path = vigia__lua_check_cstring(L, 1, "path");
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	vigia__lua_check_options(L, 2, vigia__store_option_table, &options, "store options", no_special, NULL);
+	vigia__lua_shared(L); /* refuses a state that is closing */
+	size_t size = strlen(path) + 1;
+	struct lua_store *h = vigia__lua_new(L, sizeof *h + size, &store_key);
+	memcpy(h->path, path, size);
+	struct vigia_error err = {0};
+	int rc = vigia_store_open(path, &options, &h->store, &err);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
+}
+
+/* __gc, __close and store:close(): safe twice. */
+static int end(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_store *store = h->store;
+	h->store = NULL;
+	vigia_store_free(store);
+	return 0;
+}
+
+static int store_close(lua_State *L) {
+	end(L);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int store_tostring(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	lua_pushfstring(L, "vigia.Store: %s%s", h->path, h->store ? "" : " (closed)");
+	return 1;
+}
+
+/* ---- Storing ---- */
+
+/* Out of memory is a Lua error like any other; the rest is nil and an error. */
+static int fail(lua_State *L, int rc, struct vigia_error *err) {
+	if (rc == VIGIA_ENOMEM)
+		return luaL_error(L, "not enough memory");
+	return vigia__lua_fail(L, rc, err);
+}
+
+static int store_store_event(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	vigia__lua_check_string(L, 2, "operation", NULL);
+	vigia__lua_check_string(L, 3, "object_type", NULL);
+	if (lua_isnone(L, 4))
+		luaL_argerror(L, 4, "object: value expected (nil is one)");
+	lua_settop(L, 4);
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct vigia_error err = {0};
+	if (h->store == NULL)
+		return vigia__lua_fail(L, closed(h, &err), &err);
+	struct vigia__buf *buf = &shared->events;
+	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
+	int rc = vigia__lua_encode_event(L, 2, 3, 4, buf, h->store->backend->max_event_size, &err);
+	struct vigia__append request = {.bytes = buf->data, .count = 1, .len = buf->len};
+	if (rc == 0)
+		rc = vigia__store_append(h->store, &request, &err);
+	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
+	if (rc < 0)
+		return fail(L, rc, &err);
+	lua_pushinteger(L, (lua_Integer)request.first_seq);
+	return 1;
+}
+
+enum { WRONG_USE = 1 }; /* beside the codes: to be raised */
+
+static const char *const event_fields[] = {"operation", "object_type", "object", "seq_num", "timestamp", NULL};
+
+static const char *event_field_at(const void *ctx, int index) {
+	return event_fields[index];
+}
+
+/* Which of the three does the key at idx name? 1..3; 0: one that is ignored; -1: none. */
+static int field_of(lua_State *L, int idx) {
+	if (lua_isinteger(L, idx)) {
+		lua_Integer n = lua_tointeger(L, idx);
+		return n >= 1 && n <= 3 ? (int)n : -1;
+	}
+	if (lua_type(L, idx) != LUA_TSTRING)
+		return -1;
+	const char *name = lua_tostring(L, idx);
+	for (int i = 0; event_fields[i]; i++)
+		if (strcmp(name, event_fields[i]) == 0)
+			return i < 3 ? i + 1 : 0;
+	return -1;
+}
+
+static int unknown_field(lua_State *L, int idx, struct vigia_error *err) {
+	if (lua_type(L, idx) != LUA_TSTRING) {
+		if (lua_isinteger(L, idx))
+			vigia__error(err, VIGIA_EINVAL, "the key [%lld] has no meaning in an event", (long long)lua_tointeger(L, idx));
+		else
+			vigia__error(err, VIGIA_EINVAL, "a %s as a key has no meaning in an event", luaL_typename(L, idx));
+		return WRONG_USE;
+	}
+	const char *near = vigia__nearest(lua_tostring(L, idx), event_field_at, NULL);
+	vigia__error(err, VIGIA_EINVAL, "unknown field '%.48s' (%s%s%s)", lua_tostring(L, idx), near ? "did you mean " : "allowed: ",
+	             near ? near : "operation, object_type, object", near ? "?" : "");
+	return WRONG_USE;
+}
+
+/* Encode the event on top of the stack: {operation =, object_type =, object =} or a triple. Leaves the stack as it was. [-0, +0, -] */
+static int encode_entry(lua_State *L, struct vigia__buf *buf, int64_t size_max, struct vigia_error *err) {
+	int entry = lua_gettop(L);
+	if (!lua_istable(L, entry)) {
+		vigia__error(err, VIGIA_EINVAL, "table expected, got %s", luaL_typename(L, entry));
+		return WRONG_USE;
+	}
+	int rc = 0;
+	bool given[4] = {false};
+	lua_settop(L, entry + 3); /* operation, object type, object */
+	for (lua_pushnil(L); rc == 0 && lua_next(L, entry); lua_pop(L, 1)) {
+		int field = field_of(L, -2);
+		if (field > 0 && given[field]) {
+			vigia__error(err, VIGIA_EINVAL, "%s is given twice, by name and by place", event_fields[field - 1]);
+			rc = WRONG_USE;
+		} else if (field > 0) {
+			given[field] = true;
+			lua_copy(L, -1, entry + field);
+		} else if (field < 0) {
+			rc = unknown_field(L, lua_gettop(L) - 1, err);
+		}
+	}
+	for (int i = 1; rc == 0 && i <= 2; i++) {
+		if (lua_type(L, entry + i) != LUA_TSTRING) {
+			vigia__error(err, VIGIA_EINVAL, "%s: string expected, got %s", event_fields[i - 1], luaL_typename(L, entry + i));
+			rc = WRONG_USE;
+		}
+	}
+	if (rc == 0)
+		rc = vigia__lua_encode_event(L, entry + 1, entry + 2, entry + 3, buf, size_max, err);
+	lua_settop(L, entry);
+	return rc;
+}
+
+/* "object.x: function ..." -> "events[3].object.x: function ..." */
+static void name_entry(lua_Integer index, struct vigia_error *err) {
+	bool field = strncmp(err->message, "op", 2) == 0 || strncmp(err->message, "object", 6) == 0;
+	vigia__error_prefix(err, field ? "events[%lld]." : "events[%lld]: ", (long long)index);
+}
+
+/* Encode the list at `idx` into the shared buffers. [-0, +0, -] */
+static int encode_list(lua_State *L, int idx, lua_Integer count, struct vigia__lua *shared, int64_t size_max,
+                       struct vigia_error *err) {
+	for (lua_Integer i = 1; i <= count; i++) {
+		lua_rawgeti(L, idx, i);
+		int rc = encode_entry(L, &shared->events, size_max, err);
+		lua_pop(L, 1);
+		if (rc != 0) {
+			name_entry(i, err);
+			return rc;
+		}
+		if (vigia__buf_add(&shared->ends, &shared->events.len, sizeof(size_t)) != 0)
+			return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
+	}
+	return 0;
+}
+
+/* How many events are in the list at idx; raises if it has other keys than 1..n. */
+static lua_Integer check_list(lua_State *L, int idx) {
+	luaL_checktype(L, idx, LUA_TTABLE);
+	lua_Integer count = 0, max = 0;
+	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
+		lua_Integer key = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+		if (key < 1)
+			luaL_argerror(L, idx, "events: a list of events expected; store_event stores a single one");
+		count++;
+		if (key > max)
+			max = key;
+	}
+	if (count != max)
+		luaL_argerror(L, idx, "events: the list has a hole");
+	return count;
+}
+
+static int store_store_events(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	lua_Integer count = check_list(L, 2);
+	lua_settop(L, 2);
+	luaL_checkstack(L, 16, NULL);
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct vigia_error err = {0};
+	if (h->store == NULL)
+		return vigia__lua_fail(L, closed(h, &err), &err);
+	if (count == 0)
+		return 0;
+	vigia__buf_clear(&shared->events, VIGIA_LUA_KEEP);
+	vigia__buf_clear(&shared->ends, VIGIA_LUA_KEEP);
+	int rc = encode_list(L, 2, count, shared, h->store->backend->max_event_size, &err);
+	struct vigia__append request = {.bytes = shared->events.data, .ends = (const size_t *)(void *)shared->ends.data,
+	                                .count = (size_t)count, .len = shared->events.len};
+	if (rc == 0)
+		rc = vigia__store_append(h->store, &request, &err);
+	vigia__buf_clear(&shared->events, VIGIA_LUA_KEEP);
+	vigia__buf_clear(&shared->ends, VIGIA_LUA_KEEP);
+	if (rc == WRONG_USE)
+		return luaL_argerror(L, 2, lua_pushstring(L, err.message));
+	if (rc < 0)
+		return fail(L, rc, &err);
+	lua_pushinteger(L, (lua_Integer)request.first_seq);
+	lua_pushinteger(L, (lua_Integer)request.first_seq + count - 1);
+	return 2;
+}
+
+/* ---- Batches ---- */
+
+static int batch_gc(lua_State *L) {
+	struct vigia_batch **box = lua_touserdata(L, 1);
+	vigia_batch_free(*box);
+	*box = NULL;
+	return 0;
+}
+
+struct vigia_batch *vigia__lua_push_batch(lua_State *L) {
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct vigia_batch **box = vigia__lua_new(L, sizeof *box, &batch_key);
+	*box = shared->spare ? shared->spare : vigia_batch_new();
+	shared->spare = NULL;
+	return *box;
+}
+
+void vigia__lua_return_batch(lua_State *L, int idx) {
+	struct vigia_batch **box = lua_touserdata(L, idx);
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	if (shared->spare)
+		return;
+	shared->spare = *box;
+	*box = NULL;
+	vigia__batch_clear(shared->spare);
+}
+
+/* ---- get_events ---- */
+
+/* A get_events under way. In a userdata, so that it can outlive its C function's frame. */
+struct reading {
+	struct vigia_read request;     /* `from` moves on */
+	bool timeout_given;
+	struct vigia__filter *filter;  /* the userdata's */
+	struct vigia_batch *batch;     /* the same */
+	struct vigia_iterator next;
+	int64_t until_mono_ns;         /* in a handler: when to answer without events */
+};
+
+static int reading_gc(lua_State *L) {
+	struct reading *r = lua_touserdata(L, 1);
+	vigia__filter_free(r->filter);
+	vigia_batch_free(r->batch);
+	r->filter = NULL;
+	r->batch = NULL;
+	return 0;
+}
+
+static const struct vigia__option read_option_table[] = {
+	{.name = "event_iterator", .type = VIGIA_OPTION_SPECIAL, .help = "where to start (default: trim horizon)"},
+	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct reading, request.limit), .max = 9007199254740992,
+	 .help = "most events to answer, 0 = no bound"},
+	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep"},
+	{.name = "timeout", .type = VIGIA_OPTION_SECONDS, .offset = offsetof(struct reading, request.timeout_ns),
+	 .given_offset = offsetof(struct reading, timeout_given), .max = 9e9, .help = "how long to wait for an event"},
+	{.name = "watcher_id", .type = VIGIA_OPTION_SPECIAL, .help = "for logs"},
+	{.name = NULL},
+};
+
+static void read_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+	struct reading *r = ctx;
+	if (strcmp(name, "event_iterator") == 0)
+		vigia__lua_option_iterator(L, idx, name, &r->request.from, problems);
+	else if (strcmp(name, "filter") == 0)
+		vigia__lua_option_filter(L, idx, name, problems);
+	else if (lua_type(L, idx) != LUA_TSTRING)
+		vigia__problem(problems, "watcher_id is a %s, allowed: a string", luaL_typename(L, idx));
+}
+
+/* A userdata with all that the request at `arg` says. [-0, +1, v] */
+static struct reading *push_reading(lua_State *L, int arg) {
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct reading *r = vigia__lua_new(L, sizeof *r, &reading_key);
+	vigia__lua_check_options(L, arg, read_option_table, r, "get_events", read_special, r);
+	if (!r->timeout_given)
+		r->request.timeout_ns = -1;
+	r->next = r->request.from;
+	struct vigia_filter lists;
+	vigia__lua_push_filter(L, arg, &lists);
+	struct vigia_error err = {0};
+	int rc = vigia__filter_new(&lists, &r->filter, &err);
+	lua_pop(L, 1);
+	r->batch = shared->spare ? shared->spare : vigia_batch_new();
+	shared->spare = NULL;
+	if (rc < 0 || r->batch == NULL)
+		luaL_error(L, "%s", rc < 0 && rc != VIGIA_ENOMEM ? err.message : "not enough memory");
+	return r;
+}
+
+static void kick(void *ctx) {
+	vigia__wake_kick(ctx);
+}
+
+/* One look, waiting up to timeout_ns in this thread. With no event, r->next tells whether the position moved. */
+static int look(struct lua_store *h, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
+	struct vigia_read request = r->request;
+	request.timeout_ns = timeout_ns;
+	struct vigia_store *store = h->store;
+	if (timeout_ns == 0)
+		return vigia__store_read(store, &request, r->filter, NULL, r->batch, &r->next, err);
+	/* In the program `vigia` a signal ends the wait. */
+	struct vigia__interrupt_hook hook = {.fn = kick, .ctx = store->backend->wake};
+	vigia__interrupt_add(&hook);
+	int rc = vigia__store_read(store, &request, r->filter, &vigia__interrupted, r->batch, &r->next, err);
+	vigia__interrupt_remove(&hook);
+	if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(&vigia__interrupted))
+		rc = vigia__error(err, VIGIA_EINTERRUPTED, "get_events was interrupted");
+	return rc;
+}
+
+/* Push {events =, next_event_iterator =}. Damage ends the list: what is before it comes first, and the next call, which begins with the
+ * damaged event, tells of it. */
+static int answer(lua_State *L, struct reading *r) {
+	struct vigia_error err = {0};
+	size_t count = r->batch->count, i;
+	lua_createtable(L, 0, 2);
+	lua_createtable(L, count < INT32_MAX ? (int)count : INT32_MAX, 0);
+	for (i = 0; i < count; i++) {
+		int rc = vigia__lua_push_event(L, r->batch, i, &err);
+		if (rc < 0 && i == 0)
+			return vigia__lua_fail(L, rc, &err);
+		if (rc < 0) {
+			r->next = vigia__iterator_after(r->batch->entries[i - 1].seq_num);
+			break;
+		}
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	lua_setfield(L, -2, "events");
+	vigia__lua_push_iterator(L, r->next);
+	lua_setfield(L, -2, "next_event_iterator");
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	if (shared->spare == NULL) {
+		shared->spare = r->batch;
+		r->batch = NULL;
+		vigia__batch_clear(shared->spare);
+	}
+	return 1;
+}
+
+/* In a handler's coroutine (stack: store, request, reading): look; while there is nothing let the other watchers go on. */
+static int poll_events(lua_State *L, int status, lua_KContext ctx) {
+	struct lua_store *h = check(L, 1);
+	struct reading *r = lua_touserdata(L, 3);
+	struct lua_handler *running = vigia__lua_running(L);
+	struct vigia_error err = {0};
+	(void)status, (void)ctx;
+	if (vigia__lua_stopping(running))
+		return vigia__lua_fail_stopping(L, running);
+	if (h->store == NULL)
+		return answer(L, r); /* closed while it waited: no events, and the position reached (contract S6) */
+	int rc = look(h, r, 0, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	int64_t until = r->until_mono_ns;
+	if (r->batch->count > 0 || vigia__mono_ns() >= until)
+		return answer(L, r);
+	bool moved = !vigia__iterator_equal(r->next, r->request.from);
+	r->request.from = r->next;
+	return vigia__lua_suspend(L, running, moved ? 0 : until, true, 0, poll_events);
+}
+
+static int store_get_events(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	lua_settop(L, 2);
+	struct reading *r = push_reading(L, 2);
+	struct vigia_error err = {0};
+	if (h->store == NULL)
+		return vigia__lua_fail(L, closed(h, &err), &err);
+	struct lua_handler *running = vigia__lua_running(L);
+	if (running && r->request.timeout_ns != 0 && vigia__lua_stopping(running))
+		return vigia__lua_fail_stopping(L, running);
+	if (r->request.timeout_ns != 0 && vigia__lua_may_suspend(L, running)) {
+		int64_t now = vigia__mono_ns();
+		int64_t timeout = r->request.timeout_ns < 0 ? h->store->options.long_polling_timeout_ns : r->request.timeout_ns;
+		r->until_mono_ns = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
+		vigia__registry_listen_anything(running->owner->registry);
+		return poll_events(L, LUA_OK, 0);
+	}
+	int rc = look(h, r, r->request.timeout_ns, &err);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : answer(L, r);
+}
+
+/* ---- Single events and numbers ---- */
+
+static int no_event(struct vigia_store *store, uint64_t n, struct vigia_error *err) {
+	uint64_t latest;
+	int rc = vigia_store_latest(store, &latest, err);
+	if (rc < 0)
+		return rc;
+	if (n >= 1 && n <= latest)
+		rc = vigia__error(err, VIGIA_EEXPIRED, "event %llu was removed", (unsigned long long)n);
+	else if (n == 0)
+		rc = vigia__error(err, VIGIA_ENOEVENT, "there is no event 0: the first one is 1");
+	else if (latest == 0)
+		rc = vigia__error(err, VIGIA_ENOEVENT, "there is no event %llu: the store never had one", (unsigned long long)n);
+	else
+		rc = vigia__error(err, VIGIA_ENOEVENT, "there is no event %llu: the last one is %llu", (unsigned long long)n,
+		                  (unsigned long long)latest);
+	err->seq_num = n;
+	return rc;
+}
+
+static int store_get_event(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	uint64_t n = vigia__lua_check_seq(L, 2, "n");
+	lua_settop(L, 2);
+	struct vigia_batch *batch = vigia__lua_push_batch(L);
+	struct vigia_error err = {0};
+	if (batch == NULL)
+		return fail(L, VIGIA_ENOMEM, &err);
+	if (h->store == NULL)
+		return vigia__lua_fail(L, closed(h, &err), &err);
+	struct vigia_read request = {.from = {.kind = VIGIA_AT, .seq_num = n}, .limit = 1};
+	struct vigia_iterator next;
+	int rc = vigia__store_read(h->store, &request, NULL, NULL, batch, &next, &err);
+	if (rc == VIGIA_OK && (batch->count == 0 || batch->entries[0].seq_num != n))
+		rc = no_event(h->store, n, &err);
+	if (rc == VIGIA_OK)
+		rc = vigia__lua_push_event(L, batch, 0, &err);
+	vigia__lua_return_batch(L, 3);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
+}
+
+static int store_get_latest(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	uint64_t n = 0;
+	int rc = h->store ? vigia_store_latest(h->store, &n, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	lua_pushinteger(L, (lua_Integer)n);
+	return 1;
+}
+
+static int store_get_oldest(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	uint64_t n = 0;
+	int rc = h->store ? vigia_store_oldest(h->store, &n, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	lua_pushinteger(L, (lua_Integer)n);
+	return 1;
+}
+
+static int store_find_time(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	if (!lua_isinteger(L, 2))
+		luaL_argerror(L, 2, lua_pushfstring(L, "timestamp: integer of nanoseconds expected, got %s",
+		                                    lua_type(L, 2) == LUA_TNUMBER ? "a float" : luaL_typename(L, 2)));
+	struct vigia_error err = {0};
+	uint64_t n = 0;
+	int rc = h->store ? vigia_store_find_time(h->store, lua_tointeger(L, 2), &n, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	if (rc == VIGIA_NONE)
+		lua_pushnil(L);
+	else
+		lua_pushinteger(L, (lua_Integer)n);
+	return 1;
+}
+
+static int store_trim(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	uint64_t n = vigia__lua_check_seq(L, 2, "n"), removed = 0;
+	struct vigia_error err = {0};
+	int rc = h->store ? vigia_store_trim(h->store, n, &removed, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	lua_pushinteger(L, (lua_Integer)removed);
+	return 1;
+}
+
+/* ---- Checkpoints ---- */
+
+/* The id at 2: *rc tells whether it may be one. */
+static const char *check_id(lua_State *L, int *rc, struct vigia_error *err) {
+	size_t len;
+	const char *id = vigia__lua_check_string(L, 2, "watcher_id", &len);
+	*rc = vigia__watcher_id_check(id, len, err);
+	return id;
+}
+
+static int done(lua_State *L, int rc, struct vigia_error *err) {
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int store_store_checkpoint(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	int rc;
+	const char *id = check_id(L, &rc, &err);
+	uint64_t n = vigia__lua_check_seq(L, 3, "n");
+	if (rc == VIGIA_OK)
+		rc = h->store ? vigia_checkpoint_put(h->store, id, n, &err) : closed(h, &err);
+	return done(L, rc, &err);
+}
+
+static int store_get_checkpoint(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	int rc;
+	const char *id = check_id(L, &rc, &err);
+	uint64_t n = 0;
+	if (rc == VIGIA_OK)
+		rc = h->store ? vigia_checkpoint_get(h->store, id, &n, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	lua_pushinteger(L, (lua_Integer)n);
+	return 1;
+}
+
+static int store_delete_checkpoint(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	int rc;
+	const char *id = check_id(L, &rc, &err);
+	if (rc == VIGIA_OK)
+		rc = h->store ? vigia_checkpoint_delete(h->store, id, &err) : closed(h, &err);
+	return done(L, rc, &err);
+}
+
+/* Lists are gathered in bytes first, because a raise must not jump over the store's loop: id, zero, number. */
+struct gather {
+	struct vigia__buf *buf;
+	bool failed;
+};
+
+static void gather(void *ctx, const char *watcher_id, uint64_t seq_num) {
+	struct gather *g = ctx;
+	size_t before = g->buf->len;
+	if (vigia__buf_add(g->buf, watcher_id, strlen(watcher_id) + 1) != 0 ||
+	    vigia__buf_add(g->buf, &seq_num, sizeof seq_num) != 0) {
+		g->buf->len = before;
+		g->failed = true;
+	}
+}
+
+static int store_checkpoints(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia__buf *text = &vigia__lua_shared(L)->text;
+	struct vigia_error err = {0};
+	struct gather g = {.buf = text};
+	vigia__buf_clear(text, VIGIA_LUA_KEEP);
+	int rc = h->store ? vigia_checkpoint_each(h->store, &g, gather, &err) : closed(h, &err);
+	if (rc == VIGIA_OK && g.failed)
+		rc = VIGIA_ENOMEM;
+	if (rc < 0)
+		return fail(L, rc, &err);
+	/* Making the table may run finalizers, which may use the shared buffer: work on a copy. */
+	size_t len = text->len;
+	char *copy = lua_newuserdatauv(L, len, 0);
+	if (len)
+		memcpy(copy, text->data, len);
+	lua_newtable(L);
+	for (size_t at = 0; at < len;) {
+		uint64_t seq_num;
+		size_t id_len = strlen(copy + at);
+		memcpy(&seq_num, copy + at + id_len + 1, sizeof seq_num);
+		lua_pushlstring(L, copy + at, id_len);
+		lua_pushinteger(L, (lua_Integer)seq_num);
+		lua_rawset(L, -3);
+		at += id_len + 1 + sizeof seq_num;
+	}
+	return 1;
+}
+
+/* ---- Stats ---- */
+
+static void set_integer(lua_State *L, const char *field, uint64_t value) {
+	lua_pushinteger(L, (lua_Integer)value);
+	lua_setfield(L, -2, field);
+}
+
+static void set_string(lua_State *L, const char *field, const char *value) {
+	lua_pushstring(L, value);
+	lua_setfield(L, -2, field);
+}
+
+static void set_can(lua_State *L, unsigned can) {
+	static const struct { const char *name; unsigned bit; } flags[] = {
+		{"persist", VIGIA_CAN_PERSIST}, {"share", VIGIA_CAN_SHARE}, {"damage", VIGIA_CAN_DAMAGE}};
+	lua_createtable(L, 0, 3);
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+		lua_pushboolean(L, (can & flags[i].bit) != 0);
+		lua_setfield(L, -2, flags[i].name);
+	}
+	lua_setfield(L, -2, "can");
+}
+
+static int store_stats(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia__backend_stats stats = {0};
+	struct vigia_error err = {0};
+	int rc = h->store ? vigia__store_stats(h->store, &stats, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	const struct vigia__backend *backend = h->store->backend;
+	/* Taken now: making the table may run a finalizer that closes the store. */
+	unsigned can = backend->can;
+	const char *name = backend->name;
+	uint64_t size_max = (uint64_t)backend->max_event_size, appended = atomic_load(&h->store->appended);
+	bool commit = backend->durability == VIGIA_DURABILITY_COMMIT;
+	lua_createtable(L, 0, 18);
+	set_string(L, "path", h->path);
+	set_string(L, "backend", name);
+	set_can(L, can);
+	set_integer(L, "format", (uint64_t)stats.format);
+	set_string(L, "file_id", stats.file_id);
+	set_integer(L, "created", (uint64_t)stats.created_at_ns);
+	set_integer(L, "events", stats.events);
+	set_integer(L, "oldest_event_num", stats.oldest);
+	set_integer(L, "latest_event_num", stats.latest);
+	set_integer(L, "last_appended_event_num", appended);
+	set_integer(L, "file_bytes", stats.file_bytes);
+	set_integer(L, "used_bytes", stats.used_bytes);
+	set_integer(L, "map_bytes", stats.map_bytes);
+	set_integer(L, "readers", stats.readers);
+	set_integer(L, "max_event_size", size_max);
+	set_string(L, "durability", commit ? "commit" : "none");
+	set_string(L, "events_bucket", stats.events_bucket);
+	set_string(L, "checkpoint_bucket", stats.checkpoint_bucket);
+	return 1;
+}
+
+/* ---- The class ---- */
+
+void vigia__lua_store_init(lua_State *L) {
+	static const luaL_Reg metamethods[] = {{"__gc", end}, {"__close", end}, {"__tostring", store_tostring}, {NULL, NULL}};
+	static const luaL_Reg methods[] = {
+		{"store_event", store_store_event},
+		{"store_events", store_store_events},
+		{"get_events", store_get_events},
+		{"get_event", store_get_event},
+		{"get_latest_event_num", store_get_latest},
+		{"get_oldest_event_num", store_get_oldest},
+		{"find_time", store_find_time},
+		{"trim", store_trim},
+		{"store_checkpoint", store_store_checkpoint},
+		{"get_checkpoint", store_get_checkpoint},
+		{"delete_checkpoint", store_delete_checkpoint},
+		{"checkpoints", store_checkpoints},
+		{"stats", store_stats},
+		{"close", store_close},
+		{NULL, NULL},
+	};
+	static const luaL_Reg batch_metamethods[] = {{"__gc", batch_gc}, {NULL, NULL}};
+	static const luaL_Reg reading_metamethods[] = {{"__gc", reading_gc}, {NULL, NULL}};
+	vigia__lua_class(L, store_class, &store_key, metamethods, methods);
+	lua_pushstring(L, store_class);
+	lua_setfield(L, -2, "__metatable");
+	vigia__lua_class(L, "vigia.batch", &batch_key, batch_metamethods, NULL);
+	vigia__lua_class(L, "vigia.reading", &reading_key, reading_metamethods, NULL);
+	lua_pop(L, 3);
+}

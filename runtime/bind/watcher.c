@@ -1,0 +1,177 @@
+/*
+ * watcher.c - the class vigia.Watcher: a handle on one watcher of a registry.
+ *
+ * User values: 1 the registry, 2 the handler's userdata, 3 on_error for a handler that is to come.
+ */
+#include "registry.h"
+
+static const char class_key;
+
+/* Raises when the registry is closed. */
+static struct lua_watcher *check(lua_State *L, int arg)
+{
+	struct lua_watcher *w = vigia__lua_check(L, arg, &class_key, "vigia.Watcher");
+	luaL_argcheck(L, w->watcher && w->owner->registry, arg, "the watcher's registry is closed");
+	return w;
+}
+
+struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
+{
+	registry_idx = lua_absindex(L, registry_idx);
+	struct lua_watcher *w = lua_newuserdatauv(L, sizeof *w, 3);
+	*w = (struct lua_watcher){.owner = vigia__lua_check_registry(L, registry_idx)};
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
+	lua_setmetatable(L, -2);
+	lua_pushvalue(L, registry_idx);
+	lua_setiuservalue(L, -2, 1);
+	return w;
+}
+
+static int watcher_id(lua_State *L)
+{
+	lua_pushstring(L, vigia_watcher_id(check(L, 1)->watcher));
+	return 1;
+}
+
+static void set_integer(lua_State *L, const char *field, uint64_t n)
+{
+	lua_pushinteger(L, (lua_Integer)n);
+	lua_setfield(L, -2, field);
+}
+
+static int watcher_stats(lua_State *L)
+{
+	static const char *const states[] = {"idle", "running", "stopping", "stopped"};
+	struct lua_watcher *w = check(L, 1);
+	struct vigia_watcher_stats stats;
+	vigia_watcher_stats(w->watcher, &stats);
+	lua_createtable(L, 0, 18);
+	lua_pushstring(L, vigia_watcher_id(w->watcher));
+	lua_setfield(L, -2, "id");
+	lua_pushstring(L, states[stats.state]);
+	lua_setfield(L, -2, "state");
+	vigia__lua_push_iterator(L, stats.next);
+	lua_setfield(L, -2, "next_event_iterator");
+	if (stats.has_checkpoint) {
+		vigia__lua_push_iterator(L, (struct vigia_iterator){VIGIA_AFTER, stats.checkpoint});
+		lua_setfield(L, -2, "checkpoint_iterator");
+	}
+	set_integer(L, "last_processed_seq_num", stats.last_processed_seq_num);
+	set_integer(L, "last_processed_event_time", (uint64_t)stats.last_processed_at_ns);
+	set_integer(L, "last_listen_time", (uint64_t)stats.last_listen_at_ns);
+	set_integer(L, "lag", stats.lag);
+	set_integer(L, "processed", stats.processed);
+	set_integer(L, "failed", stats.failed);
+	set_integer(L, "retried", stats.retried);
+	set_integer(L, "skipped", stats.skipped);
+	set_integer(L, "missed", stats.missed);
+	set_integer(L, "fetch_errors", stats.fetch_errors);
+	if (stats.blocked_seq_num) set_integer(L, "blocked_on", stats.blocked_seq_num);
+	if (stats.last_error.code < 0) {
+		/* The handler's own has the value it raised; another error came from C. */
+		if (w->handler) vigia__lua_handler_push_error(L, w->handler);
+		else lua_pushnil(L);
+		bool own = stats.last_error.code == VIGIA_EHANDLER && !lua_isnil(L, -1);
+		if (!own) {
+			lua_pop(L, 1);
+			vigia__lua_push_error(L, &stats.last_error);
+		}
+		lua_setfield(L, -2, "last_error");
+	}
+	return 1;
+}
+
+static int done(lua_State *L, int rc, struct vigia_error *err)
+{
+	if (rc < 0) return vigia__lua_fail(L, rc, err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int watcher_checkpoint(lua_State *L)
+{
+	struct lua_watcher *w = check(L, 1);
+	uint64_t n = vigia__lua_check_seq(L, 2, "n");
+	struct vigia_error err = {0};
+	return done(L, vigia_watcher_checkpoint(w->watcher, n, &err), &err);
+}
+
+static int watcher_seek(lua_State *L)
+{
+	struct lua_watcher *w = check(L, 1);
+	uint64_t n = vigia__lua_check_seq(L, 2, "n");
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(w->owner, L);
+	int rc = vigia_watcher_seek(w->watcher, n, &err);
+	vigia__lua_registry_leave(w->owner, before);
+	return done(L, rc, &err);
+}
+
+static int watcher_set_handler(lua_State *L)
+{
+	struct lua_watcher *w = check(L, 1);
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	lua_settop(L, 2);
+	struct vigia_error err = {0};
+	lua_getiuservalue(L, 1, 1); /* 3: the registry */
+	if (w->on_error) lua_getiuservalue(L, 1, 3);
+	else lua_pushnil(L);
+	struct lua_handler *handler = vigia__lua_handler_new(L, 3, 2, 4); /* 5 */
+	struct vigia_handler c;
+	vigia__lua_handler_c(handler, &c);
+	lua_pushvalue(L, 1);
+	vigia__lua_handler_set_watcher(L, 5);
+	int rc = vigia_watcher_set_handler(w->watcher, &c, &err);
+	if (rc == VIGIA_OK) {
+		handler->watcher = w->watcher;
+		w->handler = handler;
+		lua_setiuservalue(L, 1, 2);
+	}
+	return done(L, rc, &err);
+}
+
+static int watcher_start(lua_State *L)
+{
+	struct lua_watcher *w = check(L, 1);
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(w->owner, L);
+	int rc = vigia_watcher_start(w->watcher, &err);
+	vigia__lua_registry_leave(w->owner, before);
+	return done(L, rc, &err);
+}
+
+static int watcher_stop(lua_State *L)
+{
+	struct lua_watcher *w = check(L, 1);
+	int64_t timeout = vigia__lua_check_timeout(L, 2, 30);
+	lua_State *before = vigia__lua_registry_enter(w->owner, L);
+	int rc = vigia_watcher_stop(w->watcher, timeout, NULL);
+	vigia__lua_registry_leave(w->owner, before);
+	lua_pushboolean(L, rc == VIGIA_OK);
+	return 1;
+}
+
+static int watcher_tostring(lua_State *L)
+{
+	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
+	if (w->watcher && w->owner->registry) lua_pushfstring(L, "vigia.Watcher: %s", vigia_watcher_id(w->watcher));
+	else lua_pushliteral(L, "vigia.Watcher (closed)");
+	return 1;
+}
+
+void vigia__lua_watcher_init(lua_State *L)
+{
+	static const luaL_Reg metamethods[] = {{"__tostring", watcher_tostring}, {NULL, NULL}};
+	static const luaL_Reg methods[] = {
+		{"id", watcher_id},
+		{"stats", watcher_stats},
+		{"checkpoint", watcher_checkpoint},
+		{"seek_to_offset", watcher_seek},
+		{"set_handler", watcher_set_handler},
+		{"start", watcher_start},
+		{"stop", watcher_stop},
+		{NULL, NULL},
+	};
+	vigia__lua_class(L, "vigia.Watcher", &class_key, metamethods, methods);
+	lua_pop(L, 1);
+}

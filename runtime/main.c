@@ -1,0 +1,233 @@
+/*
+ * main.c - the program `vigia`: a Lua with the module vigia in it that runs lua/vigia/cli/main.lua.
+ *
+ * THE MAP OF THE CODE, in reading order; each file's first lines say its job, each room's header is its door:
+ *
+ *   include/vigia.h       the whole public C API, to be read like a manual
+ *   core/                 decides; no clock, disk, thread, Lua or LMDB
+ *     event.h             the event and its bytes; event.c knows msgpack's layout, value.c checks foreign values
+ *     iterator.h          where a read starts
+ *     filter.h            lists of types and operations, matched on the bytes
+ *     batch.h             events copied out of a store
+ *     watcher.h           ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
+ *     backoff.h           attempt -> delay
+ *     options.h           every option: name, unit, default, limits, help
+ *     json.h              NDJSON <-> events
+ *     error.h alloc.h buf.h   codes and messages, memory, byte buffers
+ *   store/                remembers
+ *     store.h             the interface of all backends, and handles; store.c: what is alike for them
+ *     lmdb_*.c            the file; memory.c: the readable reference and test double
+ *     commit.h            group commit: many callers, one sync
+ *     wake.h              version words in shared memory: appends wake readers, across processes
+ *     side.h              the side file: wake words, owners of watcher ids
+ *   drive/                moves
+ *     drive.h             watchers by id, carried through what core/watcher decides
+ *   bind/                 speaks Lua
+ *     bind.h              module, event, error, iterator, options, store, ndjson; registry.h: registry and watcher
+ *     interrupt.h         "the user wants the program to end"
+ *   main.c                this file: signals, where the Lua files are, the exit status
+ *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands
+ *
+ * Arrows go down: main -> bind -> drive -> {store, core}, store -> core.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <libgen.h>
+#include <limits.h>
+#include <lua.h>
+#include <lualib.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "bind/bind.h"
+#include "bind/interrupt.h"
+
+#ifndef VIGIA_LUA_DIR
+#define VIGIA_LUA_DIR "" /* the source tree's lua/, for running from the build folder */
+#endif
+#ifndef VIGIA_LUA_DIR_INSTALLED
+#define VIGIA_LUA_DIR_INSTALLED "" /* where `install` puts the Lua files, for a program that was moved away from them */
+#endif
+
+/* ---- Signals ---- */
+
+/*
+ * The first SIGINT or SIGTERM raises the flag, the second ends the process at once. A handler that only writes to an eventfd, and not a
+ * blocked mask with sigwait: a mask would be inherited by the programs that scripts start, which then could not be stopped.
+ */
+static void on_signal(int signo) {
+	int before = errno;
+	uint64_t one = 1;
+	if (atomic_exchange(&vigia__interrupted, true))
+		_exit(128 + signo);
+	if (write(vigia__interrupt_fd, &one, sizeof one) < 0)
+		_exit(128 + signo);
+	errno = before;
+}
+
+/* Exists to be caught: ignoring SIGPIPE would be inherited by other programs, catching it is not. */
+static void on_pipe(int signo) {
+}
+
+/* Tells those who wait; they take locks, which a signal handler may not. */
+static void *tell_waiters(void *arg) {
+	struct pollfd fd = {.fd = vigia__interrupt_fd, .events = POLLIN};
+	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
+		continue;
+	vigia__interrupt_all();
+	return NULL;
+}
+
+static int signals_start(void) {
+	vigia__interrupt_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vigia__interrupt_fd < 0)
+		return -1;
+	/* The thread takes no signals: the main thread's system calls are the ones to be interrupted. */
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_attr_t attr;
+	pthread_t thread;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN + 65536);
+	int rc = pthread_create(&thread, &attr, tell_waiters, NULL);
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0) {
+		errno = rc;
+		return -1;
+	}
+	struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+	struct sigaction pipe_closed = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
+	sigemptyset(&stop.sa_mask);
+	sigemptyset(&pipe_closed.sa_mask);
+	return sigaction(SIGINT, &stop, NULL) | sigaction(SIGTERM, &stop, NULL) | sigaction(SIGPIPE, &pipe_closed, NULL);
+}
+
+/* ---- Standard streams ---- */
+
+/* A stream that was closed by the caller would be the number of the next file opened, and print would write into the store. The stand-in
+ * for the output refuses writes, so that losing it is noticed. */
+static int streams_open(void) {
+	static const int modes[3] = {O_RDONLY, O_RDONLY, O_WRONLY};
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
+			return -1;
+	return 0;
+}
+
+/* What was printed must have arrived: a full disk or a closed pipe is a failure. */
+static int stdout_close(int status) {
+	bool failed = ferror(stdout) != 0;
+	if (fflush(stdout) != 0)
+		failed = true;
+	if (!failed)
+		return status;
+	if (errno != EPIPE)
+		fprintf(stderr, "vigia: cannot write the output: %s\n", strerror(errno));
+	return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+}
+
+/* ---- Lua ---- */
+
+/* Is this a folder with our Lua files? */
+static bool has_lua(const char *dir) {
+	char path[PATH_MAX];
+	int n = snprintf(path, sizeof path, "%s/vigia/cli/main.lua", dir);
+	return dir[0] && n > 0 && (size_t)n < sizeof path && access(path, R_OK) == 0;
+}
+
+/* Installed: ../share/lua/5.4 from where the program is. Else the source tree it was built from, else the folder of the installation. */
+static const char *find_lua(char *out, size_t size) {
+	char exe[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
+	if (len > 0) {
+		exe[len] = '\0';
+		int n = snprintf(out, size, "%s/../share/lua/5.4", dirname(exe));
+		if (n > 0 && (size_t)n < size && has_lua(out))
+			return out;
+	}
+	return has_lua(VIGIA_LUA_DIR) ? VIGIA_LUA_DIR : has_lua(VIGIA_LUA_DIR_INSTALLED) ? VIGIA_LUA_DIR_INSTALLED : NULL;
+}
+
+/* An uncaught error as text with a traceback. */
+static int on_error(lua_State *L) {
+	const char *message = luaL_tolstring(L, 1, NULL);
+	luaL_traceback(L, L, message, 1);
+	return 1;
+}
+
+/* argc and argv on the stack; answers what the command line's main returns. */
+static int run(lua_State *L) {
+	int argc = (int)lua_tointeger(L, 1);
+	char **argv = lua_touserdata(L, 2);
+	luaL_openlibs(L);
+
+	char dir[PATH_MAX];
+	const char *lua_dir = find_lua(dir, sizeof dir);
+	if (lua_dir == NULL)
+		return luaL_error(L, "the Lua files of vigia are missing: install them in ../share/lua/5.4 beside the folder of the program");
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "path");
+	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", lua_dir, lua_dir, lua_tostring(L, -1));
+	lua_setfield(L, -3, "path");
+	lua_pop(L, 2);
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+	lua_pushcfunction(L, luaopen_vigia_core);
+	lua_setfield(L, -2, "vigia.core");
+	lua_pop(L, 1);
+
+	lua_createtable(L, argc > 0 ? argc - 1 : 0, 1);
+	for (int i = 0; i < argc; i++) {
+		lua_pushstring(L, argv[i]);
+		lua_rawseti(L, -2, i);
+	}
+	lua_pushvalue(L, -1);
+	lua_setglobal(L, "arg");
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "vigia.cli.main");
+	lua_call(L, 1, 1);
+	lua_insert(L, -2);
+	lua_call(L, 1, 1);
+	return 1;
+}
+
+/* The number main returned; nothing and true are success, anything else is a failure. */
+static int status_of(lua_State *L, int idx) {
+	if (lua_isinteger(L, idx)) {
+		lua_Integer n = lua_tointeger(L, idx);
+		return n >= 0 && n <= 255 ? (int)n : EXIT_FAILURE;
+	}
+	return lua_isnil(L, idx) || (lua_isboolean(L, idx) && lua_toboolean(L, idx)) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+	if (streams_open() != 0 || signals_start() != 0) {
+		fprintf(stderr, "vigia: cannot start: %s\n", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	lua_State *L = luaL_newstate();
+	if (L == NULL) {
+		fputs("vigia: not enough memory\n", stderr);
+		return EXIT_FAILURE;
+	}
+	lua_pushcfunction(L, on_error);
+	lua_pushcfunction(L, run);
+	lua_pushinteger(L, argc);
+	lua_pushlightuserdata(L, argv);
+	int status = EXIT_FAILURE;
+	if (lua_pcall(L, 2, 1, 1) == LUA_OK)
+		status = status_of(L, -1);
+	else
+		fprintf(stderr, "vigia: %s\n", lua_tostring(L, -1));
+	lua_close(L);
+	return stdout_close(status);
+}
