@@ -1,0 +1,204 @@
+-- annotations_spec.lua - lua/vigia/api.lua describes the Lua API for editors: it and the module have the same, no more, no less.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+-- What api.lua describes: functions[class][name] = list of parameters, fields[class][name] = its type, constants[name] = value.
+local function described()
+	local path = assert(package.searchpath("vigia.api", package.path))
+	local functions, fields, constants = {}, {}, {}
+	local class, of_variable = nil, {}
+	for line in io.lines(path) do
+		local named = line:match("^%-%-%-@class ([%w_.]+)")
+		if named then
+			class = named
+			fields[class] = fields[class] or {}
+		end
+		local field, kind = line:match("^%-%-%-@field ([%w_]+%??) (.*)$")
+		if field then fields[class][field] = kind end
+		local variable = line:match("^local ([%w_]+) = {}")
+		if variable then
+			of_variable[variable] = class
+			functions[class] = functions[class] or {}
+		end
+		local owner, name, parameters = line:match("^function ([%w_]+)[.:]([%w_]+)%((.-)%)")
+		if owner then
+			local list = {}
+			for parameter in parameters:gmatch("[%w_]+") do list[#list + 1] = parameter end
+			functions[of_variable[owner]][name] = list
+		end
+		local constant, value = line:match('^vigia%.([%w_]+) = "(.-)"')
+		if constant then constants[constant] = value end
+	end
+	return functions, fields, constants
+end
+
+local functions, fields, constants = described()
+
+local function names(map)
+	local list = {}
+	for name in pairs(map) do list[#list + 1] = name end
+	table.sort(list)
+	return list
+end
+
+-- The fields of a class with their marks for "may be absent" taken off.
+local function field_names(class, only_required)
+	local list = {}
+	for field, kind in pairs(fields[class]) do
+		local optional = field:find("?", 1, true) or kind:find("^[%w_.]+%?")
+		if not (only_required and optional) then list[#list + 1] = (field:gsub("%?", "")) end
+	end
+	table.sort(list)
+	return list
+end
+
+-- The methods of an object, without metamethods.
+local function methods(object)
+	return names(debug.getmetatable(object).__index)
+end
+
+-- Every field of the value is described, and every described one that may not be absent is there.
+local function has_fields(class, value)
+	local known = {}
+	for _, name in ipairs(field_names(class)) do known[name] = true end
+	for name in pairs(value) do assert(known[name], ("%s.%s is not described"):format(class, name)) end
+	for _, name in ipairs(field_names(class, true)) do
+		assert(value[name] ~= nil, ("%s.%s is described and not there"):format(class, name))
+	end
+end
+
+describe("the description of the Lua API", function()
+	after_each(helper.clean)
+
+	it("has the functions and constants of the module", function()
+		local module = {}
+		for name, value in pairs(vigia) do
+			if type(value) == "function" then module[name] = true end
+		end
+		assert.same(names(functions.vigia), names(module))
+		for name, value in pairs(constants) do assert.equal(value, vigia[name], name) end
+		for name, value in pairs(vigia) do
+			assert(type(value) == "function" or constants[name] or name == "null", ("vigia.%s is not described"):format(name))
+		end
+	end)
+
+	it("has the methods of stores, registries and watchers", function()
+		local store = helper.memory()
+		local registry = helper.registry(store)
+		local watcher = assert(registry:watch("a", function() end))
+		assert.same(names(functions["vigia.Store"]), methods(store))
+		assert.same(names(functions["vigia.Registry"]), methods(registry))
+		assert.same(names(functions["vigia.Watcher"]), methods(watcher))
+	end)
+
+	it("has the fields of events, answers, iterators and errors", function()
+		local store = helper.memory()
+		helper.fill(store, 1)
+		local answer = assert(store:get_events{timeout = 0})
+		has_fields("vigia.Events", answer)
+		has_fields("vigia.Event", answer.events[1])
+		for _, name in ipairs(field_names("vigia.Iterator")) do assert(answer.next_event_iterator[name] ~= nil, name) end
+		has_fields("vigia.Error", select(2, vigia.open("/no/such/folder/store")))
+		has_fields("vigia.Error", select(2, store:get_checkpoint("a")))
+	end)
+
+	it("has the fields of the statistics, for a file and in memory", function()
+		for _, store in ipairs{helper.memory(), helper.open()} do
+			helper.fill(store, 1)
+			local stats = assert(store:stats())
+			has_fields("vigia.StoreStats", stats)
+			for name, kind in pairs(fields["vigia.StoreStats"]) do
+				if kind:find("^integer") then assert.equal("integer", math.type(stats[name]), name) end
+				if kind:find("^string") then assert.equal("string", type(stats[name]), name) end
+			end
+			local registry = helper.registry(store)
+			local watcher = assert(registry:watch("a", function() error("x") end, {retry_strategy = "skip", initial_backoff = 0.001}))
+			helper.drain(registry, watcher)
+			has_fields("vigia.WatcherStats", watcher:stats())
+		end
+	end)
+
+	it("has the fields of a handler's context", function()
+		local store = helper.memory()
+		helper.fill(store, 1)
+		local registry = helper.registry(store)
+		local missing, context = {}, nil
+		local watcher = assert(registry:watch("a", function(_, ctx)
+			context = ctx
+			for _, name in ipairs(field_names("vigia.Context")) do
+				if ctx[name] == nil then missing[#missing + 1] = name end
+			end
+		end))
+		helper.drain(registry, watcher)
+		assert.same({}, missing)
+		assert(context)
+	end)
+
+	-- A value that an option of this type takes.
+	local function sample(kind)
+		if kind:find("^boolean") then return false end
+		if kind:find("^integer") then return 4096 end
+		if kind:find("^number") then return 1 end
+		if kind:find("^fun") then return function() end end
+		if kind:find("^vigia.Iterator") then return vigia.latest() end
+		if kind:find("^vigia.Filter") then return {} end
+		if kind:find("^string%[%]") then return {"x"} end
+		if kind:find("^string") then return "name" end
+		return assert(kind:match('^"(.-)"'), kind)
+	end
+
+	-- The options of a class, each with a sample.
+	local function samples(class)
+		local options = {}
+		for field, kind in pairs(fields[class]) do options[(field:gsub("%?", ""))] = sample(kind) end
+		return options
+	end
+
+	it("has options that are all taken", function()
+		local options = samples("vigia.StoreOptions")
+		options.create, options.readonly, options.map_size = true, false, 1 << 24
+		options.checkpoint_bucket = "another name"
+		local store = helper.open(nil, options)
+		assert(store:get_events(samples("vigia.GetEvents")))
+		local registry = helper.registry(store, samples("vigia.RegistryOptions"))
+		assert(registry:stop(samples("vigia.StopOptions")))
+		local watcher = assert(registry:watch("a", function() end, samples("vigia.WatchOptions")))
+		assert(watcher:stop(samples("vigia.StopOptions")))
+		for _, name in ipairs(names(samples("vigia.Filter"))) do assert(store:get_events{timeout = 0, filter = {[name] = {"x"}}}) end
+	end)
+
+	it("has all options that are taken", function()
+		local core = require "vigia.core"
+		if not core.options then return pending("the core does not list its options") end
+		local known = core.options()
+		for class, list in pairs{
+			["vigia.StoreOptions"] = known.store, ["vigia.WatchOptions"] = known.watch, ["vigia.RegistryOptions"] = known.registry,
+		} do
+			local taken = {}
+			for _, option in ipairs(list) do taken[option.name] = true end
+			assert.same(names(taken), field_names(class))
+		end
+	end)
+
+	it("has defaults that are those of the code", function()
+		local core = require "vigia.core"
+		if not core.options then return pending("the core does not list its options") end
+		local compared = 0
+		for class, list in pairs{["vigia.StoreOptions"] = core.options().store, ["vigia.WatchOptions"] = core.options().watch} do
+			for _, option in ipairs(list) do
+				local said = (fields[class][option.name .. "?"] or ""):match("%(default ([^):]+)")
+				if said and option.default ~= nil then
+					local units = {KiB = 1024, MiB = 1024 * 1024}
+					local number, unit = said:match("^([%d.]+) ?(%a*)$")
+					local value = number and tonumber(number) * (units[unit] or 1) or said:gsub('"', "")
+					local default = option.default
+					if type(default) == "boolean" then default = tostring(default) end
+					assert.equal(value, default, option.name)
+					compared = compared + 1
+				end
+			end
+		end
+		assert(compared > 10, compared .. " defaults compared")
+	end)
+end)

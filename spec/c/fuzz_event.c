@@ -1,0 +1,86 @@
+/*
+ * fuzz_event.c - any bytes as an event and as a value: nothing crashes, and what passes the check can be read to its end and written
+ * as JSON.
+ */
+#include "core/batch.h"
+#include "core/filter.h"
+#include "core/json.h"
+#include "lib/fuzz.h"
+
+static const struct vigia_slice seeds[] = {
+	FUZZ_SEED("\x96\xce\x57\x8e\xea\x32\xcf\x01\x02\x03\x04\x05\x06\x07\x08\x02\xa4" "File\x00\xa1x"),
+	FUZZ_SEED("\x96\xce\x00\x00\x00\x00\xcf\x00\x00\x00\x00\x00\x00\x00\x08\xa6rename\xd9\x04" "File\x00\x81\xa4path\x92\xc0\xc3"),
+	FUZZ_SEED("\x96\xce\x00\x00\x00\x00\xcf\x00\x00\x00\x00\x00\x00\x00\x08\x01\xa1T\xa4json\xc4\x02{}"),
+	FUZZ_SEED("\x85\xa1" "a\x01\xa1" "b\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00\xc4\x02\xff\xfe\xc2\x05\x93\x01\x02\x03\xc3\x80"),
+	FUZZ_SEED("\xdf\x00\x00\x00\x01\xdb\x00\x00\x00\x04$map\xdd\x00\x00\x00\x02\xd9\x01x\xda\x00\x01y"),
+	FUZZ_SEED("\xde\x00\x01\xcd\x01\x00\xdc\x00\x05\xcc\x80\xce\x00\x01\x00\x00\xcf\x7f\xff\xff\xff\xff\xff\xff\xff\xd0\x80\xd1\x80\x00"),
+	FUZZ_SEED("\x93\xd2\x80\x00\x00\x00\xd3\x80\x00\x00\x00\x00\x00\x00\x00\xca\x7f\x80\x00\x00"),
+	FUZZ_SEED("\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\xc0"),
+	FUZZ_SEED("\x81\xa6$bytes\xa4/w==\x81\xa6$float\xa3nan"),
+	FUZZ_SEED("\xdd\x0f\xff\xff\xff"),
+	FUZZ_SEED("\xc7\x05\x01\x00\x00\x00\x00\x00\xd4\x01\x00\xd8\xff"),
+};
+
+static void try_event(const uint8_t *data, size_t size) {
+	static struct vigia__filter *filter;
+	if (!filter) {
+		static const struct vigia_slice types[] = {{"File", 4}, {"T", 1}}, operations[] = {{"UPDATE", 6}, {"rename", 6}};
+		fuzz_assert(vigia__filter_new(&(struct vigia_filter){types, 2, operations, 2}, &filter, NULL) == 0);
+	}
+	struct vigia__head head;
+	bool is_event = vigia__event_head(data, size, &head) == 0;
+	bool matches = vigia__filter_match(filter, data, size);
+	fuzz_assert(is_event || matches);
+	if (is_event) {
+		fuzz_assert(head.object.data + head.object.len == (const char *)data + size);
+		fuzz_assert(head.at_ns == vigia__event_time(data, size));
+	}
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_event event;
+	struct vigia_error err;
+	fuzz_assert(batch && vigia__batch_add(batch, 7, data, size) == 0);
+	int rc = vigia_batch_event(batch, 0, &event, &err);
+	fuzz_assert(rc == 0 ? is_event : err.seq_num == 7 && err.message[0]);
+	/* a checksum that fits never turns what is no event into one, nor the other way round */
+	if (is_event) {
+		vigia__event_stamp(batch->bytes.data, size, 7, head.at_ns);
+		rc = vigia_batch_event(batch, 0, &event, &err);
+		fuzz_assert(rc == (head.serializer.len ? VIGIA_EDESERIAL : 0));
+	}
+	vigia_batch_free(batch);
+}
+
+static void try_value(const uint8_t *data, size_t size) {
+	struct vigia_slice value = {(const char *)data, size};
+	struct vigia_error err = {0};
+	struct vigia__buf text = {0}, back = {0}, again = {0};
+	struct vigia__reader reader = {data, data + size};
+	int skipped = vigia__reader_skip(&reader, NULL);
+	int rc = vigia__value_check(value, VIGIA_ESERIAL, &err);
+	fuzz_assert(vigia__json_from_value(value, &text, NULL) == (rc == 0 ? 0 : VIGIA_EDESERIAL));
+	if (rc != 0) {
+		fuzz_assert(rc == VIGIA_ESERIAL && memcmp(err.message, "object", 6) == 0);
+		fuzz_assert(text.len == 0);
+	} else {
+		fuzz_assert(skipped == 0 && reader.at == reader.end);
+		/* keys that are there twice are all that can be wrong with the text */
+		rc = vigia__json_to_value((char *)text.data, text.len, &back, &err);
+		if (rc != 0)
+			fuzz_assert(strstr(err.message, "is there twice") || strstr(err.message, "are the same"));
+		else {
+			fuzz_assert(vigia__json_from_value((struct vigia_slice){(char *)back.data, back.len}, &again, NULL) == 0);
+			fuzz_assert(again.len == text.len && memcmp(again.data, text.data, text.len) == 0);
+		}
+	}
+	vigia__buf_deinit(&text);
+	vigia__buf_deinit(&back);
+	vigia__buf_deinit(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+	try_event(data, size);
+	try_value(data, size);
+	return 0;
+}
+
+FUZZ_MAIN(seeds)

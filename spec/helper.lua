@@ -1,0 +1,278 @@
+-- helper.lua - what the specs share: a folder for each test, stores that close themselves, other processes, a look at what stayed open.
+--
+-- A spec says `after_each(helper.clean)` in each describe. Nothing here waits for time to pass; what must come in the end is
+-- waited for up to DEADLINE seconds, so that a broken build fails and does not hang.
+
+local assert = require "luassert"
+local busted = require "busted"
+local lfs = require "lfs"
+local vigia = require "vigia"
+
+local M = {}
+
+local DEADLINE = 60
+
+---- a folder for each test, and what is open in it ----
+
+local folder -- of the running test, made when first asked for
+local handles = {} -- stores and registries the running test made
+local children = {}
+
+local function quoted(word)
+	return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+-- The path of a file in the folder of the running test.
+function M.path(name)
+	if not folder then
+		folder = os.tmpname()
+		os.remove(folder)
+		assert(lfs.mkdir(folder))
+	end
+	return name and folder .. "/" .. name or folder
+end
+
+local function remove(path)
+	if lfs.symlinkattributes(path, "mode") == "directory" then
+		for name in lfs.dir(path) do
+			if name ~= "." and name ~= ".." then remove(path .. "/" .. name) end
+		end
+	end
+	os.remove(path)
+end
+
+-- Open a store that is closed after the test. Without a path it is the file "store" in the test's folder.
+function M.open(path, options)
+	local store = assert(vigia.open(path or M.path("store"), options))
+	handles[#handles + 1] = store
+	return store
+end
+
+function M.memory(options)
+	return M.open(":memory:", options)
+end
+
+-- A registry that is stopped after the test.
+function M.registry(store, options)
+	local registry = assert(vigia.registry(store, options))
+	table.insert(handles, 1, {close = function() registry:stop{timeout = 0} end})
+	return registry
+end
+
+-- How many descriptors and mappings of this process lead into the test's folder.
+function M.open_files()
+	local count = 0
+	for fd in lfs.dir("/proc/self/fd") do
+		local target = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target")
+		if target and target:find(folder, 1, true) == 1 then count = count + 1 end
+	end
+	for line in io.lines("/proc/self/maps") do
+		if line:find(folder, 1, true) then count = count + 1 end
+	end
+	return count
+end
+
+-- After each test: close what it opened, see that nothing stayed open, remove its folder.
+function M.clean()
+	for _, child in ipairs(children) do child:kill() end
+	for _, handle in ipairs(handles) do handle:close() end
+	children, handles = {}, {}
+	collectgarbage()
+	collectgarbage()
+	if not folder then return end
+	local left = M.open_files()
+	remove(folder)
+	folder = nil
+	assert.equal(0, left, "descriptors and mappings of the test's files that stayed open")
+end
+
+---- events ----
+
+-- Store `count` events {n = 1}, {n = 2}, ... and answer the last number.
+function M.fill(store, count, object_type, operation)
+	local events = {}
+	for n = 1, count do events[n] = {operation = operation or "CREATE", object_type = object_type or "Job", object = {n = n}} end
+	local _, last = assert(store:store_events(events))
+	return last
+end
+
+-- What a read without waiting answers: a list of numbers, and the iterator to go on with.
+function M.read(store, request)
+	request = request or {}
+	request.timeout = request.timeout or 0
+	local answer = assert(store:get_events(request))
+	local numbers = {}
+	for index, event in ipairs(answer.events) do numbers[index] = event.seq_num end
+	return numbers, answer.next_event_iterator
+end
+
+-- The numbers from first to last, as a list.
+function M.range(first, last)
+	local numbers = {}
+	for n = first, last do numbers[#numbers + 1] = n end
+	return numbers
+end
+
+-- Where two values differ, as a path, or nil. Integers and floats, 0.0 and -0.0, arrays and maps are told apart; NaN is like NaN.
+function M.difference(a, b, where)
+	where = where or "value"
+	if type(a) ~= type(b) or math.type(a) ~= math.type(b) then
+		return ("%s: %s (%s) and %s (%s)"):format(where, a, math.type(a) or type(a), b, math.type(b) or type(b))
+	elseif math.type(a) == "float" then
+		local alike = a == b and 1 / a == 1 / b or a ~= a and b ~= b
+		return not alike and ("%s: %a and %a"):format(where, a, b) or nil
+	elseif type(a) ~= "table" then
+		return a ~= b and ("%s: %q and %q"):format(where, a, b) or nil
+	end
+	for key, value in next, a do
+		local found = M.difference(value, rawget(b, key), ("%s[%s]"):format(where, key))
+		if found then return found end
+	end
+	for key in next, b do
+		if rawget(a, key) == nil then return ("%s[%s] is only in the second"):format(where, key) end
+	end
+end
+
+---- errors ----
+
+-- A call that must raise; answers the message. The arguments are the function and what to call it with.
+function M.raises(fn, ...)
+	local ok, err = pcall(fn, ...)
+	assert(not ok, "should have raised, and did not")
+	return tostring(err)
+end
+
+-- A call that must answer nil and an error of this code; answers the error.
+function M.fails(code, value, err)
+	assert.is_nil(value)
+	assert.is_not_nil(err, "nil and no error")
+	assert.equal(code, err.code, tostring(err))
+	return err
+end
+
+-- Every word stands in the text.
+function M.mentions(text, ...)
+	text = tostring(text)
+	for _, word in ipairs{...} do
+		assert(text:find(word, 1, true), ("%q should be in %q"):format(word, text))
+	end
+end
+
+---- watchers ----
+
+-- Drive the registry until done() says so.
+function M.drive(registry, done)
+	local deadline = os.time() + DEADLINE
+	while not done() do
+		local worked, err = registry:step(1)
+		assert(worked ~= nil, err)
+		assert(os.time() <= deadline, "the registry did not get there in " .. DEADLINE .. " seconds")
+	end
+end
+
+-- Drive the registry until the watchers have nothing before them.
+function M.drain(registry, ...)
+	local watchers = {...}
+	M.drive(registry, function()
+		for _, watcher in ipairs(watchers) do
+			if watcher:stats().lag > 0 then return false end
+		end
+		return true
+	end)
+end
+
+-- A handler that only writes down the numbers it saw, and the list it writes them to.
+function M.recorder()
+	local seen = {}
+	return function(event) seen[#seen + 1] = event.seq_num end, seen
+end
+
+---- other processes ----
+
+local Child = {}
+Child.__index = Child
+
+-- The shell command that runs a Lua source with our module at hand; `...` are its arguments. In the source, `vigia` is loaded,
+-- and `say(...)` writes one line at once.
+local function lua_command(source, ...)
+	local file = M.path("source" .. #children + 1 .. ".lua")
+	local out = assert(io.open(file, "w"))
+	out:write("local vigia = require 'vigia' local function say(...) print(...) io.stdout:flush() end ", source, "\n")
+	out:close()
+	local words = {
+		"env", "LUA_PATH=" .. quoted(package.path), "LUA_CPATH=" .. quoted(package.cpath), os.getenv("LUA") or "lua5.4", quoted(file),
+	}
+	for _, argument in ipairs{...} do words[#words + 1] = quoted(tostring(argument)) end
+	return table.concat(words, " ")
+end
+
+-- Start a process that runs this Lua source.
+function M.child(source, ...)
+	local pipe = assert(io.popen("echo $$; exec " .. lua_command(source, ...) .. " 2>&1", "r"))
+	local child = setmetatable({pipe = pipe, pid = math.tointeger(tonumber(pipe:read("l")))}, Child)
+	children[#children + 1] = child
+	return child
+end
+
+-- Run this Lua source to its end, behind a `prefix` in the shell ("umask 000;"); answers what it wrote.
+function M.run_lua(prefix, source, ...)
+	return M.shell(prefix .. " " .. lua_command(source, ...))
+end
+
+-- Its next line; waits for it.
+function Child:line()
+	return assert(self.pipe:read("l"), "the child ended without a word")
+end
+
+-- Wait for one certain line.
+function Child:expect(line)
+	assert.equal(line, self:line())
+end
+
+-- Until it sleeps in the kernel, so as to be sure that a long poll does wait. What it proves must hold also if it does not.
+function Child:asleep()
+	local deadline = os.time() + DEADLINE
+	repeat
+		local file = assert(io.open("/proc/" .. self.pid .. "/stat"))
+		local state = file:read("a"):match("%) (%a)")
+		file:close()
+	until state == "S" or os.time() > deadline
+end
+
+-- Wait for its end; answers the lines it still said.
+function Child:wait()
+	local lines = {}
+	for line in self.pipe:lines() do lines[#lines + 1] = line end
+	self.pipe:close()
+	self.ended = true
+	return lines
+end
+
+-- SIGKILL, and wait until it is gone.
+function Child:kill()
+	if self.ended then return end
+	os.execute("kill -9 " .. self.pid .. " 2>/dev/null")
+	self:wait()
+end
+
+-- Run a shell command; answers what it wrote and whether it ended well.
+function M.shell(command)
+	local pipe = assert(io.popen(command .. " 2>&1", "r"))
+	local output = pipe:read("a")
+	return output, (pipe:close())
+end
+
+-- The program `vigia` of the build whose module this is, or nil.
+function M.program()
+	local named = os.getenv("VIGIA_PROGRAM")
+	if named then return named end
+	local module = package.searchpath("vigia.core", package.cpath)
+	local found = module and module:gsub("/lua/vigia/core%.so$", "/vigia")
+	return found and lfs.attributes(found, "mode") == "file" and found or nil
+end
+
+-- Say aloud that a spec is left out, and why.
+M.pending = busted.pending
+M.quoted = quoted
+
+return M

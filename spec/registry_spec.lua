@@ -1,0 +1,401 @@
+-- registry_spec.lua - a registry: how an application drives its watchers, stops them together, and hears what happened.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local drain, drive, fails, fill, mentions = helper.drain, helper.drive, helper.fails, helper.fill, helper.mentions
+local raises, range, recorder = helper.raises, helper.range, helper.recorder
+
+local function installed(name)
+	local ok, module = pcall(require, name)
+	return ok and module
+end
+
+-- Is the descriptor readable now?
+local function readable(fd)
+	local luv = installed("luv")
+	local result = false
+	local poll = luv.new_poll(fd)
+	poll:start("r", function(err) result = not err end)
+	luv.run("nowait")
+	poll:close()
+	luv.run("nowait")
+	return result
+end
+
+describe("a registry", function()
+	local store
+
+	before_each(function() store = helper.memory() end)
+	after_each(helper.clean)
+
+	---- driving ----
+
+	it("H1a runs its watchers until none is running any more", function()
+		fill(store, 20)
+		local registry = helper.registry(store)
+		local seen = {}
+		for _, id in ipairs{"a", "b", "c"} do
+			assert(registry:watch(id, function(event, ctx)
+				seen[#seen + 1] = id
+				if event.seq_num == 20 then ctx.watcher:stop() end
+			end))
+		end
+		assert.is_true(assert(registry:run()))
+		assert.equal(60, #seen)
+		for _, id in ipairs{"a", "b", "c"} do assert.equal("stopped", assert(registry:get_watcher(id)):stats().state) end
+	end)
+
+	it("H1b returns from run at once when nothing is running", function()
+		local registry = helper.registry(store)
+		assert.is_true(assert(registry:run()))
+		assert(registry:watch("a", function() end, {auto_start = false}))
+		assert.is_true(assert(registry:run()))
+	end)
+
+	it("H1c runs what a handler starts, and returns when a handler stopped all", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local last
+		assert(registry:watch("a", function(_, ctx)
+			assert(registry:watch("b", function(_, inner)
+				last = "b"
+				inner.watcher:stop()
+			end))
+			ctx.watcher:stop()
+		end))
+		assert.is_true(assert(registry:run()))
+		assert.equal("b", last)
+	end)
+
+	it("H1d runs on while it waits for events and retries", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local attempts = 0
+		assert(registry:watch("fails", function(_, ctx)
+			attempts = ctx.attempt
+			if attempts < 5 then error("again") end
+			assert(store:store_event("CREATE", "Done", nil))
+			ctx.watcher:stop()
+		end, {initial_backoff = 0.001}))
+		assert(registry:watch("waits", function(_, ctx) ctx.watcher:stop() end, {filter = {object_types = {"Done"}}}))
+		assert.is_true(assert(registry:run()))
+		assert.equal(5, attempts)
+	end)
+
+	it("H1e does what is due in one step, and says whether it did anything", function()
+		local registry = helper.registry(store)
+		assert.is_false(registry:step())
+		local handler, seen = recorder()
+		local watcher = assert(registry:watch("a", handler))
+		drain(registry, watcher)
+		repeat until registry:step() == false
+		assert.is_false(registry:step(0))
+		assert.is_false(registry:step(0.001))
+		fill(store, 3)
+		local worked = false
+		for _ = 1, 10 do worked = registry:step() or worked end
+		assert.is_true(worked)
+		assert.same(range(1, 3), seen)
+	end)
+
+	it("H1f waits in step for an event, not for the whole timeout", function()
+		local registry = helper.registry(store)
+		local handler, seen = recorder()
+		assert(registry:watch("a", handler))
+		assert(registry:watch("late", function() end))
+		repeat until registry:step() == false
+		fill(store, 1)
+		for _ = 1, 10 do
+			if #seen > 0 then break end
+			assert.is_true(registry:step(3600))
+		end
+		assert.same({1}, seen)
+	end)
+
+	it("H1g does not wait in step for more than is due", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local woken
+		assert(registry:watch("a", function()
+			assert(vigia.sleep(0.001))
+			woken = true
+		end))
+		for _ = 1, 20 do
+			if woken then break end
+			registry:step(3600)
+		end
+		assert.is_true(woken)
+	end)
+
+	it("H1h has a descriptor that is readable while there is work for step", function()
+		if not installed("luv") then return pending("lua-luv is not installed") end
+		local registry = helper.registry(store)
+		local handler, seen = recorder()
+		assert(registry:watch("a", handler))
+		local fd = assert(registry:pollfd())
+		assert.equal("integer", math.type(fd))
+		assert.equal(fd, assert(registry:pollfd()))
+		for round = 1, 3 do
+			repeat until registry:step() == false
+			fill(store, 1)
+			local deadline = os.time() + 60
+			while not readable(fd) do assert(os.time() < deadline, "the descriptor never became readable") end
+			repeat until registry:step() == false
+			assert.equal(round, #seen)
+		end
+	end)
+
+	it("H1i fits the loop of another library", function()
+		local luv = installed("luv")
+		if not luv then return pending("lua-luv is not installed") end
+		fill(store, 3)
+		local registry = helper.registry(store)
+		local seen = {}
+		local poll = luv.new_poll(assert(registry:pollfd()))
+		local timer = luv.new_timer()
+		timer:start(60000, 0, function() luv.stop() end)
+		assert(registry:watch("a", function(event)
+			seen[#seen + 1] = event.seq_num
+			assert(vigia.sleep(0.001)) -- time passes, and makes work too
+			if event.seq_num < 10 then assert(store:store_event("CREATE", "Job", nil)) end
+			if event.seq_num == 10 then luv.stop() end
+		end, {filter = {object_types = {"Job"}}}))
+		poll:start("r", function() registry:step() end)
+		luv.run()
+		poll:close()
+		timer:close()
+		luv.run("nowait")
+		assert.same(range(1, 10), table.move(seen, 1, 10, 1, {}))
+	end)
+
+	it("H1j runs a handler in the Lua state that made it, on its thread", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local upvalue, environment = {}, nil
+		local watcher = assert(registry:watch("a", function()
+			upvalue.seen = true
+			environment = _G
+			assert(coroutine.isyieldable())
+		end))
+		drain(registry, watcher)
+		assert.is_true(upvalue.seen)
+		assert.equal(_G, environment)
+	end)
+
+	it("H1k survives what a handler should not do: step and run inside it, yield by hand, a closed store", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local inside = {}
+		local watcher = assert(registry:watch("a", function()
+			inside[1] = table.pack(pcall(registry.step, registry))
+			inside[2] = table.pack(pcall(registry.run, registry))
+			return true
+		end))
+		drain(registry, watcher)
+		assert.equal(2, #inside)
+		for _, result in ipairs(inside) do
+			assert(result[1] == false or result[2] == nil and result[3].code == "invalid_state", "refused with a clear error")
+		end
+		assert(registry:watch("yields", function() coroutine.yield("by hand") end, {initial_backoff = 0.001}))
+		for _ = 1, 10 do assert(registry:step() ~= nil) end
+		store:close()
+		for _ = 1, 10 do registry:step() end
+	end)
+
+	it("H1l runs two registries side by side", function()
+		fill(store, 5)
+		local one, two = helper.registry(store), helper.registry(store)
+		local handler_one, seen_one = recorder()
+		local handler_two, seen_two = recorder()
+		local a, b = assert(one:watch("a", handler_one)), assert(two:watch("b", handler_two))
+		drain(one, a)
+		drain(two, b)
+		assert.same(range(1, 5), seen_one)
+		assert.same(range(1, 5), seen_two)
+		fails("watcher_not_found", one:get_watcher("b"))
+	end)
+
+	---- stopping ----
+
+	it("W16a stops all watchers, lets their handlers finish, and saves their progress", function()
+		fill(store, 2)
+		local registry = helper.registry(store)
+		local finished = {}
+		for _, id in ipairs{"a", "b", "c"} do
+			assert(registry:watch(id, function(event)
+				vigia.sleep(3600)
+				finished[#finished + 1] = id .. event.seq_num
+			end))
+		end
+		assert(registry:watch("idle", function() end, {auto_start = false}))
+		for _ = 1, 10 do registry:step() end
+		assert.same({}, finished)
+		assert.is_true(assert(registry:stop()))
+		table.sort(finished)
+		assert.same({"a1", "b1", "c1"}, finished)
+		for _, id in ipairs{"a", "b", "c"} do
+			assert.equal("stopped", assert(registry:get_watcher(id)):stats().state)
+			assert.equal(1, assert(store:get_checkpoint(id)))
+		end
+	end)
+
+	it("W16b stops them at the same time: each one's handler may wait for the others to be stopping", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local stopping, order = 0, {}
+		for _, id in ipairs{"a", "b", "c"} do
+			assert(registry:watch(id, function()
+				local _, err = vigia.sleep(3600)
+				assert.equal("stopping", err.code)
+				stopping = stopping + 1
+				for _, other in ipairs{"a", "b", "c"} do
+					order[#order + 1] = assert(registry:get_watcher(other)):stats().state
+				end
+			end))
+		end
+		for _ = 1, 10 do registry:step() end
+		assert.is_true(assert(registry:stop()))
+		assert.equal(3, stopping)
+		for _, state in ipairs(order) do assert(state == "stopping" or state == "stopped", state) end
+	end)
+
+	it("W16c is idempotent, and watchers can be started again afterwards", function()
+		fill(store, 2)
+		local registry = helper.registry(store)
+		local handler, seen = recorder()
+		local watcher = assert(registry:watch("a", handler))
+		drain(registry, watcher)
+		for _ = 1, 3 do assert.is_true(assert(registry:stop())) end
+		fill(store, 1)
+		assert(watcher:start())
+		drain(registry, watcher)
+		assert(registry:watch("b", handler))
+		assert.same({1, 2, 3}, seen)
+		assert.is_true(assert(helper.registry(store):stop{timeout = 0}))
+	end)
+
+	it("W16d says which did not stop in time", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local ok, err
+		assert(registry:watch("quick", function() end))
+		assert(registry:watch("the slow one", function()
+			-- cannot be stopping and done while it is here itself
+			ok, err = registry:stop{timeout = 0}
+		end))
+		for _ = 1, 10 do registry:step() end
+		assert.is_nil(ok)
+		mentions(err, "the slow one")
+		assert.is_nil(tostring(err):find("quick", 1, true))
+		drive(registry, function() return assert(registry:get_watcher("the slow one")):stats().state == "stopped" end)
+	end)
+
+	---- what it hears ----
+
+	it("W21a writes to its log, one record a call, and never to stderr", function()
+		local child = helper.child([[
+			local store = assert(vigia.open(":memory:"))
+			assert(store:store_event("CREATE", "Job", nil))
+			local records = 0
+			for round = 1, 2 do
+				local registry = vigia.registry(store, round == 2 and {log = function(level, message)
+					assert(({debug = 1, info = 1, warn = 1, error = 1})[level] and type(message) == "string" and not message:find("\n"))
+					records = records + 1
+				end} or nil)
+				local watcher = assert(registry:watch("a", function() error("x") end, {initial_backoff = 0.001, retry_strategy = "skip",
+					initial_event_iterator = vigia.at_sequence_number(1), ephemeral = true}))
+				while watcher:stats().lag > 0 do registry:step(1) end
+				assert(registry:watch("b", print, {initial_event_iterator = vigia.at_sequence_number(100)}))
+				assert(registry:stop())
+			end
+			say(records > 0)]])
+		assert.same({"true"}, child:wait())
+	end)
+
+	it("W21b is not harmed by a log function that fails", function()
+		fill(store, 2)
+		local registry = helper.registry(store, {log = function() error("the log is full") end})
+		local watcher = assert(registry:watch("a", function(_, ctx)
+			if ctx.attempt == 1 then error("x") end
+		end, {initial_backoff = 0.001}))
+		assert(registry:watch("b", function() end, {initial_event_iterator = vigia.at_sequence_number(100)}))
+		drain(registry, watcher)
+		assert.equal(2, watcher:stats().processed)
+	end)
+
+	---- the wrong way ----
+
+	it("R1g refuses wrong options and what is no store", function()
+		mentions(raises(vigia.registry, store, {log = "stderr"}), "log")
+		mentions(raises(vigia.registry, store, {logger = print}), "logger", "log")
+		for _, other in ipairs{5, "x", {}, io.stdout} do raises(vigia.registry, other) end
+	end)
+
+	it("S11k answers store_closed when its store is closed", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local watcher = assert(registry:watch("a", function() end))
+		store:close()
+		fails("store_closed", registry:watch("b", function() end))
+		fails("store_closed", watcher:checkpoint(1))
+		fails("store_closed", watcher:seek_to_offset(1))
+		assert.equal("a", watcher:stats().id)
+		assert.is_string(tostring(registry) .. tostring(watcher))
+		for _ = 1, 5 do registry:step() end
+		registry:stop{timeout = 10}
+		assert.equal("stopped", watcher:stats().state)
+		local other = vigia.registry(store)
+		fails("store_closed", other:watch("c", function() end))
+	end)
+
+	it("S11l and its watchers are collected when nobody holds them any more, handlers with upvalues too", function()
+		local marks = setmetatable({}, {__mode = "k"})
+		do
+			local own = assert(vigia.open(":memory:"))
+			fill(own, 1)
+			local registry = vigia.registry(own)
+			local mark = {}
+			marks[mark] = true
+			local watcher
+			watcher = assert(registry:watch("a", function()
+				mark.used = {registry, watcher, own}
+				vigia.sleep(3600)
+			end, {on_error = function() mark.used = registry end}))
+			for _ = 1, 5 do registry:step() end
+			assert(mark.used)
+		end
+		for _ = 1, 3 do collectgarbage() end
+		assert.is_nil(next(marks))
+	end)
+end)
+
+describe("a registry over a file", function()
+	after_each(helper.clean)
+
+	it("W19a runs an id only once in a process, whatever registry and handle asks", function()
+		local one, two = helper.open(), helper.open()
+		local first, second = helper.registry(one), helper.registry(two)
+		local watcher = assert(first:watch("a", function() end))
+		local err = fails("watcher_owned", second:watch("a", function() end))
+		assert.equal("a", err.watcher_id)
+		assert.is_true(watcher:stop())
+		assert(second:watch("a", function() end))
+		fails("watcher_owned", watcher:start())
+	end)
+
+	it("W16e leaves nothing behind of a registry that was dropped while its handlers were in progress", function()
+		local store = helper.open()
+		fill(store, 1)
+		for _ = 1, 3 do
+			local registry = vigia.registry(store)
+			assert(registry:watch("a", function() vigia.sleep(3600) end))
+			for _ = 1, 5 do registry:step() end
+			if pcall(require, "luv") then assert(registry:pollfd()) end
+			registry = nil -- luacheck: ignore
+			collectgarbage()
+			collectgarbage()
+		end
+		assert.is_nil((store:get_checkpoint("a")))
+	end)
+end)

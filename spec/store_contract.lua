@@ -1,0 +1,779 @@
+-- store_contract.lua - the one suite that every backend of a store passes: numbers, reads, waits, checkpoints, the end.
+--
+-- require "spec.store_contract"(name, open): open(options) makes a new store for the test, open(options, "again") the same one
+-- after a close. A backend leaves out only what its capability flags (store:stats().can) say it cannot do, and says so aloud; its
+-- own spec states which flags those are.
+
+local assert = require "luassert"
+local busted = require "busted"
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local after_each, before_each, describe, it = busted.after_each, busted.before_each, busted.describe, busted.it
+local fails, fill, raises, range, read = helper.fails, helper.fill, helper.raises, helper.range, helper.read
+local at, after = vigia.at_sequence_number, vigia.after_sequence_number
+
+-- A handler that runs `body` once, in a registry of its own: how one Lua state does two things at a time.
+local function watch(registry, id, body)
+	return assert(registry:watch(id, body, {ephemeral = true, initial_event_iterator = vigia.trim_horizon()}))
+end
+
+return function(name, open)
+	describe("the store " .. name, function()
+		local store
+
+		-- A spec about something that not every backend can.
+		local function it_if(capability, description, body)
+			it(description, function()
+				if store:stats().can[capability] then return body() end
+				busted.pending("a store " .. name .. " cannot " .. capability)
+			end)
+		end
+
+		before_each(function() store = open() end)
+		after_each(helper.clean)
+
+		---- numbers and times ----
+
+		it("E1 gives each event its number, operation, type, object and time", function()
+			local before = os.time()
+			assert(store:store_event("CREATE", "Job", {id = "j-1"}))
+			local event = assert(store:get_event(1))
+			local fields = {}
+			for field in pairs(event) do fields[#fields + 1] = field end
+			table.sort(fields)
+			assert.same({"object", "object_type", "operation", "seq_num", "timestamp"}, fields)
+			assert.equal(1, event.seq_num)
+			assert.equal("integer", math.type(event.seq_num))
+			assert.equal("CREATE", event.operation)
+			assert.equal("Job", event.object_type)
+			assert.same({id = "j-1"}, event.object)
+			assert.equal("integer", math.type(event.timestamp))
+			assert(event.timestamp // 1000000000 >= before - 1, "the time is nanoseconds since the epoch")
+			assert(event.timestamp // 1000000000 <= os.time() + 1, "the time is nanoseconds since the epoch")
+		end)
+
+		it("E1 answers the same event from get_event and from get_events", function()
+			fill(store, 3)
+			local events = assert(store:get_events{timeout = 0}).events
+			for n = 1, 3 do assert.same(assert(store:get_event(n)), events[n]) end
+		end)
+
+		it("E2a numbers events consecutively from 1, single ones and batches alike", function()
+			assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
+			assert.same({2, 4}, {assert(store:store_events{{"CREATE", "Job", 2}, {"CREATE", "Job", 3}, {"CREATE", "Job", 4}})})
+			assert.equal(5, assert(store:store_event("CREATE", "Job", 5)))
+			assert.same(range(1, 5), (read(store)))
+		end)
+
+		it("E2b gives no number away to an event that was refused", function()
+			assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
+			fails("serialization_error", store:store_event("CREATE", "Job", print))
+			assert.equal(2, assert(store:store_event("CREATE", "Job", 2)))
+		end)
+
+		it("E2c reuses no number after everything was removed", function()
+			fill(store, 5)
+			assert.equal(5, assert(store:trim(5)))
+			assert.equal(6, assert(store:store_event("CREATE", "Job", 6)))
+			assert.same({6}, (read(store)))
+		end)
+
+		it_if("persist", "E2d goes on counting after a reopen, also when everything was removed", function()
+			fill(store, 5)
+			store:close()
+			store = open(nil, "again")
+			assert.equal(6, assert(store:store_event("CREATE", "Job", 6)))
+			assert(store:trim(6))
+			store:close()
+			store = open(nil, "again")
+			assert.equal(7, assert(store:store_event("CREATE", "Job", 7)))
+		end)
+
+		it("E3 never lets a timestamp go backwards, and an event may repeat the one before", function()
+			for _ = 1, 50 do
+				assert(store:store_event("CREATE", "Job", nil))
+				fill(store, 3)
+			end
+			local last = 0
+			for _, event in ipairs(assert(store:get_events{timeout = 0}).events) do
+				assert(event.timestamp >= last)
+				last = event.timestamp
+			end
+		end)
+
+		---- appending ----
+
+		it("S1a answers the number of the event, which can be read at once", function()
+			for n = 1, 3 do
+				local seq_num = assert(store:store_event("UPDATE", "Node", {n = n}))
+				assert.equal(n, seq_num)
+				assert.same({n = n}, assert(store:get_event(seq_num)).object)
+			end
+		end)
+
+		it("S1b stores a copy: changing the object afterwards changes nothing", function()
+			local object = {list = {1, 2}}
+			assert(store:store_event("CREATE", "Job", object))
+			object.list[1], object.more = 99, true
+			assert.same({list = {1, 2}}, assert(store:get_event(1)).object)
+			assert(store:get_event(1)).object.list[1] = 77
+			assert.same({list = {1, 2}}, assert(store:get_event(1)).object)
+		end)
+
+		it("S14a stores a batch under consecutive numbers, tables and triples alike", function()
+			assert(store:store_event("CREATE", "Job", 0))
+			assert.same({2, 3}, {assert(store:store_events{
+				{operation = "UPDATE", object_type = "Job", object = {a = 1}},
+				{"DELETE", "Node", "gone"},
+			})})
+			local two, three = assert(store:get_event(2)), assert(store:get_event(3))
+			assert.same({"UPDATE", "Job", {a = 1}}, {two.operation, two.object_type, two.object})
+			assert.same({"DELETE", "Node", "gone"}, {three.operation, three.object_type, three.object})
+		end)
+
+		it("S14b stores nothing of a batch with one bad event, whatever is bad about it", function()
+			local good = {"CREATE", "Job", 1}
+			fails("serialization_error", store:store_events{good, good, {"CREATE", "Job", print}, good})
+			fails("invalid_argument", store:store_events{good, good, {"", "Job", 1}, good})
+			fails("invalid_argument", store:store_events{good, good, {"CREATE", "J\xff", 1}, good})
+			fails("event_too_large", store:store_events{good, good, {"CREATE", "Job", ("x"):rep(2000000)}, good})
+			raises(store.store_events, store, {good, good, {}, good})
+			raises(store.store_events, store, {good, good, 3, good})
+			assert.equal(0, assert(store:get_latest_event_num()))
+			assert.same({}, (read(store)))
+			assert.equal(1, assert(store:store_event("CREATE", "Job", "after")))
+		end)
+
+		it("S14c says which event of a batch is bad", function()
+			local good = {"CREATE", "Job", 1}
+			local err = fails("serialization_error", store:store_events{good, good, {"CREATE", "Job", {call = print}}})
+			helper.mentions(err, "3", "object.call")
+		end)
+
+		it("S14d answers nil and no error for an empty batch", function()
+			local first, last = store:store_events{}
+			assert.is_nil(first)
+			assert.is_nil(last)
+			assert.equal(0, assert(store:get_latest_event_num()))
+		end)
+
+		it("S14e takes a batch of ten thousand", function()
+			assert.same({1, 10000}, {1, fill(store, 10000)})
+			assert.equal(10000, assert(store:get_latest_event_num()))
+			assert.same({n = 10000}, assert(store:get_event(10000)).object)
+		end)
+
+		---- reading: the request and the answer ----
+
+		it("S2a answers a table of events and the next iterator, and nothing else", function()
+			fill(store, 2)
+			local answer = assert(store:get_events{event_iterator = vigia.trim_horizon(), limit = 10, timeout = 0, watcher_id = "w",
+				filter = {object_types = {"Job"}, operations = {"CREATE"}}})
+			assert.equal(2, #answer.events)
+			assert.equal(after(2), answer.next_event_iterator)
+			for field in pairs(answer) do assert(field == "events" or field == "next_event_iterator", field) end
+		end)
+
+		it("S2b reads from the trim horizon without a request", function()
+			fill(store, 2)
+			assert.equal(2, #assert(store:get_events()).events)
+			assert.equal(2, #assert(store:get_events{}).events)
+		end)
+
+		it("S2c refuses what a request does not have, and says what is wrong", function()
+			helper.mentions(raises(store.get_events, store, {limits = 1}), "limits")
+			helper.mentions(raises(store.get_events, store, {limit = "many"}), "limit")
+			helper.mentions(raises(store.get_events, store, {limit = -1}), "limit")
+			helper.mentions(raises(store.get_events, store, {timeout = "soon"}), "timeout")
+			helper.mentions(raises(store.get_events, store, {timeout = -1}), "timeout")
+			helper.mentions(raises(store.get_events, store, {timeout = 0 / 0}), "timeout")
+			helper.mentions(raises(store.get_events, store, {event_iterator = 5}), "event_iterator")
+			helper.mentions(raises(store.get_events, store, {filter = "Job"}), "filter")
+			raises(store.get_events, store, 5)
+		end)
+
+		---- reading: where it starts ----
+
+		it("S3a starts at the oldest event there is from the trim horizon", function()
+			fill(store, 5)
+			assert.same(range(1, 5), (read(store, {event_iterator = vigia.trim_horizon()})))
+			assert(store:trim(3))
+			assert.same({4, 5}, (read(store, {event_iterator = vigia.trim_horizon()})))
+		end)
+
+		it("S3b starts at N and after N", function()
+			fill(store, 5)
+			assert.same({3, 4, 5}, (read(store, {event_iterator = at(3)})))
+			assert.same({4, 5}, (read(store, {event_iterator = after(3)})))
+			assert.same({5}, (read(store, {event_iterator = at(5)})))
+			assert.same({}, (read(store, {event_iterator = after(5)})))
+			assert.same(range(1, 5), (read(store, {event_iterator = after(0)})))
+			assert.same(range(1, 5), (read(store, {event_iterator = at(0)})))
+		end)
+
+		it("S3c goes on at the oldest where the number asked for was removed", function()
+			fill(store, 5)
+			assert(store:trim(3))
+			assert.same({4, 5}, (read(store, {event_iterator = at(2)})))
+			assert.same({4, 5}, (read(store, {event_iterator = after(0)})))
+		end)
+
+		it("S3d resolves latest to after the last number, and never delivers what was there", function()
+			fill(store, 3)
+			local numbers, next_iterator = read(store, {event_iterator = vigia.latest()})
+			assert.same({}, numbers)
+			assert.equal(after(3), next_iterator)
+			fill(store, 2)
+			assert.same({4, 5}, (read(store, {event_iterator = next_iterator})))
+			assert.same({}, (read(store, {event_iterator = vigia.latest()})))
+		end)
+
+		---- reading: where it ends ----
+
+		it("S4a goes on behind the last event of a page", function()
+			fill(store, 5)
+			local pages, iterator = {}, vigia.trim_horizon()
+			for _ = 1, 4 do
+				pages[#pages + 1], iterator = read(store, {event_iterator = iterator, limit = 2})
+			end
+			assert.same({{1, 2}, {3, 4}, {5}, {}}, pages)
+			assert.equal(after(5), iterator)
+		end)
+
+		it("S4b passes what the filter dropped, in front, between and behind", function()
+			for _, object_type in ipairs{"Node", "Job", "Node", "Job", "Node", "Node"} do
+				assert(store:store_event("CREATE", object_type, nil))
+			end
+			local numbers, next_iterator = read(store, {filter = {object_types = {"Job"}}})
+			assert.same({2, 4}, numbers)
+			assert.equal(after(6), next_iterator)
+			numbers, next_iterator = read(store, {filter = {object_types = {"Pod"}}})
+			assert.same({}, numbers)
+			assert.equal(after(6), next_iterator)
+		end)
+
+		it("S4c looks no further than the last event of a full page", function()
+			for _, object_type in ipairs{"Job", "Node", "Job"} do assert(store:store_event("CREATE", object_type, nil)) end
+			local numbers, next_iterator = read(store, {filter = {object_types = {"Job"}}, limit = 1})
+			assert.same({1}, numbers)
+			assert(next_iterator == after(1) or next_iterator == after(2), tostring(next_iterator))
+			assert.same({3}, (read(store, {event_iterator = next_iterator, filter = {object_types = {"Job"}}})))
+		end)
+
+		it("S4d resolves the trim horizon and latest in an empty store, and leaves the others as they are", function()
+			for _, case in ipairs{
+				{vigia.trim_horizon(), after(0)}, {vigia.latest(), after(0)},
+				{at(0), at(0)}, {at(1), at(1)}, {at(100), at(100)}, {after(0), after(0)}, {after(100), after(100)},
+			} do
+				local numbers, next_iterator = read(store, {event_iterator = case[1]})
+				assert.same({}, numbers)
+				assert.equal(case[2], next_iterator, tostring(case[1]))
+			end
+		end)
+
+		it("S4e leaves at N and after N beyond the end as they are", function()
+			fill(store, 5)
+			for _, iterator in ipairs{at(6), at(100), after(5), after(100), at(math.maxinteger), after(math.maxinteger)} do
+				local numbers, next_iterator = read(store, {event_iterator = iterator})
+				assert.same({}, numbers)
+				assert.equal(iterator, next_iterator)
+			end
+		end)
+
+		it("S4f resolves the trim horizon behind the last number when everything was removed", function()
+			fill(store, 5)
+			assert(store:trim(5))
+			local numbers, next_iterator = read(store, {event_iterator = vigia.trim_horizon()})
+			assert.same({}, numbers)
+			assert.equal(after(5), next_iterator)
+			assert.equal(after(5), select(2, read(store, {event_iterator = vigia.latest()})))
+		end)
+
+		---- reading: how much ----
+
+		it("S5a answers at most `limit` events, and any number for 0", function()
+			fill(store, 250)
+			assert.same({1}, (read(store, {limit = 1})))
+			assert.same(range(1, 249), (read(store, {limit = 249})))
+			assert.same(range(1, 250), (read(store, {limit = 250})))
+			assert.same(range(1, 250), (read(store, {limit = 251})))
+			assert.same(range(1, 250), (read(store, {limit = 0})))
+			assert.same(range(1, 250), (read(store)))
+		end)
+
+		it("S5b counts what it returns, not what the filter drops", function()
+			for n = 1, 20 do assert(store:store_event("CREATE", n % 2 == 0 and "Job" or "Node", nil)) end
+			assert.same({2, 4, 6}, (read(store, {limit = 3, filter = {object_types = {"Job"}}})))
+		end)
+
+		it("S5c bounds an answer by max_batch_bytes, also with limit 0", function()
+			store:close()
+			store = open{max_batch_bytes = 8192}
+			for n = 1, 10 do assert(store:store_event("CREATE", "Job", n .. ("x"):rep(3000))) end
+			local all, iterator = {}, vigia.trim_horizon()
+			for _ = 1, 10 do
+				local numbers
+				numbers, iterator = read(store, {event_iterator = iterator, limit = 0})
+				assert(#numbers >= 1 and #numbers <= 2, #numbers .. " events of 3000 bytes in 8192")
+				for _, number in ipairs(numbers) do all[#all + 1] = number end
+				if #all == 10 then break end
+			end
+			assert.same(range(1, 10), all)
+		end)
+
+		it("S5d answers one event even if it alone is larger than max_batch_bytes", function()
+			store:close()
+			store = open{max_batch_bytes = 1024}
+			for _ = 1, 2 do assert(store:store_event("CREATE", "Job", ("x"):rep(100000))) end
+			local numbers, next_iterator = read(store)
+			assert.same({1}, numbers)
+			assert.same({2}, (read(store, {event_iterator = next_iterator})))
+		end)
+
+		---- waiting ----
+
+		it("S6a does not wait when there is something to return", function()
+			fill(store, 1)
+			assert.same({1}, (read(store, {timeout = 3600})))
+		end)
+
+		it("S6b does not wait when there is something to resolve", function()
+			local numbers, next_iterator = read(store, {event_iterator = vigia.latest(), timeout = 3600})
+			assert.same({}, numbers)
+			assert.equal(after(0), next_iterator)
+			numbers, next_iterator = read(store, {event_iterator = vigia.trim_horizon(), timeout = 3600})
+			assert.same({}, numbers)
+			assert.equal(after(0), next_iterator)
+		end)
+
+		it("S6c answers with no event and the position when the timeout passes", function()
+			fill(store, 3, "Node")
+			local numbers, next_iterator = read(store, {event_iterator = after(3), timeout = 0.01})
+			assert.same({}, numbers)
+			assert.equal(after(3), next_iterator)
+			numbers, next_iterator = read(store, {event_iterator = at(1), filter = {object_types = {"Job"}}, timeout = 0.01})
+			assert.same({}, numbers)
+			assert.equal(after(3), next_iterator)
+		end)
+
+		it("S6d waits as long as long_polling_timeout says when the request does not", function()
+			store:close()
+			store = open{long_polling_timeout = 0.01}
+			local answer = assert(store:get_events{event_iterator = after(0)})
+			assert.same({}, answer.events)
+			assert.equal(after(0), answer.next_event_iterator)
+		end)
+
+		it("S6e is woken by the append of an event it wants, and not by another", function()
+			fill(store, 1, "Start")
+			local registry = helper.registry(store)
+			local answer
+			watch(registry, "waits", function()
+				answer = assert(store:get_events{event_iterator = after(1), filter = {object_types = {"Job"}}, timeout = 600})
+			end)
+			watch(registry, "appends", function(event)
+				if event.seq_num > 1 then return end
+				assert(store:store_event("CREATE", "Node", nil))
+				assert(vigia.sleep(0.001))
+				assert.is_nil(answer)
+				assert(store:store_event("CREATE", "Job", "wanted"))
+			end)
+			helper.drive(registry, function() return answer end)
+			assert.equal(1, #answer.events)
+			assert.equal("wanted", answer.events[1].object)
+			assert.equal(after(3), answer.next_event_iterator)
+		end)
+
+		it("S6f wakes a call that waits at a number beyond the next", function()
+			fill(store, 1)
+			local registry = helper.registry(store)
+			local answer
+			watch(registry, "waits", function()
+				answer = answer or assert(store:get_events{event_iterator = at(3), timeout = 600})
+			end)
+			watch(registry, "appends", function(event)
+				if event.seq_num < 3 then assert(store:store_event("CREATE", "Job", nil)) end
+			end)
+			helper.drive(registry, function() return answer end)
+			assert.equal(3, answer.events[1].seq_num)
+		end)
+
+		it("S7 wakes all that wait by one append, each with the same event", function()
+			fill(store, 1, "Start")
+			local registry = helper.registry(store)
+			local answers, count = {}, 0
+			for n = 1, 5 do
+				watch(registry, "waits " .. n, function(event)
+					if event.seq_num > 1 then return end
+					answers[n] = assert(store:get_events{event_iterator = after(1), timeout = 600})
+					count = count + 1
+				end)
+			end
+			watch(registry, "appends", function(event)
+				if event.seq_num == 1 then assert(store:store_event("CREATE", "Job", {n = 7})) end
+			end)
+			helper.drive(registry, function() return count == 5 end)
+			for n = 1, 5 do assert.same({assert(store:get_event(2))}, answers[n].events) end
+		end)
+
+		it("S8a moves forward over events that the filter drops, in calls that do not wait", function()
+			fill(store, 20000, "Node")
+			local filter, iterator, calls = {object_types = {"Job"}}, vigia.trim_horizon(), 0
+			repeat
+				local numbers, next_iterator = read(store, {event_iterator = iterator, filter = filter})
+				assert.same({}, numbers)
+				assert(iterator.kind == "trim_horizon" or next_iterator.seq_num > iterator.seq_num, "each call moves on")
+				iterator, calls = next_iterator, calls + 1
+			until iterator == after(20000)
+			assert(calls <= 1000, calls .. " calls for 20000 events")
+		end)
+
+		it("S8b goes on over them in one call if it may wait", function()
+			fill(store, 20000, "Node")
+			fill(store, 1, "Job")
+			local numbers, next_iterator = read(store, {filter = {object_types = {"Job"}}, timeout = 600})
+			assert.same({20001}, numbers)
+			assert.equal(after(20001), next_iterator)
+		end)
+
+		---- the last and the oldest ----
+
+		it("S9a answers the last number ever assigned, 0 in a new store", function()
+			assert.equal(0, assert(store:get_latest_event_num()))
+			fill(store, 3)
+			assert.equal(3, assert(store:get_latest_event_num()))
+			assert(store:trim(3))
+			assert.equal(3, assert(store:get_latest_event_num()))
+			assert.equal("integer", math.type(store:get_latest_event_num()))
+		end)
+
+		it_if("persist", "S9b knows the last number after a reopen, also when everything was removed", function()
+			fill(store, 3)
+			store:close()
+			store = open(nil, "again")
+			assert.equal(3, assert(store:get_latest_event_num()))
+			assert(store:trim(3))
+			store:close()
+			store = open(nil, "again")
+			assert.equal(3, assert(store:get_latest_event_num()))
+			assert.equal(0, assert(store:get_oldest_event_num()))
+			assert.equal(after(3), select(2, read(store, {event_iterator = vigia.latest()})))
+		end)
+
+		---- checkpoints ----
+
+		it("S10a keeps a number for each watcher id, forward and back", function()
+			fails("checkpoint_not_found", store:get_checkpoint("a"))
+			assert.is_true(assert(store:store_checkpoint("a", 5)))
+			assert.is_true(assert(store:store_checkpoint("b", 7)))
+			assert.equal(5, assert(store:get_checkpoint("a")))
+			assert.is_true(assert(store:store_checkpoint("a", 3)))
+			assert.equal(3, assert(store:get_checkpoint("a")))
+			assert.equal(7, assert(store:get_checkpoint("b")))
+			assert.is_true(assert(store:store_checkpoint("a", 0)))
+			assert.equal(0, assert(store:get_checkpoint("a")))
+			assert.equal("integer", math.type(store:get_checkpoint("a")))
+		end)
+
+		it("S10b names the watcher whose checkpoint is not there", function()
+			local err = fails("checkpoint_not_found", store:get_checkpoint("nobody"))
+			assert.equal("nobody", err.watcher_id)
+			helper.mentions(err, "nobody")
+		end)
+
+		it("S10c takes ids of 1 to 255 bytes, any but NUL", function()
+			local ids = {"a", ("x"):rep(255), "näme", "with space", "\xff\xfe", "a/b", "events", "%s"}
+			for n, id in ipairs(ids) do assert(store:store_checkpoint(id, n)) end
+			for n, id in ipairs(ids) do assert.equal(n, assert(store:get_checkpoint(id))) end
+		end)
+
+		it("S10d refuses an empty id, one of 256 bytes, one with a NUL, and keeps nothing", function()
+			for _, id in ipairs{"", ("x"):rep(256), "a\0b", "a\0"} do
+				fails("invalid_argument", store:store_checkpoint(id, 1))
+				fails("invalid_argument", store:get_checkpoint(id))
+				fails("invalid_argument", store:delete_checkpoint(id))
+			end
+			assert.same({}, assert(store:checkpoints()))
+		end)
+
+		it("S10e refuses a checkpoint that is no number of an event", function()
+			for _, n in ipairs{-1, math.mininteger, 1.5, "1", true, {}} do
+				raises(store.store_checkpoint, store, "a", n)
+			end
+			raises(store.store_checkpoint, store, "a")
+			raises(store.store_checkpoint, store)
+			assert.same({}, assert(store:checkpoints()))
+		end)
+
+		it("S10f deletes a checkpoint, and says if there was none", function()
+			assert(store:store_checkpoint("a", 5))
+			assert.is_true(assert(store:delete_checkpoint("a")))
+			fails("checkpoint_not_found", store:get_checkpoint("a"))
+			fails("checkpoint_not_found", store:delete_checkpoint("a"))
+		end)
+
+		it("S10g lists all checkpoints", function()
+			assert.same({}, assert(store:checkpoints()))
+			local expected = {}
+			for n = 1, 300 do
+				expected["watcher " .. n] = n
+				assert(store:store_checkpoint("watcher " .. n, n))
+			end
+			assert.same(expected, assert(store:checkpoints()))
+		end)
+
+		it_if("persist", "S10h keeps checkpoints over a reopen", function()
+			assert(store:store_checkpoint("a", 5))
+			assert(store:store_checkpoint("b", 6))
+			assert(store:delete_checkpoint("b"))
+			store:close()
+			store = open(nil, "again")
+			assert.same({a = 5}, assert(store:checkpoints()))
+		end)
+
+		---- the end ----
+
+		it("S11a closes twice without harm", function()
+			assert.is_true(store:close())
+			assert.is_true(store:close())
+		end)
+
+		it("S11b answers store_closed to every call on a closed store", function()
+			fill(store, 3)
+			store:close()
+			fails("store_closed", store:store_event("CREATE", "Job", 1))
+			fails("store_closed", store:store_events{{"CREATE", "Job", 1}})
+			fails("store_closed", store:get_events{timeout = 0})
+			fails("store_closed", store:get_events{timeout = 600})
+			fails("store_closed", store:get_event(1))
+			fails("store_closed", store:get_latest_event_num())
+			fails("store_closed", store:get_oldest_event_num())
+			fails("store_closed", store:find_time(0))
+			fails("store_closed", store:trim(1))
+			fails("store_closed", store:store_checkpoint("a", 1))
+			fails("store_closed", store:get_checkpoint("a"))
+			fails("store_closed", store:delete_checkpoint("a"))
+			fails("store_closed", store:checkpoints())
+			fails("store_closed", store:stats())
+			assert.is_string(tostring(store))
+		end)
+
+		it("S11c wakes a call that waits, which answers with no event and its position", function()
+			fill(store, 1)
+			local registry = helper.registry(store)
+			local answer
+			watch(registry, "waits", function()
+				answer = table.pack(store:get_events{event_iterator = after(7), timeout = 600})
+			end)
+			watch(registry, "closes", function() store:close() end)
+			helper.drive(registry, function() return answer end)
+			assert.same({}, assert(answer[1], answer[2]).events)
+			assert.equal(after(7), answer[1].next_event_iterator)
+		end)
+
+		it("S11d closes itself at the end of a <close> variable", function()
+			local kept
+			do
+				local closing <close> = open()
+				assert(closing:get_latest_event_num())
+				kept = closing
+			end
+			fails("store_closed", kept:get_latest_event_num())
+		end)
+
+		it("S11e closes itself at the end of a <close> variable when an error passes through", function()
+			local kept
+			raises(function()
+				local closing <close> = open()
+				kept = closing
+				error("on the way")
+			end)
+			fails("store_closed", kept:get_latest_event_num())
+		end)
+
+		it("S11f lives on for events and iterators that were read from it", function()
+			fill(store, 1)
+			local answer = assert(store:get_events{timeout = 0})
+			store:close()
+			collectgarbage()
+			assert.same({n = 1}, answer.events[1].object)
+			assert.equal("after_sequence_number(1)", tostring(answer.next_event_iterator))
+		end)
+
+		---- more ways to read, and removing ----
+
+		it("S20a answers one event by its number", function()
+			fill(store, 3)
+			assert.same({n = 2}, assert(store:get_event(2)).object)
+			fails("event_not_found", store:get_event(4))
+			fails("event_not_found", store:get_event(0))
+			fails("event_not_found", store:get_event(math.maxinteger))
+			for _, n in ipairs{-1, 1.5, "1", {}} do raises(store.get_event, store, n) end
+			raises(store.get_event, store)
+		end)
+
+		it("S20b tells an event that was removed from one that never was", function()
+			fill(store, 3)
+			assert(store:trim(2))
+			assert.equal(2, fails("sequence_expired", store:get_event(2)).seq_num)
+			assert.equal(3, assert(store:get_event(3)).seq_num)
+			assert.equal(4, fails("event_not_found", store:get_event(4)).seq_num)
+			assert(store:trim(3))
+			fails("sequence_expired", store:get_event(3))
+			fails("event_not_found", store:get_event(4))
+		end)
+
+		it("S20c answers the oldest number, 0 if there is no event", function()
+			assert.equal(0, assert(store:get_oldest_event_num()))
+			fill(store, 5)
+			assert.equal(1, assert(store:get_oldest_event_num()))
+			assert(store:trim(3))
+			assert.equal(4, assert(store:get_oldest_event_num()))
+			assert(store:trim(5))
+			assert.equal(0, assert(store:get_oldest_event_num()))
+			fill(store, 1)
+			assert.equal(6, assert(store:get_oldest_event_num()))
+		end)
+
+		it("S20d finds the first event at or after a time", function()
+			for _ = 1, 20 do assert(store:store_event("CREATE", "Job", nil)) end
+			local first_at, times = {}, {}
+			for _, event in ipairs(assert(store:get_events{timeout = 0}).events) do
+				if not first_at[event.timestamp] then
+					first_at[event.timestamp] = event.seq_num
+					times[#times + 1] = event.timestamp
+				end
+			end
+			for index, time in ipairs(times) do
+				assert.equal(first_at[time], assert(store:find_time(time)))
+				assert.equal(first_at[times[index + 1]], (store:find_time(time + 1)), "the next time, or nil behind the last")
+			end
+			assert.equal(1, assert(store:find_time(0)))
+			assert.equal(1, assert(store:find_time(-5)))
+		end)
+
+		it("S20e answers nil and no error when no event is so young", function()
+			for _ = 1, 2 do
+				local number, err = store:find_time(math.maxinteger)
+				assert.is_nil(number)
+				assert.is_nil(err)
+				fill(store, 3)
+			end
+			assert(store:trim(2))
+			assert.equal(3, assert(store:find_time(0)))
+		end)
+
+		it("S20f finds the first of several events with one time", function()
+			fill(store, 3)
+			fill(store, 500)
+			local event = assert(store:get_event(503))
+			local found = assert(store:find_time(event.timestamp))
+			assert(found >= 1 and assert(store:get_event(found)).timestamp == event.timestamp)
+			assert(found == 1 or assert(store:get_event(found - 1)).timestamp < event.timestamp)
+		end)
+
+		it("S20g removes up to and including a number, and says how many went", function()
+			fill(store, 10)
+			assert.equal(4, assert(store:trim(4)))
+			assert.same(range(5, 10), (read(store)))
+			assert.equal(0, assert(store:trim(4)))
+			assert.equal(0, assert(store:trim(0)))
+			assert.equal(6, assert(store:trim(10)))
+			assert.same({}, (read(store)))
+			assert.equal(0, assert(store:trim(10)))
+		end)
+
+		it("S20h refuses to remove beyond the last event, and removes nothing", function()
+			fill(store, 3)
+			fails("position_out_of_range", store:trim(4))
+			for _, n in ipairs{-1, 1.5, "3"} do raises(store.trim, store, n) end
+			raises(store.trim, store)
+			assert.same(range(1, 3), (read(store)))
+		end)
+
+		it("S20i removes many at once", function()
+			fill(store, 5000)
+			assert.equal(4999, assert(store:trim(4999)))
+			assert.same({5000}, (read(store)))
+		end)
+
+		---- filters ----
+
+		describe("with a filter", function()
+			local function matching(filter)
+				return (read(store, {filter = filter}))
+			end
+
+			before_each(function()
+				for _, event in ipairs{{"CREATE", "Job"}, {"UPDATE", "Job"}, {"DELETE", "Job"}, {"CREATE", "Node"}, {"renamed", "Node"}} do
+					assert(store:store_event(event[1], event[2], nil))
+				end
+			end)
+
+			it("F1a matches all with no lists or empty ones", function()
+				for _, filter in ipairs{{}, {object_types = {}}, {operations = {}}, {object_types = {}, operations = {}}} do
+					assert.same(range(1, 5), matching(filter))
+				end
+				assert.same(range(1, 5), matching(nil))
+			end)
+
+			it("F1b matches any of the types", function()
+				assert.same({1, 2, 3}, matching{object_types = {"Job"}})
+				assert.same({4, 5}, matching{object_types = {"Node"}, operations = {}})
+				assert.same(range(1, 5), matching{object_types = {"Node", "Job", "Job"}})
+				assert.same({}, matching{object_types = {"Pod"}})
+			end)
+
+			it("F1c matches any of the operations, standard ones and others", function()
+				assert.same({1, 4}, matching{operations = {"CREATE"}})
+				assert.same({2, 3, 5}, matching{operations = {"UPDATE", "DELETE", "renamed"}})
+				assert.same({5}, matching{operations = {"renamed"}})
+				assert.same({}, matching{operations = {"create"}})
+			end)
+
+			it("F1d wants both lists to match", function()
+				assert.same({1}, matching{object_types = {"Job"}, operations = {"CREATE", "renamed"}})
+				assert.same({}, matching{object_types = {"Job"}, operations = {"renamed"}})
+				assert.same({5}, matching{object_types = {"Pod", "Node"}, operations = {"renamed"}})
+			end)
+
+			it("F1e compares whole names, byte by byte", function()
+				assert.same({}, matching{object_types = {"Jo"}})
+				assert.same({}, matching{object_types = {"Jobs"}})
+				assert.same({}, matching{object_types = {"job"}})
+				assert.same({}, matching{object_types = {"CREATE"}, operations = {"Job"}})
+			end)
+
+			it("F1f takes many names, and long ones", function()
+				local long = ("x"):rep(255)
+				assert(store:store_event(long, long, nil))
+				local names = {long}
+				for n = 1, 100 do names[#names + 1] = "name " .. n end
+				assert.same({6}, matching{object_types = names, operations = names})
+			end)
+
+			it("F1g refuses a filter that cannot be one, and names what is wrong", function()
+				helper.mentions(raises(matching, {object_types = "Job"}), "object_types")
+				helper.mentions(raises(matching, {object_types = {"Job", 5}}), "object_types")
+				helper.mentions(raises(matching, {operations = {""}}), "operations")
+				helper.mentions(raises(matching, {operations = {("x"):rep(256)}}), "operations")
+				helper.mentions(raises(matching, {operation = {"CREATE"}}), "operation")
+			end)
+		end)
+
+		---- about the store ----
+
+		it("describes itself in stats", function()
+			fill(store, 5)
+			assert(store:trim(2))
+			local stats = assert(store:stats())
+			assert.equal(3, stats.events)
+			assert.equal(3, stats.oldest_event_num)
+			assert.equal(5, stats.latest_event_num)
+			assert.equal(5, stats.last_appended_event_num)
+			assert.equal(1048576, stats.max_event_size)
+			assert.equal("commit", stats.durability)
+		end)
+	end)
+end
