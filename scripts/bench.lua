@@ -1,0 +1,64 @@
+-- bench.lua - measures the Lua side: appends, replay, NDJSON through the program. Run by scripts/bench with a folder and the program.
+local vigia = require "vigia"
+local core = require "vigia.core"
+
+local folder, program = arg[1], arg[2]
+local EVENTS = 500000
+
+local function report(name, count, seconds, unit)
+	print(("%-34s %12.0f %-12s"):format(name, count / seconds, unit or "events/s"))
+end
+
+local function timed(f)
+	local start = core.monotonic()
+	f()
+	return core.monotonic() - start
+end
+
+-- All values differ: a decoder that remembers values must not look better than it is.
+local function job(i)
+	return {id = i, name = "job-" .. i, state = "running-" .. i % 7, node = "node-" .. i, cpu = i * 0.5, memory = i * 4096,
+		started = 1700000000 + i, ok = i % 2 == 0}
+end
+
+local store = assert(vigia.open(folder .. "/lua.db"))
+
+local single = 2000
+report("lua: append durable, 1 caller", single, timed(function()
+	for i = 1, single do assert(store:store_event("CREATE", "Job", job(i))) end
+end))
+
+local objects = {}
+for i = 1, 1000 do objects[i] = {"UPDATE", "Job", job(i)} end
+report("lua: append batches of 1000", EVENTS, timed(function()
+	for _ = 1, EVENTS, 1000 do assert(store:store_events(objects)) end
+end))
+
+local function replay(name, handle)
+	local registry = vigia.registry(store)
+	local total = assert(store:get_latest_event_num())
+	local seen = 0
+	local watcher = assert(registry:watch(name, function(event, ctx)
+		handle(event)
+		seen = seen + 1
+		if seen == total then ctx.watcher:stop() end
+	end, {ephemeral = true}))
+	report("lua: replay, " .. name, total, timed(function() assert(registry:run()) end))
+	assert(watcher:stats().processed == total)
+end
+replay("handler reads the head", function(event) return event.operation end)
+replay("handler reads the object", function(event) return event.object.name end)
+store:close()
+
+local file = assert(io.open(folder .. "/lines.ndjson", "w"))
+for i = 1, 100000 do
+	file:write(('{"operation":"UPDATE","object_type":"Job","object":{"id":%d,"name":"job-%d","state":"running","node":"node-%d","cpu":%.1f}}\n')
+		:format(i, i, i % 100, i / 2))
+end
+file:close()
+report("vigia append, NDJSON, durable", 100000, timed(function()
+	assert(os.execute(("'%s' append --store '%s/cli.db' < '%s/lines.ndjson' > /dev/null"):format(program, folder, folder)))
+end), "lines/s")
+report("vigia events, NDJSON", 100000, timed(function()
+	assert(os.execute(("'%s' events --store '%s/cli.db' > /dev/null"):format(program, folder)))
+end), "lines/s")
