@@ -111,16 +111,11 @@ static void log_special(lua_State *L, int idx, const char *name, void *ctx, stru
 	vigia__lua_option_function(L, idx, name, problems);
 }
 
-static const struct vigia__option registry_options[] = {
-	{.name = "log", .type = VIGIA_OPTION_SPECIAL, .help = "function(level, message) that receives what the library has to tell"},
-	{.name = NULL},
-};
-
 int vigia__lua_registry(lua_State *L)
 {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
-	vigia__lua_check_options(L, 2, registry_options, NULL, "registry options", log_special, NULL);
+	vigia__lua_check_options(L, 2, vigia__registry_option_table, NULL, "registry options", log_special, NULL);
 	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key); /* 3 */
 	lua_createtable(L, 2, 0);

@@ -1,0 +1,84 @@
+-- readme_spec.lua - runs every example of the README, as a reader would type it, in an empty folder.
+
+local helper = require "helper"
+local lfs = require "lfs"
+
+local quoted = helper.quoted
+local root = lfs.currentdir()
+
+-- Fenced blocks in order: {language, file, text, line}. An ```output block is what the one before must print.
+local function blocks(path)
+	local found, block, number = {}, nil, 0
+	for line in io.lines(path) do
+		number = number + 1
+		local language, rest = line:match("^```(%l+)%s*(%S*)$")
+		if block and line == "```" then
+			found[#found + 1], block = block, nil
+		elseif not block and language then
+			block = {language = language, file = rest:match("^file=(.+)$"), text = "", line = number}
+		elseif block then
+			block.text = block.text .. line .. "\n"
+		end
+	end
+	assert(not block, "the README ends inside a block")
+	return found
+end
+
+describe("README.md", function()
+	local program = helper.program()
+	local build = program and program:match("^(.*)/")
+	if build and build:sub(1, 1) ~= "/" then build = root .. "/" .. build end
+	local folder
+
+	setup(function()
+		folder = os.tmpname()
+		os.remove(folder)
+		assert(lfs.mkdir(folder))
+	end)
+	teardown(function() os.execute("rm -rf " .. quoted(folder)) end)
+
+	local function write(name, text)
+		local file <close> = assert(io.open(folder .. "/" .. name, "w"))
+		assert(file:write(text))
+	end
+
+	local function run(command)
+		return helper.shell(("cd %s && export PATH=%s:$PATH && %s"):format(quoted(folder), quoted(build), command))
+	end
+
+	-- A sanitizer's runtime that was loaded for the module is not meant for shells and compilers.
+	local plain = "unset LD_PRELOAD; "
+	local runners = {}
+	function runners.lua(block)
+		write("example.lua", block.text)
+		return run(("LUA_PATH=%s LUA_CPATH=%s lua5.4 example.lua"):format(quoted((package.path:gsub("%./", root .. "/"))),
+			quoted((package.cpath:gsub("%./", root .. "/")))))
+	end
+	function runners.sh(block)
+		write("example.sh", block.text)
+		return run(plain .. "bash -eu example.sh")
+	end
+	function runners.c(block)
+		write("example.c", block.text)
+		local library = quoted(build .. "/libvigia.a")
+		local flags = "$(nm " .. library .. " 2>/dev/null | grep -q __asan_init && echo -fsanitize=address,undefined)"
+		return run(("%s cc -std=c11 -Wall -Wextra -Werror %s -I%s example.c %s -llmdb -lmsgpackc -ljansson -lm -lpthread -o example && ./example")
+			:format(plain, flags, quoted(root .. "/runtime/include"), library))
+	end
+
+	local all = blocks(root .. "/README.md")
+	assert(#all >= 8, "the README has lost its examples")
+	for index, block in ipairs(all) do
+		if block.file then
+			it("line " .. block.line .. ": the file " .. block.file .. " is written", function() write(block.file, block.text) end)
+		elseif block.language ~= "output" then
+			it("line " .. block.line .. ": the " .. block.language .. " example does what it says", function()
+				local runner = assert(runners[block.language], "no way to run " .. block.language)
+				local text, good = runner(block)
+				assert.is_true(good, text)
+				local expected = all[index + 1]
+				if expected and expected.language == "output" then assert.equal(expected.text, text) end
+			end)
+		end
+	end
+end)
