@@ -23,7 +23,7 @@
  *   drive/                moves
  *     drive.h             watchers by id, carried through what core/watcher decides
  *   bind/                 speaks Lua
- *     bind.h              module, event, error, iterator, options, store, ndjson; registry.h: registry and watcher
+ *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry, watcher, handler
  *     interrupt.h         "the user wants the program to end"
  *   main.c                this file: signals, where the Lua files are, the exit status
  *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands
@@ -124,15 +124,22 @@ static int streams_open(void) {
 	return 0;
 }
 
-/* What was printed must have arrived: a full disk or a closed pipe is a failure. */
+/* Whoever read the output has seen enough (`| head -1`): nobody's mistake. */
+static bool output_closed(void) {
+	struct pollfd fd = {.fd = STDOUT_FILENO};
+	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLERR | POLLHUP);
+}
+
+/* What was printed must have arrived. A write that failed earlier left its mark on the stream, but its errno is gone. */
 static int stdout_close(int status) {
 	bool failed = ferror(stdout) != 0;
+	errno = 0;
 	if (fflush(stdout) != 0)
 		failed = true;
-	if (!failed)
+	int number = errno;
+	if (!failed || output_closed())
 		return status;
-	if (errno != EPIPE)
-		fprintf(stderr, "vigia: cannot write the output: %s\n", strerror(errno));
+	fprintf(stderr, "vigia: cannot write the output%s%s\n", number ? ": " : "", number ? strerror(number) : "");
 	return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
 }
 
@@ -227,7 +234,7 @@ int main(int argc, char **argv) {
 	if (lua_pcall(L, 2, 1, 1) == LUA_OK)
 		status = status_of(L, -1);
 	else
-		fprintf(stderr, "vigia: %s\n", lua_tostring(L, -1));
+		fprintf(stderr, "vigia: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "an error that cannot be shown");
 	lua_close(L);
 	return stdout_close(status);
 }

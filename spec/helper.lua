@@ -55,7 +55,7 @@ end
 -- A registry that is stopped after the test.
 function M.registry(store, options)
 	local registry = assert(vigia.registry(store, options))
-	table.insert(handles, 1, {close = function() registry:stop{timeout = 0} end})
+	table.insert(handles, 1, {close = function() pcall(registry.stop, registry, {timeout = 0}) end}) -- may be gone already
 	return registry
 end
 

@@ -128,13 +128,13 @@ describe("NDJSON through the program", function()
 		for index, object in ipairs(objects) do
 			local back = assert(store:get_event(index))
 			assert.is_nil(helper.difference(object, back.object))
-			assert.equal(lines[index]:match('"object":.*'), assert(vigia.to_json(back)):match('"object":.*') .. "\n")
 		end
 		local dump = helper.shell(("%s events --store %s"):format(helper.quoted(program), path))
 		local index = 0
 		for text in dump:gmatch("[^\n]+") do
 			index = index + 1
-			assert.equal(assert(vigia.to_json(assert(store:get_event(index)))), text)
+			assert.equal(lines[index]:match('"object":(.*)\n'), text:match('"object":(.*)'), "the order of the keys is kept, too")
+			helper.mentions(text, ('{"seq_num":%d,"timestamp":%d,'):format(index, assert(store:get_event(index)).timestamp))
 		end
 		assert.equal(#objects, index)
 	end)

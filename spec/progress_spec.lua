@@ -302,8 +302,8 @@ for backend, open in pairs(backends) do
 			fails("handler_exists", watcher:set_handler(handler))
 			drain(registry, watcher)
 			assert.same({1, 2}, seen)
-			raises(registry.watch, registry, "b")
-			raises(registry.watch, registry, "b", nil, {auto_start = true})
+			fails("no_handler", registry:watch("b", nil, {auto_start = true}))
+			fails("watcher_not_found", registry:get_watcher("b"))
 		end)
 
 		it("W13c is an error to start one that runs", function()
@@ -443,17 +443,18 @@ for backend, open in pairs(backends) do
 		it("W14h says false when it did not finish in time, and finishes later", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
-			local answer, stopped_in_time
-			local slow = assert(registry:watch("slow", function()
+			local sleeping, busy_in_time, sleeper_in_time, busy
+			local sleeper = assert(registry:watch("sleeper", function()
+				sleeping = true
 				vigia.sleep(3600)
-				while not answer do registry:get_watcher("slow") coroutine.yield() end
+				busy_in_time = busy:stop{timeout = 0.001} -- it waits for this very handler, and cannot stop before
 			end))
-			local stopper = assert(registry:watch("stopper", function()
-				stopped_in_time = slow:stop{timeout = 0}
-				answer = true
-			end))
-			drive(registry, function() return slow:stats().state == "stopped" and stopper:stats().processed == 1 end)
-			assert.is_false(stopped_in_time)
+			busy = assert(registry:watch("busy", function()
+				if not sleeping then error("not yet") end
+				sleeper_in_time = sleeper:stop()
+			end, QUICK))
+			drive(registry, function() return busy:stats().state == "stopped" and sleeper:stats().state == "stopped" end)
+			assert.same({false, true}, {busy_in_time, sleeper_in_time})
 		end)
 
 		---- what it says of itself ----

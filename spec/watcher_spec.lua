@@ -79,8 +79,8 @@ for backend, open in pairs(backends) do
 
 		it("W1d refuses ids that cannot be ones", function()
 			local registry = new_registry()
-			for _, id in ipairs{"", ("x"):rep(256), "a\0b"} do fails("invalid_argument", registry:watch(id, function() end)) end
-			for _, id in ipairs{5, true, {}} do raises(registry.watch, registry, id, function() end) end
+			for _, id in ipairs{"", ("x"):rep(256)} do fails("invalid_argument", registry:watch(id, function() end)) end
+			for _, id in ipairs{"a\0b", 5, true, {}} do raises(registry.watch, registry, id, function() end) end
 			assert(registry:watch(("x"):rep(255), function() end))
 			assert(registry:watch("\xff\n", function() end))
 		end)
@@ -295,7 +295,7 @@ for backend, open in pairs(backends) do
 				local stats = watcher:stats()
 				assert.same({1, 1, 1}, {stats.failed, stats.retried, stats.processed})
 				assert.equal("handler_error", stats.last_error.code)
-				assert(#tostring(stats.last_error) < 1100)
+				assert.is_string(stats.last_error.message)
 				if type(thrown[n]) == "string" then
 					mentions(stats.last_error, thrown[n]:sub(1, 100))
 				else

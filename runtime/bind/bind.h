@@ -2,7 +2,7 @@
  * bind.h - the door of the room that speaks Lua: what its files share, and what others may call.
  *
  * One file per noun: module (luaopen, what a Lua state shares), event (Lua values <-> an event's bytes), error, iterator, options,
- * store, ndjson (the command line's bulk paths); registry and watcher have a header of their own.
+ * store, reading (get_events), ndjson (the command line's bulk paths); registry and watcher have a header of their own.
  *
  * The rules of the room:
  *   - All arguments are checked before any resource is taken. No raise jumps over a transaction, a lock or a malloc: memory that C
@@ -71,6 +71,8 @@ void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name)
 
 /* Argument `arg` as a string (no number), naming it `name` if it is none. [-0, +0, v] */
 const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len);
+/* Argument `arg` must be of this type. [-0, +0, v] */
+void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name);
 /* Argument `arg` as a string without a zero byte. [-0, +0, v] */
 const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name);
 /* Argument `arg` as a sequence number: an integer from 0 on. [-0, +0, v] */
@@ -157,6 +159,10 @@ struct vigia_store *vigia__lua_check_store(lua_State *L, int arg);
 /* nil and the error store_closed for the store at `arg`; answers 2. [-0, +2, m] */
 int vigia__lua_fail_closed(lua_State *L, int arg);
 
+/* ---- reading.c ---- */
+
+void vigia__lua_reading_init(lua_State *L);
+int vigia__lua_get_events(lua_State *L); /* the method */
 /* A batch owned by the userdata it pushes; NULL without memory. Give it back when the events were pushed, or leave it to the
  * collector. [-0, +1, m] */
 struct vigia_batch *vigia__lua_push_batch(lua_State *L);
@@ -165,6 +171,8 @@ void vigia__lua_return_batch(lua_State *L, int idx); /* [-0, +0, -] */
 /* ---- ndjson.c: for the command line, not part of the module's public names ---- */
 
 void vigia__lua_ndjson_init(lua_State *L);
+/* core.has_input(fd) -> boolean | nil, err: waits until something can be read, or the end is there (false) */
+int vigia__lua_has_input(lua_State *L);
 /* core.ndjson_append(store, fd, on_progress | nil) -> count, last_seq, err | nil */
 int vigia__lua_ndjson_append(lua_State *L);
 /* core.ndjson_dump(store, {from =, filter =, limit =, follow =, fd =}) -> next_iterator, count, err | nil */

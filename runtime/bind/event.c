@@ -565,7 +565,7 @@ int vigia__lua_push_checked_event(lua_State *L, const struct vigia_event *event,
 /* ---- vigia.array, vigia.is_array, vigia.to_json ---- */
 
 int vigia__lua_array(lua_State *L) {
-	luaL_checktype(L, 1, LUA_TTABLE);
+	vigia__lua_check_type(L, 1, LUA_TTABLE, "t");
 	lua_settop(L, 1);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key);
 	if (lua_getmetatable(L, 1) && !lua_rawequal(L, -1, 2))
@@ -594,7 +594,7 @@ static void push_field(lua_State *L, const char *name, int type) {
 }
 
 int vigia__lua_to_json(lua_State *L) {
-	luaL_checktype(L, 1, LUA_TTABLE);
+	vigia__lua_check_type(L, 1, LUA_TTABLE, "event");
 	lua_settop(L, 1);
 	push_field(L, "operation", LUA_TSTRING);
 	push_field(L, "object_type", LUA_TSTRING);

@@ -6,7 +6,6 @@
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
-#include <unistd.h>
 
 #include "../core/event.h"
 #include "interrupt.h"
@@ -109,9 +108,13 @@ void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name)
 
 /* ---- Arguments ---- */
 
+void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name) {
+	if (lua_type(L, arg) != type)
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: %s expected, got %s", name, lua_typename(L, type), luaL_typename(L, arg)));
+}
+
 const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len) {
-	if (lua_type(L, arg) != LUA_TSTRING)
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: string expected, got %s", name, luaL_typename(L, arg)));
+	vigia__lua_check_type(L, arg, LUA_TSTRING, name);
 	return lua_tolstring(L, arg, len);
 }
 
@@ -152,18 +155,13 @@ static int module_interrupted(lua_State *L) {
 }
 
 static int module_isatty(lua_State *L) {
-	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
 	return 1;
 }
 
 /* Seconds on a clock that never steps; only differences mean something. */
 static int module_monotonic(lua_State *L) {
 	lua_pushnumber(L, (double)vigia__mono_ns() / 1e9);
-	return 1;
-}
-
-static int module_isatty(lua_State *L) {
-	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
 	return 1;
 }
 
@@ -205,8 +203,8 @@ static const luaL_Reg functions[] = {
 	{"options", vigia__lua_options},
 	{"interrupted", module_interrupted},
 	{"isatty", module_isatty},
-	{"isatty", module_isatty},
 	{"monotonic", module_monotonic},
+	{"has_input", vigia__lua_has_input},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"ndjson_dump", vigia__lua_ndjson_dump},
 	{NULL, NULL},
@@ -220,6 +218,7 @@ int luaopen_vigia_core(lua_State *L) {
 		vigia__lua_options_init(L);
 		vigia__lua_event_init(L);
 		vigia__lua_store_init(L);
+		vigia__lua_reading_init(L);
 		vigia__lua_ndjson_init(L);
 		vigia__lua_registry_init(L);
 		null_init(L);

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -252,12 +253,13 @@ static int append_round(struct append *a, struct vigia_store *store, struct vigi
 
 int vigia__lua_ndjson_append(lua_State *L) {
 	vigia__lua_check_store(L, 1);
-	int fd = (int)luaL_checkinteger(L, 2);
+	lua_Integer fd = luaL_checkinteger(L, 2);
+	luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 2, "fd: must be a file descriptor"); /* poll would wait for a negative one for ever */
 	if (!lua_isnoneornil(L, 3))
 		luaL_checktype(L, 3, LUA_TFUNCTION);
 	lua_settop(L, 3);
 	struct append *a = vigia__lua_new(L, sizeof *a, &append_key);
-	a->fd = fd;
+	a->fd = (int)fd;
 	struct vigia_error err = {0};
 	int rc;
 	do {
@@ -286,6 +288,25 @@ int vigia__lua_ndjson_append(lua_State *L) {
 		vigia__lua_push_error(L, &err);
 	append_deinit(a);
 	return 3;
+}
+
+/* Consumes nothing: a file is looked into, of a pipe or terminal the system tells how much is there. */
+int vigia__lua_has_input(lua_State *L) {
+	int fd = (int)luaL_checkinteger(L, 1);
+	struct vigia_error err = {0};
+	int rc = wait_fd(fd, POLLIN, -1, &err);
+	if (rc == VIGIA_EINTERRUPTED)
+		vigia__error(&err, rc, "interrupted while waiting for input");
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	char byte;
+	int waiting = 0;
+	off_t at = lseek(fd, 0, SEEK_CUR);
+	ssize_t n = at >= 0 ? pread(fd, &byte, 1, at) : ioctl(fd, FIONREAD, &waiting);
+	if (n < 0)
+		return vigia__lua_fail(L, system_error(&err, errno, "cannot read the input"), &err);
+	lua_pushboolean(L, n > 0 || waiting > 0);
+	return 1;
 }
 
 /* ---- Dump ---- */

@@ -43,7 +43,7 @@ int64_t vigia__lua_check_timeout(lua_State *L, int arg, double initial)
 {
 	double seconds = initial;
 	if (!lua_isnoneornil(L, arg)) {
-		luaL_checktype(L, arg, LUA_TTABLE);
+		vigia__lua_check_type(L, arg, LUA_TTABLE, "options");
 		lua_pushnil(L);
 		while (lua_next(L, arg)) {
 			if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "timeout") != 0)
@@ -174,7 +174,7 @@ static int registry_watch(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
 	const char *id = vigia__lua_check_cstring(L, 2, "id");
-	if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
+	if (!lua_isnoneornil(L, 3)) vigia__lua_check_type(L, 3, LUA_TFUNCTION, "handler");
 	lua_settop(L, 4);
 	struct vigia_watch_options options;
 	vigia__lua_check_watch_options(L, 4, &options); /* 5: its filter */

@@ -110,7 +110,7 @@ static int watcher_seek(lua_State *L)
 static int watcher_set_handler(lua_State *L)
 {
 	struct lua_watcher *w = check(L, 1);
-	luaL_checktype(L, 2, LUA_TFUNCTION);
+	vigia__lua_check_type(L, 2, LUA_TFUNCTION, "handler");
 	lua_settop(L, 2);
 	struct vigia_error err = {0};
 	lua_getiuservalue(L, 1, 1); /* 3: the registry */

@@ -98,7 +98,8 @@ static int standard_operation(struct vigia_slice name) {
 	return 0;
 }
 
-int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, struct vigia_slice object_type, struct vigia_error *err) {
+int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, struct vigia_slice object_type,
+                       struct vigia_error *err) {
 	int standard = standard_operation(operation), rc;
 	if (!standard && (rc = vigia__name_check(operation, "operation", err)) != 0)
 		return rc;
@@ -233,7 +234,8 @@ void vigia__event_stamp(uint8_t *bytes, size_t len, uint64_t seq_num, int64_t at
 }
 
 bool vigia__event_intact(const uint8_t *bytes, size_t len, uint64_t seq_num) {
-	return len > VIGIA_HEAD_MIN && bytes[0] == 0x96 && bytes[1] == 0xce && load32(bytes + CHECKSUM_AT) == checksum(bytes, len, seq_num);
+	return len > VIGIA_HEAD_MIN && bytes[0] == 0x96 && bytes[1] == 0xce &&
+	       load32(bytes + CHECKSUM_AT) == checksum(bytes, len, seq_num);
 }
 
 int64_t vigia__event_time(const uint8_t *bytes, size_t len) {
@@ -414,7 +416,8 @@ int vigia__reader_next(struct vigia__reader *r, struct vigia__token *out, struct
 	case 0xcf: {
 		uint64_t value = load64(at + 1);
 		if (value > INT64_MAX)
-			return vigia__error(err, VIGIA_EDESERIAL, "the integer %llu is beyond 64 bits with a sign", (unsigned long long)value);
+			return vigia__error(err, VIGIA_EDESERIAL, "the integer %llu is beyond 64 bits with a sign",
+			                    (unsigned long long)value);
 		return give_int(r, 9, (int64_t)value, out);
 	}
 	case 0xd0:

@@ -33,11 +33,12 @@ bool vigia__utf8_valid(const char *s, size_t len);
 /* ---- Writing ---- */
 
 /* Append the head of an event to buf; the object's value must follow. EINVAL (names), ENOMEM. On error buf is as before. */
-int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, struct vigia_slice object_type, struct vigia_error *err);
+int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, struct vigia_slice object_type,
+                       struct vigia_error *err);
 /* Check the size of the event that begins at `start` in buf. ETOOBIG names both sizes and takes it back out of buf. */
 int vigia__event_end(struct vigia__buf *buf, size_t start, int64_t size_max, struct vigia_error *err);
 
-/* Values; 0, or -1 without memory (or with more than msgpack can count: 2^32-1). Strings of valid UTF-8 become str, others bin. */
+/* Values; 0, or -1 without memory (or with more than msgpack can count, 2^32-1). Strings of valid UTF-8 become str, others bin. */
 int vigia__put_nil(struct vigia__buf *buf);
 int vigia__put_bool(struct vigia__buf *buf, bool value);
 int vigia__put_int(struct vigia__buf *buf, int64_t value);
@@ -45,7 +46,7 @@ int vigia__put_float(struct vigia__buf *buf, double value);
 int vigia__put_string(struct vigia__buf *buf, const char *s, size_t len);
 int vigia__put_array(struct vigia__buf *buf, size_t count);
 int vigia__put_map(struct vigia__buf *buf, size_t count);
-/* A map whose size is known only afterwards: begin, put keys and values, end with the number of pairs. begin answers where it is. */
+/* A map whose size is known only afterwards: begin (answers where it is), put keys and values, end with the number of pairs. */
 int vigia__put_map_begin(struct vigia__buf *buf, size_t *where);
 int vigia__put_map_end(struct vigia__buf *buf, size_t where, size_t count);
 
@@ -63,7 +64,8 @@ struct vigia__head {
 	struct vigia_slice object;     /* the value's bytes; with a serializer the payload of the bin */
 };
 
-/* Take the head apart. 0, or -1: the bytes are no event. The slices point into bytes. Does not look at the checksum or into the object. */
+/* Take the head apart. 0, or -1: the bytes are no event. The slices point into bytes. Looks neither at the checksum nor into the
+ * object. */
 int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out);
 /* Does the checksum fit? */
 bool vigia__event_intact(const uint8_t *bytes, size_t len, uint64_t seq_num);

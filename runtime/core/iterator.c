@@ -89,7 +89,7 @@ int vigia__iterator_parse(const char *text, struct vigia_iterator *out, struct v
 		ok = false;
 	if (!ok)
 		return vigia__error(err, VIGIA_EINVAL,
-		                    "\"%.64s\" is no place to start from: use trim_horizon, latest, at:N or after:N with N from 0 to %" PRId64,
+		                    "\"%.64s\" is no place to start from: use trim_horizon, latest, at:N or after:N, N from 0 to %" PRId64,
 		                    text, INT64_MAX);
 	*out = it;
 	return VIGIA_OK;

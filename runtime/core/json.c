@@ -14,8 +14,8 @@
 #include "error.h"
 #include "options.h"
 
-/* A level of a value takes at most three of JSON ({"$map":[[), the line's own object and the form of a leaf one each. Checked before
- * jansson sees the text, because its parser recurses. */
+/* A level of a value takes at most three of JSON ({"$map":[[), the line's own object and the form of a leaf one each. Checked
+ * before jansson sees the text, because its parser recurses. */
 enum { NESTING_MAX = 3 * VIGIA_DEPTH_MAX + 2 };
 
 static int no_memory(struct vigia_error *err) {
@@ -135,7 +135,8 @@ static int refuse_jansson(const struct text *text, const json_error_t *error) {
 	case json_error_out_of_memory:
 		return no_memory(text->err);
 	case json_error_invalid_utf8:
-		snprintf(what, sizeof what, "the byte 0x%02x begins no valid UTF-8", end < text->len ? (unsigned char)text->data[end] : 0);
+		snprintf(what, sizeof what, "the byte 0x%02x begins no valid UTF-8",
+		         end < text->len ? (unsigned char)text->data[end] : 0);
 		return refuse_at(text, end, what);
 	case json_error_premature_end_of_input:
 		return refuse_at(text, text->len, "the text ends before the value is complete");
@@ -225,7 +226,9 @@ static json_t *bytes_form(json_t *json) {
 		return NULL;
 	json_t *base64 = json_object_get(json, "$bytes");
 	size_t len;
-	return json_is_string(base64) && vigia__base64_decode(json_string_value(base64), json_string_length(base64), NULL, &len) ? base64 : NULL;
+	if (!json_is_string(base64) || !vigia__base64_decode(json_string_value(base64), json_string_length(base64), NULL, &len))
+		return NULL;
+	return base64;
 }
 
 static int put_bytes(struct load *load, json_t *base64) {
@@ -290,8 +293,8 @@ static int check_keys(struct load *load, size_t where, size_t count) {
 	for (size_t i = 1; i < count && rc == 0; i++) {
 		if (key_compare(&keys[i - 1], &keys[i]) == 0) {
 			size_t a = keys[i - 1].index, b = keys[i].index;
-			rc = vigia__error(load->text.err, VIGIA_ESERIAL, "the keys of the pairs %zu and %zu of a $map are the same", a < b ? a : b,
-			                  a < b ? b : a);
+			rc = vigia__error(load->text.err, VIGIA_ESERIAL, "the keys of the pairs %zu and %zu of a $map are the same",
+			                  a < b ? a : b, a < b ? b : a);
 		}
 	}
 	vigia__free(keys);
@@ -412,7 +415,8 @@ static const char *type_name(json_t *json) {
 /* Find the fields of a line; what they are is checked, except the object. */
 static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error *err) {
 	if (!json_is_object(root))
-		return vigia__error(err, VIGIA_ESERIAL, "column 1: the line is %s, it must be an object with operation, object_type and object",
+		return vigia__error(err, VIGIA_ESERIAL,
+		                    "column 1: the line is %s, it must be an object with operation, object_type and object",
 		                    type_name(root));
 	for (void *iter = json_object_iter(root); iter; iter = json_object_iter_next(root, iter)) {
 		const char *key = json_object_iter_key(iter);
@@ -423,15 +427,16 @@ static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error 
 			fields[i] = json_object_iter_value(iter);
 		else if (!line_fields[i]) {
 			const char *near = vigia__nearest(key, field_at, NULL);
-			return vigia__error(err, VIGIA_ESERIAL, "unknown field \"%.48s\"%s%s%s", key, near ? " (did you mean " : "", near ? near : "",
-			                    near ? "?)" : "");
+			return vigia__error(err, VIGIA_ESERIAL, "unknown field \"%.48s\"%s%s%s", key, near ? " (did you mean " : "",
+			                    near ? near : "", near ? "?)" : "");
 		}
 	}
 	for (int i = 0; i < FIELDS; i++) {
 		if (!fields[i])
 			return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is missing", line_fields[i]);
 		if (i != OBJECT && !json_is_string(fields[i]))
-			return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is %s, it must be a string", line_fields[i], type_name(fields[i]));
+			return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is %s, it must be a string", line_fields[i],
+			                    type_name(fields[i]));
 	}
 	return VIGIA_OK;
 }
@@ -445,8 +450,8 @@ int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, i
 	size_t start = buf->len;
 	/* do not build a tree of what cannot become an event: a byte of msgpack takes at most 6 of JSON, and some room for blanks */
 	if (len > 8 * (uint64_t)size_max + 65536)
-		return vigia__error(err, VIGIA_ETOOBIG, "the line has %zu bytes, too many for an event: max_event_size is %lld bytes", len,
-		                    (long long)size_max);
+		return vigia__error(err, VIGIA_ETOOBIG, "the line has %zu bytes, too many for an event: max_event_size is %lld bytes",
+		                    len, (long long)size_max);
 	int rc;
 	json_t *root = parse(&load.text, &rc), *fields[FIELDS] = {NULL};
 	if (!root)

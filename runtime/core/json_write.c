@@ -125,7 +125,9 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len) {
 static int put_string(struct vigia__buf *buf, struct vigia_slice s) {
 	if (vigia__utf8_valid(s.data, s.len))
 		return put_quoted(buf, s.data, s.len);
-	return put_text(buf, "{\"$bytes\":\"") != 0 || vigia__base64_encode(buf, s.data, s.len) != 0 || put_text(buf, "\"}") != 0 ? -1 : 0;
+	if (put_text(buf, "{\"$bytes\":\"") != 0 || vigia__base64_encode(buf, s.data, s.len) != 0)
+		return -1;
+	return put_text(buf, "\"}");
 }
 
 static int put_scalar(struct vigia__buf *buf, const struct vigia__token *token) {
@@ -281,7 +283,8 @@ int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *b
 	    !vigia__utf8_valid(event->object_type.data, event->object_type.len))
 		return vigia__error(err, VIGIA_EDESERIAL, "the operation or object_type is not valid UTF-8");
 	char head[96];
-	snprintf(head, sizeof head, "{\"seq_num\":%" PRIu64 ",\"timestamp\":%" PRId64 ",\"operation\":", event->seq_num, event->at_ns);
+	snprintf(head, sizeof head, "{\"seq_num\":%" PRIu64 ",\"timestamp\":%" PRId64 ",\"operation\":", event->seq_num,
+	         event->at_ns);
 	if (put_text(buf, head) != 0 || put_string(buf, event->operation) != 0 || put_text(buf, ",\"object_type\":") != 0 ||
 	    put_string(buf, event->object_type) != 0 || put_text(buf, ",\"object\":") != 0)
 		rc = no_memory(err);

@@ -31,18 +31,19 @@ const struct vigia__option vigia__store_option_table[] = {
 	 .max = DAY, .help = "how long a read that waits waits, unless it says otherwise"},
 	{.name = "max_batch_bytes", .type = VIGIA_OPTION_BYTES, STORE(max_batch_bytes), .initial = 8 * MIB, .min = 1, .max = TIB,
 	 .help = "bounds one answer; at least one event comes"},
-	{.name = "checkpoint_interval", .type = VIGIA_OPTION_SECONDS, STORE(checkpoint_interval_ns), .initial = 1, .min = 0, .max = DAY,
-	 .help = "how long a watcher's progress waits for a commit at most"},
+	{.name = "checkpoint_interval", .type = VIGIA_OPTION_SECONDS, STORE(checkpoint_interval_ns), .initial = 1, .min = 0,
+	 .max = DAY, .help = "how long a watcher's progress waits for a commit at most"},
 	{.name = "map_size", .type = VIGIA_OPTION_BYTES, STORE(map_size_bytes), .initial = 0, .min = 0, .max = 64 * TIB,
 	 .help = "address space kept for the file; 0: 1 TiB, or what the system grants"},
-	{.name = "max_event_size", .type = VIGIA_OPTION_BYTES, STORE(max_event_size_bytes), GIVEN(max_event_size_given), .initial = MIB,
-	 .min = 64, .max = GIB, .help = "the largest event that is stored; belongs to the file"},
+	{.name = "max_event_size", .type = VIGIA_OPTION_BYTES, STORE(max_event_size_bytes), GIVEN(max_event_size_given),
+	 .initial = MIB, .min = 64, .max = GIB, .help = "the largest event that is stored; belongs to the file"},
 	{.name = "durability", .type = VIGIA_OPTION_CHOICE, STORE(durability), GIVEN(durability_given), .choices = "commit none",
 	 .help = "what an append that returned survives: commit, a power loss; none, the end of the process; belongs to the file"},
 	{.name = "events_bucket", .type = VIGIA_OPTION_NAME, STORE(events_bucket), GIVEN(events_bucket_given), .choices = "events",
 	 .min = 1, .max = 64, .help = "the name of the database of events inside the file; belongs to the file"},
 	{.name = "checkpoint_bucket", .type = VIGIA_OPTION_NAME, STORE(checkpoint_bucket), GIVEN(checkpoint_bucket_given),
-	 .choices = "checkpoints", .min = 1, .max = 64, .help = "the name of the database of checkpoints inside the file; belongs to the file"},
+	 .choices = "checkpoints", .min = 1, .max = 64,
+	 .help = "the name of the database of checkpoints inside the file; belongs to the file"},
 	{.name = NULL},
 };
 
@@ -452,9 +453,11 @@ static void check_field(const struct vigia__option *o, const void *field, struct
 /* What two options of one struct must have in common. */
 static void check_store(const struct vigia_store_options *options, struct vigia__problems *problems) {
 	if (options->events_bucket && options->checkpoint_bucket && strcmp(options->events_bucket, options->checkpoint_bucket) == 0)
-		vigia__problem(problems, "events_bucket and checkpoint_bucket are both \"%.24s\", allowed: two names", options->events_bucket);
+		vigia__problem(problems, "events_bucket and checkpoint_bucket are both \"%.24s\", allowed: two names",
+		               options->events_bucket);
 	if (options->map_size_bytes > 0 && options->map_size_bytes < (int64_t)(64 * KIB))
-		vigia__problem(problems, "map_size is %lld, allowed: 0, or at least %.15g bytes", (long long)options->map_size_bytes, 64 * KIB);
+		vigia__problem(problems, "map_size is %lld, allowed: 0, or at least %.15g bytes", (long long)options->map_size_bytes,
+		               64 * KIB);
 }
 
 static void check_watch(const struct vigia_watch_options *options, struct vigia__problems *problems) {

@@ -57,7 +57,7 @@ void vigia__options_init(const struct vigia__option *table, void *target);
 /* Set one option from outside; what is wrong goes to `problems`. A SPECIAL one is left alone. */
 void vigia__option_set(const struct vigia__option *table, void *target, const char *name, const struct vigia__value *value,
                        struct vigia__problems *problems);
-/* Check a whole struct that C code filled in, or that was filled with vigia__option_set(): also what two options must have in common. */
+/* Check a whole struct, filled in by C code or with vigia__option_set(): also what two options must have in common. */
 void vigia__options_check(const struct vigia__option *table, const void *target, struct vigia__problems *problems);
 void vigia__problem(struct vigia__problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* 0 if there were none, else EOPTION "watch options: a: ...; b: ...". Frees the text. */

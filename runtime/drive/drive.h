@@ -52,6 +52,7 @@ struct vigia_registry {
 	int depth;                        /* handlers on the stack: a handler may stop other watchers */
 	struct vigia_watcher *current;    /* whose handler is on top of it */
 	atomic_bool interrupted;
+	bool told_closed;                 /* the handlers that wait know that the store was closed */
 
 	/* waiting */
 	struct vigia__listen listen;      /* the words as they were before the last look */

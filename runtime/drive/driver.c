@@ -382,10 +382,11 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 {
 	struct vigia__input input = {.kind = kind, .seq_num = seq_num, .random = random_bits()};
 	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__mono_ns());
-	/* NONE: an action is under way and its outcome will bring the next one. A handler that was decided upon at the end of a turn
-	 * has not begun, and now must not. */
+	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon and has not
+	 * begun must not begin now. */
 	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
 	else if (w->action.kind == VIGIA_ACTION_HANDLE && !w->running_handler && !w->pending) step_kind(w, VIGIA_INPUT_DEFERRED);
+	else if (w->action.kind == VIGIA_ACTION_READ) step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
 }
 
 int64_t vigia__driver_due(const struct vigia_watcher *w)

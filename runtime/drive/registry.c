@@ -272,9 +272,25 @@ static int closed_meanwhile(struct vigia_registry *registry, struct vigia_error 
 	return vigia__error(err, VIGIA_ECLOSED, "store '%s' was closed", registry->store->path);
 }
 
+/* Handlers that wait for an event when the store is closed are told (S11); those that sleep go on when it is time. */
+static bool round_after_close(struct vigia_registry *registry)
+{
+	bool worked = false;
+	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
+		next = w->next;
+		if (!w->pending) continue;
+		if (!registry->told_closed) w->resume_now = true;
+		if (vigia__driver_run(w)) worked = true;
+		if (w->retired) break;
+	}
+	registry->told_closed = true;
+	return worked;
+}
+
 int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
 {
 	int rc = enter(registry, "step()", err);
+	if (rc == VIGIA_ECLOSED && round_after_close(registry)) return VIGIA_OK;
 	if (rc < 0) return rc;
 	int64_t until = after(timeout_ns);
 	if (registry->poller) vigia__poller_clear(registry->poller);
@@ -332,10 +348,10 @@ int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *e
 
 /* ---- stopping ---- */
 
-/* The handler in progress further up the stack acts on its wishes when it returns. */
+/* Stopped and let go of its id, or the one whose handler asks: that acts on its wishes when it returns. */
 static bool settled(const struct vigia_watcher *w)
 {
-	return !vigia__driver_active(w) || w->running_handler;
+	return (!vigia__driver_active(w) && w->action.kind != VIGIA_ACTION_STOPPED) || w == w->registry->current;
 }
 
 /* Drive only these watchers until all have stopped: all (NULL) or one. */
@@ -343,17 +359,19 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 {
 	int64_t until = after(timeout_ns);
 	for (;;) {
-		bool all = true, worked = false;
+		bool all = true, worked = false, hope = false;
 		int64_t first = until;
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 			if ((only && w != only) || settled(w)) continue;
 			worked |= vigia__driver_run(w);
 			if (settled(w)) continue;
 			all = false;
+			if (w->running_handler) continue; /* waits for the handler that asks: it cannot stop before */
+			hope = true;
 			if (vigia__driver_due(w) < first) first = vigia__driver_due(w);
 		}
 		if (all) return true;
-		if (vigia__mono_ns() >= until) return false;
+		if (!hope || vigia__mono_ns() >= until) return false;
 		if (!worked) {
 			hear(registry);
 			vigia__wake_wait(registry->store->backend->wake, &registry->listen, first);

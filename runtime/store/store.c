@@ -227,6 +227,7 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 	vigia__batch_clear(batch);
 	struct vigia_iterator it = request->from;
 	rc = resolve(store, &it, err);
+	bool resolved = it.kind != request->from.kind; /* an answer of its own: no wait */
 
 	int64_t timeout = request->timeout_ns < 0 ? store->options.long_polling_timeout_ns : request->timeout_ns;
 	int64_t now = vigia__mono_ns(), until = now > INT64_MAX - timeout ? INT64_MAX : now + timeout;
@@ -252,7 +253,7 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 		rc = b->scan(b, &scan, batch, err);
 		if (rc < 0) break;
 		if (scan.looked_at > 0) it = vigia__iterator_after(scan.looked_at);
-		if (batch->count > 0 || timeout == 0 || ended(store, cancel)) break;
+		if (batch->count > 0 || timeout == 0 || ended(store, cancel) || (resolved && scan.at_end)) break;
 		if (scan.at_end) wait_for_event(store, &listen, commits, until, cancel);
 		now = vigia__mono_ns();
 		if (now >= until && scan.at_end) timeout = 0; /* one last look */

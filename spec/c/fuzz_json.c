@@ -5,7 +5,8 @@
 #include "lib/fuzz.h"
 
 static const struct vigia_slice seeds[] = {
-	FUZZ_SEED("{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":{\"path\":\"src/é.c\",\"size\":1.0,\"list\":[1,null,true,\"x\"]}}"),
+	FUZZ_SEED("{\"operation\":\"CREATE\",\"object_type\":\"File\","
+	          "\"object\":{\"path\":\"src/é.c\",\"size\":1.0,\"list\":[1,null,true,\"x\"]}}"),
 	FUZZ_SEED("{\"seq_num\":7,\"timestamp\":1700000000000000001,\"operation\":\"a\",\"object_type\":\"b\",\"object\":null}"),
 	FUZZ_SEED("{\"$map\":[[1,2],[\"a\",{\"$bytes\":\"/w==\"}],[1.5,{\"$float\":\"nan\"}],[{\"$bytes\":\"//8=\"},[]]]}"),
 	FUZZ_SEED("[-9223372036854775808,9223372036854775807,9223372036854775808,1e308,1e309,-0.0,5e-324,0.1]"),

@@ -39,8 +39,9 @@ static void test_layout(void **state) {
 static void test_names(void **state) {
 	static char many[256];
 	memset(many, 'n', sizeof many);
-	const struct vigia_slice good[] = {SLICE("CREATE"), SLICE("UPDATE"), SLICE("DELETE"), SLICE("create"), SLICE("a"), SLICE("CREATED"),
-	                                   SLICE("umbenennen für €"), SLICE("nul\0inside"), {many, 31}, {many, 32}, {many, 255}};
+	const struct vigia_slice good[] = {SLICE("CREATE"), SLICE("UPDATE"), SLICE("DELETE"), SLICE("create"), SLICE("a"),
+	                                   SLICE("CREATED"), SLICE("umbenennen für €"), SLICE("nul\0inside"),
+	                                   {many, 31}, {many, 32}, {many, 255}};
 	for (size_t i = 0; i < COUNT_OF(good); i++) {
 		struct vigia__buf buf = event_of(good[i], good[COUNT_OF(good) - 1 - i]);
 		struct vigia__head head;
@@ -153,6 +154,40 @@ static void test_head_takes_any_bytes(void **state) {
 	}
 }
 
+static void test_heads_that_are_none(void **state) {
+	static const char envelope[] = "\x96\xce\x00\x00\x00\x00\xcf\x00\x00\x00\x00\x00\x00\x00\x01";
+	static const struct {
+		struct vigia_slice rest;
+		int rc;
+	} rows[] = {
+		{SLICE_INIT("\x01\xa1T\x00\x05"), 0},
+		{SLICE_INIT("\xa1o\xa1T\x00\x05"), 0},
+		{SLICE_INIT("\x00\xa1T\x00\x05"), -1},        /* no such operation */
+		{SLICE_INIT("\x04\xa1T\x00\x05"), -1},
+		{SLICE_INIT("\xa0\xa1T\x00\x05"), -1},        /* empty names */
+		{SLICE_INIT("\x01\xa0\x00\x05\x05"), -1},
+		{SLICE_INIT("\x01\xd9\x00\x00\x05"), -1},
+		{SLICE_INIT("\x01\xc4\x01T\x00\x05"), -1},   /* bytes for a name */
+		{SLICE_INIT("\x01\xda\x00\x01T\x00\x05"), -1},
+		{SLICE_INIT("\x01\xa1T\x01\x05"), -1},        /* no such serializer */
+		{SLICE_INIT("\x01\xa1T\xa0\xc4\x01x"), -1},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		uint8_t bytes[64];
+		struct vigia__head head;
+		memcpy(bytes, envelope, sizeof envelope - 1);
+		memcpy(bytes + sizeof envelope - 1, rows[i].rest.data, rows[i].rest.len);
+		if (head_of_copy(bytes, sizeof envelope - 1 + rows[i].rest.len, &head) != rows[i].rc)
+			fail_msg("row %zu", i);
+		static const uint8_t at[] = {0, 1, 6};
+		for (size_t k = 0; k < sizeof at; k++) {
+			bytes[at[k]] ^= 1;
+			assert_int_equal(vigia__event_head(bytes, sizeof envelope - 1 + rows[i].rest.len, &head), -1);
+			bytes[at[k]] ^= 1;
+		}
+	}
+}
+
 static void test_head_with_a_serializer(void **state) {
 	static const uint8_t start[] = "\x96\xce\x00\x00\x00\x00\xcf\x00\x00\x00\x00\x00\x00\x00\x01\x01\xa1T\xa4json";
 	static const struct {
@@ -161,8 +196,8 @@ static void test_head_with_a_serializer(void **state) {
 		size_t len;
 	} rows[] = {
 		{{"\xc4\x02{}", 4}, 0, 2}, {{"\xc4\x00", 2}, 0, 0}, {{"\xc5\x00\x02{}", 5}, 0, 2}, {{"\xc6\x00\x00\x00\x02{}", 7}, 0, 2},
-		{{"\xc4\x03{}", 4}, -1, 0}, {{"\xc4\x01{}", 4}, -1, 0}, {{"\xc4", 1}, -1, 0}, {{"\xc5\x00", 2}, -1, 0}, {{"\xa2{}", 3}, -1, 0},
-		{{"", 0}, -1, 0},
+		{{"\xc4\x03{}", 4}, -1, 0}, {{"\xc4\x01{}", 4}, -1, 0}, {{"\xc4", 1}, -1, 0}, {{"\xc5\x00", 2}, -1, 0},
+		{{"\xa2{}", 3}, -1, 0}, {{"", 0}, -1, 0},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		uint8_t bytes[64];
@@ -300,6 +335,7 @@ int main(void) {
 		cmocka_unit_test(test_time_before_the_epoch_is_the_epoch),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_head_takes_any_bytes),
+		cmocka_unit_test(test_heads_that_are_none),
 		cmocka_unit_test(test_head_with_a_serializer),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_batch_intact_but_no_event),

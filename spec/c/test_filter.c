@@ -124,7 +124,8 @@ static void test_wrong_entries_are_named(void **state) {
 	memset(long_name, 'x', 256);
 	long_name[256] = '\0';
 	struct vigia_slice good = slice_of("ok");
-	struct vigia_slice types[2] = {good, slice_of("")}, operations[3] = {good, good, slice_of(long_name)}, bytes = slice_of("\xff");
+	struct vigia_slice types[2] = {good, slice_of("")}, operations[3] = {good, good, slice_of(long_name)};
+	struct vigia_slice bytes = slice_of("\xff");
 	struct vigia_error err;
 	struct vigia__filter *filter;
 	assert_error(vigia__filter_new(&(struct vigia_filter){types, 2, NULL, 0}, &filter, &err), VIGIA_EINVAL, &err,

@@ -55,8 +55,8 @@ static void test_parse(void **state) {
 		const char *text;
 		enum vigia_iterator_kind kind;
 		uint64_t seq_num;
-	} good[] = {{"trim_horizon", VIGIA_TRIM_HORIZON, 0}, {"latest", VIGIA_LATEST, 0}, {"at:1", VIGIA_AT, 1}, {"after:0", VIGIA_AFTER, 0},
-	            {"after:9223372036854775807", VIGIA_AFTER, INT64_MAX}};
+	} good[] = {{"trim_horizon", VIGIA_TRIM_HORIZON, 0}, {"latest", VIGIA_LATEST, 0}, {"at:1", VIGIA_AT, 1},
+	            {"after:0", VIGIA_AFTER, 0}, {"after:9223372036854775807", VIGIA_AFTER, INT64_MAX}};
 	for (size_t i = 0; i < COUNT_OF(good); i++) {
 		struct vigia_iterator got;
 		assert_int_equal(vigia__iterator_parse(good[i].text, &got, NULL), 0);

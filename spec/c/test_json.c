@@ -31,8 +31,9 @@ static char *to_text(struct vigia_slice value) {
 
 static void test_texts_that_come_back_as_they_are(void **state) {
 	static const char *const texts[] = {
-		"null", "true", "false", "0", "1", "-1", "9223372036854775807", "-9223372036854775808", "1.0", "-0.0", "0.1", "1e+100", "5e-324",
-		"1.7976931348623157e+308", "1.2345678901234568e+17", "100000.0", "0.30000000000000004", "\"\"", "\"a\\\"b\\\\c\\n\\t\\r\\b\\f\\u0001\\u001f\\u0000\"",
+		"null", "true", "false", "0", "1", "-1", "9223372036854775807", "-9223372036854775808", "1.0", "-0.0", "0.1", "1e+100",
+		"5e-324", "1.7976931348623157e+308", "1.2345678901234568e+17", "100000.0", "0.30000000000000004", "\"\"",
+		"\"a\\\"b\\\\c\\n\\t\\r\\b\\f\\u0001\\u001f\\u0000\"",
 		"\"é€😀/\x7f\"", "[]", "{}", "[[],{},[null]]", "{\"z\":1,\"a\":2,\"m\":{\"y\":[1,1.0,\"1\"]}}", "{\"\":0}",
 		"{\"$float\":\"nan\"}", "{\"$float\":\"inf\"}", "{\"$float\":\"-inf\"}", "{\"$bytes\":\"/w==\"}", "{\"$bytes\":\"//8=\"}",
 		"{\"$bytes\":\"////\"}", "{\"$map\":[[1,2],[\"1\",3],[1.0,4],[true,5],[false,6]]}",
@@ -229,12 +230,14 @@ static void test_depth(void **state) {
 		vigia__buf_deinit(&text);
 		vigia__buf_deinit(&value);
 		text = nested(rows[i].open, rows[i].close, 32, rows[i].leaf);
-		assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err, "nested deeper than 31 levels");
+		assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err,
+		             "nested deeper than 31 levels");
 		assert_memory_equal(err.message, rows[i].column_at_32, strlen(rows[i].column_at_32));
 		vigia__buf_deinit(&text);
 		/* far too deep, and cut off too: jansson never sees it */
 		text = nested(rows[i].open, "", 100000, "");
-		assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err, "nested deeper than 31 levels");
+		assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err,
+		             "nested deeper than 31 levels");
 		vigia__buf_deinit(&text);
 		assert_int_equal(value.len, 0);
 		vigia__buf_deinit(&value);
@@ -242,8 +245,10 @@ static void test_depth(void **state) {
 }
 
 static void test_bytes_that_are_no_value(void **state) {
-	static const struct vigia_slice values[] = {{"", 0}, {"\xc1", 1}, {"\xc0\xc0", 2}, {"\xdd\x0f\xff\xff\xff", 5}, {"\x81\xc0\x01", 3},
-	                                            {"\xd4\x05\x00", 3}, {"\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 10}, {"\x81\x90\x01", 3}};
+	static const struct vigia_slice values[] = {{"", 0}, {"\xc1", 1}, {"\xc0\xc0", 2}, {"\xdd\x0f\xff\xff\xff", 5},
+	                                            {"\x81\xc0\x01", 3}, {"\xd4\x05\x00", 3},
+	                                            {"\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 10},
+	                                            {"\x81\x90\x01", 3}};
 	for (size_t i = 0; i < COUNT_OF(values); i++) {
 		struct vigia__buf buf = {0};
 		struct vigia_error err;
@@ -285,7 +290,8 @@ static void test_base64(void **state) {
 /* ---- lines ---- */
 
 static void test_a_line_is_an_event(void **state) {
-	static const char line[] = "{\"object\":{\"path\":\"a/é\",\"size\":1.0},\"operation\":\"CREATE\",\"object_type\":\"File\",\"seq_num\":9,\"timestamp\":\"x\"}";
+	static const char line[] = "{\"object\":{\"path\":\"a/é\",\"size\":1.0},"
+	                           "\"operation\":\"CREATE\",\"object_type\":\"File\",\"seq_num\":9,\"timestamp\":\"x\"}";
 	struct vigia__buf buf = {0}, text = {0};
 	struct vigia_error err;
 	struct vigia__head head;
@@ -295,8 +301,8 @@ static void test_a_line_is_an_event(void **state) {
 	assert_int_equal(head.standard, 1);
 	struct vigia_event event = {7, head.at_ns, head.operation, head.object_type, head.object};
 	assert_int_equal(vigia__json_from_event(&event, &text, &err), 0);
-	assert_slice(buf_slice(&text), "{\"seq_num\":7,\"timestamp\":1700000000000000001,\"operation\":\"CREATE\",\"object_type\":\"File\","
-	                               "\"object\":{\"path\":\"a/é\",\"size\":1.0}}");
+	assert_slice(buf_slice(&text), "{\"seq_num\":7,\"timestamp\":1700000000000000001,\"operation\":\"CREATE\","
+	                               "\"object_type\":\"File\",\"object\":{\"path\":\"a/é\",\"size\":1.0}}");
 	/* what was written is read again */
 	struct vigia__buf again = {0};
 	assert_int_equal(vigia__json_to_event((char *)text.data, text.len, &again, 1000, &err), 0);
@@ -312,7 +318,8 @@ static void test_a_line_is_an_event(void **state) {
 	vigia__buf_deinit(&longer);
 	/* too large: taken back out */
 	size_t len = again.len;
-	assert_error(vigia__json_to_event(line, sizeof line - 1, &again, 20, &err), VIGIA_ETOOBIG, &err, "max_event_size is 20 bytes");
+	assert_error(vigia__json_to_event(line, sizeof line - 1, &again, 20, &err), VIGIA_ETOOBIG, &err,
+	             "max_event_size is 20 bytes");
 	assert_int_equal(again.len, len);
 	vigia__buf_deinit(&buf);
 	vigia__buf_deinit(&text);
@@ -339,13 +346,15 @@ static void test_wrong_lines(void **state) {
 		{"{}", VIGIA_ESERIAL, "the field \"operation\" is missing"},
 		{"{\"operation\":\"CREATE\",\"object\":1}", VIGIA_ESERIAL, "the field \"object_type\" is missing"},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"File\"}", VIGIA_ESERIAL, "the field \"object\" is missing"},
-		{"{\"operation\":1,\"object_type\":\"File\",\"object\":1}", VIGIA_ESERIAL, "the field \"operation\" is an integer, it must be a string"},
+		{"{\"operation\":1,\"object_type\":\"File\",\"object\":1}", VIGIA_ESERIAL,
+		 "the field \"operation\" is an integer, it must be a string"},
 		{"{\"operation\":\"CREATE\",\"object_type\":null,\"object\":1}", VIGIA_ESERIAL, "the field \"object_type\" is null"},
 		{"{\"operation\":\"\",\"object_type\":\"File\",\"object\":1}", VIGIA_EINVAL, "operation is empty"},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"\",\"object\":1}", VIGIA_EINVAL, "object_type is empty"},
 		{"{\"operation\":\"CREATE\",\"objct_type\":\"File\",\"object\":1}", VIGIA_ESERIAL,
 		 "unknown field \"objct_type\" (did you mean object_type?)"},
-		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":1,\"zebra\":1}", VIGIA_ESERIAL, "unknown field \"zebra\""},
+		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":1,\"zebra\":1}", VIGIA_ESERIAL,
+		 "unknown field \"zebra\""},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":[1,2", VIGIA_ESERIAL, "column 57: the text ends before"},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":18446744073709551616}", VIGIA_ESERIAL,
 		 "column 53: the integer 18446744073709551616 does not fit"},
@@ -353,7 +362,8 @@ static void test_wrong_lines(void **state) {
 	struct vigia__buf buf = {0};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct vigia_error err;
-		assert_error(vigia__json_to_event(rows[i].line, strlen(rows[i].line), &buf, 1000, &err), rows[i].code, &err, rows[i].message);
+		assert_error(vigia__json_to_event(rows[i].line, strlen(rows[i].line), &buf, 1000, &err), rows[i].code, &err,
+		             rows[i].message);
 		assert_int_equal(buf.len, 0);
 	}
 	vigia__buf_deinit(&buf);
@@ -383,7 +393,8 @@ static void test_depth_of_a_line(void **state) {
 
 /* ---- without memory: ours, then jansson's ---- */
 
-static const char memory_line[] = "{\"operation\":\"rename\",\"object_type\":\"File\",\"object\":{\"$map\":[[1,{\"$bytes\":\"/w==\"}],[\"k\",[1,2.5,\"abc\",{}]]]}}";
+static const char memory_line[] = "{\"operation\":\"rename\",\"object_type\":\"File\","
+                                  "\"object\":{\"$map\":[[1,{\"$bytes\":\"/w==\"}],[\"k\",[1,2.5,\"abc\",{}]]]}}";
 
 static int line_scenario(void) {
 	struct vigia__buf event = {0}, text = {0};
@@ -414,8 +425,8 @@ static void test_without_memory(void **state) {
 	with_failing_allocations(line_scenario());
 }
 
-/* jansson allocates through whatever json_set_alloc_funcs() names; only this test names something else than malloc. The strings in
- * the lines are short: jansson does not survive a string buffer that cannot grow beyond 16 bytes (json.c, has_memory_for). */
+/* jansson allocates through whatever json_set_alloc_funcs() names; only this test names something else than malloc. The strings
+ * in the lines are short: jansson does not survive a string buffer that cannot grow beyond 16 bytes (json.c, has_memory_for). */
 typedef void *(*alloc_fn)(size_t size);
 typedef void (*free_fn)(void *ptr);
 void json_set_alloc_funcs(alloc_fn alloc, free_fn free);

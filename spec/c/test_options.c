@@ -41,7 +41,8 @@ static void test_defaults(void **state) {
 	assert_int_equal(store.durability, VIGIA_DURABILITY_COMMIT);
 	assert_string_equal(store.events_bucket, "events");
 	assert_string_equal(store.checkpoint_bucket, "checkpoints");
-	assert_false(store.max_event_size_given || store.durability_given || store.events_bucket_given || store.checkpoint_bucket_given);
+	assert_false(store.max_event_size_given || store.durability_given);
+	assert_false(store.events_bucket_given || store.checkpoint_bucket_given);
 
 	struct vigia_watch_options watch;
 	memset(&watch, 0xee, sizeof watch);
@@ -142,15 +143,19 @@ static void test_what_is_refused(void **state) {
 		{vigia__watch_option_table, "max_backoff", other("table"), "max_backoff is a table, allowed: 0.001 to 86400 seconds"},
 		{vigia__watch_option_table, "jitter", integer(1), "jitter is 1, allowed: true or false"},
 		{vigia__watch_option_table, "jitter", other("function"), "jitter is a function, allowed: true or false"},
-		{vigia__watch_option_table, "retry_strategy", string("stop"), "retry_strategy is \"stop\", allowed: \"block\" or \"skip\""},
+		{vigia__watch_option_table, "retry_strategy", string("stop"),
+		 "retry_strategy is \"stop\", allowed: \"block\" or \"skip\""},
 		{vigia__watch_option_table, "retry_strategy", string("bloc"), "\"bloc\", allowed: \"block\" or \"skip\""},
 		{vigia__watch_option_table, "retry_strategy", string("block skip"), "\"block skip\", allowed"},
 		{vigia__watch_option_table, "retry_strategy", string(""), "retry_strategy is \"\", allowed"},
-		{vigia__watch_option_table, "checkpoint", boolean(false), "checkpoint is false, allowed: \"batch\" or \"event\" or \"manual\""},
+		{vigia__watch_option_table, "checkpoint", boolean(false),
+		 "checkpoint is false, allowed: \"batch\" or \"event\" or \"manual\""},
 		{vigia__store_option_table, "max_event_size", integer(1), "max_event_size is 1, allowed: 64 to 1073741824 bytes"},
 		{vigia__store_option_table, "events_bucket", string(""), "events_bucket is \"\", allowed: a string of 1 to 64 bytes"},
-		{vigia__store_option_table, "events_bucket", string(long_name), "events_bucket is \"123456789012345678901234...\", allowed"},
-		{vigia__store_option_table, "durability", string("ääääääääääääää"), "durability is \"ääääääääääää...\", allowed: \"commit\" or \"none\""},
+		{vigia__store_option_table, "events_bucket", string(long_name),
+		 "events_bucket is \"123456789012345678901234...\", allowed"},
+		{vigia__store_option_table, "durability", string("ääääääääääääää"),
+		 "durability is \"ääääääääääää...\", allowed: \"commit\" or \"none\""},
 		{vigia__watch_option_table, "bufer_size", integer(1), "unknown option 'bufer_size' (did you mean buffer_size?)"},
 		{vigia__watch_option_table, "check", integer(1), "unknown option 'check' (did you mean checkpoint?)"},
 		{vigia__watch_option_table, "zzz", integer(1), "unknown option 'zzz'"},
@@ -216,8 +221,9 @@ static void test_checking_a_struct(void **state) {
 	vigia__options_check(vigia__watch_option_table, &watch, &problems);
 	assert_int_equal(problems.count, 5);
 	assert_error(vigia__problems_end(&problems, "watch options", &err), VIGIA_EOPTION, &err,
-	             "watch options: batch_size is 0, allowed: a whole number from 1 to 1000000; initial_backoff is 5e-09, allowed: 0.001 to 86400 "
-	             "seconds; retry_strategy is 2, allowed: \"block\" or \"skip\"; checkpoint is -1, allowed: \"batch\" or \"event\" or \"manual\"; "
+	             "watch options: batch_size is 0, allowed: a whole number from 1 to 1000000; initial_backoff is 5e-09, "
+	             "allowed: 0.001 to 86400 seconds; retry_strategy is 2, allowed: \"block\" or \"skip\"; "
+	             "checkpoint is -1, allowed: \"batch\" or \"event\" or \"manual\"; "
 	             "initial_event_iterator is of kind 9");
 
 	vigia_watch_options_init(&watch);
@@ -231,7 +237,8 @@ static void test_checking_a_struct(void **state) {
 	store.map_size_bytes = 1;
 	vigia__options_check(vigia__store_option_table, &store, &problems);
 	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err,
-	             "events_bucket and checkpoint_bucket are both \"checkpoints\", allowed: two names; map_size is 1, allowed: 0, or at least 65536 bytes");
+	             "events_bucket and checkpoint_bucket are both \"checkpoints\", allowed: two names; "
+	             "map_size is 1, allowed: 0, or at least 65536 bytes");
 
 	vigia_store_options_init(&store);
 	store.events_bucket = NULL;
@@ -254,7 +261,7 @@ static void test_nearest(void **state) {
 		{"apend", "append"},   {"appned", "append"}, {"event", "events"},    {"evnets", "events"},     {"check", "checkpoints"},
 		{"checkpoint", "checkpoints"}, {"rnu", "run"}, {"rum", "run"},       {"stat", "stats"},        {"x", NULL},
 		{"", NULL},            {"ev", "events"},     {"publish", NULL},      {"xyz", NULL},            {"running", "run"},
-		{"ab", NULL},
+		{"ab", NULL},          {"stxyz", NULL},      {"rxx", NULL},          {"gx", "gc"},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		const char *got = vigia__nearest(rows[i].wrong, word_at, words);

@@ -35,8 +35,8 @@ static void test_integers(void **state) {
 }
 
 static void test_floats_keep_their_bits(void **state) {
-	static const uint64_t patterns[] = {0, 0x8000000000000000, 0x3ff0000000000000, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000,
-	                                    0xfff8000000000123, 1, 0x7fefffffffffffff};
+	static const uint64_t patterns[] = {0, 0x8000000000000000, 0x3ff0000000000000, 0x7ff0000000000000, 0xfff0000000000000,
+	                                    0x7ff8000000000000, 0xfff8000000000123, 1, 0x7fefffffffffffff};
 	for (size_t i = 0; i < COUNT_OF(patterns); i++) {
 		struct vigia__buf buf = {0};
 		double value;
@@ -115,7 +115,8 @@ static void test_float32_and_other_peoples_encodings(void **state) {
 		{{"\xcf\x7f\xff\xff\xff\xff\xff\xff\xff", 9}, 0, INT64_MAX, VIGIA_TOKEN_INT},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
-		struct vigia__reader reader = {(const uint8_t *)rows[i].bytes.data, (const uint8_t *)rows[i].bytes.data + rows[i].bytes.len};
+		const uint8_t *bytes = (const uint8_t *)rows[i].bytes.data;
+		struct vigia__reader reader = {bytes, bytes + rows[i].bytes.len};
 		struct vigia__token token;
 		assert_int_equal(vigia__reader_next(&reader, &token, NULL), 0);
 		assert_int_equal(token.kind, rows[i].kind);
@@ -162,7 +163,8 @@ static void test_reader_refuses(void **state) {
 	};
 	struct vigia_error err;
 	for (size_t i = 0; i < COUNT_OF(rows); i++)
-		assert_error(next_of_copy((const uint8_t *)rows[i].bytes.data, rows[i].bytes.len, &err), VIGIA_EDESERIAL, &err, rows[i].what);
+		assert_error(next_of_copy((const uint8_t *)rows[i].bytes.data, rows[i].bytes.len, &err), VIGIA_EDESERIAL, &err,
+		             rows[i].what);
 }
 
 static void test_reader_takes_any_bytes(void **state) {
@@ -216,7 +218,8 @@ static void test_depth(void **state) {
 		assert_int_equal(vigia__value_check(buf_slice(&buf), VIGIA_ESERIAL, &err), 0);
 		buf.len = inner;
 		assert_int_equal(vigia__put_array(&buf, 0), 0);
-		assert_error(vigia__value_check(buf_slice(&buf), VIGIA_ESERIAL, &err), VIGIA_ESERIAL, &err, "nested deeper than 31 levels");
+		assert_error(vigia__value_check(buf_slice(&buf), VIGIA_ESERIAL, &err), VIGIA_ESERIAL, &err,
+		             "nested deeper than 31 levels");
 		assert_non_null(strstr(err.message, map ? "object.k.k.k" : "object[1][1][1]"));
 		vigia__buf_deinit(&buf);
 	}
@@ -231,7 +234,8 @@ static void test_check_says_where(void **state) {
 		{{"\xc0", 1}, NULL},
 		{{"\xc0\xc0", 2}, "object: there are bytes behind the value"},
 		{{"\xc7\x00\x05", 3}, "object: a msgpack extension of type 5 cannot be carried"},
-		{{"\x81\xa4jobs\x93\x01\x02\x81\xa8" "callback\xd4\x05\x00", 23}, "object.jobs[3].callback: a msgpack extension of type 5 cannot be carried"},
+		{{"\x81\xa4jobs\x93\x01\x02\x81\xa8" "callback\xd4\x05\x00", 23},
+		 "object.jobs[3].callback: a msgpack extension of type 5 cannot be carried"},
 		{{"\x81\xa3" "a b\x91\xc1", 7}, "object[\"a b\"][1]: the byte 0xc1 begins no msgpack value"},
 		{{"\x81\xa5q\"\\\n\x7f\xc1", 8}, "object[\"q\\\"\\\\\\x0a\\x7f\"]: "},
 		{{"\x81\xc4\x02\xff" "a\xc1", 6}, "object[\"\\xffa\"]: "},

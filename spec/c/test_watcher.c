@@ -275,7 +275,7 @@ static const struct scenario scenarios[] = {
 	 .end = {VIGIA_STOPPED, .done = 1, .saved = 1, .processed = 1, .last_processed = 1}},
 	{"W14 a batch that comes while stopping is dropped unseen",
 	 .rows = {R(0, START(AFTER(0), 0), READ(AFTER(0))), R(0, STOP, NONE), R(0, BATCH(AFTER(3), 1, 2, 3), STOPPED)},
-	 .end = {VIGIA_STOPPED}},
+	 .end = {.state = VIGIA_STOPPED}},
 	{"W14 a read that fails while stopping is counted and not retried",
 	 .rows = {R(0, START(AFTER(0), 0), READ(AFTER(0))), R(0, STOP, NONE), R(0, FETCH_FAILED, STOPPED)},
 	 .end = {VIGIA_STOPPED, .fetch_errors = 1}},

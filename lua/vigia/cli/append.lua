@@ -20,10 +20,8 @@ function M.define(command)
 end
 
 -- A line that is written over itself.
-local function progress_line()
-	return function(count, last_seq)
-		io.stderr:write(("\r%d events appended, last seq_num %d\27[K"):format(count, last_seq))
-	end
+local function show_progress(count, last_seq)
+	io.stderr:write(("\r%s appended, last seq_num %d\27[K"):format(util.count(count, "event"), last_seq))
 end
 
 local function stored_so_far(count, last_seq)
@@ -33,25 +31,44 @@ local function stored_so_far(count, last_seq)
 	return ("%s before it %s stored, last seq_num %d"):format(util.count(count, "event"), count == 1 and "is" or "are", last_seq)
 end
 
+-- The store, and false if there is none yet. It is made only for an event: nothing on standard input leaves nothing behind.
+local function open(args)
+	local core = require("vigia.core")
+	local store, err = require("vigia").open(util.store_path(args), {create = false})
+	if not store and err.code == "store_not_found" then
+		local waits, input_err = core.has_input(STDIN)
+		if input_err and input_err.code ~= "interrupted" then
+			util.fail("%s", tostring(input_err))
+		end
+		return waits and util.open_store(args, {})
+	end
+	return store or util.fail("%s", tostring(err))
+end
+
 function M.run(args)
 	local core = require("vigia.core")
-	local store <close> = util.open_store(args, {})
 	if core.isatty(STDIN) then
 		util.say("type events, one JSON object a line; end with Ctrl-D. `vigia append --help` shows their form")
 	end
-	local on_terminal = core.isatty(STDERR)
-	local count, last_seq, err = core.ndjson_append(store, STDIN, on_terminal and progress_line() or nil)
-	if on_terminal then
-		io.stderr:write("\r\27[K")
+	local store <close> = open(args)
+	local count, last_seq, err = 0, 0, nil
+	if store then
+		local on_terminal = core.isatty(STDERR)
+		count, last_seq, err = core.ndjson_append(store, STDIN, on_terminal and show_progress or nil)
+		if on_terminal then
+			io.stderr:write("\r\27[K")
+		end
 	end
 	if err then
 		util.fail("%s; %s", tostring(err), stored_so_far(count, last_seq))
+	elseif count > 0 then
+		util.write(("%s appended, last seq_num %d\n"):format(util.count(count, "event"), last_seq))
 	end
-	if count == 0 then
+	if core.interrupted() then
+		util.fail("interrupted before the end of standard input")
+	elseif count == 0 then
 		util.say("nothing to append: standard input was empty")
-		return util.OK
 	end
-	util.write(("%s appended, last seq_num %d\n"):format(util.count(count, "event"), last_seq))
 	return util.OK
 end
 

@@ -10,19 +10,10 @@ Writes events as NDJSON, one a line, in order; `vigia append` reads this back eq
 With --follow it goes on with new events as they are stored, until Ctrl-C. When whoever reads
 the output has seen enough (`vigia events ... | head -1`), it ends quietly with exit status 0.]]
 
-local FROM = "trim_horizon, latest, at:N or after:N"
-
--- "at:17" -> what makes the iterator. The library is asked only when the command runs.
+-- The library is loaded only when there is something to parse: `--help` does without.
 local function parse_from(text)
-	if text == "trim_horizon" or text == "latest" then
-		return {name = text}
-	end
-	local kind, digits = text:match("^(%l+):(%d+)$")
-	local n = digits and math.tointeger(tonumber(digits))
-	if not n or (kind ~= "at" and kind ~= "after") then
-		return nil, ("--from wants %s (N a whole number), not '%s'"):format(FROM, util.printable(text))
-	end
-	return {name = kind .. "_sequence_number", n = n}
+	local iterator, err = require("vigia.core").iterator_parse(text)
+	return iterator, err and "--from: " .. tostring(err)
 end
 
 local function parse_name(option)
@@ -37,7 +28,7 @@ end
 function M.define(command)
 	util.define_store(command)
 	command:option("--from"):argname("WHERE"):convert(parse_from):overwrite(false)
-		:description("Where to start: " .. FROM .. " (default: trim_horizon, the oldest event there is).")
+		:description("Where to start: trim_horizon (the oldest event there is; the default), latest, at:N or after:N.")
 	command:option("--type"):argname("TYPE"):count("*"):target("types"):convert(parse_name("--type"))
 		:description("Only events of this object type. May be given several times.")
 	command:option("--operation"):argname("OP"):count("*"):target("operations"):convert(parse_name("--operation"))
@@ -49,23 +40,19 @@ end
 
 function M.run(args)
 	local vigia, core = require("vigia"), require("vigia.core")
-	local from = args.from or {name = "trim_horizon"}
 	local store <close> = util.open_store(args, {readonly = true, create = false})
 	local _, _, err = core.ndjson_dump(store, {
-		from = vigia[from.name](from.n),
+		from = args.from or vigia.trim_horizon(),
 		filter = {object_types = args.types, operations = args.operations},
 		limit = args.limit or 0,
 		follow = args.follow or false,
 		fd = 1,
 	})
-	if not err or err.code == "closed_pipe" then
-		return util.OK
+	-- A closed pipe: whoever read the output has seen enough.
+	if err and err.cause ~= "Broken pipe" then
+		util.fail("%s", tostring(err))
 	end
-	-- Ctrl-C is how one ends following; otherwise something is missing from the output.
-	if err.code == "interrupted" and args.follow then
-		return util.OK
-	end
-	util.fail("%s", tostring(err))
+	return util.OK
 end
 
 return M

@@ -15,10 +15,16 @@ local function load_argparse()
 	return argparse
 end
 
--- argparse's own --help prints and leaves the process; ours is an end like any other.
+-- Raise: the text that was asked for, and nothing else.
+local function show(text)
+	util.write(text, "\n")
+	util.exit(util.OK)
+end
+
+-- argparse's own --help leaves the process by itself; ours is an end like any other.
 local function define_help(parser)
 	parser:flag("-h --help"):description("Show this help.")
-		:action(function() util.exit("help", parser:get_help()) end)
+		:action(function() show(parser:get_help()) end)
 end
 
 -- The options that the current command knows, as its usage line has them.
@@ -54,7 +60,7 @@ local function build_parser()
 	parser.error = parse_error
 	parser:option("--store"):hidden(true):overwrite(false) -- also before the command
 	parser:flag("--version"):description("Show the version.")
-		:action(function() util.exit("help", require("vigia")._VERSION) end)
+		:action(function() show(require("vigia")._VERSION) end)
 	define_help(parser)
 
 	local commands = {}
@@ -74,7 +80,7 @@ end
 local function run(words)
 	-- Known without the parser, so that it answers at once.
 	if #words == 1 and words[1] == "--version" then
-		util.exit("help", require("vigia")._VERSION)
+		show(require("vigia")._VERSION)
 	end
 	local parser, commands = build_parser()
 	local args = parser:parse(words)
@@ -89,24 +95,10 @@ local function on_error(value)
 	return {status = util.FAILURE, message = debug.traceback("a bug in vigia: " .. tostring(value), 2)}
 end
 
-local function finish(ending)
-	if ending.status == "help" then
-		util.write(ending.message, "\n")
-		ending = {status = util.OK}
-	end
-	util.flush()
-	return ending
-end
-
 return function(words)
 	local ok, ending = xpcall(run, on_error, words)
 	if ok then
-		ending = {status = ending}
-	end
-	-- What is left in stdout's buffer may still meet a full disk; the first failure is the one to tell.
-	local flushed, flush_ending = xpcall(finish, on_error, ending)
-	if flushed or ending.status == util.OK or ending.status == "help" then
-		ending = flush_ending
+		return ending
 	end
 	if ending.message then
 		util.say(ending.message)

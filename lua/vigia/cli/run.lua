@@ -52,25 +52,21 @@ local function call_hook(entry, name)
 	if not hook then
 		return nil
 	end
-	local results = table.pack(xpcall(hook, function(message)
-		return type(message) == "string" and debug.traceback(message, 2) or tostring(message)
-	end, entry.ctx))
-	if not results[1] then
-		return ("%s: `%s` failed: %s"):format(entry.script.path, name, results[2])
-	elseif not results[2] and results[3] ~= nil then
-		return ("%s: `%s` failed: %s"):format(entry.script.path, name, tostring(results[3]))
+	local ok, result, message = xpcall(hook, util.traceback, entry.ctx)
+	if ok and (result or message == nil) then
+		return nil
 	end
-	return nil
+	return ("%s: `%s` failed: %s"):format(entry.script.path, name, ok and tostring(message) or result)
 end
 
--- Every script becomes an idle watcher before any of them runs. Wrong options raise in registry:watch; they are the script's fault.
+-- Every script gets its watcher, which now owns its id; no handler runs before the registry is driven. Wrong options raise in
+-- registry:watch: they are the script's fault.
 local function watch_all(registry, scripts, store, log)
 	local entries = {}
 	for i, s in ipairs(scripts) do
-		s.options.auto_start = false
 		local ok, watcher, err = pcall(registry.watch, registry, s.id, s.handle, s.options)
 		if not ok then
-			util.fail("%s: %s", s.path, tostring(watcher))
+			util.fail("%s: %s", s.path, tostring(watcher):match("^bad argument #%d+ to '.-' %((.*)%)$") or tostring(watcher))
 		elseif not watcher then
 			util.fail("%s: %s", s.path, tostring(err))
 		end
@@ -79,23 +75,7 @@ local function watch_all(registry, scripts, store, log)
 	return entries
 end
 
--- Stop all watchers, then run the stop functions of those that were initialised. Answers what went wrong, in order.
-local function stop_all(registry, entries)
-	local problems = {}
-	local _, err = registry:stop({timeout = STOP_TIMEOUT})
-	if err then
-		problems[1] = tostring(err)
-	end
-	for _, entry in ipairs(entries) do
-		local state = entry.watcher:stats().state
-		if entry.initialised and (state == "stopped" or state == "idle") then
-			problems[#problems + 1] = call_hook(entry, "stop")
-		end
-	end
-	return problems
-end
-
-local function start_all(entries)
+local function init_all(entries)
 	for _, entry in ipairs(entries) do
 		local problem = call_hook(entry, "init")
 		if problem then
@@ -103,13 +83,20 @@ local function start_all(entries)
 		end
 		entry.initialised = true
 	end
+	return nil
+end
+
+-- Stop all watchers, then run the stop functions of those that were initialised. Adds what went wrong to `problems`, in order.
+local function stop_all(registry, entries, problems)
+	local _, err = registry:stop({timeout = STOP_TIMEOUT})
+	if err then
+		problems[#problems + 1] = tostring(err)
+	end
 	for _, entry in ipairs(entries) do
-		local ok, err = entry.watcher:start()
-		if not ok then
-			return ("%s: %s"):format(entry.script.path, tostring(err))
+		if entry.initialised and entry.watcher:stats().state == "stopped" then
+			problems[#problems + 1] = call_hook(entry, "stop")
 		end
 	end
-	return nil
 end
 
 -- The last event a watcher has looked at.
@@ -149,25 +136,27 @@ local function gave_up(stats, max_wait)
 	return ("watcher '%s': %s after %g s: %s"):format(util.printable(stats.id), what, max_wait, tostring(stats.last_error))
 end
 
--- Look at every watcher. Answers whether all have passed the target, and a problem if one cannot.
+-- Look at every watcher. Answers whether all have passed the target, how long to wait at most before the next look, and a problem if
+-- one cannot get on.
 local function look(entries, target, now, max_wait)
-	local all_passed = true
+	local all_passed, wait = true, 1
 	for _, entry in ipairs(entries) do
 		local stats = entry.watcher:stats()
 		if stats.state == "stopped" then
 			local problem = stopped_with_error(stats)
 			if problem then
-				return false, problem
+				return false, wait, problem
 			end
 		elseif position(stats) < target then
 			all_passed = false
 			local since = failing_since(entry, stats, now)
 			if since and now - since >= max_wait then
-				return false, gave_up(stats, max_wait)
+				return false, wait, gave_up(stats, max_wait)
 			end
+			wait = since and math.min(wait, since + max_wait - now) or wait
 		end
 	end
-	return all_passed, nil
+	return all_passed, wait, nil
 end
 
 -- Rounds until every watcher has passed the last event of the start and the last one that a handler stored.
@@ -186,7 +175,7 @@ local function drive_until_idle(registry, entries, store, max_wait)
 		rounds = rounds + 1
 		-- stats() makes tables: not after each event of a long replay.
 		if not worked or rounds % 64 == 0 then
-			local all_passed, problem = look(entries, target, now(), max_wait)
+			local all_passed, wait, problem = look(entries, target, now(), max_wait)
 			if problem then
 				return problem
 			end
@@ -197,7 +186,7 @@ local function drive_until_idle(registry, entries, store, max_wait)
 				end
 				target = stats.last_appended_event_num
 			elseif not worked then
-				worked, err = registry:step(math.min(1, max_wait))
+				err = select(2, registry:step(wait))
 				if err then
 					return err
 				end
@@ -239,8 +228,12 @@ function M.run(args)
 
 	local registry = require("vigia").registry(store, {log = log})
 	local entries = watch_all(registry, scripts, store, log)
-	local problem = start_all(entries)
+	local problem = init_all(entries)
 	if not problem then
+		for _, entry in ipairs(entries) do
+			log("info", ("watcher '%s': %s, %s"):format(util.printable(entry.script.id), entry.script.path,
+				tostring(entry.watcher:stats().next_event_iterator)))
+		end
 		if args.until_idle then
 			problem = drive_until_idle(registry, entries, store, args.max_wait or MAX_WAIT)
 		else
@@ -252,13 +245,10 @@ function M.run(args)
 		end
 	end
 
-	local problems = stop_all(registry, entries)
-	table.insert(problems, 1, problem and tostring(problem) or nil)
+	local problems = {problem and tostring(problem)}
+	stop_all(registry, entries, problems)
 	if #problems > 0 then
-		for i = 1, #problems - 1 do
-			util.say(problems[i])
-		end
-		util.fail("%s", problems[#problems])
+		util.fail("%s", table.concat(problems, "\nvigia: "))
 	end
 	return util.OK
 end

@@ -7,23 +7,24 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
--- What belongs to the program; everything else in the table is for registry:watch, which checks the values.
+-- What belongs to the program; everything else in the table is an option of registry:watch, which checks the values.
 local OWN_FIELDS = {id = "string", handle = "function", init = "function", stop = "function"}
-local WATCH_OPTIONS = {
-	"initial_event_iterator", "filter", "batch_size", "buffer_size", "initial_backoff", "max_backoff", "jitter", "retry_strategy",
-	"max_retries", "checkpoint", "ephemeral", "on_error",
-}
 
-local known_fields = {}
-local is_watch_option = {}
-for name in pairs(OWN_FIELDS) do
-	known_fields[#known_fields + 1] = name
+-- All names a script's table may hold, and which of them are options.
+local function known_fields()
+	local names, is_option = {}, {}
+	for _, option in ipairs(require("vigia.core").options("watch")) do
+		if option.name ~= "auto_start" then
+			names[#names + 1] = option.name
+			is_option[option.name] = true
+		end
+	end
+	for name in pairs(OWN_FIELDS) do
+		names[#names + 1] = name
+	end
+	table.sort(names)
+	return names, is_option
 end
-for _, name in ipairs(WATCH_OPTIONS) do
-	known_fields[#known_fields + 1] = name
-	is_watch_option[name] = true
-end
-table.sort(known_fields)
 
 ---@class vigia.cli.Script
 ---@field path string
@@ -52,16 +53,16 @@ function M.compile(path)
 	return {path = path, chunk = chunk}
 end
 
-local function check_field(path, name, value)
+local function check_field(path, name, value, names, is_option)
 	local wanted = OWN_FIELDS[name]
 	if wanted then
 		if type(value) ~= wanted then
 			util.fail("%s: `%s` is a %s, not a %s", path, name, type(value), wanted)
 		end
 	elseif name == "auto_start" then
-		util.fail("%s: `auto_start` cannot be set here: `vigia run` starts the watcher after `init`", path)
-	elseif not is_watch_option[name] then
-		util.fail("%s: unknown field `%s`%s", path, util.printable(tostring(name)), util.did_you_mean(tostring(name), known_fields))
+		util.fail("%s: `auto_start` cannot be set here: `vigia run` starts the watcher", path)
+	elseif not is_option[name] then
+		util.fail("%s: unknown field `%s`%s", path, util.printable(tostring(name)), util.did_you_mean(tostring(name), names))
 	end
 end
 
@@ -69,9 +70,7 @@ end
 ---@return vigia.cli.Script
 function M.evaluate(compiled, given)
 	local path = compiled.path
-	local ok, result = xpcall(compiled.chunk, function(message)
-		return type(message) == "string" and debug.traceback(message, 2) or tostring(message)
-	end, given)
+	local ok, result = xpcall(compiled.chunk, util.traceback, given)
 	if not ok then
 		util.fail("%s: the script failed: %s", path, result)
 	end
@@ -82,9 +81,10 @@ function M.evaluate(compiled, given)
 			path, result == nil and "nothing" or "a " .. type(result))
 	end
 
+	local names, is_option = known_fields()
 	local script = {path = path, id = base_name(path), options = {}}
 	for name, value in pairs(result) do
-		check_field(path, name, value)
+		check_field(path, name, value, names, is_option)
 		if OWN_FIELDS[name] then
 			script[name] = value
 		else

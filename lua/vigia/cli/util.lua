@@ -34,26 +34,11 @@ function M.say(message)
 	io.stderr:write("vigia: ", message, "\n")
 end
 
-local EPIPE = 32
-
-local function check_written(ok, message, errno)
-	if ok then
-		return
-	end
-	-- Whoever read our output has seen enough (`| head -1`): nobody's mistake.
-	if errno == EPIPE then
+---Write data to stdout. Once that fails there is no point in going on; the host (main.c) says why.
+function M.write(...)
+	if not io.stdout:write(...) then
 		M.exit(M.OK)
 	end
-	M.fail("cannot write to standard output: %s", message)
-end
-
----Write data to stdout. A closed pipe ends the program quietly.
-function M.write(...)
-	check_written(io.stdout:write(...))
-end
-
-function M.flush()
-	check_written(io.stdout:flush())
 end
 
 ---One event, two events.
@@ -112,7 +97,15 @@ function M.did_you_mean(wrong, names)
 	return name and (" (did you mean '%s'?)"):format(name) or ""
 end
 
----The options that every command has which opens a store.
+---A message handler for xpcall around a script: where it happened, without the frames of the program below.
+function M.traceback(message)
+	if type(message) ~= "string" then
+		return tostring(message)
+	end
+	return (debug.traceback(message, 2):gsub("\n\t%[C%]: in function 'xpcall'.*", ""))
+end
+
+---The option of every command that opens a store.
 function M.define_store(command)
 	command:option("--store"):argname("FILE"):overwrite(false)
 		:description("The file of the store. The environment variable VIGIA_STORE stands for it.")
@@ -170,12 +163,17 @@ function M.seconds(option)
 	end
 end
 
+-- A value as JSON, in the same form as in an event.
+local function to_json(value)
+	local line = M.check(require("vigia").to_json({seq_num = 0, timestamp = 0, operation = "-", object_type = "-", object = value}))
+	return line:match('"object":(.*)}$')
+end
+
 ---A JSON object of {name, value} pairs, in their order.
 function M.json_object(pairs_in_order)
-	local to_json_value = require("vigia.core").to_json_value
 	local parts = {}
 	for i, pair in ipairs(pairs_in_order) do
-		parts[i] = M.check(to_json_value(pair[1])) .. ":" .. M.check(to_json_value(pair[2]))
+		parts[i] = to_json(pair[1]) .. ":" .. to_json(pair[2])
 	end
 	return "{" .. table.concat(parts, ",") .. "}"
 end

@@ -2,8 +2,9 @@
  * fuzz.h - a fuzzer's entry point that is also a program.
  *
  * With clang -fsanitize=fuzzer -DVIGIA_LIBFUZZER it is libFuzzer's. Otherwise main() below runs the entry over the files named as
- * arguments, or, without arguments, over VIGIA_FUZZ_RUNS (20000) random mutations of the seeds, the same ones for the same VIGIA_SEED.
- * The bytes are in memory of exactly their size, so that a sanitizer sees one read too many. A property that does not hold aborts.
+ * arguments, or, without arguments, over VIGIA_FUZZ_RUNS (20000) random mutations of the seeds, the same ones for the same
+ * VIGIA_SEED. The bytes are in memory of exactly their size, so that a sanitizer sees one read too many. A property that does not
+ * hold aborts.
  */
 #ifndef VIGIA_SPEC_FUZZ_H
 #define VIGIA_SPEC_FUZZ_H
@@ -57,8 +58,9 @@ enum { FUZZ_SIZE_MAX = 4096 };
 
 /* One change: a byte, a bit, a cut, a piece doubled, a piece of another seed. */
 static inline size_t fuzz_mutate(uint8_t *bytes, size_t size, const struct vigia_slice *seeds, size_t count) {
-	static const uint8_t telling[] = {0x00, 0x01, 0x7f, 0x80, 0x90, 0x91, 0x96, 0xa0, 0xa1, 0xc0, 0xc1, 0xc4, 0xc7, 0xca, 0xcb, 0xcf, 0xd3,
-	                                  0xd9, 0xdb, 0xdd, 0xdf, 0xff, '"', '\\', '{', '}', '[', ']', ',', ':', '$', '-', '.', 'e', '0', '9'};
+	static const uint8_t telling[] = {0x00, 0x01, 0x7f, 0x80, 0x90, 0x91, 0x96, 0xa0, 0xa1, 0xc0, 0xc1, 0xc4, 0xc7, 0xca, 0xcb,
+	                                  0xcf, 0xd3, 0xd9, 0xdb, 0xdd, 0xdf, 0xff, '"',  '\\', '{',  '}',  '[',  ']',  ',',  ':',
+	                                  '$',  '-',  '.',  'e',  '0',  '9'};
 	size_t at = size ? fuzz_random(size) : 0, len = size ? fuzz_random(size - at) + 1 : 0;
 	switch (fuzz_random(6)) {
 	case 0:

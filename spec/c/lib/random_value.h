@@ -10,8 +10,9 @@
 #include "test.h"
 
 static inline void random_string(struct vigia__buf *buf, struct rng *rng) {
-	static const char *const pieces[] = {"a", "Z", "path/to", " ", "\"", "\\", "\n", "\x01", "\x1f", "\x7f", "/", "é", "€", "😀", "日本",
-	                                     "\xff", "\xc3", "$bytes", "$map", "$float", "nan", "0123456789abcdef", "AAA=", "{", "["};
+	static const char *const pieces[] = {"a", "Z", "path/to", " ", "\"", "\\", "\n", "\x01", "\x1f", "\x7f", "/", "é", "€",
+	                                     "😀", "日本", "\xff", "\xc3", "$bytes", "$map", "$float", "nan",
+	                                     "0123456789abcdef", "AAA=", "{", "["};
 	char text[512];
 	size_t len = 0;
 	for (uint64_t n = rng_below(rng, 6); n > 0; n--) {

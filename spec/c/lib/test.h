@@ -22,6 +22,9 @@
 /* A slice of a string literal, which may hold NULs. */
 #define SLICE(literal) ((struct vigia_slice){(literal), sizeof(literal) - 1})
 
+/* The same as an initialiser in a table. */
+#define SLICE_INIT(literal) {(literal), sizeof(literal) - 1}
+
 static inline struct vigia_slice slice_of(const char *s) {
 	return (struct vigia_slice){s, strlen(s)};
 }

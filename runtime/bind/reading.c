@@ -1,0 +1,209 @@
+/*
+ * reading.c - store:get_events: one reading from its request to its answer, blocking or waiting in a handler's coroutine; and batches.
+ *
+ * What C owns while Lua may raise is in userdata: a reading under way with its filter and batch, and a batch in a box of its own.
+ */
+#include "bind.h"
+
+#include <string.h>
+
+#include "../core/error.h"
+#include "../core/iterator.h"
+#include "../drive/drive.h"
+#include "interrupt.h"
+#include "registry.h"
+
+static const char batch_key, reading_key;
+
+/* ---- Batches ---- */
+
+static int batch_gc(lua_State *L) {
+	struct vigia_batch **box = lua_touserdata(L, 1);
+	vigia_batch_free(*box);
+	*box = NULL;
+	return 0;
+}
+
+struct vigia_batch *vigia__lua_push_batch(lua_State *L) {
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct vigia_batch **box = vigia__lua_new(L, sizeof *box, &batch_key);
+	*box = shared->spare ? shared->spare : vigia_batch_new();
+	shared->spare = NULL;
+	return *box;
+}
+
+void vigia__lua_return_batch(lua_State *L, int idx) {
+	struct vigia_batch **box = lua_touserdata(L, idx);
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	if (shared->spare)
+		return;
+	shared->spare = *box;
+	*box = NULL;
+	vigia__batch_clear(shared->spare);
+}
+
+/* ---- The request ---- */
+
+/* A get_events under way. In a userdata, so that it can outlive its C function's frame. */
+struct reading {
+	struct vigia_read request;     /* `from` moves on */
+	bool timeout_given;
+	struct vigia__filter *filter;  /* the userdata's */
+	struct vigia_batch *batch;     /* the same */
+	struct vigia_iterator next;
+	int64_t until_mono_ns;         /* in a handler: when to answer without events */
+};
+
+static int reading_gc(lua_State *L) {
+	struct reading *r = lua_touserdata(L, 1);
+	vigia__filter_free(r->filter);
+	vigia_batch_free(r->batch);
+	r->filter = NULL;
+	r->batch = NULL;
+	return 0;
+}
+
+static const struct vigia__option read_option_table[] = {
+	{.name = "event_iterator", .type = VIGIA_OPTION_SPECIAL, .help = "where to start (default: trim horizon)"},
+	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct reading, request.limit), .max = 9007199254740992,
+	 .help = "most events to answer, 0 = no bound"},
+	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep"},
+	{.name = "timeout", .type = VIGIA_OPTION_SECONDS, .offset = offsetof(struct reading, request.timeout_ns),
+	 .given_offset = offsetof(struct reading, timeout_given), .max = 9e9, .help = "how long to wait for an event"},
+	{.name = "watcher_id", .type = VIGIA_OPTION_SPECIAL, .help = "for logs"},
+	{.name = NULL},
+};
+
+static void read_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+	struct reading *r = ctx;
+	if (strcmp(name, "event_iterator") == 0)
+		vigia__lua_option_iterator(L, idx, name, &r->request.from, problems);
+	else if (strcmp(name, "filter") == 0)
+		vigia__lua_option_filter(L, idx, name, problems);
+	else if (lua_type(L, idx) != LUA_TSTRING)
+		vigia__problem(problems, "watcher_id is a %s, allowed: a string", luaL_typename(L, idx));
+}
+
+/* A userdata with all that the request at `arg` says. [-0, +1, v] */
+static struct reading *push_reading(lua_State *L, int arg) {
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct reading *r = vigia__lua_new(L, sizeof *r, &reading_key);
+	vigia__lua_check_options(L, arg, read_option_table, r, "request", read_special, r);
+	if (!r->timeout_given)
+		r->request.timeout_ns = -1;
+	r->next = r->request.from;
+	struct vigia_filter lists;
+	vigia__lua_push_filter(L, arg, &lists);
+	struct vigia_error err = {0};
+	int rc = vigia__filter_new(&lists, &r->filter, &err);
+	lua_pop(L, 1);
+	r->batch = shared->spare ? shared->spare : vigia_batch_new();
+	shared->spare = NULL;
+	if (rc < 0 || r->batch == NULL)
+		luaL_error(L, "%s", rc < 0 && rc != VIGIA_ENOMEM ? err.message : "not enough memory");
+	return r;
+}
+
+/* ---- Looking and answering ---- */
+
+static void kick(void *ctx) {
+	vigia__wake_kick(ctx);
+}
+
+/* One look, waiting up to timeout_ns in this thread. With no event, r->next tells whether the position moved. */
+static int look(struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
+	struct vigia_read request = r->request;
+	request.timeout_ns = timeout_ns;
+	if (timeout_ns == 0)
+		return vigia__store_read(store, &request, r->filter, NULL, r->batch, &r->next, err);
+	/* In the program `vigia` a signal ends the wait. */
+	struct vigia__interrupt_hook hook = {.fn = kick, .ctx = store->backend->wake};
+	vigia__interrupt_add(&hook);
+	int rc = vigia__store_read(store, &request, r->filter, &vigia__interrupted, r->batch, &r->next, err);
+	vigia__interrupt_remove(&hook);
+	if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(&vigia__interrupted))
+		rc = vigia__error(err, VIGIA_EINTERRUPTED, "get_events was interrupted");
+	return rc;
+}
+
+/* Push {events =, next_event_iterator =}. Damage ends the list: what is before it comes first, and the next call, which begins with the
+ * damaged event, tells of it. */
+static int answer(lua_State *L, struct reading *r) {
+	struct vigia_error err = {0};
+	size_t count = r->batch->count, i;
+	lua_createtable(L, 0, 2);
+	lua_createtable(L, count < INT32_MAX ? (int)count : INT32_MAX, 0);
+	for (i = 0; i < count; i++) {
+		int rc = vigia__lua_push_event(L, r->batch, i, &err);
+		if (rc < 0 && i == 0)
+			return vigia__lua_fail(L, rc, &err);
+		if (rc < 0) {
+			r->next = vigia__iterator_after(r->batch->entries[i - 1].seq_num);
+			break;
+		}
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	lua_setfield(L, -2, "events");
+	vigia__lua_push_iterator(L, r->next);
+	lua_setfield(L, -2, "next_event_iterator");
+	struct vigia__lua *shared = vigia__lua_shared(L);
+	if (shared->spare == NULL) {
+		shared->spare = r->batch;
+		r->batch = NULL;
+		vigia__batch_clear(shared->spare);
+	}
+	return 1;
+}
+
+/* In a handler's coroutine (stack: store, request, reading): look; while there is nothing let the other watchers go on. */
+static int poll_events(lua_State *L, int status, lua_KContext ctx) {
+	struct vigia_store *store = vigia__lua_check_store(L, 1);
+	struct reading *r = lua_touserdata(L, 3);
+	struct lua_handler *running = vigia__lua_running(L);
+	struct vigia_error err = {0};
+	(void)status, (void)ctx;
+	if (vigia__lua_stopping(running))
+		return vigia__lua_fail_stopping(L, running);
+	if (store == NULL)
+		return answer(L, r); /* closed while it waited: no events, and the position reached (contract S6) */
+	int rc = look(store, r, 0, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	int64_t until = r->until_mono_ns;
+	bool resolved = r->request.from.kind == VIGIA_TRIM_HORIZON || r->request.from.kind == VIGIA_LATEST; /* worth an answer */
+	if (r->batch->count > 0 || resolved || vigia__mono_ns() >= until)
+		return answer(L, r);
+	bool moved = !vigia__iterator_equal(r->next, r->request.from);
+	r->request.from = r->next;
+	return vigia__lua_suspend(L, running, moved ? 0 : until, true, 0, poll_events);
+}
+
+int vigia__lua_get_events(lua_State *L) {
+	vigia__lua_check_store(L, 1);
+	lua_settop(L, 2);
+	struct reading *r = push_reading(L, 2);
+	struct vigia_error err = {0};
+	struct vigia_store *store = vigia__lua_check_store(L, 1); /* only now: a finalizer may have closed it meanwhile */
+	if (store == NULL)
+		return vigia__lua_fail_closed(L, 1);
+	struct lua_handler *running = vigia__lua_running(L);
+	if (running && r->request.timeout_ns != 0 && vigia__lua_stopping(running))
+		return vigia__lua_fail_stopping(L, running);
+	if (r->request.timeout_ns != 0 && vigia__lua_may_suspend(L, running)) {
+		int64_t now = vigia__mono_ns();
+		int64_t timeout = r->request.timeout_ns < 0 ? store->options.long_polling_timeout_ns : r->request.timeout_ns;
+		r->until_mono_ns = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
+		vigia__registry_listen_anything(running->owner->registry);
+		return poll_events(L, LUA_OK, 0);
+	}
+	int rc = look(store, r, r->request.timeout_ns, &err);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : answer(L, r);
+}
+
+void vigia__lua_reading_init(lua_State *L) {
+	static const luaL_Reg batch_metamethods[] = {{"__gc", batch_gc}, {NULL, NULL}};
+	static const luaL_Reg reading_metamethods[] = {{"__gc", reading_gc}, {NULL, NULL}};
+	vigia__lua_class(L, "vigia.batch", &batch_key, batch_metamethods, NULL);
+	vigia__lua_class(L, "vigia.reading", &reading_key, reading_metamethods, NULL);
+	lua_pop(L, 2);
+}
