@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -29,32 +30,37 @@ void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit
 {
 	*commit = (struct vigia__commit){.ops = ops, .ctx = ctx};
 	pthread_mutex_init(&commit->mutex, NULL);
+	pthread_cond_init(&commit->wanted, NULL);
 }
 
 void vigia__commit_deinit(struct vigia__commit *commit)
 {
+	if (commit->helper_runs) {
+		pthread_mutex_lock(&commit->mutex);
+		commit->quit = true;
+		pthread_cond_signal(&commit->wanted);
+		pthread_mutex_unlock(&commit->mutex);
+		pthread_join(commit->helper, NULL);
+	}
 	while (commit->spare) {
 		struct vigia__group *group = commit->spare;
 		commit->spare = group->next;
 		vigia__free(group);
 	}
+	pthread_cond_destroy(&commit->wanted);
 	pthread_mutex_destroy(&commit->mutex);
 }
 
-/* Join the group that forms, or begin one. NULL without memory. */
-static struct vigia__group *join(struct vigia__commit *commit, struct vigia__ticket *ticket, bool *leads)
+/* Join the group that forms, or begin one; under the mutex. NULL without memory. */
+static struct vigia__group *join_locked(struct vigia__commit *commit, struct vigia__ticket *ticket, bool *leads)
 {
-	pthread_mutex_lock(&commit->mutex);
 	struct vigia__group *group = commit->forming;
 	*leads = group == NULL;
 	if (*leads) {
 		group = commit->spare;
 		if (group) commit->spare = group->next;
 		else group = vigia__alloc(sizeof *group);
-		if (group == NULL) {
-			pthread_mutex_unlock(&commit->mutex);
-			return NULL;
-		}
+		if (group == NULL) return NULL;
 		group->head = NULL;
 		group->tail = &group->head;
 		atomic_init(&group->count, 0);
@@ -62,12 +68,13 @@ static struct vigia__group *join(struct vigia__commit *commit, struct vigia__tic
 		atomic_init(&group->users, 0);
 		commit->forming = group;
 	}
+	ticket->rc = VIGIA_OK;
 	ticket->next = NULL;
 	*group->tail = ticket;
 	group->tail = &ticket->next;
 	atomic_fetch_add_explicit(&group->count, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&group->users, 1, memory_order_relaxed);
-	pthread_mutex_unlock(&commit->mutex);
+	/* A caller that waits looks at the group; for one that does not, at most the helper does. */
+	if (ticket->finished == NULL || *leads) atomic_fetch_add_explicit(&group->users, 1, memory_order_relaxed);
 	return group;
 }
 
@@ -102,28 +109,96 @@ static void fail_all(struct vigia__ticket *ticket, int rc, const struct vigia_er
 	}
 }
 
+/* Tell those who do not wait. Their tickets are theirs again from then on. */
+static bool finish_submitted(struct vigia__ticket *ticket)
+{
+	bool any = false;
+	for (struct vigia__ticket *next; ticket; ticket = next) {
+		next = ticket->next;
+		if (ticket->finished == NULL) continue;
+		any = true;
+		ticket->finished(ticket);
+	}
+	return any;
+}
+
 static void lead(struct vigia__commit *commit, struct vigia__group *group)
 {
 	struct vigia_error err = {0};
 	void *txn = NULL;
+	uint64_t types = 0;
 	int rc = commit->ops->lock(commit->ctx, &txn, &err);
 	close_group(commit, group, rc == VIGIA_OK);
-	if (rc == VIGIA_OK) rc = commit->ops->write(commit->ctx, txn, group->head, &err);
+	if (rc == VIGIA_OK) rc = commit->ops->write(commit->ctx, txn, group->head, &types, &err);
 	if (rc < 0) fail_all(group->head, rc, &err);
+	/* Whoever was told must find the result when it wakes: first tell, then publish. */
+	bool told = finish_submitted(group->head);
+	if (rc == VIGIA_OK || told) commit->ops->publish(commit->ctx, types);
 	/* After this store the followers may return: their tickets are on their stacks. */
 	bool alone = atomic_load_explicit(&group->count, memory_order_relaxed) == 1;
 	atomic_store(&group->done, 1);
 	if (!alone) syscall(SYS_futex, &group->done, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+static int no_memory(struct vigia__ticket *ticket)
+{
+	return vigia__error(ticket->err, VIGIA_ENOMEM, "no memory to queue an append");
+}
+
 int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket)
 {
 	bool leads;
-	ticket->rc = VIGIA_OK;
-	struct vigia__group *group = join(commit, ticket, &leads);
-	if (group == NULL) return vigia__error(ticket->err, VIGIA_ENOMEM, "no memory to queue an append");
+	ticket->finished = NULL;
+	pthread_mutex_lock(&commit->mutex);
+	struct vigia__group *group = join_locked(commit, ticket, &leads);
+	pthread_mutex_unlock(&commit->mutex);
+	if (group == NULL) return no_memory(ticket);
 	if (leads) lead(commit, group);
 	while (!atomic_load(&group->done)) syscall(SYS_futex, &group->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 	leave(commit, group);
 	return ticket->rc;
+}
+
+static void *help(void *arg)
+{
+	struct vigia__commit *commit = arg;
+	pthread_mutex_lock(&commit->mutex);
+	while (!commit->quit) {
+		struct vigia__group *group = commit->to_lead;
+		if (group == NULL) {
+			pthread_cond_wait(&commit->wanted, &commit->mutex);
+			continue;
+		}
+		commit->to_lead = NULL;
+		pthread_mutex_unlock(&commit->mutex);
+		lead(commit, group);
+		leave(commit, group);
+		pthread_mutex_lock(&commit->mutex);
+	}
+	pthread_mutex_unlock(&commit->mutex);
+	return NULL;
+}
+
+int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *ticket)
+{
+	bool leads;
+	pthread_mutex_lock(&commit->mutex);
+	if (!commit->helper_runs) {
+		int failed = pthread_create(&commit->helper, NULL, help, commit);
+		commit->helper_runs = failed == 0;
+		if (failed) {
+			pthread_mutex_unlock(&commit->mutex);
+			vigia__error(ticket->err, VIGIA_EIO, "cannot start a thread to commit with");
+			vigia__error_cause(ticket->err, "%s", strerror(failed));
+			return VIGIA_EIO;
+		}
+	}
+	struct vigia__group *group = join_locked(commit, ticket, &leads);
+	if (group && leads) {
+		/* A group ends to form only when it is led: there is never a second one to lead. */
+		commit->to_lead = group;
+		pthread_cond_signal(&commit->wanted);
+	}
+	pthread_mutex_unlock(&commit->mutex);
+	return group ? VIGIA_OK : no_memory(ticket);
 }

@@ -349,6 +349,7 @@ static const struct vigia__backend lmdb_interface = {
 	.name = "lmdb",
 	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
 	.append = lmdb_append,
+	.submit = lmdb_submit,
 	.scan = lmdb_scan,
 	.bounds = lmdb_bounds,
 	.find_time = lmdb_find_time,

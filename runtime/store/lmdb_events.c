@@ -112,18 +112,16 @@ static int grow_map(struct lmdb_backend *b)
 	return rc;
 }
 
-static int write(void *ctx, void *txn, struct vigia__ticket *tickets, struct vigia_error *err)
+static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
 	struct lmdb_backend *b = ctx;
 	for (;;) {
 		struct progress_taken *taken = NULL;
-		uint64_t types = 0;
-		int rc = write_tickets(b, txn, tickets, &types);
+		int rc = write_tickets(b, txn, tickets, types);
 		if (rc == 0) rc = lmdb_progress_put(b, txn, &taken);
 		if (rc == 0) {
 			rc = lmdb_write_commit(b, txn, err);
 			lmdb_progress_done(b, taken, rc == VIGIA_OK);
-			if (rc == VIGIA_OK) vigia__wake_publish(b->base.wake, types);
 			return rc;
 		}
 		lmdb_progress_done(b, taken, false);
@@ -134,7 +132,17 @@ static int write(void *ctx, void *txn, struct vigia__ticket *tickets, struct vig
 	}
 }
 
-const struct vigia__commit_ops lmdb_commit_ops = {.lock = lock, .write = write};
+static void publish(void *ctx, uint64_t types)
+{
+	vigia__wake_publish(((struct lmdb_backend *)ctx)->base.wake, types);
+}
+
+const struct vigia__commit_ops lmdb_commit_ops = {.lock = lock, .write = write, .publish = publish};
+
+int lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket)
+{
+	return vigia__commit_submit(&((struct lmdb_backend *)base)->commit, ticket);
+}
 
 int lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
 {

@@ -110,6 +110,7 @@ int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia_store
 extern const struct vigia__commit_ops lmdb_commit_ops;
 int lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
+int lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
 int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
 int lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);

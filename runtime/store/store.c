@@ -3,14 +3,18 @@
  */
 #include "store.h"
 
+#include <linux/futex.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/iterator.h"
 #include "../core/options.h"
+#include "commit.h"
 
 /* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
 enum { SCAN_NS = 10000000, HEAL_NS = 1000000000 };
@@ -138,17 +142,73 @@ static int enter_to_write(struct vigia_store *store, struct vigia_error *err)
 
 /* ---- append ---- */
 
+static void note_appended(struct vigia_store *store, const struct vigia__append *request)
+{
+	if (request->count == 0) return;
+	uint64_t last = request->first_seq + request->count - 1, known = atomic_load(&store->appended);
+	while (known < last && !atomic_compare_exchange_weak(&store->appended, &known, last)) continue;
+}
+
 int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err)
 {
 	int rc = enter_to_write(store, err);
 	if (rc < 0) return rc;
 	rc = store->backend->append(store->backend, request, err);
-	if (rc == VIGIA_OK && request->count > 0) {
-		uint64_t last = request->first_seq + request->count - 1, known = atomic_load(&store->appended);
-		while (known < last && !atomic_compare_exchange_weak(&store->appended, &known, last)) continue;
-	}
+	if (rc == VIGIA_OK) note_appended(store, request);
 	vigia__store_leave(store);
 	return rc;
+}
+
+/* On the committing thread. */
+static void append_finished(struct vigia__ticket *ticket)
+{
+	struct vigia__pending *pending = ticket->call_arg;
+	pending->rc = ticket->rc;
+	if (ticket->rc == VIGIA_OK) note_appended(pending->store, &pending->request);
+	atomic_store(&pending->done, 1);
+	syscall(SYS_futex, &pending->done, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pending, struct vigia_error *err)
+{
+	atomic_init(&pending->done, 0);
+	pending->store = store;
+	if (store->backend->submit == NULL) {
+		pending->rc = vigia__store_append(store, &pending->request, &pending->err);
+		atomic_store(&pending->done, 1);
+		return VIGIA_OK;
+	}
+	struct vigia__ticket *ticket = vigia__calloc(sizeof *ticket);
+	if (ticket == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to queue an append");
+	int rc = enter_to_write(store, err);
+	if (rc == VIGIA_OK) {
+		*ticket = (struct vigia__ticket){.kind = VIGIA_TICKET_APPEND, .append = &pending->request, .call_arg = pending,
+		                                 .err = &pending->err, .finished = append_finished};
+		pending->ticket = ticket;
+		rc = store->backend->submit(store->backend, ticket);
+		if (rc == VIGIA_OK) return VIGIA_OK;
+		if (err) *err = pending->err;
+		pending->ticket = NULL;
+		vigia__store_leave(store);
+	}
+	vigia__free(ticket);
+	return rc;
+}
+
+void vigia__store_await(struct vigia__pending *pending)
+{
+	while (pending->ticket && !atomic_load(&pending->done))
+		syscall(SYS_futex, &pending->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+
+int vigia__store_settle(struct vigia__pending *pending)
+{
+	if (pending->ticket) {
+		vigia__free(pending->ticket);
+		pending->ticket = NULL;
+		vigia__store_leave(pending->store);
+	}
+	return pending->rc;
 }
 
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)

@@ -68,6 +68,8 @@ struct vigia__backend_stats {
 	char events_bucket[65], checkpoint_bucket[65];
 };
 
+struct vigia__ticket; /* commit.h */
+
 struct vigia__backend {
 	const char *name;              /* "lmdb", "memory" */
 	unsigned can;
@@ -77,6 +79,8 @@ struct vigia__backend {
 
 	/* Blocks until durable. count 0: only saves progress. All or nothing. */
 	int (*append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);
+	/* The same without blocking: ticket->finished tells, on another thread (commit.h). NULL: this backend never blocks long. */
+	int (*submit)(struct vigia__backend *b, struct vigia__ticket *ticket);
 	/* Adds to the batch; one read transaction, closed when it returns. */
 	int (*scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
 	int (*bounds)(struct vigia__backend *b, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
@@ -132,6 +136,22 @@ unsigned vigia__fork_generation(void);
 
 /* Append bytes that were encoded with core/event (vigia_store_append does the encoding for C callers). */
 int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err);
+/* The same without blocking. */
+struct vigia__pending {
+	struct vigia_store *store;
+	struct vigia__append request;
+	struct vigia_error err;
+	int rc;
+	_Atomic uint32_t done;         /* futex: 1 when rc, err and request.first_seq are set */
+	struct vigia__ticket *ticket;  /* NULL: nothing is under way */
+};
+/* Start to append pending->request; its bytes and `pending` must stay where they are until `done`. VIGIA_OK: under way, or done at once.
+ * The wake word for anything is bumped when it is done. */
+int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pending, struct vigia_error *err);
+/* Block until done. Fine for one that was never submitted. */
+void vigia__store_await(struct vigia__pending *pending);
+/* Done: take the result; answers rc and gives up what submit took. */
+int vigia__store_settle(struct vigia__pending *pending);
 /* As vigia_store_read, with a filter made before, into a batch; `cancel` (may be NULL) ends the wait when it turns true (set it,
  * then kick the wake words). */
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
