@@ -216,6 +216,7 @@ function Store:checkpoints() end
 ---@field used_bytes integer
 ---@field map_bytes integer
 ---@field readers integer
+---@field commits integer counts up with each commit of any process
 ---@field max_event_size integer
 ---@field durability "commit"|"none"
 ---@field events_bucket string
@@ -269,7 +270,14 @@ function Registry:watch(id, handler, options) end
 ---@return vigia.Error? err "watcher_not_found"
 function Registry:get_watcher(id) end
 
----Drive the watchers until none is running any more.
+---Run a function as a coroutine of this registry, beside the watchers. In it vigia.sleep, a get_events that waits and store_event let the
+---others go on; appends of several coroutines share a commit. An error in it goes to the log.
+---@param f fun()
+---@return true? ok
+---@return vigia.Error? err
+function Registry:spawn(f) end
+
+---Drive the watchers, and what was spawned, until none is running any more.
 ---@return true? ok
 ---@return vigia.Error? err "interrupted"
 function Registry:run() end

@@ -93,6 +93,15 @@ static int finish(lua_State *L, int status, lua_KContext ctx)
 	return 0;
 }
 
+/* A task's coroutine. Upvalue 2: the function. */
+static int run_task(lua_State *L)
+{
+	lua_settop(L, 0);
+	lua_pushvalue(L, lua_upvalueindex(2));
+	lua_callk(L, 0, LUA_MULTRET, 0, finish);
+	return finish(L, LUA_OK, 0);
+}
+
 /* Upvalues: the handler's userdata, the function, the context. */
 static int run(lua_State *L)
 {
@@ -115,7 +124,7 @@ static int renew(lua_State *L)
 	lua_pushvalue(L, 2);
 	lua_getiuservalue(L, 2, UV_FUNCTION);
 	lua_getiuservalue(L, 2, UV_CONTEXT);
-	lua_pushcclosure(L, run, 3);
+	lua_pushcclosure(L, h->task ? run_task : run, 3);
 	lua_xmove(L, co, 1);
 	h->co = co;
 	return 0;
@@ -164,6 +173,14 @@ static int report(lua_State *L)
 	}
 	const char *text = lua_tostring(L, 3);
 	if (f->known == NULL) vigia__error(f->err, VIGIA_EHANDLER, "%s", text);
+	if (h->task) {
+		if (f->raised) {
+			luaL_traceback(L, h->co, text, 0);
+			text = lua_tostring(L, -1);
+		}
+		vigia__log(h->owner->registry, VIGIA_LOG_ERROR, "a task failed: %s", text);
+		return 0;
+	}
 	snprintf(f->err->watcher_id, sizeof f->err->watcher_id, "%s", vigia_watcher_id(h->watcher));
 	f->err->seq_num = h->watcher->action.seq_num;
 	vigia__lua_push_error(L, f->err); /* 4 */
@@ -277,6 +294,60 @@ void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out
 	*out = (struct vigia_handler){.handle = handle, .resume = resume, .ctx = handler};
 }
 
+/* ---- tasks ---- */
+
+/* Under vigia__lua_protected(): a task that ended is the registry's no more. */
+static int forget_task(lua_State *L)
+{
+	struct lua_handler *h = lua_touserdata(L, 1);
+	vigia__lua_push_known(L, h->owner);
+	lua_getiuservalue(L, -1, 1);
+	vigia__lua_push_known(L, h);
+	lua_pushnil(L);
+	lua_rawset(L, -3);
+	return 0;
+}
+
+static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
+{
+	struct lua_handler *h = ctx;
+	struct vigia_error err = {0};
+	h->stopping = stopping;
+	if (h->suspended && !stopping && !h->for_events && vigia__mono_ns() < h->until_mono_ns) {
+		*resume_mono_ns = h->until_mono_ns;
+		return VIGIA_PENDING;
+	}
+	int rc = VIGIA_ENOMEM;
+	if (h->suspended || (vigia__lua_protected(h->owner->L, renew, h) && lua_checkstack(h->co, 4))) {
+		if (!h->suspended) lua_pushvalue(h->co, 1);
+		rc = go_on(h, resume_mono_ns, &err);
+	}
+	if (rc != VIGIA_PENDING) vigia__lua_protected(h->owner->L, forget_task, h);
+	return rc;
+}
+
+int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia_error *err)
+{
+	int top = lua_gettop(L);
+	registry_idx = lua_absindex(L, registry_idx);
+	fn_idx = lua_absindex(L, fn_idx);
+	lua_pushnil(L);
+	struct lua_handler *h = vigia__lua_handler_new(L, registry_idx, fn_idx, top + 1);
+	h->task = true;
+	lua_getiuservalue(L, registry_idx, 1); /* kept alive until it ends */
+	lua_pushvalue(L, top + 2);
+	lua_pushboolean(L, 1);
+	lua_rawset(L, -3);
+	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, err);
+	if (rc < 0) {
+		lua_pushvalue(L, top + 2);
+		lua_pushnil(L);
+		lua_rawset(L, -3);
+	}
+	lua_settop(L, top);
+	return rc;
+}
+
 /* ---- waiting ---- */
 
 struct lua_handler *vigia__lua_running(lua_State *L)
@@ -286,7 +357,12 @@ struct lua_handler *vigia__lua_running(lua_State *L)
 
 bool vigia__lua_stopping(const struct lua_handler *handler)
 {
-	return handler->watcher && handler->watcher->core.state == VIGIA_STOPPING;
+	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping;
+}
+
+void vigia__lua_listen_anything(const struct lua_handler *handler)
+{
+	vigia__registry_listen_anything(handler->owner->registry);
 }
 
 bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler)
@@ -305,6 +381,10 @@ int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
 {
 	struct vigia_error err = {0};
+	if (handler->watcher == NULL) {
+		vigia__error(&err, VIGIA_ESTOPPING, "the registry is stopping");
+		return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
+	}
 	vigia__error(&err, VIGIA_ESTOPPING, "watcher '%s' is stopping", vigia_watcher_id(handler->watcher));
 	snprintf(err.watcher_id, sizeof err.watcher_id, "%s", vigia_watcher_id(handler->watcher));
 	return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);

@@ -215,6 +215,18 @@ static int registry_watch(lua_State *L)
 	return 1;
 }
 
+static int registry_spawn(lua_State *L)
+{
+	vigia__lua_check_registry(L, 1);
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	lua_settop(L, 2);
+	struct vigia_error err = {0};
+	int rc = vigia__lua_task_new(L, 1, 2, &err);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 static int registry_get_watcher(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
@@ -323,6 +335,7 @@ void vigia__lua_registry_init(lua_State *L)
 		{"__gc", registry_close}, {"__close", registry_close}, {"__tostring", registry_tostring}, {NULL, NULL}};
 	static const luaL_Reg methods[] = {
 		{"watch", registry_watch},
+		{"spawn", registry_spawn},
 		{"get_watcher", registry_get_watcher},
 		{"run", registry_run},
 		{"step", registry_step},

@@ -18,14 +18,15 @@ struct lua_registry {
 
 struct lua_handler {
 	struct lua_registry *owner;
-	struct vigia_watcher *watcher;
+	struct vigia_watcher *watcher;   /* NULL for a task */
+	bool task;                       /* a function of registry:spawn */
 	lua_State *co;                   /* NULL: to be made anew */
 	const struct vigia_event *event; /* while handle() is on the stack */
 	uint64_t attempt;
 	struct vigia_error decode_error; /* of the event in hand; code 0 = none */
 	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                 /* an append ends the wait, too */
-	bool stopping;
+	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
 	int64_t until_mono_ns;
 };
 
@@ -41,6 +42,8 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out);
 /* The watcher's userdata, for ctx.watcher; the handler at idx. [-1, +0, m] */
 void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
+/* A task: the function at fn_idx, run in the rounds of the registry at registry_idx. 0, ENOMEM. [-0, +0, m] */
+int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia_error *err);
 /* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler);
 
@@ -52,6 +55,8 @@ bool vigia__lua_stopping(const struct lua_handler *handler);
 bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
 /* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx, lua_KFunction k);
+/* Be woken by every append from now on. */
+void vigia__lua_listen_anything(const struct lua_handler *handler);
 /* nil and the error "stopping"; answers 2. [-0, +2, m] */
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
 

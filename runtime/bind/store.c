@@ -3,6 +3,7 @@
  *
  * The handle is NULL once closed; the path stays for messages.
  */
+#include "append.h"
 #include "bind.h"
 
 #include <stdio.h>
@@ -96,10 +97,13 @@ static int store_store_event(lua_State *L) {
 	struct vigia_error err = {0};
 	if (h->store == NULL)
 		return vigia__lua_fail(L, closed(h, &err), &err);
-	struct vigia__buf *buf = &shared->events;
+	struct lua_append *append = vigia__lua_append_begin(L); /* in a coroutine that may wait; else NULL, and nothing is pushed */
+	struct vigia__buf *buf = append ? &append->events : &shared->events;
 	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
 	int rc = vigia__lua_encode_event(L, 2, 3, 4, buf, h->store->backend->max_event_size, &err);
 	struct vigia__append request = {.bytes = buf->data, .count = 1, .len = buf->len};
+	if (rc == 0 && append)
+		return vigia__lua_append_wait(L, append, h->store, &request);
 	if (rc == 0)
 		rc = vigia__store_append(h->store, &request, &err);
 	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
@@ -186,18 +190,18 @@ static void name_entry(lua_Integer index, struct vigia_error *err) {
 	vigia__error_prefix(err, field ? "events[%lld]." : "events[%lld]: ", (long long)index);
 }
 
-/* Encode the list at `idx` into the shared buffers. [-0, +0, -] */
-static int encode_list(lua_State *L, int idx, lua_Integer count, struct vigia__lua *shared, int64_t size_max,
+/* Encode the list at `idx`. [-0, +0, -] */
+static int encode_list(lua_State *L, int idx, lua_Integer count, struct vigia__buf *events, struct vigia__buf *ends, int64_t size_max,
                        struct vigia_error *err) {
 	for (lua_Integer i = 1; i <= count; i++) {
 		lua_rawgeti(L, idx, i);
-		int rc = encode_entry(L, &shared->events, size_max, err);
+		int rc = encode_entry(L, events, size_max, err);
 		lua_pop(L, 1);
 		if (rc != 0) {
 			name_entry(i, err);
 			return rc;
 		}
-		if (vigia__buf_add(&shared->ends, &shared->events.len, sizeof(size_t)) != 0)
+		if (vigia__buf_add(ends, &events->len, sizeof(size_t)) != 0)
 			return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
 	}
 	return 0;
@@ -231,15 +235,19 @@ static int store_store_events(lua_State *L) {
 		return vigia__lua_fail(L, closed(h, &err), &err);
 	if (count == 0)
 		return 0;
-	vigia__buf_clear(&shared->events, VIGIA_LUA_KEEP);
-	vigia__buf_clear(&shared->ends, VIGIA_LUA_KEEP);
-	int rc = encode_list(L, 2, count, shared, h->store->backend->max_event_size, &err);
-	struct vigia__append request = {.bytes = shared->events.data, .ends = (const size_t *)(void *)shared->ends.data,
-	                                .count = (size_t)count, .len = shared->events.len};
+	struct lua_append *append = vigia__lua_append_begin(L);
+	struct vigia__buf *events = append ? &append->events : &shared->events, *ends = append ? &append->ends : &shared->ends;
+	vigia__buf_clear(events, VIGIA_LUA_KEEP);
+	vigia__buf_clear(ends, VIGIA_LUA_KEEP);
+	int rc = encode_list(L, 2, count, events, ends, h->store->backend->max_event_size, &err);
+	struct vigia__append request = {.bytes = events->data, .ends = (const size_t *)(void *)ends->data, .count = (size_t)count,
+	                                .len = events->len};
+	if (rc == 0 && append)
+		return vigia__lua_append_wait(L, append, h->store, &request);
 	if (rc == 0)
 		rc = vigia__store_append(h->store, &request, &err);
-	vigia__buf_clear(&shared->events, VIGIA_LUA_KEEP);
-	vigia__buf_clear(&shared->ends, VIGIA_LUA_KEEP);
+	vigia__buf_clear(events, VIGIA_LUA_KEEP);
+	vigia__buf_clear(ends, VIGIA_LUA_KEEP);
 	if (rc == WRONG_USE)
 		return luaL_argerror(L, 2, lua_pushstring(L, err.message));
 	if (rc < 0)
@@ -488,6 +496,7 @@ static int store_stats(lua_State *L) {
 	set_integer(L, "used_bytes", stats.used_bytes);
 	set_integer(L, "map_bytes", stats.map_bytes);
 	set_integer(L, "readers", stats.readers);
+	set_integer(L, "commits", stats.commits);
 	set_integer(L, "max_event_size", size_max);
 	set_string(L, "durability", commit ? "commit" : "none");
 	set_string(L, "events_bucket", stats.events_bucket);
@@ -516,6 +525,7 @@ void vigia__lua_store_init(lua_State *L) {
 		{"close", store_close},
 		{NULL, NULL},
 	};
+	vigia__lua_append_init(L);
 	vigia__lua_class(L, store_class, &store_key, metamethods, methods);
 	lua_pushstring(L, store_class);
 	lua_setfield(L, -2, "__metatable");

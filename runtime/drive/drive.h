@@ -3,6 +3,7 @@
  *
  *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/watcher
  *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
+ *     task.c       coroutines beside the watchers
  *     poller.c     a file descriptor that becomes readable when a round has work
  *
  * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() may come from another.
@@ -62,6 +63,9 @@ struct vigia_registry {
 	int64_t heal_mono_ns;             /* when to compare them */
 	int64_t dirty_mono_ns;            /* since when there is progress to save; 0: none */
 	struct vigia__poller *poller;
+
+	struct vigia__task *tasks;
+	bool tasks_stopping;              /* every wait of a task ends at once */
 };
 
 /* ---- driver.c ---- */
@@ -94,6 +98,17 @@ void vigia__driver_abandon(struct vigia_watcher *watcher);
 void vigia__registry_listen_anything(struct vigia_registry *registry);
 void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* ---- task.c ---- */
+
+/* Call `resume` in the rounds to come until it answers something else than VIGIA_PENDING; *resume_mono_ns then says when to call again at
+ * the latest; an append or a stop is a reason, too. */
+int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
+                          struct vigia_error *err);
+void vigia__tasks_wake(struct vigia_registry *registry);
+int64_t vigia__tasks_due(const struct vigia_registry *registry);
+bool vigia__tasks_run(struct vigia_registry *registry);
+void vigia__tasks_free(struct vigia_registry *registry); /* without resuming them */
 
 /* ---- poller.c ---- */
 

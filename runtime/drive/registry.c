@@ -60,6 +60,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 	if (!forked) {
 		stop_without_handlers(registry);
 		vigia__poller_free(registry->poller);
+		vigia__tasks_free(registry);
 		struct vigia_watcher **lists[] = {&registry->watchers, &registry->retired};
 		for (int i = 0; i < 2; i++) {
 			while (*lists[i]) {
@@ -186,6 +187,7 @@ static void hear(struct vigia_registry *registry)
 	registry->commits = b->commits(b);
 	registry->heal_mono_ns = vigia__mono_ns() + HEAL_NS;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_wake(w);
+	vigia__tasks_wake(registry);
 }
 
 /* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval (W10). */
@@ -217,6 +219,7 @@ static bool round_of(struct vigia_registry *registry)
 		if (vigia__driver_run(w)) worked = true;
 		if (w->retired) break;
 	}
+	if (registry->tasks && vigia__tasks_run(registry)) worked = true;
 	save_progress(registry, false);
 	return worked;
 }
@@ -225,8 +228,8 @@ static bool round_of(struct vigia_registry *registry)
 static int64_t due(const struct vigia_registry *registry, bool heal)
 {
 	if (!registry->listening) return 0;
-	int64_t first = INT64_MAX;
-	bool listening = false;
+	int64_t first = vigia__tasks_due(registry);
+	bool listening = registry->tasks != NULL;
 	for (const struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 		int64_t t = vigia__driver_due(w);
 		if (t < first) first = t;
@@ -316,7 +319,7 @@ static bool any_active(const struct vigia_registry *registry)
 {
 	for (const struct vigia_watcher *w = registry->watchers; w; w = w->next)
 		if (vigia__driver_active(w)) return true;
-	return false;
+	return registry->tasks != NULL;
 }
 
 int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err)
@@ -361,6 +364,12 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 	for (;;) {
 		bool all = true, worked = false, hope = false;
 		int64_t first = until;
+		if (only == NULL && registry->depth == 0 && registry->tasks) {
+			worked = vigia__tasks_run(registry);
+			all = registry->tasks == NULL;
+			hope = !all;
+			if (vigia__tasks_due(registry) < first) first = vigia__tasks_due(registry);
+		}
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 			if ((only && w != only) || settled(w)) continue;
 			worked |= vigia__driver_run(w);
@@ -384,6 +393,7 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	struct vigia_watcher *w;
 	bool closed = atomic_load(&registry->store->closed);
 	for (w = registry->watchers; w; w = w->next) vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+	registry->tasks_stopping = registry->tasks != NULL;
 	if (!closed) save_progress(registry, true);
 	if (drive_until_settled(registry, NULL, timeout_ns)) return VIGIA_OK;
 	char names[512] = "";
@@ -393,6 +403,7 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 		size_t len = strlen(names);
 		snprintf(names + len, sizeof names - len, "%s'%.60s'", count++ ? ", " : "", w->id);
 	}
+	if (count == 0) return vigia__error(err, VIGIA_ESTATE, "tasks did not end in time");
 	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s", names);
 }
 

@@ -131,9 +131,9 @@ static void lead(struct vigia__commit *commit, struct vigia__group *group)
 	close_group(commit, group, rc == VIGIA_OK);
 	if (rc == VIGIA_OK) rc = commit->ops->write(commit->ctx, txn, group->head, &types, &err);
 	if (rc < 0) fail_all(group->head, rc, &err);
-	/* Whoever was told must find the result when it wakes: first tell, then publish. */
+	/* Whoever was told must find the result when it wakes: first tell, then publish. A commit without events is no news. */
 	bool told = finish_submitted(group->head);
-	if (rc == VIGIA_OK || told) commit->ops->publish(commit->ctx, types);
+	if ((rc == VIGIA_OK && types) || told) commit->ops->publish(commit->ctx, types);
 	/* After this store the followers may return: their tickets are on their stacks. */
 	bool alone = atomic_load_explicit(&group->count, memory_order_relaxed) == 1;
 	atomic_store(&group->done, 1);

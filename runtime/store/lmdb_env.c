@@ -298,6 +298,7 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 		out->map_bytes = info.me_mapsize;
 		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
 		out->readers = info.me_numreaders;
+		out->commits = info.me_last_txnid;
 	}
 	if (mdb_env_get_fd(b->env, &fd) == 0 && fstat(fd, &file) == 0) out->file_bytes = (uint64_t)file.st_size;
 	lmdb_read_end(b, reader);

@@ -62,6 +62,7 @@ struct vigia__backend_stats {
 	uint64_t events;
 	uint64_t file_bytes, used_bytes, map_bytes;
 	uint64_t readers;
+	uint64_t commits;              /* counts up with each commit of any process */
 	char file_id[33];              /* hexadecimal, "" for memory */
 	int64_t created_at_ns;
 	int format;

@@ -1,0 +1,23 @@
+/*
+ * append.h - appends of coroutines: several of one Lua state share a commit, and the state's thread never waits in a sync.
+ */
+#ifndef VIGIA_BIND_APPEND_H
+#define VIGIA_BIND_APPEND_H
+
+#include "bind.h"
+
+/* An append under way. In a userdata: its coroutine may be dropped before it is durable. */
+struct lua_append {
+	struct vigia__pending pending;
+	struct vigia__buf events; /* the bytes, until they are committed */
+	struct vigia__buf ends;
+};
+
+void vigia__lua_append_init(lua_State *L);
+/* Where L may yield to a registry: an empty one, pushed. Else NULL, and nothing pushed. [-0, +0|1, m] */
+struct lua_append *vigia__lua_append_begin(lua_State *L);
+/* Submit the request, whose bytes are in `append`, and yield until it is durable; then one number for one event, two for a list. Use as
+ * `return vigia__lua_append_wait(...)`; `append` is on top of the stack. */
+int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store, const struct vigia__append *request);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * task.c - coroutines without an event, beside the watchers of a registry: driven by its rounds, ended by its stop.
+ */
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "drive.h"
+
+struct vigia__task {
+	struct vigia__task *next; /* owner: the registry's list */
+	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns);
+	void *ctx;
+	int64_t resume_mono_ns;
+	bool resume_now;          /* new, or an event came */
+	bool running;             /* on the stack */
+};
+
+int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
+                          struct vigia_error *err)
+{
+	struct vigia__task *task = vigia__calloc(sizeof *task);
+	if (task == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a task");
+	*task = (struct vigia__task){.resume = resume, .ctx = ctx, .resume_now = true};
+	struct vigia__task **end = &registry->tasks;
+	while (*end) end = &(*end)->next;
+	*end = task;
+	/* A task polls with filters of its own, and its appends are told of by the word for anything. */
+	vigia__registry_listen_anything(registry);
+	return VIGIA_OK;
+}
+
+void vigia__tasks_wake(struct vigia_registry *registry)
+{
+	for (struct vigia__task *task = registry->tasks; task; task = task->next) task->resume_now = true;
+}
+
+int64_t vigia__tasks_due(const struct vigia_registry *registry)
+{
+	int64_t first = INT64_MAX;
+	for (const struct vigia__task *task = registry->tasks; task; task = task->next) {
+		int64_t due = task->running ? INT64_MAX : task->resume_now || registry->tasks_stopping ? 0 : task->resume_mono_ns;
+		if (due < first) first = due;
+	}
+	return first;
+}
+
+static bool run(struct vigia_registry *registry, struct vigia__task *task)
+{
+	task->running = true;
+	task->resume_now = false;
+	task->resume_mono_ns = INT64_MAX;
+	registry->depth++;
+	int rc = task->resume(task->ctx, registry->tasks_stopping, &task->resume_mono_ns);
+	registry->depth--;
+	task->running = false;
+	return rc == VIGIA_PENDING;
+}
+
+bool vigia__tasks_run(struct vigia_registry *registry)
+{
+	bool worked = false;
+	int64_t now = vigia__mono_ns();
+	for (struct vigia__task **at = &registry->tasks; *at;) {
+		struct vigia__task *task = *at;
+		bool due = task->resume_now || registry->tasks_stopping || task->resume_mono_ns <= now;
+		if (task->running || !due || run(registry, task)) {
+			worked |= due && !task->running;
+			at = &task->next;
+			continue;
+		}
+		worked = true;
+		*at = task->next; /* a task spawned meanwhile is behind it */
+		vigia__free(task);
+	}
+	if (registry->tasks == NULL) registry->tasks_stopping = false;
+	return worked;
+}
+
+void vigia__tasks_free(struct vigia_registry *registry)
+{
+	while (registry->tasks) {
+		struct vigia__task *task = registry->tasks;
+		registry->tasks = task->next;
+		vigia__free(task);
+	}
+}

@@ -1,0 +1,163 @@
+-- cooperation_spec.lua - what waits in a registry's coroutine lets the others go on; the same called elsewhere blocks and works.
+
+local helper = require "helper"
+local vigia = require "vigia"
+
+describe("cooperation", function()
+	after_each(helper.clean)
+
+	it("H2a lets the others go on while a handler sleeps", function()
+		local store = helper.open()
+		helper.fill(store, 3)
+		local registry = helper.registry(store)
+		local order = {}
+		assert(registry:watch("sleeper", function(event, ctx)
+			assert(vigia.sleep(0.02))
+			order[#order + 1] = "sleeper " .. event.seq_num
+			if event.seq_num == 1 then ctx.watcher:stop() end
+		end))
+		assert(registry:watch("quick", function(event, ctx)
+			order[#order + 1] = "quick " .. event.seq_num
+			if event.seq_num == 3 then ctx.watcher:stop() end
+		end))
+		assert(registry:run())
+		assert.same({"quick 1", "quick 2", "quick 3", "sleeper 1"}, order)
+	end)
+
+	it("H2b lets the others go on while a handler waits for an event", function()
+		local store = helper.open()
+		helper.fill(store, 1)
+		local registry = helper.registry(store)
+		local got
+		assert(registry:watch("poller", function(_, ctx)
+			local from = assert(store:get_events {event_iterator = vigia.latest()}).next_event_iterator
+			local answer = assert(store:get_events {event_iterator = from, filter = {object_types = {"Answer"}}, timeout = 60})
+			got = answer.events[1].object
+			ctx.watcher:stop()
+		end, {filter = {object_types = {"Job"}}}))
+		assert(registry:watch("answerer", function(_, ctx)
+			assert(store:store_event("CREATE", "Noise", nil)) -- wakes the poller, who must wait on
+			assert(store:store_event("CREATE", "Answer", 42))
+			ctx.watcher:stop()
+		end, {filter = {object_types = {"Job"}}}))
+		assert(registry:run())
+		assert.equal(42, got)
+	end)
+
+	it("H2c shares commits among coroutines that append", function()
+		local store = helper.open()
+		local registry = helper.registry(store)
+		local before, numbers = store:stats().commits, {}
+		for _ = 1, 100 do
+			assert(registry:spawn(function()
+				for _ = 1, 10 do
+					local number = assert(store:store_event("CREATE", "Job", nil))
+					numbers[#numbers + 1] = number
+				end
+			end))
+		end
+		assert(registry:run())
+		table.sort(numbers)
+		assert.same(helper.range(1, 1000), numbers)
+		local commits = store:stats().commits - before
+		assert.is_true(commits <= 200, "1000 appends of 100 coroutines took " .. commits .. " commits")
+	end)
+
+	it("H2d tells each coroutine what became of its own append", function()
+		local store = helper.open()
+		local registry = helper.registry(store)
+		local first, last, refused
+		registry:spawn(function() first, last = store:store_events {{"CREATE", "A", 1}, {"CREATE", "A", 2}} end)
+		registry:spawn(function() refused = select(2, store:store_event("", "A", 1)) end)
+		registry:spawn(function() assert.has_error(function() store:store_event() end) end)
+		assert(registry:run())
+		assert.same({1, 2}, {first, last})
+		assert.equal("invalid_argument", refused.code)
+		assert.equal(2, store:get_latest_event_num())
+	end)
+
+	it("H2e blocks, and works, in a sort callback and in a coroutine of the user's own", function()
+		local store = helper.open()
+		local registry = helper.registry(store)
+		local sorted, numbers = {3, 1, 2}, {}
+		registry:spawn(function()
+			table.sort(sorted, function(a, b)
+				assert(vigia.sleep(0))
+				assert(store:store_event("CREATE", "Compared", nil))
+				return a < b
+			end)
+			local co = coroutine.wrap(function()
+				numbers[1] = assert(store:store_event("CREATE", "Mine", nil))
+				local answer = assert(store:get_events {filter = {object_types = {"Mine"}}})
+				coroutine.yield(#answer.events)
+			end)
+			numbers[2] = co()
+		end)
+		assert(registry:run())
+		assert.same({1, 2, 3}, sorted)
+		assert.equal(store:get_latest_event_num(), numbers[1])
+		assert.equal(1, numbers[2])
+	end)
+
+	it("H2f ends sleeps and polls of a stopping registry, but no append", function()
+		local store = helper.open()
+		local registry = helper.registry(store)
+		local codes, stored = {}, nil
+		registry:spawn(function() codes[1] = select(2, vigia.sleep(1000)).code end)
+		registry:spawn(function()
+			local wait = {event_iterator = vigia.after_sequence_number(0), timeout = 1000}
+			codes[2] = select(2, store:get_events(wait)).code
+		end)
+		registry:spawn(function() stored = store:store_event("CREATE", "Job", nil) end)
+		registry:step(0)
+		assert(registry:stop {timeout = 60})
+		assert.same({"stopping", "stopping"}, codes)
+		assert.equal(1, stored)
+	end)
+
+	it("H2g reports an error in a spawned function and goes on", function()
+		local store = helper.open()
+		local records = {}
+		local registry = helper.registry(store, {log = function(level, message) records[#records + 1] = level .. " " .. message end})
+		local ran = false
+		registry:spawn(function() error("broken") end)
+		registry:spawn(function() ran = true end)
+		assert(registry:run())
+		assert.is_true(ran)
+		assert.equal(1, #records)
+		assert.matches("^error a task failed: .*broken.*traceback", records[1])
+	end)
+
+	it("H2h stores what a dropped coroutine had submitted", function()
+		local store = helper.open()
+		do
+			local registry = assert(vigia.registry(store))
+			registry:spawn(function() store:store_event("CREATE", "Job", "dropped") end)
+			registry:step(0)
+		end
+		collectgarbage()
+		collectgarbage()
+		assert.equal("dropped", store:get_event(1).object)
+	end)
+
+	it("S6 an idle registry makes no context switch but the check once a second", function()
+		local store = helper.open()
+		local registry = helper.registry(store)
+		assert(registry:watch("idle", function() end))
+		local function switches()
+			local count = 0
+			for task in require("lfs").dir("/proc/self/task") do
+				local file = io.open("/proc/self/task/" .. task .. "/status")
+				if file then
+					count = count + (tonumber(file:read("a"):match("\nvoluntary_ctxt_switches:%s*(%d+)")) or 0)
+					file:close()
+				end
+			end
+			return count
+		end
+		repeat until not registry:step(0)
+		local before = switches()
+		registry:step(3)
+		assert.is_true(switches() - before <= 6, (switches() - before) .. " switches in 3 s")
+	end)
+end)
