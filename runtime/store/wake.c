@@ -105,10 +105,12 @@ uint64_t vigia__wake_bit(struct vigia_slice type)
 	return UINT64_C(1) << type_word(type);
 }
 
-/* Nobody prepared: nobody can have looked too early, so the word may stay. */
+/* Nobody prepared: nobody can have looked too early, so the word may stay. That this is read by an exchange, not a load, is the other half
+ * of prepare's exchange: of the two on one word one comes first. If ours does, the waiter's look sees what was committed; else we see
+ * its bit. */
 static void bump(_Atomic uint32_t *word)
 {
-	uint32_t old = atomic_load(word);
+	uint32_t old = atomic_fetch_or(word, 0);
 	do {
 		if (!(old & WAITS)) return;
 	} while (!atomic_compare_exchange_weak(word, &old, (old + STEP) & ~(uint32_t)WAITS));
@@ -117,8 +119,6 @@ static void bump(_Atomic uint32_t *word)
 
 void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask)
 {
-	/* What was committed must be visible before the words are looked at: the other half of prepare's exchange. */
-	atomic_thread_fence(memory_order_seq_cst);
 	bump(&wake->word[0]);
 	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)]);
 }

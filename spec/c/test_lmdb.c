@@ -1,0 +1,350 @@
+/*
+ * test_lmdb.c - the LMDB store under threads, forks, and allocations that fail. Meant to run under TSan and ASan, too.
+ */
+#include "test.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/alloc.h"
+#include "store/store.h"
+
+static char folder[64];
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/vigia-test-XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	DIR *dir = opendir(folder);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		char path[400];
+		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+		unlink(path);
+	}
+	if (dir) closedir(dir);
+	return rmdir(folder);
+}
+
+static const char *file(void)
+{
+	static char path[80];
+	snprintf(path, sizeof path, "%s/store", folder);
+	return path;
+}
+
+static struct vigia_store *open_store(void)
+{
+	struct vigia_store *store = NULL;
+	struct vigia_error err = {0};
+	if (vigia_store_open(file(), NULL, &store, &err) < 0) fail_msg("%s", err.message);
+	return store;
+}
+
+static uint64_t append(struct vigia_store *store, const char *type)
+{
+	struct vigia_new_event event = {{"CREATE", 6}, {type, strlen(type)}, {"\x01", 1}};
+	struct vigia_error err = {0};
+	uint64_t seq_num = 0;
+	if (vigia_store_append(store, &event, 1, &seq_num, &err) < 0) fail_msg("%s", err.message);
+	return seq_num;
+}
+
+/* ---- many threads ---- */
+
+enum { WRITERS = 8, EACH = 100, READERS = 4 };
+
+struct reader {
+	pthread_t thread;
+	struct vigia_store *store;
+	uint64_t seen[WRITERS * EACH];
+	char types[WRITERS * EACH][8];
+};
+
+static void *write_events(void *store)
+{
+	static atomic_int next;
+	char type[8];
+	snprintf(type, sizeof type, "T%d", atomic_fetch_add(&next, 1) % 100);
+	uint64_t before = 0;
+	for (int i = 0; i < EACH; i++) {
+		uint64_t seq_num = append(store, type);
+		if (seq_num <= before) abort();
+		before = seq_num;
+	}
+	return NULL;
+}
+
+static void *read_events(void *arg)
+{
+	struct reader *reader = arg;
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator next = {VIGIA_AFTER, 0};
+	size_t count = 0;
+	while (count < WRITERS * EACH) {
+		struct vigia_read request = {.from = next, .limit = 7, .timeout_ns = 60000000000};
+		if (vigia_store_read(reader->store, &request, batch, &next, NULL) < 0) abort();
+		for (size_t i = 0; i < vigia_batch_count(batch); i++, count++) {
+			struct vigia_event event;
+			if (vigia_batch_event(batch, i, &event, NULL) < 0) abort();
+			reader->seen[count] = event.seq_num;
+			snprintf(reader->types[count], sizeof reader->types[count], "%.*s", (int)event.object_type.len, event.object_type.data);
+		}
+	}
+	vigia_batch_free(batch);
+	return NULL;
+}
+
+static void S13_one_order_for_all_threads(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store();
+	static struct reader readers[READERS];
+	pthread_t writers[WRITERS];
+	for (int i = 0; i < READERS; i++) {
+		readers[i].store = store;
+		pthread_create(&readers[i].thread, NULL, read_events, &readers[i]);
+	}
+	for (int i = 0; i < WRITERS; i++) pthread_create(&writers[i], NULL, write_events, store);
+	for (int i = 0; i < WRITERS; i++) pthread_join(writers[i], NULL);
+	for (int i = 0; i < READERS; i++) pthread_join(readers[i].thread, NULL);
+	for (int i = 0; i < READERS; i++)
+		for (int k = 0; k < WRITERS * EACH; k++) {
+			assert_int_equal(readers[i].seen[k], k + 1);
+			assert_string_equal(readers[i].types[k], readers[0].types[k]);
+		}
+	vigia_store_free(store);
+}
+
+static void *wait_for_one(void *store)
+{
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator next;
+	struct vigia_read request = {.from = {VIGIA_AFTER, 0}, .timeout_ns = 60000000000};
+	uintptr_t seq_num = 0;
+	if (vigia_store_read(store, &request, batch, &next, NULL) == VIGIA_OK && vigia_batch_count(batch) == 1) {
+		struct vigia_event event;
+		if (vigia_batch_event(batch, 0, &event, NULL) == VIGIA_OK) seq_num = event.seq_num;
+	}
+	vigia_batch_free(batch);
+	return (void *)seq_num;
+}
+
+static void S7_one_append_wakes_all(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store();
+	pthread_t threads[10];
+	for (int i = 0; i < 10; i++) pthread_create(&threads[i], NULL, wait_for_one, store);
+	append(store, "A");
+	for (int i = 0; i < 10; i++) {
+		void *seq_num;
+		pthread_join(threads[i], &seq_num);
+		assert_int_equal((uintptr_t)seq_num, 1);
+	}
+	vigia_store_free(store);
+}
+
+static void S11_close_wakes_waiters_and_free_waits_for_them(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 50; round++) {
+		struct vigia_store *store = open_store();
+		pthread_t threads[4];
+		for (int i = 0; i < 4; i++) {
+			vigia__store_ref(store); /* each thread's own */
+			pthread_create(&threads[i], NULL, wait_for_one, store);
+		}
+		if (round % 2) sched_yield();
+		vigia_store_close(store);
+		assert_int_equal(vigia_store_latest(store, &(uint64_t){0}, NULL), VIGIA_ECLOSED);
+		vigia_store_free(store);
+		for (int i = 0; i < 4; i++) {
+			void *seq_num;
+			pthread_join(threads[i], &seq_num);
+			assert_int_equal((uintptr_t)seq_num, 0);
+			vigia__store_unref(store);
+		}
+	}
+}
+
+/* Two threads answer each other through the log. A wake-up that is lost would cost a second each time. */
+enum { ROUNDS = 1000 };
+
+struct player {
+	struct vigia_store *store;
+	const char *mine, *theirs;
+	bool begins;
+	int rounds;     /* out */
+	int64_t until;  /* wake-ups that are lost cost a second each: enough is enough */
+};
+
+static void *play(void *arg)
+{
+	struct player *player = arg;
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_slice theirs = {player->theirs, strlen(player->theirs)};
+	struct vigia_iterator next = {VIGIA_AFTER, 0};
+	if (player->begins) append(player->store, player->mine);
+	while (player->rounds < ROUNDS && vigia__mono_ns() < player->until) {
+		struct vigia_read request = {.from = next, .limit = 1, .timeout_ns = 5000000000,
+		                             .filter = {.object_types = &theirs, .object_types_count = 1}};
+		if (vigia_store_read(player->store, &request, batch, &next, NULL) < 0) abort();
+		if (vigia_batch_count(batch) == 0) continue;
+		player->rounds++;
+		append(player->store, player->mine);
+	}
+	vigia_batch_free(batch);
+	return NULL;
+}
+
+static void S6_no_wake_up_is_lost(void **state)
+{
+	(void)state;
+	struct vigia_store *one = open_store(), *two = open_store(); /* S15: two handles, one store inside */
+	int64_t until = vigia__mono_ns() + 40000000000;
+	struct player players[2] = {{one, "Ping", "Pong", true, 0, until}, {two, "Pong", "Ping", false, 0, until}};
+	pthread_t threads[2];
+	for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, play, &players[i]);
+	for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+	assert_int_equal(players[0].rounds, ROUNDS);
+	assert_int_equal(players[1].rounds, ROUNDS);
+	vigia_store_free(one);
+	vigia_store_free(two);
+}
+
+/* ---- fork ---- */
+
+static int child_status(int (*run)(struct vigia_store *store), struct vigia_store *store)
+{
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) _exit(run(store));
+	int status;
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int use_after_fork(struct vigia_store *store)
+{
+	uint64_t n;
+	if (vigia_store_latest(store, &n, NULL) != VIGIA_EFORKED) return 1;
+	vigia_store_free(store);
+	struct vigia_store *mine;
+	if (vigia_store_open(file(), NULL, &mine, NULL) < 0) return 2;
+	if (vigia_store_latest(mine, &n, NULL) < 0 || n != 1) return 3;
+	struct vigia_new_event event = {{"CREATE", 6}, {"Child", 5}, {"\x01", 1}};
+	if (vigia_store_append(mine, &event, 1, &n, NULL) < 0 || n != 2) return 4;
+	vigia_store_free(mine);
+	return 0;
+}
+
+static void S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store();
+	append(store, "Parent");
+	assert_int_equal(child_status(use_after_fork, store), 0);
+	assert_int_equal(append(store, "Parent"), 3);
+	vigia_store_free(store);
+}
+
+static int try_to_own(struct vigia_store *store)
+{
+	(void)store;
+	struct vigia_store *mine;
+	struct vigia_error err = {0};
+	if (vigia_store_open(file(), NULL, &mine, NULL) < 0) return 1;
+	int rc = mine->backend->own(mine->backend, "w", &err);
+	char pid[32];
+	snprintf(pid, sizeof pid, "pid %ld", (long)getppid());
+	if (rc == VIGIA_EOWNED && strstr(err.message, pid) == NULL) return 2;
+	return rc == VIGIA_EOWNED ? 3 : rc == VIGIA_OK ? 4 : 5;
+}
+
+static void W19_an_id_has_one_owner_over_all_processes(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(), *again = open_store();
+	assert_int_equal(store->backend->own(store->backend, "w", NULL), VIGIA_OK);
+	assert_int_equal(again->backend->own(again->backend, "w", NULL), VIGIA_EOWNED);
+	assert_int_equal(child_status(try_to_own, store), 3);
+	store->backend->disown(store->backend, "w");
+	assert_int_equal(child_status(try_to_own, store), 4); /* and its death frees it */
+	assert_int_equal(again->backend->own(again->backend, "w", NULL), VIGIA_OK);
+	vigia_store_free(store);
+	vigia_store_free(again);
+}
+
+/* ---- memory that cannot be had ---- */
+
+static int scenario(struct vigia_error *err)
+{
+	struct vigia_store *store;
+	int rc = vigia_store_open(file(), NULL, &store, err);
+	if (rc < 0) return rc;
+	struct vigia_slice type = {"A", 1};
+	struct vigia_new_event events[2] = {{{"CREATE", 6}, type, {"\x01", 1}}, {{"OTHER", 5}, type, {"\xa1x", 2}}};
+	struct vigia_iterator next;
+	rc = vigia_store_append(store, events, 2, NULL, err);
+	struct vigia_batch *batch = vigia_batch_new();
+	if (rc == VIGIA_OK && batch == NULL) rc = VIGIA_ENOMEM;
+	if (rc == VIGIA_OK) {
+		struct vigia_read request = {.from = {VIGIA_TRIM_HORIZON, 0}, .filter = {.object_types = &type, .object_types_count = 1}};
+		rc = vigia_store_read(store, &request, batch, &next, err);
+		if (rc == VIGIA_OK && vigia_batch_count(batch) == 0) rc = VIGIA_EIO;
+	}
+	if (rc == VIGIA_OK) rc = vigia_checkpoint_put(store, "w", 1, err);
+	if (rc == VIGIA_OK) rc = vigia_store_trim(store, 1, NULL, err);
+	vigia_batch_free(batch);
+	vigia_store_free(store);
+	return rc;
+}
+
+static void R3_every_allocation_may_fail(void **state)
+{
+	(void)state;
+	long nth = 1;
+	for (;; nth++) {
+		struct vigia_error err = {0};
+		vigia__alloc_fail_at(nth, 0);
+		int rc = scenario(&err);
+		vigia__alloc_fail_at(0, 0);
+		if (rc == VIGIA_OK && nth > 1) break;
+		if (rc != VIGIA_ENOMEM) fail_msg("allocation %ld: %s: %s", nth, vigia_error_name(rc), err.message);
+		assert_true(nth < 1000);
+	}
+	assert_true(nth > 10);
+	/* What succeeded in part left a store that works. */
+	struct vigia_store *store = open_store();
+	uint64_t before, oldest;
+	assert_int_equal(vigia_store_latest(store, &before, NULL), VIGIA_OK);
+	assert_int_equal(append(store, "A"), before + 1);
+	assert_int_equal(vigia_store_oldest(store, &oldest, NULL), VIGIA_OK);
+	vigia_store_free(store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) {#name, name, setup, teardown, NULL}
+		TEST(S13_one_order_for_all_threads),
+		TEST(S7_one_append_wakes_all),
+		TEST(S11_close_wakes_waiters_and_free_waits_for_them),
+		TEST(S6_no_wake_up_is_lost),
+		TEST(S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child),
+		TEST(W19_an_id_has_one_owner_over_all_processes),
+		TEST(R3_every_allocation_may_fail),
+#undef TEST
+	};
+	return cmocka_run_group_tests_name("lmdb", tests, NULL, NULL);
+}
