@@ -194,6 +194,25 @@ describe("several processes on one file", function()
 		end
 	end)
 
+	it("S6l wake each other without looking now and then: a hundred waits in a row take no time", function()
+		local store = helper.open(nil, {durability = "none"})
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1]))
+			say("ready")
+			for n = 1, 100 do
+				assert(#assert(store:get_events{event_iterator = vigia.at_sequence_number(2 * n - 1), timeout = 600}).events == 1)
+				assert(store:store_event("CREATE", "Pong", n))
+			end]], helper.path("store"))
+		child:expect("ready")
+		local begin = os.time()
+		for n = 1, 100 do
+			assert(store:store_event("CREATE", "Ping", n))
+			assert.equal(1, #assert(store:get_events{event_iterator = vigia.at_sequence_number(2 * n), timeout = 600}).events)
+		end
+		assert(os.time() - begin < 30, "who looks once a second needs a hundred seconds")
+		assert.same({}, child:wait())
+	end)
+
 	it("S6k find an event whose appender was killed, whenever that was", function()
 		local waiter = helper.child(WAITER, helper.path("store"), 1)
 		waiter:expect("ready")

@@ -17,17 +17,10 @@ local function with(base, more)
 	return options
 end
 
-local opened = 0
-local backends = {
-	memory = helper.memory,
-	lmdb = function(options)
-		opened = opened + 1
-		return helper.open(helper.path("store" .. opened), with({durability = "none"}, options))
-	end,
-}
+for _, backend in ipairs(helper.backends) do
+	local function open() return backend.open{durability = "none"} end
 
-for backend, open in pairs(backends) do
-	describe("a watcher over a store of kind " .. backend, function()
+	describe("a watcher over a store of kind " .. backend.name, function()
 		local store
 
 		-- Nothing that keeps a registry alive may outlive its test: each test makes its own.

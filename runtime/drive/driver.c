@@ -341,6 +341,7 @@ bool vigia__driver_run(struct vigia_watcher *w)
 		case VIGIA_ACTION_HANDLE:
 			if (events == 0) until = vigia__mono_ns() + TURN_NS;
 			if (events >= TURN_EVENTS || (events % 8 == 7 && vigia__mono_ns() >= until)) return true;
+			if (atomic_load_explicit(&w->registry->interrupted, memory_order_relaxed)) return true;
 			events++;
 			call_handler(w);
 			offer_progress(w);

@@ -318,6 +318,7 @@ static void disown(struct vigia__backend *base, const char *id)
 /* Also for a backend that was only half opened. */
 static void backend_free(struct lmdb_backend *b)
 {
+	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
 	while (b->readers) {
 		struct reader *reader = b->readers;
 		b->readers = reader->next;
@@ -325,7 +326,6 @@ static void backend_free(struct lmdb_backend *b)
 	}
 	if (b->env) mdb_env_close(b->env);
 	vigia__side_close(&b->side);
-	vigia__commit_deinit(&b->commit);
 	pthread_mutex_destroy(&b->readers_mutex);
 	pthread_mutex_destroy(&b->progress_mutex);
 	pthread_rwlock_destroy(&b->map_lock);

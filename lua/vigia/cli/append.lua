@@ -8,8 +8,8 @@ M.summary = "Store the events that come in on standard input."
 M.description = [[
 Reads NDJSON from standard input, one event a line, and stores it in order:
     {"operation":"CREATE","object_type":"File","object":{"path":"README.md"}}
-The store is made if there is none. What waits on standard input is stored together, with one
-sync. Prints how many events were stored and the number of the last one.
+The store is made with the first event if there is none. What waits on standard input is stored
+together, with one sync. Prints how many events were stored and the number of the last one.
 A bad line ends it with exit status 1, the number of the line and what is wrong; every line
 before it is stored. With nothing on standard input it says so, and that is no failure.]]
 
@@ -28,7 +28,8 @@ local function stored_so_far(count, last_seq)
 	if count == 0 then
 		return "nothing was stored"
 	end
-	return ("%s before it %s stored, last seq_num %d"):format(util.count(count, "event"), count == 1 and "is" or "are", last_seq)
+	local events = count == 1 and "event before it is" or ("%d events before it are"):format(count)
+	return ("the %s stored, last seq_num %d"):format(events, last_seq)
 end
 
 -- The store, and false if there is none yet. It is made only for an event: nothing on standard input leaves nothing behind.

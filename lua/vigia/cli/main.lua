@@ -58,7 +58,7 @@ local function build_parser()
 	local parser = argparse("vigia", "An event log in one file, watched by Lua handlers.")
 	parser:add_help(false):command_target("command"):require_command(true):usage_margin(7):help_max_width(100)
 	parser.error = parse_error
-	parser:option("--store"):hidden(true):overwrite(false) -- also before the command
+	parser:option("--store"):hidden(true):overwrite(false):target("store_before") -- it may also stand before the command
 	parser:flag("--version"):description("Show the version.")
 		:action(function() show(require("vigia")._VERSION) end)
 	define_help(parser)

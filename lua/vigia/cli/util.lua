@@ -113,7 +113,10 @@ end
 
 ---The path of the store that the command line or the environment names.
 function M.store_path(args)
-	local path = args.store or os.getenv("VIGIA_STORE")
+	if args.store and args.store_before then
+		M.usage("option '--store' can be given only once")
+	end
+	local path = args.store or args.store_before or os.getenv("VIGIA_STORE")
 	if not path or path == "" then
 		M.usage("no store: say --store FILE, or set VIGIA_STORE")
 	end

@@ -1,0 +1,387 @@
+-- store_contract_reads.lua - the part of the suite for backends that is about reading: requests, iterators, limits, waiting, filters.
+
+local assert = require "luassert"
+local busted = require "busted"
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local after_each, before_each, describe, it = busted.after_each, busted.before_each, busted.describe, busted.it
+local fill, raises, range, read = helper.fill, helper.raises, helper.range, helper.read
+local at, after = vigia.at_sequence_number, vigia.after_sequence_number
+
+-- Run `body` for each event in a watcher: how one Lua state does two things at a time.
+local function watch(registry, id, body)
+	return assert(registry:watch(id, body, {ephemeral = true}))
+end
+
+-- As the function that store_contract.lua answers.
+return function(name, open)
+	describe("reading from the store " .. name, function()
+		local store
+
+		before_each(function() store = open() end)
+		after_each(helper.clean)
+
+		---- reading: the request and the answer ----
+
+		it("S2a answers a table of events and the next iterator, and nothing else", function()
+			fill(store, 2)
+			local answer = assert(store:get_events{event_iterator = vigia.trim_horizon(), limit = 10, timeout = 0, watcher_id = "w",
+				filter = {object_types = {"Job"}, operations = {"CREATE"}}})
+			assert.equal(2, #answer.events)
+			assert.equal(after(2), answer.next_event_iterator)
+			for field in pairs(answer) do assert(field == "events" or field == "next_event_iterator", field) end
+		end)
+
+		it("S2b reads from the trim horizon without a request", function()
+			fill(store, 2)
+			assert.equal(2, #assert(store:get_events()).events)
+			assert.equal(2, #assert(store:get_events{}).events)
+		end)
+
+		it("S2c refuses what a request does not have, and says what is wrong", function()
+			helper.mentions(raises(store.get_events, store, {limits = 1}), "limits")
+			helper.mentions(raises(store.get_events, store, {limit = "many"}), "limit")
+			helper.mentions(raises(store.get_events, store, {limit = -1}), "limit")
+			helper.mentions(raises(store.get_events, store, {timeout = "soon"}), "timeout")
+			helper.mentions(raises(store.get_events, store, {timeout = -1}), "timeout")
+			helper.mentions(raises(store.get_events, store, {timeout = 0 / 0}), "timeout")
+			helper.mentions(raises(store.get_events, store, {event_iterator = 5}), "event_iterator")
+			helper.mentions(raises(store.get_events, store, {filter = "Job"}), "filter")
+			raises(store.get_events, store, 5)
+		end)
+
+		---- reading: where it starts ----
+
+		it("S3a starts at the oldest event there is from the trim horizon", function()
+			fill(store, 5)
+			assert.same(range(1, 5), (read(store, {event_iterator = vigia.trim_horizon()})))
+			assert(store:trim(3))
+			assert.same({4, 5}, (read(store, {event_iterator = vigia.trim_horizon()})))
+		end)
+
+		it("S3b starts at N and after N", function()
+			fill(store, 5)
+			assert.same({3, 4, 5}, (read(store, {event_iterator = at(3)})))
+			assert.same({4, 5}, (read(store, {event_iterator = after(3)})))
+			assert.same({5}, (read(store, {event_iterator = at(5)})))
+			assert.same({}, (read(store, {event_iterator = after(5)})))
+			assert.same(range(1, 5), (read(store, {event_iterator = after(0)})))
+			assert.same(range(1, 5), (read(store, {event_iterator = at(0)})))
+		end)
+
+		it("S3c goes on at the oldest where the number asked for was removed", function()
+			fill(store, 5)
+			assert(store:trim(3))
+			assert.same({4, 5}, (read(store, {event_iterator = at(2)})))
+			assert.same({4, 5}, (read(store, {event_iterator = after(0)})))
+		end)
+
+		it("S3d resolves latest to after the last number, and never delivers what was there", function()
+			fill(store, 3)
+			local numbers, next_iterator = read(store, {event_iterator = vigia.latest()})
+			assert.same({}, numbers)
+			assert.equal(after(3), next_iterator)
+			fill(store, 2)
+			assert.same({4, 5}, (read(store, {event_iterator = next_iterator})))
+			assert.same({}, (read(store, {event_iterator = vigia.latest()})))
+		end)
+
+		---- reading: where it ends ----
+
+		it("S4a goes on behind the last event of a page", function()
+			fill(store, 5)
+			local pages, iterator = {}, vigia.trim_horizon()
+			for _ = 1, 4 do
+				pages[#pages + 1], iterator = read(store, {event_iterator = iterator, limit = 2})
+			end
+			assert.same({{1, 2}, {3, 4}, {5}, {}}, pages)
+			assert.equal(after(5), iterator)
+		end)
+
+		it("S4b passes what the filter dropped, in front, between and behind", function()
+			for _, object_type in ipairs{"Node", "Job", "Node", "Job", "Node", "Node"} do
+				assert(store:store_event("CREATE", object_type, nil))
+			end
+			local numbers, next_iterator = read(store, {filter = {object_types = {"Job"}}})
+			assert.same({2, 4}, numbers)
+			assert.equal(after(6), next_iterator)
+			numbers, next_iterator = read(store, {filter = {object_types = {"Pod"}}})
+			assert.same({}, numbers)
+			assert.equal(after(6), next_iterator)
+		end)
+
+		it("S4c looks no further than the last event of a full page", function()
+			for _, object_type in ipairs{"Job", "Node", "Job"} do assert(store:store_event("CREATE", object_type, nil)) end
+			local numbers, next_iterator = read(store, {filter = {object_types = {"Job"}}, limit = 1})
+			assert.same({1}, numbers)
+			assert(next_iterator == after(1) or next_iterator == after(2), tostring(next_iterator))
+			assert.same({3}, (read(store, {event_iterator = next_iterator, filter = {object_types = {"Job"}}})))
+		end)
+
+		it("S4d resolves the trim horizon and latest in an empty store, and leaves the others as they are", function()
+			for _, case in ipairs{
+				{vigia.trim_horizon(), after(0)}, {vigia.latest(), after(0)},
+				{at(0), at(0)}, {at(1), at(1)}, {at(100), at(100)}, {after(0), after(0)}, {after(100), after(100)},
+			} do
+				local numbers, next_iterator = read(store, {event_iterator = case[1]})
+				assert.same({}, numbers)
+				assert.equal(case[2], next_iterator, tostring(case[1]))
+			end
+		end)
+
+		it("S4e leaves at N and after N beyond the end as they are", function()
+			fill(store, 5)
+			for _, iterator in ipairs{at(6), at(100), after(5), after(100), at(math.maxinteger), after(math.maxinteger)} do
+				local numbers, next_iterator = read(store, {event_iterator = iterator})
+				assert.same({}, numbers)
+				assert.equal(iterator, next_iterator)
+			end
+		end)
+
+		it("S4f resolves the trim horizon behind the last number when everything was removed", function()
+			fill(store, 5)
+			assert(store:trim(5))
+			local numbers, next_iterator = read(store, {event_iterator = vigia.trim_horizon()})
+			assert.same({}, numbers)
+			assert.equal(after(5), next_iterator)
+			assert.equal(after(5), select(2, read(store, {event_iterator = vigia.latest()})))
+		end)
+
+		---- reading: how much ----
+
+		it("S5a answers at most `limit` events, and any number for 0", function()
+			fill(store, 250)
+			assert.same({1}, (read(store, {limit = 1})))
+			assert.same(range(1, 249), (read(store, {limit = 249})))
+			assert.same(range(1, 250), (read(store, {limit = 250})))
+			assert.same(range(1, 250), (read(store, {limit = 251})))
+			assert.same(range(1, 250), (read(store, {limit = 0})))
+			assert.same(range(1, 250), (read(store)))
+		end)
+
+		it("S5b counts what it returns, not what the filter drops", function()
+			for n = 1, 20 do assert(store:store_event("CREATE", n % 2 == 0 and "Job" or "Node", nil)) end
+			assert.same({2, 4, 6}, (read(store, {limit = 3, filter = {object_types = {"Job"}}})))
+		end)
+
+		it("S5c bounds an answer by max_batch_bytes, also with limit 0", function()
+			store:close()
+			store = open{max_batch_bytes = 8192}
+			for n = 1, 10 do assert(store:store_event("CREATE", "Job", n .. ("x"):rep(3000))) end
+			local all, iterator = {}, vigia.trim_horizon()
+			for _ = 1, 10 do
+				local numbers
+				numbers, iterator = read(store, {event_iterator = iterator, limit = 0})
+				assert(#numbers >= 1 and #numbers <= 2, #numbers .. " events of 3000 bytes in 8192")
+				for _, number in ipairs(numbers) do all[#all + 1] = number end
+				if #all == 10 then break end
+			end
+			assert.same(range(1, 10), all)
+		end)
+
+		it("S5d answers one event even if it alone is larger than max_batch_bytes", function()
+			store:close()
+			store = open{max_batch_bytes = 1024}
+			for _ = 1, 2 do assert(store:store_event("CREATE", "Job", ("x"):rep(100000))) end
+			local numbers, next_iterator = read(store)
+			assert.same({1}, numbers)
+			assert.same({2}, (read(store, {event_iterator = next_iterator})))
+		end)
+
+		---- waiting ----
+
+		it("S6a does not wait when there is something to return", function()
+			fill(store, 1)
+			assert.same({1}, (read(store, {timeout = 3600})))
+		end)
+
+		it("S6b does not wait when there is something to resolve", function()
+			local numbers, next_iterator = read(store, {event_iterator = vigia.latest(), timeout = 3600})
+			assert.same({}, numbers)
+			assert.equal(after(0), next_iterator)
+			numbers, next_iterator = read(store, {event_iterator = vigia.trim_horizon(), timeout = 3600})
+			assert.same({}, numbers)
+			assert.equal(after(0), next_iterator)
+		end)
+
+		it("S6c answers with no event and the position when the timeout passes", function()
+			fill(store, 3, "Node")
+			local numbers, next_iterator = read(store, {event_iterator = after(3), timeout = 0.01})
+			assert.same({}, numbers)
+			assert.equal(after(3), next_iterator)
+			numbers, next_iterator = read(store, {event_iterator = at(1), filter = {object_types = {"Job"}}, timeout = 0.01})
+			assert.same({}, numbers)
+			assert.equal(after(3), next_iterator)
+		end)
+
+		it("S6d waits as long as long_polling_timeout says when the request does not", function()
+			store:close()
+			store = open{long_polling_timeout = 0.01}
+			local answer = assert(store:get_events{event_iterator = after(0)})
+			assert.same({}, answer.events)
+			assert.equal(after(0), answer.next_event_iterator)
+		end)
+
+		it("S6e is woken by the append of an event it wants, and not by another", function()
+			fill(store, 1, "Start")
+			local registry = helper.registry(store)
+			local answer
+			watch(registry, "waits", function()
+				answer = assert(store:get_events{event_iterator = after(1), filter = {object_types = {"Job"}}, timeout = 600})
+			end)
+			watch(registry, "appends", function(event)
+				if event.seq_num > 1 then return end
+				assert(store:store_event("CREATE", "Node", nil))
+				assert(vigia.sleep(0.001))
+				assert.is_nil(answer)
+				assert(store:store_event("CREATE", "Job", "wanted"))
+			end)
+			helper.drive(registry, function() return answer end)
+			assert.equal(1, #answer.events)
+			assert.equal("wanted", answer.events[1].object)
+			assert.equal(after(3), answer.next_event_iterator)
+		end)
+
+		it("S6f wakes a call that waits at a number beyond the next", function()
+			fill(store, 1)
+			local registry = helper.registry(store)
+			local answer
+			watch(registry, "waits", function()
+				answer = answer or assert(store:get_events{event_iterator = at(3), timeout = 600})
+			end)
+			watch(registry, "appends", function(event)
+				if event.seq_num < 3 then assert(store:store_event("CREATE", "Job", nil)) end
+			end)
+			helper.drive(registry, function() return answer end)
+			assert.equal(3, answer.events[1].seq_num)
+		end)
+
+		it("S7 wakes all that wait by one append, each with the same event", function()
+			fill(store, 1, "Start")
+			local registry = helper.registry(store)
+			local answers, count = {}, 0
+			for n = 1, 5 do
+				watch(registry, "waits " .. n, function(event)
+					if event.seq_num > 1 then return end
+					answers[n] = assert(store:get_events{event_iterator = after(1), timeout = 600})
+					count = count + 1
+				end)
+			end
+			watch(registry, "appends", function(event)
+				if event.seq_num == 1 then assert(store:store_event("CREATE", "Job", {n = 7})) end
+			end)
+			helper.drive(registry, function() return count == 5 end)
+			for n = 1, 5 do assert.same({assert(store:get_event(2))}, answers[n].events) end
+		end)
+
+		it("S6g is woken, and does not look now and then: a hundred waits in a row take no time", function()
+			local registry = helper.registry(store)
+			local count = 0
+			for from, to in pairs{Ping = "Pong", Pong = "Ping"} do
+				assert(registry:watch(from, function()
+					count = count + 1
+					if count < 100 then assert(store:store_event("CREATE", to, nil)) end
+				end, {ephemeral = true, filter = {object_types = {from}}}))
+			end
+			repeat until registry:step() == false
+			local begin = os.time()
+			assert(store:store_event("CREATE", "Ping", nil))
+			helper.drive(registry, function() return count == 100 end)
+			assert(os.time() - begin < 30, "who looks once a second needs a hundred seconds")
+		end)
+
+		it("S8a moves forward over events that the filter drops, in calls that do not wait", function()
+			fill(store, 20000, "Node")
+			local filter, iterator, calls = {object_types = {"Job"}}, vigia.trim_horizon(), 0
+			repeat
+				local numbers, next_iterator = read(store, {event_iterator = iterator, filter = filter})
+				assert.same({}, numbers)
+				assert(iterator.kind == "trim_horizon" or next_iterator.seq_num > iterator.seq_num, "each call moves on")
+				iterator, calls = next_iterator, calls + 1
+			until iterator == after(20000)
+			assert(calls <= 1000, calls .. " calls for 20000 events")
+		end)
+
+		it("S8b returns after a while without having seen all, and goes on in one call if it may wait", function()
+			-- so many events of types that are slow to tell from those that are wanted, that looking at all takes far more than 10 ms
+			local stem = ("x"):rep(60)
+			local wanted, events = {}, {}
+			for n = 1, 50000 do wanted[n] = stem .. 10000 + 2 * n end
+			for n = 1, 10000 do events[n] = {"CREATE", stem .. 10001 + 10 * n, nil} end
+			store:close()
+			store = open{durability = "none"}
+			for _ = 1, 30 do assert(store:store_events(events)) end
+			assert(store:store_event("CREATE", wanted[1], nil))
+			local filter = {object_types = wanted}
+			local numbers, next_iterator = read(store, {filter = filter})
+			assert.same({}, numbers)
+			assert(next_iterator.seq_num > 0 and next_iterator.seq_num < 300000, tostring(next_iterator))
+			assert.same({300001}, (read(store, {filter = filter, event_iterator = next_iterator, timeout = 600})))
+		end)
+
+		---- filters ----
+
+		describe("with a filter", function()
+			local function matching(filter)
+				return (read(store, {filter = filter}))
+			end
+
+			before_each(function()
+				for _, event in ipairs{{"CREATE", "Job"}, {"UPDATE", "Job"}, {"DELETE", "Job"}, {"CREATE", "Node"}, {"renamed", "Node"}} do
+					assert(store:store_event(event[1], event[2], nil))
+				end
+			end)
+
+			it("F1a matches all with no lists or empty ones", function()
+				for _, filter in ipairs{{}, {object_types = {}}, {operations = {}}, {object_types = {}, operations = {}}} do
+					assert.same(range(1, 5), matching(filter))
+				end
+				assert.same(range(1, 5), matching(nil))
+			end)
+
+			it("F1b matches any of the types", function()
+				assert.same({1, 2, 3}, matching{object_types = {"Job"}})
+				assert.same({4, 5}, matching{object_types = {"Node"}, operations = {}})
+				assert.same(range(1, 5), matching{object_types = {"Node", "Job", "Job"}})
+				assert.same({}, matching{object_types = {"Pod"}})
+			end)
+
+			it("F1c matches any of the operations, standard ones and others", function()
+				assert.same({1, 4}, matching{operations = {"CREATE"}})
+				assert.same({2, 3, 5}, matching{operations = {"UPDATE", "DELETE", "renamed"}})
+				assert.same({5}, matching{operations = {"renamed"}})
+				assert.same({}, matching{operations = {"create"}})
+			end)
+
+			it("F1d wants both lists to match", function()
+				assert.same({1}, matching{object_types = {"Job"}, operations = {"CREATE", "renamed"}})
+				assert.same({}, matching{object_types = {"Job"}, operations = {"renamed"}})
+				assert.same({5}, matching{object_types = {"Pod", "Node"}, operations = {"renamed"}})
+			end)
+
+			it("F1e compares whole names, byte by byte", function()
+				assert.same({}, matching{object_types = {"Jo"}})
+				assert.same({}, matching{object_types = {"Jobs"}})
+				assert.same({}, matching{object_types = {"job"}})
+				assert.same({}, matching{object_types = {"CREATE"}, operations = {"Job"}})
+			end)
+
+			it("F1f takes many names, and long ones", function()
+				local long = ("x"):rep(255)
+				assert(store:store_event(long, long, nil))
+				local names = {long}
+				for n = 1, 100 do names[#names + 1] = "name " .. n end
+				assert.same({6}, matching{object_types = names, operations = names})
+			end)
+
+			it("F1g refuses a filter that cannot be one, and names what is wrong", function()
+				helper.mentions(raises(matching, {object_types = "Job"}), "object_types")
+				helper.mentions(raises(matching, {object_types = {"Job", 5}}), "object_types")
+				helper.mentions(raises(matching, {operations = {""}}), "operations")
+				helper.mentions(raises(matching, {operations = {("x"):rep(256)}}), "operations")
+				helper.mentions(raises(matching, {operation = {"CREATE"}}), "operation")
+			end)
+		end)
+	end)
+end
