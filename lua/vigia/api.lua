@@ -226,6 +226,18 @@ function Store:checkpoints() end
 ---@return vigia.Error? err
 function Store:stats() end
 
+---The settings of a file, which store:configure changes.
+---@class vigia.Settings
+---@field max_event_size? integer bytes
+---@field durability? "commit"|"none"
+
+---Change settings of the file; other processes work under them from their next commit on. Raises for a wrong or unknown one, and for
+---bucket names, which cannot be changed.
+---@param settings vigia.Settings
+---@return true? ok
+---@return vigia.Error? err
+function Store:configure(settings) end
+
 ---End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice.
 ---@return true
 function Store:close() end

@@ -112,6 +112,8 @@ typedef void (*vigia__lua_special_fn)(lua_State *L, int idx, const char *name, v
  * are borrowed from the table. [-0, +0, v] */
 void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
                               vigia__lua_special_fn special, void *ctx);
+/* Fill `changes` from the table of settings of a file at `arg`; `refuse` complains of options that are none, or are fixed. [-0, +0, v] */
+void vigia__lua_check_settings(lua_State *L, int arg, struct vigia_store_options *changes, vigia__lua_special_fn refuse);
 /* For special functions: the option must be an iterator (kept in *out), a function, a filter. [-0, +0, -] */
 void vigia__lua_option_iterator(lua_State *L, int idx, const char *name, struct vigia_iterator *out, struct vigia__problems *problems);
 void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems);

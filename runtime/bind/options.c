@@ -55,10 +55,9 @@ static const char *name_at(lua_State *L, const char *where, struct vigia__proble
 	return NULL;
 }
 
-void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
-                              vigia__lua_special_fn special, void *ctx) {
-	if (lua_isnoneornil(L, arg))
-		return;
+/* `settings`: what does not belong to the file is for `special`, too. */
+static void check_table(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
+                        vigia__lua_special_fn special, void *ctx, bool settings) {
 	if (!lua_istable(L, arg))
 		luaL_argerror(L, arg, lua_pushfstring(L, "%s: table expected, got %s", what, luaL_typename(L, arg)));
 	luaL_checkstack(L, 8, NULL);
@@ -68,7 +67,7 @@ void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option 
 		if (name == NULL)
 			continue;
 		const struct vigia__option *option = vigia__option_find(table, name);
-		if (option && option->type == VIGIA_OPTION_SPECIAL) {
+		if (option && (option->type == VIGIA_OPTION_SPECIAL || (settings && option->scope != VIGIA_SCOPE_FILE))) {
 			special(L, lua_gettop(L), name, ctx, &problems);
 		} else {
 			struct vigia__value value = value_at(L, -1);
@@ -80,6 +79,16 @@ void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option 
 	struct vigia_error err;
 	if (vigia__problems_end(&problems, what, &err) != VIGIA_OK)
 		luaL_argerror(L, arg, lua_pushstring(L, err.message));
+}
+
+void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
+                              vigia__lua_special_fn special, void *ctx) {
+	if (!lua_isnoneornil(L, arg))
+		check_table(L, arg, table, target, what, special, ctx, false);
+}
+
+void vigia__lua_check_settings(lua_State *L, int arg, struct vigia_store_options *changes, vigia__lua_special_fn refuse) {
+	check_table(L, arg, vigia__store_option_table, changes, "settings", refuse, NULL, true);
 }
 
 /* ---- Options that only Lua has ---- */
@@ -268,11 +277,19 @@ static void push_default(lua_State *L, const struct vigia__option *option) {
 
 static void push_option(lua_State *L, const struct vigia__option *option) {
 	static const char *const types[] = {"boolean", "count", "bytes", "seconds", "choice", "name", "special"};
-	lua_createtable(L, 0, 7);
+	static const char *const units[] = {NULL, NULL, "bytes", "seconds", NULL, NULL, NULL};
+	static const char *const scopes[] = {"handle", "file", "fixed"};
+	lua_createtable(L, 0, 9);
 	lua_pushstring(L, option->name);
 	lua_setfield(L, -2, "name");
 	lua_pushstring(L, types[option->type]);
 	lua_setfield(L, -2, "type");
+	if (units[option->type]) {
+		lua_pushstring(L, units[option->type]);
+		lua_setfield(L, -2, "unit");
+	}
+	lua_pushstring(L, scopes[option->scope]);
+	lua_setfield(L, -2, "scope");
 	lua_pushstring(L, option->help);
 	lua_setfield(L, -2, "help");
 	push_default(L, option);

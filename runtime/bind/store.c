@@ -11,6 +11,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "settings.h"
 
 static const char store_key;
 static const char store_class[] = "vigia.Store";
@@ -479,9 +480,8 @@ static int store_stats(lua_State *L) {
 	/* Taken now: making the table may run a finalizer that closes the store. */
 	unsigned can = backend->can;
 	const char *name = backend->name;
-	uint64_t size_max = (uint64_t)backend->max_event_size, appended = atomic_load(&h->store->appended);
-	bool commit = backend->durability == VIGIA_DURABILITY_COMMIT;
-	lua_createtable(L, 0, 18);
+	uint64_t appended = atomic_load(&h->store->appended);
+	lua_createtable(L, 0, 28);
 	set_string(L, "path", h->path);
 	set_string(L, "backend", name);
 	set_can(L, can);
@@ -497,10 +497,7 @@ static int store_stats(lua_State *L) {
 	set_integer(L, "map_bytes", stats.map_bytes);
 	set_integer(L, "readers", stats.readers);
 	set_integer(L, "commits", stats.commits);
-	set_integer(L, "max_event_size", size_max);
-	set_string(L, "durability", commit ? "commit" : "none");
-	set_string(L, "events_bucket", stats.events_bucket);
-	set_string(L, "checkpoint_bucket", stats.checkpoint_bucket);
+	vigia__lua_set_settings(L, &stats.settings);
 	return 1;
 }
 
@@ -522,6 +519,7 @@ void vigia__lua_store_init(lua_State *L) {
 		{"delete_checkpoint", store_delete_checkpoint},
 		{"checkpoints", store_checkpoints},
 		{"stats", store_stats},
+		{"configure", vigia__lua_store_configure},
 		{"close", store_close},
 		{NULL, NULL},
 	};

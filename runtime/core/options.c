@@ -17,6 +17,8 @@
 #define TIB (1024 * GIB)
 
 #define STORE(field) .offset = offsetof(struct vigia_store_options, field)
+#define OF_FILE .scope = VIGIA_SCOPE_FILE
+#define FIXED .scope = VIGIA_SCOPE_FIXED
 #define GIVEN(field) .given_offset = offsetof(struct vigia_store_options, field)
 #define WATCH(field) .offset = offsetof(struct vigia_watch_options, field)
 
@@ -36,14 +38,14 @@ const struct vigia__option vigia__store_option_table[] = {
 	{.name = "map_size", .type = VIGIA_OPTION_BYTES, STORE(map_size_bytes), .initial = 0, .min = 0, .max = 64 * TIB,
 	 .help = "address space kept for the file; 0: 1 TiB, or what the system grants"},
 	{.name = "max_event_size", .type = VIGIA_OPTION_BYTES, STORE(max_event_size_bytes), GIVEN(max_event_size_given),
-	 .initial = MIB, .min = 64, .max = GIB, .help = "the largest event that is stored; belongs to the file"},
+	 .initial = MIB, .min = 64, .max = GIB, OF_FILE, .help = "the largest event that is stored"},
 	{.name = "durability", .type = VIGIA_OPTION_CHOICE, STORE(durability), GIVEN(durability_given), .choices = "commit none",
-	 .help = "what an append that returned survives: commit, a power loss; none, the end of the process; belongs to the file"},
+	 OF_FILE, .help = "what an append that returned survives: commit, a power loss; none, the end of the process"},
 	{.name = "events_bucket", .type = VIGIA_OPTION_NAME, STORE(events_bucket), GIVEN(events_bucket_given), .choices = "events",
-	 .min = 1, .max = 64, .help = "the name of the database of events inside the file; belongs to the file"},
+	 .min = 1, .max = 64, FIXED, .help = "the name of the database of events inside the file"},
 	{.name = "checkpoint_bucket", .type = VIGIA_OPTION_NAME, STORE(checkpoint_bucket), GIVEN(checkpoint_bucket_given),
 	 .choices = "checkpoints", .min = 1, .max = 64,
-	 .help = "the name of the database of checkpoints inside the file; belongs to the file"},
+	 FIXED, .help = "the name of the database of checkpoints inside the file"},
 	{.name = NULL},
 };
 
@@ -165,6 +167,37 @@ static const char *choice_at(const char *choices, int index, size_t *len) {
 			return NULL;
 		at += *len + 1;
 	}
+}
+
+struct vigia_slice vigia__option_choice(const struct vigia__option *o, int index) {
+	size_t len = 0;
+	const char *word = choice_at(o->choices, index, &len);
+	return (struct vigia_slice){word, len};
+}
+
+const char *vigia__option_show(const struct vigia__option *o, const void *field, char *out, size_t size) {
+	struct vigia_slice word;
+	switch (o->type) {
+	case VIGIA_OPTION_BOOL:
+		return *(const bool *)field ? "true" : "false";
+	case VIGIA_OPTION_COUNT:
+	case VIGIA_OPTION_BYTES:
+		snprintf(out, size, "%lld", (long long)*(const int64_t *)field);
+		break;
+	case VIGIA_OPTION_SECONDS:
+		snprintf(out, size, "%.15g", (double)*(const int64_t *)field / 1e9);
+		break;
+	case VIGIA_OPTION_CHOICE:
+		word = vigia__option_choice(o, *(const int *)field);
+		snprintf(out, size, "'%.*s'", (int)word.len, word.data ? word.data : "");
+		break;
+	case VIGIA_OPTION_NAME:
+		snprintf(out, size, "'%s'", *(const char *const *)field);
+		break;
+	case VIGIA_OPTION_SPECIAL:
+		return "";
+	}
+	return out;
 }
 
 void vigia__options_init(const struct vigia__option *table, void *target) {
@@ -455,6 +488,9 @@ static void check_store(const struct vigia_store_options *options, struct vigia_
 	if (options->events_bucket && options->checkpoint_bucket && strcmp(options->events_bucket, options->checkpoint_bucket) == 0)
 		vigia__problem(problems, "events_bucket and checkpoint_bucket are both \"%.24s\", allowed: two names",
 		               options->events_bucket);
+	if ((options->events_bucket && strncmp(options->events_bucket, "vigia", 5) == 0) ||
+	    (options->checkpoint_bucket && strncmp(options->checkpoint_bucket, "vigia", 5) == 0))
+		vigia__problem(problems, "events_bucket, checkpoint_bucket: names that begin with 'vigia' are taken");
 	if (options->map_size_bytes > 0 && options->map_size_bytes < (int64_t)(64 * KIB))
 		vigia__problem(problems, "map_size is %lld, allowed: 0, or at least %.15g bytes", (long long)options->map_size_bytes,
 		               64 * KIB);

@@ -18,6 +18,12 @@ enum vigia__option_type {
 	VIGIA_OPTION_SPECIAL   /* the caller's own (iterator, filter, function): only its name is known here */
 };
 
+enum vigia__option_scope {
+	VIGIA_SCOPE_HANDLE = 0, /* of the handle, watcher or call it is given to */
+	VIGIA_SCOPE_FILE,       /* of the store's file: given when it is made, changed by configure */
+	VIGIA_SCOPE_FIXED       /* of the file, for ever */
+};
+
 struct vigia__option {
 	const char *name;
 	enum vigia__option_type type;
@@ -26,6 +32,7 @@ struct vigia__option {
 	double initial;       /* default, in the unit of the outside (seconds, not nanoseconds) */
 	double min, max;      /* both allowed, in the unit of the outside */
 	const char *choices;  /* CHOICE: "block skip", the default first; NAME: the default */
+	enum vigia__option_scope scope;
 	const char *help;
 };
 
@@ -50,6 +57,10 @@ struct vigia__problems {
 	int count;
 };
 
+/* The index-th word of a CHOICE; data NULL behind the last. */
+struct vigia_slice vigia__option_choice(const struct vigia__option *option, int index);
+/* The value in `field` as one would write it: 5000, "none", true, 1.5 (seconds). Answers out, or a constant. */
+const char *vigia__option_show(const struct vigia__option *option, const void *field, char *out, size_t size);
 const struct vigia__option *vigia__option_find(const struct vigia__option *table, const char *name);
 /* The known name nearest to a wrong one, NULL if none is near. */
 const char *vigia__nearest(const char *wrong, const char *(*name_at)(const void *ctx, int index), const void *ctx);

@@ -169,7 +169,8 @@ struct vigia_store_options {
 	int64_t max_batch_bytes;         /* bounds one answer; at least one event comes */
 	int64_t checkpoint_interval_ns;  /* at most so long does progress wait for a commit */
 	int64_t map_size_bytes;          /* address space kept for the file, 0 = 1 TiB or what the system grants */
-	/* about the file: fixed when it is made, refused if they differ later. The `*_given` bits tell "asked for" from "default". */
+	/* about the file: given when it is made, refused if they differ later, changed by vigia_store_configure(). The `*_given` bits tell
+	 * "asked for" from "default". */
 	int64_t max_event_size_bytes;
 	int durability;              /* enum vigia_durability */
 	const char *events_bucket;   /* names of the LMDB databases inside the file, 1..64 bytes */
@@ -188,6 +189,15 @@ VIGIA_API void vigia_store_options_init(struct vigia_store_options *options);
  */
 VIGIA_API int vigia_store_open(const char *path, const struct vigia_store_options *options, struct vigia_store **out,
                                struct vigia_error *err);
+
+/**
+ * Change settings of the file: those of `changes` whose `*_given` bit is set; the others are left alone. Other processes work under the
+ * new settings from their next commit on.
+ *
+ * Returns:   VIGIA_OK; EOPTION naming all that is wrong, bucket names (they cannot be changed) among it; EREADONLY, ECLOSED, EIO, ENOMEM
+ * Threads:   any
+ */
+VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err);
 
 /* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. */
 VIGIA_API void vigia_store_close(struct vigia_store *store);

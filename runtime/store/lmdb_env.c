@@ -281,10 +281,9 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns, .format = VIGIA_FORMAT};
-	snprintf(out->events_bucket, sizeof out->events_bucket, "%s", b->settings.events_bucket);
-	snprintf(out->checkpoint_bucket, sizeof out->checkpoint_bucket, "%s", b->settings.checkpoint_bucket);
 	for (int i = 0; i < 16; i++) snprintf(out->file_id + 2 * i, 3, "%02x", b->file_id[i]);
 	int rc = lmdb_bounds(base, &out->oldest, &out->latest, err);
+	if (rc == VIGIA_OK) rc = lmdb_settings(base, &out->settings, err);
 	if (rc < 0) return rc;
 	struct reader *reader;
 	rc = lmdb_read_begin(b, &reader, err);
@@ -328,6 +327,7 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__side_close(&b->side);
 	pthread_mutex_destroy(&b->readers_mutex);
 	pthread_mutex_destroy(&b->progress_mutex);
+	pthread_mutex_destroy(&b->settings_mutex);
 	pthread_rwlock_destroy(&b->map_lock);
 	free(b->path);
 	vigia__free(b);
@@ -365,6 +365,8 @@ static const struct vigia__backend lmdb_interface = {
 	.progress_reset = lmdb_progress_reset,
 	.own = own,
 	.disown = disown,
+	.settings = lmdb_settings,
+	.configure = lmdb_configure,
 	.commits = commits,
 	.stats = stats,
 	.release = release,
@@ -386,6 +388,8 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	vigia__commit_init(&b->commit, &lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);
 	pthread_mutex_init(&b->progress_mutex, NULL);
+	pthread_mutex_init(&b->settings_mutex, NULL);
+	b->base.settings_word = &b->local_word;
 	pthread_rwlock_init(&b->map_lock, NULL);
 
 	int rc = VIGIA_OK;
@@ -404,12 +408,15 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		rc = lmdb_format_load(b, options, err);
 	}
 	if (rc == VIGIA_OK) {
-		b->base.max_event_size = b->settings.max_event_size;
-		b->base.durability = b->settings.durability;
-		if (b->settings.durability == VIGIA_DURABILITY_NONE) mdb_env_set_flags(b->env, MDB_NOSYNC, 1);
+		struct vigia__settings settings;
+		vigia__settings_copy(&settings, &b->settings);
+		lmdb_settings_adopt(b, &settings);
 		rc = vigia__side_open(&b->side, b->path, b->file_id, err);
-		if (rc == VIGIA_OK) b->base.wake = vigia__side_wake(&b->side);
-		else if (rc == VIGIA_EPERM && options->readonly) {
+		if (rc == VIGIA_OK) {
+			b->base.wake = vigia__side_wake(&b->side);
+			b->base.settings_word = vigia__side_settings(&b->side);
+			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write looks again */
+		} else if (rc == VIGIA_EPERM && options->readonly) {
 			/* May only read: nobody wakes us, the look at the commit number once a second does. */
 			b->base.wake = &b->local_wake;
 			rc = VIGIA_OK;
@@ -463,7 +470,9 @@ int vigia__lmdb_open(const char *path, const struct vigia_store_options *options
 		for (b = list; b; b = b->next)
 			if (b->dev == st.st_dev && b->ino == st.st_ino) break;
 	if (rc == VIGIA_OK && b) {
-		rc = lmdb_format_conflicts(b, options, err);
+		struct vigia__settings settings;
+		rc = lmdb_settings(&b->base, &settings, err);
+		if (rc == VIGIA_OK) rc = lmdb_format_conflicts(b, &settings, options, err);
 		if (rc == VIGIA_OK && b->readonly && !options->readonly)
 			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", real);
 		free(real);

@@ -62,6 +62,21 @@ static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct sta
 	return 0;
 }
 
+/* The setting may have been lowered since the events were encoded. */
+static int sizes_check(const struct vigia__append *request, int64_t size_max, struct vigia_error *err)
+{
+	size_t start = 0;
+	if (request->len <= (uint64_t)size_max) return VIGIA_OK;
+	for (size_t i = 0; i < request->count; i++) {
+		size_t end = request->ends ? request->ends[i] : request->len;
+		if (end - start > (uint64_t)size_max)
+			return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes", end - start,
+			                    (long long)size_max);
+		start = end;
+	}
+	return VIGIA_OK;
+}
+
 static int append_request(MDB_cursor *events, struct vigia__append *request, struct stamp *stamp)
 {
 	request->first_seq = stamp->last.seq_num + 1;
@@ -80,14 +95,17 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tic
 {
 	MDB_cursor *events;
 	struct stamp stamp = {0};
-	int rc = mdb_cursor_open(txn, b->events, &events);
+	int rc = lmdb_settings_follow(b, txn);
+	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
+	int64_t size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed);
 	rc = lmdb_last(b, txn, events, &stamp.last);
 	int64_t now = vigia__wall_ns();
 	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
 	for (struct vigia__ticket *t = tickets; t && rc == 0; t = t->next) {
 		if (t->kind == VIGIA_TICKET_APPEND) {
-			rc = append_request(events, t->append, &stamp);
+			t->rc = sizes_check(t->append, size_max, t->err);
+			if (t->rc == VIGIA_OK) rc = append_request(events, t->append, &stamp);
 		} else {
 			t->rc = t->call(txn, t->call_arg, t->err);
 			if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */

@@ -18,7 +18,6 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
-#include "../core/options.h"
 #include "lmdb_store.h"
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'D', 'B', '\n'};
@@ -66,107 +65,22 @@ int lmdb_format_precheck(const char *path, struct vigia_error *err)
 
 /* ---- settings ---- */
 
-static const char *const durability_names[] = {"commit", "none"};
-
-static int put_text(struct vigia__buf *buf, const char *s)
+int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings, const struct vigia_store_options *options,
+                          struct vigia_error *err)
 {
-	return vigia__put_string(buf, s, strlen(s));
-}
-
-static int settings_encode(const struct settings *s, struct vigia__buf *buf)
-{
-	bool failed = vigia__put_map(buf, 4) < 0 || put_text(buf, "max_event_size") < 0 || vigia__put_int(buf, s->max_event_size) < 0 ||
-	              put_text(buf, "durability") < 0 || put_text(buf, durability_names[s->durability]) < 0 ||
-	              put_text(buf, "events_bucket") < 0 || put_text(buf, s->events_bucket) < 0 ||
-	              put_text(buf, "checkpoint_bucket") < 0 || put_text(buf, s->checkpoint_bucket) < 0;
-	return failed ? -1 : 0;
-}
-
-static bool is(struct vigia_slice s, const char *text)
-{
-	return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
-}
-
-static bool take_name(char out[65], const struct vigia__token *value)
-{
-	if (value->kind != VIGIA_TOKEN_STRING || value->string.len == 0 || value->string.len > 64) return false;
-	memcpy(out, value->string.data, value->string.len);
-	out[value->string.len] = '\0';
-	return true;
-}
-
-static bool settings_decode(const void *data, size_t len, struct settings *s)
-{
-	struct vigia__reader reader = {data, (const uint8_t *)data + len};
-	struct vigia__token map, key, value;
-	if (vigia__reader_next(&reader, &map, NULL) < 0 || map.kind != VIGIA_TOKEN_MAP) return false;
-	for (uint32_t i = 0; i < map.count; i++) {
-		if (vigia__reader_next(&reader, &key, NULL) < 0 || key.kind != VIGIA_TOKEN_STRING) return false;
-		if (vigia__reader_next(&reader, &value, NULL) < 0) return false;
-		if (is(key.string, "max_event_size")) {
-			if (value.kind != VIGIA_TOKEN_INT || value.integer < 1) return false;
-			s->max_event_size = value.integer;
-		} else if (is(key.string, "durability")) {
-			if (value.kind != VIGIA_TOKEN_STRING) return false;
-			s->durability = is(value.string, "none") ? VIGIA_DURABILITY_NONE : VIGIA_DURABILITY_COMMIT;
-		} else if (is(key.string, "events_bucket")) {
-			if (!take_name(s->events_bucket, &value)) return false;
-		} else if (is(key.string, "checkpoint_bucket")) {
-			if (!take_name(s->checkpoint_bucket, &value)) return false;
-		} else if (value.kind == VIGIA_TOKEN_ARRAY || value.kind == VIGIA_TOKEN_MAP) {
-			return false; /* a later version's setting of this format is a plain value */
-		}
-	}
-	return true;
-}
-
-static void settings_from(const struct vigia_store_options *options, struct settings *s)
-{
-	s->max_event_size = options->max_event_size_bytes;
-	s->durability = options->durability;
-	snprintf(s->events_bucket, sizeof s->events_bucket, "%s", options->events_bucket);
-	snprintf(s->checkpoint_bucket, sizeof s->checkpoint_bucket, "%s", options->checkpoint_bucket);
-}
-
-static void conflict(struct vigia__problems *problems, const char *name, const char *file, const char *asked)
-{
-	vigia__problem(problems, "%s is '%s' in the file, '%s' was asked for", name, file, asked);
-}
-
-int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
-{
-	const struct settings *s = &b->settings;
 	struct vigia__problems problems = {0};
-	if (options->max_event_size_given && options->max_event_size_bytes != s->max_event_size)
-		vigia__problem(&problems, "max_event_size is %lld in the file, %lld was asked for", (long long)s->max_event_size,
-		               (long long)options->max_event_size_bytes);
-	if (options->durability_given && options->durability != s->durability)
-		conflict(&problems, "durability", durability_names[s->durability], durability_names[options->durability]);
-	if (options->events_bucket_given && strcmp(options->events_bucket, s->events_bucket) != 0)
-		conflict(&problems, "events_bucket", s->events_bucket, options->events_bucket);
-	if (options->checkpoint_bucket_given && strcmp(options->checkpoint_bucket, s->checkpoint_bucket) != 0)
-		conflict(&problems, "checkpoint_bucket", s->checkpoint_bucket, options->checkpoint_bucket);
+	vigia__settings_conflicts(settings, options, &problems);
 	int rc = vigia__problems_end(&problems, b->path, err);
 	if (rc < 0 && err) err->code = VIGIA_ECONFLICT;
 	return rc < 0 ? VIGIA_ECONFLICT : VIGIA_OK;
-}
-
-static int names_check(const struct vigia_store_options *options, struct vigia_error *err)
-{
-	struct vigia__problems problems = {0};
-	if (strncmp(options->events_bucket, "vigia", 5) == 0 || strncmp(options->checkpoint_bucket, "vigia", 5) == 0)
-		vigia__problem(&problems, "events_bucket, checkpoint_bucket: names that begin with 'vigia' are taken");
-	if (strcmp(options->events_bucket, options->checkpoint_bucket) == 0)
-		vigia__problem(&problems, "events_bucket, checkpoint_bucket: must differ, both are '%s'", options->events_bucket);
-	return vigia__problems_end(&problems, "store options", err);
 }
 
 /* ---- load or make ---- */
 
 static int open_databases(struct lmdb_backend *b, MDB_txn *txn, unsigned create)
 {
-	int rc = mdb_dbi_open(txn, b->settings.events_bucket, MDB_INTEGERKEY | create, &b->events);
-	if (rc == 0) rc = mdb_dbi_open(txn, b->settings.checkpoint_bucket, create, &b->checkpoints);
+	int rc = mdb_dbi_open(txn, b->settings.values.events_bucket, MDB_INTEGERKEY | create, &b->events);
+	if (rc == 0) rc = mdb_dbi_open(txn, b->settings.values.checkpoint_bucket, create, &b->checkpoints);
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.holds", create, &b->holds);
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.marks", MDB_INTEGERKEY | create, &b->marks);
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.keys", create, &b->keys);
@@ -200,7 +114,7 @@ static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error 
 	b->created_at_ns = header.created_at_ns;
 	key = text("settings");
 	rc = mdb_get(txn, b->meta, &key, &value);
-	if (rc != 0 || !settings_decode(value.mv_data, value.mv_size, &b->settings))
+	if (rc != 0 || !vigia__settings_decode(&b->settings, value.mv_data, value.mv_size))
 		return vigia__error(err, VIGIA_ENOTSTORE, "the settings in the store '%s' are damaged", b->path);
 	return open_databases(b, txn, 0);
 }
@@ -223,7 +137,7 @@ static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 	memcpy(header.magic, magic, sizeof magic);
 	if (random_id(header.id) < 0) return errno;
 	struct vigia__buf buf = {0};
-	if (settings_encode(&b->settings, &buf) < 0) {
+	if (vigia__settings_encode(&b->settings, &buf) < 0) {
 		vigia__buf_deinit(&buf);
 		return ENOMEM;
 	}
@@ -255,7 +169,7 @@ static int no_store(struct lmdb_backend *b, struct vigia_error *err)
 
 int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
 {
-	settings_from(options, &b->settings);
+	vigia__settings_from(&b->settings, options);
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
 	if (rc != 0) return lmdb_error(b, rc, "read the header", err);
@@ -263,24 +177,22 @@ int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *o
 	bool empty = rc == MDB_NOTFOUND && is_empty(txn);
 	if (rc == 0) rc = mdb_txn_commit(txn); /* keeps the database handles */
 	else mdb_txn_abort(txn);
-	if (rc == 0) return lmdb_format_conflicts(b, options, err);
+	if (rc == 0) return lmdb_format_conflicts(b, &b->settings, options, err);
 	if (rc == MDB_NOTFOUND && !empty) return no_store(b, err);
 	if (rc != MDB_NOTFOUND) return lmdb_is_error(rc) ? lmdb_error(b, rc, "read the header", err) : rc;
 	if (b->readonly || options->readonly || !options->create)
 		return vigia__error(err, VIGIA_ENOTSTORE, "the store '%s' is empty: nothing was ever stored in it", b->path);
 
-	rc = names_check(options, err);
-	if (rc < 0) return rc;
 	rc = mdb_txn_begin(b->env, NULL, 0, &txn);
 	if (rc != 0) return lmdb_error(b, rc, "make the store", err);
 	rc = read_header(b, txn, err); /* another process may have been first */
 	bool made = rc == MDB_NOTFOUND;
 	if (made) {
-		settings_from(options, &b->settings);
+		vigia__settings_from(&b->settings, options);
 		rc = is_empty(txn) ? write_header(b, txn) : no_store(b, err);
 	}
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else mdb_txn_abort(txn);
-	if (rc == 0) return made ? VIGIA_OK : lmdb_format_conflicts(b, options, err);
+	if (rc == 0) return made ? VIGIA_OK : lmdb_format_conflicts(b, &b->settings, options, err);
 	return lmdb_is_error(rc) ? lmdb_error(b, rc, "make the store", err) : rc;
 }

@@ -3,6 +3,7 @@
  *
  *     lmdb_env.c          opening and closing, one environment per file and process, map size, errors
  *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
+ *     lmdb_settings.c     settings: read, changed, followed
  *     lmdb_events.c       append, scan, bounds, time, trim
  *     lmdb_checkpoints.c  checkpoints and the watchers' progress
  *     side.c              the side file: wake words, owners
@@ -47,13 +48,6 @@ struct reader {
 	MDB_cursor *events;
 };
 
-struct settings {
-	int64_t max_event_size;
-	int durability;
-	char events_bucket[65];
-	char checkpoint_bucket[65];
-};
-
 struct lmdb_backend {
 	struct vigia__backend base;
 	struct lmdb_backend *next; /* owner: the process's list in lmdb_env.c */
@@ -79,7 +73,10 @@ struct lmdb_backend {
 
 	struct vigia__side side;
 	struct vigia__wake local_wake; /* when the side file may not be written */
-	struct settings settings;
+	_Atomic uint32_t local_word;   /* the same for the settings word */
+	pthread_mutex_t settings_mutex;
+	struct vigia__settings settings; /* as last read */
+	uint32_t settings_seen;        /* the word when they were; under the writer's lock */
 	uint8_t file_id[16];
 	int64_t created_at_ns;
 };
@@ -104,7 +101,15 @@ int lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, str
 int lmdb_format_precheck(const char *path, struct vigia_error *err);
 /* Read the file's own account of itself, or write it into an empty one; opens all databases. */
 int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
-int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
+int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
+                          const struct vigia_store_options *options, struct vigia_error *err);
+
+/* lmdb_settings.c */
+void lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings);
+/* Under the writer's lock: take over what another process changed. 0 or LMDB's error. */
+int lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
+int lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
+int lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err);
 
 /* lmdb_events.c */
 extern const struct vigia__commit_ops lmdb_commit_ops;

@@ -48,7 +48,8 @@ struct memory_backend {
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
-	char events_bucket[65], checkpoint_bucket[65];
+	struct vigia__settings settings;
+	_Atomic uint32_t settings_word;
 };
 
 enum { LOOK_AT_CLOCK = 512 };
@@ -405,10 +406,37 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 		.created_at_ns = b->created_at_ns,
 		.format = VIGIA_FORMAT,
 	};
-	memcpy(out->events_bucket, b->events_bucket, sizeof out->events_bucket);
-	memcpy(out->checkpoint_bucket, b->checkpoint_bucket, sizeof out->checkpoint_bucket);
+	vigia__settings_copy(&out->settings, &b->settings);
 	leave(b);
 	return VIGIA_OK;
+}
+
+/* ---- settings ---- */
+
+static int settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	vigia__settings_copy(out, &b->settings);
+	leave(b);
+	return VIGIA_OK;
+}
+
+static int configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	struct vigia__settings changed;
+	struct vigia__problems problems = {0};
+	vigia__settings_copy(&changed, &b->settings);
+	vigia__settings_change(&changed, changes, &problems);
+	int rc = vigia__problems_end(&problems, ":memory:", err);
+	if (rc == VIGIA_OK) {
+		vigia__settings_copy(&b->settings, &changed);
+		atomic_store(&b->base.max_event_size, changed.values.max_event_size_bytes);
+		atomic_store(&b->base.durability, changed.values.durability);
+	}
+	leave(b);
+	if (rc == VIGIA_OK) vigia__word_bump(&b->settings_word);
+	return rc;
 }
 
 /* ---- life ---- */
@@ -441,6 +469,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.name = "memory",
 		.can = 0,
 		.wake = &b->wake,
+		.settings_word = &b->settings_word,
 		.max_event_size = options->max_event_size_bytes,
 		.durability = options->durability,
 		.append = append,
@@ -458,14 +487,15 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.progress_reset = progress_reset,
 		.own = own,
 		.disown = disown,
+		.settings = settings,
+		.configure = configure,
 		.commits = commits,
 		.stats = stats,
 		.release = release,
 	};
 	pthread_mutex_init(&b->mutex, NULL);
 	b->created_at_ns = vigia__wall_ns();
-	snprintf(b->events_bucket, sizeof b->events_bucket, "%s", options->events_bucket);
-	snprintf(b->checkpoint_bucket, sizeof b->checkpoint_bucket, "%s", options->checkpoint_bucket);
+	vigia__settings_from(&b->settings, options);
 	*out = &b->base;
 	return VIGIA_OK;
 }

@@ -23,7 +23,8 @@ struct vigia__side_map {
 	uint32_t format;
 	uint32_t size;
 	uint8_t id[16];
-	uint8_t reserved[32];
+	_Atomic uint32_t settings;
+	uint8_t reserved[28];
 	struct vigia__wake wake;
 	uint8_t reserved2[1024 - 64 - sizeof(struct vigia__wake)];
 	struct owner {
@@ -153,6 +154,11 @@ void vigia__side_forked(struct vigia__side *side)
 struct vigia__wake *vigia__side_wake(struct vigia__side *side)
 {
 	return &side->map->wake;
+}
+
+_Atomic uint32_t *vigia__side_settings(struct vigia__side *side)
+{
+	return &side->map->settings;
 }
 
 /* FNV-1a, 62 bits: a clash of two ids would only make one wait for the other. */

@@ -4,6 +4,7 @@
  *
  * Layout (format 1, native byte order, 32 KiB):
  *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
+ *       32  settings word u32: bumped when a setting of the file changes
  *       64  wake words, struct vigia__wake
  *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, reserved i32 }
  * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
@@ -35,6 +36,7 @@ void vigia__side_close(struct vigia__side *side);
 /* In a forked child: give up the descriptor, so that the parent's locks end with the parent. */
 void vigia__side_forked(struct vigia__side *side);
 struct vigia__wake *vigia__side_wake(struct vigia__side *side);
+_Atomic uint32_t *vigia__side_settings(struct vigia__side *side);
 
 /* Become the one who runs this watcher id. 0; EOWNED naming the pid; EIO. */
 int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err);

@@ -383,6 +383,15 @@ int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *remo
 	return rc;
 }
 
+int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err)
+{
+	int rc = enter_to_write(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->configure(store->backend, changes, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);

@@ -14,6 +14,7 @@
 
 #include "../core/batch.h"
 #include "../core/filter.h"
+#include "../core/settings.h"
 #include "wake.h"
 
 /* ---- what a backend can (capability flags) ---- */
@@ -66,7 +67,7 @@ struct vigia__backend_stats {
 	char file_id[33];              /* hexadecimal, "" for memory */
 	int64_t created_at_ns;
 	int format;
-	char events_bucket[65], checkpoint_bucket[65];
+	struct vigia__settings settings; /* as the file has them now */
 };
 
 struct vigia__ticket; /* commit.h */
@@ -75,8 +76,9 @@ struct vigia__backend {
 	const char *name;              /* "lmdb", "memory" */
 	unsigned can;
 	struct vigia__wake *wake;      /* bumped after each commit */
-	int64_t max_event_size;
-	int durability;
+	_Atomic int64_t max_event_size;
+	_Atomic int durability;
+	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 
 	/* Blocks until durable. count 0: only saves progress. All or nothing. */
 	int (*append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);
@@ -104,6 +106,10 @@ struct vigia__backend {
 	/* One owner per watcher id, in all processes: 0, or EOWNED naming the pid. */
 	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	void (*disown)(struct vigia__backend *b, const char *id);
+
+	/* The settings of the file as they are now; changed for all processes (EOPTION: not possible). */
+	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
+	int (*configure)(struct vigia__backend *b, const struct vigia_store_options *changes, struct vigia_error *err);
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);

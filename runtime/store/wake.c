@@ -123,6 +123,19 @@ void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask)
 	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)]);
 }
 
+void vigia__word_bump(_Atomic uint32_t *word)
+{
+	atomic_fetch_add(word, 1);
+	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns)
+{
+	if (until_mono_ns < 0) until_mono_ns = 0;
+	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+	syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
 void vigia__wake_kick(struct vigia__wake *wake)
 {
 	vigia__wake_publish(wake, UINT64_MAX);

@@ -51,6 +51,11 @@ bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *l
 uint64_t vigia__wake_bit(struct vigia_slice type);
 /* Events were committed: wake who listens to any word of the mask, or to anything. */
 void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask);
+/* A single word shared by processes, for what seldom changes. Bump: the next value, and wake all who wait. */
+void vigia__word_bump(_Atomic uint32_t *word);
+/* Wait until the word is no longer `seen`, or the monotonic time comes. Spurious returns are possible. */
+void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns);
+
 /* Wake everybody, for a reason that is no event (close, stop). */
 void vigia__wake_kick(struct vigia__wake *wake);
 

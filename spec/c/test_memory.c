@@ -537,8 +537,8 @@ static void test_stats_and_what_it_can(void **state) {
 	assert_int_equal(stats.used_bytes, 2 * one);
 	assert_int_equal(stats.created_at_ns, 1000);
 	assert_string_equal(stats.file_id, "");
-	assert_string_equal(stats.events_bucket, "events");
-	assert_string_equal(stats.checkpoint_bucket, "checkpoints");
+	assert_string_equal(stats.settings.values.events_bucket, "events");
+	assert_string_equal(stats.settings.values.checkpoint_bucket, "checkpoints");
 	b->release(b);
 	struct vigia_store_options options;
 	vigia_store_options_init(&options);

@@ -5,7 +5,7 @@
 
 local util = require("vigia.cli.util")
 
-local COMMANDS = {"append", "events", "run", "checkpoints", "stats"}
+local COMMANDS = {"append", "events", "run", "checkpoints", "stats", "configure", "options"}
 
 local function load_argparse()
 	local ok, argparse = pcall(require, "argparse")
@@ -81,6 +81,10 @@ local function run(words)
 	-- Known without the parser, so that it answers at once.
 	if #words == 1 and words[1] == "--version" then
 		show(require("vigia")._VERSION)
+	end
+	-- `vigia help options` is `vigia options`, `vigia help COMMAND` is `vigia COMMAND --help`.
+	if words[1] == "help" then
+		words = words[2] == "options" and {"options"} or {words[2] or "--help", words[2] and "--help"}
 	end
 	local parser, commands = build_parser()
 	local args = parser:parse(words)

@@ -1,0 +1,90 @@
+-- options.lua - `vigia options`: every option there is, from the table the library itself checks by.
+
+local util = require("vigia.cli.util")
+
+local M = {}
+
+M.summary = "Show all options, their defaults and what they mean."
+M.description = [[
+Shows the options of vigia.open, registry:watch and vigia.registry. Those of the file are given when
+it is made and changed by `vigia configure` (or store:configure{}), but for the fixed ones.]]
+
+function M.define(command)
+	command:flag("--json"):description("One JSON object a line instead of a table.")
+end
+
+local GROUPS = {
+	{"vigia.open: the handle", "store", handle = true},
+	{"vigia.open: the file", "store", file = true, fixed = true},
+	{"registry:watch", "watch", handle = true},
+	{"vigia.registry", "registry", handle = true},
+}
+
+local WIDTH = 100
+
+-- Words into lines of at most `width` characters.
+local function wrap(text, width)
+	local lines, line = {}, nil
+	for word in text:gmatch("%S+") do
+		if line and #line + 1 + #word > width then
+			lines[#lines + 1], line = line, word
+		else
+			line = line and line .. " " .. word or word
+		end
+	end
+	lines[#lines + 1] = line
+	return lines
+end
+
+local function default_text(option)
+	if option.default == nil then
+		return "-"
+	end
+	local value = option.default
+	if math.type(value) == "float" and value == math.floor(value) then
+		value = math.tointeger(value)
+	end
+	for _, unit in ipairs(option.unit == "bytes" and value > 0 and {{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} or {}) do
+		if value % unit[1] == 0 then
+			return ("%d %s"):format(value // unit[1], unit[2])
+		end
+	end
+	return tostring(value) .. (option.unit == "seconds" and " s" or "")
+end
+
+local function write_group(title, options)
+	util.write(title, "\n")
+	for _, option in ipairs(options) do
+		local help = option.scope == "fixed" and option.help .. " (fixed)" or option.help
+		local head = ("  %-27s %-8s %-12s "):format(option.name, option.type, default_text(option))
+		for i, line in ipairs(wrap(help, WIDTH - #head)) do
+			util.write(i == 1 and head or (" "):rep(#head), line, "\n")
+		end
+	end
+end
+
+function M.run(args)
+	local list = require("vigia.core").options
+	for i, group in ipairs(GROUPS) do
+		local options = {}
+		for _, option in ipairs(list(group[2])) do
+			if group[option.scope] then
+				options[#options + 1] = option
+			end
+		end
+		if args.json then
+			for _, o in ipairs(options) do
+				util.write(util.json_object({{"of", group[2]}, {"name", o.name}, {"type", o.type}, {"unit", o.unit},
+					{"default", o.default}, {"scope", o.scope}, {"choices", o.choices}, {"help", o.help}}), "\n")
+			end
+		else
+			if i > 1 then
+				util.write("\n")
+			end
+			write_group(group[1], options)
+		end
+	end
+	return util.OK
+end
+
+return M

@@ -1,0 +1,94 @@
+/*
+ * lmdb_settings.c - the settings of a store file: read, changed, and noticed when another process changed them.
+ *
+ * Who changes them bumps a word in the side file before the commit, still under the writer's lock; who writes compares the word after
+ * taking that lock. So whatever is committed behind a change was written under the changed settings. A commit that fails leaves a word
+ * that changed for nothing.
+ */
+#include <string.h>
+
+#include "../core/error.h"
+#include "lmdb_store.h"
+
+static int read_settings(struct lmdb_backend *b, MDB_txn *txn, struct vigia__settings *out)
+{
+	MDB_val key = {8, "settings"}, value;
+	int rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc == 0 && !vigia__settings_decode(out, value.mv_data, value.mv_size)) rc = MDB_CORRUPTED;
+	return rc;
+}
+
+void lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings)
+{
+	pthread_mutex_lock(&b->settings_mutex);
+	vigia__settings_copy(&b->settings, settings);
+	atomic_store(&b->base.max_event_size, settings->values.max_event_size_bytes);
+	atomic_store(&b->base.durability, settings->values.durability);
+	if (b->env) mdb_env_set_flags(b->env, MDB_NOSYNC, settings->values.durability == VIGIA_DURABILITY_NONE);
+	pthread_mutex_unlock(&b->settings_mutex);
+}
+
+/* Under the writer's lock. */
+int lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn)
+{
+	uint32_t word = atomic_load(b->base.settings_word);
+	if (word == b->settings_seen) return 0;
+	struct vigia__settings settings;
+	int rc = read_settings(b, txn, &settings);
+	if (rc != 0) return rc;
+	lmdb_settings_adopt(b, &settings);
+	b->settings_seen = word;
+	return 0;
+}
+
+int lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	rc = read_settings(b, reader->txn, out);
+	lmdb_read_end(b, reader);
+	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "read its settings", err);
+}
+
+struct change {
+	struct lmdb_backend *b;
+	const struct vigia_store_options *changes;
+	struct vigia__settings settings; /* out */
+};
+
+static int change_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct change *change = arg;
+	struct lmdb_backend *b = change->b;
+	struct vigia__problems problems = {0};
+	struct vigia__buf buf = {0};
+	int rc = read_settings(b, txn, &change->settings);
+	if (rc != 0) return rc;
+	vigia__settings_change(&change->settings, change->changes, &problems);
+	rc = vigia__problems_end(&problems, b->path, err);
+	if (rc < 0) return rc;
+	if (vigia__settings_encode(&change->settings, &buf) < 0) {
+		rc = vigia__error(err, VIGIA_ENOMEM, "no memory to change the settings");
+	} else {
+		MDB_val key = {8, "settings"}, value = {buf.len, buf.data};
+		rc = mdb_put(txn, b->meta, &key, &value, 0);
+	}
+	vigia__buf_deinit(&buf);
+	if (rc != 0) return rc;
+	/* A commit that fails is undone by the next write, which sees another word and reads the file. This one is synced in any case: from
+	 * "none" it makes durable what was not, to "none" it is the last that is. */
+	atomic_fetch_add(b->base.settings_word, 1);
+	lmdb_settings_adopt(b, &change->settings);
+	mdb_env_set_flags(b->env, MDB_NOSYNC, 0);
+	return 0;
+}
+
+int lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
+{
+	struct change change = {.b = (struct lmdb_backend *)base, .changes = changes};
+	int rc = lmdb_in_commit(change.b, change_call, &change, err);
+	vigia__word_bump(base->settings_word);
+	return rc;
+}

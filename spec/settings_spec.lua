@@ -1,0 +1,119 @@
+-- settings_spec.lua - the settings that belong to a store's file: given when it is made, shown, changed for all processes (contract S12).
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local fails, mentions, raises = helper.fails, helper.mentions, helper.raises
+
+-- The program's output and whether it ended well.
+local function program(words)
+	return helper.shell(helper.quoted(helper.program()) .. " " .. words .. " --store " .. helper.quoted(helper.path("store")))
+end
+
+describe("the settings of a file", function()
+	after_each(helper.clean)
+
+	for name, path in pairs{["a file"] = false, ["memory"] = ":memory:"} do
+		it("S12a are given when it is made and shown by stats, in " .. name, function()
+			local store = helper.open(path or nil, {max_event_size = 4096, durability = "none", events_bucket = "log"})
+			local stats = assert(store:stats())
+			assert.same({4096, "none", "log", "checkpoints"},
+				{stats.max_event_size, stats.durability, stats.events_bucket, stats.checkpoint_bucket})
+		end)
+
+		it("S12b are changed by configure, at once, in " .. name, function()
+			local store = helper.open(path or nil)
+			assert.is_true(store:configure{max_event_size = 100})
+			assert.equal(100, store:stats().max_event_size)
+			fails("event_too_large", store:store_event("CREATE", "Job", ("x"):rep(100)))
+			assert.is_true(store:configure{max_event_size = 1000, durability = "none"})
+			assert(store:store_event("CREATE", "Job", ("x"):rep(100)))
+			assert.equal("none", store:stats().durability)
+		end)
+
+		it("S12c are all checked before any is changed, in " .. name, function()
+			local store = helper.open(path or nil)
+			mentions(raises(store.configure, store, {max_event_size = 5000, durability = "never", max_event_sise = 1}),
+				"durability", "never", "max_event_sise", "did you mean max_event_size")
+			mentions(raises(store.configure, store, {max_event_size = 5000, events_bucket = "other"}), "events_bucket", "cannot be changed")
+			mentions(raises(store.configure, store, {readonly = true}), "readonly", "vigia.open")
+			raises(store.configure, store)
+			assert.equal(1048576, store:stats().max_event_size)
+		end)
+	end
+
+	it("S12d stay changed when the file is opened again, and the old value is a conflict", function()
+		local store = helper.open(nil, {max_event_size = 5000})
+		assert(store:configure{max_event_size = 6000})
+		mentions(fails("option_conflict", vigia.open(helper.path("store"), {max_event_size = 5000})), "max_event_size", "5000", "6000")
+		store:close()
+		mentions(fails("option_conflict", vigia.open(helper.path("store"), {max_event_size = 5000})), "max_event_size", "5000", "6000")
+		assert.equal(6000, helper.open(nil, {max_event_size = 6000}):stats().max_event_size)
+	end)
+
+	it("S12e are followed by other processes with their next commit", function()
+		local store = helper.open()
+		assert(store:store_event("CREATE", "Job", 1))
+		assert(os.execute("mkfifo " .. helper.quoted(helper.path("go"))))
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1]))
+			assert(store:store_event("CREATE", "Job", ("x"):rep(200)))
+			say("open")
+			for line in io.lines(arg[2]) do
+				local n, err = store:store_event("CREATE", "Job", ("x"):rep(200))
+				say(n or err.code)
+				break
+			end
+			say(store:stats().max_event_size)
+		]], helper.path("store"), helper.path("go"))
+		child:expect("open")
+		assert(store:configure{max_event_size = 100})
+		local go = assert(io.open(helper.path("go"), "w"))
+		go:write("go\n")
+		go:close()
+		child:expect("event_too_large")
+		child:expect("100")
+		assert.equal(2, store:get_latest_event_num())
+	end)
+
+	it("S12f refuses to change a store that is read-only or closed", function()
+		helper.open():close()
+		local store = helper.open(nil, {readonly = true})
+		fails("store_readonly", store:configure{max_event_size = 100})
+		store:close()
+		fails("store_closed", store:configure{max_event_size = 100})
+	end)
+
+	it("S12g refuses bucket names that are taken, or equal", function()
+		mentions(raises(vigia.open, helper.path("store"), {events_bucket = "vigia.marks"}), "vigia")
+		mentions(raises(vigia.open, helper.path("store"), {events_bucket = "a", checkpoint_bucket = "a"}), "events_bucket", "checkpoint_bucket")
+	end)
+
+	if not helper.program() then return end
+
+	it("S12h are shown and changed by `vigia configure`", function()
+		helper.open():close()
+		mentions(program("configure"), "max_event_size=1048576", "durability=commit", "events_bucket=events")
+		local output, ok = program("configure max_event_size=2MiB durability=none")
+		assert(ok, output)
+		mentions(program("configure"), "max_event_size=2097152", "durability=none")
+		for words, said in pairs{
+			["max_event_size=no"] = "allowed: 64 to", ["durability=x"] = "durability is", ["events_bucket=x"] = "cannot be changed",
+			["durabilty=none"] = "did you mean 'durability'", ["durability"] = "NAME=VALUE",
+			["durability=none durability=commit"] = "given twice",
+		} do
+			output, ok = program("configure " .. words)
+			assert.is_falsy(ok)
+			mentions(output, said)
+		end
+	end)
+
+	it("S12i are told of by `vigia options`, with name, default and meaning", function()
+		local output = helper.shell(helper.quoted(helper.program()) .. " help options")
+		for _, kind in ipairs{"store", "watch", "registry"} do
+			for _, option in ipairs(require("vigia.core").options(kind)) do
+				assert(output:find("\n  " .. option.name .. " +" .. option.type), option.name)
+			end
+		end
+	end)
+end)
