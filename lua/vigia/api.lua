@@ -117,13 +117,20 @@ function vigia.to_json(event) end
 ---@class vigia.Store
 local Store = {}
 
+---Conditions of a store_event or store_events. A call whose key is known stores nothing and answers the numbers of the call that brought
+---it, whatever its events and if_last are; a key is known for as long as the last event it brought is kept.
+---@class vigia.AppendOptions
+---@field if_last? integer store only if the last number ever given is this one; else "sequence_conflict"
+---@field key? string 1 to 255 bytes: the call, a list of events too, is stored once, however often it is sent
+
 ---Store one event; returns its number once it is durable.
 ---@param operation string
 ---@param object_type string
 ---@param object any
+---@param options? vigia.AppendOptions
 ---@return integer? seq_num
----@return vigia.Error? err
-function Store:store_event(operation, object_type, object) end
+---@return true|vigia.Error? existed true: an event was stored under this key before, and the number is that one's
+function Store:store_event(operation, object_type, object, options) end
 
 ---@class vigia.NewEvent
 ---@field operation string
@@ -132,9 +139,11 @@ function Store:store_event(operation, object_type, object) end
 
 ---Store many events, all or none, under consecutive numbers.
 ---@param events vigia.NewEvent[] may also be {operation, object_type, object} triples
+---@param options? vigia.AppendOptions
 ---@return integer? first_seq_num nil and no error for an empty list
 ---@return integer|vigia.Error? last_seq_num
-function Store:store_events(events) end
+---@return true? existed true: events were stored under this key before, and the numbers are theirs
+function Store:store_events(events, options) end
 
 ---@class vigia.GetEvents
 ---@field event_iterator? vigia.Iterator default: trim horizon

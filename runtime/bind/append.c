@@ -34,16 +34,16 @@ struct lua_append *vigia__lua_append_begin(lua_State *L)
 static int settled(lua_State *L, struct lua_append *append)
 {
 	struct vigia_error err = append->pending.err;
-	uint64_t first = append->pending.request.first_seq, count = append->pending.request.count;
-	bool list = append->pending.request.ends != NULL;
+	uint64_t first = append->pending.request.first_seq, last = append->pending.request.last_seq;
+	bool list = append->pending.request.ends != NULL, existed = append->pending.request.existed;
 	int rc = vigia__store_settle(&append->pending);
 	vigia__buf_deinit(&append->events);
 	vigia__buf_deinit(&append->ends);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushinteger(L, (lua_Integer)first);
-	if (!list) return 1;
-	lua_pushinteger(L, (lua_Integer)(first + count - 1));
-	return 2;
+	if (list) lua_pushinteger(L, (lua_Integer)last);
+	if (existed) lua_pushboolean(L, 1);
+	return 1 + list + existed;
 }
 
 /* Woken for whatever reason: durable by now? A stop does not end the wait: what was submitted will be stored. */

@@ -11,6 +11,7 @@ struct lua_append {
 	struct vigia__pending pending;
 	struct vigia__buf events; /* the bytes, until they are committed */
 	struct vigia__buf ends;
+	char key[VIGIA_KEY_MAX];
 };
 
 void vigia__lua_append_init(lua_State *L);

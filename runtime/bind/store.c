@@ -87,13 +87,63 @@ static int fail(lua_State *L, int rc, struct vigia_error *err) {
 	return vigia__lua_fail(L, rc, err);
 }
 
+/* What an append was asked for beside its events. */
+struct conditions {
+	int64_t if_last;
+	bool if_last_given;
+	struct vigia_slice key;
+};
+
+static const struct vigia__option append_option_table[] = {
+	{.name = "if_last", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct conditions, if_last),
+	 .given_offset = offsetof(struct conditions, if_last_given), .max = 9007199254740992,
+	 .help = "store only if the last number ever given is this one"},
+	{.name = "key", .type = VIGIA_OPTION_SPECIAL, .help = "store once, however often it is sent"},
+	{.name = NULL},
+};
+
+static void append_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+	struct conditions *conditions = ctx;
+	struct vigia_error err;
+	if (lua_type(L, idx) != LUA_TSTRING)
+		vigia__problem(problems, "key is a %s, allowed: a string of 1 to 255 bytes", luaL_typename(L, idx));
+	else {
+		conditions->key.data = lua_tolstring(L, idx, &conditions->key.len);
+		if (vigia__append_key_check(conditions->key, &err) < 0)
+			vigia__problem(problems, "%s", err.message);
+	}
+}
+
+/* The options at `arg`, which the key takes the place of: a finalizer that runs may change the table. [-0, +0, v] */
+static void check_conditions(lua_State *L, int arg, struct conditions *out) {
+	*out = (struct conditions){0};
+	vigia__lua_check_options(L, arg, append_option_table, out, "options", append_special, out);
+	if (out->key.len == 0)
+		return;
+	lua_pushliteral(L, "key");
+	lua_rawget(L, arg);
+	lua_replace(L, arg);
+}
+
+static void set_conditions(struct vigia__append *request, const struct conditions *conditions, struct lua_append *append) {
+	request->if_last = (uint64_t)conditions->if_last;
+	request->if_last_given = conditions->if_last_given;
+	request->key = conditions->key;
+	if (append && conditions->key.len > 0) { /* the coroutine that keeps the string may be dropped first */
+		memcpy(append->key, conditions->key.data, conditions->key.len);
+		request->key.data = append->key;
+	}
+}
+
 static int store_store_event(lua_State *L) {
 	struct lua_store *h = check(L, 1);
 	vigia__lua_check_string(L, 2, "operation", NULL);
 	vigia__lua_check_string(L, 3, "object_type", NULL);
 	if (lua_isnone(L, 4))
 		luaL_argerror(L, 4, "object: value expected (nil is one)");
-	lua_settop(L, 4);
+	lua_settop(L, 5);
+	struct conditions conditions;
+	check_conditions(L, 5, &conditions);
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	struct vigia_error err = {0};
 	if (h->store == NULL)
@@ -103,6 +153,7 @@ static int store_store_event(lua_State *L) {
 	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
 	int rc = vigia__lua_encode_event(L, 2, 3, 4, buf, h->store->backend->max_event_size, &err);
 	struct vigia__append request = {.bytes = buf->data, .count = 1, .len = buf->len};
+	set_conditions(&request, &conditions, append);
 	if (rc == 0 && append)
 		return vigia__lua_append_wait(L, append, h->store, &request);
 	if (rc == 0)
@@ -111,7 +162,10 @@ static int store_store_event(lua_State *L) {
 	if (rc < 0)
 		return fail(L, rc, &err);
 	lua_pushinteger(L, (lua_Integer)request.first_seq);
-	return 1;
+	if (!request.existed)
+		return 1;
+	lua_pushboolean(L, 1);
+	return 2;
 }
 
 enum { WRONG_USE = 1 }; /* beside the codes: to be raised */
@@ -228,7 +282,9 @@ static lua_Integer check_list(lua_State *L, int idx) {
 static int store_store_events(lua_State *L) {
 	struct lua_store *h = check(L, 1);
 	lua_Integer count = check_list(L, 2);
-	lua_settop(L, 2);
+	lua_settop(L, 3);
+	struct conditions conditions;
+	check_conditions(L, 3, &conditions);
 	luaL_checkstack(L, 16, NULL);
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	struct vigia_error err = {0};
@@ -243,6 +299,7 @@ static int store_store_events(lua_State *L) {
 	int rc = encode_list(L, 2, count, events, ends, h->store->backend->max_event_size, &err);
 	struct vigia__append request = {.bytes = events->data, .ends = (const size_t *)(void *)ends->data, .count = (size_t)count,
 	                                .len = events->len};
+	set_conditions(&request, &conditions, append);
 	if (rc == 0 && append)
 		return vigia__lua_append_wait(L, append, h->store, &request);
 	if (rc == 0)
@@ -254,8 +311,11 @@ static int store_store_events(lua_State *L) {
 	if (rc < 0)
 		return fail(L, rc, &err);
 	lua_pushinteger(L, (lua_Integer)request.first_seq);
-	lua_pushinteger(L, (lua_Integer)request.first_seq + count - 1);
-	return 2;
+	lua_pushinteger(L, (lua_Integer)request.last_seq);
+	if (!request.existed)
+		return 2;
+	lua_pushboolean(L, 1);
+	return 3;
 }
 
 /* ---- Single events and numbers ---- */

@@ -217,6 +217,25 @@ VIGIA_API void vigia_store_free(struct vigia_store *store);
 VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
                                  uint64_t *first_seq, struct vigia_error *err);
 
+/* Conditions of an append. Zero-initialise it. */
+struct vigia_append_options {
+	bool if_last_given;     /* store only if the last number ever given is `if_last` */
+	uint64_t if_last;
+	struct vigia_slice key; /* 1..255 bytes of any kind; NULL, 0: none. The whole call is stored once under a key, however often sent */
+};
+
+/**
+ * As vigia_store_append(), under conditions; NULL options: none.
+ *
+ * A key is kept for as long as the last event it brought. A call with a key that is known stores nothing, whatever its events and
+ * if_last are, and answers the first number of the call that brought it, with *existed true (may be NULL).
+ *
+ * Returns:   as vigia_store_append(); ESEQUENCE, naming both numbers: nothing was stored; EINVAL: the key is empty or too long
+ */
+VIGIA_API int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
+                                      const struct vigia_append_options *options, uint64_t *first_seq, bool *existed,
+                                      struct vigia_error *err);
+
 struct vigia_batch; /* events that were read; reusable */
 
 VIGIA_API struct vigia_batch *vigia_batch_new(void); /* NULL: no memory */

@@ -47,6 +47,7 @@ struct stamp {
 	struct last_record last;
 	int64_t now_at_ns; /* never before the last event's time, whatever the clock says */
 	uint64_t types;    /* wake words to bump */
+	int64_t size_max;  /* of an event */
 };
 
 static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct stamp *stamp)
@@ -77,8 +78,19 @@ static int sizes_check(const struct vigia__append *request, int64_t size_max, st
 	return VIGIA_OK;
 }
 
-static int append_request(MDB_cursor *events, struct vigia__append *request, struct stamp *stamp)
+/* 0; ESEQUENCE, ETOOBIG; LMDB's error. */
+static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vigia__append *request, struct stamp *stamp,
+                          struct vigia_error *err)
 {
+	request->existed = false;
+	if (request->key.len > 0) {
+		int rc = lmdb_key_find(b, mdb_cursor_txn(events), request);
+		if (rc != 0 || request->existed) return rc;
+	}
+	if (request->if_last_given && request->if_last != stamp->last.seq_num)
+		return vigia__append_conflict(request, stamp->last.seq_num, err);
+	int too_big = sizes_check(request, stamp->size_max, err);
+	if (too_big < 0) return too_big;
 	request->first_seq = stamp->last.seq_num + 1;
 	size_t start = 0;
 	for (size_t i = 0; i < request->count; i++) {
@@ -87,7 +99,8 @@ static int append_request(MDB_cursor *events, struct vigia__append *request, str
 		if (rc != 0) return rc;
 		start = end;
 	}
-	return 0;
+	request->last_seq = stamp->last.seq_num;
+	return request->key.len > 0 && request->count > 0 ? lmdb_key_put(b, mdb_cursor_txn(events), request) : 0;
 }
 
 /* All tickets of a group into one transaction; an LMDB error number is the whole group's. */
@@ -98,18 +111,13 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tic
 	int rc = lmdb_settings_follow(b, txn);
 	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
-	int64_t size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed);
+	stamp.size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed);
 	rc = lmdb_last(b, txn, events, &stamp.last);
 	int64_t now = vigia__wall_ns();
 	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
 	for (struct vigia__ticket *t = tickets; t && rc == 0; t = t->next) {
-		if (t->kind == VIGIA_TICKET_APPEND) {
-			t->rc = sizes_check(t->append, size_max, t->err);
-			if (t->rc == VIGIA_OK) rc = append_request(events, t->append, &stamp);
-		} else {
-			t->rc = t->call(txn, t->call_arg, t->err);
-			if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
-		}
+		t->rc = t->kind == VIGIA_TICKET_APPEND ? append_request(b, events, t->append, &stamp, t->err) : t->call(txn, t->call_arg, t->err);
+		if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
 	}
 	mdb_cursor_close(events);
 	*types = stamp.types;
@@ -280,17 +288,20 @@ static int trim_slice(void *txn, void *arg, struct vigia_error *err)
 	rc = lmdb_last(b, txn, events, &last);
 	value = (MDB_val){sizeof last, &last};
 	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
+	uint64_t upto = 0;
 	int64_t until = vigia__mono_ns() + TRIM_NS;
 	while (rc == 0) {
 		rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
 		if (rc != 0 || seq_of(&key) > slice->upto) break;
 		slice->more = slice->removed >= TRIM_EVENTS || (slice->removed % 64 == 63 && vigia__mono_ns() >= until);
 		if (slice->more) break;
+		upto = seq_of(&key);
 		rc = mdb_cursor_del(events, 0);
 		if (rc == 0) slice->removed++;
 	}
 	mdb_cursor_close(events);
-	return rc == MDB_NOTFOUND ? 0 : rc;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_keys_trim(b, txn, upto);
+	return rc;
 }
 
 int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)

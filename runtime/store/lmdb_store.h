@@ -5,6 +5,7 @@
  *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
  *     lmdb_settings.c     settings: read, changed, followed
  *     lmdb_events.c       append, scan, bounds, time, trim
+ *     lmdb_keys.c         keys of events that are stored once
  *     lmdb_checkpoints.c  checkpoints and the watchers' progress
  *     side.c              the side file: wake words, owners
  *
@@ -14,7 +15,7 @@
  *     checkpoints         watcher id -> struct checkpoint_record                              name: option checkpoint_bucket
  *     vigia.holds         watcher id -> struct checkpoint_record: where a watcher without checkpoint holds back collection
  *     vigia.marks         time (8 bytes, native) -> last seq_num at that time
- *     vigia.keys          key of an event stored once -> seq_num; and back
+ *     vigia.keys          key of an append stored once -> its numbers; and back (lmdb_keys.c)
  * The last three are made with the file so that no later version has to convert it.
  *
  * Every transaction of the process is inside `map_lock` (shared), because growing the map (exclusive) must meet none.
@@ -120,6 +121,12 @@ int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigi
 int lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
+
+/* lmdb_keys.c; inside the transaction that appends or removes. 0 or LMDB's error. */
+int lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request); /* sets existed and the numbers */
+int lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
+/* Events up to `upto` are gone: so are the keys that came with them. */
+int lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
 
 /* lmdb_checkpoints.c */
 int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);

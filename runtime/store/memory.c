@@ -23,6 +23,13 @@ struct checkpoint {
 	uint64_t seq_num;
 };
 
+/* The key of an append that is stored once. */
+struct key {
+	uint64_t first_seq, last_seq;
+	size_t len;
+	char bytes[VIGIA_KEY_MAX];
+};
+
 /* A watcher id that a watcher of this store runs. */
 struct owned {
 	struct owned *next;
@@ -45,6 +52,8 @@ struct memory_backend {
 	size_t checkpoints_count, checkpoints_cap;
 	struct vigia__progress *progress;
 	struct owned *owned;
+	struct key *keys; /* in the order of their events */
+	size_t keys_count, keys_cap;
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
@@ -250,11 +259,39 @@ static uint8_t *event_in(const struct vigia__append *request, size_t i, size_t *
 	return request->bytes + start;
 }
 
-/* Room for the request's events behind those there are, not counted in yet. 0, or -1 and nothing is left over. */
+static const struct key *find_key(const struct memory_backend *b, struct vigia_slice key)
+{
+	for (size_t i = 0; i < b->keys_count; i++)
+		if (b->keys[i].len == key.len && memcmp(b->keys[i].bytes, key.data, key.len) == 0) return &b->keys[i];
+	return NULL;
+}
+
+/* There is room: make_room saw to it. */
+static void put_key(struct memory_backend *b, const struct vigia__append *request)
+{
+	struct key *key = &b->keys[b->keys_count++];
+	*key = (struct key){.first_seq = request->first_seq, .last_seq = request->last_seq, .len = request->key.len};
+	memcpy(key->bytes, request->key.data, request->key.len);
+}
+
+/* Events up to `upto` are gone: so are the keys that came with them. */
+static void trim_keys(struct memory_backend *b, uint64_t upto)
+{
+	size_t gone = 0;
+	while (gone < b->keys_count && b->keys[gone].last_seq <= upto) gone++;
+	b->keys_count -= gone;
+	if (gone > 0) memmove(b->keys, b->keys + gone, b->keys_count * sizeof *b->keys);
+}
+
+/* Room for the request's events behind those there are, not counted in yet, and for its key. 0, or -1 and nothing is left over. */
 static int make_room(struct memory_backend *b, const struct vigia__append *request)
 {
-	void *items = b->events;
-	int rc = grow(&items, &b->cap, b->count, request->count, sizeof *b->events);
+	void *items = b->keys;
+	int rc = request->key.len > 0 ? grow(&items, &b->keys_cap, b->keys_count, 1, sizeof *b->keys) : 0;
+	b->keys = items;
+	if (rc < 0) return rc;
+	items = b->events;
+	rc = grow(&items, &b->cap, b->count, request->count, sizeof *b->events);
 	b->events = items;
 	for (size_t i = 0; i < request->count && rc == 0; i++) {
 		struct stored *event = &b->events[b->count + i];
@@ -272,6 +309,19 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = commit_begin(b, 0, err);
 	if (rc < 0) return rc;
+	const struct key *known = request->key.len > 0 ? find_key(b, request->key) : NULL;
+	request->existed = known != NULL;
+	if (known) {
+		request->first_seq = known->first_seq;
+		request->last_seq = known->last_seq;
+		commit_end(b);
+		return VIGIA_OK;
+	}
+	if (request->if_last_given && request->if_last != b->latest) {
+		rc = vigia__append_conflict(request, b->latest, err);
+		commit_end(b);
+		return rc;
+	}
 	if (make_room(b, request) < 0) {
 		leave(b);
 		return vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events of %zu bytes", request->count, request->len);
@@ -289,6 +339,8 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 		memcpy(b->events[b->count++].bytes, bytes, len);
 		b->bytes += len;
 	}
+	request->last_seq = b->latest;
+	if (request->key.len > 0) put_key(b, request);
 	commit_end(b);
 	if (request->count > 0) vigia__wake_publish(&b->wake, types);
 	return VIGIA_OK;
@@ -352,6 +404,7 @@ static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, s
 	}
 	b->count -= gone;
 	if (gone > 0) memmove(b->events, b->events + gone, b->count * sizeof *b->events);
+	trim_keys(b, upto);
 	*removed = gone;
 	commit_end(b);
 	return VIGIA_OK;
@@ -447,6 +500,7 @@ static void release(struct vigia__backend *base)
 	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[i].bytes);
 	vigia__free(b->events);
 	vigia__free(b->checkpoints);
+	vigia__free(b->keys);
 	while (b->progress) {
 		struct vigia__progress *progress = b->progress;
 		b->progress = progress->next;

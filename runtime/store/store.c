@@ -142,10 +142,16 @@ static int enter_to_write(struct vigia_store *store, struct vigia_error *err)
 
 /* ---- append ---- */
 
+int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ESEQUENCE, "if_last: the last event is %llu, not %llu; nothing was stored", (unsigned long long)last_seq,
+	                    (unsigned long long)request->if_last);
+}
+
 static void note_appended(struct vigia_store *store, const struct vigia__append *request)
 {
-	if (request->count == 0) return;
-	uint64_t last = request->first_seq + request->count - 1, known = atomic_load(&store->appended);
+	if (request->count == 0 || request->existed) return;
+	uint64_t last = request->last_seq, known = atomic_load(&store->appended);
 	while (known < last && !atomic_compare_exchange_weak(&store->appended, &known, last)) continue;
 }
 
@@ -228,9 +234,27 @@ static int encode(struct vigia__buf *buf, const struct vigia_new_event *event, i
 	return rc;
 }
 
+int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err)
+{
+	if (key.data && key.len == 0) return vigia__error(err, VIGIA_EINVAL, "key: must not be empty");
+	if (key.len > VIGIA_KEY_MAX)
+		return vigia__error(err, VIGIA_EINVAL, "key: must have at most %d bytes, has %zu", VIGIA_KEY_MAX, key.len);
+	return VIGIA_OK;
+}
+
 int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count, uint64_t *first_seq,
                        struct vigia_error *err)
 {
+	return vigia_store_append_with(store, events, count, NULL, first_seq, NULL, err);
+}
+
+int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
+                            const struct vigia_append_options *options, uint64_t *first_seq, bool *existed, struct vigia_error *err)
+{
+	if (options) {
+		int bad = vigia__append_key_check(options->key, err);
+		if (bad < 0) return bad;
+	}
 	if (count == 0) return vigia__error(err, VIGIA_EINVAL, "events: at least one is needed");
 	struct vigia__buf buf = {0};
 	size_t *ends = vigia__alloc(count * sizeof *ends);
@@ -242,8 +266,14 @@ int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *
 	}
 	if (rc == VIGIA_OK) {
 		struct vigia__append request = {.bytes = buf.data, .ends = ends, .count = count, .len = buf.len};
+		if (options) {
+			request.key = options->key;
+			request.if_last = options->if_last;
+			request.if_last_given = options->if_last_given;
+		}
 		rc = vigia__store_append(store, &request, err);
 		if (rc == VIGIA_OK && first_seq) *first_seq = request.first_seq;
+		if (rc == VIGIA_OK && existed) *existed = request.existed;
 	}
 	vigia__free(ends);
 	vigia__buf_deinit(&buf);

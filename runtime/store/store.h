@@ -17,6 +17,8 @@
 #include "../core/settings.h"
 #include "wake.h"
 
+enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
+
 /* ---- what a backend can (capability flags) ---- */
 enum {
 	VIGIA_CAN_PERSIST = 1,   /* survives close and crash */
@@ -30,9 +32,18 @@ struct vigia__append {
 	const size_t *ends;  /* ends[i]: offset behind event i; NULL for one event of `len` bytes */
 	size_t count;
 	size_t len;
+	/* conditions (contract S21) */
+	struct vigia_slice key; /* len 0: none */
+	uint64_t if_last;
+	bool if_last_given;
 	/* out */
+	bool existed;        /* the key was there: the numbers are those of the append that brought it, and nothing was stored */
 	uint64_t first_seq;
+	uint64_t last_seq;
 };
+
+/* ESEQUENCE, naming both numbers. For backends. */
+int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err);
 
 /* A watcher's progress, saved with whatever commit comes next (contract W10). Shared by the watcher's thread and committing threads;
  * `done` is the watcher's to move, the rest is under the backend's progress lock. */
@@ -141,6 +152,8 @@ void vigia__store_unref(struct vigia_store *store);
 /* How often this process is a forked child; compared with what was seen at open. */
 unsigned vigia__fork_generation(void);
 
+/* 0, or EINVAL: a key of 1..255 bytes, or none. */
+int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err);
 /* Append bytes that were encoded with core/event (vigia_store_append does the encoding for C callers). */
 int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err);
 /* The same without blocking. */

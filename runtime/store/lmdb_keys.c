@@ -1,0 +1,88 @@
+/*
+ * lmdb_keys.c - keys of appends that are stored once (contract S21), for as long as their events are kept.
+ *
+ * Database "vigia.keys":
+ *     "k" key                      -> struct key_record: the numbers of the append that brought it
+ *     "s" last number, big-endian  -> the key: so that whoever removes events finds the keys to remove with them
+ * All of it inside the transaction that stores or removes the events, so that neither is ever there without the other.
+ */
+#include <string.h>
+
+#include "lmdb_store.h"
+
+struct key_record {
+	uint64_t first_seq, last_seq;
+};
+
+/* Room for one letter and a key. */
+struct key_bytes {
+	uint8_t bytes[1 + VIGIA_KEY_MAX];
+};
+
+static MDB_val forward(struct key_bytes *room, struct vigia_slice key)
+{
+	room->bytes[0] = 'k';
+	memcpy(room->bytes + 1, key.data, key.len);
+	return (MDB_val){1 + key.len, room->bytes};
+}
+
+static MDB_val back(struct key_bytes *room, uint64_t seq_num)
+{
+	uint64_t big_endian = __builtin_bswap64(seq_num);
+	room->bytes[0] = 's';
+	memcpy(room->bytes + 1, &big_endian, sizeof big_endian);
+	return (MDB_val){1 + sizeof big_endian, room->bytes};
+}
+
+int lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request)
+{
+	struct key_bytes room;
+	struct key_record record;
+	MDB_val key = forward(&room, request->key), value;
+	int rc = mdb_get(txn, b->keys, &key, &value);
+	request->existed = rc == 0 && value.mv_size >= sizeof record;
+	if (!request->existed) return rc == MDB_NOTFOUND ? 0 : rc == 0 ? MDB_CORRUPTED : rc;
+	memcpy(&record, value.mv_data, sizeof record);
+	request->first_seq = record.first_seq;
+	request->last_seq = record.last_seq;
+	return 0;
+}
+
+int lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request)
+{
+	struct key_bytes room;
+	struct key_record record = {request->first_seq, request->last_seq};
+	MDB_val key = forward(&room, request->key), value = {sizeof record, &record};
+	int rc = mdb_put(txn, b->keys, &key, &value, MDB_NOOVERWRITE);
+	if (rc != 0) return rc;
+	value = (MDB_val){request->key.len, (void *)request->key.data};
+	key = back(&room, request->last_seq);
+	return mdb_put(txn, b->keys, &key, &value, 0);
+}
+
+int lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto)
+{
+	MDB_cursor *cursor;
+	int rc = mdb_cursor_open(txn, b->keys, &cursor);
+	if (rc != 0) return rc;
+	for (;;) {
+		struct key_bytes room;
+		MDB_val at = back(&room, 0), value;
+		rc = mdb_cursor_get(cursor, &at, &value, MDB_SET_RANGE);
+		if (rc != 0) break;
+		const uint8_t *bytes = at.mv_data;
+		uint64_t last;
+		if (at.mv_size != 1 + sizeof last || bytes[0] != 's') break;
+		memcpy(&last, bytes + 1, sizeof last);
+		if (__builtin_bswap64(last) > upto) break;
+		struct key_bytes other;
+		if (value.mv_size > VIGIA_KEY_MAX) rc = MDB_CORRUPTED;
+		if (rc != 0) break;
+		MDB_val key = forward(&other, (struct vigia_slice){value.mv_data, value.mv_size});
+		rc = mdb_cursor_del(cursor, 0);
+		if (rc == 0) rc = mdb_del(txn, b->keys, &key, NULL);
+		if (rc != 0 && rc != MDB_NOTFOUND) break;
+	}
+	mdb_cursor_close(cursor);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
