@@ -28,6 +28,17 @@ report("lua: append durable, 1 caller", single, timed(function()
 	for i = 1, single do assert(store:store_event("CREATE", "Job", job(i))) end
 end))
 
+for _, coroutines in ipairs {64, 100} do
+	local registry = vigia.registry(store)
+	local each = 200
+	for _ = 1, coroutines do
+		registry:spawn(function()
+			for i = 1, each do assert(store:store_event("CREATE", "Job", job(i))) end
+		end)
+	end
+	report("lua: append durable, " .. coroutines .. " coroutines", coroutines * each, timed(function() assert(registry:run()) end))
+end
+
 local objects = {}
 for i = 1, 1000 do objects[i] = {"UPDATE", "Job", job(i)} end
 report("lua: append batches of 1000", EVENTS, timed(function()
