@@ -63,8 +63,8 @@ store:close()
 
 local file = assert(io.open(folder .. "/lines.ndjson", "w"))
 for i = 1, 100000 do
-	file:write(('{"operation":"UPDATE","object_type":"Job","object":{"id":%d,"name":"job-%d","state":"running","node":"node-%d","cpu":%.1f}}\n')
-		:format(i, i, i % 100, i / 2))
+	file:write('{"operation":"UPDATE","object_type":"Job","object":{"id":', i, ',"name":"job-', i, '","state":"running","node":"node-',
+		i % 100, '","cpu":', i / 2, '}}\n')
 end
 file:close()
 report("vigia append, NDJSON, durable", 100000, timed(function()

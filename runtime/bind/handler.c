@@ -202,7 +202,8 @@ static int report(lua_State *L)
 	struct vigia_event event;
 	size_t index = h->watcher->core.index;
 	struct vigia_error ignored = {0};
-	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 || vigia__lua_push_checked_event(L, &event, &ignored) < 0)
+	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 ||
+	    vigia__lua_push_checked_event(L, &event, &ignored) < 0)
 		lua_pushnil(L);
 	lua_getiuservalue(L, 1, UV_CONTEXT);
 	if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
@@ -370,7 +371,8 @@ bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler)
 	return handler && handler->co == L && lua_isyieldable(L);
 }
 
-int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx, lua_KFunction k)
+int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
+                       lua_KFunction k)
 {
 	handler->suspended = true;
 	handler->until_mono_ns = until_mono_ns;

@@ -53,8 +53,10 @@ struct lua_handler *vigia__lua_running(lua_State *L);
 bool vigia__lua_stopping(const struct lua_handler *handler);
 /* May L, right here, yield to the registry? Not in another coroutine, a sort callback or a metamethod of C. */
 bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
-/* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as `return vigia__lua_suspend(...)`. */
-int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx, lua_KFunction k);
+/* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as
+ * `return vigia__lua_suspend(...)`. */
+int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
+                       lua_KFunction k);
 /* Be woken by every append from now on. */
 void vigia__lua_listen_anything(const struct lua_handler *handler);
 /* nil and the error "stopping"; answers 2. [-0, +2, m] */
