@@ -217,7 +217,8 @@ static int report(lua_State *L)
 static int fail(lua_State *L, struct failure *f)
 {
 	struct lua_handler *h = f->h;
-	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0) vigia__error(f->err, VIGIA_EHANDLER, "not enough memory to tell the error");
+	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
+		vigia__error(f->err, VIGIA_EHANDLER, "not enough memory to tell the error");
 	/* Its to-be-closed variables run here; then it is of no more use. */
 	if (f->raised || h->suspended || f->own_text) {
 		if (h->co) lua_resetthread(h->co);
