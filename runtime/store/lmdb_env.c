@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -19,7 +20,7 @@
 #include "../core/error.h"
 #include "lmdb_store.h"
 
-enum { READERS_MAX = 4096, DATABASES_MAX = 32 };
+enum { READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
 #define MAP_BYTES_MAX ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 30)
 
@@ -33,18 +34,37 @@ static struct lmdb_backend *list; /* all open files of the process */
 
 /* ---- errors ---- */
 
+/* Less room than what was to be written, and a bit for LMDB's own pages. */
+enum { DISK_SLACK = 1 << 20 };
+
+static bool disk_is_full(struct lmdb_backend *b)
+{
+	struct statvfs fs;
+	return statvfs(b->path, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < atomic_load(&b->writing_bytes) + DISK_SLACK;
+}
+
+static bool file_is_limited(struct lmdb_backend *b)
+{
+	struct rlimit limit;
+	struct stat st;
+	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && stat(b->path, &st) == 0 &&
+	       (uint64_t)st.st_size + atomic_load(&b->writing_bytes) + DISK_SLACK > limit.rlim_cur;
+}
+
 int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
 {
 	int code = VIGIA_EIO;
 	const char *plain = NULL;
-	struct statvfs fs;
+	static const char file_limit[] = "the file may grow no further (RLIMIT_FSIZE)";
 	switch (rc) {
 	case ENOMEM: code = VIGIA_ENOMEM; break;
 	case EACCES: case EPERM: case EROFS: code = VIGIA_EPERM; break;
 	case ENOENT: code = VIGIA_ENOTFOUND; break;
 	case ENOSPC: case EDQUOT: code = VIGIA_EDISKFULL; break;
-	case EIO: /* LMDB says EIO when the disk is full */
-		if (statvfs(b->path, &fs) == 0 && fs.f_bavail < 16) code = VIGIA_EDISKFULL;
+	case EFBIG: code = VIGIA_EDISKFULL; plain = file_limit; break;
+	case EIO: /* LMDB says so when the disk takes only a part of what it writes */
+		if (disk_is_full(b)) code = VIGIA_EDISKFULL;
+		else if (file_is_limited(b)) code = VIGIA_EDISKFULL, plain = file_limit;
 		break;
 	case MDB_MAP_FULL: code = VIGIA_EFULL; plain = "the map is full: open the store with a larger map_size"; break;
 	case MDB_TXN_FULL: code = VIGIA_EFULL; plain = "more than one transaction can hold: store fewer events in one call"; break;
@@ -53,7 +73,7 @@ int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_er
 	case MDB_READERS_FULL: plain = "all 4096 reader slots of the file are taken"; break;
 	default: break;
 	}
-	if (code == VIGIA_EDISKFULL) plain = "the disk is full";
+	if (code == VIGIA_EDISKFULL && plain == NULL) plain = "the disk is full";
 	vigia__error(err, code, "store '%s': cannot %s%s%s", b->path, what, plain ? ": " : "", plain ? plain : "");
 	vigia__error_cause(err, "%s", mdb_strerror(rc));
 	return code;
@@ -61,11 +81,13 @@ int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_er
 
 /* ---- transactions ---- */
 
+static int reopen(struct lmdb_backend *b, struct vigia_error *err);
+
 /* Another process made the map larger: take its size. */
 static int adopt_map_size(struct lmdb_backend *b)
 {
 	pthread_rwlock_wrlock(&b->map_lock);
-	int rc = mdb_env_set_mapsize(b->env, 0);
+	int rc = b->env ? mdb_env_set_mapsize(b->env, 0) : MDB_PANIC;
 	MDB_envinfo info;
 	if (rc == 0 && mdb_env_info(b->env, &info) == 0) b->map_bytes = info.me_mapsize;
 	pthread_rwlock_unlock(&b->map_lock);
@@ -94,6 +116,15 @@ static void reader_free(struct reader *reader)
 	vigia__free(reader);
 }
 
+static void readers_drop(struct lmdb_backend *b)
+{
+	while (b->readers) {
+		struct reader *reader = b->readers;
+		b->readers = reader->next;
+		reader_free(reader);
+	}
+}
+
 int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
@@ -102,9 +133,9 @@ int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_er
 		struct reader *reader = b->readers;
 		if (reader) b->readers = reader->next;
 		pthread_mutex_unlock(&b->readers_mutex);
-		int rc;
+		int rc = MDB_PANIC;
 		if (reader == NULL) {
-			rc = reader_new(b, &reader);
+			if (b->env) rc = reader_new(b, &reader);
 		} else {
 			rc = mdb_txn_renew(reader->txn);
 			if (rc == 0) rc = mdb_cursor_renew(reader->txn, reader->events);
@@ -114,9 +145,13 @@ int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_er
 			*out = reader;
 			return VIGIA_OK;
 		}
+		if (rc == MDB_READERS_FULL && tries < 2) rc = mdb_reader_check(b->env, NULL);
 		pthread_rwlock_unlock(&b->map_lock);
 		if (rc == MDB_MAP_RESIZED && tries < 8) rc = adopt_map_size(b);
-		else if (rc == MDB_READERS_FULL && tries < 2) rc = mdb_reader_check(b->env, NULL);
+		if (rc == MDB_PANIC && tries < 8) {
+			rc = reopen(b, err);
+			if (rc < 0) return rc;
+		}
 		if (rc != 0) return lmdb_error(b, rc, "begin to read", err);
 	}
 }
@@ -135,19 +170,38 @@ int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *
 {
 	for (int tries = 0;; tries++) {
 		pthread_rwlock_rdlock(&b->map_lock);
-		int rc = mdb_txn_begin(b->env, NULL, 0, out);
+		int rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
 		if (rc == 0) return VIGIA_OK;
 		pthread_rwlock_unlock(&b->map_lock);
 		if (rc == MDB_MAP_RESIZED && tries < 8) rc = adopt_map_size(b);
+		if (rc == MDB_PANIC && tries < 8) {
+			rc = reopen(b, err);
+			if (rc < 0) return rc;
+		}
 		if (rc != 0) return lmdb_error(b, rc, "begin to write", err);
 	}
+}
+
+/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened anew. */
+static bool panics(struct lmdb_backend *b)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
+	if (rc == 0) mdb_txn_abort(txn);
+	return rc == MDB_PANIC;
 }
 
 int lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
 	int rc = mdb_txn_commit(txn);
+	bool unknown = rc != 0 && panics(b);
 	pthread_rwlock_unlock(&b->map_lock);
-	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "commit", err);
+	if (rc == 0) return VIGIA_OK;
+	if (!unknown) return lmdb_error(b, rc, "commit", err);
+	vigia__error(err, VIGIA_EUNKNOWN, "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
+	             "before storing it again", b->path);
+	vigia__error_cause(err, "%s", mdb_strerror(rc));
+	return VIGIA_EUNKNOWN;
 }
 
 void lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
@@ -223,11 +277,42 @@ static int check_file(const char *path, const struct vigia_store_options *option
 
 /* ---- the environment ---- */
 
+/* LMDB maps its lock file, and a hole in it is a SIGBUS when the disk is full: see that it has its blocks. Before LMDB opens it, what it
+ * touches first; afterwards all, through a descriptor that stays open as long as the environment, because closing it would drop LMDB's
+ * locks. */
+static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_error *err)
+{
+	char path[4096];
+	struct stat st;
+	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return VIGIA_OK; /* LMDB will refuse it */
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0) return VIGIA_OK; /* the same */
+	int rc = VIGIA_OK;
+	if (fstat(fd, &st) == 0 && fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD) < 0 &&
+	    (errno == ENOSPC || errno == EDQUOT)) {
+		rc = vigia__error(err, VIGIA_EDISKFULL, "store '%s': cannot open it: the disk is full", b->path);
+		vigia__error_cause(err, "%s", strerror(errno));
+	}
+	if (opened) b->lock_fd = fd;
+	else close(fd);
+	return rc;
+}
+
+static void env_close(struct lmdb_backend *b)
+{
+	if (b->env) mdb_env_close(b->env);
+	if (b->lock_fd >= 0) close(b->lock_fd);
+	b->env = NULL;
+	b->lock_fd = -1;
+}
+
 static int env_open(struct lmdb_backend *b, const struct vigia_store_options *options, unsigned flags, struct vigia_error *err)
 {
 	size_t bytes = options->map_size_bytes > 0 ? (size_t)options->map_size_bytes : MAP_BYTES_MAX;
+	int rc = lock_file_fill(b, false, err);
+	if (rc < 0) return rc;
 	for (;;) {
-		int rc = mdb_env_create(&b->env);
+		rc = mdb_env_create(&b->env);
 		if (rc == 0) rc = mdb_env_set_maxreaders(b->env, READERS_MAX);
 		if (rc == 0) rc = mdb_env_set_maxdbs(b->env, DATABASES_MAX);
 		if (rc == 0) rc = mdb_env_set_mapsize(b->env, bytes);
@@ -236,10 +321,9 @@ static int env_open(struct lmdb_backend *b, const struct vigia_store_options *op
 			MDB_envinfo info;
 			mdb_env_info(b->env, &info);
 			b->map_bytes = info.me_mapsize;
-			return VIGIA_OK;
+			return lock_file_fill(b, true, err);
 		}
-		if (b->env) mdb_env_close(b->env);
-		b->env = NULL;
+		env_close(b);
 		/* The system (a limit, valgrind) refuses so much address space: ask for less. */
 		if (rc == ENOMEM && options->map_size_bytes == 0 && bytes > MAP_BYTES_MIN) {
 			bytes /= 2;
@@ -270,11 +354,40 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
+/* Close and open after a failure of LMDB that it does not get over by itself. Fine if another thread did it meanwhile. */
+static int reopen(struct lmdb_backend *b, struct vigia_error *err)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	pthread_rwlock_wrlock(&b->map_lock);
+	int rc = VIGIA_OK;
+	if (b->env == NULL || panics(b)) {
+		dev_t dev = b->dev;
+		ino_t ino = b->ino;
+		options.map_size_bytes = (int64_t)b->map_bytes;
+		readers_drop(b);
+		env_close(b);
+		rc = env_open(b, &options, b->readonly ? MDB_RDONLY : 0, err);
+		if (rc == VIGIA_OK) rc = check_size(b, err);
+		if (rc == VIGIA_OK && (b->dev != dev || b->ino != ino))
+			rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another file", b->path);
+		if (rc == VIGIA_OK) rc = lmdb_format_reload(b, err);
+		b->dev = dev;
+		b->ino = ino;
+		if (rc < 0) env_close(b); /* the next call tries again */
+	}
+	pthread_rwlock_unlock(&b->map_lock);
+	return rc;
+}
+
 static uint64_t commits(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	MDB_envinfo info;
-	return mdb_env_info(b->env, &info) == 0 ? info.me_last_txnid : 0;
+	pthread_rwlock_rdlock(&b->map_lock);
+	uint64_t last = b->env && mdb_env_info(b->env, &info) == 0 ? info.me_last_txnid : 0;
+	pthread_rwlock_unlock(&b->map_lock);
+	return last;
 }
 
 static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
@@ -318,12 +431,8 @@ static void disown(struct vigia__backend *base, const char *id)
 static void backend_free(struct lmdb_backend *b)
 {
 	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
-	while (b->readers) {
-		struct reader *reader = b->readers;
-		b->readers = reader->next;
-		reader_free(reader);
-	}
-	if (b->env) mdb_env_close(b->env);
+	readers_drop(b);
+	env_close(b);
 	vigia__side_close(&b->side);
 	pthread_mutex_destroy(&b->readers_mutex);
 	pthread_mutex_destroy(&b->progress_mutex);
@@ -384,6 +493,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	b->base = lmdb_interface;
 	b->path = path;
 	b->side.fd = -1;
+	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();
 	vigia__commit_init(&b->commit, &lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);

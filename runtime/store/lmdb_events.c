@@ -9,7 +9,7 @@
 #include "../core/event.h"
 #include "lmdb_store.h"
 
-enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 512 };
+enum { ROOM_BYTES = 256 * 1024, TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 512 };
 
 static MDB_val key_of(const size_t *seq_num)
 {
@@ -129,33 +129,86 @@ static int lock(void *ctx, void **txn, struct vigia_error *err)
 	return lmdb_write_begin(ctx, (MDB_txn **)txn, err);
 }
 
-static int grow_map(struct lmdb_backend *b)
+/* 0 or LMDB's error. A size below what is in use becomes what is in use. */
+static int set_map(struct lmdb_backend *b, size_t bytes)
 {
+	MDB_envinfo info;
 	pthread_rwlock_wrlock(&b->map_lock);
-	int rc = mdb_env_set_mapsize(b->env, b->map_bytes * 2);
-	if (rc == 0) b->map_bytes *= 2;
+	int rc = b->env ? mdb_env_set_mapsize(b->env, bytes) : MDB_PANIC;
+	if (rc == 0 && mdb_env_info(b->env, &info) == 0) b->map_bytes = info.me_mapsize;
 	pthread_rwlock_unlock(&b->map_lock);
 	return rc;
+}
+
+/* A commit of a few pages: what the last one freed can be used only by the one after the next. */
+static int nudge(struct lmdb_backend *b, struct vigia_error *err)
+{
+	MDB_txn *txn;
+	MDB_val key = {5, "nudge"}, value = {1, ""};
+	int rc = lmdb_write_begin(b, &txn, err);
+	if (rc < 0) return rc;
+	rc = mdb_put(txn, b->meta, &key, &value, 0);
+	if (rc == 0) return lmdb_write_commit(b, txn, err);
+	lmdb_write_abort(b, txn);
+	return lmdb_error(b, rc, "store", err);
+}
+
+static bool has_events(const struct vigia__ticket *ticket)
+{
+	while (ticket && (ticket->kind != VIGIA_TICKET_APPEND || ticket->append->count == 0)) ticket = ticket->next;
+	return ticket != NULL;
+}
+
+/* What a group does when the map of `bytes` is full: true if it may try again. A map that the system made small grows. One that the user
+ * made small is lent some room for what frees room or takes none (trims, checkpoints); an append tries once whether some was freed. */
+static bool make_room(struct lmdb_backend *b, const struct vigia__ticket *tickets, size_t bytes, int tries)
+{
+	if (b->map_grows) return set_map(b, bytes << (tries + 1)) == 0;
+	if (!has_events(tickets)) return tries < 8 && set_map(b, bytes + (size_t)(tries + 1) * ROOM_BYTES) == 0;
+	if (tries > 0 || set_map(b, bytes + ROOM_BYTES) != 0) return false;
+	bool nudged = nudge(b, NULL) == VIGIA_OK;
+	set_map(b, bytes);
+	return nudged;
+}
+
+static uint64_t bytes_of(const struct vigia__ticket *tickets)
+{
+	uint64_t bytes = 0;
+	for (const struct vigia__ticket *t = tickets; t; t = t->next)
+		if (t->kind == VIGIA_TICKET_APPEND) bytes += t->append->len;
+	return bytes;
+}
+
+/* One try; MDB_MAP_FULL is the only error of LMDB that comes out as such. */
+static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+{
+	struct progress_taken *taken = NULL;
+	int rc = write_tickets(b, txn, tickets, types);
+	if (rc == 0) rc = lmdb_progress_put(b, txn, &taken);
+	if (rc != 0) {
+		lmdb_progress_done(b, taken, false);
+		lmdb_write_abort(b, txn);
+		int code = lmdb_error(b, rc, "store", err);
+		return rc == MDB_MAP_FULL ? rc : code;
+	}
+	rc = lmdb_write_commit(b, txn, err);
+	lmdb_progress_done(b, taken, rc == VIGIA_OK);
+	return rc == VIGIA_EFULL ? MDB_MAP_FULL : rc;
 }
 
 static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
 	struct lmdb_backend *b = ctx;
-	for (;;) {
-		struct progress_taken *taken = NULL;
-		int rc = write_tickets(b, txn, tickets, types);
-		if (rc == 0) rc = lmdb_progress_put(b, txn, &taken);
-		if (rc == 0) {
-			rc = lmdb_write_commit(b, txn, err);
-			lmdb_progress_done(b, taken, rc == VIGIA_OK);
-			return rc;
-		}
-		lmdb_progress_done(b, taken, false);
-		lmdb_write_abort(b, txn);
-		if (rc != MDB_MAP_FULL || !b->map_grows || grow_map(b) != 0) return lmdb_error(b, rc, "store", err);
-		rc = lmdb_write_begin(b, (MDB_txn **)&txn, err);
-		if (rc < 0) return rc;
+	size_t map_bytes = b->map_bytes;
+	atomic_store(&b->writing_bytes, bytes_of(tickets));
+	int rc = write_once(b, txn, tickets, types, err);
+	bool lent = rc == MDB_MAP_FULL && !b->map_grows;
+	for (int tries = 0; rc == MDB_MAP_FULL; tries++) {
+		rc = make_room(b, tickets, map_bytes, tries) ? lmdb_write_begin(b, (MDB_txn **)&txn, err) : VIGIA_EFULL;
+		if (rc == VIGIA_OK) rc = write_once(b, txn, tickets, types, err);
 	}
+	if (lent) set_map(b, map_bytes);
+	return rc;
 }
 
 static void publish(void *ctx, uint64_t types)

@@ -167,6 +167,26 @@ static int no_store(struct lmdb_backend *b, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is an LMDB file, but not a Vigia store; it was left as it is", b->path);
 }
 
+int lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err)
+{
+	uint8_t id[16];
+	memcpy(id, b->file_id, sizeof id);
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0) return lmdb_error(b, rc, "read the header", err);
+	pthread_mutex_lock(&b->settings_mutex);
+	rc = read_header(b, txn, err);
+	pthread_mutex_unlock(&b->settings_mutex);
+	if (rc == 0) rc = mdb_txn_commit(txn);
+	else mdb_txn_abort(txn);
+	if (lmdb_is_error(rc)) return lmdb_error(b, rc, "read the header", err);
+	if (rc == 0 && memcmp(id, b->file_id, sizeof id) != 0)
+		rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another one", b->path);
+	memcpy(b->file_id, id, sizeof id);
+	if (rc == 0) mdb_env_set_flags(b->env, MDB_NOSYNC, b->settings.values.durability == VIGIA_DURABILITY_NONE);
+	return rc;
+}
+
 int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
 {
 	vigia__settings_from(&b->settings, options);

@@ -58,11 +58,13 @@ struct lmdb_backend {
 	dev_t dev;
 	ino_t ino;
 
-	MDB_env *env;
+	MDB_env *env;              /* NULL: it could not be opened anew after a failure; the next call tries again */
+	int lock_fd;               /* of LMDB's lock file, open as long as the environment; -1: none */
 	bool readonly;             /* the file may only be read */
 	pthread_rwlock_t map_lock;
 	size_t map_bytes;
 	bool map_grows;            /* the system refused a large map: grow it when it is full */
+	_Atomic uint64_t writing_bytes; /* of events in the commit under way; tells a full disk from a broken one */
 	MDB_dbi meta, events, checkpoints, holds, marks, keys;
 
 	pthread_mutex_t readers_mutex;
@@ -102,6 +104,8 @@ int lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, str
 int lmdb_format_precheck(const char *path, struct vigia_error *err);
 /* Read the file's own account of itself, or write it into an empty one; opens all databases. */
 int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
+/* The same in an environment that was opened anew, under map_lock: it must still be the same store. */
+int lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err);
 int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
                           const struct vigia_store_options *options, struct vigia_error *err);
 

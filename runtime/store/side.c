@@ -55,7 +55,7 @@ static int lock_byte(int fd, off_t byte, short type, bool wait)
 static int io_error(struct vigia_error *err, const char *what, const char *path)
 {
 	int code = errno == EACCES || errno == EPERM || errno == EROFS ? VIGIA_EPERM : errno == ENOSPC ? VIGIA_EDISKFULL : VIGIA_EIO;
-	vigia__error(err, code, "cannot %s the side file '%s'", what, path);
+	vigia__error(err, code, "cannot %s the side file '%s'%s", what, path, code == VIGIA_EDISKFULL ? ": the disk is full" : "");
 	vigia__error_cause(err, "%s", strerror(errno));
 	return code;
 }
@@ -73,7 +73,14 @@ static bool fits(int fd, const uint8_t id[16])
 static int make(int fd, const uint8_t id[16])
 {
 	uint32_t numbers[2] = {VIGIA_FORMAT, SIDE_BYTES};
-	if (ftruncate(fd, 0) < 0 || ftruncate(fd, SIDE_BYTES) < 0) return -1;
+	static const char zeros[SIDE_BYTES];
+	if (ftruncate(fd, 0) < 0) return -1;
+	/* Written, not a hole: touching a hole in a map is a SIGBUS when the disk is full. */
+	ssize_t written = pwrite(fd, zeros, sizeof zeros, 0);
+	if (written != (ssize_t)sizeof zeros) {
+		if (written >= 0) errno = ENOSPC;
+		return -1;
+	}
 	if (pwrite(fd, numbers, sizeof numbers, 8) != (ssize_t)sizeof numbers) return -1;
 	if (pwrite(fd, id, 16, 16) != 16) return -1;
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;

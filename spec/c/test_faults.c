@@ -1,0 +1,456 @@
+/*
+ * test_faults.c - the LMDB store when writing fails: single calls that fail, a broken disk, a full map, a file that may grow no further.
+ *
+ * pwrite, writev and fdatasync are replaced for the whole program, liblmdb included: the n-th call from now fails once, or all from the
+ * n-th on. Each scenario runs with n = 1, 2, 3... until nothing failed, and looks afterwards: all or nothing, and the store goes on.
+ */
+#include "test.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "store/store.h"
+
+/* ---- calls that fail ---- */
+
+enum fault { FAULT_WRITE, FAULT_SHORT, FAULT_SYNC };
+
+static struct {
+	atomic_int countdown; /* 0: off */
+	atomic_bool forever;
+	atomic_int kind, error;
+	atomic_int hits;
+} fault;
+
+static void arm(enum fault kind, int n, int error, bool forever)
+{
+	atomic_store(&fault.kind, kind);
+	atomic_store(&fault.error, error);
+	atomic_store(&fault.forever, forever);
+	atomic_store(&fault.hits, 0);
+	atomic_store(&fault.countdown, n);
+}
+
+/* How often a call failed since arm. */
+static int disarm(void)
+{
+	atomic_store(&fault.countdown, 0);
+	return atomic_load(&fault.hits);
+}
+
+static bool fails(bool sync)
+{
+	bool concerned = sync == (atomic_load(&fault.kind) == FAULT_SYNC);
+	if (!concerned || atomic_load(&fault.countdown) == 0) return false;
+	if (atomic_load(&fault.countdown) > 1) {
+		atomic_fetch_sub(&fault.countdown, 1);
+		return false;
+	}
+	if (!atomic_load(&fault.forever)) atomic_store(&fault.countdown, 0);
+	atomic_fetch_add(&fault.hits, 1);
+	errno = atomic_load(&fault.error);
+	return true;
+}
+
+VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
+{
+	if (!fails(false)) return syscall(SYS_pwrite64, fd, data, len, offset);
+	return atomic_load(&fault.kind) == FAULT_SHORT && len > 1 ? syscall(SYS_pwrite64, fd, data, len / 2, offset) : -1;
+}
+
+VIGIA_API ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+	if (!fails(false)) return syscall(SYS_writev, fd, parts, count);
+	return atomic_load(&fault.kind) == FAULT_SHORT && count > 1 ? syscall(SYS_writev, fd, parts, count / 2) : -1;
+}
+
+VIGIA_API int fdatasync(int fd)
+{
+	return fails(true) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+/* ---- a folder, a store ---- */
+
+static char folder[64];
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/vigia-test-XXXXXX");
+	signal(SIGXFSZ, SIG_IGN);
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static void empty_folder(void)
+{
+	DIR *dir = opendir(folder);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		char path[400];
+		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+		unlink(path);
+	}
+	if (dir) closedir(dir);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	empty_folder();
+	return rmdir(folder);
+}
+
+static struct vigia_store *open_store(int64_t map_size_bytes)
+{
+	char path[80];
+	struct vigia_store *store = NULL;
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.map_size_bytes = map_size_bytes;
+	snprintf(path, sizeof path, "%s/store", folder);
+	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	return store;
+}
+
+static char payload[60000]; /* a msgpack bin of 0..59997 bytes */
+
+static struct vigia_slice payload_of(size_t len)
+{
+	payload[0] = (char)0xc5;
+	payload[1] = (char)(len >> 8);
+	payload[2] = (char)(len & 0xff);
+	return (struct vigia_slice){payload, len + 3};
+}
+
+static int append(struct vigia_store *store, const char *type, size_t len, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct vigia_new_event event = {{"CREATE", 6}, {type, strlen(type)}, payload_of(len)};
+	return vigia_store_append(store, &event, 1, seq_num, err);
+}
+
+static uint64_t latest(struct vigia_store *store)
+{
+	uint64_t n;
+	struct vigia_error err = {0};
+	if (vigia_store_latest(store, &n, &err) < 0) fail_msg("%s", err.message);
+	return n;
+}
+
+static uint64_t used_bytes(struct vigia_store *store)
+{
+	struct vigia__backend_stats stats;
+	struct vigia_error err = {0};
+	if (vigia__store_stats(store, &stats, &err) < 0) fail_msg("%s", err.message);
+	return stats.used_bytes;
+}
+
+/* How many events of this type there are; all can be read, under consecutive numbers up to the last. */
+static unsigned count(struct vigia_store *store, const char *type)
+{
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_read request = {0};
+	struct vigia_iterator next;
+	struct vigia_error err = {0};
+	unsigned found = 0;
+	uint64_t before = 0;
+	for (;;) {
+		if (vigia_store_read(store, &request, batch, &next, &err) < 0) fail_msg("%s", err.message);
+		if (vigia_batch_count(batch) == 0) break;
+		for (size_t i = 0; i < vigia_batch_count(batch); i++) {
+			struct vigia_event event;
+			if (vigia_batch_event(batch, i, &event, &err) < 0) fail_msg("%s", err.message);
+			assert_true(before == 0 || event.seq_num == before + 1);
+			before = event.seq_num;
+			found += event.object_type.len == strlen(type) && memcmp(event.object_type.data, type, strlen(type)) == 0;
+		}
+		request.from = next;
+	}
+	assert_true(before == 0 || before == latest(store));
+	vigia_batch_free(batch);
+	return found;
+}
+
+/* ---- the n-th call fails ---- */
+
+struct outcome {
+	bool unknown, failed;
+};
+
+static void note(struct outcome *outcome, int rc, const struct vigia_error *err)
+{
+	if (rc == VIGIA_EUNKNOWN) outcome->unknown = true;
+	else if (rc < 0 && rc != VIGIA_EIO && rc != VIGIA_EDISKFULL) fail_msg("%s: %s", vigia_error_name(rc), err->message);
+	outcome->failed |= rc < 0;
+}
+
+/* What a call left behind: with an error nothing, without one all of it, and "unknown" means either. */
+static void check(int rc, bool before, bool after)
+{
+	if (rc == VIGIA_OK) assert_true(after);
+	else if (rc != VIGIA_EUNKNOWN) assert_int_equal(after, before);
+}
+
+static struct outcome scenario(enum fault kind, int n, int error, bool forever, int *hits)
+{
+	struct vigia_store *store = open_store(0);
+	struct vigia_error err = {0};
+	struct outcome outcome = {0};
+	uint64_t saved = 0, oldest = 0, removed;
+	assert_int_equal(append(store, "first", 10, NULL, &err), VIGIA_OK);
+	assert_int_equal(append(store, "second", 10, NULL, &err), VIGIA_OK);
+
+	arm(kind, n, error, forever);
+	int one = append(store, "one", 100, NULL, &err);
+	note(&outcome, one, &err);
+	int large = append(store, "large", 50000, NULL, &err); /* on pages of its own: another way through LMDB */
+	note(&outcome, large, &err);
+	struct vigia_new_event events[3] = {{{"UPDATE", 6}, {"list", 4}, {"\x01", 1}}, {{"UPDATE", 6}, {"list", 4}, {"\x02", 1}},
+	                                    {{"UPDATE", 6}, {"list", 4}, {"\x03", 1}}};
+	struct vigia_append_options options = {.key = {"key", 3}};
+	int list = vigia_store_append_with(store, events, 3, &options, NULL, NULL, &err);
+	note(&outcome, list, &err);
+	int put = vigia_checkpoint_put(store, "watcher", 2, &err);
+	note(&outcome, put, &err);
+	int trim = vigia_store_trim(store, 1, &removed, &err);
+	note(&outcome, trim, &err);
+	*hits = disarm();
+
+	for (int again = 0; again < 2; again++) {
+		check(one, false, count(store, "one") == 1);
+		check(large, false, count(store, "large") == 1);
+		unsigned listed = count(store, "list");
+		assert_true(listed == 0 || listed == 3);
+		check(list, false, listed == 3);
+		check(put, false, vigia_checkpoint_get(store, "watcher", &saved, NULL) == VIGIA_OK && saved == 2);
+		if (vigia_store_oldest(store, &oldest, &err) != VIGIA_OK) fail_msg("%s", err.message);
+		check(trim, false, oldest == 2);
+		/* The cause is gone: everything works again, the key too. */
+		bool existed;
+		char type[16];
+		snprintf(type, sizeof type, "after%d", again);
+		if (append(store, type, 100, NULL, &err) < 0) fail_msg("%s", err.message);
+		assert_int_equal(count(store, type), 1);
+		if (again == 1) {
+			if (vigia_store_append_with(store, events, 3, &options, NULL, &existed, &err) < 0) fail_msg("%s", err.message);
+			assert_int_equal(existed, listed == 3);
+			assert_int_equal(count(store, "list"), 3);
+		}
+		vigia_store_free(store);
+		store = open_store(0);
+	}
+	vigia_store_free(store);
+	empty_folder();
+	return outcome;
+}
+
+static void each_call_fails(enum fault kind, int error, bool forever, bool unknown_expected)
+{
+	bool any_unknown = false, any_failed = false;
+	int n = 0, hits;
+	do {
+		struct outcome outcome = scenario(kind, ++n, error, forever, &hits);
+		any_unknown |= outcome.unknown;
+		any_failed |= outcome.failed;
+		assert_true(hits == 0 ? !outcome.failed : true);
+	} while (hits > 0);
+	assert_true(n > 4);
+	assert_true(any_failed);
+	assert_int_equal(any_unknown, unknown_expected);
+}
+
+static void D4a_a_write_fails(void **state)
+{
+	(void)state;
+	each_call_fails(FAULT_WRITE, EIO, false, true);
+	each_call_fails(FAULT_WRITE, ENOSPC, false, true);
+}
+
+static void D4b_a_write_is_cut_short(void **state)
+{
+	(void)state;
+	each_call_fails(FAULT_SHORT, EIO, false, true);
+}
+
+static void D4c_a_sync_fails(void **state)
+{
+	(void)state;
+	each_call_fails(FAULT_SYNC, EIO, false, false);
+}
+
+static void D4d_every_write_fails_for_a_while(void **state)
+{
+	(void)state;
+	each_call_fails(FAULT_WRITE, EIO, true, true);
+}
+
+static void D4e_every_sync_fails_for_a_while(void **state)
+{
+	(void)state;
+	each_call_fails(FAULT_SYNC, EIO, true, false);
+}
+
+/* ---- many threads, one failure ---- */
+
+enum { THREADS = 6, EACH = 30 };
+
+struct writer {
+	pthread_t thread;
+	struct vigia_store *store;
+	char type[8];
+	unsigned stored, failed, unknown;
+};
+
+static void *write_some(void *arg)
+{
+	struct writer *w = arg;
+	for (int i = 0; i < EACH; i++) {
+		struct vigia_error err = {0};
+		struct vigia_new_event event = {{"CREATE", 6}, {w->type, strlen(w->type)}, {"\x01", 1}};
+		int rc = vigia_store_append(w->store, &event, 1, NULL, &err);
+		if (rc == VIGIA_OK) w->stored++;
+		else if (rc == VIGIA_EUNKNOWN) w->unknown++;
+		else if (rc == VIGIA_EIO || rc == VIGIA_EDISKFULL) w->failed++;
+		else abort();
+	}
+	return NULL;
+}
+
+static void *read_some(void *arg)
+{
+	struct vigia_batch *batch = vigia_batch_new();
+	for (int i = 0; i < 300; i++) {
+		struct vigia_read request = {0};
+		struct vigia_iterator next;
+		if (vigia_store_read(arg, &request, batch, &next, NULL) < 0) abort();
+	}
+	vigia_batch_free(batch);
+	return NULL;
+}
+
+static void D4f_every_caller_is_told(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(0);
+	struct writer writers[THREADS] = {0};
+	pthread_t readers[2];
+	unsigned failed = 0, unknown = 0;
+	assert_int_equal(append(store, "first", 1, NULL, NULL), VIGIA_OK);
+	for (int i = 0; i < 2; i++) pthread_create(&readers[i], NULL, read_some, store);
+	for (int i = 0; i < THREADS; i++) {
+		writers[i].store = store;
+		snprintf(writers[i].type, sizeof writers[i].type, "T%d", i);
+		pthread_create(&writers[i].thread, NULL, write_some, &writers[i]);
+	}
+	for (int i = 0; i < 40; i++) {
+		arm(i % 2 ? FAULT_SYNC : FAULT_WRITE, 1 + i % 3, EIO, false);
+		usleep(500);
+	}
+	for (int i = 0; i < THREADS; i++) pthread_join(writers[i].thread, NULL);
+	for (int i = 0; i < 2; i++) pthread_join(readers[i], NULL);
+	disarm();
+	for (int i = 0; i < THREADS; i++) {
+		unsigned found = count(store, writers[i].type);
+		assert_int_equal(writers[i].stored + writers[i].failed + writers[i].unknown, EACH);
+		assert_in_range(found, writers[i].stored, writers[i].stored + writers[i].unknown);
+		failed += writers[i].failed;
+		unknown += writers[i].unknown;
+	}
+	assert_true(failed + unknown > 0);
+	vigia_store_free(store);
+}
+
+/* ---- full ---- */
+
+static void D4g_full_map(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(256 * 1024);
+	struct vigia_error err = {0};
+	uint64_t last = 0, n, removed, saved;
+	int rc;
+	while ((rc = append(store, "filler", 3000, &n, &err)) == VIGIA_OK) last = n;
+	assert_int_equal(rc, VIGIA_EFULL);
+	assert_non_null(strstr(err.message, "map_size"));
+	assert_true(last > 10);
+	assert_int_equal(latest(store), last);
+	assert_int_equal(append(store, "filler", 30000, &n, &err), VIGIA_EFULL);
+	/* What takes no room works, and makes none for events. */
+	for (int i = 0; i < 100; i++) {
+		if (vigia_checkpoint_put(store, "watcher", last, &err) < 0) fail_msg("%s", err.message);
+		rc = append(store, "filler", 3000, &n, &err);
+		if (rc == VIGIA_OK) last = n;
+		else assert_int_equal(rc, VIGIA_EFULL);
+	}
+	assert_in_range(used_bytes(store), 256 * 1024 - 65536, 256 * 1024 + 65536);
+	if (vigia_store_trim(store, last - 2, &removed, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(removed, last - 2);
+	/* And then there is room, again and again. */
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < 5; i++)
+			if (append(store, "again", 3000, &n, &err) < 0) fail_msg("round %d, %d: %s", round, i, err.message);
+		if (vigia_store_trim(store, n - 1, &removed, &err) < 0) fail_msg("%s", err.message);
+	}
+	assert_int_equal(n, last + 100);
+	assert_int_equal(vigia_checkpoint_get(store, "watcher", &saved, &err), VIGIA_OK);
+	assert_int_equal(saved, last);
+	vigia_store_free(store);
+	store = open_store(1024 * 1024);
+	assert_int_equal(append(store, "more", 30000, NULL, &err), VIGIA_OK);
+	vigia_store_free(store);
+}
+
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_FSIZE, &limit);
+	limit.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void D4h_a_file_that_may_grow_no_further(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(0);
+	struct vigia_error err = {0};
+	uint64_t last = 0, n, removed;
+	int rc;
+	limit_files(400000);
+	while ((rc = append(store, "filler", 3000, &n, &err)) == VIGIA_OK) last = n;
+	assert_int_equal(rc, VIGIA_EDISKFULL);
+	assert_non_null(strstr(err.message, "RLIMIT_FSIZE"));
+	assert_int_equal(append(store, "large", 50000, NULL, &err), VIGIA_EDISKFULL);
+	assert_int_equal(latest(store), last);
+	assert_int_equal(count(store, "filler"), last);
+	assert_int_equal(count(store, "large"), 0);
+	/* Freeing room inside the file is possible, and then storing is. */
+	rc = vigia_store_trim(store, last / 2, &removed, &err);
+	if (rc < 0 && rc != VIGIA_EDISKFULL) fail_msg("%s", err.message);
+	limit_files(RLIM_INFINITY);
+	if (vigia_store_trim(store, last / 2, &removed, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(append(store, "large", 50000, NULL, &err), VIGIA_OK);
+	assert_int_equal(count(store, "large"), 1);
+	vigia_store_free(store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(D4a_a_write_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4b_a_write_is_cut_short, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4c_a_sync_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4d_every_write_fails_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4e_every_sync_fails_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4f_every_caller_is_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4g_full_map, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4h_a_file_that_may_grow_no_further, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,92 @@
+-- disk_spec.lua - a disk that is full: a clear error, nothing half written, and work goes on when there is room again.
+--
+-- The disk is a small tmpfs in a mount namespace of its own, which is gone with the process. Where the system allows no such thing the
+-- specs say aloud that they are skipped; spec/c/test_faults.c has the same with a limit on the size of files.
+
+local helper = require "spec.helper"
+
+-- Runs a Lua source on a disk of `size` in its folder `disk`; what it has at hand: fill() and free() for the disk, fails(code, ...).
+local function on_disk(size, source)
+	local disk = helper.path("disk")
+	assert(require "lfs".mkdir(disk))
+	local prefix = ("unshare -rm -- sh -c 'mount -t tmpfs -o size=%s none \"$0\" && exec \"$@\"' %s"):format(size, helper.quoted(disk))
+	if not select(2, helper.shell(prefix .. " true")) then return nil end
+	return helper.run_lua(prefix, [[
+		local disk = arg[1]
+		local function fill() os.execute("cat /dev/zero >" .. disk .. "/filler 2>/dev/null") end
+		local function free() assert(os.remove(disk .. "/filler")) end
+		local function fails(code, value, err)
+			assert(value == nil, "it did not fail")
+			assert(err.code == code and tostring(err):find "the disk is full", tostring(err.code) .. ": " .. tostring(err))
+		end
+	]] .. source .. " print('fine')", disk)
+end
+
+local function check(output)
+	if not output then return helper.pending("no mount namespace of its own is allowed here") end
+	assert.equal("fine\n", output)
+end
+
+describe("a full disk", function()
+	after_each(helper.clean)
+
+	it("D4i is an error that says so to append, checkpoint and trim; nothing is half done; and it works on afterwards", function()
+		check(on_disk("2m", [[
+			local store = assert(vigia.open(disk .. "/store"))
+			local body = ("x"):rep(3000)
+			for _ = 1, 20 do assert(store:store_event("CREATE", "Small", body)) end
+			fill()
+			local last, number, err = 20, nil, nil
+			repeat
+				number, err = store:store_event("CREATE", "Small", body)
+				last = number or last
+			until not number
+			fails("disk_full", nil, err)
+			local large = {}
+			for n = 1, 50 do large[n] = {"CREATE", "Large", body} end
+			fails("disk_full", store:store_events(large))
+			assert(store:get_latest_event_num() == last)
+			assert(#store:get_events{timeout = 0}.events == last)
+			-- A checkpoint, a trim: done or not done, by what LMDB finds inside the file.
+			local done, put_err = store:store_checkpoint("w", 5)
+			if done then assert(store:get_checkpoint("w") == 5) else fails("disk_full", done, put_err) end
+			local removed, trim_err = store:trim(10)
+			if removed then assert(store:get_oldest_event_num() == 11)
+			else
+				fails("disk_full", removed, trim_err)
+				assert(store:get_oldest_event_num() == 1)
+			end
+			free()
+			assert(store:trim(10))
+			assert(store:store_checkpoint("w", 7))
+			assert(store:store_events(large) == last + 1)
+			store:close()
+			store = assert(vigia.open(disk .. "/store"))
+			assert(store:get_latest_event_num() == last + 50 and store:get_checkpoint("w") == 7 and store:get_oldest_event_num() == 11)
+			store:close()]]))
+	end)
+
+	it("D4j refuses to open a new store, and serves many readers of an old one, instead of dying of a hole in a mapped file", function()
+		check(on_disk("1m", [[
+			local store = assert(vigia.open(disk .. "/store"))
+			assert(store:store_event("CREATE", "Job", 1))
+			store:close()
+			fill()
+			fails("disk_full", vigia.open(disk .. "/other"))
+			for _, name in ipairs{"side", "lock"} do
+				os.remove(disk .. "/store-" .. name)
+				fill()
+				fails("disk_full", vigia.open(disk .. "/store"))
+				free()
+				assert(vigia.open(disk .. "/store")):close()
+				fill()
+			end
+			local again = assert(vigia.open(disk .. "/store"))
+			local registry = vigia.registry(again)
+			local seen = 0
+			for n = 1, 300 do assert(registry:watch("w" .. n, function() seen = seen + 1 end, {checkpoint = "manual"})) end
+			while seen < 300 do assert(registry:step(1) ~= nil) end
+			registry:stop()
+			again:close()]]))
+	end)
+end)
