@@ -148,7 +148,8 @@ function Store:store_events(events, options) end
 ---@class vigia.GetEvents
 ---@field event_iterator? vigia.Iterator default: trim horizon
 ---@field limit? integer most events to answer, 0 = no bound (default 0)
----@field filter? vigia.Filter
+---@field filter? vigia.Filter|vigia.Predicate
+---@field where? vigia.Predicate asked about what the lists let through; what it raises is raised
 ---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
 ---@field watcher_id? string for your logs; not used otherwise
 
@@ -254,6 +255,8 @@ function Store:close() end
 ---@class vigia.Registry
 local Registry = {}
 
+---@alias vigia.Predicate fun(event: vigia.Event): boolean
+
 ---@alias vigia.Handler fun(event: vigia.Event, ctx: vigia.Context): any
 ---A handler succeeds when it returns anything but nil/false followed by a message, and raises no error.
 
@@ -265,7 +268,8 @@ local Registry = {}
 
 ---@class vigia.WatchOptions
 ---@field initial_event_iterator? vigia.Iterator where to start without a checkpoint (default trim horizon)
----@field filter? vigia.Filter
+---@field filter? vigia.Filter|vigia.Predicate
+---@field where? vigia.Predicate asked about what the lists let through; what it raises is a failure of the handler
 ---@field batch_size? integer events fetched at a time (default 100)
 ---@field buffer_size? integer events held before the handler at most (default 1000)
 ---@field initial_backoff? number seconds (default 0.2)
@@ -273,6 +277,7 @@ local Registry = {}
 ---@field jitter? boolean (default false)
 ---@field retry_strategy? "block"|"skip" (default "block")
 ---@field max_retries? integer attempts in all before "skip" gives up, at least 1 (default 3)
+---@field on_damage? "stop"|"skip" at an event whose bytes are damaged or cannot be decoded (default "stop")
 ---@field checkpoint? "batch"|"event"|"manual" (default "batch")
 ---@field ephemeral? boolean never read or write a checkpoint (default false)
 ---@field auto_start? boolean (default true)

@@ -119,6 +119,11 @@ void vigia__lua_option_iterator(lua_State *L, int idx, const char *name, struct 
 void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems);
 void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems);
 
+/* A Lua predicate: field `where`, or `filter` where that is a function; *seen tells whether there was one before. [-0, +0, -] */
+void vigia__lua_option_predicate(lua_State *L, int idx, const char *name, bool *seen, struct vigia__problems *problems);
+/* The predicate of the options table at `arg`, which was checked before, or nil. [-0, +1, -] */
+void vigia__lua_push_where(lua_State *L, int arg);
+
 /* The filter in field `filter` of the table at `arg`, which was checked before, as C sees it. Pushes a userdata that holds the lists;
  * the strings are the table's: keep both. [-0, +1, m] */
 void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out);

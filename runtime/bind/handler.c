@@ -13,7 +13,7 @@
 #include "registry.h"
 
 /* User values of the handler's userdata. */
-enum { UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_ERROR, UV_COUNT = UV_ERROR };
+enum { UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_WHERE, UV_ERROR, UV_COUNT = UV_ERROR };
 
 static const char class_key;
 static const char all_key; /* registry[&all_key]: weak table, address of a handler or registry -> its userdata */
@@ -102,6 +102,19 @@ static int run_task(lua_State *L)
 	return finish(L, LUA_OK, 0);
 }
 
+/* The predicate's answer is on top of the function and the event. */
+static int looked_at(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	struct lua_handler *h = check(L, lua_upvalueindex(1));
+	h->dropped = !lua_toboolean(L, 3);
+	if (h->dropped) return 0;
+	lua_settop(L, 2);
+	lua_pushvalue(L, lua_upvalueindex(3));
+	lua_callk(L, 2, LUA_MULTRET, 0, finish);
+	return finish(L, LUA_OK, 0);
+}
+
 /* Upvalues: the handler's userdata, the function, the context. */
 static int run(lua_State *L)
 {
@@ -109,6 +122,12 @@ static int run(lua_State *L)
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));
 	if (vigia__lua_push_checked_event(L, h->event, &h->decode_error) < 0) return 0;
+	if (h->has_where) {
+		lua_getiuservalue(L, lua_upvalueindex(1), UV_WHERE);
+		lua_pushvalue(L, 2);
+		lua_callk(L, 1, 1, 0, looked_at);
+		return looked_at(L, LUA_OK, 0);
+	}
 	lua_pushvalue(L, lua_upvalueindex(3));
 	lua_callk(L, 2, LUA_MULTRET, 0, finish);
 	return finish(L, LUA_OK, 0);
@@ -237,7 +256,7 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	struct lua_handler *outer = shared->handler;
 	int results;
-	h->suspended = false;
+	h->suspended = h->dropped = false;
 	h->decode_error.code = VIGIA_OK;
 	shared->handler = h;
 	int status = lua_resume(h->co, L, 0, &results);
@@ -262,7 +281,7 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 		f.known = err;
 		return fail(L, &f);
 	}
-	return VIGIA_OK;
+	return h->dropped ? VIGIA_NONE : VIGIA_OK;
 }
 
 static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
@@ -290,10 +309,20 @@ static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigi
 	return go_on(h, resume_mono_ns, err);
 }
 
+static void damaged(void *ctx, const struct vigia_attempt *attempt, const struct vigia_error *err)
+{
+	struct lua_handler *h = ctx;
+	h->watcher = attempt->watcher;
+	h->attempt = attempt->attempt;
+	h->decode_error = *err;
+	struct failure f = {.h = h, .known = &h->decode_error, .err = &h->decode_error};
+	fail(h->owner->L, &f);
+}
+
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out)
 {
 	/* Nothing to free: the userdata is the registry's, and goes with it. */
-	*out = (struct vigia_handler){.handle = handle, .resume = resume, .ctx = handler};
+	*out = (struct vigia_handler){.handle = handle, .resume = resume, .ctx = handler, .damaged = damaged};
 }
 
 /* ---- tasks ---- */
@@ -421,6 +450,14 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx)
 {
 	lua_setiuservalue(L, handler_idx, UV_WATCHER);
+}
+
+void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx)
+{
+	handler_idx = lua_absindex(L, handler_idx);
+	check(L, handler_idx)->has_where = !lua_isnil(L, where_idx);
+	lua_pushvalue(L, where_idx);
+	lua_setiuservalue(L, handler_idx, UV_WHERE);
 }
 
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler)

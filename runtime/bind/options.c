@@ -144,7 +144,7 @@ static void check_list(lua_State *L, int idx, const char *where, struct vigia__p
 
 void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {
 	if (!lua_istable(L, idx)) {
-		vigia__problem(problems, "%s is a %s, allowed: a table {object_types = {...}, operations = {...}}", name,
+		vigia__problem(problems, "%s is a %s, allowed: a table {object_types = {...}, operations = {...}} or a function", name,
 		               luaL_typename(L, idx));
 		return;
 	}
@@ -165,6 +165,26 @@ void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vi
 		char where[64];
 		snprintf(where, sizeof where, "%s.%s", name, list);
 		check_list(L, lua_gettop(L), where, problems);
+	}
+}
+
+void vigia__lua_option_predicate(lua_State *L, int idx, const char *name, bool *seen, struct vigia__problems *problems) {
+	vigia__lua_option_function(L, idx, name, problems);
+	if (*seen)
+		vigia__problem(problems, "filter and where are both functions, allowed: one of them");
+	*seen = true;
+}
+
+void vigia__lua_push_where(lua_State *L, int arg) {
+	lua_pushnil(L);
+	for (int i = 0; i < 2 && lua_istable(L, arg) && !lua_isfunction(L, -1); i++) {
+		lua_pop(L, 1);
+		lua_pushstring(L, i == 0 ? "where" : "filter");
+		lua_rawget(L, arg);
+	}
+	if (!lua_isfunction(L, -1)) {
+		lua_pop(L, 1);
+		lua_pushnil(L);
 	}
 }
 
@@ -233,10 +253,17 @@ void vigia__lua_options_init(lua_State *L) {
 
 /* ---- Options of registry:watch ---- */
 
+struct watch_target {
+	struct vigia_watch_options *options;
+	bool predicate;
+};
+
 static void watch_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
-	struct vigia_watch_options *options = ctx;
+	struct watch_target *target = ctx;
 	if (strcmp(name, "initial_event_iterator") == 0)
-		vigia__lua_option_iterator(L, idx, name, &options->initial_event_iterator, problems);
+		vigia__lua_option_iterator(L, idx, name, &target->options->initial_event_iterator, problems);
+	else if (strcmp(name, "where") == 0 || (strcmp(name, "filter") == 0 && lua_isfunction(L, idx)))
+		vigia__lua_option_predicate(L, idx, name, &target->predicate, problems);
 	else if (strcmp(name, "filter") == 0)
 		vigia__lua_option_filter(L, idx, name, problems);
 	else
@@ -245,7 +272,8 @@ static void watch_special(lua_State *L, int idx, const char *name, void *ctx, st
 
 void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_options *out) {
 	vigia_watch_options_init(out);
-	vigia__lua_check_options(L, arg, vigia__watch_option_table, out, "watch options", watch_special, out);
+	struct watch_target target = {.options = out};
+	vigia__lua_check_options(L, arg, vigia__watch_option_table, out, "watch options", watch_special, &target);
 	vigia__lua_push_filter(L, arg, &out->filter);
 }
 

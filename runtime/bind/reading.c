@@ -44,10 +44,14 @@ void vigia__lua_return_batch(lua_State *L, int idx) {
 
 /* ---- The request ---- */
 
+enum { WHERE_AT = 4, WHERE_AT_ONCE = 100, WHERE_NS = 10000000 }; /* the stack of get_events: store, request, reading, predicate */
+
 /* A get_events under way. In a userdata, so that it can outlive its C function's frame. */
 struct reading {
 	struct vigia_read request;     /* `from` moves on */
 	bool timeout_given;
+	bool has_where;                /* the predicate is at WHERE_AT */
+	int64_t limit;                 /* of events that the predicate wants; request.limit bounds what it looks at */
 	struct vigia__filter *filter;  /* the userdata's */
 	struct vigia_batch *batch;     /* the same */
 	struct vigia_iterator next;
@@ -67,7 +71,8 @@ static const struct vigia__option read_option_table[] = {
 	{.name = "event_iterator", .type = VIGIA_OPTION_SPECIAL, .help = "where to start (default: trim horizon)"},
 	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct reading, request.limit), .max = 9007199254740992,
 	 .help = "most events to answer, 0 = no bound"},
-	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep"},
+	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep, or a function"},
+	{.name = "where", .type = VIGIA_OPTION_SPECIAL, .help = "a function (event) -> boolean: which events to answer"},
 	{.name = "timeout", .type = VIGIA_OPTION_SECONDS, .offset = offsetof(struct reading, request.timeout_ns),
 	 .given_offset = offsetof(struct reading, timeout_given), .max = 9e9, .help = "how long to wait for an event"},
 	{.name = "watcher_id", .type = VIGIA_OPTION_SPECIAL, .help = "for logs"},
@@ -78,6 +83,8 @@ static void read_special(lua_State *L, int idx, const char *name, void *ctx, str
 	struct reading *r = ctx;
 	if (strcmp(name, "event_iterator") == 0)
 		vigia__lua_option_iterator(L, idx, name, &r->request.from, problems);
+	else if (strcmp(name, "where") == 0 || (strcmp(name, "filter") == 0 && lua_isfunction(L, idx)))
+		vigia__lua_option_predicate(L, idx, name, &r->has_where, problems);
 	else if (strcmp(name, "filter") == 0)
 		vigia__lua_option_filter(L, idx, name, problems);
 	else if (lua_type(L, idx) != LUA_TSTRING)
@@ -92,6 +99,9 @@ static struct reading *push_reading(lua_State *L, int arg) {
 	if (!r->timeout_given)
 		r->request.timeout_ns = -1;
 	r->next = r->request.from;
+	r->limit = r->request.limit;
+	if (r->has_where && r->limit > 0 && r->limit < WHERE_AT_ONCE)
+		r->request.limit = WHERE_AT_ONCE;
 	struct vigia_filter lists;
 	vigia__lua_push_filter(L, arg, &lists);
 	struct vigia_error err = {0};
@@ -126,23 +136,49 @@ static int look(struct vigia_store *store, struct reading *r, int64_t timeout_ns
 	return rc;
 }
 
-/* Push {events =, next_event_iterator =}. Damage ends the list: what is before it comes first, and the next call, which begins with the
- * damaged event, tells of it. */
-static int answer(lua_State *L, struct reading *r) {
-	struct vigia_error err = {0};
-	size_t count = r->batch->count, i;
-	lua_createtable(L, 0, 2);
-	lua_createtable(L, count < INT32_MAX ? (int)count : INT32_MAX, 0);
-	for (i = 0; i < count; i++) {
-		int rc = vigia__lua_push_event(L, r->batch, i, &err);
-		if (rc < 0 && i == 0)
-			return vigia__lua_fail(L, rc, &err);
+/* Does the predicate want the event on top? What it raises goes to the caller. */
+static bool wanted(lua_State *L) {
+	lua_pushvalue(L, WHERE_AT);
+	lua_pushvalue(L, -2);
+	lua_call(L, 1, 1);
+	bool yes = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	return yes;
+}
+
+/* Push the list of events in the batch that are wanted; r->next moves behind the last one looked at. Damage ends the list: what is before
+ * it comes first, and the next look, which begins with the damaged event, tells of it: < 0, and nothing is pushed. */
+static int push_list(lua_State *L, struct reading *r, lua_Integer *kept, struct vigia_error *err) {
+	size_t count = r->batch->count;
+	*kept = 0;
+	lua_createtable(L, count < INT32_MAX && !r->has_where ? (int)count : 0, 0);
+	for (size_t i = 0; i < count; i++) {
+		int rc = vigia__lua_push_event(L, r->batch, i, err);
+		if (rc < 0 && i == 0) {
+			lua_pop(L, 1);
+			return rc;
+		}
 		if (rc < 0) {
 			r->next = vigia__iterator_after(r->batch->entries[i - 1].seq_num);
 			break;
 		}
-		lua_rawseti(L, -2, (lua_Integer)i + 1);
+		if (r->has_where && !wanted(L)) {
+			lua_pop(L, 1);
+			continue;
+		}
+		lua_rawseti(L, -2, ++*kept);
+		if (r->has_where && *kept == r->limit && i + 1 < count) {
+			r->next = vigia__iterator_after(r->batch->entries[i].seq_num);
+			break;
+		}
 	}
+	return VIGIA_OK;
+}
+
+/* Push {events = the list on top, next_event_iterator =}. */
+static int answer_list(lua_State *L, struct reading *r) {
+	lua_createtable(L, 0, 2);
+	lua_insert(L, -2);
 	lua_setfield(L, -2, "events");
 	vigia__lua_push_iterator(L, r->next);
 	lua_setfield(L, -2, "next_event_iterator");
@@ -155,7 +191,41 @@ static int answer(lua_State *L, struct reading *r) {
 	return 1;
 }
 
-/* In a handler's coroutine (stack: store, request, reading): look; while there is nothing let the other watchers go on. */
+static int answer(lua_State *L, struct reading *r) {
+	struct vigia_error err = {0};
+	lua_Integer kept;
+	int rc = push_list(L, r, &kept, &err);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : answer_list(L, r);
+}
+
+/* With a predicate: look until it wants something, the time is over or, without one, for a little while. */
+static int search(lua_State *L, struct reading *r) {
+	struct vigia_error err = {0};
+	int64_t start = vigia__mono_ns(), timeout = r->request.timeout_ns;
+	if (timeout < 0)
+		timeout = vigia__lua_check_store(L, 1)->options.long_polling_timeout_ns;
+	int64_t until = timeout > INT64_MAX - start ? INT64_MAX : start + timeout, enough = timeout ? until : start + WHERE_NS;
+	for (;;) {
+		struct vigia_store *store = vigia__lua_check_store(L, 1); /* the predicate may have closed it */
+		lua_Integer kept = 0;
+		if (store == NULL) {
+			vigia__batch_clear(r->batch);
+			return answer(L, r);
+		}
+		int64_t left = timeout ? until - vigia__mono_ns() : 0;
+		int rc = look(store, r, left > 0 ? left : 0, &err);
+		if (rc == VIGIA_OK)
+			rc = push_list(L, r, &kept, &err);
+		if (rc < 0)
+			return vigia__lua_fail(L, rc, &err);
+		if (kept > 0 || r->batch->count == 0 || vigia__mono_ns() >= enough)
+			return answer_list(L, r);
+		lua_pop(L, 1);
+		r->request.from = r->next;
+	}
+}
+
+/* In a handler's coroutine (stack: store, request, reading, predicate): look; while there is nothing let the other watchers go on. */
 static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	struct reading *r = lua_touserdata(L, 3);
@@ -171,8 +241,13 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 		return vigia__lua_fail(L, rc, &err);
 	int64_t until = r->until_mono_ns;
 	bool resolved = r->request.from.kind == VIGIA_TRIM_HORIZON || r->request.from.kind == VIGIA_LATEST; /* worth an answer */
-	if (r->batch->count > 0 || resolved || vigia__mono_ns() >= until)
-		return answer(L, r);
+	lua_Integer kept;
+	rc = push_list(L, r, &kept, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	if (kept > 0 || (resolved && r->batch->count == 0) || vigia__mono_ns() >= until)
+		return answer_list(L, r);
+	lua_pop(L, 1);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
 	r->request.from = r->next;
 	return vigia__lua_suspend(L, running, moved ? 0 : until, true, 0, poll_events);
@@ -182,6 +257,7 @@ int vigia__lua_get_events(lua_State *L) {
 	vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
 	struct reading *r = push_reading(L, 2);
+	vigia__lua_push_where(L, 2);
 	struct vigia_error err = {0};
 	struct vigia_store *store = vigia__lua_check_store(L, 1); /* only now: a finalizer may have closed it meanwhile */
 	if (store == NULL)
@@ -196,6 +272,8 @@ int vigia__lua_get_events(lua_State *L) {
 		vigia__registry_listen_anything(running->owner->registry);
 		return poll_events(L, LUA_OK, 0);
 	}
+	if (r->has_where)
+		return search(L, r);
 	int rc = look(store, r, r->request.timeout_ns, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : answer(L, r);
 }

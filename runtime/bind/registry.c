@@ -185,11 +185,16 @@ static int registry_watch(lua_State *L)
 	lua_pushvalue(L, 7);
 	lua_setiuservalue(L, 8, 3);
 	w->on_error = lua_topointer(L, 7);
+	vigia__lua_push_where(L, 4);
+	lua_setiuservalue(L, 8, 4);
 	struct vigia_handler handler;
 	if (!lua_isnil(L, 3)) {
 		w->handler = vigia__lua_handler_new(L, 1, 3, 7); /* 9 */
 		lua_pushvalue(L, 8);
 		vigia__lua_handler_set_watcher(L, 9);
+		lua_getiuservalue(L, 8, 4);
+		vigia__lua_handler_set_where(L, 9, -1);
+		lua_pop(L, 1);
 		lua_pushvalue(L, 9);
 		lua_setiuservalue(L, 8, 2);
 		vigia__lua_handler_c(w->handler, &handler);

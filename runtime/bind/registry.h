@@ -24,6 +24,8 @@ struct lua_handler {
 	const struct vigia_event *event; /* while handle() is on the stack */
 	uint64_t attempt;
 	struct vigia_error decode_error; /* of the event in hand; code 0 = none */
+	bool has_where;                  /* a predicate looks at each event first */
+	bool dropped;                    /* and did not want this one */
 	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                 /* an append ends the wait, too */
 	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
@@ -42,6 +44,8 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out);
 /* The watcher's userdata, for ctx.watcher; the handler at idx. [-1, +0, m] */
 void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
+/* The predicate at where_idx (or nil) decides which events the handler sees. [-0, +0, -] */
+void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx);
 /* A task: the function at fn_idx, run in the rounds of the registry at registry_idx. 0, ENOMEM. [-0, +0, m] */
 int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia_error *err);
 /* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */
@@ -82,7 +86,7 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx);
 struct lua_watcher {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;
-	struct lua_handler *handler; /* in user value 2; NULL: none yet */
+	struct lua_handler *handler; /* in user value 2; NULL: none yet. User value 4: the predicate for one to come, or nil */
 	const void *on_error;        /* not NULL: user value 3 is the function for a handler to come */
 };
 

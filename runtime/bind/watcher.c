@@ -1,7 +1,7 @@
 /*
  * watcher.c - the class vigia.Watcher: a handle on one watcher of a registry.
  *
- * User values: 1 the registry, 2 the handler's userdata, 3 on_error for a handler that is to come.
+ * User values: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come.
  */
 #include "registry.h"
 
@@ -18,7 +18,7 @@ static struct lua_watcher *check(lua_State *L, int arg)
 struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
 {
 	registry_idx = lua_absindex(L, registry_idx);
-	struct lua_watcher *w = lua_newuserdatauv(L, sizeof *w, 3);
+	struct lua_watcher *w = lua_newuserdatauv(L, sizeof *w, 4);
 	*w = (struct lua_watcher){.owner = vigia__lua_check_registry(L, registry_idx)};
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
 	lua_setmetatable(L, -2);
@@ -119,6 +119,9 @@ static int watcher_set_handler(lua_State *L)
 	struct lua_handler *handler = vigia__lua_handler_new(L, 3, 2, 4); /* 5 */
 	struct vigia_handler c;
 	vigia__lua_handler_c(handler, &c);
+	lua_getiuservalue(L, 1, 4);
+	vigia__lua_handler_set_where(L, 5, -1);
+	lua_pop(L, 1);
 	lua_pushvalue(L, 1);
 	vigia__lua_handler_set_watcher(L, 5);
 	int rc = vigia_watcher_set_handler(w->watcher, &c, &err);

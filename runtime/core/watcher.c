@@ -179,7 +179,7 @@ static struct vigia__action on_start(struct vigia__watcher *w, const struct vigi
 	if (w->phase != REST) /* a seek made at rest is still being saved: that is where it goes on */
 		return waits(w) ? wait_again(w) : none();
 	w->stop_wanted = w->seek_wanted = w->save_due = false;
-	w->failures = 0;
+	w->failures = w->stuck = 0;
 	w->done = in->seq_num;
 	w->next = in->next;
 	if (w->saved > w->done) /* a checkpoint that lay beyond the end */
@@ -223,12 +223,21 @@ static struct vigia__action on_fetch_failed(struct vigia__watcher *w, const stru
 	return wait_in(w, READ_LATER, in->random, now);
 }
 
-static struct vigia__action on_handled(struct vigia__watcher *w) {
+static struct vigia__action on_handled(struct vigia__watcher *w, const struct vigia__input *in) {
 	assert(w->phase == HANDLING);
-	w->processed++;
-	w->last_processed = w->seqs[w->index];
+	if (!in->dropped) {
+		w->processed++;
+		w->last_processed = w->seqs[w->index];
+	}
 	if (!w->seek_wanted) /* a seek leaves the event behind, finished or not */
 		finish_event(w);
+	return go_on(w);
+}
+
+/* The event in hand is counted as skipped and passed. */
+static struct vigia__action give_up(struct vigia__watcher *w) {
+	w->skipped++;
+	finish_event(w);
 	return go_on(w);
 }
 
@@ -237,12 +246,17 @@ static struct vigia__action on_failed(struct vigia__watcher *w, const struct vig
 	w->failed++;
 	if (w->seek_wanted || w->stop_wanted)
 		return go_on(w);
-	w->failures++;
-	if (w->options.retry_strategy == VIGIA_RETRY_SKIP && w->failures >= w->options.max_retries) {
-		w->skipped++;
-		finish_event(w);
+	if (in->permanent && w->options.on_damage == VIGIA_DAMAGE_SKIP)
+		return give_up(w);
+	if (in->permanent) {
+		w->stuck = w->seqs[w->index];
+		w->stop_wanted = true;
+		w->state = VIGIA_STOPPING;
 		return go_on(w);
 	}
+	w->failures++;
+	if (w->options.retry_strategy == VIGIA_RETRY_SKIP && w->failures >= w->options.max_retries)
+		return give_up(w);
 	return wait_in(w, HANDLE_LATER, in->random, now);
 }
 
@@ -307,7 +321,7 @@ static struct vigia__action on_stop(struct vigia__watcher *w) {
 static struct vigia__action on_seek(struct vigia__watcher *w, const struct vigia__input *in) {
 	w->seek_wanted = true;
 	w->seek_to = in->seq_num;
-	w->failures = 0; /* what was in trouble is left behind */
+	w->failures = w->stuck = 0; /* what was in trouble is left behind */
 	return busy(w) ? none() : go_on(w);
 }
 
@@ -323,7 +337,7 @@ struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const s
 	case VIGIA_INPUT_START: return on_start(watcher, input);
 	case VIGIA_INPUT_BATCH: return on_batch(watcher, input);
 	case VIGIA_INPUT_FETCH_FAILED: return on_fetch_failed(watcher, input, now_mono_ns);
-	case VIGIA_INPUT_HANDLED: return on_handled(watcher);
+	case VIGIA_INPUT_HANDLED: return on_handled(watcher, input);
 	case VIGIA_INPUT_FAILED: return on_failed(watcher, input, now_mono_ns);
 	case VIGIA_INPUT_DEFERRED: return on_deferred(watcher);
 	case VIGIA_INPUT_SAVED: return on_saved(watcher);
@@ -342,6 +356,8 @@ struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watch
 }
 
 uint64_t vigia__watcher_blocked(const struct vigia__watcher *watcher) {
+	if (watcher->stuck)
+		return watcher->stuck;
 	bool blocked = watcher->failures > 0 && (watcher->phase == HANDLING || watcher->phase == HANDLE_LATER);
 	return blocked ? watcher->seqs[watcher->index] : 0;
 }

@@ -21,6 +21,9 @@
  * Invariants: events are handled in order, each until it succeeds or is given up; `done` never passes an event that was neither,
  * and passes what the filter dropped; after STOP or SEEK no handler starts; a seek acts when the handler in progress returns.
  *
+ * A failure that is permanent is not retried. on_damage STOP: the watcher stops by itself, as if told to (`stuck` says at which event;
+ * it is not finished); SKIP: the event is given up at once.
+ *
  * STOP    An idle watcher, or one that waits or listens, acts at once; else when the outcome comes (a handler's failure is then
  *         counted, not retried). A save that is due gets one try: after SAVE_FAILED the watcher is stopped all the same, and the
  *         driver has the error.
@@ -42,8 +45,8 @@ enum vigia__input_kind {
 	VIGIA_INPUT_START,        /* from idle or stopped: begin at `next` */
 	VIGIA_INPUT_BATCH,        /* the read gave `count` events (`seqs`), the next read starts at `next` */
 	VIGIA_INPUT_FETCH_FAILED,
-	VIGIA_INPUT_HANDLED,
-	VIGIA_INPUT_FAILED,
+	VIGIA_INPUT_HANDLED,      /* or looked at and not wanted (`dropped`) */
+	VIGIA_INPUT_FAILED,       /* `permanent`: another attempt would fail alike */
 	VIGIA_INPUT_DEFERRED,     /* the handler was not begun, for want of time; a wish that came meanwhile goes first */
 	VIGIA_INPUT_SAVED,
 	VIGIA_INPUT_SAVE_FAILED,
@@ -59,6 +62,8 @@ struct vigia__input {
 	const uint64_t *seqs;       /* BATCH: borrowed until the batch is used up */
 	size_t count;               /* BATCH */
 	uint64_t seq_num;           /* SEEK; START: where `done` stands (the checkpoint), 0 = nothing; not beyond `next` */
+	bool dropped;               /* HANDLED: no handler ran: passed, but not counted as processed */
+	bool permanent;             /* FAILED: the event's bytes are bad; `on_damage` decides, not `retry_strategy` */
 	uint64_t random;            /* FAILED, FETCH_FAILED, SAVE_FAILED: 64 bits for the jitter */
 };
 
@@ -86,6 +91,7 @@ struct vigia__watcher_options {
 	struct vigia__backoff backoff;
 	uint64_t max_retries;  /* attempts in all, for SKIP */
 	int retry_strategy;    /* enum vigia_retry_strategy */
+	int on_damage;         /* enum vigia_on_damage */
 	int checkpoint;        /* enum vigia_checkpoint_mode */
 	bool ephemeral;
 };
@@ -110,6 +116,7 @@ struct vigia__watcher {
 	/* trouble */
 	uint64_t failures;          /* of the event in hand, or of fetches or saves in a row */
 	int64_t retry_mono_ns;
+	uint64_t stuck;             /* the event that it stopped for, 0 = none; until the next START or SEEK */
 
 	/* wishes that wait for the handler to return */
 	bool stop_wanted;
@@ -127,7 +134,7 @@ void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__wat
 struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const struct vigia__input *input, int64_t now_mono_ns);
 /* Where it will look next (W15): after(done), or the resolved start while nothing was looked at. Trim horizon before a START. */
 struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watcher);
-/* The event that failed and is being tried again, or waits for it; 0 = none. */
+/* The event that failed and is being tried again, or waits for it, or for which it stopped; 0 = none. */
 uint64_t vigia__watcher_blocked(const struct vigia__watcher *watcher);
 
 #endif

@@ -62,6 +62,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 		.backoff = {options->initial_backoff_ns, options->max_backoff_ns, options->jitter},
 		.max_retries = (uint64_t)options->max_retries,
 		.retry_strategy = options->retry_strategy,
+		.on_damage = options->on_damage,
 		.checkpoint = options->checkpoint,
 		.ephemeral = options->ephemeral,
 	};
@@ -213,6 +214,10 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 {
 	size_t index = w->core.index;
 	w->pending = false;
+	if (rc == VIGIA_NONE) {
+		step(w, &(struct vigia__input){.kind = VIGIA_INPUT_HANDLED, .dropped = true});
+		return;
+	}
 	if (rc == VIGIA_OK) {
 		const struct vigia__entry *entry = &w->batch.entries[index];
 		w->last_processed_at_ns = vigia__event_time(w->batch.bytes.data + entry->offset, entry->len);
@@ -223,10 +228,17 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 	err->seq_num = w->seqs[index];
 	note_error(w, err, "event failed");
 	uint64_t skipped = w->core.skipped;
-	step_kind(w, VIGIA_INPUT_FAILED);
-	if (w->core.skipped > skipped)
+	bool permanent = err->code == VIGIA_EDAMAGED || err->code == VIGIA_EDESERIAL;
+	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
+	if (w->core.skipped > skipped && permanent)
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad", w->id,
+		           (unsigned long long)err->seq_num);
+	else if (w->core.skipped > skipped)
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts", w->id,
 		           (unsigned long long)err->seq_num, (long long)w->options.max_retries);
+	else if (w->core.stuck)
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it",
+		           w->id, (unsigned long long)w->core.stuck);
 }
 
 static void enter_handler(struct vigia_watcher *w, struct vigia_watcher **outer)
@@ -250,8 +262,13 @@ static void call_handler(struct vigia_watcher *w)
 	struct vigia_event event;
 	struct vigia_watcher *outer;
 	int rc = vigia_batch_event(&w->batch, w->action.index, &event, &err);
+	struct vigia_attempt attempt = {w, w->action.attempt, w->core.state == VIGIA_STOPPING};
+	if (rc < 0 && w->handler.damaged) {
+		enter_handler(w, &outer);
+		w->handler.damaged(w->handler.ctx, &attempt, &err);
+		leave_handler(w, outer);
+	}
 	if (rc == VIGIA_OK) {
-		struct vigia_attempt attempt = {w, w->action.attempt, w->core.state == VIGIA_STOPPING};
 		w->resume_mono_ns = INT64_MAX;
 		w->resume_now = false;
 		enter_handler(w, &outer);

@@ -295,6 +295,7 @@ struct vigia_watcher;  /* one watcher in a registry; the registry's until it is 
 
 enum vigia_watcher_state { VIGIA_IDLE = 0, VIGIA_RUNNING, VIGIA_STOPPING, VIGIA_STOPPED };
 enum vigia_retry_strategy { VIGIA_RETRY_BLOCK = 0, VIGIA_RETRY_SKIP };
+enum vigia_on_damage { VIGIA_DAMAGE_STOP = 0, VIGIA_DAMAGE_SKIP };
 enum vigia_checkpoint_mode { VIGIA_CHECKPOINT_BATCH = 0, VIGIA_CHECKPOINT_EVENT, VIGIA_CHECKPOINT_MANUAL };
 
 /* How to watch. Always start from vigia_watch_options_init(). Names, units, defaults and limits: core/options.c. */
@@ -308,6 +309,7 @@ struct vigia_watch_options {
 	bool jitter;         /* a random delay between 0 and the backoff */
 	int64_t max_retries; /* attempts in all before "skip" gives up */
 	int retry_strategy;  /* enum vigia_retry_strategy */
+	int on_damage;       /* enum vigia_on_damage: an event whose bytes are damaged or cannot be decoded */
 	int checkpoint;      /* enum vigia_checkpoint_mode */
 	bool ephemeral;      /* never read or write a checkpoint */
 	bool auto_start;
@@ -324,13 +326,16 @@ struct vigia_attempt {
 
 /* What handles events. All run on the registry's thread; `resume` and `free` may be NULL. */
 struct vigia_handler {
-	/* Handle one event. VIGIA_OK: done; < 0: failed, `err` says how; VIGIA_PENDING: call resume when `*resume_mono_ns` has come
+	/* Handle one event. VIGIA_OK: done; VIGIA_NONE: not wanted after all (passed, not counted); < 0: failed, `err` says how (EDAMAGED,
+	 * EDESERIAL: never retried, see on_damage); VIGIA_PENDING: call resume when `*resume_mono_ns` has come
 	 * (INT64_MAX: no time), an event was appended, or the watcher is stopping. The event is valid until it is done or failed. */
 	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
 	              struct vigia_error *err);
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
 	void (*free)(void *ctx); /* the watcher is gone; the last call */
 	void *ctx;
+	/* The event's bytes are bad (`err`, which has its number): handle is not called. For reporting; may be NULL. */
+	void (*damaged)(void *ctx, const struct vigia_attempt *attempt, const struct vigia_error *err);
 };
 
 struct vigia_watcher_stats {
@@ -343,7 +348,7 @@ struct vigia_watcher_stats {
 	int64_t last_listen_at_ns;        /* the last fetch that succeeded, 0 = none */
 	uint64_t lag;                     /* events behind the last one in the store, before the filter */
 	uint64_t processed, failed, retried, skipped, missed, fetch_errors;
-	uint64_t blocked_seq_num;         /* the event it retries, 0 = none */
+	uint64_t blocked_seq_num;         /* the event it retries, or for which it stopped; 0 = none */
 	struct vigia_error last_error;    /* code 0 = none */
 };
 

@@ -90,7 +90,7 @@ W9 a failed seek comes back over a newer one|s/if (w->seek_wanted) \/\* newer th
 W9 an idle watcher that sought begins to run|s/^\tif (w->state == VIGIA_RUNNING)$/\tif (true)/
 W9 a seek keeps the batch in hand|/^static struct vigia__action seek(struct vigia__watcher \*w) {/,/^}/s/forget_batch(w);/(void)0;/
 W9 a start forgets the seek of an idle watcher|s/^\tif (w->phase != REST) \/\*.*/\tif (false)/
-W9 a seek keeps the failures of the event it leaves|s/w->failures = 0; \/\* what was in trouble.*/(void)0;/
+W9 a seek keeps the failures of the event it leaves|s/w->failures = w->stuck = 0; \/\* what was in trouble.*/w->stuck = 0;/
 W10 event: the next event comes before the save|s/if (w->save_due \&\& w->done > w->saved)/if (w->save_due \&\& w->index == w->count)/
 W10 event: nothing is saved before listening|s/^\t\t\tw->save_due = saves_each_event(w);/\t\t\t(void)0;/
 W10 event: saves what the driver saved already|s/if (w->save_due \&\& w->done > w->saved)/if (w->save_due \&\& w->done >= w->saved)/
@@ -102,7 +102,7 @@ W10 manual: saves at a stop|s/return w->options.checkpoint != VIGIA_CHECKPOINT_M
 W12 ephemeral: saves each event|s/== VIGIA_CHECKPOINT_EVENT \&\& !w->options.ephemeral/== VIGIA_CHECKPOINT_EVENT/
 W12 ephemeral: saves at a stop|s/!= VIGIA_CHECKPOINT_MANUAL \&\& !w->options.ephemeral/!= VIGIA_CHECKPOINT_MANUAL/
 W12 ephemeral: saves a seek|s/return w->options.ephemeral ? land(w, w->seek_to) : save(/return save(/
-W13 a restart keeps the failures|/^static struct vigia__action on_start/,/^}/s/^\tw->failures = 0;/\t(void)0;/;/^static struct vigia__action stopped/,/^}/s/w->failures = 0;/(void)0;/
+W13 a restart keeps the failures|/^static struct vigia__action on_start/,/^}/s/^\tw->failures = w->stuck = 0;/\tw->stuck = 0;/;/^static struct vigia__action stopped/,/^}/s/w->failures = 0;/(void)0;/
 W2 a checkpoint beyond the start hides the events between|s/^\tif (w->saved > w->done) .*/\tif (false)/
 W14 a handler begins after STOP|s/^\tif (w->stop_wanted)$/\tif (w->stop_wanted \&\& w->index >= w->count)/
 W14 a failure while stopping is retried|/^static struct vigia__action on_failed/,/^}/s/if (w->seek_wanted || w->stop_wanted)/if (w->seek_wanted)/
@@ -118,6 +118,14 @@ W17 a seek in its handler moves done to the event|s/if (!w->seek_wanted) \/\* a 
 W17 a stop drops the seek|s/^\tif (w->seek_wanted)$/\tif (w->seek_wanted \&\& !w->stop_wanted)/
 W17 a handler that sought and failed is tried again|/^static struct vigia__action on_failed/,/^}/s/if (w->seek_wanted || w->stop_wanted)/if (w->stop_wanted)/
 W4 a handler that was not begun begins though it should stop|s/return w->seek_wanted || w->stop_wanted ? go_on(w) : handle(w);/return handle(w);/
+Z2 a permanent failure is retried|s/^\tif (in->permanent) {/\tif (false) {/
+Z2 a permanent failure is retried although it should be skipped|s/if (in->permanent \&\& w->options.on_damage == VIGIA_DAMAGE_SKIP)/if (false)/
+Z2 every failure is given up with on_damage skip|s/if (in->permanent \&\& w->options.on_damage == VIGIA_DAMAGE_SKIP)/if (w->options.on_damage == VIGIA_DAMAGE_SKIP)/
+Z2 a watcher that stopped by itself does not say where|s/return watcher->stuck;/return 0;/
+Z2 a restart is still blocked|s/w->failures = w->stuck = 0;$/w->failures = 0;/
+Z2 a seek is still blocked|s/w->failures = w->stuck = 0; \/\*/w->failures = 0; \/*/
+Z2 it runs on in its own eyes|/^static struct vigia__action on_failed/,/^}/s/w->state = VIGIA_STOPPING;/(void)0;/
+F3 an event that was dropped counts as processed|s/if (!in->dropped) {/if (true) {/
 a tick ends a listening|s/^\tif (!waits(w))$/\tif (w->phase == LISTENING) return read_on(w);\n\tif (!waits(w))/
 END
 

@@ -64,6 +64,7 @@ struct world {
 	uint64_t finished;     /* every event up to here is finished with */
 	uint64_t start;        /* where `finished` began in this run */
 	uint64_t event;        /* the one being tried, 0 = none */
+	uint64_t stuck;        /* the event it stopped for by itself */
 	uint64_t tries;        /* of it */
 	bool saved_in_doubt;   /* a seek back that failed may have happened */
 	uint64_t processed, failed, retried, skipped, fetch_errors;
@@ -240,6 +241,7 @@ static void check_standing(struct world *s) {
 	enum vigia_watcher_state state = s->stop_wanted ? VIGIA_STOPPING : s->running ? VIGIA_RUNNING : w->state;
 	CHECK(w->state == state && (s->running || s->stop_wanted || w->state == VIGIA_IDLE || w->state == VIGIA_STOPPED),
 	      "I7: state %d, expected %d", w->state, state);
+	CHECK(w->stuck == s->stuck, "I8: stuck at %" PRIu64 ", expected %" PRIu64, w->stuck, s->stuck);
 	bool nothing_under_way = s->doing.kind == VIGIA_ACTION_NONE;
 	if (nothing_under_way && s->stop_wanted)
 		broken("I7: does not stop");
@@ -353,22 +355,29 @@ static void end_handler(struct world *s) {
 		return;
 	}
 	if (!fault(s)) {
-		s->processed++;
+		bool dropped = percent(s, 10);
+		s->processed += !dropped;
 		if (!s->seek_wanted)
 			s->finished = event;
 		s->covered[event] = true;
-		tell(s, (struct vigia__input){.kind = VIGIA_INPUT_HANDLED});
-		CHECK(s->w.last_processed == event, "I8: last processed is %" PRIu64, s->w.last_processed);
+		tell(s, (struct vigia__input){.kind = VIGIA_INPUT_HANDLED, .dropped = dropped});
+		CHECK(dropped || s->w.last_processed == event, "I8: last processed is %" PRIu64, s->w.last_processed);
 		return;
 	}
 	s->failed++;
-	bool wished = s->seek_wanted || s->stop_wanted;
-	if (s->options.retry_strategy == VIGIA_RETRY_SKIP && s->tries >= s->options.max_retries && !wished) {
+	bool wished = s->seek_wanted || s->stop_wanted, permanent = percent(s, 15);
+	bool skip = permanent ? s->options.on_damage == VIGIA_DAMAGE_SKIP
+	                      : s->options.retry_strategy == VIGIA_RETRY_SKIP && s->tries >= s->options.max_retries;
+	if (permanent && !skip && !wished) {
+		s->stop_wanted = true; /* its own wish */
+		s->stuck = event;
+	}
+	if (skip && !wished) {
 		s->skipped++;
 		s->finished = event;
 		s->covered[event] = true;
 	}
-	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_FAILED});
+	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
 }
 
 static void end_save(struct world *s) {
@@ -436,6 +445,7 @@ static void start(struct world *s) {
 		s->event = 0;
 	}
 	s->running = true;
+	s->stuck = 0;
 	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = begin});
 }
 
@@ -454,7 +464,7 @@ static void crash(struct world *s) {
 	s->doing.kind = s->resting.kind = VIGIA_ACTION_NONE;
 	s->running = s->stop_wanted = s->seek_wanted = s->seek_saving = s->saved_in_doubt = false;
 	s->processed = s->failed = s->retried = s->skipped = s->fetch_errors = 0;
-	s->finished = s->start = s->event = 0;
+	s->finished = s->start = s->event = s->stuck = 0;
 	s->put_ahead = s->checkpoint;
 }
 
@@ -498,6 +508,7 @@ static void stop(struct world *s) {
 
 static void seek(struct world *s) {
 	s->seek_wanted = true;
+	s->stuck = 0;
 	s->seek_to = below(s, s->latest + 1);
 	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_SEEK, .seq_num = s->seek_to});
 }
@@ -559,6 +570,7 @@ static void schedule(uint64_t seed) {
 		.max_retries = 1 + below(s, 3),
 		.retry_strategy = percent(s, 50) ? VIGIA_RETRY_SKIP : VIGIA_RETRY_BLOCK,
 		.checkpoint = (int)below(s, 3),
+		.on_damage = percent(s, 50) ? VIGIA_DAMAGE_SKIP : VIGIA_DAMAGE_STOP,
 		.ephemeral = percent(s, 15),
 	};
 	s->batch_size = 1 + below(s, 5);

@@ -19,7 +19,9 @@
 #define FETCH_FAILED {.kind = VIGIA_INPUT_FETCH_FAILED}
 #define DEFERRED {.kind = VIGIA_INPUT_DEFERRED}
 #define HANDLED {.kind = VIGIA_INPUT_HANDLED}
+#define DROPPED {.kind = VIGIA_INPUT_HANDLED, .dropped = true}
 #define FAILED {.kind = VIGIA_INPUT_FAILED}
+#define DAMAGED {.kind = VIGIA_INPUT_FAILED, .permanent = true}
 #define SAVED {.kind = VIGIA_INPUT_SAVED}
 #define SAVE_FAILED {.kind = VIGIA_INPUT_SAVE_FAILED}
 #define WAKE {.kind = VIGIA_INPUT_WAKE}
@@ -60,6 +62,7 @@ enum { ROWS_MAX = 32 };
 #define EVENT .options.checkpoint = VIGIA_CHECKPOINT_EVENT
 #define MANUAL .options.checkpoint = VIGIA_CHECKPOINT_MANUAL
 #define EPHEMERAL .options.ephemeral = true
+#define SKIP_DAMAGED .options.on_damage = VIGIA_DAMAGE_SKIP
 #define SKIP(n) .options.retry_strategy = VIGIA_RETRY_SKIP, .options.max_retries = (n)
 
 static const char *const action_names[] = {"NONE", "READ", "HANDLE", "SAVE", "LISTEN", "WAIT", "STOPPED"};

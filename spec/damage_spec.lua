@@ -1,0 +1,119 @@
+-- damage_spec.lua - watchers and events whose bytes are damaged: such an event does not get better by retrying.
+
+local helper = require "spec.helper"
+
+local mentions = helper.mentions
+
+-- Change the last byte of `marker` wherever it is in the file: pages that LMDB left hold copies.
+local function damage(path, marker)
+	local file = assert(io.open(path, "r+b"))
+	local bytes, at, last = file:read("a"), 1, nil
+	while true do
+		at, last = bytes:find(marker, at, true)
+		if not at then break end
+		file:seek("set", last - 1)
+		file:write("X")
+		at = last
+	end
+	file:close()
+end
+
+describe("a watcher that meets a damaged event", function()
+	after_each(helper.clean)
+
+	-- Five events, the third of type Node and damaged.
+	local function damaged_store()
+		local store = helper.open()
+		for n = 1, 5 do assert(store:store_event("CREATE", n == 3 and "Node" or "Job", {marker = "marker number " .. n})) end
+		store:close()
+		damage(helper.path("store"), "marker number 3")
+		return helper.open()
+	end
+
+	it("Z2a stops, and says at which event and why", function()
+		local store, records, told = damaged_store(), {}, {}
+		local registry = helper.registry(store, {log = function(level, text) records[#records + 1] = level .. " " .. text end})
+		local handler, seen = helper.recorder()
+		local watcher = assert(registry:watch("w", handler, {on_error = function(err, event) told[#told + 1] = {err.code, event} end}))
+		assert.is_true(registry:run())
+		assert.same({1, 2}, seen)
+		local stats = watcher:stats()
+		assert.equal("stopped", stats.state)
+		assert.equal(3, stats.blocked_on)
+		assert.equal("event_damaged", stats.last_error.code)
+		assert.equal(3, stats.last_error.seq_num)
+		assert.equal(1, stats.failed)
+		assert.equal(0, stats.retried + stats.skipped)
+		assert.equal(2, assert(store:get_checkpoint("w")))
+		assert.same({{"event_damaged"}}, told)
+		mentions(table.concat(records, "\n"), "error", "stops at event 3", "on_damage")
+	end)
+
+	it("Z2b goes on behind it after a seek", function()
+		local registry = helper.registry(damaged_store())
+		local handler, seen = helper.recorder()
+		local watcher = assert(registry:watch("w", handler))
+		assert.is_true(registry:run())
+		assert(watcher:start())
+		assert.is_true(registry:run())
+		assert.equal(3, watcher:stats().blocked_on)
+		assert(watcher:seek_to_offset(3))
+		assert.is_nil(watcher:stats().blocked_on)
+		assert(watcher:start())
+		helper.drain(registry, watcher)
+		assert.same({1, 2, 4, 5}, seen)
+	end)
+
+	it("Z2c gives it up at once and counts it with on_damage skip, whatever the retry strategy", function()
+		local registry = helper.registry(damaged_store())
+		local handler, seen = helper.recorder()
+		local watcher = assert(registry:watch("w", handler, {on_damage = "skip"}))
+		helper.drain(registry, watcher)
+		assert.same({1, 2, 4, 5}, seen)
+		local stats = watcher:stats()
+		assert.equal("running", stats.state)
+		assert.equal(1, stats.skipped)
+		assert.equal(1, stats.failed)
+		assert.equal(4, stats.processed)
+		assert.is_nil(stats.blocked_on)
+	end)
+
+	it("Z2d does not concern the other watchers, nor one whose filter does not want it", function()
+		local registry = helper.registry(damaged_store())
+		local all, filtered = helper.recorder()
+		local handler, seen = helper.recorder()
+		assert(registry:watch("stops", all))
+		local watcher = assert(registry:watch("jobs", handler, {filter = {object_types = {"Job"}}}))
+		helper.drain(registry, watcher)
+		assert.same({1, 2, 4, 5}, seen)
+		assert.equal("stopped", assert(registry:get_watcher("stops")):stats().state)
+		assert.is_not_nil(filtered)
+	end)
+
+	it("Z2e ends `vigia run` with status 1 and the event's number", function()
+		damaged_store():close()
+		local script = helper.path("h.lua")
+		local file = assert(io.open(script, "w"))
+		file:write("return function() end")
+		file:close()
+		local program = helper.program()
+		if not program then return helper.pending("there is no program beside the module") end
+		local output, ok = helper.shell(("%s run --store %s %s"):format(program, helper.path("store"), script))
+		assert.is_nil(ok)
+		mentions(output, "event 3", "checksum")
+	end)
+
+	it("Z2f does not take the handler's own deserialization error for one", function()
+		local broken = damaged_store()
+		local store = helper.memory()
+		helper.fill(store, 1)
+		local registry, calls = helper.registry(store), 0
+		local watcher = assert(registry:watch("w", function()
+			calls = calls + 1
+			if calls == 1 then return broken:get_event(3) end
+		end, {initial_backoff = 0.001}))
+		helper.drain(registry, watcher)
+		assert.equal(2, calls)
+		assert.equal("running", watcher:stats().state)
+	end)
+end)

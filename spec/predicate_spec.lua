@@ -1,0 +1,162 @@
+-- predicate_spec.lua - filters that are Lua functions: `where`, or `filter = function`, in watchers and in get_events.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local fill, mentions, raises, read = helper.fill, helper.mentions, helper.raises, helper.read
+
+describe("a predicate", function()
+	after_each(helper.clean)
+
+	local function even(event) return event.object.n % 2 == 0 end
+
+	describe("of a watcher", function()
+		it("F3a lets the handler see what it wants and moves position and checkpoint over the rest", function()
+			local store = helper.memory()
+			fill(store, 7)
+			local registry = helper.registry(store)
+			local handler, seen = helper.recorder()
+			local watcher = assert(registry:watch("even", handler, {where = even}))
+			helper.drain(registry, watcher)
+			assert.same({2, 4, 6}, seen)
+			local stats = watcher:stats()
+			assert.equal(3, stats.processed)
+			assert.equal(6, stats.last_processed_seq_num)
+			assert.equal(0, stats.failed + stats.skipped)
+			assert.equal(vigia.after_sequence_number(7), stats.next_event_iterator)
+			assert(registry:stop())
+			assert.equal(7, assert(store:get_checkpoint("even")))
+		end)
+
+		it("F3b may be given as the filter itself", function()
+			local store = helper.memory()
+			fill(store, 4)
+			local registry = helper.registry(store)
+			local handler, seen = helper.recorder()
+			helper.drain(registry, assert(registry:watch("even", handler, {filter = even})))
+			assert.same({2, 4}, seen)
+		end)
+
+		it("F3c is asked only about what the lists let through", function()
+			local store = helper.memory()
+			fill(store, 2, "Job")
+			fill(store, 2, "Node")
+			local registry, asked = helper.registry(store), {}
+			local handler, seen = helper.recorder()
+			helper.drain(registry, assert(registry:watch("w", handler, {
+				filter = {object_types = {"Node"}},
+				where = function(event)
+					asked[#asked + 1] = event.seq_num
+					return event.object.n == 2
+				end,
+			})))
+			assert.same({3, 4}, asked)
+			assert.same({4}, seen)
+		end)
+
+		it("F3d that raises is a handler that failed: retried, told to on_error, skipped", function()
+			local store = helper.memory()
+			fill(store, 3)
+			local registry, told = helper.registry(store), {}
+			local handler, seen = helper.recorder()
+			local watcher = assert(registry:watch("w", handler, {
+				where = function(event) return event.object.n ~= 2 or error("no opinion") end,
+				retry_strategy = "skip", max_retries = 2, initial_backoff = 0.001,
+				on_error = function(err, event) told[#told + 1] = {err.code, event.seq_num, tostring(err):find("no opinion", 1, true) ~= nil} end,
+			}))
+			helper.drain(registry, watcher)
+			assert.same({1, 3}, seen)
+			assert.same({{"handler_error", 2, true}, {"handler_error", 2, true}}, told)
+			local stats = watcher:stats()
+			assert.equal(2, stats.failed)
+			assert.equal(1, stats.skipped)
+		end)
+
+		it("F3e may wait like a handler, and is kept for a handler that comes later", function()
+			local store = helper.memory()
+			fill(store, 2)
+			local registry = helper.registry(store)
+			local watcher = assert(registry:watch("w", nil, {auto_start = false, where = function(event)
+				assert(vigia.sleep(0.001))
+				return even(event)
+			end}))
+			local handler, seen = helper.recorder()
+			assert(watcher:set_handler(handler))
+			assert(watcher:start())
+			helper.drain(registry, watcher)
+			assert.same({2}, seen)
+		end)
+
+		it("F3f is one: two of them, and what is no function, are named with every other bad option", function()
+			local registry = helper.registry(helper.memory())
+			mentions(raises(registry.watch, registry, "w", even, {filter = even, where = even, batch_size = 0}), "filter and where", "batch_size")
+			mentions(raises(registry.watch, registry, "w", even, {where = 3, filter = "x"}), "where is a number", "filter is a string")
+		end)
+	end)
+
+	describe("of get_events", function()
+		it("F3g keeps what it wants, up to the limit, and the position is behind the last one looked at", function()
+			local store = helper.memory()
+			fill(store, 9)
+			local numbers, next = read(store, {where = even})
+			assert.same({2, 4, 6, 8}, numbers)
+			assert.equal(vigia.after_sequence_number(9), next)
+			numbers, next = read(store, {filter = even, limit = 2})
+			assert.same({2, 4}, numbers)
+			assert.equal(vigia.after_sequence_number(4), next)
+			numbers, next = read(store, {where = even, limit = 2, event_iterator = next})
+			assert.same({6, 8}, numbers)
+			assert.equal(vigia.after_sequence_number(8), next)
+			assert.same({8}, (read(store, {filter = {object_types = {"Job"}}, where = function(event) return event.seq_num == 8 end})))
+		end)
+
+		it("F3h looks on over more events than one look gives", function()
+			local store = helper.memory()
+			fill(store, 1000)
+			assert.same({1000}, (read(store, {where = function(event) return event.object.n == 1000 end, limit = 1})))
+		end)
+
+		it("F3i raises what the predicate raises", function()
+			local store = helper.memory()
+			fill(store, 1)
+			local ok, err = pcall(store.get_events, store, {where = function() error({mine = true}) end, timeout = 0})
+			assert.is_false(ok)
+			assert.is_true(err.mine)
+		end)
+
+		it("F3j waits on when everything was dropped, alone and in a handler", function()
+			local store = helper.open()
+			local child = helper.child([[
+				local store = assert(vigia.open(arg[1]))
+				local request = {event_iterator = vigia.after_sequence_number(0), timeout = 60,
+					where = function(event) return event.object.n == 3 end}
+				say("ready")
+				say(assert(store:get_events(request)).events[1].seq_num)
+				local registry = vigia.registry(store)
+				registry:watch("w", function(_, ctx)
+					say(assert(ctx.store:get_events(request)).events[1].seq_num)
+					ctx.watcher:stop()
+				end, {filter = {object_types = {"Go"}}})
+				assert(registry:run())]], helper.path("store"))
+			child:expect("ready")
+			for n = 1, 3 do
+				child:asleep()
+				assert(store:store_event("CREATE", "Job", {n = n}))
+			end
+			child:expect("3")
+			assert(store:store_event("CREATE", "Go", {n = 0}))
+			child:expect("3")
+			child:wait()
+		end)
+
+		it("F3k answers when the time is over although it dropped everything, and when the predicate closes the store", function()
+			local store = helper.memory()
+			fill(store, 3)
+			local answer = assert(store:get_events{timeout = 0.01, where = function() return false end})
+			assert.same({}, answer.events)
+			assert.equal(vigia.after_sequence_number(3), answer.next_event_iterator)
+			answer = assert(store:get_events{timeout = 10, where = function() store:close() end})
+			assert.same({}, answer.events)
+		end)
+	end)
+end)
