@@ -11,12 +11,15 @@
  *     batch.h             events copied out of a store
  *     watcher.h           ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
  *     backoff.h           attempt -> delay
+ *     retention.h         ages, checkpoints, limits -> what may be removed
+ *     settings.h          the options that belong to a file
  *     options.h           every option: name, unit, default, limits, help
  *     json.h              NDJSON <-> events
  *     error.h alloc.h buf.h   codes and messages, memory, byte buffers
  *   store/                remembers
  *     store.h             the interface of all backends, and handles; store.c: what is alike for them
  *     lmdb_*.c            the file; memory.c: the readable reference and test double
+ *     collect.h           garbage collection and its thread
  *     commit.h            group commit: many callers, one sync
  *     wake.h              version words in shared memory: appends wake readers, across processes
  *     side.h              the side file: wake words, owners of watcher ids

@@ -49,11 +49,20 @@ vigia.null = nil
 ---@field long_polling_timeout? number seconds a read that waits waits, unless it says otherwise (default 10)
 ---@field max_batch_bytes? integer bounds one answer; at least one event comes (default 8 MiB)
 ---@field checkpoint_interval? number seconds progress waits for a commit at most (default 1)
+---@field collect? boolean remove old events in the background, if no other process does (default true)
 ---@field map_size? integer address space kept for the file (default 0: 1 TiB, or what the system grants)
 ---@field max_event_size? integer bytes; belongs to the file (default 1 MiB)
 ---@field durability? "commit"|"none" belongs to the file (default "commit")
 ---@field events_bucket? string belongs to the file (default "events")
 ---@field checkpoint_bucket? string belongs to the file (default "checkpoints")
+---@field gc_cadence? number seconds between two removals of old events; belongs to the file, as all below (default 600)
+---@field gc_age_threshold? number seconds; events older than this, and seen by every watcher, are removed; 0: never (default 86400)
+---@field gc_max_records_per_run? integer events one run removes at most (default 1000000)
+---@field gc_max_duration? number seconds one run takes at most (default 10)
+---@field checkpoint_ttl? number seconds after which a checkpoint that no watcher runs with holds nothing back; 0: never (default 0)
+---@field max_events? integer keep at most so many; 0: any number (default 0)
+---@field max_bytes? integer keep at most so many bytes of events; 0: any number (default 0)
+---@field retention_passes_checkpoints? boolean max_events and max_bytes remove what a lagging watcher has not seen (default false)
 
 ---Open the store in a file, or make it. ":memory:" is a store without a file.
 ---@param path string
@@ -211,6 +220,23 @@ function Store:delete_checkpoint(watcher_id) end
 ---@return vigia.Error? err
 function Store:checkpoints() end
 
+---All holds: watcher id -> number. A hold keeps the events behind that number for a watcher that has no checkpoint yet.
+---@return table<string, integer>? holds
+---@return vigia.Error? err
+function Store:holds() end
+
+---@class vigia.Collected
+---@field removed integer how many events
+---@field oldest integer the number of the oldest event that is left, 0 = none
+---@field reason "done"|"off"|"no_checkpoint"|"held"|"bound" why it went no further; "bound": the run was long enough, call it again
+---@field held_by string? the watcher id whose checkpoint or hold keeps the rest
+
+---Remove now what the collector in the background would: events older than gc_age_threshold that every watcher has seen, and what is
+---beyond max_events and max_bytes. One run, with its bounds.
+---@return vigia.Collected? collected
+---@return vigia.Error? err
+function Store:gc() end
+
 ---@class vigia.StoreStats
 ---@field path string
 ---@field backend "lmdb"|"memory"
@@ -231,6 +257,14 @@ function Store:checkpoints() end
 ---@field durability "commit"|"none"
 ---@field events_bucket string
 ---@field checkpoint_bucket string
+---@field gc_cadence number
+---@field gc_age_threshold number
+---@field gc_max_records_per_run integer
+---@field gc_max_duration number
+---@field checkpoint_ttl number
+---@field max_events integer
+---@field max_bytes integer
+---@field retention_passes_checkpoints boolean
 
 ---@return vigia.StoreStats? stats
 ---@return vigia.Error? err
@@ -240,6 +274,14 @@ function Store:stats() end
 ---@class vigia.Settings
 ---@field max_event_size? integer bytes
 ---@field durability? "commit"|"none"
+---@field gc_cadence? number
+---@field gc_age_threshold? number
+---@field gc_max_records_per_run? integer
+---@field gc_max_duration? number
+---@field checkpoint_ttl? number
+---@field max_events? integer
+---@field max_bytes? integer
+---@field retention_passes_checkpoints? boolean
 
 ---Change settings of the file; other processes work under them from their next commit on. Raises for a wrong or unknown one, and for
 ---bucket names, which cannot be changed.

@@ -477,13 +477,14 @@ static void gather(void *ctx, const char *watcher_id, uint64_t seq_num) {
 	}
 }
 
-static int store_checkpoints(lua_State *L) {
+/* A table id -> number of what `each` calls back with. */
+static int push_each(lua_State *L, int (*each)(struct vigia_store *, void *, vigia_checkpoint_fn, struct vigia_error *)) {
 	struct lua_store *h = check(L, 1);
 	struct vigia__buf *text = &vigia__lua_shared(L)->text;
 	struct vigia_error err = {0};
 	struct gather g = {.buf = text};
 	vigia__buf_clear(text, VIGIA_LUA_KEEP);
-	int rc = h->store ? vigia_checkpoint_each(h->store, &g, gather, &err) : closed(h, &err);
+	int rc = h->store ? each(h->store, &g, gather, &err) : closed(h, &err);
 	if (rc == VIGIA_OK && g.failed)
 		rc = VIGIA_ENOMEM;
 	if (rc < 0)
@@ -502,6 +503,38 @@ static int store_checkpoints(lua_State *L) {
 		lua_pushinteger(L, (lua_Integer)seq_num);
 		lua_rawset(L, -3);
 		at += id_len + 1 + sizeof seq_num;
+	}
+	return 1;
+}
+
+static int store_checkpoints(lua_State *L) {
+	return push_each(L, vigia_checkpoint_each);
+}
+
+static int store_holds(lua_State *L) {
+	return push_each(L, vigia_hold_each);
+}
+
+/* ---- Garbage collection ---- */
+
+static int store_gc(lua_State *L) {
+	static const char *const reasons[] = {"done", "off", "no_checkpoint", "held", "bound"};
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	struct vigia_gc gc;
+	int rc = h->store ? vigia_store_gc(h->store, &gc, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	lua_createtable(L, 0, 4);
+	lua_pushinteger(L, (lua_Integer)gc.removed);
+	lua_setfield(L, -2, "removed");
+	lua_pushinteger(L, (lua_Integer)gc.oldest);
+	lua_setfield(L, -2, "oldest");
+	lua_pushstring(L, reasons[gc.reason]);
+	lua_setfield(L, -2, "reason");
+	if (gc.held_by[0]) {
+		lua_pushstring(L, gc.held_by);
+		lua_setfield(L, -2, "held_by");
 	}
 	return 1;
 }
@@ -578,6 +611,8 @@ void vigia__lua_store_init(lua_State *L) {
 		{"get_checkpoint", store_get_checkpoint},
 		{"delete_checkpoint", store_delete_checkpoint},
 		{"checkpoints", store_checkpoints},
+		{"holds", store_holds},
+		{"gc", store_gc},
 		{"stats", store_stats},
 		{"configure", vigia__lua_store_configure},
 		{"close", store_close},

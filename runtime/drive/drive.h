@@ -74,6 +74,8 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
                       const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err);
 /* Frees the watcher and its handler; it must be stopped or idle. */
 void vigia__driver_free(struct vigia_watcher *watcher);
+/* Keep events from being collected until the first checkpoint; a hold that is there already is where it starts. */
+int vigia__driver_hold(struct vigia_watcher *watcher, struct vigia_error *err);
 /* Become the owner of the id, find the position, begin. */
 int vigia__driver_start(struct vigia_watcher *watcher, struct vigia_error *err);
 /* Do what is due, at most about a slice of events. Answers whether anything was done. */

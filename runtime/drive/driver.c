@@ -147,6 +147,23 @@ static int draw_back(struct vigia_watcher *w, uint64_t *checkpoint, struct vigia
 	return b->checkpoint_put(b, w->id, latest, err);
 }
 
+int vigia__driver_hold(struct vigia_watcher *w, struct vigia_error *err)
+{
+	struct vigia__backend *b = w->registry->store->backend;
+	if (w->options.ephemeral) return VIGIA_OK;
+	uint64_t held = vigia__iterator_first(w->start) - 1;
+	int rc = b->hold(b, w->id, &held, err);
+	if (rc == VIGIA_EDISKFULL || rc == VIGIA_EFULL) {
+		/* Reading on is worth more than the promise; its first checkpoint keeps it again. */
+		vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot hold back garbage collection: the disk or map is full", w->id);
+		vigia__error_clear(err);
+		return VIGIA_OK;
+	}
+	if (rc == VIGIA_OK && held != vigia__iterator_first(w->start) - 1) w->start = vigia__iterator_after(held);
+	if (rc == VIGIA_OK && w->core.state == VIGIA_IDLE) w->core.next = w->start;
+	return rc < 0 ? rc : VIGIA_OK;
+}
+
 int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 {
 	struct vigia__backend *b = w->registry->store->backend;
@@ -157,7 +174,13 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 		if (rc < 0) return rc;
 		w->owned = true;
 		uint64_t checkpoint;
-		rc = checkpoint_of(w, &checkpoint, err);
+		rc = vigia__driver_hold(w, err);
+		next = w->start;
+		done = vigia__iterator_first(next) - 1;
+		struct vigia_error untouched = {0};
+		if (rc == VIGIA_OK && b->touch(b, w->id, &untouched) < 0)
+			vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot renew its checkpoint: %s", w->id, untouched.message);
+		if (rc == VIGIA_OK) rc = checkpoint_of(w, &checkpoint, err);
 		if (rc == VIGIA_OK) rc = draw_back(w, &checkpoint, err);
 		if (rc == VIGIA_OK) {
 			done = checkpoint;

@@ -132,7 +132,7 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	if (old && old->core.state != VIGIA_STOPPED)
 		rc = vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", watcher_id);
 	if (rc == VIGIA_OK) rc = vigia__driver_new(registry, watcher_id, handler, options, &w, err);
-	if (rc == VIGIA_OK && options->auto_start) rc = vigia__driver_start(w, err);
+	if (rc == VIGIA_OK) rc = options->auto_start ? vigia__driver_start(w, err) : vigia__driver_hold(w, err);
 	if (rc == VIGIA_OK) {
 		if (old) {
 			struct vigia_watcher **at = &registry->watchers;

@@ -168,6 +168,7 @@ struct vigia_store_options {
 	int64_t long_polling_timeout_ns; /* of a read that waits and names no timeout */
 	int64_t max_batch_bytes;         /* bounds one answer; at least one event comes */
 	int64_t checkpoint_interval_ns;  /* at most so long does progress wait for a commit */
+	bool collect;                    /* remove old events in the background (default true) */
 	int64_t map_size_bytes;          /* address space kept for the file, 0 = 1 TiB or what the system grants */
 	/* about the file: given when it is made, refused if they differ later, changed by vigia_store_configure(). The `*_given` bits tell
 	 * "asked for" from "default". */
@@ -175,7 +176,16 @@ struct vigia_store_options {
 	int durability;              /* enum vigia_durability */
 	const char *events_bucket;   /* names of the LMDB databases inside the file, 1..64 bytes */
 	const char *checkpoint_bucket;
+	int64_t gc_cadence_ns;           /* how often old events are removed */
+	int64_t gc_age_threshold_ns;     /* how old they must be, 0 = never */
+	int64_t gc_max_records_per_run;
+	int64_t gc_max_duration_ns;      /* of one run */
+	int64_t checkpoint_ttl_ns;       /* a checkpoint whose watcher nobody ran for so long holds nothing back, 0 = for ever */
+	int64_t max_events, max_bytes;   /* keep no more than this, 0 = any number */
+	bool retention_passes_checkpoints; /* max_events and max_bytes may remove what a lagging watcher has not seen */
 	bool max_event_size_given, durability_given, events_bucket_given, checkpoint_bucket_given;
+	bool gc_cadence_given, gc_age_threshold_given, gc_max_records_per_run_given, gc_max_duration_given, checkpoint_ttl_given;
+	bool max_events_given, max_bytes_given, retention_passes_checkpoints_given;
 };
 
 VIGIA_API void vigia_store_options_init(struct vigia_store_options *options);
@@ -277,16 +287,44 @@ VIGIA_API int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, ui
 /* Remove all events up to and including seq_num; *removed may be NULL. EPOSITION beyond the last event. */
 VIGIA_API int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *removed, struct vigia_error *err);
 
+enum vigia_gc_reason {
+	VIGIA_GC_DONE = 0,      /* nothing that is left is to go */
+	VIGIA_GC_OFF,           /* no age and no limit is set */
+	VIGIA_GC_NO_CHECKPOINT, /* nobody watches: old events are kept for whoever will */
+	VIGIA_GC_HELD,          /* the checkpoint or hold of `held_by` keeps the rest */
+	VIGIA_GC_BOUND          /* the run was long enough (gc_max_records_per_run, gc_max_duration): run it again */
+};
+
+struct vigia_gc {
+	uint64_t removed;
+	uint64_t oldest;        /* the oldest event that is left, 0 = none */
+	enum vigia_gc_reason reason;
+	char held_by[256];      /* the watcher id whose checkpoint holds the rest back, "" = none */
+};
+
+/**
+ * One run of the garbage collection, now: remove what is older than gc_age_threshold and not after the smallest checkpoint or hold, and
+ * what is beyond max_events and max_bytes. Works in small commits that let appends go first.
+ *
+ * Returns:   VIGIA_OK and *out (may be NULL); EREADONLY, ECLOSED, EIO, ...: what was removed before stays removed
+ * Threads:   any; also while another process collects
+ */
+VIGIA_API int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out, struct vigia_error *err);
+
 /* ---- Store: checkpoints ---------------------------------------------------------------------------------------------- */
 
 /* A checkpoint is the last number a watcher has finished with. `watcher_id` is a string of 1..255 bytes. All are durable. */
 VIGIA_API int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err);
 VIGIA_API int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num, struct vigia_error *err);
+/* Also the hold of a watcher that has no checkpoint yet. */
 VIGIA_API int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, struct vigia_error *err);
 
 typedef void (*vigia_checkpoint_fn)(void *ctx, const char *watcher_id, uint64_t seq_num);
 /* Call `fn` for each checkpoint, ids in byte order. `fn` runs without a transaction and may use the store. */
 VIGIA_API int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+
+/* A hold keeps events for a watcher that has no checkpoint yet; made with the watcher, gone with its first checkpoint. */
+VIGIA_API int vigia_hold_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 
 /* ---- Registry and watchers --------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /*
- * lmdb_checkpoints.c - checkpoints in LMDB, and the watchers' progress that travels with whatever commit comes next (contract W10).
+ * lmdb_checkpoints.c - checkpoints and holds in LMDB, and the watchers' progress that travels with whatever commit comes next.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,11 +14,14 @@ static MDB_val key_of(const char *id)
 	return (MDB_val){strlen(id), (void *)id};
 }
 
-static int put(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num)
+/* The first checkpoint of a watcher ends its hold. */
+static int put(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num, int64_t now)
 {
-	struct checkpoint_record record = {seq_num, vigia__wall_ns()};
+	struct checkpoint_record record = {seq_num, now};
 	MDB_val key = key_of(id), value = {sizeof record, &record};
-	return mdb_put(txn, b->checkpoints, &key, &value, 0);
+	int rc = mdb_put(txn, b->checkpoints, &key, &value, 0);
+	if (rc == 0) rc = mdb_del(txn, b->holds, &key, NULL);
+	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* ---- one by one ---- */
@@ -32,8 +35,10 @@ struct change {
 static int put_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct change *change = arg;
+	int64_t now;
 	(void)err;
-	return put(change->b, txn, change->id, change->seq_num);
+	int rc = lmdb_time(change->b, txn, &now);
+	return rc == 0 ? put(change->b, txn, change->id, change->seq_num, now) : rc;
 }
 
 int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
@@ -51,7 +56,8 @@ static int delete_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct change *change = arg;
 	MDB_val key = key_of(change->id);
-	int rc = mdb_del(txn, change->b->checkpoints, &key, NULL);
+	int rc = mdb_del(txn, change->b->checkpoints, &key, NULL), held = mdb_del(txn, change->b->holds, &key, NULL);
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = rc == 0 && held == MDB_NOTFOUND ? 0 : held;
 	return rc == MDB_NOTFOUND ? none(change->id, err) : rc;
 }
 
@@ -81,15 +87,14 @@ int lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *s
 }
 
 /* Copies first, so that `fn` runs without a transaction: per checkpoint its number, the id's length, the id. */
-int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__buf copy = {0};
 	struct reader *reader;
 	MDB_cursor *cursor;
 	int rc = lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	rc = mdb_cursor_open(reader->txn, b->checkpoints, &cursor);
+	rc = mdb_cursor_open(reader->txn, dbi, &cursor);
 	if (rc == 0) {
 		MDB_val key, value;
 		while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
@@ -117,6 +122,96 @@ int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoin
 	}
 	vigia__buf_deinit(&copy);
 	return rc == MDB_NOTFOUND ? VIGIA_OK : lmdb_error(b, rc, "read the checkpoints", err);
+}
+
+int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	return each(b, b->checkpoints, ctx, fn, err);
+}
+
+/* ---- holds ---- */
+
+/* Looks first: what is there already needs no commit. VIGIA_NONE: neither. */
+static int look(struct lmdb_backend *b, MDB_txn *txn, const char *id, bool *has_checkpoint, uint64_t *hold)
+{
+	MDB_val key = key_of(id), value;
+	int rc = mdb_get(txn, b->checkpoints, &key, &value);
+	*has_checkpoint = rc == 0;
+	if (rc != MDB_NOTFOUND) return rc;
+	rc = mdb_get(txn, b->holds, &key, &value);
+	if (rc == 0 && value.mv_size < sizeof(struct checkpoint_record)) rc = MDB_CORRUPTED;
+	if (rc == 0) memcpy(hold, value.mv_data, sizeof *hold);
+	return rc;
+}
+
+static int hold_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct change *change = arg;
+	struct checkpoint_record record = {.seq_num = change->seq_num};
+	bool has_checkpoint;
+	(void)err;
+	int rc = look(change->b, txn, change->id, &has_checkpoint, &change->seq_num);
+	if (rc != MDB_NOTFOUND) return rc;
+	rc = lmdb_time(change->b, txn, &record.touched_at_ns);
+	MDB_val key = key_of(change->id), value = {sizeof record, &record};
+	return rc == 0 ? mdb_put(txn, change->b->holds, &key, &value, 0) : rc;
+}
+
+int lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	bool has_checkpoint;
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	rc = look(b, reader->txn, id, &has_checkpoint, seq_num);
+	lmdb_read_end(b, reader);
+	if (rc == 0) return has_checkpoint ? VIGIA_NONE : VIGIA_OK;
+	if (rc != MDB_NOTFOUND) return lmdb_error(b, rc, "read a hold", err);
+	struct change change = {b, id, *seq_num};
+	rc = lmdb_in_commit(b, hold_call, &change, err);
+	*seq_num = change.seq_num;
+	return rc;
+}
+
+int lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	return each(b, b->holds, ctx, fn, err);
+}
+
+static int touch_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct change *change = arg;
+	MDB_dbi both[] = {change->b->checkpoints, change->b->holds};
+	int64_t now;
+	(void)err;
+	int rc = lmdb_time(change->b, txn, &now);
+	for (int i = 0; i < 2 && rc == 0; i++) {
+		struct checkpoint_record record;
+		MDB_val key = key_of(change->id), value;
+		rc = mdb_get(txn, both[i], &key, &value);
+		if (rc == MDB_NOTFOUND || (rc == 0 && value.mv_size < sizeof record)) {
+			rc = 0;
+			continue;
+		}
+		if (rc != 0) break;
+		memcpy(&record, value.mv_data, sizeof record);
+		record.touched_at_ns = now;
+		value = (MDB_val){sizeof record, &record};
+		rc = mdb_put(txn, both[i], &key, &value, 0);
+	}
+	return rc;
+}
+
+int lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	struct change change = {(struct lmdb_backend *)base, id, 0};
+	struct vigia__settings settings;
+	int rc = lmdb_settings(base, &settings, err);
+	if (rc < 0 || settings.values.checkpoint_ttl_ns == 0) return rc;
+	return lmdb_in_commit(change.b, touch_call, &change, err);
 }
 
 /* ---- progress ---- */
@@ -209,9 +304,10 @@ int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_take
 	struct progress_taken *taken = take(b, &no_memory);
 	*out = taken;
 	if (no_memory) return ENOMEM;
-	int rc = 0;
+	int64_t now = 0;
+	int rc = taken ? lmdb_time(b, txn, &now) : 0;
 	for (size_t i = 0; taken && i < taken->count && rc == 0; i++)
-		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done);
+		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
 	return rc;
 }
 

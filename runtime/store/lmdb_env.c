@@ -437,6 +437,7 @@ static void backend_free(struct lmdb_backend *b)
 	pthread_mutex_destroy(&b->readers_mutex);
 	pthread_mutex_destroy(&b->progress_mutex);
 	pthread_mutex_destroy(&b->settings_mutex);
+	pthread_mutex_destroy(&b->base.collector.mutex);
 	pthread_rwlock_destroy(&b->map_lock);
 	free(b->path);
 	vigia__free(b);
@@ -474,6 +475,13 @@ static const struct vigia__backend lmdb_interface = {
 	.progress_reset = lmdb_progress_reset,
 	.own = own,
 	.disown = disown,
+	.clock = vigia__clock_now,
+	.collect = lmdb_collect,
+	.elect = lmdb_elect,
+	.resign = lmdb_resign,
+	.hold = lmdb_hold,
+	.hold_each = lmdb_hold_each,
+	.touch = lmdb_touch,
 	.settings = lmdb_settings,
 	.configure = lmdb_configure,
 	.commits = commits,
@@ -499,6 +507,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	pthread_mutex_init(&b->readers_mutex, NULL);
 	pthread_mutex_init(&b->progress_mutex, NULL);
 	pthread_mutex_init(&b->settings_mutex, NULL);
+	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->base.settings_word = &b->local_word;
 	pthread_rwlock_init(&b->map_lock, NULL);
 

@@ -1,5 +1,5 @@
 /*
- * lmdb_events.c - events in LMDB: append (inside a group commit), scan, bounds, first at a time, trim.
+ * lmdb_events.c - events in LMDB: append (inside a group commit), scan, bounds, first at a time.
  *
  * Key: seq_num as a native size_t (MDB_INTEGERKEY), appended at the end (MDB_APPEND). Value: the event's bytes, core/event.h.
  */
@@ -9,7 +9,7 @@
 #include "../core/event.h"
 #include "lmdb_store.h"
 
-enum { ROOM_BYTES = 256 * 1024, TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 512 };
+enum { ROOM_BYTES = 256 * 1024, LOOK_AT_CLOCK = 512 };
 
 static MDB_val key_of(const size_t *seq_num)
 {
@@ -314,58 +314,4 @@ int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num
 	if (found) return VIGIA_OK;
 	*seq_num = 0;
 	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_NONE : lmdb_error(b, rc, "find a time", err);
-}
-
-/* ---- trim ---- */
-
-struct trim_slice {
-	struct lmdb_backend *b;
-	uint64_t upto;
-	uint64_t removed; /* out */
-	bool more;        /* out */
-};
-
-/* Remove some of the oldest events; first write down the numbering they may take with them. */
-static int trim_slice(void *txn, void *arg, struct vigia_error *err)
-{
-	struct trim_slice *slice = arg;
-	struct lmdb_backend *b = slice->b;
-	MDB_cursor *events;
-	MDB_val key = {4, "last"}, value;
-	struct last_record last;
-	(void)err;
-	slice->removed = 0;
-	slice->more = false;
-	int rc = mdb_cursor_open(txn, b->events, &events);
-	if (rc != 0) return rc;
-	rc = lmdb_last(b, txn, events, &last);
-	value = (MDB_val){sizeof last, &last};
-	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
-	uint64_t upto = 0;
-	int64_t until = vigia__mono_ns() + TRIM_NS;
-	while (rc == 0) {
-		rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
-		if (rc != 0 || seq_of(&key) > slice->upto) break;
-		slice->more = slice->removed >= TRIM_EVENTS || (slice->removed % 64 == 63 && vigia__mono_ns() >= until);
-		if (slice->more) break;
-		upto = seq_of(&key);
-		rc = mdb_cursor_del(events, 0);
-		if (rc == 0) slice->removed++;
-	}
-	mdb_cursor_close(events);
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_keys_trim(b, txn, upto);
-	return rc;
-}
-
-int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct trim_slice slice = {.b = b, .upto = upto};
-	*removed = 0;
-	do {
-		int rc = lmdb_in_commit(b, trim_slice, &slice, err);
-		if (rc < 0) return rc;
-		*removed += slice.removed;
-	} while (slice.more);
-	return VIGIA_OK;
 }

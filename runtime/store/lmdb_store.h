@@ -4,9 +4,10 @@
  *     lmdb_env.c          opening and closing, one environment per file and process, map size, errors
  *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
  *     lmdb_settings.c     settings: read, changed, followed
- *     lmdb_events.c       append, scan, bounds, time, trim
+ *     lmdb_events.c       append, scan, bounds, time
+ *     lmdb_collect.c      trim, garbage collection, marks
  *     lmdb_keys.c         keys of events that are stored once
- *     lmdb_checkpoints.c  checkpoints and the watchers' progress
+ *     lmdb_checkpoints.c  checkpoints, holds and the watchers' progress
  *     side.c              the side file: wake words, owners
  *
  * The databases inside the file (LMDB "named databases"):
@@ -14,7 +15,7 @@
  *     events              seq_num (8 bytes, native) -> the event's bytes (core/event.h)      name: option events_bucket
  *     checkpoints         watcher id -> struct checkpoint_record                              name: option checkpoint_bucket
  *     vigia.holds         watcher id -> struct checkpoint_record: where a watcher without checkpoint holds back collection
- *     vigia.marks         time (8 bytes, native) -> last seq_num at that time
+ *     vigia.marks         the store's time (8 bytes, native) -> last seq_num then, and what the clocks said (lmdb_collect.c)
  *     vigia.keys          key of an append stored once -> its numbers; and back (lmdb_keys.c)
  * The last three are made with the file so that no later version has to convert it.
  *
@@ -33,7 +34,7 @@
 /* A checkpoint's value. Native byte order: the file refuses a machine of another one. */
 struct checkpoint_record {
 	uint64_t seq_num;
-	int64_t touched_at_ns; /* when it was saved or its watcher last ran */
+	int64_t touched_at_ns; /* when it was saved or its watcher last ran, on the store's clock (core/retention.h) */
 };
 
 /* What was removed still counts: kept beside the events so that numbering and time survive the removal of all of them. */
@@ -124,7 +125,14 @@ int lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
 int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
 int lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+
+/* lmdb_collect.c */
 int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
+int lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err);
+bool lmdb_elect(struct vigia__backend *base);
+void lmdb_resign(struct vigia__backend *base);
+/* The store's clock. 0 or LMDB's error. */
+int lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out);
 
 /* lmdb_keys.c; inside the transaction that appends or removes. 0 or LMDB's error. */
 int lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request); /* sets existed and the numbers */
@@ -137,6 +145,9 @@ int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t se
 int lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
 int lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
 int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+int lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
+int lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+int lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
 struct vigia__progress *lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved);
 void lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress);
 uint64_t lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress);

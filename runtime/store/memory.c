@@ -21,6 +21,8 @@ struct stored {
 struct checkpoint {
 	char id[VIGIA_NAME_MAX + 1];
 	uint64_t seq_num;
+	bool hold; /* no checkpoint yet: keeps events for its watcher */
+	int64_t touched_at_ns;
 };
 
 /* The key of an append that is stored once. */
@@ -48,7 +50,9 @@ struct memory_backend {
 	int64_t last_at_ns;
 	size_t bytes;
 
-	struct checkpoint *checkpoints; /* by id, in byte order */
+	struct vigia__mark *marks; /* oldest first */
+	size_t marks_count, marks_cap;
+	struct checkpoint *checkpoints; /* and holds; by id, in byte order */
 	size_t checkpoints_count, checkpoints_cap;
 	struct vigia__progress *progress;
 	struct owned *owned;
@@ -110,6 +114,14 @@ static size_t find(const struct memory_backend *b, const char *id, bool *found)
 	return i;
 }
 
+/* The store's clock (core/retention.h). */
+static int64_t time_of(struct memory_backend *b)
+{
+	struct vigia__clock clock;
+	b->base.clock(&clock);
+	return vigia__retention_now(b->marks_count > 0 ? &b->marks[b->marks_count - 1] : NULL, &clock);
+}
+
 /* There is room: commit_begin saw to it. */
 static void put(struct memory_backend *b, const char *id, uint64_t seq_num)
 {
@@ -122,6 +134,8 @@ static void put(struct memory_backend *b, const char *id, uint64_t seq_num)
 		snprintf(at->id, sizeof at->id, "%s", id);
 	}
 	at->seq_num = seq_num;
+	at->hold = false;
+	at->touched_at_ns = time_of(b);
 }
 
 /* A change begins: the mutex, and room for `puts` checkpoints and for all progress. 0, or ENOMEM and no mutex. */
@@ -170,6 +184,7 @@ static int checkpoint_get(struct vigia__backend *base, const char *id, uint64_t 
 	struct memory_backend *b = enter(base);
 	bool found;
 	size_t i = find(b, id, &found);
+	found = found && !b->checkpoints[i].hold;
 	if (found) *seq_num = b->checkpoints[i].seq_num;
 	leave(b);
 	return found ? VIGIA_OK : none(id, err);
@@ -192,16 +207,56 @@ static int checkpoint_delete(struct vigia__backend *base, const char *id, struct
 }
 
 /* `fn` may use the store, so it sees a copy, without the mutex. */
-static int checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+static int each(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
-	struct memory_backend *b = enter(base);
+	pthread_mutex_lock(&b->mutex);
 	size_t count = b->checkpoints_count;
 	struct checkpoint *copy = count > 0 ? vigia__alloc(count * sizeof *copy) : NULL;
 	if (copy) memcpy(copy, b->checkpoints, count * sizeof *copy);
 	leave(b);
 	if (count > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
-	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].id, copy[i].seq_num);
+	for (size_t i = 0; i < count; i++)
+		if (copy[i].hold == hold) fn(ctx, copy[i].id, copy[i].seq_num);
 	vigia__free(copy);
+	return VIGIA_OK;
+}
+
+static int checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	return each((struct memory_backend *)base, false, ctx, fn, err);
+}
+
+static int hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	return each((struct memory_backend *)base, true, ctx, fn, err);
+}
+
+static int hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = commit_begin(b, 1, err);
+	if (rc < 0) return rc;
+	bool found;
+	size_t i = find(b, id, &found);
+	if (!found) {
+		put(b, id, *seq_num);
+		b->checkpoints[i].hold = true;
+	} else if (b->checkpoints[i].hold) {
+		*seq_num = b->checkpoints[i].seq_num;
+	} else {
+		rc = VIGIA_NONE;
+	}
+	commit_end(b);
+	return rc;
+}
+
+static int touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	struct memory_backend *b = enter(base);
+	bool found;
+	size_t i = find(b, id, &found);
+	if (found) b->checkpoints[i].touched_at_ns = time_of(b);
+	leave(b);
 	return VIGIA_OK;
 }
 
@@ -392,22 +447,100 @@ static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_n
 	return found ? VIGIA_OK : VIGIA_NONE;
 }
 
+/* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept; the oldest `count_max` at most. */
+static size_t remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max, size_t count_max)
+{
+	size_t gone = 0;
+	uint64_t oldest = oldest_of(b);
+	while (gone < b->count && gone < count_max && (oldest + gone <= upto || (oldest + gone <= bytes_upto && b->bytes > bytes_max))) {
+		b->bytes -= b->events[gone].len;
+		vigia__free(b->events[gone++].bytes);
+	}
+	b->count -= gone;
+	if (gone > 0) {
+		memmove(b->events, b->events + gone, b->count * sizeof *b->events);
+		trim_keys(b, oldest + gone - 1);
+	}
+	return gone;
+}
+
 static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = commit_begin(b, 0, err);
 	if (rc < 0) return rc;
-	size_t gone = 0;
-	for (uint64_t n = oldest_of(b); gone < b->count && n <= upto; n++) {
-		b->bytes -= b->events[gone].len;
-		vigia__free(b->events[gone++].bytes);
-	}
-	b->count -= gone;
-	if (gone > 0) memmove(b->events, b->events + gone, b->count * sizeof *b->events);
-	trim_keys(b, upto);
-	*removed = gone;
+	*removed = remove_prefix(b, upto, 0, 0, SIZE_MAX);
 	commit_end(b);
 	return VIGIA_OK;
+}
+
+/* ---- garbage collection ---- */
+
+static bool owned_now(const struct memory_backend *b, const char *id)
+{
+	const struct owned *owned = b->owned;
+	while (owned && strcmp(owned->id, id) != 0) owned = owned->next;
+	return owned != NULL;
+}
+
+/* With a mark for what there is now; the last number that is older than the age. */
+static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
+{
+	struct vigia__mark mark = {.seq_num = b->latest};
+	b->base.clock(&mark.clock);
+	mark.at_ns = time_of(b);
+	const struct vigia__mark *last = b->marks_count > 0 ? &b->marks[b->marks_count - 1] : NULL;
+	void *items = b->marks;
+	bool due = vigia__retention_mark_due(last, b->latest, mark.at_ns, age_ns);
+	if (due && grow(&items, &b->marks_cap, b->marks_count, 1, sizeof mark) == 0) {
+		b->marks = items;
+		b->marks[b->marks_count++] = mark;
+	}
+	uint64_t old = 0;
+	size_t useless = 0;
+	for (int64_t now = time_of(b); useless < b->marks_count && vigia__retention_old(&b->marks[useless], now, age_ns); useless++)
+		if (b->marks[useless].seq_num > old) old = b->marks[useless].seq_num;
+	if (useless > 1) {
+		b->marks_count -= useless - 1;
+		memmove(b->marks, b->marks + useless - 1, b->marks_count * sizeof *b->marks);
+	}
+	return old;
+}
+
+static int collect(struct vigia__backend *base, struct vigia__collect *slice, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = commit_begin(b, 0, err);
+	if (rc < 0) return rc;
+	const struct vigia_store_options *s = &b->settings.values;
+	struct vigia__holders holders = {0};
+	uint64_t old = old_of(b, s->gc_age_threshold_ns);
+	int64_t now = time_of(b);
+	for (size_t i = 0; i < b->checkpoints_count; i++) {
+		struct checkpoint *at = &b->checkpoints[i];
+		if (owned_now(b, at->id)) at->touched_at_ns = now;
+		bool expired = vigia__retention_expired(at->touched_at_ns, now, s->checkpoint_ttl_ns);
+		vigia__holders_add(&holders, at->id, strlen(at->id), at->seq_num, !expired);
+	}
+	struct vigia__verdict *verdict = &slice->verdict;
+	vigia__retention_decide(s, &holders, oldest_of(b), b->latest, old, verdict);
+	slice->removed = remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes, slice->events_max);
+	slice->oldest = oldest_of(b);
+	bool heavy = s->max_bytes > 0 && b->bytes > (uint64_t)s->max_bytes;
+	slice->more = b->count > 0 && (slice->oldest <= verdict->upto || (heavy && slice->oldest <= verdict->bytes_upto));
+	if (heavy && !slice->more && verdict->reason == VIGIA_GC_DONE) verdict->reason = VIGIA_GC_HELD;
+	commit_end(b);
+	return VIGIA_OK;
+}
+
+/* Nobody shares it. */
+static bool elect(struct vigia__backend *base)
+{
+	return true;
+}
+
+static void resign(struct vigia__backend *base)
+{
 }
 
 /* ---- owners, numbers ---- */
@@ -500,6 +633,7 @@ static void release(struct vigia__backend *base)
 	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[i].bytes);
 	vigia__free(b->events);
 	vigia__free(b->checkpoints);
+	vigia__free(b->marks);
 	vigia__free(b->keys);
 	while (b->progress) {
 		struct vigia__progress *progress = b->progress;
@@ -511,6 +645,7 @@ static void release(struct vigia__backend *base)
 		b->owned = owned->next;
 		vigia__free(owned);
 	}
+	pthread_mutex_destroy(&b->base.collector.mutex);
 	pthread_mutex_destroy(&b->mutex);
 	vigia__free(b);
 }
@@ -541,6 +676,13 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.progress_reset = progress_reset,
 		.own = own,
 		.disown = disown,
+		.clock = vigia__clock_now,
+		.collect = collect,
+		.elect = elect,
+		.resign = resign,
+		.hold = hold,
+		.hold_each = hold_each,
+		.touch = touch,
 		.settings = settings,
 		.configure = configure,
 		.commits = commits,
@@ -548,6 +690,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.release = release,
 	};
 	pthread_mutex_init(&b->mutex, NULL);
+	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->created_at_ns = vigia__wall_ns();
 	vigia__settings_from(&b->settings, options);
 	*out = &b->base;

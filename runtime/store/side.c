@@ -14,7 +14,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 
-enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0 };
+enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0, LOCK_COLLECTING = 1 };
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
@@ -238,4 +238,27 @@ void vigia__side_disown(struct vigia__side *side, const char *id)
 	}
 	pthread_mutex_unlock(&side->mutex);
 	vigia__free(mine);
+}
+
+bool vigia__side_owned(struct vigia__side *side, const char *id)
+{
+	if (side->fd < 0) return false;
+	uint64_t hash = id_hash(id);
+	pthread_mutex_lock(&side->mutex);
+	struct vigia__owned *mine = side->owned;
+	while (mine && mine->hash != hash) mine = mine->next;
+	pthread_mutex_unlock(&side->mutex);
+	if (mine) return true;
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = id_byte(hash), .l_len = 1};
+	return fcntl(side->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool vigia__side_elect(struct vigia__side *side)
+{
+	return side->fd >= 0 && lock_byte(side->fd, LOCK_COLLECTING, F_WRLCK, false) == 0;
+}
+
+void vigia__side_resign(struct vigia__side *side)
+{
+	if (side->fd >= 0) lock_byte(side->fd, LOCK_COLLECTING, F_UNLCK, false);
 }

@@ -38,6 +38,12 @@ void vigia__side_forked(struct vigia__side *side);
 struct vigia__wake *vigia__side_wake(struct vigia__side *side);
 _Atomic uint32_t *vigia__side_settings(struct vigia__side *side);
 
+/* Become the process that collects garbage: false, another one is. */
+bool vigia__side_elect(struct vigia__side *side);
+void vigia__side_resign(struct vigia__side *side);
+/* Does anybody, here or elsewhere, run this watcher id now? */
+bool vigia__side_owned(struct vigia__side *side, const char *id);
+
 /* Become the one who runs this watcher id. 0; EOWNED naming the pid; EIO. */
 int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err);
 void vigia__side_disown(struct vigia__side *side, const char *id);

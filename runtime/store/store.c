@@ -4,16 +4,19 @@
 #include "store.h"
 
 #include <linux/futex.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/iterator.h"
 #include "../core/options.h"
+#include "collect.h"
 #include "commit.h"
 
 /* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
@@ -31,6 +34,30 @@ int64_t vigia__wall_ns(void)
 	struct timespec ts;
 	clock_gettime(CLOCK_REALTIME, &ts);
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* One number for each start of the machine; 0 where it cannot be told. */
+static uint64_t boot_id;
+
+static void read_boot_id(void)
+{
+	char text[64];
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	if (fd < 0) return;
+	ssize_t len = read(fd, text, sizeof text);
+	close(fd);
+	uint64_t h = UINT64_C(14695981039346656037);
+	for (ssize_t i = 0; i < len; i++) h = (h ^ (uint8_t)text[i]) * UINT64_C(1099511628211);
+	boot_id = len > 0 ? h | 1 : 0;
+}
+
+void vigia__clock_now(struct vigia__clock *out)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct timespec ts;
+	pthread_once(&once, read_boot_id);
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	*out = (struct vigia__clock){vigia__wall_ns(), (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec, boot_id};
 }
 
 static atomic_uint fork_generation;
@@ -81,6 +108,12 @@ int vigia_store_open(const char *path, const struct vigia_store_options *options
 	bool memory = strcmp(path, ":memory:") == 0;
 	rc = memory ? vigia__memory_open(options, &store->backend, err) : vigia__lmdb_open(path, options, &store->backend, err);
 	if (rc < 0) goto fail;
+	store->collects = options->collect && !options->readonly;
+	if (store->collects) rc = vigia__collector_add(store->backend, err);
+	if (rc < 0) {
+		store->backend->release(store->backend);
+		goto fail;
+	}
 	*out = store;
 	return VIGIA_OK;
 fail:
@@ -98,7 +131,10 @@ void vigia__store_unref(struct vigia_store *store)
 {
 	if (atomic_fetch_sub(&store->refs, 1) > 1) return;
 	/* In a forked child the backend is the parent's: locks and descriptors in it must not be touched. */
-	if (store->fork_generation == vigia__fork_generation()) store->backend->release(store->backend);
+	if (store->fork_generation == vigia__fork_generation()) {
+		if (store->collects) vigia__collector_drop(store->backend);
+		store->backend->release(store->backend);
+	}
 	vigia__free(store->path);
 	vigia__free(store);
 }
@@ -413,6 +449,16 @@ int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *remo
 	return rc;
 }
 
+int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out, struct vigia_error *err)
+{
+	struct vigia_gc ignored;
+	int rc = enter_to_write(store, err);
+	if (rc < 0) return rc;
+	rc = vigia__collect(store->backend, &store->closed, out ? out : &ignored, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
 int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err)
 {
 	int rc = enter_to_write(store, err);
@@ -490,6 +536,15 @@ int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	rc = store->backend->checkpoint_each(store->backend, ctx, fn, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia_hold_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->hold_each(store->backend, ctx, fn, err);
 	vigia__store_leave(store);
 	return rc;
 }

@@ -14,6 +14,7 @@
 
 #include "../core/batch.h"
 #include "../core/filter.h"
+#include "../core/retention.h"
 #include "../core/settings.h"
 #include "wake.h"
 
@@ -83,6 +84,26 @@ struct vigia__backend_stats {
 
 struct vigia__ticket; /* commit.h */
 
+/* One slice of a garbage collection: one transaction, which looks at what holds back and removes what may go. */
+struct vigia__collect {
+	size_t events_max;             /* remove at most so many */
+	int64_t until_mono_ns;         /* and no longer */
+	bool first;                    /* of a run: write a mark, note who runs now */
+	/* out */
+	uint64_t removed;
+	uint64_t oldest;               /* afterwards, 0 = none */
+	bool more;                     /* there is more to remove */
+	struct vigia__verdict verdict;
+};
+
+/* The thread that collects for this process (collect.h). */
+struct vigia__collector {
+	pthread_mutex_t mutex;
+	unsigned users;                /* handles opened with `collect` */
+	pthread_t thread;
+	atomic_bool stop;
+};
+
 struct vigia__backend {
 	const char *name;              /* "lmdb", "memory" */
 	unsigned can;
@@ -122,6 +143,20 @@ struct vigia__backend {
 	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
 	int (*configure)(struct vigia__backend *b, const struct vigia_store_options *changes, struct vigia_error *err);
 
+	/* Garbage collection (collect.h). `clock` is the machine's; tests set their own. */
+	struct vigia__collector collector;
+	void (*clock)(struct vigia__clock *out);
+	int (*collect)(struct vigia__backend *b, struct vigia__collect *slice, struct vigia_error *err);
+	/* Be the one process that collects in the background; false: another one is. */
+	bool (*elect)(struct vigia__backend *b);
+	void (*resign)(struct vigia__backend *b);
+	/* Hold back collection behind seq_num for an id without a checkpoint. *seq_num becomes that of the hold it has already, VIGIA_NONE:
+	 * it has a checkpoint. */
+	int (*hold)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
+	int (*hold_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+	/* A watcher of this id starts: its checkpoint or hold is fresh (checkpoint_ttl). */
+	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);
+
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);
 	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);
@@ -134,6 +169,7 @@ struct vigia_store {
 	struct vigia_store_options options;
 	atomic_int refs;            /* the owner, calls under way, registries */
 	atomic_bool closed;
+	bool collects;              /* counted in the backend's collector */
 	unsigned fork_generation;   /* of the process that opened it */
 	_Atomic uint64_t appended;  /* the highest number appended through this handle */
 	char *path;
@@ -182,6 +218,7 @@ int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *er
 /* 0, or EINVAL: a watcher id of 1..255 bytes without a NUL. */
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);
 
+void vigia__clock_now(struct vigia__clock *out);
 int64_t vigia__mono_ns(void); /* CLOCK_MONOTONIC */
 int64_t vigia__wall_ns(void); /* CLOCK_REALTIME */
 

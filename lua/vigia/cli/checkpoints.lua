@@ -7,7 +7,8 @@ local M = {}
 M.summary = "Show how far each watcher has come."
 M.description = [[
 Shows the checkpoint of each watcher: the last event it has finished with, and its lag: how many
-events were stored after that one.]]
+events were stored after that one. A watcher that has none yet holds back the removal of old events
+behind the number shown as its hold.]]
 
 function M.define(command)
 	util.define_store(command)
@@ -28,33 +29,40 @@ local function write_table(rows)
 	end
 end
 
+-- Rows {id =, number =, kind = "checkpoint"|"hold"}, by id.
+local function rows_of(store)
+	local rows = {}
+	for _, source in ipairs({{"checkpoint", store:checkpoints()}, {"hold", store:holds()}}) do
+		for id, n in pairs(util.check(source[2], source[3])) do
+			rows[#rows + 1] = {id = id, number = n, kind = source[1]}
+		end
+	end
+	table.sort(rows, function(a, b) return a.id < b.id end)
+	return rows
+end
+
 function M.run(args)
 	local store <close> = util.open_store(args, {readonly = true, create = false})
-	local checkpoints = util.check(store:checkpoints())
+	local rows = rows_of(store)
 	-- Asked afterwards, so that no lag comes out negative.
 	local latest = util.check(store:get_latest_event_num())
-	local ids = {}
-	for id in pairs(checkpoints) do
-		ids[#ids + 1] = id
-	end
-	table.sort(ids)
 
 	if args.json then
-		for _, id in ipairs(ids) do
-			local n = checkpoints[id]
-			util.write(util.json_object({{"watcher", id}, {"checkpoint", n}, {"lag", latest - n}}), "\n")
+		for _, row in ipairs(rows) do
+			util.write(util.json_object({{"watcher", row.id}, {row.kind, row.number}, {"lag", latest - row.number}}), "\n")
 		end
 		return util.OK
 	end
-	if #ids == 0 then
+	if #rows == 0 then
 		util.say("no watcher has a checkpoint")
 		return util.OK
 	end
-	local rows = {{"WATCHER", "CHECKPOINT", "LAG"}}
-	for _, id in ipairs(ids) do
-		rows[#rows + 1] = {util.printable(id), tostring(checkpoints[id]), tostring(latest - checkpoints[id])}
+	local lines = {{"WATCHER", "CHECKPOINT", "LAG"}}
+	for _, row in ipairs(rows) do
+		local number = row.kind == "hold" and "hold " .. row.number or tostring(row.number)
+		lines[#lines + 1] = {util.printable(row.id), number, tostring(latest - row.number)}
 	end
-	write_table(rows)
+	write_table(lines)
 	return util.OK
 end
 

@@ -5,7 +5,7 @@
 
 local util = require("vigia.cli.util")
 
-local COMMANDS = {"append", "events", "run", "checkpoints", "stats", "configure", "options"}
+local COMMANDS = {"append", "events", "run", "checkpoints", "stats", "configure", "gc", "options"}
 
 local function load_argparse()
 	local ok, argparse = pcall(require, "argparse")

@@ -218,7 +218,7 @@ function M.run(args)
 		compiled[i] = script.compile(path)
 	end
 
-	local store <close> = util.open_store(args, {create = false})
+	local store <close> = util.open_store(args, {create = false, collect = true})
 	local log = make_log(args.verbose)
 	local scripts = {}
 	for i, c in ipairs(compiled) do

@@ -123,9 +123,10 @@ function M.store_path(args)
 	return path
 end
 
----Open the store. Commands that do not append never make one.
+---Open the store. Commands that do not append never make one, and but for run and gc none collects garbage.
 function M.open_store(args, options)
 	local path = M.store_path(args)
+	options.collect = options.collect or false
 	local store, err = require("vigia").open(path, options)
 	if not store then
 		if err.code == "store_not_found" and options.create == false then

@@ -1,0 +1,49 @@
+-- gc.lua - `vigia gc`: remove old events now.
+
+local util = require("vigia.cli.util")
+
+local M = {}
+
+M.summary = "Remove old events now."
+M.description = [[
+Removes the events that are older than gc_age_threshold and that every watcher has seen, and those
+beyond max_events and max_bytes; `vigia configure` shows and changes these settings. Age counts from
+when a collector (this command, `vigia run`, or a program that has the store open) first saw an event.]]
+
+function M.define(command)
+	util.define_store(command)
+	command:flag("--json"):description("One JSON object instead of a line.")
+end
+
+local function why(answer, stats)
+	if answer.reason == "off" then
+		return "gc_age_threshold, max_events and max_bytes are 0: nothing is ever removed"
+	elseif answer.reason == "no_checkpoint" then
+		return "old events are kept: no watcher has a checkpoint yet"
+	elseif answer.reason == "held" and answer.held_by then
+		return ("watcher '%s' holds the rest back; `vigia checkpoints` shows where it is"):format(util.printable(answer.held_by))
+	elseif stats.events > 0 then
+		return "nothing else is old enough"
+	end
+	return nil
+end
+
+function M.run(args)
+	local store <close> = util.open_store(args, {create = false})
+	local removed, answer = 0
+	repeat
+		answer = util.check(store:gc())
+		removed = removed + answer.removed
+	until answer.reason ~= "bound" or require("vigia.core").interrupted()
+	if args.json then
+		util.write(util.json_object({{"removed", removed}, {"oldest", answer.oldest}, {"reason", answer.reason},
+			{"held_by", answer.held_by}}), "\n")
+		return util.OK
+	end
+	util.write(("%s removed"):format(util.count(removed, "event")))
+	local reason = why(answer, util.check(store:stats()))
+	util.write(reason and "; " .. reason or "", "\n")
+	return util.OK
+end
+
+return M

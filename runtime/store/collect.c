@@ -1,0 +1,130 @@
+/*
+ * collect.c - garbage collection: one run in slices, and the thread that runs it each cadence. See collect.h.
+ */
+#include "collect.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "../core/error.h"
+
+enum {
+	SLICE_EVENTS = 500,
+	SLICE_NS = 2000000,  /* contract G2 */
+	PAUSE_NS = 50000,    /* between slices: LMDB's lock is not fair, whoever waits for it needs the time to wake */
+	SOON_NS = 50000000,  /* until the next run, when one stopped at a bound */
+	STACK_BYTES = 512 * 1024
+};
+
+static void pause_between(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+}
+
+int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vigia_gc *out, struct vigia_error *err)
+{
+	struct vigia__settings settings;
+	*out = (struct vigia_gc){0};
+	int rc = b->settings(b, &settings, err);
+	if (rc < 0) return rc;
+	uint64_t left = (uint64_t)settings.values.gc_max_records_per_run;
+	int64_t until = vigia__mono_ns() + settings.values.gc_max_duration_ns;
+	struct vigia__collect slice = {.first = true};
+	for (;;) {
+		slice.events_max = left < SLICE_EVENTS ? (size_t)left : SLICE_EVENTS;
+		slice.until_mono_ns = vigia__mono_ns() + SLICE_NS;
+		rc = b->collect(b, &slice, err);
+		if (rc < 0) return rc;
+		slice.first = false;
+		left -= slice.removed;
+		out->removed += slice.removed;
+		out->oldest = slice.oldest;
+		if (!slice.more || left == 0 || (stop && atomic_load(stop)) || vigia__mono_ns() >= until) break;
+		pause_between();
+	}
+	out->reason = slice.more ? VIGIA_GC_BOUND : slice.verdict.reason;
+	if (out->reason == VIGIA_GC_HELD) memcpy(out->held_by, slice.verdict.held_by, sizeof out->held_by);
+	return VIGIA_OK;
+}
+
+/* ---- the thread ---- */
+
+/* Collect if it is this process's turn; when to look again. A failure waits for the next cadence: what is wrong with the store is told to
+ * those who use it. */
+static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_store_options *settings)
+{
+	struct vigia_gc gc = {.reason = VIGIA_GC_DONE};
+	if (!*elected) *elected = b->elect(b);
+	if (*elected) vigia__collect(b, &b->collector.stop, &gc, NULL);
+	int64_t soon = settings->gc_cadence_ns < SOON_NS ? settings->gc_cadence_ns : SOON_NS;
+	return vigia__mono_ns() + (gc.reason == VIGIA_GC_BOUND ? soon : settings->gc_cadence_ns);
+}
+
+static bool is_on(const struct vigia_store_options *settings)
+{
+	return settings->gc_age_threshold_ns > 0 || settings->max_events > 0 || settings->max_bytes > 0;
+}
+
+static void *collector(void *arg)
+{
+	struct vigia__backend *b = arg;
+	bool elected = false;
+	int64_t cadence = 0, next = 0;
+	for (;;) {
+		uint32_t word = atomic_load(b->settings_word); /* before the look at `stop`: whoever sets it bumps the word */
+		struct vigia__settings settings;
+		if (atomic_load(&b->collector.stop)) break;
+		if (b->settings(b, &settings, NULL) < 0) {
+			vigia__word_wait(b->settings_word, word, vigia__mono_ns() + INT64_C(1000000000));
+			continue;
+		}
+		const struct vigia_store_options *now = &settings.values;
+		if (now->gc_cadence_ns != cadence) next = 0; /* also at the start: another process may have stopped long ago */
+		cadence = now->gc_cadence_ns;
+		if (!is_on(now)) next = INT64_MAX;
+		else if (next == INT64_MAX || vigia__mono_ns() >= next) next = turn(b, &elected, now);
+		vigia__word_wait(b->settings_word, word, next);
+	}
+	if (elected) b->resign(b);
+	return NULL;
+}
+
+int vigia__collector_add(struct vigia__backend *b, struct vigia_error *err)
+{
+	struct vigia__collector *c = &b->collector;
+	int failed = 0;
+	pthread_mutex_lock(&c->mutex);
+	if (c->users == 0) {
+		/* Signals are the host's: none comes to this thread. */
+		sigset_t all, before;
+		pthread_attr_t attr;
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &before);
+		pthread_attr_init(&attr);
+		pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN + STACK_BYTES);
+		atomic_store(&c->stop, false);
+		failed = pthread_create(&c->thread, &attr, collector, b);
+		pthread_attr_destroy(&attr);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	}
+	if (failed == 0) c->users++;
+	pthread_mutex_unlock(&c->mutex);
+	if (failed == 0) return VIGIA_OK;
+	vigia__error(err, VIGIA_EIO, "cannot start a thread to collect garbage; collect = false opens the store without one");
+	vigia__error_cause(err, "%s", strerror(failed));
+	return VIGIA_EIO;
+}
+
+void vigia__collector_drop(struct vigia__backend *b)
+{
+	struct vigia__collector *c = &b->collector;
+	pthread_mutex_lock(&c->mutex);
+	if (--c->users == 0) {
+		atomic_store(&c->stop, true);
+		vigia__word_bump(b->settings_word);
+		pthread_join(c->thread, NULL);
+	}
+	pthread_mutex_unlock(&c->mutex);
+}

@@ -1,0 +1,304 @@
+/*
+ * lmdb_collect.c - removing events: by hand (trim), and by what marks, checkpoints and limits allow (collect).
+ *
+ * All of it happens in slices, each a call inside a group commit. A slice decides anew from what its own transaction sees, so that a
+ * checkpoint that is moved back, or a watcher that is made, between two slices is never overtaken. Small slices leave small free-list
+ * records; a record that needs pages of its own would make later appends of large events slow.
+ *
+ * Database "vigia.marks": the store's time (core/retention.h) -> struct mark_record.
+ */
+#include <string.h>
+
+#include "../core/error.h"
+#include "lmdb_store.h"
+
+enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64 };
+
+struct mark_record {
+	uint64_t seq_num;
+	int64_t wall_ns, boot_ns;
+	uint64_t boot_id;
+};
+
+static uint64_t number_of(const MDB_val *key)
+{
+	size_t n = 0;
+	if (key->mv_size == sizeof n) memcpy(&n, key->mv_data, sizeof n);
+	return n;
+}
+
+/* ---- removing a prefix ---- */
+
+/* What a slice may remove, and what it did. */
+struct prefix {
+	uint64_t upto;                    /* everything up to here */
+	uint64_t bytes_upto, bytes_max;   /* and up to here, while more bytes than bytes_max are in use */
+	size_t events_max;
+	int64_t until_mono_ns;
+	/* out */
+	uint64_t removed, oldest;
+	bool more;
+};
+
+static uint64_t bytes_of(MDB_txn *txn, MDB_dbi events)
+{
+	MDB_stat st;
+	if (mdb_stat(txn, events, &st) != 0) return 0;
+	return (uint64_t)(st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * st.ms_psize;
+}
+
+/* The numbering that the last event may take with it is written down first. */
+static int write_down_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events)
+{
+	struct last_record last;
+	int rc = lmdb_last(b, txn, events, &last);
+	if (rc != 0) return rc;
+	MDB_val key = {4, "last"}, value = {sizeof last, &last};
+	return mdb_put(txn, b->meta, &key, &value, 0);
+}
+
+static int remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefix *p)
+{
+	MDB_cursor *events;
+	MDB_val key, value;
+	uint64_t upto = 0;
+	p->removed = p->oldest = 0;
+	p->more = false;
+	int rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	while ((rc = mdb_cursor_get(events, &key, &value, MDB_FIRST)) == 0) {
+		uint64_t seq_num = number_of(&key);
+		p->oldest = seq_num;
+		if (seq_num > p->upto && (seq_num > p->bytes_upto || bytes_of(txn, b->events) <= p->bytes_max)) break;
+		p->more = p->removed >= p->events_max ||
+		          (p->removed % LOOK_AT_CLOCK == LOOK_AT_CLOCK - 1 && vigia__mono_ns() >= p->until_mono_ns);
+		if (p->more) break;
+		if (p->removed == 0) {
+			rc = write_down_last(b, txn, events);
+			if (rc == 0) rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
+		}
+		if (rc == 0) rc = mdb_cursor_del(events, 0);
+		if (rc != 0) break;
+		upto = seq_num;
+		p->removed++;
+	}
+	if (rc == MDB_NOTFOUND) {
+		p->oldest = 0;
+		rc = 0;
+	}
+	mdb_cursor_close(events);
+	return rc == 0 && upto > 0 ? lmdb_keys_trim(b, txn, upto) : rc;
+}
+
+struct trim_slice {
+	struct lmdb_backend *b;
+	struct prefix prefix;
+};
+
+static int trim_slice(void *txn, void *arg, struct vigia_error *err)
+{
+	struct trim_slice *slice = arg;
+	(void)err;
+	slice->prefix.until_mono_ns = vigia__mono_ns() + TRIM_NS;
+	return remove_prefix(slice->b, txn, &slice->prefix);
+}
+
+int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
+{
+	struct trim_slice slice = {.b = (struct lmdb_backend *)base, .prefix = {.upto = upto, .events_max = TRIM_EVENTS}};
+	*removed = 0;
+	do {
+		int rc = lmdb_in_commit(slice.b, trim_slice, &slice, err);
+		if (rc < 0) return rc;
+		*removed += slice.prefix.removed;
+	} while (slice.prefix.more);
+	return VIGIA_OK;
+}
+
+/* ---- marks ---- */
+
+static bool mark_of(const MDB_val *key, const MDB_val *value, struct vigia__mark *out)
+{
+	struct mark_record record;
+	if (key->mv_size != sizeof(size_t) || value->mv_size < sizeof record) return false;
+	memcpy(&record, value->mv_data, sizeof record);
+	*out = (struct vigia__mark){.at_ns = (int64_t)number_of(key), .seq_num = record.seq_num,
+	                            .clock = {record.wall_ns, record.boot_ns, record.boot_id}};
+	return true;
+}
+
+/* The newest mark; false: there is none. */
+static bool last_mark(MDB_cursor *marks, struct vigia__mark *out)
+{
+	MDB_val key, value;
+	return mdb_cursor_get(marks, &key, &value, MDB_LAST) == 0 && mark_of(&key, &value, out);
+}
+
+int lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out)
+{
+	struct vigia__clock clock;
+	struct vigia__mark last;
+	MDB_cursor *marks;
+	int rc = mdb_cursor_open(txn, b->marks, &marks);
+	if (rc != 0) return rc;
+	b->base.clock(&clock);
+	*out = vigia__retention_now(last_mark(marks, &last) ? &last : NULL, &clock);
+	mdb_cursor_close(marks);
+	return 0;
+}
+
+static int write_mark(MDB_cursor *marks, uint64_t latest, int64_t age_ns, void (*now)(struct vigia__clock *))
+{
+	struct vigia__clock clock;
+	struct vigia__mark last;
+	bool marked = last_mark(marks, &last);
+	now(&clock);
+	int64_t at = vigia__retention_now(marked ? &last : NULL, &clock);
+	if (!vigia__retention_mark_due(marked ? &last : NULL, latest, at, age_ns)) return 0;
+	struct mark_record record = {latest, clock.wall_ns, clock.boot_ns, clock.boot_id};
+	size_t number = (size_t)at;
+	MDB_val key = {sizeof number, &number}, value = {sizeof record, &record};
+	return mdb_cursor_put(marks, &key, &value, 0);
+}
+
+/* The last number that is older than the age. Marks before the one that says so are of no more use. */
+static int find_old(MDB_cursor *marks, int64_t now, int64_t age_ns, uint64_t *old)
+{
+	MDB_val key, value;
+	struct vigia__mark mark;
+	size_t useless = 0;
+	*old = 0;
+	int rc = mdb_cursor_get(marks, &key, &value, MDB_FIRST);
+	for (; rc == 0; rc = mdb_cursor_get(marks, &key, &value, MDB_NEXT)) {
+		if (!mark_of(&key, &value, &mark) || !vigia__retention_old(&mark, now, age_ns)) break;
+		if (mark.seq_num > *old) *old = mark.seq_num;
+		useless++;
+	}
+	for (rc = rc == MDB_NOTFOUND ? 0 : rc; useless > 1 && rc == 0; useless--) {
+		rc = mdb_cursor_get(marks, &key, &value, MDB_FIRST);
+		if (rc == 0) rc = mdb_cursor_del(marks, 0);
+	}
+	return rc;
+}
+
+/* ---- who holds back ---- */
+
+/* Does somebody run this id now? */
+static bool runs(struct lmdb_backend *b, const MDB_val *key)
+{
+	char id[256];
+	size_t len = key->mv_size < sizeof id ? key->mv_size : sizeof id - 1;
+	memcpy(id, key->mv_data, len);
+	id[len] = '\0';
+	return vigia__side_owned(&b->side, id);
+}
+
+/* Take in all records of one database. With `fresh` those whose watcher runs now are touched before they get old. */
+static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_t now, int64_t ttl_ns, bool fresh,
+                       struct vigia__holders *holders)
+{
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	int rc = mdb_cursor_open(txn, dbi, &cursor);
+	if (rc != 0) return rc;
+	while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+		struct checkpoint_record record = {0};
+		if (value.mv_size < sizeof record) continue;
+		memcpy(&record, value.mv_data, sizeof record);
+		if (fresh && vigia__retention_expired(record.touched_at_ns, now, (ttl_ns + 3) / 4) && runs(b, &key)) {
+			record.touched_at_ns = now;
+			value = (MDB_val){sizeof record, &record};
+			rc = mdb_cursor_put(cursor, &key, &value, MDB_CURRENT);
+			if (rc == 0) rc = mdb_cursor_get(cursor, &key, &value, MDB_GET_CURRENT);
+			if (rc != 0) break;
+		}
+		vigia__holders_add(holders, key.mv_data, key.mv_size, record.seq_num, !vigia__retention_expired(record.touched_at_ns, now, ttl_ns));
+	}
+	mdb_cursor_close(cursor);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* ---- one slice ---- */
+
+struct collect_slice {
+	struct lmdb_backend *b;
+	struct vigia__collect *collect;
+};
+
+static int bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest)
+{
+	MDB_cursor *events;
+	MDB_val key, value;
+	struct last_record last = {0};
+	int rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
+	*oldest = rc == 0 ? number_of(&key) : 0;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_last(b, txn, events, &last);
+	*latest = last.seq_num;
+	mdb_cursor_close(events);
+	return rc;
+}
+
+static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store_options *settings, bool first, struct vigia__verdict *out)
+{
+	uint64_t oldest, latest, old = 0;
+	struct vigia__holders holders = {0};
+	MDB_cursor *marks;
+	int64_t now, age = settings->gc_age_threshold_ns, ttl = settings->checkpoint_ttl_ns;
+	int rc = bounds_in(b, txn, &oldest, &latest);
+	if (rc == 0) rc = mdb_cursor_open(txn, b->marks, &marks);
+	if (rc != 0) return rc;
+	if (first) rc = write_mark(marks, latest, age, b->base.clock);
+	if (rc == 0) rc = lmdb_time(b, txn, &now);
+	if (rc == 0) rc = find_old(marks, now, age, &old);
+	mdb_cursor_close(marks);
+	if (rc == 0) rc = add_holders(b, txn, b->checkpoints, now, ttl, first && ttl > 0, &holders);
+	if (rc == 0) rc = add_holders(b, txn, b->holds, now, ttl, first && ttl > 0, &holders);
+	if (rc == 0) vigia__retention_decide(settings, &holders, oldest, latest, old, out);
+	return rc;
+}
+
+static int collect_slice(void *txn, void *arg, struct vigia_error *err)
+{
+	struct collect_slice *slice = arg;
+	struct lmdb_backend *b = slice->b;
+	struct vigia__collect *collect = slice->collect;
+	const struct vigia_store_options *settings = &b->settings.values; /* followed under this writer's lock */
+	(void)err;
+	int rc = decide(b, txn, settings, collect->first, &collect->verdict);
+	if (rc != 0) return rc;
+	struct prefix prefix = {
+		.upto = collect->verdict.upto,
+		.bytes_upto = collect->verdict.bytes_upto,
+		.bytes_max = (uint64_t)settings->max_bytes,
+		.events_max = collect->events_max,
+		.until_mono_ns = collect->until_mono_ns,
+	};
+	rc = remove_prefix(b, txn, &prefix);
+	collect->removed = prefix.removed;
+	collect->oldest = prefix.oldest;
+	collect->more = prefix.more;
+	if (settings->max_bytes > 0 && !prefix.more && prefix.oldest > 0 && collect->verdict.reason == VIGIA_GC_DONE &&
+	    bytes_of(txn, b->events) > prefix.bytes_max)
+		collect->verdict.reason = VIGIA_GC_HELD;
+	return rc;
+}
+
+int lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err)
+{
+	struct collect_slice slice = {(struct lmdb_backend *)base, collect};
+	int dead;
+	if (collect->first) mdb_reader_check(slice.b->env, &dead); /* one that was killed while it read keeps pages from being used again */
+	return lmdb_in_commit(slice.b, collect_slice, &slice, err);
+}
+
+bool lmdb_elect(struct vigia__backend *base)
+{
+	return vigia__side_elect(&((struct lmdb_backend *)base)->side);
+}
+
+void lmdb_resign(struct vigia__backend *base)
+{
+	vigia__side_resign(&((struct lmdb_backend *)base)->side);
+}

@@ -1,0 +1,290 @@
+/*
+ * test_retention.c - G1, G4, G7: what may be removed, decided from tables; then both backends under a clock the test sets.
+ */
+#include "core/retention.h"
+#include "store/collect.h"
+#include "test.h"
+
+enum { HOUR = 3600 };
+#define S INT64_C(1000000000)
+
+/* ---- the store's clock ---- */
+
+static void G1_time_follows_the_machine_and_not_the_wall_clock(void **state)
+{
+	const struct vigia__mark last = {.at_ns = 1000, .seq_num = 5, .clock = {.wall_ns = 5000, .boot_ns = 300, .boot_id = 7}};
+	const struct {
+		const char *name;
+		struct vigia__clock clock;
+		int64_t now;
+	} rows[] = {
+		{"time passes", {5100, 400, 7}, 1100},
+		{"the wall clock stepped forward", {999999, 400, 7}, 1100},
+		{"the wall clock stepped back", {1, 400, 7}, 1100},
+		{"after another boot the wall clock counts", {5250, 10, 8}, 1250},
+		{"which may have stepped back", {4000, 10, 8}, 1000},
+		{"a boot clock that went back is another boot's", {5250, 299, 7}, 1250},
+		{"an unknown boot", {5250, 400, 0}, 1250},
+		{"no overflow", {5000, INT64_MAX, 7}, INT64_MAX},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (vigia__retention_now(&last, &rows[i].clock) != rows[i].now) fail_msg("%s", rows[i].name);
+	struct vigia__clock first = {.wall_ns = 77};
+	assert_int_equal(vigia__retention_now(NULL, &first), 77);
+}
+
+static void G1_marks_are_written_for_news_and_not_too_many(void **state)
+{
+	const struct vigia__mark last = {.at_ns = 1000, .seq_num = 5};
+	assert_false(vigia__retention_mark_due(NULL, 0, 2000, 10));
+	assert_true(vigia__retention_mark_due(NULL, 1, 2000, 10));
+	assert_false(vigia__retention_mark_due(NULL, 1, 2000, 0));
+	assert_true(vigia__retention_mark_due(&last, 6, 2000, 1000 * VIGIA_MARKS));
+	assert_false(vigia__retention_mark_due(&last, 6, 1999, 1000 * VIGIA_MARKS));
+	assert_false(vigia__retention_mark_due(&last, 5, 9000, 10));
+	assert_false(vigia__retention_mark_due(&last, 6, 1000, 10));
+}
+
+/* ---- what may go ---- */
+
+struct holder {
+	const char *id;
+	uint64_t seq_num;
+	bool expired;
+};
+
+static void G1_G4_G7_what_may_be_removed(void **state)
+{
+	const struct {
+		const char *name;
+		struct vigia_store_options settings;
+		struct holder holders[4];
+		uint64_t oldest, latest, old;
+		uint64_t upto, bytes_upto;
+		enum vigia_gc_reason reason;
+		const char *held_by;
+	} rows[] = {
+		{"all off", {0}, {{"a", 5, false}}, 1, 9, 9, 0, 0, VIGIA_GC_OFF, ""},
+		{"nothing there", {.gc_age_threshold_ns = 1}, {{"a", 5, false}}, 0, 9, 9, 0, 0, VIGIA_GC_DONE, ""},
+		{"old and seen", {.gc_age_threshold_ns = 1}, {{"a", 9, false}}, 1, 9, 4, 4, 0, VIGIA_GC_DONE, "a"},
+		{"old, not seen by all", {.gc_age_threshold_ns = 1}, {{"b", 9, false}, {"a", 3, false}}, 1, 9, 6, 3, 0, VIGIA_GC_HELD, "a"},
+		{"in any order of ids", {.gc_age_threshold_ns = 1}, {{"a", 3, false}, {"b", 9, false}}, 1, 9, 6, 3, 0, VIGIA_GC_HELD, "a"},
+		{"a 0 counts, first", {.gc_age_threshold_ns = 1}, {{"a", 0, false}, {"b", 9, false}}, 1, 9, 6, 0, 0, VIGIA_GC_HELD, "a"},
+		{"a 0 counts, last", {.gc_age_threshold_ns = 1}, {{"b", 9, false}, {"z", 0, false}}, 1, 9, 6, 0, 0, VIGIA_GC_HELD, "z"},
+		{"no checkpoint", {.gc_age_threshold_ns = 1}, {{0}}, 1, 9, 6, 0, 0, VIGIA_GC_NO_CHECKPOINT, ""},
+		{"no checkpoint, nothing old", {.gc_age_threshold_ns = 1}, {{0}}, 1, 9, 0, 0, 0, VIGIA_GC_DONE, ""},
+		{"held where all before is gone", {.gc_age_threshold_ns = 1}, {{"a", 3, false}}, 4, 9, 6, 3, 0, VIGIA_GC_HELD, "a"},
+		{"what was old is gone", {.gc_age_threshold_ns = 1}, {{"a", 3, false}}, 7, 9, 6, 3, 0, VIGIA_GC_DONE, "a"},
+		{"one expired", {.gc_age_threshold_ns = 1}, {{"a", 3, true}, {"b", 8, false}}, 1, 9, 6, 6, 0, VIGIA_GC_DONE, "b"},
+		{"all expired", {.gc_age_threshold_ns = 1}, {{"a", 3, true}}, 1, 9, 6, 6, 0, VIGIA_GC_DONE, ""},
+		{"a checkpoint beyond the end", {.gc_age_threshold_ns = 1}, {{"a", 99, false}}, 1, 9, 9, 9, 0, VIGIA_GC_DONE, "a"},
+		{"too many events", {.max_events = 4}, {{"a", 9, false}}, 1, 9, 0, 5, 0, VIGIA_GC_DONE, "a"},
+		{"too many, held", {.max_events = 4}, {{"a", 2, false}}, 1, 9, 0, 2, 0, VIGIA_GC_HELD, "a"},
+		{"too many, passing", {.max_events = 4, .retention_passes_checkpoints = true},
+		 {{"a", 2, false}}, 1, 9, 0, 5, 0, VIGIA_GC_DONE, "a"},
+		{"too many, nobody watches", {.max_events = 4}, {{0}}, 1, 9, 0, 5, 0, VIGIA_GC_DONE, ""},
+		{"not too many", {.max_events = 4}, {{"a", 9, false}}, 6, 9, 0, 0, 0, VIGIA_GC_DONE, "a"},
+		{"age never passes, also with the choice", {.gc_age_threshold_ns = 1, .max_events = 8, .retention_passes_checkpoints = true},
+		 {{"a", 2, false}}, 1, 9, 6, 2, 0, VIGIA_GC_HELD, "a"},
+		{"bytes", {.max_bytes = 4}, {{"a", 2, false}}, 1, 9, 0, 0, 2, VIGIA_GC_DONE, "a"},
+		{"bytes, passing", {.max_bytes = 4, .retention_passes_checkpoints = true},
+		 {{"a", 2, false}}, 1, 9, 0, 0, 9, VIGIA_GC_DONE, "a"},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct vigia__holders holders = {0};
+		struct vigia__verdict v;
+		for (const struct holder *h = rows[i].holders; h->id; h++)
+			vigia__holders_add(&holders, h->id, strlen(h->id), h->seq_num, !h->expired);
+		vigia__retention_decide(&rows[i].settings, &holders, rows[i].oldest, rows[i].latest, rows[i].old, &v);
+		if (v.upto != rows[i].upto || v.bytes_upto != rows[i].bytes_upto || v.reason != rows[i].reason ||
+		    strcmp(v.held_by, rows[i].held_by) != 0)
+			fail_msg("%s: up to %llu and %llu, reason %d, held by '%s'", rows[i].name, (unsigned long long)v.upto,
+			         (unsigned long long)v.bytes_upto, v.reason, v.held_by);
+	}
+}
+
+static void G4_when_a_checkpoint_expires(void **state)
+{
+	assert_false(vigia__retention_expired(0, INT64_MAX, 0));
+	assert_false(vigia__retention_expired(100, 109, 10));
+	assert_true(vigia__retention_expired(100, 110, 10));
+	assert_false(vigia__retention_expired(INT64_MAX, 0, 1));
+}
+
+/* ---- both backends ---- */
+
+static struct vigia__clock clock_is;
+
+static void read_clock(struct vigia__clock *out)
+{
+	*out = clock_is;
+}
+
+/* True time passes: for all clocks, but for a step of the wall clock that a test makes. */
+static void pass(int64_t seconds)
+{
+	clock_is.wall_ns += seconds * S;
+	clock_is.boot_ns += seconds * S;
+}
+
+static struct vigia_store *open_at(const char *path, const struct vigia_store_options *given)
+{
+	struct vigia_store_options options;
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	vigia_store_options_init(&options);
+	if (given) options = *given;
+	options.collect = false;
+	if (vigia_store_open(path, &options, &store, &err) != 0) fail_msg("%s", err.message);
+	store->backend->clock = read_clock;
+	return store;
+}
+
+static char folder[64];
+
+/* A new store: in memory or in a file, by turns of the tests' list. */
+static struct vigia_store *open_new(void **state, const struct vigia_store_options *given)
+{
+	char path[128], side[140];
+	clock_is = (struct vigia__clock){.wall_ns = 1700000000 * S, .boot_ns = 1000 * S, .boot_id = 9};
+	if (strcmp(*state, "memory") == 0) return open_at(":memory:", given);
+	snprintf(path, sizeof path, "%s/store", folder);
+	const char *const ends[] = {"", "-lock", "-side"};
+	for (int i = 0; i < 3; i++) {
+		snprintf(side, sizeof side, "%s%s", path, ends[i]);
+		remove(side);
+	}
+	return open_at(path, given);
+}
+
+static void append(struct vigia_store *store, int count)
+{
+	struct vigia_new_event event = {SLICE("CREATE"), SLICE("Job"), SLICE("\x01")};
+	for (int i = 0; i < count; i++) assert_int_equal(vigia_store_append(store, &event, 1, NULL, NULL), VIGIA_OK);
+}
+
+static uint64_t gc(struct vigia_store *store, enum vigia_gc_reason reason)
+{
+	struct vigia_gc out;
+	struct vigia_error err = {0};
+	if (vigia_store_gc(store, &out, &err) != VIGIA_OK) fail_msg("%s", err.message);
+	assert_int_equal(out.reason, reason);
+	return out.removed;
+}
+
+static void G1_age_is_measured_by_marks(void **state)
+{
+	struct vigia_store *store = open_new(state, NULL); /* an age of 24 hours */
+	append(store, 3);
+	assert_int_equal(vigia_checkpoint_put(store, "a", 5, NULL), VIGIA_OK);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	pass(12 * HOUR);
+	append(store, 3);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	pass(12 * HOUR - 1);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	pass(1);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 3);
+	pass(12 * HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_HELD), 2);
+	assert_int_equal(vigia_checkpoint_put(store, "a", 6, NULL), VIGIA_OK);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 1);
+	vigia_store_free(store);
+}
+
+/* Row 15 of what the reference gets wrong: a step of the wall clock, forward and back. */
+static void G1_a_clock_that_steps_neither_deletes_early_nor_holds_back(void **state)
+{
+	struct vigia_store *store = open_new(state, NULL);
+	assert_int_equal(vigia_checkpoint_put(store, "a", 1000, NULL), VIGIA_OK);
+	append(store, 2);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	pass(HOUR);
+	clock_is.wall_ns += 3650 * 24 * HOUR * S; /* ten years ahead */
+	append(store, 2);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0); /* not too early */
+	pass(HOUR);
+	clock_is.wall_ns -= 3650 * 24 * HOUR * S;
+	append(store, 2);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	pass(22 * HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 2);
+	pass(HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 2); /* nor too late */
+	pass(HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 2);
+	vigia_store_free(store);
+}
+
+static void G4_a_forgotten_checkpoint_holds_back_no_longer(void **state)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.checkpoint_ttl_ns = 48 * HOUR * S;
+	struct vigia_store *store = open_new(state, &options);
+	append(store, 4);
+	assert_int_equal(vigia_checkpoint_put(store, "alive", 3, NULL), VIGIA_OK);
+	assert_int_equal(vigia_checkpoint_put(store, "forgotten", 1, NULL), VIGIA_OK);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	pass(30 * HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_HELD), 1);
+	assert_int_equal(vigia_checkpoint_put(store, "alive", 3, NULL), VIGIA_OK);
+	clock_is.wall_ns += 1000 * HOUR * S; /* a step expires nobody */
+	assert_int_equal(gc(store, VIGIA_GC_HELD), 0);
+	pass(18 * HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_HELD), 2);
+	vigia_store_free(store);
+}
+
+static int succeed(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume, struct vigia_error *err)
+{
+	return VIGIA_OK;
+}
+
+static void G4_a_watcher_that_runs_does_not_expire(void **state)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.checkpoint_ttl_ns = 2 * HOUR * S;
+	options.gc_age_threshold_ns = HOUR * S;
+	struct vigia_store *store = open_new(state, &options);
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct vigia_handler handler = {.handle = succeed};
+	struct vigia_watcher *watcher;
+	assert_int_equal(vigia_checkpoint_put(store, "runs", 1, NULL), VIGIA_OK);
+	append(store, 3);
+	assert_int_equal(vigia_registry_watch(registry, "runs", &handler, NULL, &watcher, NULL), VIGIA_OK);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	for (int i = 0; i < 5; i++) { /* it handles nothing, but runs */
+		pass(3 * HOUR);
+		assert_int_equal(gc(store, VIGIA_GC_HELD), i == 0 ? 1 : 0);
+	}
+	vigia_registry_free(registry); /* it stops where it was */
+	pass(HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_HELD), 0);
+	pass(HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 2);
+	vigia_store_free(store);
+}
+
+int main(void)
+{
+	static char memory[] = "memory", file[] = "file";
+	snprintf(folder, sizeof folder, "/tmp/vigia-retention-XXXXXX");
+	if (mkdtemp(folder) == NULL) return 1;
+#define BOTH(test) {#test " (memory)", test, NULL, NULL, memory}, {#test " (file)", test, NULL, NULL, file}
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(G1_time_follows_the_machine_and_not_the_wall_clock),
+		cmocka_unit_test(G1_marks_are_written_for_news_and_not_too_many),
+		cmocka_unit_test(G1_G4_G7_what_may_be_removed),
+		cmocka_unit_test(G4_when_a_checkpoint_expires),
+		BOTH(G1_age_is_measured_by_marks),
+		BOTH(G1_a_clock_that_steps_neither_deletes_early_nor_holds_back),
+		BOTH(G4_a_forgotten_checkpoint_holds_back_no_longer),
+		BOTH(G4_a_watcher_that_runs_does_not_expire),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	char command[100];
+	snprintf(command, sizeof command, "rm -r %s", folder);
+	return system(command) == 0 ? failed : 1;
+}
