@@ -319,6 +319,7 @@ local Registry = {}
 ---@field jitter? boolean (default false)
 ---@field retry_strategy? "block"|"skip" (default "block")
 ---@field max_retries? integer attempts in all before "skip" gives up, at least 1 (default 3)
+---@field on_gap? "continue"|"stop" when events it had not seen were removed: go on with the oldest, or stop (default "continue")
 ---@field on_damage? "stop"|"skip" at an event whose bytes are damaged or cannot be decoded (default "stop")
 ---@field checkpoint? "batch"|"event"|"manual" (default "batch")
 ---@field ephemeral? boolean never read or write a checkpoint (default false)

@@ -34,6 +34,7 @@ int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *by
 void vigia__batch_clear(struct vigia_batch *batch) {
 	vigia__buf_clear(&batch->bytes, KEEP_BYTES);
 	batch->count = 0;
+	batch->gone = 0;
 	if (batch->cap * sizeof *batch->entries > KEEP_BYTES) {
 		vigia__free(batch->entries);
 		batch->entries = NULL;

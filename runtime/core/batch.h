@@ -18,6 +18,7 @@ struct vigia_batch {
 	struct vigia__entry *entries;
 	size_t count;
 	size_t cap;
+	uint64_t gone; /* numbers that were removed where the read began: so many are missing before the first that was there */
 };
 
 /* Copy one event in. 0 or -1 without memory. */

@@ -89,6 +89,8 @@ const struct vigia__option vigia__watch_option_table[] = {
 	 .help = "block: retry without end; skip: give an event up after max_retries attempts"},
 	{.name = "max_retries", .type = VIGIA_OPTION_COUNT, WATCH(max_retries), .initial = 3, .min = 1, .max = 1000000000,
 	 .help = "attempts in all before \"skip\" gives an event up"},
+	{.name = "on_gap", .type = VIGIA_OPTION_CHOICE, WATCH(on_gap), .choices = "continue stop",
+	 .help = "events it had not seen were removed: continue with the oldest, counted as missed; or stop"},
 	{.name = "on_damage", .type = VIGIA_OPTION_CHOICE, WATCH(on_damage), .choices = "stop skip",
 	 .help = "an event whose bytes are damaged or cannot be decoded; stop: the watcher stops before it; skip: it is given up"},
 	{.name = "checkpoint", .type = VIGIA_OPTION_CHOICE, WATCH(checkpoint), .choices = "batch event manual",

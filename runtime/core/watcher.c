@@ -146,6 +146,7 @@ static struct vigia__action go_on(struct vigia__watcher *w) {
 static struct vigia__action land(struct vigia__watcher *w, uint64_t seq_num) {
 	w->done = seq_num;
 	w->next = vigia__iterator_after(seq_num);
+	w->sought = true;
 	if (w->seek_wanted || w->stop_wanted)
 		return go_on(w);
 	if (w->state == VIGIA_RUNNING)
@@ -187,11 +188,29 @@ static struct vigia__action on_start(struct vigia__watcher *w, const struct vigi
 	return read_on(w);
 }
 
+/* Count the numbers that were removed where the read began, those that are not counted yet. */
+static void count_missed(struct vigia__watcher *w, uint64_t gone) {
+	uint64_t seen = before(w->next), last = seen + gone;
+	w->gap = w->sought ? 0 : gone;
+	w->sought = false;
+	if (w->gap == 0 || last <= w->missed_to)
+		return;
+	w->missed += last - (w->missed_to > seen ? w->missed_to : seen);
+	w->missed_to = last;
+}
+
 static struct vigia__action on_batch(struct vigia__watcher *w, const struct vigia__input *in) {
 	assert(w->phase == READING);
-	w->failures = 0;
+	w->failures = w->gap = 0;
 	if (w->seek_wanted || w->stop_wanted)
 		return go_on(w);
+	count_missed(w, in->gone);
+	if (w->gap > 0 && w->options.on_gap == VIGIA_GAP_STOP) {
+		w->stuck = before(w->next) + 1;
+		w->stop_wanted = true;
+		w->state = VIGIA_STOPPING;
+		return go_on(w);
+	}
 
 	uint64_t reached = before(in->next);
 	assert(resolved(in->next) && reached >= before(w->next));

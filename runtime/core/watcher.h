@@ -21,6 +21,9 @@
  * Invariants: events are handled in order, each until it succeeds or is given up; `done` never passes an event that was neither,
  * and passes what the filter dropped; after STOP or SEEK no handler starts; a seek acts when the handler in progress returns.
  *
+ * A BATCH says how many numbers were removed where the read began (`gone`). They are counted as missed, each once however often it is
+ * met, and passed; on_gap STOP: the watcher stops before them (`stuck` is the first). What lies before a seek was left behind, not missed.
+ *
  * A failure that is permanent is not retried. on_damage STOP: the watcher stops by itself, as if told to (`stuck` says at which event;
  * it is not finished); SKIP: the event is given up at once.
  *
@@ -61,6 +64,7 @@ struct vigia__input {
 	struct vigia_iterator next; /* START, BATCH; at or after, never before the last one */
 	const uint64_t *seqs;       /* BATCH: borrowed until the batch is used up */
 	size_t count;               /* BATCH */
+	uint64_t gone;              /* BATCH: so many numbers from where the read began on were removed; `next` is behind them */
 	uint64_t seq_num;           /* SEEK; START: where `done` stands (the checkpoint), 0 = nothing; not beyond `next` */
 	bool dropped;               /* HANDLED: no handler ran: passed, but not counted as processed */
 	bool permanent;             /* FAILED: the event's bytes are bad; `on_damage` decides, not `retry_strategy` */
@@ -91,6 +95,7 @@ struct vigia__watcher_options {
 	struct vigia__backoff backoff;
 	uint64_t max_retries;  /* attempts in all, for SKIP */
 	int retry_strategy;    /* enum vigia_retry_strategy */
+	int on_gap;            /* enum vigia_on_gap */
 	int on_damage;         /* enum vigia_on_damage */
 	int checkpoint;        /* enum vigia_checkpoint_mode */
 	bool ephemeral;
@@ -118,13 +123,18 @@ struct vigia__watcher {
 	int64_t retry_mono_ns;
 	uint64_t stuck;             /* the event that it stopped for, 0 = none; until the next START or SEEK */
 
+	/* gaps */
+	uint64_t gap;               /* numbers that the last BATCH found missing */
+	uint64_t missed_to;         /* missing ones up to here are counted */
+	bool sought;                /* a seek brought it to where the next read begins */
+
 	/* wishes that wait for the handler to return */
 	bool stop_wanted;
 	bool seek_wanted;
 	uint64_t seek_to;
 
 	/* counts for the stats */
-	uint64_t processed, failed, retried, skipped, fetch_errors;
+	uint64_t processed, failed, retried, skipped, missed, fetch_errors;
 	uint64_t last_processed;
 };
 

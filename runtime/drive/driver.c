@@ -62,6 +62,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 		.backoff = {options->initial_backoff_ns, options->max_backoff_ns, options->jitter},
 		.max_retries = (uint64_t)options->max_retries,
 		.retry_strategy = options->retry_strategy,
+		.on_gap = options->on_gap,
 		.on_damage = options->on_damage,
 		.checkpoint = options->checkpoint,
 		.ephemeral = options->ephemeral,
@@ -212,6 +213,19 @@ static bool fit_seqs(struct vigia_watcher *w)
 	return true;
 }
 
+/* Events were removed that it had not seen (contract W20). */
+static void tell_gap(struct vigia_watcher *w, uint64_t first, uint64_t count)
+{
+	struct vigia_error err;
+	unsigned long long a = first, b = first + count - 1, n = count;
+	bool stops = w->options.on_gap == VIGIA_GAP_STOP;
+	vigia__error(&err, VIGIA_EEXPIRED, "%llu events were removed before it saw them, %llu to %llu%s", n, a, b,
+	             stops ? "; seek to a later one, or on_gap = \"continue\", goes on" : "");
+	err.seq_num = first;
+	if (stops) note_error(w, &err, "stops");
+	else vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': missed events: %s", w->id, err.message);
+}
+
 static void read_events(struct vigia_watcher *w)
 {
 	struct vigia_error err = {0};
@@ -229,7 +243,11 @@ static void read_events(struct vigia_watcher *w)
 	input.seqs = w->seqs;
 	input.count = w->batch.count;
 	w->last_listen_at_ns = vigia__wall_ns();
+	uint64_t first = vigia__iterator_first(request.from);
+	input.gone = w->batch.gone;
+	if (vigia__iterator_first(input.next) < first + input.gone) input.next = vigia__iterator_after(first + input.gone - 1);
 	step(w, &input);
+	if (w->core.gap > 0) tell_gap(w, first, w->core.gap);
 }
 
 /* The handler came to an end, now or after being pending. */

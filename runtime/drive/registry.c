@@ -471,6 +471,7 @@ void vigia_watcher_stats(struct vigia_watcher *w, struct vigia_watcher_stats *ou
 		.failed = w->core.failed,
 		.retried = w->core.retried,
 		.skipped = w->core.skipped,
+		.missed = w->core.missed,
 		.fetch_errors = w->core.fetch_errors,
 		.blocked_seq_num = vigia__watcher_blocked(&w->core),
 		.last_error = w->last_error,

@@ -333,6 +333,7 @@ struct vigia_watcher;  /* one watcher in a registry; the registry's until it is 
 
 enum vigia_watcher_state { VIGIA_IDLE = 0, VIGIA_RUNNING, VIGIA_STOPPING, VIGIA_STOPPED };
 enum vigia_retry_strategy { VIGIA_RETRY_BLOCK = 0, VIGIA_RETRY_SKIP };
+enum vigia_on_gap { VIGIA_GAP_CONTINUE = 0, VIGIA_GAP_STOP };
 enum vigia_on_damage { VIGIA_DAMAGE_STOP = 0, VIGIA_DAMAGE_SKIP };
 enum vigia_checkpoint_mode { VIGIA_CHECKPOINT_BATCH = 0, VIGIA_CHECKPOINT_EVENT, VIGIA_CHECKPOINT_MANUAL };
 
@@ -347,6 +348,7 @@ struct vigia_watch_options {
 	bool jitter;         /* a random delay between 0 and the backoff */
 	int64_t max_retries; /* attempts in all before "skip" gives up */
 	int retry_strategy;  /* enum vigia_retry_strategy */
+	int on_gap;          /* enum vigia_on_gap: events that it had not seen were removed */
 	int on_damage;       /* enum vigia_on_damage: an event whose bytes are damaged or cannot be decoded */
 	int checkpoint;      /* enum vigia_checkpoint_mode */
 	bool ephemeral;      /* never read or write a checkpoint */

@@ -232,6 +232,15 @@ int lmdb_append(struct vigia__backend *base, struct vigia__append *request, stru
 
 /* ---- scan ---- */
 
+/* Nothing is there from this number on: because it was removed, or because it never was? Answers MDB_NOTFOUND, or an error. */
+static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t from, uint64_t *gone)
+{
+	struct last_record last;
+	int rc = lmdb_last(b, reader->txn, reader->events, &last);
+	if (rc == 0 && last.seq_num >= from) *gone = last.seq_num - from + 1;
+	return rc == 0 ? MDB_NOTFOUND : rc;
+}
+
 int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -242,8 +251,10 @@ int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigi
 	unsigned looked = 0;
 	bool no_memory = false;
 	MDB_val key = key_of(&from), value;
-	scan->looked_at = 0;
+	scan->looked_at = scan->gone = 0;
 	rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
+	if (rc == 0) scan->gone = seq_of(&key) - from;
+	else if (rc == MDB_NOTFOUND) rc = count_gone(b, reader, from, &scan->gone);
 	while (rc == 0) {
 		uint64_t seq_num = seq_of(&key);
 		if (vigia__filter_match(scan->filter, value.mv_data, value.mv_size)) {

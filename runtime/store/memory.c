@@ -407,7 +407,9 @@ static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vi
 	uint64_t seq_num = scan->from > oldest_of(b) ? scan->from : oldest_of(b);
 	size_t copied = 0, bytes = 0, looked = 0;
 	bool no_memory = false;
-	scan->looked_at = 0;
+	scan->looked_at = scan->gone = 0;
+	uint64_t first = b->count > 0 ? oldest_of(b) : b->latest + 1;
+	if (first > scan->from) scan->gone = first - scan->from;
 	while (b->count > 0 && seq_num <= b->latest) {
 		const struct stored *event = event_of(b, seq_num);
 		if (vigia__filter_match(scan->filter, event->bytes, event->len)) {

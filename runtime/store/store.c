@@ -378,6 +378,7 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 		};
 		rc = b->scan(b, &scan, batch, err);
 		if (rc < 0) break;
+		if (batch->gone == 0) batch->gone = scan.gone;
 		if (scan.looked_at > 0) it = vigia__iterator_after(scan.looked_at);
 		if (batch->count > 0 || timeout == 0 || ended(store, cancel) || (resolved && scan.at_end)) break;
 		if (scan.at_end) wait_for_event(store, &listen, commits, until, cancel);

@@ -66,6 +66,7 @@ struct vigia__scan {
 	size_t bytes_max;              /* bytes to copy at most, but one event always */
 	int64_t until_mono_ns;         /* look no further than this time... */
 	/* out */
+	uint64_t gone;                 /* numbers from `from` on that were removed before the first that is there */
 	uint64_t looked_at;            /* the last number looked at, 0 = none */
 	bool at_end;                   /* nothing was left to look at */
 };

@@ -16,6 +16,8 @@
 #define SEQS(...) .seqs = (const uint64_t[]){__VA_ARGS__}, .count = sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)
 #define BATCH(next_, ...) {.kind = VIGIA_INPUT_BATCH, .next = next_, SEQS(__VA_ARGS__)}
 #define EMPTY(next_) {.kind = VIGIA_INPUT_BATCH, .next = next_}
+#define BATCH_GONE(gone_, next_, ...) {.kind = VIGIA_INPUT_BATCH, .gone = (gone_), .next = next_, SEQS(__VA_ARGS__)}
+#define EMPTY_GONE(gone_, next_) {.kind = VIGIA_INPUT_BATCH, .gone = (gone_), .next = next_}
 #define FETCH_FAILED {.kind = VIGIA_INPUT_FETCH_FAILED}
 #define DEFERRED {.kind = VIGIA_INPUT_DEFERRED}
 #define HANDLED {.kind = VIGIA_INPUT_HANDLED}
@@ -51,7 +53,7 @@ struct row {
 struct end {
 	enum vigia_watcher_state state;
 	uint64_t done, saved;
-	uint64_t processed, failed, retried, skipped, fetch_errors, last_processed;
+	uint64_t processed, failed, retried, skipped, missed, fetch_errors, last_processed;
 	struct vigia_iterator position; /* {0}: after(done) */
 	bool never_started;             /* position: trim horizon */
 	uint64_t blocked;
@@ -109,6 +111,7 @@ static inline void check_end(const struct vigia__watcher *w, const struct end *e
 	assert_int_equal(w->failed, end->failed);
 	assert_int_equal(w->retried, end->retried);
 	assert_int_equal(w->skipped, end->skipped);
+	assert_int_equal(w->missed, end->missed);
 	assert_int_equal(w->fetch_errors, end->fetch_errors);
 	assert_int_equal(w->last_processed, end->last_processed);
 	assert_int_equal(position.kind, expected.kind);

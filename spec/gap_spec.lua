@@ -1,0 +1,100 @@
+-- gap_spec.lua - a watcher whose position was removed says so and goes on, or stops (contract W20).
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local drain, fill, mentions, range = helper.drain, helper.fill, helper.mentions, helper.range
+
+for name, path in pairs{["a file"] = false, memory = ":memory:"} do
+	describe("a gap in " .. name, function()
+		local store, registry, log
+
+		before_each(function()
+			store = helper.open(path or nil)
+			log = {}
+			registry = helper.registry(store, {log = function(level, message) log[#log + 1] = level .. ": " .. message end})
+		end)
+		after_each(function()
+			store, registry, log = nil, nil, nil -- a registry keeps its store until it is collected
+			helper.clean()
+		end)
+
+		it("W20a at the start is counted exactly, before any filter, with a warning", function()
+			fill(store, 10)
+			assert(store:store_checkpoint("w", 2))
+			assert(store:trim(7))
+			local handler, seen = helper.recorder()
+			local watcher = assert(registry:watch("w", handler, {filter = {operations = {"DELETE"}}}))
+			assert(store:store_event("DELETE", "Job", 1))
+			drain(registry, watcher)
+			assert.same({11}, seen)
+			assert.equal(5, watcher:stats().missed)
+			assert.equal(1, #log)
+			mentions(log[1], "warn", "'w'", "5 events", "3 to 7")
+		end)
+
+		it("W20b under a running watcher is counted when it gets there", function()
+			local handler, seen = helper.recorder()
+			local watcher = assert(registry:watch("w", handler, {batch_size = 2}))
+			fill(store, 4)
+			registry:step(0)
+			drain(registry, watcher)
+			fill(store, 6)
+			assert(store:trim(8))
+			drain(registry, watcher)
+			assert.same({1, 2, 3, 4, 9, 10}, seen)
+			assert.equal(4, watcher:stats().missed)
+			mentions(log[1], "4 events", "5 to 8")
+		end)
+
+		it("W20c of all events there were is counted, and the position moves on", function()
+			fill(store, 9)
+			assert(store:store_checkpoint("w", 1))
+			assert(store:trim(9))
+			local handler, seen = helper.recorder()
+			local watcher = assert(registry:watch("w", handler))
+			drain(registry, watcher)
+			local stats = watcher:stats()
+			assert.equal(8, stats.missed)
+			assert.equal(vigia.after_sequence_number(9), stats.next_event_iterator)
+			fill(store, 2)
+			drain(registry, watcher)
+			assert.same({10, 11}, seen)
+			assert.equal(8, watcher:stats().missed)
+		end)
+
+		it("W20d stops a watcher with on_gap = stop, and says so", function()
+			fill(store, 10)
+			assert(store:store_checkpoint("w", 2))
+			assert(store:trim(7))
+			local handler, seen = helper.recorder()
+			local watcher = assert(registry:watch("w", handler, {on_gap = "stop"}))
+			helper.drive(registry, function() return watcher:stats().state == "stopped" end)
+			local stats = watcher:stats()
+			assert.same({}, seen)
+			assert.equal("sequence_expired", stats.last_error.code)
+			mentions(stats.last_error, "5 events", "3 to 7")
+			assert.equal(3, stats.blocked_on)
+			assert.equal(5, stats.missed)
+			assert.equal(2, store:get_checkpoint("w"))
+			-- the way on is a seek
+			assert(watcher:seek_to_offset(7))
+			assert(watcher:start())
+			drain(registry, watcher)
+			assert.same({8, 9, 10}, seen)
+		end)
+
+		it("W20e nothing is missed where nothing was removed, and a seek below the oldest goes on with it", function()
+			fill(store, 10)
+			assert(store:trim(4))
+			local handler, seen = helper.recorder()
+			local watcher = assert(registry:watch("w", handler, {on_gap = "stop"}))
+			drain(registry, watcher)
+			assert.same(range(5, 10), seen)
+			assert(watcher:seek_to_offset(0))
+			helper.drive(registry, function() return #seen == 12 end)
+			assert.equal(0, watcher:stats().missed)
+			assert.same({}, log)
+		end)
+	end)
+end
