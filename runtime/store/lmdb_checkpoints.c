@@ -277,16 +277,18 @@ void lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *pr
 	pthread_mutex_unlock(&b->progress_mutex);
 }
 
-/* References to all nodes that moved, taken under the mutex; the puts follow outside of it. */
+/* References to all nodes that moved, taken under the mutex; the puts follow outside of it. Watchers move theirs meanwhile, so there is
+ * room for all: whoever commits in order to save must be among them. */
 static struct progress_taken *take(struct lmdb_backend *b, bool *no_memory)
 {
 	struct progress_taken *taken = NULL;
 	size_t count = 0;
+	bool moved = false;
 	pthread_mutex_lock(&b->progress_mutex);
-	for (struct vigia__progress *p = b->progress; p; p = p->next) count += atomic_load(&p->done) > p->saved;
-	if (count > 0) taken = vigia__calloc(sizeof *taken + count * sizeof taken->items[0]);
-	*no_memory = count > 0 && taken == NULL;
-	for (struct vigia__progress *p = b->progress; taken && p && taken->count < count; p = p->next) {
+	for (struct vigia__progress *p = b->progress; p; p = p->next, count++) moved |= atomic_load(&p->done) > p->saved;
+	if (moved) taken = vigia__calloc(sizeof *taken + count * sizeof taken->items[0]);
+	*no_memory = moved && taken == NULL;
+	for (struct vigia__progress *p = b->progress; taken && p; p = p->next) {
 		uint64_t done = atomic_load(&p->done);
 		if (done <= p->saved) continue;
 		p->refs++;
