@@ -21,6 +21,7 @@
 #define FIXED .scope = VIGIA_SCOPE_FIXED
 #define GIVEN(field) .given_offset = offsetof(struct vigia_store_options, field)
 #define WATCH(field) .offset = offsetof(struct vigia_watch_options, field)
+#define SCRIPT(field) .offset = offsetof(struct vigia__script_options, field)
 
 const struct vigia__option vigia__store_option_table[] = {
 	{.name = "readonly", .type = VIGIA_OPTION_BOOL, STORE(readonly), .initial = 0,
@@ -103,13 +104,25 @@ const struct vigia__option vigia__watch_option_table[] = {
 	{.name = NULL},
 };
 
+const struct vigia__option vigia__script_option_table[] = {
+	{.name = "set", .type = VIGIA_OPTION_SPECIAL, .help = "a table of plain values for the script, which finds it as `set`"},
+	{.name = "reload", .type = VIGIA_OPTION_BOOL, SCRIPT(reload), .initial = 0,
+	 .help = "take over the script's new code whenever its file changes"},
+	{.name = NULL, .more = vigia__watch_option_table},
+};
+
 const struct vigia__option vigia__registry_option_table[] = {
 	{.name = "log", .type = VIGIA_OPTION_SPECIAL, .help = "a function (level, message) that receives the log"},
 	{.name = NULL},
 };
 
+const struct vigia__option *vigia__option_next(const struct vigia__option *option) {
+	option++;
+	return option->name == NULL && option->more ? option->more : option;
+}
+
 const struct vigia__option *vigia__option_find(const struct vigia__option *table, const char *name) {
-	for (; table->name; table++)
+	for (; table->name; table = vigia__option_next(table))
 		if (strcmp(table->name, name) == 0)
 			return table;
 	return NULL;
@@ -168,7 +181,10 @@ const char *vigia__nearest(const char *wrong, const char *(*name_at)(const void 
 }
 
 static const char *option_name_at(const void *ctx, int index) {
-	return ((const struct vigia__option *)ctx)[index].name;
+	const struct vigia__option *option = ctx;
+	while (index-- > 0)
+		option = vigia__option_next(option);
+	return option->name;
 }
 
 /* ---- Fields ---- */
@@ -226,7 +242,7 @@ const char *vigia__option_show(const struct vigia__option *o, const void *field,
 }
 
 void vigia__options_init(const struct vigia__option *table, void *target) {
-	for (const struct vigia__option *o = table; o->name; o++) {
+	for (const struct vigia__option *o = table; o->name; o = vigia__option_next(o)) {
 		switch (o->type) {
 		case VIGIA_OPTION_BOOL:
 			*(bool *)field_of(o, target) = o->initial != 0;
@@ -531,10 +547,10 @@ static void check_watch(const struct vigia_watch_options *options, struct vigia_
 }
 
 void vigia__options_check(const struct vigia__option *table, const void *target, struct vigia__problems *problems) {
-	for (const struct vigia__option *o = table; o->name; o++)
+	for (const struct vigia__option *o = table; o->name; o = vigia__option_next(o))
 		check_field(o, (const char *)target + o->offset, problems);
 	if (table == vigia__store_option_table)
 		check_store(target, problems);
-	else if (table == vigia__watch_option_table)
-		check_watch(target, problems);
+	else if (table == vigia__watch_option_table || table == vigia__script_option_table)
+		check_watch(target, problems); /* the first member of the script's */
 }

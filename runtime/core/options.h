@@ -34,12 +34,23 @@ struct vigia__option {
 	const char *choices;  /* CHOICE: "block skip", the default first; NAME: the default */
 	enum vigia__option_scope scope;
 	const char *help;
+	const struct vigia__option *more; /* of the last row, whose name is NULL: the table goes on there */
 };
 
 /* Tables end with name == NULL. */
 extern const struct vigia__option vigia__store_option_table[]; /* -> struct vigia_store_options */
 extern const struct vigia__option vigia__watch_option_table[]; /* -> struct vigia_watch_options */
+extern const struct vigia__option vigia__script_option_table[]; /* -> struct vigia__script_options: a script's watcher has both */
 extern const struct vigia__option vigia__registry_option_table[]; /* only names: no struct */
+
+/* What a handler that is a script can be told beside the options of any watcher. */
+struct vigia__script_options {
+	struct vigia_watch_options watch; /* first: the rows of vigia__watch_option_table fit here, too */
+	bool reload;                      /* whenever the file changes */
+};
+
+/* The row behind this one, into the next table of a chain; its name is NULL at the end. */
+const struct vigia__option *vigia__option_next(const struct vigia__option *option);
 
 enum vigia__value_kind { VIGIA_VALUE_BOOL, VIGIA_VALUE_INT, VIGIA_VALUE_FLOAT, VIGIA_VALUE_STRING, VIGIA_VALUE_OTHER };
 struct vigia__value {

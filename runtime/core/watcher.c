@@ -344,6 +344,15 @@ static struct vigia__action on_seek(struct vigia__watcher *w, const struct vigia
 	return busy(w) ? none() : go_on(w);
 }
 
+static struct vigia__action on_reread(struct vigia__watcher *w) {
+	if (w->phase != HANDLING && w->phase != HANDLE_LATER && w->phase != LISTENING)
+		return waits(w) ? wait_again(w) : none();
+	if (w->seek_wanted || w->stop_wanted)
+		return go_on(w);
+	w->failures = 0;
+	return read_on(w);
+}
+
 /* ---- The door ---- */
 
 void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__watcher_options *options) {
@@ -365,6 +374,7 @@ struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const s
 	case VIGIA_INPUT_TICK: return on_tick(watcher, now_mono_ns);
 	case VIGIA_INPUT_STOP: return on_stop(watcher);
 	case VIGIA_INPUT_SEEK: return on_seek(watcher, input);
+	case VIGIA_INPUT_REREAD: return on_reread(watcher);
 	}
 	assert(!"an input of the enum");
 	return none();

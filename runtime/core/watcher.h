@@ -36,6 +36,9 @@
  *         behind the seek, not at START's `next`. An ephemeral watcher moves without SAVE; while idle or stopped that answers
  *         NONE, and the driver STARTs it at vigia__watcher_position().
  *
+ * REREAD  From a HANDLE that was not begun, a wait for another attempt, and LISTEN: READ from behind what was handled. The event in
+ *         hand counts as not tried yet. Otherwise it changes nothing: NONE, or the WAIT that is under way.
+ *
  * One thread at a time.
  */
 #ifndef VIGIA_CORE_WATCHER_H
@@ -56,7 +59,8 @@ enum vigia__input_kind {
 	VIGIA_INPUT_WAKE,         /* something may have been appended */
 	VIGIA_INPUT_TICK,         /* time passed */
 	VIGIA_INPUT_STOP,
-	VIGIA_INPUT_SEEK          /* go on behind `seq_num` */
+	VIGIA_INPUT_SEEK,         /* go on behind `seq_num` */
+	VIGIA_INPUT_REREAD        /* the handler or the filter is another one: forget what was fetched ahead, and what was in trouble */
 };
 
 struct vigia__input {
