@@ -4,9 +4,11 @@
  *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/watcher
  *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
  *     task.c       coroutines beside the watchers
+ *     inbox.c      what other threads have to tell a registry: log records, "look at your workers"
+ *     worker.c     a thread that drives a registry of its own with one watcher; in another registry a watcher stands for it
  *     poller.c     a file descriptor that becomes readable when a round has work
  *
- * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() may come from another.
+ * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() and the inbox may come from another.
  */
 #ifndef VIGIA_DRIVE_DRIVE_H
 #define VIGIA_DRIVE_DRIVE_H
@@ -15,6 +17,7 @@
 #include "../store/store.h"
 
 struct vigia__poller;
+struct vigia__worker;
 
 struct vigia_watcher {
 	struct vigia_watcher *next;       /* owner: the registry's list; NULL once retired */
@@ -23,6 +26,7 @@ struct vigia_watcher {
 	bool retired;                     /* another watcher has its id now; kept for handles that still point here */
 	struct vigia_handler handler;
 	bool has_handler;
+	struct vigia__worker *worker;     /* not NULL: a thread does it all, and what is below `options` is not used */
 	struct vigia_watch_options options;
 	struct vigia__filter *filter;
 	struct vigia_iterator start;      /* where to begin without a checkpoint, resolved when the watcher was created */
@@ -44,6 +48,17 @@ struct vigia_watcher {
 	int64_t last_listen_at_ns, last_processed_at_ns;
 };
 
+/* What other threads tell a registry; the mutex guards the records. */
+struct vigia__inbox {
+	pthread_mutex_t mutex;
+	struct vigia__record *first, **end; /* log records, oldest first */
+	unsigned count, dropped;          /* there are; there was no room for */
+	atomic_bool poked;                /* there is something to look at */
+	_Atomic uint64_t progress;        /* counts when a worker that got on has nothing more to do */
+	atomic_bool wants_progress;       /* somebody waits for that */
+	uint64_t seen;                    /* the count at the last look; the registry's thread's */
+};
+
 struct vigia_registry {
 	struct vigia_store *store;
 	struct vigia_watcher *watchers;
@@ -53,6 +68,10 @@ struct vigia_registry {
 	int depth;                        /* handlers on the stack: a handler may stop other watchers */
 	struct vigia_watcher *current;    /* whose handler is on top of it */
 	atomic_bool interrupted;
+	bool one_watcher;                 /* turns are counted by time, not by events */
+	bool between_events;              /* begin no handler: something is to be done when none runs */
+	struct vigia__worker *worker;     /* whose thread this registry belongs to; NULL: an application's */
+	struct vigia__inbox inbox;
 	bool told_closed;                 /* the handlers that wait know that the store was closed */
 
 	/* waiting */
@@ -89,6 +108,11 @@ int vigia__driver_save(struct vigia_watcher *watcher, struct vigia_error *err);
 /* When it wants to run without being woken: 0 now, INT64_MAX never. */
 int64_t vigia__driver_due(const struct vigia_watcher *watcher);
 bool vigia__driver_active(const struct vigia_watcher *watcher);
+/* What the watcher itself knows; not what is in the store: checkpoint and lag. */
+void vigia__driver_stats(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
+/* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is its own from now on, and reads again behind
+ * what was handled. No handler may be in progress. */
+void vigia__driver_renew(struct vigia_watcher *watcher, const struct vigia_watch_options *options, struct vigia__filter *filter);
 /* Is there progress that no commit has taken along yet? */
 bool vigia__driver_dirty(struct vigia_watcher *watcher);
 /* Give up by force: no save, no more calls of the handler. For freeing a registry whose handler is pending. */
@@ -100,6 +124,22 @@ void vigia__driver_abandon(struct vigia_watcher *watcher);
 void vigia__registry_listen_anything(struct vigia_registry *registry);
 void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The filter of a watcher changed. */
+void vigia__registry_listen(struct vigia_registry *registry);
+
+/* ---- inbox.c ---- */
+
+void vigia__inbox_init(struct vigia__inbox *inbox);
+void vigia__inbox_deinit(struct vigia__inbox *inbox);
+/* Make the registry look: a step or run in progress does a round. Any thread. */
+void vigia__inbox_poke(struct vigia_registry *registry);
+/* A worker has something for the log. Beyond 1000 waiting records they are only counted. Any thread. */
+void vigia__inbox_log(struct vigia_registry *registry, enum vigia_log_level level, const char *text);
+/* A worker that got on has nothing more to do for now. Any thread. */
+void vigia__inbox_progress(struct vigia_registry *registry);
+/* Hand the records to the log function, on the registry's thread. Answers whether there was anything to look at. */
+bool vigia__inbox_look(struct vigia_registry *registry);
 
 /* ---- task.c ---- */
 

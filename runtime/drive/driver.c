@@ -7,6 +7,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "drive.h"
+#include "worker.h"
 
 /* One turn handles so many events or takes so long; then the other watchers of the thread have theirs. */
 enum { TURN_EVENTS = 256, TURN_NS = 2000000 };
@@ -44,6 +45,20 @@ static void note_error(struct vigia_watcher *w, const struct vigia_error *err, c
 
 /* ---- life ---- */
 
+/* What the decisions depend on. */
+static struct vigia__watcher_options core_options(const struct vigia_watch_options *options)
+{
+	return (struct vigia__watcher_options){
+		.backoff = {options->initial_backoff_ns, options->max_backoff_ns, options->jitter},
+		.max_retries = (uint64_t)options->max_retries,
+		.retry_strategy = options->retry_strategy,
+		.on_gap = options->on_gap,
+		.on_damage = options->on_damage,
+		.checkpoint = options->checkpoint,
+		.ephemeral = options->ephemeral,
+	};
+}
+
 int vigia__driver_new(struct vigia_registry *registry, const char *id, const struct vigia_handler *handler,
                       const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err)
 {
@@ -58,15 +73,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 		vigia__free(w);
 		return rc;
 	}
-	struct vigia__watcher_options core = {
-		.backoff = {options->initial_backoff_ns, options->max_backoff_ns, options->jitter},
-		.max_retries = (uint64_t)options->max_retries,
-		.retry_strategy = options->retry_strategy,
-		.on_gap = options->on_gap,
-		.on_damage = options->on_damage,
-		.checkpoint = options->checkpoint,
-		.ephemeral = options->ephemeral,
-	};
+	struct vigia__watcher_options core = core_options(options);
 	vigia__watcher_init(&w->core, &core);
 	/* Latest means what comes after the creation, also if the start is later. */
 	uint64_t oldest, latest;
@@ -108,6 +115,7 @@ static void let_go(struct vigia_watcher *w)
 
 void vigia__driver_free(struct vigia_watcher *w)
 {
+	vigia__worker_free(w->worker);
 	let_go(w);
 	if (w->has_handler && w->handler.free) w->handler.free(w->handler.ctx);
 	vigia__filter_free(w->filter);
@@ -116,6 +124,7 @@ void vigia__driver_free(struct vigia_watcher *w)
 
 void vigia__driver_abandon(struct vigia_watcher *w)
 {
+	if (w->worker) return; /* its thread gives up when it is freed */
 	w->core.state = VIGIA_STOPPED;
 	w->action = (struct vigia__action){.kind = VIGIA_ACTION_NONE};
 	w->pending = false;
@@ -124,6 +133,7 @@ void vigia__driver_abandon(struct vigia_watcher *w)
 
 bool vigia__driver_active(const struct vigia_watcher *w)
 {
+	if (w->worker) return vigia__worker_active(w->worker);
 	return w->core.state == VIGIA_RUNNING || w->core.state == VIGIA_STOPPING;
 }
 
@@ -387,6 +397,8 @@ bool vigia__driver_dirty(struct vigia_watcher *w)
 
 bool vigia__driver_run(struct vigia_watcher *w)
 {
+	if (w->worker) return false;
+	const struct vigia_registry *r = w->registry;
 	int events = 0;
 	int64_t until = 0;
 	bool worked = false, resumed = false;
@@ -398,8 +410,9 @@ bool vigia__driver_run(struct vigia_watcher *w)
 			break;
 		case VIGIA_ACTION_HANDLE:
 			if (events == 0) until = vigia__mono_ns() + TURN_NS;
-			if (events >= TURN_EVENTS || (events % 8 == 7 && vigia__mono_ns() >= until)) return true;
-			if (atomic_load_explicit(&w->registry->interrupted, memory_order_relaxed)) return true;
+			if (events >= TURN_EVENTS || r->between_events) return true;
+			if ((events % 8 == 7 || (r->one_watcher && events)) && vigia__mono_ns() >= until) return true;
+			if (atomic_load_explicit(&r->interrupted, memory_order_relaxed)) return true;
 			events++;
 			call_handler(w);
 			offer_progress(w);
@@ -433,12 +446,17 @@ bool vigia__driver_run(struct vigia_watcher *w)
 
 void vigia__driver_wake(struct vigia_watcher *w)
 {
+	if (w->worker) return;
 	if (w->pending) w->resume_now = true;
 	else if (w->action.kind == VIGIA_ACTION_LISTEN) step_kind(w, VIGIA_INPUT_WAKE);
 }
 
 void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, uint64_t seq_num)
 {
+	if (w->worker) {
+		if (kind == VIGIA_INPUT_STOP) vigia__worker_stop(w->worker);
+		return;
+	}
 	struct vigia__input input = {.kind = kind, .seq_num = seq_num, .random = random_bits()};
 	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__mono_ns());
 	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon and has not
@@ -448,9 +466,41 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 	else if (w->action.kind == VIGIA_ACTION_READ) step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
 }
 
+void vigia__driver_stats(const struct vigia_watcher *w, struct vigia_watcher_stats *out)
+{
+	*out = (struct vigia_watcher_stats){
+		.state = w->core.state,
+		.next = vigia__watcher_position(&w->core),
+		.last_processed_seq_num = w->core.last_processed,
+		.last_processed_at_ns = w->last_processed_at_ns,
+		.last_listen_at_ns = w->last_listen_at_ns,
+		.processed = w->core.processed,
+		.failed = w->core.failed,
+		.retried = w->core.retried,
+		.skipped = w->core.skipped,
+		.missed = w->core.missed,
+		.fetch_errors = w->core.fetch_errors,
+		.blocked_seq_num = vigia__watcher_blocked(&w->core),
+		.last_error = w->last_error,
+	};
+}
+
+void vigia__driver_renew(struct vigia_watcher *w, const struct vigia_watch_options *options, struct vigia__filter *filter)
+{
+	vigia__filter_free(w->filter);
+	w->filter = filter;
+	w->options = *options;
+	w->options.filter = (struct vigia_filter){0};
+	w->core.options = core_options(options);
+	struct vigia__input input = {.kind = VIGIA_INPUT_REREAD};
+	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__mono_ns());
+	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
+	vigia__registry_listen(w->registry);
+}
+
 int64_t vigia__driver_due(const struct vigia_watcher *w)
 {
-	if (w->running_handler) return INT64_MAX;
+	if (w->running_handler || w->worker) return INT64_MAX;
 	if (w->pending) return w->resume_now || w->core.state == VIGIA_STOPPING ? 0 : w->resume_mono_ns;
 	switch (w->action.kind) {
 	case VIGIA_ACTION_WAIT: return w->action.until_mono_ns;

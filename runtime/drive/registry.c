@@ -9,6 +9,7 @@
 #include "../core/error.h"
 #include "../core/options.h"
 #include "drive.h"
+#include "worker.h"
 
 enum { HEAL_NS = 1000000000 };
 
@@ -31,6 +32,7 @@ struct vigia_registry *vigia_registry_new(struct vigia_store *store)
 	if (registry == NULL) return NULL;
 	registry->store = store;
 	vigia__store_ref(store);
+	vigia__inbox_init(&registry->inbox);
 	return registry;
 }
 
@@ -71,6 +73,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 			}
 		}
 	}
+	vigia__inbox_deinit(&registry->inbox);
 	vigia__store_unref(registry->store);
 	vigia__free(registry);
 }
@@ -86,14 +89,25 @@ static struct vigia_watcher *find(struct vigia_registry *registry, const char *i
 static void listen_to_all(struct vigia_registry *registry)
 {
 	struct vigia__listen all = {0};
+	bool workers = false;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 		size_t count;
+		workers |= w->worker != NULL;
+		if (w->worker || !vigia__driver_active(w)) continue;
 		const struct vigia_slice *types = vigia__filter_types(w->filter, &count);
-		if (vigia__driver_active(w)) vigia__listen_add(&all, types, count);
+		vigia__listen_add(&all, types, count);
 	}
+	/* Workers hear of events themselves; for their news every word will do, and one that no event should have is best. */
+	static const struct vigia_slice nobody = {"\1 no type", 9};
+	if (all.count == 0 && workers) vigia__listen_add(&all, &nobody, 1);
 	if (all.count == 0 || registry->listen_anything) vigia__listen_init(&all, NULL, 0);
 	registry->listen = all;
 	registry->listening = false;
+}
+
+void vigia__registry_listen(struct vigia_registry *registry)
+{
+	listen_to_all(registry);
 }
 
 /* The looks before the next prepare do not count: hear() wakes all once it has prepared. */
@@ -113,6 +127,71 @@ static int check_options(const struct vigia_watch_options *options, const struct
 	return vigia__problems_end(&problems, "watch options", err);
 }
 
+static enum vigia_watcher_state state_of(const struct vigia_watcher *w)
+{
+	return w->worker ? vigia__worker_state(w->worker) : w->core.state;
+}
+
+/* Is the id free? *old is the stopped watcher that has it, NULL if there is none. */
+static int find_free(struct vigia_registry *registry, const char *id, struct vigia_watcher **old, struct vigia_error *err)
+{
+	*old = find(registry, id);
+	if (*old == NULL || state_of(*old) == VIGIA_STOPPED) return VIGIA_OK;
+	vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", id);
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	return VIGIA_EEXISTS;
+}
+
+/* Take the watcher in, in the place of the stopped one that had its id. */
+static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_watcher *old)
+{
+	if (old) {
+		struct vigia_watcher **at = &registry->watchers;
+		while (*at != old) at = &(*at)->next;
+		*at = old->next;
+		old->retired = true;
+		old->next = registry->retired;
+		registry->retired = old;
+		if (old->worker) vigia__worker_end(old->worker);
+	}
+	struct vigia_watcher **end = &registry->watchers;
+	while (*end) end = &(*end)->next;
+	*end = w;
+	listen_to_all(registry);
+}
+
+int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
+                              struct vigia_watcher **out, struct vigia_error *err)
+{
+	struct vigia_watcher *old = NULL, *w = NULL;
+	int rc = watcher_id ? vigia__watcher_id_check(watcher_id, strlen(watcher_id), err) : VIGIA_OK;
+	if (rc == VIGIA_OK && watcher_id) rc = find_free(registry, watcher_id, &old, err);
+	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
+	if (rc < 0) return rc;
+	w = vigia__calloc(sizeof *w);
+	if (w == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a watcher");
+	if (rc == VIGIA_OK) {
+		w->registry = registry;
+		w->has_handler = true; /* the job is one */
+		rc = vigia__worker_new(registry, watcher_id, job, &w->worker, err);
+	}
+	if (rc == VIGIA_OK) {
+		snprintf(w->id, sizeof w->id, "%s", vigia__worker_id(w->worker));
+		w->options = *vigia__worker_options(w->worker);
+		rc = find_free(registry, w->id, &old, err);
+	}
+	if (rc == VIGIA_OK && w->options.auto_start) rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
+	if (rc == VIGIA_OK) {
+		add(registry, w, old);
+		*out = w;
+	} else if (w) {
+		if (w->worker) vigia__worker_disown_job(w->worker); /* still the caller's */
+		vigia__driver_free(w);
+	}
+	vigia__store_leave(registry->store);
+	return rc;
+}
+
 int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
                          const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err)
 {
@@ -128,24 +207,12 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
 	if (rc < 0) return rc;
 
-	struct vigia_watcher *old = find(registry, watcher_id), *w = NULL;
-	if (old && old->core.state != VIGIA_STOPPED)
-		rc = vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", watcher_id);
+	struct vigia_watcher *old = NULL, *w = NULL;
+	rc = find_free(registry, watcher_id, &old, err);
 	if (rc == VIGIA_OK) rc = vigia__driver_new(registry, watcher_id, handler, options, &w, err);
 	if (rc == VIGIA_OK) rc = options->auto_start ? vigia__driver_start(w, err) : vigia__driver_hold(w, err);
 	if (rc == VIGIA_OK) {
-		if (old) {
-			struct vigia_watcher **at = &registry->watchers;
-			while (*at != old) at = &(*at)->next;
-			*at = old->next;
-			old->retired = true;
-			old->next = registry->retired;
-			registry->retired = old;
-		}
-		struct vigia_watcher **end = &registry->watchers;
-		while (*end) end = &(*end)->next;
-		*end = w;
-		listen_to_all(registry);
+		add(registry, w, old);
 		if (out) *out = w;
 	} else if (w) {
 		w->has_handler = false; /* still the caller's */
@@ -214,6 +281,7 @@ static bool round_of(struct vigia_registry *registry)
 {
 	bool worked = false;
 	hear(registry);
+	if (vigia__inbox_look(registry)) worked = true;
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
 		next = w->next; /* a handler may watch the id of a stopped one anew, which retires it */
 		if (vigia__driver_run(w)) worked = true;
@@ -233,7 +301,7 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 	for (const struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 		int64_t t = vigia__driver_due(w);
 		if (t < first) first = t;
-		listening |= vigia__driver_active(w);
+		listening |= !w->worker && vigia__driver_active(w);
 	}
 	if (registry->dirty_mono_ns) {
 		int64_t t = registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns;
@@ -290,11 +358,13 @@ static bool round_after_close(struct vigia_registry *registry)
 	return worked;
 }
 
-int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
+/* A worker's progress counts as something done for who steps; run() sleeps on. */
+static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_progress, struct vigia_error *err)
 {
 	int rc = enter(registry, "step()", err);
 	if (rc == VIGIA_ECLOSED && round_after_close(registry)) return VIGIA_OK;
 	if (rc < 0) return rc;
+	atomic_store(&registry->inbox.wants_progress, wants_progress);
 	int64_t until = after(timeout_ns);
 	if (registry->poller) vigia__poller_clear(registry->poller);
 	for (;;) {
@@ -310,9 +380,15 @@ int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, str
 		}
 		wait_until(registry, until);
 	}
+	atomic_store(&registry->inbox.wants_progress, false);
 	if (registry->poller) vigia__poller_arm(registry->poller, &registry->listen, registry->commits, due(registry, false));
 	vigia__store_leave(registry->store);
 	return rc;
+}
+
+int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
+{
+	return step(registry, timeout_ns, true, err);
 }
 
 static bool any_active(const struct vigia_registry *registry)
@@ -325,9 +401,10 @@ static bool any_active(const struct vigia_registry *registry)
 int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err)
 {
 	while (any_active(registry)) {
-		int rc = vigia_registry_step(registry, -1, err);
+		int rc = step(registry, -1, false, err);
 		if (rc < 0) return rc;
 	}
+	vigia__inbox_look(registry); /* what the last one had to say */
 	int rc = interrupted(registry, err);
 	return rc;
 }
@@ -364,6 +441,8 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 	for (;;) {
 		bool all = true, worked = false, hope = false;
 		int64_t first = until;
+		hear(registry); /* before the look: a worker tells when it has stopped, and only once until the inbox was looked at */
+		vigia__inbox_look(registry);
 		if (only == NULL && registry->depth == 0 && registry->tasks) {
 			worked = vigia__tasks_run(registry);
 			all = registry->tasks == NULL;
@@ -381,10 +460,7 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 		}
 		if (all) return true;
 		if (!hope || vigia__mono_ns() >= until) return false;
-		if (!worked) {
-			hear(registry);
-			vigia__wake_wait(registry->store->backend->wake, &registry->listen, first);
-		}
+		if (!worked) vigia__wake_wait(registry->store->backend->wake, &registry->listen, first);
 	}
 }
 
@@ -395,7 +471,9 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	for (w = registry->watchers; w; w = w->next) vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
 	registry->tasks_stopping = registry->tasks != NULL;
 	if (!closed) save_progress(registry, true);
-	if (drive_until_settled(registry, NULL, timeout_ns)) return VIGIA_OK;
+	bool stopped = drive_until_settled(registry, NULL, timeout_ns);
+	vigia__inbox_look(registry); /* the last words */
+	if (stopped) return VIGIA_OK;
 	char names[512] = "";
 	int count = 0;
 	for (w = registry->watchers; w; w = w->next) {
@@ -412,7 +490,9 @@ int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia
 	(void)err;
 	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
 	if (w->retired) return VIGIA_OK;
-	return drive_until_settled(w->registry, w, timeout_ns) ? VIGIA_OK : VIGIA_NONE;
+	bool stopped = drive_until_settled(w->registry, w, timeout_ns);
+	if (w->worker) vigia__inbox_look(w->registry);
+	return stopped ? VIGIA_OK : VIGIA_NONE;
 }
 
 /* ---- one watcher ---- */
@@ -426,7 +506,7 @@ static int in_state_error(struct vigia_watcher *w, const char *what, struct vigi
 {
 	static const char *const names[] = {"idle", "running", "stopping", "stopped"};
 	vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", w->id, what,
-	             w->retired ? "replaced by a newer one of its id" : names[w->core.state]);
+	             w->retired ? "replaced by a newer one of its id" : names[state_of(w)]);
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 	return VIGIA_ESTATE;
 }
@@ -453,7 +533,8 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 	}
 	int rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
-	rc = vigia__driver_start(w, err);
+	if (w->worker) rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
+	else rc = vigia__driver_start(w, err);
 	if (rc == VIGIA_OK) listen_to_all(w->registry);
 	vigia__store_leave(w->registry->store);
 	return rc;
@@ -461,21 +542,8 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 
 void vigia_watcher_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 {
-	*out = (struct vigia_watcher_stats){
-		.state = w->core.state,
-		.next = vigia__watcher_position(&w->core),
-		.last_processed_seq_num = w->core.last_processed,
-		.last_processed_at_ns = w->last_processed_at_ns,
-		.last_listen_at_ns = w->last_listen_at_ns,
-		.processed = w->core.processed,
-		.failed = w->core.failed,
-		.retried = w->core.retried,
-		.skipped = w->core.skipped,
-		.missed = w->core.missed,
-		.fetch_errors = w->core.fetch_errors,
-		.blocked_seq_num = vigia__watcher_blocked(&w->core),
-		.last_error = w->last_error,
-	};
+	if (w->worker) vigia__worker_stats(w->worker, out);
+	else vigia__driver_stats(w, out);
 	struct vigia_store *store = w->registry->store;
 	if (vigia__store_enter(store, NULL) < 0) return;
 	if (!w->options.ephemeral)
@@ -529,6 +597,7 @@ int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct v
 		return VIGIA_EEPHEMERAL;
 	}
 	int rc = retired_error(w, "checkpointed", err);
+	if (rc == VIGIA_OK && w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_CHECKPOINT, seq_num, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
 	rc = in_range(w, seq_num, "save checkpoint", err);
@@ -540,6 +609,7 @@ int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct v
 int vigia_watcher_seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
 {
 	int rc = retired_error(w, "moved", err);
+	if (rc == VIGIA_OK && w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_SEEK, seq_num, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
 	rc = in_range(w, seq_num, "seek to", err);
@@ -558,4 +628,16 @@ int vigia_watcher_seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_e
 	}
 	vigia__store_leave(w->registry->store);
 	return rc;
+}
+
+int vigia_watcher_reload(struct vigia_watcher *w, struct vigia_error *err)
+{
+	int rc = retired_error(w, "reloaded", err);
+	if (rc < 0) return rc;
+	if (w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_RELOAD, 0, err);
+	/* A script's own handler asks: it goes on with the old code until it returns. */
+	if (w->registry->worker) return vigia__worker_reload_soon(w->registry->worker);
+	vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' cannot be reloaded: its handler is a function, not a script", w->id);
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
+	return VIGIA_EUNSUPPORTED;
 }

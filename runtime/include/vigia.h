@@ -75,7 +75,8 @@ extern "C" {
 	X(EHANDLER, -37, "handler_error", "the handler failed") \
 	X(EUNSUPPORTED, -38, "not_supported", "this backend or system cannot do it") \
 	X(EINTERRUPTED, -39, "interrupted", "the call was interrupted") \
-	X(EWATCHER, -40, "watcher_error", "the watcher could not go on")
+	X(EWATCHER, -40, "watcher_error", "the watcher could not go on") \
+	X(ESCRIPT, -41, "script_error", "the script does not load, or its init or stop failed")
 
 enum vigia_code {
 	VIGIA_OK = 0,
@@ -390,6 +391,10 @@ struct vigia_watcher_stats {
 	uint64_t processed, failed, retried, skipped, missed, fetch_errors;
 	uint64_t blocked_seq_num;         /* the event it retries, or for which it stopped; 0 = none */
 	struct vigia_error last_error;    /* code 0 = none */
+	/* of a handler on a thread of its own, a script */
+	uint64_t reloads;                 /* how often new code took over */
+	struct vigia_error last_reload_error; /* why new code did not take over; code 0: it did, or was not tried */
+	struct vigia_error stop_error;    /* what its stop function failed with, the last time; code 0 = it did not */
 };
 
 enum vigia_log_level { VIGIA_LOG_DEBUG = 0, VIGIA_LOG_INFO, VIGIA_LOG_WARN, VIGIA_LOG_ERROR };
@@ -437,6 +442,8 @@ VIGIA_API int vigia_watcher_stop(struct vigia_watcher *watcher, int64_t timeout_
 VIGIA_API int vigia_watcher_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 /* Stop, save seq_num as the checkpoint, go on with the event after it. EPOSITION beyond the last event. */
 VIGIA_API int vigia_watcher_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+/* Take over a script's new code, between two events. ESCRIPT: it does not load, and the old goes on. EUNSUPPORTED: no script. */
+VIGIA_API int vigia_watcher_reload(struct vigia_watcher *watcher, struct vigia_error *err);
 
 #ifdef __cplusplus
 }
