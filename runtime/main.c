@@ -25,8 +25,10 @@
  *     side.h              the side file: wake words, owners of watcher ids
  *   drive/                moves
  *     drive.h             watchers by id, carried through what core/watcher decides
+ *     worker.h            a thread that drives one watcher
  *   bind/                 speaks Lua
  *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry, watcher, handler
+ *     script.h            a script as a handler: its Lua state, what its worker runs
  *     interrupt.h         "the user wants the program to end"
  *   main.c                this file: signals, where the Lua files are, the exit status
  *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands

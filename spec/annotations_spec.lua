@@ -175,12 +175,19 @@ describe("the description of the Lua API", function()
 			for _, option in ipairs(core.options(kind)) do taken[option.name] = true end
 			assert.same(names(taken), field_names(class))
 		end
+		-- A script's watcher takes both kinds.
+		local taken, both = {}, {}
+		for _, option in ipairs(core.options("script")) do taken[option.name] = true end
+		for _, class in ipairs{"vigia.ScriptOptions", "vigia.WatchOptions"} do
+			for _, name in ipairs(field_names(class)) do both[name] = true end
+		end
+		assert.same(names(taken), names(both))
 	end)
 
 	it("has defaults that are those of the code", function()
 		local core = require "vigia.core"
 		local compared = 0
-		for class, kind in pairs{["vigia.StoreOptions"] = "store", ["vigia.WatchOptions"] = "watch"} do
+		for class, kind in pairs{["vigia.StoreOptions"] = "store", ["vigia.WatchOptions"] = "watch", ["vigia.ScriptOptions"] = "script"} do
 			for _, option in ipairs(core.options(kind)) do
 				local said = (fields[class][option.name .. "?"] or ""):match("%(default ([^):]+)")
 				if said and option.default ~= nil then

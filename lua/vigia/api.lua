@@ -326,12 +326,31 @@ local Registry = {}
 ---@field auto_start? boolean (default true)
 ---@field on_error? fun(err: vigia.Error, event: vigia.Event?, ctx: vigia.Context) told of every failure
 
----Start a watcher. The handler may be nil with auto_start = false.
----@param id string
----@param handler? vigia.Handler
----@param options? vigia.WatchOptions
+---What a script can be told beside the options of any watcher; they win over those in its table. Functions (on_error, where) belong there.
+---@class vigia.ScriptOptions: vigia.WatchOptions
+---@field set? table plain values for the script, which gets a copy of them as `set`
+---@field reload? boolean take over the script's new code whenever its file changes (default false)
+
+---A script is called once, with this.
+---@class vigia.Given
+---@field store vigia.Store
+---@field log fun(level: "debug"|"info"|"warn"|"error", message: string) into the log of who watches
+---@field set table
+
+---It answers its handler, or this and any option of a watcher but auto_start.
+---@class vigia.Script
+---@field id? string for who watches without one (default: the file's name without .lua)
+---@field handle vigia.Handler
+---@field init? fun(ctx: {store: vigia.Store, watcher: vigia.Watcher, log: function}): any before the first event, after each start
+---@field stop? fun(ctx: {store: vigia.Store, watcher: vigia.Watcher, log: function}): any when the watcher has stopped
+
+---Start a watcher. The handler may be nil with auto_start = false. A string is a script: a path (it has a slash, or ends in .lua) or the
+---name of a module. It runs in a Lua state and on a thread of its own, whether or not the registry is driven.
+---@param id string? nil: the script's own
+---@param handler? vigia.Handler|string
+---@param options? vigia.WatchOptions|vigia.ScriptOptions
 ---@return vigia.Watcher? watcher
----@return vigia.Error? err "watcher_already_exists", "watcher_owned"
+---@return vigia.Error? err "watcher_already_exists", "watcher_owned", "script_error"
 function Registry:watch(id, handler, options) end
 
 ---@param id string
@@ -394,6 +413,9 @@ function Watcher:id() end
 ---@field fetch_errors integer
 ---@field last_error vigia.Error?
 ---@field blocked_on integer? the number of the event it retries
+---@field reloads integer? of a script: how often new code took over
+---@field last_reload_error vigia.Error? why new code did not take over, the last time it was tried
+---@field stop_error vigia.Error? what its stop function failed with
 
 ---@return vigia.WatcherStats
 function Watcher:stats() end
@@ -417,8 +439,14 @@ function Watcher:seek_to_offset(n) end
 function Watcher:set_handler(handler) end
 
 ---@return true? ok
----@return vigia.Error? err "no_handler", "invalid_state"
+---@return vigia.Error? err "no_handler", "invalid_state", "script_error"
 function Watcher:start() end
+
+---Take over a script's new code, between two events: the old code's stop, the new code's init. Where the new code does not load, or its
+---init fails, the old goes on. Waits for the handler in progress; asked for by the script's own handler, it follows when that returns.
+---@return true? ok
+---@return vigia.Error? err "script_error"; "not_supported" for a handler that is a function
+function Watcher:reload() end
 
 ---Let the handler in progress finish, save progress, stop. From its own handler: takes effect when that returns.
 ---@param options? vigia.StopOptions

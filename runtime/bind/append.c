@@ -27,6 +27,7 @@ void vigia__lua_append_init(lua_State *L)
 
 struct lua_append *vigia__lua_append_begin(lua_State *L)
 {
+	if (vigia__lua_shared(L)->worker) return NULL; /* alone on its thread: it holds up nobody */
 	if (!vigia__lua_may_suspend(L, vigia__lua_running(L))) return NULL;
 	return vigia__lua_new(L, sizeof(struct lua_append), &append_key);
 }

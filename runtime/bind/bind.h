@@ -50,6 +50,7 @@ struct vigia__lua {
 	struct vigia_batch *spare;        /* one batch, for the next read */
 	const void *array_mt;             /* the metatable of vigia.array, by its address */
 	struct lua_handler *handler;      /* the function handler that runs now (handler.c), NULL outside */
+	struct vigia__worker *worker;     /* whose thread this state belongs to (script.c), NULL: an application's */
 	bool ended;                       /* the Lua state is closing */
 	struct vigia__lua_name names[VIGIA_LUA_NAMES];
 };
@@ -135,6 +136,9 @@ void vigia__lua_options_init(lua_State *L);
  * and the table until the options were used. [-0, +1, v] */
 void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_options *out);
 
+/* The same for a handler that is a script; its filter is left to vigia__lua_push_filter(). [-0, +0, v] */
+void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script_options *out);
+
 /* core.options(): the tables as Lua lists, for the documentation and the command line. */
 int vigia__lua_options(lua_State *L);
 
@@ -163,6 +167,8 @@ void vigia__lua_store_init(lua_State *L);
 int vigia__lua_open(lua_State *L);
 /* The store at `arg`; NULL once it is closed: answer vigia__lua_fail_closed() then. Raises if it is no vigia.Store. [-0, +0, v] */
 struct vigia_store *vigia__lua_check_store(lua_State *L, int arg);
+/* A handle on a store that is somebody else's: closing it ends only this userdata. [-0, +1, m] */
+void vigia__lua_push_store(lua_State *L, struct vigia_store *store);
 /* nil and the error store_closed for the store at `arg`; answers 2. [-0, +2, m] */
 int vigia__lua_fail_closed(lua_State *L, int arg);
 

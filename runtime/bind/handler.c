@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "../core/error.h"
-#include "../drive/drive.h"
+#include "../drive/worker.h"
 #include "registry.h"
 
 /* User values of the handler's userdata. */
@@ -388,6 +388,7 @@ struct lua_handler *vigia__lua_running(lua_State *L)
 
 bool vigia__lua_stopping(const struct lua_handler *handler)
 {
+	if (handler->owner->worker && atomic_load(vigia__worker_stopping(handler->owner->worker))) return true;
 	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping;
 }
 

@@ -9,7 +9,7 @@
 
 #include "../core/event.h"
 #include "interrupt.h"
-#include "registry.h"
+#include "script.h"
 
 /* ---- What one Lua state shares ---- */
 
@@ -205,6 +205,7 @@ static const luaL_Reg functions[] = {
 	{"isatty", module_isatty},
 	{"monotonic", module_monotonic},
 	{"has_input", vigia__lua_has_input},
+	{"hold", vigia__lua_hold},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"ndjson_dump", vigia__lua_ndjson_dump},
 	{NULL, NULL},

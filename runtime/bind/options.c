@@ -74,7 +74,7 @@ static void check_table(lua_State *L, int arg, const struct vigia__option *table
 			vigia__option_set(table, target, name, &value, &problems);
 		}
 	}
-	if (table == vigia__store_option_table || table == vigia__watch_option_table)
+	if (table == vigia__store_option_table || table == vigia__watch_option_table || table == vigia__script_option_table)
 		vigia__options_check(table, target, &problems);
 	struct vigia_error err;
 	if (vigia__problems_end(&problems, what, &err) != VIGIA_OK)
@@ -277,6 +277,27 @@ void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_op
 	vigia__lua_push_filter(L, arg, &out->filter);
 }
 
+/* Functions belong into the script, whose state they run in; `set` is looked at when it is encoded. */
+static void script_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+	struct watch_target *target = ctx;
+	if (lua_isfunction(L, idx)) {
+		vigia__problem(problems, "%s cannot be a function for a script, which has a state of its own: put it into the table that it returns",
+		               name);
+	} else if (strcmp(name, "set") == 0) {
+		if (!lua_istable(L, idx))
+			vigia__problem(problems, "set is a %s, allowed: a table {name = value}", luaL_typename(L, idx));
+	} else {
+		watch_special(L, idx, name, target, problems);
+	}
+}
+
+void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script_options *out) {
+	memset(out, 0, sizeof *out);
+	vigia__options_init(vigia__script_option_table, out);
+	struct watch_target target = {.options = &out->watch};
+	vigia__lua_check_options(L, arg, vigia__script_option_table, out, "watch options", script_special, &target);
+}
+
 /* ---- The tables themselves ---- */
 
 static void push_default(lua_State *L, const struct vigia__option *option) {
@@ -334,13 +355,15 @@ static void push_option(lua_State *L, const struct vigia__option *option) {
 }
 
 int vigia__lua_options(lua_State *L) {
-	static const char *const names[] = {"store", "watch", "registry", NULL};
-	const struct vigia__option *const tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table};
+	static const char *const names[] = {"store", "watch", "registry", "script", NULL};
+	const struct vigia__option *const tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table,
+	                                              vigia__script_option_table};
 	const struct vigia__option *table = tables[luaL_checkoption(L, 1, NULL, names)];
 	lua_newtable(L);
-	for (int i = 0; table[i].name; i++) {
-		push_option(L, &table[i]);
-		lua_rawseti(L, -2, i + 1);
+	lua_Integer count = 0;
+	for (; table->name; table = vigia__option_next(table)) {
+		push_option(L, table);
+		lua_rawseti(L, -2, ++count);
 	}
 	return 1;
 }

@@ -9,7 +9,7 @@
 
 #include "../core/error.h"
 #include "../core/iterator.h"
-#include "../drive/drive.h"
+#include "../drive/worker.h"
 #include "interrupt.h"
 #include "registry.h"
 
@@ -121,11 +121,17 @@ static void kick(void *ctx) {
 }
 
 /* One look, waiting up to timeout_ns in this thread. With no event, r->next tells whether the position moved. */
-static int look(struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
+static int look(struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia__worker *worker, struct vigia_error *err) {
 	struct vigia_read request = r->request;
 	request.timeout_ns = timeout_ns;
 	if (timeout_ns == 0)
 		return vigia__store_read(store, &request, r->filter, NULL, r->batch, &r->next, err);
+	if (worker) { /* on a script's thread a stop ends the wait */
+		const atomic_bool *stopping = vigia__worker_stopping(worker);
+		int rc = vigia__store_read(store, &request, r->filter, stopping, r->batch, &r->next, err);
+		if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(stopping)) rc = vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping");
+		return rc;
+	}
 	/* In the program `vigia` a signal ends the wait. */
 	struct vigia__interrupt_hook hook = {.fn = kick, .ctx = store->backend->wake};
 	vigia__interrupt_add(&hook);
@@ -213,7 +219,7 @@ static int search(lua_State *L, struct reading *r) {
 			return answer(L, r);
 		}
 		int64_t left = timeout ? until - vigia__mono_ns() : 0;
-		int rc = look(store, r, left > 0 ? left : 0, &err);
+		int rc = look(store, r, left > 0 ? left : 0, vigia__lua_shared(L)->worker, &err);
 		if (rc == VIGIA_OK)
 			rc = push_list(L, r, &kept, &err);
 		if (rc < 0)
@@ -236,7 +242,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 		return vigia__lua_fail_stopping(L, running);
 	if (store == NULL)
 		return answer(L, r); /* closed while it waited: no events, and the position reached (contract S6) */
-	int rc = look(store, r, 0, &err);
+	int rc = look(store, r, 0, NULL, &err);
 	if (rc < 0)
 		return vigia__lua_fail(L, rc, &err);
 	int64_t until = r->until_mono_ns;
@@ -274,7 +280,7 @@ int vigia__lua_get_events(lua_State *L) {
 	}
 	if (r->has_where)
 		return search(L, r);
-	int rc = look(store, r, r->request.timeout_ns, &err);
+	int rc = look(store, r, r->request.timeout_ns, vigia__lua_shared(L)->worker, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : answer(L, r);
 }
 

@@ -11,8 +11,8 @@
 #include <time.h>
 
 #include "../core/error.h"
-#include "../drive/drive.h"
-#include "registry.h"
+#include "../drive/worker.h"
+#include "script.h"
 
 static const char class_key;
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -139,6 +139,21 @@ int vigia__lua_registry(lua_State *L)
 	return 1;
 }
 
+struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker)
+{
+	store_idx = lua_absindex(L, store_idx);
+	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key);
+	lua_createtable(L, 1, 0);
+	lua_pushvalue(L, store_idx);
+	lua_rawseti(L, -2, 1);
+	lua_setiuservalue(L, -2, 1);
+	r->registry = vigia__worker_registry(worker);
+	r->worker = worker;
+	r->L = L;
+	vigia__lua_remember(L, -1, r);
+	return r;
+}
+
 /* Method close, __gc, __close: safe twice. Progress is saved; no handler runs any more. */
 static int registry_close(lua_State *L)
 {
@@ -146,7 +161,7 @@ static int registry_close(lua_State *L)
 	if (r->registry && r->registry->depth > 0) return luaL_error(L, "a registry cannot be closed from one of its handlers");
 	struct vigia_registry *registry = r->registry;
 	r->registry = NULL;
-	if (registry) {
+	if (registry && r->worker == NULL) {
 		vigia__interrupt_remove(&r->hook);
 		vigia_registry_free(registry);
 	}
@@ -173,6 +188,7 @@ static void push_watcher(lua_State *L, int kept, int id)
 static int registry_watch(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	if (lua_type(L, 3) == LUA_TSTRING) return vigia__lua_watch_script(L);
 	const char *id = vigia__lua_check_cstring(L, 2, "id");
 	if (!lua_isnoneornil(L, 3)) vigia__lua_check_type(L, 3, LUA_TFUNCTION, "handler");
 	lua_settop(L, 4);
@@ -306,9 +322,19 @@ static int slept(lua_State *L, int status, lua_KContext until)
 	return 1;
 }
 
-/* Outside of a handler's own coroutine the call blocks; an interrupt ends it. */
+/* Outside of a handler's own coroutine the call blocks; an interrupt ends it, on a script's thread a stop. */
 static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 {
+	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
+	if (worker) {
+		if (!vigia__worker_sleep(worker, until_mono_ns)) {
+			struct vigia_error err = {0};
+			vigia__error(&err, VIGIA_ESTOPPING, "the watcher is stopping");
+			return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
+		}
+		lua_pushboolean(L, 1);
+		return 1;
+	}
 	for (;;) {
 		int64_t left = until_mono_ns - vigia__mono_ns();
 		if (left <= 0) break;

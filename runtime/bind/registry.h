@@ -11,6 +11,7 @@
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */
 	struct vigia__interrupt_hook hook;
+	struct vigia__worker *worker;    /* whose registry this is; NULL: our own */
 	lua_State *L;                    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
@@ -71,6 +72,8 @@ int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
 void vigia__lua_registry_init(lua_State *L);
 int vigia__lua_registry(lua_State *L);
 int vigia__lua_sleep(lua_State *L);
+/* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx. [-0, +1, m] */
+struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker);
 /* The registry at arg; raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
 /* The store's userdata of the registry at idx. [-0, +1, -] */
@@ -80,6 +83,8 @@ lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L);
 void vigia__lua_registry_leave(struct lua_registry *r, lua_State *before);
 
 void vigia__lua_watcher_init(lua_State *L);
+/* The watcher at arg; raises if there is none, or its registry is closed. [-0, +0, v] */
+struct vigia_watcher *vigia__lua_check_watcher(lua_State *L, int arg);
 /* A watcher's userdata, still empty; keeps the registry at registry_idx alive. [-0, +1, m] */
 struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx);
 

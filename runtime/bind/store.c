@@ -18,6 +18,7 @@ static const char store_class[] = "vigia.Store";
 
 struct lua_store {
 	struct vigia_store *store; /* NULL once closed */
+	bool borrowed;             /* another Lua state's: only kept in memory from here */
 	char path[];
 };
 
@@ -57,12 +58,24 @@ int vigia__lua_open(lua_State *L) {
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }
 
+void vigia__lua_push_store(lua_State *L, struct vigia_store *store) {
+	size_t size = strlen(store->path) + 1;
+	struct lua_store *h = vigia__lua_new(L, sizeof *h + size, &store_key);
+	memcpy(h->path, store->path, size);
+	h->borrowed = true;
+	vigia__store_ref(store);
+	h->store = store;
+}
+
 /* __gc, __close and store:close(): safe twice. */
 static int end(lua_State *L) {
 	struct lua_store *h = check(L, 1);
 	struct vigia_store *store = h->store;
 	h->store = NULL;
-	vigia_store_free(store);
+	if (h->borrowed && store)
+		vigia__store_unref(store);
+	else
+		vigia_store_free(store);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
  *
  * User values: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come.
  */
+#include "../drive/drive.h"
 #include "registry.h"
 
 static const char class_key;
@@ -13,6 +14,11 @@ static struct lua_watcher *check(lua_State *L, int arg)
 	struct lua_watcher *w = vigia__lua_check(L, arg, &class_key, "vigia.Watcher");
 	luaL_argcheck(L, w->watcher && w->owner->registry, arg, "the watcher's registry is closed");
 	return w;
+}
+
+struct vigia_watcher *vigia__lua_check_watcher(lua_State *L, int arg)
+{
+	return check(L, arg)->watcher;
 }
 
 struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
@@ -39,13 +45,20 @@ static void set_integer(lua_State *L, const char *field, uint64_t n)
 	lua_setfield(L, -2, field);
 }
 
+static void set_error(lua_State *L, const char *field, const struct vigia_error *err)
+{
+	if (err->code >= 0) return;
+	vigia__lua_push_error(L, err);
+	lua_setfield(L, -2, field);
+}
+
 static int watcher_stats(lua_State *L)
 {
 	static const char *const states[] = {"idle", "running", "stopping", "stopped"};
 	struct lua_watcher *w = check(L, 1);
 	struct vigia_watcher_stats stats;
 	vigia_watcher_stats(w->watcher, &stats);
-	lua_createtable(L, 0, 18);
+	lua_createtable(L, 0, 20);
 	lua_pushstring(L, vigia_watcher_id(w->watcher));
 	lua_setfield(L, -2, "id");
 	lua_pushstring(L, states[stats.state]);
@@ -66,6 +79,9 @@ static int watcher_stats(lua_State *L)
 	set_integer(L, "skipped", stats.skipped);
 	set_integer(L, "missed", stats.missed);
 	set_integer(L, "fetch_errors", stats.fetch_errors);
+	if (w->watcher->worker) set_integer(L, "reloads", stats.reloads);
+	set_error(L, "last_reload_error", &stats.last_reload_error);
+	set_error(L, "stop_error", &stats.stop_error);
 	if (stats.blocked_seq_num) set_integer(L, "blocked_on", stats.blocked_seq_num);
 	if (stats.last_error.code < 0) {
 		/* The handler's own has the value it raised; another error came from C. */
@@ -103,6 +119,16 @@ static int watcher_seek(lua_State *L)
 	struct vigia_error err = {0};
 	lua_State *before = vigia__lua_registry_enter(w->owner, L);
 	int rc = vigia_watcher_seek(w->watcher, n, &err);
+	vigia__lua_registry_leave(w->owner, before);
+	return done(L, rc, &err);
+}
+
+static int watcher_reload(lua_State *L)
+{
+	struct lua_watcher *w = check(L, 1);
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(w->owner, L);
+	int rc = vigia_watcher_reload(w->watcher, &err);
 	vigia__lua_registry_leave(w->owner, before);
 	return done(L, rc, &err);
 }
@@ -171,6 +197,7 @@ void vigia__lua_watcher_init(lua_State *L)
 		{"checkpoint", watcher_checkpoint},
 		{"seek_to_offset", watcher_seek},
 		{"set_handler", watcher_set_handler},
+		{"reload", watcher_reload},
 		{"start", watcher_start},
 		{"stop", watcher_stop},
 		{NULL, NULL},

@@ -17,6 +17,7 @@ local GROUPS = {
 	{"vigia.open: the handle", "store", handle = true},
 	{"vigia.open: the file", "store", file = true, fixed = true},
 	{"registry:watch", "watch", handle = true},
+	{"registry:watch: a script, beside those", "script", handle = true},
 	{"vigia.registry", "registry", handle = true},
 }
 
@@ -65,11 +66,13 @@ end
 
 function M.run(args)
 	local list = require("vigia.core").options
+	local of_watch = {} -- a script's watcher has all of those, too
 	for i, group in ipairs(GROUPS) do
 		local options = {}
 		for _, option in ipairs(list(group[2])) do
-			if group[option.scope] then
+			if group[option.scope] and not (group[2] == "script" and of_watch[option.name]) then
 				options[#options + 1] = option
+				of_watch[option.name] = group[2] == "watch" or of_watch[option.name]
 			end
 		end
 		if args.json then

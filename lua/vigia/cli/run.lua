@@ -1,14 +1,15 @@
 -- run.lua - `vigia run`: handler scripts over the store, until a signal or until everything is handled.
 
-local script = require("vigia.cli.script")
+local core = require("vigia.core")
 local util = require("vigia.cli.util")
 
 local M = {}
 
 M.summary = "Run handler scripts over the events."
 M.description = [[
-Runs each handler script as a watcher: it sees the events in order, from behind its checkpoint
-on, and goes on with new ones as they come. A script is Lua; it returns its handler or a table:
+Runs each handler script as a watcher, on a thread and in a Lua state of its own: it sees the
+events in order, from behind its checkpoint on, and goes on with new ones as they come. A script
+is Lua; it returns its handler or a table:
     return function(event, ctx) print(event.seq_num, event.object.path) end
     return {filter = {object_types = {"File"}}, handle = function(event, ctx) ... end}
 The table may also hold: id, the watcher's name (else the script's, without .lua); init(ctx),
@@ -30,6 +31,8 @@ function M.define(command)
 	command:flag("--until-idle"):description("End when everything is handled.")
 	command:option("--max-wait"):argname("SECONDS"):convert(util.seconds("--max-wait")):overwrite(false)
 		:description(("With --until-idle: how long an event may go on failing (default: %d)."):format(MAX_WAIT))
+	command:option("--set"):argname("NAME=VALUE"):count("*")
+		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string.")
 	command:flag("--verbose"):description("Show informational log lines too.")
 end
 
@@ -46,57 +49,72 @@ local function make_log(verbose)
 	end
 end
 
--- Call a script's init or stop. It fails like a handler: by raising, or by returning nil or false and a message.
-local function call_hook(entry, name)
-	local hook = entry.script[name]
-	if not hook then
-		return nil
+-- "name=value" of --set, into the table that all scripts are given.
+local function parse_set(pairs_given)
+	local set = {}
+	for _, pair in ipairs(pairs_given or {}) do
+		local name, value = pair:match("^([^=]+)=(.*)$")
+		if not name then
+			util.usage("--set %s: say --set NAME=VALUE", pair)
+		elseif set[name] then
+			util.usage("--set %s: %s is set already", pair, name)
+		end
+		set[name] = value
 	end
-	local ok, result, message = xpcall(hook, util.traceback, entry.ctx)
-	if ok and (result or message == nil) then
-		return nil
-	end
-	return ("%s: `%s` failed: %s"):format(entry.script.path, name, ok and tostring(message) or result)
+	return set
 end
 
--- Every script gets its watcher, which now owns its id; no handler runs before the registry is driven. Wrong options raise in
--- registry:watch: they are the script's fault.
-local function watch_all(registry, scripts, store, log)
-	local entries = {}
-	for i, s in ipairs(scripts) do
-		local ok, watcher, err = pcall(registry.watch, registry, s.id, s.handle, s.options)
-		if not ok then
-			util.fail("%s: %s", s.path, tostring(watcher):match("^bad argument #%d+ to '.-' %((.*)%)$") or tostring(watcher))
-		elseif not watcher then
-			util.fail("%s: %s", s.path, tostring(err))
+-- Every script becomes an idle watcher, on a thread of its own. None handles an event before all have begun.
+local function watch_all(registry, args, set)
+	local entries, paths = {}, {}
+	for i, path in ipairs(args.handlers) do
+		local is_path = path:find("/", 1, true) or path:find("%.lua$") -- anything else would be looked for as a module
+		local watcher, err = registry:watch(nil, is_path and path or "./" .. path, {auto_start = false, set = set})
+		if watcher then
+			core.hold(watcher, true)
+			paths[watcher:id()] = path
+			entries[i] = {path = path, watcher = watcher}
+		elseif err.code == "watcher_already_exists" and paths[err.watcher_id] == path then
+			util.fail("%s is named twice", path)
+		elseif err.code == "watcher_already_exists" then
+			util.fail("%s and %s have the same id, '%s': give one of them another with `id = \"...\"` in the table it returns",
+				paths[err.watcher_id], path, util.printable(err.watcher_id))
+		else
+			util.fail("%s", tostring(err))
 		end
-		entries[i] = {script = s, watcher = watcher, ctx = {store = store, watcher = watcher, log = log}}
 	end
 	return entries
 end
 
-local function init_all(entries)
+-- One after the other runs its init; then all are let go.
+local function start_all(entries, log)
 	for _, entry in ipairs(entries) do
-		local problem = call_hook(entry, "init")
-		if problem then
-			return problem
+		local ok, err = entry.watcher:start()
+		if not ok then
+			return ("%s: %s"):format(entry.path, tostring(err))
 		end
-		entry.initialised = true
+		local stats = entry.watcher:stats()
+		log("info", ("watcher '%s': %s, %s"):format(util.printable(stats.id), entry.path, tostring(stats.next_event_iterator)))
+	end
+	for _, entry in ipairs(entries) do
+		core.hold(entry.watcher, false)
 	end
 	return nil
 end
 
--- Stop all watchers, then run the stop functions of those that were initialised. Adds what went wrong to `problems`, in order.
+-- Stop all watchers; each runs its stop. Adds what went wrong to `problems`, in order. Answers whether all threads have stopped.
 local function stop_all(registry, entries, problems)
-	local _, err = registry:stop({timeout = STOP_TIMEOUT})
+	local ok, err = registry:stop({timeout = STOP_TIMEOUT})
 	if err then
 		problems[#problems + 1] = tostring(err)
 	end
 	for _, entry in ipairs(entries) do
-		if entry.initialised and entry.watcher:stats().state == "stopped" then
-			problems[#problems + 1] = call_hook(entry, "stop")
+		local stop_error = entry.watcher:stats().stop_error
+		if stop_error then
+			problems[#problems + 1] = tostring(stop_error)
 		end
 	end
+	return ok
 end
 
 -- The last event a watcher has looked at.
@@ -161,7 +179,7 @@ end
 
 -- Rounds until every watcher has passed the last event of the start and the last one that a handler stored.
 local function drive_until_idle(registry, entries, store, max_wait)
-	local now = require("vigia.core").monotonic
+	local now = core.monotonic
 	local target, target_err = store:get_latest_event_num()
 	if not target then
 		return target_err
@@ -213,27 +231,13 @@ function M.run(args)
 	if args.max_wait and not args.until_idle then
 		util.usage("--max-wait needs --until-idle: without it a failing event is tried for ever")
 	end
-	local compiled = {}
-	for i, path in ipairs(args.handlers) do
-		compiled[i] = script.compile(path)
-	end
-
+	local set = parse_set(args.set)
 	local store <close> = util.open_store(args, {create = false, collect = true})
 	local log = make_log(args.verbose)
-	local scripts = {}
-	for i, c in ipairs(compiled) do
-		scripts[i] = script.evaluate(c, {store = store, log = log, set = {}})
-	end
-	script.check_ids(scripts)
-
 	local registry = require("vigia").registry(store, {log = log})
-	local entries = watch_all(registry, scripts, store, log)
-	local problem = init_all(entries)
+	local entries = watch_all(registry, args, set)
+	local problem = start_all(entries, log)
 	if not problem then
-		for _, entry in ipairs(entries) do
-			log("info", ("watcher '%s': %s, %s"):format(util.printable(entry.script.id), entry.script.path,
-				tostring(entry.watcher:stats().next_event_iterator)))
-		end
 		if args.until_idle then
 			problem = drive_until_idle(registry, entries, store, args.max_wait or MAX_WAIT)
 		else
@@ -246,7 +250,11 @@ function M.run(args)
 	end
 
 	local problems = {problem and tostring(problem)}
-	stop_all(registry, entries, problems)
+	if not stop_all(registry, entries, problems) then
+		-- A thread that does not come back would be waited for when the Lua state closes.
+		util.say(table.concat(problems, "\nvigia: "))
+		os.exit(util.FAILURE, false)
+	end
 	if #problems > 0 then
 		util.fail("%s", table.concat(problems, "\nvigia: "))
 	end

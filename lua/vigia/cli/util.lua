@@ -46,63 +46,8 @@ function M.count(n, noun)
 	return ("%d %s%s"):format(n, noun, n == 1 and "" or "s")
 end
 
----A name for the terminal: control characters, which could move the cursor, are written as \xNN.
-function M.printable(text)
-	return (text:gsub("[%z\1-\31\127]", function(c) return ("\\x%02x"):format(c:byte()) end))
-end
-
--- Edit distance with swapped neighbours counted once.
-local function distance(a, b)
-	local before, last = nil, {}
-	for j = 0, #b do
-		last[j] = j
-	end
-	for i = 1, #a do
-		local row = {[0] = i}
-		for j = 1, #b do
-			local same = a:byte(i) == b:byte(j)
-			row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (same and 0 or 1))
-			if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
-				row[j] = math.min(row[j], before[j - 2] + 1)
-			end
-		end
-		before, last = last, row
-	end
-	return last[#b]
-end
-
----The known name nearest to a wrong one; nil if none is near. Names that it begins count as near.
-function M.nearest(wrong, names)
-	if #wrong > 64 then
-		return nil
-	end
-	local bare = wrong:gsub("^%-+", "")
-	local best, best_distance
-	for _, name in ipairs(names) do
-		local bare_name = name:gsub("^%-+", "")
-		local d = distance(bare, bare_name)
-		if bare ~= "" and bare_name:sub(1, #bare) == bare then
-			d = math.min(d, 1)
-		end
-		if d <= math.max(1, #bare_name // 3) and (not best or d < best_distance) then
-			best, best_distance = name, d
-		end
-	end
-	return best
-end
-
----" (did you mean 'x'?)", or nothing.
-function M.did_you_mean(wrong, names)
-	local name = M.nearest(wrong, names)
-	return name and (" (did you mean '%s'?)"):format(name) or ""
-end
-
----A message handler for xpcall around a script: where it happened, without the frames of the program below.
-function M.traceback(message)
-	if type(message) ~= "string" then
-		return tostring(message)
-	end
-	return (debug.traceback(message, 2):gsub("\n\t%[C%]: in function 'xpcall'.*", ""))
+for name, f in pairs(require("vigia.text")) do
+	M[name] = f
 end
 
 ---The option of every command that opens a store.

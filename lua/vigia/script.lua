@@ -1,0 +1,131 @@
+-- script.lua - handler scripts: from a path or a module's name to what a watcher needs, with every way it can be wrong told in a
+-- sentence. Runs in the Lua state of the script's own thread (runtime/bind/script.c), before the script and around its functions.
+--
+-- A script is a chunk of Lua source. It is called once, with {store =, log =, set =}, and returns its handler or a table
+-- {id =, handle =, init =, stop =, and any option of registry:watch}.
+
+local core = require("vigia.core")
+local text = require("vigia.text")
+
+local M = {}
+
+-- What belongs to the thread; everything else in the table is an option of registry:watch, which checks the values.
+local OWN_FIELDS = {id = "string", handle = "function", init = "function", stop = "function"}
+
+local function fail(message, ...)
+	error(message:format(...), 0)
+end
+
+-- All names a script's table may hold, and which of them are options.
+local function known_fields()
+	local names, is_option = {}, {}
+	for _, option in ipairs(core.options("watch")) do
+		if option.name ~= "auto_start" then
+			names[#names + 1] = option.name
+			is_option[option.name] = true
+		end
+	end
+	for name in pairs(OWN_FIELDS) do
+		names[#names + 1] = name
+	end
+	table.sort(names)
+	return names, is_option
+end
+
+---The file of a script: a path has a slash in it or ends in .lua, anything else is looked for like a module.
+function M.find(source)
+	if source:find("/", 1, true) or source:find("%.lua$") then
+		return source
+	end
+	local path, message = package.searchpath(source, package.path)
+	return path or fail("there is no script '%s':%s", text.printable(source), message:gsub("^%s*", "\n\t"))
+end
+
+-- Source only: bytecode can crash the interpreter.
+local function compile(path)
+	local chunk, message = loadfile(path, "t")
+	if not chunk then
+		if message:find("attempt to load a binary chunk", 1, true) then
+			message = path .. ": this is bytecode; a handler script is Lua source"
+		end
+		fail("%s", text.printable(message))
+	end
+	return chunk
+end
+
+local function check_field(path, name, value, names, is_option)
+	local wanted = OWN_FIELDS[name]
+	if wanted then
+		if type(value) ~= wanted then
+			fail("%s: `%s` is a %s, not a %s", path, name, type(value), wanted)
+		end
+	elseif name == "auto_start" then
+		fail("%s: `auto_start` cannot be set in a script: whoever watches with it starts it", path)
+	elseif not is_option[name] then
+		fail("%s: unknown field `%s`%s", path, text.printable(tostring(name)), text.did_you_mean(tostring(name), names))
+	end
+end
+
+local function evaluate(path, chunk, given)
+	local ok, result = xpcall(chunk, text.traceback, given)
+	if not ok then
+		fail("%s: the script failed: %s", path, result)
+	end
+	if type(result) == "function" then
+		result = {handle = result}
+	elseif type(result) ~= "table" then
+		fail("%s: the script returns %s; it must return its handler, function(event, ctx), or a table {handle = function(event, ctx)}",
+			path, result == nil and "nothing" or "a " .. type(result))
+	end
+
+	local names, is_option = known_fields()
+	local script = {path = path, id = path:match("([^/]*)$"):gsub("%.lua$", ""), options = {}}
+	for name, value in pairs(result) do
+		check_field(path, name, value, names, is_option)
+		if OWN_FIELDS[name] then
+			script[name] = value
+		else
+			script.options[name] = value
+		end
+	end
+	if not script.handle then
+		fail("%s: the script has no handler: the table it returns lacks `handle = function(event, ctx)`", path)
+	end
+	if #script.id < 1 or #script.id > 255 or script.id:find("\0", 1, true) then
+		fail("%s: `id` must have 1 to 255 bytes, none of them zero", path)
+	end
+	return script
+end
+
+---Load and run a script.
+---@param path string from find
+---@param order {set: table, options: table} what the watcher was told from outside; these options win over the script's
+---@param given {store: vigia.Store, log: function}
+---@return {path: string, id: string, handle: function, init: function?, stop: function?, options: table}
+function M.load(path, order, given)
+	given.set = order.set
+	local script = evaluate(path, compile(path), given)
+	for name, value in pairs(order.options) do
+		if name == "initial_event_iterator" then
+			value = core[value.kind](value.seq_num)
+		end
+		script.options[name] = value
+	end
+	return script
+end
+
+---Call a script's init or stop. It fails like a handler: by raising, or by returning nil or false and a message.
+---@return string? problem
+function M.call(script, name, ctx)
+	local hook = script[name]
+	if not hook then
+		return nil
+	end
+	local ok, result, message = xpcall(hook, text.traceback, ctx)
+	if ok and (result or message == nil) then
+		return nil
+	end
+	return ("%s: `%s` failed: %s"):format(script.path, name, ok and tostring(message) or result)
+end
+
+return M

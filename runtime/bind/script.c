@@ -1,0 +1,534 @@
+/*
+ * script.c - scripts as handlers: what registry:watch makes of a path, and the job that a worker's thread runs (drive/worker.h).
+ *
+ * The owner's state and the script's share nothing: what the watcher was told (the options, `set`) goes over as the bytes of a msgpack
+ * value, once, and is decoded anew for each load. A load makes a whole new Lua state; taking over new code is to exchange two states
+ * between two events. So old code, its globals and the modules it required are gone with the old state, and code that fails halfway
+ * through its loading has touched nothing.
+ *
+ * Everything that may raise runs under lua_pcall on the script's state. A state is used by the worker's thread only.
+ */
+#include "script.h"
+
+#include <lualib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/event.h"
+#include "../drive/worker.h"
+
+/* A loaded script. */
+struct code {
+	lua_State *L; /* NULL: none */
+	struct lua_watcher *watcher;
+	struct lua_handler *handler;
+	struct vigia_handler c;
+	int script, context; /* references: what vigia.script made of it, and what init and stop are given */
+};
+
+struct identity {
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec mtime, ctime;
+};
+
+struct job {
+	struct vigia__buf order;   /* an event whose object is {source =, set =, options =, path =, cpath =} */
+	struct vigia__worker *worker;
+	struct code now, next;
+	char path[4096];           /* of the file that was loaded, or was tried */
+	struct identity identity;  /* of it, before it was read */
+};
+
+/* ---- a Lua state ---- */
+
+/* As the standard one, but in one write: lines of several threads stay whole. */
+static int print(lua_State *L)
+{
+	luaL_Buffer line;
+	int count = lua_gettop(L);
+	luaL_buffinit(L, &line);
+	for (int i = 1; i <= count; i++) {
+		if (i > 1) luaL_addchar(&line, '\t');
+		luaL_tolstring(L, i, NULL);
+		luaL_addvalue(&line);
+	}
+	luaL_addchar(&line, '\n');
+	luaL_pushresult(&line);
+	size_t len;
+	const char *text = lua_tolstring(L, -1, &len);
+	fwrite(text, 1, len, stdout);
+	fflush(stdout);
+	return 0;
+}
+
+/* Arguments: package.path, package.cpath. */
+static int open_libraries(lua_State *L)
+{
+	luaL_openlibs(L);
+	lua_getglobal(L, "package");
+	lua_pushvalue(L, 1);
+	lua_setfield(L, -2, "path");
+	lua_pushvalue(L, 2);
+	lua_setfield(L, -2, "cpath");
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+	lua_pushcfunction(L, luaopen_vigia_core);
+	lua_setfield(L, -2, "vigia.core");
+	lua_pushcfunction(L, print);
+	lua_setglobal(L, "print");
+	return 0;
+}
+
+lua_State *vigia__script_state_new(const char *package_path, const char *package_cpath)
+{
+	lua_State *L = luaL_newstate();
+	if (L == NULL) return NULL;
+	lua_pushcfunction(L, open_libraries);
+	lua_pushstring(L, package_path);
+	lua_pushstring(L, package_cpath);
+	if (lua_pcall(L, 2, 0, 0) == LUA_OK) return L;
+	lua_close(L);
+	return NULL;
+}
+
+/* ---- the order, as the thread reads it ---- */
+
+/* The event that holds it. */
+static struct vigia_event order_event(const struct job *job)
+{
+	struct vigia__head head;
+	vigia__event_head(job->order.data, job->order.len, &head);
+	return (struct vigia_event){.operation = head.operation, .object_type = head.object_type, .object = head.object};
+}
+
+/* Push its table. [-0, +1, v] */
+static void push_order(lua_State *L, const struct job *job)
+{
+	struct vigia_event event = order_event(job);
+	struct vigia_error err = {0};
+	if (vigia__lua_push_checked_event(L, &event, &err) < 0) luaL_error(L, "%s", err.message);
+	lua_getfield(L, -1, "object");
+	lua_replace(L, -2);
+}
+
+/* The string `name` of the order, terminated, without Lua: its state is not there yet. False: no memory. */
+static bool order_string(const struct job *job, const char *name, struct vigia__buf *out)
+{
+	struct vigia_event event = order_event(job);
+	const uint8_t *bytes = (const uint8_t *)event.object.data;
+	struct vigia__reader reader = {bytes, bytes + event.object.len};
+	struct vigia__token token, key;
+	if (vigia__reader_next(&reader, &token, NULL) < 0) return false;
+	for (uint32_t i = 0; i < token.count; i++) {
+		if (vigia__reader_next(&reader, &key, NULL) < 0) return false;
+		if (key.kind == VIGIA_TOKEN_STRING && key.string.len == strlen(name) && memcmp(key.string.data, name, key.string.len) == 0) {
+			if (vigia__reader_next(&reader, &key, NULL) < 0) return false;
+			return vigia__buf_add(out, key.string.data, key.string.len) == 0 && vigia__buf_add(out, "", 1) == 0;
+		}
+		if (vigia__reader_skip(&reader, NULL) < 0) return false;
+	}
+	return false;
+}
+
+/* ---- loading, on the script's state ---- */
+
+static bool look_at(const char *path, struct identity *out)
+{
+	struct stat st;
+	memset(out, 0, sizeof *out);
+	if (stat(path, &st) < 0) return false;
+	*out = (struct identity){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
+	return true;
+}
+
+static bool same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool same(const struct identity *a, const struct identity *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && same_time(a->mtime, b->mtime) && same_time(a->ctime, b->ctime);
+}
+
+/* log(level, message), as given to the script: into the owner's log. Upvalue 1: the worker. */
+static int log_message(lua_State *L)
+{
+	static const char *const names[] = {"debug", "info", "warn", "error", NULL};
+	struct vigia__worker *worker = lua_touserdata(L, lua_upvalueindex(1));
+	int level = luaL_checkoption(L, 1, NULL, names);
+	const char *message = luaL_tolstring(L, 2, NULL);
+	struct vigia_registry *registry = vigia__worker_registry(worker);
+	registry->log(registry->log_ctx, (enum vigia_log_level)level, message);
+	return 0;
+}
+
+struct loading {
+	struct job *job;
+	struct code *code;
+	char *id;
+	struct vigia_watch_options *options;
+};
+
+/* A table with the fields that the script and its functions are given. [-0, +1, m] */
+static void push_given(lua_State *L, int store, struct vigia__worker *worker)
+{
+	lua_createtable(L, 0, 3);
+	lua_pushvalue(L, store);
+	lua_setfield(L, -2, "store");
+	lua_pushlightuserdata(L, worker);
+	lua_pushcclosure(L, log_message, 1);
+	lua_setfield(L, -2, "log");
+}
+
+/* The watcher's options from the table at the top; their filter stays on the stack. */
+static void check_options(lua_State *L, struct vigia_watch_options *options)
+{
+	vigia__lua_check_watch_options(L, lua_gettop(L), options);
+}
+
+static int load_script(lua_State *L)
+{
+	struct loading *l = lua_touserdata(L, 1);
+	struct job *job = l->job;
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "vigia.script");
+	lua_call(L, 1, 1);          /* 2: the module */
+	push_order(L, job);         /* 3 */
+	vigia__lua_shared(L)->worker = job->worker;
+	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store); /* 4 */
+	struct lua_registry *registry = vigia__lua_worker_registry(L, 4, job->worker); /* 5 */
+	struct lua_watcher *watcher = vigia__lua_watcher_new(L, 5); /* 6 */
+
+	lua_getfield(L, 2, "find");
+	lua_getfield(L, 3, "source");
+	lua_call(L, 1, 1); /* 7: the path */
+	snprintf(job->path, sizeof job->path, "%s", luaL_tolstring(L, 7, NULL));
+	lua_pop(L, 1);
+	look_at(job->path, &job->identity);
+
+	lua_getfield(L, 2, "load");
+	lua_pushvalue(L, 7);
+	lua_pushvalue(L, 3);
+	push_given(L, 4, job->worker);
+	lua_call(L, 3, 1); /* 8: the script */
+
+	if (l->id[0] == '\0') {
+		lua_getfield(L, 8, "id");
+		snprintf(l->id, 256, "%s", lua_tostring(L, -1));
+		lua_pop(L, 1);
+	}
+	lua_getfield(L, 8, "handle");
+	lua_getfield(L, 8, "options");
+	lua_getfield(L, -1, "on_error");                                     /* 9, 10, 11 */
+	struct lua_handler *handler = vigia__lua_handler_new(L, 5, 9, 11); /* 12 */
+	lua_pushvalue(L, 6);
+	vigia__lua_handler_set_watcher(L, 12);
+	lua_pushvalue(L, 12);
+	lua_setiuservalue(L, 6, 2);
+	vigia__lua_push_where(L, 10);
+	vigia__lua_handler_set_where(L, 12, 13);
+	lua_pop(L, 1);
+	lua_pushvalue(L, 10);
+	check_options(L, l->options); /* 13: the options, 14: the filter's lists */
+
+	push_given(L, 4, job->worker); /* 15: the context of init and stop */
+	lua_pushvalue(L, 6);
+	lua_setfield(L, 15, "watcher");
+
+	*l->code = (struct code){.L = L, .watcher = watcher, .handler = handler};
+	vigia__lua_handler_c(handler, &l->code->c);
+	/* What C refers to must stay: the context holds the watcher's userdata, and that the handler, the registry, the store; the options
+	 * hold the strings of the filter. */
+	l->code->context = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_setfield(L, 8, "filter_lists");
+	lua_pushvalue(L, 8);
+	l->code->script = luaL_ref(L, LUA_REGISTRYINDEX);
+	registry->L = L;
+	return 0;
+}
+
+/* The text of a raised value, without what luaL_argerror puts around a list of wrong options. */
+static void raised(lua_State *L, const struct job *job, struct vigia_error *err)
+{
+	char message[sizeof err->message];
+	snprintf(message, sizeof message, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text");
+	char *options = strstr(message, "(watch options: ");
+	if (strncmp(message, "bad argument", 12) == 0 && options) {
+		size_t len = strlen(options);
+		if (options[len - 1] == ')') options[len - 1] = '\0';
+		vigia__error(err, VIGIA_ESCRIPT, "%.200s: %s", job->path, options + 1);
+	} else {
+		vigia__error(err, VIGIA_ESCRIPT, "%s", message);
+	}
+}
+
+static void close_code(struct code *code)
+{
+	if (code->L) lua_close(code->L);
+	*code = (struct code){0};
+}
+
+/* ---- the job, on the worker's thread ---- */
+
+static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options, struct vigia_error *err)
+{
+	struct job *job = ctx;
+	struct vigia__buf path = {0}, cpath = {0};
+	lua_State *L = NULL;
+	job->worker = worker;
+	if (order_string(job, "path", &path) && order_string(job, "cpath", &cpath))
+		L = vigia__script_state_new((const char *)path.data, (const char *)cpath.data);
+	vigia__buf_deinit(&path);
+	vigia__buf_deinit(&cpath);
+	if (L == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state");
+	struct loading loading = {job, &job->next, id, options};
+	lua_pushcfunction(L, load_script);
+	lua_pushlightuserdata(L, &loading);
+	if (lua_pcall(L, 1, 0, 0) == LUA_OK) return VIGIA_OK;
+	raised(L, job, err);
+	job->next = (struct code){.L = L};
+	close_code(&job->next);
+	return VIGIA_ESCRIPT;
+}
+
+static void take(void *ctx)
+{
+	struct job *job = ctx;
+	struct code code = job->now;
+	job->now = job->next;
+	job->next = code;
+}
+
+static void drop(void *ctx)
+{
+	struct job *job = ctx;
+	close_code(&job->next);
+}
+
+struct calling {
+	struct code *code;
+	const char *name;
+	struct vigia_error *err;
+	int rc;
+};
+
+static int call_function(lua_State *L)
+{
+	struct calling *c = lua_touserdata(L, 1);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "vigia.script");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "call");
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->script);
+	lua_pushstring(L, c->name);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->context);
+	lua_call(L, 3, 1);
+	if (!lua_isnil(L, -1)) c->rc = vigia__error(c->err, VIGIA_ESCRIPT, "%s", luaL_tolstring(L, -1, NULL));
+	return 0;
+}
+
+static int call(struct job *job, const char *name, struct vigia_error *err)
+{
+	lua_State *L = job->now.L;
+	struct calling c = {&job->now, name, err, VIGIA_OK};
+	lua_pushcfunction(L, call_function);
+	lua_pushlightuserdata(L, &c);
+	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+		raised(L, job, err);
+		c.rc = VIGIA_ESCRIPT;
+	}
+	lua_settop(L, 0);
+	return c.rc;
+}
+
+static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err)
+{
+	struct job *job = ctx;
+	job->now.watcher->watcher = watcher;
+	job->now.watcher->handler = job->now.handler;
+	job->now.handler->watcher = watcher;
+	return call(job, "init", err);
+}
+
+/* One at a time in the process: what they print at the end stays whole. */
+static int end(void *ctx, struct vigia_error *err)
+{
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+	pthread_mutex_lock(&one_at_a_time);
+	int rc = call(ctx, "stop", err);
+	pthread_mutex_unlock(&one_at_a_time);
+	return rc;
+}
+
+static bool changed(void *ctx)
+{
+	struct job *job = ctx;
+	struct identity identity;
+	/* A file that is gone may be about to be put back: only what is there is news. */
+	return look_at(job->path, &identity) && !same(&identity, &job->identity);
+}
+
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+                  struct vigia_error *err)
+{
+	const struct vigia_handler *c = &((struct job *)ctx)->now.c;
+	return c->handle(c->ctx, event, attempt, resume_mono_ns, err);
+}
+
+static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
+{
+	const struct vigia_handler *c = &((struct job *)ctx)->now.c;
+	return c->resume(c->ctx, stopping, resume_mono_ns, err);
+}
+
+static void close_job(void *ctx)
+{
+	struct job *job = ctx;
+	close_code(&job->next);
+	close_code(&job->now);
+}
+
+static void free_job(void *ctx)
+{
+	struct job *job = ctx;
+	vigia__buf_deinit(&job->order);
+	vigia__free(job);
+}
+
+/* ---- registry:watch, on the owner's state ---- */
+
+/* In the table at the top: field `name` = the string at the top of it. */
+static void copy_field(lua_State *L, int from, const char *name)
+{
+	lua_getfield(L, from, name);
+	lua_setfield(L, -2, name);
+}
+
+/* The options that a watcher has, as plain values: all but the script's own. [-0, +1, m] */
+static void push_plain_options(lua_State *L, int arg)
+{
+	lua_newtable(L);
+	if (!lua_istable(L, arg)) return;
+	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
+		const char *name = lua_tostring(L, -2);
+		if (vigia__option_find(vigia__watch_option_table, name) == NULL) continue;
+		if (vigia__lua_test_iterator(L, -1)) {
+			lua_createtable(L, 0, 2);
+			copy_field(L, -2, "kind");
+			copy_field(L, -2, "seq_num");
+			lua_setfield(L, -4, name);
+			continue;
+		}
+		lua_pushvalue(L, -1);
+		lua_setfield(L, -4, name);
+	}
+}
+
+/* The table that goes over to the thread. [-0, +1, m] */
+static void push_new_order(lua_State *L)
+{
+	lua_createtable(L, 0, 5);
+	lua_pushvalue(L, 3);
+	lua_setfield(L, -2, "source");
+	push_plain_options(L, 4);
+	lua_setfield(L, -2, "options");
+	if (lua_istable(L, 4)) copy_field(L, 4, "set");
+	lua_getfield(L, -1, "set");
+	if (lua_isnil(L, -1)) {
+		lua_newtable(L);
+		lua_setfield(L, -3, "set");
+	}
+	lua_pop(L, 1);
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	lua_getfield(L, -1, "package");
+	static const char *const names[] = {"path", "cpath"};
+	for (int i = 0; i < 2; i++) {
+		if (lua_istable(L, -1)) lua_getfield(L, -1, names[i]);
+		else lua_pushnil(L);
+		if (lua_type(L, -1) != LUA_TSTRING) {
+			lua_pop(L, 1);
+			lua_pushliteral(L, "");
+		}
+		lua_setfield(L, -4, names[i]);
+	}
+	lua_pop(L, 2);
+}
+
+static int free_unused(lua_State *L)
+{
+	struct job **box = lua_touserdata(L, 1);
+	if (*box) free_job(*box);
+	*box = NULL;
+	return 0;
+}
+
+static const char box_key;
+
+/* A job that goes with the userdata it pushes, until it is taken out. [-0, +1, m] */
+static struct job **push_job(lua_State *L)
+{
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key) == LUA_TNIL) {
+		static const luaL_Reg metamethods[] = {{"__gc", free_unused}, {NULL, NULL}};
+		vigia__lua_class(L, "vigia.job", &box_key, metamethods, NULL);
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	struct job **box = vigia__lua_new(L, sizeof *box, &box_key);
+	*box = vigia__calloc(sizeof **box);
+	if (*box == NULL) luaL_error(L, "not enough memory");
+	return box;
+}
+
+/* "object.set.x: ..." is at home in the options. */
+static const char *without_object(const char *message)
+{
+	return strncmp(message, "object.", 7) == 0 ? message + 7 : message;
+}
+
+int vigia__lua_watch_script(lua_State *L)
+{
+	enum { ORDER_MAX = 1 << 28 };
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	const char *id = lua_isnil(L, 2) ? NULL : vigia__lua_check_cstring(L, 2, "id");
+	vigia__lua_check_cstring(L, 3, "handler");
+	lua_settop(L, 4);
+	struct vigia__script_options options;
+	vigia__lua_check_script_options(L, 4, &options);
+	struct job **box = push_job(L); /* 5 */
+	push_new_order(L);              /* 6 */
+	lua_pushliteral(L, "ORDER");    /* 7 */
+	struct vigia_error err = {0};
+	int rc = vigia__lua_encode_event(L, 7, 7, 6, &(*box)->order, ORDER_MAX, &err);
+	if (rc < 0) return luaL_argerror(L, 4, lua_pushstring(L, without_object(err.message)));
+
+	lua_getiuservalue(L, 1, 1);                           /* 8: what the registry keeps */
+	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 9 */
+	struct vigia__job job = {
+		.load = load, .take = take, .drop = drop, .begin = begin, .end = end, .changed = options.reload ? changed : NULL,
+		.handle = handle, .resume = resume, .close = close_job, .free = free_job, .ctx = *box,
+	};
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	rc = vigia__registry_watch_job(r->registry, id, &job, &w->watcher, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	*box = NULL; /* the worker's now */
+	/* Kept under its id for get_watcher. Should this raise for want of memory, the watcher runs, and is the registry's all the same. */
+	lua_pushstring(L, vigia_watcher_id(w->watcher));
+	lua_pushvalue(L, 9);
+	lua_rawset(L, 8);
+	lua_settop(L, 9);
+	return 1;
+}
+
+int vigia__lua_hold(lua_State *L)
+{
+	struct vigia_watcher *watcher = vigia__lua_check_watcher(L, 1);
+	luaL_argcheck(L, watcher->worker, 1, "a script's watcher expected");
+	vigia__worker_hold(watcher->worker, lua_toboolean(L, 2));
+	return 0;
+}

@@ -1,0 +1,19 @@
+/*
+ * script.h - a handler that is a script: a Lua state of its own, on a thread of its own (drive/worker.h).
+ */
+#ifndef VIGIA_BIND_SCRIPT_H
+#define VIGIA_BIND_SCRIPT_H
+
+#include "registry.h"
+
+/* registry:watch with a path or a module's name for a handler. Arguments: registry, id or nil, the name, options. */
+int vigia__lua_watch_script(lua_State *L);
+
+/* core.hold(watcher, boolean), for the command line: a script's watcher that is held handles nothing, however it is started. */
+int vigia__lua_hold(lua_State *L);
+
+/* A Lua state for a script: the standard libraries, the module vigia.core, a `print` that writes whole lines, and these search paths.
+ * NULL: no memory. End it with lua_close(). */
+lua_State *vigia__script_state_new(const char *package_path, const char *package_cpath);
+
+#endif
