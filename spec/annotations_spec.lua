@@ -116,6 +116,7 @@ describe("the description of the Lua API", function()
 			local watcher = assert(registry:watch("a", function() error("x") end, {retry_strategy = "skip", initial_backoff = 0.001}))
 			helper.drain(registry, watcher)
 			has_fields("vigia.WatcherStats", watcher:stats())
+			has_fields("vigia.Error", watcher:stats().last_error)
 		end
 	end)
 

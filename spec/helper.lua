@@ -4,7 +4,6 @@
 -- waited for up to DEADLINE seconds, so that a broken build fails and does not hang.
 
 local assert = require "luassert"
-local busted = require "busted"
 local lfs = require "lfs"
 local vigia = require "vigia"
 
@@ -284,8 +283,8 @@ function M.program()
 	return found and lfs.attributes(found, "mode") == "file" and found or nil
 end
 
--- Say aloud that a spec is left out, and why.
-M.pending = busted.pending
+-- End a spec and say aloud that it is left out, and why. (The pending of busted's API, unlike that in a spec file, would do nothing.)
+M.pending = require "busted.core"().pending
 M.quoted = quoted
 
 return M

@@ -11,7 +11,7 @@ local WAITER = [[
 	local store = assert(vigia.open(arg[1]))
 	local n = math.tointeger(tonumber(arg[2]))
 	say("ready")
-	local answer = assert(store:get_events{event_iterator = vigia.at_sequence_number(n), timeout = 600,
+	local answer = assert(store:get_events{event_iterator = vigia.at_sequence_number(n), timeout = 60,
 		filter = arg[3] and {object_types = {arg[3]}} or nil})
 	for _, e in ipairs(answer.events) do say(e.seq_num, e.operation, e.object_type, e.object, e.timestamp) end
 	say("end", tostring(answer.next_event_iterator))]]
@@ -42,7 +42,8 @@ local READER = [[
 	local wanted, count, iterator = math.tointeger(tonumber(arg[2])), 0, vigia.at_sequence_number(1)
 	say("ready")
 	while count < wanted do
-		local answer = assert(store:get_events{event_iterator = iterator, timeout = 600})
+		local answer = assert(store:get_events{event_iterator = iterator, timeout = 60})
+		assert(#answer.events > 0, "nothing came")
 		for _, event in ipairs(answer.events) do
 			print(event.seq_num, event.object_type, event.object, event.timestamp)
 			count = count + 1
@@ -91,7 +92,8 @@ describe("several processes on one file", function()
 		local store = helper.open()
 		local own, iterator = {}, vigia.at_sequence_number(1)
 		while #own < 300 do
-			local answer = assert(store:get_events{event_iterator = iterator, timeout = 600})
+			local answer = assert(store:get_events{event_iterator = iterator, timeout = 60})
+			assert(#answer.events > 0, "nothing came")
 			for _, event in ipairs(answer.events) do
 				own[#own + 1] = ("%d\t%s\t%d\t%d"):format(event.seq_num, event.object_type, event.object, event.timestamp)
 			end
@@ -200,14 +202,14 @@ describe("several processes on one file", function()
 			local store = assert(vigia.open(arg[1]))
 			say("ready")
 			for n = 1, 100 do
-				assert(#assert(store:get_events{event_iterator = vigia.at_sequence_number(2 * n - 1), timeout = 600}).events == 1)
+				assert(#assert(store:get_events{event_iterator = vigia.at_sequence_number(2 * n - 1), timeout = 60}).events == 1)
 				assert(store:store_event("CREATE", "Pong", n))
 			end]], helper.path("store"))
 		child:expect("ready")
 		local begin = os.time()
 		for n = 1, 100 do
 			assert(store:store_event("CREATE", "Ping", n))
-			assert.equal(1, #assert(store:get_events{event_iterator = vigia.at_sequence_number(2 * n), timeout = 600}).events)
+			assert.equal(1, #assert(store:get_events{event_iterator = vigia.at_sequence_number(2 * n), timeout = 60}).events)
 		end
 		assert(os.time() - begin < 30, "who looks once a second needs a hundred seconds")
 		assert.same({}, child:wait())
@@ -353,7 +355,7 @@ describe("several threads on one file", function()
 				package.path, package.cpath = path, cpath
 				local module = require "vigia"
 				local own <close> = assert(module.open(file))
-				local answer = assert(own:get_events{event_iterator = module.at_sequence_number(1), timeout = 600})
+				local answer = assert(own:get_events{event_iterator = module.at_sequence_number(1), timeout = 60})
 				assert(own:store_checkpoint(id, answer.events[1].seq_num + answer.events[1].object))
 			end, package.path, package.cpath, helper.path("store"), "thread " .. n)
 		end

@@ -106,7 +106,7 @@ describe("a store file", function()
 		local registry = helper.registry(one)
 		local answer
 		assert(registry:watch("waits", function(event)
-			answer = answer or assert(one:get_events{event_iterator = vigia.after_sequence_number(event.seq_num), timeout = 600})
+			answer = answer or assert(one:get_events{event_iterator = vigia.after_sequence_number(event.seq_num), timeout = 60})
 		end, {ephemeral = true}))
 		assert(registry:watch("appends", function(event)
 			if event.seq_num == 1 then assert(two:store_event("CREATE", "Job", "through two")) end
@@ -116,7 +116,7 @@ describe("a store file", function()
 	end)
 
 	it("S15d lets each handle have options of its own", function()
-		local one, two = helper.open(nil, {long_polling_timeout = 600}), helper.open(nil, {long_polling_timeout = 0})
+		local one, two = helper.open(nil, {long_polling_timeout = 60}), helper.open(nil, {long_polling_timeout = 0})
 		local reader = helper.open(nil, {readonly = true})
 		assert.same({}, assert(two:get_events{event_iterator = vigia.after_sequence_number(0)}).events)
 		fill(one, 1)
@@ -135,6 +135,9 @@ describe("a store file", function()
 		assert.equal(3, assert(three:store_event("UPDATE", "Job", nil)))
 		assert.same(range(1, 3), (read(one)))
 		assert.equal(assert(one:stats()).file_id, assert(three:stats()).file_id)
+		for _, store in ipairs{one, two, three} do store:close() end
+		collectgarbage()
+		assert.same(range(1, 3), (read(helper.open(helper.path("alias")))))
 		for _, name in ipairs(files()) do assert(not name:find("^alias."), "no lock or side file beside the link: " .. name) end
 	end)
 

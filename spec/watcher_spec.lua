@@ -137,7 +137,9 @@ for _, backend in ipairs(helper.backends) do
 
 		it("W2g starts after the last from a number beyond it, with a warning", function()
 			fill(store, 3)
-			for _, case in ipairs{{"initial", at(100)}, {"initial after", after(100)}, {"checkpoint", vigia.trim_horizon(), 100}} do
+			for _, case in ipairs{
+				{"initial", at(100)}, {"initial after", after(100)}, {"checkpoint", vigia.trim_horizon(), 100}, {"just beyond", after(10)},
+			} do
 				local warnings = {}
 				local registry = helper.registry(store, {log = function(level, message)
 					if level == "warn" then warnings[#warnings + 1] = message end
@@ -146,7 +148,7 @@ for _, backend in ipairs(helper.backends) do
 				local handler, seen = recorder()
 				local watcher = assert(registry:watch(case[1], handler, {initial_event_iterator = case[2]}))
 				assert.equal(1, #warnings)
-				mentions(warnings[1], case[1], "100")
+				mentions(warnings[1], case[1], tostring(case[3] or case[2].seq_num))
 				local last = fill(store, 2)
 				drain(registry, watcher)
 				assert.same({last - 1, last}, seen)
@@ -466,7 +468,7 @@ for _, backend in ipairs(helper.backends) do
 		end
 
 		it("W8a fetches batch_size events at a time", function()
-			assert.same({1, 2, 3}, fetched_with_the_first{batch_size = 3, buffer_size = 3})
+			assert.same({1, 2, 3}, fetched_with_the_first{batch_size = 3})
 		end)
 
 		it("W8b fetches 100 events at a time by default", function()

@@ -25,6 +25,7 @@ vigia.null = nil
 ---@field cause any what the layer below said: a string, or the value a handler raised
 ---@field seq_num integer? the event concerned
 ---@field watcher_id string? the watcher concerned
+---@field traceback string? where a Lua handler raised it
 
 ---@class vigia.Event
 ---@field seq_num integer from 1, consecutive, never reused

@@ -234,6 +234,7 @@ static char *real_path(const char *path, bool may_create, struct vigia_error *er
 	}
 	struct stat st;
 	if (lstat(path, &st) == 0) {
+		if (!S_ISLNK(st.st_mode) && (real = realpath(path, NULL)) != NULL) return real; /* somebody made it just now */
 		not_found(path, ": it is a symbolic link to nothing", err);
 		return NULL;
 	}
