@@ -36,7 +36,7 @@ static void watch(struct vigia__poller *p, const struct vigia__listen *listen, u
 {
 	for (;;) {
 		bool news = vigia__wake_wait(p->backend->wake, listen, vigia__mono_ns() + HEAL_NS);
-		news = news || p->backend->commits(p->backend) != commits;
+		news = news || vigia__store_unannounced(p->backend, commits);
 		pthread_mutex_lock(&p->mutex);
 		bool over = p->quit || !p->armed || p->generation != generation;
 		if (!over && news) {

@@ -245,7 +245,7 @@ static void hear(struct vigia_registry *registry)
 	bool news = !registry->listening || vigia__wake_changed(b->wake, &registry->listen);
 	int64_t now = 0;
 	if (!news && (now = vigia__mono_ns()) >= registry->heal_mono_ns) {
-		news = b->commits(b) != registry->commits;
+		news = vigia__store_unannounced(b, registry->commits);
 		registry->heal_mono_ns = now + HEAL_NS;
 	}
 	if (!news) return;

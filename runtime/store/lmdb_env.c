@@ -391,6 +391,22 @@ static uint64_t commits(struct vigia__backend *base)
 	return last;
 }
 
+/* Readers go by a number in the lock file that a writer sets after it wrote the meta page. One that was killed between the two leaves a
+ * commit that no reader sees until the next writer finds the lock abandoned; so be that writer. A commit that is just being told looks the
+ * same: then this waits for its end, at most once a second. */
+static bool heal(struct vigia__backend *base)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	MDB_txn *txn;
+	if (b->readonly || lmdb_read_begin(b, &reader, NULL) < 0) return false;
+	uint64_t visible = mdb_txn_id(reader->txn);
+	lmdb_read_end(b, reader);
+	if (commits(base) <= visible || lmdb_write_begin(b, &txn, NULL) < 0) return false;
+	lmdb_write_abort(b, txn);
+	return true;
+}
+
 static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -486,6 +502,7 @@ static const struct vigia__backend lmdb_interface = {
 	.settings = lmdb_settings,
 	.configure = lmdb_configure,
 	.commits = commits,
+	.heal = heal,
 	.stats = stats,
 	.release = release,
 };

@@ -332,6 +332,11 @@ static bool ended(const struct vigia_store *store, const atomic_bool *cancel)
 	return atomic_load(&store->closed) || (cancel && atomic_load(cancel));
 }
 
+bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
+{
+	return (backend->heal && backend->heal(backend)) || backend->commits(backend) != commits;
+}
+
 /* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */
 static void wait_for_event(struct vigia_store *store, const struct vigia__listen *listen, uint64_t commits, int64_t until_mono_ns,
                            const atomic_bool *cancel)
@@ -340,7 +345,7 @@ static void wait_for_event(struct vigia_store *store, const struct vigia__listen
 	while (!ended(store, cancel)) {
 		int64_t heal = vigia__mono_ns() + HEAL_NS;
 		if (vigia__wake_wait(b->wake, listen, heal < until_mono_ns ? heal : until_mono_ns)) return;
-		if (vigia__mono_ns() >= until_mono_ns || b->commits(b) != commits) return;
+		if (vigia__mono_ns() >= until_mono_ns || vigia__store_unannounced(b, commits)) return;
 	}
 }
 
@@ -410,6 +415,8 @@ int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigi
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	uint64_t oldest;
+	/* Whoever asks after a crash goes on behind this number: it must not leave out what a killed process stored but did not tell. */
+	if (store->backend->heal) store->backend->heal(store->backend);
 	rc = store->backend->bounds(store->backend, &oldest, seq_num, err);
 	vigia__store_leave(store);
 	return rc;

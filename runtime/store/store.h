@@ -160,6 +160,9 @@ struct vigia__backend {
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);
+	/* Once a second, by whoever waits, and by whoever asks for the last number: is there a commit that readers cannot see, because its process died in the middle of telling? Then
+	 * make it visible and answer true. NULL: cannot happen. */
+	bool (*heal)(struct vigia__backend *b);
 	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);
 	/* The last handle is gone. */
 	void (*release)(struct vigia__backend *b);
@@ -179,6 +182,9 @@ struct vigia_store {
 /* Open a backend. `path` as the user gave it. lmdb: the real path is looked up inside. */
 int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
+
+/* Once a second while waiting: is there news that nobody announced? `commits` is what was seen before the last look. */
+bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits);
 
 /* A call begins: 0 and a reference, or ECLOSED, EFORKED. Every 0 is followed by one leave. */
 int vigia__store_enter(struct vigia_store *store, struct vigia_error *err);
