@@ -20,7 +20,7 @@
 #include "../core/error.h"
 #include "lmdb_store.h"
 
-enum { READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
+enum { LOOK_NS = 1000000000, READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
 #define MAP_BYTES_MAX ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 30)
 
@@ -214,6 +214,20 @@ int lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, str
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = call, .call_arg = arg, .err = err};
 	return vigia__commit_run(&b->commit, &ticket);
+}
+
+int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
+{
+	int64_t now = vigia__mono_ns();
+	if (now >= atomic_load_explicit(&b->look_mono_ns, memory_order_relaxed)) {
+		struct stat st;
+		bool gone = stat(b->path, &st) < 0 ? errno == ENOENT || errno == ENOTDIR : st.st_dev != b->dev || st.st_ino != b->ino;
+		atomic_store(&b->replaced, gone);
+		atomic_store_explicit(&b->look_mono_ns, now + LOOK_NS, memory_order_relaxed);
+	}
+	if (!atomic_load_explicit(&b->replaced, memory_order_relaxed)) return VIGIA_OK;
+	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was deleted or replaced by another file while it was open: close it, and open "
+	                    "what is there now", b->path);
 }
 
 /* ---- the path ---- */

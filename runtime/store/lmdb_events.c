@@ -126,7 +126,8 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tic
 
 static int lock(void *ctx, void **txn, struct vigia_error *err)
 {
-	return lmdb_write_begin(ctx, (MDB_txn **)txn, err);
+	int rc = lmdb_still_there(ctx, err);
+	return rc < 0 ? rc : lmdb_write_begin(ctx, (MDB_txn **)txn, err);
 }
 
 /* 0 or LMDB's error. A size below what is in use becomes what is in use. */

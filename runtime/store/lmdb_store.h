@@ -58,6 +58,8 @@ struct lmdb_backend {
 	char *path;                /* real path */
 	dev_t dev;
 	ino_t ino;
+	_Atomic int64_t look_mono_ns; /* when to look again whether the path still leads to that file */
+	atomic_bool replaced;         /* it did not */
 
 	MDB_env *env;              /* NULL: it could not be opened anew after a failure; the next call tries again */
 	int lock_fd;               /* of LMDB's lock file, open as long as the environment; -1: none */
@@ -95,6 +97,8 @@ static inline bool lmdb_is_error(int rc)
 int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
 int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
+/* Does the path still lead to the file that is open? Looks at most once a second. 0 or EREPLACED. */
+int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
 int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err); /* takes map_lock; commit or abort gives it back */
 int lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 void lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);

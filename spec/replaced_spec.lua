@@ -1,0 +1,65 @@
+-- replaced_spec.lua - a store whose file was deleted or replaced under a running process (contract S18).
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local fill = helper.fill
+
+-- Append until it is refused; answers the error. It must come within a second, and has a minute.
+local function refused(store)
+	local deadline = os.time() + 60
+	repeat
+		local n, err = store:store_event("CREATE", "Job", 1)
+		if not n then return err end
+		assert(os.time() <= deadline, "nobody noticed")
+		vigia.sleep(0.01)
+	until false
+end
+
+describe("a file that is not there any more", function()
+	local store
+
+	before_each(function()
+		store = helper.open(nil, {durability = "none"})
+		fill(store, 3)
+	end)
+	after_each(function()
+		store = nil
+		helper.clean()
+	end)
+
+	it("S18a that was deleted refuses appends, checkpoints and trims; what is open can be read", function()
+		assert(os.remove(helper.path("store")))
+		local err = refused(store)
+		assert.equal("store_replaced", err.code)
+		helper.mentions(err, helper.path("store"), "open")
+		helper.fails("store_replaced", store:store_checkpoint("w", 1))
+		helper.fails("store_replaced", store:trim(1))
+		helper.fails("store_replaced", store:gc())
+		assert.same({1, 2, 3}, {table.unpack((helper.read(store)), 1, 3)})
+	end)
+
+	it("S18b that was replaced refuses appends, and the new one gets none of them", function()
+		helper.open(helper.path("new")):close()
+		os.rename(helper.path("store"), helper.path("old"))
+		for _, name in ipairs{"lock", "side"} do os.remove(helper.path("store-" .. name)) end
+		os.rename(helper.path("new"), helper.path("store"))
+		assert.equal("store_replaced", refused(store).code)
+		assert.equal("store_replaced", refused(store).code)
+		local new = helper.open()
+		assert.equal(0, new:get_latest_event_num())
+		assert.equal(1, new:store_event("CREATE", "Job", 1))
+		helper.fails("store_replaced", store:store_event("CREATE", "Job", 1))
+	end)
+
+	it("S18c that is put back takes appends again", function()
+		os.rename(helper.path("store"), helper.path("away"))
+		assert.equal("store_replaced", refused(store).code)
+		os.rename(helper.path("away"), helper.path("store"))
+		local deadline = os.time() + 60
+		while not store:store_event("CREATE", "Job", 1) do
+			assert(os.time() <= deadline, "it stays refused")
+			vigia.sleep(0.01)
+		end
+	end)
+end)
