@@ -226,8 +226,8 @@ int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
 		atomic_store_explicit(&b->look_mono_ns, now + LOOK_NS, memory_order_relaxed);
 	}
 	if (!atomic_load_explicit(&b->replaced, memory_order_relaxed)) return VIGIA_OK;
-	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was deleted or replaced by another file while it was open: close it, and open "
-	                    "what is there now", b->path);
+	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was deleted or replaced by another file while it was open: close it, and "
+	                    "open what is there now", b->path);
 }
 
 /* ---- the path ---- */

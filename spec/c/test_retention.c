@@ -236,7 +236,8 @@ static void G4_a_forgotten_checkpoint_holds_back_no_longer(void **state)
 	vigia_store_free(store);
 }
 
-static int succeed(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume, struct vigia_error *err)
+static int succeed(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume,
+                   struct vigia_error *err)
 {
 	return VIGIA_OK;
 }
@@ -267,6 +268,53 @@ static void G4_a_watcher_that_runs_does_not_expire(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- the collector's thread beside others ---- */
+
+static void *append_many(void *arg)
+{
+	append(arg, 300);
+	return NULL;
+}
+
+static void *collect_and_configure(void *arg)
+{
+	struct vigia_store_options changes;
+	vigia_store_options_init(&changes);
+	changes.gc_cadence_given = true;
+	for (int i = 0; i < 30; i++) {
+		changes.gc_cadence_ns = 1000000 + i;
+		assert_int_equal(vigia_store_configure(arg, &changes, NULL), VIGIA_OK);
+		assert_int_equal(vigia_store_gc(arg, NULL, NULL), VIGIA_OK);
+	}
+	return NULL;
+}
+
+static void G2_G5_collects_while_threads_append_and_handles_come_and_go(void **state)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.gc_cadence_ns = 1000000;
+	options.gc_age_threshold_ns = 1;
+	options.durability = VIGIA_DURABILITY_NONE;
+	struct vigia_store *store = open_new(state, &options), *other;
+	store->backend->clock = vigia__clock_now;
+	assert_int_equal(vigia_checkpoint_put(store, "a", 1 << 30, NULL), VIGIA_OK);
+	const char *path = strcmp(*state, "memory") == 0 ? ":memory:" : store->path;
+	pthread_t threads[3];
+	for (int i = 0; i < 3; i++) pthread_create(&threads[i], NULL, i < 2 ? append_many : collect_and_configure, store);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(vigia_store_open(path, NULL, &other, NULL), VIGIA_OK); /* with a collector */
+		vigia_store_free(other);
+	}
+	for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+	assert_int_equal(vigia_store_gc(store, NULL, NULL), VIGIA_OK);
+	uint64_t n;
+	assert_int_equal(vigia_store_latest(store, &n, NULL), VIGIA_OK);
+	assert_int_equal(n, 600);
+	assert_int_equal(vigia_store_oldest(store, &n, NULL), VIGIA_NONE);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	static char memory[] = "memory", file[] = "file";
@@ -282,6 +330,7 @@ int main(void)
 		BOTH(G1_a_clock_that_steps_neither_deletes_early_nor_holds_back),
 		BOTH(G4_a_forgotten_checkpoint_holds_back_no_longer),
 		BOTH(G4_a_watcher_that_runs_does_not_expire),
+		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	char command[100];
