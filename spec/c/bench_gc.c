@@ -1,0 +1,264 @@
+/*
+ * bench_gc.c - measures garbage collection: how fast, how long it holds up an append, what it leaves for later ones, how large the
+ * file gets. Run by scripts/bench.
+ *
+ * Usage: bench_gc FOLDER; each line of output is "name  figure  unit  ratio  what the ratio is to".
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/event.h"
+#include "store/store.h"
+
+enum { EVENTS = 1000000, BATCH = 1000, OBJECT_BYTES = 130, LARGE_BYTES = 200 * 1024, LARGE_COUNT = 50, LAG = 50000 };
+
+static const char *folder;
+static char large_object[LARGE_BYTES + 5], object[OBJECT_BYTES + 2];
+
+static void ok(int rc, const struct vigia_error *err)
+{
+	if (rc >= 0) return;
+	fprintf(stderr, "bench_gc: %s\n", err->message);
+	exit(1);
+}
+
+static double now(void)
+{
+	return (double)vigia__mono_ns() / 1e9;
+}
+
+static void report(const char *name, double figure, const char *unit, double ratio, const char *to)
+{
+	if (ratio > 0) printf("%-44s %12.0f %-10s %8.2f x %s\n", name, figure, unit, ratio, to);
+	else printf("%-44s %12.0f %-10s\n", name, figure, unit);
+	fflush(stdout);
+}
+
+static struct vigia_store *open_store(int durability)
+{
+	char path[600], other[620];
+	static const char *const ends[] = {"", "-lock", "-side"};
+	struct vigia_store_options options;
+	struct vigia_store *store;
+	struct vigia_error err;
+	snprintf(path, sizeof path, "%s/gc.db", folder);
+	for (int i = 0; i < 3; i++) {
+		snprintf(other, sizeof other, "%s%s", path, ends[i]);
+		unlink(other);
+	}
+	vigia_store_options_init(&options);
+	options.collect = false;
+	options.durability = durability;
+	options.gc_age_threshold_ns = 1;
+	options.durability_given = options.gc_age_threshold_given = true;
+	ok(vigia_store_open(path, &options, &store, &err), &err);
+	return store;
+}
+
+static double file_bytes(void)
+{
+	char path[600];
+	struct stat st;
+	snprintf(path, sizeof path, "%s/gc.db", folder);
+	return stat(path, &st) == 0 ? (double)st.st_size : 0;
+}
+
+static void append(struct vigia_store *store, const char *data, size_t len, size_t count)
+{
+	struct vigia_new_event events[BATCH];
+	struct vigia_error err;
+	for (size_t i = 0; i < count; i++) events[i] = (struct vigia_new_event){{"UPDATE", 6}, {"Job", 3}, {data, len}};
+	ok(vigia_store_append(store, events, count, NULL, &err), &err);
+}
+
+static void fill(struct vigia_store *store, int count)
+{
+	for (int done = 0; done < count; done += BATCH) append(store, object, sizeof object, BATCH);
+}
+
+static uint64_t collect(struct vigia_store *store)
+{
+	struct vigia_gc gc;
+	struct vigia_error err;
+	uint64_t removed = 0;
+	do {
+		ok(vigia_store_gc(store, &gc, &err), &err);
+		removed += gc.removed;
+	} while (gc.reason == VIGIA_GC_BOUND);
+	return removed;
+}
+
+static void all_seen(struct vigia_store *store)
+{
+	struct vigia_error err;
+	ok(vigia_checkpoint_put(store, "a", UINT64_C(1) << 40, &err), &err);
+}
+
+static void rate(int durability, const char *name)
+{
+	struct vigia_store *store = open_store(durability);
+	fill(store, EVENTS);
+	all_seen(store);
+	double start = now();
+	uint64_t removed = collect(store);
+	report(name, (double)removed / (now() - start), "events/s", 0, NULL);
+	vigia_store_free(store);
+}
+
+/* ---- appends beside it ---- */
+
+static atomic_bool collecting;
+
+static void *collect_beside(void *arg)
+{
+	collect(arg);
+	atomic_store(&collecting, false);
+	return NULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double percentile(double *values, int count, double p)
+{
+	qsort(values, (size_t)count, sizeof *values, by_value);
+	return values[(int)((count - 1) * p)] * 1e6;
+}
+
+/* Appends one by one: `count`, or while a collection runs. */
+static int append_timed(struct vigia_store *store, double *took, int count, bool while_collecting)
+{
+	int n = 0;
+	for (; n < count && (!while_collecting || atomic_load(&collecting)); n++) {
+		double start = now();
+		append(store, object, sizeof object, 1);
+		took[n] = now() - start;
+	}
+	return n;
+}
+
+static void beside(int durability, const char *name)
+{
+	static double idle[200000], busy[200000];
+	struct vigia_store *store = open_store(durability);
+	fill(store, EVENTS);
+	all_seen(store);
+	int idle_count = append_timed(store, idle, 3000, false);
+	pthread_t thread;
+	atomic_store(&collecting, true);
+	pthread_create(&thread, NULL, collect_beside, store);
+	int busy_count = append_timed(store, busy, 200000, true);
+	pthread_join(thread, NULL);
+	char text[100];
+	double before = percentile(idle, idle_count, 0.999), during = percentile(busy, busy_count, 0.999);
+	snprintf(text, sizeof text, "append p99.9, idle, %s", name);
+	report(text, before, "us", 0, NULL);
+	snprintf(text, sizeof text, "append p99.9 beside a collection, %s", name);
+	report(text, during, "us", during / before, "idle");
+	vigia_store_free(store);
+}
+
+/* ---- what it leaves ---- */
+
+static double large(struct vigia_store *store, double *worst)
+{
+	double took[LARGE_COUNT];
+	for (int i = 0; i < LARGE_COUNT; i++) {
+		double start = now();
+		append(store, large_object, sizeof large_object, 1);
+		took[i] = now() - start;
+	}
+	double median = percentile(took, LARGE_COUNT, 0.5);
+	*worst = took[LARGE_COUNT - 1] * 1e6;
+	return median;
+}
+
+static void after_pruning(void)
+{
+	double worst_before, worst_after;
+	struct vigia_store *store = open_store(VIGIA_DURABILITY_NONE);
+	fill(store, EVENTS);
+	double before = large(store, &worst_before);
+	all_seen(store);
+	collect(store);
+	double after = large(store, &worst_after);
+	report("append of 200 KB, not synced, before", before, "us", 0, NULL);
+	report("append of 200 KB, after pruning 1M", after, "us", after / before, "before");
+	report("the slowest of 50, after pruning", worst_after, "us", worst_after / worst_before, "the slowest before");
+	vigia_store_free(store);
+
+	static double took[2000];
+	store = open_store(VIGIA_DURABILITY_COMMIT);
+	fill(store, EVENTS);
+	append_timed(store, took, 2000, false);
+	before = percentile(took, 2000, 0.5);
+	all_seen(store);
+	collect(store);
+	append_timed(store, took, 2000, false);
+	after = percentile(took, 2000, 0.5);
+	report("durable append, median, before pruning", before, "us", 0, NULL);
+	report("durable append, median, after pruning 1M", after, "us", after / before, "before");
+	vigia_store_free(store);
+}
+
+/* ---- how large the file gets ---- */
+
+static void *poll_reader(void *arg)
+{
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator it = {VIGIA_TRIM_HORIZON, 0};
+	while (atomic_load(&collecting)) {
+		struct vigia_read request = {.from = it, .limit = 1000};
+		if (vigia_store_read(arg, &request, batch, &it, NULL) < 0) break;
+	}
+	vigia_batch_free(batch);
+	return NULL;
+}
+
+static void size(void)
+{
+	struct vigia_store *store = open_store(VIGIA_DURABILITY_NONE);
+	struct vigia_error err;
+	fill(store, LAG);
+	double small = file_bytes();
+	pthread_t reader;
+	atomic_store(&collecting, true);
+	pthread_create(&reader, NULL, poll_reader, store);
+	for (uint64_t last = LAG; last < EVENTS; last += BATCH) {
+		fill(store, BATCH);
+		ok(vigia_checkpoint_put(store, "a", last + BATCH - LAG, &err), &err);
+		if (last % 5000 == 0) collect(store);
+	}
+	atomic_store(&collecting, false);
+	pthread_join(reader, NULL);
+	report("file after 1M, 50,000 kept", file_bytes() / 1024, "KiB", file_bytes() / small, "a file that holds 50,000");
+	vigia_store_free(store);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) return 2;
+	folder = argv[1];
+	object[0] = (char)0xd9; /* a string of up to 255 bytes */
+	object[1] = (char)OBJECT_BYTES;
+	memset(object + 2, 'x', OBJECT_BYTES);
+	large_object[0] = (char)0xdb; /* a string of up to 4 GiB */
+	large_object[2] = LARGE_BYTES >> 16;
+	large_object[3] = (char)(LARGE_BYTES >> 8);
+	large_object[4] = (char)LARGE_BYTES;
+	memset(large_object + 5, 'x', LARGE_BYTES);
+	rate(VIGIA_DURABILITY_NONE, "collect 1M events, not synced");
+	rate(VIGIA_DURABILITY_COMMIT, "collect 1M events, durable");
+	beside(VIGIA_DURABILITY_COMMIT, "durable");
+	beside(VIGIA_DURABILITY_NONE, "not synced");
+	after_pruning();
+	size();
+	return 0;
+}
