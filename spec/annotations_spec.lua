@@ -1,6 +1,7 @@
 -- annotations_spec.lua - lua/vigia/api.lua describes the Lua API for editors: it and the module have the same, no more, no less.
 
 local helper = require "spec.helper"
+local testing = require "vigia.testing"
 local vigia = require "vigia"
 
 -- What api.lua describes: functions[class][name] = list of parameters, fields[class][name] = its type, constants[name] = value.
@@ -58,6 +59,16 @@ local function methods(object)
 	return names(debug.getmetatable(object).__index)
 end
 
+-- The same of an object that is a Lua table.
+local function own_methods(object)
+	local list = {}
+	for name, value in pairs(debug.getmetatable(object).__index) do
+		if type(value) == "function" and not name:find("^__") then list[#list + 1] = name end
+	end
+	table.sort(list)
+	return list
+end
+
 -- Every field of the value is described, and every described one that may not be absent is there.
 local function has_fields(class, value)
 	local known = {}
@@ -90,6 +101,29 @@ describe("the description of the Lua API", function()
 		assert.same(names(functions["vigia.Store"]), methods(store))
 		assert.same(names(functions["vigia.Registry"]), methods(registry))
 		assert.same(names(functions["vigia.Watcher"]), methods(watcher))
+	end)
+
+	it("has the functions and methods of the doubles", function()
+		assert.same(names(functions["vigia.testing"]), names(testing))
+		assert.same(names(functions["vigia.Clock"]), methods(testing.clock()))
+		assert.same(names(functions["vigia.testing.Handler"]), own_methods(testing.handler()))
+		local handler = testing.handler()
+		handler.handle(testing.event())
+		has_fields("vigia.testing.Call", handler.calls[1])
+		for _, name in ipairs(field_names("vigia.testing.Handler")) do assert(handler[name] ~= nil, name) end
+	end)
+
+	it("has doubles with the methods of registries and watchers, and values with the fields of events and contexts", function()
+		local registry, watcher = testing.registry(), testing.watcher()
+		local methods_of_double = names(registry)
+		for index, name in ipairs(methods_of_double) do
+			if functions["vigia.testing.Registry"][name] then table.remove(methods_of_double, index) end
+		end
+		assert.same(names(functions["vigia.Registry"]), methods_of_double)
+		assert.same(names(functions["vigia.Watcher"]), names(watcher))
+		has_fields("vigia.WatcherStats", watcher:stats())
+		has_fields("vigia.Event", testing.event{object = 1})
+		has_fields("vigia.Context", testing.context())
 	end)
 
 	it("has the fields of events, answers, iterators and errors", function()
@@ -144,6 +178,7 @@ describe("the description of the Lua API", function()
 		if kind:find("^fun") or kind:find("^vigia.Predicate") then return function() end end
 		if kind:find("^vigia.Iterator") then return vigia.latest() end
 		if kind:find("^vigia.Filter") then return {} end
+		if kind:find("^vigia.Clock") then return testing.clock() end
 		if kind:find("^string%[%]") then return {"x"} end
 		if kind:find("^string") then return "name" end
 		return assert(kind:match('^"(.-)"'), kind)

@@ -66,10 +66,18 @@ describe("README.md", function()
 			:format(plain, flags, quoted(root .. "/runtime/include"), library))
 	end
 
+	-- A spec file: what busted says of it, without the marks and the time.
+	function runners.busted(block)
+		write(block.file, block.text)
+		local text, good = run(("lua5.4 $(command -v busted) --ignore-lua --lpath=%s --cpath=%s --pattern= %s"):format(
+			quoted((package.path:gsub("%./", root .. "/"))), quoted((package.cpath:gsub("%./", root .. "/"))), block.file))
+		return text:gsub("^%++\n", ""):gsub(" : [%d.]+ seconds\n$", "\n"), good
+	end
+
 	local all = blocks(root .. "/README.md")
 	assert(#all >= 8, "the README has lost its examples")
 	for index, block in ipairs(all) do
-		if block.file then
+		if block.file and block.language ~= "busted" then
 			it("line " .. block.line .. ": the file " .. block.file .. " is written", function() write(block.file, block.text) end)
 		elseif block.language ~= "output" then
 			it("line " .. block.line .. ": the " .. block.language .. " example does what it says", function()

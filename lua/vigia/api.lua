@@ -122,6 +122,7 @@ function vigia.to_json(event) end
 
 ---@class vigia.RegistryOptions
 ---@field log? fun(level: "debug"|"info"|"warn"|"error", message: string) receives one record a call
+---@field clock? vigia.Clock moved by hand, for tests: step() then never waits, and run() ends when nothing is due
 
 ---A handle on a store. Closes itself when collected or leaving a `<close>` variable.
 ---@class vigia.Store
@@ -453,5 +454,105 @@ function Watcher:reload() end
 ---@param options? vigia.StopOptions
 ---@return boolean stopped whether it finished in time
 function Watcher:stop(options) end
+
+---- require "vigia.testing": doubles for tests of handlers, and of what uses a registry ----
+
+---@class vigia.testing
+local testing = {}
+
+---A store in memory; raises if the options are wrong.
+---@param options? vigia.StoreOptions
+---@return vigia.Store
+function testing.store(options) end
+
+---A clock that is moved by hand: give it to vigia.registry as `clock`. Backoff, vigia.sleep, long polls in function handlers and
+---checkpoint_interval go by it; the timeout of a stop, and handlers that are scripts, do not.
+---@return vigia.Clock
+function testing.clock() end
+
+---A handler that writes down its calls and can be told to fail. Watch with its `handle`.
+---@param action? vigia.Handler what it does when it does not fail
+---@return vigia.testing.Handler
+function testing.handler(action) end
+
+---An event to call a handler with: these fields, and values for those left out.
+---@param fields? table
+---@return vigia.Event
+function testing.event(fields) end
+
+---A context to call a handler with: these fields, a watcher that is a double, a store in memory. Needs luassert.
+---@param fields? table
+---@return vigia.Context
+function testing.context(fields) end
+
+---A watcher whose methods are luassert's spies and succeed. Needs luassert.
+---@param id? string default "watcher"
+---@param stats? table fields of what its stats answers
+---@return vigia.Watcher
+function testing.watcher(id, stats) end
+
+---A registry whose methods are luassert's spies; it keeps the handlers and runs them when told to deliver. Needs luassert.
+---@param store? vigia.Store the `store` of the handlers' contexts
+---@return vigia.testing.Registry
+function testing.registry(store) end
+
+---@class vigia.Clock
+local Clock = {}
+
+---Seconds since it was made.
+---@return number
+function Clock:now() end
+
+---@param seconds number
+---@return number now
+function Clock:advance(seconds) end
+
+---@class vigia.testing.Call
+---@field event vigia.Event
+---@field attempt integer?
+---@field stopping boolean?
+---@field failed boolean whether it was told to fail
+
+---@class vigia.testing.Handler
+---@field handle vigia.Handler what a registry watches with
+---@field calls vigia.testing.Call[] in order
+local Handler = {}
+
+---Fail the next calls.
+---@param count? integer default 1
+---@param err? any what it raises
+---@return vigia.testing.Handler
+function Handler:fail_next(count, err) end
+
+---Fail each call with certain events.
+---@param which integer|fun(event: vigia.Event, ctx: vigia.Context): boolean a number of an event, or a function that tells
+---@param err? any what it raises
+---@return vigia.testing.Handler
+function Handler:fail_on(which, err) end
+
+---Fail from now on.
+---@param err? any what it raises
+---@return vigia.testing.Handler
+function Handler:fail_always(err) end
+
+---Forget all that it was told.
+---@return vigia.testing.Handler
+function Handler:succeed() end
+
+---The numbers of the events it was called with.
+---@param only_handled? boolean without the calls that were told to fail
+---@return integer[]
+function Handler:seq_nums(only_handled) end
+
+---@class vigia.testing.Registry : vigia.Registry
+local MockRegistry = {}
+
+---Call the handler of a watcher that was watched here, as a registry does.
+---@param id string
+---@param event vigia.Event
+---@param fields? table of the context
+---@return true? ok
+---@return any err what it raised, or returned as its failure
+function MockRegistry:deliver(id, event, fields) end
 
 return vigia

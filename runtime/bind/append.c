@@ -3,6 +3,7 @@
  */
 #include "append.h"
 
+#include "../drive/drive.h"
 #include "registry.h"
 
 static const char append_key;
@@ -28,7 +29,9 @@ void vigia__lua_append_init(lua_State *L)
 struct lua_append *vigia__lua_append_begin(lua_State *L)
 {
 	if (vigia__lua_shared(L)->worker) return NULL; /* alone on its thread: it holds up nobody */
-	if (!vigia__lua_may_suspend(L, vigia__lua_running(L))) return NULL;
+	struct lua_handler *running = vigia__lua_running(L);
+	if (!vigia__lua_may_suspend(L, running)) return NULL;
+	if (running->owner->registry->clock) return NULL; /* moved by hand: what a step does must not hang on another thread */
 	return vigia__lua_new(L, sizeof(struct lua_append), &append_key);
 }
 

@@ -67,6 +67,17 @@ int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err) {
 	return 2;
 }
 
+int vigia__lua_new_error(lua_State *L) {
+	vigia__lua_check_type(L, 1, LUA_TTABLE, "fields");
+	lua_settop(L, 1);
+	if (lua_getfield(L, 1, "code") != LUA_TSTRING || lua_getfield(L, 1, "message") != LUA_TSTRING)
+		luaL_argerror(L, 1, "fields: code and message must be strings");
+	lua_settop(L, 1);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
+	lua_setmetatable(L, 1);
+	return 1;
+}
+
 bool vigia__lua_is_error(lua_State *L, int idx) {
 	if (!lua_istable(L, idx) || !lua_getmetatable(L, idx))
 		return false;

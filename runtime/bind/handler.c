@@ -247,6 +247,11 @@ static int fail(lua_State *L, struct failure *f)
 	return f->err->code;
 }
 
+int64_t vigia__lua_now(const struct lua_handler *handler)
+{
+	return vigia__time_now(handler->owner->registry->clock);
+}
+
 /* ---- what C calls ---- */
 
 /* Resume, and make of what comes out what C expects. */
@@ -302,7 +307,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct lua_handler *h = ctx;
-	if (!stopping && !h->for_events && vigia__mono_ns() < h->until_mono_ns) {
+	if (!stopping && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns; /* an append is not what it waits for */
 		return VIGIA_PENDING;
 	}
@@ -344,7 +349,7 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	struct lua_handler *h = ctx;
 	struct vigia_error err = {0};
 	h->stopping = stopping;
-	if (h->suspended && !stopping && !h->for_events && vigia__mono_ns() < h->until_mono_ns) {
+	if (h->suspended && !stopping && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns;
 		return VIGIA_PENDING;
 	}

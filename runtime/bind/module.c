@@ -204,6 +204,8 @@ static const luaL_Reg functions[] = {
 	{"interrupted", module_interrupted},
 	{"isatty", module_isatty},
 	{"monotonic", module_monotonic},
+	{"clock", vigia__lua_clock},
+	{"new_error", vigia__lua_new_error},
 	{"has_input", vigia__lua_has_input},
 	{"hold", vigia__lua_hold},
 	{"ndjson_append", vigia__lua_ndjson_append},

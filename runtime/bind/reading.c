@@ -251,7 +251,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	rc = push_list(L, r, &kept, &err);
 	if (rc < 0)
 		return vigia__lua_fail(L, rc, &err);
-	if (kept > 0 || (resolved && r->batch->count == 0) || vigia__mono_ns() >= until)
+	if (kept > 0 || (resolved && r->batch->count == 0) || vigia__lua_now(running) >= until)
 		return answer_list(L, r);
 	lua_pop(L, 1);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
@@ -272,7 +272,7 @@ int vigia__lua_get_events(lua_State *L) {
 	if (running && r->request.timeout_ns != 0 && vigia__lua_stopping(running))
 		return vigia__lua_fail_stopping(L, running);
 	if (r->request.timeout_ns != 0 && vigia__lua_may_suspend(L, running)) {
-		int64_t now = vigia__mono_ns();
+		int64_t now = vigia__lua_now(running);
 		int64_t timeout = r->request.timeout_ns < 0 ? store->options.long_polling_timeout_ns : r->request.timeout_ns;
 		r->until_mono_ns = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
 		vigia__registry_listen_anything(running->owner->registry);

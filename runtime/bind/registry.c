@@ -1,8 +1,8 @@
 /*
  * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it; and vigia.sleep.
  *
- * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, watchers by id, and handlers, each by
- * its own userdata. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
+ * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, [3] the clock, watchers by id, and
+ * handlers, each by its own userdata. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
  */
 #include <errno.h>
 #include <math.h>
@@ -105,17 +105,20 @@ static void interrupt(void *ctx)
 
 /* ---- life ---- */
 
-static void log_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+static void registry_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
 {
-	(void)ctx;
-	vigia__lua_option_function(L, idx, name, problems);
+	struct vigia__manual_clock **clock = ctx;
+	if (strcmp(name, "clock") != 0) vigia__lua_option_function(L, idx, name, problems);
+	else if ((*clock = vigia__lua_test_clock(L, idx)) == NULL)
+		vigia__problem(problems, "clock is a %s, allowed: a clock, as from require \"vigia.testing\".clock()", luaL_typename(L, idx));
 }
 
 int vigia__lua_registry(lua_State *L)
 {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
-	vigia__lua_check_options(L, 2, vigia__registry_option_table, NULL, "registry options", log_special, NULL);
+	struct vigia__manual_clock *clock = NULL;
+	vigia__lua_check_options(L, 2, vigia__registry_option_table, NULL, "registry options", registry_special, &clock);
 	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key); /* 3 */
 	lua_createtable(L, 2, 0);
@@ -124,6 +127,8 @@ int vigia__lua_registry(lua_State *L)
 	if (lua_istable(L, 2)) {
 		lua_getfield(L, 2, "log");
 		lua_rawseti(L, -2, 2);
+		lua_getfield(L, 2, "clock");
+		lua_rawseti(L, -2, 3);
 	}
 	lua_setiuservalue(L, 3, 1);
 	r->registry = vigia_registry_new(store);
@@ -132,6 +137,7 @@ int vigia__lua_registry(lua_State *L)
 		vigia__error(&err, VIGIA_ENOMEM, "no memory for a registry");
 		return vigia__lua_fail(L, VIGIA_ENOMEM, &err);
 	}
+	r->registry->clock = clock;
 	vigia_registry_log(r->registry, r, log_record);
 	r->hook = (struct vigia__interrupt_hook){interrupt, r->registry, NULL};
 	vigia__interrupt_add(&r->hook);
@@ -317,7 +323,7 @@ static int slept(lua_State *L, int status, lua_KContext until)
 {
 	(void)status;
 	struct lua_handler *h = vigia__lua_running(L);
-	if (h && vigia__lua_stopping(h) && vigia__mono_ns() < (int64_t)until) return vigia__lua_fail_stopping(L, h);
+	if (h && vigia__lua_stopping(h) && vigia__lua_now(h) < (int64_t)until) return vigia__lua_fail_stopping(L, h);
 	lua_pushboolean(L, 1);
 	return 1;
 }
@@ -352,12 +358,12 @@ static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 
 int vigia__lua_sleep(lua_State *L)
 {
-	int64_t ns = vigia__lua_check_seconds(L, 1, "seconds"), now = vigia__mono_ns();
-	int64_t until = ns > INT64_MAX - now ? INT64_MAX : now + ns;
+	int64_t ns = vigia__lua_check_seconds(L, 1, "seconds");
 	struct lua_handler *h = vigia__lua_running(L);
 	if (h && vigia__lua_stopping(h)) return vigia__lua_fail_stopping(L, h);
-	if (vigia__lua_may_suspend(L, h)) return vigia__lua_suspend(L, h, until, false, (lua_KContext)until, slept);
-	return sleep_blocking(L, until);
+	if (!vigia__lua_may_suspend(L, h)) return sleep_blocking(L, vigia__time_after(NULL, ns));
+	int64_t until = vigia__time_after(h->owner->registry->clock, ns);
+	return vigia__lua_suspend(L, h, until, false, (lua_KContext)until, slept);
 }
 
 void vigia__lua_registry_init(lua_State *L)
@@ -376,6 +382,7 @@ void vigia__lua_registry_init(lua_State *L)
 	};
 	vigia__lua_class(L, "vigia.Registry", &class_key, metamethods, methods);
 	lua_pop(L, 1);
+	vigia__lua_clock_init(L);
 	vigia__lua_handler_init(L);
 	vigia__lua_watcher_init(L);
 }

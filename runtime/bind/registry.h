@@ -58,6 +58,8 @@ struct lua_handler *vigia__lua_running(lua_State *L);
 bool vigia__lua_stopping(const struct lua_handler *handler);
 /* May L, right here, yield to the registry? Not in another coroutine, a sort callback or a metamethod of C. */
 bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
+/* The time of its registry's clock. [-0, +0, -] */
+int64_t vigia__lua_now(const struct lua_handler *handler);
 /* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as
  * `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
@@ -66,6 +68,14 @@ int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_
 void vigia__lua_listen_anything(const struct lua_handler *handler);
 /* nil and the error "stopping"; answers 2. [-0, +2, m] */
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
+
+/* ---- clock.c: the class vigia.Clock, moved by hand ---- */
+
+struct vigia__manual_clock;
+
+void vigia__lua_clock_init(lua_State *L);
+int vigia__lua_clock(lua_State *L);                                /* core.clock() */
+struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx); /* NULL: it is none. [-0, +0, -] */
 
 /* ---- registry.c, watcher.c ---- */
 

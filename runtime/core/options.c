@@ -113,6 +113,7 @@ const struct vigia__option vigia__script_option_table[] = {
 
 const struct vigia__option vigia__registry_option_table[] = {
 	{.name = "log", .type = VIGIA_OPTION_SPECIAL, .help = "a function (level, message) that receives the log"},
+	{.name = "clock", .type = VIGIA_OPTION_SPECIAL, .help = "a clock that is moved by hand, for tests"},
 	{.name = NULL},
 };
 

@@ -6,6 +6,7 @@
  *     task.c       coroutines beside the watchers
  *     inbox.c      what other threads have to tell a registry: log records, "look at your workers"
  *     worker.c     a thread that drives a registry of its own with one watcher; in another registry a watcher stands for it
+ *     clock.c      the time that watchers live by: the system's, or one moved by hand
  *     poller.c     a file descriptor that becomes readable when a round has work
  *
  * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() and the inbox may come from another.
@@ -15,6 +16,7 @@
 
 #include "../core/watcher.h"
 #include "../store/store.h"
+#include "clock.h"
 
 struct vigia__poller;
 struct vigia__worker;
@@ -63,6 +65,7 @@ struct vigia_registry {
 	struct vigia_store *store;
 	struct vigia_watcher *watchers;
 	struct vigia_watcher *retired;
+	struct vigia__manual_clock *clock;       /* NULL: the system's; times called mono_ns are its own */
 	vigia_log_fn log;
 	void *log_ctx;
 	int depth;                        /* handlers on the stack: a handler may stop other watchers */

@@ -28,7 +28,7 @@ static void step(struct vigia_watcher *w, struct vigia__input *input)
 	/* The way of an event that is handled needs neither the time nor chance: keep it short. */
 	bool good = input->kind == VIGIA_INPUT_HANDLED || input->kind == VIGIA_INPUT_BATCH;
 	if (!good) input->random = random_bits();
-	w->action = vigia__watcher_step(&w->core, input, good ? 0 : vigia__mono_ns());
+	w->action = vigia__watcher_step(&w->core, input, good ? 0 : vigia__time_now(w->registry->clock));
 }
 
 static void step_kind(struct vigia_watcher *w, enum vigia__input_kind kind)
@@ -384,7 +384,7 @@ static void offer_progress(struct vigia_watcher *w)
 	if (w->progress == NULL || w->options.checkpoint != VIGIA_CHECKPOINT_BATCH) return;
 	if (w->core.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
 		atomic_store_explicit(&w->progress->done, w->core.done, memory_order_release);
-	if (w->registry->dirty_mono_ns == 0 && w->core.done > w->core.saved) w->registry->dirty_mono_ns = vigia__mono_ns();
+	if (w->registry->dirty_mono_ns == 0 && w->core.done > w->core.saved) w->registry->dirty_mono_ns = vigia__time_now(w->registry->clock);
 }
 
 bool vigia__driver_dirty(struct vigia_watcher *w)
@@ -421,7 +421,7 @@ bool vigia__driver_run(struct vigia_watcher *w)
 			save(w, &(struct vigia_error){0});
 			break;
 		case VIGIA_ACTION_WAIT:
-			if (vigia__mono_ns() < w->action.until_mono_ns) return worked;
+			if (vigia__time_now(w->registry->clock) < w->action.until_mono_ns) return worked;
 			step_kind(w, VIGIA_INPUT_TICK);
 			break;
 		case VIGIA_ACTION_STOPPED:
@@ -432,7 +432,8 @@ bool vigia__driver_run(struct vigia_watcher *w)
 			offer_progress(w);
 			return worked;
 		case VIGIA_ACTION_NONE:
-			if (!w->pending || !(w->resume_now || w->core.state == VIGIA_STOPPING || vigia__mono_ns() >= w->resume_mono_ns))
+			if (!w->pending || !(w->resume_now || w->core.state == VIGIA_STOPPING ||
+			                     vigia__time_now(w->registry->clock) >= w->resume_mono_ns))
 				return worked;
 			if (resumed) return true; /* a handler that yields again and again has turns, too */
 			resumed = true;
@@ -458,7 +459,7 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 		return;
 	}
 	struct vigia__input input = {.kind = kind, .seq_num = seq_num, .random = random_bits()};
-	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__mono_ns());
+	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__time_now(w->registry->clock));
 	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon and has not
 	 * begun must not begin now. */
 	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
@@ -493,7 +494,7 @@ void vigia__driver_renew(struct vigia_watcher *w, const struct vigia_watch_optio
 	w->options.filter = (struct vigia_filter){0};
 	w->core.options = core_options(options);
 	struct vigia__input input = {.kind = VIGIA_INPUT_REREAD};
-	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__mono_ns());
+	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__time_now(w->registry->clock));
 	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
 	vigia__registry_listen(w->registry);
 }

@@ -257,11 +257,17 @@ static void hear(struct vigia_registry *registry)
 	vigia__tasks_wake(registry);
 }
 
+/* When progress that no other commit took along is to be saved. */
+static int64_t save_due(const struct vigia_registry *registry)
+{
+	return registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns;
+}
+
 /* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval (W10). */
 static bool save_progress(struct vigia_registry *registry, bool now)
 {
 	if (registry->dirty_mono_ns == 0) return false;
-	if (!now && vigia__mono_ns() < registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns) return false;
+	if (!now && vigia__time_now(registry->clock) < save_due(registry)) return false;
 	bool dirty = false;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) dirty |= vigia__driver_dirty(w);
 	registry->dirty_mono_ns = 0;
@@ -269,7 +275,7 @@ static bool save_progress(struct vigia_registry *registry, bool now)
 	struct vigia_error err = {0};
 	if (vigia__store_save_progress(registry->store, &err) < 0) {
 		vigia__log(registry, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);
-		registry->dirty_mono_ns = vigia__mono_ns();
+		registry->dirty_mono_ns = vigia__time_now(registry->clock);
 	} else {
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_dirty(w);
 	}
@@ -292,7 +298,7 @@ static bool round_of(struct vigia_registry *registry)
 	return worked;
 }
 
-/* When there is work without an event; with `heal` at the latest when the commit number is to be compared. */
+/* When, on the system's clock, there is work without an event; with `heal` at the latest when the commit number is to be compared. */
 static int64_t due(const struct vigia_registry *registry, bool heal)
 {
 	if (!registry->listening) return 0;
@@ -304,9 +310,10 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 		listening |= !w->worker && vigia__driver_active(w);
 	}
 	if (registry->dirty_mono_ns) {
-		int64_t t = registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns;
+		int64_t t = save_due(registry);
 		if (t < first) first = t;
 	}
+	first = vigia__time_wait(registry->clock, first);
 	if (heal && listening && registry->heal_mono_ns < first) first = registry->heal_mono_ns;
 	return first;
 }
@@ -321,12 +328,6 @@ static int interrupted(struct vigia_registry *registry, struct vigia_error *err)
 {
 	if (!atomic_exchange(&registry->interrupted, false)) return VIGIA_OK;
 	return vigia__error(err, VIGIA_EINTERRUPTED, "the registry was interrupted");
-}
-
-static int64_t after(int64_t timeout_ns)
-{
-	int64_t now = vigia__mono_ns();
-	return timeout_ns < 0 || timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
 }
 
 /* Wait until something is due or appended. */
@@ -365,7 +366,8 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 	if (rc == VIGIA_ECLOSED && round_after_close(registry)) return VIGIA_OK;
 	if (rc < 0) return rc;
 	atomic_store(&registry->inbox.wants_progress, wants_progress);
-	int64_t until = after(timeout_ns);
+	if (registry->clock) timeout_ns = 0; /* it stands still: nothing becomes due by waiting */
+	int64_t until = vigia__time_after(NULL, timeout_ns);
 	if (registry->poller) vigia__poller_clear(registry->poller);
 	for (;;) {
 		rc = interrupted(registry, err);
@@ -403,6 +405,7 @@ int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err)
 	while (any_active(registry)) {
 		int rc = step(registry, -1, false, err);
 		if (rc < 0) return rc;
+		if (rc == VIGIA_NONE && registry->clock) return VIGIA_OK; /* until the clock is advanced */
 	}
 	vigia__inbox_look(registry); /* what the last one had to say */
 	int rc = interrupted(registry, err);
@@ -437,7 +440,7 @@ static bool settled(const struct vigia_watcher *w)
 /* Drive only these watchers until all have stopped: all (NULL) or one. */
 static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
 {
-	int64_t until = after(timeout_ns);
+	int64_t until = vigia__time_after(NULL, timeout_ns);
 	for (;;) {
 		bool all = true, worked = false, hope = false;
 		int64_t first = until;
@@ -447,7 +450,8 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			worked = vigia__tasks_run(registry);
 			all = registry->tasks == NULL;
 			hope = !all;
-			if (vigia__tasks_due(registry) < first) first = vigia__tasks_due(registry);
+			int64_t due = vigia__time_wait(registry->clock, vigia__tasks_due(registry));
+			if (due < first) first = due;
 		}
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 			if ((only && w != only) || settled(w)) continue;
@@ -456,7 +460,8 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			all = false;
 			if (w->running_handler) continue; /* waits for the handler that asks: it cannot stop before */
 			hope = true;
-			if (vigia__driver_due(w) < first) first = vigia__driver_due(w);
+			int64_t due = vigia__time_wait(registry->clock, vigia__driver_due(w));
+			if (due < first) first = due;
 		}
 		if (all) return true;
 		if (!hope || vigia__mono_ns() >= until) return false;

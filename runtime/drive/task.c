@@ -58,7 +58,7 @@ static bool run(struct vigia_registry *registry, struct vigia__task *task)
 bool vigia__tasks_run(struct vigia_registry *registry)
 {
 	bool worked = false;
-	int64_t now = vigia__mono_ns();
+	int64_t now = vigia__time_now(registry->clock);
 	for (struct vigia__task **at = &registry->tasks; *at;) {
 		struct vigia__task *task = *at;
 		bool due = task->resume_now || registry->tasks_stopping || task->resume_mono_ns <= now;

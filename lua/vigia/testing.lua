@@ -1,0 +1,181 @@
+-- testing.lua - doubles for testing handlers, and what uses a registry, without a disk, a sleep or another process; described in api.lua.
+--
+-- luassert is needed for testing.watcher and testing.registry only.
+
+local core = require "vigia.core"
+local vigia = require "vigia"
+
+local M = {}
+
+function M.store(options)
+	return assert(vigia.open(":memory:", options))
+end
+
+M.clock = core.clock
+
+function M.event(fields)
+	local event = {seq_num = 1, operation = vigia.CREATE, object_type = "Test", timestamp = 0}
+	for name, value in pairs(fields or {}) do event[name] = value end
+	return event
+end
+
+-- What a call fails with: an error object or a message as it is, nil a plain one.
+local function failure(err, what)
+	if err == nil then return what .. " was told to fail" end
+	return err
+end
+
+local function check_count(count, name)
+	if math.type(count) ~= "integer" or count < 1 then error(name .. ": integer from 1 on expected, got " .. tostring(count), 3) end
+end
+
+---- handlers ----
+
+local Handler = {}
+Handler.__index = Handler
+Handler.__name = "vigia.testing.Handler"
+
+-- Whether this call is to fail, and with what.
+local function verdict(handler, event, ctx)
+	if handler.always then return true, handler.always_error end
+	for _, rule in ipairs(handler.rules) do
+		if rule.matches(event, ctx) then return true, rule.error end
+	end
+	if handler.failures > 0 then
+		handler.failures = handler.failures - 1
+		return true, handler.next_error
+	end
+	return false
+end
+
+function M.handler(action)
+	if action ~= nil and type(action) ~= "function" then error("action: function expected, got " .. type(action), 2) end
+	local handler = setmetatable({calls = {}, rules = {}, failures = 0}, Handler)
+	handler.handle = function(event, ctx)
+		local call = {event = event, attempt = ctx and ctx.attempt, stopping = ctx and ctx.stopping}
+		handler.calls[#handler.calls + 1] = call
+		local fails, err = verdict(handler, event, ctx)
+		call.failed = fails
+		if fails then error(failure(err, "the handler"), 0) end
+		if action then return action(event, ctx) end
+	end
+	return handler
+end
+
+function Handler:fail_next(count, err)
+	count = count or 1
+	check_count(count, "count")
+	self.failures, self.next_error = count, err
+	return self
+end
+
+function Handler:fail_on(which, err)
+	local matches = which
+	if math.type(which) == "integer" then
+		matches = function(event) return event.seq_num == which end
+	elseif type(which) ~= "function" then
+		error("which: a number of an event or a function expected, got " .. type(which), 2)
+	end
+	self.rules[#self.rules + 1] = {matches = matches, error = err}
+	return self
+end
+
+function Handler:fail_always(err)
+	self.always, self.always_error = true, err
+	return self
+end
+
+function Handler:succeed()
+	self.always, self.failures, self.rules = false, 0, {}
+	return self
+end
+
+function Handler:seq_nums(only_handled)
+	local numbers = {}
+	for _, call in ipairs(self.calls) do
+		if not (only_handled and call.failed) then numbers[#numbers + 1] = call.event.seq_num end
+	end
+	return numbers
+end
+
+---- mocks on luassert's spies ----
+
+local function spies(object, functions)
+	local spy = require "luassert.spy"
+	for name, f in pairs(functions) do object[name] = spy.new(f) end
+	return object
+end
+
+local function yes()
+	return true
+end
+
+function M.watcher(id, stats)
+	id = id or "watcher"
+	return spies({}, {
+		id = function() return id end,
+		stats = function()
+			local answer = {
+				id = id, state = "running", next_event_iterator = vigia.after_sequence_number(0), last_processed_seq_num = 0,
+				last_processed_event_time = 0, last_listen_time = 0, lag = 0, processed = 0, failed = 0, retried = 0, skipped = 0,
+				missed = 0, fetch_errors = 0,
+			}
+			for name, value in pairs(stats or {}) do answer[name] = value end
+			return answer
+		end,
+		checkpoint = yes, seek_to_offset = yes, set_handler = yes, start = yes, stop = yes, reload = yes,
+	})
+end
+
+function M.context(fields)
+	local context = {attempt = 1, stopping = false}
+	for name, value in pairs(fields or {}) do context[name] = value end
+	context.watcher = context.watcher or M.watcher()
+	context.store = context.store or M.store()
+	return context
+end
+
+-- Call a handler as a registry does: true, or nil and what it raised or returned.
+local function call(handler, event, context)
+	local results = table.pack(pcall(handler, event, context))
+	if not results[1] then return nil, results[2] end
+	if results.n >= 3 and not results[2] and results[3] ~= nil then return nil, results[3] end
+	return true
+end
+
+function M.registry(store)
+	local watchers, registry = {}, {}
+	local function known(id)
+		if watchers[id] then return watchers[id].watcher end
+		return nil, core.new_error{code = "watcher_not_found", message = ("there is no watcher '%s'"):format(id), watcher_id = id}
+	end
+	registry.deliver = function(_, id, event, fields)
+		local entry = watchers[id]
+		if not entry then error(("no watcher '%s' was watched in this registry"):format(id), 2) end
+		local context = M.context(fields)
+		context.watcher, context.store = entry.watcher, store or context.store
+		return call(entry.handler, event, context)
+	end
+	return spies(registry, {
+		watch = function(_, id, handler)
+			if watchers[id] then
+				return nil, core.new_error{
+					code = "watcher_already_exists", message = ("watcher '%s' exists already: stop it first"):format(id), watcher_id = id}
+			end
+			watchers[id] = {watcher = M.watcher(id), handler = handler}
+			return watchers[id].watcher
+		end,
+		get_watcher = function(_, id) return known(id) end,
+		spawn = function(_, f)
+			f()
+			return true
+		end,
+		run = yes, stop = yes,
+		step = function() return false end,
+		pollfd = function()
+			return nil, core.new_error{code = "not_supported", message = "a registry that is a double has no file descriptor"}
+		end,
+	})
+end
+
+return M

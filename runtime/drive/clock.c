@@ -1,0 +1,33 @@
+/*
+ * clock.c - the system's monotonic clock, or one that is moved by hand.
+ */
+#include "clock.h"
+
+#include <stddef.h>
+
+#include "../store/store.h"
+
+int64_t vigia__time_now(const struct vigia__manual_clock *clock)
+{
+	return clock ? atomic_load(&clock->now_ns) : vigia__mono_ns();
+}
+
+int64_t vigia__time_after(const struct vigia__manual_clock *clock, int64_t ns)
+{
+	int64_t now = vigia__time_now(clock);
+	return ns < 0 || ns > INT64_MAX - now ? INT64_MAX : now + ns;
+}
+
+int64_t vigia__time_wait(const struct vigia__manual_clock *clock, int64_t due_ns)
+{
+	if (clock == NULL) return due_ns;
+	return due_ns <= atomic_load(&clock->now_ns) ? 0 : INT64_MAX;
+}
+
+void vigia__manual_clock_advance(struct vigia__manual_clock *clock, int64_t ns)
+{
+	int64_t now = atomic_load(&clock->now_ns), then;
+	do {
+		then = ns > INT64_MAX - 1 - now ? INT64_MAX - 1 : now + ns;
+	} while (!atomic_compare_exchange_weak(&clock->now_ns, &now, then));
+}
