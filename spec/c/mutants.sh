@@ -80,7 +80,7 @@ W5 a wait beyond the end of time overflows|s/delay > INT64_MAX - now ? INT64_MAX
 W6 skip gives up one attempt too late|s/w->failures >= w->options.max_retries/w->failures > w->options.max_retries/
 W6 block gives up too|s/w->options.retry_strategy == VIGIA_RETRY_SKIP \&\& //
 W6 an event that was given up counts as processed|s/w->skipped++;/w->processed++;/
-W7 reads that fail keep their backoff after a good one|/^static struct vigia__action on_batch/,/^}/s/w->failures = 0;/(void)0;/
+W7 reads that fail keep their backoff after a good one|/^static struct vigia__action on_batch/,/^}/s/w->failures = w->gap = 0;/w->gap = 0;/
 W7 a failing read is not counted while stopping|/^static struct vigia__action on_fetch_failed/,/^}/s/w->fetch_errors++;/w->fetch_errors += !w->stop_wanted;/
 W9 a seek does not stand where it was told|s/w->next = vigia__iterator_after(seq_num);/(void)0;/
 W9 a seek moves done before it was saved|s/w->save_due = false; \/\* a checkpoint of.*/w->save_due = false; w->done = w->seek_to;/
@@ -127,6 +127,9 @@ Z2 a seek is still blocked|s/w->failures = w->stuck = 0; \/\*/w->failures = 0; \
 Z2 it runs on in its own eyes|/^static struct vigia__action on_failed/,/^}/s/w->state = VIGIA_STOPPING;/(void)0;/
 F3 an event that was dropped counts as processed|s/if (!in->dropped) {/if (true) {/
 a tick ends a listening|s/^\tif (!waits(w))$/\tif (w->phase == LISTENING) return read_on(w);\n\tif (!waits(w))/
+H5 new code gets the batch that was fetched for the old|/^static struct vigia__action on_reread/,/^}/s/return read_on(w);/return w->count ? handle(w) : read_on(w);/
+H5 new code comes before a stop or a seek|/^static struct vigia__action on_reread/,/^}/s/if (w->seek_wanted || w->stop_wanted)/if (false)/
+H5 an event in backoff waits for its time though there is new code|s/ \&\& w->phase != HANDLE_LATER \&\& w->phase != LISTENING/ \&\& w->phase != LISTENING/
 END
 
 printf '1..%d\n' "$count"

@@ -4,7 +4,7 @@
  *     sim_watcher [schedules [seed]]
  *
  * 20000 schedules from seed 1 if nothing is said, two million with VIGIA_SOAK set. Schedule i runs from seed + i: it appends events
- * (some of which the filter drops), starts, stops, seeks, lets handlers, reads and saves succeed and fail (a failed save may have
+ * (some of which the filter drops), starts, stops, seeks, reloads, lets handlers, reads and saves succeed and fail (a failed save may have
  * happened all the same), lets the driver and the handler checkpoint, wakes and ticks at any time, and crashes. A model beside it
  * knows what must come next. At the end the faults are turned off and the watcher must reach the last event. On failure it prints
  * the seed, runs that schedule again with every step shown, and exits with 1.
@@ -19,6 +19,7 @@
  *   I7  after STOP nothing is handled or read; after SEEK nothing is handled; a wish is acted on as soon as nothing is under way
  *   I8  the counts are right
  *   I9  the position is behind what is done
+ *   I11 after a reload it reads again at once, unless something is under way or wished
  *   I10 with the faults off it reaches the end, with all events handled, given up or left behind by a seek
  */
 #include <inttypes.h>
@@ -37,6 +38,7 @@ struct world {
 	uint64_t random_state;
 	int64_t now;
 	bool faults;
+	bool told_not_begun; /* the reload comes in the place of a handler */
 	int fail_percent; /* of handlers, reads and saves */
 
 	/* the store */
@@ -259,7 +261,7 @@ static const char *const input_names[] = {
 	[VIGIA_INPUT_START] = "START",     [VIGIA_INPUT_BATCH] = "BATCH", [VIGIA_INPUT_FETCH_FAILED] = "FETCH_FAILED",
 	[VIGIA_INPUT_HANDLED] = "HANDLED", [VIGIA_INPUT_FAILED] = "FAILED", [VIGIA_INPUT_DEFERRED] = "DEFERRED",
 	[VIGIA_INPUT_SAVED] = "SAVED",     [VIGIA_INPUT_SAVE_FAILED] = "SAVE_FAILED", [VIGIA_INPUT_WAKE] = "WAKE",
-	[VIGIA_INPUT_TICK] = "TICK",       [VIGIA_INPUT_STOP] = "STOP", [VIGIA_INPUT_SEEK] = "SEEK",
+	[VIGIA_INPUT_TICK] = "TICK",       [VIGIA_INPUT_STOP] = "STOP", [VIGIA_INPUT_SEEK] = "SEEK", [VIGIA_INPUT_REREAD] = "REREAD",
 };
 static const char *const action_names[] = {"NONE", "READ", "HANDLE", "SAVE", "LISTEN", "WAIT", "STOPPED"};
 
@@ -319,6 +321,17 @@ static void tell(struct world *s, struct vigia__input in) {
 	check_standing(s);
 }
 
+/* New code: what was fetched is fetched again, and the event in hand counts as not tried. Not while a handler is in progress. */
+static void reload(struct world *s) {
+	bool fresh = s->running && s->doing.kind == VIGIA_ACTION_NONE && !s->stop_wanted && !s->seek_wanted &&
+	             (s->told_not_begun || s->resting.kind == VIGIA_ACTION_LISTEN || vigia__watcher_blocked(&s->w));
+	if (fresh)
+		s->event = 0;
+	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_REREAD});
+	if (fresh)
+		CHECK(s->doing.kind == VIGIA_ACTION_READ, "I11: does not read again after a reload");
+}
+
 /* ---- Outcomes ---- */
 
 static void end_read(struct world *s) {
@@ -351,6 +364,12 @@ static void end_handler(struct world *s) {
 	s->doing.kind = VIGIA_ACTION_NONE;
 	if (percent(s, 10)) { /* it was not begun */
 		s->tries--;
+		if (percent(s, 30)) {
+			s->told_not_begun = true;
+			reload(s);
+			s->told_not_begun = false;
+			return;
+		}
 		tell(s, (struct vigia__input){.kind = VIGIA_INPUT_DEFERRED});
 		return;
 	}
@@ -529,7 +548,10 @@ static void one_step(struct world *s) {
 		stop(s);
 	else if (dice < 79)
 		seek(s);
-	else if (dice < 88)
+	else if (dice < 82) {
+		if (s->doing.kind != VIGIA_ACTION_HANDLE)
+			reload(s);
+	} else if (dice < 88)
 		commit_progress(s);
 	else if (dice < 91)
 		checkpoint_by_hand(s);
