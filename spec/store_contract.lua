@@ -1,5 +1,5 @@
 -- store_contract.lua - the one suite that every backend of a store passes: numbers, appends, checkpoints, the end; and all of
--- store_contract_reads.lua, conditions of an append in store_contract_once.lua.
+-- store_contract_reads.lua, conditions of an append in store_contract_once.lua, durability "interval" in store_contract_interval.lua.
 --
 -- require "spec.store_contract"(name, open): open(options) makes a new store for the test, open(options, "again") the same one
 -- after a close. A backend leaves out only what its capability flags (store:stats().can) say it cannot do, and says so aloud; its
@@ -439,4 +439,5 @@ return function(name, open)
 
 	require "spec.store_contract_reads"(name, open)
 	require "spec.store_contract_once"(name, open)
+	require "spec.store_contract_interval"(name, open)
 end

@@ -53,7 +53,9 @@ vigia.null = nil
 ---@field collect? boolean remove old events in the background, if no other process does (default true)
 ---@field map_size? integer address space kept for the file (default 0: 1 TiB, or what the system grants)
 ---@field max_event_size? integer bytes; belongs to the file (default 1 MiB)
----@field durability? "commit"|"none" belongs to the file (default "commit")
+---@field commit_queue_bytes? integer durability "interval": how much waits in memory at most (default 16 MiB)
+---@field durability? "commit"|"none"|"interval" belongs to the file (default "commit")
+---@field commit_interval? number seconds an append waits for its commit at most, at durability "interval"; belongs to the file (default 0.1)
 ---@field events_bucket? string belongs to the file (default "events")
 ---@field checkpoint_bucket? string belongs to the file (default "checkpoints")
 ---@field gc_cadence? number seconds between two removals of old events; belongs to the file, as all below (default 600)
@@ -134,12 +136,13 @@ local Store = {}
 ---@field if_last? integer store only if the last number ever given is this one; else "sequence_conflict"
 ---@field key? string 1 to 255 bytes: the call, a list of events too, is stored once, however often it is sent
 
----Store one event; returns its number once it is durable.
+---Store one event; returns its number once it is durable. At durability "interval" it returns true: the event waits in memory, and gets its
+---number with the next commit, unless there are conditions.
 ---@param operation string
 ---@param object_type string
 ---@param object any
 ---@param options? vigia.AppendOptions
----@return integer? seq_num
+---@return integer|true? seq_num
 ---@return true|vigia.Error? existed true: an event was stored under this key before, and the number is that one's
 function Store:store_event(operation, object_type, object, options) end
 
@@ -151,7 +154,7 @@ function Store:store_event(operation, object_type, object, options) end
 ---Store many events, all or none, under consecutive numbers.
 ---@param events vigia.NewEvent[] may also be {operation, object_type, object} triples
 ---@param options? vigia.AppendOptions
----@return integer? first_seq_num nil and no error for an empty list
+---@return integer|true? first_seq_num nil and no error for an empty list
 ---@return integer|vigia.Error? last_seq_num
 ---@return true? existed true: events were stored under this key before, and the numbers are theirs
 function Store:store_events(events, options) end
@@ -250,13 +253,15 @@ function Store:gc() end
 ---@field oldest_event_num integer
 ---@field latest_event_num integer
 ---@field last_appended_event_num integer the highest number appended through this handle, 0 = none
+---@field queued_events integer appended by this process and waiting for their commit (durability "interval")
 ---@field file_bytes integer
 ---@field used_bytes integer
 ---@field map_bytes integer
 ---@field readers integer
 ---@field commits integer counts up with each commit of any process
 ---@field max_event_size integer
----@field durability "commit"|"none"
+---@field durability "commit"|"none"|"interval"
+---@field commit_interval number seconds
 ---@field events_bucket string
 ---@field checkpoint_bucket string
 ---@field gc_cadence number
@@ -275,7 +280,8 @@ function Store:stats() end
 ---The settings of a file, which store:configure changes.
 ---@class vigia.Settings
 ---@field max_event_size? integer bytes
----@field durability? "commit"|"none"
+---@field durability? "commit"|"none"|"interval"
+---@field commit_interval? number seconds
 ---@field gc_cadence? number
 ---@field gc_age_threshold? number
 ---@field gc_max_records_per_run? integer
@@ -292,8 +298,14 @@ function Store:stats() end
 ---@return vigia.Error? err
 function Store:configure(settings) end
 
----End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice.
----@return true
+---Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none").
+---@return integer? seq_num the last number ever given
+---@return vigia.Error? err what waits goes on waiting
+function Store:sync() end
+
+---End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice. What waits in memory is committed.
+---@return true? ok
+---@return vigia.Error? err what waited could not be committed; the handle is closed all the same
 function Store:close() end
 
 ---@class vigia.Registry

@@ -35,15 +35,23 @@ struct lua_append *vigia__lua_append_begin(lua_State *L)
 	return vigia__lua_new(L, sizeof(struct lua_append), &append_key);
 }
 
+int vigia__lua_queued(lua_State *L)
+{
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 static int settled(lua_State *L, struct lua_append *append)
 {
 	struct vigia_error err = append->pending.err;
 	uint64_t first = append->pending.request.first_seq, last = append->pending.request.last_seq;
 	bool list = append->pending.request.ends != NULL, existed = append->pending.request.existed;
+	bool queued = append->pending.request.queued;
 	int rc = vigia__store_settle(&append->pending);
 	vigia__buf_deinit(&append->events);
 	vigia__buf_deinit(&append->ends);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	if (queued) return vigia__lua_queued(L);
 	lua_pushinteger(L, (lua_Integer)first);
 	if (list) lua_pushinteger(L, (lua_Integer)last);
 	if (existed) lua_pushboolean(L, 1);

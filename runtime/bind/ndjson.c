@@ -95,7 +95,7 @@ static int commit(struct append *a, struct vigia_store *store, struct vigia_erro
 	if (a->waiting == 0)
 		return VIGIA_OK;
 	struct vigia__append request = {.bytes = a->events.data, .ends = (const size_t *)(void *)a->ends.data, .count = a->waiting,
-	                                .len = a->events.len};
+	                                .len = a->events.len, .now = true}; /* its answer is "stored", and it comes in bulk already */
 	int rc = vigia__store_append(store, &request, err);
 	if (rc == VIGIA_OK) {
 		a->count += a->waiting;

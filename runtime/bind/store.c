@@ -80,7 +80,12 @@ static int end(lua_State *L) {
 }
 
 static int store_close(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	int rc = h->store ? vigia__store_flush(h->store, &err) : VIGIA_OK; /* what waits for its commit */
 	end(L);
+	if (rc < 0 && rc != VIGIA_EFORKED)
+		return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, 1);
 	return 1;
 }
@@ -174,6 +179,8 @@ static int store_store_event(lua_State *L) {
 	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
 	if (rc < 0)
 		return fail(L, rc, &err);
+	if (request.queued)
+		return vigia__lua_queued(L);
 	lua_pushinteger(L, (lua_Integer)request.first_seq);
 	if (!request.existed)
 		return 1;
@@ -323,6 +330,8 @@ static int store_store_events(lua_State *L) {
 		return luaL_argerror(L, 2, lua_pushstring(L, err.message));
 	if (rc < 0)
 		return fail(L, rc, &err);
+	if (request.queued)
+		return vigia__lua_queued(L);
 	lua_pushinteger(L, (lua_Integer)request.first_seq);
 	lua_pushinteger(L, (lua_Integer)request.last_seq);
 	if (!request.existed)
@@ -419,6 +428,17 @@ static int store_trim(lua_State *L) {
 	if (rc < 0)
 		return vigia__lua_fail(L, rc, &err);
 	lua_pushinteger(L, (lua_Integer)removed);
+	return 1;
+}
+
+static int store_sync(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	uint64_t n = 0;
+	int rc = h->store ? vigia_store_sync(h->store, &n, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	lua_pushinteger(L, (lua_Integer)n);
 	return 1;
 }
 
@@ -586,7 +606,7 @@ static int store_stats(lua_State *L) {
 	/* Taken now: making the table may run a finalizer that closes the store. */
 	unsigned can = backend->can;
 	const char *name = backend->name;
-	uint64_t appended = atomic_load(&h->store->appended);
+	uint64_t appended = atomic_load(&h->store->appended), queued = atomic_load(&backend->queue.count);
 	lua_createtable(L, 0, 28);
 	set_string(L, "path", h->path);
 	set_string(L, "backend", name);
@@ -598,6 +618,7 @@ static int store_stats(lua_State *L) {
 	set_integer(L, "oldest_event_num", stats.oldest);
 	set_integer(L, "latest_event_num", stats.latest);
 	set_integer(L, "last_appended_event_num", appended);
+	set_integer(L, "queued_events", queued);
 	set_integer(L, "file_bytes", stats.file_bytes);
 	set_integer(L, "used_bytes", stats.used_bytes);
 	set_integer(L, "map_bytes", stats.map_bytes);
@@ -620,6 +641,7 @@ void vigia__lua_store_init(lua_State *L) {
 		{"get_oldest_event_num", store_get_oldest},
 		{"find_time", store_find_time},
 		{"trim", store_trim},
+		{"sync", store_sync},
 		{"store_checkpoint", store_store_checkpoint},
 		{"get_checkpoint", store_get_checkpoint},
 		{"delete_checkpoint", store_delete_checkpoint},

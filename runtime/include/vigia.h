@@ -157,7 +157,8 @@ struct vigia_store; /* a handle on a store; several handles of one file share it
 
 enum vigia_durability {
 	VIGIA_DURABILITY_COMMIT = 0, /* an append that returned survives power loss */
-	VIGIA_DURABILITY_NONE        /* survives the death of the process, not power loss */
+	VIGIA_DURABILITY_NONE,       /* survives the death of the process, not power loss */
+	VIGIA_DURABILITY_INTERVAL    /* waits in memory for the next commit, at most commit_interval; a crash loses what waits */
 };
 
 /* How to open. Always start from vigia_store_options_init(). Names, units, defaults and limits: core/options.c. */
@@ -171,10 +172,12 @@ struct vigia_store_options {
 	int64_t checkpoint_interval_ns;  /* at most so long does progress wait for a commit */
 	bool collect;                    /* remove old events in the background (default true) */
 	int64_t map_size_bytes;          /* address space kept for the file, 0 = 1 TiB or what the system grants */
+	int64_t commit_queue_bytes;      /* durability "interval": so much waits in memory at most */
 	/* about the file: given when it is made, refused if they differ later, changed by vigia_store_configure(). The `*_given` bits tell
 	 * "asked for" from "default". */
 	int64_t max_event_size_bytes;
 	int durability;              /* enum vigia_durability */
+	int64_t commit_interval_ns;  /* durability "interval": at most so long does an append wait for its commit */
 	const char *events_bucket;   /* names of the LMDB databases inside the file, 1..64 bytes */
 	const char *checkpoint_bucket;
 	int64_t gc_cadence_ns;           /* how often old events are removed */
@@ -184,7 +187,7 @@ struct vigia_store_options {
 	int64_t checkpoint_ttl_ns;       /* a checkpoint whose watcher nobody ran for so long holds nothing back, 0 = for ever */
 	int64_t max_events, max_bytes;   /* keep no more than this, 0 = any number */
 	bool retention_passes_checkpoints; /* max_events and max_bytes may remove what a lagging watcher has not seen */
-	bool max_event_size_given, durability_given, events_bucket_given, checkpoint_bucket_given;
+	bool max_event_size_given, durability_given, commit_interval_given, events_bucket_given, checkpoint_bucket_given;
 	bool gc_cadence_given, gc_age_threshold_given, gc_max_records_per_run_given, gc_max_duration_given, checkpoint_ttl_given;
 	bool max_events_given, max_bytes_given, retention_passes_checkpoints_given;
 };
@@ -210,7 +213,8 @@ VIGIA_API int vigia_store_open(const char *path, const struct vigia_store_option
  */
 VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err);
 
-/* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. */
+/* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What waits for its commit is
+ * committed; vigia_store_sync() before tells whether that works. */
 VIGIA_API void vigia_store_close(struct vigia_store *store);
 
 /* Close, and give up the pointer. Memory and files go when the last call and registry that use them are gone. NULL is fine. */
@@ -221,12 +225,24 @@ VIGIA_API void vigia_store_free(struct vigia_store *store);
 /**
  * Append `count` events, all or none, under consecutive numbers.
  *
+ * At durability "interval" they are only copied to a queue, *first_seq is 0, and the next commit stores them (store/queue.h). While commits
+ * fail, appends do.
+ *
  * Returns:   VIGIA_OK once they are durable, *first_seq = the first one's number (may be NULL); EINVAL and ESERIAL name the field,
  *            ETOOBIG, EREADONLY, EFULL, EDISKFULL, EIO: nothing was stored; EUNKNOWN: look before storing again
  * Threads:   any; callers at the same time share one sync
  */
 VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
                                  uint64_t *first_seq, struct vigia_error *err);
+
+/**
+ * Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none"). *seq_num (may be NULL)
+ * becomes the last number ever given.
+ *
+ * Returns:   VIGIA_OK; the errors of vigia_store_append(): what waits goes on waiting
+ * Threads:   any
+ */
+VIGIA_API int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
 
 /* Conditions of an append. Zero-initialise it. */
 struct vigia_append_options {

@@ -300,12 +300,15 @@ static struct progress_taken *take(struct lmdb_backend *b, bool *no_memory)
 	return taken;
 }
 
-int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken **out)
+int lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **out)
 {
 	bool no_memory;
-	struct progress_taken *taken = take(b, &no_memory);
-	*out = taken;
-	if (no_memory) return ENOMEM;
+	*out = take(b, &no_memory);
+	return no_memory ? ENOMEM : 0;
+}
+
+int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken)
+{
 	int64_t now = 0;
 	int rc = taken ? lmdb_time(b, txn, &now) : 0;
 	for (size_t i = 0; taken && i < taken->count && rc == 0; i++)

@@ -395,6 +395,15 @@ static int reopen(struct lmdb_backend *b, struct vigia_error *err)
 	return rc;
 }
 
+static int sync_now(struct vigia__backend *base, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	pthread_rwlock_rdlock(&b->map_lock);
+	int rc = b->env ? mdb_env_sync(b->env, 1) : MDB_PANIC;
+	pthread_rwlock_unlock(&b->map_lock);
+	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "sync", err);
+}
+
 static uint64_t commits(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -461,7 +470,9 @@ static void disown(struct vigia__backend *base, const char *id)
 /* Also for a backend that was only half opened. */
 static void backend_free(struct lmdb_backend *b)
 {
+	vigia__queue_stop(&b->base.queue);
 	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
+	vigia__queue_deinit(&b->base.queue);
 	readers_drop(b);
 	env_close(b);
 	vigia__side_close(&b->side);
@@ -515,6 +526,7 @@ static const struct vigia__backend lmdb_interface = {
 	.touch = lmdb_touch,
 	.settings = lmdb_settings,
 	.configure = lmdb_configure,
+	.sync = sync_now,
 	.commits = commits,
 	.heal = heal,
 	.stats = stats,
@@ -535,6 +547,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	b->side.fd = -1;
 	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();
+	vigia__queue_init(&b->base.queue, &b->base);
 	vigia__commit_init(&b->commit, &lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);
 	pthread_mutex_init(&b->progress_mutex, NULL);

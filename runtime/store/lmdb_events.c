@@ -3,6 +3,7 @@
  *
  * Key: seq_num as a native size_t (MDB_INTEGERKEY), appended at the end (MDB_APPEND). Value: the event's bytes, core/event.h.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "../core/error.h"
@@ -89,7 +90,7 @@ static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vig
 	}
 	if (request->if_last_given && request->if_last != stamp->last.seq_num)
 		return vigia__append_conflict(request, stamp->last.seq_num, err);
-	int too_big = sizes_check(request, stamp->size_max, err);
+	int too_big = request->accepted ? 0 : sizes_check(request, stamp->size_max, err);
 	if (too_big < 0) return too_big;
 	request->first_seq = stamp->last.seq_num + 1;
 	size_t start = 0;
@@ -103,8 +104,8 @@ static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vig
 	return request->key.len > 0 && request->count > 0 ? lmdb_key_put(b, mdb_cursor_txn(events), request) : 0;
 }
 
-/* All tickets of a group into one transaction; an LMDB error number is the whole group's. */
-static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types)
+/* What was queued, and all tickets of a group, into one transaction; an LMDB error number is the whole group's. */
+static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *queued, struct vigia__ticket *tickets, uint64_t *types)
 {
 	MDB_cursor *events;
 	struct stamp stamp = {0};
@@ -115,6 +116,7 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tic
 	rc = lmdb_last(b, txn, events, &stamp.last);
 	int64_t now = vigia__wall_ns();
 	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
+	if (rc == 0) rc = append_request(b, events, queued, &stamp, NULL);
 	for (struct vigia__ticket *t = tickets; t && rc == 0; t = t->next) {
 		t->rc = t->kind == VIGIA_TICKET_APPEND ? append_request(b, events, t->append, &stamp, t->err) : t->call(txn, t->call_arg, t->err);
 		if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
@@ -154,8 +156,9 @@ static int nudge(struct lmdb_backend *b, struct vigia_error *err)
 	return lmdb_error(b, rc, "store", err);
 }
 
-static bool has_events(const struct vigia__ticket *ticket)
+static bool has_events(struct lmdb_backend *b, const struct vigia__ticket *ticket)
 {
+	if (atomic_load(&b->base.queue.bytes) > 0) return true;
 	while (ticket && (ticket->kind != VIGIA_TICKET_APPEND || ticket->append->count == 0)) ticket = ticket->next;
 	return ticket != NULL;
 }
@@ -165,7 +168,7 @@ static bool has_events(const struct vigia__ticket *ticket)
 static bool make_room(struct lmdb_backend *b, const struct vigia__ticket *tickets, size_t bytes, int tries)
 {
 	if (b->map_grows) return set_map(b, bytes << (tries + 1)) == 0;
-	if (!has_events(tickets)) return tries < 8 && set_map(b, bytes + (size_t)(tries + 1) * ROOM_BYTES) == 0;
+	if (!has_events(b, tickets)) return tries < 8 && set_map(b, bytes + (size_t)(tries + 1) * ROOM_BYTES) == 0;
 	if (tries > 0 || set_map(b, bytes + ROOM_BYTES) != 0) return false;
 	bool nudged = nudge(b, NULL) == VIGIA_OK;
 	set_map(b, bytes);
@@ -180,28 +183,49 @@ static uint64_t bytes_of(const struct vigia__ticket *tickets)
 	return bytes;
 }
 
-/* One try; MDB_MAP_FULL is the only error of LMDB that comes out as such. */
+struct inside {
+	struct lmdb_backend *b;
+	MDB_txn *txn;
+};
+
+static bool is_stored(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
+{
+	struct inside *in = ctx;
+	size_t n = seq_num;
+	MDB_val key = key_of(&n), value;
+	return mdb_get(in->txn, in->b->events, &key, &value) == 0 && value.mv_size == len && memcmp(value.mv_data, bytes, len) == 0;
+}
+
+/* One try; MDB_MAP_FULL is the only error of LMDB that comes out as such. The watchers' progress is read before the queue is taken: what
+ * their handlers queued must not come later than their checkpoints. */
 static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
-	struct progress_taken *taken = NULL;
-	int rc = write_tickets(b, txn, tickets, types);
-	if (rc == 0) rc = lmdb_progress_put(b, txn, &taken);
-	if (rc != 0) {
-		lmdb_progress_done(b, taken, false);
+	struct vigia__queue *queue = &b->base.queue;
+	struct inside in = {b, txn};
+	struct progress_taken *taken;
+	struct vigia__append queued;
+	int rc = lmdb_progress_take(b, &taken);
+	if (vigia__queue_take(queue, &queued, is_stored, &in) < 0) rc = ENOMEM;
+	if (rc == 0) rc = write_tickets(b, txn, &queued, tickets, types);
+	if (rc == 0) rc = lmdb_progress_put(b, txn, taken);
+	bool full = rc == MDB_MAP_FULL;
+	if (rc == 0) {
+		rc = lmdb_write_commit(b, txn, err);
+		full = rc == VIGIA_EFULL;
+	} else {
 		lmdb_write_abort(b, txn);
-		int code = lmdb_error(b, rc, "store", err);
-		return rc == MDB_MAP_FULL ? rc : code;
+		rc = lmdb_error(b, rc, "store", err);
 	}
-	rc = lmdb_write_commit(b, txn, err);
+	vigia__queue_done(queue, &queued, rc);
 	lmdb_progress_done(b, taken, rc == VIGIA_OK);
-	return rc == VIGIA_EFULL ? MDB_MAP_FULL : rc;
+	return full ? MDB_MAP_FULL : rc;
 }
 
 static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
 	struct lmdb_backend *b = ctx;
 	size_t map_bytes = b->map_bytes;
-	atomic_store(&b->writing_bytes, bytes_of(tickets));
+	atomic_store(&b->writing_bytes, bytes_of(tickets) + atomic_load(&b->base.queue.bytes));
 	int rc = write_once(b, txn, tickets, types, err);
 	bool lent = rc == MDB_MAP_FULL && !b->map_grows;
 	for (int tries = 0; rc == MDB_MAP_FULL; tries++) {

@@ -8,6 +8,7 @@
  *     lmdb_collect.c      trim, garbage collection, marks
  *     lmdb_keys.c         keys of events that are stored once
  *     lmdb_checkpoints.c  checkpoints, holds and the watchers' progress
+ *     queue.c             appends that wait for the next commit
  *     side.c              the side file: wake words, owners
  *
  * The databases inside the file (LMDB "named databases"):
@@ -156,9 +157,10 @@ struct vigia__progress *lmdb_progress_new(struct vigia__backend *base, const cha
 void lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress);
 uint64_t lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress);
 void lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved);
-/* Inside a commit: put the progress of all watchers that moved; `taken` remembers what to tell them afterwards. */
+/* Inside a commit: read, then put the progress of all watchers that moved; `taken` remembers what to tell them afterwards. */
 struct progress_taken;
-int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken **taken);
+int lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **taken);
+int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken);
 void lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed);
 
 #endif

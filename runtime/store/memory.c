@@ -359,29 +359,9 @@ static int make_room(struct memory_backend *b, const struct vigia__append *reque
 	return rc;
 }
 
-static int append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+/* There is room: make_room saw to it. */
+static void put_events(struct memory_backend *b, struct vigia__append *request, uint64_t *types)
 {
-	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, 0, err);
-	if (rc < 0) return rc;
-	const struct key *known = request->key.len > 0 ? find_key(b, request->key) : NULL;
-	request->existed = known != NULL;
-	if (known) {
-		request->first_seq = known->first_seq;
-		request->last_seq = known->last_seq;
-		commit_end(b);
-		return VIGIA_OK;
-	}
-	if (request->if_last_given && request->if_last != b->latest) {
-		rc = vigia__append_conflict(request, b->latest, err);
-		commit_end(b);
-		return rc;
-	}
-	if (make_room(b, request) < 0) {
-		leave(b);
-		return vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events of %zu bytes", request->count, request->len);
-	}
-	uint64_t types = 0;
 	int64_t now = vigia__wall_ns();
 	if (request->count > 0 && now > b->last_at_ns) b->last_at_ns = now; /* the clock may go back, events do not */
 	request->first_seq = b->latest + 1;
@@ -390,15 +370,55 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 		uint8_t *bytes = event_in(request, i, &len);
 		struct vigia__head head;
 		vigia__event_stamp(bytes, len, ++b->latest, b->last_at_ns);
-		if (vigia__event_head(bytes, len, &head) == 0) types |= vigia__wake_bit(head.object_type);
+		if (vigia__event_head(bytes, len, &head) == 0) *types |= vigia__wake_bit(head.object_type);
 		memcpy(b->events[b->count++].bytes, bytes, len);
 		b->bytes += len;
 	}
 	request->last_seq = b->latest;
 	if (request->key.len > 0) put_key(b, request);
-	commit_end(b);
-	if (request->count > 0) vigia__wake_publish(&b->wake, types);
+}
+
+static int no_room(const struct vigia__append *request, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events of %zu bytes", request->count, request->len);
+}
+
+static int append_locked(struct memory_backend *b, struct vigia__append *request, uint64_t *types, struct vigia_error *err)
+{
+	const struct key *known = request->key.len > 0 ? find_key(b, request->key) : NULL;
+	request->existed = known != NULL;
+	if (known) {
+		request->first_seq = known->first_seq;
+		request->last_seq = known->last_seq;
+		return VIGIA_OK;
+	}
+	if (request->if_last_given && request->if_last != b->latest) return vigia__append_conflict(request, b->latest, err);
+	if (make_room(b, request) < 0) return no_room(request, err);
+	put_events(b, request, types);
 	return VIGIA_OK;
+}
+
+/* Never in doubt: a commit to memory fails before it begins. */
+static bool is_stored(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
+{
+	return false;
+}
+
+static int append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	struct vigia__append queued;
+	uint64_t types = 0;
+	int rc = commit_begin(b, 0, err);
+	if (rc < 0) return rc;
+	if (vigia__queue_take(&base->queue, &queued, is_stored, b) < 0 || make_room(b, &queued) < 0) rc = no_room(&queued, err);
+	else put_events(b, &queued, &types);
+	vigia__queue_done(&base->queue, &queued, rc);
+	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
+	if (rc == VIGIA_ENOMEM && types == 0) leave(b); /* nothing was done, so nothing travels with it */
+	else commit_end(b);
+	if (types) vigia__wake_publish(&b->wake, types);
+	return rc;
 }
 
 static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
@@ -632,6 +652,8 @@ static int configure(struct vigia__backend *base, const struct vigia_store_optio
 static void release(struct vigia__backend *base)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
+	vigia__queue_stop(&base->queue);
+	vigia__queue_deinit(&base->queue);
 	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[i].bytes);
 	vigia__free(b->events);
 	vigia__free(b->checkpoints);
@@ -691,6 +713,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.stats = stats,
 		.release = release,
 	};
+	vigia__queue_init(&b->base.queue, &b->base);
 	pthread_mutex_init(&b->mutex, NULL);
 	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->created_at_ns = vigia__wall_ns();

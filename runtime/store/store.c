@@ -133,6 +133,7 @@ void vigia__store_unref(struct vigia_store *store)
 	/* In a forked child the backend is the parent's: locks and descriptors in it must not be touched. */
 	if (store->fork_generation == vigia__fork_generation()) {
 		if (store->collects) vigia__collector_drop(store->backend);
+		vigia__queue_flush(&store->backend->queue, NULL);
 		store->backend->release(store->backend);
 	}
 	vigia__free(store->path);
@@ -141,7 +142,9 @@ void vigia__store_unref(struct vigia_store *store)
 
 void vigia_store_close(struct vigia_store *store)
 {
-	if (store == NULL || atomic_exchange(&store->closed, true)) return;
+	if (store == NULL || atomic_load(&store->closed)) return;
+	vigia__store_flush(store, NULL);
+	if (atomic_exchange(&store->closed, true)) return;
 	if (store->fork_generation == vigia__fork_generation()) vigia__wake_kick(store->backend->wake);
 }
 
@@ -191,12 +194,25 @@ static void note_appended(struct vigia_store *store, const struct vigia__append 
 	while (known < last && !atomic_compare_exchange_weak(&store->appended, &known, last)) continue;
 }
 
+/* Conditions are for those who want to know at once. */
+static bool may_queue(const struct vigia__append *request)
+{
+	return request->count > 0 && !request->now && !request->if_last_given && request->key.len == 0;
+}
+
 int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err)
 {
 	int rc = enter_to_write(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->append(store->backend, request, err);
-	if (rc == VIGIA_OK) note_appended(store, request);
+	request->queued = false;
+	rc = may_queue(request) ? vigia__queue_wanted(&store->backend->queue, err) : 0;
+	if (rc > 0) {
+		rc = vigia__queue_put(&store->backend->queue, request, store->options.commit_queue_bytes, err);
+		request->queued = rc == VIGIA_OK;
+	} else if (rc == 0) {
+		rc = store->backend->append(store->backend, request, err);
+		if (rc == VIGIA_OK) note_appended(store, request);
+	}
 	vigia__store_leave(store);
 	return rc;
 }
@@ -215,7 +231,9 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 {
 	atomic_init(&pending->done, 0);
 	pending->store = store;
-	if (store->backend->submit == NULL) {
+	/* To be queued: done at once, or after one commit if the queue is full. */
+	bool queues = may_queue(&pending->request) && atomic_load(&store->backend->durability) == VIGIA_DURABILITY_INTERVAL;
+	if (queues || store->backend->submit == NULL) {
 		pending->rc = vigia__store_append(store, &pending->request, &pending->err);
 		atomic_store(&pending->done, 1);
 		return VIGIA_OK;
@@ -251,6 +269,29 @@ int vigia__store_settle(struct vigia__pending *pending)
 		vigia__store_leave(pending->store);
 	}
 	return pending->rc;
+}
+
+int vigia__store_flush(struct vigia_store *store, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	rc = vigia__queue_flush(&store->backend->queue, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
+int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	struct vigia__backend *b = store->backend;
+	uint64_t oldest, latest;
+	rc = vigia__queue_flush(&b->queue, err);
+	if (rc == VIGIA_OK && b->sync && !store->options.readonly && atomic_load(&b->durability) == VIGIA_DURABILITY_NONE) rc = b->sync(b, err);
+	if (rc == VIGIA_OK) rc = b->bounds(b, &oldest, &latest, err);
+	if (rc == VIGIA_OK && seq_num) *seq_num = latest;
+	vigia__store_leave(store);
+	return rc;
 }
 
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)
@@ -308,7 +349,7 @@ int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_ev
 			request.if_last_given = options->if_last_given;
 		}
 		rc = vigia__store_append(store, &request, err);
-		if (rc == VIGIA_OK && first_seq) *first_seq = request.first_seq;
+		if (rc == VIGIA_OK && first_seq) *first_seq = request.queued ? 0 : request.first_seq;
 		if (rc == VIGIA_OK && existed) *existed = request.existed;
 	}
 	vigia__free(ends);

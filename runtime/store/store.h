@@ -16,6 +16,7 @@
 #include "../core/filter.h"
 #include "../core/retention.h"
 #include "../core/settings.h"
+#include "queue.h"
 #include "wake.h"
 
 enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
@@ -37,7 +38,10 @@ struct vigia__append {
 	struct vigia_slice key; /* len 0: none */
 	uint64_t if_last;
 	bool if_last_given;
+	bool now;            /* not to be queued, whatever the file's durability */
+	bool accepted;       /* its sizes were checked before */
 	/* out */
+	bool queued;         /* it waits in memory and has no numbers yet */
 	bool existed;        /* the key was there: the numbers are those of the append that brought it, and nothing was stored */
 	uint64_t first_seq;
 	uint64_t last_seq;
@@ -111,6 +115,7 @@ struct vigia__backend {
 	struct vigia__wake *wake;      /* bumped after each commit */
 	_Atomic int64_t max_event_size;
 	_Atomic int durability;
+	struct vigia__queue queue;     /* begun and ended by the backend */
 	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 
 	/* Blocks until durable. count 0: only saves progress. All or nothing. */
@@ -157,6 +162,9 @@ struct vigia__backend {
 	int (*hold_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 	/* A watcher of this id starts: its checkpoint or hold is fresh (checkpoint_ttl). */
 	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);
+
+	/* Durability "none": put what was committed on the disk. NULL: nothing to do. */
+	int (*sync)(struct vigia__backend *b, struct vigia_error *err);
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);
@@ -219,6 +227,8 @@ int vigia__store_settle(struct vigia__pending *pending);
  * then kick the wake words). */
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
                       const atomic_bool *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err);
+/* Commit what is queued, by this handle or another; part of every close. */
+int vigia__store_flush(struct vigia_store *store, struct vigia_error *err);
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err);
 /* Save all progress of this process now, by one commit. */
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);

@@ -21,7 +21,7 @@
 
 /* ---- calls that fail ---- */
 
-enum fault { FAULT_WRITE, FAULT_SHORT, FAULT_SYNC };
+enum fault { FAULT_WRITE, FAULT_SHORT, FAULT_SYNC, FAULT_LIE /* it was written, and the next one is not */ };
 
 static struct {
 	atomic_int countdown; /* 0: off */
@@ -54,8 +54,9 @@ static bool fails(bool sync)
 		atomic_fetch_sub(&fault.countdown, 1);
 		return false;
 	}
-	if (!atomic_load(&fault.forever)) atomic_store(&fault.countdown, 0);
-	atomic_fetch_add(&fault.hits, 1);
+	int hits = atomic_fetch_add(&fault.hits, 1);
+	bool last = atomic_load(&fault.kind) == FAULT_LIE ? hits == 1 : !atomic_load(&fault.forever);
+	if (last) atomic_store(&fault.countdown, 0);
 	errno = atomic_load(&fault.error);
 	return true;
 }
@@ -63,6 +64,11 @@ static bool fails(bool sync)
 VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
 	if (!fails(false)) return syscall(SYS_pwrite64, fd, data, len, offset);
+	if (atomic_load(&fault.kind) == FAULT_LIE && atomic_load(&fault.hits) == 1) {
+		(void)!syscall(SYS_pwrite64, fd, data, len, offset);
+		errno = EIO;
+		return -1;
+	}
 	return atomic_load(&fault.kind) == FAULT_SHORT && len > 1 ? syscall(SYS_pwrite64, fd, data, len / 2, offset) : -1;
 }
 
@@ -297,6 +303,68 @@ static void D4e_every_sync_fails_for_a_while(void **state)
 	each_call_fails(FAULT_SYNC, EIO, true, false);
 }
 
+/* ---- appends that wait for a commit ---- */
+
+/* Ten events queued, and commits that fail: whatever happens they are stored once, in order. True: the n-th call was reached. */
+static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
+{
+	char path[80];
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.durability = VIGIA_DURABILITY_INTERVAL;
+	options.commit_interval_ns = INT64_C(3600) * 1000000000;
+	options.durability_given = options.commit_interval_given = true;
+	snprintf(path, sizeof path, "%s/store", folder);
+	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	uint64_t last = 99;
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(append(store, "queued", 100, &last, &err), VIGIA_OK);
+		assert_int_equal(last, 0);
+	}
+	arm(kind, n, EIO, forever);
+	int rc = vigia_store_sync(store, &last, &err);
+	*unknown |= rc == VIGIA_EUNKNOWN;
+	bool reached = atomic_load(&fault.hits) > 0;
+	if (rc == VIGIA_OK) assert_int_equal(last, 10);
+	if (rc < 0 && forever && kind != FAULT_LIE) {
+		/* While commits fail, appends do, with the same error. */
+		assert_int_equal(append(store, "refused", 100, NULL, &err), rc == VIGIA_EUNKNOWN ? VIGIA_EIO : rc);
+	}
+	disarm();
+	for (int i = 0; i < 10; i++) assert_int_equal(append(store, "more", 50000, NULL, &err), VIGIA_OK);
+	if (vigia_store_sync(store, &last, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(last, 20);
+	assert_int_equal(count(store, "queued"), 10);
+	assert_int_equal(count(store, "more"), 10);
+	assert_int_equal(append(store, "at the end", 100, NULL, &err), VIGIA_OK);
+	vigia_store_free(store);
+	store = open_store(0);
+	assert_int_equal(count(store, "at the end"), 1);
+	assert_int_equal(latest(store), 21);
+	vigia_store_free(store);
+	empty_folder();
+	return reached;
+}
+
+static void D2_a_queue_whose_commit_fails(void **state)
+{
+	(void)state;
+	static const struct {
+		enum fault kind;
+		bool forever, unknown;
+	} cases[] = {{FAULT_WRITE, false, true}, {FAULT_WRITE, true, true}, {FAULT_SHORT, false, true}, {FAULT_SYNC, false, false},
+	             {FAULT_SYNC, true, false}, {FAULT_LIE, false, true}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		bool unknown = false;
+		int n = 1;
+		while (queue_scenario(cases[i].kind, n, cases[i].forever, &unknown)) n++;
+		assert_true(n > 1);
+		assert_int_equal(unknown, cases[i].unknown);
+	}
+}
+
 /* ---- many threads, one failure ---- */
 
 enum { THREADS = 6, EACH = 30 };
@@ -448,6 +516,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4c_a_sync_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4d_every_write_fails_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4e_every_sync_fails_for_a_while, setup, teardown),
+		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4f_every_caller_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4g_full_map, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4h_a_file_that_may_grow_no_further, setup, teardown),

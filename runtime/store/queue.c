@@ -1,0 +1,228 @@
+/*
+ * queue.c - appends that wait in memory for the next commit. How it works is told in queue.h.
+ */
+#include "queue.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "../core/error.h"
+#include "store.h"
+
+/* So long does the thread wait at least after a failure. */
+enum { RETRY_NS = 100000000, KEEP_BYTES = 1 << 20 };
+
+static void events_deinit(struct vigia__events *events)
+{
+	vigia__buf_deinit(&events->bytes);
+	vigia__buf_deinit(&events->ends);
+}
+
+static void events_clear(struct vigia__events *events)
+{
+	vigia__buf_clear(&events->bytes, KEEP_BYTES);
+	vigia__buf_clear(&events->ends, KEEP_BYTES);
+	events->count = 0;
+}
+
+/* 0, or -1 without memory, and `events` as before. */
+static int events_add(struct vigia__events *events, const uint8_t *bytes, size_t len, const size_t *ends, size_t count)
+{
+	size_t base = events->bytes.len, ends_before = events->ends.len;
+	int rc = vigia__buf_add(&events->bytes, bytes, len);
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		size_t end = base + (ends ? ends[i] : len);
+		rc = vigia__buf_add(&events->ends, &end, sizeof end);
+	}
+	if (rc < 0) {
+		events->bytes.len = base;
+		events->ends.len = ends_before;
+		return -1;
+	}
+	events->count += count;
+	return 0;
+}
+
+static const size_t *ends_of(const struct vigia__events *events)
+{
+	return (const size_t *)(const void *)events->ends.data;
+}
+
+void vigia__queue_init(struct vigia__queue *queue, struct vigia__backend *backend)
+{
+	*queue = (struct vigia__queue){.backend = backend};
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&queue->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&queue->mutex, NULL);
+	pthread_mutex_init(&queue->taking, NULL);
+}
+
+void vigia__queue_stop(struct vigia__queue *queue)
+{
+	if (!queue->thread_runs) return;
+	pthread_mutex_lock(&queue->mutex);
+	queue->quit = true;
+	pthread_cond_signal(&queue->changed);
+	pthread_mutex_unlock(&queue->mutex);
+	pthread_join(queue->thread, NULL);
+	queue->thread_runs = false;
+}
+
+void vigia__queue_deinit(struct vigia__queue *queue)
+{
+	events_deinit(&queue->waiting);
+	events_deinit(&queue->taken);
+	pthread_mutex_destroy(&queue->taking);
+	pthread_mutex_destroy(&queue->mutex);
+	pthread_cond_destroy(&queue->changed);
+}
+
+/* ---- the settings of the file ---- */
+
+int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
+{
+	/* One more than the word that was followed: 0 means that none was yet. */
+	uint32_t word = atomic_load(queue->backend->settings_word) + 1;
+	if (word == 0) word = 1;
+	if (atomic_load(&queue->word) != word) {
+		struct vigia__settings settings;
+		int rc = queue->backend->settings(queue->backend, &settings, err);
+		if (rc < 0) return rc;
+		atomic_store(&queue->wanted, settings.values.durability == VIGIA_DURABILITY_INTERVAL);
+		atomic_store(&queue->interval_ns, settings.values.commit_interval_ns);
+		atomic_store(&queue->word, word);
+	}
+	return atomic_load(&queue->wanted);
+}
+
+/* ---- the thread ---- */
+
+static int commit(struct vigia__queue *queue, struct vigia_error *err)
+{
+	struct vigia__append nothing = {0};
+	return queue->backend->append(queue->backend, &nothing, err); /* takes the queue along */
+}
+
+static void *commit_in_time(void *arg)
+{
+	struct vigia__queue *queue = arg;
+	pthread_mutex_lock(&queue->mutex);
+	while (!queue->quit) {
+		if (atomic_load(&queue->bytes) == 0) {
+			pthread_cond_wait(&queue->changed, &queue->mutex);
+			continue;
+		}
+		int64_t wait = atomic_load(&queue->interval_ns), at = queue->since_mono_ns;
+		if (queue->failed && wait < RETRY_NS) wait = RETRY_NS;
+		at = wait > INT64_MAX - at ? INT64_MAX : at + wait;
+		if (vigia__mono_ns() < at) {
+			struct timespec until = {.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
+			pthread_cond_timedwait(&queue->changed, &queue->mutex, &until);
+			continue;
+		}
+		pthread_mutex_unlock(&queue->mutex);
+		commit(queue, NULL); /* a failure is kept by done */
+		pthread_mutex_lock(&queue->mutex);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	return NULL;
+}
+
+static int start_locked(struct vigia__queue *queue, struct vigia_error *err)
+{
+	if (queue->thread_runs) return VIGIA_OK;
+	int failed = pthread_create(&queue->thread, NULL, commit_in_time, queue);
+	queue->thread_runs = failed == 0;
+	if (!failed) return VIGIA_OK;
+	vigia__error(err, VIGIA_EIO, "cannot start a thread to commit with");
+	vigia__error_cause(err, "%s", strerror(failed));
+	return VIGIA_EIO;
+}
+
+/* ---- put, flush ---- */
+
+int vigia__queue_flush(struct vigia__queue *queue, struct vigia_error *err)
+{
+	return atomic_load(&queue->bytes) > 0 ? commit(queue, err) : VIGIA_OK;
+}
+
+int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max, struct vigia_error *err)
+{
+	for (;;) {
+		pthread_mutex_lock(&queue->mutex);
+		size_t bytes = atomic_load(&queue->bytes);
+		bool full = bytes > 0 && bytes + request->len > (uint64_t)bytes_max;
+		if (!full && !queue->failed) break;
+		pthread_mutex_unlock(&queue->mutex);
+		int rc = commit(queue, err);
+		if (rc < 0) return rc;
+	}
+	int rc = start_locked(queue, err);
+	if (rc == VIGIA_OK && events_add(&queue->waiting, request->bytes, request->len, request->ends, request->count) < 0)
+		rc = vigia__error(err, VIGIA_ENOMEM, "no memory to queue %zu events of %zu bytes", request->count, request->len);
+	if (rc == VIGIA_OK) {
+		atomic_fetch_add(&queue->count, request->count);
+		if (atomic_fetch_add(&queue->bytes, request->len) == 0) {
+			queue->since_mono_ns = vigia__mono_ns();
+			pthread_cond_signal(&queue->changed);
+		}
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	return rc;
+}
+
+/* ---- inside a commit ---- */
+
+static void drop_taken(struct vigia__queue *queue)
+{
+	atomic_fetch_sub(&queue->bytes, queue->taken.bytes.len);
+	atomic_fetch_sub(&queue->count, queue->taken.count);
+	events_clear(&queue->taken);
+}
+
+int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out,
+                      bool (*is_stored)(void *ctx, uint64_t seq_num, const void *bytes, size_t len), void *ctx)
+{
+	int rc = 0;
+	pthread_mutex_lock(&queue->taking);
+	struct vigia__events *taken = &queue->taken;
+	if (queue->taken_seq > 0 && is_stored(ctx, queue->taken_seq, taken->bytes.data, ends_of(taken)[0])) {
+		drop_taken(queue);
+	}
+	queue->taken_seq = 0;
+	queue->taken_mono_ns = vigia__mono_ns();
+	pthread_mutex_lock(&queue->mutex);
+	struct vigia__events *waiting = &queue->waiting;
+	if (taken->count == 0) {
+		struct vigia__events swap = *taken;
+		*taken = *waiting;
+		*waiting = swap;
+	} else if (waiting->count > 0) {
+		rc = events_add(taken, waiting->bytes.data, waiting->bytes.len, ends_of(waiting), waiting->count);
+		if (rc == 0) events_clear(waiting);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	*out = (struct vigia__append){
+		.bytes = taken->bytes.data, .ends = ends_of(taken), .count = taken->count, .len = taken->bytes.len, .accepted = true};
+	return rc;
+}
+
+void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *taken, int rc)
+{
+	pthread_mutex_lock(&queue->mutex);
+	if (rc == VIGIA_OK) {
+		drop_taken(queue);
+		queue->failed = VIGIA_OK;
+	} else if (queue->taken.count > 0) {
+		if (rc == VIGIA_EUNKNOWN) queue->taken_seq = taken->first_seq;
+		queue->failed = rc;
+	}
+	/* The oldest of what is left came after this commit began, or must wait before it is tried again. */
+	queue->since_mono_ns = rc == VIGIA_OK ? queue->taken_mono_ns : vigia__mono_ns();
+	pthread_cond_signal(&queue->changed);
+	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->taking);
+}

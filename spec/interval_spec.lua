@@ -1,0 +1,116 @@
+-- interval_spec.lua - durability "interval" in files: what a killed process loses is the end of its own appends, and nothing else.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+-- Appends 1, 2, 3... of its own type; says each number, and what is surely stored.
+local WRITER = [[
+	local store = assert(vigia.open(arg[1]))
+	for n = 1, 1000000 do
+		assert(store:store_event("CREATE", arg[2], n) == true)
+		if n % 50 == 0 then
+			assert(store:sync())
+			say("synced", n)
+		end
+	end]]
+
+describe("durability interval", function()
+	after_each(helper.clean)
+
+	it("D2i loses a suffix of its own appends and no number ever seen, when processes are killed at any moment", function()
+		local path = helper.path("store")
+		local store = helper.open(path, {durability = "interval", commit_interval = 0.002})
+		for round = 1, 5 do
+			local before = store:get_latest_event_num()
+			local writers, synced = {}, {}
+			for i = 1, 2 do writers[i] = helper.child(WRITER, path, "T" .. i) end
+			for i, writer in ipairs(writers) do
+				for _ = 1, 3 * round do synced[i] = math.tointeger(tonumber(writer:line():match("^synced%s(%d+)$"))) end
+				os.execute("kill -9 " .. writer.pid)
+				for _, line in ipairs(writer:wait()) do synced[i] = math.tointeger(tonumber(line:match("^synced%s(%d+)$"))) or synced[i] end
+			end
+			local last, at = {0, 0}, before
+			local next = vigia.after_sequence_number(before)
+			repeat
+				local answer = assert(store:get_events{event_iterator = next, timeout = 0})
+				next = answer.next_event_iterator
+				for _, event in ipairs(answer.events) do
+					local i = math.tointeger(tonumber(event.object_type:sub(2)))
+					at, last[i] = at + 1, last[i] + 1
+					assert.same({at, last[i]}, {event.seq_num, event.object}) -- no gap in the numbers, none in what each wrote
+				end
+			until #answer.events == 0
+			for i = 1, 2 do assert(last[i] >= synced[i], "what was synced is there") end
+		end
+	end)
+
+	it("D2j stores what handlers queued no later than their checkpoints", function()
+		local path = helper.path("store")
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1], {durability = "interval", commit_interval = 3600}))
+			assert(store:store_events({{"CREATE", "In", 1}, {"CREATE", "In", 2}}, {key = "in"}))
+			local registry = vigia.registry(store)
+			assert(registry:watch("w", function(event)
+				assert(store:store_event("CREATE", "Out", event.object) == true)
+				if event.object == 2 then
+					assert(store:store_checkpoint("other", 1)) -- a commit of another kind
+					say("done")
+					os.execute("kill -9 $PPID")
+				end
+			end, {checkpoint = "event", filter = {object_types = {"In"}}}))
+			registry:run()]], path)
+		child:expect("done")
+		child:wait()
+		local store = helper.open(path)
+		assert.equal(1, store:get_checkpoint("w"))
+		assert.same({3, 4}, (helper.read(store, {filter = {object_types = {"Out"}}})))
+	end)
+
+	it("D2k commits what waits when the state ends without a close", function()
+		local path = helper.path("store")
+		local output = helper.run_lua("", [[
+			local store = assert(vigia.open(arg[1], {durability = "interval", commit_interval = 3600}))
+			for n = 1, 100 do assert(store:store_event("CREATE", "Job", n) == true) end]], path)
+		assert.equal("", output)
+		assert.same(helper.range(1, 100), (helper.read(helper.open(path))))
+	end)
+end)
+
+describe("a change of durability", function()
+	after_each(helper.clean)
+
+	it("D5a is followed by every process with its next append, so that two levels never write one file", function()
+		local path = helper.path("store")
+		local store = helper.open(path, {durability = "none"})
+		local levels = {"commit", "interval", "none", "interval", "commit"}
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1]))
+			local last = 0
+			for _, level in ipairs{table.unpack(arg, 2)} do
+				-- Wait for the event that tells of the change; nothing is written in between.
+				last = assert(store:get_events{event_iterator = vigia.after_sequence_number(last), timeout = 60}).events[1].seq_num
+				local answer = store:store_event("CREATE", "Job", level)
+				last = assert(store:sync())
+				say(level, answer == true)
+			end]], path, table.unpack(levels))
+		for _, level in ipairs(levels) do
+			assert(store:configure{durability = level, commit_interval = 0.001})
+			assert(store:store_event("CREATE", "Change", level))
+			store:sync()
+			child:expect(level .. "\t" .. tostring(level == "interval"))
+		end
+		child:wait()
+		assert.equal("commit", store:stats().durability)
+	end)
+
+	it("D3a at none keeps what the killed process had stored", function()
+		local path = helper.path("store")
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1], {durability = "none"}))
+			for n = 1, 100 do say(assert(store:store_event("CREATE", "Job", n))) end
+			os.execute("kill -9 $PPID")]], path)
+		for n = 1, 100 do child:expect(tostring(n)) end
+		child:wait()
+		assert.same(helper.range(1, 100), (helper.read(helper.open(path))))
+	end)
+end)
