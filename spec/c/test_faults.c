@@ -121,6 +121,7 @@ static struct vigia_store *open_store(int64_t map_size_bytes)
 	struct vigia_store_options options;
 	vigia_store_options_init(&options);
 	options.map_size_bytes = map_size_bytes;
+	options.collect = false; /* its commits would meet the faults */
 	snprintf(path, sizeof path, "%s/store", folder);
 	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
 	return store;
@@ -314,6 +315,7 @@ static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
 	struct vigia_store_options options;
 	vigia_store_options_init(&options);
 	options.durability = VIGIA_DURABILITY_INTERVAL;
+	options.collect = false;
 	options.commit_interval_ns = INT64_C(3600) * 1000000000;
 	options.durability_given = options.commit_interval_given = true;
 	snprintf(path, sizeof path, "%s/store", folder);
