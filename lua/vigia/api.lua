@@ -55,7 +55,7 @@ vigia.null = nil
 ---@field max_event_size? integer bytes; belongs to the file (default 1 MiB)
 ---@field commit_queue_bytes? integer durability "interval": how much waits in memory at most (default 16 MiB)
 ---@field durability? "commit"|"none"|"interval" belongs to the file (default "commit")
----@field commit_interval? number seconds an append waits for its commit at most, at durability "interval"; belongs to the file (default 0.1)
+---@field commit_interval? number durability "interval": seconds an append waits at most; belongs to the file (default 0.1)
 ---@field events_bucket? string belongs to the file (default "events")
 ---@field checkpoint_bucket? string belongs to the file (default "checkpoints")
 ---@field gc_cadence? number seconds between two removals of old events; belongs to the file, as all below (default 600)

@@ -213,8 +213,8 @@ VIGIA_API int vigia_store_open(const char *path, const struct vigia_store_option
  */
 VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err);
 
-/* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What waits for its commit is
- * committed; vigia_store_sync() before tells whether that works. */
+/* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What waits for its
+ * commit is committed; vigia_store_sync() before tells whether that works. */
 VIGIA_API void vigia_store_close(struct vigia_store *store);
 
 /* Close, and give up the pointer. Memory and files go when the last call and registry that use them are gone. NULL is fine. */
@@ -236,8 +236,8 @@ VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_n
                                  uint64_t *first_seq, struct vigia_error *err);
 
 /**
- * Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none"). *seq_num (may be NULL)
- * becomes the last number ever given.
+ * Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none"). *seq_num (may be
+ * NULL) becomes the last number ever given.
  *
  * Returns:   VIGIA_OK; the errors of vigia_store_append(): what waits goes on waiting
  * Threads:   any
