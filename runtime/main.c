@@ -22,6 +22,7 @@
  *     collect.h           garbage collection and its thread
  *     commit.h            group commit: many callers, one sync
  *     wake.h              version words in shared memory: appends wake readers, across processes
+ *     copies.h            one copy of the library per process
  *     side.h              the side file: wake words, owners of watcher ids
  *   drive/                moves
  *     drive.h             watchers by id, carried through what core/watcher decides

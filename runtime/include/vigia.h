@@ -76,7 +76,8 @@ extern "C" {
 	X(EUNSUPPORTED, -38, "not_supported", "this backend or system cannot do it") \
 	X(EINTERRUPTED, -39, "interrupted", "the call was interrupted") \
 	X(EWATCHER, -40, "watcher_error", "the watcher could not go on") \
-	X(ESCRIPT, -41, "script_error", "the script does not load, or its init or stop failed")
+	X(ESCRIPT, -41, "script_error", "the script does not load, or its init or stop failed") \
+	X(ETWICE, -42, "library_twice", "another copy of the library in this process has a store file open")
 
 enum vigia_code {
 	VIGIA_OK = 0,
@@ -197,7 +198,7 @@ VIGIA_API void vigia_store_options_init(struct vigia_store_options *options);
 /**
  * Open the store in the file `path`, or make it. ":memory:" gives a store without a file that lives as long as its handle.
  *
- * Returns:   VIGIA_OK and *out; ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION, EIO, ENOMEM
+ * Returns:   VIGIA_OK and *out; ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION, ETWICE, EIO, ENOMEM
  * Ownership: *out is the caller's, ended by vigia_store_free(); `options` is only read, NULL means the defaults
  * Threads:   any; the same file opened twice in one process is one store inside
  */

@@ -18,6 +18,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "copies.h"
 #include "lmdb_store.h"
 
 enum { LOOK_NS = 1000000000, READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
@@ -476,6 +477,7 @@ static void backend_free(struct lmdb_backend *b)
 	readers_drop(b);
 	env_close(b);
 	vigia__side_close(&b->side);
+	vigia__copies_leave();
 	pthread_mutex_destroy(&b->readers_mutex);
 	pthread_mutex_destroy(&b->progress_mutex);
 	pthread_mutex_destroy(&b->settings_mutex);
@@ -537,8 +539,14 @@ static const struct vigia__backend lmdb_interface = {
 static int backend_open(char *path, bool exists, const struct vigia_store_options *options, struct lmdb_backend **out,
                         struct vigia_error *err)
 {
+	int rc = vigia__copies_enter(err);
+	if (rc < 0) {
+		free(path);
+		return rc;
+	}
 	struct lmdb_backend *b = vigia__calloc(sizeof *b);
 	if (b == NULL) {
+		vigia__copies_leave();
 		free(path);
 		return vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
 	}
@@ -556,7 +564,6 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	b->base.settings_word = &b->local_word;
 	pthread_rwlock_init(&b->map_lock, NULL);
 
-	int rc = VIGIA_OK;
 	if (exists && access(path, R_OK | W_OK) != 0) {
 		if (!options->readonly) {
 			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", path);
@@ -609,6 +616,7 @@ static void after_fork_child(void)
 {
 	for (struct lmdb_backend *b = list; b; b = b->next) vigia__side_forked(&b->side);
 	list = NULL;
+	vigia__copies_forked();
 	pthread_mutex_unlock(&list_mutex);
 }
 
