@@ -1,11 +1,11 @@
 -- main.lua - the program `vigia`: finds the command, runs it, answers the exit status.
 --
 -- The host (runtime/main.c) calls the function this file returns with the words of the command line. Each command is a file beside
--- this one: {name =, summary =, define = function(argparse command), run = function(args) -> status}.
+-- this one: {name =, summary =, define = function(argparse command), run = function(args, parser) -> status}.
 
 local util = require("vigia.cli.util")
 
-local COMMANDS = {"append", "events", "run", "checkpoints", "stats", "configure", "gc", "options"}
+local COMMANDS = {"append", "events", "run", "checkpoints", "stats", "configure", "gc", "options", "completion", "manual"}
 
 local function load_argparse()
 	local ok, argparse = pcall(require, "argparse")
@@ -88,7 +88,7 @@ local function run(words)
 	end
 	local parser, commands = build_parser()
 	local args = parser:parse(words)
-	return commands[args.command].run(args)
+	return commands[args.command].run(args, parser)
 end
 
 -- Errors that nobody meant keep their traceback.

@@ -1,0 +1,23 @@
+-- completion.lua - `vigia completion`: what a shell needs to complete the program's command line, made from the commands themselves.
+
+local util = require("vigia.cli.util")
+
+local M = {}
+
+M.summary = "Print what a shell needs to complete vigia's commands and options."
+M.description = [[
+Prints the completion for a shell. An installed vigia brings it along; otherwise:
+    source <(vigia completion bash)
+    vigia completion zsh > ~/.zfunc/_vigia        (a folder of your fpath)
+    vigia completion fish > ~/.config/fish/completions/vigia.fish]]
+
+function M.define(command)
+	command:argument("shell"):args(1):choices{"bash", "zsh", "fish"}:description("bash, zsh or fish.")
+end
+
+function M.run(args, parser)
+	util.write((parser["get_" .. args.shell .. "_complete"](parser)))
+	return util.OK
+end
+
+return M
