@@ -215,6 +215,10 @@ static const luaL_Reg functions[] = {
 
 int luaopen_vigia_core(lua_State *L) {
 	luaL_checkversion(L);
+	/* A program that shows the symbols of its own copy may have lent us those. */
+	if (strcmp(vigia_version(), VIGIA_VERSION) != 0)
+		return luaL_error(L, "vigia.core is of version %s, and the library it found in this process of version %s", VIGIA_VERSION,
+		                  vigia_version());
 	if (shared_init(L)) {
 		vigia__lua_error_init(L);
 		vigia__lua_iterator_init(L);

@@ -1,0 +1,112 @@
+# install.cmake - what is installed where, how others find it (pkg-config, CMake), and the Debian package.
+#
+#   bin/vigia                       the program              share/man/man1, share/bash-completion, zsh, fish
+#   lib/libvigia.so.0, libvigia.a   the library              include/vigia.h, lib/pkgconfig/vigia.pc, lib/cmake/vigia
+#   lib/lua/5.4/vigia/core.so       the Lua module's C part, linked with the same libvigia.so.0
+#   share/lua/5.4/vigia             its Lua part, and the program's commands
+include(CMakePackageConfigHelpers)
+
+install(TARGETS vigia_lua LIBRARY DESTINATION ${VIGIA_MODULE_INSTALL_DIR}/vigia)
+install(DIRECTORY lua/vigia DESTINATION ${VIGIA_LUA_INSTALL_DIR} FILES_MATCHING PATTERN "*.lua")
+if(VIGIA_ROCK)
+  return()
+endif()
+
+install(TARGETS vigia RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS vigia_shared EXPORT vigia LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS vigia_core ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES runtime/include/vigia.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY scripts/handlers DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia FILES_MATCHING PATTERN "*.lua")
+install(DIRECTORY scripts/embed DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia)
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia RENAME copyright)
+install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia)
+
+# A prefix can be moved as a whole: program and module look for the library beside themselves. Not under /usr, where the loader looks anyway.
+file(RELATIVE_PATH to_lib /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
+file(RELATIVE_PATH module_to_lib /${VIGIA_MODULE_INSTALL_DIR}/vigia /${CMAKE_INSTALL_LIBDIR})
+if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+  # In the build folder too: CMake would make room for it with empty entries, and those mean the current folder.
+  set_target_properties(vigia PROPERTIES INSTALL_RPATH "$ORIGIN/${to_lib}" BUILD_RPATH "$ORIGIN/${to_lib}")
+  set_target_properties(vigia_lua PROPERTIES INSTALL_RPATH "$ORIGIN/${module_to_lib}" BUILD_RPATH "$ORIGIN/${module_to_lib}")
+endif()
+
+# ---- the manual page and completions, told by the program itself; the reference, from the description of the Lua API ----
+
+find_program(VIGIA_LUA NAMES lua5.4 lua54 lua-5.4)
+execute_process(COMMAND ${VIGIA_LUA} -e "require 'argparse'" RESULT_VARIABLE argparse_missing OUTPUT_QUIET ERROR_QUIET)
+# Not where the program cannot just be run: for another machine, or under a sanitizer.
+if(argparse_missing)
+  message(STATUS "No manual page and no completions: the program needs the Lua module argparse (Debian: lua-argparse)")
+elseif(NOT CMAKE_CROSSCOMPILING AND NOT VIGIA_SANITIZE)
+  set(documents man/man1/vigia.1=manual "bash-completion/completions/vigia=completion bash"
+    "zsh/vendor-completions/_vigia=completion zsh" "fish/vendor_completions.d/vigia.fish=completion fish")
+  file(GLOB cli_files CONFIGURE_DEPENDS lua/vigia/cli/*.lua)
+  foreach(document IN LISTS documents)
+    string(REGEX MATCH "^([^=]*)=(.*)$" _ ${document})
+    set(file ${CMAKE_CURRENT_BINARY_DIR}/share/${CMAKE_MATCH_1})
+    separate_arguments(words UNIX_COMMAND ${CMAKE_MATCH_2})
+    cmake_path(GET CMAKE_MATCH_1 PARENT_PATH folder)
+    cmake_path(GET file PARENT_PATH file_folder)
+    file(MAKE_DIRECTORY ${file_folder})
+    add_custom_command(OUTPUT ${file} COMMAND vigia ${words} > ${file} DEPENDS vigia ${cli_files} VERBATIM)
+    list(APPEND document_files ${file})
+    install(FILES ${file} DESTINATION ${CMAKE_INSTALL_DATADIR}/${folder})
+  endforeach()
+  add_custom_target(documents ALL DEPENDS ${document_files})
+endif()
+
+set(reference ${CMAKE_CURRENT_BINARY_DIR}/reference.md)
+add_custom_command(OUTPUT ${reference} COMMAND ${VIGIA_LUA} ${CMAKE_CURRENT_SOURCE_DIR}/scripts/reference > ${reference}
+  DEPENDS scripts/reference scripts/api.lua lua/vigia/api.lua VERBATIM)
+add_custom_target(reference DEPENDS ${reference})
+
+# ---- how others find it ----
+
+file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+file(CONFIGURE OUTPUT vigia.pc CONTENT [[
+prefix=${pcfiledir}/@pc_to_prefix@
+includedir=${prefix}/@CMAKE_INSTALL_INCLUDEDIR@
+libdir=${prefix}/@CMAKE_INSTALL_LIBDIR@
+
+Name: vigia
+Description: An embeddable event log
+Version: @PROJECT_VERSION@
+Requires.private: lmdb @VIGIA_PC_msgpack@ jansson
+Cflags: -I${includedir}
+Libs: -L${libdir} -lvigia
+Libs.private: -pthread -lm
+]] @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vigia.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vigia)
+configure_package_config_file(cmake/vigiaConfig.cmake.in vigiaConfig.cmake INSTALL_DESTINATION ${config_dir})
+write_basic_package_version_file(vigiaConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vigiaConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/vigiaConfigVersion.cmake DESTINATION ${config_dir})
+install(EXPORT vigia NAMESPACE vigia:: FILE vigiaTargets.cmake DESTINATION ${config_dir})
+
+# ---- the Debian package: cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr, build, cpack ----
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME vigia)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_CONTACT "Vigia maintainers <maintainers@vigia.invalid>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "embeddable event log for Lua and C")
+set(CPACK_PACKAGE_DESCRIPTION "What happens in a program is stored once, in order, in one file;
+any number of watchers, written in Lua or C, see it in that order, each
+at its own pace, and go on where they were after a crash.
+This package has the library, its header, the Lua 5.4 module and the
+program vigia.")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_VERBATIM_VARIABLES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS lua-argparse)
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS lua5.4)
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "pkg-config, liblmdb-dev, libmsgpack-dev, libjansson-dev")
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_CURRENT_BINARY_DIR})
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/triggers "activate-noawait ldconfig\n")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/triggers)
+include(CPack)
