@@ -82,6 +82,43 @@ end
 describe("the description of the Lua API", function()
 	after_each(helper.clean)
 
+	it("says what each function does", function()
+		local silent, count = {}, 0
+		for _, item in ipairs(dofile("scripts/api.lua").read(assert(package.searchpath("vigia.api", package.path)))) do
+			if item.kind == "function" then
+				count = count + 1
+				if item.description == "" then silent[#silent + 1] = ("line %d: %s"):format(item.line, item.name) end
+			end
+		end
+		assert.same({}, silent)
+		assert(count > 40, count)
+	end)
+
+	it("tells each parameter of each function, in their order", function()
+		for _, item in ipairs(dofile("scripts/api.lua").read(assert(package.searchpath("vigia.api", package.path)))) do
+			if item.kind == "function" then
+				local told = {}
+				for i, param in ipairs(item.params) do told[i] = param.name end
+				assert.same(item.parameters, told, item.name)
+			end
+		end
+	end)
+
+	it("becomes a reference that has all of it", function()
+		local text, good = helper.shell("lua5.4 scripts/reference")
+		assert(good, text)
+		for class, list in pairs(functions) do
+			for name in pairs(list) do
+				local head = "\n### " .. class
+				assert(text:find(head .. "." .. name .. "(", 1, true) or text:find(head .. ":" .. name .. "(", 1, true), class .. "." .. name)
+			end
+		end
+		for class, list in pairs(fields) do
+			assert(text:find("\n## " .. class .. "\n", 1, true), class)
+			for field in pairs(list) do assert(text:find("\n| `" .. field:gsub("%?", ""), 1, true), field) end
+		end
+	end)
+
 	it("has the functions and constants of the module", function()
 		local module = {}
 		for name, value in pairs(vigia) do

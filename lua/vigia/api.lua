@@ -5,6 +5,7 @@
 -- Wrong use (a missing argument, a wrong type, a wrong option) raises. What can go wrong at run time returns nil and a vigia.Error.
 -- Durations are numbers of seconds, timestamps integers of nanoseconds since the Unix epoch.
 
+---The module.
 ---@class vigia
 local vigia = {}
 
@@ -27,6 +28,7 @@ vigia.null = nil
 ---@field watcher_id string? the watcher concerned
 ---@field traceback string? where a Lua handler raised it
 
+---An event as it is stored.
 ---@class vigia.Event
 ---@field seq_num integer from 1, consecutive, never reused
 ---@field operation string "CREATE", "UPDATE", "DELETE" or your own
@@ -39,10 +41,12 @@ vigia.null = nil
 ---@field kind "trim_horizon"|"latest"|"at_sequence_number"|"after_sequence_number"
 ---@field seq_num integer 0 for the first two kinds
 
+---Which events a watcher or a read wants; both lists must match.
 ---@class vigia.Filter
 ---@field object_types? string[] absent or empty: all
 ---@field operations? string[] absent or empty: all
 
+---Options of vigia.open.
 ---@class vigia.StoreOptions
 ---@field readonly? boolean never create or write (default false)
 ---@field create? boolean make the file if there is none (default true)
@@ -122,6 +126,7 @@ function vigia.registry(store, options) end
 ---@return vigia.Error? err
 function vigia.to_json(event) end
 
+---Options of vigia.registry.
 ---@class vigia.RegistryOptions
 ---@field log? fun(level: "debug"|"info"|"warn"|"error", message: string) receives one record a call
 ---@field clock? vigia.Clock moved by hand, for tests: step() then never waits, and run() ends when nothing is due
@@ -146,6 +151,7 @@ local Store = {}
 ---@return true|vigia.Error? existed true: an event was stored under this key before, and the number is that one's
 function Store:store_event(operation, object_type, object, options) end
 
+---An event to be stored.
 ---@class vigia.NewEvent
 ---@field operation string
 ---@field object_type string
@@ -159,6 +165,7 @@ function Store:store_event(operation, object_type, object, options) end
 ---@return true? existed true: events were stored under this key before, and the numbers are theirs
 function Store:store_events(events, options) end
 
+---A request of store:get_events.
 ---@class vigia.GetEvents
 ---@field event_iterator? vigia.Iterator default: trim horizon
 ---@field limit? integer most events to answer, 0 = no bound (default 0)
@@ -167,6 +174,7 @@ function Store:store_events(events, options) end
 ---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
 ---@field watcher_id? string for your logs; not used otherwise
 
+---What store:get_events answers.
 ---@class vigia.Events
 ---@field events vigia.Event[]
 ---@field next_event_iterator vigia.Iterator
@@ -177,6 +185,7 @@ function Store:store_events(events, options) end
 ---@return vigia.Error? err
 function Store:get_events(request) end
 
+---The event of this number.
 ---@param n integer
 ---@return vigia.Event? event
 ---@return vigia.Error? err "event_not_found", "sequence_expired" if it was trimmed
@@ -204,17 +213,20 @@ function Store:find_time(timestamp) end
 ---@return vigia.Error? err
 function Store:trim(n) end
 
+---Save a checkpoint, durably. A watcher saves its own; this is for consumers that read by themselves.
 ---@param watcher_id string
 ---@param n integer
 ---@return true? ok
 ---@return vigia.Error? err
 function Store:store_checkpoint(watcher_id, n) end
 
+---The last number that the watcher has finished with.
 ---@param watcher_id string
 ---@return integer? n
 ---@return vigia.Error? err "checkpoint_not_found"
 function Store:get_checkpoint(watcher_id) end
 
+---Forget a checkpoint, durably.
 ---@param watcher_id string
 ---@return true? ok
 ---@return vigia.Error? err "checkpoint_not_found"
@@ -230,6 +242,7 @@ function Store:checkpoints() end
 ---@return vigia.Error? err
 function Store:holds() end
 
+---What store:gc answers.
 ---@class vigia.Collected
 ---@field removed integer how many events
 ---@field oldest integer the number of the oldest event that is left, 0 = none
@@ -242,6 +255,7 @@ function Store:holds() end
 ---@return vigia.Error? err
 function Store:gc() end
 
+---What store:stats answers.
 ---@class vigia.StoreStats
 ---@field path string
 ---@field backend "lmdb"|"memory"
@@ -273,6 +287,7 @@ function Store:gc() end
 ---@field max_bytes integer
 ---@field retention_passes_checkpoints boolean
 
+---What is in the store, and how it was made.
 ---@return vigia.StoreStats? stats
 ---@return vigia.Error? err
 function Store:stats() end
@@ -308,6 +323,7 @@ function Store:sync() end
 ---@return vigia.Error? err what waited could not be committed; the handle is closed all the same
 function Store:close() end
 
+---Watchers by id, over one store.
 ---@class vigia.Registry
 local Registry = {}
 
@@ -316,12 +332,14 @@ local Registry = {}
 ---@alias vigia.Handler fun(event: vigia.Event, ctx: vigia.Context): any
 ---A handler succeeds when it returns anything but nil/false followed by a message, and raises no error.
 
+---What a handler is told beside its event.
 ---@class vigia.Context
 ---@field attempt integer 1 for the first try
 ---@field watcher vigia.Watcher
 ---@field store vigia.Store
 ---@field stopping boolean
 
+---Options of registry:watch.
 ---@class vigia.WatchOptions
 ---@field initial_event_iterator? vigia.Iterator where to start without a checkpoint (default trim horizon)
 ---@field filter? vigia.Filter|vigia.Predicate
@@ -367,6 +385,7 @@ local Registry = {}
 ---@return vigia.Error? err "watcher_already_exists", "watcher_owned", "script_error"
 function Registry:watch(id, handler, options) end
 
+---The watcher of this id, in this registry.
 ---@param id string
 ---@return vigia.Watcher? watcher
 ---@return vigia.Error? err "watcher_not_found"
@@ -395,6 +414,7 @@ function Registry:step(timeout) end
 ---@return vigia.Error? err
 function Registry:pollfd() end
 
+---Options of watcher:stop and registry:stop.
 ---@class vigia.StopOptions
 ---@field timeout? number seconds (default 30)
 
@@ -404,12 +424,15 @@ function Registry:pollfd() end
 ---@return vigia.Error? err names those that did not stop
 function Registry:stop(options) end
 
+---One watcher of a registry.
 ---@class vigia.Watcher
 local Watcher = {}
 
+---The id it was given.
 ---@return string
 function Watcher:id() end
 
+---What watcher:stats answers.
 ---@class vigia.WatcherStats
 ---@field id string
 ---@field state "idle"|"running"|"stopping"|"stopped"
@@ -431,6 +454,7 @@ function Watcher:id() end
 ---@field last_reload_error vigia.Error? why new code did not take over, the last time it was tried
 ---@field stop_error vigia.Error? what its stop function failed with
 
+---What it is doing, and what it has done since it was created.
 ---@return vigia.WatcherStats
 function Watcher:stats() end
 
@@ -452,6 +476,7 @@ function Watcher:seek_to_offset(n) end
 ---@return vigia.Error? err "handler_exists"
 function Watcher:set_handler(handler) end
 
+---Start an idle or a stopped watcher, behind its checkpoint.
 ---@return true? ok
 ---@return vigia.Error? err "no_handler", "invalid_state", "script_error"
 function Watcher:start() end
@@ -515,6 +540,7 @@ local Clock = {}
 ---@return number
 function Clock:now() end
 
+---Move it on, and let what is due happen with the next step.
 ---@param seconds number
 ---@return number now
 function Clock:advance(seconds) end
