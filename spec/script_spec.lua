@@ -575,9 +575,9 @@ describe("a script that changes", function()
 			local reloads = watcher:stats().reloads
 			write("v.lua", broken[n] or code(n))
 			repeat
-				fill(store, 100)
-				registry:step(0)
 				local stats = watcher:stats()
+				if stats.lag < 1000 then fill(store, 100) end
+				registry:step(0.001)
 			until stats.reloads > reloads or broken[n] and stats.last_reload_error
 			if broken[n] then assert.equal(reloads, watcher:stats().reloads) end
 			fill(store, 100)
@@ -589,8 +589,9 @@ describe("a script that changes", function()
 		local expected, last, versions = 1, 0, {}
 		for seq_num, n in assert(read(out)):gmatch("(%d+) (%d+)\n") do
 			seq_num, n = math.tointeger(seq_num), math.tointeger(n)
-			assert.equal(expected, seq_num)
-			assert(n >= last)
+			if seq_num ~= expected or n < last then -- there are a lot of them
+				error(("event %d of version %d after event %d of version %d"):format(seq_num, n, expected - 1, last))
+			end
 			expected, last, versions[n] = expected + 1, n, true
 		end
 		assert.equal(total + 1, expected)
