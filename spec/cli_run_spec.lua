@@ -214,6 +214,22 @@ describe("vigia run", function()
 			assert.is_nil(checkpoint("sleeper"))
 		end)
 
+		it("ends an init that waits", function()
+			fill(1)
+			write("waits.lua", [[
+				return {
+					init = function()
+						io.write("waiting\n") io.flush()
+						print(select(2, require "vigia".sleep(100000)).code)
+					end,
+					handle = print,
+				}]])
+			local process = cli.start(run("waits.lua"))
+			assert.equal("waiting", process:line())
+			process:signal("TERM")
+			assert.same({status = 0, out = "stopping\n", err = ""}, process:wait())
+		end)
+
 		it("S6l handles events that other processes store meanwhile", function()
 			fill(1)
 			write("say.lua", SAY)

@@ -26,6 +26,7 @@ struct code {
 	struct lua_watcher *watcher;
 	struct lua_handler *handler;
 	struct vigia_handler c;
+	bool has_stop;
 	int script, context; /* references: what vigia.script made of it, and what init and stop are given */
 };
 
@@ -39,6 +40,8 @@ struct identity {
 struct job {
 	struct vigia__buf order;   /* an event whose object is {source =, set =, options =, path =, cpath =} */
 	struct vigia__worker *worker;
+	struct vigia__interrupt_hook hook;
+	bool hooked;
 	struct code now, next;
 	char path[4096];           /* of the file that was loaded, or was tried */
 	struct identity identity;  /* of it, before it was read */
@@ -240,7 +243,9 @@ static int load_script(lua_State *L)
 	lua_pushvalue(L, 6);
 	lua_setfield(L, 15, "watcher");
 
-	*l->code = (struct code){.L = L, .watcher = watcher, .handler = handler};
+	bool has_stop = lua_getfield(L, 8, "stop") != LUA_TNIL;
+	lua_pop(L, 1);
+	*l->code = (struct code){.L = L, .watcher = watcher, .handler = handler, .has_stop = has_stop};
 	vigia__lua_handler_c(handler, &l->code->c);
 	/* What C refers to must stay: the context holds the watcher's userdata, and that the handler, the registry, the store; the options
 	 * hold the strings of the filter. */
@@ -275,12 +280,23 @@ static void close_code(struct code *code)
 
 /* ---- the job, on the worker's thread ---- */
 
+/* The program is to end: whoever would stop this watcher may be waiting for its init. */
+static void interrupt(void *ctx)
+{
+	vigia__worker_stop(ctx);
+}
+
 static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options, struct vigia_error *err)
 {
 	struct job *job = ctx;
 	struct vigia__buf path = {0}, cpath = {0};
 	lua_State *L = NULL;
 	job->worker = worker;
+	if (!job->hooked) {
+		job->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = worker};
+		vigia__interrupt_add(&job->hook);
+		job->hooked = true;
+	}
 	if (order_string(job, "path", &path) && order_string(job, "cpath", &cpath))
 		L = vigia__script_state_new((const char *)path.data, (const char *)cpath.data);
 	vigia__buf_deinit(&path);
@@ -359,6 +375,7 @@ static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *e
 static int end(void *ctx, struct vigia_error *err)
 {
 	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+	if (!((struct job *)ctx)->now.has_stop) return VIGIA_OK;
 	pthread_mutex_lock(&one_at_a_time);
 	int rc = call(ctx, "stop", err);
 	pthread_mutex_unlock(&one_at_a_time);
@@ -389,6 +406,8 @@ static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigi
 static void close_job(void *ctx)
 {
 	struct job *job = ctx;
+	if (job->hooked) vigia__interrupt_remove(&job->hook);
+	job->hooked = false; /* the job is its owner's again if nothing came of it */
 	close_code(&job->next);
 	close_code(&job->now);
 }

@@ -65,7 +65,7 @@ void vigia__worker_stats(struct vigia__worker *worker, struct vigia_watcher_stat
 int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_wish wish, uint64_t seq_num, struct vigia_error *err);
 /* Handle nothing until it is let go again; starting, stopping and the rest work. */
 void vigia__worker_hold(struct vigia__worker *worker, bool hold);
-/* Let the handler in progress finish, then stop. Waits for nothing. */
+/* Let the handler in progress finish, then stop. Waits for nothing. Any thread. */
 void vigia__worker_stop(struct vigia__worker *worker);
 /* Stop, and end the thread; waits for the handler in progress. The statistics stay. Safe twice. */
 void vigia__worker_end(struct vigia__worker *worker);
