@@ -221,7 +221,6 @@ describe("garbage collection", function()
 	local collects = [[
 		local store = assert(vigia.open(arg[1]))
 		say("open")
-		io.read("l")
 		vigia.sleep(1000)
 	]]
 
@@ -266,6 +265,36 @@ describe("garbage collection", function()
 		assert.equal(before + 1, threads())
 		b:close()
 		assert.equal(before, threads())
+	end)
+
+	it("G5d another process takes over when the last handle that collects is closed, though its process has the store open", function()
+		local options = {gc_age_threshold = NANOSECOND, gc_cadence = 0.005}
+		local store = helper.open(nil, options)
+		local collecting = helper.open(nil, {collect = true})
+		assert(store:store_checkpoint("a", 1 << 40))
+		fill(store, 10)
+		eventually(function() return store:stats().events == 0 end)
+		collecting:close()
+		local child = helper.child(collects, helper.path("store"))
+		child:expect("open")
+		fill(store, 10)
+		eventually(function() return store:stats().events == 0 end)
+	end)
+
+	it("E2h S9 a SIGKILL after all was collected does not lose the numbering", function()
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1], {gc_age_threshold = 1e-9}))
+			for n = 1, 5 do assert(store:store_event("CREATE", "Job", n)) end
+			assert(store:store_checkpoint("a", 5))
+			repeat local answer = assert(store:gc()) until answer.oldest == 0
+			say("collected")
+			vigia.sleep(1000)
+		]], helper.path("store"))
+		child:expect("collected")
+		child:kill()
+		local store = helper.open()
+		assert.equal(5, store:get_latest_event_num())
+		assert.equal(6, store:store_event("CREATE", "Job", 1))
 	end)
 
 	it("G2d a reader that was killed while it read does not keep pages from being used again", function()

@@ -13,8 +13,19 @@ end
 
 local FIELDS = {
 	"path", "format", "file_id", "created", "events", "oldest_event_num", "latest_event_num", "file_bytes", "used_bytes", "map_bytes",
-	"readers", "max_event_size", "durability", "events_bucket", "checkpoint_bucket",
+	"readers",
 }
+
+-- The settings of the file follow, in the order of their table.
+local function fields()
+	local list = table.move(FIELDS, 1, #FIELDS, 1, {})
+	for _, option in ipairs(require("vigia.core").options("store")) do
+		if option.scope ~= "handle" then
+			list[#list + 1] = option.name
+		end
+	end
+	return list
+end
 
 local NANOSECONDS = 1000000000
 
@@ -26,6 +37,27 @@ local function bytes(n)
 		size, unit = size / 1024, unit + 1
 	end
 	return unit == 0 and text or ("%s (%.1f %s)"):format(text, size, units[unit])
+end
+
+-- What goes, in words.
+local function retention(stats)
+	local parts = {}
+	if stats.gc_age_threshold > 0 then
+		parts[1] = ("removed after %.15g s, every %.15g s"):format(stats.gc_age_threshold, stats.gc_cadence)
+	end
+	if stats.max_events > 0 then
+		parts[#parts + 1] = ("at most %d events"):format(stats.max_events)
+	end
+	if stats.max_bytes > 0 then
+		parts[#parts + 1] = ("at most %s"):format(bytes(stats.max_bytes))
+	end
+	if stats.retention_passes_checkpoints and stats.max_events + stats.max_bytes > 0 then
+		parts[#parts + 1] = "also what a lagging watcher has not seen"
+	end
+	if stats.checkpoint_ttl > 0 then
+		parts[#parts + 1] = ("checkpoints count for %.15g s"):format(stats.checkpoint_ttl)
+	end
+	return #parts > 0 and table.concat(parts, "; ") or "kept for ever"
 end
 
 local function lines(stats)
@@ -47,6 +79,7 @@ local function lines(stats)
 		{"durability", stats.durability},
 		{"largest event", bytes(stats.max_event_size)},
 		{"buckets", util.printable(stats.events_bucket .. ", " .. stats.checkpoint_bucket)},
+		{"old events", retention(stats)},
 	}
 end
 
@@ -55,7 +88,7 @@ function M.run(args)
 	local stats = util.check(store:stats())
 	if args.json then
 		local pairs_in_order = {}
-		for i, name in ipairs(FIELDS) do
+		for i, name in ipairs(fields()) do
 			pairs_in_order[i] = {name, stats[name]}
 		end
 		util.write(util.json_object(pairs_in_order), "\n")
