@@ -46,8 +46,16 @@ vigia.null = nil
 ---@field object_types? string[] absent or empty: all
 ---@field operations? string[] absent or empty: all
 
+---How objects are written. "msgpack" and "json" are the library's own and need no functions.
+---@class vigia.Serializer
+---@field name string 1..64 bytes; it is kept in the file
+---@field marshal? fun(object: any, operation: string, object_type: string): string
+---@field unmarshal? fun(bytes: string, head: vigia.Event): any the head is the event without its object
+---@field strict? boolean refuse to store object types without a class (vigia.register_type)
+
 ---Options of vigia.open.
 ---@class vigia.StoreOptions
+---@field serializer? "msgpack"|"json"|vigia.Serializer belongs to the file (default "msgpack")
 ---@field readonly? boolean never create or write (default false)
 ---@field create? boolean make the file if there is none (default true)
 ---@field allow_network_fs? boolean open files on NFS and its like (default false)
@@ -106,6 +114,17 @@ function vigia.array(t) end
 ---@param t any
 ---@return boolean
 function vigia.is_array(t) end
+
+---From now on the objects of this type that are maps come back with the class as their metatable, in this Lua state.
+---@param name string an object type
+---@param class table
+---@return true? ok
+---@return vigia.Error? err "already_registered"
+function vigia.register_type(name, class) end
+
+---@param name string an object type
+---@return boolean
+function vigia.is_type_registered(name) end
 
 ---Wait. In a handler the other watchers of the registry go on meanwhile; anywhere else the call blocks.
 ---In a stopping watcher it ends at once with an error of code "stopping".
@@ -276,6 +295,7 @@ function Store:gc() end
 ---@field max_event_size integer
 ---@field durability "commit"|"none"|"interval"
 ---@field commit_interval number seconds
+---@field serializer string
 ---@field events_bucket string
 ---@field checkpoint_bucket string
 ---@field gc_cadence number

@@ -8,7 +8,7 @@ for _, name in ipairs {
 	"_VERSION", "CREATE", "UPDATE", "DELETE", "null",
 	"open", "registry", "sleep",
 	"trim_horizon", "latest", "at_sequence_number", "after_sequence_number",
-	"array", "is_array", "to_json",
+	"array", "is_array", "to_json", "register_type", "is_type_registered",
 } do
 	M[name] = core[name]
 end

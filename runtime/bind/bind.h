@@ -51,12 +51,15 @@ struct vigia__lua {
 	const void *array_mt;             /* the metatable of vigia.array, by its address */
 	struct lua_handler *handler;      /* the function handler that runs now (handler.c), NULL outside */
 	struct vigia__worker *worker;     /* whose thread this state belongs to (script.c), NULL: an application's */
+	bool has_types;                   /* classes are registered: user value 2 (serial.c) */
 	bool ended;                       /* the Lua state is closing */
 	struct vigia__lua_name names[VIGIA_LUA_NAMES];
 };
 
 /* What this Lua state shares. Raises when the state is closing: what would be made then, nobody would free. [-0, +0, v] */
 struct vigia__lua *vigia__lua_shared(lua_State *L);
+/* The userdata of it. [-0, +1, -] */
+void vigia__lua_push_shared(lua_State *L);
 /* The same without that check, for reading; pushes the table of names' strings. [-0, +1, -] */
 struct vigia__lua *vigia__lua_push_names(lua_State *L);
 
@@ -154,10 +157,11 @@ int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx,
                             struct vigia_error *err);
 /* Push event `index` of the batch as a table. EDAMAGED, EDESERIAL with the event's number: then nothing is pushed. The batch must be
  * owned by a userdata: this may raise for want of memory. [-0, +1, m] */
-int vigia__lua_push_event(lua_State *L, const struct vigia_batch *batch, size_t index, struct vigia_error *err);
+int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *batch, size_t index, struct vigia_error *err);
 
+/* In both, store_at is where the store is on the stack, whose serializer may be needed; 0: nowhere. That may run Lua code. */
 /* The same for an event whose checksum was checked already; its bytes must outlive the call even if it raises. [-0, +1, m] */
-int vigia__lua_push_checked_event(lua_State *L, const struct vigia_event *event, struct vigia_error *err);
+int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err);
 
 int vigia__lua_array(lua_State *L);
 int vigia__lua_is_array(lua_State *L);

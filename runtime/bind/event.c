@@ -14,8 +14,11 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/json.h"
+#include "../core/serial.h"
+#include "serial.h"
 
 static const char array_key; /* of vigia.array's metatable */
+static const char value_key; /* of a userdata that owns a value's bytes while they are decoded */
 
 /* ---- Encoding ---- */
 
@@ -533,13 +536,40 @@ static int decode_object(struct decoder *d, struct vigia_slice object, struct vi
 	return 0;
 }
 
-int vigia__lua_push_event(lua_State *L, const struct vigia_batch *batch, size_t index, struct vigia_error *err) {
-	struct vigia_event event;
-	int rc = vigia_batch_event(batch, index, &event, err);
-	return rc != 0 ? rc : vigia__lua_push_checked_event(L, &event, err);
+static int value_gc(lua_State *L) {
+	vigia__buf_deinit(lua_touserdata(L, 1));
+	return 0;
 }
 
-int vigia__lua_push_checked_event(lua_State *L, const struct vigia_event *event, struct vigia_error *err) {
+/* The same for an object that is not msgpack. */
+static int decode_foreign(struct decoder *d, int store_at, const struct vigia_event *event, struct vigia_error *err) {
+	lua_State *L = d->L;
+	if (vigia__serializer_of(event->serializer) == VIGIA_SERIALIZER_OTHER) {
+		int rc = vigia__lua_unmarshal(L, store_at, event, err);
+		if (rc < 0)
+			return rc;
+		if (lua_isnil(L, -1) || (lua_islightuserdata(L, -1) && lua_touserdata(L, -1) == NULL))
+			lua_pop(L, 1);
+		else
+			lua_setfield(L, -2, "object");
+		return 0;
+	}
+	struct vigia__buf *value = vigia__lua_new(L, sizeof *value, &value_key);
+	lua_insert(L, -2); /* below the event */
+	int rc = vigia__event_object(event, value, err);
+	if (rc == 0)
+		rc = decode_object(d, (struct vigia_slice){(const char *)value->data, value->len}, err);
+	vigia__buf_deinit(value);
+	return rc;
+}
+
+int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *batch, size_t index, struct vigia_error *err) {
+	struct vigia_event event;
+	int rc = vigia_batch_event(batch, index, &event, err);
+	return rc != 0 ? rc : vigia__lua_push_checked_event(L, store_at, &event, err);
+}
+
+int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err) {
 	int top = lua_gettop(L);
 	luaL_checkstack(L, 2 * VIGIA_DEPTH_MAX + 12, NULL);
 	struct decoder d = {.L = L, .shared = vigia__lua_push_names(L), .names = top + 1, .array_mt = top + 2};
@@ -549,7 +579,9 @@ int vigia__lua_push_checked_event(lua_State *L, const struct vigia_event *event,
 	set_name(&d, NAME("operation"), event->operation);
 	set_name(&d, NAME("object_type"), event->object_type);
 	set_integer(&d, NAME("timestamp"), event->at_ns);
-	int rc = decode_object(&d, event->object, err);
+	int rc = event->serializer.len ? decode_foreign(&d, store_at, event, err) : decode_object(&d, event->object, err);
+	if (rc == 0 && d.shared->has_types)
+		vigia__lua_make_instance(L, event->object_type);
 	if (rc != 0) {
 		lua_settop(L, top);
 		vigia__error_prefix(err, "event %llu: ", (unsigned long long)event->seq_num);
@@ -625,6 +657,8 @@ int vigia__lua_to_json(lua_State *L) {
 
 void vigia__lua_event_init(lua_State *L) {
 	static const luaL_Reg metamethods[] = {{NULL, NULL}};
+	static const luaL_Reg value_metamethods[] = {{"__gc", value_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.array", &array_key, metamethods, NULL);
-	lua_pop(L, 1);
+	vigia__lua_class(L, "vigia.value", &value_key, value_metamethods, NULL);
+	lua_pop(L, 2);
 }

@@ -121,7 +121,17 @@ static int run(lua_State *L)
 	struct lua_handler *h = check(L, lua_upvalueindex(1));
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));
-	if (vigia__lua_push_checked_event(L, h->event, &h->decode_error) < 0) return 0;
+	int store_at = 0;
+	if (h->event->serializer.len > 0) { /* that may take the store's functions */
+		lua_getiuservalue(L, lua_upvalueindex(1), UV_REGISTRY);
+		vigia__lua_registry_push_store(L, -1);
+		store_at = 3;
+	}
+	if (vigia__lua_push_checked_event(L, store_at, h->event, &h->decode_error) < 0) return 0;
+	if (store_at) {
+		lua_replace(L, 2);
+		lua_settop(L, 2);
+	}
 	if (h->has_where) {
 		lua_getiuservalue(L, lua_upvalueindex(1), UV_WHERE);
 		lua_pushvalue(L, 2);
@@ -221,9 +231,12 @@ static int report(lua_State *L)
 	struct vigia_event event;
 	size_t index = h->watcher->core.index;
 	struct vigia_error ignored = {0};
-	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 ||
-	    vigia__lua_push_checked_event(L, &event, &ignored) < 0)
+	lua_getiuservalue(L, 1, UV_REGISTRY); /* 7 */
+	vigia__lua_registry_push_store(L, 7);
+	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 || vigia__lua_push_checked_event(L, 8, &event, &ignored) < 0)
 		lua_pushnil(L);
+	lua_replace(L, 7);
+	lua_settop(L, 7);
 	lua_getiuservalue(L, 1, UV_CONTEXT);
 	if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
 		push_text(L, -1);

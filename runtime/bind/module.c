@@ -9,7 +9,9 @@
 
 #include "../core/event.h"
 #include "interrupt.h"
+#include "registry.h"
 #include "script.h"
+#include "serial.h"
 
 /* ---- What one Lua state shares ---- */
 
@@ -33,7 +35,7 @@ static bool shared_init(lua_State *L) {
 		return false;
 	}
 	lua_pop(L, 1);
-	struct vigia__lua *shared = lua_newuserdatauv(L, sizeof *shared, 1);
+	struct vigia__lua *shared = lua_newuserdatauv(L, sizeof *shared, 2);
 	memset(shared, 0, sizeof *shared);
 	lua_createtable(L, VIGIA_LUA_NAMES, 0);
 	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
@@ -56,6 +58,10 @@ struct vigia__lua *vigia__lua_shared(lua_State *L) {
 	if (shared == NULL || shared->ended)
 		luaL_error(L, "vigia cannot be used while the Lua state is closing");
 	return shared;
+}
+
+void vigia__lua_push_shared(lua_State *L) {
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 }
 
 struct vigia__lua *vigia__lua_push_names(lua_State *L) {
@@ -198,6 +204,8 @@ static const luaL_Reg functions[] = {
 	{"sleep", vigia__lua_sleep},
 	{"registry", vigia__lua_registry},
 	{"to_json", vigia__lua_to_json},
+	{"register_type", vigia__lua_register_type},
+	{"is_type_registered", vigia__lua_is_type_registered},
 	/* for the command line and the tests of the documentation */
 	{"iterator_parse", vigia__lua_iterator_parse},
 	{"options", vigia__lua_options},

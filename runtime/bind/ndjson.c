@@ -18,6 +18,7 @@
 #include "../core/event.h"
 #include "../core/iterator.h"
 #include "../core/json.h"
+#include "../core/serial.h"
 #include "interrupt.h"
 
 static const char append_key, dump_key;
@@ -63,6 +64,7 @@ static int wait_fd(int fd, short events, int timeout_ms, struct vigia_error *err
 struct append {
 	int fd;
 	int64_t size_max, line_max;
+	char serializer[65];       /* the store's */
 	struct vigia__buf input;   /* what was read and not yet taken: input.data + taken .. input.len */
 	size_t taken;
 	size_t searched;           /* no line end before this */
@@ -141,6 +143,8 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 		return bad_line(a->line, err, vigia__error(err, VIGIA_ETOOBIG, "longer than %lld bytes", (long long)a->line_max));
 	size_t start = a->events.len;
 	int rc = vigia__json_to_event(s, len, &a->events, a->size_max, err);
+	if (rc == VIGIA_OK)
+		rc = vigia__event_recode(&a->events, start, a->serializer, a->size_max, err);
 	if (rc == VIGIA_OK && vigia__buf_add(&a->ends, &a->events.len, sizeof(size_t)) != 0) {
 		a->events.len = start;
 		rc = no_memory(err);
@@ -270,6 +274,7 @@ int vigia__lua_ndjson_append(lua_State *L) {
 			break;
 		}
 		a->size_max = store->backend->max_event_size;
+		memcpy(a->serializer, store->serializer, sizeof a->serializer);
 		a->line_max = a->size_max * 8 + (1 << 20) > LINE_MIN ? a->size_max * 8 + (1 << 20) : LINE_MIN;
 		uint64_t before = a->count;
 		rc = append_round(a, store, &err);

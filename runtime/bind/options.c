@@ -67,7 +67,7 @@ static void check_table(lua_State *L, int arg, const struct vigia__option *table
 		if (name == NULL)
 			continue;
 		const struct vigia__option *option = vigia__option_find(table, name);
-		if (option && (option->type == VIGIA_OPTION_SPECIAL || (settings && option->scope != VIGIA_SCOPE_FILE))) {
+		if (option && (option->type == VIGIA_OPTION_SPECIAL || option->or_other || (settings && option->scope != VIGIA_SCOPE_FILE))) {
 			special(L, lua_gettop(L), name, ctx, &problems);
 		} else {
 			struct vigia__value value = value_at(L, -1);

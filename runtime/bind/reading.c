@@ -159,7 +159,7 @@ static int push_list(lua_State *L, struct reading *r, lua_Integer *kept, struct 
 	*kept = 0;
 	lua_createtable(L, count < INT32_MAX && !r->has_where ? (int)count : 0, 0);
 	for (size_t i = 0; i < count; i++) {
-		int rc = vigia__lua_push_event(L, r->batch, i, err);
+		int rc = vigia__lua_push_event(L, 1, r->batch, i, err);
 		if (rc < 0 && i == 0) {
 			lua_pop(L, 1);
 			return rc;

@@ -113,7 +113,7 @@ static void push_order(lua_State *L, const struct job *job)
 {
 	struct vigia_event event = order_event(job);
 	struct vigia_error err = {0};
-	if (vigia__lua_push_checked_event(L, &event, &err) < 0) luaL_error(L, "%s", err.message);
+	if (vigia__lua_push_checked_event(L, 0, &event, &err) < 0) luaL_error(L, "%s", err.message);
 	lua_getfield(L, -1, "object");
 	lua_replace(L, -2);
 }

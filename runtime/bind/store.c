@@ -11,6 +11,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "serial.h"
 #include "settings.h"
 
 static const char store_key;
@@ -19,6 +20,7 @@ static const char store_class[] = "vigia.Store";
 struct lua_store {
 	struct vigia_store *store; /* NULL once closed */
 	bool borrowed;             /* another Lua state's: only kept in memory from here */
+	struct lua_serializer serializer;
 	char path[];
 };
 
@@ -41,20 +43,34 @@ int vigia__lua_fail_closed(lua_State *L, int arg) {
 	return vigia__lua_fail(L, closed(check(L, arg), &err), &err);
 }
 
-static void no_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+const struct lua_serializer *vigia__lua_store_serializer(lua_State *L, int idx) {
+	return &check(L, idx)->serializer;
+}
+
+struct open_target {
+	struct vigia_store_options options;
+	struct lua_serializer serializer;
+};
+
+static void open_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+	struct open_target *target = ctx;
+	vigia__lua_option_serializer(L, idx, &target->options, &target->serializer, problems);
 }
 
 int vigia__lua_open(lua_State *L) {
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	vigia__lua_check_options(L, 2, vigia__store_option_table, &options, "store options", no_special, NULL);
+	struct open_target target = {0};
+	vigia_store_options_init(&target.options);
+	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
 	vigia__lua_shared(L); /* refuses a state that is closing */
 	size_t size = strlen(path) + 1;
 	struct lua_store *h = vigia__lua_new(L, sizeof *h + size, &store_key);
 	memcpy(h->path, path, size);
+	h->serializer = target.serializer;
+	if (h->serializer.functions)
+		vigia__lua_keep_serializer(L, 2, -1);
 	struct vigia_error err = {0};
-	int rc = vigia_store_open(path, &options, &h->store, &err);
+	int rc = vigia_store_open(path, &target.options, &h->store, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }
 
@@ -166,10 +182,17 @@ static int store_store_event(lua_State *L) {
 	struct vigia_error err = {0};
 	if (h->store == NULL)
 		return vigia__lua_fail(L, closed(h, &err), &err);
+	if (h->serializer.functions || h->serializer.strict) {
+		int refused = vigia__lua_marshal(L, &h->serializer, 1, 2, 3, 4, &err);
+		if (refused < 0)
+			return vigia__lua_fail(L, refused, &err);
+		if (h->store == NULL)
+			return vigia__lua_fail(L, closed(h, &err), &err);
+	}
 	struct lua_append *append = vigia__lua_append_begin(L); /* in a coroutine that may wait; else NULL, and nothing is pushed */
 	struct vigia__buf *buf = append ? &append->events : &shared->events;
 	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
-	int rc = vigia__lua_encode_event(L, 2, 3, 4, buf, h->store->backend->max_event_size, &err);
+	int rc = vigia__lua_encode_for(L, h->store, &h->serializer, 2, 3, 4, buf, &err);
 	struct vigia__append request = {.bytes = buf->data, .count = 1, .len = buf->len};
 	set_conditions(&request, &conditions, append);
 	if (rc == 0 && append)
@@ -226,7 +249,7 @@ static int unknown_field(lua_State *L, int idx, struct vigia_error *err) {
 }
 
 /* Encode the event on top of the stack: {operation =, object_type =, object =} or a triple. Leaves the stack as it was. [-0, +0, -] */
-static int encode_entry(lua_State *L, struct vigia__buf *buf, int64_t size_max, struct vigia_error *err) {
+static int encode_entry(lua_State *L, const struct lua_store *h, struct vigia__buf *buf, struct vigia_error *err) {
 	int entry = lua_gettop(L);
 	if (!lua_istable(L, entry)) {
 		vigia__error(err, VIGIA_EINVAL, "table expected, got %s", luaL_typename(L, entry));
@@ -254,7 +277,7 @@ static int encode_entry(lua_State *L, struct vigia__buf *buf, int64_t size_max, 
 		}
 	}
 	if (rc == 0)
-		rc = vigia__lua_encode_event(L, entry + 1, entry + 2, entry + 3, buf, size_max, err);
+		rc = vigia__lua_encode_for(L, h->store, &h->serializer, entry + 1, entry + 2, entry + 3, buf, err);
 	lua_settop(L, entry);
 	return rc;
 }
@@ -266,11 +289,11 @@ static void name_entry(lua_Integer index, struct vigia_error *err) {
 }
 
 /* Encode the list at `idx`. [-0, +0, -] */
-static int encode_list(lua_State *L, int idx, lua_Integer count, struct vigia__buf *events, struct vigia__buf *ends, int64_t size_max,
-                       struct vigia_error *err) {
+static int encode_list(lua_State *L, const struct lua_store *h, int idx, lua_Integer count, struct vigia__buf *events,
+                       struct vigia__buf *ends, struct vigia_error *err) {
 	for (lua_Integer i = 1; i <= count; i++) {
 		lua_rawgeti(L, idx, i);
-		int rc = encode_entry(L, events, size_max, err);
+		int rc = encode_entry(L, h, events, err);
 		lua_pop(L, 1);
 		if (rc != 0) {
 			name_entry(i, err);
@@ -312,11 +335,21 @@ static int store_store_events(lua_State *L) {
 		return vigia__lua_fail(L, closed(h, &err), &err);
 	if (count == 0)
 		return 0;
+	if (h->serializer.functions || h->serializer.strict) {
+		lua_Integer failed = 0;
+		int refused = vigia__lua_marshal_list(L, &h->serializer, 1, 2, count, &failed, &err);
+		if (refused < 0) {
+			name_entry(failed, &err);
+			return vigia__lua_fail(L, refused, &err);
+		}
+		if (h->store == NULL)
+			return vigia__lua_fail(L, closed(h, &err), &err);
+	}
 	struct lua_append *append = vigia__lua_append_begin(L);
 	struct vigia__buf *events = append ? &append->events : &shared->events, *ends = append ? &append->ends : &shared->ends;
 	vigia__buf_clear(events, VIGIA_LUA_KEEP);
 	vigia__buf_clear(ends, VIGIA_LUA_KEEP);
-	int rc = encode_list(L, 2, count, events, ends, h->store->backend->max_event_size, &err);
+	int rc = encode_list(L, h, 2, count, events, ends, &err);
 	struct vigia__append request = {.bytes = events->data, .ends = (const size_t *)(void *)ends->data, .count = (size_t)count,
 	                                .len = events->len};
 	set_conditions(&request, &conditions, append);
@@ -376,7 +409,7 @@ static int store_get_event(lua_State *L) {
 	if (rc == VIGIA_OK && (batch->count == 0 || batch->entries[0].seq_num != n))
 		rc = no_event(h->store, n, &err);
 	if (rc == VIGIA_OK)
-		rc = vigia__lua_push_event(L, batch, 0, &err);
+		rc = vigia__lua_push_event(L, 1, batch, 0, &err);
 	vigia__lua_return_batch(L, 3);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }

@@ -81,12 +81,7 @@ int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigi
 	struct vigia__head head;
 	if (vigia__event_head(bytes, entry->len, &head) != 0)
 		return bad(err, VIGIA_EDESERIAL, entry->seq_num, "the stored bytes are intact but no event that this version can read");
-	if (head.serializer.len) {
-		bad(err, VIGIA_EDESERIAL, entry->seq_num, "the object was written by a serializer that is not known here");
-		vigia__error_cause(err, "serializer \"%.*s\"", (int)head.serializer.len, head.serializer.data);
-		return VIGIA_EDESERIAL;
-	}
 	*out = (struct vigia_event){.seq_num = entry->seq_num, .at_ns = head.at_ns, .operation = head.operation,
-	                            .object_type = head.object_type, .object = head.object};
+	                            .object_type = head.object_type, .serializer = head.serializer, .object = head.object};
 	return VIGIA_OK;
 }

@@ -128,6 +128,20 @@ int vigia__event_end(struct vigia__buf *buf, size_t start, int64_t size_max, str
 	return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes", size, (long long)size_max);
 }
 
+int vigia__event_payload(struct vigia__buf *buf, size_t at, const char *serializer, const void *payload, size_t len) {
+	struct vigia_slice name = {serializer, strlen(serializer)};
+	size_t more = 2 + name.len + 5 + len, have = buf->len - at;
+	if (len > UINT32_MAX || (more > have && reserve(buf, more - have) != 0))
+		return -1;
+	buf->len = at;
+	msgpack_packer packer = packer_for(buf);
+	put_name(&packer, name);
+	msgpack_pack_bin(&packer, len);
+	if (len)
+		msgpack_pack_bin_body(&packer, payload, len);
+	return 0;
+}
+
 int vigia__put_nil(struct vigia__buf *buf) {
 	if (reserve(buf, 1) != 0)
 		return -1;

@@ -38,6 +38,10 @@ int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, str
 /* Check the size of the event that begins at `start` in buf. ETOOBIG names both sizes and takes it back out of buf. */
 int vigia__event_end(struct vigia__buf *buf, size_t start, int64_t size_max, struct vigia_error *err);
 
+/* What begins at `at` in buf, the byte that says "msgpack" (the last one after begin), becomes the serializer's name and its payload.
+ * 0, or -1 without memory: buf as before. The payload is not in buf. */
+int vigia__event_payload(struct vigia__buf *buf, size_t at, const char *serializer, const void *payload, size_t len);
+
 /* Values; 0, or -1 without memory (or with more than msgpack can count, 2^32-1). Strings of valid UTF-8 become str, others bin. */
 int vigia__put_nil(struct vigia__buf *buf);
 int vigia__put_bool(struct vigia__buf *buf, bool value);

@@ -10,6 +10,7 @@
 
 #include "base64.h"
 #include "error.h"
+#include "serial.h"
 #include "json.h"
 
 struct writer {
@@ -276,6 +277,31 @@ int vigia__json_from_value(struct vigia_slice value, struct vigia__buf *buf, str
 	return rc;
 }
 
+/* The library's own serializers go without saying; of an application's there is only the name and the bytes. */
+static int put_serializer(struct vigia__buf *buf, struct vigia_slice name) {
+	if (vigia__serializer_of(name) != VIGIA_SERIALIZER_OTHER)
+		return 0;
+	return put_text(buf, ",\"serializer\":") != 0 || put_string(buf, name) != 0 ? -1 : 0;
+}
+
+static int write_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err) {
+	struct vigia__buf value = {0};
+	int rc;
+	switch (vigia__serializer_of(event->serializer)) {
+	case VIGIA_SERIALIZER_MSGPACK:
+		return write_value(event->object, buf, err);
+	case VIGIA_SERIALIZER_JSON: /* read and written again: what is stored may span lines */
+		rc = vigia__event_object(event, &value, err);
+		break;
+	default:
+		rc = vigia__put_string(&value, event->object.data, event->object.len) == 0 ? 0 : no_memory(err);
+	}
+	if (rc == 0)
+		rc = write_value((struct vigia_slice){(const char *)value.data, value.len}, buf, err);
+	vigia__buf_deinit(&value);
+	return rc;
+}
+
 int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err) {
 	size_t start = buf->len;
 	int rc = VIGIA_OK;
@@ -286,10 +312,10 @@ int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *b
 	snprintf(head, sizeof head, "{\"seq_num\":%" PRIu64 ",\"timestamp\":%" PRId64 ",\"operation\":", event->seq_num,
 	         event->at_ns);
 	if (put_text(buf, head) != 0 || put_string(buf, event->operation) != 0 || put_text(buf, ",\"object_type\":") != 0 ||
-	    put_string(buf, event->object_type) != 0 || put_text(buf, ",\"object\":") != 0)
+	    put_string(buf, event->object_type) != 0 || put_serializer(buf, event->serializer) != 0 || put_text(buf, ",\"object\":") != 0)
 		rc = no_memory(err);
 	if (rc == 0)
-		rc = write_value(event->object, buf, err);
+		rc = write_object(event, buf, err);
 	if (rc == 0 && put_char(buf, '}') != 0)
 		rc = no_memory(err);
 	if (rc != 0)

@@ -33,6 +33,7 @@ struct vigia__option {
 	double min, max;      /* both allowed, in the unit of the outside */
 	const char *choices;  /* CHOICE: "block skip", the default first; NAME: the default */
 	enum vigia__option_scope scope;
+	bool or_other;        /* the binding takes something else for it, too: `special` looks at every value */
 	const char *help;
 	const struct vigia__option *more; /* of the last row, whose name is NULL: the table goes on there */
 };

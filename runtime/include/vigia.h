@@ -77,7 +77,8 @@ extern "C" {
 	X(EINTERRUPTED, -39, "interrupted", "the call was interrupted") \
 	X(EWATCHER, -40, "watcher_error", "the watcher could not go on") \
 	X(ESCRIPT, -41, "script_error", "the script does not load, or its init or stop failed") \
-	X(ETWICE, -42, "library_twice", "another copy of the library in this process has a store file open")
+	X(ETWICE, -42, "library_twice", "another copy of the library in this process has a store file open") \
+	X(ETYPE, -43, "already_registered", "the object type has a class")
 
 enum vigia_code {
 	VIGIA_OK = 0,
@@ -149,7 +150,8 @@ struct vigia_event {
 	int64_t at_ns;    /* when it was stored; never goes backwards */
 	struct vigia_slice operation;
 	struct vigia_slice object_type;
-	struct vigia_slice object; /* msgpack, one value */
+	struct vigia_slice serializer; /* of the object; empty: msgpack */
+	struct vigia_slice object; /* msgpack, one value; of another serializer ("json", or an application's) its bytes */
 };
 
 /* ---- Store: life --------------------------------------------------------------------------------------------------- */
@@ -179,6 +181,7 @@ struct vigia_store_options {
 	int64_t max_event_size_bytes;
 	int durability;              /* enum vigia_durability */
 	int64_t commit_interval_ns;  /* durability "interval": at most so long does an append wait for its commit */
+	const char *serializer;      /* of the objects: "msgpack", "json", or an application's own, which Lua functions carry out */
 	const char *events_bucket;   /* names of the LMDB databases inside the file, 1..64 bytes */
 	const char *checkpoint_bucket;
 	int64_t gc_cadence_ns;           /* how often old events are removed */
@@ -188,7 +191,7 @@ struct vigia_store_options {
 	int64_t checkpoint_ttl_ns;       /* a checkpoint whose watcher nobody ran for so long holds nothing back, 0 = for ever */
 	int64_t max_events, max_bytes;   /* keep no more than this, 0 = any number */
 	bool retention_passes_checkpoints; /* max_events and max_bytes may remove what a lagging watcher has not seen */
-	bool max_event_size_given, durability_given, commit_interval_given, events_bucket_given, checkpoint_bucket_given;
+	bool max_event_size_given, durability_given, commit_interval_given, events_bucket_given, checkpoint_bucket_given, serializer_given;
 	bool gc_cadence_given, gc_age_threshold_given, gc_max_records_per_run_given, gc_max_duration_given, checkpoint_ttl_given;
 	bool max_events_given, max_bytes_given, retention_passes_checkpoints_given;
 };

@@ -16,6 +16,7 @@
 #include "../core/error.h"
 #include "../core/iterator.h"
 #include "../core/options.h"
+#include "../core/serial.h"
 #include "collect.h"
 #include "commit.h"
 
@@ -102,20 +103,24 @@ int vigia_store_open(const char *path, const struct vigia_store_options *options
 		goto fail;
 	}
 	store->options = *options;
-	store->options.events_bucket = store->options.checkpoint_bucket = NULL; /* the caller's strings: of no use later */
+	store->options.events_bucket = store->options.checkpoint_bucket = store->options.serializer = NULL; /* the caller's strings: of no use later */
 	store->fork_generation = vigia__fork_generation();
 	atomic_init(&store->refs, 1);
 	bool memory = strcmp(path, ":memory:") == 0;
 	rc = memory ? vigia__memory_open(options, &store->backend, err) : vigia__lmdb_open(path, options, &store->backend, err);
 	if (rc < 0) goto fail;
+	struct vigia__settings settings;
+	rc = store->backend->settings(store->backend, &settings, err);
+	if (rc < 0) goto release;
+	snprintf(store->serializer, sizeof store->serializer, "%s", settings.values.serializer);
+	store->recodes = strcmp(store->serializer, "msgpack") != 0;
 	store->collects = options->collect && !options->readonly;
 	if (store->collects) rc = vigia__collector_add(store->backend, err);
-	if (rc < 0) {
-		store->backend->release(store->backend);
-		goto fail;
-	}
+	if (rc < 0) goto release;
 	*out = store;
 	return VIGIA_OK;
+release:
+	store->backend->release(store->backend);
 fail:
 	vigia__free(store->path);
 	vigia__free(store);
@@ -300,7 +305,7 @@ int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *er
 	return vigia__store_append(store, &nothing, err);
 }
 
-static int encode(struct vigia__buf *buf, const struct vigia_new_event *event, int64_t size_max, struct vigia_error *err)
+static int encode(struct vigia__buf *buf, const struct vigia_store *store, const struct vigia_new_event *event, int64_t size_max, struct vigia_error *err)
 {
 	size_t start = buf->len;
 	int rc = vigia__value_check(event->object, VIGIA_ESERIAL, err);
@@ -308,6 +313,7 @@ static int encode(struct vigia__buf *buf, const struct vigia_new_event *event, i
 	if (rc == VIGIA_OK && vigia__buf_add(buf, event->object.data, event->object.len) < 0)
 		rc = vigia__error(err, VIGIA_ENOMEM, "no memory for an event of %zu bytes", event->object.len);
 	if (rc == VIGIA_OK) rc = vigia__event_end(buf, start, size_max, err);
+	if (rc == VIGIA_OK) rc = vigia__event_recode(buf, start, store->serializer, size_max, err);
 	return rc;
 }
 
@@ -337,7 +343,7 @@ int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_ev
 	size_t *ends = vigia__alloc(count * sizeof *ends);
 	int rc = ends ? VIGIA_OK : vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events", count);
 	for (size_t i = 0; i < count && rc == VIGIA_OK; i++) {
-		rc = encode(&buf, &events[i], store->backend->max_event_size, err);
+		rc = encode(&buf, store, &events[i], store->backend->max_event_size, err);
 		if (rc < 0 && count > 1) vigia__error_prefix(err, "events[%zu]: ", i);
 		ends[i] = buf.len;
 	}

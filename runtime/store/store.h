@@ -185,6 +185,8 @@ struct vigia_store {
 	unsigned fork_generation;   /* of the process that opened it */
 	_Atomic uint64_t appended;  /* the highest number appended through this handle */
 	char *path;
+	char serializer[65];           /* of the file: what appends write with */
+	bool recodes;                  /* and that is not msgpack */
 };
 
 /* Open a backend. `path` as the user gave it. lmdb: the real path is looked up inside. */

@@ -49,7 +49,7 @@ static void try_line(const char *text, size_t len) {
 		vigia__event_stamp(bytes.data, bytes.len, 9, 1700000000000000001);
 		fuzz_assert(vigia__event_intact(bytes.data, bytes.len, 9));
 		fuzz_assert(vigia__event_head(bytes.data, bytes.len, &head) == 0);
-		struct vigia_event event = {9, head.at_ns, head.operation, head.object_type, head.object};
+		struct vigia_event event = {9, head.at_ns, head.operation, head.object_type, .object = head.object};
 		fuzz_assert(vigia__json_from_event(&event, &out, NULL) == 0);
 		fuzz_assert(vigia__json_to_event((char *)out.data, out.len, &again, 1 << 20, NULL) == 0);
 		vigia__event_stamp(again.data, again.len, 9, 1700000000000000001);

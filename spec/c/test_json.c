@@ -299,7 +299,7 @@ static void test_a_line_is_an_event(void **state) {
 	vigia__event_stamp(buf.data, buf.len, 7, 1700000000000000001);
 	assert_int_equal(vigia__event_head(buf.data, buf.len, &head), 0);
 	assert_int_equal(head.standard, 1);
-	struct vigia_event event = {7, head.at_ns, head.operation, head.object_type, head.object};
+	struct vigia_event event = {7, head.at_ns, head.operation, head.object_type, .object = head.object};
 	assert_int_equal(vigia__json_from_event(&event, &text, &err), 0);
 	assert_slice(buf_slice(&text), "{\"seq_num\":7,\"timestamp\":1700000000000000001,\"operation\":\"CREATE\","
 	                               "\"object_type\":\"File\",\"object\":{\"path\":\"a/é\",\"size\":1.0}}");
@@ -325,7 +325,7 @@ static void test_a_line_is_an_event(void **state) {
 	vigia__buf_deinit(&text);
 	vigia__buf_deinit(&again);
 
-	event = (struct vigia_event){1, 2, SLICE("a\xff"), SLICE("File"), SLICE("\x01")};
+	event = (struct vigia_event){1, 2, SLICE("a\xff"), SLICE("File"), .object = SLICE("\x01")};
 	assert_error(vigia__json_from_event(&event, &text, &err), VIGIA_EDESERIAL, &err, "not valid UTF-8");
 	event.operation = SLICE("a");
 	event.object = SLICE("\xc1");
@@ -405,7 +405,7 @@ static int line_scenario(void) {
 	assert_true(rc == 0 || (event.len == 0 && strstr(err.message, "out of memory")));
 	if (rc == 0) {
 		assert_int_equal(vigia__event_head(event.data, event.len, &head), 0);
-		struct vigia_event out = {1, 2, head.operation, head.object_type, head.object};
+		struct vigia_event out = {1, 2, head.operation, head.object_type, .object = head.object};
 		rc = vigia__json_from_event(&out, &text, &err);
 		assert_true(rc == 0 || text.len == 0);
 	}

@@ -78,6 +78,7 @@ local function lines(stats)
 		{"readers", ("%d"):format(stats.readers)},
 		{"durability", stats.durability},
 		{"largest event", bytes(stats.max_event_size)},
+		{"serializer", util.printable(stats.serializer)},
 		{"buckets", util.printable(stats.events_bucket .. ", " .. stats.checkpoint_bucket)},
 		{"old events", retention(stats)},
 	}
