@@ -88,6 +88,24 @@ replay("handler reads the head", function(event) return event.operation end)
 replay("handler reads the object", function(event) return event.object.name end)
 store:close()
 
+-- Ten watchers over the same events, without and with the cache of decoded ones.
+local function ten(cache_size)
+	local cached = assert(vigia.open(folder .. "/lua.db", {cache_size = cache_size}))
+	local total = assert(cached:get_latest_event_num())
+	local registry = vigia.registry(cached)
+	for i = 1, 10 do
+		assert(registry:watch("ten" .. i, function(event, ctx)
+			if event.seq_num == total then ctx.watcher:stop() end
+		end, {ephemeral = true}))
+	end
+	local seconds = timed(function() assert(registry:run()) end)
+	report("lua: replay, 10 watchers, cache_size " .. cache_size, 10 * total, seconds)
+	cached:close()
+	return seconds
+end
+local without = ten(0)
+print(("%-34s %12.1f"):format("lua: the cache makes it faster by", without / ten(1024)))
+
 local file = assert(io.open(folder .. "/lines.ndjson", "w"))
 for i = 1, 100000 do
 	file:write('{"operation":"UPDATE","object_type":"Job","object":{"id":', i, ',"name":"job-', i, '","state":"running","node":"node-',

@@ -7,7 +7,7 @@ local mentions = helper.mentions
 -- Change the last byte of `marker` wherever it is in the file: pages that LMDB left hold copies.
 local function damage(path, marker)
 	local file = assert(io.open(path, "r+b"))
-	local bytes, at, last = file:read("a"), 1, nil
+	local bytes, at, last = file:read("a"), 1
 	while true do
 		at, last = bytes:find(marker, at, true)
 		if not at then break end

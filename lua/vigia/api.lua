@@ -63,6 +63,7 @@ vigia.null = nil
 ---@field max_batch_bytes? integer bounds one answer; at least one event comes (default 8 MiB)
 ---@field checkpoint_interval? number seconds progress waits for a commit at most (default 1)
 ---@field collect? boolean remove old events in the background, if no other process does (default true)
+---@field cache_size? integer decoded events that the watchers of this Lua state share, tables and all (default 0)
 ---@field map_size? integer address space kept for the file (default 0: 1 TiB, or what the system grants)
 ---@field max_event_size? integer bytes; belongs to the file (default 1 MiB)
 ---@field commit_queue_bytes? integer durability "interval": how much waits in memory at most (default 16 MiB)
@@ -122,6 +123,7 @@ function vigia.is_array(t) end
 ---@return vigia.Error? err "already_registered"
 function vigia.register_type(name, class) end
 
+---Has the object type a class?
 ---@param name string an object type
 ---@return boolean
 function vigia.is_type_registered(name) end

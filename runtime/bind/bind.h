@@ -66,7 +66,7 @@ struct vigia__lua *vigia__lua_push_names(lua_State *L);
 /* Make a class: a metatable under `name`, and under the address `key`, by which it is found without making a string. Leaves it on
  * the stack. `methods` may be NULL; then __index is one of the metamethods or absent. [-0, +1, m] */
 void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods, const luaL_Reg *methods);
-/* A zeroed userdata of the class, on the stack. [-0, +1, m] */
+/* A zeroed userdata of the class, with two user values, on the stack. [-0, +1, m] */
 void *vigia__lua_new(lua_State *L, size_t size, const void *key);
 /* The userdata at idx if it is of the class, else NULL. [-0, +0, -] */
 void *vigia__lua_test(lua_State *L, int idx, const void *key);

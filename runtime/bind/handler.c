@@ -10,10 +10,11 @@
 
 #include "../core/error.h"
 #include "../drive/worker.h"
+#include "cache.h"
 #include "registry.h"
 
 /* User values of the handler's userdata. */
-enum { UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_WHERE, UV_ERROR, UV_COUNT = UV_ERROR };
+enum { UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_WHERE, UV_CACHE, UV_ERROR, UV_COUNT = UV_ERROR };
 
 static const char class_key;
 static const char all_key; /* registry[&all_key]: weak table, address of a handler or registry -> its userdata */
@@ -115,23 +116,40 @@ static int looked_at(lua_State *L, int status, lua_KContext ctx)
 	return finish(L, LUA_OK, 0);
 }
 
+/* Push the event in hand, or answer false with h->decode_error. Upvalue 1: the handler's userdata. [-0, +1, m] */
+static bool push_event(lua_State *L, struct lua_handler *h)
+{
+	int top = lua_gettop(L), store_at = 0, cache_at = 0;
+	uint64_t seq_num = h->event->seq_num;
+	if (h->cache) {
+		lua_getiuservalue(L, lua_upvalueindex(1), UV_CACHE);
+		cache_at = lua_gettop(L);
+		if (vigia__lua_cache_get(L, cache_at, h->cache, seq_num)) {
+			lua_replace(L, cache_at);
+			return true;
+		}
+	}
+	if (h->event->serializer.len > 0) { /* that may take the store's functions */
+		lua_getiuservalue(L, lua_upvalueindex(1), UV_REGISTRY);
+		vigia__lua_registry_push_store(L, -1);
+		store_at = lua_gettop(L);
+	}
+	if (vigia__lua_push_checked_event(L, store_at, h->event, &h->decode_error) < 0) return false;
+	if (h->cache) vigia__lua_cache_put(L, cache_at, h->cache, seq_num);
+	if (store_at || cache_at) {
+		lua_replace(L, top + 1);
+		lua_settop(L, top + 1);
+	}
+	return true;
+}
+
 /* Upvalues: the handler's userdata, the function, the context. */
 static int run(lua_State *L)
 {
 	struct lua_handler *h = check(L, lua_upvalueindex(1));
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));
-	int store_at = 0;
-	if (h->event->serializer.len > 0) { /* that may take the store's functions */
-		lua_getiuservalue(L, lua_upvalueindex(1), UV_REGISTRY);
-		vigia__lua_registry_push_store(L, -1);
-		store_at = 3;
-	}
-	if (vigia__lua_push_checked_event(L, store_at, h->event, &h->decode_error) < 0) return 0;
-	if (store_at) {
-		lua_replace(L, 2);
-		lua_settop(L, 2);
-	}
+	if (!push_event(L, h)) return 0;
 	if (h->has_where) {
 		lua_getiuservalue(L, lua_upvalueindex(1), UV_WHERE);
 		lua_pushvalue(L, 2);
@@ -193,6 +211,11 @@ static int report(lua_State *L)
 	struct lua_handler *h = f->h;
 	lua_settop(L, 0);
 	vigia__lua_push_known(L, h); /* 1: the handler */
+	if (h->cache && !h->task) { /* the next attempt sees what is stored, not what this one made of it */
+		lua_getiuservalue(L, 1, UV_CACHE);
+		vigia__lua_cache_drop(L, 2, h->cache, h->watcher->action.seq_num);
+		lua_settop(L, 1);
+	}
 	if (f->raised) {
 		lua_xmove(h->co, L, 1); /* 2: what was raised */
 		push_text(L, 2);        /* 3: its text */
@@ -462,6 +485,10 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 	lua_setiuservalue(L, self, UV_ON_ERROR);
 	push_new_context(L, self);
 	lua_setiuservalue(L, self, UV_CONTEXT);
+	vigia__lua_registry_push_store(L, registry_idx);
+	h->cache = vigia__lua_push_cache(L, -1);
+	lua_setiuservalue(L, self, UV_CACHE);
+	lua_pop(L, 1);
 	vigia__lua_remember(L, self, h);
 	return h;
 }

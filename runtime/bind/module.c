@@ -87,7 +87,7 @@ void vigia__lua_class(lua_State *L, const char *name, const void *key, const lua
 }
 
 void *vigia__lua_new(lua_State *L, size_t size, const void *key) {
-	void *object = lua_newuserdatauv(L, size, 1);
+	void *object = lua_newuserdatauv(L, size, 2);
 	memset(object, 0, size);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
 	lua_setmetatable(L, -2);

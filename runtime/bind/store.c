@@ -5,6 +5,7 @@
  */
 #include "append.h"
 #include "bind.h"
+#include "cache.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,8 @@ static const char store_class[] = "vigia.Store";
 struct lua_store {
 	struct vigia_store *store; /* NULL once closed */
 	bool borrowed;             /* another Lua state's: only kept in memory from here */
-	struct lua_serializer serializer;
+	struct lua_serializer serializer; /* its functions are user value 1 */
+	struct lua_cache *cache;          /* user value 2; NULL: none */
 	char path[];
 };
 
@@ -47,6 +49,12 @@ const struct lua_serializer *vigia__lua_store_serializer(lua_State *L, int idx) 
 	return &check(L, idx)->serializer;
 }
 
+struct lua_cache *vigia__lua_push_cache(lua_State *L, int idx) {
+	struct lua_cache *cache = check(L, idx)->cache;
+	lua_getiuservalue(L, idx, 2);
+	return cache;
+}
+
 struct open_target {
 	struct vigia_store_options options;
 	struct lua_serializer serializer;
@@ -69,6 +77,10 @@ int vigia__lua_open(lua_State *L) {
 	h->serializer = target.serializer;
 	if (h->serializer.functions)
 		vigia__lua_keep_serializer(L, 2, -1);
+	if (target.options.cache_size > 0) {
+		h->cache = vigia__lua_cache_new(L, (size_t)target.options.cache_size);
+		lua_setiuservalue(L, -2, 2);
+	}
 	struct vigia_error err = {0};
 	int rc = vigia_store_open(path, &target.options, &h->store, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
@@ -687,6 +699,7 @@ void vigia__lua_store_init(lua_State *L) {
 		{NULL, NULL},
 	};
 	vigia__lua_append_init(L);
+	vigia__lua_cache_init(L);
 	vigia__lua_class(L, store_class, &store_key, metamethods, methods);
 	lua_pushstring(L, store_class);
 	lua_setfield(L, -2, "__metatable");

@@ -38,6 +38,8 @@ const struct vigia__option vigia__store_option_table[] = {
 	 .max = DAY, .help = "how long a watcher's progress waits for a commit at most"},
 	{.name = "collect", .type = VIGIA_OPTION_BOOL, STORE(collect), .initial = 1,
 	 .help = "remove old events in the background, if no other process does"},
+	{.name = "cache_size", .type = VIGIA_OPTION_COUNT, STORE(cache_size), .initial = 0, .min = 0, .max = 10000000,
+	 .help = "decoded events that the watchers of one Lua state share; they share the tables, too"},
 	{.name = "map_size", .type = VIGIA_OPTION_BYTES, STORE(map_size_bytes), .initial = 0, .min = 0, .max = 64 * TIB,
 	 .help = "address space kept for the file; 0: 1 TiB, or what the system grants"},
 	{.name = "commit_queue_bytes", .type = VIGIA_OPTION_BYTES, STORE(commit_queue_bytes), .initial = 16 * MIB, .min = 1, .max = 256 * MIB,

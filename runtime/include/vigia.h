@@ -174,6 +174,7 @@ struct vigia_store_options {
 	int64_t max_batch_bytes;         /* bounds one answer; at least one event comes */
 	int64_t checkpoint_interval_ns;  /* at most so long does progress wait for a commit */
 	bool collect;                    /* remove old events in the background (default true) */
+	int64_t cache_size;              /* of the Lua binding: decoded events that the watchers of a handle share */
 	int64_t map_size_bytes;          /* address space kept for the file, 0 = 1 TiB or what the system grants */
 	int64_t commit_queue_bytes;      /* durability "interval": so much waits in memory at most */
 	/* about the file: given when it is made, refused if they differ later, changed by vigia_store_configure(). The `*_given` bits tell

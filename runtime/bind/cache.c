@@ -1,0 +1,132 @@
+/*
+ * cache.c - decoded events by number, least recently used first out.
+ *
+ * Slots are numbers from 1; 0 is none. A slot in use is in the ring of use (slot 0 is its anchor: next is the most, prev the least recently
+ * used) and in the chain of its bucket. Numbers of neighbours fall into neighbouring buckets, so chains are short.
+ */
+#include "cache.h"
+
+#include <string.h>
+
+static const char cache_key;
+
+struct slot {
+	uint64_t seq_num; /* 0: free */
+	uint32_t prev, next, chain;
+};
+
+struct lua_cache {
+	uint32_t size, used, mask;
+	uint32_t *buckets; /* behind the slots */
+	struct slot slots[]; /* size + 1 */
+};
+
+void vigia__lua_cache_init(lua_State *L) {
+	static const luaL_Reg none[] = {{NULL, NULL}};
+	vigia__lua_class(L, "vigia.cache", &cache_key, none, NULL);
+	lua_pop(L, 1);
+}
+
+struct lua_cache *vigia__lua_cache_new(lua_State *L, size_t size) {
+	size_t buckets = 16;
+	while (buckets < size)
+		buckets *= 2;
+	size_t slots_len = (size + 1) * sizeof(struct slot);
+	struct lua_cache *c = vigia__lua_new(L, sizeof *c + slots_len + buckets * sizeof *c->buckets, &cache_key);
+	c->size = (uint32_t)size;
+	c->mask = (uint32_t)buckets - 1;
+	c->buckets = (uint32_t *)(void *)((char *)c->slots + slots_len);
+	lua_newtable(L);
+	lua_setiuservalue(L, -2, 1);
+	return c;
+}
+
+static uint32_t *bucket(struct lua_cache *c, uint64_t seq_num) {
+	return &c->buckets[seq_num & c->mask];
+}
+
+static uint32_t find(struct lua_cache *c, uint64_t seq_num) {
+	uint32_t at = *bucket(c, seq_num);
+	while (at && c->slots[at].seq_num != seq_num)
+		at = c->slots[at].chain;
+	return at;
+}
+
+static void leave_ring(struct lua_cache *c, uint32_t at) {
+	struct slot *slot = &c->slots[at];
+	c->slots[slot->prev].next = slot->next;
+	c->slots[slot->next].prev = slot->prev;
+}
+
+static void enter_ring(struct lua_cache *c, uint32_t at) {
+	struct slot *slot = &c->slots[at];
+	slot->prev = 0;
+	slot->next = c->slots[0].next;
+	c->slots[slot->next].prev = at;
+	c->slots[0].next = at;
+}
+
+static void leave_chain(struct lua_cache *c, uint32_t at) {
+	uint32_t *link = bucket(c, c->slots[at].seq_num);
+	while (*link != at)
+		link = &c->slots[*link].chain;
+	*link = c->slots[at].chain;
+}
+
+bool vigia__lua_cache_get(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num) {
+	uint32_t at = find(c, seq_num);
+	if (at == 0)
+		return false;
+	if (c->slots[0].next != at) {
+		leave_ring(c, at);
+		enter_ring(c, at);
+	}
+	lua_getiuservalue(L, idx, 1);
+	lua_rawgeti(L, -1, at);
+	lua_replace(L, -2);
+	return true;
+}
+
+void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num) {
+	lua_getiuservalue(L, idx, 1);
+	lua_pushvalue(L, -2);
+	uint32_t at = find(c, seq_num);
+	bool known = at != 0;
+	if (!known)
+		at = c->used < c->size ? c->used + 1 : c->slots[0].prev;
+	lua_rawseti(L, -2, at); /* may raise for want of memory: nothing has changed but an event that nobody finds */
+	lua_pop(L, 1);
+	if (!known && at <= c->used) {
+		leave_ring(c, at);
+		if (c->slots[at].seq_num)
+			leave_chain(c, at);
+	} else if (!known) {
+		c->used++;
+	} else {
+		leave_ring(c, at);
+		leave_chain(c, at);
+	}
+	c->slots[at].seq_num = seq_num;
+	c->slots[at].chain = *bucket(c, seq_num);
+	*bucket(c, seq_num) = at;
+	enter_ring(c, at);
+}
+
+/* The slot becomes the first one to be taken anew. */
+void vigia__lua_cache_drop(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num) {
+	uint32_t at = find(c, seq_num);
+	if (at == 0)
+		return;
+	lua_getiuservalue(L, idx, 1);
+	lua_pushboolean(L, 0);
+	lua_rawseti(L, -2, at); /* the slot is there: cannot raise */
+	lua_pop(L, 1);
+	leave_chain(c, at);
+	leave_ring(c, at);
+	struct slot *slot = &c->slots[at];
+	slot->seq_num = 0;
+	slot->next = 0;
+	slot->prev = c->slots[0].prev;
+	c->slots[slot->prev].next = at;
+	c->slots[0].prev = at;
+}
