@@ -52,6 +52,25 @@ describe("a file that is not there any more", function()
 		helper.fails("store_replaced", store:store_event("CREATE", "Job", 1))
 	end)
 
+	it("S18d is not taken for the new one: that opens when everybody has closed the old one", function()
+		helper.open(helper.path("new")):close()
+		-- LMDB's lock file stays: two data files under one would use one another's transaction numbers
+		os.rename(helper.path("new"), helper.path("store"))
+		local try = [[
+			local store, err = vigia.open(arg[1])
+			say(store and store:get_latest_event_num() or err.code)
+		]]
+		for _ = 1, 2 do
+			helper.mentions(helper.fails("store_replaced", vigia.open(helper.path("store"))), "close")
+			assert.equal("store_replaced\n", (helper.run_lua("", try, helper.path("store"))))
+		end
+		os.remove(helper.path("store"))
+		helper.fails("store_replaced", vigia.open(helper.path("store")))
+		assert.is_nil(require("lfs").attributes(helper.path("store")))
+		store:close()
+		assert.equal("0\n", (helper.run_lua("", try, helper.path("store"))))
+	end)
+
 	it("S18c that is put back takes appends again", function()
 		os.rename(helper.path("store"), helper.path("away"))
 		assert.equal("store_replaced", refused(store).code)

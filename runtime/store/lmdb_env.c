@@ -535,6 +535,19 @@ static const struct vigia__backend lmdb_interface = {
 	.release = release,
 };
 
+/* Nobody uses another file under this name. One that somebody makes just now is the one that is used. */
+static int check_use(const char *path, struct vigia_error *err)
+{
+	struct stat st;
+	int rc;
+	bool there;
+	do {
+		there = stat(path, &st) == 0;
+		rc = vigia__side_check(path, there ? st.st_dev : 0, there ? st.st_ino : 0, err);
+	} while (rc < 0 && !there && stat(path, &st) == 0);
+	return rc;
+}
+
 /* A newly opened file; takes over `path`. */
 static int backend_open(char *path, bool exists, const struct vigia_store_options *options, struct lmdb_backend **out,
                         struct vigia_error *err)
@@ -571,6 +584,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		}
 		b->readonly = true;
 	}
+	if (rc == VIGIA_OK) rc = check_use(path, err);
 	if (rc == VIGIA_OK) rc = env_open(b, options, b->readonly ? MDB_RDONLY : 0, err);
 	if (rc == VIGIA_OK) rc = check_size(b, err);
 	if (rc == VIGIA_OK) {
@@ -582,7 +596,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		struct vigia__settings settings;
 		vigia__settings_copy(&settings, &b->settings);
 		lmdb_settings_adopt(b, &settings);
-		rc = vigia__side_open(&b->side, b->path, b->file_id, err);
+		rc = vigia__side_open(&b->side, b->path, b->file_id, b->dev, b->ino, err);
 		if (rc == VIGIA_OK) {
 			b->base.wake = vigia__side_wake(&b->side);
 			b->base.settings_word = vigia__side_settings(&b->side);

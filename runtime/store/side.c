@@ -14,7 +14,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 
-enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0, LOCK_COLLECTING = 1 };
+enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0, LOCK_COLLECTING = 1, LOCK_USING = 2 };
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
@@ -24,7 +24,9 @@ struct vigia__side_map {
 	uint32_t size;
 	uint8_t id[16];
 	_Atomic uint32_t settings;
-	uint8_t reserved[28];
+	uint32_t reserved0;
+	_Atomic uint64_t dev, ino;
+	uint8_t reserved[8];
 	struct vigia__wake wake;
 	uint8_t reserved2[1024 - 64 - sizeof(struct vigia__wake)];
 	struct owner {
@@ -93,7 +95,23 @@ static bool still_named(int fd, const char *path)
 	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], struct vigia_error *err)
+int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, struct vigia_error *err)
+{
+	char path[4096];
+	uint64_t used[2] = {0, 0};
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USING, .l_len = 1};
+	if (snprintf(path, sizeof path, "%s-side", store_path) >= (int)sizeof path) return VIGIA_OK;
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0) return VIGIA_OK;
+	bool in_use = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+	bool same = pread(fd, used, sizeof used, offsetof(struct vigia__side_map, dev)) == (ssize_t)sizeof used && used[0] == dev && used[1] == ino;
+	close(fd);
+	if (!in_use || same) return VIGIA_OK;
+	return vigia__error(err, VIGIA_EREPLACED, "a process still uses the file that was '%s' before: it must close that one first", store_path);
+}
+
+int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], uint64_t dev, uint64_t ino,
+                     struct vigia_error *err)
 {
 	char path[4096];
 	*side = (struct vigia__side){.fd = -1};
@@ -125,6 +143,11 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 			continue;
 		}
 		side->map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (side->map != MAP_FAILED) {
+			atomic_store(&side->map->dev, dev);
+			atomic_store(&side->map->ino, ino);
+			lock_byte(fd, LOCK_USING, F_RDLCK, false);
+		}
 		lock_byte(fd, LOCK_MAKING, F_UNLCK, false);
 		if (side->map == MAP_FAILED) {
 			int rc = io_error(err, "map", path);

@@ -5,10 +5,11 @@
  * Layout (format 1, native byte order, 32 KiB):
  *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
  *       32  settings word u32: bumped when a setting of the file changes
+ *       40  device u64, 48 inode u64 of the store file that is in use
  *       64  wake words, struct vigia__wake
  *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, reserved i32 }
  * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
- *     0 making the file   1 collecting garbage   2^62 + hash: running the watcher id of that 62-bit hash
+ *     0 making the file   1 collecting garbage   2 using it (shared)   2^62 + hash: running the watcher id of that 62-bit hash
  * The pid beside a lock is only for messages: such a lock does not tell it.
  *
  * Threads: own/disown any; open/close under the caller's lock.
@@ -30,8 +31,12 @@ struct vigia__side {
 	struct vigia__owned *owned;
 };
 
+/* Before LMDB opens the store file of this device and inode (0, 0: it is yet to be made): does nobody use another one under this name?
+ * The two would share LMDB's lock file, and with it the numbers of transactions, and destroy one another. 0 or EREPLACED. */
+int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, struct vigia_error *err);
 /* Open or make the side file of a store. 0; EPERM, EIO. */
-int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], struct vigia_error *err);
+int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], uint64_t dev, uint64_t ino,
+                     struct vigia_error *err);
 void vigia__side_close(struct vigia__side *side);
 /* In a forked child: give up the descriptor, so that the parent's locks end with the parent. */
 void vigia__side_forked(struct vigia__side *side);
