@@ -20,7 +20,7 @@ if arg[3] == "threads" then
 	local path = folder .. "/threads.db"
 	local store = assert(vigia.open(path, {durability = "none"}))
 	local events = {}
-	for i = 1, 1000 do events[i] = {"UPDATE", "Job", i} end
+	for i = 1, 2000 do events[i] = {"UPDATE", "Job", i} end
 	assert(store:store_events(events))
 	store:close()
 	for _, name in ipairs{"a", "b"} do

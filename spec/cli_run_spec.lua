@@ -90,6 +90,14 @@ describe("vigia run", function()
 			assert.same({"a\t1", "a\t2", "b\t1", "b\t2"}, lines)
 		end)
 
+		it("H3h gives scripts what --set says", function()
+			fill(1)
+			write("set.lua", 'local set = (...).set return function() print(set.a, set.b, set.c) end')
+			assert.equal("1\tx = y\t\n", cli.ok(run("set.lua", "--until-idle", "--set", "a=1", "--set", "b=x = y", "--set", "c=")).out)
+			mentions(cli.fails(2, run("set.lua", "--set", "a")), "--set a", "NAME=VALUE")
+			mentions(cli.fails(2, run("set.lua", "--set", "a=1", "--set", "a=2")), "a is set already")
+		end)
+
 		it("shows informational lines only with --verbose", function()
 			fill(1)
 			write("log.lua", 'local given = ... given.log("info", "loaded") given.log("debug", "details") return print')
@@ -212,6 +220,41 @@ describe("vigia run", function()
 			assert.equal(0, result.status)
 			assert.equal("nil\tstopping\n", result.out)
 			assert.is_nil(checkpoint("sleeper"))
+		end)
+
+		it("W16k stops twenty at once: in backoff, polling, asleep, at work", function()
+			fill(1)
+			local bodies = {'error("no luck")', 'vigia.sleep(100000)', "while not ctx.stopping do end",
+				'ctx.store:get_events{event_iterator = vigia.after_sequence_number(1), timeout = 100000}'}
+			local words = {}
+			for n = 1, 20 do
+				words[n] = "w" .. n .. ".lua"
+				write(words[n], [[
+					local vigia = require "vigia"
+					return {initial_backoff = 3600, max_backoff = 3600, stop = function() print "stop" end,
+						handle = function(event, ctx) print "began" ]] .. bodies[n % #bodies + 1] .. [[ end}]])
+			end
+			local process = cli.start(run(table.unpack(words)))
+			for _ = 1, 20 do assert.equal("began", process:line()) end
+			process:signal("TERM")
+			local result = process:wait()
+			assert.equal(0, result.status)
+			assert.equal(("stop\n"):rep(20), result.out)
+			for n = 1, 20 do assert.equal(n % #bodies ~= 0 and 1 or nil, checkpoint("w" .. n), "w" .. n) end
+		end)
+
+		it("H5h takes over new code with --reload", function()
+			fill(1)
+			write("v.lua", "return {handle = function(event) print('old', event.seq_num) end, stop = function() print 'old stop' end}")
+			local process = cli.start(run("v.lua", "--reload"))
+			assert.equal("old\t1", process:line())
+			write("v.lua", "return {handle = function(event) print('new', event.seq_num) end, init = function() print 'new init' end}")
+			assert.equal("old stop", process:line())
+			assert.equal("new init", process:line())
+			fill(1)
+			assert.equal("new\t2", process:line())
+			process:signal("INT")
+			assert.equal(0, process:wait().status)
 		end)
 
 		it("ends an init that waits", function()

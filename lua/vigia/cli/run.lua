@@ -33,6 +33,7 @@ function M.define(command)
 		:description(("With --until-idle: how long an event may go on failing (default: %d)."):format(MAX_WAIT))
 	command:option("--set"):argname("NAME=VALUE"):count("*")
 		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string.")
+	command:flag("--reload"):description("Take over a script's new code, between two events, whenever its file changes.")
 	command:flag("--verbose"):description("Show informational log lines too.")
 end
 
@@ -69,7 +70,7 @@ local function watch_all(registry, args, set)
 	local entries, paths = {}, {}
 	for i, path in ipairs(args.handlers) do
 		local is_path = path:find("/", 1, true) or path:find("%.lua$") -- anything else would be looked for as a module
-		local watcher, err = registry:watch(nil, is_path and path or "./" .. path, {auto_start = false, set = set})
+		local watcher, err = registry:watch(nil, is_path and path or "./" .. path, {auto_start = false, set = set, reload = args.reload})
 		if watcher then
 			core.hold(watcher, true)
 			paths[watcher:id()] = path
