@@ -2,6 +2,7 @@
 #
 #   bin/vigia                       the program              share/man/man1, share/bash-completion, zsh, fish
 #   lib/libvigia.so.0, libvigia.a   the library              include/vigia.h, lib/pkgconfig/vigia.pc, lib/cmake/vigia
+#   lib/libvigia-lua.so.0           scripts as handlers, for C; lib/pkgconfig/vigia-lua.pc
 #   lib/lua/5.4/vigia/core.so       the Lua module's C part, linked with the same libvigia.so.0
 #   share/lua/5.4/vigia             its Lua part, and the program's commands
 include(CMakePackageConfigHelpers)
@@ -13,7 +14,7 @@ if(VIGIA_ROCK)
 endif()
 
 install(TARGETS vigia RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS vigia_shared EXPORT vigia LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS vigia_shared vigia_embed EXPORT vigia LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS vigia_core ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES runtime/include/vigia.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY scripts/handlers DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia FILES_MATCHING PATTERN "*.lua")
@@ -27,6 +28,7 @@ file(RELATIVE_PATH module_to_lib /${VIGIA_MODULE_INSTALL_DIR}/vigia /${CMAKE_INS
 if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
   # In the build folder too: CMake would make room for it with empty entries, and those mean the current folder.
   set_target_properties(vigia PROPERTIES INSTALL_RPATH "$ORIGIN/${to_lib}" BUILD_RPATH "$ORIGIN/${to_lib}")
+  set_target_properties(vigia_embed PROPERTIES INSTALL_RPATH "$ORIGIN")
   set_target_properties(vigia_lua PROPERTIES INSTALL_RPATH "$ORIGIN/${module_to_lib}" BUILD_RPATH "$ORIGIN/${module_to_lib}")
 endif()
 
@@ -76,7 +78,17 @@ Cflags: -I${includedir}
 Libs: -L${libdir} -lvigia
 Libs.private: -pthread -lm
 ]] @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vigia.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+file(CONFIGURE OUTPUT vigia-lua.pc CONTENT [[
+prefix=${pcfiledir}/@pc_to_prefix@
+libdir=${prefix}/@CMAKE_INSTALL_LIBDIR@
+
+Name: vigia-lua
+Description: An embeddable event log: handlers in Lua
+Version: @PROJECT_VERSION@
+Requires: vigia
+Libs: -L${libdir} -lvigia-lua
+]] @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vigia.pc ${CMAKE_CURRENT_BINARY_DIR}/vigia-lua.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vigia)
 configure_package_config_file(cmake/vigiaConfig.cmake.in vigiaConfig.cmake INSTALL_DESTINATION ${config_dir})

@@ -127,6 +127,28 @@ describe("an installed Vigia", function()
 		sh("cmake -S %s/share/vigia/embed -B b -DCMAKE_PREFIX_PATH=%s -DCMAKE_C_FLAGS=%s && cmake --build b", quoted(prefix),
 			quoted(prefix), quoted(flags))
 		assert.equal(example, sh("b/embed e.db Ana Rui"))
+		helper.mentions(sh("! b/scripted"), "usage")
+	end)
+
+	local function write(name, text)
+		local file <close> = assert(io.open(helper.path(name), "w"))
+		assert(file:write(text))
+	end
+
+	it("H3 runs Lua scripts as handlers of an application in C", function()
+		sh(CC .. "%s/scripts/embed/scripted.c $(PKG_CONFIG_PATH=%s/pkgconfig pkg-config --cflags --libs vigia-lua) -o scripted",
+			quoted(root), quoted(lib))
+		write("greet.lua", "local given = ...\nreturn function(event) print(event.seq_num, given.set.greeting, event.object) end\n")
+		local run = ("env -u LUA_PATH -u LUA_CPATH LD_LIBRARY_PATH=%s ./scripted "):format(quoted(lib))
+		assert.equal("1\thello\tAna\n", sh("%s s.db greet.lua", run))
+		assert.equal("2\thello\tAna\n", sh("%s s.db ./greet.lua", run))
+		helper.mentions(sh("! %s s.db none/x.lua", run), "scripted: script_error: ", "none/x.lua")
+		write("bad.lua", "return {batch_size = 0, handle = function() end}")
+		helper.mentions(sh("! %s s.db bad.lua", run), "scripted: script_error: ", "batch_size")
+		write("fails.lua", "return function() error('no') end")
+		helper.mentions(sh("! %s s.db fails.lua", run), "scripted: handler_error: ", "no")
+		assert.equal("vigia_registry_watch_script@@VIGIA_LUA_0\n",
+			in_root("nm -D --defined-only %s/libvigia-lua.so | grep -o 'vigia_.*'", quoted(lib)))
 	end)
 
 	-- ---- a host that uses the library itself and runs Lua that requires it ----
@@ -150,9 +172,7 @@ describe("an installed Vigia", function()
 	]]
 
 	local function host(link)
-		local file <close> = assert(io.open(helper.path("script.lua"), "w"))
-		assert(file:write(SCRIPT))
-		file:close()
+		write("script.lua", SCRIPT)
 		sh(CC .. "-I%s/include %s/spec/c/host.c %s $(pkg-config --cflags --libs lua5.4) -o host", quoted(prefix), quoted(root), link)
 		local environment = lua_command():gsub("LD_PRELOAD=%S+ ", ""):gsub("%S+$", "")
 		return sh("LD_LIBRARY_PATH=%s %s ./host $PWD/h.db script.lua", quoted(lib), environment)

@@ -145,7 +145,7 @@ int vigia__lua_registry(lua_State *L)
 	return 1;
 }
 
-struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker)
+struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry)
 {
 	store_idx = lua_absindex(L, store_idx);
 	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key);
@@ -153,10 +153,17 @@ struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, str
 	lua_pushvalue(L, store_idx);
 	lua_rawseti(L, -2, 1);
 	lua_setiuservalue(L, -2, 1);
-	r->registry = vigia__worker_registry(worker);
-	r->worker = worker;
+	r->registry = registry;
+	r->borrowed = true;
 	r->L = L;
 	vigia__lua_remember(L, -1, r);
+	return r;
+}
+
+struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker)
+{
+	struct lua_registry *r = vigia__lua_borrow_registry(L, store_idx, vigia__worker_registry(worker));
+	r->worker = worker;
 	return r;
 }
 
@@ -167,7 +174,7 @@ static int registry_close(lua_State *L)
 	if (r->registry && r->registry->depth > 0) return luaL_error(L, "a registry cannot be closed from one of its handlers");
 	struct vigia_registry *registry = r->registry;
 	r->registry = NULL;
-	if (registry && r->worker == NULL) {
+	if (registry && !r->borrowed) {
 		vigia__interrupt_remove(&r->hook);
 		vigia_registry_free(registry);
 	}

@@ -11,7 +11,8 @@
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */
 	struct vigia__interrupt_hook hook;
-	struct vigia__worker *worker;    /* whose registry this is; NULL: our own */
+	struct vigia__worker *worker;    /* whose registry this is; NULL: nobody's */
+	bool borrowed;                   /* it is freed by somebody else */
 	lua_State *L;                    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
@@ -85,6 +86,8 @@ int vigia__lua_registry(lua_State *L);
 int vigia__lua_sleep(lua_State *L);
 /* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx. [-0, +1, m] */
 struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker);
+/* A registry that C code made and frees; it must outlive the state. The store is the userdata at store_idx. [-0, +1, m] */
+struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry);
 /* The registry at arg; raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
 /* The store's userdata of the registry at idx. [-0, +1, -] */

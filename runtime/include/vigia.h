@@ -28,6 +28,7 @@ extern "C" {
 #else
 #define VIGIA_API
 #endif
+#define VIGIA_LUA_API VIGIA_API /* in libvigia-lua; all others are in libvigia */
 
 #define VIGIA_VERSION "0.1.0"
 #define VIGIA_FORMAT 1 /* the number of the file format this library writes */
@@ -437,6 +438,20 @@ VIGIA_API void vigia_registry_free(struct vigia_registry *registry);
 VIGIA_API int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
                                    const struct vigia_watch_options *options, struct vigia_watcher **out,
                                    struct vigia_error *err);
+
+/**
+ * Start a watcher whose handler is a Lua script, in a Lua state and on a thread of its own. Link with libvigia-lua (pkg-config vigia-lua,
+ * CMake vigia::lua), which brings Lua 5.4; the application itself needs none.
+ *
+ * `script` is a path (with a slash in it, or ending in .lua) or a module's name. `options` is a Lua table as text, or NULL; it may hold
+ * what registry:watch of the Lua API takes: "{set = {greeting = 'hello'}, reload = true, filter = {object_types = {'User'}}}". Where it
+ * says nothing, the script's own table decides. watcher_id NULL: the script's name or its `id`.
+ *
+ * Returns:   as vigia_registry_watch(); ESCRIPT if the script does not load or its init fails; EINVAL: `options` is no Lua table
+ * Threads:   the registry's; the handler runs also while the registry is not driven
+ */
+VIGIA_LUA_API int vigia_registry_watch_script(struct vigia_registry *registry, const char *watcher_id, const char *script,
+                                              const char *options, struct vigia_watcher **out, struct vigia_error *err);
 VIGIA_API int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out,
                                  struct vigia_error *err);
 

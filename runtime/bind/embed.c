@@ -1,0 +1,144 @@
+/*
+ * embed.c - handlers in Lua for an application in C: the whole of libvigia-lua, which brings Lua along so that the application need not.
+ *
+ * A Lua state is made for the time of the call. In it the C registry is dressed as one of Lua's, and the script is watched as Lua code
+ * would do it: so options and mistakes are the same. What stays is the watcher's worker with the script's own state.
+ */
+#include <dlfcn.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../core/error.h"
+#include "../drive/drive.h"
+#include "registry.h"
+
+#ifndef VIGIA_LUA_DIR
+#define VIGIA_LUA_DIR "" /* the source tree's lua/ */
+#endif
+#ifndef VIGIA_LUA_FROM_LIB
+#define VIGIA_LUA_FROM_LIB "../share/lua/5.4" /* from the folder of the installed library */
+#endif
+
+struct request {
+	struct vigia_registry *registry;
+	const char *id, *script, *options;
+	struct vigia_watcher *watcher;
+	struct vigia_error *err;
+	int rc;
+};
+
+/* The folder with vigia/script.lua: beside the installed library, else the source tree's. False: neither, so Lua's own paths decide. */
+static bool find_lua(char *out, size_t size)
+{
+	Dl_info info;
+	char file[4096 + 32];
+	if (dladdr((void *)(uintptr_t)vigia_registry_watch_script, &info) != 0 && info.dli_fname) {
+		const char *slash = strrchr(info.dli_fname, '/');
+		int n = snprintf(out, size, "%.*s" VIGIA_LUA_FROM_LIB, slash ? (int)(slash + 1 - info.dli_fname) : 0, info.dli_fname);
+		snprintf(file, sizeof file, "%s/vigia/script.lua", out);
+		if (n > 0 && (size_t)n < size && access(file, R_OK) == 0) return true;
+	}
+	snprintf(out, size, "%s", VIGIA_LUA_DIR);
+	snprintf(file, sizeof file, "%s/vigia/script.lua", out);
+	return access(file, R_OK) == 0;
+}
+
+/* The text of `options` as a table, with `vigia` for iterators. [-0, +1, v] */
+static void push_options(lua_State *L, const char *options)
+{
+	if (options == NULL) {
+		lua_newtable(L);
+		return;
+	}
+	lua_pushfstring(L, "return %s", options);
+	size_t len;
+	const char *text = lua_tolstring(L, -1, &len);
+	if (luaL_loadbufferx(L, text, len, "=options", "t") != LUA_OK) lua_error(L);
+	lua_createtable(L, 0, 1);
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	lua_getfield(L, -1, "vigia.core");
+	lua_setfield(L, -3, "vigia");
+	lua_pop(L, 1);
+	lua_setupvalue(L, -2, 1);
+	lua_call(L, 0, 1);
+	if (!lua_istable(L, -1)) luaL_error(L, "options: a Lua table expected, as in \"{retry_strategy = 'skip'}\"");
+	lua_replace(L, -2);
+}
+
+/* A code by its name. */
+static int code_of(const char *name)
+{
+	static const int codes[] = {
+#define X(symbol, number, text, help) number,
+		VIGIA_ERROR_MAP(X)
+#undef X
+	};
+	for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+		if (strcmp(vigia_error_name(codes[i]), name) == 0) return codes[i];
+	return VIGIA_EWATCHER;
+}
+
+/* The vigia.Error at idx as C has it. */
+static int error_from(lua_State *L, int idx, const char *id, struct vigia_error *err)
+{
+	lua_getfield(L, idx, "code");
+	int code = code_of(luaL_optstring(L, -1, ""));
+	lua_getfield(L, idx, "message");
+	vigia__error(err, code, "%s", luaL_optstring(L, -1, ""));
+	lua_getfield(L, idx, "cause");
+	if (lua_type(L, -1) == LUA_TSTRING) vigia__error_cause(err, "%s", lua_tostring(L, -1));
+	lua_pop(L, 3);
+	if (err && id) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	return code;
+}
+
+static int watch(lua_State *L)
+{
+	struct request *r = lua_touserdata(L, 1);
+	luaL_openlibs(L);
+	char dir[4096];
+	if (find_lua(dir, sizeof dir)) {
+		lua_getglobal(L, "package");
+		lua_getfield(L, -1, "path");
+		lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", dir, dir, lua_tostring(L, -1));
+		lua_setfield(L, -3, "path");
+	}
+	luaL_requiref(L, "vigia.core", luaopen_vigia_core, 0);
+	lua_settop(L, 1);
+	vigia__lua_push_store(L, r->registry->store); /* 2 */
+	struct lua_registry *registry = vigia__lua_borrow_registry(L, 2, r->registry); /* 3 */
+	lua_getfield(L, 3, "watch");
+	lua_pushvalue(L, 3);
+	if (r->id) lua_pushstring(L, r->id);
+	else lua_pushnil(L);
+	lua_pushstring(L, r->script);
+	push_options(L, r->options);
+	lua_call(L, 4, 2); /* 4, 5 */
+	if (lua_isnil(L, 4)) r->rc = error_from(L, 5, r->id, r->err);
+	else r->watcher = vigia__lua_check_watcher(L, 4);
+	registry->L = NULL;
+	return 0;
+}
+
+int vigia_registry_watch_script(struct vigia_registry *registry, const char *watcher_id, const char *script, const char *options,
+                                struct vigia_watcher **out, struct vigia_error *err)
+{
+	vigia__error_clear(err);
+	lua_State *L = luaL_newstate();
+	if (L == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
+	struct request request = {.registry = registry, .id = watcher_id, .script = script, .options = options, .err = err};
+	lua_pushcfunction(L, watch);
+	lua_pushlightuserdata(L, &request);
+	int status = lua_pcall(L, 1, 0, 0);
+	if (status == LUA_ERRMEM) {
+		request.rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
+	} else if (status != LUA_OK) {
+		const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text";
+		request.rc = vigia__error(err, strstr(message, "(watch options: ") ? VIGIA_EOPTION : VIGIA_EINVAL, "%s", message);
+	}
+	lua_close(L);
+	if (request.rc == VIGIA_OK && out) *out = request.watcher;
+	return request.rc;
+}
