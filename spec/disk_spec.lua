@@ -89,4 +89,22 @@ describe("a full disk", function()
 			registry:stop()
 			again:close()]]))
 	end)
+
+	it("E8m leaves no part of a backup behind, and the store as it was", function()
+		check(on_disk("4m", [[
+			local store = assert(vigia.open(disk .. "/store"))
+			local body = ("x"):rep(3000)
+			for _ = 1, 200 do assert(store:store_event("CREATE", "Small", body)) end
+			fill()
+			for _, compact in ipairs{false, true} do
+				fails("disk_full", store:backup(disk .. "/copy", {compact = compact}))
+			end
+			local names = {}
+			for name in require "lfs".dir(disk) do names[#names + 1] = name end
+			assert(#names == 6, table.concat(names, " ")) -- . .. store, its two companions, and the filler
+			free()
+			assert(store:backup(disk .. "/copy"))
+			assert(assert(vigia.open(disk .. "/copy")):get_latest_event_num() == 200)
+			store:close()]]))
+	end)
 end)

@@ -340,6 +340,16 @@ function Store:configure(settings) end
 ---@return vigia.Error? err what waits goes on waiting
 function Store:sync() end
 
+---@class vigia.BackupOptions
+---@field compact? boolean leave out free pages (default false)
+
+---Copy the store, as it is at one moment, into a new file, while others go on using it. The copy is a store with an id of its own.
+---@param path string "file_exists": nothing is overwritten; what could not be finished is not left behind
+---@param options? vigia.BackupOptions
+---@return true? ok
+---@return vigia.Error? err
+function Store:backup(path, options) end
+
 ---End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice. What waits in memory is committed.
 ---@return true? ok
 ---@return vigia.Error? err what waited could not be committed; the handle is closed all the same

@@ -187,6 +187,11 @@ int vigia__lua_get_events(lua_State *L); /* the method */
 struct vigia_batch *vigia__lua_push_batch(lua_State *L);
 void vigia__lua_return_batch(lua_State *L, int idx); /* [-0, +0, -] */
 
+/* ---- verify.c: for the command line ---- */
+
+/* core.verify(path) -> iterator of (what, number, number, number, text [, code]) | nil, err */
+int vigia__lua_verify(lua_State *L);
+
 /* ---- ndjson.c: for the command line, not part of the module's public names ---- */
 
 void vigia__lua_ndjson_init(lua_State *L);

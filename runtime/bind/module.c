@@ -216,6 +216,7 @@ static const luaL_Reg functions[] = {
 	{"new_error", vigia__lua_new_error},
 	{"has_input", vigia__lua_has_input},
 	{"hold", vigia__lua_hold},
+	{"verify", vigia__lua_verify},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"ndjson_dump", vigia__lua_ndjson_dump},
 	{NULL, NULL},

@@ -487,6 +487,23 @@ static int store_sync(lua_State *L) {
 	return 1;
 }
 
+static int store_backup(lua_State *L) {
+	struct backup { bool compact; } options = {false};
+	static const struct vigia__option table[] = {
+		{.name = "compact", .type = VIGIA_OPTION_BOOL, .offset = offsetof(struct backup, compact), .help = "leave out free pages"},
+		{.name = NULL},
+	};
+	struct lua_store *h = check(L, 1);
+	const char *path = vigia__lua_check_cstring(L, 2, "path");
+	vigia__lua_check_options(L, 3, table, &options, "options", NULL, NULL);
+	struct vigia_error err = {0};
+	int rc = h->store ? vigia_store_backup(h->store, path, options.compact, &err) : closed(h, &err);
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, &err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 /* ---- Checkpoints ---- */
 
 /* The id at 2: *rc tells whether it may be one. */
@@ -687,6 +704,7 @@ void vigia__lua_store_init(lua_State *L) {
 		{"find_time", store_find_time},
 		{"trim", store_trim},
 		{"sync", store_sync},
+		{"backup", store_backup},
 		{"store_checkpoint", store_store_checkpoint},
 		{"get_checkpoint", store_get_checkpoint},
 		{"delete_checkpoint", store_delete_checkpoint},

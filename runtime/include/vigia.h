@@ -79,7 +79,8 @@ extern "C" {
 	X(EWATCHER, -40, "watcher_error", "the watcher could not go on") \
 	X(ESCRIPT, -41, "script_error", "the script does not load, or its init or stop failed") \
 	X(ETWICE, -42, "library_twice", "another copy of the library in this process has a store file open") \
-	X(ETYPE, -43, "already_registered", "the object type has a class")
+	X(ETYPE, -43, "already_registered", "the object type has a class") \
+	X(EFILEEXISTS, -44, "file_exists", "there is a file of this name; it was left as it is")
 
 enum vigia_code {
 	VIGIA_OK = 0,
@@ -333,6 +334,14 @@ struct vigia_gc {
  * Threads:   any; also while another process collects
  */
 VIGIA_API int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out, struct vigia_error *err);
+
+/**
+ * Copy the store, as it is at one moment, into a new file, while others go on using it; `compact`: without the free pages. The copy is a
+ * store of its own, with another id, and has its name only once it is whole.
+ *
+ * Returns:   VIGIA_OK; EFILEEXISTS: nothing is overwritten; EDISKFULL, EPERM, ENOTFOUND, EIO: nothing is left behind; EUNSUPPORTED
+ */
+VIGIA_API int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err);
 
 /* ---- Store: checkpoints ---------------------------------------------------------------------------------------------- */
 

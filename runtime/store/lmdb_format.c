@@ -154,6 +154,21 @@ static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 	return rc;
 }
 
+int lmdb_format_new_id(MDB_txn *txn)
+{
+	MDB_dbi dbi;
+	MDB_val key = text("header"), value;
+	struct header header;
+	int rc = mdb_dbi_open(txn, "vigia", 0, &dbi);
+	if (rc == 0) rc = mdb_get(txn, dbi, &key, &value);
+	if (rc == 0 && value.mv_size < sizeof header) rc = MDB_CORRUPTED;
+	if (rc != 0) return rc;
+	memcpy(&header, value.mv_data, sizeof header);
+	if (random_id(header.id) < 0) return errno;
+	value = (MDB_val){sizeof header, &header};
+	return mdb_put(txn, dbi, &key, &value, 0);
+}
+
 /* A database that is no store of ours has entries; a store whose maker died before its first commit has none. */
 static bool is_empty(MDB_txn *txn)
 {

@@ -60,6 +60,14 @@ int lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__appen
 	return mdb_put(txn, b->keys, &key, &value, 0);
 }
 
+bool lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request)
+{
+	struct key_bytes room;
+	MDB_val key = back(&room, request->last_seq), value;
+	return mdb_get(txn, b->keys, &key, &value) == 0 && value.mv_size == request->key.len &&
+	       memcmp(value.mv_data, request->key.data, value.mv_size) == 0;
+}
+
 int lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto)
 {
 	MDB_cursor *cursor;

@@ -8,6 +8,8 @@
  *     lmdb_collect.c      trim, garbage collection, marks
  *     lmdb_keys.c         keys of events that are stored once
  *     lmdb_checkpoints.c  checkpoints, holds and the watchers' progress
+ *     lmdb_backup.c       a copy in a new file
+ *     lmdb_verify.c       what is beside the events: does it fit?
  *     queue.c             appends that wait for the next commit
  *     side.c              the side file: wake words, owners
  *
@@ -112,6 +114,8 @@ int lmdb_format_precheck(const char *path, struct vigia_error *err);
 int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
 /* The same in an environment that was opened anew, under map_lock: it must still be the same store. */
 int lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err);
+/* In a transaction of another environment, a copy of this one: a new id in its header. 0 or LMDB's error. */
+int lmdb_format_new_id(MDB_txn *txn);
 int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
                           const struct vigia_store_options *options, struct vigia_error *err);
 
@@ -144,6 +148,13 @@ int lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *re
 int lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
 /* Events up to `upto` are gone: so are the keys that came with them. */
 int lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
+
+/* Is this key, with these numbers, the one that goes with the last of them? */
+bool lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
+
+/* lmdb_backup.c, lmdb_verify.c */
+int lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err);
+int lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
 
 /* lmdb_checkpoints.c */
 int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);

@@ -299,6 +299,19 @@ int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 	return rc;
 }
 
+int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err)
+{
+	if (path == NULL || path[0] == '\0') return vigia__error(err, VIGIA_EINVAL, "path: must name a file");
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	struct vigia__backend *b = store->backend;
+	if (b->backup == NULL) rc = vigia__error(err, VIGIA_EUNSUPPORTED, "a store in memory has no file to copy");
+	else if (!store->options.readonly) rc = vigia__queue_flush(&b->queue, err);
+	if (rc == VIGIA_OK) rc = b->backup(b, path, compact, err);
+	vigia__store_leave(store);
+	return rc;
+}
+
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)
 {
 	struct vigia__append nothing = {0};

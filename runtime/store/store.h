@@ -88,6 +88,7 @@ struct vigia__backend_stats {
 };
 
 struct vigia__ticket; /* commit.h */
+struct vigia__verify; /* verify.h */
 
 /* One slice of a garbage collection: one transaction, which looks at what holds back and removes what may go. */
 struct vigia__collect {
@@ -165,6 +166,11 @@ struct vigia__backend {
 
 	/* Durability "none": put what was committed on the disk. NULL: nothing to do. */
 	int (*sync)(struct vigia__backend *b, struct vigia_error *err);
+
+	/* A copy in a new file. NULL: this backend has no files. */
+	int (*backup)(struct vigia__backend *b, const char *path, bool compact, struct vigia_error *err);
+	/* What is kept beside the events (verify.h). NULL: nothing that can be damaged. */
+	int (*check)(struct vigia__backend *b, struct vigia__verify *verify, struct vigia_error *err);
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);

@@ -5,7 +5,9 @@
 
 local util = require("vigia.cli.util")
 
-local COMMANDS = {"append", "events", "run", "checkpoints", "stats", "configure", "gc", "options", "completion", "manual"}
+local COMMANDS = {
+	"append", "events", "run", "checkpoints", "stats", "configure", "gc", "verify", "backup", "options", "completion", "manual",
+}
 
 local function load_argparse()
 	local ok, argparse = pcall(require, "argparse")

@@ -1,0 +1,27 @@
+-- backup.lua - `vigia backup`: a copy of a store that is in use.
+
+local util = require("vigia.cli.util")
+
+local M = {}
+
+M.summary = "Copy a store that is in use into a new file."
+M.description = [[
+Copies the store, as it is at one moment, into the new file TARGET, while others go on reading and
+writing. The copy is a store of its own. Nothing is overwritten, and what could not be finished is
+not left behind. `vigia verify --store TARGET` looks whether all of it is whole.]]
+
+function M.define(command)
+	util.define_store(command)
+	command:argument("target"):args(1):description("The new file.")
+	command:flag("--compact"):description("Leave out free pages: a smaller file, a slower copy.")
+end
+
+function M.run(args)
+	local store <close> = util.open_store(args, {readonly = true, create = false})
+	util.check(store:backup(args.target, {compact = args.compact or false}))
+	local copy <close> = util.check(io.open(args.target, "rb"))
+	util.write(("copied, %d bytes\n"):format(copy:seek("end")))
+	return util.OK
+end
+
+return M

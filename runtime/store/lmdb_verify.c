@@ -1,0 +1,109 @@
+/*
+ * lmdb_verify.c - what an LMDB store keeps beside its events: do checkpoints, holds, keys and the count of events fit one another?
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lmdb_store.h"
+#include "verify.h"
+
+struct look {
+	struct lmdb_backend *b;
+	MDB_txn *txn;
+	struct vigia__verify *verify;
+	uint64_t oldest, latest;
+};
+
+static void tell(struct look *look, const char *what, const MDB_val *key, const char *text)
+{
+	char line[700];
+	snprintf(line, sizeof line, "%s '%.*s': %s", what, (int)(key->mv_size < 255 ? key->mv_size : 255), (const char *)key->mv_data, text);
+	look->verify->found(look->verify->ctx, 0, line);
+}
+
+static int check_positions(struct look *look, MDB_dbi dbi, const char *what)
+{
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	int rc = mdb_cursor_open(look->txn, dbi, &cursor);
+	if (rc != 0) return rc;
+	while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+		struct checkpoint_record record;
+		look->verify->checkpoints++;
+		if (value.mv_size < sizeof record) {
+			tell(look, what, &key, "its record is too short");
+			continue;
+		}
+		memcpy(&record, value.mv_data, sizeof record);
+		if (record.seq_num > look->latest) tell(look, what, &key, "it is beyond the last event");
+	}
+	mdb_cursor_close(cursor);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* A key's record, and the way back from its last number to it. */
+static int check_keys(struct look *look)
+{
+	struct vigia__verify *v = look->verify;
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	uint64_t keys = 0, backs = 0;
+	int rc = mdb_cursor_open(look->txn, look->b->keys, &cursor);
+	if (rc != 0) return rc;
+	while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+		struct vigia_slice name = {(const char *)key.mv_data + 1, key.mv_size - 1};
+		MDB_val shown = {name.len, (void *)name.data};
+		if (*(const char *)key.mv_data == 's') {
+			backs++;
+			continue;
+		}
+		struct vigia__append first = {.key = name};
+		keys++;
+		if (name.len > VIGIA_KEY_MAX || lmdb_key_find(look->b, look->txn, &first) != 0) tell(look, "key", &shown, "its record is damaged");
+		else if (first.first_seq > first.last_seq || first.last_seq > look->latest || first.last_seq < look->oldest)
+			tell(look, "key", &shown, "its events are not there");
+		else if (!lmdb_key_is_of(look->b, look->txn, &first)) tell(look, "key", &shown, "it would stay when its events are removed");
+	}
+	mdb_cursor_close(cursor);
+	if (keys != backs) v->found(v->ctx, 0, "the keys and the numbers they belong to do not fit one another");
+	v->keys = keys;
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int check_count(struct look *look)
+{
+	struct vigia__verify *v = look->verify;
+	MDB_stat st;
+	int rc = mdb_stat(look->txn, look->b->events, &st);
+	uint64_t expected = look->oldest > 0 ? look->latest - look->oldest + 1 : 0;
+	if (rc == 0 && st.ms_entries != expected) {
+		char line[160];
+		snprintf(line, sizeof line, "the file counts %llu events where their numbers say %llu", (unsigned long long)st.ms_entries,
+		         (unsigned long long)expected);
+		v->found(v->ctx, 0, line);
+	}
+	return rc;
+}
+
+int lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	int rc = lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	struct look look = {.b = b, .txn = reader->txn, .verify = verify};
+	struct last_record last;
+	MDB_val key, value;
+	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
+	if (rc == 0) memcpy(&look.oldest, key.mv_data, sizeof look.oldest);
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_last(b, reader->txn, reader->events, &last);
+	look.latest = last.seq_num;
+	if (rc == 0) rc = check_count(&look);
+	if (rc == 0) rc = check_positions(&look, b->checkpoints, "checkpoint");
+	uint64_t checkpoints = verify->checkpoints;
+	if (rc == 0) rc = check_positions(&look, b->holds, "hold");
+	verify->checkpoints = checkpoints;
+	if (rc == 0) rc = check_keys(&look);
+	lmdb_read_end(b, reader);
+	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "look at what is beside the events", err);
+}

@@ -1,0 +1,148 @@
+-- verify_spec.lua - damage in the file: found where it is decoded, listed by `vigia verify`, and never the end of the process.
+
+local cli = require "spec.support.cli"
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local fails, mentions = helper.fails, helper.mentions
+
+local EVENTS <const> = 300
+
+local function marker(n)
+	return ("marker %06d end"):format(n)
+end
+
+-- A closed store of EVENTS events with a checkpoint and a key; its path.
+local function make()
+	local path = helper.path("store")
+	local store = helper.open(path)
+	for n = 1, EVENTS - 1 do assert(store:store_event("CREATE", "Job", {marker = marker(n)})) end
+	assert(store:store_event("CREATE", "Job", {marker = marker(EVENTS)}, {key = "k"}))
+	assert(store:store_checkpoint("w", 7))
+	store:close()
+	return path
+end
+
+local function bytes_of(path)
+	local file = assert(io.open(path, "rb"))
+	local bytes = file:read("a")
+	file:close()
+	return bytes
+end
+
+local function write_at(path, at, bytes)
+	local file = assert(io.open(path, "r+b"))
+	file:seek("set", at)
+	file:write(bytes)
+	file:close()
+end
+
+-- Change one byte of event n wherever it is: pages that LMDB left hold copies.
+local function flip(path, n)
+	local bytes, at = bytes_of(path), 1
+	while true do
+		local first, last = bytes:find(marker(n), at, true)
+		if not first then break end
+		write_at(path, first + 9, "X")
+		at = last
+	end
+end
+
+describe("a damaged event", function()
+	after_each(helper.clean)
+
+	it("E8a is found when it is decoded, by its number, and those before and after it can be read", function()
+		local path = make()
+		flip(path, 5)
+		local store = helper.open(path)
+		local err = fails("event_damaged", store:get_event(5))
+		assert.equal(5, err.seq_num)
+		for _, n in ipairs{1, 4, 6, EVENTS} do assert.equal(marker(n), assert(store:get_event(n)).object.marker) end
+		assert.equal(4, #assert(store:get_events{timeout = 0}).events)
+		fails("event_damaged", store:get_events{event_iterator = vigia.at_sequence_number(5), timeout = 0})
+		assert.equal(EVENTS - 5, #assert(store:get_events{event_iterator = vigia.after_sequence_number(5), timeout = 0}).events)
+	end)
+
+	it("E8b is found wherever the bit is, in every byte of the event", function()
+		local path = make()
+		local bytes = bytes_of(path)
+		local first = bytes:find(marker(9), 1, true)
+		local head = bytes:sub(1, first):match(".*()\x96\xce") - 1 -- the event's first byte
+		for at = head, first + #marker(9) - 2 do
+			write_at(path, at, string.char(bytes:byte(at + 1) ~ 0x10))
+			local store = helper.open(path)
+			local event, err = store:get_event(9)
+			assert(event == nil and err.seq_num == 9, ("byte %d: %s"):format(at - head, tostring(err)))
+			store:close()
+			write_at(path, at, bytes:sub(at + 1, at + 1))
+		end
+		assert(helper.open(path):get_event(9))
+	end)
+
+	it("E8c is listed by `vigia verify`, which ends with 1", function()
+		local path = make()
+		assert.equal(EVENTS .. " events, 1 checkpoint, 1 key: no damage\n", cli.ok{"verify", "--store", path}.out)
+		flip(path, 5)
+		flip(path, 200)
+		local result = cli.run{"verify", "--store", path}
+		assert.equal(1, result.status)
+		assert.same({
+			"event 5: its bytes do not match their checksum", "event 200: its bytes do not match their checksum",
+			EVENTS .. " events, 1 checkpoint, 1 key: damaged in 2 places",
+		}, cli.lines(result.out))
+		local json = cli.run{"verify", "--store", path, "--json"}
+		assert.equal(1, json.status)
+		mentions(json.out, '{"event":5,"damage":"', '{"event":200,"damage":"', '"events":300,"checkpoints":1,"keys":1,"damaged":2}')
+	end)
+
+	it("E8d verify says what is wrong with a checkpoint beyond the last event", function()
+		local path = make()
+		local store = helper.open(path)
+		assert(store:store_checkpoint("far", 100000))
+		store:close()
+		local result = cli.run{"verify", "--store", path}
+		assert.equal(1, result.status)
+		mentions(result.out, "checkpoint 'far'", "beyond the last event")
+	end)
+
+	it("E8e verify looks at a store that is in use, while it is trimmed", function()
+		local path = make()
+		local writer = helper.child([[
+			local store = assert(vigia.open(arg[1]))
+			for n = 1, 1000000 do
+				local last = assert(store:store_event("CREATE", "Job", n))
+				if n % 10 == 0 then store:trim(last - 250) end
+				if n == 10 then say("runs") end
+			end]], path)
+		writer:expect("runs")
+		for _ = 1, 5 do mentions(cli.ok{"verify", "--store", path}.out, "no damage") end
+	end)
+
+	it("E8f verify ends, with 1 or without a finding, whatever page of the file is garbage", function()
+		local path = make()
+		local whole = bytes_of(path)
+		local found = 0
+		for page = 2, #whole // 4096 - 1, 3 do
+			write_at(path, 0, whole)
+			write_at(path, page * 4096 + 8, ("\xa7\x03\x91\x5e"):rep(1022))
+			local result = cli.run{"verify", "--store", path}
+			assert(result.status == 0 or result.status == 1, ("page %d: %d"):format(page, result.status))
+			if result.status == 1 then found = found + 1 end
+		end
+		assert(found > 0)
+	end)
+
+	it("E8g verify of what is no store, or not there, says so and makes nothing", function()
+		local path = helper.path("none")
+		mentions(cli.fails(1, {"verify", "--store", path}), "there is no such store")
+		assert.is_nil(io.open(path))
+		cli.write("other", ("no store "):rep(1000))
+		mentions(cli.fails(1, {"verify", "--store", helper.path("other")}), "not a Vigia store")
+		local store = make()
+		local bytes = bytes_of(store)
+		local file = assert(io.open(store, "wb"))
+		file:write(bytes:sub(1, #bytes // 2))
+		file:close()
+		mentions(cli.fails(1, {"verify", "--store", store}), "truncated")
+	end)
+end)
