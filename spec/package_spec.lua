@@ -234,7 +234,10 @@ describe("an installed Vigia", function()
 
 	try("becomes a .deb that holds all of it and names what it needs", function()
 		local folder = quoted(build .. "/deb")
-		in_root("cmake -S . -B %s -G Ninja -DCMAKE_BUILD_TYPE=Release -DVIGIA_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr", folder)
+		in_root("rm -rf %s", folder)
+		for _, installed in ipairs{"/usr/local", "/usr"} do -- as after quickstart: what depends on the prefix follows it
+			in_root("cmake -S . -B %s -G Ninja -DCMAKE_BUILD_TYPE=Release -DVIGIA_TESTS=OFF -DCMAKE_INSTALL_PREFIX=%s", folder, installed)
+		end
 		in_root("cmake --build %s", folder)
 		in_root("cd %s && rm -f *.deb && cpack -G DEB", folder)
 		local deb = in_root("ls %s/vigia_*.deb", folder):gsub("\n", "")
