@@ -187,6 +187,11 @@ int vigia__lua_get_events(lua_State *L); /* the method */
 struct vigia_batch *vigia__lua_push_batch(lua_State *L);
 void vigia__lua_return_batch(lua_State *L, int idx); /* [-0, +0, -] */
 
+/* ---- owner.c: for the command line ---- */
+
+/* core.wait_owner(store, watcher_id) -> true | nil, err ("interrupted") */
+int vigia__lua_wait_owner(lua_State *L);
+
 /* ---- verify.c: for the command line ---- */
 
 /* core.verify(path) -> iterator of (what, number, number, number, text [, code]) | nil, err */

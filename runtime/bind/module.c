@@ -217,6 +217,7 @@ static const luaL_Reg functions[] = {
 	{"has_input", vigia__lua_has_input},
 	{"hold", vigia__lua_hold},
 	{"verify", vigia__lua_verify},
+	{"wait_owner", vigia__lua_wait_owner},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"ndjson_dump", vigia__lua_ndjson_dump},
 	{NULL, NULL},

@@ -463,6 +463,11 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 	return vigia__side_own(&((struct lmdb_backend *)base)->side, id, err);
 }
 
+static int wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
+{
+	return vigia__side_wait(&((struct lmdb_backend *)base)->side, id, cancel_fd, err);
+}
+
 static void disown(struct vigia__backend *base, const char *id)
 {
 	vigia__side_disown(&((struct lmdb_backend *)base)->side, id);
@@ -519,6 +524,7 @@ static const struct vigia__backend lmdb_interface = {
 	.progress_reset = lmdb_progress_reset,
 	.own = own,
 	.disown = disown,
+	.wait_owner = wait_owner,
 	.clock = vigia__clock_now,
 	.collect = lmdb_collect,
 	.elect = lmdb_elect,

@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -244,6 +246,49 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 	}
 	pthread_mutex_unlock(&side->mutex);
 	vigia__free(mine);
+	return rc;
+}
+
+/* ---- waiting for the end of an owner ---- */
+
+struct wait {
+	int fd;    /* a description of its own: locks of one description do not exclude one another */
+	off_t byte;
+	int done;  /* eventfd */
+	int error;
+};
+
+static void *wait_for_lock(void *arg)
+{
+	struct wait *wait = arg;
+	/* Shared, so that those who wait do not stand in one another's way. */
+	wait->error = lock_byte(wait->fd, wait->byte, F_RDLCK, true) < 0 ? errno : 0;
+	uint64_t one = 1;
+	(void)!write(wait->done, &one, sizeof one);
+	return NULL;
+}
+
+int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, struct vigia_error *err)
+{
+	char name[64];
+	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = eventfd(0, EFD_CLOEXEC)};
+	pthread_t thread;
+	snprintf(name, sizeof name, "/proc/self/fd/%d", side->fd);
+	if (wait.done >= 0) wait.fd = open(name, O_RDWR | O_CLOEXEC);
+	int rc = wait.fd < 0 ? io_error(err, "open", name) : VIGIA_OK;
+	if (rc == VIGIA_OK && (errno = pthread_create(&thread, NULL, wait_for_lock, &wait)) != 0) {
+		rc = vigia__error(err, VIGIA_EIO, "cannot start a thread to wait for watcher '%s'", id);
+		vigia__error_cause(err, "%s", strerror(errno));
+	} else if (rc == VIGIA_OK) {
+		struct pollfd fds[2] = {{.fd = wait.done, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
+		while (poll(fds, 2, -1) < 0 && errno == EINTR) continue;
+		if (!fds[0].revents) pthread_cancel(thread); /* fcntl is where it can be cancelled */
+		pthread_join(thread, NULL);
+		if (!fds[0].revents) rc = vigia__error(err, VIGIA_EINTERRUPTED, "interrupted while waiting for watcher '%s'", id);
+		else if (wait.error) errno = wait.error, rc = io_error(err, "lock", id);
+	}
+	if (wait.fd >= 0) close(wait.fd);
+	if (wait.done >= 0) close(wait.done);
 	return rc;
 }
 

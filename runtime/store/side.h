@@ -51,6 +51,9 @@ bool vigia__side_owned(struct vigia__side *side, const char *id);
 
 /* Become the one who runs this watcher id. 0; EOWNED naming the pid; EIO. */
 int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err);
+/* Block until nobody runs this watcher id in another process, or cancel_fd (-1: never) is readable: EINTERRUPTED. Somebody else may be
+ * faster to own it then. */
+int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, struct vigia_error *err);
 void vigia__side_disown(struct vigia__side *side, const char *id);
 
 #endif

@@ -145,6 +145,8 @@ struct vigia__backend {
 	/* One owner per watcher id, in all processes: 0, or EOWNED naming the pid. */
 	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	void (*disown)(struct vigia__backend *b, const char *id);
+	/* Block until no other process owns it, or cancel_fd is readable (EINTERRUPTED). NULL: there are no other processes. */
+	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);
 
 	/* The settings of the file as they are now; changed for all processes (EOPTION: not possible). */
 	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);

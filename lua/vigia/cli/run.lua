@@ -19,7 +19,9 @@ SIGINT and SIGTERM let the handlers in progress finish, save the checkpoints, ru
 functions and end with exit status 0.
 With --until-idle it ends when every watcher has handled all events there were at the start and
 all that handlers stored since. An event that keeps failing for --max-wait seconds ends it with
-exit status 1.]]
+exit status 1.
+A watcher runs in one process at a time. Where another process has it this one ends with exit
+status 1, or, with --wait, takes over at once when that process is gone, however it ended.]]
 
 local MAX_WAIT = 30
 local STOP_TIMEOUT = 30
@@ -34,6 +36,7 @@ function M.define(command)
 	command:option("--set"):argname("NAME=VALUE"):count("*")
 		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string.")
 	command:flag("--reload"):description("Take over a script's new code, between two events, whenever its file changes.")
+	command:flag("--wait"):description("If another process runs a script's watcher, wait until it is gone, and take over.")
 	command:flag("--verbose"):description("Show informational log lines too.")
 end
 
@@ -87,11 +90,32 @@ local function watch_all(registry, args, set)
 	return entries
 end
 
--- One after the other runs its init; then all are let go.
-local function start_all(entries, log)
-	for _, entry in ipairs(entries) do
-		local ok, err = entry.watcher:start()
+-- Start one; with `wait`, once no other process runs it.
+local function start(watcher, store, wait, log)
+	local told = false
+	while true do
+		local ok, err = watcher:start()
+		if ok or not wait or err.code ~= "watcher_owned" then
+			return ok, err
+		end
+		if not told then
+			log("warn", tostring(err) .. "; waiting until it is gone")
+			told = true
+		end
+		ok, err = core.wait_owner(store, err.watcher_id)
 		if not ok then
+			return nil, err
+		end
+	end
+end
+
+-- One after the other runs its init; then all are let go.
+local function start_all(entries, store, wait, log)
+	for _, entry in ipairs(entries) do
+		local ok, err = start(entry.watcher, store, wait, log)
+		if not ok and err.code == "interrupted" then
+			return err
+		elseif not ok then
 			return ("%s: %s"):format(entry.path, tostring(err))
 		end
 		local stats = entry.watcher:stats()
@@ -237,17 +261,17 @@ function M.run(args)
 	local log = make_log(args.verbose)
 	local registry = require("vigia").registry(store, {log = log})
 	local entries = watch_all(registry, args, set)
-	local problem = start_all(entries, log)
+	local problem = start_all(entries, store, args.wait, log)
 	if not problem then
 		if args.until_idle then
 			problem = drive_until_idle(registry, entries, store, args.max_wait or MAX_WAIT)
 		else
 			problem = drive(registry, entries)
 		end
-		-- A signal is the usual way to end.
-		if type(problem) == "table" and problem.code == "interrupted" then
-			problem = nil
-		end
+	end
+	-- A signal is the usual way to end.
+	if type(problem) == "table" and problem.code == "interrupted" then
+		problem = nil
 	end
 
 	local problems = {problem and tostring(problem)}

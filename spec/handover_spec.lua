@@ -1,0 +1,92 @@
+-- handover_spec.lua - one watcher id, several processes: one runs it at a time, and when it is gone another one that waits takes over.
+
+local cli = require "spec.support.cli"
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local mentions = helper.mentions
+
+local HAND_OVERS <const> = os.getenv("VIGIA_SOAK") and 500 or 30
+
+-- Writes into a journal whose process it is, and answers each Job with an Ack that names it.
+local HANDLER = [[
+	local file = assert(io.open("/proc/self/stat"))
+	local pid = file:read("n")
+	file:close()
+	local journal = assert(io.open(%q, "a"))
+	journal:setvbuf("no")
+	return {id = "w", filter = {object_types = {"Job"}}, handle = function(event, ctx)
+		journal:write(pid, " begins ", event.seq_num, "\n")
+		assert(ctx.store:store_event("CREATE", "Ack", pid))
+		journal:write(pid, " ends ", event.seq_num, "\n")
+	end}]]
+
+describe("a watcher id", function()
+	after_each(cli.clean)
+
+	it("W19a is handed over to a process that waits, again and again, and two never run it at the same time", function()
+		local path, journal = helper.path("store"), helper.path("journal")
+		local store = helper.open(path, {durability = "none"})
+		local script = cli.write("w.lua", HANDLER:format(journal))
+		local running = {}
+		local function stand_by()
+			local process = cli.start{"run", "--store", path, "--wait", script}
+			running[process.pid] = process
+		end
+		-- The pid of the process that handles a new event.
+		local function who()
+			local n = assert(store:store_event("CREATE", "Job", nil))
+			local answer = assert(store:get_events{event_iterator = vigia.after_sequence_number(n), timeout = 60, limit = 1,
+				filter = {object_types = {"Ack"}}})
+			assert(answer.events[1], "nobody took over")
+			return answer.events[1].object
+		end
+		for _ = 1, 3 do stand_by() end
+		local last
+		for i = 1, HAND_OVERS do
+			local pid = who()
+			assert(pid ~= last and running[pid], "it is one that lives and waited")
+			if i % 5 == 0 then
+				-- One that was stopped still owns it; nobody else does, however long that is.
+				running[pid]:signal("STOP")
+				local result = cli.run{"run", "--store", path, script}
+				assert.equal(1, result.status)
+				mentions(result.err, "run by another process (pid " .. pid .. ")")
+				running[pid]:signal("CONT")
+				assert.equal(pid, who())
+			end
+			if i % 7 == 0 then
+				running[pid]:signal("TERM") -- an orderly end
+				assert.equal(0, running[pid]:wait().status)
+			else
+				running[pid]:kill()
+			end
+			running[pid], last = nil, pid
+			stand_by()
+		end
+		local seen, current = {}, nil
+		for line in io.lines(journal) do
+			local pid = line:match("^%d+")
+			if pid ~= current then
+				assert.is_nil(seen[pid], "a process wrote again after another one had taken over")
+				seen[pid], current = true, pid
+			end
+		end
+	end)
+
+	it("W19b is not waited for without --wait, and a wait is ended by a signal", function()
+		local path = helper.path("store")
+		local store = helper.open(path)
+		local script = cli.write("w.lua", HANDLER:format(helper.path("journal")))
+		local registry = helper.registry(store)
+		assert(registry:watch("w", function() end))
+		local result = cli.run{"run", "--store", path, script}
+		assert.equal(1, result.status)
+		mentions(result.err, "watcher 'w' is run by another process (pid")
+		local waiting = cli.start{"run", "--store", path, "--wait", script}
+		repeat until cli.read(waiting.err_path):find("waiting until it is gone", 1, true)
+		waiting:signal("TERM")
+		local ended = waiting:wait()
+		assert.equal(0, ended.status, ended.err)
+	end)
+end)
