@@ -36,10 +36,15 @@ static void step_kind(struct vigia_watcher *w, enum vigia__input_kind kind)
 	step(w, &(struct vigia__input){.kind = kind});
 }
 
-static void note_error(struct vigia_watcher *w, const struct vigia_error *err, const char *doing)
+static void keep_error(struct vigia_watcher *w, const struct vigia_error *err)
 {
 	w->last_error = *err;
 	snprintf(w->last_error.watcher_id, sizeof w->last_error.watcher_id, "%s", w->id);
+}
+
+/* Only when the outcome was told to the core: the log function may stop or move the watcher. */
+static void log_error(struct vigia_watcher *w, const struct vigia_error *err, const char *doing)
+{
 	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': %s: %s", w->id, doing, err->message);
 }
 
@@ -232,8 +237,10 @@ static void tell_gap(struct vigia_watcher *w, uint64_t first, uint64_t count)
 	vigia__error(&err, VIGIA_EEXPIRED, "%llu events were removed before it saw them, %llu to %llu%s", n, a, b,
 	             stops ? "; seek to a later one, or on_gap = \"continue\", goes on" : "");
 	err.seq_num = first;
-	if (stops) note_error(w, &err, "stops");
-	else vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': missed events: %s", w->id, err.message);
+	if (stops) {
+		keep_error(w, &err);
+		log_error(w, &err, "stops");
+	} else vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': missed events: %s", w->id, err.message);
 }
 
 static void read_events(struct vigia_watcher *w)
@@ -245,8 +252,9 @@ static void read_events(struct vigia_watcher *w)
 	int rc = vigia__store_read(w->registry->store, &request, w->filter, NULL, &w->batch, &input.next, &err);
 	if (rc == VIGIA_OK && !fit_seqs(w)) rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->batch.count);
 	if (rc < 0) {
-		note_error(w, &err, "cannot fetch events");
+		keep_error(w, &err);
 		step_kind(w, VIGIA_INPUT_FETCH_FAILED);
+		log_error(w, &err, "cannot fetch events");
 		return;
 	}
 	for (size_t i = 0; i < w->batch.count; i++) w->seqs[i] = w->batch.entries[i].seq_num;
@@ -277,19 +285,22 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 	}
 	if (err->code >= 0) vigia__error(err, VIGIA_EHANDLER, "the handler failed with code %d", rc);
 	err->seq_num = w->seqs[index];
-	note_error(w, err, "event failed");
+	keep_error(w, err);
 	uint64_t skipped = w->core.skipped;
 	bool permanent = err->code == VIGIA_EDAMAGED || err->code == VIGIA_EDESERIAL;
 	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
-	if (w->core.skipped > skipped && permanent)
+	bool given_up = w->core.skipped > skipped;
+	uint64_t stuck = w->core.stuck;
+	log_error(w, err, "event failed");
+	if (given_up && permanent)
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad", w->id,
 		           (unsigned long long)err->seq_num);
-	else if (w->core.skipped > skipped)
+	else if (given_up)
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts", w->id,
 		           (unsigned long long)err->seq_num, (long long)w->options.max_retries);
-	else if (w->core.stuck)
+	else if (stuck)
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it",
-		           w->id, (unsigned long long)w->core.stuck);
+		           w->id, (unsigned long long)stuck);
 }
 
 static void enter_handler(struct vigia_watcher *w, struct vigia_watcher **outer)
@@ -364,8 +375,9 @@ static int save(struct vigia_watcher *w, struct vigia_error *err)
 {
 	uint64_t seq_num = w->action.seq_num;
 	int rc = save_now(w, seq_num, w->action.backwards, err);
-	if (rc < 0) note_error(w, err, "cannot save its checkpoint");
+	if (rc < 0) keep_error(w, err);
 	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
+	if (rc < 0) log_error(w, err, "cannot save its checkpoint");
 	return rc;
 }
 

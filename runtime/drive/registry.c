@@ -21,7 +21,9 @@ void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, con
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
+	registry->depth++; /* it may do what a handler may: not step or free the registry that is calling it */
 	registry->log(registry->log_ctx, level, text);
+	registry->depth--;
 }
 
 /* ---- life ---- */
@@ -211,6 +213,7 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	rc = find_free(registry, watcher_id, &old, err);
 	if (rc == VIGIA_OK) rc = vigia__driver_new(registry, watcher_id, handler, options, &w, err);
 	if (rc == VIGIA_OK) rc = options->auto_start ? vigia__driver_start(w, err) : vigia__driver_hold(w, err);
+	if (rc == VIGIA_OK) rc = find_free(registry, watcher_id, &old, err); /* again: the log function may have watched */
 	if (rc == VIGIA_OK) {
 		add(registry, w, old);
 		if (out) *out = w;
@@ -320,7 +323,7 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 
 static int enter(struct vigia_registry *registry, const char *what, struct vigia_error *err)
 {
-	if (registry->depth > 0) return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler of the same registry", what);
+	if (registry->depth > 0) return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler or the log function of the same registry", what);
 	return vigia__store_enter(registry->store, err);
 }
 
