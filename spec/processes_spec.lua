@@ -299,6 +299,25 @@ describe("several processes on one file", function()
 		drain(registry, watcher)
 	end)
 
+	it("W19n name the pid for each of many ids", function()
+		local store = helper.open()
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1]))
+			local registry = vigia.registry(store)
+			for n = 1, 300 do assert(registry:watch("watcher " .. n, print)) end
+			say("watching")
+			io.read("a")
+			registry:run()]], helper.path("store"))
+		child:expect("watching")
+		local registry = helper.registry(store)
+		for n = 1, 300 do
+			local err = fails("watcher_owned", registry:watch("watcher " .. n, function() end))
+			mentions(err, "pid " .. child.pid)
+		end
+		child:kill()
+		assert(registry:watch("watcher 1", function() end))
+	end)
+
 	it("W19c free the id when its watcher stops, and when its process ends", function()
 		local store = helper.open()
 		for _, ending in ipairs{"watcher:stop()", "registry:stop()", "", "store:close()", "os.exit(0)", "error('x')"} do

@@ -198,7 +198,8 @@ static uint64_t id_hash(const char *id)
 {
 	uint64_t h = UINT64_C(14695981039346656037);
 	for (; *id; id++) h = (h ^ (uint8_t)*id) * UINT64_C(1099511628211);
-	return (h ^ (h >> 62)) & ((UINT64_C(1) << 62) - 1);
+	h = (h ^ (h >> 62)) & ((UINT64_C(1) << 62) - 1);
+	return h ? h : 1; /* 0 is an entry that was never used */
 }
 
 static off_t id_byte(uint64_t hash)
@@ -215,10 +216,38 @@ static int refuse(struct vigia_error *err, const char *id, const char *who, long
 	return VIGIA_EOWNED;
 }
 
+static bool locked(struct vigia__side *side, uint64_t hash)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = id_byte(hash), .l_len = 1};
+	return fcntl(side->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* The entry with this hash, from where it belongs on. NULL: none. */
+static struct owner *find_owner(struct vigia__side *side, uint64_t hash)
+{
+	for (uint64_t i = 0; i < OWNERS; i++) {
+		struct owner *owner = &side->map->owners[(hash + i) % OWNERS];
+		if (atomic_load(&owner->hash) == hash) return owner;
+	}
+	return NULL;
+}
+
+/* With the id's lock held: write down the pid. In a full table the entry of one that nobody runs is taken; with 1024 that run, none. */
+static void note_owner(struct vigia__side *side, uint64_t hash)
+{
+	struct owner *owner = find_owner(side, hash);
+	for (uint64_t i = 0; owner == NULL && i < 2 * OWNERS; i++) {
+		struct owner *other = &side->map->owners[(hash + i) % OWNERS];
+		uint64_t old = atomic_load(&other->hash);
+		if (old != 0 && (i < OWNERS || locked(side, old))) continue;
+		if (atomic_compare_exchange_strong(&other->hash, &old, hash)) owner = other;
+	}
+	if (owner) atomic_store(&owner->pid, (int32_t)getpid());
+}
+
 int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err)
 {
 	uint64_t hash = id_hash(id);
-	struct owner *owner = &side->map->owners[hash % OWNERS];
 	struct vigia__owned *mine = vigia__calloc(sizeof *mine);
 	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", id);
 	pthread_mutex_lock(&side->mutex);
@@ -229,8 +258,8 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 		rc = refuse(err, id, "another registry of this process", (long)getpid());
 	} else if (lock_byte(side->fd, id_byte(hash), F_WRLCK, false) < 0) {
 		if (errno == EAGAIN || errno == EACCES) {
-			bool known = atomic_load(&owner->hash) == hash;
-			rc = refuse(err, id, "another process", known ? (long)atomic_load(&owner->pid) : 0);
+			struct owner *owner = find_owner(side, hash);
+			rc = refuse(err, id, "another process", owner ? (long)atomic_load(&owner->pid) : 0);
 		} else {
 			rc = io_error(err, "lock", id);
 		}
@@ -240,8 +269,7 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 		snprintf(mine->id, sizeof mine->id, "%s", id);
 		mine->next = side->owned;
 		side->owned = mine;
-		atomic_store(&owner->pid, (int32_t)getpid());
-		atomic_store(&owner->hash, hash);
+		note_owner(side, hash);
 		mine = NULL;
 	}
 	pthread_mutex_unlock(&side->mutex);
@@ -317,8 +345,7 @@ bool vigia__side_owned(struct vigia__side *side, const char *id)
 	while (mine && mine->hash != hash) mine = mine->next;
 	pthread_mutex_unlock(&side->mutex);
 	if (mine) return true;
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = id_byte(hash), .l_len = 1};
-	return fcntl(side->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+	return locked(side, hash);
 }
 
 bool vigia__side_elect(struct vigia__side *side)

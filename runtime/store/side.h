@@ -7,7 +7,7 @@
  *       32  settings word u32: bumped when a setting of the file changes
  *       40  device u64, 48 inode u64 of the store file that is in use
  *       64  wake words, struct vigia__wake
- *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, reserved i32 }
+ *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, reserved i32 }; an id is at hash % 1024 or behind it
  * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
  *     0 making the file   1 collecting garbage   2 using it (shared)   2^62 + hash: running the watcher id of that 62-bit hash
  * The pid beside a lock is only for messages: such a lock does not tell it.
