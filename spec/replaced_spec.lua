@@ -81,4 +81,35 @@ describe("a file that is not there any more", function()
 			vigia.sleep(0.01)
 		end
 	end)
+
+	for _, name in ipairs{"lock", "side"} do
+		it("S18d E2j whose " .. name .. " file was deleted is written by newcomers only, each number once", function()
+			assert(os.remove(helper.path("store-" .. name)))
+			assert.same({"4"}, helper.child([[say(assert(vigia.open(arg[1])):store_event("CREATE", "Job", 1))]],
+				helper.path("store")):wait())
+			local err = helper.fails("store_replaced", store:store_event("CREATE", "Job", 2))
+			helper.mentions(err, helper.path("store-" .. name))
+			helper.fails("store_replaced", store:store_checkpoint("w", 1))
+			do
+				local registry <close> = vigia.registry(store)
+				helper.fails("store_replaced", registry:watch("w", function() end))
+			end
+			store:close()
+			assert.equal(5, helper.open():store_event("CREATE", "Job", 2))
+		end)
+	end
+
+	it("S17k whose lock file is a link or no file is refused, and what the link leads to is left alone", function()
+		store:close()
+		local lock, other = helper.path("store-lock"), helper.path("other")
+		os.remove(lock)
+		helper.shell(("ln -s '%s' '%s'"):format(other, lock))
+		helper.mentions(helper.fails("io_error", vigia.open(helper.path("store"))), lock)
+		assert.is_nil(io.open(other))
+		os.remove(lock)
+		helper.shell(("mkfifo '%s'"):format(lock))
+		helper.mentions(helper.fails("io_error", vigia.open(helper.path("store"))), lock)
+		os.remove(lock)
+		assert.equal(3, helper.open():get_latest_event_num())
+	end)
 end)

@@ -231,6 +231,21 @@ int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
 	                    "open what is there now", b->path);
 }
 
+/* A newcomer makes deleted ones anew, and then neither sees the other's locks: two writers, two owners of a watcher. */
+int lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
+{
+	const struct {
+		int fd;
+		const char *suffix;
+	} files[] = {{b->lock_fd, "lock"}, {b->side.fd, "side"}};
+	struct stat st;
+	for (int i = 0; i < 2; i++)
+		if (files[i].fd >= 0 && fstat(files[i].fd, &st) == 0 && st.st_nlink == 0)
+			return vigia__error(err, VIGIA_EREPLACED, "the file '%s-%s' was deleted while the store was open: close the store in all "
+			                    "processes, and open it again", b->path, files[i].suffix);
+	return VIGIA_OK;
+}
+
 /* ---- the path ---- */
 
 static int not_found(const char *path, const char *why, struct vigia_error *err)
@@ -301,10 +316,16 @@ static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_erro
 	char path[4096];
 	struct stat st;
 	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return VIGIA_OK; /* LMDB will refuse it */
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0) return VIGIA_OK; /* the same */
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	/* LMDB would follow a link, and fill what it leads to. */
+	if (fd < 0 && errno == ELOOP) return vigia__error(err, VIGIA_EIO, "the lock file '%s' is a symbolic link", path);
+	if (fd < 0) return VIGIA_OK; /* LMDB will fail in the same way */
 	int rc = VIGIA_OK;
-	if (fstat(fd, &st) == 0 && fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD) < 0 &&
+	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+		close(fd);
+		return vigia__error(err, VIGIA_EIO, "the lock file '%s' is not a regular file", path);
+	}
+	if (fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD) < 0 &&
 	    (errno == ENOSPC || errno == EDQUOT)) {
 		rc = vigia__error(err, VIGIA_EDISKFULL, "store '%s': cannot open it: the disk is full", b->path);
 		vigia__error_cause(err, "%s", strerror(errno));
@@ -515,6 +536,7 @@ static const struct vigia__backend lmdb_interface = {
 	.find_time = lmdb_find_time,
 	.trim = lmdb_trim,
 	.checkpoint_put = lmdb_checkpoint_put,
+	.checkpoint_advance = lmdb_checkpoint_advance,
 	.checkpoint_get = lmdb_checkpoint_get,
 	.checkpoint_delete = lmdb_checkpoint_delete,
 	.checkpoint_each = lmdb_checkpoint_each,

@@ -129,7 +129,11 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 static int lock(void *ctx, void **txn, struct vigia_error *err)
 {
 	int rc = lmdb_still_there(ctx, err);
-	return rc < 0 ? rc : lmdb_write_begin(ctx, (MDB_txn **)txn, err);
+	if (rc == VIGIA_OK) rc = lmdb_write_begin(ctx, (MDB_txn **)txn, err);
+	if (rc < 0) return rc;
+	rc = lmdb_locks_there(ctx, err);
+	if (rc < 0) lmdb_write_abort(ctx, *txn);
+	return rc;
 }
 
 /* 0 or LMDB's error. A size below what is in use becomes what is in use. */

@@ -102,6 +102,8 @@ int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_er
 void lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
 /* Does the path still lead to the file that is open? Looks at most once a second. 0 or EREPLACED. */
 int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
+/* Holding the writer's lock: are the lock file and the side file still those that others open? 0, or EREPLACED. */
+int lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
 int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err); /* takes map_lock; commit or abort gives it back */
 int lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 void lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
