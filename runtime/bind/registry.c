@@ -239,9 +239,12 @@ static int registry_watch(lua_State *L)
 	int rc = vigia_registry_watch(r->registry, id, w->handler ? &handler : NULL, &options, &w->watcher, &err);
 	vigia__lua_registry_leave(r, before);
 	if (rc < 0) {
-		lua_pushvalue(L, 2);
-		lua_pushvalue(L, old);
-		lua_rawset(L, 6);
+		push_watcher(L, 6, 2);
+		if (lua_rawequal(L, -1, 8)) { /* else the log function watched the id meanwhile */
+			lua_pushvalue(L, 2);
+			lua_pushvalue(L, old);
+			lua_rawset(L, 6);
+		}
 		return vigia__lua_fail(L, rc, &err);
 	}
 	if (w->handler) w->handler->watcher = w->watcher;

@@ -86,7 +86,7 @@ struct vigia_registry {
 	int64_t dirty_mono_ns;            /* since when there is progress to save; 0: none */
 	struct vigia__poller *poller;
 
-	struct vigia__task *tasks;
+	struct vigia__task *tasks, **tasks_end; /* oldest first; NULL: there was none yet */
 	bool tasks_stopping;              /* every wait of a task ends at once */
 };
 

@@ -457,6 +457,8 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			if (due < first) first = due;
 		}
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
+			/* A handler that is in progress may start others meanwhile. */
+			if (only == NULL && state_of(w) == VIGIA_RUNNING) vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
 			if ((only && w != only) || settled(w)) continue;
 			worked |= vigia__driver_run(w);
 			if (settled(w)) continue;

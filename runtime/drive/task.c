@@ -20,9 +20,9 @@ int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *c
 	struct vigia__task *task = vigia__calloc(sizeof *task);
 	if (task == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a task");
 	*task = (struct vigia__task){.resume = resume, .ctx = ctx, .resume_now = true};
-	struct vigia__task **end = &registry->tasks;
-	while (*end) end = &(*end)->next;
-	*end = task;
+	if (registry->tasks == NULL) registry->tasks_end = &registry->tasks;
+	*registry->tasks_end = task;
+	registry->tasks_end = &task->next;
 	/* A task polls with filters of its own, and its appends are told of by the word for anything. */
 	vigia__registry_listen_anything(registry);
 	return VIGIA_OK;
@@ -69,6 +69,7 @@ bool vigia__tasks_run(struct vigia_registry *registry)
 		}
 		worked = true;
 		*at = task->next; /* a task spawned meanwhile is behind it */
+		if (task->next == NULL) registry->tasks_end = at;
 		vigia__free(task);
 	}
 	if (registry->tasks == NULL) registry->tasks_stopping = false;
