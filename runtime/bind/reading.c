@@ -240,8 +240,10 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	(void)status, (void)ctx;
 	if (vigia__lua_stopping(running))
 		return vigia__lua_fail_stopping(L, running);
-	if (store == NULL)
-		return answer(L, r); /* closed while it waited: no events, and the position reached (contract S6) */
+	if (store == NULL) { /* closed while it waited: no events, and the position reached (contract S6) */
+		vigia__batch_clear(r->batch);
+		return answer(L, r);
+	}
 	int rc = look(store, r, 0, NULL, &err);
 	if (rc < 0)
 		return vigia__lua_fail(L, rc, &err);

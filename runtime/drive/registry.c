@@ -593,7 +593,8 @@ static int put_forward(struct vigia_watcher *w, uint64_t seq_num, struct vigia_e
 		done = atomic_load(&w->progress->done);
 		b->progress_reset(b, w->progress, done, seq_num > saved ? seq_num : saved);
 	}
-	rc = b->checkpoint_put(b, w->id, seq_num, err);
+	/* A commit in between may have taken more along; at rest another process may run the id. */
+	rc = b->checkpoint_advance(b, w->id, seq_num, err);
 	if (w->progress && rc < 0) b->progress_reset(b, w->progress, done, saved);
 	if (rc == VIGIA_OK && seq_num > w->core.saved) w->core.saved = seq_num;
 	return rc;

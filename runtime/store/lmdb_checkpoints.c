@@ -47,6 +47,23 @@ int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t se
 	return lmdb_in_commit(change.b, put_call, &change, err);
 }
 
+static int advance_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct change *change = arg;
+	MDB_val key = key_of(change->id), value;
+	uint64_t there = 0;
+	int rc = mdb_get(txn, change->b->checkpoints, &key, &value);
+	if (rc == 0 && value.mv_size >= sizeof(struct checkpoint_record)) memcpy(&there, value.mv_data, sizeof there);
+	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
+	return rc == 0 && there >= change->seq_num ? 0 : put_call(txn, arg, err);
+}
+
+int lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+{
+	struct change change = {(struct lmdb_backend *)base, id, seq_num};
+	return lmdb_in_commit(change.b, advance_call, &change, err);
+}
+
 static int none(const char *id, struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", id);

@@ -160,6 +160,7 @@ int lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct
 
 /* lmdb_checkpoints.c */
 int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
+int lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
 int lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
 int lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
 int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);

@@ -174,6 +174,18 @@ static int checkpoint_put(struct vigia__backend *base, const char *id, uint64_t 
 	return VIGIA_OK;
 }
 
+static int checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	bool found;
+	int rc = commit_begin(b, 1, err);
+	if (rc < 0) return rc;
+	size_t i = find(b, id, &found);
+	if (!found || b->checkpoints[i].hold || b->checkpoints[i].seq_num < seq_num) put(b, id, seq_num);
+	commit_end(b);
+	return VIGIA_OK;
+}
+
 static int none(const char *id, struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", id);
@@ -691,6 +703,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.find_time = find_time,
 		.trim = trim,
 		.checkpoint_put = checkpoint_put,
+		.checkpoint_advance = checkpoint_advance,
 		.checkpoint_get = checkpoint_get,
 		.checkpoint_delete = checkpoint_delete,
 		.checkpoint_each = checkpoint_each,

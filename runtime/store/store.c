@@ -262,7 +262,8 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 
 void vigia__store_await(struct vigia__pending *pending)
 {
-	while (pending->ticket && !atomic_load(&pending->done))
+	/* In a forked child nobody commits what the parent submitted. */
+	while (pending->ticket && !atomic_load(&pending->done) && pending->store->fork_generation == vigia__fork_generation())
 		syscall(SYS_futex, &pending->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 }
 

@@ -131,6 +131,8 @@ struct vigia__backend {
 
 	/* Checkpoints; put moves forward and back; get and delete answer ENOCHECKPOINT. */
 	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
+	/* Forward only: one that is there and not smaller stays. */
+	int (*checkpoint_advance)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
 	int (*checkpoint_get)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
 	int (*checkpoint_delete)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	int (*checkpoint_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);

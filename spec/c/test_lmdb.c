@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "core/alloc.h"
+#include "core/event.h"
+#include "store/lmdb_store.h"
 #include "store/store.h"
 
 static char folder[64];
@@ -72,7 +74,7 @@ static uint64_t append(struct vigia_store *store, const char *type)
 
 enum { WRITERS = 8, EACH = 100, READERS = 4 };
 
-struct reader {
+struct reading_thread {
 	pthread_t thread;
 	struct vigia_store *store;
 	uint64_t seen[WRITERS * EACH];
@@ -95,7 +97,7 @@ static void *write_events(void *store)
 
 static void *read_events(void *arg)
 {
-	struct reader *reader = arg;
+	struct reading_thread *reader = arg;
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next = {VIGIA_AFTER, 0};
 	size_t count = 0;
@@ -117,7 +119,7 @@ static void S13_one_order_for_all_threads(void **state)
 {
 	(void)state;
 	struct vigia_store *store = open_store();
-	static struct reader readers[READERS];
+	static struct reading_thread readers[READERS];
 	pthread_t writers[WRITERS];
 	for (int i = 0; i < READERS; i++) {
 		readers[i].store = store;
@@ -342,6 +344,67 @@ static void R3_every_allocation_may_fail(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- forward only ---- */
+
+static void W9_a_checkpoint_moves_forward_only(void **state)
+{
+	(void)state;
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.collect = false;
+	for (int memory = 0; memory < 2; memory++) {
+		struct vigia_store *store;
+		uint64_t there = 0, hold = 0;
+		assert_int_equal(vigia_store_open(memory ? ":memory:" : file(), &options, &store, NULL), VIGIA_OK);
+		struct vigia__backend *b = store->backend;
+		assert_int_equal(b->hold(b, "w", &hold, NULL), VIGIA_OK);
+		assert_int_equal(b->checkpoint_advance(b, "w", 0, NULL), VIGIA_OK); /* a hold is none yet */
+		assert_int_equal(b->checkpoint_get(b, "w", &there, NULL), VIGIA_OK);
+		static const uint64_t puts[][2] = {{5, 5}, {3, 5}, {5, 5}, {6, 6}, {0, 6}};
+		for (size_t i = 0; i < COUNT_OF(puts); i++) {
+			assert_int_equal(b->checkpoint_advance(b, "w", puts[i][0], NULL), VIGIA_OK);
+			assert_int_equal(b->checkpoint_get(b, "w", &there, NULL), VIGIA_OK);
+			assert_int_equal(there, puts[i][1]);
+		}
+		vigia_store_free(store);
+	}
+}
+
+/* ---- an append under way while the process forks ---- */
+
+static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
+{
+	(void)state;
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	assert_int_equal(open_without_thread(&store, &err), VIGIA_OK);
+	struct lmdb_backend *b = (struct lmdb_backend *)store->backend;
+	struct vigia__buf bytes = {0};
+	assert_int_equal(vigia__event_begin(&bytes, slice_of("CREATE"), slice_of("T"), &err), VIGIA_OK);
+	assert_int_equal(vigia__buf_add(&bytes, "\x01", 1), 0);
+	assert_int_equal(vigia__event_end(&bytes, 0, 1000, &err), VIGIA_OK);
+	struct vigia__pending pending = {.request = {.bytes = bytes.data, .count = 1, .len = bytes.len}};
+	MDB_txn *txn;
+	assert_int_equal(lmdb_write_begin(b, &txn, &err), VIGIA_OK); /* so that it cannot end before the fork */
+	assert_int_equal(vigia__store_submit(store, &pending, &err), VIGIA_OK);
+	pid_t child = fork();
+	if (child == 0) {
+		alarm(30);
+		vigia__store_await(&pending); /* what the collector of a Lua state does with a coroutine that is dropped */
+		vigia__store_settle(&pending);
+		_exit(atomic_load(&pending.done) ? 1 : 0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	lmdb_write_abort(b, txn);
+	vigia__store_await(&pending);
+	assert_int_equal(vigia__store_settle(&pending), VIGIA_OK);
+	assert_int_equal(pending.request.first_seq, 1);
+	vigia__buf_deinit(&bytes);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +415,8 @@ int main(void)
 		TEST(S6_no_wake_up_is_lost),
 		TEST(S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child),
 		TEST(W19_an_id_has_one_owner_over_all_processes),
+		TEST(W9_a_checkpoint_moves_forward_only),
+		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
 		TEST(R3_every_allocation_may_fail),
 #undef TEST
 	};
