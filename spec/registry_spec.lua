@@ -281,6 +281,21 @@ describe("a registry", function()
 		assert.is_true(assert(helper.registry(store):stop{timeout = 0}))
 	end)
 
+	it("W16k stops those, too, that handlers watch while it stops", function()
+		fill(store, 2)
+		local registry = helper.registry(store)
+		local seen = {}
+		assert(registry:watch("a", function()
+			local ok, err = vigia.sleep(3600)
+			assert(not ok and err.code == "stopping")
+			assert(registry:watch("late", function(event) seen[#seen + 1] = event.seq_num end))
+		end))
+		registry:step(0)
+		assert.is_true(registry:stop{timeout = 10})
+		assert.equal("stopped", registry:get_watcher("late"):stats().state)
+		assert.same({}, seen)
+	end)
+
 	it("W16d says which did not stop in time", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
@@ -331,6 +346,66 @@ describe("a registry", function()
 		assert(registry:watch("b", function() end, {initial_event_iterator = vigia.at_sequence_number(100)}))
 		drain(registry, watcher)
 		assert.equal(2, watcher:stats().processed)
+	end)
+
+	-- What a failing event's log function does, given the registry and the watcher; answers what was handled.
+	local function handled_with_log(action, count)
+		fill(store, 4)
+		local registry, watcher
+		local seen, results = {}, {}
+		registry = helper.registry(store, {log = function(_, message)
+			if message:find("event failed", 1, true) then results[#results + 1] = table.pack(action(registry, watcher)) end
+		end})
+		watcher = assert(registry:watch("a", function(event)
+			seen[#seen + 1] = event.seq_num
+			if #seen == 2 or #seen == 3 then error("x") end
+		end, {initial_backoff = 0.001}))
+		drive(registry, function() return #seen == count or watcher:stats().state == "stopped" end)
+		return seen, results, registry, watcher
+	end
+
+	it("W17j W21f lets a log function stop, move and save the watcher it tells of", function()
+		local seen, results, _, watcher = handled_with_log(function(_, w) return w:stop{timeout = 0} end)
+		assert.same({1, 2}, seen)
+		assert.is_true(results[1][1])
+		assert.equal("stopped", watcher:stats().state)
+		assert.equal(1, store:get_checkpoint("a"))
+		store:delete_checkpoint("a")
+		store:trim(4)
+		seen = handled_with_log(function(_, w) return w:seek_to_offset(7) end, 4)
+		assert.same({5, 6, 8, 8}, seen)
+	end)
+
+	it("W21g lets a log function watch and stop others, but not drive or free the registry that calls it", function()
+		local n = 0
+		local _, results, registry = handled_with_log(function(r)
+			n = n + 1
+			assert(r:watch("other" .. n, function() end))
+			local freed = pcall(function() local _ <close> = r end)
+			local ok, err = r:step(0)
+			local ran, why = r:run()
+			return freed, ok, err, ran, why
+		end, 6)
+		assert.equal(2, #results)
+		for _, result in ipairs(results) do
+			assert.is_false(result[1])
+			fails("invalid_state", result[2], result[3])
+			fails("invalid_state", result[4], result[5])
+		end
+		assert.is_true(registry:stop())
+		assert.equal("stopped", registry:get_watcher("other2"):stats().state)
+	end)
+
+	it("W1j takes an id once, also when its log function watches it while it is being watched", function()
+		local registry, inner
+		registry = helper.registry(store, {log = function()
+			if inner == nil then inner = table.pack(registry:watch("a", function() end)) end
+		end})
+		local outer = table.pack(registry:watch("a", function() end,
+			{ephemeral = true, initial_event_iterator = vigia.at_sequence_number(100)}))
+		assert(inner[1])
+		fails("watcher_already_exists", outer[1], outer[2])
+		assert.equal(inner[1], registry:get_watcher("a"))
 	end)
 
 	---- the wrong way ----
