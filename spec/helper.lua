@@ -6,6 +6,7 @@
 local assert = require "luassert"
 local lfs = require "lfs"
 local vigia = require "vigia"
+local wrapper = require "vigia.wrapper"
 
 local M = {}
 
@@ -54,14 +55,38 @@ function M.memory(options)
 	return M.open(":memory:", options)
 end
 
--- The kinds of store that a watcher or an event must not tell apart: a name, and a function that opens a new one.
+-- A store written in Lua, over one in memory; `functions` as in vigia.wrapper.
+function M.wrapped(options, functions)
+	functions = functions or {}
+	functions.checkpoint_interval = options and options.checkpoint_interval
+	return wrapper.new(M.memory(options), functions)
+end
+
+-- The object with the letters of all its strings moved by 13: what was moved twice is as it was.
+function M.rot13(object)
+	if type(object) == "string" then
+		return (object:gsub("%a", function(letter)
+			local first = letter:lower() == letter and 97 or 65
+			return string.char((letter:byte() - first + 13) % 26 + first)
+		end))
+	elseif type(object) ~= "table" then
+		return object
+	end
+	local copy = vigia.is_array(object) and vigia.array{} or {}
+	for key, value in pairs(object) do copy[key] = M.rot13(value) end
+	return copy
+end
+
+-- The kinds of store that a watcher or an event must not tell apart: a name, and a function that opens a new one. `commits_progress`:
+-- any commit of the store takes the progress of its watchers along.
 local opened = 0
 M.backends = {
-	{name = "memory", open = M.memory},
-	{name = "lmdb", open = function(options)
+	{name = "memory", commits_progress = true, open = M.memory},
+	{name = "lmdb", commits_progress = true, open = function(options)
 		opened = opened + 1
 		return M.open(M.path("store" .. opened), options)
 	end},
+	{name = "a store in Lua", open = M.wrapped},
 }
 
 -- A registry that is stopped after the test.

@@ -135,7 +135,8 @@ function vigia.is_type_registered(name) end
 ---@return vigia.Error? err
 function vigia.sleep(seconds) end
 
----A registry over a store: watchers by id, driven by this Lua state.
+---A registry over a store: watchers by id, driven by this Lua state. A store may also be written in Lua (README, "A store written in
+---Lua"); its registry and watchers have the same methods, and take functions as handlers.
 ---@param store vigia.Store
 ---@param options? vigia.RegistryOptions
 ---@return vigia.Registry
@@ -544,6 +545,11 @@ function testing.clock() end
 ---@return vigia.testing.Handler
 function testing.handler(action) end
 
+---A store over another one that writes down its calls and fails as it is told; vigia.registry takes it.
+---@param inner? vigia.Store default: a store in memory
+---@return vigia.testing.MockStore
+function testing.mock_store(inner) end
+
 ---An event to call a handler with: these fields, and values for those left out.
 ---@param fields? table
 ---@return vigia.Event
@@ -613,6 +619,39 @@ function Handler:succeed() end
 ---@param only_handled? boolean without the calls that were told to fail
 ---@return integer[]
 function Handler:seq_nums(only_handled) end
+
+---@class vigia.testing.StoreCall
+---@field method string
+---@field arguments table as of table.pack
+---@field failed boolean whether it was told to fail
+
+---@class vigia.testing.MockStore : vigia.Store
+---@field inner vigia.Store
+---@field calls vigia.testing.StoreCall[] in order, those of a registry too
+local MockStore = {}
+
+---Let the next calls of a method answer nil and an error.
+---@param method string
+---@param err? vigia.Error|table|string an error, its fields, or its message (code "io_error")
+---@param count? integer default 1
+---@return vigia.testing.MockStore
+function MockStore:fail_next(method, err, count) end
+
+---Let all calls of a method fail from now on.
+---@param method string
+---@param err? vigia.Error|table|string
+---@return vigia.testing.MockStore
+function MockStore:fail_always(method, err) end
+
+---Forget what it was told, for one method or all.
+---@param method? string
+---@return vigia.testing.MockStore
+function MockStore:succeed(method) end
+
+---The calls of one method.
+---@param method string
+---@return vigia.testing.StoreCall[]
+function MockStore:calls_of(method) end
 
 ---@class vigia.testing.Registry : vigia.Registry
 local MockRegistry = {}

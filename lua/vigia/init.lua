@@ -6,11 +6,17 @@ local M = {}
 
 for _, name in ipairs {
 	"_VERSION", "CREATE", "UPDATE", "DELETE", "null",
-	"open", "registry", "sleep",
+	"open", "sleep",
 	"trim_horizon", "latest", "at_sequence_number", "after_sequence_number",
 	"array", "is_array", "to_json", "register_type", "is_type_registered",
 } do
 	M[name] = core[name]
+end
+
+-- A store written in Lua is a table; those of ours are userdata.
+function M.registry(store, options)
+	if type(store) == "table" then return require "vigia.lua_registry".new(store, options) end
+	return core.registry(store, options)
 end
 
 return M

@@ -98,6 +98,82 @@ function Handler:seq_nums(only_handled)
 	return numbers
 end
 
+---- stores that fail as they are told ----
+
+local MockStore = {}
+local is_method = {} -- of the inner store; others are not the double's to fail
+
+local function check_method(store, method)
+	if not is_method[store][method] then error(("method: '%s' is none of a store's"):format(tostring(method)), 3) end
+end
+
+local function store_failure(err, method)
+	if type(err) == "table" and err.code then
+		err.message = err.message or method .. " was told to fail"
+		return core.new_error(err)
+	end
+	return core.new_error{code = "io_error", message = err and tostring(err) or method .. " was told to fail"}
+end
+
+-- Keyed by the double, so that what a store has for methods is not hidden by what we keep.
+setmetatable(is_method, {__mode = "k"})
+
+function M.mock_store(inner)
+	inner = inner or M.store()
+	local methods, known, plans = {}, {}, {}
+	local store = {inner = inner, calls = {}, plans = plans}
+	for name, method in pairs(debug.getmetatable(inner).__index) do
+		known[name] = true
+		methods[name] = function(self, ...)
+			local call = {method = name, arguments = table.pack(...)}
+			self.calls[#self.calls + 1] = call
+			local plan = plans[name]
+			call.failed = plan ~= nil
+			if not plan then return method(self.inner, ...) end
+			plan.left = plan.left - 1
+			if plan.left <= 0 then plans[name] = nil end
+			return nil, store_failure(plan.error, name)
+		end
+	end
+	for name, method in pairs(MockStore) do methods[name] = method end
+	is_method[store] = known
+	return setmetatable(store, {
+		__index = methods, __name = "vigia.testing.MockStore", __close = function(self) self.inner:close() end,
+		__tostring = function(self) return "vigia.testing.MockStore: " .. tostring(self.inner) end,
+	})
+end
+
+function MockStore:fail_next(method, err, count)
+	check_method(self, method)
+	count = count or 1
+	check_count(count, "count")
+	self.plans[method] = {error = err, left = count}
+	return self
+end
+
+function MockStore:fail_always(method, err)
+	check_method(self, method)
+	self.plans[method] = {error = err, left = math.huge}
+	return self
+end
+
+function MockStore:succeed(method)
+	if method ~= nil then check_method(self, method) end
+	for name in pairs(self.plans) do
+		if method == nil or name == method then self.plans[name] = nil end
+	end
+	return self
+end
+
+function MockStore:calls_of(method)
+	check_method(self, method)
+	local found = {}
+	for _, call in ipairs(self.calls) do
+		if call.method == method then found[#found + 1] = call end
+	end
+	return found
+end
+
 ---- mocks on luassert's spies ----
 
 local function spies(object, functions)

@@ -230,6 +230,13 @@ static int report(lua_State *L)
 			luaL_traceback(L, h->co, text, 0);
 			text = lua_tostring(L, -1);
 		}
+		lua_getiuservalue(L, 1, UV_ON_ERROR);
+		if (!lua_isnil(L, -1)) {
+			lua_pushstring(L, text);
+			if (lua_pcall(L, 1, 0, 0) == LUA_OK) return 0;
+			push_text(L, -1);
+			text = lua_tostring(L, -1);
+		}
 		vigia__log(h->owner->registry, VIGIA_LOG_ERROR, "a task failed: %s", text);
 		return 0;
 	}
@@ -385,7 +392,7 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	struct lua_handler *h = ctx;
 	struct vigia_error err = {0};
 	h->stopping = stopping;
-	if (h->suspended && !stopping && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
+	if (h->suspended && !stopping && !h->cancelled && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns;
 		return VIGIA_PENDING;
 	}
@@ -398,26 +405,42 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	return rc;
 }
 
+int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, struct vigia_error *err)
+{
+	registry_idx = lua_absindex(L, registry_idx);
+	struct lua_handler *h = vigia__lua_handler_new(L, registry_idx, fn_idx, on_error_idx);
+	int self = lua_gettop(L);
+	h->task = true;
+	lua_getiuservalue(L, registry_idx, 1); /* kept alive until it ends */
+	lua_pushvalue(L, self);
+	lua_pushboolean(L, 1);
+	lua_rawset(L, -3);
+	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, err);
+	if (rc < 0) {
+		lua_pushvalue(L, self);
+		lua_pushnil(L);
+		lua_rawset(L, -3);
+	}
+	lua_settop(L, self);
+	return rc;
+}
+
 int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia_error *err)
 {
 	int top = lua_gettop(L);
 	registry_idx = lua_absindex(L, registry_idx);
 	fn_idx = lua_absindex(L, fn_idx);
 	lua_pushnil(L);
-	struct lua_handler *h = vigia__lua_handler_new(L, registry_idx, fn_idx, top + 1);
-	h->task = true;
-	lua_getiuservalue(L, registry_idx, 1); /* kept alive until it ends */
-	lua_pushvalue(L, top + 2);
-	lua_pushboolean(L, 1);
-	lua_rawset(L, -3);
-	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, err);
-	if (rc < 0) {
-		lua_pushvalue(L, top + 2);
-		lua_pushnil(L);
-		lua_rawset(L, -3);
-	}
+	int rc = vigia__lua_task_push(L, registry_idx, fn_idx, top + 1, err);
 	lua_settop(L, top);
 	return rc;
+}
+
+struct lua_handler *vigia__lua_check_task(lua_State *L, int arg)
+{
+	struct lua_handler *h = vigia__lua_check(L, arg, &class_key, "vigia.Handler");
+	luaL_argcheck(L, h->task, arg, "it is no task");
+	return h;
 }
 
 /* ---- waiting ---- */
@@ -430,7 +453,7 @@ struct lua_handler *vigia__lua_running(lua_State *L)
 bool vigia__lua_stopping(const struct lua_handler *handler)
 {
 	if (handler->owner->worker && atomic_load(vigia__worker_stopping(handler->owner->worker))) return true;
-	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping;
+	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping || handler->cancelled;
 }
 
 void vigia__lua_listen_anything(const struct lua_handler *handler)
@@ -456,7 +479,7 @@ int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
 {
 	struct vigia_error err = {0};
 	if (handler->watcher == NULL) {
-		vigia__error(&err, VIGIA_ESTOPPING, "the registry is stopping");
+		vigia__error(&err, VIGIA_ESTOPPING, "the %s is stopping", handler->cancelled ? "watcher" : "registry");
 		return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
 	}
 	vigia__error(&err, VIGIA_ESTOPPING, "watcher '%s' is stopping", vigia_watcher_id(handler->watcher));

@@ -241,6 +241,7 @@ int luaopen_vigia_core(lua_State *L) {
 		null_init(L);
 	}
 	luaL_newlib(L, functions);
+	vigia__lua_step_functions(L);
 	static const char *const constants[][2] = {
 		{"CREATE", VIGIA_CREATE}, {"UPDATE", VIGIA_UPDATE}, {"DELETE", VIGIA_DELETE}, {"_VERSION", "vigia " VIGIA_VERSION}};
 	for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {

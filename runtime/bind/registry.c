@@ -2,7 +2,8 @@
  * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it; and vigia.sleep.
  *
  * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, [3] the clock, watchers by id, and
- * handlers, each by its own userdata. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
+ * handlers, each by its own userdata. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects,
+ * and is collected.
  */
 #include <errno.h>
 #include <math.h>
@@ -393,6 +394,7 @@ void vigia__lua_registry_init(lua_State *L)
 	vigia__lua_class(L, "vigia.Registry", &class_key, metamethods, methods);
 	lua_pop(L, 1);
 	vigia__lua_clock_init(L);
+	vigia__lua_step_init(L);
 	vigia__lua_handler_init(L);
 	vigia__lua_watcher_init(L);
 }

@@ -32,6 +32,7 @@ struct lua_handler {
 	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                 /* an append ends the wait, too */
 	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
+	bool cancelled;                  /* a task whose waits are to end */
 	int64_t until_mono_ns;
 };
 
@@ -51,6 +52,9 @@ void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
 void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx);
 /* A task: the function at fn_idx, run in the rounds of the registry at registry_idx. 0, ENOMEM. [-0, +0, m] */
 int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia_error *err);
+/* The same, with a function that is told the text of its error instead of the log (or nil); leaves the task's userdata. [-0, +1, m] */
+int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, struct vigia_error *err);
+struct lua_handler *vigia__lua_check_task(lua_State *L, int arg); /* raises if it is none. [-0, +0, v] */
 /* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler);
 
@@ -70,6 +74,11 @@ int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_
 void vigia__lua_listen_anything(const struct lua_handler *handler);
 /* nil and the error "stopping"; answers 2. [-0, +2, m] */
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
+
+/* ---- step.c: what a registry written in Lua builds on ---- */
+
+void vigia__lua_step_init(lua_State *L);
+void vigia__lua_step_functions(lua_State *L); /* into the table on top. [-0, +0, m] */
 
 /* ---- clock.c: the class vigia.Clock, moved by hand ---- */
 

@@ -146,6 +146,8 @@ void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__wat
 /* Take the input, answer what to do next. An input that does not fit is a bug: assert. `now_mono_ns` never goes back; HANDLED and
  * BATCH do not look at it. */
 struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const struct vigia__input *input, int64_t now_mono_ns);
+/* Why this input would be a bug, or NULL: for a driver that cannot vouch for its inputs. */
+const char *vigia__watcher_misfit(const struct vigia__watcher *watcher, const struct vigia__input *input);
 /* Where it will look next (W15): after(done), or the resolved start while nothing was looked at. Trim horizon before a START. */
 struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watcher);
 /* The event that failed and is being tried again, or waits for it, or for which it stopped; 0 = none. */

@@ -358,6 +358,8 @@ static bool round_after_close(struct vigia_registry *registry)
 		if (vigia__driver_run(w)) worked = true;
 		if (w->retired) break;
 	}
+	if (!registry->told_closed) vigia__tasks_wake(registry);
+	if (vigia__tasks_run(registry)) worked = true;
 	registry->told_closed = true;
 	return worked;
 }

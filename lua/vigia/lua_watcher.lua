@@ -1,0 +1,614 @@
+-- lua_watcher.lua - one watcher of a store that is written in Lua: carries out what core/watcher decides, and tells it the outcome.
+
+local core = require "vigia.core"
+
+local M = {}
+
+local POLL <const> = 0.1 -- seconds between two looks into a store that does not wait by itself
+local POLL_TIMEOUT <const> = 1 -- how long such a store may wait, so that "batch" progress is not held up by it
+local TURN <const> = 32 -- events, then the others have theirs
+
+-- Store -> id -> the watcher that runs it: one at a time, in all registries of this Lua state.
+local owners = setmetatable({}, {__mode = "k"})
+
+local Watcher = {}
+Watcher.__index = Watcher
+
+local Public = {} -- what people see
+local class = {__index = Public, __name = "vigia.Watcher"}
+
+local function check(self)
+	if getmetatable(self) ~= class then error("bad argument #0 (vigia.Watcher expected, got " .. type(self) .. ")", 3) end
+	return self.watcher
+end
+
+---- small things ----
+
+function M.timeout(options, method)
+	if options == nil then return 30 end
+	if type(options) ~= "table" then error(("bad argument #1 to '%s' (options: table expected, got %s)"):format(method, type(options)), 3) end
+	for name in pairs(options) do
+		if name ~= "timeout" then
+			error(("bad argument #1 to '%s' (unknown option '%s'; there is only timeout)"):format(method, tostring(name)), 3)
+		end
+	end
+	local timeout = options.timeout or 30
+	if type(timeout) ~= "number" or timeout ~= timeout or timeout < 0 then
+		error(("bad argument #1 to '%s' (timeout: must be a number of seconds, 0 or more)"):format(method), 3)
+	end
+	return math.min(timeout, 9e9)
+end
+
+local function check_number(n, method)
+	if math.type(n) ~= "integer" then
+		error(("bad argument #1 to '%s' (n: integer expected, got %s)"):format(method, type(n)), 3)
+	elseif n < 0 then
+		error(("bad argument #1 to '%s' (n: must be 0 or more, got %d)"):format(method, n), 3)
+	end
+end
+
+local function text_of(value)
+	local ok, text = pcall(tostring, value)
+	return ok and text or ("(an error object: %s whose __tostring fails)"):format(type(value))
+end
+
+-- The last number that an iterator does not want.
+local function before(iterator)
+	local n = iterator.seq_num
+	return iterator.kind == "at_sequence_number" and n > 0 and n - 1 or n
+end
+
+local function set_of(list)
+	if type(list) ~= "table" or #list == 0 then return nil end
+	local set = {}
+	for _, name in ipairs(list) do set[name] = true end
+	return set
+end
+
+local function is_error(value)
+	return type(value) == "table" and type(value.code) == "string"
+end
+
+function Watcher:error(code, format, ...)
+	return core.new_error{code = code, message = format:format(...), watcher_id = self.id}
+end
+
+-- Call a method of the store: its results, or nil and an error object whatever it raised or answered.
+function Watcher:call(method, ...)
+	local store = self.registry.store
+	local results = table.pack(pcall(store[method], store, ...))
+	if results[1] and results[2] ~= nil then return table.unpack(results, 2, results.n) end
+	local err = results[1] and results[3] or results[2]
+	if is_error(err) then return nil, err end
+	local message = ("%s: %s"):format(method, err == nil and "the store answered nothing" or text_of(err))
+	return nil, core.new_error{code = "watcher_error", message = message, cause = err, watcher_id = self.id}
+end
+
+function Watcher:note(err, doing)
+	self.last_error = err
+	self.registry:log("warn", "watcher '%s': %s: %s", self.id, doing, text_of(err))
+end
+
+---- life ----
+
+function M.new(registry, id, handler, options)
+	local stepper, settings = core.stepper(options)
+	local w = setmetatable({
+		registry = registry, id = id, handler = handler, stepper = stepper, settings = settings,
+		on_error = options and options.on_error, action = {kind = "none"},
+		last_listen_time = 0, last_processed_event_time = 0,
+	}, Watcher)
+	local filter = options and options.filter
+	if type(filter) == "table" then
+		w.types, w.operations = set_of(filter.object_types), set_of(filter.operations)
+		w.lists = {object_types = table.move(filter.object_types or {}, 1, #(filter.object_types or {}), 1, {}),
+			operations = table.move(filter.operations or {}, 1, #(filter.operations or {}), 1, {})}
+	end
+	w.public = setmetatable({watcher = w}, class)
+	w.context = setmetatable({}, {__name = "vigia.Context", __index = function(_, name)
+		if name == "attempt" then return w.action.attempt end
+		if name == "stopping" then return w.stepper:state() == "stopping" end
+		if name == "watcher" then return w.public end
+		if name == "store" then return registry.store end
+	end})
+	return w
+end
+
+function Watcher:is_active()
+	local state = self.stepper:state()
+	return state == "running" or state == "stopping"
+end
+
+-- An input from here or outside: what it brings replaces what was to be done, unless that is under way.
+function Watcher:step(kind, fields)
+	fields = fields or {}
+	fields.kind, fields.now, fields.random = kind, (core.now(self.registry.host)), math.random(0)
+	local action = self.stepper:step(fields)
+	return action
+end
+
+function Watcher:outcome(kind, fields)
+	self.action = self:step(kind, fields)
+end
+
+-- Where it starts without a checkpoint: resolved now, also if it is started later.
+function Watcher:prepare()
+	local latest, err = self:call("get_latest_event_num")
+	if not latest then return nil, err end
+	local oldest
+	oldest, err = self:call("get_oldest_event_num")
+	if not oldest then return nil, err end
+	local start = self.settings.initial_event_iterator
+	if start.kind == "trim_horizon" then
+		start = core.after_sequence_number(oldest > 0 and oldest - 1 or latest)
+	elseif start.kind == "latest" then
+		start = core.after_sequence_number(latest)
+	elseif before(start) > latest then
+		self.registry:log("warn", "watcher '%s': %s is beyond the last event %d: it starts after that one", self.id, tostring(start), latest)
+		start = core.after_sequence_number(latest)
+	end
+	self.start = start
+	return true
+end
+
+function Watcher:own()
+	local store = self.registry.store
+	owners[store] = owners[store] or {}
+	local owner = owners[store][self.id]
+	if owner and owner ~= self then
+		return nil, self:error("watcher_owned", "watcher '%s' is run by another registry of this program", self.id)
+	end
+	owners[store][self.id] = self
+	return true
+end
+
+function Watcher:disown()
+	local owned = owners[self.registry.store]
+	if owned and owned[self.id] == self then owned[self.id] = nil end
+end
+
+-- The checkpoint; nil without an error if there is none. One beyond the last event is drawn back: events to come must not be skipped.
+function Watcher:checkpoint_now()
+	local checkpoint, err = self:call("get_checkpoint", self.id)
+	if not checkpoint then
+		if err.code == "checkpoint_not_found" then return nil end
+		return nil, err
+	end
+	local latest
+	latest, err = self:call("get_latest_event_num")
+	if not latest then return nil, err end
+	if checkpoint <= latest then return checkpoint end
+	self.registry:log("warn", "watcher '%s': its checkpoint %d is beyond the last event %d: it starts after that one", self.id,
+		checkpoint, latest)
+	local ok
+	ok, err = self:call("store_checkpoint", self.id, latest)
+	if not ok then return nil, err end
+	return latest
+end
+
+function Watcher:launch()
+	local next_iterator = self.start
+	if self.settings.ephemeral then
+		local position = self.stepper:position()
+		if position.kind ~= "trim_horizon" then next_iterator = position end
+	else
+		local ok, err = self:own()
+		if not ok then return nil, err end
+		local checkpoint
+		checkpoint, err = self:checkpoint_now()
+		if err then
+			self:disown()
+			return nil, err
+		end
+		if checkpoint then next_iterator = core.after_sequence_number(checkpoint) end
+	end
+	local done = before(next_iterator)
+	self.stepper:progress(done)
+	local action = self:step("start", {next = next_iterator, seq_num = done})
+	if action.kind ~= "none" then self.action = action end
+	return self:spawn()
+end
+
+function Watcher:spawn()
+	local task, err = core.task(self.registry.host, function() self:drive() end, function(text) self:broken(text) end)
+	if not task then return nil, err end
+	self.task = task
+	return true
+end
+
+-- The coroutine is gone: the handler or the store yielded by itself, or memory ran out. A new one goes on.
+function Watcher:broken(text)
+	local kind = self.action.kind
+	self.busy, self.writing, self.waiting = nil, false, false
+	if kind == "handle" then
+		self:failed(text)
+	elseif kind == "read" then
+		self:fetch_failed(self:error("watcher_error", "%s", text))
+	elseif kind == "save" then
+		self:note(self:error("watcher_error", "%s", text), "cannot save its checkpoint")
+		self:outcome("save_failed")
+	else
+		self:note(self:error("watcher_error", "%s", text), "broke down")
+	end
+	if self:is_active() or self.action.kind == "stopped" then self:spawn() end
+end
+
+---- the actions ----
+
+function Watcher:fetch_failed(err)
+	if err.code == "store_closed" then self.registry.closed = err end
+	self:note(err, "cannot fetch events")
+	self:outcome("fetch_failed")
+end
+
+local function wanted(self, event)
+	return (not self.types or self.types[event.object_type]) and (not self.operations or self.operations[event.operation])
+end
+
+-- Events that were removed before it saw them (contract W20).
+function Watcher:tell_gap(first)
+	local gap, stuck = self.stepper:trouble()
+	if gap == 0 then return end
+	local text = ("%d events were removed before it saw them, %d to %d"):format(gap, first, first + gap - 1)
+	if stuck == 0 then
+		self.registry:log("warn", "watcher '%s': missed events: %s", self.id, text)
+		return
+	end
+	local err = self:error("sequence_expired", "%s; seek to a later one, or on_gap = \"continue\", goes on", text)
+	err.seq_num = first
+	self:note(err, "stops")
+end
+
+-- How many numbers from `first` on are there no more. Asked only where the answer does not begin with `first`.
+function Watcher:count_gone(first, answer)
+	local event = answer.events[1]
+	if event and event.seq_num == first then return 0 end
+	local oldest = self:call("get_oldest_event_num")
+	return oldest and oldest > first and oldest - first or 0
+end
+
+-- Bytes that cannot be decoded: an event that fails for good, as for the other drivers.
+local function damaged(err)
+	return (err.code == "event_damaged" or err.code == "deserialization_error") and math.type(err.seq_num) == "integer"
+end
+
+function Watcher:fetch(from, timeout)
+	local answer, err = self:call("get_events", {
+		event_iterator = from, limit = self.settings.batch_size, filter = self.lists, timeout = timeout, watcher_id = self.id})
+	if not answer and damaged(err) and err.seq_num > before(from) then
+		return {events = {{seq_num = err.seq_num, damage = err}}, next_event_iterator = core.after_sequence_number(err.seq_num)}
+	end
+	if answer and (type(answer) ~= "table" or type(answer.events) ~= "table") then
+		return nil, self:error("watcher_error", "get_events: the store answered something else than {events, next_event_iterator}")
+	end
+	return answer, err
+end
+
+-- What the store answered to a read that began with `first`; raises if it is not what a store may answer.
+function Watcher:take(first, answer)
+	local events, seqs, next_iterator = {}, {}, answer.next_event_iterator
+	for index, event in ipairs(answer.events) do
+		if math.type(event.seq_num) ~= "integer" then error(("event %d of the answer has no number"):format(index), 0) end
+		if event.damage or wanted(self, event) then
+			events[#events + 1] = event
+			seqs[#seqs + 1] = event.seq_num
+		end
+	end
+	local gone = self:count_gone(first, answer)
+	if gone > 0 and before(next_iterator) < first + gone - 1 then next_iterator = core.after_sequence_number(first + gone - 1) end
+	self.busy = nil
+	local action = self:step("batch", {next = next_iterator, seqs = seqs, gone = gone})
+	self.events, self.action, self.registry.closed = events, action, nil
+end
+
+function Watcher:read()
+	local from = self.action.from
+	local first = before(from) + 1
+	self.busy = "read"
+	local answer, err = self.ahead, self.ahead_error
+	if (answer or err) and self.ahead_from == from then
+		self.ahead, self.ahead_error = nil, nil
+	else
+		answer, err = self:fetch(from, 0)
+	end
+	local ok, problem
+	if answer then ok, problem = pcall(self.take, self, first, answer) end
+	self.busy = nil
+	if not answer then return self:fetch_failed(err) end
+	if not ok then return self:fetch_failed(self:error("watcher_error", "get_events: %s", text_of(problem))) end
+	self.last_listen_time = core.wall_time()
+	self:tell_gap(first)
+end
+
+-- A value that was raised or answered by the handler, or the error of an event whose bytes are bad.
+function Watcher:failed(value, trace, damage)
+	local event = self.events[self.action.index]
+	local err = damage or core.new_error{
+		code = "handler_error", message = text_of(value), cause = value, traceback = trace, watcher_id = self.id, seq_num = event.seq_num}
+	if self.on_error then
+		local ok, problem = pcall(self.on_error, err, not damage and event or nil, self.context)
+		if not ok then self.registry:log("error", "watcher '%s': on_error failed: %s", self.id, text_of(problem)) end
+	end
+	self:note(err, "event failed")
+	local _, _, skipped = self.stepper:trouble()
+	self:outcome("failed", {permanent = damage ~= nil})
+	local _, stuck, skipped_now = self.stepper:trouble()
+	if skipped_now > skipped then
+		self.registry:log("error", "watcher '%s': gave event %d up", self.id, event.seq_num)
+	elseif stuck ~= 0 then
+		self.registry:log("error", "watcher '%s': stops at event %d, whose bytes are bad; on_damage = \"skip\" would pass it", self.id, stuck)
+	end
+end
+
+local function trace(value)
+	return {value = value, traceback = debug.traceback(nil, 2)}
+end
+
+local function look_and_handle(self, event)
+	if self.settings.where and not self.settings.where(event) then return "dropped" end
+	return "handled", self.handler(event, self.context)
+end
+
+function Watcher:handle()
+	local event = self.events[self.action.index]
+	if event.damage then return self:failed(nil, nil, event.damage) end
+	self.busy = "handle"
+	local ok, how, good, message = xpcall(look_and_handle, trace, self, event)
+	self.busy = nil
+	core.cancel(self.task, false)
+	if not ok then
+		self:failed(how.value, how.traceback)
+	elseif not good and message ~= nil then
+		self:failed(message)
+	else
+		if how == "handled" then self.last_processed_event_time = event.timestamp end
+		self:outcome("handled", {dropped = how == "dropped"})
+	end
+	self:offer_progress()
+end
+
+-- Store a checkpoint, one at a time for this watcher.
+function Watcher:write(n)
+	self.writing = true
+	local ok, err = self:call("store_checkpoint", self.id, n)
+	self.writing = false
+	core.wake(self.registry.host)
+	return ok, err
+end
+
+function Watcher:save()
+	local n = self.action.seq_num
+	self.busy = "save"
+	while self.writing and core.inside(self.registry.host) do core.wait(math.huge) end
+	local ok, err = self:write(n)
+	self.busy = nil
+	if not ok then self:note(err, "cannot save its checkpoint") end
+	self:outcome(ok and "saved" or "save_failed")
+	return ok, err
+end
+
+-- Progress that "batch" saves at most once in checkpoint_interval (W10).
+function Watcher:offer_progress()
+	if self.saver or self.settings.ephemeral or self.settings.checkpoint ~= "batch" then return end
+	local done, saved = self.stepper:progress()
+	if done <= saved then return end
+	self.saver = core.task(self.registry.host, function()
+		local interval = self.registry.store.checkpoint_interval
+		core.sleep(type(interval) == "number" and interval or 1)
+		self:save_progress()
+		self.saver = nil
+	end, function(text)
+		self.saver, self.writing = nil, false
+		self:note(self:error("watcher_error", "%s", text), "cannot save its checkpoint")
+	end)
+end
+
+function Watcher:save_progress()
+	local done, saved = self.stepper:progress()
+	if done <= saved or self.writing or self.busy == "save" or self.stepper:state() ~= "running" then return end
+	local ok, err = self:write(done)
+	if not ok then return self:note(err, "cannot save its checkpoint") end
+	if self.busy ~= "save" then self.stepper:progress(done) end
+end
+
+-- Until an event may have come. A wrapper's store is woken by the one below; another waits by itself, or is asked again soon.
+function Watcher:listen()
+	local action, host = self.action, self.registry.host
+	self:offer_progress()
+	self.waiting = true
+	if self.registry.waits then
+		core.wait(math.huge)
+	else
+		local begun = core.now(host)
+		self.ahead, self.ahead_error = self:fetch(action.from, POLL_TIMEOUT)
+		self.ahead_from = action.from
+		local answer = self.ahead
+		if answer and answer.next_event_iterator == action.from and self.action == action then
+			self.ahead = nil
+			if core.now(host) - begun < POLL * 1e9 then core.wait(POLL) end
+		end
+		core.cancel(self.task, false)
+	end
+	self.waiting = false
+	if self.action == action then self:outcome("wake") end
+end
+
+function Watcher:pause()
+	local action, host = self.action, self.registry.host
+	local left = action.until_ns - core.now(host)
+	if left > 0 then core.wait(left / 1e9) end
+	if self.action == action then self:outcome("tick") end
+end
+
+function Watcher:drive()
+	local turn = 0
+	while true do
+		local kind = self.action.kind
+		if self.busy then
+			core.wait(math.huge) -- a seek from outside is being saved
+		elseif kind == "read" then
+			self:read()
+		elseif kind == "handle" then
+			turn = turn + 1
+			if turn % TURN == 0 then
+				local action = self.action
+				core.wait(0)
+				if self.action == action then self:handle() end
+			else
+				self:handle()
+			end
+		elseif kind == "save" then
+			self:save()
+		elseif kind == "listen" then
+			self:listen()
+		elseif kind == "wait" then
+			self:pause()
+		elseif kind == "stopped" then
+			self.action, self.ahead, self.events = {kind = "none"}, nil, nil
+			self:disown()
+			core.wake(self.registry.host)
+			return
+		elseif not self:is_active() then
+			return
+		else
+			core.wait(math.huge)
+		end
+	end
+end
+
+---- wishes from outside ----
+
+function Watcher:tell(kind, fields)
+	local action = self:step(kind, fields)
+	if action.kind ~= "none" then
+		self.action = action
+	elseif not self.busy and self.action.kind == "handle" then
+		self:outcome("deferred")
+	elseif not self.busy and self.action.kind == "read" then
+		self:outcome("batch", {next = self.action.from, seqs = {}})
+	end
+	if self.task then
+		if self.waiting or (kind == "stop" and self.busy ~= "save") then core.cancel(self.task, true) end
+		core.wake(self.registry.host)
+	end
+end
+
+function Watcher:ask_to_stop()
+	self:tell("stop")
+	if self.action.kind == "stopped" and not self.task then self.action = {kind = "none"} end
+end
+
+-- Refuses numbers beyond the last event.
+function Watcher:in_range(n, what)
+	local latest, err = self:call("get_latest_event_num")
+	if not latest then return nil, err end
+	if n <= latest then return true end
+	return nil, self:error("position_out_of_range", "watcher '%s' cannot %s %d: the last event is %d", self.id, what, n, latest)
+end
+
+function Watcher:state_error(what)
+	local state = self.retired and "replaced by a newer one of its id" or self.stepper:state()
+	return nil, self:error("invalid_state", "watcher '%s' cannot be %s: it is %s", self.id, what, state)
+end
+
+---- the methods people see ----
+
+function Public:id()
+	return check(self).id
+end
+
+function Public:stats()
+	local w = check(self)
+	local stats = w.stepper:stats()
+	stats.id, stats.last_error = w.id, w.last_error
+	stats.last_listen_time, stats.last_processed_event_time = w.last_listen_time, w.last_processed_event_time
+	if stats.next_event_iterator.kind == "trim_horizon" then stats.next_event_iterator = w.start end
+	if not w.settings.ephemeral then
+		local checkpoint = w:call("get_checkpoint", w.id)
+		stats.checkpoint_iterator = checkpoint and core.after_sequence_number(checkpoint)
+	end
+	local latest = w:call("get_latest_event_num") or 0
+	stats.lag = math.max(0, latest - before(stats.next_event_iterator))
+	return stats
+end
+
+function Public:checkpoint(n)
+	local w = check(self)
+	check_number(n, "checkpoint")
+	if w.settings.ephemeral then return nil, w:error("watcher_ephemeral", "watcher '%s' is ephemeral: it has no checkpoint", w.id) end
+	if w.retired then return w:state_error("checkpointed") end
+	local ok, err = w:in_range(n, "save checkpoint")
+	if not ok then return nil, err end
+	while w.writing and core.inside(w.registry.host) do core.wait(math.huge) end
+	local saved
+	saved, err = w:call("get_checkpoint", w.id)
+	if saved and n <= saved then return true end
+	if not saved and err.code ~= "checkpoint_not_found" then return nil, err end
+	ok, err = w:write(n)
+	if not ok then return nil, err end
+	local _, known = w.stepper:progress()
+	if n > known then w.stepper:progress(n) end
+	return true
+end
+
+function Public:seek_to_offset(n)
+	local w = check(self)
+	check_number(n, "seek_to_offset")
+	if w.retired then return w:state_error("moved") end
+	local ok, err = w:in_range(n, "seek to")
+	if not ok then return nil, err end
+	local rests = not w:is_active() and not w.settings.ephemeral
+	if rests then
+		ok, err = w:own()
+		if not ok then return nil, err end
+	end
+	w:tell("seek", {seq_num = n})
+	-- The save is made here, so that the answer tells of it.
+	ok = true
+	while ok and w.action.kind == "save" and not w.busy do ok, err = w:save() end
+	if rests then w:disown() end
+	if w.task then core.wake(w.registry.host) end
+	if not ok then return nil, err end
+	return true
+end
+
+function Public:set_handler(handler)
+	local w = check(self)
+	if type(handler) ~= "function" then
+		error("bad argument #1 to 'set_handler' (handler: function expected, got " .. type(handler) .. ")", 2)
+	end
+	if w.handler then return nil, w:error("handler_exists", "watcher '%s' has a handler", w.id) end
+	w.handler = handler
+	return true
+end
+
+function Public:start()
+	local w = check(self)
+	if w.retired or w:is_active() then return w:state_error("started") end
+	if not w.handler then return nil, w:error("no_handler", "watcher '%s' has no handler: set_handler() first", w.id) end
+	return w:launch()
+end
+
+function Public:stop(options)
+	local w = check(self)
+	local timeout = M.timeout(options, "stop")
+	w:ask_to_stop()
+	if w.retired then return true end
+	local _, me = core.inside(w.registry.host)
+	if me and me == w.task then return true end -- acts when the handler returns
+	local asking = me and w.registry:of_task(me) or {}
+	if w.awaits == asking then return false end -- its handler waits for the one that asks: it cannot stop before
+	asking.awaits = w
+	local stopped = w.registry:wait_for(function() return not w:is_active() and w.action.kind ~= "stopped" end, timeout)
+	asking.awaits = nil
+	return stopped
+end
+
+function Public:reload()
+	local w = check(self)
+	return nil, w:error("not_supported", "watcher '%s' has a function as its handler: only a script can be loaded anew", w.id)
+end
+
+class.__tostring = function(self) return "vigia.Watcher: " .. self.watcher.id end
+
+return M

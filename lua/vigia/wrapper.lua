@@ -1,0 +1,154 @@
+-- wrapper.lua - a store over another one that changes objects on their way in and out, or hides events: an example of a store in Lua.
+--
+--     local wrapper = require "vigia.wrapper"
+--     local store = wrapper.new(vigia.open("jobs.db"), {
+--         encode = function(object) return seal(object) end,   -- what is stored instead
+--         decode = function(object) return unseal(object) end, -- and back
+--         keep = function(event) return event.object_type ~= "Secret" end, -- what readers of this store see
+--     })
+--     local registry = vigia.registry(store) -- watchers that are functions
+--
+-- encode and decode may be called for an event more than once. What they raise is a serialization_error or deserialization_error.
+-- Numbers are the inner store's: hidden events leave holes. Everything else goes to the inner store as it is.
+
+local core = require "vigia.core"
+
+local M = {}
+
+local FUNCTIONS <const> = {encode = true, decode = true, keep = true}
+
+local Wrapper = {}
+local class = {__index = Wrapper, __name = "vigia.Wrapper"}
+
+for _, name in ipairs{
+	"get_latest_event_num", "get_oldest_event_num", "find_time", "trim", "gc", "holds", "sync", "store_checkpoint", "get_checkpoint",
+	"delete_checkpoint", "checkpoints", "stats", "configure", "backup", "close",
+} do
+	Wrapper[name] = function(self, ...) return self.inner[name](self.inner, ...) end
+end
+
+---@class vigia.WrapperFunctions
+---@field encode? fun(object: any): any
+---@field decode? fun(object: any): any
+---@field keep? fun(event: vigia.Event): boolean
+---@field checkpoint_interval? number the option of vigia.open, for this store's watchers (default 1)
+
+---The store `inner`, seen through these functions; closing one closes the other.
+---@param inner vigia.Store a store of vigia.open, or another written in Lua
+---@param functions? vigia.WrapperFunctions
+---@return vigia.Store
+function M.new(inner, functions)
+	if type(inner) ~= "userdata" and type(inner) ~= "table" then error("inner: a store expected, got " .. type(inner), 2) end
+	local interval = functions and functions.checkpoint_interval
+	if interval ~= nil and (type(interval) ~= "number" or interval < 0) then
+		error("checkpoint_interval: a number of seconds expected, got " .. tostring(interval), 2)
+	end
+	local self = {inner = inner, checkpoint_interval = interval}
+	for name, value in pairs(functions or {}) do
+		if name == "checkpoint_interval" then goto continue end
+		if not FUNCTIONS[name] then error("functions: encode, decode, keep, checkpoint_interval expected, got " .. tostring(name), 2) end
+		if type(value) ~= "function" then error(("%s: a function expected, got %s"):format(name, type(value)), 2) end
+		self[name] = value
+		::continue::
+	end
+	return setmetatable(self, class)
+end
+
+-- Of these functions' errors the caller hears as a serialization_error or deserialization_error.
+local function changed(code, f, object, event)
+	local ok, result = pcall(f, object)
+	if ok then return true, result end
+	local message = ("%s: %s"):format(event and "event " .. event.seq_num or "object", tostring(result))
+	return false, core.new_error{code = code, message = message, cause = result, seq_num = event and event.seq_num}
+end
+
+---- in ----
+
+function Wrapper:store_event(operation, object_type, ...)
+	if not self.encode or select("#", ...) == 0 then return self.inner:store_event(operation, object_type, ...) end
+	local ok, result = changed("serialization_error", self.encode, (...))
+	if not ok then return nil, result end
+	return self.inner:store_event(operation, object_type, result, select(2, ...))
+end
+
+function Wrapper:store_events(events, options)
+	if not self.encode or type(events) ~= "table" then return self.inner:store_events(events, options) end
+	local encoded = {}
+	for index, event in ipairs(events) do
+		local copy = event
+		if type(event) == "table" then
+			copy = {operation = event.operation or event[1], object_type = event.object_type or event[2]}
+			local object = event.object
+			if event.operation == nil then object = event[3] end
+			local ok, result = changed("serialization_error", self.encode, object)
+			if not ok then return nil, result end
+			copy.object = result
+		end
+		encoded[index] = copy
+	end
+	return self.inner:store_events(encoded, options)
+end
+
+---- out ----
+
+-- The event as this store's readers see it: true and the event, true and nil if it is hidden, false and an error.
+local function seen(self, event)
+	if self.decode then
+		local ok, result = changed("deserialization_error", self.decode, event.object, event)
+		if not ok then return false, result end
+		event.object = result
+	end
+	return true, (not self.keep or self.keep(event)) and event or nil
+end
+
+function Wrapper:get_event(n)
+	local event, err = self.inner:get_event(n)
+	if not event then return nil, err end
+	local ok, result = seen(self, event)
+	if not ok then return nil, result end
+	if result then return result end
+	return nil, core.new_error{code = "event_not_found", message = ("event %d is hidden"):format(n), seq_num = n}
+end
+
+-- The inner store asks `where` while it reads, so that it goes on, and waits, until there is an event that is seen here.
+function Wrapper:get_events(request)
+	if request ~= nil and type(request) ~= "table" then return self.inner:get_events(request) end
+	local inner_request, kept, failed, failure = {}, {}, nil, nil
+	for name, value in pairs(request or {}) do inner_request[name] = value end
+	local predicate = inner_request.where
+	if predicate == nil and type(inner_request.filter) == "function" then
+		predicate, inner_request.filter = inner_request.filter, nil
+	end
+	if predicate ~= nil and type(predicate) ~= "function" then return self.inner:get_events(request) end
+	inner_request.where = function(event)
+		if failed then return true end
+		local ok, result = seen(self, event)
+		if not ok then
+			failed, failure = event.seq_num, result
+			return true
+		end
+		if not result or (predicate and not predicate(result)) then return false end
+		kept[event.seq_num] = result
+		return true
+	end
+	local answer, err = self.inner:get_events(inner_request)
+	if not answer then return nil, err end
+	local events = {}
+	for _, event in ipairs(answer.events) do
+		if event.seq_num == failed then
+			-- What is before it comes first; the next call begins with it and tells.
+			if #events == 0 then return nil, failure end
+			return {events = events, next_event_iterator = core.after_sequence_number(failed - 1)}
+		end
+		events[#events + 1] = kept[event.seq_num]
+	end
+	return {events = events, next_event_iterator = answer.next_event_iterator}
+end
+
+---- the end ----
+
+class.__close = function(self) self:close() end
+
+class.__tostring = function(self) return "vigia.Wrapper: " .. tostring(self.inner) end
+
+return M

@@ -1,0 +1,454 @@
+-- store_lua_spec.lua - stores written in Lua: a wrapper passes the contract of all backends; watchers over it, and over a plain table.
+-- That watchers behave alike over such a store is proved where helper.backends are gone through.
+
+local helper = require "spec.helper"
+local testing = require "vigia.testing"
+local vigia = require "vigia"
+local wrapper = require "vigia.wrapper"
+
+local fails, fill, mentions, raises, range = helper.fails, helper.fill, helper.mentions, helper.raises, helper.range
+local after = vigia.after_sequence_number
+
+require "spec.store_contract"("written in Lua", function(options, again)
+	assert(not again, "it is over a memory store, which cannot be opened again")
+	return helper.wrapped(options, {encode = helper.rot13, decode = helper.rot13})
+end)
+
+-- The least that a store must have: a list of events. It ignores filters and limits, and waits (`sleeps`) before each answer.
+local function plain_store(sleeps)
+	local store = {events = {}, saved = {}, asked = 0}
+	function store:store_event(operation, object_type, object)
+		local n = #self.events + 1
+		self.events[n] = {seq_num = n, operation = operation, object_type = object_type, object = object, timestamp = n}
+		return n
+	end
+	function store:store_events(events)
+		for _, e in ipairs(events) do self:store_event(e.operation, e.object_type, e.object) end
+		return #self.events - #events + 1, #self.events
+	end
+	function store:get_events(request)
+		self.asked = self.asked + 1
+		if sleeps then
+			local ok, err = vigia.sleep(sleeps)
+			if not ok then return nil, err end
+		end
+		local it, found = request.event_iterator, {}
+		local first = it.kind == "at_sequence_number" and it.seq_num or it.seq_num + 1
+		for n = first, #self.events do found[#found + 1] = self.events[n] end
+		return {events = found, next_event_iterator = #found > 0 and after(#self.events) or it}
+	end
+	function store:get_latest_event_num() return #self.events end
+	function store:get_oldest_event_num() return #self.events > 0 and 1 or 0 end
+	function store:store_checkpoint(id, n)
+		self.saved[id] = n
+		return true
+	end
+	function store:get_checkpoint(id)
+		if self.saved[id] then return self.saved[id] end
+		return nil, {code = "checkpoint_not_found"}
+	end
+	return store
+end
+
+describe("a registry over a plain table with the methods of a store", function()
+	local store, clock, registry, records
+
+	before_each(function()
+		store, clock, records = plain_store(), testing.clock(), {}
+		registry = helper.registry(store, {clock = clock, log = function(level, message) records[#records + 1] = level .. " " .. message end})
+	end)
+	after_each(function()
+		registry = nil
+		helper.clean()
+	end)
+
+	local function settle()
+		assert(registry:run())
+	end
+
+	it("names the methods that are missing", function()
+		store.get_checkpoint, store.store_event = nil, 5
+		mentions(raises(vigia.registry, store), "store_event", "get_checkpoint")
+		mentions(raises(vigia.registry, {}), "vigia.Store expected", "get_events")
+		mentions(raises(vigia.registry, plain_store(), {lag = print}), "lag")
+	end)
+
+	it("W3a handles events in order, and those that come later", function()
+		fill(store, 5)
+		local handler = testing.handler()
+		local watcher = assert(registry:watch("w", handler.handle))
+		settle()
+		assert.same(range(1, 5), handler:seq_nums())
+		fill(store, 2)
+		settle()
+		assert.same(range(1, 7), handler:seq_nums())
+		assert.equal(7, watcher:stats().processed)
+		assert.equal(0, watcher:stats().lag)
+	end)
+
+	it("F1a applies the lists of a filter that the store ignores, and predicates", function()
+		for n = 1, 6 do store:store_event(n % 2 == 0 and "CREATE" or "UPDATE", n % 3 == 0 and "Job" or "Node", n) end
+		local jobs, created, both, odd = testing.handler(), testing.handler(), testing.handler(), testing.handler()
+		local watcher = assert(registry:watch("jobs", jobs.handle, {filter = {object_types = {"Job"}}}))
+		assert(registry:watch("created", created.handle, {filter = {operations = {"CREATE"}, object_types = {}}}))
+		assert(registry:watch("both", both.handle, {filter = {operations = {"CREATE"}, object_types = {"Job"}}}))
+		assert(registry:watch("odd", odd.handle, {where = function(event) return event.object % 2 == 1 end}))
+		settle()
+		assert.same({{3, 6}, {2, 4, 6}, {6}, {1, 3, 5}}, {jobs:seq_nums(), created:seq_nums(), both:seq_nums(), odd:seq_nums()})
+		assert.equal(2, watcher:stats().processed)
+		store:store_event("CREATE", "Node", 7)
+		settle()
+		assert.equal(0, watcher:stats().lag)
+		assert.is_true(watcher:stop())
+		assert.equal(7, store:get_checkpoint("jobs"))
+	end)
+
+	it("W5 retries after doubling times, exact on a manual clock", function()
+		fill(store, 2)
+		local handler = testing.handler():fail_on(1)
+		assert(registry:watch("w", handler.handle, {max_backoff = 1}))
+		settle()
+		for n, delay in ipairs{0.2, 0.4, 0.8, 1, 1} do
+			clock:advance(delay - 1e-6)
+			settle()
+			assert.equal(n, #handler.calls)
+			clock:advance(1e-6)
+			settle()
+			assert.equal(n + 1, #handler.calls)
+		end
+		handler:succeed()
+		clock:advance(1)
+		settle()
+		assert.same({1, 1, 1, 1, 1, 1, 1, 2}, handler:seq_nums())
+	end)
+
+	it("W7a retries a fetch that fails, whatever the store raised or answered, and shows it", function()
+		fill(store, 1)
+		local get_events, problem = store.get_events, nil
+		function store:get_events(request)
+			if problem then return problem(self, request) end
+			return get_events(self, request)
+		end
+		local handler = testing.handler()
+		local watcher = assert(registry:watch("w", handler.handle, {max_backoff = 0.2}))
+		settle()
+		for n, case in ipairs{
+			{"no luck", function() error("no luck", 0) end},
+			{"gone", function() return nil, "gone" end},
+			{"answered nothing", function() end},
+			{"something else", function() return 5 end},
+			{"something else", function() return {} end},
+			{"next", function() return {events = {}} end},
+			{"before where", function() return {events = {}, next_event_iterator = after(0)} end},
+			{"not resolved", function() return {events = {}, next_event_iterator = vigia.latest()} end},
+			{"not in order", function() return {events = {store.events[1]}, next_event_iterator = after(1)} end},
+			{"no number", function() return {events = {{object_type = "Job"}}, next_event_iterator = after(9)} end},
+			{"before the last event", function() return {events = {{seq_num = 8}}, next_event_iterator = after(7)} end},
+			{"index", function() return {events = {5}, next_event_iterator = after(9)} end},
+			{"broken", function() coroutine.yield() end, "yield"},
+		} do
+			problem = case[2]
+			clock:advance(2)
+			settle()
+			local stats = watcher:stats()
+			assert(stats.fetch_errors >= n, case[1])
+			if not case[3] then mentions(stats.last_error, case[1]) end
+			assert.equal("running", stats.state)
+		end
+		problem = nil
+		fill(store, 1)
+		clock:advance(2)
+		settle()
+		assert.same({1, 2}, handler:seq_nums())
+	end)
+
+	it("W10a saves progress after checkpoint_interval, which the store may set", function()
+		fill(store, 3)
+		store.checkpoint_interval = 5
+		assert(registry:watch("w", function() end))
+		settle()
+		clock:advance(4.999)
+		settle()
+		assert.is_nil(store.saved.w)
+		clock:advance(0.001)
+		settle()
+		assert.equal(3, store.saved.w)
+	end)
+
+	it("W10g never passes an event that is still being retried", function()
+		fill(store, 5)
+		assert(registry:watch("w", testing.handler():fail_on(3).handle))
+		settle()
+		clock:advance(1)
+		settle()
+		assert.equal(2, store.saved.w)
+	end)
+
+	it("W19 runs an id once at a time, in all registries of the Lua state", function()
+		local other = helper.registry(store)
+		local watcher = assert(registry:watch("w", function() end))
+		assert.equal("w", fails("watcher_owned", other:watch("w", function() end)).watcher_id)
+		fails("watcher_already_exists", registry:watch("w", function() end))
+		assert(watcher:stop())
+		assert(other:watch("w", function() end))
+		fails("watcher_owned", watcher:start())
+		assert(helper.registry(plain_store()):watch("w", function() end))
+	end)
+
+	it("H3 says not_supported to a script", function()
+		mentions(fails("not_supported", registry:watch("w", "script.lua")), "script", "Lua")
+		fails("not_supported", assert(registry:watch("f", function() end)):reload())
+	end)
+
+	it("H2 takes a handler that yields by itself for a failure, and goes on", function()
+		fill(store, 2)
+		local tries = 0
+		local watcher = assert(registry:watch("w", function(event)
+			tries = tries + 1
+			if event.seq_num == 1 and tries == 1 then coroutine.yield() end
+		end))
+		settle()
+		mentions(watcher:stats().last_error, "the handler yielded")
+		assert.equal("handler_error", watcher:stats().last_error.code)
+		clock:advance(0.2)
+		settle()
+		assert.equal(2, watcher:stats().processed)
+		assert.equal(3, tries)
+	end)
+
+	it("tells the log, and lives with a log and an on_error that fail", function()
+		fill(store, 1)
+		local told
+		assert(registry:watch("w", function() return nil, {reason = "x"} end, {on_error = function(err, event, ctx)
+			told = {err.cause.reason, event.seq_num, ctx.attempt}
+			error("in on_error")
+		end}))
+		assert(registry:spawn(function() error("in a task") end))
+		settle()
+		assert.same({"x", 1, 1}, told)
+		local all = table.concat(records, "\n")
+		mentions(all, "on_error failed", "in on_error", "event failed", "a task failed", "in a task")
+		local silent = helper.registry(store, {clock = clock, log = function() error("in log") end})
+		assert(silent:watch("v", testing.handler():fail_always().handle))
+		assert(silent:run())
+	end)
+
+	it("S11b answers store_closed when the store says so", function()
+		fill(store, 1)
+		assert(registry:watch("w", function() end))
+		settle()
+		store.get_events = function() return nil, {code = "store_closed"} end
+		clock:advance(2)
+		fails("store_closed", registry:run())
+		fails("store_closed", registry:step())
+	end)
+end)
+
+describe("a store in Lua whose get_events waits", function()
+	after_each(helper.clean)
+
+	it("H2 lets the other watchers go on, on the clock", function()
+		local store, clock = plain_store(10), testing.clock()
+		local registry = helper.registry(store, {clock = clock})
+		fill(store, 2)
+		local handlers = {testing.handler(), testing.handler()}
+		for n, handler in ipairs(handlers) do assert(registry:watch("w" .. n, handler.handle)) end
+		assert(registry:run())
+		assert.equal(2, store.asked)
+		assert.same({}, handlers[1]:seq_nums())
+		clock:advance(10)
+		assert(registry:run())
+		for _, handler in ipairs(handlers) do assert.same({1, 2}, handler:seq_nums()) end
+	end)
+
+	it("W14a is left at once when its watcher stops, or seeks", function()
+		local store, clock = plain_store(), testing.clock()
+		local registry = helper.registry(store, {clock = clock})
+		fill(store, 3)
+		local get_events, waits = store.get_events, false
+		function store:get_events(request)
+			if waits and request.timeout ~= 0 then assert(vigia.sleep(3600)) end
+			return get_events(self, request)
+		end
+		local handler = testing.handler()
+		local watcher = assert(registry:watch("w", handler.handle))
+		assert(registry:run())
+		waits = true
+		clock:advance(1)
+		assert(registry:run())
+		assert(watcher:seek_to_offset(1))
+		assert(registry:run())
+		assert.same({1, 2, 3, 2, 3}, handler:seq_nums())
+		assert.is_true(watcher:stop())
+		assert.equal(3, store:get_checkpoint("w"))
+	end)
+
+	it("is driven without a manual clock, too", function()
+		local store = plain_store(0.001)
+		local registry = helper.registry(store)
+		fill(store, 3)
+		local watcher
+		watcher = assert(registry:watch("w", function(event)
+			vigia.sleep(0.001)
+			if event.seq_num < 5 then store:store_event("CREATE", "Job", nil) end
+			if event.seq_num == 5 then watcher:stop() end
+		end))
+		assert(registry:run())
+		assert.equal("stopped", watcher:stats().state)
+		assert.equal(5, store:get_checkpoint("w"))
+	end)
+end)
+
+describe("vigia.wrapper", function()
+	after_each(helper.clean)
+
+	it("stores what encode answers, and answers what decode makes of it", function()
+		local inner = helper.memory()
+		local store = wrapper.new(inner, {encode = helper.rot13, decode = helper.rot13})
+		assert.equal(1, assert(store:store_event("CREATE", "Job", {name = "Hello"})))
+		assert.same({2, 2}, {store:store_events{{"CREATE", "Job", {name = "World"}}}})
+		assert.same({name = "Uryyb"}, inner:get_event(1).object)
+		assert.same({name = "World"}, store:get_event(2).object)
+		assert.same({name = "Hello"}, store:get_events{timeout = 0}.events[1].object)
+		local seen
+		local registry = helper.registry(store)
+		helper.drain(registry, assert(registry:watch("w", function(event) seen = event.object.name end)))
+		assert.equal("World", seen)
+	end)
+
+	it("hides what keep does not want, and counts on", function()
+		local inner = helper.memory()
+		local store = wrapper.new(inner, {keep = function(event) return event.object.n % 2 == 0 end})
+		fill(store, 6)
+		assert.same({2, 4, 6}, (helper.read(store)))
+		assert.same({2, 4}, (helper.read(store, {limit = 2})))
+		assert.same({4}, (helper.read(store, {where = function(event) return event.object.n == 4 or event.object.n == 3 end})))
+		fails("event_not_found", store:get_event(3))
+		local registry = helper.registry(store)
+		local handler, seen = helper.recorder()
+		local watcher = assert(registry:watch("w", handler))
+		helper.drain(registry, watcher)
+		assert.same({2, 4, 6}, seen)
+	end)
+
+	it("Z2 makes a failing encode a serialization_error, and a failing decode one that stops its watcher", function()
+		local store = wrapper.new(helper.memory(), {
+			encode = function(object) if object == "bad" then error("no form") end return object end,
+			decode = function(object) if object == "lost" then error("no key") end return object end,
+		})
+		mentions(fails("serialization_error", store:store_event("CREATE", "Job", "bad")), "no form")
+		fails("serialization_error", store:store_events{{"CREATE", "Job", 1}, {"CREATE", "Job", "bad"}})
+		assert.equal(0, store:get_latest_event_num())
+		for _, object in ipairs{"one", "lost", "three"} do assert(store:store_event("CREATE", "Job", object)) end
+		assert.same({1}, (helper.read(store)))
+		assert.equal(2, fails("deserialization_error", store:get_events{event_iterator = after(1), timeout = 0}).seq_num)
+		fails("deserialization_error", store:get_event(2))
+		local registry = helper.registry(store)
+		local stops = assert(registry:watch("stops", function() end))
+		local skips = assert(registry:watch("skips", function() end, {on_damage = "skip"}))
+		helper.drive(registry, function() return stops:stats().state == "stopped" and skips:stats().lag == 0 end)
+		assert.equal(2, stops:stats().blocked_on)
+		assert.same({2, 1}, {skips:stats().processed, skips:stats().skipped})
+	end)
+
+	it("W20 tells its watchers of events that were removed", function()
+		local store = helper.wrapped()
+		fill(store, 3)
+		local registry = helper.registry(store)
+		local handler, seen = helper.recorder()
+		local watcher = assert(registry:watch("w", handler))
+		helper.drain(registry, watcher)
+		fill(store, 5)
+		assert(store:trim(6))
+		helper.drain(registry, watcher)
+		assert.same({1, 2, 3, 7, 8}, seen)
+		assert.equal(3, watcher:stats().missed)
+	end)
+
+	it("refuses what it cannot use", function()
+		mentions(raises(wrapper.new, 5), "inner")
+		mentions(raises(wrapper.new, helper.memory(), {encode = 5}), "encode")
+		mentions(raises(wrapper.new, helper.memory(), {endcode = print}), "endcode")
+		mentions(raises(wrapper.new, helper.memory(), {checkpoint_interval = "1"}), "checkpoint_interval")
+	end)
+end)
+
+describe("testing.mock_store", function()
+	local store, clock, registry
+
+	before_each(function()
+		store, clock = testing.mock_store(), testing.clock()
+		registry = helper.registry(store, {clock = clock})
+	end)
+	after_each(function()
+		store, registry = nil, nil
+		helper.clean()
+	end)
+
+	it("writes down its calls and hands them on", function()
+		assert.equal(1, assert(store:store_event("CREATE", "Job", 7)))
+		assert.equal(1, #store:calls_of "store_event")
+		assert.same({"CREATE", "Job", 7, n = 3}, store.calls[1].arguments)
+		assert.equal(7, store.inner:get_event(1).object)
+		assert.same({}, store:calls_of "trim")
+		raises(store.calls_of, store, "store_evnt")
+	end)
+
+	it("fails as it is told", function()
+		store:fail_next("store_event", "no luck"):fail_next("trim", {code = "disk_full", message = "full"}, 2)
+		mentions(fails("io_error", store:store_event("CREATE", "Job", 1)), "no luck")
+		assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
+		for _ = 1, 2 do fails("disk_full", store:trim(1)) end
+		assert.equal(1, assert(store:trim(1)))
+		store:fail_always("get_event")
+		for _ = 1, 3 do mentions(fails("io_error", store:get_event(1)), "get_event was told to fail") end
+		store:succeed()
+		fails("sequence_expired", store:get_event(1))
+		assert.is_true(store.calls[1].failed)
+		raises(store.fail_next, store, "store_evnt")
+		raises(store.fail_next, store, "trim", nil, 0)
+	end)
+
+	it("W7a lets a fetch fail, so that the watcher tries again after the backoff", function()
+		fill(store, 1)
+		store:fail_next("get_events", {code = "io_error"}, 2)
+		local handler = testing.handler()
+		local watcher = assert(registry:watch("w", handler.handle))
+		assert(registry:run())
+		clock:advance(0.2)
+		assert(registry:run())
+		assert.same({}, handler.calls)
+		assert.equal(2, watcher:stats().fetch_errors)
+		clock:advance(0.4)
+		assert(registry:run())
+		assert.same({1}, handler:seq_nums())
+	end)
+
+	it("W10d lets a checkpoint fail: the next event waits until it is saved", function()
+		fill(store, 2)
+		store:fail_next("store_checkpoint", "full", 2)
+		local handler = testing.handler()
+		assert(registry:watch("w", handler.handle, {checkpoint = "event"}))
+		assert(registry:run())
+		clock:advance(0.2)
+		assert(registry:run())
+		assert.same({1}, handler:seq_nums())
+		clock:advance(0.4)
+		assert(registry:run())
+		assert.same({1, 2}, handler:seq_nums())
+		assert.equal(2, store:get_checkpoint("w"))
+	end)
+
+	it("lets an append of a handler fail, which then is tried again", function()
+		fill(store, 1)
+		store:fail_next("store_event")
+		local watcher = assert(registry:watch("w", function(_, ctx)
+			return ctx.store:store_event("CREATE", "Mail", nil)
+		end, {filter = {object_types = {"Job"}}}))
+		assert(registry:run())
+		clock:advance(0.2)
+		assert(registry:run())
+		assert.equal(1, watcher:stats().processed)
+		assert.equal("Mail", store:get_event(2).object_type)
+	end)
+end)
