@@ -151,7 +151,7 @@ describe("a handler that is a script", function()
 		mentions(raises(registry.watch, registry, "b", path, {set = 5, batch_size = 0, reload = "yes"}), "set is a number", "batch_size",
 			"reload")
 		mentions(raises(registry.watch, registry, "b", path, {on_error = print, where = print}), "on_error", "where", "put it into the table")
-		mentions(raises(registry.watch, registry, "b", function() end, {set = {}}), "unknown option 'set'")
+		mentions(raises(registry.watch, registry, "b", function() end, {set = {}}), "set needs a handler that is a script")
 		assert(registry:stop())
 	end)
 

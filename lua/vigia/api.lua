@@ -395,6 +395,9 @@ local Registry = {}
 ---@class vigia.ScriptOptions: vigia.WatchOptions
 ---@field set? table plain values for the script, which gets a copy of them as `set`
 ---@field reload? boolean take over the script's new code whenever its file changes (default false)
+---@field cpu_limit? number seconds of processor time for one event, init, stop, loading; 0: no limit (default 0)
+---@field memory_limit? integer bytes for the script's Lua state; 0: no limit (default 0)
+---@field libraries? string[] names of the Lua libraries that the script sees beside base and vigia (default: all)
 
 ---A script is called once, with this.
 ---@class vigia.Given

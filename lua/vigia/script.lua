@@ -12,6 +12,9 @@ local M = {}
 -- What belongs to the thread; everything else in the table is an option of registry:watch, which checks the values.
 local OWN_FIELDS = {id = "string", handle = "function", init = "function", stop = "function"}
 
+-- Options of whoever watches: a script cannot lift its own caps.
+local CAPS = {memory_limit = true, cpu_limit = true, libraries = true}
+
 local function fail(message, ...)
 	error(message:format(...), 0)
 end
@@ -41,9 +44,20 @@ function M.find(source)
 	return path or fail("there is no script '%s':%s", text.printable(source), message:gsub("^%s*", "\n\t"))
 end
 
--- Source only: bytecode can crash the interpreter.
-local function compile(path)
-	local chunk, message = loadfile(path, "t")
+local function read(path)
+	local file, message = io.open(path, "rb")
+	if not file then
+		fail("cannot open %s", text.printable(message))
+	end
+	local source
+	source, message = file:read("a")
+	file:close()
+	return source or fail("cannot read %s: %s", text.printable(path), message)
+end
+
+-- Source only: bytecode can crash the interpreter. A first line for the shell is none of Lua's, nor is a byte order mark.
+local function compile(path, source)
+	local chunk, message = load(source:gsub("^\xEF\xBB\xBF", ""):gsub("^#", "--#"), "@" .. path, "t")
 	if not chunk then
 		if message:find("attempt to load a binary chunk", 1, true) then
 			message = path .. ": this is bytecode; a handler script is Lua source"
@@ -61,6 +75,8 @@ local function check_field(path, name, value, names, is_option)
 		end
 	elseif name == "auto_start" then
 		fail("%s: `auto_start` cannot be set in a script: whoever watches with it starts it", path)
+	elseif CAPS[name] then
+		fail("%s: `%s` cannot be set in a script: whoever watches with it caps it", path, name)
 	elseif not is_option[name] then
 		fail("%s: unknown field `%s`%s", path, text.printable(tostring(name)), text.did_you_mean(tostring(name), names))
 	end
@@ -101,10 +117,13 @@ end
 ---@param path string from find
 ---@param order {set: table, options: table} what the watcher was told from outside; these options win over the script's
 ---@param given {store: vigia.Store, log: function}
----@return {path: string, id: string, handle: function, init: function?, stop: function?, options: table}
-function M.load(path, order, given)
+---@param source string? what was read from it before
+---@return {path: string, source: string, id: string, handle: function, init: function?, stop: function?, options: table}
+function M.load(path, order, given, source)
 	given.set = order.set
-	local script = evaluate(path, compile(path), given)
+	source = source or read(path)
+	local script = evaluate(path, compile(path, source), given)
+	script.source = source
 	for name, value in pairs(order.options) do
 		if name == "initial_event_iterator" then
 			value = core[value.kind](value.seq_num)

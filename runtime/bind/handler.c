@@ -11,6 +11,7 @@
 #include "../core/error.h"
 #include "../drive/worker.h"
 #include "cache.h"
+#include "cap.h"
 #include "registry.h"
 
 /* User values of the handler's userdata. */
@@ -283,7 +284,11 @@ static int fail(lua_State *L, struct failure *f)
 		vigia__error(f->err, VIGIA_EHANDLER, "not enough memory to tell the error");
 	/* Its to-be-closed variables run here; then it is of no more use. */
 	if (f->raised || h->suspended || f->own_text) {
-		if (h->co) lua_resetthread(h->co);
+		if (h->co) {
+			lua_State *before = vigia__cap_switch(vigia__cap_here(), h->co);
+			lua_resetthread(h->co);
+			vigia__cap_switch(vigia__cap_here(), before);
+		}
 		h->co = NULL;
 	}
 	h->suspended = false;
@@ -307,7 +312,10 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 	h->suspended = h->dropped = false;
 	h->decode_error.code = VIGIA_OK;
 	shared->handler = h;
+	struct vigia__cap *cap = vigia__cap_here();
+	lua_State *before = vigia__cap_switch(cap, h->co);
 	int status = lua_resume(h->co, L, 0, &results);
+	vigia__cap_switch(cap, before);
 	shared->handler = outer;
 	if (status == LUA_YIELD && h->suspended) {
 		lua_pop(h->co, results);

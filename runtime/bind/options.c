@@ -2,6 +2,7 @@
  * options.c - Lua tables of options -> C structs, by the tables of core/options.h, with everything that is wrong in one message.
  */
 #include "bind.h"
+#include "cap.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -277,15 +278,49 @@ void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_op
 	vigia__lua_push_filter(L, arg, &out->filter);
 }
 
+static const char *library_at(const void *ctx, int index) {
+	return vigia__cap_library_name(index);
+}
+
+/* A list of names of libraries, as bits. */
+static unsigned libraries_at(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {
+	if (!lua_istable(L, idx)) {
+		vigia__problem(problems, "%s is a %s, allowed: a list of strings", name, luaL_typename(L, idx));
+		return 0;
+	}
+	int before = problems->count;
+	check_list(L, idx, name, problems);
+	if (problems->count > before)
+		return 0;
+	unsigned bits = 0;
+	for (lua_Integer i = 1; lua_rawgeti(L, idx, i) != LUA_TNIL; i++) {
+		const char *library = lua_tostring(L, -1);
+		unsigned bit = strcmp(library, "vigia") == 0 ? VIGIA_CAP_BASE : vigia__cap_library(library);
+		if (bit == 0) {
+			const char *near = vigia__nearest(library, library_at, NULL);
+			vigia__problem(problems, "%s[%lld]: there is no library '%.48s'%s%s%s", name, (long long)i, library,
+			               near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+		}
+		bits |= bit;
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	return bits;
+}
+
 /* Functions belong into the script, whose state they run in; `set` is looked at when it is encoded. */
 static void script_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
 	struct watch_target *target = ctx;
+	struct vigia__script_options *options = (struct vigia__script_options *)target->options; /* whose first member it is */
 	if (lua_isfunction(L, idx)) {
 		vigia__problem(problems, "%s cannot be a function for a script, which has a state of its own: put it into the table that it returns",
 		               name);
 	} else if (strcmp(name, "set") == 0) {
 		if (!lua_istable(L, idx))
 			vigia__problem(problems, "set is a %s, allowed: a table {name = value}", luaL_typename(L, idx));
+	} else if (strcmp(name, "libraries") == 0) {
+		options->libraries_given = true;
+		options->libraries = libraries_at(L, idx, name, problems);
 	} else {
 		watch_special(L, idx, name, target, problems);
 	}

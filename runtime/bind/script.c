@@ -19,15 +19,18 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../drive/worker.h"
+#include "cap.h"
 
 /* A loaded script. */
 struct code {
-	lua_State *L; /* NULL: none */
+	lua_State *L;             /* NULL: none; with a source: it went over a cap, and is to be made anew */
+	struct vigia__cap *cap;   /* NULL: nothing is capped */
+	struct vigia__buf source; /* of a capped script: its state is made anew from this */
 	struct lua_watcher *watcher;
 	struct lua_handler *handler;
 	struct vigia_handler c;
 	bool has_stop;
-	int script, context; /* references: what vigia.script made of it, and what init and stop are given */
+	int module, script, context; /* references: vigia.script, what it made of the script, and what init and stop are given */
 };
 
 struct identity {
@@ -42,6 +45,7 @@ struct job {
 	struct vigia__worker *worker;
 	struct vigia__interrupt_hook hook;
 	bool hooked;
+	struct vigia__cap_limits limits;
 	struct code now, next;
 	char path[4096];           /* of the file that was loaded, or was tried */
 	struct identity identity;  /* of it, before it was read */
@@ -69,14 +73,14 @@ static int print(lua_State *L)
 	return 0;
 }
 
-/* Arguments: package.path, package.cpath. */
+/* Arguments: package.path and package.cpath, as light userdata. */
 static int open_libraries(lua_State *L)
 {
 	luaL_openlibs(L);
 	lua_getglobal(L, "package");
-	lua_pushvalue(L, 1);
+	lua_pushstring(L, lua_touserdata(L, 1));
 	lua_setfield(L, -2, "path");
-	lua_pushvalue(L, 2);
+	lua_pushstring(L, lua_touserdata(L, 2));
 	lua_setfield(L, -2, "cpath");
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 	lua_pushcfunction(L, luaopen_vigia_core);
@@ -86,14 +90,20 @@ static int open_libraries(lua_State *L)
 	return 0;
 }
 
+/* False: it raised. */
+static bool open_state(lua_State *L, const char *package_path, const char *package_cpath)
+{
+	lua_pushcfunction(L, open_libraries);
+	lua_pushlightuserdata(L, (void *)package_path);
+	lua_pushlightuserdata(L, (void *)package_cpath);
+	return lua_pcall(L, 2, 0, 0) == LUA_OK;
+}
+
 lua_State *vigia__script_state_new(const char *package_path, const char *package_cpath)
 {
 	lua_State *L = luaL_newstate();
 	if (L == NULL) return NULL;
-	lua_pushcfunction(L, open_libraries);
-	lua_pushstring(L, package_path);
-	lua_pushstring(L, package_cpath);
-	if (lua_pcall(L, 2, 0, 0) == LUA_OK) return L;
+	if (open_state(L, package_path, package_cpath)) return L;
 	lua_close(L);
 	return NULL;
 }
@@ -173,6 +183,7 @@ static int log_message(lua_State *L)
 struct loading {
 	struct job *job;
 	struct code *code;
+	const struct vigia__buf *source; /* NULL: to be read from the file */
 	char *id;
 	struct vigia_watch_options *options;
 };
@@ -207,18 +218,33 @@ static int load_script(lua_State *L)
 	struct lua_registry *registry = vigia__lua_worker_registry(L, 4, job->worker); /* 5 */
 	struct lua_watcher *watcher = vigia__lua_watcher_new(L, 5); /* 6 */
 
-	lua_getfield(L, 2, "find");
-	lua_getfield(L, 3, "source");
-	lua_call(L, 1, 1); /* 7: the path */
-	snprintf(job->path, sizeof job->path, "%s", luaL_tolstring(L, 7, NULL));
-	lua_pop(L, 1);
-	look_at(job->path, &job->identity);
+	if (l->source == NULL) {
+		lua_getfield(L, 2, "find");
+		lua_getfield(L, 3, "source");
+		lua_call(L, 1, 1); /* 7: the path */
+		snprintf(job->path, sizeof job->path, "%s", luaL_tolstring(L, 7, NULL));
+		lua_pop(L, 1);
+		look_at(job->path, &job->identity);
+	} else lua_pushstring(L, job->path);
 
 	lua_getfield(L, 2, "load");
 	lua_pushvalue(L, 7);
 	lua_pushvalue(L, 3);
 	push_given(L, 4, job->worker);
-	lua_call(L, 3, 1); /* 8: the script */
+	if (l->source) lua_pushlstring(L, (const char *)l->source->data, l->source->len);
+	else lua_pushnil(L);
+	if (l->code->cap) vigia__cap_guard(L, l->code->cap);
+	else vigia__cap_text_only(L);
+	lua_call(L, 4, 1); /* 8: the script */
+	if (l->code->cap) {
+		size_t len;
+		lua_getfield(L, 8, "source");
+		const char *text = lua_tolstring(L, -1, &len);
+		if (vigia__buf_add(&l->code->source, text, len) != 0) luaL_error(L, "not enough memory");
+		lua_pop(L, 1);
+	}
+	lua_pushnil(L);
+	lua_setfield(L, 8, "source");
 
 	if (l->id[0] == '\0') {
 		lua_getfield(L, 8, "id");
@@ -243,9 +269,10 @@ static int load_script(lua_State *L)
 	lua_pushvalue(L, 6);
 	lua_setfield(L, 15, "watcher");
 
-	bool has_stop = lua_getfield(L, 8, "stop") != LUA_TNIL;
+	l->code->has_stop = lua_getfield(L, 8, "stop") != LUA_TNIL;
 	lua_pop(L, 1);
-	*l->code = (struct code){.L = L, .watcher = watcher, .handler = handler, .has_stop = has_stop};
+	l->code->watcher = watcher;
+	l->code->handler = handler;
 	vigia__lua_handler_c(handler, &l->code->c);
 	/* What C refers to must stay: the context holds the watcher's userdata, and that the handler, the registry, the store; the options
 	 * hold the strings of the filter. */
@@ -253,6 +280,8 @@ static int load_script(lua_State *L)
 	lua_setfield(L, 8, "filter_lists");
 	lua_pushvalue(L, 8);
 	l->code->script = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pushvalue(L, 2);
+	l->code->module = luaL_ref(L, LUA_REGISTRYINDEX);
 	registry->L = L;
 	return 0;
 }
@@ -272,10 +301,38 @@ static void raised(lua_State *L, const struct job *job, struct vigia_error *err)
 	}
 }
 
+/* What is left is the source, of which the state can be made anew. */
+static void close_state(struct code *code)
+{
+	struct vigia__buf source = code->source;
+	if (code->cap) vigia__cap_close(code->cap);
+	else if (code->L) lua_close(code->L);
+	*code = (struct code){.source = source};
+}
+
 static void close_code(struct code *code)
 {
-	if (code->L) lua_close(code->L);
-	*code = (struct code){0};
+	close_state(code);
+	vigia__buf_deinit(&code->source);
+}
+
+/* ---- caps ---- */
+
+/* The script's code is about to run; `anew`: with a new budget of processor time. */
+static int enter(struct code *code, bool anew, struct vigia_error *err)
+{
+	if (code->cap == NULL) return VIGIA_OK;
+	if (anew) vigia__cap_begin(code->cap);
+	return vigia__cap_enter(code->cap, code->L, err);
+}
+
+/* It came back, with this outcome. If it went over a cap the state is closed, and that is the outcome. */
+static int leave(struct code *code, const char *what, int rc, struct vigia_error *err)
+{
+	if (code->cap == NULL || vigia__cap_leave(code->cap) == VIGIA_CAP_HELD) return rc;
+	rc = vigia__cap_error(code->cap, what, err);
+	close_state(code);
+	return rc;
 }
 
 /* ---- the job, on the worker's thread ---- */
@@ -286,30 +343,62 @@ static void interrupt(void *ctx)
 	vigia__worker_stop(ctx);
 }
 
+/* A state with its libraries; entered, if it is capped. */
+static int new_state(struct job *job, struct code *code, struct vigia_error *err)
+{
+	struct vigia__buf path = {0}, cpath = {0};
+	int rc = VIGIA_ENOMEM;
+	if (!order_string(job, "path", &path) || !order_string(job, "cpath", &cpath)) goto done;
+	if (!vigia__cap_wanted(&job->limits)) {
+		code->L = vigia__script_state_new((const char *)path.data, (const char *)cpath.data);
+		if (code->L) rc = VIGIA_OK;
+		goto done;
+	}
+	rc = vigia__cap_open(&job->limits, &code->cap, &code->L, err);
+	if (rc == VIGIA_OK) rc = enter(code, true, err);
+	if (rc < 0) goto done;
+	if (!open_state(code->L, (const char *)path.data, (const char *)cpath.data))
+		rc = leave(code, "the script", vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state"), err);
+done:
+	vigia__buf_deinit(&path);
+	vigia__buf_deinit(&cpath);
+	if (rc == VIGIA_ENOMEM) vigia__error(err, rc, "no memory for a script's Lua state");
+	return rc;
+}
+
+/* Make job->next: of the file, or of a source that was read before. */
+static int load_code(struct job *job, const struct vigia__buf *source, char id[256], struct vigia_watch_options *options,
+                     struct vigia_error *err)
+{
+	struct code *code = &job->next;
+	close_code(code); /* of a load that came to nothing */
+	int rc = new_state(job, code, err);
+	if (rc == VIGIA_OK) {
+		struct loading loading = {job, code, source, id, options};
+		lua_State *L = code->L;
+		lua_pushcfunction(L, load_script);
+		lua_pushlightuserdata(L, &loading);
+		if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+			raised(L, job, err);
+			rc = VIGIA_ESCRIPT;
+		}
+		rc = leave(code, "loading the script", rc, err);
+		if (code->L == NULL) vigia__error_prefix(err, "%s: ", job->path);
+	}
+	if (rc < 0) close_code(code);
+	return rc;
+}
+
 static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options, struct vigia_error *err)
 {
 	struct job *job = ctx;
-	struct vigia__buf path = {0}, cpath = {0};
-	lua_State *L = NULL;
 	job->worker = worker;
 	if (!job->hooked) {
 		job->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = worker};
 		vigia__interrupt_add(&job->hook);
 		job->hooked = true;
 	}
-	if (order_string(job, "path", &path) && order_string(job, "cpath", &cpath))
-		L = vigia__script_state_new((const char *)path.data, (const char *)cpath.data);
-	vigia__buf_deinit(&path);
-	vigia__buf_deinit(&cpath);
-	if (L == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state");
-	struct loading loading = {job, &job->next, id, options};
-	lua_pushcfunction(L, load_script);
-	lua_pushlightuserdata(L, &loading);
-	if (lua_pcall(L, 1, 0, 0) == LUA_OK) return VIGIA_OK;
-	raised(L, job, err);
-	job->next = (struct code){.L = L};
-	close_code(&job->next);
-	return VIGIA_ESCRIPT;
+	return load_code(job, NULL, id, options, err);
 }
 
 static void take(void *ctx)
@@ -336,9 +425,7 @@ struct calling {
 static int call_function(lua_State *L)
 {
 	struct calling *c = lua_touserdata(L, 1);
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "vigia.script");
-	lua_call(L, 1, 1);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->module);
 	lua_getfield(L, -1, "call");
 	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->script);
 	lua_pushstring(L, c->name);
@@ -352,6 +439,8 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 {
 	lua_State *L = job->now.L;
 	struct calling c = {&job->now, name, err, VIGIA_OK};
+	int rc = enter(&job->now, true, err);
+	if (rc < 0) return rc;
 	lua_pushcfunction(L, call_function);
 	lua_pushlightuserdata(L, &c);
 	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
@@ -359,12 +448,30 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 		c.rc = VIGIA_ESCRIPT;
 	}
 	lua_settop(L, 0);
-	return c.rc;
+	return leave(&job->now, name, c.rc, err);
+}
+
+/* The state went over a cap: another one, of the same source. Its init is still to be run. */
+static int renew(struct job *job, struct vigia_watcher *watcher, struct vigia_error *err)
+{
+	char id[256];
+	struct vigia_watch_options ignored;
+	snprintf(id, sizeof id, "%s", vigia_watcher_id(watcher));
+	int rc = load_code(job, &job->now.source, id, &ignored, err);
+	if (rc < 0) return rc;
+	close_code(&job->now);
+	job->now = job->next;
+	job->next = (struct code){0};
+	return VIGIA_OK;
 }
 
 static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	struct job *job = ctx;
+	if (job->now.L == NULL) {
+		int rc = renew(job, watcher, err);
+		if (rc < 0) return rc;
+	}
 	job->now.watcher->watcher = watcher;
 	job->now.watcher->handler = job->now.handler;
 	job->now.handler->watcher = watcher;
@@ -375,7 +482,8 @@ static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *e
 static int end(void *ctx, struct vigia_error *err)
 {
 	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-	if (!((struct job *)ctx)->now.has_stop) return VIGIA_OK;
+	const struct code *code = &((struct job *)ctx)->now;
+	if (code->L == NULL || !code->has_stop) return VIGIA_OK; /* without a state: it went over a cap, there is nothing to end */
 	pthread_mutex_lock(&one_at_a_time);
 	int rc = call(ctx, "stop", err);
 	pthread_mutex_unlock(&one_at_a_time);
@@ -393,14 +501,28 @@ static bool changed(void *ctx)
 static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
                   struct vigia_error *err)
 {
-	const struct vigia_handler *c = &((struct job *)ctx)->now.c;
-	return c->handle(c->ctx, event, attempt, resume_mono_ns, err);
+	struct job *job = ctx;
+	if (job->now.L == NULL) {
+		/* A state whose init failed is not to handle events. */
+		int rc = begin(job, attempt->watcher, err);
+		if (rc < 0) {
+			close_state(&job->now);
+			return rc;
+		}
+	}
+	int rc = enter(&job->now, true, err);
+	if (rc < 0) return rc;
+	rc = job->now.c.handle(job->now.c.ctx, event, attempt, resume_mono_ns, err);
+	return leave(&job->now, "the handler", rc, err);
 }
 
 static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
 {
-	const struct vigia_handler *c = &((struct job *)ctx)->now.c;
-	return c->resume(c->ctx, stopping, resume_mono_ns, err);
+	struct job *job = ctx;
+	int rc = enter(&job->now, false, err);
+	if (rc < 0) return rc;
+	rc = job->now.c.resume(job->now.c.ctx, stopping, resume_mono_ns, err);
+	return leave(&job->now, "the handler", rc, err);
 }
 
 static void close_job(void *ctx)
@@ -416,6 +538,8 @@ static void free_job(void *ctx)
 {
 	struct job *job = ctx;
 	vigia__buf_deinit(&job->order);
+	close_code(&job->next);
+	close_code(&job->now);
 	vigia__free(job);
 }
 
@@ -519,6 +643,8 @@ int vigia__lua_watch_script(lua_State *L)
 	struct vigia__script_options options;
 	vigia__lua_check_script_options(L, 4, &options);
 	struct job **box = push_job(L); /* 5 */
+	(*box)->limits = (struct vigia__cap_limits){.memory_bytes = options.memory_limit_bytes, .cpu_ns = options.cpu_limit_ns,
+	                                            .choose = options.libraries_given, .libraries = options.libraries};
 	push_new_order(L);              /* 6 */
 	lua_pushliteral(L, "ORDER");    /* 7 */
 	struct vigia_error err = {0};

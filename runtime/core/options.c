@@ -118,6 +118,12 @@ const struct vigia__option vigia__script_option_table[] = {
 	{.name = "set", .type = VIGIA_OPTION_SPECIAL, .help = "a table of plain values for the script, which finds it as `set`"},
 	{.name = "reload", .type = VIGIA_OPTION_BOOL, SCRIPT(reload), .initial = 0,
 	 .help = "take over the script's new code whenever its file changes"},
+	{.name = "memory_limit", .type = VIGIA_OPTION_BYTES, SCRIPT(memory_limit_bytes), .initial = 0, .min = 0, .max = TIB,
+	 .help = "memory that the script's Lua state may use; 0: no limit"},
+	{.name = "cpu_limit", .type = VIGIA_OPTION_SECONDS, SCRIPT(cpu_limit_ns), .initial = 0, .min = 0, .max = DAY,
+	 .help = "processor time for one event, for init, for stop, for loading the script; 0: no limit"},
+	{.name = "libraries", .type = VIGIA_OPTION_SPECIAL,
+	 .help = "names of the Lua libraries that the script sees beside base and vigia (default: all)"},
 	{.name = NULL, .more = vigia__watch_option_table},
 };
 
@@ -477,6 +483,10 @@ void vigia__option_set(const struct vigia__option *table, void *target, const ch
                        struct vigia__problems *problems) {
 	const struct vigia__option *o = vigia__option_find(table, name);
 	if (!o) {
+		if (table == vigia__watch_option_table && vigia__option_find(vigia__script_option_table, name)) {
+			vigia__problem(problems, "%s needs a handler that is a script: the path of a file, or a module's name", name);
+			return;
+		}
 		const char *near = vigia__nearest(name, option_name_at, table);
 		char hint[96] = "";
 		if (near)
@@ -557,6 +567,14 @@ static void check_watch(const struct vigia_watch_options *options, struct vigia_
 		vigia__problem(problems, "initial_event_iterator is of kind %d, allowed: one of enum vigia_iterator_kind", kind);
 }
 
+static void check_script(const struct vigia__script_options *options, struct vigia__problems *problems) {
+	if (options->memory_limit_bytes > 0 && options->memory_limit_bytes < (int64_t)(256 * KIB))
+		vigia__problem(problems, "memory_limit is %lld, allowed: 0, or at least %.15g bytes", (long long)options->memory_limit_bytes,
+		               256 * KIB);
+	if (options->cpu_limit_ns > 0 && options->cpu_limit_ns < 1000000)
+		vigia__problem(problems, "cpu_limit is %.15g, allowed: 0, or at least 0.001 seconds", (double)options->cpu_limit_ns / 1e9);
+}
+
 void vigia__options_check(const struct vigia__option *table, const void *target, struct vigia__problems *problems) {
 	for (const struct vigia__option *o = table; o->name; o = vigia__option_next(o))
 		check_field(o, (const char *)target + o->offset, problems);
@@ -564,4 +582,6 @@ void vigia__options_check(const struct vigia__option *table, const void *target,
 		check_store(target, problems);
 	else if (table == vigia__watch_option_table || table == vigia__script_option_table)
 		check_watch(target, problems); /* the first member of the script's */
+	if (table == vigia__script_option_table)
+		check_script(target, problems);
 }

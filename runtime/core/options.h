@@ -48,6 +48,10 @@ extern const struct vigia__option vigia__registry_option_table[]; /* only names:
 struct vigia__script_options {
 	struct vigia_watch_options watch; /* first: the rows of vigia__watch_option_table fit here, too */
 	bool reload;                      /* whenever the file changes */
+	int64_t memory_limit_bytes;       /* 0: none */
+	int64_t cpu_limit_ns;             /* 0: none */
+	bool libraries_given;
+	unsigned libraries;               /* bits, as bind/cap.h has them */
 };
 
 /* The row behind this one, into the next table of a chain; its name is NULL at the end. */

@@ -15,6 +15,8 @@ is Lua; it returns its handler or a table:
 The table may also hold: id, the watcher's name (else the script's, without .lua); init(ctx),
 called once before the first event; stop(ctx), called when the watcher has stopped; and any
 option of registry:watch (README).
+--cpu, --memory and --libraries cap what each script may use; a script that goes over a cap is
+stopped, the event counts as failed, and the script is loaded anew. A script cannot change that.
 SIGINT and SIGTERM let the handlers in progress finish, save the checkpoints, run the stop
 functions and end with exit status 0.
 With --until-idle it ends when every watcher has handled all events there were at the start and
@@ -37,6 +39,12 @@ function M.define(command)
 		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string.")
 	command:flag("--reload"):description("Take over a script's new code, between two events, whenever its file changes.")
 	command:flag("--wait"):description("If another process runs a script's watcher, wait until it is gone, and take over.")
+	command:option("--cpu"):argname("SECONDS"):convert(util.seconds("--cpu")):overwrite(false)
+		:description("Processor time that a script may take for one event (or init, stop, loading).")
+	command:option("--memory"):argname("BYTES"):convert(util.bytes("--memory")):overwrite(false)
+		:description("Memory that a script may use; 64M, say.")
+	command:option("--libraries"):argname("NAMES"):convert(util.names()):overwrite(false)
+		:description("The Lua libraries that the scripts see beside base and vigia: string,table, say.")
 	command:flag("--verbose"):description("Show informational log lines too.")
 end
 
@@ -73,8 +81,12 @@ local function watch_all(registry, args, set)
 	local entries, paths = {}, {}
 	for i, path in ipairs(args.handlers) do
 		local is_path = path:find("/", 1, true) or path:find("%.lua$") -- anything else would be looked for as a module
-		local watcher, err = registry:watch(nil, is_path and path or "./" .. path, {auto_start = false, set = set, reload = args.reload})
-		if watcher then
+		local ok, watcher, err = pcall(registry.watch, registry, nil, is_path and path or "./" .. path,
+			{auto_start = false, set = set, reload = args.reload, cpu_limit = args.cpu, memory_limit = args.memory,
+				libraries = args.libraries})
+		if not ok then
+			util.usage("%s", tostring(watcher):match("%(watch options: (.*)%)$") or tostring(watcher))
+		elseif watcher then
 			core.hold(watcher, true)
 			paths[watcher:id()] = path
 			entries[i] = {path = path, watcher = watcher}

@@ -112,6 +112,31 @@ function M.seconds(option)
 	end
 end
 
+local UNITS = {[""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30}
+
+---A converter for argparse: a number of bytes, perhaps with K, M or G.
+function M.bytes(option)
+	return function(text)
+		local digits, unit = text:match("^(%d+)([KMG]?)$")
+		local n = digits and math.tointeger(tonumber(digits))
+		if not n or n > 1 << 40 then
+			return nil, ("%s wants a number of bytes, perhaps with K, M or G behind it, not '%s'"):format(option, M.printable(text))
+		end
+		return n * UNITS[unit]
+	end
+end
+
+---A converter for argparse: names with commas between them, as a list. "" is an empty one.
+function M.names()
+	return function(text)
+		local names = {}
+		for name in text:gmatch("[^,%s]+") do
+			names[#names + 1] = name
+		end
+		return names
+	end
+end
+
 -- A value as JSON, in the same form as in an event.
 local function to_json(value)
 	local line = M.check(require("vigia").to_json({seq_num = 0, timestamp = 0, operation = "-", object_type = "-", object = value}))

@@ -1,0 +1,7 @@
+-- Ends by: memory. A table that grows.
+return function(event)
+	if event.object.bad then
+		local t = {}
+		while true do t[#t + 1] = {} end
+	end
+end
