@@ -31,6 +31,9 @@
  *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry, watcher, handler
  *     script.h            a script as a handler: its Lua state, what its worker runs
  *     interrupt.h         "the user wants the program to end"
+ *     cap.h               caps on a script's state; cap_libs.c: what a capped script sees
+ *     process.h           a script in a program of its own: messages, and who supervises it
+ *   isolated.c            the program of an isolated script
  *   main.c                this file: signals, where the Lua files are, the exit status
  *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands
  *
@@ -54,6 +57,7 @@
 
 #include "bind/bind.h"
 #include "bind/interrupt.h"
+#include "bind/process.h"
 
 #ifndef VIGIA_LUA_DIR
 #define VIGIA_LUA_DIR "" /* the source tree's lua/, for running from the build folder */
@@ -223,6 +227,13 @@ static int status_of(lua_State *L, int idx) {
 }
 
 int main(int argc, char **argv) {
+	static char exe[PATH_MAX];
+	if (argc > 1 && strcmp(argv[1], "--isolated") == 0) { /* started by bind/process.c */
+		char dir[PATH_MAX];
+		return vigia__isolated_main(argc, argv, find_lua(dir, sizeof dir));
+	}
+	if (readlink("/proc/self/exe", exe, sizeof exe - 1) > 0)
+		vigia__program = exe;
 	if (streams_open() != 0 || signals_start() != 0) {
 		fprintf(stderr, "vigia: cannot start: %s\n", strerror(errno));
 		return EXIT_FAILURE;

@@ -55,6 +55,7 @@ end
 local base = median(cases[1].times)
 for _, case in ipairs(cases) do
 	local seconds = median(case.times)
-	print(("%-34s %12.0f %-12s %+6.1f %%"):format("caps: script replay, " .. case.name, EVENTS / seconds, "events/s", (seconds / base - 1) * 100))
+	print(("%-34s %12.0f %-12s %+6.1f %%"):format("caps: script replay, " .. case.name, EVENTS / seconds, "events/s",
+		(seconds / base - 1) * 100))
 end
 store:close()

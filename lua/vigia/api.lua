@@ -398,6 +398,8 @@ local Registry = {}
 ---@field cpu_limit? number seconds of processor time for one event, init, stop, loading; 0: no limit (default 0)
 ---@field memory_limit? integer bytes for the script's Lua state; 0: no limit (default 0)
 ---@field libraries? string[] names of the Lua libraries that the script sees beside base and vigia (default: all)
+---@field isolation? "thread"|"process" where the script runs: in this process, or in a program of its own (default "thread")
+---@field worker_program? string with isolation "process": the path of the program vigia (default: it is looked for)
 
 ---A script is called once, with this.
 ---@class vigia.Given

@@ -122,7 +122,12 @@ end
 function M.load(path, order, given, source)
 	given.set = order.set
 	source = source or read(path)
-	local script = evaluate(path, compile(path, source), given)
+	local script
+	if order.isolation then
+		script = require("vigia.isolation").load(path, source, order.set, given, order.isolation)
+	else
+		script = evaluate(path, compile(path, source), given)
+	end
 	script.source = source
 	for name, value in pairs(order.options) do
 		if name == "initial_event_iterator" then

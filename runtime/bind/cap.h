@@ -86,7 +86,8 @@ lua_State *vigia__cap_switch(struct vigia__cap *cap, lua_State *co);
 struct vigia__cap *vigia__cap_here(void);
 const struct vigia__cap_limits *vigia__cap_limits(const struct vigia__cap *cap);
 bool vigia__cap_tripped(const struct vigia__cap *cap);
-/* End the code that runs in L: yield if possible, which nothing in Lua can catch, else raise. Never returns; use as `return vigia__cap_stop(L)`. */
+/* End the code that runs in L: yield if possible, which nothing in Lua can catch, else raise. Never returns; use as
+ * `return vigia__cap_stop(L)`. */
 int vigia__cap_stop(lua_State *L);
 /* How many coroutines are being closed inside one another. Lua 5.4.4 forgets the depth of the C stack there. */
 int *vigia__cap_closing(struct vigia__cap *cap);

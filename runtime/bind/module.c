@@ -10,6 +10,7 @@
 #include "../core/event.h"
 #include "interrupt.h"
 #include "registry.h"
+#include "process.h"
 #include "script.h"
 #include "serial.h"
 
@@ -220,6 +221,7 @@ static const luaL_Reg functions[] = {
 	{"wait_owner", vigia__lua_wait_owner},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"ndjson_dump", vigia__lua_ndjson_dump},
+	{"spawn", vigia__lua_spawn},
 	{NULL, NULL},
 };
 
@@ -238,6 +240,7 @@ int luaopen_vigia_core(lua_State *L) {
 		vigia__lua_reading_init(L);
 		vigia__lua_ndjson_init(L);
 		vigia__lua_registry_init(L);
+		vigia__lua_process_init(L);
 		null_init(L);
 	}
 	luaL_newlib(L, functions);

@@ -602,6 +602,25 @@ static void push_new_order(lua_State *L)
 	lua_pop(L, 2);
 }
 
+/* In the order on top: what lua/vigia/isolation.lua is to know. The caps are the other program's then. [-0, +0, m] */
+static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits, const char *program)
+{
+	lua_createtable(L, 0, 5);
+	if (program[0]) {
+		lua_pushstring(L, program);
+		lua_setfield(L, -2, "program");
+	}
+	lua_pushinteger(L, limits->memory_bytes);
+	lua_setfield(L, -2, "memory");
+	lua_pushinteger(L, limits->cpu_ns);
+	lua_setfield(L, -2, "cpu");
+	lua_pushinteger(L, limits->choose);
+	lua_setfield(L, -2, "choose");
+	lua_pushinteger(L, limits->libraries);
+	lua_setfield(L, -2, "libraries");
+	lua_setfield(L, -2, "isolation");
+}
+
 static int free_unused(lua_State *L)
 {
 	struct job **box = lua_touserdata(L, 1);
@@ -643,9 +662,11 @@ int vigia__lua_watch_script(lua_State *L)
 	struct vigia__script_options options;
 	vigia__lua_check_script_options(L, 4, &options);
 	struct job **box = push_job(L); /* 5 */
-	(*box)->limits = (struct vigia__cap_limits){.memory_bytes = options.memory_limit_bytes, .cpu_ns = options.cpu_limit_ns,
-	                                            .choose = options.libraries_given, .libraries = options.libraries};
+	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes, .cpu_ns = options.cpu_limit_ns,
+	                                   .choose = options.libraries_given, .libraries = options.libraries};
 	push_new_order(L);              /* 6 */
+	if (options.isolation) push_isolation(L, &limits, options.worker_program);
+	else (*box)->limits = limits;
 	lua_pushliteral(L, "ORDER");    /* 7 */
 	struct vigia_error err = {0};
 	int rc = vigia__lua_encode_event(L, 7, 7, 6, &(*box)->order, ORDER_MAX, &err);

@@ -2,6 +2,7 @@
  * serial.c - serializers that are Lua functions, and object types that are classes.
  */
 #include "serial.h"
+#include "cap.h"
 
 #include <string.h>
 
@@ -283,8 +284,14 @@ void vigia__lua_make_instance(lua_State *L, struct vigia_slice object_type) {
 		vigia__lua_push_shared(L);
 		lua_getiuservalue(L, -1, UV_TYPES);
 		lua_pushlstring(L, object_type.data, object_type.len);
-		if (lua_rawget(L, -2) == LUA_TTABLE)
+		if (lua_rawget(L, -2) == LUA_TTABLE) {
+			if (vigia__cap_here()) { /* a finalizer would run where no cap reaches */
+				lua_pushliteral(L, "__gc");
+				lua_pushnil(L);
+				lua_rawset(L, -3);
+			}
 			lua_setmetatable(L, event + 1);
+		}
 	}
 	lua_settop(L, event);
 }

@@ -124,6 +124,10 @@ const struct vigia__option vigia__script_option_table[] = {
 	 .help = "processor time for one event, for init, for stop, for loading the script; 0: no limit"},
 	{.name = "libraries", .type = VIGIA_OPTION_SPECIAL,
 	 .help = "names of the Lua libraries that the script sees beside base and vigia (default: all)"},
+	{.name = "isolation", .type = VIGIA_OPTION_CHOICE, SCRIPT(isolation), .choices = "thread process",
+	 .help = "thread: in this process; process: in a program of its own, whose crash or endless loop in C is a handler failure"},
+	{.name = "worker_program", .type = VIGIA_OPTION_NAME, SCRIPT(worker_program), .choices = "", .min = 0, .max = 4095,
+	 .help = "with isolation \"process\": where the program vigia is (default: the running one, the one of the same build, PATH)"},
 	{.name = NULL, .more = vigia__watch_option_table},
 };
 

@@ -52,6 +52,8 @@ struct vigia__script_options {
 	int64_t cpu_limit_ns;             /* 0: none */
 	bool libraries_given;
 	unsigned libraries;               /* bits, as bind/cap.h has them */
+	int isolation;                    /* 0 on a thread, 1 in a process of its own */
+	const char *worker_program;       /* the program `vigia`; "" = find it */
 };
 
 /* The row behind this one, into the next table of a chain; its name is NULL at the end. */

@@ -595,7 +595,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	}
 	b->base = lmdb_interface;
 	b->path = path;
-	b->side.fd = -1;
+	b->side.fd = b->base.lock_fd = -1;
 	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();
 	vigia__queue_init(&b->base.queue, &b->base);
@@ -628,6 +628,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		lmdb_settings_adopt(b, &settings);
 		rc = vigia__side_open(&b->side, b->path, b->file_id, b->dev, b->ino, err);
 		if (rc == VIGIA_OK) {
+			b->base.lock_fd = b->side.fd;
 			b->base.wake = vigia__side_wake(&b->side);
 			b->base.settings_word = vigia__side_settings(&b->side);
 			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write looks again */

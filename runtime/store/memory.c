@@ -692,6 +692,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 	if (b == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a store");
 	b->base = (struct vigia__backend){
 		.name = "memory",
+		.lock_fd = -1,
 		.can = 0,
 		.wake = &b->wake,
 		.settings_word = &b->settings_word,

@@ -112,6 +112,7 @@ struct vigia__collector {
 
 struct vigia__backend {
 	const char *name;              /* "lmdb", "memory" */
+	int lock_fd;                   /* who holds it open keeps the watcher ids that this process runs; -1: there is none */
 	unsigned can;
 	struct vigia__wake *wake;      /* bumped after each commit */
 	_Atomic int64_t max_event_size;

@@ -17,6 +17,7 @@ called once before the first event; stop(ctx), called when the watcher has stopp
 option of registry:watch (README).
 --cpu, --memory and --libraries cap what each script may use; a script that goes over a cap is
 stopped, the event counts as failed, and the script is loaded anew. A script cannot change that.
+With --isolate a script that crashes, or computes in C for ever, is such a failure, too.
 SIGINT and SIGTERM let the handlers in progress finish, save the checkpoints, run the stop
 functions and end with exit status 0.
 With --until-idle it ends when every watcher has handled all events there were at the start and
@@ -45,6 +46,7 @@ function M.define(command)
 		:description("Memory that a script may use; 64M, say.")
 	command:option("--libraries"):argname("NAMES"):convert(util.names()):overwrite(false)
 		:description("The Lua libraries that the scripts see beside base and vigia: string,table, say.")
+	command:flag("--isolate"):description("Run each script in a process of its own.")
 	command:flag("--verbose"):description("Show informational log lines too.")
 end
 
@@ -83,7 +85,7 @@ local function watch_all(registry, args, set)
 		local is_path = path:find("/", 1, true) or path:find("%.lua$") -- anything else would be looked for as a module
 		local ok, watcher, err = pcall(registry.watch, registry, nil, is_path and path or "./" .. path,
 			{auto_start = false, set = set, reload = args.reload, cpu_limit = args.cpu, memory_limit = args.memory,
-				libraries = args.libraries})
+				libraries = args.libraries, isolation = args.isolate and "process" or nil})
 		if not ok then
 			util.usage("%s", tostring(watcher):match("%(watch options: (.*)%)$") or tostring(watcher))
 		elseif watcher then

@@ -1,0 +1,365 @@
+/*
+ * process.c - the class vigia.Process: a script's program, started, fed and watched by the state that supervises it.
+ *
+ * It never forks: posix_spawn runs the program `vigia` with one end of a socket pair. What the program used of the processor is looked
+ * at while an answer is waited for; one that is over its cap is killed, as is every one whose userdata goes.
+ */
+#include "process.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/event.h"
+
+extern char **environ;
+
+const char *vigia__program;
+
+static const char class_key;
+
+enum {
+	LOOK_MS = 20,          /* how often to look at the processor time */
+	GRACE_NS = 100000000   /* what it may be over: its own cap should have ended it */
+};
+
+struct process {
+	pid_t pid;            /* 0: none, or gone */
+	int pidfd, fd;
+	struct vigia__buf in, out;
+	int64_t cpu_ns;       /* the cap, 0: none */
+	int64_t since_ns;     /* what it had used when the piece of work began */
+	bool killed;          /* by us, over its cap */
+	char end[96];         /* how it ended, "" while it runs */
+};
+
+/* ---- messages ---- */
+
+void vigia__message_encode(lua_State *L, int first, struct vigia__buf *buf)
+{
+	struct vigia_error err = {0};
+	int top = lua_gettop(L);
+	lua_pushliteral(L, "vigia.message");
+	vigia__buf_clear(buf, 1 << 20);
+	uint32_t total = 0;
+	int rc = vigia__buf_add(buf, &total, sizeof total) == 0 ? VIGIA_OK : VIGIA_ENOMEM;
+	for (int i = first; i <= top && rc == VIGIA_OK; i++) {
+		size_t at = buf->len;
+		uint32_t len = 0;
+		if (vigia__buf_add(buf, &len, sizeof len) != 0) rc = VIGIA_ENOMEM;
+		else rc = vigia__lua_encode_event(L, top + 1, top + 1, i, buf, VIGIA_MESSAGE_MAX, &err);
+		if (rc == VIGIA_OK) {
+			len = (uint32_t)(buf->len - at - sizeof len);
+			memcpy(buf->data + at, &len, sizeof len);
+		}
+	}
+	lua_settop(L, top);
+	if (rc == VIGIA_OK && buf->len > VIGIA_MESSAGE_MAX) rc = vigia__error(&err, VIGIA_ETOOBIG, "the message is too large");
+	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
+	total = (uint32_t)(buf->len - sizeof total);
+	memcpy(buf->data, &total, sizeof total);
+}
+
+int vigia__message_push(lua_State *L, const uint8_t *bytes, size_t len)
+{
+	int count = 0;
+	while (len > 0) {
+		uint32_t size;
+		if (len < sizeof size) return -1;
+		memcpy(&size, bytes, sizeof size);
+		bytes += sizeof size;
+		len -= sizeof size;
+		struct vigia__head head;
+		if (size > len || vigia__event_head(bytes, size, &head) < 0) return -1;
+		struct vigia_event event = {.operation = head.operation, .object_type = head.object_type, .object = head.object};
+		struct vigia_error err = {0};
+		luaL_checkstack(L, 4, "too many values in a message");
+		if (vigia__lua_push_checked_event(L, 0, &event, &err) < 0) return -1;
+		lua_getfield(L, -1, "object");
+		lua_replace(L, -2);
+		bytes += size;
+		len -= size;
+		count++;
+	}
+	return count;
+}
+
+/* ---- the program ---- */
+
+static bool is_program(const char *path)
+{
+	return path[0] && access(path, X_OK) == 0;
+}
+
+/* Ourselves, if we are it; beside the module as it was built; installed: in ../../bin of the module's folders. NULL: look in PATH. */
+static const char *find_program(char *out, size_t size)
+{
+	Dl_info info;
+	if (vigia__program) return vigia__program;
+	if (dladdr((void *)find_program, &info) && info.dli_fname) {
+		static const char *const places[] = {"../../vigia", "../../../../bin/vigia", "../../../../../bin/vigia"};
+		const char *slash = strrchr(info.dli_fname, '/');
+		int folder = slash ? (int)(slash - info.dli_fname) : 1;
+		for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+			int n = snprintf(out, size, "%.*s/%s", folder, slash ? info.dli_fname : ".", places[i]);
+			if (n > 0 && (size_t)n < size && is_program(out)) return out;
+		}
+	}
+	return NULL;
+}
+
+/* What it used of the processor so far, in all its threads. */
+static int64_t used_ns(const struct process *p)
+{
+	clockid_t clock;
+	struct timespec ts;
+	if (clock_getcpuclockid(p->pid, &clock) != 0 || clock_gettime(clock, &ts) != 0) return 0;
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Kill it, and wait until it is gone. */
+static void end(struct process *p)
+{
+	if (p->pid == 0) return;
+	siginfo_t info = {0};
+	pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0);
+	int rc;
+	while ((rc = waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED)) < 0 && errno == EINTR) continue;
+	if (p->killed) snprintf(p->end, sizeof p->end, "it was killed");
+	else if (rc < 0) snprintf(p->end, sizeof p->end, "its program ended"); /* the application waits for all its children */
+	else if (info.si_code == CLD_EXITED && info.si_status == VIGIA_ISOLATED_CPU) p->killed = true;
+	else if (info.si_code == CLD_EXITED && info.si_status == VIGIA_ISOLATED_MEMORY) snprintf(p->end, sizeof p->end, "memory");
+	else if (info.si_code == CLD_EXITED) snprintf(p->end, sizeof p->end, "its program ended with status %d", info.si_status);
+	else snprintf(p->end, sizeof p->end, "its program was ended by signal %d (%s)", info.si_status, strsignal(info.si_status));
+	close(p->pidfd);
+	close(p->fd);
+	p->pidfd = p->fd = -1;
+	p->pid = 0;
+}
+
+static struct process *check(lua_State *L)
+{
+	return vigia__lua_check(L, 1, &class_key, "vigia.Process");
+}
+
+/* nil and how it ended: "cpu", "memory" for a cap, else a sentence. It is gone then. */
+static int fail_ended(lua_State *L, struct process *p)
+{
+	/* A program that is about to end says so by closing its socket first: let it come to its end by itself. */
+	if (p->pid) {
+		struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
+		if (!p->killed && p->end[0] == '\0') poll(&fd, 1, 1000);
+		end(p);
+	}
+	lua_pushnil(L);
+	lua_pushstring(L, p->killed ? "cpu" : p->end);
+	return 2;
+}
+
+/* Wait until the socket can be read or written. False: it is gone, or over its cap and killed. */
+static bool wait_for(struct process *p, short events)
+{
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = p->fd, .events = events}, {.fd = p->pidfd, .events = POLLIN}};
+		int n = poll(fds, 2, p->cpu_ns > 0 ? LOOK_MS : -1);
+		if (n < 0 && errno != EINTR) return false;
+		if (n > 0 && fds[0].revents) return true;
+		if (n > 0 && fds[1].revents) return false;
+		if (p->cpu_ns > 0 && used_ns(p) - p->since_ns > p->cpu_ns + GRACE_NS) {
+			p->killed = true;
+			return false;
+		}
+	}
+}
+
+/* send(header, ...) -> true | nil, how it ended */
+static int process_send(lua_State *L)
+{
+	struct process *p = check(L);
+	if (p->pid == 0) return fail_ended(L, p);
+	vigia__message_encode(L, 2, &p->out);
+	for (size_t done = 0; done < p->out.len;) {
+		ssize_t n = send(p->fd, p->out.data + done, p->out.len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n >= 0) done += (size_t)n;
+		else if (errno == EAGAIN && wait_for(p, POLLOUT)) continue;
+		else if (errno != EINTR) return fail_ended(L, p);
+	}
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* Bytes until `in` holds so many. */
+static bool fill(struct process *p, size_t size)
+{
+	while (p->in.len < size) {
+		if (vigia__buf_reserve(&p->in, size - p->in.len) != 0) return false;
+		ssize_t n = recv(p->fd, p->in.data + p->in.len, size - p->in.len, MSG_DONTWAIT);
+		if (n > 0) p->in.len += (size_t)n;
+		else if (n == 0 || (errno != EAGAIN && errno != EINTR)) return false;
+		else if (errno == EAGAIN && !wait_for(p, POLLIN)) return false;
+	}
+	return true;
+}
+
+/* receive() -> header, ... | nil, how it ended */
+static int process_receive(lua_State *L)
+{
+	struct process *p = check(L);
+	lua_settop(L, 1);
+	if (p->pid == 0) return fail_ended(L, p);
+	vigia__buf_clear(&p->in, 1 << 20);
+	uint32_t size;
+	if (!fill(p, sizeof size)) return fail_ended(L, p);
+	memcpy(&size, p->in.data, sizeof size);
+	if (size > VIGIA_MESSAGE_MAX || !fill(p, sizeof size + size)) {
+		if (size > VIGIA_MESSAGE_MAX) snprintf(p->end, sizeof p->end, "it wrote into its socket");
+		return fail_ended(L, p);
+	}
+	int count = vigia__message_push(L, p->in.data + sizeof size, size);
+	if (count > 0 && lua_istable(L, 2)) return count;
+	snprintf(p->end, sizeof p->end, "it wrote into its socket");
+	return fail_ended(L, p);
+}
+
+/* begin(): a piece of work with a processor time of its own begins */
+static int process_begin(lua_State *L)
+{
+	struct process *p = check(L);
+	if (p->pid && p->cpu_ns > 0) p->since_ns = used_ns(p);
+	return 0;
+}
+
+static int process_pid(lua_State *L)
+{
+	struct process *p = check(L);
+	lua_pushinteger(L, p->pid);
+	return 1;
+}
+
+/* Method kill, __gc, __close: safe twice. */
+static int process_kill(lua_State *L)
+{
+	end(check(L));
+	return 0;
+}
+
+static int process_gc(lua_State *L)
+{
+	struct process *p = check(L);
+	end(p);
+	vigia__buf_deinit(&p->in);
+	vigia__buf_deinit(&p->out);
+	return 0;
+}
+
+/* ---- spawn ---- */
+
+struct arguments {
+	char parent[24], memory[24], cpu[24], choose[4], libraries[16];
+};
+
+static int spawn(struct process *p, const char *program, int socket, int lock_fd, struct arguments *a)
+{
+	char *const argv[] = {"vigia", "--isolated", a->parent, a->memory, a->cpu, a->choose, a->libraries, NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t set;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attr);
+	/* Descriptors below 5 may be the targets of each other: `socket` and `lock_fd` were moved above them. */
+	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, socket, VIGIA_ISOLATED_SOCKET);
+	if (lock_fd >= 0) posix_spawn_file_actions_adddup2(&actions, lock_fd, VIGIA_ISOLATED_LOCK);
+	posix_spawn_file_actions_addclosefrom_np(&actions, lock_fd >= 0 ? VIGIA_ISOLATED_LOCK + 1 : VIGIA_ISOLATED_LOCK);
+	sigemptyset(&set);
+	posix_spawnattr_setsigmask(&attr, &set);
+	sigfillset(&set);
+	posix_spawnattr_setsigdefault(&attr, &set);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	int rc = program ? posix_spawn(&p->pid, program, &actions, &attr, argv, environ)
+	                 : posix_spawnp(&p->pid, "vigia", &actions, &attr, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attr);
+	return rc;
+}
+
+/* A copy above the descriptors that the program gets. */
+static int move_up(int fd)
+{
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, VIGIA_ISOLATED_LOCK + 1);
+}
+
+static lua_Integer field(lua_State *L, const char *name)
+{
+	lua_getfield(L, 2, name);
+	lua_Integer n = lua_tointeger(L, -1);
+	lua_pop(L, 1);
+	return n;
+}
+
+int vigia__lua_spawn(lua_State *L)
+{
+	const char *program = luaL_optstring(L, 1, NULL);
+	luaL_checktype(L, 2, LUA_TTABLE);
+	struct vigia_store *store = vigia__lua_check_store(L, 3);
+	struct arguments a;
+	snprintf(a.parent, sizeof a.parent, "%ld", (long)getpid());
+	snprintf(a.memory, sizeof a.memory, "%lld", (long long)field(L, "memory"));
+	snprintf(a.cpu, sizeof a.cpu, "%lld", (long long)field(L, "cpu"));
+	snprintf(a.choose, sizeof a.choose, "%d", (int)field(L, "choose"));
+	snprintf(a.libraries, sizeof a.libraries, "%u", (unsigned)field(L, "libraries"));
+	int64_t cpu_ns = field(L, "cpu");
+	struct process *p = vigia__lua_new(L, sizeof *p, &class_key);
+	p->pidfd = p->fd = -1;
+	p->cpu_ns = cpu_ns;
+
+	char path[4096];
+	int pair[2];
+	if (program == NULL) program = find_program(path, sizeof path);
+	int rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 ? 0 : errno;
+	if (rc == 0) {
+		int theirs = move_up(pair[1]), lock_fd = move_up(store ? store->backend->lock_fd : -1);
+		rc = theirs < 0 ? errno : spawn(p, program, theirs, lock_fd, &a);
+		if (theirs >= 0) close(theirs);
+		if (lock_fd >= 0) close(lock_fd);
+		close(pair[1]);
+		p->fd = pair[0];
+	}
+	if (rc == 0 && (p->pidfd = pidfd_open(p->pid, 0)) < 0) {
+		rc = errno;
+		kill(p->pid, SIGKILL);
+		waitpid(p->pid, NULL, 0);
+	}
+	if (rc == 0) return 1;
+	p->pid = 0;
+	if (p->fd >= 0) close(p->fd);
+	p->fd = -1;
+	lua_pushnil(L);
+	lua_pushfstring(L, "cannot run the program %s for an isolated script: %s (option worker_program says where it is)",
+	                program ? program : "vigia", strerror(rc));
+	return 2;
+}
+
+void vigia__lua_process_init(lua_State *L)
+{
+	static const luaL_Reg metamethods[] = {{"__gc", process_gc}, {"__close", process_kill}, {NULL, NULL}};
+	static const luaL_Reg methods[] = {
+		{"send", process_send}, {"receive", process_receive}, {"begin", process_begin}, {"pid", process_pid}, {"kill", process_kill},
+		{NULL, NULL},
+	};
+	vigia__lua_class(L, "vigia.Process", &class_key, metamethods, methods);
+	lua_pop(L, 1);
+}

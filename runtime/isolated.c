@@ -1,0 +1,150 @@
+/*
+ * isolated.c - the program of an isolated script: one capped Lua state, fed over a socket; it never opens the store.
+ *
+ * It is started by process.c only, dies with the thread that started it, and ends by itself when the other end of the socket is closed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <lualib.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "bind/cap.h"
+#include "bind/process.h"
+
+/* What the program itself needs beside the script's state: its own data, C modules. */
+enum { OWN_BYTES = 64 << 20 };
+
+static struct vigia__cap *cap;
+static struct vigia__buf in, out;
+
+static bool transfer(bool writing, uint8_t *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = writing ? write(VIGIA_ISOLATED_SOCKET, data, len) : read(VIGIA_ISOLATED_SOCKET, data, len);
+		if (n == 0 || (n < 0 && errno != EINTR)) return false;
+		if (n < 0) continue;
+		data += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* Nobody is left to work for. */
+static void leave(void)
+{
+	_exit(EXIT_SUCCESS);
+}
+
+/* send(header, ...) */
+static int channel_send(lua_State *L)
+{
+	vigia__message_encode(L, 1, &out);
+	fflush(stdout);
+	if (!transfer(true, out.data, out.len)) leave();
+	return 0;
+}
+
+/* receive() -> header, ... */
+static int channel_receive(lua_State *L)
+{
+	uint32_t size;
+	lua_settop(L, 0);
+	if (!transfer(false, (uint8_t *)&size, sizeof size)) leave();
+	vigia__buf_clear(&in, 1 << 20);
+	if (vigia__buf_reserve(&in, size) != 0) return luaL_error(L, "not enough memory");
+	if (!transfer(false, in.data, size)) leave();
+	return vigia__message_push(L, in.data, size);
+}
+
+/* begin(): a piece of work with a budget of its own */
+static int channel_begin(lua_State *L)
+{
+	if (cap) vigia__cap_begin(cap);
+	return 0;
+}
+
+/* guard(): the last thing before the script's code is let in */
+static int channel_guard(lua_State *L)
+{
+	if (cap) vigia__cap_guard(L, cap);
+	else vigia__cap_text_only(L);
+	return 0;
+}
+
+/* Argument: the folder of our Lua files. */
+static int run(lua_State *L)
+{
+	static const luaL_Reg channel[] = {
+		{"send", channel_send}, {"receive", channel_receive}, {"begin", channel_begin}, {"guard", channel_guard}, {NULL, NULL}};
+	luaL_openlibs(L);
+	const char *dir = lua_touserdata(L, 1);
+	lua_getglobal(L, "package");
+	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
+	lua_setfield(L, -2, "path");
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+	lua_pushcfunction(L, luaopen_vigia_core);
+	lua_setfield(L, -2, "vigia.core");
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "vigia.isolated");
+	lua_call(L, 1, 1);
+	luaL_newlib(L, channel);
+	lua_call(L, 1, 0);
+	return 0;
+}
+
+static void limit_memory(int64_t bytes)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return; /* their shadow memory counts as data */
+#endif
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_DATA, &limit) != 0) return;
+	rlim_t most = (rlim_t)bytes + OWN_BYTES;
+	if (limit.rlim_max == RLIM_INFINITY || most < limit.rlim_max) limit = (struct rlimit){most, most};
+	setrlimit(RLIMIT_DATA, &limit);
+}
+
+int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
+{
+	if (argc != 7 || lua_dir == NULL) return 2;
+	/* It cannot outlive who started it, also if that was killed before the next line. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != (pid_t)atol(argv[2])) return EXIT_FAILURE;
+	fcntl(VIGIA_ISOLATED_SOCKET, F_SETFD, FD_CLOEXEC);
+	if (fcntl(VIGIA_ISOLATED_LOCK, F_GETFD) >= 0) fcntl(VIGIA_ISOLATED_LOCK, F_SETFD, FD_CLOEXEC);
+	signal(SIGINT, SIG_IGN); /* of the terminal: it is the supervisor that stops */
+	struct rlimit no_core = {0, 0};
+	setrlimit(RLIMIT_CORE, &no_core);
+	struct vigia__cap_limits limits = {
+		.memory_bytes = atoll(argv[3]), .cpu_ns = atoll(argv[4]), .choose = atoi(argv[5]) != 0, .libraries = (unsigned)atol(argv[6])};
+	if (limits.memory_bytes > 0) limit_memory(limits.memory_bytes);
+
+	lua_State *L = NULL;
+	struct vigia_error err = {0};
+	if (!vigia__cap_wanted(&limits)) L = luaL_newstate();
+	else if (vigia__cap_open(&limits, &cap, &L, &err) == VIGIA_OK) {
+		vigia__cap_begin(cap);
+		if (vigia__cap_enter(cap, L, &err) < 0) L = NULL;
+	}
+	if (L == NULL) return EXIT_FAILURE;
+	lua_pushcfunction(L, run);
+	lua_pushlightuserdata(L, (void *)lua_dir);
+	int status = lua_pcall(L, 1, 0, 0);
+	enum vigia__cap_trip trip = cap ? vigia__cap_leave(cap) : VIGIA_CAP_HELD;
+	/* Nothing is closed or finalized: what a script left behind ends with the process. */
+	fflush(stdout);
+	if (trip == VIGIA_CAP_CPU) _exit(VIGIA_ISOLATED_CPU);
+	if (trip == VIGIA_CAP_MEMORY) _exit(VIGIA_ISOLATED_MEMORY);
+	if (status != LUA_OK) {
+		fprintf(stderr, "vigia: an isolated script's program failed: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
+		_exit(EXIT_FAILURE);
+	}
+	_exit(EXIT_SUCCESS);
+}
