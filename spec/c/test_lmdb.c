@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -370,7 +371,64 @@ static void W9_a_checkpoint_moves_forward_only(void **state)
 	}
 }
 
+/* ---- a clock that goes back ---- */
+
+static struct vigia_store *last_store;
+
+static int put_last(void *txn, void *arg, struct vigia_error *err)
+{
+	struct last_record *last = arg;
+	(void)err;
+	return mdb_put(txn, ((struct lmdb_backend *)last_store->backend)->meta, &(MDB_val){4, "last"}, &(MDB_val){sizeof *last, last}, 0);
+}
+
+/* As if the last event had been stored an hour from now, by a clock that was set back since. */
+static void E3_timestamps_do_not_follow_a_clock_that_goes_back(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store();
+	struct lmdb_backend *b = (struct lmdb_backend *)store->backend;
+	struct last_record last = {append(store, "T"), vigia__wall_ns() + INT64_C(3600000000000)};
+	assert_int_equal(vigia_store_trim(store, last.seq_num, NULL, NULL), VIGIA_OK);
+	last_store = store;
+	assert_int_equal(lmdb_in_commit(b, put_last, &last, NULL), VIGIA_OK);
+	int64_t before = last.at_ns;
+	for (int i = 0; i < 3; i++) append(store, "T");
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator next;
+	assert_int_equal(vigia_store_read(store, &(struct vigia_read){.from = {VIGIA_TRIM_HORIZON, 0}}, batch, &next, NULL), VIGIA_OK);
+	assert_int_equal(vigia_batch_count(batch), 3);
+	for (size_t i = 0; i < 3; i++) {
+		struct vigia_event event;
+		assert_int_equal(vigia_batch_event(batch, i, &event, NULL), VIGIA_OK);
+		assert_int_equal(event.seq_num, last.seq_num + 1 + i);
+		assert_true(event.at_ns >= before);
+		before = event.at_ns;
+	}
+	vigia_batch_free(batch);
+	vigia_store_free(store);
+}
+
 /* ---- an append under way while the process forks ---- */
+
+struct holder {
+	pthread_t thread;
+	struct vigia_store *store;
+	sem_t held, enough;
+};
+
+/* Keeps the writer's lock. */
+static void *hold_lock(void *arg)
+{
+	struct holder *holder = arg;
+	struct lmdb_backend *b = (struct lmdb_backend *)holder->store->backend;
+	MDB_txn *txn;
+	if (lmdb_write_begin(b, &txn, NULL) < 0) abort();
+	sem_post(&holder->held);
+	while (sem_wait(&holder->enough) < 0) continue;
+	lmdb_write_abort(b, txn);
+	return NULL;
+}
 
 static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
 {
@@ -378,14 +436,16 @@ static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
 	struct vigia_store *store;
 	struct vigia_error err = {0};
 	assert_int_equal(open_without_thread(&store, &err), VIGIA_OK);
-	struct lmdb_backend *b = (struct lmdb_backend *)store->backend;
 	struct vigia__buf bytes = {0};
 	assert_int_equal(vigia__event_begin(&bytes, slice_of("CREATE"), slice_of("T"), &err), VIGIA_OK);
 	assert_int_equal(vigia__buf_add(&bytes, "\x01", 1), 0);
 	assert_int_equal(vigia__event_end(&bytes, 0, 1000, &err), VIGIA_OK);
 	struct vigia__pending pending = {.request = {.bytes = bytes.data, .count = 1, .len = bytes.len}};
-	MDB_txn *txn;
-	assert_int_equal(lmdb_write_begin(b, &txn, &err), VIGIA_OK); /* so that it cannot end before the fork */
+	struct holder holder = {.store = store}; /* so that it cannot end before the fork */
+	sem_init(&holder.held, 0, 0);
+	sem_init(&holder.enough, 0, 0);
+	assert_int_equal(pthread_create(&holder.thread, NULL, hold_lock, &holder), 0);
+	while (sem_wait(&holder.held) < 0) continue;
 	assert_int_equal(vigia__store_submit(store, &pending, &err), VIGIA_OK);
 	pid_t child = fork();
 	if (child == 0) {
@@ -397,7 +457,8 @@ static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	lmdb_write_abort(b, txn);
+	sem_post(&holder.enough);
+	pthread_join(holder.thread, NULL);
 	vigia__store_await(&pending);
 	assert_int_equal(vigia__store_settle(&pending), VIGIA_OK);
 	assert_int_equal(pending.request.first_seq, 1);
@@ -416,6 +477,7 @@ int main(void)
 		TEST(S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child),
 		TEST(W19_an_id_has_one_owner_over_all_processes),
 		TEST(W9_a_checkpoint_moves_forward_only),
+		TEST(E3_timestamps_do_not_follow_a_clock_that_goes_back),
 		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
 		TEST(R3_every_allocation_may_fail),
 #undef TEST
