@@ -30,6 +30,8 @@
  *   bind/                 speaks Lua
  *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry, watcher, handler
  *     script.h            a script as a handler: its Lua state, what its worker runs
+ *     serial.h cache.h    an application's serializers and classes; decoded events that watchers share
+ *     edit.h              lines from a person: editing, history, completion, Ctrl-C
  *     interrupt.h         "the user wants the program to end"
  *     cap.h               caps on a script's state; cap_libs.c: what a capped script sees
  *     process.h           a script in a program of its own: messages, and who supervises it

@@ -51,7 +51,7 @@ describe("the program vigia", function()
 
 	describe("with a wrong command line", function()
 		for name, case in pairs{
-			["no command"] = {{}, "a command is required", "append, events, run, checkpoints, stats", "vigia --help"},
+			["no command"] = {{}, "a command is required", "append, events, run, repl, checkpoints, stats", "vigia --help"},
 			["an unknown command"] = {{"chekpoint"}, "unknown command 'chekpoint'", "did you mean 'checkpoints'?"},
 			["a command nothing is like"] = {{"frobnicate"}, "unknown command 'frobnicate'"},
 			["an unknown option"] = {{"events", "--limt", "3"}, "unknown option '--limt'", "did you mean '--limit'?", "vigia events --help"},

@@ -243,6 +243,8 @@ local function lua_command(source, ...)
 	return table.concat(words, " ")
 end
 
+M.lua_command = lua_command
+
 -- Start a process that runs this Lua source.
 function M.child(source, ...)
 	local pipe = assert(io.popen("echo $$; exec " .. lua_command(source, ...) .. " 2>&1", "r"))

@@ -55,6 +55,15 @@ else()
   string(APPEND VIGIA_MISSING "\n  xxHash (xxhash.h) was not found: install the Debian package libxxhash-dev.")
 endif()
 
+# Only the header: the library is loaded when a REPL starts (runtime/bind/edit.c).
+add_library(vigia_dep_edit INTERFACE)
+find_path(VIGIA_EDIT_INCLUDE editline/readline.h)
+if(VIGIA_EDIT_INCLUDE)
+  target_include_directories(vigia_dep_edit SYSTEM INTERFACE ${VIGIA_EDIT_INCLUDE})
+else()
+  string(APPEND VIGIA_MISSING "\n  libedit (editline/readline.h) was not found: install the Debian package libedit-dev.")
+endif()
+
 find_program(VIGIA_LUA NAMES lua5.4 lua54 lua-5.4)
 if(VIGIA_TESTS AND NOT VIGIA_LUA)
   string(APPEND VIGIA_MISSING "\n  The Lua 5.4 interpreter was not found: install the Debian package lua5.4.")

@@ -123,6 +123,17 @@ function vigia.is_array(t) end
 ---@return vigia.Error? err "already_registered"
 function vigia.register_type(name, class) end
 
+---@class vigia.ReplOptions
+---@field store? vigia.Store for events(), tail(), watchers() and the other commands; help() lists them
+---@field registry? vigia.Registry whose watchers' stats watchers() shows
+---@field env? table what names mean at the prompt (default: _G)
+
+---A prompt in the terminal: reads Lua, prints values, until Ctrl-D. Answers whether nothing failed. One at a time in a process; while it
+---runs, SIGINT and SIGTERM are its own.
+---@param options? vigia.ReplOptions
+---@return boolean good
+function vigia.repl(options) end
+
 ---Has the object type a class?
 ---@param name string an object type
 ---@return boolean

@@ -19,4 +19,9 @@ function M.registry(store, options)
 	return core.registry(store, options)
 end
 
+-- A prompt inside an application; its code is loaded when it is asked for.
+function M.repl(options)
+	return require("vigia.repl").run(options)
+end
+
 return M

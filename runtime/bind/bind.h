@@ -2,7 +2,7 @@
  * bind.h - the door of the room that speaks Lua: what its files share, and what others may call.
  *
  * One file per noun: module (luaopen, what a Lua state shares), event (Lua values <-> an event's bytes), error, iterator, options,
- * store, reading (get_events), ndjson (the command line's bulk paths); registry and watcher have a header of their own.
+ * store, reading (get_events), ndjson (the command line's bulk paths); serial, cache, edit, registry and watcher have headers of their own.
  *
  * The rules of the room:
  *   - All arguments are checked before any resource is taken. No raise jumps over a transaction, a lock or a malloc: memory that C

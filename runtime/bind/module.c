@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "../core/event.h"
+#include "edit.h"
 #include "interrupt.h"
 #include "registry.h"
 #include "process.h"
@@ -222,6 +223,11 @@ static const luaL_Reg functions[] = {
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"ndjson_dump", vigia__lua_ndjson_dump},
 	{"spawn", vigia__lua_spawn},
+	/* for the REPL */
+	{"edit_start", vigia__lua_edit_start},
+	{"edit_line", vigia__lua_edit_line},
+	{"edit_call", vigia__lua_edit_call},
+	{"edit_stop", vigia__lua_edit_stop},
 	{NULL, NULL},
 };
 

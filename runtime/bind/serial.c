@@ -66,7 +66,8 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 	if (lua_type(L, idx) == LUA_TSTRING) {
 		name = lua_tolstring(L, idx, &len);
 		if (!own(name)) {
-			vigia__problem(problems, "serializer is '%.64s', allowed: 'msgpack', 'json', or a table {name =, marshal =, unmarshal =}", name);
+			vigia__problem(problems, "serializer is '%.64s', allowed: 'msgpack', 'json', or a table {name =, marshal =, unmarshal =}",
+			               name);
 			return;
 		}
 	} else if (lua_istable(L, idx)) {

@@ -299,8 +299,9 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts", w->id,
 		           (unsigned long long)err->seq_num, (long long)w->options.max_retries);
 	else if (stuck)
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it",
-		           w->id, (unsigned long long)stuck);
+		vigia__log(w->registry, VIGIA_LOG_ERROR,
+		           "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it", w->id,
+		           (unsigned long long)stuck);
 }
 
 static void enter_handler(struct vigia_watcher *w, struct vigia_watcher **outer)

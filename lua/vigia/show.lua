@@ -1,0 +1,92 @@
+-- show.lua - values as text for people: tables readable, sorted, cut at a sensible depth and length.
+
+local M = {}
+
+local DEPTH = 6
+local ENTRIES = 60 -- of one table
+local TEXT = 1000 -- bytes of a string inside a table
+
+local ESCAPES = {["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\\"] = "\\\\", ['"'] = '\\"'}
+
+local function escape(c)
+	return ESCAPES[c] or ("\\x%02x"):format(c:byte())
+end
+
+local function quoted(text)
+	local cut = #text > TEXT and ("..(%d bytes)"):format(#text) or ""
+	local shown = #text > TEXT and text:sub(1, TEXT) or text
+	local pattern = utf8.len(shown) and '[%c\\"]' or '[%c\\"\128-\255]'
+	return '"' .. shown:gsub(pattern, escape) .. '"' .. cut
+end
+
+local RANK = {boolean = 1, number = 2, string = 3}
+
+local function before(a, b)
+	local rank_a, rank_b = RANK[type(a)] or 4, RANK[type(b)] or 4
+	if rank_a ~= rank_b then return rank_a < rank_b end
+	if rank_a == 2 or rank_a == 3 then return a < b end
+	return tostring(a) < tostring(b)
+end
+
+local function named(value)
+	local ok, text = pcall(tostring, value)
+	return ok and type(text) == "string" and text or "(a " .. type(value) .. " whose __tostring fails)"
+end
+
+local function key_text(key)
+	if type(key) == "string" and key:find("^[%a_][%w_]*$") then return key end
+	return "[" .. (type(key) == "string" and quoted(key) or named(key)) .. "]"
+end
+
+local show
+
+-- The entries of a table as texts, in order.
+local function entries(value, depth, inside)
+	local list, keys = {}, {}
+	local length = rawlen(value)
+	for i = 1, math.min(length, ENTRIES) do list[i] = show(rawget(value, i), depth + 1, inside) end
+	if length > ENTRIES then list[#list + 1] = ("... %d more"):format(length - ENTRIES) end
+	for key in next, value do
+		if not (math.type(key) == "integer" and key >= 1 and key <= length) then keys[#keys + 1] = key end
+	end
+	table.sort(keys, before)
+	for i, key in ipairs(keys) do
+		if i > ENTRIES then
+			list[#list + 1] = ("... %d more"):format(#keys - ENTRIES)
+			break
+		end
+		list[#list + 1] = key_text(key) .. " = " .. show(rawget(value, key), depth + 1, inside)
+	end
+	return list
+end
+
+-- `inside`: the tables that are being shown, and the width and indentation for lines (no width: all on one).
+function show(value, depth, inside)
+	if type(value) == "string" then return quoted(value) end
+	if type(value) ~= "table" then return named(value) end
+	local metatable = getmetatable(value)
+	if type(metatable) == "table" and metatable.__tostring then return named(value) end
+	if inside[value] then return "<itself>" end
+	if next(value) == nil then return "{}" end
+	if depth >= DEPTH then return "{...}" end
+	inside[value] = true
+	local list = entries(value, depth, inside)
+	inside[value] = nil
+	local line = "{" .. table.concat(list, ", ") .. "}"
+	if not inside.width or (#line + 2 * depth <= inside.width and not line:find("\n", 1, true)) then return line end
+	local indent = ("  "):rep(depth + 1)
+	return "{\n" .. indent .. table.concat(list, ",\n" .. indent) .. "\n" .. ("  "):rep(depth) .. "}"
+end
+
+---A value as text; with a width, tables that are longer go over several lines. A string that is the value itself is shown as it is.
+function M.show(value, width)
+	if type(value) == "string" and not value:find("%c") then return value end
+	return show(value, 0, {width = width})
+end
+
+---The same, but a string is always quoted.
+function M.quote(value, width)
+	return show(value, 0, {width = width})
+end
+
+return M

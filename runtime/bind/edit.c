@@ -1,0 +1,437 @@
+/*
+ * edit.c - reading lines from a person, and Ctrl-C. The one file that includes libedit's header.
+ *
+ * libedit is loaded when the first line is to be edited: an application that never opens a REPL must not pay for a terminal library, and
+ * where it is missing lines are read plainly. While a REPL runs, SIGINT is its own: at the prompt it drops the line; in an expression it
+ * sets a hook that raises, and tells whoever waits in C (interrupt.h). The hook raises again and again, so that a pcall in a loop does not
+ * swallow it, and is taken away when the expression has ended.
+ */
+#include "edit.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <editline/readline.h>
+
+#include "interrupt.h"
+
+enum { HISTORY_MAX = 1000, GIVE_UP = 3 };
+
+/* What is used of libedit, under its own names. */
+static struct {
+	void *handle;
+	__typeof__(readline) *readline;
+	__typeof__(add_history) *add_history;
+	__typeof__(read_history) *read_history;
+	__typeof__(write_history) *write_history;
+	__typeof__(stifle_history) *stifle_history;
+	__typeof__(rl_completion_matches) *completion_matches;
+	__typeof__(&rl_line_buffer) line_buffer;
+	__typeof__(&rl_attempted_completion_function) completion;
+	__typeof__(&rl_attempted_completion_over) completion_over;
+	__typeof__(&rl_basic_word_break_characters) breaks;
+	__typeof__(&rl_completion_append_character) append;
+	__typeof__(&rl_getc_function) getc;
+	__typeof__(&rl_readline_name) name;
+} lib;
+
+/* One REPL at a time, on one thread: signals and the terminal are the process's. */
+static struct {
+	bool running, edits;
+	lua_State *L;               /* whose thread reads or runs */
+	char *history;              /* path, or NULL */
+	struct sigaction before_int, before_term;
+	int before_fd;              /* vigia__interrupt_fd */
+	int level_fd, edge_fd;      /* readable until it is cleared; wakes the thread once a signal */
+	pthread_t thread;
+	atomic_int signals;         /* SIGINTs since the expression began */
+	atomic_bool terminated, calling, quit;
+	bool cut_off;               /* the line in hand was dropped by a signal */
+	char **words;               /* what completion offers */
+	size_t word;
+} repl;
+
+/* ---- Signals ---- */
+
+static void raise_interrupted(lua_State *L, lua_Debug *ar) {
+	(void)ar;
+	lua_pushliteral(L, "interrupted"); /* where it was is in the traceback */
+	lua_error(L);
+}
+
+/* What the signal would have done without us. */
+static void end_by(int signo) {
+	signal(signo, SIG_DFL);
+	raise(signo);
+}
+
+static void on_signal(int signo) {
+	int before = errno;
+	uint64_t one = 1;
+	if (signo == SIGTERM && atomic_exchange(&repl.terminated, true))
+		end_by(signo);
+	/* A C function that does not return to Lua sees neither hook nor flag: whoever insists gets out. */
+	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling))
+		end_by(signo);
+	if (atomic_load(&repl.calling))
+		lua_sethook(repl.L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+	atomic_store(&vigia__interrupted, true);
+	if (write(repl.level_fd, &one, sizeof one) < 0 || write(repl.edge_fd, &one, sizeof one) < 0)
+		end_by(signo);
+	errno = before;
+}
+
+/* Tells those who wait in C: that takes locks, which a signal handler may not. */
+static void *tell_waiters(void *arg) {
+	(void)arg;
+	uint64_t count;
+	for (;;) {
+		struct pollfd fd = {.fd = repl.edge_fd, .events = POLLIN};
+		if (poll(&fd, 1, -1) <= 0 || read(repl.edge_fd, &count, sizeof count) < 0)
+			continue;
+		if (atomic_load(&repl.quit))
+			return NULL;
+		if (atomic_load(&vigia__interrupted))
+			vigia__interrupt_all();
+	}
+}
+
+static void clear(void) {
+	uint64_t count;
+	lua_sethook(repl.L, NULL, 0, 0);
+	atomic_store(&repl.signals, 0);
+	if (atomic_load(&repl.terminated))
+		return;
+	atomic_store(&vigia__interrupted, false);
+	while (read(repl.level_fd, &count, sizeof count) > 0)
+		continue;
+}
+
+static int signals_start(void) {
+	repl.level_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	repl.edge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int rc = repl.level_fd < 0 || repl.edge_fd < 0 ? errno : pthread_create(&repl.thread, NULL, tell_waiters, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0) {
+		close(repl.level_fd);
+		close(repl.edge_fd);
+		return rc;
+	}
+	repl.before_fd = vigia__interrupt_fd;
+	vigia__interrupt_fd = repl.level_fd;
+	struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read at the prompt must end */
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, &repl.before_int);
+	sigaction(SIGTERM, &action, &repl.before_term);
+	return 0;
+}
+
+static void signals_stop(void) {
+	uint64_t one = 1;
+	sigaction(SIGINT, &repl.before_int, NULL);
+	sigaction(SIGTERM, &repl.before_term, NULL);
+	clear();
+	vigia__interrupt_fd = repl.before_fd;
+	atomic_store(&repl.quit, true);
+	if (write(repl.edge_fd, &one, sizeof one) > 0)
+		pthread_join(repl.thread, NULL);
+	close(repl.level_fd);
+	close(repl.edge_fd);
+}
+
+/* ---- libedit ---- */
+
+static bool load(void) {
+	if (lib.handle)
+		return true;
+	void *handle = dlopen("libedit.so.2", RTLD_NOW | RTLD_LOCAL);
+	if (handle == NULL)
+		handle = dlopen("libedit.so.0", RTLD_NOW | RTLD_LOCAL); /* its name in other systems */
+	if (handle == NULL)
+		return false;
+	struct { void **to; const char *name; } symbols[] = {
+		{(void **)&lib.readline, "readline"}, {(void **)&lib.add_history, "add_history"},
+		{(void **)&lib.read_history, "read_history"}, {(void **)&lib.write_history, "write_history"},
+		{(void **)&lib.stifle_history, "stifle_history"}, {(void **)&lib.completion_matches, "rl_completion_matches"},
+		{(void **)&lib.line_buffer, "rl_line_buffer"}, {(void **)&lib.completion, "rl_attempted_completion_function"},
+		{(void **)&lib.completion_over, "rl_attempted_completion_over"}, {(void **)&lib.breaks, "rl_basic_word_break_characters"},
+		{(void **)&lib.append, "rl_completion_append_character"}, {(void **)&lib.getc, "rl_getc_function"},
+		{(void **)&lib.name, "rl_readline_name"},
+	};
+	for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
+		*symbols[i].to = dlsym(handle, symbols[i].name);
+		if (*symbols[i].to == NULL) {
+			dlclose(handle);
+			return false;
+		}
+	}
+	lib.handle = handle;
+	return true;
+}
+
+/* For the time of a call into libedit characters are the user's: answers what to give back. */
+static char *locale_enter(void) {
+	const char *known = setlocale(LC_CTYPE, NULL);
+	char *before = known ? strdup(known) : NULL;
+	const char *mine = setlocale(LC_CTYPE, "");
+	if (mine == NULL || strcmp(mine, "C") == 0 || strcmp(mine, "POSIX") == 0)
+		setlocale(LC_CTYPE, "C.UTF-8");
+	return before;
+}
+
+static void locale_leave(char *before) {
+	setlocale(LC_CTYPE, before ? before : "C");
+	free(before);
+}
+
+static int next_byte(void) {
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = repl.level_fd, .events = POLLIN}};
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return EOF;
+		if (atomic_load(&vigia__interrupted)) {
+			repl.cut_off = true;
+			return EOF;
+		}
+		unsigned char byte;
+		if (fds[0].revents == 0)
+			continue;
+		ssize_t n = read(STDIN_FILENO, &byte, 1);
+		if (n == 1)
+			return byte;
+		if (n == 0 || errno != EINTR)
+			return EOF;
+	}
+}
+
+/* libedit takes what this answers for a wide character: put UTF-8 together. */
+static int next_character(FILE *in) {
+	(void)in;
+	int c = next_byte();
+	if (c < 0xc0)
+		return c;
+	int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
+	c &= 0x3f >> more;
+	while (more--) {
+		int next = next_byte();
+		if (next == EOF)
+			return EOF;
+		c = c << 6 | (next & 0x3f);
+	}
+	return c;
+}
+
+/* ---- Completion ---- */
+
+static const char complete_key; /* registry[&complete_key]: the function */
+
+static void words_free(void) {
+	for (size_t i = 0; repl.words && repl.words[i]; i++)
+		free(repl.words[i]);
+	free(repl.words);
+	repl.words = NULL;
+	repl.word = 0;
+}
+
+static char *next_word(const char *text, int state) {
+	(void)text;
+	if (state == 0)
+		repl.word = 0;
+	return repl.words && repl.words[repl.word] ? strdup(repl.words[repl.word++]) : NULL;
+}
+
+struct asking {
+	const char *line;
+	int from, to;
+};
+
+/* Under pcall: the words as C strings. */
+static int ask(lua_State *L) {
+	struct asking *a = lua_touserdata(L, 1);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &complete_key);
+	lua_pushstring(L, a->line);
+	lua_pushinteger(L, a->from);
+	lua_pushinteger(L, a->to);
+	lua_call(L, 3, 1);
+	if (!lua_istable(L, -1))
+		return 0;
+	size_t count = lua_rawlen(L, -1);
+	repl.words = calloc(count + 1, sizeof *repl.words);
+	for (size_t i = 0; repl.words && i < count; i++) {
+		lua_rawgeti(L, -1, (lua_Integer)i + 1);
+		const char *word = lua_tostring(L, -1);
+		repl.words[i] = strdup(word ? word : "");
+		lua_pop(L, 1);
+		if (repl.words[i] == NULL)
+			break;
+	}
+	return 0;
+}
+
+static char **complete(const char *text, int from, int to) {
+	*lib.completion_over = 1; /* no file names */
+	struct asking a = {*lib.line_buffer, from, to};
+	words_free();
+	lua_pushcfunction(repl.L, ask);
+	lua_pushlightuserdata(repl.L, &a);
+	if (lua_pcall(repl.L, 1, 0, 0) != LUA_OK)
+		lua_pop(repl.L, 1);
+	return repl.words && repl.words[0] ? lib.completion_matches(text, next_word) : NULL;
+}
+
+/* ---- What Lua calls ---- */
+
+/* Make the folders above the file. */
+static void make_folders(const char *path) {
+	char folder[4096];
+	if ((size_t)snprintf(folder, sizeof folder, "%s", path) >= sizeof folder)
+		return;
+	for (char *at = folder + 1; (at = strchr(at, '/')) != NULL; at++) {
+		*at = '\0';
+		mkdir(folder, 0700);
+		*at = '/';
+	}
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+}
+
+int vigia__lua_edit_start(lua_State *L) {
+	const char *history = luaL_optstring(L, 1, NULL);
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	if (repl.running)
+		return luaL_error(L, "a REPL is running in this process already");
+	lua_pushvalue(L, 2);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &complete_key);
+	memset(&repl, 0, sizeof repl);
+	repl.L = L;
+	if (signals_start() != 0)
+		return luaL_error(L, "cannot start a REPL: %s", strerror(errno));
+	repl.running = true;
+	repl.edits = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && load();
+	if (repl.edits) {
+		*lib.name = "vigia";
+		*lib.completion = complete;
+		*lib.append = '\0'; /* a name goes on with a dot or a parenthesis, rarely with a space */
+		*lib.breaks = " \t\n\"'`@$><=;|&{}()[]+-*/%^~#,";
+		*lib.getc = next_character;
+		char *before = locale_enter(); /* libedit decides now which bytes are letters */
+		lib.stifle_history(HISTORY_MAX);
+		if (history && (repl.history = strdup(history)) != NULL) {
+			make_folders(history);
+			lib.read_history(history);
+		}
+		locale_leave(before);
+	}
+	lua_pushboolean(L, repl.edits);
+	return 1;
+}
+
+/* Without editing: byte for byte, so that nothing is read ahead of what an expression may want to read itself. False: the end. */
+static bool read_plain(lua_State *L, const char *prompt) {
+	luaL_Buffer line;
+	fflush(stdout);
+	if (isatty(STDIN_FILENO) && write(STDOUT_FILENO, prompt, strlen(prompt)) < 0)
+		return false;
+	luaL_buffinit(L, &line);
+	bool any = false;
+	int c;
+	while ((c = next_byte()) != EOF && c != '\n') {
+		luaL_addchar(&line, (char)c);
+		any = true;
+	}
+	luaL_pushresult(&line);
+	return any || c == '\n';
+}
+
+static int no_line(lua_State *L) {
+	lua_pushnil(L);
+	lua_pushstring(L, atomic_load(&repl.terminated) ? "terminated" : repl.cut_off ? "interrupted" : "end");
+	clear();
+	return 2;
+}
+
+int vigia__lua_edit_line(lua_State *L) {
+	const char *prompt = luaL_checkstring(L, 1);
+	if (!repl.running)
+		return luaL_error(L, "there is no REPL");
+	lua_settop(L, 1);
+	repl.L = L;
+	repl.cut_off = false;
+	clear();
+	if (!repl.edits) {
+		if (read_plain(L, prompt) && !repl.cut_off)
+			return 1;
+		return no_line(L);
+	}
+	char *before = locale_enter();
+	char *line = lib.readline(prompt);
+	locale_leave(before);
+	words_free();
+	if (line && repl.cut_off) {
+		free(line);
+		line = NULL;
+	}
+	if (line) {
+		if (line[0]) {
+			lib.add_history(line);
+			if (repl.history)
+				lib.write_history(repl.history); /* at once: two REPLs, or a kill, lose nothing of it */
+		}
+		lua_pushstring(L, line); /* for want of memory the line leaks, once */
+		free(line);
+		return 1;
+	}
+	return no_line(L);
+}
+
+static int traceback(lua_State *L) {
+	const char *message = luaL_tolstring(L, 1, NULL);
+	luaL_traceback(L, L, message, 1);
+	return 1;
+}
+
+int vigia__lua_edit_call(lua_State *L) {
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	if (!repl.running)
+		return luaL_error(L, "there is no REPL");
+	lua_State *outer = repl.L;
+	repl.L = L;
+	lua_pushcfunction(L, traceback);
+	lua_insert(L, 1);
+	atomic_store(&repl.signals, 0);
+	atomic_store(&repl.calling, true);
+	int rc = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
+	atomic_store(&repl.calling, false);
+	clear();
+	repl.L = outer;
+	lua_pushboolean(L, rc == LUA_OK);
+	lua_replace(L, 1);
+	return lua_gettop(L);
+}
+
+int vigia__lua_edit_stop(lua_State *L) {
+	if (repl.running) {
+		repl.L = L;
+		signals_stop();
+		free(repl.history);
+		repl.running = false;
+		lua_pushnil(L);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &complete_key);
+	}
+	return 0;
+}

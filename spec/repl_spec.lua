@@ -1,0 +1,330 @@
+-- repl_spec.lua - `vigia repl` and vigia.repl(): through a pseudo-terminal as a person would use it, and with its input from a file.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+local repl = require "vigia.repl"
+local show = require "vigia.show"
+
+local mentions, quoted = helper.mentions, helper.quoted
+
+local program = helper.program()
+
+local function spew(path, text)
+	local file = assert(io.open(path, "w"))
+	file:write(text)
+	file:close()
+end
+
+local function slurp(path)
+	local file = io.open(path, "rb")
+	if not file then return "" end
+	local text = file:read("a")
+	file:close()
+	return text
+end
+
+-- A store of some events and a checkpoint.
+local function make()
+	local store = helper.open()
+	for n = 1, 30 do assert(store:store_event(n % 2 == 0 and "UPDATE" or "CREATE", n % 3 == 0 and "Node" or "Job", {n = n})) end
+	assert(store:store_checkpoint("audit", 12))
+	return store
+end
+
+describe("a value at the prompt", function()
+	it("is readable, sorted, and cut where it gets deep, long or endless", function()
+		local endless = {}
+		endless.me = endless
+		assert.equal('{1, 2, a = "x", b = {c = true}}', show.show{1, 2, b = {c = true}, a = "x"})
+		assert.equal("text as it is", show.show("text as it is"))
+		assert.equal([["a\nb"]], show.show("a\nb"))
+		assert.equal([[{"\xff\x00", "mão"}]], show.show{"\xff\0", "mão"})
+		assert.equal("{me = <itself>}", show.show(endless))
+		assert.equal("{{{{{{{...}}}}}}}", show.show{{{{{{{{}, 1}}}}}}})
+		assert.equal('{[false] = 1, [2.5] = 2, ["two words"] = 3}', show.show{[2.5] = 2, ["two words"] = 3, [false] = 1})
+		mentions(show.show(helper.range(1, 100)), "60", "40 more")
+		mentions(show.show{x = ("y"):rep(5000)}, "(5000 bytes)")
+		assert.equal("{\n  a = 1,\n  b = 2\n}", show.show({a = 1, b = 2}, 5))
+		mentions(show.show(setmetatable({}, {__tostring = error})), "__tostring fails")
+		assert.equal("null", show.show(vigia.null))
+	end)
+end)
+
+describe("completion", function()
+	after_each(helper.clean)
+
+	local function words(line, env, store)
+		local start = #line - #line:match("[%w_.:]*$")
+		return repl.complete(env, store, line, start, #line)
+	end
+
+	it("offers names, fields, methods, watcher ids and object types, and runs nobody's code", function()
+		local store = make()
+		local env = setmetatable({events = print, event = print, job = {name = 1, nested = {deep = 2}}, store = store}, {__index = _G})
+		setmetatable(env.job, {__index = function() error("looked at") end})
+		assert.same({"event", "events"}, words("x = eve", env))
+		assert.same({"job.name", "job.nested"}, words("print(job.n", env))
+		assert.same({"job.nested.deep"}, words("job.nested.d", env))
+		assert.same({"store:get_latest_event_num"}, words("store:get_l", env))
+		assert.same({"string.format"}, words("string.form", env))
+		assert.same({"while"}, words("whi", env))
+		assert.same({"audit"}, words('store:get_checkpoint("aud', env, store))
+		assert.same({"Job"}, words("events{type='J", env, store))
+		assert.same({}, words("job.nothing.x", env))
+		assert.same({}, words("nosuch.", env))
+	end)
+end)
+
+describe("the REPL with its input from a pipe", function()
+	after_each(helper.clean)
+
+	local function run(lines, ...)
+		spew(helper.path("input"), table.concat(lines, "\n") .. "\n")
+		local status
+		local output = helper.shell(("%s repl --store %s %s < %s 2> %s; echo status $?"):format(program, quoted(helper.path("store")),
+			table.concat({...}, " "), quoted(helper.path("input")), quoted(helper.path("errors"))))
+		output, status = output:match("^(.*)status (%d+)\n$")
+		return output, slurp(helper.path("errors")), math.tointeger(tonumber(status))
+	end
+
+	if not program then return it("is left out", function() helper.pending("there is no program beside the module") end) end
+
+	it("prints each expression's value on a line, statements run, and globals stay", function()
+		make():close()
+		local output, errors, status = run{
+			"1 + 1", "x = 5", "x, 'text', nil", "for i = 1, 2 do", "  print(i)", "end", "-- a comment", "", "{b = 1, a = {2}}",
+			"tail(2)[1].seq_num", "#events{}", "#events{limit = 0}", "#events{type = 'Node', limit = 0}",
+			"events{from = 5, limit = 1, operation = {'UPDATE'}}[1].seq_num", "#events{where = function(e) return e.object.n > 28 end}",
+			"event(3).object.n", "checkpoints()", "watchers()", "stats().events", "store", "event(99)",
+		}
+		assert.equal("", errors)
+		assert.equal(0, status)
+		assert.same(([[
+2
+5	text	nil
+1
+2
+{a = {2}, b = 1}
+29
+20
+30
+10
+6
+2
+3
+{audit = 12}
+{audit = {checkpoint = 12, lag = 18}}
+30
+vigia.Store: %s
+nil	there is no event 99: the last one is 30
+]]):format(helper.path("store")), output)
+	end)
+
+	it("goes on after an error, whose trace goes to stderr, and ends with status 1", function()
+		make():close()
+		local output, errors, status = run{"error('boom')", "nosuch.field", "x +* y", "store:store_event('CREATE', 'Job', 1)", "'still here'"}
+		assert.equal("still here", output:match("([^\n]*)\n$"))
+		assert.equal(1, status)
+		mentions(errors, "repl:1: boom", "stack traceback", "in this chunk", "nosuch", "near '+'")
+		assert.is_nil(errors:find("repl.lua", 1, true))
+		mentions(output, "read-only")
+	end)
+
+	it("says that the input ended inside an expression", function()
+		make():close()
+		local _, errors, status = run{"for i = 1, 2 do"}
+		mentions(errors, "ended inside")
+		assert.equal(1, status)
+	end)
+
+	it("writes only when it was told that it may", function()
+		make():close()
+		local output, errors = run({"store:store_event('CREATE', 'Job', 1)"}, "--write")
+		assert.equal("31\n", output)
+		assert.equal("", errors)
+	end)
+
+	it("does not make a store", function()
+		local _, errors, status = run{"1"}
+		mentions(errors, "store")
+		assert.equal(1, status)
+		assert.equal("", slurp(helper.path("store")))
+	end)
+
+	it("is there for an application, with its names and registry", function()
+		local output = helper.shell("printf '%s\\n' 'mine' 'watchers().w.state' | " .. helper.lua_command([[
+			local store = assert(vigia.open(":memory:"))
+			local registry = vigia.registry(store)
+			assert(store:store_checkpoint("w", 0))
+			assert(registry:watch("w", print))
+			say(vigia.repl{store = store, registry = registry, env = setmetatable({mine = "my own"}, {__index = _G})})]]))
+		assert.equal("my own\nrunning\ntrue\n", output)
+	end)
+end)
+
+describe("the REPL at a terminal", function()
+	local terminal
+	local screens = 0 -- each has a file of its own
+
+	local function close()
+		if terminal then
+			terminal.pipe:write("\3\4") -- in case it did not get so far
+			terminal.pipe:close()
+		end
+		terminal = nil
+	end
+
+	after_each(function()
+		close()
+		helper.clean()
+	end)
+
+	-- `script` from util-linux gives it a terminal; what is on the screen is in a file.
+	local function open()
+		screens = screens + 1
+		local screen = helper.path("screen" .. screens)
+		local command = ("%s repl --store %s; echo left $?"):format(program, quoted(helper.path("store")))
+		local pipe = io.popen(("XDG_STATE_HOME=%s TERM=xterm LC_ALL=C.UTF-8 script -qfc %s %s > /dev/null 2>&1"):format(
+			quoted(helper.path("state")), quoted(command), quoted(screen)), "w")
+		terminal = {screen = screen, seen = 0, pipe = assert(pipe)}
+		terminal.pipe:setvbuf("no")
+	end
+
+	local function type_in(text)
+		terminal.pipe:write(text)
+	end
+
+	-- Wait until the screen shows the text behind what was expected before.
+	local function expect(text)
+		local deadline = os.time() + 60
+		while true do
+			local all = slurp(terminal.screen)
+			local _, last = all:find(text, terminal.seen + 1, true)
+			if last then
+				terminal.seen = last
+				return
+			end
+			assert(os.time() < deadline, ("%q did not come:\n%s"):format(text, all:sub(terminal.seen + 1)))
+			vigia.sleep(0.005)
+		end
+	end
+
+	local function left(status)
+		expect("left " .. status)
+	end
+
+	if not program or not helper.shell("command -v script"):find("script", 1, true) then
+		return it("is left out", function() helper.pending("there is no program beside the module, or no `script`") end)
+	end
+
+	it("prompts, prints values over several lines, goes on in the next line, and leaves with Ctrl-D", function()
+		make():close()
+		open()
+		expect("help()")
+		expect("> ")
+		type_in("1 +\n")
+		expect(">> ")
+		type_in("41\n")
+		expect("\n42\r\n")
+		type_in("tail(2)\n")
+		expect("\n29  ")
+		expect("CREATE  Job  {n = 29}\r\n30  ")
+		type_in("events{from = 31}\n")
+		expect("no events")
+		type_in("help()\n")
+		expect("\nevents{from=, type=")
+		type_in("stats()\n")
+		expect("{\r\n  backend = ")
+		type_in("#'ü'\n")
+		expect("\n2\r\n")
+		type_in("\4")
+		left(0)
+	end)
+
+	it("completes with Tab: names, methods, watcher ids and object types", function()
+		make():close()
+		open()
+		expect("> ")
+		type_in("check\t()\n")
+		expect("\n{audit = 12}")
+		type_in("store:get_lat\t()\n")
+		expect("\n30\r\n")
+		type_in("store:get_checkpoint('au\t')\n")
+		expect("\n12\r\n")
+		type_in("#events{type = 'No\t', limit = 0}\n")
+		expect("\n10\r\n")
+		type_in("\4")
+		left(0)
+	end)
+
+	it("stops what runs with Ctrl-C, also in a loop that swallows errors, and what waits in C, and drops a line", function()
+		make():close()
+		open()
+		expect("> ")
+		for _, endless in ipairs{
+			"while true do end", "while true do pcall(error) end", "vigia.sleep(1000)",
+			"store:get_events{event_iterator = vigia.after_sequence_number(30), timeout = 1000}",
+			"xpcall(function() while true do end end, function(m) return m end) while true do end",
+		} do
+			type_in("print('begin' .. 's') " .. endless .. "\n")
+			expect("begins")
+			type_in("\3")
+			expect("interrupted")
+			expect("> ")
+			type_in("'still' .. ' here'\n")
+			expect("\nstill here")
+		end
+		type_in("this is dropped")
+		expect("dropped")
+		type_in("\3")
+		expect("^C")
+		type_in("for i = 1, 3 do\n")
+		expect(">> ")
+		type_in("\3")
+		expect("^C")
+		type_in("'after' .. 'wards'\n")
+		expect("\nafterwards")
+		type_in("\4")
+		left(0)
+	end)
+
+	it("keeps its history between runs, for its owner only", function()
+		make():close()
+		open()
+		expect("> ")
+		type_in("'fir' .. 'st'\n")
+		expect("\nfirst")
+		type_in("\4")
+		left(0)
+		close()
+		open()
+		expect("> ")
+		type_in("\27[A\n")
+		expect("\nfirst")
+		type_in("\4")
+		left(0)
+		assert.equal("600\n", (helper.shell("stat -c %a " .. quoted(helper.path("state/vigia/history")))))
+	end)
+
+	it("holds no snapshot while it waits for input, and sees what others store meanwhile", function()
+		local store = make()
+		open()
+		expect("> ")
+		type_in("#events{limit = 0}\n")
+		expect("\n30\r\n")
+		expect("> ")
+		local readers, count = helper.shell("mdb_stat -n -r " .. quoted(helper.path("store"))), 0
+		for line in readers:gmatch("[^\n]+") do
+			if line:find("^%s*%d+%s+%x+%s") then
+				assert(line:find("%-%s*$"), "a snapshot is open: " .. line)
+				count = count + 1
+			end
+		end
+		assert(count > 0, readers)
+		assert(store:store_event("CREATE", "Job", {n = 31}))
+		type_in("stats().events\n")
+		expect("\n31\r\n")
+		type_in("\4")
+		left(0)
+	end)
+end)
