@@ -106,7 +106,8 @@ describe("a long run", function()
 			if os.time() >= deadline then
 				os.execute("kill " .. running[3].pid)
 				local said = table.concat(running[3]:wait(), "\n")
-				error(("the journal never caught up: %s of %d, seed %d; its process said: %s"):format(store:get_checkpoint("journal"), last, seed, said))
+				error(("the journal never caught up: %s of %d, seed %d; its process said: %s")
+					:format(store:get_checkpoint("journal"), last, seed, said))
 			end
 		until (store:get_checkpoint("journal") or 0) == last
 		running[3]:kill()

@@ -313,7 +313,8 @@ static void script_special(lua_State *L, int idx, const char *name, void *ctx, s
 	struct watch_target *target = ctx;
 	struct vigia__script_options *options = (struct vigia__script_options *)target->options; /* whose first member it is */
 	if (lua_isfunction(L, idx)) {
-		vigia__problem(problems, "%s cannot be a function for a script, which has a state of its own: put it into the table that it returns",
+		vigia__problem(problems, "%s cannot be a function for a script, which has a state of its own: put it into "
+		               "the table that it returns",
 		               name);
 	} else if (strcmp(name, "set") == 0) {
 		if (!lua_istable(L, idx))

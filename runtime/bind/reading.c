@@ -129,7 +129,8 @@ static int look(struct vigia_store *store, struct reading *r, int64_t timeout_ns
 	if (worker) { /* on a script's thread a stop ends the wait */
 		const atomic_bool *stopping = vigia__worker_stopping(worker);
 		int rc = vigia__store_read(store, &request, r->filter, stopping, r->batch, &r->next, err);
-		if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(stopping)) rc = vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping");
+		if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(stopping))
+			rc = vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping");
 		return rc;
 	}
 	/* In the program `vigia` a signal ends the wait. */

@@ -113,7 +113,8 @@ int64_t vigia__driver_due(const struct vigia_watcher *watcher);
 bool vigia__driver_active(const struct vigia_watcher *watcher);
 /* What the watcher itself knows; not what is in the store: checkpoint and lag. */
 void vigia__driver_stats(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
-/* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is its own from now on, and reads again behind
+/* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is its own from
+ * now on, and reads again behind
  * what was handled. No handler may be in progress. */
 void vigia__driver_renew(struct vigia_watcher *watcher, const struct vigia_watch_options *options, struct vigia__filter *filter);
 /* Is there progress that no commit has taken along yet? */

@@ -323,7 +323,8 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 
 static int enter(struct vigia_registry *registry, const char *what, struct vigia_error *err)
 {
-	if (registry->depth > 0) return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler or the log function of the same registry", what);
+	if (registry->depth > 0)
+		return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler or the log function of the same registry", what);
 	return vigia__store_enter(registry->store, err);
 }
 

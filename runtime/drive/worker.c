@@ -149,7 +149,8 @@ static int take_over(struct vigia__worker *w, struct vigia_error *err)
 		w->job.take(w->job.ctx);
 		w->begun = w->job.begin(w->job.ctx, w->watcher, &again) == VIGIA_OK;
 		if (!w->begun) {
-			vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops: the old code cannot begin again, either: %s", w->id, again.message);
+			vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops: the old code cannot begin again, either: %s", w->id,
+			           again.message);
 			vigia_watcher_stop(w->watcher, 0, NULL);
 		}
 	} else {

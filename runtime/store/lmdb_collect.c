@@ -290,7 +290,8 @@ int lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, st
 	struct collect_slice slice = {(struct lmdb_backend *)base, collect};
 	int dead;
 	pthread_rwlock_rdlock(&slice.b->map_lock);
-	if (collect->first && slice.b->env) mdb_reader_check(slice.b->env, &dead); /* one that was killed while it read keeps pages from being used again */
+	/* One that was killed while it read keeps pages from being used again. */
+	if (collect->first && slice.b->env) mdb_reader_check(slice.b->env, &dead);
 	pthread_rwlock_unlock(&slice.b->map_lock);
 	return lmdb_in_commit(slice.b, collect_slice, &slice, err);
 }

@@ -106,10 +106,12 @@ int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, struct
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0) return VIGIA_OK;
 	bool in_use = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-	bool same = pread(fd, used, sizeof used, offsetof(struct vigia__side_map, dev)) == (ssize_t)sizeof used && used[0] == dev && used[1] == ino;
+	bool same = pread(fd, used, sizeof used, offsetof(struct vigia__side_map, dev)) == (ssize_t)sizeof used &&
+	            used[0] == dev && used[1] == ino;
 	close(fd);
 	if (!in_use || same) return VIGIA_OK;
-	return vigia__error(err, VIGIA_EREPLACED, "a process still uses the file that was '%s' before: it must close that one first", store_path);
+	return vigia__error(err, VIGIA_EREPLACED, "a process still uses the file that was '%s' before: it must close that one first",
+	                    store_path);
 }
 
 int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], uint64_t dev, uint64_t ino,

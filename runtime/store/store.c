@@ -103,7 +103,8 @@ int vigia_store_open(const char *path, const struct vigia_store_options *options
 		goto fail;
 	}
 	store->options = *options;
-	store->options.events_bucket = store->options.checkpoint_bucket = store->options.serializer = NULL; /* the caller's strings: of no use later */
+	/* The caller's strings: of no use later. */
+	store->options.events_bucket = store->options.checkpoint_bucket = store->options.serializer = NULL;
 	store->fork_generation = vigia__fork_generation();
 	atomic_init(&store->refs, 1);
 	bool memory = strcmp(path, ":memory:") == 0;
@@ -319,7 +320,8 @@ int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *er
 	return vigia__store_append(store, &nothing, err);
 }
 
-static int encode(struct vigia__buf *buf, const struct vigia_store *store, const struct vigia_new_event *event, int64_t size_max, struct vigia_error *err)
+static int encode(struct vigia__buf *buf, const struct vigia_store *store, const struct vigia_new_event *event,
+                  int64_t size_max, struct vigia_error *err)
 {
 	size_t start = buf->len;
 	int rc = vigia__value_check(event->object, VIGIA_ESERIAL, err);

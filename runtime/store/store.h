@@ -179,7 +179,8 @@ struct vigia__backend {
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);
-	/* Once a second, by whoever waits, and by whoever asks for the last number: is there a commit that readers cannot see, because its process died in the middle of telling? Then
+	/* Once a second, by whoever waits, and by whoever asks for the last number: is there a commit that readers cannot
+	 * see, because its process died in the middle of telling? Then
 	 * make it visible and answer true. NULL: cannot happen. */
 	bool (*heal)(struct vigia__backend *b);
 	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);

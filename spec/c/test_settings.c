@@ -75,7 +75,8 @@ static void S12_values_that_are_not_allowed_are_damage(void **state) {
 		int64_t number;
 		const char *text;
 	} rows[] = {{"max_events", -1, NULL}, {"max_event_size", 1, NULL}, {"durability", 0, "never"}, {"durability", 3, NULL},
-	            {"events_bucket", 0, ""}, {"events_bucket", 7, NULL}, {"events_bucket", 0, "vigia.marks"}, {"events_bucket", 0, "checkpoints"},
+	            {"events_bucket", 0, ""}, {"events_bucket", 7, NULL}, {"events_bucket", 0, "vigia.marks"},
+	            {"events_bucket", 0, "checkpoints"},
 	            {"max_events", 0, "9"}, {"retention_passes_checkpoints", 1, NULL}};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct vigia__settings s;
@@ -106,7 +107,8 @@ static void S12_conflicts_name_both_values_of_all(void **state) {
 	assert_int_equal(problems.count, 4);
 	vigia__problems_end(&problems, "x", &err);
 	static const char *const said[] = {"max_events is 7 in the file, 8 was asked for", "durability is 'none' in the file, 'commit' was",
-	                                   "events_bucket is 'log' in the file, 'events' was", "gc_age_threshold is 1e-09 in the file, 1.5 was"};
+	                                   "events_bucket is 'log' in the file, 'events' was",
+	                                   "gc_age_threshold is 1e-09 in the file, 1.5 was"};
 	for (size_t i = 0; i < COUNT_OF(said); i++)
 		if (!strstr(err.message, said[i])) fail_msg("%s", err.message);
 }

@@ -91,7 +91,7 @@ Libs: -L${libdir} -lvigia-lua
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vigia.pc ${CMAKE_CURRENT_BINARY_DIR}/vigia-lua.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vigia)
-configure_package_config_file(cmake/vigiaConfig.cmake.in vigiaConfig.cmake INSTALL_DESTINATION ${config_dir})
+configure_package_config_file(scripts/package/vigiaConfig.cmake.in vigiaConfig.cmake INSTALL_DESTINATION ${config_dir})
 write_basic_package_version_file(vigiaConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vigiaConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/vigiaConfigVersion.cmake DESTINATION ${config_dir})
 install(EXPORT vigia NAMESPACE vigia:: FILE vigiaTargets.cmake DESTINATION ${config_dir})
