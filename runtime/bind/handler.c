@@ -418,6 +418,7 @@ int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_erro
 	registry_idx = lua_absindex(L, registry_idx);
 	struct lua_handler *h = vigia__lua_handler_new(L, registry_idx, fn_idx, on_error_idx);
 	int self = lua_gettop(L);
+	vigia__lua_check_registry(L, registry_idx); /* a finalizer may have closed it since */
 	h->task = true;
 	lua_getiuservalue(L, registry_idx, 1); /* kept alive until it ends */
 	lua_pushvalue(L, self);

@@ -132,6 +132,8 @@ int vigia__lua_registry(lua_State *L)
 		lua_rawseti(L, -2, 3);
 	}
 	lua_setiuservalue(L, 3, 1);
+	store = vigia__lua_check_store(L, 1); /* a finalizer may have closed it since */
+	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	r->registry = vigia_registry_new(store);
 	if (r->registry == NULL) {
 		struct vigia_error err = {0};
@@ -229,6 +231,7 @@ static int registry_watch(lua_State *L)
 		lua_setiuservalue(L, 8, 2);
 		vigia__lua_handler_c(w->handler, &handler);
 	}
+	vigia__lua_check_registry(L, 1); /* again: a finalizer may have closed it since. From here on nothing allocates */
 	/* Kept before C knows of it: what follows must not raise. The one that stood under the id is put back if nothing comes of it. */
 	push_watcher(L, 6, 2); /* 9 or 10: the one before */
 	int old = lua_gettop(L);

@@ -202,6 +202,8 @@ static int store_store_event(lua_State *L) {
 			return vigia__lua_fail(L, closed(h, &err), &err);
 	}
 	struct lua_append *append = vigia__lua_append_begin(L); /* in a coroutine that may wait; else NULL, and nothing is pushed */
+	if (h->store == NULL) /* closed since by a finalizer */
+		return vigia__lua_fail(L, closed(h, &err), &err);
 	struct vigia__buf *buf = append ? &append->events : &shared->events;
 	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
 	int rc = vigia__lua_encode_for(L, h->store, &h->serializer, 2, 3, 4, buf, &err);
@@ -358,6 +360,8 @@ static int store_store_events(lua_State *L) {
 			return vigia__lua_fail(L, closed(h, &err), &err);
 	}
 	struct lua_append *append = vigia__lua_append_begin(L);
+	if (h->store == NULL) /* closed since by a finalizer */
+		return vigia__lua_fail(L, closed(h, &err), &err);
 	struct vigia__buf *events = append ? &append->events : &shared->events, *ends = append ? &append->ends : &shared->ends;
 	vigia__buf_clear(events, VIGIA_LUA_KEEP);
 	vigia__buf_clear(ends, VIGIA_LUA_KEEP);

@@ -3,6 +3,8 @@
  *
  * User values: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come.
  */
+#include <stdio.h>
+
 #include "../drive/drive.h"
 #include "registry.h"
 
@@ -58,8 +60,12 @@ static int watcher_stats(lua_State *L)
 	struct lua_watcher *w = check(L, 1);
 	struct vigia_watcher_stats stats;
 	vigia_watcher_stats(w->watcher, &stats);
+	/* From here on a finalizer may close the registry, and with it goes the watcher. */
+	const bool on_thread = w->watcher->worker != NULL;
+	char id[256];
+	snprintf(id, sizeof id, "%s", vigia_watcher_id(w->watcher));
 	lua_createtable(L, 0, 20);
-	lua_pushstring(L, vigia_watcher_id(w->watcher));
+	lua_pushstring(L, id);
 	lua_setfield(L, -2, "id");
 	lua_pushstring(L, states[stats.state]);
 	lua_setfield(L, -2, "state");
@@ -79,7 +85,7 @@ static int watcher_stats(lua_State *L)
 	set_integer(L, "skipped", stats.skipped);
 	set_integer(L, "missed", stats.missed);
 	set_integer(L, "fetch_errors", stats.fetch_errors);
-	if (w->watcher->worker) set_integer(L, "reloads", stats.reloads);
+	if (on_thread) set_integer(L, "reloads", stats.reloads);
 	set_error(L, "last_reload_error", &stats.last_reload_error);
 	set_error(L, "stop_error", &stats.stop_error);
 	if (stats.blocked_seq_num) set_integer(L, "blocked_on", stats.blocked_seq_num);
@@ -150,6 +156,7 @@ static int watcher_set_handler(lua_State *L)
 	lua_pop(L, 1);
 	lua_pushvalue(L, 1);
 	vigia__lua_handler_set_watcher(L, 5);
+	check(L, 1); /* again: a finalizer may have closed the registry since */
 	int rc = vigia_watcher_set_handler(w->watcher, &c, &err);
 	if (rc == VIGIA_OK) {
 		handler->watcher = w->watcher;

@@ -1,0 +1,81 @@
+-- finalizer_spec.lua - finalizers that close what the call they interrupt is about to use.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+-- Does nothing but what a store or registry is asked for; `use` is called over and over until a finalizer, which the garbage collector
+-- may run wherever memory is allocated, has closed what it uses.
+local function closed_meanwhile(close, use)
+	local closed = false
+	setmetatable({}, {__gc = function()
+		closed = true
+		close()
+	end})
+	local calls = 0
+	repeat
+		use()
+		calls = calls + 1
+	until closed or calls == 20000
+	if not closed then close() end -- a call that allocates nothing is safe from it
+end
+
+-- Where the collector comes depends on how much there is already. What is used allocates little but what the call itself does.
+local function at_many_places(open, use)
+	for garbage = 0, 60 do
+		local object, close = open()
+		local ballast = {}
+		for n = 1, garbage do ballast[n] = {} end
+		closed_meanwhile(close, function() use(object) end)
+		assert(#ballast == garbage)
+	end
+end
+
+local function nothing() end
+
+describe("a finalizer", function()
+	setup(function() collectgarbage("incremental", 100, 1000) end)
+	teardown(function() collectgarbage("incremental", 200, 100) end)
+	after_each(helper.clean)
+
+	local function open_store()
+		local opened = helper.memory()
+		return opened, function() opened:close() end
+	end
+
+	-- An idle watcher, and the registry it is in.
+	local function watcher()
+		local registry = assert(vigia.registry(helper.memory()))
+		return {registry, assert(registry:watch("idle", nil, {auto_start = false}))}, function() local _ <close> = registry end
+	end
+
+	local list, request = {{"CREATE", "Job", true}}, {timeout = 0, limit = 1}
+	local uses = {
+		store_event = function(store) store:store_event("CREATE", "Job", true) end,
+		store_events = function(store) store:store_events(list) end,
+		get_events = function(store) store:get_events(request) end,
+		get_event = function(store) store:get_event(1) end,
+		registry = function(store) vigia.registry(store) end,
+		stats = function(store) store:stats() end,
+	}
+	for name, use in pairs(uses) do
+		it("R3f S11q may close the store of a call in progress: " .. name, function() at_many_places(open_store, use) end)
+
+		it("R3g S11r may close the store of a call in progress in a coroutine: " .. name, function()
+			local outer = helper.registry(helper.memory())
+			local ok, err
+			outer:spawn(function() ok, err = pcall(at_many_places, open_store, use) end)
+			helper.drive(outer, function() return ok ~= nil end)
+			assert(ok, err)
+		end)
+	end
+
+	local watchers = {
+		watch = function(both) pcall(both[1].watch, both[1], "w", nothing) end,
+		spawn = function(both) pcall(both[1].spawn, both[1], nothing) end,
+		set_handler = function(both) pcall(both[2].set_handler, both[2], nothing) end,
+		stats = function(both) pcall(both[2].stats, both[2]) end,
+	}
+	for name, use in pairs(watchers) do
+		it("R3h may close the registry of a call in progress: " .. name, function() at_many_places(watcher, use) end)
+	end
+end)
