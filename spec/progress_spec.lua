@@ -1,6 +1,7 @@
 -- progress_spec.lua - a watcher's progress: what it saves and when, and how it is moved by hand.
 
 local helper = require "spec.helper"
+local testing = require "vigia.testing"
 local vigia = require "vigia"
 
 local drain, drive, fails, fill, mentions = helper.drain, helper.drive, helper.fails, helper.fill, helper.mentions
@@ -146,12 +147,19 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		it("W10c is saved in mode \"batch\" by the clock, for all watchers at once", function()
-			store = open{checkpoint_interval = 0.001}
+			store = open{checkpoint_interval = 20}
 			fill(store, 5)
-			local registry = helper.registry(store)
+			local clock = testing.clock()
+			local registry = helper.registry(store, {clock = clock})
 			assert(registry:watch("a", function() end))
 			assert(registry:watch("b", function() end, {filter = {object_types = {"None"}}}))
-			drive(registry, function() return checkpoint("a") == 5 and checkpoint("b") == 5 end)
+			assert(registry:run())
+			clock:advance(19)
+			assert(registry:run())
+			assert.same({}, {checkpoint("a"), checkpoint("b")})
+			clock:advance(1)
+			assert(registry:run())
+			assert.same({5, 5}, {checkpoint("a"), checkpoint("b")})
 		end)
 
 		it("W10d is saved in mode \"event\" after each event, before the next", function()
