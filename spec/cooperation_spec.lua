@@ -140,6 +140,23 @@ describe("cooperation", function()
 		assert.equal("dropped", store:get_event(1).object)
 	end)
 
+	it("H2i works on another store than the registry's, which its appends do not wake", function()
+		local store, other = helper.open(), helper.open(helper.path("other"))
+		local registry = helper.registry(store)
+		local stored, found
+		registry:spawn(function()
+			stored = assert(other:store_event("CREATE", "Job", nil))
+			assert(vigia.sleep(0.01))
+			assert(other:store_event("CREATE", "Answer", nil))
+		end)
+		registry:spawn(function()
+			local wait = {event_iterator = vigia.after_sequence_number(0), filter = {object_types = {"Answer"}}, timeout = 60}
+			found = #assert(other:get_events(wait)).events
+		end)
+		assert(registry:run())
+		assert.same({1, 1}, {stored, found})
+	end)
+
 	it("S6 an idle registry makes no context switch but the check once a second", function()
 		local store = helper.open()
 		local registry = helper.registry(store)

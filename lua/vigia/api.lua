@@ -212,7 +212,7 @@ function Store:store_events(events, options) end
 ---@field events vigia.Event[]
 ---@field next_event_iterator vigia.Iterator
 
----Read events in order; wait for one if there is none.
+---Read events in order; wait for one if there is none. In a coroutine of a registry over another store it looks 20 times a second.
 ---@param request? vigia.GetEvents
 ---@return vigia.Events? answer
 ---@return vigia.Error? err

@@ -26,11 +26,12 @@ void vigia__lua_append_init(lua_State *L)
 	lua_pop(L, 1);
 }
 
-struct lua_append *vigia__lua_append_begin(lua_State *L)
+struct lua_append *vigia__lua_append_begin(lua_State *L, const struct vigia_store *store)
 {
 	if (vigia__lua_shared(L)->worker) return NULL; /* alone on its thread: it holds up nobody */
 	struct lua_handler *running = vigia__lua_running(L);
-	if (!vigia__lua_may_suspend(L, running)) return NULL;
+	/* Another store's commits do not wake this registry. */
+	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_hears(running, store)) return NULL;
 	if (running->owner->registry->clock) return NULL; /* moved by hand: what a step does must not hang on another thread */
 	return vigia__lua_new(L, sizeof(struct lua_append), &append_key);
 }

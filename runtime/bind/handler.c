@@ -465,6 +465,11 @@ bool vigia__lua_stopping(const struct lua_handler *handler)
 	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping || handler->cancelled;
 }
 
+bool vigia__lua_hears(const struct lua_handler *handler, const struct vigia_store *store)
+{
+	return handler->owner->registry->store->backend == store->backend;
+}
+
 void vigia__lua_listen_anything(const struct lua_handler *handler)
 {
 	vigia__registry_listen_anything(handler->owner->registry);

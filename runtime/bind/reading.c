@@ -232,6 +232,9 @@ static int search(lua_State *L, struct reading *r) {
 	}
 }
 
+/* How often a coroutine of another store's registry looks for events. */
+enum { FOREIGN_LOOK_NS = 50000000 };
+
 /* In a handler's coroutine (stack: store, request, reading, predicate): look; while there is nothing let the other watchers go on. */
 static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
@@ -259,6 +262,10 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	lua_pop(L, 1);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
 	r->request.from = r->next;
+	if (!vigia__lua_hears(running, store)) { /* nobody wakes this registry for another file's events: look again now and then */
+		int64_t soon = vigia__lua_now(running) + FOREIGN_LOOK_NS;
+		until = soon < until ? soon : until;
+	}
 	return vigia__lua_suspend(L, running, moved ? 0 : until, true, 0, poll_events);
 }
 

@@ -70,6 +70,8 @@ int64_t vigia__lua_now(const struct lua_handler *handler);
  * `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
                        lua_KFunction k);
+/* Do appends to this store wake the handler's registry? Not those to another file. */
+bool vigia__lua_hears(const struct lua_handler *handler, const struct vigia_store *store);
 /* Be woken by every append from now on. */
 void vigia__lua_listen_anything(const struct lua_handler *handler);
 /* nil and the error "stopping"; answers 2. [-0, +2, m] */

@@ -201,7 +201,7 @@ static int store_store_event(lua_State *L) {
 		if (h->store == NULL)
 			return vigia__lua_fail(L, closed(h, &err), &err);
 	}
-	struct lua_append *append = vigia__lua_append_begin(L); /* in a coroutine that may wait; else NULL, and nothing is pushed */
+	struct lua_append *append = vigia__lua_append_begin(L, h->store); /* in a coroutine that may wait; else NULL, and nothing is pushed */
 	if (h->store == NULL) /* closed since by a finalizer */
 		return vigia__lua_fail(L, closed(h, &err), &err);
 	struct vigia__buf *buf = append ? &append->events : &shared->events;
@@ -359,7 +359,7 @@ static int store_store_events(lua_State *L) {
 		if (h->store == NULL)
 			return vigia__lua_fail(L, closed(h, &err), &err);
 	}
-	struct lua_append *append = vigia__lua_append_begin(L);
+	struct lua_append *append = vigia__lua_append_begin(L, h->store);
 	if (h->store == NULL) /* closed since by a finalizer */
 		return vigia__lua_fail(L, closed(h, &err), &err);
 	struct vigia__buf *events = append ? &append->events : &shared->events, *ends = append ? &append->ends : &shared->ends;

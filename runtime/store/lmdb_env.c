@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
@@ -436,18 +437,29 @@ static uint64_t commits(struct vigia__backend *base)
 	return last;
 }
 
+/* Is there a commit that readers do not see? */
+static bool hides(struct lmdb_backend *b)
+{
+	struct reader *reader;
+	if (lmdb_read_begin(b, &reader, NULL) < 0) return false;
+	uint64_t visible = mdb_txn_id(reader->txn);
+	lmdb_read_end(b, reader);
+	return commits(&b->base) > visible;
+}
+
 /* Readers go by a number in the lock file that a writer sets after it wrote the meta page. One that was killed between the two leaves a
  * commit that no reader sees until the next writer finds the lock abandoned; so be that writer. A commit that is just being told looks the
- * same: then this waits for its end, at most once a second. */
+ * same for as long as a sync takes: give it that time first, for the lock is then held. */
 static bool heal(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct reader *reader;
 	MDB_txn *txn;
-	if (b->readonly || lmdb_read_begin(b, &reader, NULL) < 0) return false;
-	uint64_t visible = mdb_txn_id(reader->txn);
-	lmdb_read_end(b, reader);
-	if (commits(base) <= visible || lmdb_write_begin(b, &txn, NULL) < 0) return false;
+	if (b->readonly || !hides(b)) return false;
+	for (int i = 0; i < 50; i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+		if (!hides(b)) return true;
+	}
+	if (lmdb_write_begin(b, &txn, NULL) < 0) return false;
 	lmdb_write_abort(b, txn);
 	return true;
 }
