@@ -66,6 +66,23 @@ describe("a full disk", function()
 			store:close()]]))
 	end)
 
+	it("D4k is an error that says so to the collector, which goes on where it was when there is room", function()
+		check(on_disk("2m", [[
+			local store = assert(vigia.open(disk .. "/store", {max_events = 5, collect = false}))
+			local body = ("x"):rep(3000)
+			for _ = 1, 100 do assert(store:store_event("CREATE", "Small", body)) end
+			assert(store:store_checkpoint("w", 100))
+			fill()
+			-- Done or not done, by what LMDB finds inside the file; never in part.
+			local done, err = store:gc()
+			if done then assert(store:get_oldest_event_num() == 96) else fails("disk_full", done, err) end
+			free()
+			assert(store:gc())
+			assert(store:get_oldest_event_num() == 96 and store:get_latest_event_num() == 100)
+			assert(#store:get_events{timeout = 0}.events == 5)
+			store:close()]]))
+	end)
+
 	it("D4j refuses to open a new store, and serves many readers of an old one, instead of dying of a hole in a mapped file", function()
 		check(on_disk("1m", [[
 			local store = assert(vigia.open(disk .. "/store"))

@@ -439,4 +439,21 @@ describe("the bytes of an event", function()
 		end
 		assert.same({{n = 1}, {n = 2}, {n = 3}}, found)
 	end)
+
+	it("Z1d can be read by an msgpack implementation that is not ours", function()
+		-- Debian has it for older Luas; it is plain Lua and runs in this one.
+		local load_theirs = loadfile("/usr/share/lua/5.4/MessagePack.lua") or loadfile("/usr/share/lua/5.3/MessagePack.lua")
+		if not load_theirs then return pending("lua-messagepack is not installed") end
+		local theirs = load_theirs("MessagePack")
+		local store = helper.open()
+		local object = {name = "\u{e9}", list = {1, -300, 1.5, true}, bytes = "\xff\0", nested = {deep = {er = 1 << 40}}}
+		assert(store:store_event("renamed", "Job", object))
+		store:close()
+		local dump = helper.shell("mdb_dump -n -s events " .. helper.quoted(helper.path("store")))
+		local bytes = dump:match("\n (96ce%x+)"):gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end)
+		local value = theirs.unpack(bytes)
+		assert.equal("renamed", value[3])
+		assert.equal("Job", value[4])
+		assert.is_nil(helper.difference(object, value[6]))
+	end)
 end)

@@ -324,6 +324,22 @@ describe("the REPL at a terminal", function()
 		assert(store:store_event("CREATE", "Job", {n = 31}))
 		type_in("stats().events\n")
 		expect("\n31\r\n")
+		-- What is removed behind an idle prompt is used again: the file does not grow.
+		expect("> ")
+		local function turn()
+			local _, last = assert(store:store_events((function()
+				local events = {}
+				for n = 1, 200 do events[n] = {"UPDATE", "Job", {n = n, text = ("x"):rep(500)}} end
+				return events
+			end)()))
+			assert(store:trim(last))
+		end
+		for _ = 1, 3 do turn() end
+		local before = store:stats().file_bytes
+		for _ = 1, 50 do turn() end
+		assert(store:stats().file_bytes <= before * 1.5, "the file grew from " .. before .. " to " .. store:stats().file_bytes)
+		type_in("stats().events\n")
+		expect("\n0\r\n")
 		type_in("\4")
 		left(0)
 	end)
