@@ -420,6 +420,11 @@ bool vigia__driver_run(struct vigia_watcher *w)
 		switch (w->pending ? VIGIA_ACTION_NONE : w->action.kind) {
 		case VIGIA_ACTION_READ:
 			read_events(w);
+			/* A slice of events that the filter dropped, and more to look at: a turn. Whoever stops it need not wait for the end. */
+			if (w->action.kind == VIGIA_ACTION_READ && w->batch.count == 0) {
+				offer_progress(w);
+				return true;
+			}
 			break;
 		case VIGIA_ACTION_HANDLE:
 			if (events == 0) until = vigia__mono_ns() + TURN_NS;

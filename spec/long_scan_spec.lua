@@ -1,0 +1,48 @@
+-- long_scan_spec.lua - a watcher that wants nothing of a long log: it is left in the middle, and its neighbours have their turns.
+
+local helper = require "helper"
+local vigia = require "vigia"
+
+local EVENTS = 1000000
+
+describe("a watcher in a long scan", function()
+	after_each(helper.clean)
+
+	it("W14 W4 is stopped in the middle by a neighbour, whose event did not wait for the end of the scan", function()
+		local store = helper.open(nil, {durability = "none"})
+		local batch = {}
+		for n = 1, 5000 do batch[n] = {"CREATE", "Noise", nil} end
+		assert(store:store_event("CREATE", "Bell", nil))
+		for _ = 1, EVENTS, #batch do assert(store:store_events(batch)) end
+
+		local registry = helper.registry(store)
+		-- Many types make looking slow; none of them is there.
+		local types = {}
+		for n = 1, 100 do types[n] = ("Nois%d"):format(n % 10) .. n end
+		local scanner = assert(registry:watch("scanner", function() error("nothing to handle") end, {filter = {object_types = types}}))
+		local reached
+		assert(registry:watch("neighbour", function(_, ctx)
+			assert.is_true(scanner:stop {timeout = 60})
+			reached = scanner:stats().next_event_iterator.seq_num
+			ctx.watcher:stop()
+		end, {filter = {object_types = {"Bell"}}}))
+		assert(registry:run())
+		assert.equal("stopped", scanner:stats().state)
+		assert.is_true(reached > 0 and reached < EVENTS, "the scan had come to " .. tostring(reached))
+		-- What it had looked at is its checkpoint: it need not look again.
+		assert.equal(reached, store:get_checkpoint("scanner"))
+	end)
+
+	it("S8 goes on to the end over many turns, and moves its checkpoint with it", function()
+		local store = helper.open(nil, {durability = "none"})
+		local batch = {}
+		for n = 1, 5000 do batch[n] = {"CREATE", "Noise", nil} end
+		for _ = 1, EVENTS, #batch do assert(store:store_events(batch)) end
+		local registry = helper.registry(store)
+		local watcher = assert(registry:watch("scanner", function() error("nothing to handle") end, {filter = {object_types = {"Rare"}}}))
+		repeat assert(registry:step(60)) until watcher:stats().lag == 0
+		assert(registry:stop())
+		assert.equal(EVENTS, store:get_checkpoint("scanner"))
+		assert.equal(vigia.after_sequence_number(EVENTS), watcher:stats().next_event_iterator)
+	end)
+end)
