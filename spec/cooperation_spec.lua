@@ -175,6 +175,7 @@ describe("cooperation", function()
 		repeat until not registry:step(0)
 		local before = switches()
 		registry:step(3)
-		assert.is_true(switches() - before <= 6, (switches() - before) .. " switches in 3 s")
+		local made = switches() - before
+		assert.is_true(made <= 15, made .. " switches in 3 s") -- a poll every 100 ms would make 30
 	end)
 end)
