@@ -237,6 +237,16 @@ return function(name, open)
 			fails("checkpoint_not_found", store:delete_checkpoint("a"))
 		end)
 
+		it("S10i lists more checkpoints than fit into a first buffer", function()
+			local expected = {}
+			for n = 1, 300 do
+				local id = ("watcher %d "):format(n) .. ("x"):rep(n % 200)
+				expected[id] = n
+				assert(store:store_checkpoint(id, n))
+			end
+			assert.same(expected, store:checkpoints())
+		end)
+
 		it("S10g lists all checkpoints", function()
 			assert.same({}, assert(store:checkpoints()))
 			local expected = {}

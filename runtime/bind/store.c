@@ -581,16 +581,24 @@ static int push_each(lua_State *L, int (*each)(struct vigia_store *, void *, vig
 	struct lua_store *h = check(L, 1);
 	struct vigia__buf *text = &vigia__lua_shared(L)->text;
 	struct vigia_error err = {0};
-	struct gather g = {.buf = text};
-	vigia__buf_clear(text, VIGIA_LUA_KEEP);
-	int rc = h->store ? each(h->store, &g, gather, &err) : closed(h, &err);
-	if (rc == VIGIA_OK && g.failed)
-		rc = VIGIA_ENOMEM;
-	if (rc < 0)
-		return fail(L, rc, &err);
-	/* Making the table may run finalizers, which may use the shared buffer: work on a copy. */
-	size_t len = text->len;
-	char *copy = lua_newuserdatauv(L, len, 0);
+	size_t room = 1024, len;
+	char *copy;
+	/* Making an object may run finalizers, which may use the shared buffer: between filling it and copying it nothing is made. */
+	for (;;) {
+		copy = lua_newuserdatauv(L, room, 0);
+		struct gather g = {.buf = text};
+		vigia__buf_clear(text, VIGIA_LUA_KEEP);
+		int rc = h->store ? each(h->store, &g, gather, &err) : closed(h, &err);
+		if (rc == VIGIA_OK && g.failed)
+			rc = VIGIA_ENOMEM;
+		if (rc < 0)
+			return fail(L, rc, &err);
+		len = text->len;
+		if (len <= room)
+			break;
+		room = len * 2;
+		lua_pop(L, 1);
+	}
 	if (len)
 		memcpy(copy, text->data, len);
 	lua_newtable(L);
