@@ -11,36 +11,15 @@ local MIB <const> = 1024 * 1024
 
 -- A script in the test's folder; answers its path.
 local function script(source, name)
-	local path = helper.path((name or "script") .. ".lua")
-	local file = assert(io.open(path, "w"))
-	assert(file:write(source))
-	file:close()
-	return path
+	return helper.write_file((name or "script") .. ".lua", source)
 end
 
-local function read(path)
-	local file = io.open(path)
-	local text = file and file:read("a") or ""
-	if file then file:close() end
-	return text
-end
+local read, settle = helper.read_file, helper.settle
 
 local function caps(options)
 	local all = {memory_limit = 64 * MIB, cpu_limit = 0.05, retry_strategy = "skip", max_retries = 2, initial_backoff = 0.001}
 	for name, value in pairs(options or {}) do all[name] = value end
 	return all
-end
-
--- Until each watcher has nothing before it and waits for nothing.
-local function settle(registry, ...)
-	local watchers = {...}
-	drive(registry, function()
-		for _, watcher in ipairs(watchers) do
-			local stats = watcher:stats()
-			if stats.lag > 0 or stats.blocked_on then return false end
-		end
-		return true
-	end)
 end
 
 describe("a capped script", function()

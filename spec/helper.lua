@@ -294,6 +294,32 @@ function Child:kill()
 	self:wait()
 end
 
+-- Write a file in the test's folder; answers its path.
+function M.write_file(name, text)
+	local path = M.path(name)
+	local file <close> = assert(io.open(path, "w"))
+	assert(file:write(text))
+	return path
+end
+
+-- All of a file, "" if there is none.
+function M.read_file(path)
+	local file <close> = io.open(path)
+	return file and file:read("a") or ""
+end
+
+-- Drive until each watcher has nothing before it and waits for nothing.
+function M.settle(registry, ...)
+	local watchers = {...}
+	M.drive(registry, function()
+		for _, watcher in ipairs(watchers) do
+			local stats = watcher:stats()
+			if stats.lag > 0 or stats.blocked_on then return false end
+		end
+		return true
+	end)
+end
+
 -- Run a shell command; answers what it wrote and whether it ended well.
 function M.shell(command)
 	local pipe = assert(io.popen(command .. " 2>&1", "r"))

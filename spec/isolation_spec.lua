@@ -9,23 +9,10 @@ local drive, fails, fill, mentions = helper.drive, helper.fails, helper.fill, he
 local FOLDER <const> = "spec/misbehaving"
 local MIB <const> = 1024 * 1024
 
-local function write(name, text)
-	local path = helper.path(name)
-	local file = assert(io.open(path, "w"))
-	assert(file:write(text))
-	file:close()
-	return path
-end
+local write, read = helper.write_file, helper.read_file
 
 local function script(source, name)
 	return write((name or "script") .. ".lua", source)
-end
-
-local function read(path)
-	local file = io.open(path)
-	local text = file and file:read("a") or ""
-	if file then file:close() end
-	return text
 end
 
 local function exists(pid)
@@ -69,16 +56,7 @@ describe("an isolated script", function()
 		return all
 	end
 
-	local function settle(...)
-		local watchers = {...}
-		drive(registry, function()
-			for _, watcher in ipairs(watchers) do
-				local stats = watcher:stats()
-				if stats.lag > 0 or stats.blocked_on then return false end
-			end
-			return true
-		end)
-	end
+	local function settle(...) helper.settle(registry, ...) end
 
 	local function two_events()
 		assert(store:store_event("CREATE", "Job", {bad = true}))
