@@ -16,8 +16,6 @@
 #include "../core/error.h"
 #include "drive.h"
 
-enum { HEAL_NS = 1000000000 };
-
 struct vigia__poller {
 	struct vigia__backend *backend;
 	int epoll_fd, event_fd, timer_fd;
@@ -35,7 +33,7 @@ struct vigia__poller {
 static void watch(struct vigia__poller *p, const struct vigia__listen *listen, uint64_t commits, uint64_t generation)
 {
 	for (;;) {
-		bool news = vigia__wake_wait(p->backend->wake, listen, vigia__mono_ns() + HEAL_NS);
+		bool news = vigia__wake_wait(p->backend->wake, listen, vigia__mono_ns() + VIGIA_HEAL_NS);
 		news = news || vigia__store_unannounced(p->backend, commits);
 		pthread_mutex_lock(&p->mutex);
 		bool over = p->quit || !p->armed || p->generation != generation;

@@ -11,8 +11,6 @@
 #include "drive.h"
 #include "worker.h"
 
-enum { HEAL_NS = 1000000000 };
-
 void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
 {
 	if (registry->log == NULL) return;
@@ -249,13 +247,13 @@ static void hear(struct vigia_registry *registry)
 	int64_t now = 0;
 	if (!news && (now = vigia__mono_ns()) >= registry->heal_mono_ns) {
 		news = vigia__store_unannounced(b, registry->commits);
-		registry->heal_mono_ns = now + HEAL_NS;
+		registry->heal_mono_ns = now + VIGIA_HEAL_NS;
 	}
 	if (!news) return;
 	vigia__wake_prepare(b->wake, &registry->listen);
 	registry->listening = true;
 	registry->commits = b->commits(b);
-	registry->heal_mono_ns = vigia__mono_ns() + HEAL_NS;
+	registry->heal_mono_ns = vigia__mono_ns() + VIGIA_HEAL_NS;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_wake(w);
 	vigia__tasks_wake(registry);
 }

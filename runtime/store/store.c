@@ -21,7 +21,7 @@
 #include "commit.h"
 
 /* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
-enum { SCAN_NS = 10000000, HEAL_NS = 1000000000 };
+enum { SCAN_NS = 10000000 };
 
 int64_t vigia__mono_ns(void)
 {
@@ -406,7 +406,7 @@ static void wait_for_event(struct vigia_store *store, const struct vigia__listen
 {
 	struct vigia__backend *b = store->backend;
 	while (!ended(store, cancel)) {
-		int64_t heal = vigia__mono_ns() + HEAL_NS;
+		int64_t heal = vigia__mono_ns() + VIGIA_HEAL_NS;
 		if (vigia__wake_wait(b->wake, listen, heal < until_mono_ns ? heal : until_mono_ns)) return;
 		if (vigia__mono_ns() >= until_mono_ns || vigia__store_unannounced(b, commits)) return;
 	}

@@ -205,6 +205,8 @@ struct vigia_store {
 int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
 
+/* How often whoever waits looks for news that nobody announced. */
+enum { VIGIA_HEAL_NS = 1000000000 };
 /* Once a second while waiting: is there news that nobody announced? `commits` is what was seen before the last look. */
 bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits);
 
