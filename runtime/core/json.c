@@ -201,7 +201,7 @@ static json_t *parse(const struct text *text, int *rc) {
 		*rc = no_memory(text->err);
 		return NULL;
 	}
-	json_error_t error;
+	json_error_t error = {0}; /* jansson sets its code only with some of its errors */
 	json_t *root = json_loadb(text->data, text->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
 	*rc = root ? VIGIA_OK : refuse_jansson(text, &error);
 	return root;
