@@ -187,6 +187,18 @@ static int watcher_stop(lua_State *L)
 	return 1;
 }
 
+/* Nobody has this handle any more. One that runs is kept by its registry, so this one was replaced, or goes together with its registry. */
+static int watcher_gc(lua_State *L)
+{
+	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
+	struct vigia_registry *registry = w->owner->registry;
+	if (w->watcher == NULL || registry == NULL || w->owner->borrowed || !w->watcher->retired) return 0;
+	if (w->handler) w->handler->watcher = NULL; /* what a finalizer may still see of a context */
+	vigia_watcher_release(w->watcher);
+	w->watcher = NULL;
+	return 0;
+}
+
 static int watcher_tostring(lua_State *L)
 {
 	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
@@ -197,7 +209,7 @@ static int watcher_tostring(lua_State *L)
 
 void vigia__lua_watcher_init(lua_State *L)
 {
-	static const luaL_Reg metamethods[] = {{"__tostring", watcher_tostring}, {NULL, NULL}};
+	static const luaL_Reg metamethods[] = {{"__gc", watcher_gc}, {"__tostring", watcher_tostring}, {NULL, NULL}};
 	static const luaL_Reg methods[] = {
 		{"id", watcher_id},
 		{"stats", watcher_stats},

@@ -26,6 +26,7 @@ struct vigia_watcher {
 	struct vigia_registry *registry;
 	char id[256];
 	bool retired;                     /* another watcher has its id now; kept for handles that still point here */
+	bool released;                    /* there are none any more: it goes when it is retired */
 	struct vigia_handler handler;
 	bool has_handler;
 	struct vigia__worker *worker;     /* not NULL: a thread does it all, and what is below `options` is not used */
@@ -65,6 +66,7 @@ struct vigia_registry {
 	struct vigia_store *store;
 	struct vigia_watcher *watchers;
 	struct vigia_watcher *retired;
+	bool any_released;                /* some of these may be freed */
 	struct vigia__manual_clock *clock;       /* NULL: the system's; times called mono_ns are its own */
 	vigia_log_fn log;
 	void *log_ctx;

@@ -78,6 +78,31 @@ void vigia_registry_free(struct vigia_registry *registry)
 	vigia__free(registry);
 }
 
+/* Free the retired watchers that nobody will ask for any more. Not below a handler or log function: who called it may be among them. */
+static void free_released(struct vigia_registry *registry)
+{
+	if (!registry->any_released || registry->depth > 0) return;
+	registry->any_released = false;
+	for (struct vigia_watcher **at = &registry->retired; *at;) {
+		struct vigia_watcher *w = *at;
+		if (!w->released) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		vigia__driver_free(w);
+	}
+}
+
+void vigia_watcher_release(struct vigia_watcher *w)
+{
+	if (w == NULL || w->registry->store->fork_generation != vigia__fork_generation()) return;
+	w->released = true;
+	if (!w->retired) return;
+	w->registry->any_released = true;
+	free_released(w->registry);
+}
+
 static struct vigia_watcher *find(struct vigia_registry *registry, const char *id)
 {
 	struct vigia_watcher *w = registry->watchers;
@@ -153,11 +178,13 @@ static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct
 		old->next = registry->retired;
 		registry->retired = old;
 		if (old->worker) vigia__worker_end(old->worker);
+		registry->any_released |= old->released;
 	}
 	struct vigia_watcher **end = &registry->watchers;
 	while (*end) end = &(*end)->next;
 	*end = w;
 	listen_to_all(registry);
+	free_released(registry);
 }
 
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
@@ -369,6 +396,7 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 	int rc = enter(registry, "step()", err);
 	if (rc == VIGIA_ECLOSED && round_after_close(registry)) return VIGIA_OK;
 	if (rc < 0) return rc;
+	free_released(registry);
 	atomic_store(&registry->inbox.wants_progress, wants_progress);
 	if (registry->clock) timeout_ns = 0; /* it stands still: nothing becomes due by waiting */
 	int64_t until = vigia__time_after(NULL, timeout_ns);

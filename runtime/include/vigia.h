@@ -361,7 +361,7 @@ VIGIA_API int vigia_hold_each(struct vigia_store *store, void *ctx, vigia_checkp
 /* ---- Registry and watchers --------------------------------------------------------------------------------------------- */
 
 struct vigia_registry; /* watchers by id, driven by one thread */
-struct vigia_watcher;  /* one watcher in a registry; the registry's until it is freed */
+struct vigia_watcher;  /* one watcher in a registry; the registry's until it is freed (see vigia_watcher_release) */
 
 enum vigia_watcher_state { VIGIA_IDLE = 0, VIGIA_RUNNING, VIGIA_STOPPING, VIGIA_STOPPED };
 enum vigia_retry_strategy { VIGIA_RETRY_BLOCK = 0, VIGIA_RETRY_SKIP };
@@ -442,7 +442,8 @@ VIGIA_API void vigia_registry_free(struct vigia_registry *registry);
  * Start a watcher. `handler` may be NULL with options->auto_start = false.
  *
  * Returns:   VIGIA_OK and *out (may be NULL); EEXISTS, EOWNED, EOPTION, EINVAL, ECLOSED, ENOMEM. On error handler->free is not called.
- * Ownership: the handler is copied; ctx is the registry's from now on. *out lives as long as the registry
+ * Ownership: the handler is copied; ctx is the registry's from now on. *out lives as long as the registry, or see
+ *            vigia_watcher_release()
  */
 VIGIA_API int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
                                    const struct vigia_watch_options *options, struct vigia_watcher **out,
@@ -475,6 +476,11 @@ VIGIA_API void vigia_registry_interrupt(struct vigia_registry *registry);
 VIGIA_API int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *err);
 /* Stop all watchers at the same time. VIGIA_OK, or ESTATE naming those that did not stop within timeout_ns. */
 VIGIA_API int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
+
+/* You will not use this pointer any more. Without this the memory of a watcher whose id is watched anew (a few kB) stays until its registry
+ * is freed; with it, it goes then, or now. The watcher itself runs on, and vigia_registry_get() may find it while it is the one of its
+ * id. NULL is fine. */
+VIGIA_API void vigia_watcher_release(struct vigia_watcher *watcher);
 
 VIGIA_API const char *vigia_watcher_id(const struct vigia_watcher *watcher);
 VIGIA_API void vigia_watcher_stats(struct vigia_watcher *watcher, struct vigia_watcher_stats *out);

@@ -236,6 +236,36 @@ static void test_many_stop_at_once(void **state) {
 	vigia_store_free(store);
 }
 
+static void test_released_when_watched_anew(void **state) {
+	struct vigia_store *store = open_store();
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct job jobs[3] = {0};
+	struct vigia_watcher *watchers[3];
+	for (int i = 0; i < 3; i++) {
+		struct vigia__job c = job_of(&jobs[i]);
+		assert_int_equal(vigia__registry_watch_job(registry, "a", &c, &watchers[i], NULL), VIGIA_OK);
+		if (i == 1)
+			vigia_watcher_release(watchers[i]);
+		struct vigia_watcher *found;
+		assert_int_equal(vigia_registry_get(registry, "a", &found, NULL), VIGIA_OK);
+		assert_ptr_equal(found, watchers[i]);
+		assert_int_equal(vigia_watcher_stop(found, INT64_MAX, NULL), VIGIA_OK);
+		assert_false(jobs[i].freed);
+	}
+	/* The first is still somebody's, the second went when the third came. */
+	assert_false(jobs[0].freed);
+	assert_true(jobs[1].freed);
+	assert_string_equal(vigia_watcher_id(watchers[0]), "a");
+	vigia_watcher_release(watchers[0]);
+	assert_true(jobs[0].freed);
+	vigia_watcher_release(watchers[2]);
+	assert_false(jobs[2].freed);
+	vigia_watcher_release(NULL);
+	vigia_registry_free(registry);
+	assert_true(jobs[2].freed);
+	vigia_store_free(store);
+}
+
 static void test_freed_while_at_work_and_closed(void **state) {
 	for (int closed = 0; closed < 2; closed++) {
 		struct vigia_store *store = open_store();
@@ -270,6 +300,7 @@ int main(void) {
 		{"H5 reloads under load lose no event and double none", test_reloads_lose_and_double_nothing, NULL, NULL, NULL},
 		{"H3 a job that does not load or begin leaves no thread", test_what_fails_leaves_nothing, NULL, NULL, NULL},
 		{"W16 fifty workers stop at once, some of them waiting", test_many_stop_at_once, NULL, NULL, NULL},
+		{"W1 one that was released goes when its id is watched anew", test_released_when_watched_anew, NULL, NULL, NULL},
 		{"S11 a worker ends with its registry and with its store", test_freed_while_at_work_and_closed, NULL, NULL, NULL},
 	};
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
