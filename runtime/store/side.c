@@ -97,6 +97,22 @@ static bool still_named(int fd, const char *path)
 	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+/* The file behind fd, mapped through a description of its own: a mapping keeps its description open, and with it the locks, also in a
+ * forked child that closed the descriptor. NULL with errno; ESTALE: the name leads to another file by now. */
+static struct vigia__side_map *map_file(int fd, const char *path)
+{
+	int own = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (own < 0) return NULL;
+	struct stat a, b;
+	void *map = MAP_FAILED;
+	if (fstat(fd, &a) < 0 || fstat(own, &b) < 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino) errno = ESTALE;
+	else map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
+	int number = errno;
+	close(own);
+	errno = number;
+	return map == MAP_FAILED ? NULL : map;
+}
+
 int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, struct vigia_error *err)
 {
 	char path[4096];
@@ -146,19 +162,18 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 			close(fd);
 			continue;
 		}
-		side->map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		if (side->map != MAP_FAILED) {
-			atomic_store(&side->map->dev, dev);
-			atomic_store(&side->map->ino, ino);
-			lock_byte(fd, LOCK_USING, F_RDLCK, false);
-		}
-		lock_byte(fd, LOCK_MAKING, F_UNLCK, false);
-		if (side->map == MAP_FAILED) {
-			int rc = io_error(err, "map", path);
-			side->map = NULL;
+		side->map = map_file(fd, path);
+		if (side->map == NULL) {
+			bool again = errno == ESTALE || errno == ENOENT;
+			int rc = again ? VIGIA_OK : io_error(err, "map", path);
 			close(fd);
+			if (again) continue;
 			return rc;
 		}
+		atomic_store(&side->map->dev, dev);
+		atomic_store(&side->map->ino, ino);
+		lock_byte(fd, LOCK_USING, F_RDLCK, false);
+		lock_byte(fd, LOCK_MAKING, F_UNLCK, false);
 		side->fd = fd;
 		pthread_mutex_init(&side->mutex, NULL);
 		return VIGIA_OK;

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -297,6 +298,41 @@ static void W19_an_id_has_one_owner_over_all_processes(void **state)
 	vigia_store_free(again);
 }
 
+/* A process that runs the id, forks, and is killed: what it forked must not keep the id. */
+static int own_and_fork(int out)
+{
+	struct vigia_store *mine;
+	if (open_without_thread(&mine, NULL) < 0 || mine->backend->own(mine->backend, "w", NULL) < 0) return 1;
+	pid_t grandchild = fork();
+	if (grandchild == 0) {
+		for (;;) pause();
+	}
+	if (write(out, &grandchild, sizeof grandchild) != sizeof grandchild) return 2;
+	for (;;) pause();
+}
+
+static void W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent(void **state)
+{
+	(void)state;
+	int fds[2];
+	pid_t grandchild = 0;
+	assert_int_equal(pipe(fds), 0);
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) _exit(own_and_fork(fds[1]));
+	assert_int_equal(read(fds[0], &grandchild, sizeof grandchild), sizeof grandchild);
+	struct vigia_store *store = open_store();
+	assert_int_equal(store->backend->own(store->backend, "w", NULL), VIGIA_EOWNED);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	int rc = store->backend->own(store->backend, "w", NULL);
+	kill(grandchild, SIGKILL);
+	assert_int_equal(rc, VIGIA_OK);
+	close(fds[0]);
+	close(fds[1]);
+	vigia_store_free(store);
+}
+
 /* ---- memory that cannot be had ---- */
 
 static int scenario(struct vigia_error *err)
@@ -405,6 +441,13 @@ static void E3_timestamps_do_not_follow_a_clock_that_goes_back(void **state)
 		assert_true(event.at_ns >= before);
 		before = event.at_ns;
 	}
+	/* Nor when the trim that removed them all wrote their time down. */
+	assert_int_equal(vigia_store_trim(store, last.seq_num + 3, NULL, NULL), VIGIA_OK);
+	append(store, "T");
+	assert_int_equal(vigia_store_read(store, &(struct vigia_read){.from = {VIGIA_TRIM_HORIZON, 0}}, batch, &next, NULL), VIGIA_OK);
+	struct vigia_event event;
+	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
+	assert_true(event.at_ns >= before);
 	vigia_batch_free(batch);
 	vigia_store_free(store);
 }
@@ -476,6 +519,7 @@ int main(void)
 		TEST(S6_no_wake_up_is_lost),
 		TEST(S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child),
 		TEST(W19_an_id_has_one_owner_over_all_processes),
+		TEST(W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent),
 		TEST(W9_a_checkpoint_moves_forward_only),
 		TEST(E3_timestamps_do_not_follow_a_clock_that_goes_back),
 		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
