@@ -97,6 +97,22 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			eventually(function() return store:stats().events == 0 end)
 		end)
 
+		it("G1f a collector in the background runs once a cadence", function()
+			local store = open{collect = true, gc_cadence = 3600}
+			fill(store, 10)
+			assert(store:store_checkpoint("a", 1 << 40))
+			assert(store:configure{gc_cadence = 3601}) -- a new cadence begins now
+			eventually(function() return store:stats().events == 0 end)
+			fill(store, 10)
+			vigia.sleep(0.3)
+			assert.equal(10, store:stats().events)
+			assert(store:configure{gc_cadence = 0.01}) -- and with each one that follows
+			for _ = 1, 3 do
+				eventually(function() return store:stats().events == 0 end)
+				fill(store, 10)
+			end
+		end)
+
 		it("G5a a handle with collect = false does not", function()
 			local store = open{gc_cadence = 0.001}
 			fill(store, 10)

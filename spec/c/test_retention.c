@@ -268,6 +268,46 @@ static void G4_a_watcher_that_runs_does_not_expire(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- slices ---- */
+
+static int (*collect_is)(struct vigia__backend *, struct vigia__collect *, struct vigia_error *);
+static int slices;
+static int64_t left_at_ns;
+
+static int collect_watched(struct vigia__backend *backend, struct vigia__collect *slice, struct vigia_error *err)
+{
+	int64_t now = vigia__mono_ns();
+	assert_in_range(slice->events_max, 1, 1000);
+	assert_true(slice->until_mono_ns <= now + 2000000);
+	/* Between two of them whoever waits for the writer's lock has time to wake and take it. */
+	if (slices++ > 0) assert_true(now - left_at_ns >= 20000);
+	if (slices % 10 == 0) slice->until_mono_ns = now; /* as if it had taken its time: then it ends soon */
+	int rc = collect_is(backend, slice, err);
+	if (slices % 10 == 0 && backend->can & VIGIA_CAN_PERSIST) assert_true(slice->removed <= 64);
+	left_at_ns = vigia__mono_ns();
+	return rc;
+}
+
+static void G2_a_run_is_made_of_short_slices_with_pauses(void **state)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.gc_age_threshold_ns = 1;
+	options.durability = VIGIA_DURABILITY_NONE;
+	struct vigia_store *store = open_new(state, &options);
+	assert_int_equal(vigia_checkpoint_put(store, "a", 1 << 30, NULL), VIGIA_OK);
+	append(store, 20000);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0); /* writes the mark */
+	pass(1);
+	collect_is = store->backend->collect;
+	store->backend->collect = collect_watched;
+	slices = 0;
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 20000);
+	assert_true(slices >= 20);
+	store->backend->collect = collect_is;
+	vigia_store_free(store);
+}
+
 /* ---- the collector's thread beside others ---- */
 
 static void *append_many(void *arg)
@@ -330,6 +370,7 @@ int main(void)
 		BOTH(G1_a_clock_that_steps_neither_deletes_early_nor_holds_back),
 		BOTH(G4_a_forgotten_checkpoint_holds_back_no_longer),
 		BOTH(G4_a_watcher_that_runs_does_not_expire),
+		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
