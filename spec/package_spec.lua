@@ -76,6 +76,16 @@ describe("an installed Vigia", function()
 		assert(#public > 30)
 	end)
 
+	it("has a static library whose names all begin with ours", function()
+		local count = 0
+		for name in in_root("nm -g --defined-only %s", quoted(lib .. "/libvigia.a")):gmatch("%x+ [A-Z] (%S+)\n") do
+			-- A sanitizer adds names of its own.
+			if not (sanitized and name:find("^__")) then assert(name:find("^vigia_"), name) end
+			count = count + 1
+		end
+		assert(count > 30)
+	end)
+
 	it("has a module that exports its entry and nothing else", function()
 		assert.same({"luaopen_vigia_core"}, exported(lib .. "/lua/5.4/vigia/core.so"))
 	end)

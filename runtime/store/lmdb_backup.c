@@ -73,7 +73,7 @@ static int give_id(const struct target *t)
 	rc = mdb_env_set_maxdbs(env, 4);
 	if (rc == 0) rc = mdb_env_open(env, name, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
 	if (rc == 0) rc = mdb_txn_begin(env, NULL, 0, &txn);
-	if (rc == 0) rc = lmdb_format_new_id(txn);
+	if (rc == 0) rc = vigia__lmdb_format_new_id(txn);
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else if (txn) mdb_txn_abort(txn);
 	mdb_env_close(env);
@@ -95,17 +95,17 @@ static int target_finish(struct target *t)
 	return 0;
 }
 
-int lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err)
+int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct target t;
 	int rc = target_open(&t, path, err);
 	if (rc < 0) return rc;
 	struct reader *reader; /* sees to it that the environment is open */
-	rc = lmdb_read_begin(b, &reader, err);
+	rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc == VIGIA_OK) {
 		int failed = mdb_env_copyfd2(b->env, t.fd, compact ? MDB_CP_COMPACT : 0);
-		lmdb_read_end(b, reader);
+		vigia__lmdb_read_end(b, reader);
 		if (failed == 0) failed = give_id(&t);
 		if (failed == 0) failed = target_finish(&t);
 		if (failed != 0) rc = fail(&t, failed, "write it", err);

@@ -37,14 +37,14 @@ static int put_call(void *txn, void *arg, struct vigia_error *err)
 	struct change *change = arg;
 	int64_t now;
 	(void)err;
-	int rc = lmdb_time(change->b, txn, &now);
+	int rc = vigia__lmdb_time(change->b, txn, &now);
 	return rc == 0 ? put(change->b, txn, change->id, change->seq_num, now) : rc;
 }
 
-int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, seq_num};
-	return lmdb_in_commit(change.b, put_call, &change, err);
+	return vigia__lmdb_in_commit(change.b, put_call, &change, err);
 }
 
 static int advance_call(void *txn, void *arg, struct vigia_error *err)
@@ -58,10 +58,10 @@ static int advance_call(void *txn, void *arg, struct vigia_error *err)
 	return rc == 0 && there >= change->seq_num ? 0 : put_call(txn, arg, err);
 }
 
-int lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, seq_num};
-	return lmdb_in_commit(change.b, advance_call, &change, err);
+	return vigia__lmdb_in_commit(change.b, advance_call, &change, err);
 }
 
 static int none(const char *id, struct vigia_error *err)
@@ -78,26 +78,26 @@ static int delete_call(void *txn, void *arg, struct vigia_error *err)
 	return rc == MDB_NOTFOUND ? none(change->id, err) : rc;
 }
 
-int lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
+int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, 0};
-	return lmdb_in_commit(change.b, delete_call, &change, err);
+	return vigia__lmdb_in_commit(change.b, delete_call, &change, err);
 }
 
-int lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
 	struct checkpoint_record record = {0};
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	MDB_val key = key_of(id), value;
 	rc = mdb_get(reader->txn, b->checkpoints, &key, &value);
 	bool whole = rc == 0 && value.mv_size >= sizeof record;
 	if (whole) memcpy(&record, value.mv_data, sizeof record);
-	lmdb_read_end(b, reader);
+	vigia__lmdb_read_end(b, reader);
 	if (rc == MDB_NOTFOUND) return none(id, err);
-	if (rc != 0) return lmdb_error(b, rc, "read a checkpoint", err);
+	if (rc != 0) return vigia__lmdb_error(b, rc, "read a checkpoint", err);
 	if (!whole) return vigia__error(err, VIGIA_EIO, "the checkpoint of watcher '%s' is damaged", id);
 	*seq_num = record.seq_num;
 	return VIGIA_OK;
@@ -109,7 +109,7 @@ static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint
 	struct vigia__buf copy = {0};
 	struct reader *reader;
 	MDB_cursor *cursor;
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	rc = mdb_cursor_open(reader->txn, dbi, &cursor);
 	if (rc == 0) {
@@ -121,7 +121,7 @@ static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint
 		}
 		mdb_cursor_close(cursor);
 	}
-	lmdb_read_end(b, reader);
+	vigia__lmdb_read_end(b, reader);
 	if (rc == 0) {
 		vigia__buf_deinit(&copy);
 		return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
@@ -138,10 +138,10 @@ static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint
 		fn(ctx, id, numbers[0]);
 	}
 	vigia__buf_deinit(&copy);
-	return rc == MDB_NOTFOUND ? VIGIA_OK : lmdb_error(b, rc, "read the checkpoints", err);
+	return rc == MDB_NOTFOUND ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the checkpoints", err);
 }
 
-int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	return each(b, b->checkpoints, ctx, fn, err);
@@ -170,29 +170,29 @@ static int hold_call(void *txn, void *arg, struct vigia_error *err)
 	(void)err;
 	int rc = look(change->b, txn, change->id, &has_checkpoint, &change->seq_num);
 	if (rc != MDB_NOTFOUND) return rc;
-	rc = lmdb_time(change->b, txn, &record.touched_at_ns);
+	rc = vigia__lmdb_time(change->b, txn, &record.touched_at_ns);
 	MDB_val key = key_of(change->id), value = {sizeof record, &record};
 	return rc == 0 ? mdb_put(txn, change->b->holds, &key, &value, 0) : rc;
 }
 
-int lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+int vigia__lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
 	bool has_checkpoint;
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	rc = look(b, reader->txn, id, &has_checkpoint, seq_num);
-	lmdb_read_end(b, reader);
+	vigia__lmdb_read_end(b, reader);
 	if (rc == 0) return has_checkpoint ? VIGIA_NONE : VIGIA_OK;
-	if (rc != MDB_NOTFOUND) return lmdb_error(b, rc, "read a hold", err);
+	if (rc != MDB_NOTFOUND) return vigia__lmdb_error(b, rc, "read a hold", err);
 	struct change change = {b, id, *seq_num};
-	rc = lmdb_in_commit(b, hold_call, &change, err);
+	rc = vigia__lmdb_in_commit(b, hold_call, &change, err);
 	*seq_num = change.seq_num;
 	return rc;
 }
 
-int lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	return each(b, b->holds, ctx, fn, err);
@@ -204,7 +204,7 @@ static int touch_call(void *txn, void *arg, struct vigia_error *err)
 	MDB_dbi both[] = {change->b->checkpoints, change->b->holds};
 	int64_t now;
 	(void)err;
-	int rc = lmdb_time(change->b, txn, &now);
+	int rc = vigia__lmdb_time(change->b, txn, &now);
 	for (int i = 0; i < 2 && rc == 0; i++) {
 		struct checkpoint_record record;
 		MDB_val key = key_of(change->id), value;
@@ -222,13 +222,13 @@ static int touch_call(void *txn, void *arg, struct vigia_error *err)
 	return rc;
 }
 
-int lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
+int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, 0};
 	struct vigia__settings settings;
-	int rc = lmdb_settings(base, &settings, err);
+	int rc = vigia__lmdb_settings(base, &settings, err);
 	if (rc < 0 || settings.values.checkpoint_ttl_ns == 0) return rc;
-	return lmdb_in_commit(change.b, touch_call, &change, err);
+	return vigia__lmdb_in_commit(change.b, touch_call, &change, err);
 }
 
 /* ---- progress ---- */
@@ -242,7 +242,7 @@ struct progress_taken {
 	} items[];
 };
 
-struct vigia__progress *lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved)
+struct vigia__progress *vigia__lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__progress *progress = vigia__calloc(sizeof *progress);
@@ -263,7 +263,7 @@ static void unref(struct vigia__progress *progress)
 	if (--progress->refs == 0) vigia__free(progress);
 }
 
-void lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress)
+void vigia__lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	pthread_mutex_lock(&b->progress_mutex);
@@ -275,7 +275,7 @@ void lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *prog
 	pthread_mutex_unlock(&b->progress_mutex);
 }
 
-uint64_t lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress)
+uint64_t vigia__lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	pthread_mutex_lock(&b->progress_mutex);
@@ -284,7 +284,7 @@ uint64_t lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress
 	return saved;
 }
 
-void lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved)
+void vigia__lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	pthread_mutex_lock(&b->progress_mutex);
@@ -317,23 +317,23 @@ static struct progress_taken *take(struct lmdb_backend *b, bool *no_memory)
 	return taken;
 }
 
-int lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **out)
+int vigia__lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **out)
 {
 	bool no_memory;
 	*out = take(b, &no_memory);
 	return no_memory ? ENOMEM : 0;
 }
 
-int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken)
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken)
 {
 	int64_t now = 0;
-	int rc = taken ? lmdb_time(b, txn, &now) : 0;
+	int rc = taken ? vigia__lmdb_time(b, txn, &now) : 0;
 	for (size_t i = 0; taken && i < taken->count && rc == 0; i++)
 		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
 	return rc;
 }
 
-void lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed)
+void vigia__lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed)
 {
 	if (taken == NULL) return;
 	pthread_mutex_lock(&b->progress_mutex);

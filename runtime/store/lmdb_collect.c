@@ -51,7 +51,7 @@ static uint64_t bytes_of(MDB_txn *txn, MDB_dbi events)
 static int write_down_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events)
 {
 	struct last_record last;
-	int rc = lmdb_last(b, txn, events, &last);
+	int rc = vigia__lmdb_last(b, txn, events, &last);
 	if (rc != 0) return rc;
 	MDB_val key = {4, "last"}, value = {sizeof last, &last};
 	return mdb_put(txn, b->meta, &key, &value, 0);
@@ -87,7 +87,7 @@ static int remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefix *p)
 		rc = 0;
 	}
 	mdb_cursor_close(events);
-	return rc == 0 && upto > 0 ? lmdb_keys_trim(b, txn, upto) : rc;
+	return rc == 0 && upto > 0 ? vigia__lmdb_keys_trim(b, txn, upto) : rc;
 }
 
 struct trim_slice {
@@ -103,12 +103,12 @@ static int trim_slice(void *txn, void *arg, struct vigia_error *err)
 	return remove_prefix(slice->b, txn, &slice->prefix);
 }
 
-int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
+int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
 {
 	struct trim_slice slice = {.b = (struct lmdb_backend *)base, .prefix = {.upto = upto, .events_max = TRIM_EVENTS}};
 	*removed = 0;
 	do {
-		int rc = lmdb_in_commit(slice.b, trim_slice, &slice, err);
+		int rc = vigia__lmdb_in_commit(slice.b, trim_slice, &slice, err);
 		if (rc < 0) return rc;
 		*removed += slice.prefix.removed;
 	} while (slice.prefix.more);
@@ -134,7 +134,7 @@ static bool last_mark(MDB_cursor *marks, struct vigia__mark *out)
 	return mdb_cursor_get(marks, &key, &value, MDB_LAST) == 0 && mark_of(&key, &value, out);
 }
 
-int lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out)
+int vigia__lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out)
 {
 	struct vigia__clock clock;
 	struct vigia__mark last;
@@ -234,7 +234,7 @@ static int bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uin
 	if (rc != 0) return rc;
 	rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
 	*oldest = rc == 0 ? number_of(&key) : 0;
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_last(b, txn, events, &last);
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last(b, txn, events, &last);
 	*latest = last.seq_num;
 	mdb_cursor_close(events);
 	return rc;
@@ -250,7 +250,7 @@ static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store
 	if (rc == 0) rc = mdb_cursor_open(txn, b->marks, &marks);
 	if (rc != 0) return rc;
 	if (first) rc = write_mark(marks, latest, age, b->base.clock);
-	if (rc == 0) rc = lmdb_time(b, txn, &now);
+	if (rc == 0) rc = vigia__lmdb_time(b, txn, &now);
 	if (rc == 0) rc = find_old(marks, now, age, &old);
 	mdb_cursor_close(marks);
 	if (rc == 0) rc = add_holders(b, txn, b->checkpoints, now, ttl, first && ttl > 0, &holders);
@@ -285,7 +285,7 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 	return rc;
 }
 
-int lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err)
+int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err)
 {
 	struct collect_slice slice = {(struct lmdb_backend *)base, collect};
 	int dead;
@@ -293,15 +293,15 @@ int lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, st
 	/* One that was killed while it read keeps pages from being used again. */
 	if (collect->first && slice.b->env) mdb_reader_check(slice.b->env, &dead);
 	pthread_rwlock_unlock(&slice.b->map_lock);
-	return lmdb_in_commit(slice.b, collect_slice, &slice, err);
+	return vigia__lmdb_in_commit(slice.b, collect_slice, &slice, err);
 }
 
-bool lmdb_elect(struct vigia__backend *base)
+bool vigia__lmdb_elect(struct vigia__backend *base)
 {
 	return vigia__side_elect(&((struct lmdb_backend *)base)->side);
 }
 
-void lmdb_resign(struct vigia__backend *base)
+void vigia__lmdb_resign(struct vigia__backend *base)
 {
 	vigia__side_resign(&((struct lmdb_backend *)base)->side);
 }

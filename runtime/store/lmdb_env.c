@@ -53,7 +53,7 @@ static bool file_is_limited(struct lmdb_backend *b)
 	       (uint64_t)st.st_size + atomic_load(&b->writing_bytes) + DISK_SLACK > limit.rlim_cur;
 }
 
-int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
+int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
 {
 	int code = VIGIA_EIO;
 	const char *plain = NULL;
@@ -127,7 +127,7 @@ static void readers_drop(struct lmdb_backend *b)
 	}
 }
 
-int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
+int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
 		pthread_rwlock_rdlock(&b->map_lock);
@@ -154,11 +154,11 @@ int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_er
 			rc = reopen(b, err);
 			if (rc < 0) return rc;
 		}
-		if (rc != 0) return lmdb_error(b, rc, "begin to read", err);
+		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to read", err);
 	}
 }
 
-void lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
+void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
 {
 	mdb_txn_reset(reader->txn);
 	pthread_mutex_lock(&b->readers_mutex);
@@ -168,7 +168,7 @@ void lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
 	pthread_rwlock_unlock(&b->map_lock);
 }
 
-int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
+int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
 		pthread_rwlock_rdlock(&b->map_lock);
@@ -180,7 +180,7 @@ int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *
 			rc = reopen(b, err);
 			if (rc < 0) return rc;
 		}
-		if (rc != 0) return lmdb_error(b, rc, "begin to write", err);
+		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to write", err);
 	}
 }
 
@@ -193,32 +193,33 @@ static bool panics(struct lmdb_backend *b)
 	return rc == MDB_PANIC;
 }
 
-int lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
 	int rc = mdb_txn_commit(txn);
 	bool unknown = rc != 0 && panics(b);
 	pthread_rwlock_unlock(&b->map_lock);
 	if (rc == 0) return VIGIA_OK;
-	if (!unknown) return lmdb_error(b, rc, "commit", err);
+	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
 	vigia__error(err, VIGIA_EUNKNOWN, "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
 	             "before storing it again", b->path);
 	vigia__error_cause(err, "%s", mdb_strerror(rc));
 	return VIGIA_EUNKNOWN;
 }
 
-void lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
+void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
 {
 	mdb_txn_abort(txn);
 	pthread_rwlock_unlock(&b->map_lock);
 }
 
-int lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg, struct vigia_error *err)
+int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
+                          struct vigia_error *err)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = call, .call_arg = arg, .err = err};
 	return vigia__commit_run(&b->commit, &ticket);
 }
 
-int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
+int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
 {
 	int64_t now = vigia__mono_ns();
 	if (now >= atomic_load_explicit(&b->look_mono_ns, memory_order_relaxed)) {
@@ -233,7 +234,7 @@ int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
 }
 
 /* A newcomer makes deleted ones anew, and then neither sees the other's locks: two writers, two owners of a watcher. */
-int lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
+int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
 {
 	const struct {
 		int fd;
@@ -304,7 +305,7 @@ static int check_file(const char *path, const struct vigia_store_options *option
 				return vigia__error(err, VIGIA_ENETFS, "'%s' is on a network file system, where locks do not hold; "
 				                    "the option allow_network_fs opens it all the same", path);
 	}
-	return *exists ? lmdb_format_precheck(path, err) : VIGIA_OK;
+	return *exists ? vigia__lmdb_format_precheck(path, err) : VIGIA_OK;
 }
 
 /* ---- the environment ---- */
@@ -368,7 +369,7 @@ static int env_open(struct lmdb_backend *b, const struct vigia_store_options *op
 			b->map_grows = true;
 			continue;
 		}
-		return lmdb_error(b, rc, "open it", err);
+		return vigia__lmdb_error(b, rc, "open it", err);
 	}
 }
 
@@ -409,7 +410,7 @@ static int reopen(struct lmdb_backend *b, struct vigia_error *err)
 		if (rc == VIGIA_OK) rc = check_size(b, err);
 		if (rc == VIGIA_OK && (b->dev != dev || b->ino != ino))
 			rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another file", b->path);
-		if (rc == VIGIA_OK) rc = lmdb_format_reload(b, err);
+		if (rc == VIGIA_OK) rc = vigia__lmdb_format_reload(b, err);
 		b->dev = dev;
 		b->ino = ino;
 		if (rc < 0) env_close(b); /* the next call tries again */
@@ -424,7 +425,7 @@ static int sync_now(struct vigia__backend *base, struct vigia_error *err)
 	pthread_rwlock_rdlock(&b->map_lock);
 	int rc = b->env ? mdb_env_sync(b->env, 1) : MDB_PANIC;
 	pthread_rwlock_unlock(&b->map_lock);
-	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "sync", err);
+	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "sync", err);
 }
 
 static uint64_t commits(struct vigia__backend *base)
@@ -441,9 +442,9 @@ static uint64_t commits(struct vigia__backend *base)
 static bool hides(struct lmdb_backend *b)
 {
 	struct reader *reader;
-	if (lmdb_read_begin(b, &reader, NULL) < 0) return false;
+	if (vigia__lmdb_read_begin(b, &reader, NULL) < 0) return false;
 	uint64_t visible = mdb_txn_id(reader->txn);
-	lmdb_read_end(b, reader);
+	vigia__lmdb_read_end(b, reader);
 	return commits(&b->base) > visible;
 }
 
@@ -459,8 +460,8 @@ static bool heal(struct vigia__backend *base)
 		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 		if (!hides(b)) return true;
 	}
-	if (lmdb_write_begin(b, &txn, NULL) < 0) return false;
-	lmdb_write_abort(b, txn);
+	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return false;
+	vigia__lmdb_write_abort(b, txn);
 	return true;
 }
 
@@ -469,11 +470,11 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns, .format = VIGIA_FORMAT};
 	for (int i = 0; i < 16; i++) snprintf(out->file_id + 2 * i, 3, "%02x", b->file_id[i]);
-	int rc = lmdb_bounds(base, &out->oldest, &out->latest, err);
-	if (rc == VIGIA_OK) rc = lmdb_settings(base, &out->settings, err);
+	int rc = vigia__lmdb_bounds(base, &out->oldest, &out->latest, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_settings(base, &out->settings, err);
 	if (rc < 0) return rc;
 	struct reader *reader;
-	rc = lmdb_read_begin(b, &reader, err);
+	rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	MDB_envinfo info;
 	MDB_stat st;
@@ -487,7 +488,7 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 		out->commits = info.me_last_txnid;
 	}
 	if (mdb_env_get_fd(b->env, &fd) == 0 && fstat(fd, &file) == 0) out->file_bytes = (uint64_t)file.st_size;
-	lmdb_read_end(b, reader);
+	vigia__lmdb_read_end(b, reader);
 	return VIGIA_OK;
 }
 
@@ -541,36 +542,36 @@ static void release(struct vigia__backend *base)
 static const struct vigia__backend lmdb_interface = {
 	.name = "lmdb",
 	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
-	.append = lmdb_append,
-	.submit = lmdb_submit,
-	.scan = lmdb_scan,
-	.bounds = lmdb_bounds,
-	.find_time = lmdb_find_time,
-	.trim = lmdb_trim,
-	.checkpoint_put = lmdb_checkpoint_put,
-	.checkpoint_advance = lmdb_checkpoint_advance,
-	.checkpoint_get = lmdb_checkpoint_get,
-	.checkpoint_delete = lmdb_checkpoint_delete,
-	.checkpoint_each = lmdb_checkpoint_each,
-	.progress_new = lmdb_progress_new,
-	.progress_end = lmdb_progress_end,
-	.progress_saved = lmdb_progress_saved,
-	.progress_reset = lmdb_progress_reset,
+	.append = vigia__lmdb_append,
+	.submit = vigia__lmdb_submit,
+	.scan = vigia__lmdb_scan,
+	.bounds = vigia__lmdb_bounds,
+	.find_time = vigia__lmdb_find_time,
+	.trim = vigia__lmdb_trim,
+	.checkpoint_put = vigia__lmdb_checkpoint_put,
+	.checkpoint_advance = vigia__lmdb_checkpoint_advance,
+	.checkpoint_get = vigia__lmdb_checkpoint_get,
+	.checkpoint_delete = vigia__lmdb_checkpoint_delete,
+	.checkpoint_each = vigia__lmdb_checkpoint_each,
+	.progress_new = vigia__lmdb_progress_new,
+	.progress_end = vigia__lmdb_progress_end,
+	.progress_saved = vigia__lmdb_progress_saved,
+	.progress_reset = vigia__lmdb_progress_reset,
 	.own = own,
 	.disown = disown,
 	.wait_owner = wait_owner,
 	.clock = vigia__clock_now,
-	.collect = lmdb_collect,
-	.elect = lmdb_elect,
-	.resign = lmdb_resign,
-	.hold = lmdb_hold,
-	.hold_each = lmdb_hold_each,
-	.touch = lmdb_touch,
-	.settings = lmdb_settings,
-	.configure = lmdb_configure,
+	.collect = vigia__lmdb_collect,
+	.elect = vigia__lmdb_elect,
+	.resign = vigia__lmdb_resign,
+	.hold = vigia__lmdb_hold,
+	.hold_each = vigia__lmdb_hold_each,
+	.touch = vigia__lmdb_touch,
+	.settings = vigia__lmdb_settings,
+	.configure = vigia__lmdb_configure,
 	.sync = sync_now,
-	.backup = lmdb_backup,
-	.check = lmdb_check,
+	.backup = vigia__lmdb_backup,
+	.check = vigia__lmdb_check,
 	.commits = commits,
 	.heal = heal,
 	.stats = stats,
@@ -611,7 +612,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();
 	vigia__queue_init(&b->base.queue, &b->base);
-	vigia__commit_init(&b->commit, &lmdb_commit_ops, b);
+	vigia__commit_init(&b->commit, &vigia__lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);
 	pthread_mutex_init(&b->progress_mutex, NULL);
 	pthread_mutex_init(&b->settings_mutex, NULL);
@@ -632,12 +633,12 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	if (rc == VIGIA_OK) {
 		int dead;
 		mdb_reader_check(b->env, &dead);
-		rc = lmdb_format_load(b, options, err);
+		rc = vigia__lmdb_format_load(b, options, err);
 	}
 	if (rc == VIGIA_OK) {
 		struct vigia__settings settings;
 		vigia__settings_copy(&settings, &b->settings);
-		lmdb_settings_adopt(b, &settings);
+		vigia__lmdb_settings_adopt(b, &settings);
 		rc = vigia__side_open(&b->side, b->path, b->file_id, b->dev, b->ino, err);
 		if (rc == VIGIA_OK) {
 			b->base.lock_fd = b->side.fd;
@@ -700,8 +701,8 @@ int vigia__lmdb_open(const char *path, const struct vigia_store_options *options
 			if (b->dev == st.st_dev && b->ino == st.st_ino) break;
 	if (rc == VIGIA_OK && b) {
 		struct vigia__settings settings;
-		rc = lmdb_settings(&b->base, &settings, err);
-		if (rc == VIGIA_OK) rc = lmdb_format_conflicts(b, &settings, options, err);
+		rc = vigia__lmdb_settings(&b->base, &settings, err);
+		if (rc == VIGIA_OK) rc = vigia__lmdb_format_conflicts(b, &settings, options, err);
 		if (rc == VIGIA_OK && b->readonly && !options->readonly)
 			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", real);
 		free(real);

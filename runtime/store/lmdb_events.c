@@ -25,7 +25,7 @@ static uint64_t seq_of(const MDB_val *key)
 }
 
 /* The last number and time ever given: the last event's, or what the trim that removed it wrote down. */
-int lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
+int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
 {
 	MDB_val key, value;
 	*out = (struct last_record){0};
@@ -85,7 +85,7 @@ static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vig
 {
 	request->existed = false;
 	if (request->key.len > 0) {
-		int rc = lmdb_key_find(b, mdb_cursor_txn(events), request);
+		int rc = vigia__lmdb_key_find(b, mdb_cursor_txn(events), request);
 		if (rc != 0 || request->existed) return rc;
 	}
 	if (request->if_last_given && request->if_last != stamp->last.seq_num)
@@ -101,7 +101,7 @@ static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vig
 		start = end;
 	}
 	request->last_seq = stamp->last.seq_num;
-	return request->key.len > 0 && request->count > 0 ? lmdb_key_put(b, mdb_cursor_txn(events), request) : 0;
+	return request->key.len > 0 && request->count > 0 ? vigia__lmdb_key_put(b, mdb_cursor_txn(events), request) : 0;
 }
 
 /* What was queued, and all tickets of a group, into one transaction; an LMDB error number is the whole group's. */
@@ -109,11 +109,11 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 {
 	MDB_cursor *events;
 	struct stamp stamp = {0};
-	int rc = lmdb_settings_follow(b, txn);
+	int rc = vigia__lmdb_settings_follow(b, txn);
 	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
 	stamp.size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed);
-	rc = lmdb_last(b, txn, events, &stamp.last);
+	rc = vigia__lmdb_last(b, txn, events, &stamp.last);
 	int64_t now = vigia__wall_ns();
 	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
 	if (rc == 0) rc = append_request(b, events, queued, &stamp, NULL);
@@ -128,11 +128,11 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 
 static int lock(void *ctx, void **txn, struct vigia_error *err)
 {
-	int rc = lmdb_still_there(ctx, err);
-	if (rc == VIGIA_OK) rc = lmdb_write_begin(ctx, (MDB_txn **)txn, err);
+	int rc = vigia__lmdb_still_there(ctx, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_write_begin(ctx, (MDB_txn **)txn, err);
 	if (rc < 0) return rc;
-	rc = lmdb_locks_there(ctx, err);
-	if (rc < 0) lmdb_write_abort(ctx, *txn);
+	rc = vigia__lmdb_locks_there(ctx, err);
+	if (rc < 0) vigia__lmdb_write_abort(ctx, *txn);
 	return rc;
 }
 
@@ -152,12 +152,12 @@ static int nudge(struct lmdb_backend *b, struct vigia_error *err)
 {
 	MDB_txn *txn;
 	MDB_val key = {5, "nudge"}, value = {1, ""};
-	int rc = lmdb_write_begin(b, &txn, err);
+	int rc = vigia__lmdb_write_begin(b, &txn, err);
 	if (rc < 0) return rc;
 	rc = mdb_put(txn, b->meta, &key, &value, 0);
-	if (rc == 0) return lmdb_write_commit(b, txn, err);
-	lmdb_write_abort(b, txn);
-	return lmdb_error(b, rc, "store", err);
+	if (rc == 0) return vigia__lmdb_write_commit(b, txn, err);
+	vigia__lmdb_write_abort(b, txn);
+	return vigia__lmdb_error(b, rc, "store", err);
 }
 
 static bool has_events(struct lmdb_backend *b, const struct vigia__ticket *ticket)
@@ -208,20 +208,20 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket
 	struct inside in = {b, txn};
 	struct progress_taken *taken;
 	struct vigia__append queued;
-	int rc = lmdb_progress_take(b, &taken);
+	int rc = vigia__lmdb_progress_take(b, &taken);
 	if (vigia__queue_take(queue, &queued, is_stored, &in) < 0) rc = ENOMEM;
 	if (rc == 0) rc = write_tickets(b, txn, &queued, tickets, types);
-	if (rc == 0) rc = lmdb_progress_put(b, txn, taken);
+	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken);
 	bool full = rc == MDB_MAP_FULL;
 	if (rc == 0) {
-		rc = lmdb_write_commit(b, txn, err);
+		rc = vigia__lmdb_write_commit(b, txn, err);
 		full = rc == VIGIA_EFULL;
 	} else {
-		lmdb_write_abort(b, txn);
-		rc = lmdb_error(b, rc, "store", err);
+		vigia__lmdb_write_abort(b, txn);
+		rc = vigia__lmdb_error(b, rc, "store", err);
 	}
 	vigia__queue_done(queue, &queued, rc);
-	lmdb_progress_done(b, taken, rc == VIGIA_OK);
+	vigia__lmdb_progress_done(b, taken, rc == VIGIA_OK);
 	return full ? MDB_MAP_FULL : rc;
 }
 
@@ -233,7 +233,7 @@ static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *
 	int rc = write_once(b, txn, tickets, types, err);
 	bool lent = rc == MDB_MAP_FULL && !b->map_grows;
 	for (int tries = 0; rc == MDB_MAP_FULL; tries++) {
-		rc = make_room(b, tickets, map_bytes, tries) ? lmdb_write_begin(b, (MDB_txn **)&txn, err) : VIGIA_EFULL;
+		rc = make_room(b, tickets, map_bytes, tries) ? vigia__lmdb_write_begin(b, (MDB_txn **)&txn, err) : VIGIA_EFULL;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, tickets, types, err);
 	}
 	if (lent) set_map(b, map_bytes);
@@ -245,14 +245,14 @@ static void publish(void *ctx, uint64_t types)
 	vigia__wake_publish(((struct lmdb_backend *)ctx)->base.wake, types);
 }
 
-const struct vigia__commit_ops lmdb_commit_ops = {.lock = lock, .write = write, .publish = publish};
+const struct vigia__commit_ops vigia__lmdb_commit_ops = {.lock = lock, .write = write, .publish = publish};
 
-int lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket)
+int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket)
 {
 	return vigia__commit_submit(&((struct lmdb_backend *)base)->commit, ticket);
 }
 
-int lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_APPEND, .append = request, .err = err};
@@ -265,16 +265,16 @@ int lmdb_append(struct vigia__backend *base, struct vigia__append *request, stru
 static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t from, uint64_t *gone)
 {
 	struct last_record last;
-	int rc = lmdb_last(b, reader->txn, reader->events, &last);
+	int rc = vigia__lmdb_last(b, reader->txn, reader->events, &last);
 	if (rc == 0 && last.seq_num >= from) *gone = last.seq_num - from + 1;
 	return rc == 0 ? MDB_NOTFOUND : rc;
 }
 
-int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
+int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	size_t from = scan->from, bytes = 0, copied = 0;
 	unsigned looked = 0;
@@ -298,34 +298,34 @@ int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigi
 		if (++looked % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
 		rc = mdb_cursor_get(reader->events, &key, &value, MDB_NEXT);
 	}
-	lmdb_read_end(b, reader);
+	vigia__lmdb_read_end(b, reader);
 	scan->at_end = rc == MDB_NOTFOUND;
 	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
-	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_OK : lmdb_error(b, rc, "read events", err);
+	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_OK : vigia__lmdb_error(b, rc, "read events", err);
 }
 
-int lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
+int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	struct last_record last = {0};
 	MDB_val key, value;
 	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
 	*oldest = rc == 0 ? seq_of(&key) : 0;
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_last(b, reader->txn, reader->events, &last);
-	lmdb_read_end(b, reader);
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last(b, reader->txn, reader->events, &last);
+	vigia__lmdb_read_end(b, reader);
 	*latest = last.seq_num;
-	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "read the bounds", err);
+	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the bounds", err);
 }
 
 /* Times never go backwards, numbers have no holes: halve the range. */
-int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
+int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	MDB_val key, value;
 	size_t low = 1, high = 0;
@@ -350,8 +350,8 @@ int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num
 		found = rc == 0;
 		if (found) *seq_num = seq_of(&key);
 	}
-	lmdb_read_end(b, reader);
+	vigia__lmdb_read_end(b, reader);
 	if (found) return VIGIA_OK;
 	*seq_num = 0;
-	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_NONE : lmdb_error(b, rc, "find a time", err);
+	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_NONE : vigia__lmdb_error(b, rc, "find a time", err);
 }

@@ -38,7 +38,7 @@ struct header {
 enum { MAGIC_AT_64 = 16, MAGIC_AT_32 = 12 };
 static const uint32_t lmdb_magic = 0xBEEFC0DE;
 
-int lmdb_format_precheck(const char *path, struct vigia_error *err)
+int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 {
 	/* Plain descriptors of the data file are harmless: LMDB's locks are on its lock file. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -65,8 +65,8 @@ int lmdb_format_precheck(const char *path, struct vigia_error *err)
 
 /* ---- settings ---- */
 
-int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings, const struct vigia_store_options *options,
-                          struct vigia_error *err)
+int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
+                                 const struct vigia_store_options *options, struct vigia_error *err)
 {
 	struct vigia__problems problems = {0};
 	vigia__settings_conflicts(settings, options, &problems);
@@ -154,7 +154,7 @@ static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 	return rc;
 }
 
-int lmdb_format_new_id(MDB_txn *txn)
+int vigia__lmdb_format_new_id(MDB_txn *txn)
 {
 	MDB_dbi dbi;
 	MDB_val key = text("header"), value;
@@ -182,19 +182,19 @@ static int no_store(struct lmdb_backend *b, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is an LMDB file, but not a Vigia store; it was left as it is", b->path);
 }
 
-int lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err)
+int vigia__lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err)
 {
 	uint8_t id[16];
 	memcpy(id, b->file_id, sizeof id);
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
-	if (rc != 0) return lmdb_error(b, rc, "read the header", err);
+	if (rc != 0) return vigia__lmdb_error(b, rc, "read the header", err);
 	pthread_mutex_lock(&b->settings_mutex);
 	rc = read_header(b, txn, err);
 	pthread_mutex_unlock(&b->settings_mutex);
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else mdb_txn_abort(txn);
-	if (lmdb_is_error(rc)) return lmdb_error(b, rc, "read the header", err);
+	if (lmdb_is_error(rc)) return vigia__lmdb_error(b, rc, "read the header", err);
 	if (rc == 0 && memcmp(id, b->file_id, sizeof id) != 0)
 		rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another one", b->path);
 	memcpy(b->file_id, id, sizeof id);
@@ -202,24 +202,24 @@ int lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err)
 	return rc;
 }
 
-int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
+int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
 {
 	vigia__settings_from(&b->settings, options);
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
-	if (rc != 0) return lmdb_error(b, rc, "read the header", err);
+	if (rc != 0) return vigia__lmdb_error(b, rc, "read the header", err);
 	rc = read_header(b, txn, err);
 	bool empty = rc == MDB_NOTFOUND && is_empty(txn);
 	if (rc == 0) rc = mdb_txn_commit(txn); /* keeps the database handles */
 	else mdb_txn_abort(txn);
-	if (rc == 0) return lmdb_format_conflicts(b, &b->settings, options, err);
+	if (rc == 0) return vigia__lmdb_format_conflicts(b, &b->settings, options, err);
 	if (rc == MDB_NOTFOUND && !empty) return no_store(b, err);
-	if (rc != MDB_NOTFOUND) return lmdb_is_error(rc) ? lmdb_error(b, rc, "read the header", err) : rc;
+	if (rc != MDB_NOTFOUND) return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "read the header", err) : rc;
 	if (b->readonly || options->readonly || !options->create)
 		return vigia__error(err, VIGIA_ENOTSTORE, "the store '%s' is empty: nothing was ever stored in it", b->path);
 
 	rc = mdb_txn_begin(b->env, NULL, 0, &txn);
-	if (rc != 0) return lmdb_error(b, rc, "make the store", err);
+	if (rc != 0) return vigia__lmdb_error(b, rc, "make the store", err);
 	rc = read_header(b, txn, err); /* another process may have been first */
 	bool made = rc == MDB_NOTFOUND;
 	if (made) {
@@ -228,6 +228,6 @@ int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *o
 	}
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else mdb_txn_abort(txn);
-	if (rc == 0) return made ? VIGIA_OK : lmdb_format_conflicts(b, &b->settings, options, err);
-	return lmdb_is_error(rc) ? lmdb_error(b, rc, "make the store", err) : rc;
+	if (rc == 0) return made ? VIGIA_OK : vigia__lmdb_format_conflicts(b, &b->settings, options, err);
+	return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "make the store", err) : rc;
 }

@@ -34,7 +34,7 @@ static MDB_val back(struct key_bytes *room, uint64_t seq_num)
 	return (MDB_val){1 + sizeof big_endian, room->bytes};
 }
 
-int lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request)
+int vigia__lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request)
 {
 	struct key_bytes room;
 	struct key_record record;
@@ -48,7 +48,7 @@ int lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *re
 	return 0;
 }
 
-int lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request)
+int vigia__lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request)
 {
 	struct key_bytes room;
 	struct key_record record = {request->first_seq, request->last_seq};
@@ -60,7 +60,7 @@ int lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__appen
 	return mdb_put(txn, b->keys, &key, &value, 0);
 }
 
-bool lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request)
+bool vigia__lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request)
 {
 	struct key_bytes room;
 	MDB_val key = back(&room, request->last_seq), value;
@@ -68,7 +68,7 @@ bool lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__ap
 	       memcmp(value.mv_data, request->key.data, value.mv_size) == 0;
 }
 
-int lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto)
+int vigia__lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto)
 {
 	MDB_cursor *cursor;
 	int rc = mdb_cursor_open(txn, b->keys, &cursor);

@@ -18,7 +18,7 @@ static int read_settings(struct lmdb_backend *b, MDB_txn *txn, struct vigia__set
 	return rc;
 }
 
-void lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings)
+void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings)
 {
 	pthread_mutex_lock(&b->settings_mutex);
 	vigia__settings_copy(&b->settings, settings);
@@ -29,27 +29,27 @@ void lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *s
 }
 
 /* Under the writer's lock. */
-int lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn)
+int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn)
 {
 	uint32_t word = atomic_load(b->base.settings_word);
 	if (word == b->settings_seen) return 0;
 	struct vigia__settings settings;
 	int rc = read_settings(b, txn, &settings);
 	if (rc != 0) return rc;
-	lmdb_settings_adopt(b, &settings);
+	vigia__lmdb_settings_adopt(b, &settings);
 	b->settings_seen = word;
 	return 0;
 }
 
-int lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err)
+int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	rc = read_settings(b, reader->txn, out);
-	lmdb_read_end(b, reader);
-	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "read its settings", err);
+	vigia__lmdb_read_end(b, reader);
+	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read its settings", err);
 }
 
 struct change {
@@ -80,15 +80,15 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 	/* A commit that fails is undone by the next write, which sees another word and reads the file. This one is synced in any case: from
 	 * "none" it makes durable what was not, to "none" it is the last that is. */
 	atomic_fetch_add(b->base.settings_word, 1);
-	lmdb_settings_adopt(b, &change->settings);
+	vigia__lmdb_settings_adopt(b, &change->settings);
 	mdb_env_set_flags(b->env, MDB_NOSYNC, 0);
 	return 0;
 }
 
-int lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
+int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
 {
 	struct change change = {.b = (struct lmdb_backend *)base, .changes = changes};
-	int rc = lmdb_in_commit(change.b, change_call, &change, err);
+	int rc = vigia__lmdb_in_commit(change.b, change_call, &change, err);
 	vigia__word_bump(base->settings_word);
 	return rc;
 }

@@ -97,84 +97,86 @@ static inline bool lmdb_is_error(int rc)
 }
 
 /* lmdb_env.c */
-int lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
-int lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
-void lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
+int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
+int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
+void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
 /* Does the path still lead to the file that is open? Looks at most once a second. 0 or EREPLACED. */
-int lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
+int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
 /* Holding the writer's lock: are the lock file and the side file still those that others open? 0, or EREPLACED. */
-int lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
-int lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err); /* takes map_lock; commit or abort gives it back */
-int lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
-void lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
+int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
+/* takes map_lock; commit or abort gives it back */
+int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
+int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
+void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
 /* Run `call` inside a commit shared with whoever appends now; durable when it returns VIGIA_OK. */
-int lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg, struct vigia_error *err);
+int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
+                          struct vigia_error *err);
 
 /* lmdb_format.c */
-int lmdb_format_precheck(const char *path, struct vigia_error *err);
+int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err);
 /* Read the file's own account of itself, or write it into an empty one; opens all databases. */
-int lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
+int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
 /* The same in an environment that was opened anew, under map_lock: it must still be the same store. */
-int lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err);
+int vigia__lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err);
 /* In a transaction of another environment, a copy of this one: a new id in its header. 0 or LMDB's error. */
-int lmdb_format_new_id(MDB_txn *txn);
-int lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
-                          const struct vigia_store_options *options, struct vigia_error *err);
+int vigia__lmdb_format_new_id(MDB_txn *txn);
+int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
+                                 const struct vigia_store_options *options, struct vigia_error *err);
 
 /* lmdb_settings.c */
-void lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings);
+void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings);
 /* Under the writer's lock: take over what another process changed. 0 or LMDB's error. */
-int lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
-int lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
-int lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err);
+int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
+int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
+int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err);
 
 /* lmdb_events.c */
-extern const struct vigia__commit_ops lmdb_commit_ops;
-int lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
-int lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
-int lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
-int lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
-int lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
-int lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
+int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
+int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
+int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
+int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
+int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 
 /* lmdb_collect.c */
-int lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
-int lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err);
-bool lmdb_elect(struct vigia__backend *base);
-void lmdb_resign(struct vigia__backend *base);
+int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
+int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err);
+bool vigia__lmdb_elect(struct vigia__backend *base);
+void vigia__lmdb_resign(struct vigia__backend *base);
 /* The store's clock. 0 or LMDB's error. */
-int lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out);
+int vigia__lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out);
 
 /* lmdb_keys.c; inside the transaction that appends or removes. 0 or LMDB's error. */
-int lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request); /* sets existed and the numbers */
-int lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
+int vigia__lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request); /* sets existed and the numbers */
+int vigia__lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
 /* Events up to `upto` are gone: so are the keys that came with them. */
-int lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
+int vigia__lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
 
 /* Is this key, with these numbers, the one that goes with the last of them? */
-bool lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
+bool vigia__lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
 
 /* lmdb_backup.c, lmdb_verify.c */
-int lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err);
-int lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
+int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err);
+int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
 
 /* lmdb_checkpoints.c */
-int lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
-int lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
-int lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
-int lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
-int lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-int lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
-int lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-int lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
-struct vigia__progress *lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved);
-void lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress);
-uint64_t lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress);
-void lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved);
+int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
+int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
+int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
+int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
+int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+int vigia__lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
+int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
+struct vigia__progress *vigia__lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved);
+void vigia__lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress);
+uint64_t vigia__lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress);
+void vigia__lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved);
 /* Inside a commit: read, then put the progress of all watchers that moved; `taken` remembers what to tell them afterwards. */
 struct progress_taken;
-int lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **taken);
-int lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken);
-void lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed);
+int vigia__lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **taken);
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken);
+void vigia__lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed);
 
 #endif

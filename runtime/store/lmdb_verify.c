@@ -59,10 +59,10 @@ static int check_keys(struct look *look)
 		}
 		struct vigia__append first = {.key = name};
 		keys++;
-		if (name.len > VIGIA_KEY_MAX || lmdb_key_find(look->b, look->txn, &first) != 0) tell(look, "key", &shown, "its record is damaged");
+		if (name.len > VIGIA_KEY_MAX || vigia__lmdb_key_find(look->b, look->txn, &first) != 0) tell(look, "key", &shown, "its record is damaged");
 		else if (first.first_seq > first.last_seq || first.last_seq > look->latest || first.last_seq < look->oldest)
 			tell(look, "key", &shown, "its events are not there");
-		else if (!lmdb_key_is_of(look->b, look->txn, &first)) tell(look, "key", &shown, "it would stay when its events are removed");
+		else if (!vigia__lmdb_key_is_of(look->b, look->txn, &first)) tell(look, "key", &shown, "it would stay when its events are removed");
 	}
 	mdb_cursor_close(cursor);
 	if (keys != backs) v->found(v->ctx, 0, "the keys and the numbers they belong to do not fit one another");
@@ -85,18 +85,18 @@ static int check_count(struct look *look)
 	return rc;
 }
 
-int lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err)
+int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
-	int rc = lmdb_read_begin(b, &reader, err);
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	struct look look = {.b = b, .txn = reader->txn, .verify = verify};
 	struct last_record last;
 	MDB_val key, value;
 	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
 	if (rc == 0) memcpy(&look.oldest, key.mv_data, sizeof look.oldest);
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = lmdb_last(b, reader->txn, reader->events, &last);
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last(b, reader->txn, reader->events, &last);
 	look.latest = last.seq_num;
 	if (rc == 0) rc = check_count(&look);
 	if (rc == 0) rc = check_positions(&look, b->checkpoints, "checkpoint");
@@ -104,6 +104,6 @@ int lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct
 	if (rc == 0) rc = check_positions(&look, b->holds, "hold");
 	verify->checkpoints = checkpoints;
 	if (rc == 0) rc = check_keys(&look);
-	lmdb_read_end(b, reader);
-	return rc == 0 ? VIGIA_OK : lmdb_error(b, rc, "look at what is beside the events", err);
+	vigia__lmdb_read_end(b, reader);
+	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "look at what is beside the events", err);
 }

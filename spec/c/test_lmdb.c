@@ -427,7 +427,7 @@ static void E3_timestamps_do_not_follow_a_clock_that_goes_back(void **state)
 	struct last_record last = {append(store, "T"), vigia__wall_ns() + INT64_C(3600000000000)};
 	assert_int_equal(vigia_store_trim(store, last.seq_num, NULL, NULL), VIGIA_OK);
 	last_store = store;
-	assert_int_equal(lmdb_in_commit(b, put_last, &last, NULL), VIGIA_OK);
+	assert_int_equal(vigia__lmdb_in_commit(b, put_last, &last, NULL), VIGIA_OK);
 	int64_t before = last.at_ns;
 	for (int i = 0; i < 3; i++) append(store, "T");
 	struct vigia_batch *batch = vigia_batch_new();
@@ -466,10 +466,10 @@ static void *hold_lock(void *arg)
 	struct holder *holder = arg;
 	struct lmdb_backend *b = (struct lmdb_backend *)holder->store->backend;
 	MDB_txn *txn;
-	if (lmdb_write_begin(b, &txn, NULL) < 0) abort();
+	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) abort();
 	sem_post(&holder->held);
 	while (sem_wait(&holder->enough) < 0) continue;
-	lmdb_write_abort(b, txn);
+	vigia__lmdb_write_abort(b, txn);
 	return NULL;
 }
 
