@@ -194,7 +194,7 @@ int vigia__lua_wait_owner(lua_State *L);
 
 /* ---- verify.c: for the command line ---- */
 
-/* core.verify(path) -> iterator of (what, number, number, number, text [, code]) | nil, err */
+/* core.verify(path [, from, upto, piece]) -> iterator of (what, number, number, number, text [, code]), nil, nil, to close | nil, err */
 int vigia__lua_verify(lua_State *L);
 
 /* ---- ndjson.c: for the command line, not part of the module's public names ---- */

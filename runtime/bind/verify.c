@@ -1,5 +1,6 @@
 /*
- * verify.c - core.verify(path): look at all of a store in a child process, so that damaged LMDB pages that crash LMDB are a finding.
+ * verify.c - core.verify(path, from, upto, piece): look at a store in a child process, so that damaged LMDB pages that crash LMDB are a
+ * finding, and whoever asked can go on behind them with another child (lua/vigia/cli/verify.lua).
  *
  * The child writes records to a pipe; the iterator that Lua gets reads them. Fork without exec is for the program `vigia`, which has no
  * other threads that matter; so this is not part of the module's public names.
@@ -24,7 +25,7 @@
 
 static const char child_key;
 
-enum kind { PROGRESS, DAMAGED, DONE, FAILED };
+enum kind { PROGRESS, DAMAGED, BESIDE, DONE, UNREADABLE, FAILED };
 
 /* Smaller than PIPE_BUF, so that it comes whole. */
 struct record {
@@ -37,7 +38,6 @@ struct child {
 	pid_t pid; /* 0: waited for */
 	int fd;    /* -1: closed */
 	bool done;
-	uint64_t at; /* how far it came */
 };
 
 /* ---- In the child ---- */
@@ -58,7 +58,11 @@ static void progress(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last)
 	send_record(*(int *)ctx, PROGRESS, seq_num, first, last, "");
 }
 
-static void verify_in_child(const char *path, int fd) {
+static void beside(void *ctx) {
+	send_record(*(int *)ctx, BESIDE, 0, 0, 0, "");
+}
+
+static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC); /* LMDB's last words: the parent has better ones */
@@ -68,7 +72,8 @@ static void verify_in_child(const char *path, int fd) {
 	struct vigia_store_options options;
 	struct vigia_store *store;
 	struct vigia_error err = {0};
-	struct vigia__verify verify = {.ctx = &fd, .found = found, .progress = progress};
+	struct vigia__verify verify = {
+		.ctx = &fd, .found = found, .progress = progress, .beside = beside, .from = range[0], .upto = range[1], .piece = range[2]};
 	vigia_store_options_init(&options);
 	options.readonly = true;
 	options.create = options.collect = false;
@@ -77,10 +82,9 @@ static void verify_in_child(const char *path, int fd) {
 		send_record(fd, FAILED, (uint64_t)-rc, 0, 0, err.message);
 	else if (vigia__store_verify(store, &verify, &err) < 0) {
 		char text[sizeof err.message + sizeof err.cause + 4];
-		snprintf(text, sizeof text, "%s (%s)", err.message, err.cause);
-		found(&fd, 0, text);
-	}
-	if (rc == VIGIA_OK)
+		snprintf(text, sizeof text, "%s%s%s%s", err.message, err.cause[0] ? " (" : "", err.cause, err.cause[0] ? ")" : "");
+		send_record(fd, UNREADABLE, 0, 0, 0, text);
+	} else
 		send_record(fd, DONE, verify.events, verify.checkpoints, verify.keys, "");
 	_Exit(0);
 }
@@ -141,7 +145,7 @@ static int push(lua_State *L, const char *what, const struct record *record) {
 }
 
 static int next(lua_State *L) {
-	static const char *const names[] = {"progress", "damaged", "done", "failed"};
+	static const char *const names[] = {"progress", "damaged", "beside", "done", "unreadable", "failed"};
 	struct child *child = lua_touserdata(L, lua_upvalueindex(1));
 	struct record record = {0};
 	if (child->done)
@@ -149,9 +153,7 @@ static int next(lua_State *L) {
 	int rc = next_record(child, &record);
 	if (rc > 0 && record.kind <= FAILED) {
 		record.text[sizeof record.text - 1] = '\0';
-		child->done = record.kind == DONE || record.kind == FAILED;
-		if (record.kind == PROGRESS)
-			child->at = record.numbers[0];
+		child->done = record.kind >= DONE;
 		return push(L, names[record.kind], &record);
 	}
 	child->done = true;
@@ -161,14 +163,17 @@ static int next(lua_State *L) {
 		return push(L, "interrupted", &record);
 	}
 	int status = end_child(child);
-	record.numbers[0] = child->at;
-	snprintf(record.text, sizeof record.text, "%s", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it ended before its time");
-	return push(L, "crashed", &record);
+	snprintf(record.text, sizeof record.text, "reading ended with: %s",
+	         WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it ended before its time");
+	return push(L, "unreadable", &record);
 }
 
 int vigia__lua_verify(lua_State *L) {
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
-	static const luaL_Reg metamethods[] = {{"__gc", child_gc}, {NULL, NULL}};
+	uint64_t range[3] = {0};
+	for (int i = 0; i < 3; i++)
+		range[i] = (uint64_t)luaL_optinteger(L, 2 + i, 0);
+	static const luaL_Reg metamethods[] = {{"__gc", child_gc}, {"__close", child_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.verify", &child_key, metamethods, NULL);
 	lua_pop(L, 1);
 	struct child *child = vigia__lua_new(L, sizeof *child, &child_key);
@@ -180,7 +185,7 @@ int vigia__lua_verify(lua_State *L) {
 		child->pid = fork();
 		if (child->pid == 0) {
 			close(fds[0]);
-			verify_in_child(path, fds[1]);
+			verify_in_child(path, range, fds[1]);
 		}
 		int number = errno;
 		close(fds[1]);
@@ -192,6 +197,11 @@ int vigia__lua_verify(lua_State *L) {
 		vigia__error_cause(&err, "%s", strerror(errno));
 		return vigia__lua_fail(L, VIGIA_EIO, &err);
 	}
+	int self = lua_gettop(L);
+	lua_pushvalue(L, self);
 	lua_pushcclosure(L, next, 1);
-	return 1;
+	lua_pushnil(L);
+	lua_pushnil(L);
+	lua_pushvalue(L, self); /* for a loop that is left early */
+	return 4;
 }

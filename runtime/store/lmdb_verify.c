@@ -59,7 +59,8 @@ static int check_keys(struct look *look)
 		}
 		struct vigia__append first = {.key = name};
 		keys++;
-		if (name.len > VIGIA_KEY_MAX || vigia__lmdb_key_find(look->b, look->txn, &first) != 0) tell(look, "key", &shown, "its record is damaged");
+		if (name.len > VIGIA_KEY_MAX || vigia__lmdb_key_find(look->b, look->txn, &first) != 0)
+			tell(look, "key", &shown, "its record is damaged");
 		else if (first.first_seq > first.last_seq || first.last_seq > look->latest || first.last_seq < look->oldest)
 			tell(look, "key", &shown, "its events are not there");
 		else if (!vigia__lmdb_key_is_of(look->b, look->txn, &first)) tell(look, "key", &shown, "it would stay when its events are removed");

@@ -64,24 +64,33 @@ static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch
 	return VIGIA_OK;
 }
 
+/* What it looks at; *first is 0 if there is nothing. The bounds themselves may be what cannot be read, so they are asked for only once. */
+static int range_of(struct vigia__backend *b, const struct vigia__verify *v, uint64_t *first, uint64_t *last, struct vigia_error *err)
+{
+	*first = v->from;
+	*last = v->upto > 0 ? v->upto : INT64_MAX;
+	return v->from > 0 ? VIGIA_OK : b->bounds(b, first, last, err);
+}
+
 static int check_events(struct vigia__backend *b, struct vigia__verify *v, struct vigia_error *err)
 {
 	uint64_t oldest, latest;
-	int rc = b->bounds(b, &oldest, &latest, err);
+	int rc = range_of(b, v, &oldest, &latest, err);
 	if (rc < 0 || oldest == 0) return rc;
 	struct state s = {.expected = oldest};
+	size_t piece = v->piece > 0 ? (size_t)v->piece : PIECE_EVENTS;
 	struct vigia_batch *batch = vigia_batch_new();
 	if (batch == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
 	bool at_end = false;
 	while (rc == VIGIA_OK && !at_end && s.expected <= latest) {
 		v->progress(v->ctx, s.expected - 1, oldest, latest);
 		vigia__batch_clear(batch);
-		struct vigia__scan scan = {.from = s.expected, .count_max = PIECE_EVENTS, .bytes_max = PIECE_BYTES, .until_mono_ns = INT64_MAX};
+		struct vigia__scan scan = {.from = s.expected, .count_max = piece, .bytes_max = PIECE_BYTES, .until_mono_ns = INT64_MAX};
 		rc = b->scan(b, &scan, batch, err);
 		if (rc == VIGIA_OK) rc = check_piece(b, batch, &s, v, err);
 		at_end = batch->count == 0;
 	}
-	if (rc == VIGIA_OK && s.expected <= latest && !was_trimmed(b, 0) && !was_trimmed(b, latest + 1))
+	if (rc == VIGIA_OK && at_end && v->from == 0 && s.expected <= latest && !was_trimmed(b, 0) && !was_trimmed(b, latest + 1))
 		v->found(v->ctx, latest, "it is missing, or those before it are");
 	vigia_batch_free(batch);
 	return rc;
@@ -93,7 +102,10 @@ int vigia__store_verify(struct vigia_store *store, struct vigia__verify *verify,
 	if (rc < 0) return rc;
 	verify->events = verify->checkpoints = verify->keys = 0;
 	rc = check_events(store->backend, verify, err);
-	if (rc == VIGIA_OK && store->backend->check) rc = store->backend->check(store->backend, verify, err);
+	if (rc == VIGIA_OK && store->backend->check) {
+		verify->beside(verify->ctx);
+		rc = store->backend->check(store->backend, verify, err);
+	}
 	vigia__store_leave(store);
 	return rc;
 }

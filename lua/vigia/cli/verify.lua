@@ -8,7 +8,8 @@ M.summary = "Look at all of a store and list what is damaged."
 M.description = [[
 Reads every event and checks its bytes, number, time and object, and what is kept beside the events:
 checkpoints and keys. The store may be in use. Damaged events are listed by their number; the others
-can still be read. Exit status 1 if anything is damaged.]]
+can still be read. Where pages of the file are damaged so that reading ends, it goes on behind them.
+Exit status 1 if anything is damaged.]]
 
 function M.define(command)
 	util.define_store(command)
@@ -24,53 +25,136 @@ local function show_progress(at, first, last)
 		math.floor(part * 100), at, last))
 end
 
-local function write_found(args, seq_num, text)
+local function write_found(args, first, last, text)
 	if args.json then
 		local fields = {{"damage", text}}
-		if seq_num > 0 then table.insert(fields, 1, {"event", seq_num}) end
+		if first > 0 then table.insert(fields, 1, {"event", first}) end
+		if last > first then table.insert(fields, 2, {"last_event", last}) end
 		util.write(util.json_object(fields), "\n")
 	else
-		util.write(seq_num > 0 and ("event %d: "):format(seq_num) or "", util.printable(text), "\n")
+		local where = last > first and ("events %d to %d: "):format(first, last) or first > 0 and ("event %d: "):format(first) or ""
+		util.write(where, util.printable(text), "\n")
+	end
+end
+
+---- A walk over the store, by one child process after another ----
+
+-- One child looks at the events from `from` to `upto` (nil, nil: all), in pieces of so many. `hear` is told what it says, and may end it by
+-- an answer. Answers how it ended ("done", "unreadable", "left"), and with that what it said, how many events it looked at, the last of
+-- them (nil: it did not get so far as to know) and whether it came to what is beside them.
+local function look(path, from, upto, piece, hear)
+	local next, err, _, child <close> = -- luacheck: ignore 211/child
+		require("vigia.core").verify(path, from or 0, upto or 0, piece or 0)
+	util.check(next, err)
+	local begin, at, beside
+	for what, a, b, c, text, code in next do
+		if what == "interrupted" then
+			hear("ended")
+			util.fail("interrupted before all was looked at")
+		elseif what == "failed" then
+			hear("ended")
+			if code == "store_not_found" then util.fail("%s: there is no such store (`vigia append` makes one)", util.printable(path)) end
+			util.fail("%s", text)
+		elseif what == "progress" then
+			begin, at = begin or a, a
+		elseif what == "beside" then
+			beside = true
+		end
+		local result = {events = at and at - begin or 0, at = at, beside = beside, text = text}
+		if what == "done" then
+			result.what, result.events, result.checkpoints, result.keys = what, a, b, c
+			return result
+		elseif what == "unreadable" then
+			result.what = what
+			return result
+		elseif hear(what, a, b, c, text) then
+			result.what = "left"
+			return result
+		end
+	end
+end
+
+-- Event `bad` cannot be read: the first number behind it from where reading works; nil: none. `last` is the last there is, or nil.
+local function behind(path, bad, last)
+	local function readable(n)
+		if last and n > last then return true end
+		return look(path, n, last, 1, function(what, a) return what == "beside" or what == "progress" and a >= n end).what ~= "unreadable"
+	end
+	local low, step, high = bad, 1, nil
+	repeat
+		if step >= 1 << 61 then return nil end
+		local n = last and math.min(bad + step, last + 1) or bad + step
+		if readable(n) then high = n else low = n end
+		step = step * 2
+	until high
+	while high - low > 1 do
+		local middle = low + (high - low) // 2
+		if readable(middle) then high = middle else low = middle end
+	end
+	return high
+end
+
+-- Damaged pages that end a child are passed: behind them another one goes on. `hear` is told of progress, and what is damaged by
+-- ("damaged", first, last, text). Answers the counts.
+local function walk(path, hear)
+	local from, first, last, piece, events = nil, nil, nil, nil, 0
+	local function tell(what, a, b, c, text)
+		if what == "progress" then
+			if not from then first, last = b, c end
+			if last then hear(what, a, first, last) end
+		elseif what == "beside" then
+			if last then hear("progress", last, first, last) end
+		elseif what == "damaged" then
+			hear(what, a, a, text)
+		elseif what == "ended" then
+			hear(what)
+		end
+	end
+	while true do
+		local seen = look(path, from, last, piece, tell)
+		events = events + seen.events
+		if seen.what == "done" then return events, seen.checkpoints, seen.keys end
+		if seen.beside then
+			hear("damaged", 0, 0, "what is kept beside the events cannot be read: " .. seen.text)
+			return events, 0, 0
+		end
+		if not from and not seen.at then
+			from = 1 -- not even where the events begin and end
+		elseif piece ~= 1 then
+			from, piece = seen.at + 1, 1
+		else
+			local bad = seen.at + 1
+			local good = behind(path, bad, last)
+			hear("damaged", bad, (good or bad + 1) - 1, "cannot be read, pages of the file are damaged" ..
+				(good and ": " or ", nor what is behind it: ") .. seen.text)
+			if not good then good, last = bad + 1, bad end
+			from, piece = good, nil
+		end
 	end
 end
 
 function M.run(args)
-	local core = require("vigia.core")
 	local path = util.store_path(args)
-	local on_terminal = core.isatty(STDERR)
-	local function clear()
-		if on_terminal then io.stderr:write("\r\27[K") end
-	end
+	local on_terminal = require("vigia.core").isatty(STDERR)
 	local damaged = 0
-	for what, a, b, c, text, code in util.check(core.verify(path)) do
+	local function hear(what, a, b, c)
 		if what == "progress" then
 			if on_terminal then show_progress(a, b, c) end
-		elseif what == "damaged" then
-			clear()
-			damaged = damaged + 1
-			write_found(args, a, text)
-		elseif what == "done" then
-			clear()
-			if args.json then
-				util.write(util.json_object({{"events", a}, {"checkpoints", b}, {"keys", c}, {"damaged", damaged}}), "\n")
-			else
-				util.write(("%s, %s, %s: "):format(util.count(a, "event"), util.count(b, "checkpoint"), util.count(c, "key")),
-					damaged == 0 and "no damage" or "damaged in " .. util.count(damaged, "place"), "\n")
-			end
-		elseif what == "crashed" then
-			clear()
-			damaged = damaged + 1
-			write_found(args, 0, ("pages of the file are damaged: reading behind event %d ended with: %s"):format(a, text))
-		elseif what == "interrupted" then
-			clear()
-			util.fail("interrupted before all was looked at")
-		else
-			clear()
-			if code == "store_not_found" then
-				util.fail("%s: there is no such store (`vigia append` makes one)", util.printable(path))
-			end
-			util.fail("%s", text)
+			return
 		end
+		if on_terminal then io.stderr:write("\r\27[K") end
+		if what == "damaged" then
+			damaged = damaged + 1
+			write_found(args, a, b, c)
+		end
+	end
+	local events, checkpoints, keys = walk(path, hear)
+	hear("ended")
+	if args.json then
+		util.write(util.json_object({{"events", events}, {"checkpoints", checkpoints}, {"keys", keys}, {"damaged", damaged}}), "\n")
+	else
+		util.write(("%s, %s, %s: "):format(util.count(events, "event"), util.count(checkpoints, "checkpoint"), util.count(keys, "key")),
+			damaged == 0 and "no damage" or "damaged in " .. util.count(damaged, "place"), "\n")
 	end
 	return damaged == 0 and util.OK or util.FAILURE
 end

@@ -1,0 +1,259 @@
+/*
+ * test_verify.c - E8: each kind of damage that verify looks for, made by hand inside a store's file, is found and told by its place.
+ */
+#include "test.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/event.h"
+#include "store/lmdb_store.h"
+#include "store/verify.h"
+
+enum { EVENTS = 10 };
+
+static char folder[64], path[80];
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/vigia-test-XXXXXX");
+	if (mkdtemp(folder) == NULL) return -1;
+	snprintf(path, sizeof path, "%s/store", folder);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	char name[100];
+	static const char *const ends[] = {"", "-lock", "-side"};
+	for (int i = 0; i < 3; i++) {
+		snprintf(name, sizeof name, "%s%s", path, ends[i]);
+		unlink(name);
+	}
+	return rmdir(folder);
+}
+
+static int append(struct vigia_store *store, const char *key)
+{
+	struct vigia_new_event event = {{"CREATE", 6}, {"Job", 3}, {"\xa4text", 5}};
+	struct vigia_append_options options = {.key = {key, strlen(key)}};
+	return vigia_store_append_with(store, &event, 1, key[0] ? &options : NULL, NULL, NULL, NULL);
+}
+
+/* Ten events, the fifth under a key. */
+static struct vigia_store *make(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.collect = false;
+	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	for (int i = 1; i <= EVENTS; i++) assert_int_equal(append(store, i == 5 ? "five" : ""), VIGIA_OK);
+	return store;
+}
+
+/* ---- damage: inside a commit ---- */
+
+static struct lmdb_backend *backend;
+
+/* Event n's bytes with one change, under a checksum that fits. */
+static int rewrite(MDB_txn *txn, size_t n, void (*change)(uint8_t *bytes, size_t *len, int64_t *at_ns))
+{
+	uint8_t bytes[200];
+	MDB_val key = {sizeof n, &n}, value;
+	int rc = mdb_get(txn, backend->events, &key, &value);
+	if (rc != 0) return rc;
+	size_t len = value.mv_size;
+	memcpy(bytes, value.mv_data, len);
+	int64_t at_ns = vigia__event_time(bytes, len);
+	change(bytes, &len, &at_ns);
+	vigia__event_stamp(bytes, len, n, at_ns);
+	value = (MDB_val){len, bytes};
+	return mdb_put(txn, backend->events, &key, &value, 0);
+}
+
+static void an_hour_back(uint8_t *bytes, size_t *len, int64_t *at_ns)
+{
+	*at_ns -= INT64_C(3600000000000);
+}
+
+static void no_value(uint8_t *bytes, size_t *len, int64_t *at_ns)
+{
+	bytes[*len - 5] = 0xc1; /* msgpack never uses it */
+}
+
+static void no_operation(uint8_t *bytes, size_t *len, int64_t *at_ns)
+{
+	for (size_t i = 0; i < *len; i++)
+		if (memcmp(bytes + i, "\xa3Job", 4) == 0) bytes[i] = 0xc0; /* nil, where a type belongs */
+}
+
+static int time_back(void *txn, void *arg, struct vigia_error *err) { return rewrite(txn, 4, an_hour_back); }
+static int bad_object(void *txn, void *arg, struct vigia_error *err) { return rewrite(txn, 4, no_value); }
+static int bad_head(void *txn, void *arg, struct vigia_error *err) { return rewrite(txn, 4, no_operation); }
+
+static int flipped(void *txn, void *arg, struct vigia_error *err)
+{
+	size_t n = 4;
+	uint8_t bytes[200];
+	MDB_val key = {sizeof n, &n}, value;
+	int rc = mdb_get(txn, backend->events, &key, &value);
+	if (rc != 0) return rc;
+	memcpy(bytes, value.mv_data, value.mv_size);
+	bytes[value.mv_size - 1] ^= 1;
+	value.mv_data = bytes;
+	return mdb_put(txn, backend->events, &key, &value, 0);
+}
+
+static int drop(MDB_txn *txn, size_t first, size_t last)
+{
+	int rc = 0;
+	for (size_t n = first; n <= last && rc == 0; n++) rc = mdb_del(txn, backend->events, &(MDB_val){sizeof n, &n}, NULL);
+	return rc;
+}
+
+static int the_end(void *txn, void *arg, struct vigia_error *err) { return drop(txn, 7, EVENTS); }
+static int hole(void *txn, void *arg, struct vigia_error *err) { return drop(txn, 4, 6); }
+
+static int key_without_events(void *txn, void *arg, struct vigia_error *err)
+{
+	struct vigia__append request = {.key = {"ghost", 5}, .first_seq = 40, .last_seq = 41};
+	return vigia__lmdb_key_put(backend, txn, &request);
+}
+
+static int key_of_no_number(void *txn, void *arg, struct vigia_error *err)
+{
+	return mdb_del(txn, backend->keys, &(MDB_val){9, "s\0\0\0\0\0\0\0\x05"}, NULL);
+}
+
+static int number_of_no_key(void *txn, void *arg, struct vigia_error *err)
+{
+	return mdb_del(txn, backend->keys, &(MDB_val){5, "kfive"}, NULL);
+}
+
+static int short_key(void *txn, void *arg, struct vigia_error *err)
+{
+	return mdb_put(txn, backend->keys, &(MDB_val){5, "kfive"}, &(MDB_val){3, "abc"}, 0);
+}
+
+static int short_checkpoint(void *txn, void *arg, struct vigia_error *err)
+{
+	return mdb_put(txn, backend->checkpoints, &(MDB_val){1, "w"}, &(MDB_val){3, "abc"}, 0);
+}
+
+static int far_hold(void *txn, void *arg, struct vigia_error *err)
+{
+	struct checkpoint_record record = {.seq_num = 99};
+	return mdb_put(txn, backend->holds, &(MDB_val){1, "h"}, &(MDB_val){sizeof record, &record}, 0);
+}
+
+/* ---- what verify says ---- */
+
+static struct {
+	struct vigia_store *store;
+	char text[2000]; /* "number: text" and a newline for each place */
+	bool trims, drops; /* while it looks */
+} told;
+
+static void found(void *ctx, uint64_t seq_num, const char *text)
+{
+	size_t len = strlen(told.text);
+	snprintf(told.text + len, sizeof told.text - len, "%llu: %s\n", (unsigned long long)seq_num, text);
+}
+
+static void progress(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last)
+{
+	uint64_t upto = seq_num + 2 < EVENTS ? seq_num + 2 : EVENTS;
+	if (told.trims) assert_int_equal(vigia_store_trim(told.store, upto, NULL, NULL), VIGIA_OK);
+	if (told.drops) assert_int_equal(vigia__lmdb_in_commit(backend, the_end, NULL, NULL), VIGIA_OK);
+	told.drops = false;
+}
+
+static void beside(void *ctx)
+{
+}
+
+static void verify(struct vigia_store *store, uint64_t piece)
+{
+	struct vigia_error err = {0};
+	struct vigia__verify v = {.found = found, .progress = progress, .beside = beside, .piece = piece};
+	told.store = store;
+	told.text[0] = '\0';
+	if (vigia__store_verify(store, &v, &err) < 0) fail_msg("%s", err.message);
+}
+
+static void E8_each_kind_of_damage_is_found(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		int (*damage)(void *txn, void *arg, struct vigia_error *err);
+		const char *said;
+	} rows[] = {
+		{"a byte", flipped, "4: its bytes do not match their checksum\n"},
+		{"a time", time_back, "4: its time is before that of the event before it\n"},
+		{"an object", bad_object, "4: its object cannot be read: "},
+		{"a head", bad_head, "4: its bytes are no event\n"},
+		{"a hole", hole, "7: 3 events before it are missing\n0: the file counts 7 events where their numbers say 10\n"},
+		{"a key", key_without_events, "0: key 'ghost': its events are not there\n"},
+		{"a key no number leads to", key_of_no_number, "0: key 'five': it would stay when its events are removed\n0: the keys and"},
+		{"a number without a key", number_of_no_key, "0: the keys and the numbers they belong to do not fit one another\n"},
+		{"a short key", short_key, "0: key 'five': its record is damaged\n"},
+		{"a short checkpoint", short_checkpoint, "0: checkpoint 'w': its record is too short\n"},
+		{"a hold", far_hold, "0: hold 'h': it is beyond the last event\n"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct vigia_store *store = make();
+		backend = (struct lmdb_backend *)store->backend;
+		verify(store, 0);
+		assert_string_equal(told.text, "");
+		if (vigia__lmdb_in_commit(backend, rows[i].damage, NULL, NULL) != 0) fail_msg("%s: the damage failed", rows[i].name);
+		for (uint64_t piece = 0; piece < 3; piece++) {
+			verify(store, piece);
+			if (strncmp(told.text, rows[i].said, strlen(rows[i].said)) != 0) fail_msg("%s: %s", rows[i].name, told.text);
+		}
+		vigia_store_free(store);
+		teardown(NULL);
+		setup(NULL);
+	}
+}
+
+static void E8_what_is_trimmed_meanwhile_is_no_damage(void **state)
+{
+	(void)state;
+	for (uint64_t piece = 1; piece < EVENTS + 2; piece++) {
+		struct vigia_store *store = make();
+		told.trims = true;
+		verify(store, piece);
+		told.trims = false;
+		assert_string_equal(told.text, "");
+		vigia_store_free(store);
+		teardown(NULL);
+		setup(NULL);
+	}
+}
+
+static void E8_an_end_that_cannot_be_reached_is_found(void **state)
+{
+	(void)state;
+	struct vigia_store *store = make();
+	backend = (struct lmdb_backend *)store->backend;
+	told.drops = true;
+	verify(store, 3);
+	assert_string_equal(told.text, "10: it is missing, or those before it are\n");
+	vigia_store_free(store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(E8_each_kind_of_damage_is_found, setup, teardown),
+		cmocka_unit_test_setup_teardown(E8_an_end_that_cannot_be_reached_is_found, setup, teardown),
+		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_meanwhile_is_no_damage, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
