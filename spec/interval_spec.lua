@@ -1,5 +1,6 @@
 -- interval_spec.lua - durability "interval" in files: what a killed process loses is the end of its own appends, and nothing else.
 
+local core = require "vigia.core"
 local helper = require "spec.helper"
 local vigia = require "vigia"
 
@@ -42,6 +43,56 @@ describe("durability interval", function()
 				end
 			until #answer.events == 0
 			for i = 1, 2 do assert(last[i] >= synced[i], "what was synced is there") end
+		end
+	end)
+
+	it("D2l loses nothing that is older than the interval", function()
+		local INTERVAL <const>, SLACK <const> = 0.1, 1
+		local path = helper.path("store")
+		local store = helper.open(path, {durability = "interval", commit_interval = INTERVAL})
+		local writers = {}
+		for i = 1, 2 do
+			writers[i] = helper.child([[
+				local core = require "vigia.core"
+				local store = assert(vigia.open(arg[1]))
+				local journal = assert(io.open(arg[3], "w"))
+				journal:setvbuf("no")
+				say("ready")
+				for n = 1, 1000000 do
+					assert(store:store_event("CREATE", arg[2], n) == true)
+					journal:write(("%d %.6f\n"):format(n, core.monotonic())) -- one clock for all processes
+					vigia.sleep(0.002)
+				end]], path, "T" .. i, helper.path("journal" .. i))
+			writers[i]:expect("ready")
+		end
+		-- A commit takes a sync, and whoever waits for a processor waits longer: a busy machine's time counts for it.
+		local begin, slowest = core.monotonic(), 0
+		repeat
+			local before = core.monotonic()
+			assert(store:store_event("CREATE", "Own", 1))
+			assert(store:sync())
+			slowest = math.max(slowest, core.monotonic() - before)
+			vigia.sleep(0.02)
+		until core.monotonic() - begin > 2 * (INTERVAL + SLACK + 2 * slowest)
+		for i, writer in ipairs(writers) do
+			local killed = core.monotonic()
+			writer:kill()
+			assert(store:store_checkpoint("reader", i)) -- finds what one left that died just before it told LMDB's readers
+			local stored, lost, last = 0, nil, 0
+			local next, at_end = vigia.after_sequence_number(0), store:get_latest_event_num()
+			repeat
+				local answer = assert(store:get_events{event_iterator = next, timeout = 0, filter = {object_types = {"T" .. i}}})
+				for _, event in ipairs(answer.events) do stored = math.max(stored, event.object) end
+				next = answer.next_event_iterator
+			until next == vigia.after_sequence_number(at_end)
+			for line in io.lines(helper.path("journal" .. i)) do
+				local n, at = line:match("^(%d+) (%d+%.%d+)$")
+				last = tonumber(n) or last
+				if n and tonumber(n) == stored + 1 then lost = killed - tonumber(at) end
+			end
+			assert(stored > 0 and last > 100, "it wrote, and some of that was committed while it did")
+			assert(not lost or lost <= INTERVAL + SLACK + 2 * slowest,
+				("what waited for %.3f s was lost; %d of %d are stored, the slowest commit took %.3f s"):format(lost or 0, stored, last, slowest))
 		end
 	end)
 
