@@ -15,13 +15,15 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "store/store.h"
 
 /* ---- calls that fail ---- */
 
-enum fault { FAULT_WRITE, FAULT_SHORT, FAULT_SYNC, FAULT_LIE /* it was written, and the next one is not */ };
+enum fault { FAULT_WRITE, FAULT_SHORT, FAULT_SYNC, FAULT_LIE /* it was written, and the next one is not */,
+             FAULT_DIE /* it was written, and the process was killed */ };
 
 static struct {
 	atomic_int countdown; /* 0: off */
@@ -64,6 +66,10 @@ static bool fails(bool sync)
 VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
 	if (!fails(false)) return syscall(SYS_pwrite64, fd, data, len, offset);
+	if (atomic_load(&fault.kind) == FAULT_DIE) {
+		(void)!syscall(SYS_pwrite64, fd, data, len, offset);
+		raise(SIGKILL);
+	}
 	if (atomic_load(&fault.kind) == FAULT_LIE && atomic_load(&fault.hits) == 1) {
 		(void)!syscall(SYS_pwrite64, fd, data, len, offset);
 		errno = EIO;
@@ -75,11 +81,18 @@ VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 VIGIA_API ssize_t writev(int fd, const struct iovec *parts, int count)
 {
 	if (!fails(false)) return syscall(SYS_writev, fd, parts, count);
+	if (atomic_load(&fault.kind) == FAULT_DIE) {
+		(void)!syscall(SYS_writev, fd, parts, count);
+		raise(SIGKILL);
+	}
 	return atomic_load(&fault.kind) == FAULT_SHORT && count > 1 ? syscall(SYS_writev, fd, parts, count / 2) : -1;
 }
 
+static atomic_int syncs;
+
 VIGIA_API int fdatasync(int fd)
 {
+	atomic_fetch_add(&syncs, 1);
 	return fails(true) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
@@ -367,6 +380,97 @@ static void D2_a_queue_whose_commit_fails(void **state)
 	}
 }
 
+/* ---- what is synced ---- */
+
+static int syncs_of(struct vigia_store *store, int (*act)(struct vigia_store *store))
+{
+	atomic_store(&syncs, 0);
+	assert_int_equal(act(store), VIGIA_OK);
+	return atomic_load(&syncs);
+}
+
+static int append_ten(struct vigia_store *store)
+{
+	int rc = VIGIA_OK;
+	for (int i = 0; i < 10 && rc == VIGIA_OK; i++) rc = append(store, "ten", 10, NULL, NULL);
+	return rc;
+}
+
+static int become(struct vigia_store *store, int durability)
+{
+	struct vigia_store_options changes;
+	vigia_store_options_init(&changes);
+	changes.durability = durability;
+	changes.commit_interval_ns = INT64_C(3600) * 1000000000;
+	changes.durability_given = changes.commit_interval_given = true;
+	return vigia_store_configure(store, &changes, NULL);
+}
+
+static int become_none(struct vigia_store *store) { return become(store, VIGIA_DURABILITY_NONE); }
+static int become_interval(struct vigia_store *store) { return become(store, VIGIA_DURABILITY_INTERVAL); }
+static int become_commit(struct vigia_store *store) { return become(store, VIGIA_DURABILITY_COMMIT); }
+static int sync_now(struct vigia_store *store) { return vigia_store_sync(store, NULL, NULL); }
+
+static void D1_D2_D3_D5_what_each_level_syncs(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(0);
+	assert_in_range(syncs_of(store, append_ten), 10, 20);
+	assert_in_range(syncs_of(store, become_none), 1, 2); /* the last that is durable */
+	assert_int_equal(syncs_of(store, append_ten), 0);
+	assert_in_range(syncs_of(store, sync_now), 1, 2);
+	assert_int_equal(syncs_of(store, append_ten), 0);
+	assert_in_range(syncs_of(store, become_interval), 1, 2); /* and makes durable what was not */
+	assert_int_equal(syncs_of(store, append_ten), 0);
+	assert_int_equal(latest(store), 30);
+	assert_in_range(syncs_of(store, sync_now), 1, 2); /* all of them with one */
+	assert_int_equal(latest(store), 40);
+	assert_in_range(syncs_of(store, become_commit), 1, 2);
+	assert_in_range(syncs_of(store, append_ten), 10, 20);
+	vigia_store_free(store);
+}
+
+/* ---- a setting whose changer is killed ---- */
+
+static int configure(struct vigia_store *store, int64_t max_event_size)
+{
+	struct vigia_store_options changes;
+	vigia_store_options_init(&changes);
+	changes.max_event_size_bytes = max_event_size;
+	changes.max_event_size_given = true;
+	return vigia_store_configure(store, &changes, NULL);
+}
+
+/* Whenever the changer dies: what the file says in the end is what this process appends by. */
+static void S12_a_change_is_followed_though_its_maker_was_killed(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(0);
+	int status = 0, changed = 0, unchanged = 0;
+	for (int n = 1; n == 1 || WIFSIGNALED(status); n++) {
+		assert_int_equal(configure(store, 1000), VIGIA_OK);
+		assert_int_equal(append(store, "before", 300, NULL, NULL), VIGIA_OK);
+		fflush(NULL);
+		pid_t child = fork();
+		if (child == 0) {
+			struct vigia_store *mine = open_store(0);
+			arm(FAULT_DIE, n, 0, false);
+			_exit(configure(mine, 100) != VIGIA_OK);
+		}
+		waitpid(child, &status, 0);
+		int rc = append(store, "after", 300, NULL, NULL);
+		struct vigia__settings settings;
+		assert_int_equal(store->backend->settings(store->backend, &settings, NULL), VIGIA_OK);
+		bool is_changed = settings.values.max_event_size_bytes == 100;
+		assert_int_equal(rc, is_changed ? VIGIA_ETOOBIG : VIGIA_OK);
+		changed += is_changed;
+		unchanged += !is_changed;
+	}
+	assert_int_equal(status, 0);
+	assert_true(changed > 1 && unchanged > 0); /* killed before the commit, and behind it */
+	vigia_store_free(store);
+}
+
 /* ---- many threads, one failure ---- */
 
 enum { THREADS = 6, EACH = 30 };
@@ -519,6 +623,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4d_every_write_fails_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4e_every_sync_fails_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(D1_D2_D3_D5_what_each_level_syncs, setup, teardown),
+		cmocka_unit_test_setup_teardown(S12_a_change_is_followed_though_its_maker_was_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4f_every_caller_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4g_full_map, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4h_a_file_that_may_grow_no_further, setup, teardown),

@@ -235,6 +235,61 @@ static void S6_no_wake_up_is_lost(void **state)
 	vigia_store_free(two);
 }
 
+/* ---- what is queued, and how far its watcher is ---- */
+
+struct queuing_thread {
+	struct vigia_store *store;
+	struct vigia__progress *progress;
+	atomic_bool ends;
+};
+
+/* As a handler does at durability "interval": queue an event for each that it handled, and then say so. */
+static void *queue_events(void *arg)
+{
+	struct queuing_thread *t = arg;
+	struct vigia_new_event event = {{"CREATE", 6}, {"Out", 3}, {"\x01", 1}};
+	for (uint64_t n = 1; !atomic_load(&t->ends); n++) {
+		if (vigia_store_append(t->store, &event, 1, NULL, NULL) < 0) abort();
+		atomic_store(&t->progress->done, n);
+		/* Now and then at rest, not always in the queue's way. */
+		for (int64_t until = vigia__mono_ns() + (int64_t)(n * 7 % 50) * 200; vigia__mono_ns() < until;) continue;
+	}
+	return NULL;
+}
+
+/* Commits of another thread at any moment: none may hold progress without what was queued before it, or a kill behind it loses that. */
+static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **state)
+{
+	(void)state;
+	struct vigia_store_options options;
+	struct queuing_thread t = {0};
+	struct vigia_error err = {0};
+	vigia_store_options_init(&options);
+	options.durability = VIGIA_DURABILITY_INTERVAL;
+	options.commit_interval_ns = INT64_C(3600) * 1000000000;
+	options.durability_given = options.commit_interval_given = true;
+	options.collect = false;
+	if (vigia_store_open(file(), &options, &t.store, &err) < 0) fail_msg("%s", err.message);
+	struct vigia__backend *b = t.store->backend;
+	t.progress = b->progress_new(b, "w", 0);
+	pthread_t thread;
+	pthread_create(&thread, NULL, queue_events, &t);
+	uint64_t saved = 0, stored = 0;
+	int64_t until = vigia__mono_ns() + INT64_C(2000000000); /* on a slow disk fewer commits must do */
+	for (int i = 0; i < 3000 && saved <= stored && vigia__mono_ns() < until; i++) {
+		assert_int_equal(vigia_checkpoint_put(t.store, "other", (uint64_t)i, NULL), VIGIA_OK);
+		int rc = vigia_checkpoint_get(t.store, "w", &saved, NULL);
+		assert_true(rc == VIGIA_OK || rc == VIGIA_ENOCHECKPOINT);
+		assert_int_equal(vigia_store_latest(t.store, &stored, NULL), VIGIA_OK);
+	}
+	atomic_store(&t.ends, true);
+	pthread_join(thread, NULL);
+	assert_true(stored > 0);
+	assert_in_range(saved, 0, stored);
+	b->progress_end(b, t.progress);
+	vigia_store_free(t.store);
+}
+
 /* ---- fork ---- */
 
 static int child_status(int (*run)(struct vigia_store *store), struct vigia_store *store)
@@ -517,6 +572,7 @@ int main(void)
 		TEST(S7_one_append_wakes_all),
 		TEST(S11_close_wakes_waiters_and_free_waits_for_them),
 		TEST(S6_no_wake_up_is_lost),
+		TEST(D2_a_commit_holds_no_progress_without_what_was_queued_before),
 		TEST(S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child),
 		TEST(W19_an_id_has_one_owner_over_all_processes),
 		TEST(W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent),

@@ -268,6 +268,37 @@ static void G4_a_watcher_that_runs_does_not_expire(void **state)
 	vigia_store_free(store);
 }
 
+/* One that runs now and then, between two collections and without an event, has been run. */
+static void G4_a_start_counts_as_running(void **state)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.checkpoint_ttl_ns = 4 * HOUR * S;
+	options.gc_age_threshold_ns = HOUR * S;
+	struct vigia_store *store = open_new(state, &options);
+	struct vigia_handler handler = {.handle = succeed};
+	append(store, 3);
+	assert_int_equal(vigia_checkpoint_put(store, "now and then", 3, NULL), VIGIA_OK);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	append(store, 3);
+	for (int i = 0; i < 3; i++) {
+		pass(3 * HOUR);
+		struct vigia_registry *registry = vigia_registry_new(store);
+		struct vigia_watch_options watch;
+		vigia_watch_options_init(&watch);
+		watch.checkpoint = VIGIA_CHECKPOINT_MANUAL;
+		assert_int_equal(vigia_registry_watch(registry, "now and then", &handler, &watch, NULL, NULL), VIGIA_OK);
+		vigia_registry_free(registry);
+	}
+	pass(2 * HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 3);
+	pass(HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_HELD), 0); /* 4 to 6 are old, and held */
+	pass(HOUR);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 3);
+	vigia_store_free(store);
+}
+
 /* ---- slices ---- */
 
 static int (*collect_is)(struct vigia__backend *, struct vigia__collect *, struct vigia_error *);
@@ -370,6 +401,7 @@ int main(void)
 		BOTH(G1_a_clock_that_steps_neither_deletes_early_nor_holds_back),
 		BOTH(G4_a_forgotten_checkpoint_holds_back_no_longer),
 		BOTH(G4_a_watcher_that_runs_does_not_expire),
+		BOTH(G4_a_start_counts_as_running),
 		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};
