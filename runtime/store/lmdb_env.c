@@ -6,13 +6,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,15 +19,11 @@
 #include "../core/error.h"
 #include "copies.h"
 #include "lmdb_store.h"
+#include "place.h"
 
 enum { LOOK_NS = 1000000000, READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
 #define MAP_BYTES_MAX ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 30)
-
-/* File systems on which locks and shared maps between machines do not hold. Not all are in linux/magic.h. */
-static const long network_fs[] = {NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, 0xFF534D42 /* cifs */, 0xFE534D42 /* smb2 */,
-                                  CODA_SUPER_MAGIC, AFS_SUPER_MAGIC, CEPH_SUPER_MAGIC, V9FS_MAGIC, 0x0BD00BD0 /* lustre */,
-                                  0x47504653 /* gpfs */, NCP_SUPER_MAGIC};
 
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct lmdb_backend *list; /* all open files of the process */
@@ -298,13 +292,10 @@ static int check_file(const char *path, const struct vigia_store_options *option
 	char dir[4096];
 	snprintf(dir, sizeof dir, "%s", path);
 	*strrchr(dir, '/') = '\0';
-	struct statfs fs;
-	if (!options->allow_network_fs && statfs(*exists ? path : dir[0] ? dir : "/", &fs) == 0) {
-		for (size_t i = 0; i < sizeof network_fs / sizeof network_fs[0]; i++)
-			if ((uint32_t)fs.f_type == (uint32_t)network_fs[i])
-				return vigia__error(err, VIGIA_ENETFS, "'%s' is on a network file system, where locks do not hold; "
-				                    "the option allow_network_fs opens it all the same", path);
-	}
+	const char *network = options->allow_network_fs ? NULL : vigia__place_network(*exists ? path : dir[0] ? dir : "/");
+	if (network)
+		return vigia__error(err, VIGIA_ENETFS, "'%s' is on a network file system (%s), where locks do not hold; "
+		                    "the option allow_network_fs opens it all the same", path, network);
 	return *exists ? vigia__lmdb_format_precheck(path, err) : VIGIA_OK;
 }
 

@@ -12,6 +12,7 @@
  *     lmdb_verify.c       what is beside the events: does it fit?
  *     queue.c             appends that wait for the next commit
  *     side.c              the side file: wake words, owners
+ *     place.c             network file systems, which are refused
  *
  * The databases inside the file (LMDB "named databases"):
  *     vigia               what the file says about itself (lmdb_format.c)

@@ -1,0 +1,22 @@
+/*
+ * place.h - may a store lie there? On a network file system neither locks nor shared maps hold between machines, so two of them would
+ * destroy the file. The kernel tells a local file system by a number; behind FUSE may be either kind, and only the name of the mount
+ * tells (sshfs is a network, ntfs-3g is none). What nobody knows counts as local.
+ */
+#ifndef VIGIA_STORE_PLACE_H
+#define VIGIA_STORE_PLACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The name of the network file system that a file or folder lies on; NULL if it is a local one, or cannot be looked at. */
+const char *vigia__place_network(const char *path);
+
+/* How that is decided. statfs's f_type -> a name, NULL: local; FUSE is neither: *fuse. */
+const char *vigia__place_of_type(uint32_t type, bool *fuse);
+/* The same for the type of a FUSE mount, "fuse.sshfs". */
+const char *vigia__place_of_fuse(const char *type);
+/* The type of the mount of a device, from the text of /proc/self/mountinfo. False: it is not there. */
+bool vigia__place_mount_type(const char *mountinfo, unsigned dev_major, unsigned dev_minor, char *out, unsigned size);
+
+#endif
