@@ -141,17 +141,27 @@ describe("a store file", function()
 		for _, name in ipairs(files()) do assert(not name:find("^alias."), "no lock or side file beside the link: " .. name) end
 	end)
 
-	it("S17b is made where a dangling symbolic link points, or refused, but never beside it", function()
-		link("target", helper.path("alias"), true)
-		local store, err = vigia.open(helper.path("alias"))
-		if store then
-			fill(store, 1)
-			store:close()
-			assert.equal("file", lfs.symlinkattributes(helper.path("target"), "mode"))
-		else
-			assert.equal("store_not_found", err.code)
+	it("S17b is made where a symbolic link to nothing points, through any number of links", function()
+		assert(lfs.mkdir(helper.path("folder")))
+		link("../target", helper.path("folder/second"), true)
+		link("folder/second", helper.path("alias"), true)
+		for _, options in ipairs{{create = false}, {readonly = true}} do
+			mentions(fails("store_not_found", vigia.open(helper.path("alias"), options)), "alias", "symbolic link to nothing")
 		end
+		assert.same({"alias", "folder"}, files())
+		fill(helper.open(helper.path("alias")), 2)
+		assert.same({"alias", "folder", "target", "target-lock", "target-side"}, files())
 		assert.equal("link", lfs.symlinkattributes(helper.path("alias"), "mode"))
+		assert.same({1, 2}, (read(helper.open(helper.path("target")))))
+	end)
+
+	it("S17f is not made where a link points into a folder that is not there, or in a circle", function()
+		link(helper.path("none/target"), helper.path("alias"), true)
+		mentions(fails("store_not_found", vigia.open(helper.path("alias"))), "alias", "symbolic link", "does not exist")
+		link("there", helper.path("here"), true)
+		link("here", helper.path("there"), true)
+		mentions(fails("store_not_found", vigia.open(helper.path("here"))), "here", "symbolic link")
+		assert.same({"alias", "here", "there"}, files())
 	end)
 
 	it("S17c is refused under a second hard link, while open and after", function()

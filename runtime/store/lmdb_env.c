@@ -249,34 +249,73 @@ static int not_found(const char *path, const char *why, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s'%s", path, why);
 }
 
-/* The real path of a file that exists or is to be made in a folder that does. NULL with err set. */
-static char *real_path(const char *path, bool may_create, struct vigia_error *err)
+/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has no end. */
+static char *behind_links(const char *path)
 {
-	char *real = realpath(path, NULL);
-	if (real) return real;
-	if (errno == EACCES) {
-		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
-		return NULL;
+	char *at = strdup(path), target[4096];
+	for (int links = 0; at && links < 40; links++) {
+		ssize_t len = readlink(at, target, sizeof target - 1);
+		if (len < 0) return at;
+		target[len] = '\0';
+		const char *slash = strrchr(at, '/');
+		char *next = NULL;
+		if (asprintf(&next, "%.*s%s", target[0] == '/' || slash == NULL ? 0 : (int)(slash - at) + 1, at, target) < 0) next = NULL;
+		free(at);
+		at = next;
 	}
+	free(at);
+	return NULL;
+}
+
+/* The real path of a file that is to be made at `at`, the end of what `path` names. NULL with err set. */
+static char *real_path_of_new(const char *path, const char *at, bool may_create, struct vigia_error *err)
+{
 	struct stat st;
-	if (lstat(path, &st) == 0) {
-		if (!S_ISLNK(st.st_mode) && (real = realpath(path, NULL)) != NULL) return real; /* somebody made it just now */
-		not_found(path, ": it is a symbolic link to nothing", err);
-		return NULL;
-	}
-	const char *slash = strrchr(path, '/');
-	const char *base = slash ? slash + 1 : path;
-	char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+	char *real = NULL;
+	bool linked = strcmp(path, at) != 0;
+	const char *slash = strrchr(at, '/');
+	const char *base = slash ? slash + 1 : at;
+	char *dir = slash ? strndup(at, slash == at ? 1 : (size_t)(slash - at)) : strdup(".");
 	char *real_dir = dir ? realpath(dir, NULL) : NULL;
-	if (real_dir == NULL || stat(real_dir, &st) < 0 || !S_ISDIR(st.st_mode)) not_found(path, ": its folder does not exist", err);
+	if (real_dir == NULL || stat(real_dir, &st) < 0 || !S_ISDIR(st.st_mode))
+		not_found(path, linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist", err);
 	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
-	else if (!may_create) not_found(path, "", err);
+	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
 	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
 		real = NULL;
 		vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
 	}
 	free(dir);
 	free(real_dir);
+	return real;
+}
+
+/* The real path of a file that exists or is to be made in a folder that does; a link to nothing yet says where, as for any program that
+ * makes a file. NULL with err set. */
+static char *real_path(const char *path, bool may_create, struct vigia_error *err)
+{
+	char *real = realpath(path, NULL);
+	if (real) return real;
+	struct stat st;
+	int why = errno;
+	/* The kernel may refuse to follow a link that somebody else laid into a shared folder (fs.protected_symlinks); realpath goes on. */
+	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		why = fd < 0 ? errno : 0;
+		if (fd >= 0) close(fd);
+	}
+	if (why == EACCES) {
+		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
+		return NULL;
+	}
+	char *at = behind_links(path);
+	if (at == NULL) {
+		not_found(path, ": it is a symbolic link that leads nowhere", err);
+		return NULL;
+	}
+	real = realpath(at, NULL); /* somebody made it just now */
+	if (real == NULL) real = real_path_of_new(path, at, may_create, err);
+	free(at);
 	return real;
 }
 
