@@ -424,6 +424,69 @@ describe("the bytes of an event", function()
 		end
 	end)
 
+	-- The checksum of an event's bytes from its time on, as core/event.h says: XXH3 with the number as its seed, for 17 to 32 bytes.
+	local function checksum(bytes, seq_num)
+		local function mix(at, secret_low, secret_high)
+			local low, high = string.unpack("<i8i8", bytes, at)
+			local a, b = low ~ (secret_low + seq_num), high ~ (secret_high - seq_num)
+			local a0, a1, b0, b1 = a & 0xffffffff, a >> 32, b & 0xffffffff, b >> 32
+			local middle = (a0 * b0 >> 32) + (a1 * b0 & 0xffffffff) + a0 * b1 -- cannot go beyond 64 bits
+			return a * b ~ (a1 * b1 + (a1 * b0 >> 32) + (middle >> 32))
+		end
+		assert(#bytes >= 17 and #bytes <= 32)
+		local h = #bytes * 0x9E3779B185EBCA87 + mix(1, 0xbe4ba423396cfeb8, 0x1cad21f72c81017c) +
+			mix(#bytes - 15, 0xdb979083e96dd4de, 0x1f67b3b7a4a44072)
+		h = (h ~ h >> 37) * 0x165667919E3779F9
+		return (h ~ h >> 32) & 0xffffffff
+	end
+
+	-- Stores 1.5, whose nine bytes become `object`, between two sound events; the checksum is made to fit.
+	local function with_foreign_object(object)
+		assert.equal(9, #object)
+		local path = helper.path("store")
+		local store = helper.open(path)
+		for _, value in ipairs{"before", 1.5, "after"} do assert(store:store_event("CREATE", "Job", value)) end
+		store:close()
+		local bytes, at = stored(path, "\xa3Job\0" .. string.pack(">Bd", 0xcb, 1.5))
+		local head, tail = bytes:match("^\x96\xce....(.-\xa3Job\0)(\xcb........)", at)
+		local function event(value) return "\x96\xce" .. string.pack(">I4", checksum(head .. value, 2)) .. head .. value end
+		local whole, changed = event(tail), event(object)
+		assert(whole == bytes:sub(at, at + #whole - 1), "the checksum is the one that is described")
+		local file = assert(io.open(path, "r+b"))
+		repeat -- pages that LMDB left hold copies
+			file:seek("set", at - 1)
+			file:write(changed)
+			at = bytes:find(whole, at + 1, true)
+		until not at
+		file:close()
+		return helper.open(path)
+	end
+
+	for what, case in pairs{
+		["an integer beyond int64"] = {"\xcf\x80\0\0\0\0\0\0\0", "9223372036854775808"},
+		["the largest integer there is"] = {"\xcf" .. ("\xff"):rep(8), "18446744073709551615"},
+		["an extension"] = {"\xc7\x06\x2aabcdef", "extension of type 42"},
+		["a timestamp, which is an extension"] = {"\x92\xd6\xffabcd\xc0\xc0", "extension of type -1"},
+		["a key that is nil"] = {"\x81\xc0\xa6abcdef", "key"},
+		["bytes behind it"] = {"\x01\x01\x01\x01\x01\x01\x01\x01\x01", "bytes behind"},
+		["a string that is cut off"] = {"\xd9\x20abcdefg", "cut off"},
+	} do
+		it("E6h that hold " .. what .. " are a deserialization error with the event's number, and its neighbours can be read", function()
+			local store = with_foreign_object(case[1])
+			for _, err in ipairs{
+				fails("deserialization_error", store:get_event(2)),
+				fails("deserialization_error", store:get_events{event_iterator = vigia.at_sequence_number(2), timeout = 0}),
+			} do
+				assert.equal(2, err.seq_num)
+				mentions(err, "event 2", case[2])
+			end
+			assert.equal("before", assert(store:get_event(1)).object)
+			assert.equal("after", assert(store:get_event(3)).object)
+			assert.same({1}, (helper.read(store)))
+			assert.same({3}, (helper.read(store, {event_iterator = vigia.after_sequence_number(2)})))
+		end)
+	end
+
 	it("Z1c can be read by a tool that is not ours", function()
 		if not helper.shell("command -v mdb_dump"):find("mdb_dump") then return pending("mdb_dump (lmdb-utils) is not installed") end
 		local store = helper.open()
