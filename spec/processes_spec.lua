@@ -215,6 +215,36 @@ describe("several processes on one file", function()
 		assert.same({}, child:wait())
 	end)
 
+	it("S6m wait without looking: no context switch but the check once a second", function()
+		helper.open():close()
+		-- one wait in the main thread, one behind a descriptor for somebody's loop
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1], {collect = false}))
+			local registry = vigia.registry(store)
+			assert(registry:watch("idle", print))
+			assert(registry:pollfd())
+			repeat until not registry:step()
+			say("ready")
+			say(#assert(store:get_events{event_iterator = vigia.at_sequence_number(1), timeout = 120}).events)]], helper.path("store"))
+		child:expect("ready")
+		local function switches()
+			local count = 0
+			for task in require("lfs").dir(("/proc/%d/task"):format(child.pid)) do
+				local status = helper.read_file(("/proc/%d/task/%s/status"):format(child.pid, task))
+				count = count + (tonumber(status:match("\nvoluntary_ctxt_switches:%s*(%d+)")) or 0)
+			end
+			return count
+		end
+		child:asleep()
+		assert(vigia.sleep(0.2))
+		local before, begin = switches(), os.time()
+		assert(vigia.sleep(3))
+		local made, seconds = switches() - before, os.time() - begin + 1
+		assert(made <= 5 * seconds, ("%d switches of two waits in %d s"):format(made, seconds)) -- a look every 100 ms would make 60
+		assert(helper.open():store_event("CREATE", "Job", nil))
+		child:expect("1")
+	end)
+
 	it("S6k find an event whose appender was killed, whenever that was", function()
 		local waiter = helper.child(WAITER, helper.path("store"), 1)
 		waiter:expect("ready")

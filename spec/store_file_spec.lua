@@ -403,7 +403,7 @@ describe("a store file", function()
 		assert.same(range(1, 20), (read(helper.open())))
 	end)
 
-	it("D1b is synced before an append returns", function()
+	it("D1b S1c is synced before an append returns", function()
 		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
 		-- each line of the trace is a sync, or a write of what the program says
 		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.path("trace"), [[
@@ -421,6 +421,26 @@ describe("a store file", function()
 			end
 		end
 		assert.equal(5, stored)
+	end)
+
+	it("S10j has a checkpoint, and the end of one, synced before the call returns", function()
+		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
+		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.path("trace"), [[
+			local store = assert(vigia.open(arg[1]))
+			say("start")
+			for n = 1, 3 do assert(store:store_checkpoint("a", n)) say("done") end
+			assert(store:delete_checkpoint("a")) say("done")]], helper.path("store"))
+		local trace = lfs.attributes(helper.path("trace")) and slurp(helper.path("trace")) or ""
+		if not trace:find("start") then return pending("strace may not trace here") end
+		local syncs, done = 0, 0
+		for line in trace:match('"start.*'):gmatch("[^\n]+") do
+			if line:find("sync%(.*= 0") then syncs = syncs + 1 end
+			if line:find('"done') then
+				assert(syncs > 0, "done without a sync since the one before:\n" .. trace)
+				syncs, done = 0, done + 1
+			end
+		end
+		assert.equal(4, done)
 	end)
 
 	---- damage ----

@@ -170,7 +170,9 @@ static void S7_one_append_wakes_all(void **state)
 static void S11_close_wakes_waiters_and_free_waits_for_them(void **state)
 {
 	(void)state;
+	int64_t until = vigia__mono_ns() + 25000000000; /* who is not woken looks once a second by himself */
 	for (int round = 0; round < 50; round++) {
+		assert_true(vigia__mono_ns() < until);
 		struct vigia_store *store = open_store();
 		pthread_t threads[4];
 		for (int i = 0; i < 4; i++) {
@@ -473,6 +475,59 @@ static int put_last(void *txn, void *arg, struct vigia_error *err)
 	return mdb_put(txn, ((struct lmdb_backend *)last_store->backend)->meta, &(MDB_val){4, "last"}, &(MDB_val){sizeof *last, last}, 0);
 }
 
+/* An event stored an hour from now, by a clock that was set back since. */
+static int put_future_event(void *txn, void *arg, struct vigia_error *err)
+{
+	int64_t *at_ns = arg;
+	size_t seq_num = 1;
+	struct vigia__buf bytes = {0};
+	int rc = vigia__event_begin(&bytes, slice_of("CREATE"), slice_of("T"), err);
+	if (rc == 0) rc = vigia__buf_add(&bytes, "\x01", 1);
+	if (rc == 0) {
+		*at_ns = vigia__wall_ns() + INT64_C(3600000000000);
+		vigia__event_stamp(bytes.data, bytes.len, seq_num, *at_ns);
+		rc = mdb_put(txn, ((struct lmdb_backend *)last_store->backend)->events, &(MDB_val){sizeof seq_num, &seq_num},
+		             &(MDB_val){bytes.len, bytes.data}, MDB_APPEND);
+	}
+	vigia__buf_deinit(&bytes);
+	return rc;
+}
+
+static int64_t time_of(struct vigia_store *store, uint64_t seq_num)
+{
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator next;
+	struct vigia_event event;
+	struct vigia_read request = {.from = {VIGIA_AT, seq_num}, .limit = 1};
+	assert_int_equal(vigia_store_read(store, &request, batch, &next, NULL), VIGIA_OK);
+	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
+	assert_int_equal(event.seq_num, seq_num);
+	int64_t at_ns = event.at_ns;
+	vigia_batch_free(batch);
+	return at_ns;
+}
+
+static void E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store();
+	int64_t at_ns = 0;
+	last_store = store;
+	assert_int_equal(vigia__lmdb_in_commit((struct lmdb_backend *)store->backend, put_future_event, &at_ns, NULL), VIGIA_OK);
+	assert_int_equal(time_of(store, 1), at_ns);
+	assert_int_equal(append(store, "T"), 2);
+	assert_int_equal(time_of(store, 2), at_ns);
+	assert_int_equal(vigia_store_trim(store, 2, NULL, NULL), VIGIA_OK);
+	assert_int_equal(append(store, "T"), 3);
+	assert_int_equal(time_of(store, 3), at_ns);
+	assert_int_equal(vigia_store_trim(store, 3, NULL, NULL), VIGIA_OK);
+	vigia_store_free(store);
+	store = open_store();
+	assert_int_equal(append(store, "T"), 4);
+	assert_int_equal(time_of(store, 4), at_ns);
+	vigia_store_free(store);
+}
+
 /* As if the last event had been stored an hour from now, by a clock that was set back since. */
 static void E3_timestamps_do_not_follow_a_clock_that_goes_back(void **state)
 {
@@ -578,6 +633,7 @@ int main(void)
 		TEST(W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent),
 		TEST(W9_a_checkpoint_moves_forward_only),
 		TEST(E3_timestamps_do_not_follow_a_clock_that_goes_back),
+		TEST(E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed),
 		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
 		TEST(R3_every_allocation_may_fail),
 #undef TEST

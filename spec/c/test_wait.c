@@ -1,0 +1,306 @@
+/*
+ * test_wait.c - reads that look for long, and reads that wait: where a look ends, who is woken, and what is found without being told.
+ *
+ * The backend's functions are exchanged behind an open store: its scan tells how long it may look, its commits are kept a secret.
+ */
+#include "test.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "store/lmdb_store.h"
+#include "store/store.h"
+
+static char folder[64];
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/vigia-test-XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	DIR *dir = opendir(folder);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		char path[400];
+		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+		unlink(path);
+	}
+	if (dir) closedir(dir);
+	return rmdir(folder);
+}
+
+static struct vigia_store *open_store(bool memory)
+{
+	char path[80];
+	struct vigia_store *store = NULL;
+	struct vigia_store_options options;
+	struct vigia_error err = {0};
+	snprintf(path, sizeof path, "%s/store", folder);
+	vigia_store_options_init(&options);
+	options.collect = false;
+	options.durability = VIGIA_DURABILITY_NONE;
+	options.durability_given = true;
+	if (vigia_store_open(memory ? ":memory:" : path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	return store;
+}
+
+static void append(struct vigia_store *store, const char *type, size_t count)
+{
+	enum { MOST = 2000 };
+	static struct vigia_new_event events[MOST];
+	struct vigia_error err = {0};
+	assert_true(count <= MOST);
+	for (size_t i = 0; i < count; i++) events[i] = (struct vigia_new_event){{"CREATE", 6}, slice_of(type), {"\x01", 1}};
+	if (vigia_store_append(store, events, count, NULL, &err) < 0) fail_msg("%s", err.message);
+}
+
+static struct vigia_read wanting(const struct vigia_slice *type, struct vigia_iterator from, int64_t timeout_ns)
+{
+	return (struct vigia_read){.from = from, .timeout_ns = timeout_ns, .filter = {.object_types = type, .object_types_count = 1}};
+}
+
+/* ---- how long a look takes ---- */
+
+static const struct vigia_slice wanted = {"Wanted", 6};
+
+static struct {
+	int (*scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+	int looks;
+	int64_t begin_ns, until_ns; /* of the last look: when it began at the latest, when it is over */
+	bool at_once;               /* let its time be over from the start */
+} seen;
+
+static int scan_seen(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
+{
+	seen.looks++;
+	seen.begin_ns = vigia__mono_ns();
+	seen.until_ns = scan->until_mono_ns;
+	if (seen.at_once) scan->until_mono_ns = 0;
+	return seen.scan(b, scan, batch, err);
+}
+
+static void see(struct vigia_store *store, bool at_once)
+{
+	seen.scan = store->backend->scan;
+	seen.looks = 0;
+	seen.at_once = at_once;
+	store->backend->scan = scan_seen;
+}
+
+static void S8_a_look_has_ten_milliseconds(void **state)
+{
+	(void)state;
+	for (int memory = 0; memory < 2; memory++) {
+		struct vigia_store *store = open_store(memory);
+		struct vigia_batch *batch = vigia_batch_new();
+		struct vigia_iterator next;
+		append(store, "Other", 10);
+		see(store, false);
+		struct vigia_read request = wanting(&wanted, (struct vigia_iterator){VIGIA_TRIM_HORIZON, 0}, 0);
+		int64_t before = vigia__mono_ns();
+		assert_int_equal(vigia_store_read(store, &request, batch, &next, NULL), VIGIA_OK);
+		assert_int_equal(seen.looks, 1);
+		assert_in_range(seen.until_ns - 10000000, before, seen.begin_ns);
+		vigia_batch_free(batch);
+		vigia_store_free(store);
+	}
+}
+
+/* The clock is asked once in a while: not before the first 100 events, and before 1000 of them. */
+static void S8_a_look_ends_when_its_time_is_over_and_the_position_has_moved(void **state)
+{
+	(void)state;
+	for (int memory = 0; memory < 2; memory++) {
+		struct vigia_store *store = open_store(memory);
+		struct vigia_batch *batch = vigia_batch_new();
+		append(store, "Other", 2000);
+		append(store, "Wanted", 1);
+		see(store, true);
+		struct vigia_iterator next = {VIGIA_TRIM_HORIZON, 0};
+		uint64_t before = 0;
+		int calls = 0;
+		do {
+			struct vigia_read request = wanting(&wanted, next, 0);
+			assert_int_equal(vigia_store_read(store, &request, batch, &next, NULL), VIGIA_OK);
+			assert_int_equal(next.kind, VIGIA_AFTER);
+			assert_in_range(next.seq_num - before, 1, 1000);
+			assert_true(next.seq_num - before >= 100 || vigia_batch_count(batch) == 1);
+			assert_int_equal(vigia_batch_count(batch), next.seq_num == 2001);
+			before = next.seq_num;
+			calls++;
+		} while (next.seq_num < 2001);
+		assert_true(calls > 2);
+		assert_int_equal(seen.looks, calls);
+		/* who may wait goes on looking, in one call */
+		struct vigia_read request = wanting(&wanted, (struct vigia_iterator){VIGIA_TRIM_HORIZON, 0}, 60000000000);
+		assert_int_equal(vigia_store_read(store, &request, batch, &next, NULL), VIGIA_OK);
+		assert_int_equal(vigia_batch_count(batch), 1);
+		assert_int_equal(next.seq_num, 2001);
+		assert_true(seen.looks >= 2 * calls - 1);
+		assert_true(seen.until_ns - seen.begin_ns <= 10000000); /* the last of them began anew, too */
+		vigia_batch_free(batch);
+		vigia_store_free(store);
+	}
+}
+
+/* ---- who is woken ---- */
+
+enum { WAITERS = 8, ROUNDS = 40 };
+
+struct waiter {
+	pthread_t thread;
+	struct vigia_store *store;
+	atomic_int *ready;
+	struct vigia_slice type; /* len 0: any */
+	uint64_t from;
+	struct vigia_event event;
+	char operation[16];
+	int64_t woke_ns;
+};
+
+static void *wait_for_one(void *arg)
+{
+	struct waiter *waiter = arg;
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator next;
+	struct vigia_read request = {.from = {VIGIA_AFTER, waiter->from}, .timeout_ns = 60000000000,
+	                             .filter = {.object_types = &waiter->type, .object_types_count = waiter->type.len > 0}};
+	atomic_fetch_add(waiter->ready, 1);
+	if (vigia_store_read(waiter->store, &request, batch, &next, NULL) < 0 || vigia_batch_count(batch) != 1 ||
+	    vigia_batch_event(batch, 0, &waiter->event, NULL) < 0)
+		waiter->event = (struct vigia_event){0};
+	snprintf(waiter->operation, sizeof waiter->operation, "%.*s", (int)waiter->event.operation.len, waiter->event.operation.data);
+	waiter->woke_ns = vigia__mono_ns();
+	vigia_batch_free(batch);
+	return NULL;
+}
+
+/* Who is left out finds the event by himself a second later: forty rounds of that are not to be overlooked. */
+static void S7_all_are_woken_by_one_append_each_with_the_same_event(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(false);
+	int64_t late_ns = 0;
+	int late = 0;
+	for (int round = 0; round < ROUNDS && late < 5; round++) {
+		struct waiter waiters[WAITERS];
+		atomic_int ready = 0;
+		for (int i = 0; i < WAITERS; i++) {
+			waiters[i] = (struct waiter){.store = store, .ready = &ready, .from = (uint64_t)round};
+			if (i % 2) waiters[i].type = slice_of("Wanted"); /* half of them listen to their type's word */
+			assert_int_equal(pthread_create(&waiters[i].thread, NULL, wait_for_one, &waiters[i]), 0);
+		}
+		while (atomic_load(&ready) < WAITERS) usleep(100);
+		usleep(2000); /* most of them sleep by now; who does not finds it at the first look */
+		append(store, "Wanted", 1);
+		int64_t told_ns = vigia__mono_ns();
+		for (int i = 0; i < WAITERS; i++) {
+			pthread_join(waiters[i].thread, NULL);
+			assert_int_equal(waiters[i].event.seq_num, round + 1);
+			assert_int_equal(waiters[i].event.at_ns, waiters[0].event.at_ns);
+			assert_string_equal(waiters[i].operation, "CREATE");
+			if (waiters[i].woke_ns - told_ns > late_ns) late_ns = waiters[i].woke_ns - told_ns;
+		}
+		if (late_ns > 500000000) late++;
+		late_ns = 0;
+	}
+	if (late >= 5) fail_msg("in %d rounds somebody was woken late", late);
+	vigia_store_free(store);
+}
+
+/* ---- what nobody was told of ---- */
+
+static void tell_nobody(void *ctx, uint64_t types)
+{
+	(void)ctx, (void)types;
+}
+
+/* From now on this process commits and does not say so: as if it were killed each time before it could. */
+static void keep_secret(struct vigia_store *store, struct vigia__commit_ops *ops)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)store->backend;
+	*ops = *b->commit.ops;
+	ops->publish = tell_nobody;
+	b->commit.ops = ops;
+}
+
+/* A second, and what a busy machine takes. */
+enum { SOON_NS = 1900000000 };
+
+static void S6_an_event_of_a_process_that_died_before_it_told_is_found_within_a_second(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(false);
+	struct vigia__commit_ops ops;
+	keep_secret(store, &ops);
+	for (int filtered = 0; filtered < 2; filtered++) {
+		atomic_int ready = 0;
+		struct waiter waiter = {.store = store, .ready = &ready, .from = (uint64_t)filtered};
+		if (filtered) waiter.type = slice_of("Secret");
+		assert_int_equal(pthread_create(&waiter.thread, NULL, wait_for_one, &waiter), 0);
+		while (atomic_load(&ready) == 0) usleep(100);
+		usleep(50000);
+		append(store, "Secret", 1);
+		int64_t stored_ns = vigia__mono_ns();
+		pthread_join(waiter.thread, NULL);
+		assert_int_equal(waiter.event.seq_num, filtered + 1);
+		assert_true(waiter.woke_ns - stored_ns < SOON_NS);
+	}
+	vigia_store_free(store);
+}
+
+static _Atomic int64_t handled_ns;
+
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+                  struct vigia_error *err)
+{
+	(void)ctx, (void)event, (void)resume_mono_ns;
+	atomic_store(&handled_ns, vigia__mono_ns());
+	return vigia_watcher_stop(attempt->watcher, 0, err);
+}
+
+static void *append_later(void *store)
+{
+	usleep(50000);
+	append(store, "Secret", 1);
+	return (void *)(intptr_t)vigia__mono_ns();
+}
+
+static void S6_a_watcher_finds_it_too(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(false);
+	struct vigia__commit_ops ops;
+	struct vigia_error err = {0};
+	keep_secret(store, &ops);
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct vigia_handler handler = {.handle = handle};
+	if (vigia_registry_watch(registry, "w", &handler, NULL, NULL, &err) < 0) fail_msg("%s", err.message);
+	pthread_t thread;
+	void *stored_ns;
+	assert_int_equal(pthread_create(&thread, NULL, append_later, store), 0);
+	if (vigia_registry_run(registry, &err) < 0) fail_msg("%s", err.message);
+	pthread_join(thread, &stored_ns);
+	assert_true(atomic_load(&handled_ns) - (int64_t)(intptr_t)stored_ns < SOON_NS);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) {#name, name, setup, teardown, NULL}
+		TEST(S8_a_look_has_ten_milliseconds),
+		TEST(S8_a_look_ends_when_its_time_is_over_and_the_position_has_moved),
+		TEST(S7_all_are_woken_by_one_append_each_with_the_same_event),
+		TEST(S6_an_event_of_a_process_that_died_before_it_told_is_found_within_a_second),
+		TEST(S6_a_watcher_finds_it_too),
+#undef TEST
+	};
+	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
+}
