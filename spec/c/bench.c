@@ -5,9 +5,11 @@
  */
 #include <lmdb.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -274,34 +276,52 @@ static void bench_replay(void)
 	vigia_store_free(store);
 }
 
-/* ---- wake-up: another process appends its clock, we read it ---- */
+/* ---- wake-up: another process appends and says when that returned; we say when we had the event ---- */
 
-static void bench_wake(void)
+enum { WAKE_ROUNDS = 2000, CPUS_MAX = 64 };
+
+static void append_and_tell(const char *path, int go, int told)
 {
-	enum { ROUNDS = 2000 };
+	struct vigia_error err = {0};
+	struct vigia_store *store;
+	char c;
+	if (read(go, &c, 1) != 1) _exit(1);
+	ok(vigia_store_open(path, NULL, &store, &err), &err);
+	for (int i = 0; i < WAKE_ROUNDS; i++) {
+		usleep(500); /* the reader sleeps again */
+		struct vigia_new_event event = {{"CREATE", 6}, {"Tick", 4}, {"\x01", 1}};
+		ok(vigia_store_append(store, &event, 1, NULL, &err), &err);
+		int64_t t = vigia__mono_ns();
+		if (write(told, &t, sizeof t) != sizeof t) _exit(1);
+	}
+	_exit(0);
+}
+
+/* A process on each processor that never sleeps; answers how many. */
+static int keep_busy(pid_t *out)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int count = cpus < 1 ? 1 : cpus > CPUS_MAX ? CPUS_MAX : (int)cpus;
+	for (int i = 0; i < count; i++) {
+		out[i] = fork();
+		if (out[i] == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (volatile unsigned n = 0;; n++) continue;
+		}
+	}
+	return count;
+}
+
+static void wake(const char *name, const char *file, bool busy)
+{
 	struct vigia_error err = {0};
 	char path[512];
-	path_of("wake.db", path);
-	int ready[2];
-	if (pipe(ready) < 0) die("pipe", "failed");
-	pid_t child = fork();
-	if (child == 0) {
-		char c;
-		if (read(ready[0], &c, 1) != 1) _exit(1);
-		struct vigia_store *store;
-		ok(vigia_store_open(path, NULL, &store, &err), &err);
-		for (int i = 0; i < ROUNDS; i++) {
-			usleep(500);
-			struct vigia__buf number = {0};
-			vigia__put_int(&number, 0);
-			struct vigia_new_event event = {{"CREATE", 6}, {"Tick", 4}, {(char *)number.data, number.len}};
-			ok(vigia_store_append(store, &event, 1, NULL, &err), &err);
-			int64_t t = vigia__mono_ns();
-			if (write(ready[1], &t, sizeof t) != sizeof t) _exit(1);
-			vigia__buf_deinit(&number);
-		}
-		_exit(0);
-	}
+	path_of(file, path);
+	int go[2], told[2];
+	if (pipe(go) < 0 || pipe(told) < 0) die("pipe", "failed");
+	pid_t child = fork(), busy_ones[CPUS_MAX];
+	if (child == 0) append_and_tell(path, go[0], told[1]);
+	int busy_count = busy ? keep_busy(busy_ones) : 0;
 	struct vigia_store_options options;
 	vigia_store_options_init(&options);
 	options.durability = VIGIA_DURABILITY_NONE;
@@ -310,23 +330,35 @@ static void bench_wake(void)
 	ok(vigia_store_open(path, &options, &store, &err), &err);
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next = {VIGIA_AFTER, 0};
-	double *us = calloc(ROUNDS, sizeof *us);
-	if (write(ready[1], "g", 1) != 1) die("pipe", "failed");
-	for (int i = 0; i < ROUNDS;) {
+	double *us = calloc(WAKE_ROUNDS, sizeof *us);
+	if (write(go[1], "g", 1) != 1) die("pipe", "failed");
+	for (int i = 0; i < WAKE_ROUNDS;) {
 		struct vigia_read request = {.from = next, .timeout_ns = 5000000000};
 		ok(vigia_store_read(store, &request, batch, &next, &err), &err);
 		int64_t woke = vigia__mono_ns(), t;
 		for (size_t k = 0; k < vigia_batch_count(batch); k++) {
-			if (read(ready[0], &t, sizeof t) != sizeof t) die("pipe", "failed");
+			if (read(told[0], &t, sizeof t) != sizeof t) die("pipe", "failed");
 			us[i++] = (double)(woke - t) / 1e3;
 		}
 	}
 	waitpid(child, NULL, 0);
-	qsort(us, ROUNDS, sizeof *us, by_size);
-	printf("%-34s %12.1f %-12s p99 %.1f us\n", "wake across processes, p50", us[ROUNDS / 2], "us", us[ROUNDS * 99 / 100]);
+	for (int i = 0; i < busy_count; i++) {
+		kill(busy_ones[i], SIGKILL);
+		waitpid(busy_ones[i], NULL, 0);
+	}
+	qsort(us, WAKE_ROUNDS, sizeof *us, by_size);
+	printf("%-34s %12.1f %-12s p99 %.1f us\n", name, us[WAKE_ROUNDS / 2], "us", us[WAKE_ROUNDS * 99 / 100]);
+	fflush(stdout);
 	free(us);
 	vigia_batch_free(batch);
 	vigia_store_free(store);
+	for (int i = 0; i < 2; i++) close(go[i]), close(told[i]);
+}
+
+static void bench_wake(void)
+{
+	wake("wake across processes, p50", "wake.db", false);
+	wake("the same, all processors busy, p50", "wake_busy.db", true);
 }
 
 int main(int argc, char **argv)
