@@ -3,7 +3,7 @@
 --
 -- require "spec.store_contract"(name, open): open(options) makes a new store for the test, open(options, "again") the same one
 -- after a close. A backend leaves out only what its capability flags (store:stats().can) say it cannot do, and says so aloud; its
--- own spec states which flags those are.
+-- own spec states which flags those are, and which specs: the answer is a list, filled when the suite is read, of what may be left out.
 
 local assert = require "luassert"
 local busted = require "busted"
@@ -15,12 +15,14 @@ local fails, fill, raises, range, read = helper.fails, helper.fill, helper.raise
 local after = vigia.after_sequence_number
 
 return function(name, open)
+	local optional = {} -- ids
 	describe("the store " .. name, function()
 		local store
 
 		-- A spec about something that not every backend can. Only these three are left to backends.
 		local function it_if(capability, description, body)
 			assert(capability == "persist" or capability == "share" or capability == "damage")
+			optional[#optional + 1] = description:match("^%w+")
 			it(description, function()
 				if store:stats().can[capability] then return body() end
 				helper.pending("a store " .. name .. " cannot " .. capability)
@@ -450,4 +452,5 @@ return function(name, open)
 	require "spec.store_contract_reads"(name, open)
 	require "spec.store_contract_once"(name, open)
 	require "spec.store_contract_interval"(name, open)
+	return optional
 end
