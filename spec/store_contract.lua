@@ -295,7 +295,7 @@ return function(name, open)
 			assert.is_string(tostring(store))
 		end)
 
-		it("S11c wakes a call that waits, which answers with no event and its position", function()
+		it("S11c S6n wakes a call that waits, which answers with no event and its position", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local answer
