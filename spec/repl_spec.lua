@@ -45,7 +45,13 @@ describe("a value at the prompt", function()
 		mentions(show.show(helper.range(1, 100)), "60", "40 more")
 		mentions(show.show{x = ("y"):rep(5000)}, "(5000 bytes)")
 		assert.equal("{\n  a = 1,\n  b = 2\n}", show.show({a = 1, b = 2}, 5))
-		mentions(show.show(setmetatable({}, {__tostring = error})), "__tostring fails")
+		local failing = setmetatable({}, {__tostring = error})
+		mentions(show.show(failing), "__tostring fails")
+		mentions(show.show{[failing] = 1, [setmetatable({}, getmetatable(failing))] = 2}, "= 1", "= 2")
+		local function tree(depth)
+			return depth == 0 and 1 or {tree(depth - 1), tree(depth - 1), tree(depth - 1), tree(depth - 1), tree(depth - 1), tree(depth - 1)}
+		end
+		assert(#show.show(tree(6)) < 20000) -- and not 6^6 numbers
 		assert.equal("null", show.show(vigia.null))
 	end)
 end)
@@ -72,6 +78,19 @@ describe("completion", function()
 		assert.same({"Job"}, words("events{type='J", env, store))
 		assert.same({}, words("job.nothing.x", env))
 		assert.same({}, words("nosuch.", env))
+	end)
+
+	it("knows where a string begins, and offers what is missing of an id with separators in it", function()
+		local store = make()
+		for _, id in ipairs{"mail-er.1", "mail er", 'quo"te', "bell\7", "é-x"} do assert(store:store_checkpoint(id, 1)) end
+		assert.same({"mail er", "mail-er.1"}, words("store:get_checkpoint('mai", _G, store))
+		assert.same({"er.1"}, words("store:get_checkpoint('mail-e", _G, store))
+		assert.same({"er"}, words([[x = "it's", f("mail e]], _G, store))
+		assert.same({"mail er", "mail-er.1"}, words([[x = 'a\'b' f('mai]], _G, store))
+		assert.same({"x"}, words("f('é-", _G, store))
+		assert.same({}, words("f('quo", _G, store))
+		assert.same({}, words("f('bell", _G, store))
+		assert.same({"string.format"}, words("f('mail') string.form", _G, store))
 	end)
 end)
 
@@ -118,6 +137,13 @@ describe("the REPL with its input from a pipe", function()
 vigia.Store: %s
 nil	there is no event 99: the last one is 30
 ]]):format(helper.path("store")), output)
+	end)
+
+	it("refuses a question that it does not understand", function()
+		make():close()
+		local output, errors = run{"events{form = 3}", "events{from = 0}", "events{limit = -1}", "events(5)", "tail(0)", "tail('x')", "1"}
+		assert.equal("1\n", output)
+		mentions(errors, "there is no 'form'", "from: ", "limit: ", "a table is expected", "tail: ")
 	end)
 
 	it("goes on after an error, whose trace goes to stderr, and ends with status 1", function()
@@ -256,6 +282,8 @@ describe("the REPL at a terminal", function()
 		expect("\n12\r\n")
 		type_in("#events{type = 'No\t', limit = 0}\n")
 		expect("\n10\r\n")
+		type_in("'日本語', store:get_lat\t()\n")
+		expect("日本語\t30\r\n")
 		type_in("\4")
 		left(0)
 	end)
@@ -268,6 +296,10 @@ describe("the REPL at a terminal", function()
 			"while true do end", "while true do pcall(error) end", "vigia.sleep(1000)",
 			"store:get_events{event_iterator = vigia.after_sequence_number(30), timeout = 1000}",
 			"xpcall(function() while true do end end, function(m) return m end) while true do end",
+			"coroutine.wrap(function() while true do end end)()",
+			"while true do pcall(coroutine.wrap(function() while true do pcall(error) end end)) end",
+			"co = coroutine.create(function() while true do coroutine.yield() end end) while true do coroutine.resume(co) end",
+			"r = vigia.registry(vigia.open(':memory:')) r:spawn(function() while true do end end) r:run()",
 		} do
 			type_in("print('begin' .. 's') " .. endless .. "\n")
 			expect("begins")
@@ -277,6 +309,8 @@ describe("the REPL at a terminal", function()
 			type_in("'still' .. ' here'\n")
 			expect("\nstill here")
 		end
+		type_in("coroutine.resume(co)\n") -- what was stopped is as before
+		expect("true")
 		type_in("this is dropped")
 		expect("dropped")
 		type_in("\3")
@@ -307,6 +341,33 @@ describe("the REPL at a terminal", function()
 		type_in("\4")
 		left(0)
 		assert.equal("600\n", (helper.shell("stat -c %a " .. quoted(helper.path("state/vigia/history")))))
+	end)
+
+	it("keeps the lines of two that run at once, and of the last thousand", function()
+		make():close()
+		assert(helper.shell("mkdir -p " .. quoted(helper.path("state/vigia"))))
+		local old = {}
+		for n = 1, 2500 do old[n] = "old" .. n end
+		spew(helper.path("state/vigia/history"), table.concat(old, "\n") .. "\n")
+		open()
+		expect("> ")
+		local first = terminal
+		open()
+		expect("> ")
+		type_in("'second' .. ' one'\n")
+		expect("\nsecond one")
+		type_in("\4")
+		left(0)
+		terminal.pipe:close()
+		terminal = first
+		type_in("'first' .. ' one'\n")
+		expect("\nfirst one")
+		type_in("\4")
+		left(0)
+		local lines = {}
+		for line in io.lines(helper.path("state/vigia/history")) do lines[#lines + 1] = line end
+		assert.equal(1002, #lines)
+		assert.same({"old1501", "old2500", "'second' .. ' one'", "'first' .. ' one'"}, {lines[1], lines[1000], lines[1001], lines[1002]})
 	end)
 
 	it("holds no snapshot while it waits for input, and sees what others store meanwhile", function()

@@ -25,6 +25,7 @@ their line. Tab completes, Ctrl-C stops what runs or drops the line, Ctrl-D leav
 
 ---- lists of events ----
 
+local QUERY = {from = true, type = true, operation = true, where = true, limit = true}
 local Events = {__name = "vigia.Events"}
 
 local function time_text(ns)
@@ -54,9 +55,14 @@ local function commands(store, registry)
 
 	function C.events(query)
 		query = query or {}
-		local from = query.from or 1
-		if from == 0 or math.type(from) ~= "integer" then error("from: a number of an event, or below 0 for the last ones", 2) end
-		if from < 0 then from = math.max(1, last() + from + 1) end
+		if type(query) ~= "table" then error("events: a table is expected, as in events{type = \"Job\"}", 0) end
+		for name in pairs(query) do
+			if not QUERY[name] then error(("events: there is no '%s' to ask for; see help()"):format(tostring(name)), 0) end
+		end
+		local from, latest = query.from or 1, last()
+		if from == 0 or math.type(from) ~= "integer" then error("from: a number of an event, or below 0 for the last ones", 0) end
+		if query.limit and (math.type(query.limit) ~= "integer" or query.limit < 0) then error("limit: an integer from 0 on", 0) end
+		if from < 0 then from = math.max(1, latest + from + 1) end
 		local request = {
 			event_iterator = core.at_sequence_number(from), timeout = 0, where = query.where, limit = query.limit or LIMIT,
 			filter = {object_types = list_of(query.type), operations = list_of(query.operation)},
@@ -68,13 +74,17 @@ local function commands(store, registry)
 			if not answer then return nil, err end
 			table.move(answer.events, 1, #answer.events, #found + 1, found)
 			if answer.next_event_iterator == request.event_iterator then break end
+			-- Others may store faster than this reads.
+			if #found > 0 and found[#found].seq_num >= latest then break end
 			request.event_iterator = answer.next_event_iterator
 		end
 		return found
 	end
 
 	function C.tail(n)
-		return C.events{from = -(n or 10), limit = n or 10}
+		n = n or 10
+		if math.type(n) ~= "integer" or n < 1 then error("tail: a number of events from 1 on", 0) end
+		return C.events{from = -n, limit = n}
 	end
 
 	function C.event(seq)
@@ -122,7 +132,25 @@ local function known_names(store)
 	for _, event in ipairs(answer and answer.events or {}) do names[event.object_type] = true end
 	for id in pairs(store:checkpoints() or {}) do names[id] = true end
 	for id in pairs(store:holds() or {}) do names[id] = true end
+	for name in pairs(names) do -- what would not stand in a string as it is
+		if text.printable(name) ~= name or name:find("[\"'\\]") then names[name] = nil end
+	end
 	return names
+end
+
+-- Where the string begins that a line ends in, or nil.
+local function open_string(line)
+	local at = 1
+	while true do
+		local start, _, quote = line:find("([\"'])", at)
+		if not start then return nil end
+		at = start + 1
+		repeat
+			local stop, _, char = line:find("([\\" .. quote .. "])", at)
+			if not stop then return start + 1 end
+			at = stop + (char == quote and 1 or 2)
+		until char == quote
+	end
 end
 
 local KEYWORDS = {
@@ -155,7 +183,7 @@ local function field(value, name)
 	end
 end
 
----The words that could stand for line:sub(from + 1, to).
+---The words that could stand for line:sub(from + 1, to), which is what is before the cursor since the last separator.
 local function complete(env, store, line, from, to)
 	local word, found, seen = line:sub(from + 1, to), {}, {}
 	local function offer(candidate)
@@ -164,12 +192,13 @@ local function complete(env, store, line, from, to)
 			found[#found + 1] = candidate
 		end
 	end
-	local before = line:sub(1, from)
-	local _, double = before:gsub('"', "")
-	local _, single = before:gsub("'", "")
-	if double % 2 == 1 or single % 2 == 1 then
-		for name in pairs(known_names(store)) do offer(name) end
-	else
+	local string_start = open_string(line:sub(1, to))
+	if string_start and string_start <= from + 1 then
+		local already = line:sub(string_start, from) -- a name may have separators in it
+		for name in pairs(known_names(store)) do
+			if name:sub(1, #already) == already then offer(name:sub(#already + 1)) end
+		end
+	elseif not string_start then
 		local path, separator, start = word:match("^(.*)([.:])([%w_]*)$")
 		if path then
 			local value = env
@@ -259,9 +288,17 @@ function M.run(options)
 	end
 	local interactive = core.isatty(0)
 	local edits = core.edit_start(interactive and history_path() or nil, function(line, from, to)
+		if utf8.len(line) then from, to = utf8.offset(line, from + 1) - 1, utf8.offset(line, to + 1) - 1 end -- they count characters
 		return complete(env, store, line, from, to)
 	end)
-	local _ <close> = setmetatable({}, {__close = core.edit_stop})
+	local library, originals, standins = package.loaded.coroutine, {}, core.edit_coroutines()
+	for name, f in pairs(standins) do originals[name], library[name] = library[name], f end
+	local _ <close> = setmetatable({}, {__close = function()
+		core.edit_stop()
+		for name, f in pairs(standins) do
+			if library[name] == f then library[name] = originals[name] end
+		end
+	end})
 	if edits then print(("%s, %s. help() lists the commands, Ctrl-D leaves."):format(core._VERSION, tostring(store or "no store"))) end
 
 	local function run(chunk)

@@ -4,6 +4,7 @@ local M = {}
 
 local DEPTH = 6
 local ENTRIES = 60 -- of one table
+local ALL = 1000 -- entries of all tables in it
 local TEXT = 1000 -- bytes of a string inside a table
 
 local ESCAPES = {["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\\"] = "\\\\", ['"'] = '\\"'}
@@ -19,18 +20,18 @@ local function quoted(text)
 	return '"' .. shown:gsub(pattern, escape) .. '"' .. cut
 end
 
+local function named(value)
+	local ok, text = pcall(tostring, value)
+	return ok and type(text) == "string" and text or "(a " .. type(value) .. " whose __tostring fails)"
+end
+
 local RANK = {boolean = 1, number = 2, string = 3}
 
 local function before(a, b)
 	local rank_a, rank_b = RANK[type(a)] or 4, RANK[type(b)] or 4
 	if rank_a ~= rank_b then return rank_a < rank_b end
 	if rank_a == 2 or rank_a == 3 then return a < b end
-	return tostring(a) < tostring(b)
-end
-
-local function named(value)
-	local ok, text = pcall(tostring, value)
-	return ok and type(text) == "string" and text or "(a " .. type(value) .. " whose __tostring fails)"
+	return named(a) < named(b)
 end
 
 local function key_text(key)
@@ -68,9 +69,10 @@ function show(value, depth, inside)
 	if type(metatable) == "table" and metatable.__tostring then return named(value) end
 	if inside[value] then return "<itself>" end
 	if next(value) == nil then return "{}" end
-	if depth >= DEPTH then return "{...}" end
+	if depth >= DEPTH or inside.left <= 0 then return "{...}" end
 	inside[value] = true
 	local list = entries(value, depth, inside)
+	inside.left = inside.left - #list
 	inside[value] = nil
 	local line = "{" .. table.concat(list, ", ") .. "}"
 	if not inside.width or (#line + 2 * depth <= inside.width and not line:find("\n", 1, true)) then return line end
@@ -81,12 +83,12 @@ end
 ---A value as text; with a width, tables that are longer go over several lines. A string that is the value itself is shown as it is.
 function M.show(value, width)
 	if type(value) == "string" and not value:find("%c") then return value end
-	return show(value, 0, {width = width})
+	return show(value, 0, {width = width, left = ALL})
 end
 
 ---The same, but a string is always quoted.
 function M.quote(value, width)
-	return show(value, 0, {width = width})
+	return show(value, 0, {width = width, left = ALL})
 end
 
 return M

@@ -16,6 +16,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "edit.h"
 
 /* Names that older C libraries lack. */
 #ifndef sigev_notify_thread_id
@@ -106,7 +107,7 @@ static void arm(struct vigia__cap *cap)
 
 lua_State *vigia__cap_switch(struct vigia__cap *cap, lua_State *co)
 {
-	if (cap == NULL) return NULL;
+	if (cap == NULL) return vigia__edit_switch(co); /* an expression at a prompt can be stopped, too */
 	lua_State *before = cap->current;
 	cap->current = co;
 	atomic_signal_fence(memory_order_seq_cst);

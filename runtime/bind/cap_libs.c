@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "cap.h"
+#include "edit.h"
 
 enum { CLOSING_MAX = 8, LOOK_EVERY = 4096 };
 
@@ -95,7 +96,8 @@ static int resume_in(struct vigia__cap *cap, lua_State *L, lua_State *co, int co
 /* Run what a coroutine has to close. What runs there may close another one: Lua 5.4.4 does not count that as depth of the C stack. */
 static int close_in(struct vigia__cap *cap, lua_State *L, lua_State *co)
 {
-	int *depth = vigia__cap_closing(cap);
+	int uncapped = 0;
+	int *depth = cap ? vigia__cap_closing(cap) : &uncapped;
 	if (*depth >= CLOSING_MAX) return luaL_error(L, "C stack overflow: coroutines that close coroutines, %d deep", CLOSING_MAX);
 	++*depth;
 	vigia__cap_switch(cap, co);
@@ -161,6 +163,17 @@ static int capped_close(lua_State *L)
 	if (status == LUA_OK) return 1;
 	lua_xmove(co, L, 1);
 	return 2;
+}
+
+static const luaL_Reg coroutines[] = {{"resume", capped_resume}, {"wrap", capped_wrap}, {"close", capped_close}, {NULL, NULL}};
+
+int vigia__lua_edit_coroutines(lua_State *L)
+{
+	lua_newtable(L);
+	if (vigia__cap_here()) return 1; /* a capped state has them, and would lose its cap by others */
+	lua_pushlightuserdata(L, NULL);
+	luaL_setfuncs(L, coroutines, 1);
+	return 1;
 }
 
 /* ---- base ---- */
@@ -506,7 +519,6 @@ void vigia__cap_guard(lua_State *L, struct vigia__cap *cap)
 {
 	static const luaL_Reg base[] = {
 		{"xpcall", capped_xpcall}, {"setmetatable", capped_setmetatable}, {"getmetatable", capped_getmetatable}, {NULL, NULL}};
-	static const luaL_Reg coroutine[] = {{"resume", capped_resume}, {"wrap", capped_wrap}, {"close", capped_close}, {NULL, NULL}};
 	static const luaL_Reg string[] = {{"rep", capped_rep}, {NULL, NULL}};
 	static const luaL_Reg table[] = {{"move", capped_move}, {"insert", capped_insert}, {"remove", capped_remove}, {NULL, NULL}};
 	static const luaL_Reg os[] = {{"exit", no_exit}, {"setlocale", no_setlocale}, {NULL, NULL}};
@@ -517,7 +529,7 @@ void vigia__cap_guard(lua_State *L, struct vigia__cap *cap)
 	lua_call(L, 1, 0);
 	vigia__cap_text_only(L);
 	replace_all(L, LUA_GNAME, base, cap);
-	replace_all(L, LUA_COLIBNAME, coroutine, cap);
+	replace_all(L, LUA_COLIBNAME, coroutines, cap);
 	replace_all(L, LUA_STRLIBNAME, string, cap);
 	replace_all(L, LUA_TABLIBNAME, table, cap);
 	replace_all(L, LUA_OSLIBNAME, os, cap);

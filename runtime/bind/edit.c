@@ -4,7 +4,10 @@
  * libedit is loaded when the first line is to be edited: an application that never opens a REPL must not pay for a terminal library, and
  * where it is missing lines are read plainly. While a REPL runs, SIGINT is its own: at the prompt it drops the line; in an expression it
  * sets a hook that raises, and tells whoever waits in C (interrupt.h). The hook raises again and again, so that a pcall in a loop does not
- * swallow it, and is taken away when the expression has ended.
+ * swallow it, and is taken away when the expression has ended. Hooks are per coroutine, so whoever resumes one says so (vigia__edit_switch
+ * is for that): the registry for its handlers, and what stands in for the functions of the library "coroutine" while a REPL runs.
+ *
+ * The history is a text file, a line for each line. It is only added to, so that two REPLs lose nothing of one another.
  */
 #include "edit.h"
 
@@ -33,8 +36,6 @@ static struct {
 	void *handle;
 	__typeof__(readline) *readline;
 	__typeof__(add_history) *add_history;
-	__typeof__(read_history) *read_history;
-	__typeof__(write_history) *write_history;
 	__typeof__(stifle_history) *stifle_history;
 	__typeof__(rl_completion_matches) *completion_matches;
 	__typeof__(&rl_line_buffer) line_buffer;
@@ -49,7 +50,8 @@ static struct {
 /* One REPL at a time, on one thread: signals and the terminal are the process's. */
 static struct {
 	bool running, edits;
-	lua_State *L;               /* whose thread reads or runs */
+	pthread_t owner;            /* the thread it runs on */
+	lua_State *_Atomic L;       /* the coroutine that reads or runs */
 	char *history;              /* path, or NULL */
 	struct sigaction before_int, before_term;
 	int before_fd;              /* vigia__interrupt_fd */
@@ -76,16 +78,30 @@ static void end_by(int signo) {
 	raise(signo);
 }
 
+static void arm(lua_State *L) {
+	lua_sethook(L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+static void disarm(lua_State *L) {
+	if (lua_gethook(L) == raise_interrupted)
+		lua_sethook(L, NULL, 0, 0);
+}
+
 static void on_signal(int signo) {
 	int before = errno;
 	uint64_t one = 1;
+	if (!pthread_equal(pthread_self(), repl.owner)) { /* another thread's hooks are not to be touched */
+		pthread_kill(repl.owner, signo);
+		errno = before;
+		return;
+	}
 	if (signo == SIGTERM && atomic_exchange(&repl.terminated, true))
 		end_by(signo);
 	/* A C function that does not return to Lua sees neither hook nor flag: whoever insists gets out. */
 	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling))
 		end_by(signo);
 	if (atomic_load(&repl.calling))
-		lua_sethook(repl.L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+		arm(atomic_load(&repl.L));
 	atomic_store(&vigia__interrupted, true);
 	if (write(repl.level_fd, &one, sizeof one) < 0 || write(repl.edge_fd, &one, sizeof one) < 0)
 		end_by(signo);
@@ -109,7 +125,7 @@ static void *tell_waiters(void *arg) {
 
 static void clear(void) {
 	uint64_t count;
-	lua_sethook(repl.L, NULL, 0, 0);
+	disarm(repl.L);
 	atomic_store(&repl.signals, 0);
 	if (atomic_load(&repl.terminated))
 		return;
@@ -118,7 +134,20 @@ static void clear(void) {
 		continue;
 }
 
+lua_State *vigia__edit_switch(lua_State *co) {
+	if (co == NULL || !atomic_load(&repl.calling) || !pthread_equal(pthread_self(), repl.owner))
+		return NULL;
+	lua_State *before = atomic_exchange(&repl.L, co);
+	disarm(before); /* it may be resumed when all this is long over */
+	if (atomic_load(&repl.signals) > 0)
+		arm(co);
+	else
+		disarm(co); /* inherited from the one that made it, or left there */
+	return before;
+}
+
 static int signals_start(void) {
+	repl.owner = pthread_self();
 	repl.level_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	repl.edge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sigset_t all, before;
@@ -165,8 +194,8 @@ static bool load(void) {
 		return false;
 	struct { void **to; const char *name; } symbols[] = {
 		{(void **)&lib.readline, "readline"}, {(void **)&lib.add_history, "add_history"},
-		{(void **)&lib.read_history, "read_history"}, {(void **)&lib.write_history, "write_history"},
-		{(void **)&lib.stifle_history, "stifle_history"}, {(void **)&lib.completion_matches, "rl_completion_matches"},
+				{(void **)&lib.stifle_history, "stifle_history"},
+		{(void **)&lib.completion_matches, "rl_completion_matches"},
 		{(void **)&lib.line_buffer, "rl_line_buffer"}, {(void **)&lib.completion, "rl_attempted_completion_function"},
 		{(void **)&lib.completion_over, "rl_attempted_completion_over"}, {(void **)&lib.breaks, "rl_basic_word_break_characters"},
 		{(void **)&lib.append, "rl_completion_append_character"}, {(void **)&lib.getc, "rl_getc_function"},
@@ -295,19 +324,68 @@ static char **complete(const char *text, int from, int to) {
 
 /* ---- What Lua calls ---- */
 
-/* Make the folders above the file. */
-static void make_folders(const char *path) {
+/* Open the history to be added to, and make the folders above it. */
+static FILE *history_open(const char *path) {
 	char folder[4096];
 	if ((size_t)snprintf(folder, sizeof folder, "%s", path) >= sizeof folder)
-		return;
+		return NULL;
 	for (char *at = folder + 1; (at = strchr(at, '/')) != NULL; at++) {
 		*at = '\0';
 		mkdir(folder, 0700);
 		*at = '/';
 	}
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd >= 0)
+	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	struct stat st;
+	if (fd < 0)
+		return NULL;
+	FILE *file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? fdopen(fd, "a+") : NULL;
+	if (file == NULL)
 		close(fd);
+	return file;
+}
+
+static void line_write(FILE *file, const char *line) {
+	fwrite(line, 1, strlen(line), file);
+	fwrite("\n", 1, 1, file);
+}
+
+/* Give libedit the lines that are kept. A file that has become long is written anew with the last of them. */
+static void history_read(const char *path) {
+	char *line = NULL, *kept[HISTORY_MAX] = {0};
+	size_t size = 0, count = 0;
+	FILE *file = history_open(path);
+	if (file == NULL)
+		return;
+	rewind(file);
+	for (ssize_t n; (n = getline(&line, &size, file)) > 0;) {
+		if (line[n - 1] == '\n')
+			line[--n] = '\0';
+		if (n == 0)
+			continue;
+		free(kept[count % HISTORY_MAX]);
+		kept[count++ % HISTORY_MAX] = line;
+		line = NULL;
+		size = 0;
+	}
+	free(line);
+	size_t first = count > HISTORY_MAX ? count - HISTORY_MAX : 0;
+	if (count > 2 * HISTORY_MAX && ftruncate(fileno(file), 0) == 0) {
+		for (size_t i = first; i < count; i++)
+			line_write(file, kept[i % HISTORY_MAX]);
+	}
+	fclose(file);
+	for (size_t i = first; i < count; i++) {
+		lib.add_history(kept[i % HISTORY_MAX]);
+		free(kept[i % HISTORY_MAX]);
+	}
+}
+
+static void history_add(const char *path, const char *line) {
+	FILE *file = history_open(path);
+	if (file == NULL)
+		return;
+	line_write(file, line); /* one write when it is closed: no other REPL's line gets in between */
+	fclose(file);
 }
 
 int vigia__lua_edit_start(lua_State *L) {
@@ -331,10 +409,8 @@ int vigia__lua_edit_start(lua_State *L) {
 		*lib.getc = next_character;
 		char *before = locale_enter(); /* libedit decides now which bytes are letters */
 		lib.stifle_history(HISTORY_MAX);
-		if (history && (repl.history = strdup(history)) != NULL) {
-			make_folders(history);
-			lib.read_history(history);
-		}
+		if (history && (repl.history = strdup(history)) != NULL)
+			history_read(history);
 		locale_leave(before);
 	}
 	lua_pushboolean(L, repl.edits);
@@ -345,7 +421,8 @@ int vigia__lua_edit_start(lua_State *L) {
 static bool read_plain(lua_State *L, const char *prompt) {
 	luaL_Buffer line;
 	fflush(stdout);
-	if (isatty(STDIN_FILENO) && write(STDOUT_FILENO, prompt, strlen(prompt)) < 0)
+	/* Whoever types sees it; what is written to a file has nothing but values. */
+	if (isatty(STDIN_FILENO) && write(isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO, prompt, strlen(prompt)) < 0)
 		return false;
 	luaL_buffinit(L, &line);
 	bool any = false;
@@ -390,7 +467,7 @@ int vigia__lua_edit_line(lua_State *L) {
 		if (line[0]) {
 			lib.add_history(line);
 			if (repl.history)
-				lib.write_history(repl.history); /* at once: two REPLs, or a kill, lose nothing of it */
+				history_add(repl.history, line); /* at once: a kill loses nothing of it */
 		}
 		lua_pushstring(L, line); /* for want of memory the line leaks, once */
 		free(line);

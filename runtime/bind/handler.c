@@ -12,6 +12,7 @@
 #include "../drive/worker.h"
 #include "cache.h"
 #include "cap.h"
+#include "interrupt.h"
 #include "registry.h"
 
 /* User values of the handler's userdata. */
@@ -281,7 +282,7 @@ static int fail(lua_State *L, struct failure *f)
 {
 	struct lua_handler *h = f->h;
 	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
-		vigia__error(f->err, VIGIA_EHANDLER, "not enough memory to tell the error");
+		vigia__error(f->err, VIGIA_EHANDLER, atomic_load(&vigia__interrupted) ? "interrupted" : "not enough memory to tell the error");
 	/* Its to-be-closed variables run here; then it is of no more use. */
 	if (f->raised || h->suspended || f->own_text) {
 		if (h->co) {

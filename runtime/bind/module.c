@@ -227,6 +227,7 @@ static const luaL_Reg functions[] = {
 	{"edit_start", vigia__lua_edit_start},
 	{"edit_line", vigia__lua_edit_line},
 	{"edit_call", vigia__lua_edit_call},
+	{"edit_coroutines", vigia__lua_edit_coroutines},
 	{"edit_stop", vigia__lua_edit_stop},
 	{NULL, NULL},
 };
