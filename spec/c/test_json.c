@@ -431,8 +431,25 @@ typedef void *(*alloc_fn)(size_t size);
 typedef void (*free_fn)(void *ptr);
 void json_set_alloc_funcs(alloc_fn alloc, free_fn free);
 
+/* What the next call finds where it puts its variables. */
+static __attribute__((noinline)) void soil_stack(int byte) {
+	volatile unsigned char soil[16384];
+	for (size_t i = 0; i < sizeof soil; i++)
+		soil[i] = (unsigned char)byte;
+}
+
 static void test_jansson_without_memory(void **state) {
 	json_set_alloc_funcs(vigia__alloc, vigia__free);
+	/* where jansson says nothing of why it failed, what lies about is not taken for its reason */
+	for (int byte = 0; byte < 32; byte++) {
+		struct vigia__buf value = {0};
+		struct vigia_error err;
+		soil_stack(byte);
+		vigia__alloc_fail_at(1, 0);
+		assert_error(vigia__json_to_value("[1]", 3, &value, &err), VIGIA_ENOMEM, &err, "out of memory");
+		vigia__alloc_fail_at(0, 0);
+		vigia__buf_deinit(&value);
+	}
 	with_failing_allocations(line_scenario());
 	/* a text that is wrong stays wrong, whichever allocation fails */
 	static const char wrong[] = "{\"a\":[1,{\"b\":\"c\"},{\"d\":x}]}";
