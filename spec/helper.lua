@@ -10,6 +10,9 @@ local wrapper = require "vigia.wrapper"
 
 local M = {}
 
+-- The runtime of ThreadSanitizer, which was loaded for the module, is not meant for shells: they crash. Other Luas get it by $LUA.
+if os.getenv("TSAN_OPTIONS") then require("luv").os_unsetenv("LD_PRELOAD") end
+
 local DEADLINE = tonumber(os.getenv("VIGIA_SPEC_DEADLINE")) or 60
 
 ---- a folder for each test, and what is open in it ----

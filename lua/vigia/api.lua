@@ -465,7 +465,7 @@ function Registry:pollfd() end
 
 ---Options of watcher:stop and registry:stop.
 ---@class vigia.StopOptions
----@field timeout? number seconds (default 30)
+---@field timeout? number seconds (default 30); an isolated program that takes longer is then killed, if it is more than 0
 
 ---Stop all watchers at the same time.
 ---@param options? vigia.StopOptions

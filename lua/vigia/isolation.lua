@@ -61,7 +61,7 @@ end
 -- Send, and serve the script until it has done it. Answers what it said in the end, or nil and a problem; without a process then.
 function Isolated:request(what, ctx, header, object)
 	local process = self.process
-	process:begin()
+	process:begin(header.t == "load" or header.t == "init")
 	local ok, how = process:send(header, object)
 	while ok do
 		local message = table.pack(process:receive())

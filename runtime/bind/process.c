@@ -24,6 +24,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/event.h"
+#include "../drive/worker.h"
 
 extern char **environ;
 
@@ -32,9 +33,11 @@ const char *vigia__program;
 static const char class_key;
 
 enum {
-	LOOK_MS = 20,          /* how often to look at the processor time */
-	GRACE_NS = 100000000   /* what it may be over: its own cap should have ended it */
+	LOOK_MS = 20,          /* how often to look at the processor time, and whether it is to be killed */
+	GRACE_NS = 70000000    /* what it may be over: its own cap should have ended it; with the looks it is below 100 ms */
 };
+
+#define START_GRACE_NS INT64_C(5000000000) /* how long loading or init may go on when the watcher is to stop */
 
 struct process {
 	pid_t pid;            /* 0: none, or gone */
@@ -43,6 +46,10 @@ struct process {
 	int64_t cpu_ns;       /* the cap, 0: none */
 	int64_t since_ns;     /* what it had used when the piece of work began */
 	bool killed;          /* by us, over its cap */
+	const atomic_bool *kill; /* its watcher stops, and did not in time; NULL: nobody says so */
+	const atomic_bool *stop; /* its watcher is to stop */
+	bool waited_for;      /* whoever would say `kill` waits for this piece of work: loading, init */
+	int64_t stop_mono_ns; /* since when `stop` was seen during it, 0: it was not */
 	char end[96];         /* how it ended, "" while it runs */
 };
 
@@ -130,6 +137,16 @@ static int64_t used_ns(const struct process *p)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* How it ended, from what waitid answered. */
+static void tell_end(struct process *p, int rc, const siginfo_t *info)
+{
+	if (rc < 0) snprintf(p->end, sizeof p->end, "its program ended"); /* the application waits for all its children */
+	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_CPU) p->killed = true;
+	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_MEMORY) snprintf(p->end, sizeof p->end, "memory");
+	else if (info->si_code == CLD_EXITED) snprintf(p->end, sizeof p->end, "its program ended with status %d", info->si_status);
+	else snprintf(p->end, sizeof p->end, "its program was ended by signal %d (%s)", info->si_status, strsignal(info->si_status));
+}
+
 /* Kill it, and wait until it is gone. */
 static void end(struct process *p)
 {
@@ -138,12 +155,7 @@ static void end(struct process *p)
 	pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0);
 	int rc;
 	while ((rc = waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED)) < 0 && errno == EINTR) continue;
-	if (p->killed) snprintf(p->end, sizeof p->end, "it was killed");
-	else if (rc < 0) snprintf(p->end, sizeof p->end, "its program ended"); /* the application waits for all its children */
-	else if (info.si_code == CLD_EXITED && info.si_status == VIGIA_ISOLATED_CPU) p->killed = true;
-	else if (info.si_code == CLD_EXITED && info.si_status == VIGIA_ISOLATED_MEMORY) snprintf(p->end, sizeof p->end, "memory");
-	else if (info.si_code == CLD_EXITED) snprintf(p->end, sizeof p->end, "its program ended with status %d", info.si_status);
-	else snprintf(p->end, sizeof p->end, "its program was ended by signal %d (%s)", info.si_status, strsignal(info.si_status));
+	if (!p->killed && p->end[0] == '\0') tell_end(p, rc, &info);
 	close(p->pidfd);
 	close(p->fd);
 	p->pidfd = p->fd = -1;
@@ -169,13 +181,28 @@ static int fail_ended(lua_State *L, struct process *p)
 	return 2;
 }
 
-/* Wait until the socket can be read or written. False: it is gone, or over its cap and killed. */
+/* Was it told to stop, and given the time for it? */
+static bool to_be_killed(struct process *p)
+{
+	if (p->kill == NULL) return false;
+	if (atomic_load(p->kill)) return true;
+	if (!p->waited_for || !atomic_load(p->stop)) return false;
+	int64_t now = vigia__mono_ns();
+	if (p->stop_mono_ns == 0) p->stop_mono_ns = now;
+	return now - p->stop_mono_ns > START_GRACE_NS;
+}
+
+/* Wait until the socket can be read or written. False: it is gone, or over its cap and killed, or to be killed. */
 static bool wait_for(struct process *p, short events)
 {
 	for (;;) {
 		struct pollfd fds[2] = {{.fd = p->fd, .events = events}, {.fd = p->pidfd, .events = POLLIN}};
-		int n = poll(fds, 2, p->cpu_ns > 0 ? LOOK_MS : -1);
+		int n = poll(fds, 2, p->cpu_ns > 0 || p->kill ? LOOK_MS : -1);
 		if (n < 0 && errno != EINTR) return false;
+		if (to_be_killed(p)) {
+			snprintf(p->end, sizeof p->end, "it was killed: its watcher is to stop, and it did not in time");
+			return false;
+		}
 		if (n > 0 && fds[0].revents) return true;
 		if (n > 0 && fds[1].revents) return false;
 		if (p->cpu_ns > 0 && used_ns(p) - p->since_ns > p->cpu_ns + GRACE_NS) {
@@ -234,10 +261,12 @@ static int process_receive(lua_State *L)
 	return fail_ended(L, p);
 }
 
-/* begin(): a piece of work with a processor time of its own begins */
+/* begin(waited_for): a piece of work with a processor time of its own begins; waited_for: who would stop it waits for it */
 static int process_begin(lua_State *L)
 {
 	struct process *p = check(L);
+	p->waited_for = lua_toboolean(L, 2);
+	p->stop_mono_ns = 0;
 	if (p->pid && p->cpu_ns > 0) p->since_ns = used_ns(p);
 	return 0;
 }
@@ -325,6 +354,9 @@ int vigia__lua_spawn(lua_State *L)
 	struct process *p = vigia__lua_new(L, sizeof *p, &class_key);
 	p->pidfd = p->fd = -1;
 	p->cpu_ns = cpu_ns;
+	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
+	p->kill = worker ? vigia__worker_killed(worker) : NULL;
+	p->stop = worker ? vigia__worker_stopping(worker) : NULL;
 
 	char path[4096];
 	int pair[2];

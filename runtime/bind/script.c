@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "../core/alloc.h"
 #include "../core/error.h"
@@ -478,15 +479,19 @@ static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *e
 	return call(job, "init", err);
 }
 
-/* One at a time in the process: what they print at the end stays whole. */
+/* One at a time in the process: what they print at the end stays whole. One that takes long has had its turn, and the others go on. */
 static int end(void *ctx, struct vigia_error *err)
 {
+	enum { TURN_S = 1 };
 	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 	const struct code *code = &((struct job *)ctx)->now;
 	if (code->L == NULL || !code->has_stop) return VIGIA_OK; /* without a state: it went over a cap, there is nothing to end */
-	pthread_mutex_lock(&one_at_a_time);
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += TURN_S;
+	bool alone = pthread_mutex_timedlock(&one_at_a_time, &until) == 0;
 	int rc = call(ctx, "stop", err);
-	pthread_mutex_unlock(&one_at_a_time);
+	if (alone) pthread_mutex_unlock(&one_at_a_time);
 	return rc;
 }
 
@@ -677,6 +682,7 @@ int vigia__lua_watch_script(lua_State *L)
 	struct vigia__job job = {
 		.load = load, .take = take, .drop = drop, .begin = begin, .end = end, .changed = options.reload ? changed : NULL,
 		.handle = handle, .resume = resume, .close = close_job, .free = free_job, .ctx = *box,
+		.killable = options.isolation,
 	};
 	lua_State *before = vigia__lua_registry_enter(r, L);
 	rc = vigia__registry_watch_job(r->registry, id, &job, &w->watcher, &err);

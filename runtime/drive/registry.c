@@ -11,6 +11,8 @@
 #include "drive.h"
 #include "worker.h"
 
+enum { KILL_NS = 1000000000 }; /* how long to wait for a watcher whose program was killed */
+
 void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
 {
 	if (registry->log == NULL) return;
@@ -503,6 +505,23 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 	}
 }
 
+/* Of these watchers (NULL: all) kill what runs in programs of their own and did not end in time, and wait until they have stopped. A
+ * timeout of 0 asked only. */
+static void kill_unsettled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
+{
+	bool any = false;
+	for (struct vigia_watcher *w = registry->watchers; w && timeout_ns > 0; w = w->next) {
+		if ((only && w != only) || w->worker == NULL || settled(w) || !vigia__worker_kill(w->worker)) continue;
+		any = true;
+		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': did not stop in time: its program is killed", w->id);
+	}
+	if (!any) return;
+	int64_t until = vigia__mono_ns() + KILL_NS;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if ((only == NULL || w == only) && w->worker && atomic_load(vigia__worker_killed(w->worker)))
+			drive_until_settled(registry, w, until - vigia__mono_ns());
+}
+
 int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
 {
 	struct vigia_watcher *w;
@@ -511,15 +530,16 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	registry->tasks_stopping = registry->tasks != NULL;
 	if (!closed) save_progress(registry, true);
 	bool stopped = drive_until_settled(registry, NULL, timeout_ns);
-	vigia__inbox_look(registry); /* the last words */
-	if (stopped) return VIGIA_OK;
 	char names[512] = "";
 	int count = 0;
-	for (w = registry->watchers; w; w = w->next) {
+	for (w = registry->watchers; w && !stopped; w = w->next) {
 		if (settled(w)) continue;
 		size_t len = strlen(names);
 		snprintf(names + len, sizeof names - len, "%s'%.60s'", count++ ? ", " : "", w->id);
 	}
+	if (!stopped) kill_unsettled(registry, NULL, timeout_ns);
+	vigia__inbox_look(registry); /* the last words */
+	if (stopped) return VIGIA_OK;
 	if (count == 0) return vigia__error(err, VIGIA_ESTATE, "tasks did not end in time");
 	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s", names);
 }
@@ -530,6 +550,7 @@ int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia
 	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
 	if (w->retired) return VIGIA_OK;
 	bool stopped = drive_until_settled(w->registry, w, timeout_ns);
+	if (!stopped) kill_unsettled(w->registry, w, timeout_ns);
 	if (w->worker) vigia__inbox_look(w->registry);
 	return stopped ? VIGIA_OK : VIGIA_NONE;
 }

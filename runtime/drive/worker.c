@@ -15,6 +15,7 @@
 #include "../core/error.h"
 
 enum { LOOK_NS = 100000000, IDLE_LOOK_NS = 1000000000 }; /* how often to ask whether there is new code: at work, and at rest */
+enum { END_GRACE_S = 5 }; /* how long a handler that can be killed may go on when its registry is freed */
 
 struct vigia__worker {
 	struct vigia_registry *owner;
@@ -37,6 +38,8 @@ struct vigia__worker {
 	bool hold;                         /* started or not, drive no event */
 	struct vigia_watcher_stats stats;  /* as of the last turn */
 	atomic_bool stopping;              /* stop or quit, until the next start; written under the mutex */
+	atomic_bool killed;                /* what it runs is to be killed, until the watcher rests; likewise */
+	bool ended;                        /* the thread does nothing more */
 
 	/* the thread's own */
 	struct vigia_registry *registry;
@@ -61,6 +64,11 @@ static bool forked(const struct vigia__worker *w)
 	return w->fork_generation != vigia__fork_generation();
 }
 
+static bool at_rest(enum vigia_watcher_state state)
+{
+	return state == VIGIA_STOPPED || state == VIGIA_IDLE;
+}
+
 /* What the owner may know. */
 static void publish(struct vigia__worker *w)
 {
@@ -72,8 +80,9 @@ static void publish(struct vigia__worker *w)
 	/* While the job's end runs the watcher has not stopped yet. */
 	if (w->begun && stats.state == VIGIA_STOPPED) stats.state = VIGIA_STOPPING;
 	pthread_mutex_lock(&w->mutex);
-	bool rests = stats.state != w->stats.state && (stats.state == VIGIA_STOPPED || stats.state == VIGIA_IDLE);
+	bool rests = at_rest(stats.state) && stats.state != w->stats.state;
 	w->stats = stats;
+	if (at_rest(stats.state) && !w->quit) atomic_store(&w->killed, false);
 	pthread_mutex_unlock(&w->mutex);
 	if (rests) vigia__inbox_poke(w->owner);
 	uint64_t progress = stats.processed + stats.failed + stats.fetch_errors + stats.next.seq_num;
@@ -311,6 +320,10 @@ static void *work(void *arg)
 		publish(w);
 	}
 	w->job.close(w->job.ctx);
+	pthread_mutex_lock(&w->mutex);
+	w->ended = true;
+	wake(w);
+	pthread_mutex_unlock(&w->mutex);
 	return NULL;
 }
 
@@ -370,6 +383,19 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	return VIGIA_OK;
 }
 
+/* Wait for the thread's end, and kill what it runs if that takes too long. */
+static void give_grace(struct vigia__worker *w)
+{
+	struct timespec until;
+	int rc = 0;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += END_GRACE_S;
+	pthread_mutex_lock(&w->mutex);
+	while (!w->ended && rc == 0) rc = pthread_cond_timedwait(&w->changed, &w->mutex, &until);
+	pthread_mutex_unlock(&w->mutex);
+	vigia__worker_kill(w);
+}
+
 void vigia__worker_end(struct vigia__worker *w)
 {
 	if (w->joined || forked(w)) return;
@@ -379,6 +405,7 @@ void vigia__worker_end(struct vigia__worker *w)
 	wake(w);
 	pthread_mutex_unlock(&w->mutex);
 	vigia_registry_interrupt(w->registry);
+	if (w->job.killable) give_grace(w);
 	pthread_join(w->thread, NULL);
 	w->joined = true;
 }
@@ -473,6 +500,16 @@ void vigia__worker_stop(struct vigia__worker *w)
 	if (wanted) vigia_registry_interrupt(w->registry);
 }
 
+bool vigia__worker_kill(struct vigia__worker *w)
+{
+	if (!w->job.killable || w->joined || forked(w)) return false;
+	pthread_mutex_lock(&w->mutex);
+	bool works = w->quit || !at_rest(w->stats.state);
+	if (works) atomic_store(&w->killed, true);
+	pthread_mutex_unlock(&w->mutex);
+	return works;
+}
+
 /* ---- for the job ---- */
 
 struct vigia_registry *vigia__worker_registry(struct vigia__worker *w)
@@ -483,6 +520,11 @@ struct vigia_registry *vigia__worker_registry(struct vigia__worker *w)
 const atomic_bool *vigia__worker_stopping(const struct vigia__worker *w)
 {
 	return &w->stopping;
+}
+
+const atomic_bool *vigia__worker_killed(const struct vigia__worker *w)
+{
+	return &w->killed;
 }
 
 bool vigia__worker_sleep(struct vigia__worker *w, int64_t until_mono_ns)

@@ -35,6 +35,7 @@ struct vigia__job {
 	void (*close)(void *ctx); /* the thread's last call */
 	void (*free)(void *ctx);  /* on the owner's thread, when the thread is gone */
 	void *ctx;
+	bool killable;            /* it heeds vigia__worker_killed(), wherever it is: a program of its own */
 };
 
 enum vigia__worker_wish {
@@ -67,7 +68,10 @@ int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_wish wis
 void vigia__worker_hold(struct vigia__worker *worker, bool hold);
 /* Let the handler in progress finish, then stop. Waits for nothing. Any thread. */
 void vigia__worker_stop(struct vigia__worker *worker);
-/* Stop, and end the thread; waits for the handler in progress. The statistics stay. Safe twice. */
+/* Its handler did not end in time: kill what it runs, if that can be done (false: it cannot). Waits for nothing. Any thread. */
+bool vigia__worker_kill(struct vigia__worker *worker);
+/* Stop, and end the thread; waits for the handler in progress, or a few seconds for one that can be killed. The statistics stay. Safe
+ * twice. */
 void vigia__worker_end(struct vigia__worker *worker);
 /* The job is the caller's again once the worker is freed. */
 void vigia__worker_disown_job(struct vigia__worker *worker);
@@ -80,6 +84,8 @@ void vigia__worker_free(struct vigia__worker *worker);
 struct vigia_registry *vigia__worker_registry(struct vigia__worker *worker);
 /* True once it is to stop: for a read that waits. */
 const atomic_bool *vigia__worker_stopping(const struct vigia__worker *worker);
+/* True once what it runs is to be killed, until the watcher rests. */
+const atomic_bool *vigia__worker_killed(const struct vigia__worker *worker);
 /* Wait until the time; false: it is to stop, now or before. */
 bool vigia__worker_sleep(struct vigia__worker *worker, int64_t until_mono_ns);
 /* Reload when the handler in progress has returned. VIGIA_OK. */

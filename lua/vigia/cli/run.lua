@@ -19,7 +19,8 @@ option of registry:watch (README).
 stopped, the event counts as failed, and the script is loaded anew. A script cannot change that.
 With --isolate a script that crashes, or computes in C for ever, is such a failure, too.
 SIGINT and SIGTERM let the handlers in progress finish, save the checkpoints, run the stop
-functions and end with exit status 0.
+functions and end with exit status 0. A handler that does not finish within --stop-timeout
+seconds is left, or with --isolate killed, and the exit status is 1.
 With --until-idle it ends when every watcher has handled all events there were at the start and
 all that handlers stored since. An event that keeps failing for --max-wait seconds ends it with
 exit status 1.
@@ -47,6 +48,8 @@ function M.define(command)
 	command:option("--libraries"):argname("NAMES"):convert(util.names()):overwrite(false)
 		:description("The Lua libraries that the scripts see beside base and vigia: string,table, say.")
 	command:flag("--isolate"):description("Run each script in a process of its own.")
+	command:option("--stop-timeout"):argname("SECONDS"):convert(util.seconds("--stop-timeout")):overwrite(false)
+		:description(("How long to wait for handlers when it is to end (default: %d)."):format(STOP_TIMEOUT))
 	command:flag("--verbose"):description("Show informational log lines too.")
 end
 
@@ -142,8 +145,8 @@ local function start_all(entries, store, wait, log)
 end
 
 -- Stop all watchers; each runs its stop. Adds what went wrong to `problems`, in order. Answers whether all threads have stopped.
-local function stop_all(registry, entries, problems)
-	local ok, err = registry:stop({timeout = STOP_TIMEOUT})
+local function stop_all(registry, entries, problems, timeout)
+	local ok, err = registry:stop({timeout = timeout})
 	if err then
 		problems[#problems + 1] = tostring(err)
 	end
@@ -289,7 +292,7 @@ function M.run(args)
 	end
 
 	local problems = {problem and tostring(problem)}
-	if not stop_all(registry, entries, problems) then
+	if not stop_all(registry, entries, problems, args.stop_timeout or STOP_TIMEOUT) then
 		-- A thread that does not come back would be waited for when the Lua state closes.
 		util.say(table.concat(problems, "\nvigia: "))
 		os.exit(util.FAILURE, false)
