@@ -73,18 +73,24 @@ static void leave_chain(struct lua_cache *c, uint32_t at) {
 	*link = c->slots[at].chain;
 }
 
-bool vigia__lua_cache_get(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num) {
+lua_Integer vigia__lua_cache_use(struct lua_cache *c, uint64_t seq_num) {
 	uint32_t at = find(c, seq_num);
-	if (at == 0)
-		return false;
-	if (c->slots[0].next != at) {
+	if (at != 0 && c->slots[0].next != at) {
 		leave_ring(c, at);
 		enter_ring(c, at);
 	}
-	lua_getiuservalue(L, idx, 1);
-	lua_rawgeti(L, -1, at);
-	lua_replace(L, -2);
-	return true;
+	return at;
+}
+
+bool vigia__lua_cache_has(struct lua_cache *c, uint64_t seq_num) {
+	return find(c, seq_num) != 0;
+}
+
+void vigia__lua_cache_push_table(lua_State *L, int idx) {
+	if (lua_isnil(L, idx))
+		lua_pushnil(L);
+	else
+		lua_getiuservalue(L, idx, 1);
 }
 
 void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num) {

@@ -13,8 +13,11 @@ struct lua_cache;
 void vigia__lua_cache_init(lua_State *L);
 /* A cache for `size` events, at least one. [-0, +1, m] */
 struct lua_cache *vigia__lua_cache_new(lua_State *L, size_t size);
-/* Push the event, if it is there; the cache is at idx. [-0, +(0|1), -] */
-bool vigia__lua_cache_get(lua_State *L, int idx, struct lua_cache *cache, uint64_t seq_num);
+/* The index of the event in the cache's table, 0: it is not there. The event becomes the most recently used. */
+lua_Integer vigia__lua_cache_use(struct lua_cache *cache, uint64_t seq_num);
+bool vigia__lua_cache_has(struct lua_cache *cache, uint64_t seq_num);
+/* Push the table index -> event of the cache at idx, which may be nil. [-0, +1, -] */
+void vigia__lua_cache_push_table(lua_State *L, int idx);
 /* Keep the event on top. [-0, +0, -] */
 void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *cache, uint64_t seq_num);
 /* Forget it. [-0, +0, -] */

@@ -118,18 +118,19 @@ static int looked_at(lua_State *L, int status, lua_KContext ctx)
 	return finish(L, LUA_OK, 0);
 }
 
-/* Push the event in hand, or answer false with h->decode_error. Upvalue 1: the handler's userdata. [-0, +1, m] */
+/* Push the event in hand, or answer false with h->decode_error. Upvalue 1: the handler's userdata, 4: the cache's table. [-0, +1, m] */
 static bool push_event(lua_State *L, struct lua_handler *h)
 {
 	int top = lua_gettop(L), store_at = 0, cache_at = 0;
 	uint64_t seq_num = h->event->seq_num;
 	if (h->cache) {
-		lua_getiuservalue(L, lua_upvalueindex(1), UV_CACHE);
-		cache_at = lua_gettop(L);
-		if (vigia__lua_cache_get(L, cache_at, h->cache, seq_num)) {
-			lua_replace(L, cache_at);
+		lua_Integer at = vigia__lua_cache_use(h->cache, seq_num);
+		if (at > 0) {
+			lua_rawgeti(L, lua_upvalueindex(4), at);
 			return true;
 		}
+		lua_getiuservalue(L, lua_upvalueindex(1), UV_CACHE);
+		cache_at = lua_gettop(L);
 	}
 	if (h->event->serializer.len > 0) { /* that may take the store's functions */
 		lua_getiuservalue(L, lua_upvalueindex(1), UV_REGISTRY);
@@ -145,7 +146,7 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 	return true;
 }
 
-/* Upvalues: the handler's userdata, the function, the context. */
+/* Upvalues: the handler's userdata, the function, the context, the cache's table. */
 static int run(lua_State *L)
 {
 	struct lua_handler *h = check(L, lua_upvalueindex(1));
@@ -173,7 +174,10 @@ static int renew(lua_State *L)
 	lua_pushvalue(L, 2);
 	lua_getiuservalue(L, 2, UV_FUNCTION);
 	lua_getiuservalue(L, 2, UV_CONTEXT);
-	lua_pushcclosure(L, h->task ? run_task : run, 3);
+	lua_getiuservalue(L, 2, UV_CACHE);
+	vigia__lua_cache_push_table(L, -1);
+	lua_replace(L, -2);
+	lua_pushcclosure(L, h->task ? run_task : run, 4);
 	lua_xmove(L, co, 1);
 	h->co = co;
 	return 0;
@@ -307,7 +311,7 @@ int64_t vigia__lua_now(const struct lua_handler *handler)
 static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	lua_State *L = h->owner->L;
-	struct vigia__lua *shared = vigia__lua_shared(L);
+	struct vigia__lua *shared = h->shared->ended ? vigia__lua_shared(L) /* raises */ : h->shared;
 	struct lua_handler *outer = shared->handler;
 	int results;
 	h->suspended = h->dropped = false;
@@ -376,10 +380,17 @@ static void damaged(void *ctx, const struct vigia_attempt *attempt, const struct
 	fail(h->owner->L, &f);
 }
 
+static bool knows(void *ctx, uint64_t seq_num)
+{
+	struct lua_handler *h = ctx;
+	return vigia__lua_cache_has(h->cache, seq_num);
+}
+
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out)
 {
 	/* Nothing to free: the userdata is the registry's, and goes with it. */
-	*out = (struct vigia_handler){.handle = handle, .resume = resume, .ctx = handler, .damaged = damaged};
+	*out = (struct vigia_handler){.handle = handle, .resume = resume, .ctx = handler, .damaged = damaged,
+	                              .knows = handler->cache ? knows : NULL};
 }
 
 /* ---- tasks ---- */
@@ -514,6 +525,7 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 	int self = lua_gettop(L);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
 	lua_setmetatable(L, self);
+	h->shared = vigia__lua_shared(L);
 	h->owner = vigia__lua_check_registry(L, registry_idx);
 	lua_pushvalue(L, registry_idx);
 	lua_setiuservalue(L, self, UV_REGISTRY);

@@ -26,6 +26,7 @@ struct lua_handler {
 	const struct vigia_event *event; /* while handle() is on the stack */
 	uint64_t attempt;
 	struct vigia_error decode_error; /* of the event in hand; code 0 = none */
+	struct vigia__lua *shared;       /* of its Lua state */
 	struct lua_cache *cache;         /* decoded events to share; NULL: none */
 	bool has_where;                  /* a predicate looks at each event first */
 	bool dropped;                    /* and did not want this one */

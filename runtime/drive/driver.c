@@ -322,9 +322,10 @@ static void leave_handler(struct vigia_watcher *w, struct vigia_watcher *outer)
 static void call_handler(struct vigia_watcher *w)
 {
 	struct vigia_error err = {0};
-	struct vigia_event event;
+	struct vigia_event event = {.seq_num = w->action.seq_num};
 	struct vigia_watcher *outer;
-	int rc = vigia_batch_event(&w->batch, w->action.index, &event, &err);
+	bool known = w->handler.knows && w->handler.knows(w->handler.ctx, event.seq_num);
+	int rc = known ? VIGIA_OK : vigia_batch_event(&w->batch, w->action.index, &event, &err);
 	struct vigia_attempt attempt = {w, w->action.attempt, w->core.state == VIGIA_STOPPING};
 	if (rc < 0 && w->handler.damaged) {
 		enter_handler(w, &outer);

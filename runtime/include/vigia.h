@@ -408,6 +408,9 @@ struct vigia_handler {
 	void *ctx;
 	/* The event's bytes are bad (`err`, which has its number): handle is not called. For reporting; may be NULL. */
 	void (*damaged)(void *ctx, const struct vigia_attempt *attempt, const struct vigia_error *err);
+	/* Does it have the event of this number from before (a cache)? Then handle, called at once, gets the number and no more, and the bytes
+	 * are not looked at. May be NULL. */
+	bool (*knows)(void *ctx, uint64_t seq_num);
 };
 
 struct vigia_watcher_stats {
