@@ -134,7 +134,7 @@ describe("an installed Vigia", function()
 	end)
 
 	it("builds the embedding example with CMake's find_package", function()
-		sh("cmake -S %s/share/vigia/embed -B b -DCMAKE_PREFIX_PATH=%s -DCMAKE_C_FLAGS=%s && cmake --build b", quoted(prefix),
+		sh("cmake -G Ninja -S %s/share/vigia/embed -B b -DCMAKE_PREFIX_PATH=%s -DCMAKE_C_FLAGS=%s && cmake --build b", quoted(prefix),
 			quoted(prefix), quoted(flags))
 		assert.equal(example, sh("b/embed e.db Ana Rui"))
 		helper.mentions(sh("! b/scripted"), "usage")

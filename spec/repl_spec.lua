@@ -309,8 +309,6 @@ describe("the REPL at a terminal", function()
 			type_in("'still' .. ' here'\n")
 			expect("\nstill here")
 		end
-		type_in("coroutine.resume(co)\n") -- what was stopped is as before
-		expect("true")
 		type_in("this is dropped")
 		expect("dropped")
 		type_in("\3")

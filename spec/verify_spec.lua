@@ -37,6 +37,12 @@ local function write_at(path, at, bytes)
 	file:close()
 end
 
+-- Run `vigia verify`. Its child may crash on a page that is garbage: that is no finding of a sanitizer's.
+local function verify(...)
+	local options = os.getenv("ASAN_OPTIONS")
+	return cli.run({"verify", "--store", ...}, {env = {ASAN_OPTIONS = options and options .. ":handle_segv=0:handle_sigbus=0"}})
+end
+
 -- Change one byte of event n wherever it is: pages that LMDB left hold copies.
 local function flip(path, n)
 	local bytes, at = bytes_of(path), 1
@@ -125,7 +131,7 @@ describe("a damaged event", function()
 		for page = 2, #whole // 4096 - 1, 3 do
 			write_at(path, 0, whole)
 			write_at(path, page * 4096 + 8, ("\xa7\x03\x91\x5e"):rep(1022))
-			local result = cli.run{"verify", "--store", path}
+			local result = verify(path)
 			assert(result.status == 0 or result.status == 1, ("page %d: %d"):format(page, result.status))
 			if result.status == 1 then found = found + 1 end
 		end
@@ -154,7 +160,7 @@ describe("a damaged event", function()
 		flip(path, 7)
 		for _, n in ipairs{500, 1700, 2000} do break_page(path, n) end
 		flip(path, 2900)
-		local result = cli.run{"verify", "--store", path}
+		local result = verify(path)
 		assert.equal(1, result.status)
 		local lines, ranges, lost = cli.lines(result.out), {}, 0
 		for _, line in ipairs(lines) do
@@ -178,7 +184,7 @@ describe("a damaged event", function()
 				assert.equal(readable, said == "good\n", ("event %d: %s"):format(n, said))
 			end
 		end
-		mentions(cli.run{"verify", "--store", path, "--json"}.out,
+		mentions(verify(path, "--json").out,
 			('{"event":%d,"last_event":%d,"damage":"cannot be read'):format(ranges[1][1], ranges[1][2]))
 	end)
 
@@ -187,7 +193,7 @@ describe("a damaged event", function()
 			local path = make()
 			break_page(path, n)
 			flip(path, 150)
-			local result = cli.run{"verify", "--store", path}
+			local result = verify(path)
 			assert.equal(1, result.status)
 			mentions(result.out, "cannot be read, pages of the file are damaged", "event 150: its bytes do not match")
 			helper.clean()
