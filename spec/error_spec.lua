@@ -58,6 +58,20 @@ describe("wrong use", function()
 		end
 	end)
 
+	it("R1h points to where it was called from", function()
+		local store = helper.memory()
+		for _, call in ipairs{
+			function() local registry = vigia.registry() return registry end,
+			function() local registry = vigia.registry(store, {logg = print}) return registry end,
+			function() local registry = vigia.registry({}) return registry end,
+			function() local event = store:store_event() return event end,
+			function() local iterator = vigia.at_sequence_number() return iterator end,
+		} do
+			local message = helper.raises(call)
+			assert(message:find("error_spec.lua:" .. debug.getinfo(call, "S").linedefined .. ": bad argument #", 1, true), message)
+		end
+	end)
+
 	it("R1f returns what can go wrong at run time", function()
 		local store = helper.memory()
 		fails("checkpoint_not_found", store:get_checkpoint("a"))
@@ -86,7 +100,8 @@ describe("an error", function()
 		for _, err in ipairs{
 			select(2, store:get_checkpoint("a")), select(2, registry:get_watcher("a")),
 			registry:watch("a", print, {ephemeral = true}) and select(2, registry:watch("a", print)),
-			select(2, assert(registry:get_watcher("a")):checkpoint(0)),
+			select(2, assert(registry:get_watcher("a")):checkpoint(0)), select(2, helper.registry(store):watch("a")),
+			select(2, helper.registry(store):watch("a", "none.lua")),
 		} do
 			assert.equal("a", err.watcher_id, tostring(err))
 			mentions(err, "a")

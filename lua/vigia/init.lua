@@ -13,10 +13,15 @@ for _, name in ipairs {
 	M[name] = core[name]
 end
 
--- A store written in Lua is a table; those of ours are userdata.
+-- A store written in Lua is a table; those of ours are userdata. What is wrong is wrong where the caller is, not here.
 function M.registry(store, options)
-	if type(store) == "table" then return require "vigia.lua_registry".new(store, options) end
-	return core.registry(store, options)
+	if type(store) == "table" then
+		local registry, err = require "vigia.lua_registry".new(store, options) -- no tail call: it counts levels
+		return registry, err
+	end
+	local ok, registry, err = pcall(core.registry, store, options)
+	if not ok then error(tostring(registry):gsub("vigia%.core%.", "", 1), 2) end
+	return registry, err
 end
 
 -- A prompt inside an application; its code is loaded when it is asked for.

@@ -189,6 +189,13 @@ static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct
 	free_released(registry);
 }
 
+/* Answers rc, a failure with the watcher that was to be. */
+static int name_watcher(struct vigia_error *err, const char *id, int rc)
+{
+	if (rc < 0 && err && id && strlen(id) <= VIGIA_NAME_MAX) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	return rc;
+}
+
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
                               struct vigia_watcher **out, struct vigia_error *err)
 {
@@ -196,7 +203,7 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 	int rc = watcher_id ? vigia__watcher_id_check(watcher_id, strlen(watcher_id), err) : VIGIA_OK;
 	if (rc == VIGIA_OK && watcher_id) rc = find_free(registry, watcher_id, &old, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
-	if (rc < 0) return rc;
+	if (rc < 0) return name_watcher(err, watcher_id, rc);
 	w = vigia__calloc(sizeof *w);
 	if (w == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a watcher");
 	if (rc == VIGIA_OK) {
@@ -214,11 +221,12 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 		add(registry, w, old);
 		*out = w;
 	} else if (w) {
+		if (rc < 0 && watcher_id == NULL && w->id[0]) name_watcher(err, w->id, rc);
 		if (w->worker) vigia__worker_disown_job(w->worker); /* still the caller's */
 		vigia__driver_free(w);
 	}
 	vigia__store_leave(registry->store);
-	return rc;
+	return name_watcher(err, watcher_id, rc);
 }
 
 int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
@@ -234,7 +242,7 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	if (rc == VIGIA_OK && handler == NULL && options->auto_start)
 		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false", watcher_id);
 	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
-	if (rc < 0) return rc;
+	if (rc < 0) return name_watcher(err, watcher_id, rc);
 
 	struct vigia_watcher *old = NULL, *w = NULL;
 	rc = find_free(registry, watcher_id, &old, err);
@@ -248,9 +256,8 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 		w->has_handler = false; /* still the caller's */
 		vigia__driver_free(w);
 	}
-	if (rc < 0 && err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", watcher_id);
 	vigia__store_leave(registry->store);
-	return rc;
+	return name_watcher(err, watcher_id, rc);
 }
 
 int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out, struct vigia_error *err)

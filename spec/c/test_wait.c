@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "drive/drive.h"
 #include "store/lmdb_store.h"
 #include "store/store.h"
 
@@ -264,11 +265,16 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	return vigia_watcher_stop(attempt->watcher, 0, err);
 }
 
-static void *append_later(void *store)
+/* Ends a registry that does not find it. */
+static void *append_later(void *arg)
 {
+	struct vigia_registry *registry = arg;
 	usleep(50000);
-	append(store, "Secret", 1);
-	return (void *)(intptr_t)vigia__mono_ns();
+	append(registry->store, "Secret", 1);
+	int64_t stored_ns = vigia__mono_ns();
+	for (int i = 0; i < 100 && atomic_load(&handled_ns) == 0; i++) usleep(50000);
+	if (atomic_load(&handled_ns) == 0) vigia_registry_interrupt(registry);
+	return (void *)(intptr_t)stored_ns;
 }
 
 static void S6_a_watcher_finds_it_too(void **state)
@@ -283,9 +289,10 @@ static void S6_a_watcher_finds_it_too(void **state)
 	if (vigia_registry_watch(registry, "w", &handler, NULL, NULL, &err) < 0) fail_msg("%s", err.message);
 	pthread_t thread;
 	void *stored_ns;
-	assert_int_equal(pthread_create(&thread, NULL, append_later, store), 0);
-	if (vigia_registry_run(registry, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(pthread_create(&thread, NULL, append_later, registry), 0);
+	int rc = vigia_registry_run(registry, &err);
 	pthread_join(thread, &stored_ns);
+	if (rc < 0) fail_msg("%s", err.message);
 	assert_true(atomic_load(&handled_ns) - (int64_t)(intptr_t)stored_ns < SOON_NS);
 	vigia_registry_free(registry);
 	vigia_store_free(store);
