@@ -176,6 +176,24 @@ describe("a store file", function()
 		assert.same({1}, (read(helper.open())))
 	end)
 
+	it("S17g is refused where it was mounted by itself, as in a container, and not where its folder was", function()
+		fill(helper.open(), 1)
+		spew(helper.path("other"), "")
+		assert(lfs.mkdir(helper.path("folder")))
+		local prefix = ("unshare -rm -- sh -c 'mount --bind \"$0/store\" \"$0/other\" && mount --bind \"$0\" \"$0/folder\" && exec \"$@\"' %s")
+			:format(helper.quoted(helper.path()))
+		if not select(2, helper.shell(prefix .. " true")) then return helper.pending("no mount namespace of its own is allowed here") end
+		local output = helper.run_lua(prefix, [[
+			for _, options in ipairs{{}, {readonly = true}, {create = false}} do
+				local store, err = vigia.open(arg[1] .. "/other", options)
+				say(store, err.code, tostring(err):find("mount its folder", 1, true) ~= nil)
+			end
+			for _, name in ipairs{"/store", "/folder/store"} do say(assert(vigia.open(arg[1] .. name)):store_event("CREATE", "Job", 1)) end]],
+			helper.path())
+		assert.equal(("nil\tstore_linked\ttrue\n"):rep(3) .. "2\n3\n", output)
+		for _, name in ipairs(files()) do assert(not name:find("^other."), "beside the mounted file: " .. name) end
+	end)
+
 	it("S17d and the files beside it can be read and written by their owner alone, whatever the umask", function()
 		for _, umask in ipairs{"022", "000", "077"} do
 			local name = "store" .. umask

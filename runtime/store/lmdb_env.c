@@ -328,6 +328,9 @@ static int check_file(const char *path, const struct vigia_store_options *option
 	if (*exists && st->st_nlink > 1)
 		return vigia__error(err, VIGIA_ELINKED, "the store '%s' has %lu hard links: two names would become two writers", path,
 		                    (unsigned long)st->st_nlink);
+	if (*exists && vigia__place_is_mounted(path))
+		return vigia__error(err, VIGIA_ELINKED, "the store '%s' is a file that was mounted by itself: two names would become two writers; "
+		                    "mount its folder", path);
 	char dir[4096];
 	snprintf(dir, sizeof dir, "%s", path);
 	*strrchr(dir, '/') = '\0';

@@ -1,5 +1,5 @@
 /*
- * place.c - which file systems are network file systems.
+ * place.c - which file systems are network file systems, and which files are mounted by themselves.
  */
 #include "place.h"
 
@@ -80,4 +80,14 @@ const char *vigia__place_network(const char *path)
 	if (statfs(path, &fs) != 0) return NULL;
 	const char *name = vigia__place_of_type((uint32_t)fs.f_type, &fuse);
 	return fuse && stat(path, &st) == 0 ? fuse_network(st.st_dev) : name;
+}
+
+#ifndef STATX_ATTR_MOUNT_ROOT
+#define STATX_ATTR_MOUNT_ROOT 0x00002000
+#endif
+
+bool vigia__place_is_mounted(const char *path)
+{
+	struct statx st;
+	return statx(AT_FDCWD, path, 0, STATX_TYPE, &st) == 0 && (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
 }

@@ -1,5 +1,6 @@
 /*
- * place.h - may a store lie there? On a network file system neither locks nor shared maps hold between machines, so two of them would
+ * place.h - may a store lie there? A file that is mounted by itself (docker -v FILE:FILE) has a second name beside which other lock files
+ * would lie: two writers. On a network file system neither locks nor shared maps hold between machines, so two of them would
  * destroy the file. The kernel tells a local file system by a number; behind FUSE may be either kind, and only the name of the mount
  * tells (sshfs is a network, ntfs-3g is none). What nobody knows counts as local.
  */
@@ -12,7 +13,10 @@
 /* The name of the network file system that a file or folder lies on; NULL if it is a local one, or cannot be looked at. */
 const char *vigia__place_network(const char *path);
 
-/* How that is decided. statfs's f_type -> a name, NULL: local; FUSE is neither: *fuse. */
+/* Is the file itself, not its folder, what was mounted there? False where the kernel cannot tell (before 5.8). */
+bool vigia__place_is_mounted(const char *path);
+
+/* How a network is told: statfs's f_type -> a name, NULL: local; FUSE is neither: *fuse. */
 const char *vigia__place_of_type(uint32_t type, bool *fuse);
 /* The same for the type of a FUSE mount, "fuse.sshfs". */
 const char *vigia__place_of_fuse(const char *type);
