@@ -350,6 +350,25 @@ describe("garbage collection", function()
 		assert.equal('{"removed":0,"oldest":8,"reason":"held","held_by":"lagging"}\n', (program("gc --json")))
 	end)
 
+	it("G5e `vigia run` collects, and commands that look or append do not", function()
+		local store = helper.open(nil, {gc_age_threshold = NANOSECOND, gc_cadence = 0.001})
+		assert(store:store_checkpoint("a", 1 << 40))
+		fill(store, 10)
+		for _, words in ipairs{"events", "stats", "checkpoints", "verify", "configure", "configure max_event_size=2MiB"} do
+			for _ = 1, 3 do program(words) end
+		end
+		helper.shell(("echo '{\"operation\":\"CREATE\",\"object_type\":\"Job\",\"object\":1}' | %s append --store %s"):format(
+			helper.quoted(helper.program()), helper.quoted(helper.path("store"))))
+		assert.equal(11, store:stats().events)
+		local script = helper.write_file("idle.lua", "return {ephemeral = true, handle = function() end}")
+		local pipe = assert(io.popen(("echo $$; exec %s run --store %s %s"):format(helper.quoted(helper.program()),
+			helper.quoted(helper.path("store")), script)))
+		local pid = pipe:read("l")
+		eventually(function() return store:stats().events == 0 end)
+		os.execute("kill " .. pid)
+		pipe:close()
+	end)
+
 	it("G6d `vigia checkpoints` shows holds beside checkpoints", function()
 		local store = helper.open()
 		fill(store, 9)

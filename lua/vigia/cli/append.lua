@@ -35,7 +35,7 @@ end
 -- The store, and false if there is none yet. It is made only for an event: nothing on standard input leaves nothing behind.
 local function open(args)
 	local core = require("vigia.core")
-	local store, err = require("vigia").open(util.store_path(args), {create = false})
+	local store, err = require("vigia").open(util.store_path(args), {create = false, collect = false})
 	if not store and err.code == "store_not_found" then
 		local waits, input_err = core.has_input(STDIN)
 		if input_err and input_err.code ~= "interrupted" then
