@@ -396,8 +396,8 @@ static int env_open(struct lmdb_backend *b, const struct vigia_store_options *op
 			return lock_file_fill(b, true, err);
 		}
 		env_close(b);
-		/* The system (a limit, valgrind) refuses so much address space: ask for less. */
-		if (rc == ENOMEM && options->map_size_bytes == 0 && bytes > MAP_BYTES_MIN) {
+		/* The system (a limit: ENOMEM; valgrind: EINVAL) refuses so much address space: ask for less. */
+		if ((rc == ENOMEM || rc == EINVAL) && options->map_size_bytes == 0 && bytes > MAP_BYTES_MIN) {
 			bytes /= 2;
 			b->map_grows = true;
 			continue;

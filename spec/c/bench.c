@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/event.h"
+#include "core/json.h"
 #include "store/store.h"
 #include "vigia.h"
 
@@ -79,13 +80,17 @@ static void make_object(void)
 			vigia__put_string(&object, "gpu", 3);
 			break;
 		case 7: vigia__put_bool(&object, true); break;
-		default: vigia__put_string(&object, "a-value-of-some-len", 19); break;
+		default: vigia__put_string(&object, "a-value-of-len", 14); break;
 		}
 	}
 	struct vigia_slice op = {"UPDATE", 6}, type = {"Job", 3};
 	vigia__event_begin(&event_bytes, op, type, NULL);
 	vigia__buf_add(&event_bytes, object.data, object.len);
-	printf("# an event: %zu bytes stored, its object %zu\n", event_bytes.len, object.len);
+	struct vigia__buf json = {0};
+	struct vigia_slice value = {(const char *)object.data, object.len};
+	vigia__json_from_value(value, &json, NULL);
+	printf("# an event: %zu bytes stored, its object %zu, that as JSON %zu\n", event_bytes.len, object.len, json.len);
+	vigia__buf_deinit(&json);
 }
 
 static struct vigia_new_event new_event(const char *type)
