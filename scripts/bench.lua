@@ -50,9 +50,12 @@ end
 
 local store = assert(vigia.open(folder .. "/lua.db"))
 
+local objects = {}
+for i = 1, 1000 do objects[i] = {"UPDATE", "Job", job(i)} end
+
 local single = 2000
 report("lua: append durable, 1 caller", single, timed(function()
-	for i = 1, single do assert(store:store_event("CREATE", "Job", job(i))) end
+	for i = 1, single do assert(store:store_event("CREATE", "Job", objects[i % 1000 + 1][3])) end
 end))
 
 for _, coroutines in ipairs {64, 100} do
@@ -60,14 +63,12 @@ for _, coroutines in ipairs {64, 100} do
 	local each = 200
 	for _ = 1, coroutines do
 		registry:spawn(function()
-			for i = 1, each do assert(store:store_event("CREATE", "Job", job(i))) end
+			for i = 1, each do assert(store:store_event("CREATE", "Job", objects[i][3])) end
 		end)
 	end
 	report("lua: append durable, " .. coroutines .. " coroutines", coroutines * each, timed(function() assert(registry:run()) end))
 end
 
-local objects = {}
-for i = 1, 1000 do objects[i] = {"UPDATE", "Job", job(i)} end
 report("lua: append batches of 1000", EVENTS, timed(function()
 	for _ = 1, EVENTS, 1000 do assert(store:store_events(objects)) end
 end))

@@ -3,10 +3,14 @@
  */
 #include "append.h"
 
+#include "../core/error.h"
 #include "../drive/drive.h"
 #include "registry.h"
 
 static const char append_key;
+static const char idle_key; /* of the list of those that can be used again */
+
+enum { IDLE_MAX = 128, KEEP_BYTES = 4096 };
 
 static int append_gc(lua_State *L)
 {
@@ -24,16 +28,48 @@ void vigia__lua_append_init(lua_State *L)
 	static const luaL_Reg metamethods[] = {{"__gc", append_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.append", &append_key, metamethods, NULL);
 	lua_pop(L, 1);
+	lua_createtable(L, IDLE_MAX, 0);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &idle_key);
 }
 
-struct lua_append *vigia__lua_append_begin(lua_State *L, const struct vigia_store *store)
+/* It is on the stack at idx, and nothing is under way in it any more. A new one for each append would cost more than the append does. */
+static void keep(lua_State *L, struct lua_append *append, int idx)
 {
-	if (vigia__lua_shared(L)->worker) return NULL; /* alone on its thread: it holds up nobody */
-	struct lua_handler *running = vigia__lua_running(L);
+	struct vigia__lua *shared = append->shared;
+	vigia__buf_clear(&append->events, KEEP_BYTES);
+	vigia__buf_clear(&append->ends, KEEP_BYTES);
+	if (shared->idle_appends == IDLE_MAX) return;
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &idle_key);
+	lua_pushvalue(L, idx);
+	lua_rawseti(L, -2, ++shared->idle_appends);
+	lua_pop(L, 1);
+}
+
+/* [-0, +1, m] */
+static struct lua_append *take(lua_State *L, struct vigia__lua *shared)
+{
+	struct lua_append *append;
+	if (shared->idle_appends > 0) {
+		lua_rawgetp(L, LUA_REGISTRYINDEX, &idle_key);
+		lua_rawgeti(L, -1, shared->idle_appends);
+		lua_pushnil(L); /* a dropped coroutine takes it along, and its __gc waits for the commit */
+		lua_rawseti(L, -3, shared->idle_appends--);
+		lua_remove(L, -2);
+		append = lua_touserdata(L, -1);
+		vigia__error_clear(&append->pending.err);
+	} else append = vigia__lua_new(L, sizeof *append, &append_key);
+	append->shared = shared;
+	return append;
+}
+
+struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store)
+{
+	if (shared->worker) return NULL; /* alone on its thread: it holds up nobody */
+	struct lua_handler *running = shared->handler;
 	/* Another store's commits do not wake this registry. */
 	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_hears(running, store)) return NULL;
 	if (running->owner->registry->clock) return NULL; /* moved by hand: what a step does must not hang on another thread */
-	return vigia__lua_new(L, sizeof(struct lua_append), &append_key);
+	return take(L, shared);
 }
 
 int vigia__lua_queued(lua_State *L)
@@ -42,16 +78,18 @@ int vigia__lua_queued(lua_State *L)
 	return 1;
 }
 
-static int settled(lua_State *L, struct lua_append *append)
+static int settled(lua_State *L, struct lua_append *append, int idx)
 {
-	struct vigia_error err = append->pending.err;
 	uint64_t first = append->pending.request.first_seq, last = append->pending.request.last_seq;
 	bool list = append->pending.request.ends != NULL, existed = append->pending.request.existed;
 	bool queued = append->pending.request.queued;
 	int rc = vigia__store_settle(&append->pending);
-	vigia__buf_deinit(&append->events);
-	vigia__buf_deinit(&append->ends);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	if (rc < 0) {
+		struct vigia_error err = append->pending.err;
+		keep(L, append, idx);
+		return vigia__lua_fail(L, rc, &err);
+	}
+	keep(L, append, idx);
 	if (queued) return vigia__lua_queued(L);
 	lua_pushinteger(L, (lua_Integer)first);
 	if (list) lua_pushinteger(L, (lua_Integer)last);
@@ -64,14 +102,15 @@ static int look_again(lua_State *L, int status, lua_KContext where)
 {
 	(void)status;
 	struct lua_append *append = lua_touserdata(L, (int)where);
-	if (atomic_load(&append->pending.done)) return settled(L, append);
-	return vigia__lua_suspend(L, vigia__lua_running(L), INT64_MAX, true, where, look_again);
+	if (atomic_load(&append->pending.done)) return settled(L, append, (int)where);
+	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_again);
 }
 
 int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store, const struct vigia__append *request)
 {
-	struct vigia_error err = {0};
-	vigia__lua_listen_anything(vigia__lua_running(L));
+	struct vigia_error err;
+	vigia__error_clear(&err);
+	vigia__lua_listen_anything(append->shared->handler);
 	append->pending.request = *request;
 	int rc = vigia__store_submit(store, &append->pending, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);

@@ -9,6 +9,7 @@
 /* An append under way. In a userdata: its coroutine may be dropped before it is durable. */
 struct lua_append {
 	struct vigia__pending pending;
+	struct vigia__lua *shared;
 	struct vigia__buf events; /* the bytes, until they are committed */
 	struct vigia__buf ends;
 	char key[VIGIA_KEY_MAX];
@@ -18,7 +19,7 @@ void vigia__lua_append_init(lua_State *L);
 /* The answer to an append that waits for its commit: true. [-0, +1, -] */
 int vigia__lua_queued(lua_State *L);
 /* Where L may yield to a registry over this store: an empty one, pushed. Else NULL, and nothing pushed. [-0, +0|1, m] */
-struct lua_append *vigia__lua_append_begin(lua_State *L, const struct vigia_store *store);
+struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store);
 /* Submit the request, whose bytes are in `append`, and yield until it is durable; then one number for one event, two for a list. Use as
  * `return vigia__lua_append_wait(...)`; `append` is on top of the stack. */
 int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store, const struct vigia__append *request);

@@ -410,7 +410,8 @@ static int forget_task(lua_State *L)
 static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 {
 	struct lua_handler *h = ctx;
-	struct vigia_error err = {0};
+	struct vigia_error err;
+	vigia__error_clear(&err);
 	h->stopping = stopping;
 	if (h->suspended && !stopping && !h->cancelled && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns;

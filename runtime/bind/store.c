@@ -191,7 +191,8 @@ static int store_store_event(lua_State *L) {
 	struct conditions conditions;
 	check_conditions(L, 5, &conditions);
 	struct vigia__lua *shared = vigia__lua_shared(L);
-	struct vigia_error err = {0};
+	struct vigia_error err;
+	vigia__error_clear(&err);
 	if (h->store == NULL)
 		return vigia__lua_fail(L, closed(h, &err), &err);
 	if (h->serializer.functions || h->serializer.strict) {
@@ -201,7 +202,7 @@ static int store_store_event(lua_State *L) {
 		if (h->store == NULL)
 			return vigia__lua_fail(L, closed(h, &err), &err);
 	}
-	struct lua_append *append = vigia__lua_append_begin(L, h->store); /* in a coroutine that may wait; else NULL, and nothing is pushed */
+	struct lua_append *append = vigia__lua_append_begin(L, shared, h->store);
 	if (h->store == NULL) /* closed since by a finalizer */
 		return vigia__lua_fail(L, closed(h, &err), &err);
 	struct vigia__buf *buf = append ? &append->events : &shared->events;
@@ -359,7 +360,7 @@ static int store_store_events(lua_State *L) {
 		if (h->store == NULL)
 			return vigia__lua_fail(L, closed(h, &err), &err);
 	}
-	struct lua_append *append = vigia__lua_append_begin(L, h->store);
+	struct lua_append *append = vigia__lua_append_begin(L, shared, h->store);
 	if (h->store == NULL) /* closed since by a finalizer */
 		return vigia__lua_fail(L, closed(h, &err), &err);
 	struct vigia__buf *events = append ? &append->events : &shared->events, *ends = append ? &append->ends : &shared->ends;

@@ -321,9 +321,10 @@ static void leave_handler(struct vigia_watcher *w, struct vigia_watcher *outer)
 
 static void call_handler(struct vigia_watcher *w)
 {
-	struct vigia_error err = {0};
+	struct vigia_error err; /* cleared, not zeroed: its texts are longer than most events */
 	struct vigia_event event = {.seq_num = w->action.seq_num};
 	struct vigia_watcher *outer;
+	vigia__error_clear(&err);
 	bool known = w->handler.knows && w->handler.knows(w->handler.ctx, event.seq_num);
 	int rc = known ? VIGIA_OK : vigia_batch_event(&w->batch, w->action.index, &event, &err);
 	struct vigia_attempt attempt = {w, w->action.attempt, w->core.state == VIGIA_STOPPING};
@@ -345,8 +346,9 @@ static void call_handler(struct vigia_watcher *w)
 
 static void resume_handler(struct vigia_watcher *w)
 {
-	struct vigia_error err = {0};
+	struct vigia_error err;
 	struct vigia_watcher *outer;
+	vigia__error_clear(&err);
 	w->resume_mono_ns = INT64_MAX;
 	w->resume_now = false;
 	enter_handler(w, &outer);
