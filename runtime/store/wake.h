@@ -21,18 +21,18 @@
 
 enum {
 	VIGIA_WAKE_WORDS = 64, /* word 0: anything; 1..63: types by hash */
-	VIGIA_WAKE_MASK_ALL = 0
+	VIGIA_LISTEN_MAX = 32  /* words that one waiter listens to */
 };
 
 struct vigia__wake {
 	_Atomic uint32_t word[VIGIA_WAKE_WORDS];
 };
 
-/* What one waiter listens to: up to 8 type words, or "anything". */
+/* What one waiter listens to: some type words, or "anything". */
 struct vigia__listen {
 	unsigned count;
-	uint8_t index[8];
-	uint32_t seen[8];
+	uint8_t index[VIGIA_LISTEN_MAX];
+	uint32_t seen[VIGIA_LISTEN_MAX];
 };
 
 /* Which words stand for these types (count 0, or more than fit: anything). */
