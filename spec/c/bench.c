@@ -13,102 +13,29 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/event.h"
 #include "core/json.h"
-#include "store/store.h"
-#include "vigia.h"
-
-static const char *folder;
-
-static double now(void)
-{
-	return (double)vigia__mono_ns() / 1e9;
-}
-
-static void die(const char *what, const char *why)
-{
-	fprintf(stderr, "bench: %s: %s\n", what, why);
-	exit(1);
-}
-
-static void ok(int rc, const struct vigia_error *err)
-{
-	if (rc < 0) die("vigia", err->message);
-}
+#include "lib/bench.h"
 
 static void mdb_ok(int rc)
 {
-	if (rc != 0) die("lmdb", mdb_strerror(rc));
-}
-
-static char *path_of(const char *name, char *out)
-{
-	snprintf(out, 512, "%s/%s", folder, name);
-	char side[600];
-	unlink(out);
-	snprintf(side, sizeof side, "%s-lock", out);
-	unlink(side);
-	snprintf(side, sizeof side, "%s-side", out);
-	unlink(side);
-	return out;
-}
-
-static void report(const char *name, double figure, const char *unit, double ratio, const char *to)
-{
-	if (ratio > 0) printf("%-34s %12.0f %-12s %8.2f x %s\n", name, figure, unit, ratio, to);
-	else printf("%-34s %12.0f %-12s\n", name, figure, unit);
-	fflush(stdout);
+	if (rc != 0) bench_die("lmdb", mdb_strerror(rc));
 }
 
 /* ---- the same bytes for both sides ---- */
 
 static struct vigia__buf object, event_bytes;
 
-static void make_object(void)
+static void make_event(void)
 {
-	vigia__put_map(&object, 8);
-	static const char *const keys[] = {"id", "name", "state", "node", "cpu", "memory", "tags", "ok"};
-	for (int i = 0; i < 8; i++) {
-		vigia__put_string(&object, keys[i], strlen(keys[i]));
-		switch (i) {
-		case 0: vigia__put_int(&object, 123456); break;
-		case 4: vigia__put_float(&object, 1.5); break;
-		case 5: vigia__put_int(&object, 4294967296); break;
-		case 6:
-			vigia__put_array(&object, 2);
-			vigia__put_string(&object, "batch", 5);
-			vigia__put_string(&object, "gpu", 3);
-			break;
-		case 7: vigia__put_bool(&object, true); break;
-		default: vigia__put_string(&object, "a-value-of-len", 14); break;
-		}
-	}
 	struct vigia_slice op = {"UPDATE", 6}, type = {"Job", 3};
+	object = bench_object();
+	struct vigia_slice value = {(const char *)object.data, object.len};
+	struct vigia__buf json = {0};
 	vigia__event_begin(&event_bytes, op, type, NULL);
 	vigia__buf_add(&event_bytes, object.data, object.len);
-	struct vigia__buf json = {0};
-	struct vigia_slice value = {(const char *)object.data, object.len};
 	vigia__json_from_value(value, &json, NULL);
 	printf("# an event: %zu bytes stored, its object %zu, that as JSON %zu\n", event_bytes.len, object.len, json.len);
 	vigia__buf_deinit(&json);
-}
-
-static struct vigia_new_event new_event(const char *type)
-{
-	return (struct vigia_new_event){{"UPDATE", 6}, {type, strlen(type)}, {(const char *)object.data, object.len}};
-}
-
-static struct vigia_store *store_open(const char *name, int durability)
-{
-	char path[512];
-	struct vigia_error err = {0};
-	struct vigia_store_options options;
-	struct vigia_store *store;
-	vigia_store_options_init(&options);
-	options.durability = durability;
-	options.durability_given = true;
-	ok(vigia_store_open(path_of(name, path), &options, &store, &err), &err);
-	return store;
 }
 
 /* ---- appends ---- */
@@ -122,12 +49,12 @@ static double raw_append(unsigned flags, int count, int batch)
 	mdb_env_create(&env);
 	mdb_env_set_mapsize(env, (size_t)1 << 36);
 	mdb_env_set_maxdbs(env, 4);
-	mdb_ok(mdb_env_open(env, path_of("raw.db", path), MDB_NOSUBDIR | MDB_NOTLS | flags, 0600));
+	mdb_ok(mdb_env_open(env, bench_fresh_path("raw.db", path), MDB_NOSUBDIR | MDB_NOTLS | flags, 0600));
 	mdb_ok(mdb_txn_begin(env, NULL, 0, &txn));
 	mdb_ok(mdb_dbi_open(txn, "events", MDB_CREATE | MDB_INTEGERKEY, &dbi));
 	mdb_ok(mdb_txn_commit(txn));
 	size_t key_number = 0;
-	double start = now();
+	double start = bench_now();
 	for (int done = 0; done < count; done += batch) {
 		mdb_ok(mdb_txn_begin(env, NULL, 0, &txn));
 		for (int i = 0; i < batch; i++) {
@@ -137,20 +64,20 @@ static double raw_append(unsigned flags, int count, int batch)
 		}
 		mdb_ok(mdb_txn_commit(txn));
 	}
-	double rate = count / (now() - start);
+	double rate = count / (bench_now() - start);
 	mdb_env_close(env);
 	return rate;
 }
 
 static double vigia_append(int durability, int count, int batch)
 {
-	struct vigia_store *store = store_open("one.db", durability);
+	struct vigia_store *store = bench_store("one.db", durability);
 	struct vigia_error err = {0};
 	struct vigia_new_event *events = calloc((size_t)batch, sizeof *events);
-	for (int i = 0; i < batch; i++) events[i] = new_event("Job");
-	double start = now();
-	for (int done = 0; done < count; done += batch) ok(vigia_store_append(store, events, (size_t)batch, NULL, &err), &err);
-	double rate = count / (now() - start);
+	for (int i = 0; i < batch; i++) events[i] = bench_event("Job", &object);
+	double start = bench_now();
+	for (int done = 0; done < count; done += batch) bench_ok(vigia_store_append(store, events, (size_t)batch, NULL, &err), &err);
+	double rate = count / (bench_now() - start);
 	free(events);
 	vigia_store_free(store);
 	return rate;
@@ -166,41 +93,35 @@ static void *call_append(void *arg)
 {
 	struct caller *caller = arg;
 	struct vigia_error err = {0};
-	struct vigia_new_event event = new_event("Job");
-	for (int i = 0; i < caller->count; i++) ok(vigia_store_append(caller->store, &event, 1, NULL, &err), &err);
+	struct vigia_new_event event = bench_event("Job", &object);
+	for (int i = 0; i < caller->count; i++) bench_ok(vigia_store_append(caller->store, &event, 1, NULL, &err), &err);
 	return NULL;
 }
 
 static double vigia_append_threads(int threads, int each)
 {
-	struct vigia_store *store = store_open("many.db", VIGIA_DURABILITY_COMMIT);
+	struct vigia_store *store = bench_store("many.db", VIGIA_DURABILITY_COMMIT);
 	struct caller *callers = calloc((size_t)threads, sizeof *callers);
-	double start = now();
+	double start = bench_now();
 	for (int i = 0; i < threads; i++) {
 		callers[i] = (struct caller){.store = store, .count = each};
 		pthread_create(&callers[i].thread, NULL, call_append, &callers[i]);
 	}
 	for (int i = 0; i < threads; i++) pthread_join(callers[i].thread, NULL);
-	double rate = threads * each / (now() - start);
+	double rate = threads * each / (bench_now() - start);
 	free(callers);
 	vigia_store_free(store);
 	return rate;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return x < y ? -1 : x > y;
-}
-
 static double median3(double a, double b, double c)
 {
 	double v[] = {a, b, c};
-	qsort(v, 3, sizeof *v, by_size);
+	qsort(v, 3, sizeof *v, bench_by_size);
 	return v[1];
 }
 
-static void bench_append(void)
+static void append(void)
 {
 	double raw[3], one[3], t16[3], t64[3], rawb[3], b1000[3], rawn[3], none[3];
 	for (int r = 0; r < 3; r++) {
@@ -215,68 +136,35 @@ static void bench_append(void)
 	}
 	double base = median3(raw[0], raw[1], raw[2]);
 #define M(v) median3(v[0], v[1], v[2])
-	report("append durable, raw LMDB", base, "events/s", 0, NULL);
-	report("append durable, 1 caller", M(one), "events/s", M(one) / base, "raw LMDB");
-	report("append durable, 16 callers", M(t16), "events/s", M(t16) / base, "raw LMDB");
-	report("append durable, 64 callers", M(t64), "events/s", M(t64) / base, "raw LMDB");
-	report("append batches of 1000, durable", M(b1000), "events/s", M(b1000) / M(rawb), "raw LMDB");
-	report("append not synced, 1 caller", M(none), "events/s", M(none) / M(rawn), "raw LMDB");
+	bench_report("append durable, raw LMDB", base, "events/s", 0, NULL);
+	bench_report("append durable, 1 caller", M(one), "events/s", M(one) / base, "raw LMDB");
+	bench_report("append durable, 16 callers", M(t16), "events/s", M(t16) / base, "raw LMDB");
+	bench_report("append durable, 64 callers", M(t64), "events/s", M(t64) / base, "raw LMDB");
+	bench_report("append batches of 1000, durable", M(b1000), "events/s", M(b1000) / M(rawb), "raw LMDB");
+	bench_report("append not synced, 1 caller", M(none), "events/s", M(none) / M(rawn), "raw LMDB");
 #undef M
 }
 
 /* ---- replay ---- */
 
-static int count_event(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                       struct vigia_error *err)
-{
-	(void)event, (void)attempt, (void)resume_mono_ns, (void)err;
-	++*(uint64_t *)ctx;
-	return VIGIA_OK;
-}
-
-static double replay(struct vigia_store *store, const char *type, uint64_t total, uint64_t expected)
-{
-	struct vigia_error err = {0};
-	uint64_t seen = 0;
-	struct vigia_registry *registry = vigia_registry_new(store);
-	struct vigia_handler handler = {.handle = count_event, .ctx = &seen};
-	struct vigia_watch_options options;
-	struct vigia_slice types = {type, type ? strlen(type) : 0};
-	struct vigia_watcher *watcher;
-	struct vigia_watcher_stats stats;
-	vigia_watch_options_init(&options);
-	options.ephemeral = true;
-	if (type) options.filter = (struct vigia_filter){.object_types = &types, .object_types_count = 1};
-	double start = now();
-	ok(vigia_registry_watch(registry, "bench", &handler, &options, &watcher, &err), &err);
-	do {
-		ok(vigia_registry_step(registry, 0, &err), &err);
-		vigia_watcher_stats(watcher, &stats);
-	} while (stats.lag > 0);
-	double rate = (double)total / (now() - start);
-	if (seen != expected) die("replay", "not all events were seen");
-	vigia_registry_free(registry);
-	return rate;
-}
-
-static void bench_replay(void)
+static void replay(void)
 {
 	enum { TOTAL = 2000000, BATCH = 1000 };
-	struct vigia_store *store = store_open("replay.db", VIGIA_DURABILITY_NONE);
+	struct vigia_store *store = bench_store("replay.db", VIGIA_DURABILITY_NONE);
 	struct vigia_error err = {0};
 	struct vigia_new_event *events = calloc(BATCH, sizeof *events);
-	for (int i = 0; i < BATCH; i++) events[i] = new_event(i % 100 == 7 ? "Rare" : "Job");
-	for (int i = 0; i < TOTAL; i += BATCH) ok(vigia_store_append(store, events, BATCH, NULL, &err), &err);
+	for (int i = 0; i < BATCH; i++) events[i] = bench_event(i % 100 == 7 ? "Rare" : "Job", &object);
+	for (int i = 0; i < TOTAL; i += BATCH) bench_ok(vigia_store_append(store, events, BATCH, NULL, &err), &err);
 	struct vigia__backend_stats stats;
-	ok(vigia__store_stats(store, &stats, &err), &err);
-	printf("%-34s %12.0f %-12s\n", "bytes on disk an event", (double)stats.used_bytes / TOTAL, "bytes");
+	bench_ok(vigia__store_stats(store, &stats, &err), &err);
+	bench_report("bytes on disk an event", (double)stats.used_bytes / TOTAL, "bytes", 0, NULL);
 	double all[3], rare[3];
 	for (int r = 0; r < 3; r++) {
-		all[r] = replay(store, NULL, TOTAL, TOTAL);
-		rare[r] = replay(store, "Rare", TOTAL, TOTAL / 100);
+		all[r] = bench_replay(store, NULL, TOTAL, TOTAL);
+		rare[r] = bench_replay(store, "Rare", TOTAL, TOTAL / 100);
 	}
-	report("replay to a C handler", median3(all[0], all[1], all[2]), "events/s", 0, NULL);
-	report("replay, filter keeps 1 %", median3(rare[0], rare[1], rare[2]), "looked at/s", 0, NULL);
+	bench_report("replay to a C handler", median3(all[0], all[1], all[2]), "events/s", 0, NULL);
+	bench_report("replay, filter keeps 1 %", median3(rare[0], rare[1], rare[2]), "looked at/s", 0, NULL);
 	free(events);
 	vigia_store_free(store);
 }
@@ -291,11 +179,11 @@ static void append_and_tell(const char *path, int go, int told)
 	struct vigia_store *store;
 	char c;
 	if (read(go, &c, 1) != 1) _exit(1);
-	ok(vigia_store_open(path, NULL, &store, &err), &err);
+	bench_ok(vigia_store_open(path, NULL, &store, &err), &err);
 	for (int i = 0; i < WAKE_ROUNDS; i++) {
 		usleep(500); /* the reader sleeps again */
 		struct vigia_new_event event = {{"CREATE", 6}, {"Tick", 4}, {"\x01", 1}};
-		ok(vigia_store_append(store, &event, 1, NULL, &err), &err);
+		bench_ok(vigia_store_append(store, &event, 1, NULL, &err), &err);
 		int64_t t = vigia__mono_ns();
 		if (write(told, &t, sizeof t) != sizeof t) _exit(1);
 	}
@@ -317,13 +205,13 @@ static int keep_busy(pid_t *out)
 	return count;
 }
 
-static void wake(const char *name, const char *file, bool busy)
+static void wake_across(const char *name, const char *file, bool busy)
 {
 	struct vigia_error err = {0};
 	char path[512];
-	path_of(file, path);
+	bench_fresh_path(file, path);
 	int go[2], told[2];
-	if (pipe(go) < 0 || pipe(told) < 0) die("pipe", "failed");
+	if (pipe(go) < 0 || pipe(told) < 0) bench_die("pipe", "failed");
 	pid_t child = fork(), busy_ones[CPUS_MAX];
 	if (child == 0) append_and_tell(path, go[0], told[1]);
 	int busy_count = busy ? keep_busy(busy_ones) : 0;
@@ -332,17 +220,17 @@ static void wake(const char *name, const char *file, bool busy)
 	options.durability = VIGIA_DURABILITY_NONE;
 	options.durability_given = true;
 	struct vigia_store *store;
-	ok(vigia_store_open(path, &options, &store, &err), &err);
+	bench_ok(vigia_store_open(path, &options, &store, &err), &err);
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next = {VIGIA_AFTER, 0};
 	double *us = calloc(WAKE_ROUNDS, sizeof *us);
-	if (write(go[1], "g", 1) != 1) die("pipe", "failed");
+	if (write(go[1], "g", 1) != 1) bench_die("pipe", "failed");
 	for (int i = 0; i < WAKE_ROUNDS;) {
 		struct vigia_read request = {.from = next, .timeout_ns = 5000000000};
-		ok(vigia_store_read(store, &request, batch, &next, &err), &err);
+		bench_ok(vigia_store_read(store, &request, batch, &next, &err), &err);
 		int64_t woke = vigia__mono_ns(), t;
 		for (size_t k = 0; k < vigia_batch_count(batch); k++) {
-			if (read(told[0], &t, sizeof t) != sizeof t) die("pipe", "failed");
+			if (read(told[0], &t, sizeof t) != sizeof t) bench_die("pipe", "failed");
 			us[i++] = (double)(woke - t) / 1e3;
 		}
 	}
@@ -351,8 +239,8 @@ static void wake(const char *name, const char *file, bool busy)
 		kill(busy_ones[i], SIGKILL);
 		waitpid(busy_ones[i], NULL, 0);
 	}
-	qsort(us, WAKE_ROUNDS, sizeof *us, by_size);
-	printf("%-34s %12.1f %-12s p99 %.1f us\n", name, us[WAKE_ROUNDS / 2], "us", us[WAKE_ROUNDS * 99 / 100]);
+	qsort(us, WAKE_ROUNDS, sizeof *us, bench_by_size);
+	printf("%-44s %12.1f %-12s p99 %.1f us\n", name, us[WAKE_ROUNDS / 2], "us", us[WAKE_ROUNDS * 99 / 100]);
 	fflush(stdout);
 	free(us);
 	vigia_batch_free(batch);
@@ -360,10 +248,10 @@ static void wake(const char *name, const char *file, bool busy)
 	for (int i = 0; i < 2; i++) close(go[i]), close(told[i]);
 }
 
-static void bench_wake(void)
+static void wake(void)
 {
-	wake("wake across processes, p50", "wake.db", false);
-	wake("the same, all processors busy, p50", "wake_busy.db", true);
+	wake_across("wake across processes, p50", "wake.db", false);
+	wake_across("the same, all processors busy, p50", "wake_busy.db", true);
 }
 
 int main(int argc, char **argv)
@@ -371,10 +259,10 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} benches[] = {{"append", bench_append}, {"replay", bench_replay}, {"wake", bench_wake}};
-	if (argc < 2) die("usage", "bench FOLDER [append|replay|wake]...");
-	folder = argv[1];
-	make_object();
+	} benches[] = {{"append", append}, {"replay", replay}, {"wake", wake}};
+	if (argc < 2) bench_die("usage", "bench FOLDER [append|replay|wake]...");
+	bench_folder = argv[1];
+	make_event();
 	for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) {
 		bool wanted = argc == 2;
 		for (int a = 2; a < argc; a++) wanted |= strcmp(argv[a], benches[i].name) == 0;
