@@ -266,7 +266,7 @@ describe("an installed Vigia", function()
 	end)
 
 	try("becomes a rock by luarocks make", function()
-		in_root("cp -r CMakeLists.txt cmake lua runtime scripts vendor README.md LICENSE vigia-scm-1.rockspec %s", quoted(helper.path()))
+		in_root("cp -r CMakeLists.txt lua runtime scripts vendor README.md LICENSE vigia-scm-1.rockspec %s", quoted(helper.path()))
 		sh("luarocks --lua-version=5.4 --tree=%s make", quoted(helper.path("tree")))
 		local text = sh([[eval "$(luarocks --lua-version=5.4 --tree=%s path)" && cd / && lua5.4 -e 'local vigia = require "vigia"
 			print(vigia.open(":memory:"):store_event("CREATE", "A", 1))']], quoted(helper.path("tree")))
