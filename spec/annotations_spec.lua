@@ -36,6 +36,78 @@ end
 
 local functions, fields, constants = described()
 
+-- ---- the format ----
+
+local TAGS = {class = true, field = true, alias = true, param = true, ["return"] = true, type = true, generic = true, meta = true}
+local BUILTIN = {}
+for name in ("any nil boolean string number integer function table thread userdata lightuserdata true false unknown void"):gmatch("%a+") do
+	BUILTIN[name] = true
+end
+
+-- Reads a type of lua-language-server at the beginning of a text: the names in it are told to `use`. Answers where it ends.
+local function read_type(text, at, use)
+	local kind
+
+	-- Read it if it is next.
+	local function word(pattern)
+		local first, last, found = text:find("^%s*(" .. pattern .. ")", at)
+		if first then at = last + 1 end
+		return found
+	end
+
+	local function expect(pattern)
+		return word(pattern) or error(("%q: %s expected at %q"):format(text, pattern, text:sub(at)), 0)
+	end
+
+	local function list(closing, item)
+		if word(closing) then return end
+		repeat item() until not word(",")
+		expect(closing)
+	end
+
+	local function named()
+		expect("[%a_][%w_]*")
+		word("%?")
+		expect(":")
+		kind()
+	end
+
+	local function simple()
+		if word("%(") then
+			kind()
+			expect("%)")
+		elseif word("{") then
+			list("}", function()
+				if not word("%[") then return named() end
+				kind()
+				expect("%]")
+				expect(":")
+				kind()
+			end)
+		elseif word("fun%(") then
+			list("%)", function()
+				if not word("%.%.%.") then expect("[%a_][%w_]*") end
+				word("%?")
+				if word(":") then kind() end
+			end)
+			if word(":") then
+				repeat kind() until not word(", ?%f[%S]")
+			end
+		elseif not word('"[^"]*"') and not word("%-?%d+") then
+			use(expect("[%a_][%w_.]*"))
+			if word("<") then list(">", kind) end
+		end
+		while text:find("^%[%]", at) or text:find("^%?", at) do at = text:find("^%?", at) and at + 1 or at + 2 end
+	end
+
+	function kind()
+		repeat simple() until not word("|")
+	end
+
+	kind()
+	return at
+end
+
 local function names(map)
 	local list = {}
 	for name in pairs(map) do list[#list + 1] = name end
@@ -81,6 +153,49 @@ end
 
 describe("the description of the Lua API", function()
 	after_each(helper.clean)
+
+	it("is in the format of lua-language-server, and names no type that is not described", function()
+		local known, used, count = {}, {}, 0
+		local files = helper.shell("find lua -name '*.lua'")
+		for path in files:gmatch("[^\n]+") do
+			local number, generic = 0, nil
+			for line in io.lines(path) do
+				number = number + 1
+				local here = ("%s:%d: %s"):format(path, number, line)
+				local tag, rest = line:match("^%s*%-%-%-@(%a+)%s*(.*)$")
+				if not line:find("^%s*%-%-%-") then generic = nil end
+				if tag then
+					assert(TAGS[tag], here)
+					local at = 1
+					if tag == "class" then
+						local name, parent = rest:match("^([%w_.]+)%s*:?%s*(.*)$")
+						known[assert(name, here)] = true
+						at = #rest - #parent + 1
+						if parent == "" then at = nil end
+					elseif tag == "field" or tag == "param" then
+						at = select(2, rest:find("^[%w_]+%??%s+")) or select(2, rest:find("^%.%.%.%s+"))
+						at = assert(at, here) + 1
+					elseif tag == "alias" or tag == "generic" then
+						local name, text = rest:match("^([%w_.]+):?%s+(.*)$")
+						if tag == "alias" then known[assert(name, here)] = true else generic = assert(name, here) end
+						at = #rest - #text + 1
+					elseif tag == "meta" then
+						at = nil
+					end
+					if at then
+						count = count + 1
+						local ok, last = pcall(read_type, rest, at, function(name)
+							if name ~= generic then used[name] = here end
+						end)
+						assert(ok, here .. ": " .. tostring(last))
+						assert(rest:find("^%s", last) or last > #rest, here .. ": after the type: " .. rest:sub(last))
+					end
+				end
+			end
+		end
+		for name, here in pairs(used) do assert(known[name] or BUILTIN[name], here .. ": there is no type " .. name) end
+		assert(count > 300, count)
+	end)
 
 	it("says what each function does", function()
 		local silent, count = {}, 0

@@ -2,6 +2,7 @@
 
 local core = require "vigia.core"
 
+---@type vigia
 local M = {}
 
 for _, name in ipairs {

@@ -5,6 +5,7 @@
 local core = require "vigia.core"
 local vigia = require "vigia"
 
+---@type vigia.testing
 local M = {}
 
 function M.store(options)
