@@ -270,6 +270,32 @@ describe("the REPL at a terminal", function()
 		left(0)
 	end)
 
+	it("shows what the README shows", function()
+		make():close()
+		open()
+		expect("help()")
+		local lines, inside = 0, false
+		for line in io.lines("README.md") do
+			inside = line:find("^###? ") and line == "### At a prompt" or inside and not line:find("^###? ")
+			line = inside and line:match("^    (.*)")
+			if line then
+				lines = lines + 1
+				local typed = line:match("^> (.*)")
+				if typed then
+					expect("> ")
+					type_in(typed .. "\n")
+				else
+					local before, after = line:match("^(%d+  )[%d-]+ [%d:.]+(  .*)") -- but for the time
+					if before then expect(before) end
+					expect((after or line) .. "\r")
+				end
+			end
+		end
+		assert.equal(7, lines)
+		type_in("\4")
+		left(0)
+	end)
+
 	it("completes with Tab: names, methods, watcher ids and object types", function()
 		make():close()
 		open()
