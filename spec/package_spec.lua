@@ -127,6 +127,12 @@ describe("an installed Vigia", function()
 		assert.equal("3: hello Eva\n", sh("LD_LIBRARY_PATH=%s ./embed e.db Eva", quoted(lib)))
 	end)
 
+	it("is found by pkg-config without the development packages of what it stands on", function()
+		for _, name in ipairs{"vigia", "vigia-lua"} do
+			helper.mentions(sh("PKG_CONFIG_LIBDIR=%s/pkgconfig pkg-config --cflags --libs %s", quoted(lib), name), "-l" .. name)
+		end
+	end)
+
 	it("builds the embedding example with the static library", function()
 		sh(CC .. "%s/scripts/embed/embed.c $(PKG_CONFIG_PATH=%s/pkgconfig pkg-config --cflags --libs --static vigia "
 			.. "| sed 's/-lvigia/-l:libvigia.a/') -o embed", quoted(root), quoted(lib))

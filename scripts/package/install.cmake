@@ -64,6 +64,14 @@ add_custom_target(reference DEPENDS ${reference})
 
 # ---- how others find it ----
 
+# The libraries by their names and not as Requires.private: that would ask for their development packages, of which nobody needs anything
+# who links the shared library.
+set(private_libs ${VIGIA_LMDB_LIBRARIES} ${VIGIA_MSGPACK_LIBRARIES} ${VIGIA_JANSSON_LIBRARIES})
+if(NOT VIGIA_LMDB_FOUND)
+  list(PREPEND private_libs lmdb)
+endif()
+list(TRANSFORM private_libs PREPEND "-l")
+list(JOIN private_libs " " private_libs)
 file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 file(CONFIGURE OUTPUT vigia.pc CONTENT [[
 prefix=${pcfiledir}/@pc_to_prefix@
@@ -73,10 +81,9 @@ libdir=${prefix}/@CMAKE_INSTALL_LIBDIR@
 Name: vigia
 Description: An embeddable event log
 Version: @PROJECT_VERSION@
-Requires.private: lmdb @VIGIA_PC_msgpack@ jansson
 Cflags: -I${includedir}
 Libs: -L${libdir} -lvigia
-Libs.private: -pthread -lm
+Libs.private: @private_libs@ -pthread -lm
 ]] @ONLY)
 file(CONFIGURE OUTPUT vigia-lua.pc CONTENT [[
 prefix=${pcfiledir}/@pc_to_prefix@
