@@ -332,6 +332,25 @@ describe("a store file", function()
 		assert.same({1, 2}, (read(reader)))
 	end)
 
+	it("S19g opened with readonly removes no old events in the background", function()
+		local store = helper.open(nil, {gc_age_threshold = 1e-9, gc_cadence = 0.005})
+		fill(store, 10)
+		assert(store:store_checkpoint("a", 10))
+		store:close()
+		local reader = helper.open(nil, {readonly = true, collect = true})
+		for _ = 1, 30 do
+			assert(vigia.sleep(0.01)) -- two cadences
+			assert.equal(1, assert(reader:get_oldest_event_num()))
+		end
+		reader:close()
+		store = helper.open(nil, {collect = true}) -- who may write does
+		local deadline = os.time() + 30
+		while assert(store:get_oldest_event_num()) > 0 do
+			assert(os.time() < deadline, "nobody collects")
+			assert(vigia.sleep(0.005))
+		end
+	end)
+
 	---- what belongs to the file ----
 
 	it("Z5a has a format number, and a random id that stays", function()
@@ -614,7 +633,7 @@ describe("a store file", function()
 			assert.equal("nil\tpermission_denied\n", output)
 		end)
 
-		it("becomes one if it is empty, as a maker that died left it", function()
+		it("S19f becomes one if it is empty, as a maker that died left it, but not for who only reads", function()
 			spew(helper.path("empty"), "")
 			fails("not_a_store", vigia.open(helper.path("empty"), {readonly = true}))
 			local store = helper.open(helper.path("empty"))
