@@ -98,14 +98,13 @@ VIGIA_API int fdatasync(int fd)
 
 /* ---- a folder, a store ---- */
 
-static char folder[64];
+static char folder[FOLDER_MAX];
 
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(folder, "/tmp/vigia-test-XXXXXX");
 	signal(SIGXFSZ, SIG_IGN);
-	return mkdtemp(folder) ? 0 : -1;
+	return folder_make(folder);
 }
 
 static void empty_folder(void)
@@ -128,7 +127,7 @@ static int teardown(void **state)
 
 static struct vigia_store *open_store(int64_t map_size_bytes)
 {
-	char path[80];
+	char path[FOLDER_MAX + 16];
 	struct vigia_store *store = NULL;
 	struct vigia_error err = {0};
 	struct vigia_store_options options;
@@ -322,7 +321,7 @@ static void D4e_every_sync_fails_for_a_while(void **state)
 /* Ten events queued, and commits that fail: whatever happens they are stored once, in order. True: the n-th call was reached. */
 static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
 {
-	char path[80];
+	char path[FOLDER_MAX + 16];
 	struct vigia_store *store;
 	struct vigia_error err = {0};
 	struct vigia_store_options options;
@@ -518,6 +517,7 @@ static void D4f_every_caller_is_told(void **state)
 	unsigned failed = 0, unknown = 0;
 	assert_int_equal(append(store, "first", 1, NULL, NULL), VIGIA_OK);
 	for (int i = 0; i < 2; i++) pthread_create(&readers[i], NULL, read_some, store);
+	arm(FAULT_SYNC, 2, EIO, false); /* on a fast disk they may be done before the loop below begins */
 	for (int i = 0; i < THREADS; i++) {
 		writers[i].store = store;
 		snprintf(writers[i].type, sizeof writers[i].type, "T%d", i);

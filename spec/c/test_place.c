@@ -30,14 +30,13 @@ VIGIA_API int statfs(const char *path, struct statfs *out)
 	return rc;
 }
 
-static char folder[64], path[80];
+static char folder[FOLDER_MAX], path[FOLDER_MAX + 16];
 
 static int setup(void **state)
 {
 	(void)state;
 	told = 0;
-	strcpy(folder, "/tmp/vigia-test-XXXXXX");
-	if (mkdtemp(folder) == NULL) return -1;
+	if (folder_make(folder) != 0) return -1;
 	char *real = realpath(folder, NULL);
 	snprintf(folder, sizeof folder, "%s", real);
 	free(real);
@@ -60,7 +59,7 @@ static int teardown(void **state)
 	told = 0;
 	static const char *const suffixes[] = {"", "-lock", "-side"};
 	for (size_t i = 0; i < COUNT_OF(suffixes); i++) {
-		char name[100];
+		char name[FOLDER_MAX + 24];
 		snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
 		unlink(name);
 	}

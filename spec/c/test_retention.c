@@ -140,12 +140,12 @@ static struct vigia_store *open_at(const char *path, const struct vigia_store_op
 	return store;
 }
 
-static char folder[64];
+static char folder[FOLDER_MAX];
 
 /* A new store: in memory or in a file, by turns of the tests' list. */
 static struct vigia_store *open_new(void **state, const struct vigia_store_options *given)
 {
-	char path[128], side[140];
+	char path[FOLDER_MAX + 16], side[FOLDER_MAX + 24];
 	clock_is = (struct vigia__clock){.wall_ns = 1700000000 * S, .boot_ns = 1000 * S, .boot_id = 9};
 	if (strcmp(*state, "memory") == 0) return open_at(":memory:", given);
 	snprintf(path, sizeof path, "%s/store", folder);
@@ -389,8 +389,7 @@ static void G2_G5_collects_while_threads_append_and_handles_come_and_go(void **s
 int main(void)
 {
 	static char memory[] = "memory", file[] = "file";
-	snprintf(folder, sizeof folder, "/tmp/vigia-retention-XXXXXX");
-	if (mkdtemp(folder) == NULL) return 1;
+	if (folder_make(folder) != 0) return 1;
 #define BOTH(test) {#test " (memory)", test, NULL, NULL, memory}, {#test " (file)", test, NULL, NULL, file}
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(G1_time_follows_the_machine_and_not_the_wall_clock),
@@ -406,7 +405,7 @@ int main(void)
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	char command[100];
-	snprintf(command, sizeof command, "rm -r %s", folder);
+	char command[FOLDER_MAX + 16];
+	snprintf(command, sizeof command, "rm -r '%s'", folder);
 	return system(command) == 0 ? failed : 1;
 }

@@ -13,13 +13,12 @@
 
 enum { EVENTS = 10 };
 
-static char folder[64], path[80];
+static char folder[FOLDER_MAX], path[FOLDER_MAX + 16];
 
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(folder, "/tmp/vigia-test-XXXXXX");
-	if (mkdtemp(folder) == NULL) return -1;
+	if (folder_make(folder) != 0) return -1;
 	snprintf(path, sizeof path, "%s/store", folder);
 	return 0;
 }
@@ -27,7 +26,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	char name[100];
+	char name[FOLDER_MAX + 24];
 	static const char *const ends[] = {"", "-lock", "-side"};
 	for (int i = 0; i < 3; i++) {
 		snprintf(name, sizeof name, "%s%s", path, ends[i]);

@@ -13,13 +13,12 @@
 #include "store/lmdb_store.h"
 #include "store/store.h"
 
-static char folder[64];
+static char folder[FOLDER_MAX];
 
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(folder, "/tmp/vigia-test-XXXXXX");
-	return mkdtemp(folder) ? 0 : -1;
+	return folder_make(folder);
 }
 
 static int teardown(void **state)
@@ -37,7 +36,7 @@ static int teardown(void **state)
 
 static struct vigia_store *open_store(bool memory)
 {
-	char path[80];
+	char path[FOLDER_MAX + 16];
 	struct vigia_store *store = NULL;
 	struct vigia_store_options options;
 	struct vigia_error err = {0};

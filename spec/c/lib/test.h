@@ -62,6 +62,17 @@ static inline struct vigia_slice buf_slice(const struct vigia__buf *buf) {
 		} \
 	} while (0)
 
+/* ---- Files ---- */
+
+enum { FOLDER_MAX = 128 };
+
+/* Makes a folder of its own, where TMPDIR says; 0, or -1. */
+static inline int folder_make(char folder[FOLDER_MAX]) {
+	const char *parent = getenv("TMPDIR");
+	int len = snprintf(folder, FOLDER_MAX, "%s/vigia-XXXXXX", parent && parent[0] ? parent : "/tmp");
+	return len < FOLDER_MAX && mkdtemp(folder) ? 0 : -1;
+}
+
 /* ---- Random numbers: the same ones in every run, unless VIGIA_SEED says otherwise ---- */
 
 struct rng {
