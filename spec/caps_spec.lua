@@ -74,7 +74,7 @@ describe("a capped script", function()
 	end
 
 	it("H4b is not stopped by what stays within its caps, however many events there are", function()
-		fill(store, 20000)
+		fill(store, 40000)
 		local path = script [[
 			local total = 0
 			return function(event)
@@ -82,10 +82,10 @@ describe("a capped script", function()
 				local text = ("x"):rep(1000) .. event.seq_num
 				return #text
 			end]]
-		local watcher = assert(registry:watch("a", path, {memory_limit = MIB, cpu_limit = 0.04}))
+		local watcher = assert(registry:watch("a", path, {memory_limit = MIB, cpu_limit = 0.2}))
 		settle(registry, watcher)
 		local stats = watcher:stats()
-		assert.equal(20000, stats.processed)
+		assert.equal(40000, stats.processed)
 		assert.equal(0, stats.failed)
 	end)
 
@@ -93,8 +93,8 @@ describe("a capped script", function()
 		fill(store, 1)
 		local path = script [[
 			local vigia = require "vigia"
-			return function() vigia.sleep(0.1) end]]
-		local watcher = assert(registry:watch("a", path, {cpu_limit = 0.02}))
+			return function() vigia.sleep(1) end]]
+		local watcher = assert(registry:watch("a", path, {cpu_limit = 0.5}))
 		settle(registry, watcher)
 		assert.equal(1, watcher:stats().processed)
 	end)

@@ -8,14 +8,7 @@ local fails, fill, mentions, range, read = helper.fails, helper.fill, helper.men
 
 local NANOSECOND <const> = 1e-9
 
--- Sleep in the kernel a little, where something must come in the end.
-local function eventually(done)
-	local deadline = os.time() + 60
-	while not done() do
-		assert(os.time() <= deadline, "it did not come")
-		vigia.sleep(0.005)
-	end
-end
+local eventually = helper.eventually
 
 for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 	describe("garbage collection in " .. name, function()
@@ -269,18 +262,13 @@ describe("garbage collection", function()
 	end)
 
 	it("G5c two handles of a process share a collector, which ends with the last", function()
-		local function threads()
-			local count = 0
-			for _ in require("lfs").dir("/proc/self/task") do count = count + 1 end
-			return count
-		end
-		local before = threads()
+		local before = helper.threads()
 		local a, b = helper.open(nil, {collect = true}), helper.open(nil, {collect = true})
-		assert.equal(before + 1, threads())
+		helper.expect_threads(before + 1)
 		a:close()
-		assert.equal(before + 1, threads())
+		helper.expect_threads(before + 1)
 		b:close()
-		assert.equal(before, threads())
+		helper.expect_threads(before)
 	end)
 
 	it("G5d another process takes over when the last handle that collects is closed, though its process has the store open", function()

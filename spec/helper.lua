@@ -15,6 +15,45 @@ if os.getenv("TSAN_OPTIONS") then require("luv").os_unsetenv("LD_PRELOAD") end
 
 local DEADLINE = tonumber(os.getenv("VIGIA_SPEC_DEADLINE")) or 60
 
+-- Seconds that only go on, whatever becomes of the clock.
+function M.now()
+	local file <close> = assert(io.open("/proc/uptime"))
+	return file:read("n")
+end
+
+-- Wait, busily, until it is so; "it did not come" or what else is given to say if it does not.
+function M.eventually(done, message)
+	local deadline = M.now() + DEADLINE
+	while not done() do
+		assert(M.now() <= deadline, message or "it did not come")
+		vigia.sleep(0.005)
+	end
+end
+
+local function count_threads()
+	local count = 0
+	for name in lfs.dir("/proc/self/task") do
+		if name:find("^%d+$") then count = count + 1 end
+	end
+	return count
+end
+
+-- How many threads this process has. One that was joined is still listed for a moment.
+function M.threads()
+	local count, before
+	repeat
+		before = count
+		count = count_threads()
+		vigia.sleep(0.005)
+	until count == before
+	return count
+end
+
+-- There are so many of them, as soon as those that were joined are gone.
+function M.expect_threads(count)
+	M.eventually(function() return count_threads() == count end, ("there should be %d threads"):format(count))
+end
+
 ---- a folder for each test, and what is open in it ----
 
 local folder -- of the running test, made when first asked for
@@ -25,13 +64,28 @@ local function quoted(word)
 	return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
+-- A new folder that is nobody else's, under its real name, where TMPDIR says.
+local parent
+local folders = 0
+function M.folder()
+	if not parent then
+		local pipe = assert(io.popen("cd -- " .. quoted(os.getenv("TMPDIR") or "/tmp") .. " && pwd -P"))
+		parent = assert(pipe:read("l"), "there is no folder TMPDIR")
+		pipe:close()
+	end
+	local path, ok, err
+	repeat
+		folders = folders + 1
+		path = ("%s/vigia-spec-%d"):format(parent, folders)
+		ok, err = lfs.mkdir(path)
+	until ok or not lfs.symlinkattributes(path)
+	assert(ok, err)
+	return path
+end
+
 -- The path of a file in the folder of the running test.
 function M.path(name)
-	if not folder then
-		folder = os.tmpname()
-		os.remove(folder)
-		assert(lfs.mkdir(folder))
-	end
+	folder = folder or M.folder()
 	return name and folder .. "/" .. name or folder
 end
 
@@ -202,11 +256,11 @@ end
 
 -- Drive the registry until done() says so.
 function M.drive(registry, done)
-	local deadline = os.time() + DEADLINE
+	local deadline = M.now() + DEADLINE
 	while not done() do
 		local worked, err = registry:step(1)
 		assert(worked ~= nil, err)
-		assert(os.time() <= deadline, "the registry did not get there in " .. DEADLINE .. " seconds")
+		assert(M.now() <= deadline, "the registry did not get there in " .. DEADLINE .. " seconds")
 	end
 end
 
@@ -273,12 +327,12 @@ end
 
 -- Until it sleeps in the kernel, so as to be sure that a long poll does wait. What it proves must hold also if it does not.
 function Child:asleep()
-	local deadline = os.time() + DEADLINE
+	local deadline = M.now() + DEADLINE
 	repeat
 		local file = assert(io.open("/proc/" .. self.pid .. "/stat"))
 		local state = file:read("a"):match("%) (%a)")
 		file:close()
-	until state == "S" or os.time() > deadline
+	until state == "S" or M.now() > deadline
 end
 
 -- Wait for its end; answers the lines it still said.

@@ -44,8 +44,7 @@ describe("an installed Vigia", function()
 	end
 
 	setup(function()
-		prefix = os.tmpname()
-		os.remove(prefix)
+		prefix = helper.folder()
 		in_root("cmake --install %s --prefix %s", quoted(build), quoted(prefix))
 		lib = prefix .. "/" .. read(build .. "/CMakeCache.txt"):match("\nCMAKE_INSTALL_LIBDIR:%w+=([^\n]+)")
 	end)

@@ -31,9 +31,7 @@ describe("README.md", function()
 	local folder
 
 	setup(function()
-		folder = os.tmpname()
-		os.remove(folder)
-		assert(lfs.mkdir(folder))
+		folder = helper.folder()
 	end)
 	teardown(function() os.execute("rm -rf " .. quoted(folder)) end)
 

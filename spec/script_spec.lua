@@ -1,7 +1,6 @@
 -- script_spec.lua - handlers that are scripts: each in a Lua state and on a thread of its own.
 
 local helper = require "spec.helper"
-local lfs = require "lfs"
 local vigia = require "vigia"
 
 local drive, fails, fill, mentions, raises, range = helper.drive, helper.fails, helper.fill, helper.mentions, helper.raises, helper.range
@@ -24,13 +23,7 @@ local function read(path)
 	return text
 end
 
-local function threads()
-	local count = 0
-	for name in lfs.dir("/proc/self/task") do
-		if name:find("^%d+$") then count = count + 1 end
-	end
-	return count
-end
+local threads = helper.threads
 
 -- The objects of the events of a type, in order.
 local function objects(store, object_type)
@@ -210,7 +203,7 @@ describe("a handler that is a script", function()
 		mentions(fails("script_error", idle:start()), "no luck")
 		assert.equal("stopped", idle:stats().state)
 		assert(registry:watch("a", write("good.lua", "return function() end")))
-		assert.equal(before + 1, threads())
+		helper.expect_threads(before + 1)
 		assert(registry:stop())
 	end)
 
@@ -362,7 +355,7 @@ describe("a handler that is a script", function()
 			end
 			assert.equal(true, registry:run()) -- nothing is running any more
 		end
-		assert.equal(before, threads())
+		helper.expect_threads(before)
 	end)
 
 	it("W16i says which did not stop in time; ends the thread when its registry is closed", function()
@@ -387,7 +380,7 @@ describe("a handler that is a script", function()
 			fails("invalid_state", watcher:start())
 			assert(io.open(flag, "w")):close()
 		end
-		assert.equal(before, threads())
+		helper.expect_threads(before)
 	end)
 
 	it("S11g ends when the store is closed", function()

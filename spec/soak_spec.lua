@@ -83,16 +83,16 @@ describe("a long run", function()
 		end
 		for i = 1, 3 do start(i) end
 
-		local start_time, middle = os.time(), nil
+		local start_time, middle = helper.now(), nil
 		local kills, memory_max = 0, 0
-		while os.time() - start_time < seconds do
+		while helper.now() - start_time < seconds do
 			assert(vigia.sleep(1 + math.random() * 2))
 			memory_max = math.max(memory_max, anonymous_kb(running[3].pid))
 			local i = math.random(3)
 			running[i]:kill()
 			kills = kills + 1
 			start(i)
-			if not middle and os.time() - start_time >= seconds / 3 then middle = store:stats() end
+			if not middle and helper.now() - start_time >= seconds / 3 then middle = store:stats() end
 		end
 		local last_stats = store:stats()
 		running[1]:kill()
@@ -100,10 +100,10 @@ describe("a long run", function()
 
 		-- The watcher catches up, then the journal must have each number at least once.
 		local last = store:get_latest_event_num()
-		local deadline = os.time() + 60
+		local deadline = helper.now() + 60
 		repeat
 			assert(vigia.sleep(0.2))
-			if os.time() >= deadline then
+			if helper.now() >= deadline then
 				os.execute("kill " .. running[3].pid)
 				local said = table.concat(running[3]:wait(), "\n")
 				error(("the journal never caught up: %s of %d, seed %d; its process said: %s")

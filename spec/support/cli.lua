@@ -119,9 +119,9 @@ end
 
 -- After a SIGINT or SIGTERM: wait until its thread that passes signals on has done so, and ended.
 function Process:interrupted()
-	local deadline = os.time() + 60
+	local deadline = helper.now() + 60
 	repeat
-		assert(os.time() <= deadline, "the signal was not passed on")
+		assert(helper.now() <= deadline, "the signal was not passed on")
 	until threads_of(self.pid) < self.threads
 end
 
