@@ -224,95 +224,165 @@ describe("a registry", function()
 
 	---- stopping ----
 
-	it("W16a stops all watchers, lets their handlers finish, and saves their progress", function()
-		fill(store, 2)
-		local registry = helper.registry(store)
-		local finished = {}
-		for _, id in ipairs{"a", "b", "c"} do
-			assert(registry:watch(id, function(event)
-				vigia.sleep(3600)
-				finished[#finished + 1] = id .. event.seq_num
-			end))
-		end
-		assert(registry:watch("idle", function() end, {auto_start = false}))
-		for _ = 1, 10 do registry:step() end
-		assert.same({}, finished)
-		assert.is_true(assert(registry:stop()))
-		table.sort(finished)
-		assert.same({"a1", "b1", "c1"}, finished)
-		for _, id in ipairs{"a", "b", "c"} do
-			assert.equal("stopped", assert(registry:get_watcher(id)):stats().state)
-			assert.equal(1, assert(store:get_checkpoint(id)))
-		end
-	end)
+	for _, kind in ipairs{"vigia.Store", "a store in Lua"} do
+		describe("over " .. kind, function()
+			before_each(function()
+				if kind ~= "vigia.Store" then store = helper.wrapped() end
+			end)
 
-	it("W16b stops them at the same time: each one's handler may wait for the others to be stopping", function()
-		fill(store, 1)
-		local registry = helper.registry(store)
-		local stopping, order = 0, {}
-		for _, id in ipairs{"a", "b", "c"} do
-			assert(registry:watch(id, function()
-				local _, err = vigia.sleep(3600)
-				assert.equal("stopping", err.code)
-				stopping = stopping + 1
-				for _, other in ipairs{"a", "b", "c"} do
-					order[#order + 1] = assert(registry:get_watcher(other)):stats().state
+			it("W16a stops all watchers, lets their handlers finish, and saves their progress", function()
+				fill(store, 2)
+				local registry = helper.registry(store)
+				local finished = {}
+				for _, id in ipairs{"a", "b", "c"} do
+					assert(registry:watch(id, function(event)
+						vigia.sleep(3600)
+						finished[#finished + 1] = id .. event.seq_num
+					end))
 				end
+				assert(registry:watch("idle", function() end, {auto_start = false}))
+				for _ = 1, 10 do registry:step() end
+				assert.same({}, finished)
+				assert.is_true(assert(registry:stop()))
+				table.sort(finished)
+				assert.same({"a1", "b1", "c1"}, finished)
+				for _, id in ipairs{"a", "b", "c"} do
+					assert.equal("stopped", assert(registry:get_watcher(id)):stats().state)
+					assert.equal(1, assert(store:get_checkpoint(id)))
+				end
+			end)
+
+			it("W16b stops them at the same time: each one's handler may wait for the others to be stopping", function()
+				fill(store, 1)
+				local registry = helper.registry(store)
+				local stopping, order = 0, {}
+				for _, id in ipairs{"a", "b", "c"} do
+					assert(registry:watch(id, function()
+						local _, err = vigia.sleep(3600)
+						assert.equal("stopping", err.code)
+						stopping = stopping + 1
+						for _, other in ipairs{"a", "b", "c"} do
+							order[#order + 1] = assert(registry:get_watcher(other)):stats().state
+						end
+					end))
+				end
+				for _ = 1, 10 do registry:step() end
+				assert.is_true(assert(registry:stop()))
+				assert.equal(3, stopping)
+				for _, state in ipairs(order) do assert(state == "stopping" or state == "stopped", state) end
+			end)
+
+			it("W16c is idempotent, and watchers can be started again afterwards", function()
+				fill(store, 2)
+				local registry = helper.registry(store)
+				local handler, seen = recorder()
+				local watcher = assert(registry:watch("a", handler))
+				drain(registry, watcher)
+				for _ = 1, 3 do assert.is_true(assert(registry:stop())) end
+				fill(store, 1)
+				assert(watcher:start())
+				drain(registry, watcher)
+				assert(registry:watch("b", handler))
+				assert.same({1, 2, 3}, seen)
+				assert.is_true(assert(helper.registry(store):stop{timeout = 0}))
+			end)
+
+			it("W16k stops those, too, that handlers watch while it stops", function()
+				fill(store, 2)
+				local registry = helper.registry(store)
+				local seen = {}
+				assert(registry:watch("a", function()
+					local ok, err = vigia.sleep(3600)
+					assert(not ok and err.code == "stopping")
+					assert(registry:watch("late", function(event) seen[#seen + 1] = event.seq_num end))
+				end))
+				registry:step(0)
+				assert.is_true(registry:stop{timeout = 10})
+				assert.equal("stopped", registry:get_watcher("late"):stats().state)
+				assert.same({}, seen)
+			end)
+
+			it("W16d says which did not stop in time", function()
+				fill(store, 1)
+				local registry = helper.registry(store)
+				local sleeping, ok, err
+				assert(registry:watch("quick", function() end))
+				local sleeper = assert(registry:watch("sleeper", function()
+					sleeping = true
+					vigia.sleep(3600)
+					ok, err = registry:stop{timeout = 0.001} -- the busy one waits for this very handler, and cannot stop before
+				end))
+				local busy = assert(registry:watch("the busy one", function()
+					if sleeping then sleeper:stop() else error("not yet") end
+				end, {initial_backoff = 0.001}))
+				drive(registry, function() return busy:stats().state == "stopped" and sleeper:stats().state == "stopped" end)
+				assert.is_nil(ok)
+				mentions(err, "the busy one")
+				for _, other in ipairs{"quick", "sleeper"} do assert.is_nil(tostring(err):find(other, 1, true)) end
+			end)
+		end)
+	end
+
+	it("W16f names as many as there is room for, and counts the others", function()
+		fill(store, 1)
+		local registry = helper.registry(store)
+		local watchers, err = {}, nil
+		-- Each stops the next, and waits for it; the last one stops all, who wait for it.
+		for n = 1, 20 do
+			watchers[n] = assert(registry:watch(("%03d"):format(n) .. ("x"):rep(100), function()
+				vigia.sleep(3600)
+				if watchers[n + 1] then watchers[n + 1]:stop() else err = select(2, registry:stop{timeout = 0.001}) end
 			end))
 		end
-		for _ = 1, 10 do registry:step() end
-		assert.is_true(assert(registry:stop()))
-		assert.equal(3, stopping)
-		for _, state in ipairs(order) do assert(state == "stopping" or state == "stopped", state) end
+		registry:step()
+		assert.is_true(registry:stop())
+		mentions(err, "19 watchers did not stop in time", "'001" .. ("x"):rep(100) .. "', '002")
+		local named = select(2, tostring(err):gsub("x'", ""))
+		assert(named >= 5, named)
+		mentions(err, (" and %d more"):format(19 - named))
 	end)
 
-	it("W16c is idempotent, and watchers can be started again afterwards", function()
-		fill(store, 2)
-		local registry = helper.registry(store)
-		local handler, seen = recorder()
-		local watcher = assert(registry:watch("a", handler))
-		drain(registry, watcher)
-		for _ = 1, 3 do assert.is_true(assert(registry:stop())) end
-		fill(store, 1)
-		assert(watcher:start())
-		drain(registry, watcher)
-		assert(registry:watch("b", handler))
-		assert.same({1, 2, 3}, seen)
-		assert.is_true(assert(helper.registry(store):stop{timeout = 0}))
-	end)
+	for _, kind in ipairs{"vigia.Store", "a store in Lua"} do
+		local function watched()
+			local registry = helper.registry(kind == "vigia.Store" and store or helper.wrapped())
+			return registry, assert(registry:watch("a", function() end))
+		end
 
-	it("W16k stops those, too, that handlers watch while it stops", function()
-		fill(store, 2)
-		local registry = helper.registry(store)
-		local seen = {}
-		assert(registry:watch("a", function()
-			local ok, err = vigia.sleep(3600)
-			assert(not ok and err.code == "stopping")
-			assert(registry:watch("late", function(event) seen[#seen + 1] = event.seq_num end))
-		end))
-		registry:step(0)
-		assert.is_true(registry:stop{timeout = 10})
-		assert.equal("stopped", registry:get_watcher("late"):stats().state)
-		assert.same({}, seen)
-	end)
+		it("W16g waits 30 s, unless it is told another time: " .. kind, function()
+			local rows = require "vigia.core".options "stop"
+			assert.same({1, "timeout", 30.0, "seconds"}, {#rows, rows[1].name, rows[1].default, rows[1].unit})
+			-- What the table says is what is taken: a handler that needs a moment, for a commit, is waited for.
+			local file = helper.open()
+			local over = kind == "vigia.Store" and file or require "vigia.wrapper".new(file)
+			assert(over:store_event("CREATE", "Job", 0))
+			for n, options in ipairs{{}, {{}}, {{timeout = math.huge}}} do
+				for _, stops in ipairs{"registry", "watcher"} do
+					local registry, finished = helper.registry(over), false
+					local watcher = assert(registry:watch(stops .. n, function(_, ctx)
+						vigia.sleep(3600)
+						for m = 1, 3 do assert(ctx.store:store_event("CREATE", "Note", m)) end
+						finished = true
+					end, {ephemeral = true}))
+					registry:step()
+					assert.is_true((stops == "registry" and registry or watcher):stop(table.unpack(options)))
+					assert.is_true(finished)
+				end
+			end
+		end)
 
-	it("W16d says which did not stop in time", function()
-		fill(store, 1)
-		local registry = helper.registry(store)
-		local sleeping, ok, err
-		assert(registry:watch("quick", function() end))
-		local sleeper = assert(registry:watch("sleeper", function()
-			sleeping = true
-			vigia.sleep(3600)
-			ok, err = registry:stop{timeout = 0.001} -- the busy one waits for this very handler, and cannot stop before
-		end))
-		local busy = assert(registry:watch("the busy one", function()
-			if sleeping then sleeper:stop() else error("not yet") end
-		end, {initial_backoff = 0.001}))
-		drive(registry, function() return busy:stats().state == "stopped" and sleeper:stats().state == "stopped" end)
-		assert.is_nil(ok)
-		mentions(err, "the busy one")
-		for _, other in ipairs{"quick", "sleeper"} do assert.is_nil(tostring(err):find(other, 1, true)) end
+		it("W18c names all that is wrong with the options of a stop: " .. kind, function()
+			local registry, watcher = watched()
+			for _, object in ipairs{registry, watcher} do
+				mentions(raises(object.stop, object, {timeout = -1, time_out = 1, [1] = true}), "timeout", "0", "time_out", "1")
+				for _, timeout in ipairs{-1, 0 / 0, "1", false} do mentions(raises(object.stop, object, {timeout = timeout}), "timeout") end
+				mentions(raises(object.stop, object, 5), "options", "number")
+			end
+			assert.equal("running", watcher:stats().state)
+		end)
+	end
+
+	it("W18d names all that is wrong with its own options", function()
+		mentions(raises(vigia.registry, store, {log = 5, clock = os.clock, clocks = 1}), "log is a number", "clock is a function", "clocks")
 	end)
 
 	---- what it hears ----
@@ -455,6 +525,29 @@ end)
 
 describe("a registry over a file", function()
 	after_each(helper.clean)
+
+	it("H1m wakes in step as soon as another process stores an event", function()
+		local store = helper.open()
+		local registry = helper.registry(store)
+		local child = helper.child([[
+			local store = assert(vigia.open(arg[1]))
+			for n = 1, 59, 2 do
+				local answer = assert(store:get_events{event_iterator = vigia.at_sequence_number(n), timeout = 60, limit = 1})
+				assert(answer.events[1].seq_num == n)
+				assert(store:store_event("CREATE", "Answer", n))
+			end
+			say "done"]], helper.path("store"))
+		local seen = 0
+		assert(registry:watch("a", function(event, ctx)
+			seen = event.seq_num
+			if seen < 60 then assert(ctx.store:store_event("CREATE", "Question", seen)) end
+		end, {filter = {object_types = {"Answer"}}}))
+		local begin = os.time()
+		assert(store:store_event("CREATE", "Question", 0))
+		drive(registry, function() return seen == 60 end)
+		child:expect "done"
+		assert(os.time() - begin < 20, "thirty answers took so long that each was found by looking once a second")
+	end)
 
 	it("W19a runs an id only once in a process, whatever registry and handle asks", function()
 		local one, two = helper.open(), helper.open()

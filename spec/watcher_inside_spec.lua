@@ -182,10 +182,11 @@ for _, backend in ipairs(helper.backends) do
 			local message = raises(registry.watch, registry, "a", function() end, {
 				initial_event_iterator = 5, filter = {object_types = "Job"}, batch_size = 0, buffer_size = 1.5, initial_backoff = -1,
 				max_backoff = "long", jitter = "yes", retry_strategy = "never", max_retries = 0, checkpoint = "always", ephemeral = 1,
-				auto_start = "no", on_error = "print", no_such_option = true,
+				auto_start = "no", on_error = "print", no_such_option = true, where = "event", on_gap = "hop", on_damage = 1, [2] = 2,
 			})
 			mentions(message, "initial_event_iterator", "filter", "batch_size", "buffer_size", "initial_backoff", "max_backoff", "jitter",
-				"retry_strategy", "max_retries", "checkpoint", "ephemeral", "auto_start", "on_error", "no_such_option")
+				"retry_strategy", "max_retries", "checkpoint", "ephemeral", "auto_start", "on_error", "no_such_option",
+				"where", "on_gap", "on_damage", "[2]")
 			fails("watcher_not_found", registry:get_watcher("a"))
 			assert(registry:watch("a", function() end))
 		end)

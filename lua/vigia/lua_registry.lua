@@ -49,7 +49,7 @@ function M.new(store, options)
 	local host, err = core.registry(inner or core.open(":memory:"), options)
 	if not host then return nil, err end
 	return setmetatable({registry = setmetatable({
-		store = store, host = host, waits = inner ~= nil, watchers = {}, tasks = {}, log_function = options and options.log,
+		store = store, host = host, waits = inner ~= nil, watchers = {}, tasks = {}, stops = 0, log_function = options and options.log,
 	}, Registry)}, class)
 end
 
@@ -112,6 +112,7 @@ function methods:spawn(f)
 	end)
 	if not task then return nil, err end
 	self.tasks[task] = true
+	if self.stops > 0 then core.cancel(task, true) end
 	return true
 end
 
@@ -187,6 +188,7 @@ function methods:stop(options)
 	local timeout = watcher.timeout(options, "stop")
 	for _, w in pairs(self.watchers) do w:ask_to_stop() end
 	for task in pairs(self.tasks) do core.cancel(task, true) end
+	self.stops = self.stops + 1 -- what is started meanwhile is to stop, too
 	local _, me = core.inside(self.host)
 	local function left()
 		local names, tasks = {}, 0
@@ -203,6 +205,7 @@ function methods:stop(options)
 		local names, tasks = left()
 		return #names == 0 and tasks == 0
 	end, timeout)
+	self.stops = self.stops - 1
 	if stopped then return true end
 	local names = left()
 	local text = "tasks did not end in time"

@@ -24,19 +24,24 @@ end
 
 ---- small things ----
 
+-- The seconds that the options of a stop tell; they are checked as in C, all that is wrong in one error.
 function M.timeout(options, method)
-	if options == nil then return 30 end
-	if type(options) ~= "table" then error(("bad argument #1 to '%s' (options: table expected, got %s)"):format(method, type(options)), 3) end
-	for name in pairs(options) do
+	if options == nil then return core.options("stop")[1].default end
+	if type(options) ~= "table" then
+		error(("bad argument #1 to '%s' (stop options: table expected, got %s)"):format(method, type(options)), 3)
+	end
+	local problems = {}
+	for name, value in pairs(options) do
 		if name ~= "timeout" then
-			error(("bad argument #1 to '%s' (unknown option '%s'; there is only timeout)"):format(method, tostring(name)), 3)
+			problems[#problems + 1] = ("unknown option '%s'; there is only timeout"):format(tostring(name))
+		elseif type(value) ~= "number" or value ~= value or value < 0 then
+			problems[#problems + 1] = "timeout must be a number of seconds, 0 or more"
 		end
 	end
-	local timeout = options.timeout or 30
-	if type(timeout) ~= "number" or timeout ~= timeout or timeout < 0 then
-		error(("bad argument #1 to '%s' (timeout: must be a number of seconds, 0 or more)"):format(method), 3)
+	if problems[1] then
+		error(("bad argument #1 to '%s' (stop options: %s)"):format(method, table.concat(problems, "; ")), 3)
 	end
-	return math.min(timeout, 9e9)
+	return math.min(options.timeout or core.options("stop")[1].default, 9e9)
 end
 
 local function check_number(n, method)
@@ -206,7 +211,9 @@ function Watcher:launch()
 	self.stepper:progress(done)
 	local action = self:step("start", {next = next_iterator, seq_num = done})
 	if action.kind ~= "none" then self.action = action end
-	return self:spawn()
+	local ok, err = self:spawn()
+	if ok and self.registry.stops > 0 then self:ask_to_stop() end
+	return ok, err
 end
 
 function Watcher:spawn()

@@ -391,9 +391,9 @@ static void push_option(lua_State *L, const struct vigia__option *option) {
 }
 
 int vigia__lua_options(lua_State *L) {
-	static const char *const names[] = {"store", "watch", "registry", "script", NULL};
+	static const char *const names[] = {"store", "watch", "registry", "script", "stop", NULL};
 	const struct vigia__option *const tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table,
-	                                              vigia__script_option_table};
+	                                              vigia__script_option_table, vigia__stop_option_table};
 	const struct vigia__option *table = tables[luaL_checkoption(L, 1, NULL, names)];
 	lua_newtable(L);
 	lua_Integer count = 0;

@@ -40,22 +40,12 @@ void vigia__lua_registry_push_store(lua_State *L, int idx)
 	lua_replace(L, -2);
 }
 
-int64_t vigia__lua_check_timeout(lua_State *L, int arg, double initial)
+int64_t vigia__lua_check_stop(lua_State *L, int arg)
 {
-	double seconds = initial;
-	if (!lua_isnoneornil(L, arg)) {
-		vigia__lua_check_type(L, arg, LUA_TTABLE, "options");
-		lua_pushnil(L);
-		while (lua_next(L, arg)) {
-			if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "timeout") != 0)
-				luaL_argerror(L, arg, lua_pushfstring(L, "unknown option '%s'; there is only timeout", luaL_tolstring(L, -2, NULL)));
-			if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
-				luaL_argerror(L, arg, "timeout: must be a number of seconds, 0 or more");
-			seconds = lua_tonumber(L, -1);
-			lua_pop(L, 1);
-		}
-	}
-	return seconds < 9.2e9 ? (int64_t)llround(seconds * 1e9) : INT64_MAX;
+	struct vigia__stop_options options;
+	vigia__options_init(vigia__stop_option_table, &options);
+	vigia__lua_check_options(L, arg, vigia__stop_option_table, &options, "stop options", NULL, NULL);
+	return options.timeout_ns;
 }
 
 /* ---- callbacks ---- */
@@ -321,7 +311,7 @@ static int registry_pollfd(lua_State *L)
 static int registry_stop(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
-	int64_t timeout = vigia__lua_check_timeout(L, 2, 30);
+	int64_t timeout = vigia__lua_check_stop(L, 2);
 	struct vigia_error err = {0};
 	lua_State *before = vigia__lua_registry_enter(r, L);
 	int rc = vigia_registry_stop(r->registry, timeout, &err);

@@ -121,7 +121,7 @@ struct lua_watcher {
 	const void *on_error;        /* not NULL: user value 3 is the function for a handler to come */
 };
 
-/* Seconds in field `timeout` of the options table at arg, or the default. [-0, +0, v] */
-int64_t vigia__lua_check_timeout(lua_State *L, int arg, double initial);
+/* The timeout in nanoseconds that the options of a stop at arg tell. [-0, +0, v] */
+int64_t vigia__lua_check_stop(lua_State *L, int arg);
 
 #endif

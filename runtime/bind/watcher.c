@@ -179,7 +179,7 @@ static int watcher_start(lua_State *L)
 static int watcher_stop(lua_State *L)
 {
 	struct lua_watcher *w = check(L, 1);
-	int64_t timeout = vigia__lua_check_timeout(L, 2, 30);
+	int64_t timeout = vigia__lua_check_stop(L, 2);
 	lua_State *before = vigia__lua_registry_enter(w->owner, L);
 	int rc = vigia_watcher_stop(w->watcher, timeout, NULL);
 	vigia__lua_registry_leave(w->owner, before);

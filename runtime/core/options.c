@@ -137,6 +137,12 @@ const struct vigia__option vigia__registry_option_table[] = {
 	{.name = NULL},
 };
 
+const struct vigia__option vigia__stop_option_table[] = {
+	{.name = "timeout", .type = VIGIA_OPTION_SECONDS, .offset = offsetof(struct vigia__stop_options, timeout_ns), .initial = 30, .min = 0,
+	 .max = HUGE_VAL, .help = "how long to wait for handlers in progress"},
+	{.name = NULL},
+};
+
 const struct vigia__option *vigia__option_next(const struct vigia__option *option) {
 	option++;
 	return option->name == NULL && option->more ? option->more : option;
@@ -215,7 +221,7 @@ static void *field_of(const struct vigia__option *option, void *target) {
 }
 
 static int64_t seconds_to_ns(double seconds) {
-	return (int64_t)llround(seconds * 1e9);
+	return seconds < 9.2e9 ? (int64_t)llround(seconds * 1e9) : INT64_MAX;
 }
 
 /* The index-th word of "block skip" and its length; NULL behind the last. */

@@ -43,6 +43,12 @@ extern const struct vigia__option vigia__store_option_table[]; /* -> struct vigi
 extern const struct vigia__option vigia__watch_option_table[]; /* -> struct vigia_watch_options */
 extern const struct vigia__option vigia__script_option_table[]; /* -> struct vigia__script_options: a script's watcher has both */
 extern const struct vigia__option vigia__registry_option_table[]; /* only names: no struct */
+extern const struct vigia__option vigia__stop_option_table[]; /* -> struct vigia__stop_options */
+
+/* What registry:stop and watcher:stop are told. */
+struct vigia__stop_options {
+	int64_t timeout_ns;
+};
 
 /* What a handler that is a script can be told beside the options of any watcher. */
 struct vigia__script_options {

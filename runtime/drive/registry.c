@@ -537,12 +537,18 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	registry->tasks_stopping = registry->tasks != NULL;
 	if (!closed) save_progress(registry, true);
 	bool stopped = drive_until_settled(registry, NULL, timeout_ns);
-	char names[512] = "";
-	int count = 0;
+	char names[sizeof err->message - 80] = "";
+	int count = 0, named = 0;
 	for (w = registry->watchers; w && !stopped; w = w->next) {
 		if (settled(w)) continue;
+		size_t len = strlen(names), more = sizeof " and 1234567890 more";
+		if (named == count && len + strlen(w->id) + sizeof ", ''" + more <= sizeof names)
+			named += snprintf(names + len, sizeof names - len, "%s'%s'", count ? ", " : "", w->id) > 0;
+		count++;
+	}
+	if (named < count) {
 		size_t len = strlen(names);
-		snprintf(names + len, sizeof names - len, "%s'%.60s'", count++ ? ", " : "", w->id);
+		snprintf(names + len, sizeof names - len, "%s%d more", named ? " and " : "", count - named);
 	}
 	if (!stopped) kill_unsettled(registry, NULL, timeout_ns);
 	vigia__inbox_look(registry); /* the last words */

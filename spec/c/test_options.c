@@ -70,7 +70,8 @@ static void test_defaults(void **state) {
 
 /* Every row of every table: names are unique, help is there, the default is allowed. */
 static void test_tables_are_sound(void **state) {
-	const struct vigia__option *tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table};
+	const struct vigia__option *tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table,
+	                                        vigia__stop_option_table};
 	for (size_t t = 0; t < COUNT_OF(tables); t++) {
 		for (const struct vigia__option *o = tables[t]; o->name; o++) {
 			assert_ptr_equal(vigia__option_find(tables[t], o->name), o);

@@ -6,7 +6,7 @@ local M = {}
 
 M.summary = "Show all options, their defaults and what they mean."
 M.description = [[
-Shows the options of vigia.open, registry:watch and vigia.registry. Those of the file are given when
+Shows the options of vigia.open, registry:watch, vigia.registry and stop. Those of the file are given when
 it is made and changed by `vigia configure` (or store:configure{}), but for the fixed ones.]]
 
 function M.define(command)
@@ -19,6 +19,7 @@ local GROUPS = {
 	{"registry:watch", "watch", handle = true},
 	{"registry:watch: a script, beside those", "script", handle = true},
 	{"vigia.registry", "registry", handle = true},
+	{"registry:stop, watcher:stop", "stop", handle = true},
 }
 
 local WIDTH = 100
