@@ -87,6 +87,28 @@ describe("a registry on a manual clock", function()
 		end
 	end)
 
+	it("W5 with jitter waits another time for each retry, anywhere within the backoff", function()
+		helper.fill(store, 1)
+		local handler, times = testing.handler():fail_always(), {}
+		for n = 1, 40 do
+			assert(registry:watch("w" .. n, function(...)
+				if (...).seq_num == 1 and times[n] == nil then times[n] = false
+				elseif times[n] == false then times[n] = clock:now() end
+				return handler.handle(...)
+			end, {initial_backoff = 1, max_backoff = 1, jitter = true}))
+		end
+		settle()
+		for _ = 1, 20 do
+			clock:advance(0.05)
+			settle()
+		end
+		local early, late = 0, 0
+		for n = 1, 40 do
+			if assert(times[n], "no retry within 1 s") <= 0.5 then early = early + 1 else late = late + 1 end
+		end
+		assert(early > 0 and late > 0, ("%d early and %d late"):format(early, late)) -- all on one side: once in 5e11 runs
+	end)
+
 	it("W6 gives an event up when its last attempt failed, at its time", function()
 		helper.fill(store, 2)
 		local handler = testing.handler():fail_on(1)

@@ -125,16 +125,19 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({4, 5}, seen)
 		end)
 
-		it("W2f resolves latest when it is created, also when it is started later", function()
-			fill(store, 3)
-			local registry = new_registry()
-			local handler, seen = recorder()
-			local watcher = assert(registry:watch("a", handler, {initial_event_iterator = vigia.latest(), auto_start = false}))
-			fill(store, 2)
-			assert(watcher:start())
-			drain(registry, watcher)
-			assert.same({4, 5}, seen)
-		end)
+		for _, ephemeral in ipairs{false, true} do
+			it("W2f resolves latest when it is created, also when it is started later" .. (ephemeral and ": ephemeral" or ""), function()
+				fill(store, 3)
+				local registry = new_registry()
+				local handler, seen = recorder()
+				local watcher = assert(registry:watch("a", handler,
+					{initial_event_iterator = vigia.latest(), auto_start = false, ephemeral = ephemeral}))
+				fill(store, 2)
+				assert(watcher:start())
+				drain(registry, watcher)
+				assert.same({4, 5}, seen)
+			end)
+		end
 
 		it("W2g starts after the last from a number beyond it, with a warning", function()
 			fill(store, 3)
@@ -452,19 +455,20 @@ for _, backend in ipairs(helper.backends) do
 		---- fetching ----
 
 		-- What is delivered when the handler of the first event removes the other nine from the store: what was fetched before.
-		local function fetched_with_the_first(options)
-			fill(store, 10)
+		local function fetched_with_the_first(options, count)
+			count = count or 10
+			fill(store, count)
 			local registry = new_registry()
 			local seen = {}
 			local watcher = assert(registry:watch("a", function(event)
 				if #seen == 0 then
-					assert(store:trim(10))
-					assert(store:store_event("CREATE", "Job", "eleven"))
+					assert(store:trim(count))
+					assert(store:store_event("CREATE", "Job", "one more"))
 				end
 				seen[#seen + 1] = event.seq_num
 			end, options))
 			drain(registry, watcher)
-			assert.equal(11, table.remove(seen))
+			assert.equal(count + 1, table.remove(seen))
 			return seen
 		end
 
@@ -473,7 +477,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		it("W8b fetches 100 events at a time by default", function()
-			assert.same(range(1, 10), fetched_with_the_first())
+			assert.same(range(1, 100), fetched_with_the_first({}, 150))
 		end)
 
 		it("W8c fetches no more than buffer_size ahead of the handler", function()

@@ -1,0 +1,157 @@
+/*
+ * test_driver.c - the driver of one watcher over a store whose calls fail when the test says so, on a clock that is moved by hand: what the
+ * Lua specs cannot bring about in a store of ours.
+ */
+#include "core/error.h"
+#include "drive/drive.h"
+#include "test.h"
+
+static const int64_t SECOND = 1000000000;
+
+/* What fails, and what was seen. One test at a time. */
+static int (*real_scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+static bool scan_fails;
+static int scans, warnings, handled;
+static char last_record[256];
+
+static int scan_or_fail(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err) {
+	scans++;
+	if (scan_fails)
+		return vigia__error(err, VIGIA_EIO, "the disk is away");
+	return real_scan(b, scan, batch, err);
+}
+
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+                  struct vigia_error *err) {
+	handled++;
+	return VIGIA_OK;
+}
+
+static void record(void *ctx, enum vigia_log_level level, const char *message) {
+	if (level == VIGIA_LOG_WARN)
+		warnings++;
+	snprintf(last_record, sizeof last_record, "%s", message);
+}
+
+static void append(struct vigia_store *store) {
+	struct vigia_new_event event = {SLICE_INIT("CREATE"), SLICE_INIT("Job"), SLICE_INIT("\x01")};
+	assert_int_equal(vigia_store_append(store, &event, 1, NULL, NULL), VIGIA_OK);
+}
+
+static struct vigia_store *open_store(void) {
+	struct vigia_store *store = NULL;
+	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
+	real_scan = store->backend->scan;
+	store->backend->scan = scan_or_fail;
+	scan_fails = false;
+	scans = warnings = handled = 0;
+	return store;
+}
+
+static struct vigia_watcher_stats stats_of(struct vigia_watcher *watcher) {
+	struct vigia_watcher_stats stats;
+	vigia_watcher_stats(watcher, &stats);
+	return stats;
+}
+
+/* Until nothing is due. */
+static void settle(struct vigia_registry *registry) {
+	assert_int_equal(vigia_registry_run(registry, NULL), VIGIA_OK);
+}
+
+static void test_failing_fetches(void **state) {
+	static const int64_t delays[] = {200000000, 400000000, 800000000, 1000000000, 1000000000, 1000000000};
+	struct vigia_store *store = open_store();
+	struct vigia__manual_clock clock = {0};
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct vigia_handler handler = {.handle = handle};
+	struct vigia_watch_options options;
+	struct vigia_watcher *watcher;
+	registry->clock = &clock;
+	vigia_registry_log(registry, NULL, record);
+	vigia_watch_options_init(&options);
+	options.max_backoff_ns = SECOND;
+	append(store);
+	scan_fails = true;
+	assert_int_equal(vigia_registry_watch(registry, "w", &handler, &options, &watcher, NULL), VIGIA_OK);
+	settle(registry);
+	assert_int_equal(scans, 1);
+	for (int i = 0; i < (int)COUNT_OF(delays); i++) {
+		struct vigia_watcher_stats stats = stats_of(watcher);
+		assert_int_equal(stats.state, VIGIA_RUNNING);
+		assert_int_equal(stats.fetch_errors, i + 1);
+		assert_error(stats.last_error.code, VIGIA_EIO, &stats.last_error, "the disk is away");
+		assert_string_equal(stats.last_error.watcher_id, "w");
+		assert_int_equal(warnings, i + 1);
+		assert_string_equal(last_record, "watcher 'w': cannot fetch events: the disk is away");
+		vigia__manual_clock_advance(&clock, delays[i] - 1);
+		settle(registry);
+		assert_int_equal(scans, i + 1);
+		vigia__manual_clock_advance(&clock, 1);
+		settle(registry);
+		assert_int_equal(scans, i + 2);
+	}
+	for (int i = 0; i < 1000; i++) {
+		vigia__manual_clock_advance(&clock, SECOND);
+		settle(registry);
+	}
+	assert_int_equal(stats_of(watcher).fetch_errors, COUNT_OF(delays) + 1001);
+	assert_int_equal(handled, 0);
+
+	scan_fails = false;
+	vigia__manual_clock_advance(&clock, SECOND);
+	settle(registry);
+	assert_int_equal(handled, 1);
+	assert_int_equal(stats_of(watcher).processed, 1);
+
+	/* The next one that fails begins with the first delay again. */
+	scan_fails = true;
+	append(store);
+	settle(registry);
+	int before = scans;
+	vigia__manual_clock_advance(&clock, delays[0]);
+	settle(registry);
+	assert_int_equal(scans, before + 1);
+	/* A stop does not wait for the retry, nor does it try again. */
+	assert_int_equal(vigia_watcher_stop(watcher, 0, NULL), VIGIA_OK);
+	assert_int_equal(stats_of(watcher).state, VIGIA_STOPPED);
+	assert_int_equal(scans, before + 1);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
+/* Each of the fetches needs memory for the numbers of its batch. */
+static void test_a_fetch_without_memory(void **state) {
+	struct vigia_store *store = open_store();
+	struct vigia__manual_clock clock = {0};
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct vigia_handler handler = {.handle = handle};
+	struct vigia_watcher *watcher;
+	registry->clock = &clock;
+	append(store);
+	assert_int_equal(vigia_registry_watch(registry, "w", &handler, NULL, &watcher, NULL), VIGIA_OK);
+	int failures = 0;
+	for (long nth = 1; handled == 0; nth++) {
+		vigia__alloc_fail_at(nth, 0);
+		assert_int_equal(vigia_registry_run(registry, NULL), VIGIA_OK);
+		vigia__alloc_fail_at(0, 0);
+		if (handled == 0) {
+			failures++;
+			assert_int_equal(stats_of(watcher).fetch_errors, failures);
+			assert_int_equal(stats_of(watcher).last_error.code, VIGIA_ENOMEM);
+		}
+		vigia__manual_clock_advance(&clock, 180 * SECOND);
+	}
+	assert_true(failures > 0);
+	assert_int_equal(handled, 1);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		{"W7b a fetch that fails is tried again with the backoff, without end, and seen", test_failing_fetches, NULL, NULL, NULL},
+		{"W7c a fetch that finds no memory is tried again", test_a_fetch_without_memory, NULL, NULL, NULL},
+	};
+	return cmocka_run_group_tests_name("driver", tests, NULL, NULL);
+}
