@@ -635,7 +635,9 @@ describe("a store file", function()
 
 		it("S19f becomes one if it is empty, as a maker that died left it, but not for who only reads", function()
 			spew(helper.path("empty"), "")
-			fails("not_a_store", vigia.open(helper.path("empty"), {readonly = true}))
+			for _, options in ipairs{{readonly = true}, {create = false}} do
+				mentions(fails("store_not_found", vigia.open(helper.path("empty"), options)), "the file is empty")
+			end
 			local store = helper.open(helper.path("empty"))
 			assert.equal(1, assert(store:store_event("CREATE", "Job", nil)))
 		end)

@@ -216,7 +216,7 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	if (rc == MDB_NOTFOUND && !empty) return no_store(b, err);
 	if (rc != MDB_NOTFOUND) return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "read the header", err) : rc;
 	if (b->readonly || options->readonly || !options->create)
-		return vigia__error(err, VIGIA_ENOTSTORE, "the store '%s' is empty: nothing was ever stored in it", b->path);
+		return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s': the file is empty", b->path);
 
 	rc = mdb_txn_begin(b->env, NULL, 0, &txn);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "make the store", err);
