@@ -84,8 +84,21 @@ static void on_signal(int signo) {
 	errno = before;
 }
 
-/* Exists to be caught: ignoring SIGPIPE would be inherited by other programs, catching it is not. */
+/* Whoever read the output has seen enough (`| head -1`): nobody's mistake. */
+static bool output_closed(void) {
+	struct pollfd fd = {.fd = STDOUT_FILENO};
+	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLERR | POLLHUP);
+}
+
+/* Exists to be caught: ignoring SIGPIPE would be inherited by other programs, catching it is not. Handlers whose prints go nowhere would
+ * pass all events; so that ends `vigia run`, which does not see what they print. */
 static void on_pipe(int signo) {
+	int before = errno;
+	uint64_t one = 1;
+	if (atomic_load(&vigia__ends_with_output) && output_closed() && !atomic_exchange(&vigia__interrupted, true) &&
+	    write(vigia__interrupt_fd, &one, sizeof one) < 0)
+		_exit(128 + signo);
+	errno = before;
 }
 
 /* Tells those who wait; they take locks, which a signal handler may not. */
@@ -134,12 +147,6 @@ static int streams_open(void) {
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
 			return -1;
 	return 0;
-}
-
-/* Whoever read the output has seen enough (`| head -1`): nobody's mistake. */
-static bool output_closed(void) {
-	struct pollfd fd = {.fd = STDOUT_FILENO};
-	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLERR | POLLHUP);
 }
 
 /* What was printed must have arrived. A write that failed earlier left its mark on the stream, but its errno is gone. */

@@ -164,6 +164,31 @@ describe("vigia run", function()
 		end)
 	end)
 
+	it("R3c leaves no trace of the good ones when a script is wrong", function()
+		fill(1)
+		write("good.lua", SAY)
+		for _, bad in ipairs{"return {", "return {init = print}", 'return {id = "good", handle = print}', "error('no')"} do
+			write("bad.lua", bad)
+			cli.fails(1, run("good.lua", "bad.lua", "--until-idle"))
+			assert.same({}, cli.lines(cli.ok{"checkpoints", "--store", store, "--json"}.out))
+		end
+	end)
+
+	-- Its handlers print without looking whether that arrives, so nothing else would keep them from passing all events.
+	for kind, words in pairs{["on a thread"] = {}, ["isolated"] = {"--isolate"}} do
+		it("R3d ends, with status 0, when whoever read its output has seen enough: " .. kind, function()
+			fill(5000)
+			write("say.lua", SAY)
+			local line = {helper.quoted(cli.program)}
+			for _, word in ipairs(run("say.lua", table.unpack(words))) do line[#line + 1] = helper.quoted(word) end
+			local pipeline = ("set -o pipefail; timeout 60 %s 2>%s | head -1"):format(table.concat(line, " "), helper.quoted(helper.path("err")))
+			local output, ok = helper.shell("bash -c " .. helper.quoted(pipeline))
+			assert(ok, cli.read(helper.path("err")))
+			assert.equal("1\n", output)
+			assert((checkpoint("say") or 0) < 5000)
+		end)
+	end
+
 	it("W19k says whose an id is that another process runs, before the script's init can do harm", function()
 		fill(1)
 		write("say.lua", [[return {init = function() print "init" end, handle = function() io.write("handled\n") io.flush() end}]])
@@ -179,25 +204,22 @@ describe("vigia run", function()
 		for _, signal in ipairs{"INT", "TERM"} do
 			it(("W14k W16f lets the handler in progress finish, saves, runs stop, and ends with 0: SIG%s"):format(signal), function()
 				fill(3)
-				-- The handler of event 2 is busy, in Lua and in C, when the signal comes; the file tells it that it has come.
+				-- The handler of event 2 is busy, in Lua and in C, when the signal comes, and until it hears of it.
 				write("busy.lua", [[
-					local path = os.getenv("SIGNALLED")
 					return {
-						handle = function(event)
+						handle = function(event, ctx)
 							if event.seq_num == 2 then
 								io.write("busy\n") io.flush()
-								repeat local file = io.open(path) until file
+								repeat assert(io.open("/dev/null")):close() until ctx.stopping
 							end
 							io.write("handled ", event.seq_num, "\n") io.flush()
 						end,
 						stop = function() print "stop" end,
 					}]])
-				local process = cli.start(run("busy.lua"), {env = {SIGNALLED = helper.path("signalled")}})
+				local process = cli.start(run("busy.lua"))
 				assert.equal("handled 1", process:line())
 				assert.equal("busy", process:line())
 				process:signal(signal)
-				process:interrupted()
-				write("signalled", "")
 				assert.same({status = 0, out = "handled 2\nstop\n", err = ""}, process:wait())
 				assert.equal(2, checkpoint("busy"))
 			end)

@@ -8,6 +8,7 @@
 
 atomic_bool vigia__interrupted;
 int vigia__interrupt_fd = -1;
+atomic_bool vigia__ends_with_output;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct vigia__interrupt_hook *hooks;

@@ -13,6 +13,7 @@
 
 extern atomic_bool vigia__interrupted; /* raised once, never lowered */
 extern int vigia__interrupt_fd;        /* readable once it is raised; -1: nobody raises it (poll ignores -1) */
+extern atomic_bool vigia__ends_with_output; /* main.c raises it, too, when something is written to a stdout that nobody reads */
 
 struct vigia__interrupt_hook {
 	void (*fn)(void *ctx); /* runs on another thread, under the list's lock: must not block, add or remove */

@@ -162,6 +162,13 @@ static int module_interrupted(lua_State *L) {
 	return 1;
 }
 
+/* From now on the program is to end when its output goes nowhere. */
+static int module_end_with_output(lua_State *L) {
+	(void)L;
+	atomic_store(&vigia__ends_with_output, true);
+	return 0;
+}
+
 static int module_isatty(lua_State *L) {
 	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
 	return 1;
@@ -212,12 +219,14 @@ static const luaL_Reg functions[] = {
 	{"iterator_parse", vigia__lua_iterator_parse},
 	{"options", vigia__lua_options},
 	{"interrupted", module_interrupted},
+	{"end_with_output", module_end_with_output},
 	{"isatty", module_isatty},
 	{"monotonic", module_monotonic},
 	{"clock", vigia__lua_clock},
 	{"new_error", vigia__lua_new_error},
 	{"has_input", vigia__lua_has_input},
 	{"hold", vigia__lua_hold},
+	{"hold_late", vigia__lua_hold_late},
 	{"verify", vigia__lua_verify},
 	{"wait_owner", vigia__lua_wait_owner},
 	{"ndjson_append", vigia__lua_ndjson_append},

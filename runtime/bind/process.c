@@ -25,6 +25,7 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../drive/worker.h"
+#include "interrupt.h"
 
 extern char **environ;
 
@@ -156,6 +157,8 @@ static void end(struct process *p)
 	int rc;
 	while ((rc = waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED)) < 0 && errno == EINTR) continue;
 	if (!p->killed && p->end[0] == '\0') tell_end(p, rc, &info);
+	if (info.si_code == CLD_KILLED && info.si_status == SIGPIPE && atomic_load(&vigia__ends_with_output))
+		raise(SIGPIPE); /* what it printed went nowhere: as if we had */
 	close(p->pidfd);
 	close(p->fd);
 	p->pidfd = p->fd = -1;

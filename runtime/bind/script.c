@@ -704,3 +704,10 @@ int vigia__lua_hold(lua_State *L)
 	vigia__worker_hold(watcher->worker, lua_toboolean(L, 2));
 	return 0;
 }
+
+/* core.hold_late(registry): for a program that watches all before it starts any, and may start none. */
+int vigia__lua_hold_late(lua_State *L)
+{
+	vigia__lua_check_registry(L, 1)->registry->holds_late = true;
+	return 0;
+}

@@ -11,6 +11,7 @@ int vigia__lua_watch_script(lua_State *L);
 
 /* core.hold(watcher, boolean), for the command line: a script's watcher that is held handles nothing, however it is started. */
 int vigia__lua_hold(lua_State *L);
+int vigia__lua_hold_late(lua_State *L);
 
 /* A Lua state for a script: the standard libraries, the module vigia.core, a `print` that writes whole lines, and these search paths.
  * NULL: no memory. End it with lua_close(). */

@@ -75,6 +75,7 @@ struct vigia_registry {
 	atomic_bool interrupted;
 	bool one_watcher;                 /* turns are counted by time, not by events */
 	bool between_events;              /* begin no handler: something is to be done when none runs */
+	bool holds_late;                  /* a watcher holds back garbage collection from its start on, not from its creation */
 	struct vigia__worker *worker;     /* whose thread this registry belongs to; NULL: an application's */
 	struct vigia__inbox inbox;
 	bool told_closed;                 /* the handlers that wait know that the store was closed */

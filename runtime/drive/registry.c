@@ -247,7 +247,8 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	struct vigia_watcher *old = NULL, *w = NULL;
 	rc = find_free(registry, watcher_id, &old, err);
 	if (rc == VIGIA_OK) rc = vigia__driver_new(registry, watcher_id, handler, options, &w, err);
-	if (rc == VIGIA_OK) rc = options->auto_start ? vigia__driver_start(w, err) : vigia__driver_hold(w, err);
+	if (rc == VIGIA_OK && options->auto_start) rc = vigia__driver_start(w, err);
+	else if (rc == VIGIA_OK && !registry->holds_late) rc = vigia__driver_hold(w, err);
 	if (rc == VIGIA_OK) rc = find_free(registry, watcher_id, &old, err); /* again: the log function may have watched */
 	if (rc == VIGIA_OK) {
 		add(registry, w, old);

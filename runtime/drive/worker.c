@@ -358,6 +358,7 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 		return vigia__error(err, VIGIA_ENOMEM, "no memory for a worker");
 	}
 	w->registry->one_watcher = true;
+	w->registry->holds_late = owner->holds_late;
 	w->registry->worker = w;
 	vigia_registry_log(w->registry, w, log_record);
 	/* Signals are not blocked: the programs that a script starts would inherit that. The system prefers the main thread for them. */

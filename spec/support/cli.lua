@@ -107,22 +107,9 @@ function Process:line()
 	return self.pipe:read("l")
 end
 
-local function threads_of(pid)
-	return math.tointeger(tonumber(M.read(("/proc/%d/status"):format(pid)):match("Threads:%s*(%d+)")))
-end
-
 function Process:signal(name)
 	assert(not self.ended)
-	self.threads = threads_of(self.pid)
 	assert(os.execute(("kill -s %s %d"):format(name, self.pid)))
-end
-
--- After a SIGINT or SIGTERM: wait until its thread that passes signals on has done so, and ended.
-function Process:interrupted()
-	local deadline = helper.now() + 60
-	repeat
-		assert(helper.now() <= deadline, "the signal was not passed on")
-	until threads_of(self.pid) < self.threads
 end
 
 -- Wait for its end; answers {status =, out =, err =}. Ended by a signal, the status is "signal 9".

@@ -276,7 +276,9 @@ function M.run(args)
 	local set = parse_set(args.set)
 	local store <close> = util.open_store(args, {create = false, collect = true})
 	local log = make_log(args.verbose)
+	core.end_with_output()
 	local registry = require("vigia").registry(store, {log = log})
+	core.hold_late(registry) -- a script that is wrong leaves no trace of the others
 	local entries = watch_all(registry, args, set)
 	local problem = start_all(entries, store, args.wait, log)
 	if not problem then
