@@ -43,6 +43,12 @@ describe("the program vigia", function()
 			mentions(cli.ok{"run", "--help"}.out, "--until-idle", "--max-wait", "--verbose")
 		end)
 
+		it("are also what `vigia help` tells", function()
+			for _, words in ipairs{{"help"}, {"help", "help"}} do assert.equal(cli.ok{"--help"}.out, cli.ok(words).out) end
+			assert.equal(cli.ok{"run", "--help"}.out, cli.ok{"help", "run"}.out)
+			mentions(cli.fails(2, {"help", "chekpoints"}), "did you mean 'checkpoints'?")
+		end)
+
 		it("answer the version", function()
 			assert.equal(require "vigia"._VERSION .. "\n", cli.ok{"--version"}.out)
 			assert.equal(require "vigia"._VERSION .. "\n", cli.ok{"stats", "--version"}.out)
@@ -55,6 +61,8 @@ describe("the program vigia", function()
 			["an unknown command"] = {{"chekpoint"}, "unknown command 'chekpoint'", "did you mean 'checkpoints'?"},
 			["a command nothing is like"] = {{"frobnicate"}, "unknown command 'frobnicate'"},
 			["an unknown option"] = {{"events", "--limt", "3"}, "unknown option '--limt'", "did you mean '--limit'?", "vigia events --help"},
+			["an option before the command"] = {{"--stroe", "x", "stats"}, "unknown option '--stroe'", "did you mean '--store'?"},
+			["a file for append"] = {{"append", "--store", "x", "events.ndjson"}, "append reads standard input", "< EVENTS"},
 			["an option cut short"] = {{"run", "--until", "x.lua"}, "unknown option '--until'", "did you mean '--until-idle'?"},
 			["an option with one dash"] = {{"stats", "-store", "x"}, "unknown option '-s'", "did you mean '--store'?"},
 			["an option without its value"] = {{"events", "--from"}, "'--from' requires an argument"},
@@ -82,6 +90,12 @@ describe("the program vigia", function()
 
 		it("R3 writes no control character of it to the terminal", function()
 			assert.is_nil(cli.fails(2, {"ev\27[2Jents"}):find("\27", 1, true))
+			for _, words in ipairs{{"run", "--set", "\27[2J", "x.lua", "--store", store}, {"append", "--store", store}} do
+				local result = cli.run(words, {stdin = EVENT:format("1") .. "\n\27[2J\n"})
+				assert(result.status > 0)
+				mentions(result.err, "\\x1b")
+				assert.is_nil(result.err:find("\27", 1, true))
+			end
 		end)
 	end)
 
@@ -222,6 +236,13 @@ describe("the program vigia", function()
 				helper.quoted(helper.path("err"))))
 			assert.equal(0, status)
 			assert.is_nil(lfs.attributes(store))
+		end)
+
+		it("S19j makes the store in a file that is empty, as one who was killed while making it leaves it", function()
+			cli.write("a.db", "")
+			mentions(cli.fails(1, {"events", "--store", store}), store, "there is no such store", "vigia append")
+			assert.equal("1 event appended, last seq_num 1\n", cli.append(store, {EVENT:format(1)}).out)
+			assert.same({1}, numbers())
 		end)
 
 		it("says so when standard input cannot be read", function()

@@ -31,7 +31,7 @@ end
 
 -- The options that the current command knows, as its usage line has them.
 local function known_options(parser)
-	local names = {"--version"}
+	local names = {"--version", "--store"} -- it may stand before the command, too
 	for name in parser:get_usage():gmatch("%-%-[%w%-]+") do
 		names[#names + 1] = name
 	end
@@ -48,6 +48,8 @@ local function parse_error(parser, message)
 		message = message .. util.did_you_mean(option, known_options(parser))
 	elseif command then
 		message = message .. util.did_you_mean(command, COMMANDS)
+	elseif message == "too many arguments" and parser:get_usage():find("^Usage: vigia append") then
+		message = "append reads standard input: vigia append --store FILE < EVENTS"
 	elseif message == "a command is required" then
 		message = "a command is required: " .. table.concat(COMMANDS, ", ")
 	end
@@ -86,7 +88,8 @@ local function run(words)
 	end
 	-- `vigia help options` is `vigia options`, `vigia help COMMAND` is `vigia COMMAND --help`.
 	if words[1] == "help" then
-		words = words[2] == "options" and {"options"} or {words[2] or "--help", words[2] and "--help"}
+		local about = words[2] ~= "help" and words[2] or nil
+		words = about == "options" and {"options"} or {about or "--help", about and "--help"}
 	end
 	local parser, commands = build_parser()
 	local args = parser:parse(words)

@@ -29,8 +29,9 @@ function M.usage(message, ...)
 	M.exit(M.USAGE, select("#", ...) > 0 and message:format(...) or message)
 end
 
----A message for the person at the terminal.
+---A message for the person at the terminal. Much of it comes from outside: no control character of that moves the cursor.
 function M.say(message)
+	message = message:gsub("[^\n\t]+", M.printable)
 	io.stderr:write("vigia: ", message, "\n")
 end
 
