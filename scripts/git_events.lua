@@ -117,16 +117,26 @@ local function write_tree()
 	end
 end
 
-if #arg == 1 and arg[1] == "--tree" then
-	write_tree()
-elseif #arg == 0 then
-	write_events(0)
-elseif #arg == 2 and arg[1] == "--skip" and arg[2]:match("^%d+$") then
-	write_events(math.tointeger(tonumber(arg[2])))
-else
-	io.stderr:write("Usage: git_events.lua [--skip N | --tree] (see the first lines of the file)\n")
-	os.exit(2)
+local function main()
+	if #arg == 1 and arg[1] == "--tree" then
+		write_tree()
+	elseif #arg == 0 then
+		write_events(0)
+	elseif #arg == 2 and arg[1] == "--skip" and arg[2]:match("^%d+$") then
+		write_events(math.tointeger(tonumber(arg[2])))
+	else
+		io.stderr:write("Usage: git_events.lua [--skip N | --tree] (see the first lines of the file)\n")
+		os.exit(2)
+	end
+	if not io.flush() then
+		fail("cannot write to standard output")
+	end
 end
-if not io.flush() then
-	fail("cannot write to standard output")
+
+local ok, message = xpcall(main, debug.traceback)
+if not ok then
+	if not message:find("interrupted!", 1, true) then -- Ctrl-C, as lua5.4 tells it
+		io.stderr:write("git_events: ", message, "\n")
+	end
+	os.exit(1)
 end

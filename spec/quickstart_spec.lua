@@ -115,6 +115,25 @@ describe("quickstart", function()
 		end
 	end)
 
+	it("ends when it is interrupted, and does not compare half a tree", function()
+		local real = program
+		program = helper.write_file("stops at run", ([[
+			#!/bin/sh
+			[ "$1" = run ] || exec %s "$@"
+			kill -INT $PPID # like a Ctrl-C, which `vigia run` takes for an end like any other
+		]]):format(quoted(real)):gsub("^%s+", ""):gsub("\n%s+", "\n"))
+		shell("chmod +x %s", quoted(program))
+		local output, ok = helper.shell(("env --default-signal=INT VIGIA_PROGRAM=%s scripts/quickstart --store %s %s"):format(quoted(program),
+			quoted(helper.path("a.db")), quoted(repository)))
+		assert.falsy(ok)
+		assert.truthy(output:find("interrupted; run this again", 1, true), output)
+		assert.falsy(output:find("does not match", 1, true), output)
+		program = real
+		output, ok = on_history("a.db")
+		assert(ok, output)
+		matches(output, FILES)
+	end)
+
 	it("notices a history that was rewritten, and leaves the store as it is", function()
 		on_history("a.db")
 		local before = shell("%s events --store %s", quoted(program), quoted(helper.path("a.db")))
