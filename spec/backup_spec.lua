@@ -50,6 +50,19 @@ describe("a backup", function()
 		assert(small < whole / 2, ("%d bytes, %d when compacted"):format(whole, small))
 	end)
 
+	it("E8h needs no more address space than the store that it copies", function()
+		if os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS") then return helper.pending("sanitizers need more address space than there is") end
+		local store = helper.open()
+		fill(store, 10)
+		store:close()
+		local limited = "ulimit -v 4000000; exec " .. helper.quoted(cli.program) .. " backup --store " .. helper.quoted(helper.path("store")) .. " "
+		for _, compact in ipairs{"", "--compact "} do
+			local target = helper.path("copy" .. #compact)
+			mentions(helper.shell(limited .. compact .. helper.quoted(target)), "copied")
+			assert.same(range(1, 10), (read(helper.open(target))))
+		end
+	end)
+
 	it("E8i is one moment of a store that others write to", function()
 		local path = helper.path("store")
 		local store = helper.open(path)

@@ -61,16 +61,21 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 	return t->fd < 0 ? fail(t, errno, "make it", err) : VIGIA_OK;
 }
 
-/* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. */
+/* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. The map is as large as this needs,
+ * not as the store that was copied says: the system may refuse as much a second time. */
 static int give_id(const struct target *t)
 {
+	enum { ROOM = 1 << 20 };
 	char name[64];
+	struct stat st;
 	MDB_env *env;
 	MDB_txn *txn = NULL;
 	snprintf(name, sizeof name, "/proc/self/fd/%d", t->fd);
+	if (fstat(t->fd, &st) < 0) return errno;
 	int rc = mdb_env_create(&env);
 	if (rc != 0) return rc;
 	rc = mdb_env_set_maxdbs(env, 4);
+	if (rc == 0) rc = mdb_env_set_mapsize(env, (size_t)st.st_size + ROOM);
 	if (rc == 0) rc = mdb_env_open(env, name, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
 	if (rc == 0) rc = mdb_txn_begin(env, NULL, 0, &txn);
 	if (rc == 0) rc = vigia__lmdb_format_new_id(txn);
