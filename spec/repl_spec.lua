@@ -177,6 +177,13 @@ nil	there is no event 99: the last one is 30
 		assert.equal("", slurp(helper.path("store")))
 	end)
 
+	it("R1 refuses options that it does not know", function()
+		for _, case in ipairs{{5, "table expected"}, {{store = 5}, "store: vigia.Store expected, got number"}, {{env = 1}, "env: table"},
+			{{stroe = 1}, "no option 'stroe'"}, {{registry = helper.open()}, "registry: vigia.Registry expected"}} do
+			mentions(helper.raises(vigia.repl, case[1]), "bad argument #1 to 'repl'", case[2])
+		end
+	end)
+
 	it("is there for an application, with its names and registry", function()
 		local output = helper.shell("printf '%s\\n' 'mine' 'watchers().w.state' | " .. helper.lua_command([[
 			local store = assert(vigia.open(":memory:"))
@@ -212,10 +219,11 @@ describe("the REPL at a terminal", function()
 
 	-- `script` from util-linux gives it a terminal; what is on the screen is in a file. The shell between
 	-- them gets the Ctrl-C as well, and not every shell outlives one.
-	local function open()
+	local function open(inner)
 		screens = screens + 1
 		local screen = helper.path("screen" .. screens)
-		local command = ("trap : INT; %s repl --store %s; echo left $?"):format(program, quoted(helper.path("store")))
+		inner = inner or ("%s repl --store %s"):format(program, quoted(helper.path("store")))
+		local command = ("trap : INT; %s; echo left $?"):format(inner)
 		local pipe = io.popen(("SHELL=/bin/sh XDG_STATE_HOME=%s TERM=xterm LC_ALL=C.UTF-8 script -qfc %s %s > /dev/null 2>&1"):format(
 			quoted(helper.path("state")), quoted(command), quoted(screen)), "w")
 		terminal = {screen = screen, seen = 0, pipe = assert(pipe)}
@@ -297,6 +305,32 @@ describe("the REPL at a terminal", function()
 		end
 		assert.equal(7, lines)
 		type_in("\4")
+		left(0)
+	end)
+
+	it("edits lines in an application, although stock Lua brings readline along, and gives it Ctrl-C back", function()
+		open(helper.lua_command([[
+			local function loop()
+				say("looping")
+				while true do end
+			end
+			vigia.repl{env = setmetatable({minimum = 2}, {__index = _G})}
+			print(pcall(loop))]]))
+		expect("> ")
+		-- With a malloc of a sanitizer's, lines are read plainly.
+		type_in(os.getenv("LD_PRELOAD") and "minimum\n" or "min\t\n")
+		expect("\n2\r\n")
+		expect("> ")
+		type_in("print('be' .. 'gun') while true do end\n")
+		expect("begun")
+		type_in("\3")
+		expect("interrupted")
+		expect("> ")
+		type_in("\4")
+		expect("looping")
+		type_in("\3")
+		expect("false\t")
+		expect("interrupted!")
 		left(0)
 	end)
 

@@ -27,7 +27,8 @@ end
 
 -- A prompt inside an application; its code is loaded when it is asked for.
 function M.repl(options)
-	return require("vigia.repl").run(options)
+	local good = require("vigia.repl").run(options) -- no tail call: it counts levels
+	return good
 end
 
 return M

@@ -6,6 +6,8 @@ local text = require "vigia.text"
 
 local M = {}
 
+local CLASSES <const> = {store = "vigia.Store", registry = "vigia.Registry"}
+
 local WIDTH = 100 -- columns of a table on one line
 local LIMIT = 20 -- events, unless more are asked for
 local KNOWN_EVENTS = 1000 -- whose object types completion offers
@@ -263,10 +265,30 @@ local function shorten(trace)
 		:gsub("in upvalue 'chunk'", "in this chunk"))
 end
 
+-- What is wrong about the options is wrong where vigia.repl() was called.
+local function check(options)
+	local problem
+	if type(options) ~= "table" then problem = "table expected, got " .. type(options) end
+	for name, value in pairs(problem and {} or options) do
+		local kind = type(value)
+		if name == "env" then
+			problem = kind ~= "table" and "env: table expected, got " .. kind or problem
+		elseif name == "store" or name == "registry" then
+			local metatable = debug.getmetatable(value)
+			local object = kind == "table" or kind == "userdata" and type(metatable) == "table" and metatable.__name == CLASSES[name]
+			problem = not object and ("%s: %s expected, got %s"):format(name, CLASSES[name], kind) or problem
+		else
+			problem = ("there is no option '%s'"):format(tostring(name))
+		end
+	end
+	if problem then error(("bad argument #1 to 'repl' (%s)"):format(problem), 4) end
+end
+
 ---Read, run and print until the input ends. Answers whether all went well.
 ---@param options? vigia.ReplOptions
 function M.run(options)
 	options = options or {}
+	check(options)
 	local store, registry = options.store, options.registry
 	local env = setmetatable({}, {__index = options.env or _G})
 	env._G = env

@@ -184,12 +184,35 @@ static void signals_stop(void) {
 
 /* ---- libedit ---- */
 
+/* How to load it. Stock lua5.4 is linked with readline, which has the same names: libedit would be given readline's variables for its own,
+ * unless it looks at itself first (RTLD_DEEPBIND). Then it also looks at libc first, and that must not be where the host has another
+ * malloc: what one allocates the other would free. Answers -1 if it is better left alone. */
+static int load_flags(void) {
+	Dl_info info;
+	void *theirs = dlsym(RTLD_DEFAULT, "rl_line_buffer");
+	if (theirs == NULL || (dladdr(theirs, &info) && info.dli_fname && strstr(info.dli_fname, "libedit")))
+		return RTLD_NOW | RTLD_LOCAL;
+#ifdef RTLD_DEEPBIND
+	void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+	if (libc) {
+		bool same = dlsym(libc, "malloc") == dlsym(RTLD_DEFAULT, "malloc");
+		dlclose(libc);
+		if (same)
+			return RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
+	}
+#endif
+	return -1;
+}
+
 static bool load(void) {
 	if (lib.handle)
 		return true;
-	void *handle = dlopen("libedit.so.2", RTLD_NOW | RTLD_LOCAL);
+	int flags = load_flags();
+	if (flags < 0)
+		return false;
+	void *handle = dlopen("libedit.so.2", flags);
 	if (handle == NULL)
-		handle = dlopen("libedit.so.0", RTLD_NOW | RTLD_LOCAL); /* its name in other systems */
+		handle = dlopen("libedit.so.0", flags); /* its name in other systems */
 	if (handle == NULL)
 		return false;
 	struct { void **to; const char *name; } symbols[] = {
