@@ -51,11 +51,11 @@ describe("a backup", function()
 	end)
 
 	it("E8h needs no more address space than the store that it copies", function()
-		if os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS") then return helper.pending("sanitizers need more address space than there is") end
+		if os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS") then return helper.pending("sanitizers need more") end
 		local store = helper.open()
 		fill(store, 10)
 		store:close()
-		local limited = "ulimit -v 4000000; exec " .. helper.quoted(cli.program) .. " backup --store " .. helper.quoted(helper.path("store")) .. " "
+		local limited = ("ulimit -v 4000000; exec %s backup --store %s "):format(helper.quoted(cli.program), helper.quoted(helper.path("store")))
 		for _, compact in ipairs{"", "--compact "} do
 			local target = helper.path("copy" .. #compact)
 			mentions(helper.shell(limited .. compact .. helper.quoted(target)), "copied")

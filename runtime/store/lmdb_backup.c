@@ -61,8 +61,8 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 	return t->fd < 0 ? fail(t, errno, "make it", err) : VIGIA_OK;
 }
 
-/* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. The map is as large as this needs,
- * not as the store that was copied says: the system may refuse as much a second time. */
+/* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. The map is as large as this
+ * needs, not as the store that was copied says: the system may refuse as much. */
 static int give_id(const struct target *t)
 {
 	enum { ROOM = 1 << 20 };
