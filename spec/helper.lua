@@ -377,6 +377,48 @@ function M.settle(registry, ...)
 	end)
 end
 
+-- Seconds of processor time: of the thread of this process with this id, nil where the system does not say; and of the children that have ended.
+function M.thread_seconds(id)
+	local ns = M.read_file("/proc/self/task/" .. id .. "/schedstat"):match("^%d+")
+	return ns and tonumber(ns) / 1e9
+end
+
+function M.children_seconds()
+	local user, system = M.read_file("/proc/self/stat"):match("%) " .. ("%S+ "):rep(13) .. "(%d+) (%d+)")
+	return (user + system) / 100
+end
+
+-- The ids of this process's threads, as the keys of a table.
+function M.threads()
+	local ids = {}
+	for name in lfs.dir("/proc/self/task") do
+		if name:find("^%d+$") then ids[name] = true end
+	end
+	return ids
+end
+
+-- The id of the thread that fn starts; then what fn answers.
+function M.new_thread(fn)
+	local before = M.threads()
+	local result = fn()
+	for id in pairs(M.threads()) do
+		if not before[id] then return id, result end
+	end
+end
+
+-- Begin to watch how much memory the process has at most; the function it answers tells by how much that grew, nil where the system does not
+-- say.
+function M.peak_growth()
+	local file = io.open("/proc/self/clear_refs", "w")
+	local reset = file and file:write("5") and file:close()
+	local function peak() return tonumber(M.read_file("/proc/self/status"):match("VmHWM:%s*(%d+)")) * 1024 end
+	local before = peak()
+	return function() return reset and peak() - before or nil end
+end
+
+-- A sanitizer makes all slower and larger.
+M.sanitized = (os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS")) ~= nil
+
 -- Run a shell command; answers what it wrote and whether it ended well.
 function M.shell(command)
 	local pipe = assert(io.popen(command .. " 2>&1", "r"))

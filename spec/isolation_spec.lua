@@ -66,6 +66,7 @@ describe("an isolated script", function()
 	-- A bad event fails twice and is given up, the good one behind it is handled, by this watcher and by another one.
 	local function survives(source, options, ...)
 		two_events()
+		local before = helper.children_seconds()
 		local handle, seen = helper.recorder()
 		local good = assert(registry:watch("good", handle))
 		local watcher = assert(registry:watch("bad", source, isolated(options)))
@@ -77,6 +78,10 @@ describe("an isolated script", function()
 		assert.equal(2, stats.failed)
 		assert.equal("handler_error", stats.last_error.code)
 		mentions(stats.last_error, ...)
+		-- Two programs were ended in these attempts, each within its cap and 100 ms, with what starting it takes.
+		local most = 2 * ((options.cpu_limit or 10) + 0.1 + (helper.sanitized and 2 or 0.1))
+		local seconds = helper.children_seconds() - before
+		assert(seconds < most, ("%g s of processor time, and not less than %g"):format(seconds, most))
 		assert.is_true(watcher:stop())
 		assert.equal(2, store:get_checkpoint("bad"))
 	end
