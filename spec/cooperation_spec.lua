@@ -161,25 +161,54 @@ describe("cooperation", function()
 		assert.same({1, 1}, {stored, found})
 	end)
 
-	it("S6 an idle registry makes no context switch but the check once a second", function()
-		local store = helper.open()
-		local registry = helper.registry(store)
-		assert(registry:watch("idle", function() end))
-		local function switches()
-			local count = 0
-			for task in require("lfs").dir("/proc/self/task") do
-				local file = io.open("/proc/self/task/" .. task .. "/status")
-				if file then
-					count = count + (tonumber(file:read("a"):match("\nvoluntary_ctxt_switches:%s*(%d+)")) or 0)
-					file:close()
-				end
-			end
-			return count
+	-- How often the threads of this process gave up the processor by themselves.
+	local function switches()
+		local count = 0
+		for task in pairs(helper.threads()) do
+			local status = helper.read_file("/proc/self/task/" .. task .. "/status")
+			count = count + (tonumber(status:match("\nvoluntary_ctxt_switches:%s*(%d+)")) or 0)
 		end
-		repeat until not registry:step(0)
-		local before = switches()
-		registry:step(3)
-		local made = switches() - before
-		assert.is_true(made <= 15, made .. " switches in 3 s") -- a poll every 100 ms would make 30
-	end)
+		return count
+	end
+
+	local SECONDS <const> = 5
+
+	-- What an idle watcher is, and how its application waits.
+	local IDLE <const> = {
+		["a function, in step"] = function(registry)
+			assert(registry:watch("idle", function() end))
+			return function() registry:step(SECONDS) end
+		end,
+		["a function, behind pollfd"] = function(registry)
+			assert(registry:watch("idle", function() end))
+			assert(registry:pollfd())
+			return function() vigia.sleep(SECONDS) end
+		end,
+		["a script, in step"] = function(registry)
+			assert(registry:watch("idle", helper.write_file("idle.lua", "return function() end")))
+			return function() registry:step(SECONDS) end
+		end,
+		["a task that sleeps, in step"] = function(registry)
+			assert(registry:spawn(function() vigia.sleep(3600) end))
+			return function() registry:step(SECONDS) end
+		end,
+	}
+
+	for name, prepare in pairs(IDLE) do
+		it("S6 an idle registry makes no context switch in 5 s but the check once a second: " .. name, function()
+			if os.getenv("TSAN_OPTIONS") then return helper.pending("the sanitizer has a thread that wakes up") end
+			local registry = helper.registry(helper.open())
+			local wait = prepare(registry)
+			repeat until not registry:step(0)
+			-- On a busy machine there is one now and then (a page that is not there, a lock of the system's): the quietest of a few counts.
+			local made = math.huge
+			for _ = 1, 4 do
+				local before = switches()
+				wait()
+				made = math.min(made, switches() - before)
+				if made <= SECONDS + 3 then break end
+			end
+			assert(made <= SECONDS + 3, made .. " switches in 5 s") -- beside the checks: falling asleep, once for each thread
+		end)
+	end
 end)
