@@ -164,7 +164,7 @@ describe("cooperation", function()
 	-- How often the threads of this process gave up the processor by themselves.
 	local function switches()
 		local count = 0
-		for task in pairs(helper.threads()) do
+		for task in pairs(helper.thread_ids()) do
 			local status = helper.read_file("/proc/self/task/" .. task .. "/status")
 			count = count + (tonumber(status:match("\nvoluntary_ctxt_switches:%s*(%d+)")) or 0)
 		end
@@ -196,7 +196,7 @@ describe("cooperation", function()
 
 	for name, prepare in pairs(IDLE) do
 		it("S6 an idle registry makes no context switch in 5 s but the check once a second: " .. name, function()
-			if os.getenv("TSAN_OPTIONS") then return helper.pending("the sanitizer has a thread that wakes up") end
+			if helper.tsan then return helper.pending("the sanitizer has a thread that wakes up") end
 			local registry = helper.registry(helper.open())
 			local wait = prepare(registry)
 			repeat until not registry:step(0)

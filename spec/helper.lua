@@ -11,7 +11,8 @@ local wrapper = require "vigia.wrapper"
 local M = {}
 
 -- The runtime of ThreadSanitizer, which was loaded for the module, is not meant for shells: they crash. Other Luas get it by $LUA.
-if os.getenv("TSAN_OPTIONS") then require("luv").os_unsetenv("LD_PRELOAD") end
+local NO_PRELOAD <const> = os.getenv("TSAN_OPTIONS") and "require 'luv'.os_unsetenv('LD_PRELOAD') " or ""
+assert(load(NO_PRELOAD))()
 
 local DEADLINE = tonumber(os.getenv("VIGIA_SPEC_DEADLINE")) or 60
 
@@ -291,7 +292,7 @@ Child.__index = Child
 local function lua_command(source, ...)
 	local file = M.path("source" .. #children + 1 .. ".lua")
 	local out = assert(io.open(file, "w"))
-	out:write("local vigia = require 'vigia' local function say(...) print(...) io.stdout:flush() end ", source, "\n")
+	out:write(NO_PRELOAD, "local vigia = require 'vigia' local function say(...) print(...) io.stdout:flush() end ", source, "\n")
 	out:close()
 	local words = {
 		"env", "LUA_PATH=" .. quoted(package.path), "LUA_CPATH=" .. quoted(package.cpath), os.getenv("LUA") or "lua5.4", quoted(file),
@@ -377,7 +378,7 @@ function M.settle(registry, ...)
 	end)
 end
 
--- Seconds of processor time: of the thread of this process with this id, nil where the system does not say; and of the children that have ended.
+-- Seconds of processor time: of the thread of this process with this id, nil where the system does not say; of the children that ended.
 function M.thread_seconds(id)
 	local ns = M.read_file("/proc/self/task/" .. id .. "/schedstat"):match("^%d+")
 	return ns and tonumber(ns) / 1e9
@@ -389,7 +390,7 @@ function M.children_seconds()
 end
 
 -- The ids of this process's threads, as the keys of a table.
-function M.threads()
+function M.thread_ids()
 	local ids = {}
 	for name in lfs.dir("/proc/self/task") do
 		if name:find("^%d+$") then ids[name] = true end
@@ -399,15 +400,15 @@ end
 
 -- The id of the thread that fn starts; then what fn answers.
 function M.new_thread(fn)
-	local before = M.threads()
+	local before = M.thread_ids()
 	local result = fn()
-	for id in pairs(M.threads()) do
+	for id in pairs(M.thread_ids()) do
 		if not before[id] then return id, result end
 	end
 end
 
--- Begin to watch how much memory the process has at most; the function it answers tells by how much that grew, nil where the system does not
--- say.
+-- Begin to watch how much memory the process has at most; the function it answers tells by how much that grew, nil where the system does
+-- not say.
 function M.peak_growth()
 	local file = io.open("/proc/self/clear_refs", "w")
 	local reset = file and file:write("5") and file:close()
@@ -416,8 +417,9 @@ function M.peak_growth()
 	return function() return reset and peak() - before or nil end
 end
 
--- A sanitizer makes all slower and larger.
-M.sanitized = (os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS")) ~= nil
+-- A sanitizer makes all slower and larger. The one for threads has a thread of its own, which wakes up again and again.
+M.tsan = os.getenv("TSAN_OPTIONS") ~= nil
+M.sanitized = M.tsan or os.getenv("ASAN_OPTIONS") ~= nil
 
 -- Run a shell command; answers what it wrote and whether it ended well.
 function M.shell(command)

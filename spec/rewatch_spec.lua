@@ -5,7 +5,7 @@ local helper = require "spec.helper"
 local drain, drive, fails, fill, mentions = helper.drain, helper.drive, helper.fails, helper.fill, helper.mentions
 
 -- A sanitizer keeps freed memory for a while: there this looks for use after free, not for growth.
-local sanitized = os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS")
+local sanitized = helper.sanitized
 
 -- By how many bytes a process grows with each round, when it has settled. In a process of its own: in this one there is room from before.
 local MEASURE <const> = [[

@@ -563,7 +563,7 @@ describe("a script that changes", function()
 		end
 		local watcher = assert(registry:watch("a", write("v.lua", code(0)), {reload = true, set = {out = out}}))
 		local monotonic <const> = require("vigia.core").monotonic
-		local total, began = nil, monotonic()
+		local began = monotonic()
 		local broken = {[4] = "syntax error", [7] = "return {handle = 1}"}
 		for n = 1, 10 do
 			local reloads = watcher:stats().reloads
@@ -575,7 +575,7 @@ describe("a script that changes", function()
 			if broken[n] then assert.equal(reloads, watcher:stats().reloads) end
 			fill(store, 100)
 		end
-		total = store:get_latest_event_num()
+		local total = store:get_latest_event_num()
 		drive(registry, function() return watcher:stats().processed == total end)
 		local rate = total / (monotonic() - began)
 		assert(helper.sanitized or rate > 10000, rate .. " events/s")

@@ -45,7 +45,7 @@ local STATES <const> = {
 }
 
 -- ThreadSanitizer keeps a signal back until the thread makes a call, which an endless loop does not: there is no cap on threads then.
-local no_caps_on_threads = os.getenv("TSAN_OPTIONS") ~= nil
+local no_caps_on_threads = helper.tsan
 
 -- Scripts of all these states, by turns in threads and in programs (or, `isolated` given, all alike); a name for each, and the state it
 -- will be in.

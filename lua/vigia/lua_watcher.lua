@@ -338,10 +338,12 @@ function Watcher:failed(value, trace, damage)
 	end
 	self:note(err, "event failed")
 	local _, _, skipped = self.stepper:trouble()
+	local attempts = self.action.attempt
 	self:outcome("failed", {permanent = damage ~= nil})
 	local _, stuck, skipped_now = self.stepper:trouble()
 	if skipped_now > skipped then
-		self.registry:log("error", "watcher '%s': gave event %d up", self.id, event.seq_num)
+		self.registry:log("error", "watcher '%s': gave event %d up%s", self.id, event.seq_num,
+			damage and ", whose bytes are bad" or (" after %d attempts"):format(attempts))
 	elseif stuck ~= 0 then
 		self.registry:log("error", "watcher '%s': stops at event %d, whose bytes are bad; on_damage = \"skip\" would pass it", self.id, stuck)
 	end

@@ -1,0 +1,77 @@
+-- context_spec.lua - what a handler is told beside its event, and what on_error and the log are told of its failures.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local drain, drive, fill, mentions = helper.drain, helper.drive, helper.fill, helper.mentions
+
+for _, backend in ipairs(helper.backends) do
+	describe("the context over a store of kind " .. backend.name, function()
+		local store, registry, records
+		local in_c <const> = backend.name ~= "a store in Lua"
+
+		before_each(function()
+			store, records = backend.open{durability = "none"}, {}
+			registry = helper.registry(store, {log = function(level, message) records[#records + 1] = level .. " " .. message end})
+		end)
+		after_each(function()
+			store, registry = nil, nil
+			helper.clean()
+		end)
+
+		it("W21l has the attempt, the watcher, the store, and whether it is stopping", function()
+			fill(store, 2)
+			local seen = {}
+			local watcher
+			watcher = assert(registry:watch("a", function(event, ctx)
+				seen[#seen + 1] = {event.seq_num, ctx.attempt, ctx.stopping}
+				assert(ctx.watcher == watcher and ctx.store == store and ctx.nothing == nil and ctx[1] == nil)
+				if ctx.attempt < 3 then error("not yet") end
+				if event.seq_num == 2 then
+					assert(ctx.attempt == 3)
+					local slept, err = vigia.sleep(3600)
+					seen[#seen + 1] = {slept, err.code, ctx.attempt, ctx.stopping}
+				end
+			end, {initial_backoff = 0.001, max_backoff = 0.001}))
+			drive(registry, function() return #seen == 6 end)
+			assert.is_true(watcher:stop())
+			assert.same({{1, 1, false}, {1, 2, false}, {1, 3, false}, {2, 1, false}, {2, 2, false}, {2, 3, false}, {nil, "stopping", 3, true}}, seen)
+		end)
+
+		it("W21m on_error is told of every failure: the error with what was raised, the event as it is stored, the context", function()
+			fill(store, 2)
+			local cause <const> = {why = "no luck"}
+			local told, watcher = {}, nil
+			watcher = assert(registry:watch("a", function(event)
+				if in_c then event.object.n = "spoilt" end -- a store in Lua hands over tables of its own
+				if event.seq_num == 1 then error(cause) end
+				return nil, "answered"
+			end, {initial_backoff = 0.001, max_backoff = 0.001, retry_strategy = "skip", max_retries = 3, on_error = function(err, event, ctx)
+				told[#told + 1] = {err.code, err.watcher_id, err.seq_num, event.seq_num, event.object.n, ctx.attempt}
+				assert(ctx.watcher == watcher and ctx.store == store)
+				assert(event.seq_num == 2 or err.cause == cause)
+				assert(event.seq_num == 1 or err.message == "answered")
+			end}))
+			drain(registry, watcher)
+			local expected = {}
+			for n = 1, 2 do
+				for attempt = 1, 3 do expected[#expected + 1] = {"handler_error", "a", n, n, n, attempt} end
+			end
+			assert.same(expected, told)
+			mentions(table.concat(records, "\n"), "warn watcher 'a': event failed: ", "answered",
+				"error watcher 'a': gave event 1 up after 3 attempts", "gave event 2 up")
+			for _, record in ipairs(records) do assert.is_nil(record:find("on_error failed", 1, true), record) end
+		end)
+
+		it("W21n on_error may fail: that is logged, and the event goes its way", function()
+			fill(store, 1)
+			local watcher = assert(registry:watch("a", function() error("first") end, {retry_strategy = "skip", max_retries = 1,
+				on_error = function() error("second") end}))
+			drain(registry, watcher)
+			local stats = watcher:stats()
+			assert.same({1, 1}, {stats.failed, stats.skipped})
+			mentions(stats.last_error, "first")
+			mentions(table.concat(records, "\n"), "error watcher 'a': on_error failed: ", "second")
+		end)
+	end)
+end
