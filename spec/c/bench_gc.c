@@ -38,7 +38,7 @@ static void report(const char *name, double figure, const char *unit, double rat
 	fflush(stdout);
 }
 
-static struct vigia_store *open_store(int durability)
+static struct vigia_store *open_collecting(int durability, bool collect)
 {
 	char path[600], other[620];
 	static const char *const ends[] = {"", "-lock", "-side"};
@@ -51,12 +51,17 @@ static struct vigia_store *open_store(int durability)
 		unlink(other);
 	}
 	vigia_store_options_init(&options);
-	options.collect = false;
+	options.collect = collect;
 	options.durability = durability;
 	options.gc_age_threshold_ns = 1;
 	options.durability_given = options.gc_age_threshold_given = true;
 	ok(vigia_store_open(path, &options, &store, &err), &err);
 	return store;
+}
+
+static struct vigia_store *open_store(int durability)
+{
+	return open_collecting(durability, false);
 }
 
 static double file_bytes(void)
@@ -106,6 +111,37 @@ static void rate(int durability, const char *name)
 	double start = now();
 	uint64_t removed = collect(store);
 	report(name, (double)removed / (now() - start), "events/s", 0, NULL);
+	vigia_store_free(store);
+}
+
+/* The collector in the background, at its defaults but for the age, while 50,000 events a second are appended durably: how fast do old
+ * ones go? It has a backlog of a million, more than one run takes, and begins when the cadence is set. */
+static void keeps_up(void)
+{
+	enum { BEAT_NS = 10000000, EVERY = 500 };
+	struct vigia_store *store = open_collecting(VIGIA_DURABILITY_COMMIT, true);
+	struct vigia_store_options changes;
+	struct vigia_error err;
+	uint64_t oldest = 1, appended = 0;
+	fill(store, EVENTS + EVENTS / 2);
+	all_seen(store);
+	vigia_store_options_init(&changes);
+	changes.gc_cadence_ns += 1;
+	changes.gc_cadence_given = true;
+	double start = now();
+	int64_t beat = vigia__mono_ns();
+	ok(vigia_store_configure(store, &changes, &err), &err);
+	while (oldest <= EVENTS + EVENTS / 2 && now() - start < 60) {
+		append(store, object, sizeof object, EVERY);
+		appended += EVERY;
+		beat += BEAT_NS;
+		while (vigia__mono_ns() < beat) usleep(200);
+		if (vigia_store_oldest(store, &oldest, NULL) != VIGIA_OK) oldest = UINT64_MAX;
+	}
+	double seconds = now() - start;
+	if (oldest > EVENTS + EVENTS / 2) oldest = EVENTS + EVENTS / 2;
+	report("appended beside the collector at its defaults", (double)appended / seconds, "events/s", 0, NULL);
+	report("removed meanwhile", (double)oldest / seconds, "events/s", (double)oldest / (double)appended, "what was appended");
 	vigia_store_free(store);
 }
 
@@ -256,6 +292,7 @@ int main(int argc, char **argv)
 	memset(large_object + 5, 'x', LARGE_BYTES);
 	rate(VIGIA_DURABILITY_NONE, "collect 1M events, not synced");
 	rate(VIGIA_DURABILITY_COMMIT, "collect 1M events, durable");
+	keeps_up();
 	beside(VIGIA_DURABILITY_COMMIT, "durable");
 	beside(VIGIA_DURABILITY_NONE, "not synced");
 	after_pruning();
