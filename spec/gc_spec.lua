@@ -349,12 +349,10 @@ describe("garbage collection", function()
 			helper.quoted(helper.program()), helper.quoted(helper.path("store"))))
 		assert.equal(11, store:stats().events)
 		local script = helper.write_file("idle.lua", "return {ephemeral = true, handle = function() end}")
-		local pipe = assert(io.popen(("echo $$; exec %s run --store %s %s"):format(helper.quoted(helper.program()),
-			helper.quoted(helper.path("store")), script)))
-		local pid = pipe:read("l")
-		eventually(function() return store:stats().events == 0 end)
-		os.execute("kill " .. pid)
-		pipe:close()
+		local process = require("spec.support.cli").start{"run", "--store", helper.path("store"), script}
+		local collected, err = pcall(eventually, function() return store:stats().events == 0 end)
+		process:kill()
+		assert(collected, err)
 	end)
 
 	it("G6d `vigia checkpoints` shows holds beside checkpoints", function()
