@@ -322,6 +322,23 @@ describe("garbage collection", function()
 		assert(store:stats().file_bytes <= size, "the file goes on growing")
 	end)
 
+	it("G2e the file stays as large as what it holds, however much goes through it", function()
+		local KEPT <const> = 5000
+		local store = helper.open(nil, {gc_age_threshold = NANOSECOND, durability = "none"})
+		fill(store, KEPT)
+		local held = store:stats().file_bytes
+		local last, next = KEPT, vigia.at_sequence_number(1)
+		for round = 1, 200 do
+			last = fill(store, 500)
+			next = assert(store:get_events{event_iterator = next, timeout = 0}).next_event_iterator
+			assert(store:store_checkpoint("a", last - KEPT))
+			if round % 2 == 0 then assert.equal("a", assert(store:gc()).held_by) end
+		end
+		local stats = store:stats()
+		assert.equal(KEPT, stats.events)
+		assert(stats.file_bytes <= 2 * held, ("%d bytes after %d events, %d bytes hold as many"):format(stats.file_bytes, last, held))
+	end)
+
 	if not helper.program() then return end
 
 	local function program(words)
