@@ -241,7 +241,7 @@ describe("several processes on one file", function()
 		local before, begin = switches(), helper.now()
 		assert(vigia.sleep(3))
 		local made, seconds = switches() - before, helper.now() - begin + 1
-		assert(made <= 5 * seconds, ("%d switches of two waits in %d s"):format(made, seconds)) -- a look every 100 ms would make 60
+		assert(made <= 5 * seconds, ("%d switches of two waits in %.1f s"):format(made, seconds)) -- a look every 100 ms would make 60
 		assert(helper.open():store_event("CREATE", "Job", nil))
 		child:expect("1")
 	end)
