@@ -276,8 +276,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 	struct reader *reader;
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	size_t from = scan->from, bytes = 0, copied = 0;
-	unsigned looked = 0;
+	size_t from = scan->from, bytes = 0, copied = 0, dropped = 0;
 	bool no_memory = false;
 	MDB_val key = key_of(&from), value;
 	scan->looked_at = scan->gone = 0;
@@ -286,7 +285,8 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 	else if (rc == MDB_NOTFOUND) rc = count_gone(b, reader, from, &scan->gone);
 	while (rc == 0) {
 		uint64_t seq_num = seq_of(&key);
-		if (vigia__filter_match(scan->filter, value.mv_data, value.mv_size)) {
+		bool wanted = vigia__filter_match(scan->filter, value.mv_data, value.mv_size);
+		if (wanted) {
 			if (copied > 0 && bytes + value.mv_size > scan->bytes_max) break;
 			no_memory = vigia__batch_add(batch, seq_num, value.mv_data, value.mv_size) < 0;
 			if (no_memory) break;
@@ -295,7 +295,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		}
 		scan->looked_at = seq_num;
 		if (copied >= scan->count_max) break;
-		if (++looked % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
+		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
 		rc = mdb_cursor_get(reader->events, &key, &value, MDB_NEXT);
 	}
 	vigia__lmdb_read_end(b, reader);

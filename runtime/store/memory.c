@@ -437,14 +437,15 @@ static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vi
 {
 	struct memory_backend *b = enter(base);
 	uint64_t seq_num = scan->from > oldest_of(b) ? scan->from : oldest_of(b);
-	size_t copied = 0, bytes = 0, looked = 0;
+	size_t copied = 0, bytes = 0, dropped = 0;
 	bool no_memory = false;
 	scan->looked_at = scan->gone = 0;
 	uint64_t first = b->count > 0 ? oldest_of(b) : b->latest + 1;
 	if (first > scan->from) scan->gone = first - scan->from;
 	while (b->count > 0 && seq_num <= b->latest) {
 		const struct stored *event = event_of(b, seq_num);
-		if (vigia__filter_match(scan->filter, event->bytes, event->len)) {
+		bool wanted = vigia__filter_match(scan->filter, event->bytes, event->len);
+		if (wanted) {
 			if (copied > 0 && bytes + event->len > scan->bytes_max) break;
 			no_memory = vigia__batch_add(batch, seq_num, event->bytes, event->len) < 0;
 			if (no_memory) break;
@@ -453,7 +454,7 @@ static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vi
 		}
 		scan->looked_at = seq_num++;
 		if (copied >= scan->count_max) break;
-		if (++looked % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
+		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
 	}
 	scan->at_end = b->count == 0 || seq_num > b->latest;
 	leave(b);

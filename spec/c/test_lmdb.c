@@ -14,6 +14,7 @@
 
 #include "core/alloc.h"
 #include "core/event.h"
+#include "core/filter.h"
 #include "store/lmdb_store.h"
 #include "store/store.h"
 
@@ -388,6 +389,39 @@ static void W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent(void **st
 	vigia_store_free(store);
 }
 
+/* ---- the time of a look ---- */
+
+static void S5_S8_what_is_wanted_has_no_bound_in_time_what_is_dropped_has_one(void **state)
+{
+	(void)state;
+	enum { COUNT = 3000 };
+	const char *const paths[] = {file(), ":memory:"};
+	for (size_t p = 0; p < COUNT_OF(paths); p++) {
+		struct vigia_store *store;
+		assert_int_equal(vigia_store_open(paths[p], NULL, &store, NULL), VIGIA_OK);
+		static struct vigia_new_event events[COUNT];
+		for (int i = 0; i < COUNT; i++) events[i] = (struct vigia_new_event){{"CREATE", 6}, {"Job", 3}, {"\x01", 1}};
+		uint64_t first;
+		assert_int_equal(vigia_store_append(store, events, COUNT, &first, NULL), VIGIA_OK);
+		struct vigia_batch *batch = vigia_batch_new();
+		/* the time was over before it began */
+		struct vigia__scan scan = {.from = 1, .count_max = SIZE_MAX, .bytes_max = SIZE_MAX, .until_mono_ns = 1};
+		assert_int_equal(store->backend->scan(store->backend, &scan, batch, NULL), VIGIA_OK);
+		assert_int_equal(vigia_batch_count(batch), COUNT);
+		assert_true(scan.at_end);
+		struct vigia_slice none = {"No", 2};
+		struct vigia__filter *filter;
+		assert_int_equal(vigia__filter_new(&(struct vigia_filter){&none, 1, NULL, 0}, &filter, NULL), VIGIA_OK);
+		scan.filter = filter;
+		assert_int_equal(store->backend->scan(store->backend, &scan, batch, NULL), VIGIA_OK);
+		assert_in_range(scan.looked_at, 1, COUNT - 1);
+		assert_false(scan.at_end);
+		vigia__filter_free(filter);
+		vigia_batch_free(batch);
+		vigia_store_free(store);
+	}
+}
+
 /* ---- memory that cannot be had ---- */
 
 static int scenario(struct vigia_error *err)
@@ -633,6 +667,7 @@ int main(void)
 		TEST(E3_timestamps_do_not_follow_a_clock_that_goes_back),
 		TEST(E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed),
 		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
+		TEST(S5_S8_what_is_wanted_has_no_bound_in_time_what_is_dropped_has_one),
 		TEST(R3_every_allocation_may_fail),
 #undef TEST
 	};
