@@ -431,26 +431,41 @@ static int store_get_event(lua_State *L) {
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }
 
-static int store_get_latest(lua_State *L) {
-	struct lua_store *h = check(L, 1);
-	struct vigia_error err = {0};
-	uint64_t n = 0;
-	int rc = h->store ? vigia_store_latest(h->store, &n, &err) : closed(h, &err);
+/* True, or nil and the error. */
+static int done(lua_State *L, int rc, struct vigia_error *err) {
 	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
+		return vigia__lua_fail(L, rc, err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* What a store answers with a number: that, or nil and the error. */
+static int number_or_fail(lua_State *L, int rc, uint64_t n, struct vigia_error *err) {
+	if (rc < 0)
+		return vigia__lua_fail(L, rc, err);
 	lua_pushinteger(L, (lua_Integer)n);
 	return 1;
 }
 
-static int store_get_oldest(lua_State *L) {
+/* A question without arguments. */
+static int ask(lua_State *L, int (*question)(struct vigia_store *store, uint64_t *n, struct vigia_error *err)) {
 	struct lua_store *h = check(L, 1);
 	struct vigia_error err = {0};
 	uint64_t n = 0;
-	int rc = h->store ? vigia_store_oldest(h->store, &n, &err) : closed(h, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
-	lua_pushinteger(L, (lua_Integer)n);
-	return 1;
+	int rc = h->store ? question(h->store, &n, &err) : closed(h, &err);
+	return number_or_fail(L, rc, n, &err);
+}
+
+static int store_get_latest(lua_State *L) {
+	return ask(L, vigia_store_latest);
+}
+
+static int store_get_oldest(lua_State *L) {
+	return ask(L, vigia_store_oldest);
+}
+
+static int store_sync(lua_State *L) {
+	return ask(L, vigia_store_sync);
 }
 
 static int store_find_time(lua_State *L) {
@@ -461,12 +476,9 @@ static int store_find_time(lua_State *L) {
 	struct vigia_error err = {0};
 	uint64_t n = 0;
 	int rc = h->store ? vigia_store_find_time(h->store, lua_tointeger(L, 2), &n, &err) : closed(h, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
-	if (rc == VIGIA_NONE)
-		lua_pushnil(L);
-	else
-		lua_pushinteger(L, (lua_Integer)n);
+	if (rc != VIGIA_NONE)
+		return number_or_fail(L, rc, n, &err);
+	lua_pushnil(L);
 	return 1;
 }
 
@@ -475,21 +487,7 @@ static int store_trim(lua_State *L) {
 	uint64_t n = vigia__lua_check_seq(L, 2, "n"), removed = 0;
 	struct vigia_error err = {0};
 	int rc = h->store ? vigia_store_trim(h->store, n, &removed, &err) : closed(h, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
-	lua_pushinteger(L, (lua_Integer)removed);
-	return 1;
-}
-
-static int store_sync(lua_State *L) {
-	struct lua_store *h = check(L, 1);
-	struct vigia_error err = {0};
-	uint64_t n = 0;
-	int rc = h->store ? vigia_store_sync(h->store, &n, &err) : closed(h, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
-	lua_pushinteger(L, (lua_Integer)n);
-	return 1;
+	return number_or_fail(L, rc, removed, &err);
 }
 
 static int store_backup(lua_State *L) {
@@ -503,10 +501,7 @@ static int store_backup(lua_State *L) {
 	vigia__lua_check_options(L, 3, table, &options, "options", NULL, NULL);
 	struct vigia_error err = {0};
 	int rc = h->store ? vigia_store_backup(h->store, path, options.compact, &err) : closed(h, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return done(L, rc, &err);
 }
 
 /* ---- Checkpoints ---- */
@@ -517,13 +512,6 @@ static const char *check_id(lua_State *L, int *rc, struct vigia_error *err) {
 	const char *id = vigia__lua_check_string(L, 2, "watcher_id", &len);
 	*rc = vigia__watcher_id_check(id, len, err);
 	return id;
-}
-
-static int done(lua_State *L, int rc, struct vigia_error *err) {
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, err);
-	lua_pushboolean(L, 1);
-	return 1;
 }
 
 static int store_store_checkpoint(lua_State *L) {
@@ -545,10 +533,7 @@ static int store_get_checkpoint(lua_State *L) {
 	uint64_t n = 0;
 	if (rc == VIGIA_OK)
 		rc = h->store ? vigia_checkpoint_get(h->store, id, &n, &err) : closed(h, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
-	lua_pushinteger(L, (lua_Integer)n);
-	return 1;
+	return number_or_fail(L, rc, n, &err);
 }
 
 static int store_delete_checkpoint(lua_State *L) {
