@@ -42,6 +42,47 @@ describe("the settings of a file", function()
 		end)
 	end
 
+	-- For each setting another value than its default.
+	local OTHER <const> = {
+		max_event_size = 5000, durability = "none", commit_interval = 2.5, serializer = "json", events_bucket = "log",
+		checkpoint_bucket = "marks", gc_cadence = 7, gc_age_threshold = 90, gc_max_records_per_run = 5, gc_max_duration = 3,
+		checkpoint_ttl = 4, max_events = 6, max_bytes = 70000, retention_passes_checkpoints = true,
+	}
+
+	for name, path in pairs{["a file"] = "store", ["memory"] = false} do
+		it("S12j each of them belongs to the file: kept, shown, changed, and refused where it differs, in " .. name, function()
+			local scopes, defaults = {}, {}
+			for _, option in ipairs(require("vigia.core").options("store")) do
+				if option.scope ~= "handle" then scopes[option.name], defaults[option.name] = option.scope, option.default end
+			end
+			for option in pairs(scopes) do assert.is_not_nil(OTHER[option], option) end
+			for option in pairs(OTHER) do
+				assert(scopes[option], option)
+				local fixed = option:find("_bucket") ~= nil or option == "serializer" -- what events are written by
+				assert.equal(fixed and "fixed" or "file", scopes[option])
+				local given = helper.open(path and helper.path(option) or ":memory:", {[option] = OTHER[option]})
+				assert.equal(OTHER[option], given:stats()[option])
+				local store = helper.open(path and helper.path(option .. " by default") or ":memory:")
+				assert.equal(defaults[option], store:stats()[option])
+				if path then
+					local err = fails("option_conflict", vigia.open(helper.path(option .. " by default"), {[option] = OTHER[option]}))
+					mentions(err, option)
+					helper.open(helper.path(option .. " by default"), {[option] = defaults[option]}):close()
+				end
+				if fixed then
+					mentions(raises(store.configure, store, {[option] = OTHER[option]}), option, "cannot be changed")
+				else
+					assert.is_true(store:configure{[option] = OTHER[option]})
+					assert.equal(OTHER[option], store:stats()[option])
+				end
+				if path then
+					given:close()
+					assert.equal(OTHER[option], helper.open(helper.path(option)):stats()[option])
+				end
+			end
+		end)
+	end
+
 	it("S12d stay changed when the file is opened again, and the old value is a conflict", function()
 		local store = helper.open(nil, {max_event_size = 5000})
 		assert(store:configure{max_event_size = 6000})

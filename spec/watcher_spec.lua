@@ -319,6 +319,30 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
+		it("W5n is retried whatever the failure calls itself: a cancellation, a stop, a store that is closed", function()
+			fill(store, 1)
+			local closed = helper.memory()
+			closed:close()
+			local _, of_closed = closed:get_event(1)
+			local _, no_checkpoint = store:get_checkpoint("nobody")
+			for index, failure in ipairs{
+				"context canceled", "handling: context canceled", "watcher 'a' is stopping", "interrupted", "end of file", of_closed,
+				no_checkpoint, {code = "stopping"}, {code = "event_damaged", seq_num = 1}, {code = "sequence_expired"},
+			} do
+				for _, raised in ipairs{true, false} do
+					local registry = new_registry()
+					local watcher = assert(registry:watch(("a%d%s"):format(index, raised), function(_, ctx)
+						if ctx.attempt > 2 then return end
+						if raised then error(failure, 0) end
+						return nil, failure
+					end, with(QUICK, {ephemeral = true})))
+					helper.drive(registry, function() return watcher:stats().lag == 0 or watcher:stats().state == "stopped" end)
+					local stats = watcher:stats()
+					assert.same({"running", 2, 2, 1, 0}, {stats.state, stats.failed, stats.retried, stats.processed, stats.skipped})
+				end
+			end
+		end)
+
 		it("W5c succeeds when it returns anything else", function()
 			fill(store, 1)
 			for index, returned in ipairs{
