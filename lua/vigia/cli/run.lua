@@ -38,7 +38,8 @@ function M.define(command)
 	command:option("--max-wait"):argname("SECONDS"):convert(util.seconds("--max-wait")):overwrite(false)
 		:description(("With --until-idle: how long an event may go on failing (default: %d)."):format(MAX_WAIT))
 	command:option("--set"):argname("NAME=VALUE"):count("*")
-		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string.")
+		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string."
+			.. " SCRIPT.NAME=VALUE is for the script SCRIPT.lua alone.")
 	command:flag("--reload"):description("Take over a script's new code, between two events, whenever its file changes.")
 	command:flag("--wait"):description("If another process runs a script's watcher, wait until it is gone, and take over.")
 	command:option("--cpu"):argname("SECONDS"):convert(util.seconds("--cpu")):overwrite(false)
@@ -66,19 +67,38 @@ local function make_log(verbose)
 	end
 end
 
--- "name=value" of --set, into the table that all scripts are given.
-local function parse_set(pairs_given)
-	local set = {}
+local function name_of(path)
+	return (path:match("([^/]*)$"):gsub("%.lua$", ""))
+end
+
+-- "name=value" of --set: the values for all scripts, and, by the script's name, those of "script.name=value".
+local function parse_set(pairs_given, handlers)
+	local for_all, for_one = {}, {}
+	for _, path in ipairs(handlers) do
+		for_one[name_of(path)] = {}
+	end
 	for _, pair in ipairs(pairs_given or {}) do
 		local name, value = pair:match("^([^=]+)=(.*)$")
 		if not name then
-			util.usage("--set %s: say --set NAME=VALUE", pair)
-		elseif set[name] then
+			util.usage("--set %s: say --set NAME=VALUE or --set SCRIPT.NAME=VALUE", pair)
+		end
+		local script, rest = name:match("^(.*)%.([^.]+)$") -- a script's name may have dots
+		if script and not for_one[script] then
+			util.usage("--set %s: there is no script '%s' on this command line", pair, script)
+		end
+		local set = script and for_one[script] or for_all
+		name = rest or name
+		if set[name] then
 			util.usage("--set %s: %s is set already", pair, name)
 		end
 		set[name] = value
 	end
-	return set
+	for _, own in pairs(for_one) do
+		for name, value in pairs(for_all) do
+			own[name] = own[name] or value
+		end
+	end
+	return for_one
 end
 
 -- Every script becomes an idle watcher, on a thread of its own. None handles an event before all have begun.
@@ -87,7 +107,7 @@ local function watch_all(registry, args, set)
 	for i, path in ipairs(args.handlers) do
 		local is_path = path:find("/", 1, true) or path:find("%.lua$") -- anything else would be looked for as a module
 		local ok, watcher, err = pcall(registry.watch, registry, nil, is_path and path or "./" .. path,
-			{auto_start = false, set = set, reload = args.reload, cpu_limit = args.cpu, memory_limit = args.memory,
+			{auto_start = false, set = set[name_of(path)], reload = args.reload, cpu_limit = args.cpu, memory_limit = args.memory,
 				libraries = args.libraries, isolation = args.isolate and "process" or nil})
 		if not ok then
 			util.usage("%s", tostring(watcher):match("%(watch options: (.*)%)$") or tostring(watcher))
@@ -273,7 +293,7 @@ function M.run(args)
 	if args.max_wait and not args.until_idle then
 		util.usage("--max-wait needs --until-idle: without it a failing event is tried for ever")
 	end
-	local set = parse_set(args.set)
+	local set = parse_set(args.set, args.handlers)
 	local store <close> = util.open_store(args, {create = false, collect = true})
 	local log = make_log(args.verbose)
 	core.end_with_output()
