@@ -43,6 +43,17 @@ describe("the cache of decoded events", function()
 		end
 	end)
 
+	it("S16h decodes each event once also when there are many more than it holds", function()
+		local serializer, decoded = counting()
+		local store = helper.open(nil, {serializer = serializer, cache_size = 1024, durability = "none"})
+		helper.fill(store, 20000)
+		local seen = watch(helper.registry(store), 10, {ephemeral = true})
+		for n = 1, 20000 do
+			assert(decoded[n] == 1, n)
+			assert(seen[1][n].seq_num == n and rawequal(seen[1][n], seen[10][n]))
+		end
+	end)
+
 	it("S16b is off unless it is asked for: each watcher has tables of its own", function()
 		local serializer, decoded = counting()
 		local store = helper.memory{serializer = serializer}

@@ -26,6 +26,21 @@ describe("a key", function()
 		assert.same({1, 2, 3, 4}, (helper.read(helper.open(path))))
 	end)
 
+	it("S21k with if_last stores its event once for a sender that was killed before it heard of it", function()
+		local path = helper.path("store")
+		local sender = helper.child([[
+			local store = assert(vigia.open(arg[1]))
+			assert(store:store_event("CREATE", "Job", 1, {if_last = 0}) == 1)
+			os.execute("kill -9 $PPID")]], path)
+		assert.same({}, sender:wait())
+		local store = helper.open(path)
+		local err = helper.fails("sequence_conflict", store:store_event("CREATE", "Job", 1, {if_last = 0}))
+		helper.mentions(err, "is 1", "not 0")
+		assert.equal(1, store:get_event(1).object) -- it was this one
+		assert.equal(2, store:store_event("CREATE", "Job", 2, {if_last = 1}))
+		assert.same({1, 2}, (helper.read(store)))
+	end)
+
 	it("S21j loses nothing and doubles nothing when its sender is killed at any moment and sends again", function()
 		local path = helper.path("store")
 		local heard = 0
