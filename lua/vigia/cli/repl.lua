@@ -8,8 +8,9 @@ M.summary = "Look into a store at a prompt."
 M.description = [[
 Reads Lua from the terminal, runs it and prints its values; it greets with how to list its commands.
 Others may go on writing to it: the prompt reads, collects nothing, and keeps no snapshot
-open while it waits. Input from a file or pipe works as a script: each expression's value comes on a
-line of its own, errors go to stderr, and the exit status is 1 if there was one.]]
+open while it waits. What was typed is kept in vigia/history below $XDG_STATE_HOME or ~/.local/state.
+Input from a file or pipe works as a script: each expression's value comes on a line of its own,
+errors go to stderr, and the exit status is 1 if there was one.]]
 
 function M.define(command)
 	util.define_store(command)
