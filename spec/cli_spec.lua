@@ -112,13 +112,17 @@ describe("the program vigia", function()
 	end)
 
 	describe("with a store that cannot be used", function()
-		for _, words in ipairs{{"events"}, {"events", "--follow"}, {"checkpoints"}, {"stats"}, {"run", "x.lua"}} do
+		for _, words in ipairs{
+			{"events"}, {"events", "--follow"}, {"checkpoints"}, {"stats"}, {"run", "x.lua"}, {"run", "x.lua", "--until-idle"}, {"gc"},
+			{"configure"}, {"configure", "max_events=5"}, {"verify"}, {"backup", "copy.db"}, {"repl"}, {"repl", "--write"},
+		} do
 			it("S19h never makes one: " .. table.concat(words, " "), function()
 				cli.write("x.lua", "return print")
 				local line = {words[1], "--store", store}
-				for i = 2, #words do line[#line + 1] = words[i] == "x.lua" and helper.path("x.lua") or words[i] end
+				for i = 2, #words do line[#line + 1] = words[i]:find("%.%a+$") and helper.path(words[i]) or words[i] end
 				mentions(cli.fails(1, line), store, "there is no such store", "vigia append")
 				assert.is_nil(lfs.attributes(store))
+				assert.is_nil(lfs.attributes(helper.path("copy.db")))
 			end)
 		end
 

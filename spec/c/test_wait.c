@@ -171,7 +171,7 @@ static void name_types(const char *last)
 {
 	static char names[COUNT_OF(wanted_types)][16];
 	for (size_t i = 0; i < COUNT_OF(wanted_types); i++) {
-		snprintf(names[i], sizeof names[i], "Other%zu", i);
+		snprintf(names[i], sizeof names[i], "T%zu", i); /* shorter: sorted before `last` */
 		wanted_types[i] = slice_of(i + 1 < COUNT_OF(wanted_types) ? names[i] : last);
 	}
 }
