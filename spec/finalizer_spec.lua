@@ -69,6 +69,31 @@ describe("a finalizer", function()
 		end)
 	end
 
+	for name, arguments in pairs{store_event = '"CREATE", "Job", true', store_events = '{{"CREATE", "Job", true}}'} do
+		it("R3i S11s may close the store where an append of a coroutine makes what it waits in: " .. name, function()
+			-- One step of the collector is a whole cycle, at the first allocation behind "restart". A process of its own: later there
+			-- are some to be used again, and nothing is made.
+			local output, ok = helper.run_lua("", ([[
+				local store = assert(vigia.open(arg[1]))
+				local registry = vigia.registry(store)
+				collectgarbage("incremental", 100, 1000, 40)
+				registry:spawn(function()
+					collectgarbage("stop")
+					local arguments, closed = {%s}, false
+					setmetatable({}, {__gc = function()
+						closed = true
+						store:close()
+					end})
+					collectgarbage("restart")
+					local number, err = store:%s(table.unpack(arguments))
+					say(closed, number, err and err.code)
+				end)
+				registry:step()]]):format(arguments, name), helper.path("store"))
+			assert(ok, output)
+			assert.equal("true\tnil\tstore_closed\n", output)
+		end)
+	end
+
 	local watchers = {
 		watch = function(both) pcall(both[1].watch, both[1], "w", nothing) end,
 		spawn = function(both) pcall(both[1].spawn, both[1], nothing) end,
