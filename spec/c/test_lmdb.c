@@ -26,9 +26,8 @@ static int setup(void **state)
 	return folder_make(folder);
 }
 
-static int teardown(void **state)
+static void empty_folder(void)
 {
-	(void)state;
 	DIR *dir = opendir(folder);
 	for (struct dirent *entry; dir && (entry = readdir(dir));) {
 		char path[400];
@@ -36,6 +35,12 @@ static int teardown(void **state)
 		unlink(path);
 	}
 	if (dir) closedir(dir);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	empty_folder();
 	return rmdir(folder);
 }
 
@@ -453,6 +458,7 @@ static void R3_every_allocation_may_fail(void **state)
 	long nth = 1;
 	for (;; nth++) {
 		struct vigia_error err = {0};
+		empty_folder(); /* a store that is there already needs fewer: the count would pass over some */
 		vigia__alloc_fail_at(nth, 0);
 		int rc = scenario(&err);
 		vigia__alloc_fail_at(0, 0);

@@ -370,7 +370,7 @@ int main(void) {
 		cmocka_unit_test(test_a_map_counted_afterwards),
 		cmocka_unit_test(test_float32_and_other_peoples_encodings),
 		{"E6 the reader refuses what cannot be carried", test_reader_refuses, NULL, NULL, NULL},
-		cmocka_unit_test(test_reader_takes_any_bytes),
+		{"R3 the reader takes any bytes", test_reader_takes_any_bytes, NULL, NULL, NULL},
 		cmocka_unit_test(test_skip),
 		cmocka_unit_test(test_depth),
 		{"E6 the check of a value says where", test_check_says_where, NULL, NULL, NULL},
