@@ -61,11 +61,11 @@ local function command_line(words, options, err_path)
 	return table.concat(line, " ") .. " <" .. quoted(stdin) .. " 2>" .. quoted(err_path)
 end
 
--- Run `vigia WORDS...` to its end; answers {status =, out =, err =}.
+-- Run `vigia WORDS...` to its end; answers {status =, out =, err =}. One that should have ended and did not is ended (status 124).
 function M.run(words, options)
 	options = options or {}
 	local out_path, err_path = new_path("out"), new_path("err")
-	local line = command_line(words, options, err_path) .. " " .. (options.redirect or ">" .. quoted(out_path))
+	local line = "timeout -k 5 60 " .. command_line(words, options, err_path) .. " " .. (options.redirect or ">" .. quoted(out_path))
 	local _, _, status = os.execute(line)
 	return {status = status, out = M.read(out_path), err = M.read(err_path)}
 end
