@@ -277,6 +277,28 @@ describe("an isolated script", function()
 		assert.same({"warn: loading at 2", "warn: handled"}, logged)
 	end)
 
+	it("H6u does not open the store: of its files it has the one that holds the locks, and maps none", function()
+		fill(store, 1)
+		local log = helper.path("log")
+		local watcher = assert(registry:watch("a", script [[
+			local given = ...
+			local lfs = require "lfs"
+			return function(event, ctx)
+				assert(ctx.store:get_event(1).object.n == 1)
+				local out <close> = assert(io.open(given.set.log, "w"))
+				for fd in lfs.dir("/proc/self/fd") do
+					local target = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target") or ""
+					if target:find("store", 1, true) then out:write("fd ", fd, " ", target:match("[^/]*$"), "\n") end
+				end
+				for line in io.lines("/proc/self/maps") do
+					if line:find("/store", 1, true) then out:write("mapped ", line, "\n") end
+				end
+			end]], isolated{set = {log = log}}))
+		settle(watcher)
+		assert.equal(1, watcher:stats().processed, tostring(watcher:stats().last_error))
+		assert.equal("fd 4 store-side\n", read(log))
+	end)
+
 	it("H6k carries every value there and back", function()
 		local deep = "bottom"
 		for _ = 1, 30 do deep = {deep} end

@@ -303,7 +303,7 @@ describe("a handler that is a script", function()
 		local watcher = assert(registry:watch("a", write("loud.lua", [[
 			local given = ...
 			return function(event, ctx) for n = 1, 5000 do given.log("info", "record " .. n) end end]])))
-		repeat until watcher:stats().processed == 1
+		helper.eventually(function() return watcher:stats().processed == 1 end)
 		assert(registry:step(0))
 		assert.equal(1001, #records)
 		assert.equal("record 1", records[1])
@@ -390,7 +390,7 @@ describe("a handler that is a script", function()
 		local watcher = assert(registry:watch("a", write("say.lua", SAY)))
 		drive(registry, function() return watcher:stats().processed == 1 end)
 		store:close()
-		repeat until watcher:stats().state == "stopped"
+		helper.eventually(function() return watcher:stats().state == "stopped" end)
 		assert.equal("store_closed", watcher:stats().last_error.code)
 		assert.equal(true, watcher:stop())
 		fails("store_closed", watcher:start())
@@ -568,7 +568,9 @@ describe("a script that changes", function()
 		for n = 1, 10 do
 			local reloads = watcher:stats().reloads
 			write("v.lua", broken[n] or code(n))
+			local deadline = os.time() + 60
 			repeat
+				assert(os.time() < deadline, "the change was not noticed")
 				local stats = watcher:stats()
 				if stats.lag < 10000 then fill(store, 100) else registry:step(0.001) end
 			until stats.reloads > reloads or broken[n] and stats.last_reload_error
@@ -598,7 +600,7 @@ describe("a script that changes", function()
 		local registry = helper.registry(store)
 		local watcher = assert(registry:watch("a", write("v.lua", version(1)), {reload = true}))
 		write("v.lua", version(2))
-		repeat until watcher:stats().reloads == 1
+		drive(registry, function() return watcher:stats().reloads == 1 end)
 		assert(registry:stop())
 		assert.same({"init 1", "stop 1", "init 2", "stop 2"}, objects(store, "Said"))
 	end)
