@@ -117,6 +117,83 @@ describe("a serializer", function()
 			assert.same({10, 20, 30, 40}, seen)
 		end)
 
+		local MODULE <const> = [[
+			return {name = "regetni", marshal = function(object, operation, object_type)
+				assert(operation and object_type)
+				return ("%q"):format(object):reverse()
+			end, unmarshal = function(bytes, head)
+				assert(head.seq_num > 0)
+				return load("return " .. bytes:reverse())()
+			end}]]
+
+		local HANDLE <const> = [[
+			handle = function(event, ctx)
+				if event.object_type ~= "Job" then return end
+				assert(ctx.store:get_event(event.seq_num).object == event.object)
+				local first = assert(ctx.store:store_event("CREATE", "Echo", event.object))
+				assert(first > 0 and ctx.store:store_events{{"CREATE", "Echo", event.object .. "!"}})
+			end]]
+
+		-- What scripts over a store with this serializer stored for "a" and 1; `rest` of the script's table, options.
+		local function echoed(rest, options)
+			helper.write_file("regetni.lua", MODULE)
+			local before <const> = package.path
+			package.path = helper.path("?.lua") .. ";" .. before
+			finally(function() package.path = before end)
+			local store = helper.open(nil, {serializer = load(MODULE)()})
+			assert(store:store_event("CREATE", "Job", "a"))
+			assert(store:store_event("CREATE", "Job", "1"))
+			local registry = helper.registry(store)
+			local watcher, err = registry:watch("w", helper.write_file("script.lua", "return {" .. rest .. HANDLE .. "}"), options)
+			if not watcher then return nil, err end
+			helper.eventually(function() return watcher:stats().lag == 0 or watcher:stats().state == "stopped" end)
+			assert(watcher:stop())
+			local objects = {}
+			for _, event in ipairs(assert(store:get_events{filter = {object_types = {"Echo"}}, timeout = 0}).events) do
+				objects[#objects + 1] = event.object
+			end
+			return objects, watcher:stats()
+		end
+
+		it("Z2t serves scripts that name it in their table, or its module", function()
+			local all <const> = {"a", "a!", "1", "1!"}
+			assert.same(all, (echoed("serializer = dofile(" .. ("%q"):format(helper.path("regetni.lua")) .. "), ")))
+			helper.clean()
+			assert.same(all, (echoed('serializer = "regetni", ')))
+			helper.clean()
+			assert.same(all, (echoed('serializer = "regetni", ', {cpu_limit = 1, memory_limit = 4 << 20})))
+			local program = helper.program()
+			if not program then return end
+			helper.clean()
+			assert.same(all, (echoed('serializer = "regetni", ', {isolation = "process", worker_program = program})))
+		end)
+
+		it("Z2u tells a script that does not name it what to do, and one that names it wrongly what is wrong", function()
+			local objects, stats = echoed("")
+			assert.same({}, objects)
+			assert.same({"stopped", 1, "deserialization_error"}, {stats.state, stats.blocked_on, stats.last_error.code})
+			mentions(stats.last_error, "'regetni'", "a script names it in the table it returns (`serializer`)")
+			for rest, parts in pairs{
+				["serializer = 5, "] = {"`serializer` is a number", "the name of a module"},
+				["serializer = {name = 'regetni'}, "] = {"serializer.marshal is a nil", "serializer.unmarshal is a nil"},
+				["serializer = 'no.such.module', "] = {"script.lua: `serializer`: module 'no.such.module' not found"},
+				["serializer = 'string', "] = {"serializer"},
+				["serializer = 'json', "] = {"the serializer is 'json', but that of the store is 'regetni'"},
+				["serialiser = 'json', "] = {"did you mean 'serializer'"},
+			} do
+				helper.clean()
+				local _, err = echoed(rest)
+				assert.equal("script_error", err.code)
+				mentions(err, table.unpack(parts))
+			end
+			local program = helper.program()
+			if not program then return end
+			helper.clean()
+			local _, err = echoed("serializer = {name = 'regetni', marshal = tostring, unmarshal = tostring}, ",
+				{isolation = "process", worker_program = program})
+			mentions(err, "`serializer` of an isolated script must be the name of a module")
+		end)
+
 		it("Z2m whose marshal fails, or answers no string, stores nothing", function()
 			local store = helper.memory{serializer = reverser{marshal = function(object)
 				if object == "raise" then error("cannot marshal", 0) end

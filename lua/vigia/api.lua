@@ -424,6 +424,7 @@ local Registry = {}
 ---@field handle vigia.Handler
 ---@field init? fun(ctx: {store: vigia.Store, watcher: vigia.Watcher, log: function}): any before the first event, after each start
 ---@field stop? fun(ctx: {store: vigia.Store, watcher: vigia.Watcher, log: function}): any when the watcher has stopped
+---@field serializer? string|vigia.Serializer that of the store, if it is an application's; isolated: the name of a module that returns it
 
 ---Start a watcher. The handler may be nil with auto_start = false. A string is a script: a path (it has a slash, or ends in .lua) or the
 ---name of a module. It runs in a Lua state and on a thread of its own, whether or not the registry is driven.

@@ -109,18 +109,23 @@ return function(channel)
 		package.path, package.cpath = header.package_path, header.package_cpath
 		context = {store = store, log = log, watcher = watcher}
 		guard()
-		local ok, result = pcall(script_module.load, header.path, {set = header.set, options = {}}, {store = store, log = log}, header.source)
+		local ok, result = pcall(script_module.load, header.path,
+			{set = header.set, options = {}, inside = true}, {store = store, log = log}, header.source)
 		if not ok then
 			return {t = "failed", message = tostring(result)}
 		end
 		script = result
+		if type(script.serializer) == "table" then
+			return {t = "failed", message = script.path
+				.. ": `serializer` of an isolated script must be the name of a module that returns it: it is loaded where the store is"}
+		end
 		local options = {}
 		for name, value in next, script.options do
 			if type(value) ~= "function" then
 				options[name] = value
 			end
 		end
-		return {t = "loaded", script = wire.pack({path = script.path, id = script.id, options = options}),
+		return {t = "loaded", script = wire.pack({path = script.path, id = script.id, serializer = script.serializer, options = options}),
 			wants = (script.options.where or type(script.options.filter) == "function") and true or nil}
 	end
 

@@ -2,7 +2,7 @@
 -- sentence. Runs in the Lua state of the script's own thread (runtime/bind/script.c), before the script and around its functions.
 --
 -- A script is a chunk of Lua source. It is called once, with {store =, log =, set =}, and returns its handler or a table
--- {id =, handle =, init =, stop =, and any option of registry:watch}.
+-- {id =, handle =, init =, stop =, serializer =, and any option of registry:watch}.
 
 local core = require("vigia.core")
 local text = require("vigia.text")
@@ -31,6 +31,7 @@ local function known_fields()
 	for name in pairs(OWN_FIELDS) do
 		names[#names + 1] = name
 	end
+	names[#names + 1] = "serializer"
 	table.sort(names)
 	return names, is_option
 end
@@ -73,6 +74,11 @@ local function check_field(path, name, value, names, is_option)
 		if type(value) ~= wanted then
 			fail("%s: `%s` is a %s, not a %s", path, name, type(value), wanted)
 		end
+	elseif name == "serializer" then
+		if type(value) ~= "table" and type(value) ~= "string" then
+			fail("%s: `serializer` is a %s, not a table {name =, marshal =, unmarshal =} or the name of a module that returns one", path,
+				type(value))
+		end
 	elseif name == "auto_start" then
 		fail("%s: `auto_start` cannot be set in a script: whoever watches with it starts it", path)
 	elseif CAPS[name] then
@@ -98,7 +104,7 @@ local function evaluate(path, chunk, given)
 	local script = {path = path, id = path:match("([^/]*)$"):gsub("%.lua$", ""), options = {}}
 	for name, value in pairs(result) do
 		check_field(path, name, value, names, is_option)
-		if OWN_FIELDS[name] then
+		if OWN_FIELDS[name] or name == "serializer" then
 			script[name] = value
 		else
 			script.options[name] = value
@@ -113,12 +119,29 @@ local function evaluate(path, chunk, given)
 	return script
 end
 
+-- The table of a script's `serializer`, which may be a module's name.
+local function serializer_of(script)
+	local name = script.serializer
+	if type(name) ~= "string" or name == "msgpack" or name == "json" then
+		return name
+	end
+	local ok, result = pcall(require, name)
+	if not ok then
+		fail("%s: `serializer`: %s", script.path, tostring(result))
+	elseif type(result) ~= "table" then
+		fail("%s: `serializer`: the module '%s' returns a %s, not a table {name =, marshal =, unmarshal =}", script.path,
+			text.printable(name), type(result))
+	end
+	return result
+end
+
 ---Load and run a script.
 ---@param path string from find
----@param order {set: table, options: table} what the watcher was told from outside; these options win over the script's
+---@param order {set: table, options: table, inside: boolean?} what the watcher was told from outside, whose options win over the script's;
+---  inside: this is a program of its own, which has no store
 ---@param given {store: vigia.Store, log: function}
 ---@param source string? what was read from it before
----@return {path: string, source: string, id: string, handle: function, init: function?, stop: function?, options: table}
+---@return {path: string, source: string, id: string, handle: function, init: function?, stop: function?, serializer: any, options: table}
 function M.load(path, order, given, source)
 	given.set = order.set
 	source = source or read(path)
@@ -129,6 +152,9 @@ function M.load(path, order, given, source)
 		script = evaluate(path, compile(path, source), given)
 	end
 	script.source = source
+	if not order.inside then
+		script.serializer = serializer_of(script)
+	end
 	for name, value in pairs(order.options) do
 		if name == "initial_event_iterator" then
 			value = core[value.kind](value.seq_num)

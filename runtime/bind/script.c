@@ -21,6 +21,7 @@
 #include "../core/event.h"
 #include "../drive/worker.h"
 #include "cap.h"
+#include "serial.h"
 
 /* A loaded script. */
 struct code {
@@ -246,6 +247,8 @@ static int load_script(lua_State *L)
 	}
 	lua_pushnil(L);
 	lua_setfield(L, 8, "source");
+	if (lua_getfield(L, 8, "serializer") != LUA_TNIL) vigia__lua_use_serializer(L, 4, 9);
+	lua_pop(L, 1);
 
 	if (l->id[0] == '\0') {
 		lua_getfield(L, 8, "id");

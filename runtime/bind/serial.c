@@ -97,17 +97,15 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 	options->serializer_given = true;
 }
 
-void vigia__lua_keep_serializer(lua_State *L, int arg, int store_idx) {
+void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx) {
 	store_idx = lua_absindex(L, store_idx);
-	push_raw(L, arg, "serializer");
-	int option = lua_gettop(L);
+	option = lua_absindex(L, option);
 	lua_createtable(L, UNMARSHAL, 0);
 	for (int i = MARSHAL; i <= UNMARSHAL; i++) {
 		push_raw(L, option, fields[i]);
 		lua_rawseti(L, -2, i);
 	}
 	lua_setiuservalue(L, store_idx, UV_FUNCTIONS);
-	lua_pop(L, 1);
 }
 
 /* ---- Calling ---- */
@@ -266,7 +264,8 @@ int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *e
 	struct vigia_slice name = event->serializer;
 	if (store_at == 0 || !push_function(L, store_at, UNMARSHAL))
 		return vigia__error(err, VIGIA_EDESERIAL, "the object was written by the serializer '%.*s', functions of an application: "
-		                    "give it to vigia.open in the Lua state that reads", (int)name.len, name.data);
+		                    "give it to vigia.open in the Lua state that reads; a script names it in the table it returns (`serializer`)",
+		                    (int)name.len, name.data);
 	lua_pushlstring(L, event->object.data, event->object.len);
 	lua_pushvalue(L, head);
 	if (call(L, 2))

@@ -18,8 +18,8 @@ struct lua_serializer {
 /* Option `serializer` of vigia.open at idx: a name, or a table. [-0, +0, -] */
 void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_options *options, struct lua_serializer *out,
                                   struct vigia__problems *problems);
-/* The functions of the options table at arg, which was checked before, become the store's at store_idx. [-0, +0, m] */
-void vigia__lua_keep_serializer(lua_State *L, int arg, int store_idx);
+/* The functions of the table at `option`, which was checked before, become the store's at store_idx. [-0, +0, m] */
+void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx);
 
 /* Before an event is encoded: refuse an unregistered type, and let the application's function make a string of the object at obj_idx,
  * which that string replaces. 0 or ESERIAL. Runs Lua code. [-0, +0, m] */
@@ -45,5 +45,8 @@ int vigia__lua_is_type_registered(lua_State *L);
 /* ---- store.c ---- */
 
 const struct lua_serializer *vigia__lua_store_serializer(lua_State *L, int idx);
+/* The handle at store_idx, of a store that somebody else opened, reads and writes by the serializer at idx. Raises if that is none, or not
+ * the one of the file. [-0, +0, v] */
+void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx);
 
 #endif

@@ -75,8 +75,12 @@ int vigia__lua_open(lua_State *L) {
 	struct lua_store *h = vigia__lua_new(L, sizeof *h + size, &store_key);
 	memcpy(h->path, path, size);
 	h->serializer = target.serializer;
-	if (h->serializer.functions)
-		vigia__lua_keep_serializer(L, 2, -1);
+	if (h->serializer.functions) {
+		lua_pushliteral(L, "serializer");
+		lua_rawget(L, 2);
+		vigia__lua_keep_serializer(L, -1, -2);
+		lua_pop(L, 1);
+	}
 	if (target.options.cache_size > 0) {
 		h->cache = vigia__lua_cache_new(L, (size_t)target.options.cache_size);
 		lua_setiuservalue(L, -2, 2);
@@ -93,6 +97,21 @@ void vigia__lua_push_store(lua_State *L, struct vigia_store *store) {
 	h->borrowed = true;
 	vigia__store_ref(store);
 	h->store = store;
+}
+
+void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx) {
+	struct lua_store *h = check(L, store_idx);
+	struct open_target target = {0};
+	struct vigia__problems problems = {0};
+	vigia__lua_option_serializer(L, idx, &target.options, &target.serializer, &problems);
+	struct vigia_error err = {0};
+	if (vigia__problems_end(&problems, "serializer", &err) != VIGIA_OK)
+		luaL_error(L, "%s", err.message);
+	if (strcmp(target.options.serializer, h->store->serializer) != 0)
+		luaL_error(L, "the serializer is '%s', but that of the store is '%s'", target.options.serializer, h->store->serializer);
+	h->serializer = target.serializer;
+	if (h->serializer.functions)
+		vigia__lua_keep_serializer(L, idx, store_idx);
 }
 
 /* __gc, __close and store:close(): safe twice. */

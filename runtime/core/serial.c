@@ -25,7 +25,7 @@ int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, 
 	int rc = VIGIA_OK;
 	if (kind == VIGIA_SERIALIZER_OTHER)
 		rc = vigia__error(err, VIGIA_ESERIAL, "objects of this store are written by the serializer '%s', functions of an application: "
-		                  "store through a handle that was opened with it", name);
+		                  "store through a handle that was opened with it; a script names it in the table it returns (`serializer`)", name);
 	else if (kind == VIGIA_SERIALIZER_JSON) {
 		if (vigia__event_head(buf->data + start, buf->len - start, &head) != 0)
 			rc = vigia__error(err, VIGIA_ESERIAL, "the event cannot be encoded");
