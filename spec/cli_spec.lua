@@ -206,6 +206,26 @@ describe("the program vigia", function()
 			mentions(err, "line 2: ", "longer than", "the event before it is stored")
 		end)
 
+		-- Its store is deleted under it, so that it can store no more of what it reads, one line at a time or many.
+		for pause, named in pairs{["sleep 0.3"] = "^vigia: line (%d+): ", [":"] = "^vigia: from line (%d+) on: "} do
+			it("S18e names the line that could not be stored, and how many were: " .. named, function()
+				local fifo, go = helper.path("fifo"), helper.path("go")
+				assert(os.execute("mkfifo " .. helper.quoted(fifo)))
+				assert(os.execute(("{ echo '%s'; until [ -e %s ]; do sleep 0.05; done; while echo '%s'; do %s; done; } >%s 2>%s &"):format(
+					EVENT:format(1), helper.quoted(go), EVENT:format(2), pause, helper.quoted(fifo), helper.quoted(helper.path("feeder")))))
+				local process = cli.start({"append", "--store", store}, {stdin_path = fifo})
+				repeat until cli.run({"events", "--store", store}).out ~= ""
+				assert(os.remove(store))
+				cli.write("go", "")
+				local result = process:wait()
+				assert.equal(1, result.status)
+				local line = math.tointeger(tonumber(result.err:match(named)))
+				assert(line and line >= 2, result.err)
+				mentions(result.err, "deleted", "last seq_num " .. line - 1,
+					line == 2 and "the event before it is stored" or ("the %d events before it are stored"):format(line - 1))
+			end)
+		end
+
 		it("stores what came without waiting for more, so that a slow producer's events are seen at once", function()
 			local fifo = helper.path("fifo")
 			assert(os.execute("mkfifo " .. helper.quoted(fifo)))
