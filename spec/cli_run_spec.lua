@@ -142,6 +142,7 @@ describe("vigia run", function()
 				local err = cli.fails(1, run("good.lua", "bad.lua", "--until-idle"))
 				mentions(err, helper.path("bad.lua"), table.unpack(case, 2))
 				assert.is_nil(err:find("/cli/", 1, true), err) -- our own frames are no help
+				assert.is_nil(err:find((helper.path("bad.lua") .. ": "):rep(2), 1, true), err)
 				assert.is_nil(checkpoint("good"))
 			end)
 		end

@@ -153,7 +153,8 @@ local function start_all(entries, store, wait, log)
 		if not ok and err.code == "interrupted" then
 			return err
 		elseif not ok then
-			return ("%s: %s"):format(entry.path, tostring(err))
+			local message = tostring(err) -- a script's own names it already
+			return message:sub(1, #entry.path + 1) == entry.path .. ":" and message or ("%s: %s"):format(entry.path, message)
 		end
 		local stats = entry.watcher:stats()
 		log("info", ("watcher '%s': %s, %s"):format(util.printable(stats.id), entry.path, tostring(stats.next_event_iterator)))
