@@ -460,8 +460,12 @@ static void G2_appends_write_as_little_after_a_large_removal(void **state)
 	changes.max_events = 10;
 	changes.max_events_given = true;
 	assert_int_equal(vigia_store_configure(store, &changes, NULL), VIGIA_OK);
-	assert_int_equal(vigia_store_gc(store, &gc, NULL), VIGIA_OK);
-	assert_true(gc.removed >= MANY);
+	uint64_t removed = 0;
+	do {
+		assert_int_equal(vigia_store_gc(store, &gc, NULL), VIGIA_OK);
+		removed += gc.removed;
+	} while (gc.reason == VIGIA_GC_BOUND); /* a slow machine needs more than one run */
+	assert_true(removed >= MANY);
 	long long small_after = written_by(store, 10), large_after = written_by(store, 50000);
 	if (2 * small_after > 3 * small || 2 * large_after > 3 * large)
 		fail_msg("a small append wrote %lld bytes, now %lld; a large one %lld, now %lld", small, small_after, large, large_after);
