@@ -158,6 +158,18 @@ describe("quickstart", function()
 		assert.truthy(output:find("status 2", 1, true), output)
 	end)
 
+	it("says what git says where it does not trust the owner of its own repository", function()
+		if helper.shell("id -u") ~= "0\n" then return helper.pending("only root can give a folder to somebody else") end
+		local other = helper.path("clone")
+		shell("git init -q %s && mkdir %s/scripts && cp scripts/quickstart %s/scripts && chown -R 65534 %s", quoted(other), quoted(other),
+			quoted(other), quoted(other))
+		local output, ok = helper.shell(("unset SUDO_UID; VIGIA_PROGRAM=%s GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null %s"):format(
+			quoted(program), quoted(other .. "/scripts/quickstart")))
+		assert.falsy(ok)
+		assert.truthy(output:find("dubious ownership", 1, true), output)
+		assert.truthy(output:find("another repository can be named", 1, true), output)
+	end)
+
 	it("does not take half a record from git for an event", function()
 		local output, ok = helper.shell("printf '0a 12 subject\\0\\n:000000 100644 00 0b A\\0pa' | lua5.4 scripts/git_events.lua")
 		assert.falsy(ok)
