@@ -103,7 +103,8 @@ describe("a watcher that meets a damaged event", function()
 		file:close()
 		local program = helper.program()
 		if not program then return helper.pending("there is no program beside the module") end
-		local output = helper.shell(("{ timeout 60 %s run --store %s %s; echo status $?; }"):format(program, helper.path("store"), script))
+		local output = helper.shell(("{ timeout 60 %s run --store %s %s; echo status $?; }"):format(helper.quoted(program),
+			helper.quoted(helper.path("store")), helper.quoted(script)))
 		mentions(output, "event 3", "checksum", "status 1\n")
 	end)
 

@@ -32,7 +32,7 @@ local function on_disk(size, source)
 			end
 			return assert(store:get_latest_event_num())
 		end
-	]] .. source .. " print('fine')", disk, helper.program())
+	]] .. source .. " print('fine')", disk, helper.program() and helper.quoted(helper.program()))
 end
 
 local function check(output)

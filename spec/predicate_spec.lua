@@ -113,7 +113,13 @@ describe("a predicate", function()
 		it("F3h looks on over more events than one look gives", function()
 			local store = helper.memory()
 			fill(store, 1000)
-			assert.same({1000}, (read(store, {where = function(event) return event.object.n == 1000 end, limit = 1})))
+			local calls, next = 0, vigia.trim_horizon()
+			local numbers
+			repeat -- a busy machine may take away the time that a call has
+				numbers, next = read(store, {where = function(event) return event.object.n == 1000 end, limit = 1, event_iterator = next})
+				calls = calls + 1
+			until #numbers > 0 or calls == 9 -- each looks at 100 at once
+			assert.same({1000}, numbers)
 		end)
 
 		it("F3i raises what the predicate raises", function()

@@ -418,7 +418,7 @@ describe("several threads on one file", function()
 		if not ok then return pending("lua-luv is not installed") end
 		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
 		local trace = helper.path("trace")
-		helper.run_lua("strace -f -qq -e trace=fdatasync,fsync,msync -o " .. trace, [[
+		helper.run_lua("strace -f -qq -e trace=fdatasync,fsync,msync -o " .. helper.quoted(trace), [[
 			local luv = require "luv"
 			local store = assert(vigia.open(arg[1]))
 			local threads = {}

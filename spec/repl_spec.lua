@@ -7,7 +7,7 @@ local show = require "vigia.show"
 
 local mentions, quoted = helper.mentions, helper.quoted
 
-local program = helper.program()
+local program = helper.program() and quoted(helper.program())
 
 local function spew(path, text)
 	local file = assert(io.open(path, "w"))

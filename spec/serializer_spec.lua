@@ -74,13 +74,13 @@ describe("a serializer", function()
 		end)
 
 		it("Z2j json goes through `vigia append` and `vigia events` like msgpack", function()
-			local program = helper.program()
+			local program = helper.program() and helper.quoted(helper.program())
 			if not program then return helper.pending("there is no program beside the module") end
 			local path = helper.path("store")
 			helper.open(path, {serializer = "json"}):close()
 			local line = '{"operation":"CREATE","object_type":"Job","object":{"n":1.0,"list":[]}}'
-			local output, ok = helper.shell(("printf '%%s\\n' '%s' | %s append --store %s && %s events --store %s"):format(line, program, path,
-				program, path))
+			local output, ok = helper.shell(("printf '%%s\\n' '%s' | %s append --store %s && %s events --store %s"):format(line, program,
+				helper.quoted(path), program, helper.quoted(path)))
 			assert(ok, output)
 			mentions(output, '"operation":"CREATE","object_type":"Job","object":{"n":1.0,"list":[]}}')
 			assert(slurp(path):find('{"n":1.0,"list":[]}', 1, true))
@@ -246,9 +246,9 @@ describe("a serializer", function()
 			mentions(fails("deserialization_error", store:get_event(1)), "reverser", "vigia.open")
 			assert.equal(1, assert(store:trim(1)))
 			mentions(fails("option_conflict", vigia.open(helper.path("store"), {serializer = "json"})), "reverser", "json")
-			local program = helper.program()
+			local program = helper.program() and helper.quoted(helper.program())
 			if not program then return end
-			local output = helper.shell(("%s events --store %s"):format(program, helper.path("store")))
+			local output = helper.shell(("%s events --store %s"):format(program, helper.quoted(helper.path("store"))))
 			mentions(output, '"serializer":"reverser","object":"2=regetni"')
 		end)
 

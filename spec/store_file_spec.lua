@@ -443,7 +443,7 @@ describe("a store file", function()
 	it("D1b S1c is synced before an append returns", function()
 		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
 		-- each line of the trace is a sync, or a write of what the program says
-		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.path("trace"), [[
+		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.quoted(helper.path("trace")), [[
 			local store = assert(vigia.open(arg[1]))
 			say("start")
 			for n = 1, 5 do assert(store:store_event("CREATE", "Job", n)) say("stored") end]], helper.path("store"))
@@ -462,7 +462,7 @@ describe("a store file", function()
 
 	it("S10j has a checkpoint, and the end of one, synced before the call returns", function()
 		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
-		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.path("trace"), [[
+		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.quoted(helper.path("trace")), [[
 			local store = assert(vigia.open(arg[1]))
 			say("start")
 			for n = 1, 3 do assert(store:store_checkpoint("a", n)) say("done") end
@@ -588,7 +588,7 @@ describe("a store file", function()
 		it("is refused when LMDB can read it but we did not make it", function()
 			if not helper.shell("command -v mdb_load"):find("mdb_load") then return pending("mdb_load (lmdb-utils) is not installed") end
 			spew(helper.path("dump"), "VERSION=3\nformat=bytevalue\ntype=btree\nHEADER=END\n 6b6579\n 76616c7565\nDATA=END\n")
-			local output, ok = helper.shell("mdb_load -n -f " .. helper.path("dump") .. " " .. helper.path("foreign"))
+			local output, ok = helper.shell("mdb_load -n -f " .. helper.quoted(helper.path("dump")) .. " " .. helper.quoted(helper.path("foreign")))
 			assert(ok, output)
 			local before = slurp(helper.path("foreign"))
 			mentions(fails("not_a_store", vigia.open(helper.path("foreign"))), "foreign")
@@ -597,7 +597,7 @@ describe("a store file", function()
 
 		it("is refused when it is a folder, a fifo or a device", function()
 			assert(lfs.mkdir(helper.path("folder")))
-			assert(os.execute("mkfifo " .. helper.path("fifo")))
+			assert(os.execute("mkfifo " .. helper.quoted(helper.path("fifo"))))
 			refused("not_a_store", helper.path("folder"))
 			refused("not_a_store", helper.path("fifo"))
 			refused("not_a_store", "/dev/null")

@@ -210,7 +210,7 @@ describe("a damaged event", function()
 		assert.equal("", cli.ok{"verify", "--store", path}.err)
 		if not helper.shell("command -v script"):find("script", 1, true) then return helper.pending("`script` is not installed") end
 		local screen = helper.shell(("SHELL=/bin/sh TERM=xterm script -qec %s /dev/null </dev/null"):format(
-			helper.quoted(helper.program() .. " verify --store " .. path)))
+			helper.quoted(helper.quoted(helper.program()) .. " verify --store " .. helper.quoted(path))))
 		mentions(screen, "\r[..............................]   0 %  event 0 of 2500",
 			"\r[############..................]  40 %  event 1000 of 2500",
 			"\r[########################......]  80 %  event 2000 of 2500",
