@@ -278,6 +278,31 @@ describe("several processes on one file", function()
 		assert.equal(last + 1, assert(store:store_event("CREATE", "Job", nil)))
 	end)
 
+	it("S14f see all of a list or nothing of it, also when its appender is killed", function()
+		local store = helper.open(nil, {durability = "none"})
+		local looks = 0
+		for _ = 1, 8 do
+			local writer = helper.child([[
+				local store = assert(vigia.open(arg[1]))
+				local events = {}
+				for n = 1, 7 do events[n] = {"CREATE", "Job", n} end
+				say("ready")
+				while true do assert(store:store_events(events)) end]], helper.path("store"))
+			writer:expect("ready")
+			local first = assert(store:get_latest_event_num())
+			for _ = 1, 50 do
+				local last = assert(store:get_latest_event_num())
+				assert.equal(0, last % 7)
+				if last > first then looks = looks + 1 end
+				assert(vigia.sleep(0.0003))
+			end
+			writer:kill()
+			assert.equal(0, assert(store:get_latest_event_num()) % 7)
+			assert.equal(0, assert(store:stats()).events % 7)
+		end
+		assert(looks > 0, "nothing was stored meanwhile")
+	end)
+
 	it("W11b go on behind the checkpoint of a watcher that was killed: nothing is missed", function()
 		local store = helper.open()
 		fill(store, 60)
