@@ -73,5 +73,48 @@ for _, backend in ipairs(helper.backends) do
 			mentions(stats.last_error, "first")
 			mentions(table.concat(records, "\n"), "error watcher 'a': on_error failed: ", "second")
 		end)
+
+		it("W21o R2 no message and no record has the control characters of an id, which could move a cursor or begin a line", function()
+			local id <const> = "a\27[2J\nb\127"
+			local shown <const> = "'a\\x1b[2J\\x0ab\\x7f'"
+			fill(store, 1)
+			local options <const> = {retry_strategy = "skip", max_retries = 1, initial_event_iterator = vigia.at_sequence_number(9)}
+			local none, errors = nil, {}
+			local function failed(...) errors[#errors + 1] = select(2, ...) end
+			failed(registry:get_watcher(id))
+			failed(registry:watch(id))
+			local idle = assert(registry:watch(id, none, {auto_start = false}))
+			failed(idle:start())
+			assert(idle:set_handler(function() error("no luck", 0) end))
+			failed(idle:set_handler(print))
+			assert(idle:stop())
+			local sleeping = assert(registry:watch(id, function() vigia.sleep(3600) end, options))
+			failed(registry:watch(id, print))
+			failed(sleeping:start())
+			failed(sleeping:seek_to_offset(99))
+			failed(sleeping:checkpoint(99))
+			failed(sleeping:reload())
+			failed(helper.registry(store):watch(id, print))
+			failed(store:get_checkpoint(id .. "none"))
+			assert(sleeping:stop())
+			local failing = assert(registry:watch(id, function() error("no luck", 0) end, {ephemeral = true, retry_strategy = "skip",
+				max_retries = 1, on_error = function() error("no luck either", 0) end}))
+			drain(registry, failing)
+			failed(failing:checkpoint(1))
+			assert.equal(12, #errors)
+			for n, err in ipairs(errors) do
+				assert.is_nil(tostring(err):find("%c"), n .. ": " .. tostring(err))
+				mentions(err, shown:sub(1, -2))
+				assert.equal(n == 11 and id .. "none" or id, err.watcher_id)
+			end
+			assert(#records >= 4, #records)
+			for _, record in ipairs(records) do
+				assert.is_nil(record:find("%c"), record)
+				mentions(record, shown)
+			end
+			local long = assert(registry:watch(("\1"):rep(255), function() end, {auto_start = false, ephemeral = true}))
+			mentions(select(2, long:checkpoint(1)), "\\x01\\x01", "is ephemeral")
+			assert(#tostring(select(2, long:checkpoint(1))) < 1200)
+		end)
 	end)
 end

@@ -5,6 +5,7 @@ local vigia = require("vigia")
 local core = require("vigia.core")
 local script_module = require("vigia.script")
 local wire = require("vigia.wire")
+local printable <const> = require("vigia.text").printable
 
 local error, ipairs, pairs, pcall, rawset, setmetatable, tostring, type = error, ipairs, pairs, pcall, rawset, setmetatable, tostring, type
 local next, package, pack, unpack = next, package, table.pack, table.unpack
@@ -95,7 +96,7 @@ return function(channel)
 			err.cause = cause
 			local ok, problem = pcall(on_error, err, event, ctx)
 			if not ok then
-				log("error", ("watcher '%s': on_error failed: %s"):format(id, tostring(problem)))
+				log("error", ("watcher '%s': on_error failed: %s"):format(printable(id), tostring(problem)))
 			end
 		end
 	end

@@ -7,6 +7,7 @@
 
 local core = require "vigia.core"
 local watcher = require "vigia.lua_watcher"
+local printable <const> = require("vigia.text").printable
 
 local M = {}
 
@@ -65,7 +66,7 @@ function methods:watch(id, handler, options)
 	argument(id, "string", 1, "watch", "id")
 	if type(handler) == "string" then
 		return nil, core.new_error{code = "not_supported", watcher_id = id, message =
-			("watcher '%s': a store written in Lua lives in one Lua state: a script, which has its own, cannot watch it"):format(id)}
+			("watcher '%s': a store written in Lua lives in one Lua state: a script, which has its own, cannot watch it"):format(printable(id))}
 	end
 	if handler ~= nil then argument(handler, "function", 2, "watch", "handler") end
 	if id:find("\0", 1, true) then error("bad argument #1 to 'watch' (id: must not contain a zero byte)", 2) end
@@ -75,12 +76,12 @@ function methods:watch(id, handler, options)
 	local w = watcher.new(self, id, handler, options)
 	if not handler and w.settings.auto_start then
 		return nil, core.new_error{code = "no_handler", watcher_id = id, message =
-			("watcher '%s' has no handler: give one, or auto_start = false"):format(id)}
+			("watcher '%s' has no handler: give one, or auto_start = false"):format(printable(id))}
 	end
 	local old = self.watchers[id]
 	if old and old.stepper:state() ~= "stopped" then
 		return nil, core.new_error{code = "watcher_already_exists", watcher_id = id, message =
-			("watcher '%s' exists already: stop it first"):format(id)}
+			("watcher '%s' exists already: stop it first"):format(printable(id))}
 	end
 	local ok, err = w:prepare()
 	if ok and w.settings.auto_start then ok, err = w:launch() end
@@ -95,7 +96,7 @@ function methods:get_watcher(id)
 	argument(id, "string", 1, "get_watcher", "id")
 	local w = self.watchers[id]
 	if w then return w.public end
-	return nil, core.new_error{code = "watcher_not_found", watcher_id = id, message = ("there is no watcher '%s'"):format(id)}
+	return nil, core.new_error{code = "watcher_not_found", watcher_id = id, message = ("there is no watcher '%s'"):format(printable(id))}
 end
 
 function methods:spawn(f)
@@ -193,7 +194,7 @@ function methods:stop(options)
 	local function left()
 		local names, tasks = {}, 0
 		for id, w in pairs(self.watchers) do
-			if w:is_active() and w.task ~= me then names[#names + 1] = ("'%s'"):format(id) end
+			if w:is_active() and w.task ~= me then names[#names + 1] = ("'%s'"):format(printable(id)) end
 		end
 		for task in pairs(self.tasks) do
 			if task ~= me then tasks = tasks + 1 end

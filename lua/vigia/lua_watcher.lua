@@ -1,6 +1,7 @@
 -- lua_watcher.lua - one watcher of a store that is written in Lua: carries out what core/watcher decides, and tells it the outcome.
 
 local core = require "vigia.core"
+local printable <const> = require("vigia.text").printable
 
 local M = {}
 
@@ -91,7 +92,7 @@ end
 
 function Watcher:note(err, doing)
 	self.last_error = err
-	self.registry:log("warn", "watcher '%s': %s: %s", self.id, doing, text_of(err))
+	self.registry:log("warn", "watcher '%s': %s: %s", self.shown, doing, text_of(err))
 end
 
 ---- life ----
@@ -99,7 +100,7 @@ end
 function M.new(registry, id, handler, options)
 	local stepper, settings = core.stepper(options)
 	local w = setmetatable({
-		registry = registry, id = id, handler = handler, stepper = stepper, settings = settings,
+		registry = registry, id = id, shown = printable(id), handler = handler, stepper = stepper, settings = settings,
 		on_error = options and options.on_error, action = {kind = "none"},
 		last_listen_time = 0, last_processed_event_time = 0,
 	}, Watcher)
@@ -149,7 +150,7 @@ function Watcher:prepare()
 	elseif start.kind == "latest" then
 		start = core.after_sequence_number(latest)
 	elseif before(start) > latest then
-		self.registry:log("warn", "watcher '%s': %s is beyond the last event %d: it starts after that one", self.id, tostring(start), latest)
+		self.registry:log("warn", "watcher '%s': %s is beyond the last event %d: it starts after that one", self.shown, tostring(start), latest)
 		start = core.after_sequence_number(latest)
 	end
 	self.start = start
@@ -161,7 +162,7 @@ function Watcher:own()
 	owners[store] = owners[store] or {}
 	local owner = owners[store][self.id]
 	if owner and owner ~= self then
-		return nil, self:error("watcher_owned", "watcher '%s' is run by another registry of this program", self.id)
+		return nil, self:error("watcher_owned", "watcher '%s' is run by another registry of this program", self.shown)
 	end
 	owners[store][self.id] = self
 	return true
@@ -183,7 +184,7 @@ function Watcher:checkpoint_now()
 	latest, err = self:call("get_latest_event_num")
 	if not latest then return nil, err end
 	if checkpoint <= latest then return checkpoint end
-	self.registry:log("warn", "watcher '%s': its checkpoint %d is beyond the last event %d: it starts after that one", self.id,
+	self.registry:log("warn", "watcher '%s': its checkpoint %d is beyond the last event %d: it starts after that one", self.shown,
 		checkpoint, latest)
 	local ok
 	ok, err = self:call("store_checkpoint", self.id, latest)
@@ -258,7 +259,7 @@ function Watcher:tell_gap(first)
 	if gap == 0 then return end
 	local text = ("%d events were removed before it saw them, %d to %d"):format(gap, first, first + gap - 1)
 	if stuck == 0 then
-		self.registry:log("warn", "watcher '%s': missed events: %s", self.id, text)
+		self.registry:log("warn", "watcher '%s': missed events: %s", self.shown, text)
 		return
 	end
 	local err = self:error("sequence_expired", "%s; seek to a later one, or on_gap = \"continue\", goes on", text)
@@ -334,7 +335,7 @@ function Watcher:failed(value, trace, damage)
 		code = "handler_error", message = text_of(value), cause = value, traceback = trace, watcher_id = self.id, seq_num = event.seq_num}
 	if self.on_error then
 		local ok, problem = pcall(self.on_error, err, not damage and event or nil, self.context)
-		if not ok then self.registry:log("error", "watcher '%s': on_error failed: %s", self.id, text_of(problem)) end
+		if not ok then self.registry:log("error", "watcher '%s': on_error failed: %s", self.shown, text_of(problem)) end
 	end
 	self:note(err, "event failed")
 	local _, _, skipped = self.stepper:trouble()
@@ -342,10 +343,10 @@ function Watcher:failed(value, trace, damage)
 	self:outcome("failed", {permanent = damage ~= nil})
 	local _, stuck, skipped_now = self.stepper:trouble()
 	if skipped_now > skipped then
-		self.registry:log("error", "watcher '%s': gave event %d up%s", self.id, event.seq_num,
+		self.registry:log("error", "watcher '%s': gave event %d up%s", self.shown, event.seq_num,
 			damage and ", whose bytes are bad" or (" after %d attempts"):format(attempts))
 	elseif stuck ~= 0 then
-		self.registry:log("error", "watcher '%s': stops at event %d, whose bytes are bad; on_damage = \"skip\" would pass it", self.id, stuck)
+		self.registry:log("error", "watcher '%s': stops at event %d, whose bytes are bad; on_damage = \"skip\" would pass it", self.shown, stuck)
 	end
 end
 
@@ -512,12 +513,12 @@ function Watcher:in_range(n, what)
 	local latest, err = self:call("get_latest_event_num")
 	if not latest then return nil, err end
 	if n <= latest then return true end
-	return nil, self:error("position_out_of_range", "watcher '%s' cannot %s %d: the last event is %d", self.id, what, n, latest)
+	return nil, self:error("position_out_of_range", "watcher '%s' cannot %s %d: the last event is %d", self.shown, what, n, latest)
 end
 
 function Watcher:state_error(what)
 	local state = self.retired and "replaced by a newer one of its id" or self.stepper:state()
-	return nil, self:error("invalid_state", "watcher '%s' cannot be %s: it is %s", self.id, what, state)
+	return nil, self:error("invalid_state", "watcher '%s' cannot be %s: it is %s", self.shown, what, state)
 end
 
 ---- the methods people see ----
@@ -544,7 +545,7 @@ end
 function Public:checkpoint(n)
 	local w = check(self)
 	check_number(n, "checkpoint")
-	if w.settings.ephemeral then return nil, w:error("watcher_ephemeral", "watcher '%s' is ephemeral: it has no checkpoint", w.id) end
+	if w.settings.ephemeral then return nil, w:error("watcher_ephemeral", "watcher '%s' is ephemeral: it has no checkpoint", w.shown) end
 	if w.retired then return w:state_error("checkpointed") end
 	local ok, err = w:in_range(n, "save checkpoint")
 	if not ok then return nil, err end
@@ -586,7 +587,7 @@ function Public:set_handler(handler)
 	if type(handler) ~= "function" then
 		error("bad argument #1 to 'set_handler' (handler: function expected, got " .. type(handler) .. ")", 2)
 	end
-	if w.handler then return nil, w:error("handler_exists", "watcher '%s' has a handler", w.id) end
+	if w.handler then return nil, w:error("handler_exists", "watcher '%s' has a handler", w.shown) end
 	w.handler = handler
 	return true
 end
@@ -594,7 +595,7 @@ end
 function Public:start()
 	local w = check(self)
 	if w.retired or w:is_active() then return w:state_error("started") end
-	if not w.handler then return nil, w:error("no_handler", "watcher '%s' has no handler: set_handler() first", w.id) end
+	if not w.handler then return nil, w:error("no_handler", "watcher '%s' has no handler: set_handler() first", w.shown) end
 	return w:launch()
 end
 
@@ -615,7 +616,7 @@ end
 
 function Public:reload()
 	local w = check(self)
-	return nil, w:error("not_supported", "watcher '%s' has a function as its handler: only a script can be loaded anew", w.id)
+	return nil, w:error("not_supported", "watcher '%s' has a function as its handler: only a script can be loaded anew", w.shown)
 end
 
 class.__tostring = function(self) return "vigia.Watcher: " .. self.watcher.id end

@@ -276,7 +276,7 @@ static int report(lua_State *L)
 	lua_getiuservalue(L, 1, UV_CONTEXT);
 	if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
 		push_text(L, -1);
-		vigia__log(h->owner->registry, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s", vigia_watcher_id(h->watcher),
+		vigia__log(h->owner->registry, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s", VIGIA_SHOWN(vigia_watcher_id(h->watcher)),
 		           lua_tostring(L, -1));
 	}
 	return 0;
@@ -509,7 +509,7 @@ int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
 		vigia__error(&err, VIGIA_ESTOPPING, "the %s is stopping", handler->cancelled ? "watcher" : "registry");
 		return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
 	}
-	vigia__error(&err, VIGIA_ESTOPPING, "watcher '%s' is stopping", vigia_watcher_id(handler->watcher));
+	vigia__error(&err, VIGIA_ESTOPPING, "watcher '%s' is stopping", VIGIA_SHOWN(vigia_watcher_id(handler->watcher)));
 	snprintf(err.watcher_id, sizeof err.watcher_id, "%s", vigia_watcher_id(handler->watcher));
 	return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
 }

@@ -101,3 +101,24 @@ const char *vigia_error_name(int code) {
 const char *vigia_version(void) {
 	return VIGIA_VERSION;
 }
+
+static bool is_control(char c) {
+	return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+const char *vigia__show(const char *id, struct vigia__shown *buf) {
+	const char *c = id;
+	while (*c && !is_control(*c))
+		c++;
+	if (*c == '\0')
+		return id;
+	size_t len = 0;
+	for (c = id; *c; c++) {
+		if (len + 4 + sizeof "..." > sizeof buf->text) {
+			memcpy(buf->text + len, "...", sizeof "...");
+			return buf->text;
+		}
+		len += (size_t)snprintf(buf->text + len, sizeof buf->text - len, is_control(*c) ? "\\x%02x" : "%c", (unsigned char)*c);
+	}
+	return buf->text;
+}

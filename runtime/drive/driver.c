@@ -45,7 +45,7 @@ static void keep_error(struct vigia_watcher *w, const struct vigia_error *err)
 /* Only when the outcome was told to the core: the log function may stop or move the watcher. */
 static void log_error(struct vigia_watcher *w, const struct vigia_error *err, const char *doing)
 {
-	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': %s: %s", w->id, doing, err->message);
+	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': %s: %s", VIGIA_SHOWN(w->id), doing, err->message);
 }
 
 /* ---- life ---- */
@@ -68,7 +68,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
                       const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err)
 {
 	struct vigia_watcher *w = vigia__calloc(sizeof *w);
-	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", id);
+	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	w->registry = registry;
 	snprintf(w->id, sizeof w->id, "%s", id);
 	w->options = *options;
@@ -92,7 +92,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	w->start = vigia__iterator_resolve(options->initial_event_iterator, oldest, latest);
 	if (vigia__iterator_first(w->start) > latest + 1) {
 		char text[64];
-		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': %s is beyond the last event %llu: it starts after that one", id,
+		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': %s is beyond the last event %llu: it starts after that one", VIGIA_SHOWN(id),
 		           vigia__iterator_format(w->start, text, sizeof text), (unsigned long long)latest);
 		w->start = vigia__iterator_after(latest);
 	}
@@ -158,7 +158,7 @@ static int draw_back(struct vigia_watcher *w, uint64_t *checkpoint, struct vigia
 	int rc = b->bounds(b, &oldest, &latest, err);
 	if (rc < 0 || *checkpoint <= latest) return rc;
 	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': its checkpoint %llu is beyond the last event %llu: it starts after that one",
-	           w->id, (unsigned long long)*checkpoint, (unsigned long long)latest);
+	           VIGIA_SHOWN(w->id), (unsigned long long)*checkpoint, (unsigned long long)latest);
 	*checkpoint = latest;
 	return b->checkpoint_put(b, w->id, latest, err);
 }
@@ -171,7 +171,8 @@ int vigia__driver_hold(struct vigia_watcher *w, struct vigia_error *err)
 	int rc = b->hold(b, w->id, &held, err);
 	if (rc == VIGIA_EDISKFULL || rc == VIGIA_EFULL) {
 		/* Reading on is worth more than the promise; its first checkpoint keeps it again. */
-		vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot hold back garbage collection: the disk or map is full", w->id);
+		vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot hold back garbage collection: the disk or map is full",
+		           VIGIA_SHOWN(w->id));
 		vigia__error_clear(err);
 		return VIGIA_OK;
 	}
@@ -195,7 +196,7 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 		done = vigia__iterator_first(next) - 1;
 		struct vigia_error untouched = {0};
 		if (rc == VIGIA_OK && b->touch(b, w->id, &untouched) < 0)
-			vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot renew its checkpoint: %s", w->id, untouched.message);
+			vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot renew its checkpoint: %s", VIGIA_SHOWN(w->id), untouched.message);
 		if (rc == VIGIA_OK) rc = checkpoint_of(w, &checkpoint, err);
 		if (rc == VIGIA_OK) rc = draw_back(w, &checkpoint, err);
 		if (rc == VIGIA_OK) {
@@ -204,7 +205,7 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 		}
 		if (rc >= 0 && w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL) {
 			w->progress = b->progress_new(b, w->id, done);
-			if (w->progress == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", w->id);
+			if (w->progress == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(w->id));
 		}
 		if (rc < 0) {
 			let_go(w);
@@ -240,7 +241,7 @@ static void tell_gap(struct vigia_watcher *w, uint64_t first, uint64_t count)
 	if (stops) {
 		keep_error(w, &err);
 		log_error(w, &err, "stops");
-	} else vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': missed events: %s", w->id, err.message);
+	} else vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': missed events: %s", VIGIA_SHOWN(w->id), err.message);
 }
 
 static void read_events(struct vigia_watcher *w)
@@ -293,14 +294,14 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 	uint64_t stuck = w->core.stuck;
 	log_error(w, err, "event failed");
 	if (given_up && permanent)
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad", w->id,
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad", VIGIA_SHOWN(w->id),
 		           (unsigned long long)err->seq_num);
 	else if (given_up)
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts", w->id,
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts", VIGIA_SHOWN(w->id),
 		           (unsigned long long)err->seq_num, (long long)w->options.max_retries);
 	else if (stuck)
 		vigia__log(w->registry, VIGIA_LOG_ERROR,
-		           "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it", w->id,
+		           "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it", VIGIA_SHOWN(w->id),
 		           (unsigned long long)stuck);
 }
 

@@ -164,7 +164,7 @@ static int find_free(struct vigia_registry *registry, const char *id, struct vig
 {
 	*old = find(registry, id);
 	if (*old == NULL || state_of(*old) == VIGIA_STOPPED) return VIGIA_OK;
-	vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", id);
+	vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", VIGIA_SHOWN(id));
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return VIGIA_EEXISTS;
 }
@@ -240,7 +240,7 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	int rc = vigia__watcher_id_check(watcher_id, watcher_id ? strlen(watcher_id) : 0, err);
 	if (rc == VIGIA_OK) rc = check_options(options, registry, err);
 	if (rc == VIGIA_OK && handler == NULL && options->auto_start)
-		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false", watcher_id);
+		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false", VIGIA_SHOWN(watcher_id));
 	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
 	if (rc < 0) return name_watcher(err, watcher_id, rc);
 
@@ -265,7 +265,7 @@ int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, 
 {
 	struct vigia_watcher *w = watcher_id ? find(registry, watcher_id) : NULL;
 	if (w == NULL) {
-		vigia__error(err, VIGIA_ENOWATCHER, "there is no watcher '%s'", watcher_id ? watcher_id : "");
+		vigia__error(err, VIGIA_ENOWATCHER, "there is no watcher '%s'", VIGIA_SHOWN(watcher_id ? watcher_id : ""));
 		if (err && watcher_id) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", watcher_id);
 		return VIGIA_ENOWATCHER;
 	}
@@ -521,7 +521,7 @@ static void kill_unsettled(struct vigia_registry *registry, struct vigia_watcher
 	for (struct vigia_watcher *w = registry->watchers; w && timeout_ns > 0; w = w->next) {
 		if ((only && w != only) || w->worker == NULL || settled(w) || !vigia__worker_kill(w->worker)) continue;
 		any = true;
-		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': did not stop in time: its program is killed", w->id);
+		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': did not stop in time: its program is killed", VIGIA_SHOWN(w->id));
 	}
 	if (!any) return;
 	int64_t until = vigia__mono_ns() + KILL_NS;
@@ -544,7 +544,7 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 		if (settled(w)) continue;
 		size_t len = strlen(names), more = sizeof " and 1234567890 more";
 		if (named == count && len + strlen(w->id) + sizeof ", ''" + more <= sizeof names)
-			named += snprintf(names + len, sizeof names - len, "%s'%s'", count ? ", " : "", w->id) > 0;
+			named += snprintf(names + len, sizeof names - len, "%s'%s'", count ? ", " : "", VIGIA_SHOWN(w->id)) > 0;
 		count++;
 	}
 	if (named < count) {
@@ -579,7 +579,7 @@ const char *vigia_watcher_id(const struct vigia_watcher *w)
 static int in_state_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
 {
 	static const char *const names[] = {"idle", "running", "stopping", "stopped"};
-	vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", w->id, what,
+	vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", VIGIA_SHOWN(w->id), what,
 	             w->retired ? "replaced by a newer one of its id" : names[state_of(w)]);
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 	return VIGIA_ESTATE;
@@ -588,7 +588,7 @@ static int in_state_error(struct vigia_watcher *w, const char *what, struct vigi
 int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handler *handler, struct vigia_error *err)
 {
 	if (w->has_handler) {
-		vigia__error(err, VIGIA_EHANDLEREXISTS, "watcher '%s' has a handler", w->id);
+		vigia__error(err, VIGIA_EHANDLEREXISTS, "watcher '%s' has a handler", VIGIA_SHOWN(w->id));
 		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 		return VIGIA_EHANDLEREXISTS;
 	}
@@ -601,7 +601,7 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 {
 	if (w->retired || vigia__driver_active(w)) return in_state_error(w, "started", err);
 	if (!w->has_handler) {
-		vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: set_handler() first", w->id);
+		vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: set_handler() first", VIGIA_SHOWN(w->id));
 		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 		return VIGIA_ENOHANDLER;
 	}
@@ -633,8 +633,8 @@ static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what,
 	uint64_t oldest, latest;
 	int rc = b->bounds(b, &oldest, &latest, err);
 	if (rc < 0 || seq_num <= latest) return rc;
-	vigia__error(err, VIGIA_EPOSITION, "watcher '%s' cannot %s %llu: the last event is %llu", w->id, what, (unsigned long long)seq_num,
-	             (unsigned long long)latest);
+	vigia__error(err, VIGIA_EPOSITION, "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(w->id), what,
+	             (unsigned long long)seq_num, (unsigned long long)latest);
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 	return VIGIA_EPOSITION;
 }
@@ -667,7 +667,7 @@ static int put_forward(struct vigia_watcher *w, uint64_t seq_num, struct vigia_e
 int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
 {
 	if (w->options.ephemeral) {
-		vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", w->id);
+		vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", VIGIA_SHOWN(w->id));
 		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 		return VIGIA_EEPHEMERAL;
 	}
@@ -712,7 +712,7 @@ int vigia_watcher_reload(struct vigia_watcher *w, struct vigia_error *err)
 	if (w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_RELOAD, 0, err);
 	/* A script's own handler asks: it goes on with the old code until it returns. */
 	if (w->registry->worker) return vigia__worker_reload_soon(w->registry->worker);
-	vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' cannot be reloaded: its handler is a function, not a script", w->id);
+	vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' cannot be reloaded: its handler is a function, not a script", VIGIA_SHOWN(w->id));
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 	return VIGIA_EUNSUPPORTED;
 }

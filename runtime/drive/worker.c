@@ -105,7 +105,7 @@ static void end(struct vigia__worker *w)
 	if (!w->begun) return;
 	w->stop_error = (struct vigia_error){0};
 	if (w->job.end(w->job.ctx, &w->stop_error) < 0)
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': %s", w->id, w->stop_error.message);
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': %s", VIGIA_SHOWN(w->id), w->stop_error.message);
 	w->begun = false;
 }
 
@@ -115,7 +115,7 @@ static int start(struct vigia__worker *w, struct vigia_error *err)
 	bool stop = w->stop || w->quit;
 	if (!stop) atomic_store(&w->stopping, false);
 	pthread_mutex_unlock(&w->mutex);
-	if (stop) return vigia__error(err, VIGIA_ESTOPPING, "watcher '%s' is stopping", w->id);
+	if (stop) return vigia__error(err, VIGIA_ESTOPPING, "watcher '%s' is stopping", VIGIA_SHOWN(w->id));
 	int rc = vigia_watcher_start(w->watcher, err);
 	if (rc < 0) return rc;
 	rc = w->job.begin(w->job.ctx, w->watcher, err);
@@ -158,7 +158,7 @@ static int take_over(struct vigia__worker *w, struct vigia_error *err)
 		w->job.take(w->job.ctx);
 		w->begun = w->job.begin(w->job.ctx, w->watcher, &again) == VIGIA_OK;
 		if (!w->begun) {
-			vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops: the old code cannot begin again, either: %s", w->id,
+			vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops: the old code cannot begin again, either: %s", VIGIA_SHOWN(w->id),
 			           again.message);
 			vigia_watcher_stop(w->watcher, 0, NULL);
 		}
@@ -179,10 +179,10 @@ static int reload(struct vigia__worker *w, struct vigia_error *err)
 	w->last_reload_error = own;
 	if (rc < 0) {
 		snprintf(w->last_reload_error.watcher_id, sizeof own.watcher_id, "%s", w->id);
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': the new code is not taken over: %s", w->id, own.message);
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': the new code is not taken over: %s", VIGIA_SHOWN(w->id), own.message);
 	} else {
 		w->reloads++;
-		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs new code", w->id);
+		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs new code", VIGIA_SHOWN(w->id));
 	}
 	if (err) *err = w->last_reload_error;
 	return rc;
@@ -265,7 +265,7 @@ static void drive(struct vigia__worker *w)
 	struct vigia_error err = {0};
 	int rc = vigia_registry_step(w->registry, w->job.changed ? IDLE_LOOK_NS : -1, &err);
 	if (rc < 0 && rc != VIGIA_EINTERRUPTED) { /* the store was closed */
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': cannot go on: %s", w->id, err.message);
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': cannot go on: %s", VIGIA_SHOWN(w->id), err.message);
 		w->watcher->last_error = err;
 		stop(w);
 		vigia_watcher_stop(w->watcher, 0, NULL);
@@ -463,7 +463,7 @@ bool vigia__worker_active(struct vigia__worker *w)
 
 int vigia__worker_call(struct vigia__worker *w, enum vigia__worker_wish wish, uint64_t seq_num, struct vigia_error *err)
 {
-	if (forked(w)) return vigia__error(err, VIGIA_EFORKED, "watcher '%s' is the parent process's", w->id);
+	if (forked(w)) return vigia__error(err, VIGIA_EFORKED, "watcher '%s' is the parent process's", VIGIA_SHOWN(w->id));
 	pthread_mutex_lock(&w->mutex);
 	w->wish = wish;
 	w->wish_seq_num = seq_num;

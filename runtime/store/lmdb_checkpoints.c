@@ -66,7 +66,7 @@ int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, 
 
 static int none(const char *id, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", id);
+	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));
 }
 
 static int delete_call(void *txn, void *arg, struct vigia_error *err)
@@ -98,7 +98,7 @@ int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint
 	vigia__lmdb_read_end(b, reader);
 	if (rc == MDB_NOTFOUND) return none(id, err);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "read a checkpoint", err);
-	if (!whole) return vigia__error(err, VIGIA_EIO, "the checkpoint of watcher '%s' is damaged", id);
+	if (!whole) return vigia__error(err, VIGIA_EIO, "the checkpoint of watcher '%s' is damaged", VIGIA_SHOWN(id));
 	*seq_num = record.seq_num;
 	return VIGIA_OK;
 }

@@ -188,7 +188,7 @@ static int checkpoint_advance(struct vigia__backend *base, const char *id, uint6
 
 static int none(const char *id, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", id);
+	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));
 }
 
 static int checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
@@ -583,7 +583,7 @@ static void resign(struct vigia__backend *base)
 static int own(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct owned *owned = vigia__calloc(sizeof *owned);
-	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", id);
+	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	snprintf(owned->id, sizeof owned->id, "%s", id);
 	struct memory_backend *b = enter(base);
 	struct owned *other = b->owned;
@@ -595,7 +595,7 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 	leave(b);
 	if (other == NULL) return VIGIA_OK;
 	vigia__free(owned);
-	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)", id, (long)getpid());
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)", VIGIA_SHOWN(id), (long)getpid());
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return VIGIA_EOWNED;
 }

@@ -228,7 +228,7 @@ static int refuse(struct vigia_error *err, const char *id, const char *who, long
 {
 	char text[32] = "";
 	if (pid > 0) snprintf(text, sizeof text, " (pid %ld)", pid);
-	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", id, who, text);
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who, text);
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return VIGIA_EOWNED;
 }
@@ -266,7 +266,7 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 {
 	uint64_t hash = id_hash(id);
 	struct vigia__owned *mine = vigia__calloc(sizeof *mine);
-	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", id);
+	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", VIGIA_SHOWN(id));
 	pthread_mutex_lock(&side->mutex);
 	struct vigia__owned *other = side->owned;
 	while (other && other->hash != hash) other = other->next;
@@ -327,14 +327,14 @@ int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, st
 	if (wait.done >= 0) wait.fd = open(name, O_RDWR | O_CLOEXEC);
 	int rc = wait.fd < 0 ? io_error(err, "open", name) : VIGIA_OK;
 	if (rc == VIGIA_OK && (errno = pthread_create(&thread, NULL, wait_for_lock, &wait)) != 0) {
-		rc = vigia__error(err, VIGIA_EIO, "cannot start a thread to wait for watcher '%s'", id);
+		rc = vigia__error(err, VIGIA_EIO, "cannot start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));
 		vigia__error_cause(err, "%s", strerror(errno));
 	} else if (rc == VIGIA_OK) {
 		struct pollfd fds[2] = {{.fd = wait.done, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
 		while (poll(fds, 2, -1) < 0 && errno == EINTR) continue;
 		if (!fds[0].revents) pthread_cancel(thread); /* fcntl is where it can be cancelled */
 		pthread_join(thread, NULL);
-		if (!fds[0].revents) rc = vigia__error(err, VIGIA_EINTERRUPTED, "interrupted while waiting for watcher '%s'", id);
+		if (!fds[0].revents) rc = vigia__error(err, VIGIA_EINTERRUPTED, "interrupted while waiting for watcher '%s'", VIGIA_SHOWN(id));
 		else if (wait.error) errno = wait.error, rc = io_error(err, "lock", id);
 	}
 	if (wait.fd >= 0) close(wait.fd);
