@@ -68,7 +68,7 @@ describe("a watcher id", function()
 			-- A busy machine takes longer now and then; a wait that is not ended by the death would do so most of the time.
 			if #gaps == 20 then
 				table.sort(gaps)
-				assert(gaps[10] <= 0.1, ("half of 20 took over only after %.3f s or more"):format(gaps[10]))
+				assert(gaps[10] <= 0.25, ("half of 20 took over only after %.3f s or more"):format(gaps[10]))
 				gaps = {}
 			end
 			if i == HAND_OVERS // 2 then -- and now several at a time

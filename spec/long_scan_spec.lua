@@ -41,8 +41,9 @@ describe("a watcher in a long scan", function()
 		local store = helper.open(nil, {durability = "none", checkpoint_interval = 0.001})
 		repeat
 			for _ = 1, 20 do count = select(2, assert(store:store_events(batch))) end
-			local _, seen = helper.read(store, {filter = {object_types = types}})
-		until seen.seq_num < count / 5 or count >= 5000000
+			local most = 0 -- one look may be short because the machine is busy
+			for _ = 1, 5 do most = math.max(most, select(2, helper.read(store, {filter = {object_types = types}})).seq_num) end
+		until most < count / 5 or count >= 5000000
 		local registry = helper.registry(store)
 		local watcher = assert(registry:watch("scanner", function() error("nothing to handle") end, {filter = {object_types = types}}))
 		local before, on_the_way = 0, 0

@@ -533,10 +533,12 @@ static void test_a_waiter_listens_to_many_types(void **state) {
 	struct vigia__backend *b = open_memory();
 	struct vigia__listen listen;
 	vigia__listen_init(&listen, types, TYPES);
-	vigia__wake_prepare(b->wake, &listen);
-	append_one(b, "Folder", 1);
-	assert_false(vigia__wake_changed(b->wake, &listen));
-	assert_false(vigia__wake_wait(b->wake, &listen, vigia__mono_ns() + 1000000));
+	if (listen.count > 1) { /* where there is no futex_waitv, it listens to anything */
+		vigia__wake_prepare(b->wake, &listen);
+		append_one(b, "Folder", 1);
+		assert_false(vigia__wake_changed(b->wake, &listen));
+		assert_false(vigia__wake_wait(b->wake, &listen, vigia__mono_ns() + 1000000));
+	}
 	for (int i = 0; i < TYPES; i++) {
 		vigia__wake_prepare(b->wake, &listen);
 		append_one(b, names[i], 1);
