@@ -48,6 +48,8 @@ static int disarm(void)
 	return atomic_load(&fault.hits);
 }
 
+static void (*on_fault)(void); /* called once, inside the call that fails */
+
 static bool fails(bool sync)
 {
 	bool concerned = sync == (atomic_load(&fault.kind) == FAULT_SYNC);
@@ -59,6 +61,9 @@ static bool fails(bool sync)
 	int hits = atomic_fetch_add(&fault.hits, 1);
 	bool last = atomic_load(&fault.kind) == FAULT_LIE ? hits == 1 : !atomic_load(&fault.forever);
 	if (last) atomic_store(&fault.countdown, 0);
+	void (*call)(void) = on_fault;
+	on_fault = NULL;
+	if (call) call();
 	errno = atomic_load(&fault.error);
 	return true;
 }
@@ -383,6 +388,49 @@ static void D2_a_queue_whose_commit_fails(void **state)
 	}
 }
 
+static struct vigia_store *queuing;
+
+static void queue_meanwhile(void)
+{
+	assert_int_equal(append(queuing, "meanwhile", 100, NULL, NULL), VIGIA_OK);
+}
+
+/* Appends that come while a commit fails stand behind those that it had taken. */
+static void D2_what_is_queued_while_a_commit_fails(void **state)
+{
+	(void)state;
+	struct vigia_store_options options;
+	struct vigia_error err = {0};
+	vigia_store_options_init(&options);
+	options.durability = VIGIA_DURABILITY_INTERVAL;
+	options.collect = false;
+	options.commit_interval_ns = INT64_C(3600) * 1000000000;
+	options.durability_given = options.commit_interval_given = true;
+	char path[160];
+	snprintf(path, sizeof path, "%s/store", folder);
+	if (vigia_store_open(path, &options, &queuing, &err) < 0) fail_msg("%s", err.message);
+	for (int i = 0; i < 3; i++) assert_int_equal(append(queuing, "before", 100, NULL, NULL), VIGIA_OK);
+	on_fault = queue_meanwhile;
+	arm(FAULT_WRITE, 1, EIO, false);
+	uint64_t last = 0;
+	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_EIO);
+	disarm();
+	assert_int_equal(append(queuing, "after", 100, NULL, NULL), VIGIA_OK);
+	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_OK);
+	assert_int_equal(last, 5);
+	assert_int_equal(count(queuing, "before"), 3);
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator next;
+	struct vigia_event event;
+	assert_int_equal(vigia_store_read(queuing, &(struct vigia_read){.from = {VIGIA_AT, 4}}, batch, &next, NULL), VIGIA_OK);
+	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
+	assert_int_equal(event.object_type.len, strlen("meanwhile"));
+	assert_int_equal(vigia_batch_event(batch, 1, &event, NULL), VIGIA_OK);
+	assert_int_equal(event.object_type.len, strlen("after"));
+	vigia_batch_free(batch);
+	vigia_store_free(queuing);
+}
+
 /* ---- what is synced ---- */
 
 static int syncs_of(struct vigia_store *store, int (*act)(struct vigia_store *store))
@@ -666,6 +714,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4d_every_write_fails_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4e_every_sync_fails_for_a_while, setup, teardown),
 		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(D2_what_is_queued_while_a_commit_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(D1_D2_D3_D5_what_each_level_syncs, setup, teardown),
 		cmocka_unit_test_setup_teardown(G2_appends_write_as_little_after_a_large_removal, setup, teardown),
 		cmocka_unit_test_setup_teardown(S12_a_change_is_followed_though_its_maker_was_killed, setup, teardown),
