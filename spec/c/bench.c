@@ -3,13 +3,18 @@
  *
  * Usage: bench FOLDER [NAME...]; each line of output is "name  figure  unit  ratio-or-dash  what the ratio is to".
  */
+#include <limits.h>
+#include <linux/futex.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -169,25 +174,64 @@ static void replay(void)
 	vigia_store_free(store);
 }
 
-/* ---- wake-up: another process appends and says when that returned; we say when we had the event ---- */
+/* ---- wake-up: another process appends and says when that returned; we say when we had the event. The same with a bare futex, which is
+ * what the system itself takes: on a machine that others use the scheduler decides, not we. ---- */
 
 enum { WAKE_ROUNDS = 2000, CPUS_MAX = 64 };
 
-static void append_and_tell(const char *path, int go, int told)
+/* How one side is told and the other waits. */
+struct waking {
+	char path[512];              /* of a store; "": a bare futex */
+	_Atomic uint32_t *word;      /* of the bare futex, shared */
+	uint32_t seen;
+	struct vigia_store *store;   /* the waiter's */
+	struct vigia_batch *batch;
+	struct vigia_iterator next;
+};
+
+static struct vigia_store *open_to_wake(const char *path)
 {
 	struct vigia_error err = {0};
+	struct vigia_store_options options;
 	struct vigia_store *store;
+	vigia_store_options_init(&options);
+	options.durability = VIGIA_DURABILITY_NONE;
+	options.durability_given = true;
+	bench_ok(vigia_store_open(path, &options, &store, &err), &err);
+	return store;
+}
+
+/* The other process. */
+static void tell(struct waking *w, int go, int told)
+{
+	struct vigia_error err = {0};
+	struct vigia_store *store = NULL;
 	char c;
 	if (read(go, &c, 1) != 1) _exit(1);
-	bench_ok(vigia_store_open(path, NULL, &store, &err), &err);
+	if (w->path[0]) store = open_to_wake(w->path);
 	for (int i = 0; i < WAKE_ROUNDS; i++) {
-		usleep(500); /* the reader sleeps again */
+		usleep(500); /* the waiter sleeps again */
 		struct vigia_new_event event = {{"CREATE", 6}, {"Tick", 4}, {"\x01", 1}};
-		bench_ok(vigia_store_append(store, &event, 1, NULL, &err), &err);
+		if (store) bench_ok(vigia_store_append(store, &event, 1, NULL, &err), &err);
+		else atomic_fetch_add(w->word, 1), syscall(SYS_futex, w->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 		int64_t t = vigia__mono_ns();
 		if (write(told, &t, sizeof t) != sizeof t) _exit(1);
 	}
 	_exit(0);
+}
+
+/* Waits; answers how many came. */
+static size_t wait_to_be_told(struct waking *w)
+{
+	struct vigia_error err = {0};
+	if (w->store) {
+		struct vigia_read request = {.from = w->next, .timeout_ns = 5000000000};
+		bench_ok(vigia_store_read(w->store, &request, w->batch, &w->next, &err), &err);
+		return vigia_batch_count(w->batch);
+	}
+	uint32_t before = w->seen;
+	while ((w->seen = atomic_load(w->word)) == before) syscall(SYS_futex, w->word, FUTEX_WAIT, before, NULL, NULL, 0);
+	return w->seen - before;
 }
 
 /* A process on each processor that never sleeps; answers how many. */
@@ -207,29 +251,24 @@ static int keep_busy(pid_t *out)
 
 static void wake_across(const char *name, const char *file, bool busy)
 {
-	struct vigia_error err = {0};
-	char path[512];
-	bench_fresh_path(file, path);
+	struct waking w = {.next = {VIGIA_AFTER, 0}};
+	if (file) bench_fresh_path(file, w.path);
+	w.word = mmap(NULL, sizeof *w.word, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int go[2], told[2];
-	if (pipe(go) < 0 || pipe(told) < 0) bench_die("pipe", "failed");
+	if (w.word == MAP_FAILED || pipe(go) < 0 || pipe(told) < 0) bench_die("pipe", "failed");
 	pid_t child = fork(), busy_ones[CPUS_MAX];
-	if (child == 0) append_and_tell(path, go[0], told[1]);
+	if (child == 0) tell(&w, go[0], told[1]);
 	int busy_count = busy ? keep_busy(busy_ones) : 0;
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.durability = VIGIA_DURABILITY_NONE;
-	options.durability_given = true;
-	struct vigia_store *store;
-	bench_ok(vigia_store_open(path, &options, &store, &err), &err);
-	struct vigia_batch *batch = vigia_batch_new();
-	struct vigia_iterator next = {VIGIA_AFTER, 0};
+	if (file) {
+		w.store = open_to_wake(w.path);
+		w.batch = vigia_batch_new();
+	}
 	double *us = calloc(WAKE_ROUNDS, sizeof *us);
 	if (write(go[1], "g", 1) != 1) bench_die("pipe", "failed");
 	for (int i = 0; i < WAKE_ROUNDS;) {
-		struct vigia_read request = {.from = next, .timeout_ns = 5000000000};
-		bench_ok(vigia_store_read(store, &request, batch, &next, &err), &err);
+		size_t count = wait_to_be_told(&w);
 		int64_t woke = vigia__mono_ns(), t;
-		for (size_t k = 0; k < vigia_batch_count(batch); k++) {
+		for (; count > 0; count--) {
 			if (read(told[0], &t, sizeof t) != sizeof t) bench_die("pipe", "failed");
 			us[i++] = (double)(woke - t) / 1e3;
 		}
@@ -243,15 +282,18 @@ static void wake_across(const char *name, const char *file, bool busy)
 	printf("%-44s %12.1f %-12s p99 %.1f us\n", name, us[WAKE_ROUNDS / 2], "us", us[WAKE_ROUNDS * 99 / 100]);
 	fflush(stdout);
 	free(us);
-	vigia_batch_free(batch);
-	vigia_store_free(store);
+	vigia_batch_free(w.batch);
+	vigia_store_free(w.store);
+	munmap(w.word, sizeof *w.word);
 	for (int i = 0; i < 2; i++) close(go[i]), close(told[i]);
 }
 
 static void wake(void)
 {
 	wake_across("wake across processes, p50", "wake.db", false);
+	wake_across("  a bare futex", NULL, false);
 	wake_across("the same, all processors busy, p50", "wake_busy.db", true);
+	wake_across("  a bare futex", NULL, true);
 }
 
 int main(int argc, char **argv)
