@@ -170,6 +170,13 @@ nil	there is no event 99: the last one is 30
 		assert.equal("", errors)
 	end)
 
+	it("does not run after those who store meanwhile", function()
+		make():close()
+		local output, errors = run({"#events{limit = 0, where = function() return store:store_event('CREATE', 'Job', 1) end}"}, "--write")
+		assert.equal("30\n", output)
+		assert.equal("", errors)
+	end)
+
 	it("does not make a store", function()
 		local _, errors, status = run{"1"}
 		mentions(errors, "store")
