@@ -108,7 +108,15 @@ describe("a capped script", function()
 		fill(store, 1)
 		local path = script [[
 			local vigia = require "vigia"
-			return function() vigia.sleep(1) end]]
+			local function compute(seconds)
+				local began = os.clock()
+				repeat until os.clock() - began > seconds
+			end
+			return function()
+				compute(0.06)
+				vigia.sleep(1)
+				compute(0.06)
+			end]]
 		local watcher = assert(registry:watch("a", path, {cpu_limit = 0.5}))
 		settle(registry, watcher)
 		assert.equal(1, watcher:stats().processed)

@@ -3,6 +3,7 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "drive/worker.h"
 #include "test.h"
@@ -10,7 +11,7 @@
 /* What the job does, and what its thread and the test share. */
 struct job {
 	atomic_bool load_fails, begin_fails, changed, handler_waits;
-	atomic_int loads, takes, drops, begins, ends, closes;
+	atomic_int loads, takes, drops, begins, ends, closes, waits;
 	_Atomic uint64_t handled, wrong;
 	uint64_t last; /* the thread's own */
 	bool freed;
@@ -65,6 +66,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 		atomic_fetch_add(&job->wrong, 1);
 	job->last = event->seq_num;
 	if (atomic_load(&job->handler_waits)) {
+		atomic_fetch_add(&job->waits, 1);
 		*resume_mono_ns = INT64_MAX;
 		return VIGIA_PENDING;
 	}
@@ -169,6 +171,40 @@ static void test_reloads_lose_and_double_nothing(void **state) {
 	assert_true(records >= 10);
 	vigia_registry_free(registry);
 	assert_true(job.freed);
+	vigia_store_free(store);
+}
+
+static void *reload_watcher(void *watcher) {
+	return (void *)(intptr_t)vigia_watcher_reload(watcher, NULL);
+}
+
+static void test_reload_waits_for_a_handler_that_waits(void **state) {
+	struct vigia_store *store = open_store();
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct job job = {0};
+	struct vigia__job c = job_of(&job);
+	struct vigia_watcher *watcher;
+	pthread_t reloader;
+	void *answer;
+	atomic_store(&job.handler_waits, true);
+	append(store, 1);
+	assert_int_equal(vigia__registry_watch_job(registry, NULL, &c, &watcher, NULL), VIGIA_OK);
+	while (atomic_load(&job.waits) == 0)
+		continue;
+	assert_int_equal(pthread_create(&reloader, NULL, reload_watcher, watcher), 0);
+	for (int i = 0; i < 50; i++) {
+		append(store, 1); /* wakes the thread, which must not take this for its moment */
+		usleep(1000);
+		assert_int_equal(atomic_load(&job.loads), 1);
+	}
+	atomic_store(&job.handler_waits, false);
+	append(store, 1);
+	assert_int_equal(pthread_join(reloader, &answer), 0);
+	assert_int_equal((intptr_t)answer, VIGIA_OK);
+	assert_int_equal(atomic_load(&job.loads), 2);
+	drive_until(registry, &job.handled, 52);
+	assert_int_equal(atomic_load(&job.wrong), 0);
+	vigia_registry_free(registry);
 	vigia_store_free(store);
 }
 
@@ -298,6 +334,7 @@ static void test_freed_while_at_work_and_closed(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		{"H5 reloads under load lose no event and double none", test_reloads_lose_and_double_nothing, NULL, NULL, NULL},
+		{"H5 new code waits for a handler that waits", test_reload_waits_for_a_handler_that_waits, NULL, NULL, NULL},
 		{"H3 a job that does not load or begin leaves no thread", test_what_fails_leaves_nothing, NULL, NULL, NULL},
 		{"W16 fifty workers stop at once, some of them waiting", test_many_stop_at_once, NULL, NULL, NULL},
 		{"W1 one that was released goes when its id is watched anew", test_released_when_watched_anew, NULL, NULL, NULL},
