@@ -122,6 +122,18 @@ describe("a registry over a plain table with the methods of a store", function()
 		assert.same({1, 1, 1, 1, 1, 1, 1, 2}, handler:seq_nums())
 	end)
 
+	it("W6 gives an event up after max_retries attempts, and says so", function()
+		fill(store, 2)
+		local handler = testing.handler():fail_on(1)
+		local watcher = assert(registry:watch("w", handler.handle, {retry_strategy = "skip", max_retries = 2}))
+		settle()
+		clock:advance(0.2)
+		settle()
+		assert.same({1, 1, 2}, handler:seq_nums())
+		assert.same({1, 1}, {watcher:stats().processed, watcher:stats().skipped})
+		mentions(table.concat(records, "\n"), "error watcher 'w': gave event 1 up")
+	end)
+
 	it("W7a retries a fetch that fails, whatever the store raised or answered, and shows it", function()
 		fill(store, 1)
 		local get_events, problem = store.get_events, nil
