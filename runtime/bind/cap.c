@@ -46,7 +46,7 @@ struct vigia__cap {
 
 	/* time: a piece of work is known by its number; its budget counts from the first tick that sees it */
 	volatile uint64_t work;
-	uint64_t seen;
+	uint64_t seen, entered;
 	int64_t since_ns;
 	bool ticking;
 	timer_t timer;
@@ -168,17 +168,23 @@ static int64_t thread_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* Start the budget of a piece of work that was not seen yet; is that of one that was used up? */
+static void look_at_time(struct vigia__cap *cap)
+{
+	int64_t now = thread_ns();
+	if (cap->seen != cap->work) {
+		cap->seen = cap->work;
+		cap->since_ns = now;
+	} else if (now - cap->since_ns >= cap->limits.cpu_ns && cap->trip == VIGIA_CAP_HELD) cap->trip = VIGIA_CAP_CPU;
+}
+
 /* Runs on the thread that used the time, in the middle of anything. */
 static void on_tick(int signo, siginfo_t *info, void *context)
 {
 	struct vigia__cap *cap = here;
 	if (cap == NULL || cap->limits.cpu_ns == 0) return;
 	int before = errno;
-	int64_t now = thread_ns();
-	if (cap->seen != cap->work) {
-		cap->seen = cap->work;
-		cap->since_ns = now;
-	} else if (now - cap->since_ns >= cap->limits.cpu_ns && cap->trip == VIGIA_CAP_HELD) cap->trip = VIGIA_CAP_CPU;
+	look_at_time(cap);
 	if (cap->trip != VIGIA_CAP_HELD) arm(cap);
 	errno = before;
 }
@@ -252,6 +258,9 @@ int vigia__cap_enter(struct vigia__cap *cap, lua_State *L, struct vigia_error *e
 		int rc = start_ticking(cap, err);
 		if (rc < 0) return rc;
 	}
+	/* Work that waits often is between two waits so briefly that ticks hardly ever see it: it is looked at each time it goes on. */
+	if (cap->limits.cpu_ns > 0 && cap->entered == cap->work) look_at_time(cap);
+	cap->entered = cap->work;
 	cap->current = L;
 	cap->outer = here;
 	atomic_signal_fence(memory_order_seq_cst);

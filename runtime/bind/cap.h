@@ -5,7 +5,8 @@
  * its owner closes it and makes another. What Lua's own code does is stopped; a C function that never returns to Lua is not.
  *
  * How the time cap works (cap.c): a timer on the thread's processor clock ticks now and then and looks whether still the same piece of
- * work runs; only when the budget is used up does it set a hook, so until then a cap costs nothing. Ticks are a realtime signal,
+ * work runs; only when the budget is used up does it set a hook, so until then a cap costs nothing. Work that waited is also looked at when
+ * it goes on, because a tick between two waits hardly ever meets it. Ticks are a realtime signal,
  * directed at the thread; the handler stays in place for the rest of the process, and does nothing on other threads.
  *
  * A cap belongs to one thread at a time: whoever calls vigia__cap_enter(). vigia__cap_switch() may be called with NULL, and does nothing.
