@@ -21,6 +21,7 @@ With --isolate a script that crashes, or computes in C for ever, is such a failu
 SIGINT and SIGTERM let the handlers in progress finish, save the checkpoints, run the stop
 functions and end with exit status 0. A handler that does not finish within --stop-timeout
 seconds is left, or with --isolate killed, and the exit status is 1.
+Output that nobody reads any more (`| head -1`) ends it in the same way.
 With --until-idle it ends when every watcher has handled all events there were at the start and
 all that handlers stored since. An event that keeps failing for --max-wait seconds ends it with
 exit status 1.
