@@ -347,6 +347,42 @@ describe("the REPL at a terminal", function()
 		left(0)
 	end)
 
+	it("leaves the application's watchers alone when Ctrl-C drops a line or stops an expression", function()
+		helper.write_file("slow.lua", [[
+			local vigia = require "vigia"
+			return function(event, ctx)
+				if event.seq_num == 1 then assert(vigia.sleep(1)) else assert(ctx.store:get_events{
+					event_iterator = vigia.after_sequence_number(2), timeout = 1}) end
+			end]])
+		open("cd " .. quoted(helper.path()) .. " && " .. helper.lua_command([[
+			local store = assert(vigia.open("store"))
+			local registry = vigia.registry(store)
+			local slow = assert(registry:watch("slow", "slow.lua", {retry_strategy = "skip", max_retries = 1}))
+			for _ = 1, 2 do assert(store:store_event("CREATE", "A", 1)) end
+			vigia.repl{store = store, registry = registry, env = setmetatable({slow = slow}, {__index = _G})}
+			say("step", registry:step(0) ~= nil)]]))
+		expect("> ")
+		type_in("dropped")
+		expect("dropped")
+		type_in("\3")
+		expect("^C")
+		for _, waiting in ipairs{"while true do end", "vigia.sleep(100)", "registry:run()"} do
+			type_in("print('be' .. 'gun') " .. waiting .. "\n")
+			expect("begun")
+			type_in("\3")
+			expect("interrupted")
+			expect("> ")
+		end
+		type_in("while slow:stats().processed + slow:stats().skipped < 2 do vigia.sleep(0.01) end\n")
+		type_in("slow:stats().processed .. ' processed ' .. slow:stats().state\n")
+		expect("2 processed running")
+		type_in("\3")
+		expect("^C")
+		type_in("\4")
+		expect("step\ttrue")
+		left(0)
+	end)
+
 	it("completes with Tab: names, methods, watcher ids and object types", function()
 		make():close()
 		open()

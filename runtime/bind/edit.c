@@ -3,9 +3,10 @@
  *
  * libedit is loaded when the first line is to be edited: an application that never opens a REPL must not pay for a terminal library, and
  * where it is missing lines are read plainly. While a REPL runs, SIGINT is its own: at the prompt it drops the line; in an expression it
- * sets a hook that raises, and tells whoever waits in C (interrupt.h). The hook raises again and again, so that a pcall in a loop does not
- * swallow it, and is taken away when the expression has ended. Hooks are per coroutine, so whoever resumes one says so (vigia__edit_switch
- * is for that): the registry for its handlers, and what stands in for the functions of the library "coroutine" while a REPL runs.
+ * sets a hook that raises, and tells whoever waits in C on the REPL's thread (interrupt.h). The hook raises again and again, so that a
+ * pcall in a loop does not swallow it, and is taken away when the expression has ended. Hooks are per coroutine, so whoever resumes one
+ * says so by vigia__edit_switch: the registry for its handlers, and what stands in for the functions of the library "coroutine" while a
+ * REPL runs.
  *
  * The history is a text file, a line for each line. It is only added to, so that two REPLs lose nothing of one another.
  */
@@ -56,6 +57,7 @@ static struct {
 	struct sigaction before_int, before_term;
 	int before_fd;              /* vigia__interrupt_fd */
 	int level_fd, edge_fd;      /* readable until it is cleared; wakes the thread once a signal */
+	int line_fd;                /* like level_fd, but at the prompt: there nobody else is concerned */
 	pthread_t thread;
 	atomic_int signals;         /* SIGINTs since the expression began */
 	atomic_bool terminated, calling, quit;
@@ -100,11 +102,15 @@ static void on_signal(int signo) {
 	/* A C function that does not return to Lua sees neither hook nor flag: whoever insists gets out. */
 	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling))
 		end_by(signo);
-	if (atomic_load(&repl.calling))
+	if (!atomic_load(&repl.calling)) {
+		if (write(repl.line_fd, &one, sizeof one) < 0)
+			end_by(signo);
+	} else {
 		arm(atomic_load(&repl.L));
-	atomic_store(&vigia__interrupted, true);
-	if (write(repl.level_fd, &one, sizeof one) < 0 || write(repl.edge_fd, &one, sizeof one) < 0)
-		end_by(signo);
+		atomic_store(&vigia__interrupted, true);
+		if (write(repl.level_fd, &one, sizeof one) < 0 || write(repl.edge_fd, &one, sizeof one) < 0)
+			end_by(signo);
+	}
 	errno = before;
 }
 
@@ -118,8 +124,7 @@ static void *tell_waiters(void *arg) {
 			continue;
 		if (atomic_load(&repl.quit))
 			return NULL;
-		if (atomic_load(&vigia__interrupted))
-			vigia__interrupt_all();
+		vigia__interrupt_thread(repl.owner);
 	}
 }
 
@@ -127,11 +132,11 @@ static void clear(void) {
 	uint64_t count;
 	disarm(repl.L);
 	atomic_store(&repl.signals, 0);
-	if (atomic_load(&repl.terminated))
-		return;
-	atomic_store(&vigia__interrupted, false);
+	while (read(repl.line_fd, &count, sizeof count) > 0)
+		continue;
 	while (read(repl.level_fd, &count, sizeof count) > 0)
 		continue;
+	vigia__interrupt_over();
 }
 
 lua_State *vigia__edit_switch(lua_State *co) {
@@ -150,14 +155,16 @@ static int signals_start(void) {
 	repl.owner = pthread_self();
 	repl.level_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	repl.edge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	repl.line_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int rc = repl.level_fd < 0 || repl.edge_fd < 0 ? errno : pthread_create(&repl.thread, NULL, tell_waiters, NULL);
+	int rc = repl.level_fd < 0 || repl.edge_fd < 0 || repl.line_fd < 0 ? errno : pthread_create(&repl.thread, NULL, tell_waiters, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0) {
 		close(repl.level_fd);
 		close(repl.edge_fd);
+		close(repl.line_fd);
 		return rc;
 	}
 	repl.before_fd = vigia__interrupt_fd;
@@ -180,6 +187,7 @@ static void signals_stop(void) {
 		pthread_join(repl.thread, NULL);
 	close(repl.level_fd);
 	close(repl.edge_fd);
+	close(repl.line_fd);
 }
 
 /* ---- libedit ---- */
@@ -252,10 +260,10 @@ static void locale_leave(char *before) {
 
 static int next_byte(void) {
 	for (;;) {
-		struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = repl.level_fd, .events = POLLIN}};
+		struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = repl.line_fd, .events = POLLIN}};
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return EOF;
-		if (atomic_load(&vigia__interrupted)) {
+		if (atomic_load(&repl.signals) > 0 || atomic_load(&repl.terminated)) {
 			repl.cut_off = true;
 			return EOF;
 		}

@@ -13,12 +13,22 @@ atomic_bool vigia__ends_with_output;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct vigia__interrupt_hook *hooks;
 
+/* Under the mutex: who has been told. */
+static bool all_told, one_told;
+static pthread_t one;
+
+static bool told(const struct vigia__interrupt_hook *hook)
+{
+	return one_told && pthread_equal(one, hook->thread);
+}
+
 void vigia__interrupt_add(struct vigia__interrupt_hook *hook) {
 	pthread_mutex_lock(&mutex);
+	hook->thread = pthread_self();
 	hook->next = hooks;
 	hooks = hook;
-	/* A flag that went up before this lock was taken may have had its round already. */
-	if (atomic_load(&vigia__interrupted))
+	/* The round may have been before this lock was taken. */
+	if (all_told || told(hook))
 		hook->fn(hook->ctx);
 	pthread_mutex_unlock(&mutex);
 }
@@ -37,7 +47,30 @@ void vigia__interrupt_remove(struct vigia__interrupt_hook *hook) {
 void vigia__interrupt_all(void) {
 	atomic_store(&vigia__interrupted, true);
 	pthread_mutex_lock(&mutex);
+	all_told = true;
 	for (struct vigia__interrupt_hook *hook = hooks; hook; hook = hook->next)
 		hook->fn(hook->ctx);
+	pthread_mutex_unlock(&mutex);
+}
+
+void vigia__interrupt_thread(pthread_t thread)
+{
+	pthread_mutex_lock(&mutex);
+	if (atomic_load(&vigia__interrupted)) {
+		one_told = true;
+		one = thread;
+		for (struct vigia__interrupt_hook *hook = hooks; hook; hook = hook->next)
+			if (told(hook)) hook->fn(hook->ctx);
+	}
+	pthread_mutex_unlock(&mutex);
+}
+
+void vigia__interrupt_over(void)
+{
+	pthread_mutex_lock(&mutex);
+	atomic_store(&vigia__interrupted, false);
+	for (struct vigia__interrupt_hook *hook = hooks; hook; hook = hook->next)
+		if (told(hook) && hook->undo) hook->undo(hook->ctx);
+	one_told = false;
 	pthread_mutex_unlock(&mutex);
 }

@@ -1,23 +1,27 @@
 /*
- * interrupt.h - "the user wants the program to end": one flag for the process, and who is to be told when it is raised.
+ * interrupt.h - "the user wants the program, or what runs at a prompt, to end": one flag for the process, and who is told of it.
  *
- * The library never raises it by itself; main.c does, on SIGINT and SIGTERM. In a stock Lua it stays false for ever.
+ * The library never raises it by itself; main.c does, on SIGINT and SIGTERM, and a REPL for its own thread and as long as an expression
+ * runs (edit.c). Elsewhere, in a stock Lua, it stays false.
  * Whoever waits either polls vigia__interrupt_fd beside what it waits for, or adds a hook that wakes it.
  * Any thread, but none of it from a signal handler.
  */
 #ifndef VIGIA_BIND_INTERRUPT_H
 #define VIGIA_BIND_INTERRUPT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
-extern atomic_bool vigia__interrupted; /* raised once, never lowered */
+extern atomic_bool vigia__interrupted; /* but by vigia__interrupt_over() never lowered */
 extern int vigia__interrupt_fd;        /* readable once it is raised; -1: nobody raises it (poll ignores -1) */
 extern atomic_bool vigia__ends_with_output; /* main.c raises it, too, when something is written to a stdout that nobody reads */
 
 struct vigia__interrupt_hook {
 	void (*fn)(void *ctx); /* runs on another thread, under the list's lock: must not block, add or remove */
 	void *ctx;
+	void (*undo)(void *ctx); /* for what fn leaves behind, when a REPL's interruption is over; or NULL */
+	pthread_t thread;        /* set by vigia__interrupt_add: who added it */
 	struct vigia__interrupt_hook *next; /* owner: the list */
 };
 
@@ -27,5 +31,9 @@ void vigia__interrupt_add(struct vigia__interrupt_hook *hook);
 void vigia__interrupt_remove(struct vigia__interrupt_hook *hook);
 /* Raise the flag and tell all. */
 void vigia__interrupt_all(void);
+/* If the flag is up: tell those who were added by this thread; others go on. */
+void vigia__interrupt_thread(pthread_t thread);
+/* What vigia__interrupt_thread() was for has ended: lower the flag, and let nothing of it stay behind. */
+void vigia__interrupt_over(void);
 
 #endif

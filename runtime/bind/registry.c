@@ -94,6 +94,13 @@ static void interrupt(void *ctx)
 	vigia_registry_interrupt(ctx);
 }
 
+/* It was not driven then: the next time it is, nobody wants it to end. */
+static void forget_interrupt(void *ctx)
+{
+	struct vigia_registry *registry = ctx;
+	atomic_store(&registry->interrupted, false);
+}
+
 /* ---- life ---- */
 
 static void registry_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
@@ -132,7 +139,7 @@ int vigia__lua_registry(lua_State *L)
 	}
 	r->registry->clock = clock;
 	vigia_registry_log(r->registry, r, log_record);
-	r->hook = (struct vigia__interrupt_hook){interrupt, r->registry, NULL};
+	r->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = r->registry, .undo = forget_interrupt};
 	vigia__interrupt_add(&r->hook);
 	vigia__lua_remember(L, 3, r);
 	return 1;
