@@ -390,7 +390,7 @@ describe("the bytes of an event", function()
 		file:close()
 		local place = assert(bytes:find(marker, 1, true), "the marker is in the file")
 		local at = place
-		while bytes:sub(at, at + 1) ~= "\x96\xce" do
+		while not bytes:find("^\x96\xce....\xcf", at) do -- the time can have the first two of these, too
 			at = at - 1
 			assert(place - at < 400, "an array of six with a checksum begins before it")
 		end
