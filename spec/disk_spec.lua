@@ -13,7 +13,7 @@ local function on_disk(size, source)
 	if not select(2, helper.shell(prefix .. " true")) then return nil end
 	return helper.run_lua(prefix, [[
 		local disk = arg[1]
-		local function fill() os.execute("cat /dev/zero >" .. disk .. "/filler 2>/dev/null") end
+		local function fill() os.execute("cat /dev/zero >'" .. disk .. "/filler' 2>/dev/null") end
 		local function free() assert(os.remove(disk .. "/filler")) end
 		local function fails(code, value, err)
 			assert(value == nil, "it did not fail")
@@ -21,7 +21,7 @@ local function on_disk(size, source)
 		end
 		local function verify(path)
 			if not arg[2] then return end
-			local pipe = io.popen(arg[2] .. " verify --store " .. (path or disk .. "/store"))
+			local pipe = io.popen(arg[2] .. " verify --store '" .. (path or disk .. "/store") .. "'")
 			local said = pipe:read("a")
 			assert(pipe:close() and said:find("no damage"), said)
 		end
