@@ -54,9 +54,10 @@ local objects = {}
 for i = 1, 1000 do objects[i] = {"UPDATE", "Job", job(i)} end
 
 local single = 2000
-report("lua: append durable, 1 caller", single, timed(function()
+local alone = timed(function()
 	for i = 1, single do assert(store:store_event("CREATE", "Job", objects[i % 1000 + 1][3])) end
-end))
+end)
+report("lua: append durable, 1 caller", single, alone)
 
 for _, coroutines in ipairs {64, 100} do
 	local registry = vigia.registry(store)
@@ -66,7 +67,9 @@ for _, coroutines in ipairs {64, 100} do
 			for i = 1, each do assert(store:store_event("CREATE", "Job", objects[i][3])) end
 		end)
 	end
-	report("lua: append durable, " .. coroutines .. " coroutines", coroutines * each, timed(function() assert(registry:run()) end))
+	local together = timed(function() assert(registry:run()) end)
+	report("lua: append durable, " .. coroutines .. " coroutines", coroutines * each, together)
+	print(("%-34s %12.0f times the rate of 1 caller"):format("", coroutines * each / together / (single / alone)))
 end
 
 report("lua: append batches of 1000", EVENTS, timed(function()
