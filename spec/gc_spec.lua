@@ -96,8 +96,12 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert(store:store_checkpoint("a", 1 << 40))
 			assert(store:configure{gc_cadence = 3601}) -- a new cadence begins now
 			eventually(function() return store:stats().events == 0 end)
-			fill(store, 10)
-			vigia.sleep(0.3)
+			-- A slice whose time was over has one more behind it, which may find what was filled in since.
+			for _ = 1, 3 do
+				fill(store, 10)
+				vigia.sleep(0.3)
+				if store:stats().events > 0 then break end
+			end
 			assert.equal(10, store:stats().events)
 			assert(store:configure{gc_cadence = 0.01}) -- and with each one that follows
 			for _ = 1, 3 do
