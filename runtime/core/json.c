@@ -188,6 +188,11 @@ static json_t *parse(const struct text *text, int *rc) {
 		*rc = refuse_at(text, (size_t)(nul - text->data), "a NUL byte is no JSON");
 		return NULL;
 	}
+	/* some editors put it there, and none shows it */
+	if (text->len >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0) {
+		*rc = refuse_at(text, 0, "a byte order mark (the bytes EF BB BF) is no JSON");
+		return NULL;
+	}
 	if (is_blank(text->data, text->len)) {
 		*rc = refuse_at(text, 0, "there is no value");
 		return NULL;

@@ -147,6 +147,7 @@ static void test_refused_texts(void **state) {
 	} rows[] = {
 		{{"", 0}, "column 1: there is no value"},
 		{{" \n ", 3}, "column 1: there is no value"},
+		{{"\xef\xbb\xbf{}", 5}, "column 1: a byte order mark"},
 		{{"{", 1}, "column 2: the text ends before the value is complete"},
 		{{"{\"a\":", 5}, "column 6: the text ends before"},
 		{{"{\"a\":\"xy", 8}, "column 9: the text ends before"},
