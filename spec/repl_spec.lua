@@ -1,5 +1,6 @@
 -- repl_spec.lua - `vigia repl` and vigia.repl(): through a pseudo-terminal as a person would use it, and with its input from a file.
 
+local cli = require "spec.support.cli"
 local helper = require "spec.helper"
 local vigia = require "vigia"
 local repl = require "vigia.repl"
@@ -9,18 +10,12 @@ local mentions, quoted = helper.mentions, helper.quoted
 
 local program = helper.program() and quoted(helper.program())
 
+local slurp = cli.read
+
 local function spew(path, text)
 	local file = assert(io.open(path, "w"))
 	file:write(text)
 	file:close()
-end
-
-local function slurp(path)
-	local file = io.open(path, "rb")
-	if not file then return "" end
-	local text = file:read("a")
-	file:close()
-	return text
 end
 
 -- A store of some events and a checkpoint.

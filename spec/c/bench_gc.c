@@ -5,57 +5,26 @@
  * Usage: bench_gc FOLDER; each line of output is "name  figure  unit  ratio  what the ratio is to".
  */
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/event.h"
-#include "store/store.h"
+#include "lib/bench.h"
 
 enum { EVENTS = 1000000, BATCH = 1000, OBJECT_BYTES = 130, LARGE_BYTES = 200 * 1024, LARGE_COUNT = 50, LAG = 50000 };
 
-static const char *folder;
 static char large_object[LARGE_BYTES + 5], object[OBJECT_BYTES + 2];
-
-static void ok(int rc, const struct vigia_error *err)
-{
-	if (rc >= 0) return;
-	fprintf(stderr, "bench_gc: %s\n", err->message);
-	exit(1);
-}
-
-static double now(void)
-{
-	return (double)vigia__mono_ns() / 1e9;
-}
-
-static void report(const char *name, double figure, const char *unit, double ratio, const char *to)
-{
-	if (ratio > 0) printf("%-44s %12.0f %-10s %8.2f x %s\n", name, figure, unit, ratio, to);
-	else printf("%-44s %12.0f %-10s\n", name, figure, unit);
-	fflush(stdout);
-}
 
 static struct vigia_store *open_collecting(int durability, bool collect)
 {
-	char path[600], other[620];
-	static const char *const ends[] = {"", "-lock", "-side"};
+	char path[512];
 	struct vigia_store_options options;
 	struct vigia_store *store;
 	struct vigia_error err;
-	snprintf(path, sizeof path, "%s/gc.db", folder);
-	for (int i = 0; i < 3; i++) {
-		snprintf(other, sizeof other, "%s%s", path, ends[i]);
-		unlink(other);
-	}
 	vigia_store_options_init(&options);
 	options.collect = collect;
 	options.durability = durability;
 	options.gc_age_threshold_ns = 1;
 	options.durability_given = options.gc_age_threshold_given = true;
-	ok(vigia_store_open(path, &options, &store, &err), &err);
+	bench_ok(vigia_store_open(bench_fresh_path("gc.db", path), &options, &store, &err), &err);
 	return store;
 }
 
@@ -66,10 +35,9 @@ static struct vigia_store *open_store(int durability)
 
 static double file_bytes(void)
 {
-	char path[600];
+	char path[512];
 	struct stat st;
-	snprintf(path, sizeof path, "%s/gc.db", folder);
-	return stat(path, &st) == 0 ? (double)st.st_size : 0;
+	return stat(bench_path("gc.db", path), &st) == 0 ? (double)st.st_size : 0;
 }
 
 static void append(struct vigia_store *store, const char *data, size_t len, size_t count)
@@ -77,7 +45,7 @@ static void append(struct vigia_store *store, const char *data, size_t len, size
 	struct vigia_new_event events[BATCH];
 	struct vigia_error err;
 	for (size_t i = 0; i < count; i++) events[i] = (struct vigia_new_event){{"UPDATE", 6}, {"Job", 3}, {data, len}};
-	ok(vigia_store_append(store, events, count, NULL, &err), &err);
+	bench_ok(vigia_store_append(store, events, count, NULL, &err), &err);
 }
 
 static void fill(struct vigia_store *store, int count)
@@ -91,7 +59,7 @@ static uint64_t collect(struct vigia_store *store)
 	struct vigia_error err;
 	uint64_t removed = 0;
 	do {
-		ok(vigia_store_gc(store, &gc, &err), &err);
+		bench_ok(vigia_store_gc(store, &gc, &err), &err);
 		removed += gc.removed;
 	} while (gc.reason == VIGIA_GC_BOUND);
 	return removed;
@@ -100,7 +68,7 @@ static uint64_t collect(struct vigia_store *store)
 static void all_seen(struct vigia_store *store)
 {
 	struct vigia_error err;
-	ok(vigia_checkpoint_put(store, "a", UINT64_C(1) << 40, &err), &err);
+	bench_ok(vigia_checkpoint_put(store, "a", UINT64_C(1) << 40, &err), &err);
 }
 
 static void rate(int durability, const char *name)
@@ -108,9 +76,9 @@ static void rate(int durability, const char *name)
 	struct vigia_store *store = open_store(durability);
 	fill(store, EVENTS);
 	all_seen(store);
-	double start = now();
+	double start = bench_now();
 	uint64_t removed = collect(store);
-	report(name, (double)removed / (now() - start), "events/s", 0, NULL);
+	bench_report(name, (double)removed / (bench_now() - start), "events/s", 0, NULL);
 	vigia_store_free(store);
 }
 
@@ -128,20 +96,20 @@ static void keeps_up(void)
 	vigia_store_options_init(&changes);
 	changes.gc_cadence_ns += 1;
 	changes.gc_cadence_given = true;
-	double start = now();
+	double start = bench_now();
 	int64_t beat = vigia__mono_ns();
-	ok(vigia_store_configure(store, &changes, &err), &err);
-	while (oldest <= EVENTS + EVENTS / 2 && now() - start < 60) {
+	bench_ok(vigia_store_configure(store, &changes, &err), &err);
+	while (oldest <= EVENTS + EVENTS / 2 && bench_now() - start < 60) {
 		append(store, object, sizeof object, EVERY);
 		appended += EVERY;
 		beat += BEAT_NS;
 		while (vigia__mono_ns() < beat) usleep(200);
 		if (vigia_store_oldest(store, &oldest, NULL) != VIGIA_OK) oldest = UINT64_MAX;
 	}
-	double seconds = now() - start;
+	double seconds = bench_now() - start;
 	if (oldest > EVENTS + EVENTS / 2) oldest = EVENTS + EVENTS / 2;
-	report("appended beside the collector at its defaults", (double)appended / seconds, "events/s", 0, NULL);
-	report("removed meanwhile", (double)oldest / seconds, "events/s", (double)oldest / (double)appended, "what was appended");
+	bench_report("appended beside the collector at its defaults", (double)appended / seconds, "events/s", 0, NULL);
+	bench_report("removed meanwhile", (double)oldest / seconds, "events/s", (double)oldest / (double)appended, "what was appended");
 	vigia_store_free(store);
 }
 
@@ -173,9 +141,9 @@ static int append_timed(struct vigia_store *store, double *took, int count, bool
 {
 	int n = 0;
 	for (; n < count && (!while_collecting || atomic_load(&collecting)); n++) {
-		double start = now();
+		double start = bench_now();
 		append(store, object, sizeof object, 1);
-		took[n] = now() - start;
+		took[n] = bench_now() - start;
 	}
 	return n;
 }
@@ -195,9 +163,9 @@ static void beside(int durability, const char *name)
 	char text[100];
 	double before = percentile(idle, idle_count, 0.999), during = percentile(busy, busy_count, 0.999);
 	snprintf(text, sizeof text, "append p99.9, idle, %s", name);
-	report(text, before, "us", 0, NULL);
+	bench_report(text, before, "us", 0, NULL);
 	snprintf(text, sizeof text, "append p99.9 beside a collection, %s", name);
-	report(text, during, "us", during / before, "idle");
+	bench_report(text, during, "us", during / before, "idle");
 	vigia_store_free(store);
 }
 
@@ -207,9 +175,9 @@ static double large(struct vigia_store *store, double *worst)
 {
 	double took[LARGE_COUNT];
 	for (int i = 0; i < LARGE_COUNT; i++) {
-		double start = now();
+		double start = bench_now();
 		append(store, large_object, sizeof large_object, 1);
-		took[i] = now() - start;
+		took[i] = bench_now() - start;
 	}
 	double median = percentile(took, LARGE_COUNT, 0.5);
 	*worst = took[LARGE_COUNT - 1] * 1e6;
@@ -225,9 +193,9 @@ static void after_pruning(void)
 	all_seen(store);
 	collect(store);
 	double after = large(store, &worst_after);
-	report("append of 200 KB, not synced, before", before, "us", 0, NULL);
-	report("append of 200 KB, after pruning 1M", after, "us", after / before, "before");
-	report("the slowest of 50, after pruning", worst_after, "us", worst_after / worst_before, "the slowest before");
+	bench_report("append of 200 KB, not synced, before", before, "us", 0, NULL);
+	bench_report("append of 200 KB, after pruning 1M", after, "us", after / before, "before");
+	bench_report("the slowest of 50, after pruning", worst_after, "us", worst_after / worst_before, "the slowest before");
 	vigia_store_free(store);
 
 	static double took[2000];
@@ -239,8 +207,8 @@ static void after_pruning(void)
 	collect(store);
 	append_timed(store, took, 2000, false);
 	after = percentile(took, 2000, 0.5);
-	report("durable append, median, before pruning", before, "us", 0, NULL);
-	report("durable append, median, after pruning 1M", after, "us", after / before, "before");
+	bench_report("durable append, median, before pruning", before, "us", 0, NULL);
+	bench_report("durable append, median, after pruning 1M", after, "us", after / before, "before");
 	vigia_store_free(store);
 }
 
@@ -269,19 +237,19 @@ static void size(void)
 	pthread_create(&reader, NULL, poll_reader, store);
 	for (uint64_t last = LAG; last < EVENTS; last += BATCH) {
 		fill(store, BATCH);
-		ok(vigia_checkpoint_put(store, "a", last + BATCH - LAG, &err), &err);
+		bench_ok(vigia_checkpoint_put(store, "a", last + BATCH - LAG, &err), &err);
 		if (last % 5000 == 0) collect(store);
 	}
 	atomic_store(&collecting, false);
 	pthread_join(reader, NULL);
-	report("file after 1M, 50,000 kept", file_bytes() / 1024, "KiB", file_bytes() / small, "a file that holds 50,000");
+	bench_report("file after 1M, 50,000 kept", file_bytes() / 1024, "KiB", file_bytes() / small, "a file that holds 50,000");
 	vigia_store_free(store);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc != 2) return 2;
-	folder = argv[1];
+	bench_folder = argv[1];
 	object[0] = (char)0xd9; /* a string of up to 255 bytes */
 	object[1] = (char)OBJECT_BYTES;
 	memset(object + 2, 'x', OBJECT_BYTES);

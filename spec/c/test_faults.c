@@ -6,7 +6,6 @@
  */
 #include "test.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -116,21 +115,10 @@ static int setup(void **state)
 	return folder_make(folder);
 }
 
-static void empty_folder(void)
-{
-	DIR *dir = opendir(folder);
-	for (struct dirent *entry; dir && (entry = readdir(dir));) {
-		char path[400];
-		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-		unlink(path);
-	}
-	if (dir) closedir(dir);
-}
-
 static int teardown(void **state)
 {
 	(void)state;
-	empty_folder();
+	folder_empty(folder);
 	return rmdir(folder);
 }
 
@@ -275,7 +263,7 @@ static struct outcome scenario(enum fault kind, int n, int error, bool forever, 
 		store = open_store(0);
 	}
 	vigia_store_free(store);
-	empty_folder();
+	folder_empty(folder);
 	return outcome;
 }
 
@@ -367,7 +355,7 @@ static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
 	assert_int_equal(count(store, "at the end"), 1);
 	assert_int_equal(latest(store), 21);
 	vigia_store_free(store);
-	empty_folder();
+	folder_empty(folder);
 	return reached;
 }
 

@@ -3,7 +3,6 @@
  */
 #include "test.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -26,21 +25,10 @@ static int setup(void **state)
 	return folder_make(folder);
 }
 
-static void empty_folder(void)
-{
-	DIR *dir = opendir(folder);
-	for (struct dirent *entry; dir && (entry = readdir(dir));) {
-		char path[400];
-		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-		unlink(path);
-	}
-	if (dir) closedir(dir);
-}
-
 static int teardown(void **state)
 {
 	(void)state;
-	empty_folder();
+	folder_empty(folder);
 	return rmdir(folder);
 }
 
@@ -458,7 +446,7 @@ static void R3_every_allocation_may_fail(void **state)
 	long nth = 1;
 	for (;; nth++) {
 		struct vigia_error err = {0};
-		empty_folder(); /* a store that is there already needs fewer: the count would pass over some */
+		folder_empty(folder); /* a store that is there already needs fewer: the count would pass over some */
 		vigia__alloc_fail_at(nth, 0);
 		int rc = scenario(&err);
 		vigia__alloc_fail_at(0, 0);

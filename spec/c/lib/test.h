@@ -9,9 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/alloc.h"
 #include "core/buf.h"
@@ -71,6 +73,18 @@ static inline int folder_make(char folder[FOLDER_MAX]) {
 	const char *parent = getenv("TMPDIR");
 	int len = snprintf(folder, FOLDER_MAX, "%s/vigia-XXXXXX", parent && parent[0] ? parent : "/tmp");
 	return len < FOLDER_MAX && mkdtemp(folder) ? 0 : -1;
+}
+
+/* Removes the files in it, not folders. */
+static inline void folder_empty(const char *folder) {
+	DIR *dir = opendir(folder);
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		char path[FOLDER_MAX + sizeof entry->d_name + 1];
+		snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+		unlink(path);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /* ---- Random numbers: the same ones in every run, unless VIGIA_SEED says otherwise ---- */
