@@ -22,7 +22,6 @@
 enum { OWN_BYTES = 64 << 20 };
 
 static struct vigia__cap *cap;
-static struct vigia__buf in, out;
 
 static bool transfer(bool writing, uint8_t *data, size_t len)
 {
@@ -42,25 +41,79 @@ static void leave(void)
 	_exit(EXIT_SUCCESS);
 }
 
-/* send(header, ...) */
-static int channel_send(lua_State *L)
+/* The conversation makes no sense any more. */
+static void give_up(const char *why)
 {
-	vigia__message_encode(L, 1, &out);
-	fflush(stdout);
-	if (!transfer(true, out.data, out.len)) leave();
-	return 0;
+	fprintf(stderr, "vigia: an isolated script's program ends: %s\n", why);
+	_exit(VIGIA_ISOLATED_BROKEN);
 }
 
-/* receive() -> header, ... */
-static int channel_receive(lua_State *L)
+static uint64_t request; /* the number of the one in hand */
+static uint64_t calls;   /* so many were made */
+
+static struct vigia__frame receive(struct vigia__message *message)
 {
-	uint32_t size;
-	lua_settop(L, 0);
-	if (!transfer(false, (uint8_t *)&size, sizeof size)) leave();
-	vigia__buf_clear(&in, 1 << 20);
-	if (vigia__buf_reserve(&in, size) != 0) return luaL_error(L, "not enough memory");
-	if (!transfer(false, in.data, size)) leave();
-	return vigia__message_push(L, in.data, size);
+	struct vigia__frame frame;
+	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave();
+	if (frame.magic != VIGIA_FRAME_MAGIC || frame.size > VIGIA_MESSAGE_MAX) give_up("what it was sent is no message");
+	if (vigia__buf_reserve(&message->in, frame.size) != 0) give_up("there is not enough memory for a message");
+	if (!transfer(false, message->in.data, frame.size)) leave();
+	message->in.len = frame.size;
+	return frame;
+}
+
+static void send_message(struct vigia__message *message, enum vigia__frame_kind kind, uint64_t call)
+{
+	vigia__message_number(message, kind, request, call);
+	fflush(stdout);
+	if (!transfer(true, message->out.data, message->out.len)) leave();
+	vigia__buf_deinit(&message->out);
+}
+
+static int push_message(lua_State *L, struct vigia__message *message)
+{
+	int count = vigia__message_push(L, message);
+	if (count < 0) give_up("what it was sent cannot be read");
+	return count;
+}
+
+/* In both, no Lua code runs between the first byte sent and the last one received; what finalizers and hooks have to say is said before or
+ * after, and answered at once. They raise what cannot be carried, before anything of it is sent. */
+
+/* call(header, ...) -> header, ...: ask the supervisor */
+static int channel_call(lua_State *L)
+{
+	int last = lua_gettop(L);
+	struct vigia__message *message = vigia__message_new(L);
+	vigia__message_encode(L, 1, last, message);
+	uint64_t number = ++calls;
+	send_message(message, VIGIA_FRAME_CALL, number);
+	struct vigia__frame frame = receive(message);
+	if (frame.kind != VIGIA_FRAME_ANSWER || frame.of != number) give_up("what it was sent answers another call");
+	return push_message(L, message);
+}
+
+/* next(header, ...) -> header, ...: the end of the request in hand, and the next one; without arguments: the first one */
+static int channel_next(lua_State *L)
+{
+	int last = lua_gettop(L);
+	struct vigia__message *message = vigia__message_new(L);
+	if (last > 0) {
+		vigia__message_encode(L, 1, last, message);
+		send_message(message, VIGIA_FRAME_END, 0);
+	}
+	struct vigia__frame frame = receive(message);
+	if (frame.kind != VIGIA_FRAME_REQUEST || frame.of != request + 1) give_up("what it was sent is no request");
+	request = frame.of;
+	return push_message(L, message);
+}
+
+/* fits(header, ...): raises if the message cannot be carried */
+static int channel_fits(lua_State *L)
+{
+	int last = lua_gettop(L);
+	vigia__message_encode(L, 1, last, vigia__message_new(L));
+	return 0;
 }
 
 /* begin(): a piece of work with a budget of its own */
@@ -82,7 +135,8 @@ static int channel_guard(lua_State *L)
 static int run(lua_State *L)
 {
 	static const luaL_Reg channel[] = {
-		{"send", channel_send}, {"receive", channel_receive}, {"begin", channel_begin}, {"guard", channel_guard}, {NULL, NULL}};
+		{"call", channel_call}, {"next", channel_next}, {"fits", channel_fits}, {"begin", channel_begin}, {"guard", channel_guard},
+		{NULL, NULL}};
 	luaL_openlibs(L);
 	const char *dir = lua_touserdata(L, 1);
 	lua_getglobal(L, "package");

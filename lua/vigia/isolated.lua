@@ -1,5 +1,7 @@
 -- isolated.lua - the side of a script that runs in a program of its own: loads it, calls it, and carries its calls to the supervisor
--- (isolation.lua), which has the store. Called with the channel {send =, receive =, begin =, guard =} (runtime/isolated.c).
+-- (isolation.lua), which has the store. Called with the channel {call =, next =, fits =, begin =, guard =} (runtime/isolated.c).
+--
+-- A finalizer or a hook of the script may call in here at any place. Each call is one exchange, which nothing interrupts.
 
 local vigia = require("vigia")
 local core = require("vigia.core")
@@ -7,52 +9,70 @@ local script_module = require("vigia.script")
 local wire = require("vigia.wire")
 local printable <const> = require("vigia.text").printable
 
-local error, ipairs, pairs, pcall, rawset, setmetatable, tostring, type = error, ipairs, pairs, pcall, rawset, setmetatable, tostring, type
+local error, pcall, rawset, setmetatable, tostring, type = error, pcall, rawset, setmetatable, tostring, type
 local next, package, pack, unpack = next, package, table.pack, table.unpack
 
-return function(channel)
-	local send, receive, begin, guard = channel.send, channel.receive, channel.begin, channel.guard
-	local script, id, context
+local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
 
-	-- Ask the supervisor, and wait for its answer.
-	local function call(on, method, args, objects)
-		send({t = "call", on = on, method = method, args = args}, unpack(objects, 1, objects.n))
-		local message = pack(receive())
-		if message[1].raise then
-			error(message[1].raise, 3)
-		end
-		local results = wire.unpack(message[1].results)
-		wire.put_objects(method, results, message)
-		return unpack(results, 1, results.n)
-	end
+return function(channel)
+	local call, next_request, fits, begin, guard = channel.call, channel.next, channel.fits, channel.begin, channel.guard
+	local script, id, context
 
 	local NOTHING <const> = {n = 0}
 
-	-- Events in arguments are copied, for their objects are taken out.
-	local function copy_events(method, args)
-		if method == "store_events" and type(args[1]) == "table" then
-			local copies = {}
-			for i, event in ipairs(args[1]) do
-				local copy = event
-				if type(event) == "table" then
-					copy = {}
-					for k, v in pairs(event) do
-						rawset(copy, k, v)
-					end
-				end
-				copies[i] = copy
-			end
-			args[1] = copies
+	-- Ask the supervisor, and wait for its answer: true and the results, or false and what it raised.
+	local function ask(on, method, args, objects, places)
+		local message = pack(call({on = on, method = method, args = args, places = places}, unpack(objects, 1, objects.n)))
+		local header = message[1]
+		if header.raise then
+			return false, header.raise
 		end
+		local results = wire.unpack(header.results)
+		wire.put_objects(results, header.places, message)
+		return true, unpack(results, 1, results.n)
+	end
+
+	-- The same for a function of the script's: raises there.
+	local function finish(ok, ...)
+		if not ok then
+			error((...), 2) -- called as a tail: 2 is the script
+		end
+		return ...
+	end
+
+	-- An event that cannot be carried cannot be stored: the error that the store answers then.
+	local function refusal(objects, places)
+		for i = 1, objects.n do
+			local ok, message = pcall(fits, {}, objects[i])
+			if not ok then
+				local at = #places[i] > 1 and ("events[%s]."):format(printable(tostring(places[i][2]))) or ""
+				return wire.error({code = "serialization_error", message = at .. tostring(message)})
+			end
+		end
+	end
+
+	local function store_call(method, args, objects, places)
+		local results = pack(pcall(ask, "store", method, args, objects, places))
+		if results[1] then
+			return unpack(results, 2, results.n)
+		end
+		local refused = refusal(objects, places)
+		if refused then
+			return true, nil, refused
+		end
+		return false, results[2]
 	end
 
 	local function proxy(on, name)
 		return setmetatable({}, {__name = name, __index = function(_, method)
 			return function(_, ...)
 				local args = pack(...)
-				copy_events(method, args)
-				local objects = wire.take_objects(method, args)
-				return call(on, method, wire.pack(unpack(args, 1, args.n)), objects)
+				local objects, places = wire.take_objects(method, args)
+				args = wire.pack(unpack(args, 1, args.n))
+				if objects.n > 0 then
+					return finish(store_call(method, args, objects, places))
+				end
+				return finish(ask(on, method, args, objects, places))
 			end
 		end})
 	end
@@ -60,12 +80,15 @@ return function(channel)
 	rawset(watcher, "id", function() return id end)
 
 	local function sleep(seconds)
-		return call("vigia", "sleep", wire.pack(seconds), NOTHING)
+		return finish(ask("vigia", "sleep", wire.pack(seconds), NOTHING))
 	end
 	vigia.sleep, core.sleep = sleep, sleep
 
 	local function log(level, message)
-		send({t = "log", level = level, message = tostring(message)})
+		if type(level) ~= "string" or not LEVELS[level] then
+			error(("bad argument #1 to 'log' (invalid option '%s')"):format(printable(tostring(level))), 2)
+		end
+		return finish(ask("log", level, wire.pack(tostring(message)), NOTHING))
 	end
 
 	-- A handler's outcome: raised, or nil or false and a message.
@@ -84,7 +107,7 @@ return function(channel)
 	local function context_of(header)
 		return setmetatable({attempt = header.attempt, store = store, watcher = watcher}, {__name = "vigia.Context", __index = function(_, key)
 			if key == "stopping" then
-				return call("ctx", "stopping", wire.pack(), NOTHING)
+				return finish(ask("ctx", "stopping", wire.pack(), NOTHING))
 			end
 		end})
 	end
@@ -92,8 +115,7 @@ return function(channel)
 	local function tell_on_error(cause, text, event, ctx)
 		local on_error = script.options.on_error
 		if on_error then
-			local err = wire.unpack({["$error"] = {code = "handler_error", message = text, seq_num = event.seq_num, watcher_id = id}})
-			err.cause = cause
+			local err = wire.error({code = "handler_error", message = text, seq_num = event.seq_num, watcher_id = id, cause = cause})
 			local ok, problem = pcall(on_error, err, event, ctx)
 			if not ok then
 				log("error", ("watcher '%s': on_error failed: %s"):format(printable(id), tostring(problem)))
@@ -159,9 +181,16 @@ return function(channel)
 		return {t = "failed", message = text}
 	end
 
+	-- What the supervisor asks for, one thing after the other.
+	local message = pack(next_request())
 	while true do
-		local message = pack(receive())
+		local header = message[1]
 		begin()
-		send(does[message[1].t](message[1], message[2]))
+		local reply = does[header.t](header, message[2])
+		local ok, problem = pcall(fits, reply)
+		if not ok then
+			reply = {t = "failed", message = "what it has to say cannot be carried: " .. tostring(problem)}
+		end
+		message = pack(next_request(reply))
 	end
 end

@@ -1,9 +1,12 @@
 -- isolation.lua - the supervising side of a script in a program of its own: starts it, hands it events, answers its calls, and makes of
 -- its end a failure of the event in hand. Runs in the Lua state of the script's thread, which has the store. The other side: isolated.lua.
 --
--- Messages (runtime/bind/process.h), by the field `t`, and the values behind it:
---   to the script      load, init, stop, want + object, event + object;  answer + objects
---   from the script    loaded, done, failed;  call + objects (wants an answer), log
+-- Messages (runtime/bind/process.h), the first value a table with the field `t`, and what stands behind it:
+--   requests           load, init, stop, want + object, event + object
+--   calls meanwhile    {on =, method =, args =, places =} + objects, answered by {results =, places =} + objects, or {raise =}
+--   the request's end  loaded, done, failed
+-- They are numbered, and both sides check the numbers. What is no part of the conversation is the end of the program: whatever it did is
+-- then not believed, the event fails, and the next attempt has another program.
 
 local core = require("vigia.core")
 local vigia = require("vigia")
@@ -31,54 +34,108 @@ function Isolated:ended(what, how)
 	return ("%s failed: %s"):format(what, how)
 end
 
+local function text_of(value)
+	local ok, text = pcall(tostring, value)
+	return ok and text or ("(an error object: %s whose __tostring fails)"):format(type(value))
+end
+
 -- Do what the script asks for, here, where the store is.
-local function perform(call, objects, ctx)
+local function perform(self, call, message, ctx)
 	local args = wire.unpack(call.args)
 	if call.on == "ctx" then
 		return wire.pack(ctx.stopping or false)
 	elseif call.on == "vigia" then
 		return wire.pack(vigia.sleep(args[1]))
+	elseif call.on == "log" then
+		return wire.pack(self.log(call.method, args[1]))
 	elseif not (METHODS[call.on] and METHODS[call.on][call.method]) then
 		error(("%s:%s cannot be called from an isolated script"):format(call.on, call.method), 0)
 	end
-	wire.put_objects(call.method, args, objects)
 	local target = ctx[call.on]
-	local results = table.pack(target[call.method](target, table.unpack(args, 1, args.n)))
-	local given = wire.take_objects(call.method, results)
-	return wire.pack(table.unpack(results, 1, results.n)), given
-end
-
-local function answer(self, message, ctx)
-	local call = message[1]
-	local ok, results, objects = pcall(perform, call, message, ctx)
-	if not ok then
-		return self.process:send({t = "answer", raise = tostring(results)})
+	if not target then
+		error("there is no watcher yet", 0)
 	end
-	objects = objects or {n = 0}
-	return self.process:send({t = "answer", results = results}, table.unpack(objects, 1, objects.n))
+	wire.put_objects(args, call.places, message)
+	local results = table.pack(target[call.method](target, table.unpack(args, 1, args.n)))
+	local objects, places = wire.take_objects(call.method, results)
+	return wire.pack(table.unpack(results, 1, results.n)), objects, places
 end
 
--- Send, and serve the script until it has done it. Answers what it said in the end, or nil and a problem; without a process then.
-function Isolated:request(what, ctx, header, object)
-	local process = self.process
-	process:begin(header.t == "load" or header.t == "init")
-	local ok, how = process:send(header, object)
-	while ok do
+-- What a call raised, as the script is to hear it: without the place in here that made the call for it.
+local function raised(call, value)
+	local text = text_of(value):gsub("^[^\n]-isolation%.lua:%d+: ", "")
+	return (text:gsub("^bad argument #(%d+) to '%?'", function(number)
+		return ("bad argument #%d to '%s'"):format(number - 1, call.method) -- the object itself was counted
+	end))
+end
+
+-- True, or nil and how the program ended. Whatever is raised is the script's to hear. `message`: true, the call, its objects.
+local function answer(self, process, message, ctx)
+	table.remove(message, 1)
+	local ok, results, objects, places = pcall(perform, self, message[1], message, ctx)
+	if ok then
+		objects = objects or {n = 0}
+		local sent, good, how = pcall(process.answer, process, {results = results, places = places or {}},
+			table.unpack(objects, 1, objects.n))
+		if sent then
+			return good, how
+		end
+		results = good -- it cannot be carried, and nothing of it was sent
+	end
+	return process:answer({raise = raised(message[1], results)})
+end
+
+-- Serve the script until it has done what was asked for. Answers what it said in the end, or nil and how the program ended.
+local function serve(self, process, ctx)
+	while true do
 		local message = table.pack(process:receive())
-		local t = message[1] and message[1].t
-		if not t then
-			ok, how = nil, message[2]
-		elseif t == "call" then
-			ok, how = answer(self, message, ctx)
-		elseif t == "log" then
-			self.log(message[1].level, message[1].message)
-		elseif t == "failed" then
-			return nil, message[1].message
-		else
-			return message[1]
+		local is_call, how = message[1], message[2]
+		if is_call then
+			is_call, how = answer(self, process, message, ctx)
+		elseif is_call == false then
+			return how
+		end
+		if is_call == nil then
+			return nil, how
 		end
 	end
-	self.process = nil
+end
+
+-- Have the script do something. Answers what it said in the end, or nil and a problem; without a process if that is no longer of use.
+function Isolated:request(what, ctx, header, object)
+	local process = self.process
+	if self.busy then
+		-- What it was asked for was given up while it waited, and it still is at that.
+		return self:give_up(what, "its program is still at work on something else")
+	end
+	process:begin(header.t == "load" or header.t == "init")
+	local sent, ok, how = pcall(process.ask, process, header, object)
+	if not sent then
+		return nil, ("%s failed: %s"):format(what, text_of(ok)) -- it cannot be carried, and nothing of it was sent
+	end
+	self.busy = true
+	local reply
+	if ok then
+		local good
+		good, reply, how = pcall(serve, self, process, ctx)
+		if not good then
+			reply, how = nil, text_of(reply)
+		end
+	end
+	if not reply then
+		return self:give_up(what, how)
+	end
+	self.busy = false
+	if reply.t == "failed" then
+		return nil, text_of(reply.message)
+	end
+	return reply
+end
+
+-- The program is of no more use.
+function Isolated:give_up(what, how)
+	local process = self.process
+	self.process, self.busy = nil, false
 	process:kill()
 	return nil, self:ended(what, how)
 end
@@ -89,7 +146,7 @@ function Isolated:start()
 	if not process then
 		return nil, problem
 	end
-	self.process = process
+	self.process, self.busy = process, false
 	local loaded
 	loaded, problem = self:request("loading the script", {store = self.store}, {t = "load", version = vigia._VERSION, path = self.path,
 		source = self.source, package_path = package.path, package_cpath = package.cpath, set = self.set})
@@ -106,8 +163,10 @@ end
 
 -- The program ended while it worked on something else: another one. Its init runs again.
 function Isolated:ensure(ctx)
-	if self.process then
+	if self.process and not self.busy then
 		return true
+	elseif self.process then
+		self:give_up("it", "busy")
 	end
 	local ok, problem = self:start()
 	if ok then
@@ -124,7 +183,8 @@ end
 ---Load a script in a program of its own: what vigia.script.load answers.
 ---@param caps {program: string?, memory: integer, cpu: integer, choose: integer, libraries: integer}
 function M.load(path, source, set, given, caps)
-	local isolated = setmetatable({path = path, source = source, set = set, store = given.store, log = given.log, caps = caps}, Isolated)
+	local isolated = setmetatable({path = path, source = source, set = set, store = given.store, log = given.log, caps = caps,
+		busy = false}, Isolated)
 	local loaded, problem = isolated:start()
 	if not loaded then
 		error(problem:sub(1, #path) == path and problem or path .. ": " .. problem, 0)

@@ -1,12 +1,19 @@
 -- wire.lua - what goes between an isolated script and its supervisor: lists of arguments and results as plain values.
 --
--- Iterators and errors become tables that say so. The objects of events go beside the message, so that they may nest as deeply as ever.
+-- Iterators and errors become tables with a key that says so, and a table that has such a key by itself goes inside another one. The
+-- objects of events go beside the message, so that they may nest as deeply as ever; `places` says where each was.
 
 local core = require("vigia.core")
+
+-- A script changes its globals as it likes, and a capped one has others.
+local getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type =
+	getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type
 
 local M = {}
 
 local Error = {__name = "vigia.Error", __tostring = function(err) return err.message end}
+
+local ITERATOR <const>, ERROR <const>, TABLE <const> = "$iterator", "$error", "$table"
 
 local plain, rich
 
@@ -20,27 +27,36 @@ end
 
 -- Iterators and errors may be anywhere in a list of arguments or results, in tables too.
 function plain(value)
-	if type(value) == "userdata" and value ~= core.null then
-		return {["$iterator"] = value.kind, seq_num = value.seq_num}
+	if type(value) == "userdata" and getmetatable(value) == "vigia.Iterator" then
+		return {[ITERATOR] = value.kind, seq_num = value.seq_num}
 	elseif type(value) ~= "table" then
-		return value
+		return value -- a userdata, a function or a thread cannot be carried, and sending it says so
 	elseif rawget(value, "code") and rawget(value, "message") and getmetatable(value) then
-		local cause = value.cause
-		return {["$error"] = {code = value.code, message = value.message, seq_num = value.seq_num, watcher_id = value.watcher_id,
-			cause = cause ~= nil and tostring(cause) or nil, traceback = value.traceback}}
+		local cause = rawget(value, "cause")
+		local shown, text = pcall(tostring, cause)
+		return {[ERROR] = {code = rawget(value, "code"), message = rawget(value, "message"), seq_num = rawget(value, "seq_num"),
+			watcher_id = rawget(value, "watcher_id"), cause = cause ~= nil and shown and text or nil, traceback = rawget(value, "traceback")}}
 	elseif core.is_array(value) and next(value) == nil then
 		return value
 	end
-	return each(value, plain)
+	local result = each(value, plain)
+	if result[ITERATOR] ~= nil or result[ERROR] ~= nil or result[TABLE] ~= nil then
+		return {[TABLE] = result}
+	end
+	return result
 end
 
 function rich(value)
 	if type(value) ~= "table" then
 		return value
-	elseif value["$iterator"] then
-		return core[value["$iterator"]](value.seq_num)
-	elseif value["$error"] then
-		return setmetatable(value["$error"], Error)
+	elseif value[TABLE] ~= nil then
+		return each(value[TABLE], rich)
+	elseif value[ITERATOR] ~= nil then
+		return core[value[ITERATOR]](value.seq_num)
+	elseif value[ERROR] ~= nil then
+		return setmetatable(value[ERROR], Error)
+	elseif next(value) == nil then
+		return value -- an empty array stays one
 	end
 	return each(value, rich)
 end
@@ -54,47 +70,92 @@ function M.pack(...)
 	return list
 end
 
+---They again, as of table.pack.
 function M.unpack(list)
-	return rich(list)
+	local values = {n = list.n}
+	for i = 1, list.n do
+		values[i] = rich(list[i])
+	end
+	return values
 end
 
--- The events in the arguments or results of a method of the store, as {event, key of its object} pairs.
-local function events_in(method, values)
-	local list = {}
-	local first = values[1]
-	if method == "store_event" then
-		list[1] = {values, 3}
-	elseif method == "store_events" and type(first) == "table" then
-		for i, event in ipairs(first) do
+---An error object from its fields.
+function M.error(fields)
+	return setmetatable(fields, Error)
+end
+
+-- A copy of a list of events, and of each event, with all that is in them: whoever stores them says what should not be.
+local function copy_events(list)
+	local copy = {}
+	for k, event in next, list do
+		if type(event) == "table" then
+			local copied = {}
+			for name, value in next, event do
+				copied[name] = value
+			end
+			event = copied
+		end
+		copy[k] = event
+	end
+	return copy
+end
+
+local PLACES <const> = {
+	store_event = function(values, take)
+		take(values, 3)
+	end,
+	store_events = function(values, take)
+		if type(values[1]) ~= "table" then return end
+		values[1] = copy_events(values[1])
+		for k, event in next, values[1] do
 			if type(event) == "table" then
-				list[i] = {event, event.object_type ~= nil and "object" or 3}
+				take(event, "object", 1, k)
+				take(event, 3, 1, k)
 			end
 		end
-	elseif method == "get_events" and type(first) == "table" and first.events then
-		for i, event in ipairs(first.events) do
-			list[i] = {event, "object"}
+	end,
+	get_events = function(values, take)
+		local answer = values[1]
+		if type(answer) ~= "table" or type(answer.events) ~= "table" then return end
+		for i, event in ipairs(answer.events) do
+			take(event, "object", 1, "events", i)
 		end
-	elseif method == "get_event" and type(first) == "table" and first.seq_num then
-		list[1] = {first, "object"}
-	end
-	return list
-end
+	end,
+	get_event = function(values, take)
+		if type(values[1]) == "table" then
+			take(values[1], "object", 1)
+		end
+	end,
+}
 
----Take the objects of events out of arguments or results. The tables they are taken out of are the caller's no more.
+---Take the objects of events out of a method's arguments or results: the objects, and the path to the place of each. Events that are given
+---to store_events are copied for it; others lose their object.
 function M.take_objects(method, values)
-	local objects = {n = 0}
-	for _, place in ipairs(events_in(method, values)) do
-		objects.n = objects.n + 1
-		objects[objects.n] = place[1][place[2]]
-		place[1][place[2]] = nil
+	local objects, places = {n = 0}, {}
+	local find = PLACES[method]
+	if find then
+		find(values, function(event, key, ...)
+			local object = rawget(event, key)
+			if object == nil then return end
+			objects.n = objects.n + 1
+			objects[objects.n] = object
+			local path = {...}
+			path[#path + 1] = key
+			places[objects.n] = path
+			rawset(event, key, nil)
+		end)
 	end
-	return objects
+	return objects, places
 end
 
 ---Put them back; they stand in `message` from 2 on.
-function M.put_objects(method, values, message)
-	for i, place in ipairs(events_in(method, values)) do
-		place[1][place[2]] = message[i + 1]
+function M.put_objects(values, places, message)
+	for i, path in ipairs(places) do
+		local at = values
+		for step = 1, #path - 1 do
+			at = at[path[step]]
+		end
+		at[path[#path]] = message[i + 1]
 	end
 end
 

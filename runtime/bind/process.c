@@ -31,10 +31,11 @@ extern char **environ;
 
 const char *vigia__program;
 
-static const char class_key;
+static const char class_key, message_key;
 
 enum {
 	LOOK_MS = 20,          /* how often to look at the processor time, and whether it is to be killed */
+	STALL_S = 30,          /* how long the rest of a message may be missing */
 	GRACE_NS = 70000000    /* what it may be over: its own cap should have ended it; with the looks it is below 100 ms */
 };
 
@@ -43,7 +44,8 @@ enum {
 struct process {
 	pid_t pid;            /* 0: none, or gone */
 	int pidfd, fd;
-	struct vigia__buf in, out;
+	uint64_t request;     /* the number of the last one */
+	uint64_t call;        /* the number of the call in hand */
 	int64_t cpu_ns;       /* the cap, 0: none */
 	int64_t since_ns;     /* what it had used when the piece of work began */
 	bool killed;          /* by us, over its cap */
@@ -56,34 +58,57 @@ struct process {
 
 /* ---- messages ---- */
 
-void vigia__message_encode(lua_State *L, int first, struct vigia__buf *buf)
+static int message_gc(lua_State *L)
+{
+	struct vigia__message *message = lua_touserdata(L, 1);
+	vigia__buf_deinit(&message->out);
+	vigia__buf_deinit(&message->in);
+	return 0;
+}
+
+struct vigia__message *vigia__message_new(lua_State *L)
+{
+	return vigia__lua_new(L, sizeof(struct vigia__message), &message_key);
+}
+
+void vigia__message_encode(lua_State *L, int first, int last, struct vigia__message *message)
 {
 	struct vigia_error err = {0};
-	int top = lua_gettop(L);
-	lua_pushliteral(L, "vigia.message");
-	vigia__buf_clear(buf, 1 << 20);
-	uint32_t total = 0;
-	int rc = vigia__buf_add(buf, &total, sizeof total) == 0 ? VIGIA_OK : VIGIA_ENOMEM;
-	for (int i = first; i <= top && rc == VIGIA_OK; i++) {
+	struct vigia__buf *buf = &message->out;
+	struct vigia__frame frame = {0};
+	luaL_checkstack(L, 1, NULL);
+	lua_pushliteral(L, "vigia.message"); /* the last call that may run a finalizer */
+	int name = lua_gettop(L);
+	vigia__buf_clear(buf, 0);
+	int rc = vigia__buf_add(buf, &frame, sizeof frame) == 0 ? VIGIA_OK : VIGIA_ENOMEM;
+	for (int i = first; i <= last && rc == VIGIA_OK; i++) {
 		size_t at = buf->len;
 		uint32_t len = 0;
 		if (vigia__buf_add(buf, &len, sizeof len) != 0) rc = VIGIA_ENOMEM;
-		else rc = vigia__lua_encode_event(L, top + 1, top + 1, i, buf, VIGIA_MESSAGE_MAX, &err);
+		else rc = vigia__lua_encode_event(L, name, name, i, buf, VIGIA_MESSAGE_MAX, &err);
 		if (rc == VIGIA_OK) {
 			len = (uint32_t)(buf->len - at - sizeof len);
 			memcpy(buf->data + at, &len, sizeof len);
 		}
 	}
-	lua_settop(L, top);
-	if (rc == VIGIA_OK && buf->len > VIGIA_MESSAGE_MAX) rc = vigia__error(&err, VIGIA_ETOOBIG, "the message is too large");
+	lua_settop(L, name - 1);
+	if (rc == VIGIA_OK && buf->len - sizeof frame > VIGIA_MESSAGE_MAX)
+		rc = vigia__error(&err, VIGIA_ETOOBIG, "the message is too large: %zu bytes, and at most %d can be sent", buf->len - sizeof frame,
+		                  VIGIA_MESSAGE_MAX);
 	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
-	total = (uint32_t)(buf->len - sizeof total);
-	memcpy(buf->data, &total, sizeof total);
 }
 
-int vigia__message_push(lua_State *L, const uint8_t *bytes, size_t len)
+void vigia__message_number(struct vigia__message *message, enum vigia__frame_kind kind, uint64_t of, uint64_t call)
 {
-	int count = 0;
+	struct vigia__frame frame = {VIGIA_FRAME_MAGIC, (uint32_t)(message->out.len - sizeof frame), kind, of, call};
+	memcpy(message->out.data, &frame, sizeof frame);
+}
+
+int vigia__message_push(lua_State *L, struct vigia__message *message)
+{
+	const uint8_t *bytes = message->in.data;
+	size_t len = message->in.len;
+	int count = 0, first = lua_gettop(L) + 1;
 	while (len > 0) {
 		uint32_t size;
 		if (len < sizeof size) return -1;
@@ -94,15 +119,15 @@ int vigia__message_push(lua_State *L, const uint8_t *bytes, size_t len)
 		if (size > len || vigia__event_head(bytes, size, &head) < 0) return -1;
 		struct vigia_event event = {.operation = head.operation, .object_type = head.object_type, .object = head.object};
 		struct vigia_error err = {0};
-		luaL_checkstack(L, 4, "too many values in a message");
-		if (vigia__lua_push_checked_event(L, 0, &event, &err) < 0) return -1;
+		if (!lua_checkstack(L, 4) || vigia__lua_push_checked_event(L, 0, &event, &err) < 0) return -1;
 		lua_getfield(L, -1, "object");
 		lua_replace(L, -2);
 		bytes += size;
 		len -= size;
 		count++;
 	}
-	return count;
+	vigia__buf_deinit(&message->in);
+	return count > 0 && lua_istable(L, first) ? count : -1;
 }
 
 /* ---- the program ---- */
@@ -144,6 +169,8 @@ static void tell_end(struct process *p, int rc, const siginfo_t *info)
 	if (rc < 0) snprintf(p->end, sizeof p->end, "its program ended"); /* the application waits for all its children */
 	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_CPU) p->killed = true;
 	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_MEMORY) snprintf(p->end, sizeof p->end, "memory");
+	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_BROKEN)
+		snprintf(p->end, sizeof p->end, "its program was sent what it did not wait for");
 	else if (info->si_code == CLD_EXITED) snprintf(p->end, sizeof p->end, "its program ended with status %d", info->si_status);
 	else snprintf(p->end, sizeof p->end, "its program was ended by signal %d (%s)", info->si_status, strsignal(info->si_status));
 }
@@ -195,12 +222,14 @@ static bool to_be_killed(struct process *p)
 	return now - p->stop_mono_ns > START_GRACE_NS;
 }
 
-/* Wait until the socket can be read or written. False: it is gone, or over its cap and killed, or to be killed. */
-static bool wait_for(struct process *p, short events)
+/* Wait until the socket can be read or written. False: it is gone, or over its cap and killed, or to be killed, or in the `middle` of a
+ * message that does not go on. */
+static bool wait_for(struct process *p, short events, bool middle)
 {
-	for (;;) {
+	int look_ms = p->cpu_ns > 0 || p->kill ? LOOK_MS : middle ? 1000 : -1;
+	for (int64_t waited_ms = 0;; waited_ms += look_ms) {
 		struct pollfd fds[2] = {{.fd = p->fd, .events = events}, {.fd = p->pidfd, .events = POLLIN}};
-		int n = poll(fds, 2, p->cpu_ns > 0 || p->kill ? LOOK_MS : -1);
+		int n = poll(fds, 2, look_ms);
 		if (n < 0 && errno != EINTR) return false;
 		if (to_be_killed(p)) {
 			snprintf(p->end, sizeof p->end, "it was killed: its watcher is to stop, and it did not in time");
@@ -212,54 +241,90 @@ static bool wait_for(struct process *p, short events)
 			p->killed = true;
 			return false;
 		}
+		if (middle && waited_ms >= STALL_S * 1000) { /* counted in looks: time that it was suspended for is none */
+			snprintf(p->end, sizeof p->end, "it stopped in the middle of a message");
+			return false;
+		}
 	}
 }
 
-/* send(header, ...) -> true | nil, how it ended */
-static int process_send(lua_State *L)
+/* Send the message in the arguments from 2 on: true | nil, how it ended. Raises what cannot be carried, before anything of it is sent. */
+static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind kind)
 {
-	struct process *p = check(L);
+	int last = lua_gettop(L);
 	if (p->pid == 0) return fail_ended(L, p);
-	vigia__message_encode(L, 2, &p->out);
-	for (size_t done = 0; done < p->out.len;) {
-		ssize_t n = send(p->fd, p->out.data + done, p->out.len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+	struct vigia__message *message = vigia__message_new(L);
+	vigia__message_encode(L, 2, last, message);
+	vigia__message_number(message, kind, kind == VIGIA_FRAME_REQUEST ? ++p->request : p->call, 0);
+	const struct vigia__buf *out = &message->out;
+	for (size_t done = 0; done < out->len;) {
+		ssize_t n = send(p->fd, out->data + done, out->len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0) done += (size_t)n;
-		else if (errno == EAGAIN && wait_for(p, POLLOUT)) continue;
+		else if (errno == EAGAIN && wait_for(p, POLLOUT, false)) continue;
 		else if (errno != EINTR) return fail_ended(L, p);
 	}
+	vigia__buf_deinit(&message->out);
 	lua_pushboolean(L, 1);
 	return 1;
 }
 
-/* Bytes until `in` holds so many. */
-static bool fill(struct process *p, size_t size)
+/* ask(header, ...): the next request */
+static int process_ask(lua_State *L)
 {
-	while (p->in.len < size) {
-		if (vigia__buf_reserve(&p->in, size - p->in.len) != 0) return false;
-		ssize_t n = recv(p->fd, p->in.data + p->in.len, size - p->in.len, MSG_DONTWAIT);
-		if (n > 0) p->in.len += (size_t)n;
+	return send_message(L, check(L), VIGIA_FRAME_REQUEST);
+}
+
+/* answer(header, ...): to the call that was received last */
+static int process_answer(lua_State *L)
+{
+	return send_message(L, check(L), VIGIA_FRAME_ANSWER);
+}
+
+/* Bytes until `in` holds so many. */
+static bool fill(struct process *p, struct vigia__buf *in, size_t size, bool middle)
+{
+	while (in->len < size) {
+		if (vigia__buf_reserve(in, size - in->len) != 0) {
+			snprintf(p->end, sizeof p->end, "there is not enough memory for its message");
+			return false;
+		}
+		ssize_t n = recv(p->fd, in->data + in->len, size - in->len, MSG_DONTWAIT);
+		if (n > 0) in->len += (size_t)n, middle = true;
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR)) return false;
-		else if (errno == EAGAIN && !wait_for(p, POLLIN)) return false;
+		else if (errno == EAGAIN && !wait_for(p, POLLIN, middle)) return false;
 	}
 	return true;
 }
 
-/* receive() -> header, ... | nil, how it ended */
+/* A whole message: its frame, and its bytes without that. False: the conversation is over, and p->end may say why. */
+static bool fetch(struct process *p, struct vigia__frame *frame, struct vigia__buf *in)
+{
+	const uint32_t magic = VIGIA_FRAME_MAGIC;
+	if (!fill(p, in, sizeof magic, false)) return false;
+	bool ours = memcmp(in->data, &magic, sizeof magic) == 0;
+	if (ours && !fill(p, in, sizeof *frame, true)) return false;
+	if (ours) memcpy(frame, in->data, sizeof *frame);
+	in->len = 0;
+	if (!ours || frame->size > VIGIA_MESSAGE_MAX) snprintf(p->end, sizeof p->end, "it wrote into its socket");
+	else if ((frame->kind != VIGIA_FRAME_CALL && frame->kind != VIGIA_FRAME_END) || frame->of != p->request)
+		snprintf(p->end, sizeof p->end, "what it sent is no part of this conversation");
+	else return fill(p, in, frame->size, true);
+	return false;
+}
+
+/* receive() -> is it a call, header, ... | nil, how it ended */
 static int process_receive(lua_State *L)
 {
 	struct process *p = check(L);
 	lua_settop(L, 1);
 	if (p->pid == 0) return fail_ended(L, p);
-	vigia__buf_clear(&p->in, 1 << 20);
-	uint32_t size;
-	if (!fill(p, sizeof size)) return fail_ended(L, p);
-	memcpy(&size, p->in.data, sizeof size);
-	if (size > VIGIA_MESSAGE_MAX || !fill(p, sizeof size + size)) {
-		if (size > VIGIA_MESSAGE_MAX) snprintf(p->end, sizeof p->end, "it wrote into its socket");
-		return fail_ended(L, p);
-	}
-	int count = vigia__message_push(L, p->in.data + sizeof size, size);
-	if (count > 0 && lua_istable(L, 2)) return count;
+	struct vigia__message *message = vigia__message_new(L);
+	struct vigia__frame frame;
+	if (!fetch(p, &frame, &message->in)) return fail_ended(L, p);
+	p->call = frame.call;
+	lua_pushboolean(L, frame.kind == VIGIA_FRAME_CALL);
+	int count = vigia__message_push(L, message);
+	if (count > 0) return 1 + count;
 	snprintf(p->end, sizeof p->end, "it wrote into its socket");
 	return fail_ended(L, p);
 }
@@ -285,15 +350,6 @@ static int process_pid(lua_State *L)
 static int process_kill(lua_State *L)
 {
 	end(check(L));
-	return 0;
-}
-
-static int process_gc(lua_State *L)
-{
-	struct process *p = check(L);
-	end(p);
-	vigia__buf_deinit(&p->in);
-	vigia__buf_deinit(&p->out);
 	return 0;
 }
 
@@ -390,11 +446,15 @@ int vigia__lua_spawn(lua_State *L)
 
 void vigia__lua_process_init(lua_State *L)
 {
-	static const luaL_Reg metamethods[] = {{"__gc", process_gc}, {"__close", process_kill}, {NULL, NULL}};
+	static const luaL_Reg metamethods[] = {{"__gc", process_kill}, {"__close", process_kill}, {NULL, NULL}};
 	static const luaL_Reg methods[] = {
-		{"send", process_send}, {"receive", process_receive}, {"begin", process_begin}, {"pid", process_pid}, {"kill", process_kill},
+		{"ask", process_ask}, {"answer", process_answer}, {"receive", process_receive}, {"begin", process_begin}, {"pid", process_pid},
+		{"kill", process_kill},
 		{NULL, NULL},
 	};
 	vigia__lua_class(L, "vigia.Process", &class_key, metamethods, methods);
+	lua_pop(L, 1);
+	static const luaL_Reg message_metamethods[] = {{"__gc", message_gc}, {NULL, NULL}};
+	vigia__lua_class(L, "vigia.message", &message_key, message_metamethods, NULL);
 	lua_pop(L, 1);
 }

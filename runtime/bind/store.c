@@ -179,7 +179,8 @@ static void append_special(lua_State *L, int idx, const char *name, void *ctx, s
 	}
 }
 
-/* The options at `arg`, which the key takes the place of: a finalizer that runs may change the table. [-0, +0, v] */
+/* The options at `arg`, which the key takes the place of: a finalizer that runs may change the table. If it does before the key is taken
+ * out of it, that is another one, and is looked at, too. [-0, +0, v] */
 static void check_conditions(lua_State *L, int arg, struct conditions *out) {
 	*out = (struct conditions){0};
 	vigia__lua_check_options(L, arg, append_option_table, out, "options", append_special, out);
@@ -188,6 +189,11 @@ static void check_conditions(lua_State *L, int arg, struct conditions *out) {
 	lua_pushliteral(L, "key");
 	lua_rawget(L, arg);
 	lua_replace(L, arg);
+	struct vigia_error err;
+	if (lua_type(L, arg) == LUA_TSTRING)
+		out->key.data = lua_tolstring(L, arg, &out->key.len);
+	if (lua_type(L, arg) != LUA_TSTRING || vigia__append_key_check(out->key, &err) < 0)
+		luaL_argerror(L, arg, "options: key was changed meanwhile");
 }
 
 static void set_conditions(struct vigia__append *request, const struct conditions *conditions, struct lua_append *append) {

@@ -1,0 +1,214 @@
+-- conversation_spec.lua - what an isolated script and its supervisor say to each other: each answer belongs to its question, whatever
+-- raises, is collected or runs in between; and what does not is the end of the program.
+
+local helper = require "spec.helper"
+local vigia = require "vigia"
+
+local fails, fill, mentions, range = helper.fails, helper.fill, helper.mentions, helper.range
+
+describe("the conversation with an isolated script", function()
+	local program = helper.program()
+	if not program then
+		it("H6 is left out", function() helper.pending("there is no program beside the module") end)
+		return
+	end
+
+	local store, registry, logged
+	before_each(function()
+		store, logged = helper.open(), {}
+		registry = helper.registry(store, {log = function(level, message) logged[#logged + 1] = level .. ": " .. message end})
+	end)
+	after_each(function()
+		store, registry = nil, nil
+		helper.clean()
+	end)
+
+	local function watch(source, options)
+		local all = {isolation = "process", worker_program = program, retry_strategy = "skip", max_retries = 1}
+		for name, value in pairs(options or {}) do all[name] = value end
+		return registry:watch("a", helper.write_file("script.lua", source), all)
+	end
+
+	-- The stats when it has handled what there is.
+	local function settle(watcher)
+		helper.settle(registry, watcher)
+		return watcher:stats()
+	end
+
+	-- The numbers that the script has stored as "Seen", one for each event it handled.
+	local function seen()
+		local answer = assert(store:get_events{filter = {object_types = {"Seen"}}, limit = 0, timeout = 0})
+		local numbers = {}
+		for i, event in ipairs(answer.events) do numbers[i] = event.object end
+		return numbers
+	end
+
+	local SEEN <const> = [[
+		local given = ...
+		local function seen(event) assert(given.store:store_event("CREATE", "Seen", event.seq_num)) end
+		local function raises(word, f, ...)
+			local ok, message = pcall(f, ...)
+			assert(not ok and tostring(message):find(word, 1, true), message)
+		end
+	]]
+
+	it("H6v raises in the script what its call raises, and goes on with the same program", function()
+		fill(store, 12)
+		local watcher = assert(watch(SEEN .. [[
+			local pid = io.open("/proc/self/stat"):read("n")
+			return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
+				raises("invalid option 'warning'", given.log, "warning", "x")
+				raises("script.lua:", function() given.log("warning", "x") end)
+				raises("invalid option 'nil'", given.log)
+				raises("#1 to 'store_event' (operation", given.store.store_event, given.store, 5, "X", 1)
+				raises("script.lua:", function() given.store:store_event(5, "X", 1) end)
+				raises("number of seconds", require("vigia").sleep, "soon")
+				raises("cannot be called", given.store.close, given.store)
+				raises("function", given.store.get_events, given.store, {where = print})
+				raises("n: ", ctx.watcher.checkpoint, ctx.watcher, "here")
+				local stored, err = given.store:store_event("CREATE", "X", {call = print})
+				assert(not stored and err.code == "serialization_error" and tostring(err):find("object.call: function", 1, true), err)
+				stored, err = given.store:store_events{{"CREATE", "X", 1}, {operation = "CREATE", object_type = "X", object = {print}}}
+				assert(not stored and err.code == "serialization_error" and tostring(err):find("events[2].object[1]: function", 1, true), err)
+				given.log("warn", "event " .. event.seq_num .. " attempt " .. ctx.attempt)
+				seen(event)
+				assert(io.open("/proc/self/stat"):read("n") == pid)
+			end}]]))
+		local stats = settle(watcher)
+		assert.equal(12, stats.processed, tostring(stats.last_error))
+		assert.same(range(1, 12), seen())
+		registry:step(0)
+		local lines = {}
+		for n = 1, 12 do lines[n] = ("warn: event %d attempt 1"):format(n) end
+		assert.same(lines, logged)
+	end)
+
+	it("H6w raises in the script what cannot be sent back to it", function()
+		store = assert(vigia.open(helper.path("own"), {serializer = {name = "own", marshal = function() return "x" end,
+			unmarshal = function() return {} end}}))
+		local _ <close> = store
+		registry = helper.registry(store)
+		fill(store, 3)
+		helper.write_file("own.lua", [[
+			return {name = "own", marshal = function() return "x" end,
+				unmarshal = function(_, head) return head.seq_num == 2 and {f = print} or head.seq_num end}]])
+		local path = package.path
+		package.path = helper.path("?.lua") .. ";" .. path
+		local watcher, err = watch(SEEN .. [[
+			return {serializer = "own", handle = function(event, ctx)
+				raises("object.f: function", ctx.store.get_event, ctx.store, 2)
+				assert(ctx.store:get_event(1).object == 1 and ctx.store:get_event(3).object == 3)
+			end}]], {initial_event_iterator = vigia.at_sequence_number(2)})
+		package.path = path
+		assert(watcher, err)
+		local stats = settle(watcher)
+		assert.equal(1, stats.processed, tostring(stats.last_error)) -- 3; the second one cannot be sent to the script either
+		assert.equal(1, stats.skipped)
+		mentions(stats.last_error, "object.f: function")
+		registry:stop()
+	end)
+
+	it("H6x lets finalizers call the store wherever they run", function()
+		for n = 1, 200 do
+			local words = {}
+			for w = 1, 60 do words[w] = ("%d is word %d of event %d"):format(n * w, w, n) end
+			assert(store:store_event("CREATE", "Job", {n = n, words = words}))
+		end
+		local watcher = assert(watch(SEEN .. [[
+			collectgarbage("incremental", 100, 1000)
+			local finalized = 0
+			local function litter()
+				setmetatable({}, {__gc = function()
+					local event = given.store:get_event(1)
+					assert(event.object.n == 1 and event.seq_num == 1)
+					finalized = finalized + 1
+					if finalized % 8 ~= 0 then litter() end
+				end})
+			end
+			return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
+				litter()
+				assert(event.object.n == event.seq_num)
+				for w = 1, 60 do
+					assert(event.object.words[w] == ("%d is word %d of event %d"):format(event.seq_num * w, w, event.seq_num))
+				end
+				for n = 1, 5 do assert(ctx.store:get_event(n).object.n == n) end
+				local events = ctx.store:get_events{event_iterator = require("vigia").trim_horizon(), limit = 20, timeout = 0}.events
+				for n = 1, 20 do assert(events[n].object.n == n) end
+				if event.seq_num == 200 then assert(finalized > 100, finalized) end
+				seen(event)
+			end}]]))
+		local stats = settle(watcher)
+		assert.equal(200, stats.processed, tostring(stats.last_error))
+		assert.same(range(1, 200), seen())
+	end)
+
+	it("H6y lets hooks call the store wherever they run", function()
+		fill(store, 20)
+		local watcher = assert(watch(SEEN .. [[
+			local hooked = 0
+			local function hook()
+				debug.sethook()
+				assert(given.store:get_event(2).object.n == 2)
+				hooked = hooked + 1
+				debug.sethook(hook, "", 7)
+			end
+			return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
+				debug.sethook(hook, "", 7)
+				for n = 1, 5 do assert(ctx.store:get_event(n).object.n == n) end
+				debug.sethook()
+				assert(hooked > 0)
+				seen(event)
+			end}]]))
+		local stats = settle(watcher)
+		assert.equal(20, stats.processed, tostring(stats.last_error))
+		assert.same(range(1, 20), seen())
+	end)
+
+	it("H6z carries ids and tables that have the keys of the wire", function()
+		fill(store, 1)
+		for _, id in ipairs{"$error", "$iterator", "$table"} do assert(store:store_checkpoint(id, 1)) end
+		local watcher = assert(watch([[
+			local vigia = require "vigia"
+			return {id = "$iterator", handle = function(event, ctx)
+				local checkpoints = assert(ctx.store:checkpoints())
+				assert(checkpoints["$error"] == 1 and checkpoints["$iterator"] == 1 and checkpoints["$table"] == 1)
+				assert(ctx.store:store_checkpoint("$error", 1) and ctx.store:get_checkpoint("$table") == 1)
+				for _, key in ipairs{"$error", "$iterator", "$table"} do
+					local object = {[key] = {[key] = 1, code = "x", message = "y"}}
+					local n = assert(ctx.store:store_event("CREATE", "Out", object))
+					assert(ctx.store:get_event(n).object[key][key] == 1)
+					n = assert(ctx.store:store_events{{"CREATE", "Out", object}, {operation = "CREATE", object_type = "Out", object = key}})
+					local events = ctx.store:get_events{event_iterator = vigia.at_sequence_number(n), timeout = 0}.events
+					assert(events[1].object[key][key] == 1 and events[2].object == key)
+				end
+				local _, err = ctx.store:get_event(99)
+				assert(err.code == "event_not_found" and tostring(err):find("99"))
+			end}]], {initial_event_iterator = vigia.trim_horizon(), ephemeral = true, filter = {object_types = {"Job"}}}))
+		assert.equal(1, settle(watcher).processed, tostring(watcher:stats().last_error))
+	end)
+
+	it("H6A ends a program that writes garbage, too much, half a message, or one of another request", function()
+		local function says(shell)
+			local path = helper.write_file("program", "#!/bin/sh\n" .. shell)
+			assert(os.execute("chmod +x " .. helper.quoted(path)))
+			return fails("script_error", watch("return print", {worker_program = path}))
+		end
+		-- A frame: its magic, the bytes that follow, the kind (2: a call, 4: the end), the numbers of the request and of the call.
+		local function frame(size, kind, request, call)
+			return "printf '1MgV" .. ("<I4I8I8I8"):pack(size, kind, request, call or 0):gsub(".", function(byte)
+				return ("\\%03o"):format(byte:byte())
+			end)
+		end
+		local stay <const> = "' >&3; exec sleep 100"
+		mentions(says("printf 'hello" .. stay), "loading the script failed", "wrote into its socket")
+		mentions(says("printf '\\377\\377\\377\\377" .. stay), "wrote into its socket")
+		mentions(says(frame(0xffffffff, 4, 1) .. stay), "wrote into its socket")
+		mentions(says(frame(0, 4, 1) .. stay), "wrote into its socket") -- no message in it
+		mentions(says(frame(4, 4, 1) .. "\\377\\377\\377\\377" .. stay), "wrote into its socket")
+		mentions(says(frame(0, 4, 2) .. stay), "no part of this conversation")
+		mentions(says(frame(0, 2, 0) .. stay), "no part of this conversation")
+		mentions(says(frame(0, 1, 1) .. stay), "no part of this conversation")
+		mentions(says(frame(4, 4, 1) .. "ab' >&3; exit 5"), "ended with status 5")
+		mentions(says("printf '1M' >&3; exit 6"), "ended with status 6")
+	end)
+end)
