@@ -121,4 +121,37 @@ describe("a watcher that meets a damaged event", function()
 		assert.equal(2, calls)
 		assert.equal("running", watcher:stats().state)
 	end)
+
+	it("E3c dates what comes after a last event with a flipped bit in its time by the clock", function()
+		local function flipped_at(store, n)
+			local event = assert(store:get_event(n))
+			store:close()
+			local file = assert(io.open(helper.path("store"), "r+b"))
+			local bytes = file:read("a")
+			local time = string.pack(">i8", event.timestamp)
+			local at = 0
+			while true do
+				at = bytes:find(time, at + 1, true)
+				if not at then break end
+				file:seek("set", at - 1)
+				file:write(string.char(time:byte() ~ 0x40)) -- some 146 years on
+			end
+			file:close()
+			return helper.open()
+		end
+		local store = helper.open()
+		for n = 1, 3 do assert(store:store_event("CREATE", "Job", n)) end
+		local third = assert(store:get_event(3)).timestamp
+		store = flipped_at(store, 3)
+		assert.equal(4, assert(store:store_event("CREATE", "Job", 4)))
+		local fourth = assert(store:get_event(4)).timestamp
+		assert.is_true(fourth >= third and fourth < third + 3600 * 10^9)
+		-- Nor does a removal write such a time down, or a search believe it: there it has that of the next intact one.
+		assert.equal(3, assert(store:find_time(fourth)))
+		store = flipped_at(store, 4)
+		assert.equal(2, assert(store:find_time(assert(store:get_event(2)).timestamp)))
+		assert(store:trim(4))
+		assert.equal(5, assert(store:store_event("CREATE", "Job", 5)))
+		assert.is_true(assert(store:get_event(5)).timestamp < third + 3600 * 10^9)
+	end)
 end)

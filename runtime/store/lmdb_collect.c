@@ -229,13 +229,11 @@ static int bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uin
 {
 	MDB_cursor *events;
 	MDB_val key, value;
-	struct last_record last = {0};
 	int rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
 	rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
 	*oldest = rc == 0 ? number_of(&key) : 0;
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last(b, txn, events, &last);
-	*latest = last.seq_num;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, txn, events, latest);
 	mdb_cursor_close(events);
 	return rc;
 }

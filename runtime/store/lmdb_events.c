@@ -10,7 +10,7 @@
 #include "../core/event.h"
 #include "lmdb_store.h"
 
-enum { ROOM_BYTES = 256 * 1024, LOOK_AT_CLOCK = 512 };
+enum { ROOM_BYTES = 256 * 1024, LOOK_AT_CLOCK = 512, LOOK_BACK = 1000 };
 
 static MDB_val key_of(const size_t *seq_num)
 {
@@ -24,22 +24,49 @@ static uint64_t seq_of(const MDB_val *key)
 	return n;
 }
 
-/* The last number and time ever given: the last event's, or what the trim that removed it wrote down. */
+/* What the last trim wrote down. */
+static int written_down(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out)
+{
+	MDB_val key = {4, "last"}, value;
+	*out = (struct last_record){0};
+	int rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc == 0 && value.mv_size >= sizeof *out) memcpy(out, value.mv_data, sizeof *out);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out)
+{
+	MDB_val key, value;
+	struct last_record last = {0};
+	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
+	if (rc == 0) last.seq_num = seq_of(&key);
+	else if (rc == MDB_NOTFOUND) rc = written_down(b, txn, &last);
+	*out = last.seq_num;
+	return rc;
+}
+
+/* The last event's, or what the trim that removed it wrote down. One flipped bit in a time would date all later events: of a damaged event
+ * the time is that of the nearest intact one before it. */
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
 {
 	MDB_val key, value;
 	*out = (struct last_record){0};
 	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
-	if (rc == 0) {
-		out->seq_num = seq_of(&key);
-		out->at_ns = vigia__event_time(value.mv_data, value.mv_size);
-		return 0;
+	if (rc == MDB_NOTFOUND) return written_down(b, txn, out);
+	if (rc != 0) return rc;
+	uint64_t last = seq_of(&key);
+	for (int i = 0; rc == 0 && i < LOOK_BACK; i++) {
+		struct last_record at = {seq_of(&key), vigia__event_time(value.mv_data, value.mv_size)};
+		bool stamped = at.seq_num == b->stamped.seq_num && at.at_ns == b->stamped.at_ns; /* by us: no need to look */
+		if (stamped || vigia__event_intact(value.mv_data, value.mv_size, at.seq_num)) {
+			*out = (struct last_record){last, at.at_ns};
+			return 0;
+		}
+		rc = mdb_cursor_get(events, &key, &value, MDB_PREV);
 	}
-	if (rc != MDB_NOTFOUND) return rc;
-	key = (MDB_val){4, "last"};
-	rc = mdb_get(txn, b->meta, &key, &value);
-	if (rc == 0 && value.mv_size >= sizeof *out) memcpy(out, value.mv_data, sizeof *out);
-	return rc == MDB_NOTFOUND ? 0 : rc;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = written_down(b, txn, out);
+	out->seq_num = last;
+	return rc;
 }
 
 /* ---- append ---- */
@@ -122,17 +149,20 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 		if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
 	}
 	mdb_cursor_close(events);
+	b->stamped = stamp.last;
 	*types = stamp.types;
 	return rc;
 }
 
 static int lock(void *ctx, void **txn, struct vigia_error *err)
 {
-	int rc = vigia__lmdb_still_there(ctx, err);
-	if (rc == VIGIA_OK) rc = vigia__lmdb_write_begin(ctx, (MDB_txn **)txn, err);
-	if (rc < 0) return rc;
-	rc = vigia__lmdb_locks_there(ctx, err);
-	if (rc < 0) vigia__lmdb_write_abort(ctx, *txn);
+	struct lmdb_backend *b = ctx;
+	int rc = vigia__lmdb_still_there(b, err);
+	if (rc == VIGIA_OK) {
+		rc = vigia__lmdb_write_begin(b, (MDB_txn **)txn, err);
+		if (rc == VIGIA_OK && (rc = vigia__lmdb_locks_there(b, err)) < 0) vigia__lmdb_write_abort(b, *txn);
+	}
+	if (rc < 0) vigia__queue_not_begun(&b->base.queue, rc);
 	return rc;
 }
 
@@ -264,9 +294,9 @@ int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *reques
 /* Nothing is there from this number on: because it was removed, or because it never was? Answers MDB_NOTFOUND, or an error. */
 static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t from, uint64_t *gone)
 {
-	struct last_record last;
-	int rc = vigia__lmdb_last(b, reader->txn, reader->events, &last);
-	if (rc == 0 && last.seq_num >= from) *gone = last.seq_num - from + 1;
+	uint64_t last;
+	int rc = vigia__lmdb_last_number(b, reader->txn, reader->events, &last);
+	if (rc == 0 && last >= from) *gone = last - from + 1;
 	return rc == 0 ? MDB_NOTFOUND : rc;
 }
 
@@ -310,17 +340,27 @@ int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *
 	struct reader *reader;
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	struct last_record last = {0};
 	MDB_val key, value;
+	*latest = 0;
 	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
 	*oldest = rc == 0 ? seq_of(&key) : 0;
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last(b, reader->txn, reader->events, &last);
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, reader->txn, reader->events, latest);
 	vigia__lmdb_read_end(b, reader);
-	*latest = last.seq_num;
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the bounds", err);
 }
 
-/* Times never go backwards, numbers have no holes: halve the range. */
+/* From where the cursor stands to the first intact event up to `high`; false: there is none, or an error in *rc. */
+static bool find_intact(MDB_cursor *events, MDB_val *key, MDB_val *value, size_t high, int *rc)
+{
+	while (*rc == 0 && seq_of(key) <= high) {
+		if (vigia__event_intact(value->mv_data, value->mv_size, seq_of(key))) return true;
+		*rc = mdb_cursor_get(events, key, value, MDB_NEXT);
+	}
+	if (*rc == MDB_NOTFOUND) *rc = 0;
+	return false;
+}
+
+/* Times never go backwards, numbers have no holes: halve the range. A damaged event counts as of the time of the next intact one. */
 int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -339,8 +379,9 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 		size_t middle = low + (high - low) / 2;
 		key = key_of(&middle);
 		rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
+		bool intact = find_intact(reader->events, &key, &value, high, &rc);
 		if (rc != 0) break;
-		if (vigia__event_time(value.mv_data, value.mv_size) < at_ns) low = seq_of(&key) + 1;
+		if (intact && vigia__event_time(value.mv_data, value.mv_size) < at_ns) low = seq_of(&key) + 1;
 		else high = middle - 1;
 	}
 	bool found = false;

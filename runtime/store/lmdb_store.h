@@ -71,6 +71,7 @@ struct lmdb_backend {
 	pthread_rwlock_t map_lock;
 	size_t map_bytes;
 	bool map_grows;            /* the system refused a large map: grow it when it is full */
+	struct last_record stamped;     /* what this process gave last, stored or not; under the writer's lock */
 	_Atomic uint64_t writing_bytes; /* of events in the commit under way; tells a full disk from a broken one */
 	MDB_dbi meta, events, checkpoints, holds, marks, keys;
 
@@ -133,6 +134,8 @@ int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_
 
 /* lmdb_events.c */
 extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
+/* In a transaction: the last number ever given; and with its time, which is believed only of an intact event. 0 or LMDB's error. */
+int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
 int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);

@@ -93,12 +93,10 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	struct look look = {.b = b, .txn = reader->txn, .verify = verify};
-	struct last_record last;
 	MDB_val key, value;
 	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
 	if (rc == 0) memcpy(&look.oldest, key.mv_data, sizeof look.oldest);
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last(b, reader->txn, reader->events, &last);
-	look.latest = last.seq_num;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, reader->txn, reader->events, &look.latest);
 	if (rc == 0) rc = check_count(&look);
 	if (rc == 0) rc = check_positions(&look, b->checkpoints, "checkpoint");
 	uint64_t checkpoints = verify->checkpoints;

@@ -210,6 +210,17 @@ int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out,
 	return rc;
 }
 
+void vigia__queue_not_begun(struct vigia__queue *queue, int rc)
+{
+	pthread_mutex_lock(&queue->mutex);
+	if (atomic_load(&queue->bytes) > 0) {
+		queue->failed = rc;
+		queue->since_mono_ns = vigia__mono_ns();
+		pthread_cond_signal(&queue->changed);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+}
+
 void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *taken, int rc)
 {
 	pthread_mutex_lock(&queue->mutex);

@@ -70,5 +70,7 @@ int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out,
                       bool (*is_stored)(void *ctx, uint64_t seq_num, const void *bytes, size_t len), void *ctx);
 /* What became of the commit: VIGIA_OK, or any error. */
 void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *taken, int rc);
+/* The commit could not begin: while that lasts, appends fail with the same error. */
+void vigia__queue_not_begun(struct vigia__queue *queue, int rc);
 
 #endif
