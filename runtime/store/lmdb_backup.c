@@ -13,6 +13,7 @@
 
 #include "../core/error.h"
 #include "lmdb_store.h"
+#include "place.h"
 
 struct target {
 	const char *path;
@@ -91,13 +92,7 @@ static int target_finish(struct target *t)
 	snprintf(name, sizeof name, "/proc/self/fd/%d", t->fd);
 	if (fsync(t->fd) < 0) return errno;
 	int rc = t->temporary[0] ? link(t->temporary, t->path) : linkat(AT_FDCWD, name, AT_FDCWD, t->path, AT_SYMLINK_FOLLOW);
-	if (rc < 0) return errno;
-	int dir = open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir >= 0) {
-		fsync(dir); /* the name, too */
-		close(dir);
-	}
-	return 0;
+	return rc < 0 ? errno : vigia__place_sync_name(t->path);
 }
 
 int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err)

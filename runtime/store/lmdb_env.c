@@ -167,7 +167,11 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 	for (int tries = 0;; tries++) {
 		pthread_rwlock_rdlock(&b->map_lock);
 		int rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
-		if (rc == 0) return VIGIA_OK;
+		if (rc == 0) {
+			rc = vigia__lmdb_meta_settle(b, *out, err);
+			if (rc < 0) vigia__lmdb_write_abort(b, *out);
+			return rc;
+		}
 		pthread_rwlock_unlock(&b->map_lock);
 		if (rc == MDB_MAP_RESIZED && tries < 8) rc = adopt_map_size(b);
 		if (rc == MDB_PANIC && tries < 8) {
@@ -189,8 +193,11 @@ static bool panics(struct lmdb_backend *b)
 
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
+	uint64_t mark = vigia__lmdb_meta_try(b, txn);
 	int rc = mdb_txn_commit(txn);
+	if (rc == 0) vigia__lmdb_meta_tried(b, mark);
 	bool unknown = rc != 0 && panics(b);
+	if (unknown) vigia__lmdb_meta_doubt(b);
 	pthread_rwlock_unlock(&b->map_lock);
 	if (rc == 0) return VIGIA_OK;
 	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
@@ -426,6 +433,16 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
+/* Whoever was told "unknown" looks next: what is seen then must be there after a power loss, too. If it cannot be done now, the next writer
+ * does it. */
+static void settle_now(struct lmdb_backend *b)
+{
+	MDB_txn *txn;
+	if (mdb_txn_begin(b->env, NULL, 0, &txn) != 0) return;
+	vigia__lmdb_meta_settle(b, txn, NULL);
+	mdb_txn_abort(txn);
+}
+
 /* Close and open after a failure of LMDB that it does not get over by itself. Fine if another thread did it meanwhile. */
 static int reopen(struct lmdb_backend *b, struct vigia_error *err)
 {
@@ -447,6 +464,7 @@ static int reopen(struct lmdb_backend *b, struct vigia_error *err)
 		b->dev = dev;
 		b->ino = ino;
 		if (rc < 0) env_close(b); /* the next call tries again */
+		else if (!b->readonly) settle_now(b);
 	}
 	pthread_rwlock_unlock(&b->map_lock);
 	return rc;
@@ -661,6 +679,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		b->readonly = true;
 	}
 	if (rc == VIGIA_OK) rc = check_use(path, err);
+	if (rc == VIGIA_OK && exists) rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly, err);
 	if (rc == VIGIA_OK) rc = env_open(b, options, b->readonly ? MDB_RDONLY : 0, err);
 	if (rc == VIGIA_OK) rc = check_size(b, err);
 	if (rc == VIGIA_OK) {

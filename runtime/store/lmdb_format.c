@@ -36,7 +36,7 @@ struct header {
 
 /* Offset of the magic number behind LMDB's page header, and the number itself (lmdb's mdb.c, MDB_meta). */
 enum { MAGIC_AT_64 = 16, MAGIC_AT_32 = 12 };
-static const uint32_t lmdb_magic = 0xBEEFC0DE;
+static const uint32_t lmdb_magic = VIGIA__LMDB_MAGIC;
 
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 {
@@ -50,8 +50,9 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	}
 	uint8_t head[64] = {0};
 	ssize_t got = pread(fd, head, sizeof head, 0);
+	bool unfinished = got > 0 && vigia__lmdb_meta_unfinished(fd);
 	close(fd);
-	if (got == 0) return VIGIA_OK; /* being made, or its maker died: LMDB begins it under its lock */
+	if (got == 0 || unfinished) return VIGIA_OK; /* being made, or its maker died: LMDB begins it under its lock */
 	uint32_t at64, at32;
 	memcpy(&at64, head + MAGIC_AT_64, 4);
 	memcpy(&at32, head + MAGIC_AT_32, 4);
@@ -224,7 +225,8 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	bool made = rc == MDB_NOTFOUND;
 	if (made) {
 		vigia__settings_from(&b->settings, options);
-		rc = is_empty(txn) ? write_header(b, txn) : no_store(b, err);
+		rc = is_empty(txn) ? vigia__lmdb_meta_begin(b, txn) : no_store(b, err);
+		if (rc == 0) rc = write_header(b, txn);
 	}
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else mdb_txn_abort(txn);

@@ -2,6 +2,7 @@
  * lmdb_store.h - shared by the lmdb_*.c files and nobody else: the backend's struct and what they call of one another.
  *
  *     lmdb_env.c          opening and closing, one environment per file and process, map size, errors
+ *     lmdb_meta.c         LMDB's meta pages: a file that was not finished, a commit in doubt
  *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
  *     lmdb_settings.c     settings: read, changed, followed
  *     lmdb_events.c       append, scan, bounds, time
@@ -113,6 +114,24 @@ void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
 /* Run `call` inside a commit shared with whoever appends now; durable when it returns VIGIA_OK. */
 int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
                           struct vigia_error *err);
+
+/* lmdb_meta.c */
+#define VIGIA__LMDB_MAGIC UINT32_C(0xBEEFC0DE)
+/* Was the file begun, and not finished before its first commit? It holds nothing, and never did. */
+bool vigia__lmdb_meta_unfinished(int fd);
+/* Before LMDB opens it: such a file becomes an empty one. Any other stays as it is. 0; EPERM, EIO; ENOTFOUND if nothing may be written. */
+int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error *err);
+/* In the transaction that makes a store, before it changes a page: bring what LMDB began with, and the file's name, to the disk. */
+int vigia__lmdb_meta_begin(struct lmdb_backend *b, MDB_txn *txn);
+/* In a writer's transaction, before it changes a page: if a commit was tried whose outcome on the disk is not known, settle it. Refuses
+ * as vigia__lmdb_locks_there does. After an error nothing may be changed. */
+int vigia__lmdb_meta_settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
+/* A writer's transaction is about to be committed. Answers what `tried` is told when that succeeded; after a failure the next writer
+ * settles it. */
+uint64_t vigia__lmdb_meta_try(struct lmdb_backend *b, MDB_txn *txn);
+void vigia__lmdb_meta_tried(struct lmdb_backend *b, uint64_t mark);
+/* It failed, and LMDB does not say what came of it: the next writer settles it even if the commit is there by then. */
+void vigia__lmdb_meta_doubt(struct lmdb_backend *b);
 
 /* lmdb_format.c */
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err);

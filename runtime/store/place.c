@@ -3,6 +3,7 @@
  */
 #include "place.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -90,4 +91,18 @@ bool vigia__place_is_mounted(const char *path)
 {
 	struct statx st;
 	return statx(AT_FDCWD, path, 0, STATX_TYPE, &st) == 0 && (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+int vigia__place_sync_name(const char *path)
+{
+	char dir[4096];
+	const char *slash = strrchr(path, '/');
+	size_t len = slash == path ? 1 : slash ? (size_t)(slash - path) : 0;
+	if (len >= sizeof dir) return ENAMETOOLONG;
+	snprintf(dir, sizeof dir, "%.*s", len > 0 ? (int)len : 1, len > 0 ? path : ".");
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0) return errno == EACCES || errno == EPERM ? 0 : errno;
+	int rc = fsync(fd) < 0 ? errno : 0;
+	close(fd);
+	return rc == EINVAL || rc == EROFS || rc == ENOTSUP ? 0 : rc;
 }

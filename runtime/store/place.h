@@ -23,4 +23,8 @@ const char *vigia__place_of_fuse(const char *type);
 /* The type of the mount of a device, from the text of /proc/self/mountinfo. False: it is not there. */
 bool vigia__place_mount_type(const char *mountinfo, unsigned dev_major, unsigned dev_minor, char *out, unsigned size);
 
+/* Bring the name of a file to the disk: sync its folder. 0 or an error number. A folder that may not be read, or a file system that cannot
+ * sync one, is no error: nothing more can be done there. */
+int vigia__place_sync_name(const char *path);
+
 #endif

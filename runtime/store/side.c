@@ -28,7 +28,7 @@ struct vigia__side_map {
 	_Atomic uint32_t settings;
 	uint32_t reserved0;
 	_Atomic uint64_t dev, ino;
-	uint8_t reserved[8];
+	_Atomic uint64_t tried;
 	struct vigia__wake wake;
 	uint8_t reserved2[1024 - 64 - sizeof(struct vigia__wake)];
 	struct owner {
@@ -37,6 +37,7 @@ struct vigia__side_map {
 		int32_t reserved;
 	} owners[OWNERS];
 };
+_Static_assert(offsetof(struct vigia__side_map, tried) == 56, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout drawn in side.h");
 _Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
 
@@ -87,6 +88,9 @@ static int make(int fd, const uint8_t id[16])
 	}
 	if (pwrite(fd, numbers, sizeof numbers, 8) != (ssize_t)sizeof numbers) return -1;
 	if (pwrite(fd, id, 16, 16) != 16) return -1;
+	/* What was tried before this file was made is not known: anything. */
+	uint64_t tried = UINT64_MAX;
+	if (pwrite(fd, &tried, sizeof tried, offsetof(struct vigia__side_map, tried)) != (ssize_t)sizeof tried) return -1;
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
 }
 
@@ -208,6 +212,11 @@ struct vigia__wake *vigia__side_wake(struct vigia__side *side)
 _Atomic uint32_t *vigia__side_settings(struct vigia__side *side)
 {
 	return &side->map->settings;
+}
+
+_Atomic uint64_t *vigia__side_tried(struct vigia__side *side)
+{
+	return side->map ? &side->map->tried : NULL;
 }
 
 /* FNV-1a, 62 bits: a clash of two ids would only make one wait for the other. */

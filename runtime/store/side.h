@@ -6,6 +6,7 @@
  *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
  *       32  settings word u32: bumped when a setting of the file changes
  *       40  device u64, 48 inode u64 of the store file that is in use
+ *       56  tried u64: the number of the last commit that was tried (lmdb_meta.c)
  *       64  wake words, struct vigia__wake
  *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, reserved i32 }; an id is at hash % 1024 or behind it
  * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
@@ -42,6 +43,8 @@ void vigia__side_close(struct vigia__side *side);
 void vigia__side_forked(struct vigia__side *side);
 struct vigia__wake *vigia__side_wake(struct vigia__side *side);
 _Atomic uint32_t *vigia__side_settings(struct vigia__side *side);
+/* The number of the last commit that was tried, higher than any in a new side file. NULL: the side file is not open. */
+_Atomic uint64_t *vigia__side_tried(struct vigia__side *side);
 
 /* Become the process that collects garbage: false, another one is. */
 bool vigia__side_elect(struct vigia__side *side);

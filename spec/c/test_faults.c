@@ -68,10 +68,20 @@ static bool fails(bool sync)
 }
 
 static atomic_llong written_bytes;
+static atomic_int syncs;
+static atomic_bool unsynced_page; /* since `syncs` was set to 0 a page was written before the first sync */
+
+enum { META_PAGES = 2 * 4096 };
+
+static void note_page(off_t at)
+{
+	if (at >= META_PAGES && atomic_load(&syncs) == 0) atomic_store(&unsynced_page, true);
+}
 
 VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
 	atomic_fetch_add(&written_bytes, (long long)len);
+	note_page(offset);
 	if (!fails(false)) return syscall(SYS_pwrite64, fd, data, len, offset);
 	if (atomic_load(&fault.kind) == FAULT_DIE) {
 		(void)!syscall(SYS_pwrite64, fd, data, len, offset);
@@ -88,6 +98,7 @@ VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 VIGIA_API ssize_t writev(int fd, const struct iovec *parts, int count)
 {
 	for (int i = 0; i < count; i++) atomic_fetch_add(&written_bytes, (long long)parts[i].iov_len);
+	note_page(lseek(fd, 0, SEEK_CUR));
 	if (!fails(false)) return syscall(SYS_writev, fd, parts, count);
 	if (atomic_load(&fault.kind) == FAULT_DIE) {
 		(void)!syscall(SYS_writev, fd, parts, count);
@@ -95,8 +106,6 @@ VIGIA_API ssize_t writev(int fd, const struct iovec *parts, int count)
 	}
 	return atomic_load(&fault.kind) == FAULT_SHORT && count > 1 ? syscall(SYS_writev, fd, parts, count / 2) : -1;
 }
-
-static atomic_int syncs;
 
 VIGIA_API int fdatasync(int fd)
 {
@@ -549,6 +558,109 @@ static void S12_a_change_is_followed_though_its_maker_was_killed(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- a commit in doubt ---- */
+
+/* The n-th call of an append fails in a process of its own, or kills it. 0: all was well; 1: it failed; 2: it is unknown; 9: killed. */
+static int append_elsewhere(enum fault kind, int n)
+{
+	int status;
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		struct vigia_store *mine = open_store(0);
+		arm(kind, n, EIO, false);
+		int rc = append(mine, "doubt", 100, NULL, NULL);
+		int hits = disarm();
+		_exit(rc == VIGIA_EUNKNOWN ? 2 : hits > 0);
+	}
+	waitpid(child, &status, 0);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* What the disk has of it is not known: a writer that changes a page before it knows would leave neither commit after a power loss. */
+static void D1_after_a_commit_in_doubt_the_next_writer_syncs_first(void **state)
+{
+	(void)state;
+	static const struct {
+		enum fault kind;
+		bool here, stays_open; /* the writer after it is in the same process; or in one that had it open; or in one that opens it now */
+	} cases[] = {{FAULT_WRITE, true, true}, {FAULT_SHORT, true, true}, {FAULT_LIE, true, true}, {FAULT_WRITE, false, true},
+	             {FAULT_WRITE, false, false}, {FAULT_LIE, false, true}, {FAULT_LIE, false, false}, {FAULT_SYNC, false, true}};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		int doubts = 0, outcome;
+		for (int n = 1, done = 0; !done; n++) {
+			struct vigia_store *store = open_store(0);
+			if (append(store, "first", 100, NULL, NULL) < 0) fail_msg("case %zu", i);
+			if (!cases[i].stays_open) vigia_store_free(store);
+			if (cases[i].here) {
+				arm(cases[i].kind, n, EIO, false);
+				int rc = append(store, "doubt", 100, NULL, NULL);
+				int hits = disarm();
+				outcome = rc == VIGIA_EUNKNOWN ? 2 : hits > 0;
+			} else {
+				outcome = append_elsewhere(cases[i].kind, n);
+			}
+			if (!cases[i].stays_open) store = open_store(0);
+			atomic_store(&syncs, 0);
+			atomic_store(&unsynced_page, false);
+			if (append(store, "next", 100, NULL, NULL) < 0) fail_msg("case %zu, call %d", i, n);
+			if (outcome == 2 || (outcome == 1 && cases[i].kind == FAULT_SYNC)) {
+				doubts++;
+				if (atomic_load(&unsynced_page)) fail_msg("case %zu, call %d: a page was written before the file was synced", i, n);
+			}
+			done = outcome == 0;
+			/* Then all is as always. */
+			atomic_store(&syncs, 0);
+			if (append(store, "last", 100, NULL, NULL) < 0) fail_msg("case %zu, call %d", i, n);
+			assert_int_equal(atomic_load(&syncs), 1);
+			assert_int_equal(count(store, "first") + count(store, "next") + count(store, "last"), 3);
+			vigia_store_free(store);
+			folder_empty(folder);
+		}
+		if (doubts == 0) fail_msg("case %zu: no doubt", i);
+	}
+}
+
+/* A sync that is missed then is an error to that writer, and it changes nothing. */
+static void D1_a_doubt_stays_until_a_sync_succeeded(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(0);
+	struct vigia_error err = {0};
+	int n = 1;
+	while (append_elsewhere(FAULT_WRITE, n) == 1) n++;
+	arm(FAULT_SYNC, 1, EIO, true);
+	for (int i = 0; i < 3; i++) {
+		atomic_store(&syncs, 0);
+		atomic_store(&unsynced_page, false);
+		assert_int_equal(append(store, "next", 100, NULL, &err), VIGIA_EIO);
+		assert_int_equal(atomic_load(&syncs), 1);
+		assert_false(atomic_load(&unsynced_page));
+	}
+	disarm();
+	atomic_store(&syncs, 0);
+	assert_int_equal(append(store, "next", 100, NULL, &err), VIGIA_OK);
+	assert_int_equal(atomic_load(&syncs), 2);
+	vigia_store_free(store);
+}
+
+/* An append that stores nothing (its key is there) leaves no doubt, and costs the next one nothing. */
+static void D1_a_commit_of_nothing_leaves_no_doubt(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(0);
+	struct vigia_new_event event = {{"CREATE", 6}, {"once", 4}, {"\x01", 1}};
+	struct vigia_append_options options = {.key = {"key", 3}};
+	bool existed = false;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(vigia_store_append_with(store, &event, 1, &options, NULL, &existed, NULL), VIGIA_OK);
+	assert_true(existed);
+	atomic_store(&syncs, 0);
+	assert_int_equal(append(store, "next", 100, NULL, NULL), VIGIA_OK);
+	assert_int_equal(atomic_load(&syncs), 1);
+	vigia_store_free(store);
+}
+
 /* ---- many threads, one failure ---- */
 
 enum { THREADS = 6, EACH = 30 };
@@ -706,6 +818,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_D2_D3_D5_what_each_level_syncs, setup, teardown),
 		cmocka_unit_test_setup_teardown(G2_appends_write_as_little_after_a_large_removal, setup, teardown),
 		cmocka_unit_test_setup_teardown(S12_a_change_is_followed_though_its_maker_was_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(D1_after_a_commit_in_doubt_the_next_writer_syncs_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(D1_a_doubt_stays_until_a_sync_succeeded, setup, teardown),
+		cmocka_unit_test_setup_teardown(D1_a_commit_of_nothing_leaves_no_doubt, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4f_every_caller_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4g_full_map, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4h_a_file_that_may_grow_no_further, setup, teardown),

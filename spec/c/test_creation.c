@@ -1,0 +1,294 @@
+/*
+ * test_creation.c - a store that is made: cut short anywhere it is finished by the next open, and no file that may hold events is touched.
+ *
+ * pwrite, writev, fsync and fdatasync are replaced for the whole program, liblmdb included: LMDB's first write is cut after some bytes, and
+ * what is synced before what is written is noted.
+ */
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/store.h"
+
+enum { PAGES = 8192 /* bytes of both meta pages */, IMAGE_MAX = 1 << 20 };
+
+static struct {
+	ssize_t cut;           /* LMDB's first write takes so many bytes; -1: all */
+	bool data_synced, name_synced;
+	bool early;            /* a page was written before both were */
+} seen = {.cut = -1};
+
+static void note_write(int fd, off_t at)
+{
+	struct stat st;
+	bool ours = fstat(fd, &st) == 0 && st.st_size != 32768 && (st.st_mode & S_IFMT) == S_IFREG; /* not the side file */
+	if (ours && at >= PAGES && !(seen.data_synced && seen.name_synced)) seen.early = true;
+}
+
+VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
+{
+	note_write(fd, at);
+	if (at == 0 && len == PAGES && seen.cut >= 0) len = (size_t)seen.cut;
+	return syscall(SYS_pwrite64, fd, data, len, at);
+}
+
+VIGIA_API ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+	note_write(fd, lseek(fd, 0, SEEK_CUR));
+	return syscall(SYS_writev, fd, parts, count);
+}
+
+VIGIA_API int fdatasync(int fd)
+{
+	seen.data_synced = true;
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+VIGIA_API int fsync(int fd)
+{
+	struct stat st;
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) seen.name_synced = true;
+	return (int)syscall(SYS_fsync, fd);
+}
+
+/* ---- a folder, a store, its bytes ---- */
+
+static char folder[FOLDER_MAX], file[FOLDER_MAX + 16];
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&seen, 0, sizeof seen);
+	seen.cut = -1;
+	int rc = folder_make(folder);
+	snprintf(file, sizeof file, "%s/store", folder);
+	return rc;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	folder_empty(folder);
+	return rmdir(folder);
+}
+
+static int open_store(bool readonly, struct vigia_store **out, struct vigia_error *err)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.collect = false;
+	options.readonly = readonly;
+	*out = NULL;
+	return vigia_store_open(file, &options, out, err);
+}
+
+static int append(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct vigia_new_event event = {{"CREATE", 6}, {"Job", 3}, {"\x01", 1}};
+	return vigia_store_append(store, &event, 1, seq_num, err);
+}
+
+/* A store of `events` events as it lies in the file. */
+static size_t image_of(int events, uint8_t *bytes)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	if (open_store(false, &store, &err) < 0) fail_msg("%s", err.message);
+	for (int i = 0; i < events; i++)
+		if (append(store, NULL, &err) < 0) fail_msg("%s", err.message);
+	vigia_store_free(store);
+	FILE *in = fopen(file, "rb");
+	size_t len = fread(bytes, 1, IMAGE_MAX, in);
+	fclose(in);
+	folder_empty(folder);
+	return len;
+}
+
+static void write_file(const uint8_t *bytes, size_t len)
+{
+	FILE *out = fopen(file, "wb");
+	assert_int_equal(fwrite(bytes, 1, len, out), len);
+	fclose(out);
+}
+
+static uint8_t image[IMAGE_MAX], initial[PAGES];
+
+/* What LMDB writes first: the bytes of a store whose first commit never came. */
+static void initial_pages(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.create = false;
+	write_file(image, 0);
+	assert_int_equal(vigia_store_open(file, &options, &store, &err), VIGIA_ENOTFOUND);
+	FILE *in = fopen(file, "rb");
+	assert_int_equal(fread(initial, 1, PAGES, in), PAGES);
+	assert_int_equal(fgetc(in), EOF);
+	fclose(in);
+	folder_empty(folder);
+}
+
+static void works(const char *what)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t seq_num = 0;
+	if (open_store(false, &store, &err) < 0) fail_msg("%s: %s", what, err.message);
+	if (append(store, &seq_num, &err) < 0) fail_msg("%s: %s", what, err.message);
+	assert_int_equal(seq_num, 1);
+	vigia_store_free(store);
+	if (open_store(false, &store, &err) < 0) fail_msg("%s: %s", what, err.message);
+	if (vigia_store_latest(store, &seq_num, &err) < 0) fail_msg("%s: %s", what, err.message);
+	assert_int_equal(seq_num, 1);
+	vigia_store_free(store);
+	folder_empty(folder);
+}
+
+/* ---- the tests ---- */
+
+static void D4_a_first_write_that_was_cut_short(void **state)
+{
+	(void)state;
+	static const ssize_t cuts[] = {0, 1, 15, 16, 100, 168, 511, 512, 4095, 4096, 4097, 4264, 5000, 8191};
+	for (size_t i = 0; i < COUNT_OF(cuts); i++) {
+		struct vigia_store *store;
+		struct vigia_error err = {0};
+		char what[32];
+		snprintf(what, sizeof what, "cut after %zd bytes", cuts[i]);
+		seen.cut = cuts[i];
+		assert_true(open_store(false, &store, &err) < 0);
+		seen.cut = -1;
+		/* A reader finds no store, and changes nothing. */
+		struct stat st;
+		int rc = open_store(true, &store, &err);
+		if (cuts[i] > 0) assert_error(rc, VIGIA_ENOTFOUND, &err, "cut short");
+		if (stat(file, &st) < 0 || (cuts[i] > 0 && st.st_size != cuts[i])) fail_msg("%s: changed by a reader", what);
+		works(what);
+	}
+}
+
+static void D1_what_a_power_loss_leaves_of_a_store_that_was_being_made(void **state)
+{
+	(void)state;
+	static const size_t sizes[] = {512, 4096, 4608, PAGES};
+	initial_pages();
+	for (size_t s = 0; s < COUNT_OF(sizes); s++)
+		for (unsigned present = 0; present < 4; present++) {
+			char what[64];
+			memset(image, 0, PAGES);
+			if (present & 1) memcpy(image, initial, 512);
+			if (present & 2) memcpy(image + 4096, initial + 4096, 512);
+			snprintf(what, sizeof what, "%zu bytes, pages %u", sizes[s], present);
+			write_file(image, sizes[s]);
+			works(what);
+		}
+}
+
+static void E8_no_other_file_is_begun_again(void **state)
+{
+	(void)state;
+	static const struct {
+		int events;
+		size_t len, zero_at, zero_len, set_at;
+	} files[] = {
+		{0, PAGES, 0, 0, 0},         /* a commit, cut off: its meta page says so */
+		{1, PAGES, 0, 0, 0},
+		{1, 4096, 0, 0, 0},
+		{1, 100, 0, 0, 0},
+		{5, IMAGE_MAX, 0, PAGES, 0}, /* pages of events, without the meta pages */
+		{5, IMAGE_MAX, 0, 4096, 0},
+		{5, PAGES, 0, 4096, 0},
+		{0, PAGES, 0, PAGES, 300},   /* zeros, and a byte that is none */
+		{0, PAGES, 0, PAGES, PAGES},
+	};
+	for (size_t i = 0; i < COUNT_OF(files); i++) {
+		struct vigia_store *store;
+		struct vigia_error err = {0};
+		static uint8_t after[IMAGE_MAX];
+		size_t len = image_of(files[i].events, image);
+		if (files[i].len < len) len = files[i].len;
+		memset(image + files[i].zero_at, 0, files[i].zero_len);
+		if (files[i].set_at) image[files[i].set_at - 1] = 1;
+		write_file(image, len);
+		int rc = open_store(false, &store, &err);
+		if (rc != VIGIA_ENOTSTORE && rc != VIGIA_ETRUNCATED) fail_msg("file %zu: %d %s", i, rc, err.message);
+		FILE *in = fopen(file, "rb");
+		assert_int_equal(fread(after, 1, IMAGE_MAX, in), len);
+		fclose(in);
+		assert_memory_equal(image, after, len);
+		folder_empty(folder);
+	}
+}
+
+static void D1_the_name_is_on_the_disk_before_the_first_commit(void **state)
+{
+	(void)state;
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	if (open_store(false, &store, &err) < 0) fail_msg("%s", err.message);
+	assert_true(seen.name_synced && seen.data_synced);
+	assert_false(seen.early);
+	seen.data_synced = seen.name_synced = false;
+	assert_int_equal(append(store, NULL, &err), VIGIA_OK);
+	assert_false(seen.name_synced); /* and never again */
+	vigia_store_free(store);
+}
+
+/* Many processes find the same unfinished file. */
+static void S13_an_unfinished_file_is_finished_once(void **state)
+{
+	(void)state;
+	enum { PROCESSES = 6, ROUNDS = 15 };
+	initial_pages();
+	for (int round = 0; round < ROUNDS; round++) {
+		pid_t children[PROCESSES];
+		write_file(initial, 512 * (size_t)(1 + round));
+		fflush(NULL);
+		for (int i = 0; i < PROCESSES; i++)
+			if ((children[i] = fork()) == 0) {
+				struct vigia_store *store;
+				struct vigia_error err = {0};
+				int rc = open_store(false, &store, &err);
+				if (rc == VIGIA_OK) rc = append(store, NULL, &err);
+				if (rc < 0) print_message("# %s\n", err.message);
+				if (store) vigia_store_free(store);
+				_exit(rc < 0);
+			}
+		for (int i = 0; i < PROCESSES; i++) {
+			int status;
+			waitpid(children[i], &status, 0);
+			assert_int_equal(status, 0);
+		}
+		struct vigia_store *store;
+		struct vigia_error err = {0};
+		uint64_t latest = 0;
+		if (open_store(false, &store, &err) < 0) fail_msg("%s", err.message);
+		assert_int_equal(vigia_store_latest(store, &latest, &err), VIGIA_OK);
+		assert_int_equal(latest, PROCESSES);
+		vigia_store_free(store);
+		folder_empty(folder);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(D4_a_first_write_that_was_cut_short, setup, teardown),
+		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup, teardown),
+		cmocka_unit_test_setup_teardown(E8_no_other_file_is_begun_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, teardown),
+		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_finished_once, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
