@@ -389,7 +389,7 @@ static bool knows(void *ctx, uint64_t seq_num)
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out)
 {
 	/* Nothing to free: the userdata is the registry's, and goes with it. */
-	*out = (struct vigia_handler){.handle = handle, .resume = resume, .ctx = handler, .damaged = damaged,
+	*out = (struct vigia_handler){.size = sizeof *out, .handle = handle, .resume = resume, .ctx = handler, .damaged = damaged,
 	                              .knows = handler->cache ? knows : NULL};
 }
 

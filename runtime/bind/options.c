@@ -329,6 +329,7 @@ static void script_special(lua_State *L, int idx, const char *name, void *ctx, s
 
 void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script_options *out) {
 	memset(out, 0, sizeof *out);
+	out->watch.size = sizeof out->watch;
 	vigia__options_init(vigia__script_option_table, out);
 	struct watch_target target = {.options = &out->watch};
 	vigia__lua_check_options(L, arg, vigia__script_option_table, out, "watch options", script_special, &target);

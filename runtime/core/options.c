@@ -293,15 +293,38 @@ void vigia__options_init(const struct vigia__option *table, void *target) {
 	}
 }
 
-void vigia_store_options_init(struct vigia_store_options *options) {
-	*options = (struct vigia_store_options){0};
-	vigia__options_init(vigia__store_option_table, options);
+/* ---- Structs of programs that were compiled against another header ---- */
+
+int vigia__options_take(const char *name, void *ours, size_t ours_size, size_t least, const void *theirs, struct vigia_error *err) {
+	size_t size;
+	memcpy(&size, theirs, sizeof size);
+	/* a sizeof is a multiple of the alignment */
+	if (size < least || size > ours_size || size % _Alignof(int64_t) != 0)
+		return vigia__error(err, VIGIA_EOPTION, "struct %s: its member size is %zu, allowed: sizeof (struct %s), at most %zu in version %s",
+		                    name, size, name, ours_size, VIGIA_VERSION);
+	memcpy(ours, theirs, size);
+	memcpy(ours, &ours_size, sizeof ours_size);
+	return VIGIA_OK;
 }
 
-void vigia_watch_options_init(struct vigia_watch_options *options) {
+void vigia__options_give(void *theirs, size_t size, const void *ours, size_t ours_size) {
+	if (size > ours_size)
+		memset((char *)theirs + ours_size, 0, size - ours_size);
+	memcpy(theirs, ours, size < ours_size ? size : ours_size);
+}
+
+/* A program that knows more members than this library finds zero there; the library will refuse the struct by its size. */
+void vigia_store_options_init_sized(struct vigia_store_options *options, size_t size) {
+	struct vigia_store_options ours = {.size = size};
+	vigia__options_init(vigia__store_option_table, &ours);
+	vigia__options_give(options, size, &ours, sizeof ours);
+}
+
+void vigia_watch_options_init_sized(struct vigia_watch_options *options, size_t size) {
 	/* zero is the trim horizon, and a filter that keeps all */
-	*options = (struct vigia_watch_options){0};
-	vigia__options_init(vigia__watch_option_table, options);
+	struct vigia_watch_options ours = {.size = size};
+	vigia__options_init(vigia__watch_option_table, &ours);
+	vigia__options_give(options, size, &ours, sizeof ours);
 }
 
 /* ---- Problems ---- */

@@ -89,6 +89,12 @@ const struct vigia__option *vigia__option_find(const struct vigia__option *table
 /* The known name nearest to a wrong one, NULL if none is near. */
 const char *vigia__nearest(const char *wrong, const char *(*name_at)(const void *ctx, int index), const void *ctx);
 void vigia__options_init(const struct vigia__option *table, void *target);
+/* Take over a struct of a program, `name`, that was perhaps compiled against an older header: its first member is its size. `ours`, which
+ * holds the defaults, is of the size `ours_size`; what theirs has replaces them. EOPTION: a size that no version has; `least` is the
+ * smallest one that makes sense. */
+int vigia__options_take(const char *name, void *ours, size_t ours_size, size_t least, const void *theirs, struct vigia_error *err);
+/* Give back a struct of ours to a program that has room for `size` bytes of it. */
+void vigia__options_give(void *theirs, size_t size, const void *ours, size_t ours_size);
 /* Set one option from outside; what is wrong goes to `problems`. A SPECIAL one is left alone. */
 void vigia__option_set(const struct vigia__option *table, void *target, const char *name, const struct vigia__value *value,
                        struct vigia__problems *problems);

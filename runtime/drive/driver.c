@@ -269,6 +269,17 @@ static void read_events(struct vigia_watcher *w)
 	if (w->core.gap > 0) tell_gap(w, first, w->core.gap);
 }
 
+/* Of a handler in C, which may have filled in all of the error, its text alone, or nothing. */
+static void name_failure(int rc, struct vigia_error *err)
+{
+	err->message[sizeof err->message - 1] = err->cause[sizeof err->cause - 1] = '\0';
+	bool permanent = rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL;
+	if (err->code >= 0) err->code = permanent ? rc : VIGIA_EHANDLER;
+	if (err->message[0]) return;
+	const char *name = rc < 0 ? vigia_error_name(rc) : "none of enum vigia_code";
+	snprintf(err->message, sizeof err->message, "the handler failed with code %d (%s)", rc, name);
+}
+
 /* The handler came to an end, now or after being pending. */
 static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *err)
 {
@@ -284,7 +295,7 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 		step_kind(w, VIGIA_INPUT_HANDLED);
 		return;
 	}
-	if (err->code >= 0) vigia__error(err, VIGIA_EHANDLER, "the handler failed with code %d", rc);
+	name_failure(rc, err);
 	err->seq_num = w->seqs[index];
 	keep_error(w, err);
 	uint64_t skipped = w->core.skipped;

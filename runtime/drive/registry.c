@@ -154,6 +154,21 @@ static int check_options(const struct vigia_watch_options *options, const struct
 	return vigia__problems_end(&problems, "watch options", err);
 }
 
+/* NULL: all defaults. */
+static int take_options(struct vigia_watch_options *ours, const struct vigia_watch_options *theirs, struct vigia_error *err)
+{
+	vigia_watch_options_init(ours);
+	if (theirs == NULL) return VIGIA_OK;
+	return vigia__options_take("vigia_watch_options", ours, sizeof *ours, offsetof(struct vigia_watch_options, filter), theirs, err);
+}
+
+static int take_handler(struct vigia_handler *ours, const struct vigia_handler *theirs, struct vigia_error *err)
+{
+	int rc = vigia__options_take("vigia_handler", ours, sizeof *ours, offsetof(struct vigia_handler, damaged), theirs, err);
+	if (rc == VIGIA_OK && ours->handle == NULL) rc = vigia__error(err, VIGIA_EINVAL, "handler: its `handle` is NULL");
+	return rc;
+}
+
 static enum vigia_watcher_state state_of(const struct vigia_watcher *w)
 {
 	return w->worker ? vigia__worker_state(w->worker) : w->core.state;
@@ -232,12 +247,13 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
                          const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err)
 {
-	struct vigia_watch_options defaults;
-	if (options == NULL) {
-		vigia_watch_options_init(&defaults);
-		options = &defaults;
-	}
+	struct vigia_watch_options taken;
+	struct vigia_handler own = {0};
 	int rc = vigia__watcher_id_check(watcher_id, watcher_id ? strlen(watcher_id) : 0, err);
+	if (rc == VIGIA_OK) rc = take_options(&taken, options, err);
+	if (rc == VIGIA_OK && handler) rc = take_handler(&own, handler, err);
+	if (handler) handler = &own;
+	options = &taken;
 	if (rc == VIGIA_OK) rc = check_options(options, registry, err);
 	if (rc == VIGIA_OK && handler == NULL && options->auto_start)
 		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false", VIGIA_SHOWN(watcher_id));
@@ -592,7 +608,10 @@ int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handle
 		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 		return VIGIA_EHANDLEREXISTS;
 	}
-	w->handler = *handler;
+	struct vigia_handler ours = {0};
+	int rc = take_handler(&ours, handler, err);
+	if (rc < 0) return rc;
+	w->handler = ours;
 	w->has_handler = true;
 	return VIGIA_OK;
 }
@@ -614,7 +633,7 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 	return rc;
 }
 
-void vigia_watcher_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
+static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 {
 	if (w->worker) vigia__worker_stats(w->worker, out);
 	else vigia__driver_stats(w, out);
@@ -625,6 +644,13 @@ void vigia_watcher_stats(struct vigia_watcher *w, struct vigia_watcher_stats *ou
 	uint64_t oldest, latest = 0, looked_at = vigia__iterator_first(out->next) - 1;
 	if (store->backend->bounds(store->backend, &oldest, &latest, NULL) == VIGIA_OK && latest > looked_at) out->lag = latest - looked_at;
 	vigia__store_leave(store);
+}
+
+void vigia_watcher_stats_sized(struct vigia_watcher *w, struct vigia_watcher_stats *out, size_t size)
+{
+	struct vigia_watcher_stats ours = {0};
+	fill_stats(w, &ours);
+	vigia__options_give(out, size, &ours, sizeof ours);
 }
 
 static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what, struct vigia_error *err)

@@ -285,7 +285,7 @@ static int load(struct vigia__worker *w, struct vigia_error *err)
 	int rc = w->job.load(w->job.ctx, w, w->id, &w->options, err);
 	if (rc < 0) return rc;
 	struct vigia_watch_options options = w->options;
-	struct vigia_handler handler = {.handle = w->job.handle, .resume = w->job.resume, .ctx = w->job.ctx};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = w->job.handle, .resume = w->job.resume, .ctx = w->job.ctx};
 	options.auto_start = false;
 	rc = vigia_registry_watch(w->registry, w->id, &handler, &options, &w->watcher, err);
 	w->options.filter = (struct vigia_filter){0};

@@ -11,6 +11,10 @@
  *   - A store may be used by any number of threads. A registry belongs to one thread; only vigia_registry_interrupt() may be
  *     called from another.
  *   - Nothing returned points into the file: batches own copies.
+ *   - A struct of options or callbacks begins with `size`, the sizeof it was compiled with: new members come at its end, and a program
+ *     compiled before them gets their defaults. A size of 0, or one larger than this version knows, is EOPTION. A struct that the library
+ *     fills in (vigia_gc, vigia_watcher_stats) grows at its end, too; the header passes on how much of it the caller has.
+ *     Values (slice, iterator, filter, events, vigia_error) stay as they are.
  */
 #ifndef VIGIA_H
 #define VIGIA_H
@@ -168,6 +172,7 @@ enum vigia_durability {
 
 /* How to open. Always start from vigia_store_options_init(). Names, units, defaults and limits: core/options.c. */
 struct vigia_store_options {
+	size_t size;                     /* set by vigia_store_options_init() */
 	/* about this handle */
 	bool readonly;                   /* never create or write */
 	bool create;                     /* make the file if there is none (default true) */
@@ -199,7 +204,12 @@ struct vigia_store_options {
 	bool max_events_given, max_bytes_given, retention_passes_checkpoints_given;
 };
 
-VIGIA_API void vigia_store_options_init(struct vigia_store_options *options);
+VIGIA_API void vigia_store_options_init_sized(struct vigia_store_options *options, size_t size);
+/* Set the size and all defaults. */
+static inline void vigia_store_options_init(struct vigia_store_options *options)
+{
+	vigia_store_options_init_sized(options, sizeof *options);
+}
 
 /**
  * Open the store in the file `path`, or make it. ":memory:" gives a store without a file that lives as long as its handle.
@@ -251,8 +261,9 @@ VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_n
  */
 VIGIA_API int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
 
-/* Conditions of an append. Zero-initialise it. */
+/* Conditions of an append: {.size = sizeof options, ...}, the rest zero. */
 struct vigia_append_options {
+	size_t size;
 	bool if_last_given;     /* store only if the last number ever given is `if_last` */
 	uint64_t if_last;
 	struct vigia_slice key; /* 1..255 bytes of any kind; NULL, 0: none. The whole call is stored once under a key, however often sent */
@@ -284,7 +295,9 @@ VIGIA_API size_t vigia_batch_count(const struct vigia_batch *batch);
  */
 VIGIA_API int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigia_event *out, struct vigia_error *err);
 
+/* What to read: {.size = sizeof request, ...}, the rest zero. */
 struct vigia_read {
+	size_t size;
 	struct vigia_iterator from;
 	struct vigia_filter filter;
 	int64_t limit;      /* most events to answer, 0 = no bound on their number */
@@ -333,7 +346,11 @@ struct vigia_gc {
  * Returns:   VIGIA_OK and *out (may be NULL); EREADONLY, ECLOSED, EIO, ...: what was removed before stays removed
  * Threads:   any; also while another process collects
  */
-VIGIA_API int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out, struct vigia_error *err);
+VIGIA_API int vigia_store_gc_sized(struct vigia_store *store, struct vigia_gc *out, size_t size, struct vigia_error *err);
+static inline int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out, struct vigia_error *err)
+{
+	return vigia_store_gc_sized(store, out, sizeof *out, err);
+}
 
 /**
  * Copy the store, as it is at one moment, into a new file, while others go on using it; `compact`: without the free pages. The copy is a
@@ -371,6 +388,7 @@ enum vigia_checkpoint_mode { VIGIA_CHECKPOINT_BATCH = 0, VIGIA_CHECKPOINT_EVENT,
 
 /* How to watch. Always start from vigia_watch_options_init(). Names, units, defaults and limits: core/options.c. */
 struct vigia_watch_options {
+	size_t size;                                  /* set by vigia_watch_options_init() */
 	struct vigia_iterator initial_event_iterator; /* where to start without a checkpoint */
 	struct vigia_filter filter;                   /* copied by watch */
 	int64_t batch_size;                           /* events fetched at a time */
@@ -387,7 +405,12 @@ struct vigia_watch_options {
 	bool auto_start;
 };
 
-VIGIA_API void vigia_watch_options_init(struct vigia_watch_options *options);
+VIGIA_API void vigia_watch_options_init_sized(struct vigia_watch_options *options, size_t size);
+/* Set the size and all defaults. */
+static inline void vigia_watch_options_init(struct vigia_watch_options *options)
+{
+	vigia_watch_options_init_sized(options, sizeof *options);
+}
 
 /* What a handler is told beside its event. */
 struct vigia_attempt {
@@ -396,11 +419,13 @@ struct vigia_attempt {
 	bool stopping;
 };
 
-/* What handles events. All run on the registry's thread; `resume` and `free` may be NULL. */
+/* What handles events: {.size = sizeof handler, .handle = ...}. All run on the registry's thread; all but `handle` may be NULL. */
 struct vigia_handler {
-	/* Handle one event. VIGIA_OK: done; VIGIA_NONE: not wanted after all (passed, not counted); < 0: failed, `err` says how (EDAMAGED,
-	 * EDESERIAL: never retried, see on_damage); VIGIA_PENDING: call resume when `*resume_mono_ns` has come
-	 * (INT64_MAX: no time), an event was appended, or the watcher is stopping. The event is valid until it is done or failed. */
+	size_t size;
+	/* Handle one event. VIGIA_OK: done; VIGIA_NONE: not wanted after all (passed, not counted); VIGIA_PENDING: call resume when
+	 * `*resume_mono_ns` has come (INT64_MAX: no time), an event was appended, or the watcher is stopping. < 0: failed, and err->message,
+	 * where it was filled in, says why; EDAMAGED and EDESERIAL are never retried, see on_damage. The event is valid until it is done or
+	 * failed. */
 	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
 	              struct vigia_error *err);
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
@@ -486,7 +511,11 @@ VIGIA_API int vigia_registry_stop(struct vigia_registry *registry, int64_t timeo
 VIGIA_API void vigia_watcher_release(struct vigia_watcher *watcher);
 
 VIGIA_API const char *vigia_watcher_id(const struct vigia_watcher *watcher);
-VIGIA_API void vigia_watcher_stats(struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
+VIGIA_API void vigia_watcher_stats_sized(struct vigia_watcher *watcher, struct vigia_watcher_stats *out, size_t size);
+static inline void vigia_watcher_stats(struct vigia_watcher *watcher, struct vigia_watcher_stats *out)
+{
+	vigia_watcher_stats_sized(watcher, out, sizeof *out);
+}
 VIGIA_API int vigia_watcher_set_handler(struct vigia_watcher *watcher, const struct vigia_handler *handler, struct vigia_error *err);
 VIGIA_API int vigia_watcher_start(struct vigia_watcher *watcher, struct vigia_error *err);
 /* Let the handler in progress finish, save progress, stop. VIGIA_OK stopped (or, from its own handler, will stop when that returns);

@@ -82,17 +82,24 @@ unsigned vigia__fork_generation(void)
 
 /* ---- life of a handle ---- */
 
+/* NULL: all defaults. */
+static int take_options(struct vigia_store_options *ours, const struct vigia_store_options *theirs, struct vigia_error *err)
+{
+	vigia_store_options_init(ours);
+	if (theirs == NULL) return VIGIA_OK;
+	return vigia__options_take("vigia_store_options", ours, sizeof *ours, offsetof(struct vigia_store_options, create), theirs, err);
+}
+
 int vigia_store_open(const char *path, const struct vigia_store_options *options, struct vigia_store **out, struct vigia_error *err)
 {
-	struct vigia_store_options defaults;
-	if (options == NULL) {
-		vigia_store_options_init(&defaults);
-		options = &defaults;
-	}
+	struct vigia_store_options taken;
+	int rc = take_options(&taken, options, err);
+	if (rc < 0) return rc;
+	options = &taken;
 	if (path == NULL || path[0] == '\0') return vigia__error(err, VIGIA_EINVAL, "path: must name a file");
 	struct vigia__problems problems = {0};
 	vigia__options_check(vigia__store_option_table, options, &problems);
-	int rc = vigia__problems_end(&problems, "store options", err);
+	rc = vigia__problems_end(&problems, "store options", err);
 	if (rc < 0) return rc;
 
 	struct vigia_store *store = vigia__calloc(sizeof *store);
@@ -350,8 +357,11 @@ int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *
 int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
                             const struct vigia_append_options *options, uint64_t *first_seq, bool *existed, struct vigia_error *err)
 {
+	struct vigia_append_options conditions = {0};
 	if (options) {
-		int bad = vigia__append_key_check(options->key, err);
+		int bad = vigia__options_take("vigia_append_options", &conditions, sizeof conditions, offsetof(struct vigia_append_options, key),
+		                              options, err);
+		if (bad == VIGIA_OK) bad = vigia__append_key_check(conditions.key, err);
 		if (bad < 0) return bad;
 	}
 	if (count == 0) return vigia__error(err, VIGIA_EINVAL, "events: at least one is needed");
@@ -364,12 +374,8 @@ int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_ev
 		ends[i] = buf.len;
 	}
 	if (rc == VIGIA_OK) {
-		struct vigia__append request = {.bytes = buf.data, .ends = ends, .count = count, .len = buf.len};
-		if (options) {
-			request.key = options->key;
-			request.if_last = options->if_last;
-			request.if_last_given = options->if_last_given;
-		}
+		struct vigia__append request = {.bytes = buf.data, .ends = ends, .count = count, .len = buf.len, .key = conditions.key,
+		                                .if_last = conditions.if_last, .if_last_given = conditions.if_last_given};
 		rc = vigia__store_append(store, &request, err);
 		if (rc == VIGIA_OK && first_seq) *first_seq = request.queued ? 0 : request.first_seq;
 		if (rc == VIGIA_OK && existed) *existed = request.existed;
@@ -466,10 +472,14 @@ int vigia_store_read(struct vigia_store *store, const struct vigia_read *request
                      struct vigia_iterator *next, struct vigia_error *err)
 {
 	struct vigia__filter *filter = NULL;
-	if (request->limit < 0) return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)request->limit);
-	int rc = vigia__filter_new(&request->filter, &filter, err);
+	struct vigia_read ours = {0};
+	int rc = VIGIA_OK;
+	if (request) rc = vigia__options_take("vigia_read", &ours, sizeof ours, offsetof(struct vigia_read, filter), request, err);
 	if (rc < 0) return rc;
-	rc = vigia__store_read(store, request, filter, NULL, batch, next, err);
+	if (ours.limit < 0) return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)ours.limit);
+	rc = vigia__filter_new(&ours.filter, &filter, err);
+	if (rc < 0) return rc;
+	rc = vigia__store_read(store, &ours, filter, NULL, batch, next, err);
 	vigia__filter_free(filter);
 	return rc;
 }
@@ -523,21 +533,24 @@ int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *remo
 	return rc;
 }
 
-int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out, struct vigia_error *err)
+int vigia_store_gc_sized(struct vigia_store *store, struct vigia_gc *out, size_t size, struct vigia_error *err)
 {
-	struct vigia_gc ignored;
+	struct vigia_gc run = {0};
 	int rc = enter_to_write(store, err);
 	if (rc < 0) return rc;
-	rc = vigia__collect(store->backend, &store->closed, out ? out : &ignored, err);
+	rc = vigia__collect(store->backend, &store->closed, &run, err);
+	if (out) vigia__options_give(out, size, &run, sizeof run);
 	vigia__store_leave(store);
 	return rc;
 }
 
 int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err)
 {
-	int rc = enter_to_write(store, err);
+	struct vigia_store_options ours;
+	int rc = take_options(&ours, changes, err);
+	if (rc == VIGIA_OK) rc = enter_to_write(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->configure(store->backend, changes, err);
+	rc = store->backend->configure(store->backend, &ours, err);
 	vigia__store_leave(store);
 	return rc;
 }

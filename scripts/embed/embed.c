@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 	for (int i = 2; rc == VIGIA_OK && i < argc; i++) rc = append(store, argv[i], &last, &err);
 	if (rc == VIGIA_OK) {
 		registry = vigia_registry_new(store);
-		struct vigia_handler handler = {.handle = greet, .ctx = &last};
+		struct vigia_handler handler = {.size = sizeof handler, .handle = greet, .ctx = &last};
 		rc = registry ? vigia_registry_watch(registry, "greeter", &handler, NULL, NULL, &err) : VIGIA_ENOMEM;
 	}
 	if (rc == VIGIA_OK) rc = vigia_registry_run(registry, &err);

@@ -225,7 +225,7 @@ static size_t wait_to_be_told(struct waking *w)
 {
 	struct vigia_error err = {0};
 	if (w->store) {
-		struct vigia_read request = {.from = w->next, .timeout_ns = 5000000000};
+		struct vigia_read request = {.size = sizeof request, .from = w->next, .timeout_ns = 5000000000};
 		bench_ok(vigia_store_read(w->store, &request, w->batch, &w->next, &err), &err);
 		return vigia_batch_count(w->batch);
 	}

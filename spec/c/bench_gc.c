@@ -219,7 +219,7 @@ static void *poll_reader(void *arg)
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator it = {VIGIA_TRIM_HORIZON, 0};
 	while (atomic_load(&collecting)) {
-		struct vigia_read request = {.from = it, .limit = 1000};
+		struct vigia_read request = {.size = sizeof request, .from = it, .limit = 1000};
 		if (vigia_store_read(arg, &request, batch, &it, NULL) < 0) break;
 	}
 	vigia_batch_free(batch);

@@ -59,7 +59,7 @@ static void gather(struct crowd *crowds, int threads, int each, struct vigia_sto
 {
 	struct vigia_error err = {0};
 	struct vigia_watch_options options;
-	const struct vigia_handler handler = {.handle = see};
+	const struct vigia_handler handler = {.size = sizeof handler, .handle = see};
 	vigia_watch_options_init(&options);
 	options.ephemeral = true;
 	options.initial_event_iterator = (struct vigia_iterator){VIGIA_LATEST, 0};

@@ -64,7 +64,7 @@ static void test_failing_fetches(void **state) {
 	struct vigia_store *store = open_store();
 	struct vigia__manual_clock clock = {0};
 	struct vigia_registry *registry = vigia_registry_new(store);
-	struct vigia_handler handler = {.handle = handle};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = handle};
 	struct vigia_watch_options options;
 	struct vigia_watcher *watcher;
 	registry->clock = &clock;
@@ -125,7 +125,7 @@ static void test_a_fetch_without_memory(void **state) {
 	struct vigia_store *store = open_store();
 	struct vigia__manual_clock clock = {0};
 	struct vigia_registry *registry = vigia_registry_new(store);
-	struct vigia_handler handler = {.handle = handle};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = handle};
 	struct vigia_watcher *watcher;
 	registry->clock = &clock;
 	append(store);
@@ -148,10 +148,75 @@ static void test_a_fetch_without_memory(void **state) {
 	vigia_store_free(store);
 }
 
+/* How a handler in C fails, and what becomes of it. */
+struct failure {
+	int rc;
+	int code;
+	const char *message;
+	int wanted_code;
+	const char *wanted;
+};
+
+static int refuse(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+                struct vigia_error *err) {
+	const struct failure *failure = ctx;
+	err->code = failure->code;
+	size_t len = strlen(failure->message) + 1; /* as strncpy() does it: perhaps without an end */
+	memcpy(err->message, failure->message, len < sizeof err->message ? len : sizeof err->message);
+	return failure->rc;
+}
+
+static int pend(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+                struct vigia_error *err) {
+	*resume_mono_ns = 0;
+	return VIGIA_PENDING;
+}
+
+static int fail_later(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err) {
+	return refuse(ctx, NULL, NULL, resume_mono_ns, err);
+}
+
+static void test_quoted_failures(void **state) {
+	static char endless[2000];
+	memset(endless, 'x', sizeof endless - 1);
+	static const struct failure failures[] = {
+		{VIGIA_EHANDLER, 0, "the mail server is away", VIGIA_EHANDLER, "the mail server is away"},
+		{VIGIA_EINVAL, 0, "the mail server is away", VIGIA_EHANDLER, "the mail server is away"},
+		{-1234, 0, "the mail server is away", VIGIA_EHANDLER, "the mail server is away"},
+		{7, 7, "the mail server is away", VIGIA_EHANDLER, "the mail server is away"},
+		{VIGIA_EIO, VIGIA_EIO, "the disk is away", VIGIA_EIO, "the disk is away"},
+		{VIGIA_EIO, VIGIA_EIO, "", VIGIA_EIO, "the handler failed with code -18 (io_error)"},
+		{-1234, 0, "", VIGIA_EHANDLER, "the handler failed with code -1234 (unknown_error)"},
+		{VIGIA_EHANDLER, 0, endless, VIGIA_EHANDLER, "xxxxxxxx"},
+		{VIGIA_EDAMAGED, 0, "these bytes are bad", VIGIA_EDAMAGED, "these bytes are bad"},
+	};
+	for (size_t i = 0; i < 2 * COUNT_OF(failures); i++) {
+		const struct failure *failure = &failures[i / 2];
+		struct vigia_store *store = open_store();
+		struct vigia_registry *registry = vigia_registry_new(store);
+		struct vigia_handler handler = {.size = sizeof handler, .handle = refuse, .ctx = (void *)failure};
+		if (i % 2) handler.handle = pend, handler.resume = fail_later;
+		struct vigia_watcher *watcher;
+		vigia_registry_log(registry, NULL, record);
+		append(store);
+		assert_int_equal(vigia_registry_watch(registry, "w", &handler, NULL, &watcher, NULL), VIGIA_OK);
+		for (int steps = 0; steps < 10 && stats_of(watcher).failed == 0; steps++)
+			vigia_registry_step(registry, 0, NULL);
+		struct vigia_watcher_stats stats = stats_of(watcher);
+		assert_error(stats.last_error.code, failure->wanted_code, &stats.last_error, failure->wanted);
+		assert_true(strlen(stats.last_error.message) < sizeof stats.last_error.message);
+		assert_non_null(strstr(last_record, failure->rc == VIGIA_EDAMAGED ? "whose bytes are bad" : failure->wanted));
+		assert_int_equal(stats.state == VIGIA_STOPPING || stats.state == VIGIA_STOPPED, failure->rc == VIGIA_EDAMAGED);
+		vigia_registry_free(registry);
+		vigia_store_free(store);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		{"W7b a fetch that fails is tried again with the backoff, without end, and seen", test_failing_fetches, NULL, NULL, NULL},
 		{"W7c a fetch that finds no memory is tried again", test_a_fetch_without_memory, NULL, NULL, NULL},
+		{"W15 what a handler in C wrote into the error is quoted, whatever its code", test_quoted_failures, NULL, NULL, NULL},
 	};
 	return cmocka_run_group_tests_name("driver", tests, NULL, NULL);
 }

@@ -181,7 +181,7 @@ static uint64_t used_bytes(struct vigia_store *store)
 static unsigned count(struct vigia_store *store, const char *type)
 {
 	struct vigia_batch *batch = vigia_batch_new();
-	struct vigia_read request = {0};
+	struct vigia_read request = {.size = sizeof request};
 	struct vigia_iterator next;
 	struct vigia_error err = {0};
 	unsigned found = 0;
@@ -239,7 +239,7 @@ static struct outcome scenario(enum fault kind, int n, int error, bool forever, 
 	note(&outcome, large, &err);
 	struct vigia_new_event events[3] = {{{"UPDATE", 6}, {"list", 4}, {"\x01", 1}}, {{"UPDATE", 6}, {"list", 4}, {"\x02", 1}},
 	                                    {{"UPDATE", 6}, {"list", 4}, {"\x03", 1}}};
-	struct vigia_append_options options = {.key = {"key", 3}};
+	struct vigia_append_options options = {.size = sizeof options, .key = {"key", 3}};
 	int list = vigia_store_append_with(store, events, 3, &options, NULL, NULL, &err);
 	note(&outcome, list, &err);
 	int put = vigia_checkpoint_put(store, "watcher", 2, &err);
@@ -419,7 +419,8 @@ static void D2_what_is_queued_while_a_commit_fails(void **state)
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
 	struct vigia_event event;
-	assert_int_equal(vigia_store_read(queuing, &(struct vigia_read){.from = {VIGIA_AT, 4}}, batch, &next, NULL), VIGIA_OK);
+	struct vigia_read fourth = {.size = sizeof fourth, .from = {VIGIA_AT, 4}};
+	assert_int_equal(vigia_store_read(queuing, &fourth, batch, &next, NULL), VIGIA_OK);
 	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
 	assert_int_equal(event.object_type.len, strlen("meanwhile"));
 	assert_int_equal(vigia_batch_event(batch, 1, &event, NULL), VIGIA_OK);
@@ -691,7 +692,7 @@ static void *read_some(void *arg)
 {
 	struct vigia_batch *batch = vigia_batch_new();
 	for (int i = 0; i < 300; i++) {
-		struct vigia_read request = {0};
+		struct vigia_read request = {.size = sizeof request};
 		struct vigia_iterator next;
 		if (vigia_store_read(arg, &request, batch, &next, NULL) < 0) abort();
 	}

@@ -54,7 +54,8 @@ static void test_retried_with_backoff(void **state) {
 	uint64_t last = 0, other_last = 0;
 	vigia_registry_log(registry, &records, count_record);
 	struct vigia_watcher *watcher, *other;
-	struct vigia_handler handler = {.handle = handle, .ctx = &last}, other_handler = {.handle = handle, .ctx = &other_last};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = handle, .ctx = &last}, other_handler = handler;
+	other_handler.ctx = &other_last;
 	assert_int_equal(vigia_registry_watch(registry, "a", &handler, NULL, &watcher, &err), VIGIA_OK);
 	drive(registry);
 	int64_t backoff = SECOND / 5;

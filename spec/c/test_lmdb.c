@@ -97,7 +97,7 @@ static void *read_events(void *arg)
 	struct vigia_iterator next = {VIGIA_AFTER, 0};
 	size_t count = 0;
 	while (count < WRITERS * EACH) {
-		struct vigia_read request = {.from = next, .limit = 7, .timeout_ns = 60000000000};
+		struct vigia_read request = {.size = sizeof request, .from = next, .limit = 7, .timeout_ns = 60000000000};
 		if (vigia_store_read(reader->store, &request, batch, &next, NULL) < 0) abort();
 		for (size_t i = 0; i < vigia_batch_count(batch); i++, count++) {
 			struct vigia_event event;
@@ -135,7 +135,7 @@ static void *wait_for_one(void *store)
 {
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
-	struct vigia_read request = {.from = {VIGIA_AFTER, 0}, .timeout_ns = 60000000000};
+	struct vigia_read request = {.size = sizeof request, .from = {VIGIA_AFTER, 0}, .timeout_ns = 60000000000};
 	uintptr_t seq_num = 0;
 	if (vigia_store_read(store, &request, batch, &next, NULL) == VIGIA_OK && vigia_batch_count(batch) == 1) {
 		struct vigia_event event;
@@ -204,7 +204,7 @@ static void *play(void *arg)
 	struct vigia_iterator next = {VIGIA_AFTER, 0};
 	if (player->begins) append(player->store, player->mine);
 	while (player->rounds < ROUNDS && vigia__mono_ns() < player->until) {
-		struct vigia_read request = {.from = next, .limit = 1, .timeout_ns = 5000000000,
+		struct vigia_read request = {.size = sizeof request, .from = next, .limit = 1, .timeout_ns = 5000000000,
 		                             .filter = {.object_types = &theirs, .object_types_count = 1}};
 		if (vigia_store_read(player->store, &request, batch, &next, NULL) < 0) abort();
 		if (vigia_batch_count(batch) == 0) continue;
@@ -429,7 +429,8 @@ static int scenario(struct vigia_error *err)
 	struct vigia_batch *batch = vigia_batch_new();
 	if (rc == VIGIA_OK && batch == NULL) rc = VIGIA_ENOMEM;
 	if (rc == VIGIA_OK) {
-		struct vigia_read request = {.from = {VIGIA_TRIM_HORIZON, 0}, .filter = {.object_types = &type, .object_types_count = 1}};
+		struct vigia_read request = {.size = sizeof request, .from = {VIGIA_TRIM_HORIZON, 0},
+		                             .filter = {.object_types = &type, .object_types_count = 1}};
 		rc = vigia_store_read(store, &request, batch, &next, err);
 		if (rc == VIGIA_OK && vigia_batch_count(batch) == 0) rc = VIGIA_EIO;
 	}
@@ -524,7 +525,7 @@ static int64_t time_of(struct vigia_store *store, uint64_t seq_num)
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
 	struct vigia_event event;
-	struct vigia_read request = {.from = {VIGIA_AT, seq_num}, .limit = 1};
+	struct vigia_read request = {.size = sizeof request, .from = {VIGIA_AT, seq_num}, .limit = 1};
 	assert_int_equal(vigia_store_read(store, &request, batch, &next, NULL), VIGIA_OK);
 	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
 	assert_int_equal(event.seq_num, seq_num);
@@ -568,7 +569,7 @@ static void E3_timestamps_do_not_follow_a_clock_that_goes_back(void **state)
 	for (int i = 0; i < 3; i++) append(store, "T");
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
-	assert_int_equal(vigia_store_read(store, &(struct vigia_read){.from = {VIGIA_TRIM_HORIZON, 0}}, batch, &next, NULL), VIGIA_OK);
+	assert_int_equal(vigia_store_read(store, NULL, batch, &next, NULL), VIGIA_OK);
 	assert_int_equal(vigia_batch_count(batch), 3);
 	for (size_t i = 0; i < 3; i++) {
 		struct vigia_event event;
@@ -580,7 +581,7 @@ static void E3_timestamps_do_not_follow_a_clock_that_goes_back(void **state)
 	/* Nor when the trim that removed them all wrote their time down. */
 	assert_int_equal(vigia_store_trim(store, last.seq_num + 3, NULL, NULL), VIGIA_OK);
 	append(store, "T");
-	assert_int_equal(vigia_store_read(store, &(struct vigia_read){.from = {VIGIA_TRIM_HORIZON, 0}}, batch, &next, NULL), VIGIA_OK);
+	assert_int_equal(vigia_store_read(store, NULL, batch, &next, NULL), VIGIA_OK);
 	struct vigia_event event;
 	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
 	assert_true(event.at_ns >= before);

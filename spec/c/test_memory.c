@@ -614,7 +614,7 @@ static void *read_events(void *arg) {
 	int64_t last[WRITERS] = {-1, -1, -1, -1};
 	const char *wrong = NULL;
 	for (uint64_t seq_num = 0; seq_num < WRITERS * PER_WRITER && !wrong;) {
-		struct vigia_read request = {.from = next, .timeout_ns = INT64_C(20000000000)};
+		struct vigia_read request = {.size = sizeof request, .from = next, .timeout_ns = INT64_C(20000000000)};
 		if (vigia_store_read(shared->store, &request, batch, &next, NULL) < 0 || vigia_batch_count(batch) == 0)
 			wrong = "a read failed or was not woken";
 		for (size_t i = 0; i < vigia_batch_count(batch) && !wrong; i++) {

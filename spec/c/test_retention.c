@@ -250,7 +250,7 @@ static void G4_a_watcher_that_runs_does_not_expire(void **state)
 	options.gc_age_threshold_ns = HOUR * S;
 	struct vigia_store *store = open_new(state, &options);
 	struct vigia_registry *registry = vigia_registry_new(store);
-	struct vigia_handler handler = {.handle = succeed};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = succeed};
 	struct vigia_watcher *watcher;
 	assert_int_equal(vigia_checkpoint_put(store, "runs", 1, NULL), VIGIA_OK);
 	append(store, 3);
@@ -276,7 +276,7 @@ static void G4_a_start_counts_as_running(void **state)
 	options.checkpoint_ttl_ns = 4 * HOUR * S;
 	options.gc_age_threshold_ns = HOUR * S;
 	struct vigia_store *store = open_new(state, &options);
-	struct vigia_handler handler = {.handle = succeed};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = succeed};
 	append(store, 3);
 	assert_int_equal(vigia_checkpoint_put(store, "now and then", 3, NULL), VIGIA_OK);
 	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);

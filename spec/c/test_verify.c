@@ -38,7 +38,7 @@ static int teardown(void **state)
 static int append(struct vigia_store *store, const char *key)
 {
 	struct vigia_new_event event = {{"CREATE", 6}, {"Job", 3}, {"\xa4text", 5}};
-	struct vigia_append_options options = {.key = {key, strlen(key)}};
+	struct vigia_append_options options = {.size = sizeof options, .key = {key, strlen(key)}};
 	return vigia_store_append_with(store, &event, 1, key[0] ? &options : NULL, NULL, NULL, NULL);
 }
 

@@ -54,7 +54,8 @@ static void append(struct vigia_store *store, const char *type, size_t count)
 
 static struct vigia_read wanting(const struct vigia_slice *type, struct vigia_iterator from, int64_t timeout_ns)
 {
-	return (struct vigia_read){.from = from, .timeout_ns = timeout_ns, .filter = {.object_types = type, .object_types_count = 1}};
+	return (struct vigia_read){.size = sizeof (struct vigia_read), .from = from, .timeout_ns = timeout_ns,
+	                           .filter = {.object_types = type, .object_types_count = 1}};
 }
 
 /* ---- how long a look takes ---- */
@@ -174,7 +175,7 @@ static void *wait_for_one(void *arg)
 	struct waiter *waiter = arg;
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
-	struct vigia_read request = {.from = {VIGIA_AFTER, waiter->from}, .timeout_ns = 60000000000,
+	struct vigia_read request = {.size = sizeof request, .from = {VIGIA_AFTER, waiter->from}, .timeout_ns = 60000000000,
 	                             .filter = {.object_types = wanted_types + COUNT_OF(wanted_types) - waiter->types_count,
 	                                        .object_types_count = waiter->types_count}};
 	atomic_fetch_add(waiter->ready, 1);
@@ -292,7 +293,7 @@ static void S6_a_watcher_finds_it_too(void **state)
 	struct vigia_error err = {0};
 	keep_secret(store, &ops);
 	struct vigia_registry *registry = vigia_registry_new(store);
-	struct vigia_handler handler = {.handle = handle};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = handle};
 	if (vigia_registry_watch(registry, "w", &handler, NULL, NULL, &err) < 0) fail_msg("%s", err.message);
 	pthread_t thread;
 	void *stored_ns;

@@ -132,7 +132,7 @@ static inline double bench_replay(struct vigia_store *store, const char *type, u
 	struct vigia_error err = {0};
 	uint64_t seen = 0;
 	struct vigia_registry *registry = vigia_registry_new(store);
-	struct vigia_handler handler = {.handle = bench_count_event, .ctx = &seen};
+	struct vigia_handler handler = {.size = sizeof handler, .handle = bench_count_event, .ctx = &seen};
 	struct vigia_watch_options options;
 	struct vigia_slice types = {type, type ? strlen(type) : 0};
 	struct vigia_watcher *watcher;
