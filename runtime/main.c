@@ -23,6 +23,7 @@
  *     commit.h            group commit: many callers, one sync
  *     wake.h              version words in shared memory: appends wake readers, across processes
  *     copies.h            one copy of the library per process
+ *     fd.h                descriptors: none of ours is a standard one
  *     side.h              the side file: wake words, owners of watcher ids
  *   drive/                moves
  *     drive.h             watchers by id, carried through what core/watcher decides
@@ -60,6 +61,7 @@
 #include "bind/bind.h"
 #include "bind/interrupt.h"
 #include "bind/process.h"
+#include "store/fd.h"
 
 #ifndef VIGIA_LUA_DIR
 #define VIGIA_LUA_DIR "" /* the source tree's lua/, for running from the build folder */
@@ -111,7 +113,7 @@ static void *tell_waiters(void *arg) {
 }
 
 static int signals_start(void) {
-	vigia__interrupt_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	vigia__interrupt_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (vigia__interrupt_fd < 0)
 		return -1;
 	/* The thread takes no signals: the main thread's system calls are the ones to be interrupted. */
@@ -138,16 +140,6 @@ static int signals_start(void) {
 }
 
 /* ---- Standard streams ---- */
-
-/* A stream that was closed by the caller would be the number of the next file opened, and print would write into the store. The stand-in
- * for the output refuses writes, so that losing it is noticed. */
-static int streams_open(void) {
-	static const int modes[3] = {O_RDONLY, O_RDONLY, O_WRONLY};
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
-			return -1;
-	return 0;
-}
 
 /* What was printed must have arrived. A write that failed earlier left its mark on the stream, but its errno is gone. */
 static int stdout_close(int status) {
@@ -237,13 +229,16 @@ static int status_of(lua_State *L, int idx) {
 
 int main(int argc, char **argv) {
 	static char exe[PATH_MAX];
+	bool whole = vigia__fd_stand_in() == 0;
 	if (argc > 1 && strcmp(argv[1], "--isolated") == 0) { /* started by bind/process.c */
 		char dir[PATH_MAX];
+		if (!whole)
+			return EXIT_FAILURE;
 		return vigia__isolated_main(argc, argv, find_lua(dir, sizeof dir));
 	}
 	if (readlink("/proc/self/exe", exe, sizeof exe - 1) > 0)
 		vigia__program = exe;
-	if (streams_open() != 0 || signals_start() != 0) {
+	if (!whole || signals_start() != 0) {
 		fprintf(stderr, "vigia: cannot start: %s\n", strerror(errno));
 		return EXIT_FAILURE;
 	}

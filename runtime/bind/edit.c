@@ -28,6 +28,7 @@
 
 #include <editline/readline.h>
 
+#include "../store/fd.h"
 #include "interrupt.h"
 
 enum { HISTORY_MAX = 1000, GIVE_UP = 3 };
@@ -153,9 +154,9 @@ lua_State *vigia__edit_switch(lua_State *co) {
 
 static int signals_start(void) {
 	repl.owner = pthread_self();
-	repl.level_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	repl.edge_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	repl.line_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	repl.level_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	repl.edge_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	repl.line_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -365,7 +366,7 @@ static FILE *history_open(const char *path) {
 		mkdir(folder, 0700);
 		*at = '/';
 	}
-	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
 	struct stat st;
 	if (fd < 0)
 		return NULL;

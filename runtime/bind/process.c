@@ -25,6 +25,7 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../drive/worker.h"
+#include "../store/fd.h"
 #include "interrupt.h"
 
 extern char **environ;
@@ -420,7 +421,7 @@ int vigia__lua_spawn(lua_State *L)
 	char path[4096];
 	int pair[2];
 	if (program == NULL) program = find_program(path, sizeof path);
-	int rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 ? 0 : errno;
+	int rc = VIGIA_FD(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) == 0 ? 0 : errno;
 	if (rc == 0) {
 		int theirs = move_up(pair[1]), lock_fd = move_up(store ? store->backend->lock_fd : -1);
 		rc = theirs < 0 ? errno : spawn(p, program, theirs, lock_fd, &a);
@@ -429,7 +430,7 @@ int vigia__lua_spawn(lua_State *L)
 		close(pair[1]);
 		p->fd = pair[0];
 	}
-	if (rc == 0 && (p->pidfd = pidfd_open(p->pid, 0)) < 0) {
+	if (rc == 0 && (p->pidfd = VIGIA_FD(pidfd_open(p->pid, 0))) < 0) {
 		rc = errno;
 		kill(p->pid, SIGKILL);
 		waitpid(p->pid, NULL, 0);

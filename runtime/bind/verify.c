@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "../store/fd.h"
 #include "../store/verify.h"
 #include "interrupt.h"
 
@@ -65,7 +66,7 @@ static void beside(void *ctx) {
 static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC); /* LMDB's last words: the parent has better ones */
+	int nowhere = VIGIA_FD(open("/dev/null", O_WRONLY | O_CLOEXEC)); /* LMDB's last words: the parent has better ones */
 	if (nowhere >= 0)
 		dup2(nowhere, STDERR_FILENO);
 	for (const int *s = (const int[]){SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, 0}; *s; s++) signal(*s, SIG_DFL);
@@ -180,7 +181,7 @@ int vigia__lua_verify(lua_State *L) {
 	struct vigia_error err = {0};
 	int fds[2];
 	child->fd = -1;
-	if (pipe(fds) == 0) {
+	if (VIGIA_FD(pipe2(fds, O_CLOEXEC)) == 0) {
 		child->fd = fds[0];
 		child->pid = fork();
 		if (child->pid == 0) {

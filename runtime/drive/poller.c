@@ -14,6 +14,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "../store/fd.h"
 #include "drive.h"
 
 struct vigia__poller {
@@ -79,9 +80,9 @@ int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out
 	struct vigia__poller *p = vigia__calloc(sizeof *p);
 	if (p == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a poll descriptor");
 	p->backend = backend;
-	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	p->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	p->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	p->epoll_fd = VIGIA_FD(epoll_create1(EPOLL_CLOEXEC));
+	p->event_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	p->timer_fd = VIGIA_FD(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	struct epoll_event event = {.events = EPOLLIN};
 	int rc = -1;
 	if (p->epoll_fd >= 0 && p->event_fd >= 0 && p->timer_fd >= 0)

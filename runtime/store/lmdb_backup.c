@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "fd.h"
 #include "lmdb_store.h"
 #include "place.h"
 
@@ -53,10 +54,10 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 	if (lstat(path, &st) == 0) return fail(t, EEXIST, "make it", err);
 	const char *slash = strrchr(path, '/');
 	snprintf(t->dir, sizeof t->dir, "%.*s", slash == path ? 1 : slash ? (int)(slash - path) : 1, slash ? path : ".");
-	t->fd = open(t->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	t->fd = VIGIA_FD(open(t->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 	if (t->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
 		snprintf(t->temporary, sizeof t->temporary, "%s.%ld.partial", path, (long)getpid());
-		t->fd = open(t->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		t->fd = VIGIA_FD(open(t->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
 		if (t->fd < 0) t->temporary[0] = '\0';
 	}
 	return t->fd < 0 ? fail(t, errno, "make it", err) : VIGIA_OK;
@@ -77,7 +78,7 @@ static int give_id(const struct target *t)
 	if (rc != 0) return rc;
 	rc = mdb_env_set_maxdbs(env, 4);
 	if (rc == 0) rc = mdb_env_set_mapsize(env, (size_t)st.st_size + ROOM);
-	if (rc == 0) rc = mdb_env_open(env, name, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
+	if (rc == 0) rc = vigia__lmdb_env_open(env, name, MDB_NOSUBDIR | MDB_NOLOCK);
 	if (rc == 0) rc = mdb_txn_begin(env, NULL, 0, &txn);
 	if (rc == 0) rc = vigia__lmdb_format_new_id(txn);
 	if (rc == 0) rc = mdb_txn_commit(txn);

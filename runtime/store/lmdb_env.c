@@ -18,6 +18,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "copies.h"
+#include "fd.h"
 #include "lmdb_store.h"
 #include "place.h"
 
@@ -307,7 +308,7 @@ static char *real_path(const char *path, bool may_create, struct vigia_error *er
 	int why = errno;
 	/* The kernel may refuse to follow a link that somebody else laid into a shared folder (fs.protected_symlinks); realpath goes on. */
 	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 		why = fd < 0 ? errno : 0;
 		if (fd >= 0) close(fd);
 	}
@@ -358,7 +359,7 @@ static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_erro
 	char path[4096];
 	struct stat st;
 	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return VIGIA_OK; /* LMDB will refuse it */
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
 	/* LMDB would follow a link, and fill what it leads to. */
 	if (fd < 0 && errno == ELOOP) return vigia__error(err, VIGIA_EIO, "the lock file '%s' is a symbolic link", path);
 	if (fd < 0) return VIGIA_OK; /* LMDB will fail in the same way */
@@ -385,6 +386,12 @@ static void env_close(struct lmdb_backend *b)
 	b->lock_fd = -1;
 }
 
+int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)
+{
+	if (vigia__fd_begin() < 0) return errno;
+	return vigia__fd_end(mdb_env_open(env, path, flags, 0600));
+}
+
 static int env_open(struct lmdb_backend *b, const struct vigia_store_options *options, unsigned flags, struct vigia_error *err)
 {
 	size_t bytes = options->map_size_bytes > 0 ? (size_t)options->map_size_bytes : MAP_BYTES_MAX;
@@ -395,7 +402,7 @@ static int env_open(struct lmdb_backend *b, const struct vigia_store_options *op
 		if (rc == 0) rc = mdb_env_set_maxreaders(b->env, READERS_MAX);
 		if (rc == 0) rc = mdb_env_set_maxdbs(b->env, DATABASES_MAX);
 		if (rc == 0) rc = mdb_env_set_mapsize(b->env, bytes);
-		if (rc == 0) rc = mdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | flags, 0600);
+		if (rc == 0) rc = vigia__lmdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | flags);
 		if (rc == 0) {
 			MDB_envinfo info;
 			mdb_env_info(b->env, &info);

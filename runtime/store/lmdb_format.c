@@ -18,6 +18,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "fd.h"
 #include "lmdb_store.h"
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'D', 'B', '\n'};
@@ -41,7 +42,7 @@ static const uint32_t lmdb_magic = VIGIA__LMDB_MAGIC;
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 {
 	/* Plain descriptors of the data file are harmless: LMDB's locks are on its lock file. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 	if (fd < 0) {
 		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOENT ? VIGIA_ENOTFOUND : VIGIA_EIO;
 		vigia__error(err, code, "cannot open the store '%s'", path);

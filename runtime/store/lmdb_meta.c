@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "fd.h"
 #include "lmdb_store.h"
 #include "place.h"
 
@@ -129,14 +130,14 @@ static int empty_unfinished(int fd, int lock_fd)
 int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error *err)
 {
 	char lock_path[4096];
-	int rc = 0, lock_fd = -1, fd = open(path, (may_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int rc = 0, lock_fd = -1, fd = VIGIA_FD(open(path, (may_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	if (fd >= 0) rc = is_unfinished(fd);
 	if (rc == 1 && !may_write) {
 		close(fd);
 		return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s': its making was cut short", path);
 	}
 	if (rc == 1 && snprintf(lock_path, sizeof lock_path, "%s-lock", path) < (int)sizeof lock_path) {
-		lock_fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+		lock_fd = VIGIA_FD(open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
 		rc = lock_fd < 0 ? -1 : empty_unfinished(fd, lock_fd);
 	}
 	int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : VIGIA_EIO;

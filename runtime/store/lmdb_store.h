@@ -100,6 +100,8 @@ static inline bool lmdb_is_error(int rc)
 }
 
 /* lmdb_env.c */
+/* mdb_env_open with no descriptor below 3 (fd.h). 0 or LMDB's error. */
+int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
 int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
 int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);

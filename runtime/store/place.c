@@ -13,6 +13,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "fd.h"
+
 /* Not all are in linux/magic.h, which grows with the kernel. Folders that a host shares with a guest are of the same kind: two kernels. */
 static const struct {
 	uint32_t type;
@@ -65,7 +67,7 @@ static const char *fuse_network(dev_t dev)
 {
 	char text[65536], type[64];
 	size_t len = 0;
-	int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	int fd = VIGIA_FD(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
 	if (fd < 0) return NULL;
 	for (ssize_t got; len < sizeof text - 1 && (got = read(fd, text + len, sizeof text - 1 - len)) > 0;) len += (size_t)got;
 	close(fd);
@@ -100,7 +102,7 @@ int vigia__place_sync_name(const char *path)
 	size_t len = slash == path ? 1 : slash ? (size_t)(slash - path) : 0;
 	if (len >= sizeof dir) return ENAMETOOLONG;
 	snprintf(dir, sizeof dir, "%.*s", len > 0 ? (int)len : 1, len > 0 ? path : ".");
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = VIGIA_FD(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	if (fd < 0) return errno == EACCES || errno == EPERM ? 0 : errno;
 	int rc = fsync(fd) < 0 ? errno : 0;
 	close(fd);

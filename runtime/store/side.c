@@ -15,6 +15,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "fd.h"
 
 enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0, LOCK_COLLECTING = 1, LOCK_USING = 2 };
 
@@ -105,7 +106,7 @@ static bool still_named(int fd, const char *path)
  * forked child that closed the descriptor. NULL with errno; ESTALE: the name leads to another file by now. */
 static struct vigia__side_map *map_file(int fd, const char *path)
 {
-	int own = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int own = VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
 	if (own < 0) return NULL;
 	struct stat a, b;
 	void *map = MAP_FAILED;
@@ -123,7 +124,7 @@ int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, struct
 	uint64_t used[2] = {0, 0};
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USING, .l_len = 1};
 	if (snprintf(path, sizeof path, "%s-side", store_path) >= (int)sizeof path) return VIGIA_OK;
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int fd = VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	if (fd < 0) return VIGIA_OK;
 	bool in_use = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 	bool same = pread(fd, used, sizeof used, offsetof(struct vigia__side_map, dev)) == (ssize_t)sizeof used &&
@@ -142,7 +143,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 	if (snprintf(path, sizeof path, "%s-side", store_path) >= (int)sizeof path)
 		return vigia__error(err, VIGIA_EINVAL, "path: longer than the system allows");
 	for (;;) {
-		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 		if (fd < 0) return io_error(err, "open", path);
 		if (lock_byte(fd, LOCK_MAKING, F_WRLCK, true) < 0) {
 			int rc = io_error(err, "lock", path);
@@ -330,10 +331,10 @@ __attribute__((no_sanitize_address)) static void *wait_for_lock(void *arg)
 int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, struct vigia_error *err)
 {
 	char name[64];
-	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = eventfd(0, EFD_CLOEXEC)};
+	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = VIGIA_FD(eventfd(0, EFD_CLOEXEC))};
 	pthread_t thread;
 	snprintf(name, sizeof name, "/proc/self/fd/%d", side->fd);
-	if (wait.done >= 0) wait.fd = open(name, O_RDWR | O_CLOEXEC);
+	if (wait.done >= 0) wait.fd = VIGIA_FD(open(name, O_RDWR | O_CLOEXEC));
 	int rc = wait.fd < 0 ? io_error(err, "open", name) : VIGIA_OK;
 	if (rc == VIGIA_OK && (errno = pthread_create(&thread, NULL, wait_for_lock, &wait)) != 0) {
 		rc = vigia__error(err, VIGIA_EIO, "cannot start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));

@@ -19,6 +19,7 @@
 #include "../core/serial.h"
 #include "collect.h"
 #include "commit.h"
+#include "fd.h"
 
 /* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
 enum { SCAN_NS = 10000000 };
@@ -43,7 +44,7 @@ static uint64_t boot_id;
 static void read_boot_id(void)
 {
 	char text[64];
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	int fd = VIGIA_FD(open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
 	if (fd < 0) return;
 	ssize_t len = read(fd, text, sizeof text);
 	close(fd);

@@ -7,6 +7,7 @@
 #include "test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -289,6 +290,44 @@ static void each_call_fails(enum fault kind, int error, bool forever, bool unkno
 	assert_true(n > 4);
 	assert_true(any_failed);
 	assert_int_equal(any_unknown, unknown_expected);
+}
+
+static bool standard_ones_closed(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) >= 0) return false;
+	return true;
+}
+
+/* LMDB panics when its meta page cannot be written, and is opened anew: with the same care as at first. */
+static void S22_a_store_that_is_opened_anew_takes_no_standard_descriptor(void **state)
+{
+	(void)state;
+	int kept[3], after = 0;
+	bool unknown = false, closed = true;
+	for (int fd = 0; fd < 3; fd++) {
+		kept[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+		close(fd);
+	}
+	struct vigia_store *store = open_store(0);
+	closed &= standard_ones_closed();
+	for (int n = 1; n < 20 && !unknown; n++) {
+		struct vigia_error err = {0};
+		arm(FAULT_WRITE, n, EIO, false);
+		unknown = append(store, "one", 10, NULL, &err) == VIGIA_EUNKNOWN;
+		disarm();
+		after |= append(store, "after", 10, NULL, &err);
+		closed &= standard_ones_closed();
+	}
+	vigia_store_free(store);
+	for (int fd = 0; fd < 3; fd++) {
+		dup2(kept[fd], fd);
+		close(kept[fd]);
+	}
+	folder_empty(folder);
+	assert_true(unknown);
+	assert_int_equal(after, VIGIA_OK);
+	assert_true(closed);
 }
 
 static void D4a_a_write_fails(void **state)
@@ -809,6 +848,7 @@ static void D4h_a_file_that_may_grow_no_further(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(S22_a_store_that_is_opened_anew_takes_no_standard_descriptor, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4a_a_write_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4b_a_write_is_cut_short, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4c_a_sync_fails, setup, teardown),

@@ -1,0 +1,91 @@
+/*
+ * fd.c - descriptors above the standard ones. See fd.h.
+ */
+#include "fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static unsigned users;   /* calls that open something now */
+static bool occupied[3]; /* by us */
+
+/* Until the lowest free number is above them. */
+static int occupy(void)
+{
+	for (;;) {
+		int fd = open("/", O_PATH | O_CLOEXEC);
+		if (fd < 0) return -1;
+		if (fd > STDERR_FILENO) {
+			close(fd);
+			return 0;
+		}
+		occupied[fd] = true;
+	}
+}
+
+/* What the host has put in the place of ours meanwhile is the host's. */
+static void vacate(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+		if (occupied[fd] && (fcntl(fd, F_GETFL) & O_PATH)) close(fd);
+		occupied[fd] = false;
+	}
+}
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+
+static void after_fork_parent(void)
+{
+	pthread_mutex_unlock(&mutex);
+}
+
+/* The threads that open something are the parent's. */
+static void after_fork_child(void)
+{
+	vacate();
+	users = 0;
+	pthread_mutex_unlock(&mutex);
+}
+
+static void guard_forks(void)
+{
+	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+int vigia__fd_begin(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, guard_forks);
+	pthread_mutex_lock(&mutex);
+	int rc = occupy(), number = errno;
+	if (rc == 0) users++;
+	else if (users == 0) vacate();
+	pthread_mutex_unlock(&mutex);
+	errno = number;
+	return rc;
+}
+
+int vigia__fd_end(int result)
+{
+	int number = errno;
+	pthread_mutex_lock(&mutex);
+	if (--users == 0) vacate();
+	pthread_mutex_unlock(&mutex);
+	errno = number;
+	return result;
+}
+
+int vigia__fd_stand_in(void)
+{
+	static const int modes[3] = {O_RDONLY, O_RDONLY, O_WRONLY};
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd) return -1;
+	return 0;
+}
