@@ -690,7 +690,7 @@ static void D1_a_commit_of_nothing_leaves_no_doubt(void **state)
 	(void)state;
 	struct vigia_store *store = open_store(0);
 	struct vigia_new_event event = {{"CREATE", 6}, {"once", 4}, {"\x01", 1}};
-	struct vigia_append_options options = {.key = {"key", 3}};
+	struct vigia_append_options options = {.size = sizeof options, .key = {"key", 3}};
 	bool existed = false;
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(vigia_store_append_with(store, &event, 1, &options, NULL, &existed, NULL), VIGIA_OK);
