@@ -191,6 +191,19 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.equal(40, store:get_latest_event_num())
 		end)
 
+		it("G7c limits hold without waiting for the cadence", function()
+			for bound, limit in pairs{max_events = 1000, max_bytes = 50000} do
+				local options = {[bound] = limit, collect = true, gc_cadence = 3600, gc_age_threshold = 86400, durability = "none"}
+				local store = helper.open(path or helper.path(bound), options)
+				for _ = 1, 10 do fill(store, 1000) end
+				eventually(function() return store:stats().events < 3000 end)
+				fill(store, 3000)
+				eventually(function() return store:stats().events < 3000 end)
+				assert.equal(13000, store:get_latest_event_num())
+				store:close()
+			end
+		end)
+
 		it("G7b max_bytes keeps the newest, and passes a lagging checkpoint only by choice", function()
 			local store = open{gc_age_threshold = 0, max_bytes = 40000}
 			for _ = 1, 100 do assert(store:store_event("CREATE", "Job", ("x"):rep(1000))) end

@@ -15,8 +15,11 @@ enum {
 	SLICE_NS = 2000000,  /* contract G2 */
 	PAUSE_NS = 30000,    /* between slices: LMDB's lock is not fair, whoever waits for it needs the time to wake */
 	SOON_NS = 50000000,  /* until the next run, when one stopped at a bound */
+	OVER = 20,           /* a log that is to be bounded is looked at again when it grew by a 20th, */
+	OVER_EVENTS = 500,   /* or so many */
 	STACK_BYTES = 512 * 1024
 };
+#define ELECT_NS INT64_C(10000000000) /* how often to ask whether somebody else still looks after the limits */
 
 /* A sleep would take the kernel's timer slack, twice as long as the slice. */
 static void pause_between(void)
@@ -24,6 +27,13 @@ static void pause_between(void)
 	int64_t until = vigia__mono_ns() + PAUSE_NS;
 	do sched_yield();
 	while (vigia__mono_ns() < until);
+}
+
+uint64_t vigia__collect_share(const struct vigia__collect *slice, uint64_t latest)
+{
+	uint64_t appended = slice->latest > 0 && latest > slice->latest ? latest - slice->latest : 0;
+	uint64_t share = 2 * appended > SLICE_EVENTS ? 2 * appended : SLICE_EVENTS;
+	return share < slice->events_left ? share : slice->events_left;
 }
 
 int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vigia_gc *out, struct vigia_error *err)
@@ -34,10 +44,9 @@ int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vig
 	if (rc < 0) return rc;
 	uint64_t left = (uint64_t)settings.values.gc_max_records_per_run;
 	int64_t until = vigia__mono_ns() + settings.values.gc_max_duration_ns;
-	struct vigia__collect slice = {.first = true};
+	struct vigia__collect slice = {.first = true, .slice_ns = SLICE_NS};
 	for (;;) {
-		slice.events_max = left < SLICE_EVENTS ? (size_t)left : SLICE_EVENTS;
-		slice.until_mono_ns = vigia__mono_ns() + SLICE_NS;
+		slice.events_left = left;
 		rc = b->collect(b, &slice, err);
 		if (rc < 0) return rc;
 		slice.first = false;
@@ -54,15 +63,37 @@ int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vig
 
 /* ---- the thread ---- */
 
+static bool has_limits(const struct vigia_store_options *settings)
+{
+	return settings->max_events > 0 || settings->max_bytes > 0;
+}
+
+/* Limits do not wait for the cadence: the writer who stores one event too many calls. False: it is stored already. */
+static bool ask_to_be_called(struct vigia__backend *b, const struct vigia_store_options *settings)
+{
+	uint64_t oldest, latest, now = 0;
+	if (!has_limits(settings) || b->bounds(b, &oldest, &latest, NULL) < 0) return true;
+	uint64_t count = oldest > 0 ? latest - oldest + 1 : 0, kept = (uint64_t)settings->max_events;
+	bool by_bytes = settings->max_bytes > 0 || kept == 0;
+	uint64_t from = !by_bytes && kept > count ? latest + (kept - count) : latest; /* what holds back is not asked again at once */
+	uint64_t over = (by_bytes ? count : kept) / OVER;
+	uint64_t at = from + (over > OVER_EVENTS ? over : OVER_EVENTS);
+	atomic_store(b->collect_call.at, at);
+	return b->bounds(b, &oldest, &now, NULL) < 0 || now < at;
+}
+
 /* Collect if it is this process's turn; when to look again. A failure waits for the next cadence: what is wrong with the store is told to
  * those who use it. */
 static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_store_options *settings)
 {
 	struct vigia_gc gc = {.reason = VIGIA_GC_DONE};
+	int64_t cadence = settings->gc_cadence_ns, soon = cadence < SOON_NS ? cadence : SOON_NS;
 	if (!*elected) *elected = b->elect(b);
 	if (*elected) vigia__collect(b, &b->collector.stop, &gc, NULL);
-	int64_t soon = settings->gc_cadence_ns < SOON_NS ? settings->gc_cadence_ns : SOON_NS;
-	return vigia__mono_ns() + (gc.reason == VIGIA_GC_BOUND ? soon : settings->gc_cadence_ns);
+	bool again = gc.reason == VIGIA_GC_BOUND || (*elected && !ask_to_be_called(b, settings));
+	/* Whoever collects may be killed, and is not called by then. */
+	if (!*elected && has_limits(settings) && cadence > ELECT_NS) cadence = ELECT_NS;
+	return vigia__mono_ns() + (again ? soon : cadence);
 }
 
 static bool is_on(const struct vigia_store_options *settings)
@@ -75,7 +106,9 @@ static void *collector(void *arg)
 	struct vigia__backend *b = arg;
 	bool elected = false;
 	int64_t cadence = 0, next = 0;
+	uint32_t calls = atomic_load(b->collect_call.word);
 	for (;;) {
+		uint32_t called = atomic_load(b->collect_call.word); /* before the turn that asks for it */
 		uint32_t word = atomic_load(b->settings_word); /* before the look at `stop`: whoever sets it bumps the word */
 		struct vigia__settings settings;
 		if (atomic_load(&b->collector.stop)) break;
@@ -86,9 +119,12 @@ static void *collector(void *arg)
 		const struct vigia_store_options *now = &settings.values;
 		if (now->gc_cadence_ns != cadence) next = 0; /* also at the start: another process may have stopped long ago */
 		cadence = now->gc_cadence_ns;
+		bool limits = elected && has_limits(now);
 		if (!is_on(now)) next = INT64_MAX;
-		else if (next == INT64_MAX || vigia__mono_ns() >= next) next = turn(b, &elected, now);
-		vigia__word_wait(b->settings_word, word, next);
+		else if (next == INT64_MAX || vigia__mono_ns() >= next || (limits && called != calls)) next = turn(b, &elected, now);
+		calls = called;
+		if (elected && has_limits(now)) vigia__words_wait(b->settings_word, word, b->collect_call.word, called, next);
+		else vigia__word_wait(b->settings_word, word, next);
 	}
 	if (elected) b->resign(b);
 	return NULL;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../core/error.h"
+#include "collect.h"
 #include "lmdb_store.h"
 
 enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64 };
@@ -33,7 +34,7 @@ static uint64_t number_of(const MDB_val *key)
 struct prefix {
 	uint64_t upto;                    /* everything up to here */
 	uint64_t bytes_upto, bytes_max;   /* and up to here, while more bytes than bytes_max are in use */
-	size_t events_max;
+	uint64_t events_max;
 	int64_t until_mono_ns;
 	/* out */
 	uint64_t removed, oldest;
@@ -238,7 +239,8 @@ static int bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uin
 	return rc;
 }
 
-static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store_options *settings, bool first, struct vigia__verdict *out)
+static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store_options *settings, bool first, uint64_t *last,
+                  struct vigia__verdict *out)
 {
 	uint64_t oldest, latest, old = 0;
 	struct vigia__holders holders = {0};
@@ -254,6 +256,7 @@ static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store
 	if (rc == 0) rc = add_holders(b, txn, b->checkpoints, now, ttl, first && ttl > 0, &holders);
 	if (rc == 0) rc = add_holders(b, txn, b->holds, now, ttl, first && ttl > 0, &holders);
 	if (rc == 0) vigia__retention_decide(settings, &holders, oldest, latest, old, out);
+	*last = latest;
 	return rc;
 }
 
@@ -263,17 +266,20 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 	struct lmdb_backend *b = slice->b;
 	struct vigia__collect *collect = slice->collect;
 	const struct vigia_store_options *settings = &b->settings.values; /* followed under this writer's lock */
+	uint64_t latest;
+	int64_t until = vigia__mono_ns() + collect->slice_ns; /* the lock is held: waiting for it is over */
 	(void)err;
-	int rc = decide(b, txn, settings, collect->first, &collect->verdict);
+	int rc = decide(b, txn, settings, collect->first, &latest, &collect->verdict);
 	if (rc != 0) return rc;
 	struct prefix prefix = {
 		.upto = collect->verdict.upto,
 		.bytes_upto = collect->verdict.bytes_upto,
 		.bytes_max = (uint64_t)settings->max_bytes,
-		.events_max = collect->events_max,
-		.until_mono_ns = collect->until_mono_ns,
+		.events_max = vigia__collect_share(collect, latest),
+		.until_mono_ns = until,
 	};
 	rc = remove_prefix(b, txn, &prefix);
+	collect->latest = latest;
 	collect->removed = prefix.removed;
 	collect->oldest = prefix.oldest;
 	collect->more = prefix.more;

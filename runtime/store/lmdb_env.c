@@ -703,6 +703,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 			b->base.lock_fd = b->side.fd;
 			b->base.wake = vigia__side_wake(&b->side);
 			b->base.settings_word = vigia__side_settings(&b->side);
+			b->base.collect_call = vigia__side_collect_call(&b->side);
 			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write looks again */
 		} else if (rc == VIGIA_EPERM && options->readonly) {
 			/* May only read: nobody wakes us, the look at the commit number once a second does. */

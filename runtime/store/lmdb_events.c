@@ -150,6 +150,7 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	}
 	mdb_cursor_close(events);
 	b->stamped = stamp.last;
+	atomic_store_explicit(&b->reached, stamp.last.seq_num, memory_order_relaxed);
 	*types = stamp.types;
 	return rc;
 }
@@ -272,7 +273,9 @@ static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *
 
 static void publish(void *ctx, uint64_t types)
 {
-	vigia__wake_publish(((struct lmdb_backend *)ctx)->base.wake, types);
+	struct lmdb_backend *b = ctx;
+	vigia__wake_publish(b->base.wake, types);
+	if (types) vigia__collect_call(&b->base.collect_call, atomic_load_explicit(&b->reached, memory_order_relaxed));
 }
 
 const struct vigia__commit_ops vigia__lmdb_commit_ops = {.lock = lock, .write = write, .publish = publish};

@@ -79,6 +79,7 @@ struct lmdb_backend {
 	pthread_mutex_t readers_mutex;
 	struct reader *readers;    /* not in use */
 
+	_Atomic uint64_t reached;  /* the last number that a commit of this process gave */
 	struct vigia__commit commit;
 	pthread_mutex_t progress_mutex;
 	struct vigia__progress *progress;

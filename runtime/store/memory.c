@@ -11,6 +11,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/event.h"
+#include "collect.h"
 #include "store.h"
 
 struct stored {
@@ -62,7 +63,8 @@ struct memory_backend {
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
 	struct vigia__settings settings;
-	_Atomic uint32_t settings_word;
+	_Atomic uint32_t settings_word, collect_word;
+	_Atomic uint64_t collect_at;
 };
 
 enum { LOOK_AT_CLOCK = 512 };
@@ -427,9 +429,11 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	else put_events(b, &queued, &types);
 	vigia__queue_done(&base->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
+	uint64_t latest = b->latest;
 	if (rc == VIGIA_ENOMEM && types == 0) leave(b); /* nothing was done, so nothing travels with it */
 	else commit_end(b);
 	if (types) vigia__wake_publish(&b->wake, types);
+	if (types) vigia__collect_call(&base->collect_call, latest);
 	return rc;
 }
 
@@ -559,7 +563,8 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 	}
 	struct vigia__verdict *verdict = &slice->verdict;
 	vigia__retention_decide(s, &holders, oldest_of(b), b->latest, old, verdict);
-	slice->removed = remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes, slice->events_max);
+	slice->removed = remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes, vigia__collect_share(slice, b->latest));
+	slice->latest = b->latest;
 	slice->oldest = oldest_of(b);
 	bool heavy = s->max_bytes > 0 && b->bytes > (uint64_t)s->max_bytes;
 	slice->more = b->count > 0 && (slice->oldest <= verdict->upto || (heavy && slice->oldest <= verdict->bytes_upto));
@@ -697,6 +702,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.can = 0,
 		.wake = &b->wake,
 		.settings_word = &b->settings_word,
+		.collect_call = {&b->collect_at, &b->collect_word},
 		.max_event_size = options->max_event_size_bytes,
 		.durability = options->durability,
 		.append = append,

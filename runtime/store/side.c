@@ -31,7 +31,9 @@ struct vigia__side_map {
 	_Atomic uint64_t dev, ino;
 	_Atomic uint64_t tried;
 	struct vigia__wake wake;
-	uint8_t reserved2[1024 - 64 - sizeof(struct vigia__wake)];
+	_Atomic uint64_t collect_at;
+	_Atomic uint32_t collect_word;
+	uint8_t reserved2[1024 - 64 - 12 - sizeof(struct vigia__wake)];
 	struct owner {
 		_Atomic uint64_t hash;
 		_Atomic int32_t pid;
@@ -218,6 +220,11 @@ _Atomic uint32_t *vigia__side_settings(struct vigia__side *side)
 _Atomic uint64_t *vigia__side_tried(struct vigia__side *side)
 {
 	return side->map ? &side->map->tried : NULL;
+}
+
+struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side)
+{
+	return (struct vigia__collect_call){&side->map->collect_at, &side->map->collect_word};
 }
 
 /* FNV-1a, 62 bits: a clash of two ids would only make one wait for the other. */

@@ -8,6 +8,7 @@
  *       40  device u64, 48 inode u64 of the store file that is in use
  *       56  tried u64: the number of the last commit that was tried (lmdb_meta.c)
  *       64  wake words, struct vigia__wake
+ *      320  u64: the event number at which the collector wants to be called, 0 = none; 328 u32: bumped by the call
  *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, reserved i32 }; an id is at hash % 1024 or behind it
  * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
  *     0 making the file   1 collecting garbage   2 using it (shared)   2^62 + hash: running the watcher id of that 62-bit hash
@@ -45,6 +46,8 @@ struct vigia__wake *vigia__side_wake(struct vigia__side *side);
 _Atomic uint32_t *vigia__side_settings(struct vigia__side *side);
 /* The number of the last commit that was tried, higher than any in a new side file. NULL: the side file is not open. */
 _Atomic uint64_t *vigia__side_tried(struct vigia__side *side);
+/* How a commit calls the collector. */
+struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side);
 
 /* Become the process that collects garbage: false, another one is. */
 bool vigia__side_elect(struct vigia__side *side);

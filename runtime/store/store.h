@@ -92,9 +92,10 @@ struct vigia__verify; /* verify.h */
 
 /* One slice of a garbage collection: one transaction, which looks at what holds back and removes what may go. */
 struct vigia__collect {
-	size_t events_max;             /* remove at most so many */
-	int64_t until_mono_ns;         /* and no longer */
+	uint64_t events_left;          /* remove at most so many; the run's */
+	int64_t slice_ns;              /* and no longer, from when the writer's lock is held */
 	bool first;                    /* of a run: write a mark, note who runs now */
+	uint64_t latest;               /* in: the last number at the slice before, 0 = there was none; out: now */
 	/* out */
 	uint64_t removed;
 	uint64_t oldest;               /* afterwards, 0 = none */
@@ -119,6 +120,8 @@ struct vigia__backend {
 	_Atomic int durability;
 	struct vigia__queue queue;     /* begun and ended by the backend */
 	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
+
+	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: nobody collects */
 
 	/* Blocks until durable. count 0: only saves progress. All or nothing. */
 	int (*append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);

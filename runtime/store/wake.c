@@ -17,9 +17,10 @@ enum { WAITS = 1, STEP = 2 };
 struct waitv {
 	uint64_t val;
 	uint64_t uaddr;
-	uint32_t flags; /* 2: 32 bits; without the private flag: shared between processes */
+	uint32_t flags; /* WAITV_U32; without the private flag: shared between processes */
 	uint32_t reserved;
 };
+enum { WAITV_U32 = 2 };
 
 static bool waitv_works(void)
 {
@@ -31,6 +32,13 @@ static bool waitv_works(void)
 		atomic_store_explicit(&known, k, memory_order_relaxed);
 	}
 	return k == 1;
+}
+
+static int64_t mono_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* FNV-1a: spreads short names well enough over 63 words. */
@@ -94,7 +102,7 @@ bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *list
 	} else {
 		struct waitv waits[sizeof listen->index];
 		for (unsigned i = 0; i < listen->count; i++)
-			waits[i] = (struct waitv){listen->seen[i], (uintptr_t)&wake->word[listen->index[i]], 2, 0};
+			waits[i] = (struct waitv){listen->seen[i], (uintptr_t)&wake->word[listen->index[i]], WAITV_U32, 0};
 		syscall(NR_FUTEX_WAITV, waits, listen->count, 0u, &until, CLOCK_MONOTONIC);
 	}
 	return vigia__wake_changed(wake, listen);
@@ -134,6 +142,25 @@ void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_
 	if (until_mono_ns < 0) until_mono_ns = 0;
 	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
 	syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen, int64_t until_mono_ns)
+{
+	if (!waitv_works()) {
+		int64_t soon = mono_ns() + 50000000;
+		vigia__word_wait(word, seen, soon < until_mono_ns ? soon : until_mono_ns);
+		return;
+	}
+	if (until_mono_ns < 0) until_mono_ns = 0;
+	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+	struct waitv waits[] = {{seen, (uintptr_t)word, WAITV_U32, 0}, {second_seen, (uintptr_t)second, WAITV_U32, 0}};
+	syscall(NR_FUTEX_WAITV, waits, 2u, 0u, &until, CLOCK_MONOTONIC);
+}
+
+void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest)
+{
+	uint64_t at = atomic_load_explicit(call->at, memory_order_relaxed);
+	if (at != 0 && latest >= at && atomic_exchange(call->at, 0) != 0) vigia__word_bump(call->word);
 }
 
 void vigia__wake_kick(struct vigia__wake *wake)

@@ -56,6 +56,16 @@ void vigia__word_bump(_Atomic uint32_t *word);
 /* Wait until the word is no longer `seen`, or the monotonic time comes. Spurious returns are possible. */
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns);
 
+/* The same for two words; where futex_waitv is missing, it is for the first, and at most 50 ms. */
+void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen, int64_t until_mono_ns);
+
+/* How a writer calls the collector: by the number of the last event. */
+struct vigia__collect_call {
+	_Atomic uint64_t *at;   /* call when this number is reached, 0 = never */
+	_Atomic uint32_t *word; /* bumped by the call */
+};
+void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest);
+
 /* Wake everybody, for a reason that is no event (close, stop). */
 void vigia__wake_kick(struct vigia__wake *wake);
 

@@ -1,8 +1,13 @@
 /*
  * test_retention.c - G1, G4, G7: what may be removed, decided from tables; then both backends under a clock the test sets.
  */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
 #include "core/retention.h"
 #include "store/collect.h"
+#include "store/lmdb_store.h"
 #include "test.h"
 
 enum { HOUR = 3600 };
@@ -308,13 +313,14 @@ static int64_t left_at_ns;
 static int collect_watched(struct vigia__backend *backend, struct vigia__collect *slice, struct vigia_error *err)
 {
 	int64_t now = vigia__mono_ns();
-	assert_in_range(slice->events_max, 1, 1000);
-	assert_true(slice->until_mono_ns <= now + 2000000);
+	assert_in_range(slice->slice_ns, 1, 2000000);
 	/* Between two of them whoever waits for the writer's lock has time to wake and take it. */
 	if (slices++ > 0) assert_true(now - left_at_ns >= 20000);
-	if (slices % 10 == 0) slice->until_mono_ns = now; /* as if it had taken its time: then it ends soon */
+	if (slices % 10 == 0) slice->slice_ns = 0; /* as if it had taken its time: then it ends soon */
 	int rc = collect_is(backend, slice, err);
+	assert_in_range(slice->removed, 0, 1000); /* nobody appends beside it */
 	if (slices % 10 == 0 && backend->can & VIGIA_CAN_PERSIST) assert_true(slice->removed <= 64);
+	slice->slice_ns = 2000000;
 	left_at_ns = vigia__mono_ns();
 	return rc;
 }
@@ -335,6 +341,73 @@ static void G2_a_run_is_made_of_short_slices_with_pauses(void **state)
 	slices = 0;
 	assert_int_equal(gc(store, VIGIA_GC_DONE), 20000);
 	assert_true(slices >= 20);
+	store->backend->collect = collect_is;
+	vigia_store_free(store);
+}
+
+static void G2_a_slice_removes_more_than_was_appended_since_the_one_before(void **state)
+{
+	const struct {
+		uint64_t before, now, left, share;
+	} rows[] = {
+		{0, 1000000, 9000, 500},   /* the first of a run */
+		{1000, 1000, 9000, 500},   /* nobody appends */
+		{1000, 1100, 9000, 500},
+		{1000, 2000, 9000, 2000},
+		{1000, 9000, 9000, 9000},  /* the run's bound comes first */
+		{0, 10, 7, 7},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct vigia__collect slice = {.latest = rows[i].before, .events_left = rows[i].left};
+		assert_int_equal(vigia__collect_share(&slice, rows[i].now), rows[i].share);
+	}
+}
+
+/* Somebody has the writer's lock whenever a slice wants it. */
+struct holder_of_the_lock {
+	struct lmdb_backend *backend;
+	atomic_bool holds;
+};
+
+static void *hold_the_lock(void *arg)
+{
+	struct holder_of_the_lock *holder = arg;
+	MDB_txn *txn;
+	if (vigia__lmdb_write_begin(holder->backend, &txn, NULL) < 0) abort();
+	atomic_store(&holder->holds, true);
+	usleep(4000);
+	vigia__lmdb_write_abort(holder->backend, txn);
+	return NULL;
+}
+
+static int collect_behind_a_writer(struct vigia__backend *backend, struct vigia__collect *slice, struct vigia_error *err)
+{
+	struct holder_of_the_lock holder = {.backend = (struct lmdb_backend *)backend};
+	pthread_t thread;
+	slices++;
+	assert_int_equal(pthread_create(&thread, NULL, hold_the_lock, &holder), 0);
+	while (!atomic_load(&holder.holds)) sched_yield();
+	int rc = collect_is(backend, slice, err);
+	pthread_join(thread, NULL);
+	return rc;
+}
+
+static void G2_waiting_for_the_lock_takes_nothing_from_a_slice(void **state)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.gc_age_threshold_ns = 1;
+	options.durability = VIGIA_DURABILITY_NONE;
+	struct vigia_store *store = open_new(state, &options);
+	assert_int_equal(vigia_checkpoint_put(store, "a", 1 << 30, NULL), VIGIA_OK);
+	append(store, 10000);
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0); /* writes the mark */
+	pass(1);
+	collect_is = store->backend->collect;
+	store->backend->collect = collect_behind_a_writer;
+	slices = 0;
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 10000);
+	assert_in_range(slices, 20, 100); /* with 63 events in each it would be 159 */
 	store->backend->collect = collect_is;
 	vigia_store_free(store);
 }
@@ -402,6 +475,8 @@ int main(void)
 		BOTH(G4_a_watcher_that_runs_does_not_expire),
 		BOTH(G4_a_start_counts_as_running),
 		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
+		cmocka_unit_test(G2_a_slice_removes_more_than_was_appended_since_the_one_before),
+		{"G2_waiting_for_the_lock_takes_nothing_from_a_slice", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL, NULL, file},
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
