@@ -160,6 +160,82 @@ struct vigia_event {
 	struct vigia_slice object; /* msgpack, one value; of another serializer ("json", or an application's) its bytes */
 };
 
+/* ---- Objects: msgpack and JSON --------------------------------------------------------------------------------------- */
+
+struct vigia_buffer; /* bytes that grow: an object being written, or text. For one thread at a time */
+
+VIGIA_API struct vigia_buffer *vigia_buffer_new(void); /* NULL: out of memory */
+VIGIA_API void vigia_buffer_free(struct vigia_buffer *buffer); /* NULL is fine */
+/* Empty it, for the next object; the memory stays. */
+VIGIA_API void vigia_buffer_clear(struct vigia_buffer *buffer);
+
+/* Write one value behind what is there. An array is followed by its `count` values, a map by `count` pairs of key and value. Nothing fails
+ * here: vigia_msgpack_end() tells. */
+VIGIA_API void vigia_msgpack_nil(struct vigia_buffer *buffer);
+VIGIA_API void vigia_msgpack_boolean(struct vigia_buffer *buffer, bool value);
+VIGIA_API void vigia_msgpack_integer(struct vigia_buffer *buffer, int64_t value);
+VIGIA_API void vigia_msgpack_float(struct vigia_buffer *buffer, double value);
+VIGIA_API void vigia_msgpack_text(struct vigia_buffer *buffer, const char *text); /* up to its NUL; also for a key */
+VIGIA_API void vigia_msgpack_string(struct vigia_buffer *buffer, const char *data, size_t len); /* any bytes */
+VIGIA_API void vigia_msgpack_array(struct vigia_buffer *buffer, size_t count);
+VIGIA_API void vigia_msgpack_map(struct vigia_buffer *buffer, size_t count);
+/* The value of a JSON text, as `vigia append` reads it: {"$bytes": ...} and the like are known. */
+VIGIA_API void vigia_msgpack_json(struct vigia_buffer *buffer, const char *text, size_t len);
+
+/**
+ * The object is written: is it exactly one value that an event can carry?
+ *
+ * Returns:   VIGIA_OK and *object; ESERIAL: values are missing, or there are too many, or one cannot be carried; ENOMEM; the first failure
+ *            of the functions above
+ * Ownership: *object points into the buffer, until that is written to, cleared or freed
+ */
+VIGIA_API int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err);
+
+enum vigia_msgpack_kind {
+	VIGIA_MSGPACK_NIL = 0,
+	VIGIA_MSGPACK_BOOLEAN,
+	VIGIA_MSGPACK_INTEGER,
+	VIGIA_MSGPACK_FLOAT,
+	VIGIA_MSGPACK_STRING, /* text, UTF-8 */
+	VIGIA_MSGPACK_BINARY, /* other bytes */
+	VIGIA_MSGPACK_ARRAY,
+	VIGIA_MSGPACK_MAP
+};
+
+/* One value that was read; the members that its kind does not have are 0. */
+struct vigia_msgpack_value {
+	enum vigia_msgpack_kind kind;
+	bool boolean;
+	int64_t integer;
+	double number;
+	struct vigia_slice string; /* STRING, BINARY: points into what was read; not terminated */
+	uint32_t count;            /* ARRAY: so many values follow; MAP: so many pairs */
+};
+
+/* Read the value at the beginning of `rest`, which moves on behind it; of an array or a map only its head, so that what it holds comes
+ * next. VIGIA_NONE: nothing is left; EDESERIAL: the bytes are cut off, or no value. Any bytes may be given: none beyond them is read. */
+VIGIA_API int vigia_msgpack_next(struct vigia_slice *rest, struct vigia_msgpack_value *value, struct vigia_error *err);
+/* Move `rest` on behind one value with all that it holds. Results as above. */
+VIGIA_API int vigia_msgpack_skip(struct vigia_slice *rest, struct vigia_error *err);
+/* The value under a key in the map at the beginning of `map`, as bytes: for vigia_msgpack_next(), or to look into it again. VIGIA_NONE: it
+ * has no such key, or is no map. */
+VIGIA_API int vigia_msgpack_find(struct vigia_slice map, const char *key, struct vigia_slice *value, struct vigia_error *err);
+/* The same by index, from 0, in an array. */
+VIGIA_API int vigia_msgpack_at(struct vigia_slice array, size_t index, struct vigia_slice *value, struct vigia_error *err);
+
+/* The object of an event as msgpack, whichever of the library's serializers wrote it (a store made for JSON keeps JSON). Clears
+ * and uses the buffer where it is not msgpack already; *object is valid until that or the event's batch changes. EDESERIAL: it is another
+ * serializer's. */
+VIGIA_API int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *object,
+                                 struct vigia_error *err);
+/* The whole event as one line of JSON, as `vigia events` prints it, in the buffer, which is cleared first. *text may be NULL; behind its
+ * end stands a NUL. */
+VIGIA_API int vigia_event_json(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *text,
+                               struct vigia_error *err);
+/* The same for one msgpack value, an object or a part of it; `value` must not point into the buffer. */
+VIGIA_API int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer, struct vigia_slice *text,
+                                    struct vigia_error *err);
+
 /* ---- Store: life --------------------------------------------------------------------------------------------------- */
 
 struct vigia_store; /* a handle on a store; several handles of one file share it */

@@ -4,25 +4,28 @@
 #include <string.h>
 #include <vigia.h>
 
-#define NAME_MAX ((size_t)31) /* so that msgpack's head of a string is one byte */
-
 static int greet(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
                  struct vigia_error *err)
 {
 	uint64_t *last = ctx;
-	(void)resume_mono_ns, (void)err;
-	printf("%" PRIu64 ": hello %.*s\n", event->seq_num, (int)event->object.len - 1, event->object.data + 1);
+	struct vigia_slice object = event->object;
+	struct vigia_msgpack_value name;
+	(void)resume_mono_ns;
+	int rc = vigia_msgpack_next(&object, &name, err);
+	if (rc < 0) return rc;
+	printf("%" PRIu64 ": hello %.*s\n", event->seq_num, (int)name.string.len, name.string.data);
 	return event->seq_num == *last ? vigia_watcher_stop(attempt->watcher, 0, NULL) : VIGIA_OK;
 }
 
 static int append(struct vigia_store *store, const char *name, uint64_t *last, struct vigia_error *err)
 {
-	char object[1 + NAME_MAX];
-	size_t len = strlen(name) < NAME_MAX ? strlen(name) : NAME_MAX;
-	object[0] = (char)(0xa0 | len);
-	memcpy(object + 1, name, len);
-	struct vigia_new_event event = {{VIGIA_CREATE, strlen(VIGIA_CREATE)}, {"Guest", 5}, {object, len + 1}};
-	return vigia_store_append(store, &event, 1, last, err);
+	struct vigia_buffer *object = vigia_buffer_new();
+	struct vigia_new_event event = {{VIGIA_CREATE, strlen(VIGIA_CREATE)}, {"Guest", 5}, {NULL, 0}};
+	vigia_msgpack_text(object, name);
+	int rc = vigia_msgpack_end(object, &event.object, err);
+	if (rc == VIGIA_OK) rc = vigia_store_append(store, &event, 1, last, err);
+	vigia_buffer_free(object);
+	return rc;
 }
 
 int main(int argc, char **argv)
