@@ -18,23 +18,25 @@
 
 struct vigia__ticket; /* one caller in a batch */
 
-/* Commits a batch. lock: take the writer's lock (may block long). write: store all tickets' requests, durable when it returns, or fail them
- * all; it also drops the lock; *types becomes the wake words to bump. publish: bump them, and the word for anything. */
+/* Commits a batch. lock: take the writer's lock (may block long). write: store all tickets' requests, durable when it returns, or fail some
+ * (ticket->rc) or all of them; it also drops the lock; *types becomes the wake words to bump. publish: bump them, and the word for
+ * anything. */
 struct vigia__commit_ops {
 	int (*lock)(void *ctx, void **txn, struct vigia_error *err);
 	int (*write)(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err);
 	void (*publish)(void *ctx, uint64_t types);
 };
 
-enum vigia__ticket_kind { VIGIA_TICKET_APPEND, VIGIA_TICKET_CALL };
+/* FREE: a call that frees room in the file. */
+enum vigia__ticket_kind { VIGIA_TICKET_APPEND, VIGIA_TICKET_CALL, VIGIA_TICKET_FREE };
 
 struct vigia__ticket {
 	struct vigia__ticket *next;         /* order of arrival */
 	struct vigia__append *append;       /* APPEND */
-	int (*call)(void *txn, void *arg, struct vigia_error *err); /* CALL: something else inside the same commit (a checkpoint) */
+	int (*call)(void *txn, void *arg, struct vigia_error *err); /* CALL, FREE: something else inside the same commit (a checkpoint) */
 	void *call_arg;
 	enum vigia__ticket_kind kind;
-	int rc;                             /* set by write for this ticket alone; a failure of the whole batch overrides it */
+	int rc;                             /* set by write for this ticket alone; what write itself returns as a failure overrides it */
 	struct vigia_error *err;            /* the caller's, may be NULL */
 	/* Submitted tickets: called by whoever leads, with rc and err set, before the wake words are published. The ticket is not touched
 	 * afterwards. NULL: the caller waits. */

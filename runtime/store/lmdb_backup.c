@@ -105,7 +105,9 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 	struct reader *reader; /* sees to it that the environment is open */
 	rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc == VIGIA_OK) {
+		atomic_fetch_add(&b->map_long, 1);
 		int failed = mdb_env_copyfd2(b->env, t.fd, compact ? MDB_CP_COMPACT : 0);
+		atomic_fetch_sub(&b->map_long, 1);
 		vigia__lmdb_read_end(b, reader);
 		if (failed == 0) failed = give_id(&t);
 		if (failed == 0) failed = target_finish(&t);

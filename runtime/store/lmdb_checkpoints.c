@@ -81,7 +81,7 @@ static int delete_call(void *txn, void *arg, struct vigia_error *err)
 int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, 0};
-	return vigia__lmdb_in_commit(change.b, delete_call, &change, err);
+	return vigia__lmdb_free_in_commit(change.b, delete_call, &change, err);
 }
 
 int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)

@@ -109,7 +109,7 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 	struct trim_slice slice = {.b = (struct lmdb_backend *)base, .prefix = {.upto = upto, .events_max = TRIM_EVENTS}};
 	*removed = 0;
 	do {
-		int rc = vigia__lmdb_in_commit(slice.b, trim_slice, &slice, err);
+		int rc = vigia__lmdb_free_in_commit(slice.b, trim_slice, &slice, err);
 		if (rc < 0) return rc;
 		*removed += slice.prefix.removed;
 	} while (slice.prefix.more);
@@ -293,11 +293,11 @@ int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *coll
 {
 	struct collect_slice slice = {(struct lmdb_backend *)base, collect};
 	int dead;
-	pthread_rwlock_rdlock(&slice.b->map_lock);
+	vigia__lmdb_map_enter(slice.b);
 	/* One that was killed while it read keeps pages from being used again. */
 	if (collect->first && slice.b->env) mdb_reader_check(slice.b->env, &dead);
-	pthread_rwlock_unlock(&slice.b->map_lock);
-	return vigia__lmdb_in_commit(slice.b, collect_slice, &slice, err);
+	vigia__lmdb_map_leave(slice.b);
+	return vigia__lmdb_free_in_commit(slice.b, collect_slice, &slice, err);
 }
 
 bool vigia__lmdb_elect(struct vigia__backend *base)

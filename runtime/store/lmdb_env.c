@@ -23,8 +23,6 @@
 #include "place.h"
 
 enum { LOOK_NS = 1000000000, READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
-#define MAP_BYTES_MAX ((size_t)1 << 40)
-#define MAP_BYTES_MIN ((size_t)1 << 30)
 
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct lmdb_backend *list; /* all open files of the process */
@@ -54,7 +52,8 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 	const char *plain = NULL;
 	static const char file_limit[] = "the file may grow no further (RLIMIT_FSIZE)";
 	switch (rc) {
-	case ENOMEM: code = VIGIA_ENOMEM; break;
+	case ENOMEM: code = VIGIA_ENOMEM; plain = "no memory, or no address space for the map (ulimit -v)"; break;
+	case EBUSY: code = VIGIA_EFULL; plain = "the map must change its size, and a backup or another long read uses it: try again"; break;
 	case EACCES: case EPERM: case EROFS: code = VIGIA_EPERM; break;
 	case ENOENT: code = VIGIA_ENOTFOUND; break;
 	case ENOSPC: case EDQUOT: code = VIGIA_EDISKFULL; break;
@@ -63,7 +62,11 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 		if (disk_is_full(b)) code = VIGIA_EDISKFULL;
 		else if (file_is_limited(b)) code = VIGIA_EDISKFULL, plain = file_limit;
 		break;
-	case MDB_MAP_FULL: code = VIGIA_EFULL; plain = "the map is full: open the store with a larger map_size"; break;
+	case MDB_MAP_FULL:
+		code = VIGIA_EFULL;
+		plain = b->map_grows ? "the map is full, and the system grants no more address space (ulimit -v)"
+		                     : "the map is full: open the store with a larger map_size";
+		break;
 	case MDB_TXN_FULL: code = VIGIA_EFULL; plain = "more than one transaction can hold: store fewer events in one call"; break;
 	case MDB_INVALID: case MDB_CORRUPTED: case MDB_PAGE_NOTFOUND: code = VIGIA_ENOTSTORE; break;
 	case MDB_VERSION_MISMATCH: code = VIGIA_EFORMAT; break;
@@ -79,17 +82,6 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 /* ---- transactions ---- */
 
 static int reopen(struct lmdb_backend *b, struct vigia_error *err);
-
-/* Another process made the map larger: take its size. */
-static int adopt_map_size(struct lmdb_backend *b)
-{
-	pthread_rwlock_wrlock(&b->map_lock);
-	int rc = b->env ? mdb_env_set_mapsize(b->env, 0) : MDB_PANIC;
-	MDB_envinfo info;
-	if (rc == 0 && mdb_env_info(b->env, &info) == 0) b->map_bytes = info.me_mapsize;
-	pthread_rwlock_unlock(&b->map_lock);
-	return rc;
-}
 
 static int reader_new(struct lmdb_backend *b, struct reader **out)
 {
@@ -125,7 +117,7 @@ static void readers_drop(struct lmdb_backend *b)
 int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
-		pthread_rwlock_rdlock(&b->map_lock);
+		vigia__lmdb_map_enter(b);
 		pthread_mutex_lock(&b->readers_mutex);
 		struct reader *reader = b->readers;
 		if (reader) b->readers = reader->next;
@@ -143,8 +135,8 @@ int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct v
 			return VIGIA_OK;
 		}
 		if (rc == MDB_READERS_FULL && tries < 2) rc = mdb_reader_check(b->env, NULL);
-		pthread_rwlock_unlock(&b->map_lock);
-		if (rc == MDB_MAP_RESIZED && tries < 8) rc = adopt_map_size(b);
+		vigia__lmdb_map_leave(b);
+		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
 		if (rc == MDB_PANIC && tries < 8) {
 			rc = reopen(b, err);
 			if (rc < 0) return rc;
@@ -160,21 +152,21 @@ void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
 	reader->next = b->readers;
 	b->readers = reader;
 	pthread_mutex_unlock(&b->readers_mutex);
-	pthread_rwlock_unlock(&b->map_lock);
+	vigia__lmdb_map_leave(b);
 }
 
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
-		pthread_rwlock_rdlock(&b->map_lock);
+		vigia__lmdb_map_enter(b);
 		int rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
 		if (rc == 0) {
 			rc = vigia__lmdb_meta_settle(b, *out, err);
 			if (rc < 0) vigia__lmdb_write_abort(b, *out);
 			return rc;
 		}
-		pthread_rwlock_unlock(&b->map_lock);
-		if (rc == MDB_MAP_RESIZED && tries < 8) rc = adopt_map_size(b);
+		vigia__lmdb_map_leave(b);
+		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
 		if (rc == MDB_PANIC && tries < 8) {
 			rc = reopen(b, err);
 			if (rc < 0) return rc;
@@ -199,7 +191,7 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 	if (rc == 0) vigia__lmdb_meta_tried(b, mark);
 	bool unknown = rc != 0 && panics(b);
 	if (unknown) vigia__lmdb_meta_doubt(b);
-	pthread_rwlock_unlock(&b->map_lock);
+	vigia__lmdb_map_leave(b);
 	if (rc == 0) return VIGIA_OK;
 	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
 	vigia__error(err, VIGIA_EUNKNOWN, "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
@@ -211,14 +203,7 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
 {
 	mdb_txn_abort(txn);
-	pthread_rwlock_unlock(&b->map_lock);
-}
-
-int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
-                          struct vigia_error *err)
-{
-	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = call, .call_arg = arg, .err = err};
-	return vigia__commit_run(&b->commit, &ticket);
+	vigia__lmdb_map_leave(b);
 }
 
 int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
@@ -378,8 +363,9 @@ static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_erro
 	return rc;
 }
 
-static void env_close(struct lmdb_backend *b)
+void vigia__lmdb_env_close(struct lmdb_backend *b)
 {
+	readers_drop(b);
 	if (b->env) mdb_env_close(b->env);
 	if (b->lock_fd >= 0) close(b->lock_fd);
 	b->env = NULL;
@@ -392,9 +378,9 @@ int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)
 	return vigia__fd_end(mdb_env_open(env, path, flags, 0600));
 }
 
-static int env_open(struct lmdb_backend *b, const struct vigia_store_options *options, unsigned flags, struct vigia_error *err)
+static int env_open(struct lmdb_backend *b, struct vigia_error *err)
 {
-	size_t bytes = options->map_size_bytes > 0 ? (size_t)options->map_size_bytes : MAP_BYTES_MAX;
+	size_t bytes = vigia__lmdb_map_first(b);
 	int rc = lock_file_fill(b, false, err);
 	if (rc < 0) return rc;
 	for (;;) {
@@ -402,21 +388,14 @@ static int env_open(struct lmdb_backend *b, const struct vigia_store_options *op
 		if (rc == 0) rc = mdb_env_set_maxreaders(b->env, READERS_MAX);
 		if (rc == 0) rc = mdb_env_set_maxdbs(b->env, DATABASES_MAX);
 		if (rc == 0) rc = mdb_env_set_mapsize(b->env, bytes);
-		if (rc == 0) rc = vigia__lmdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | flags);
+		if (rc == 0) rc = vigia__lmdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | (b->readonly ? MDB_RDONLY : 0));
 		if (rc == 0) {
-			MDB_envinfo info;
-			mdb_env_info(b->env, &info);
-			b->map_bytes = info.me_mapsize;
+			vigia__lmdb_map_opened(b);
 			return lock_file_fill(b, true, err);
 		}
-		env_close(b);
+		vigia__lmdb_env_close(b);
 		/* The system (a limit: ENOMEM; valgrind: EINVAL) refuses so much address space: ask for less. */
-		if ((rc == ENOMEM || rc == EINVAL) && options->map_size_bytes == 0 && bytes > MAP_BYTES_MIN) {
-			bytes /= 2;
-			b->map_grows = true;
-			continue;
-		}
-		return vigia__lmdb_error(b, rc, "open it", err);
+		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes)) return vigia__lmdb_error(b, rc, "open it", err);
 	}
 }
 
@@ -453,36 +432,32 @@ static void settle_now(struct lmdb_backend *b)
 /* Close and open after a failure of LMDB that it does not get over by itself. Fine if another thread did it meanwhile. */
 static int reopen(struct lmdb_backend *b, struct vigia_error *err)
 {
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	pthread_rwlock_wrlock(&b->map_lock);
-	int rc = VIGIA_OK;
+	int rc = vigia__lmdb_map_claim(b);
+	if (rc != 0) return vigia__lmdb_error(b, rc, "open it again", err);
 	if (b->env == NULL || panics(b)) {
 		dev_t dev = b->dev;
 		ino_t ino = b->ino;
-		options.map_size_bytes = (int64_t)b->map_bytes;
-		readers_drop(b);
-		env_close(b);
-		rc = env_open(b, &options, b->readonly ? MDB_RDONLY : 0, err);
+		vigia__lmdb_env_close(b);
+		rc = env_open(b, err);
 		if (rc == VIGIA_OK) rc = check_size(b, err);
 		if (rc == VIGIA_OK && (b->dev != dev || b->ino != ino))
 			rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another file", b->path);
 		if (rc == VIGIA_OK) rc = vigia__lmdb_format_reload(b, err);
 		b->dev = dev;
 		b->ino = ino;
-		if (rc < 0) env_close(b); /* the next call tries again */
+		if (rc < 0) vigia__lmdb_env_close(b); /* the next call tries again */
 		else if (!b->readonly) settle_now(b);
 	}
-	pthread_rwlock_unlock(&b->map_lock);
+	vigia__lmdb_map_leave(b);
 	return rc;
 }
 
 static int sync_now(struct vigia__backend *base, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	pthread_rwlock_rdlock(&b->map_lock);
+	vigia__lmdb_map_enter(b);
 	int rc = b->env ? mdb_env_sync(b->env, 1) : MDB_PANIC;
-	pthread_rwlock_unlock(&b->map_lock);
+	vigia__lmdb_map_leave(b);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "sync", err);
 }
 
@@ -490,9 +465,9 @@ static uint64_t commits(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	MDB_envinfo info;
-	pthread_rwlock_rdlock(&b->map_lock);
+	vigia__lmdb_map_enter(b);
 	uint64_t last = b->env && mdb_env_info(b->env, &info) == 0 ? info.me_last_txnid : 0;
-	pthread_rwlock_unlock(&b->map_lock);
+	vigia__lmdb_map_leave(b);
 	return last;
 }
 
@@ -571,8 +546,7 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__queue_stop(&b->base.queue);
 	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
 	vigia__queue_deinit(&b->base.queue);
-	readers_drop(b);
-	env_close(b);
+	vigia__lmdb_env_close(b);
 	vigia__side_close(&b->side);
 	vigia__copies_leave();
 	pthread_mutex_destroy(&b->readers_mutex);
@@ -676,7 +650,8 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	pthread_mutex_init(&b->settings_mutex, NULL);
 	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->base.settings_word = &b->local_word;
-	pthread_rwlock_init(&b->map_lock, NULL);
+	b->map_asked = (size_t)options->map_size_bytes;
+	vigia__lmdb_map_init(b);
 
 	if (exists && access(path, R_OK | W_OK) != 0) {
 		if (!options->readonly) {
@@ -687,7 +662,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	}
 	if (rc == VIGIA_OK) rc = check_use(path, err);
 	if (rc == VIGIA_OK && exists) rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly, err);
-	if (rc == VIGIA_OK) rc = env_open(b, options, b->readonly ? MDB_RDONLY : 0, err);
+	if (rc == VIGIA_OK) rc = env_open(b, err);
 	if (rc == VIGIA_OK) rc = check_size(b, err);
 	if (rc == VIGIA_OK) {
 		int dead;

@@ -88,7 +88,7 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
 {
 	struct change change = {.b = (struct lmdb_backend *)base, .changes = changes};
-	int rc = vigia__lmdb_in_commit(change.b, change_call, &change, err);
+	int rc = vigia__lmdb_free_in_commit(change.b, change_call, &change, err);
 	vigia__word_bump(base->settings_word);
 	return rc;
 }

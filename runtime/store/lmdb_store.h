@@ -1,11 +1,13 @@
 /*
  * lmdb_store.h - shared by the lmdb_*.c files and nobody else: the backend's struct and what they call of one another.
  *
- *     lmdb_env.c          opening and closing, one environment per file and process, map size, errors
+ *     lmdb_env.c          opening and closing, one environment per file and process, errors
+ *     lmdb_map.c          the map: its size, how it grows, its lock
  *     lmdb_meta.c         LMDB's meta pages: a file that was not finished, a commit in doubt
  *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
  *     lmdb_settings.c     settings: read, changed, followed
- *     lmdb_events.c       append, scan, bounds, time
+ *     lmdb_commit.c       the transaction of a group commit: append, and all that changes the file
+ *     lmdb_events.c       scan, bounds, time
  *     lmdb_collect.c      trim, garbage collection, marks
  *     lmdb_keys.c         keys of events that are stored once
  *     lmdb_checkpoints.c  checkpoints, holds and the watchers' progress
@@ -24,7 +26,7 @@
  *     vigia.keys          key of an append stored once -> its numbers; and back (lmdb_keys.c)
  * The last three are made with the file so that no later version has to convert it.
  *
- * Every transaction of the process is inside `map_lock` (shared), because growing the map (exclusive) must meet none.
+ * Every transaction of the process is inside `map_lock` (shared), because a change of its size (exclusive) must meet none.
  */
 #ifndef VIGIA_STORE_LMDB_STORE_H
 #define VIGIA_STORE_LMDB_STORE_H
@@ -70,8 +72,11 @@ struct lmdb_backend {
 	int lock_fd;               /* of LMDB's lock file, open as long as the environment; -1: none */
 	bool readonly;             /* the file may only be read */
 	pthread_rwlock_t map_lock;
-	size_t map_bytes;
-	bool map_grows;            /* the system refused a large map: grow it when it is full */
+	atomic_int map_long;       /* backups that hold it */
+	size_t map_asked;          /* the option, 0 = what the system grants */
+	size_t map_bytes;          /* its size, but for a loan; 0 before it was opened */
+	bool map_grows;            /* the system granted no large map: grow it when it is full */
+	bool map_lent;             /* the thread that claimed it gives back a loan when it leaves */
 	struct last_record stamped;     /* what this process gave last, stored or not; under the writer's lock */
 	_Atomic uint64_t writing_bytes; /* of events in the commit under way; tells a full disk from a broken one */
 	MDB_dbi meta, events, checkpoints, holds, marks, keys;
@@ -104,6 +109,8 @@ static inline bool lmdb_is_error(int rc)
 /* mdb_env_open with no descriptor below 3 (fd.h). 0 or LMDB's error. */
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
 int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
+/* The map claimed, or nobody else there: the environment and the readers in it. The next transaction opens it again. */
+void vigia__lmdb_env_close(struct lmdb_backend *b);
 int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
 /* Does the path still lead to the file that is open? Looks at most once a second. 0 or EREPLACED. */
@@ -114,9 +121,24 @@ int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
-/* Run `call` inside a commit shared with whoever appends now; durable when it returns VIGIA_OK. */
-int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
-                          struct vigia_error *err);
+/* lmdb_map.c; 0 or an error number for vigia__lmdb_error. */
+void vigia__lmdb_map_init(struct lmdb_backend *b);
+/* A transaction begins: shared. Not twice in a thread. */
+void vigia__lmdb_map_enter(struct lmdb_backend *b);
+/* It ended, or what was claimed is done. */
+void vigia__lmdb_map_leave(struct lmdb_backend *b);
+/* Alone in the process. EBUSY: the transactions of others did not end soon. */
+int vigia__lmdb_map_claim(struct lmdb_backend *b);
+/* The size to open with; the next smaller one after the system refused `bytes`, or false; what it became. */
+size_t vigia__lmdb_map_first(const struct lmdb_backend *b);
+bool vigia__lmdb_map_smaller(const struct lmdb_backend *b, size_t *bytes);
+void vigia__lmdb_map_opened(struct lmdb_backend *b);
+/* Another process uses more of the file than this map has. EBUSY, ENOMEM. */
+int vigia__lmdb_map_adopt(struct lmdb_backend *b);
+/* A map that was full when it had `seen` bytes becomes larger. EBUSY, ENOMEM. */
+int vigia__lmdb_map_grow(struct lmdb_backend *b, size_t seen);
+/* So much larger until vigia__lmdb_map_leave, and claimed. EBUSY, ENOMEM: not claimed. */
+int vigia__lmdb_map_lend(struct lmdb_backend *b, size_t more);
 
 /* lmdb_meta.c */
 #define VIGIA__LMDB_MAGIC UINT32_C(0xBEEFC0DE)
@@ -154,13 +176,22 @@ int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
 int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
 int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err);
 
-/* lmdb_events.c */
+/* lmdb_commit.c */
 extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
 /* In a transaction: the last number ever given; and with its time, which is believed only of an intact event. 0 or LMDB's error. */
 int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
-int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
 int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
+/* Run `call` inside a commit shared with all that append now; durable when it returns VIGIA_OK. It may run several times, each time in
+ * another transaction: what it leaves in `arg` is of the last one. */
+int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
+                          struct vigia_error *err);
+/* The same for a call that frees room in the file, or lets others do so: where there is none left it goes first. */
+int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
+                               struct vigia_error *err);
+
+/* lmdb_events.c */
+int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
 int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);

@@ -1,0 +1,343 @@
+/*
+ * lmdb_commit.c - the transaction of a group commit: events, calls, what is queued and the watchers' progress, all or nothing.
+ *
+ * Events are appended at the end (MDB_APPEND) under consecutive numbers. When the transaction of a group fails by something that one
+ * member may have caused (a full map, a full disk, no memory), the members are tried one by one in transactions of their own: first
+ * those that free room, without what is queued; then what is queued; then those that take hardly any room; then the appends.
+ *
+ * A full map: one that the system made small grows; one that the user made small lends room, for one transaction, to members that free
+ * room or take hardly any. A transaction in doubt (commit_unknown) is never tried again: what it holds may be there.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "../core/error.h"
+#include "../core/event.h"
+#include "lmdb_store.h"
+
+enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8 };
+
+static MDB_val key_of(const size_t *seq_num)
+{
+	return (MDB_val){sizeof *seq_num, (void *)seq_num};
+}
+
+/* ---- append ---- */
+
+struct stamp {
+	struct last_record last;
+	int64_t now_at_ns; /* never before the last event's time, whatever the clock says */
+	uint64_t types;    /* wake words to bump */
+	int64_t size_max;  /* of an event */
+};
+
+static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct stamp *stamp)
+{
+	size_t seq_num = stamp->last.seq_num + 1;
+	vigia__event_stamp(bytes, len, seq_num, stamp->now_at_ns);
+	MDB_val key = key_of(&seq_num), value = {len, bytes};
+	int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
+	if (rc != 0) return rc;
+	struct vigia__head head;
+	if (vigia__event_head(bytes, len, &head) == 0) stamp->types |= vigia__wake_bit(head.object_type);
+	stamp->last = (struct last_record){seq_num, stamp->now_at_ns};
+	return 0;
+}
+
+/* The setting may have been lowered since the events were encoded. */
+static int sizes_check(const struct vigia__append *request, int64_t size_max, struct vigia_error *err)
+{
+	size_t start = 0;
+	if (request->len <= (uint64_t)size_max) return VIGIA_OK;
+	for (size_t i = 0; i < request->count; i++) {
+		size_t end = request->ends ? request->ends[i] : request->len;
+		if (end - start > (uint64_t)size_max)
+			return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes", end - start,
+			                    (long long)size_max);
+		start = end;
+	}
+	return VIGIA_OK;
+}
+
+/* 0; ESEQUENCE, ETOOBIG; LMDB's error. */
+static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vigia__append *request, struct stamp *stamp,
+                          struct vigia_error *err)
+{
+	request->existed = false;
+	if (request->key.len > 0) {
+		int rc = vigia__lmdb_key_find(b, mdb_cursor_txn(events), request);
+		if (rc != 0 || request->existed) return rc;
+	}
+	if (request->if_last_given && request->if_last != stamp->last.seq_num)
+		return vigia__append_conflict(request, stamp->last.seq_num, err);
+	int too_big = request->accepted ? 0 : sizes_check(request, stamp->size_max, err);
+	if (too_big < 0) return too_big;
+	request->first_seq = stamp->last.seq_num + 1;
+	size_t start = 0;
+	for (size_t i = 0; i < request->count; i++) {
+		size_t end = request->ends ? request->ends[i] : request->len;
+		int rc = append_one(events, request->bytes + start, end - start, stamp);
+		if (rc != 0) return rc;
+		start = end;
+	}
+	request->last_seq = stamp->last.seq_num;
+	return request->key.len > 0 && request->count > 0 ? vigia__lmdb_key_put(b, mdb_cursor_txn(events), request) : 0;
+}
+
+/* ---- one transaction ---- */
+
+/* What one transaction is to hold. */
+struct attempt {
+	struct vigia__ticket *tickets; /* a group's, or NULL */
+	bool one;                      /* only the first of them */
+	bool rest;                     /* what is queued and the watchers' progress, too */
+	bool took;                     /* out: there was some of that */
+};
+
+struct inside {
+	struct lmdb_backend *b;
+	MDB_txn *txn;
+};
+
+static bool is_stored(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
+{
+	struct inside *in = ctx;
+	size_t n = seq_num;
+	MDB_val key = key_of(&n), value;
+	return mdb_get(in->txn, in->b->events, &key, &value) == 0 && value.mv_size == len && memcmp(value.mv_data, bytes, len) == 0;
+}
+
+/* What was queued, and the tickets, into one transaction; an LMDB error number is the whole transaction's. */
+static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *queued, const struct attempt *attempt, uint64_t *types)
+{
+	MDB_cursor *events;
+	struct stamp stamp = {0};
+	int rc = vigia__lmdb_settings_follow(b, txn);
+	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	stamp.size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed);
+	rc = vigia__lmdb_last(b, txn, events, &stamp.last);
+	int64_t now = vigia__wall_ns();
+	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
+	if (rc == 0 && queued->count > 0) rc = append_request(b, events, queued, &stamp, NULL);
+	for (struct vigia__ticket *t = attempt->tickets; t && rc == 0; t = attempt->one ? NULL : t->next) {
+		t->rc = t->kind == VIGIA_TICKET_APPEND ? append_request(b, events, t->append, &stamp, t->err) : t->call(txn, t->call_arg, t->err);
+		if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
+	}
+	mdb_cursor_close(events);
+	b->stamped = stamp.last;
+	atomic_store_explicit(&b->reached, stamp.last.seq_num, memory_order_relaxed);
+	if (rc == 0) *types |= stamp.types;
+	return rc;
+}
+
+/* Write and commit; MDB_MAP_FULL is the only error of LMDB that comes out as such. The watchers' progress is read before the queue is
+ * taken: what their handlers queued must not come later than their checkpoints. */
+static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
+{
+	struct vigia__queue *queue = &b->base.queue;
+	struct inside in = {b, txn};
+	struct progress_taken *taken = NULL;
+	struct vigia__append queued = {0};
+	uint64_t stored = 0;
+	int rc = 0;
+	if (attempt->rest) {
+		rc = vigia__lmdb_progress_take(b, &taken);
+		if (vigia__queue_take(queue, &queued, is_stored, &in) < 0) rc = ENOMEM;
+		attempt->took = taken || queued.count > 0;
+	}
+	if (rc == 0) rc = write_tickets(b, txn, &queued, attempt, &stored);
+	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken);
+	bool full = rc == MDB_MAP_FULL;
+	if (rc == 0) {
+		rc = vigia__lmdb_write_commit(b, txn, err);
+		full = rc == VIGIA_EFULL;
+	} else {
+		vigia__lmdb_write_abort(b, txn);
+		rc = vigia__lmdb_error(b, rc, "store", err);
+	}
+	if (rc == VIGIA_OK) *types |= stored;
+	if (attempt->rest) vigia__queue_done(queue, &queued, rc);
+	vigia__lmdb_progress_done(b, taken, rc == VIGIA_OK);
+	return full ? MDB_MAP_FULL : rc;
+}
+
+/* ---- room ---- */
+
+/* What a transaction may use when the map is full: its pages only; what can be lent to one that frees room, or takes hardly any. */
+enum room { ROOM_OWN, ROOM_LENT };
+
+static int begin_lent(struct lmdb_backend *b, size_t more, MDB_txn **txn, struct vigia_error *err)
+{
+	int rc = vigia__lmdb_map_lend(b, more);
+	if (rc == 0) {
+		rc = mdb_txn_begin(b->env, NULL, 0, txn);
+		if (rc == 0) {
+			rc = vigia__lmdb_meta_settle(b, *txn, err);
+			if (rc < 0) vigia__lmdb_write_abort(b, *txn);
+			return rc;
+		}
+		vigia__lmdb_map_leave(b);
+	}
+	return vigia__lmdb_error(b, rc, "begin to write", err);
+}
+
+/* One transaction, again while the map is full and can be made larger. VIGIA_OK or an error of ours. */
+static int write_in(struct lmdb_backend *b, enum room room, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
+{
+	for (size_t tries = 0;; tries++) {
+		MDB_txn *txn;
+		int rc = tries == 0 || room == ROOM_OWN ? vigia__lmdb_write_begin(b, &txn, err)
+		                                        : begin_lent(b, tries * ROOM_BYTES, &txn, err);
+		size_t seen = b->map_bytes;
+		if (rc == VIGIA_OK) rc = write_once(b, txn, attempt, types, err);
+		if (rc != MDB_MAP_FULL) return rc;
+		if (b->map_grows) rc = vigia__lmdb_map_grow(b, seen);
+		else if (room == ROOM_OWN || tries == LOANS_MAX) return VIGIA_EFULL;
+		else rc = 0;
+		if (rc != 0) return vigia__lmdb_error(b, rc == ENOMEM ? MDB_MAP_FULL : rc, "store", err);
+	}
+}
+
+static int nudge_call(void *txn, void *arg, struct vigia_error *err)
+{
+	struct lmdb_backend *b = arg;
+	MDB_val key = {5, "nudge"}, value = {1, ""};
+	(void)err;
+	return mdb_put(txn, b->meta, &key, &value, 0);
+}
+
+/* A commit of a few pages: what the last one freed can be used only by the one after the next. */
+static void nudge(struct lmdb_backend *b)
+{
+	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
+	uint64_t types;
+	write_in(b, ROOM_LENT, &(struct attempt){.tickets = &ticket, .one = true}, &types, NULL);
+}
+
+/* ---- a group ---- */
+
+/* In the order in which its members are tried one by one: those that free room, what waited before them, those that take hardly any. */
+enum turn { TURN_FREES, TURN_SAVES, TURN_APPENDS, TURNS };
+
+static enum turn turn_of(const struct vigia__ticket *ticket)
+{
+	if (ticket->kind == VIGIA_TICKET_APPEND && ticket->append->count > 0) return TURN_APPENDS;
+	return ticket->kind == VIGIA_TICKET_FREE ? TURN_FREES : TURN_SAVES;
+}
+
+static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error *err)
+{
+	ticket->rc = rc;
+	if (ticket->err) *ticket->err = *err;
+}
+
+/* Each member for itself, so that one's failure is its own. What is queued goes before all but those that free room. */
+static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *tickets, uint64_t *types)
+{
+	struct vigia_error queue_err = {0};
+	int queue_rc = VIGIA_OK;
+	for (enum turn turn = TURN_FREES; turn < TURNS; turn++) {
+		bool nudged = false;
+		if (turn == TURN_SAVES) queue_rc = write_in(b, ROOM_OWN, &(struct attempt){.rest = true}, types, &queue_err);
+		for (struct vigia__ticket *t = tickets; t; t = t->next) {
+			struct vigia_error err = {0};
+			if (turn_of(t) != turn) continue;
+			if (turn != TURN_FREES && queue_rc < 0) {
+				fail(t, queue_rc, &queue_err);
+				continue;
+			}
+			if (turn == TURN_APPENDS && !nudged) {
+				nudge(b);
+				nudged = true;
+			}
+			if (t->err) *t->err = err; /* what the first try left */
+			int rc = write_in(b, turn == TURN_APPENDS ? ROOM_OWN : ROOM_LENT, &(struct attempt){.tickets = t, .one = true}, types, &err);
+			if (rc < 0) fail(t, rc, &err);
+		}
+	}
+}
+
+static uint64_t bytes_of(const struct vigia__ticket *tickets)
+{
+	uint64_t bytes = 0;
+	for (const struct vigia__ticket *t = tickets; t; t = t->next)
+		if (t->kind == VIGIA_TICKET_APPEND) bytes += t->append->len;
+	return bytes;
+}
+
+/* May a member alone be the cause, so that the others succeed without it? */
+static bool may_be_one(int rc)
+{
+	return rc == MDB_MAP_FULL || rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL || rc == VIGIA_ENOMEM || rc == VIGIA_ENOTSTORE;
+}
+
+static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+{
+	struct lmdb_backend *b = ctx;
+	struct attempt all = {.tickets = tickets, .rest = true};
+	size_t seen = b->map_bytes;
+	atomic_store(&b->writing_bytes, bytes_of(tickets) + atomic_load(&b->base.queue.bytes));
+	int rc = write_once(b, txn, &all, types, err);
+	while (rc == MDB_MAP_FULL && b->map_grows && vigia__lmdb_map_grow(b, seen) == 0) {
+		rc = vigia__lmdb_write_begin(b, (MDB_txn **)&txn, err);
+		seen = b->map_bytes;
+		if (rc == VIGIA_OK) rc = write_once(b, txn, &all, types, err);
+	}
+	bool alone = tickets->next == NULL && !all.took && rc != MDB_MAP_FULL;
+	if (!may_be_one(rc) || alone) return rc;
+	write_one_by_one(b, tickets, types);
+	return VIGIA_OK;
+}
+
+static int lock(void *ctx, void **txn, struct vigia_error *err)
+{
+	struct lmdb_backend *b = ctx;
+	int rc = vigia__lmdb_still_there(b, err);
+	if (rc == VIGIA_OK) {
+		rc = vigia__lmdb_write_begin(b, (MDB_txn **)txn, err);
+		if (rc == VIGIA_OK && (rc = vigia__lmdb_locks_there(b, err)) < 0) vigia__lmdb_write_abort(b, *txn);
+	}
+	if (rc < 0) vigia__queue_not_begun(&b->base.queue, rc);
+	return rc;
+}
+
+static void publish(void *ctx, uint64_t types)
+{
+	struct lmdb_backend *b = ctx;
+	vigia__wake_publish(b->base.wake, types);
+	if (types) vigia__collect_call(&b->base.collect_call, atomic_load_explicit(&b->reached, memory_order_relaxed));
+}
+
+const struct vigia__commit_ops vigia__lmdb_commit_ops = {.lock = lock, .write = write, .publish = publish};
+
+int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket)
+{
+	return vigia__commit_submit(&((struct lmdb_backend *)base)->commit, ticket);
+}
+
+int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_APPEND, .append = request, .err = err};
+	return vigia__commit_run(&b->commit, &ticket);
+}
+
+static int in_commit(struct lmdb_backend *b, enum vigia__ticket_kind kind, int (*call)(void *txn, void *arg, struct vigia_error *err),
+                     void *arg, struct vigia_error *err)
+{
+	struct vigia__ticket ticket = {.kind = kind, .call = call, .call_arg = arg, .err = err};
+	return vigia__commit_run(&b->commit, &ticket);
+}
+
+int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
+                          struct vigia_error *err)
+{
+	return in_commit(b, VIGIA_TICKET_CALL, call, arg, err);
+}
+
+int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
+                               struct vigia_error *err)
+{
+	return in_commit(b, VIGIA_TICKET_FREE, call, arg, err);
+}

@@ -1,0 +1,456 @@
+/*
+ * test_map.c - the map of a store where address space is short: opening, growing, what other processes enlarged, loans; and a change of
+ * its size while others read.
+ *
+ * mmap and write (a backup's) are replaced for the whole program, liblmdb included, so that they can refuse and wait.
+ */
+#include "test.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/store.h"
+
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+enum { SANITIZED = 1 }; /* they take more address space than any limit leaves */
+#else
+enum { SANITIZED = 0 };
+#endif
+
+static atomic_int refuse; /* how many maps of files are to be refused */
+
+VIGIA_API void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	if (fd >= 0 && prot == PROT_READ && (flags & MAP_SHARED) && atomic_load(&refuse) > 0) {
+		atomic_fetch_sub(&refuse, 1);
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	return (void *)syscall(SYS_mmap, at, len, prot, flags, fd, offset);
+}
+
+static atomic_bool hold_writes, held; /* write() of more than the meta pages, for which writers wait, waits as long as the first is set */
+
+VIGIA_API ssize_t write(int fd, const void *data, size_t len)
+{
+	while (len > 8192 && atomic_load(&hold_writes)) {
+		atomic_store(&held, true);
+		usleep(1000);
+	}
+	return syscall(SYS_write, fd, data, len);
+}
+
+/* ---- a folder, a store ---- */
+
+static char folder[FOLDER_MAX], path[FOLDER_MAX + 16];
+
+static int setup(void **state)
+{
+	(void)state;
+	if (folder_make(folder) < 0) return -1;
+	snprintf(path, sizeof path, "%s/store", folder);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	folder_empty(folder);
+	return rmdir(folder);
+}
+
+static int open_with(int64_t map_size, struct vigia_store **out, struct vigia_error *err)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.map_size_bytes = map_size;
+	options.collect = false;
+	return vigia_store_open(path, &options, out, err);
+}
+
+static struct vigia_store *open_store(int64_t map_size)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	if (open_with(map_size, &store, &err) < 0) fail_msg("%s", err.message);
+	return store;
+}
+
+/* Without syncs: as many megabytes as it takes. */
+static void be_quick(struct vigia_store *store)
+{
+	struct vigia_store_options changes;
+	vigia_store_options_init(&changes);
+	changes.durability = VIGIA_DURABILITY_NONE;
+	changes.durability_given = true;
+	assert_int_equal(vigia_store_configure(store, &changes, NULL), VIGIA_OK);
+}
+
+static uint8_t payload[1 << 20];
+
+static int append(struct vigia_store *store, size_t len, struct vigia_error *err)
+{
+	payload[0] = 0xc6; /* a msgpack bin */
+	for (int i = 0; i < 4; i++) payload[1 + i] = (uint8_t)(len >> (24 - 8 * i));
+	struct vigia_new_event event = {{"CREATE", 6}, {"Job", 3}, {(char *)payload, len + 5}};
+	return vigia_store_append(store, &event, 1, NULL, err);
+}
+
+static int read_last(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct vigia_iterator next;
+	uint64_t last;
+	int rc = vigia_store_latest(store, &last, err);
+	if (rc < 0) return rc;
+	struct vigia_batch *batch = vigia_batch_new();
+	rc = vigia_store_read(store, &(struct vigia_read){.size = sizeof(struct vigia_read), .from = {VIGIA_AT, last}}, batch, &next, err);
+	if (rc == VIGIA_OK && vigia_batch_count(batch) != 1) rc = VIGIA_NONE;
+	vigia_batch_free(batch);
+	*seq_num = last;
+	return rc;
+}
+
+/* `spare` bytes more than this process has now. */
+static void limit_to(size_t spare)
+{
+	struct rlimit limit;
+	long pages;
+	FILE *file = fopen("/proc/self/statm", "r");
+	if (fscanf(file, "%ld", &pages) != 1) abort();
+	fclose(file);
+	getrlimit(RLIMIT_AS, &limit);
+	limit.rlim_cur = (size_t)pages * 4096 + spare;
+	if (setrlimit(RLIMIT_AS, &limit) < 0) abort();
+}
+
+static void no_limit(void)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_AS, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_AS, &limit) < 0) abort();
+}
+
+/* Runs `act` in a child process, where a failed expectation ends with the number of its line, a crash with a signal. */
+#define expect(what) \
+	do { \
+		if (!(what)) { \
+			fprintf(stderr, "line %d: %s\n", __LINE__, #what); \
+			_exit(1); \
+		} \
+	} while (0)
+
+static void in_child(void (*act)(void))
+{
+	int status;
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with its tests */
+		signal(SIGBUS, SIG_DFL);
+		act();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (status != 0) fail_msg("the child ended with status %#x", (unsigned)status);
+}
+
+/* ---- address space that is not granted ---- */
+
+enum { MB = 1 << 20 };
+
+static void open_and_grow(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t last;
+	struct rlimit limit = {500000 * 1024ul, RLIM_INFINITY}; /* ulimit -v 500000 */
+	setrlimit(RLIMIT_AS, &limit);
+	expect(open_with(0, &store, &err) == VIGIA_OK);
+	be_quick(store);
+	/* It grows while that is granted... */
+	for (int i = 0; i < 150; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
+	limit_to(8 * MB); /* for events, not for the map */
+	int rc = VIGIA_OK, more = 0;
+	while (more < 1000 && (rc = append(store, MB - 100, &err)) == VIGIA_OK) more++;
+	expect(rc == VIGIA_EFULL && strstr(err.message, "address space"));
+	/* ...and when it is not, all else works... */
+	expect(read_last(store, &last, &err) == VIGIA_OK && last == (uint64_t)(150 + more));
+	expect(vigia_checkpoint_put(store, "w", 1, &err) == VIGIA_OK || err.code == VIGIA_EFULL);
+	/* ...until it is granted again. */
+	no_limit();
+	for (int i = 0; i < 5; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
+	vigia_store_free(store);
+	/* Opened again, it takes what the file needs. */
+	limit_to((size_t)(150 + more + 30) * MB);
+	expect(open_with(0, &store, &err) == VIGIA_OK);
+	expect(read_last(store, &last, &err) == VIGIA_OK);
+	vigia_store_free(store);
+	/* Less than that is an error. */
+	limit_to(20 * MB);
+	expect(open_with(0, &store, &err) == VIGIA_ENOMEM && strstr(err.message, "address space"));
+}
+
+static void D4l_a_store_opens_where_a_small_map_is_granted_and_grows(void **state)
+{
+	(void)state;
+	if (SANITIZED) skip();
+	in_child(open_and_grow);
+}
+
+static int ready[2], filled[2]; /* pipes */
+
+static void follow_another(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t last;
+	char c;
+	limit_to(40 * MB);
+	expect(open_with(0, &store, &err) == VIGIA_OK);
+	expect(append(store, 100, &err) == VIGIA_OK);
+	limit_to(MB);
+	expect(write(ready[1], "", 1) == 1 && read(filled[0], &c, 1) == 1);
+	for (int i = 0; i < 3; i++) {
+		expect(read_last(store, &last, &err) == VIGIA_ENOMEM && strstr(err.message, "address space"));
+		expect(append(store, 100, &err) == VIGIA_ENOMEM);
+		expect(vigia_checkpoint_put(store, "w", 1, &err) == VIGIA_ENOMEM);
+	}
+	limit_to(200 * MB); /* not as much as the file says */
+	expect(read_last(store, &last, &err) == VIGIA_OK && last == 81);
+	expect(append(store, 100, &err) == VIGIA_OK);
+	vigia_store_free(store);
+}
+
+/* Another process made the map larger, and this one may not. */
+static void D4m_a_map_that_another_process_enlarged(void **state)
+{
+	(void)state;
+	int status;
+	char c;
+	if (SANITIZED) skip();
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(filled), 0);
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		follow_another();
+		_exit(0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	struct vigia_store *store = open_store(0);
+	be_quick(store);
+	for (int i = 0; i < 80; i++) assert_int_equal(append(store, MB - 100, NULL), VIGIA_OK);
+	assert_int_equal(write(filled[1], "", 1), 1);
+	waitpid(child, &status, 0);
+	assert_int_equal(status, 0);
+	vigia_store_free(store);
+	close(ready[0]);
+	close(filled[0]);
+	close(filled[1]);
+}
+
+static void borrow(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t removed, last;
+	expect(open_with(256 * 1024, &store, &err) == VIGIA_OK);
+	while (append(store, 3000, &err) == VIGIA_OK) continue;
+	limit_to(0);
+	for (int i = 0; i < 3; i++) {
+		int rc = vigia_store_trim(store, 20, &removed, &err);
+		expect(rc == VIGIA_OK || rc == VIGIA_EFULL || rc == VIGIA_ENOMEM);
+		rc = append(store, 3000, &err);
+		expect(rc == VIGIA_OK || rc == VIGIA_EFULL || rc == VIGIA_ENOMEM);
+		expect(read_last(store, &last, &err) == VIGIA_OK && last > 40);
+	}
+	no_limit();
+	expect(vigia_store_trim(store, 30, &removed, &err) == VIGIA_OK);
+	expect(append(store, 3000, &err) == VIGIA_OK);
+	vigia_store_free(store);
+}
+
+static void D4n_a_loan_that_is_not_granted(void **state)
+{
+	(void)state;
+	if (SANITIZED) skip();
+	in_child(borrow);
+}
+
+static void refused(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t removed, last = 0, oldest = 0;
+	expect(open_with(256 * 1024, &store, &err) == VIGIA_OK);
+	while (append(store, 3000, &err) == VIGIA_OK) last++;
+	for (int n = 1; n <= 4; n++) {
+		/* The loan, giving it back, opening again... */
+		atomic_store(&refuse, n);
+		int rc = vigia_store_trim(store, (uint64_t)n, &removed, &err);
+		expect(rc == VIGIA_OK || rc == VIGIA_ENOMEM || rc == VIGIA_EFULL);
+		atomic_store(&refuse, 0);
+		expect(vigia_store_trim(store, (uint64_t)n + 4, &removed, &err) == VIGIA_OK);
+		expect(vigia_store_oldest(store, &oldest, &err) == VIGIA_OK && oldest == (uint64_t)n + 5);
+		uint64_t there;
+		expect(read_last(store, &there, &err) == VIGIA_OK && there == last);
+	}
+	vigia_store_free(store);
+}
+
+/* The system says yes, and then no. */
+static void D4o_a_map_that_was_lost_is_opened_again(void **state)
+{
+	(void)state;
+	in_child(refused);
+}
+
+/* ---- a full map while others use it ---- */
+
+enum { SCANNERS = 2 };
+
+static atomic_bool enough;
+
+/* Holds the map nearly all the time: scans without a pause, of all there is. */
+static void *scan(void *arg)
+{
+	struct vigia_store *store = arg;
+	struct vigia_batch *batch = vigia_batch_new();
+	while (!atomic_load(&enough)) {
+		struct vigia_iterator next;
+		struct vigia_error err;
+		struct vigia_read request = {.size = sizeof request, .from = {VIGIA_AT, 30}};
+		int rc = vigia_store_read(store, &request, batch, &next, &err);
+		if (rc < 0) fail_msg("%s", err.message);
+	}
+	vigia_batch_free(batch);
+	return NULL;
+}
+
+/* Loans begin and end though there is always somebody who reads. */
+static void D4p_a_change_of_size_goes_before_new_readers(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(1 << 20);
+	struct vigia_error err = {0};
+	pthread_t threads[SCANNERS];
+	uint64_t last = 0, removed;
+	int64_t slowest = 0;
+	int rc;
+	be_quick(store);
+	while ((rc = append(store, 3000, &err)) == VIGIA_OK) last++;
+	assert_int_equal(rc, VIGIA_EFULL);
+	atomic_store(&enough, false);
+	for (int i = 0; i < SCANNERS; i++) pthread_create(&threads[i], NULL, scan, store);
+	for (int i = 0; i < 20; i++) {
+		int64_t begin = vigia__mono_ns();
+		rc = append(store, 30000, &err);
+		if (rc != VIGIA_EFULL) fail_msg("%s", err.message);
+		if (vigia_store_trim(store, 1 + (uint64_t)i % 2, &removed, &err) < 0) fail_msg("%s", err.message);
+		if (vigia__mono_ns() - begin > slowest) slowest = vigia__mono_ns() - begin;
+	}
+	atomic_store(&enough, true);
+	for (int i = 0; i < SCANNERS; i++) pthread_join(threads[i], NULL);
+	if (slowest > 3000000000) fail_msg("it took %.1f s", (double)slowest / 1e9);
+	vigia_store_free(store);
+}
+
+static void *back_up(void *arg)
+{
+	char target[FOLDER_MAX + 16];
+	struct vigia_error err = {0};
+	snprintf(target, sizeof target, "%s/copy", folder);
+	if (vigia_store_backup(arg, target, false, &err) < 0) fail_msg("%s", err.message);
+	return NULL;
+}
+
+/* A backup that waits in the middle of its work. */
+static pthread_t begin_backup(struct vigia_store *store)
+{
+	pthread_t thread;
+	atomic_store(&held, false);
+	atomic_store(&hold_writes, true);
+	pthread_create(&thread, NULL, back_up, store);
+	while (!atomic_load(&held)) sched_yield();
+	return thread;
+}
+
+static void D4q_a_backup_delays_nobody(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(1 << 20);
+	struct vigia_error err = {0};
+	uint64_t last, removed;
+	be_quick(store);
+	while (append(store, 3000, &err) == VIGIA_OK) continue;
+	assert_int_equal(vigia_store_trim(store, 20, &removed, &err), VIGIA_OK); /* three commits on, its pages can be used */
+	assert_int_equal(vigia_checkpoint_put(store, "w", 1, &err), VIGIA_OK);
+	assert_int_equal(vigia_checkpoint_put(store, "w", 2, &err), VIGIA_OK);
+	pthread_t thread = begin_backup(store);
+	int64_t begin = vigia__mono_ns();
+	assert_int_equal(append(store, 3000, &err), VIGIA_OK);
+	assert_error(append(store, 500000, &err), VIGIA_EFULL, &err, "full");
+	assert_int_equal(read_last(store, &last, &err), VIGIA_OK);
+	int64_t took = vigia__mono_ns() - begin;
+	atomic_store(&hold_writes, false);
+	pthread_join(thread, NULL);
+	if (took > 2000000000) fail_msg("it took %.1f s", (double)took / 1e9);
+	assert_int_equal(append(store, 3000, &err), VIGIA_OK);
+	vigia_store_free(store);
+}
+
+static void grow_beside_a_backup(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	int rc = VIGIA_OK, count = 0;
+	limit_to(100 * MB);
+	expect(open_with(0, &store, &err) == VIGIA_OK);
+	expect(append(store, 3000, &err) == VIGIA_OK);
+	pthread_t thread = begin_backup(store);
+	int64_t slowest = 0;
+	while (count < 60 && rc == VIGIA_OK) {
+		int64_t begin = vigia__mono_ns();
+		rc = append(store, MB - 100, &err);
+		if (vigia__mono_ns() - begin > slowest) slowest = vigia__mono_ns() - begin;
+		count++;
+	}
+	expect(rc == VIGIA_EFULL && strstr(err.message, "backup"));
+	expect(slowest < 2000000000);
+	atomic_store(&hold_writes, false);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < 10; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
+	vigia_store_free(store);
+}
+
+static void D4r_a_map_that_cannot_grow_because_of_a_backup(void **state)
+{
+	(void)state;
+	if (SANITIZED) skip();
+	in_child(grow_beside_a_backup);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(D4l_a_store_opens_where_a_small_map_is_granted_and_grows, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4m_a_map_that_another_process_enlarged, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4n_a_loan_that_is_not_granted, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4o_a_map_that_was_lost_is_opened_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4p_a_change_of_size_goes_before_new_readers, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4q_a_backup_delays_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4r_a_map_that_cannot_grow_because_of_a_backup, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
