@@ -374,7 +374,7 @@ local Registry = {}
 ---@alias vigia.Predicate fun(event: vigia.Event): boolean
 
 ---@alias vigia.Handler fun(event: vigia.Event, ctx: vigia.Context): any
----A handler succeeds when it returns anything but nil/false followed by a message, and raises no error.
+---A handler fails if it raises an error, or returns nil or false and a message, or a function or a thread. Anything else is a success.
 
 ---What a handler is told beside its event.
 ---@class vigia.Context

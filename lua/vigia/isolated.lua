@@ -91,12 +91,13 @@ return function(channel)
 		return finish(ask("log", level, wire.pack(tostring(message)), NOTHING))
 	end
 
-	-- A handler's outcome: raised, or nil or false and a message.
-	local function outcome(ok, result, message)
-		if ok and (result or message == nil) then
-			return true
+	-- What became of a handler: whether it succeeded, and the error value.
+	local judge <const> = core.outcome
+	local function outcome(ok, ...)
+		if ok then
+			return judge(...)
 		end
-		return false, ok and message or result
+		return false, (...)
 	end
 
 	local function event_of(header, object)

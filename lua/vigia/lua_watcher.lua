@@ -224,7 +224,7 @@ function Watcher:spawn()
 	return true
 end
 
--- The coroutine is gone: the handler or the store yielded by itself, or memory ran out. A new one goes on.
+-- The coroutine is gone: the handler or the store yielded by itself, other code closed it, or memory ran out. A new one goes on.
 function Watcher:broken(text)
 	local kind = self.action.kind
 	self.busy, self.writing, self.waiting = nil, false, false
@@ -237,6 +237,7 @@ function Watcher:broken(text)
 		self:outcome("save_failed")
 	else
 		self:note(self:error("watcher_error", "%s", text), "broke down")
+		if kind == "listen" then self:outcome("wake") end -- what woke it is not told again
 	end
 	if self:is_active() or self.action.kind == "stopped" then self:spawn() end
 end
@@ -355,21 +356,23 @@ local function trace(value)
 end
 
 local function look_and_handle(self, event)
-	if self.settings.where and not self.settings.where(event) then return "dropped" end
-	return "handled", self.handler(event, self.context)
+	if self.settings.where and not self.settings.where(event) then return "dropped", true end
+	return "handled", core.outcome(self.handler(event, self.context))
 end
 
 function Watcher:handle()
 	local event = self.events[self.action.index]
 	if event.damage then return self:failed(nil, nil, event.damage) end
 	self.busy = "handle"
-	local ok, how, good, message = xpcall(look_and_handle, trace, self, event)
+	core.unhook()
+	local ok, how, good, reason = xpcall(look_and_handle, trace, self, event)
+	core.unhook()
 	self.busy = nil
 	core.cancel(self.task, false)
 	if not ok then
 		self:failed(how.value, how.traceback)
-	elseif not good and message ~= nil then
-		self:failed(message)
+	elseif not good then
+		self:failed(reason)
 	else
 		if how == "handled" then self.last_processed_event_time = event.timestamp end
 		self:outcome("handled", {dropped = how == "dropped"})

@@ -216,7 +216,8 @@ end
 local function call(handler, event, context)
 	local results = table.pack(pcall(handler, event, context))
 	if not results[1] then return nil, results[2] end
-	if results.n >= 3 and not results[2] and results[3] ~= nil then return nil, results[3] end
+	local good, reason = core.outcome(table.unpack(results, 2, results.n))
+	if not good then return nil, reason end
 	return true
 end
 

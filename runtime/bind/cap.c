@@ -100,6 +100,11 @@ static void hook(lua_State *L, lua_Debug *ar)
 	lua_error(L);
 }
 
+bool vigia__cap_hooked(lua_State *co)
+{
+	return lua_gethook(co) == hook;
+}
+
 static void arm(struct vigia__cap *cap)
 {
 	lua_sethook(cap->current, hook, LUA_MASKCALL | LUA_MASKCOUNT, 1);

@@ -83,6 +83,8 @@ int vigia__cap_error(const struct vigia__cap *cap, const char *what, struct vigi
 
 /* Before C resumes, closes or comes back from a coroutine: which one runs now. Answers which one ran before. */
 lua_State *vigia__cap_switch(struct vigia__cap *cap, lua_State *co);
+/* Is the coroutine's hook a cap's? */
+bool vigia__cap_hooked(lua_State *co);
 /* The cap that this thread has entered, or NULL. */
 struct vigia__cap *vigia__cap_here(void);
 const struct vigia__cap_limits *vigia__cap_limits(const struct vigia__cap *cap);

@@ -85,8 +85,12 @@ static void arm(lua_State *L) {
 	lua_sethook(L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
+bool vigia__edit_hooked(lua_State *co) {
+	return lua_gethook(co) == raise_interrupted;
+}
+
 static void disarm(lua_State *L) {
-	if (lua_gethook(L) == raise_interrupted)
+	if (vigia__edit_hooked(L))
 		lua_sethook(L, NULL, 0, 0);
 }
 

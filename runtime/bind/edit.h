@@ -11,6 +11,8 @@
 /* Before C resumes a coroutine or comes back from it, on any thread: which one runs now. Answers which one ran before; NULL if no
  * expression of a REPL runs on this thread, and then it does nothing. */
 lua_State *vigia__edit_switch(lua_State *co);
+/* Is the coroutine's hook the one that ends an expression? */
+bool vigia__edit_hooked(lua_State *co);
 
 /* core.edit_start(history_path | nil, complete) -> whether lines can be edited. complete(line, from, to) -> list of words. */
 int vigia__lua_edit_start(lua_State *L);

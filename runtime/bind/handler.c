@@ -1,8 +1,16 @@
 /*
  * handler.c - a Lua function as a vigia_handler: it runs in a coroutine of the registry's, so that it can wait without holding up others.
  *
- * The coroutine is kept from event to event: at the bottom of its stack stays the C closure `run` with the function and the context as
- * upvalues; handling an event is to push that closure and resume. After an error or a forbidden yield it is closed and made anew.
+ * The coroutine is kept from event to event. Handling an event pushes the C closure `run`, with the function and the context as upvalues,
+ * and resumes; between two events the stack is empty, so other code sees a dead coroutine. C may start a finished one again, Lua cannot.
+ * After an error or a forbidden yield it is closed, and a new one is made.
+ *
+ * Handlers can get at their coroutine (coroutine.running), so nothing here takes for granted who resumes or closes it. All waits go on
+ * in one continuation, `continued`. Where the resume is not ours it changes nothing: it yields false and a message to the caller. A
+ * coroutine that was closed while it waited is a failure of its event.
+ *
+ * The closure, and the handler's own userdata, are on the stack of `home`, a thread that never runs and that no Lua code can reach. A weak
+ * table would not do: the collector clears it before it calls the finalizers, and one of those may drive a registry for the last time.
  * No Lua error leaves this file on the C side: whatever may raise runs inside the coroutine or under vigia__lua_protected().
  */
 #include <stdio.h>
@@ -12,34 +20,47 @@
 #include "../drive/worker.h"
 #include "cache.h"
 #include "cap.h"
+#include "edit.h"
 #include "interrupt.h"
 #include "registry.h"
 
 /* User values of the handler's userdata. */
-enum { UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_WHERE, UV_CACHE, UV_ERROR, UV_COUNT = UV_ERROR };
+enum {
+	UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_WHERE, UV_CACHE, UV_ERROR, UV_HOME,
+	UV_COUNT = UV_HOME
+};
+/* What is on the stack of a handler's home. */
+enum { HOME_SELF = 1, HOME_RUN };
 
 static const char class_key;
-static const char all_key; /* registry[&all_key]: weak table, address of a handler or registry -> its userdata */
+static const char hook_table[] = "_HOOKKEY"; /* in the registry: where debug.sethook keeps its functions, by coroutine (ldblib.c) */
 
 static struct lua_handler *check(lua_State *L, int idx)
 {
 	return lua_touserdata(L, idx);
 }
 
-void vigia__lua_push_known(lua_State *L, const void *object)
+void vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
 {
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &all_key);
-	lua_rawgetp(L, -1, object);
+	lua_pushvalue(home, idx);
+	lua_xmove(home, L, 1);
+}
+
+/* Its userdata. A task has no home: its registry keeps it until it ends. [-0, +1, -] */
+static void push_self(lua_State *L, struct lua_handler *h)
+{
+	if (h->home) {
+		vigia__lua_push_from(L, h->home, HOME_SELF);
+		return;
+	}
+	vigia__lua_push_from(L, h->owner->home, 1);
+	lua_rawgetp(L, -1, h);
 	lua_replace(L, -2);
 }
 
-void vigia__lua_remember(lua_State *L, int idx, const void *object)
+void vigia__lua_push_task(lua_State *L, struct lua_handler *task)
 {
-	lua_pushvalue(L, idx);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &all_key);
-	lua_insert(L, -2);
-	lua_rawsetp(L, -2, object);
-	lua_pop(L, 1);
+	push_self(L, task);
 }
 
 bool vigia__lua_protected(lua_State *L, lua_CFunction fn, void *arg)
@@ -85,24 +106,50 @@ static void push_new_context(lua_State *L, int handler_idx)
 
 /* ---- the coroutine ---- */
 
-/* What the handler returned is on the stack from 1 on: nil or false and a message is a failure. */
+/* Is what a handler returned, from `first` on, a failure? Then the error value is on top. [-0, +0|1, m] */
+static bool refuses(lua_State *L, int first)
+{
+	int type = lua_type(L, first);
+	if (type == LUA_TFUNCTION || type == LUA_TTHREAD) {
+		lua_pushfstring(L, "the handler returned a %s, which is not run: do the work before it returns", lua_typename(L, type));
+		return true;
+	}
+	if (lua_gettop(L) <= first || lua_toboolean(L, first) || lua_isnil(L, first + 1)) return false;
+	lua_pushvalue(L, first + 1);
+	return true;
+}
+
+int vigia__lua_outcome(lua_State *L)
+{
+	bool failed = refuses(L, 1);
+	lua_pushboolean(L, !failed);
+	if (!failed) return 1;
+	lua_insert(L, -2);
+	return 2;
+}
+
+/* What the handler returned is on the stack from 1 on. */
 static int finish(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	if (lua_gettop(L) >= 2 && !lua_toboolean(L, 1) && !lua_isnil(L, 2)) {
-		lua_settop(L, 2);
-		return lua_error(L);
-	}
+	return refuses(L, 1) ? lua_error(L) : 0;
+}
+
+/* What a task's function returned; a function is as good as anything else. */
+static int finish_task(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	if (lua_type(L, 1) == LUA_TNIL || lua_type(L, 1) == LUA_TBOOLEAN) return finish(L, LUA_OK, 0);
 	return 0;
 }
 
-/* A task's coroutine. Upvalue 2: the function. */
+/* A task's coroutine. Upvalue 1: its userdata, 2: the function. */
 static int run_task(lua_State *L)
 {
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));
-	lua_callk(L, 0, LUA_MULTRET, 0, finish);
-	return finish(L, LUA_OK, 0);
+	lua_callk(L, 0, LUA_MULTRET, 0, finish_task);
+	return finish_task(L, LUA_OK, 0);
 }
 
 /* The predicate's answer is on top of the function and the event. */
@@ -164,23 +211,98 @@ static int run(lua_State *L)
 	return finish(L, LUA_OK, 0);
 }
 
+/* ---- hooks ---- */
+
+/* A prompt's or a cap's: they come and go with the coroutine that runs. */
+static bool hook_is_ours(lua_State *co)
+{
+	return vigia__edit_hooked(co) || vigia__cap_hooked(co);
+}
+
+/* Take away the function that debug.sethook was given for the coroutine. [-0, +0, m] */
+static void forget_hook_function(lua_State *L, lua_State *co)
+{
+	if (lua_getfield(L, LUA_REGISTRYINDEX, hook_table) == LUA_TTABLE) {
+		lua_pushthread(co);
+		lua_xmove(co, L, 1);
+		lua_pushnil(L);
+		lua_rawset(L, -3);
+	}
+	lua_pop(L, 1);
+}
+
+/* A new coroutine inherits the hook of who makes it. A profiler's, in C, stays; one of debug.sethook knows only its own coroutine. */
+static void inherit_hook(lua_State *L, struct lua_handler *h)
+{
+	h->hook = lua_gethook(h->co);
+	if (h->hook == NULL) return;
+	bool of_lua = false;
+	if (lua_getfield(L, LUA_REGISTRYINDEX, hook_table) == LUA_TTABLE) {
+		lua_pushthread(L);
+		of_lua = lua_rawget(L, -2) != LUA_TNIL;
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	h->hook_mask = lua_gethookmask(h->co);
+	h->hook_count = lua_gethookcount(h->co);
+	bool ours = hook_is_ours(h->co);
+	if (ours || of_lua) h->hook = NULL;
+	if (of_lua && !ours) lua_sethook(h->co, NULL, 0, 0);
+}
+
+/* Under vigia__lua_protected(). */
+static int restore_hook(lua_State *L)
+{
+	struct lua_handler *h = lua_touserdata(L, 1);
+	forget_hook_function(L, h->co);
+	lua_sethook(h->co, h->hook, h->hook ? h->hook_mask : 0, h->hook ? h->hook_count : 0);
+	return 0;
+}
+
+/* A hook that an event left behind, or that somebody else set meanwhile, is not for the next event. */
+static void drop_hook(lua_State *L, struct lua_handler *h)
+{
+	if (lua_gethook(h->co) != h->hook && !hook_is_ours(h->co)) vigia__lua_protected(L, restore_hook, h);
+}
+
+void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler)
+{
+	if (handler->co == L) drop_hook(L, handler);
+}
+
+/* ---- a coroutine that is ready to run ---- */
+
 /* Under vigia__lua_protected(): a new coroutine for the handler at the address in argument 1. */
 static int renew(lua_State *L)
 {
 	struct lua_handler *h = lua_touserdata(L, 1);
-	vigia__lua_push_known(L, h);
+	push_self(L, h);
 	lua_State *co = lua_newthread(L);
 	lua_setiuservalue(L, 2, UV_COROUTINE);
-	lua_pushvalue(L, 2);
-	lua_getiuservalue(L, 2, UV_FUNCTION);
-	lua_getiuservalue(L, 2, UV_CONTEXT);
-	lua_getiuservalue(L, 2, UV_CACHE);
-	vigia__lua_cache_push_table(L, -1);
-	lua_replace(L, -2);
-	lua_pushcclosure(L, h->task ? run_task : run, 4);
-	lua_xmove(L, co, 1);
 	h->co = co;
+	inherit_hook(L, h);
 	return 0;
+}
+
+/* Close the coroutine: its to-be-closed variables run. */
+static void close_coroutine(struct lua_handler *h)
+{
+	lua_State *co = h->co;
+	h->co = NULL;
+	h->suspended = false;
+	if (co == NULL) return;
+	lua_State *before = vigia__cap_switch(vigia__cap_here(), co);
+	lua_resetthread(co);
+	vigia__cap_switch(vigia__cap_here(), before);
+}
+
+/* A coroutine with nothing on its stack. False: no memory. */
+static bool ready(struct lua_handler *h)
+{
+	if (h->suspended) close_coroutine(h); /* a wait that was given up */
+	if (h->co == NULL && !vigia__lua_protected(h->owner->L, renew, h)) return false;
+	drop_hook(h->owner->L, h);
+	return lua_checkstack(h->co, 4);
 }
 
 /* ---- failures ---- */
@@ -216,7 +338,7 @@ static int report(lua_State *L)
 	struct failure *f = lua_touserdata(L, 1);
 	struct lua_handler *h = f->h;
 	lua_settop(L, 0);
-	vigia__lua_push_known(L, h); /* 1: the handler */
+	push_self(L, h); /* 1: the handler */
 	if (h->cache && !h->task) { /* the next attempt sees what is stored, not what this one made of it */
 		lua_getiuservalue(L, 1, UV_CACHE);
 		vigia__lua_cache_drop(L, 2, h->cache, h->watcher->action.seq_num);
@@ -288,15 +410,7 @@ static int fail(lua_State *L, struct failure *f)
 	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
 		vigia__error(f->err, VIGIA_EHANDLER, atomic_load(&vigia__interrupted) ? "interrupted" : "not enough memory to tell the error");
 	/* Its to-be-closed variables run here; then it is of no more use. */
-	if (f->raised || h->suspended || f->own_text) {
-		if (h->co) {
-			lua_State *before = vigia__cap_switch(vigia__cap_here(), h->co);
-			lua_resetthread(h->co);
-			vigia__cap_switch(vigia__cap_here(), before);
-		}
-		h->co = NULL;
-	}
-	h->suspended = false;
+	if (f->raised || h->suspended || f->own_text) close_coroutine(h);
 	return f->err->code;
 }
 
@@ -314,6 +428,10 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 	struct vigia__lua *shared = h->shared->ended ? vigia__lua_shared(L) /* raises */ : h->shared;
 	struct lua_handler *outer = shared->handler;
 	int results;
+	if (h->suspended && lua_status(h->co) != LUA_YIELD) {
+		struct failure closed = {.h = h, .err = err, .own_text = "other code closed the handler's coroutine while it waited"};
+		return fail(L, &closed);
+	}
 	h->suspended = h->dropped = false;
 	h->decode_error.code = VIGIA_OK;
 	shared->handler = h;
@@ -336,7 +454,7 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 		f.raised = true;
 		return fail(L, &f);
 	}
-	lua_settop(h->co, 1); /* `results` counts the closure at the bottom, too */
+	lua_settop(h->co, 0); /* dead for everybody else */
 	if (h->decode_error.code != VIGIA_OK) {
 		*err = h->decode_error;
 		f.known = err;
@@ -352,9 +470,8 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	h->event = event;
 	h->watcher = attempt->watcher;
 	h->attempt = attempt->attempt;
-	if ((h->co == NULL && !vigia__lua_protected(h->owner->L, renew, h)) || !lua_checkstack(h->co, 4))
-		return vigia__error(err, VIGIA_ENOMEM, "not enough memory to run the handler");
-	lua_pushvalue(h->co, 1);
+	if (!ready(h)) return vigia__error(err, VIGIA_ENOMEM, "not enough memory to run the handler");
+	vigia__lua_push_from(h->co, h->home, HOME_RUN);
 	int rc = go_on(h, resume_mono_ns, err);
 	h->event = NULL;
 	return rc;
@@ -393,17 +510,47 @@ void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out
 	                              .knows = handler->cache ? knows : NULL};
 }
 
+/* [-0, +1, m] */
+static struct lua_handler *new_handler(lua_State *L, int registry_idx, int fn_idx, int on_error_idx)
+{
+	fn_idx = lua_absindex(L, fn_idx);
+	on_error_idx = lua_absindex(L, on_error_idx);
+	struct lua_handler *h = lua_newuserdatauv(L, sizeof *h, UV_COUNT);
+	memset(h, 0, sizeof *h);
+	int self = lua_gettop(L);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
+	lua_setmetatable(L, self);
+	h->shared = vigia__lua_shared(L);
+	h->owner = vigia__lua_check_registry(L, registry_idx);
+	lua_pushvalue(L, registry_idx);
+	lua_setiuservalue(L, self, UV_REGISTRY);
+	lua_pushvalue(L, fn_idx);
+	lua_setiuservalue(L, self, UV_FUNCTION);
+	lua_pushvalue(L, on_error_idx);
+	lua_setiuservalue(L, self, UV_ON_ERROR);
+	return h;
+}
+
 /* ---- tasks ---- */
 
 /* Under vigia__lua_protected(): a task that ended is the registry's no more. */
 static int forget_task(lua_State *L)
 {
 	struct lua_handler *h = lua_touserdata(L, 1);
-	vigia__lua_push_known(L, h->owner);
-	lua_getiuservalue(L, -1, 1);
-	vigia__lua_push_known(L, h);
+	vigia__lua_push_from(L, h->owner->home, 1);
 	lua_pushnil(L);
-	lua_rawset(L, -3);
+	lua_rawsetp(L, -2, h);
+	return 0;
+}
+
+/* Under vigia__lua_protected(). */
+static int push_task_function(lua_State *L)
+{
+	struct lua_handler *h = lua_touserdata(L, 1);
+	push_self(L, h);
+	lua_getiuservalue(L, -1, UV_FUNCTION);
+	lua_pushcclosure(L, run_task, 2);
+	lua_xmove(L, h->co, 1);
 	return 0;
 }
 
@@ -418,10 +565,7 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 		return VIGIA_PENDING;
 	}
 	int rc = VIGIA_ENOMEM;
-	if (h->suspended || (vigia__lua_protected(h->owner->L, renew, h) && lua_checkstack(h->co, 4))) {
-		if (!h->suspended) lua_pushvalue(h->co, 1);
-		rc = go_on(h, resume_mono_ns, &err);
-	}
+	if (h->suspended || (ready(h) && vigia__lua_protected(h->owner->L, push_task_function, h))) rc = go_on(h, resume_mono_ns, &err);
 	if (rc != VIGIA_PENDING) vigia__lua_protected(h->owner->L, forget_task, h);
 	return rc;
 }
@@ -429,19 +573,17 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, struct vigia_error *err)
 {
 	registry_idx = lua_absindex(L, registry_idx);
-	struct lua_handler *h = vigia__lua_handler_new(L, registry_idx, fn_idx, on_error_idx);
+	struct lua_handler *h = new_handler(L, registry_idx, fn_idx, on_error_idx);
 	int self = lua_gettop(L);
-	vigia__lua_check_registry(L, registry_idx); /* a finalizer may have closed it since */
 	h->task = true;
 	lua_getiuservalue(L, registry_idx, 1); /* kept alive until it ends */
 	lua_pushvalue(L, self);
-	lua_pushboolean(L, 1);
-	lua_rawset(L, -3);
+	lua_rawsetp(L, -2, h);
+	vigia__lua_check_registry(L, registry_idx); /* a finalizer may have closed it since. From here on nothing allocates */
 	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, err);
 	if (rc < 0) {
-		lua_pushvalue(L, self);
 		lua_pushnil(L);
-		lua_rawset(L, -3);
+		lua_rawsetp(L, -2, h);
 	}
 	lua_settop(L, self);
 	return rc;
@@ -474,6 +616,8 @@ struct lua_handler *vigia__lua_running(lua_State *L)
 
 bool vigia__lua_stopping(const struct lua_handler *handler)
 {
+	/* A context outlives its registry: what it points to is gone then. */
+	if (handler->owner->registry == NULL) return true;
 	if (handler->owner->worker && atomic_load(vigia__worker_stopping(handler->owner->worker))) return true;
 	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping || handler->cancelled;
 }
@@ -493,13 +637,28 @@ bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler)
 	return handler && handler->co == L && lua_isyieldable(L);
 }
 
+/* Where every wait goes on. `ctx` is the handler that waits; its closure in this coroutine keeps it alive. */
+static int continued(lua_State *L, int status, lua_KContext ctx)
+{
+	struct lua_handler *h = (struct lua_handler *)ctx;
+	lua_settop(L, h->wait_top); /* whatever it was resumed with */
+	if (h->shared->handler == h && h->co == L) return h->wait_k(L, status, h->wait_ctx);
+	/* Somebody else resumes it. An error would end it, so the answer comes as values: as near to Lua's own as a yield can be. */
+	lua_pushboolean(L, 0);
+	lua_pushliteral(L, "cannot resume non-suspended coroutine");
+	return lua_yieldk(L, 2, ctx, continued);
+}
+
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
                        lua_KFunction k)
 {
 	handler->suspended = true;
 	handler->until_mono_ns = until_mono_ns;
 	handler->for_events = for_events;
-	return lua_yieldk(L, 0, ctx, k);
+	handler->wait_k = k;
+	handler->wait_ctx = ctx;
+	handler->wait_top = lua_gettop(L);
+	return lua_yieldk(L, 0, (lua_KContext)handler, continued);
 }
 
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
@@ -519,28 +678,27 @@ int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
 struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx)
 {
 	registry_idx = lua_absindex(L, registry_idx);
-	fn_idx = lua_absindex(L, fn_idx);
-	on_error_idx = lua_absindex(L, on_error_idx);
-	struct lua_handler *h = lua_newuserdatauv(L, sizeof *h, UV_COUNT);
-	memset(h, 0, sizeof *h);
+	struct lua_handler *h = new_handler(L, registry_idx, fn_idx, on_error_idx);
 	int self = lua_gettop(L);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
-	lua_setmetatable(L, self);
-	h->shared = vigia__lua_shared(L);
-	h->owner = vigia__lua_check_registry(L, registry_idx);
-	lua_pushvalue(L, registry_idx);
-	lua_setiuservalue(L, self, UV_REGISTRY);
-	lua_pushvalue(L, fn_idx);
-	lua_setiuservalue(L, self, UV_FUNCTION);
-	lua_pushvalue(L, on_error_idx);
-	lua_setiuservalue(L, self, UV_ON_ERROR);
+	lua_State *home = lua_newthread(L);
+	lua_setiuservalue(L, self, UV_HOME);
+	lua_pushvalue(L, self); /* the upvalues of run: 1 */
+	lua_getiuservalue(L, self, UV_FUNCTION);
 	push_new_context(L, self);
+	lua_pushvalue(L, -1);
 	lua_setiuservalue(L, self, UV_CONTEXT);
 	vigia__lua_registry_push_store(L, registry_idx);
 	h->cache = vigia__lua_push_cache(L, -1);
+	lua_pushvalue(L, -1);
 	lua_setiuservalue(L, self, UV_CACHE);
-	lua_pop(L, 1);
-	vigia__lua_remember(L, self, h);
+	lua_replace(L, -2);
+	vigia__lua_cache_push_table(L, -1);
+	lua_replace(L, -2); /* 4 */
+	lua_pushcclosure(L, run, 4);
+	lua_pushvalue(L, self);
+	lua_insert(L, -2);
+	lua_xmove(L, home, 2);
+	h->home = home;
 	return h;
 }
 
@@ -559,7 +717,7 @@ void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx)
 
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler)
 {
-	vigia__lua_push_known(L, handler);
+	push_self(L, handler);
 	lua_getiuservalue(L, -1, UV_ERROR);
 	lua_replace(L, -2);
 }
@@ -569,10 +727,4 @@ void vigia__lua_handler_init(lua_State *L)
 	static const luaL_Reg none[] = {{NULL, NULL}};
 	vigia__lua_class(L, "vigia.Handler", &class_key, none, NULL);
 	lua_pop(L, 1);
-	lua_newtable(L);
-	lua_createtable(L, 0, 1);
-	lua_pushliteral(L, "v");
-	lua_setfield(L, -2, "__mode");
-	lua_setmetatable(L, -2);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &all_key);
 }

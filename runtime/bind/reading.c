@@ -32,14 +32,19 @@ struct vigia_batch *vigia__lua_push_batch(lua_State *L) {
 	return *box;
 }
 
+/* Keep the batch for the next call, or free it: while the Lua state closes, no collector would. */
+static void give_back(struct vigia__lua *shared, struct vigia_batch **batch) {
+	if (shared->spare == NULL && *batch) {
+		shared->spare = *batch;
+		vigia__batch_clear(shared->spare);
+	} else {
+		vigia_batch_free(*batch);
+	}
+	*batch = NULL;
+}
+
 void vigia__lua_return_batch(lua_State *L, int idx) {
-	struct vigia_batch **box = lua_touserdata(L, idx);
-	struct vigia__lua *shared = vigia__lua_shared(L);
-	if (shared->spare)
-		return;
-	shared->spare = *box;
-	*box = NULL;
-	vigia__batch_clear(shared->spare);
+	give_back(vigia__lua_shared(L), lua_touserdata(L, idx));
 }
 
 /* ---- The request ---- */
@@ -182,6 +187,18 @@ static int push_list(lua_State *L, struct reading *r, lua_Integer *kept, struct 
 	return VIGIA_OK;
 }
 
+/* It has come to its end. */
+static void release(lua_State *L, struct reading *r) {
+	give_back(vigia__lua_shared(L), &r->batch);
+	vigia__filter_free(r->filter);
+	r->filter = NULL;
+}
+
+static int fail(lua_State *L, struct reading *r, int rc, struct vigia_error *err) {
+	release(L, r);
+	return vigia__lua_fail(L, rc, err);
+}
+
 /* Push {events = the list on top, next_event_iterator =}. */
 static int answer_list(lua_State *L, struct reading *r) {
 	lua_createtable(L, 0, 2);
@@ -189,12 +206,7 @@ static int answer_list(lua_State *L, struct reading *r) {
 	lua_setfield(L, -2, "events");
 	vigia__lua_push_iterator(L, r->next);
 	lua_setfield(L, -2, "next_event_iterator");
-	struct vigia__lua *shared = vigia__lua_shared(L);
-	if (shared->spare == NULL) {
-		shared->spare = r->batch;
-		r->batch = NULL;
-		vigia__batch_clear(shared->spare);
-	}
+	release(L, r);
 	return 1;
 }
 
@@ -202,7 +214,7 @@ static int answer(lua_State *L, struct reading *r) {
 	struct vigia_error err = {0};
 	lua_Integer kept;
 	int rc = push_list(L, r, &kept, &err);
-	return rc < 0 ? vigia__lua_fail(L, rc, &err) : answer_list(L, r);
+	return rc < 0 ? fail(L, r, rc, &err) : answer_list(L, r);
 }
 
 /* With a predicate: look until it wants something, the time is over or, without one, for a little while. */
@@ -224,7 +236,7 @@ static int search(lua_State *L, struct reading *r) {
 		if (rc == VIGIA_OK)
 			rc = push_list(L, r, &kept, &err);
 		if (rc < 0)
-			return vigia__lua_fail(L, rc, &err);
+			return fail(L, r, rc, &err);
 		if (kept > 0 || r->batch->count == 0 || vigia__mono_ns() >= enough)
 			return answer_list(L, r);
 		lua_pop(L, 1);
@@ -242,21 +254,23 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	struct lua_handler *running = vigia__lua_running(L);
 	struct vigia_error err = {0};
 	(void)status, (void)ctx;
-	if (vigia__lua_stopping(running))
+	if (vigia__lua_stopping(running)) {
+		release(L, r);
 		return vigia__lua_fail_stopping(L, running);
+	}
 	if (store == NULL) { /* closed while it waited: no events, and the position reached (contract S6) */
 		vigia__batch_clear(r->batch);
 		return answer(L, r);
 	}
 	int rc = look(store, r, 0, NULL, &err);
 	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
+		return fail(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
 	bool resolved = r->request.from.kind == VIGIA_TRIM_HORIZON || r->request.from.kind == VIGIA_LATEST; /* worth an answer */
 	lua_Integer kept;
 	rc = push_list(L, r, &kept, &err);
 	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
+		return fail(L, r, rc, &err);
 	if (kept > 0 || (resolved && r->batch->count == 0) || vigia__lua_now(running) >= until)
 		return answer_list(L, r);
 	lua_pop(L, 1);
@@ -276,11 +290,15 @@ int vigia__lua_get_events(lua_State *L) {
 	vigia__lua_push_where(L, 2);
 	struct vigia_error err = {0};
 	struct vigia_store *store = vigia__lua_check_store(L, 1); /* only now: a finalizer may have closed it meanwhile */
-	if (store == NULL)
+	if (store == NULL) {
+		release(L, r);
 		return vigia__lua_fail_closed(L, 1);
+	}
 	struct lua_handler *running = vigia__lua_running(L);
-	if (running && r->request.timeout_ns != 0 && vigia__lua_stopping(running))
+	if (running && r->request.timeout_ns != 0 && vigia__lua_stopping(running)) {
+		release(L, r);
 		return vigia__lua_fail_stopping(L, running);
+	}
 	if (r->request.timeout_ns != 0 && vigia__lua_may_suspend(L, running)) {
 		int64_t now = vigia__lua_now(running);
 		int64_t timeout = r->request.timeout_ns < 0 ? store->options.long_polling_timeout_ns : r->request.timeout_ns;
@@ -291,7 +309,7 @@ int vigia__lua_get_events(lua_State *L) {
 	if (r->has_where)
 		return search(L, r);
 	int rc = look(store, r, r->request.timeout_ns, vigia__lua_shared(L)->worker, &err);
-	return rc < 0 ? vigia__lua_fail(L, rc, &err) : answer(L, r);
+	return rc < 0 ? fail(L, r, rc, &err) : answer(L, r);
 }
 
 void vigia__lua_reading_init(lua_State *L) {

@@ -2,7 +2,8 @@
  * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it; and vigia.sleep.
  *
  * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, [3] the clock, watchers by id, and
- * handlers, each by its own userdata. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects,
+ * tasks by their address. User value 2 is a thread with this table on its stack, for
+ * callbacks of C. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects,
  * and is collected.
  */
 #include <errno.h>
@@ -71,8 +72,7 @@ struct record {
 static int call_log(lua_State *L)
 {
 	struct record *record = lua_touserdata(L, 1);
-	vigia__lua_push_known(L, record->r);
-	push_kept(L, -1);
+	vigia__lua_push_from(L, record->r->home, 1);
 	lua_rawgeti(L, -1, 2);
 	if (lua_isnil(L, -1)) return 0;
 	lua_pushstring(L, level_names[record->level]);
@@ -111,6 +111,17 @@ static void registry_special(lua_State *L, int idx, const char *name, void *ctx,
 		vigia__problem(problems, "clock is a %s, allowed: a clock, as from require \"vigia.testing\".clock()", luaL_typename(L, idx));
 }
 
+/* The table on top is what the registry at idx keeps. [-1, +0, m] */
+static void keep(lua_State *L, struct lua_registry *r, int idx)
+{
+	lua_State *home = lua_newthread(L);
+	lua_setiuservalue(L, idx, 2);
+	lua_pushvalue(L, -1);
+	lua_setiuservalue(L, idx, 1);
+	lua_xmove(L, home, 1);
+	r->home = home;
+}
+
 int vigia__lua_registry(lua_State *L)
 {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
@@ -128,7 +139,7 @@ int vigia__lua_registry(lua_State *L)
 		lua_getfield(L, 2, "clock");
 		lua_rawseti(L, -2, 3);
 	}
-	lua_setiuservalue(L, 3, 1);
+	keep(L, r, 3);
 	store = vigia__lua_check_store(L, 1); /* a finalizer may have closed it since */
 	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	r->registry = vigia_registry_new(store);
@@ -141,7 +152,6 @@ int vigia__lua_registry(lua_State *L)
 	vigia_registry_log(r->registry, r, log_record);
 	r->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = r->registry, .undo = forget_interrupt};
 	vigia__interrupt_add(&r->hook);
-	vigia__lua_remember(L, 3, r);
 	return 1;
 }
 
@@ -152,11 +162,10 @@ struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, str
 	lua_createtable(L, 1, 0);
 	lua_pushvalue(L, store_idx);
 	lua_rawseti(L, -2, 1);
-	lua_setiuservalue(L, -2, 1);
+	keep(L, r, lua_gettop(L) - 1);
 	r->registry = registry;
 	r->borrowed = true;
 	r->L = L;
-	vigia__lua_remember(L, -1, r);
 	return r;
 }
 

@@ -13,6 +13,7 @@ struct lua_registry {
 	struct vigia__interrupt_hook hook;
 	struct vigia__worker *worker;    /* whose registry this is; NULL: nobody's */
 	bool borrowed;                   /* it is freed by somebody else */
+	lua_State *home;                 /* a thread that never runs; at 1 of its stack what the registry keeps. In user value 2 */
 	lua_State *L;                    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
@@ -23,6 +24,9 @@ struct lua_handler {
 	struct vigia_watcher *watcher;   /* NULL for a task */
 	bool task;                       /* a function of registry:spawn */
 	lua_State *co;                   /* NULL: to be made anew */
+	lua_State *home;                 /* a thread that never runs, with what C pushes; NULL for a task */
+	lua_Hook hook;                   /* the hook its coroutine was born with */
+	int hook_mask, hook_count;
 	const struct vigia_event *event; /* while handle() is on the stack */
 	uint64_t attempt;
 	struct vigia_error decode_error; /* of the event in hand; code 0 = none */
@@ -35,12 +39,16 @@ struct lua_handler {
 	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
 	bool cancelled;                  /* a task whose waits are to end */
 	int64_t until_mono_ns;
+	int wait_top;                    /* of a wait: the stack it goes on with, and what goes on */
+	lua_KContext wait_ctx;
+	lua_KFunction wait_k;
 };
 
 void vigia__lua_handler_init(lua_State *L);
-/* C knows handlers and registries by their address: remember the userdata at idx (weakly), and push it again. */
-void vigia__lua_remember(lua_State *L, int idx, const void *object);   /* [-0, +0, m] */
-void vigia__lua_push_known(lua_State *L, const void *object);          /* [-0, +1, -] */
+/* The value at idx of a home's stack. [-0, +1, -] */
+void vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
+/* The userdata of a task that has not ended. [-0, +1, -] */
+void vigia__lua_push_task(lua_State *L, struct lua_handler *task);
 /* Run fn(light userdata arg) so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
 bool vigia__lua_protected(lua_State *L, lua_CFunction fn, void *arg);
 /* A userdata that holds the functions at fn_idx and on_error_idx (or nil) and the registry at registry_idx. [-0, +1, m] */
@@ -61,12 +69,16 @@ void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler);
 
 /* The handler that runs now in this Lua state (perhaps below other coroutines), NULL outside. [-0, +0, -] */
 struct lua_handler *vigia__lua_running(lua_State *L);
-/* Is its watcher to stop? */
+/* Is its watcher to stop? Also of a handler whose registry is closed. */
 bool vigia__lua_stopping(const struct lua_handler *handler);
 /* May L, right here, yield to the registry? Not in another coroutine, a sort callback or a metamethod of C. */
 bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
 /* The time of its registry's clock. [-0, +0, -] */
 int64_t vigia__lua_now(const struct lua_handler *handler);
+/* In its own coroutine: take away a hook that was set since the coroutine was made. [-0, +0, -] */
+void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler);
+/* core.outcome(what a handler returned...) -> true | false, the error value (contract W5, R6) */
+int vigia__lua_outcome(lua_State *L);
 /* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as
  * `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,

@@ -271,7 +271,7 @@ static int registry_inside(lua_State *L)
 	struct lua_handler *h = vigia__lua_running(L);
 	if (h == NULL || h->owner != r) return 0;
 	lua_pushboolean(L, vigia__lua_may_suspend(L, h));
-	vigia__lua_push_known(L, h);
+	vigia__lua_push_task(L, h);
 	return 2;
 }
 
@@ -284,6 +284,14 @@ static int registry_now(lua_State *L)
 	return 2;
 }
 
+/* core.unhook(): in a task, take away a hook that what it called has left behind */
+static int task_unhook(lua_State *L)
+{
+	struct lua_handler *h = vigia__lua_running(L);
+	if (h) vigia__lua_drop_hook(L, h);
+	return 0;
+}
+
 static int wall_time(lua_State *L)
 {
 	lua_pushinteger(L, vigia__wall_ns());
@@ -294,7 +302,8 @@ void vigia__lua_step_functions(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{"stepper", stepper_new}, {"task", task_new}, {"cancel", task_cancel}, {"wake", registry_wake},
-		{"wait", task_wait}, {"inside", registry_inside}, {"now", registry_now}, {"wall_time", wall_time}, {NULL, NULL}};
+		{"wait", task_wait}, {"inside", registry_inside}, {"now", registry_now}, {"wall_time", wall_time},
+		{"unhook", task_unhook}, {"outcome", vigia__lua_outcome}, {NULL, NULL}};
 	luaL_setfuncs(L, functions, 0);
 }
 

@@ -443,8 +443,10 @@ static int store_get_event(lua_State *L) {
 	struct vigia_error err = {0};
 	if (batch == NULL)
 		return fail(L, VIGIA_ENOMEM, &err);
-	if (h->store == NULL)
+	if (h->store == NULL) {
+		vigia__lua_return_batch(L, 3);
 		return vigia__lua_fail(L, closed(h, &err), &err);
+	}
 	struct vigia_read request = {.from = {.kind = VIGIA_AT, .seq_num = n}, .limit = 1};
 	struct vigia_iterator next;
 	int rc = vigia__store_read(h->store, &request, NULL, NULL, batch, &next, &err);
