@@ -16,12 +16,14 @@
 #include <unistd.h>
 
 #include "bind/cap.h"
+#include "bind/output.h"
 #include "bind/process.h"
 
 /* What the program itself needs beside the script's state: its own data, C modules. */
 enum { OWN_BYTES = 64 << 20 };
 
 static struct vigia__cap *cap;
+static struct vigia__output output;
 
 static bool transfer(bool writing, uint8_t *data, size_t len)
 {
@@ -62,10 +64,22 @@ static struct vigia__frame receive(struct vigia__message *message)
 	return frame;
 }
 
+/* What the script printed is the supervisor's to write. */
+static int say(const void *bytes, size_t len, bool *kept)
+{
+	struct vigia__frame frame = {VIGIA_FRAME_MAGIC, (uint32_t)len, VIGIA_FRAME_OUTPUT, request, 0};
+	if (!transfer(true, (uint8_t *)&frame, sizeof frame) || !transfer(true, (uint8_t *)(uintptr_t)bytes, len)) leave();
+	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave();
+	if (frame.magic != VIGIA_FRAME_MAGIC || frame.kind != VIGIA_FRAME_TAKEN) give_up("its output was not answered");
+	*kept = frame.call;
+	return (int)frame.of;
+}
+
 static void send_message(struct vigia__message *message, enum vigia__frame_kind kind, uint64_t call)
 {
 	vigia__message_number(message, kind, request, call);
-	fflush(stdout);
+	vigia__output_flush(&output);
+	fflush(stdout); /* of C modules */
 	if (!transfer(true, message->out.data, message->out.len)) leave();
 	vigia__buf_deinit(&message->out);
 }
@@ -116,9 +130,26 @@ static int channel_fits(lua_State *L)
 	return 0;
 }
 
+/* flush() -> nil | what is to be said of output that cannot be written */
+static int channel_flush(lua_State *L)
+{
+	char problem[160];
+	int number = vigia__output_flush(&output);
+	if (number == 0) number = output.refused;
+	if (number == 0) return 0;
+	lua_pushstring(L, vigia__output_problem(number, problem, sizeof problem));
+	return 1;
+}
+
+static void flush_at_exit(void)
+{
+	vigia__output_flush(&output);
+}
+
 /* begin(): a piece of work with a budget of its own */
 static int channel_begin(lua_State *L)
 {
+	vigia__output_begin(&output);
 	if (cap) vigia__cap_begin(cap);
 	return 0;
 }
@@ -135,9 +166,10 @@ static int channel_guard(lua_State *L)
 static int run(lua_State *L)
 {
 	static const luaL_Reg channel[] = {
-		{"call", channel_call}, {"next", channel_next}, {"fits", channel_fits}, {"begin", channel_begin}, {"guard", channel_guard},
-		{NULL, NULL}};
+		{"call", channel_call}, {"next", channel_next}, {"fits", channel_fits}, {"flush", channel_flush},
+		{"begin", channel_begin}, {"guard", channel_guard}, {NULL, NULL}};
 	luaL_openlibs(L);
+	vigia__output_install(L, &output);
 	const char *dir = lua_touserdata(L, 1);
 	lua_getglobal(L, "package");
 	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
@@ -180,6 +212,9 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 		.memory_bytes = atoll(argv[3]), .cpu_ns = atoll(argv[4]), .choose = atoi(argv[5]) != 0, .libraries = (unsigned)atol(argv[6])};
 	if (limits.memory_bytes > 0) limit_memory(limits.memory_bytes);
 
+	if (!vigia__output_init(&output)) return EXIT_FAILURE;
+	output.sink = say;
+	atexit(flush_at_exit);
 	lua_State *L = NULL;
 	struct vigia_error err = {0};
 	if (!vigia__cap_wanted(&limits)) L = luaL_newstate();
@@ -193,6 +228,7 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 	int status = lua_pcall(L, 1, 0, 0);
 	enum vigia__cap_trip trip = cap ? vigia__cap_leave(cap) : VIGIA_CAP_HELD;
 	/* Nothing is closed or finalized: what a script left behind ends with the process. */
+	vigia__output_flush(&output);
 	fflush(stdout);
 	if (trip == VIGIA_CAP_CPU) _exit(VIGIA_ISOLATED_CPU);
 	if (trip == VIGIA_CAP_MEMORY) _exit(VIGIA_ISOLATED_MEMORY);

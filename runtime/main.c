@@ -36,6 +36,7 @@
  *     interrupt.h         "the user wants the program to end"
  *     cap.h               caps on a script's state; cap_libs.c: what a capped script sees
  *     process.h           a script in a program of its own: messages, and who supervises it
+ *     output.h            what a script prints
  *   isolated.c            the program of an isolated script
  *   main.c                this file: signals, where the Lua files are, the exit status
  *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands

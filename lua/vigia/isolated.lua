@@ -1,5 +1,5 @@
 -- isolated.lua - the side of a script that runs in a program of its own: loads it, calls it, and carries its calls to the supervisor
--- (isolation.lua), which has the store. Called with the channel {call =, next =, fits =, begin =, guard =} (runtime/isolated.c).
+-- (isolation.lua), which has the store. Called with the channel {call =, next =, fits =, flush =, begin =, guard =} (runtime/isolated.c).
 --
 -- A finalizer or a hook of the script may call in here at any place. Each call is one exchange, which nothing interrupts.
 
@@ -15,7 +15,8 @@ local next, package, pack, unpack = next, package, table.pack, table.unpack
 local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
 
 return function(channel)
-	local call, next_request, fits, begin, guard = channel.call, channel.next, channel.fits, channel.begin, channel.guard
+	local call, next_request, fits, flush = channel.call, channel.next, channel.fits, channel.flush
+	local begin, guard = channel.begin, channel.guard
 	local script, id, context
 
 	local NOTHING <const> = {n = 0}
@@ -173,7 +174,11 @@ return function(channel)
 	function does.event(header, object)
 		local event, ctx = event_of(header, object), context_of(header)
 		local ok, cause = outcome(pcall(script.handle, event, ctx))
+		local unwritten = flush() -- if it is still so when the supervisor looks, it lets the event fail
 		if ok then
+			if unwritten then
+				tell_on_error(nil, unwritten, event, ctx)
+			end
 			return {t = "done"}
 		end
 		local shown, text = pcall(tostring, cause)

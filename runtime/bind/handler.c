@@ -414,6 +414,12 @@ static int fail(lua_State *L, struct failure *f)
 	return f->err->code;
 }
 
+int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *err)
+{
+	struct failure f = {.h = handler, .known = err, .err = err};
+	return fail(handler->owner->L, &f);
+}
+
 int64_t vigia__lua_now(const struct lua_handler *handler)
 {
 	return vigia__time_now(handler->owner->registry->clock);

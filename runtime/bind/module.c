@@ -10,6 +10,7 @@
 #include "../core/event.h"
 #include "edit.h"
 #include "interrupt.h"
+#include "output.h"
 #include "registry.h"
 #include "process.h"
 #include "script.h"
@@ -169,6 +170,12 @@ static int module_end_with_output(lua_State *L) {
 	return 0;
 }
 
+/* Is that so? */
+static int module_output_gone(lua_State *L) {
+	lua_pushboolean(L, vigia__output_gone());
+	return 1;
+}
+
 static int module_isatty(lua_State *L) {
 	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
 	return 1;
@@ -220,6 +227,7 @@ static const luaL_Reg functions[] = {
 	{"options", vigia__lua_options},
 	{"interrupted", module_interrupted},
 	{"end_with_output", module_end_with_output},
+	{"output_gone", module_output_gone},
 	{"isatty", module_isatty},
 	{"monotonic", module_monotonic},
 	{"clock", vigia__lua_clock},

@@ -27,6 +27,7 @@
 #include "../drive/worker.h"
 #include "../store/fd.h"
 #include "interrupt.h"
+#include "output.h"
 
 extern char **environ;
 
@@ -45,6 +46,7 @@ enum {
 struct process {
 	pid_t pid;            /* 0: none, or gone */
 	int pidfd, fd;
+	struct vigia__output *output; /* what it prints goes there */
 	uint64_t request;     /* the number of the last one */
 	uint64_t call;        /* the number of the call in hand */
 	int64_t cpu_ns;       /* the cap, 0: none */
@@ -249,6 +251,17 @@ static bool wait_for(struct process *p, short events, bool middle)
 	}
 }
 
+static bool send_bytes(struct process *p, const void *bytes, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = send(p->fd, (const uint8_t *)bytes + done, len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n >= 0) done += (size_t)n;
+		else if (errno == EAGAIN && wait_for(p, POLLOUT, false)) continue;
+		else if (errno != EINTR) return false;
+	}
+	return true;
+}
+
 /* Send the message in the arguments from 2 on: true | nil, how it ended. Raises what cannot be carried, before anything of it is sent. */
 static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind kind)
 {
@@ -257,13 +270,7 @@ static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind 
 	struct vigia__message *message = vigia__message_new(L);
 	vigia__message_encode(L, 2, last, message);
 	vigia__message_number(message, kind, kind == VIGIA_FRAME_REQUEST ? ++p->request : p->call, 0);
-	const struct vigia__buf *out = &message->out;
-	for (size_t done = 0; done < out->len;) {
-		ssize_t n = send(p->fd, out->data + done, out->len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n >= 0) done += (size_t)n;
-		else if (errno == EAGAIN && wait_for(p, POLLOUT, false)) continue;
-		else if (errno != EINTR) return fail_ended(L, p);
-	}
+	if (!send_bytes(p, message->out.data, message->out.len)) return fail_ended(L, p);
 	vigia__buf_deinit(&message->out);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -301,16 +308,28 @@ static bool fill(struct process *p, struct vigia__buf *in, size_t size, bool mid
 static bool fetch(struct process *p, struct vigia__frame *frame, struct vigia__buf *in)
 {
 	const uint32_t magic = VIGIA_FRAME_MAGIC;
+	in->len = 0;
 	if (!fill(p, in, sizeof magic, false)) return false;
 	bool ours = memcmp(in->data, &magic, sizeof magic) == 0;
 	if (ours && !fill(p, in, sizeof *frame, true)) return false;
 	if (ours) memcpy(frame, in->data, sizeof *frame);
 	in->len = 0;
+	bool kind = ours && (frame->kind == VIGIA_FRAME_CALL || frame->kind == VIGIA_FRAME_END || frame->kind == VIGIA_FRAME_OUTPUT);
 	if (!ours || frame->size > VIGIA_MESSAGE_MAX) snprintf(p->end, sizeof p->end, "it wrote into its socket");
-	else if ((frame->kind != VIGIA_FRAME_CALL && frame->kind != VIGIA_FRAME_END) || frame->of != p->request)
-		snprintf(p->end, sizeof p->end, "what it sent is no part of this conversation");
+	else if (!kind || frame->of != p->request) snprintf(p->end, sizeof p->end, "what it sent is no part of this conversation");
 	else return fill(p, in, frame->size, true);
 	return false;
+}
+
+/* What the script printed. False: the program is gone. */
+static bool print(struct process *p, const struct vigia__buf *bytes)
+{
+	struct vigia__frame frame = {.magic = VIGIA_FRAME_MAGIC, .kind = VIGIA_FRAME_TAKEN};
+	int number = vigia__output_add(p->output, bytes->data, bytes->len);
+	frame.call = number == 0;
+	if (number == 0) number = vigia__output_flush(p->output);
+	frame.of = (uint64_t)number;
+	return send_bytes(p, &frame, sizeof frame);
 }
 
 /* receive() -> is it a call, header, ... | nil, how it ended */
@@ -321,7 +340,10 @@ static int process_receive(lua_State *L)
 	if (p->pid == 0) return fail_ended(L, p);
 	struct vigia__message *message = vigia__message_new(L);
 	struct vigia__frame frame;
-	if (!fetch(p, &frame, &message->in)) return fail_ended(L, p);
+	do {
+		if (!fetch(p, &frame, &message->in)) return fail_ended(L, p);
+		if (frame.kind == VIGIA_FRAME_OUTPUT && !print(p, &message->in)) return fail_ended(L, p);
+	} while (frame.kind == VIGIA_FRAME_OUTPUT);
 	p->call = frame.call;
 	lua_pushboolean(L, frame.kind == VIGIA_FRAME_CALL);
 	int count = vigia__message_push(L, message);
@@ -404,6 +426,7 @@ int vigia__lua_spawn(lua_State *L)
 	const char *program = luaL_optstring(L, 1, NULL);
 	luaL_checktype(L, 2, LUA_TTABLE);
 	struct vigia_store *store = vigia__lua_check_store(L, 3);
+	if (vigia__lua_shared(L)->output == NULL) return luaL_error(L, "only a script's own thread can spawn its program");
 	struct arguments a;
 	snprintf(a.parent, sizeof a.parent, "%ld", (long)getpid());
 	snprintf(a.memory, sizeof a.memory, "%lld", (long long)field(L, "memory"));
@@ -415,6 +438,7 @@ int vigia__lua_spawn(lua_State *L)
 	p->pidfd = p->fd = -1;
 	p->cpu_ns = cpu_ns;
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
+	p->output = vigia__lua_shared(L)->output;
 	p->kill = worker ? vigia__worker_killed(worker) : NULL;
 	p->stop = worker ? vigia__worker_stopping(worker) : NULL;
 

@@ -27,7 +27,11 @@ enum {
 /* The supervisor asks, the script makes calls meanwhile, each of which is answered, and ends. Both number what they ask for, and both check
  * that what they receive is for what they have in hand. The numbers are given and looked at in C, with the bytes: finalizers and hooks,
  * which may call in between anything that Lua does, cannot come between a number and its message. */
-enum vigia__frame_kind { VIGIA_FRAME_REQUEST = 1, VIGIA_FRAME_CALL, VIGIA_FRAME_ANSWER, VIGIA_FRAME_END };
+enum vigia__frame_kind {
+	VIGIA_FRAME_REQUEST = 1, VIGIA_FRAME_CALL, VIGIA_FRAME_ANSWER, VIGIA_FRAME_END,
+	VIGIA_FRAME_OUTPUT, /* bytes that the script printed; the supervisor writes them (output.h), and says so: */
+	VIGIA_FRAME_TAKEN   /* of: 0 or the errno; call: whether they are written later, then */
+};
 
 struct vigia__frame {
 	uint32_t magic;

@@ -55,6 +55,8 @@ bool vigia__lua_protected(lua_State *L, lua_CFunction fn, void *arg);
 struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx);
 /* What C calls. */
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out);
+/* An attempt has failed for this reason, which is none of the handler's: on_error and the stats are told of it. Answers err->code. */
+int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *err);
 /* The watcher's userdata, for ctx.watcher; the handler at idx. [-1, +0, m] */
 void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
 /* The predicate at where_idx (or nil) decides which events the handler sees. [-0, +0, -] */

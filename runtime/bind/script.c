@@ -21,6 +21,7 @@
 #include "../core/event.h"
 #include "../drive/worker.h"
 #include "cap.h"
+#include "output.h"
 #include "serial.h"
 
 /* A loaded script. */
@@ -49,65 +50,43 @@ struct job {
 	bool hooked;
 	struct vigia__cap_limits limits;
 	struct code now, next;
+	struct vigia__output output; /* what they print */
+	uint64_t handled_seq_num;  /* the event whose handler was done, and only its output could not be written; 0: none */
+	int handled_rc;            /* what its handler answered */
 	char path[4096];           /* of the file that was loaded, or was tried */
 	struct identity identity;  /* of it, before it was read */
 };
 
 /* ---- a Lua state ---- */
 
-/* As the standard one, but in one write: lines of several threads stay whole. */
-static int print(lua_State *L)
-{
-	luaL_Buffer line;
-	int count = lua_gettop(L);
-	luaL_buffinit(L, &line);
-	for (int i = 1; i <= count; i++) {
-		if (i > 1) luaL_addchar(&line, '\t');
-		luaL_tolstring(L, i, NULL);
-		luaL_addvalue(&line);
-	}
-	luaL_addchar(&line, '\n');
-	luaL_pushresult(&line);
-	size_t len;
-	const char *text = lua_tolstring(L, -1, &len);
-	fwrite(text, 1, len, stdout);
-	fflush(stdout);
-	return 0;
-}
+struct paths {
+	const char *path, *cpath;
+	struct vigia__output *output;
+};
 
-/* Arguments: package.path and package.cpath, as light userdata. */
+/* Argument: the paths, as light userdata. */
 static int open_libraries(lua_State *L)
 {
+	const struct paths *paths = lua_touserdata(L, 1);
 	luaL_openlibs(L);
+	vigia__output_install(L, paths->output);
 	lua_getglobal(L, "package");
-	lua_pushstring(L, lua_touserdata(L, 1));
+	lua_pushstring(L, paths->path);
 	lua_setfield(L, -2, "path");
-	lua_pushstring(L, lua_touserdata(L, 2));
+	lua_pushstring(L, paths->cpath);
 	lua_setfield(L, -2, "cpath");
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 	lua_pushcfunction(L, luaopen_vigia_core);
 	lua_setfield(L, -2, "vigia.core");
-	lua_pushcfunction(L, print);
-	lua_setglobal(L, "print");
 	return 0;
 }
 
 /* False: it raised. */
-static bool open_state(lua_State *L, const char *package_path, const char *package_cpath)
+static bool open_state(lua_State *L, struct paths *paths)
 {
 	lua_pushcfunction(L, open_libraries);
-	lua_pushlightuserdata(L, (void *)package_path);
-	lua_pushlightuserdata(L, (void *)package_cpath);
-	return lua_pcall(L, 2, 0, 0) == LUA_OK;
-}
-
-lua_State *vigia__script_state_new(const char *package_path, const char *package_cpath)
-{
-	lua_State *L = luaL_newstate();
-	if (L == NULL) return NULL;
-	if (open_state(L, package_path, package_cpath)) return L;
-	lua_close(L);
-	return NULL;
+	lua_pushlightuserdata(L, paths);
+	return lua_pcall(L, 1, 0, 0) == LUA_OK;
 }
 
 /* ---- the order, as the thread reads it ---- */
@@ -216,6 +195,7 @@ static int load_script(lua_State *L)
 	lua_call(L, 1, 1);          /* 2: the module */
 	push_order(L, job);         /* 3 */
 	vigia__lua_shared(L)->worker = job->worker;
+	vigia__lua_shared(L)->output = &job->output;
 	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store); /* 4 */
 	struct lua_registry *registry = vigia__lua_worker_registry(L, 4, job->worker); /* 5 */
 	struct lua_watcher *watcher = vigia__lua_watcher_new(L, 5); /* 6 */
@@ -353,15 +333,16 @@ static int new_state(struct job *job, struct code *code, struct vigia_error *err
 	struct vigia__buf path = {0}, cpath = {0};
 	int rc = VIGIA_ENOMEM;
 	if (!order_string(job, "path", &path) || !order_string(job, "cpath", &cpath)) goto done;
+	struct paths paths = {(const char *)path.data, (const char *)cpath.data, &job->output};
 	if (!vigia__cap_wanted(&job->limits)) {
-		code->L = vigia__script_state_new((const char *)path.data, (const char *)cpath.data);
-		if (code->L) rc = VIGIA_OK;
+		code->L = luaL_newstate();
+		if (code->L && open_state(code->L, &paths)) rc = VIGIA_OK;
 		goto done;
 	}
 	rc = vigia__cap_open(&job->limits, &code->cap, &code->L, err);
 	if (rc == VIGIA_OK) rc = enter(code, true, err);
 	if (rc < 0) goto done;
-	if (!open_state(code->L, (const char *)path.data, (const char *)cpath.data))
+	if (!open_state(code->L, &paths))
 		rc = leave(code, "the script", vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state"), err);
 done:
 	vigia__buf_deinit(&path);
@@ -370,12 +351,46 @@ done:
 	return rc;
 }
 
+/* ---- what it prints ---- */
+
+/* The piece of work came to this end: what it printed must be out, else it has failed. */
+static int finish_output(struct job *job, const char *what, int rc, struct vigia_error *err)
+{
+	char problem[160];
+	int number = vigia__output_flush(&job->output);
+	if (number == 0) number = job->output.refused;
+	if (rc < 0 || number == 0) return rc;
+	return vigia__error(err, VIGIA_ESCRIPT, "%s: %s: %s", job->path, what, vigia__output_problem(number, problem, sizeof problem));
+}
+
+/* The same for an event. */
+static int fail_output(struct job *job, int number, struct vigia_error *err)
+{
+	char problem[160];
+	vigia__error(err, VIGIA_EHANDLER, "%s", vigia__output_problem(number, problem, sizeof problem));
+	return vigia__lua_handler_failed(job->now.handler, err);
+}
+
+/* A handler came to this end. Where only its output could not be written, the next attempts write that, and do not call it again. */
+static int finish_event(struct job *job, uint64_t seq_num, int rc, struct vigia_error *err)
+{
+	int number = vigia__output_flush(&job->output);
+	if (rc < 0 || rc == VIGIA_PENDING) return rc;
+	if (number && job->output.refused == 0) {
+		job->handled_seq_num = seq_num;
+		job->handled_rc = rc;
+	}
+	if (number == 0) number = job->output.refused;
+	return number ? fail_output(job, number, err) : rc;
+}
+
 /* Make job->next: of the file, or of a source that was read before. */
 static int load_code(struct job *job, const struct vigia__buf *source, char id[256], struct vigia_watch_options *options,
                      struct vigia_error *err)
 {
 	struct code *code = &job->next;
 	close_code(code); /* of a load that came to nothing */
+	vigia__output_begin(&job->output);
 	int rc = new_state(job, code, err);
 	if (rc == VIGIA_OK) {
 		struct loading loading = {job, code, source, id, options};
@@ -388,6 +403,7 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 		}
 		rc = leave(code, "loading the script", rc, err);
 		if (code->L == NULL) vigia__error_prefix(err, "%s: ", job->path);
+		rc = finish_output(job, "loading the script failed", rc, err);
 	}
 	if (rc < 0) close_code(code);
 	return rc;
@@ -397,6 +413,8 @@ static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vi
 {
 	struct job *job = ctx;
 	job->worker = worker;
+	job->output.stopping = vigia__worker_stopping(worker);
+	job->output.killed = vigia__worker_killed(worker);
 	if (!job->hooked) {
 		job->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = worker};
 		vigia__interrupt_add(&job->hook);
@@ -417,6 +435,7 @@ static void drop(void *ctx)
 {
 	struct job *job = ctx;
 	close_code(&job->next);
+	vigia__output_flush(&job->output); /* of finalizers; what cannot be written waits */
 }
 
 struct calling {
@@ -443,6 +462,7 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 {
 	lua_State *L = job->now.L;
 	struct calling c = {&job->now, name, err, VIGIA_OK};
+	vigia__output_begin(&job->output);
 	int rc = enter(&job->now, true, err);
 	if (rc < 0) return rc;
 	lua_pushcfunction(L, call_function);
@@ -452,7 +472,9 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 		c.rc = VIGIA_ESCRIPT;
 	}
 	lua_settop(L, 0);
-	return leave(&job->now, name, c.rc, err);
+	char what[32];
+	snprintf(what, sizeof what, "`%s` failed", name);
+	return finish_output(job, what, leave(&job->now, name, c.rc, err), err);
 }
 
 /* The state went over a cap: another one, of the same source. Its init is still to be run. */
@@ -487,13 +509,17 @@ static int end(void *ctx, struct vigia_error *err)
 {
 	enum { TURN_S = 1 };
 	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-	const struct code *code = &((struct job *)ctx)->now;
-	if (code->L == NULL || !code->has_stop) return VIGIA_OK; /* without a state: it went over a cap, there is nothing to end */
+	struct job *job = ctx;
+	const struct code *code = &job->now;
+	if (code->L == NULL || !code->has_stop) { /* without a state: it went over a cap, there is nothing to end */
+		vigia__output_begin(&job->output);
+		return finish_output(job, "what it printed is lost", VIGIA_OK, err);
+	}
 	struct timespec until;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += TURN_S;
 	bool alone = pthread_mutex_timedlock(&one_at_a_time, &until) == 0;
-	int rc = call(ctx, "stop", err);
+	int rc = call(job, "stop", err);
 	if (alone) pthread_mutex_unlock(&one_at_a_time);
 	return rc;
 }
@@ -518,9 +544,24 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 			return rc;
 		}
 	}
+	bool handled = job->handled_seq_num == event->seq_num && attempt->attempt > 1;
 	int rc = enter(&job->now, true, err);
 	if (rc < 0) return rc;
-	rc = job->now.c.handle(job->now.c.ctx, event, attempt, resume_mono_ns, err);
+	vigia__output_begin(&job->output);
+	int number = vigia__output_flush(&job->output); /* of the last attempt, or of an event that was given up */
+	if (number) {
+		job->now.handler->watcher = attempt->watcher;
+		job->now.handler->attempt = attempt->attempt;
+		if (!handled) job->handled_seq_num = 0;
+		rc = fail_output(job, number, err);
+	} else if (handled) {
+		job->handled_seq_num = 0;
+		rc = job->handled_rc;
+	} else {
+		job->handled_seq_num = 0;
+		rc = job->now.c.handle(job->now.c.ctx, event, attempt, resume_mono_ns, err);
+		rc = finish_event(job, event->seq_num, rc, err);
+	}
 	return leave(&job->now, "the handler", rc, err);
 }
 
@@ -530,6 +571,7 @@ static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigi
 	int rc = enter(&job->now, false, err);
 	if (rc < 0) return rc;
 	rc = job->now.c.resume(job->now.c.ctx, stopping, resume_mono_ns, err);
+	rc = finish_event(job, job->now.handler->watcher->action.seq_num, rc, err);
 	return leave(&job->now, "the handler", rc, err);
 }
 
@@ -540,6 +582,7 @@ static void close_job(void *ctx)
 	job->hooked = false; /* the job is its owner's again if nothing came of it */
 	close_code(&job->next);
 	close_code(&job->now);
+	vigia__output_flush(&job->output);
 }
 
 static void free_job(void *ctx)
@@ -548,6 +591,7 @@ static void free_job(void *ctx)
 	vigia__buf_deinit(&job->order);
 	close_code(&job->next);
 	close_code(&job->now);
+	vigia__output_deinit(&job->output);
 	vigia__free(job);
 }
 
@@ -650,7 +694,7 @@ static struct job **push_job(lua_State *L)
 	lua_pop(L, 1);
 	struct job **box = vigia__lua_new(L, sizeof *box, &box_key);
 	*box = vigia__calloc(sizeof **box);
-	if (*box == NULL) luaL_error(L, "not enough memory");
+	if (*box == NULL || !vigia__output_init(&(*box)->output)) luaL_error(L, "not enough memory");
 	return box;
 }
 

@@ -13,8 +13,4 @@ int vigia__lua_watch_script(lua_State *L);
 int vigia__lua_hold(lua_State *L);
 int vigia__lua_hold_late(lua_State *L);
 
-/* A Lua state for a script: the standard libraries, the module vigia.core, a `print` that writes whole lines, and these search paths.
- * NULL: no memory. End it with lua_close(). */
-lua_State *vigia__script_state_new(const char *package_path, const char *package_cpath);
-
 #endif

@@ -62,7 +62,9 @@ local function make_log(verbose)
 		if not name then
 			error(("log: the level must be debug, info, warn or error, not %s"):format(tostring(level)), 2)
 		end
-		if verbose or level == "warn" or level == "error" then
+		if core.output_gone() and level ~= "error" then
+			return -- an event failed because of that, and the program ends
+		elseif verbose or level == "warn" or level == "error" then
 			util.say(("%s %s"):format(name, (tostring(message):gsub("\n", "\n    "))))
 		end
 	end
@@ -310,8 +312,8 @@ function M.run(args)
 			problem = drive(registry, entries)
 		end
 	end
-	-- A signal is the usual way to end.
-	if type(problem) == "table" and problem.code == "interrupted" then
+	-- A signal is the usual way to end, and so is a reader of the output who has seen enough.
+	if core.output_gone() or (type(problem) == "table" and problem.code == "interrupted") then
 		problem = nil
 	end
 

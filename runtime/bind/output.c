@@ -1,0 +1,380 @@
+/*
+ * output.c - the buffer behind a script's print, how it is written, and its place in a Lua state.
+ *
+ * io.stdout of a script is a Lua file like any other, over a FILE of ours whose writes come here (fopencookie): so all of its methods,
+ * io.write and io.output work as they do on the standard one. That FILE buffers nothing itself.
+ */
+#include "output.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "interrupt.h"
+
+enum {
+	MOMENT_NS = 20000000, /* a line that comes so long after the last write is written at once: its handler may go on for long */
+	LARGE = 64 * 1024,  /* then it is written before the event ends */
+	PIECE = 4096,       /* what a pipe that is ready takes without blocking */
+	LOOK_MS = 50,       /* how often a wait looks whether the watcher is to stop */
+	GRACE_MS = 500      /* how long the output may take nothing when it is */
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* whoever has it writes */
+static struct vigia__buf rest; /* under the mutex: of a line that was written in part. It comes before all else, whoever writes next. */
+static atomic_bool gone;
+
+bool vigia__output_gone(void)
+{
+	return atomic_load(&gone);
+}
+
+/* ---- writing ---- */
+
+/* A wait that has lasted for a while is over when the watcher is to stop, and so is each one after that. */
+static bool give_up(struct vigia__output *o, int waited_ms)
+{
+	if (o->killed && atomic_load(o->killed)) return true;
+	bool stopping = o->stopping && atomic_load(o->stopping);
+	o->tired = stopping && (o->tired || waited_ms >= GRACE_MS);
+	return o->tired;
+}
+
+static int lock(struct vigia__output *o)
+{
+	for (int waited_ms = 0;; waited_ms += LOOK_MS) {
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += LOOK_MS * 1000000;
+		if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+		if (pthread_mutex_timedlock(&mutex, &until) == 0) return 0;
+		if (give_up(o, waited_ms)) return ECANCELED;
+	}
+}
+
+/* Wait until the output takes something. 0, or why it is no longer waited for. */
+static int wait_ready(struct vigia__output *o)
+{
+	for (int waited_ms = 0;; waited_ms += LOOK_MS) {
+		struct pollfd fd = {.fd = STDOUT_FILENO, .events = POLLOUT};
+		int n = poll(&fd, 1, LOOK_MS);
+		if (n > 0) return 0; /* an error, too: the write tells */
+		if (n < 0 && errno != EINTR) return errno;
+		if (give_up(o, waited_ms)) return ECANCELED;
+	}
+}
+
+/* Under the mutex: *done bytes were written. */
+static int write_bytes(struct vigia__output *o, const uint8_t *bytes, size_t len, size_t *done)
+{
+	struct stat st;
+	bool file = fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode); /* always ready */
+	for (*done = 0; *done < len;) {
+		int number = file ? 0 : wait_ready(o);
+		if (number) return number;
+		size_t size = len - *done;
+		ssize_t n = write(STDOUT_FILENO, bytes + *done, file || size < PIECE ? size : PIECE);
+		if (n >= 0) *done += (size_t)n;
+		else if (errno == EAGAIN && file) poll(NULL, 0, 1);
+		else if (errno != EAGAIN && errno != EINTR) return errno;
+	}
+	return 0;
+}
+
+/* The first `count` bytes are gone. */
+static void take_off(struct vigia__buf *buf, size_t count)
+{
+	buf->len -= count;
+	if (buf->len > 0) memmove(buf->data, buf->data + count, buf->len);
+	else vigia__buf_clear(buf, LARGE);
+}
+
+static size_t line_len(const uint8_t *bytes, size_t len)
+{
+	const uint8_t *end = memchr(bytes, '\n', len);
+	return end ? (size_t)(end + 1 - bytes) : len;
+}
+
+static int write_rest(struct vigia__output *o)
+{
+	size_t done;
+	if (rest.len > 0) {
+		int number = write_bytes(o, rest.data, rest.len, &done);
+		take_off(&rest, done);
+		if (number) return number;
+	}
+	o->owes = false;
+	return 0;
+}
+
+/* Under the mutex: the first `len` bytes of the buffer. */
+static int write_first(struct vigia__output *o, size_t len)
+{
+	size_t done;
+	int number = write_rest(o);
+	if (number) return number;
+	number = write_bytes(o, o->buf.data, len, &done);
+	bool half = number && done > 0 && o->buf.data[done - 1] != '\n';
+	take_off(&o->buf, done);
+	if (half && o->buf.len > 0) {
+		size_t line = line_len(o->buf.data, o->buf.len);
+		if (vigia__buf_add(&rest, o->buf.data, line) == 0) {
+			take_off(&o->buf, line);
+			o->owes = true;
+		}
+	}
+	return number;
+}
+
+/* What the application itself has printed so far comes first, as it did when both wrote to the same stream. */
+static void flush_stdout(void)
+{
+	if (ftrylockfile(stdout) != 0) return;
+	fflush_unlocked(stdout);
+	funlockfile(stdout);
+}
+
+/* The reader has left, and the program ends: nothing more is to be said. */
+static void leave(struct vigia__output *o)
+{
+	atomic_store(&gone, true);
+	vigia__buf_clear(&o->buf, LARGE);
+	vigia__buf_clear(&rest, 0);
+	o->owes = false;
+}
+
+/* To somebody else, who keeps what he cannot write, and is asked again about that. */
+static int pour(struct vigia__output *o, size_t len)
+{
+	int number;
+	do {
+		bool kept = true;
+		size_t piece = len < VIGIA_OUTPUT_KEEP ? len : VIGIA_OUTPUT_KEEP;
+		number = o->sink(o->buf.data, piece, &kept);
+		if (!kept) o->refused = number;
+		take_off(&o->buf, piece);
+		len -= piece;
+	} while (len > 0);
+	o->owes = number != 0;
+	return number;
+}
+
+static int64_t coarse_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int write_out(struct vigia__output *o, size_t len)
+{
+	if (len == 0 && !o->owes) return 0;
+	o->written_ns = coarse_ns();
+	if (o->sink) return pour(o, len);
+	int number = lock(o);
+	if (number) return number;
+	flush_stdout();
+	number = write_first(o, len);
+	if (number == EPIPE && atomic_load(&vigia__ends_with_output)) leave(o);
+	pthread_mutex_unlock(&mutex);
+	return number;
+}
+
+int vigia__output_flush(struct vigia__output *o)
+{
+	return write_out(o, o->buf.len);
+}
+
+/* Whole lines, of which others may write some in between. */
+static int flush_lines(struct vigia__output *o)
+{
+	const uint8_t *end = o->buf.len ? memrchr(o->buf.data, '\n', o->buf.len) : NULL;
+	if (end == NULL && o->buf.len < VIGIA_OUTPUT_KEEP) return 0;
+	return write_out(o, end ? (size_t)(end + 1 - o->buf.data) : o->buf.len);
+}
+
+int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
+{
+	if (o->buf.len > 0 && o->buf.len + len > VIGIA_OUTPUT_KEEP) {
+		int number = flush_lines(o);
+		if (number && o->buf.len + len > VIGIA_OUTPUT_KEEP) return o->refused = number;
+	}
+	if (o->sink && o->refused) return o->refused;
+	if (vigia__buf_add(&o->buf, bytes, len) != 0) return o->refused = ENOMEM;
+	bool line = len > 0 && ((const char *)bytes)[len - 1] == '\n';
+	if (o->mode == VIGIA_OUTPUT_AT_ONCE) write_out(o, o->buf.len);
+	else if (o->mode == VIGIA_OUTPUT_LINE ? memchr(bytes, '\n', len) != NULL
+	                                      : o->buf.len >= LARGE || (line && coarse_ns() - o->written_ns >= MOMENT_NS))
+		flush_lines(o);
+	return 0; /* what could not be written is kept; the end tells */
+}
+
+/* ---- life ---- */
+
+static ssize_t cookie_write(void *cookie, const char *bytes, size_t len)
+{
+	int number = vigia__output_add(cookie, bytes, len);
+	if (number == 0) return (ssize_t)len;
+	errno = number;
+	return 0; /* fopencookie's way to fail */
+}
+
+bool vigia__output_init(struct vigia__output *o)
+{
+	*o = (struct vigia__output){0};
+	o->file = fopencookie(o, "w", (cookie_io_functions_t){.write = cookie_write});
+	if (o->file == NULL) return false;
+	setvbuf(o->file, NULL, _IONBF, 0);
+	if (isatty(STDOUT_FILENO) == 1) o->mode = VIGIA_OUTPUT_LINE;
+	return true;
+}
+
+void vigia__output_deinit(struct vigia__output *o)
+{
+	if (o->file) fclose(o->file);
+	vigia__buf_deinit(&o->buf);
+	*o = (struct vigia__output){0};
+}
+
+void vigia__output_begin(struct vigia__output *o)
+{
+	o->refused = 0;
+}
+
+const char *vigia__output_problem(int number, char *out, size_t size)
+{
+	char text[128];
+	const char *reason = number == ECANCELED ? "nobody takes it, and the watcher is to stop" : strerror_r(number, text, sizeof text);
+	snprintf(out, size, "the output cannot be written: %s", reason);
+	return out;
+}
+
+/* ---- in a Lua state: upvalue 1 of all of these is the output ---- */
+
+static struct vigia__output *output_of(lua_State *L)
+{
+	return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* As the standard one, but what cannot be written is an error. */
+static int print(lua_State *L)
+{
+	luaL_Buffer line;
+	int count = lua_gettop(L);
+	luaL_buffinit(L, &line);
+	for (int i = 1; i <= count; i++) {
+		if (i > 1) luaL_addchar(&line, '\t');
+		luaL_tolstring(L, i, NULL);
+		luaL_addvalue(&line);
+	}
+	luaL_addchar(&line, '\n');
+	luaL_pushresult(&line);
+	size_t len;
+	const char *text = lua_tolstring(L, -1, &len);
+	int number = vigia__output_add(output_of(L), text, len);
+	if (number == 0) return 0;
+	char problem[160];
+	return luaL_error(L, "%s", vigia__output_problem(number, problem, sizeof problem));
+}
+
+/* Is the first argument, or without one io.output(), the script's standard output? */
+static bool is_ours(lua_State *L)
+{
+	luaL_Stream *stream = luaL_testudata(L, 1, LUA_FILEHANDLE);
+	if (lua_isnone(L, 1)) {
+		lua_getfield(L, LUA_REGISTRYINDEX, "_IO_output");
+		stream = luaL_testudata(L, -1, LUA_FILEHANDLE);
+		lua_pop(L, 1);
+	}
+	return stream && stream->closef && stream->f == output_of(L)->file;
+}
+
+/* The original, upvalue 2, with the same arguments. */
+static int original(lua_State *L)
+{
+	lua_pushvalue(L, lua_upvalueindex(2));
+	lua_insert(L, 1);
+	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+	return lua_gettop(L);
+}
+
+/* file:flush, io.flush */
+static int flush(lua_State *L)
+{
+	if (!is_ours(L)) return original(L);
+	int number = vigia__output_flush(output_of(L));
+	errno = number;
+	return luaL_fileresult(L, number == 0, NULL);
+}
+
+/* file:setvbuf */
+static int set_buffer(lua_State *L)
+{
+	static const char *const names[] = {"full", "line", "no", NULL};
+	if (!is_ours(L)) return original(L);
+	output_of(L)->mode = (enum vigia__output_mode)luaL_checkoption(L, 2, NULL, names);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* os.execute, io.popen, os.exit: what another program prints, or nobody does any more, comes behind what the script has printed. */
+static int write_first_of_all(lua_State *L)
+{
+	vigia__output_flush(output_of(L));
+	return original(L);
+}
+
+static int keep_open(lua_State *L)
+{
+	luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+	stream->closef = keep_open;
+	luaL_pushfail(L);
+	lua_pushliteral(L, "cannot close standard file");
+	return 2;
+}
+
+/* Replace the function `name` of the table on top. [-0, +0, m] */
+static void replace(lua_State *L, const char *name, lua_CFunction fn, struct vigia__output *o)
+{
+	lua_pushlightuserdata(L, o);
+	lua_getfield(L, -2, name);
+	lua_pushcclosure(L, fn, 2);
+	lua_setfield(L, -2, name);
+}
+
+void vigia__output_install(lua_State *L, struct vigia__output *o)
+{
+	int top = lua_gettop(L);
+	luaL_checkstack(L, 6, NULL);
+	lua_pushlightuserdata(L, o);
+	lua_pushcclosure(L, print, 1);
+	lua_setglobal(L, "print");
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	lua_getfield(L, -1, LUA_OSLIBNAME);
+	replace(L, "execute", write_first_of_all, o);
+	replace(L, "exit", write_first_of_all, o);
+	lua_pop(L, 1);
+	lua_getfield(L, -1, LUA_IOLIBNAME);
+	replace(L, "popen", write_first_of_all, o);
+	replace(L, "flush", flush, o);
+	luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
+	*stream = (luaL_Stream){.f = o->file, .closef = NULL};
+	luaL_setmetatable(L, LUA_FILEHANDLE);
+	stream->closef = keep_open;
+	lua_pushvalue(L, -1);
+	lua_setfield(L, -3, "stdout");
+	lua_setfield(L, LUA_REGISTRYINDEX, "_IO_output"); /* as io.output(it) does */
+	luaL_getmetatable(L, LUA_FILEHANDLE);
+	lua_getfield(L, -1, "__index");
+	replace(L, "flush", flush, o);
+	replace(L, "setvbuf", set_buffer, o);
+	lua_settop(L, top);
+}
