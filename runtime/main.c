@@ -25,6 +25,7 @@
  *     copies.h            one copy of the library per process
  *     fd.h                descriptors: none of ours is a standard one
  *     side.h              the side file: wake words, owners of watcher ids
+ *     thread.h            how threads of ours start, and the signals they take
  *   drive/                moves
  *     drive.h             watchers by id, carried through what core/watcher decides
  *     worker.h            a thread that drives one watcher
@@ -34,9 +35,11 @@
  *     serial.h cache.h    an application's serializers and classes; decoded events that watchers share
  *     edit.h              lines from a person: editing, history, completion, Ctrl-C
  *     interrupt.h         "the user wants the program to end"
+ *     hook.h              waits that end when a signal handler of the application sets a hook
  *     cap.h               caps on a script's state; cap_libs.c: what a capped script sees
  *     process.h           a script in a program of its own: messages, and who supervises it
  *     output.h            what a script prints
+ *     program.h           os.execute and io.popen for scripts, with the application's signal mask
  *   isolated.c            the program of an isolated script
  *   main.c                this file: signals, where the Lua files are, the exit status
  *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands
@@ -63,6 +66,7 @@
 #include "bind/interrupt.h"
 #include "bind/process.h"
 #include "store/fd.h"
+#include "store/thread.h"
 
 #ifndef VIGIA_LUA_DIR
 #define VIGIA_LUA_DIR "" /* the source tree's lua/, for running from the build folder */
@@ -74,14 +78,18 @@
 /* ---- Signals ---- */
 
 /*
- * The first SIGINT or SIGTERM raises the flag, the second ends the process at once. A handler that only writes to an eventfd, and not a
- * blocked mask with sigwait: a mask would be inherited by the programs that scripts start, which then could not be stopped.
+ * The first SIGINT, SIGTERM or SIGHUP raises the flag, the second SIGINT or SIGTERM ends the process at once. A second SIGHUP does not: a
+ * terminal that closes sends one, and so does its shell, and some supervisors send SIGTERM and SIGHUP together. A handler that only writes
+ * to an eventfd, and not a blocked mask with sigwait: a mask would be inherited by the programs that scripts start.
  */
 static void on_signal(int signo) {
 	int before = errno;
 	uint64_t one = 1;
-	if (atomic_exchange(&vigia__interrupted, true))
+	if (atomic_exchange(&vigia__interrupted, true)) {
+		if (signo == SIGHUP)
+			return;
 		_exit(128 + signo);
+	}
 	if (write(vigia__interrupt_fd, &one, sizeof one) < 0)
 		_exit(128 + signo);
 	errno = before;
@@ -113,31 +121,31 @@ static void *tell_waiters(void *arg) {
 	return NULL;
 }
 
+/* A shell starts `vigia run ... &` with SIGINT ignored, nohup with SIGHUP: somebody said that these do not concern it. */
+static int handle_unless_ignored(int signo, const struct sigaction *action) {
+	struct sigaction before;
+	if (sigaction(signo, NULL, &before) != 0)
+		return -1;
+	return before.sa_handler == SIG_IGN ? 0 : sigaction(signo, action, NULL);
+}
+
 static int signals_start(void) {
 	vigia__interrupt_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (vigia__interrupt_fd < 0)
 		return -1;
-	/* The thread takes no signals: the main thread's system calls are the ones to be interrupted. */
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_t attr;
 	pthread_t thread;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN + 65536);
-	int rc = pthread_create(&thread, &attr, tell_waiters, NULL);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int rc = vigia__thread_start(&thread, 65536, tell_waiters, NULL);
 	if (rc != 0) {
 		errno = rc;
 		return -1;
 	}
+	pthread_detach(thread);
 	struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 	struct sigaction pipe_closed = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
 	sigemptyset(&stop.sa_mask);
 	sigemptyset(&pipe_closed.sa_mask);
-	return sigaction(SIGINT, &stop, NULL) | sigaction(SIGTERM, &stop, NULL) | sigaction(SIGPIPE, &pipe_closed, NULL);
+	return handle_unless_ignored(SIGINT, &stop) | handle_unless_ignored(SIGHUP, &stop) | sigaction(SIGTERM, &stop, NULL) |
+	       sigaction(SIGPIPE, &pipe_closed, NULL);
 }
 
 /* ---- Standard streams ---- */

@@ -129,7 +129,7 @@ function vigia.register_type(name, class) end
 ---@field env? table what names mean at the prompt (default: _G)
 
 ---A prompt in the terminal: reads Lua, prints values, until Ctrl-D. Answers whether nothing failed. One at a time in a process; while it
----runs, SIGINT and SIGTERM are its own.
+---runs, SIGINT, SIGTERM and SIGHUP are its own.
 ---@param options? vigia.ReplOptions
 ---@return boolean good
 function vigia.repl(options) end

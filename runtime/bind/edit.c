@@ -29,6 +29,7 @@
 #include <editline/readline.h>
 
 #include "../store/fd.h"
+#include "../store/thread.h"
 #include "interrupt.h"
 
 enum { HISTORY_MAX = 1000, GIVE_UP = 3 };
@@ -55,7 +56,7 @@ static struct {
 	pthread_t owner;            /* the thread it runs on */
 	lua_State *_Atomic L;       /* the coroutine that reads or runs */
 	char *history;              /* path, or NULL */
-	struct sigaction before_int, before_term;
+	struct sigaction before_int, before_term, before_hup;
 	int before_fd;              /* vigia__interrupt_fd */
 	int level_fd, edge_fd;      /* readable until it is cleared; wakes the thread once a signal */
 	int line_fd;                /* like level_fd, but at the prompt: there nobody else is concerned */
@@ -102,7 +103,7 @@ static void on_signal(int signo) {
 		errno = before;
 		return;
 	}
-	if (signo == SIGTERM && atomic_exchange(&repl.terminated, true))
+	if (signo != SIGINT && atomic_exchange(&repl.terminated, true) && signo == SIGTERM)
 		end_by(signo);
 	/* A C function that does not return to Lua sees neither hook nor flag: whoever insists gets out. */
 	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling))
@@ -156,16 +157,20 @@ lua_State *vigia__edit_switch(lua_State *co) {
 	return before;
 }
 
+/* One that a shell or nohup made us ignore stays ignored. */
+static void take_signal(int signo, const struct sigaction *action, struct sigaction *before) {
+	sigaction(signo, NULL, before);
+	if (before->sa_handler != SIG_IGN)
+		sigaction(signo, action, NULL);
+}
+
 static int signals_start(void) {
 	repl.owner = pthread_self();
 	repl.level_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	repl.edge_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	repl.line_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int rc = repl.level_fd < 0 || repl.edge_fd < 0 || repl.line_fd < 0 ? errno : pthread_create(&repl.thread, NULL, tell_waiters, NULL);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	bool open = repl.level_fd >= 0 && repl.edge_fd >= 0 && repl.line_fd >= 0;
+	int rc = open ? vigia__thread_start(&repl.thread, 0, tell_waiters, NULL) : errno;
 	if (rc != 0) {
 		close(repl.level_fd);
 		close(repl.edge_fd);
@@ -176,7 +181,8 @@ static int signals_start(void) {
 	vigia__interrupt_fd = repl.level_fd;
 	struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read at the prompt must end */
 	sigemptyset(&action.sa_mask);
-	sigaction(SIGINT, &action, &repl.before_int);
+	take_signal(SIGINT, &action, &repl.before_int);
+	take_signal(SIGHUP, &action, &repl.before_hup);
 	sigaction(SIGTERM, &action, &repl.before_term);
 	return 0;
 }
@@ -184,6 +190,7 @@ static int signals_start(void) {
 static void signals_stop(void) {
 	uint64_t one = 1;
 	sigaction(SIGINT, &repl.before_int, NULL);
+	sigaction(SIGHUP, &repl.before_hup, NULL);
 	sigaction(SIGTERM, &repl.before_term, NULL);
 	clear();
 	vigia__interrupt_fd = repl.before_fd;

@@ -430,7 +430,7 @@ static int dump_loop(struct dump *d, struct vigia_store *store, const struct vig
 		struct vigia_iterator next;
 		struct vigia_read request = {.from = d->from, .limit = d->limit ? d->limit - (int64_t)d->count : 0,
 		                             .timeout_ns = d->follow ? FOLLOW_NS : 0};
-		rc = vigia__store_read(store, &request, filter, &vigia__interrupted, d->batch, &next, err);
+		rc = vigia__store_read(store, &request, filter, &(struct vigia__cancel){.flag = &vigia__interrupted}, d->batch, &next, err);
 		if (rc < 0)
 			break;
 		rc = write_batch(d, &next, err);

@@ -26,6 +26,7 @@
 #include "../core/event.h"
 #include "../drive/worker.h"
 #include "../store/fd.h"
+#include "../store/thread.h"
 #include "interrupt.h"
 #include "output.h"
 
@@ -395,9 +396,13 @@ static int spawn(struct process *p, const char *program, int socket, int lock_fd
 	posix_spawn_file_actions_adddup2(&actions, socket, VIGIA_ISOLATED_SOCKET);
 	if (lock_fd >= 0) posix_spawn_file_actions_adddup2(&actions, lock_fd, VIGIA_ISOLATED_LOCK);
 	posix_spawn_file_actions_addclosefrom_np(&actions, lock_fd >= 0 ? VIGIA_ISOLATED_LOCK + 1 : VIGIA_ISOLATED_LOCK);
-	sigemptyset(&set);
+	vigia__thread_program_mask(&set);
 	posix_spawnattr_setsigmask(&attr, &set);
+	/* What the application ignores is not passed on, but for what a shell or nohup made it ignore. */
 	sigfillset(&set);
+	sigdelset(&set, SIGINT);
+	sigdelset(&set, SIGQUIT);
+	sigdelset(&set, SIGHUP);
 	posix_spawnattr_setsigdefault(&attr, &set);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	int rc = program ? posix_spawn(&p->pid, program, &actions, &attr, argv, environ)

@@ -10,6 +10,7 @@
 #include "../core/error.h"
 #include "../core/iterator.h"
 #include "../drive/worker.h"
+#include "hook.h"
 #include "interrupt.h"
 #include "registry.h"
 
@@ -125,27 +126,65 @@ static void kick(void *ctx) {
 	vigia__wake_kick(ctx);
 }
 
-/* One look, waiting up to timeout_ns in this thread. With no event, r->next tells whether the position moved. */
-static int look(struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia__worker *worker, struct vigia_error *err) {
+/* One look, without a wait. With no event, r->next tells whether the position moved. */
+static int look(struct vigia_store *store, struct reading *r, struct vigia_error *err) {
+	struct vigia_read request = r->request;
+	request.timeout_ns = 0;
+	return vigia__store_read(store, &request, r->filter, NULL, r->batch, &r->next, err);
+}
+
+/* On a script's thread: a stop ends the wait. */
+static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t timeout_ns, const atomic_bool *stopping,
+                           struct vigia_error *err) {
 	struct vigia_read request = r->request;
 	request.timeout_ns = timeout_ns;
-	if (timeout_ns == 0)
-		return vigia__store_read(store, &request, r->filter, NULL, r->batch, &r->next, err);
-	if (worker) { /* on a script's thread a stop ends the wait */
-		const atomic_bool *stopping = vigia__worker_stopping(worker);
-		int rc = vigia__store_read(store, &request, r->filter, stopping, r->batch, &r->next, err);
-		if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(stopping))
-			rc = vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping");
-		return rc;
-	}
-	/* In the program `vigia` a signal ends the wait. */
-	struct vigia__interrupt_hook hook = {.fn = kick, .ctx = store->backend->wake};
-	vigia__interrupt_add(&hook);
-	int rc = vigia__store_read(store, &request, r->filter, &vigia__interrupted, r->batch, &r->next, err);
-	vigia__interrupt_remove(&hook);
-	if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(&vigia__interrupted))
-		rc = vigia__error(err, VIGIA_EINTERRUPTED, "get_events was interrupted");
+	int rc = vigia__store_read(store, &request, r->filter, &(struct vigia__cancel){.flag = stopping}, r->batch, &r->next, err);
+	if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(stopping))
+		rc = vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping");
 	return rc;
+}
+
+/* In the program `vigia` a signal ends the wait; elsewhere a hook that a signal handler sets runs meanwhile. [-0, +0, e] */
+static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
+	struct vigia__hooks hooks;
+	vigia__hooks_begin(L, &hooks);
+	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .asks = vigia__hooks_changed, .ctx = &hooks};
+	struct vigia_store *store = vigia__lua_check_store(L, 1);
+	if (store && timeout_ns < 0)
+		timeout_ns = store->options.long_polling_timeout_ns;
+	int64_t start = vigia__mono_ns(), until = timeout_ns > INT64_MAX - start ? INT64_MAX : start + timeout_ns;
+	for (;;) {
+		if (store == NULL) { /* the hook closed it: no events, and the position reached (contract S6) */
+			vigia__batch_clear(r->batch);
+			return VIGIA_OK;
+		}
+		struct vigia_read request = r->request;
+		struct vigia__interrupt_hook hook = {.fn = kick, .ctx = store->backend->wake};
+		request.timeout_ns = timeout_ns;
+		vigia__interrupt_add(&hook);
+		int rc = vigia__store_read(store, &request, r->filter, &cancel, r->batch, &r->next, err);
+		vigia__interrupt_remove(&hook);
+		if (rc < 0 || r->batch->count > 0)
+			return rc;
+		if (atomic_load(&vigia__interrupted))
+			return vigia__error(err, VIGIA_EINTERRUPTED, "get_events was interrupted");
+		if (!vigia__hooks_changed(&hooks))
+			return rc;
+		r->request.from = r->next;
+		vigia__hooks_run(L, &hooks);
+		store = vigia__lua_check_store(L, 1);
+		timeout_ns = until - vigia__mono_ns();
+		if (timeout_ns <= 0)
+			return rc;
+	}
+}
+
+/* One look, waiting up to timeout_ns (-1: as long as the store's option says) in this thread. [-0, +0, e] */
+static int look_blocking(lua_State *L, struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
+	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
+	if (timeout_ns == 0)
+		return look(store, r, err);
+	return worker ? look_until_stop(store, r, timeout_ns, vigia__worker_stopping(worker), err) : look_and_wait(L, r, timeout_ns, err);
 }
 
 /* Does the predicate want the event on top? What it raises goes to the caller. */
@@ -232,7 +271,7 @@ static int search(lua_State *L, struct reading *r) {
 			return answer(L, r);
 		}
 		int64_t left = timeout ? until - vigia__mono_ns() : 0;
-		int rc = look(store, r, left > 0 ? left : 0, vigia__lua_shared(L)->worker, &err);
+		int rc = look_blocking(L, store, r, left > 0 ? left : 0, &err);
 		if (rc == VIGIA_OK)
 			rc = push_list(L, r, &kept, &err);
 		if (rc < 0)
@@ -262,7 +301,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 		vigia__batch_clear(r->batch);
 		return answer(L, r);
 	}
-	int rc = look(store, r, 0, NULL, &err);
+	int rc = look(store, r, &err);
 	if (rc < 0)
 		return fail(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
@@ -308,7 +347,7 @@ int vigia__lua_get_events(lua_State *L) {
 	}
 	if (r->has_where)
 		return search(L, r);
-	int rc = look(store, r, r->request.timeout_ns, vigia__lua_shared(L)->worker, &err);
+	int rc = look_blocking(L, store, r, r->request.timeout_ns, &err);
 	return rc < 0 ? fail(L, r, rc, &err) : answer(L, r);
 }
 

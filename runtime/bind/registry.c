@@ -9,11 +9,13 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "../core/error.h"
 #include "../drive/worker.h"
+#include "hook.h"
 #include "script.h"
 
 static const char class_key;
@@ -289,13 +291,47 @@ static int registry_get_watcher(lua_State *L)
 
 /* ---- driving ---- */
 
+static int drive_once(struct vigia_registry *registry, enum vigia__lua_drive what, struct vigia_watcher *only, int64_t timeout_ns,
+                      struct vigia_error *err)
+{
+	switch (what) {
+	case VIGIA_LUA_RUN: return vigia_registry_run(registry, err);
+	case VIGIA_LUA_STEP: return vigia_registry_step(registry, timeout_ns, err);
+	case VIGIA_LUA_STOP: break;
+	}
+	return only ? vigia_watcher_stop(only, timeout_ns, err) : vigia_registry_stop(registry, timeout_ns, err);
+}
+
+int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only, int64_t timeout_ns,
+                     struct vigia_error *err)
+{
+	struct vigia__hooks hooks;
+	int64_t until = vigia__time_after(NULL, timeout_ns);
+	vigia__hooks_begin(L, &hooks);
+	for (;;) {
+		struct vigia_registry *registry = r->registry;
+		if (registry == NULL) luaL_error(L, "the registry was closed by a hook");
+		bool (*signalled)(void *ctx) = registry->signalled; /* of a call further down, which one of its handlers makes */
+		void *signalled_ctx = registry->signalled_ctx;
+		lua_State *before = vigia__lua_registry_enter(r, L);
+		registry->signalled = vigia__hooks_changed;
+		registry->signalled_ctx = &hooks;
+		int rc = drive_once(registry, what, only, timeout_ns, err);
+		registry->signalled = signalled;
+		registry->signalled_ctx = signalled_ctx;
+		vigia__lua_registry_leave(r, before);
+		if (rc != VIGIA__SIGNALLED) return rc;
+		vigia__hooks_run(L, &hooks);
+		if (timeout_ns > 0) timeout_ns = until - vigia__mono_ns();
+		if (timeout_ns < 0) timeout_ns = 1; /* 0 would only ask */
+	}
+}
+
 static int registry_run(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
 	struct vigia_error err = {0};
-	lua_State *before = vigia__lua_registry_enter(r, L);
-	int rc = vigia_registry_run(r->registry, &err);
-	vigia__lua_registry_leave(r, before);
+	int rc = vigia__lua_drive(L, r, VIGIA_LUA_RUN, NULL, 0, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -306,9 +342,7 @@ static int registry_step(lua_State *L)
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
 	int64_t timeout = lua_isnoneornil(L, 2) ? 0 : vigia__lua_check_seconds(L, 2, "timeout");
 	struct vigia_error err = {0};
-	lua_State *before = vigia__lua_registry_enter(r, L);
-	int rc = vigia_registry_step(r->registry, timeout, &err);
-	vigia__lua_registry_leave(r, before);
+	int rc = vigia__lua_drive(L, r, VIGIA_LUA_STEP, NULL, timeout, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, rc == VIGIA_OK);
 	return 1;
@@ -329,9 +363,7 @@ static int registry_stop(lua_State *L)
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
 	int64_t timeout = vigia__lua_check_stop(L, 2);
 	struct vigia_error err = {0};
-	lua_State *before = vigia__lua_registry_enter(r, L);
-	int rc = vigia_registry_stop(r->registry, timeout, &err);
-	vigia__lua_registry_leave(r, before);
+	int rc = vigia__lua_drive(L, r, VIGIA_LUA_STOP, NULL, timeout, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -348,7 +380,8 @@ static int slept(lua_State *L, int status, lua_KContext until)
 	return 1;
 }
 
-/* Outside of a handler's own coroutine the call blocks; an interrupt ends it, on a script's thread a stop. */
+/* Outside of a handler's own coroutine the call blocks; an interrupt ends it, on a script's thread a stop, and in a stock Lua what a hook
+ * raises that a signal handler sets: poll(2) is never restarted, and no signal comes between the look and the wait. */
 static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 {
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
@@ -361,16 +394,24 @@ static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 		lua_pushboolean(L, 1);
 		return 1;
 	}
+	struct vigia__hooks hooks;
+	vigia__hooks_begin(L, &hooks);
 	for (;;) {
 		int64_t left = until_mono_ns - vigia__mono_ns();
 		if (left <= 0) break;
 		struct timespec ts = {left / 1000000000, left % 1000000000};
 		struct pollfd fd = {.fd = vigia__interrupt_fd, .events = POLLIN};
-		if (ppoll(&fd, 1, &ts, NULL) > 0) {
+		sigset_t all, mask;
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &mask);
+		int n = vigia__hooks_changed(&hooks) ? 0 : ppoll(&fd, 1, &ts, &mask);
+		pthread_sigmask(SIG_SETMASK, &mask, NULL);
+		if (n > 0) {
 			struct vigia_error err = {0};
 			vigia__error(&err, VIGIA_EINTERRUPTED, "the sleep was interrupted");
 			return vigia__lua_fail(L, VIGIA_EINTERRUPTED, &err);
 		}
+		if (vigia__hooks_changed(&hooks)) vigia__hooks_run(L, &hooks);
 	}
 	lua_pushboolean(L, 1);
 	return 1;

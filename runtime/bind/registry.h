@@ -17,6 +17,14 @@ struct lua_registry {
 	lua_State *L;                    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
+/* ---- registry.c: calls that wait in C, and let hooks that a signal handler sets run meanwhile ---- */
+
+enum vigia__lua_drive { VIGIA_LUA_RUN, VIGIA_LUA_STEP, VIGIA_LUA_STOP };
+
+/* Run, step or stop the registry, or stop `only` one of its watchers; returns what C does. [-0, +0, e] */
+int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only, int64_t timeout_ns,
+                     struct vigia_error *err);
+
 /* ---- handler.c: a Lua function as a vigia_handler, in a coroutine of its own ---- */
 
 struct lua_handler {

@@ -22,6 +22,7 @@
 #include "../drive/worker.h"
 #include "cap.h"
 #include "output.h"
+#include "program.h"
 #include "serial.h"
 
 /* A loaded script. */
@@ -78,6 +79,7 @@ static int open_libraries(lua_State *L)
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 	lua_pushcfunction(L, luaopen_vigia_core);
 	lua_setfield(L, -2, "vigia.core");
+	vigia__lua_open_programs(L);
 	return 0;
 }
 

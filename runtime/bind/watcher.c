@@ -180,9 +180,7 @@ static int watcher_stop(lua_State *L)
 {
 	struct lua_watcher *w = check(L, 1);
 	int64_t timeout = vigia__lua_check_stop(L, 2);
-	lua_State *before = vigia__lua_registry_enter(w->owner, L);
-	int rc = vigia_watcher_stop(w->watcher, timeout, NULL);
-	vigia__lua_registry_leave(w->owner, before);
+	int rc = vigia__lua_drive(L, w->owner, VIGIA_LUA_STOP, w->watcher, timeout, NULL);
 	lua_pushboolean(L, rc == VIGIA_OK);
 	return 1;
 }

@@ -51,6 +51,9 @@ struct vigia_watcher {
 	int64_t last_listen_at_ns, last_processed_at_ns;
 };
 
+/* From vigia_registry_run, _step, _stop and vigia_watcher_stop: `signalled` said so. Call again to go on. */
+enum { VIGIA__SIGNALLED = 1000 };
+
 /* What other threads tell a registry; the mutex guards the records. */
 struct vigia__inbox {
 	pthread_mutex_t mutex;
@@ -73,6 +76,8 @@ struct vigia_registry {
 	int depth;                        /* handlers on the stack: a handler may stop other watchers */
 	struct vigia_watcher *current;    /* whose handler is on top of it */
 	atomic_bool interrupted;
+	bool (*signalled)(void *ctx);     /* does a signal handler of the application want a call that waits to return? NULL: no */
+	void *signalled_ctx;
 	bool one_watcher;                 /* turns are counted by time, not by events */
 	bool between_events;              /* begin no handler: something is to be done when none runs */
 	bool holds_late;                  /* a watcher holds back garbage collection from its start on, not from its creation */

@@ -15,6 +15,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../store/fd.h"
+#include "../store/thread.h"
 #include "drive.h"
 
 struct vigia__poller {
@@ -89,7 +90,7 @@ int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out
 		rc = epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->event_fd, &event) | epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->timer_fd, &event);
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->changed, NULL);
-	int failed = rc < 0 ? errno : pthread_create(&p->thread, NULL, poll_words, p);
+	int failed = rc < 0 ? errno : vigia__thread_start(&p->thread, 0, poll_words, p);
 	if (failed) {
 		close_fds(p);
 		pthread_mutex_destroy(&p->mutex);

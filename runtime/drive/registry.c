@@ -385,6 +385,11 @@ static int interrupted(struct vigia_registry *registry, struct vigia_error *err)
 	return vigia__error(err, VIGIA_EINTERRUPTED, "the registry was interrupted");
 }
 
+static bool signalled(const struct vigia_registry *registry)
+{
+	return registry->signalled && registry->signalled(registry->signalled_ctx);
+}
+
 /* Wait until something is due or appended. */
 static void wait_until(struct vigia_registry *registry, int64_t until_mono_ns)
 {
@@ -429,7 +434,8 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 	if (registry->poller) vigia__poller_clear(registry->poller);
 	for (;;) {
 		rc = interrupted(registry, err);
-		if (rc < 0) break;
+		if (rc == VIGIA_OK && signalled(registry)) rc = VIGIA__SIGNALLED;
+		if (rc != VIGIA_OK) break;
 		bool worked = round_of(registry);
 		if (worked) break;
 		rc = VIGIA_NONE;
@@ -462,7 +468,7 @@ int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err)
 {
 	while (any_active(registry)) {
 		int rc = step(registry, -1, false, err);
-		if (rc < 0) return rc;
+		if (rc < 0 || rc == VIGIA__SIGNALLED) return rc;
 		if (rc == VIGIA_NONE && registry->clock) return VIGIA_OK; /* until the clock is advanced */
 	}
 	vigia__inbox_look(registry); /* what the last one had to say */
@@ -495,7 +501,7 @@ static bool settled(const struct vigia_watcher *w)
 	return (!vigia__driver_active(w) && w->action.kind != VIGIA_ACTION_STOPPED) || w == w->registry->current;
 }
 
-/* Drive only these watchers until all have stopped: all (NULL) or one. */
+/* Drive only these watchers until all have stopped: all (NULL) or one. False: not in time, or `signalled`. */
 static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
 {
 	int64_t until = vigia__time_after(NULL, timeout_ns);
@@ -524,7 +530,7 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			if (due < first) first = due;
 		}
 		if (all) return true;
-		if (!hope || vigia__mono_ns() >= until) return false;
+		if (!hope || vigia__mono_ns() >= until || signalled(registry)) return false;
 		if (!worked) vigia__wake_wait(registry->store->backend->wake, &registry->listen, first);
 	}
 }
@@ -554,6 +560,7 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	registry->tasks_stopping = registry->tasks != NULL;
 	if (!closed) save_progress(registry, true);
 	bool stopped = drive_until_settled(registry, NULL, timeout_ns);
+	if (!stopped && signalled(registry)) return VIGIA__SIGNALLED;
 	char names[sizeof err->message - 80] = "";
 	int count = 0, named = 0;
 	for (w = registry->watchers; w && !stopped; w = w->next) {
@@ -580,6 +587,7 @@ int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia
 	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
 	if (w->retired) return VIGIA_OK;
 	bool stopped = drive_until_settled(w->registry, w, timeout_ns);
+	if (!stopped && signalled(w->registry)) return VIGIA__SIGNALLED;
 	if (!stopped) kill_unsettled(w->registry, w, timeout_ns);
 	if (w->worker) vigia__inbox_look(w->registry);
 	return stopped ? VIGIA_OK : VIGIA_NONE;

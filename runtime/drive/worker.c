@@ -13,6 +13,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "../store/thread.h"
 
 enum { LOOK_NS = 100000000, IDLE_LOOK_NS = 1000000000 }; /* how often to ask whether there is new code: at work, and at rest */
 enum { END_GRACE_S = 5 }; /* how long a handler that can be killed may go on when its registry is freed */
@@ -361,8 +362,7 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	w->registry->holds_late = owner->holds_late;
 	w->registry->worker = w;
 	vigia_registry_log(w->registry, w, log_record);
-	/* Signals are not blocked: the programs that a script starts would inherit that. The system prefers the main thread for them. */
-	int failed = pthread_create(&w->thread, NULL, work, w);
+	int failed = vigia__thread_start(&w->thread, 0, work, w);
 	if (failed) {
 		destroy(w);
 		vigia__error(err, VIGIA_EIO, "cannot start a thread");

@@ -3,12 +3,11 @@
  */
 #include "collect.h"
 
-#include <limits.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 
 #include "../core/error.h"
+#include "thread.h"
 
 enum {
 	SLICE_EVENTS = 500,
@@ -136,17 +135,8 @@ int vigia__collector_add(struct vigia__backend *b, struct vigia_error *err)
 	int failed = 0;
 	pthread_mutex_lock(&c->mutex);
 	if (c->users == 0) {
-		/* Signals are the host's: none comes to this thread. */
-		sigset_t all, before;
-		pthread_attr_t attr;
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		pthread_attr_init(&attr);
-		pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN + STACK_BYTES);
 		atomic_store(&c->stop, false);
-		failed = pthread_create(&c->thread, &attr, collector, b);
-		pthread_attr_destroy(&attr);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		failed = vigia__thread_start(&c->thread, STACK_BYTES, collector, b);
 	}
 	if (failed == 0) c->users++;
 	pthread_mutex_unlock(&c->mutex);

@@ -12,6 +12,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "thread.h"
 
 /* Callers that share one commit. */
 struct vigia__group {
@@ -184,7 +185,7 @@ int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *tic
 	bool leads;
 	pthread_mutex_lock(&commit->mutex);
 	if (!commit->helper_runs) {
-		int failed = pthread_create(&commit->helper, NULL, help, commit);
+		int failed = vigia__thread_start(&commit->helper, 0, help, commit);
 		commit->helper_runs = failed == 0;
 		if (failed) {
 			pthread_mutex_unlock(&commit->mutex);

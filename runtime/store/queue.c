@@ -8,6 +8,7 @@
 
 #include "../core/error.h"
 #include "store.h"
+#include "thread.h"
 
 /* So long does the thread wait at least after a failure. */
 enum { RETRY_NS = 100000000, KEEP_BYTES = 1 << 20 };
@@ -134,7 +135,7 @@ static void *commit_in_time(void *arg)
 static int start_locked(struct vigia__queue *queue, struct vigia_error *err)
 {
 	if (queue->thread_runs) return VIGIA_OK;
-	int failed = pthread_create(&queue->thread, NULL, commit_in_time, queue);
+	int failed = vigia__thread_start(&queue->thread, 0, commit_in_time, queue);
 	queue->thread_runs = failed == 0;
 	if (!failed) return VIGIA_OK;
 	vigia__error(err, VIGIA_EIO, "cannot start a thread to commit with");

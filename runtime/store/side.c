@@ -16,6 +16,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "fd.h"
+#include "thread.h"
 
 enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0, LOCK_COLLECTING = 1, LOCK_USING = 2 };
 
@@ -343,7 +344,7 @@ int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, st
 	snprintf(name, sizeof name, "/proc/self/fd/%d", side->fd);
 	if (wait.done >= 0) wait.fd = VIGIA_FD(open(name, O_RDWR | O_CLOEXEC));
 	int rc = wait.fd < 0 ? io_error(err, "open", name) : VIGIA_OK;
-	if (rc == VIGIA_OK && (errno = pthread_create(&thread, NULL, wait_for_lock, &wait)) != 0) {
+	if (rc == VIGIA_OK && (errno = vigia__thread_start(&thread, 0, wait_for_lock, &wait)) != 0) {
 		rc = vigia__error(err, VIGIA_EIO, "cannot start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));
 		vigia__error_cause(err, "%s", strerror(errno));
 	} else if (rc == VIGIA_OK) {

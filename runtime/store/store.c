@@ -397,9 +397,10 @@ static int resolve(struct vigia_store *store, struct vigia_iterator *it, struct 
 	return rc;
 }
 
-static bool ended(const struct vigia_store *store, const atomic_bool *cancel)
+static bool ended(const struct vigia_store *store, const struct vigia__cancel *cancel)
 {
-	return atomic_load(&store->closed) || (cancel && atomic_load(cancel));
+	if (atomic_load(&store->closed)) return true;
+	return cancel && ((cancel->flag && atomic_load(cancel->flag)) || (cancel->asks && cancel->asks(cancel->ctx)));
 }
 
 bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
@@ -409,7 +410,7 @@ bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
 
 /* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */
 static void wait_for_event(struct vigia_store *store, const struct vigia__listen *listen, uint64_t commits, int64_t until_mono_ns,
-                           const atomic_bool *cancel)
+                           const struct vigia__cancel *cancel)
 {
 	struct vigia__backend *b = store->backend;
 	while (!ended(store, cancel)) {
@@ -423,7 +424,7 @@ static void wait_for_event(struct vigia_store *store, const struct vigia__listen
 }
 
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
-                      const atomic_bool *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err)
+                      const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;

@@ -242,10 +242,15 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 void vigia__store_await(struct vigia__pending *pending);
 /* Done: take the result; answers rc and gives up what submit took. */
 int vigia__store_settle(struct vigia__pending *pending);
-/* As vigia_store_read, with a filter made before, into a batch; `cancel` (may be NULL) ends the wait when it turns true (set it,
- * then kick the wake words). */
+/* What ends the wait of a read, beside an event and the time. */
+struct vigia__cancel {
+	const atomic_bool *flag;   /* turned true, after which the wake words are kicked; NULL: none */
+	bool (*asks)(void *ctx);   /* looked at whenever a signal interrupts the wait, and once a second; NULL: none */
+	void *ctx;
+};
+/* As vigia_store_read, with a filter made before, into a batch; `cancel` may be NULL. */
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
-                      const atomic_bool *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err);
+                      const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err);
 /* Commit what is queued, by this handle or another; part of every close. */
 int vigia__store_flush(struct vigia_store *store, struct vigia_error *err);
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err);

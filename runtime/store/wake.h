@@ -42,7 +42,8 @@ void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *t
 
 /* Say that somebody waits, and remember the words as they are. Then look; then wait. */
 void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen);
-/* Wait until a word differs from what prepare saw, or the monotonic time comes. True: a word differs. Spurious returns are possible. */
+/* Wait until a word differs from what prepare saw, the monotonic time comes, or a signal handler ran. True: a word differs. Spurious
+ * returns are possible. One exception: after a handler with SA_RESTART a wait for several words goes on (futex_waitv(2)). */
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns);
 /* Has a word changed since prepare? */
 bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen);

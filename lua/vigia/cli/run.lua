@@ -18,8 +18,9 @@ option of registry:watch (README).
 --cpu, --memory and --libraries cap what each script may use; a script that goes over a cap is
 stopped, the event counts as failed, and the script is loaded anew. A script cannot change that.
 With --isolate a script that crashes, or computes in C for ever, is such a failure, too.
-SIGINT and SIGTERM let the handlers in progress finish, save the checkpoints, run the stop
-functions and end with exit status 0. A handler that does not finish within --stop-timeout
+SIGINT, SIGTERM and SIGHUP let the handlers in progress finish, save the checkpoints, run the
+stop functions and end with exit status 0; a SIGINT or SIGHUP that was ignored at the start
+(nohup, & in a script) stays ignored. A handler that does not finish within --stop-timeout
 seconds is left, or with --isolate killed, and the exit status is 1.
 Output that nobody reads any more (`| head -1`) ends it in the same way.
 With --until-idle it ends when every watcher has handled all events there were at the start and

@@ -1,0 +1,73 @@
+/*
+ * hook.c - waits that a hook ends. What it promises is in hook.h.
+ */
+#include "hook.h"
+
+#include <lauxlib.h>
+
+#include "registry.h"
+
+static const char function_key; /* registry[&function_key]: a Lua function that does nothing, in some instructions */
+
+static int do_nothing(lua_State *L)
+{
+	(void)L;
+	return 0;
+}
+
+static void note(struct vigia__hooks *hooks)
+{
+	hooks->hook = lua_gethook(hooks->main);
+	hooks->mask = lua_gethookmask(hooks->main);
+	hooks->count = lua_gethookcount(hooks->main);
+}
+
+/* Calls are enough for one that waits for calls; others see instructions and lines of Lua only. [-0, +0, e] */
+static void call_something(lua_State *L, int mask)
+{
+	luaL_checkstack(L, 3, "too many values to run a hook");
+	if (mask & LUA_MASKCALL) lua_pushcfunction(L, do_nothing);
+	else if (lua_rawgetp(L, LUA_REGISTRYINDEX, &function_key) != LUA_TFUNCTION) {
+		lua_pop(L, 1);
+		if (luaL_loadbufferx(L, "local a = 1\nlocal b = a", 23, "=vigia", "t") != LUA_OK) lua_error(L);
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &function_key);
+	}
+	lua_call(L, 0, 0);
+}
+
+void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks)
+{
+	lua_Hook hook = lua_gethook(hooks->main), own = lua_gethook(L);
+	int mask = lua_gethookmask(hooks->main), count = lua_gethookcount(hooks->main);
+	int own_mask = lua_gethookmask(L), own_count = lua_gethookcount(L);
+	if (hook == NULL) {
+		note(hooks);
+		return;
+	}
+	if (L != hooks->main) {
+		lua_sethook(L, hook, mask, count);
+		/* It is here that it is heard, and once. In a handler it is heard twice: what this ends is an event, which is tried again. */
+		if (vigia__lua_running(L) == NULL) lua_sethook(hooks->main, hooks->hook, hooks->mask, hooks->count);
+	}
+	call_something(L, mask);
+	if (L != hooks->main && lua_gethook(L) == hook) lua_sethook(L, own, own_mask, own_count);
+	note(hooks);
+}
+
+bool vigia__hooks_changed(void *ctx)
+{
+	const struct vigia__hooks *hooks = ctx;
+	lua_Hook hook = lua_gethook(hooks->main);
+	return hook && (hook != hooks->hook || lua_gethookmask(hooks->main) != hooks->mask || lua_gethookcount(hooks->main) != hooks->count);
+}
+
+void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+	hooks->main = lua_tothread(L, -1);
+	lua_pop(L, 1);
+	note(hooks);
+	/* A signal that came while we were called: the interpreter had no instruction since. */
+	if (hooks->hook && (hooks->mask & LUA_MASKCALL) && L == hooks->main) vigia__hooks_run(L, hooks);
+}

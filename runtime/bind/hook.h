@@ -1,0 +1,33 @@
+/*
+ * hook.h - waits that a hook ends: what a signal handler of the application wants to happen in Lua.
+ *
+ * A signal handler cannot call into Lua; it sets a hook that the interpreter runs at its next instruction. So does the SIGINT handler of
+ * the program lua, whose hook raises "interrupted!". While we wait in C there is no next instruction: each wait ends when a signal came,
+ * and looks whether there is a hook that was not there before. If so, C returns to where raising is fine, and the hook runs there.
+ * Signal handlers set it on the state's main coroutine; so it is that one's hooks that are looked at.
+ *
+ *     struct vigia__hooks hooks;
+ *     vigia__hooks_begin(L, &hooks);               runs a hook that is there already; may raise
+ *     while (wait ended because vigia__hooks_changed(&hooks))
+ *         vigia__hooks_run(L, &hooks);             may raise: nothing of C's may be open
+ */
+#ifndef VIGIA_BIND_HOOK_H
+#define VIGIA_BIND_HOOK_H
+
+#include <lua.h>
+#include <stdbool.h>
+
+struct vigia__hooks {
+	lua_State *main;
+	lua_Hook hook; /* as it was when we last looked */
+	int mask, count;
+};
+
+/* [-0, +0, e] */
+void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks);
+/* Is there another hook than before? `ctx` is a struct vigia__hooks; the thread of its state. */
+bool vigia__hooks_changed(void *ctx);
+/* Let it run here, and take what is there then for known. [-0, +0, e] */
+void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks);
+
+#endif

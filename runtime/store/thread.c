@@ -1,0 +1,69 @@
+/*
+ * thread.c - the only file that starts threads. What it promises is in thread.h.
+ */
+#include "thread.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+
+struct start {
+	void *(*fn)(void *arg);
+	void *arg;
+	sigset_t programs;
+};
+
+static _Thread_local bool ours;
+static _Thread_local sigset_t programs; /* of a thread of ours: the mask for what it starts */
+
+/* A child is about to be another program, as a rule: it begins like one that the application started. */
+static void after_fork_child(void)
+{
+	if (ours) pthread_sigmask(SIG_SETMASK, &programs, NULL);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, after_fork_child);
+}
+
+static void *run(void *arg)
+{
+	struct start start = *(struct start *)arg;
+	vigia__free(arg);
+	programs = start.programs;
+	ours = true;
+	return start.fn(start.arg);
+}
+
+void vigia__thread_program_mask(sigset_t *out)
+{
+	if (ours) *out = programs;
+	else pthread_sigmask(SIG_SETMASK, NULL, out);
+}
+
+int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void *), void *arg)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPIPE};
+	struct start *start = vigia__alloc(sizeof *start);
+	pthread_attr_t attr;
+	sigset_t most, before;
+	if (start == NULL) return ENOMEM;
+	pthread_once(&once, watch_forks);
+	*start = (struct start){.fn = fn, .arg = arg};
+	vigia__thread_program_mask(&start->programs);
+	sigfillset(&most);
+	for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&most, own[i]);
+	pthread_attr_init(&attr);
+	if (stack_bytes > 0) pthread_attr_setstacksize(&attr, (size_t)PTHREAD_STACK_MIN + stack_bytes);
+	pthread_sigmask(SIG_SETMASK, &most, &before);
+	int failed = pthread_create(thread, &attr, run, start);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	if (failed) vigia__free(start);
+	return failed;
+}
