@@ -247,4 +247,52 @@ describe("what a script prints", function()
 			mentions(helper.read_file(err), "event failed: the output cannot be written: No space left on device")
 		end
 	end)
+
+	for kind, words in pairs(KINDS) do
+		it("R4j makes the exit status 1 when the last checkpoint cannot be saved, however the program ends: " .. kind, function()
+			local supervisor = words[1] == "--isolate" and "PPid" or "Pid"
+			-- From its first event on no file can be written.
+			local source = ([[
+				local pid = io.open("/proc/self/status"):read("a"):match("\nSUPERVISOR:%s*(%d+)")
+				return function(event, ctx)
+					if event.seq_num == 1 then assert(os.execute("prlimit --fsize=0 --pid " .. pid)) end
+					if event.seq_num < 3 then return end
+					print("three")
+					io.stdout:flush()
+					BODY
+				end]]):gsub("SUPERVISOR", supervisor)
+			local function ends(body, shell, ...)
+				for _, path in ipairs{store, store .. "-side", store .. "-lock"} do os.remove(path) end
+				fill(3)
+				local script = write("print.lua", (source:gsub("BODY", body)))
+				local line = {helper.quoted(cli.program), "run", "--store", helper.quoted(store), helper.quoted(script), ...}
+				for _, word in ipairs(words) do line[#line + 1] = word end
+				local output = helper.shell(("bash -c %s"):format(helper.quoted("trap '' XFSZ; " .. shell:format(table.concat(line, " ")))))
+				mentions(output, "status 1", "cannot save its checkpoint")
+				assert.is_nil(checkpoint())
+			end
+			ends("", "%s; echo status $?", "--until-idle")
+			ends("ctx.watcher:stop()", "%s; echo status $?")
+			ends("", "coproc %s 2>&1; pid=$COPROC_PID; exec 5<&${COPROC[0]}; read -u 5 line; kill -TERM $pid; cat <&5; wait $pid; echo status $?")
+			ends("while print(('x'):rep(1000)) ~= 0 do end", "%s | head -1; echo status ${PIPESTATUS[0]}")
+		end)
+	end
+
+	it("R4k says in stats().stop_error that a store in Lua did not take the last checkpoint", function()
+		local testing = require "vigia.testing"
+		local faulty = testing.mock_store(helper.memory())
+		helper.fill(faulty, 2)
+		local registry = helper.registry(faulty)
+		local watcher = assert(registry:watch("a", function() end))
+		helper.drain(registry, watcher)
+		faulty:fail_always("store_checkpoint", "no room")
+		assert.is_true(watcher:stop())
+		mentions(watcher:stats().stop_error, "no room")
+		faulty:succeed()
+		assert(watcher:start())
+		assert.is_nil(watcher:stats().stop_error)
+		helper.drain(registry, watcher)
+		assert.is_true(watcher:stop())
+		assert.is_nil(watcher:stats().stop_error)
+	end)
 end)

@@ -502,7 +502,7 @@ function Watcher:id() end
 ---@field blocked_on integer? the number of the event it retries
 ---@field reloads integer? of a script: how often new code took over
 ---@field last_reload_error vigia.Error? why new code did not take over, the last time it was tried
----@field stop_error vigia.Error? what its stop function failed with
+---@field stop_error vigia.Error? why its checkpoint could not be saved when it stopped, or what its stop function failed with
 
 ---What it is doing, and what it has done since it was created.
 ---@return vigia.WatcherStats

@@ -209,6 +209,7 @@ function Watcher:launch()
 		if checkpoint then next_iterator = core.after_sequence_number(checkpoint) end
 	end
 	local done = before(next_iterator)
+	self.stop_error = nil
 	self.stepper:progress(done)
 	local action = self:step("start", {next = next_iterator, seq_num = done})
 	if action.kind ~= "none" then self.action = action end
@@ -397,6 +398,7 @@ function Watcher:save()
 	self.busy = nil
 	if not ok then self:note(err, "cannot save its checkpoint") end
 	self:outcome(ok and "saved" or "save_failed")
+	if not ok and self.action.kind == "stopped" then self.stop_error = err end -- there is no other try
 	return ok, err
 end
 
@@ -533,7 +535,7 @@ end
 function Public:stats()
 	local w = check(self)
 	local stats = w.stepper:stats()
-	stats.id, stats.last_error = w.id, w.last_error
+	stats.id, stats.last_error, stats.stop_error = w.id, w.last_error, w.stop_error
 	stats.last_listen_time, stats.last_processed_event_time = w.last_listen_time, w.last_processed_event_time
 	if stats.next_event_iterator.kind == "trim_horizon" then stats.next_event_iterator = w.start end
 	if not w.settings.ephemeral then

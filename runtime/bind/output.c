@@ -203,6 +203,7 @@ static int flush_lines(struct vigia__output *o)
 
 int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
 {
+	if (!o->sink && atomic_load(&gone)) return o->refused = EPIPE;
 	if (o->buf.len > 0 && o->buf.len + len > VIGIA_OUTPUT_KEEP) {
 		int number = flush_lines(o);
 		if (number && o->buf.len + len > VIGIA_OUTPUT_KEEP) return o->refused = number;

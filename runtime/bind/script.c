@@ -70,6 +70,7 @@ static int open_libraries(lua_State *L)
 {
 	const struct paths *paths = lua_touserdata(L, 1);
 	luaL_openlibs(L);
+	vigia__lua_open_programs(L);
 	vigia__output_install(L, paths->output);
 	lua_getglobal(L, "package");
 	lua_pushstring(L, paths->path);
@@ -79,7 +80,6 @@ static int open_libraries(lua_State *L)
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 	lua_pushcfunction(L, luaopen_vigia_core);
 	lua_setfield(L, -2, "vigia.core");
-	vigia__lua_open_programs(L);
 	return 0;
 }
 
@@ -361,7 +361,7 @@ static int finish_output(struct job *job, const char *what, int rc, struct vigia
 	char problem[160];
 	int number = vigia__output_flush(&job->output);
 	if (number == 0) number = job->output.refused;
-	if (rc < 0 || number == 0) return rc;
+	if (rc < 0 || number == 0 || vigia__output_gone()) return rc; /* gone: the program ends, and nobody misses it */
 	return vigia__error(err, VIGIA_ESCRIPT, "%s: %s: %s", job->path, what, vigia__output_problem(number, problem, sizeof problem));
 }
 

@@ -48,6 +48,7 @@ struct vigia_watcher {
 	bool resume_now;                  /* an event came, or the watcher is stopping */
 
 	struct vigia_error last_error;
+	struct vigia_error stop_error;    /* why its checkpoint could not be saved when it stopped the last time */
 	int64_t last_listen_at_ns, last_processed_at_ns;
 };
 

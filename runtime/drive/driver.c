@@ -213,6 +213,7 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 		}
 	}
 	w->core.saved = done;
+	w->stop_error = (struct vigia_error){0};
 	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done});
 	return VIGIA_OK;
 }
@@ -393,6 +394,11 @@ static int save(struct vigia_watcher *w, struct vigia_error *err)
 	int rc = save_now(w, seq_num, w->action.backwards, err);
 	if (rc < 0) keep_error(w, err);
 	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
+	if (rc < 0 && w->core.state == VIGIA_STOPPED) { /* there is no other try */
+		w->stop_error = w->last_error;
+		vigia__error_prefix(&w->stop_error, "watcher '%s': cannot save its checkpoint %llu: ", VIGIA_SHOWN(w->id),
+		                    (unsigned long long)seq_num);
+	}
 	if (rc < 0) log_error(w, err, "cannot save its checkpoint");
 	return rc;
 }
@@ -516,6 +522,7 @@ void vigia__driver_stats(const struct vigia_watcher *w, struct vigia_watcher_sta
 		.fetch_errors = w->core.fetch_errors,
 		.blocked_seq_num = vigia__watcher_blocked(&w->core),
 		.last_error = w->last_error,
+		.stop_error = w->stop_error,
 	};
 }
 

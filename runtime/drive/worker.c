@@ -77,7 +77,7 @@ static void publish(struct vigia__worker *w)
 	vigia__driver_stats(w->watcher, &stats);
 	stats.reloads = w->reloads;
 	stats.last_reload_error = w->last_reload_error;
-	stats.stop_error = w->stop_error;
+	if (stats.stop_error.code == VIGIA_OK) stats.stop_error = w->stop_error;
 	/* While the job's end runs the watcher has not stopped yet. */
 	if (w->begun && stats.state == VIGIA_STOPPED) stats.state = VIGIA_STOPPING;
 	pthread_mutex_lock(&w->mutex);

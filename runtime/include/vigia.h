@@ -529,7 +529,9 @@ struct vigia_watcher_stats {
 	/* of a handler on a thread of its own, a script */
 	uint64_t reloads;                 /* how often new code took over */
 	struct vigia_error last_reload_error; /* why new code did not take over; code 0: it did, or was not tried */
-	struct vigia_error stop_error;    /* what its stop function failed with, the last time; code 0 = it did not */
+	/* of all: when it stopped last, why its checkpoint could not be saved, or what its stop function (a script's) failed with; code 0:
+	 * neither */
+	struct vigia_error stop_error;
 };
 
 enum vigia_log_level { VIGIA_LOG_DEBUG = 0, VIGIA_LOG_INFO, VIGIA_LOG_WARN, VIGIA_LOG_ERROR };
