@@ -441,6 +441,91 @@ static void D4r_a_map_that_cannot_grow_because_of_a_backup(void **state)
 	in_child(grow_beside_a_backup);
 }
 
+/* ---- callers that share a commit ---- */
+
+enum { PRODUCERS = 3, SAVES = 300 };
+
+static void *produce(void *arg)
+{
+	struct vigia_error err = {0};
+	while (!atomic_load(&enough)) {
+		int rc = append(arg, 200000, &err);
+		if (rc < 0 && rc != VIGIA_EFULL) fail_msg("%s", err.message);
+	}
+	return NULL;
+}
+
+/* Beside producers on a full map, whose appends all fail, what takes hardly any room and what frees some succeed. */
+static void D4s_one_callers_failure_is_its_own(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(1 << 20);
+	struct vigia_error err = {0};
+	pthread_t threads[PRODUCERS];
+	uint64_t saved, removed, last = 0;
+	be_quick(store);
+	while (append(store, 3000, &err) == VIGIA_OK) last++;
+	atomic_store(&enough, false);
+	for (int i = 0; i < PRODUCERS; i++) pthread_create(&threads[i], NULL, produce, store);
+	for (uint64_t i = 1; i <= SAVES; i++) {
+		if (vigia_checkpoint_put(store, "w", i % last, &err) < 0) fail_msg("save %d: %s", (int)i, err.message);
+		if (i % 100 == 0 && vigia_store_trim(store, i / 100, &removed, &err) < 0) fail_msg("trim %d: %s", (int)i, err.message);
+		if (i % 100 == 50 && vigia_checkpoint_put(store, "gone", 1, &err) < 0) fail_msg("%s", err.message);
+		if (i % 100 == 51 && vigia_checkpoint_delete(store, "gone", &err) < 0) fail_msg("%s", err.message);
+	}
+	atomic_store(&enough, true);
+	for (int i = 0; i < PRODUCERS; i++) pthread_join(threads[i], NULL);
+	assert_int_equal(vigia_checkpoint_get(store, "w", &saved, &err), VIGIA_OK);
+	assert_int_equal(saved, SAVES % last);
+	vigia_store_free(store);
+}
+
+static void *store_too_much(void *arg)
+{
+	enum { COUNT = 10 };
+	struct vigia_new_event events[COUNT];
+	static uint8_t large[1 << 20] = {0xc6, 0, 0x0f, 0, 0};
+	for (int i = 0; i < COUNT; i++) events[i] = (struct vigia_new_event){{"CREATE", 6}, {"Large", 5}, {(char *)large, 0x0f0000 + 5}};
+	while (!atomic_load(&enough)) {
+		struct vigia_error err = {0};
+		if (vigia_store_append(arg, events, COUNT, NULL, &err) != VIGIA_EFULL) fail_msg("%s", err.message);
+	}
+	return NULL;
+}
+
+static atomic_int stored;
+
+static void *store_little(void *arg)
+{
+	struct vigia_new_event event = {{"CREATE", 6}, {"Small", 5}, {"\x01", 1}};
+	for (int i = 0; i < 100; i++) {
+		struct vigia_error err = {0};
+		if (vigia_store_append(arg, &event, 1, NULL, &err) < 0) fail_msg("%s", err.message);
+		atomic_fetch_add(&stored, 1);
+	}
+	return NULL;
+}
+
+static void D4t_what_is_too_large_does_not_fail_what_is_small(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(4 << 20);
+	pthread_t large, small[PRODUCERS];
+	uint64_t last;
+	be_quick(store);
+	atomic_store(&enough, false);
+	atomic_store(&stored, 0);
+	pthread_create(&large, NULL, store_too_much, store);
+	for (int i = 0; i < PRODUCERS; i++) pthread_create(&small[i], NULL, store_little, store);
+	for (int i = 0; i < PRODUCERS; i++) pthread_join(small[i], NULL);
+	atomic_store(&enough, true);
+	pthread_join(large, NULL);
+	assert_int_equal(vigia_store_latest(store, &last, NULL), VIGIA_OK);
+	assert_int_equal(last, PRODUCERS * 100);
+	assert_int_equal(atomic_load(&stored), PRODUCERS * 100);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -451,6 +536,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4p_a_change_of_size_goes_before_new_readers, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4q_a_backup_delays_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4r_a_map_that_cannot_grow_because_of_a_backup, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4s_one_callers_failure_is_its_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4t_what_is_too_large_does_not_fail_what_is_small, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
