@@ -362,9 +362,10 @@ function Store:sync() end
 ---@return vigia.Error? err
 function Store:backup(path, options) end
 
----End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice. What waits in memory is committed.
+---End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice. What waits in memory is committed,
+---for which a full map is exceeded. A handle that is collected tells by a warning (`warn`) what could not be.
 ---@return true? ok
----@return vigia.Error? err what waited could not be committed; the handle is closed all the same
+---@return vigia.Error? err what waited could not be committed, with the number of events; the handle is closed all the same
 function Store:close() end
 
 ---Watchers by id, over one store.

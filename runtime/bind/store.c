@@ -114,24 +114,40 @@ void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx) {
 		vigia__lua_keep_serializer(L, idx, store_idx);
 }
 
-/* __gc, __close and store:close(): safe twice. */
-static int end(lua_State *L) {
-	struct lua_store *h = check(L, 1);
+/* Commit what waits, the last chance. */
+static int flush(struct lua_store *h, struct vigia_error *err) {
+	int rc = h->store && !h->borrowed ? vigia__store_flush(h->store, err) : VIGIA_OK;
+	return rc == VIGIA_EFORKED || rc == VIGIA_ECLOSED ? VIGIA_OK : rc;
+}
+
+static void give_up(struct lua_store *h) {
 	struct vigia_store *store = h->store;
 	h->store = NULL;
 	if (h->borrowed && store)
 		vigia__store_unref(store);
 	else
 		vigia_store_free(store);
+}
+
+/* __gc and __close: safe twice. They can return nothing: what is lost is a warning. */
+static int end(lua_State *L) {
+	struct lua_store *h = check(L, 1);
+	struct vigia_error err = {0};
+	int rc = flush(h, &err);
+	give_up(h);
+	if (rc < 0) {
+		lua_warning(L, "vigia: ", 1);
+		lua_warning(L, err.message, 0);
+	}
 	return 0;
 }
 
 static int store_close(lua_State *L) {
 	struct lua_store *h = check(L, 1);
 	struct vigia_error err = {0};
-	int rc = h->store ? vigia__store_flush(h->store, &err) : VIGIA_OK; /* what waits for its commit */
-	end(L);
-	if (rc < 0 && rc != VIGIA_EFORKED)
+	int rc = flush(h, &err);
+	give_up(h);
+	if (rc < 0)
 		return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, 1);
 	return 1;

@@ -307,7 +307,7 @@ VIGIA_API int vigia_store_open(const char *path, const struct vigia_store_option
 VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err);
 
 /* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What waits for its
- * commit is committed; vigia_store_sync() before tells whether that works. */
+ * commit is committed, for which a full map is exceeded; vigia_store_sync() before tells whether the commit works. */
 VIGIA_API void vigia_store_close(struct vigia_store *store);
 
 /* Close, and give up the pointer. Memory and files go when the last call and registry that use them are gone. NULL is fine. */

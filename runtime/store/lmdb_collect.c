@@ -104,12 +104,24 @@ static int trim_slice(void *txn, void *arg, struct vigia_error *err)
 	return remove_prefix(slice->b, txn, &slice->prefix);
 }
 
+/* Where room is short, fewer events at a time: each may have a key, and so change pages of its own. */
+static bool may_be_smaller(int rc, uint64_t *events_max)
+{
+	if ((rc != VIGIA_EFULL && rc != VIGIA_EDISKFULL) || *events_max <= 1) return false;
+	*events_max = *events_max < TRIM_EVENTS ? (*events_max + 7) / 8 : TRIM_EVENTS / 8;
+	return true;
+}
+
 int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
 {
 	struct trim_slice slice = {.b = (struct lmdb_backend *)base, .prefix = {.upto = upto, .events_max = TRIM_EVENTS}};
 	*removed = 0;
 	do {
 		int rc = vigia__lmdb_free_in_commit(slice.b, trim_slice, &slice, err);
+		if (may_be_smaller(rc, &slice.prefix.events_max)) {
+			slice.prefix.more = true;
+			continue;
+		}
 		if (rc < 0) return rc;
 		*removed += slice.prefix.removed;
 	} while (slice.prefix.more);
@@ -297,7 +309,10 @@ int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *coll
 	/* One that was killed while it read keeps pages from being used again. */
 	if (collect->first && slice.b->env) mdb_reader_check(slice.b->env, &dead);
 	vigia__lmdb_map_leave(slice.b);
-	return vigia__lmdb_free_in_commit(slice.b, collect_slice, &slice, err);
+	int rc;
+	do rc = vigia__lmdb_free_in_commit(slice.b, collect_slice, &slice, err);
+	while (may_be_smaller(rc, &collect->events_left));
+	return rc;
 }
 
 bool vigia__lmdb_elect(struct vigia__backend *base)

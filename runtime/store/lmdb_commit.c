@@ -6,7 +6,9 @@
  * those that free room, without what is queued; then what is queued; then those that take hardly any room; then the appends.
  *
  * A full map: one that the system made small grows; one that the user made small lends room, for one transaction, to members that free
- * room or take hardly any. A transaction in doubt (commit_unknown) is never tried again: what it holds may be there.
+ * room or take hardly any. A full disk: lmdb_reserve.c says which of them may use the last of it; all others are tried in a map that ends
+ * where the file does, so that they use pages that were freed. A transaction in doubt (commit_unknown) is never tried again: what it holds
+ * may be there.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,7 +17,8 @@
 #include "../core/event.h"
 #include "lmdb_store.h"
 
-enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8 };
+/* A loan, and how many of them; of an event's bytes half a page may be lost. */
+enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2 };
 
 static MDB_val key_of(const size_t *seq_num)
 {
@@ -91,8 +94,31 @@ struct attempt {
 	struct vigia__ticket *tickets; /* a group's, or NULL */
 	bool one;                      /* only the first of them */
 	bool rest;                     /* what is queued and the watchers' progress, too */
-	bool took;                     /* out: there was some of that */
+	enum vigia__lmdb_keep keep;    /* how much of the reserve on the disk it leaves; of events all */
+	bool capped;                   /* it has only pages that were freed */
+	/* out */
+	bool took;                     /* there was something queued, or progress */
+	int disk;                      /* why the disk has no room for it, 0 = it was not refused for that */
 };
+
+/* Of the events that it is to hold, as far as is known before the queue is taken. */
+static uint64_t bytes_of(struct lmdb_backend *b, const struct attempt *attempt)
+{
+	uint64_t bytes = attempt->rest ? atomic_load(&b->base.queue.bytes) : 0;
+	for (const struct vigia__ticket *t = attempt->tickets; t; t = attempt->one ? NULL : t->next)
+		if (t->kind == VIGIA_TICKET_APPEND) bytes += t->append->len;
+	return bytes;
+}
+
+/* Is there room on the disk? 0 or an error number. */
+static int find_room(struct lmdb_backend *b, struct attempt *attempt, const struct vigia__append *queued)
+{
+	struct attempt own = {.tickets = attempt->tickets, .one = attempt->one};
+	uint64_t bytes = queued->len + bytes_of(b, &own);
+	atomic_store(&b->writing_bytes, bytes);
+	attempt->disk = attempt->capped ? 0 : vigia__lmdb_reserve(b, bytes > 0 ? VIGIA_KEEP_ALL : attempt->keep, bytes);
+	return attempt->disk;
+}
 
 struct inside {
 	struct lmdb_backend *b;
@@ -146,6 +172,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 		if (vigia__queue_take(queue, &queued, is_stored, &in) < 0) rc = ENOMEM;
 		attempt->took = taken || queued.count > 0;
 	}
+	if (rc == 0) rc = find_room(b, attempt, &queued);
 	if (rc == 0) rc = write_tickets(b, txn, &queued, attempt, &stored);
 	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken);
 	bool full = rc == MDB_MAP_FULL;
@@ -164,38 +191,48 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 
 /* ---- room ---- */
 
-/* What a transaction may use when the map is full: its pages only; what can be lent to one that frees room, or takes hardly any. */
-enum room { ROOM_OWN, ROOM_LENT };
-
-static int begin_lent(struct lmdb_backend *b, size_t more, MDB_txn **txn, struct vigia_error *err)
+static int settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
-	int rc = vigia__lmdb_map_lend(b, more);
+	int rc = vigia__lmdb_meta_settle(b, txn, err);
+	if (rc < 0) vigia__lmdb_write_abort(b, txn);
+	return rc;
+}
+
+/* In a map that is larger, or that ends where the file does. */
+static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, MDB_txn **txn, struct vigia_error *err)
+{
+	int rc = capped ? vigia__lmdb_map_cap(b) : vigia__lmdb_map_lend(b, more);
 	if (rc == 0) {
 		rc = mdb_txn_begin(b->env, NULL, 0, txn);
-		if (rc == 0) {
-			rc = vigia__lmdb_meta_settle(b, *txn, err);
-			if (rc < 0) vigia__lmdb_write_abort(b, *txn);
-			return rc;
-		}
+		if (rc == 0) return settle(b, *txn, err);
 		vigia__lmdb_map_leave(b);
 	}
 	return vigia__lmdb_error(b, rc, "begin to write", err);
 }
 
-/* One transaction, again while the map is full and can be made larger. VIGIA_OK or an error of ours. */
-static int write_in(struct lmdb_backend *b, enum room room, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
+/* One transaction, again while there is no room and more can be had: with `lent` in a map that is larger for it. VIGIA_OK or an error of
+ * ours. */
+static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
 {
-	for (size_t tries = 0;; tries++) {
+	for (size_t tries = 0;;) {
 		MDB_txn *txn;
-		int rc = tries == 0 || room == ROOM_OWN ? vigia__lmdb_write_begin(b, &txn, err)
-		                                        : begin_lent(b, tries * ROOM_BYTES, &txn, err);
+		bool alone = attempt->capped || (tries > 0 && !b->map_grows);
+		size_t more = tries * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt);
+		int disk = attempt->disk, rc = alone ? begin_alone(b, attempt->capped, more, &txn, err) : vigia__lmdb_write_begin(b, &txn, err);
 		size_t seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, attempt, types, err);
+		if (rc == VIGIA_OK && alone && !attempt->capped && attempt->took) vigia__queue_exceeded(&b->base.queue);
+		if (attempt->disk != 0 && !attempt->capped) {
+			attempt->capped = true;
+			continue;
+		}
 		if (rc != MDB_MAP_FULL) return rc;
+		if (attempt->capped) return vigia__lmdb_error(b, disk, "store", err);
 		if (b->map_grows) rc = vigia__lmdb_map_grow(b, seen);
-		else if (room == ROOM_OWN || tries == LOANS_MAX) return VIGIA_EFULL;
+		else if (!lent || tries == LOANS_MAX) return VIGIA_EFULL;
 		else rc = 0;
 		if (rc != 0) return vigia__lmdb_error(b, rc == ENOMEM ? MDB_MAP_FULL : rc, "store", err);
+		tries++;
 	}
 }
 
@@ -212,12 +249,13 @@ static void nudge(struct lmdb_backend *b)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
 	uint64_t types;
-	write_in(b, ROOM_LENT, &(struct attempt){.tickets = &ticket, .one = true}, &types, NULL);
+	write_in(b, true, &(struct attempt){.tickets = &ticket, .one = true, .keep = VIGIA_KEEP_NONE}, &types, NULL);
 }
 
 /* ---- a group ---- */
 
-/* In the order in which its members are tried one by one: those that free room, what waited before them, those that take hardly any. */
+/* In the order in which its members are tried one by one: those that free room; behind what was queued those that take hardly any, and
+ * those that bring events. */
 enum turn { TURN_FREES, TURN_SAVES, TURN_APPENDS, TURNS };
 
 static enum turn turn_of(const struct vigia__ticket *ticket)
@@ -232,19 +270,30 @@ static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error 
 	if (ticket->err) *ticket->err = *err;
 }
 
-/* Each member for itself, so that one's failure is its own. What is queued goes before all but those that free room. */
+/* What is queued, and the watchers' progress. A checkpoint must not get ahead of it, and a close is the last chance: for these the map may
+ * be exceeded. */
+static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+{
+	bool lent = atomic_load(&b->base.queue.bytes) == 0;
+	for (const struct vigia__ticket *t = tickets; t; t = t->next)
+		lent |= turn_of(t) == TURN_SAVES && (t->kind == VIGIA_TICKET_CALL || t->append->keep);
+	return write_in(b, lent, &(struct attempt){.rest = true, .keep = VIGIA_KEEP_HALF}, types, err);
+}
+
+/* Each member for itself, so that one's failure is its own. */
 static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *tickets, uint64_t *types)
 {
-	struct vigia_error queue_err = {0};
-	int queue_rc = VIGIA_OK;
+	struct vigia_error rest_err = {0};
+	int rest_rc = VIGIA_OK;
 	for (enum turn turn = TURN_FREES; turn < TURNS; turn++) {
 		bool nudged = false;
-		if (turn == TURN_SAVES) queue_rc = write_in(b, ROOM_OWN, &(struct attempt){.rest = true}, types, &queue_err);
+		if (turn == TURN_SAVES) rest_rc = write_rest(b, tickets, types, &rest_err);
 		for (struct vigia__ticket *t = tickets; t; t = t->next) {
 			struct vigia_error err = {0};
+			struct attempt one = {.tickets = t, .one = true, .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 			if (turn_of(t) != turn) continue;
-			if (turn != TURN_FREES && queue_rc < 0) {
-				fail(t, queue_rc, &queue_err);
+			if (turn != TURN_FREES && rest_rc < 0) {
+				fail(t, rest_rc, &rest_err);
 				continue;
 			}
 			if (turn == TURN_APPENDS && !nudged) {
@@ -252,18 +301,16 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 				nudged = true;
 			}
 			if (t->err) *t->err = err; /* what the first try left */
-			int rc = write_in(b, turn == TURN_APPENDS ? ROOM_OWN : ROOM_LENT, &(struct attempt){.tickets = t, .one = true}, types, &err);
+			int rc = write_in(b, turn != TURN_APPENDS, &one, types, &err);
 			if (rc < 0) fail(t, rc, &err);
 		}
 	}
 }
 
-static uint64_t bytes_of(const struct vigia__ticket *tickets)
+static bool only_frees(const struct vigia__ticket *ticket)
 {
-	uint64_t bytes = 0;
-	for (const struct vigia__ticket *t = tickets; t; t = t->next)
-		if (t->kind == VIGIA_TICKET_APPEND) bytes += t->append->len;
-	return bytes;
+	while (ticket && ticket->kind == VIGIA_TICKET_FREE) ticket = ticket->next;
+	return ticket == NULL;
 }
 
 /* May a member alone be the cause, so that the others succeed without it? */
@@ -275,16 +322,15 @@ static bool may_be_one(int rc)
 static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
 	struct lmdb_backend *b = ctx;
-	struct attempt all = {.tickets = tickets, .rest = true};
+	struct attempt all = {.tickets = tickets, .rest = true, .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
-	atomic_store(&b->writing_bytes, bytes_of(tickets) + atomic_load(&b->base.queue.bytes));
 	int rc = write_once(b, txn, &all, types, err);
 	while (rc == MDB_MAP_FULL && b->map_grows && vigia__lmdb_map_grow(b, seen) == 0) {
 		rc = vigia__lmdb_write_begin(b, (MDB_txn **)&txn, err);
 		seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, &all, types, err);
 	}
-	bool alone = tickets->next == NULL && !all.took && rc != MDB_MAP_FULL;
+	bool alone = tickets->next == NULL && !all.took && rc != MDB_MAP_FULL && all.disk == 0;
 	if (!may_be_one(rc) || alone) return rc;
 	write_one_by_one(b, tickets, types);
 	return VIGIA_OK;

@@ -116,7 +116,9 @@ bool vigia__lmdb_map_smaller(const struct lmdb_backend *b, size_t *bytes)
 void vigia__lmdb_map_opened(struct lmdb_backend *b)
 {
 	MDB_envinfo info;
+	MDB_stat st;
 	mdb_env_info(b->env, &info);
+	if (mdb_env_stat(b->env, &st) == 0) b->page_bytes = st.ms_psize;
 	b->map_bytes = info.me_mapsize;
 	b->map_grows = b->map_asked == 0 && b->map_bytes < MAP_BYTES_MAX;
 }
@@ -166,21 +168,31 @@ int vigia__lmdb_map_grow(struct lmdb_backend *b, size_t seen)
 	return rc;
 }
 
-int vigia__lmdb_map_lend(struct lmdb_backend *b, size_t more)
+static int lend(struct lmdb_backend *b, bool all, size_t more)
 {
 	int rc = vigia__lmdb_map_claim(b);
 	if (rc != 0) return rc;
-	rc = set(b, b->map_bytes + more, 0);
+	rc = set(b, all ? b->map_bytes + more : 0, 0);
 	if (rc == 0) b->map_lent = true;
 	else vigia__lmdb_map_leave(b);
 	return rc;
+}
+
+int vigia__lmdb_map_lend(struct lmdb_backend *b, size_t more)
+{
+	return lend(b, true, more);
+}
+
+int vigia__lmdb_map_cap(struct lmdb_backend *b)
+{
+	return lend(b, false, 0);
 }
 
 void vigia__lmdb_map_leave(struct lmdb_backend *b)
 {
 	if (b->map_lent) { /* claimed by this thread */
 		b->map_lent = false;
-		set(b, b->map_bytes, 0);
+		if (set(b, b->map_bytes, 0) != 0) vigia__lmdb_env_close(b);
 	}
 	pthread_rwlock_unlock(&b->map_lock);
 }

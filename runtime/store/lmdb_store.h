@@ -3,6 +3,7 @@
  *
  *     lmdb_env.c          opening and closing, one environment per file and process, errors
  *     lmdb_map.c          the map: its size, how it grows, its lock
+ *     lmdb_reserve.c      room on the disk that is kept for what frees room
  *     lmdb_meta.c         LMDB's meta pages: a file that was not finished, a commit in doubt
  *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
  *     lmdb_settings.c     settings: read, changed, followed
@@ -76,6 +77,9 @@ struct lmdb_backend {
 	size_t map_asked;          /* the option, 0 = what the system grants */
 	size_t map_bytes;          /* its size, but for a loan; 0 before it was opened */
 	bool map_grows;            /* the system granted no large map: grow it when it is full */
+	size_t page_bytes;
+	uint64_t reserved_bytes;   /* how far blocks of the file are allocated, as far as this process knows; under the writer's lock */
+	int reserve_failed;        /* why the last try to allocate more failed, 0 = it did not */
 	bool map_lent;             /* the thread that claimed it gives back a loan when it leaves */
 	struct last_record stamped;     /* what this process gave last, stored or not; under the writer's lock */
 	_Atomic uint64_t writing_bytes; /* of events in the commit under way; tells a full disk from a broken one */
@@ -139,6 +143,14 @@ int vigia__lmdb_map_adopt(struct lmdb_backend *b);
 int vigia__lmdb_map_grow(struct lmdb_backend *b, size_t seen);
 /* So much larger until vigia__lmdb_map_leave, and claimed. EBUSY, ENOMEM: not claimed. */
 int vigia__lmdb_map_lend(struct lmdb_backend *b, size_t more);
+/* In the same way, no larger than what the file uses: only pages that were freed can be written. */
+int vigia__lmdb_map_cap(struct lmdb_backend *b);
+
+/* lmdb_reserve.c */
+/* What a transaction leaves of the reserve: all (events), half (what takes hardly any room), nothing (what frees some). */
+enum vigia__lmdb_keep { VIGIA_KEEP_ALL, VIGIA_KEEP_HALF, VIGIA_KEEP_NONE };
+/* In a writer's transaction: may it take room for so many bytes of events? 0; ENOSPC, EDQUOT, EFBIG: only pages that were freed. */
+int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes);
 
 /* lmdb_meta.c */
 #define VIGIA__LMDB_MAGIC UINT32_C(0xBEEFC0DE)

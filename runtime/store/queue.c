@@ -101,9 +101,9 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 
 /* ---- the thread ---- */
 
-static int commit(struct vigia__queue *queue, struct vigia_error *err)
+static int commit(struct vigia__queue *queue, bool keep, struct vigia_error *err)
 {
-	struct vigia__append nothing = {0};
+	struct vigia__append nothing = {.keep = keep};
 	return queue->backend->append(queue->backend, &nothing, err); /* takes the queue along */
 }
 
@@ -125,7 +125,7 @@ static void *commit_in_time(void *arg)
 			continue;
 		}
 		pthread_mutex_unlock(&queue->mutex);
-		commit(queue, NULL); /* a failure is kept by done */
+		commit(queue, false, NULL); /* a failure is kept by done */
 		pthread_mutex_lock(&queue->mutex);
 	}
 	pthread_mutex_unlock(&queue->mutex);
@@ -145,9 +145,23 @@ static int start_locked(struct vigia__queue *queue, struct vigia_error *err)
 
 /* ---- put, flush ---- */
 
-int vigia__queue_flush(struct vigia__queue *queue, struct vigia_error *err)
+int vigia__queue_flush(struct vigia__queue *queue, bool keep, struct vigia_error *err)
 {
-	return atomic_load(&queue->bytes) > 0 ? commit(queue, err) : VIGIA_OK;
+	return atomic_load(&queue->bytes) > 0 ? commit(queue, keep, err) : VIGIA_OK;
+}
+
+void vigia__queue_exceeded(struct vigia__queue *queue)
+{
+	pthread_mutex_lock(&queue->mutex);
+	queue->failed = VIGIA_EFULL;
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+void vigia__queue_has_room(struct vigia__queue *queue)
+{
+	pthread_mutex_lock(&queue->mutex);
+	if (atomic_load(&queue->bytes) == 0) queue->failed = VIGIA_OK;
+	pthread_mutex_unlock(&queue->mutex);
 }
 
 int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max, struct vigia_error *err)
@@ -158,7 +172,8 @@ int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *req
 		bool full = bytes > 0 && bytes + request->len > (uint64_t)bytes_max;
 		if (!full && !queue->failed) break;
 		pthread_mutex_unlock(&queue->mutex);
-		int rc = commit(queue, err);
+		if (bytes == 0) return VIGIA_NONE;
+		int rc = commit(queue, false, err);
 		if (rc < 0) return rc;
 	}
 	int rc = start_locked(queue, err);
@@ -226,8 +241,8 @@ void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *t
 {
 	pthread_mutex_lock(&queue->mutex);
 	if (rc == VIGIA_OK) {
+		if (queue->taken.count > 0) queue->failed = VIGIA_OK;
 		drop_taken(queue);
-		queue->failed = VIGIA_OK;
 	} else if (queue->taken.count > 0) {
 		if (rc == VIGIA_EUNKNOWN) queue->taken_seq = taken->first_seq;
 		queue->failed = rc;

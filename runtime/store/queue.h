@@ -7,7 +7,8 @@
  * one, a thread of the queue, started with the first append, makes one. What a crash loses is therefore always a suffix.
  *
  * A commit that failed leaves its events at the front; until one succeeds, appends are refused with its error. A full queue is emptied by
- * the append that finds it full.
+ * the append that finds it full. What frees room in a full file goes before the queue; a checkpoint and a close take it along into a map
+ * that is larger for that commit, and from then on an append is stored before it is acknowledged, until one finds room.
  *
  * Threads: any. take and done are called by backends, under the writer's lock and behind it; nothing else is between them.
  */
@@ -59,10 +60,14 @@ void vigia__queue_deinit(struct vigia__queue *queue);
 
 /* Does the file say "interval"? Follows its settings. 0/1 or an error. */
 int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err);
-/* Copy the request's events into the queue. 0; ENOMEM; the error of a commit that failed. */
+/* Copy the request's events into the queue. 0; ENOMEM; the error of a commit that failed; VIGIA_NONE: the last commit found no room, and
+ * this request is to be stored before it is acknowledged. */
 int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max, struct vigia_error *err);
-/* Commit what is queued, if anything is. */
-int vigia__queue_flush(struct vigia__queue *queue, struct vigia_error *err);
+/* Commit what is queued, if anything is. With `keep` even if a full map has to be exceeded: the last chance. */
+int vigia__queue_flush(struct vigia__queue *queue, bool keep, struct vigia_error *err);
+/* What was queued went into a map that is full: more of it must not be promised until an append finds room by itself. And one did. */
+void vigia__queue_exceeded(struct vigia__queue *queue);
+void vigia__queue_has_room(struct vigia__queue *queue);
 
 /* In a commit: the queued events into *out (count 0: none). `is_stored` tells whether the event of this number has exactly these bytes: a
  * commit before may have failed while it was being published. 0 or -1 without memory; every call is followed by one of done. */

@@ -147,7 +147,7 @@ void vigia__store_unref(struct vigia_store *store)
 	/* In a forked child the backend is the parent's: locks and descriptors in it must not be touched. */
 	if (store->fork_generation == vigia__fork_generation()) {
 		if (store->collects) vigia__collector_drop(store->backend);
-		vigia__queue_flush(&store->backend->queue, NULL);
+		vigia__queue_flush(&store->backend->queue, true, NULL);
 		store->backend->release(store->backend);
 	}
 	vigia__free(store->path);
@@ -220,12 +220,18 @@ int vigia__store_append(struct vigia_store *store, struct vigia__append *request
 	if (rc < 0) return rc;
 	request->queued = false;
 	rc = may_queue(request) ? vigia__queue_wanted(&store->backend->queue, err) : 0;
-	if (rc > 0) {
+	bool queues = rc > 0;
+	if (queues) {
 		rc = vigia__queue_put(&store->backend->queue, request, store->options.commit_queue_bytes, err);
 		request->queued = rc == VIGIA_OK;
-	} else if (rc == 0) {
+	}
+	if (rc == (queues ? VIGIA_NONE : 0)) {
 		rc = store->backend->append(store->backend, request, err);
 		if (rc == VIGIA_OK) note_appended(store, request);
+		if (rc == VIGIA_OK && queues) {
+			vigia__queue_has_room(&store->backend->queue);
+			request->queued = true; /* as all others: without a number */
+		}
 	}
 	vigia__store_leave(store);
 	return rc;
@@ -290,7 +296,9 @@ int vigia__store_flush(struct vigia_store *store, struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	rc = vigia__queue_flush(&store->backend->queue, err);
+	rc = vigia__queue_flush(&store->backend->queue, true, err);
+	if (rc < 0)
+		vigia__error_prefix(err, "%zu events that waited for their commit are not stored: ", atomic_load(&store->backend->queue.count));
 	vigia__store_leave(store);
 	return rc;
 }
@@ -301,7 +309,7 @@ int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	uint64_t oldest, latest;
-	rc = vigia__queue_flush(&b->queue, err);
+	rc = vigia__queue_flush(&b->queue, false, err);
 	if (rc == VIGIA_OK && b->sync && !store->options.readonly && atomic_load(&b->durability) == VIGIA_DURABILITY_NONE) rc = b->sync(b, err);
 	if (rc == VIGIA_OK) rc = b->bounds(b, &oldest, &latest, err);
 	if (rc == VIGIA_OK && seq_num) *seq_num = latest;
@@ -316,7 +324,7 @@ int vigia_store_backup(struct vigia_store *store, const char *path, bool compact
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	if (b->backup == NULL) rc = vigia__error(err, VIGIA_EUNSUPPORTED, "a store in memory has no file to copy");
-	else if (!store->options.readonly) rc = vigia__queue_flush(&b->queue, err);
+	else if (!store->options.readonly) rc = vigia__queue_flush(&b->queue, false, err);
 	if (rc == VIGIA_OK) rc = b->backup(b, path, compact, err);
 	vigia__store_leave(store);
 	return rc;
@@ -324,7 +332,7 @@ int vigia_store_backup(struct vigia_store *store, const char *path, bool compact
 
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)
 {
-	struct vigia__append nothing = {0};
+	struct vigia__append nothing = {.keep = true}; /* with the progress, what was queued before it */
 	return vigia__store_append(store, &nothing, err);
 }
 

@@ -526,6 +526,95 @@ static void D4t_what_is_too_large_does_not_fail_what_is_small(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- a full map and appends that wait for a commit ---- */
+
+enum { STORED = 40, QUEUED = 50 };
+
+/* STORED events in the file, QUEUED more in memory, for which there is no room. */
+static struct vigia_store *open_queuing(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.map_size_bytes = 256 * 1024;
+	options.collect = false;
+	options.durability = VIGIA_DURABILITY_INTERVAL;
+	options.commit_interval_ns = INT64_C(3600) * 1000000000;
+	options.durability_given = options.commit_interval_given = true;
+	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	for (int i = 0; i < STORED; i++) assert_int_equal(append(store, 3000, &err), VIGIA_OK);
+	assert_int_equal(vigia_checkpoint_put(store, "old", 1, &err), VIGIA_OK); /* a commit */
+	for (int i = 0; i < QUEUED; i++) assert_int_equal(append(store, 10000, &err), VIGIA_OK);
+	return store;
+}
+
+static uint64_t latest(struct vigia_store *store)
+{
+	uint64_t last = 0;
+	assert_int_equal(vigia_store_latest(store, &last, NULL), VIGIA_OK);
+	return last;
+}
+
+static void D2n_what_frees_room_goes_before_the_queue(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_queuing();
+	struct vigia_error err = {0};
+	struct vigia_store_options changes;
+	struct vigia_gc gc;
+	uint64_t removed, oldest;
+	assert_int_equal(vigia_store_sync(store, NULL, &err), VIGIA_EFULL);
+	assert_int_equal(append(store, 100, &err), VIGIA_EFULL);
+	assert_int_equal(vigia_store_trim(store, 5, &removed, &err), VIGIA_OK);
+	assert_int_equal(removed, 5);
+	vigia_store_options_init(&changes);
+	changes.max_events = 30;
+	changes.max_events_given = true;
+	changes.retention_passes_checkpoints = true;
+	changes.retention_passes_checkpoints_given = true;
+	if (vigia_store_configure(store, &changes, &err) < 0) fail_msg("%s", err.message);
+	if (vigia_store_gc(store, &gc, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(gc.removed, 5);
+	if (vigia_checkpoint_delete(store, "old", &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(latest(store), STORED); /* nothing of the queue */
+	assert_int_equal(vigia_store_oldest(store, &oldest, &err), VIGIA_OK);
+	assert_int_equal(oldest, 11);
+	vigia_store_free(store);
+	/* And it is all there in the end. */
+	store = open_store(256 * 1024);
+	assert_int_equal(latest(store), STORED + QUEUED);
+	vigia_store_free(store);
+}
+
+/* A checkpoint takes the queue along, so that it gets ahead of nothing. Then there is more in the file than its map should hold: an append
+ * that is acknowledged is stored. */
+static void D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_queuing();
+	struct vigia_error err = {0};
+	uint64_t removed, saved;
+	if (vigia_checkpoint_put(store, "w", 20, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(latest(store), STORED + QUEUED);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(append(store, 10000, &err), VIGIA_EFULL);
+		assert_int_equal(latest(store), STORED + QUEUED);
+	}
+	assert_int_equal(vigia_store_trim(store, STORED + QUEUED - 5, &removed, &err), VIGIA_OK);
+	if (append(store, 10000, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(latest(store), STORED + QUEUED + 1);
+	/* That found room: others may wait again. */
+	assert_int_equal(append(store, 100, &err), VIGIA_OK);
+	assert_int_equal(latest(store), STORED + QUEUED + 1);
+	vigia_store_free(store);
+	store = open_store(256 * 1024);
+	assert_int_equal(latest(store), STORED + QUEUED + 2);
+	assert_int_equal(vigia_checkpoint_get(store, "w", &saved, &err), VIGIA_OK);
+	assert_int_equal(saved, 20);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -538,6 +627,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4r_a_map_that_cannot_grow_because_of_a_backup, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4s_one_callers_failure_is_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4t_what_is_too_large_does_not_fail_what_is_small, setup, teardown),
+		cmocka_unit_test_setup_teardown(D2n_what_frees_room_goes_before_the_queue, setup, teardown),
+		cmocka_unit_test_setup_teardown(D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

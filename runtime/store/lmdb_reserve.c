@@ -1,0 +1,83 @@
+/*
+ * lmdb_reserve.c - room on the disk, kept for what frees room.
+ *
+ * LMDB copies the pages that it changes, so that on a full disk not even a removal could be committed. Therefore some blocks behind what
+ * the file uses are allocated ahead of need (fallocate; the size of the file stays as it is), and what would use up the last of them is
+ * told so before it is written: it may then only use pages inside the file that are free. Each process keeps its own account of how far
+ * the blocks go; at worst it asks for some that are there already.
+ *
+ * Where the file system cannot allocate ahead, there is no reserve.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "lmdb_store.h"
+
+/* What a commit takes beside the events' bytes, of which half a page may be lost: copied pages of the trees, the free list. */
+enum { OVERHEAD_BYTES = 64 * 1024, EVENTS_FACTOR = 2 };
+/* The reserve: as much as the file uses, between these. */
+enum { RESERVE_BYTES_MIN = 64 * 1024, RESERVE_BYTES_MAX = 256 * 1024 };
+/* Allocated at a time: as much as the file uses, then a 16th of that. */
+enum { STEP_BYTES_MIN = 64 * 1024, STEP_BYTES_MIDDLE = 1 << 20, STEP_BYTES_MAX = 16 << 20, STEP_PART = 16, SMALL_BYTES = 16 * 1024 };
+
+static uint64_t between(uint64_t low, uint64_t value, uint64_t high)
+{
+	return value < low ? low : value > high ? high : value;
+}
+
+static uint64_t step_of(uint64_t used)
+{
+	if (used < STEP_BYTES_MIDDLE) return between(STEP_BYTES_MIN, used, STEP_BYTES_MIDDLE);
+	return between(STEP_BYTES_MIDDLE, used / STEP_PART, STEP_BYTES_MAX);
+}
+
+/* 0 and b->reserved_bytes behind `to`, or as far as it went. A file system may undo all of a call that failed, and with it what was there
+ * before (tmpfs): the part that may be there goes in small steps. */
+static int allocate(struct lmdb_backend *b, uint64_t from, uint64_t to)
+{
+	mdb_filehandle_t fd;
+	uint64_t small_until = from == b->reserved_bytes ? from : from + OVERHEAD_BYTES + RESERVE_BYTES_MAX;
+	if (mdb_env_get_fd(b->env, &fd) != 0) return 0;
+	while (from < to) {
+		uint64_t len = from < small_until && to - from > SMALL_BYTES ? SMALL_BYTES : to - from;
+		if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)len) == 0) b->reserved_bytes = from += len;
+		else if (errno != EINTR) return errno;
+	}
+	return 0;
+}
+
+/* Has the disk as much? Asked after it had not: fallocate on a full disk may take long, because it waits for blocks that become free. */
+static bool disk_has(struct lmdb_backend *b, uint64_t bytes)
+{
+	struct statvfs fs;
+	return statvfs(b->path, &fs) < 0 || (geteuid() == 0 ? fs.f_bfree : fs.f_bavail) * (uint64_t)fs.f_frsize >= bytes;
+}
+
+int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes)
+{
+	MDB_envinfo info;
+	struct rlimit limit;
+	if (keep == VIGIA_KEEP_NONE || mdb_env_info(b->env, &info) != 0) return 0;
+	uint64_t used = (info.me_last_pgno + 1) * b->page_bytes, reserve = between(RESERVE_BYTES_MIN, used, RESERVE_BYTES_MAX);
+	if (keep == VIGIA_KEEP_HALF) reserve /= 2;
+	uint64_t need = used + EVENTS_FACTOR * event_bytes + OVERHEAD_BYTES + reserve, ample = need + step_of(used);
+	need = (need + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
+	ample = (ample + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
+	if (need <= b->reserved_bytes) return 0;
+	/* Behind this limit fallocate may raise a signal. */
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && ample > limit.rlim_cur) {
+		if (need > limit.rlim_cur) return EFBIG;
+		ample = need;
+	}
+	uint64_t from = b->reserved_bytes > used ? b->reserved_bytes : used;
+	if (b->reserve_failed != 0 && !disk_has(b, need - from)) return b->reserve_failed;
+	int failed = allocate(b, from, need);
+	b->reserve_failed = failed;
+	if (failed == ENOSPC || failed == EDQUOT) return failed;
+	if (failed == 0) allocate(b, need, ample);
+	else b->reserved_bytes = UINT64_MAX; /* it cannot be done here */
+	return 0;
+}
