@@ -442,6 +442,13 @@ function Registry:watch(id, handler, options) end
 ---@return vigia.Error? err "watcher_not_found"
 function Registry:get_watcher(id) end
 
+---Take out a watcher that is idle or stopped: its id is free, its memory goes with its last handle, and its checkpoint stays. An ephemeral
+---watcher leaves by itself once a stop that was asked for is done; its handle still tells its stats and can start it again.
+---@param id string
+---@return true? ok
+---@return vigia.Error? err "watcher_not_found", "invalid_state": it is running or stopping
+function Registry:remove(id) end
+
 ---Run a function as a coroutine of this registry, beside the watchers. In it vigia.sleep, a get_events that waits and store_event let the
 ---others go on; appends of several coroutines share a commit. An error in it goes to the log.
 ---@param f fun()
@@ -474,6 +481,12 @@ function Registry:pollfd() end
 ---@return true? ok
 ---@return vigia.Error? err names those that did not stop
 function Registry:stop(options) end
+
+---Save progress and end the service of this registry; a `<close>` variable and the collector do the same. A function handler that waits
+---goes on no more, and its event comes again; a script's handler in progress is waited for. Afterwards all methods of the registry and its
+---watchers raise. Safe twice; raises in one of its own handlers. Stop first where handlers shall finish.
+---@return true
+function Registry:close() end
 
 ---One watcher of a registry.
 ---@class vigia.Watcher

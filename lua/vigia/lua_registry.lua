@@ -23,6 +23,7 @@ local class = {__index = methods, __name = "vigia.Registry"}
 
 local function check(self)
 	if getmetatable(self) ~= class then error("bad argument #0 (vigia.Registry expected, got " .. type(self) .. ")", 3) end
+	if self.registry.ended then error("bad argument #0 (the registry is closed)", 3) end
 	return self.registry
 end
 
@@ -97,6 +98,19 @@ function methods:get_watcher(id)
 	local w = self.watchers[id]
 	if w then return w.public end
 	return nil, core.new_error{code = "watcher_not_found", watcher_id = id, message = ("there is no watcher '%s'"):format(printable(id))}
+end
+
+function methods:remove(id)
+	self = check(self)
+	argument(id, "string", 1, "remove", "id")
+	local w = self.watchers[id]
+	if not w then
+		return nil, core.new_error{code = "watcher_not_found", watcher_id = id, message = ("there is no watcher '%s'"):format(printable(id))}
+	end
+	if not w:rests() then return w:state_error("removed") end
+	w.removed = true
+	self.watchers[id] = nil
+	return true
 end
 
 function methods:spawn(f)
@@ -194,7 +208,7 @@ function methods:stop(options)
 	local function left()
 		local names, tasks = {}, 0
 		for id, w in pairs(self.watchers) do
-			if w:is_active() and w.task ~= me then names[#names + 1] = ("'%s'"):format(printable(id)) end
+			if not w:rests() and w.task ~= me then names[#names + 1] = ("'%s'"):format(printable(id)) end
 		end
 		for task in pairs(self.tasks) do
 			if task ~= me then tasks = tasks + 1 end
@@ -216,8 +230,23 @@ function methods:stop(options)
 	return nil, core.new_error{code = "invalid_state", message = text}
 end
 
-class.__close = function(self) self:stop{timeout = 0} end
+-- Progress is saved, as far as that needs no waiting; no handler goes on.
+function methods:close()
+	if getmetatable(self) ~= class then check(self) end
+	local registry = self.registry
+	if registry.ended then return true end
+	if core.inside(registry.host) ~= nil then error("a registry cannot be closed from one of its handlers", 2) end
+	self:stop{timeout = 0}
+	registry.host:close()
+	registry.ended = true
+	for _, w in pairs(registry.watchers) do w:disown() end
+	return true
+end
 
-class.__tostring = function(self) return "vigia.Registry: " .. tostring(self.registry.store) end
+class.__close = methods.close
+
+class.__tostring = function(self)
+	return ("vigia.Registry: %s%s"):format(tostring(self.registry.store), self.registry.ended and " (closed)" or "")
+end
 
 return M

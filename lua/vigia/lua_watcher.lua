@@ -20,6 +20,7 @@ local class = {__index = Public, __name = "vigia.Watcher"}
 
 local function check(self)
 	if getmetatable(self) ~= class then error("bad argument #0 (vigia.Watcher expected, got " .. type(self) .. ")", 3) end
+	if self.watcher.registry.ended then error("bad argument #0 (the watcher's registry is closed)", 3) end
 	return self.watcher
 end
 
@@ -125,6 +126,21 @@ function Watcher:is_active()
 	return state == "running" or state == "stopping"
 end
 
+-- Nothing of it is under way.
+function Watcher:rests()
+	return not self:is_active() and self.action.kind ~= "stopped"
+end
+
+-- An ephemeral watcher that was asked to stop and has leaves its registry; not one that an error stopped: it shall be found.
+function Watcher:leave()
+	if not (self.asked and self.settings.ephemeral and self:rests()) or self.registry.watchers[self.id] ~= self then return end
+	self.asked = nil
+	local _, stuck = self.stepper:trouble()
+	if stuck ~= 0 then return end
+	self.registry.watchers[self.id] = nil
+	self.detached = true
+end
+
 -- An input from here or outside: what it brings replaces what was to be done, unless that is under way.
 function Watcher:step(kind, fields)
 	fields = fields or {}
@@ -193,10 +209,14 @@ function Watcher:checkpoint_now()
 end
 
 function Watcher:launch()
-	local next_iterator = self.start
+	local next_iterator = self.sought or self.start
+	self.asked = nil
 	if self.settings.ephemeral then
-		local position = self.stepper:position()
-		if position.kind ~= "trim_horizon" then next_iterator = position end
+		if not self.sought and self.settings.initial_event_iterator.kind == "trim_horizon" then
+			local ok, err = self:prepare() -- anew: the oldest event may be another one
+			if not ok then return nil, err end
+			next_iterator = self.start
+		end
 	else
 		local ok, err = self:own()
 		if not ok then return nil, err end
@@ -211,7 +231,7 @@ function Watcher:launch()
 	local done = before(next_iterator)
 	self.stop_error = nil
 	self.stepper:progress(done)
-	local action = self:step("start", {next = next_iterator, seq_num = done})
+	local action = self:step("start", {next = next_iterator, seq_num = done, sought = self.sought ~= nil})
 	if action.kind ~= "none" then self.action = action end
 	local ok, err = self:spawn()
 	if ok and self.registry.stops > 0 then self:ask_to_stop() end
@@ -481,6 +501,7 @@ function Watcher:drive()
 		elseif kind == "stopped" then
 			self.action, self.ahead, self.events = {kind = "none"}, nil, nil
 			self:disown()
+			self:leave()
 			core.wake(self.registry.host)
 			return
 		elseif not self:is_active() then
@@ -509,8 +530,10 @@ function Watcher:tell(kind, fields)
 end
 
 function Watcher:ask_to_stop()
+	if self.stepper:state() ~= "stopped" then self.asked = true end
 	self:tell("stop")
 	if self.action.kind == "stopped" and not self.task then self.action = {kind = "none"} end
+	self:leave()
 end
 
 -- Refuses numbers beyond the last event.
@@ -522,7 +545,8 @@ function Watcher:in_range(n, what)
 end
 
 function Watcher:state_error(what)
-	local state = self.retired and "replaced by a newer one of its id" or self.stepper:state()
+	local state = self.removed and "removed from its registry" or (self.retired or self.detached) and "replaced by a newer one of its id"
+		or self.stepper:state()
 	return nil, self:error("invalid_state", "watcher '%s' cannot be %s: it is %s", self.shown, what, state)
 end
 
@@ -551,7 +575,7 @@ function Public:checkpoint(n)
 	local w = check(self)
 	check_number(n, "checkpoint")
 	if w.settings.ephemeral then return nil, w:error("watcher_ephemeral", "watcher '%s' is ephemeral: it has no checkpoint", w.shown) end
-	if w.retired then return w:state_error("checkpointed") end
+	if w.retired or w.removed then return w:state_error("checkpointed") end
 	local ok, err = w:in_range(n, "save checkpoint")
 	if not ok then return nil, err end
 	while w.writing and core.inside(w.registry.host) do core.wait(math.huge) end
@@ -569,9 +593,10 @@ end
 function Public:seek_to_offset(n)
 	local w = check(self)
 	check_number(n, "seek_to_offset")
-	if w.retired then return w:state_error("moved") end
+	if w.retired or w.removed then return w:state_error("moved") end
 	local ok, err = w:in_range(n, "seek to")
 	if not ok then return nil, err end
+	if w.settings.ephemeral then w.sought = core.after_sequence_number(n) end
 	local rests = not w:is_active() and not w.settings.ephemeral
 	if rests then
 		ok, err = w:own()
@@ -599,16 +624,23 @@ end
 
 function Public:start()
 	local w = check(self)
-	if w.retired or w:is_active() then return w:state_error("started") end
+	if w.retired or w.removed or w:is_active() then return w:state_error("started") end
+	local other = w.registry.watchers[w.id]
+	if w.detached and other then return w:state_error("started") end
 	if not w.handler then return nil, w:error("no_handler", "watcher '%s' has no handler: set_handler() first", w.shown) end
-	return w:launch()
+	local ok, err = w:launch()
+	if ok and w.detached then
+		w.detached = nil
+		w.registry.watchers[w.id] = w
+	end
+	return ok, err
 end
 
 function Public:stop(options)
 	local w = check(self)
 	local timeout = M.timeout(options, "stop")
 	w:ask_to_stop()
-	if w.retired then return true end
+	if w.retired or w.removed or w.detached then return true end
 	local _, me = core.inside(w.registry.host)
 	if me and me == w.task then return true end -- acts when the handler returns
 	local asking = me and w.registry:of_task(me) or {}

@@ -248,7 +248,13 @@ function M.registry(store)
 			f()
 			return true
 		end,
-		run = yes, stop = yes,
+		remove = function(_, id)
+			local watcher, err = known(id)
+			if not watcher then return nil, err end
+			watchers[id] = nil
+			return true
+		end,
+		run = yes, stop = yes, close = yes,
 		step = function() return false end,
 		pollfd = function()
 			return nil, core.new_error{code = "not_supported", message = "a registry that is a double has no file descriptor"}

@@ -96,6 +96,24 @@ static void interrupt(void *ctx)
 	vigia_registry_interrupt(ctx);
 }
 
+/* Under vigia__lua_protected(): nothing here keeps the watcher any more. Argument 1: the watcher as C has it. */
+static int forget(lua_State *L)
+{
+	struct vigia_watcher *watcher = lua_touserdata(L, 1);
+	struct lua_registry *r = watcher->registry->forgotten_ctx;
+	vigia__lua_push_from(L, r->home, 1);
+	lua_pushstring(L, vigia_watcher_id(watcher));
+	lua_pushnil(L);
+	lua_rawset(L, -3);
+	return 0;
+}
+
+static void forgotten(void *ctx, struct vigia_watcher *watcher)
+{
+	struct lua_registry *r = ctx;
+	if (r->L) vigia__lua_protected(r->L, forget, watcher);
+}
+
 /* It was not driven then: the next time it is, nobody wants it to end. */
 static void forget_interrupt(void *ctx)
 {
@@ -151,6 +169,8 @@ int vigia__lua_registry(lua_State *L)
 		return vigia__lua_fail(L, VIGIA_ENOMEM, &err);
 	}
 	r->registry->clock = clock;
+	r->registry->forgotten = forgotten;
+	r->registry->forgotten_ctx = r;
 	vigia_registry_log(r->registry, r, log_record);
 	r->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = r->registry, .undo = forget_interrupt};
 	vigia__interrupt_add(&r->hook);
@@ -178,7 +198,8 @@ struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, str
 	return r;
 }
 
-/* Method close, __gc, __close: safe twice. Progress is saved; no handler runs any more. */
+/* close(), __gc, __close: safe twice. Progress is saved; no handler runs any more, one that waits does not go on, and its event comes
+ * again. A script's handler in progress is waited for. */
 static int registry_close(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check(L, 1, &class_key, "vigia.Registry");
@@ -190,6 +211,13 @@ static int registry_close(lua_State *L)
 		vigia_registry_free(registry);
 	}
 	return 0;
+}
+
+static int registry_close_method(lua_State *L)
+{
+	registry_close(L);
+	lua_pushboolean(L, 1);
+	return 1;
 }
 
 static int registry_tostring(lua_State *L)
@@ -286,6 +314,25 @@ static int registry_get_watcher(lua_State *L)
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	push_kept(L, 1);
 	push_watcher(L, lua_gettop(L), 2);
+	return 1;
+}
+
+static int registry_remove(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	const char *id = vigia__lua_check_cstring(L, 2, "id");
+	struct vigia_error err = {0};
+	struct vigia_watcher *watcher = NULL;
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	int rc = vigia_registry_get(r->registry, id, &watcher, &err);
+	if (rc == VIGIA_OK) rc = vigia__registry_retire(r->registry, watcher, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	push_kept(L, 1); /* what is left of it goes with its userdata */
+	lua_pushvalue(L, 2);
+	lua_pushnil(L);
+	lua_rawset(L, -3);
+	lua_pushboolean(L, 1);
 	return 1;
 }
 
@@ -435,10 +482,12 @@ void vigia__lua_registry_init(lua_State *L)
 		{"watch", registry_watch},
 		{"spawn", registry_spawn},
 		{"get_watcher", registry_get_watcher},
+		{"remove", registry_remove},
 		{"run", registry_run},
 		{"step", registry_step},
 		{"pollfd", registry_pollfd},
 		{"stop", registry_stop},
+		{"close", registry_close_method},
 		{NULL, NULL},
 	};
 	vigia__lua_class(L, "vigia.Registry", &class_key, metamethods, methods);

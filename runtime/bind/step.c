@@ -150,6 +150,7 @@ static int stepper_step(lua_State *L)
 	input.gone = get_count(L, "gone");
 	input.dropped = get_flag(L, "dropped");
 	input.permanent = get_flag(L, "permanent");
+	input.sought = get_flag(L, "sought");
 	if (lua_getfield(L, 2, "next") != LUA_TNIL) {
 		const struct vigia_iterator *next = vigia__lua_test_iterator(L, -1);
 		if (next == NULL) luaL_error(L, "next: an iterator expected, got %s", luaL_typename(L, -1));

@@ -166,13 +166,36 @@ static int watcher_set_handler(lua_State *L)
 	return done(L, rc, &err);
 }
 
+/* Let the registry keep the watcher, argument 1, alive under its id, or no longer; nothing if it keeps another one there. [-0, +0, m] */
+static void keep(lua_State *L, struct lua_watcher *w, bool kept)
+{
+	lua_getiuservalue(L, 1, 1);
+	lua_getiuservalue(L, -1, 1);
+	lua_pushstring(L, vigia_watcher_id(w->watcher));
+	lua_pushvalue(L, -1);
+	lua_rawget(L, -3);
+	bool other = !lua_isnil(L, -1) && !lua_rawequal(L, -1, 1);
+	lua_pop(L, 1);
+	if (kept) lua_pushvalue(L, 1);
+	else lua_pushnil(L);
+	if (!other) lua_rawset(L, -3);
+	lua_settop(L, 1);
+}
+
 static int watcher_start(lua_State *L)
 {
 	struct lua_watcher *w = check(L, 1);
 	struct vigia_error err = {0};
+	lua_settop(L, 1);
+	bool returns = w->watcher->detached;
+	if (returns) {
+		keep(L, w, true); /* before C has it again */
+		check(L, 1);      /* again: a finalizer may have closed the registry */
+	}
 	lua_State *before = vigia__lua_registry_enter(w->owner, L);
 	int rc = vigia_watcher_start(w->watcher, &err);
 	vigia__lua_registry_leave(w->owner, before);
+	if (returns && w->watcher->detached) keep(L, w, false);
 	return done(L, rc, &err);
 }
 
@@ -185,12 +208,14 @@ static int watcher_stop(lua_State *L)
 	return 1;
 }
 
-/* Nobody has this handle any more. One that runs is kept by its registry, so this one was replaced, or goes together with its registry. */
+/* Nobody has this handle any more. One that runs is kept by its registry, so this one was replaced, removed or stopped for good, or goes
+ * together with its registry. */
 static int watcher_gc(lua_State *L)
 {
 	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
 	struct vigia_registry *registry = w->owner->registry;
-	if (w->watcher == NULL || registry == NULL || w->owner->borrowed || !w->watcher->retired) return 0;
+	if (w->watcher == NULL || registry == NULL || w->owner->borrowed) return 0;
+	if (!w->watcher->retired && !w->watcher->detached) return 0;
 	if (w->handler) w->handler->watcher = NULL; /* what a finalizer may still see of a context */
 	vigia_watcher_release(w->watcher);
 	w->watcher = NULL;

@@ -183,6 +183,8 @@ static struct vigia__action on_start(struct vigia__watcher *w, const struct vigi
 	w->failures = w->stuck = 0;
 	w->done = in->seq_num;
 	w->next = in->next;
+	if (in->sought)
+		w->sought = true;
 	if (w->saved > w->done) /* a checkpoint that lay beyond the end */
 		w->saved = w->done;
 	return read_on(w);

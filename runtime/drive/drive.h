@@ -21,11 +21,21 @@
 struct vigia__poller;
 struct vigia__worker;
 
+/* Memory of a batch and its numbers, which nobody uses now. */
+struct vigia__fetch {
+	struct vigia_batch batch;
+	uint64_t *seqs;
+	size_t seqs_cap;
+};
+
 struct vigia_watcher {
 	struct vigia_watcher *next;       /* owner: the registry's list; NULL once retired */
 	struct vigia_registry *registry;
 	char id[256];
-	bool retired;                     /* another watcher has its id now; kept for handles that still point here */
+	bool retired;                     /* another watcher has its id now, or it was removed; kept for handles that still point here */
+	bool removed;                     /* retired by a call to remove it */
+	bool detached;                    /* out of the registry, but a start brings it back; kept as above */
+	bool stop_asked;                  /* by a call, since its last start; seen by forget_stopped() */
 	bool released;                    /* there are none any more: it goes when it is retired */
 	struct vigia_handler handler;
 	bool has_handler;
@@ -33,10 +43,11 @@ struct vigia_watcher {
 	struct vigia_watch_options options;
 	struct vigia__filter *filter;
 	struct vigia_iterator start;      /* where to begin without a checkpoint, resolved when the watcher was created */
+	bool sought;                      /* an ephemeral one: a seek said so */
 
 	struct vigia__watcher core;       /* what it decides */
 	struct vigia__action action;      /* what is to be done, or under way */
-	struct vigia_batch batch;
+	struct vigia_batch batch;         /* empty while it listens: driver.c, give_memory() */
 	uint64_t *seqs;                   /* of the batch */
 	size_t seqs_cap;
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
@@ -71,6 +82,10 @@ struct vigia_registry {
 	struct vigia_watcher *watchers;
 	struct vigia_watcher *retired;
 	bool any_released;                /* some of these may be freed */
+	/* Ephemeral watchers leave once a stop that was asked for is done, and this is told, as a log function is. NULL: all stay. */
+	void (*forgotten)(void *ctx, struct vigia_watcher *watcher);
+	void *forgotten_ctx;
+	bool stops_asked;                 /* of some watcher */
 	struct vigia__manual_clock *clock;       /* NULL: the system's; times called mono_ns are its own */
 	vigia_log_fn log;
 	void *log_ctx;
@@ -83,6 +98,7 @@ struct vigia_registry {
 	bool between_events;              /* begin no handler: something is to be done when none runs */
 	bool holds_late;                  /* a watcher holds back garbage collection from its start on, not from its creation */
 	struct vigia__worker *worker;     /* whose thread this registry belongs to; NULL: an application's */
+	struct vigia__fetch spare;        /* memory for the next watcher that reads */
 	struct vigia__inbox inbox;
 	bool told_closed;                 /* the handlers that wait know that the store was closed */
 
@@ -128,6 +144,8 @@ void vigia__driver_stats(const struct vigia_watcher *watcher, struct vigia_watch
 void vigia__driver_renew(struct vigia_watcher *watcher, const struct vigia_watch_options *options, struct vigia__filter *filter);
 /* Is there progress that no commit has taken along yet? */
 bool vigia__driver_dirty(struct vigia_watcher *watcher);
+/* Free what is kept for reads to come. */
+void vigia__driver_free_spare(struct vigia_registry *registry);
 /* Give up by force: no save, no more calls of the handler. For freeing a registry whose handler is pending. */
 void vigia__driver_abandon(struct vigia_watcher *watcher);
 
@@ -137,6 +155,9 @@ void vigia__driver_abandon(struct vigia_watcher *watcher);
 void vigia__registry_listen_anything(struct vigia_registry *registry);
 void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* As vigia_registry_remove(), but the memory stays until vigia_watcher_release(). */
+int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_error *err);
 
 /* The filter of a watcher changed. */
 void vigia__registry_listen(struct vigia_registry *registry);

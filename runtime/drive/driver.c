@@ -105,6 +105,14 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	return VIGIA_OK;
 }
 
+static void free_memory(struct vigia_watcher *w)
+{
+	vigia__batch_deinit(&w->batch);
+	vigia__free(w->seqs);
+	w->seqs = NULL;
+	w->seqs_cap = 0;
+}
+
 static void let_go(struct vigia_watcher *w)
 {
 	struct vigia__backend *b = w->registry->store->backend;
@@ -112,10 +120,7 @@ static void let_go(struct vigia_watcher *w)
 	w->progress = NULL;
 	if (w->owned) b->disown(b, w->id);
 	w->owned = false;
-	vigia__batch_deinit(&w->batch);
-	vigia__free(w->seqs);
-	w->seqs = NULL;
-	w->seqs_cap = 0;
+	free_memory(w);
 }
 
 void vigia__driver_free(struct vigia_watcher *w)
@@ -184,7 +189,13 @@ int vigia__driver_hold(struct vigia_watcher *w, struct vigia_error *err)
 int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 {
 	struct vigia__backend *b = w->registry->store->backend;
-	struct vigia_iterator next = w->options.ephemeral ? vigia__watcher_position(&w->core) : w->start;
+	if (w->options.ephemeral && !w->sought && w->options.initial_event_iterator.kind == VIGIA_TRIM_HORIZON) {
+		uint64_t oldest, latest;
+		int rc = b->bounds(b, &oldest, &latest, err);
+		if (rc < 0) return rc;
+		w->start = vigia__iterator_resolve(w->options.initial_event_iterator, oldest, latest);
+	}
+	struct vigia_iterator next = w->start;
 	uint64_t done = vigia__iterator_first(next) - 1;
 	if (!w->options.ephemeral) {
 		int rc = b->own(b, w->id, err);
@@ -214,7 +225,7 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 	}
 	w->core.saved = done;
 	w->stop_error = (struct vigia_error){0};
-	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done});
+	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done, .sought = w->sought});
 	return VIGIA_OK;
 }
 
@@ -228,6 +239,42 @@ static bool fit_seqs(struct vigia_watcher *w)
 	w->seqs = seqs;
 	w->seqs_cap = w->batch.count;
 	return true;
+}
+
+/* ---- memory ---- */
+
+/* So much may a watcher that listens keep; larger memory goes to the registry, up to that bound, or back to the system. So idle watchers
+ * hold next to nothing, and one that is woken again and again allocates nothing. */
+enum { KEPT_BYTES = 4096, SPARE_BYTES = 1 << 20 };
+
+static size_t held(const struct vigia_batch *batch, size_t seqs_cap)
+{
+	return batch->bytes.cap + batch->cap * sizeof *batch->entries + seqs_cap * sizeof(uint64_t);
+}
+
+static void exchange(struct vigia_watcher *w)
+{
+	struct vigia__fetch *spare = &w->registry->spare, mine = {w->batch, w->seqs, w->seqs_cap};
+	w->batch = spare->batch;
+	w->seqs = spare->seqs;
+	w->seqs_cap = spare->seqs_cap;
+	*spare = mine;
+}
+
+/* It listens, and needs none. A script's registry has nobody to lend it to. */
+static void give_memory(struct vigia_watcher *w)
+{
+	size_t mine = held(&w->batch, w->seqs_cap), spare = held(&w->registry->spare.batch, w->registry->spare.seqs_cap);
+	if (mine <= KEPT_BYTES) return;
+	if (w->registry->worker == NULL && mine <= SPARE_BYTES && mine > spare) exchange(w);
+	if (held(&w->batch, w->seqs_cap) > KEPT_BYTES) free_memory(w);
+}
+
+void vigia__driver_free_spare(struct vigia_registry *registry)
+{
+	vigia__batch_deinit(&registry->spare.batch);
+	vigia__free(registry->spare.seqs);
+	registry->spare = (struct vigia__fetch){0};
 }
 
 /* Events were removed that it had not seen (contract W20). */
@@ -251,6 +298,7 @@ static void read_events(struct vigia_watcher *w)
 	struct vigia__input input = {.kind = VIGIA_INPUT_BATCH};
 	int64_t count = w->options.batch_size < w->options.buffer_size ? w->options.batch_size : w->options.buffer_size;
 	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
+	if (w->batch.bytes.data == NULL) exchange(w);
 	int rc = vigia__store_read(w->registry->store, &request, w->filter, NULL, &w->batch, &input.next, &err);
 	if (rc == VIGIA_OK && !fit_seqs(w)) rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->batch.count);
 	if (rc < 0) {
@@ -469,6 +517,7 @@ bool vigia__driver_run(struct vigia_watcher *w)
 			return true;
 		case VIGIA_ACTION_LISTEN:
 			offer_progress(w);
+			give_memory(w);
 			return worked;
 		case VIGIA_ACTION_NONE:
 			if (!w->pending || !(w->resume_now || w->core.state == VIGIA_STOPPING ||
@@ -496,6 +545,10 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 	if (w->worker) {
 		if (kind == VIGIA_INPUT_STOP) vigia__worker_stop(w->worker);
 		return;
+	}
+	if (kind == VIGIA_INPUT_SEEK && w->options.ephemeral) { /* that is where it begins anew */
+		w->start = vigia__iterator_after(seq_num);
+		w->sought = true;
 	}
 	struct vigia__input input = {.kind = kind, .seq_num = seq_num, .random = random_bits()};
 	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__time_now(w->registry->clock));

@@ -75,6 +75,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 			}
 		}
 	}
+	vigia__driver_free_spare(registry);
 	vigia__inbox_deinit(&registry->inbox);
 	vigia__store_unref(registry->store);
 	vigia__free(registry);
@@ -100,7 +101,7 @@ void vigia_watcher_release(struct vigia_watcher *w)
 {
 	if (w == NULL || w->registry->store->fork_generation != vigia__fork_generation()) return;
 	w->released = true;
-	if (!w->retired) return;
+	if (!w->retired && !w->detached) return;
 	w->registry->any_released = true;
 	free_released(w->registry);
 }
@@ -184,22 +185,43 @@ static int find_free(struct vigia_registry *registry, const char *id, struct vig
 	return VIGIA_EEXISTS;
 }
 
-/* Take the watcher in, in the place of the stopped one that had its id. */
-static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_watcher *old)
+static void unlink_from(struct vigia_watcher **list, struct vigia_watcher *w)
 {
-	if (old) {
-		struct vigia_watcher **at = &registry->watchers;
-		while (*at != old) at = &(*at)->next;
-		*at = old->next;
-		old->retired = true;
-		old->next = registry->retired;
-		registry->retired = old;
-		if (old->worker) vigia__worker_end(old->worker);
-		registry->any_released |= old->released;
-	}
+	while (*list != w) list = &(*list)->next;
+	*list = w->next;
+	w->next = NULL;
+}
+
+static void append(struct vigia_registry *registry, struct vigia_watcher *w)
+{
 	struct vigia_watcher **end = &registry->watchers;
 	while (*end) end = &(*end)->next;
 	*end = w;
+}
+
+/* Out of the registry; the memory stays for those who point to it. */
+static void put_aside(struct vigia_watcher *w)
+{
+	struct vigia_registry *registry = w->registry;
+	unlink_from(&registry->watchers, w);
+	w->next = registry->retired;
+	registry->retired = w;
+	registry->any_released |= w->released;
+}
+
+/* For good. */
+static void retire(struct vigia_watcher *w)
+{
+	put_aside(w);
+	w->retired = true;
+	if (w->worker) vigia__worker_end(w->worker);
+}
+
+/* Take the watcher in, in the place of the stopped one that had its id. */
+static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_watcher *old)
+{
+	if (old) retire(old);
+	append(registry, w);
 	listen_to_all(registry);
 	free_released(registry);
 }
@@ -289,6 +311,77 @@ int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, 
 	return VIGIA_OK;
 }
 
+/* ---- leaving ---- */
+
+static int in_state_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
+{
+	static const char *const names[] = {"idle", "running", "stopping", "stopped"};
+	const char *is = names[state_of(w)];
+	if (w->removed) is = "removed from its registry";
+	else if (w->retired || w->detached) is = "replaced by a newer one of its id";
+	vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", VIGIA_SHOWN(w->id), what, is);
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
+	return VIGIA_ESTATE;
+}
+
+/* Nothing of it is under way. */
+static bool rests(const struct vigia_watcher *w)
+{
+	return !vigia__driver_active(w) && (w->worker || w->action.kind != VIGIA_ACTION_STOPPED);
+}
+
+/* A call wants it to stop. */
+static void ask_to_stop(struct vigia_watcher *w)
+{
+	if (state_of(w) != VIGIA_STOPPED) w->stop_asked = w->registry->stops_asked = true;
+	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+}
+
+/* An ephemeral watcher that was asked to stop and has leaves its registry, if that wants it; not one that an error stopped: whoever looks
+ * after it shall find it. */
+static void forget_stopped(struct vigia_registry *registry)
+{
+	if (!registry->stops_asked) return;
+	registry->stops_asked = false;
+	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
+		next = w->next;
+		if (!w->stop_asked) continue;
+		if (!rests(w)) {
+			registry->stops_asked = true;
+			continue;
+		}
+		w->stop_asked = false;
+		struct vigia_watcher_stats stats;
+		if (w->worker) vigia__worker_stats(w->worker, &stats);
+		bool failed = (w->worker ? stats.blocked_seq_num : w->core.stuck) != 0;
+		if (registry->forgotten == NULL || !w->options.ephemeral || failed) continue;
+		put_aside(w);
+		w->detached = true;
+		registry->depth++;
+		registry->forgotten(registry->forgotten_ctx, w);
+		registry->depth--;
+	}
+	free_released(registry);
+}
+
+int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_error *err)
+{
+	if (w->action.kind == VIGIA_ACTION_STOPPED) vigia__driver_run(w);
+	if (!rests(w)) return in_state_error(w, "removed", err);
+	w->removed = true;
+	retire(w);
+	return VIGIA_OK;
+}
+
+int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_id, struct vigia_error *err)
+{
+	struct vigia_watcher *w = NULL;
+	int rc = vigia_registry_get(registry, watcher_id, &w, err);
+	if (rc == VIGIA_OK) rc = vigia__registry_retire(registry, w, err);
+	if (rc == VIGIA_OK) vigia_watcher_release(w);
+	return rc;
+}
+
 /* ---- rounds ---- */
 
 /* Listen before looking: a word that changes from now on ends the next wait at once. Watchers that listened in vain look again when
@@ -345,7 +438,7 @@ static bool round_of(struct vigia_registry *registry)
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
 		next = w->next; /* a handler may watch the id of a stopped one anew, which retires it */
 		if (vigia__driver_run(w)) worked = true;
-		if (w->retired) break;
+		if (w->retired || w->detached) break;
 	}
 	if (registry->tasks && vigia__tasks_run(registry)) worked = true;
 	save_progress(registry, false);
@@ -408,12 +501,13 @@ static int closed_meanwhile(struct vigia_registry *registry, struct vigia_error 
 static bool round_after_close(struct vigia_registry *registry)
 {
 	bool worked = false;
+	forget_stopped(registry);
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
 		next = w->next;
 		if (!w->pending) continue;
 		if (!registry->told_closed) w->resume_now = true;
 		if (vigia__driver_run(w)) worked = true;
-		if (w->retired) break;
+		if (w->retired || w->detached) break;
 	}
 	if (!registry->told_closed) vigia__tasks_wake(registry);
 	if (vigia__tasks_run(registry)) worked = true;
@@ -437,6 +531,7 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 		if (rc == VIGIA_OK && signalled(registry)) rc = VIGIA__SIGNALLED;
 		if (rc != VIGIA_OK) break;
 		bool worked = round_of(registry);
+		forget_stopped(registry);
 		if (worked) break;
 		rc = VIGIA_NONE;
 		if (timeout_ns == 0 || vigia__mono_ns() >= until) break;
@@ -519,9 +614,14 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 		}
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 			/* A handler that is in progress may start others meanwhile. */
-			if (only == NULL && state_of(w) == VIGIA_RUNNING) vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+			if (only == NULL && state_of(w) == VIGIA_RUNNING) ask_to_stop(w);
 			if ((only && w != only) || settled(w)) continue;
 			worked |= vigia__driver_run(w);
+			if (w->retired || w->detached) { /* by the log function: the rest of the list is not behind it any more */
+				all = false;
+				worked = hope = true;
+				break;
+			}
 			if (settled(w)) continue;
 			all = false;
 			if (w->running_handler) continue; /* waits for the handler that asks: it cannot stop before */
@@ -556,7 +656,7 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 {
 	struct vigia_watcher *w;
 	bool closed = atomic_load(&registry->store->closed);
-	for (w = registry->watchers; w; w = w->next) vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+	for (w = registry->watchers; w; w = w->next) ask_to_stop(w);
 	registry->tasks_stopping = registry->tasks != NULL;
 	if (!closed) save_progress(registry, true);
 	bool stopped = drive_until_settled(registry, NULL, timeout_ns);
@@ -576,6 +676,7 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	}
 	if (!stopped) kill_unsettled(registry, NULL, timeout_ns);
 	vigia__inbox_look(registry); /* the last words */
+	forget_stopped(registry);
 	if (stopped) return VIGIA_OK;
 	if (count == 0) return vigia__error(err, VIGIA_ESTATE, "tasks did not end in time");
 	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s", names);
@@ -584,12 +685,13 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia_error *err)
 {
 	(void)err;
-	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
-	if (w->retired) return VIGIA_OK;
+	if (w->retired || w->detached) return VIGIA_OK;
+	ask_to_stop(w);
 	bool stopped = drive_until_settled(w->registry, w, timeout_ns);
 	if (!stopped && signalled(w->registry)) return VIGIA__SIGNALLED;
 	if (!stopped) kill_unsettled(w->registry, w, timeout_ns);
 	if (w->worker) vigia__inbox_look(w->registry);
+	forget_stopped(w->registry);
 	return stopped ? VIGIA_OK : VIGIA_NONE;
 }
 
@@ -598,15 +700,6 @@ int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia
 const char *vigia_watcher_id(const struct vigia_watcher *w)
 {
 	return w->id;
-}
-
-static int in_state_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
-{
-	static const char *const names[] = {"idle", "running", "stopping", "stopped"};
-	vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", VIGIA_SHOWN(w->id), what,
-	             w->retired ? "replaced by a newer one of its id" : names[state_of(w)]);
-	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
-	return VIGIA_ESTATE;
 }
 
 int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handler *handler, struct vigia_error *err)
@@ -632,10 +725,17 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 		return VIGIA_ENOHANDLER;
 	}
+	if (w->detached && find(w->registry, w->id)) return in_state_error(w, "started", err);
 	int rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
+	w->stop_asked = false;
 	if (w->worker) rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
 	else rc = vigia__driver_start(w, err);
+	if (rc == VIGIA_OK && w->detached) {
+		unlink_from(&w->registry->retired, w);
+		w->detached = false;
+		append(w->registry, w);
+	}
 	if (rc == VIGIA_OK) listen_to_all(w->registry);
 	vigia__store_leave(w->registry->store);
 	return rc;

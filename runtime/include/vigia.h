@@ -583,6 +583,10 @@ VIGIA_API int vigia_registry_pollfd(struct vigia_registry *registry, struct vigi
 /* Stop all watchers at the same time. VIGIA_OK, or ESTATE naming those that did not stop within timeout_ns. */
 VIGIA_API int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
 
+/* Take a watcher out of the registry and free it: no pointer to it may be used any more. Its checkpoint stays. ENOWATCHER; ESTATE: it is
+ * running or stopping. */
+VIGIA_API int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_id, struct vigia_error *err);
+
 /* You will not use this pointer any more. Without this the memory of a watcher whose id is watched anew (a few kB) stays until its registry
  * is freed; with it, it goes then, or now. The watcher itself runs on, and vigia_registry_get() may find it while it is the one of its
  * id. NULL is fine. */

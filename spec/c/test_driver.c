@@ -212,10 +212,66 @@ static void test_quoted_failures(void **state) {
 	}
 }
 
+static int remove_from_inside(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
+                              struct vigia_error *err) {
+	struct vigia_registry *registry = *(struct vigia_registry **)ctx;
+	assert_error(vigia_registry_remove(registry, vigia_watcher_id(attempt->watcher), err), VIGIA_ESTATE, err, "it is running");
+	assert_int_equal(vigia_registry_remove(registry, "other", err), VIGIA_OK);
+	handled++;
+	return VIGIA_OK;
+}
+
+static int freed;
+
+static void count_free(void *ctx) {
+	freed++;
+}
+
+static void test_remove(void **state) {
+	struct vigia_store *store = open_store();
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct vigia_handler handler = {.size = sizeof handler, .handle = handle, .free = count_free};
+	struct vigia_watch_options options;
+	struct vigia_watcher *watcher, *found;
+	struct vigia_error err = {0};
+	freed = 0;
+	append(store);
+	vigia_watch_options_init(&options);
+	options.ephemeral = true;
+	assert_int_equal(vigia_registry_watch(registry, "w", &handler, &options, &watcher, &err), VIGIA_OK);
+	while (vigia_registry_step(registry, 0, &err) == VIGIA_OK)
+		;
+	assert_error(vigia_registry_remove(registry, "w", &err), VIGIA_ESTATE, &err, "it is running");
+	assert_int_equal(vigia_watcher_stop(watcher, 0, &err), VIGIA_OK);
+	vigia_registry_step(registry, 0, &err);
+	assert_int_equal(vigia_registry_get(registry, "w", &found, &err), VIGIA_OK); /* nothing goes by itself */
+	assert_ptr_equal(found, watcher);
+	assert_int_equal(stats_of(watcher).processed, 1);
+	assert_int_equal(freed, 0);
+	assert_int_equal(vigia_registry_remove(registry, "w", &err), VIGIA_OK);
+	assert_int_equal(freed, 1);
+	assert_error(vigia_registry_remove(registry, "w", &err), VIGIA_ENOWATCHER, &err, "'w'");
+	assert_error(vigia_registry_remove(registry, NULL, &err), VIGIA_ENOWATCHER, &err, "");
+
+	/* From a handler the memory goes when that has returned. */
+	options.auto_start = false;
+	assert_int_equal(vigia_registry_watch(registry, "other", &handler, &options, NULL, &err), VIGIA_OK);
+	struct vigia_handler removes = {.size = sizeof removes, .handle = remove_from_inside, .ctx = &registry};
+	assert_int_equal(vigia_registry_watch(registry, "removes", &removes, NULL, NULL, &err), VIGIA_OK);
+	handled = 0;
+	while (vigia_registry_step(registry, 0, &err) == VIGIA_OK)
+		;
+	assert_int_equal(handled, 1);
+	assert_int_equal(freed, 2);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		{"W7b a fetch that fails is tried again with the backoff, without end, and seen", test_failing_fetches, NULL, NULL, NULL},
 		{"W7c a fetch that finds no memory is tried again", test_a_fetch_without_memory, NULL, NULL, NULL},
+		{"W1p a watcher is removed from its registry when it is asked for, and not before", test_remove, NULL, NULL, NULL},
 		{"W15 what a handler in C wrote into the error is quoted, whatever its code", test_quoted_failures, NULL, NULL, NULL},
 	};
 	return cmocka_run_group_tests_name("driver", tests, NULL, NULL);
