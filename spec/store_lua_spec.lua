@@ -207,6 +207,51 @@ describe("a registry over a plain table with the methods of a store", function()
 		assert(helper.registry(plain_store()):watch("w", function() end))
 	end)
 
+	it("W2 says what is wrong with a checkpoint or a number that is none, and keeps no id for it", function()
+		fill(store, 3)
+		local seen = {}
+		local function watch()
+			return registry:watch("w", function(event) seen[#seen + 1] = event.seq_num end)
+		end
+		for _, nonsense in ipairs{"2", "many", {}, -1, 1.5, math.huge, true} do
+			store.saved.w = nonsense
+			local err = fails("watcher_error", watch())
+			mentions(err, "get_checkpoint", "not the number of an event", type(nonsense) == "string" and ("'%s'"):format(nonsense) or "")
+		end
+		for _, method in ipairs{"get_latest_event_num", "get_oldest_event_num"} do
+			local good = store[method]
+			store[method] = function() return "3" end
+			mentions(fails("watcher_error", watch()), method, "the string '3'")
+			store[method] = good
+		end
+		store.saved.w = 1.0
+		local watcher = assert(watch())
+		helper.drain(registry, watcher)
+		assert.same({2, 3}, seen)
+		store.saved.w = "x"
+		assert.is_nil(watcher:stats().checkpoint_iterator)
+		mentions(fails("watcher_error", watcher:checkpoint(3)), "get_checkpoint")
+		assert.is_true(watcher:stop())
+		store.saved.w = {}
+		mentions(fails("watcher_error", watcher:start()), "get_checkpoint")
+		store.saved.w = 3
+		assert(watcher:start())
+	end)
+
+	it("W7 lives with false and nothing where an answer should be", function()
+		fill(store, 1)
+		local handle, seen = helper.recorder()
+		local get_events = store.get_events
+		store.get_events = function() return false end
+		local watcher = assert(registry:watch("w", handle))
+		registry:step(0)
+		mentions(watcher:stats().last_error, "get_events: the store answered nothing")
+		store.get_events = get_events
+		clock:advance(1)
+		helper.drain(registry, watcher)
+		assert.same({1}, seen)
+	end)
+
 	it("H3 says not_supported to a script", function()
 		mentions(fails("not_supported", registry:watch("w", "script.lua")), "script", "Lua")
 		fails("not_supported", assert(registry:watch("f", function() end)):reload())
@@ -326,6 +371,30 @@ describe("vigia.wrapper", function()
 		local registry = helper.registry(store)
 		helper.drain(registry, assert(registry:watch("w", function(event) seen = event.object.name end)))
 		assert.equal("World", seen)
+	end)
+
+	it("S14 checks a list of events as the store below does, and stores nothing of one that is wrong", function()
+		local inner = helper.memory()
+		local wrapped = wrapper.new(inner, {encode = helper.rot13, decode = helper.rot13})
+		local event = {operation = "CREATE", object_type = "Job", object = "x"}
+		for _, list in ipairs{
+			event, -- one event in place of a list
+			{event, nil, event}, {[2] = event}, {event, [0] = event}, {event, more = event}, {event, "CREATE"}, {{}}, {{"CREATE"}},
+			{{operation = "CREATE", object_type = "Job", objekt = "x"}}, {{operation = "CREATE", objecttype = "Job"}},
+			{{"CREATE", "Job", "x", "y"}}, {{"CREATE", "Job", "x", object = "y"}}, {{"CREATE", "Job", operation = "UPDATE"}}, {{1, 2}},
+		} do
+			local message = raises(function() inner:store_events(list) end):gsub("%.lua:%d+:", ".lua:")
+			mentions(message, "spec/store_lua_spec.lua: bad argument #1 to 'store_events'")
+			assert.equal(message, (raises(function() wrapped:store_events(list) end):gsub("%.lua:%d+:", ".lua:")))
+		end
+		assert.equal(0, inner:get_latest_event_num())
+		local first, last = wrapped:store_events{event, {"CREATE", "Job", "y"}, {"CREATE", "Job"}, {"CREATE", "Job", object = "z"},
+			{operation = "CREATE", object_type = "Job", seq_num = 7, timestamp = 7}}
+		assert.same({1, 5}, {first, last})
+		local objects = {}
+		for n = 1, 5 do objects[n] = inner:get_event(n).object or "nothing" end
+		assert.same({"k", "l", "nothing", "m", "nothing"}, objects)
+		assert.equal("x", event.object)
 	end)
 
 	it("hides what keep does not want, and counts on", function()

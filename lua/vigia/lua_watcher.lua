@@ -84,11 +84,21 @@ end
 function Watcher:call(method, ...)
 	local store = self.registry.store
 	local results = table.pack(pcall(store[method], store, ...))
-	if results[1] and results[2] ~= nil then return table.unpack(results, 2, results.n) end
+	if results[1] and results[2] then return table.unpack(results, 2, results.n) end
 	local err = results[1] and results[3] or results[2]
 	if is_error(err) then return nil, err end
-	local message = ("%s: %s"):format(method, err == nil and "the store answered nothing" or text_of(err))
+	local message = ("%s: %s"):format(method, not err and "the store answered nothing" or text_of(err))
 	return nil, core.new_error{code = "watcher_error", message = message, cause = err, watcher_id = self.id}
+end
+
+-- The same for a method that answers a number of an event: an error if it is none.
+function Watcher:number(method, ...)
+	local n, err = self:call(method, ...)
+	if n == nil then return nil, err end
+	local whole = type(n) == "number" and math.tointeger(n)
+	if whole and whole >= 0 then return whole end
+	return nil, self:error("watcher_error", "%s: the store answered %s, not the number of an event", method,
+		type(n) == "string" and ("the string '%s'"):format(printable(n)) or type(n) == "number" and tostring(n) or "a " .. type(n))
 end
 
 function Watcher:note(err, doing)
@@ -155,10 +165,10 @@ end
 
 -- Where it starts without a checkpoint: resolved now, also if it is started later.
 function Watcher:prepare()
-	local latest, err = self:call("get_latest_event_num")
+	local latest, err = self:number("get_latest_event_num")
 	if not latest then return nil, err end
 	local oldest
-	oldest, err = self:call("get_oldest_event_num")
+	oldest, err = self:number("get_oldest_event_num")
 	if not oldest then return nil, err end
 	local start = self.settings.initial_event_iterator
 	if start.kind == "trim_horizon" then
@@ -191,13 +201,13 @@ end
 
 -- The checkpoint; nil without an error if there is none. One beyond the last event is drawn back: events to come must not be skipped.
 function Watcher:checkpoint_now()
-	local checkpoint, err = self:call("get_checkpoint", self.id)
+	local checkpoint, err = self:number("get_checkpoint", self.id)
 	if not checkpoint then
 		if err.code == "checkpoint_not_found" then return nil end
 		return nil, err
 	end
 	local latest
-	latest, err = self:call("get_latest_event_num")
+	latest, err = self:number("get_latest_event_num")
 	if not latest then return nil, err end
 	if checkpoint <= latest then return checkpoint end
 	self.registry:log("warn", "watcher '%s': its checkpoint %d is beyond the last event %d: it starts after that one", self.shown,
@@ -293,7 +303,7 @@ end
 function Watcher:count_gone(first, answer)
 	local event = answer.events[1]
 	if event and event.seq_num == first then return 0 end
-	local oldest = self:call("get_oldest_event_num")
+	local oldest = self:number("get_oldest_event_num")
 	return oldest and oldest > first and oldest - first or 0
 end
 
@@ -538,7 +548,7 @@ end
 
 -- Refuses numbers beyond the last event.
 function Watcher:in_range(n, what)
-	local latest, err = self:call("get_latest_event_num")
+	local latest, err = self:number("get_latest_event_num")
 	if not latest then return nil, err end
 	if n <= latest then return true end
 	return nil, self:error("position_out_of_range", "watcher '%s' cannot %s %d: the last event is %d", self.shown, what, n, latest)
@@ -563,10 +573,10 @@ function Public:stats()
 	stats.last_listen_time, stats.last_processed_event_time = w.last_listen_time, w.last_processed_event_time
 	if stats.next_event_iterator.kind == "trim_horizon" then stats.next_event_iterator = w.start end
 	if not w.settings.ephemeral then
-		local checkpoint = w:call("get_checkpoint", w.id)
+		local checkpoint = w:number("get_checkpoint", w.id)
 		stats.checkpoint_iterator = checkpoint and core.after_sequence_number(checkpoint)
 	end
-	local latest = w:call("get_latest_event_num") or 0
+	local latest = w:number("get_latest_event_num") or 0
 	stats.lag = math.max(0, latest - before(stats.next_event_iterator))
 	return stats
 end
@@ -580,7 +590,7 @@ function Public:checkpoint(n)
 	if not ok then return nil, err end
 	while w.writing and core.inside(w.registry.host) do core.wait(math.huge) end
 	local saved
-	saved, err = w:call("get_checkpoint", w.id)
+	saved, err = w:number("get_checkpoint", w.id)
 	if saved and n <= saved then return true end
 	if not saved and err.code ~= "checkpoint_not_found" then return nil, err end
 	ok, err = w:write(n)

@@ -71,22 +71,41 @@ function Wrapper:store_event(operation, object_type, ...)
 	return self.inner:store_event(operation, object_type, result, select(2, ...))
 end
 
+-- A copy of what was given for an event, with its object encoded, or an error. What is no event is left to the inner store, which says so.
+local function encoded(self, event)
+	if type(event) ~= "table" then return event end
+	local copy = {}
+	for name, value in next, event do copy[name] = value end
+	local operation = copy.operation == nil and copy[1] or copy.operation
+	local object_type = copy.object_type == nil and copy[2] or copy.object_type
+	if type(operation) ~= "string" or type(object_type) ~= "string" then return copy end
+	local place = (copy.object ~= nil or copy[1] == nil) and "object" or 3
+	local ok, result = changed("serialization_error", self.encode, copy[place])
+	if not ok then return nil, result end
+	copy[place] = result
+	return copy
+end
+
+-- What the inner store raises about its arguments is about our caller's.
+local function pass(ok, ...)
+	if ok then return ... end
+	local message = ...
+	if type(message) ~= "string" then error(message, 0) end
+	message = message:gsub("^[^\n]-wrapper%.lua:%d+: ", "")
+	error(message, 3)
+end
+
+-- The list and the events in it are copied with all that is in them, so that the inner store's checks see what was given.
 function Wrapper:store_events(events, options)
 	if not self.encode or type(events) ~= "table" then return self.inner:store_events(events, options) end
-	local encoded = {}
-	for index, event in ipairs(events) do
-		local copy = event
-		if type(event) == "table" then
-			copy = {operation = event.operation or event[1], object_type = event.object_type or event[2]}
-			local object = event.object
-			if event.operation == nil then object = event[3] end
-			local ok, result = changed("serialization_error", self.encode, object)
-			if not ok then return nil, result end
-			copy.object = result
-		end
-		encoded[index] = copy
+	local list = {}
+	for index, event in next, events do
+		local copy, err = encoded(self, event)
+		if copy == nil then return nil, err end
+		list[index] = copy
 	end
-	return self.inner:store_events(encoded, options)
+	local stored = table.pack(pass(pcall(function() return self.inner:store_events(list, options) end)))
+	return table.unpack(stored, 1, stored.n)
 end
 
 ---- out ----
