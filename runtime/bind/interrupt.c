@@ -10,6 +10,12 @@ atomic_bool vigia__interrupted;
 int vigia__interrupt_fd = -1;
 atomic_bool vigia__ends_with_output;
 
+void vigia__interrupt_ring(void *interrupt_bell)
+{
+	struct vigia__interrupt_bell *bell = interrupt_bell;
+	vigia__bell_ring(&bell->bell, bell->wake);
+}
+
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct vigia__interrupt_hook *hooks;
 

@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "../store/wake.h"
+
 extern atomic_bool vigia__interrupted; /* but by vigia__interrupt_over() never lowered */
 extern int vigia__interrupt_fd;        /* readable once it is raised; -1: nobody raises it (poll ignores -1) */
 extern atomic_bool vigia__ends_with_output; /* main.c raises it, too, when something is written to a stdout that nobody reads */
@@ -24,6 +26,13 @@ struct vigia__interrupt_hook {
 	pthread_t thread;        /* set by vigia__interrupt_add: who added it */
 	struct vigia__interrupt_hook *next; /* owner: the list */
 };
+
+/* Wakes one waiter of a store: what vigia__interrupt_ring() rings. */
+struct vigia__interrupt_bell {
+	struct vigia__bell bell;
+	struct vigia__wake *wake;
+};
+void vigia__interrupt_ring(void *interrupt_bell);
 
 /* Tell this one too; at once if the flag is up already. The hook must stay where it is until it is removed. */
 void vigia__interrupt_add(struct vigia__interrupt_hook *hook);

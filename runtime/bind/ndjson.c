@@ -418,11 +418,8 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 	return flushed < 0 ? flushed : rc;
 }
 
-static void kick(void *ctx) {
-	vigia__wake_kick(ctx);
-}
-
-static int dump_loop(struct dump *d, struct vigia_store *store, const struct vigia__filter *filter, struct vigia_error *err) {
+static int dump_loop(struct dump *d, struct vigia_store *store, const struct vigia__filter *filter, const struct vigia__cancel *cancel,
+                     struct vigia_error *err) {
 	uint64_t last = 0; /* without follow: what is appended from now on is not waited for, and not run after either */
 	bool complete = false;
 	int rc = vigia_store_latest(store, &last, err);
@@ -430,7 +427,7 @@ static int dump_loop(struct dump *d, struct vigia_store *store, const struct vig
 		struct vigia_iterator next;
 		struct vigia_read request = {.from = d->from, .limit = d->limit ? d->limit - (int64_t)d->count : 0,
 		                             .timeout_ns = d->follow ? FOLLOW_NS : 0};
-		rc = vigia__store_read(store, &request, filter, &(struct vigia__cancel){.flag = &vigia__interrupted}, d->batch, &next, err);
+		rc = vigia__store_read(store, &request, filter, cancel, d->batch, &next, err);
 		if (rc < 0)
 			break;
 		rc = write_batch(d, &next, err);
@@ -471,9 +468,11 @@ int vigia__lua_ndjson_dump(lua_State *L) {
 	} else {
 		d->regular = S_ISREG(st.st_mode);
 		fflush(stdout); /* what Lua printed before comes before */
-		struct vigia__interrupt_hook hook = {.fn = kick, .ctx = store->backend->wake};
+		struct vigia__interrupt_bell interruption = {.wake = store->backend->wake};
+		struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell};
+		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};
 		vigia__interrupt_add(&hook);
-		rc = dump_loop(d, store, filter, &err);
+		rc = dump_loop(d, store, filter, &cancel, &err);
 		vigia__interrupt_remove(&hook);
 	}
 	vigia__lua_push_iterator(L, d->from);

@@ -122,10 +122,6 @@ static struct reading *push_reading(lua_State *L, int arg) {
 
 /* ---- Looking and answering ---- */
 
-static void kick(void *ctx) {
-	vigia__wake_kick(ctx);
-}
-
 /* One look, without a wait. With no event, r->next tells whether the position moved. */
 static int look(struct vigia_store *store, struct reading *r, struct vigia_error *err) {
 	struct vigia_read request = r->request;
@@ -134,11 +130,13 @@ static int look(struct vigia_store *store, struct reading *r, struct vigia_error
 }
 
 /* On a script's thread: a stop ends the wait. */
-static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t timeout_ns, const atomic_bool *stopping,
+static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia__worker *worker,
                            struct vigia_error *err) {
+	const atomic_bool *stopping = vigia__worker_stopping(worker);
+	struct vigia__cancel cancel = {.flag = stopping, .bell = &vigia__worker_registry(worker)->bell};
 	struct vigia_read request = r->request;
 	request.timeout_ns = timeout_ns;
-	int rc = vigia__store_read(store, &request, r->filter, &(struct vigia__cancel){.flag = stopping}, r->batch, &r->next, err);
+	int rc = vigia__store_read(store, &request, r->filter, &cancel, r->batch, &r->next, err);
 	if (rc == VIGIA_OK && r->batch->count == 0 && atomic_load(stopping))
 		rc = vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping");
 	return rc;
@@ -148,7 +146,8 @@ static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t
 static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
 	struct vigia__hooks hooks;
 	vigia__hooks_begin(L, &hooks);
-	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .asks = vigia__hooks_changed, .ctx = &hooks};
+	struct vigia__interrupt_bell interruption = {0};
+	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell, .asks = vigia__hooks_changed, .ctx = &hooks};
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	if (store && timeout_ns < 0)
 		timeout_ns = store->options.long_polling_timeout_ns;
@@ -159,7 +158,8 @@ static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, st
 			return VIGIA_OK;
 		}
 		struct vigia_read request = r->request;
-		struct vigia__interrupt_hook hook = {.fn = kick, .ctx = store->backend->wake};
+		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};
+		interruption.wake = store->backend->wake;
 		request.timeout_ns = timeout_ns;
 		vigia__interrupt_add(&hook);
 		int rc = vigia__store_read(store, &request, r->filter, &cancel, r->batch, &r->next, err);
@@ -184,7 +184,7 @@ static int look_blocking(lua_State *L, struct vigia_store *store, struct reading
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
 	if (timeout_ns == 0)
 		return look(store, r, err);
-	return worker ? look_until_stop(store, r, timeout_ns, vigia__worker_stopping(worker), err) : look_and_wait(L, r, timeout_ns, err);
+	return worker ? look_until_stop(store, r, timeout_ns, worker, err) : look_and_wait(L, r, timeout_ns, err);
 }
 
 /* Does the predicate want the event on top? What it raises goes to the caller. */

@@ -103,6 +103,7 @@ struct vigia_registry {
 	bool told_closed;                 /* the handlers that wait know that the store was closed */
 
 	/* waiting */
+	struct vigia__bell bell;          /* interrupted, or the inbox was poked */
 	struct vigia__listen listen;      /* the words as they were before the last look */
 	bool listen_anything;             /* a handler polls with a filter of its own */
 	bool listening;                   /* listen was prepared and not yet seen changed */

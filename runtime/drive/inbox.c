@@ -39,7 +39,7 @@ void vigia__inbox_deinit(struct vigia__inbox *inbox)
 void vigia__inbox_poke(struct vigia_registry *registry)
 {
 	/* One that is poked and has not looked yet needs no second one: it looks after it took the flag down. */
-	if (!atomic_exchange(&registry->inbox.poked, true)) vigia__wake_kick(registry->store->backend->wake);
+	if (!atomic_exchange(&registry->inbox.poked, true)) vigia__bell_ring(&registry->bell, registry->store->backend->wake);
 }
 
 void vigia__inbox_log(struct vigia_registry *registry, enum vigia_log_level level, const char *text)

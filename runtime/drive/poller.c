@@ -1,7 +1,7 @@
 /*
  * poller.c - a file descriptor that becomes readable when a registry has work, for applications with a loop of their own.
  *
- * Futexes cannot be polled: one helper thread waits on the wake words and writes to an eventfd; a timerfd stands for what is due at a
+ * Futexes cannot be polled: one helper thread waits on the wake words and the registry's bells and writes to an eventfd; a timerfd stands for what is due at a
  * time; an epoll descriptor holds both and is what the application polls.
  */
 #include <errno.h>
@@ -29,16 +29,29 @@ struct vigia__poller {
 	uint64_t generation;           /* counts arms: a wait for an earlier one is worth nothing */
 	struct vigia__listen listen;
 	uint64_t commits;
+	struct vigia__bell bell;       /* rung when it is to listen to other words, or to end */
 };
 
+/* Under the mutex. */
+static bool is_over(const struct vigia__poller *p, uint64_t generation)
+{
+	return p->quit || !p->armed || p->generation != generation;
+}
+
 /* Wait for news about what was armed as `generation`. */
-static void watch(struct vigia__poller *p, const struct vigia__listen *listen, uint64_t commits, uint64_t generation)
+static void watch(struct vigia__poller *p, struct vigia__listen *armed, uint64_t commits, uint64_t generation)
 {
 	for (;;) {
-		bool news = vigia__wake_wait(p->backend->wake, listen, vigia__mono_ns() + VIGIA_HEAL_NS);
-		news = news || vigia__store_unannounced(p->backend, commits);
+		struct vigia__listen listen = *armed;
+		vigia__listen_bell(&listen, &p->bell);
 		pthread_mutex_lock(&p->mutex);
-		bool over = p->quit || !p->armed || p->generation != generation;
+		bool over = is_over(p, generation); /* before its bell was heard */
+		pthread_mutex_unlock(&p->mutex);
+		if (over) return;
+		bool news = vigia__wake_wait(p->backend->wake, &listen, vigia__mono_ns() + VIGIA_HEAL_NS);
+		news = vigia__wake_rung(armed) || news || vigia__store_unannounced(p->backend, commits);
+		pthread_mutex_lock(&p->mutex);
+		over = is_over(p, generation);
 		if (!over && news) {
 			uint64_t one = 1;
 			p->armed = false;
@@ -111,7 +124,7 @@ void vigia__poller_free(struct vigia__poller *p)
 	p->quit = true;
 	pthread_cond_signal(&p->changed);
 	pthread_mutex_unlock(&p->mutex);
-	vigia__wake_kick(p->backend->wake); /* it may wait for a word */
+	vigia__bell_ring(&p->bell, p->backend->wake); /* it may wait for a word */
 	pthread_join(p->thread, NULL);
 	close_fds(p);
 	pthread_mutex_destroy(&p->mutex);
@@ -133,7 +146,8 @@ void vigia__poller_clear(struct vigia__poller *p)
 
 static bool same(const struct vigia__listen *a, const struct vigia__listen *b)
 {
-	return a->count == b->count && memcmp(a->index, b->index, a->count) == 0 && memcmp(a->seen, b->seen, a->count * sizeof a->seen[0]) == 0;
+	return a->count == b->count && memcmp(a->index, b->index, a->count) == 0 && memcmp(a->seen, b->seen, a->count * sizeof a->seen[0]) == 0 &&
+	       memcmp(a->bells_seen, b->bells_seen, sizeof a->bells_seen) == 0;
 }
 
 void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *listen, uint64_t commits, int64_t due_mono_ns)
@@ -155,6 +169,6 @@ void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *list
 		pthread_cond_signal(&p->changed);
 	}
 	pthread_mutex_unlock(&p->mutex);
-	/* It waits for other words than it should: all words wake it. Where only the remembered versions differ, it is awake by itself. */
-	if (kick) vigia__wake_kick(p->backend->wake);
+	/* It waits for other words than it should. Where only the remembered versions differ, it is awake by itself. */
+	if (kick) vigia__bell_ring(&p->bell, p->backend->wake);
 }

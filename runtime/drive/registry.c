@@ -129,6 +129,8 @@ static void listen_to_all(struct vigia_registry *registry)
 	static const struct vigia_slice nobody = {"\1 no type", 9};
 	if (all.count == 0 && workers) vigia__listen_add(&all, &nobody, 1);
 	if (all.count == 0 || registry->listen_anything) vigia__listen_init(&all, NULL, 0);
+	vigia__listen_bell(&all, &registry->bell);
+	vigia__listen_bell(&all, &registry->store->bell);
 	registry->listen = all;
 	registry->listening = false;
 }
@@ -389,6 +391,7 @@ int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_i
 static void hear(struct vigia_registry *registry)
 {
 	struct vigia__backend *b = registry->store->backend;
+	if (registry->listening) vigia__wake_rung(&registry->listen); /* the reasons are looked at in each round */
 	bool news = !registry->listening || vigia__wake_changed(b->wake, &registry->listen);
 	int64_t now = 0;
 	if (!news && (now = vigia__mono_ns()) >= registry->heal_mono_ns) {
@@ -488,6 +491,7 @@ static void wait_until(struct vigia_registry *registry, int64_t until_mono_ns)
 {
 	int64_t first = due(registry, true);
 	if (first < until_mono_ns) until_mono_ns = first;
+	if (registry->signalled) until_mono_ns = vigia__signal_until(until_mono_ns);
 	if (first > 0 && !atomic_load(&registry->store->closed) && !atomic_load(&registry->interrupted))
 		vigia__wake_wait(registry->store->backend->wake, &registry->listen, until_mono_ns);
 }
@@ -574,7 +578,7 @@ int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err)
 void vigia_registry_interrupt(struct vigia_registry *registry)
 {
 	atomic_store(&registry->interrupted, true);
-	vigia__wake_kick(registry->store->backend->wake);
+	vigia__bell_ring(&registry->bell, registry->store->backend->wake);
 }
 
 int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *err)
@@ -631,6 +635,7 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 		}
 		if (all) return true;
 		if (!hope || vigia__mono_ns() >= until || signalled(registry)) return false;
+		if (registry->signalled) first = vigia__signal_until(first);
 		if (!worked) vigia__wake_wait(registry->store->backend->wake, &registry->listen, first);
 	}
 }

@@ -159,7 +159,7 @@ void vigia_store_close(struct vigia_store *store)
 	if (store == NULL || atomic_load(&store->closed)) return;
 	vigia__store_flush(store, NULL);
 	if (atomic_exchange(&store->closed, true)) return;
-	if (store->fork_generation == vigia__fork_generation()) vigia__wake_kick(store->backend->wake);
+	if (store->fork_generation == vigia__fork_generation()) vigia__bell_ring(&store->bell, store->backend->wake);
 }
 
 void vigia_store_free(struct vigia_store *store)
@@ -417,13 +417,17 @@ bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
 }
 
 /* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */
-static void wait_for_event(struct vigia_store *store, const struct vigia__listen *listen, uint64_t commits, int64_t until_mono_ns,
+static void wait_for_event(struct vigia_store *store, struct vigia__listen *listen, uint64_t commits, int64_t until_mono_ns,
                            const struct vigia__cancel *cancel)
 {
 	struct vigia__backend *b = store->backend;
-	while (!ended(store, cancel)) {
+	for (;;) {
+		vigia__wake_rung(listen); /* before the look at why */
+		if (ended(store, cancel)) return;
 		int64_t heal = vigia__mono_ns() + VIGIA_HEAL_NS;
-		if (vigia__wake_wait(b->wake, listen, heal < until_mono_ns ? heal : until_mono_ns)) return;
+		int64_t first = heal < until_mono_ns ? heal : until_mono_ns;
+		if (cancel && cancel->asks) first = vigia__signal_until(first);
+		if (vigia__wake_wait(b->wake, listen, first)) return;
 		/* who was held up until both are due still compares: the event was there in time */
 		int64_t now = vigia__mono_ns();
 		if ((now < until_mono_ns || now >= heal) && vigia__store_unannounced(b, commits)) return;
@@ -449,6 +453,8 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 		size_t types_count;
 		const struct vigia_slice *types = vigia__filter_types(filter, &types_count);
 		vigia__listen_init(&listen, types, types_count);
+		vigia__listen_bell(&listen, &store->bell);
+		if (cancel && cancel->bell) vigia__listen_bell(&listen, cancel->bell);
 	}
 	while (rc == VIGIA_OK) {
 		uint64_t commits = 0;

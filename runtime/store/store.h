@@ -199,6 +199,7 @@ struct vigia_store {
 	atomic_bool closed;
 	bool collects;              /* counted in the backend's collector */
 	unsigned fork_generation;   /* of the process that opened it */
+	struct vigia__bell bell;    /* rung when it is closed */
 	_Atomic uint64_t appended;  /* the highest number appended through this handle */
 	char *path;
 	char serializer[65];           /* of the file: what appends write with */
@@ -245,8 +246,9 @@ void vigia__store_await(struct vigia__pending *pending);
 int vigia__store_settle(struct vigia__pending *pending);
 /* What ends the wait of a read, beside an event and the time. */
 struct vigia__cancel {
-	const atomic_bool *flag;   /* turned true, after which the wake words are kicked; NULL: none */
-	bool (*asks)(void *ctx);   /* looked at whenever a signal interrupts the wait, and once a second; NULL: none */
+	const atomic_bool *flag;   /* turned true, after which the bell is rung; NULL: none */
+	struct vigia__bell *bell;  /* NULL only where `flag` is */
+	bool (*asks)(void *ctx);   /* looked at when a signal may have interrupted the wait; NULL: none */
 	void *ctx;
 };
 /* As vigia_store_read, with a filter made before, into a batch; `cancel` may be NULL. */

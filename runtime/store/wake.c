@@ -3,14 +3,16 @@
  */
 #include "wake.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { WAITS = 1, STEP = 2 };
+enum { WAITS = 1, STEP = 2, SIGNAL_NS = 250000000 };
 
 /* futex_waitv(2), Linux 5.16: older headers know neither the number nor the struct. */
 #define NR_FUTEX_WAITV 449
@@ -20,16 +22,22 @@ struct waitv {
 	uint32_t flags; /* WAITV_U32; without the private flag: shared between processes */
 	uint32_t reserved;
 };
-enum { WAITV_U32 = 2 };
+enum { WAITV_U32 = 2, WAITV_PRIVATE = 128 };
+
+static atomic_int waitv_known; /* 0: not asked, 1: it works, 2: it does not */
+
+void vigia__wake_without_waitv(void)
+{
+	atomic_store(&waitv_known, 2);
+}
 
 static bool waitv_works(void)
 {
-	static atomic_int known; /* 0: not asked, 1: yes, 2: no */
-	int k = atomic_load_explicit(&known, memory_order_relaxed);
+	int k = atomic_load_explicit(&waitv_known, memory_order_relaxed);
 	if (k == 0) {
 		long rc = syscall(NR_FUTEX_WAITV, NULL, 0u, 0u, NULL, CLOCK_MONOTONIC);
 		k = rc < 0 && errno == EINVAL ? 1 : 2;
-		atomic_store_explicit(&known, k, memory_order_relaxed);
+		atomic_store_explicit(&waitv_known, k, memory_order_relaxed);
 	}
 	return k == 1;
 }
@@ -49,6 +57,13 @@ static unsigned type_word(struct vigia_slice type)
 	return 1 + h % (VIGIA_WAKE_WORDS - 1);
 }
 
+void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell)
+{
+	assert(listen->bells_count < VIGIA_BELLS_MAX);
+	listen->bells_seen[listen->bells_count] = atomic_fetch_or(&bell->word, WAITS) | WAITS;
+	listen->bells[listen->bells_count++] = bell;
+}
+
 static void listen_anything(struct vigia__listen *listen)
 {
 	listen->count = 1;
@@ -57,7 +72,7 @@ static void listen_anything(struct vigia__listen *listen)
 
 void vigia__listen_init(struct vigia__listen *listen, const struct vigia_slice *types, size_t count)
 {
-	listen->count = 0;
+	listen->count = listen->bells_count = 0;
 	if (count == 0) listen_anything(listen);
 	else vigia__listen_add(listen, types, count);
 }
@@ -83,6 +98,18 @@ void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen)
 {
 	for (unsigned i = 0; i < listen->count; i++)
 		listen->seen[i] = atomic_fetch_or(&wake->word[listen->index[i]], WAITS) | WAITS;
+	for (unsigned i = 0; i < listen->bells_count; i++) listen->bells_seen[i] = atomic_fetch_or(&listen->bells[i]->word, WAITS) | WAITS;
+}
+
+bool vigia__wake_rung(struct vigia__listen *listen)
+{
+	bool rung = false;
+	for (unsigned i = 0; i < listen->bells_count; i++) {
+		if (atomic_load(&listen->bells[i]->word) == listen->bells_seen[i]) continue;
+		listen->bells_seen[i] = atomic_fetch_or(&listen->bells[i]->word, WAITS) | WAITS;
+		rung = true;
+	}
+	return rung;
 }
 
 bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen)
@@ -96,16 +123,28 @@ bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *list
 {
 	if (until_mono_ns < 0) until_mono_ns = 0;
 	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
-	if (listen->count == 1) {
+	bool alone = listen->bells_count > 0 && !waitv_works(); /* then a ring changes all words */
+	if (listen->count + listen->bells_count == 1 || alone) {
 		syscall(SYS_futex, &wake->word[listen->index[0]], FUTEX_WAIT_BITSET, listen->seen[0], &until, NULL,
 		        FUTEX_BITSET_MATCH_ANY);
 	} else {
-		struct waitv waits[sizeof listen->index];
+		struct waitv waits[VIGIA_LISTEN_MAX + VIGIA_BELLS_MAX];
+		unsigned count = 0;
 		for (unsigned i = 0; i < listen->count; i++)
-			waits[i] = (struct waitv){listen->seen[i], (uintptr_t)&wake->word[listen->index[i]], WAITV_U32, 0};
-		syscall(NR_FUTEX_WAITV, waits, listen->count, 0u, &until, CLOCK_MONOTONIC);
+			waits[count++] = (struct waitv){listen->seen[i], (uintptr_t)&wake->word[listen->index[i]], WAITV_U32, 0};
+		for (unsigned i = 0; i < listen->bells_count; i++)
+			waits[count++] = (struct waitv){listen->bells_seen[i], (uintptr_t)&listen->bells[i]->word, WAITV_U32 | WAITV_PRIVATE, 0};
+		syscall(NR_FUTEX_WAITV, waits, count, 0u, &until, CLOCK_MONOTONIC);
 	}
 	return vigia__wake_changed(wake, listen);
+}
+
+int64_t vigia__signal_until(int64_t until_mono_ns)
+{
+	struct sigaction action;
+	if (sigaction(SIGINT, NULL, &action) < 0 || action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) return until_mono_ns;
+	int64_t soon = mono_ns() + SIGNAL_NS;
+	return (action.sa_flags & SA_RESTART) && soon < until_mono_ns ? soon : until_mono_ns;
 }
 
 uint64_t vigia__wake_bit(struct vigia_slice type)
@@ -116,19 +155,19 @@ uint64_t vigia__wake_bit(struct vigia_slice type)
 /* Nobody prepared: nobody can have looked too early, so the word may stay. That this is read by an exchange, not a load, is the other half
  * of prepare's exchange: of the two on one word one comes first. If ours does, the waiter's look sees what was committed; else we see
  * its bit. */
-static void bump(_Atomic uint32_t *word)
+static void bump(_Atomic uint32_t *word, int wake)
 {
 	uint32_t old = atomic_fetch_or(word, 0);
 	do {
 		if (!(old & WAITS)) return;
 	} while (!atomic_compare_exchange_weak(word, &old, (old + STEP) & ~(uint32_t)WAITS));
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	syscall(SYS_futex, word, wake, INT_MAX, NULL, NULL, 0);
 }
 
 void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask)
 {
-	bump(&wake->word[0]);
-	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)]);
+	bump(&wake->word[0], FUTEX_WAKE);
+	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)], FUTEX_WAKE);
 }
 
 void vigia__word_bump(_Atomic uint32_t *word)
@@ -163,7 +202,8 @@ void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest
 	if (at != 0 && latest >= at && atomic_exchange(call->at, 0) != 0) vigia__word_bump(call->word);
 }
 
-void vigia__wake_kick(struct vigia__wake *wake)
+void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake)
 {
-	vigia__wake_publish(wake, UINT64_MAX);
+	bump(&bell->word, FUTEX_WAKE_PRIVATE);
+	if (!waitv_works()) vigia__wake_publish(wake, UINT64_MAX);
 }

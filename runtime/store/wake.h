@@ -7,6 +7,11 @@
  *     appender   commit - publish (next version, bit cleared; wake if it was set)
  * A process killed between commit and publish leaves an event unannounced: waiters therefore also look at the store's commit number
  * once a second. A waiter that died leaves its bit behind; that costs the next publisher one system call.
+ *
+ * What concerns one waiter alone (stop, interrupt, the close of its store) rings a bell: a word of the same kind in the memory of its
+ * process, which it listens to beside the shared ones. So nobody else is woken. Set the reason, then ring; the waiter prepares, then looks at
+ * the reasons. Without futex_waitv (Linux before 5.16) a ring wakes everybody.
+ *
  * Any thread, any process. Never blocks but in vigia__wake_wait().
  */
 #ifndef VIGIA_STORE_WAKE_H
@@ -21,32 +26,47 @@
 
 enum {
 	VIGIA_WAKE_WORDS = 64, /* word 0: anything; 1..63: types by hash */
-	VIGIA_LISTEN_MAX = 32  /* words that one waiter listens to */
+	VIGIA_LISTEN_MAX = 32, /* words that one waiter listens to */
+	VIGIA_BELLS_MAX = 4    /* and bells */
 };
 
 struct vigia__wake {
 	_Atomic uint32_t word[VIGIA_WAKE_WORDS];
 };
 
-/* What one waiter listens to: some type words, or "anything". */
+/* One process's own. Zero-initialise; must outlive the waits and rings. */
+struct vigia__bell {
+	_Atomic uint32_t word;
+};
+
+/* What one waiter listens to: some type words, or "anything"; and bells. */
 struct vigia__listen {
-	unsigned count;
+	unsigned count, bells_count;
 	uint8_t index[VIGIA_LISTEN_MAX];
 	uint32_t seen[VIGIA_LISTEN_MAX];
+	struct vigia__bell *bells[VIGIA_BELLS_MAX];
+	uint32_t bells_seen[VIGIA_BELLS_MAX];
 };
 
 /* Which words stand for these types (count 0, or more than fit: anything). */
 void vigia__listen_init(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
 /* Also wake for these types. */
 void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
+/* Also hear this bell, from now on. */
+void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell);
 
 /* Say that somebody waits, and remember the words as they are. Then look; then wait. */
 void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen);
-/* Wait until a word differs from what prepare saw, the monotonic time comes, or a signal handler ran. True: a word differs. Spurious
- * returns are possible. One exception: after a handler with SA_RESTART a wait for several words goes on (futex_waitv(2)). */
+/* Wait until a word differs from what prepare saw, a bell rang, the monotonic time comes, or a signal handler ran. True: a word differs.
+ * Spurious returns are possible. One exception: after a handler with SA_RESTART a wait for several words goes on (futex_waitv(2)); who
+ * wants to know of Ctrl-C waits until vigia__signal_until(). */
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns);
-/* Has a word changed since prepare? */
+/* The time, or soon if SIGINT has a handler with SA_RESTART, as in a stock Lua. */
+int64_t vigia__signal_until(int64_t until_mono_ns);
+/* Has a word changed since prepare? Bells do not count. */
 bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen);
+/* Has a bell rung since prepare? Then it is prepared anew: look at the reasons. */
+bool vigia__wake_rung(struct vigia__listen *listen);
 
 /* The bit for a type in a mask for publish. */
 uint64_t vigia__wake_bit(struct vigia_slice type);
@@ -67,7 +87,9 @@ struct vigia__collect_call {
 };
 void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest);
 
-/* Wake everybody, for a reason that is no event (close, stop). */
-void vigia__wake_kick(struct vigia__wake *wake);
+/* Wake those who hear this bell; `wake` are the words that they wait for beside it. */
+void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake);
+/* For tests: do as on a kernel without futex_waitv. */
+void vigia__wake_without_waitv(void);
 
 #endif

@@ -6,6 +6,9 @@
 #include "test.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "drive/drive.h"
@@ -306,6 +309,147 @@ static void S6_a_watcher_finds_it_too(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- local interrupts ---- */
+
+/* How often this thread has slept. */
+static long sleeps_of(pid_t pid, pid_t tid)
+{
+	char path[64], line[128];
+	long count = -1;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
+	FILE *file = fopen(path, "r");
+	while (file && fgets(line, sizeof line, file))
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &count) == 1) break;
+	if (file) fclose(file);
+	return count;
+}
+
+struct driven {
+	pthread_t thread;
+	struct vigia_registry *registry;
+	atomic_int tid, steps;
+	atomic_bool over;
+};
+
+static void *drive(void *arg)
+{
+	struct driven *driven = arg;
+	atomic_store(&driven->tid, (int)gettid());
+	while (!atomic_load(&driven->over)) {
+		atomic_fetch_add(&driven->steps, 1);
+		vigia_registry_step(driven->registry, -1, NULL);
+	}
+	return NULL;
+}
+
+static void start_driven(struct driven *driven, struct vigia_store *store, const char *id)
+{
+	struct vigia_handler handler = {.size = sizeof handler, .handle = handle};
+	struct vigia_watch_options options;
+	vigia_watch_options_init(&options);
+	options.ephemeral = true;
+	*driven = (struct driven){.registry = vigia_registry_new(store)};
+	assert_int_equal(vigia_registry_watch(driven->registry, id, &handler, &options, NULL, NULL), VIGIA_OK);
+	assert_int_equal(pthread_create(&driven->thread, NULL, drive, driven), 0);
+	while (atomic_load(&driven->steps) == 0) usleep(100);
+}
+
+static void end_driven(struct driven *driven)
+{
+	atomic_store(&driven->over, true);
+	vigia_registry_interrupt(driven->registry);
+	pthread_join(driven->thread, NULL);
+	vigia_registry_free(driven->registry);
+}
+
+/* A process of its own that waits for an event in vain; its number comes through the pipe when it is about to. */
+static pid_t start_idle_process(void)
+{
+	int ends[2];
+	assert_int_equal(pipe(ends), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct vigia_store *store = open_store(false);
+		struct vigia_batch *batch = vigia_batch_new();
+		struct vigia_iterator next;
+		struct vigia_read request = {.size = sizeof request, .from = {VIGIA_AFTER, 0}, .timeout_ns = 60000000000};
+		(void)!write(ends[1], "", 1);
+		vigia_store_read(store, &request, batch, &next, NULL);
+		_exit(1);
+	}
+	char byte;
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	close(ends[1]);
+	return pid;
+}
+
+/* Whoever waits looks once a second by himself (S6): far less often than there are interrupts here. */
+static void an_interrupt_wakes_its_registry_and_nobody_else(void **state)
+{
+	(void)state;
+	enum { INTERRUPTS = 300, BY_ITSELF = 30 };
+	pid_t idle = start_idle_process();
+	struct vigia_store *store = open_store(false);
+	struct driven one, other;
+	start_driven(&one, store, "one");
+	start_driven(&other, store, "other");
+	usleep(50000); /* they sleep now; who does not is counted for that */
+	long idle_before = sleeps_of(idle, idle), other_before = sleeps_of(getpid(), atomic_load(&other.tid));
+	int other_steps = atomic_load(&other.steps);
+	assert_true(idle_before >= 0 && other_before >= 0);
+	for (int i = 0; i < INTERRUPTS; i++) {
+		int before = atomic_load(&one.steps);
+		vigia_registry_interrupt(one.registry);
+		while (atomic_load(&one.steps) == before) sched_yield();
+	}
+	assert_in_range(sleeps_of(idle, idle) - idle_before, 0, BY_ITSELF);
+	assert_in_range(sleeps_of(getpid(), atomic_load(&other.tid)) - other_before, 0, BY_ITSELF);
+	assert_int_equal(atomic_load(&other.steps), other_steps);
+	end_driven(&one);
+	end_driven(&other);
+	kill(idle, SIGKILL);
+	waitpid(idle, NULL, 0);
+	vigia_store_free(store);
+}
+
+static void *interrupt_and_close(void *arg)
+{
+	struct waiter *waiter = arg;
+	while (atomic_load(waiter->ready) == 0) usleep(100);
+	usleep(20000);
+	vigia_store_close(waiter->store);
+	return NULL;
+}
+
+static void S11_a_close_wakes_reads_and_registries_at_once(void **state)
+{
+	(void)state;
+	for (int memory = 0; memory < 2; memory++) {
+		struct vigia_store *store = open_store(memory);
+		struct driven driven;
+		atomic_int ready = 0;
+		struct waiter waiter = {.store = store, .ready = &ready};
+		pthread_t closer;
+		start_driven(&driven, store, "one");
+		assert_int_equal(pthread_create(&waiter.thread, NULL, wait_for_one, &waiter), 0);
+		assert_int_equal(pthread_create(&closer, NULL, interrupt_and_close, &waiter), 0);
+		pthread_join(waiter.thread, NULL); /* or it waits for a minute */
+		pthread_join(closer, NULL);
+		while (atomic_load(&driven.steps) < 10) sched_yield(); /* each is refused at once */
+		atomic_store(&driven.over, true);
+		pthread_join(driven.thread, NULL);
+		vigia_registry_free(driven.registry);
+		vigia_store_free(store);
+	}
+}
+
+static int without_waitv(void **state)
+{
+	vigia__wake_without_waitv();
+	return setup(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +459,13 @@ int main(void)
 		TEST(S7_all_are_woken_by_one_append_each_with_the_same_event),
 		TEST(S6_an_event_of_a_process_that_died_before_it_told_is_found_within_a_second),
 		TEST(S6_a_watcher_finds_it_too),
+		TEST(an_interrupt_wakes_its_registry_and_nobody_else),
+		TEST(S11_a_close_wakes_reads_and_registries_at_once),
+#undef TEST
+#define TEST(name) {#name " (without futex_waitv)", name, without_waitv, teardown, NULL}
+		TEST(S7_all_are_woken_by_one_append_each_with_the_same_event), /* from here on it stays without */
+		TEST(S6_a_watcher_finds_it_too),
+		TEST(S11_a_close_wakes_reads_and_registries_at_once),
 #undef TEST
 	};
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
