@@ -116,7 +116,7 @@ static void free_memory(struct vigia_watcher *w)
 static void let_go(struct vigia_watcher *w)
 {
 	struct vigia__backend *b = w->registry->store->backend;
-	if (w->progress) b->progress_end(b, w->progress);
+	if (w->progress) vigia__progress_end(&b->progress, w->progress);
 	w->progress = NULL;
 	if (w->owned) b->disown(b, w->id);
 	w->owned = false;
@@ -215,7 +215,7 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 			next = vigia__iterator_after(checkpoint);
 		}
 		if (rc >= 0 && w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL) {
-			w->progress = b->progress_new(b, w->id, done);
+			w->progress = vigia__progress_new(w->id, done);
 			if (w->progress == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(w->id));
 		}
 		if (rc < 0) {
@@ -426,11 +426,11 @@ static int save_now(struct vigia_watcher *w, uint64_t seq_num, bool backwards, s
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	if (backwards || w->progress == NULL) {
-		if (w->progress) b->progress_reset(b, w->progress, seq_num, seq_num);
+		if (w->progress) vigia__progress_reset(&b->progress, w->progress, seq_num, seq_num);
 		rc = b->checkpoint_put(b, w->id, seq_num, err);
 	} else {
-		atomic_store(&w->progress->done, seq_num);
-		if (b->progress_saved(b, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
+		vigia__progress_move(&b->progress, w->progress, seq_num);
+		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
 	}
 	vigia__store_leave(store);
 	return rc;
@@ -465,7 +465,7 @@ static void offer_progress(struct vigia_watcher *w)
 {
 	if (w->progress == NULL || w->options.checkpoint != VIGIA_CHECKPOINT_BATCH) return;
 	if (w->core.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
-		atomic_store_explicit(&w->progress->done, w->core.done, memory_order_release);
+		vigia__progress_move(&w->registry->store->backend->progress, w->progress, w->core.done);
 	if (w->registry->dirty_mono_ns == 0 && w->core.done > w->core.saved) w->registry->dirty_mono_ns = vigia__time_now(w->registry->clock);
 }
 
@@ -473,7 +473,7 @@ bool vigia__driver_dirty(struct vigia_watcher *w)
 {
 	if (w->progress == NULL || w->core.done <= w->core.saved) return false;
 	struct vigia__backend *b = w->registry->store->backend;
-	w->core.saved = b->progress_saved(b, w->progress);
+	w->core.saved = vigia__progress_saved(&b->progress, w->progress);
 	return w->core.done > w->core.saved;
 }
 

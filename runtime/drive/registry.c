@@ -792,13 +792,13 @@ static int put_forward(struct vigia_watcher *w, uint64_t seq_num, struct vigia_e
 	if (rc == VIGIA_OK && seq_num <= saved) return VIGIA_OK;
 	if (rc < 0 && rc != VIGIA_ENOCHECKPOINT) return rc;
 	if (w->progress) {
-		saved = b->progress_saved(b, w->progress);
+		saved = vigia__progress_saved(&b->progress, w->progress);
 		done = atomic_load(&w->progress->done);
-		b->progress_reset(b, w->progress, done, seq_num > saved ? seq_num : saved);
+		vigia__progress_reset(&b->progress, w->progress, done, seq_num > saved ? seq_num : saved);
 	}
 	/* A commit in between may have taken more along; at rest another process may run the id. */
 	rc = b->checkpoint_advance(b, w->id, seq_num, err);
-	if (w->progress && rc < 0) b->progress_reset(b, w->progress, done, saved);
+	if (w->progress && rc < 0) vigia__progress_reset(&b->progress, w->progress, done, saved);
 	if (rc == VIGIA_OK && seq_num > w->core.saved) w->core.saved = seq_num;
 	return rc;
 }

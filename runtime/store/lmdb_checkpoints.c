@@ -233,116 +233,11 @@ int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_
 
 /* ---- progress ---- */
 
-/* What one commit took along. */
-struct progress_taken {
-	size_t count;
-	struct {
-		struct vigia__progress *progress;
-		uint64_t done, epoch;
-	} items[];
-};
-
-struct vigia__progress *vigia__lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct vigia__progress *progress = vigia__calloc(sizeof *progress);
-	if (progress == NULL) return NULL;
-	progress->saved = saved;
-	progress->refs = 1;
-	atomic_init(&progress->done, saved);
-	snprintf(progress->id, sizeof progress->id, "%s", id);
-	pthread_mutex_lock(&b->progress_mutex);
-	progress->next = b->progress;
-	b->progress = progress;
-	pthread_mutex_unlock(&b->progress_mutex);
-	return progress;
-}
-
-static void unref(struct vigia__progress *progress)
-{
-	if (--progress->refs == 0) vigia__free(progress);
-}
-
-void vigia__lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	pthread_mutex_lock(&b->progress_mutex);
-	struct vigia__progress **at = &b->progress;
-	while (*at != progress) at = &(*at)->next;
-	*at = progress->next;
-	progress->removed = true;
-	unref(progress);
-	pthread_mutex_unlock(&b->progress_mutex);
-}
-
-uint64_t vigia__lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	pthread_mutex_lock(&b->progress_mutex);
-	uint64_t saved = progress->saved;
-	pthread_mutex_unlock(&b->progress_mutex);
-	return saved;
-}
-
-void vigia__lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	pthread_mutex_lock(&b->progress_mutex);
-	progress->epoch++;
-	progress->saved = saved;
-	atomic_store(&progress->done, done);
-	pthread_mutex_unlock(&b->progress_mutex);
-}
-
-/* References to all nodes that moved, taken under the mutex; the puts follow outside of it. Watchers move theirs meanwhile, so there is
- * room for all: whoever commits in order to save must be among them. */
-static struct progress_taken *take(struct lmdb_backend *b, bool *no_memory)
-{
-	struct progress_taken *taken = NULL;
-	size_t count = 0;
-	bool moved = false;
-	pthread_mutex_lock(&b->progress_mutex);
-	for (struct vigia__progress *p = b->progress; p; p = p->next, count++) moved |= atomic_load(&p->done) > p->saved;
-	if (moved) taken = vigia__calloc(sizeof *taken + count * sizeof taken->items[0]);
-	*no_memory = moved && taken == NULL;
-	for (struct vigia__progress *p = b->progress; taken && p; p = p->next) {
-		uint64_t done = atomic_load(&p->done);
-		if (done <= p->saved) continue;
-		p->refs++;
-		taken->items[taken->count].progress = p;
-		taken->items[taken->count].done = done;
-		taken->items[taken->count++].epoch = p->epoch;
-	}
-	pthread_mutex_unlock(&b->progress_mutex);
-	return taken;
-}
-
-int vigia__lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **out)
-{
-	bool no_memory;
-	*out = take(b, &no_memory);
-	return no_memory ? ENOMEM : 0;
-}
-
-int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken)
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken)
 {
 	int64_t now = 0;
 	int rc = taken ? vigia__lmdb_time(b, txn, &now) : 0;
 	for (size_t i = 0; taken && i < taken->count && rc == 0; i++)
 		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
 	return rc;
-}
-
-void vigia__lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed)
-{
-	if (taken == NULL) return;
-	pthread_mutex_lock(&b->progress_mutex);
-	for (size_t i = 0; i < taken->count; i++) {
-		struct vigia__progress *p = taken->items[i].progress;
-		/* A seek in between has put its own number after ours. */
-		if (committed && p->epoch == taken->items[i].epoch && p->saved < taken->items[i].done) p->saved = taken->items[i].done;
-		unref(p);
-	}
-	pthread_mutex_unlock(&b->progress_mutex);
-	vigia__free(taken);
 }

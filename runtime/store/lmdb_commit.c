@@ -163,12 +163,12 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 {
 	struct vigia__queue *queue = &b->base.queue;
 	struct inside in = {b, txn};
-	struct progress_taken *taken = NULL;
+	struct vigia__progress_taken *taken = NULL;
 	struct vigia__append queued = {0};
 	uint64_t stored = 0;
 	int rc = 0;
 	if (attempt->rest) {
-		rc = vigia__lmdb_progress_take(b, &taken);
+		rc = vigia__progress_take(&b->base.progress, &taken);
 		if (vigia__queue_take(queue, &queued, is_stored, &in) < 0) rc = ENOMEM;
 		attempt->took = taken || queued.count > 0;
 	}
@@ -185,7 +185,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	}
 	if (rc == VIGIA_OK) *types |= stored;
 	if (attempt->rest) vigia__queue_done(queue, &queued, rc);
-	vigia__lmdb_progress_done(b, taken, rc == VIGIA_OK);
+	vigia__progress_done(&b->base.progress, taken, rc == VIGIA_OK);
 	return full ? MDB_MAP_FULL : rc;
 }
 

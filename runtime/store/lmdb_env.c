@@ -551,7 +551,7 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__side_close(&b->side);
 	vigia__copies_leave();
 	pthread_mutex_destroy(&b->readers_mutex);
-	pthread_mutex_destroy(&b->progress_mutex);
+	vigia__progress_deinit(&b->base.progress);
 	pthread_mutex_destroy(&b->settings_mutex);
 	pthread_mutex_destroy(&b->base.collector.mutex);
 	pthread_rwlock_destroy(&b->map_lock);
@@ -586,10 +586,6 @@ static const struct vigia__backend lmdb_interface = {
 	.checkpoint_get = vigia__lmdb_checkpoint_get,
 	.checkpoint_delete = vigia__lmdb_checkpoint_delete,
 	.checkpoint_each = vigia__lmdb_checkpoint_each,
-	.progress_new = vigia__lmdb_progress_new,
-	.progress_end = vigia__lmdb_progress_end,
-	.progress_saved = vigia__lmdb_progress_saved,
-	.progress_reset = vigia__lmdb_progress_reset,
 	.own = own,
 	.disown = disown,
 	.wait_owner = wait_owner,
@@ -647,7 +643,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	vigia__queue_init(&b->base.queue, &b->base);
 	vigia__commit_init(&b->commit, &vigia__lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);
-	pthread_mutex_init(&b->progress_mutex, NULL);
+	vigia__progress_init(&b->base.progress);
 	pthread_mutex_init(&b->settings_mutex, NULL);
 	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->base.settings_word = &b->local_word;

@@ -90,9 +90,6 @@ struct lmdb_backend {
 
 	_Atomic uint64_t reached;  /* the last number that a commit of this process gave */
 	struct vigia__commit commit;
-	pthread_mutex_t progress_mutex;
-	struct vigia__progress *progress;
-
 	struct vigia__side side;
 	struct vigia__wake local_wake; /* when the side file may not be written */
 	_Atomic uint32_t local_word;   /* the same for the settings word */
@@ -238,14 +235,7 @@ int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_ch
 int vigia__lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
 int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
-struct vigia__progress *vigia__lmdb_progress_new(struct vigia__backend *base, const char *id, uint64_t saved);
-void vigia__lmdb_progress_end(struct vigia__backend *base, struct vigia__progress *progress);
-uint64_t vigia__lmdb_progress_saved(struct vigia__backend *base, struct vigia__progress *progress);
-void vigia__lmdb_progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved);
-/* Inside a commit: read, then put the progress of all watchers that moved; `taken` remembers what to tell them afterwards. */
-struct progress_taken;
-int vigia__lmdb_progress_take(struct lmdb_backend *b, struct progress_taken **taken);
-int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, struct progress_taken *taken);
-void vigia__lmdb_progress_done(struct lmdb_backend *b, struct progress_taken *taken, bool committed);
+/* Inside a commit. */
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken);
 
 #endif

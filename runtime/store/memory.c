@@ -2,15 +2,17 @@
  * memory.c - a store without a file: the backend to read first, and the double that the others are compared with.
  *
  * It belongs to one open and is gone with it. All of it is under one mutex; there is nothing to wait for, so a call that changes
- * something first gets all the memory it needs and then cannot fail: all or nothing.
+ * something first gets all the memory it needs and then cannot fail: all or nothing. Whatever is asked for by name is found by hash.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/event.h"
+#include "../core/table.h"
 #include "collect.h"
 #include "store.h"
 
@@ -20,6 +22,7 @@ struct stored {
 };
 
 struct checkpoint {
+	struct vigia__node entry; /* of `checkpoints`; first */
 	char id[VIGIA_NAME_MAX + 1];
 	uint64_t seq_num;
 	bool hold; /* no checkpoint yet: keeps events for its watcher */
@@ -28,14 +31,16 @@ struct checkpoint {
 
 /* The key of an append that is stored once. */
 struct key {
+	struct vigia__node entry; /* of `keys`; first */
+	struct key *next; /* in the order of their events */
 	uint64_t first_seq, last_seq;
 	size_t len;
-	char bytes[VIGIA_KEY_MAX];
+	char bytes[];
 };
 
 /* A watcher id that a watcher of this store runs. */
 struct owned {
-	struct owned *next;
+	struct vigia__node entry; /* of `owned`; first */
 	char id[VIGIA_NAME_MAX + 1];
 };
 
@@ -44,21 +49,21 @@ struct memory_backend {
 	struct vigia__wake wake;
 	pthread_mutex_t mutex; /* of everything below */
 
-	/* Events latest-count+1 .. latest are at events[0 .. count). */
+	/* Events latest-count+1 .. latest are at events[first .. first+count). */
 	struct stored *events;
-	size_t count, cap;
+	size_t first, count, cap;
 	uint64_t latest; /* also when it was trimmed */
 	int64_t last_at_ns;
 	size_t bytes;
 
 	struct vigia__mark *marks; /* oldest first */
 	size_t marks_count, marks_cap;
-	struct checkpoint *checkpoints; /* and holds; by id, in byte order */
-	size_t checkpoints_count, checkpoints_cap;
-	struct vigia__progress *progress;
-	struct owned *owned;
-	struct key *keys; /* in the order of their events */
-	size_t keys_count, keys_cap;
+	struct vigia__table checkpoints; /* and holds */
+	struct checkpoint *spare;        /* for the change under way: it needs no memory any more */
+	struct vigia__progress_taken *taken;
+	struct vigia__table owned;
+	struct vigia__table keys;
+	struct key *oldest_key, *newest_key;
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
@@ -88,7 +93,7 @@ static uint64_t oldest_of(const struct memory_backend *b)
 
 static const struct stored *event_of(const struct memory_backend *b, uint64_t seq_num)
 {
-	return &b->events[seq_num - oldest_of(b)];
+	return &b->events[b->first + (seq_num - oldest_of(b))];
 }
 
 /* Make room for `more` items behind `count`. 0 or -1. */
@@ -107,13 +112,17 @@ static int grow(void **items, size_t *cap, size_t count, size_t more, size_t ite
 
 /* ---- checkpoints ---- */
 
-/* Where the id is, or where it would be. */
-static size_t find(const struct memory_backend *b, const char *id, bool *found)
+static uint64_t hash_of(const char *id)
 {
-	size_t i = 0;
-	while (i < b->checkpoints_count && strcmp(b->checkpoints[i].id, id) < 0) i++;
-	*found = i < b->checkpoints_count && strcmp(b->checkpoints[i].id, id) == 0;
-	return i;
+	return vigia__table_hash(id, strlen(id));
+}
+
+/* NULL: there is none. */
+static struct checkpoint *find(const struct memory_backend *b, const char *id)
+{
+	struct vigia__node *entry = vigia__table_first(&b->checkpoints, hash_of(id));
+	while (entry && strcmp(((struct checkpoint *)entry)->id, id) != 0) entry = vigia__table_next(entry);
+	return (struct checkpoint *)entry;
 }
 
 /* The store's clock (core/retention.h). */
@@ -125,43 +134,70 @@ static int64_t time_of(struct memory_backend *b)
 }
 
 /* There is room: commit_begin saw to it. */
-static void put(struct memory_backend *b, const char *id, uint64_t seq_num)
+static struct checkpoint *put(struct memory_backend *b, const char *id, uint64_t seq_num)
 {
-	bool found;
-	size_t i = find(b, id, &found);
-	struct checkpoint *at = &b->checkpoints[i];
-	if (!found) {
-		memmove(at + 1, at, (b->checkpoints_count - i) * sizeof *at);
-		b->checkpoints_count++;
+	struct checkpoint *at = find(b, id);
+	if (at == NULL) {
+		at = b->spare;
+		b->spare = (struct checkpoint *)at->entry.next;
 		snprintf(at->id, sizeof at->id, "%s", id);
+		vigia__table_add(&b->checkpoints, &at->entry, hash_of(id));
 	}
 	at->seq_num = seq_num;
 	at->hold = false;
 	at->touched_at_ns = time_of(b);
+	return at;
 }
 
-/* A change begins: the mutex, and room for `puts` checkpoints and for all progress. 0, or ENOMEM and no mutex. */
-static int commit_begin(struct memory_backend *b, size_t puts, struct vigia_error *err)
+static void drop_spare(struct memory_backend *b)
+{
+	while (b->spare) {
+		struct checkpoint *spare = b->spare;
+		b->spare = (struct checkpoint *)spare->entry.next;
+		vigia__free(spare);
+	}
+}
+
+/* One more checkpoint can be made. 0 or -1. */
+static int add_spare(struct memory_backend *b)
+{
+	struct checkpoint *spare = vigia__calloc(sizeof *spare);
+	if (spare == NULL) return -1;
+	spare->entry.next = (struct vigia__node *)b->spare;
+	b->spare = spare;
+	return 0;
+}
+
+/* A change begins: the mutex, and memory for a checkpoint of `id` (NULL: none) and for the progress that moved. 0, or ENOMEM and no
+ * mutex. */
+static int commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
 {
 	pthread_mutex_lock(&b->mutex);
-	for (struct vigia__progress *p = b->progress; p; p = p->next) puts++;
-	void *items = b->checkpoints;
-	int rc = grow(&items, &b->checkpoints_cap, b->checkpoints_count, puts, sizeof *b->checkpoints);
-	b->checkpoints = items;
+	int rc = id && find(b, id) == NULL ? add_spare(b) : 0;
+	if (rc == 0) rc = vigia__progress_take(&b->base.progress, &b->taken);
+	for (size_t i = 0; rc == 0 && b->taken && i < b->taken->count; i++)
+		if (find(b, b->taken->items[i].progress->id) == NULL) rc = add_spare(b);
 	if (rc == 0) return VIGIA_OK;
+	drop_spare(b);
+	vigia__progress_done(&b->base.progress, b->taken, false);
 	pthread_mutex_unlock(&b->mutex);
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for checkpoints");
+}
+
+/* Nothing was done, so nothing travels with it. */
+static void commit_cancel(struct memory_backend *b)
+{
+	drop_spare(b);
+	vigia__progress_done(&b->base.progress, b->taken, false);
+	pthread_mutex_unlock(&b->mutex);
 }
 
 /* It ends: the watchers' progress goes with it, as with every commit (contract W10). */
 static void commit_end(struct memory_backend *b)
 {
-	for (struct vigia__progress *p = b->progress; p; p = p->next) {
-		uint64_t done = atomic_load(&p->done);
-		if (done <= p->saved) continue;
-		put(b, p->id, done);
-		p->saved = done;
-	}
+	for (size_t i = 0; b->taken && i < b->taken->count; i++) put(b, b->taken->items[i].progress->id, b->taken->items[i].done);
+	drop_spare(b);
+	vigia__progress_done(&b->base.progress, b->taken, true);
 	atomic_fetch_add(&b->commits, 1);
 	pthread_mutex_unlock(&b->mutex);
 }
@@ -169,7 +205,7 @@ static void commit_end(struct memory_backend *b)
 static int checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, 1, err);
+	int rc = commit_begin(b, id, err);
 	if (rc < 0) return rc;
 	put(b, id, seq_num);
 	commit_end(b);
@@ -179,11 +215,10 @@ static int checkpoint_put(struct vigia__backend *base, const char *id, uint64_t 
 static int checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	bool found;
-	int rc = commit_begin(b, 1, err);
+	int rc = commit_begin(b, id, err);
 	if (rc < 0) return rc;
-	size_t i = find(b, id, &found);
-	if (!found || b->checkpoints[i].hold || b->checkpoints[i].seq_num < seq_num) put(b, id, seq_num);
+	const struct checkpoint *at = find(b, id);
+	if (at == NULL || at->hold || at->seq_num < seq_num) put(b, id, seq_num);
 	commit_end(b);
 	return VIGIA_OK;
 }
@@ -196,10 +231,9 @@ static int none(const char *id, struct vigia_error *err)
 static int checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct memory_backend *b = enter(base);
-	bool found;
-	size_t i = find(b, id, &found);
-	found = found && !b->checkpoints[i].hold;
-	if (found) *seq_num = b->checkpoints[i].seq_num;
+	const struct checkpoint *at = find(b, id);
+	bool found = at && !at->hold;
+	if (found) *seq_num = at->seq_num;
 	leave(b);
 	return found ? VIGIA_OK : none(id, err);
 }
@@ -207,30 +241,39 @@ static int checkpoint_get(struct vigia__backend *base, const char *id, uint64_t 
 static int checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, 0, err);
+	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	bool found;
-	size_t i = find(b, id, &found);
-	if (found) {
-		struct checkpoint *at = &b->checkpoints[i];
-		b->checkpoints_count--;
-		memmove(at, at + 1, (b->checkpoints_count - i) * sizeof *at);
+	struct checkpoint *at = find(b, id);
+	bool taken = false; /* then it is made anew by this very commit */
+	for (size_t i = 0; at && b->taken && i < b->taken->count; i++) taken |= strcmp(b->taken->items[i].progress->id, id) == 0;
+	if (at) vigia__table_remove(&b->checkpoints, &at->entry);
+	if (taken) {
+		at->entry.next = (struct vigia__node *)b->spare;
+		b->spare = at;
+	} else {
+		vigia__free(at);
 	}
 	commit_end(b);
-	return found ? VIGIA_OK : none(id, err);
+	return at ? VIGIA_OK : none(id, err);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct checkpoint *)a)->id, ((const struct checkpoint *)b)->id);
 }
 
 /* `fn` may use the store, so it sees a copy, without the mutex. */
 static int each(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
 	pthread_mutex_lock(&b->mutex);
-	size_t count = b->checkpoints_count;
-	struct checkpoint *copy = count > 0 ? vigia__alloc(count * sizeof *copy) : NULL;
-	if (copy) memcpy(copy, b->checkpoints, count * sizeof *copy);
+	size_t all = b->checkpoints.count, count = 0;
+	struct checkpoint *copy = all > 0 ? vigia__alloc(all * sizeof *copy) : NULL;
+	for (struct vigia__node *at = NULL; copy && (at = vigia__table_each(&b->checkpoints, at));)
+		if (((struct checkpoint *)at)->hold == hold) copy[count++] = *(struct checkpoint *)at;
 	leave(b);
-	if (count > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
-	for (size_t i = 0; i < count; i++)
-		if (copy[i].hold == hold) fn(ctx, copy[i].id, copy[i].seq_num);
+	if (all > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
+	if (count > 0) qsort(copy, count, sizeof *copy, by_id);
+	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].id, copy[i].seq_num);
 	vigia__free(copy);
 	return VIGIA_OK;
 }
@@ -248,15 +291,13 @@ static int hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn
 static int hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, 1, err);
+	int rc = commit_begin(b, id, err);
 	if (rc < 0) return rc;
-	bool found;
-	size_t i = find(b, id, &found);
-	if (!found) {
-		put(b, id, *seq_num);
-		b->checkpoints[i].hold = true;
-	} else if (b->checkpoints[i].hold) {
-		*seq_num = b->checkpoints[i].seq_num;
+	const struct checkpoint *at = find(b, id);
+	if (at == NULL) {
+		put(b, id, *seq_num)->hold = true;
+	} else if (at->hold) {
+		*seq_num = at->seq_num;
 	} else {
 		rc = VIGIA_NONE;
 	}
@@ -267,55 +308,10 @@ static int hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, 
 static int touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct memory_backend *b = enter(base);
-	bool found;
-	size_t i = find(b, id, &found);
-	if (found) b->checkpoints[i].touched_at_ns = time_of(b);
+	struct checkpoint *at = find(b, id);
+	if (at) at->touched_at_ns = time_of(b);
 	leave(b);
 	return VIGIA_OK;
-}
-
-/* ---- progress ---- */
-
-static struct vigia__progress *progress_new(struct vigia__backend *base, const char *id, uint64_t saved)
-{
-	struct vigia__progress *progress = vigia__calloc(sizeof *progress);
-	if (progress == NULL) return NULL;
-	progress->saved = saved;
-	progress->refs = 1; /* stays so: no commit outlives the mutex */
-	atomic_init(&progress->done, saved);
-	snprintf(progress->id, sizeof progress->id, "%s", id);
-	struct memory_backend *b = enter(base);
-	progress->next = b->progress;
-	b->progress = progress;
-	leave(b);
-	return progress;
-}
-
-static void progress_end(struct vigia__backend *base, struct vigia__progress *progress)
-{
-	struct memory_backend *b = enter(base);
-	struct vigia__progress **at = &b->progress;
-	while (*at != progress) at = &(*at)->next;
-	*at = progress->next;
-	leave(b);
-	vigia__free(progress);
-}
-
-static uint64_t progress_saved(struct vigia__backend *base, struct vigia__progress *progress)
-{
-	struct memory_backend *b = enter(base);
-	uint64_t saved = progress->saved;
-	leave(b);
-	return saved;
-}
-
-static void progress_reset(struct vigia__backend *base, struct vigia__progress *progress, uint64_t done, uint64_t saved)
-{
-	struct memory_backend *b = enter(base);
-	progress->epoch++;
-	progress->saved = saved;
-	atomic_store(&progress->done, done);
-	leave(b);
 }
 
 /* ---- events ---- */
@@ -328,53 +324,82 @@ static uint8_t *event_in(const struct vigia__append *request, size_t i, size_t *
 	return request->bytes + start;
 }
 
-static const struct key *find_key(const struct memory_backend *b, struct vigia_slice key)
+static const struct key *find_key(const struct memory_backend *b, struct vigia_slice wanted)
 {
-	for (size_t i = 0; i < b->keys_count; i++)
-		if (b->keys[i].len == key.len && memcmp(b->keys[i].bytes, key.data, key.len) == 0) return &b->keys[i];
+	struct vigia__node *entry = vigia__table_first(&b->keys, vigia__table_hash(wanted.data, wanted.len));
+	for (; entry; entry = vigia__table_next(entry)) {
+		const struct key *key = (struct key *)entry;
+		if (key->len == wanted.len && memcmp(key->bytes, wanted.data, wanted.len) == 0) return key;
+	}
 	return NULL;
 }
 
-/* There is room: make_room saw to it. */
-static void put_key(struct memory_backend *b, const struct vigia__append *request)
+static void put_key(struct memory_backend *b, struct key *key, const struct vigia__append *request)
 {
-	struct key *key = &b->keys[b->keys_count++];
-	*key = (struct key){.first_seq = request->first_seq, .last_seq = request->last_seq, .len = request->key.len};
-	memcpy(key->bytes, request->key.data, request->key.len);
+	key->first_seq = request->first_seq;
+	key->last_seq = request->last_seq;
+	if (b->newest_key) b->newest_key->next = key;
+	else b->oldest_key = key;
+	b->newest_key = key;
+	vigia__table_add(&b->keys, &key->entry, vigia__table_hash(key->bytes, key->len));
 }
 
 /* Events up to `upto` are gone: so are the keys that came with them. */
 static void trim_keys(struct memory_backend *b, uint64_t upto)
 {
-	size_t gone = 0;
-	while (gone < b->keys_count && b->keys[gone].last_seq <= upto) gone++;
-	b->keys_count -= gone;
-	if (gone > 0) memmove(b->keys, b->keys + gone, b->keys_count * sizeof *b->keys);
+	while (b->oldest_key && b->oldest_key->last_seq <= upto) {
+		struct key *key = b->oldest_key;
+		b->oldest_key = key->next;
+		if (key->next == NULL) b->newest_key = NULL;
+		vigia__table_remove(&b->keys, &key->entry);
+		vigia__free(key);
+	}
+}
+
+/* The request's key, not put in yet: *out, NULL if it has none. 0 or -1. */
+static int make_key(const struct vigia__append *request, struct key **out)
+{
+	*out = NULL;
+	if (request->key.len == 0) return 0;
+	struct key *key = vigia__calloc(sizeof *key + request->key.len);
+	if (key == NULL) return -1;
+	key->len = request->key.len;
+	memcpy(key->bytes, request->key.data, key->len);
+	*out = key;
+	return 0;
+}
+
+/* Events go at the front: now and then the others move up. */
+static void move_up(struct memory_backend *b)
+{
+	if (b->first < b->count + 16) return;
+	memmove(b->events, b->events + b->first, b->count * sizeof *b->events);
+	b->first = 0;
 }
 
 /* Room for the request's events behind those there are, not counted in yet, and for its key. 0, or -1 and nothing is left over. */
-static int make_room(struct memory_backend *b, const struct vigia__append *request)
+static int make_room(struct memory_backend *b, const struct vigia__append *request, struct key **key)
 {
-	void *items = b->keys;
-	int rc = request->key.len > 0 ? grow(&items, &b->keys_cap, b->keys_count, 1, sizeof *b->keys) : 0;
-	b->keys = items;
-	if (rc < 0) return rc;
-	items = b->events;
-	rc = grow(&items, &b->cap, b->count, request->count, sizeof *b->events);
+	if (make_key(request, key) < 0) return -1;
+	move_up(b);
+	size_t end = b->first + b->count;
+	void *items = b->events;
+	int rc = grow(&items, &b->cap, end, request->count, sizeof *b->events);
 	b->events = items;
 	for (size_t i = 0; i < request->count && rc == 0; i++) {
-		struct stored *event = &b->events[b->count + i];
+		struct stored *event = &b->events[end + i];
 		event_in(request, i, &event->len);
 		event->bytes = vigia__alloc(event->len);
 		if (event->bytes) continue;
-		while (i > 0) vigia__free(b->events[b->count + --i].bytes);
-		return -1;
+		while (i > 0) vigia__free(b->events[end + --i].bytes);
+		rc = -1;
 	}
+	if (rc < 0) vigia__free(*key);
 	return rc;
 }
 
 /* There is room: make_room saw to it. */
-static void put_events(struct memory_backend *b, struct vigia__append *request, uint64_t *types)
+static void put_events(struct memory_backend *b, struct vigia__append *request, struct key *key, uint64_t *types)
 {
 	int64_t now = vigia__wall_ns();
 	if (request->count > 0 && now > b->last_at_ns) b->last_at_ns = now; /* the clock may go back, events do not */
@@ -385,11 +410,11 @@ static void put_events(struct memory_backend *b, struct vigia__append *request, 
 		struct vigia__head head;
 		vigia__event_stamp(bytes, len, ++b->latest, b->last_at_ns);
 		if (vigia__event_head(bytes, len, &head) == 0) *types |= vigia__wake_bit(head.object_type);
-		memcpy(b->events[b->count++].bytes, bytes, len);
+		memcpy(b->events[b->first + b->count++].bytes, bytes, len);
 		b->bytes += len;
 	}
 	request->last_seq = b->latest;
-	if (request->key.len > 0) put_key(b, request);
+	if (key) put_key(b, key, request);
 }
 
 static int no_room(const struct vigia__append *request, struct vigia_error *err)
@@ -407,8 +432,9 @@ static int append_locked(struct memory_backend *b, struct vigia__append *request
 		return VIGIA_OK;
 	}
 	if (request->if_last_given && request->if_last != b->latest) return vigia__append_conflict(request, b->latest, err);
-	if (make_room(b, request) < 0) return no_room(request, err);
-	put_events(b, request, types);
+	struct key *key;
+	if (make_room(b, request, &key) < 0) return no_room(request, err);
+	put_events(b, request, key, types);
 	return VIGIA_OK;
 }
 
@@ -423,14 +449,15 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct memory_backend *b = (struct memory_backend *)base;
 	struct vigia__append queued;
 	uint64_t types = 0;
-	int rc = commit_begin(b, 0, err);
+	struct key *no_key;
+	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	if (vigia__queue_take(&base->queue, &queued, is_stored, b) < 0 || make_room(b, &queued) < 0) rc = no_room(&queued, err);
-	else put_events(b, &queued, &types);
+	if (vigia__queue_take(&base->queue, &queued, is_stored, b) < 0 || make_room(b, &queued, &no_key) < 0) rc = no_room(&queued, err);
+	else put_events(b, &queued, no_key, &types);
 	vigia__queue_done(&base->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
 	uint64_t latest = b->latest;
-	if (rc == VIGIA_ENOMEM && types == 0) leave(b); /* nothing was done, so nothing travels with it */
+	if (rc == VIGIA_ENOMEM && types == 0) commit_cancel(b);
 	else commit_end(b);
 	if (types) vigia__wake_publish(&b->wake, types);
 	if (types) vigia__collect_call(&base->collect_call, latest);
@@ -479,7 +506,8 @@ static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_n
 {
 	struct memory_backend *b = enter(base);
 	size_t i = 0;
-	while (i < b->count && vigia__event_time(b->events[i].bytes, b->events[i].len) < at_ns) i++;
+	const struct stored *events = b->events + b->first;
+	while (i < b->count && vigia__event_time(events[i].bytes, events[i].len) < at_ns) i++;
 	bool found = i < b->count;
 	*seq_num = found ? oldest_of(b) + i : 0;
 	leave(b);
@@ -492,21 +520,19 @@ static size_t remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t by
 	size_t gone = 0;
 	uint64_t oldest = oldest_of(b);
 	while (gone < b->count && gone < count_max && (oldest + gone <= upto || (oldest + gone <= bytes_upto && b->bytes > bytes_max))) {
-		b->bytes -= b->events[gone].len;
-		vigia__free(b->events[gone++].bytes);
+		b->bytes -= b->events[b->first + gone].len;
+		vigia__free(b->events[b->first + gone++].bytes);
 	}
 	b->count -= gone;
-	if (gone > 0) {
-		memmove(b->events, b->events + gone, b->count * sizeof *b->events);
-		trim_keys(b, oldest + gone - 1);
-	}
+	b->first += gone;
+	if (gone > 0) trim_keys(b, oldest + gone - 1);
 	return gone;
 }
 
 static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, 0, err);
+	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	*removed = remove_prefix(b, upto, 0, 0, SIZE_MAX);
 	commit_end(b);
@@ -515,11 +541,12 @@ static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, s
 
 /* ---- garbage collection ---- */
 
-static bool owned_now(const struct memory_backend *b, const char *id)
+/* NULL: nobody owns it. */
+static struct owned *owner_of(const struct memory_backend *b, const char *id)
 {
-	const struct owned *owned = b->owned;
-	while (owned && strcmp(owned->id, id) != 0) owned = owned->next;
-	return owned != NULL;
+	struct vigia__node *entry = vigia__table_first(&b->owned, hash_of(id));
+	while (entry && strcmp(((struct owned *)entry)->id, id) != 0) entry = vigia__table_next(entry);
+	return (struct owned *)entry;
 }
 
 /* With a mark for what there is now; the last number that is older than the age. */
@@ -549,15 +576,15 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 static int collect(struct vigia__backend *base, struct vigia__collect *slice, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, 0, err);
+	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	const struct vigia_store_options *s = &b->settings.values;
 	struct vigia__holders holders = {0};
 	uint64_t old = old_of(b, s->gc_age_threshold_ns);
 	int64_t now = time_of(b);
-	for (size_t i = 0; i < b->checkpoints_count; i++) {
-		struct checkpoint *at = &b->checkpoints[i];
-		if (owned_now(b, at->id)) at->touched_at_ns = now;
+	for (struct vigia__node *entry = NULL; (entry = vigia__table_each(&b->checkpoints, entry));) {
+		struct checkpoint *at = (struct checkpoint *)entry;
+		if (owner_of(b, at->id)) at->touched_at_ns = now;
 		bool expired = vigia__retention_expired(at->touched_at_ns, now, s->checkpoint_ttl_ns);
 		vigia__holders_add(&holders, at->id, strlen(at->id), at->seq_num, !expired);
 	}
@@ -591,14 +618,10 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	snprintf(owned->id, sizeof owned->id, "%s", id);
 	struct memory_backend *b = enter(base);
-	struct owned *other = b->owned;
-	while (other && strcmp(other->id, id) != 0) other = other->next;
-	if (other == NULL) {
-		owned->next = b->owned;
-		b->owned = owned;
-	}
+	bool other = owner_of(b, id) != NULL;
+	if (!other) vigia__table_add(&b->owned, &owned->entry, hash_of(id));
 	leave(b);
-	if (other == NULL) return VIGIA_OK;
+	if (!other) return VIGIA_OK;
 	vigia__free(owned);
 	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)", VIGIA_SHOWN(id), (long)getpid());
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
@@ -608,10 +631,8 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 static void disown(struct vigia__backend *base, const char *id)
 {
 	struct memory_backend *b = enter(base);
-	struct owned **at = &b->owned;
-	while (*at && strcmp((*at)->id, id) != 0) at = &(*at)->next;
-	struct owned *owned = *at;
-	if (owned) *at = owned->next;
+	struct owned *owned = owner_of(b, id);
+	if (owned) vigia__table_remove(&b->owned, &owned->entry);
 	leave(b);
 	vigia__free(owned);
 }
@@ -672,21 +693,15 @@ static void release(struct vigia__backend *base)
 	struct memory_backend *b = (struct memory_backend *)base;
 	vigia__queue_stop(&base->queue);
 	vigia__queue_deinit(&base->queue);
-	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[i].bytes);
+	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[b->first + i].bytes);
 	vigia__free(b->events);
-	vigia__free(b->checkpoints);
 	vigia__free(b->marks);
-	vigia__free(b->keys);
-	while (b->progress) {
-		struct vigia__progress *progress = b->progress;
-		b->progress = progress->next;
-		vigia__free(progress);
+	struct vigia__table *tables[] = {&b->checkpoints, &b->owned, &b->keys};
+	for (int i = 0; i < 3; i++) {
+		for (struct vigia__node *entry; (entry = vigia__table_pop(tables[i]));) vigia__free(entry);
+		vigia__table_deinit(tables[i]);
 	}
-	while (b->owned) {
-		struct owned *owned = b->owned;
-		b->owned = owned->next;
-		vigia__free(owned);
-	}
+	vigia__progress_deinit(&base->progress);
 	pthread_mutex_destroy(&b->base.collector.mutex);
 	pthread_mutex_destroy(&b->mutex);
 	vigia__free(b);
@@ -715,10 +730,6 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 		.checkpoint_get = checkpoint_get,
 		.checkpoint_delete = checkpoint_delete,
 		.checkpoint_each = checkpoint_each,
-		.progress_new = progress_new,
-		.progress_end = progress_end,
-		.progress_saved = progress_saved,
-		.progress_reset = progress_reset,
 		.own = own,
 		.disown = disown,
 		.clock = vigia__clock_now,
@@ -736,6 +747,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 	};
 	vigia__queue_init(&b->base.queue, &b->base);
 	pthread_mutex_init(&b->mutex, NULL);
+	vigia__progress_init(&b->base.progress);
 	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->created_at_ns = vigia__wall_ns();
 	vigia__settings_from(&b->settings, options);

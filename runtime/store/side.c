@@ -46,9 +46,7 @@ _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout dra
 _Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
 
 struct vigia__owned {
-	struct vigia__owned *next;
-	uint64_t hash;
-	char id[256];
+	struct vigia__node entry; /* of `owned`; first */
 };
 
 /* 0, or -1 with errno; EAGAIN: somebody else holds it. */
@@ -191,11 +189,8 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 void vigia__side_close(struct vigia__side *side)
 {
 	if (side->fd < 0) return;
-	while (side->owned) {
-		struct vigia__owned *owned = side->owned;
-		side->owned = owned->next;
-		vigia__free(owned);
-	}
+	for (struct vigia__node *entry; (entry = vigia__table_pop(&side->owned));) vigia__free(entry);
+	vigia__table_deinit(&side->owned);
 	pthread_mutex_destroy(&side->mutex);
 	munmap(side->map, SIDE_BYTES);
 	close(side->fd);
@@ -271,13 +266,14 @@ static struct owner *find_owner(struct vigia__side *side, uint64_t hash)
 static void note_owner(struct vigia__side *side, uint64_t hash)
 {
 	struct owner *owner = find_owner(side, hash);
-	for (uint64_t i = 0; owner == NULL && i < 2 * OWNERS; i++) {
+	for (uint64_t i = 0; owner == NULL && i < 2 * OWNERS && !side->full; i++) {
 		struct owner *other = &side->map->owners[(hash + i) % OWNERS];
 		uint64_t old = atomic_load(&other->hash);
 		if (old != 0 && (i < OWNERS || locked(side, old))) continue;
 		if (atomic_compare_exchange_strong(&other->hash, &old, hash)) owner = other;
 	}
 	if (owner) atomic_store(&owner->pid, (int32_t)getpid());
+	else side->full = true; /* until one of ours ends: each look is a system call an entry */
 }
 
 int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err)
@@ -286,8 +282,7 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 	struct vigia__owned *mine = vigia__calloc(sizeof *mine);
 	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", VIGIA_SHOWN(id));
 	pthread_mutex_lock(&side->mutex);
-	struct vigia__owned *other = side->owned;
-	while (other && other->hash != hash) other = other->next;
+	struct vigia__node *other = vigia__table_first(&side->owned, hash);
 	int rc = VIGIA_OK;
 	if (other) {
 		rc = refuse(err, id, "another registry of this process", (long)getpid());
@@ -300,10 +295,7 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 		}
 	}
 	if (rc == VIGIA_OK) {
-		mine->hash = hash;
-		snprintf(mine->id, sizeof mine->id, "%s", id);
-		mine->next = side->owned;
-		side->owned = mine;
+		vigia__table_add(&side->owned, &mine->entry, hash);
 		note_owner(side, hash);
 		mine = NULL;
 	}
@@ -365,11 +357,10 @@ void vigia__side_disown(struct vigia__side *side, const char *id)
 	if (side->fd < 0) return;
 	uint64_t hash = id_hash(id);
 	pthread_mutex_lock(&side->mutex);
-	struct vigia__owned **at = &side->owned;
-	while (*at && (*at)->hash != hash) at = &(*at)->next;
-	struct vigia__owned *mine = *at;
+	struct vigia__node *mine = vigia__table_first(&side->owned, hash);
 	if (mine) {
-		*at = mine->next;
+		vigia__table_remove(&side->owned, mine);
+		side->full = false;
 		lock_byte(side->fd, id_byte(hash), F_UNLCK, false);
 	}
 	pthread_mutex_unlock(&side->mutex);
@@ -381,8 +372,7 @@ bool vigia__side_owned(struct vigia__side *side, const char *id)
 	if (side->fd < 0) return false;
 	uint64_t hash = id_hash(id);
 	pthread_mutex_lock(&side->mutex);
-	struct vigia__owned *mine = side->owned;
-	while (mine && mine->hash != hash) mine = mine->next;
+	bool mine = vigia__table_first(&side->owned, hash) != NULL;
 	pthread_mutex_unlock(&side->mutex);
 	if (mine) return true;
 	return locked(side, hash);

@@ -21,6 +21,7 @@
 
 #include <pthread.h>
 
+#include "../core/table.h"
 #include "wake.h"
 
 struct vigia__side_map;
@@ -30,7 +31,8 @@ struct vigia__side {
 	int fd;                     /* -1: not open */
 	struct vigia__side_map *map;
 	pthread_mutex_t mutex;      /* of `owned`: locks of one process do not exclude one another */
-	struct vigia__owned *owned;
+	struct vigia__table owned;  /* of struct vigia__owned, by the id's hash */
+	bool full;                  /* all entries for pids are of watchers that run */
 };
 
 /* Before LMDB opens the store file of this device and inode (0, 0: it is yet to be made): does nobody use another one under this name?

@@ -16,6 +16,7 @@
 #include "../core/filter.h"
 #include "../core/retention.h"
 #include "../core/settings.h"
+#include "progress.h"
 #include "queue.h"
 #include "wake.h"
 
@@ -50,18 +51,6 @@ struct vigia__append {
 
 /* ESEQUENCE, naming both numbers. For backends. */
 int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err);
-
-/* A watcher's progress, saved with whatever commit comes next (contract W10). Shared by the watcher's thread and committing threads;
- * `done` is the watcher's to move, the rest is under the backend's progress lock. */
-struct vigia__progress {
-	struct vigia__progress *next; /* owner: the backend's list */
-	_Atomic uint64_t done;        /* worth saving: everything up to here */
-	uint64_t saved;               /* durable */
-	uint64_t epoch;               /* a seek made earlier readings of `done` worthless */
-	int refs;                     /* the watcher, and each commit under way that took it along */
-	bool removed;                 /* no longer to be saved */
-	char id[256];
-};
 
 /* One slice of a scan. */
 struct vigia__scan {
@@ -120,6 +109,7 @@ struct vigia__backend {
 	_Atomic int64_t max_event_size;
 	_Atomic int durability;
 	struct vigia__queue queue;     /* begun and ended by the backend */
+	struct vigia__progress_list progress; /* so is this */
 	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 
 	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: nobody collects */
@@ -141,13 +131,6 @@ struct vigia__backend {
 	int (*checkpoint_get)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
 	int (*checkpoint_delete)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	int (*checkpoint_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-
-	/* Progress nodes are made and ended here, so that a commit under way may still hold one. `saved` is what is durable now. */
-	struct vigia__progress *(*progress_new)(struct vigia__backend *b, const char *id, uint64_t saved);
-	void (*progress_end)(struct vigia__backend *b, struct vigia__progress *progress);
-	uint64_t (*progress_saved)(struct vigia__backend *b, struct vigia__progress *progress);
-	/* Before a durable put by hand (seek, manual checkpoint): commits under way that read the old `done` must not put it afterwards. */
-	void (*progress_reset)(struct vigia__backend *b, struct vigia__progress *progress, uint64_t done, uint64_t saved);
 
 	/* One owner per watcher id, in all processes: 0, or EOWNED naming the pid. */
 	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);

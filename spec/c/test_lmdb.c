@@ -245,7 +245,7 @@ static void *queue_events(void *arg)
 	struct vigia_new_event event = {{"CREATE", 6}, {"Out", 3}, {"\x01", 1}};
 	for (uint64_t n = 1; !atomic_load(&t->ends); n++) {
 		if (vigia_store_append(t->store, &event, 1, NULL, NULL) < 0) abort();
-		atomic_store(&t->progress->done, n);
+		vigia__progress_move(&t->store->backend->progress, t->progress, n);
 		/* Now and then at rest, not always in the queue's way. */
 		for (int64_t until = vigia__mono_ns() + (int64_t)(n * 7 % 50) * 200; vigia__mono_ns() < until;) continue;
 	}
@@ -266,7 +266,7 @@ static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **
 	options.collect = false;
 	if (vigia_store_open(file(), &options, &t.store, &err) < 0) fail_msg("%s", err.message);
 	struct vigia__backend *b = t.store->backend;
-	t.progress = b->progress_new(b, "w", 0);
+	t.progress = vigia__progress_new("w", 0);
 	pthread_t thread;
 	pthread_create(&thread, NULL, queue_events, &t);
 	uint64_t saved = 0, stored = 0;
@@ -281,7 +281,7 @@ static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **
 	pthread_join(thread, NULL);
 	assert_true(stored > 0);
 	assert_in_range(saved, 0, stored);
-	b->progress_end(b, t.progress);
+	vigia__progress_end(&b->progress, t.progress);
 	vigia_store_free(t.store);
 }
 

@@ -170,9 +170,9 @@ static void test_append_is_all_or_nothing_without_memory(void **state) {
 		encode(&buf, "File", (int64_t)i);
 		ends[i] = buf.len;
 	}
-	struct vigia__progress *progress = b->progress_new(b, "w", 0);
+	struct vigia__progress *progress = vigia__progress_new("w", 0);
 	assert_int_equal(append_three(b), VIGIA_OK);
-	atomic_store(&progress->done, 2);
+	vigia__progress_move(&b->progress, progress, 2);
 	int rc = -1;
 	for (long nth = 1; rc != VIGIA_OK; nth++) {
 		struct vigia__append request = {.bytes = buf.data, .ends = ends, .count = COUNT_OF(ends), .len = buf.len};
@@ -184,7 +184,7 @@ static void test_append_is_all_or_nothing_without_memory(void **state) {
 			assert_error(rc, VIGIA_ENOMEM, &err, "no memory");
 			check_bounds(b, 1, 3);
 			check_no_checkpoint(b, "w");
-			assert_int_equal(b->progress_saved(b, progress), 0);
+			assert_int_equal(vigia__progress_saved(&b->progress, progress), 0);
 		} else {
 			assert_in_range(nth, 40, 50); /* it did fail at each of them */
 			assert_int_equal(request.first_seq, 4);
@@ -192,7 +192,7 @@ static void test_append_is_all_or_nothing_without_memory(void **state) {
 	}
 	check_bounds(b, 1, 43);
 	check_checkpoint(b, "w", 2);
-	b->progress_end(b, progress);
+	vigia__progress_end(&b->progress, progress);
 	vigia__buf_deinit(&buf);
 	b->release(b);
 }
@@ -389,6 +389,18 @@ static void test_checkpoints(void **state) {
 	b->release(b);
 }
 
+struct order {
+	char last[20];
+	int count;
+};
+
+static void look_at_order(void *ctx, const char *id, uint64_t seq_num) {
+	struct order *order = ctx;
+	assert_true(strcmp(order->last, id) < 0);
+	snprintf(order->last, sizeof order->last, "%s", id);
+	order->count++;
+}
+
 static void test_many_checkpoints_in_order_without_memory(void **state) {
 	struct vigia__backend *b = open_memory();
 	char id[20];
@@ -396,10 +408,9 @@ static void test_many_checkpoints_in_order_without_memory(void **state) {
 		snprintf(id, sizeof id, "w%02u", i * 37 % 50);
 		with_failing_allocations(b->checkpoint_put(b, id, i, NULL));
 	}
-	struct memory_backend *m = (struct memory_backend *)b;
-	assert_int_equal(m->checkpoints_count, 50);
-	for (size_t i = 1; i < m->checkpoints_count; i++)
-		assert_true(strcmp(m->checkpoints[i - 1].id, m->checkpoints[i].id) < 0);
+	struct order order = {0};
+	assert_int_equal(b->checkpoint_each(b, &order, look_at_order, NULL), VIGIA_OK);
+	assert_int_equal(order.count, 50);
 	struct seen nobody = {0};
 	vigia__alloc_fail_at(1, 0);
 	assert_int_equal(b->checkpoint_each(b, &nobody, see, NULL), VIGIA_ENOMEM);
@@ -409,44 +420,45 @@ static void test_many_checkpoints_in_order_without_memory(void **state) {
 
 static void test_progress_is_saved_with_the_next_commit(void **state) {
 	struct vigia__backend *b = open_memory();
-	struct vigia__progress *one = b->progress_new(b, "one", 0), *two = b->progress_new(b, "two", 5);
+	struct vigia__progress *one = vigia__progress_new("one", 0), *two = vigia__progress_new("two", 5);
 	append_one(b, "File", 0);
 	check_no_checkpoint(b, "one"); /* nothing moved */
 	check_no_checkpoint(b, "two");
-	atomic_store(&one->done, 3);
+	vigia__progress_move(&b->progress, one, 3);
 	check_no_checkpoint(b, "one");
-	assert_int_equal(b->progress_saved(b, one), 0);
+	assert_int_equal(vigia__progress_saved(&b->progress, one), 0);
 	append_one(b, "File", 0);
 	check_checkpoint(b, "one", 3);
-	assert_int_equal(b->progress_saved(b, one), 3);
+	assert_int_equal(vigia__progress_saved(&b->progress, one), 3);
 	check_no_checkpoint(b, "two");
 
-	atomic_store(&two->done, 6);
+	vigia__progress_move(&b->progress, two, 6);
 	struct vigia__append nothing = {0};
 	assert_int_equal(b->append(b, &nothing, NULL), VIGIA_OK);
 	check_checkpoint(b, "two", 6);
 	check_bounds(b, 1, 2);
 
 	/* A put by hand: what was read of `done` before is void. */
-	atomic_store(&one->done, 9);
-	b->progress_reset(b, one, 1, 1);
+	vigia__progress_move(&b->progress, one, 9);
+	vigia__progress_reset(&b->progress, one, 1, 1);
 	assert_int_equal(b->checkpoint_put(b, "one", 1, NULL), VIGIA_OK);
 	check_checkpoint(b, "one", 1);
-	assert_int_equal(b->progress_saved(b, one), 1);
+	assert_int_equal(vigia__progress_saved(&b->progress, one), 1);
 	assert_int_equal(atomic_load(&one->done), 1);
-	atomic_store(&one->done, 2);
+	vigia__progress_move(&b->progress, one, 2);
 	assert_int_equal(b->append(b, &nothing, NULL), VIGIA_OK);
 	check_checkpoint(b, "one", 2);
 
 	/* An ended one is saved no more. */
-	atomic_store(&one->done, 7);
-	b->progress_end(b, one);
+	vigia__progress_move(&b->progress, one, 7);
+	vigia__progress_end(&b->progress, one);
 	assert_int_equal(b->append(b, &nothing, NULL), VIGIA_OK);
 	check_checkpoint(b, "one", 2);
 	vigia__alloc_fail_at(1, 0);
-	assert_null(b->progress_new(b, "three", 0));
+	assert_null(vigia__progress_new("three", 0));
 	vigia__alloc_fail_at(0, 0);
-	b->release(b); /* frees "two" */
+	vigia__progress_end(&b->progress, two);
+	b->release(b);
 }
 
 static void test_one_commit_saves_the_progress_of_many(void **state) {
@@ -455,16 +467,40 @@ static void test_one_commit_saves_the_progress_of_many(void **state) {
 	char id[20];
 	for (size_t i = 0; i < COUNT_OF(progress); i++) {
 		snprintf(id, sizeof id, "w%zu", i);
-		progress[i] = b->progress_new(b, id, 0);
-		atomic_store(&progress[i]->done, i);
+		progress[i] = vigia__progress_new(id, 0);
+		vigia__progress_move(&b->progress, progress[i], i);
 	}
 	append_one(b, "File", 0);
 	check_no_checkpoint(b, "w0");
 	for (size_t i = 1; i < COUNT_OF(progress); i++) {
 		snprintf(id, sizeof id, "w%zu", i);
 		check_checkpoint(b, id, i);
-		b->progress_end(b, progress[i]);
+		vigia__progress_end(&b->progress, progress[i]);
 	}
+	b->release(b);
+}
+
+/* However many watchers there are: what a commit costs is what moved. */
+static void test_a_commit_looks_at_what_moved_only(void **state) {
+	enum { NODES = 10000, MOVED = 3 };
+	struct vigia__backend *b = open_memory();
+	struct vigia__progress **nodes = calloc(NODES, sizeof *nodes);
+	for (size_t i = 0; i < NODES; i++)
+		nodes[i] = vigia__progress_new("w", 0);
+	append_one(b, "File", 0);
+	assert_int_equal(b->progress.looked_at, 0);
+	for (uint64_t round = 1; round <= 5; round++) {
+		for (size_t i = 0; i < MOVED; i++) {
+			vigia__progress_move(&b->progress, nodes[i * 1000], round);
+			vigia__progress_move(&b->progress, nodes[i * 1000], round + 1);
+		}
+		append_one(b, "File", 0);
+		append_one(b, "File", 0); /* nothing moved meanwhile */
+		assert_int_equal(b->progress.looked_at, round * MOVED);
+	}
+	for (size_t i = 0; i < NODES; i++)
+		vigia__progress_end(&b->progress, nodes[i]);
+	free(nodes);
 	b->release(b);
 }
 
@@ -667,6 +703,7 @@ int main(void) {
 		cmocka_unit_test(test_many_checkpoints_in_order_without_memory),
 		{"W10 progress is saved with the next commit", test_progress_is_saved_with_the_next_commit, NULL, NULL, NULL},
 		{"W10 one commit saves the progress of many watchers", test_one_commit_saves_the_progress_of_many, NULL, NULL, NULL},
+		{"W10 a commit looks at the progress that moved, whatever the number of watchers", test_a_commit_looks_at_what_moved_only, NULL, NULL, NULL},
 		{"W19 one owner per watcher id, named by its pid", test_one_owner_per_watcher_id, NULL, NULL, NULL},
 		{"S6 an append wakes those who listen to its types", test_an_append_wakes_its_types_and_nothing_else_does, NULL, NULL, NULL},
 		{"S6 a waiter listens to many types, and to those only", test_a_waiter_listens_to_many_types, NULL, NULL, NULL},

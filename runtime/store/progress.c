@@ -1,0 +1,136 @@
+/*
+ * progress.c - the watchers' progress on its way into commits. See progress.h.
+ */
+#include "progress.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "../core/alloc.h"
+
+void vigia__progress_init(struct vigia__progress_list *list)
+{
+	pthread_mutex_init(&list->mutex, NULL);
+}
+
+static void unref(struct vigia__progress *progress)
+{
+	if (atomic_fetch_sub(&progress->refs, 1) == 1) vigia__free(progress);
+}
+
+void vigia__progress_deinit(struct vigia__progress_list *list)
+{
+	struct vigia__progress *p = atomic_exchange(&list->moved, NULL);
+	while (p) {
+		struct vigia__progress *next = p->next;
+		unref(p);
+		p = next;
+	}
+	pthread_mutex_destroy(&list->mutex);
+}
+
+struct vigia__progress *vigia__progress_new(const char *id, uint64_t saved)
+{
+	struct vigia__progress *progress = vigia__calloc(sizeof *progress);
+	if (progress == NULL) return NULL;
+	progress->saved = saved;
+	atomic_init(&progress->refs, 1);
+	atomic_init(&progress->done, saved);
+	snprintf(progress->id, sizeof progress->id, "%s", id);
+	return progress;
+}
+
+void vigia__progress_end(struct vigia__progress_list *list, struct vigia__progress *progress)
+{
+	pthread_mutex_lock(&list->mutex);
+	progress->removed = true;
+	pthread_mutex_unlock(&list->mutex);
+	unref(progress);
+}
+
+/* Its reference is the stack's from now on. Nodes leave the stack all at once only, so that one cannot come back between two looks. */
+static void push(struct vigia__progress_list *list, struct vigia__progress *progress)
+{
+	progress->next = atomic_load(&list->moved);
+	while (!atomic_compare_exchange_weak(&list->moved, &progress->next, progress)) continue;
+}
+
+/* First `done`, then the look at `moved`; a commit takes `moved` down before it reads `done`. So one of the two sees the other. */
+static void announce(struct vigia__progress_list *list, struct vigia__progress *progress)
+{
+	if (atomic_load(&progress->moved) || atomic_exchange(&progress->moved, true)) return;
+	atomic_fetch_add(&progress->refs, 1);
+	push(list, progress);
+}
+
+void vigia__progress_move(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done)
+{
+	atomic_store(&progress->done, done);
+	announce(list, progress);
+}
+
+uint64_t vigia__progress_saved(struct vigia__progress_list *list, struct vigia__progress *progress)
+{
+	pthread_mutex_lock(&list->mutex);
+	uint64_t saved = progress->saved;
+	pthread_mutex_unlock(&list->mutex);
+	return saved;
+}
+
+void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done, uint64_t saved)
+{
+	pthread_mutex_lock(&list->mutex);
+	progress->epoch++;
+	progress->saved = saved;
+	atomic_store(&progress->done, done);
+	if (done > saved) announce(list, progress);
+	pthread_mutex_unlock(&list->mutex);
+}
+
+int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progress_taken **out)
+{
+	*out = NULL;
+	if (atomic_load(&list->moved) == NULL) return 0;
+	struct vigia__progress_taken *taken = NULL;
+	pthread_mutex_lock(&list->mutex);
+	struct vigia__progress *first = atomic_exchange(&list->moved, NULL), *next;
+	size_t count = 0;
+	for (struct vigia__progress *p = first; p; p = p->next) count++;
+	if (count > 0) taken = vigia__calloc(sizeof *taken + count * sizeof taken->items[0]);
+	for (struct vigia__progress *p = first; p; p = next) {
+		next = p->next;
+		if (taken == NULL) {
+			push(list, p);
+			continue;
+		}
+		atomic_store(&p->moved, false);
+		uint64_t done = atomic_load(&p->done);
+		if (p->removed || done <= p->saved) {
+			unref(p);
+			continue;
+		}
+		taken->items[taken->count].progress = p;
+		taken->items[taken->count].done = done;
+		taken->items[taken->count++].epoch = p->epoch;
+	}
+	atomic_fetch_add_explicit(&list->looked_at, count, memory_order_relaxed);
+	pthread_mutex_unlock(&list->mutex);
+	if (count > 0 && taken == NULL) return ENOMEM;
+	*out = taken;
+	return 0;
+}
+
+void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed)
+{
+	if (taken == NULL) return;
+	pthread_mutex_lock(&list->mutex);
+	for (size_t i = 0; i < taken->count; i++) {
+		struct vigia__progress *p = taken->items[i].progress;
+		/* A seek in between has put its own number after ours. */
+		if (committed && p->epoch == taken->items[i].epoch && p->saved < taken->items[i].done) p->saved = taken->items[i].done;
+		if (!p->removed && atomic_load(&p->done) > p->saved) announce(list, p);
+		unref(p);
+	}
+	pthread_mutex_unlock(&list->mutex);
+	vigia__free(taken);
+}

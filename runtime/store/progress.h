@@ -1,0 +1,63 @@
+/*
+ * progress.h - the watchers' progress, saved with whatever commit comes next (contract W10): commits look only at what has moved.
+ *
+ * A watcher moves its node with one atomic write and, once between two commits, puts it on a stack; a commit takes the whole stack,
+ * puts the numbers into its transaction and tells the nodes when it is durable. So a commit costs what moved, not what there is.
+ *
+ * Threads: move, reset, saved and end belong to the watcher's thread; take and done to whoever commits.
+ */
+#ifndef VIGIA_STORE_PROGRESS_H
+#define VIGIA_STORE_PROGRESS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vigia__progress {
+	struct vigia__progress *next; /* owner: the stack, while `moved` */
+	_Atomic uint64_t done;        /* worth saving: everything up to here */
+	atomic_bool moved;            /* it is on the stack, which has a reference */
+	atomic_int refs;              /* the watcher, the stack, and each commit under way that took it along */
+	/* under the mutex */
+	uint64_t saved;               /* durable */
+	uint64_t epoch;               /* a seek made earlier readings of `done` worthless */
+	bool removed;                 /* no longer to be saved */
+	char id[256];
+};
+
+/* Those of one file and process. */
+struct vigia__progress_list {
+	pthread_mutex_t mutex;
+	struct vigia__progress *_Atomic moved;
+	_Atomic uint64_t looked_at;   /* nodes that commits have looked at; for tests */
+};
+
+/* What one commit takes along. */
+struct vigia__progress_taken {
+	size_t count;
+	struct {
+		struct vigia__progress *progress;
+		uint64_t done, epoch;
+	} items[];
+};
+
+void vigia__progress_init(struct vigia__progress_list *list);
+void vigia__progress_deinit(struct vigia__progress_list *list);
+
+/* `saved` is what is durable now. NULL without memory. */
+struct vigia__progress *vigia__progress_new(const char *id, uint64_t saved);
+/* The watcher has stopped; a commit under way may still hold the node. */
+void vigia__progress_end(struct vigia__progress_list *list, struct vigia__progress *progress);
+/* Everything up to `done` is worth saving. */
+void vigia__progress_move(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done);
+uint64_t vigia__progress_saved(struct vigia__progress_list *list, struct vigia__progress *progress);
+/* Before a durable put by hand (seek, manual checkpoint): commits under way that read the old `done` must not put it afterwards. */
+void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done, uint64_t saved);
+
+/* Inside a commit: what moved, NULL if nothing did. 0, or ENOMEM and all is left as it was. */
+int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progress_taken **taken);
+/* It has ended; what was not committed travels with the next one. */
+void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed);
+
+#endif
