@@ -42,6 +42,39 @@ if arg[3] == "threads" then
 	return
 end
 
+-- Many scripts, each with a thread and a Lua state of its own; and how often a process that waits beside them is woken.
+if arg[3] == "start-many" then
+	local COUNT <const> = 3200
+	local path = folder .. "/many.db"
+	local script = folder .. "/many.lua"
+	do
+		local file <close> = assert(io.open(script, "w"))
+		assert(file:write("return function(event) end\n"))
+	end
+	local store = assert(vigia.open(path))
+	assert(store:store_event("CREATE", "Job", 1))
+	local idle = assert(io.popen(("echo $$; exec '%s' events --store '%s' --follow --from after:1"):format(program, path)))
+	local pid = idle:read("l")
+	local function sleeps()
+		local file <close> = assert(io.open("/proc/" .. pid .. "/status"))
+		return tonumber(file:read("a"):match("\nvoluntary_ctxt_switches:%s*(%d+)"))
+	end
+	vigia.sleep(1)
+	local before, began = sleeps(), core.monotonic()
+	local registry = assert(vigia.registry(store))
+	local start = timed(function()
+		for i = 1, COUNT do assert(registry:watch("script-" .. i, script)) end
+	end)
+	local stop = timed(function() assert(registry:stop()) end)
+	local woken = sleeps() - before
+	print(("%-34s %12.2f s            the bar is 3"):format("3,200 scripts start", start))
+	print(("%-34s %12.2f s            the bar is 3"):format("3,200 scripts stop", stop))
+	print(("%-34s %12.1f a second     by itself it looks once"):format("an idle process is woken", woken / (core.monotonic() - began)))
+	os.execute("kill " .. pid)
+	idle:close()
+	return
+end
+
 -- All values differ: a decoder that remembers values must not look better than it is.
 local function job(i)
 	return {id = i, name = "job-" .. i, state = "running-" .. i % 7, node = "node-" .. i, cpu = i * 0.5, memory = i * 4096,

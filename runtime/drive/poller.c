@@ -1,8 +1,8 @@
 /*
  * poller.c - a file descriptor that becomes readable when a registry has work, for applications with a loop of their own.
  *
- * Futexes cannot be polled: one helper thread waits on the wake words and the registry's bells and writes to an eventfd; a timerfd stands for what is due at a
- * time; an epoll descriptor holds both and is what the application polls.
+ * Futexes cannot be polled: one helper thread waits on the wake words and the registry's bells and writes to an eventfd;
+ * a timerfd stands for what is due at a time; an epoll descriptor holds both and is what the application polls.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -146,7 +146,8 @@ void vigia__poller_clear(struct vigia__poller *p)
 
 static bool same(const struct vigia__listen *a, const struct vigia__listen *b)
 {
-	return a->count == b->count && memcmp(a->index, b->index, a->count) == 0 && memcmp(a->seen, b->seen, a->count * sizeof a->seen[0]) == 0 &&
+	return a->count == b->count && memcmp(a->index, b->index, a->count) == 0 &&
+	       memcmp(a->seen, b->seen, a->count * sizeof a->seen[0]) == 0 &&
 	       memcmp(a->bells_seen, b->bells_seen, sizeof a->bells_seen) == 0;
 }
 

@@ -9,8 +9,8 @@
  * once a second. A waiter that died leaves its bit behind; that costs the next publisher one system call.
  *
  * What concerns one waiter alone (stop, interrupt, the close of its store) rings a bell: a word of the same kind in the memory of its
- * process, which it listens to beside the shared ones. So nobody else is woken. Set the reason, then ring; the waiter prepares, then looks at
- * the reasons. Without futex_waitv (Linux before 5.16) a ring wakes everybody.
+ * process, which it listens to beside the shared ones. So nobody else is woken. Set the reason, then ring; the waiter prepares, then
+ * looks at the reasons. Without futex_waitv (Linux before 5.16) a ring wakes everybody.
  *
  * Any thread, any process. Never blocks but in vigia__wake_wait().
  */
