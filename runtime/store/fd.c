@@ -59,10 +59,15 @@ static void guard_forks(void)
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-int vigia__fd_begin(void)
+void vigia__fd_guard(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, guard_forks);
+}
+
+int vigia__fd_begin(void)
+{
+	vigia__fd_guard();
 	pthread_mutex_lock(&mutex);
 	int rc = occupy(), number = errno;
 	if (rc == 0) users++;

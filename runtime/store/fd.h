@@ -17,6 +17,10 @@
 int vigia__fd_begin(void);
 int vigia__fd_end(int result);
 
+/* A fork takes the lock of this file, and handlers of fork take locks in the reverse order of their registration: whoever opens something
+ * under a lock that a fork takes, too, calls this before it registers its own handler. */
+void vigia__fd_guard(void);
+
 /* For a program of our own, first of all: what stands in for good for those that are closed. Input is at its end; output cannot be
  * written, so that losing it is noticed. 0, or -1 with errno. */
 int vigia__fd_stand_in(void);

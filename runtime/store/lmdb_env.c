@@ -713,6 +713,7 @@ static void after_fork_child(void)
 static void guard_forks(void)
 {
 	vigia__fork_generation(); /* its handler counts first */
+	vigia__fd_guard();        /* its lock is taken under the list's */
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 

@@ -321,6 +321,35 @@ static void S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child(void *
 	vigia_store_free(store);
 }
 
+static void *fork_all_the_time(void *ends)
+{
+	while (!atomic_load((atomic_bool *)ends)) {
+		pid_t child = fork();
+		if (child == 0) _exit(0);
+		waitpid(child, NULL, 0);
+	}
+	return NULL;
+}
+
+/* A fork takes the locks that opening takes: in the same order. */
+static void S15_one_thread_forks_while_another_opens(void **state)
+{
+	(void)state;
+	atomic_bool ends = false;
+	pthread_t thread;
+	struct vigia_store *store;
+	vigia_store_free(open_store());
+	alarm(60); /* a deadlock */
+	pthread_create(&thread, NULL, fork_all_the_time, &ends);
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(open_without_thread(&store, NULL), VIGIA_OK);
+		vigia_store_free(store);
+	}
+	atomic_store(&ends, true);
+	pthread_join(thread, NULL);
+	alarm(0);
+}
+
 static int try_to_own(struct vigia_store *store)
 {
 	(void)store;
@@ -656,6 +685,7 @@ int main(void)
 		TEST(S6_no_wake_up_is_lost),
 		TEST(D2_a_commit_holds_no_progress_without_what_was_queued_before),
 		TEST(S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child),
+		TEST(S15_one_thread_forks_while_another_opens),
 		TEST(W19_an_id_has_one_owner_over_all_processes),
 		TEST(W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent),
 		TEST(W9_a_checkpoint_moves_forward_only),
