@@ -109,9 +109,9 @@ describe("the conversation with an isolated script", function()
 	end)
 
 	it("H6x lets finalizers call the store wherever they run", function()
-		for n = 1, 40 do
+		for n = 1, 20 do
 			local words = {}
-			for w = 1, 25 do words[w] = ("%d is word %d of event %d"):format(n * w, w, n) end
+			for w = 1, 60 do words[w] = ("%d is word %d of event %d"):format(n * w, w, n) end
 			assert(store:store_event("CREATE", "Job", {n = n, words = words}))
 		end
 		local watcher = assert(watch(SEEN .. [[
@@ -128,18 +128,18 @@ describe("the conversation with an isolated script", function()
 			return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
 				litter()
 				assert(event.object.n == event.seq_num)
-				for w = 1, 25 do
+				for w = 1, 60 do
 					assert(event.object.words[w] == ("%d is word %d of event %d"):format(event.seq_num * w, w, event.seq_num))
 				end
 				for n = 1, 5 do assert(ctx.store:get_event(n).object.n == n) end
-				local events = ctx.store:get_events{event_iterator = require("vigia").trim_horizon(), limit = 5, timeout = 0}.events
-				for n = 1, 5 do assert(events[n].object.n == n) end
-				if event.seq_num == 40 then assert(finalized > 20, finalized) end
+				local events = ctx.store:get_events{event_iterator = require("vigia").trim_horizon(), limit = 20, timeout = 0}.events
+				for n = 1, 20 do assert(events[n].object.n == n) end
+				if event.seq_num == 20 then assert(finalized > 20, finalized) end
 				seen(event)
 			end}]]))
 		local stats = settle(watcher)
-		assert.equal(40, stats.processed, tostring(stats.last_error))
-		assert.same(range(1, 40), seen())
+		assert.equal(20, stats.processed, tostring(stats.last_error))
+		assert.same(range(1, 20), seen())
 	end)
 
 	it("H6y lets hooks call the store wherever they run", function()
