@@ -32,6 +32,8 @@ void vigia__interrupt_add(struct vigia__interrupt_hook *hook) {
 	pthread_mutex_lock(&mutex);
 	hook->thread = pthread_self();
 	hook->next = hooks;
+	if (hooks) hooks->link = &hook->next;
+	hook->link = &hooks;
 	hooks = hook;
 	/* The round may have been before this lock was taken. */
 	if (all_told || told(hook))
@@ -41,11 +43,10 @@ void vigia__interrupt_add(struct vigia__interrupt_hook *hook) {
 
 void vigia__interrupt_remove(struct vigia__interrupt_hook *hook) {
 	pthread_mutex_lock(&mutex);
-	for (struct vigia__interrupt_hook **at = &hooks; *at; at = &(*at)->next) {
-		if (*at == hook) {
-			*at = hook->next;
-			break;
-		}
+	if (hook->link) {
+		*hook->link = hook->next;
+		if (hook->next) hook->next->link = hook->link;
+		hook->link = NULL;
 	}
 	pthread_mutex_unlock(&mutex);
 }

@@ -24,7 +24,7 @@ struct vigia__interrupt_hook {
 	void *ctx;
 	void (*undo)(void *ctx); /* for what fn leaves behind, when a REPL's interruption is over; or NULL */
 	pthread_t thread;        /* set by vigia__interrupt_add: who added it */
-	struct vigia__interrupt_hook *next; /* owner: the list */
+	struct vigia__interrupt_hook *next, **link; /* owner: the list; what points to it there, NULL: it is in none */
 };
 
 /* Wakes one waiter of a store: what vigia__interrupt_ring() rings. */

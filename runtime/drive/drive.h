@@ -14,6 +14,7 @@
 #ifndef VIGIA_DRIVE_DRIVE_H
 #define VIGIA_DRIVE_DRIVE_H
 
+#include "../core/table.h"
 #include "../core/watcher.h"
 #include "../store/store.h"
 #include "clock.h"
@@ -29,7 +30,9 @@ struct vigia__fetch {
 };
 
 struct vigia_watcher {
-	struct vigia_watcher *next;       /* owner: the registry's list; NULL once retired */
+	struct vigia__node node;          /* in the registry's `ids`; first */
+	struct vigia_watcher *next;       /* owner: the registry's list of watchers, or of retired ones */
+	struct vigia_watcher **link;      /* what points to it in that list */
 	struct vigia_registry *registry;
 	char id[256];
 	bool retired;                     /* another watcher has its id now, or it was removed; kept for handles that still point here */
@@ -81,8 +84,9 @@ struct vigia__inbox {
 
 struct vigia_registry {
 	struct vigia_store *store;
-	struct vigia_watcher *watchers;
+	struct vigia_watcher *watchers, **watchers_end;
 	struct vigia_watcher *retired;
+	struct vigia__table ids;          /* of `watchers` */
 	bool any_released;                /* some of these may be freed */
 	/* Ephemeral watchers leave once a stop that was asked for is done, and this is told, as a log function is. NULL: all stay. */
 	void (*forgotten)(void *ctx, struct vigia_watcher *watcher);
@@ -107,6 +111,8 @@ struct vigia_registry {
 	/* waiting */
 	struct vigia__bell bell;          /* interrupted, or the inbox was poked */
 	struct vigia__listen listen;      /* the words as they were before the last look */
+	bool listen_in_vain;              /* no watcher wants an event, */
+	bool listen_for_workers;          /* but there are workers, whose news have a word */
 	bool listen_anything;             /* a handler polls with a filter of its own */
 	bool listening;                   /* listen was prepared and not yet seen changed */
 	uint64_t commits;                 /* of the store, at the last look */

@@ -33,6 +33,7 @@ struct vigia_registry *vigia_registry_new(struct vigia_store *store)
 	struct vigia_registry *registry = vigia__calloc(sizeof *registry);
 	if (registry == NULL) return NULL;
 	registry->store = store;
+	registry->watchers_end = &registry->watchers;
 	vigia__store_ref(store);
 	vigia__inbox_init(&registry->inbox);
 	return registry;
@@ -76,9 +77,16 @@ void vigia_registry_free(struct vigia_registry *registry)
 		}
 	}
 	vigia__driver_free_spare(registry);
+	vigia__table_deinit(&registry->ids);
 	vigia__inbox_deinit(&registry->inbox);
 	vigia__store_unref(registry->store);
 	vigia__free(registry);
+}
+
+static void unlink_from_list(struct vigia_watcher *w)
+{
+	*w->link = w->next;
+	if (w->next) w->next->link = w->link;
 }
 
 /* Free the retired watchers that nobody will ask for any more. Not below a handler or log function: who called it may be among them. */
@@ -86,13 +94,10 @@ static void free_released(struct vigia_registry *registry)
 {
 	if (!registry->any_released || registry->depth > 0) return;
 	registry->any_released = false;
-	for (struct vigia_watcher **at = &registry->retired; *at;) {
-		struct vigia_watcher *w = *at;
-		if (!w->released) {
-			at = &w->next;
-			continue;
-		}
-		*at = w->next;
+	for (struct vigia_watcher *w = registry->retired, *next; w; w = next) {
+		next = w->next;
+		if (!w->released) continue;
+		unlink_from_list(w);
 		vigia__driver_free(w);
 	}
 }
@@ -108,9 +113,9 @@ void vigia_watcher_release(struct vigia_watcher *w)
 
 static struct vigia_watcher *find(struct vigia_registry *registry, const char *id)
 {
-	struct vigia_watcher *w = registry->watchers;
-	while (w && strcmp(w->id, id) != 0) w = w->next;
-	return w;
+	struct vigia__node *node = vigia__table_first(&registry->ids, vigia__table_hash(id, strlen(id)));
+	while (node && strcmp(((struct vigia_watcher *)node)->id, id) != 0) node = vigia__table_next(node);
+	return (struct vigia_watcher *)node;
 }
 
 /* What every waiter of this registry listens to together. */
@@ -127,11 +132,32 @@ static void listen_to_all(struct vigia_registry *registry)
 	}
 	/* Workers hear of events themselves; for their news every word will do, and one that no event should have is best. */
 	static const struct vigia_slice nobody = {"\1 no type", 9};
+	registry->listen_in_vain = all.count == 0;
+	registry->listen_for_workers = workers;
 	if (all.count == 0 && workers) vigia__listen_add(&all, &nobody, 1);
 	if (all.count == 0 || registry->listen_anything) vigia__listen_init(&all, NULL, 0);
 	vigia__listen_bell(&all, &registry->bell);
 	vigia__listen_bell(&all, &registry->store->bell);
 	registry->listen = all;
+	registry->listening = false;
+}
+
+/* It was added or started: the words of the others stay. What it reads first needs no word. */
+static void listen_also(struct vigia_registry *registry, const struct vigia_watcher *w)
+{
+	struct vigia__listen more = registry->listen;
+	size_t count;
+	const struct vigia_slice *types = w->worker ? NULL : vigia__filter_types(w->filter, &count);
+	bool wants = !w->worker && vigia__driver_active(w);
+	bool alone = registry->watchers->next == NULL;
+	if (alone || (registry->listen_in_vain && (wants || (w->worker && !registry->listen_for_workers)))) {
+		listen_to_all(registry);
+		return;
+	}
+	if (!wants) return;
+	vigia__listen_add(&more, types, count);
+	if (more.count == registry->listen.count && more.index[0] == registry->listen.index[0]) return;
+	registry->listen = more;
 	registry->listening = false;
 }
 
@@ -187,26 +213,25 @@ static int find_free(struct vigia_registry *registry, const char *id, struct vig
 	return VIGIA_EEXISTS;
 }
 
-static void unlink_from(struct vigia_watcher **list, struct vigia_watcher *w)
-{
-	while (*list != w) list = &(*list)->next;
-	*list = w->next;
-	w->next = NULL;
-}
-
 static void append(struct vigia_registry *registry, struct vigia_watcher *w)
 {
-	struct vigia_watcher **end = &registry->watchers;
-	while (*end) end = &(*end)->next;
-	*end = w;
+	vigia__table_add(&registry->ids, &w->node, vigia__table_hash(w->id, strlen(w->id)));
+	w->next = NULL;
+	w->link = registry->watchers_end;
+	*w->link = w;
+	registry->watchers_end = &w->next;
 }
 
 /* Out of the registry; the memory stays for those who point to it. */
 static void put_aside(struct vigia_watcher *w)
 {
 	struct vigia_registry *registry = w->registry;
-	unlink_from(&registry->watchers, w);
+	vigia__table_remove(&registry->ids, &w->node);
+	if (registry->watchers_end == &w->next) registry->watchers_end = w->link;
+	unlink_from_list(w);
 	w->next = registry->retired;
+	if (w->next) w->next->link = &w->next;
+	w->link = &registry->retired;
 	registry->retired = w;
 	registry->any_released |= w->released;
 }
@@ -224,7 +249,8 @@ static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct
 {
 	if (old) retire(old);
 	append(registry, w);
-	listen_to_all(registry);
+	if (old) listen_to_all(registry);
+	else listen_also(registry, w);
 	free_released(registry);
 }
 
@@ -738,11 +764,11 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 	if (w->worker) rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
 	else rc = vigia__driver_start(w, err);
 	if (rc == VIGIA_OK && w->detached) {
-		unlink_from(&w->registry->retired, w);
+		unlink_from_list(w);
 		w->detached = false;
 		append(w->registry, w);
 	}
-	if (rc == VIGIA_OK) listen_to_all(w->registry);
+	if (rc == VIGIA_OK) listen_also(w->registry, w);
 	vigia__store_leave(w->registry->store);
 	return rc;
 }
