@@ -93,7 +93,10 @@ static int target_finish(struct target *t)
 	snprintf(name, sizeof name, "/proc/self/fd/%d", t->fd);
 	if (fsync(t->fd) < 0) return errno;
 	int rc = t->temporary[0] ? link(t->temporary, t->path) : linkat(AT_FDCWD, name, AT_FDCWD, t->path, AT_SYMLINK_FOLLOW);
-	return rc < 0 ? errno : vigia__place_sync_name(t->path);
+	if (rc < 0) return errno;
+	rc = vigia__place_sync_name(t->path);
+	if (rc != 0) unlink(t->path); /* it could be gone tomorrow */
+	return rc;
 }
 
 int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err)

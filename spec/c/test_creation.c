@@ -24,6 +24,7 @@ enum { PAGES = 8192 /* bytes of both meta pages */, IMAGE_MAX = 1 << 20 };
 static struct {
 	ssize_t cut;           /* LMDB's first write takes so many bytes; -1: all */
 	bool data_synced, name_synced;
+	int name_error;        /* what syncing a folder fails with; 0: it does not */
 	bool early;            /* a page was written before both were */
 } seen = {.cut = -1};
 
@@ -56,7 +57,13 @@ VIGIA_API int fdatasync(int fd)
 VIGIA_API int fsync(int fd)
 {
 	struct stat st;
-	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) seen.name_synced = true;
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+		if (seen.name_error != 0) {
+			errno = seen.name_error;
+			return -1;
+		}
+		seen.name_synced = true;
+	}
 	return (int)syscall(SYS_fsync, fd);
 }
 
@@ -245,6 +252,27 @@ static void D1_the_name_is_on_the_disk_before_the_first_commit(void **state)
 	vigia_store_free(store);
 }
 
+/* A store or a copy that may be gone tomorrow is an error, and no copy stays behind. */
+static void D1_a_name_that_cannot_be_synced(void **state)
+{
+	(void)state;
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	char copy[FOLDER_MAX + 16];
+	snprintf(copy, sizeof copy, "%s/copy", folder);
+	seen.name_error = EIO;
+	assert_int_equal(open_store(false, &store, &err), VIGIA_EIO);
+	seen.name_error = EINVAL; /* a file system that cannot do it: nothing more can be done */
+	assert_int_equal(open_store(false, &store, &err), VIGIA_OK);
+	assert_int_equal(append(store, NULL, &err), VIGIA_OK);
+	seen.name_error = EIO;
+	assert_int_equal(vigia_store_backup(store, copy, false, &err), VIGIA_EIO);
+	assert_int_equal(access(copy, F_OK), -1);
+	seen.name_error = 0;
+	assert_int_equal(vigia_store_backup(store, copy, false, &err), VIGIA_OK);
+	vigia_store_free(store);
+}
+
 /* Many processes find the same unfinished file. */
 static void S13_an_unfinished_file_is_finished_once(void **state)
 {
@@ -288,6 +316,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(E8_no_other_file_is_begun_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, teardown),
+		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, teardown),
 		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_finished_once, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
@@ -84,6 +85,36 @@ static void remove_folders(void)
 	rmdir(live);
 	rmdir(state_folder);
 	rmdir(base);
+}
+
+static volatile sig_atomic_t ended_by;
+
+static void note_signal(int number)
+{
+	ended_by = number;
+}
+
+/* The work is done in a child process; this one stays until it has ended, however it did, and takes the folders away. */
+static void clean_up_after(void)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	int status = 0;
+	make_folders();
+	fflush(NULL);
+	pid_t child = fork();
+	if (child < 0) cannot("start a process");
+	if (child == 0) {
+		setpgid(0, 0);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		return;
+	}
+	setpgid(child, child);
+	for (int i = 0; i < 3; i++) sigaction(signals[i], &(struct sigaction){.sa_handler = note_signal}, NULL);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		if (ended_by) kill(-child, SIGKILL);
+	kill(-child, SIGKILL); /* a workload's process that hangs */
+	remove_folders();
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
 /* ---- a workload under the recorder ---- */
@@ -453,11 +484,10 @@ int main(int count, char **args)
 		for (const struct workload *w = workloads; w->name; w++) fprintf(stderr, "    %s\n", w->name);
 		return 2;
 	}
-	make_folders();
+	if (state == NULL) clean_up_after();
+	else make_folders();
 	seen = mmap(NULL, SEEN_MAX * sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (seen == MAP_FAILED) cannot("map memory");
 	if (state) return repeat(workload, plant, state);
-	int rc = all(workload, plant, is_long, wanted ? wanted : (is_long ? LONG_STATES : NORMAL_STATES) / SLOWER);
-	remove_folders();
-	return rc;
+	return all(workload, plant, is_long, wanted ? wanted : (is_long ? LONG_STATES : NORMAL_STATES) / SLOWER);
 }

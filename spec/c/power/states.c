@@ -495,6 +495,8 @@ static unsigned name_drop(struct naming *names, unsigned count, const char *name
 	return count;
 }
 
+enum { HEAD_KEPT = 32 }; /* by which a side file is known */
+
 /* What a file holds that nothing syncs. Half the time it is not there at all; false then. */
 static bool build_hint(struct file *file, uint64_t random)
 {
@@ -507,7 +509,7 @@ static bool build_hint(struct file *file, uint64_t random)
 	case 3: /* a part of what it held, and random bytes in the rest */
 		file->built_size = size;
 		for (size_t i = 0; i < size; i++) {
-			bool kept = i < 64 || mix(random + i / SECTOR) & 1;
+			bool kept = i < HEAD_KEPT || mix(random + i / SECTOR) & 1;
 			file->built[i] = kept ? file->cache[i] : (uint8_t)mix(random ^ i);
 		}
 		return true;
