@@ -90,10 +90,10 @@ function M.path(name)
 	return name and folder .. "/" .. name or folder
 end
 
-local function remove(path)
+function M.remove(path)
 	if lfs.symlinkattributes(path, "mode") == "directory" then
 		for name in lfs.dir(path) do
-			if name ~= "." and name ~= ".." then remove(path .. "/" .. name) end
+			if name ~= "." and name ~= ".." then M.remove(path .. "/" .. name) end
 		end
 	end
 	os.remove(path)
@@ -176,7 +176,7 @@ function M.clean()
 	collectgarbage()
 	if not folder then return end
 	local left = M.open_files()
-	remove(folder)
+	M.remove(folder)
 	folder = nil
 	assert.equal(0, left, "descriptors and mappings of the test's files that stayed open")
 end

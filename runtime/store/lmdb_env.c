@@ -379,6 +379,20 @@ int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)
 	return vigia__fd_end(mdb_env_open(env, path, flags, 0600));
 }
 
+/* LMDB says of its lock file, too, that it is invalid: one that was damaged, or that it took for another process's because a lock of it was
+ * refused. */
+static bool lock_file_is_wrong(struct lmdb_backend *b)
+{
+	char path[4096];
+	uint32_t magic = 0;
+	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return false;
+	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)); /* the environment is closed: no lock to lose */
+	if (fd < 0) return false;
+	bool wrong = pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic && magic != VIGIA__LMDB_MAGIC;
+	close(fd);
+	return wrong;
+}
+
 static int env_open(struct lmdb_backend *b, struct vigia_error *err)
 {
 	size_t bytes = vigia__lmdb_map_first(b);
@@ -395,6 +409,9 @@ static int env_open(struct lmdb_backend *b, struct vigia_error *err)
 			return lock_file_fill(b, true, err);
 		}
 		vigia__lmdb_env_close(b);
+		if (rc == MDB_INVALID && lock_file_is_wrong(b))
+			return vigia__error(err, VIGIA_EIO, "store '%s': the lock file '%s-lock' is damaged, or a lock of it was refused: when no "
+			                    "process has the store open, delete it", b->path, b->path);
 		/* The system (a limit: ENOMEM; valgrind: EINVAL) refuses so much address space: ask for less. */
 		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes)) return vigia__lmdb_error(b, rc, "open it", err);
 	}

@@ -1,0 +1,331 @@
+/*
+ * fail.c - makes the N-th call of a kind fail, of the calls that Vigia and LMDB make of the system. Preloaded into a stock lua5.4, where
+ * `require "fail"` arms it: fail.arm(kind, n, error [, forever]); fail.disarm() -> how many calls failed; fail.state(source, n, ...): run a
+ * Lua source whose n-th allocation fails.
+ *
+ * A call counts if its return address lies in libvigia, vigia/core.so or liblmdb: Lua, busted and the C library go on undisturbed.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <link.h>
+#include <linux/futex.h>
+#include <lualib.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default"), used))
+
+enum kind { ALLOC, OPEN, MMAP, TRUNCATE, WRITE, SHORT_WRITE, SYNC, THREAD, LOCK, FUTEX, KINDS };
+static const char *const kind_names[] = {"alloc", "open", "mmap", "truncate", "write", "short", "sync", "thread", "lock", "futex", NULL};
+
+/* ---- whose calls count ---- */
+
+enum { RANGES_MAX = 16 };
+static struct {
+	uintptr_t from, to;
+} ranges[RANGES_MAX];
+static int range_count;
+
+static int add_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size, (void)arg;
+	static const char *const names[] = {"libvigia", "vigia/core.so", "liblmdb",
+#ifdef VIGIA_SANITIZED
+	                                    "libasan", /* calls in their place, some of them */
+#endif
+	};
+	bool ours = false;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) ours |= strstr(info->dlpi_name, names[i]) != NULL;
+	if (!ours) return 0;
+	for (int i = 0; i < info->dlpi_phnum && range_count < RANGES_MAX; i++) {
+		const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+		if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
+		ranges[range_count].from = info->dlpi_addr + part->p_vaddr;
+		ranges[range_count++].to = info->dlpi_addr + part->p_vaddr + part->p_memsz;
+	}
+	return 0;
+}
+
+static bool counts(const void *caller)
+{
+	for (int i = 0; i < range_count; i++)
+		if ((uintptr_t)caller >= ranges[i].from && (uintptr_t)caller < ranges[i].to) return true;
+	return false;
+}
+
+/* ---- what is armed ---- */
+
+static atomic_long countdown; /* 0: off */
+static atomic_int armed_kind, armed_error, hits;
+static atomic_bool forever;
+
+static bool fails(enum kind kind, const void *caller)
+{
+	if (atomic_load(&countdown) == 0 || atomic_load(&armed_kind) != (int)kind || !counts(caller)) return false;
+	long left = atomic_load(&countdown);
+	do {
+		if (left == 0) return false;
+		if (left == 1 && atomic_load(&forever)) break;
+	} while (!atomic_compare_exchange_weak(&countdown, &left, left - 1));
+	if (left != 1) return false;
+	atomic_fetch_add(&hits, 1);
+	errno = atomic_load(&armed_error);
+	return true;
+}
+
+#define FAILS(kind) fails(kind, __builtin_return_address(0))
+
+#ifndef VIGIA_SANITIZED /* a sanitizer has an allocator of its own */
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+
+EXPORT void *malloc(size_t size)
+{
+	return FAILS(ALLOC) ? NULL : __libc_malloc(size);
+}
+
+EXPORT void *calloc(size_t count, size_t size)
+{
+	return FAILS(ALLOC) ? NULL : __libc_calloc(count, size);
+}
+
+EXPORT void *realloc(void *ptr, size_t size)
+{
+	return FAILS(ALLOC) ? NULL : __libc_realloc(ptr, size);
+}
+#endif
+
+#define OPENS(name)                                                                 \
+	EXPORT int name(const char *path, int flags, ...)                           \
+	{                                                                           \
+		va_list args;                                                       \
+		va_start(args, flags);                                              \
+		int mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, int) : 0; \
+		va_end(args);                                                       \
+		return FAILS(OPEN) ? -1 : openat(AT_FDCWD, path, flags, mode);      \
+	}
+OPENS(open)
+OPENS(open64)
+
+EXPORT void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	return FAILS(MMAP) ? MAP_FAILED : (void *)syscall(SYS_mmap, at, len, prot, flags, fd, offset);
+}
+
+EXPORT void *mmap64(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	return FAILS(MMAP) ? MAP_FAILED : (void *)syscall(SYS_mmap, at, len, prot, flags, fd, offset);
+}
+
+EXPORT int ftruncate(int fd, off_t len)
+{
+	return FAILS(TRUNCATE) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+EXPORT int ftruncate64(int fd, off_t len)
+{
+	return FAILS(TRUNCATE) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+EXPORT int fallocate(int fd, int mode, off_t at, off_t len)
+{
+	return FAILS(TRUNCATE) ? -1 : (int)syscall(SYS_fallocate, fd, mode, at, len);
+}
+
+EXPORT int fallocate64(int fd, int mode, off_t at, off_t len)
+{
+	return FAILS(TRUNCATE) ? -1 : (int)syscall(SYS_fallocate, fd, mode, at, len);
+}
+
+#define PWRITES(name)                                                                                          \
+	EXPORT ssize_t name(int fd, const void *data, size_t len, off_t at)                                    \
+	{                                                                                                      \
+		if (FAILS(WRITE)) return -1;                                                                   \
+		if (FAILS(SHORT_WRITE)) len = len / 2;                                                         \
+		return syscall(SYS_pwrite64, fd, data, len, at);                                               \
+	}
+PWRITES(pwrite)
+PWRITES(pwrite64)
+
+EXPORT ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+	if (FAILS(WRITE)) return -1;
+	if (FAILS(SHORT_WRITE)) return count > 1 ? syscall(SYS_writev, fd, parts, count / 2) : 0;
+	return syscall(SYS_writev, fd, parts, count);
+}
+
+EXPORT ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at)
+{
+	if (FAILS(WRITE)) return -1;
+	return syscall(SYS_pwritev, fd, parts, FAILS(SHORT_WRITE) && count > 1 ? count / 2 : count, at, 0);
+}
+
+EXPORT int fdatasync(int fd)
+{
+	return FAILS(SYNC) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+EXPORT int fsync(int fd)
+{
+	return FAILS(SYNC) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+	*(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
+	return FAILS(THREAD) ? atomic_load(&armed_error) : next(thread, attr, start, arg);
+}
+
+/* Locks of bytes of a file, also of those who wait for one. */
+#define FCNTLS(name)                                                                                           \
+	EXPORT int name(int fd, int command, ...)                                                              \
+	{                                                                                                      \
+		va_list args;                                                                                  \
+		va_start(args, command);                                                                       \
+		void *arg = va_arg(args, void *);                                                              \
+		va_end(args);                                                                                  \
+		bool locks = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW; \
+		return locks && FAILS(LOCK) ? -1 : (int)syscall(SYS_fcntl, fd, command, arg);                  \
+	}
+FCNTLS(fcntl)
+FCNTLS(fcntl64)
+
+/* Of the calls made through syscall() those of a futex that wait; the others go on as they are. */
+EXPORT long syscall(long number, ...)
+{
+	long a[6];
+	va_list args;
+	va_start(args, number);
+	for (int i = 0; i < 6; i++) a[i] = va_arg(args, long);
+	va_end(args);
+	bool waits = number == SYS_futex && ((a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT || (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET);
+#ifdef SYS_futex_waitv
+	waits |= number == SYS_futex_waitv;
+#endif
+	if (waits && FAILS(FUTEX)) return -1;
+	static long (*_Atomic next)(long, ...);
+	if (next == NULL) atomic_store(&next, (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"));
+	return atomic_load(&next)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* ---- Lua allocations ---- */
+
+struct budget {
+	long count, fail_at, wanted;
+};
+
+/* In that state: arm() begins to count, disarm() ends it. */
+static int budget_arm(lua_State *S)
+{
+	struct budget *budget = lua_touserdata(S, lua_upvalueindex(1));
+	budget->count = 0;
+	budget->fail_at = budget->wanted;
+	return 0;
+}
+
+static int budget_disarm(lua_State *S)
+{
+	struct budget *budget = lua_touserdata(S, lua_upvalueindex(1));
+	budget->fail_at = 0;
+	return 0;
+}
+
+static void *budget_alloc(void *ud, void *ptr, size_t old, size_t size)
+{
+	struct budget *budget = ud;
+	if (size == 0) {
+		free(ptr);
+		return NULL;
+	}
+	/* Lua may rely on it that a block never fails to shrink. */
+	if ((ptr == NULL || size > old) && ++budget->count == budget->fail_at) return NULL;
+	return realloc(ptr, size);
+}
+
+/* fail.state(source, n, path, cpath, argument): run a Lua source in a state of its own, whose n-th allocation behind arm() fails. Returns
+ * whether it came to that, and what the source returned as a string, or nil and what it raised. */
+static int lua_state_run(lua_State *L)
+{
+	const char *source = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 3), *cpath = luaL_checkstring(L, 4);
+	struct budget budget = {.wanted = (long)luaL_checkinteger(L, 2)};
+	lua_State *S = lua_newstate(budget_alloc, &budget);
+	if (S == NULL) return luaL_error(L, "out of memory");
+	luaL_openlibs(S);
+	lua_getglobal(S, "package");
+	lua_pushstring(S, path);
+	lua_setfield(S, -2, "path");
+	lua_pushstring(S, cpath);
+	lua_setfield(S, -2, "cpath");
+	lua_pop(S, 1);
+	lua_pushlightuserdata(S, &budget);
+	lua_pushcclosure(S, budget_arm, 1);
+	lua_setglobal(S, "arm");
+	lua_pushlightuserdata(S, &budget);
+	lua_pushcclosure(S, budget_disarm, 1);
+	lua_setglobal(S, "disarm");
+	int rc = luaL_loadstring(S, source);
+	if (rc == LUA_OK) {
+		lua_pushstring(S, luaL_checkstring(L, 5));
+		rc = lua_pcall(S, 1, 1, 0);
+		budget.fail_at = 0;
+	}
+	lua_pushboolean(L, budget.count >= budget.wanted);
+	if (rc != LUA_OK) lua_pushnil(L);
+	lua_pushstring(L, lua_tostring(S, -1) ? lua_tostring(S, -1) : "no text");
+	lua_close(S);
+	return rc == LUA_OK ? 2 : 3;
+}
+
+/* ---- for Lua ---- */
+
+static int lua_arm(lua_State *L)
+{
+	if (range_count == 0) dl_iterate_phdr(add_object, NULL);
+	atomic_store(&armed_kind, luaL_checkoption(L, 1, NULL, kind_names));
+	atomic_store(&armed_error, (int)luaL_checkinteger(L, 3));
+	atomic_store(&forever, lua_toboolean(L, 4));
+	atomic_store(&hits, 0);
+	atomic_store(&countdown, (long)luaL_checkinteger(L, 2));
+	return 0;
+}
+
+static int lua_disarm(lua_State *L)
+{
+	atomic_store(&countdown, 0);
+	lua_pushinteger(L, atomic_load(&hits));
+	return 1;
+}
+
+EXPORT int luaopen_fail(lua_State *L);
+int luaopen_fail(lua_State *L)
+{
+	static const luaL_Reg functions[] = {{"arm", lua_arm}, {"disarm", lua_disarm}, {"state", lua_state_run}, {NULL, NULL}};
+	static const struct {
+		const char *name;
+		int number;
+	} errors[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EMFILE", EMFILE}, {"EINTR", EINTR}, {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN},
+	              {"ENOLCK", ENOLCK}};
+	luaL_newlib(L, functions);
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+		lua_pushinteger(L, errors[i].number);
+		lua_setfield(L, -2, errors[i].name);
+		lua_pushstring(L, strerror(errors[i].number));
+		lua_rawseti(L, -2, errors[i].number);
+	}
+#ifdef VIGIA_SANITIZED
+	lua_pushboolean(L, 1);
+	lua_setfield(L, -2, "sanitized");
+#endif
+	return 1;
+}

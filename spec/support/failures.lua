@@ -1,0 +1,382 @@
+-- failures.lua - a program, run with spec/c/failures/fail.c preloaded: each scenario again and again, with the first call of a kind
+-- failing, then the second, and so on until none failed; and the same with all calls from there on failing. Arguments: a folder, then
+-- "kind:error" or "lua". Prints "ok NAME KIND ERROR: COUNT" or "not ok ...".
+--
+-- After each failure: the error has a code and names the cause; no descriptor and no thread is left; what was acknowledged is there; the
+-- store verifies, and takes events now that the fault is gone.
+
+local core = require "vigia.core"
+local fail = require "fail"
+local lfs = require "lfs"
+local vigia = require "vigia"
+
+local folder = arg[1]
+local LIST <const> = 5
+
+-- What may be the answer to a failure, beside the words of the system's error.
+local CODES <const> = {
+	io_error = true, disk_full = true, out_of_memory = true, commit_unknown = true, store_full = true, not_permitted = true,
+	handler_error = true, -- told by a handler that could not append
+}
+
+-- Raised by a step that could not be done; what the scenario returns.
+local Failure = {}
+Failure.__index = Failure
+Failure.__tostring = function(self) return tostring(self.err) end
+
+local function need(value, ...)
+	if value == nil or value == false then error(setmetatable({err = (...)}, Failure), 2) end
+	return value, ...
+end
+
+---- scenarios: functions of a path and a table `acked`, number -> object; before(path) prepares what no fault concerns ----
+
+local function fill(path)
+	local store <close> = assert(vigia.open(path, {collect = false}))
+	local list = {}
+	for i = 1, LIST do list[i] = {"CREATE", "Old", i} end
+	assert(store:store_events(list))
+	assert(store:store_checkpoint("old", 2))
+end
+
+local function with_store(options, body)
+	return function(path, acked)
+		local given = {collect = false}
+		for name, value in pairs(options) do given[name] = value end
+		local store <close> = need(vigia.open(path, given))
+		body(store, acked, path)
+	end
+end
+
+local function append(store, acked, object, options)
+	local n = need(store:store_event("CREATE", "New", object, options))
+	if n ~= true then acked[n] = object end
+end
+
+local SCENARIOS <const> = {
+	{"a new store", with_store({}, function(store, acked) append(store, acked, "a") end), before = function() end},
+	{"appends", with_store({}, function(store, acked)
+		append(store, acked, "a")
+		append(store, acked, ("x"):rep(20000))
+	end)},
+	{"a list", with_store({}, function(store, acked)
+		local events = {}
+		for i = 1, 50 do events[i] = {"UPDATE", "New", "list" .. i} end
+		local first = need(store:store_events(events))
+		for i = 1, 50 do acked[first + i - 1] = "list" .. i end
+	end)},
+	{"conditions", with_store({}, function(store, acked)
+		append(store, acked, "keyed", {key = "k"})
+		append(store, acked, "keyed", {key = "k"})
+		append(store, acked, "last", {if_last = need(store:get_latest_event_num())})
+	end)},
+	{"reads", with_store({}, function(store)
+		need(store:get_events{timeout = 0, filter = {object_types = {"Old"}}})
+		need(store:get_event(1))
+		need(store:get_oldest_event_num())
+		need(store:find_time(0))
+		need(store:stats())
+	end)},
+	{"a wait", with_store({}, function(store)
+		need(store:get_events{timeout = 0.02, event_iterator = vigia.latest()})
+	end)},
+	{"checkpoints", with_store({}, function(store)
+		need(store:store_checkpoint("a", 3))
+		need(store:get_checkpoint("a"))
+		need(store:checkpoints())
+		need(store:delete_checkpoint("a"))
+	end)},
+	{"a trim", with_store({}, function(store, acked)
+		acked.oldest = 3
+		need(store:trim(2))
+		need(store:gc())
+	end)},
+	{"settings", with_store({}, function(store) need(store:configure{gc_cadence = 77}) end)},
+	{"a backup", with_store({}, function(store, _, path) need(store:backup(path .. ".copy")) end)},
+	{"interval", function(path, acked)
+		local store <close> = need(vigia.open(path, {durability = "interval", commit_interval = 5, collect = false}))
+		local first = need(store:get_latest_event_num()) + 1
+		for i = 1, 3 do need(store:store_event("CREATE", "New", "q" .. i)) end
+		need(store:sync())
+		for i = 1, 3 do acked[first + i - 1] = "q" .. i end
+	end, before = function(path)
+		local store <close> = assert(vigia.open(path, {durability = "interval", commit_interval = 5, collect = false}))
+		assert(store:store_event("CREATE", "Old", 1))
+		assert(store:sync())
+	end},
+	{"a watcher", retries = true, with_store({}, function(store, acked)
+		local registry = need(vigia.registry(store, {log = function() end}))
+		local seen, failed = 0, nil
+		local watcher = need(registry:watch("w", function(event, ctx)
+			seen = math.max(seen, event.seq_num)
+			if event.seq_num == LIST then
+				local n, err = ctx.store:store_event("CREATE", "New", "from a handler")
+				if n then acked[n] = "from a handler" else failed = err end
+			end
+			if event.seq_num >= LIST then ctx.watcher:stop() end
+		end, {initial_backoff = 0.001, max_backoff = 0.001}))
+		local until_time = core.monotonic() + 10
+		while watcher:stats().state ~= "stopped" do
+			need(registry:step(0.05) ~= nil, "a step failed")
+			assert(core.monotonic() < until_time, "the watcher does not come to its end")
+		end
+		need(registry:stop{timeout = 5})
+		assert(seen >= LIST, "the watcher missed events")
+		need(not failed, failed)
+	end)},
+	{"coroutines", with_store({}, function(store, acked)
+		local registry = need(vigia.registry(store, {log = function() end}))
+		local failed
+		for i = 1, 3 do
+			registry:spawn(function()
+				local n, err = store:store_event("CREATE", "New", "co" .. i)
+				if n then acked[n] = "co" .. i else failed = err end
+			end)
+		end
+		need(registry:run())
+		need(registry:stop{timeout = 5})
+		need(not failed, failed)
+	end)},
+	{"a script", retries = true, with_store({}, function(store, _, path)
+		local registry = need(vigia.registry(store, {log = function() end}))
+		local watcher = need(registry:watch("s", path .. ".lua", {initial_backoff = 0.001, max_backoff = 0.001}))
+		local until_time = core.monotonic() + 10
+		while watcher:stats().last_processed_seq_num < LIST do
+			need(registry:step(0.05) ~= nil, "a step failed")
+			assert(core.monotonic() < until_time, "the script does not come to its end")
+		end
+		need(registry:stop{timeout = 5})
+	end), before = function(path)
+		fill(path)
+		local file <close> = assert(io.open(path .. ".lua", "w"))
+		file:write("return function() end")
+	end},
+	{"a descriptor to poll", with_store({}, function(store, acked)
+		local registry = need(vigia.registry(store, {log = function() end}))
+		need(registry:pollfd())
+		append(store, acked, "polled")
+		need(registry:step(0) ~= nil, "a step failed")
+		need(registry:stop{timeout = 5})
+	end)},
+	{"reading only", function(path)
+		local store <close> = need(vigia.open(path, {readonly = true}))
+		need(store:get_events{timeout = 0})
+	end},
+	{"memory", function(_, acked)
+		local store <close> = need(vigia.open(":memory:"))
+		need(store:store_event("CREATE", "New", "m", {key = "k"}))
+		need(store:store_checkpoint("a", 1))
+		need(store:trim(1))
+		acked.memory = true
+	end},
+}
+
+---- one run ----
+
+local function count(directory)
+	local total = 0
+	for name in lfs.dir(directory) do
+		if name:find "^%d+$" then total = total + 1 end
+	end
+	return total
+end
+
+local function left_open()
+	collectgarbage()
+	collectgarbage()
+	local until_time = core.monotonic() + 5
+	local threads = count "/proc/self/task"
+	while threads > 1 and core.monotonic() < until_time do -- one that was joined is listed for a moment
+		vigia.sleep(0.001)
+		threads = count "/proc/self/task"
+	end
+	return count "/proc/self/fd", threads
+end
+
+local function remove(path)
+	for _, suffix in ipairs{"", "-lock", "-side", ".lua", ".copy", ".copy-lock", ".copy-side"} do os.remove(path .. suffix) end
+end
+
+-- What the file holds now: complaints, or nil.
+local function look(path, acked, existed)
+	if not existed and not lfs.attributes(path, "mode") then return end
+	local store <close>, err = vigia.open(path, {collect = false})
+	if not store then return "it does not open again: " .. tostring(err) end
+	local found, last = {}, nil
+	local from = vigia.trim_horizon()
+	repeat
+		local answer = assert(store:get_events{event_iterator = from, timeout = 0})
+		for _, event in ipairs(answer.events) do
+			if last and event.seq_num ~= last + 1 then return "a hole before " .. event.seq_num end
+			last = event.seq_num
+			found[last] = event.object
+		end
+		from = answer.next_event_iterator
+	until #answer.events == 0
+	for n, object in pairs(acked) do
+		if math.type(n) == "integer" and found[n] ~= object then
+			return ("%d was acknowledged and is %s"):format(n, tostring(found[n]))
+		end
+	end
+	if not store:store_event("CREATE", "New", "afterwards") then return "it takes no events afterwards" end
+end
+
+local function damaged(path)
+	local next_finding, err = core.verify(path)
+	if not next_finding then return "verify: " .. tostring(err) end
+	local found
+	for what, number, _, _, text in next_finding do
+		if what ~= "progress" and what ~= "done" and text and text ~= "" then found = ("verify: %s %s %s"):format(what, number, text) end
+	end
+	return found
+end
+
+local function explain(result, number)
+	if getmetatable(result) ~= Failure then
+		-- Lua raises when memory for a value of its own cannot be had; so does the binding when it is C's.
+		if number == fail.ENOMEM and tostring(result):find("not enough memory", 1, true) then return true end
+		return nil, "it raised: " .. tostring(result)
+	end
+	local err = result.err
+	if type(err) == "string" then return nil, err end
+	local text = tostring(err) .. " " .. tostring(err.cause)
+	if not CODES[err.code] then return nil, ("the code %s: %s"):format(err.code, text) end
+	local words = {fail[number]:lower(), "memory", "disk is full", "commit failed"}
+	if number == fail.ENOLCK then words[#words + 1] = "a lock of it was refused" end -- LMDB keeps the system's error to itself
+	for _, word in ipairs(words) do
+		if text:lower():find(word, 1, true) then return true end
+	end
+	return nil, "it does not name the cause: " .. text
+end
+
+-- After these the pages are looked at, too, now and then.
+local WRITES <const> = {write = true, short = true, sync = true, truncate = true}
+
+local runs = 0
+-- One scenario with its n-th call failing; the number of calls that failed, or nil and a complaint.
+local function run_one(scenario, kind, number, n, forever)
+	local body, before = scenario[2], scenario.before or fill
+	local path = folder .. "/store"
+	remove(path)
+	before(path)
+	local fds, threads = left_open()
+	local acked = {}
+	runs = runs + 1
+	fail.arm(kind, n, number, forever)
+	local ok, result = pcall(body, path, acked)
+	local hits = fail.disarm()
+	local where = ("at call %d%s: "):format(n, forever and " and all behind it" or "")
+	if not ok then
+		if hits == 0 then return nil, where .. "it fails without a fault: " .. tostring(result) end
+		local good, why = explain(result, number)
+		if not good then return nil, where .. why end
+		-- "Interrupted" is no reason to fail.
+		if number == fail.EINTR and not forever then return nil, where .. "an interruption became an error: " .. tostring(result) end
+	end
+	local fds_after, threads_after = left_open()
+	if fds_after ~= fds then return nil, where .. ("%d descriptors are left open"):format(fds_after - fds) end
+	if threads_after ~= threads then return nil, where .. ("%d threads are left"):format(threads_after - threads) end
+	if not acked.memory then
+		local wrong = look(path, acked, scenario.before == nil)
+		if not wrong and hits > 0 and WRITES[kind] and runs % 8 == 0 and lfs.attributes(path, "mode") then wrong = damaged(path) end
+		if wrong then return nil, where .. wrong end
+	end
+	return hits
+end
+
+---- the allocations of a Lua state ----
+
+local LUA_SOURCE <const> = [[
+local path = ...
+local vigia = require "vigia"
+local need = assert
+arm()
+for _, where in ipairs{path, ":memory:"} do
+	local store <close> = need(vigia.open(where, {collect = false, cache_size = 8}))
+	need(store:store_event("CREATE", "Job", {a = {1, 2, {b = vigia.null}}, c = vigia.array{}, d = 1.5, e = "text"}))
+	need(store:store_events{{"UPDATE", "Job", {1, 2, 3}}, {operation = "DELETE", object_type = "Job", object = "x"}})
+	local answer = need(store:get_events{timeout = 0, filter = {object_types = {"Job"}}, where = function() return true end})
+	need(vigia.to_json(answer.events[1]))
+	need(tostring(answer.next_event_iterator))
+	need(store:store_checkpoint("a", 1))
+	need(store:checkpoints())
+	need(store:holds())
+	need(store:stats())
+	local _, err = store:get_checkpoint("nobody")
+	need(tostring(err) and err.code and (err.message or true))
+	local registry = need(vigia.registry(store, {log = function() end}))
+	local seen = 0
+	local watcher = need(registry:watch("w", function(event, ctx)
+		seen = seen + 1
+		if seen == 2 then error {"now and then"} end
+		vigia.sleep(0)
+		if event.seq_num == 3 then ctx.watcher:stop() end
+	end, {initial_backoff = 0.001, where = function(event) return event.object ~= nil end}))
+	registry:spawn(function() store:store_event("CREATE", "Job", "from a task") end)
+	for _ = 1, 200 do
+		need(registry:step(0.01) ~= nil)
+		if watcher:stats().state == "stopped" then break end
+	end
+	need(watcher:stats())
+	need(registry:stop{timeout = 5})
+end
+disarm()
+return "done"
+]]
+
+-- The n-th allocation fails; whether there was one, or nil and a complaint.
+local function run_state(n)
+	local path = folder .. "/store"
+	remove(path)
+	fill(path)
+	local fds, threads = left_open()
+	runs = runs + 1
+	local reached, result, raised = fail.state(LUA_SOURCE, n, package.path, package.cpath, path)
+	local where = ("at allocation %d: "):format(n)
+	if not result then
+		if not reached then return nil, where .. "it fails without a fault: " .. raised end
+		if not raised:find "memory" then return nil, where .. "it does not name the cause: " .. raised end
+	end
+	local fds_after, threads_after = left_open()
+	if fds_after ~= fds then return nil, where .. ("%d descriptors are left open"):format(fds_after - fds) end
+	if threads_after ~= threads then return nil, where .. ("%d threads are left"):format(threads_after - threads) end
+	if n % 8 == 0 then
+		local wrong = look(path, {}, true)
+		if wrong then return nil, where .. wrong end
+	end
+	return reached
+end
+
+---- all of it ----
+
+local only = os.getenv "FAILURES_ONLY"
+for i = 2, #arg do
+	if arg[i] == "lua" then
+		local n, reached, complaint = 0
+		repeat
+			n = n + 1
+			reached, complaint = run_state(n)
+		until not reached
+		print(complaint and "not ok a Lua state, " .. complaint or ("ok a Lua state: %d"):format(n - 1))
+		return
+	end
+	local kind, name = arg[i]:match "^(%w+):(%w+)$"
+	local number = assert(fail[name], arg[i])
+	for _, scenario in ipairs(SCENARIOS) do
+		local total, complaint = 0, nil
+		for _, forever in ipairs{false, true} do
+			local n = 1
+			-- A call that is interrupted for ever is made for ever, and a watcher tries until it succeeds.
+			local ends = not forever or number ~= fail.EINTR and not scenario.retries
+			while ends and not complaint and not (only and only ~= scenario[1]) do
+				local hits
+				hits, complaint = run_one(scenario, kind, number, n, forever)
+				if hits == 0 then break end
+				total, n = total + 1, n + 1
+			end
+		end
+		if complaint then print(("not ok %s, %s %s %s"):format(scenario[1], kind, name, complaint))
+		else print(("ok %s, %s %s: %d"):format(scenario[1], kind, name, total)) end
+		io.stdout:flush()
+	end
+end
