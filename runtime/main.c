@@ -15,6 +15,7 @@
  *     settings.h          the options that belong to a file
  *     options.h           every option: name, unit, default, limits, help
  *     json.h              NDJSON <-> events
+ *     limit.h             how often the same thing is told
  *     error.h alloc.h buf.h   codes and messages, memory, byte buffers
  *   store/                remembers
  *     store.h             the interface of all backends, and handles; store.c: what is alike for them
@@ -36,6 +37,7 @@
  *     edit.h              lines from a person: editing, history, completion, Ctrl-C
  *     interrupt.h         "the user wants the program to end"
  *     hook.h              waits that end when a signal handler of the application sets a hook
+ *     tell.h              failures on standard error, where there is no log function
  *     cap.h               caps on a script's state; cap_libs.c: what a capped script sees
  *     process.h           a script in a program of its own: messages, and who supervises it
  *     output.h            what a script prints

@@ -147,9 +147,11 @@ M.backends = {
 	{name = "a store in Lua", open = M.wrapped},
 }
 
--- A registry that is stopped after the test.
+-- A registry that is stopped after the test. Its failures are told to nobody unless that is asked for.
 function M.registry(store, options)
-	local registry = assert(vigia.registry(store, options))
+	local given = {log = false}
+	for name, value in pairs(options or {}) do given[name] = value end
+	local registry = assert(vigia.registry(store, given))
 	table.insert(handles, 1, {close = function() pcall(registry.stop, registry, {timeout = 0}) end}) -- may be gone already
 	return registry
 end

@@ -161,7 +161,8 @@ function vigia.to_json(event) end
 
 ---Options of vigia.registry.
 ---@class vigia.RegistryOptions
----@field log? fun(level: "debug"|"info"|"warn"|"error", message: string) receives one record a call
+---@field log? fun(level: "debug"|"info"|"warn"|"error", message: string)|false receives one record a call; without one failures go to
+---standard error, at most one line per watcher and minute, and with false nowhere
 ---@field clock? vigia.Clock moved by hand, for tests: step() then never waits, and run() ends when nothing is due
 
 ---A handle on a store. Closes itself when collected or leaving a `<close>` variable.

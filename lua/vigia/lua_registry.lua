@@ -60,6 +60,12 @@ function Registry.log(self, level, format, ...)
 	if self.log_function then pcall(self.log_function, level, format:format(...)) end
 end
 
+-- The same for a failure, of a watcher (its stepper) or a task (nil): without a log function it goes to standard error, now and then.
+function Registry.failure(self, stepper, level, format, ...)
+	if self.log_function then return self:log(level, format, ...) end
+	core.tell(self.host, stepper, level, format:format(...))
+end
+
 ---- watchers ----
 
 function methods:watch(id, handler, options)
@@ -121,9 +127,9 @@ function methods:spawn(f)
 		local results = table.pack(f())
 		self.tasks[task] = nil
 		if results.n >= 2 and not results[1] and results[2] ~= nil then error(results[2], 0) end
-	end, function(text)
+	end, function(text, ended)
 		self.tasks[task] = nil
-		self:log("error", "a task failed: %s", text)
+		if ended then self:log("error", "a task failed: %s", text) else self:failure(nil, "error", "a task failed: %s", text) end
 	end)
 	if not task then return nil, err end
 	self.tasks[task] = true

@@ -101,9 +101,41 @@ function Watcher:number(method, ...)
 		type(n) == "string" and ("the string '%s'"):format(printable(n)) or type(n) == "number" and tostring(n) or "a " .. type(n))
 end
 
+-- What the end of a watcher or a store does to what is under way is no failure to be told without a log function.
+local function is_end(err)
+	local cause = type(err.cause) == "table" and rawget(err.cause, "code")
+	for _, code in ipairs{"stopping", "interrupted", "store_closed"} do
+		if err.code == code or cause == code then return true end
+	end
+	return false
+end
+
+function Watcher:say(err, format, ...)
+	local registry = self.registry
+	if is_end(err) then return registry:log("warn", format, ...) end
+	registry:failure(self.stepper, "warn", format, ...)
+end
+
 function Watcher:note(err, doing)
 	self.last_error = err
-	self.registry:log("warn", "watcher '%s': %s: %s", self.shown, doing, text_of(err))
+	self:say(err, "watcher '%s': %s: %s", self.shown, doing, text_of(err))
+end
+
+-- When an event that failed is tried again, on the watcher's clock and as a time of day.
+function Watcher:next_attempt()
+	local action, state = self.action, self.stepper:state()
+	if state ~= "running" then return "the next one after a start" end
+	if action.kind ~= "wait" then return "the next one at once" end
+	local now, by_hand = core.now(self.registry.host)
+	local wait = math.max(action.until_ns - now, 0)
+	local at = by_hand and "" or os.date("!, at %Y-%m-%dT%H:%M:%SZ", (core.wall_time() + wait) // 1000000000)
+	return ("the next one in %.3g s%s"):format(wait / 1e9, at)
+end
+
+-- Where a handler failed that raised nothing: where it is.
+local function place_of(handler)
+	local info = debug.getinfo(handler, "S")
+	return info.what == "C" and "in a function of C" or ("in the function at %s:%d"):format(info.short_src, info.linedefined)
 end
 
 ---- life ----
@@ -367,13 +399,18 @@ function Watcher:failed(value, trace, damage)
 		code = "handler_error", message = text_of(value), cause = value, traceback = trace, watcher_id = self.id, seq_num = event.seq_num}
 	if self.on_error then
 		local ok, problem = pcall(self.on_error, err, not damage and event or nil, self.context)
-		if not ok then self.registry:log("error", "watcher '%s': on_error failed: %s", self.shown, text_of(problem)) end
+		if not ok then
+			self.registry:failure(self.stepper, "error", "watcher '%s': on_error failed: %s", self.shown, text_of(problem))
+		end
 	end
-	self:note(err, "event failed")
+	self.last_error = err
 	local _, _, skipped = self.stepper:trouble()
 	local attempts = self.action.attempt
 	self:outcome("failed", {permanent = damage ~= nil})
 	local _, stuck, skipped_now = self.stepper:trouble()
+	local over = skipped_now > skipped or stuck ~= 0
+	self:say(err, "watcher '%s': event failed: %s (event %d, attempt %d, %s)%s", self.shown, text_of(err), event.seq_num, attempts,
+		over and "the last one" or self:next_attempt(), damage and "" or " " .. (trace and trace:gsub("\n\t", " ") or place_of(self.handler)))
 	if skipped_now > skipped then
 		self.registry:log("error", "watcher '%s': gave event %d up%s", self.shown, event.seq_num,
 			damage and ", whose bytes are bad" or (" after %d attempts"):format(attempts))

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../core/alloc.h"
 #include "../core/error.h"
 #include "../drive/worker.h"
 #include "cache.h"
@@ -324,6 +325,49 @@ static void push_text(lua_State *L, int idx)
 	lua_pushfstring(L, "(an error object: %s whose __tostring fails)", luaL_typename(L, idx));
 }
 
+/* For the log: where the handler failed, or, where nothing of Lua is on its stack any more, where it is. Its userdata is at 1.
+ * [-0, +1, m] */
+static void push_place(lua_State *L, const struct lua_handler *h, bool raised)
+{
+	lua_Debug ar;
+	bool lua = false;
+	for (int level = 0; raised && !lua && lua_getstack(h->co, level, &ar); level++)
+		lua = lua_getinfo(h->co, "S", &ar) && *ar.what != 'C';
+	if (lua) {
+		luaL_traceback(L, h->co, NULL, 0);
+		luaL_gsub(L, lua_tostring(L, -1), "\n\t", " "); /* a record is a line */
+		lua_replace(L, -2);
+		return;
+	}
+	lua_getiuservalue(L, 1, UV_FUNCTION);
+	lua_getinfo(L, ">S", &ar);
+	if (*ar.what == 'C') lua_pushliteral(L, "in a function of C");
+	else lua_pushfstring(L, "in the function at %s:%d", ar.short_src, ar.linedefined);
+}
+
+/* Is the value at 2 what a wait fails with when the watcher, the store or the program comes to its end? [-0, +0, m] */
+static bool is_end(lua_State *L)
+{
+	if (!vigia__lua_is_error(L, 2)) return false;
+	lua_pushliteral(L, "code");
+	lua_rawget(L, 2);
+	const char *code = lua_tostring(L, -1);
+	bool end = code && (strcmp(code, "stopping") == 0 || strcmp(code, "interrupted") == 0 || strcmp(code, "store_closed") == 0);
+	lua_pop(L, 1);
+	return end;
+}
+
+/* Keep it for what the driver logs; without memory it is not said. */
+static void note_place(lua_State *L, const struct lua_handler *h, bool raised)
+{
+	struct vigia_registry *registry = h->owner->registry;
+	registry->failed_at_end = is_end(L);
+	push_place(L, h, raised);
+	vigia__free(registry->trace);
+	registry->trace = vigia__strdup(lua_tostring(L, -1));
+	lua_pop(L, 1);
+}
+
 struct failure {
 	struct lua_handler *h;
 	const struct vigia_error *known; /* the event could not be decoded: no error value of the handler's */
@@ -354,18 +398,19 @@ static int report(lua_State *L)
 	const char *text = lua_tostring(L, 3);
 	if (f->known == NULL) vigia__error(f->err, VIGIA_EHANDLER, "%s", text);
 	if (h->task) {
-		if (f->raised) {
-			luaL_traceback(L, h->co, text, 0);
-			text = lua_tostring(L, -1);
-		}
+		push_place(L, h, f->raised);
+		text = lua_pushfstring(L, "%s %s", text, lua_tostring(L, -1));
 		lua_getiuservalue(L, 1, UV_ON_ERROR);
 		if (!lua_isnil(L, -1)) {
 			lua_pushstring(L, text);
-			if (lua_pcall(L, 1, 0, 0) == LUA_OK) return 0;
+			lua_pushboolean(L, is_end(L));
+			if (lua_pcall(L, 2, 0, 0) == LUA_OK) return 0;
 			push_text(L, -1);
 			text = lua_tostring(L, -1);
 		}
-		vigia__log(h->owner->registry, VIGIA_LOG_ERROR, "a task failed: %s", text);
+		struct vigia_registry *registry = h->owner->registry;
+		if (is_end(L)) vigia__log(registry, VIGIA_LOG_ERROR, "a task failed: %s", text);
+		else vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "a task failed: %s", text);
 		return 0;
 	}
 	snprintf(f->err->watcher_id, sizeof f->err->watcher_id, "%s", vigia_watcher_id(h->watcher));
@@ -380,6 +425,7 @@ static int report(lua_State *L)
 			luaL_traceback(L, h->co, NULL, 0);
 			lua_setfield(L, 4, "traceback");
 		}
+		note_place(L, h, f->raised);
 	}
 	lua_pushvalue(L, 4);
 	lua_setiuservalue(L, 1, UV_ERROR);
@@ -398,8 +444,8 @@ static int report(lua_State *L)
 	lua_getiuservalue(L, 1, UV_CONTEXT);
 	if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
 		push_text(L, -1);
-		vigia__log(h->owner->registry, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s", VIGIA_SHOWN(vigia_watcher_id(h->watcher)),
-		           lua_tostring(L, -1));
+		vigia__log_failure(h->owner->registry, &h->watcher->limit, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s",
+		                   VIGIA_SHOWN(vigia_watcher_id(h->watcher)), lua_tostring(L, -1));
 	}
 	return 0;
 }

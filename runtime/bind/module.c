@@ -15,6 +15,7 @@
 #include "process.h"
 #include "script.h"
 #include "serial.h"
+#include "tell.h"
 
 /* ---- What one Lua state shares ---- */
 
@@ -255,6 +256,7 @@ int luaopen_vigia_core(lua_State *L) {
 	if (strcmp(vigia_version(), VIGIA_VERSION) != 0)
 		return luaL_error(L, "vigia.core is of version %s, and the library it found in this process of version %s", VIGIA_VERSION,
 		                  vigia_version());
+	vigia__tell_init();
 	if (shared_init(L)) {
 		vigia__lua_error_init(L);
 		vigia__lua_iterator_init(L);

@@ -17,6 +17,7 @@
 #include "../drive/worker.h"
 #include "hook.h"
 #include "script.h"
+#include "tell.h"
 
 static const char class_key;
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -76,7 +77,7 @@ static int call_log(lua_State *L)
 	struct record *record = lua_touserdata(L, 1);
 	vigia__lua_push_from(L, record->r->home, 1);
 	lua_rawgeti(L, -1, 2);
-	if (lua_isnil(L, -1)) return 0;
+	if (!lua_isfunction(L, -1)) return 0;
 	lua_pushstring(L, level_names[record->level]);
 	lua_pushstring(L, record->message);
 	lua_call(L, 2, 0);
@@ -126,6 +127,7 @@ static void forget_interrupt(void *ctx)
 static void registry_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
 {
 	struct vigia__manual_clock **clock = ctx;
+	if (strcmp(name, "log") == 0 && lua_isboolean(L, idx) && !lua_toboolean(L, idx)) return; /* not even failures */
 	if (strcmp(name, "clock") != 0) vigia__lua_option_function(L, idx, name, problems);
 	else if ((*clock = vigia__lua_test_clock(L, idx)) == NULL)
 		vigia__problem(problems, "clock is a %s, allowed: a clock, as from require \"vigia.testing\".clock()", luaL_typename(L, idx));
@@ -153,8 +155,9 @@ int vigia__lua_registry(lua_State *L)
 	lua_createtable(L, 2, 0);
 	lua_pushvalue(L, 1);
 	lua_rawseti(L, -2, 1);
+	bool log_given = false;
 	if (lua_istable(L, 2)) {
-		lua_getfield(L, 2, "log");
+		log_given = lua_getfield(L, 2, "log") != LUA_TNIL;
 		lua_rawseti(L, -2, 2);
 		lua_getfield(L, 2, "clock");
 		lua_rawseti(L, -2, 3);
@@ -172,6 +175,7 @@ int vigia__lua_registry(lua_State *L)
 	r->registry->forgotten = forgotten;
 	r->registry->forgotten_ctx = r;
 	vigia_registry_log(r->registry, r, log_record);
+	if (!log_given) r->registry->tell = vigia__tell;
 	r->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = r->registry, .undo = forget_interrupt};
 	vigia__interrupt_add(&r->hook);
 	return 1;

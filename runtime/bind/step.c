@@ -9,6 +9,7 @@
 #include "../core/watcher.h"
 #include "../drive/drive.h"
 #include "registry.h"
+#include "tell.h"
 
 static const char class_key;
 static const char class_name[] = "vigia.Stepper";
@@ -16,6 +17,7 @@ static const char class_name[] = "vigia.Stepper";
 /* User value 1 is a userdata with the numbers of the batch. */
 struct lua_stepper {
 	struct vigia__watcher watcher;
+	struct vigia__limit limit; /* of its failures */
 };
 
 static const char *const input_names[] = {"start", "batch", "fetch_failed", "handled", "failed", "deferred", "saved", "save_failed",
@@ -221,7 +223,8 @@ static int stepper_trouble(lua_State *L)
 
 /* ---- tasks ---- */
 
-/* core.task(registry, f, on_error) -> the task | nil, err: as registry:spawn(f); on_error(text) is told when it failed */
+/* core.task(registry, f, on_error) -> the task | nil, err: as registry:spawn(f); on_error(text, ended) is told when it failed; ended:
+ * because it was to end */
 static int task_new(lua_State *L)
 {
 	vigia__lua_check_registry(L, 1);
@@ -299,12 +302,33 @@ static int wall_time(lua_State *L)
 	return 1;
 }
 
+/* core.tell(registry, stepper or nil, level, text): a failure that no log function takes, of a watcher or a task */
+static int registry_tell(lua_State *L)
+{
+	static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+	struct vigia_registry *registry = vigia__lua_check_registry(L, 1)->registry;
+	struct vigia__limit *limit = &registry->limit;
+	if (!lua_isnoneornil(L, 2)) limit = &((struct lua_stepper *)vigia__lua_check(L, 2, &class_key, class_name))->limit;
+	int level = luaL_checkoption(L, 3, NULL, levels);
+	const char *text = luaL_checkstring(L, 4);
+	if (registry->tell) registry->tell(limit, (enum vigia_log_level)level, text);
+	return 0;
+}
+
+/* core.tell_failures(registry): write failures to standard error in place of the log function, for a program */
+static int registry_tell_failures(lua_State *L)
+{
+	vigia__lua_check_registry(L, 1)->registry->tell = vigia__tell;
+	return 0;
+}
+
 void vigia__lua_step_functions(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{"stepper", stepper_new}, {"task", task_new}, {"cancel", task_cancel}, {"wake", registry_wake},
 		{"wait", task_wait}, {"inside", registry_inside}, {"now", registry_now}, {"wall_time", wall_time},
-		{"unhook", task_unhook}, {"outcome", vigia__lua_outcome}, {NULL, NULL}};
+		{"unhook", task_unhook}, {"outcome", vigia__lua_outcome}, {"tell", registry_tell}, {"tell_failures", registry_tell_failures},
+		{NULL, NULL}};
 	luaL_setfuncs(L, functions, 0);
 }
 

@@ -132,7 +132,8 @@ const struct vigia__option vigia__script_option_table[] = {
 };
 
 const struct vigia__option vigia__registry_option_table[] = {
-	{.name = "log", .type = VIGIA_OPTION_SPECIAL, .help = "a function (level, message) that receives the log"},
+	{.name = "log", .type = VIGIA_OPTION_SPECIAL, .help = "a function (level, message) that receives the log; without one "
+	 "failures go to standard error, at most one line per watcher and minute; false: nowhere"},
 	{.name = "clock", .type = VIGIA_OPTION_SPECIAL, .help = "a clock that is moved by hand, for tests"},
 	{.name = NULL},
 };

@@ -4,6 +4,7 @@
  *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/watcher
  *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
  *     task.c       coroutines beside the watchers
+ *     log.c        records for the log function, and failures
  *     inbox.c      what other threads have to tell a registry: log records, "look at your workers"
  *     worker.c     a thread that drives a registry of its own with one watcher; in another registry a watcher stands for it
  *     clock.c      the time that watchers live by: the system's, or one moved by hand
@@ -15,6 +16,7 @@
 #define VIGIA_DRIVE_DRIVE_H
 
 #include "../core/table.h"
+#include "../core/limit.h"
 #include "../core/watcher.h"
 #include "../store/store.h"
 #include "clock.h"
@@ -61,6 +63,7 @@ struct vigia_watcher {
 	int64_t resume_mono_ns;
 	bool resume_now;                  /* an event came, or the watcher is stopping */
 
+	struct vigia__limit limit;        /* of its failures */
 	struct vigia_error last_error;
 	struct vigia_error stop_error;    /* why its checkpoint could not be saved when it stopped the last time */
 	int64_t last_listen_at_ns, last_processed_at_ns;
@@ -93,6 +96,11 @@ struct vigia_registry {
 	struct vigia__manual_clock *clock;       /* NULL: the system's; times called mono_ns are its own */
 	vigia_log_fn log;
 	void *log_ctx;
+	/* Takes failures in place of `log`; inherited by the registries of workers, and called on their threads. NULL: `log` takes them. */
+	void (*tell)(struct vigia__limit *limit, enum vigia_log_level level, const char *text);
+	struct vigia__limit limit;        /* of the failures of tasks */
+	char *trace;                      /* where the handler failed that failed last, until that is logged; NULL: not known */
+	bool failed_at_end;               /* and that what it failed with was its own end: stopping, a closed store */
 	int depth;                        /* handlers on the stack: a handler may stop other watchers */
 	struct vigia_watcher *current;    /* whose handler is on top of it */
 	atomic_bool interrupted;
@@ -165,6 +173,10 @@ void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, con
 
 /* As vigia_registry_remove(), but the memory stays until vigia_watcher_release(). */
 int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_error *err);
+
+/* The same for the failure of a handler, task or fetch. */
+void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /* The filter of a watcher changed. */
 void vigia__registry_listen(struct vigia_registry *registry);

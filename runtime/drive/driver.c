@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "../core/alloc.h"
 #include "../core/error.h"
@@ -42,10 +43,52 @@ static void keep_error(struct vigia_watcher *w, const struct vigia_error *err)
 	snprintf(w->last_error.watcher_id, sizeof w->last_error.watcher_id, "%s", w->id);
 }
 
+/* What the end of a watcher, a store or the program does to what is under way is no failure to be told without a log function. */
+static bool is_end(const struct vigia_error *err)
+{
+	return err->code == VIGIA_ESTOPPING || err->code == VIGIA_EINTERRUPTED || err->code == VIGIA_ECLOSED;
+}
+
+/* When it is tried again, on the clock of the watcher and as a time of day. */
+static const char *next_attempt(const struct vigia_watcher *w, char *out, size_t size)
+{
+	if (w->core.state != VIGIA_RUNNING) return "the next one after a start";
+	if (w->action.kind != VIGIA_ACTION_WAIT) return "the next one at once";
+	int64_t wait = w->action.until_mono_ns - vigia__time_now(w->registry->clock);
+	if (wait < 0) wait = 0;
+	int n = snprintf(out, size, "the next one in %.3g s", (double)wait / 1e9);
+	int64_t at = vigia__wall_ns();
+	time_t seconds = (time_t)((wait > INT64_MAX - at ? INT64_MAX : at + wait) / 1000000000);
+	struct tm tm;
+	if (w->registry->clock == NULL && gmtime_r(&seconds, &tm)) strftime(out + n, size - (size_t)n, ", at %Y-%m-%dT%H:%M:%SZ", &tm);
+	return out;
+}
+
 /* Only when the outcome was told to the core: the log function may stop or move the watcher. */
 static void log_error(struct vigia_watcher *w, const struct vigia_error *err, const char *doing)
 {
-	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': %s: %s", VIGIA_SHOWN(w->id), doing, err->message);
+	static const char format[] = "watcher '%s': %s: %s";
+	if (is_end(err)) vigia__log(w->registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), doing, err->message);
+	else vigia__log_failure(w->registry, &w->limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), doing, err->message);
+}
+
+static void log_event_error(struct vigia_watcher *w, const struct vigia_error *err, uint64_t attempt, bool over)
+{
+	static const char format[] = "watcher '%s': event failed: %s (event %llu, attempt %llu, %s)%s%s";
+	char next[80];
+	char *trace = w->registry->trace; /* the log function may have handlers fail */
+	w->registry->trace = NULL;
+	const char *then = over ? "the last one" : next_attempt(w, next, sizeof next);
+	unsigned long long seq_num = err->seq_num, count = attempt;
+	const char *line = trace ? " " : "", *where = trace ? trace : "";
+	bool end = w->registry->failed_at_end || is_end(err);
+	w->registry->failed_at_end = false;
+	if (end)
+		vigia__log(w->registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), err->message, seq_num, count, then, line, where);
+	else
+		vigia__log_failure(w->registry, &w->limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), err->message, seq_num, count, then, line,
+		                   where);
+	vigia__free(trace);
 }
 
 /* ---- life ---- */
@@ -347,12 +390,12 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 	name_failure(rc, err);
 	err->seq_num = w->seqs[index];
 	keep_error(w, err);
-	uint64_t skipped = w->core.skipped;
+	uint64_t skipped = w->core.skipped, attempt = w->action.attempt;
 	bool permanent = err->code == VIGIA_EDAMAGED || err->code == VIGIA_EDESERIAL;
 	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
 	bool given_up = w->core.skipped > skipped;
 	uint64_t stuck = w->core.stuck;
-	log_error(w, err, "event failed");
+	log_event_error(w, err, attempt, given_up || stuck);
 	if (given_up && permanent)
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad", VIGIA_SHOWN(w->id),
 		           (unsigned long long)err->seq_num);

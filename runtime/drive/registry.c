@@ -1,7 +1,6 @@
 /*
  * registry.c - watchers by id, driven by one thread: rounds over all of them, waiting when none has work, stopping all.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,19 +11,6 @@
 #include "worker.h"
 
 enum { KILL_NS = 1000000000 }; /* how long to wait for a watcher whose program was killed */
-
-void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
-{
-	if (registry->log == NULL) return;
-	char text[1200];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(text, sizeof text, format, args);
-	va_end(args);
-	registry->depth++; /* it may do what a handler may: not step or free the registry that is calling it */
-	registry->log(registry->log_ctx, level, text);
-	registry->depth--;
-}
 
 /* ---- life ---- */
 
@@ -60,6 +46,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 {
 	if (registry == NULL) return;
 	registry->log = NULL; /* whoever frees listens no more */
+	registry->tell = NULL;
 	/* In a forked child the watchers are the parent's: nothing may be saved or unlocked. */
 	bool forked = registry->store->fork_generation != vigia__fork_generation();
 	if (!forked) {
@@ -79,6 +66,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 	vigia__driver_free_spare(registry);
 	vigia__table_deinit(&registry->ids);
 	vigia__inbox_deinit(&registry->inbox);
+	vigia__free(registry->trace);
 	vigia__store_unref(registry->store);
 	vigia__free(registry);
 }
@@ -450,7 +438,7 @@ static bool save_progress(struct vigia_registry *registry, bool now)
 	if (!dirty) return false;
 	struct vigia_error err = {0};
 	if (vigia__store_save_progress(registry->store, &err) < 0) {
-		vigia__log(registry, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);
+		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);
 		registry->dirty_mono_ns = vigia__time_now(registry->clock);
 	} else {
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_dirty(w);

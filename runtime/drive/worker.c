@@ -101,12 +101,19 @@ static void log_record(void *ctx, enum vigia_log_level level, const char *messag
 
 /* ---- the thread ---- */
 
+/* A failure that does not come again and again by itself: it is told however soon after another. */
+static void log_once(struct vigia__worker *w, const char *what, const char *message)
+{
+	struct vigia__limit none = {0};
+	vigia__log_failure(w->registry, &none, VIGIA_LOG_ERROR, "watcher '%s': %s%s", VIGIA_SHOWN(w->id), what, message);
+}
+
 static void end(struct vigia__worker *w)
 {
 	if (!w->begun) return;
 	w->stop_error = (struct vigia_error){0};
 	if (w->job.end(w->job.ctx, &w->stop_error) < 0)
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': %s", VIGIA_SHOWN(w->id), w->stop_error.message);
+		log_once(w, "", w->stop_error.message);
 	w->begun = false;
 }
 
@@ -159,8 +166,7 @@ static int take_over(struct vigia__worker *w, struct vigia_error *err)
 		w->job.take(w->job.ctx);
 		w->begun = w->job.begin(w->job.ctx, w->watcher, &again) == VIGIA_OK;
 		if (!w->begun) {
-			vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': stops: the old code cannot begin again, either: %s", VIGIA_SHOWN(w->id),
-			           again.message);
+			log_once(w, "stops: the old code cannot begin again, either: ", again.message);
 			vigia_watcher_stop(w->watcher, 0, NULL);
 		}
 	} else {
@@ -180,7 +186,7 @@ static int reload(struct vigia__worker *w, struct vigia_error *err)
 	w->last_reload_error = own;
 	if (rc < 0) {
 		snprintf(w->last_reload_error.watcher_id, sizeof own.watcher_id, "%s", w->id);
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': the new code is not taken over: %s", VIGIA_SHOWN(w->id), own.message);
+		log_once(w, "the new code is not taken over: ", own.message);
 	} else {
 		w->reloads++;
 		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs new code", VIGIA_SHOWN(w->id));
@@ -361,6 +367,7 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	w->registry->one_watcher = true;
 	w->registry->holds_late = owner->holds_late;
 	w->registry->worker = w;
+	w->registry->tell = owner->tell;
 	vigia_registry_log(w->registry, w, log_record);
 	int failed = vigia__thread_start(&w->thread, 0, work, w);
 	if (failed) {

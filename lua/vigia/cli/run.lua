@@ -304,6 +304,7 @@ function M.run(args)
 	local log = make_log(args.verbose)
 	core.end_with_output()
 	local registry = require("vigia").registry(store, {log = log})
+	core.tell_failures(registry)
 	core.hold_late(registry) -- a script that is wrong leaves no trace of the others
 	local entries = watch_all(registry, args, set)
 	local problem = start_all(entries, store, args.wait, log)

@@ -1,0 +1,85 @@
+/*
+ * tell.c - failures on standard error. What it promises is in tell.h.
+ */
+#include "tell.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "output.h"
+
+static bool known;
+static dev_t dev;
+static ino_t ino;
+
+static void look(void)
+{
+	struct stat st;
+	known = fstat(STDERR_FILENO, &st) == 0;
+	if (!known) return;
+	dev = st.st_dev;
+	ino = st.st_ino;
+}
+
+void vigia__tell_init(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, look);
+}
+
+static bool still_there(void)
+{
+	struct stat st;
+	return known && fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+/* In one call, so that lines stay whole; a reader that left does not end the application by SIGPIPE. */
+static void write_line(const char *line, size_t len)
+{
+	static const struct timespec now = {0, 0};
+	sigset_t pipe, before, pending;
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, &before);
+	bool waited = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
+	ssize_t n;
+	while ((n = write(STDERR_FILENO, line, len)) < 0 && errno == EINTR) continue;
+	if (n < 0 && errno == EPIPE && !waited)
+		while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR) continue;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* A line of its own: what would begin another one, or move the cursor, is shown as spaces. */
+static size_t flatten(char *out, const char *text, size_t size)
+{
+	size_t len = 0;
+	for (; *text && len < size; text++) {
+		bool control = (unsigned char)*text < 0x20 || *text == 0x7f;
+		if (!control) out[len++] = *text;
+		else if (len > 0 && out[len - 1] != ' ') out[len++] = ' ';
+	}
+	return len;
+}
+
+void vigia__tell(struct vigia__limit *limit, enum vigia_log_level level, const char *text)
+{
+	int before = errno;
+	unsigned left_out;
+	bool gone = !still_there() || (level < VIGIA_LOG_ERROR && vigia__output_gone());
+	if (!gone && vigia__limit_take(limit, vigia__mono_ns(), &left_out)) {
+		char line[2400];
+		char more[80] = "";
+		if (left_out > 0) snprintf(more, sizeof more, " [%u more since the last line]", left_out);
+		size_t len = (size_t)snprintf(line, sizeof line, "vigia: %s ", level == VIGIA_LOG_ERROR ? "ERROR" : "WARN");
+		len += flatten(line + len, text, sizeof line - sizeof more - len - 1);
+		len += (size_t)snprintf(line + len, sizeof line - len, "%s\n", more);
+		write_line(line, len);
+	}
+	errno = before;
+}
