@@ -166,6 +166,53 @@ for _, kind in ipairs{"memory", "Lua"} do
 		end)
 	end)
 
+	describe("a watcher without a backoff, and one that is idle: " .. kind, function()
+		after_each(helper.clean)
+
+		local function registry_over(count)
+			local store = helper.memory()
+			fill(store, count)
+			local front = kind == "Lua" and require "vigia.wrapper".new(store, {}) or store
+			return helper.registry(front), store
+		end
+
+		it("W5k is tried again at once, while the others have their turns and a stop ends it", function()
+			local registry = registry_over(2)
+			local attempts, seen, failing = 0, {}, nil
+			failing = assert(registry:watch("fails", function()
+				attempts = attempts + 1
+				if attempts < 1000 then error("not yet", 0) end
+				failing:stop()
+				error("never", 0)
+			end, {initial_backoff = 0, max_backoff = 0}))
+			local good = assert(registry:watch("good", function(event) seen[#seen + 1] = event.seq_num end))
+			drive(registry, function() return failing:stats().state == "stopped" end)
+			assert.equal(1000, attempts)
+			assert.equal(999, failing:stats().retried)
+			drain(registry, good)
+			assert.same({1, 2}, seen)
+			assert(registry:watch("fails", function() error("never", 0) end, {initial_backoff = 0}))
+			registry:step(0)
+			assert.is_true(registry:stop{timeout = 10})
+		end)
+
+		it("W15n shows where it will begin: its checkpoint, not the start of the log", function()
+			local registry, store = registry_over(10)
+			assert(store:store_checkpoint("a", 6))
+			local stats = assert(registry:watch("a", nil, {auto_start = false})):stats()
+			local after = vigia.after_sequence_number
+			assert.same({"idle", after(6), after(6), 4}, {stats.state, stats.checkpoint_iterator, stats.next_event_iterator, stats.lag})
+			stats = assert(registry:watch("b", nil, {auto_start = false})):stats()
+			assert.same({"idle", after(0), 10}, {stats.state, stats.next_event_iterator, stats.lag})
+			assert.is_nil(stats.checkpoint_iterator)
+			if kind == "Lua" then return end
+			assert(store:store_checkpoint("script", 7))
+			local path = helper.write_file("quiet.lua", "return function() end")
+			stats = assert(registry:watch("script", path, {auto_start = false})):stats()
+			assert.same({"idle", after(7), after(7), 3}, {stats.state, stats.checkpoint_iterator, stats.next_event_iterator, stats.lag})
+		end)
+	end)
+
 	describe("registry:remove and registry:close: " .. kind, function()
 		after_each(helper.clean)
 

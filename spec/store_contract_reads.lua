@@ -6,7 +6,7 @@ local helper = require "spec.helper"
 local vigia = require "vigia"
 
 local after_each, before_each, describe, it = busted.after_each, busted.before_each, busted.describe, busted.it
-local fill, raises, range, read = helper.fill, helper.raises, helper.range, helper.read
+local fill, mentions, raises, range, read = helper.fill, helper.mentions, helper.raises, helper.range, helper.read
 local at, after = vigia.at_sequence_number, vigia.after_sequence_number
 
 -- Run `body` for each event in a watcher: how one Lua state does two things at a time.
@@ -24,13 +24,13 @@ return function(name, open)
 
 		---- reading: the request and the answer ----
 
-		it("S2a answers a table of events and the next iterator, and nothing else", function()
+		it("S2a answers a table of events, the next iterator and at_end, and nothing else", function()
 			fill(store, 2)
 			local answer = assert(store:get_events{event_iterator = vigia.trim_horizon(), limit = 10, timeout = 0, watcher_id = "w",
 				filter = {object_types = {"Job"}, operations = {"CREATE"}}})
 			assert.equal(2, #answer.events)
 			assert.equal(after(2), answer.next_event_iterator)
-			for field in pairs(answer) do assert(field == "events" or field == "next_event_iterator", field) end
+			for field in pairs(answer) do assert(field == "events" or field == "next_event_iterator" or field == "at_end", field) end
 		end)
 
 		it("S2b reads from the trim horizon without a request", function()
@@ -198,15 +198,58 @@ return function(name, open)
 			assert(helper.now() - begin < 30)
 		end)
 
-		it("S6b does not wait when there is something to resolve", function()
-			local begin = helper.now()
-			local numbers, next_iterator = read(store, {event_iterator = vigia.latest(), timeout = 60})
+		it("S6b resolves latest and the trim horizon first, then waits, and answers with the position when the timeout passes", function()
+			fill(store, 2)
+			for _, begin in ipairs{vigia.latest(), vigia.trim_horizon()} do
+				if begin.kind == "trim_horizon" then assert.equal(2, store:trim(2)) end
+				local begun = helper.now()
+				local answer = assert(store:get_events{event_iterator = begin, timeout = 0.05})
+				assert(helper.now() - begun >= 0.04)
+				assert.same({{}, after(2), true}, {answer.events, answer.next_event_iterator, answer.at_end})
+				answer = assert(store:get_events{event_iterator = begin, timeout = 0})
+				assert.same({{}, after(2), true}, {answer.events, answer.next_event_iterator, answer.at_end})
+			end
+		end)
+
+		it("S6p finds from latest what is stored while it waits, in a coroutine too", function()
+			fill(store, 2)
+			local registry = helper.registry(store)
+			local numbers = {}
+			for index, begin in ipairs{vigia.latest(), after(2)} do
+				assert(registry:spawn(function()
+					local answer = assert(store:get_events{event_iterator = begin, timeout = 60})
+					numbers[index] = answer.events[1].seq_num
+				end))
+			end
+			registry:step(0)
 			assert.same({}, numbers)
-			assert.equal(after(0), next_iterator)
-			numbers, next_iterator = read(store, {event_iterator = vigia.trim_horizon(), timeout = 60})
-			assert.same({}, numbers)
-			assert.equal(after(0), next_iterator)
-			assert(helper.now() - begin < 30)
+			fill(store, 1)
+			assert(registry:run())
+			assert.same({3, 3}, numbers)
+		end)
+
+		it("S8c tells whether the end of the log was reached", function()
+			local function ends(request)
+				request.timeout = 0
+				return assert(store:get_events(request)).at_end
+			end
+			assert.is_true(ends{})
+			fill(store, 3)
+			assert.is_true(ends{})
+			assert.is_true(ends{limit = 3})
+			assert.is_false(ends{limit = 2})
+			assert.is_true(ends{limit = 1, event_iterator = after(2)})
+			assert.is_true(ends{event_iterator = vigia.latest()})
+			assert.is_true(ends{filter = {object_types = {"None"}}})
+			local function even(event) return event.seq_num == 2 end
+			assert.is_true(ends{where = even})
+			assert.is_false(ends{where = even, limit = 1})
+			assert.is_true(ends{where = function(event) return event.seq_num == 3 end, limit = 1})
+			local read_in_task
+			local registry = helper.registry(store)
+			assert(registry:spawn(function() read_in_task = assert(store:get_events{limit = 2, timeout = 60}).at_end end))
+			assert(registry:run())
+			assert.is_false(read_in_task)
 		end)
 
 		it("S6c answers with no event and the position when the timeout passes", function()
@@ -325,6 +368,71 @@ return function(name, open)
 			assert(next_iterator.seq_num > 0 and next_iterator.seq_num < count, tostring(next_iterator))
 			assert(store:store_event("CREATE", wanted[1], nil))
 			assert.same({count + 1}, (read(store, {filter = filter, event_iterator = next_iterator, timeout = 60})))
+		end)
+
+		it("S8d goes on to the end where scan says so, past what it drops", function()
+			mentions(raises(store.get_events, store, {scan = "all"}), 'scan is "all", allowed: "slice" or "end"')
+			local stem = ("x"):rep(60)
+			local wanted, events = {}, {}
+			for n = 1, 20000 do wanted[n] = stem .. 10000 + 2 * n end
+			for n = 1, 10000 do events[n] = {"CREATE", stem .. 10001 + 10 * n, n} end
+			store:close()
+			store = open{durability = "none"}
+			local filter, count = {object_types = wanted}
+			local answer
+			repeat -- until one slice does not do
+				for _ = 1, 10 do assert(store:store_events(events)) end
+				count = assert(store:store_event("CREATE", wanted[1], "wanted"))
+				answer = assert(store:get_events{filter = filter, timeout = 0})
+			until (not answer.at_end and count > 100001) or count >= 2000000
+			assert.is_false(answer.at_end)
+			local some = count // 100001
+			local function to_the_end(request)
+				request.scan, request.timeout = "end", 0
+				request.filter = request.filter or filter
+				answer = assert(store:get_events(request))
+				local numbers = {}
+				for index, event in ipairs(answer.events) do numbers[index] = event.seq_num end
+				return numbers, answer
+			end
+			local function all(numbers)
+				assert.equal(some, #numbers)
+				assert.equal(count, numbers[#numbers])
+				assert.same({true, after(count)}, {answer.at_end, answer.next_event_iterator})
+			end
+			all(to_the_end{})
+			all(to_the_end{limit = some})
+			assert.equal(some, #to_the_end{where = function(event) return event.object == "wanted" end})
+			assert.same({100001}, (to_the_end{limit = 1}))
+			assert.same({false, after(100001)}, {answer.at_end, answer.next_event_iterator})
+			assert.same({}, (to_the_end{filter = {object_types = {"None"}}}))
+			assert.same({true, after(count)}, {answer.at_end, answer.next_event_iterator})
+			local registry, turns, in_task = helper.registry(store), 0, nil
+			assert(registry:spawn(function() in_task = to_the_end{} end))
+			assert(registry:spawn(function()
+				while not in_task do
+					turns = turns + 1
+					vigia.sleep(0)
+				end
+			end))
+			assert(registry:run())
+			all(in_task)
+			assert(turns > 0, "the others had no turn")
+		end)
+
+		it("S5e bounds an answer that goes on to the end by max_batch_bytes", function()
+			store:close()
+			store = open{max_batch_bytes = 10000}
+			for _ = 1, 10 do assert(store:store_event("CREATE", "Job", ("x"):rep(3000))) end
+			for _, request in ipairs{{}, {where = function() return true end}} do
+				request.scan, request.timeout = "end", 0
+				local answer = assert(store:get_events(request))
+				assert.same({3, false, after(3)}, {#answer.events, answer.at_end, answer.next_event_iterator})
+			end
+			local registry, in_task = helper.registry(store), nil
+			assert(registry:spawn(function() in_task = assert(store:get_events{scan = "end", timeout = 0}) end))
+			assert(registry:run())
+			assert.same({3, false, after(3)}, {#in_task.events, in_task.at_end, in_task.next_event_iterator})
 		end)
 
 		---- filters ----

@@ -206,12 +206,14 @@ function Store:store_events(events, options) end
 ---@field filter? vigia.Filter|vigia.Predicate
 ---@field where? vigia.Predicate asked about what the lists let through; what it raises is raised
 ---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
+---@field scan? "slice"|"end" return after about 10 ms of events that are not wanted, or go on to the end of the log (default "slice")
 ---@field watcher_id? string for your logs; not used otherwise
 
 ---What store:get_events answers.
 ---@class vigia.Events
 ---@field events vigia.Event[]
 ---@field next_event_iterator vigia.Iterator
+---@field at_end boolean whether the end of the log was reached
 
 ---Read events in order; wait for one if there is none. In a coroutine of a registry over another store it looks 20 times a second.
 ---@param request? vigia.GetEvents

@@ -612,6 +612,7 @@ function Public:stats()
 	if not w.settings.ephemeral then
 		local checkpoint = w:number("get_checkpoint", w.id)
 		stats.checkpoint_iterator = checkpoint and core.after_sequence_number(checkpoint)
+		if checkpoint and stats.state == "idle" then stats.next_event_iterator = stats.checkpoint_iterator end -- where it will begin
 	end
 	local latest = w:number("get_latest_event_num") or 0
 	stats.lag = math.max(0, latest - before(stats.next_event_iterator))

@@ -157,11 +157,11 @@ function Wrapper:get_events(request)
 		if event.seq_num == failed then
 			-- What is before it comes first; the next call begins with it and tells.
 			if #events == 0 then return nil, failure end
-			return {events = events, next_event_iterator = core.after_sequence_number(failed - 1)}
+			return {events = events, next_event_iterator = core.after_sequence_number(failed - 1), at_end = false}
 		end
 		events[#events + 1] = kept[event.seq_num]
 	end
-	return {events = events, next_event_iterator = answer.next_event_iterator}
+	return {events = events, next_event_iterator = answer.next_event_iterator, at_end = answer.at_end}
 end
 
 ---- the end ----

@@ -30,6 +30,8 @@ struct vigia_batch *vigia__lua_push_batch(lua_State *L) {
 	struct vigia_batch **box = vigia__lua_new(L, sizeof *box, &batch_key);
 	*box = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
+	if (*box)
+		(*box)->taken = 0;
 	return *box;
 }
 
@@ -58,6 +60,10 @@ struct reading {
 	bool timeout_given;
 	bool has_where;                /* the predicate is at WHERE_AT */
 	int64_t limit;                 /* of events that the predicate wants; request.limit bounds what it looks at */
+	bool to_end;                   /* go on to the end of the log (request.scan, or in slices) */
+	int scan;                      /* the option */
+	lua_Integer kept;              /* events in the list */
+	bool ended;                    /* the list ends before what was read does: at damage, or at the limit */
 	struct vigia__filter *filter;  /* the userdata's */
 	struct vigia_batch *batch;     /* the same */
 	struct vigia_iterator next;
@@ -81,6 +87,8 @@ static const struct vigia__option read_option_table[] = {
 	{.name = "where", .type = VIGIA_OPTION_SPECIAL, .help = "a function (event) -> boolean: which events to answer"},
 	{.name = "timeout", .type = VIGIA_OPTION_SECONDS, .offset = offsetof(struct reading, request.timeout_ns),
 	 .given_offset = offsetof(struct reading, timeout_given), .max = 9e9, .help = "how long to wait for an event"},
+	{.name = "scan", .type = VIGIA_OPTION_CHOICE, .offset = offsetof(struct reading, scan), .choices = "slice end",
+	 .help = "slice: look at about 10 ms of events that the filter drops; end: go on to the end of the log"},
 	{.name = "watcher_id", .type = VIGIA_OPTION_SPECIAL, .help = "for logs"},
 	{.name = NULL},
 };
@@ -104,6 +112,7 @@ static struct reading *push_reading(lua_State *L, int arg) {
 	vigia__lua_check_options(L, arg, read_option_table, r, "request", read_special, r);
 	if (!r->timeout_given)
 		r->request.timeout_ns = -1;
+	r->to_end = r->scan == VIGIA_SCAN_END;
 	r->next = r->request.from;
 	r->limit = r->request.limit;
 	if (r->has_where && r->limit > 0 && r->limit < WHERE_AT_ONCE)
@@ -115,6 +124,8 @@ static struct reading *push_reading(lua_State *L, int arg) {
 	lua_pop(L, 1);
 	r->batch = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
+	if (r->batch)
+		r->batch->taken = 0;
 	if (rc < 0 || r->batch == NULL)
 		luaL_error(L, "%s", rc < 0 && rc != VIGIA_ENOMEM ? err.message : "not enough memory");
 	return r;
@@ -174,15 +185,17 @@ static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, st
 		vigia__hooks_run(L, &hooks);
 		store = vigia__lua_check_store(L, 1);
 		timeout_ns = until - vigia__mono_ns();
-		if (timeout_ns <= 0)
+		if (timeout_ns <= 0 && !(request.scan == VIGIA_SCAN_END && !r->batch->at_end))
 			return rc;
+		if (timeout_ns < 0)
+			timeout_ns = 0;
 	}
 }
 
 /* One look, waiting up to timeout_ns (-1: as long as the store's option says) in this thread. [-0, +0, e] */
 static int look_blocking(lua_State *L, struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
-	if (timeout_ns == 0)
+	if (timeout_ns == 0 && r->request.scan == VIGIA_SCAN_SLICE)
 		return look(store, r, err);
 	return worker ? look_until_stop(store, r, timeout_ns, worker, err) : look_and_wait(L, r, timeout_ns, err);
 }
@@ -197,33 +210,48 @@ static bool wanted(lua_State *L) {
 	return yes;
 }
 
-/* Push the list of events in the batch that are wanted; r->next moves behind the last one looked at. Damage ends the list: what is before
- * it comes first, and the next look, which begins with the damaged event, tells of it: < 0, and nothing is pushed. */
-static int push_list(lua_State *L, struct reading *r, lua_Integer *kept, struct vigia_error *err) {
+/* Add the events in the batch that are wanted to the list on top; r->next moves behind the last one looked at. Damage ends the list: what
+ * is before it comes first, and the next look, which begins with the damaged event, tells of it: < 0, and the list is gone. */
+static int add_events(lua_State *L, struct reading *r, struct vigia_error *err) {
 	size_t count = r->batch->count;
-	*kept = 0;
-	lua_createtable(L, count < INT32_MAX && !r->has_where ? (int)count : 0, 0);
 	for (size_t i = 0; i < count; i++) {
 		int rc = vigia__lua_push_event(L, 1, r->batch, i, err);
-		if (rc < 0 && i == 0) {
+		if (rc < 0 && i == 0 && r->kept == 0) {
 			lua_pop(L, 1);
 			return rc;
 		}
 		if (rc < 0) {
-			r->next = vigia__iterator_after(r->batch->entries[i - 1].seq_num);
+			r->next = i > 0 ? vigia__iterator_after(r->batch->entries[i - 1].seq_num) : r->request.from;
+			r->ended = true;
 			break;
 		}
 		if (r->has_where && !wanted(L)) {
 			lua_pop(L, 1);
 			continue;
 		}
-		lua_rawseti(L, -2, ++*kept);
-		if (r->has_where && *kept == r->limit && i + 1 < count) {
+		lua_rawseti(L, -2, ++r->kept);
+		if (r->to_end)
+			r->batch->taken += r->batch->entries[i].len;
+		if (r->has_where && r->kept == r->limit && i + 1 < count) {
 			r->next = vigia__iterator_after(r->batch->entries[i].seq_num);
+			r->ended = true;
 			break;
 		}
 	}
 	return VIGIA_OK;
+}
+
+/* Is there more to look at, for one that goes on to the end? Not where the last look got nowhere: the answer is as large as it may be. */
+static bool goes_on(const struct reading *r) {
+	return r->to_end && !r->ended && !r->batch->at_end && !(r->limit > 0 && r->kept >= r->limit) &&
+	       !vigia__iterator_equal(r->next, r->request.from);
+}
+
+/* Look on from where the last look came to. */
+static void move_on(struct reading *r) {
+	r->request.from = r->next;
+	if (r->limit > 0 && !r->has_where)
+		r->request.limit = r->limit - r->kept;
 }
 
 /* It has come to its end. */
@@ -238,55 +266,56 @@ static int fail(lua_State *L, struct reading *r, int rc, struct vigia_error *err
 	return vigia__lua_fail(L, rc, err);
 }
 
-/* Push {events = the list on top, next_event_iterator =}. */
+/* Push {events = the list on top, next_event_iterator =, at_end =}. */
 static int answer_list(lua_State *L, struct reading *r) {
-	lua_createtable(L, 0, 2);
+	lua_createtable(L, 0, 3);
 	lua_insert(L, -2);
 	lua_setfield(L, -2, "events");
 	vigia__lua_push_iterator(L, r->next);
 	lua_setfield(L, -2, "next_event_iterator");
+	lua_pushboolean(L, r->batch->at_end && !r->ended);
+	lua_setfield(L, -2, "at_end");
 	release(L, r);
 	return 1;
 }
 
 static int answer(lua_State *L, struct reading *r) {
 	struct vigia_error err = {0};
-	lua_Integer kept;
-	int rc = push_list(L, r, &kept, &err);
+	lua_createtable(L, r->batch->count < INT32_MAX ? (int)r->batch->count : 0, 0);
+	int rc = add_events(L, r, &err);
 	return rc < 0 ? fail(L, r, rc, &err) : answer_list(L, r);
 }
 
-/* With a predicate: look until it wants something, the time is over or, without one, for a little while. */
+/* With a predicate: look until it wants something, the time is over or, without one, for a little while; or to the end. */
 static int search(lua_State *L, struct reading *r) {
 	struct vigia_error err = {0};
 	int64_t start = vigia__mono_ns(), timeout = r->request.timeout_ns;
 	if (timeout < 0)
 		timeout = vigia__lua_check_store(L, 1)->options.long_polling_timeout_ns;
 	int64_t until = timeout > INT64_MAX - start ? INT64_MAX : start + timeout, enough = timeout ? until : start + WHERE_NS;
+	lua_newtable(L);
 	for (;;) {
 		struct vigia_store *store = vigia__lua_check_store(L, 1); /* the predicate may have closed it */
-		lua_Integer kept = 0;
 		if (store == NULL) {
 			vigia__batch_clear(r->batch);
-			return answer(L, r);
+			return answer_list(L, r);
 		}
-		int64_t left = timeout ? until - vigia__mono_ns() : 0;
+		int64_t left = timeout && r->kept == 0 ? until - vigia__mono_ns() : 0;
 		int rc = look_blocking(L, store, r, left > 0 ? left : 0, &err);
 		if (rc == VIGIA_OK)
-			rc = push_list(L, r, &kept, &err);
+			rc = add_events(L, r, &err);
 		if (rc < 0)
 			return fail(L, r, rc, &err);
-		if (kept > 0 || r->batch->count == 0 || vigia__mono_ns() >= enough)
+		if (!goes_on(r) && (r->kept > 0 || r->ended || r->batch->count == 0 || vigia__mono_ns() >= enough))
 			return answer_list(L, r);
-		lua_pop(L, 1);
-		r->request.from = r->next;
+		move_on(r);
 	}
 }
 
 /* How often a coroutine of another store's registry looks for events. */
 enum { FOREIGN_LOOK_NS = 50000000 };
 
-/* In a handler's coroutine (stack: store, request, reading, predicate): look; while there is nothing let the other watchers go on. */
+/* In a handler's coroutine (stack: store, request, reading, predicate, list): look; while there is nothing let the other watchers go on. */
 static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	struct reading *r = lua_touserdata(L, 3);
@@ -299,22 +328,20 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	}
 	if (store == NULL) { /* closed while it waited: no events, and the position reached (contract S6) */
 		vigia__batch_clear(r->batch);
-		return answer(L, r);
+		return answer_list(L, r);
 	}
 	int rc = look(store, r, &err);
 	if (rc < 0)
 		return fail(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
-	bool resolved = r->request.from.kind == VIGIA_TRIM_HORIZON || r->request.from.kind == VIGIA_LATEST; /* worth an answer */
-	lua_Integer kept;
-	rc = push_list(L, r, &kept, &err);
+	rc = add_events(L, r, &err);
 	if (rc < 0)
 		return fail(L, r, rc, &err);
-	if (kept > 0 || (resolved && r->batch->count == 0) || vigia__lua_now(running) >= until)
+	bool more = goes_on(r);
+	if (!more && (r->kept > 0 || r->ended || vigia__lua_now(running) >= until))
 		return answer_list(L, r);
-	lua_pop(L, 1);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
-	r->request.from = r->next;
+	move_on(r);
 	if (!vigia__lua_hears(running, store)) { /* nobody wakes this registry for another file's events: look again now and then */
 		int64_t soon = vigia__lua_now(running) + FOREIGN_LOOK_NS;
 		until = soon < until ? soon : until;
@@ -334,17 +361,20 @@ int vigia__lua_get_events(lua_State *L) {
 		return vigia__lua_fail_closed(L, 1);
 	}
 	struct lua_handler *running = vigia__lua_running(L);
-	if (running && r->request.timeout_ns != 0 && vigia__lua_stopping(running)) {
+	bool waits = r->request.timeout_ns != 0 || r->to_end;
+	if (running && waits && vigia__lua_stopping(running)) {
 		release(L, r);
 		return vigia__lua_fail_stopping(L, running);
 	}
-	if (r->request.timeout_ns != 0 && vigia__lua_may_suspend(L, running)) {
+	if (waits && vigia__lua_may_suspend(L, running)) {
 		int64_t now = vigia__lua_now(running);
 		int64_t timeout = r->request.timeout_ns < 0 ? store->options.long_polling_timeout_ns : r->request.timeout_ns;
 		r->until_mono_ns = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
 		vigia__registry_listen_anything(running->owner->registry);
+		lua_newtable(L);
 		return poll_events(L, LUA_OK, 0);
 	}
+	r->request.scan = r->scan;
 	if (r->has_where)
 		return search(L, r);
 	int rc = look_blocking(L, store, r, r->request.timeout_ns, &err);

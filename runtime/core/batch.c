@@ -38,6 +38,7 @@ void vigia__batch_clear(struct vigia_batch *batch) {
 	vigia__buf_clear(&batch->bytes, KEEP_BYTES);
 	batch->count = 0;
 	batch->gone = 0;
+	batch->at_end = false;
 	if (batch->cap * sizeof *batch->entries > KEEP_BYTES) {
 		vigia__free(batch->entries);
 		batch->entries = NULL;
@@ -64,6 +65,10 @@ void vigia_batch_free(struct vigia_batch *batch) {
 
 size_t vigia_batch_count(const struct vigia_batch *batch) {
 	return batch->count;
+}
+
+bool vigia_batch_at_end(const struct vigia_batch *batch) {
+	return batch->at_end;
 }
 
 /* vigia__error with the event's number. */

@@ -44,10 +44,10 @@ uint64_t vigia__iterator_first(struct vigia_iterator it) {
 const char *vigia__iterator_format(struct vigia_iterator it, char *out, size_t size) {
 	switch (it.kind) {
 	case VIGIA_TRIM_HORIZON:
-		snprintf(out, size, "trim_horizon()");
+		snprintf(out, size, "trim_horizon");
 		break;
 	case VIGIA_LATEST:
-		snprintf(out, size, "latest()");
+		snprintf(out, size, "latest");
 		break;
 	default:
 		snprintf(out, size, "%s_sequence_number(%" PRIu64 ")", it.kind == VIGIA_AT ? "at" : "after", it.seq_num);

@@ -33,6 +33,9 @@
 
 enum phase { REST, READING, HANDLING, SAVING, LISTENING, READ_LATER, HANDLE_LATER, SAVE_LATER };
 
+/* Without a backoff an event is tried again at once; a fetch or a save is given a moment. */
+enum { NO_BACKOFF_NS = 1000000 };
+
 /* The last number that an iterator does not want. Unlike vigia__iterator_first() - 1 exact for after(UINT64_MAX) too. */
 static uint64_t before(struct vigia_iterator it) {
 	return it.kind == VIGIA_AT && it.seq_num > 0 ? it.seq_num - 1 : it.seq_num;
@@ -72,6 +75,8 @@ static struct vigia__action wait_again(const struct vigia__watcher *w) {
 /* Try again later, in `phase`; `failures` was counted up by the caller. */
 static struct vigia__action wait_in(struct vigia__watcher *w, enum phase phase, uint64_t random, int64_t now) {
 	int64_t delay = vigia__backoff_delay(&w->options.backoff, w->failures, random);
+	if (w->options.backoff.initial_ns == 0 && phase != HANDLE_LATER)
+		delay = NO_BACKOFF_NS;
 	w->phase = phase;
 	w->retry_mono_ns = delay > INT64_MAX - now ? INT64_MAX : now + delay;
 	return wait_again(w);

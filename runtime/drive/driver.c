@@ -526,7 +526,7 @@ bool vigia__driver_run(struct vigia_watcher *w)
 	const struct vigia_registry *r = w->registry;
 	int events = 0;
 	int64_t until = 0;
-	bool worked = false, resumed = false;
+	bool worked = false, resumed = false, waited = false;
 	if (w->running_handler) return false; /* further up the stack */
 	for (;;) {
 		switch (w->pending ? VIGIA_ACTION_NONE : w->action.kind) {
@@ -552,6 +552,8 @@ bool vigia__driver_run(struct vigia_watcher *w)
 			break;
 		case VIGIA_ACTION_WAIT:
 			if (vigia__time_now(w->registry->clock) < w->action.until_mono_ns) return worked;
+			if (waited) return true; /* without a backoff: the others have their turns, and a stop its chance */
+			waited = true;
 			step_kind(w, VIGIA_INPUT_TICK);
 			break;
 		case VIGIA_ACTION_STOPPED:

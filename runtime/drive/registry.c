@@ -768,6 +768,7 @@ static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 	if (vigia__store_enter(store, NULL) < 0) return;
 	if (!w->options.ephemeral)
 		out->has_checkpoint = store->backend->checkpoint_get(store->backend, w->id, &out->checkpoint, NULL) == VIGIA_OK;
+	if (out->has_checkpoint && out->state == VIGIA_IDLE) out->next = vigia__iterator_after(out->checkpoint); /* where it will begin */
 	uint64_t oldest, latest = 0, looked_at = vigia__iterator_first(out->next) - 1;
 	if (store->backend->bounds(store->backend, &oldest, &latest, NULL) == VIGIA_OK && latest > looked_at) out->lag = latest - looked_at;
 	vigia__store_leave(store);

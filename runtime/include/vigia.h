@@ -362,6 +362,8 @@ struct vigia_batch; /* events that were read; reusable */
 VIGIA_API struct vigia_batch *vigia_batch_new(void); /* NULL: no memory */
 VIGIA_API void vigia_batch_free(struct vigia_batch *batch);
 VIGIA_API size_t vigia_batch_count(const struct vigia_batch *batch);
+/* Did the read that filled it reach the end of the log? */
+VIGIA_API bool vigia_batch_at_end(const struct vigia_batch *batch);
 
 /**
  * The event at `index` of the batch; its checksum is checked here.
@@ -371,6 +373,11 @@ VIGIA_API size_t vigia_batch_count(const struct vigia_batch *batch);
  */
 VIGIA_API int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigia_event *out, struct vigia_error *err);
 
+enum vigia_scan {
+	VIGIA_SCAN_SLICE = 0, /* drop events for about 10 ms at most, then return what there is; *next says how far it came */
+	VIGIA_SCAN_END        /* go on to the end of the log, `limit` or max_batch_bytes, however long that takes */
+};
+
 /* What to read: {.size = sizeof request, ...}, the rest zero. */
 struct vigia_read {
 	size_t size;
@@ -378,14 +385,15 @@ struct vigia_read {
 	struct vigia_filter filter;
 	int64_t limit;      /* most events to answer, 0 = no bound on their number */
 	int64_t timeout_ns; /* 0 = do not wait, < 0 = the store's long_polling_timeout */
+	int scan;           /* enum vigia_scan */
 };
 
 /**
  * Read events in order; wait for one if there is none and `timeout_ns` allows.
  *
  * Shape:     the batch holds 0..limit events, seq_num strictly increasing; *next starts after the last one looked at
- * Returns:   VIGIA_OK, also with no event (time over, store closed while waiting, or a slice of dropped events); ECLOSED if it
- *            was closed before; EIO, ENOMEM
+ * Returns:   VIGIA_OK, also with no event (time over, store closed while waiting, or a slice of dropped events; vigia_batch_at_end()
+ *            tells whether there is more); ECLOSED if it was closed before; EIO, ENOMEM
  * Threads:   any; holds no transaction while it waits
  */
 VIGIA_API int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,

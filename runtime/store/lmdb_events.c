@@ -97,14 +97,17 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		uint64_t seq_num = seq_of(&key);
 		bool wanted = vigia__filter_match(scan->filter, value.mv_data, value.mv_size);
 		if (wanted) {
-			if (copied > 0 && bytes + value.mv_size > scan->bytes_max) break;
+			if ((copied > 0 || scan->goes_on) && bytes + value.mv_size > scan->bytes_max) break;
 			no_memory = vigia__batch_add(batch, seq_num, value.mv_data, value.mv_size) < 0;
 			if (no_memory) break;
 			bytes += value.mv_size;
 			copied++;
 		}
 		scan->looked_at = seq_num;
-		if (copied >= scan->count_max) break;
+		if (copied >= scan->count_max) {
+			rc = mdb_cursor_get(reader->events, &key, &value, MDB_NEXT); /* only whether there is one */
+			break;
+		}
 		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
 		rc = mdb_cursor_get(reader->events, &key, &value, MDB_NEXT);
 	}

@@ -477,7 +477,7 @@ static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vi
 		const struct stored *event = event_of(b, seq_num);
 		bool wanted = vigia__filter_match(scan->filter, event->bytes, event->len);
 		if (wanted) {
-			if (copied > 0 && bytes + event->len > scan->bytes_max) break;
+			if ((copied > 0 || scan->goes_on) && bytes + event->len > scan->bytes_max) break;
 			no_memory = vigia__batch_add(batch, seq_num, event->bytes, event->len) < 0;
 			if (no_memory) break;
 			bytes += event->len;

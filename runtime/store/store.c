@@ -444,8 +444,7 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 	vigia__batch_clear(batch);
 	struct vigia_iterator it = request->from;
 	rc = resolve(store, &it, err);
-	bool resolved = it.kind != request->from.kind; /* an answer of its own: no wait */
-
+	bool to_end = request->scan == VIGIA_SCAN_END;
 	int64_t timeout = request->timeout_ns < 0 ? store->options.long_polling_timeout_ns : request->timeout_ns;
 	int64_t now = vigia__mono_ns(), until = now > INT64_MAX - timeout ? INT64_MAX : now + timeout;
 	struct vigia__listen listen;
@@ -462,18 +461,26 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 			vigia__wake_prepare(b->wake, &listen); /* first listen, then look, then wait */
 			commits = b->commits(b);
 		}
+		size_t used = batch->taken + batch->bytes.len, bytes_max = (size_t)store->options.max_batch_bytes;
 		struct vigia__scan scan = {
 			.from = vigia__iterator_first(it),
 			.filter = filter,
-			.count_max = request->limit > 0 ? (size_t)request->limit : SIZE_MAX,
-			.bytes_max = (size_t)store->options.max_batch_bytes,
+			.count_max = request->limit > 0 ? (size_t)request->limit - batch->count : SIZE_MAX,
+			.bytes_max = used < bytes_max ? bytes_max - used : 0,
+			.goes_on = used > 0,
 			.until_mono_ns = now + SCAN_NS,
 		};
 		rc = b->scan(b, &scan, batch, err);
 		if (rc < 0) break;
 		if (batch->gone == 0) batch->gone = scan.gone;
 		if (scan.looked_at > 0) it = vigia__iterator_after(scan.looked_at);
-		if (batch->count > 0 || timeout == 0 || ended(store, cancel) || (resolved && scan.at_end)) break;
+		batch->at_end = scan.at_end;
+		if (to_end && !scan.at_end && scan.looked_at > 0 && (request->limit <= 0 || batch->count < (size_t)request->limit) &&
+		    !ended(store, cancel)) {
+			now = vigia__mono_ns();
+			continue;
+		}
+		if (batch->count > 0 || timeout == 0 || ended(store, cancel)) break;
 		if (scan.at_end) wait_for_event(store, &listen, commits, until, cancel);
 		now = vigia__mono_ns();
 		if (now >= until && scan.at_end) timeout = 0; /* one last look */
@@ -492,6 +499,8 @@ int vigia_store_read(struct vigia_store *store, const struct vigia_read *request
 	int rc = VIGIA_OK;
 	if (request) rc = vigia__options_take("vigia_read", &ours, sizeof ours, offsetof(struct vigia_read, filter), request, err);
 	if (rc < 0) return rc;
+	if (ours.scan != VIGIA_SCAN_SLICE && ours.scan != VIGIA_SCAN_END)
+		return vigia__error(err, VIGIA_EINVAL, "scan: is %d, allowed: one of enum vigia_scan", ours.scan);
 	if (ours.limit < 0) return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)ours.limit);
 	rc = vigia__filter_new(&ours.filter, &filter, err);
 	if (rc < 0) return rc;

@@ -58,6 +58,7 @@ struct vigia__scan {
 	const struct vigia__filter *filter;
 	size_t count_max;              /* events to copy at most, SIZE_MAX = any number */
 	size_t bytes_max;              /* bytes to copy at most, but one event always */
+	bool goes_on;                  /* with an answer that has some: none is fine, too */
 	int64_t until_mono_ns;         /* drop no more events after this time; those that are wanted have the bounds above */
 	/* out */
 	uint64_t gone;                 /* numbers from `from` on that were removed before the first that is there */

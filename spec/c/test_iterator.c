@@ -42,8 +42,8 @@ static void test_equal(void **state) {
 
 static void test_format(void **state) {
 	char text[64], small[8];
-	assert_string_equal(vigia__iterator_format(it(VIGIA_TRIM_HORIZON, 0), text, sizeof text), "trim_horizon()");
-	assert_string_equal(vigia__iterator_format(it(VIGIA_LATEST, 0), text, sizeof text), "latest()");
+	assert_string_equal(vigia__iterator_format(it(VIGIA_TRIM_HORIZON, 0), text, sizeof text), "trim_horizon");
+	assert_string_equal(vigia__iterator_format(it(VIGIA_LATEST, 0), text, sizeof text), "latest");
 	assert_string_equal(vigia__iterator_format(it(VIGIA_AT, 1), text, sizeof text), "at_sequence_number(1)");
 	assert_string_equal(vigia__iterator_format(it(VIGIA_AFTER, UINT64_MAX), text, sizeof text),
 	                    "after_sequence_number(18446744073709551615)");

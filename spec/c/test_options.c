@@ -139,9 +139,9 @@ static void test_what_is_refused(void **state) {
 		{vigia__watch_option_table, "batch_size", string("10"), "batch_size is \"10\", allowed: a whole number"},
 		{vigia__watch_option_table, "batch_size", boolean(true), "batch_size is true, allowed: a whole number"},
 		{vigia__watch_option_table, "max_retries", integer(0), "max_retries is 0, allowed: a whole number from 1 to"},
-		{vigia__watch_option_table, "max_backoff", number(-1), "max_backoff is -1, allowed: 0.001 to 86400 seconds"},
-		{vigia__watch_option_table, "max_backoff", number(NAN), "nan, allowed: 0.001 to 86400 seconds"},
-		{vigia__watch_option_table, "max_backoff", other("table"), "max_backoff is a table, allowed: 0.001 to 86400 seconds"},
+		{vigia__watch_option_table, "max_backoff", number(-1), "max_backoff is -1, allowed: 0 to 86400 seconds"},
+		{vigia__watch_option_table, "max_backoff", number(NAN), "nan, allowed: 0 to 86400 seconds"},
+		{vigia__watch_option_table, "max_backoff", other("table"), "max_backoff is a table, allowed: 0 to 86400 seconds"},
 		{vigia__watch_option_table, "jitter", integer(1), "jitter is 1, allowed: true or false"},
 		{vigia__watch_option_table, "jitter", other("function"), "jitter is a function, allowed: true or false"},
 		{vigia__watch_option_table, "retry_strategy", string("stop"),
@@ -215,15 +215,15 @@ static void test_checking_a_struct(void **state) {
 	struct vigia_error err;
 	vigia_watch_options_init(&watch);
 	watch.batch_size = 0;
-	watch.initial_backoff_ns = 5;
+	watch.initial_backoff_ns = -5;
 	watch.retry_strategy = 2;
 	watch.checkpoint = -1;
 	watch.initial_event_iterator.kind = 9;
 	vigia__options_check(vigia__watch_option_table, &watch, &problems);
 	assert_int_equal(problems.count, 5);
 	assert_error(vigia__problems_end(&problems, "watch options", &err), VIGIA_EOPTION, &err,
-	             "watch options: batch_size is 0, allowed: a whole number from 1 to 1000000; initial_backoff is 5e-09, "
-	             "allowed: 0.001 to 86400 seconds; retry_strategy is 2, allowed: \"block\" or \"skip\"; "
+	             "watch options: batch_size is 0, allowed: a whole number from 1 to 1000000; initial_backoff is -5e-09, "
+	             "allowed: 0 to 86400 seconds; retry_strategy is 2, allowed: \"block\" or \"skip\"; "
 	             "checkpoint is -1, allowed: \"batch\" or \"event\" or \"manual\"; "
 	             "initial_event_iterator is of kind 9");
 
