@@ -7,7 +7,7 @@ local vigia = require "vigia"
 local MAKE <const> = [[
 	local vigia, store = ...
 	local core = require "vigia.core"
-	local registry = assert(vigia.registry(store))
+	local registry = assert(vigia.registry(store, {log = function() end}))
 	local held = {registry = registry, store = store, clock = core.clock(), stepper = core.stepper{}}
 	held.watcher = assert(registry:watch("a", function(event, ctx)
 		held.ctx, held.event = ctx, event

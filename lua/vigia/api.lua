@@ -140,7 +140,7 @@ function vigia.repl(options) end
 function vigia.is_type_registered(name) end
 
 ---Wait. In a handler the other watchers of the registry go on meanwhile; anywhere else the call blocks.
----In a stopping watcher it ends at once with an error of code "stopping".
+---In a stopping watcher it ends with an error of code "stopping", as soon as all other coroutines had their turn.
 ---@param seconds number
 ---@return true? ok
 ---@return vigia.Error? err
@@ -554,7 +554,8 @@ function Watcher:start() end
 ---@return vigia.Error? err "script_error"; "not_supported" for a handler that is a function
 function Watcher:reload() end
 
----Let the handler in progress finish, save progress, stop. From its own handler: takes effect when that returns.
+---Let the handler in progress finish, save progress, stop. From its own handler: takes effect when that returns. In a coroutine of the
+---registry the others go on meanwhile.
 ---@param options? vigia.StopOptions
 ---@return boolean stopped whether it finished in time
 function Watcher:stop(options) end

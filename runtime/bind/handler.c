@@ -290,6 +290,7 @@ static void close_coroutine(struct lua_handler *h)
 {
 	lua_State *co = h->co;
 	h->co = NULL;
+	h->awaits = NULL;
 	h->suspended = false;
 	if (co == NULL) return;
 	lua_State *before = vigia__cap_switch(vigia__cap_here(), co);
@@ -522,6 +523,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	h->event = event;
 	h->watcher = attempt->watcher;
 	h->attempt = attempt->attempt;
+	h->told_stopping = false;
 	if (!ready(h)) return vigia__error(err, VIGIA_ENOMEM, "not enough memory to run the handler");
 	vigia__lua_push_from(h->co, h->home, HOME_RUN);
 	int rc = go_on(h, resume_mono_ns, err);
@@ -532,7 +534,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct lua_handler *h = ctx;
-	if (!stopping && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
+	if (!(stopping && !h->told_stopping) && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns; /* an append is not what it waits for */
 		return VIGIA_PENDING;
 	}
@@ -612,7 +614,8 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	struct vigia_error err;
 	vigia__error_clear(&err);
 	h->stopping = stopping;
-	if (h->suspended && !stopping && !h->cancelled && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
+	bool ends = (stopping || h->cancelled) && !h->told_stopping;
+	if (h->suspended && !ends && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns;
 		return VIGIA_PENDING;
 	}
@@ -674,6 +677,13 @@ bool vigia__lua_stopping(const struct lua_handler *handler)
 	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping || handler->cancelled;
 }
 
+/* One that was closed by others awaits nothing, whatever is still written there. */
+bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other)
+{
+	while (other && other != handler && other->suspended && other->co && lua_status(other->co) == LUA_YIELD) other = other->awaits;
+	return other == handler;
+}
+
 bool vigia__lua_hears(const struct lua_handler *handler, const struct vigia_store *store)
 {
 	return handler->owner->registry->store->backend == store->backend;
@@ -694,23 +704,41 @@ static int continued(lua_State *L, int status, lua_KContext ctx)
 {
 	struct lua_handler *h = (struct lua_handler *)ctx;
 	lua_settop(L, h->wait_top); /* whatever it was resumed with */
-	if (h->shared->handler == h && h->co == L) return h->wait_k(L, status, h->wait_ctx);
+	if (h->shared->handler == h && h->co == L) {
+		h->awaits = NULL;
+		return h->wait_k(L, status, h->wait_ctx);
+	}
 	/* Somebody else resumes it. An error would end it, so the answer comes as values: as near to Lua's own as a yield can be. */
 	lua_pushboolean(L, 0);
 	lua_pushliteral(L, "cannot resume non-suspended coroutine");
 	return lua_yieldk(L, 2, ctx, continued);
 }
 
+static int suspend(lua_State *L, struct lua_handler *h, int64_t until_mono_ns, bool for_events, lua_KContext ctx, lua_KFunction k)
+{
+	h->suspended = true;
+	h->until_mono_ns = until_mono_ns;
+	h->for_events = for_events;
+	h->wait_k = k;
+	h->wait_ctx = ctx;
+	h->wait_top = lua_gettop(L);
+	return lua_yieldk(L, 0, (lua_KContext)h, continued);
+}
+
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
                        lua_KFunction k)
 {
-	handler->suspended = true;
-	handler->until_mono_ns = until_mono_ns;
-	handler->for_events = for_events;
-	handler->wait_k = k;
-	handler->wait_ctx = ctx;
-	handler->wait_top = lua_gettop(L);
-	return lua_yieldk(L, 0, (lua_KContext)handler, continued);
+	handler->told_stopping = false;
+	return suspend(L, handler, until_mono_ns, for_events, ctx, k);
+}
+
+int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k)
+{
+	enum { PACE_NS = 1000000 }; /* a loop that does not heed the answer must not keep a processor busy */
+	if (!vigia__lua_may_suspend(L, handler)) return k(L, LUA_OK, 0);
+	int64_t pace = handler->told_stopping && handler->owner->registry->clock == NULL ? PACE_NS : 0;
+	handler->told_stopping = true;
+	return suspend(L, handler, vigia__lua_now(handler) + pace, false, 0, k);
 }
 
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)

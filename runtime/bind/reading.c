@@ -364,7 +364,7 @@ int vigia__lua_get_events(lua_State *L) {
 	bool waits = r->request.timeout_ns != 0 || r->to_end;
 	if (running && waits && vigia__lua_stopping(running)) {
 		release(L, r);
-		return vigia__lua_fail_stopping(L, running);
+		return vigia__lua_yield_stopping(L, running, vigia__lua_stopped);
 	}
 	if (waits && vigia__lua_may_suspend(L, running)) {
 		int64_t now = vigia__lua_now(running);

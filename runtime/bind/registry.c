@@ -431,6 +431,12 @@ static int slept(lua_State *L, int status, lua_KContext until)
 	return 1;
 }
 
+int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	return vigia__lua_fail_stopping(L, vigia__lua_running(L));
+}
+
 /* Outside of a handler's own coroutine the call blocks; an interrupt ends it, on a script's thread a stop, and in a stock Lua what a hook
  * raises that a signal handler sets: poll(2) is never restarted, and no signal comes between the look and the wait. */
 static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
@@ -472,7 +478,7 @@ int vigia__lua_sleep(lua_State *L)
 {
 	int64_t ns = vigia__lua_check_seconds(L, 1, "seconds");
 	struct lua_handler *h = vigia__lua_running(L);
-	if (h && vigia__lua_stopping(h)) return vigia__lua_fail_stopping(L, h);
+	if (h && vigia__lua_stopping(h)) return vigia__lua_yield_stopping(L, h, vigia__lua_stopped);
 	if (!vigia__lua_may_suspend(L, h)) return sleep_blocking(L, vigia__time_after(NULL, ns));
 	int64_t until = vigia__time_after(h->owner->registry->clock, ns);
 	return vigia__lua_suspend(L, h, until, false, (lua_KContext)until, slept);

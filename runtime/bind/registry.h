@@ -46,6 +46,8 @@ struct lua_handler {
 	bool for_events;                 /* an append ends the wait, too */
 	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
 	bool cancelled;                  /* a task whose waits are to end */
+	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
+	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
 	int64_t until_mono_ns;
 	int wait_top;                    /* of a wait: the stack it goes on with, and what goes on */
 	lua_KContext wait_ctx;
@@ -93,6 +95,11 @@ int vigia__lua_outcome(lua_State *L);
  * `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
                        lua_KFunction k);
+/* A wait of a handler that is to stop: let the others have a turn where that can be, then k tells it. Use as `return ...`. */
+int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k);
+int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx); /* such a k: nil and the error "stopping" */
+/* Does `other` wait, perhaps through others, for a watcher whose handler this one is? */
+bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other);
 /* Do appends to this store wake the handler's registry? Not those to another file. */
 bool vigia__lua_hears(const struct lua_handler *handler, const struct vigia_store *store);
 /* Be woken by every append from now on. */

@@ -240,15 +240,22 @@ static int task_new(lua_State *L)
 static int task_cancel(lua_State *L)
 {
 	struct lua_handler *task = vigia__lua_check_task(L, 1);
-	task->cancelled = lua_toboolean(L, 2);
-	if (task->cancelled && task->owner->registry) vigia__tasks_wake(task->owner->registry);
+	bool cancelled = lua_toboolean(L, 2);
+	if (cancelled != task->cancelled) task->told_stopping = false;
+	task->cancelled = cancelled;
+	if (task->cancelled && task->owner->registry) {
+		vigia__tasks_wake(task->owner->registry);
+		vigia__registry_ring(task->owner->registry);
+	}
 	return 0;
 }
 
 /* core.wake(registry): all tasks look again, but those that sleep */
 static int registry_wake(lua_State *L)
 {
-	vigia__tasks_wake(vigia__lua_check_registry(L, 1)->registry);
+	struct vigia_registry *registry = vigia__lua_check_registry(L, 1)->registry;
+	vigia__tasks_wake(registry);
+	vigia__registry_ring(registry);
 	return 0;
 }
 

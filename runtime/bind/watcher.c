@@ -199,13 +199,67 @@ static int watcher_start(lua_State *L)
 	return done(L, rc, &err);
 }
 
+static bool stop(lua_State *L, struct lua_watcher *w, int64_t timeout_ns)
+{
+	return vigia__lua_drive(L, w->owner, VIGIA_LUA_STOP, w->watcher, timeout_ns, NULL) == VIGIA_OK;
+}
+
+/* A stop that waits in a coroutine; the stack: the watcher, this. */
+struct stopping {
+	int64_t until_mono_ns;
+	bool killed;
+};
+
+static int look_again(lua_State *L, int status, lua_KContext ctx);
+
+static int look(lua_State *L)
+{
+	struct lua_handler *h = vigia__lua_running(L);
+	struct lua_watcher *w = lua_touserdata(L, 1);
+	struct stopping *s = lua_touserdata(L, 2);
+	struct vigia_registry *registry = h->owner->registry;
+	bool rests = vigia__watcher_rests(w->watcher);
+	if (!rests && !s->killed && vigia__mono_ns() >= s->until_mono_ns) {
+		lua_State *before = vigia__lua_registry_enter(w->owner, L);
+		s->killed = vigia__watcher_kill(w->watcher);
+		vigia__lua_registry_leave(w->owner, before);
+		if (s->killed) s->until_mono_ns = vigia__time_after(NULL, VIGIA_KILL_NS);
+	}
+	if (!rests && vigia__mono_ns() < s->until_mono_ns) {
+		registry->stop_waits++;
+		h->awaits = w->handler;
+		return vigia__lua_suspend(L, h, s->until_mono_ns, true, 0, look_again);
+	}
+	lua_pushboolean(L, rests && !s->killed);
+	return 1;
+}
+
+static int look_again(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	vigia__lua_running(L)->owner->registry->stop_waits--;
+	return look(L);
+}
+
 static int watcher_stop(lua_State *L)
 {
 	struct lua_watcher *w = check(L, 1);
 	int64_t timeout = vigia__lua_check_stop(L, 2);
-	int rc = vigia__lua_drive(L, w->owner, VIGIA_LUA_STOP, w->watcher, timeout, NULL);
-	lua_pushboolean(L, rc == VIGIA_OK);
-	return 1;
+	struct lua_handler *h = vigia__lua_running(L);
+	/* A clock that is moved by hand does not end a wait for the time of a stop. */
+	bool waits = timeout > 0 && vigia__lua_may_suspend(L, h) && h->owner == w->owner && h->owner->registry->clock == NULL;
+	if (!waits) {
+		lua_pushboolean(L, stop(L, w, timeout));
+		return 1;
+	}
+	lua_settop(L, 1);
+	struct stopping *s = lua_newuserdatauv(L, sizeof *s, 0);
+	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout)};
+	if (stop(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
+		lua_pushboolean(L, vigia__watcher_rests(w->watcher));
+		return 1;
+	}
+	return look(L);
 }
 
 /* Nobody has this handle any more. One that runs is kept by its registry, so this one was replaced, removed or stopped for good, or goes

@@ -3,6 +3,7 @@
  *
  *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/watcher
  *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
+ *     watcher.c    statistics, checkpoints, seeks and reloads of one watcher
  *     task.c       coroutines beside the watchers
  *     log.c        records for the log function, and failures
  *     inbox.c      what other threads have to tell a registry: log records, "look at your workers"
@@ -61,7 +62,8 @@ struct vigia_watcher {
 	bool running_handler;             /* a call of handle or resume is on the stack */
 	bool pending;                     /* the handler goes on later */
 	int64_t resume_mono_ns;
-	bool resume_now;                  /* an event came, or the watcher is stopping */
+	bool resume_now;                  /* an event came */
+	bool told_stopping;               /* its handler went on once since it is to stop: from then on when it asked to */
 
 	struct vigia__limit limit;        /* of its failures */
 	struct vigia_error last_error;
@@ -124,10 +126,12 @@ struct vigia_registry {
 	uint64_t commits;                 /* of the store, at the last look */
 	int64_t heal_mono_ns;             /* when to compare them */
 	int64_t dirty_mono_ns;            /* since when there is progress to save; 0: none */
-	struct vigia__poller *poller;
+	struct vigia__poller *_Atomic poller; /* NULL: nobody has asked for a descriptor */
+	bool stepping;                    /* a step is under way: it looks at everything before it ends */
 
 	struct vigia__task *tasks, **tasks_end; /* oldest first; NULL: there was none yet */
-	bool tasks_stopping;              /* every wait of a task ends at once */
+	bool tasks_stopping;              /* a wait of a task ends at once */
+	unsigned stop_waits;              /* coroutines that wait until a watcher has stopped */
 };
 
 /* ---- driver.c ---- */
@@ -181,6 +185,15 @@ void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *li
 /* The filter of a watcher changed. */
 void vigia__registry_listen(struct vigia_registry *registry);
 
+/* ESTATE: in its state it cannot be `what` ("started"). */
+int vigia__watcher_state_error(struct vigia_watcher *watcher, const char *what, struct vigia_error *err);
+/* How long to wait for a watcher whose program was killed. */
+enum { VIGIA_KILL_NS = 1000000000 };
+/* Stopped, or its own handler asks: nothing is to be waited for. */
+bool vigia__watcher_rests(const struct vigia_watcher *watcher);
+/* It did not stop in time: kill its program, if it has one (false: it has not), and log that. */
+bool vigia__watcher_kill(struct vigia_watcher *watcher);
+
 /* ---- inbox.c ---- */
 
 void vigia__inbox_init(struct vigia__inbox *inbox);
@@ -201,6 +214,8 @@ bool vigia__inbox_look(struct vigia_registry *registry);
 int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
                           struct vigia_error *err);
 void vigia__tasks_wake(struct vigia_registry *registry);
+/* One has stopped: the coroutines that wait for that look again. */
+void vigia__registry_rested(struct vigia_registry *registry);
 int64_t vigia__tasks_due(const struct vigia_registry *registry);
 bool vigia__tasks_run(struct vigia_registry *registry);
 void vigia__tasks_free(struct vigia_registry *registry); /* without resuming them */
@@ -211,6 +226,10 @@ void vigia__tasks_free(struct vigia_registry *registry); /* without resuming the
 int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out, struct vigia_error *err);
 void vigia__poller_free(struct vigia__poller *poller);
 int vigia__poller_fd(struct vigia__poller *poller);
+/* Something was done outside a step that may be work for one: make the descriptor readable. The registry's thread. */
+void vigia__registry_ring(struct vigia_registry *registry);
+/* Readable at once, until the next round. Any thread. */
+void vigia__poller_ring(struct vigia__poller *poller);
 /* A round begins: not readable until armed again. */
 void vigia__poller_clear(struct vigia__poller *poller);
 /* A round ended: readable when a word of `listen` changes or the monotonic time comes (0: at once, INT64_MAX: never). */

@@ -439,7 +439,7 @@ static void call_handler(struct vigia_watcher *w)
 	}
 	if (rc == VIGIA_OK) {
 		w->resume_mono_ns = INT64_MAX;
-		w->resume_now = false;
+		w->resume_now = w->told_stopping = false;
 		enter_handler(w, &outer);
 		rc = w->handler.handle(w->handler.ctx, &event, &attempt, &w->resume_mono_ns, &err);
 		leave_handler(w, outer);
@@ -448,10 +448,19 @@ static void call_handler(struct vigia_watcher *w)
 	else handler_ended(w, rc, &err);
 }
 
+/* May the handler that waits go on? A stop ends its first wait. From then on it waits as it asks: one that ignores the
+ * answer has turns, and no more. */
+static bool pending_due(const struct vigia_watcher *w)
+{
+	return w->resume_now || (w->core.state == VIGIA_STOPPING && !w->told_stopping) ||
+	       vigia__time_now(w->registry->clock) >= w->resume_mono_ns;
+}
+
 static void resume_handler(struct vigia_watcher *w)
 {
 	struct vigia_error err;
 	struct vigia_watcher *outer;
+	w->told_stopping = w->core.state == VIGIA_STOPPING;
 	vigia__error_clear(&err);
 	w->resume_mono_ns = INT64_MAX;
 	w->resume_now = false;
@@ -559,15 +568,14 @@ bool vigia__driver_run(struct vigia_watcher *w)
 		case VIGIA_ACTION_STOPPED:
 			let_go(w);
 			w->action = (struct vigia__action){.kind = VIGIA_ACTION_NONE};
+			vigia__registry_rested(w->registry);
 			return true;
 		case VIGIA_ACTION_LISTEN:
 			offer_progress(w);
 			give_memory(w);
 			return worked;
 		case VIGIA_ACTION_NONE:
-			if (!w->pending || !(w->resume_now || w->core.state == VIGIA_STOPPING ||
-			                     vigia__time_now(w->registry->clock) >= w->resume_mono_ns))
-				return worked;
+			if (!w->pending || !pending_due(w)) return worked;
 			if (resumed) return true; /* a handler that yields again and again has turns, too */
 			resumed = true;
 			resume_handler(w);
@@ -640,7 +648,7 @@ void vigia__driver_renew(struct vigia_watcher *w, const struct vigia_watch_optio
 int64_t vigia__driver_due(const struct vigia_watcher *w)
 {
 	if (w->running_handler || w->worker) return INT64_MAX;
-	if (w->pending) return w->resume_now || w->core.state == VIGIA_STOPPING ? 0 : w->resume_mono_ns;
+	if (w->pending) return pending_due(w) ? 0 : w->resume_mono_ns;
 	switch (w->action.kind) {
 	case VIGIA_ACTION_WAIT: return w->action.until_mono_ns;
 	case VIGIA_ACTION_LISTEN: case VIGIA_ACTION_NONE: return INT64_MAX;

@@ -39,7 +39,10 @@ void vigia__inbox_deinit(struct vigia__inbox *inbox)
 void vigia__inbox_poke(struct vigia_registry *registry)
 {
 	/* One that is poked and has not looked yet needs no second one: it looks after it took the flag down. */
-	if (!atomic_exchange(&registry->inbox.poked, true)) vigia__bell_ring(&registry->bell, registry->store->backend->wake);
+	if (atomic_exchange(&registry->inbox.poked, true)) return;
+	vigia__bell_ring(&registry->bell, registry->store->backend->wake);
+	struct vigia__poller *poller = atomic_load(&registry->poller);
+	if (poller) vigia__poller_ring(poller);
 }
 
 void vigia__inbox_log(struct vigia_registry *registry, enum vigia_log_level level, const char *text)
@@ -82,6 +85,7 @@ bool vigia__inbox_look(struct vigia_registry *registry)
 		news = news || atomic_load(&inbox->wants_progress);
 	}
 	if (!news) return false;
+	vigia__registry_rested(registry); /* a script may have stopped */
 	pthread_mutex_lock(&inbox->mutex);
 	struct vigia__record *first = inbox->first;
 	unsigned dropped = inbox->dropped;

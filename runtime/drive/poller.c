@@ -53,10 +53,9 @@ static void watch(struct vigia__poller *p, struct vigia__listen *armed, uint64_t
 		pthread_mutex_lock(&p->mutex);
 		over = is_over(p, generation);
 		if (!over && news) {
-			uint64_t one = 1;
 			p->armed = false;
 			over = true;
-			(void)!write(p->event_fd, &one, sizeof one);
+			vigia__poller_ring(p);
 		}
 		pthread_mutex_unlock(&p->mutex);
 		if (over) return;
@@ -135,6 +134,17 @@ void vigia__poller_free(struct vigia__poller *p)
 int vigia__poller_fd(struct vigia__poller *p)
 {
 	return p->epoll_fd;
+}
+
+void vigia__poller_ring(struct vigia__poller *p)
+{
+	uint64_t one = 1;
+	(void)!write(p->event_fd, &one, sizeof one);
+}
+
+void vigia__registry_ring(struct vigia_registry *registry)
+{
+	if (registry->poller && !registry->stepping) vigia__poller_ring(registry->poller);
 }
 
 void vigia__poller_clear(struct vigia__poller *p)

@@ -10,8 +10,6 @@
 #include "drive.h"
 #include "worker.h"
 
-enum { KILL_NS = 1000000000 }; /* how long to wait for a watcher whose program was killed */
-
 /* ---- life ---- */
 
 struct vigia_registry *vigia_registry_new(struct vigia_store *store)
@@ -51,7 +49,6 @@ void vigia_registry_free(struct vigia_registry *registry)
 	bool forked = registry->store->fork_generation != vigia__fork_generation();
 	if (!forked) {
 		stop_without_handlers(registry);
-		vigia__poller_free(registry->poller);
 		vigia__tasks_free(registry);
 		struct vigia_watcher **lists[] = {&registry->watchers, &registry->retired};
 		for (int i = 0; i < 2; i++) {
@@ -62,6 +59,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 				vigia__driver_free(w);
 			}
 		}
+		vigia__poller_free(registry->poller); /* the threads of scripts ring it */
 	}
 	vigia__driver_free_spare(registry);
 	vigia__table_deinit(&registry->ids);
@@ -239,6 +237,7 @@ static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct
 	append(registry, w);
 	if (old) listen_to_all(registry);
 	else listen_also(registry, w);
+	vigia__registry_ring(registry);
 	free_released(registry);
 }
 
@@ -329,7 +328,7 @@ int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, 
 
 /* ---- leaving ---- */
 
-static int in_state_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
+int vigia__watcher_state_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
 {
 	static const char *const names[] = {"idle", "running", "stopping", "stopped"};
 	const char *is = names[state_of(w)];
@@ -383,7 +382,7 @@ static void forget_stopped(struct vigia_registry *registry)
 int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_error *err)
 {
 	if (w->action.kind == VIGIA_ACTION_STOPPED) vigia__driver_run(w);
-	if (!rests(w)) return in_state_error(w, "removed", err);
+	if (!rests(w)) return vigia__watcher_state_error(w, "removed", err);
 	w->removed = true;
 	retire(w);
 	return VIGIA_OK;
@@ -543,7 +542,9 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 	atomic_store(&registry->inbox.wants_progress, wants_progress);
 	if (registry->clock) timeout_ns = 0; /* it stands still: nothing becomes due by waiting */
 	int64_t until = vigia__time_after(NULL, timeout_ns);
-	if (registry->poller) vigia__poller_clear(registry->poller);
+	struct vigia__poller *poller = registry->poller;
+	if (poller) vigia__poller_clear(poller);
+	registry->stepping = true;
 	for (;;) {
 		rc = interrupted(registry, err);
 		if (rc == VIGIA_OK && signalled(registry)) rc = VIGIA__SIGNALLED;
@@ -560,7 +561,14 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 		wait_until(registry, until);
 	}
 	atomic_store(&registry->inbox.wants_progress, false);
-	if (registry->poller) vigia__poller_arm(registry->poller, &registry->listen, registry->commits, due(registry, false));
+	registry->stepping = false;
+	poller = registry->poller; /* a handler may have asked for it */
+	if (poller) {
+		/* What rang meanwhile was seen; other threads raise a flag before they ring. */
+		vigia__poller_clear(poller);
+		vigia__poller_arm(poller, &registry->listen, registry->commits, due(registry, false));
+		if (atomic_load(&registry->interrupted) || atomic_load(&registry->inbox.poked)) vigia__poller_ring(poller);
+	}
 	vigia__store_leave(registry->store);
 	return rc;
 }
@@ -593,13 +601,17 @@ void vigia_registry_interrupt(struct vigia_registry *registry)
 {
 	atomic_store(&registry->interrupted, true);
 	vigia__bell_ring(&registry->bell, registry->store->backend->wake);
+	struct vigia__poller *poller = atomic_load(&registry->poller);
+	if (poller) vigia__poller_ring(poller);
 }
 
 int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *err)
 {
 	if (registry->poller == NULL) {
-		int rc = vigia__poller_new(registry->store->backend, &registry->poller, err);
+		struct vigia__poller *poller;
+		int rc = vigia__poller_new(registry->store->backend, &poller, err);
 		if (rc < 0) return rc;
+		registry->poller = poller;
 		if (!registry->listening) hear(registry);
 		vigia__poller_arm(registry->poller, &registry->listen, registry->commits, 0);
 	}
@@ -614,18 +626,20 @@ static bool settled(const struct vigia_watcher *w)
 	return (!vigia__driver_active(w) && w->action.kind != VIGIA_ACTION_STOPPED) || w == w->registry->current;
 }
 
-/* Drive only these watchers until all have stopped: all (NULL) or one. False: not in time, or `signalled`. */
+/* Drive these watchers until all have stopped: all (NULL) or one. While that one has not, the coroutines that wait have turns, too. False:
+ * not in time, or `signalled`. */
 static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
 {
 	int64_t until = vigia__time_after(NULL, timeout_ns);
-	for (;;) {
+	for (bool first_look = true;; first_look = false) {
 		bool all = true, worked = false, hope = false;
+		bool others = registry->depth == 0 && (only == NULL || !first_look);
 		int64_t first = until;
 		hear(registry); /* before the look: a worker tells when it has stopped, and only once until the inbox was looked at */
 		vigia__inbox_look(registry);
-		if (only == NULL && registry->depth == 0 && registry->tasks) {
+		if (others && registry->tasks) {
 			worked = vigia__tasks_run(registry);
-			all = registry->tasks == NULL;
+			if (only == NULL) all = registry->tasks == NULL;
 			hope = !all;
 			int64_t due = vigia__time_wait(registry->clock, vigia__tasks_due(registry));
 			if (due < first) first = due;
@@ -633,17 +647,18 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 			/* A handler that is in progress may start others meanwhile. */
 			if (only == NULL && state_of(w) == VIGIA_RUNNING) ask_to_stop(w);
-			if ((only && w != only) || settled(w)) continue;
+			bool asked = only == NULL || w == only;
+			if (asked ? settled(w) : !(others && w->pending)) continue;
 			worked |= vigia__driver_run(w);
 			if (w->retired || w->detached) { /* by the log function: the rest of the list is not behind it any more */
 				all = false;
 				worked = hope = true;
 				break;
 			}
-			if (settled(w)) continue;
-			all = false;
+			if (asked && settled(w)) continue;
+			if (asked) all = false;
 			if (w->running_handler) continue; /* waits for the handler that asks: it cannot stop before */
-			hope = true;
+			hope |= asked;
 			int64_t due = vigia__time_wait(registry->clock, vigia__driver_due(w));
 			if (due < first) first = due;
 		}
@@ -654,6 +669,11 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 	}
 }
 
+static void tell_killed(struct vigia_watcher *w)
+{
+	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': did not stop in time: its program is killed", VIGIA_SHOWN(w->id));
+}
+
 /* Of these watchers (NULL: all) kill what runs in programs of their own and did not end in time, and wait until they have stopped. A
  * timeout of 0 asked only. */
 static void kill_unsettled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
@@ -662,13 +682,25 @@ static void kill_unsettled(struct vigia_registry *registry, struct vigia_watcher
 	for (struct vigia_watcher *w = registry->watchers; w && timeout_ns > 0; w = w->next) {
 		if ((only && w != only) || w->worker == NULL || settled(w) || !vigia__worker_kill(w->worker)) continue;
 		any = true;
-		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': did not stop in time: its program is killed", VIGIA_SHOWN(w->id));
+		tell_killed(w);
 	}
 	if (!any) return;
-	int64_t until = vigia__mono_ns() + KILL_NS;
+	int64_t until = vigia__mono_ns() + VIGIA_KILL_NS;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
 		if ((only == NULL || w == only) && w->worker && atomic_load(vigia__worker_killed(w->worker)))
 			drive_until_settled(registry, w, until - vigia__mono_ns());
+}
+
+bool vigia__watcher_rests(const struct vigia_watcher *w)
+{
+	return w->retired || w->detached || settled(w);
+}
+
+bool vigia__watcher_kill(struct vigia_watcher *w)
+{
+	if (w->worker == NULL || !vigia__worker_kill(w->worker)) return false;
+	tell_killed(w);
+	return true;
 }
 
 int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
@@ -696,6 +728,7 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	if (!stopped) kill_unsettled(registry, NULL, timeout_ns);
 	vigia__inbox_look(registry); /* the last words */
 	forget_stopped(registry);
+	vigia__registry_ring(registry);
 	if (stopped) return VIGIA_OK;
 	if (count == 0) return vigia__error(err, VIGIA_ESTATE, "tasks did not end in time");
 	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s", names);
@@ -711,6 +744,7 @@ int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia
 	if (!stopped) kill_unsettled(w->registry, w, timeout_ns);
 	if (w->worker) vigia__inbox_look(w->registry);
 	forget_stopped(w->registry);
+	vigia__registry_ring(w->registry);
 	return stopped ? VIGIA_OK : VIGIA_NONE;
 }
 
@@ -738,13 +772,13 @@ int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handle
 
 int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 {
-	if (w->retired || vigia__driver_active(w)) return in_state_error(w, "started", err);
+	if (w->retired || vigia__driver_active(w)) return vigia__watcher_state_error(w, "started", err);
 	if (!w->has_handler) {
 		vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: set_handler() first", VIGIA_SHOWN(w->id));
 		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 		return VIGIA_ENOHANDLER;
 	}
-	if (w->detached && find(w->registry, w->id)) return in_state_error(w, "started", err);
+	if (w->detached && find(w->registry, w->id)) return vigia__watcher_state_error(w, "started", err);
 	int rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
 	w->stop_asked = false;
@@ -756,117 +790,7 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 		append(w->registry, w);
 	}
 	if (rc == VIGIA_OK) listen_also(w->registry, w);
+	vigia__registry_ring(w->registry);
 	vigia__store_leave(w->registry->store);
 	return rc;
-}
-
-static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
-{
-	if (w->worker) vigia__worker_stats(w->worker, out);
-	else vigia__driver_stats(w, out);
-	struct vigia_store *store = w->registry->store;
-	if (vigia__store_enter(store, NULL) < 0) return;
-	if (!w->options.ephemeral)
-		out->has_checkpoint = store->backend->checkpoint_get(store->backend, w->id, &out->checkpoint, NULL) == VIGIA_OK;
-	if (out->has_checkpoint && out->state == VIGIA_IDLE) out->next = vigia__iterator_after(out->checkpoint); /* where it will begin */
-	uint64_t oldest, latest = 0, looked_at = vigia__iterator_first(out->next) - 1;
-	if (store->backend->bounds(store->backend, &oldest, &latest, NULL) == VIGIA_OK && latest > looked_at) out->lag = latest - looked_at;
-	vigia__store_leave(store);
-}
-
-void vigia_watcher_stats_sized(struct vigia_watcher *w, struct vigia_watcher_stats *out, size_t size)
-{
-	struct vigia_watcher_stats ours = {0};
-	fill_stats(w, &ours);
-	vigia__options_give(out, size, &ours, sizeof ours);
-}
-
-static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what, struct vigia_error *err)
-{
-	struct vigia__backend *b = w->registry->store->backend;
-	uint64_t oldest, latest;
-	int rc = b->bounds(b, &oldest, &latest, err);
-	if (rc < 0 || seq_num <= latest) return rc;
-	vigia__error(err, VIGIA_EPOSITION, "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(w->id), what,
-	             (unsigned long long)seq_num, (unsigned long long)latest);
-	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
-	return VIGIA_EPOSITION;
-}
-
-static int retired_error(struct vigia_watcher *w, const char *what, struct vigia_error *err)
-{
-	return w->retired ? in_state_error(w, what, err) : VIGIA_OK;
-}
-
-/* Save n durably unless that moves back. A commit under way must neither undo it nor be undone. */
-static int put_forward(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
-{
-	struct vigia__backend *b = w->registry->store->backend;
-	uint64_t saved = 0, done = 0;
-	int rc = b->checkpoint_get(b, w->id, &saved, err);
-	if (rc == VIGIA_OK && seq_num <= saved) return VIGIA_OK;
-	if (rc < 0 && rc != VIGIA_ENOCHECKPOINT) return rc;
-	if (w->progress) {
-		saved = vigia__progress_saved(&b->progress, w->progress);
-		done = atomic_load(&w->progress->done);
-		vigia__progress_reset(&b->progress, w->progress, done, seq_num > saved ? seq_num : saved);
-	}
-	/* A commit in between may have taken more along; at rest another process may run the id. */
-	rc = b->checkpoint_advance(b, w->id, seq_num, err);
-	if (w->progress && rc < 0) vigia__progress_reset(&b->progress, w->progress, done, saved);
-	if (rc == VIGIA_OK && seq_num > w->core.saved) w->core.saved = seq_num;
-	return rc;
-}
-
-int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
-{
-	if (w->options.ephemeral) {
-		vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", VIGIA_SHOWN(w->id));
-		if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
-		return VIGIA_EEPHEMERAL;
-	}
-	int rc = retired_error(w, "checkpointed", err);
-	if (rc == VIGIA_OK && w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_CHECKPOINT, seq_num, err);
-	if (rc == VIGIA_OK) rc = vigia__store_enter(w->registry->store, err);
-	if (rc < 0) return rc;
-	rc = in_range(w, seq_num, "save checkpoint", err);
-	if (rc == VIGIA_OK) rc = put_forward(w, seq_num, err);
-	vigia__store_leave(w->registry->store);
-	return rc;
-}
-
-int vigia_watcher_seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
-{
-	int rc = retired_error(w, "moved", err);
-	if (rc == VIGIA_OK && w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_SEEK, seq_num, err);
-	if (rc == VIGIA_OK) rc = vigia__store_enter(w->registry->store, err);
-	if (rc < 0) return rc;
-	rc = in_range(w, seq_num, "seek to", err);
-	if (rc == VIGIA_OK) {
-		/* The save is made here, so that the answer tells of it; at rest under the id's ownership, while nobody else runs it. */
-		struct vigia__backend *b = w->registry->store->backend;
-		bool rests = !vigia__driver_active(w) && !w->options.ephemeral;
-		if (rests) rc = b->own(b, w->id, err);
-		if (rc == VIGIA_OK) {
-			vigia__driver_tell(w, VIGIA_INPUT_SEEK, seq_num);
-			rc = vigia__driver_save(w, err);
-		} else {
-			rests = false;
-		}
-		if (rests) b->disown(b, w->id);
-	}
-	vigia__store_leave(w->registry->store);
-	return rc;
-}
-
-int vigia_watcher_reload(struct vigia_watcher *w, struct vigia_error *err)
-{
-	int rc = retired_error(w, "reloaded", err);
-	if (rc < 0) return rc;
-	if (w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_RELOAD, 0, err);
-	/* A script's own handler asks: it goes on with the old code until it returns. */
-	if (w->registry->worker) return vigia__worker_reload_soon(w->registry->worker);
-	vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' cannot be reloaded: its handler is a function, not a script", VIGIA_SHOWN(w->id));
-	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
-	return VIGIA_EUNSUPPORTED;
 }

@@ -12,6 +12,7 @@ struct vigia__task {
 	int64_t resume_mono_ns;
 	bool resume_now;          /* new, or an event came */
 	bool running;             /* on the stack */
+	bool told_stopping;       /* as of a watcher */
 };
 
 int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
@@ -25,6 +26,7 @@ int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *c
 	registry->tasks_end = &task->next;
 	/* A task polls with filters of its own, and its appends are told of by the word for anything. */
 	vigia__registry_listen_anything(registry);
+	vigia__registry_ring(registry);
 	return VIGIA_OK;
 }
 
@@ -33,11 +35,24 @@ void vigia__tasks_wake(struct vigia_registry *registry)
 	for (struct vigia__task *task = registry->tasks; task; task = task->next) task->resume_now = true;
 }
 
+void vigia__registry_rested(struct vigia_registry *registry)
+{
+	if (registry->stop_waits == 0) return;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if (w->pending) w->resume_now = true;
+	vigia__tasks_wake(registry);
+}
+
+static bool at_once(const struct vigia_registry *registry, const struct vigia__task *task)
+{
+	return task->resume_now || (registry->tasks_stopping && !task->told_stopping);
+}
+
 int64_t vigia__tasks_due(const struct vigia_registry *registry)
 {
 	int64_t first = INT64_MAX;
 	for (const struct vigia__task *task = registry->tasks; task; task = task->next) {
-		int64_t due = task->running ? INT64_MAX : task->resume_now || registry->tasks_stopping ? 0 : task->resume_mono_ns;
+		int64_t due = task->running ? INT64_MAX : at_once(registry, task) ? 0 : task->resume_mono_ns;
 		if (due < first) first = due;
 	}
 	return first;
@@ -47,6 +62,7 @@ static bool run(struct vigia_registry *registry, struct vigia__task *task)
 {
 	task->running = true;
 	task->resume_now = false;
+	task->told_stopping = registry->tasks_stopping;
 	task->resume_mono_ns = INT64_MAX;
 	registry->depth++;
 	int rc = task->resume(task->ctx, registry->tasks_stopping, &task->resume_mono_ns);
@@ -61,7 +77,7 @@ bool vigia__tasks_run(struct vigia_registry *registry)
 	int64_t now = vigia__time_now(registry->clock);
 	for (struct vigia__task **at = &registry->tasks; *at;) {
 		struct vigia__task *task = *at;
-		bool due = task->resume_now || registry->tasks_stopping || task->resume_mono_ns <= now;
+		bool due = at_once(registry, task) || task->resume_mono_ns <= now;
 		if (task->running || !due || run(registry, task)) {
 			worked |= due && !task->running;
 			at = &task->next;

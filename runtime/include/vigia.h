@@ -507,9 +507,9 @@ struct vigia_attempt {
 struct vigia_handler {
 	size_t size;
 	/* Handle one event. VIGIA_OK: done; VIGIA_NONE: not wanted after all (passed, not counted); VIGIA_PENDING: call resume when
-	 * `*resume_mono_ns` has come (INT64_MAX: no time), an event was appended, or the watcher is stopping. < 0: failed, and err->message,
-	 * where it was filled in, says why; EDAMAGED and EDESERIAL are never retried, see on_damage. The event is valid until it is done or
-	 * failed. */
+	 * `*resume_mono_ns` has come (INT64_MAX: no time), an event was appended, or, once, the watcher is stopping. < 0: failed, and
+	 * err->message, where it was filled in, says why; EDAMAGED and EDESERIAL are never retried, see on_damage. The event is valid until it
+	 * is done or failed. */
 	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
 	              struct vigia_error *err);
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
