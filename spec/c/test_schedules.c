@@ -1,0 +1,419 @@
+/*
+ * test_schedules.c - the wake words, the group commit and its hand-over to the helper, under every interleaving of up to four actors.
+ *
+ * The product's own source is included, with its atomics, locks and futexes turned into steps (lib/explore.h). No time passes in a wait: a
+ * wake-up that is lost is an actor that waits for ever. VIGIA_SOAK explores with one more preemption.
+ */
+#include "test.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/alloc.h"
+#include "core/error.h"
+#include "explore.h"
+#include "store/commit.h"
+#include "store/thread.h"
+#include "store/wake.h"
+
+/* ---- what the source under test calls ---- */
+
+/* Of two kinds: one word with FUTEX_WAIT or FUTEX_WAKE, or an array of them (futex_waitv). */
+static long explore_syscall(long number, ...)
+{
+	va_list args;
+	va_start(args, number);
+	long result = 0;
+	if (number == SYS_futex) {
+		uint32_t *word = va_arg(args, uint32_t *);
+		int op = va_arg(args, int) & FUTEX_CMD_MASK;
+		if (op == FUTEX_WAKE) {
+			result = explore_futex_wake(word, va_arg(args, int));
+		} else {
+			uint32_t seen = va_arg(args, uint32_t);
+			result = explore_futex_wait((const uint32_t *const[]){word}, &seen, 1);
+		}
+	} else {
+		struct one {
+			uint64_t val, uaddr;
+			uint32_t flags, reserved;
+		} *waits = va_arg(args, struct one *);
+		unsigned count = va_arg(args, unsigned);
+		const uint32_t *words[EXPLORE_WAITS_MAX];
+		uint32_t seen[EXPLORE_WAITS_MAX];
+		if (waits == NULL) {
+			errno = EINVAL; /* is there such a call? There is. */
+			result = -1;
+		} else {
+			for (unsigned i = 0; i < count && i < EXPLORE_WAITS_MAX; i++) {
+				words[i] = (const uint32_t *)(uintptr_t)waits[i].uaddr;
+				seen[i] = (uint32_t)waits[i].val;
+			}
+			result = explore_futex_wait(words, seen, count);
+		}
+	}
+	va_end(args);
+	return result;
+}
+
+static void *(*thread_run[EXPLORE_ACTORS_MAX])(void *);
+
+static void thread_entry(void *arg)
+{
+	thread_run[explore.current](arg);
+	explore_wake(explore_self(), EXPLORE_ACTORS_MAX);
+}
+
+static int explore_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+	thread_run[explore.count] = run;
+	*thread = (pthread_t)explore_spawn(thread_entry, arg);
+	return 0;
+}
+
+static int explore_join(int index)
+{
+	const void *actor = &explore.actors[index];
+	while (!explore.actors[index].done) {
+		explore_block(&actor, 1);
+		/* It is woken in the other's last step, which ends right behind. */
+		explore_point();
+	}
+	return 0;
+}
+
+#include "explore_replace.h"
+
+#include "../../runtime/store/wake.c"
+
+#include "../../runtime/store/commit.c"
+
+/* ---- running ---- */
+
+static void explore_or_fail(const char *what, int preemptions, void (*begin)(void), void (*end)(void))
+{
+	bool soak = getenv("VIGIA_SOAK") != NULL;
+	long runs = explore_all(preemptions + soak, soak ? 0 : 100000, begin, end);
+	if (explore.wrong) fail_msg("%s: %s, in schedule %s", what, explore.wrong, explore.schedule);
+	print_message("# schedules: %ld of %s, %d preemptions\n", runs, what, preemptions + soak);
+}
+
+static void must_be_found(const char *what, int preemptions, void (*begin)(void), void (*end)(void))
+{
+	explore_all(preemptions, 400000, begin, end);
+	if (explore.wrong == NULL) fail_msg("%s was not found", what);
+}
+
+/* ---- wake words ---- */
+
+static struct {
+	struct vigia__wake wake;
+	struct vigia__bell bell;
+	atomic_int events, reason; /* what is committed; why a bell is rung */
+	int wanted;
+	bool ends_by_reason, looks_first, publishes_first, dies;
+} w;
+
+static struct vigia_slice type_of(int i)
+{
+	return i == 0 ? (struct vigia_slice){"A", 1} : (struct vigia_slice){"B", 1};
+}
+
+/* Commits one event, then publishes it. */
+static void publisher(void *arg)
+{
+	uint64_t mask = vigia__wake_bit(type_of((int)(intptr_t)arg));
+	if (w.publishes_first) {
+		vigia__wake_publish(&w.wake, mask);
+		atomic_fetch_add(&w.events, 1);
+		return;
+	}
+	atomic_fetch_add(&w.events, 1);
+	vigia__wake_publish(&w.wake, mask);
+}
+
+static void ringer(void *arg)
+{
+	(void)arg;
+	atomic_store(&w.reason, 1);
+	vigia__bell_ring(&w.bell, &w.wake);
+}
+
+static bool waiter_done(void)
+{
+	return w.ends_by_reason ? atomic_load(&w.reason) == 1 : atomic_load(&w.events) >= w.wanted;
+}
+
+/* Waits until all that is wanted is there; `arg` says for which types: 0, 1, 2 (both) or 3 (anything). */
+static void waiter(void *arg)
+{
+	int kind = (int)(intptr_t)arg;
+	struct vigia__listen listen;
+	struct vigia_slice types[] = {type_of(kind == 1), type_of(1)};
+	vigia__listen_init(&listen, types, kind == 3 ? 0 : kind == 2 ? 2 : 1);
+	vigia__listen_bell(&listen, &w.bell);
+	for (;;) {
+		if (w.looks_first) { /* planted: the look comes before the bit */
+			if (waiter_done()) return;
+			vigia__wake_prepare(&w.wake, &listen);
+		} else {
+			vigia__wake_prepare(&w.wake, &listen);
+			if (waiter_done()) return;
+		}
+		if (w.dies) {
+			explore_self()->killed = true;
+			explore_point();
+		}
+		vigia__wake_wait(&w.wake, &listen, INT64_MAX);
+	}
+}
+
+static void wake_begin(void)
+{
+	bool looks_first = w.looks_first, publishes_first = w.publishes_first;
+	memset(&w, 0, sizeof w);
+	w.looks_first = looks_first;
+	w.publishes_first = publishes_first;
+}
+
+static void nothing(void)
+{
+}
+
+static void one_waiter_two_publishers(void)
+{
+	wake_begin();
+	w.wanted = 2;
+	explore_spawn(waiter, (void *)3);
+	explore_spawn(publisher, (void *)0);
+	explore_spawn(publisher, (void *)1);
+}
+
+static void two_waiters_two_publishers(void)
+{
+	wake_begin();
+	w.wanted = 2;
+	explore_spawn(waiter, (void *)2);
+	explore_spawn(waiter, (void *)3);
+	explore_spawn(publisher, (void *)0);
+	explore_spawn(publisher, (void *)1);
+}
+
+static void a_bell_and_an_event(void)
+{
+	wake_begin();
+	w.ends_by_reason = true;
+	explore_spawn(waiter, (void *)0);
+	explore_spawn(publisher, (void *)0);
+	explore_spawn(ringer, NULL);
+}
+
+static void dying_waiter(void *arg)
+{
+	w.dies = true;
+	waiter(arg);
+}
+
+static void living_waiter(void *arg)
+{
+	w.dies = false;
+	waiter(arg);
+}
+
+static void a_waiter_beside_one_that_dies(void)
+{
+	wake_begin();
+	w.wanted = 1;
+	explore_spawn(dying_waiter, (void *)0);
+	explore_spawn(living_waiter, (void *)0);
+	explore_spawn(publisher, (void *)0);
+}
+
+static void D1_no_wake_up_is_lost_S7x(void **state)
+{
+	(void)state;
+	explore_or_fail("a waiter and two publishers", 3, one_waiter_two_publishers, nothing);
+	explore_or_fail("two waiters and two publishers", 1, two_waiters_two_publishers, nothing);
+	explore_or_fail("a bell beside an event", 3, a_bell_and_an_event, nothing);
+	explore_or_fail("a waiter beside one that dies", 3, a_waiter_beside_one_that_dies, nothing);
+}
+
+static void a_look_before_the_bit_is_found(void **state)
+{
+	(void)state;
+	w.looks_first = true;
+	must_be_found("a waiter that looks first", 2, one_waiter_two_publishers, nothing);
+	w.looks_first = false;
+	w.publishes_first = true;
+	must_be_found("a publisher that commits afterwards", 2, one_waiter_two_publishers, nothing);
+	w.publishes_first = false;
+}
+
+/* ---- group commit ---- */
+
+enum { CALLERS = 4 };
+
+static struct {
+	struct vigia__commit commit;
+	struct vigia__ticket tickets[CALLERS];
+	bool written[CALLERS], told[CALLERS], returned[CALLERS];
+	int order[CALLERS], count, published, submitted;
+	atomic_int writing;
+} c;
+
+static int op_lock(void *ctx, void **txn, struct vigia_error *err)
+{
+	(void)ctx, (void)err;
+	*txn = NULL;
+	explore_lock(&c.writing);
+	return VIGIA_OK;
+}
+
+static int op_write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+{
+	(void)ctx, (void)txn, (void)err;
+	explore_point(); /* the sync */
+	for (struct vigia__ticket *ticket = tickets; ticket; ticket = ticket->next) {
+		int i = (int)(ticket - c.tickets);
+		EXPLORE_CHECK(i >= 0 && i < CALLERS && !c.written[i] && !c.returned[i]);
+		c.written[i] = true;
+		c.order[c.count++] = i;
+		ticket->rc = i;
+	}
+	*types = 1;
+	explore_unlock(&c.writing);
+	return VIGIA_OK;
+}
+
+static void op_publish(void *ctx, uint64_t types)
+{
+	(void)ctx, (void)types;
+	explore_point();
+	c.published++;
+}
+
+static const struct vigia__commit_ops ops = {op_lock, op_write, op_publish};
+
+static void caller(void *arg)
+{
+	int i = (int)(intptr_t)arg;
+	int rc = vigia__commit_run(&c.commit, &c.tickets[i]);
+	c.returned[i] = true;
+	EXPLORE_CHECK(rc == i);
+	EXPLORE_CHECK(c.written[i]);
+}
+
+static void told(struct vigia__ticket *ticket)
+{
+	int i = (int)(ticket - c.tickets);
+	EXPLORE_CHECK(c.written[i] && !c.told[i]);
+	c.told[i] = true;
+	explore_wake(&c.told[i], 1);
+}
+
+/* Submits two, waits until it was told of both, then ends the commit queue as a store does that closes. */
+static void submitter(void *arg)
+{
+	(void)arg;
+	for (int i = CALLERS - 2; i < CALLERS; i++) {
+		c.tickets[i].finished = told;
+		EXPLORE_CHECK(vigia__commit_submit(&c.commit, &c.tickets[i]) == VIGIA_OK);
+		c.submitted++;
+	}
+	for (int i = CALLERS - 2; i < CALLERS; i++) {
+		const void *on = &c.told[i];
+		while (!c.told[i]) explore_block(&on, 1);
+	}
+}
+
+static void closer(void *arg)
+{
+	(void)arg;
+	submitter(NULL);
+	vigia__commit_deinit(&c.commit);
+}
+
+static void commit_begin(void)
+{
+	while (c.commit.spare) { /* of the run before; those of a run that went wrong are lost */
+		struct vigia__group *group = c.commit.spare;
+		c.commit.spare = group->next;
+		vigia__free(group);
+	}
+	memset(&c, 0, sizeof c);
+	vigia__commit_init(&c.commit, &ops, NULL);
+}
+
+static void three_callers(void)
+{
+	commit_begin();
+	for (intptr_t i = 0; i < 3; i++) explore_spawn(caller, (void *)i);
+}
+
+static void three_callers_end(void)
+{
+	EXPLORE_CHECK(c.count == 3);
+	EXPLORE_CHECK(c.published >= 1 && c.published <= 3);
+	EXPLORE_CHECK(c.commit.forming == NULL);
+}
+
+static void repeats(void *arg)
+{
+	caller(arg);
+	caller((void *)((intptr_t)arg + 2));
+}
+
+/* Two callers that come twice: the groups are used again. */
+static void two_callers_twice(void)
+{
+	commit_begin();
+	explore_spawn(repeats, (void *)0);
+	explore_spawn(repeats, (void *)1);
+}
+
+static void four_end(void)
+{
+	EXPLORE_CHECK(c.count == CALLERS);
+	EXPLORE_CHECK(c.commit.forming == NULL);
+}
+
+static void a_caller_and_a_submitter(void)
+{
+	commit_begin();
+	explore_spawn(caller, (void *)0);
+	explore_spawn(closer, NULL);
+}
+
+static void a_caller_and_a_submitter_end(void)
+{
+	EXPLORE_CHECK(c.written[0] && c.told[2] && c.told[3] && c.submitted == 2);
+}
+
+static void D1_each_caller_is_written_once_and_told_H2x(void **state)
+{
+	(void)state;
+	explore_or_fail("three callers", 2, three_callers, three_callers_end);
+	explore_or_fail("two callers that come twice", 2, two_callers_twice, four_end);
+	explore_or_fail("a submitter", 2, a_caller_and_a_submitter, a_caller_and_a_submitter_end);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(D1_no_wake_up_is_lost_S7x),
+		cmocka_unit_test(a_look_before_the_bit_is_found),
+		cmocka_unit_test(D1_each_caller_is_written_once_and_told_H2x),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
