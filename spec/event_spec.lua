@@ -210,10 +210,10 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(13, back[1])
 		end)
 
-		it("E5m carries objects that are 30 deep, arrays and maps", function()
-			comes_back(nested(30))
-			comes_back(nested(30, function(inner) return {x = inner, y = 1} end))
-			comes_back(nested(15, function(inner) return {list = {inner}} end))
+		it("E5m carries objects that are 100 deep, arrays and maps", function()
+			comes_back(nested(100))
+			comes_back(nested(100, function(inner) return {x = inner, y = 1} end))
+			comes_back(nested(50, function(inner) return {list = {inner}} end))
 		end)
 
 		it("E5n carries one table that stands in several places", function()
@@ -282,17 +282,17 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		it("E6c refuses what is too deep, whether it could be stored or not", function()
-			for _, depth in ipairs{33, 40, 200, 5000} do
+			for _, depth in ipairs{130, 140, 500, 5000} do
 				mentions(fails("serialization_error", store:store_event("CREATE", "Job", nested(depth))), "object[1][1]", "deep")
 			end
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
 		it("E6d never stores what it cannot read again, at any depth", function()
-			for depth = 28, 36 do
+			for depth = 97, 132 do
 				local object = nested(depth)
 				local seq_num = store:store_event("CREATE", "Job", object)
-				assert(seq_num or depth > 30, "30 deep must be carried")
+				assert(seq_num or depth > 100, "100 deep must be carried")
 				if seq_num then assert.is_nil(helper.difference(object, assert(store:get_event(seq_num)).object)) end
 			end
 		end)

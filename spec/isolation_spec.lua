@@ -305,7 +305,7 @@ describe("an isolated script", function()
 
 	it("H6k carries every value there and back", function()
 		local deep = "bottom"
-		for _ = 1, 30 do deep = {deep} end
+		for _ = 1, 100 do deep = {deep} end
 		local values = {deep, {deep = true, list = vigia.array{}, null = {vigia.null, 1}}, 1 << 63, 0.5, -0.0, math.huge, "\0\xff", "text",
 			true, false, {[1] = "one", [5] = "five", [true] = 1, [0.5] = 2}}
 		for _, value in ipairs(values) do assert(store:store_event("CREATE", "Value", value)) end

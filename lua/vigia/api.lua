@@ -194,7 +194,7 @@ function Store:store_event(operation, object_type, object, options) end
 ---Store many events, all or none, under consecutive numbers.
 ---@param events vigia.NewEvent[] may also be {operation, object_type, object} triples
 ---@param options? vigia.AppendOptions
----@return integer|true? first_seq_num nil and no error for an empty list
+---@return integer|true? first_seq_num true for an empty list: there is nothing to store, and no number
 ---@return integer|vigia.Error? last_seq_num
 ---@return true? existed true: events were stored under this key before, and the numbers are theirs
 function Store:store_events(events, options) end

@@ -46,12 +46,16 @@ function M.timeout(options, method)
 	return math.min(options.timeout or core.options("stop")[1].default, 9e9)
 end
 
+-- The argument as an integer from 0 on.
 local function check_number(n, method)
-	if math.type(n) ~= "integer" then
-		error(("bad argument #1 to '%s' (n: integer expected, got %s)"):format(method, type(n)), 3)
-	elseif n < 0 then
-		error(("bad argument #1 to '%s' (n: must be 0 or more, got %d)"):format(method, n), 3)
+	local whole = type(n) == "number" and math.tointeger(n)
+	if not whole then
+		local got = type(n) == "number" and "the float " .. n or type(n)
+		error(("bad argument #1 to '%s' (n: integer expected, got %s)"):format(method, got), 3)
+	elseif whole < 0 then
+		error(("bad argument #1 to '%s' (n: must be 0 or more, got %d)"):format(method, whole), 3)
 	end
+	return whole
 end
 
 local function text_of(value)
@@ -360,7 +364,9 @@ end
 function Watcher:take(first, answer)
 	local events, seqs, next_iterator = {}, {}, answer.next_event_iterator
 	for index, event in ipairs(answer.events) do
-		if math.type(event.seq_num) ~= "integer" then error(("event %d of the answer has no number"):format(index), 0) end
+		local seq_num = type(event.seq_num) == "number" and math.tointeger(event.seq_num)
+		if not seq_num then error(("event %d of the answer has no number"):format(index), 0) end
+		event.seq_num = seq_num
 		if event.damage or wanted(self, event) then
 			events[#events + 1] = event
 			seqs[#seqs + 1] = event.seq_num
@@ -621,7 +627,7 @@ end
 
 function Public:checkpoint(n)
 	local w = check(self)
-	check_number(n, "checkpoint")
+	n = check_number(n, "checkpoint")
 	if w.settings.ephemeral then return nil, w:error("watcher_ephemeral", "watcher '%s' is ephemeral: it has no checkpoint", w.shown) end
 	if w.retired or w.removed then return w:state_error("checkpointed") end
 	local ok, err = w:in_range(n, "save checkpoint")
@@ -640,7 +646,7 @@ end
 
 function Public:seek_to_offset(n)
 	local w = check(self)
-	check_number(n, "seek_to_offset")
+	n = check_number(n, "seek_to_offset")
 	if w.retired or w.removed then return w:state_error("moved") end
 	local ok, err = w:in_range(n, "seek to")
 	if not ok then return nil, err end

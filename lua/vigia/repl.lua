@@ -40,6 +40,11 @@ local function event_line(event)
 	return #line > 160 and line:sub(1, (utf8.offset(line, 0, 157) or 157) - 1) .. "..." or line
 end
 
+-- A number as an integer, nil if it is none.
+local function whole(value)
+	return type(value) == "number" and math.tointeger(value) or nil
+end
+
 local function list_of(value)
 	if value == nil or type(value) == "table" then return value end
 	return {value}
@@ -62,14 +67,16 @@ local function commands(store, registry)
 			if not QUERY[name] then error(("events: there is no '%s' to ask for; see help()"):format(tostring(name)), 0) end
 		end
 		local from, latest = query.from or 1, last()
-		if from == 0 or math.type(from) ~= "integer" then error("from: a number of an event, or below 0 for the last ones", 0) end
-		if query.limit and (math.type(query.limit) ~= "integer" or query.limit < 0) then error("limit: an integer from 0 on", 0) end
+		from = whole(from)
+		if not from or from == 0 then error("from: a number of an event, or below 0 for the last ones", 0) end
+		local limit = query.limit == nil and LIMIT or whole(query.limit)
+		if not limit or limit < 0 then error("limit: an integer from 0 on", 0) end
 		if from < 0 then from = math.max(1, latest + from + 1) end
 		local request = {
-			event_iterator = core.at_sequence_number(from), timeout = 0, where = query.where, limit = query.limit or LIMIT,
+			event_iterator = core.at_sequence_number(from), timeout = 0, where = query.where, limit = limit,
 			filter = {object_types = list_of(query.type), operations = list_of(query.operation)},
 		}
-		local found, limit = setmetatable({}, Events), request.limit
+		local found = setmetatable({}, Events)
 		while limit == 0 or #found < limit do
 			request.limit = limit == 0 and 0 or limit - #found
 			local answer, err = store:get_events(request)
@@ -84,8 +91,8 @@ local function commands(store, registry)
 	end
 
 	function C.tail(n)
-		n = n or 10
-		if math.type(n) ~= "integer" or n < 1 then error("tail: a number of events from 1 on", 0) end
+		n = n == nil and 10 or whole(n)
+		if not n or n < 1 then error("tail: a number of events from 1 on", 0) end
 		return C.events{from = -n, limit = n}
 	end
 

@@ -27,7 +27,9 @@ local function failure(err, what)
 end
 
 local function check_count(count, name)
-	if math.type(count) ~= "integer" or count < 1 then error(name .. ": integer from 1 on expected, got " .. tostring(count), 3) end
+	if type(count) ~= "number" or not math.tointeger(count) or count < 1 then
+		error(name .. ": integer from 1 on expected, got " .. tostring(count), 3)
+	end
 end
 
 ---- handlers ----
@@ -72,7 +74,7 @@ end
 
 function Handler:fail_on(which, err)
 	local matches = which
-	if math.type(which) == "integer" then
+	if type(which) == "number" and math.tointeger(which) then
 		matches = function(event) return event.seq_num == which end
 	elseif type(which) ~= "function" then
 		error("which: a number of an event or a function expected, got " .. type(which), 2)

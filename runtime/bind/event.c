@@ -620,7 +620,10 @@ int vigia__lua_is_array(lua_State *L) {
 static void push_field(lua_State *L, const char *name, int type) {
 	lua_pushstring(L, name);
 	int got = lua_rawget(L, 1);
-	if (type != LUA_TNONE && (got != type || (type == LUA_TNUMBER && !lua_isinteger(L, -1))))
+	int whole = 1;
+	if (type == LUA_TNUMBER && got == type)
+		lua_tointegerx(L, -1, &whole);
+	if (type != LUA_TNONE && (got != type || !whole))
 		luaL_argerror(L, 1, lua_pushfstring(L, "event.%s: %s expected, got %s", name,
 		                                    type == LUA_TNUMBER ? "integer" : "string", luaL_typename(L, -1)));
 }

@@ -137,12 +137,13 @@ const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name) {
 }
 
 uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name) {
-	if (!lua_isinteger(L, arg)) {
+	int whole = 0;
+	lua_Integer n = lua_type(L, arg) == LUA_TNUMBER ? lua_tointegerx(L, arg, &whole) : 0; /* 3.0 is one, as in Lua's own functions */
+	if (!whole) {
 		const char *got = lua_type(L, arg) == LUA_TNUMBER ? lua_pushfstring(L, "the float %f", lua_tonumber(L, arg))
 		                                                  : luaL_typename(L, arg);
 		luaL_argerror(L, arg, lua_pushfstring(L, "%s: integer expected, got %s", name, got));
 	}
-	lua_Integer n = lua_tointeger(L, arg);
 	if (n < 0)
 		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 or more, got %I", name, n));
 	return (uint64_t)n;

@@ -337,7 +337,7 @@ static int dump_gc(lua_State *L) {
 static const struct vigia__option dump_option_table[] = {
 	{.name = "from", .type = VIGIA_OPTION_SPECIAL},
 	{.name = "filter", .type = VIGIA_OPTION_SPECIAL},
-	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct dump, limit), .max = 9007199254740992},
+	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct dump, limit), .max = 0x1p63},
 	{.name = "follow", .type = VIGIA_OPTION_BOOL, .offset = offsetof(struct dump, follow)},
 	{.name = "fd", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct dump, fd), .max = INT32_MAX},
 	{.name = NULL},

@@ -122,13 +122,14 @@ static void check_list(lua_State *L, int idx, const char *where, struct vigia__p
 		vigia__problem(problems, "%s is a %s, allowed: a list of strings", where, luaL_typename(L, idx));
 		return;
 	}
-	lua_Unsigned count = lua_rawlen(L, idx);
+	lua_Unsigned count = lua_rawlen(L, idx), found = 0;
 	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
 		if (!lua_isinteger(L, -2) || (lua_Unsigned)lua_tointeger(L, -2) - 1 >= count) {
 			vigia__problem(problems, "%s has a key that is not 1..n, allowed: a list of strings", where);
 			lua_pop(L, 2);
 			return;
 		}
+		found++;
 		char entry[96];
 		snprintf(entry, sizeof entry, "%s[%lld]", where, (long long)lua_tointeger(L, -2));
 		if (lua_type(L, -1) != LUA_TSTRING) {
@@ -141,6 +142,8 @@ static void check_list(lua_State *L, int idx, const char *where, struct vigia__p
 		if (vigia__name_check(name, entry, &err) != 0)
 			vigia__problem(problems, "%s", err.message);
 	}
+	if (found < count)
+		vigia__problem(problems, "%s has a hole, allowed: a list of strings", where);
 }
 
 void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {

@@ -5,6 +5,7 @@
  */
 #include "bind.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "../core/error.h"
@@ -81,12 +82,13 @@ static int reading_gc(lua_State *L) {
 
 static const struct vigia__option read_option_table[] = {
 	{.name = "event_iterator", .type = VIGIA_OPTION_SPECIAL, .help = "where to start (default: trim horizon)"},
-	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct reading, request.limit), .max = 9007199254740992,
+	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct reading, request.limit), .max = 0x1p63,
 	 .help = "most events to answer, 0 = no bound"},
 	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep, or a function"},
 	{.name = "where", .type = VIGIA_OPTION_SPECIAL, .help = "a function (event) -> boolean: which events to answer"},
 	{.name = "timeout", .type = VIGIA_OPTION_SECONDS, .offset = offsetof(struct reading, request.timeout_ns),
-	 .given_offset = offsetof(struct reading, timeout_given), .max = 9e9, .help = "how long to wait for an event"},
+	 .given_offset = offsetof(struct reading, timeout_given), .max = HUGE_VAL,
+	 .help = "how long to wait for an event; math.huge: until there is one"},
 	{.name = "scan", .type = VIGIA_OPTION_CHOICE, .offset = offsetof(struct reading, scan), .choices = "slice end",
 	 .help = "slice: look at about 10 ms of events that the filter drops; end: go on to the end of the log"},
 	{.name = "watcher_id", .type = VIGIA_OPTION_SPECIAL, .help = "for logs"},

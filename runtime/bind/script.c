@@ -716,7 +716,8 @@ int vigia__lua_watch_script(lua_State *L)
 	struct vigia__script_options options;
 	vigia__lua_check_script_options(L, 4, &options);
 	struct job **box = push_job(L); /* 5 */
-	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes, .cpu_ns = options.cpu_limit_ns,
+	bool endless = options.cpu_limit_ns == INT64_MAX; /* math.huge */
+	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes, .cpu_ns = endless ? 0 : options.cpu_limit_ns,
 	                                   .choose = options.libraries_given, .libraries = options.libraries};
 	push_new_order(L);              /* 6 */
 	if (options.isolation) push_isolation(L, &limits, options.worker_program);

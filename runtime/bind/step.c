@@ -76,7 +76,9 @@ static uint64_t get_count(lua_State *L, const char *name)
 {
 	lua_Integer n = 0;
 	int type = lua_getfield(L, 2, name);
-	if (type != LUA_TNIL && (!lua_isinteger(L, -1) || (n = lua_tointeger(L, -1)) < 0))
+	int whole = 0;
+	if (type == LUA_TNUMBER) n = lua_tointegerx(L, -1, &whole);
+	if (type != LUA_TNIL && (!whole || n < 0))
 		luaL_error(L, "%s: a number of an event expected, got %s", name, luaL_tolstring(L, -1, NULL));
 	lua_pop(L, 1);
 	return (uint64_t)n;
@@ -98,8 +100,9 @@ static void get_seqs(lua_State *L, struct vigia__input *input)
 	uint64_t *seqs = lua_newuserdatauv(L, input->count * sizeof *seqs, 0);
 	for (size_t i = 0; i < input->count; i++) {
 		lua_rawgeti(L, -2, (lua_Integer)i + 1);
-		if (!lua_isinteger(L, -1)) luaL_error(L, "the %d. event has no number", (int)i + 1);
-		seqs[i] = (uint64_t)lua_tointeger(L, -1);
+		int whole = 0;
+		if (lua_type(L, -1) == LUA_TNUMBER) seqs[i] = (uint64_t)lua_tointegerx(L, -1, &whole);
+		if (!whole) luaL_error(L, "the %d. event has no number", (int)i + 1);
 		lua_pop(L, 1);
 	}
 	lua_replace(L, -2);

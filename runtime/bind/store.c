@@ -177,7 +177,7 @@ struct conditions {
 
 static const struct vigia__option append_option_table[] = {
 	{.name = "if_last", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct conditions, if_last),
-	 .given_offset = offsetof(struct conditions, if_last_given), .max = 9007199254740992,
+	 .given_offset = offsetof(struct conditions, if_last_given), .max = 0x1p63,
 	 .help = "store only if the last number ever given is this one"},
 	{.name = "key", .type = VIGIA_OPTION_SPECIAL, .help = "store once, however often it is sent"},
 	{.name = NULL},
@@ -389,8 +389,10 @@ static int store_store_events(lua_State *L) {
 	struct vigia_error err = {0};
 	if (h->store == NULL)
 		return vigia__lua_fail(L, closed(h, &err), &err);
-	if (count == 0)
-		return 0;
+	if (count == 0) { /* all of them are stored; there is no number to tell */
+		lua_pushboolean(L, 1);
+		return 1;
+	}
 	if (h->serializer.functions || h->serializer.strict) {
 		lua_Integer failed = 0;
 		int refused = vigia__lua_marshal_list(L, &h->serializer, 1, 2, count, &failed, &err);
@@ -513,12 +515,14 @@ static int store_sync(lua_State *L) {
 
 static int store_find_time(lua_State *L) {
 	struct lua_store *h = check(L, 1);
-	if (!lua_isinteger(L, 2))
+	int whole = 0;
+	lua_Integer at_ns = lua_type(L, 2) == LUA_TNUMBER ? lua_tointegerx(L, 2, &whole) : 0;
+	if (!whole)
 		luaL_argerror(L, 2, lua_pushfstring(L, "timestamp: integer of nanoseconds expected, got %s",
 		                                    lua_type(L, 2) == LUA_TNUMBER ? "a float" : luaL_typename(L, 2)));
 	struct vigia_error err = {0};
 	uint64_t n = 0;
-	int rc = h->store ? vigia_store_find_time(h->store, lua_tointeger(L, 2), &n, &err) : closed(h, &err);
+	int rc = h->store ? vigia_store_find_time(h->store, at_ns, &n, &err) : closed(h, &err);
 	if (rc != VIGIA_NONE)
 		return number_or_fail(L, rc, n, &err);
 	lua_pushnil(L);

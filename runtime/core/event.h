@@ -21,7 +21,7 @@
 #include "vigia.h"
 
 enum {
-	VIGIA_DEPTH_MAX = 31, /* levels of arrays and maps in an object; with the envelope 32, msgpack-c's own limit */
+	VIGIA_DEPTH_MAX = 128, /* levels of arrays and maps in an object (contract E5: at least 100) */
 	VIGIA_NAME_MAX = 255, /* bytes of an operation, an object type, a watcher id */
 	VIGIA_HEAD_MIN = 19   /* bytes of the shortest head; the object follows */
 };

@@ -31,7 +31,7 @@ const struct vigia__option vigia__store_option_table[] = {
 	{.name = "allow_network_fs", .type = VIGIA_OPTION_BOOL, STORE(allow_network_fs), .initial = 0,
 	 .help = "open files on NFS and its like"},
 	{.name = "long_polling_timeout", .type = VIGIA_OPTION_SECONDS, STORE(long_polling_timeout_ns), .initial = 10, .min = 0,
-	 .max = DAY, .help = "how long a read that waits waits, unless it says otherwise"},
+	 .max = HUGE_VAL, .help = "how long a read that waits waits, unless it says otherwise; math.huge: until there is an event"},
 	{.name = "max_batch_bytes", .type = VIGIA_OPTION_BYTES, STORE(max_batch_bytes), .initial = 8 * MIB, .min = 1, .max = TIB,
 	 .help = "bounds one answer; at least one event comes"},
 	{.name = "checkpoint_interval", .type = VIGIA_OPTION_SECONDS, STORE(checkpoint_interval_ns), .initial = 1, .min = 0,
@@ -120,8 +120,8 @@ const struct vigia__option vigia__script_option_table[] = {
 	 .help = "take over the script's new code whenever its file changes"},
 	{.name = "memory_limit", .type = VIGIA_OPTION_BYTES, SCRIPT(memory_limit_bytes), .initial = 0, .min = 0, .max = TIB,
 	 .help = "memory that the script's Lua state may use; 0: no limit"},
-	{.name = "cpu_limit", .type = VIGIA_OPTION_SECONDS, SCRIPT(cpu_limit_ns), .initial = 0, .min = 0, .max = DAY,
-	 .help = "processor time for one event, for init, for stop, for loading the script; 0: no limit"},
+	{.name = "cpu_limit", .type = VIGIA_OPTION_SECONDS, SCRIPT(cpu_limit_ns), .initial = 0, .min = 0, .max = HUGE_VAL,
+	 .help = "processor time for one event, for init, for stop, for loading the script; 0 or math.huge: no limit"},
 	{.name = "libraries", .type = VIGIA_OPTION_SPECIAL,
 	 .help = "names of the Lua libraries that the script sees beside base and vigia (default: all)"},
 	{.name = "isolation", .type = VIGIA_OPTION_CHOICE, SCRIPT(isolation), .choices = "thread process",
@@ -387,13 +387,19 @@ static const char *allowed(const struct vigia__option *o, char *out, size_t size
 	case VIGIA_OPTION_BOOL:
 		return "true or false";
 	case VIGIA_OPTION_COUNT:
-		snprintf(out, size, "a whole number from %.15g to %.15g", o->min, o->max);
+		if (o->max >= 0x1p63)
+			snprintf(out, size, "a whole number from %.15g on", o->min);
+		else
+			snprintf(out, size, "a whole number from %.15g to %.15g", o->min, o->max);
 		break;
 	case VIGIA_OPTION_BYTES:
 		snprintf(out, size, "%.15g to %.15g bytes", o->min, o->max);
 		break;
 	case VIGIA_OPTION_SECONDS:
-		snprintf(out, size, "%.15g to %.15g seconds", o->min, o->max);
+		if (isinf(o->max))
+			snprintf(out, size, "a number of seconds from %.15g on", o->min);
+		else
+			snprintf(out, size, "%.15g to %.15g seconds", o->min, o->max);
 		break;
 	case VIGIA_OPTION_NAME:
 		snprintf(out, size, "a string of %.15g to %.15g bytes", o->min, o->max);
@@ -444,8 +450,8 @@ static const char *show(const struct vigia__value *value, char *out, size_t size
 static bool set_whole(const struct vigia__option *o, int64_t *field, const struct vigia__value *value) {
 	int64_t n = value->integer;
 	if (value->kind == VIGIA_VALUE_FLOAT) {
-		/* 100.0 is a whole number; the limits are far inside int64 */
-		if (!(value->number >= o->min && value->number <= o->max) || value->number != floor(value->number))
+		/* 100.0 is a whole number */
+		if (!(value->number >= o->min && value->number <= o->max && value->number < 0x1p63) || value->number != floor(value->number))
 			return false;
 		n = (int64_t)value->number;
 	} else if (value->kind != VIGIA_VALUE_INT)

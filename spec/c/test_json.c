@@ -210,17 +210,17 @@ static struct vigia__buf nested(const char *open, const char *close, int levels,
 
 static void test_depth(void **state) {
 	static const struct {
-		const char *open, *close, *leaf, *column_at_32;
+		const char *open, *close, *leaf, *column_at_129;
 	} rows[] = {
-		{"[", "]", "{\"$float\":\"nan\"}", "column 32: "},
-		{"{\"a\":", "}", "\"[[[[[[[[[\"", "column 156: "},
-		{"{\"$map\":[[1,", "]]}", "1.5", "column 382: "},
-		{"{\"$map\":[[{\"$bytes\":\"/w==\"},", "]]}", "{\"$bytes\":\"/w==\"}", "column 878: "},
+		{"[", "]", "{\"$float\":\"nan\"}", "column 129: "},
+		{"{\"a\":", "}", "\"[[[[[[[[[\"", "column 641: "},
+		{"{\"$map\":[[1,", "]]}", "1.5", "column 1546: "},
+		{"{\"$map\":[[{\"$bytes\":\"/w==\"},", "]]}", "{\"$bytes\":\"/w==\"}", "column 3594: "},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct vigia_error err;
 		struct vigia__buf value = {0};
-		struct vigia__buf text = nested(rows[i].open, rows[i].close, 31, rows[i].leaf);
+		struct vigia__buf text = nested(rows[i].open, rows[i].close, 128, rows[i].leaf);
 		if (vigia__json_to_value((char *)text.data, text.len, &value, &err) != 0)
 			fail_msg("row %zu: %s", i, err.message);
 		assert_int_equal(vigia__value_check(buf_slice(&value), VIGIA_ESERIAL, NULL), 0);
@@ -230,15 +230,15 @@ static void test_depth(void **state) {
 		free(again);
 		vigia__buf_deinit(&text);
 		vigia__buf_deinit(&value);
-		text = nested(rows[i].open, rows[i].close, 32, rows[i].leaf);
+		text = nested(rows[i].open, rows[i].close, 129, rows[i].leaf);
 		assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err,
-		             "nested deeper than 31 levels");
-		assert_memory_equal(err.message, rows[i].column_at_32, strlen(rows[i].column_at_32));
+		             "nested deeper than 128 levels");
+		assert_memory_equal(err.message, rows[i].column_at_129, strlen(rows[i].column_at_129));
 		vigia__buf_deinit(&text);
 		/* far too deep, and cut off too: jansson never sees it */
 		text = nested(rows[i].open, "", 100000, "");
 		assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err,
-		             "nested deeper than 31 levels");
+		             "nested deeper than 128 levels");
 		vigia__buf_deinit(&text);
 		assert_int_equal(value.len, 0);
 		vigia__buf_deinit(&value);
@@ -374,7 +374,7 @@ static void test_wrong_lines(void **state) {
 }
 
 static void test_depth_of_a_line(void **state) {
-	for (int levels = 31; levels <= 32; levels++) {
+	for (int levels = 128; levels <= 129; levels++) {
 		struct vigia__buf object = nested("{\"$map\":[[1,", "]]}", levels, "{\"$float\":\"inf\"}"), line = {0}, event = {0};
 		static const char head[] = "{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":";
 		struct vigia_error err;
@@ -382,10 +382,10 @@ static void test_depth_of_a_line(void **state) {
 		assert_int_equal(vigia__buf_add(&line, object.data, object.len), 0);
 		assert_int_equal(vigia__buf_add(&line, "}", 1), 0);
 		int rc = vigia__json_to_event((char *)line.data, line.len, &event, 10000, &err);
-		if (levels == 31)
+		if (levels == 128)
 			assert_int_equal(rc, 0);
 		else
-			assert_error(rc, VIGIA_ESERIAL, &err, "column 433: nested deeper than 31 levels");
+			assert_error(rc, VIGIA_ESERIAL, &err, "column 1597: nested deeper than 128 levels");
 		vigia__buf_deinit(&object);
 		vigia__buf_deinit(&line);
 		vigia__buf_deinit(&event);

@@ -219,7 +219,7 @@ static void test_depth(void **state) {
 		buf.len = inner;
 		assert_int_equal(vigia__put_array(&buf, 0), 0);
 		assert_error(vigia__value_check(buf_slice(&buf), VIGIA_ESERIAL, &err), VIGIA_ESERIAL, &err,
-		             "nested deeper than 31 levels");
+		             "nested deeper than 128 levels");
 		assert_non_null(strstr(err.message, map ? "object.k.k.k" : "object[1][1][1]"));
 		vigia__buf_deinit(&buf);
 	}

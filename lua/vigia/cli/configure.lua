@@ -37,7 +37,8 @@ local function value_of(option, text)
 	elseif option.type == "bytes" then
 		local number, unit = text:match("^(%d+)(%a*)$")
 		if number and (unit == "" or UNITS[unit]) then
-			return math.tointeger(tonumber(number)) and math.tointeger(tonumber(number)) * (UNITS[unit] or 1) or text
+			local n, factor = math.tointeger(tonumber(number)), UNITS[unit] or 1
+			return n and n <= math.maxinteger // factor and n * factor or text
 		end
 	elseif option.type == "count" or option.type == "seconds" then
 		return text:match("^%d*%.?%d*e?%-?%d*$") and tonumber(text) or text

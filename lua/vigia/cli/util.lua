@@ -120,7 +120,7 @@ function M.bytes(option)
 	return function(text)
 		local digits, unit = text:match("^(%d+)([KMG]?)$")
 		local n = digits and math.tointeger(tonumber(digits))
-		if not n or n > 1 << 40 then
+		if not n or n > math.maxinteger // UNITS[unit] then
 			return nil, ("%s wants a number of bytes, perhaps with K, M or G behind it, not '%s'"):format(option, M.printable(text))
 		end
 		return n * UNITS[unit]
