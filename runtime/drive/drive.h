@@ -125,6 +125,7 @@ struct vigia_registry {
 	bool listening;                   /* listen was prepared and not yet seen changed */
 	uint64_t commits;                 /* of the store, at the last look */
 	int64_t heal_mono_ns;             /* when to compare them */
+	int64_t there_mono_ns;            /* when to ask whether the store is still what was opened */
 	int64_t dirty_mono_ns;            /* since when there is progress to save; 0: none */
 	struct vigia__poller *_Atomic poller; /* NULL: nobody has asked for a descriptor */
 	bool stepping;                    /* a step is under way: it looks at everything before it ends */
@@ -148,6 +149,8 @@ int vigia__driver_start(struct vigia_watcher *watcher, struct vigia_error *err);
 bool vigia__driver_run(struct vigia_watcher *watcher);
 /* Something may have been appended. */
 void vigia__driver_wake(struct vigia_watcher *watcher);
+/* The store is not what was opened: stop with this error. */
+void vigia__driver_replaced(struct vigia_watcher *watcher, const struct vigia_error *err);
 /* Give it an input from outside: STOP or SEEK. */
 void vigia__driver_tell(struct vigia_watcher *watcher, enum vigia__input_kind kind, uint64_t seq_num);
 /* If a save is what it wants next, do it now and tell how it went; no handler runs. */

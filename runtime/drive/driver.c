@@ -91,6 +91,15 @@ static void log_event_error(struct vigia_watcher *w, const struct vigia_error *e
 	vigia__free(trace);
 }
 
+/* The store is not what was opened: nothing in it is to be trusted, and nothing may be saved. Stops when the outcome of what is under way
+ * was told. True: it was that. */
+static bool is_replaced(struct vigia_watcher *w, int rc)
+{
+	if (rc != VIGIA_EREPLACED || w->core.state != VIGIA_RUNNING) return false;
+	vigia__watcher_step(&w->core, &(struct vigia__input){.kind = VIGIA_INPUT_STOP}, vigia__time_now(w->registry->clock));
+	return true;
+}
+
 /* ---- life ---- */
 
 /* What the decisions depend on. */
@@ -346,8 +355,9 @@ static void read_events(struct vigia_watcher *w)
 	if (rc == VIGIA_OK && !fit_seqs(w)) rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->batch.count);
 	if (rc < 0) {
 		keep_error(w, &err);
+		bool stops = is_replaced(w, rc);
 		step_kind(w, VIGIA_INPUT_FETCH_FAILED);
-		log_error(w, &err, "cannot fetch events");
+		log_error(w, &err, stops ? "stops: cannot fetch events" : "cannot fetch events");
 		return;
 	}
 	for (size_t i = 0; i < w->batch.count; i++) w->seqs[i] = w->batch.entries[i].seq_num;
@@ -493,6 +503,7 @@ static int save(struct vigia_watcher *w, struct vigia_error *err)
 	uint64_t seq_num = w->action.seq_num;
 	int rc = save_now(w, seq_num, w->action.backwards, err);
 	if (rc < 0) keep_error(w, err);
+	is_replaced(w, rc);
 	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
 	if (rc < 0 && w->core.state == VIGIA_STOPPED) { /* there is no other try */
 		w->stop_error = w->last_error;
@@ -610,6 +621,14 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
 	else if (w->action.kind == VIGIA_ACTION_HANDLE && !w->running_handler && !w->pending) step_kind(w, VIGIA_INPUT_DEFERRED);
 	else if (w->action.kind == VIGIA_ACTION_READ) step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
+}
+
+void vigia__driver_replaced(struct vigia_watcher *w, const struct vigia_error *err)
+{
+	if (w->worker || w->core.state != VIGIA_RUNNING) return;
+	keep_error(w, err);
+	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+	log_error(w, err, "stops");
 }
 
 void vigia__driver_stats(const struct vigia_watcher *w, struct vigia_watcher_stats *out)

@@ -399,15 +399,30 @@ int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_i
 
 /* ---- rounds ---- */
 
+/* Once a second, for watchers that do not read: those that wait to try an event again, or have many in hand. */
+static void look_at_store(struct vigia_registry *registry, int64_t now)
+{
+	struct vigia__backend *b = registry->store->backend;
+	struct vigia_error err;
+	registry->there_mono_ns = now + VIGIA_HEAL_NS;
+	if (b->there == NULL || b->there(b, &err) == VIGIA_OK) return;
+	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
+		next = w->next;
+		vigia__driver_replaced(w, &err);
+		if (w->retired || w->detached) break; /* by the log function */
+	}
+}
+
 /* Listen before looking: a word that changes from now on ends the next wait at once. Watchers that listened in vain look again when
  * a word has changed, or, once a second, when the store's commit number has. */
 static void hear(struct vigia_registry *registry)
 {
 	struct vigia__backend *b = registry->store->backend;
+	int64_t now = vigia__mono_ns();
+	if (now >= registry->there_mono_ns) look_at_store(registry, now);
 	if (registry->listening) vigia__wake_rung(&registry->listen); /* the reasons are looked at in each round */
 	bool news = !registry->listening || vigia__wake_changed(b->wake, &registry->listen);
-	int64_t now = 0;
-	if (!news && (now = vigia__mono_ns()) >= registry->heal_mono_ns) {
+	if (!news && now >= registry->heal_mono_ns) {
 		news = vigia__store_unannounced(b, registry->commits);
 		registry->heal_mono_ns = now + VIGIA_HEAL_NS;
 	}
@@ -415,7 +430,7 @@ static void hear(struct vigia_registry *registry)
 	vigia__wake_prepare(b->wake, &registry->listen);
 	registry->listening = true;
 	registry->commits = b->commits(b);
-	registry->heal_mono_ns = vigia__mono_ns() + VIGIA_HEAL_NS;
+	registry->heal_mono_ns = now + VIGIA_HEAL_NS;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_wake(w);
 	vigia__tasks_wake(registry);
 }

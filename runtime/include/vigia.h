@@ -52,7 +52,7 @@ extern "C" {
 	X(ENOTSTORE, -9, "not_a_store", "the file is not a Vigia store; it was left as it is") \
 	X(EFORMAT, -10, "format_unsupported", "the file has another format, byte order or word size") \
 	X(ETRUNCATED, -11, "store_truncated", "the file is shorter than it says") \
-	X(EREPLACED, -12, "store_replaced", "another file took this one's place") \
+	X(EREPLACED, -12, "store_replaced", "the file was deleted, replaced or overwritten while it was open") \
 	X(ELINKED, -13, "store_linked", "the file has a second name: a hard link, or a mount of itself") \
 	X(ENETFS, -14, "network_filesystem", "the file is on a network file system") \
 	X(EREADONLY, -15, "store_readonly", "the store was opened read-only") \

@@ -233,11 +233,26 @@ int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_
 
 /* ---- progress ---- */
 
-int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken)
+/* What a watcher finished was read from this store: an event beyond the last one is of what was in the file before (contract W9). */
+static int check_progress(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken, struct vigia_error *err)
+{
+	MDB_cursor *events;
+	uint64_t last;
+	int rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	rc = vigia__lmdb_last_number(b, txn, events, &last);
+	mdb_cursor_close(events);
+	for (size_t i = 0; i < taken->count && rc == 0; i++)
+		if (taken->items[i].done > last) rc = vigia__lmdb_overwritten(b, err);
+	return rc;
+}
+
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken, struct vigia_error *err)
 {
 	int64_t now = 0;
-	int rc = taken ? vigia__lmdb_time(b, txn, &now) : 0;
-	for (size_t i = 0; taken && i < taken->count && rc == 0; i++)
-		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
+	if (taken == NULL) return 0;
+	int rc = check_progress(b, txn, taken, err);
+	if (rc == 0) rc = vigia__lmdb_time(b, txn, &now);
+	for (size_t i = 0; i < taken->count && rc == 0; i++) rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
 	return rc;
 }

@@ -174,14 +174,14 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	}
 	if (rc == 0) rc = find_room(b, attempt, &queued);
 	if (rc == 0) rc = write_tickets(b, txn, &queued, attempt, &stored);
-	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken);
+	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken, err);
 	bool full = rc == MDB_MAP_FULL;
 	if (rc == 0) {
 		rc = vigia__lmdb_write_commit(b, txn, err);
 		full = rc == VIGIA_EFULL;
 	} else {
 		vigia__lmdb_write_abort(b, txn);
-		rc = vigia__lmdb_error(b, rc, "store", err);
+		if (lmdb_is_error(rc)) rc = vigia__lmdb_error(b, rc, "store", err);
 	}
 	if (rc == VIGIA_OK) *types |= stored;
 	if (attempt->rest) vigia__queue_done(queue, &queued, rc);
@@ -193,7 +193,8 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 
 static int settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
-	int rc = vigia__lmdb_meta_settle(b, txn, err);
+	int rc = vigia__lmdb_unchanged(b, txn, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, txn, err);
 	if (rc < 0) vigia__lmdb_write_abort(b, txn);
 	return rc;
 }

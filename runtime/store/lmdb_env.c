@@ -22,7 +22,7 @@
 #include "lmdb_store.h"
 #include "place.h"
 
-enum { LOOK_NS = 1000000000, READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
+enum { READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
 
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct lmdb_backend *list; /* all open files of the process */
@@ -114,7 +114,7 @@ static void readers_drop(struct lmdb_backend *b)
 	}
 }
 
-int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
+int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
 		vigia__lmdb_map_enter(b);
@@ -145,6 +145,12 @@ int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct v
 	}
 }
 
+int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
+{
+	int rc = vigia__lmdb_still_there(b, err);
+	return rc < 0 ? rc : vigia__lmdb_read_begin_there(b, out, err);
+}
+
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
 {
 	mdb_txn_reset(reader->txn);
@@ -159,9 +165,15 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 {
 	for (int tries = 0;; tries++) {
 		vigia__lmdb_map_enter(b);
-		int rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
+		int rc = vigia__lmdb_uncut(b, err);
+		if (rc < 0) {
+			vigia__lmdb_map_leave(b);
+			return rc;
+		}
+		rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
 		if (rc == 0) {
-			rc = vigia__lmdb_meta_settle(b, *out, err);
+			rc = vigia__lmdb_unchanged(b, *out, err);
+			if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, *out, err);
 			if (rc < 0) vigia__lmdb_write_abort(b, *out);
 			return rc;
 		}
@@ -204,35 +216,6 @@ void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
 {
 	mdb_txn_abort(txn);
 	vigia__lmdb_map_leave(b);
-}
-
-int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
-{
-	int64_t now = vigia__mono_ns();
-	if (now >= atomic_load_explicit(&b->look_mono_ns, memory_order_relaxed)) {
-		struct stat st;
-		bool gone = stat(b->path, &st) < 0 ? errno == ENOENT || errno == ENOTDIR : st.st_dev != b->dev || st.st_ino != b->ino;
-		atomic_store(&b->replaced, gone);
-		atomic_store_explicit(&b->look_mono_ns, now + LOOK_NS, memory_order_relaxed);
-	}
-	if (!atomic_load_explicit(&b->replaced, memory_order_relaxed)) return VIGIA_OK;
-	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was deleted or replaced by another file while it was open: close it, and "
-	                    "open what is there now", b->path);
-}
-
-/* A newcomer makes deleted ones anew, and then neither sees the other's locks: two writers, two owners of a watcher. */
-int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
-{
-	const struct {
-		int fd;
-		const char *suffix;
-	} files[] = {{b->lock_fd, "lock"}, {b->side.fd, "side"}};
-	struct stat st;
-	for (int i = 0; i < 2; i++)
-		if (files[i].fd >= 0 && fstat(files[i].fd, &st) == 0 && st.st_nlink == 0)
-			return vigia__error(err, VIGIA_EREPLACED, "the file '%s-%s' was deleted while the store was open: close the store in all "
-			                    "processes, and open it again", b->path, files[i].suffix);
-	return VIGIA_OK;
 }
 
 /* ---- the path ---- */
@@ -432,6 +415,7 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 		                    (long long)file.st_size, need);
 	int fd_flags = fcntl(fd, F_GETFD);
 	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB forgets it */
+	atomic_store(&b->file_bytes, file.st_size);
 	b->dev = file.st_dev;
 	b->ino = file.st_ino;
 	return VIGIA_OK;
@@ -483,6 +467,7 @@ static uint64_t commits(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	MDB_envinfo info;
+	if (atomic_load_explicit(&b->overwritten, memory_order_relaxed)) return 0; /* the pages may be gone */
 	vigia__lmdb_map_enter(b);
 	uint64_t last = b->env && mdb_env_info(b->env, &info) == 0 ? info.me_last_txnid : 0;
 	vigia__lmdb_map_leave(b);
@@ -548,9 +533,14 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 	return vigia__side_own(&((struct lmdb_backend *)base)->side, id, err);
 }
 
+static int still(void *ctx, struct vigia_error *err)
+{
+	return vigia__lmdb_there(ctx, err);
+}
+
 static int wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
 {
-	return vigia__side_wait(&((struct lmdb_backend *)base)->side, id, cancel_fd, err);
+	return vigia__side_wait(&((struct lmdb_backend *)base)->side, id, cancel_fd, still, base, err);
 }
 
 static void disown(struct vigia__backend *base, const char *id)
@@ -568,6 +558,7 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__side_close(&b->side);
 	vigia__copies_leave();
 	pthread_mutex_destroy(&b->readers_mutex);
+	pthread_mutex_destroy(&b->look_mutex);
 	vigia__progress_deinit(&b->base.progress);
 	pthread_mutex_destroy(&b->settings_mutex);
 	pthread_mutex_destroy(&b->base.collector.mutex);
@@ -619,6 +610,7 @@ static const struct vigia__backend lmdb_interface = {
 	.backup = vigia__lmdb_backup,
 	.check = vigia__lmdb_check,
 	.commits = commits,
+	.there = vigia__lmdb_there,
 	.heal = heal,
 	.stats = stats,
 	.release = release,
@@ -632,7 +624,7 @@ static int check_use(const char *path, struct vigia_error *err)
 	bool there;
 	do {
 		there = stat(path, &st) == 0;
-		rc = vigia__side_check(path, there ? st.st_dev : 0, there ? st.st_ino : 0, err);
+		rc = vigia__side_check(path, there ? st.st_dev : 0, there ? st.st_ino : 0, there && st.st_size == 0, err);
 	} while (rc < 0 && !there && stat(path, &st) == 0);
 	return rc;
 }
@@ -660,6 +652,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	vigia__queue_init(&b->base.queue, &b->base);
 	vigia__commit_init(&b->commit, &vigia__lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);
+	pthread_mutex_init(&b->look_mutex, NULL);
 	vigia__progress_init(&b->base.progress);
 	pthread_mutex_init(&b->settings_mutex, NULL);
 	pthread_mutex_init(&b->base.collector.mutex, NULL);
@@ -678,6 +671,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	if (rc == VIGIA_OK && exists) rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly, err);
 	if (rc == VIGIA_OK) rc = env_open(b, err);
 	if (rc == VIGIA_OK) rc = check_size(b, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_there_at_open(b, err);
 	if (rc == VIGIA_OK) {
 		int dead;
 		mdb_reader_check(b->env, &dead);

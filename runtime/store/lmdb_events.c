@@ -84,7 +84,10 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
-	int rc = vigia__lmdb_read_begin(b, &reader, err);
+	int rc = VIGIA_OK;
+	if (scan->now_mono_ns == 0 || scan->now_mono_ns >= atomic_load_explicit(&b->look_mono_ns, memory_order_relaxed))
+		rc = vigia__lmdb_still_there(b, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_read_begin_there(b, &reader, err);
 	if (rc < 0) return rc;
 	size_t from = scan->from, bytes = 0, copied = 0, dropped = 0;
 	bool no_memory = false;

@@ -156,6 +156,15 @@ static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 	return rc;
 }
 
+int vigia__lmdb_format_id(struct lmdb_backend *b, MDB_txn *txn, uint8_t id[16])
+{
+	MDB_val key = text("header"), value;
+	int rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc == 0 && value.mv_size < sizeof(struct header)) rc = MDB_NOTFOUND;
+	if (rc == 0) memcpy(id, (const uint8_t *)value.mv_data + offsetof(struct header, id), 16);
+	return rc;
+}
+
 int vigia__lmdb_format_new_id(MDB_txn *txn)
 {
 	MDB_dbi dbi;

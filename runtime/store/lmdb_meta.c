@@ -150,6 +150,23 @@ int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error
 	return rc < 0 ? code : VIGIA_OK;
 }
 
+/* ---- what is there now ---- */
+
+int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out)
+{
+	struct meta_page page;
+	size_t page_bytes = 0;
+	*out = (struct vigia__lmdb_metas){0};
+	for (size_t i = 0; i < META_PAGES; i++) {
+		ssize_t got = pread(fd, &page, sizeof page, (off_t)(i * page_bytes));
+		if (got < 0) return -1;
+		if (got != (ssize_t)sizeof page || page.magic != VIGIA__LMDB_MAGIC || page.version != META_VERSION) return 0;
+		page_bytes = page.dbs[0].pad;
+		if (i == 0 || page.txn > out->txn) *out = (struct vigia__lmdb_metas){page.txn, (page.last_page + 1) * page_bytes};
+	}
+	return 1;
+}
+
 /* ---- a commit in doubt ---- */
 
 /* In a writer's transaction: bring the two meta pages, as they count, and all else that the page cache has to the disk. A number later

@@ -2,6 +2,7 @@
  * lmdb_store.h - shared by the lmdb_*.c files and nobody else: the backend's struct and what they call of one another.
  *
  *     lmdb_env.c          opening and closing, one environment per file and process, errors
+ *     lmdb_there.c        is it still the file that was opened?
  *     lmdb_map.c          the map: its size, how it grows, its lock
  *     lmdb_reserve.c      room on the disk that is kept for what frees room
  *     lmdb_meta.c         LMDB's meta pages: a file that was not finished, a commit in doubt
@@ -66,8 +67,12 @@ struct lmdb_backend {
 	char *path;                /* real path */
 	dev_t dev;
 	ino_t ino;
-	_Atomic int64_t look_mono_ns; /* when to look again whether the path still leads to that file */
-	atomic_bool replaced;         /* it did not */
+	pthread_mutex_t look_mutex;
+	_Atomic int64_t look_mono_ns;   /* before that all is well, and nobody needs to ask */
+	_Atomic int64_t looked_mono_ns; /* at whether it still is the file that was opened (lmdb_there.c) */
+	_Atomic int64_t file_bytes;     /* its size then */
+	atomic_bool replaced;           /* its name led elsewhere */
+	atomic_bool overwritten;        /* for good */
 
 	MDB_env *env;              /* NULL: it could not be opened anew after a failure; the next call tries again */
 	int lock_fd;               /* of LMDB's lock file, open as long as the environment; -1: none */
@@ -113,11 +118,9 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 /* The map claimed, or nobody else there: the environment and the readers in it. The next transaction opens it again. */
 void vigia__lmdb_env_close(struct lmdb_backend *b);
 int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
+/* For those who asked already whether it is still there. */
+int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
-/* Does the path still lead to the file that is open? Looks at most once a second. 0 or EREPLACED. */
-int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
-/* Holding the writer's lock: are the lock file and the side file still those that others open? 0, or EREPLACED. */
-int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
 /* takes map_lock; commit or abort gives it back */
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
@@ -149,7 +152,28 @@ enum vigia__lmdb_keep { VIGIA_KEEP_ALL, VIGIA_KEEP_HALF, VIGIA_KEEP_NONE };
 /* In a writer's transaction: may it take room for so many bytes of events? 0; ENOSPC, EDQUOT, EFBIG: only pages that were freed. */
 int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes);
 
+/* lmdb_there.c; all of them 0 or EREPLACED */
+/* Is it still the file that was opened? Looks at most once a second; part of read_begin. */
+int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
+/* The same for those who come once a second: always looks, but for many at the same time. */
+int vigia__lmdb_there(struct vigia__backend *base, struct vigia_error *err);
+/* Before a writer's transaction, under map_lock, and in it; both part of write_begin. */
+int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err);
+int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
+/* Holding the writer's lock: are the lock file and the side file still those that others open? */
+int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
+/* Just opened: does nobody use another content of the file? */
+int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err);
+/* Somebody found out that it was overwritten in place. Answers EREPLACED, and so do all of the above from then on. */
+int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err);
+
 /* lmdb_meta.c */
+/* What the newer of the meta pages says, read through the descriptor: the last commit, and the bytes that the file has at least. 1; 0: they
+ * are no meta pages; -1 with errno: they cannot be read. */
+struct vigia__lmdb_metas {
+	uint64_t txn, bytes;
+};
+int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out);
 #define VIGIA__LMDB_MAGIC UINT32_C(0xBEEFC0DE)
 /* Was the file begun, and not finished before its first commit? It holds nothing, and never did. */
 bool vigia__lmdb_meta_unfinished(int fd);
@@ -173,6 +197,8 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err);
 int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
 /* The same in an environment that was opened anew, under map_lock: it must still be the same store. */
 int vigia__lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err);
+/* In a transaction: the id as it is now. 0 or LMDB's error. */
+int vigia__lmdb_format_id(struct lmdb_backend *b, MDB_txn *txn, uint8_t id[16]);
 /* In a transaction of another environment, a copy of this one: a new id in its header. 0 or LMDB's error. */
 int vigia__lmdb_format_new_id(MDB_txn *txn);
 int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
@@ -235,7 +261,7 @@ int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_ch
 int vigia__lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
 int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
-/* Inside a commit. */
-int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken);
+/* Inside a commit. 0, LMDB's error, or EREPLACED: they finished what is not there. */
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken, struct vigia_error *err);
 
 #endif

@@ -18,7 +18,8 @@
 #include "fd.h"
 #include "thread.h"
 
-enum { SIDE_BYTES = 32768, OWNERS = 1024, LOCK_MAKING = 0, LOCK_COLLECTING = 1, LOCK_USING = 2 };
+enum { STILL_MS = 1000 };
+enum { SIDE_BYTES = 32768, OWNERS = 1024, USERS = 256, LOCK_MAKING = 0, LOCK_COLLECTING = 1, LOCK_USING = 2, LOCK_USERS = 1024 };
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
@@ -38,11 +39,16 @@ struct vigia__side_map {
 	struct owner {
 		_Atomic uint64_t hash;
 		_Atomic int32_t pid;
-		int32_t reserved;
+		_Atomic uint32_t space;
 	} owners[OWNERS];
+	struct user {
+		_Atomic int32_t pid;
+		_Atomic uint32_t space; /* the pid's namespace; 0: not known */
+	} users[USERS];
 };
 _Static_assert(offsetof(struct vigia__side_map, tried) == 56, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout drawn in side.h");
+_Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");
 _Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
 
 struct vigia__owned {
@@ -57,6 +63,49 @@ static int lock_byte(int fd, off_t byte, short type, bool wait)
 	do rc = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
 	while (rc < 0 && errno == EINTR);
 	return rc;
+}
+
+/* ---- pids, for messages ---- */
+
+static uint32_t pid_space(void)
+{
+	struct stat st;
+	return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
+/* " (pid 12)", "" where it is not known. */
+static const char *pid_text(char *out, size_t size, int32_t pid, uint32_t space)
+{
+	uint32_t own = pid_space();
+	bool elsewhere = space != 0 && own != 0 && space != own;
+	if (pid <= 0) snprintf(out, size, "%s", "");
+	else snprintf(out, size, " (pid %ld%s)", (long)pid, elsewhere ? " of another PID namespace" : "");
+	return out;
+}
+
+/* A process that uses the side file open as fd, but not through it. */
+static const char *user_text(char *out, size_t size, int fd)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USERS, .l_len = USERS};
+	struct user user = {0};
+	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_start >= LOCK_USERS && lock.l_start < LOCK_USERS + USERS) {
+		off_t at = (off_t)offsetof(struct vigia__side_map, users) + (lock.l_start - LOCK_USERS) * (off_t)sizeof user;
+		if (pread(fd, &user, sizeof user, at) != (ssize_t)sizeof user) user = (struct user){0};
+	}
+	return pid_text(out, size, atomic_load(&user.pid), atomic_load(&user.space));
+}
+
+/* More than there is room for are not written down. */
+static void note_user(int fd, struct vigia__side_map *map)
+{
+	int first = (int)(getpid() % USERS);
+	for (int i = 0; i < USERS; i++) {
+		int n = (first + i) % USERS;
+		if (lock_byte(fd, LOCK_USERS + n, F_WRLCK, false) < 0) continue;
+		atomic_store(&map->users[n].pid, (int32_t)getpid());
+		atomic_store(&map->users[n].space, pid_space());
+		return;
+	}
 }
 
 static int io_error(struct vigia_error *err, const char *what, const char *path)
@@ -119,21 +168,44 @@ static struct vigia__side_map *map_file(int fd, const char *path)
 	return map == MAP_FAILED ? NULL : map;
 }
 
-int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, struct vigia_error *err)
+static int open_existing(const char *store_path)
 {
 	char path[4096];
-	uint64_t used[2] = {0, 0};
+	if (snprintf(path, sizeof path, "%s-side", store_path) >= (int)sizeof path) return -1;
+	return VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+}
+
+static bool in_use(int fd)
+{
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USING, .l_len = 1};
-	if (snprintf(path, sizeof path, "%s-side", store_path) >= (int)sizeof path) return VIGIA_OK;
-	int fd = VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+static int refuse_newcomer(int fd, const char *store_path, struct vigia_error *err)
+{
+	char user[96];
+	return vigia__error(err, VIGIA_EREPLACED, "a process%s still uses what was in '%s' before: it must close that first",
+	                    user_text(user, sizeof user, fd), store_path);
+}
+
+int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, bool empty, struct vigia_error *err)
+{
+	uint64_t used[2] = {0, 0};
+	int fd = open_existing(store_path), rc = VIGIA_OK;
 	if (fd < 0) return VIGIA_OK;
-	bool in_use = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 	bool same = pread(fd, used, sizeof used, offsetof(struct vigia__side_map, dev)) == (ssize_t)sizeof used &&
 	            used[0] == dev && used[1] == ino;
+	if ((!same || empty) && in_use(fd)) rc = refuse_newcomer(fd, store_path, err);
 	close(fd);
-	if (!in_use || same) return VIGIA_OK;
-	return vigia__error(err, VIGIA_EREPLACED, "a process still uses the file that was '%s' before: it must close that one first",
-	                    store_path);
+	return rc;
+}
+
+int vigia__side_refuse(const char *store_path, struct vigia_error *err)
+{
+	int fd = open_existing(store_path);
+	int rc = refuse_newcomer(fd, store_path, err);
+	if (fd >= 0) close(fd);
+	return rc;
 }
 
 int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], uint64_t dev, uint64_t ino,
@@ -154,7 +226,12 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		struct stat st;
 		bool usable = still_named(fd, path);
 		if (usable && !fits(fd, id)) {
-			/* Left behind by a store file that is gone: whoever still uses it keeps the old one, newcomers get a new one. */
+			/* Left behind by a store file that is gone; one that is used belongs to what was in the file before. */
+			if (in_use(fd)) {
+				int rc = refuse_newcomer(fd, store_path, err);
+				close(fd);
+				return rc;
+			}
 			if (fstat(fd, &st) == 0 && st.st_size > 0) {
 				unlink(path);
 				usable = false;
@@ -179,6 +256,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		atomic_store(&side->map->dev, dev);
 		atomic_store(&side->map->ino, ino);
 		lock_byte(fd, LOCK_USING, F_RDLCK, false);
+		note_user(fd, side->map);
 		lock_byte(fd, LOCK_MAKING, F_UNLCK, false);
 		side->fd = fd;
 		pthread_mutex_init(&side->mutex, NULL);
@@ -237,11 +315,10 @@ static off_t id_byte(uint64_t hash)
 	return (off_t)((UINT64_C(1) << 62) | hash);
 }
 
-static int refuse(struct vigia_error *err, const char *id, const char *who, long pid)
+static int refuse(struct vigia_error *err, const char *id, const char *who, int32_t pid, uint32_t space)
 {
-	char text[32] = "";
-	if (pid > 0) snprintf(text, sizeof text, " (pid %ld)", pid);
-	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who, text);
+	char text[96];
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who, pid_text(text, sizeof text, pid, space));
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return VIGIA_EOWNED;
 }
@@ -272,8 +349,10 @@ static void note_owner(struct vigia__side *side, uint64_t hash)
 		if (old != 0 && (i < OWNERS || locked(side, old))) continue;
 		if (atomic_compare_exchange_strong(&other->hash, &old, hash)) owner = other;
 	}
-	if (owner) atomic_store(&owner->pid, (int32_t)getpid());
-	else side->full = true; /* until one of ours ends: each look is a system call an entry */
+	if (owner) {
+		atomic_store(&owner->pid, (int32_t)getpid());
+		atomic_store(&owner->space, pid_space());
+	} else side->full = true; /* until one of ours ends: each look is a system call an entry */
 }
 
 int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err)
@@ -285,11 +364,11 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 	struct vigia__node *other = vigia__table_first(&side->owned, hash);
 	int rc = VIGIA_OK;
 	if (other) {
-		rc = refuse(err, id, "another registry of this process", (long)getpid());
+		rc = refuse(err, id, "another registry of this process", (int32_t)getpid(), 0);
 	} else if (lock_byte(side->fd, id_byte(hash), F_WRLCK, false) < 0) {
 		if (errno == EAGAIN || errno == EACCES) {
 			struct owner *owner = find_owner(side, hash);
-			rc = refuse(err, id, "another process", owner ? (long)atomic_load(&owner->pid) : 0);
+			rc = refuse(err, id, "another process", owner ? atomic_load(&owner->pid) : 0, owner ? atomic_load(&owner->space) : 0);
 		} else {
 			rc = io_error(err, "lock", id);
 		}
@@ -328,7 +407,8 @@ __attribute__((no_sanitize_address)) static void *wait_for_lock(void *arg)
 	return NULL;
 }
 
-int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, struct vigia_error *err)
+int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, int (*still)(void *ctx, struct vigia_error *err), void *ctx,
+                     struct vigia_error *err)
 {
 	char name[64];
 	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = VIGIA_FD(eventfd(0, EFD_CLOEXEC))};
@@ -341,11 +421,15 @@ int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, st
 		vigia__error_cause(err, "%s", strerror(errno));
 	} else if (rc == VIGIA_OK) {
 		struct pollfd fds[2] = {{.fd = wait.done, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
-		while (poll(fds, 2, -1) < 0 && errno == EINTR) continue;
+		int ready;
+		do ready = poll(fds, 2, STILL_MS);
+		while ((ready < 0 && errno == EINTR) || (ready == 0 && (rc = still(ctx, err)) == VIGIA_OK));
+		if (ready <= 0) fds[0].revents = 0;
 		if (!fds[0].revents) pthread_cancel(thread); /* fcntl is where it can be cancelled */
 		pthread_join(thread, NULL);
-		if (!fds[0].revents) rc = vigia__error(err, VIGIA_EINTERRUPTED, "interrupted while waiting for watcher '%s'", VIGIA_SHOWN(id));
-		else if (wait.error) errno = wait.error, rc = io_error(err, "lock", id);
+		if (rc == VIGIA_OK && !fds[0].revents)
+			rc = vigia__error(err, VIGIA_EINTERRUPTED, "interrupted while waiting for watcher '%s'", VIGIA_SHOWN(id));
+		else if (rc == VIGIA_OK && wait.error) errno = wait.error, rc = io_error(err, "lock", id);
 	}
 	if (wait.fd >= 0) close(wait.fd);
 	if (wait.done >= 0) close(wait.done);

@@ -413,6 +413,8 @@ static bool ended(const struct vigia_store *store, const struct vigia__cancel *c
 
 bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
 {
+	/* First: what is not there any more must not be touched. */
+	if (backend->there && backend->there(backend, NULL) < 0) return true;
 	return (backend->heal && backend->heal(backend)) || backend->commits(backend) != commits;
 }
 
@@ -468,6 +470,7 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 			.count_max = request->limit > 0 ? (size_t)request->limit - batch->count : SIZE_MAX,
 			.bytes_max = used < bytes_max ? bytes_max - used : 0,
 			.goes_on = used > 0,
+			.now_mono_ns = now,
 			.until_mono_ns = now + SCAN_NS,
 		};
 		rc = b->scan(b, &scan, batch, err);

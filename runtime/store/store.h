@@ -59,6 +59,7 @@ struct vigia__scan {
 	size_t count_max;              /* events to copy at most, SIZE_MAX = any number */
 	size_t bytes_max;              /* bytes to copy at most, but one event always */
 	bool goes_on;                  /* with an answer that has some: none is fine, too */
+	int64_t now_mono_ns;           /* 0: ask the clock */
 	int64_t until_mono_ns;         /* drop no more events after this time; those that are wanted have the bounds above */
 	/* out */
 	uint64_t gone;                 /* numbers from `from` on that were removed before the first that is there */
@@ -167,6 +168,8 @@ struct vigia__backend {
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);
+	/* Once a second, by whoever waits: is the store still what was opened? 0, or EREPLACED. NULL: always. */
+	int (*there)(struct vigia__backend *b, struct vigia_error *err);
 	/* Once a second, by whoever waits, and by whoever asks for the last number: is there a commit that readers cannot
 	 * see, because its process died in the middle of telling? Then
 	 * make it visible and answer true. NULL: cannot happen. */
@@ -196,7 +199,8 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 
 /* How often whoever waits looks for news that nobody announced. */
 enum { VIGIA_HEAL_NS = 1000000000 };
-/* Once a second while waiting: is there news that nobody announced? `commits` is what was seen before the last look. */
+/* Once a second while waiting: is there news that nobody announced? That the store is not what it was is such news, which reading tells.
+ * `commits` is what was seen before the last look. */
 bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits);
 
 /* A call begins: 0 and a reference, or ECLOSED, EFORKED. Every 0 is followed by one leave. */

@@ -198,6 +198,9 @@ end
 
 -- A watcher that stopped without being asked to is fine if its handler wanted it so, and not if it could not go on.
 local function stopped_with_error(stats)
+	if stats.state == "stopped" and stats.last_error and stats.last_error.code == "store_replaced" then
+		return ("watcher '%s' stopped: %s"):format(util.printable(stats.id), tostring(stats.last_error))
+	end
 	return stats.state == "stopped" and stats.blocked_on and ("watcher '%s' stopped at event %d: %s"):format(
 		util.printable(stats.id), stats.blocked_on, tostring(stats.last_error)) or nil
 end

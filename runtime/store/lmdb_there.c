@@ -1,0 +1,181 @@
+/*
+ * lmdb_there.c - is the store still the file that was opened? Its name may lead elsewhere by now, or its bytes were overwritten in place.
+ *
+ * Everybody who reads, waits or writes looks once a second: at the name, at the size, at LMDB's meta pages (through the descriptor, for a
+ * page of a mapping that is not in the file any more is a SIGBUS), at the id. What has been overwritten cannot come back: the
+ * environment is of no use any more, and all its users are refused from then on. A file that only lost its name may be put back.
+ *
+ * LMDB keeps the number of the last commit in its lock file, and no meta page of a file that is whole is behind it: this is how an older
+ * copy of the same store is told from it. A writer compares the two under its lock, in each commit.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "../core/error.h"
+#include "lmdb_store.h"
+
+/* How old the last look may be: for those who come by, and for those who come once a second themselves. */
+enum { LOOK_NS = 900000000, LOOK_WAITING_NS = 20000000 };
+
+/* A clock of a few milliseconds is good enough, and costs nothing. */
+static int64_t coarse_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int gone(struct lmdb_backend *b, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was deleted or replaced by another file while it was open: close it, and "
+	                    "open what is there now", b->path);
+}
+
+static int overwritten(struct lmdb_backend *b, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was overwritten in place while it was open: close it in all processes, and "
+	                    "open what is there now", b->path);
+}
+
+int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err)
+{
+	atomic_store(&b->overwritten, true);
+	atomic_store(&b->look_mono_ns, 0);
+	return overwritten(b, err);
+}
+
+/* In a transaction: is the id that of the file that was opened? An error of LMDB is no answer. */
+static bool other_id(struct lmdb_backend *b, MDB_txn *txn)
+{
+	uint8_t id[16];
+	int rc = vigia__lmdb_format_id(b, txn, id);
+	return rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE || (rc == 0 && memcmp(id, b->file_id, sizeof id) != 0);
+}
+
+/* In a reader's transaction. The order matters: a commit that comes in between makes the pages newer, not older. */
+static bool was_overwritten(struct lmdb_backend *b, MDB_txn *txn, int fd)
+{
+	struct vigia__lmdb_metas metas;
+	struct stat st;
+	uint64_t last = mdb_txn_id(txn);
+	int looked = vigia__lmdb_meta_look(fd, &metas);
+	if (looked <= 0) return looked == 0;
+	if (metas.txn < last) return true;
+	/* A page that is not there yet, because somebody is still writing over the file, must not be touched; the next look will. */
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < metas.bytes) return false;
+	return other_id(b, txn);
+}
+
+/* Under map_lock, before a transaction touches anything: LMDB never gives anything back, so a file that got shorter was cut. */
+static bool is_cut(struct lmdb_backend *b, int64_t *bytes)
+{
+	struct stat st;
+	mdb_filehandle_t fd;
+	if (b->env == NULL || mdb_env_get_fd(b->env, &fd) != 0 || fstat(fd, &st) < 0) return false;
+	*bytes = st.st_size;
+	return st.st_size < atomic_load_explicit(&b->file_bytes, memory_order_relaxed);
+}
+
+int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err)
+{
+	int64_t bytes;
+	return is_cut(b, &bytes) ? vigia__lmdb_overwritten(b, err) : VIGIA_OK;
+}
+
+/* Under map_lock, of the open file. False also where that cannot be told now. */
+static bool look_inside(struct lmdb_backend *b)
+{
+	struct vigia__lmdb_metas metas;
+	MDB_txn *txn;
+	mdb_filehandle_t fd;
+	int64_t bytes = 0;
+	if (is_cut(b, &bytes)) return true;
+	if (bytes == 0 || mdb_env_get_fd(b->env, &fd) != 0) return false;
+	int looked = vigia__lmdb_meta_look(fd, &metas);
+	if (looked <= 0) return looked == 0;
+	atomic_store(&b->file_bytes, bytes);
+	if (mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn) != 0) return false;
+	bool yes = was_overwritten(b, txn, fd);
+	mdb_txn_abort(txn);
+	return yes;
+}
+
+static void look(struct lmdb_backend *b)
+{
+	struct stat st;
+	bool lost = stat(b->path, &st) < 0 ? errno == ENOENT || errno == ENOTDIR : st.st_dev != b->dev || st.st_ino != b->ino;
+	atomic_store(&b->replaced, lost);
+	if (atomic_load(&b->overwritten)) return;
+	vigia__lmdb_map_enter(b);
+	if (look_inside(b)) atomic_store(&b->overwritten, true);
+	vigia__lmdb_map_leave(b);
+}
+
+static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_error *err)
+{
+	int64_t now = coarse_ns();
+	if (now - atomic_load_explicit(&b->looked_mono_ns, memory_order_relaxed) >= age_ns) {
+		/* One looks of those who come at the same time; the others wait, and touch nothing before. */
+		pthread_mutex_lock(&b->look_mutex);
+		if (now - atomic_load(&b->looked_mono_ns) >= age_ns) {
+			look(b);
+			atomic_store(&b->looked_mono_ns, now);
+			atomic_store(&b->look_mono_ns, atomic_load(&b->replaced) || atomic_load(&b->overwritten) ? 0 : now + LOOK_NS);
+		}
+		pthread_mutex_unlock(&b->look_mutex);
+	}
+	if (atomic_load_explicit(&b->overwritten, memory_order_relaxed)) return overwritten(b, err);
+	if (atomic_load_explicit(&b->replaced, memory_order_relaxed)) return gone(b, err);
+	return VIGIA_OK;
+}
+
+int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
+{
+	return still_there(b, LOOK_NS, err);
+}
+
+int vigia__lmdb_there(struct vigia__backend *base, struct vigia_error *err)
+{
+	return still_there((struct lmdb_backend *)base, LOOK_WAITING_NS, err);
+}
+
+int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+{
+	MDB_envinfo info;
+	size_t last = mdb_txn_id(txn) - 1;
+	if (mdb_env_info(b->env, &info) != 0 || info.me_last_txnid == last) return VIGIA_OK;
+	/* A later one may be a commit in doubt (lmdb_meta.c). */
+	bool later = info.me_last_txnid > last;
+	return later && !other_id(b, txn) ? VIGIA_OK : vigia__lmdb_overwritten(b, err);
+}
+
+int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err)
+{
+	MDB_txn *txn;
+	mdb_filehandle_t fd;
+	struct vigia__lmdb_metas metas;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0) return vigia__lmdb_error(b, rc, "read it", err);
+	uint64_t last = mdb_txn_id(txn);
+	bool older = mdb_env_get_fd(b->env, &fd) == 0 && vigia__lmdb_meta_look(fd, &metas) == 1 && metas.txn < last;
+	mdb_txn_abort(txn);
+	return older ? vigia__side_refuse(b->path, err) : VIGIA_OK;
+}
+
+/* A newcomer makes deleted ones anew, and then neither sees the other's locks: two writers, two owners of a watcher. */
+int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
+{
+	const struct {
+		int fd;
+		const char *suffix;
+	} files[] = {{b->lock_fd, "lock"}, {b->side.fd, "side"}};
+	struct stat st;
+	for (int i = 0; i < 2; i++)
+		if (files[i].fd >= 0 && fstat(files[i].fd, &st) == 0 && st.st_nlink == 0)
+			return vigia__error(err, VIGIA_EREPLACED, "the file '%s-%s' was deleted while the store was open: close the store in all "
+			                    "processes, and open it again", b->path, files[i].suffix);
+	return VIGIA_OK;
+}
