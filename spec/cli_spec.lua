@@ -180,16 +180,45 @@ describe("the program vigia", function()
 			["an integer too large"] = {EVENT:format("9223372036854775808"), "9223372036854775808"},
 			["bytes that are not UTF-8"] = {EVENT:format('"\xff"'), "UTF-8"},
 			["something behind it"] = {EVENT:format("1") .. " 2", "something behind"},
-			["an empty line"] = {"", "empty line"},
+			["NaN"] = {EVENT:format("NaN"), "NaN", '{"$float":"nan"}'},
+			["an infinity"] = {EVENT:format("-Infinity"), "-Infinity", '{"$float":"-inf"}'},
+			["the keys 1 and 1.0"] = {EVENT:format('{"$map":[[1,2],[1.0,3]]}'), "the same"},
 			["an event too large"] = {EVENT:format('"' .. ("x"):rep(1 << 20) .. '"'), "1048576"},
 		} do
 			it(("Z4m stops at a bad line with its number, all before it stored: %s"):format(name), function()
 				local stdin = EVENT:format(1) .. "\n" .. EVENT:format(2) .. "\n" .. case[1] .. "\n" .. EVENT:format(3) .. "\n"
 				local err = cli.fails(1, {"append", "--store", store}, {stdin = stdin})
-				mentions(err, "line 3: ", case[2], "the 2 events before it are stored, last seq_num 2")
+				mentions(err, "line 3: ", case[2], case[3] or "", "the 2 events before it are stored, last seq_num 2")
 				assert.same({1, 2}, numbers())
 			end)
 		end
+
+		it("Z4r passes over blank lines, and counts them", function()
+			local stdin = "\n \t\r\n" .. EVENT:format(1) .. "\n\n\r\n" .. EVENT:format(2) .. "\n\n"
+			mentions(cli.ok({"append", "--store", store}, {stdin = stdin}).out, "2 events appended, last seq_num 2")
+			mentions(cli.ok({"append", "--store", store}, {stdin = "\n\n  \n"}).err, "nothing to append")
+			mentions(cli.fails(1, {"append", "--store", store}, {stdin = stdin .. "\noops\n"}), "line 9: ")
+			assert.same({1, 2, 3, 4}, numbers())
+		end)
+
+		it("Z4s says that a last line without an end is wrong, where it is whole", function()
+			for _, line in ipairs{"{oops}", EVENT:format("nope"), EVENT:format("NaN"), '{"a" 1}', EVENT:format(1) .. "}", "{,,", "oops"} do
+				local err = cli.fails(1, {"append", "--store", store}, {stdin = EVENT:format(1) .. "\n" .. line})
+				mentions(err, "line 2: column ")
+				assert.is_nil(err:find("cut off", 1, true), err)
+			end
+			local whole = EVENT:format('{"a":[true,"é"]}')
+			for length = 1, #whole - 1 do
+				if length % 7 == 0 or length > #whole - 12 then
+					mentions(cli.fails(1, {"append", "--store", store}, {stdin = whole:sub(1, length)}), "line 1: ", "cut off")
+				end
+			end
+		end)
+
+		it("Z4t says in its help, and in that of events, that number and time are new", function()
+			mentions(cli.ok{"append", "--help"}.out, "number", "time are new", "$float")
+			mentions(cli.ok{"events", "--help"}.out, "number and the time are those of the new store")
+		end)
 
 		it("Z4n says that a line is cut off at the end", function()
 			local err = cli.fails(1, {"append", "--store", store}, {stdin = EVENT:format(1) .. "\n" .. EVENT:format('"half')})

@@ -73,7 +73,6 @@ struct append {
 	size_t waiting;            /* events in there */
 	uint64_t line;             /* the number of the last line taken, from 1 */
 	uint64_t first_waiting;    /* the line of the first event in `events` */
-	uint64_t empty_line;       /* an empty one that is fine if nothing follows, 0 = none */
 	uint64_t count, last_seq;
 };
 
@@ -130,15 +129,8 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 	a->line++;
 	if (len && s[len - 1] == '\r')
 		len--;
-	if (blank(s, len)) {
-		if (!a->empty_line)
-			a->empty_line = a->line;
+	if (blank(s, len))
 		return VIGIA_OK;
-	}
-	if (a->empty_line) {
-		vigia__error(err, VIGIA_ESERIAL, "an empty line; each line must be one event");
-		return bad_line(a->empty_line, err, VIGIA_ESERIAL);
-	}
 	if ((int64_t)len > a->line_max)
 		return bad_line(a->line, err, vigia__error(err, VIGIA_ETOOBIG, "longer than %lld bytes", (long long)a->line_max));
 	size_t start = a->events.len;
@@ -154,15 +146,10 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 			a->first_waiting = a->line;
 		return VIGIA_OK;
 	}
-	if (cut && rc == VIGIA_ESERIAL) {
-		/* Not even JSON: most likely the rest is missing. Whole JSON that is no event is as wrong as on any other line. */
-		struct vigia_error why;
-		int json = vigia__json_to_value(s, len, &a->events, &why);
-		a->events.len = start;
-		if (json == VIGIA_ESERIAL) {
-			vigia__error(err, VIGIA_ESERIAL, "cut off at the end");
-			vigia__error_cause(err, "%s", why.message);
-		}
+	if (cut && rc == VIGIA_ESERIAL && vigia__json_is_cut(s, len)) {
+		struct vigia_error why = *err;
+		vigia__error(err, VIGIA_ESERIAL, "cut off at the end");
+		vigia__error_cause(err, "%s", why.message);
 	}
 	return bad_line(a->line, err, rc);
 }

@@ -126,6 +126,23 @@ static int refuse_token(const struct text *text, size_t end, const char *prefix,
 	return refuse_at(text, start, what);
 }
 
+/* Other languages write these; here they have a form of their own. False: none of them stands at `at`. */
+static bool refuse_not_finite(const struct text *text, size_t at) {
+	static const struct { const char *name, *form; } names[] = {
+		{"NaN", "nan"}, {"-NaN", "nan"}, {"nan", "nan"}, {"-nan", "nan"}, {"Infinity", "inf"}, {"-Infinity", "-inf"}, {"inf", "inf"},
+		{"-inf", "-inf"}, {"Inf", "inf"}, {"-Inf", "-inf"}};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		size_t len = strlen(names[i].name);
+		if (len > text->len - at || memcmp(text->data + at, names[i].name, len) != 0)
+			continue;
+		char what[80];
+		snprintf(what, sizeof what, "%s is no JSON: write {\"$float\":\"%s\"}", names[i].name, names[i].form);
+		refuse_at(text, at, what);
+		return true;
+	}
+	return false;
+}
+
 static int refuse_jansson(const struct text *text, const json_error_t *error) {
 	size_t end = error->position < 0 ? 0 : (size_t)error->position;
 	if (end > text->len)
@@ -159,6 +176,8 @@ static int refuse_jansson(const struct text *text, const json_error_t *error) {
 	const char *near = strstr(error->text, " near '");
 	size_t near_len = near ? strlen(near + 7) - 1 : 0;
 	size_t start = near_len && near_len <= end ? end - near_len : token_start(text->data, end);
+	if (refuse_not_finite(text, start))
+		return VIGIA_ESERIAL;
 	if (json_error_code(error) == json_error_end_of_input_expected)
 		return refuse_at(text, start, "there is something behind the value");
 	snprintf(what, sizeof what, "%s", error->text);
@@ -210,6 +229,46 @@ static json_t *parse(const struct text *text, int *rc) {
 	json_t *root = json_loadb(text->data, text->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
 	*rc = root ? VIGIA_OK : refuse_jansson(text, &error);
 	return root;
+}
+
+/* Is a bracket or a string open at the end? Needs no valid JSON. */
+static bool is_open(const char *s, size_t len) {
+	int depth = 0;
+	bool in_string = false;
+	for (size_t i = 0; i < len; i++) {
+		if (in_string) {
+			if (s[i] == '\\')
+				i++;
+			else if (s[i] == '"')
+				in_string = false;
+		} else if (s[i] == '"')
+			in_string = true;
+		else
+			depth += (s[i] == '{' || s[i] == '[') - (s[i] == '}' || s[i] == ']');
+	}
+	return in_string || depth > 0;
+}
+
+/* Are these bytes, one to three, the first ones of a longer character? */
+static bool begins_character(const char *s, size_t len) {
+	unsigned char first = (unsigned char)s[0];
+	size_t whole = first >= 0xf0 && first <= 0xf4 ? 4 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xc2 && first < 0xe0 ? 2 : 0;
+	for (size_t i = 1; i < len; i++)
+		if (((unsigned char)s[i] & 0xc0) != 0x80)
+			return false;
+	return len < whole;
+}
+
+bool vigia__json_is_cut(const char *text, size_t len) {
+	json_error_t error = {0};
+	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+	json_decref(root);
+	if (root || !is_open(text, len))
+		return false;
+	size_t end = error.position < 0 ? 0 : (size_t)error.position;
+	/* what jansson read last reaches the end, or a character of several bytes does not */
+	return json_error_code(&error) == json_error_premature_end_of_input || end >= len ||
+	       (json_error_code(&error) == json_error_invalid_utf8 && begins_character(text + end, len - end));
 }
 
 /* ---- The tree to msgpack ---- */
@@ -264,6 +323,8 @@ static bool is_map_form(json_t *pairs) {
 
 /* An encoded key: where in the buffer. */
 struct key {
+	bool whole; /* a number without a fraction: 1 and 1.0 are one key, as in Lua */
+	int64_t integer;
 	const uint8_t *bytes;
 	size_t len;
 	size_t index;
@@ -271,6 +332,10 @@ struct key {
 
 static int key_compare(const void *a, const void *b) {
 	const struct key *x = a, *y = b;
+	if (x->whole != y->whole)
+		return x->whole ? -1 : 1;
+	if (x->whole)
+		return (x->integer > y->integer) - (x->integer < y->integer);
 	if (x->len != y->len)
 		return x->len < y->len ? -1 : 1;
 	return memcmp(x->bytes, y->bytes, x->len);
@@ -290,6 +355,9 @@ static int check_keys(struct load *load, size_t where, size_t count) {
 		keys[i].bytes = reader.at;
 		keys[i].index = i + 1;
 		vigia__reader_next(&reader, &token, NULL);
+		bool fits = token.kind == VIGIA_TOKEN_FLOAT && token.number >= -0x1p63 && token.number < 0x1p63;
+		keys[i].whole = token.kind == VIGIA_TOKEN_INT || (fits && token.number == floor(token.number));
+		keys[i].integer = token.kind == VIGIA_TOKEN_INT ? token.integer : keys[i].whole ? (int64_t)token.number : 0;
 		keys[i].len = (size_t)(reader.at - keys[i].bytes);
 		vigia__reader_skip(&reader, NULL);
 	}

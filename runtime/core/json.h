@@ -21,6 +21,8 @@
 /* One JSON value -> one msgpack value at the end of buf. ESERIAL says what is wrong and at which column (characters from 1; in a
  * text of several lines also the line); ENOMEM. buf as before on error. */
 int vigia__json_to_value(const char *text, size_t len, struct vigia__buf *buf, struct vigia_error *err);
+/* Of a text that vigia__json_to_value() refuses: is it the beginning of a value whose rest is missing, and right as far as it goes? */
+bool vigia__json_is_cut(const char *text, size_t len);
 /* One NDJSON line {"operation":, "object_type":, "object":} -> a whole event at the end of buf. Other fields: "seq_num" and
  * "timestamp" (what `events` wrote) are ignored, any other is an error. "object" may be null, but must be there. ESERIAL, EINVAL
  * (names), ETOOBIG (also a line so long that no event can come of it), ENOMEM. buf as before on error. */

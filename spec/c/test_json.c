@@ -36,7 +36,7 @@ static void test_texts_that_come_back_as_they_are(void **state) {
 		"\"a\\\"b\\\\c\\n\\t\\r\\b\\f\\u0001\\u001f\\u0000\"",
 		"\"é€😀/\x7f\"", "[]", "{}", "[[],{},[null]]", "{\"z\":1,\"a\":2,\"m\":{\"y\":[1,1.0,\"1\"]}}", "{\"\":0}",
 		"{\"$float\":\"nan\"}", "{\"$float\":\"inf\"}", "{\"$float\":\"-inf\"}", "{\"$bytes\":\"/w==\"}", "{\"$bytes\":\"//8=\"}",
-		"{\"$bytes\":\"////\"}", "{\"$map\":[[1,2],[\"1\",3],[1.0,4],[true,5],[false,6]]}",
+		"{\"$bytes\":\"////\"}", "{\"$map\":[[1,2],[\"1\",3],[1.5,4],[true,5],[false,6]]}",
 		"{\"$map\":[[{\"$bytes\":\"/w==\"},null]]}", "{\"$map\":[[\"$bytes\",\"/w==\"]]}", "{\"$map\":[[\"$map\",[]]]}",
 		"{\"$map\":[[\"$float\",{\"$float\":\"nan\"}]]}", "{\"$map\":[[\"a\\u0000b\",1]]}", "{\"$bytes\":\"/w==\",\"x\":1}",
 		"{\"$other\":1}", "{\"$map\":[[1,{\"$map\":[[2,{\"a\":{\"b\":1}}]]}]]}",
@@ -159,7 +159,14 @@ static void test_refused_texts(void **state) {
 		{{"nul", 3}, "column 1: invalid token near 'nul'"},
 		{{"'a'", 3}, "column 1: invalid token near '''"},
 		{{"[01]", 4}, "column 2: invalid token near '0'"},
-		{{"NaN", 3}, "column 1: invalid token near 'NaN'"},
+		{{"NaN", 3}, "column 1: NaN is no JSON: write {\"$float\":\"nan\"}"},
+		{{"[1,Infinity]", 12}, "column 4: Infinity is no JSON: write {\"$float\":\"inf\"}"},
+		{{"{\"a\":-Infinity}", 15}, "column 6: -Infinity is no JSON: write {\"$float\":\"-inf\"}"},
+		{{"[nan]", 5}, "column 2: nan is no JSON: write {\"$float\":\"nan\"}"},
+		{{"[-inf]", 6}, "column 2: -inf is no JSON: write {\"$float\":\"-inf\"}"},
+		{{"[1, inf]", 8}, "column 5: inf is no JSON: write {\"$float\":\"inf\"}"},
+		{{"{\"$map\":[[1,2],[1.0,3]]}", 24}, "the keys of the pairs 1 and 2 of a $map are the same"},
+		{{"{\"$map\":[[-0.0,2],[0,3]]}", 25}, "the keys of the pairs 1 and 2 of a $map are the same"},
 		{{"1 2", 3}, "column 3: there is something behind the value"},
 		{{"{} {}", 5}, "column 4: there is something behind the value"},
 		{{"{} \"a string that is rather long\"", 33}, "column 4: there is something behind the value"},
@@ -206,6 +213,20 @@ static struct vigia__buf nested(const char *open, const char *close, int levels,
 	for (int i = 0; i < levels; i++)
 		assert_int_equal(vigia__buf_add(&text, close, strlen(close)), 0);
 	return text;
+}
+
+static void test_what_is_cut(void **state) {
+	static const char whole[] = "{\"a\":[1,-2.5e3,true,null],\"\\u00e9\":\"\xc3\xa9\xf0\x9f\x98\x80\\\"\\u0041\",\"b\":{}}";
+	for (size_t len = 1; len < sizeof whole - 1; len++)
+		if (!vigia__json_is_cut(whole, len))
+			fail_msg("%.*s is cut", (int)len, whole);
+	static const char *const others[] = {
+		whole, "1", "{oops}", "{\"a\":nope}", "{\"a\" 1}", "{\"a\":1,,\"b\":2", "{\"a\":nope,\"b\":2", "[1,2]]",
+		"[\"\xff", "[\"\xc3x", "[\"\\q\",1",
+		"{\"a\":1,\"a\":2,\"b", "x", ""};
+	for (size_t i = 0; i < COUNT_OF(others); i++)
+		if (vigia__json_is_cut(others[i], strlen(others[i])))
+			fail_msg("%s is not cut", others[i]);
 }
 
 static void test_depth(void **state) {
@@ -483,6 +504,7 @@ int main(void) {
 		cmocka_unit_test(test_any_value_comes_back),
 		cmocka_unit_test(test_another_locale),
 		cmocka_unit_test(test_refused_texts),
+		cmocka_unit_test(test_what_is_cut),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_bytes_that_are_no_value),
 		cmocka_unit_test(test_base64),

@@ -8,6 +8,9 @@ M.summary = "Store the events that come in on standard input."
 M.description = [[
 Reads NDJSON from standard input, one event a line, and stores it in order:
     {"operation":"CREATE","object_type":"File","object":{"path":"README.md"}}
+Its number and its time are new: the "seq_num" and "timestamp" that `vigia events` writes are
+read over. Blank lines are, too. What JSON lacks is written {"$float":"nan"} ("inf", "-inf"),
+{"$bytes":"BASE64"}, {"$map":[[KEY,VALUE],...]}.
 The store is made with the first event if there is none. What waits on standard input is stored
 together, with one sync. Prints how many events were stored and the number of the last one.
 A bad line ends it with exit status 1, the number of the line and what is wrong; every line

@@ -6,7 +6,8 @@ local M = {}
 
 M.summary = "Write the events of the store to standard output."
 M.description = [[
-Writes events as NDJSON, one a line, in order; `vigia append` reads this back equal.
+Writes events as NDJSON, one a line, in order; `vigia append` reads this back: operation, type and
+object come out equal, while the number and the time are those of the new store.
 With --follow it goes on with new events as they are stored, until Ctrl-C. When whoever reads
 the output has seen enough (`vigia events ... | head -1`), it ends quietly with exit status 0.]]
 

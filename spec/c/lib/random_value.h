@@ -77,9 +77,13 @@ static inline void random_key(struct vigia__buf *buf, struct rng *rng, bool only
 	case 1:
 		assert_int_equal(vigia__put_int(buf, random_int(rng)), 0);
 		break;
-	case 2:
-		assert_int_equal(vigia__put_float(buf, random_finite(rng)), 0);
+	case 2: {
+		double value; /* a whole one might be a key that is there as an integer */
+		do value = random_finite(rng);
+		while (value == floor(value));
+		assert_int_equal(vigia__put_float(buf, value), 0);
 		break;
+	}
 	default:
 		random_string(buf, rng);
 	}
