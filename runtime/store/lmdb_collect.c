@@ -116,6 +116,7 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 {
 	struct trim_slice slice = {.b = (struct lmdb_backend *)base, .prefix = {.upto = upto, .events_max = TRIM_EVENTS}};
 	*removed = 0;
+	vigia__lmdb_free_readers(slice.b);
 	do {
 		int rc = vigia__lmdb_free_in_commit(slice.b, trim_slice, &slice, err);
 		if (may_be_smaller(rc, &slice.prefix.events_max)) {
@@ -304,11 +305,7 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err)
 {
 	struct collect_slice slice = {(struct lmdb_backend *)base, collect};
-	int dead;
-	vigia__lmdb_map_enter(slice.b);
-	/* One that was killed while it read keeps pages from being used again. */
-	if (collect->first && slice.b->env) mdb_reader_check(slice.b->env, &dead);
-	vigia__lmdb_map_leave(slice.b);
+	if (collect->first) vigia__lmdb_free_readers(slice.b);
 	int rc;
 	do rc = vigia__lmdb_free_in_commit(slice.b, collect_slice, &slice, err);
 	while (may_be_smaller(rc, &collect->events_left));

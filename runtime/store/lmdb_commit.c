@@ -19,6 +19,8 @@
 
 /* A loan, and how many of them; of an event's bytes half a page may be lost. */
 enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2 };
+/* So many commits a reader that was killed may keep pages. */
+enum { COMMITS_UNTIL_LOOK = 256 };
 
 static MDB_val key_of(const size_t *seq_num)
 {
@@ -326,6 +328,11 @@ static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *
 	struct attempt all = {.tickets = tickets, .rest = true, .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
 	int rc = write_once(b, txn, &all, types, err);
+	/* Perhaps there is room that somebody held who was killed. */
+	if ((rc == MDB_MAP_FULL || all.disk != 0) && vigia__lmdb_free_readers(b) > 0) {
+		rc = vigia__lmdb_write_begin(b, (MDB_txn **)&txn, err);
+		if (rc == VIGIA_OK) rc = write_once(b, txn, &all, types, err);
+	}
 	while (rc == MDB_MAP_FULL && b->map_grows && vigia__lmdb_map_grow(b, seen) == 0) {
 		rc = vigia__lmdb_write_begin(b, (MDB_txn **)&txn, err);
 		seen = b->map_bytes;
@@ -341,6 +348,10 @@ static int lock(void *ctx, void **txn, struct vigia_error *err)
 {
 	struct lmdb_backend *b = ctx;
 	int rc = vigia__lmdb_still_there(b, err);
+	if (++b->commits_since >= COMMITS_UNTIL_LOOK) {
+		b->commits_since = 0;
+		vigia__lmdb_free_readers(b);
+	}
 	if (rc == VIGIA_OK) {
 		rc = vigia__lmdb_write_begin(b, (MDB_txn **)txn, err);
 		if (rc == VIGIA_OK && (rc = vigia__lmdb_locks_there(b, err)) < 0) vigia__lmdb_write_abort(b, *txn);

@@ -161,6 +161,15 @@ void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
 	vigia__lmdb_map_leave(b);
 }
 
+int vigia__lmdb_free_readers(struct lmdb_backend *b)
+{
+	int dead = 0;
+	vigia__lmdb_map_enter(b);
+	if (b->env) mdb_reader_check(b->env, &dead);
+	vigia__lmdb_map_leave(b);
+	return dead;
+}
+
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
@@ -673,8 +682,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	if (rc == VIGIA_OK) rc = check_size(b, err);
 	if (rc == VIGIA_OK) rc = vigia__lmdb_there_at_open(b, err);
 	if (rc == VIGIA_OK) {
-		int dead;
-		mdb_reader_check(b->env, &dead);
+		vigia__lmdb_free_readers(b);
 		rc = vigia__lmdb_format_load(b, options, err);
 	}
 	if (rc == VIGIA_OK) {

@@ -81,6 +81,7 @@ struct lmdb_backend {
 	atomic_int map_long;       /* backups that hold it */
 	size_t map_asked;          /* the option, 0 = what the system grants */
 	size_t map_bytes;          /* its size, but for a loan; 0 before it was opened */
+	unsigned commits_since;    /* the last look for readers that were killed; the committing thread's */
 	bool map_grows;            /* the system granted no large map: grow it when it is full */
 	size_t page_bytes;
 	uint64_t reserved_bytes;   /* how far blocks of the file are allocated, as far as this process knows; under the writer's lock */
@@ -121,6 +122,8 @@ int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct v
 /* For those who asked already whether it is still there. */
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
+/* Outside of transactions: free the slots of readers that were killed, which keep pages from being used again. How many. */
+int vigia__lmdb_free_readers(struct lmdb_backend *b);
 /* takes map_lock; commit or abort gives it back */
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);

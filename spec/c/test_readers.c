@@ -1,0 +1,160 @@
+/*
+ * test_readers.c - readers that were killed: the pages that they read are used again, although nobody opens the file anew.
+ */
+#include "test.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/event.h"
+#include "store/lmdb_store.h"
+#include "store/store.h"
+
+enum { MAP_BYTES = 1 << 20 };
+
+static char folder[FOLDER_MAX];
+
+static int setup(void **state)
+{
+	(void)state;
+	return folder_make(folder);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	folder_empty(folder);
+	return rmdir(folder);
+}
+
+static struct vigia_store *open_store(int64_t map_size_bytes)
+{
+	char path[FOLDER_MAX + 16];
+	struct vigia_store *store = NULL;
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.collect = false;
+	options.durability = VIGIA_DURABILITY_NONE;
+	options.map_size_bytes = map_size_bytes;
+	snprintf(path, sizeof path, "%s/store", folder);
+	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	return store;
+}
+
+static struct lmdb_backend *backend_of(struct vigia_store *store)
+{
+	return (struct lmdb_backend *)store->backend;
+}
+
+/* Another process that is killed while it reads. */
+static void kill_reader(int64_t map_size_bytes)
+{
+	int told[2];
+	char byte;
+	assert_int_equal(pipe(told), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct vigia_store *store = open_store(map_size_bytes);
+		struct reader *reader;
+		if (vigia__lmdb_read_begin(backend_of(store), &reader, NULL) < 0 || write(told[1], "r", 1) != 1) _exit(1);
+		for (;;) pause();
+	}
+	close(told[1]);
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	close(told[0]);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static int append(struct vigia_store *store, size_t len, struct vigia_error *err)
+{
+	static char object[4096] = "\xc5"; /* a msgpack bin */
+	object[1] = (char)((len - 3) >> 8);
+	object[2] = (char)(len - 3);
+	struct vigia_new_event event = {{"CREATE", 6}, {"Job", 3}, {object, len}};
+	return vigia_store_append(store, &event, 1, NULL, err);
+}
+
+static uint64_t used_bytes(struct vigia_store *store)
+{
+	struct vigia__backend_stats stats;
+	if (vigia__store_stats(store, &stats, NULL) < 0) fail_msg("stats");
+	return stats.used_bytes;
+}
+
+/* A writer that had the store open before a reader came and was killed, and has it open still: what its `act` answers. */
+static int beside_killed_reader(int64_t map_size_bytes, int (*act)(struct vigia_store *store))
+{
+	int told[2], go[2], status = -1;
+	char byte;
+	assert_int_equal(pipe(told), 0);
+	assert_int_equal(pipe(go), 0);
+	pid_t writer = fork();
+	if (writer == 0) {
+		struct vigia_store *store = open_store(map_size_bytes);
+		if (append(store, 100, NULL) < 0) _exit(90);
+		if (write(told[1], "o", 1) != 1 || read(go[0], &byte, 1) != 1) _exit(91);
+		_exit(act(store));
+	}
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	kill_reader(map_size_bytes);
+	assert_int_equal(write(go[1], "g", 1), 1);
+	assert_int_equal(waitpid(writer, &status, 0), writer);
+	for (int i = 0; i < 2; i++) close(told[i]), close(go[i]);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static int save_often(struct vigia_store *store)
+{
+	uint64_t before = used_bytes(store);
+	for (uint64_t n = 0; n < 4000; n++)
+		if (vigia_checkpoint_put(store, "w", 1 + n % 2, NULL) < 0) return 1;
+	return used_bytes(store) - before < (uint64_t)16 << 20 ? 0 : 2;
+}
+
+static void D4_a_writer_looks_for_them_now_and_then(void **state)
+{
+	(void)state;
+	assert_int_equal(beside_killed_reader(0, save_often), 0);
+}
+
+/* Fewer commits than make it look by itself. */
+static int overwrite_in_small_map(struct vigia_store *store)
+{
+	for (int n = 1; n <= 200; n++)
+		if (vigia_checkpoint_put(store, n % 2 ? "a" : "b", 1, NULL) < 0) return 1;
+	return append(store, 3000, NULL) < 0 ? 2 : 0;
+}
+
+static void D4_a_full_map_is_reason_to_look(void **state)
+{
+	(void)state;
+	assert_int_equal(beside_killed_reader(MAP_BYTES, overwrite_in_small_map), 0);
+}
+
+static int trim_and_count(struct vigia_store *store)
+{
+	uint64_t removed;
+	int dead = 0;
+	if (vigia_store_trim(store, 1, &removed, NULL) < 0) return 1;
+	if (mdb_reader_check(backend_of(store)->env, &dead) != 0) return 2;
+	return dead == 0 ? 0 : 3;
+}
+
+static void D4_a_trim_looks_for_them(void **state)
+{
+	(void)state;
+	assert_int_equal(beside_killed_reader(0, trim_and_count), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(D4_a_writer_looks_for_them_now_and_then, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4_a_full_map_is_reason_to_look, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4_a_trim_looks_for_them, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
