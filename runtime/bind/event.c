@@ -29,6 +29,13 @@ struct step {
 	lua_Integer index; /* of an array's element */
 };
 
+/* Deep objects are rare: there is room on Lua's stack for so many levels at a time, two values each. */
+enum { LEVELS_AT_ONCE = 31, STACK_AT_ONCE = 2 * LEVELS_AT_ONCE + 12 };
+
+static bool has_stack(lua_State *L, int depth) {
+	return depth == 0 || depth % LEVELS_AT_ONCE != 0 || lua_checkstack(L, STACK_AT_ONCE);
+}
+
 struct encoder {
 	lua_State *L;
 	struct vigia__buf *buf;
@@ -287,6 +294,8 @@ static int encode_table(struct encoder *e, int idx) {
 		snprintf(what, sizeof what, "nested too deep; at most %d levels of tables can be stored", VIGIA_DEPTH_MAX);
 		return refuse(e, what);
 	}
+	if (!has_stack(L, e->depth))
+		return no_memory(e);
 	bool marked = false;
 	if (lua_getmetatable(L, idx)) {
 		marked = lua_topointer(L, -1) == e->array_mt;
@@ -349,10 +358,16 @@ static struct vigia_slice slice_at(lua_State *L, int idx) {
 int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx, struct vigia__buf *buf, int64_t size_max,
                             struct vigia_error *err) {
 	obj_idx = lua_absindex(L, obj_idx);
-	struct encoder e = {.L = L, .buf = buf, .start = buf->len, .size_max = size_max, .err = err};
+	struct encoder e; /* `path` is long, and most of it is not used: not cleared */
+	e.L = L;
+	e.buf = buf;
+	e.start = buf->len;
+	e.size_max = size_max;
+	e.err = err;
+	e.depth = 0;
 	/* finish what is not far beyond the limit, so that the message can name its size */
 	e.size_stop = 2 * (size_t)size_max + 65536;
-	if (!lua_checkstack(L, 2 * VIGIA_DEPTH_MAX + 8))
+	if (!lua_checkstack(L, STACK_AT_ONCE))
 		return no_memory(&e);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key);
 	e.array_mt = lua_topointer(L, -1);
@@ -500,6 +515,8 @@ static int decode_value(struct decoder *d, int depth, struct vigia_error *err) {
 	case VIGIA_TOKEN_MAP:
 		if (depth == VIGIA_DEPTH_MAX)
 			return vigia__error(err, VIGIA_EDESERIAL, "nested deeper than %d levels", VIGIA_DEPTH_MAX);
+		if (!has_stack(d->L, depth))
+			return vigia__error(err, VIGIA_ENOMEM, "not enough memory for an object");
 		return token.kind == VIGIA_TOKEN_ARRAY ? decode_array(d, token.count, depth + 1, err)
 		                                       : decode_map(d, token.count, depth + 1, err);
 	}
@@ -571,7 +588,7 @@ int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *
 
 int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err) {
 	int top = lua_gettop(L);
-	luaL_checkstack(L, 2 * VIGIA_DEPTH_MAX + 12, NULL);
+	luaL_checkstack(L, STACK_AT_ONCE, NULL);
 	struct decoder d = {.L = L, .shared = vigia__lua_push_names(L), .names = top + 1, .array_mt = top + 2};
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key);
 	lua_createtable(L, 0, 5);
