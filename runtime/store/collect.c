@@ -48,14 +48,14 @@ int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vig
 		slice.events_left = left;
 		rc = b->collect(b, &slice, err);
 		if (rc < 0) return rc;
-		slice.first = false;
+		slice.first = slice.renewal.under_way;
 		left -= slice.removed;
 		out->removed += slice.removed;
 		out->oldest = slice.oldest;
-		if (!slice.more || left == 0 || (stop && atomic_load(stop)) || vigia__mono_ns() >= until) break;
+		if ((!slice.more && !slice.first) || left == 0 || (stop && atomic_load(stop)) || (!slice.first && vigia__mono_ns() >= until)) break;
 		pause_between();
 	}
-	out->reason = slice.more ? VIGIA_GC_BOUND : slice.verdict.reason;
+	out->reason = slice.more || slice.first ? VIGIA_GC_BOUND : slice.verdict.reason;
 	if (out->reason == VIGIA_GC_HELD) memcpy(out->held_by, slice.verdict.held_by, sizeof out->held_by);
 	return VIGIA_OK;
 }

@@ -13,7 +13,7 @@
 #include "collect.h"
 #include "lmdb_store.h"
 
-enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64 };
+enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64, RENEW_AT_LEAST = 16 };
 
 struct mark_record {
 	uint64_t seq_num;
@@ -207,9 +207,41 @@ static bool runs(struct lmdb_backend *b, const MDB_val *key)
 	return vigia__side_owned(&b->side, id);
 }
 
-/* Take in all records of one database. With `fresh` those whose watcher runs now are touched before they get old. */
-static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_t now, int64_t ttl_ns, bool fresh,
-                       struct vigia__holders *holders)
+/* Those whose watcher runs now are touched before they get old. Goes on where the slice before ended, until the time. */
+static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_ns, int64_t until_mono_ns, struct vigia__collect *slice)
+{
+	MDB_dbi dbis[] = {b->checkpoints, b->holds};
+	MDB_cursor *cursor;
+	MDB_val key = {slice->renewal.len, slice->renewal.after}, value;
+	bool anew = slice->renewal.len == 0;
+	unsigned looks = 0;
+	int rc = mdb_cursor_open(txn, dbis[slice->renewal.databases], &cursor);
+	if (rc != 0) return rc;
+	slice->renewal.under_way = true;
+	rc = mdb_cursor_get(cursor, &key, &value, anew ? MDB_FIRST : MDB_SET_RANGE);
+	for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+		struct checkpoint_record record = {0};
+		if (key.mv_size > sizeof slice->renewal.after || value.mv_size < sizeof record) continue;
+		memcpy(&record, value.mv_data, sizeof record);
+		if (!vigia__retention_expired(record.touched_at_ns, now, (ttl_ns + 3) / 4)) continue;
+		/* At least a few, whatever the clock says. The id stays for the next slice. */
+		memcpy(slice->renewal.after, key.mv_data, slice->renewal.len = key.mv_size);
+		if (++looks > RENEW_AT_LEAST && vigia__mono_ns() >= until_mono_ns) break;
+		if (!runs(b, &key)) continue;
+		record.touched_at_ns = now;
+		value = (MDB_val){sizeof record, &record};
+		rc = mdb_cursor_put(cursor, &key, &value, MDB_CURRENT);
+		if (rc != 0) break;
+	}
+	mdb_cursor_close(cursor);
+	if (rc != MDB_NOTFOUND) return rc;
+	slice->renewal.len = 0;
+	slice->renewal.under_way = ++slice->renewal.databases < 2;
+	return 0;
+}
+
+/* Take in all records of one database. */
+static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_t now, int64_t ttl_ns, struct vigia__holders *holders)
 {
 	MDB_cursor *cursor;
 	MDB_val key, value;
@@ -219,13 +251,6 @@ static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_
 		struct checkpoint_record record = {0};
 		if (value.mv_size < sizeof record) continue;
 		memcpy(&record, value.mv_data, sizeof record);
-		if (fresh && vigia__retention_expired(record.touched_at_ns, now, (ttl_ns + 3) / 4) && runs(b, &key)) {
-			record.touched_at_ns = now;
-			value = (MDB_val){sizeof record, &record};
-			rc = mdb_cursor_put(cursor, &key, &value, MDB_CURRENT);
-			if (rc == 0) rc = mdb_cursor_get(cursor, &key, &value, MDB_GET_CURRENT);
-			if (rc != 0) break;
-		}
 		vigia__holders_add(holders, key.mv_data, key.mv_size, record.seq_num, !vigia__retention_expired(record.touched_at_ns, now, ttl_ns));
 	}
 	mdb_cursor_close(cursor);
@@ -236,7 +261,8 @@ static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_
 
 struct collect_slice {
 	struct lmdb_backend *b;
-	struct vigia__collect *collect;
+	const struct vigia__collect *collect;
+	struct vigia__collect result;
 };
 
 static int bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest)
@@ -266,8 +292,8 @@ static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store
 	if (rc == 0) rc = vigia__lmdb_time(b, txn, &now);
 	if (rc == 0) rc = find_old(marks, now, age, &old);
 	mdb_cursor_close(marks);
-	if (rc == 0) rc = add_holders(b, txn, b->checkpoints, now, ttl, first && ttl > 0, &holders);
-	if (rc == 0) rc = add_holders(b, txn, b->holds, now, ttl, first && ttl > 0, &holders);
+	if (rc == 0) rc = add_holders(b, txn, b->checkpoints, now, ttl, &holders);
+	if (rc == 0) rc = add_holders(b, txn, b->holds, now, ttl, &holders);
 	if (rc == 0) vigia__retention_decide(settings, &holders, oldest, latest, old, out);
 	*last = latest;
 	return rc;
@@ -277,12 +303,21 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 {
 	struct collect_slice *slice = arg;
 	struct lmdb_backend *b = slice->b;
-	struct vigia__collect *collect = slice->collect;
+	struct vigia__collect *collect = &slice->result;
 	const struct vigia_store_options *settings = &b->settings.values; /* followed under this writer's lock */
 	uint64_t latest;
-	int64_t until = vigia__mono_ns() + collect->slice_ns; /* the lock is held: waiting for it is over */
+	int64_t until = vigia__mono_ns() + slice->collect->slice_ns; /* the lock is held: waiting for it is over */
 	(void)err;
-	int rc = decide(b, txn, settings, collect->first, &latest, &collect->verdict);
+	int rc = 0;
+	*collect = *slice->collect; /* a group that failed is tried again: from where the slice before ended */
+	collect->renewal.under_way = false;
+	if (collect->first && settings->checkpoint_ttl_ns > 0 && collect->renewal.databases < 2) {
+		int64_t now;
+		rc = vigia__lmdb_time(b, txn, &now);
+		if (rc == 0) rc = renew(b, txn, now, settings->checkpoint_ttl_ns, until, collect);
+		if (rc != 0 || collect->renewal.under_way) return rc;
+	}
+	rc = decide(b, txn, settings, collect->first, &latest, &collect->verdict);
 	if (rc != 0) return rc;
 	struct prefix prefix = {
 		.upto = collect->verdict.upto,
@@ -304,11 +339,12 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 
 int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err)
 {
-	struct collect_slice slice = {(struct lmdb_backend *)base, collect};
+	struct collect_slice slice = {.b = (struct lmdb_backend *)base, .collect = collect};
 	if (collect->first) vigia__lmdb_free_readers(slice.b);
 	int rc;
 	do rc = vigia__lmdb_free_in_commit(slice.b, collect_slice, &slice, err);
 	while (may_be_smaller(rc, &collect->events_left));
+	if (rc == VIGIA_OK) *collect = slice.result;
 	return rc;
 }
 

@@ -584,7 +584,7 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 	int64_t now = time_of(b);
 	for (struct vigia__node *entry = NULL; (entry = vigia__table_each(&b->checkpoints, entry));) {
 		struct checkpoint *at = (struct checkpoint *)entry;
-		if (owner_of(b, at->id)) at->touched_at_ns = now;
+		if (slice->first && s->checkpoint_ttl_ns > 0 && owner_of(b, at->id)) at->touched_at_ns = now;
 		bool expired = vigia__retention_expired(at->touched_at_ns, now, s->checkpoint_ttl_ns);
 		vigia__holders_add(&holders, at->id, strlen(at->id), at->seq_num, !expired);
 	}

@@ -87,6 +87,12 @@ struct vigia__collect {
 	uint64_t events_left;          /* remove at most so many; the run's */
 	int64_t slice_ns;              /* and no longer, from when the writer's lock is held */
 	bool first;                    /* of a run: write a mark, note who runs now */
+	struct {                       /* first of all, in slices too: the checkpoints of those who run are renewed (checkpoint_ttl) */
+		int databases;             /* so many have been looked through */
+		bool under_way;            /* out: there are more; nothing was removed */
+		size_t len;
+		char after[VIGIA_NAME_MAX + 1]; /* and in the next one the ids up to this */
+	} renewal;
 	uint64_t latest;               /* in: the last number at the slice before, 0 = there was none; out: now */
 	/* out */
 	uint64_t removed;

@@ -345,6 +345,46 @@ static void G2_a_run_is_made_of_short_slices_with_pauses(void **state)
 	vigia_store_free(store);
 }
 
+static int collect_without_time(struct vigia__backend *backend, struct vigia__collect *slice, struct vigia_error *err)
+{
+	slices++;
+	slice->slice_ns = 0;
+	return collect_is(backend, slice, err);
+}
+
+static void G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices(void **state)
+{
+	enum { WATCHERS = 300 };
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.checkpoint_ttl_ns = 2 * HOUR * S;
+	options.gc_age_threshold_ns = HOUR * S;
+	struct vigia_store *store = open_new(state, &options);
+	struct vigia__backend *b = store->backend;
+	char id[20];
+	append(store, 3);
+	for (int i = 0; i < WATCHERS; i++) {
+		snprintf(id, sizeof id, "w%d", i);
+		assert_int_equal(vigia_checkpoint_put(store, id, 1, NULL), VIGIA_OK);
+		assert_int_equal(b->own(b, id, NULL), VIGIA_OK);
+	}
+	assert_int_equal(gc(store, VIGIA_GC_DONE), 0);
+	collect_is = b->collect;
+	b->collect = collect_without_time;
+	for (int i = 0; i < 5; i++) {
+		pass(HOUR + HOUR / 2);
+		slices = 0;
+		assert_int_equal(gc(store, VIGIA_GC_HELD), i == 0 ? 1 : 0); /* in none of them did one expire */
+		assert_true(slices > WATCHERS / 50);
+	}
+	b->collect = collect_is;
+	for (int i = 0; i < WATCHERS; i++) {
+		snprintf(id, sizeof id, "w%d", i);
+		b->disown(b, id);
+	}
+	vigia_store_free(store);
+}
+
 static void G2_a_slice_removes_more_than_was_appended_since_the_one_before(void **state)
 {
 	const struct {
@@ -475,6 +515,8 @@ int main(void)
 		BOTH(G4_a_watcher_that_runs_does_not_expire),
 		BOTH(G4_a_start_counts_as_running),
 		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
+		{"G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices", G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices, NULL,
+		 NULL, file},
 		cmocka_unit_test(G2_a_slice_removes_more_than_was_appended_since_the_one_before),
 		{"G2_waiting_for_the_lock_takes_nothing_from_a_slice", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL, NULL, file},
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
