@@ -493,6 +493,9 @@ static int save_now(struct vigia_watcher *w, uint64_t seq_num, bool backwards, s
 	} else {
 		vigia__progress_move(&b->progress, w->progress, seq_num);
 		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
+		/* A commit of another thread has it, and is not known to have succeeded. */
+		if (rc == VIGIA_OK && vigia__progress_saved(&b->progress, w->progress) < seq_num)
+			rc = b->checkpoint_advance(b, w->id, seq_num, err);
 	}
 	vigia__store_leave(store);
 	return rc;

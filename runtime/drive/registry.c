@@ -455,7 +455,8 @@ static bool save_progress(struct vigia_registry *registry, bool now)
 		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);
 		registry->dirty_mono_ns = vigia__time_now(registry->clock);
 	} else {
-		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) vigia__driver_dirty(w);
+		for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+			if (vigia__driver_dirty(w)) registry->dirty_mono_ns = vigia__time_now(registry->clock); /* moved on, or is still under way */
 	}
 	return true;
 }

@@ -11,6 +11,7 @@
 void vigia__progress_init(struct vigia__progress_list *list)
 {
 	pthread_mutex_init(&list->mutex, NULL);
+	list->end = &list->first;
 }
 
 static void unref(struct vigia__progress *progress)
@@ -18,15 +19,56 @@ static void unref(struct vigia__progress *progress)
 	if (atomic_fetch_sub(&progress->refs, 1) == 1) vigia__free(progress);
 }
 
-void vigia__progress_deinit(struct vigia__progress_list *list)
+/* Under the mutex: the stack, oldest first, behind what is in the queue. */
+static void queue_moved(struct vigia__progress_list *list)
 {
-	struct vigia__progress *p = atomic_exchange(&list->moved, NULL);
+	struct vigia__progress *p = atomic_exchange(&list->moved, NULL), *oldest = NULL, *newest = p;
 	while (p) {
 		struct vigia__progress *next = p->next;
-		unref(p);
+		p->next = oldest;
+		oldest = p;
+		list->in++;
 		p = next;
 	}
+	if (oldest == NULL) return;
+	*list->end = oldest;
+	list->end = &newest->next;
+}
+
+/* Under the mutex; NULL: the queue is empty. Its reference is the caller's. */
+static struct vigia__progress *pop(struct vigia__progress_list *list)
+{
+	struct vigia__progress *p = list->first;
+	if (p == NULL) return NULL;
+	list->first = p->next;
+	if (p->next == NULL) list->end = &list->first;
+	list->out++;
+	return p;
+}
+
+void vigia__progress_deinit(struct vigia__progress_list *list)
+{
+	struct vigia__progress *p;
+	queue_moved(list);
+	while ((p = pop(list))) unref(p);
 	pthread_mutex_destroy(&list->mutex);
+}
+
+uint64_t vigia__progress_in(struct vigia__progress_list *list)
+{
+	pthread_mutex_lock(&list->mutex);
+	queue_moved(list);
+	uint64_t in = list->in;
+	pthread_mutex_unlock(&list->mutex);
+	return in;
+}
+
+uint64_t vigia__progress_out(struct vigia__progress_list *list)
+{
+	pthread_mutex_lock(&list->mutex);
+	uint64_t out = list->out;
+	pthread_mutex_unlock(&list->mutex);
+	return out;
 }
 
 struct vigia__progress *vigia__progress_new(const char *id, uint64_t saved)
@@ -89,20 +131,15 @@ void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__prog
 
 int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progress_taken **out)
 {
-	*out = NULL;
-	if (atomic_load(&list->moved) == NULL) return 0;
 	struct vigia__progress_taken *taken = NULL;
+	*out = NULL;
 	pthread_mutex_lock(&list->mutex);
-	struct vigia__progress *first = atomic_exchange(&list->moved, NULL), *next;
-	size_t count = 0;
-	for (struct vigia__progress *p = first; p; p = p->next) count++;
+	queue_moved(list);
+	uint64_t count = list->in - list->out;
+	if (count > VIGIA_PROGRESS_SLICE) count = VIGIA_PROGRESS_SLICE;
 	if (count > 0) taken = vigia__calloc(sizeof *taken + count * sizeof taken->items[0]);
-	for (struct vigia__progress *p = first; p; p = next) {
-		next = p->next;
-		if (taken == NULL) {
-			push(list, p);
-			continue;
-		}
+	for (uint64_t i = 0; taken && i < count; i++) {
+		struct vigia__progress *p = pop(list);
 		atomic_store(&p->moved, false);
 		uint64_t done = atomic_load(&p->done);
 		if (p->removed || done <= p->saved) {
@@ -113,11 +150,9 @@ int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progre
 		taken->items[taken->count].done = done;
 		taken->items[taken->count++].epoch = p->epoch;
 	}
-	atomic_fetch_add_explicit(&list->looked_at, count, memory_order_relaxed);
 	pthread_mutex_unlock(&list->mutex);
-	if (count > 0 && taken == NULL) return ENOMEM;
 	*out = taken;
-	return 0;
+	return count > 0 && taken == NULL ? ENOMEM : 0;
 }
 
 void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed)

@@ -1,8 +1,9 @@
 /*
  * progress.h - the watchers' progress, saved with whatever commit comes next (contract W10): commits look only at what has moved.
  *
- * A watcher moves its node with one atomic write and, once between two commits, puts it on a stack; a commit takes the whole stack,
- * puts the numbers into its transaction and tells the nodes when it is durable. So a commit costs what moved, not what there is.
+ * A watcher moves its node with one atomic write and, once between two commits, puts it on a stack; a commit takes what was there first,
+ * puts the numbers into its transaction and tells the nodes when it is durable. So it costs what moved, not what there is, and however
+ * much that was, it takes a slice: who wants all saved commits until vigia__progress_out() has reached what vigia__progress_in() was.
  *
  * Threads: move, reset, saved and end belong to the watcher's thread; take and done to whoever commits.
  */
@@ -15,10 +16,10 @@
 #include <stdint.h>
 
 struct vigia__progress {
-	struct vigia__progress *next; /* owner: the stack, while `moved` */
+	struct vigia__progress *next; /* owner: the stack or the queue, while `moved` */
 	_Atomic uint64_t done;        /* worth saving: everything up to here */
-	atomic_bool moved;            /* it is on the stack, which has a reference */
-	atomic_int refs;              /* the watcher, the stack, and each commit under way that took it along */
+	atomic_bool moved;            /* it is there, which is a reference */
+	atomic_int refs;              /* the watcher, the stack or queue, and each commit under way that took it along */
 	/* under the mutex */
 	uint64_t saved;               /* durable */
 	uint64_t epoch;               /* a seek made earlier readings of `done` worthless */
@@ -29,9 +30,13 @@ struct vigia__progress {
 /* Those of one file and process. */
 struct vigia__progress_list {
 	pthread_mutex_t mutex;
-	struct vigia__progress *_Atomic moved;
-	_Atomic uint64_t looked_at;   /* nodes that commits have looked at; for tests */
+	struct vigia__progress *_Atomic moved; /* last in, first out */
+	/* under the mutex: what was on the stack, first in, first out */
+	struct vigia__progress *first, **end;
+	uint64_t in, out;             /* nodes that came in, and that commits have taken out */
 };
+
+enum { VIGIA_PROGRESS_SLICE = 500 }; /* nodes that one commit takes along */
 
 /* What one commit takes along. */
 struct vigia__progress_taken {
@@ -55,7 +60,11 @@ uint64_t vigia__progress_saved(struct vigia__progress_list *list, struct vigia__
 /* Before a durable put by hand (seek, manual checkpoint): commits under way that read the old `done` must not put it afterwards. */
 void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done, uint64_t saved);
 
-/* Inside a commit: what moved, NULL if nothing did. 0, or ENOMEM and all is left as it was. */
+/* All that has moved is in; and how much commits have taken out. */
+uint64_t vigia__progress_in(struct vigia__progress_list *list);
+uint64_t vigia__progress_out(struct vigia__progress_list *list);
+
+/* Inside a commit: what moved, a slice of it, NULL if nothing did. 0, or ENOMEM and all is left as it was. */
 int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progress_taken **taken);
 /* It has ended; what was not committed travels with the next one. */
 void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed);

@@ -333,7 +333,15 @@ int vigia_store_backup(struct vigia_store *store, const char *path, bool compact
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)
 {
 	struct vigia__append nothing = {.keep = true}; /* with the progress, what was queued before it */
-	return vigia__store_append(store, &nothing, err);
+	struct vigia__progress_list *progress = &store->backend->progress;
+	uint64_t wanted = vigia__progress_in(progress), before, out = vigia__progress_out(progress);
+	int rc;
+	do {
+		before = out;
+		rc = vigia__store_append(store, &nothing, err);
+		out = vigia__progress_out(progress);
+	} while (rc == VIGIA_OK && out < wanted && out > before);
+	return rc;
 }
 
 static int encode(struct vigia__buf *buf, const struct vigia_store *store, const struct vigia_new_event *event,

@@ -251,7 +251,8 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 /* Commit what is queued, by this handle or another; part of every close. */
 int vigia__store_flush(struct vigia_store *store, struct vigia_error *err);
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err);
-/* Save all progress of this process now, by one commit. */
+/* Save all progress of this process now, by a commit for each slice of it. What somebody else's commit has under way may still fail:
+ * vigia__progress_saved() tells. */
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);
 /* 0, or EINVAL: a watcher id of 1..255 bytes without a NUL. */
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);

@@ -488,7 +488,7 @@ static void test_a_commit_looks_at_what_moved_only(void **state) {
 	for (size_t i = 0; i < NODES; i++)
 		nodes[i] = vigia__progress_new("w", 0);
 	append_one(b, "File", 0);
-	assert_int_equal(b->progress.looked_at, 0);
+	assert_int_equal(vigia__progress_out(&b->progress), 0);
 	for (uint64_t round = 1; round <= 5; round++) {
 		for (size_t i = 0; i < MOVED; i++) {
 			vigia__progress_move(&b->progress, nodes[i * 1000], round);
@@ -496,12 +496,40 @@ static void test_a_commit_looks_at_what_moved_only(void **state) {
 		}
 		append_one(b, "File", 0);
 		append_one(b, "File", 0); /* nothing moved meanwhile */
-		assert_int_equal(b->progress.looked_at, round * MOVED);
+		assert_int_equal(vigia__progress_out(&b->progress), round * MOVED);
 	}
 	for (size_t i = 0; i < NODES; i++)
 		vigia__progress_end(&b->progress, nodes[i]);
 	free(nodes);
 	b->release(b);
+}
+
+/* However much moved: a commit takes a slice, oldest first, and a save goes on to the end. */
+static void test_a_commit_takes_a_slice_of_what_moved(void **state) {
+	enum { NODES = 3 * VIGIA_PROGRESS_SLICE + 7 };
+	struct vigia_store *store;
+	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
+	struct vigia__backend *b = store->backend;
+	struct vigia__progress *nodes[NODES];
+	for (int i = 0; i < NODES; i++) {
+		char id[20];
+		snprintf(id, sizeof id, "w%d", i);
+		nodes[i] = vigia__progress_new(id, 0);
+		vigia__progress_move(&b->progress, nodes[i], 1);
+	}
+	append_one(b, "File", 0);
+	for (int i = 0; i < NODES; i++)
+		assert_int_equal(vigia__progress_saved(&b->progress, nodes[i]), i < VIGIA_PROGRESS_SLICE);
+	vigia__progress_move(&b->progress, nodes[0], 2);
+	assert_int_equal(vigia__store_save_progress(store, NULL), VIGIA_OK);
+	for (int i = 0; i < NODES; i++)
+		assert_int_equal(vigia__progress_saved(&b->progress, nodes[i]), i == 0 ? 2 : 1);
+	uint64_t commits = b->commits(b);
+	assert_int_equal(vigia__store_save_progress(store, NULL), VIGIA_OK); /* nothing moved: one commit */
+	assert_int_equal(b->commits(b), commits + 1);
+	for (int i = 0; i < NODES; i++)
+		vigia__progress_end(&b->progress, nodes[i]);
+	vigia_store_free(store);
 }
 
 /* ---- owners, wake words, numbers ---- */
@@ -703,6 +731,7 @@ int main(void) {
 		cmocka_unit_test(test_many_checkpoints_in_order_without_memory),
 		{"W10 progress is saved with the next commit", test_progress_is_saved_with_the_next_commit, NULL, NULL, NULL},
 		{"W10 one commit saves the progress of many watchers", test_one_commit_saves_the_progress_of_many, NULL, NULL, NULL},
+		{"W10 a commit takes a slice of what moved", test_a_commit_takes_a_slice_of_what_moved, NULL, NULL, NULL},
 		{"W10 a commit looks at the progress that moved only", test_a_commit_looks_at_what_moved_only, NULL, NULL, NULL},
 		{"W19 one owner per watcher id, named by its pid", test_one_owner_per_watcher_id, NULL, NULL, NULL},
 		{"S6 an append wakes those who listen to its types", test_an_append_wakes_its_types_and_nothing_else_does, NULL, NULL, NULL},
