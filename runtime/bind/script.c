@@ -656,14 +656,14 @@ static void push_new_order(lua_State *L)
 	lua_pop(L, 2);
 }
 
-/* In the order on top: what lua/vigia/isolation.lua is to know. The caps are the other program's then. [-0, +0, m] */
-static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits, const char *program)
+/* In the order on top: what lua/vigia/isolation.lua is to know, of the options at 4. The caps are the other program's then. [-0, +0, m] */
+static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 {
 	lua_createtable(L, 0, 5);
-	if (program[0]) {
-		lua_pushstring(L, program);
-		lua_setfield(L, -2, "program");
-	}
+	lua_pushliteral(L, "worker_program");
+	lua_rawget(L, 4); /* only now: a finalizer may have changed the table meanwhile */
+	if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0) lua_setfield(L, -2, "program");
+	else lua_pop(L, 1);
 	lua_pushinteger(L, limits->memory_bytes);
 	lua_setfield(L, -2, "memory");
 	lua_pushinteger(L, limits->cpu_ns);
@@ -720,7 +720,7 @@ int vigia__lua_watch_script(lua_State *L)
 	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes, .cpu_ns = endless ? 0 : options.cpu_limit_ns,
 	                                   .choose = options.libraries_given, .libraries = options.libraries};
 	push_new_order(L);              /* 6 */
-	if (options.isolation) push_isolation(L, &limits, options.worker_program);
+	if (options.isolation) push_isolation(L, &limits);
 	else (*box)->limits = limits;
 	lua_pushliteral(L, "ORDER");    /* 7 */
 	struct vigia_error err = {0};

@@ -67,6 +67,7 @@ static void open_special(lua_State *L, int idx, const char *name, void *ctx, str
 
 int vigia__lua_open(lua_State *L) {
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
+	lua_settop(L, 2);
 	struct open_target target = {0};
 	vigia_store_options_init(&target.options);
 	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
@@ -85,8 +86,12 @@ int vigia__lua_open(lua_State *L) {
 		h->cache = vigia__lua_cache_new(L, (size_t)target.options.cache_size);
 		lua_setiuservalue(L, -2, 2);
 	}
+	/* Once more: making the objects above may have run a finalizer that took the strings of the options out of the table. */
+	struct open_target now = {0};
+	vigia_store_options_init(&now.options);
+	vigia__lua_check_options(L, 2, vigia__store_option_table, &now.options, "store options", open_special, &now);
 	struct vigia_error err = {0};
-	int rc = vigia_store_open(path, &target.options, &h->store, &err);
+	int rc = vigia_store_open(path, &now.options, &h->store, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }
 
