@@ -70,7 +70,7 @@ struct vigia__input {
 	size_t count;               /* BATCH */
 	uint64_t gone;              /* BATCH: so many numbers from where the read began on were removed; `next` is behind them */
 	uint64_t seq_num;           /* SEEK; START: where `done` stands (the checkpoint), 0 = nothing; not beyond `next` */
-	bool sought;                /* START: a seek brought it to `next`, so that what lies before was left behind, not missed */
+	bool sought;                /* START: a seek brought it to `next`, or it begins at the trim horizon: what lies before was not missed */
 	bool dropped;               /* HANDLED: no handler ran: passed, but not counted as processed */
 	bool permanent;             /* FAILED: the event's bytes are bad; `on_damage` decides, not `retry_strategy` */
 	uint64_t random;            /* FAILED, FETCH_FAILED, SAVE_FAILED: 64 bits for the jitter */

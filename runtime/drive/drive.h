@@ -50,6 +50,8 @@ struct vigia_watcher {
 	struct vigia__filter *filter;
 	struct vigia_iterator start;      /* where to begin without a checkpoint, resolved when the watcher was created */
 	bool sought;                      /* an ephemeral one: a seek said so */
+	bool created;                     /* the call that made it has returned */
+	bool begins;                      /* where it starts was found out by this start: no checkpoint, no hold */
 
 	struct vigia__watcher core;       /* what it decides */
 	struct vigia__action action;      /* what is to be done, or under way */

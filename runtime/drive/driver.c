@@ -224,16 +224,23 @@ int vigia__driver_hold(struct vigia_watcher *w, struct vigia_error *err)
 {
 	struct vigia__backend *b = w->registry->store->backend;
 	if (w->options.ephemeral) return VIGIA_OK;
-	uint64_t held = vigia__iterator_first(w->start) - 1;
-	int rc = b->hold(b, w->id, &held, err);
+	/* Latest is where the log ended when the watcher was created, the trim horizon where it begins when nothing else is known. */
+	enum vigia_iterator_kind kind = w->options.initial_event_iterator.kind;
+	bool anew = kind == VIGIA_TRIM_HORIZON || (kind == VIGIA_LATEST && !w->created);
+	uint64_t held = 0;
+	int rc = b->hold(b, w->id, anew ? w->options.initial_event_iterator : w->start, &held, &w->begins, err);
 	if (rc == VIGIA_EDISKFULL || rc == VIGIA_EFULL) {
 		/* Reading on is worth more than the promise; its first checkpoint keeps it again. */
 		vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot hold back garbage collection: the disk or map is full",
 		           VIGIA_SHOWN(w->id));
 		vigia__error_clear(err);
-		return VIGIA_OK;
+		if (kind != VIGIA_TRIM_HORIZON) return VIGIA_OK;
+		uint64_t oldest, latest;
+		rc = b->bounds(b, &oldest, &latest, err);
+		if (rc == VIGIA_OK) held = vigia__iterator_first(vigia__iterator_resolve(w->options.initial_event_iterator, oldest, latest)) - 1;
+		w->begins = rc == VIGIA_OK;
 	}
-	if (rc == VIGIA_OK && held != vigia__iterator_first(w->start) - 1) w->start = vigia__iterator_after(held);
+	if (rc == VIGIA_OK && (w->begins ? anew : held != vigia__iterator_first(w->start) - 1)) w->start = vigia__iterator_after(held);
 	if (rc == VIGIA_OK && w->core.state == VIGIA_IDLE) w->core.next = w->start;
 	return rc < 0 ? rc : VIGIA_OK;
 }
@@ -241,8 +248,10 @@ int vigia__driver_hold(struct vigia_watcher *w, struct vigia_error *err)
 int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 {
 	struct vigia__backend *b = w->registry->store->backend;
+	w->begins = false;
 	if (w->options.ephemeral && !w->sought && w->options.initial_event_iterator.kind == VIGIA_TRIM_HORIZON) {
 		uint64_t oldest, latest;
+		w->begins = true;
 		int rc = b->bounds(b, &oldest, &latest, err);
 		if (rc < 0) return rc;
 		w->start = vigia__iterator_resolve(w->options.initial_event_iterator, oldest, latest);
@@ -277,7 +286,9 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 	}
 	w->core.saved = done;
 	w->stop_error = (struct vigia_error){0};
-	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done, .sought = w->sought});
+	/* Who begins at the trim horizon begins at the oldest event that its first read finds: nobody missed what went before. */
+	bool left_behind = w->sought || (w->begins && w->options.initial_event_iterator.kind == VIGIA_TRIM_HORIZON);
+	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done, .sought = left_behind});
 	return VIGIA_OK;
 }
 

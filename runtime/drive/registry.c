@@ -304,6 +304,7 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	else if (rc == VIGIA_OK && !registry->holds_late) rc = vigia__driver_hold(w, err);
 	if (rc == VIGIA_OK) rc = find_free(registry, watcher_id, &old, err); /* again: the log function may have watched */
 	if (rc == VIGIA_OK) {
+		w->created = true;
 		add(registry, w, old);
 		if (out) *out = w;
 	} else if (w) {

@@ -7,6 +7,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "../core/iterator.h"
 #include "lmdb_store.h"
 
 static MDB_val key_of(const char *id)
@@ -162,34 +163,49 @@ static int look(struct lmdb_backend *b, MDB_txn *txn, const char *id, bool *has_
 	return rc;
 }
 
+struct new_hold {
+	struct change change;
+	struct vigia_iterator from;
+	bool made, has_checkpoint;
+};
+
 static int hold_call(void *txn, void *arg, struct vigia_error *err)
 {
-	struct change *change = arg;
-	struct checkpoint_record record = {.seq_num = change->seq_num};
-	bool has_checkpoint;
+	struct new_hold *hold = arg;
+	struct change *change = &hold->change;
+	struct checkpoint_record record = {0};
+	uint64_t oldest, latest;
 	(void)err;
-	int rc = look(change->b, txn, change->id, &has_checkpoint, &change->seq_num);
+	int rc = look(change->b, txn, change->id, &hold->has_checkpoint, &change->seq_num);
 	if (rc != MDB_NOTFOUND) return rc;
+	rc = vigia__lmdb_bounds_in(change->b, txn, &oldest, &latest);
+	if (rc != 0) return rc;
+	change->seq_num = record.seq_num = vigia__iterator_first(vigia__iterator_resolve(hold->from, oldest, latest)) - 1;
+	hold->made = true;
 	rc = vigia__lmdb_time(change->b, txn, &record.touched_at_ns);
 	MDB_val key = key_of(change->id), value = {sizeof record, &record};
 	return rc == 0 ? mdb_put(txn, change->b->holds, &key, &value, 0) : rc;
 }
 
-int vigia__lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
+                     struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
 	bool has_checkpoint;
+	*made = false;
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	rc = look(b, reader->txn, id, &has_checkpoint, seq_num);
 	vigia__lmdb_read_end(b, reader);
 	if (rc == 0) return has_checkpoint ? VIGIA_NONE : VIGIA_OK;
 	if (rc != MDB_NOTFOUND) return vigia__lmdb_error(b, rc, "read a hold", err);
-	struct change change = {b, id, *seq_num};
-	rc = vigia__lmdb_in_commit(b, hold_call, &change, err);
-	*seq_num = change.seq_num;
-	return rc;
+	struct new_hold hold = {.change = {b, id, 0}, .from = from};
+	rc = vigia__lmdb_in_commit(b, hold_call, &hold, err);
+	if (rc < 0) return rc;
+	*seq_num = hold.change.seq_num;
+	*made = hold.made;
+	return hold.has_checkpoint ? VIGIA_NONE : VIGIA_OK;
 }
 
 int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)

@@ -265,7 +265,7 @@ struct collect_slice {
 	struct vigia__collect result;
 };
 
-static int bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest)
+int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest)
 {
 	MDB_cursor *events;
 	MDB_val key, value;
@@ -285,7 +285,7 @@ static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store
 	struct vigia__holders holders = {0};
 	MDB_cursor *marks;
 	int64_t now, age = settings->gc_age_threshold_ns, ttl = settings->checkpoint_ttl_ns;
-	int rc = bounds_in(b, txn, &oldest, &latest);
+	int rc = vigia__lmdb_bounds_in(b, txn, &oldest, &latest);
 	if (rc == 0) rc = mdb_cursor_open(txn, b->marks, &marks);
 	if (rc != 0) return rc;
 	if (first) rc = write_mark(marks, latest, age, b->base.clock);

@@ -255,13 +255,17 @@ bool vigia__lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vi
 int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err);
 int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
 
+/* The oldest and the last number, as the transaction sees them. 0 or LMDB's error. */
+int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest);
+
 /* lmdb_checkpoints.c */
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
 int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
 int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
 int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
 int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-int vigia__lmdb_hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
+int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
+                     struct vigia_error *err);
 int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
 /* Inside a commit. 0, LMDB's error, or EREPLACED: they finished what is not there. */

@@ -12,6 +12,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/event.h"
+#include "../core/iterator.h"
 #include "../core/table.h"
 #include "collect.h"
 #include "store.h"
@@ -288,13 +289,16 @@ static int hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn
 	return each((struct memory_backend *)base, true, ctx, fn, err);
 }
 
-static int hold(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
+static int hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
+                struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = commit_begin(b, id, err);
 	if (rc < 0) return rc;
 	const struct checkpoint *at = find(b, id);
+	*made = at == NULL;
 	if (at == NULL) {
+		*seq_num = vigia__iterator_first(vigia__iterator_resolve(from, oldest_of(b), b->latest)) - 1;
 		put(b, id, *seq_num)->hold = true;
 	} else if (at->hold) {
 		*seq_num = at->seq_num;

@@ -157,9 +157,11 @@ struct vigia__backend {
 	/* Be the one process that collects in the background; false: another one is. */
 	bool (*elect)(struct vigia__backend *b);
 	void (*resign)(struct vigia__backend *b);
-	/* Hold back collection behind seq_num for an id without a checkpoint. *seq_num becomes that of the hold it has already, VIGIA_NONE:
-	 * it has a checkpoint. */
-	int (*hold)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
+	/* Hold back collection before `from` for an id without a checkpoint. Where that is is found out in the transaction that makes it,
+	 * so that nothing is collected in between. *seq_num becomes the last number that it does not hold, *made: it had no hold before.
+	 * VIGIA_NONE: it has a checkpoint. */
+	int (*hold)(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
+	            struct vigia_error *err);
 	int (*hold_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 	/* A watcher of this id starts: its checkpoint or hold is fresh (checkpoint_ttl). */
 	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);

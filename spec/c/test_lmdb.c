@@ -14,6 +14,7 @@
 #include "core/alloc.h"
 #include "core/event.h"
 #include "core/filter.h"
+#include "core/iterator.h"
 #include "store/lmdb_store.h"
 #include "store/store.h"
 
@@ -505,9 +506,10 @@ static void W9_a_checkpoint_moves_forward_only(void **state)
 	for (int memory = 0; memory < 2; memory++) {
 		struct vigia_store *store;
 		uint64_t there = 0, hold = 0;
+		bool made;
 		assert_int_equal(vigia_store_open(memory ? ":memory:" : file(), &options, &store, NULL), VIGIA_OK);
 		struct vigia__backend *b = store->backend;
-		assert_int_equal(b->hold(b, "w", &hold, NULL), VIGIA_OK);
+		assert_int_equal(b->hold(b, "w", vigia__iterator_after(hold), &hold, &made, NULL), VIGIA_OK);
 		assert_int_equal(b->checkpoint_advance(b, "w", 0, NULL), VIGIA_OK); /* a hold is none yet */
 		assert_int_equal(b->checkpoint_get(b, "w", &there, NULL), VIGIA_OK);
 		static const uint64_t puts[][2] = {{5, 5}, {3, 5}, {5, 5}, {6, 6}, {0, 6}};

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "core/retention.h"
+#include "drive/drive.h"
 #include "store/collect.h"
 #include "store/lmdb_store.h"
 #include "test.h"
@@ -304,6 +305,64 @@ static void G4_a_start_counts_as_running(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- where a watcher begins ---- */
+
+static int (*hold_is)(struct vigia__backend *, const char *, struct vigia_iterator, uint64_t *, bool *, struct vigia_error *);
+
+/* Somebody trims when the watcher knows where the log begins, and before it holds anything. */
+static int hold_after_a_trim(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
+                             struct vigia_error *err)
+{
+	uint64_t oldest, latest, removed;
+	assert_int_equal(b->bounds(b, &oldest, &latest, NULL), VIGIA_OK);
+	assert_int_equal(b->trim(b, oldest + 1, &removed, NULL), VIGIA_OK);
+	return hold_is(b, id, from, seq_num, made, err);
+}
+
+static int count(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume,
+                 struct vigia_error *err)
+{
+	++*(uint64_t *)ctx;
+	return VIGIA_OK;
+}
+
+static void W20_a_new_watcher_at_the_trim_horizon_misses_nothing_while_others_trim(void **state)
+{
+	enum { AT_ONCE, IDLE, HELD_FROM_THE_START_ON, EPHEMERAL, WAYS };
+	for (int way = 0; way < WAYS; way++) {
+		uint64_t handled = 0, latest, oldest;
+		struct vigia_store *store = open_new(state, NULL);
+		struct vigia__backend *b = store->backend;
+		struct vigia_registry *registry = vigia_registry_new(store);
+		struct vigia_handler handler = {.size = sizeof handler, .handle = count, .ctx = &handled};
+		struct vigia_watch_options options;
+		struct vigia_watcher *watcher;
+		struct vigia_watcher_stats stats;
+		vigia_watch_options_init(&options);
+		options.on_gap = VIGIA_GAP_STOP;
+		options.auto_start = way == AT_ONCE;
+		options.ephemeral = way == EPHEMERAL;
+		registry->holds_late = way == HELD_FROM_THE_START_ON;
+		append(store, 10);
+		hold_is = b->hold;
+		b->hold = hold_after_a_trim;
+		assert_int_equal(vigia_registry_watch(registry, "w", &handler, &options, &watcher, NULL), VIGIA_OK);
+		if (way != AT_ONCE && way != IDLE) assert_int_equal(vigia_store_trim(store, 4, NULL, NULL), VIGIA_OK);
+		if (way == IDLE) b->hold = hold_is; /* it has one: what is trimmed from here on is missed, and said */
+		if (way != AT_ONCE) assert_int_equal(vigia_watcher_start(watcher, NULL), VIGIA_OK);
+		if (way == EPHEMERAL) assert_int_equal(vigia_store_trim(store, 6, NULL, NULL), VIGIA_OK); /* nothing holds it back */
+		b->hold = hold_is;
+		while (vigia_registry_step(registry, 0, NULL) == VIGIA_OK) continue;
+		vigia_watcher_stats(watcher, &stats);
+		assert_int_equal(b->bounds(b, &oldest, &latest, NULL), VIGIA_OK);
+		if (stats.state != VIGIA_RUNNING || stats.missed != 0 || handled != latest - oldest + 1)
+			fail_msg("way %d: state %d, %d missed, %d of %d handled", way, (int)stats.state, (int)stats.missed, (int)handled,
+			         (int)(latest - oldest + 1));
+		vigia_registry_free(registry);
+		vigia_store_free(store);
+	}
+}
+
 /* ---- slices ---- */
 
 static int (*collect_is)(struct vigia__backend *, struct vigia__collect *, struct vigia_error *);
@@ -514,6 +573,7 @@ int main(void)
 		BOTH(G4_a_forgotten_checkpoint_holds_back_no_longer),
 		BOTH(G4_a_watcher_that_runs_does_not_expire),
 		BOTH(G4_a_start_counts_as_running),
+		BOTH(W20_a_new_watcher_at_the_trim_horizon_misses_nothing_while_others_trim),
 		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
 		{"G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices",
 		 G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices, NULL, NULL, file},
