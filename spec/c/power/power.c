@@ -311,7 +311,7 @@ static struct one *plan_of(struct history *h, unsigned wanted, unsigned *count)
 		weights -= weight;
 		if (wanted < all_weights && mix(seed ^ p) % all_weights >= (uint64_t)wanted * weight) continue; /* not each place has one */
 		if (share < 1) share = 1;
-		if (there <= 1) share = 1; /* nothing is open: only the files that hold anything differ */
+		if (share > 4 && there <= 1) share = 4; /* nothing is open: only the files that hold anything differ */
 		for (unsigned i = 0; i < share; i++) {
 			unsigned k = i;
 			/* With few, always "none" and "all", and any others. With many, all and then random ones. */

@@ -263,8 +263,9 @@ static ssize_t write_noted(int fd, const struct iovec *parts, int count, off_t a
 	}
 	if (!again && !(fails && fault == FAULT_META_EARLY))
 		done = at < 0 ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, at, 0);
-	if (fails && fault == FAULT_META_TWICE) atomic_store(&armed.hits, 1);
-	if (fails && fault == FAULT_KILL) {
+	bool killed = (fails && fault == FAULT_KILL) || (!fails && fault == FAULT_META_KILL && atomic_load(&armed.hits) == 1);
+	if (fails && (fault == FAULT_META_TWICE || fault == FAULT_META_KILL)) atomic_store(&armed.hits, 1);
+	if (killed) {
 		put(RECORD_WRITE_END, ino, id, done, done, NULL, 0); /* a signal is not delivered before the call is over */
 		syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
 	}

@@ -41,6 +41,7 @@ enum record_fault {
 	FAULT_META,        /* the n-th write on a descriptor of O_DSYNC fails, though the page cache has it */
 	FAULT_META_TWICE,  /* and the write after it fails, too, without the page cache */
 	FAULT_META_EARLY,  /* it fails before the page cache has it */
+	FAULT_META_KILL,   /* and the process is killed behind the write after it */
 	FAULT_SYNC,        /* the n-th fdatasync fails */
 	FAULT_SHORT,       /* the n-th write of any kind takes half of its bytes */
 	FAULT_KILL         /* the process is killed behind the n-th write of any kind */

@@ -401,13 +401,6 @@ static unsigned open_count(const struct history *h, unsigned place)
 	return count;
 }
 
-unsigned history_weight(const struct history *h, unsigned place)
-{
-	for (unsigned i = 0; i < h->changes_count; i++)
-		if (h->changes[i].clean && is_open(h, &h->changes[i], place)) return 4;
-	return 1;
-}
-
 /* The systematic ones: none, all; all subsets of the youngest ALL_SUBSETS, the older ones there or not; each one torn in five ways between
  * others that are there; sizes that lag, and run ahead. */
 enum { TORN = 5 };
@@ -419,6 +412,16 @@ unsigned history_states(struct history *h, unsigned place)
 	if (count == 0) return 1;
 	unsigned subset = count < ALL_SUBSETS ? count : ALL_SUBSETS;
 	return 2 + 2 * (1u << subset) + TORN * count + 2;
+}
+
+unsigned history_weight(struct history *h, unsigned place)
+{
+	enum { MANY = 24 };
+	unsigned states = history_states(h, place);
+	unsigned weight = states < MANY ? states : MANY;
+	for (unsigned i = 0; i < h->changes_count; i++)
+		if (h->changes[i].clean && is_open(h, &h->changes[i], place)) return 2 * weight;
+	return weight;
 }
 
 static struct choice choose(unsigned k, unsigned index, unsigned count, unsigned place)

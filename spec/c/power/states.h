@@ -34,8 +34,8 @@ void history_free(struct history *history);
 unsigned history_places(const struct history *history);
 /* How many states are systematic at a place; from there on they are random ones, without end. 0: nothing changed since the place before. */
 unsigned history_states(struct history *history, unsigned place);
-/* How many times as many states as others a place deserves: more where a call failed. */
-unsigned history_weight(const struct history *history, unsigned place);
+/* The share of a place among others when not all states are looked at: by how many there are, and more where a call failed. */
+unsigned history_weight(struct history *history, unsigned place);
 /* Take in the facts up to a place, beyond those up to an earlier one (0: none). */
 void history_facts(const struct history *history, unsigned from, unsigned to, struct facts *facts);
 /* All records that are no file's, up to a place: what a second record begins with. */

@@ -542,8 +542,14 @@ static const struct {
 	enum record_fault fault;
 	enum { SMALL, BATCH, TRIM } doubtful;
 } doubts[] = {{FAULT_META, SMALL}, {FAULT_META_TWICE, BATCH}, {FAULT_META, BATCH}, {FAULT_META_EARLY, SMALL},
-              {FAULT_META, TRIM}, {FAULT_SYNC, BATCH}, {FAULT_META_TWICE, TRIM}, {FAULT_SHORT, BATCH}};
+              {FAULT_META, TRIM}, {FAULT_SYNC, BATCH}, {FAULT_META_TWICE, TRIM}, {FAULT_SHORT, BATCH},
+              {FAULT_META_KILL, BATCH}, {FAULT_META_KILL, SMALL}};
 enum { DOUBTS = sizeof doubts / sizeof *doubts, BEFORE = 60 };
+
+static bool kills(unsigned k)
+{
+	return doubts[k].fault == FAULT_META_KILL;
+}
 
 static void doubtful(struct vigia_store *store, unsigned k)
 {
@@ -575,7 +581,7 @@ static void after_doubt(struct vigia_store *store, unsigned k)
 static int doubt(const char *path)
 {
 	struct vigia_store *store = open_to_doubt();
-	for (unsigned k = 0; k < DOUBTS; k++) {
+	for (unsigned k = 0; k < DOUBTS && !kills(k); k++) {
 		doubtful(store, k);
 		after_doubt(store, k);
 	}
@@ -644,9 +650,9 @@ const struct workload workloads[] = {
 	{"watch", watch, 2},
 	{"watch_interval", watch_interval, 2},
 	{"full_map", full_map, 2},
-	{"making", making, 2},
-	{"making_cut", making_cut, 1},
-	{"making_killed", making_killed, 1},
+	{"making", making, 4},
+	{"making_cut", making_cut, 2},
+	{"making_killed", making_killed, 2},
 	{"processes", processes, 3},
 	{"threads", threads, 2},
 	{"killed", killed, 3},
