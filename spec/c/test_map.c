@@ -27,6 +27,7 @@ enum { SANITIZED = 0 };
 
 static atomic_int refuse; /* how many maps of files are to be refused */
 
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* theirs is needed */
 VIGIA_API void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
 {
 	if (fd >= 0 && prot == PROT_READ && (flags & MAP_SHARED) && atomic_load(&refuse) > 0) {
@@ -36,6 +37,7 @@ VIGIA_API void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t of
 	}
 	return (void *)syscall(SYS_mmap, at, len, prot, flags, fd, offset);
 }
+#endif
 
 static atomic_bool hold_writes, held; /* write() of more than the meta pages, for which writers wait, waits as long as the first is set */
 
@@ -94,7 +96,7 @@ static void be_quick(struct vigia_store *store)
 	assert_int_equal(vigia_store_configure(store, &changes, NULL), VIGIA_OK);
 }
 
-static uint8_t payload[1 << 20];
+static _Thread_local uint8_t payload[1 << 20];
 
 static int append(struct vigia_store *store, size_t len, struct vigia_error *err)
 {
@@ -313,6 +315,7 @@ static void refused(void)
 static void D4o_a_map_that_was_lost_is_opened_again(void **state)
 {
 	(void)state;
+	if (SANITIZED) skip();
 	in_child(refused);
 }
 
