@@ -7,6 +7,8 @@
 local core = require("vigia.core")
 local text = require("vigia.text")
 
+local package <const> = package -- a capped script may not see it
+
 local M = {}
 
 -- What belongs to the thread; everything else in the table is an option of registry:watch, which checks the values.
@@ -43,6 +45,16 @@ function M.find(source)
 	end
 	local path, message = package.searchpath(source, package.path)
 	return path or fail("there is no script '%s':%s", text.printable(source), message:gsub("^%s*", "\n\t"))
+end
+
+-- `require` in a script finds what lies beside it, before anything else of that name.
+local function look_beside(path)
+	local folder = path:match("^(.*)/[^/]*$") or "."
+	local first = ("%s/?.lua;%s/?/init.lua;"):format(folder, folder)
+	local plain = not folder:find("[;?]") -- in a path for modules these are no part of a name
+	if plain and package.path:sub(1, #first) ~= first then
+		package.path = first .. package.path
+	end
 end
 
 local function read(path)
@@ -145,6 +157,7 @@ end
 function M.load(path, order, given, source)
 	given.set = order.set
 	source = source or read(path)
+	look_beside(path)
 	local script
 	if order.isolation then
 		script = require("vigia.isolation").load(path, source, order.set, given, order.isolation)

@@ -1,5 +1,7 @@
 -- show.lua - values as text for people: tables readable, sorted, cut at a sensible depth and length.
 
+local printable <const> = require("vigia.text").printable
+
 local M = {}
 
 local DEPTH = 6
@@ -10,14 +12,20 @@ local TEXT = 1000 -- bytes of a string inside a table
 local ESCAPES = {["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\\"] = "\\\\", ['"'] = '\\"'}
 
 local function escape(c)
-	return ESCAPES[c] or ("\\x%02x"):format(c:byte())
+	return ESCAPES[c] or (c:gsub(".", function(byte) return ("\\x%02x"):format(byte:byte()) end))
 end
+
+local C1 <const> = "\xC2[\x80-\x9F]"
 
 local function quoted(text)
 	local cut = #text > TEXT and ("..(%d bytes)"):format(#text) or ""
 	local shown = #text > TEXT and text:sub(1, TEXT) or text
-	local pattern = utf8.len(shown) and '[%c\\"]' or '[%c\\"\128-\255]'
-	return '"' .. shown:gsub(pattern, escape) .. '"' .. cut
+	if utf8.len(shown) then
+		shown = shown:gsub('[%c\\"]', escape):gsub(C1, escape)
+	else
+		shown = shown:gsub('[%c\\"\128-\255]', escape)
+	end
+	return '"' .. shown .. '"' .. cut
 end
 
 local function named(value)
@@ -82,7 +90,7 @@ end
 
 ---A value as text; with a width, tables that are longer go over several lines. A string that is the value itself is shown as it is.
 function M.show(value, width)
-	if type(value) == "string" and not value:find("%c") then return value end
+	if type(value) == "string" and printable(value) == value then return value end
 	return show(value, 0, {width = width, left = ALL})
 end
 

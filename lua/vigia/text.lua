@@ -2,9 +2,30 @@
 
 local M = {}
 
----A name for the terminal: control characters, which could move the cursor, are written as \xNN.
+local function escape(bytes)
+	return (bytes:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
+end
+
+-- Of valid UTF-8. C1 are U+0080 to U+009F.
+local function without_controls(text)
+	return (text:gsub("[%z\1-\31\127]", escape):gsub("\xC2[\x80-\x9F]", escape))
+end
+
+---Text for the terminal: control characters, which could move the cursor, are written as \xNN; those of C1, too, and bytes outside of
+---UTF-8 that a terminal may take for them.
 function M.printable(text)
-	return (text:gsub("[%z\1-\31\127]", function(c) return ("\\x%02x"):format(c:byte()) end))
+	local parts, from = {}, 1
+	while true do
+		local length, bad = utf8.len(text, from)
+		if length then
+			parts[#parts + 1] = without_controls(text:sub(from))
+			return table.concat(parts)
+		end
+		local stray = text:sub(bad, bad)
+		parts[#parts + 1] = without_controls(text:sub(from, bad - 1))
+		parts[#parts + 1] = stray:find("[\x80-\x9F]") and escape(stray) or stray
+		from = bad + 1
+	end
 end
 
 -- Edit distance with swapped neighbours counted once.

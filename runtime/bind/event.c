@@ -74,7 +74,7 @@ static void quote(const char *s, size_t len, char *out, size_t size) {
 		}
 		if (c == '"' || c == '\\')
 			out[n++] = '\\';
-		if (c < 0x20 || c == 0x7f || (c >= 0x80 && !text))
+		if (!vigia__is_plain(s, len, i, text))
 			n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
 		else
 			out[n++] = (char)c;

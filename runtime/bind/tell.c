@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../core/error.h"
+#include "../core/event.h"
 #include "output.h"
 
 static bool known;
@@ -59,10 +61,18 @@ static void write_line(const char *line, size_t len)
 static size_t flatten(char *out, const char *text, size_t size)
 {
 	size_t len = 0;
-	for (; *text && len < size; text++) {
-		bool control = (unsigned char)*text < 0x20 || *text == 0x7f;
-		if (!control) out[len++] = *text;
-		else if (len > 0 && out[len - 1] != ' ') out[len++] = ' ';
+	for (size_t left = strlen(text), n; left > 0; text += n, left -= n) {
+		unsigned char c = (unsigned char)*text;
+		n = c < 0xc2 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+		if (n > left || !vigia__utf8_valid(text, n)) n = 1;
+		if (len + n > size) break;
+		bool stray = n == 1 && c >= 0x80 && c < 0xa0; /* of no UTF-8: a terminal may take it for one of C1 */
+		if (!stray && vigia__is_plain(text, n, 0, true)) {
+			memcpy(out + len, text, n);
+			len += n;
+		} else if (len > 0 && out[len - 1] != ' ') {
+			out[len++] = ' ';
+		}
 	}
 	return len;
 }

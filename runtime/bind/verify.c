@@ -78,14 +78,16 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
 	vigia_store_options_init(&options);
 	options.readonly = true;
 	options.create = options.collect = false;
-	int rc = vigia_store_open(path, &options, &store, &err);
-	if (rc < 0)
-		send_record(fd, FAILED, (uint64_t)-rc, 0, 0, err.message);
-	else if (vigia__store_verify(store, &verify, &err) < 0) {
-		char text[sizeof err.message + sizeof err.cause + 4];
-		snprintf(text, sizeof text, "%s%s%s%s", err.message, err.cause[0] ? " (" : "", err.cause, err.cause[0] ? ")" : "");
+	char text[sizeof err.message + sizeof err.cause + 4];
+	int rc = vigia_store_open(path, &options, &store, &err), opened = rc;
+	if (rc == VIGIA_OK)
+		rc = vigia__store_verify(store, &verify, &err);
+	snprintf(text, sizeof text, "%s%s%s%s", err.message, err.cause[0] ? " (" : "", err.cause, err.cause[0] ? ")" : "");
+	if (opened < 0)
+		send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
+	else if (rc < 0)
 		send_record(fd, UNREADABLE, 0, 0, 0, text);
-	} else
+	else
 		send_record(fd, DONE, verify.events, verify.checkpoints, verify.keys, "");
 	_Exit(0);
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "event.h"
+
 /* Format into out; a text that is too long ends in "..." and never inside a UTF-8 sequence. */
 static void format_into(char *out, size_t size, const char *format, va_list args) {
 	int n = vsnprintf(out, size, format, args);
@@ -102,23 +104,31 @@ const char *vigia_version(void) {
 	return VIGIA_VERSION;
 }
 
-static bool is_control(char c) {
-	return (unsigned char)c < 0x20 || c == 0x7f;
+static bool is_c1(const char *text, size_t len, size_t i) {
+	return i + 1 < len && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0;
+}
+
+bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid) {
+	unsigned char c = (unsigned char)text[i];
+	if (c < 0x80)
+		return c >= 0x20 && c != 0x7f;
+	return valid && !is_c1(text, len, i) && !(i > 0 && is_c1(text, len, i - 1));
 }
 
 const char *vigia__show(const char *id, struct vigia__shown *buf) {
-	const char *c = id;
-	while (*c && !is_control(*c))
-		c++;
-	if (*c == '\0')
+	size_t id_len = strlen(id), at = 0, len = 0;
+	bool valid = vigia__utf8_valid(id, id_len);
+	while (at < id_len && vigia__is_plain(id, id_len, at, valid))
+		at++;
+	if (at == id_len)
 		return id;
-	size_t len = 0;
-	for (c = id; *c; c++) {
+	for (at = 0; at < id_len; at++) {
 		if (len + 4 + sizeof "..." > sizeof buf->text) {
 			memcpy(buf->text + len, "...", sizeof "...");
 			return buf->text;
 		}
-		len += (size_t)snprintf(buf->text + len, sizeof buf->text - len, is_control(*c) ? "\\x%02x" : "%c", (unsigned char)*c);
+		len += (size_t)snprintf(buf->text + len, sizeof buf->text - len, vigia__is_plain(id, id_len, at, valid) ? "%c" : "\\x%02x",
+		                        (unsigned char)id[at]);
 	}
 	return buf->text;
 }

@@ -85,8 +85,13 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len) {
 	size_t run = 0;
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
-		if (c >= 0x20 && c != '"' && c != '\\')
+		if (c >= 0x20 && c != '"' && c != '\\' && c != 0xc2)
 			continue;
+		bool c1 = c == 0xc2; /* U+0080 to U+009F are controls, as those below 0x20: no terminal shall get them */
+		if (c1 && (unsigned char)s[i + 1] >= 0xa0)
+			continue;
+		if (c1)
+			c = (unsigned char)s[i + 1];
 		char escape[7] = {'\\', (char)c};
 		size_t escape_len = 2;
 		switch (c) {
@@ -116,6 +121,7 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len) {
 		}
 		if (vigia__buf_add(buf, s + run, i - run) != 0 || vigia__buf_add(buf, escape, escape_len) != 0)
 			return -1;
+		i += c1;
 		run = i + 1;
 	}
 	if (vigia__buf_add(buf, s + run, len - run) != 0)

@@ -69,7 +69,7 @@ static void format_step(const struct frame *frame, char *out, size_t size) {
 		}
 		if (c == '"' || c == '\\')
 			n += (size_t)snprintf(out + n, size - n, "\\%c", c);
-		else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !text))
+		else if (!vigia__is_plain(s.data, s.len, i, text))
 			n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
 		else
 			out[n++] = (char)c;

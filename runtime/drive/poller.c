@@ -108,9 +108,10 @@ int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out
 		pthread_mutex_destroy(&p->mutex);
 		pthread_cond_destroy(&p->changed);
 		vigia__free(p);
-		vigia__error(err, VIGIA_EIO, "cannot make a poll descriptor");
+		int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+		vigia__error(err, code, "cannot make a poll descriptor");
 		vigia__error_cause(err, "%s", strerror(failed));
-		return VIGIA_EIO;
+		return code;
 	}
 	*out = p;
 	return VIGIA_OK;

@@ -372,9 +372,10 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	int failed = vigia__thread_start(&w->thread, 0, work, w);
 	if (failed) {
 		destroy(w);
-		vigia__error(err, VIGIA_EIO, "cannot start a thread");
+		int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+		vigia__error(err, code, "cannot start a thread");
 		vigia__error_cause(err, "%s", strerror(failed));
-		return VIGIA_EIO;
+		return code;
 	}
 	pthread_mutex_lock(&w->mutex);
 	while (!w->loaded) pthread_cond_wait(&w->changed, &w->mutex);

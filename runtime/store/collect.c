@@ -3,6 +3,7 @@
  */
 #include "collect.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
 
@@ -141,9 +142,10 @@ int vigia__collector_add(struct vigia__backend *b, struct vigia_error *err)
 	if (failed == 0) c->users++;
 	pthread_mutex_unlock(&c->mutex);
 	if (failed == 0) return VIGIA_OK;
-	vigia__error(err, VIGIA_EIO, "cannot start a thread to collect garbage; collect = false opens the store without one");
+	int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+	vigia__error(err, code, "cannot start a thread to collect garbage; collect = false opens the store without one");
 	vigia__error_cause(err, "%s", strerror(failed));
-	return VIGIA_EIO;
+	return code;
 }
 
 void vigia__collector_drop(struct vigia__backend *b)

@@ -3,6 +3,7 @@
  */
 #include "commit.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -189,9 +190,10 @@ int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *tic
 		commit->helper_runs = failed == 0;
 		if (failed) {
 			pthread_mutex_unlock(&commit->mutex);
-			vigia__error(ticket->err, VIGIA_EIO, "cannot start a thread to commit with");
+			int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+			vigia__error(ticket->err, code, "cannot start a thread to commit with");
 			vigia__error_cause(ticket->err, "%s", strerror(failed));
-			return VIGIA_EIO;
+			return code;
 		}
 	}
 	struct vigia__group *group = join_locked(commit, ticket, &leads);

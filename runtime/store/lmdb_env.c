@@ -50,11 +50,17 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 {
 	int code = VIGIA_EIO;
 	const char *plain = NULL;
+	char same_pid[160];
 	static const char file_limit[] = "the file may grow no further (RLIMIT_FSIZE)";
 	switch (rc) {
 	case ENOMEM: code = VIGIA_ENOMEM; plain = "no memory, or no address space for the map (ulimit -v)"; break;
 	case EBUSY: code = VIGIA_EFULL; plain = "the map must change its size, and a backup or another long read uses it: try again"; break;
 	case EACCES: case EPERM: case EROFS: code = VIGIA_EPERM; break;
+	case EAGAIN: /* LMDB locks a byte of its lock file by the pid */
+		snprintf(same_pid, sizeof same_pid, "a process of another PID namespace (a container) has it open, and the same pid %ld: "
+		         "run both in one PID namespace", (long)getpid());
+		plain = same_pid;
+		break;
 	case ENOENT: code = VIGIA_ENOTFOUND; break;
 	case ENOSPC: case EDQUOT: code = VIGIA_EDISKFULL; break;
 	case EFBIG: code = VIGIA_EDISKFULL; plain = file_limit; break;
@@ -234,7 +240,13 @@ static int not_found(const char *path, const char *why, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s'%s", path, why);
 }
 
-/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has no end. */
+static int no_memory(const char *path, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+}
+
+/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has no end, or
+ * ENOMEM. */
 static char *behind_links(const char *path)
 {
 	char *at = strdup(path), target[4096];
@@ -248,7 +260,9 @@ static char *behind_links(const char *path)
 		free(at);
 		at = next;
 	}
+	bool none = at == NULL;
 	free(at);
+	errno = none ? ENOMEM : ELOOP;
 	return NULL;
 }
 
@@ -262,13 +276,14 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	const char *base = slash ? slash + 1 : at;
 	char *dir = slash ? strndup(at, slash == at ? 1 : (size_t)(slash - at)) : strdup(".");
 	char *real_dir = dir ? realpath(dir, NULL) : NULL;
-	if (real_dir == NULL || stat(real_dir, &st) < 0 || !S_ISDIR(st.st_mode))
+	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) no_memory(path, err);
+	else if (real_dir == NULL || stat(real_dir, &st) < 0 || !S_ISDIR(st.st_mode))
 		not_found(path, linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist", err);
 	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
 	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
 	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
 		real = NULL;
-		vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+		no_memory(path, err);
 	}
 	free(dir);
 	free(real_dir);
@@ -293,7 +308,12 @@ static char *real_path(const char *path, bool may_create, struct vigia_error *er
 		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
 		return NULL;
 	}
-	char *at = behind_links(path);
+	errno = why;
+	char *at = why == ENOMEM ? NULL : behind_links(path);
+	if (at == NULL && errno == ENOMEM) {
+		no_memory(path, err);
+		return NULL;
+	}
 	if (at == NULL) {
 		not_found(path, ": it is a symbolic link that leads nowhere", err);
 		return NULL;
@@ -339,6 +359,15 @@ static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_erro
 	int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
 	/* LMDB would follow a link, and fill what it leads to. */
 	if (fd < 0 && errno == ELOOP) return vigia__error(err, VIGIA_EIO, "the lock file '%s' is a symbolic link", path);
+	if (fd < 0 && (errno == EACCES || errno == EPERM)) {
+		int number = errno;
+		bool there = access(path, F_OK) == 0, store_there = access(b->path, F_OK) == 0;
+		if (there) vigia__error(err, VIGIA_EPERM, "no permission to write the lock file '%s', which readers need too", path);
+		else vigia__error(err, VIGIA_EPERM, "cannot make the %s '%s': no permission to write its folder",
+		                  store_there ? "lock file" : "store", store_there ? path : b->path);
+		vigia__error_cause(err, "%s", strerror(number));
+		return VIGIA_EPERM;
+	}
 	if (fd < 0) return VIGIA_OK; /* LMDB will fail in the same way */
 	int rc = VIGIA_OK;
 	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {

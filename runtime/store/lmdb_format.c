@@ -44,8 +44,10 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	/* Plain descriptors of the data file are harmless: LMDB's locks are on its lock file. */
 	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 	if (fd < 0) {
-		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOENT ? VIGIA_ENOTFOUND : VIGIA_EIO;
-		vigia__error(err, code, "cannot open the store '%s'", path);
+		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOENT ? VIGIA_ENOTFOUND
+		           : errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+		if (code == VIGIA_EPERM) vigia__error(err, code, "no permission to read the store '%s'", path);
+		else vigia__error(err, code, "cannot open the store '%s'", path);
 		vigia__error_cause(err, "%s", strerror(errno));
 		return code;
 	}

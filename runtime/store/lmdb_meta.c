@@ -140,7 +140,7 @@ int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error
 		lock_fd = VIGIA_FD(open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
 		rc = lock_fd < 0 ? -1 : empty_unfinished(fd, lock_fd);
 	}
-	int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : VIGIA_EIO;
+	int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
 	if (rc < 0) {
 		vigia__error(err, code, "cannot finish the store '%s', whose making was cut short", path);
 		vigia__error_cause(err, "%s", strerror(errno));

@@ -3,6 +3,7 @@
  */
 #include "queue.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -138,9 +139,10 @@ static int start_locked(struct vigia__queue *queue, struct vigia_error *err)
 	int failed = vigia__thread_start(&queue->thread, 0, commit_in_time, queue);
 	queue->thread_runs = failed == 0;
 	if (!failed) return VIGIA_OK;
-	vigia__error(err, VIGIA_EIO, "cannot start a thread to commit with");
+	int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+	vigia__error(err, code, "cannot start a thread to commit with");
 	vigia__error_cause(err, "%s", strerror(failed));
-	return VIGIA_EIO;
+	return code;
 }
 
 /* ---- put, flush ---- */

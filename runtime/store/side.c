@@ -110,7 +110,8 @@ static void note_user(int fd, struct vigia__side_map *map)
 
 static int io_error(struct vigia_error *err, const char *what, const char *path)
 {
-	int code = errno == EACCES || errno == EPERM || errno == EROFS ? VIGIA_EPERM : errno == ENOSPC ? VIGIA_EDISKFULL : VIGIA_EIO;
+	int code = errno == EACCES || errno == EPERM || errno == EROFS ? VIGIA_EPERM : errno == ENOSPC ? VIGIA_EDISKFULL
+	           : errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
 	vigia__error(err, code, "cannot %s the side file '%s'%s", what, path, code == VIGIA_EDISKFULL ? ": the disk is full" : "");
 	vigia__error_cause(err, "%s", strerror(errno));
 	return code;
@@ -417,7 +418,8 @@ int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, in
 	if (wait.done >= 0) wait.fd = VIGIA_FD(open(name, O_RDWR | O_CLOEXEC));
 	int rc = wait.fd < 0 ? io_error(err, "open", name) : VIGIA_OK;
 	if (rc == VIGIA_OK && (errno = vigia__thread_start(&thread, 0, wait_for_lock, &wait)) != 0) {
-		rc = vigia__error(err, VIGIA_EIO, "cannot start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));
+		rc = vigia__error(err, errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO,
+		                  "cannot start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));
 		vigia__error_cause(err, "%s", strerror(errno));
 	} else if (rc == VIGIA_OK) {
 		struct pollfd fds[2] = {{.fd = wait.done, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};

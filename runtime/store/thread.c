@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
@@ -45,6 +46,17 @@ void vigia__thread_program_mask(sigset_t *out)
 	else pthread_sigmask(SIG_SETMASK, NULL, out);
 }
 
+/* pthread_create says EAGAIN both for too many threads and for want of memory. */
+static bool has_room(const pthread_attr_t *attr)
+{
+	size_t bytes = 0;
+	pthread_attr_getstacksize(attr, &bytes);
+	void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED) return false;
+	munmap(at, bytes);
+	return true;
+}
+
 int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void *), void *arg)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -63,6 +75,7 @@ int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void 
 	pthread_sigmask(SIG_SETMASK, &most, &before);
 	int failed = pthread_create(thread, &attr, run, start);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (failed == EAGAIN && !has_room(&attr)) failed = ENOMEM;
 	pthread_attr_destroy(&attr);
 	if (failed) vigia__free(start);
 	return failed;

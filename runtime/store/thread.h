@@ -15,7 +15,8 @@
 #include <signal.h>
 #include <stddef.h>
 
-/* Start a thread; stack_bytes on top of what the system needs, 0: the system's default. Returns 0, or an errno. */
+/* Start a thread; stack_bytes on top of what the system needs, 0: the system's default. Returns 0, or an errno: ENOMEM also where the
+ * system says EAGAIN because there is no room for the stack. */
 int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void *), void *arg);
 
 /* The mask that a program started by the calling thread should have: the application's. */

@@ -3,6 +3,7 @@
  */
 #include "test.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -149,12 +150,49 @@ static void D4_a_trim_looks_for_them(void **state)
 	assert_int_equal(beside_killed_reader(0, trim_and_count), 0);
 }
 
+/* In another PID namespace another process may have our pid, and with it the byte of the lock file that LMDB locks. */
+static void R2_a_process_with_our_pid_is_named(void **state)
+{
+	(void)state;
+	char path[FOLDER_MAX + 16], pid_text[32];
+	struct vigia_store *store = open_store(0);
+	vigia_store_free(store);
+	snprintf(path, sizeof path, "%s/store-lock", folder);
+	int told[2];
+	char byte;
+	assert_int_equal(pipe(told), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = getppid(), .l_len = 1};
+		int fd = open(path, O_RDWR);
+		if (fcntl(fd, F_SETLK, &lock) < 0 || write(told[1], "l", 1) != 1) _exit(1);
+		for (;;) pause();
+	}
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.collect = false;
+	snprintf(path, sizeof path, "%s/store", folder);
+	int rc = vigia_store_open(path, &options, &store, &err);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(told[0]);
+	close(told[1]);
+	assert_error(rc, VIGIA_EIO, &err, "another PID namespace");
+	snprintf(pid_text, sizeof pid_text, "pid %ld", (long)getpid());
+	assert_non_null(strstr(err.message, pid_text));
+	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(D4_a_writer_looks_for_them_now_and_then, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4_a_full_map_is_reason_to_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4_a_trim_looks_for_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(R2_a_process_with_our_pid_is_named, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

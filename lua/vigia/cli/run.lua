@@ -14,7 +14,7 @@ is Lua; it returns its handler or a table:
     return {filter = {object_types = {"File"}}, handle = function(event, ctx) ... end}
 The table may also hold: id, the watcher's name (else the script's, without .lua); init(ctx),
 called once before the first event; stop(ctx), called when the watcher has stopped; and any
-option of registry:watch (README).
+option of registry:watch (README). `require` in a script finds modules beside it first.
 --cpu, --memory and --libraries cap what each script may use; a script that goes over a cap is
 stopped, the event counts as failed, and the script is loaded anew. A script cannot change that.
 With --isolate a script that crashes, or computes in C for ever, is such a failure, too.
@@ -32,6 +32,7 @@ status 1, or, with --wait, takes over at once when that process is gone, however
 
 local MAX_WAIT = 30
 local STOP_TIMEOUT = 30
+local GRACE = 1 -- seconds that an idle watcher's thread may take to hear of it, with a timeout of 0
 local LEVELS = {debug = "DEBUG", info = "INFO", warn = "WARN", error = "ERROR"}
 
 function M.define(command)
@@ -324,7 +325,8 @@ function M.run(args)
 	end
 
 	local problems = {problem and tostring(problem)}
-	if not stop_all(registry, entries, problems, args.stop_timeout or STOP_TIMEOUT) then
+	local timeout = args.stop_timeout or STOP_TIMEOUT
+	if not stop_all(registry, entries, problems, timeout > 0 and timeout or GRACE) then
 		-- A thread that does not come back would be waited for when the Lua state closes.
 		util.say(table.concat(problems, "\nvigia: "))
 		os.exit(util.FAILURE, false)

@@ -69,6 +69,14 @@ function M.store_path(args)
 	return path
 end
 
+---What to say of a store that is not there: why, if the error knows more than that.
+function M.no_such_store(path, message)
+	local why = tostring(message):match("^there is no store '.*': (.+)$")
+	local cannot = why and (why:find("does not exist", 1, true) or why:find("leads nowhere", 1, true))
+	return ("%s: there is no such store%s%s"):format(M.printable(path), why and ": " .. why or "",
+		cannot and "" or " (`vigia append` makes one)")
+end
+
 ---Open the store. Commands that do not append never make one, and but for run and gc none collects garbage.
 function M.open_store(args, options)
 	local path = M.store_path(args)
@@ -76,7 +84,7 @@ function M.open_store(args, options)
 	local store, err = require("vigia").open(path, options)
 	if not store then
 		if err.code == "store_not_found" and options.create == false then
-			M.fail("%s: there is no such store (`vigia append` makes one)", M.printable(path))
+			M.fail("%s", M.no_such_store(path, err))
 		end
 		M.fail("%s", tostring(err))
 	end

@@ -53,7 +53,7 @@ local function look(path, from, upto, piece, hear)
 			util.fail("interrupted before all was looked at")
 		elseif what == "failed" then
 			hear("ended")
-			if code == "store_not_found" then util.fail("%s: there is no such store (`vigia append` makes one)", util.printable(path)) end
+			if code == "store_not_found" then util.fail("%s", util.no_such_store(path, text)) end
 			util.fail("%s", text)
 		elseif what == "progress" then
 			begin, at = begin or a, a
