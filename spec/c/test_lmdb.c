@@ -495,6 +495,35 @@ static void R3_every_allocation_may_fail(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- progress of what is not there ---- */
+
+/* The file was overwritten by an older copy between two looks: what watchers finished in it before is not saved (S18, W9). */
+static void S18_progress_beyond_the_last_event_is_not_saved(void **state)
+{
+	(void)state;
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t saved;
+	assert_int_equal(open_without_thread(&store, &err), VIGIA_OK);
+	struct vigia__backend *b = store->backend;
+	append(store, "A");
+	struct vigia__progress *good = vigia__progress_new("good", 0), *bad = vigia__progress_new("bad", 0);
+	vigia__progress_move(&b->progress, good, 1);
+	assert_int_equal(vigia__store_save_progress(store, &err), VIGIA_OK);
+	vigia__progress_move(&b->progress, bad, 2);
+	assert_error(vigia__store_save_progress(store, &err), VIGIA_EREPLACED, &err, "overwritten");
+	struct vigia_new_event event = {{"CREATE", 6}, {"A", 1}, {"\x01", 1}};
+	assert_error(vigia_store_append(store, &event, 1, NULL, &err), VIGIA_EREPLACED, &err, "overwritten");
+	vigia__progress_end(&b->progress, good);
+	vigia__progress_end(&b->progress, bad);
+	vigia_store_free(store);
+	assert_int_equal(open_without_thread(&store, &err), VIGIA_OK);
+	assert_int_equal(vigia_checkpoint_get(store, "good", &saved, &err), VIGIA_OK);
+	assert_int_equal(saved, 1);
+	assert_int_equal(vigia_checkpoint_get(store, "bad", &saved, &err), VIGIA_ENOCHECKPOINT);
+	vigia_store_free(store);
+}
+
 /* ---- forward only ---- */
 
 static void W9_a_checkpoint_moves_forward_only(void **state)
@@ -696,6 +725,7 @@ int main(void)
 		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
 		TEST(S5_S8_what_is_wanted_has_no_bound_in_time_what_is_dropped_has_one),
 		TEST(R3_every_allocation_may_fail),
+		TEST(S18_progress_beyond_the_last_event_is_not_saved),
 #undef TEST
 	};
 	return cmocka_run_group_tests_name("lmdb", tests, NULL, NULL);
