@@ -510,8 +510,10 @@ static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_n
 {
 	struct memory_backend *b = enter(base);
 	size_t i = 0;
-	const struct stored *events = b->events + b->first;
-	while (i < b->count && vigia__event_time(events[i].bytes, events[i].len) < at_ns) i++;
+	for (const struct stored *event; i < b->count; i++) {
+		event = &b->events[b->first + i];
+		if (vigia__event_time(event->bytes, event->len) >= at_ns) break;
+	}
 	bool found = i < b->count;
 	*seq_num = found ? oldest_of(b) + i : 0;
 	leave(b);

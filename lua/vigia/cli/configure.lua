@@ -29,7 +29,7 @@ local function settings_table()
 end
 
 -- A word of the command line as a value of the option's type. What is no such value goes on as it is, for the check to complain of.
-local function value_of(option, text)
+function M.value_of(option, text)
 	if option.type == "boolean" then
 		if text == "true" or text == "false" then
 			return text == "true"
@@ -58,7 +58,7 @@ local function changes_of(words)
 		elseif changes[name] ~= nil then
 			util.usage("%s is given twice", name)
 		end
-		changes[name] = value_of(by_name[name], text)
+		changes[name] = M.value_of(by_name[name], text)
 	end
 	return changes
 end
