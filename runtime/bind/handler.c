@@ -346,9 +346,11 @@ static void push_place(lua_State *L, const struct lua_handler *h, bool raised)
 	else lua_pushfstring(L, "in the function at %s:%d", ar.short_src, ar.linedefined);
 }
 
-/* Is the value at 2 what a wait fails with when the watcher, the store or the program comes to its end? [-0, +0, m] */
+/* Is the value at 2 what a wait fails with when the watcher, the store or the program comes to its end? Whatever fails after a Ctrl-C is
+ * taken for that. [-0, +0, m] */
 static bool is_end(lua_State *L)
 {
+	if (atomic_load(&vigia__interrupted)) return true;
 	if (!vigia__lua_is_error(L, 2)) return false;
 	lua_pushliteral(L, "code");
 	lua_rawget(L, 2);

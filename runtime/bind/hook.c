@@ -67,6 +67,10 @@ void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
 	hooks->main = lua_tothread(L, -1);
 	lua_pop(L, 1);
+	hooks->watched = vigia__interrupt_fd < 0;
+#ifdef __SANITIZE_THREAD__
+	hooks->watched = true; /* it lets a handler run only when the thread makes a call it knows: waits must end now and then */
+#endif
 	note(hooks);
 	/* A signal that came while we were called: the interpreter had no instruction since. */
 	if (hooks->hook && (hooks->mask & LUA_MASKCALL) && L == hooks->main) vigia__hooks_run(L, hooks);

@@ -19,6 +19,7 @@
 
 struct vigia__hooks {
 	lua_State *main;
+	bool watched;  /* signals are the application's; in our program and while a REPL runs they come by interrupt.h, and no wait need look */
 	lua_Hook hook; /* as it was when we last looked */
 	int mask, count;
 };

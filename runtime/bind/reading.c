@@ -160,7 +160,9 @@ static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, st
 	struct vigia__hooks hooks;
 	vigia__hooks_begin(L, &hooks);
 	struct vigia__interrupt_bell interruption = {0};
-	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell, .asks = vigia__hooks_changed, .ctx = &hooks};
+	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell, .ctx = &hooks};
+	if (hooks.watched)
+		cancel.asks = vigia__hooks_changed;
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	if (store && timeout_ns < 0)
 		timeout_ns = store->options.long_polling_timeout_ns;
