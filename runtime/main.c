@@ -116,7 +116,7 @@ static void on_pipe(int signo) {
 
 /* Tells those who wait; they take locks, which a signal handler may not. */
 static void *tell_waiters(void *arg) {
-	struct pollfd fd = {.fd = vigia__interrupt_fd, .events = POLLIN};
+	struct pollfd fd = {.fd = *(const int *)arg, .events = POLLIN};
 	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
 		continue;
 	vigia__interrupt_all();
@@ -135,8 +135,10 @@ static int signals_start(void) {
 	vigia__interrupt_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (vigia__interrupt_fd < 0)
 		return -1;
+	static int ours; /* a REPL puts another one in its place for a time */
+	ours = vigia__interrupt_fd;
 	pthread_t thread;
-	int rc = vigia__thread_start(&thread, 65536, tell_waiters, NULL);
+	int rc = vigia__thread_start(&thread, 65536, tell_waiters, &ours);
 	if (rc != 0) {
 		errno = rc;
 		return -1;
