@@ -179,6 +179,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken, err);
 	bool full = rc == MDB_MAP_FULL;
 	if (rc == 0) {
+		b->has_events = stored != 0;
 		rc = vigia__lmdb_write_commit(b, txn, err);
 		full = rc == VIGIA_EFULL;
 	} else {

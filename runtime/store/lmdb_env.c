@@ -214,8 +214,10 @@ static bool panics(struct lmdb_backend *b)
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
 	uint64_t mark = vigia__lmdb_meta_try(b, txn);
+	bool has_events = b->has_events;
+	b->has_events = false;
 	int rc = mdb_txn_commit(txn);
-	if (rc == 0) vigia__lmdb_meta_tried(b, mark);
+	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
 	bool unknown = rc != 0 && panics(b);
 	if (unknown) vigia__lmdb_meta_doubt(b);
 	vigia__lmdb_map_leave(b);
@@ -229,6 +231,7 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
 {
+	b->has_events = false;
 	mdb_txn_abort(txn);
 	vigia__lmdb_map_leave(b);
 }

@@ -58,10 +58,9 @@ static bool disk_has(struct lmdb_backend *b, uint64_t bytes)
 
 int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes)
 {
-	MDB_envinfo info;
 	struct rlimit limit;
-	if (keep == VIGIA_KEEP_NONE || mdb_env_info(b->env, &info) != 0) return 0;
-	uint64_t used = (info.me_last_pgno + 1) * b->page_bytes, reserve = between(RESERVE_BYTES_MIN, used, RESERVE_BYTES_MAX);
+	if (keep == VIGIA_KEEP_NONE) return 0;
+	uint64_t used = (b->last_page + 1) * b->page_bytes, reserve = between(RESERVE_BYTES_MIN, used, RESERVE_BYTES_MAX);
 	if (keep == VIGIA_KEEP_HALF) reserve /= 2;
 	uint64_t need = used + EVENTS_FACTOR * event_bytes + OVERHEAD_BYTES + reserve, ample = need + step_of(used);
 	need = (need + b->page_bytes - 1) / b->page_bytes * b->page_bytes;

@@ -84,6 +84,8 @@ struct lmdb_backend {
 	unsigned commits_since;    /* the last look for readers that were killed; the committing thread's */
 	bool map_grows;            /* the system granted no large map: grow it when it is full */
 	size_t page_bytes;
+	uint64_t last_page;        /* of the last commit; taken by each writer when it has the lock */
+	bool has_events;           /* the transaction in hand changes the file for sure; under the writer's lock */
 	uint64_t reserved_bytes;   /* how far blocks of the file are allocated, as far as this process knows; under the writer's lock */
 	int reserve_failed;        /* why the last try to allocate more failed, 0 = it did not */
 	bool map_lent;             /* the thread that claimed it gives back a loan when it leaves */

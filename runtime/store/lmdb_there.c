@@ -146,7 +146,9 @@ int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_err
 {
 	MDB_envinfo info;
 	size_t last = mdb_txn_id(txn) - 1;
-	if (mdb_env_info(b->env, &info) != 0 || info.me_last_txnid == last) return VIGIA_OK;
+	if (mdb_env_info(b->env, &info) != 0) return VIGIA_OK;
+	b->last_page = info.me_last_pgno;
+	if (info.me_last_txnid == last) return VIGIA_OK;
 	/* A later one may be a commit in doubt (lmdb_meta.c). */
 	bool later = info.me_last_txnid > last;
 	return later && !other_id(b, txn) ? VIGIA_OK : vigia__lmdb_overwritten(b, err);
