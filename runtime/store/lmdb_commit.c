@@ -103,20 +103,25 @@ struct attempt {
 	int disk;                      /* why the disk has no room for it, 0 = it was not refused for that */
 };
 
-/* Of the events that it is to hold, as far as is known before the queue is taken. */
-static uint64_t bytes_of(struct lmdb_backend *b, const struct attempt *attempt)
+/* Of the tickets' events. */
+static uint64_t ticket_bytes(const struct attempt *attempt)
 {
-	uint64_t bytes = attempt->rest ? atomic_load(&b->base.queue.bytes) : 0;
+	uint64_t bytes = 0;
 	for (const struct vigia__ticket *t = attempt->tickets; t; t = attempt->one ? NULL : t->next)
 		if (t->kind == VIGIA_TICKET_APPEND) bytes += t->append->len;
 	return bytes;
 }
 
+/* Of all events that it is to hold, as far as is known before the queue is taken. */
+static uint64_t bytes_of(struct lmdb_backend *b, const struct attempt *attempt)
+{
+	return ticket_bytes(attempt) + (attempt->rest ? atomic_load(&b->base.queue.bytes) : 0);
+}
+
 /* Is there room on the disk? 0 or an error number. */
 static int find_room(struct lmdb_backend *b, struct attempt *attempt, const struct vigia__append *queued)
 {
-	struct attempt own = {.tickets = attempt->tickets, .one = attempt->one};
-	uint64_t bytes = queued->len + bytes_of(b, &own);
+	uint64_t bytes = queued->len + ticket_bytes(attempt);
 	atomic_store(&b->writing_bytes, bytes);
 	attempt->disk = attempt->capped ? 0 : vigia__lmdb_reserve(b, bytes > 0 ? VIGIA_KEEP_ALL : attempt->keep, bytes);
 	return attempt->disk;
@@ -221,7 +226,7 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 	for (size_t tries = 0;;) {
 		MDB_txn *txn;
 		bool alone = attempt->capped || (tries > 0 && !b->map_grows);
-		size_t more = tries * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt);
+		size_t more = alone ? tries * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt) : 0;
 		int disk = attempt->disk, rc = alone ? begin_alone(b, attempt->capped, more, &txn, err) : vigia__lmdb_write_begin(b, &txn, err);
 		size_t seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, attempt, types, err);

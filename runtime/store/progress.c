@@ -33,6 +33,7 @@ static void queue_moved(struct vigia__progress_list *list)
 	if (oldest == NULL) return;
 	*list->end = oldest;
 	list->end = &newest->next;
+	atomic_store_explicit(&list->waits, true, memory_order_relaxed);
 }
 
 /* Under the mutex; NULL: the queue is empty. Its reference is the caller's. */
@@ -41,7 +42,10 @@ static struct vigia__progress *pop(struct vigia__progress_list *list)
 	struct vigia__progress *p = list->first;
 	if (p == NULL) return NULL;
 	list->first = p->next;
-	if (p->next == NULL) list->end = &list->first;
+	if (p->next == NULL) {
+		list->end = &list->first;
+		atomic_store_explicit(&list->waits, false, memory_order_relaxed);
+	}
 	list->out++;
 	return p;
 }
@@ -133,6 +137,8 @@ int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progre
 {
 	struct vigia__progress_taken *taken = NULL;
 	*out = NULL;
+	/* What moves just now may as well come with the next one. */
+	if (atomic_load(&list->moved) == NULL && !atomic_load(&list->waits)) return 0;
 	pthread_mutex_lock(&list->mutex);
 	queue_moved(list);
 	uint64_t count = list->in - list->out;

@@ -31,6 +31,7 @@ struct vigia__progress {
 struct vigia__progress_list {
 	pthread_mutex_t mutex;
 	struct vigia__progress *_Atomic moved; /* last in, first out */
+	atomic_bool waits;            /* there is something in the queue */
 	/* under the mutex: what was on the stack, first in, first out */
 	struct vigia__progress *first, **end;
 	uint64_t in, out;             /* nodes that came in, and that commits have taken out */
