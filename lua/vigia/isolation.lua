@@ -21,6 +21,11 @@ local METHODS = {
 	watcher = {checkpoint = true, seek_to_offset = true, stop = true, stats = true, reload = true},
 }
 
+local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
+
+-- What a request may end with, beside "failed".
+local ENDS <const> = {load = "loaded", init = "done", stop = "done", want = "done", event = "done"}
+
 local Isolated = {}
 Isolated.__index = Isolated
 
@@ -69,9 +74,18 @@ local function raised(call, value)
 	end))
 end
 
+-- Can it be a call that isolated.lua made?
+local function can_be_call(call)
+	return wire.is_list(call.args) and (call.places == nil or type(call.places) == "table")
+		and (call.on ~= "log" or (LEVELS[call.method] and type(call.args[1]) == "string"))
+end
+
 -- True, or nil and how the program ended. Whatever is raised is the script's to hear. `message`: true, the call, its objects.
 local function answer(self, process, message, ctx)
 	table.remove(message, 1)
+	if not can_be_call(message[1]) then
+		return nil, wire.FOREIGN
+	end
 	local ok, results, objects, places = pcall(perform, self, message[1], message, ctx)
 	if ok then
 		objects = objects or {n = 0}
@@ -124,6 +138,8 @@ function Isolated:request(what, ctx, header, object)
 	end
 	if not reply then
 		return self:give_up(what, how)
+	elseif reply.t ~= "failed" and reply.t ~= ENDS[header.t] then
+		return self:give_up(what, wire.FOREIGN)
 	end
 	self.busy = false
 	if reply.t == "failed" then
@@ -140,7 +156,18 @@ function Isolated:give_up(what, how)
 	return nil, self:ended(what, how)
 end
 
--- A new program with the script loaded in it.
+-- What the program says of the script that it loaded, nil if it cannot have said so.
+local function described(loaded)
+	local ok, values = pcall(wire.unpack, loaded.script)
+	local script = ok and values[1]
+	if type(script) == "table" and type(script.path) == "string" and type(script.id) == "string" and type(script.options) == "table"
+		and #script.id >= 1 and #script.id <= 255 and not script.id:find("\0", 1, true)
+		and (script.serializer == nil or type(script.serializer) == "string") then
+		return {path = script.path, id = script.id, serializer = script.serializer, options = script.options, wants = loaded.wants}
+	end
+end
+
+-- A new program with the script loaded in it. Answers what it says of the script.
 function Isolated:start()
 	local process, problem = core.spawn(self.caps.program, self.caps, self.store)
 	if not process then
@@ -154,7 +181,11 @@ function Isolated:start()
 		self.process = nil
 		process:kill()
 	end
-	return loaded, problem
+	local script = loaded and described(loaded)
+	if loaded and not script then
+		return self:give_up("loading the script", wire.FOREIGN)
+	end
+	return script, problem
 end
 
 function Isolated:init(ctx)
@@ -185,11 +216,10 @@ end
 function M.load(path, source, set, given, caps)
 	local isolated = setmetatable({path = path, source = source, set = set, store = given.store, log = given.log, caps = caps,
 		busy = false}, Isolated)
-	local loaded, problem = isolated:start()
-	if not loaded then
+	local script, problem = isolated:start()
+	if not script then
 		error(problem:sub(1, #path) == path and problem or path .. ": " .. problem, 0)
 	end
-	local script = wire.unpack(loaded.script)[1]
 	local watcher -- of this script, once it has begun
 	script.init = function(ctx)
 		watcher = ctx.watcher
@@ -218,7 +248,7 @@ function M.load(path, source, set, given, caps)
 			error(handle_problem, 0)
 		end
 	end
-	if loaded.wants then
+	if script.wants then
 		script.options.where = function(event)
 			local ctx = {store = given.store, watcher = watcher, stopping = false}
 			local ok, want_problem = isolated:ensure(ctx)

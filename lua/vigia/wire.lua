@@ -6,14 +6,24 @@
 local core = require("vigia.core")
 
 -- A script changes its globals as it likes, and a capped one has others.
-local getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type =
-	getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type
+local error, getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type =
+	error, getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type
+local math_type <const> = math.type
 
 local M = {}
 
 local Error = {__name = "vigia.Error", __tostring = function(err) return err.message end}
 
 local ITERATOR <const>, ERROR <const>, TABLE <const> = "$iterator", "$error", "$table"
+
+local ITERATORS <const> = {trim_horizon = core.trim_horizon, latest = core.latest, at_sequence_number = core.at_sequence_number,
+	after_sequence_number = core.after_sequence_number}
+
+-- So many arguments or results can be carried. A list that says it has more is not believed: its holes would be counted for ever.
+local VALUES_MAX <const> = 65536
+
+---What is said of something that the other side cannot have sent, as long as it is ours.
+M.FOREIGN = "what it sent is no part of this conversation"
 
 local plain, rich
 
@@ -49,11 +59,12 @@ end
 function rich(value)
 	if type(value) ~= "table" then
 		return value
-	elseif value[TABLE] ~= nil then
+	elseif type(value[TABLE]) == "table" then
 		return each(value[TABLE], rich)
 	elseif value[ITERATOR] ~= nil then
-		return core[value[ITERATOR]](value.seq_num)
-	elseif value[ERROR] ~= nil then
+		local iterator = ITERATORS[value[ITERATOR]] or error(M.FOREIGN, 0)
+		return iterator(value.seq_num)
+	elseif type(value[ERROR]) == "table" then
 		return setmetatable(value[ERROR], Error)
 	elseif next(value) == nil then
 		return value -- an empty array stays one
@@ -64,14 +75,25 @@ end
 ---Arguments or results as one value; nils in between are kept.
 function M.pack(...)
 	local list = {n = select("#", ...)}
+	if list.n > VALUES_MAX then
+		error("too many values: " .. list.n .. ", and at most " .. VALUES_MAX .. " can be carried", 0)
+	end
 	for i = 1, list.n do
 		list[i] = plain((select(i, ...)))
 	end
 	return list
 end
 
+---Is it such a value?
+function M.is_list(list)
+	return type(list) == "table" and math_type(list.n) == "integer" and list.n >= 0 and list.n <= VALUES_MAX
+end
+
 ---They again, as of table.pack.
 function M.unpack(list)
+	if not M.is_list(list) then
+		error(M.FOREIGN, 0)
+	end
 	local values = {n = list.n}
 	for i = 1, list.n do
 		values[i] = rich(list[i])

@@ -54,4 +54,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	return 0;
 }
 
-FUZZ_MAIN(20000)
+FUZZ_MAIN(50000)
