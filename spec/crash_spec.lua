@@ -110,6 +110,7 @@ local function append_killed(lines)
 		assert.equal(("%d event%s appended, last seq_num %d\n"):format(#rest, #rest == 1 and "" or "s", #lines), result.out, note)
 	end
 	check_events(store, lines, note)
+	helper.covered("crashes", "%d kills of appenders", KILLS)
 	return store
 end
 
@@ -197,6 +198,7 @@ local function run_killed(lines, tree)
 	check_handled(numbers_in(own), #lines, note)
 	check_handled(numbers_in(audit), #lines, note)
 	for _, id in ipairs{"audit", "victim"} do assert.equal(#lines, checkpoint(store, id), note) end
+	helper.covered("crashes", "%d kills of watchers", KILLS)
 end
 
 describe("SIGKILL", function()

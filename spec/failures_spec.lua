@@ -52,7 +52,7 @@ describe("every failure in turn", function()
 				failures, scenarios = failures + count, scenarios + 1
 			end
 			assert(scenarios > 0 and failures > 0, text)
-			print(("# failures: %d of each %s in %d scenarios"):format(failures, kind[1], scenarios))
+			helper.covered("failures in turn", "%d failures of each %s in %d scenarios", failures, kind[1], scenarios)
 		end)
 	end
 end)

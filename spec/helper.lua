@@ -55,6 +55,12 @@ function M.expect_threads(count)
 	M.eventually(function() return count_threads() == count end, ("there should be %d threads"):format(count))
 end
 
+-- Tell what a machine covered, for the table of scripts/test: `N NOUN ...` for each figure, the same nouns in each run.
+function M.covered(machine, format, ...)
+	print(("# %s: " .. format):format(machine, ...))
+	io.stdout:flush()
+end
+
 ---- a folder for each test, and what is open in it ----
 
 local folder -- of the running test, made when first asked for

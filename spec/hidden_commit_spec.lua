@@ -37,6 +37,7 @@ describe("a killed appender", function()
 			local number = assert(store:store_event("CREATE", "Mine", nil))
 			assert.equal(position.seq_num + found + 1, number, "round " .. round .. ": an event stayed hidden")
 		end
+		helper.covered("crashes", "%d kills of appenders", 8)
 	end)
 
 	it("S9 leaves no event that the last number does not count", function()
@@ -46,5 +47,6 @@ describe("a killed appender", function()
 			local latest = store:get_latest_event_num()
 			assert.equal(latest + 1, store:store_event("CREATE", "Mine", nil), "round " .. round)
 		end
+		helper.covered("crashes", "%d kills of appenders", 12)
 	end)
 end)

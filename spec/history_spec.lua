@@ -292,7 +292,7 @@ describe("a history", function()
 		assert(what.appends > 0 and final.latest > 0)
 		local records = 0
 		for _, log in ipairs(histories) do records = records + #log end
-		print(("# histories: %d records of %d processes, %d appends acknowledged, %d events, %d kills, %d stops, seed %d"):format(records,
-			#histories, what.appends, final.latest, counts.kills, counts.stops, seed))
+		helper.covered("histories", "%d records of %d processes, %d appends acknowledged, %d events, %d kills, %d stops, seed %d", records,
+			#histories, what.appends, final.latest, counts.kills, counts.stops, seed)
 	end)
 end)

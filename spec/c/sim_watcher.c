@@ -619,6 +619,6 @@ int main(int argc, char **argv) {
 		current_seed = seed + i;
 		schedule(current_seed);
 	}
-	printf("sim_watcher: %" PRIu64 " schedules from seed %" PRIu64 " passed\n", count, seed);
+	printf("# simulated watcher: %" PRIu64 " schedules from seed %" PRIu64 "\n", count, seed);
 	return 0;
 }

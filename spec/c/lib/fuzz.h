@@ -226,7 +226,8 @@ static inline int fuzz_main(int argc, char **argv, unsigned long runs) {
 			size = fuzz_mutate(bytes, size, seeds, count);
 		fuzz_once(bytes, size);
 	}
-	printf("# hostile bytes: " FUZZ_NAME ": %zu seeds, %lu mutations of them (VIGIA_SEED=%llu)\n", count, runs, (unsigned long long)first);
+	printf("# hostile bytes: %zu executions of " FUZZ_NAME ", %zu seeds among them, seed %llu\n", count + runs, count,
+	       (unsigned long long)first);
 	for (size_t i = 0; i < count; i++)
 		free((char *)(uintptr_t)seeds[i].data);
 	return 0;

@@ -454,7 +454,7 @@ static int all(const char *only, const char *plant, bool is_long, unsigned wante
 		printf("%s %u - finds %s (after %u states)\n", fine ? "ok" : "not ok", ++number, plants[i].what, outcome.checked);
 		fflush(stdout);
 	}
-	printf("1..%u\n# %u states of a power loss were checked, seed %" PRIu64 "\n", number, states, seed);
+	printf("1..%u\n# power loss: %u states, seed %" PRIu64 "\n", number, states, seed);
 	return failed > 0;
 }
 
