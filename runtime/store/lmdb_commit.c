@@ -17,8 +17,8 @@
 #include "../core/event.h"
 #include "lmdb_store.h"
 
-/* A loan, and how many of them; of an event's bytes half a page may be lost. */
-enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2 };
+/* A loan, and how many of them; of an event's bytes half a page may be lost. How often one is tried beside another process that writes. */
+enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2, ALONE_TRIES = 5 };
 /* So many commits a reader that was killed may keep pages. */
 enum { COMMITS_UNTIL_LOOK = 256 };
 
@@ -207,16 +207,28 @@ static int settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 	return rc;
 }
 
-/* In a map that is larger, or that ends where the file does. */
-static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, MDB_txn **txn, struct vigia_error *err)
+/* In a map that is larger, or that ends where the file does. `refused`: what it is told of that cannot be had now. */
+static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int refused, MDB_txn **txn, struct vigia_error *err)
 {
-	int rc = capped ? vigia__lmdb_map_cap(b) : vigia__lmdb_map_lend(b, more);
-	if (rc == 0) {
-		rc = mdb_txn_begin(b->env, NULL, 0, txn);
-		if (rc == 0) return settle(b, *txn, err);
-		vigia__lmdb_map_leave(b);
+	for (int tries = 0;; tries++) {
+		int rc = capped ? vigia__lmdb_map_cap(b) : vigia__lmdb_map_lend(b, more);
+		if (rc == 0) {
+			rc = vigia__lmdb_uncut(b, err);
+			if (rc == 0) rc = mdb_txn_begin(b->env, NULL, 0, txn);
+			if (rc == 0) return settle(b, *txn, err);
+			vigia__lmdb_map_leave(b);
+			if (!lmdb_is_error(rc)) return rc;
+		}
+		/* Another process took pages behind the end of this map before the lock was had. */
+		if (rc == MDB_MAP_RESIZED && tries < ALONE_TRIES) continue;
+		if (rc == MDB_PANIC && tries < ALONE_TRIES) {
+			rc = vigia__lmdb_reopen(b, err);
+			if (rc < 0) return rc;
+			continue;
+		}
+		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped)) return vigia__lmdb_error(b, refused, "store", err);
+		return vigia__lmdb_error(b, rc, "begin to write", err);
 	}
-	return vigia__lmdb_error(b, rc, "begin to write", err);
 }
 
 /* One transaction, again while there is no room and more can be had: with `lent` in a map that is larger for it. VIGIA_OK or an error of
@@ -227,7 +239,8 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 		MDB_txn *txn;
 		bool alone = attempt->capped || (tries > 0 && !b->map_grows);
 		size_t more = alone ? tries * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt) : 0;
-		int disk = attempt->disk, rc = alone ? begin_alone(b, attempt->capped, more, &txn, err) : vigia__lmdb_write_begin(b, &txn, err);
+		int disk = attempt->disk, rc = alone ? begin_alone(b, attempt->capped, more, disk ? disk : MDB_MAP_FULL, &txn, err)
+		                                     : vigia__lmdb_write_begin(b, &txn, err);
 		size_t seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, attempt, types, err);
 		if (rc == VIGIA_OK && alone && !attempt->capped && attempt->took) vigia__queue_exceeded(&b->base.queue);
@@ -248,12 +261,19 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 static int nudge_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct lmdb_backend *b = arg;
-	MDB_val key = {5, "nudge"}, value = {1, ""};
+	uint64_t own = mdb_txn_id(txn), before = 0;
+	MDB_val key = {5, "nudge"}, value;
 	(void)err;
+	int rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc == 0 && value.mv_size == sizeof before) memcpy(&before, value.mv_data, sizeof before);
+	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
+	if (before + 1 == own) return 0; /* nothing was freed since */
+	value = (MDB_val){sizeof own, &own};
 	return mdb_put(txn, b->meta, &key, &value, 0);
 }
 
-/* A commit of a few pages: what the last one freed can be used only by the one after the next. */
+/* A commit of a few pages: what the last one freed can be used only by the one after the next. Not twice on end: where a reader keeps
+ * what was freed, appends that fail must not use up what is lent, or kept on the disk, for those that free room. */
 static void nudge(struct lmdb_backend *b)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};

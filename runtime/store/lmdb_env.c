@@ -87,8 +87,6 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 
 /* ---- transactions ---- */
 
-static int reopen(struct lmdb_backend *b, struct vigia_error *err);
-
 static int reader_new(struct lmdb_backend *b, struct reader **out)
 {
 	struct reader *reader = vigia__calloc(sizeof *reader);
@@ -144,7 +142,7 @@ int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, st
 		vigia__lmdb_map_leave(b);
 		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
 		if (rc == MDB_PANIC && tries < 8) {
-			rc = reopen(b, err);
+			rc = vigia__lmdb_reopen(b, err);
 			if (rc < 0) return rc;
 		}
 		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to read", err);
@@ -195,7 +193,7 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 		vigia__lmdb_map_leave(b);
 		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
 		if (rc == MDB_PANIC && tries < 8) {
-			rc = reopen(b, err);
+			rc = vigia__lmdb_reopen(b, err);
 			if (rc < 0) return rc;
 		}
 		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to write", err);
@@ -472,8 +470,7 @@ static void settle_now(struct lmdb_backend *b)
 	mdb_txn_abort(txn);
 }
 
-/* Close and open after a failure of LMDB that it does not get over by itself. Fine if another thread did it meanwhile. */
-static int reopen(struct lmdb_backend *b, struct vigia_error *err)
+int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err)
 {
 	int rc = vigia__lmdb_map_claim(b);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "open it again", err);

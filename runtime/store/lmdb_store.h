@@ -120,6 +120,9 @@ int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
 int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
 /* The map claimed, or nobody else there: the environment and the readers in it. The next transaction opens it again. */
 void vigia__lmdb_env_close(struct lmdb_backend *b);
+/* Outside of transactions: close and open after a failure of LMDB that it does not get over by itself. Fine if another thread did it
+ * meanwhile. */
+int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 /* For those who asked already whether it is still there. */
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);

@@ -1,10 +1,13 @@
 /*
- * test_readers.c - readers that were killed: the pages that they read are used again, although nobody opens the file anew.
+ * test_readers.c - other processes beside a writer: readers that were killed, whose pages are used again although nobody opens the file
+ * anew; one that reads on and on; one that makes the file longer.
  */
 #include "test.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,6 +154,98 @@ static void D4_a_trim_looks_for_them(void **state)
 }
 
 /* In another PID namespace another process may have our pid, and with it the byte of the lock file that LMDB locks. */
+/* ---- a reader that goes on ---- */
+
+/* The file may grow no further: for what writes it that is a full disk. 0: as it was. */
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_FSIZE, &limit);
+	limit.rlim_cur = bytes > 0 ? bytes : limit.rlim_max;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+/* Appends fail again and again beside a reader that keeps all pages that are freed. What is lent, or kept on the disk, must be there for
+ * those that free room. */
+static void fail_beside_reader(int64_t map_size_bytes, rlim_t file_bytes, int code)
+{
+	int told[2];
+	char byte;
+	uint64_t removed;
+	struct vigia_error err = {0};
+	assert_int_equal(pipe(told), 0);
+	pid_t reader = fork();
+	if (reader == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
+		struct vigia_store *store = open_store(map_size_bytes);
+		struct reader *kept;
+		for (int i = 0; i < 40; i++)
+			if (append(store, 3000, NULL) < 0) _exit(1);
+		if (vigia__lmdb_read_begin(backend_of(store), &kept, NULL) < 0 || write(told[1], "r", 1) != 1) _exit(1);
+		for (;;) pause();
+	}
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	for (int i = 0; i < 2; i++) close(told[i]);
+	limit_files(file_bytes);
+	struct vigia_store *store = open_store(map_size_bytes);
+	for (int failed = 0, i = 0; failed < 300 && i < 2000; i++) {
+		int rc = append(store, 3000, &err);
+		if (rc != VIGIA_OK) assert_int_equal(rc, code);
+		failed += rc != VIGIA_OK;
+	}
+	uint64_t used = used_bytes(store);
+	assert_int_equal(append(store, 3000, &err), code);
+	assert_int_equal(used_bytes(store), used);
+	if (vigia_store_trim(store, 20, &removed, &err) < 0) fail_msg("trim: %s", err.message);
+	assert_int_equal(removed, 20);
+	if (vigia_checkpoint_put(store, "w", 30, &err) < 0) fail_msg("checkpoint: %s", err.message);
+	vigia_store_free(store);
+	limit_files(0);
+	kill(reader, SIGKILL);
+	assert_int_equal(waitpid(reader, NULL, 0), reader);
+}
+
+static void D4_appends_that_fail_use_up_no_loan(void **state)
+{
+	(void)state;
+	fail_beside_reader(MAP_BYTES, 0, VIGIA_EFULL);
+}
+
+static void D4_appends_that_fail_use_up_no_reserve(void **state)
+{
+	(void)state;
+	fail_beside_reader(0, MAP_BYTES, VIGIA_EDISKFULL);
+}
+
+/* ---- a writer that may make the file longer, beside one that may not ---- */
+
+static void D4_a_full_disk_is_called_so_beside_a_writer_that_has_room(void **state)
+{
+	(void)state;
+	struct vigia_error err = {0};
+	struct vigia_store *store = open_store(0);
+	vigia_store_free(store);
+	pid_t writer = fork();
+	if (writer == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		store = open_store(0);
+		for (;;)
+			if (append(store, 4000, NULL) < 0) _exit(1);
+	}
+	limit_files(256 * 1024);
+	store = open_store(0);
+	for (int failed = 0; failed < 30;) {
+		int rc = append(store, 4000, &err);
+		if (rc != VIGIA_OK && rc != VIGIA_EDISKFULL) fail_msg("%s (%s)", err.message, err.cause);
+		failed += rc != VIGIA_OK;
+	}
+	limit_files(0);
+	kill(writer, SIGKILL);
+	assert_int_equal(waitpid(writer, NULL, 0), writer);
+	vigia_store_free(store);
+}
+
 static void R2_a_process_with_our_pid_is_named(void **state)
 {
 	(void)state;
@@ -192,6 +287,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4_a_writer_looks_for_them_now_and_then, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4_a_full_map_is_reason_to_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4_a_trim_looks_for_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_loan, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_reserve, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4_a_full_disk_is_called_so_beside_a_writer_that_has_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(R2_a_process_with_our_pid_is_named, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
