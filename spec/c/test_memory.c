@@ -509,7 +509,10 @@ static void test_a_commit_looks_at_what_moved_only(void **state) {
 static void test_a_commit_takes_a_slice_of_what_moved(void **state) {
 	enum { NODES = 3 * VIGIA_PROGRESS_SLICE + 7 };
 	struct vigia_store *store;
-	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.collect = false; /* its commits would take a slice along */
+	assert_int_equal(vigia_store_open(":memory:", &options, &store, NULL), VIGIA_OK);
 	struct vigia__backend *b = store->backend;
 	struct vigia__progress *nodes[NODES];
 	for (int i = 0; i < NODES; i++) {
