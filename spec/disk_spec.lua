@@ -49,7 +49,8 @@ describe("a full disk", function()
 
 	it("D4i is an error that says so to appends; nothing is half done; and it works on afterwards", function()
 		check(on_disk("2m", [[
-			local store = assert(vigia.open(disk .. "/store"))
+			-- Nobody else reads: what a reader holds is free when it ends, and the disk is not as full as it was.
+			local store = assert(vigia.open(disk .. "/store", {collect = false}))
 			local body = ("x"):rep(3000)
 			for _ = 1, 20 do assert(store:store_event("CREATE", "Small", body)) end
 			assert(store:store_checkpoint("w", 3))

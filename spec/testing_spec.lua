@@ -133,3 +133,16 @@ describe("testing.watcher", function()
 		assert.spy(watcher.stop).was.called(1)
 	end)
 end)
+
+describe("testing.store", function()
+	after_each(helper.clean)
+
+	it("has no collector of its own, unless it is asked for", function()
+		local before = helper.threads()
+		local quiet = testing.store()
+		assert.equal(before, helper.threads())
+		local collecting = testing.store{collect = true}
+		helper.expect_threads(before + 1)
+		assert(collecting:close() and quiet:close())
+	end)
+end)

@@ -565,7 +565,7 @@ function Watcher:stop(options) end
 ---@class vigia.testing
 local testing = {}
 
----A store in memory; raises if the options are wrong.
+---A store in memory; raises if the options are wrong. Nothing collects in it unless `collect = true` is given.
 ---@param options? vigia.StoreOptions
 ---@return vigia.Store
 function testing.store(options) end

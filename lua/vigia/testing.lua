@@ -9,7 +9,10 @@ local vigia = require "vigia"
 local M = {}
 
 function M.store(options)
-	return assert(vigia.open(":memory:", options))
+	-- A commit of the collector's would take watchers' progress along at a moment of its own.
+	local given = {collect = false}
+	for name, value in pairs(options or {}) do given[name] = value end
+	return assert(vigia.open(":memory:", given))
 end
 
 M.clock = core.clock
