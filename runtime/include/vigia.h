@@ -440,7 +440,7 @@ static inline int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out
  * Copy the store, as it is at one moment, into a new file, while others go on using it; `compact`: without the free pages. The copy is a
  * store of its own, with another id, and has its name only once it is whole.
  *
- * Returns:   VIGIA_OK; EFILEEXISTS: nothing is overwritten; EDISKFULL, EPERM, ENOTFOUND, EIO: nothing is left behind; EUNSUPPORTED
+ * Returns:   VIGIA_OK; EFILEEXISTS: nothing is overwritten; EDISKFULL, EPERM, ENOTFOUND, EIO, ENOMEM: nothing is left behind; EUNSUPPORTED
  */
 VIGIA_API int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err);
 

@@ -30,6 +30,7 @@ static int code_of(int number)
 	case ENOSPC: case EDQUOT: case EFBIG: return VIGIA_EDISKFULL;
 	case EACCES: case EPERM: case EROFS: return VIGIA_EPERM;
 	case ENOENT: case ENOTDIR: return VIGIA_ENOTFOUND;
+	case ENOMEM: return VIGIA_ENOMEM;
 	default: return VIGIA_EIO;
 	}
 }
@@ -99,19 +100,32 @@ static int target_finish(struct target *t)
 	return rc;
 }
 
+/* The content. LMDB reads it in a transaction of its own. 0 or an error number; MDB_MAP_RESIZED: another process made the file longer since
+ * ours began. */
+static int copy_once(struct lmdb_backend *b, const struct target *t, bool compact)
+{
+	if (ftruncate(t->fd, 0) < 0 || lseek(t->fd, 0, SEEK_SET) < 0) return errno;
+	atomic_fetch_add(&b->map_long, 1);
+	int failed = mdb_env_copyfd2(b->env, t->fd, compact ? MDB_CP_COMPACT : 0);
+	atomic_fetch_sub(&b->map_long, 1);
+	return failed;
+}
+
 int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err)
 {
+	enum { TRIES = 100 };
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct target t;
-	int rc = target_open(&t, path, err);
+	int failed = MDB_MAP_RESIZED, rc = target_open(&t, path, err);
 	if (rc < 0) return rc;
-	struct reader *reader; /* sees to it that the environment is open */
-	rc = vigia__lmdb_read_begin(b, &reader, err);
-	if (rc == VIGIA_OK) {
-		atomic_fetch_add(&b->map_long, 1);
-		int failed = mdb_env_copyfd2(b->env, t.fd, compact ? MDB_CP_COMPACT : 0);
-		atomic_fetch_sub(&b->map_long, 1);
+	for (int tries = 0; rc == VIGIA_OK && failed == MDB_MAP_RESIZED && tries < TRIES; tries++) {
+		struct reader *reader; /* sees to it that the environment is open, and its map large enough */
+		rc = vigia__lmdb_read_begin(b, &reader, err);
+		if (rc < 0) break;
+		failed = copy_once(b, &t, compact);
 		vigia__lmdb_read_end(b, reader);
+	}
+	if (rc == VIGIA_OK) {
 		if (failed == 0) failed = give_id(&t);
 		if (failed == 0) failed = target_finish(&t);
 		if (failed != 0) rc = fail(&t, failed, "write it", err);

@@ -3,9 +3,11 @@
  */
 #include "thread.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -46,6 +48,17 @@ void vigia__thread_program_mask(sigset_t *out)
 	else pthread_sigmask(SIG_SETMASK, NULL, out);
 }
 
+/* What a stack needs before a function of ours has any of it. glibc takes the thread-local variables of the program and its libraries from
+ * it, and tells how much that is by a name of its own (of which Rust and Java make use, too); others do not. */
+static size_t stack_min(const pthread_attr_t *attr)
+{
+	size_t (*get)(const pthread_attr_t *attr) = NULL;
+	void *found = dlsym(RTLD_DEFAULT, "__pthread_get_minstack");
+	memcpy(&get, &found, sizeof get);
+	size_t bytes = get ? get(attr) : 0;
+	return bytes > (size_t)PTHREAD_STACK_MIN ? bytes : (size_t)PTHREAD_STACK_MIN;
+}
+
 /* pthread_create says EAGAIN both for too many threads and for want of memory. */
 static bool has_room(const pthread_attr_t *attr)
 {
@@ -71,7 +84,7 @@ int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void 
 	sigfillset(&most);
 	for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&most, own[i]);
 	pthread_attr_init(&attr);
-	if (stack_bytes > 0) pthread_attr_setstacksize(&attr, (size_t)PTHREAD_STACK_MIN + stack_bytes);
+	if (stack_bytes > 0) pthread_attr_setstacksize(&attr, stack_min(&attr) + stack_bytes);
 	pthread_sigmask(SIG_SETMASK, &most, &before);
 	int failed = pthread_create(thread, &attr, run, start);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

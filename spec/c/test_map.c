@@ -2,11 +2,14 @@
  * test_map.c - the map of a store where address space is short: opening, growing, what other processes enlarged, loans; and a change of
  * its size while others read.
  *
- * mmap and write (a backup's) are replaced for the whole program, liblmdb included, so that they can refuse and wait.
+ * mmap and write (a backup's) are replaced for the whole program, liblmdb included, so that they can refuse and wait; and so is LMDB's
+ * copy, before which something can happen.
  */
 #include "test.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <lmdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +51,20 @@ VIGIA_API ssize_t write(int fd, const void *data, size_t len)
 		usleep(1000);
 	}
 	return syscall(SYS_write, fd, data, len);
+}
+
+static void (*before_copy)(void); /* once */
+static int copy_fails;
+
+VIGIA_API int mdb_env_copyfd2(MDB_env *env, mdb_filehandle_t fd, unsigned flags)
+{
+	int (*real)(MDB_env *env, mdb_filehandle_t fd, unsigned flags);
+	void *found = dlsym(RTLD_NEXT, "mdb_env_copyfd2");
+	void (*act)(void) = before_copy;
+	memcpy(&real, &found, sizeof real);
+	before_copy = NULL;
+	if (act) act();
+	return copy_fails ? copy_fails : real(env, fd, flags);
 }
 
 /* ---- a folder, a store ---- */
@@ -260,6 +277,77 @@ static void D4m_a_map_that_another_process_enlarged(void **state)
 	close(ready[0]);
 	close(filled[0]);
 	close(filled[1]);
+}
+
+static void open_and_collect(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	if (vigia_store_open(path, NULL, &store, &err) < 0) fprintf(stderr, "%s (%s)\n", err.message, err.cause);
+	expect(err.code == VIGIA_OK);
+	vigia_store_free(store);
+}
+
+/* Threads of ours have small stacks, and glibc takes from them what is thread-local in the whole program: `payload` here. */
+static void R2_a_store_opens_in_a_program_with_large_thread_local_variables(void **state)
+{
+	(void)state;
+	in_child(open_and_collect);
+}
+
+static pid_t elsewhere;
+
+/* Another process, which was forked before: no fork in the middle of a call. */
+static void append_elsewhere(void)
+{
+	int status;
+	if (write(ready[1], "", 1) == 1 && waitpid(elsewhere, &status, 0) == elsewhere && status == 0) return;
+	fail_msg("the other process could not append");
+}
+
+static void wait_and_append_with_a_larger_map(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	char c;
+	expect(read(ready[0], &c, 1) == 1);
+	expect(open_with(64 * MB, &store, &err) == VIGIA_OK);
+	for (int i = 0; i < 3; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
+	vigia_store_free(store);
+}
+
+/* LMDB copies in a transaction of its own, which begins a little later than ours. */
+static void A3_a_backup_while_another_process_enlarges_the_map(void **state)
+{
+	(void)state;
+	char copy[FOLDER_MAX + 16];
+	struct vigia_error err = {0};
+	uint64_t last;
+	snprintf(copy, sizeof copy, "%s/copy", folder);
+	assert_int_equal(pipe(ready), 0);
+	fflush(NULL);
+	elsewhere = fork();
+	if (elsewhere == 0) {
+		close(ready[1]); /* the end of the test is an end for this, too */
+		wait_and_append_with_a_larger_map();
+		_exit(0);
+	}
+	struct vigia_store *store = open_store(MB);
+	assert_int_equal(append(store, 100, &err), VIGIA_OK);
+	before_copy = append_elsewhere;
+	if (vigia_store_backup(store, copy, false, &err) < 0) fail_msg("%s (%s)", err.message, err.cause);
+	copy_fails = ENOMEM;
+	unlink(copy);
+	assert_int_equal(vigia_store_backup(store, copy, true, &err), VIGIA_ENOMEM);
+	copy_fails = 0;
+	assert_int_equal(vigia_store_backup(store, copy, true, &err), VIGIA_OK);
+	vigia_store_free(store);
+	snprintf(path, sizeof path, "%s", copy);
+	store = open_store(0);
+	assert_int_equal(vigia_store_latest(store, &last, &err), VIGIA_OK);
+	assert_int_equal(last, 4);
+	vigia_store_free(store);
+	for (int i = 0; i < 2; i++) close(ready[i]);
 }
 
 static void borrow(void)
@@ -623,6 +711,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(D4l_a_store_opens_where_a_small_map_is_granted_and_grows, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4m_a_map_that_another_process_enlarged, setup, teardown),
+		cmocka_unit_test_setup_teardown(R2_a_store_opens_in_a_program_with_large_thread_local_variables, setup, teardown),
+		cmocka_unit_test_setup_teardown(A3_a_backup_while_another_process_enlarges_the_map, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4n_a_loan_that_is_not_granted, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4o_a_map_that_was_lost_is_opened_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(D4p_a_change_of_size_goes_before_new_readers, setup, teardown),
