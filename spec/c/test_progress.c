@@ -1,0 +1,245 @@
+/*
+ * test_progress.c - W10: what a commit takes along of the watchers' progress, and what it makes of it when others move meanwhile.
+ *
+ * The product's own lmdb_commit.c is included, so that a handler can come between any two of its steps.
+ */
+#include "test.h"
+
+/* The names of two of its functions, which cmocka and the system have, too. */
+#undef fail
+#define fail fail_ticket
+#define write write_group
+#include "store/lmdb_store.h"
+
+/* ---- a handler between the steps of a commit ---- */
+
+static struct {
+	struct vigia_store *store;
+	struct vigia__progress *progress;
+	uint64_t handled;
+} handler;
+
+/* It queues an event for the one that it handled, and then says so. */
+static void handle_one(void)
+{
+	struct vigia_new_event event = {{"CREATE", 6}, {"Out", 3}, {"\x01", 1}};
+	if (handler.store == NULL) return;
+	assert_int_equal(vigia_store_append(handler.store, &event, 1, NULL, NULL), VIGIA_OK);
+	vigia__progress_move(&handler.store->backend->progress, handler.progress, ++handler.handled);
+}
+
+static int take_queue(struct vigia__queue *queue, struct vigia__append *out,
+                      bool (*is_stored)(void *ctx, uint64_t seq_num, const void *bytes, size_t len), void *ctx)
+{
+	handle_one();
+	int rc = vigia__queue_take(queue, out, is_stored, ctx);
+	handle_one();
+	return rc;
+}
+
+static int take_progress(struct vigia__progress_list *list, struct vigia__progress_taken **taken)
+{
+	handle_one();
+	int rc = vigia__progress_take(list, taken);
+	handle_one();
+	return rc;
+}
+
+#define vigia__queue_take take_queue
+#define vigia__progress_take take_progress
+#include "../../runtime/store/lmdb_commit.c"
+#undef vigia__queue_take
+#undef vigia__progress_take
+#undef write
+#undef fail
+#define fail() _fail(__FILE__, __LINE__)
+
+/* ---- the list ---- */
+
+static struct vigia__progress_list moved;
+
+static int setup(void **state)
+{
+	(void)state;
+	moved = (struct vigia__progress_list){0};
+	vigia__progress_init(&moved);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	vigia__progress_deinit(&moved);
+	return 0;
+}
+
+/* The numbers that a commit takes, and the ids' first letters, as a text. */
+static struct vigia__progress_taken *take(const char *expected)
+{
+	struct vigia__progress_taken *taken;
+	char text[256] = "";
+	size_t len = 0;
+	assert_int_equal(vigia__progress_take(&moved, &taken), 0);
+	for (size_t i = 0; taken && i < taken->count; i++)
+		len += (size_t)snprintf(text + len, sizeof text - len, "%s%llu ", taken->items[i].progress->id,
+		                        (unsigned long long)taken->items[i].done);
+	assert_string_equal(text, expected);
+	return taken;
+}
+
+static void W10_a_commit_takes_what_moved_in_the_order_in_which_it_did(void **state)
+{
+	(void)state;
+	struct vigia__progress *a = vigia__progress_new("a", 0), *b = vigia__progress_new("b", 5), *c = vigia__progress_new("c", 0);
+	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_move(&moved, b, 6);
+	vigia__progress_move(&moved, a, 1);
+	vigia__progress_move(&moved, b, 7); /* is there once */
+	assert_int_equal(vigia__progress_in(&moved), 2);
+	struct vigia__progress_taken *taken = take("b7 a1 ");
+	assert_int_equal(vigia__progress_out(&moved), 2);
+	assert_int_equal(vigia__progress_saved(&moved, b), 5);
+	vigia__progress_done(&moved, taken, true);
+	assert_int_equal(vigia__progress_saved(&moved, a), 1);
+	assert_int_equal(vigia__progress_saved(&moved, b), 7);
+	assert_int_equal(vigia__progress_saved(&moved, c), 0);
+	vigia__progress_move(&moved, b, 7); /* no news */
+	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_end(&moved, a);
+	vigia__progress_end(&moved, b);
+	vigia__progress_end(&moved, c);
+}
+
+static void W10_what_was_not_committed_travels_with_the_next_one(void **state)
+{
+	(void)state;
+	struct vigia__progress *a = vigia__progress_new("a", 0), *b = vigia__progress_new("b", 0);
+	vigia__progress_move(&moved, a, 3);
+	vigia__progress_move(&moved, b, 4);
+	struct vigia__progress_taken *taken = take("a3 b4 ");
+	vigia__progress_done(&moved, taken, false);
+	assert_int_equal(vigia__progress_saved(&moved, a), 0);
+	taken = take("a3 b4 ");
+	vigia__progress_move(&moved, a, 9); /* while it is under way: one more commit */
+	vigia__progress_done(&moved, taken, true);
+	assert_int_equal(vigia__progress_saved(&moved, a), 3);
+	vigia__progress_done(&moved, take("a9 "), true);
+	assert_int_equal(vigia__progress_saved(&moved, a), 9);
+	vigia__progress_end(&moved, a);
+	vigia__progress_end(&moved, b);
+}
+
+static void W10_a_seek_is_not_undone_by_a_commit_under_way(void **state)
+{
+	(void)state;
+	struct vigia__progress *a = vigia__progress_new("a", 0);
+	vigia__progress_move(&moved, a, 9);
+	struct vigia__progress_taken *taken = take("a9 ");
+	vigia__progress_reset(&moved, a, 1, 1);
+	vigia__progress_done(&moved, taken, true);
+	assert_int_equal(vigia__progress_saved(&moved, a), 1);
+	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_move(&moved, a, 2); /* what comes after the seek is saved */
+	vigia__progress_done(&moved, take("a2 "), true);
+	assert_int_equal(vigia__progress_saved(&moved, a), 2);
+	/* Two commits under way: the older one's number does not come back. */
+	vigia__progress_move(&moved, a, 3);
+	struct vigia__progress_taken *older = take("a3 ");
+	vigia__progress_move(&moved, a, 4);
+	taken = take("a4 ");
+	vigia__progress_done(&moved, taken, true);
+	vigia__progress_done(&moved, older, true);
+	assert_int_equal(vigia__progress_saved(&moved, a), 4);
+	/* What was done already when the seek came, and is not saved yet, goes along. */
+	vigia__progress_reset(&moved, a, 8, 5);
+	vigia__progress_done(&moved, take("a8 "), true);
+	vigia__progress_end(&moved, a);
+}
+
+static void W10_a_watcher_that_ended_is_left_out(void **state)
+{
+	(void)state;
+	struct vigia__progress *a = vigia__progress_new("a", 0), *b = vigia__progress_new("b", 0);
+	vigia__progress_move(&moved, a, 1);
+	vigia__progress_move(&moved, b, 2);
+	vigia__progress_end(&moved, a);
+	struct vigia__progress_taken *taken = take("b2 ");
+	vigia__progress_move(&moved, b, 3);
+	vigia__progress_end(&moved, b); /* while a commit has it */
+	vigia__progress_done(&moved, taken, false);
+	vigia__progress_done(&moved, take(""), true);
+}
+
+static void W10_a_commit_takes_a_slice(void **state)
+{
+	(void)state;
+	enum { COUNT = VIGIA_PROGRESS_SLICE + 2 };
+	struct vigia__progress *all[COUNT], *late = vigia__progress_new("late", 0);
+	for (int i = 0; i < COUNT; i++) {
+		all[i] = vigia__progress_new("w", 0);
+		vigia__progress_move(&moved, all[i], 1);
+	}
+	struct vigia__progress_taken *taken;
+	assert_int_equal(vigia__progress_take(&moved, &taken), 0);
+	assert_int_equal(taken->count, VIGIA_PROGRESS_SLICE);
+	vigia__progress_move(&moved, late, 7);
+	assert_int_equal(vigia__progress_in(&moved), COUNT + 1);
+	assert_int_equal(vigia__progress_out(&moved), VIGIA_PROGRESS_SLICE);
+	vigia__progress_done(&moved, taken, true);
+	assert_int_equal(vigia__progress_saved(&moved, all[0]), 1);
+	assert_int_equal(vigia__progress_saved(&moved, all[COUNT - 1]), 0);
+	vigia__progress_done(&moved, take("w1 w1 late7 "), true); /* first come, first served */
+	assert_int_equal(vigia__progress_saved(&moved, all[COUNT - 1]), 1);
+	vigia__progress_done(&moved, take(""), true);
+	for (int i = 0; i < COUNT; i++) vigia__progress_end(&moved, all[i]);
+	vigia__progress_end(&moved, late);
+}
+
+/* ---- beside a commit ---- */
+
+/* What a handler queued must not come later than its checkpoint: a kill behind the commit would lose it. */
+static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **state)
+{
+	(void)state;
+	struct vigia_store_options options;
+	struct vigia_error err = {0};
+	struct vigia_store *store;
+	char folder[FOLDER_MAX], path[FOLDER_MAX + 16];
+	assert_int_equal(folder_make(folder), 0);
+	snprintf(path, sizeof path, "%s/store", folder);
+	vigia_store_options_init(&options);
+	options.durability = VIGIA_DURABILITY_INTERVAL;
+	options.commit_interval_ns = INT64_C(3600) * 1000000000;
+	options.durability_given = options.commit_interval_given = true;
+	options.collect = false;
+	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	handler.progress = vigia__progress_new("w", 0);
+	handler.store = store;
+	for (unsigned i = 1; i <= 3; i++) {
+		uint64_t saved = 0, stored;
+		handle_one();
+		assert_int_equal(vigia_checkpoint_put(store, "other", i, NULL), VIGIA_OK);
+		assert_int_equal(vigia_checkpoint_get(store, "w", &saved, NULL), VIGIA_OK);
+		assert_int_equal(vigia_store_latest(store, &stored, NULL), VIGIA_OK);
+		assert_true(saved > 0);
+		assert_in_range(saved, 1, stored);
+	}
+	handler.store = NULL;
+	vigia__progress_end(&store->backend->progress, handler.progress);
+	vigia_store_free(store);
+	folder_empty(folder);
+	rmdir(folder);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(W10_a_commit_takes_what_moved_in_the_order_in_which_it_did, setup, teardown),
+		cmocka_unit_test_setup_teardown(W10_what_was_not_committed_travels_with_the_next_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(W10_a_seek_is_not_undone_by_a_commit_under_way, setup, teardown),
+		cmocka_unit_test_setup_teardown(W10_a_watcher_that_ended_is_left_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(W10_a_commit_takes_a_slice, setup, teardown),
+		cmocka_unit_test(D2_a_commit_holds_no_progress_without_what_was_queued_before),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
