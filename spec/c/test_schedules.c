@@ -268,7 +268,7 @@ static struct {
 	struct vigia__commit commit;
 	struct vigia__ticket tickets[CALLERS];
 	bool written[CALLERS], told[CALLERS], returned[CALLERS];
-	int order[CALLERS], count, published, submitted;
+	int order[CALLERS], count, published, groups, submitted;
 	atomic_int writing;
 } c;
 
@@ -291,6 +291,7 @@ static int op_write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_
 		c.order[c.count++] = i;
 		ticket->rc = i;
 	}
+	c.groups++;
 	*types = 1;
 	explore_unlock(&c.writing);
 	return VIGIA_OK;
@@ -300,6 +301,7 @@ static void op_publish(void *ctx, uint64_t types)
 {
 	(void)ctx, (void)types;
 	explore_point();
+	EXPLORE_CHECK(c.published < c.groups); /* each group after it was written */
 	c.published++;
 }
 

@@ -444,6 +444,28 @@ static void S11_a_close_wakes_reads_and_registries_at_once(void **state)
 	}
 }
 
+/* A waiter looks once a second anyway: without the ring each of these would take as long. */
+static void S11_a_close_wakes_a_read_before_it_looks_by_itself(void **state)
+{
+	(void)state;
+	enum { CLOSES = 6 };
+	int64_t took = 0;
+	for (int i = 0; i < CLOSES; i++) {
+		struct vigia_store *store = open_store(i % 2);
+		atomic_int ready = 0;
+		struct waiter waiter = {.store = store, .ready = &ready};
+		assert_int_equal(pthread_create(&waiter.thread, NULL, wait_for_one, &waiter), 0);
+		while (atomic_load(&ready) == 0) usleep(100);
+		usleep(20000); /* it sleeps now; one that does not is not counted */
+		int64_t before = vigia__mono_ns();
+		vigia_store_close(store);
+		pthread_join(waiter.thread, NULL);
+		took += vigia__mono_ns() - before;
+		vigia_store_free(store);
+	}
+	assert_in_range(took, 0, (int64_t)CLOSES * VIGIA_HEAL_NS / 2);
+}
+
 static int without_waitv(void **state)
 {
 	vigia__wake_without_waitv();
@@ -461,11 +483,13 @@ int main(void)
 		TEST(S6_a_watcher_finds_it_too),
 		TEST(an_interrupt_wakes_its_registry_and_nobody_else),
 		TEST(S11_a_close_wakes_reads_and_registries_at_once),
+		TEST(S11_a_close_wakes_a_read_before_it_looks_by_itself),
 #undef TEST
 #define TEST(name) {#name " (without futex_waitv)", name, without_waitv, teardown, NULL}
 		TEST(S7_all_are_woken_by_one_append_each_with_the_same_event), /* from here on it stays without */
 		TEST(S6_a_watcher_finds_it_too),
 		TEST(S11_a_close_wakes_reads_and_registries_at_once),
+		TEST(S11_a_close_wakes_a_read_before_it_looks_by_itself),
 #undef TEST
 	};
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
