@@ -1,4 +1,4 @@
--- readme_spec.lua - runs every example of the README, as a reader would type it, in an empty folder.
+-- readme_spec.lua - runs every example of the README and the guides, as a reader would type it, each document in an empty folder.
 
 local helper = require "helper"
 local lfs = require "lfs"
@@ -20,11 +20,14 @@ local function blocks(path)
 			block.text = block.text .. line .. "\n"
 		end
 	end
-	assert(not block, "the README ends inside a block")
+	assert(not block, path .. " ends inside a block")
 	return found
 end
 
-describe("README.md", function()
+-- A document, and how many examples it has at least.
+local DOCUMENTS <const> = {{"README.md", 5}, {"lua/README.md", 14}, {"scripts/README.md", 7}, {"scripts/embed/README.md", 1}}
+
+for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 	local program = helper.program()
 	local build = program and program:match("^(.*)/")
 	if build and build:sub(1, 1) ~= "/" then build = root .. "/" .. build end
@@ -72,8 +75,8 @@ describe("README.md", function()
 		return text:gsub("^%++\n", ""):gsub(" : [%d.]+ seconds\n$", "\n"), good
 	end
 
-	local all = blocks(root .. "/README.md")
-	assert(#all >= 8, "the README has lost its examples")
+	local all = blocks(root .. "/" .. document[1])
+	assert(#all >= document[2], document[1] .. " has lost its examples")
 	for index, block in ipairs(all) do
 		if block.file and block.language ~= "busted" then
 			it("line " .. block.line .. ": the file " .. block.file .. " is written", function() write(block.file, block.text) end)
@@ -87,4 +90,18 @@ describe("README.md", function()
 			end)
 		end
 	end
+end) end
+
+describe("the documents", function()
+	it("have the tables of options and errors that the code works by", function()
+		local text, good = helper.shell(("LUA_PATH=%s LUA_CPATH=%s lua5.4 scripts/tables --check 2>&1"):format(
+			quoted((package.path:gsub("%./", root .. "/"))), quoted((package.cpath:gsub("%./", root .. "/")))))
+		assert.is_true(good, text)
+	end)
+
+	it("start with a README of at most 150 lines", function()
+		local count = 0
+		for _ in io.lines(root .. "/README.md") do count = count + 1 end
+		assert.is_true(count <= 150, count .. " lines")
+	end)
 end)

@@ -291,13 +291,13 @@ describe("the REPL at a terminal", function()
 		left(0)
 	end)
 
-	it("shows what the README shows", function()
+	it("shows what the guide shows", function()
 		make():close()
 		open()
 		expect("help()")
 		local lines, inside = 0, false
-		for line in io.lines("README.md") do
-			inside = line:find("^###? ") and line == "### At a prompt" or inside and not line:find("^###? ")
+		for line in io.lines("scripts/README.md") do
+			inside = line == "## At a prompt" or inside and not line:find("^## ")
 			line = inside and line:match("^    (.*)")
 			if line then
 				lines = lines + 1

@@ -21,7 +21,7 @@ vigia.null = nil
 ---What a function returns beside nil when something went wrong at run time.
 ---`tostring(err)` is a sentence; compare `err.code`.
 ---@class vigia.Error
----@field code string a stable name: "store_closed", "checkpoint_not_found", "handler_error", ... (README, "Errors")
+---@field code string a stable name: "store_closed", "checkpoint_not_found", "handler_error", ... (lua/README.md, "Errors")
 ---@field message string what was wrong and where
 ---@field cause any what the layer below said: a string, or the value a handler raised
 ---@field seq_num integer? the event concerned
@@ -146,8 +146,8 @@ function vigia.is_type_registered(name) end
 ---@return vigia.Error? err
 function vigia.sleep(seconds) end
 
----A registry over a store: watchers by id, driven by this Lua state. A store may also be written in Lua (README, "A store written in
----Lua"); its registry and watchers have the same methods, and take functions as handlers.
+---A registry over a store: watchers by id, driven by this Lua state. A store may also be written in Lua
+---(lua/README.md, "Stores in Lua"); its registry and watchers have the same methods, and take functions as handlers.
 ---@param store vigia.Store
 ---@param options? vigia.RegistryOptions
 ---@return vigia.Registry

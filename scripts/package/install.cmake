@@ -21,6 +21,9 @@ install(DIRECTORY scripts/handlers DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia FI
 install(DIRECTORY scripts/embed DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia RENAME copyright)
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia)
+install(FILES lua/README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia/lua)
+install(FILES scripts/README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia/scripts)
+install(DIRECTORY scripts/pictures DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia/scripts)
 
 # A prefix can be moved as a whole: program and module look for the library beside themselves. Not under /usr, where the loader looks anyway.
 file(RELATIVE_PATH to_lib /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})

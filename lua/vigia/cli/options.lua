@@ -38,7 +38,8 @@ local function wrap(text, width)
 	return lines
 end
 
-local function default_text(option)
+-- A default for people: "1 MiB", "0.2 s"; "-" where there is none.
+function M.default_text(option)
 	if option.default == nil then
 		return "-"
 	end
@@ -58,7 +59,7 @@ local function write_group(title, options)
 	util.write(title, "\n")
 	for _, option in ipairs(options) do
 		local help = option.scope == "fixed" and option.help .. " (fixed)" or option.help
-		local head = ("  %-27s %-8s %-12s "):format(option.name, option.type, default_text(option))
+		local head = ("  %-27s %-8s %-12s "):format(option.name, option.type, M.default_text(option))
 		for i, line in ipairs(wrap(help, WIDTH - #head)) do
 			util.write(i == 1 and head or (" "):rep(#head), line, "\n")
 		end

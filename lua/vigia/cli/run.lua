@@ -14,7 +14,7 @@ is Lua; it returns its handler or a table:
     return {filter = {object_types = {"File"}}, handle = function(event, ctx) ... end}
 The table may also hold: id, the watcher's name (else the script's, without .lua); init(ctx),
 called once before the first event; stop(ctx), called when the watcher has stopped; and any
-option of registry:watch (README). `require` in a script finds modules beside it first.
+option of registry:watch (`vigia options`). `require` in a script finds modules beside it first.
 --cpu, --memory and --libraries cap what each script may use; a script that goes over a cap is
 stopped, the event counts as failed, and the script is loaded anew. A script cannot change that.
 With --isolate a script that crashes, or computes in C for ever, is such a failure, too.
