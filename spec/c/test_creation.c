@@ -4,7 +4,7 @@
  * pwrite, writev, fsync and fdatasync are replaced for the whole program, liblmdb included: LMDB's first write is cut after some bytes, and
  * what is synced before what is written is noted.
  */
-#include "test.h"
+#include "folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,33 +69,19 @@ VIGIA_API int fsync(int fd)
 
 /* ---- a folder, a store, its bytes ---- */
 
-static char folder[FOLDER_MAX], file[FOLDER_MAX + 16];
-
 static int setup(void **state)
 {
-	(void)state;
 	memset(&seen, 0, sizeof seen);
 	seen.cut = -1;
-	int rc = folder_make(folder);
-	snprintf(file, sizeof file, "%s/store", folder);
-	return rc;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	folder_empty(folder);
-	return rmdir(folder);
+	return folder_setup(state);
 }
 
 static int open_store(bool readonly, struct vigia_store **out, struct vigia_error *err)
 {
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.collect = false;
+	struct vigia_store_options options = quiet_options();
 	options.readonly = readonly;
 	*out = NULL;
-	return vigia_store_open(file, &options, out, err);
+	return vigia_store_open(path, &options, out, err);
 }
 
 static int append(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
@@ -113,7 +99,7 @@ static size_t image_of(int events, uint8_t *bytes)
 	for (int i = 0; i < events; i++)
 		if (append(store, NULL, &err) < 0) fail_msg("%s", err.message);
 	vigia_store_free(store);
-	FILE *in = fopen(file, "rb");
+	FILE *in = fopen(path, "rb");
 	size_t len = fread(bytes, 1, IMAGE_MAX, in);
 	fclose(in);
 	folder_empty(folder);
@@ -122,7 +108,7 @@ static size_t image_of(int events, uint8_t *bytes)
 
 static void write_file(const uint8_t *bytes, size_t len)
 {
-	FILE *out = fopen(file, "wb");
+	FILE *out = fopen(path, "wb");
 	assert_int_equal(fwrite(bytes, 1, len, out), len);
 	fclose(out);
 }
@@ -138,8 +124,8 @@ static void initial_pages(void)
 	vigia_store_options_init(&options);
 	options.create = false;
 	write_file(image, 0);
-	assert_int_equal(vigia_store_open(file, &options, &store, &err), VIGIA_ENOTFOUND);
-	FILE *in = fopen(file, "rb");
+	assert_int_equal(vigia_store_open(path, &options, &store, &err), VIGIA_ENOTFOUND);
+	FILE *in = fopen(path, "rb");
 	assert_int_equal(fread(initial, 1, PAGES, in), PAGES);
 	assert_int_equal(fgetc(in), EOF);
 	fclose(in);
@@ -180,7 +166,7 @@ static void D4_a_first_write_that_was_cut_short(void **state)
 		struct stat st;
 		int rc = open_store(true, &store, &err);
 		if (cuts[i] > 0) assert_error(rc, VIGIA_ENOTFOUND, &err, "cut short");
-		if (stat(file, &st) < 0 || (cuts[i] > 0 && st.st_size != cuts[i])) fail_msg("%s: changed by a reader", what);
+		if (stat(path, &st) < 0 || (cuts[i] > 0 && st.st_size != cuts[i])) fail_msg("%s: changed by a reader", what);
 		works(what);
 	}
 }
@@ -230,7 +216,7 @@ static void E8_no_other_file_is_begun_again(void **state)
 		write_file(image, len);
 		int rc = open_store(false, &store, &err);
 		if (rc != VIGIA_ENOTSTORE && rc != VIGIA_ETRUNCATED) fail_msg("file %zu: %d %s", i, rc, err.message);
-		FILE *in = fopen(file, "rb");
+		FILE *in = fopen(path, "rb");
 		assert_int_equal(fread(after, 1, IMAGE_MAX, in), len);
 		fclose(in);
 		assert_memory_equal(image, after, len);
@@ -312,12 +298,12 @@ static void S13_an_unfinished_file_is_finished_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(D4_a_first_write_that_was_cut_short, setup, teardown),
-		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup, teardown),
-		cmocka_unit_test_setup_teardown(E8_no_other_file_is_begun_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, teardown),
-		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, teardown),
-		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_finished_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4_a_first_write_that_was_cut_short, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_no_other_file_is_begun_again, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_finished_once, setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,11 @@
 /*
  * test_faults.c - the LMDB store when writing fails: single calls that fail, a broken disk, a full map, a file that may grow no further.
  *
- * pwrite, writev and fdatasync are replaced for the whole program, liblmdb included: the n-th call from now fails once, or all from the
- * n-th on. Each scenario runs with n = 1, 2, 3... until nothing failed, and looks afterwards: all or nothing, and the store goes on.
+ * Each scenario runs with n = 1, 2, 3... until nothing failed, and looks afterwards: all or nothing, and the store goes on.
  */
-#include "test.h"
+#include "events.h"
+#include "fault.h"
+#include "folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,154 +21,19 @@
 
 #include "store/store.h"
 
-/* ---- calls that fail ---- */
-
-enum fault { FAULT_WRITE, FAULT_SHORT, FAULT_SYNC, FAULT_LIE /* it was written, and the next one is not */,
-             FAULT_DIE /* it was written, and the process was killed */ };
-
-static struct {
-	atomic_int countdown; /* 0: off */
-	atomic_bool forever;
-	atomic_int kind, error;
-	atomic_int hits;
-} fault;
-
-static void arm(enum fault kind, int n, int error, bool forever)
-{
-	atomic_store(&fault.kind, kind);
-	atomic_store(&fault.error, error);
-	atomic_store(&fault.forever, forever);
-	atomic_store(&fault.hits, 0);
-	atomic_store(&fault.countdown, n);
-}
-
-/* How often a call failed since arm. */
-static int disarm(void)
-{
-	atomic_store(&fault.countdown, 0);
-	return atomic_load(&fault.hits);
-}
-
-static void (*on_fault)(void); /* called once, inside the call that fails */
-
-static bool fails(bool sync)
-{
-	bool concerned = sync == (atomic_load(&fault.kind) == FAULT_SYNC);
-	if (!concerned || atomic_load(&fault.countdown) == 0) return false;
-	if (atomic_load(&fault.countdown) > 1) {
-		atomic_fetch_sub(&fault.countdown, 1);
-		return false;
-	}
-	int hits = atomic_fetch_add(&fault.hits, 1);
-	bool last = atomic_load(&fault.kind) == FAULT_LIE ? hits == 1 : !atomic_load(&fault.forever);
-	if (last) atomic_store(&fault.countdown, 0);
-	void (*call)(void) = on_fault;
-	on_fault = NULL;
-	if (call) call();
-	errno = atomic_load(&fault.error);
-	return true;
-}
-
-static atomic_llong written_bytes;
-static atomic_int syncs;
-static atomic_bool unsynced_page; /* since `syncs` was set to 0 a page was written before the first sync */
-
-enum { META_PAGES = 2 * 4096 };
-
-static void note_page(off_t at)
-{
-	if (at >= META_PAGES && atomic_load(&syncs) == 0) atomic_store(&unsynced_page, true);
-}
-
-VIGIA_API ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
-{
-	atomic_fetch_add(&written_bytes, (long long)len);
-	note_page(offset);
-	if (!fails(false)) return syscall(SYS_pwrite64, fd, data, len, offset);
-	if (atomic_load(&fault.kind) == FAULT_DIE) {
-		(void)!syscall(SYS_pwrite64, fd, data, len, offset);
-		raise(SIGKILL);
-	}
-	if (atomic_load(&fault.kind) == FAULT_LIE && atomic_load(&fault.hits) == 1) {
-		(void)!syscall(SYS_pwrite64, fd, data, len, offset);
-		errno = EIO;
-		return -1;
-	}
-	return atomic_load(&fault.kind) == FAULT_SHORT && len > 1 ? syscall(SYS_pwrite64, fd, data, len / 2, offset) : -1;
-}
-
-VIGIA_API ssize_t writev(int fd, const struct iovec *parts, int count)
-{
-	for (int i = 0; i < count; i++) atomic_fetch_add(&written_bytes, (long long)parts[i].iov_len);
-	note_page(lseek(fd, 0, SEEK_CUR));
-	if (!fails(false)) return syscall(SYS_writev, fd, parts, count);
-	if (atomic_load(&fault.kind) == FAULT_DIE) {
-		(void)!syscall(SYS_writev, fd, parts, count);
-		raise(SIGKILL);
-	}
-	return atomic_load(&fault.kind) == FAULT_SHORT && count > 1 ? syscall(SYS_writev, fd, parts, count / 2) : -1;
-}
-
-VIGIA_API int fdatasync(int fd)
-{
-	atomic_fetch_add(&syncs, 1);
-	return fails(true) ? -1 : (int)syscall(SYS_fdatasync, fd);
-}
-
 /* ---- a folder, a store ---- */
-
-static char folder[FOLDER_MAX];
 
 static int setup(void **state)
 {
-	(void)state;
 	signal(SIGXFSZ, SIG_IGN);
-	return folder_make(folder);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	folder_empty(folder);
-	return rmdir(folder);
+	return folder_setup(state);
 }
 
 static struct vigia_store *open_store(int64_t map_size_bytes)
 {
-	char path[FOLDER_MAX + 16];
-	struct vigia_store *store = NULL;
-	struct vigia_error err = {0};
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
+	struct vigia_store_options options = quiet_options();
 	options.map_size_bytes = map_size_bytes;
-	options.collect = false; /* its commits would meet the faults */
-	snprintf(path, sizeof path, "%s/store", folder);
-	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
-	return store;
-}
-
-static char payload[60000]; /* a msgpack bin of 0..59997 bytes */
-
-static struct vigia_slice payload_of(size_t len)
-{
-	payload[0] = (char)0xc5;
-	payload[1] = (char)(len >> 8);
-	payload[2] = (char)(len & 0xff);
-	return (struct vigia_slice){payload, len + 3};
-}
-
-static int append(struct vigia_store *store, const char *type, size_t len, uint64_t *seq_num, struct vigia_error *err)
-{
-	struct vigia_new_event event = {{"CREATE", 6}, {type, strlen(type)}, payload_of(len)};
-	return vigia_store_append(store, &event, 1, seq_num, err);
-}
-
-static uint64_t latest(struct vigia_store *store)
-{
-	uint64_t n;
-	struct vigia_error err = {0};
-	if (vigia_store_latest(store, &n, &err) < 0) fail_msg("%s", err.message);
-	return n;
+	return open_with(&options);
 }
 
 static uint64_t used_bytes(struct vigia_store *store)
@@ -176,32 +42,6 @@ static uint64_t used_bytes(struct vigia_store *store)
 	struct vigia_error err = {0};
 	if (vigia__store_stats(store, &stats, &err) < 0) fail_msg("%s", err.message);
 	return stats.used_bytes;
-}
-
-/* How many events of this type there are; all can be read, under consecutive numbers up to the last. */
-static unsigned count(struct vigia_store *store, const char *type)
-{
-	struct vigia_batch *batch = vigia_batch_new();
-	struct vigia_read request = {.size = sizeof request};
-	struct vigia_iterator next;
-	struct vigia_error err = {0};
-	unsigned found = 0;
-	uint64_t before = 0;
-	for (;;) {
-		if (vigia_store_read(store, &request, batch, &next, &err) < 0) fail_msg("%s", err.message);
-		if (vigia_batch_count(batch) == 0) break;
-		for (size_t i = 0; i < vigia_batch_count(batch); i++) {
-			struct vigia_event event;
-			if (vigia_batch_event(batch, i, &event, &err) < 0) fail_msg("%s", err.message);
-			assert_true(before == 0 || event.seq_num == before + 1);
-			before = event.seq_num;
-			found += event.object_type.len == strlen(type) && memcmp(event.object_type.data, type, strlen(type)) == 0;
-		}
-		request.from = next;
-	}
-	assert_true(before == 0 || before == latest(store));
-	vigia_batch_free(batch);
-	return found;
 }
 
 /* ---- the n-th call fails ---- */
@@ -359,113 +199,6 @@ static void D4e_every_sync_fails_for_a_while(void **state)
 {
 	(void)state;
 	each_call_fails(FAULT_SYNC, EIO, true, false);
-}
-
-/* ---- appends that wait for a commit ---- */
-
-/* Ten events queued, and commits that fail: whatever happens they are stored once, in order. True: the n-th call was reached. */
-static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
-{
-	char path[FOLDER_MAX + 16];
-	struct vigia_store *store;
-	struct vigia_error err = {0};
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.durability = VIGIA_DURABILITY_INTERVAL;
-	options.collect = false;
-	options.commit_interval_ns = INT64_C(3600) * 1000000000;
-	options.durability_given = options.commit_interval_given = true;
-	snprintf(path, sizeof path, "%s/store", folder);
-	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
-	uint64_t last = 99;
-	for (int i = 0; i < 10; i++) {
-		assert_int_equal(append(store, "queued", 100, &last, &err), VIGIA_OK);
-		assert_int_equal(last, 0);
-	}
-	arm(kind, n, EIO, forever);
-	int rc = vigia_store_sync(store, &last, &err);
-	*unknown |= rc == VIGIA_EUNKNOWN;
-	bool reached = atomic_load(&fault.hits) > 0;
-	if (rc == VIGIA_OK) assert_int_equal(last, 10);
-	if (rc < 0 && forever && kind != FAULT_LIE) {
-		/* While commits fail, appends do, with the same error. */
-		assert_int_equal(append(store, "refused", 100, NULL, &err), rc == VIGIA_EUNKNOWN ? VIGIA_EIO : rc);
-	}
-	disarm();
-	for (int i = 0; i < 10; i++) assert_int_equal(append(store, "more", 50000, NULL, &err), VIGIA_OK);
-	if (vigia_store_sync(store, &last, &err) < 0) fail_msg("%s", err.message);
-	assert_int_equal(last, 20);
-	assert_int_equal(count(store, "queued"), 10);
-	assert_int_equal(count(store, "more"), 10);
-	assert_int_equal(append(store, "at the end", 100, NULL, &err), VIGIA_OK);
-	vigia_store_free(store);
-	store = open_store(0);
-	assert_int_equal(count(store, "at the end"), 1);
-	assert_int_equal(latest(store), 21);
-	vigia_store_free(store);
-	folder_empty(folder);
-	return reached;
-}
-
-static void D2_a_queue_whose_commit_fails(void **state)
-{
-	(void)state;
-	static const struct {
-		enum fault kind;
-		bool forever, unknown;
-	} cases[] = {{FAULT_WRITE, false, true}, {FAULT_WRITE, true, true}, {FAULT_SHORT, false, true}, {FAULT_SYNC, false, false},
-	             {FAULT_SYNC, true, false}, {FAULT_LIE, false, true}};
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		bool unknown = false;
-		int n = 1;
-		while (queue_scenario(cases[i].kind, n, cases[i].forever, &unknown)) n++;
-		assert_true(n > 1);
-		assert_int_equal(unknown, cases[i].unknown);
-	}
-}
-
-static struct vigia_store *queuing;
-
-static void queue_meanwhile(void)
-{
-	assert_int_equal(append(queuing, "meanwhile", 100, NULL, NULL), VIGIA_OK);
-}
-
-/* Appends that come while a commit fails stand behind those that it had taken. */
-static void D2_what_is_queued_while_a_commit_fails(void **state)
-{
-	(void)state;
-	struct vigia_store_options options;
-	struct vigia_error err = {0};
-	vigia_store_options_init(&options);
-	options.durability = VIGIA_DURABILITY_INTERVAL;
-	options.collect = false;
-	options.commit_interval_ns = INT64_C(3600) * 1000000000;
-	options.durability_given = options.commit_interval_given = true;
-	char path[160];
-	snprintf(path, sizeof path, "%s/store", folder);
-	if (vigia_store_open(path, &options, &queuing, &err) < 0) fail_msg("%s", err.message);
-	for (int i = 0; i < 3; i++) assert_int_equal(append(queuing, "before", 100, NULL, NULL), VIGIA_OK);
-	on_fault = queue_meanwhile;
-	arm(FAULT_WRITE, 1, EIO, false);
-	uint64_t last = 0;
-	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_EIO);
-	disarm();
-	assert_int_equal(append(queuing, "after", 100, NULL, NULL), VIGIA_OK);
-	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_OK);
-	assert_int_equal(last, 5);
-	assert_int_equal(count(queuing, "before"), 3);
-	struct vigia_batch *batch = vigia_batch_new();
-	struct vigia_iterator next;
-	struct vigia_event event;
-	struct vigia_read fourth = {.size = sizeof fourth, .from = {VIGIA_AT, 4}};
-	assert_int_equal(vigia_store_read(queuing, &fourth, batch, &next, NULL), VIGIA_OK);
-	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
-	assert_int_equal(event.object_type.len, strlen("meanwhile"));
-	assert_int_equal(vigia_batch_event(batch, 1, &event, NULL), VIGIA_OK);
-	assert_int_equal(event.object_type.len, strlen("after"));
-	vigia_batch_free(batch);
-	vigia_store_free(queuing);
 }
 
 /* ---- what is synced ---- */
@@ -848,23 +581,21 @@ static void D4h_a_file_that_may_grow_no_further(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(S22_a_store_that_is_opened_anew_takes_no_standard_descriptor, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4a_a_write_fails, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4b_a_write_is_cut_short, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4c_a_sync_fails, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4d_every_write_fails_for_a_while, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4e_every_sync_fails_for_a_while, setup, teardown),
-		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, setup, teardown),
-		cmocka_unit_test_setup_teardown(D2_what_is_queued_while_a_commit_fails, setup, teardown),
-		cmocka_unit_test_setup_teardown(D1_D2_D3_D5_what_each_level_syncs, setup, teardown),
-		cmocka_unit_test_setup_teardown(G2_appends_write_as_little_after_a_large_removal, setup, teardown),
-		cmocka_unit_test_setup_teardown(S12_a_change_is_followed_though_its_maker_was_killed, setup, teardown),
-		cmocka_unit_test_setup_teardown(D1_after_a_commit_in_doubt_the_next_writer_syncs_first, setup, teardown),
-		cmocka_unit_test_setup_teardown(D1_a_doubt_stays_until_a_sync_succeeded, setup, teardown),
-		cmocka_unit_test_setup_teardown(D1_a_commit_of_nothing_leaves_no_doubt, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4f_every_caller_is_told, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4g_full_map, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4h_a_file_that_may_grow_no_further, setup, teardown),
+		cmocka_unit_test_setup_teardown(S22_a_store_that_is_opened_anew_takes_no_standard_descriptor, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4a_a_write_fails, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4b_a_write_is_cut_short, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4c_a_sync_fails, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4d_every_write_fails_for_a_while, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4e_every_sync_fails_for_a_while, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_D2_D3_D5_what_each_level_syncs, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(G2_appends_write_as_little_after_a_large_removal, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(S12_a_change_is_followed_though_its_maker_was_killed, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_after_a_commit_in_doubt_the_next_writer_syncs_first, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_a_doubt_stays_until_a_sync_succeeded, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_a_commit_of_nothing_leaves_no_doubt, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4f_every_caller_is_told, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4g_full_map, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4h_a_file_that_may_grow_no_further, setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

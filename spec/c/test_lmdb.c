@@ -1,7 +1,7 @@
 /*
  * test_lmdb.c - the LMDB store under threads, forks, and allocations that fail. Meant to run under TSan and ASan, too.
  */
-#include "test.h"
+#include "folder.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -18,43 +18,15 @@
 #include "store/lmdb_store.h"
 #include "store/store.h"
 
-static char folder[FOLDER_MAX];
-
-static int setup(void **state)
-{
-	(void)state;
-	return folder_make(folder);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	folder_empty(folder);
-	return rmdir(folder);
-}
-
-static const char *file(void)
-{
-	static char path[FOLDER_MAX + 16];
-	snprintf(path, sizeof path, "%s/store", folder);
-	return path;
-}
-
 static struct vigia_store *open_store(void)
 {
-	struct vigia_store *store = NULL;
-	struct vigia_error err = {0};
-	if (vigia_store_open(file(), NULL, &store, &err) < 0) fail_msg("%s", err.message);
-	return store;
+	return open_with(NULL);
 }
 
-/* Without the collector's thread: it would take the failing allocations meant for others, and TSan allows no thread in a forked child. */
 static int open_without_thread(struct vigia_store **out, struct vigia_error *err)
 {
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.collect = false;
-	return vigia_store_open(file(), &options, out, err);
+	struct vigia_store_options options = quiet_options();
+	return vigia_store_open(path, &options, out, err);
 }
 
 static uint64_t append(struct vigia_store *store, const char *type)
@@ -265,7 +237,7 @@ static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **
 	options.commit_interval_ns = INT64_C(3600) * 1000000000;
 	options.durability_given = options.commit_interval_given = true;
 	options.collect = false;
-	if (vigia_store_open(file(), &options, &t.store, &err) < 0) fail_msg("%s", err.message);
+	if (vigia_store_open(path, &options, &t.store, &err) < 0) fail_msg("%s", err.message);
 	struct vigia__backend *b = t.store->backend;
 	t.progress = vigia__progress_new("w", 0);
 	pthread_t thread;
@@ -418,7 +390,7 @@ static void S5_S8_what_is_wanted_has_no_bound_in_time_what_is_dropped_has_one(vo
 {
 	(void)state;
 	enum { COUNT = 3000 };
-	const char *const paths[] = {file(), ":memory:"};
+	const char *const paths[] = {path, ":memory:"};
 	for (size_t p = 0; p < COUNT_OF(paths); p++) {
 		struct vigia_store *store;
 		assert_int_equal(vigia_store_open(paths[p], NULL, &store, NULL), VIGIA_OK);
@@ -536,7 +508,7 @@ static void W9_a_checkpoint_moves_forward_only(void **state)
 		struct vigia_store *store;
 		uint64_t there = 0, hold = 0;
 		bool made;
-		assert_int_equal(vigia_store_open(memory ? ":memory:" : file(), &options, &store, NULL), VIGIA_OK);
+		assert_int_equal(vigia_store_open(memory ? ":memory:" : path, &options, &store, NULL), VIGIA_OK);
 		struct vigia__backend *b = store->backend;
 		assert_int_equal(b->hold(b, "w", vigia__iterator_after(hold), &hold, &made, NULL), VIGIA_OK);
 		assert_int_equal(b->checkpoint_advance(b, "w", 0, NULL), VIGIA_OK); /* a hold is none yet */
@@ -709,7 +681,7 @@ static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define TEST(name) {#name, name, setup, teardown, NULL}
+#define TEST(name) {#name, name, folder_setup, folder_teardown, NULL}
 		TEST(S13_one_order_for_all_threads),
 		TEST(S7_one_append_wakes_all),
 		TEST(S11_close_wakes_waiters_and_free_waits_for_them),

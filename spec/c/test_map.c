@@ -5,7 +5,7 @@
  * mmap and write (a backup's) are replaced for the whole program, liblmdb included, so that they can refuse and wait; and so is LMDB's
  * copy, before which something can happen.
  */
-#include "test.h"
+#include "folder.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -69,29 +69,10 @@ VIGIA_API int mdb_env_copyfd2(MDB_env *env, mdb_filehandle_t fd, unsigned flags)
 
 /* ---- a folder, a store ---- */
 
-static char folder[FOLDER_MAX], path[FOLDER_MAX + 16];
-
-static int setup(void **state)
+static int open_sized(int64_t map_size, struct vigia_store **out, struct vigia_error *err)
 {
-	(void)state;
-	if (folder_make(folder) < 0) return -1;
-	snprintf(path, sizeof path, "%s/store", folder);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	folder_empty(folder);
-	return rmdir(folder);
-}
-
-static int open_with(int64_t map_size, struct vigia_store **out, struct vigia_error *err)
-{
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
+	struct vigia_store_options options = quiet_options();
 	options.map_size_bytes = map_size;
-	options.collect = false;
 	return vigia_store_open(path, &options, out, err);
 }
 
@@ -99,7 +80,7 @@ static struct vigia_store *open_store(int64_t map_size)
 {
 	struct vigia_store *store;
 	struct vigia_error err = {0};
-	if (open_with(map_size, &store, &err) < 0) fail_msg("%s", err.message);
+	if (open_sized(map_size, &store, &err) < 0) fail_msg("%s", err.message);
 	return store;
 }
 
@@ -193,7 +174,7 @@ static void open_and_grow(void)
 	uint64_t last;
 	struct rlimit limit = {500000 * 1024ul, RLIM_INFINITY}; /* ulimit -v 500000 */
 	setrlimit(RLIMIT_AS, &limit);
-	expect(open_with(0, &store, &err) == VIGIA_OK);
+	expect(open_sized(0, &store, &err) == VIGIA_OK);
 	be_quick(store);
 	/* It grows while that is granted... */
 	for (int i = 0; i < 150; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
@@ -210,12 +191,12 @@ static void open_and_grow(void)
 	vigia_store_free(store);
 	/* Opened again, it takes what the file needs. */
 	limit_to((size_t)(150 + more + 30) * MB);
-	expect(open_with(0, &store, &err) == VIGIA_OK);
+	expect(open_sized(0, &store, &err) == VIGIA_OK);
 	expect(read_last(store, &last, &err) == VIGIA_OK);
 	vigia_store_free(store);
 	/* Less than that is an error. */
 	limit_to(20 * MB);
-	expect(open_with(0, &store, &err) == VIGIA_ENOMEM && strstr(err.message, "address space"));
+	expect(open_sized(0, &store, &err) == VIGIA_ENOMEM && strstr(err.message, "address space"));
 }
 
 static void D4l_a_store_opens_where_a_small_map_is_granted_and_grows(void **state)
@@ -234,7 +215,7 @@ static void follow_another(void)
 	uint64_t last;
 	char c;
 	limit_to(40 * MB);
-	expect(open_with(0, &store, &err) == VIGIA_OK);
+	expect(open_sized(0, &store, &err) == VIGIA_OK);
 	expect(append(store, 100, &err) == VIGIA_OK);
 	limit_to(MB);
 	expect(write(ready[1], "", 1) == 1 && read(filled[0], &c, 1) == 1);
@@ -311,7 +292,7 @@ static void wait_and_append_with_a_larger_map(void)
 	struct vigia_error err = {0};
 	char c;
 	expect(read(ready[0], &c, 1) == 1);
-	expect(open_with(64 * MB, &store, &err) == VIGIA_OK);
+	expect(open_sized(64 * MB, &store, &err) == VIGIA_OK);
 	for (int i = 0; i < 3; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
 	vigia_store_free(store);
 }
@@ -355,7 +336,7 @@ static void borrow(void)
 	struct vigia_store *store;
 	struct vigia_error err = {0};
 	uint64_t removed, last;
-	expect(open_with(256 * 1024, &store, &err) == VIGIA_OK);
+	expect(open_sized(256 * 1024, &store, &err) == VIGIA_OK);
 	while (append(store, 3000, &err) == VIGIA_OK) continue;
 	limit_to(0);
 	for (int i = 0; i < 3; i++) {
@@ -383,7 +364,7 @@ static void refused(void)
 	struct vigia_store *store;
 	struct vigia_error err = {0};
 	uint64_t removed, last = 0, oldest = 0;
-	expect(open_with(256 * 1024, &store, &err) == VIGIA_OK);
+	expect(open_sized(256 * 1024, &store, &err) == VIGIA_OK);
 	while (append(store, 3000, &err) == VIGIA_OK) last++;
 	for (int n = 1; n <= 4; n++) {
 		/* The loan, giving it back, opening again... */
@@ -507,7 +488,7 @@ static void grow_beside_a_backup(void)
 	struct vigia_error err = {0};
 	int rc = VIGIA_OK, count = 0;
 	limit_to(100 * MB);
-	expect(open_with(0, &store, &err) == VIGIA_OK);
+	expect(open_sized(0, &store, &err) == VIGIA_OK);
 	expect(append(store, 3000, &err) == VIGIA_OK);
 	pthread_t thread = begin_backup(store);
 	int64_t slowest = 0;
@@ -709,19 +690,19 @@ static void D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full(void *
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(D4l_a_store_opens_where_a_small_map_is_granted_and_grows, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4m_a_map_that_another_process_enlarged, setup, teardown),
-		cmocka_unit_test_setup_teardown(R2_a_store_opens_in_a_program_with_large_thread_local_variables, setup, teardown),
-		cmocka_unit_test_setup_teardown(A3_a_backup_while_another_process_enlarges_the_map, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4n_a_loan_that_is_not_granted, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4o_a_map_that_was_lost_is_opened_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4p_a_change_of_size_goes_before_new_readers, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4q_a_backup_delays_nobody, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4r_a_map_that_cannot_grow_because_of_a_backup, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4s_one_callers_failure_is_its_own, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4t_what_is_too_large_does_not_fail_what_is_small, setup, teardown),
-		cmocka_unit_test_setup_teardown(D2n_what_frees_room_goes_before_the_queue, setup, teardown),
-		cmocka_unit_test_setup_teardown(D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4l_a_store_opens_where_a_small_map_is_granted_and_grows, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4m_a_map_that_another_process_enlarged, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(R2_a_store_opens_in_a_program_with_large_thread_local_variables, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(A3_a_backup_while_another_process_enlarges_the_map, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4n_a_loan_that_is_not_granted, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4o_a_map_that_was_lost_is_opened_again, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4p_a_change_of_size_goes_before_new_readers, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4q_a_backup_delays_nobody, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4r_a_map_that_cannot_grow_because_of_a_backup, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4s_one_callers_failure_is_its_own, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4t_what_is_too_large_does_not_fail_what_is_small, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D2n_what_frees_room_goes_before_the_queue, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  *
  * The product's own lmdb_commit.c is included, so that a handler can come between any two of its steps.
  */
-#include "test.h"
+#include "folder.h"
 
 /* The names of two of its functions, which cmocka and the system have, too. */
 #undef fail
@@ -201,18 +201,8 @@ static void W10_a_commit_takes_a_slice(void **state)
 static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **state)
 {
 	(void)state;
-	struct vigia_store_options options;
-	struct vigia_error err = {0};
-	struct vigia_store *store;
-	char folder[FOLDER_MAX], path[FOLDER_MAX + 16];
-	assert_int_equal(folder_make(folder), 0);
-	snprintf(path, sizeof path, "%s/store", folder);
-	vigia_store_options_init(&options);
-	options.durability = VIGIA_DURABILITY_INTERVAL;
-	options.commit_interval_ns = INT64_C(3600) * 1000000000;
-	options.durability_given = options.commit_interval_given = true;
-	options.collect = false;
-	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	struct vigia_store_options options = queuing_options();
+	struct vigia_store *store = open_with(&options);
 	handler.progress = vigia__progress_new("w", 0);
 	handler.store = store;
 	for (unsigned i = 1; i <= 3; i++) {
@@ -227,8 +217,6 @@ static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **
 	handler.store = NULL;
 	vigia__progress_end(&store->backend->progress, handler.progress);
 	vigia_store_free(store);
-	folder_empty(folder);
-	rmdir(folder);
 }
 
 int main(void)
@@ -239,7 +227,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(W10_a_seek_is_not_undone_by_a_commit_under_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(W10_a_watcher_that_ended_is_left_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(W10_a_commit_takes_a_slice, setup, teardown),
-		cmocka_unit_test(D2_a_commit_holds_no_progress_without_what_was_queued_before),
+		cmocka_unit_test_setup_teardown(D2_a_commit_holds_no_progress_without_what_was_queued_before, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
  * test_readers.c - other processes beside a writer: readers that were killed, whose pages are used again although nobody opens the file
  * anew; one that reads on and on; one that makes the file longer.
  */
-#include "test.h"
+#include "folder.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,34 +17,12 @@
 
 enum { MAP_BYTES = 1 << 20 };
 
-static char folder[FOLDER_MAX];
-
-static int setup(void **state)
-{
-	(void)state;
-	return folder_make(folder);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	folder_empty(folder);
-	return rmdir(folder);
-}
-
 static struct vigia_store *open_store(int64_t map_size_bytes)
 {
-	char path[FOLDER_MAX + 16];
-	struct vigia_store *store = NULL;
-	struct vigia_error err = {0};
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.collect = false;
+	struct vigia_store_options options = quiet_options();
 	options.durability = VIGIA_DURABILITY_NONE;
 	options.map_size_bytes = map_size_bytes;
-	snprintf(path, sizeof path, "%s/store", folder);
-	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
-	return store;
+	return open_with(&options);
 }
 
 static struct lmdb_backend *backend_of(struct vigia_store *store)
@@ -249,26 +227,23 @@ static void D4_a_full_disk_is_called_so_beside_a_writer_that_has_room(void **sta
 static void R2_a_process_with_our_pid_is_named(void **state)
 {
 	(void)state;
-	char path[FOLDER_MAX + 16], pid_text[32];
+	char lock_file[FOLDER_MAX + 24], pid_text[32];
 	struct vigia_store *store = open_store(0);
 	vigia_store_free(store);
-	snprintf(path, sizeof path, "%s/store-lock", folder);
+	snprintf(lock_file, sizeof lock_file, "%s-lock", path);
 	int told[2];
 	char byte;
 	assert_int_equal(pipe(told), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
 		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = getppid(), .l_len = 1};
-		int fd = open(path, O_RDWR);
+		int fd = open(lock_file, O_RDWR);
 		if (fcntl(fd, F_SETLK, &lock) < 0 || write(told[1], "l", 1) != 1) _exit(1);
 		for (;;) pause();
 	}
 	assert_int_equal(read(told[0], &byte, 1), 1);
 	struct vigia_error err = {0};
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.collect = false;
-	snprintf(path, sizeof path, "%s/store", folder);
+	struct vigia_store_options options = quiet_options();
 	int rc = vigia_store_open(path, &options, &store, &err);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -284,13 +259,13 @@ static void R2_a_process_with_our_pid_is_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(D4_a_writer_looks_for_them_now_and_then, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4_a_full_map_is_reason_to_look, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4_a_trim_looks_for_them, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_loan, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_reserve, setup, teardown),
-		cmocka_unit_test_setup_teardown(D4_a_full_disk_is_called_so_beside_a_writer_that_has_room, setup, teardown),
-		cmocka_unit_test_setup_teardown(R2_a_process_with_our_pid_is_named, setup, teardown),
+		cmocka_unit_test_setup_teardown(D4_a_writer_looks_for_them_now_and_then, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4_a_full_map_is_reason_to_look, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4_a_trim_looks_for_them, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_loan, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_reserve, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4_a_full_disk_is_called_so_beside_a_writer_that_has_room, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(R2_a_process_with_our_pid_is_named, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

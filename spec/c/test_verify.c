@@ -1,7 +1,7 @@
 /*
  * test_verify.c - E8: each kind of damage that verify looks for, made by hand inside a store's file, is found and told by its place.
  */
-#include "test.h"
+#include "folder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,28 +13,6 @@
 
 enum { EVENTS = 10 };
 
-static char folder[FOLDER_MAX], path[FOLDER_MAX + 16];
-
-static int setup(void **state)
-{
-	(void)state;
-	if (folder_make(folder) != 0) return -1;
-	snprintf(path, sizeof path, "%s/store", folder);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	char name[FOLDER_MAX + 24];
-	static const char *const ends[] = {"", "-lock", "-side"};
-	for (int i = 0; i < 3; i++) {
-		snprintf(name, sizeof name, "%s%s", path, ends[i]);
-		unlink(name);
-	}
-	return rmdir(folder);
-}
-
 static int append(struct vigia_store *store, const char *key)
 {
 	struct vigia_new_event event = {{"CREATE", 6}, {"Job", 3}, {"\xa4text", 5}};
@@ -45,12 +23,8 @@ static int append(struct vigia_store *store, const char *key)
 /* Ten events, the fifth under a key. */
 static struct vigia_store *make(void)
 {
-	struct vigia_store *store;
-	struct vigia_error err = {0};
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.collect = false;
-	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
+	struct vigia_store_options options = quiet_options();
+	struct vigia_store *store = open_with(&options);
 	for (int i = 1; i <= EVENTS; i++) assert_int_equal(append(store, i == 5 ? "five" : ""), VIGIA_OK);
 	return store;
 }
@@ -216,8 +190,8 @@ static void E8_each_kind_of_damage_is_found(void **state)
 			if (strncmp(told.text, rows[i].said, strlen(rows[i].said)) != 0) fail_msg("%s: %s", rows[i].name, told.text);
 		}
 		vigia_store_free(store);
-		teardown(NULL);
-		setup(NULL);
+		folder_teardown(NULL);
+		folder_setup(NULL);
 	}
 }
 
@@ -231,8 +205,8 @@ static void E8_what_is_trimmed_meanwhile_is_no_damage(void **state)
 		told.trims = false;
 		assert_string_equal(told.text, "");
 		vigia_store_free(store);
-		teardown(NULL);
-		setup(NULL);
+		folder_teardown(NULL);
+		folder_setup(NULL);
 	}
 }
 
@@ -250,9 +224,9 @@ static void E8_an_end_that_cannot_be_reached_is_found(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(E8_each_kind_of_damage_is_found, setup, teardown),
-		cmocka_unit_test_setup_teardown(E8_an_end_that_cannot_be_reached_is_found, setup, teardown),
-		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_meanwhile_is_no_damage, setup, teardown),
+		cmocka_unit_test_setup_teardown(E8_each_kind_of_damage_is_found, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_an_end_that_cannot_be_reached_is_found, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_meanwhile_is_no_damage, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

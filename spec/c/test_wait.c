@@ -3,7 +3,7 @@
  *
  * The backend's functions are exchanged behind an open store: its scan tells how long it may look, its commits are kept a secret.
  */
-#include "test.h"
+#include "folder.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -15,30 +15,11 @@
 #include "store/lmdb_store.h"
 #include "store/store.h"
 
-static char folder[FOLDER_MAX];
-
-static int setup(void **state)
-{
-	(void)state;
-	return folder_make(folder);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	folder_empty(folder);
-	return rmdir(folder);
-}
-
 static struct vigia_store *open_store(bool memory)
 {
-	char path[FOLDER_MAX + 16];
 	struct vigia_store *store = NULL;
-	struct vigia_store_options options;
+	struct vigia_store_options options = quiet_options();
 	struct vigia_error err = {0};
-	snprintf(path, sizeof path, "%s/store", folder);
-	vigia_store_options_init(&options);
-	options.collect = false;
 	options.durability = VIGIA_DURABILITY_NONE;
 	options.durability_given = true;
 	if (vigia_store_open(memory ? ":memory:" : path, &options, &store, &err) < 0) fail_msg("%s", err.message);
@@ -314,10 +295,10 @@ static void S6_a_watcher_finds_it_too(void **state)
 /* How often this thread has slept. */
 static long sleeps_of(pid_t pid, pid_t tid)
 {
-	char path[64], line[128];
+	char name[64], line[128];
 	long count = -1;
-	snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
-	FILE *file = fopen(path, "r");
+	snprintf(name, sizeof name, "/proc/%d/task/%d/status", (int)pid, (int)tid);
+	FILE *file = fopen(name, "r");
 	while (file && fgets(line, sizeof line, file))
 		if (sscanf(line, "voluntary_ctxt_switches: %ld", &count) == 1) break;
 	if (file) fclose(file);
@@ -469,13 +450,13 @@ static void S11_a_close_wakes_a_read_before_it_looks_by_itself(void **state)
 static int without_waitv(void **state)
 {
 	vigia__wake_without_waitv();
-	return setup(state);
+	return folder_setup(state);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define TEST(name) {#name, name, setup, teardown, NULL}
+#define TEST(name) {#name, name, folder_setup, folder_teardown, NULL}
 		TEST(S8_a_look_has_ten_milliseconds),
 		TEST(S8_a_look_ends_when_its_time_is_over_and_the_position_has_moved),
 		TEST(S7_all_are_woken_by_one_append_each_with_the_same_event),
@@ -485,7 +466,7 @@ int main(void)
 		TEST(S11_a_close_wakes_reads_and_registries_at_once),
 		TEST(S11_a_close_wakes_a_read_before_it_looks_by_itself),
 #undef TEST
-#define TEST(name) {#name " (without futex_waitv)", name, without_waitv, teardown, NULL}
+#define TEST(name) {#name " (without futex_waitv)", name, without_waitv, folder_teardown, NULL}
 		TEST(S7_all_are_woken_by_one_append_each_with_the_same_event), /* from here on it stays without */
 		TEST(S6_a_watcher_finds_it_too),
 		TEST(S11_a_close_wakes_reads_and_registries_at_once),

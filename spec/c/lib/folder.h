@@ -1,0 +1,53 @@
+/*
+ * folder.h - a folder of its own for each test, and the store in it. To be included by a test, once.
+ */
+#ifndef VIGIA_SPEC_FOLDER_H
+#define VIGIA_SPEC_FOLDER_H
+
+#include "test.h"
+
+static char folder[FOLDER_MAX], path[FOLDER_MAX + 16]; /* and of the store in it */
+
+static inline int folder_setup(void **state)
+{
+	(void)state;
+	int rc = folder_make(folder);
+	snprintf(path, sizeof path, "%s/store", folder);
+	return rc;
+}
+
+static inline int folder_teardown(void **state)
+{
+	(void)state;
+	folder_empty(folder);
+	return rmdir(folder);
+}
+
+/* All defaults, but no collector: its commits would meet what is meant for others, and TSan allows no thread in a forked child. */
+static inline struct vigia_store_options quiet_options(void)
+{
+	struct vigia_store_options options;
+	vigia_store_options_init(&options);
+	options.collect = false;
+	return options;
+}
+
+/* The same at durability "interval", with an interval that no test lives to see. */
+static inline struct vigia_store_options queuing_options(void)
+{
+	struct vigia_store_options options = quiet_options();
+	options.durability = VIGIA_DURABILITY_INTERVAL;
+	options.commit_interval_ns = INT64_C(3600) * 1000000000;
+	options.durability_given = options.commit_interval_given = true;
+	return options;
+}
+
+static inline struct vigia_store *open_with(const struct vigia_store_options *options)
+{
+	struct vigia_store *store = NULL;
+	struct vigia_error err = {0};
+	if (vigia_store_open(path, options, &store, &err) < 0) fail_msg("%s", err.message);
+	return store;
+}
+
+#endif

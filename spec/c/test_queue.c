@@ -1,0 +1,113 @@
+/*
+ * test_queue.c - appends that wait for a commit (durability "interval"), when commits fail: whatever happens they are stored once, in order.
+ */
+#include "events.h"
+#include "fault.h"
+#include "folder.h"
+
+#include <sys/wait.h>
+
+#include "store/store.h"
+
+static struct vigia_store *open_queuing(void)
+{
+	struct vigia_store_options options = queuing_options();
+	return open_with(&options);
+}
+
+/* Ten events queued, and commits that fail: whatever happens they are stored once, in order. True: the n-th call was reached. */
+static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
+{
+	struct vigia_store *store = open_queuing();
+	struct vigia_error err = {0};
+	uint64_t last = 99;
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(append(store, "queued", 100, &last, &err), VIGIA_OK);
+		assert_int_equal(last, 0);
+	}
+	arm(kind, n, EIO, forever);
+	int rc = vigia_store_sync(store, &last, &err);
+	*unknown |= rc == VIGIA_EUNKNOWN;
+	bool reached = atomic_load(&fault.hits) > 0;
+	if (rc == VIGIA_OK) assert_int_equal(last, 10);
+	if (rc < 0 && forever && kind != FAULT_LIE) {
+		/* While commits fail, appends do, with the same error. */
+		assert_int_equal(append(store, "refused", 100, NULL, &err), rc == VIGIA_EUNKNOWN ? VIGIA_EIO : rc);
+	}
+	disarm();
+	for (int i = 0; i < 10; i++) assert_int_equal(append(store, "more", 50000, NULL, &err), VIGIA_OK);
+	if (vigia_store_sync(store, &last, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(last, 20);
+	assert_int_equal(count(store, "queued"), 10);
+	assert_int_equal(count(store, "more"), 10);
+	assert_int_equal(append(store, "at the end", 100, NULL, &err), VIGIA_OK);
+	vigia_store_free(store);
+	struct vigia_store_options options = quiet_options();
+	store = open_with(&options);
+	assert_int_equal(count(store, "at the end"), 1);
+	assert_int_equal(latest(store), 21);
+	vigia_store_free(store);
+	folder_empty(folder);
+	return reached;
+}
+
+static void D2_a_queue_whose_commit_fails(void **state)
+{
+	(void)state;
+	static const struct {
+		enum fault kind;
+		bool forever, unknown;
+	} cases[] = {{FAULT_WRITE, false, true}, {FAULT_WRITE, true, true}, {FAULT_SHORT, false, true}, {FAULT_SYNC, false, false},
+	             {FAULT_SYNC, true, false}, {FAULT_LIE, false, true}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		bool unknown = false;
+		int n = 1;
+		while (queue_scenario(cases[i].kind, n, cases[i].forever, &unknown)) n++;
+		assert_true(n > 1);
+		assert_int_equal(unknown, cases[i].unknown);
+	}
+}
+
+static struct vigia_store *queuing;
+
+static void queue_meanwhile(void)
+{
+	assert_int_equal(append(queuing, "meanwhile", 100, NULL, NULL), VIGIA_OK);
+}
+
+/* Appends that come while a commit fails stand behind those that it had taken. */
+static void D2_what_is_queued_while_a_commit_fails(void **state)
+{
+	(void)state;
+	queuing = open_queuing();
+	for (int i = 0; i < 3; i++) assert_int_equal(append(queuing, "before", 100, NULL, NULL), VIGIA_OK);
+	on_fault = queue_meanwhile;
+	arm(FAULT_WRITE, 1, EIO, false);
+	uint64_t last = 0;
+	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_EIO);
+	disarm();
+	assert_int_equal(append(queuing, "after", 100, NULL, NULL), VIGIA_OK);
+	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_OK);
+	assert_int_equal(last, 5);
+	assert_int_equal(count(queuing, "before"), 3);
+	struct vigia_batch *batch = vigia_batch_new();
+	struct vigia_iterator next;
+	struct vigia_event event;
+	struct vigia_read fourth = {.size = sizeof fourth, .from = {VIGIA_AT, 4}};
+	assert_int_equal(vigia_store_read(queuing, &fourth, batch, &next, NULL), VIGIA_OK);
+	assert_int_equal(vigia_batch_event(batch, 0, &event, NULL), VIGIA_OK);
+	assert_int_equal(event.object_type.len, strlen("meanwhile"));
+	assert_int_equal(vigia_batch_event(batch, 1, &event, NULL), VIGIA_OK);
+	assert_int_equal(event.object_type.len, strlen("after"));
+	vigia_batch_free(batch);
+	vigia_store_free(queuing);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D2_what_is_queued_while_a_commit_fails, folder_setup, folder_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
