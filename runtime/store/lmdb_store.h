@@ -80,9 +80,9 @@ struct lmdb_backend {
 	pthread_rwlock_t map_lock;
 	atomic_int map_long;       /* backups that hold it */
 	size_t map_asked;          /* the option, 0 = what the system grants */
-	size_t map_bytes;          /* its size, but for a loan; 0 before it was opened */
+	_Atomic size_t map_bytes;  /* its size, but for a loan; 0 before it was opened. This and map_grows are read without the lock, too */
 	unsigned commits_since;    /* the last look for readers that were killed; the committing thread's */
-	bool map_grows;            /* the system granted no large map: grow it when it is full */
+	atomic_bool map_grows;     /* the system granted no large map: grow it when it is full */
 	size_t page_bytes;
 	uint64_t last_page;        /* of the last commit; taken by each writer when it has the lock */
 	bool has_events;           /* the transaction in hand changes the file for sure; under the writer's lock */
