@@ -132,12 +132,25 @@ struct inside {
 	MDB_txn *txn;
 };
 
-static bool is_stored(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
+static enum vigia__queue_seen look(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
 {
 	struct inside *in = ctx;
 	size_t n = seq_num;
+	uint64_t oldest, latest;
 	MDB_val key = key_of(&n), value;
-	return mdb_get(in->txn, in->b->events, &key, &value) == 0 && value.mv_size == len && memcmp(value.mv_data, bytes, len) == 0;
+	int rc = mdb_get(in->txn, in->b->events, &key, &value);
+	if (rc == 0) return value.mv_size == len && memcmp(value.mv_data, bytes, len) == 0 ? VIGIA_SEEN_STORED : VIGIA_SEEN_OTHER;
+	rc = vigia__lmdb_bounds_in(in->b, in->txn, &oldest, &latest);
+	return rc == 0 && seq_num <= latest ? VIGIA_SEEN_REMOVED : VIGIA_SEEN_OTHER;
+}
+
+/* A commit with queued events failed while it was being published. */
+static void settle_queue(struct lmdb_backend *b)
+{
+	MDB_txn *txn;
+	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return; /* the next commit finds out */
+	vigia__queue_settle(&b->base.queue, look, &(struct inside){b, txn});
+	vigia__lmdb_write_abort(b, txn);
 }
 
 /* What was queued, and the tickets, into one transaction; an LMDB error number is the whole transaction's. */
@@ -176,7 +189,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	int rc = 0;
 	if (attempt->rest) {
 		rc = vigia__progress_take(&b->base.progress, &taken);
-		if (vigia__queue_take(queue, &queued, is_stored, &in) < 0) rc = ENOMEM;
+		if (vigia__queue_take(queue, &queued, look, &in) < 0) rc = ENOMEM;
 		attempt->took = taken || queued.count > 0;
 	}
 	if (rc == 0) rc = find_room(b, attempt, &queued);
@@ -194,6 +207,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	if (rc == VIGIA_OK) *types |= stored;
 	if (attempt->rest) vigia__queue_done(queue, &queued, rc);
 	vigia__progress_done(&b->base.progress, taken, rc == VIGIA_OK);
+	if (rc == VIGIA_EUNKNOWN && queued.count > 0) settle_queue(b);
 	return full ? MDB_MAP_FULL : rc;
 }
 

@@ -443,9 +443,9 @@ static int append_locked(struct memory_backend *b, struct vigia__append *request
 }
 
 /* Never in doubt: a commit to memory fails before it begins. */
-static bool is_stored(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
+static enum vigia__queue_seen look(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
 {
-	return false;
+	return VIGIA_SEEN_OTHER;
 }
 
 static int append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
@@ -456,7 +456,7 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct key *no_key;
 	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	if (vigia__queue_take(&base->queue, &queued, is_stored, b) < 0 || make_room(b, &queued, &no_key) < 0) rc = no_room(&queued, err);
+	if (vigia__queue_take(&base->queue, &queued, look, b) < 0 || make_room(b, &queued, &no_key) < 0) rc = no_room(&queued, err);
 	else put_events(b, &queued, no_key, &types);
 	vigia__queue_done(&base->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);

@@ -201,16 +201,36 @@ static void drop_taken(struct vigia__queue *queue)
 	events_clear(&queue->taken);
 }
 
-int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out,
-                      bool (*is_stored)(void *ctx, uint64_t seq_num, const void *bytes, size_t len), void *ctx)
+/* The commit in doubt is there if the first of its events that was not removed since is. If all numbers were given and all events removed
+ * it cannot be told, and they are stored again: what was acknowledged must not be lost. */
+static void settle_taken(struct vigia__queue *queue, vigia__queue_look_fn look, void *ctx)
+{
+	const struct vigia__events *taken = &queue->taken;
+	enum vigia__queue_seen seen = VIGIA_SEEN_REMOVED;
+	size_t start = 0;
+	if (queue->taken_seq == 0) return;
+	for (size_t i = 0; i < taken->count && seen == VIGIA_SEEN_REMOVED; i++) {
+		size_t end = ends_of(taken)[i];
+		seen = look(ctx, queue->taken_seq + i, taken->bytes.data + start, end - start);
+		start = end;
+	}
+	if (seen == VIGIA_SEEN_STORED) drop_taken(queue);
+	queue->taken_seq = 0;
+}
+
+void vigia__queue_settle(struct vigia__queue *queue, vigia__queue_look_fn look, void *ctx)
+{
+	pthread_mutex_lock(&queue->taking);
+	settle_taken(queue, look, ctx);
+	pthread_mutex_unlock(&queue->taking);
+}
+
+int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look, void *ctx)
 {
 	int rc = 0;
 	pthread_mutex_lock(&queue->taking);
 	struct vigia__events *taken = &queue->taken;
-	if (queue->taken_seq > 0 && is_stored(ctx, queue->taken_seq, taken->bytes.data, ends_of(taken)[0])) {
-		drop_taken(queue);
-	}
-	queue->taken_seq = 0;
+	settle_taken(queue, look, ctx);
 	queue->taken_mono_ns = vigia__mono_ns();
 	pthread_mutex_lock(&queue->mutex);
 	struct vigia__events *waiting = &queue->waiting;

@@ -69,10 +69,16 @@ int vigia__queue_flush(struct vigia__queue *queue, bool keep, struct vigia_error
 void vigia__queue_exceeded(struct vigia__queue *queue);
 void vigia__queue_has_room(struct vigia__queue *queue);
 
-/* In a commit: the queued events into *out (count 0: none). `is_stored` tells whether the event of this number has exactly these bytes: a
- * commit before may have failed while it was being published. 0 or -1 without memory; every call is followed by one of done. */
-int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out,
-                      bool (*is_stored)(void *ctx, uint64_t seq_num, const void *bytes, size_t len), void *ctx);
+/* In a writer's transaction: is the event of this number the one with exactly these bytes, is it another one or none yet, or was the event
+ * of this number removed? */
+enum vigia__queue_seen { VIGIA_SEEN_OTHER, VIGIA_SEEN_STORED, VIGIA_SEEN_REMOVED };
+typedef enum vigia__queue_seen (*vigia__queue_look_fn)(void *ctx, uint64_t seq_num, const void *bytes, size_t len);
+
+/* In a commit: the queued events into *out (count 0: none). `look` finds out what became of a commit before that failed while it was being
+ * published. 0 or -1 without memory; every call is followed by one of done. */
+int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look, void *ctx);
+/* Find that out without taking anything: soon after the failure, before another process removes what is looked for. */
+void vigia__queue_settle(struct vigia__queue *queue, vigia__queue_look_fn look, void *ctx);
 /* What became of the commit: VIGIA_OK, or any error. */
 void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *taken, int rc);
 /* The commit could not begin: while that lasts, appends fail with the same error. */

@@ -28,11 +28,10 @@ static void handle_one(void)
 	vigia__progress_move(&handler.store->backend->progress, handler.progress, ++handler.handled);
 }
 
-static int take_queue(struct vigia__queue *queue, struct vigia__append *out,
-                      bool (*is_stored)(void *ctx, uint64_t seq_num, const void *bytes, size_t len), void *ctx)
+static int take_queue(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look, void *ctx)
 {
 	handle_one();
-	int rc = vigia__queue_take(queue, out, is_stored, ctx);
+	int rc = vigia__queue_take(queue, out, look, ctx);
 	handle_one();
 	return rc;
 }
