@@ -125,9 +125,15 @@ static void *commit_in_time(void *arg)
 			pthread_cond_timedwait(&queue->changed, &queue->mutex, &until);
 			continue;
 		}
+		at = queue->since_mono_ns;
 		pthread_mutex_unlock(&queue->mutex);
-		commit(queue, false, NULL); /* a failure is kept by done */
+		int rc = commit(queue, false, NULL);
 		pthread_mutex_lock(&queue->mutex);
+		/* A failure is kept by done or not_begun, unless not even a group could be joined (no memory). */
+		if (rc < 0 && queue->since_mono_ns == at) {
+			queue->failed = rc;
+			queue->since_mono_ns = vigia__mono_ns();
+		}
 	}
 	pthread_mutex_unlock(&queue->mutex);
 	return NULL;

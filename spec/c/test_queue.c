@@ -1,5 +1,5 @@
 /*
- * test_queue.c - appends that wait for a commit (durability "interval"), when commits fail: whatever happens they are stored once, in order.
+ * test_queue.c - appends that wait for a commit (durability "interval") when commits fail: they are stored once, in order.
  */
 #include "events.h"
 #include "fault.h"
@@ -150,12 +150,49 @@ static void D2_a_queue_in_doubt_is_not_stored_again_though_others_trim(void **st
 	}
 }
 
+static struct {
+	int (*append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);
+	atomic_int count;
+	_Atomic int64_t at_ns[4];
+} calls;
+
+static int append_without_memory(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err)
+{
+	int n = atomic_fetch_add(&calls.count, 1);
+	bool fails = n < (int)COUNT_OF(calls.at_ns);
+	if (fails) {
+		atomic_store(&calls.at_ns[n], vigia__mono_ns());
+		vigia__alloc_fail_at(1, 1);
+	}
+	int rc = calls.append(b, request, err);
+	vigia__alloc_fail_at(0, 0);
+	if (fails && rc != VIGIA_ENOMEM) abort();
+	return rc;
+}
+
+static void D2_a_commit_that_cannot_begin_for_want_of_memory_is_tried_again_after_a_while(void **state)
+{
+	(void)state;
+	struct vigia_store_options options = queuing_options();
+	options.commit_interval_ns = 1000000;
+	struct vigia_store *store = open_with(&options);
+	calls.append = store->backend->append;
+	store->backend->append = append_without_memory;
+	assert_int_equal(append(store, "queued", 100, NULL, NULL), VIGIA_OK);
+	while (latest(store) == 0) usleep(10000);
+	assert_int_equal(atomic_load(&calls.count), COUNT_OF(calls.at_ns) + 1);
+	for (size_t i = 1; i < COUNT_OF(calls.at_ns); i++) assert_true(calls.at_ns[i] - calls.at_ns[i - 1] >= 100000000);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D2_what_is_queued_while_a_commit_fails, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D2_a_queue_in_doubt_is_not_stored_again_though_others_trim, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D2_a_commit_that_cannot_begin_for_want_of_memory_is_tried_again_after_a_while, folder_setup,
+		                                folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
