@@ -74,7 +74,10 @@ function M.read(path)
 		elseif tag == "type" then
 			kind = rest
 		elseif text then
-			if class and class.kind == "alias" and items[#items] == class and #params == 0 then
+			local field = class and class.kind == "class" and class.fields[#class.fields]
+			if field then -- its text goes on
+				field.text = field.text .. " " .. text
+			elseif class and class.kind == "alias" and items[#items] == class and #params == 0 then
 				class.description = (class.description .. " " .. text):gsub("^ ", "")
 			else
 				description[#description + 1] = text

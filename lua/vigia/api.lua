@@ -55,30 +55,47 @@ vigia.null = nil
 
 ---Options of vigia.open.
 ---@class vigia.StoreOptions
----@field serializer? "msgpack"|"json"|vigia.Serializer belongs to the file (default "msgpack")
----@field readonly? boolean never create or write (default false)
----@field create? boolean make the file if there is none (default true)
----@field allow_network_fs? boolean open files on NFS and its like (default false)
----@field long_polling_timeout? number seconds a read that waits waits, unless it says otherwise (default 10)
----@field max_batch_bytes? integer bounds one answer; at least one event comes (default 8 MiB)
----@field checkpoint_interval? number seconds progress waits for a commit at most (default 1)
----@field collect? boolean remove old events in the background, if no other process does (default true)
----@field cache_size? integer decoded events that the watchers of this Lua state share, tables and all (default 0)
----@field map_size? integer address space kept for the file (default 0: 1 TiB, or what the system grants)
----@field max_event_size? integer bytes; belongs to the file (default 1 MiB)
----@field commit_queue_bytes? integer durability "interval": how much waits in memory at most (default 16 MiB)
----@field durability? "commit"|"none"|"interval" belongs to the file (default "commit")
----@field commit_interval? number durability "interval": seconds an append waits at most; belongs to the file (default 0.1)
----@field events_bucket? string belongs to the file (default "events")
----@field checkpoint_bucket? string belongs to the file (default "checkpoints")
----@field gc_cadence? number seconds between two removals of old events; belongs to the file, as all below (default 600)
----@field gc_age_threshold? number seconds; events older than this, and seen by every watcher, are removed; 0: never (default 86400)
----@field gc_max_records_per_run? integer events one run removes at most (default 1000000)
----@field gc_max_duration? number seconds one run takes at most (default 10)
----@field checkpoint_ttl? number seconds after which a checkpoint that no watcher runs with holds nothing back; 0: never (default 0)
----@field max_events? integer keep at most so many; 0: any number (default 0)
----@field max_bytes? integer keep at most so many bytes of events; 0: any number (default 0)
----@field retention_passes_checkpoints? boolean max_events and max_bytes remove what a lagging watcher has not seen (default false)
+---@field serializer? "msgpack"|"json"|vigia.Serializer How objects are written: msgpack, json, or your own functions
+---(in Lua a table {name =, marshal =, unmarshal =}). Default: msgpack. Fixed when the file is made.
+---@field readonly? boolean Never create or write. Default: false.
+---@field create? boolean Create the file if it does not exist. Default: true.
+---@field allow_network_fs? boolean Open files on NFS and other network file systems, where locks do not hold between
+---machines. Default: false.
+---@field long_polling_timeout? number Seconds. How long a read waits for an event when the call sets no timeout.
+---math.huge: until there is one. Default: 10 s.
+---@field max_batch_bytes? integer Bytes. Limit on the bytes of one result. At least one event is returned. Default: 8
+---MiB.
+---@field checkpoint_interval? number Seconds. How long progress waits for another commit before it gets one of its own.
+---Default: 1 s.
+---@field collect? boolean Remove old events in the background, unless another process does. Default: true.
+---@field cache_size? integer Number of decoded events that the watchers of one Lua state share. They get the same
+---tables. Default: 0.
+---@field map_size? integer Bytes. Address space reserved for the file. 0: 1 TiB, or what the system grants. Default: 0.
+---@field max_event_size? integer Bytes. Largest event that is accepted. Default: 1 MiB. Belongs to the file.
+---@field commit_queue_bytes? integer Bytes. Durability interval: limit on what waits in memory. An append beyond it
+---commits first. Default: 16 MiB.
+---@field durability? "commit"|"none"|"interval" What an append that has returned survives. commit: a power loss. none:
+---the end of the process. interval: nothing yet, it waits in memory for the next commit. Default: "commit". Belongs to
+---the file.
+---@field commit_interval? number Seconds. Durability interval: how long an append waits for its commit, at most.
+---Default: 0.1 s. Belongs to the file.
+---@field events_bucket? string Name of the database of events inside the file. Default: events. Fixed when the file is
+---made.
+---@field checkpoint_bucket? string Name of the database of checkpoints inside the file. Default: checkpoints. Fixed
+---when the file is made.
+---@field gc_cadence? number Seconds. How often old events are removed. Default: 600 s. Belongs to the file.
+---@field gc_age_threshold? number Seconds. Age from which events that every watcher has finished are removed. 0: never.
+---Default: 86400 s. Belongs to the file.
+---@field gc_max_records_per_run? integer Limit on the events that one run removes. The next run follows soon. Default:
+---1000000. Belongs to the file.
+---@field gc_max_duration? number Seconds. Limit on the time of one run. The next run follows soon. Default: 10 s.
+---Belongs to the file.
+---@field checkpoint_ttl? number Seconds. A checkpoint unused for this long no longer blocks removal. 0: it always does.
+---Default: 0 s. Belongs to the file.
+---@field max_events? integer Number of events to keep. 0: no limit. Default: 0. Belongs to the file.
+---@field max_bytes? integer Bytes. Bytes of events to keep. 0: no limit. Default: 0. Belongs to the file.
+---@field retention_passes_checkpoints? boolean Let max_events and max_bytes remove events that a lagging watcher has
+---not handled. Default: false. Belongs to the file.
 
 ---Open the store in a file, or make it. ":memory:" is a store without a file.
 ---@param path string
@@ -161,9 +178,10 @@ function vigia.to_json(event) end
 
 ---Options of vigia.registry.
 ---@class vigia.RegistryOptions
----@field log? fun(level: "debug"|"info"|"warn"|"error", message: string)|false receives one record a call; without one failures go to
----standard error, at most one line per watcher and minute, and with false nowhere
----@field clock? vigia.Clock moved by hand, for tests: step() then never waits, and run() ends when nothing is due
+---@field log? fun(level: "debug"|"info"|"warn"|"error", message: string)|false A function (level, message) that
+---receives log records. Without it failures go to standard error, at most one line per watcher and minute. false:
+---nowhere.
+---@field clock? vigia.Clock A clock moved by hand, for tests.
 
 ---A handle on a store. Closes itself when collected or leaving a `<close>` variable.
 ---@class vigia.Store
@@ -389,32 +407,42 @@ local Registry = {}
 
 ---Options of registry:watch.
 ---@class vigia.WatchOptions
----@field initial_event_iterator? vigia.Iterator where to start without a checkpoint (default trim horizon)
----@field filter? vigia.Filter|vigia.Predicate
----@field where? vigia.Predicate asked about what the lists let through; what it raises is a failure of the handler
----@field batch_size? integer events fetched at a time (default 100)
----@field buffer_size? integer events held before the handler at most (default 1000)
----@field initial_backoff? number seconds (default 0.2)
----@field max_backoff? number seconds (default 180)
----@field jitter? boolean (default false)
----@field retry_strategy? "block"|"skip" (default "block")
----@field max_retries? integer attempts in all before "skip" gives up, at least 1 (default 3)
----@field on_gap? "continue"|"stop" when events it had not seen were removed: go on with the oldest, or stop (default "continue")
----@field on_damage? "stop"|"skip" at an event whose bytes are damaged or cannot be decoded (default "stop")
----@field checkpoint? "batch"|"event"|"manual" (default "batch")
----@field ephemeral? boolean never read or write a checkpoint (default false)
----@field auto_start? boolean (default true)
----@field on_error? fun(err: vigia.Error, event: vigia.Event?, ctx: vigia.Context) told of every failure
+---@field initial_event_iterator? vigia.Iterator Where to start without a checkpoint (default: trim horizon).
+---@field filter? vigia.Filter|vigia.Predicate The object_types and operations to handle. An empty list means all. Or a
+---function, as in where.
+---@field where? vigia.Predicate A function (event) -> boolean, called for events that pass the lists.
+---@field batch_size? integer Number of events fetched at a time. Default: 100.
+---@field buffer_size? integer Limit on the events fetched ahead of the handler. Default: 1000.
+---@field initial_backoff? number Seconds. Delay after the first failure. It doubles with each further one. 0: retry at
+---once. Default: 0.2 s.
+---@field max_backoff? number Seconds. Longest delay between two attempts. Default: 180 s.
+---@field jitter? boolean Wait a random time between 0 and the backoff. Default: false.
+---@field retry_strategy? "block"|"skip" block: retry without end. skip: give the event up after max_retries attempts.
+---Default: "block".
+---@field max_retries? integer Number of attempts after which "skip" gives an event up. Default: 3.
+---@field on_gap? "continue"|"stop" What to do when events were removed before the watcher saw them. continue: with the
+---oldest event, and count the missed ones. stop: stop with sequence_expired. Default: "continue".
+---@field on_damage? "stop"|"skip" What to do with an event that is damaged or cannot be decoded. stop: stop before it.
+---skip: give it up. Default: "stop".
+---@field checkpoint? "batch"|"event"|"manual" When to save progress. batch: with the next commit, soon. event: durably
+---after each event. manual: only when the handler asks. Default: "batch".
+---@field ephemeral? boolean Never read or write a checkpoint. Default: false.
+---@field auto_start? boolean Start at once. Otherwise the watcher is idle until it is started. Default: true.
+---@field on_error? fun(err: vigia.Error, event: vigia.Event?, ctx: vigia.Context) A function (err, event, ctx), called
+---for every failure.
 
 ---What a script can be told beside the options of any watcher; they win over those in its table. Functions (on_error, where) belong there.
 ---@class vigia.ScriptOptions: vigia.WatchOptions
----@field set? table plain values for the script, which gets a copy of them as `set`
----@field reload? boolean take over the script's new code whenever its file changes (default false)
----@field cpu_limit? number seconds of processor time for one event, init, stop, loading; 0: no limit (default 0)
----@field memory_limit? integer bytes for the script's Lua state; 0: no limit (default 0)
----@field libraries? string[] names of the Lua libraries that the script sees beside base and vigia (default: all)
----@field isolation? "thread"|"process" where the script runs: in this process, or in a program of its own (default "thread")
----@field worker_program? string with isolation "process": the path of the program vigia (default: it is looked for)
+---@field set? table A table of plain values, copied for the script, which finds it as `set`.
+---@field reload? boolean Load the script's new code whenever its file changes. Default: false.
+---@field cpu_limit? number Seconds. Processor time for one event, and for init, stop and loading. 0 or math.huge: no
+---limit. Default: 0 s.
+---@field memory_limit? integer Bytes. Memory that the script's Lua state may use. 0: no limit. Default: 0.
+---@field libraries? string[] Names of the Lua libraries that the script sees, beside base and vigia (default: all).
+---@field isolation? "thread"|"process" thread: run in this process. process: run in a program of its own, whose crash
+---or endless loop in C is a handler failure. Default: "thread".
+---@field worker_program? string With isolation "process": path of the program vigia (default: the running one, the one
+---of the same build, PATH).
 
 ---A script is called once, with this.
 ---@class vigia.Given
@@ -477,7 +505,7 @@ function Registry:pollfd() end
 
 ---Options of watcher:stop and registry:stop.
 ---@class vigia.StopOptions
----@field timeout? number seconds (default 30); an isolated program that takes longer is then killed, if it is more than 0
+---@field timeout? number Seconds. How long to wait for handlers in progress. Default: 30 s.
 
 ---Stop all watchers at the same time.
 ---@param options? vigia.StopOptions
