@@ -263,12 +263,13 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 		w->has_handler = true; /* the job is one */
 		rc = vigia__worker_new(registry, watcher_id, job, &w->worker, err);
 	}
-	if (rc == VIGIA_OK) {
+	if (w && w->worker) {
 		snprintf(w->id, sizeof w->id, "%s", vigia__worker_id(w->worker));
 		w->options = *vigia__worker_options(w->worker);
-		rc = find_free(registry, w->id, &old, err);
 	}
-	if (rc == VIGIA_OK && w->options.auto_start) rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
+	if (rc == VIGIA_OK) rc = find_free(registry, w->id, &old, err);
+	/* With an id it has started. */
+	if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start) rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
 	if (rc == VIGIA_OK) {
 		add(registry, w, old);
 		*out = w;

@@ -26,11 +26,13 @@ struct vigia__worker {
 	pthread_t thread;
 	char id[256];                      /* written once, before `loaded` */
 	struct vigia_watch_options options;
+	bool start_loaded;                 /* start once it has loaded, if the options say so; written before the thread is there */
 	unsigned fork_generation;
 
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;            /* anything below */
-	bool loaded;                       /* load came to an end; its outcome is in rc and err */
+	bool loaded;                       /* load, and the start after it, came to an end; the outcome is in rc and err */
+	bool usable;                       /* load went well: the thread goes on, whatever became of the start */
 	enum vigia__worker_wish wish;      /* NOTHING: answered, in rc and err */
 	uint64_t wish_seq_num;
 	int rc;
@@ -55,6 +57,7 @@ struct vigia__worker {
 
 /* ---- between the threads ---- */
 
+/* Not with the mutex held: who wakes wants it. The thread outlives its own calls of this, for it is joined before the worker is freed. */
 static void wake(struct vigia__worker *w)
 {
 	pthread_cond_broadcast(&w->changed);
@@ -249,8 +252,8 @@ static bool take_mail(struct vigia__worker *w, bool *hold)
 	w->wish = VIGIA_WORKER_NOTHING;
 	w->rc = rc;
 	w->err = err;
-	wake(w);
 	pthread_mutex_unlock(&w->mutex);
+	wake(w);
 	return true;
 }
 
@@ -309,14 +312,20 @@ static void *work(void *arg)
 	struct vigia__worker *w = arg;
 	struct vigia_error err = {0};
 	int rc = load(w, &err);
-	if (rc == VIGIA_OK) publish(w);
+	bool usable = rc == VIGIA_OK;
+	if (usable) publish(w);
+	if (usable && w->start_loaded && w->options.auto_start) {
+		rc = start(w, &err);
+		publish(w);
+	}
 	pthread_mutex_lock(&w->mutex);
 	w->loaded = true;
+	w->usable = usable;
 	w->rc = rc;
 	w->err = err;
-	wake(w);
 	pthread_mutex_unlock(&w->mutex);
-	if (rc == VIGIA_OK) {
+	wake(w);
+	if (usable) {
 		bool hold;
 		while (take_mail(w, &hold))
 			if (!idle(w, hold)) drive(w);
@@ -329,8 +338,8 @@ static void *work(void *arg)
 	w->job.close(w->job.ctx);
 	pthread_mutex_lock(&w->mutex);
 	w->ended = true;
-	wake(w);
 	pthread_mutex_unlock(&w->mutex);
+	wake(w);
 	return NULL;
 }
 
@@ -353,6 +362,7 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	w->job = *job;
 	w->fork_generation = vigia__fork_generation();
 	snprintf(w->id, sizeof w->id, "%s", watcher_id ? watcher_id : "");
+	w->start_loaded = watcher_id != NULL;
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -380,16 +390,17 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	pthread_mutex_lock(&w->mutex);
 	while (!w->loaded) pthread_cond_wait(&w->changed, &w->mutex);
 	int rc = w->rc;
+	bool usable = w->usable;
+	if (rc < 0 && err) *err = w->err;
 	pthread_mutex_unlock(&w->mutex);
-	if (rc < 0) {
-		pthread_join(w->thread, NULL);
-		if (err) *err = w->err;
-		destroy(w);
+	if (usable) {
+		w->owns_job = true;
+		*out = w;
 		return rc;
 	}
-	w->owns_job = true;
-	*out = w;
-	return VIGIA_OK;
+	pthread_join(w->thread, NULL);
+	destroy(w);
+	return rc;
 }
 
 /* Wait for the thread's end, and kill what it runs if that takes too long. */
@@ -411,8 +422,8 @@ void vigia__worker_end(struct vigia__worker *w)
 	pthread_mutex_lock(&w->mutex);
 	w->quit = true;
 	atomic_store(&w->stopping, true);
-	wake(w);
 	pthread_mutex_unlock(&w->mutex);
+	wake(w);
 	vigia_registry_interrupt(w->registry);
 	if (w->job.killable) give_grace(w);
 	pthread_join(w->thread, NULL);
@@ -475,8 +486,8 @@ int vigia__worker_call(struct vigia__worker *w, enum vigia__worker_wish wish, ui
 	pthread_mutex_lock(&w->mutex);
 	w->wish = wish;
 	w->wish_seq_num = seq_num;
-	wake(w);
 	pthread_mutex_unlock(&w->mutex);
+	wake(w);
 	vigia_registry_interrupt(w->registry);
 	pthread_mutex_lock(&w->mutex);
 	while (w->wish != VIGIA_WORKER_NOTHING) pthread_cond_wait(&w->changed, &w->mutex);
@@ -490,8 +501,8 @@ void vigia__worker_hold(struct vigia__worker *w, bool hold)
 {
 	pthread_mutex_lock(&w->mutex);
 	w->hold = hold;
-	wake(w);
 	pthread_mutex_unlock(&w->mutex);
+	wake(w);
 	vigia_registry_interrupt(w->registry);
 }
 
@@ -503,10 +514,11 @@ void vigia__worker_stop(struct vigia__worker *w)
 	if (wanted) {
 		w->stop = true;
 		atomic_store(&w->stopping, true);
-		wake(w);
 	}
 	pthread_mutex_unlock(&w->mutex);
-	if (wanted) vigia_registry_interrupt(w->registry);
+	if (!wanted) return;
+	wake(w);
+	vigia_registry_interrupt(w->registry);
 }
 
 bool vigia__worker_kill(struct vigia__worker *w)

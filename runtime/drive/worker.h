@@ -51,7 +51,8 @@ enum vigia__worker_wish {
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
                               struct vigia_watcher **out, struct vigia_error *err);
 
-/* Start the thread and wait until it has loaded. */
+/* Start the thread and wait until it has loaded and, if it was given its id and its options say `auto_start`, started: one hand-over for
+ * both. Without an id the caller looks at the job's first, and starts it by a call. On error with *out set the start failed: free it. */
 int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job, struct vigia__worker **out,
                       struct vigia_error *err);
 /* As the job filled them in, once and for all. */

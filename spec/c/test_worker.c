@@ -14,12 +14,35 @@ struct job {
 	atomic_int loads, takes, drops, begins, ends, closes, waits;
 	_Atomic uint64_t handled, wrong;
 	uint64_t last; /* the thread's own */
+	pid_t owner;   /* 0, or a thread whose sleeps are counted: up to the load, and up to the begin */
+	long sleeps_at_load, sleeps_at_begin;
 	bool freed;
 };
+
+/* How often the thread had gone to sleep, once it sleeps again. */
+static long sleeps_of(pid_t thread) {
+	char path[64], line[128];
+	long sleeps = -1;
+	snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)thread);
+	for (bool asleep = false; !asleep || sleeps < 0;) {
+		FILE *file = fopen(path, "r");
+		assert_non_null(file);
+		asleep = false;
+		while (fgets(line, sizeof line, file)) {
+			if (strncmp(line, "State:\tS", 8) == 0)
+				asleep = true;
+			sscanf(line, "voluntary_ctxt_switches: %ld", &sleeps);
+		}
+		fclose(file);
+	}
+	return sleeps;
+}
 
 static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options, struct vigia_error *err) {
 	struct job *job = ctx;
 	atomic_fetch_add(&job->loads, 1);
+	if (job->owner)
+		job->sleeps_at_load = sleeps_of(job->owner);
 	if (atomic_load(&job->load_fails)) {
 		err->code = VIGIA_ESCRIPT;
 		snprintf(err->message, sizeof err->message, "does not load");
@@ -42,6 +65,8 @@ static void drop(void *ctx) {
 static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err) {
 	struct job *job = ctx;
 	atomic_fetch_add(&job->begins, 1);
+	if (job->owner)
+		job->sleeps_at_begin = sleeps_of(job->owner);
 	vigia__log(watcher->registry, VIGIA_LOG_INFO, "begins");
 	if (!atomic_load(&job->begin_fails))
 		return VIGIA_OK;
@@ -237,6 +262,22 @@ static void test_what_fails_leaves_nothing(void **state) {
 	vigia_store_free(store);
 }
 
+/* A wake-up costs more than most of what is done between two. */
+static void test_a_start_is_one_hand_over(void **state) {
+	struct vigia_store *store = open_store();
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct job job = {.owner = gettid()};
+	struct vigia__job c = job_of(&job);
+	struct vigia_watcher *watcher;
+	struct vigia_watcher_stats stats;
+	assert_int_equal(vigia__registry_watch_job(registry, "a", &c, &watcher, NULL), VIGIA_OK);
+	assert_int_equal(job.sleeps_at_begin, job.sleeps_at_load);
+	vigia_watcher_stats(watcher, &stats);
+	assert_int_equal(stats.state, VIGIA_RUNNING);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
 enum { MANY = 50 };
 
 static void test_many_stop_at_once(void **state) {
@@ -336,6 +377,7 @@ int main(void) {
 		{"H5 reloads under load lose no event and double none", test_reloads_lose_and_double_nothing, NULL, NULL, NULL},
 		{"H5 new code waits for a handler that waits", test_reload_waits_for_a_handler_that_waits, NULL, NULL, NULL},
 		{"H3 a job that does not load or begin leaves no thread", test_what_fails_leaves_nothing, NULL, NULL, NULL},
+		{"W16 a watcher on a thread starts with one hand-over", test_a_start_is_one_hand_over, NULL, NULL, NULL},
 		{"W16 fifty workers stop at once, some of them waiting", test_many_stop_at_once, NULL, NULL, NULL},
 		{"W1 one that was released goes when its id is watched anew", test_released_when_watched_anew, NULL, NULL, NULL},
 		{"S11 a worker ends with its registry and with its store", test_freed_while_at_work_and_closed, NULL, NULL, NULL},
