@@ -19,10 +19,10 @@ enum { WAITS = 1, STEP = 2, SIGNAL_NS = 250000000 };
 struct waitv {
 	uint64_t val;
 	uint64_t uaddr;
-	uint32_t flags; /* WAITV_U32; without the private flag: shared between processes */
+	uint32_t flags; /* WAITV_U32; without the private flag, see vigia__bell_ring() */
 	uint32_t reserved;
 };
-enum { WAITV_U32 = 2, WAITV_PRIVATE = 128 };
+enum { WAITV_U32 = 2 };
 
 static atomic_int waitv_known; /* 0: not asked, 1: it works, 2: it does not */
 
@@ -133,7 +133,7 @@ bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *list
 		for (unsigned i = 0; i < listen->count; i++)
 			waits[count++] = (struct waitv){listen->seen[i], (uintptr_t)&wake->word[listen->index[i]], WAITV_U32, 0};
 		for (unsigned i = 0; i < listen->bells_count; i++)
-			waits[count++] = (struct waitv){listen->bells_seen[i], (uintptr_t)&listen->bells[i]->word, WAITV_U32 | WAITV_PRIVATE, 0};
+			waits[count++] = (struct waitv){listen->bells_seen[i], (uintptr_t)&listen->bells[i]->word, WAITV_U32, 0};
 		syscall(NR_FUTEX_WAITV, waits, count, 0u, &until, CLOCK_MONOTONIC);
 	}
 	return vigia__wake_changed(wake, listen);
@@ -155,19 +155,19 @@ uint64_t vigia__wake_bit(struct vigia_slice type)
 /* Nobody prepared: nobody can have looked too early, so the word may stay. That this is read by an exchange, not a load, is the other half
  * of prepare's exchange: of the two on one word one comes first. If ours does, the waiter's look sees what was committed; else we see
  * its bit. */
-static void bump(_Atomic uint32_t *word, int wake)
+static void bump(_Atomic uint32_t *word)
 {
 	uint32_t old = atomic_fetch_or(word, 0);
 	do {
 		if (!(old & WAITS)) return;
 	} while (!atomic_compare_exchange_weak(word, &old, (old + STEP) & ~(uint32_t)WAITS));
-	syscall(SYS_futex, word, wake, INT_MAX, NULL, NULL, 0);
+	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask)
 {
-	bump(&wake->word[0], FUTEX_WAKE);
-	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)], FUTEX_WAKE);
+	bump(&wake->word[0]);
+	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)]);
 }
 
 void vigia__word_bump(_Atomic uint32_t *word)
@@ -202,8 +202,10 @@ void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest
 	if (at != 0 && latest >= at && atomic_exchange(call->at, 0) != 0) vigia__word_bump(call->word);
 }
 
+/* Not a private futex, although one process's: since Linux 6.16 those of a process share few buckets of their own (16 on two processors),
+ * and each wake of a mutex or condition of the application would step over the idle waiters that lie in the same one. */
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake)
 {
-	bump(&bell->word, FUTEX_WAKE_PRIVATE);
+	bump(&bell->word);
 	if (!waitv_works()) vigia__wake_publish(wake, UINT64_MAX);
 }
