@@ -40,6 +40,7 @@
  *     tell.h              failures on standard error, where there is no log function
  *     cap.h               caps on a script's state; cap_libs.c: what a capped script sees
  *     process.h           a script in a program of its own: messages, and who supervises it
+ *     modules.h           our own Lua modules, compiled once per process for scripts
  *     output.h            what a script prints
  *     program.h           os.execute and io.popen for scripts, with the application's signal mask
  *   isolated.c            the program of an isolated script

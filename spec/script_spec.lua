@@ -312,6 +312,42 @@ describe("a handler that is a script", function()
 		assert(registry:stop())
 	end)
 
+	it("H3g H3i takes our own Lua modules from what the process compiled once, capped or not, whatever becomes of their files", function()
+		local text = helper.run_lua("", [[
+			local folder, root = arg[1], arg[2]
+			local function put(name, text)
+				local file <close> = assert(io.open(folder .. "/" .. name, "w"))
+				assert(file:write(text))
+			end
+			assert(os.execute(("mkdir '%s/vigia' && cp '%s/script.lua' '%s/text.lua' '%s/vigia'"):format(folder, root, root, folder)))
+			package.path = folder .. "/?.lua;" .. package.path
+			put("good.lua", "return function() end")
+			put("bad.lua", "return {handel = print}")
+			put("raises.lua", "local function inner() error('no luck') end\nreturn {handle = print, init = function() inner() end}")
+			local registry = assert(vigia.registry(assert(vigia.open(":memory:"))))
+			local function try()
+				for _, options in ipairs{{}, {memory_limit = 1 << 20}, {cpu_limit = 5, libraries = {"string"}}} do
+					local good, err = registry:watch("good", folder .. "/good.lua", options)
+					say(good and good:stop() or err)
+					say(select(2, registry:watch("bad", folder .. "/bad.lua", options)))
+					say(select(2, registry:watch("raises", folder .. "/raises.lua", options)))
+				end
+			end
+			try()
+			put("vigia/script.lua", "error('compiled anew')")
+			put("vigia/text.lua", "error('compiled anew')")
+			try()
+			package.path = folder .. "/?.lua"
+			say(select(2, registry:watch("other", folder .. "/good.lua")))
+		]], helper.path(), assert(package.searchpath("vigia.script", package.path)):match("^(.*)/"))
+		local lines = {}
+		for line in text:gmatch("[^\n]+") do lines[#lines + 1] = line end
+		local last, half = table.remove(lines), #lines // 2
+		assert.same(table.move(lines, 1, half, 1, {}), table.move(lines, half + 1, 2 * half, 1, {}))
+		mentions(text, "true\n", "unknown field `handel` (did you mean 'handle'?)", "raises.lua:1: no luck", "in upvalue 'inner'")
+		mentions(last, "compiled anew")
+	end)
+
 	it("W14n W16h stops fifty at once - in backoff, polling, sleeping, at work - and leaves no thread", function()
 		local store = helper.open(nil, {durability = "none"})
 		fill(store, 1)

@@ -21,9 +21,11 @@ local function fail(message, ...)
 	error(message:format(...), 0)
 end
 
--- All names a script's table may hold, and which of them are options.
-local function known_fields()
-	local names, is_option = {}, {}
+-- All names a script's table may hold, and which of them are options. Made when a field needs them: most scripts have none but their own.
+local names, is_option
+
+local function learn_fields()
+	names, is_option = {}, {}
 	for _, option in ipairs(core.options("watch")) do
 		if option.name ~= "auto_start" then
 			names[#names + 1] = option.name
@@ -35,7 +37,6 @@ local function known_fields()
 	end
 	names[#names + 1] = "serializer"
 	table.sort(names)
-	return names, is_option
 end
 
 ---The file of a script: a path has a slash in it or ends in .lua, anything else is looked for like a module.
@@ -80,7 +81,7 @@ local function compile(path, source)
 	return chunk
 end
 
-local function check_field(path, name, value, names, is_option)
+local function check_field(path, name, value)
 	local wanted = OWN_FIELDS[name]
 	if wanted then
 		if type(value) ~= wanted then
@@ -95,8 +96,13 @@ local function check_field(path, name, value, names, is_option)
 		fail("%s: `auto_start` cannot be set in a script: whoever watches with it starts it", path)
 	elseif CAPS[name] then
 		fail("%s: `%s` cannot be set in a script: whoever watches with it caps it", path, name)
-	elseif not is_option[name] then
-		fail("%s: unknown field `%s`%s", path, text.printable(tostring(name)), text.did_you_mean(tostring(name), names))
+	else
+		if not names then
+			learn_fields()
+		end
+		if not is_option[name] then
+			fail("%s: unknown field `%s`%s", path, text.printable(tostring(name)), text.did_you_mean(tostring(name), names))
+		end
 	end
 end
 
@@ -112,10 +118,9 @@ local function evaluate(path, chunk, given)
 			path, result == nil and "nothing" or "a " .. type(result))
 	end
 
-	local names, is_option = known_fields()
 	local script = {path = path, id = path:match("([^/]*)$"):gsub("%.lua$", ""), options = {}}
 	for name, value in pairs(result) do
-		check_field(path, name, value, names, is_option)
+		check_field(path, name, value)
 		if OWN_FIELDS[name] or name == "serializer" then
 			script[name] = value
 		else

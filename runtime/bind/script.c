@@ -21,6 +21,7 @@
 #include "../core/event.h"
 #include "../drive/worker.h"
 #include "cap.h"
+#include "modules.h"
 #include "output.h"
 #include "program.h"
 #include "serial.h"
@@ -77,6 +78,7 @@ static int open_libraries(lua_State *L)
 	lua_setfield(L, -2, "path");
 	lua_pushstring(L, paths->cpath);
 	lua_setfield(L, -2, "cpath");
+	vigia__modules_install(L);
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 	lua_pushcfunction(L, luaopen_vigia_core);
 	lua_setfield(L, -2, "vigia.core");
