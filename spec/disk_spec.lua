@@ -163,6 +163,44 @@ describe("a full disk", function()
 			verify()]]))
 	end)
 
+	it("D2q stores what was acknowledged when the store is closed on a disk that others filled, from the reserve", function()
+		check(on_disk("4m", [[
+			local body = ("x"):rep(3000)
+			local function open() return assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600})) end
+			local store, last = open(), 200
+			for _ = 1, 200 do assert(store:store_event("CREATE", "Small", body)) end
+			assert(store:sync() == last)
+			-- Until a sync, which is not the last chance, fails: 17 wait then.
+			local function fill_up()
+				fill()
+				repeat
+					for _ = 1, 17 do assert(store:store_event("CREATE", "Queued", body) == true) end
+					local done, err = store:sync()
+					if done then last = done else fails("disk_full", done, err) end
+				until not done
+			end
+			for _ = 1, 3 do
+				fill_up()
+				assert(store:close())
+				store, last = open(), last + 17
+				assert(store:get_latest_event_num() == last)
+				-- What it used up is there again when there is room.
+				free()
+				assert(store:store_event("CREATE", "Small", body) and store:sync() == last + 1)
+				last = last + 1
+			end
+			-- Another handle goes on: its next append is stored before it is acknowledged, or refused.
+			local other = open()
+			fill_up()
+			assert(store:close())
+			last = last + 17
+			assert(other:get_latest_event_num() == last)
+			local done, err = other:store_event("CREATE", "At once", body)
+			if done then last = last + 1 else fails("disk_full", done, err) end
+			assert(other:get_latest_event_num() == last and other:close())
+			verify()]]))
+	end)
+
 	it("D2p warns of what a handle that is collected could not store", function()
 		local output = on_disk("4m", [[
 			local store = assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600}))

@@ -96,11 +96,13 @@ struct attempt {
 	struct vigia__ticket *tickets; /* a group's, or NULL */
 	bool one;                      /* only the first of them */
 	bool rest;                     /* what is queued and the watchers' progress, too */
-	enum vigia__lmdb_keep keep;    /* how much of the reserve on the disk it leaves; of events all */
+	enum vigia__lmdb_keep keep;    /* how much of the reserve on the disk it leaves; of events all, but for the last chance */
+	bool last_chance;              /* of what is queued: afterwards it is lost */
 	bool capped;                   /* it has only pages that were freed */
 	/* out */
 	bool took;                     /* there was something queued, or progress */
 	int disk;                      /* why the disk has no room for it, 0 = it was not refused for that */
+	int first_disk;                /* the same of the first try: behind it, it is capped */
 };
 
 /* Of the tickets' events. */
@@ -123,7 +125,8 @@ static int find_room(struct lmdb_backend *b, struct attempt *attempt, const stru
 {
 	uint64_t bytes = queued->len + ticket_bytes(attempt);
 	atomic_store(&b->writing_bytes, bytes);
-	attempt->disk = attempt->capped ? 0 : vigia__lmdb_reserve(b, bytes > 0 ? VIGIA_KEEP_ALL : attempt->keep, bytes);
+	enum vigia__lmdb_keep keep = bytes > 0 && !attempt->last_chance ? VIGIA_KEEP_ALL : attempt->keep;
+	attempt->disk = attempt->capped ? 0 : vigia__lmdb_reserve(b, keep, bytes);
 	return attempt->disk;
 }
 
@@ -257,8 +260,10 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 		                                     : vigia__lmdb_write_begin(b, &txn, err);
 		size_t seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, attempt, types, err);
-		if (rc == VIGIA_OK && alone && !attempt->capped && attempt->took) vigia__queue_exceeded(&b->base.queue);
+		bool exceeded = (alone && !attempt->capped) || attempt->last_chance;
+		if (rc == VIGIA_OK && exceeded && attempt->took) vigia__queue_exceeded(&b->base.queue);
 		if (attempt->disk != 0 && !attempt->capped) {
+			attempt->first_disk = attempt->disk;
 			attempt->capped = true;
 			continue;
 		}
@@ -314,13 +319,19 @@ static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error 
 }
 
 /* What is queued, and the watchers' progress. A checkpoint must not get ahead of it, and a close is the last chance: for these the map may
- * be exceeded. */
+ * be exceeded. On a full disk a close may use up the reserve, which is not asked whether it suffices: if it does not, nothing is lost by
+ * the try. Not where the size of files is limited: writing beyond that raises a signal. */
 static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
-	bool lent = atomic_load(&b->base.queue.bytes) == 0;
-	for (const struct vigia__ticket *t = tickets; t; t = t->next)
+	bool lent = atomic_load(&b->base.queue.bytes) == 0, last_chance = false;
+	for (const struct vigia__ticket *t = tickets; t; t = t->next) {
+		last_chance |= t->kind == VIGIA_TICKET_APPEND && t->append->last_chance;
 		lent |= turn_of(t) == TURN_SAVES && (t->kind == VIGIA_TICKET_CALL || t->append->keep);
-	return write_in(b, lent, &(struct attempt){.rest = true, .keep = VIGIA_KEEP_HALF}, types, err);
+	}
+	struct attempt rest = {.rest = true, .keep = VIGIA_KEEP_HALF};
+	int rc = write_in(b, lent, &rest, types, err);
+	if (rc != VIGIA_EDISKFULL || !last_chance || (rest.first_disk != ENOSPC && rest.first_disk != EDQUOT)) return rc;
+	return write_in(b, lent, &(struct attempt){.rest = true, .keep = VIGIA_KEEP_NONE, .last_chance = true}, types, err);
 }
 
 /* Each member for itself, so that one's failure is its own. */

@@ -3,7 +3,8 @@
  *
  * LMDB copies the pages that it changes, so that on a full disk not even a removal could be committed. Therefore some blocks behind what
  * the file uses are allocated ahead of need (fallocate; the size of the file stays as it is), and what would use up the last of them is
- * told so before it is written: it may then only use pages inside the file that are free. Each process keeps its own account of how far
+ * told so before it is written: it may then only use pages inside the file that are free. Events that were acknowledged and whose process
+ * closes the store take what they need. Each process keeps its own account of how far
  * the blocks go; at worst it asks for some that are there already.
  *
  * Where the file system cannot allocate ahead, there is no reserve.

@@ -104,7 +104,7 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 
 static int commit(struct vigia__queue *queue, bool keep, struct vigia_error *err)
 {
-	struct vigia__append nothing = {.keep = keep};
+	struct vigia__append nothing = {.keep = keep, .last_chance = keep};
 	return queue->backend->append(queue->backend, &nothing, err); /* takes the queue along */
 }
 

@@ -8,7 +8,8 @@
  *
  * A commit that failed leaves its events at the front; until one succeeds, appends are refused with its error. A full queue is emptied by
  * the append that finds it full. What frees room in a full file goes before the queue; a checkpoint and a close take it along into a map
- * that is larger for that commit, and from then on an append is stored before it is acknowledged, until one finds room.
+ * that is larger for that commit, and from then on an append is stored before it is acknowledged, until one finds room. On a full disk a
+ * close may use up the reserve for it (lmdb_reserve.c).
  *
  * Threads: any. take and done are called by backends, under the writer's lock and behind it; nothing else is between them.
  */
@@ -63,7 +64,8 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err);
 /* Copy the request's events into the queue. 0; ENOMEM; the error of a commit that failed; VIGIA_NONE: the last commit found no room, and
  * this request is to be stored before it is acknowledged. */
 int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max, struct vigia_error *err);
-/* Commit what is queued, if anything is. With `keep` even if a full map has to be exceeded: the last chance. */
+/* Commit what is queued, if anything is. With `keep` even if a full map has to be exceeded and the reserve of a full disk used up: the last
+ * chance. */
 int vigia__queue_flush(struct vigia__queue *queue, bool keep, struct vigia_error *err);
 /* What was queued went into a map that is full: more of it must not be promised until an append finds room by itself. And one did. */
 void vigia__queue_exceeded(struct vigia__queue *queue);

@@ -41,6 +41,7 @@ struct vigia__append {
 	bool if_last_given;
 	bool now;            /* not to be queued, whatever the file's durability */
 	bool keep;           /* what was queued must be stored, even if a full map has to be exceeded for it */
+	bool last_chance;    /* and even if a full disk's reserve is used up */
 	bool accepted;       /* its sizes were checked before */
 	/* out */
 	bool queued;         /* it waits in memory and has no numbers yet */
