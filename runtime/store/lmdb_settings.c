@@ -1,9 +1,13 @@
 /*
  * lmdb_settings.c - the settings of a store file: read, changed, and noticed when another process changed them.
  *
- * Who changes them bumps a word in the side file before the commit, still under the writer's lock; who writes compares the word after
- * taking that lock. So whatever is committed behind a change was written under the changed settings. A commit that fails leaves a word
- * that changed for nothing.
+ * A change gives a word in the side file another value before the commit, under the writer's lock, and marks it until the outcome is
+ * known; a writer compares the word after taking that lock. So whatever is committed behind a change was written under the changed
+ * settings. A commit that fails leaves a word that changed for nothing.
+ *
+ * Without the lock (queue.c) the settings are read beside the word, and kept until it changes; not while it is marked, because the commit
+ * may come between. The changer takes the mark away behind its commit. If it was killed before, the next writer does: nobody else can be
+ * under way while it has the lock.
  */
 #include <string.h>
 
@@ -31,6 +35,7 @@ void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__sett
 /* Under the writer's lock. */
 int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn)
 {
+	vigia__word_change_end(b->base.settings_word); /* somebody was killed, or is about to do it */
 	uint32_t word = atomic_load(b->base.settings_word);
 	if (word == b->settings_seen) return 0;
 	struct vigia__settings settings;
@@ -79,7 +84,7 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 	if (rc != 0) return rc;
 	/* A commit that fails is undone by the next write, which sees another word and reads the file. This one is synced in any case: from
 	 * "none" it makes durable what was not, to "none" it is the last that is. */
-	atomic_fetch_add(b->base.settings_word, 1);
+	vigia__word_change_begin(b->base.settings_word);
 	vigia__lmdb_settings_adopt(b, &change->settings);
 	mdb_env_set_flags(b->env, MDB_NOSYNC, 0);
 	return 0;
@@ -89,6 +94,6 @@ int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_
 {
 	struct change change = {.b = (struct lmdb_backend *)base, .changes = changes};
 	int rc = vigia__lmdb_free_in_commit(change.b, change_call, &change, err);
-	vigia__word_bump(base->settings_word);
+	vigia__word_change_end(base->settings_word);
 	return rc;
 }

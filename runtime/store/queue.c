@@ -86,18 +86,24 @@ void vigia__queue_deinit(struct vigia__queue *queue)
 
 int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 {
-	/* One more than the word that was followed: 0 means that none was yet. */
-	uint32_t word = atomic_load(queue->backend->settings_word) + 1;
-	if (word == 0) word = 1;
-	if (atomic_load(&queue->word) != word) {
-		struct vigia__settings settings;
-		int rc = queue->backend->settings(queue->backend, &settings, err);
-		if (rc < 0) return rc;
-		atomic_store(&queue->wanted, settings.values.durability == VIGIA_DURABILITY_INTERVAL);
+	/* The word that was followed is kept with the bit of one that is changing: 0 means that none was yet. */
+	uint32_t seen = atomic_load(queue->backend->settings_word);
+	if (!(seen & VIGIA_WORD_CHANGING) && atomic_load(&queue->word) == (seen | VIGIA_WORD_CHANGING)) return atomic_load(&queue->wanted);
+	/* Its maker may have been killed before readers could see it. */
+	if ((seen & VIGIA_WORD_CHANGING) && queue->backend->heal) queue->backend->heal(queue->backend);
+	struct vigia__settings settings;
+	int rc = queue->backend->settings(queue->backend, &settings, err);
+	if (rc < 0) return rc;
+	bool wanted = settings.values.durability == VIGIA_DURABILITY_INTERVAL;
+	pthread_mutex_lock(&queue->mutex);
+	/* What was read belongs to that word only if it still is there, and no change is under way. */
+	if (!(seen & VIGIA_WORD_CHANGING) && atomic_load(queue->backend->settings_word) == seen) {
+		atomic_store(&queue->wanted, wanted);
 		atomic_store(&queue->interval_ns, settings.values.commit_interval_ns);
-		atomic_store(&queue->word, word);
+		atomic_store(&queue->word, seen | VIGIA_WORD_CHANGING);
 	}
-	return atomic_load(&queue->wanted);
+	pthread_mutex_unlock(&queue->mutex);
+	return wanted;
 }
 
 /* ---- the thread ---- */

@@ -4,7 +4,7 @@
  *
  * Layout (format 1, native byte order, 32 KiB):
  *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
- *       32  settings word u32: bumped when a setting of the file changes
+ *       32  settings word u32: another value when a setting of the file changes; the highest bit: one is changing
  *       40  device u64, 48 inode u64 of the store file that is in use
  *       56  tried u64: the number of the last commit that was tried (lmdb_meta.c)
  *       64  wake words, struct vigia__wake

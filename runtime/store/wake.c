@@ -176,6 +176,22 @@ void vigia__word_bump(_Atomic uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+void vigia__word_change_begin(_Atomic uint32_t *word)
+{
+	uint32_t is = atomic_load(word);
+	while (!atomic_compare_exchange_weak(word, &is, (is + 1) | VIGIA_WORD_CHANGING)) continue;
+}
+
+void vigia__word_change_end(_Atomic uint32_t *word)
+{
+	uint32_t is = atomic_load(word);
+	while (is & VIGIA_WORD_CHANGING)
+		if (atomic_compare_exchange_weak(word, &is, (is + 1) & ~VIGIA_WORD_CHANGING)) {
+			syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+			return;
+		}
+}
+
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns)
 {
 	if (until_mono_ns < 0) until_mono_ns = 0;

@@ -74,6 +74,11 @@ uint64_t vigia__wake_bit(struct vigia_slice type);
 void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask);
 /* A single word shared by processes, for what seldom changes. Bump: the next value, and wake all who wait. */
 void vigia__word_bump(_Atomic uint32_t *word);
+/* A word for what changes in a transaction: another value, and a mark that the outcome is not known yet; then another value without the
+ * mark, and wake all who wait. What is read beside a marked word must not be kept. An end without a begin does nothing. */
+#define VIGIA_WORD_CHANGING (UINT32_C(1) << 31)
+void vigia__word_change_begin(_Atomic uint32_t *word);
+void vigia__word_change_end(_Atomic uint32_t *word);
 /* Wait until the word is no longer `seen`, or the monotonic time comes. Spurious returns are possible. */
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns);
 

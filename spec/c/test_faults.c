@@ -331,6 +331,59 @@ static void S12_a_change_is_followed_though_its_maker_was_killed(void **state)
 	vigia_store_free(store);
 }
 
+static int asked[2], answered[2];
+
+static void let_others_look(void)
+{
+	char byte;
+	if (write(asked[1], "", 1) != 1 || read(answered[0], &byte, 1) != 1) _exit(2);
+}
+
+/* It looks in the middle of the change, too, and without a writer's lock: what is to be queued is decided by what it saw. */
+static void D5_a_level_is_followed_though_its_changer_was_killed_while_others_looked(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(0);
+	int status = 0, changed = 0, unchanged = 0;
+	for (int n = 1; n == 1 || WIFSIGNALED(status); n++) {
+		uint64_t seq_num;
+		char byte;
+		assert_int_equal(become_interval(store), VIGIA_OK);
+		assert_int_equal(append(store, "before", 10, &seq_num, NULL), VIGIA_OK);
+		assert_int_equal(seq_num, 0);
+		assert_int_equal(pipe(asked), 0);
+		assert_int_equal(pipe(answered), 0);
+		fflush(NULL);
+		pid_t child = fork();
+		if (child == 0) {
+			struct vigia_store *mine = open_store(0);
+			on_fault = let_others_look;
+			arm(FAULT_DIE, n, 0, false);
+			_exit(become_commit(mine) != VIGIA_OK);
+		}
+		close(asked[1]);
+		if (read(asked[0], &byte, 1) == 1) {
+			assert_int_equal(append(store, "meanwhile", 10, &seq_num, NULL), VIGIA_OK);
+			assert_int_equal(seq_num, 0);
+			assert_int_equal(write(answered[1], "", 1), 1);
+		}
+		waitpid(child, &status, 0);
+		for (int i = 0; i < 2; i++) close(answered[i]);
+		close(asked[0]);
+		struct vigia__settings settings;
+		assert_int_equal(append(store, "after", 10, &seq_num, NULL), VIGIA_OK);
+		assert_int_equal(vigia_checkpoint_put(store, "w", 0, NULL), VIGIA_OK); /* a writer sees what readers were not told */
+		assert_int_equal(store->backend->settings(store->backend, &settings, NULL), VIGIA_OK);
+		bool is_changed = settings.values.durability == VIGIA_DURABILITY_COMMIT;
+		if (is_changed != (seq_num > 0)) fail_msg("killed at write %d: it has number %d", n, (int)seq_num);
+		changed += is_changed;
+		unchanged += !is_changed;
+	}
+	assert_int_equal(status, 0);
+	assert_true(changed > 1 && unchanged > 0);
+	vigia_store_free(store);
+}
+
 /* ---- a commit in doubt ---- */
 
 /* The n-th call of an append fails in a process of its own, or kills it. 0: all was well; 1: it failed; 2: it is unknown; 9: killed. */
@@ -590,6 +643,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_D2_D3_D5_what_each_level_syncs, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(G2_appends_write_as_little_after_a_large_removal, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S12_a_change_is_followed_though_its_maker_was_killed, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D5_a_level_is_followed_though_its_changer_was_killed_while_others_looked, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_after_a_commit_in_doubt_the_next_writer_syncs_first, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_doubt_stays_until_a_sync_succeeded, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_commit_of_nothing_leaves_no_doubt, setup, folder_teardown),
