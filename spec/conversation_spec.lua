@@ -243,4 +243,86 @@ describe("the conversation with an isolated script", function()
 		mentions(says(frame(4, 4, 1) .. "ab' >&3; exit 5"), "ended with status 5")
 		mentions(says("printf '1M' >&3; exit 6"), "ended with status 6")
 	end)
+
+	-- A program that stands between the supervisor and the real one. Of the `nth` frame of a kind that the supervisor sends, one number is
+	-- changed: 1 the magic, 2 the size, 3 the kind, 4 what it is of.
+	local BETWEEN <const> = [[
+		local uv = require "luv"
+		local program, kind, nth, place, change = arg[1], tonumber(arg[2]), tonumber(arg[3]), tonumber(arg[4]), tonumber(arg[5])
+		local outer, inner, status = uv.new_pipe(false), uv.new_pipe(false), nil
+		uv.new_signal():start("sigpipe") -- a program that ended reads no more
+		assert(outer:open(3))
+		local words = {table.unpack(arg, 6)} -- --isolated, the parent's pid, the caps
+		words[2] = tostring(uv.os_getpid())
+		assert(uv.spawn(program, {args = words, stdio = {0, 1, 2, inner, 4}}, function(code) status = code end))
+		local kept, left, seen = "", 0, 0
+		outer:read_start(function(_, bytes)
+			if not bytes then return inner:shutdown() end
+			kept = kept .. bytes
+			while #kept > 0 do
+				if left > 0 then
+					local part = kept:sub(1, left)
+					inner:write(part)
+					kept, left = kept:sub(#part + 1), left - #part
+				elseif #kept < 32 then
+					return
+				else
+					local frame = {("<I4I4I8I8I8"):unpack(kept)}
+					left, kept = frame[2], kept:sub(33)
+					if frame[3] == kind then
+						seen = seen + 1
+						if seen == nth then frame[place] = frame[place] + change end
+					end
+					inner:write(("<I4I4I8I8I8"):pack(table.unpack(frame, 1, 5)))
+				end
+			end
+		end)
+		inner:read_start(function(_, bytes)
+			if bytes then outer:write(bytes) end
+		end)
+		while not status do uv.run("once") end
+		uv.run("nowait") -- what it said last
+		os.exit(status)
+	]]
+
+	it("H6C is ended by its program when a message is not for what that has in hand", function()
+		if helper.tsan then return helper.pending("the runtime of ThreadSanitizer is no good in the program between") end
+		fill(store, 2)
+		local asked = 0
+		local function between(kind, nth, place, change)
+			local path = helper.write_file("between", "#!/bin/sh\nexec " .. helper.lua_command(BETWEEN, program, kind, nth, place, change)
+				.. ' "$@" 2>' .. helper.quoted(helper.path("reason")) .. "\n")
+			assert(os.execute("chmod +x " .. helper.quoted(path)))
+			asked = asked + 1
+			return registry:watch("between " .. asked, helper.write_file("script.lua", SEEN .. [[
+				return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
+					print("# event", event.seq_num)
+					assert(ctx.store:get_event(1))
+					seen(event)
+				end}]]), {isolation = "process", worker_program = path, initial_event_iterator = vigia.trim_horizon(),
+				retry_strategy = "skip", max_retries = 1})
+		end
+		local REQUEST <const>, ANSWER <const>, TAKEN <const> = 1, 3, 6
+		-- With nothing changed it works.
+		local stats = settle(assert(between(ANSWER, 1, 4, 0)))
+		assert.equal(2, stats.processed, tostring(stats.last_error))
+		assert.same({1, 2}, seen())
+		for _, change in ipairs{
+			{ANSWER, 1, 4, 1, "answers another call"}, {ANSWER, 1, 4, -1, "answers another call"}, {ANSWER, 1, 3, -2, "answers another call"},
+			{ANSWER, 2, 4, -1, "answers another call"}, {ANSWER, 1, 1, 1, "is no message"}, {ANSWER, 1, 2, 1 << 28, "is no message"},
+			{REQUEST, 1, 4, 1, "is no request"}, {REQUEST, 1, 3, 2, "is no request"}, {REQUEST, 1, 1, -1, "is no message"},
+			{TAKEN, 1, 3, -1, "was not answered"}, {TAKEN, 1, 1, 1, "was not answered"},
+		} do
+			local what = ("kind %d, number %d, place %d, %d"):format(table.unpack(change, 1, 4))
+			local watcher, err = between(table.unpack(change, 1, 4))
+			if watcher then
+				stats = settle(watcher)
+				assert(stats.last_error, what)
+				err = stats.last_error
+				watcher:stop()
+			end
+			mentions(err, "its program was sent what it did not wait for")
+			mentions(helper.read_file(helper.path("reason")), change[5])
+		end
+	end)
 end)
