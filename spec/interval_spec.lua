@@ -121,7 +121,7 @@ describe("durability interval", function()
 	it("D2k commits what waits when the state ends without a close", function()
 		local path = helper.path("store")
 		local output = helper.run_lua("", [[
-			local store = assert(vigia.open(arg[1], {durability = "interval", commit_interval = 3600}))
+			local store = assert(vigia.open(arg[1], {durability = "interval", commit_interval = 3600, collect = false}))
 			for n = 1, 100 do assert(store:store_event("CREATE", "Job", n) == true) end]], path)
 		assert.equal("", output)
 		assert.same(helper.range(1, 100), (helper.read(helper.open(path))))
