@@ -1,0 +1,428 @@
+#!/usr/bin/env lua5.4
+-- mutants.lua - can the tests fail? Plants one bug at a time in a copy of a source file and expects a test to find it.
+--
+--     spec/c/mutants.sh              all: by hand, by rule, and of the watcher's step function; writes spec/mutants.txt
+--     spec/c/mutants.sh --hand       those by hand: a promise each, and the test that must find it (scripts/test runs these)
+--     spec/c/mutants.sh --list       what there is
+--         --only TEXT                only those with TEXT in their line of the list
+--         --again                    once more what was not found before
+--         --jobs N                   so many at the same time (2)
+--         --seed N, --count N        other bugs by rule, and how many
+--
+-- build/dev must be built. What was tried is kept in build/mutants/, so that an interrupted run goes on where it was; which test runs which
+-- line is measured once, by gcov, and kept there too (delete the file `map` when tests have changed). A bug by rule meets first the C tests
+-- and the contract suite, in the order of their time, those that run the changed line; then all other specs that do; with --full also the
+-- tests that do not. The first failure, crash or hang finds it.
+--
+-- The last line is `# planted bugs: N mutants, N killed`. Exit status 1: one by hand was not found, one by rule was not and
+-- support/mutants/survivors.lua does not say why, or fewer than 95 % were found.
+
+local root
+do
+	local pipe <close> = assert(io.popen(("cd -- '%s' && pwd -P"):format((arg[0]:gsub("[^/]*$", ""):gsub("'", "'\\''")) .. "..")))
+	root = assert(pipe:read("l"))
+end
+package.path = root .. "/?.lua;" .. package.path
+
+local build = require "spec.support.mutants.build"
+local map = require "spec.support.mutants.map"
+local rules = require "spec.support.mutants.rules"
+local output_of, quoted = build.output_of, build.quoted
+
+local options = {jobs = 2, seed = 1, count = 160}
+do
+	local n = 1
+	while arg[n] do
+		local name = arg[n]:match("^%-%-(%a+)$")
+		if name == "hand" or name == "list" or name == "again" or name == "full" or name == "map" then
+			options[name] = true
+		elseif name == "only" or name == "worker" then
+			options[name], n = assert(arg[n + 1], "a word is missing"), n + 1
+		elseif name == "jobs" or name == "seed" or name == "count" then
+			options[name], n = assert(math.tointeger(tonumber(arg[n + 1])), "a number is missing"), n + 1
+		else
+			io.stderr:write(("mutants: there is no option %s; they are told at the top of spec/mutants.lua\n"):format(arg[n]))
+			os.exit(2)
+		end
+		n = n + 1
+	end
+end
+
+build.init(root)
+local place = root .. "/build/mutants"
+local results_dir = place .. "/results"
+
+local function tell(format, ...)
+	print(format:format(...))
+	io.stdout:flush()
+end
+
+---- what there is ----
+
+local function source_files()
+	local files = {}
+	for file in output_of(("cd %s && ls runtime/core/*.c runtime/drive/*.c runtime/store/*.c"):format(quoted(root))):gmatch("%S+") do
+		files[#files + 1] = file
+	end
+	for _, file in ipairs{"runtime/isolated.c", "runtime/bind/process.c", "lua/vigia/isolated.lua", "lua/vigia/isolation.lua",
+		"lua/vigia/wire.lua"} do
+		files[#files + 1] = file
+	end
+	return files
+end
+
+local function result_path(id)
+	return results_dir .. "/" .. id:gsub("[^%w%.:_-]", "_")
+end
+
+-- {status = "killed" | "survived" | "no", by =, what =}, or nil.
+local function result_of(id)
+	local text = build.read(result_path(id))
+	if not text then return nil end
+	local status, by, what = text:match("^(%a+)\t([^\t]*)\t([^\n]*)")
+	return {status = status, by = by, what = what}
+end
+
+local function keep(id, status, by, what)
+	build.write(result_path(id), ("%s\t%s\t%s\n"):format(status, by or "", what or ""))
+end
+
+-- Of all files, each at least two, more of the longer ones; of all rules.
+local SHARES <const> = {negate = 30, drop = 26, bound = 18, lock = 12, swap = 14}
+
+local function select_by_rule()
+	local files, all, picked = source_files(), {}, {}
+	local quota, left, weights = {}, options.count, 0
+	for n, file in ipairs(files) do
+		all[n] = {file = file, source = assert(build.read(root .. "/" .. file))}
+		all[n].sites = rules.sites(file, all[n].source, options.seed)
+		quota[n] = 2
+		left = left - 2
+		weights = weights + #all[n].sites
+	end
+	for n, one in ipairs(all) do
+		local more = math.floor(left * #one.sites / weights + 0.5)
+		left, weights = left - more, weights - #one.sites
+		quota[n] = quota[n] + more
+	end
+	local counts = {negate = 0, drop = 0, bound = 0, lock = 0, swap = 0}
+	for n, one in ipairs(all) do
+		local by_rule = {}
+		for _, site in ipairs(one.sites) do
+			by_rule[site.rule] = by_rule[site.rule] or {at = 0}
+			table.insert(by_rule[site.rule], site)
+		end
+		for _ = 1, quota[n] do
+			-- the rule that is furthest behind its share, of those that have a site left
+			local best
+			for _, rule in ipairs(rules.NAMES) do
+				local sites = by_rule[rule]
+				local behind = counts[rule] / SHARES[rule]
+				if sites and (sites.slots or 0) < #sites and (not best or behind < counts[best] / SHARES[best]) then best = rule end
+			end
+			if not best then break end
+			local sites = by_rule[best]
+			sites.slots = (sites.slots or 0) + 1
+			counts[best] = counts[best] + 1
+			local site
+			repeat
+				sites.at = sites.at + 1
+				site = sites[sites.at]
+				local before = site and result_of(site.id)
+			until not (before and before.status == "no")
+			if site then
+				site.file, site.source = one.file, one.source
+				picked[#picked + 1] = site
+			end
+		end
+	end
+	return picked
+end
+
+local function one_line(text)
+	return (text:gsub("^%s+", ""):gsub("%s*\n%s*", " ⏎ "):gsub("%s+$", ""))
+end
+
+local function describe(mutant)
+	return ("%s | %s:%d | %s | %s → %s"):format(mutant.id, mutant.file, mutant.line, mutant.rule, one_line(mutant.before),
+		one_line(mutant.after))
+end
+
+-- By hand: {name =, file =, {before, after}, ..., by =, case =}: each text is in the file once.
+local function select_by_hand()
+	local list = {}
+	for n, bug in ipairs(require "spec.support.mutants.hand") do
+		local source = assert(build.read(root .. "/" .. bug.file), bug.file)
+		local line, wrong
+		for _, change in ipairs(bug) do
+			local from, to = source:find(change[1], 1, true)
+			if from and not source:find(change[1], to + 1, true) then
+				line = line or select(2, source:sub(1, from):gsub("\n", "")) + 1
+				source = source:sub(1, from - 1) .. change[2] .. source:sub(to + 1)
+			else
+				wrong = ("support/mutants/hand.lua: this must be in %s once: %s"):format(bug.file, change[1])
+			end
+		end
+		list[n] = {id = ("hand:%02d"):format(n), name = bug.name, file = bug.file, line = line or 0, rule = "hand", wrong = wrong,
+			before = bug[1][1], after = bug[1][2], text = source, by = bug.by, case = bug.case}
+	end
+	return list
+end
+
+-- Of the watcher's step function: sed expressions, and three tests that must find them.
+local function select_of_watcher()
+	local list = {}
+	local file = "runtime/core/watcher.c"
+	for line in assert(build.read(root .. "/spec/support/mutants/watcher.txt")):gmatch("[^\n]+") do
+		local name, sed = line:match("^([^#|][^|]*)|(.*)$")
+		if name then
+			list[#list + 1] = {id = ("watcher:%02d"):format(#list + 1), name = name, file = file, line = 0, rule = "sed", before = sed, after = name,
+				sed = sed}
+		end
+	end
+	return list
+end
+
+local function only(list)
+	local out = {}
+	for _, mutant in ipairs(list) do
+		if not options.only or (describe(mutant) .. (mutant.name or "")):find(options.only, 1, true) then out[#out + 1] = mutant end
+	end
+	return out
+end
+
+---- trying ----
+
+-- C tests and the contract suite come first.
+local function stage_of(test)
+	return (not test:find("%.lua$") or test == "spec/store_memory_spec.lua" or test == "spec/store_lmdb_spec.lua") and 1 or 2
+end
+
+local BASE_SECONDS <const> = 40 -- for a test that takes no time at all: the machine may be busy
+
+-- Of the watcher's: one of the three must fail.
+local function try_watcher(shop, mutant)
+	local source = build.read(root .. "/" .. mutant.file)
+	local path = place .. "/sed"
+	build.write(path, source)
+	local text = output_of(("sed -e %s %s"):format(quoted(mutant.sed), quoted(path)))
+	assert(text ~= source, mutant.name .. ": the expression changes nothing: " .. mutant.sed)
+	if not shop:change(mutant.file, text) then return "no", "", "does not compile" end
+	for _, test in ipairs{"test_watcher", "test_watcher_phases", "sim_watcher"} do
+		local passed, what = shop:run(test, nil, BASE_SECONDS)
+		if not passed then return "killed", test, what end
+	end
+	return "survived"
+end
+
+-- The tests for a bug by rule, those that run its lines first.
+local function order_of(known, mutant)
+	local order = {}
+	for test, facts in pairs(known) do
+		local runs = facts.lines[mutant.file]
+		local hits = build.includes(test, mutant.file) or (mutant.file:find("%.lua$") and facts.lines["runtime/isolated.c"] ~= nil)
+		for line = mutant.line, mutant.last do
+			hits = hits or runs and runs[line]
+		end
+		local stage = hits and stage_of(test) or 3
+		if facts.passed and (stage < 3 or options.full) then
+			order[#order + 1] = {test = test, stage = stage, cpu = facts.cpu, wall = facts.wall}
+		end
+	end
+	table.sort(order, function(a, b)
+		if a.stage ~= b.stage then return a.stage < b.stage end
+		if a.cpu ~= b.cpu then return a.cpu < b.cpu end
+		return a.test < b.test
+	end)
+	return order
+end
+
+local function try_by_rule(shop, known, mutant)
+	if not shop:change(mutant.file, rules.apply(mutant.source, mutant)) then return "no", "", "does not compile" end
+	local order = order_of(known, mutant)
+	for _, one in ipairs(order) do
+		local limit = ("LD_PRELOAD=%s/cases.so"):format(shop.dir)
+		local passed, what = shop:run(one.test, nil, math.ceil(BASE_SECONDS + 6 * one.wall), one.test:find("%.lua$") and limit or nil,
+			math.ceil(10 + 10 * one.cpu))
+		if not passed and what ~= "does not compile" then return "killed", one.test, what end
+	end
+	return "survived", "", ("%d tests ran its line"):format(#order)
+end
+
+---- by hand ----
+
+local function hand()
+	local bugs = only(select_by_hand())
+	local dir = output_of("mktemp -d \"${TMPDIR:-/tmp}/vigia-mutants.XXXXXX\""):gsub("\n", "")
+	local killed = 0
+	local good, problem = xpcall(function()
+		local shop = build.shop(dir)
+		shop:library()
+		shop.flags = " -w -O0 -g0"
+		-- Without a bug they pass, which scripts/test sees, too. With --hand one of each kind shows that the copy of the build is sound.
+		local sound = {}
+		for _, bug in ipairs(bugs) do
+			local key = options.hand and tostring(bug.by:find("%.lua$") ~= nil) or bug.by
+			if sound[key] == nil then
+				local passed, ran = shop:run(bug.by, bug.case, 120)
+				sound[key] = passed and ran ~= false
+				if not sound[key] then tell("# without a bug %s %s: %s", bug.by, bug.case or "", passed and "runs nothing" or ran) end
+			end
+			bug.sound = sound[key]
+		end
+		for n, bug in ipairs(bugs) do
+			local spent = map.spent()
+			local compiles = not bug.wrong and shop:change(bug.file, bug.text)
+			local passed, what = true, bug.wrong or "it does not compile"
+			if compiles and bug.sound then passed, what = shop:run(bug.by, bug.case, 60) end
+			if not passed then killed = killed + 1 end
+			keep(bug.id, passed and "survived" or "killed", bug.by, tostring(what))
+			-- Without the line of the contract: it is the test that proves it.
+			tell("%s %d - a bug is found: %s", passed and "not ok" or "ok", n, (bug.name:gsub("^%u%d+ ", "")))
+			tell("# %s (%.1f s)", not passed and ("found by %s: %s"):format(bug.by, what) or compiles and "not found by " .. bug.by or what,
+				map.spent() - spent)
+		end
+	end, debug.traceback)
+	os.execute("rm -rf " .. quoted(dir))
+	if not good then error(problem, 0) end
+	tell("1..%d", #bugs)
+	tell("# %.1f s of the processor", map.spent())
+	if options.hand then tell("# planted bugs: %d mutants, %d killed", #bugs, killed) end
+	return killed == #bugs
+end
+
+---- all ----
+
+local MAP <const> = place .. "/map"
+
+local function all_tests()
+	local tests = {}
+	for _, name in ipairs(build.tests()) do tests[#tests + 1] = name end
+	for name in output_of(("cd %s && ls spec/*_spec.lua"):format(quoted(root))):gmatch("%S+") do
+		-- About other things than the runtime, or (soak) ten minutes of it.
+		if not name:find("package_spec") and not name:find("soak_spec") and not name:find("annotations_spec") then tests[#tests + 1] = name end
+	end
+	table.sort(tests, function(a, b)
+		local stage_a, stage_b = stage_of(a), stage_of(b)
+		return stage_a < stage_b or stage_a == stage_b and a < b
+	end)
+	return tests
+end
+
+-- What is still to be tried.
+local function pending(list)
+	local out = {}
+	for _, mutant in ipairs(list) do
+		local before = result_of(mutant.id)
+		if not before or (options.again and before.status == "survived" and not mutant.tried) then out[#out + 1] = mutant end
+	end
+	return out
+end
+
+local function worker(name)
+	local shop = build.shop(place .. "/" .. name)
+	local known = map.read(MAP)
+	local list = select_of_watcher()
+	table.move(select_by_rule(), 1, 1000, #list + 1, list)
+	for _, mutant in ipairs(pending(only(list))) do
+		if os.execute(("mkdir %s 2>/dev/null"):format(quoted(place .. "/claims/" .. result_path(mutant.id):match("[^/]+$")))) then
+			local spent = map.spent()
+			local status, by, what
+			if mutant.sed then status, by, what = try_watcher(shop, mutant)
+			else status, by, what = try_by_rule(shop, known, mutant) end
+			keep(mutant.id, status, by, what)
+			tell("%-8s %s%s (%.1f s)", status, mutant.sed and mutant.name or describe(mutant),
+				by ~= "" and by and (" | %s: %s"):format(by, what or "") or "", map.spent() - spent)
+		end
+	end
+end
+
+local function report(list, reasons)
+	local rows, counts = {}, {killed = 0, survived = 0, unexplained = 0, missing = 0}
+	for _, mutant in ipairs(list) do
+		local result = result_of(mutant.id)
+		local said
+		if not result then
+			counts.missing = counts.missing + 1
+			said = "not tried"
+		elseif result.status == "killed" then
+			counts.killed = counts.killed + 1
+			said = ("killed by %s: %s"):format(result.by, result.what)
+		else
+			counts.survived = counts.survived + 1
+			said = "survived: " .. (reasons[mutant.id] or "not explained")
+			if not reasons[mutant.id] then counts.unexplained = counts.unexplained + 1 end
+		end
+		local what = mutant.name and ("%s | %s | %s"):format(mutant.id, mutant.file, mutant.name) or describe(mutant)
+		rows[#rows + 1] = ("%s | %s"):format(what, said)
+	end
+	return rows, counts
+end
+
+local function all()
+	local reasons = require "spec.support.mutants.survivors"
+	local known = map.read(MAP) or {}
+	local complete = true
+	for _, test in ipairs(all_tests()) do complete = complete and known[test] ~= nil end
+	if not complete or options.map then
+		tell("# measuring which test runs which lines")
+		map.make(root, place .. "/count", MAP, source_files(), all_tests(), function(line) tell("#   %s", line) end)
+		if options.map then return true end
+	end
+	local list
+	for _ = 1, 20 do
+		list = select_of_watcher()
+		table.move(select_by_rule(), 1, 1000, #list + 1, list)
+		list = only(list)
+		if #pending(list) == 0 then break end
+		os.execute(("rm -rf %s/claims && mkdir -p %s/claims"):format(quoted(place), quoted(place)))
+		local words = {}
+		for n = 1, options.jobs do
+			words[n] = ("lua5.4 %s --worker w%d --seed %d --count %d%s%s%s &"):format(quoted(arg[0]), n, options.seed, options.count,
+				options.again and " --again" or "", options.full and " --full" or "", options.only and " --only " .. quoted(options.only) or "")
+		end
+		os.execute(table.concat(words, " ") .. " wait")
+		options.again = nil
+	end
+	local hand_rows, by_hand = report(select_by_hand(), {})
+	local watcher_rows, of_watcher = report(select_of_watcher(), reasons)
+	local rule_rows, by_rule = report(select_by_rule(), reasons)
+	local total, killed = #hand_rows + #watcher_rows + #rule_rows, by_hand.killed + of_watcher.killed + by_rule.killed
+	if not options.only then
+		local out = {
+			"# Planted bugs, and what found them: written by spec/c/mutants.sh, told in spec/README.md.",
+			("# By rule (seed %d): %d, %d killed, %d survived."):format(options.seed, #rule_rows, by_rule.killed, by_rule.survived),
+			("# By hand: %d, %d killed. Of the watcher's step function: %d, %d killed."):format(#hand_rows, by_hand.killed, #watcher_rows,
+				of_watcher.killed),
+			"",
+		}
+		for _, rows in ipairs{hand_rows, watcher_rows, rule_rows} do table.move(rows, 1, #rows, #out + 1, out) end
+		build.write(root .. "/spec/mutants.txt", table.concat(out, "\n") .. "\n")
+	end
+	for _, rows in ipairs{hand_rows, watcher_rows, rule_rows} do
+		for _, row in ipairs(rows) do
+			if not row:find("| killed by ", 1, true) then tell("%s", row) end
+		end
+	end
+	tell("# planted bugs: %d mutants, %d killed", total, killed)
+	return by_hand.missing + by_hand.survived + of_watcher.missing + of_watcher.unexplained + by_rule.missing + by_rule.unexplained == 0
+		and by_rule.killed * 100 >= 95 * #rule_rows
+end
+
+os.execute("mkdir -p " .. quoted(results_dir))
+local good
+if options.list then
+	for _, list in ipairs{select_by_hand(), select_of_watcher(), select_by_rule()} do
+		for _, mutant in ipairs(only(list)) do tell("%s", describe(mutant)) end
+	end
+	good = true
+elseif options.worker then
+	worker(options.worker)
+	good = true
+elseif options.hand then
+	good = hand()
+else
+	good = options.map or hand()
+	good = all() and good
+end
+os.exit(good)

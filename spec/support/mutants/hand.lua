@@ -1,0 +1,109 @@
+-- hand.lua - bugs by hand: each breaks one promise, and one test must find it.
+--
+-- {name, {what is in the file once, what stands there then}, ..., file =, by = a C test or a spec, case = which of its tests}.
+
+local function bug(name, file, by, case, ...)
+	local changes = {...}
+	local one = {name = name, file = "runtime/" .. file, by = by, case = case}
+	for n = 1, #changes, 2 do one[#one + 1] = {changes[n], changes[n + 1]} end
+	return one
+end
+
+local LMDB <const> = "spec/store_lmdb_spec.lua"
+local MEMORY <const> = "spec/store_memory_spec.lua"
+local CONVERSATION <const> = "spec/conversation_spec.lua"
+
+return {
+	---- what is acknowledged is on the disk ----
+	bug("D1 a commit does not sync", "store/lmdb_settings.c", "test_faults", "D1_D2_D3_D5*",
+		"MDB_NOSYNC, settings->values.durability == VIGIA_DURABILITY_NONE", "MDB_NOSYNC, 1"),
+	bug("D1 a commit syncs its pages and not its meta page (MDB_NOMETASYNC)", "store/lmdb_env.c", "power --states 300 single", nil,
+		"MDB_NOSUBDIR | MDB_NOTLS |", "MDB_NOSUBDIR | MDB_NOTLS | MDB_NOMETASYNC |"),
+	bug("D1 a commit in doubt is left to itself (A10)", "store/lmdb_meta.c", "test_faults", "D1_after_a_commit_in_doubt*",
+		"if (tried == NULL || (atomic_load(tried) & NUMBER_MASK) <= last) return VIGIA_OK;", "if (tried != NULL) return VIGIA_OK;"),
+	bug("D1 a doubt is over though its sync failed", "store/lmdb_meta.c", "test_faults", "D1_a_doubt_stays*",
+		"if (rc != 0) return vigia__lmdb_error(b, rc, \"settle a commit that failed before\", err);",
+		"atomic_store(tried, last & NUMBER_MASK);\n\tif (rc != 0) return vigia__lmdb_error(b, rc, \"settle a commit that failed\", err);"),
+	bug("D1 a new store's name is not synced (A11)", "store/lmdb_meta.c", "test_creation", "D1_the_name*",
+		"return rc != 0 ? rc : vigia__place_sync_name(b->path);", "return rc;"),
+	bug("D4 a store whose making was cut short is not begun again (A11)", "store/lmdb_env.c", "test_creation", "D4_a_first_write*",
+		"if (rc == VIGIA_OK && exists) rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly, err);", ""),
+	bug("D4 a caller whose commit failed is told that it is stored", "store/commit.c", "test_faults", "D4c*",
+		"if (rc < 0) fail_all(group->head, rc, &err);", ""),
+
+	---- numbers and times ----
+	bug("E2 a removal does not write down the last number", "store/lmdb_collect.c", LMDB, "E2c",
+		"if (p->removed == 0) {\n\t\t\trc = write_down_last", "if (false) {\n\t\t\trc = write_down_last"),
+	bug("E2 a number that was written down is not believed", "store/lmdb_events.c", LMDB, "S9b",
+		"if (rc == 0 && value.mv_size >= sizeof *out) memcpy(out, value.mv_data, sizeof *out);", ""),
+	bug("E2 in memory, numbers begin again when everything was removed", "store/memory.c", MEMORY, "E2c",
+		"request->first_seq = b->latest + 1;", "if (b->count == 0) b->latest = 0;\n\trequest->first_seq = b->latest + 1;"),
+	bug("E3 times follow a clock that goes back", "store/lmdb_commit.c", "test_lmdb", "E3_timestamps_do_not_follow*",
+		"stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;", "stamp.now_at_ns = now;"),
+	bug("S21 a key is not looked up before an append", "store/lmdb_commit.c", LMDB, "S21e",
+		"int rc = vigia__lmdb_key_find(b, mdb_cursor_txn(events), request);\n\t\tif (rc != 0 || request->existed) return rc;", ""),
+	bug("S21 a key outlives its event", "store/lmdb_collect.c", LMDB, "S21f",
+		"return rc == 0 && upto > 0 ? vigia__lmdb_keys_trim(b, txn, upto) : rc;", "return rc;"),
+	bug("S21 if_last is not looked at", "store/lmdb_commit.c", LMDB, "S21a",
+		"if (request->if_last_given && request->if_last != stamp->last.seq_num)", "if (false)"),
+	bug("E8 an event is handed out whatever its checksum says", "core/batch.c", "test_event", nil,
+		"if (!vigia__event_intact(bytes, entry->len, entry->seq_num))", "if (false)"),
+
+	---- checkpoints ----
+	bug("W3 an event counts as handled before it was", "core/watcher.c", "test_watcher", nil,
+		"w->done = in->seqs[0] - 1;", "w->done = in->seqs[0];"),
+	bug("D2 progress and queue are taken in the other order", "store/lmdb_commit.c", "test_progress", "D2_*",
+		"\t\trc = vigia__progress_take(&b->base.progress, &taken);\n\t\tif (vigia__queue_take(queue, &queued, look, &in) < 0) rc = ENOMEM;",
+		"\t\tif (vigia__queue_take(queue, &queued, look, &in) < 0) rc = ENOMEM;\n"
+		.. "\t\telse rc = vigia__progress_take(&b->base.progress, &taken);"),
+	bug("W10 a commit undoes a seek", "store/progress.c", "test_progress", "W10_a_seek*",
+		"if (committed && p->epoch == taken->items[i].epoch && p->saved", "if (committed && p->saved"),
+	bug("W10 what a failed commit held does not travel again", "store/progress.c", "test_progress", "W10_what_was_not*",
+		"if (!p->removed && atomic_load(&p->done) > p->saved) announce(list, p);", ""),
+	bug("W9 a checkpoint moves backwards", "store/lmdb_checkpoints.c", "test_lmdb", "W9_*",
+		"return rc == 0 && there >= change->seq_num ? 0 : put_call(txn, arg, err);", "return put_call(txn, arg, err);"),
+	bug("S18 progress beyond the last event is saved", "store/lmdb_checkpoints.c", "test_lmdb", "S18_*",
+		"int rc = check_progress(b, txn, taken, err);", "int rc = 0;"),
+	bug("G1 collection passes the lowest checkpoint", "core/retention.c", "test_retention", "G1_G4*",
+		"uint64_t age_ceiling = holders->count > 0 ? low : 0;", "uint64_t age_ceiling = holders->count > 0 ? latest : 0;"),
+	bug("W19 an id has two owners", "store/side.c", "test_lmdb", "W19_an_id*",
+		"} else if (lock_byte(side->fd, id_byte(hash), F_WRLCK, false) < 0) {", "} else if (false) {"),
+
+	---- what is queued ----
+	bug("D2 what is queued while a commit fails overtakes what it had taken", "store/queue.c", "test_queue", "D2_what_is_queued*",
+		"if (taken->count == 0) {", "if (true) {"),
+	bug("D2 a queue in doubt is stored twice", "store/queue.c", "test_queue", "D2_a_queue_whose*",
+		"if (rc == VIGIA_EUNKNOWN) queue->taken_seq = taken->first_seq;", ""),
+	bug("D2 a close forgets the queue", "store/store.c", "spec/interval_spec.lua", "D2k",
+		"\trc = vigia__queue_flush(&store->backend->queue, true, err);\n", "",
+		"\t\tvigia__queue_flush(&store->backend->queue, true, NULL);\n", ""),
+
+	---- room ----
+	bug("D4 killed readers are not looked for (A13)", "store/lmdb_commit.c", "test_readers", "D4_a_writer*",
+		"if (++b->commits_since >= COMMITS_UNTIL_LOOK) {", "if (false) {"),
+	bug("D4 one caller's failure fails its group (A15)", "store/lmdb_commit.c", "test_map", "D4s*",
+		"if (!may_be_one(rc) || alone) return rc;", "return rc;"),
+	bug("D2 what frees room waits for the queue (A14)", "store/lmdb_commit.c", "test_map", "D2n*",
+		"if (turn == TURN_SAVES) rest_rc", "if (turn == TURN_FREES) rest_rc",
+		"if (turn != TURN_FREES && rest_rc < 0) {", "if (rest_rc < 0) {"),
+
+	---- who waits, who writes beside ----
+	bug("S7 a waiter sleeps without comparing the version it saw", "store/wake.c", "test_schedules", "D1_no_wake_up*",
+		"FUTEX_WAIT_BITSET, listen->seen[0], &until", "FUTEX_WAIT_BITSET, atomic_load(&wake->word[listen->index[0]]), &until",
+		"(struct waitv){listen->seen[i], (uintptr_t)&wake", "(struct waitv){atomic_load(&wake->word[listen->index[i]]), (uintptr_t)&wake"),
+	bug("S7 an append does not see that somebody waits", "store/wake.c", "test_schedules", "D1_no_wake_up*",
+		"listen->seen[i] = atomic_fetch_or(&wake->word[listen->index[i]], WAITS) | WAITS;",
+		"listen->seen[i] = atomic_load(&wake->word[listen->index[i]]);"),
+	bug("S12 a writer does not follow settings that another process changed", "store/lmdb_settings.c", "test_faults", "S12*",
+		"if (word == b->settings_seen) return 0;", "if (true) return 0;"),
+	bug("S15 a forked child uses its parent's store", "store/store.c", "test_lmdb", "S15_a_store*",
+		"\tif (store->fork_generation != vigia__fork_generation())", "\tif (false)"),
+	bug("S22 what is opened becomes a standard descriptor", "store/fd.c", "test_fd", "S22_what*",
+		"int rc = occupy(), number = errno;", "int rc = 0, number = errno;"),
+
+	---- the isolated protocol ----
+	bug("H6 a program takes the answer to another call", "isolated.c", CONVERSATION, "H6C",
+		"if (frame.kind != VIGIA_FRAME_ANSWER || frame.of != number)", "if (frame.kind != VIGIA_FRAME_ANSWER)"),
+	bug("H6 a supervisor takes the end of another request", "bind/process.c", CONVERSATION, "H6A",
+		"else if (!kind || frame->of != p->request)", "else if (!kind)"),
+}
