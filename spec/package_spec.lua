@@ -213,14 +213,24 @@ describe("an installed Vigia", function()
 		return sh("%s %s", quoted(build .. "/vigia"), words)
 	end
 
-	it("has a manual page without a fault, and each command is in it", function()
+	it("has a manual page without a fault, and each command and option is in it", function()
 		local page = helper.path("vigia.1")
 		sh("%s manual > vigia.1", quoted(build .. "/vigia"))
 		assert.equal("", in_root("mandoc -Tlint -Wstyle %s 2>&1 | grep -vE 'outdated mandoc.db|referenced manual not found' || true",
 			quoted(page)))
 		for command in program_says("--help"):match("Commands:\n(.-)\n\n"):gmatch("\n? +(%l+) +%u") do
-			helper.mentions(read(page), "\n.Ss " .. command .. "\n")
+			local section = read(page):match("\n%.Ss " .. command .. "\n(.-)\n%.S[sh]")
+			assert(section, command)
+			for option in program_says(command .. " --help"):gmatch("\n +%-%-([%l-]+)") do
+				local said = section:find("\n.It Fl -" .. option, 1, true) or option == "store" and section:find("Fl -store Ar FILE", 1, true)
+				assert(said, command .. " --" .. option)
+			end
 		end
+		local core = require "vigia.core"
+		for _, kind in ipairs{"store", "watch"} do
+			for _, option in ipairs(core.options(kind)) do helper.mentions(read(page), "\n.It Li " .. option.name .. "\n") end
+		end
+		for _, err in ipairs(core.errors()) do helper.mentions(read(page), "\n.It Li " .. err.code .. "\n") end
 		if not sanitized then assert(lfs.attributes(prefix .. "/share/man/man1/vigia.1"), "it is not installed") end
 	end)
 

@@ -95,6 +95,8 @@ void vigia__lua_push_error(lua_State *L, const struct vigia_error *err);
 int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err);
 /* core.new_error{code =, message =, ...}: the same table as a vigia.Error, for what is written in Lua. */
 int vigia__lua_new_error(lua_State *L);
+/* core.errors(): a list of {code =, help =}, one for each code, for the documentation. */
+int vigia__lua_errors(lua_State *L);
 /* Is the value at idx a vigia.Error? [-0, +0, -] */
 bool vigia__lua_is_error(lua_State *L, int idx);
 

@@ -86,3 +86,21 @@ bool vigia__lua_is_error(lua_State *L, int idx) {
 	lua_pop(L, 2);
 	return same;
 }
+
+int vigia__lua_errors(lua_State *L)
+{
+#define X(name, number, text, help) {text, help},
+	static const struct {
+		const char *code, *help;
+	} errors[] = {VIGIA_ERROR_MAP(X)};
+#undef X
+	int count = (int)(sizeof errors / sizeof errors[0]);
+	lua_createtable(L, count, 0);
+	for (int i = 0; i < count; i++) {
+		lua_createtable(L, 0, 2);
+		set_string(L, "code", errors[i].code);
+		set_string(L, "help", errors[i].help);
+		lua_rawseti(L, -2, i + 1);
+	}
+	return 1;
+}

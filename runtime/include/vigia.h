@@ -46,7 +46,7 @@ extern "C" {
 	X(ECONFLICT, -3, "option_conflict", "The file was made with another value of this option.") \
 	X(ENOMEM, -4, "out_of_memory", "Out of memory. Nothing was done.") \
 	X(ECLOSED, -5, "store_closed", "The store was closed.") \
-	X(EFORKED, -6, "store_forked", "The store was opened before fork(). Open it again in the child.") \
+	X(EFORKED, -6, "store_forked", "The store was opened before a fork. Open it again in the child.") \
 	X(ENOTFOUND, -7, "store_not_found", "The file or its folder does not exist.") \
 	X(EPERM, -8, "permission_denied", "No permission to use the file or folder.") \
 	X(ENOTSTORE, -9, "not_a_store", "The file is not a Vigia store. It was not changed.") \

@@ -8,7 +8,7 @@
 include(CMakePackageConfigHelpers)
 
 install(TARGETS vigia_lua LIBRARY DESTINATION ${VIGIA_MODULE_INSTALL_DIR}/vigia)
-install(DIRECTORY lua/vigia DESTINATION ${VIGIA_LUA_INSTALL_DIR} FILES_MATCHING PATTERN "*.lua")
+install(DIRECTORY lua/vigia DESTINATION ${VIGIA_LUA_INSTALL_DIR} FILES_MATCHING PATTERN "*.lua" PATTERN "*.mdoc")
 if(VIGIA_ROCK)
   return()
 endif()
@@ -35,7 +35,7 @@ if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
   set_target_properties(vigia_lua PROPERTIES INSTALL_RPATH "$ORIGIN/${module_to_lib}" BUILD_RPATH "$ORIGIN/${module_to_lib}")
 endif()
 
-# ---- the manual page and completions, told by the program itself; the reference, from the description of the Lua API ----
+# ---- the manual page and completions, printed by the program itself; the reference, from the description of the Lua API ----
 
 find_program(VIGIA_LUA NAMES lua5.4 lua54 lua-5.4)
 execute_process(COMMAND ${VIGIA_LUA} -e "require 'argparse'" RESULT_VARIABLE argparse_missing OUTPUT_QUIET ERROR_QUIET)
@@ -45,7 +45,7 @@ if(argparse_missing)
 elseif(NOT CMAKE_CROSSCOMPILING AND NOT VIGIA_SANITIZE)
   set(documents man/man1/vigia.1=manual "bash-completion/completions/vigia=completion bash"
     "zsh/vendor-completions/_vigia=completion zsh" "fish/vendor_completions.d/vigia.fish=completion fish")
-  file(GLOB cli_files CONFIGURE_DEPENDS lua/vigia/cli/*.lua)
+  file(GLOB cli_files CONFIGURE_DEPENDS lua/vigia/cli/*.lua lua/vigia/cli/*.mdoc)
   foreach(document IN LISTS documents)
     string(REGEX MATCH "^([^=]*)=(.*)$" _ ${document})
     set(file ${CMAKE_CURRENT_BINARY_DIR}/share/${CMAKE_MATCH_1})

@@ -1,4 +1,4 @@
--- manual.lua - `vigia manual`: the manual page vigia(1), made from the commands' own help, so that the two cannot disagree.
+-- manual.lua - `vigia manual`: the manual page vigia(1). Its prose is manual.mdoc; the tables of options and errors come from the code.
 
 local util = require("vigia.cli.util")
 
@@ -12,160 +12,69 @@ Prints the manual page vigia(1). An installed vigia is shown by `man vigia`; oth
 function M.define()
 end
 
-local BEFORE = [[
-.Dd %s
-.Dt VIGIA 1
-.Os
-.Sh NAME
-.Nm vigia
-.Nd event log in one file, watched by Lua handlers
-.Sh SYNOPSIS
-.Nm
-.Ar command
-.Op Ar argument ...
-.Sh DESCRIPTION
-What happens in a program is stored once, in order, in one file: as events,
-each under the next sequence number.
-Any number of watchers see all of them in that order, each at its own pace, and
-go on behind their checkpoint after a crash.
-.Nm
-appends events, shows them, and runs handler scripts, which are Lua files that
-return a function.
-The same file can be used at the same time by any number of processes, by this
-program, by the Lua module
-.Li vigia
-and by the C library.
-Each command answers
-.Fl -help .
-.Sh COMMANDS
-]]
+local WIDTH <const> = 78
 
-local AFTER = [[
-.Sh ENVIRONMENT
-.Bl -tag -width Ds
-.It Ev VIGIA_STORE
-The file of the store, for commands without
-.Fl -store .
-.It Ev LUA_PATH , LUA_CPATH
-Where handler scripts find modules.
-.El
-.Sh FILES
-A store
-.Ar FILE
-has two files beside it,
-.Ar FILE Ns -lock
-and
-.Ar FILE Ns -side ,
-through which processes meet.
-They hold no events.
-.Sh EXIT STATUS
-0 for success, 1 for a failure, 2 for wrong use.
-.Sh EXAMPLES
-.Bd -literal
-echo '{"operation":"CREATE","object_type":"User","object":{"name":"Ana"}}' |
-    vigia append --store users.db
-echo 'return function(event) print(event.object.name) end' > greet.lua
-vigia run --store users.db greet.lua --until-idle
-vigia events --store users.db
-.Ed
-.Sh SEE ALSO
-.Xr lua5.4 1
-]]
-
--- Words of a text line, without what the formatter would take for a command.
+-- Text without what the formatter would take for a command, each sentence on a line of its own, in lines of at most WIDTH characters.
 local function escaped(text)
-	return (text:gsub("\\", "\\e"):gsub("^([.'])", "\\&%1"):gsub("%-", "\\-"))
-end
-
--- Text as it stands in a help: indented lines as they are, the others filled, each sentence on a line of its own.
-local function add_text(out, text)
-	local literal, words = false, {}
-	local function flush()
-		local text_line
-		for _, word in ipairs(words) do
-			local ended = text_line and text_line:find("[%a%d`)][.?!]$") and word:find("^[%u`]")
-			if text_line and (ended or #text_line + 1 + #word > 70) then
-				out[#out + 1] = escaped(text_line)
-				text_line = word
-			else
-				text_line = text_line and text_line .. " " .. word or word
-			end
-		end
-		out[#out + 1] = text_line and escaped(text_line)
-		words = {}
-	end
-	for line in (text .. "\n"):gmatch("(.-)\n") do
-		local indented = line:match("^%s+%S") ~= nil
-		if indented ~= literal then
-			flush()
-			out[#out + 1] = indented and ".Bd -literal -offset Ds" or ".Ed\n.Pp"
-			literal = indented
-		end
-		if indented then
-			out[#out + 1] = escaped((line:gsub("^    ", "")))
+	local lines, line = {}, nil
+	for word in text:gsub("\\", "\\e"):gsub("%-", "\\-"):gmatch("%S+") do
+		local ended = line and line:find("[%w`)][.?!]$") and word:find("^[%u`]")
+		if not line or ended or #line + 1 + #word > WIDTH then
+			lines[#lines + 1], line = line, word
 		else
-			for word in line:gmatch("%S+") do
-				words[#words + 1] = word
-			end
+			line = line .. " " .. word
 		end
 	end
-	flush()
-	if literal then
-		out[#out + 1] = ".Ed"
+	lines[#lines + 1] = line
+	for i, text_line in ipairs(lines) do
+		lines[i] = text_line:gsub("^([.'])", "\\&%1")
 	end
+	return table.concat(lines, "\n")
 end
 
--- The arguments and options of a command or of the program, as a list.
-local function add_elements(out, parser)
-	local elements = {}
-	for _, list in ipairs{parser._arguments, parser._options} do
-		for _, element in ipairs(list) do
-			if not element._hidden and not (element._aliases and element._aliases[1] == "-h") then
-				elements[#elements + 1] = element
-			end
-		end
-	end
-	if #elements == 0 then
-		return
-	end
-	out[#out + 1] = ".Bl -tag -width Ds"
-	for _, element in ipairs(elements) do
-		local names = {}
-		for _, alias in ipairs(element._aliases or {}) do
-			names[#names + 1] = "Fl " .. escaped(alias:sub(2))
-		end
-		local argument = element._argname or (#names == 0 and element._name) or nil
-		if type(argument) == "table" then
-			argument = table.concat(argument, " ")
-		end
-		local head = table.concat(names, " , ")
-		if argument then
-			head = head .. (head == "" and "Ar " or " Ar ") .. escaped(argument)
-		end
-		out[#out + 1] = ".It " .. head
-		add_text(out, element._description or "")
+-- A list of {name, text}.
+local function list(rows)
+	local out = {".Bl -tag -width Ds"}
+	for _, row in ipairs(rows) do
+		out[#out + 1] = ".It Li " .. row[1]
+		out[#out + 1] = escaped(row[2])
 	end
 	out[#out + 1] = ".El"
+	return table.concat(out, "\n")
 end
 
-function M.run(_, parser)
+local SETS <const> = {file = {"store", file = true, fixed = true}, handle = {"store", handle = true}, watch = {"watch", handle = true}}
+
+local function options(name)
+	local rows, set = {}, SETS[name]
+	local default_text = require("vigia.cli.options").default_text
+	for _, option in ipairs(require("vigia.core").options(set[1])) do
+		if set[option.scope] then
+			local default = default_text(option)
+			rows[#rows + 1] = {option.name, option.help .. (default ~= "-" and " Default: " .. default .. "." or "")
+				.. (option.scope == "fixed" and " Fixed when the file is made." or "")}
+		end
+	end
+	return list(rows)
+end
+
+local function errors()
+	local rows = {}
+	for _, err in ipairs(require("vigia.core").errors()) do
+		rows[#rows + 1] = {err.code, err.help}
+	end
+	return list(rows)
+end
+
+function M.run()
+	local path = assert(package.searchpath("vigia.cli.manual", package.path)):gsub("%.lua$", ".mdoc")
+	local file <close>, why = io.open(path)
+	if not file then
+		util.fail("the text of the manual page is missing: %s", why)
+	end
 	local time = math.tointeger(tonumber(os.getenv("SOURCE_DATE_EPOCH"))) or os.time()
 	local date = os.date("!%B %d, %Y", time):gsub(" 0", " ")
-	local out = {(BEFORE:format(date):gsub("\n$", ""))}
-	for _, command in ipairs(parser._commands) do
-		out[#out + 1] = ".Ss " .. escaped(command._name)
-		out[#out + 1] = ".Bd -literal"
-		for line in (command:get_usage():gsub("^Usage: ", "") .. "\n"):gmatch("(.-)\n") do
-			out[#out + 1] = escaped((line:gsub("^       ", "    ")))
-		end
-		out[#out + 1] = ".Ed"
-		out[#out + 1] = ".Pp"
-		add_text(out, command._description)
-		add_elements(out, command)
-	end
-	out[#out + 1] = ".Ss without a command"
-	add_elements(out, parser)
-	util.write(table.concat(out, "\n"), "\n", AFTER)
+	util.write((file:read("a"):gsub("@DATE@", date):gsub("@OPTIONS (%l+)@", options):gsub("@ERRORS@", errors)))
 	return util.OK
 end
 
