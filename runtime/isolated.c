@@ -162,15 +162,15 @@ static int channel_guard(lua_State *L)
 	return 0;
 }
 
-/* Argument: the folder of our Lua files. */
-static int run(lua_State *L)
+/* `arg`: the folder of our Lua files. */
+static int run(lua_State *L, void *arg)
 {
 	static const luaL_Reg channel[] = {
 		{"call", channel_call}, {"next", channel_next}, {"fits", channel_fits}, {"flush", channel_flush},
 		{"begin", channel_begin}, {"guard", channel_guard}, {NULL, NULL}};
 	luaL_openlibs(L);
 	vigia__output_install(L, &output);
-	const char *dir = lua_touserdata(L, 1);
+	const char *dir = arg;
 	lua_getglobal(L, "package");
 	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
 	lua_setfield(L, -2, "path");
@@ -223,9 +223,7 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 		if (vigia__cap_enter(cap, L, &err) < 0) L = NULL;
 	}
 	if (L == NULL) return EXIT_FAILURE;
-	lua_pushcfunction(L, run);
-	lua_pushlightuserdata(L, (void *)lua_dir);
-	int status = lua_pcall(L, 1, 0, 0);
+	int status = vigia__lua_pcall(L, run, (void *)(uintptr_t)lua_dir, 0, 0);
 	enum vigia__cap_trip trip = cap ? vigia__cap_leave(cap) : VIGIA_CAP_HELD;
 	/* Nothing is closed or finalized: what a script left behind ends with the process. */
 	vigia__output_flush(&output);

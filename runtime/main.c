@@ -197,10 +197,16 @@ static int on_error(lua_State *L) {
 	return 1;
 }
 
-/* argc and argv on the stack; answers what the command line's main returns. */
-static int run(lua_State *L) {
-	int argc = (int)lua_tointeger(L, 1);
-	char **argv = lua_touserdata(L, 2);
+struct command {
+	int argc;
+	char **argv;
+};
+
+/* Leaves what the command line's main returns. */
+static int run(lua_State *L, void *arg) {
+	const struct command *command = arg;
+	int argc = command->argc;
+	char **argv = command->argv;
 	luaL_openlibs(L);
 
 	char dir[PATH_MAX];
@@ -262,11 +268,9 @@ int main(int argc, char **argv) {
 		return EXIT_FAILURE;
 	}
 	lua_pushcfunction(L, on_error);
-	lua_pushcfunction(L, run);
-	lua_pushinteger(L, argc);
-	lua_pushlightuserdata(L, argv);
+	struct command command = {argc, argv};
 	int status = EXIT_FAILURE;
-	if (lua_pcall(L, 2, 1, 1) == LUA_OK)
+	if (vigia__lua_pcall(L, run, &command, 1, 1) == LUA_OK)
 		status = status_of(L, -1);
 	else
 		fprintf(stderr, "vigia: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "an error that cannot be shown");

@@ -14,7 +14,8 @@ enum { IDLE_MAX = 128, KEEP_BYTES = 4096 };
 
 static int append_gc(lua_State *L)
 {
-	struct lua_append *append = lua_touserdata(L, 1);
+	struct lua_append *append = vigia__lua_collected(L, &append_key);
+	if (append == NULL) return 0;
 	/* A dropped coroutine does not take its event back: the committing thread still reads the bytes. */
 	vigia__store_await(&append->pending);
 	vigia__store_settle(&append->pending);
@@ -55,7 +56,7 @@ static struct lua_append *take(lua_State *L, struct vigia__lua *shared)
 		lua_pushnil(L); /* a dropped coroutine takes it along, and its __gc waits for the commit */
 		lua_rawseti(L, -3, shared->idle_appends--);
 		lua_remove(L, -2);
-		append = lua_touserdata(L, -1);
+		append = vigia__lua_check(L, -1, &append_key, "vigia.append");
 		vigia__error_clear(&append->pending.err);
 	} else append = vigia__lua_new(L, sizeof *append, &append_key);
 	append->shared = shared;
@@ -101,7 +102,7 @@ static int settled(lua_State *L, struct lua_append *append, int idx)
 static int look_again(lua_State *L, int status, lua_KContext where)
 {
 	(void)status;
-	struct lua_append *append = lua_touserdata(L, (int)where);
+	struct lua_append *append = vigia__lua_check(L, (int)where, &append_key, "vigia.append");
 	if (atomic_load(&append->pending.done)) return settled(L, append, (int)where);
 	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_again);
 }

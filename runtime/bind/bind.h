@@ -68,12 +68,30 @@ struct vigia__lua *vigia__lua_push_names(lua_State *L);
 /* Make a class: a metatable under `name`, and under the address `key`, by which it is found without making a string. Leaves it on
  * the stack. `methods` may be NULL; then __index is one of the metamethods or absent. [-0, +1, m] */
 void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods, const luaL_Reg *methods);
-/* A zeroed userdata of the class, with two user values, on the stack. [-0, +1, m] */
+/* A zeroed userdata of the class, with two user values, on the stack. The class is written behind its bytes as well: debug.setmetatable
+ * and what stands in for an object later change what Lua sees of it, never what C takes it for. [-0, +1, m] */
 void *vigia__lua_new(lua_State *L, size_t size, const void *key);
-/* The userdata at idx if it is of the class, else NULL. [-0, +0, -] */
+/* The same with so many user values. [-0, +1, m] */
+void *vigia__lua_new_with(lua_State *L, size_t size, const void *key, int user_values);
+/* The userdata at idx if it was made of the class, whatever its metatable is by now, else NULL. [-0, +0, -] */
 void *vigia__lua_test(lua_State *L, int idx, const void *key);
+/* For a __gc that frees what a call may be using: the argument, if it is the collector that calls and it is of the class. Else NULL: Lua
+ * code called it, perhaps in the middle of that call. [-0, +0, -] */
+void *vigia__lua_collected(lua_State *L, const void *key);
 /* The same, but raises. [-0, +0, v] */
 void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name);
+
+/* ---- module.c: calls that only C makes ---- */
+
+/* What runs under vigia__lua_pcall(): as a lua_CFunction, with an argument that C gave. The stack is empty. */
+typedef int (*vigia__lua_body)(lua_State *L, void *arg);
+/* lua_pcall of body(L, arg); its `results` or the error value are left on the stack. Lua code can find the function of such a call
+ * (debug.getinfo), but it cannot call it: each call is made by C, and once. [-0, +(results|1), -] */
+int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler);
+/* The same so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
+bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
+
+/* ---- module.c: arguments ---- */
 
 /* Argument `arg` as a string (no number), naming it `name` if it is none. [-0, +0, v] */
 const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len);

@@ -86,15 +86,22 @@ bool vigia__lua_cache_has(struct lua_cache *c, uint64_t seq_num) {
 	return find(c, seq_num) != 0;
 }
 
+/* The table of the cache at idx, which is `c` unless debug.setuservalue has put something else there. [-0, +1, v] */
+static void push_table(lua_State *L, int idx, const struct lua_cache *c) {
+	if (vigia__lua_test(L, idx, &cache_key) != c || lua_getiuservalue(L, idx, 1) != LUA_TTABLE)
+		luaL_error(L, "vigia: the cache of the store was replaced");
+}
+
 void vigia__lua_cache_push_table(lua_State *L, int idx) {
-	if (lua_isnil(L, idx))
+	const struct lua_cache *c = vigia__lua_test(L, idx, &cache_key);
+	if (c == NULL)
 		lua_pushnil(L);
 	else
-		lua_getiuservalue(L, idx, 1);
+		push_table(L, lua_absindex(L, idx), c);
 }
 
 void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num) {
-	lua_getiuservalue(L, idx, 1);
+	push_table(L, idx, c);
 	lua_pushvalue(L, -2);
 	uint32_t at = find(c, seq_num);
 	bool known = at != 0;
@@ -123,7 +130,7 @@ void vigia__lua_cache_drop(lua_State *L, int idx, struct lua_cache *c, uint64_t 
 	uint32_t at = find(c, seq_num);
 	if (at == 0)
 		return;
-	lua_getiuservalue(L, idx, 1);
+	push_table(L, idx, c);
 	lua_pushboolean(L, 0);
 	lua_rawseti(L, -2, at); /* the slot is there: cannot raise */
 	lua_pop(L, 1);

@@ -11,7 +11,7 @@
  *   debug                           only getinfo and traceback
  *   vigia.registry                  runs until it is stopped: a script has its watcher already
  * Libraries that were not chosen are missing from the globals and from package.loaded; strings keep their methods.
- * The replacements have the cap as upvalue 1; those that need the original have it as upvalue 2.
+ * The replacements have the original as upvalue 1. The cap is the one that this thread has entered: none for a REPL's coroutines.
  */
 #include <lauxlib.h>
 #include <lualib.h>
@@ -51,12 +51,6 @@ unsigned vigia__cap_library(const char *name)
 	for (int i = 0; i < LIBRARIES; i++)
 		if (strcmp(libraries[i].name, name) == 0) return libraries[i].bit;
 	return 0;
-}
-
-/* Every replacement's upvalue 1. */
-static struct vigia__cap *cap_of(lua_State *L)
-{
-	return lua_touserdata(L, lua_upvalueindex(1));
 }
 
 /* ---- coroutines, as in lcorolib.c but telling the cap who runs ---- */
@@ -111,7 +105,7 @@ static int close_in(struct vigia__cap *cap, lua_State *L, lua_State *co)
 static int capped_resume(lua_State *L)
 {
 	lua_State *co = check_coroutine(L, 1);
-	int results = resume_in(cap_of(L), L, co, lua_gettop(L) - 1);
+	int results = resume_in(vigia__cap_here(), L, co, lua_gettop(L) - 1);
 	lua_pushboolean(L, results >= 0);
 	if (results < 0) {
 		lua_insert(L, -2);
@@ -121,11 +115,12 @@ static int capped_resume(lua_State *L)
 	return results + 1;
 }
 
-/* Upvalue 2: the coroutine. */
+/* Upvalue 1: the coroutine. */
 static int capped_wrapped(lua_State *L)
 {
-	struct vigia__cap *cap = cap_of(L);
-	lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+	struct vigia__cap *cap = vigia__cap_here();
+	lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+	if (co == NULL) return luaL_error(L, "there is no coroutine");
 	int results = resume_in(cap, L, co, lua_gettop(L));
 	if (results >= 0) return results;
 	int status = lua_status(co);
@@ -144,11 +139,10 @@ static int capped_wrapped(lua_State *L)
 static int capped_wrap(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
-	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_State *co = lua_newthread(L);
 	lua_pushvalue(L, 1);
 	lua_xmove(L, co, 1);
-	lua_pushcclosure(L, capped_wrapped, 2);
+	lua_pushcclosure(L, capped_wrapped, 1);
 	return 1;
 }
 
@@ -158,7 +152,7 @@ static int capped_close(lua_State *L)
 	lua_Debug ar;
 	if (co == L) return luaL_error(L, "cannot close a running coroutine");
 	if (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar)) return luaL_error(L, "cannot close a normal coroutine");
-	int status = close_in(cap_of(L), L, co);
+	int status = close_in(vigia__cap_here(), L, co);
 	lua_pushboolean(L, status == LUA_OK);
 	if (status == LUA_OK) return 1;
 	lua_xmove(co, L, 1);
@@ -171,19 +165,18 @@ int vigia__lua_edit_coroutines(lua_State *L)
 {
 	lua_newtable(L);
 	if (vigia__cap_here()) return 1; /* a capped state has them, and would lose its cap by others */
-	lua_pushlightuserdata(L, NULL);
-	luaL_setfuncs(L, coroutines, 1);
+	luaL_setfuncs(L, coroutines, 0);
 	return 1;
 }
 
 /* ---- base ---- */
 
-/* Upvalue 2: the script's message handler. */
+/* Upvalue 1: the script's message handler. */
 static int message_handler(lua_State *L)
 {
 	lua_settop(L, 1);
-	if (vigia__cap_tripped(cap_of(L))) return 1; /* the hook raised this: here it could not raise again */
-	lua_pushvalue(L, lua_upvalueindex(2));
+	if (vigia__cap_tripped(vigia__cap_here())) return 1; /* the hook raised this: here it could not raise again */
+	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_insert(L, 1);
 	lua_call(L, 1, 1);
 	return 1;
@@ -201,9 +194,8 @@ static int capped_xpcall(lua_State *L)
 {
 	int count = lua_gettop(L);
 	luaL_checktype(L, 2, LUA_TFUNCTION);
-	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushvalue(L, 2);
-	lua_pushcclosure(L, message_handler, 2);
+	lua_pushcclosure(L, message_handler, 1);
 	lua_replace(L, 2);
 	lua_pushboolean(L, 1);
 	lua_pushvalue(L, 1);
@@ -219,7 +211,7 @@ static int capped_setmetatable(lua_State *L)
 		if (!lua_isnil(L, -1)) luaL_argerror(L, 2, "__gc cannot be used in a capped script: use __close");
 		lua_pop(L, 1);
 	}
-	lua_pushvalue(L, lua_upvalueindex(2));
+	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_insert(L, 1);
 	lua_call(L, lua_gettop(L) - 1, 1);
 	return 1;
@@ -247,7 +239,7 @@ static bool text_mode(lua_State *L, int arg)
 	return true;
 }
 
-/* load(chunk, name, mode, env), loadfile(file, mode, env) with the original as upvalue 2. */
+/* load(chunk, name, mode, env), loadfile(file, mode, env) with the original as upvalue 1. */
 static int text_load(lua_State *L, int mode_arg)
 {
 	if (!text_mode(L, mode_arg)) {
@@ -255,7 +247,7 @@ static int text_load(lua_State *L, int mode_arg)
 		lua_pushliteral(L, "bytecode is never loaded: the mode must allow text");
 		return 2;
 	}
-	lua_pushvalue(L, lua_upvalueindex(2));
+	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_insert(L, 1);
 	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
 	return lua_gettop(L);
@@ -286,14 +278,14 @@ static int capped_dofile(lua_State *L)
 	return finish_dofile(L, LUA_OK, 0);
 }
 
-/* package.searchers[2]. Upvalue 2: the table package, 3: package.searchpath. */
+/* package.searchers[2]. Upvalue 1: the table package, 2: package.searchpath. */
 static int text_searcher(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
 	lua_settop(L, 1);
-	lua_pushvalue(L, lua_upvalueindex(3));
+	lua_pushvalue(L, lua_upvalueindex(2));
 	lua_pushvalue(L, 1);
-	if (lua_getfield(L, lua_upvalueindex(2), "path") != LUA_TSTRING) return luaL_error(L, "'package.path' must be a string");
+	if (lua_getfield(L, lua_upvalueindex(1), "path") != LUA_TSTRING) return luaL_error(L, "'package.path' must be a string");
 	lua_call(L, 2, 2);
 	if (lua_isnil(L, 2)) return 1; /* where it looked */
 	lua_settop(L, 2);
@@ -315,7 +307,7 @@ static int capped_rep(lua_State *L)
 		lua_pushliteral(L, "");
 		return 1;
 	}
-	lua_pushvalue(L, lua_upvalueindex(2));
+	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_insert(L, 1);
 	lua_call(L, lua_gettop(L) - 1, 1);
 	return 1;
@@ -329,7 +321,7 @@ static void move(lua_State *L, int source, int target, lua_Integer from, lua_Int
 		lua_Integer i = up ? done : count - 1 - done;
 		lua_geti(L, source, from + i);
 		lua_seti(L, target, to + i);
-		if (done % LOOK_EVERY == 0 && vigia__cap_tripped(cap_of(L))) vigia__cap_stop(L); /* does not come back */
+		if (done % LOOK_EVERY == 0 && vigia__cap_tripped(vigia__cap_here())) vigia__cap_stop(L); /* does not come back */
 	}
 }
 
@@ -400,12 +392,12 @@ static int no_registry(lua_State *L)
 	return luaL_error(L, "vigia.registry is not there in a capped script: it is a watcher's handler already");
 }
 
-/* `require` for a script that may not have `package`: what is loaded, and nothing else. Upvalue 2: package.loaded. */
+/* `require` for a script that may not have `package`: what is loaded, and nothing else. Upvalue 1: package.loaded. */
 static int require_loaded(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
 	lua_settop(L, 1);
-	if (lua_getfield(L, lua_upvalueindex(2), name) == LUA_TNIL)
+	if (lua_getfield(L, lua_upvalueindex(1), name) == LUA_TNIL)
 		return luaL_error(L, "module '%s' is not among the libraries of this script", name);
 	return 1;
 }
@@ -421,33 +413,31 @@ static bool push_library(lua_State *L, const char *field)
 	return there;
 }
 
-/* Replace a function of the table on top; the original becomes upvalue 2. One that is not there stays away. [-0, +0, m] */
-static void replace(lua_State *L, const char *name, lua_CFunction fn, struct vigia__cap *cap)
+/* Replace a function of the table on top; the original becomes upvalue 1. One that is not there stays away. [-0, +0, m] */
+static void replace(lua_State *L, const char *name, lua_CFunction fn)
 {
-	lua_pushlightuserdata(L, cap);
-	if (lua_getfield(L, -2, name) == LUA_TFUNCTION) {
-		lua_pushcclosure(L, fn, 2);
+	if (lua_getfield(L, -1, name) == LUA_TFUNCTION) {
+		lua_pushcclosure(L, fn, 1);
 		lua_setfield(L, -2, name);
-	} else lua_pop(L, 2);
+	} else lua_pop(L, 1);
 }
 
-static void replace_all(lua_State *L, const char *library, const luaL_Reg *functions, struct vigia__cap *cap)
+static void replace_all(lua_State *L, const char *library, const luaL_Reg *functions)
 {
 	if (push_library(L, library))
-		for (; functions->name; functions++) replace(L, functions->name, functions->func, cap);
+		for (; functions->name; functions++) replace(L, functions->name, functions->func);
 	lua_pop(L, 1);
 }
 
 void vigia__cap_text_only(lua_State *L)
 {
 	static const luaL_Reg base[] = {{"load", capped_load}, {"loadfile", capped_loadfile}, {"dofile", capped_dofile}, {NULL, NULL}};
-	replace_all(L, LUA_GNAME, base, NULL);
+	replace_all(L, LUA_GNAME, base);
 	if (push_library(L, LUA_LOADLIBNAME)) {
 		if (lua_getfield(L, -1, "searchers") == LUA_TTABLE) {
-			lua_pushlightuserdata(L, NULL);
-			lua_pushvalue(L, -3);
+			lua_pushvalue(L, -2);
 			lua_getfield(L, -1, "searchpath");
-			lua_pushcclosure(L, text_searcher, 3);
+			lua_pushcclosure(L, text_searcher, 2);
 			lua_rawseti(L, -2, 2);
 		}
 		lua_pop(L, 1);
@@ -499,9 +489,8 @@ static void choose_globals(lua_State *L, struct vigia__cap *cap)
 	lua_pushvalue(L, globals);
 	lua_setfield(L, globals, LUA_GNAME);
 	if (!(bits & VIGIA_CAP_PACKAGE)) {
-		lua_pushlightuserdata(L, cap);
 		lua_pushvalue(L, loaded);
-		lua_pushcclosure(L, require_loaded, 2);
+		lua_pushcclosure(L, require_loaded, 1);
 		lua_setfield(L, globals, "require");
 	}
 	for (int i = 0; i < LIBRARIES; i++) {
@@ -528,13 +517,13 @@ void vigia__cap_guard(lua_State *L, struct vigia__cap *cap)
 	lua_pushliteral(L, "vigia");
 	lua_call(L, 1, 0);
 	vigia__cap_text_only(L);
-	replace_all(L, LUA_GNAME, base, cap);
-	replace_all(L, LUA_COLIBNAME, coroutines, cap);
-	replace_all(L, LUA_STRLIBNAME, string, cap);
-	replace_all(L, LUA_TABLIBNAME, table, cap);
-	replace_all(L, LUA_OSLIBNAME, os, cap);
-	replace_all(L, "vigia", module, cap);
-	replace_all(L, "vigia.core", module, cap);
+	replace_all(L, LUA_GNAME, base);
+	replace_all(L, LUA_COLIBNAME, coroutines);
+	replace_all(L, LUA_STRLIBNAME, string);
+	replace_all(L, LUA_TABLIBNAME, table);
+	replace_all(L, LUA_OSLIBNAME, os);
+	replace_all(L, "vigia", module);
+	replace_all(L, "vigia.core", module);
 	reduce_debug(L);
 	if (vigia__cap_limits(cap)->choose) choose_globals(L, cap);
 }

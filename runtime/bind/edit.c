@@ -332,8 +332,8 @@ struct asking {
 };
 
 /* Under pcall: the words as C strings. */
-static int ask(lua_State *L) {
-	struct asking *a = lua_touserdata(L, 1);
+static int ask(lua_State *L, void *arg) {
+	struct asking *a = arg;
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &complete_key);
 	lua_pushstring(L, a->line);
 	lua_pushinteger(L, a->from);
@@ -358,10 +358,7 @@ static char **complete(const char *text, int from, int to) {
 	*lib.completion_over = 1; /* no file names */
 	struct asking a = {*lib.line_buffer, from, to};
 	words_free();
-	lua_pushcfunction(repl.L, ask);
-	lua_pushlightuserdata(repl.L, &a);
-	if (lua_pcall(repl.L, 1, 0, 0) != LUA_OK)
-		lua_pop(repl.L, 1);
+	vigia__lua_protected(repl.L, ask, &a);
 	return repl.words && repl.words[0] ? lib.completion_matches(text, next_word) : NULL;
 }
 

@@ -94,9 +94,10 @@ static int error_from(lua_State *L, int idx, const char *id, struct vigia_error 
 	return code;
 }
 
-static int watch(lua_State *L)
+static int watch(lua_State *L, void *arg)
 {
-	struct request *r = lua_touserdata(L, 1);
+	struct request *r = arg;
+	lua_pushnil(L); /* 1 */
 	luaL_openlibs(L);
 	char dir[4096];
 	if (find_lua(dir, sizeof dir)) {
@@ -129,9 +130,7 @@ int vigia_registry_watch_script(struct vigia_registry *registry, const char *wat
 	lua_State *L = luaL_newstate();
 	if (L == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
 	struct request request = {.registry = registry, .id = watcher_id, .script = script, .options = options, .err = err};
-	lua_pushcfunction(L, watch);
-	lua_pushlightuserdata(L, &request);
-	int status = lua_pcall(L, 1, 0, 0);
+	int status = vigia__lua_pcall(L, watch, &request, 0, 0);
 	if (status == LUA_ERRMEM) {
 		request.rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
 	} else if (status != LUA_OK) {

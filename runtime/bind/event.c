@@ -554,7 +554,9 @@ static int decode_object(struct decoder *d, struct vigia_slice object, struct vi
 }
 
 static int value_gc(lua_State *L) {
-	vigia__buf_deinit(lua_touserdata(L, 1));
+	struct vigia__buf *value = vigia__lua_collected(L, &value_key);
+	if (value)
+		vigia__buf_deinit(value);
 	return 0;
 }
 

@@ -38,7 +38,9 @@ static const char hook_table[] = "_HOOKKEY"; /* in the registry: where debug.set
 
 static struct lua_handler *check(lua_State *L, int idx)
 {
-	return lua_touserdata(L, idx);
+	struct lua_handler *h = vigia__lua_test(L, idx, &class_key);
+	if (h == NULL) luaL_error(L, "vigia: the handler of this function was replaced");
+	return h;
 }
 
 void vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
@@ -57,22 +59,12 @@ static void push_self(lua_State *L, struct lua_handler *h)
 	vigia__lua_push_from(L, h->owner->home, 1);
 	lua_rawgetp(L, -1, h);
 	lua_replace(L, -2);
+	check(L, -1);
 }
 
 void vigia__lua_push_task(lua_State *L, struct lua_handler *task)
 {
 	push_self(L, task);
-}
-
-bool vigia__lua_protected(lua_State *L, lua_CFunction fn, void *arg)
-{
-	if (!lua_checkstack(L, 4)) return false;
-	int top = lua_gettop(L);
-	lua_pushcfunction(L, fn);
-	lua_pushlightuserdata(L, arg);
-	bool good = lua_pcall(L, 1, 0, 0) == LUA_OK;
-	lua_settop(L, top);
-	return good;
 }
 
 /* ---- the context: what a handler is told beside the event ---- */
@@ -173,7 +165,7 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 	uint64_t seq_num = h->event->seq_num;
 	if (h->cache) {
 		lua_Integer at = vigia__lua_cache_use(h->cache, seq_num);
-		if (at > 0) {
+		if (at > 0 && lua_istable(L, lua_upvalueindex(4))) {
 			lua_rawgeti(L, lua_upvalueindex(4), at);
 			return true;
 		}
@@ -194,10 +186,13 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 	return true;
 }
 
-/* Upvalues: the handler's userdata, the function, the context, the cache's table. */
+/* Upvalues: the handler's userdata, the function, the context, the cache's table. Lua code finds this function on its stack: it runs once
+ * for each time that handle() says so. */
 static int run(lua_State *L)
 {
 	struct lua_handler *h = check(L, lua_upvalueindex(1));
+	if (!h->begins || h->co != L) return luaL_error(L, "this function is vigia's own: nobody else can call it");
+	h->begins = false;
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));
 	if (!push_event(L, h)) return 0;
@@ -252,9 +247,9 @@ static void inherit_hook(lua_State *L, struct lua_handler *h)
 }
 
 /* Under vigia__lua_protected(). */
-static int restore_hook(lua_State *L)
+static int restore_hook(lua_State *L, void *arg)
 {
-	struct lua_handler *h = lua_touserdata(L, 1);
+	struct lua_handler *h = arg;
 	forget_hook_function(L, h->co);
 	lua_sethook(h->co, h->hook, h->hook ? h->hook_mask : 0, h->hook ? h->hook_count : 0);
 	return 0;
@@ -273,13 +268,13 @@ void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler)
 
 /* ---- a coroutine that is ready to run ---- */
 
-/* Under vigia__lua_protected(): a new coroutine for the handler at the address in argument 1. */
-static int renew(lua_State *L)
+/* Under vigia__lua_protected(): a new coroutine for the handler. */
+static int renew(lua_State *L, void *arg)
 {
-	struct lua_handler *h = lua_touserdata(L, 1);
+	struct lua_handler *h = arg;
 	push_self(L, h);
 	lua_State *co = lua_newthread(L);
-	lua_setiuservalue(L, 2, UV_COROUTINE);
+	lua_setiuservalue(L, 1, UV_COROUTINE);
 	h->co = co;
 	inherit_hook(L, h);
 	return 0;
@@ -340,9 +335,9 @@ static void push_place(lua_State *L, const struct lua_handler *h, bool raised)
 		lua_replace(L, -2);
 		return;
 	}
-	lua_getiuservalue(L, 1, UV_FUNCTION);
-	lua_getinfo(L, ">S", &ar);
-	if (*ar.what == 'C') lua_pushliteral(L, "in a function of C");
+	bool known = lua_getiuservalue(L, 1, UV_FUNCTION) == LUA_TFUNCTION;
+	if (known) lua_getinfo(L, ">S", &ar);
+	if (!known || *ar.what == 'C') lua_pushliteral(L, "in a function of C");
 	else lua_pushfstring(L, "in the function at %s:%d", ar.short_src, ar.linedefined);
 }
 
@@ -380,11 +375,10 @@ struct failure {
 };
 
 /* Under vigia__lua_protected(): make the vigia.Error, keep it for the stats, tell on_error. */
-static int report(lua_State *L)
+static int report(lua_State *L, void *arg)
 {
-	struct failure *f = lua_touserdata(L, 1);
+	struct failure *f = arg;
 	struct lua_handler *h = f->h;
-	lua_settop(L, 0);
 	push_self(L, h); /* 1: the handler */
 	if (h->cache && !h->task) { /* the next attempt sees what is stored, not what this one made of it */
 		lua_getiuservalue(L, 1, UV_CACHE);
@@ -528,7 +522,9 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	h->told_stopping = false;
 	if (!ready(h)) return vigia__error(err, VIGIA_ENOMEM, "not enough memory to run the handler");
 	vigia__lua_push_from(h->co, h->home, HOME_RUN);
+	h->begins = true;
 	int rc = go_on(h, resume_mono_ns, err);
+	h->begins = false;
 	h->event = NULL;
 	return rc;
 }
@@ -571,11 +567,8 @@ static struct lua_handler *new_handler(lua_State *L, int registry_idx, int fn_id
 {
 	fn_idx = lua_absindex(L, fn_idx);
 	on_error_idx = lua_absindex(L, on_error_idx);
-	struct lua_handler *h = lua_newuserdatauv(L, sizeof *h, UV_COUNT);
-	memset(h, 0, sizeof *h);
+	struct lua_handler *h = vigia__lua_new_with(L, sizeof *h, &class_key, UV_COUNT);
 	int self = lua_gettop(L);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
-	lua_setmetatable(L, self);
 	h->shared = vigia__lua_shared(L);
 	h->owner = vigia__lua_check_registry(L, registry_idx);
 	lua_pushvalue(L, registry_idx);
@@ -590,9 +583,9 @@ static struct lua_handler *new_handler(lua_State *L, int registry_idx, int fn_id
 /* ---- tasks ---- */
 
 /* Under vigia__lua_protected(): a task that ended is the registry's no more. */
-static int forget_task(lua_State *L)
+static int forget_task(lua_State *L, void *arg)
 {
-	struct lua_handler *h = lua_touserdata(L, 1);
+	struct lua_handler *h = arg;
 	vigia__lua_push_from(L, h->owner->home, 1);
 	lua_pushnil(L);
 	lua_rawsetp(L, -2, h);
@@ -600,9 +593,9 @@ static int forget_task(lua_State *L)
 }
 
 /* Under vigia__lua_protected(). */
-static int push_task_function(lua_State *L)
+static int push_task_function(lua_State *L, void *arg)
 {
-	struct lua_handler *h = lua_touserdata(L, 1);
+	struct lua_handler *h = arg;
 	push_self(L, h);
 	lua_getiuservalue(L, -1, UV_FUNCTION);
 	lua_pushcclosure(L, run_task, 2);
@@ -633,7 +626,7 @@ int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_erro
 	struct lua_handler *h = new_handler(L, registry_idx, fn_idx, on_error_idx);
 	int self = lua_gettop(L);
 	h->task = true;
-	lua_getiuservalue(L, registry_idx, 1); /* kept alive until it ends */
+	vigia__lua_registry_push_kept(L, registry_idx); /* kept alive until it ends */
 	lua_pushvalue(L, self);
 	lua_rawsetp(L, -2, h);
 	vigia__lua_check_registry(L, registry_idx); /* a finalizer may have closed it since. From here on nothing allocates */

@@ -14,10 +14,8 @@ static const char class_name[] = "vigia.Iterator";
 static const char *const kind_names[] = {"trim_horizon", "latest", "at_sequence_number", "after_sequence_number"};
 
 void vigia__lua_push_iterator(lua_State *L, struct vigia_iterator it) {
-	struct vigia_iterator *made = lua_newuserdatauv(L, sizeof *made, 0);
+	struct vigia_iterator *made = vigia__lua_new_with(L, sizeof *made, &class_key, 0);
 	*made = it;
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
-	lua_setmetatable(L, -2);
 }
 
 const struct vigia_iterator *vigia__lua_test_iterator(lua_State *L, int idx) {

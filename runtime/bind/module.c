@@ -20,9 +20,12 @@
 /* ---- What one Lua state shares ---- */
 
 static const char shared_key; /* its address is the key in the registry */
+static const char shared_class_key;
 
 static int shared_gc(lua_State *L) {
-	struct vigia__lua *shared = lua_touserdata(L, 1);
+	struct vigia__lua *shared = vigia__lua_collected(L, &shared_class_key);
+	if (shared == NULL)
+		return 0;
 	shared->ended = true;
 	vigia__buf_deinit(&shared->events);
 	vigia__buf_deinit(&shared->ends);
@@ -39,18 +42,16 @@ static bool shared_init(lua_State *L) {
 		return false;
 	}
 	lua_pop(L, 1);
-	struct vigia__lua *shared = lua_newuserdatauv(L, sizeof *shared, 2);
-	memset(shared, 0, sizeof *shared);
+	static const luaL_Reg metamethods[] = {{"__gc", shared_gc}, {NULL, NULL}};
+	vigia__lua_class(L, "vigia.shared", &shared_class_key, metamethods, NULL);
+	lua_pop(L, 1);
+	vigia__lua_new(L, sizeof(struct vigia__lua), &shared_class_key);
 	lua_createtable(L, VIGIA_LUA_NAMES, 0);
 	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
 		lua_pushboolean(L, 0);
 		lua_rawseti(L, -2, i);
 	}
 	lua_setiuservalue(L, -2, 1);
-	lua_createtable(L, 0, 1);
-	lua_pushcfunction(L, shared_gc);
-	lua_setfield(L, -2, "__gc");
-	lua_setmetatable(L, -2);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &shared_key);
 	return true;
 }
@@ -71,7 +72,8 @@ void vigia__lua_push_shared(lua_State *L) {
 struct vigia__lua *vigia__lua_push_names(lua_State *L) {
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 	struct vigia__lua *shared = lua_touserdata(L, -1);
-	lua_getiuservalue(L, -1, 1);
+	if (lua_getiuservalue(L, -1, 1) != LUA_TTABLE)
+		luaL_error(L, "vigia: the names it keeps were replaced");
 	lua_replace(L, -2);
 	return shared;
 }
@@ -90,23 +92,36 @@ void vigia__lua_class(lua_State *L, const char *name, const void *key, const lua
 	lua_rawsetp(L, LUA_REGISTRYINDEX, key);
 }
 
-void *vigia__lua_new(lua_State *L, size_t size, const void *key) {
-	void *object = lua_newuserdatauv(L, size, 2);
-	memset(object, 0, size);
+/* The key of its class stands behind an object's own bytes, at the end of the userdata. */
+void *vigia__lua_new_with(lua_State *L, size_t size, const void *key, int user_values) {
+	size_t class_at = (size + sizeof key - 1) / sizeof key * sizeof key;
+	char *object = lua_newuserdatauv(L, class_at + sizeof key, user_values);
+	memset(object, 0, class_at);
+	memcpy(object + class_at, &key, sizeof key);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
 	lua_setmetatable(L, -2);
 	return object;
 }
 
+void *vigia__lua_new(lua_State *L, size_t size, const void *key) {
+	return vigia__lua_new_with(L, size, key, 2);
+}
+
 void *vigia__lua_test(lua_State *L, int idx, const void *key) {
-	void *object = lua_touserdata(L, idx);
-	if (object == NULL || !lua_getmetatable(L, idx))
+	if (lua_type(L, idx) != LUA_TUSERDATA)
 		return NULL;
-	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
-	if (!lua_rawequal(L, -1, -2))
-		object = NULL;
-	lua_pop(L, 2);
-	return object;
+	size_t len = lua_rawlen(L, idx);
+	char *object = lua_touserdata(L, idx);
+	return len >= sizeof key && memcmp(object + len - sizeof key, &key, sizeof key) == 0 ? object : NULL;
+}
+
+void *vigia__lua_collected(lua_State *L, const void *key) {
+#if LUA_VERSION_RELEASE_NUM >= 50404 /* older ones do not tell a finalizer from another call */
+	lua_Debug ar;
+	if (!lua_getstack(L, 0, &ar) || !lua_getinfo(L, "n", &ar) || strcmp(ar.namewhat, "metamethod") != 0 || strcmp(ar.name, "__gc") != 0)
+		return NULL;
+#endif
+	return vigia__lua_test(L, 1, key);
 }
 
 void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name) {
@@ -114,6 +129,51 @@ void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name)
 	if (object == NULL)
 		luaL_typeerror(L, arg, name);
 	return object;
+}
+
+/* ---- Calls that only C makes ---- */
+
+/* One that was not begun yet. */
+struct call {
+	vigia__lua_body body; /* NULL: it was */
+	void *arg;
+	lua_State *L;
+	struct call *outer;
+};
+
+static _Thread_local struct call *calls;
+
+/* What Lua sees of all of them. Argument 1: the call; a hook may make others between it and its function. */
+static int begin_call(lua_State *L) {
+	const void *wanted = lua_touserdata(L, 1);
+	struct call *call = calls;
+	while (call && !(call == wanted && call->L == L && call->body))
+		call = call->outer;
+	if (call == NULL)
+		return luaL_error(L, "this function is vigia's own: nobody else can call it");
+	vigia__lua_body body = call->body;
+	call->body = NULL;
+	lua_settop(L, 0);
+	return body(L, call->arg);
+}
+
+int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler) {
+	struct call call = {.body = body, .arg = arg, .L = L, .outer = calls};
+	calls = &call;
+	lua_pushcfunction(L, begin_call);
+	lua_pushlightuserdata(L, &call);
+	int status = lua_pcall(L, 1, results, handler);
+	calls = call.outer;
+	return status;
+}
+
+bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg) {
+	if (!lua_checkstack(L, 4))
+		return false;
+	int top = lua_gettop(L);
+	bool good = vigia__lua_pcall(L, body, arg, 0, 0) == LUA_OK;
+	lua_settop(L, top);
+	return good;
 }
 
 /* ---- Arguments ---- */

@@ -83,7 +83,9 @@ static void append_deinit(struct append *a) {
 }
 
 static int append_gc(lua_State *L) {
-	append_deinit(lua_touserdata(L, 1));
+	struct append *a = vigia__lua_collected(L, &append_key);
+	if (a)
+		append_deinit(a);
 	return 0;
 }
 
@@ -314,7 +316,9 @@ struct dump {
 };
 
 static int dump_gc(lua_State *L) {
-	struct dump *d = lua_touserdata(L, 1);
+	struct dump *d = vigia__lua_collected(L, &dump_key);
+	if (d == NULL)
+		return 0;
 	vigia__buf_deinit(&d->out);
 	vigia_batch_free(d->batch);
 	d->batch = NULL;

@@ -231,7 +231,9 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out) {
 }
 
 static int box_gc(lua_State *L) {
-	struct vigia__filter **box = lua_touserdata(L, 1);
+	struct vigia__filter **box = vigia__lua_collected(L, &box_key);
+	if (box == NULL)
+		return 0;
 	vigia__filter_free(*box);
 	*box = NULL;
 	return 0;

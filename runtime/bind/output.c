@@ -258,11 +258,16 @@ const char *vigia__output_problem(int number, char *out, size_t size)
 	return out;
 }
 
-/* ---- in a Lua state: upvalue 1 of all of these is the output ---- */
+/* ---- in a Lua state ---- */
+
+static const char output_key; /* registry[&output_key]: the output. An upvalue could be changed by debug.setupvalue */
 
 static struct vigia__output *output_of(lua_State *L)
 {
-	return lua_touserdata(L, lua_upvalueindex(1));
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &output_key);
+	struct vigia__output *o = lua_touserdata(L, -1);
+	lua_pop(L, 1);
+	return o;
 }
 
 /* As the standard one, but what cannot be written is an error. */
@@ -298,10 +303,10 @@ static bool is_ours(lua_State *L)
 	return stream && stream->closef && stream->f == output_of(L)->file;
 }
 
-/* The original, upvalue 2, with the same arguments. */
+/* The original, upvalue 1, with the same arguments. */
 static int original(lua_State *L)
 {
-	lua_pushvalue(L, lua_upvalueindex(2));
+	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_insert(L, 1);
 	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
 	return lua_gettop(L);
@@ -343,11 +348,10 @@ static int keep_open(lua_State *L)
 }
 
 /* Replace the function `name` of the table on top. [-0, +0, m] */
-static void replace(lua_State *L, const char *name, lua_CFunction fn, struct vigia__output *o)
+static void replace(lua_State *L, const char *name, lua_CFunction fn)
 {
-	lua_pushlightuserdata(L, o);
-	lua_getfield(L, -2, name);
-	lua_pushcclosure(L, fn, 2);
+	lua_getfield(L, -1, name);
+	lua_pushcclosure(L, fn, 1);
 	lua_setfield(L, -2, name);
 }
 
@@ -356,16 +360,17 @@ void vigia__output_install(lua_State *L, struct vigia__output *o)
 	int top = lua_gettop(L);
 	luaL_checkstack(L, 6, NULL);
 	lua_pushlightuserdata(L, o);
-	lua_pushcclosure(L, print, 1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &output_key);
+	lua_pushcfunction(L, print);
 	lua_setglobal(L, "print");
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 	lua_getfield(L, -1, LUA_OSLIBNAME);
-	replace(L, "execute", write_first_of_all, o);
-	replace(L, "exit", write_first_of_all, o);
+	replace(L, "execute", write_first_of_all);
+	replace(L, "exit", write_first_of_all);
 	lua_pop(L, 1);
 	lua_getfield(L, -1, LUA_IOLIBNAME);
-	replace(L, "popen", write_first_of_all, o);
-	replace(L, "flush", flush, o);
+	replace(L, "popen", write_first_of_all);
+	replace(L, "flush", flush);
 	luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
 	*stream = (luaL_Stream){.f = o->file, .closef = NULL};
 	luaL_setmetatable(L, LUA_FILEHANDLE);
@@ -375,7 +380,7 @@ void vigia__output_install(lua_State *L, struct vigia__output *o)
 	lua_setfield(L, LUA_REGISTRYINDEX, "_IO_output"); /* as io.output(it) does */
 	luaL_getmetatable(L, LUA_FILEHANDLE);
 	lua_getfield(L, -1, "__index");
-	replace(L, "flush", flush, o);
-	replace(L, "setvbuf", set_buffer, o);
+	replace(L, "flush", flush);
+	replace(L, "setvbuf", set_buffer);
 	lua_settop(L, top);
 }

@@ -64,7 +64,8 @@ struct process {
 
 static int message_gc(lua_State *L)
 {
-	struct vigia__message *message = lua_touserdata(L, 1);
+	struct vigia__message *message = vigia__lua_collected(L, &message_key);
+	if (message == NULL) return 0;
 	vigia__buf_deinit(&message->out);
 	vigia__buf_deinit(&message->in);
 	return 0;

@@ -20,7 +20,9 @@ static const char batch_key, reading_key;
 /* ---- Batches ---- */
 
 static int batch_gc(lua_State *L) {
-	struct vigia_batch **box = lua_touserdata(L, 1);
+	struct vigia_batch **box = vigia__lua_collected(L, &batch_key);
+	if (box == NULL)
+		return 0;
 	vigia_batch_free(*box);
 	*box = NULL;
 	return 0;
@@ -48,7 +50,7 @@ static void give_back(struct vigia__lua *shared, struct vigia_batch **batch) {
 }
 
 void vigia__lua_return_batch(lua_State *L, int idx) {
-	give_back(vigia__lua_shared(L), lua_touserdata(L, idx));
+	give_back(vigia__lua_shared(L), vigia__lua_check(L, idx, &batch_key, "vigia.batch"));
 }
 
 /* ---- The request ---- */
@@ -72,7 +74,9 @@ struct reading {
 };
 
 static int reading_gc(lua_State *L) {
-	struct reading *r = lua_touserdata(L, 1);
+	struct reading *r = vigia__lua_collected(L, &reading_key);
+	if (r == NULL)
+		return 0;
 	vigia__filter_free(r->filter);
 	vigia_batch_free(r->batch);
 	r->filter = NULL;
@@ -322,7 +326,7 @@ enum { FOREIGN_LOOK_NS = 50000000 };
 /* In a handler's coroutine (stack: store, request, reading, predicate, list): look; while there is nothing let the other watchers go on. */
 static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
-	struct reading *r = lua_touserdata(L, 3);
+	struct reading *r = vigia__lua_check(L, 3, &reading_key, "vigia.reading");
 	struct lua_handler *running = vigia__lua_running(L);
 	struct vigia_error err = {0};
 	(void)status, (void)ctx;

@@ -31,15 +31,15 @@ struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
 	return r;
 }
 
-/* The userdata of the keeping table. [-0, +1, -] */
-static void push_kept(lua_State *L, int idx)
+void vigia__lua_registry_push_kept(lua_State *L, int idx)
 {
-	lua_getiuservalue(L, idx, 1);
+	vigia__lua_check(L, idx, &class_key, "vigia.Registry");
+	if (lua_getiuservalue(L, idx, 1) != LUA_TTABLE) luaL_error(L, "vigia: what the registry keeps was replaced");
 }
 
 void vigia__lua_registry_push_store(lua_State *L, int idx)
 {
-	push_kept(L, idx);
+	vigia__lua_registry_push_kept(L, idx);
 	lua_rawgeti(L, -1, 1);
 	lua_replace(L, -2);
 }
@@ -72,9 +72,9 @@ struct record {
 	const char *message;
 };
 
-static int call_log(lua_State *L)
+static int call_log(lua_State *L, void *arg)
 {
-	struct record *record = lua_touserdata(L, 1);
+	struct record *record = arg;
 	vigia__lua_push_from(L, record->r->home, 1);
 	lua_rawgeti(L, -1, 2);
 	if (!lua_isfunction(L, -1)) return 0;
@@ -97,10 +97,10 @@ static void interrupt(void *ctx)
 	vigia_registry_interrupt(ctx);
 }
 
-/* Under vigia__lua_protected(): nothing here keeps the watcher any more. Argument 1: the watcher as C has it. */
-static int forget(lua_State *L)
+/* Under vigia__lua_protected(): nothing here keeps the watcher any more. */
+static int forget(lua_State *L, void *arg)
 {
-	struct vigia_watcher *watcher = lua_touserdata(L, 1);
+	struct vigia_watcher *watcher = arg;
 	struct lua_registry *r = watcher->registry->forgotten_ctx;
 	vigia__lua_push_from(L, r->home, 1);
 	lua_pushstring(L, vigia_watcher_id(watcher));
@@ -250,7 +250,7 @@ static int registry_watch(lua_State *L)
 	lua_settop(L, 4);
 	struct vigia_watch_options options;
 	vigia__lua_check_watch_options(L, 4, &options); /* 5: its filter */
-	push_kept(L, 1);                                /* 6 */
+	vigia__lua_registry_push_kept(L, 1);            /* 6 */
 	if (lua_istable(L, 4)) lua_getfield(L, 4, "on_error");
 	else lua_pushnil(L); /* 7 */
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 8 */
@@ -316,7 +316,7 @@ static int registry_get_watcher(lua_State *L)
 	struct vigia_watcher *watcher;
 	int rc = vigia_registry_get(r->registry, id, &watcher, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	push_kept(L, 1);
+	vigia__lua_registry_push_kept(L, 1);
 	push_watcher(L, lua_gettop(L), 2);
 	return 1;
 }
@@ -332,7 +332,7 @@ static int registry_remove(lua_State *L)
 	if (rc == VIGIA_OK) rc = vigia__registry_retire(r->registry, watcher, &err);
 	vigia__lua_registry_leave(r, before);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	push_kept(L, 1); /* what is left of it goes with its userdata */
+	vigia__lua_registry_push_kept(L, 1); /* what is left of it goes with its userdata */
 	lua_pushvalue(L, 2);
 	lua_pushnil(L);
 	lua_rawset(L, -3);

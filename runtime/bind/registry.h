@@ -42,6 +42,7 @@ struct lua_handler {
 	struct lua_cache *cache;         /* decoded events to share; NULL: none */
 	bool has_where;                  /* a predicate looks at each event first */
 	bool dropped;                    /* and did not want this one */
+	bool begins;                     /* C begins an event, and its function is not running yet */
 	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                 /* an append ends the wait, too */
 	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
@@ -59,8 +60,6 @@ void vigia__lua_handler_init(lua_State *L);
 void vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
 /* The userdata of a task that has not ended. [-0, +1, -] */
 void vigia__lua_push_task(lua_State *L, struct lua_handler *task);
-/* Run fn(light userdata arg) so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
-bool vigia__lua_protected(lua_State *L, lua_CFunction fn, void *arg);
 /* A userdata that holds the functions at fn_idx and on_error_idx (or nil) and the registry at registry_idx. [-0, +1, m] */
 struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx);
 /* What C calls. */
@@ -131,7 +130,9 @@ struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, str
 struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry);
 /* The registry at arg; raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
-/* The store's userdata of the registry at idx. [-0, +1, -] */
+/* The table of what the registry at idx keeps; raises if debug.setuservalue has put something else there. [-0, +1, v] */
+void vigia__lua_registry_push_kept(lua_State *L, int idx);
+/* The store's userdata of the registry at idx. [-0, +1, v] */
 void vigia__lua_registry_push_store(lua_State *L, int idx);
 /* Callbacks of the registry run on L from now on; answers who was there before: give it back with leave. */
 lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L);

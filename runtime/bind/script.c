@@ -66,10 +66,9 @@ struct paths {
 	struct vigia__output *output;
 };
 
-/* Argument: the paths, as light userdata. */
-static int open_libraries(lua_State *L)
+static int open_libraries(lua_State *L, void *arg)
 {
-	const struct paths *paths = lua_touserdata(L, 1);
+	const struct paths *paths = arg;
 	luaL_openlibs(L);
 	vigia__lua_open_programs(L);
 	vigia__output_install(L, paths->output);
@@ -88,9 +87,7 @@ static int open_libraries(lua_State *L)
 /* False: it raised. */
 static bool open_state(lua_State *L, struct paths *paths)
 {
-	lua_pushcfunction(L, open_libraries);
-	lua_pushlightuserdata(L, paths);
-	return lua_pcall(L, 1, 0, 0) == LUA_OK;
+	return vigia__lua_pcall(L, open_libraries, paths, 0, 0) == LUA_OK;
 }
 
 /* ---- the order, as the thread reads it ---- */
@@ -153,14 +150,13 @@ static bool same(const struct identity *a, const struct identity *b)
 	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && same_time(a->mtime, b->mtime) && same_time(a->ctime, b->ctime);
 }
 
-/* log(level, message), as given to the script: into the owner's log. Upvalue 1: the worker. */
+/* log(level, message), as given to the script: into the owner's log. */
 static int log_message(lua_State *L)
 {
 	static const char *const names[] = {"debug", "info", "warn", "error", NULL};
-	struct vigia__worker *worker = lua_touserdata(L, lua_upvalueindex(1));
 	int level = luaL_checkoption(L, 1, NULL, names);
 	const char *message = luaL_tolstring(L, 2, NULL);
-	struct vigia_registry *registry = vigia__worker_registry(worker);
+	struct vigia_registry *registry = vigia__worker_registry(vigia__lua_shared(L)->worker);
 	registry->log(registry->log_ctx, (enum vigia_log_level)level, message);
 	return 0;
 }
@@ -174,13 +170,12 @@ struct loading {
 };
 
 /* A table with the fields that the script and its functions are given. [-0, +1, m] */
-static void push_given(lua_State *L, int store, struct vigia__worker *worker)
+static void push_given(lua_State *L, int store)
 {
 	lua_createtable(L, 0, 3);
 	lua_pushvalue(L, store);
 	lua_setfield(L, -2, "store");
-	lua_pushlightuserdata(L, worker);
-	lua_pushcclosure(L, log_message, 1);
+	lua_pushcfunction(L, log_message);
 	lua_setfield(L, -2, "log");
 }
 
@@ -190,10 +185,11 @@ static void check_options(lua_State *L, struct vigia_watch_options *options)
 	vigia__lua_check_watch_options(L, lua_gettop(L), options);
 }
 
-static int load_script(lua_State *L)
+static int load_script(lua_State *L, void *arg)
 {
-	struct loading *l = lua_touserdata(L, 1);
+	struct loading *l = arg;
 	struct job *job = l->job;
+	lua_pushnil(L); /* 1 */
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "vigia.script");
 	lua_call(L, 1, 1);          /* 2: the module */
@@ -216,7 +212,7 @@ static int load_script(lua_State *L)
 	lua_getfield(L, 2, "load");
 	lua_pushvalue(L, 7);
 	lua_pushvalue(L, 3);
-	push_given(L, 4, job->worker);
+	push_given(L, 4);
 	if (l->source) lua_pushlstring(L, (const char *)l->source->data, l->source->len);
 	else lua_pushnil(L);
 	if (l->code->cap) vigia__cap_guard(L, l->code->cap);
@@ -253,7 +249,7 @@ static int load_script(lua_State *L)
 	lua_pushvalue(L, 10);
 	check_options(L, l->options); /* 13: the options, 14: the filter's lists */
 
-	push_given(L, 4, job->worker); /* 15: the context of init and stop */
+	push_given(L, 4); /* 15: the context of init and stop */
 	lua_pushvalue(L, 6);
 	lua_setfield(L, 15, "watcher");
 
@@ -408,9 +404,7 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 	if (rc == VIGIA_OK) {
 		struct loading loading = {job, code, source, id, options};
 		lua_State *L = code->L;
-		lua_pushcfunction(L, load_script);
-		lua_pushlightuserdata(L, &loading);
-		if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+		if (vigia__lua_pcall(L, load_script, &loading, 0, 0) != LUA_OK) {
 			raised(L, job, err);
 			rc = VIGIA_ESCRIPT;
 		}
@@ -458,9 +452,9 @@ struct calling {
 	int rc;
 };
 
-static int call_function(lua_State *L)
+static int call_function(lua_State *L, void *arg)
 {
-	struct calling *c = lua_touserdata(L, 1);
+	struct calling *c = arg;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->module);
 	lua_getfield(L, -1, "call");
 	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->script);
@@ -478,9 +472,7 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 	vigia__output_begin(&job->output);
 	int rc = enter(&job->now, true, err);
 	if (rc < 0) return rc;
-	lua_pushcfunction(L, call_function);
-	lua_pushlightuserdata(L, &c);
-	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+	if (vigia__lua_pcall(L, call_function, &c, 0, 0) != LUA_OK) {
 		raised(L, job, err);
 		c.rc = VIGIA_ESCRIPT;
 	}
@@ -686,15 +678,16 @@ static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 	lua_setfield(L, -2, "isolation");
 }
 
+static const char box_key;
+
 static int free_unused(lua_State *L)
 {
-	struct job **box = lua_touserdata(L, 1);
+	struct job **box = vigia__lua_collected(L, &box_key);
+	if (box == NULL) return 0;
 	if (*box) free_job(*box);
 	*box = NULL;
 	return 0;
 }
-
-static const char box_key;
 
 /* A job that goes with the userdata it pushes, until it is taken out. [-0, +1, m] */
 static struct job **push_job(lua_State *L)
@@ -739,7 +732,7 @@ int vigia__lua_watch_script(lua_State *L)
 	if (rc == VIGIA_ENOMEM) return vigia__lua_fail(L, rc, &err);
 	if (rc < 0) return luaL_argerror(L, 4, lua_pushstring(L, without_object(err.message)));
 
-	lua_getiuservalue(L, 1, 1);                           /* 8: what the registry keeps */
+	vigia__lua_registry_push_kept(L, 1);                  /* 8 */
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 9 */
 	struct vigia__job job = {
 		.load = load, .take = take, .drop = drop, .begin = begin, .end = end, .changed = options.reload ? changed : NULL,

@@ -161,7 +161,8 @@ int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_i
 		                    "vigia.register_type", lua_tostring(L, type_idx));
 	if (!s->functions)
 		return VIGIA_OK;
-	push_function(L, store_idx, MARSHAL);
+	if (!push_function(L, store_idx, MARSHAL))
+		return vigia__error(err, VIGIA_ESERIAL, "the serializer's functions were replaced");
 	lua_pushvalue(L, obj_idx);
 	lua_pushvalue(L, op_idx);
 	lua_pushvalue(L, type_idx);
@@ -282,9 +283,9 @@ void vigia__lua_make_instance(lua_State *L, struct vigia_slice object_type) {
 	lua_pushliteral(L, "object");
 	if (lua_rawget(L, event) == LUA_TTABLE && !lua_getmetatable(L, -1)) {
 		vigia__lua_push_shared(L);
-		lua_getiuservalue(L, -1, UV_TYPES);
+		bool types = lua_getiuservalue(L, -1, UV_TYPES) == LUA_TTABLE;
 		lua_pushlstring(L, object_type.data, object_type.len);
-		if (lua_rawget(L, -2) == LUA_TTABLE) {
+		if (types && lua_rawget(L, -2) == LUA_TTABLE) {
 			if (vigia__cap_here()) { /* a finalizer would run where no cap reaches */
 				lua_pushliteral(L, "__gc");
 				lua_pushnil(L);

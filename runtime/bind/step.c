@@ -11,7 +11,7 @@
 #include "registry.h"
 #include "tell.h"
 
-static const char class_key;
+static const char class_key, seqs_key;
 static const char class_name[] = "vigia.Stepper";
 
 /* User value 1 is a userdata with the numbers of the batch. */
@@ -25,9 +25,16 @@ static const char *const input_names[] = {"start", "batch", "fetch_failed", "han
 static const char *const action_names[] = {"none", "read", "handle", "save", "listen", "wait", "stopped"};
 static const char *const state_names[] = {"idle", "running", "stopping", "stopped"};
 
+/* The numbers that core/watcher looks at must be the stepper's still: debug.setuservalue could let them go. */
 static struct lua_stepper *check(lua_State *L)
 {
-	return vigia__lua_check(L, 1, &class_key, class_name);
+	struct lua_stepper *s = vigia__lua_check(L, 1, &class_key, class_name);
+	if (s->watcher.seqs) {
+		lua_getiuservalue(L, 1, 1);
+		if (vigia__lua_test(L, -1, &seqs_key) != s->watcher.seqs) luaL_error(L, "vigia: the batch of the stepper was replaced");
+		lua_pop(L, 1);
+	}
+	return s;
 }
 
 static void set_integer(lua_State *L, const char *name, uint64_t n)
@@ -97,7 +104,7 @@ static void get_seqs(lua_State *L, struct vigia__input *input)
 {
 	if (lua_getfield(L, 2, "seqs") != LUA_TTABLE) luaL_error(L, "seqs: a table expected, got %s", luaL_typename(L, -1));
 	input->count = lua_rawlen(L, -1);
-	uint64_t *seqs = lua_newuserdatauv(L, input->count * sizeof *seqs, 0);
+	uint64_t *seqs = vigia__lua_new_with(L, input->count * sizeof *seqs, &seqs_key, 0);
 	for (size_t i = 0; i < input->count; i++) {
 		lua_rawgeti(L, -2, (lua_Integer)i + 1);
 		int whole = 0;
@@ -165,6 +172,7 @@ static int stepper_step(lua_State *L)
 	if (input.kind == VIGIA_INPUT_BATCH) get_seqs(L, &input);
 	const char *wrong = vigia__watcher_misfit(&s->watcher, &input);
 	if (wrong) luaL_error(L, "%s", wrong);
+	check(L); /* again: what was asked for above may have run Lua code */
 	if (input.kind == VIGIA_INPUT_BATCH) lua_setiuservalue(L, 1, 1);
 	struct vigia__action action = vigia__watcher_step(&s->watcher, &input, now);
 	return push_action(L, &action);

@@ -107,7 +107,8 @@ static int end_child(struct child *child) {
 }
 
 static int child_gc(lua_State *L) {
-	struct child *child = lua_touserdata(L, 1);
+	struct child *child = vigia__lua_check(L, 1, &child_key, "vigia.verify");
+	child->done = true;
 	if (child->pid > 0)
 		kill(child->pid, SIGKILL);
 	end_child(child);
@@ -149,9 +150,9 @@ static int push(lua_State *L, const char *what, const struct record *record) {
 
 static int next(lua_State *L) {
 	static const char *const names[] = {"progress", "damaged", "beside", "done", "unreadable", "failed"};
-	struct child *child = lua_touserdata(L, lua_upvalueindex(1));
+	struct child *child = vigia__lua_test(L, lua_upvalueindex(1), &child_key);
 	struct record record = {0};
-	if (child->done)
+	if (child == NULL || child->done)
 		return 0;
 	int rc = next_record(child, &record);
 	if (rc > 0 && record.kind <= FAILED) {

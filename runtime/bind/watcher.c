@@ -8,7 +8,7 @@
 #include "../drive/drive.h"
 #include "registry.h"
 
-static const char class_key;
+static const char class_key, stopping_key;
 
 /* Raises when the registry is closed. */
 static struct lua_watcher *check(lua_State *L, int arg)
@@ -26,10 +26,10 @@ struct vigia_watcher *vigia__lua_check_watcher(lua_State *L, int arg)
 struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
 {
 	registry_idx = lua_absindex(L, registry_idx);
-	struct lua_watcher *w = lua_newuserdatauv(L, sizeof *w, 4);
-	*w = (struct lua_watcher){.owner = vigia__lua_check_registry(L, registry_idx)};
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
-	lua_setmetatable(L, -2);
+	struct lua_registry *owner = vigia__lua_check_registry(L, registry_idx);
+	struct lua_watcher *w = vigia__lua_new_with(L, sizeof *w, &class_key, 4);
+	w->owner = owner;
+	vigia__lua_check_registry(L, registry_idx); /* again: a finalizer may have closed it since */
 	lua_pushvalue(L, registry_idx);
 	lua_setiuservalue(L, -2, 1);
 	return w;
@@ -170,7 +170,7 @@ static int watcher_set_handler(lua_State *L)
 static void keep(lua_State *L, struct lua_watcher *w, bool kept)
 {
 	lua_getiuservalue(L, 1, 1);
-	lua_getiuservalue(L, -1, 1);
+	vigia__lua_registry_push_kept(L, -1);
 	lua_pushstring(L, vigia_watcher_id(w->watcher));
 	lua_pushvalue(L, -1);
 	lua_rawget(L, -3);
@@ -215,8 +215,8 @@ static int look_again(lua_State *L, int status, lua_KContext ctx);
 static int look(lua_State *L)
 {
 	struct lua_handler *h = vigia__lua_running(L);
-	struct lua_watcher *w = lua_touserdata(L, 1);
-	struct stopping *s = lua_touserdata(L, 2);
+	struct lua_watcher *w = check(L, 1);
+	struct stopping *s = vigia__lua_check(L, 2, &stopping_key, "vigia.stopping");
 	struct vigia_registry *registry = h->owner->registry;
 	bool rests = vigia__watcher_rests(w->watcher);
 	if (!rests && !s->killed && vigia__mono_ns() >= s->until_mono_ns) {
@@ -253,7 +253,7 @@ static int watcher_stop(lua_State *L)
 		return 1;
 	}
 	lua_settop(L, 1);
-	struct stopping *s = lua_newuserdatauv(L, sizeof *s, 0);
+	struct stopping *s = vigia__lua_new_with(L, sizeof *s, &stopping_key, 0);
 	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout)};
 	if (stop(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
 		lua_pushboolean(L, vigia__watcher_rests(w->watcher));
@@ -266,9 +266,8 @@ static int watcher_stop(lua_State *L)
  * together with its registry. */
 static int watcher_gc(lua_State *L)
 {
-	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
-	struct vigia_registry *registry = w->owner->registry;
-	if (w->watcher == NULL || registry == NULL || w->owner->borrowed) return 0;
+	struct lua_watcher *w = vigia__lua_collected(L, &class_key);
+	if (w == NULL || w->watcher == NULL || w->owner->registry == NULL || w->owner->borrowed) return 0;
 	if (!w->watcher->retired && !w->watcher->detached) return 0;
 	if (w->handler) w->handler->watcher = NULL; /* what a finalizer may still see of a context */
 	vigia_watcher_release(w->watcher);

@@ -100,11 +100,8 @@ static void check_said(void)
 static void live(void)
 {
 	if (setjmp(out) != 0) return;
-	lua_pushcfunction(program, run);
-	lua_pushliteral(program, FUZZ_LUA_DIR);
-	lua_pushlightuserdata(program, (void *)lua_tostring(program, -1));
-	lua_replace(program, -2);
-	int status = lua_pcall(program, 1, 0, 0);
+	static char dir[] = FUZZ_LUA_DIR;
+	int status = vigia__lua_pcall(program, run, dir, 0, 0);
 	fuzz_assert(status != LUA_OK && lua_isstring(program, -1)); /* it serves until it is ended, or fails with a reason */
 }
 

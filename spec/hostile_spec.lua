@@ -1,0 +1,34 @@
+-- hostile_spec.lua - Lua code that is no friend: the pieces of support/hostile.lua, in processes of their own. A process that dies in a
+-- piece takes only that one along: another goes on behind it. `HOSTILE_ONLY=words` runs the pieces whose name has them.
+
+local helper = require "spec.helper"
+local lfs = require "lfs"
+
+describe("hostile Lua code", function()
+	after_each(helper.clean)
+
+	it("R3y W21r H4u never crashes the process, and leaves a module that works", function()
+		if helper.tsan then return helper.pending("all of it is on one thread") end
+		local folder, failures, passed, from = helper.path("hostile"), {}, 0, 1
+		assert(lfs.mkdir(folder))
+		local only = os.getenv "HOSTILE_ONLY"
+		repeat
+			local text, good = helper.shell(("LUA_PATH=%s LUA_CPATH=%s %s spec/support/hostile.lua %s %d %s </dev/null"):format(
+				helper.quoted(package.path), helper.quoted(package.cpath), os.getenv "LUA" or "lua5.4", helper.quoted(folder), from,
+				only and helper.quoted(only) or ""))
+			local begun, name, ended
+			for line in text:gmatch "[^\n]+" do
+				local number, what = line:match "^begin (%d+) (.*)$"
+				if number then begun, name = tonumber(number), what end
+				if line:find "^ok %d+$" then passed = passed + 1 end
+				if line:find "^not ok %d+" then failures[#failures + 1] = name .. ": " .. line end
+				ended = line == "done"
+			end
+			if not (ended and good) then failures[#failures + 1] = ("it died in %s: %s"):format(name or "the beginning", text:sub(-3000)) end
+			from = (begun or math.huge) + 1
+		until ended or not begun
+		assert(#failures == 0, table.concat(failures, "\n"))
+		assert(passed > 0, "no piece ran")
+		helper.covered("hostile pieces", "%d pieces", passed)
+	end)
+end)

@@ -1,0 +1,435 @@
+-- hostile.lua - a program: pieces of Lua code that do with the module what nobody should, run one after the other in a folder of its own.
+-- A piece fails when it raises, and the process may die in it: "begin N NAME" is said before each, "ok N" or "not ok N: ..." after it,
+-- and "done" in the end. Arguments: the folder, the number to begin with, then words that a piece's name must have one of, if any.
+--
+-- Most pieces do the same at many places: they harvest whatever can be reached from where they run (by debug.getinfo, getlocal,
+-- getupvalue, getuservalue, getregistry), then call each function of C among it with everything else as arguments, and change what C
+-- keeps. What they call returns or raises; it must not crash, and the store must still be one afterwards.
+
+local core = require "vigia.core"
+local lfs = require "lfs"
+local vigia = require "vigia"
+
+local folder, first = arg[1], tonumber(arg[2])
+assert(lfs.chdir(folder))
+
+local pieces = {}
+
+local function piece(name, body)
+	pieces[#pieces + 1] = {name = name, body = body}
+end
+
+---- harvesting ----
+
+-- What the system's own libraries have is not ours to test; what ends, stops, reads the terminal, forks or waits has pieces of its own.
+local left_out = {}
+
+local function leave_out(value)
+	if type(value) == "table" and not left_out[value] then
+		left_out[value] = true
+		for _, v in pairs(value) do leave_out(v) end
+		leave_out(debug.getmetatable(value))
+	elseif type(value) == "function" then
+		left_out[value] = true
+	end
+end
+
+for _, name in ipairs{"_G", "coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8", "lfs"} do
+	leave_out(package.loaded[name])
+end
+leave_out(debug.getregistry()["FILE*"])
+leave_out(debug.getregistry()["FILE*"].__index)
+for name, fn in pairs(core) do
+	if name:find "^edit_" or name:find "^ndjson_" then left_out[fn] = true end
+end
+for _, name in ipairs{"verify", "has_input", "wait_owner", "spawn", "end_with_output", "hold_late"} do left_out[core[name]] = true end
+left_out[pieces] = true
+for level = 1, 10 do -- the interpreter's own
+	local info = debug.getinfo(level, "f")
+	if info then left_out[info.func] = true end
+end
+
+-- Everything that can be reached from the stack of the running coroutine, from `also` and, if `all`, from the registry.
+local function harvest(also, all)
+	local found, seen = {}, {}
+	local visit
+	local function visit_table(t)
+		visit(debug.getmetatable(t))
+		local count = 0
+		for k, v in next, t do
+			count = count + 1
+			if count > 200 then break end
+			visit(k)
+			visit(v)
+		end
+	end
+	function visit(value)
+		if value == nil or type(value) == "number" or type(value) == "string" or seen[value] or left_out[value] then return end
+		seen[value] = true
+		if type(value) == "table" then
+			visit_table(value)
+			return
+		end
+		found[#found + 1] = value
+		if type(value) == "function" then
+			for i = 1, 20 do
+				local name, upvalue = debug.getupvalue(value, i)
+				if not name then break end
+				visit(upvalue)
+			end
+		elseif type(value) == "userdata" then
+			for i = 1, 12 do visit((debug.getuservalue(value, i))) end
+			visit(debug.getmetatable(value))
+		elseif type(value) == "thread" then
+			for level = 0, 20 do
+				local info = debug.getinfo(value, level, "f")
+				if not info then break end
+				visit(info.func)
+				for i = 1, 40 do
+					local name, localvalue = debug.getlocal(value, level, i)
+					if not name then break end
+					visit(localvalue)
+				end
+			end
+		end
+	end
+	for level = 2, 40 do
+		local info = debug.getinfo(level, "f")
+		if not info then break end
+		visit(info.func)
+		for i = 1, 40 do
+			local name, value = debug.getlocal(level, i)
+			if not name then break end
+			visit(value)
+		end
+	end
+	visit(also)
+	if all then
+		for k, v in next, debug.getregistry() do
+			-- What other libraries keep there is theirs: they trust it.
+			if type(k) == "userdata" or (type(k) == "string" and k:find "^vigia") then visit(v) end
+		end
+	end
+	return found
+end
+
+local function is_c(value)
+	return type(value) == "function" and debug.getinfo(value, "S").what == "C"
+end
+
+---- calling ----
+
+local function some_coroutines()
+	local waiting = coroutine.create(function() coroutine.yield() end)
+	coroutine.resume(waiting)
+	return waiting, coroutine.create(function() end)
+end
+
+local verbose = os.getenv "HOSTILE_VERBOSE"
+
+-- Call each function of C in `found` with each value, alone and in pairs.
+local function bombard(found)
+	local pool = {true, 0, -1, 0.001, "x", "__gc", {}, io.stdout, core.null, debug.upvalueid(assert(load "local a; return function() return a end")(), 1)}
+	pool[#pool + 1], pool[#pool + 2] = some_coroutines()
+	local classes = {}
+	for _, value in ipairs(found) do
+		if type(value) == "userdata" then
+			local class = debug.getmetatable(value) or "light"
+			classes[class] = (classes[class] or 0) + 1
+			if classes[class] <= 2 then pool[#pool + 1] = value end
+		elseif type(value) == "thread" then
+			pool[#pool + 1] = value
+		end
+	end
+	local called = 0
+	for n, fn in ipairs(found) do
+		if is_c(fn) then
+			if verbose then io.stdout:write("  calls ", n, " of ", #found, " ", tostring(fn), "\n") io.stdout:flush() end
+			pcall(fn)
+			for i, value in ipairs(pool) do
+				pcall(fn, value)
+				pcall(fn, value, pool[(n * 7 + i * 3) % #pool + 1])
+				pcall(fn, value, "x", pool[(n * 5 + i * 11) % #pool + 1])
+			end
+			called = called + 1
+		end
+	end
+	return called
+end
+
+-- Put other values into the upvalues of each function of C, call it, and put the old ones back.
+local function falsify_upvalues(found)
+	local light = debug.upvalueid(function() return found end, 1)
+	for _, fn in ipairs(found) do
+		if is_c(fn) then
+			for i = 1, 6 do
+				local name, old = debug.getupvalue(fn, i)
+				if not name then break end
+				for _, other in ipairs{false, 1, "x", {}, io.stdout, light, coroutine.create(print)} do
+					debug.setupvalue(fn, i, other or nil)
+					pcall(fn)
+					pcall(fn, {}, "store")
+					pcall(fn, io.stdout, "stopping")
+				end
+				debug.setupvalue(fn, i, old)
+			end
+		end
+	end
+end
+
+-- Give each userdata the metatable of each other class, and use it.
+local function falsify_classes(found)
+	local objects, metatables = {}, {}
+	for _, value in ipairs(found) do
+		local metatable = type(value) == "userdata" and debug.getmetatable(value)
+		if metatable and not metatables[metatable] and metatable.__name ~= nil then
+			metatables[metatable] = true
+			metatables[#metatables + 1] = metatable
+			objects[#objects + 1] = value
+		end
+	end
+	for _, object in ipairs(objects) do
+		local own = debug.getmetatable(object)
+		for _, metatable in ipairs(metatables) do
+			if metatable ~= own then
+				debug.setmetatable(object, metatable)
+				pcall(tostring, object)
+				for name, fn in next, metatable do
+					if is_c(fn) and name ~= "__gc" then
+						pcall(fn, object)
+						pcall(fn, object, "x")
+						pcall(fn, object, object)
+					elseif name == "__gc" then
+						pcall(fn, object)
+					end
+				end
+				if type(metatable.__index) == "table" then
+					for _, fn in next, metatable.__index do
+						pcall(fn, object)
+						pcall(fn, object, "x", "y", {})
+						pcall(fn, object, 1)
+						pcall(fn, object, {timeout = 0})
+					end
+				end
+			end
+		end
+		debug.setmetatable(object, own)
+	end
+end
+
+-- The same with the user values, put back before anything else happens.
+local function falsify_user_values(found)
+	for _, object in ipairs(found) do
+		if type(object) == "userdata" then
+			local metatable = debug.getmetatable(object)
+			local methods = metatable and type(metatable.__index) == "table" and metatable.__index or {}
+			for i = 1, 12 do
+				local old, there = debug.getuservalue(object, i)
+				if not there then break end
+				for _, other in ipairs{false, 1, "x", {}, io.stdout} do
+					debug.setuservalue(object, other or nil, i)
+					for _, fn in next, methods do
+						if not left_out[fn] then
+							pcall(fn, object)
+							pcall(fn, object, "x", "y", {})
+							pcall(fn, object, 1)
+							pcall(fn, object, {timeout = 0})
+							pcall(fn, object, "x", function() end)
+						end
+					end
+					debug.setuservalue(object, old, i)
+				end
+			end
+		end
+	end
+end
+
+local function attack(also)
+	local found = harvest(also, true)
+	return bombard(found)
+end
+
+---- stores and registries to do it with ----
+
+local OPTIONS <const> = {long_polling_timeout = 0.001, cache_size = 4}
+
+local function new_store(kind)
+	os.remove "store"
+	os.remove "store-lock"
+	os.remove "store-side"
+	local options = {}
+	for k, v in pairs(OPTIONS) do options[k] = v end
+	if kind == "file" then options.durability = "none" end
+	local store = assert(vigia.open(kind == "file" and "store" or ":memory:", options))
+	assert(store:store_events{{"CREATE", "Job", {id = 1}}, {"CREATE", "Job", {id = 2, list = {1, 2}}}})
+	return store
+end
+
+local function drive(registry, done)
+	for _ = 1, 400 do
+		if done() or not pcall(registry.step, registry, 0.002) then return end
+	end
+end
+
+-- Whatever happened: the module works.
+local function still_works()
+	local store <close> = new_store()
+	assert(store:get_event(1).object.id == 1)
+	local registry <close> = assert(vigia.registry(store, {log = function() end}))
+	local seen = 0
+	assert(registry:watch("w", function() seen = seen + 1 end, {initial_backoff = 0.001}))
+	drive(registry, function() return seen == 2 end)
+	assert(seen == 2, "a handler does not run any more")
+end
+
+-- Run `body` at each place where Lua code is called while something of C's is under way.
+local PLACES <const> = {
+	handler = function(registry, store, body)
+		registry:watch("w", function(event, ctx) body{event, ctx, registry, store} end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+	end,
+	["a handler after a wait"] = function(registry, store, body)
+		registry:watch("w", function(event, ctx)
+			vigia.sleep(0)
+			body{event, ctx, registry, store}
+		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+	end,
+	["where"] = function(registry, store, body)
+		registry:watch("w", function() end, {where = function(event) body{event, registry, store} return true end,
+			initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+	end,
+	["on_error"] = function(registry, store, body)
+		registry:watch("w", function() error("no") end, {on_error = function(err, event, ctx) body{err, event, ctx, registry, store} end,
+			initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+	end,
+	["__tostring of an error"] = function(registry, store, body)
+		registry:watch("w", function()
+			error(setmetatable({}, {__tostring = function() body{registry, store} return "e" end}))
+		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+	end,
+	["__close of a handler"] = function(registry, store, body)
+		registry:watch("w", function()
+			local _ <close> = setmetatable({}, {__close = function() body{registry, store} end})
+			error("no")
+		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+	end,
+	["task"] = function(registry, store, body)
+		registry:spawn(function() body{registry, store} end)
+	end,
+	["a task's end"] = function(registry, store, body)
+		core.task(registry, function() error("no") end, function(text) body{text, registry, store} end)
+	end,
+	["a task after an append"] = function(registry, store, body)
+		registry:spawn(function()
+			store:store_event("CREATE", "Job", {id = 3})
+			body{registry, store}
+		end)
+	end,
+	["a predicate of a task that reads"] = function(registry, store, body)
+		registry:spawn(function()
+			store:get_events{timeout = 0, where = function(event) body{event, registry, store} return true end}
+		end)
+	end,
+	["a predicate of a reader"] = function(registry, store, body)
+		pcall(store.get_events, store, {timeout = 0, where = function(event) body{event, registry, store} return true end})
+	end,
+	["a hook"] = function(registry, store, body)
+		local calls = 0
+		registry:watch("w", function()
+			debug.sethook(function()
+				calls = calls + 1
+				if calls == 4 then body{registry, store} end
+			end, "c")
+			store:store_event("CREATE", "Other", 1)
+			store:get_events{timeout = 0}
+			vigia.sleep(0)
+			debug.sethook()
+		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip", filter = {object_types = {"Job"}}})
+	end,
+	["metamethods of a step"] = function(registry, store, body)
+		local stepper = core.stepper{}
+		pcall(stepper.step, stepper, setmetatable({}, {__index = function(_, name)
+			body{stepper, registry, store}
+			return name == "kind" and "start" or nil
+		end}))
+	end,
+}
+
+local LOGS <const> = {
+	["log"] = function(registry)
+		registry:watch("w", function() error("no") end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+	end,
+}
+
+local function sorted(t)
+	local names = {}
+	for name in pairs(t) do names[#names + 1] = name end
+	table.sort(names)
+	return names
+end
+
+-- At a place: `body` once, with what is in hand there.
+local function at(place, kind, body)
+	local store = new_store(kind)
+	local done, problem = false, nil
+	local function once(also)
+		if done then return end
+		done = true
+		local ok, err = xpcall(body, debug.traceback, also)
+		if not ok then problem = err end
+	end
+	local registry = assert(vigia.registry(store, {log = function(...) if LOGS[place] then once{store, ...} end end}))
+	if LOGS[place] then LOGS[place](registry, store)
+	else PLACES[place](registry, store, once) end
+	drive(registry, function() return done end)
+	assert(done, "it never came to that place")
+	assert(not problem, problem)
+	pcall(registry.close, registry)
+	pcall(store.close, store)
+	collectgarbage()
+end
+
+local ALL <const> = {}
+for _, name in ipairs(sorted(PLACES)) do ALL[#ALL + 1] = name end
+for _, name in ipairs(sorted(LOGS)) do ALL[#ALL + 1] = name end
+
+for i, place in ipairs(ALL) do
+	local kind = i % 2 == 0 and "file" or "memory"
+	piece("calls what it finds: " .. place, function()
+		at(place, kind, function(also) assert(attack(also) > 5) end)
+	end)
+	piece("calls what it found, later: " .. place, function()
+		local found
+		at(place, kind, function(also) found = harvest(also) end)
+		bombard(found)
+	end)
+	piece("changes upvalues: " .. place, function()
+		at(place, kind, function(also) falsify_upvalues(harvest(also, true)) end)
+	end)
+	piece("changes classes: " .. place, function()
+		at(place, kind, function(also) falsify_classes(harvest(also, true)) end)
+	end)
+	piece("changes user values: " .. place, function()
+		at(place, kind, function(also) falsify_user_values(harvest(also, true)) end)
+	end)
+end
+
+---- run ----
+
+local function run()
+	for n = first, #pieces do
+		local wanted = #arg < 3
+		for i = 3, #arg do wanted = wanted or pieces[n].name:find(arg[i], 1, true) end
+		if wanted then
+			io.stdout:write("begin ", n, " ", pieces[n].name, "\n")
+			io.stdout:flush()
+			local ok, problem = xpcall(pieces[n].body, debug.traceback)
+			if ok then ok, problem = xpcall(still_works, debug.traceback) end
+			io.stdout:write(ok and "ok " or "not ok ", n, ok and "" or ": " .. tostring(problem), "\n")
+			io.stdout:flush()
+			collectgarbage()
+		end
+	end
+	print "done"
+end
+
+run()
