@@ -136,6 +136,9 @@ int vigia__lua_iterator_parse(lua_State *L);
  * make Lua objects. The value is at idx. */
 typedef void (*vigia__lua_special_fn)(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems);
 
+/* Before it is looked at: a copy takes the place of the table of options at `arg`, and copies that of tables in it, `levels` in all. Lua code
+ * that runs later (a finalizer, wherever something is allocated) cannot change it: what is borrowed from it stays. [-0, +0, v] */
+void vigia__lua_own_options(lua_State *L, int arg, int levels);
 /* Fill `target` from the table at `arg` (nil and none: all defaults). Raises one message with all that is wrong. Strings in target
  * are borrowed from the table. [-0, +0, v] */
 void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
@@ -152,9 +155,9 @@ void vigia__lua_option_predicate(lua_State *L, int idx, const char *name, bool *
 /* The predicate of the options table at `arg`, which was checked before, or nil. [-0, +1, -] */
 void vigia__lua_push_where(lua_State *L, int arg);
 
-/* The filter in field `filter` of the table at `arg`, which was checked before, as C sees it. Pushes a userdata that holds the lists;
- * the strings are the table's: keep both. [-0, +1, m] */
-void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out);
+/* The filter in field `filter` of the table at `arg`, which was checked before, as C sees it. Pushes a userdata that holds the lists and,
+ * if `keep`, their strings; else they are the table's, and safe until something is allocated. [-0, +1, v] */
+void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, bool keep);
 /* The same, made for matching; the userdata on the stack owns it. NULL keeps all. [-0, +1, m] */
 struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg);
 void vigia__lua_options_init(lua_State *L);

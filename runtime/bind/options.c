@@ -82,6 +82,29 @@ static void check_table(lua_State *L, int arg, const struct vigia__option *table
 		luaL_argerror(L, arg, lua_pushstring(L, err.message));
 }
 
+/* [-0, +1, v] */
+static void push_copy(lua_State *L, int from, int levels) {
+	luaL_checkstack(L, 6, "options: too many values on the stack");
+	lua_newtable(L);
+	int to = lua_gettop(L);
+	for (lua_pushnil(L); lua_next(L, from);) {
+		if (levels > 1 && lua_istable(L, -1)) {
+			push_copy(L, lua_gettop(L), levels - 1);
+			lua_replace(L, -2);
+		}
+		lua_pushvalue(L, -2);
+		lua_insert(L, -2);
+		lua_rawset(L, to);
+	}
+}
+
+void vigia__lua_own_options(lua_State *L, int arg, int levels) {
+	if (!lua_istable(L, arg))
+		return;
+	push_copy(L, arg, levels);
+	lua_replace(L, arg);
+}
+
 void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
                               vigia__lua_special_fn special, void *ctx) {
 	if (!lua_isnoneornil(L, arg))
@@ -199,15 +222,20 @@ static size_t push_list(lua_State *L, const char *name) {
 	return lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
 }
 
-static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count) {
+/* From the list at idx; the strings go into the table at `kept`, behind the first `before`, if there is one. Allocates nothing. */
+static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count, int kept, size_t before) {
 	for (size_t i = 0; i < count; i++) {
-		lua_rawgeti(L, idx, (lua_Integer)i + 1);
+		if (lua_rawgeti(L, idx, (lua_Integer)i + 1) != LUA_TSTRING)
+			luaL_error(L, "filter: it was changed meanwhile");
 		slices[i].data = lua_tolstring(L, -1, &slices[i].len);
-		lua_pop(L, 1);
+		if (kept)
+			lua_rawseti(L, kept, (lua_Integer)(before + i) + 1);
+		else
+			lua_pop(L, 1);
 	}
 }
 
-void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out) {
+void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, bool keep) {
 	*out = (struct vigia_filter){0};
 	luaL_checkstack(L, 8, NULL);
 	int top = lua_gettop(L);
@@ -219,11 +247,18 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out) {
 	if (lua_istable(L, -1)) {
 		size_t types = push_list(L, list_names[0]);
 		lua_insert(L, -2);
-		size_t operations = push_list(L, list_names[1]);
-		struct vigia_slice *slices = lua_newuserdatauv(L, (types + operations) * sizeof *slices, 0);
+		size_t operations = push_list(L, list_names[1]); /* the lists are at top + 2 and top + 4, the filter is between them */
+		struct vigia_slice *slices = lua_newuserdatauv(L, (types + operations) * sizeof *slices, 1);
 		lua_replace(L, top + 1);
-		fill(L, -3, slices, types);
-		fill(L, -1, slices + types, operations);
+		int kept = 0;
+		if (keep && types + operations < INT32_MAX) {
+			lua_createtable(L, (int)(types + operations), 0);
+			kept = lua_gettop(L);
+			lua_pushvalue(L, kept);
+			lua_setiuservalue(L, top + 1, 1);
+		}
+		fill(L, top + 2, slices, types, kept, 0);
+		fill(L, top + 4, slices + types, operations, kept, types);
 		*out = (struct vigia_filter){.object_types = slices, .object_types_count = types,
 		                             .operations = slices + types, .operations_count = operations};
 	}
@@ -242,7 +277,7 @@ static int box_gc(lua_State *L) {
 struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg) {
 	struct vigia__filter **box = vigia__lua_new(L, sizeof *box, &box_key);
 	struct vigia_filter filter;
-	vigia__lua_push_filter(L, arg, &filter);
+	vigia__lua_push_filter(L, arg, &filter, false);
 	struct vigia_error err;
 	int rc = vigia__filter_new(&filter, box, &err);
 	lua_pop(L, 1);
@@ -280,7 +315,7 @@ void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_op
 	vigia_watch_options_init(out);
 	struct watch_target target = {.options = out};
 	vigia__lua_check_options(L, arg, vigia__watch_option_table, out, "watch options", watch_special, &target);
-	vigia__lua_push_filter(L, arg, &out->filter);
+	vigia__lua_push_filter(L, arg, &out->filter, true);
 }
 
 static const char *library_at(const void *ctx, int index) {

@@ -448,6 +448,7 @@ int vigia__lua_spawn(lua_State *L)
 	p->kill = worker ? vigia__worker_killed(worker) : NULL;
 	p->stop = worker ? vigia__worker_stopping(worker) : NULL;
 
+	store = vigia__lua_check_store(L, 3); /* again: what was asked for above may have run Lua code, and that closed it */
 	char path[4096];
 	int pair[2];
 	if (program == NULL) program = find_program(path, sizeof path);

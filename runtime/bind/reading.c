@@ -124,7 +124,7 @@ static struct reading *push_reading(lua_State *L, int arg) {
 	if (r->has_where && r->limit > 0 && r->limit < WHERE_AT_ONCE)
 		r->request.limit = WHERE_AT_ONCE;
 	struct vigia_filter lists;
-	vigia__lua_push_filter(L, arg, &lists);
+	vigia__lua_push_filter(L, arg, &lists, false);
 	struct vigia_error err = {0};
 	int rc = vigia__filter_new(&lists, &r->filter, &err);
 	lua_pop(L, 1);

@@ -149,6 +149,7 @@ int vigia__lua_registry(lua_State *L)
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
 	struct vigia__manual_clock *clock = NULL;
+	vigia__lua_own_options(L, 2, 1);
 	vigia__lua_check_options(L, 2, vigia__registry_option_table, NULL, "registry options", registry_special, &clock);
 	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key); /* 3 */
@@ -249,6 +250,7 @@ static int registry_watch(lua_State *L)
 	if (!lua_isnoneornil(L, 3)) vigia__lua_check_type(L, 3, LUA_TFUNCTION, "handler");
 	lua_settop(L, 4);
 	struct vigia_watch_options options;
+	vigia__lua_own_options(L, 4, 3);
 	vigia__lua_check_watch_options(L, 4, &options); /* 5: its filter */
 	vigia__lua_registry_push_kept(L, 1);            /* 6 */
 	if (lua_istable(L, 4)) lua_getfield(L, 4, "on_error");

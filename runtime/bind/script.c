@@ -615,7 +615,7 @@ static void push_plain_options(lua_State *L, int arg)
 	lua_newtable(L);
 	if (!lua_istable(L, arg)) return;
 	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
-		const char *name = lua_tostring(L, -2);
+		const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : ""; /* the names were checked, and may have changed since */
 		if (vigia__option_find(vigia__watch_option_table, name) == NULL) continue;
 		if (vigia__lua_test_iterator(L, -1)) {
 			lua_createtable(L, 0, 2);

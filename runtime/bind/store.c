@@ -69,6 +69,7 @@ int vigia__lua_open(lua_State *L) {
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
 	lua_settop(L, 2);
 	struct open_target target = {0};
+	vigia__lua_own_options(L, 2, 2);
 	vigia_store_options_init(&target.options);
 	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
 	vigia__lua_shared(L); /* refuses a state that is closing */
@@ -86,12 +87,8 @@ int vigia__lua_open(lua_State *L) {
 		h->cache = vigia__lua_cache_new(L, (size_t)target.options.cache_size);
 		lua_setiuservalue(L, -2, 2);
 	}
-	/* Once more: making the objects above may have run a finalizer that took the strings of the options out of the table. */
-	struct open_target now = {0};
-	vigia_store_options_init(&now.options);
-	vigia__lua_check_options(L, 2, vigia__store_option_table, &now.options, "store options", open_special, &now);
 	struct vigia_error err = {0};
-	int rc = vigia_store_open(path, &now.options, &h->store, &err);
+	int rc = vigia_store_open(path, &target.options, &h->store, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }
 
@@ -112,8 +109,11 @@ void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx) {
 	struct vigia_error err = {0};
 	if (vigia__problems_end(&problems, "serializer", &err) != VIGIA_OK)
 		luaL_error(L, "%s", err.message);
-	if (strcmp(target.options.serializer, h->store->serializer) != 0)
-		luaL_error(L, "the serializer is '%s', but that of the store is '%s'", target.options.serializer, h->store->serializer);
+	if (strcmp(target.options.serializer, h->store->serializer) != 0) {
+		vigia__error(&err, VIGIA_EINVAL, "the serializer is '%s', but that of the store is '%s'", target.options.serializer,
+		             h->store->serializer); /* the name is the table's, and a message in Lua is made of pieces */
+		luaL_error(L, "%s", err.message);
+	}
 	h->serializer = target.serializer;
 	if (h->serializer.functions)
 		vigia__lua_keep_serializer(L, idx, store_idx);

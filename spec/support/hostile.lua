@@ -413,6 +413,133 @@ for i, place in ipairs(ALL) do
 	end)
 end
 
+---- options that change while they are in use ----
+
+-- Call `use` with options whose strings nothing else keeps, while a finalizer, wherever the collector runs it, empties them.
+local function emptied_meanwhile(make, use)
+	collectgarbage("incremental", 100, 1000)
+	for garbage = 0, 40 do
+		local options, ballast = make(garbage), {}
+		for n = 1, garbage do ballast[n] = {} end
+		local emptied = false
+		setmetatable({}, {__gc = function()
+			emptied = true
+			local function empty(t)
+				for k, v in next, t do
+					t[k] = nil
+					if type(v) == "table" then empty(v) end
+				end
+				t[true], t[1] = {}, 2
+			end
+			empty(options)
+			for n = 1, 50 do ballast[n] = ("other %d bytes of %d"):format(n, garbage):rep(3) end
+		end})
+		for _ = 1, 3000 do
+			pcall(use, options)
+			if emptied then break end
+		end
+	end
+	collectgarbage("incremental", 200, 100)
+end
+
+local function long(n, name) return ("%s %d "):format(name, n):rep(8) end
+
+local function with_store_of(body)
+	local store <close> = new_store()
+	local registry <close> = assert(vigia.registry(store, {log = function() end}))
+	body(store, registry)
+end
+
+piece("options that change: open", function()
+	emptied_meanwhile(function(n)
+		return {serializer = {name = "sealed" .. n, marshal = function() return "x" end, unmarshal = function() return "x" end, strict = false},
+			events_bucket = "events of number " .. n, checkpoint_bucket = "checkpoints of number " .. n, cache_size = 3}
+	end, function(options) local _ <close> = vigia.open(":memory:", options) end)
+end)
+
+piece("options that change: watch", function()
+	with_store_of(function(_, registry)
+		emptied_meanwhile(function(n)
+			return {filter = {object_types = {long(n, "a"), long(n, "b"), "Job"}, operations = {long(n, "c"), "CREATE"}}, auto_start = false,
+				on_error = print, where = function() return true end}
+		end, function(options)
+			registry:watch("w", function() end, options)
+			registry:remove "w"
+		end)
+		local types = {long(1, "a"), "Job"}
+		assert(registry:watch("kept", function() end, {filter = {object_types = types}}))
+		types[1], types[2] = nil, nil
+		collectgarbage()
+		registry:step(0)
+	end)
+end)
+
+piece("options that change: a filter that becomes numbers", function()
+	with_store_of(function(store, registry)
+		local function changing(options)
+			local list = {"Job", "Other"}
+			options.filter = {object_types = list}
+			return setmetatable({}, {__gc = function() list[1], list[2] = 1.5, 2.5 end}) and options
+		end
+		collectgarbage("incremental", 100, 1000)
+		for n = 1, 400 do
+			local ballast = {}
+			for i = 1, n % 50 do ballast[i] = {} end
+			pcall(store.get_events, store, changing{timeout = 0})
+			pcall(registry.watch, registry, "w", print, changing{auto_start = false})
+			pcall(core.stepper, changing{})
+		end
+		collectgarbage("incremental", 200, 100)
+	end)
+end)
+
+piece("options that change: read", function()
+	with_store_of(function(store)
+		emptied_meanwhile(function(n)
+			return {filter = {object_types = {long(n, "a"), "Job"}, operations = {long(n, "c"), "CREATE"}}, timeout = 0, watcher_id = long(n, "w"),
+				event_iterator = vigia.after_sequence_number(n), where = function() return true end}
+		end, function(options) store:get_events(options) end)
+	end)
+end)
+
+piece("options that change: registry", function()
+	with_store_of(function(store)
+		emptied_meanwhile(function() return {clock = core.clock(), log = function() end} end, function(options)
+			local registry <close> = vigia.registry(store, options)
+			registry:spawn(function() vigia.sleep(0) end)
+			collectgarbage()
+			registry:step(0)
+		end)
+	end)
+end)
+
+piece("options that change: append", function()
+	with_store_of(function(store)
+		emptied_meanwhile(function(n) return {key = long(n, "k"), if_last = n} end, function(options)
+			store:store_event("CREATE", "Job", 1, options)
+			store:store_events({{"CREATE", "Job", 1}}, options)
+		end)
+	end)
+end)
+
+piece("options that change: script", function()
+	with_store_of(function(_, registry)
+		local file <close> = assert(io.open("idle.lua", "w"))
+		file:write "return {auto_start = nil, handle = function() end}"
+		file:flush()
+		local n = 0
+		emptied_meanwhile(function(garbage)
+			return {filter = {object_types = {long(garbage, "a")}}, auto_start = false, worker_program = long(garbage, "w"), set = {x = long(garbage, "x")},
+				libraries = {"string"}}
+		end, function(options)
+			n = n + 1
+			if n % 40 ~= 1 then options.set.x = print end -- most fail where they are encoded: a thread for each would take long
+			registry:watch("s", "./idle.lua", options)
+			registry:remove "s"
+		end)
+	end)
+end)
+
 ---- run ----
 
 local function run()
