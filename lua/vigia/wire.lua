@@ -12,7 +12,8 @@ local math_type <const> = math.type
 
 local M = {}
 
-local Error = {__name = "vigia.Error", __tostring = function(err) return err.message end}
+-- A capped script would put a finalizer into it, which runs outside of its caps.
+local Error = {__name = "vigia.Error", __metatable = "vigia.Error", __tostring = function(err) return err.message end}
 
 local ITERATOR <const>, ERROR <const>, TABLE <const> = "$iterator", "$error", "$table"
 

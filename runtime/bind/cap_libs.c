@@ -217,11 +217,25 @@ static int capped_setmetatable(lua_State *L)
 	return 1;
 }
 
-/* A finalizer that is put into a userdata's metatable would run without hooks. */
+/* Is the table on top a class of C's, as luaL_newmetatable makes them? [-0, +0, m] */
+static bool is_class(lua_State *L)
+{
+	lua_pushliteral(L, "__name");
+	bool same = false;
+	if (lua_rawget(L, -2) == LUA_TSTRING) {
+		lua_rawget(L, LUA_REGISTRYINDEX);
+		same = lua_rawequal(L, -1, -2);
+	}
+	lua_pop(L, 1);
+	return same;
+}
+
+/* A finalizer that is put into a metatable which C gives to objects to come would run without hooks: that of a class (vigia.array and
+ * vigia.Error are tables), and whatever a userdata has. */
 static int capped_getmetatable(lua_State *L)
 {
 	luaL_checkany(L, 1);
-	if (lua_type(L, 1) == LUA_TUSERDATA || !lua_getmetatable(L, 1)) lua_pushnil(L);
+	if (lua_isuserdata(L, 1) || !lua_getmetatable(L, 1) || is_class(L)) lua_pushnil(L);
 	else if (luaL_getmetafield(L, 1, "__metatable") == LUA_TNIL) return 1;
 	return 1;
 }

@@ -27,6 +27,7 @@
 #include "../drive/worker.h"
 #include "../store/fd.h"
 #include "../store/thread.h"
+#include "cap.h"
 #include "interrupt.h"
 #include "output.h"
 
@@ -432,7 +433,8 @@ int vigia__lua_spawn(lua_State *L)
 	const char *program = luaL_optstring(L, 1, NULL);
 	luaL_checktype(L, 2, LUA_TTABLE);
 	struct vigia_store *store = vigia__lua_check_store(L, 3);
-	if (vigia__lua_shared(L)->output == NULL) return luaL_error(L, "only a script's own thread can spawn its program");
+	if (vigia__lua_shared(L)->output == NULL || vigia__cap_here())
+		return luaL_error(L, "only a script's own thread can spawn its program, and no capped script");
 	struct arguments a;
 	snprintf(a.parent, sizeof a.parent, "%ld", (long)getpid());
 	snprintf(a.memory, sizeof a.memory, "%lld", (long long)field(L, "memory"));

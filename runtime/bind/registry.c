@@ -15,6 +15,7 @@
 
 #include "../core/error.h"
 #include "../drive/worker.h"
+#include "cap.h"
 #include "hook.h"
 #include "script.h"
 #include "tell.h"
@@ -146,6 +147,8 @@ static void keep(lua_State *L, struct lua_registry *r, int idx)
 
 int vigia__lua_registry(lua_State *L)
 {
+	if (vigia__cap_here())
+		return luaL_error(L, "vigia.registry is not there in a capped script: it is a watcher's handler already");
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
 	struct vigia__manual_clock *clock = NULL;

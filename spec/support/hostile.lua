@@ -540,6 +540,118 @@ piece("options that change: script", function()
 	end)
 end)
 
+---- scripts ----
+
+-- A script whose handler runs `code` once; it returns values that are data, and those are compared.
+local function script_piece(name, options, expected, code)
+	piece("script: " .. name, function()
+		local path = lfs.currentdir() .. "/piece.lua"
+		local file <close> = assert(io.open(path, "w"))
+		file:write(([[
+			local vigia, core = require "vigia", require "vigia.core"
+			local given = ...
+			local done
+			local function attack(event, ctx)
+				%s
+			end
+			return {filter = {object_types = {"Job"}}, initial_backoff = 0.001, handle = function(event, ctx)
+				if done then return end
+				done = true
+				assert(ctx.store:store_event("SAY", "Said", {said = attack(event, ctx)}))
+			end}]]):format(code))
+		file:flush()
+		local store <close> = new_store()
+		local said
+		local registry <close> = assert(vigia.registry(store, {log = function() end}))
+		local watcher = assert(registry:watch("s", path, options))
+		for _ = 1, 3000 do
+			registry:step(0.01)
+			said = store:get_events{timeout = 0, filter = {object_types = {"Said"}}}.events[1]
+			if said or watcher:stats().failed > 0 then break end
+		end
+		registry:stop{timeout = 2}
+		local stats = watcher:stats()
+		assert(said, tostring(stats.last_error or stats.stop_error))
+		if expected then assert(said.object.said == expected, "it said " .. tostring(said.object.said)) end
+	end)
+end
+
+local CALL_STACK <const> = [[
+	local called = 0
+	for level = 1, 40 do
+		local info = debug.getinfo(level, "fS")
+		if not info then break end
+		if info.what == "C" then
+			local f, known = info.func, false
+			for _, fn in pairs(_G) do known = known or fn == f end
+			if not known then
+				called = called + 1
+				pcall(f)
+				for _, v in ipairs{1, "x", {}, io and io.stdout or 2, vigia.null, ctx, ctx.store, coroutine.create(print)} do
+					pcall(f, v)
+					pcall(f, v, v)
+					pcall(f, {}, v)
+				end
+			end
+		end
+	end
+	return called > 0]]
+
+local CAPPED <const> = {memory_limit = 8 << 20, cpu_limit = 2}
+local ISOLATED <const> = {isolation = "process"}
+local BOTH <const> = {isolation = "process", memory_limit = 8 << 20, cpu_limit = 2}
+
+for name, options in pairs{plain = {}, capped = CAPPED, isolated = ISOLATED, ["isolated and capped"] = BOTH} do
+	script_piece("calls what is on its stack, " .. name, options, nil, CALL_STACK)
+end
+
+for name, options in pairs{capped = CAPPED, ["isolated and capped"] = BOTH} do
+	script_piece("reaches no metatable that C gives to others, " .. name, options, "", [[
+		local open = {}
+		local _, err = ctx.store:get_event(1000)
+		for what, value in pairs{array = vigia.array{}, list = {event.object.list or vigia.array{}}, err = err, store = ctx.store,
+			null = vigia.null, iterator = vigia.latest(), made = core.new_error{code = "x", message = "y"}} do
+			local metatable = getmetatable(value)
+			if type(metatable) == "table" and rawget(metatable, "__index") == nil then
+				open[#open + 1] = what
+				metatable.__gc = function() while true do end end
+			end
+		end
+		for _ = 1, 100 do local _ = vigia.array{}, ctx.store:get_event(1000) end
+		collectgarbage()
+		return table.concat(open, " ")]])
+	script_piece("has no registry and starts no program, " .. name, options, "", [[
+		local open = {}
+		local fresh = package.preload["vigia.core"]("vigia.core")
+		for what, f in pairs{registry = function() return fresh.registry(ctx.store) end, core = function() return core.registry(ctx.store) end,
+			spawn = function() return fresh.spawn("/bin/true", {}, ctx.store) end} do
+			local ok, result = pcall(f)
+			if ok and result then open[#open + 1] = what end
+		end
+		table.sort(open)
+		return table.concat(open, " ")]])
+end
+
+script_piece("changes what its functions keep", {}, "", [[
+	local light = debug.upvalueid(function() return event end, 1)
+	for _, fn in pairs{print, given.log, io.flush, os.execute, io.popen, io.stdout.flush, io.stdout.setvbuf, load, loadfile, dofile,
+		getmetatable(ctx).__index, package.searchers[2]} do
+		if fn ~= os.execute and fn ~= io.popen then
+			for i = 1, 4 do
+				local name, old = debug.getupvalue(fn, i)
+				if not name then break end
+				for _, other in ipairs{false, 1, {}, light, io.stdout} do
+					debug.setupvalue(fn, i, other or nil)
+					pcall(fn)
+					pcall(fn, "info", "x")
+					pcall(fn, {}, "store")
+				end
+				debug.setupvalue(fn, i, old)
+			end
+		end
+	end
+	return ""]])
+
 ---- run ----
 
 local function run()
