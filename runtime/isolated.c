@@ -157,6 +157,7 @@ static int channel_begin(lua_State *L)
 /* guard(): the last thing before the script's code is let in */
 static int channel_guard(lua_State *L)
 {
+	vigia__lua_shared(L)->script = true;
 	if (cap) vigia__cap_guard(L, cap);
 	else vigia__cap_text_only(L);
 	return 0;

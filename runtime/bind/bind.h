@@ -55,11 +55,15 @@ struct vigia__lua {
 	int idle_appends;                 /* of coroutines, to be used again (append.c) */
 	bool has_types;                   /* classes are registered: user value 2 (serial.c) */
 	bool ended;                       /* the Lua state is closing */
+	bool script;                      /* it is a script's: what belongs to the program is none of its business */
 	struct vigia__lua_name names[VIGIA_LUA_NAMES];
 };
 
 /* What this Lua state shares. Raises when the state is closing: what would be made then, nobody would free. [-0, +0, v] */
 struct vigia__lua *vigia__lua_shared(lua_State *L);
+/* Raises in a script's state, in a program of its own too: `what` concerns the whole process, its terminal, signals and standard streams,
+ * or forks, and is for the state that the program itself runs in. [-0, +0, v] */
+void vigia__lua_check_program(lua_State *L, const char *what);
 /* The userdata of it. [-0, +1, -] */
 void vigia__lua_push_shared(lua_State *L);
 /* The same without that check, for reading; pushes the table of names' strings. [-0, +1, -] */
@@ -136,8 +140,8 @@ int vigia__lua_iterator_parse(lua_State *L);
  * make Lua objects. The value is at idx. */
 typedef void (*vigia__lua_special_fn)(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems);
 
-/* Before it is looked at: a copy takes the place of the table of options at `arg`, and copies that of tables in it, `levels` in all. Lua code
- * that runs later (a finalizer, wherever something is allocated) cannot change it: what is borrowed from it stays. [-0, +0, v] */
+/* Before it is looked at: a copy takes the place of the table of options at `arg`, and copies that of tables in it, `levels` in all. Lua
+ * code that runs later (a finalizer, wherever something is allocated) cannot change it: what is borrowed from it stays. [-0, +0, v] */
 void vigia__lua_own_options(lua_State *L, int arg, int levels);
 /* Fill `target` from the table at `arg` (nil and none: all defaults). Raises one message with all that is wrong. Strings in target
  * are borrowed from the table. [-0, +0, v] */

@@ -428,7 +428,13 @@ static void history_add(const char *path, const char *line) {
 	fclose(file);
 }
 
+/* On another thread there is none: the terminal, and the coroutine that runs, are the REPL's. */
+static bool here(void) {
+	return repl.running && pthread_equal(pthread_self(), repl.owner);
+}
+
 int vigia__lua_edit_start(lua_State *L) {
+	vigia__lua_check_program(L, "edit_start");
 	const char *history = luaL_optstring(L, 1, NULL);
 	luaL_checktype(L, 2, LUA_TFUNCTION);
 	if (repl.running)
@@ -483,8 +489,9 @@ static int no_line(lua_State *L) {
 }
 
 int vigia__lua_edit_line(lua_State *L) {
+	vigia__lua_check_program(L, "edit_line");
 	const char *prompt = luaL_checkstring(L, 1);
-	if (!repl.running)
+	if (!here())
 		return luaL_error(L, "there is no REPL");
 	lua_settop(L, 1);
 	repl.L = L;
@@ -523,8 +530,9 @@ static int traceback(lua_State *L) {
 }
 
 int vigia__lua_edit_call(lua_State *L) {
+	vigia__lua_check_program(L, "edit_call");
 	luaL_checktype(L, 1, LUA_TFUNCTION);
-	if (!repl.running)
+	if (!here())
 		return luaL_error(L, "there is no REPL");
 	lua_State *outer = repl.L;
 	repl.L = L;
@@ -542,7 +550,8 @@ int vigia__lua_edit_call(lua_State *L) {
 }
 
 int vigia__lua_edit_stop(lua_State *L) {
-	if (repl.running) {
+	vigia__lua_check_program(L, "edit_stop");
+	if (here()) {
 		repl.L = L;
 		signals_stop();
 		free(repl.history);

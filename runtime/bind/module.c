@@ -65,6 +65,11 @@ struct vigia__lua *vigia__lua_shared(lua_State *L) {
 	return shared;
 }
 
+void vigia__lua_check_program(lua_State *L, const char *what) {
+	if (vigia__lua_shared(L)->script)
+		luaL_error(L, "core.%s is the program's own: a script cannot call it", what);
+}
+
 void vigia__lua_push_shared(lua_State *L) {
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 }
@@ -227,7 +232,7 @@ static int module_interrupted(lua_State *L) {
 
 /* From now on the program is to end when its output goes nowhere. */
 static int module_end_with_output(lua_State *L) {
-	(void)L;
+	vigia__lua_check_program(L, "end_with_output");
 	atomic_store(&vigia__ends_with_output, true);
 	return 0;
 }

@@ -245,6 +245,7 @@ static int append_round(struct append *a, struct vigia_store *store, struct vigi
 }
 
 int vigia__lua_ndjson_append(lua_State *L) {
+	vigia__lua_check_program(L, "ndjson_append");
 	vigia__lua_check_store(L, 1);
 	lua_Integer fd = luaL_checkinteger(L, 2);
 	luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 2, "fd: must be a file descriptor"); /* poll would wait for a negative one for ever */
@@ -286,6 +287,7 @@ int vigia__lua_ndjson_append(lua_State *L) {
 
 /* Consumes nothing: a file is looked into, of a pipe or terminal the system tells how much is there. */
 int vigia__lua_has_input(lua_State *L) {
+	vigia__lua_check_program(L, "has_input");
 	int fd = (int)luaL_checkinteger(L, 1);
 	struct vigia_error err = {0};
 	int rc = wait_fd(fd, POLLIN, -1, &err);
@@ -439,6 +441,7 @@ static int dump_loop(struct dump *d, struct vigia_store *store, const struct vig
 }
 
 int vigia__lua_ndjson_dump(lua_State *L) {
+	vigia__lua_check_program(L, "ndjson_dump");
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
 	struct dump *d = vigia__lua_new(L, sizeof *d, &dump_key);

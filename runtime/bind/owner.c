@@ -7,6 +7,7 @@
 #include "interrupt.h"
 
 int vigia__lua_wait_owner(lua_State *L) {
+	vigia__lua_check_program(L, "wait_owner");
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	const char *id = vigia__lua_check_cstring(L, 2, "watcher_id");
 	struct vigia_error err = {0};

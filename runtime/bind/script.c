@@ -194,6 +194,7 @@ static int load_script(lua_State *L, void *arg)
 	lua_pushliteral(L, "vigia.script");
 	lua_call(L, 1, 1);          /* 2: the module */
 	push_order(L, job);         /* 3 */
+	vigia__lua_shared(L)->script = true;
 	vigia__lua_shared(L)->worker = job->worker;
 	vigia__lua_shared(L)->output = &job->output;
 	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store); /* 4 */
@@ -615,7 +616,7 @@ static void push_plain_options(lua_State *L, int arg)
 	lua_newtable(L);
 	if (!lua_istable(L, arg)) return;
 	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
-		const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : ""; /* the names were checked, and may have changed since */
+		const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : ""; /* checked, but it may have changed since */
 		if (vigia__option_find(vigia__watch_option_table, name) == NULL) continue;
 		if (vigia__lua_test_iterator(L, -1)) {
 			lua_createtable(L, 0, 2);
@@ -754,6 +755,7 @@ int vigia__lua_watch_script(lua_State *L)
 
 int vigia__lua_hold(lua_State *L)
 {
+	vigia__lua_check_program(L, "hold");
 	struct vigia_watcher *watcher = vigia__lua_check_watcher(L, 1);
 	luaL_argcheck(L, watcher->worker, 1, "a script's watcher expected");
 	vigia__worker_hold(watcher->worker, lua_toboolean(L, 2));
@@ -763,6 +765,7 @@ int vigia__lua_hold(lua_State *L)
 /* core.hold_late(registry): for a program that watches all before it starts any, and may start none. */
 int vigia__lua_hold_late(lua_State *L)
 {
+	vigia__lua_check_program(L, "hold_late");
 	vigia__lua_check_registry(L, 1)->registry->holds_late = true;
 	return 0;
 }

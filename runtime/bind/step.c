@@ -336,6 +336,7 @@ static int registry_tell(lua_State *L)
 /* core.tell_failures(registry): write failures to standard error in place of the log function, for a program */
 static int registry_tell_failures(lua_State *L)
 {
+	vigia__lua_check_program(L, "tell_failures");
 	vigia__lua_check_registry(L, 1)->registry->tell = vigia__tell;
 	return 0;
 }

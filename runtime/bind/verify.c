@@ -173,6 +173,7 @@ static int next(lua_State *L) {
 }
 
 int vigia__lua_verify(lua_State *L) {
+	vigia__lua_check_program(L, "verify");
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
 	uint64_t range[3] = {0};
 	for (int i = 0; i < 3; i++)

@@ -597,12 +597,24 @@ local CALL_STACK <const> = [[
 	end
 	return called > 0]]
 
+local NO_PROGRAM <const> = [[
+	local open = {}
+	for _, name in ipairs{"edit_start", "edit_line", "edit_call", "edit_stop", "verify", "wait_owner", "ndjson_append", "ndjson_dump",
+		"has_input", "end_with_output", "hold", "hold_late", "tell_failures"} do
+		for _, where in ipairs{core, package.preload["vigia.core"]("vigia.core")} do
+			local ok, err = pcall(where[name], ctx.store, 0, "x", function() end)
+			if ok or not tostring(err):find "the program's own" then open[#open + 1] = name .. ": " .. tostring(err) end
+		end
+	end
+	return table.concat(open, "; ")]]
+
 local CAPPED <const> = {memory_limit = 8 << 20, cpu_limit = 2}
 local ISOLATED <const> = {isolation = "process"}
 local BOTH <const> = {isolation = "process", memory_limit = 8 << 20, cpu_limit = 2}
 
 for name, options in pairs{plain = {}, capped = CAPPED, isolated = ISOLATED, ["isolated and capped"] = BOTH} do
 	script_piece("calls what is on its stack, " .. name, options, nil, CALL_STACK)
+	script_piece("is not the program, " .. name, options, "", NO_PROGRAM)
 end
 
 for name, options in pairs{capped = CAPPED, ["isolated and capped"] = BOTH} do
