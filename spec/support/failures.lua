@@ -286,7 +286,10 @@ end
 
 ---- the allocations of a Lua state ----
 
-local LUA_SOURCE <const> = [[
+-- Each allocation of a state is failed in turn, and each run goes as far as that: several short ones take less than a long one.
+local LUA_SOURCES <const> = {}
+
+LUA_SOURCES[1] = {"all of a store and a registry", [[
 local path = ...
 local vigia = require "vigia"
 local need = assert
@@ -322,16 +325,110 @@ for _, where in ipairs{path, ":memory:"} do
 end
 disarm()
 return "done"
-]]
+]]}
+
+LUA_SOURCES[2] = {"what concerns the file", [[
+local path = ...
+local vigia = require "vigia"
+local need = assert
+arm()
+local store <close> = need(vigia.open(path, {collect = false}))
+need(store:configure{gc_cadence = 77, max_events = 1000})
+need(store:trim(1))
+need(store:gc())
+need(store:backup(path .. ".copy", {compact = true}))
+need(store:find_time(0))
+need(store:get_oldest_event_num())
+need(store:sync())
+need(store:delete_checkpoint("old"))
+disarm()
+return "done"
+]]}
+
+LUA_SOURCES[3] = {"types and serializers", [[
+local vigia = require "vigia"
+local need = assert
+arm()
+need(vigia.register_type("Job", {__index = {}, __name = "Job"}))
+need(vigia.is_type_registered("Job"))
+local serializer = {name = "words", strict = true, marshal = function(object) return object.word end,
+	unmarshal = function(text) return {word = text} end}
+local store <close> = need(vigia.open(":memory:", {serializer = serializer}))
+need(store:store_event("CREATE", "Job", {word = "one"}))
+need(store:store_events{{"UPDATE", "Job", {word = "two"}}, {operation = "DELETE", object_type = "Job", object = {word = "three"}}})
+assert(need(store:get_event(1)).object.word == "one")
+assert(#need(store:get_events{timeout = 0}).events == 3)
+local registry = need(vigia.registry(store, {log = function() end}))
+local watcher = need(registry:watch("w", function(event, ctx)
+	if event.seq_num == 3 then ctx.watcher:stop() end
+end, {initial_backoff = 0.001}))
+for _ = 1, 200 do
+	need(registry:step(0.01) ~= nil)
+	if watcher:stats().state == "stopped" then break end
+end
+disarm()
+return "done"
+]]}
+
+LUA_SOURCES[4] = {"a store in Lua", [[
+local vigia = require "vigia"
+local wrapper = require "vigia.wrapper"
+require "vigia.lua_registry"
+local need = assert
+arm()
+local inner <close> = need(vigia.open(":memory:"))
+local store = need(wrapper.new(inner, {encode = function(object) return {object} end, decode = function(object) return object[1] end,
+	keep = function(event) return event.object ~= "hidden" end}))
+need(store:store_event("CREATE", "Job", "one"))
+need(store:store_events{{"CREATE", "Job", "hidden"}, {"CREATE", "Job", "two"}})
+need(store:get_event(1))
+assert(#need(store:get_events{timeout = 0}).events == 2)
+local registry = need(vigia.registry(store, {log = function() end}))
+local watcher = need(registry:watch("w", function(event, ctx)
+	if event.seq_num == 3 then ctx.watcher:stop() end
+end, {initial_backoff = 0.001, filter = {object_types = {"Job"}}}))
+for _ = 1, 200 do
+	need(registry:step(0.01) ~= nil)
+	if watcher:stats().state == "stopped" then break end
+end
+need(watcher:stats())
+need(registry:stop{timeout = 5})
+disarm()
+return "done"
+]]}
+
+LUA_SOURCES[5] = {"a script", before = function(path)
+	local file <close> = assert(io.open(path .. ".lua", "w"))
+	file:write("return function() end")
+end, [[
+local path = ...
+local vigia = require "vigia"
+local need = assert
+local store <close> = need(vigia.open(":memory:"))
+need(store:store_event("CREATE", "Job", 1))
+arm()
+local registry = need(vigia.registry(store, {log = function() end}))
+local watcher = need(registry:watch("s", path .. ".lua", {set = {names = {"a", "b"}}, filter = {object_types = {"Job"}}, reload = true,
+	memory_limit = 8 << 20, libraries = {"string"}, initial_event_iterator = vigia.at_sequence_number(1)}))
+for _ = 1, 1000 do
+	need(registry:step(0.01) ~= nil)
+	if watcher:stats().processed > 0 then break end
+end
+need(registry:get_watcher("s"))
+need(registry:stop{timeout = 5})
+disarm()
+return "done"
+]]}
 
 -- The n-th allocation fails; whether there was one, or nil and a complaint.
-local function run_state(n)
+local function run_state(source, n)
 	local path = folder .. "/store"
 	remove(path)
 	fill(path)
+	if source.before then source.before(path) end
 	local fds, threads = left_open()
 	runs = runs + 1
-	local reached, result, raised = fail.state(LUA_SOURCE, n, package.path, package.cpath, path)
+	local reached, result, raised = fail.state(source[2], n, package.path, package.cpath, path)
 	local where = ("at allocation %d: "):format(n)
 	if not result then
 		if not reached then return nil, where .. "it fails without a fault: " .. raised end
@@ -352,12 +449,17 @@ end
 local only = os.getenv "FAILURES_ONLY"
 for i = 2, #arg do
 	if arg[i] == "lua" then
-		local n, reached, complaint = 0
-		repeat
-			n = n + 1
-			reached, complaint = run_state(n)
-		until not reached
-		print(complaint and "not ok a Lua state, " .. complaint or ("ok a Lua state: %d"):format(n - 1))
+		for _, source in ipairs(LUA_SOURCES) do
+			local n, reached, complaint = 0
+			if only and only ~= source[1] then goto continue end
+			repeat
+				n = n + 1
+				reached, complaint = run_state(source, n)
+			until not reached
+			print(complaint and ("not ok %s, %s"):format(source[1], complaint) or ("ok %s: %d"):format(source[1], n - 1))
+			io.stdout:flush()
+			::continue::
+		end
 		return
 	end
 	local kind, name = arg[i]:match "^(%w+):(%w+)$"
