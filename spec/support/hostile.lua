@@ -129,7 +129,8 @@ local verbose = os.getenv "HOSTILE_VERBOSE"
 
 -- Call each function of C in `found` with each value, alone and in pairs.
 local function bombard(found)
-	local pool = {true, 0, -1, 0.001, "x", "__gc", {}, io.stdout, core.null, debug.upvalueid(assert(load "local a; return function() return a end")(), 1)}
+	local light = debug.upvalueid(function() return found end, 1)
+	local pool = {true, 0, -1, 0.001, "x", "__gc", {}, io.stdout, core.null, light}
 	pool[#pool + 1], pool[#pool + 2] = some_coroutines()
 	local classes = {}
 	for _, value in ipairs(found) do
@@ -283,15 +284,17 @@ local function still_works()
 end
 
 -- Run `body` at each place where Lua code is called while something of C's is under way.
+local SKIP <const> = {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"}
+
 local PLACES <const> = {
 	handler = function(registry, store, body)
-		registry:watch("w", function(event, ctx) body{event, ctx, registry, store} end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+		registry:watch("w", function(event, ctx) body{event, ctx, registry, store} end, SKIP)
 	end,
 	["a handler after a wait"] = function(registry, store, body)
 		registry:watch("w", function(event, ctx)
 			vigia.sleep(0)
 			body{event, ctx, registry, store}
-		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+		end, SKIP)
 	end,
 	["where"] = function(registry, store, body)
 		registry:watch("w", function() end, {where = function(event) body{event, registry, store} return true end,
@@ -304,13 +307,13 @@ local PLACES <const> = {
 	["__tostring of an error"] = function(registry, store, body)
 		registry:watch("w", function()
 			error(setmetatable({}, {__tostring = function() body{registry, store} return "e" end}))
-		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+		end, SKIP)
 	end,
 	["__close of a handler"] = function(registry, store, body)
 		registry:watch("w", function()
 			local _ <close> = setmetatable({}, {__close = function() body{registry, store} end})
 			error("no")
-		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+		end, SKIP)
 	end,
 	["task"] = function(registry, store, body)
 		registry:spawn(function() body{registry, store} end)
@@ -356,7 +359,7 @@ local PLACES <const> = {
 
 local LOGS <const> = {
 	["log"] = function(registry)
-		registry:watch("w", function() error("no") end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"})
+		registry:watch("w", function() error("no") end, SKIP)
 	end,
 }
 
@@ -413,6 +416,135 @@ for i, place in ipairs(ALL) do
 	end)
 end
 
+---- calls back while something waits ----
+
+-- What code of the application may do wherever it runs; most of it is refused, at one place or another.
+local function deeds(store, registry, hand)
+	local function no_text(t) return t[1] end
+	return {
+		function() store:store_event("CREATE", "More", 1) end,
+		function() store:store_events{{"CREATE", "More", 1}, {"CREATE", "More", 2}} end,
+		function() store:get_events{timeout = 0, filter = {object_types = {"Job"}}, where = function() return true end} end,
+		function() store:get_events{timeout = 0.001, event_iterator = vigia.latest()} end,
+		function() store:get_event(1) end,
+		function() store:trim(0) end,
+		function() store:checkpoints() end,
+		function() store:stats() end,
+		function() store:gc() end,
+		function() registry:step(0) end,
+		function() registry:stop{timeout = 0} end,
+		function() registry:watch("other", function() end) registry:remove "other" end,
+		function() registry:watch("other", nil, {auto_start = false}) end,
+		function() registry:spawn(function() vigia.sleep(0) store:get_event(1) end) end,
+		function() registry:get_watcher("w"):stop{timeout = 0} end,
+		function() registry:get_watcher("w"):start() end,
+		function() registry:get_watcher("w"):seek_to_offset(0) end,
+		function() registry:get_watcher("w"):set_handler(function() end) end,
+		function() registry:get_watcher("w"):stats() end,
+		function() registry:remove "w" end,
+		function() vigia.sleep(0) end,
+		function() coroutine.close(hand.co) end,
+		function() coroutine.resume(hand.co, 1, 2) end,
+		function() coroutine.wrap(function() coroutine.close(hand.co) end)() end,
+		function() debug.sethook(hand.co, function() end, "c", 1) end,
+		function() error(setmetatable({}, {__tostring = no_text})) end,
+		function() registry:close() end,
+		function() store:close() end,
+	}
+end
+
+local WAITS <const> = {
+	sleep = function() vigia.sleep(0.002) end,
+	["long poll"] = function(store) store:get_events{timeout = 0.002, event_iterator = vigia.after_sequence_number(1000)} end,
+	["predicate"] = function(store) store:get_events{timeout = 0.002, where = function() return {} == nil end} end,
+	append = function(store) store:store_event("CREATE", "Other", {1, {2}}) end,
+	list = function(store) store:store_events{{"CREATE", "Other", {}}, {"CREATE", "Other", "x"}} end,
+	stop = function(_, registry) registry:get_watcher("v"):stop{timeout = 0.01} end,
+	reading = function(store) store:get_events{timeout = 0, scan = "end"} end,
+}
+
+-- In each wait, one deed after the other: from a finalizer, or from a task that runs meanwhile.
+for _, name in ipairs(sorted(WAITS)) do
+	for _, from in ipairs{"a finalizer", "a task"} do
+		piece(("%s calls back in a wait: %s"):format(from, name), function()
+			local n = 0
+			repeat
+				n = n + 1
+				local store, hand = new_store(n % 3 == 0 and "file" or "memory"), {}
+				local registry = assert(vigia.registry(store, {log = function() end}))
+				local deed = deeds(store, registry, hand)[n]
+				if deed and from == "a finalizer" then collectgarbage("incremental", 100, 1000) end
+				registry:watch("v", function() vigia.sleep(0.001) end, {initial_backoff = 0.001})
+				registry:watch("w", function()
+					hand.co = coroutine.running()
+					for _ = 1, 3 do
+						if deed and from == "a finalizer" then setmetatable({}, {__gc = function() pcall(deed) end})
+						elseif deed then registry:spawn(function() deed() end) end
+						WAITS[name](store, registry)
+					end
+				end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip", filter = {object_types = {"Job"}}})
+				for _ = 1, 5 do
+					if not pcall(registry.step, registry, 0.001) then break end
+				end
+				pcall(registry.close, registry)
+				pcall(store.close, store)
+				collectgarbage("incremental", 200, 100)
+			until not deed
+			collectgarbage()
+		end)
+	end
+end
+
+-- The same from what C calls.
+for _, place in ipairs(ALL) do
+	piece("does everything: " .. place, function()
+		for n = 1, 28 do
+			at(place, n % 3 == 0 and "file" or "memory", function(also)
+				local store, registry
+				for _, value in pairs(also) do
+					local class = type(value) == "userdata" and debug.getmetatable(value).__name
+					if class == "vigia.Store" then store = value end
+					if class == "vigia.Registry" then registry = value end
+				end
+				pcall(deeds(store, registry, {co = coroutine.running()})[n])
+				collectgarbage()
+			end)
+		end
+	end)
+end
+
+piece("serializers that call back", function()
+	for n = 1, 28 do
+		local store, registry, deed
+		local depth = 0
+		local function back()
+			depth = depth + 1
+			if deed and depth < 3 then pcall(deed) end
+			depth = depth - 1
+			collectgarbage()
+		end
+		store = assert(vigia.open(":memory:", {cache_size = 2, long_polling_timeout = 0.001, serializer = {name = "mine", marshal = function()
+			back()
+			return "x"
+		end, unmarshal = function()
+			back()
+			return {}
+		end}}))
+		registry = assert(vigia.registry(store, {log = function() end}))
+		store:store_events{{"CREATE", "Job", 1}, {"CREATE", "Job", 2}}
+		registry:watch("w", function() end, {initial_backoff = 0.001})
+		deed = deeds(store, registry, {co = coroutine.running()})[n]
+		pcall(store.store_event, store, "CREATE", "Job", 1)
+		pcall(store.store_events, store, {{"CREATE", "Job", 1}, {"CREATE", "Job", {}}})
+		pcall(store.get_event, store, 1)
+		pcall(store.get_events, store, {timeout = 0})
+		pcall(registry.step, registry, 0)
+		deed = nil
+		pcall(registry.close, registry)
+		pcall(store.close, store)
+	end
+end)
+
 ---- options that change while they are in use ----
 
 -- Call `use` with options whose strings nothing else keeps, while a finalizer, wherever the collector runs it, empties them.
@@ -438,6 +570,7 @@ local function emptied_meanwhile(make, use)
 			pcall(use, options)
 			if emptied then break end
 		end
+		assert(#ballast >= garbage)
 	end
 	collectgarbage("incremental", 200, 100)
 end
@@ -488,6 +621,7 @@ piece("options that change: a filter that becomes numbers", function()
 			pcall(store.get_events, store, changing{timeout = 0})
 			pcall(registry.watch, registry, "w", print, changing{auto_start = false})
 			pcall(core.stepper, changing{})
+			assert(#ballast == n % 50)
 		end
 		collectgarbage("incremental", 200, 100)
 	end)
@@ -529,8 +663,8 @@ piece("options that change: script", function()
 		file:flush()
 		local n = 0
 		emptied_meanwhile(function(garbage)
-			return {filter = {object_types = {long(garbage, "a")}}, auto_start = false, worker_program = long(garbage, "w"), set = {x = long(garbage, "x")},
-				libraries = {"string"}}
+			return {filter = {object_types = {long(garbage, "a")}}, auto_start = false, worker_program = long(garbage, "w"),
+				set = {x = long(garbage, "x")}, libraries = {"string"}}
 		end, function(options)
 			n = n + 1
 			if n % 40 ~= 1 then options.set.x = print end -- most fail where they are encoded: a thread for each would take long
