@@ -155,13 +155,49 @@ static int signals_start(void) {
 
 /* ---- Standard streams ---- */
 
-/* What was printed must have arrived. A write that failed earlier left its mark on the stream, but its errno is gone. */
+static int output_errno; /* of the first write that failed */
+
+static ssize_t output_write(void *cookie, const char *data, size_t len) {
+	size_t done = 0;
+	while (done < len) {
+		ssize_t n = write(STDOUT_FILENO, data + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			if (output_errno == 0)
+				output_errno = errno;
+			return 0; /* fopencookie's way to fail */
+		}
+		done += (size_t)n;
+	}
+	return (ssize_t)len;
+}
+
+static int output_seek(void *cookie, off64_t *at, int whence) {
+	off64_t to = lseek64(STDOUT_FILENO, *at, whence);
+	if (to < 0)
+		return -1;
+	*at = to;
+	return 0;
+}
+
+/* A write that fails leaves its mark on the stream, but its errno is gone when the program ends. So stdout is one that keeps it; not on a
+ * terminal, whose descriptor the prompt wants to know. */
+static void stdout_open(void) {
+	if (isatty(STDOUT_FILENO))
+		return;
+	FILE *file = fopencookie(NULL, "w", (cookie_io_functions_t){.write = output_write, .seek = output_seek});
+	if (file)
+		stdout = file;
+}
+
+/* What was printed must have arrived. */
 static int stdout_close(int status) {
 	bool failed = ferror(stdout) != 0;
 	errno = 0;
 	if (fflush(stdout) != 0)
 		failed = true;
-	int number = errno;
+	int number = output_errno ? output_errno : errno;
 	if (!failed || output_closed())
 		return status;
 	fprintf(stderr, "vigia: cannot write the output%s%s\n", number ? ": " : "", number ? strerror(number) : "");
@@ -262,6 +298,7 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "vigia: cannot start: %s\n", strerror(errno));
 		return EXIT_FAILURE;
 	}
+	stdout_open();
 	lua_State *L = luaL_newstate();
 	if (L == NULL) {
 		fputs("vigia: not enough memory\n", stderr);

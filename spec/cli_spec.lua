@@ -395,11 +395,31 @@ describe("the program vigia", function()
 	end)
 
 	it("fails when its output cannot be written", function()
-		fill(1)
-		for _, words in ipairs{{"--help"}, {"--version"}, {"events", "--store", store}, {"stats", "--store", store}} do
-			local result = cli.run(words, {redirect = ">/dev/full"})
-			assert.equal(1, result.status, words[1])
-			mentions(result.err, "vigia: cannot write the output", "No space left on device")
+		local event <const> = '{"operation":"CREATE","object_type":"A","object":1}\n'
+		-- What is short fails at the end, what is long in the middle.
+		local PRINT <const> = {"--help", "--version", "help append", "append", "events", "stats", "stats --json", "checkpoints",
+			"configure",
+			"gc", "verify", "backup", "options", "options --json", "completion bash", "completion zsh", "manual", "repl"}
+		local INPUT <const> = {append = event, repl = "print(1) for _ = 1, 3000 do print('some text') end\n"}
+		fill(3)
+		local handle = helper.open(store)
+		assert(handle:store_checkpoint("w", 1))
+		handle:close()
+		local copies = 0
+		for _, text in ipairs(PRINT) do
+			local function run(redirect)
+				local words = {}
+				for word in text:gmatch("%S+") do words[#words + 1] = word end
+				copies = copies + 1
+				if text == "backup" then words[2] = helper.path("copy" .. copies) end
+				return cli.run(words, {redirect = redirect, stdin = INPUT[text] or "", env = {VIGIA_STORE = store}})
+			end
+			for redirect, why in pairs{[">/dev/full"] = "No space left on device", [">&-"] = "Bad file descriptor"} do
+				local result = run(redirect)
+				assert.same({text, 1, 1}, {text, result.status, select(2, result.err:gsub("\n", "\n"))}, result.err)
+				mentions(result.err, "vigia: cannot write the output", why)
+			end
+			assert.equal(1, run(">/dev/full 2>&1").status, text) -- nowhere to say it
 		end
 	end)
 
