@@ -3,6 +3,7 @@
 local cqueues = require "cqueues"
 local helper = require "spec.helper"
 local luv = require "luv"
+local testing = require "vigia.testing"
 local vigia = require "vigia"
 
 local fill = helper.fill
@@ -43,6 +44,33 @@ for _, backend in ipairs(helper.backends) do
 			["stop of all"] = function() registry:stop{timeout = 0} end,
 			append = function() fill(store, 1) end,
 		}
+
+		it("H1w is readable when the registry's clock was moved by hand", function()
+			local clock = testing.clock()
+			local other, slept, failed = helper.registry(store, {clock = clock}), 0, 0
+			local own = assert(other:pollfd())
+			local function calm()
+				repeat assert(other:step() ~= nil) until not readable(own)
+			end
+			other:spawn(function() vigia.sleep(5) slept = slept + 1 end)
+			assert(other:watch("w", function()
+				failed = failed + 1
+				error("once more")
+			end, {initial_backoff = 60, on_error = function() end}))
+			fill(store, 1)
+			helper.drive(other, function() return failed == 1 end)
+			calm()
+			clock:advance(5)
+			assert.is_true(readable(own))
+			calm()
+			assert.same({1, 1}, {slept, failed})
+			clock:advance(60)
+			assert.is_true(readable(own))
+			calm()
+			assert.equal(2, failed)
+			other:close()
+			clock:advance(1) -- nobody is there to be told
+		end)
 
 		for name, work in pairs(WORK) do
 			it("H1l is readable at once after a " .. name, function()

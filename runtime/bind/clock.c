@@ -19,7 +19,7 @@ struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx)
 int vigia__lua_clock(lua_State *L)
 {
 	struct vigia__manual_clock *clock = vigia__lua_new(L, sizeof *clock, &class_key);
-	atomic_init(&clock->now_ns, BEGIN_NS);
+	vigia__manual_clock_init(clock, BEGIN_NS);
 	return 1;
 }
 

@@ -175,7 +175,7 @@ int vigia__lua_registry(lua_State *L)
 		vigia__error(&err, VIGIA_ENOMEM, "no memory for a registry");
 		return vigia__lua_fail(L, VIGIA_ENOMEM, &err);
 	}
-	r->registry->clock = clock;
+	if (clock) vigia__registry_use_clock(r->registry, clock);
 	r->registry->forgotten = forgotten;
 	r->registry->forgotten_ctx = r;
 	vigia_registry_log(r->registry, r, log_record);

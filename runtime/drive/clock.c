@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "../store/store.h"
+#include "drive.h"
 
 int64_t vigia__time_now(const struct vigia__manual_clock *clock)
 {
@@ -30,4 +31,40 @@ void vigia__manual_clock_advance(struct vigia__manual_clock *clock, int64_t ns)
 	do {
 		then = ns > INT64_MAX - 1 - now ? INT64_MAX - 1 : now + ns;
 	} while (!atomic_compare_exchange_weak(&clock->now_ns, &now, then));
+	pthread_mutex_lock(&clock->mutex);
+	for (struct vigia_registry *r = clock->registries; r; r = r->clock_next) {
+		struct vigia__poller *poller = atomic_load(&r->poller);
+		if (poller) vigia__poller_ring(poller);
+	}
+	pthread_mutex_unlock(&clock->mutex);
+}
+
+void vigia__manual_clock_init(struct vigia__manual_clock *clock, int64_t now_ns)
+{
+	atomic_init(&clock->now_ns, now_ns);
+	pthread_mutex_init(&clock->mutex, NULL);
+	clock->registries = NULL;
+}
+
+void vigia__registry_use_clock(struct vigia_registry *registry, struct vigia__manual_clock *clock)
+{
+	pthread_mutex_lock(&clock->mutex);
+	registry->clock = clock;
+	registry->clock_next = clock->registries;
+	clock->registries = registry;
+	pthread_mutex_unlock(&clock->mutex);
+}
+
+void vigia__registry_leave_clock(struct vigia_registry *registry)
+{
+	struct vigia__manual_clock *clock = registry->clock;
+	if (clock == NULL) return;
+	pthread_mutex_lock(&clock->mutex);
+	for (struct vigia_registry **at = &clock->registries; *at; at = &(*at)->clock_next)
+		if (*at == registry) {
+			*at = registry->clock_next;
+			break;
+		}
+	pthread_mutex_unlock(&clock->mutex);
+	registry->clock = NULL;
 }

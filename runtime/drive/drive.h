@@ -98,6 +98,7 @@ struct vigia_registry {
 	void *forgotten_ctx;
 	bool stops_asked;                 /* of some watcher */
 	struct vigia__manual_clock *clock;       /* NULL: the system's; times called mono_ns are its own */
+	struct vigia_registry *clock_next;       /* owner: the clock, under its mutex */
 	vigia_log_fn log;
 	void *log_ctx;
 	/* Takes failures in place of `log`; inherited by the registries of workers, and called on their threads. NULL: `log` takes them. */

@@ -45,6 +45,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 	if (registry == NULL) return;
 	registry->log = NULL; /* whoever frees listens no more */
 	registry->tell = NULL;
+	vigia__registry_leave_clock(registry);
 	/* In a forked child the watchers are the parent's: nothing may be saved or unlocked. */
 	bool forked = registry->store->fork_generation != vigia__fork_generation();
 	if (!forked) {

@@ -62,12 +62,13 @@ static void settle(struct vigia_registry *registry) {
 static void test_failing_fetches(void **state) {
 	static const int64_t delays[] = {200000000, 400000000, 800000000, 1000000000, 1000000000, 1000000000};
 	struct vigia_store *store = open_store();
-	struct vigia__manual_clock clock = {0};
+	struct vigia__manual_clock clock;
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct vigia_handler handler = {.size = sizeof handler, .handle = handle};
 	struct vigia_watch_options options;
 	struct vigia_watcher *watcher;
-	registry->clock = &clock;
+	vigia__manual_clock_init(&clock, 0);
+	vigia__registry_use_clock(registry, &clock);
 	vigia_registry_log(registry, NULL, record);
 	vigia_watch_options_init(&options);
 	options.max_backoff_ns = SECOND;
@@ -123,11 +124,12 @@ static void test_failing_fetches(void **state) {
 /* Each of the fetches needs memory for the numbers of its batch. */
 static void test_a_fetch_without_memory(void **state) {
 	struct vigia_store *store = open_store();
-	struct vigia__manual_clock clock = {0};
+	struct vigia__manual_clock clock;
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct vigia_handler handler = {.size = sizeof handler, .handle = handle};
 	struct vigia_watcher *watcher;
-	registry->clock = &clock;
+	vigia__manual_clock_init(&clock, 0);
+	vigia__registry_use_clock(registry, &clock);
 	append(store);
 	assert_int_equal(vigia_registry_watch(registry, "w", &handler, NULL, &watcher, NULL), VIGIA_OK);
 	int failures = 0;

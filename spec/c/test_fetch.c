@@ -38,7 +38,7 @@ enum { FAILURES = 40, SECOND = 1000000000 };
 
 static void test_retried_with_backoff(void **state) {
 	struct vigia_store *store = NULL;
-	struct vigia__manual_clock clock = {0};
+	struct vigia__manual_clock clock;
 	struct vigia_error err = {0};
 	assert_int_equal(vigia_store_open(":memory:", NULL, &store, &err), VIGIA_OK);
 	struct vigia_new_event event = {slice_of("CREATE"), slice_of("Job"), SLICE("\x01")};
@@ -49,7 +49,8 @@ static void test_retried_with_backoff(void **state) {
 	reads = 0;
 
 	struct vigia_registry *registry = vigia_registry_new(store);
-	registry->clock = &clock;
+	vigia__manual_clock_init(&clock, 0);
+	vigia__registry_use_clock(registry, &clock);
 	long records = 0;
 	uint64_t last = 0, other_last = 0;
 	vigia_registry_log(registry, &records, count_record);
