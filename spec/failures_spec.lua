@@ -15,6 +15,7 @@ local KINDS <const> = {
 	{"start of a thread", "thread:EAGAIN"},
 	{"lock of a file", "lock:ENOLCK", "lock:EINTR"},
 	{"wait of a futex", "futex:EINTR"},
+	{"call of LMDB", "lmdb:EIO"},
 	{"allocation of a Lua state", "lua"},
 }
 

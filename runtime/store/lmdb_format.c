@@ -118,6 +118,7 @@ static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error 
 	b->created_at_ns = header.created_at_ns;
 	key = text("settings");
 	rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
 	if (rc != 0 || !vigia__settings_decode(&b->settings, value.mv_data, value.mv_size))
 		return vigia__error(err, VIGIA_ENOTSTORE, "the settings in the store '%s' are damaged", b->path);
 	return open_databases(b, txn, 0);
@@ -182,12 +183,16 @@ int vigia__lmdb_format_new_id(MDB_txn *txn)
 	return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-/* A database that is no store of ours has entries; a store whose maker died before its first commit has none. */
-static bool is_empty(MDB_txn *txn)
+/* A database that is no store of ours has entries; a store whose maker died before its first commit has none. 0 and *empty, or LMDB's
+ * error. */
+static int is_empty(MDB_txn *txn, bool *empty)
 {
 	MDB_dbi dbi;
 	MDB_stat st;
-	return mdb_dbi_open(txn, NULL, 0, &dbi) == 0 && mdb_stat(txn, dbi, &st) == 0 && st.ms_entries == 0;
+	int rc = mdb_dbi_open(txn, NULL, 0, &dbi);
+	if (rc == 0) rc = mdb_stat(txn, dbi, &st);
+	*empty = rc == 0 && st.ms_entries == 0;
+	return rc;
 }
 
 static int no_store(struct lmdb_backend *b, struct vigia_error *err)
@@ -222,10 +227,12 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "read the header", err);
 	rc = read_header(b, txn, err);
-	bool empty = rc == MDB_NOTFOUND && is_empty(txn);
+	bool empty = false;
+	int looked = rc == MDB_NOTFOUND ? is_empty(txn, &empty) : 0;
 	if (rc == 0) rc = mdb_txn_commit(txn); /* keeps the database handles */
 	else mdb_txn_abort(txn);
 	if (rc == 0) return vigia__lmdb_format_conflicts(b, &b->settings, options, err);
+	if (looked != 0) rc = looked;
 	if (rc == MDB_NOTFOUND && !empty) return no_store(b, err);
 	if (rc != MDB_NOTFOUND) return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "read the header", err) : rc;
 	if (b->readonly || options->readonly || !options->create)
@@ -237,7 +244,9 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	bool made = rc == MDB_NOTFOUND;
 	if (made) {
 		vigia__settings_from(&b->settings, options);
-		rc = is_empty(txn) ? vigia__lmdb_meta_begin(b, txn) : no_store(b, err);
+		bool none;
+		rc = is_empty(txn, &none);
+		if (rc == 0) rc = none ? vigia__lmdb_meta_begin(b, txn) : no_store(b, err);
 		if (rc == 0) rc = write_header(b, txn);
 	}
 	if (rc == 0) rc = mdb_txn_commit(txn);

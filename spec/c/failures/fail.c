@@ -3,7 +3,8 @@
  * `require "fail"` arms it: fail.arm(kind, n, error [, forever]); fail.disarm() -> how many calls failed; fail.state(source, n, ...): run a
  * Lua source whose n-th allocation fails.
  *
- * A call counts if its return address lies in libvigia, vigia/core.so or liblmdb: Lua, busted and the C library go on undisturbed.
+ * A call counts if its return address lies in libvigia, vigia/core.so or liblmdb: Lua, busted and the C library go on undisturbed. A call
+ * of LMDB counts where Vigia makes it, not LMDB itself.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <lauxlib.h>
 #include <link.h>
 #include <linux/futex.h>
+#include <lmdb.h>
 #include <lualib.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -26,14 +28,15 @@
 
 #define EXPORT __attribute__((visibility("default"), used))
 
-enum kind { ALLOC, OPEN, MMAP, TRUNCATE, WRITE, SHORT_WRITE, SYNC, THREAD, LOCK, FUTEX, KINDS };
-static const char *const kind_names[] = {"alloc", "open", "mmap", "truncate", "write", "short", "sync", "thread", "lock", "futex", NULL};
+enum kind { ALLOC, OPEN, MMAP, TRUNCATE, WRITE, SHORT_WRITE, SYNC, THREAD, LOCK, FUTEX, LMDB, KINDS };
+static const char *const kind_names[] = {"alloc", "open", "mmap", "truncate", "write", "short", "sync", "thread", "lock", "futex", "lmdb", NULL};
 
 /* ---- whose calls count ---- */
 
 enum { RANGES_MAX = 16 };
 static struct {
 	uintptr_t from, to;
+	bool lmdb;
 } ranges[RANGES_MAX];
 static int range_count;
 
@@ -51,16 +54,17 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *arg)
 	for (int i = 0; i < info->dlpi_phnum && range_count < RANGES_MAX; i++) {
 		const ElfW(Phdr) *part = &info->dlpi_phdr[i];
 		if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
+		ranges[range_count].lmdb = strstr(info->dlpi_name, "liblmdb") != NULL;
 		ranges[range_count].from = info->dlpi_addr + part->p_vaddr;
 		ranges[range_count++].to = info->dlpi_addr + part->p_vaddr + part->p_memsz;
 	}
 	return 0;
 }
 
-static bool counts(const void *caller)
+static bool counts(enum kind kind, const void *caller)
 {
 	for (int i = 0; i < range_count; i++)
-		if ((uintptr_t)caller >= ranges[i].from && (uintptr_t)caller < ranges[i].to) return true;
+		if ((uintptr_t)caller >= ranges[i].from && (uintptr_t)caller < ranges[i].to) return kind != LMDB || !ranges[i].lmdb;
 	return false;
 }
 
@@ -72,7 +76,7 @@ static atomic_bool forever;
 
 static bool fails(enum kind kind, const void *caller)
 {
-	if (atomic_load(&countdown) == 0 || atomic_load(&armed_kind) != (int)kind || !counts(caller)) return false;
+	if (atomic_load(&countdown) == 0 || atomic_load(&armed_kind) != (int)kind || !counts(kind, caller)) return false;
 	long left = atomic_load(&countdown);
 	do {
 		if (left == 0) return false;
@@ -217,6 +221,46 @@ EXPORT long syscall(long number, ...)
 	static long (*_Atomic next)(long, ...);
 	if (next == NULL) atomic_store(&next, (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"));
 	return atomic_load(&next)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* ---- LMDB ---- */
+
+/* Those that can fail with arguments that are allowed. One that failed has done nothing. */
+#define LMDB_CALL(name, parameters, arguments)                                                        \
+	EXPORT int name parameters                                                                    \
+	{                                                                                             \
+		int(*next) parameters;                                                                \
+		*(void **)&next = dlsym(RTLD_NEXT, #name);                                            \
+		return FAILS(LMDB) ? errno : next arguments;                                          \
+	}
+LMDB_CALL(mdb_env_create, (MDB_env **env), (env))
+LMDB_CALL(mdb_env_set_mapsize, (MDB_env *env, size_t size), (env, size))
+LMDB_CALL(mdb_env_open, (MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode), (env, path, flags, mode))
+LMDB_CALL(mdb_env_sync, (MDB_env *env, int force), (env, force))
+LMDB_CALL(mdb_env_copyfd2, (MDB_env *env, mdb_filehandle_t fd, unsigned flags), (env, fd, flags))
+LMDB_CALL(mdb_reader_check, (MDB_env *env, int *dead), (env, dead))
+LMDB_CALL(mdb_txn_begin, (MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn), (env, parent, flags, txn))
+LMDB_CALL(mdb_txn_renew, (MDB_txn *txn), (txn))
+LMDB_CALL(mdb_dbi_open, (MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi), (txn, name, flags, dbi))
+LMDB_CALL(mdb_stat, (MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat), (txn, dbi, stat))
+LMDB_CALL(mdb_get, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
+LMDB_CALL(mdb_put, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags), (txn, dbi, key, data, flags))
+LMDB_CALL(mdb_del, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
+LMDB_CALL(mdb_cursor_open, (MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor), (txn, dbi, cursor))
+LMDB_CALL(mdb_cursor_renew, (MDB_txn *txn, MDB_cursor *cursor), (txn, cursor))
+LMDB_CALL(mdb_cursor_get, (MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op), (cursor, key, data, op))
+LMDB_CALL(mdb_cursor_put, (MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned flags), (cursor, key, data, flags))
+LMDB_CALL(mdb_cursor_del, (MDB_cursor *cursor, unsigned flags), (cursor, flags))
+
+/* The transaction is gone, also if its commit failed. */
+EXPORT int mdb_txn_commit(MDB_txn *txn)
+{
+	int (*next)(MDB_txn *txn);
+	*(void **)&next = dlsym(RTLD_NEXT, "mdb_txn_commit");
+	if (!FAILS(LMDB)) return next(txn);
+	int error = errno;
+	mdb_txn_abort(txn);
+	return error;
 }
 
 /* ---- Lua allocations ---- */
