@@ -16,6 +16,8 @@ local KINDS <const> = {
 	{"lock of a file", "lock:ENOLCK", "lock:EINTR"},
 	{"wait of a futex", "futex:EINTR"},
 	{"call of LMDB", "lmdb:EIO"},
+	{"look at a file", "look:EIO"},
+	{"read of a file", "read:EIO"},
 	{"allocation of a Lua state", "lua"},
 }
 

@@ -246,6 +246,20 @@ static int no_memory(const char *path, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
 }
 
+/* With the system's reason. */
+static int cannot_look(const char *path, int number, struct vigia_error *err)
+{
+	vigia__error(err, VIGIA_EIO, "cannot look at the store '%s'", path);
+	vigia__error_cause(err, "%s", strerror(number));
+	return VIGIA_EIO;
+}
+
+/* Does a path lead nowhere, as far as the system can tell? */
+static bool leads_nowhere(int number)
+{
+	return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
+}
+
 /* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has no end, or
  * ENOMEM. */
 static char *behind_links(const char *path)
@@ -270,7 +284,7 @@ static char *behind_links(const char *path)
 /* The real path of a file that is to be made at `at`, the end of what `path` names. NULL with err set. */
 static char *real_path_of_new(const char *path, const char *at, bool may_create, struct vigia_error *err)
 {
-	struct stat st;
+	struct stat st = {0};
 	char *real = NULL;
 	bool linked = strcmp(path, at) != 0;
 	const char *slash = strrchr(at, '/');
@@ -278,7 +292,8 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	char *dir = slash ? strndup(at, slash == at ? 1 : (size_t)(slash - at)) : strdup(".");
 	char *real_dir = dir ? realpath(dir, NULL) : NULL;
 	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) no_memory(path, err);
-	else if (real_dir == NULL || stat(real_dir, &st) < 0 || !S_ISDIR(st.st_mode))
+	else if ((real_dir == NULL || stat(real_dir, &st) < 0) && !leads_nowhere(errno)) cannot_look(path, errno, err);
+	else if (real_dir == NULL || !S_ISDIR(st.st_mode))
 		not_found(path, linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist", err);
 	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
 	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
@@ -447,7 +462,7 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	struct stat file;
 	mdb_filehandle_t fd;
 	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 || fstat(fd, &file) < 0)
-		return vigia__error(err, VIGIA_EIO, "cannot look at the store '%s'", b->path);
+		return cannot_look(b->path, errno, err);
 	unsigned long long need = (unsigned long long)(info.me_last_pgno + 1) * st.ms_psize;
 	if ((unsigned long long)file.st_size < need)
 		return vigia__error(err, VIGIA_ETRUNCATED, "the store '%s' is truncated: it has %lld bytes of %llu", b->path,
@@ -699,7 +714,9 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	vigia__lmdb_map_init(b);
 
 	if (exists && access(path, R_OK | W_OK) != 0) {
-		if (!options->readonly) {
+		if (errno != EACCES && errno != EPERM && errno != EROFS) {
+			rc = cannot_look(path, errno, err);
+		} else if (!options->readonly) {
 			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", path);
 			vigia__error_cause(err, "%s", strerror(errno));
 		}
@@ -769,8 +786,10 @@ int vigia__lmdb_open(const char *path, const struct vigia_store_options *options
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, guard_forks);
+	struct vigia_error why;
+	if (err == NULL) err = &why;
 	char *real = real_path(path, options->create && !options->readonly, err);
-	if (real == NULL) return err && err->code ? err->code : VIGIA_ENOTFOUND;
+	if (real == NULL) return err->code;
 
 	pthread_mutex_lock(&list_mutex);
 	struct stat st;

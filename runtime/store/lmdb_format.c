@@ -53,8 +53,14 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	}
 	uint8_t head[64] = {0};
 	ssize_t got = pread(fd, head, sizeof head, 0);
+	int number = errno;
 	bool unfinished = got > 0 && vigia__lmdb_meta_unfinished(fd);
 	close(fd);
+	if (got < 0) {
+		vigia__error(err, VIGIA_EIO, "cannot read the store '%s'", path);
+		vigia__error_cause(err, "%s", strerror(number));
+		return VIGIA_EIO;
+	}
 	if (got == 0 || unfinished) return VIGIA_OK; /* being made, or its maker died: LMDB begins it under its lock */
 	uint32_t at64, at32;
 	memcpy(&at64, head + MAGIC_AT_64, 4);

@@ -146,11 +146,13 @@ static int make(int fd, const uint8_t id[16])
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
 }
 
-/* Is the open file still the one of that name? Between open and lock somebody may have replaced it. */
-static bool still_named(int fd, const char *path)
+/* Is the open file still the one of that name? Between open and lock somebody may have replaced it. 1: yes, 0: no, -1 with errno. */
+static int still_named(int fd, const char *path)
 {
 	struct stat a, b;
-	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	if (fstat(fd, &a) < 0) return -1;
+	if (stat(path, &b) < 0) return errno == ENOENT ? 0 : -1;
+	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 /* The file behind fd, mapped through a description of its own: a mapping keeps its description open, and with it the locks, also in a
@@ -161,8 +163,9 @@ static struct vigia__side_map *map_file(int fd, const char *path)
 	if (own < 0) return NULL;
 	struct stat a, b;
 	void *map = MAP_FAILED;
-	if (fstat(fd, &a) < 0 || fstat(own, &b) < 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino) errno = ESTALE;
-	else map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
+	bool known = fstat(fd, &a) == 0 && fstat(own, &b) == 0;
+	if (known && (a.st_dev != b.st_dev || a.st_ino != b.st_ino)) errno = ESTALE;
+	else if (known) map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
 	int number = errno;
 	close(own);
 	errno = number;
@@ -219,13 +222,14 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 	for (;;) {
 		int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 		if (fd < 0) return io_error(err, "open", path);
-		if (lock_byte(fd, LOCK_MAKING, F_WRLCK, true) < 0) {
+		int named = -1;
+		if (lock_byte(fd, LOCK_MAKING, F_WRLCK, true) < 0 || (named = still_named(fd, path)) < 0) {
 			int rc = io_error(err, "lock", path);
 			close(fd);
 			return rc;
 		}
 		struct stat st;
-		bool usable = still_named(fd, path);
+		bool usable = named == 1;
 		if (usable && !fits(fd, id)) {
 			/* Left behind by a store file that is gone; one that is used belongs to what was in the file before. */
 			if (in_use(fd)) {

@@ -22,14 +22,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default"), used))
 
-enum kind { ALLOC, OPEN, MMAP, TRUNCATE, WRITE, SHORT_WRITE, SYNC, THREAD, LOCK, FUTEX, LMDB, KINDS };
-static const char *const kind_names[] = {"alloc", "open", "mmap", "truncate", "write", "short", "sync", "thread", "lock", "futex", "lmdb", NULL};
+enum kind { ALLOC, OPEN, MMAP, TRUNCATE, WRITE, SHORT_WRITE, SYNC, THREAD, LOCK, FUTEX, LMDB, LOOK, READ, KINDS };
+static const char *const kind_names[] = {"alloc", "open", "mmap", "truncate", "write", "short", "sync", "thread", "lock", "futex",
+                                         "lmdb", "look", "read", NULL};
 
 /* ---- whose calls count ---- */
 
@@ -222,6 +224,33 @@ EXPORT long syscall(long number, ...)
 	if (next == NULL) atomic_store(&next, (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"));
 	return atomic_load(&next)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
+
+/* ---- looking at files, reading them ---- */
+
+#define LOOKS(name, call, parameters, ...)                              \
+	EXPORT int name parameters                                      \
+	{                                                               \
+		return FAILS(LOOK) ? -1 : (int)syscall(call, __VA_ARGS__); \
+	}
+LOOKS(stat, SYS_newfstatat, (const char *path, struct stat *st), AT_FDCWD, path, st, 0)
+LOOKS(lstat, SYS_newfstatat, (const char *path, struct stat *st), AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW)
+LOOKS(fstat, SYS_newfstatat, (int fd, struct stat *st), fd, "", st, AT_EMPTY_PATH)
+LOOKS(access, SYS_faccessat, (const char *path, int mode), AT_FDCWD, path, mode)
+
+EXPORT char *realpath(const char *path, char *out)
+{
+	char *(*next)(const char *path, char *out);
+	*(void **)&next = dlsym(RTLD_NEXT, "realpath");
+	return FAILS(LOOK) ? NULL : next(path, out);
+}
+
+#define PREADS(name)                                                                                    \
+	EXPORT ssize_t name(int fd, void *data, size_t len, off_t at)                                   \
+	{                                                                                               \
+		return FAILS(READ) ? -1 : syscall(SYS_pread64, fd, data, len, at);                      \
+	}
+PREADS(pread)
+PREADS(pread64)
 
 /* ---- LMDB ---- */
 
