@@ -198,6 +198,25 @@ static void limit_memory(int64_t bytes)
 	setrlimit(RLIMIT_DATA, &limit);
 }
 
+static void pass_over(int number)
+{
+	(void)number;
+}
+
+/*
+ * A terminal and a service manager send the signals that end a program to the whole group: the supervisor stops, and lets the handler in
+ * progress finish. Not SIG_IGN, which the programs that the script starts would inherit; what was ignored at the start stays ignored.
+ */
+static void leave_stopping_to_supervisor(void)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		struct sigaction before, action = {.sa_handler = pass_over, .sa_flags = SA_RESTART};
+		sigemptyset(&action.sa_mask);
+		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+	}
+}
+
 int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 {
 	if (argc != 7 || lua_dir == NULL) return 2;
@@ -206,7 +225,7 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 	if (getppid() != (pid_t)atol(argv[2])) return EXIT_FAILURE;
 	fcntl(VIGIA_ISOLATED_SOCKET, F_SETFD, FD_CLOEXEC);
 	if (fcntl(VIGIA_ISOLATED_LOCK, F_GETFD) >= 0) fcntl(VIGIA_ISOLATED_LOCK, F_SETFD, FD_CLOEXEC);
-	signal(SIGINT, SIG_IGN); /* of the terminal: it is the supervisor that stops */
+	leave_stopping_to_supervisor();
 	struct rlimit no_core = {0, 0};
 	setrlimit(RLIMIT_CORE, &no_core);
 	struct vigia__cap_limits limits = {

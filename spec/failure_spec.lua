@@ -55,6 +55,31 @@ describe("a logged failure", function()
 			records[1])
 		assert.matches("stack traceback:.*mail%.lua:2: in function", records[1])
 	end)
+
+	local ISOLATED <const> = {
+		{name = "raised in a function", source = "local function deep() error('no luck') end\nreturn function()\n\tdeep()\nend",
+			place = "stack traceback: [C]: in function 'error' %s:1: in upvalue 'deep' %s:3: in function <%s:2>"},
+		{name = "an error object", source = "return function()\n\terror({})\nend",
+			place = "stack traceback: [C]: in function 'error' %s:2: in function <%s:1>"},
+		{name = "returned", source = "\nreturn function()\n\treturn nil, 'no luck'\nend", place = "in the function at %s:2"},
+		{name = "of its filter", source = "return {handle = print,\n\twhere = function() error('no luck') end}",
+			place = "stack traceback: [C]: in function 'error' %s:2: in function <%s:2>"},
+		{name = "of its program", source = "return function() os.exit(3) end", place = "in %s"},
+	}
+	for _, case in ipairs(ISOLATED) do
+		it("R5k names the place in an isolated script: " .. case.name, function()
+			local program = helper.program()
+			if not program then return helper.pending("there is no program beside the module") end
+			local store, records = helper.open(), {}
+			local registry = helper.registry(store, {log = function(level, message) records[#records + 1] = level .. " " .. message end})
+			assert(store:store_event("CREATE", "Job", 1))
+			local path = helper.write_file("mail.lua", case.source)
+			assert(registry:watch("script", path, {isolation = "process", worker_program = program}))
+			helper.drive(registry, function() return #records > 0 end)
+			local place = records[1]:match(" at [%d-]+T[%d:]+Z%) (.*)$")
+			assert.equal((case.place:gsub("%%s", (path:gsub("%%", "%%%%")))), place, records[1])
+		end)
+	end
 end)
 
 describe("a failure without a log function", function()

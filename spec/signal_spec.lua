@@ -374,4 +374,30 @@ describe("SIGHUP and ignored signals", function()
 			assert.equal("began\nstop\n0\n", finish())
 		end)
 	end
+
+	-- As a terminal and a service manager do: the program of an isolated script gets them, too.
+	for _, signal in ipairs{"INT", "TERM", "HUP"} do
+		it(("SIG%s to the whole group lets an isolated handler finish, and ends programs that it started"):format(signal), function()
+			cli.write("busy.lua", [[return function(event)
+				print("began")
+				io.stdout:flush()
+				print(os.execute("sleep 60"))
+				local later = os.time() + 2
+				while os.time() < later do end
+				print("finished " .. event.seq_num)
+			end]])
+			assert(helper.open():store_event("CREATE", "Job", 1))
+			local pipe = io.popen(
+				("env --default-signal=INT,HUP setsid sh -c 'echo $$; exec \"$@\"' sh %s run --isolate --store %s %s 2>&1; echo $?")
+				:format(quoted(cli.program), quoted(helper.path("store")), quoted(helper.path("busy.lua"))))
+			local group = assert(pipe:read("l"))
+			assert.equal("began", pipe:read("l"))
+			helper.eventually(function() return os.execute("pgrep -g " .. group .. " sleep >/dev/null") end)
+			os.execute(("kill -%s -%s"):format(signal, group))
+			local rest = pipe:read("a")
+			pipe:close()
+			assert.equal(("nil\tsignal\t%d\nfinished 1\n0\n"):format(FROM_OUTSIDE[signal]), rest)
+			assert.equal(1, helper.open():get_checkpoint("busy"))
+		end)
+	end
 end)

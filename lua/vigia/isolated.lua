@@ -9,7 +9,8 @@ local script_module = require("vigia.script")
 local wire = require("vigia.wire")
 local printable <const> = require("vigia.text").printable
 
-local error, pcall, rawset, setmetatable, tostring, type = error, pcall, rawset, setmetatable, tostring, type
+local error, pcall, rawset, setmetatable, tostring, type, xpcall = error, pcall, rawset, setmetatable, tostring, type, xpcall
+local getinfo, traceback = debug.getinfo, debug.traceback
 local next, package, pack, unpack = next, package, table.pack, table.unpack
 
 local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
@@ -92,6 +93,29 @@ return function(channel)
 		return finish(ask("log", level, wire.pack(tostring(message)), NOTHING))
 	end
 
+	-- Where the script raised an error, without the frames of this file; nil if it raised none.
+	local trace
+
+	local function note_trace(cause)
+		local shown = traceback(nil, 2)
+		trace = shown:match("^(.*)\n\t%[C%]: in %l+ 'xpcall'") or shown
+		return cause
+	end
+
+	local function call_noted(f, ...)
+		trace = nil
+		return xpcall(f, note_trace, ...)
+	end
+
+	-- Where the handler failed: for the log, which has no other way to see into this program.
+	local function place_of(f)
+		if trace then
+			return trace
+		end
+		local about = type(f) == "function" and getinfo(f, "S")
+		return about and about.what ~= "C" and ("in the function at %s:%d"):format(about.short_src, about.linedefined) or nil
+	end
+
 	-- What became of a handler: whether it succeeded, and the error value.
 	local judge <const> = core.outcome
 	local function outcome(ok, ...)
@@ -167,13 +191,14 @@ return function(channel)
 
 	function does.want(header, object)
 		local wants = script.options.where or script.options.filter
-		local ok, result = pcall(wants, event_of(header, object))
-		return ok and {t = "done", wanted = result and true or false} or {t = "failed", message = tostring(result)}
+		local ok, result = call_noted(wants, event_of(header, object))
+		return ok and {t = "done", wanted = result and true or false} or {t = "failed", message = tostring(result), place = place_of(wants)}
 	end
 
 	function does.event(header, object)
 		local event, ctx = event_of(header, object), context_of(header)
-		local ok, cause = outcome(pcall(script.handle, event, ctx))
+		local ok, cause = outcome(call_noted(script.handle, event, ctx))
+		local place = not ok and place_of(script.handle) or nil
 		local unwritten = flush() -- if it is still so when the supervisor looks, it lets the event fail
 		if ok then
 			if unwritten then
@@ -184,7 +209,7 @@ return function(channel)
 		local shown, text = pcall(tostring, cause)
 		text = shown and text or ("(an error object: %s whose __tostring fails)"):format(type(cause))
 		tell_on_error(cause, text, event, ctx)
-		return {t = "failed", message = text}
+		return {t = "failed", message = text, place = place}
 	end
 
 	-- What the supervisor asks for, one thing after the other.

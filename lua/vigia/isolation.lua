@@ -11,6 +11,7 @@
 local core = require("vigia.core")
 local vigia = require("vigia")
 local wire = require("vigia.wire")
+local printable <const> = require("vigia.text").printable
 
 local M = {}
 
@@ -143,7 +144,7 @@ function Isolated:request(what, ctx, header, object)
 	end
 	self.busy = false
 	if reply.t == "failed" then
-		return nil, text_of(reply.message)
+		return nil, text_of(reply.message), type(reply.place) == "string" and reply.place or nil
 	end
 	return reply
 end
@@ -206,6 +207,11 @@ function Isolated:ensure(ctx)
 	return ok, problem
 end
 
+-- Raise a failure of the script's. Where it was is in the other program: without a `place` that program ended, or was not to be had.
+local function fail(self, text, place)
+	error(setmetatable({}, {__tostring = function() return text_of(text) end, __vigia_place = place or "in " .. printable(self.path)}), 0)
+end
+
 local function event_message(t, event, ctx)
 	return {t = t, seq_num = event.seq_num, timestamp = event.timestamp, operation = event.operation, object_type = event.object_type,
 		attempt = ctx and ctx.attempt}
@@ -240,23 +246,24 @@ function M.load(path, source, set, given, caps)
 	end
 	script.handle = function(event, ctx)
 		local ok, handle_problem = isolated:ensure(ctx)
-		if not ok then
-			error(handle_problem, 0)
+		local place
+		if ok then
+			ok, handle_problem, place = isolated:request("the handler", ctx, event_message("event", event, ctx), event.object)
 		end
-		ok, handle_problem = isolated:request("the handler", ctx, event_message("event", event, ctx), event.object)
 		if not ok then
-			error(handle_problem, 0)
+			fail(isolated, handle_problem, place)
 		end
 	end
 	if script.wants then
 		script.options.where = function(event)
 			local ctx = {store = given.store, watcher = watcher, stopping = false}
 			local ok, want_problem = isolated:ensure(ctx)
+			local place
 			if ok then
-				ok, want_problem = isolated:request("its filter", ctx, event_message("want", event), event.object)
+				ok, want_problem, place = isolated:request("its filter", ctx, event_message("want", event), event.object)
 			end
 			if not ok then
-				error(want_problem, 0)
+				fail(isolated, want_problem, place)
 			end
 			return ok.wanted
 		end

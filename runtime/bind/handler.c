@@ -321,12 +321,26 @@ static void push_text(lua_State *L, int idx)
 	lua_pushfstring(L, "(an error object: %s whose __tostring fails)", luaL_typename(L, idx));
 }
 
+/* What was raised, at 2, says where by itself: it comes out of an isolated script's program. [-0, +1, m] or [-0, +0, m] */
+static bool push_own_place(lua_State *L)
+{
+	int type = luaL_getmetafield(L, 2, "__vigia_place");
+	if (type == LUA_TSTRING) return true;
+	if (type != LUA_TNIL) lua_pop(L, 1);
+	return false;
+}
+
 /* For the log: where the handler failed, or, where nothing of Lua is on its stack any more, where it is. Its userdata is at 1.
  * [-0, +1, m] */
 static void push_place(lua_State *L, const struct lua_handler *h, bool raised)
 {
 	lua_Debug ar;
 	bool lua = false;
+	if (raised && push_own_place(L)) {
+		luaL_gsub(L, lua_tostring(L, -1), "\n\t", " ");
+		lua_replace(L, -2);
+		return;
+	}
 	for (int level = 0; raised && !lua && lua_getstack(h->co, level, &ar); level++)
 		lua = lua_getinfo(h->co, "S", &ar) && *ar.what != 'C';
 	if (lua) {
@@ -419,7 +433,7 @@ static int report(lua_State *L, void *arg)
 		lua_pushvalue(L, 2);
 		lua_setfield(L, 4, "cause");
 		if (f->raised) {
-			luaL_traceback(L, h->co, NULL, 0);
+			if (!push_own_place(L)) luaL_traceback(L, h->co, NULL, 0);
 			lua_setfield(L, 4, "traceback");
 		}
 		note_place(L, h, f->raised);
