@@ -86,7 +86,7 @@ static const struct scenario scenarios[] = {
 	 .end = {VIGIA_RUNNING, .done = 9, .processed = 2, .last_processed = 9}},
 	{"W20 a stop that came first wins, and nothing is counted",
 	 .rows = {R(0, START(AFTER(0), 0), READ(AFTER(0))), R(0, STOP, NONE), R(0, BATCH_GONE(3, AFTER(4), 4), STOPPED)},
-	 .end = {VIGIA_STOPPED}},
+	 .end = {.state = VIGIA_STOPPED}},
 
 	/* S4, S8: what the filter dropped */
 	{"S4 passes what the filter dropped before, between and behind the events of a batch",
