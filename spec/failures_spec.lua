@@ -35,19 +35,29 @@ describe("every failure in turn", function()
 	local preload = build .. "/spec/c/fail.so"
 	if preload:sub(1, 1) ~= "/" then preload = lfs.currentdir() .. "/" .. preload end
 
+	-- Run one of the programs in spec/support, with calls of a kind failing; answers its lines, and its folder.
+	local function run(program, kind, first)
+		local folder = quick_folder()
+		local words = {helper.quoted(folder), first}
+		table.move(kind, 2, #kind, #words + 1, words)
+		local text, good = helper.shell(("TMPDIR=%s LD_PRELOAD=%s LUA_PATH=%s LUA_CPATH=%s lua5.4 spec/support/%s.lua %s"):format(words[1],
+			helper.quoted((os.getenv("LD_PRELOAD") or "") .. ":" .. preload), helper.quoted(package.path),
+			helper.quoted(package.cpath .. ";" .. build .. "/spec/c/?.so"), program, table.concat(words, " ")))
+		local last = helper.read_file(folder .. "/last")
+		helper.remove(folder)
+		assert(good, text .. last)
+		return text
+	end
+
+	local function end_if_it_cannot(kind)
+		if helper.tsan then helper.pending("the runtime of ThreadSanitizer stands between") end
+		if helper.sanitized and kind[1] == "allocation" then helper.pending("a sanitizer has an allocator of its own") end
+	end
+
 	for _, kind in ipairs(KINDS) do
 		it("D4k R2k R3k of each " .. kind[1], function()
-			if helper.tsan then return helper.pending("the runtime of ThreadSanitizer stands between") end
-			if helper.sanitized and kind[1] == "allocation" then return helper.pending("a sanitizer has an allocator of its own") end
-			local folder = quick_folder()
-			local words = {}
-			for i, word in ipairs(kind) do words[i] = helper.quoted(word) end
-			words[1] = helper.quoted(folder)
-			local text, good = helper.shell(("LD_PRELOAD=%s LUA_PATH=%s LUA_CPATH=%s lua5.4 spec/support/failures.lua %s"):format(
-				helper.quoted((os.getenv("LD_PRELOAD") or "") .. ":" .. preload), helper.quoted(package.path),
-				helper.quoted(package.cpath .. ";" .. build .. "/spec/c/?.so"), table.concat(words, " ")))
-			helper.remove(folder)
-			assert(good, text)
+			end_if_it_cannot(kind)
+			local text = run("failures", kind)
 			local failures, scenarios = 0, 0
 			for line in text:gmatch "[^\n]+" do
 				local count = line:match "^ok .*: (%d+)$"
@@ -57,5 +67,19 @@ describe("every failure in turn", function()
 			assert(scenarios > 0 and failures > 0, text)
 			helper.covered("failures in turn", "%d failures of each %s in %d scenarios", failures, kind[1], scenarios)
 		end)
+	end
+
+	-- A sample by a seed; in the long form each call.
+	local seed = os.getenv "VIGIA_SOAK" and "all" or os.getenv "VIGIA_SEED" or tostring(os.time() % 100000)
+	for _, kind in ipairs(KINDS) do
+		if kind[2] ~= "lua" then
+			it("D4k R2k R3k of each " .. kind[1] .. ", under the suite that all stores pass", function()
+				end_if_it_cannot(kind)
+				local text = run("failures_contract", kind, seed)
+				local failures, specs = text:match "ok: (%d+) failures in (%d+) specs\n$"
+				assert(failures, ("VIGIA_SEED=%s: %s"):format(seed, text))
+				helper.covered("failures in turn", "%d failures under the contract suite, %d specs of it", failures, specs)
+			end)
+		end
 	end
 end)

@@ -8,16 +8,11 @@
 local core = require "vigia.core"
 local fail = require "fail"
 local lfs = require "lfs"
+local verdict = require "spec.support.failures_verdict"
 local vigia = require "vigia"
 
 local folder = arg[1]
 local LIST <const> = 5
-
--- What may be the answer to a failure, beside the words of the system's error.
-local CODES <const> = {
-	io_error = true, disk_full = true, out_of_memory = true, commit_unknown = true, store_full = true, not_permitted = true,
-	handler_error = true, -- told by a handler that could not append
-}
 
 -- Raised by a step that could not be done; what the scenario returns.
 local Failure = {}
@@ -173,26 +168,6 @@ local SCENARIOS <const> = {
 
 ---- one run ----
 
-local function count(directory)
-	local total = 0
-	for name in lfs.dir(directory) do
-		if name:find "^%d+$" then total = total + 1 end
-	end
-	return total
-end
-
-local function left_open()
-	collectgarbage()
-	collectgarbage()
-	local until_time = core.monotonic() + 5
-	local threads = count "/proc/self/task"
-	while threads > 1 and core.monotonic() < until_time do -- one that was joined is listed for a moment
-		vigia.sleep(0.001)
-		threads = count "/proc/self/task"
-	end
-	return count "/proc/self/fd", threads
-end
-
 local function remove(path)
 	for _, suffix in ipairs{"", "-lock", "-side", ".lua", ".copy", ".copy-lock", ".copy-side"} do os.remove(path .. suffix) end
 end
@@ -221,32 +196,14 @@ local function look(path, acked, existed)
 	if not store:store_event("CREATE", "New", "afterwards") then return "it takes no events afterwards" end
 end
 
-local function damaged(path)
-	local next_finding, err = core.verify(path)
-	if not next_finding then return "verify: " .. tostring(err) end
-	local found
-	for what, number, _, _, text in next_finding do
-		if what ~= "progress" and what ~= "done" and text and text ~= "" then found = ("verify: %s %s %s"):format(what, number, text) end
-	end
-	return found
-end
-
 local function explain(result, number)
 	if getmetatable(result) ~= Failure then
 		-- Lua raises when memory for a value of its own cannot be had; so does the binding when it is C's.
 		if number == fail.ENOMEM and tostring(result):find("not enough memory", 1, true) then return true end
 		return nil, "it raised: " .. tostring(result)
 	end
-	local err = result.err
-	if type(err) == "string" then return nil, err end
-	local text = tostring(err) .. " " .. tostring(err.cause)
-	if not CODES[err.code] then return nil, ("the code %s: %s"):format(err.code, text) end
-	local words = {fail[number]:lower(), "memory", "disk is full", "commit failed"}
-	if number == fail.ENOLCK then words[#words + 1] = "a lock of it was refused" end -- LMDB keeps the system's error to itself
-	for _, word in ipairs(words) do
-		if text:lower():find(word, 1, true) then return true end
-	end
-	return nil, "it does not name the cause: " .. text
+	if type(result.err) == "string" then return nil, result.err end
+	return verdict.names_cause(result.err, number)
 end
 
 -- After these the pages are looked at, too, now and then.
@@ -259,7 +216,7 @@ local function run_one(scenario, kind, number, n, forever)
 	local path = folder .. "/store"
 	remove(path)
 	before(path)
-	local fds, threads = left_open()
+	local fds, threads = verdict.left_open()
 	local acked = {}
 	runs = runs + 1
 	fail.arm(kind, n, number, forever)
@@ -273,12 +230,12 @@ local function run_one(scenario, kind, number, n, forever)
 		-- "Interrupted" is no reason to fail.
 		if number == fail.EINTR and not forever then return nil, where .. "an interruption became an error: " .. tostring(result) end
 	end
-	local fds_after, threads_after = left_open()
+	local fds_after, threads_after = verdict.left_open()
 	if fds_after ~= fds then return nil, where .. ("%d descriptors are left open"):format(fds_after - fds) end
 	if threads_after ~= threads then return nil, where .. ("%d threads are left"):format(threads_after - threads) end
 	if not acked.memory then
 		local wrong = look(path, acked, scenario.before == nil)
-		if not wrong and hits > 0 and WRITES[kind] and runs % 8 == 0 and lfs.attributes(path, "mode") then wrong = damaged(path) end
+		if not wrong and hits > 0 and WRITES[kind] and runs % 8 == 0 and lfs.attributes(path, "mode") then wrong = verdict.damaged(path) end
 		if wrong then return nil, where .. wrong end
 	end
 	return hits
@@ -426,7 +383,7 @@ local function run_state(source, n)
 	remove(path)
 	fill(path)
 	if source.before then source.before(path) end
-	local fds, threads = left_open()
+	local fds, threads = verdict.left_open()
 	runs = runs + 1
 	local reached, result, raised = fail.state(source[2], n, package.path, package.cpath, path)
 	local where = ("at allocation %d: "):format(n)
@@ -434,7 +391,7 @@ local function run_state(source, n)
 		if not reached then return nil, where .. "it fails without a fault: " .. raised end
 		if not raised:find "memory" then return nil, where .. "it does not name the cause: " .. raised end
 	end
-	local fds_after, threads_after = left_open()
+	local fds_after, threads_after = verdict.left_open()
 	if fds_after ~= fds then return nil, where .. ("%d descriptors are left open"):format(fds_after - fds) end
 	if threads_after ~= threads then return nil, where .. ("%d threads are left"):format(threads_after - threads) end
 	if n % 8 == 0 then

@@ -5,6 +5,11 @@
  *
  * A call counts if its return address lies in libvigia, vigia/core.so or liblmdb: Lua, busted and the C library go on undisturbed. A call
  * of LMDB counts where Vigia makes it, not LMDB itself.
+ *
+ * fail.record(kind): nothing fails, but each call is written down; fail.recorded(): a list with a number for each of them, the same for
+ * calls that came to be in the same way. fail.track(): from now on what is allocated is written down; fail.kept(): ends that, and
+ * answers how many blocks were not freed again, and where a few of them come from. (With a sanitizer nothing is tracked: it looks for
+ * leaks itself.)
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,6 +19,7 @@
 #include <linux/futex.h>
 #include <lmdb.h>
 #include <lualib.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -26,6 +32,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #define EXPORT __attribute__((visibility("default"), used))
 
@@ -76,9 +83,49 @@ static atomic_long countdown; /* 0: off */
 static atomic_int armed_kind, armed_error, hits;
 static atomic_bool forever;
 
+/* ---- what is written down ---- */
+
+enum { RECORDS_MAX = 1 << 19, FRAMES_MAX = 40 };
+static uint64_t records[RECORDS_MAX];
+static atomic_long record_count;
+static atomic_bool recording;
+
+struct way {
+	uint64_t hash;
+	int frames;
+};
+
+static _Unwind_Reason_Code add_frame(struct _Unwind_Context *context, void *arg)
+{
+	struct way *way = arg;
+	uintptr_t at = _Unwind_GetIP(context);
+	if (counts(ALLOC, (const void *)at)) {
+		way->hash = (way->hash ^ at) * 0x9e3779b97f4a7c15U;
+		way->hash ^= way->hash >> 29;
+	}
+	return ++way->frames < FRAMES_MAX ? _URC_NO_REASON : _URC_END_OF_STACK;
+}
+
+/* The functions of ours that led to this call, as one number. */
+static void record(void)
+{
+	static _Thread_local bool inside; /* the unwinder may allocate */
+	long at = atomic_fetch_add(&record_count, 1);
+	if (inside || at >= RECORDS_MAX) return;
+	inside = true;
+	struct way way = {1, 0};
+	_Unwind_Backtrace(add_frame, &way);
+	records[at] = way.hash >> 1;
+	inside = false;
+}
+
 static bool fails(enum kind kind, const void *caller)
 {
 	if (atomic_load(&countdown) == 0 || atomic_load(&armed_kind) != (int)kind || !counts(kind, caller)) return false;
+	if (atomic_load(&recording)) {
+		record();
+		return false;
+	}
 	long left = atomic_load(&countdown);
 	do {
 		if (left == 0) return false;
@@ -93,21 +140,98 @@ static bool fails(enum kind kind, const void *caller)
 #define FAILS(kind) fails(kind, __builtin_return_address(0))
 
 #ifndef VIGIA_SANITIZED /* a sanitizer has an allocator of its own */
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
+
+/* Blocks that were allocated and not freed since track(): a table with open addressing. */
+enum { BLOCKS = 1 << 17 };
+static struct {
+	uintptr_t ptr;
+	const void *caller;
+} blocks[BLOCKS];
+static size_t used_blocks[BLOCKS / 2];
+static long blocks_kept, blocks_used;
+static atomic_bool tracking;
+static pthread_mutex_t blocks_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static size_t block_at(uintptr_t ptr)
+{
+	size_t at = (size_t)((ptr >> 4) * 0x9e3779b97f4a7c15U >> 40) % BLOCKS;
+	while (blocks[at].ptr != 0 && blocks[at].ptr != ptr) at = (at + 1) % BLOCKS;
+	return at;
+}
+
+static void *allocated(void *ptr, const void *caller)
+{
+	if (!atomic_load(&tracking) || ptr == NULL || !counts(ALLOC, caller)) return ptr;
+	pthread_mutex_lock(&blocks_mutex);
+	size_t at = block_at((uintptr_t)ptr);
+	if (blocks[at].ptr == 0 && blocks_used < BLOCKS / 2) {
+		blocks[at].ptr = (uintptr_t)ptr;
+		used_blocks[blocks_used++] = at;
+	}
+	if (blocks[at].ptr != 0) {
+		blocks_kept += blocks[at].caller == NULL;
+		blocks[at].caller = caller;
+	}
+	pthread_mutex_unlock(&blocks_mutex);
+	return ptr;
+}
+
+/* A block that is freed keeps its place in the table, without a caller: the same address comes again and again. */
+static void freed(void *ptr)
+{
+	if (!atomic_load(&tracking) || ptr == NULL) return;
+	pthread_mutex_lock(&blocks_mutex);
+	size_t at = block_at((uintptr_t)ptr);
+	if (blocks[at].ptr != 0 && blocks[at].caller != NULL) {
+		blocks[at].caller = NULL;
+		blocks_kept--;
+	}
+	pthread_mutex_unlock(&blocks_mutex);
+}
 
 EXPORT void *malloc(size_t size)
 {
-	return FAILS(ALLOC) ? NULL : __libc_malloc(size);
+	return FAILS(ALLOC) ? NULL : allocated(__libc_malloc(size), __builtin_return_address(0));
 }
 
 EXPORT void *calloc(size_t count, size_t size)
 {
-	return FAILS(ALLOC) ? NULL : __libc_calloc(count, size);
+	return FAILS(ALLOC) ? NULL : allocated(__libc_calloc(count, size), __builtin_return_address(0));
 }
 
 EXPORT void *realloc(void *ptr, size_t size)
 {
-	return FAILS(ALLOC) ? NULL : __libc_realloc(ptr, size);
+	if (FAILS(ALLOC)) return NULL;
+	freed(ptr);
+	void *moved = __libc_realloc(ptr, size);
+	return allocated(moved == NULL && size != 0 ? ptr : moved, __builtin_return_address(0)) == moved ? moved : NULL;
+}
+
+EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
+{
+	if (FAILS(ALLOC)) return ENOMEM;
+	void *ptr = allocated(__libc_memalign(alignment, size), __builtin_return_address(0));
+	if (ptr == NULL) return ENOMEM;
+	*out = ptr;
+	return 0;
+}
+
+EXPORT void *memalign(size_t alignment, size_t size)
+{
+	return FAILS(ALLOC) ? NULL : allocated(__libc_memalign(alignment, size), __builtin_return_address(0));
+}
+
+EXPORT void *aligned_alloc(size_t alignment, size_t size)
+{
+	return FAILS(ALLOC) ? NULL : allocated(__libc_memalign(alignment, size), __builtin_return_address(0));
+}
+
+EXPORT void free(void *ptr)
+{
+	freed(ptr);
+	__libc_free(ptr);
 }
 #endif
 
@@ -376,14 +500,76 @@ static int lua_arm(lua_State *L)
 static int lua_disarm(lua_State *L)
 {
 	atomic_store(&countdown, 0);
+	atomic_store(&recording, false);
 	lua_pushinteger(L, atomic_load(&hits));
 	return 1;
+}
+
+static int lua_record(lua_State *L)
+{
+	if (range_count == 0) dl_iterate_phdr(add_object, NULL);
+	atomic_store(&armed_kind, luaL_checkoption(L, 1, NULL, kind_names));
+	atomic_store(&hits, 0);
+	atomic_store(&record_count, 0);
+	atomic_store(&recording, true);
+	atomic_store(&countdown, 1);
+	return 0;
+}
+
+static int lua_recorded(lua_State *L)
+{
+	long count = atomic_load(&record_count);
+	if (count > RECORDS_MAX) count = RECORDS_MAX;
+	lua_createtable(L, (int)count, 0);
+	for (long i = 0; i < count; i++) {
+		lua_pushinteger(L, (lua_Integer)records[i]);
+		lua_rawseti(L, -2, i + 1);
+	}
+	return 1;
+}
+
+static int lua_track(lua_State *L)
+{
+#ifndef VIGIA_SANITIZED
+	if (range_count == 0) dl_iterate_phdr(add_object, NULL);
+	for (long i = 0; i < blocks_used; i++) memset(&blocks[used_blocks[i]], 0, sizeof *blocks);
+	blocks_kept = blocks_used = 0;
+	atomic_store(&tracking, true);
+#else
+	(void)L;
+#endif
+	return 0;
+}
+
+static int lua_kept(lua_State *L)
+{
+#ifndef VIGIA_SANITIZED
+	atomic_store(&tracking, false);
+	lua_pushinteger(L, blocks_kept);
+	luaL_Buffer text;
+	luaL_buffinit(L, &text);
+	int told = 0;
+	for (long i = 0; i < blocks_used && told < 3; i++) {
+		Dl_info info;
+		const void *caller = blocks[used_blocks[i]].caller;
+		if (caller == NULL || dladdr(caller, &info) == 0) continue;
+		lua_pushfstring(L, " %s+%p", info.dli_fname, (void *)((uintptr_t)caller - (uintptr_t)info.dli_fbase));
+		luaL_addvalue(&text);
+		told++;
+	}
+	luaL_pushresult(&text);
+#else
+	lua_pushinteger(L, 0);
+	lua_pushliteral(L, "");
+#endif
+	return 2;
 }
 
 EXPORT int luaopen_fail(lua_State *L);
 int luaopen_fail(lua_State *L)
 {
-	static const luaL_Reg functions[] = {{"arm", lua_arm}, {"disarm", lua_disarm}, {"state", lua_state_run}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {{"arm", lua_arm}, {"disarm", lua_disarm}, {"state", lua_state_run}, {"record", lua_record},
+	                                     {"recorded", lua_recorded}, {"track", lua_track}, {"kept", lua_kept}, {NULL, NULL}};
 	static const struct {
 		const char *name;
 		int number;
