@@ -35,7 +35,7 @@ describe("every failure in turn", function()
 	local preload = build .. "/spec/c/fail.so"
 	if preload:sub(1, 1) ~= "/" then preload = lfs.currentdir() .. "/" .. preload end
 
-	-- Run one of the programs in spec/support, with calls of a kind failing; answers its lines, and its folder.
+	-- Run one of the programs in spec/support, with calls of a kind failing; answers what it wrote.
 	local function run(program, kind, first)
 		local folder = quick_folder()
 		local words = {helper.quoted(folder), first}
@@ -77,7 +77,7 @@ describe("every failure in turn", function()
 				end_if_it_cannot(kind)
 				local text = run("failures_contract", kind, seed)
 				local failures, specs = text:match "ok: (%d+) failures in (%d+) specs\n$"
-				assert(failures, ("VIGIA_SEED=%s: %s"):format(seed, text))
+				assert(failures and failures ~= "0", ("VIGIA_SEED=%s: %s"):format(seed, text))
 				helper.covered("failures in turn", "%d failures under the contract suite, %d specs of it", failures, specs)
 			end)
 		end
