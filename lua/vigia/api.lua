@@ -374,7 +374,7 @@ function Store:configure(settings) end
 function Store:sync() end
 
 ---@class vigia.BackupOptions
----@field compact? boolean leave out free pages (default false)
+---@field compact? boolean leave out free pages (default false); meanwhile a map that must grow cannot: "store_full"
 
 ---Copy the store, as it is at one moment, into a new file, while others go on using it. The copy is a store with an id of its own.
 ---@param path string "file_exists": nothing is overwritten; what could not be finished is not left behind

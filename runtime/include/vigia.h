@@ -438,7 +438,8 @@ static inline int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out
 
 /**
  * Copy the store, as it is at one moment, into a new file, while others go on using it; `compact`: without the free pages. The copy is a
- * store of its own, with another id, and has its name only once it is whole.
+ * store of its own, with another id, and has its name only once it is whole. While a `compact` one goes on, a map that must grow (small
+ * address space) or lend room cannot: those calls of this process return EFULL.
  *
  * Returns:   VIGIA_OK; EFILEEXISTS: nothing is overwritten; EDISKFULL, EPERM, ENOTFOUND, EIO, ENOMEM: nothing is left behind; EUNSUPPORTED
  */

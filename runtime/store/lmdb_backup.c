@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../core/alloc.h"
 #include "../core/error.h"
 #include "fd.h"
 #include "lmdb_store.h"
@@ -100,14 +101,85 @@ static int target_finish(struct target *t)
 	return rc;
 }
 
-/* The content. LMDB reads it in a transaction of its own. 0 or an error number; MDB_MAP_RESIZED: another process made the file longer since
- * ours began. */
-static int copy_once(struct lmdb_backend *b, const struct target *t, bool compact)
+/* Only what is in use, and in order. LMDB reads it through the map, in a transaction of its own. 0 or an error number. */
+static int copy_compact(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
 {
-	if (ftruncate(t->fd, 0) < 0 || lseek(t->fd, 0, SEEK_SET) < 0) return errno;
+	struct reader *reader; /* sees to it that the environment is open, and its map large enough */
+	*rc = vigia__lmdb_read_begin(b, &reader, err);
+	if (*rc < 0) return 0;
 	atomic_fetch_add(&b->map_long, 1);
-	int failed = mdb_env_copyfd2(b->env, t->fd, compact ? MDB_CP_COMPACT : 0);
+	int failed = mdb_env_copyfd2(b->env, t->fd, MDB_CP_COMPACT);
 	atomic_fetch_sub(&b->map_long, 1);
+	vigia__lmdb_read_end(b, reader);
+	return failed;
+}
+
+static int write_all(int fd, const uint8_t *bytes, size_t len)
+{
+	while (len > 0) {
+		ssize_t done = write(fd, bytes, len);
+		if (done < 0 && errno != EINTR) return errno;
+		if (done > 0) {
+			bytes += done;
+			len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+enum { COPY_BYTES = 1 << 20, META_PAGES = 2 };
+
+struct piece {
+	uint8_t *bytes;
+	size_t len;
+	off_t at;
+	uint64_t end; /* out, with the first piece: of the whole copy */
+};
+
+/* The first pages, or a piece behind them, whose length becomes 0 at the end of the file. 0 or an error number; MDB_MAP_RESIZED: begin
+ * anew. Only this part needs the lock, for as long as the cache or the disk takes to read. */
+static int read_piece(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct piece *piece)
+{
+	mdb_filehandle_t fd;
+	int failed = 0;
+	vigia__lmdb_map_enter(b);
+	if (pin->reader == NULL) failed = MDB_MAP_RESIZED;
+	else if ((failed = mdb_env_get_fd(b->env, &fd)) == 0 && piece->at == 0) {
+		piece->len = META_PAGES * b->page_bytes;
+		int found = vigia__lmdb_meta_of(fd, b->page_bytes, pin->txn, piece->bytes, &piece->end);
+		failed = found > 0 ? 0 : found == 0 ? MDB_MAP_RESIZED : errno;
+	} else if (failed == 0) {
+		ssize_t got;
+		do got = pread(fd, piece->bytes, piece->len, piece->at);
+		while (got < 0 && errno == EINTR);
+		if (got < 0) failed = errno;
+		else piece->len = (size_t)got;
+	}
+	vigia__lmdb_map_leave(b);
+	return failed;
+}
+
+/* All pages as they are. A reader keeps them in the file, and they are read through its descriptor: so the map may change its size however
+ * slow the target is. */
+static int copy_plain(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
+{
+	struct vigia__lmdb_pin pin;
+	struct piece piece = {.bytes = vigia__alloc(COPY_BYTES)};
+	if (piece.bytes == NULL) return ENOMEM;
+	*rc = vigia__lmdb_pin(b, &pin, err);
+	int failed = 0;
+	if (*rc == VIGIA_OK) {
+		do {
+			failed = read_piece(b, &pin, &piece);
+			if (failed == 0) failed = write_all(t->fd, piece.bytes, piece.len);
+			piece.at += (off_t)piece.len;
+			if (piece.len == 0) break; /* what LMDB counted and never wrote */
+			piece.len = piece.end - (uint64_t)piece.at < COPY_BYTES ? piece.end - (uint64_t)piece.at : COPY_BYTES;
+		} while (failed == 0 && (uint64_t)piece.at < piece.end);
+		vigia__lmdb_unpin(b, &pin);
+		if (failed == 0 && ftruncate(t->fd, (off_t)piece.end) < 0) failed = errno;
+	}
+	vigia__free(piece.bytes);
 	return failed;
 }
 
@@ -119,11 +191,8 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 	int failed = MDB_MAP_RESIZED, rc = target_open(&t, path, err);
 	if (rc < 0) return rc;
 	for (int tries = 0; rc == VIGIA_OK && failed == MDB_MAP_RESIZED && tries < TRIES; tries++) {
-		struct reader *reader; /* sees to it that the environment is open, and its map large enough */
-		rc = vigia__lmdb_read_begin(b, &reader, err);
-		if (rc < 0) break;
-		failed = copy_once(b, &t, compact);
-		vigia__lmdb_read_end(b, reader);
+		if (ftruncate(t.fd, 0) < 0 || lseek(t.fd, 0, SEEK_SET) < 0) failed = errno;
+		else failed = compact ? copy_compact(b, &t, err, &rc) : copy_plain(b, &t, err, &rc);
 	}
 	if (rc == VIGIA_OK) {
 		if (failed == 0) failed = give_id(&t);

@@ -116,6 +116,10 @@ static void readers_drop(struct lmdb_backend *b)
 		b->readers = reader->next;
 		reader_free(reader);
 	}
+	for (struct vigia__lmdb_pin *pin = b->pins; pin; pin = pin->next) {
+		if (pin->reader) reader_free(pin->reader);
+		pin->reader = NULL;
+	}
 }
 
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
@@ -163,6 +167,31 @@ void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
 	b->readers = reader;
 	pthread_mutex_unlock(&b->readers_mutex);
 	vigia__lmdb_map_leave(b);
+}
+
+int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct vigia_error *err)
+{
+	int rc = vigia__lmdb_read_begin(b, &pin->reader, err);
+	if (rc < 0) return rc;
+	pin->txn = mdb_txn_id(pin->reader->txn);
+	pthread_mutex_lock(&b->readers_mutex);
+	pin->next = b->pins;
+	b->pins = pin;
+	pthread_mutex_unlock(&b->readers_mutex);
+	vigia__lmdb_map_leave(b);
+	return VIGIA_OK;
+}
+
+void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin)
+{
+	vigia__lmdb_map_enter(b);
+	pthread_mutex_lock(&b->readers_mutex);
+	struct vigia__lmdb_pin **at = &b->pins;
+	while (*at != pin) at = &(*at)->next;
+	*at = pin->next;
+	pthread_mutex_unlock(&b->readers_mutex);
+	if (pin->reader) vigia__lmdb_read_end(b, pin->reader);
+	else vigia__lmdb_map_leave(b);
 }
 
 int vigia__lmdb_free_readers(struct lmdb_backend *b)

@@ -6,7 +6,7 @@
  * the next call opens it again or returns an error.
  *
  * The lock prefers the thread that changes the size: readers that come later wait for it. It waits a limited time, and not at all
- * for a backup, which may take long.
+ * for a backup that compacts, which may take long. Readers that read nothing through the map are pinned outside of it (lmdb_env.c).
  *
  * A loan: one transaction in a map of another size, alone in the process. vigia__lmdb_map_leave ends it.
  */

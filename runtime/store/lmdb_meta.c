@@ -167,6 +167,25 @@ int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out)
 	return 1;
 }
 
+int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages, uint64_t *bytes)
+{
+	struct meta_page page[2];
+	for (int i = 0; i < 2; i++) { /* twice: the writer of the commit after the next may be at it */
+		ssize_t got = pread(fd, &page[i], sizeof page[i], (off_t)(txn % META_PAGES * page_bytes));
+		if (got < 0) return -1;
+		if (got != (ssize_t)sizeof page[i] || page[i].magic != VIGIA__LMDB_MAGIC || page[i].txn != txn) return 0;
+	}
+	if (memcmp(&page[0], &page[1], sizeof page[0]) != 0) return 0;
+	memset(pages, 0, META_PAGES * page_bytes);
+	for (size_t i = 0; i < META_PAGES; i++) {
+		page->pgno = i;
+		page->txn = i == txn % META_PAGES || txn == 0 ? txn : txn - 1;
+		memcpy(pages + i * page_bytes, page, sizeof *page);
+	}
+	*bytes = (page->last_page + 1) * page_bytes;
+	return 1;
+}
+
 /* ---- a commit in doubt ---- */
 
 /* In a writer's transaction: bring the two meta pages, as they count, and all else that the page cache has to the disk. A number later

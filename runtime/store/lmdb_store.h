@@ -59,6 +59,13 @@ struct reader {
 	MDB_cursor *events;
 };
 
+/* A snapshot whose pages stay in the file, though the map may change its size meanwhile: nothing is read through the map. */
+struct vigia__lmdb_pin {
+	struct vigia__lmdb_pin *next; /* owner: the backend, under readers_mutex */
+	struct reader *reader;        /* under map_lock; NULL: the environment was closed, and the pages may be used again */
+	uint64_t txn;
+};
+
 struct lmdb_backend {
 	struct vigia__backend base;
 	struct lmdb_backend *next; /* owner: the process's list in lmdb_env.c */
@@ -95,6 +102,7 @@ struct lmdb_backend {
 
 	pthread_mutex_t readers_mutex;
 	struct reader *readers;    /* not in use */
+	struct vigia__lmdb_pin *pins;
 
 	_Atomic uint64_t reached;  /* the last number that a commit of this process gave */
 	struct vigia__commit commit;
@@ -127,6 +135,9 @@ int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct v
 /* For those who asked already whether it is still there. */
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
+/* Every 0 of pin is followed by unpin. */
+int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct vigia_error *err);
+void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin);
 /* Outside of transactions: free the slots of readers that were killed, which keep pages from being used again. How many. */
 int vigia__lmdb_free_readers(struct lmdb_backend *b);
 /* takes map_lock; commit or abort gives it back */
@@ -182,6 +193,9 @@ struct vigia__lmdb_metas {
 	uint64_t txn, bytes;
 };
 int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out);
+/* Of a commit that a reader keeps: its meta page twice, as the first two pages of a copy, and the bytes that its pages take. 1; 0: it is
+ * not there any more (two commits later); -1 with errno. */
+int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages, uint64_t *bytes);
 #define VIGIA__LMDB_MAGIC UINT32_C(0xBEEFC0DE)
 /* Was the file begun, and not finished before its first commit? It holds nothing, and never did. */
 bool vigia__lmdb_meta_unfinished(int fd);
