@@ -4,6 +4,7 @@
 #include "json.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +48,9 @@ static int refuse_at(const struct text *text, size_t offset, const char *what) {
 	return vigia__error(text->err, VIGIA_ESERIAL, "line %zu, column %zu: %s", line, column, what);
 }
 
-/* Where brackets first nest `level` deep; len if they never do. Needs no valid JSON. */
-static size_t find_nesting(const char *s, size_t len, int level) {
+/* Go through the brackets outside of strings; needs no valid JSON. Returns where they first nest `level` deep, len if they never do; *open
+ * becomes whether a bracket or a string is open at the end. It may be NULL. */
+static size_t scan_brackets(const char *s, size_t len, int level, bool *open) {
 	int depth = 0;
 	bool in_string = false;
 	for (size_t i = 0; i < len; i++) {
@@ -65,7 +67,13 @@ static size_t find_nesting(const char *s, size_t len, int level) {
 		} else if (s[i] == '}' || s[i] == ']')
 			depth--;
 	}
+	if (open)
+		*open = in_string || depth > 0;
 	return len;
+}
+
+static size_t find_nesting(const char *s, size_t len, int level) {
+	return scan_brackets(s, len, level, NULL);
 }
 
 static int refuse_depth(const struct text *text, int nesting) {
@@ -231,22 +239,10 @@ static json_t *parse(const struct text *text, int *rc) {
 	return root;
 }
 
-/* Is a bracket or a string open at the end? Needs no valid JSON. */
 static bool is_open(const char *s, size_t len) {
-	int depth = 0;
-	bool in_string = false;
-	for (size_t i = 0; i < len; i++) {
-		if (in_string) {
-			if (s[i] == '\\')
-				i++;
-			else if (s[i] == '"')
-				in_string = false;
-		} else if (s[i] == '"')
-			in_string = true;
-		else
-			depth += (s[i] == '{' || s[i] == '[') - (s[i] == '}' || s[i] == ']');
-	}
-	return in_string || depth > 0;
+	bool open;
+	scan_brackets(s, len, INT_MAX, &open);
+	return open;
 }
 
 /* Are these bytes, one to three, the first ones of a longer character? */
