@@ -28,7 +28,8 @@ int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *by
 	/* one byte at least, so that an entry without bytes has an address too */
 	if (vigia__buf_reserve(&batch->bytes, len + 1) != 0)
 		return -1;
-	memcpy(batch->bytes.data + offset, bytes, len);
+	if (len > 0) /* `bytes` may be NULL then */
+		memcpy(batch->bytes.data + offset, bytes, len);
 	batch->bytes.len += len;
 	batch->entries[batch->count++] = (struct vigia__entry){.seq_num = seq_num, .len = (uint32_t)len, .offset = offset};
 	return 0;

@@ -247,6 +247,10 @@ static void test_batch(void **state) {
 	assert_error(vigia_batch_event(batch, 200, &event, &err), VIGIA_EINVAL, &err, "200");
 	vigia__batch_clear(batch);
 	assert_int_equal(vigia_batch_count(batch), 0);
+	/* what a damaged page calls a value may be nothing, at no address */
+	assert_int_equal(vigia__batch_add(batch, 1, NULL, 0), 0);
+	struct vigia_event nothing;
+	assert_int_equal(vigia_batch_event(batch, vigia_batch_count(batch) - 1, &nothing, NULL), VIGIA_EDAMAGED);
 	vigia_batch_free(batch);
 	vigia_batch_free(NULL);
 }
