@@ -94,7 +94,7 @@ int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint
 	if (rc < 0) return rc;
 	MDB_val key = key_of(id), value;
 	rc = mdb_get(reader->txn, b->checkpoints, &key, &value);
-	bool whole = rc == 0 && value.mv_size >= sizeof record;
+	bool whole = rc == 0 && value.mv_size >= sizeof record && vigia__lmdb_whole(b, &value);
 	if (whole) memcpy(&record, value.mv_data, sizeof record);
 	vigia__lmdb_read_end(b, reader);
 	if (rc == MDB_NOTFOUND) return none(id, err);
@@ -109,18 +109,19 @@ static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint
 {
 	struct vigia__buf copy = {0};
 	struct reader *reader;
-	MDB_cursor *cursor;
+	struct vigia__lmdb_walk walk = {0};
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	rc = mdb_cursor_open(reader->txn, dbi, &cursor);
+	rc = mdb_cursor_open(reader->txn, dbi, &walk.cursor);
 	if (rc == 0) {
 		MDB_val key, value;
-		while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+		while ((rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
 			uint64_t numbers[2] = {0, key.mv_size};
-			if (value.mv_size >= sizeof(struct checkpoint_record)) memcpy(&numbers[0], value.mv_data, sizeof numbers[0]);
+			bool whole = value.mv_size >= sizeof(struct checkpoint_record) && vigia__lmdb_whole(b, &value);
+			if (whole) memcpy(&numbers[0], value.mv_data, sizeof numbers[0]);
 			if (vigia__buf_add(&copy, numbers, sizeof numbers) < 0 || vigia__buf_add(&copy, key.mv_data, key.mv_size) < 0) break;
 		}
-		mdb_cursor_close(cursor);
+		mdb_cursor_close(walk.cursor);
 	}
 	vigia__lmdb_read_end(b, reader);
 	if (rc == 0) {

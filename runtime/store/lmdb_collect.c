@@ -144,7 +144,7 @@ static bool mark_of(const MDB_val *key, const MDB_val *value, struct vigia__mark
 /* The newest mark; false: there is none. */
 static bool last_mark(MDB_cursor *marks, struct vigia__mark *out)
 {
-	MDB_val key, value;
+	MDB_val key, value = {0};
 	return mdb_cursor_get(marks, &key, &value, MDB_LAST) == 0 && mark_of(&key, &value, out);
 }
 
@@ -178,12 +178,13 @@ static int write_mark(MDB_cursor *marks, uint64_t latest, int64_t age_ns, void (
 /* The last number that is older than the age. Marks before the one that says so are of no more use. */
 static int find_old(MDB_cursor *marks, int64_t now, int64_t age_ns, uint64_t *old)
 {
-	MDB_val key, value;
+	MDB_val key, value = {0};
 	struct vigia__mark mark;
 	size_t useless = 0;
 	*old = 0;
+	struct vigia__lmdb_walk walk = {.cursor = marks, .numbers = true};
 	int rc = mdb_cursor_get(marks, &key, &value, MDB_FIRST);
-	for (; rc == 0; rc = mdb_cursor_get(marks, &key, &value, MDB_NEXT)) {
+	for (; rc == 0; rc = vigia__lmdb_next(&walk, &key, &value)) {
 		if (!mark_of(&key, &value, &mark) || !vigia__retention_old(&mark, now, age_ns)) break;
 		if (mark.seq_num > *old) *old = mark.seq_num;
 		useless++;
@@ -212,14 +213,15 @@ static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_
 {
 	MDB_dbi dbis[] = {b->checkpoints, b->holds};
 	MDB_cursor *cursor;
-	MDB_val key = {slice->renewal.len, slice->renewal.after}, value;
+	MDB_val key = {slice->renewal.len, slice->renewal.after}, value = {0};
 	bool anew = slice->renewal.len == 0;
 	unsigned looks = 0;
 	int rc = mdb_cursor_open(txn, dbis[slice->renewal.databases], &cursor);
 	if (rc != 0) return rc;
 	slice->renewal.under_way = true;
+	struct vigia__lmdb_walk walk = {.cursor = cursor};
 	rc = mdb_cursor_get(cursor, &key, &value, anew ? MDB_FIRST : MDB_SET_RANGE);
-	for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+	for (; rc == 0; rc = vigia__lmdb_next(&walk, &key, &value)) {
 		struct checkpoint_record record = {0};
 		if (key.mv_size > sizeof slice->renewal.after || value.mv_size < sizeof record) continue;
 		memcpy(&record, value.mv_data, sizeof record);
@@ -243,17 +245,17 @@ static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_
 /* Take in all records of one database. */
 static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_t now, int64_t ttl_ns, struct vigia__holders *holders)
 {
-	MDB_cursor *cursor;
+	struct vigia__lmdb_walk walk = {0};
 	MDB_val key, value;
-	int rc = mdb_cursor_open(txn, dbi, &cursor);
+	int rc = mdb_cursor_open(txn, dbi, &walk.cursor);
 	if (rc != 0) return rc;
-	while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+	while (rc == 0 && (rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
 		struct checkpoint_record record = {0};
 		if (value.mv_size < sizeof record) continue;
 		memcpy(&record, value.mv_data, sizeof record);
 		vigia__holders_add(holders, key.mv_data, key.mv_size, record.seq_num, !vigia__retention_expired(record.touched_at_ns, now, ttl_ns));
 	}
-	mdb_cursor_close(cursor);
+	mdb_cursor_close(walk.cursor);
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 

@@ -74,7 +74,8 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 		                     : "the map is full: open the store with a larger map_size";
 		break;
 	case MDB_TXN_FULL: code = VIGIA_EFULL; plain = "more than one transaction can hold: store fewer events in one call"; break;
-	case MDB_INVALID: case MDB_CORRUPTED: case MDB_PAGE_NOTFOUND: code = VIGIA_ENOTSTORE; break;
+	case MDB_INVALID: code = VIGIA_ENOTSTORE; break;
+	case MDB_CORRUPTED: case MDB_PAGE_NOTFOUND: code = VIGIA_ENOTSTORE; plain = "pages of the file are damaged"; break;
 	case MDB_VERSION_MISMATCH: code = VIGIA_EFORMAT; break;
 	case MDB_READERS_FULL: plain = "all 4096 reader slots of the file are taken"; break;
 	default: break;
@@ -388,6 +389,8 @@ static int check_file(const char *path, const struct vigia_store_options *option
 	if (network)
 		return vigia__error(err, VIGIA_ENETFS, "'%s' is on a network file system (%s), where locks do not hold; "
 		                    "the option allow_network_fs opens it all the same", path, network);
+	/* LMDB would begin it. */
+	if (*exists && st->st_size == 0 && (options->readonly || !options->create)) return not_found(path, ": the file is empty", err);
 	return *exists ? vigia__lmdb_format_precheck(path, err) : VIGIA_OK;
 }
 
@@ -492,10 +495,8 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	mdb_filehandle_t fd;
 	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 || fstat(fd, &file) < 0)
 		return cannot_look(b->path, errno, err);
-	unsigned long long need = (unsigned long long)(info.me_last_pgno + 1) * st.ms_psize;
-	if ((unsigned long long)file.st_size < need)
-		return vigia__error(err, VIGIA_ETRUNCATED, "the store '%s' is truncated: it has %lld bytes of %llu", b->path,
-		                    (long long)file.st_size, need);
+	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+	if ((uint64_t)file.st_size < need) return vigia__lmdb_truncated(b->path, file.st_size, need, err);
 	int fd_flags = fcntl(fd, F_GETFD);
 	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB forgets it */
 	atomic_store(&b->file_bytes, file.st_size);
@@ -752,7 +753,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		b->readonly = true;
 	}
 	if (rc == VIGIA_OK) rc = check_use(path, err);
-	if (rc == VIGIA_OK && exists) rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly, err);
+	if (rc == VIGIA_OK && exists) rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);
 	if (rc == VIGIA_OK) rc = env_open(b, err);
 	if (rc == VIGIA_OK) rc = check_size(b, err);
 	if (rc == VIGIA_OK) rc = vigia__lmdb_there_at_open(b, err);

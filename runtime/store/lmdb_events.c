@@ -39,6 +39,7 @@ int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *ev
 	MDB_val key, value;
 	struct last_record last = {0};
 	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
+	if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
 	if (rc == 0) last.seq_num = seq_of(&key);
 	else if (rc == MDB_NOTFOUND) rc = written_down(b, txn, &last);
 	*out = last.seq_num;
@@ -49,20 +50,23 @@ int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *ev
  * the time is that of the nearest intact one before it. */
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
 {
-	MDB_val key, value;
+	MDB_val key, value = {0};
 	*out = (struct last_record){0};
 	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
 	if (rc == MDB_NOTFOUND) return written_down(b, txn, out);
+	if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
 	if (rc != 0) return rc;
 	uint64_t last = seq_of(&key);
 	for (int i = 0; rc == 0 && i < LOOK_BACK; i++) {
-		struct last_record at = {seq_of(&key), vigia__event_time(value.mv_data, value.mv_size)};
+		struct last_record at = {seq_of(&key), value.mv_data ? vigia__event_time(value.mv_data, value.mv_size) : 0};
 		bool stamped = at.seq_num == b->stamped.seq_num && at.at_ns == b->stamped.at_ns; /* by us: no need to look */
-		if (stamped || vigia__event_intact(value.mv_data, value.mv_size, at.seq_num)) {
+		if (stamped || (vigia__lmdb_sane(b, &value) && vigia__event_intact(value.mv_data, value.mv_size, at.seq_num))) {
 			*out = (struct last_record){last, at.at_ns};
 			return 0;
 		}
+		value = (MDB_val){0};
 		rc = mdb_cursor_get(events, &key, &value, MDB_PREV);
+		if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
 	}
 	if (rc == 0 || rc == MDB_NOTFOUND) rc = written_down(b, txn, out);
 	out->seq_num = last;
@@ -71,13 +75,35 @@ int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, s
 
 /* ---- scan ---- */
 
-/* Nothing is there from this number on: because it was removed, or because it never was? Answers MDB_NOTFOUND, or an error. */
+/* Nothing is there from this number on: because it was removed, or because it never was? Returns MDB_NOTFOUND, or an error. */
 static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t from, uint64_t *gone)
 {
-	uint64_t last;
-	int rc = vigia__lmdb_last_number(b, reader->txn, reader->events, &last);
-	if (rc == 0 && last >= from) *gone = last - from + 1;
+	MDB_val key, value;
+	struct last_record last;
+	int rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_LAST);
+	if (rc == 0) return seq_of(&key) >= from ? MDB_CORRUPTED : MDB_NOTFOUND; /* it was not found, and is there */
+	if (rc == MDB_NOTFOUND) rc = written_down(b, reader->txn, &last);
+	if (rc == 0 && last.seq_num >= from) *gone = last.seq_num - from + 1;
 	return rc == 0 ? MDB_NOTFOUND : rc;
+}
+
+/* The first event from `from` on. Only numbers at the beginning of the log are ever removed, so it is `from`, or the oldest. */
+static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from, MDB_val *key, MDB_val *value, uint64_t *gone)
+{
+	*gone = 0;
+	*key = key_of(&from);
+	int rc = vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
+	if (rc == MDB_NOTFOUND) return count_gone(b, reader, from, gone);
+	if (rc != 0 || seq_of(key) == from) return rc;
+	size_t first = seq_of(key);
+	if (first < from) return MDB_CORRUPTED;
+	/* One that is beyond the last would be believed to be where the log goes on. */
+	rc = vigia__lmdb_get(b, reader->events, key, value, MDB_LAST);
+	if (rc == 0 && first > seq_of(key)) rc = MDB_CORRUPTED;
+	*key = key_of(&first);
+	if (rc == 0) rc = vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
+	*gone = first - from;
+	return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
 }
 
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
@@ -89,15 +115,15 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		rc = vigia__lmdb_still_there(b, err);
 	if (rc == VIGIA_OK) rc = vigia__lmdb_read_begin_there(b, &reader, err);
 	if (rc < 0) return rc;
-	size_t from = scan->from, bytes = 0, copied = 0, dropped = 0;
+	size_t bytes = 0, copied = 0, dropped = 0;
 	bool no_memory = false;
-	MDB_val key = key_of(&from), value;
-	scan->looked_at = scan->gone = 0;
-	rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
-	if (rc == 0) scan->gone = seq_of(&key) - from;
-	else if (rc == MDB_NOTFOUND) rc = count_gone(b, reader, from, &scan->gone);
+	MDB_val key, value;
+	scan->looked_at = 0;
+	rc = find_first(b, reader, scan->from, &key, &value, &scan->gone);
 	while (rc == 0) {
 		uint64_t seq_num = seq_of(&key);
+		/* A hole, or a step back: pages are damaged. What comes is for the next call to tell, which begins there. */
+		if (scan->looked_at > 0 && seq_num != scan->looked_at + 1) break;
 		bool wanted = vigia__filter_match(scan->filter, value.mv_data, value.mv_size);
 		if (wanted) {
 			if ((copied > 0 || scan->goes_on) && bytes + value.mv_size > scan->bytes_max) break;
@@ -108,16 +134,18 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		}
 		scan->looked_at = seq_num;
 		if (copied >= scan->count_max) {
-			rc = mdb_cursor_get(reader->events, &key, &value, MDB_NEXT); /* only whether there is one */
+			rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_NEXT); /* only whether there is one */
 			break;
 		}
 		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
-		rc = mdb_cursor_get(reader->events, &key, &value, MDB_NEXT);
+		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_NEXT);
 	}
 	vigia__lmdb_read_end(b, reader);
 	scan->at_end = rc == MDB_NOTFOUND;
 	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
-	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_OK : vigia__lmdb_error(b, rc, "read events", err);
+	/* What was read before the damage is right. */
+	bool good = rc == 0 || rc == MDB_NOTFOUND || (rc == MDB_CORRUPTED && scan->looked_at > 0);
+	return good ? VIGIA_OK : vigia__lmdb_error(b, rc, "read events", err);
 }
 
 int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
@@ -128,25 +156,29 @@ int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *
 	if (rc < 0) return rc;
 	MDB_val key, value;
 	*latest = 0;
-	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
+	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
 	*oldest = rc == 0 ? seq_of(&key) : 0;
 	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, reader->txn, reader->events, latest);
+	if (rc == 0 && *oldest > *latest) rc = MDB_CORRUPTED;
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the bounds", err);
 }
 
 /* From where the cursor stands to the first intact event up to `high`; false: there is none, or an error in *rc. */
-static bool find_intact(MDB_cursor *events, MDB_val *key, MDB_val *value, size_t high, int *rc)
+static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_val *key, MDB_val *value, size_t high, int *rc)
 {
 	while (*rc == 0 && seq_of(key) <= high) {
-		if (vigia__event_intact(value->mv_data, value->mv_size, seq_of(key))) return true;
-		*rc = mdb_cursor_get(events, key, value, MDB_NEXT);
+		size_t seq_num = seq_of(key);
+		if (vigia__event_intact(value->mv_data, value->mv_size, seq_num)) return true;
+		*rc = vigia__lmdb_get(b, events, key, value, MDB_NEXT);
+		if (*rc == 0 && seq_of(key) <= seq_num) *rc = MDB_CORRUPTED; /* round in a circle */
 	}
 	if (*rc == MDB_NOTFOUND) *rc = 0;
 	return false;
 }
 
-/* Times never go backwards, numbers have no holes: halve the range. A damaged event counts as of the time of the next intact one. */
+/* Times never go backwards, numbers have no holes: halve the range. A damaged event counts as of the time of the next intact one. On
+ * damaged pages a search may come out before where it began. */
 int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -155,17 +187,19 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 	if (rc < 0) return rc;
 	MDB_val key, value;
 	size_t low = 1, high = 0;
-	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
+	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
 	if (rc == 0) {
 		low = seq_of(&key);
-		rc = mdb_cursor_get(reader->events, &key, &value, MDB_LAST);
+		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_LAST);
 		if (rc == 0) high = seq_of(&key);
+		if (rc == 0 && low > high) rc = MDB_CORRUPTED;
 	}
 	while (rc == 0 && low <= high) {
 		size_t middle = low + (high - low) / 2;
 		key = key_of(&middle);
-		rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
-		bool intact = find_intact(reader->events, &key, &value, high, &rc);
+		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
+		if (rc == 0 && seq_of(&key) < middle) rc = MDB_CORRUPTED;
+		bool intact = find_intact(b, reader->events, &key, &value, high, &rc);
 		if (rc != 0) break;
 		if (intact && vigia__event_time(value.mv_data, value.mv_size) < at_ns) low = seq_of(&key) + 1;
 		else high = middle - 1;
@@ -173,7 +207,7 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 	bool found = false;
 	if (rc == 0) {
 		key = key_of(&low);
-		rc = mdb_cursor_get(reader->events, &key, &value, MDB_SET_RANGE);
+		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
 		found = rc == 0;
 		if (found) *seq_num = seq_of(&key);
 	}

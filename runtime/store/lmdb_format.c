@@ -39,6 +39,18 @@ struct header {
 enum { MAGIC_AT_64 = 16, MAGIC_AT_32 = 12 };
 static const uint32_t lmdb_magic = VIGIA__LMDB_MAGIC;
 
+static bool is_being_made(int fd)
+{
+	struct stat st;
+	return (fstat(fd, &st) == 0 && st.st_size == 0) || vigia__lmdb_meta_unfinished(fd);
+}
+
+int vigia__lmdb_truncated(const char *path, int64_t bytes, uint64_t need, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ETRUNCATED, "the store '%s' is truncated: it has %lld bytes of %llu", path, (long long)bytes,
+	                    (unsigned long long)need);
+}
+
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 {
 	/* Plain descriptors of the data file are harmless: LMDB's locks are on its lock file. */
@@ -54,18 +66,29 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	uint8_t head[64] = {0};
 	ssize_t got = pread(fd, head, sizeof head, 0);
 	int number = errno;
-	bool unfinished = got > 0 && vigia__lmdb_meta_unfinished(fd);
+	struct vigia__lmdb_metas metas;
+	struct stat st = {0};
+	bool making = is_being_made(fd);
+	/* In this order: a file that others write to has its pages before a meta page names them. */
+	int looked = vigia__lmdb_meta_look(fd, &metas);
+	if (looked == 0 && !making && !(making = is_being_made(fd))) looked = vigia__lmdb_meta_look(fd, &metas); /* it was, just now */
+	bool known = fstat(fd, &st) == 0;
 	close(fd);
 	if (got < 0) {
 		vigia__error(err, VIGIA_EIO, "cannot read the store '%s'", path);
 		vigia__error_cause(err, "%s", strerror(number));
 		return VIGIA_EIO;
 	}
-	if (got == 0 || unfinished) return VIGIA_OK; /* being made, or its maker died: LMDB begins it under its lock */
+	if (got == 0 || making) return VIGIA_OK; /* or its maker died: LMDB begins it under its lock */
 	uint32_t at64, at32;
 	memcpy(&at64, head + MAGIC_AT_64, 4);
 	memcpy(&at32, head + MAGIC_AT_32, 4);
-	if (got == (ssize_t)sizeof head && at64 == lmdb_magic) return VIGIA_OK;
+	if (got == (ssize_t)sizeof head && at64 == lmdb_magic) {
+		if (looked == 1 && known && metas.bytes > (uint64_t)st.st_size) return vigia__lmdb_truncated(path, st.st_size, metas.bytes, err);
+		/* LMDB divides by what is there, and maps as much. */
+		if (looked == 0) return vigia__error(err, VIGIA_ENOTSTORE, "the first pages of the store '%s' are damaged", path);
+		return VIGIA_OK;
+	}
 	if (at32 == lmdb_magic)
 		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another word size (32 bit)", path);
 	if (at64 == __builtin_bswap32(lmdb_magic) || at32 == __builtin_bswap32(lmdb_magic))
@@ -107,11 +130,11 @@ static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error 
 {
 	int rc = mdb_dbi_open(txn, "vigia", 0, &b->meta);
 	if (rc != 0) return rc;
-	MDB_val key = text("header"), value;
+	MDB_val key = text("header"), value = {0};
 	rc = mdb_get(txn, b->meta, &key, &value);
 	if (rc != 0) return rc;
 	struct header header;
-	if (value.mv_size < sizeof header || memcmp(value.mv_data, magic, sizeof magic) != 0)
+	if (!vigia__lmdb_sane(b, &value) || value.mv_size < sizeof header || memcmp(value.mv_data, magic, sizeof magic) != 0)
 		return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a Vigia store: its header is damaged", b->path);
 	memcpy(&header, value.mv_data, sizeof header);
 	if (header.byte_order != 0x01020304 || header.word_bytes != sizeof(size_t))
@@ -125,7 +148,7 @@ static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error 
 	key = text("settings");
 	rc = mdb_get(txn, b->meta, &key, &value);
 	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
-	if (rc != 0 || !vigia__settings_decode(&b->settings, value.mv_data, value.mv_size))
+	if (rc != 0 || !vigia__lmdb_sane(b, &value) || !vigia__settings_decode(&b->settings, value.mv_data, value.mv_size))
 		return vigia__error(err, VIGIA_ENOTSTORE, "the settings in the store '%s' are damaged", b->path);
 	return open_databases(b, txn, 0);
 }
@@ -167,7 +190,7 @@ static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 
 int vigia__lmdb_format_id(struct lmdb_backend *b, MDB_txn *txn, uint8_t id[16])
 {
-	MDB_val key = text("header"), value;
+	MDB_val key = text("header"), value = {0};
 	int rc = mdb_get(txn, b->meta, &key, &value);
 	if (rc == 0 && value.mv_size < sizeof(struct header)) rc = MDB_NOTFOUND;
 	if (rc == 0) memcpy(id, (const uint8_t *)value.mv_data + offsetof(struct header, id), 16);
@@ -177,7 +200,7 @@ int vigia__lmdb_format_id(struct lmdb_backend *b, MDB_txn *txn, uint8_t id[16])
 int vigia__lmdb_format_new_id(MDB_txn *txn)
 {
 	MDB_dbi dbi;
-	MDB_val key = text("header"), value;
+	MDB_val key = text("header"), value = {0};
 	struct header header;
 	int rc = mdb_dbi_open(txn, "vigia", 0, &dbi);
 	if (rc == 0) rc = mdb_get(txn, dbi, &key, &value);

@@ -119,6 +119,7 @@ void vigia__lmdb_map_opened(struct lmdb_backend *b)
 	MDB_stat st;
 	mdb_env_info(b->env, &info);
 	if (mdb_env_stat(b->env, &st) == 0) b->page_bytes = st.ms_psize;
+	b->pages_aligned = b->page_bytes > 0 && b->page_bytes <= (size_t)sysconf(_SC_PAGESIZE);
 	b->map_bytes = info.me_mapsize;
 	b->map_grows = b->map_asked == 0 && b->map_bytes < MAP_BYTES_MAX;
 }

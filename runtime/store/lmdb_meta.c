@@ -29,7 +29,7 @@
 #include "lmdb_store.h"
 #include "place.h"
 
-enum { SECTOR = 512, META_FLAG = 8, META_PAGES = 2, META_VERSION = 1, FINISH_TRIES = 100 };
+enum { SECTOR = 512, META_FLAG = 8, META_PAGES = 2, META_VERSION = 1, FINISH_TRIES = 100, PAGE_MIN = 256, PAGE_MAX = 65536 };
 
 struct meta_db {
 	uint32_t pad;
@@ -161,7 +161,10 @@ int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out)
 		ssize_t got = pread(fd, &page, sizeof page, (off_t)(i * page_bytes));
 		if (got < 0) return -1;
 		if (got != (ssize_t)sizeof page || page.magic != VIGIA__LMDB_MAGIC || page.version != META_VERSION) return 0;
-		page_bytes = page.dbs[0].pad;
+		size_t its_bytes = page.dbs[0].pad;
+		if (its_bytes < PAGE_MIN || its_bytes > PAGE_MAX || (its_bytes & (its_bytes - 1)) != 0) return 0;
+		if ((i > 0 && its_bytes != page_bytes) || page.last_page > INT64_MAX / PAGE_MAX - 1) return 0;
+		page_bytes = its_bytes;
 		if (i == 0 || page.txn > out->txn) *out = (struct vigia__lmdb_metas){page.txn, (page.last_page + 1) * page_bytes};
 	}
 	return 1;

@@ -10,6 +10,7 @@
  *     lmdb_settings.c     settings: read, changed, followed
  *     lmdb_commit.c       the transaction of a group commit: append, and all that changes the file
  *     lmdb_events.c       scan, bounds, time
+ *     lmdb_walk.c         what LMDB returns from pages that may be damaged
  *     lmdb_collect.c      trim, garbage collection, marks
  *     lmdb_keys.c         keys of events that are stored once
  *     lmdb_checkpoints.c  checkpoints, holds and the watchers' progress
@@ -90,7 +91,8 @@ struct lmdb_backend {
 	_Atomic size_t map_bytes;  /* its size, but for a loan; 0 before it was opened. This and map_grows are read without the lock, too */
 	unsigned commits_since;    /* the last look for readers that were killed; the committing thread's */
 	atomic_bool map_grows;     /* the system granted no large map: grow it when it is full */
-	size_t page_bytes;
+	size_t page_bytes;         /* a power of two */
+	bool pages_aligned;        /* a page's address in the map is a multiple of its size */
 	uint64_t last_page;        /* of the last commit; taken by each writer when it has the lock */
 	bool has_events;           /* the transaction in hand changes the file for sure; under the writer's lock */
 	uint64_t reserved_bytes;   /* how far blocks of the file are allocated, as far as this process knows; under the writer's lock */
@@ -188,7 +190,7 @@ int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err);
 
 /* lmdb_meta.c */
 /* What the newer of the meta pages says, read through the descriptor: the last commit, and the bytes that the file has at least. 1; 0: they
- * are no meta pages; -1 with errno: they cannot be read. */
+ * are no meta pages, or damaged; -1 with errno: they cannot be read. */
 struct vigia__lmdb_metas {
 	uint64_t txn, bytes;
 };
@@ -215,6 +217,8 @@ void vigia__lmdb_meta_doubt(struct lmdb_backend *b);
 
 /* lmdb_format.c */
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err);
+/* ETRUNCATED, naming both sizes. */
+int vigia__lmdb_truncated(const char *path, int64_t bytes, uint64_t need, struct vigia_error *err);
 /* Read the file's own account of itself, or write it into an empty one; opens all databases. */
 int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
 /* The same in an environment that was opened anew, under map_lock: it must still be the same store. */
@@ -246,6 +250,24 @@ int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *a
 /* The same for a call that frees room in the file, or lets others do so: where there is none left it goes first. */
 int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
                                struct vigia_error *err);
+
+/* lmdb_walk.c; 0, LMDB's error, or MDB_CORRUPTED: pages of the file are damaged */
+/* In a reader's transaction: does the value lie inside the pages it claims? */
+bool vigia__lmdb_whole(const struct lmdb_backend *b, const MDB_val *value);
+/* The same in a writer's, whose pages may be anywhere in memory: it is longer than a page only if it has pages of its own. */
+bool vigia__lmdb_sane(const struct lmdb_backend *b, const MDB_val *value);
+/* Can the key of an event be that, a number behind which there is another one? */
+bool vigia__lmdb_is_number(const MDB_val *key);
+/* mdb_cursor_get for events in a reader's transaction: the key is a number, the value is whole. */
+int vigia__lmdb_get(const struct lmdb_backend *b, MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);
+/* A walk along all keys of a database: its next key, which is behind the one before. */
+struct vigia__lmdb_walk {
+	MDB_cursor *cursor;
+	bool numbers;          /* MDB_INTEGERKEY */
+	size_t len;            /* of the key before; 0: it begins */
+	uint8_t before[511];   /* LMDB's longest key */
+};
+int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value);
 
 /* lmdb_events.c */
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);

@@ -7,12 +7,21 @@
 #include "lmdb_store.h"
 #include "verify.h"
 
+enum { TELL_EACH = 4096 };
+
 struct look {
 	struct lmdb_backend *b;
 	MDB_txn *txn;
 	struct vigia__verify *verify;
 	uint64_t oldest, latest;
+	uint64_t records;
 };
+
+/* One more record was looked at: say now and then that this goes on. */
+static void count_record(struct look *look)
+{
+	if (++look->records % TELL_EACH == 0) look->verify->beside(look->verify->ctx);
+}
 
 static void tell(struct look *look, const char *what, const MDB_val *key, const char *text)
 {
@@ -23,21 +32,22 @@ static void tell(struct look *look, const char *what, const MDB_val *key, const 
 
 static int check_positions(struct look *look, MDB_dbi dbi, const char *what)
 {
-	MDB_cursor *cursor;
+	struct vigia__lmdb_walk walk = {0};
 	MDB_val key, value;
-	int rc = mdb_cursor_open(look->txn, dbi, &cursor);
+	int rc = mdb_cursor_open(look->txn, dbi, &walk.cursor);
 	if (rc != 0) return rc;
-	while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+	while ((rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
 		struct checkpoint_record record;
 		look->verify->checkpoints++;
-		if (value.mv_size < sizeof record) {
+		count_record(look);
+		if (value.mv_size < sizeof record || !vigia__lmdb_whole(look->b, &value)) {
 			tell(look, what, &key, "its record is too short");
 			continue;
 		}
 		memcpy(&record, value.mv_data, sizeof record);
 		if (record.seq_num > look->latest) tell(look, what, &key, "it is beyond the last event");
 	}
-	mdb_cursor_close(cursor);
+	mdb_cursor_close(walk.cursor);
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
@@ -45,12 +55,13 @@ static int check_positions(struct look *look, MDB_dbi dbi, const char *what)
 static int check_keys(struct look *look)
 {
 	struct vigia__verify *v = look->verify;
-	MDB_cursor *cursor;
+	struct vigia__lmdb_walk walk = {0};
 	MDB_val key, value;
 	uint64_t keys = 0, backs = 0;
-	int rc = mdb_cursor_open(look->txn, look->b->keys, &cursor);
+	int rc = mdb_cursor_open(look->txn, look->b->keys, &walk.cursor);
 	if (rc != 0) return rc;
-	while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+	while ((rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
+		count_record(look);
 		struct vigia_slice name = {(const char *)key.mv_data + 1, key.mv_size - 1};
 		MDB_val shown = {name.len, (void *)name.data};
 		if (*(const char *)key.mv_data == 's') {
@@ -65,7 +76,7 @@ static int check_keys(struct look *look)
 			tell(look, "key", &shown, "its events are not there");
 		else if (!vigia__lmdb_key_is_of(look->b, look->txn, &first)) tell(look, "key", &shown, "it would stay when its events are removed");
 	}
-	mdb_cursor_close(cursor);
+	mdb_cursor_close(walk.cursor);
 	if (keys != backs) v->found(v->ctx, 0, "the keys and the numbers they belong to do not fit one another");
 	v->keys = keys;
 	return rc == MDB_NOTFOUND ? 0 : rc;
@@ -94,7 +105,7 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	if (rc < 0) return rc;
 	struct look look = {.b = b, .txn = reader->txn, .verify = verify};
 	MDB_val key, value;
-	rc = mdb_cursor_get(reader->events, &key, &value, MDB_FIRST);
+	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
 	if (rc == 0) memcpy(&look.oldest, key.mv_data, sizeof look.oldest);
 	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, reader->txn, reader->events, &look.latest);
 	if (rc == 0) rc = check_count(&look);

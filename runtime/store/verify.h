@@ -15,7 +15,7 @@ struct vigia__verify {
 	void (*found)(void *ctx, uint64_t seq_num, const char *text);
 	/* All up to here was looked at; called before each piece, so that whoever crashes has said where. */
 	void (*progress)(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last);
-	/* From here on it looks at what is beside the events. */
+	/* From here on it looks at what is beside the events; called again after each few thousand records. */
 	void (*beside)(void *ctx);
 	/* Go on behind what could not be read: from this number (0: the oldest), up to that one (0: the last, when from is 0 too, else all
 	 * there are), in pieces of so many events (0: 1000). */

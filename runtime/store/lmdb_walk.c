@@ -1,0 +1,83 @@
+/*
+ * lmdb_walk.c - reading from pages that may be damaged: LMDB trusts them, so what it returns is looked at before it is used.
+ *
+ * Nothing here makes LMDB itself safe: a damaged page can still crash it (contract R3). But what it returns is then no reason for a crash
+ * of ours, and pages that lead round in a circle keep nobody at work for ever, because keys ascend.
+ */
+#include <string.h>
+
+#include "lmdb_store.h"
+
+/* mdb.c: the header of a page, and its flag for values that have pages of their own. */
+struct page_header {
+	size_t pgno;
+	uint16_t pad, flags;
+	uint32_t pages; /* of such a value */
+};
+enum { FLAG_OVERFLOW = 0x04 };
+
+/* Longer than a page, so it has pages of its own: behind a header that says how many. */
+static bool fits_its_pages(const struct lmdb_backend *b, const MDB_val *value, struct page_header *header)
+{
+	memcpy(header, (const char *)value->mv_data - sizeof *header, sizeof *header);
+	return (header->flags & FLAG_OVERFLOW) && header->pages > 0 && value->mv_size <= header->pages * b->page_bytes - sizeof *header;
+}
+
+/* A value lies behind its node inside one page, or behind the header of pages of its own. */
+bool vigia__lmdb_whole(const struct lmdb_backend *b, const MDB_val *value)
+{
+	if (value->mv_data == NULL) return false;
+	if (!b->pages_aligned) return vigia__lmdb_sane(b, value);
+	struct page_header header;
+	MDB_envinfo info;
+	size_t at = (uintptr_t)value->mv_data & (b->page_bytes - 1);
+	if (value->mv_size <= b->page_bytes - at) return true;
+	return at == sizeof header && fits_its_pages(b, value, &header) && mdb_env_info(b->env, &info) == 0 &&
+	       header.pgno <= info.me_last_pgno && header.pages <= info.me_last_pgno + 1 - header.pgno;
+}
+
+bool vigia__lmdb_sane(const struct lmdb_backend *b, const MDB_val *value)
+{
+	struct page_header header;
+	return value->mv_data && (value->mv_size <= b->page_bytes || fits_its_pages(b, value, &header));
+}
+
+bool vigia__lmdb_is_number(const MDB_val *key)
+{
+	size_t number;
+	if (key->mv_size != sizeof number) return false;
+	memcpy(&number, key->mv_data, sizeof number);
+	return number > 0 && number < INT64_MAX;
+}
+
+int vigia__lmdb_get(const struct lmdb_backend *b, MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+{
+	*value = (MDB_val){0}; /* of a page that says it has keys only, LMDB sets none */
+	int rc = mdb_cursor_get(cursor, key, value, op);
+	return rc == 0 && (!vigia__lmdb_is_number(key) || !vigia__lmdb_whole(b, value)) ? MDB_CORRUPTED : rc;
+}
+
+/* By which a database sorts its keys. */
+static bool ascends(const struct vigia__lmdb_walk *walk, const MDB_val *key)
+{
+	size_t common = walk->len < key->mv_size ? walk->len : key->mv_size;
+	if (walk->numbers) {
+		size_t before, now;
+		memcpy(&before, walk->before, sizeof before);
+		memcpy(&now, key->mv_data, sizeof now);
+		return now > before;
+	}
+	int order = memcmp(key->mv_data, walk->before, common);
+	return order > 0 || (order == 0 && key->mv_size > walk->len);
+}
+
+int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value)
+{
+	*value = (MDB_val){0};
+	int rc = mdb_cursor_get(walk->cursor, key, value, MDB_NEXT);
+	if (rc != 0) return rc;
+	bool fits = walk->numbers ? key->mv_size == sizeof(size_t) : key->mv_size > 0 && key->mv_size <= sizeof walk->before;
+	if (!fits || value->mv_data == NULL || (walk->len > 0 && !ascends(walk, key))) return MDB_CORRUPTED;
+	memcpy(walk->before, key->mv_data, walk->len = key->mv_size);
+	return 0;
+}
