@@ -202,6 +202,34 @@ describe("a damaged event", function()
 		end
 	end)
 
+	it("E8q verify says so when the file cannot even be opened", function()
+		local path = make()
+		local bytes = bytes_of(path)
+		for page = 2, #bytes // 4096 - 1 do
+			-- The leaf of the databases' names says it is a branch with one key, at which LMDB ends the process.
+			if bytes:find("vigia.marks", page * 4096 + 1, true) and bytes:find("vigia.marks", page * 4096 + 1, true) <= page * 4096 + 4096 then
+				write_at(path, page * 4096 + 10, string.pack("<I2I2", 1, 18))
+			end
+		end
+		local result = verify(path)
+		assert.equal(1, result.status)
+		assert.equal("", result.err)
+		mentions(result.out, "cannot be opened, pages of the file are damaged: reading ended with: ",
+			"0 events, 0 checkpoints, 0 keys: damaged in 1 place\n")
+	end)
+
+	it("E8r verify goes on behind a page from which reading never comes back", function()
+		local preload = helper.program() and helper.program():match("^(.*)/vigia$") .. "/spec/c/spin.so"
+		if not preload or not io.open(preload) then return helper.pending("there is no spin.so beside the program") end
+		if os.getenv "ASAN_OPTIONS" then return helper.pending("nothing else may be preloaded") end
+		local result = cli.run({"verify", "--store", make()}, {env = {LD_PRELOAD = preload, VIGIA_SPIN_AT = "150"}})
+		assert.equal(1, result.status)
+		assert.same({
+			"events 149 to 150: cannot be read, pages of the file are damaged: reading did not come to an end",
+			EVENTS - 2 .. " events, 1 checkpoint, 1 key: damaged in 1 place",
+		}, cli.lines(result.out))
+	end)
+
 	it("E8p verify shows on a terminal how far it is, and elsewhere nothing", function()
 		local path = helper.path("store")
 		local store = helper.open(path, {durability = "none"})

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +26,12 @@
 #include "interrupt.h"
 
 static const char child_key;
+
+/* Processor time for one piece of the file, which takes milliseconds, and for each 64 MiB that an event may have: LMDB may never come back
+ * from a damaged page. */
+enum { PIECE_SECONDS = 2, SECOND_SHIFT = 26 };
+
+static time_t piece_seconds = PIECE_SECONDS; /* in the child */
 
 enum kind { PROGRESS, DAMAGED, BESIDE, DONE, UNREADABLE, FAILED };
 
@@ -55,11 +62,18 @@ static void found(void *ctx, uint64_t seq_num, const char *text) {
 	send_record(*(int *)ctx, DAMAGED, seq_num, 0, 0, text);
 }
 
+/* A new piece begins. SIGPROF ends the child when it takes too long. */
+static void wind_up(void) {
+	setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {.tv_sec = piece_seconds}}, NULL);
+}
+
 static void progress(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last) {
+	wind_up();
 	send_record(*(int *)ctx, PROGRESS, seq_num, first, last, "");
 }
 
 static void beside(void *ctx) {
+	wind_up();
 	send_record(*(int *)ctx, BESIDE, 0, 0, 0, "");
 }
 
@@ -69,7 +83,14 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
 	int nowhere = VIGIA_FD(open("/dev/null", O_WRONLY | O_CLOEXEC)); /* LMDB's last words: the parent has better ones */
 	if (nowhere >= 0)
 		dup2(nowhere, STDERR_FILENO);
-	for (const int *s = (const int[]){SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, 0}; *s; s++) signal(*s, SIG_DFL);
+	sigset_t all;
+	sigemptyset(&all);
+	for (const int *s = (const int[]){SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGPROF, 0}; *s; s++) {
+		signal(*s, SIG_DFL);
+		sigaddset(&all, *s);
+	}
+	sigprocmask(SIG_UNBLOCK, &all, NULL);
+	wind_up();
 	struct vigia_store_options options;
 	struct vigia_store *store;
 	struct vigia_error err = {0};
@@ -80,8 +101,11 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
 	options.create = options.collect = false;
 	char text[sizeof err.message + sizeof err.cause + 4];
 	int rc = vigia_store_open(path, &options, &store, &err), opened = rc;
-	if (rc == VIGIA_OK)
+	if (rc == VIGIA_OK) {
+		piece_seconds += store->backend->max_event_size >> SECOND_SHIFT;
+		wind_up();
 		rc = vigia__store_verify(store, &verify, &err);
+	}
 	snprintf(text, sizeof text, "%s%s%s%s", err.message, err.cause[0] ? " (" : "", err.cause, err.cause[0] ? ")" : "");
 	if (opened < 0)
 		send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
@@ -167,8 +191,11 @@ static int next(lua_State *L) {
 		return push(L, "interrupted", &record);
 	}
 	int status = end_child(child);
-	snprintf(record.text, sizeof record.text, "reading ended with: %s",
-	         WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it ended before its time");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
+		snprintf(record.text, sizeof record.text, "reading did not come to an end");
+	else
+		snprintf(record.text, sizeof record.text, "reading ended with: %s",
+		         WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it ended before its time");
 	return push(L, "unreadable", &record);
 }
 

@@ -118,7 +118,10 @@ local function walk(path, hear)
 			hear("damaged", 0, 0, "what is kept beside the events cannot be read: " .. seen.text)
 			return events, 0, 0
 		end
-		if not from and not seen.at then
+		if from and not seen.at then
+			hear("damaged", 0, 0, "cannot be opened, pages of the file are damaged: " .. seen.text)
+			return events, 0, 0
+		elseif not seen.at then
 			from = 1 -- not even where the events begin and end
 		elseif piece ~= 1 then
 			from, piece = seen.at + 1, 1
