@@ -157,13 +157,16 @@ function Isolated:give_up(what, how)
 	return nil, self:ended(what, how)
 end
 
+local function is_text(value)
+	return type(value) == "string" and not value:find("\0", 1, true)
+end
+
 -- What the program says of the script that it loaded, nil if it cannot have said so.
 local function described(loaded)
 	local ok, values = pcall(wire.unpack, loaded.script)
 	local script = ok and values[1]
-	if type(script) == "table" and type(script.path) == "string" and type(script.id) == "string" and type(script.options) == "table"
-		and #script.id >= 1 and #script.id <= 255 and not script.id:find("\0", 1, true)
-		and (script.serializer == nil or type(script.serializer) == "string") then
+	if type(script) == "table" and is_text(script.path) and is_text(script.id) and type(script.options) == "table"
+		and #script.id >= 1 and #script.id <= 255 and (script.serializer == nil or is_text(script.serializer)) then
 		return {path = script.path, id = script.id, serializer = script.serializer, options = script.options, wants = loaded.wants}
 	end
 end
