@@ -455,7 +455,8 @@ static bool lock_file_is_wrong(struct lmdb_backend *b)
 	char path[4096];
 	uint32_t magic = 0;
 	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return false;
-	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)); /* the environment is closed: no lock to lose */
+	/* The environment is closed, so there is no lock to lose. */
+	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	if (fd < 0) return false;
 	bool wrong = pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic && magic != VIGIA__LMDB_MAGIC;
 	close(fd);
