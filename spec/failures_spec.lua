@@ -40,9 +40,18 @@ describe("every failure in turn", function()
 		local folder = quick_folder()
 		local words = {helper.quoted(folder), first}
 		table.move(kind, 2, #kind, #words + 1, words)
-		local text, good = helper.shell(("TMPDIR=%s LD_PRELOAD=%s LUA_PATH=%s LUA_CPATH=%s lua5.4 spec/support/%s.lua %s"):format(words[1],
+		local command = ("TMPDIR=%s LD_PRELOAD=%s LUA_PATH=%s LUA_CPATH=%s lua5.4 spec/support/%s.lua %s"):format(words[1],
 			helper.quoted((os.getenv("LD_PRELOAD") or "") .. ":" .. preload), helper.quoted(package.path),
-			helper.quoted(package.cpath .. ";" .. build .. "/spec/c/?.so"), program, table.concat(words, " ")))
+			helper.quoted(package.cpath .. ";" .. build .. "/spec/c/?.so"), program, table.concat(words, " "))
+		local pipe, lines = assert(io.popen(command .. " 2>&1", "r")), {}
+		for line in pipe:lines() do
+			lines[#lines + 1] = line
+			if line:find "^# " then -- how far it is: for who watches the long form
+				print(line)
+				io.stdout:flush()
+			end
+		end
+		local text, good = table.concat(lines, "\n") .. "\n", pipe:close()
 		local last = helper.read_file(folder .. "/last")
 		helper.remove(folder)
 		assert(good, text .. last)

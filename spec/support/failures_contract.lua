@@ -133,9 +133,8 @@ end
 vigia.registry = function(store, options)
 	local given = {}
 	for name, value in pairs(options or {}) do given[name] = value end
-	given.log = function(record)
-		local err = type(record) == "table" and record.error
-		if noted and type(err) == "table" and err.code then noted.errors[#noted.errors + 1] = err end
+	given.log = function(_, message)
+		if noted then noted.errors[#noted.errors + 1] = setmetatable({code = "handler_error"}, {__tostring = function() return message end}) end
 	end
 	if noted then noted.drives = true end
 	local registry, err = real_registry(store, given)
@@ -256,7 +255,8 @@ function run_spec(spec, kind, number, n, forever, counted)
 			raised.message) or tostring(raised)) or tostring(raised)
 		if hits == 0 then return nil, where .. "it fails: " .. text .. result.trace end
 		if type(raised) == "table" and raised.code then errors[#errors + 1] = raised end
-		local named, last_why = number == fail.ENOMEM and text:find("not enough memory", 1, true), "no error was told"
+		local wants_memory = text:find("not enough memory", 1, true) or text:find("out of memory", 1, true) -- raised, for a bad argument, say
+		local named, last_why = number == fail.ENOMEM and wants_memory, "no error was told"
 		for _, err in ipairs(errors) do
 			local good, complaint_here = verdict.names_cause(err, number)
 			named = named or good
