@@ -229,7 +229,8 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 {
 	for (int tries = 0;; tries++) {
 		int rc = capped ? vigia__lmdb_map_cap(b) : vigia__lmdb_map_lend(b, more);
-		if (rc == 0) {
+		bool claimed = rc == 0;
+		if (claimed) {
 			rc = vigia__lmdb_uncut(b, err);
 			if (rc == 0) rc = mdb_txn_begin(b->env, NULL, 0, txn);
 			if (rc == 0) return settle(b, *txn, err);
@@ -243,19 +244,20 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 			if (rc < 0) return rc;
 			continue;
 		}
-		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped)) return vigia__lmdb_error(b, refused, "store", err);
+		bool no_space = rc == ENOMEM && !claimed && b->map_grows; /* that is why it is full */
+		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped) || no_space) return vigia__lmdb_error(b, refused, "store", err);
 		return vigia__lmdb_error(b, rc, "begin to write", err);
 	}
 }
 
-/* One transaction, again while there is no room and more can be had: with `lent` in a map that is larger for it. VIGIA_OK or an error of
- * ours. */
+/* One transaction, again while there is no room and more can be had: with `lent` in a map that is larger for it, also where the system
+ * grants a map that grows no further step, because a step leaves the process some address space. VIGIA_OK or an error of ours. */
 static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
 {
-	for (size_t tries = 0;;) {
+	for (size_t loans = 0;;) {
 		MDB_txn *txn;
-		bool alone = attempt->capped || (tries > 0 && !b->map_grows);
-		size_t more = alone ? tries * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt) : 0;
+		bool alone = attempt->capped || loans > 0;
+		size_t more = alone ? loans * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt) : 0;
 		int disk = attempt->disk, rc = alone ? begin_alone(b, attempt->capped, more, disk ? disk : MDB_MAP_FULL, &txn, err)
 		                                     : vigia__lmdb_write_begin(b, &txn, err);
 		size_t seen = b->map_bytes;
@@ -269,11 +271,10 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 		}
 		if (rc != MDB_MAP_FULL) return rc;
 		if (attempt->capped) return vigia__lmdb_error(b, disk, "store", err);
-		if (b->map_grows) rc = vigia__lmdb_map_grow(b, seen);
-		else if (!lent || tries == LOANS_MAX) return VIGIA_EFULL;
-		else rc = 0;
-		if (rc != 0) return vigia__lmdb_error(b, rc == ENOMEM ? MDB_MAP_FULL : rc, "store", err);
-		tries++;
+		rc = b->map_grows && loans == 0 ? vigia__lmdb_map_grow(b, seen) : ENOMEM;
+		if (rc == 0) continue;
+		if (rc != ENOMEM || !lent || loans == LOANS_MAX) return vigia__lmdb_error(b, rc == ENOMEM ? MDB_MAP_FULL : rc, "store", err);
+		loans++;
 	}
 }
 

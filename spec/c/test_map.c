@@ -185,7 +185,7 @@ static void open_and_grow(void)
 	expect(rc == VIGIA_EFULL && strstr(err.message, "address space"));
 	/* ...and when it is not, all else works... */
 	expect(read_last(store, &last, &err) == VIGIA_OK && last == (uint64_t)(150 + more));
-	expect(vigia_checkpoint_put(store, "w", 1, &err) == VIGIA_OK || err.code == VIGIA_EFULL);
+	expect(vigia_checkpoint_put(store, "w", 1, &err) == VIGIA_OK);
 	/* ...until it is granted again. */
 	no_limit();
 	for (int i = 0; i < 5; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
@@ -205,6 +205,39 @@ static void D4l_a_store_opens_where_a_small_map_is_granted_and_grows(void **stat
 	(void)state;
 	if (SANITIZED) skip();
 	in_child(open_and_grow);
+}
+
+/* A map that may not grow is full: half of it is removed, and used again. */
+static void fill_and_trim(void)
+{
+	enum { EVENT_BYTES = 20000, ROUNDS = 3 };
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	limit_to(40 * MB);
+	expect(open_sized(0, &store, &err) == VIGIA_OK);
+	be_quick(store);
+	limit_to(8 * MB); /* less than a step leaves to the process */
+	uint64_t last = 0, before = 0;
+	for (int round = 0; round < ROUNDS; round++) {
+		int rc;
+		uint64_t removed = 0;
+		while ((rc = append(store, EVENT_BYTES, &err)) == VIGIA_OK) last++;
+		expect(rc == VIGIA_EFULL && last - before > 50);
+		expect(vigia_checkpoint_put(store, "w", last, &err) == VIGIA_OK);
+		uint64_t upto = before + (last - before) / 2;
+		rc = vigia_store_trim(store, upto, &removed, &err);
+		if (rc < 0) fprintf(stderr, "%s\n", err.message);
+		expect(rc == VIGIA_OK && removed == upto - before);
+		before = upto;
+	}
+	vigia_store_free(store);
+}
+
+static void D4l_a_map_that_may_not_grow_is_trimmed_when_it_is_full(void **state)
+{
+	(void)state;
+	if (SANITIZED) skip();
+	in_child(fill_and_trim);
 }
 
 static int ready[2], filled[2]; /* pipes */
@@ -730,6 +763,7 @@ static void D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full(void *
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(D4l_a_map_that_may_not_grow_is_trimmed_when_it_is_full, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4l_a_store_opens_where_a_small_map_is_granted_and_grows, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4m_a_map_that_another_process_enlarged, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(R2_a_store_opens_in_a_program_with_large_thread_local_variables, folder_setup, folder_teardown),
