@@ -1,7 +1,8 @@
 /*
  * isolated.c - the program of an isolated script: one capped Lua state, fed over a socket; it never opens the store.
  *
- * It is started by process.c only, dies with the thread that started it, and ends by itself when the other end of the socket is closed.
+ * It is started by process.c only, dies with the thread that started it, and ends by itself when the other end of the
+ * socket is closed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -91,8 +92,9 @@ static int push_message(lua_State *L, struct vigia__message *message)
 	return count;
 }
 
-/* In both, no Lua code runs between the first byte sent and the last one received; what finalizers and hooks have to say is said before or
- * after, and answered at once. They raise what cannot be carried, before anything of it is sent. */
+/* In both, no Lua code runs between the first byte sent and the last one received; what finalizers and hooks have to
+ * say is said before or after, and answered at once. They raise what cannot be carried, before anything of it is
+ * sent. */
 
 /* call(header, ...) -> header, ...: ask the supervisor */
 static int channel_call(lua_State *L)
@@ -107,7 +109,8 @@ static int channel_call(lua_State *L)
 	return push_message(L, message);
 }
 
-/* next(header, ...) -> header, ...: the end of the request in hand, and the next one; without arguments: the first one */
+/* next(header, ...) -> header, ...: the end of the request in hand, and the next one; without arguments: the first
+ * one */
 static int channel_next(lua_State *L)
 {
 	int last = lua_gettop(L);
@@ -166,9 +169,13 @@ static int channel_guard(lua_State *L)
 /* `arg`: the folder of our Lua files. */
 static int run(lua_State *L, void *arg)
 {
-	static const luaL_Reg channel[] = {
-		{"call", channel_call}, {"next", channel_next}, {"fits", channel_fits}, {"flush", channel_flush},
-		{"begin", channel_begin}, {"guard", channel_guard}, {NULL, NULL}};
+	static const luaL_Reg channel[] = {{"call", channel_call},
+	                                   {"next", channel_next},
+	                                   {"fits", channel_fits},
+	                                   {"flush", channel_flush},
+	                                   {"begin", channel_begin},
+	                                   {"guard", channel_guard},
+	                                   {NULL, NULL}};
 	luaL_openlibs(L);
 	vigia__output_install(L, &output);
 	const char *dir = arg;
@@ -204,8 +211,9 @@ static void pass_over(int number)
 }
 
 /*
- * A terminal and a service manager send the signals that end a program to the whole group: the supervisor stops, and lets the handler in
- * progress finish. Not SIG_IGN, which the programs that the script starts would inherit; what was ignored at the start stays ignored.
+ * A terminal and a service manager send the signals that end a program to the whole group: the supervisor stops, and
+ * lets the handler in progress finish. Not SIG_IGN, which the programs that the script starts would inherit; what was
+ * ignored at the start stays ignored.
  */
 static void leave_stopping_to_supervisor(void)
 {
@@ -213,7 +221,8 @@ static void leave_stopping_to_supervisor(void)
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
 		struct sigaction before, action = {.sa_handler = pass_over, .sa_flags = SA_RESTART};
 		sigemptyset(&action.sa_mask);
-		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+			sigaction(numbers[i], &action, NULL);
 	}
 }
 
@@ -228,8 +237,10 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 	leave_stopping_to_supervisor();
 	struct rlimit no_core = {0, 0};
 	setrlimit(RLIMIT_CORE, &no_core);
-	struct vigia__cap_limits limits = {
-		.memory_bytes = atoll(argv[3]), .cpu_ns = atoll(argv[4]), .choose = atoi(argv[5]) != 0, .libraries = (unsigned)atol(argv[6])};
+	struct vigia__cap_limits limits = {.memory_bytes = atoll(argv[3]),
+	                                   .cpu_ns = atoll(argv[4]),
+	                                   .choose = atoi(argv[5]) != 0,
+	                                   .libraries = (unsigned)atol(argv[6])};
 	if (limits.memory_bytes > 0) limit_memory(limits.memory_bytes);
 
 	if (!vigia__output_init(&output)) return EXIT_FAILURE;
@@ -251,7 +262,8 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 	if (trip == VIGIA_CAP_CPU) _exit(VIGIA_ISOLATED_CPU);
 	if (trip == VIGIA_CAP_MEMORY) _exit(VIGIA_ISOLATED_MEMORY);
 	if (status != LUA_OK) {
-		fprintf(stderr, "vigia: an isolated script's program failed: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
+		fprintf(stderr, "vigia: an isolated script's program failed: %s\n",
+		        lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
 		_exit(EXIT_FAILURE);
 	}
 	_exit(EXIT_SUCCESS);

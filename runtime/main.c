@@ -31,7 +31,8 @@
  *     drive.h             watchers by id, carried through what core/watcher decides
  *     worker.h            a thread that drives one watcher
  *   bind/                 speaks Lua
- *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry, watcher, handler
+ *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry,
+ *                         watcher, handler
  *     script.h            a script as a handler: its Lua state, what its worker runs
  *     serial.h cache.h    an application's serializers and classes; decoded events that watchers share
  *     edit.h              lines from a person: editing, history, completion, Ctrl-C
@@ -75,38 +76,42 @@
 #define VIGIA_LUA_DIR "" /* the source tree's lua/, for running from the build folder */
 #endif
 #ifndef VIGIA_LUA_DIR_INSTALLED
-#define VIGIA_LUA_DIR_INSTALLED "" /* where `install` puts the Lua files, for a program that was moved away from them */
+#define VIGIA_LUA_DIR_INSTALLED                                                           \
+	"" /* where `install` puts the Lua files, for a program that was moved away from them \
+	    */
 #endif
 
 /* ---- Signals ---- */
 
 /*
- * The first SIGINT, SIGTERM or SIGHUP raises the flag, the second SIGINT or SIGTERM ends the process at once. A second SIGHUP does not: a
- * terminal that closes sends one, and so does its shell, and some supervisors send SIGTERM and SIGHUP together. A handler that only writes
- * to an eventfd, and not a blocked mask with sigwait: a mask would be inherited by the programs that scripts start.
+ * The first SIGINT, SIGTERM or SIGHUP raises the flag, the second SIGINT or SIGTERM ends the process at once. A second
+ * SIGHUP does not: a terminal that closes sends one, and so does its shell, and some supervisors send SIGTERM and
+ * SIGHUP together. A handler that only writes to an eventfd, and not a blocked mask with sigwait: a mask would be
+ * inherited by the programs that scripts start.
  */
-static void on_signal(int signo) {
+static void on_signal(int signo)
+{
 	int before = errno;
 	uint64_t one = 1;
 	if (atomic_exchange(&vigia__interrupted, true)) {
-		if (signo == SIGHUP)
-			return;
+		if (signo == SIGHUP) return;
 		_exit(128 + signo);
 	}
-	if (write(vigia__interrupt_fd, &one, sizeof one) < 0)
-		_exit(128 + signo);
+	if (write(vigia__interrupt_fd, &one, sizeof one) < 0) _exit(128 + signo);
 	errno = before;
 }
 
 /* Whoever read the output has seen enough (`| head -1`): nobody's mistake. */
-static bool output_closed(void) {
+static bool output_closed(void)
+{
 	struct pollfd fd = {.fd = STDOUT_FILENO};
 	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLERR | POLLHUP);
 }
 
-/* Exists to be caught: ignoring SIGPIPE would be inherited by other programs, catching it is not. Handlers whose prints go nowhere would
- * pass all events; so that ends `vigia run`, which does not see what they print. */
-static void on_pipe(int signo) {
+/* Exists to be caught: ignoring SIGPIPE would be inherited by other programs, catching it is not. Handlers whose prints
+ * go nowhere would pass all events; so that ends `vigia run`, which does not see what they print. */
+static void on_pipe(int signo)
+{
 	int before = errno;
 	uint64_t one = 1;
 	if (atomic_load(&vigia__ends_with_output) && output_closed() && !atomic_exchange(&vigia__interrupted, true) &&
@@ -116,26 +121,27 @@ static void on_pipe(int signo) {
 }
 
 /* Tells those who wait; they take locks, which a signal handler may not. */
-static void *tell_waiters(void *arg) {
+static void *tell_waiters(void *arg)
+{
 	struct pollfd fd = {.fd = *(const int *)arg, .events = POLLIN};
-	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
-		continue;
+	while (poll(&fd, 1, -1) < 0 && errno == EINTR) continue;
 	vigia__interrupt_all();
 	return NULL;
 }
 
-/* A shell starts `vigia run ... &` with SIGINT ignored, nohup with SIGHUP: somebody said that these do not concern it. */
-static int handle_unless_ignored(int signo, const struct sigaction *action) {
+/* A shell starts `vigia run ... &` with SIGINT ignored, nohup with SIGHUP: somebody said that these do not concern
+ * it. */
+static int handle_unless_ignored(int signo, const struct sigaction *action)
+{
 	struct sigaction before;
-	if (sigaction(signo, NULL, &before) != 0)
-		return -1;
+	if (sigaction(signo, NULL, &before) != 0) return -1;
 	return before.sa_handler == SIG_IGN ? 0 : sigaction(signo, action, NULL);
 }
 
-static int signals_start(void) {
+static int signals_start(void)
+{
 	vigia__interrupt_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (vigia__interrupt_fd < 0)
-		return -1;
+	if (vigia__interrupt_fd < 0) return -1;
 	static int ours; /* a REPL puts another one in its place for a time */
 	ours = vigia__interrupt_fd;
 	pthread_t thread;
@@ -149,23 +155,22 @@ static int signals_start(void) {
 	struct sigaction pipe_closed = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
 	sigemptyset(&stop.sa_mask);
 	sigemptyset(&pipe_closed.sa_mask);
-	return handle_unless_ignored(SIGINT, &stop) | handle_unless_ignored(SIGHUP, &stop) | sigaction(SIGTERM, &stop, NULL) |
-	       sigaction(SIGPIPE, &pipe_closed, NULL);
+	return handle_unless_ignored(SIGINT, &stop) | handle_unless_ignored(SIGHUP, &stop) |
+	       sigaction(SIGTERM, &stop, NULL) | sigaction(SIGPIPE, &pipe_closed, NULL);
 }
 
 /* ---- Standard streams ---- */
 
 static int output_errno; /* of the first write that failed */
 
-static ssize_t output_write(void *cookie, const char *data, size_t len) {
+static ssize_t output_write(void *cookie, const char *data, size_t len)
+{
 	size_t done = 0;
 	while (done < len) {
 		ssize_t n = write(STDOUT_FILENO, data + done, len - done);
-		if (n < 0 && errno == EINTR)
-			continue;
+		if (n < 0 && errno == EINTR) continue;
 		if (n < 0) {
-			if (output_errno == 0)
-				output_errno = errno;
+			if (output_errno == 0) output_errno = errno;
 			return 0; /* fopencookie's way to fail */
 		}
 		done += (size_t)n;
@@ -173,33 +178,31 @@ static ssize_t output_write(void *cookie, const char *data, size_t len) {
 	return (ssize_t)len;
 }
 
-static int output_seek(void *cookie, off64_t *at, int whence) {
+static int output_seek(void *cookie, off64_t *at, int whence)
+{
 	off64_t to = lseek64(STDOUT_FILENO, *at, whence);
-	if (to < 0)
-		return -1;
+	if (to < 0) return -1;
 	*at = to;
 	return 0;
 }
 
-/* A write that fails leaves its mark on the stream, but its errno is gone when the program ends. So stdout is one that keeps it; not on a
- * terminal, whose descriptor the prompt wants to know. */
-static void stdout_open(void) {
-	if (isatty(STDOUT_FILENO))
-		return;
+/* A write that fails leaves its mark on the stream, but its errno is gone when the program ends. So stdout is one that
+ * keeps it; not on a terminal, whose descriptor the prompt wants to know. */
+static void stdout_open(void)
+{
+	if (isatty(STDOUT_FILENO)) return;
 	FILE *file = fopencookie(NULL, "w", (cookie_io_functions_t){.write = output_write, .seek = output_seek});
-	if (file)
-		stdout = file;
+	if (file) stdout = file;
 }
 
 /* What was printed must have arrived. */
-static int stdout_close(int status) {
+static int stdout_close(int status)
+{
 	bool failed = ferror(stdout) != 0;
 	errno = 0;
-	if (fflush(stdout) != 0)
-		failed = true;
+	if (fflush(stdout) != 0) failed = true;
 	int number = output_errno ? output_errno : errno;
-	if (!failed || output_closed())
-		return status;
+	if (!failed || output_closed()) return status;
 	fprintf(stderr, "vigia: cannot write the output%s%s\n", number ? ": " : "", number ? strerror(number) : "");
 	return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
 }
@@ -207,27 +210,30 @@ static int stdout_close(int status) {
 /* ---- Lua ---- */
 
 /* Is this a folder with our Lua files? */
-static bool has_lua(const char *dir) {
+static bool has_lua(const char *dir)
+{
 	char path[PATH_MAX];
 	int n = snprintf(path, sizeof path, "%s/vigia/cli/main.lua", dir);
 	return dir[0] && n > 0 && (size_t)n < sizeof path && access(path, R_OK) == 0;
 }
 
-/* Installed: ../share/lua/5.4 from where the program is. Else the source tree it was built from, else the folder of the installation. */
-static const char *find_lua(char *out, size_t size) {
+/* Installed: ../share/lua/5.4 from where the program is. Else the source tree it was built from, else the folder of the
+ * installation. */
+static const char *find_lua(char *out, size_t size)
+{
 	char exe[PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
 	if (len > 0) {
 		exe[len] = '\0';
 		int n = snprintf(out, size, "%s/../share/lua/5.4", dirname(exe));
-		if (n > 0 && (size_t)n < size && has_lua(out))
-			return out;
+		if (n > 0 && (size_t)n < size && has_lua(out)) return out;
 	}
 	return has_lua(VIGIA_LUA_DIR) ? VIGIA_LUA_DIR : has_lua(VIGIA_LUA_DIR_INSTALLED) ? VIGIA_LUA_DIR_INSTALLED : NULL;
 }
 
 /* An uncaught error as text with a traceback. */
-static int on_error(lua_State *L) {
+static int on_error(lua_State *L)
+{
 	const char *message = luaL_tolstring(L, 1, NULL);
 	luaL_traceback(L, L, message, 1);
 	return 1;
@@ -239,7 +245,8 @@ struct command {
 };
 
 /* Leaves what the command line's main returns. */
-static int run(lua_State *L, void *arg) {
+static int run(lua_State *L, void *arg)
+{
 	const struct command *command = arg;
 	int argc = command->argc;
 	char **argv = command->argv;
@@ -248,7 +255,8 @@ static int run(lua_State *L, void *arg) {
 	char dir[PATH_MAX];
 	const char *lua_dir = find_lua(dir, sizeof dir);
 	if (lua_dir == NULL)
-		return luaL_error(L, "the Lua files of vigia are missing: install them in ../share/lua/5.4 beside the folder of the program");
+		return luaL_error(
+			L, "the Lua files of vigia are missing: install them in ../share/lua/5.4 beside the folder of the program");
 	lua_getglobal(L, "package");
 	lua_getfield(L, -1, "path");
 	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", lua_dir, lua_dir, lua_tostring(L, -1));
@@ -275,7 +283,8 @@ static int run(lua_State *L, void *arg) {
 }
 
 /* The number main returned; nothing and true are success, anything else is a failure. */
-static int status_of(lua_State *L, int idx) {
+static int status_of(lua_State *L, int idx)
+{
 	if (lua_isinteger(L, idx)) {
 		lua_Integer n = lua_tointeger(L, idx);
 		return n >= 0 && n <= 255 ? (int)n : EXIT_FAILURE;
@@ -283,17 +292,16 @@ static int status_of(lua_State *L, int idx) {
 	return lua_isnil(L, idx) || (lua_isboolean(L, idx) && lua_toboolean(L, idx)) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
 	static char exe[PATH_MAX];
 	bool whole = vigia__fd_stand_in() == 0;
 	if (argc > 1 && strcmp(argv[1], "--isolated") == 0) { /* started by bind/process.c */
 		char dir[PATH_MAX];
-		if (!whole)
-			return EXIT_FAILURE;
+		if (!whole) return EXIT_FAILURE;
 		return vigia__isolated_main(argc, argv, find_lua(dir, sizeof dir));
 	}
-	if (readlink("/proc/self/exe", exe, sizeof exe - 1) > 0)
-		vigia__program = exe;
+	if (readlink("/proc/self/exe", exe, sizeof exe - 1) > 0) vigia__program = exe;
 	if (!whole || signals_start() != 0) {
 		fprintf(stderr, "vigia: cannot start: %s\n", strerror(errno));
 		return EXIT_FAILURE;
@@ -307,10 +315,8 @@ int main(int argc, char **argv) {
 	lua_pushcfunction(L, on_error);
 	struct command command = {argc, argv};
 	int status = EXIT_FAILURE;
-	if (vigia__lua_pcall(L, run, &command, 1, 1) == LUA_OK)
-		status = status_of(L, -1);
-	else
-		fprintf(stderr, "vigia: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "an error that cannot be shown");
+	if (vigia__lua_pcall(L, run, &command, 1, 1) == LUA_OK) status = status_of(L, -1);
+	else fprintf(stderr, "vigia: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "an error that cannot be shown");
 	lua_close(L);
 	return stdout_close(status);
 }

@@ -33,7 +33,8 @@ void vigia__lua_append_init(lua_State *L)
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &idle_key);
 }
 
-/* It is on the stack at idx, and nothing is under way in it any more. A new one for each append would cost more than the append does. */
+/* It is on the stack at idx, and nothing is under way in it any more. A new one for each append would cost more than
+ * the append does. */
 static void keep(lua_State *L, struct lua_append *append, int idx)
 {
 	struct vigia__lua *shared = append->shared;
@@ -69,7 +70,8 @@ struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shar
 	struct lua_handler *running = shared->handler;
 	/* Another store's commits do not wake this registry. */
 	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_hears(running, store)) return NULL;
-	if (running->owner->registry->clock) return NULL; /* moved by hand: what a step does must not hang on another thread */
+	if (running->owner->registry->clock)
+		return NULL; /* moved by hand: what a step does must not hang on another thread */
 	return take(L, shared);
 }
 
@@ -107,7 +109,8 @@ static int look_again(lua_State *L, int status, lua_KContext where)
 	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_again);
 }
 
-int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store, const struct vigia__append *request)
+int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store,
+                           const struct vigia__append *request)
 {
 	struct vigia_error err;
 	vigia__error_clear(&err);

@@ -1,7 +1,9 @@
 /*
- * cache.h - decoded events that the watchers of one handle share (option cache_size): by number, the least recently used goes first.
+ * cache.h - decoded events that the watchers of one handle share (option cache_size): by number, the least recently
+ * used goes first.
  *
- * A cache is a userdata, kept by its store and by the handlers that look into it; its user value 1 is the table slot -> event.
+ * A cache is a userdata, kept by its store and by the handlers that look into it; its user value 1 is the table slot ->
+ * event.
  */
 #ifndef VIGIA_BIND_CACHE_H
 #define VIGIA_BIND_CACHE_H

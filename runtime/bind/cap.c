@@ -26,21 +26,21 @@
 enum {
 	TICK_NS_MAX = 25000000, /* so an event is stopped at most about two ticks late */
 	TICK_NS_MIN = 1000000,
-	RESERVE = 64 * 1024     /* bytes more once it has tripped: ending needs a little */
+	RESERVE = 64 * 1024 /* bytes more once it has tripped: ending needs a little */
 };
 
 /* Volatile: what the signal handler reads and writes on the same thread. */
 struct vigia__cap {
 	lua_State *L; /* the main coroutine */
 	struct vigia__cap_limits limits;
-	lua_State *volatile current;           /* the coroutine that runs */
-	volatile sig_atomic_t trip;            /* enum vigia__cap_trip */
-	struct vigia__cap *outer;              /* entered before this one on the same thread */
+	lua_State *volatile current; /* the coroutine that runs */
+	volatile sig_atomic_t trip;  /* enum vigia__cap_trip */
+	struct vigia__cap *outer;    /* entered before this one on the same thread */
 	int closing;
 
 	/* memory */
 	int64_t used, used_max;
-	bool refused;                          /* the last request for more was refused: Lua collects, and asks once more */
+	bool refused; /* the last request for more was refused: Lua collects, and asks once more */
 	const void *refused_block;
 	size_t refused_size;
 
@@ -50,7 +50,7 @@ struct vigia__cap {
 	int64_t since_ns;
 	bool ticking;
 	timer_t timer;
-	pthread_t thread;                      /* the timer's */
+	pthread_t thread; /* the timer's */
 };
 
 static _Thread_local struct vigia__cap *volatile here;
@@ -85,7 +85,8 @@ int vigia__cap_stop(lua_State *L)
 	return lua_error(L);
 }
 
-/* Set when a cap has tripped, and then for every instruction and call: a pcall may catch what is raised, but not go on. */
+/* Set when a cap has tripped, and then for every instruction and call: a pcall may catch what is raised, but not go
+ * on. */
 static void hook(lua_State *L, lua_Debug *ar)
 {
 	if (!vigia__cap_tripped(here)) {
@@ -131,9 +132,9 @@ static void trip_memory(struct vigia__cap *cap)
 	if (here == cap) arm(cap);
 }
 
-/* Lua answers a refusal with a full collection and asks for the same once more. A second refusal, or another request instead of the
- * second one, means that the refusal has become an error: that trips the cap, so that catching the error is of no use. Answers whether
- * the request is granted. */
+/* Lua answers a refusal with a full collection and asks for the same once more. A second refusal, or another request
+ * instead of the second one, means that the refusal has become an error: that trips the cap, so that catching the error
+ * is of no use. Answers whether the request is granted. */
 static bool judge(struct vigia__cap *cap, int64_t used, const void *block, size_t size)
 {
 	bool again = cap->refused && cap->refused_block == block && cap->refused_size == size;
@@ -238,16 +239,14 @@ static int start_ticking(struct vigia__cap *cap, struct vigia_error *err)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = signo};
 	event.sigev_notify_thread_id = gettid();
-	if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &cap->timer) != 0)
-		return no_timer(err);
+	if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &cap->timer) != 0) return no_timer(err);
 	cap->ticking = true;
 	cap->thread = pthread_self();
 	int64_t tick = cap->limits.cpu_ns / 4;
 	if (tick > TICK_NS_MAX) tick = TICK_NS_MAX;
 	if (tick < TICK_NS_MIN) tick = TICK_NS_MIN;
 	struct itimerspec every = {.it_interval = {0, tick}, .it_value = {0, tick}};
-	if (timer_settime(cap->timer, 0, &every, NULL) != 0)
-		return no_timer(err);
+	if (timer_settime(cap->timer, 0, &every, NULL) != 0) return no_timer(err);
 	return VIGIA_OK;
 }
 
@@ -263,7 +262,8 @@ int vigia__cap_enter(struct vigia__cap *cap, lua_State *L, struct vigia_error *e
 		int rc = start_ticking(cap, err);
 		if (rc < 0) return rc;
 	}
-	/* Work that waits often is between two waits so briefly that ticks hardly ever see it: it is looked at each time it goes on. */
+	/* Work that waits often is between two waits so briefly that ticks hardly ever see it: it is looked at each time it
+	 * goes on. */
 	if (cap->limits.cpu_ns > 0 && cap->entered == cap->work) look_at_time(cap);
 	cap->entered = cap->work;
 	cap->current = L;
@@ -299,7 +299,8 @@ static int keep_message(lua_State *L)
 	return 0;
 }
 
-int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__cap **out, lua_State **L, struct vigia_error *err)
+int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__cap **out, lua_State **L,
+                    struct vigia_error *err)
 {
 	struct vigia__cap *cap = vigia__calloc(sizeof *cap);
 	if (cap == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");

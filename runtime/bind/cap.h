@@ -1,15 +1,18 @@
 /*
  * cap.h - caps on a Lua state of its own: bytes of memory, seconds of processor time, which libraries it sees.
  *
- * Going over a cap trips it: whatever Lua code runs is ended, and nothing in Lua can catch that. The state is of no more use then;
- * its owner closes it and makes another. What Lua's own code does is stopped; a C function that never returns to Lua is not.
+ * Going over a cap trips it: whatever Lua code runs is ended, and nothing in Lua can catch that. The state is of no
+ * more use then; its owner closes it and makes another. What Lua's own code does is stopped; a C function that never
+ * returns to Lua is not.
  *
- * How the time cap works (cap.c): a timer on the thread's processor clock ticks now and then and looks whether still the same piece of
- * work runs; only when the budget is used up does it set a hook, so until then a cap costs nothing. Work that waited is also looked at when
- * it goes on, because a tick between two waits hardly ever meets it. Ticks are a realtime signal,
- * directed at the thread; the handler stays in place for the rest of the process, and does nothing on other threads.
+ * How the time cap works (cap.c): a timer on the thread's processor clock ticks now and then and looks whether still
+ * the same piece of work runs; only when the budget is used up does it set a hook, so until then a cap costs nothing.
+ * Work that waited is also looked at when it goes on, because a tick between two waits hardly ever meets it. Ticks are
+ * a realtime signal, directed at the thread; the handler stays in place for the rest of the process, and does nothing
+ * on other threads.
  *
- * A cap belongs to one thread at a time: whoever calls vigia__cap_enter(). vigia__cap_switch() may be called with NULL, and does nothing.
+ * A cap belongs to one thread at a time: whoever calls vigia__cap_enter(). vigia__cap_switch() may be called with NULL,
+ * and does nothing.
  */
 #ifndef VIGIA_BIND_CAP_H
 #define VIGIA_BIND_CAP_H
@@ -61,20 +64,23 @@ const char *vigia__cap_library_name(int index);
 /**
  * A new Lua state under these limits, without any library yet.
  *
- * Returns:   VIGIA_OK, *out and *L; EINVAL (memory_bytes is too small for a state), ENOMEM, EUNSUPPORTED (no timer or free signal)
+ * Returns:   VIGIA_OK, *out and *L; EINVAL (memory_bytes is too small for a state), ENOMEM, EUNSUPPORTED (no timer or
+ *            free signal)
  * Ownership: the caller's, both ended by vigia__cap_close()
  */
-int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__cap **out, lua_State **L, struct vigia_error *err);
+int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__cap **out, lua_State **L,
+                    struct vigia_error *err);
 /* Close the state and free the cap. On the thread that entered it last, and not inside. NULL is fine. */
 void vigia__cap_close(struct vigia__cap *cap);
 
-/* In a state with all libraries, package.path set and our own Lua modules loaded: take away what the script may not see and replace what
- * could reach around the caps. The last thing to do before the script's code is let in. [-0, +0, m] */
+/* In a state with all libraries, package.path set and our own Lua modules loaded: take away what the script may not see
+ * and replace what could reach around the caps. The last thing to do before the script's code is let in. [-0, +0, m] */
 void vigia__cap_guard(lua_State *L, struct vigia__cap *cap);
 
 /* A new piece of work (an event, say) with a budget of its own begins; it may be entered and left several times. */
 void vigia__cap_begin(struct vigia__cap *cap);
-/* From here to leave, on this thread, code runs in L under the cap. EUNSUPPORTED, ENOMEM: there is no timer; do not run it. */
+/* From here to leave, on this thread, code runs in L under the cap. EUNSUPPORTED, ENOMEM: there is no timer; do not run
+ * it. */
 int vigia__cap_enter(struct vigia__cap *cap, lua_State *L, struct vigia_error *err);
 /* Answers whether a cap was tripped since the state was made; the work has failed then, whatever it returned. */
 enum vigia__cap_trip vigia__cap_leave(struct vigia__cap *cap);
@@ -95,7 +101,8 @@ int vigia__cap_stop(lua_State *L);
 /* How many coroutines are being closed inside one another. Lua 5.4.4 forgets the depth of the C stack there. */
 int *vigia__cap_closing(struct vigia__cap *cap);
 
-/* Make load, loadfile, dofile and require refuse bytecode. For states without a cap; vigia__cap_guard() does it, too. [-0, +0, m] */
+/* Make load, loadfile, dofile and require refuse bytecode. For states without a cap; vigia__cap_guard() does it, too.
+ * [-0, +0, m] */
 void vigia__cap_text_only(lua_State *L);
 
 #endif

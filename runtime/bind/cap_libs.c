@@ -11,7 +11,8 @@
  *   debug                           only getinfo and traceback
  *   vigia.registry                  runs until it is stopped: a script has its watcher already
  * Libraries that were not chosen are missing from the globals and from package.loaded; strings keep their methods.
- * The replacements have the original as upvalue 1. The cap is the one that this thread has entered: none for a REPL's coroutines.
+ * The replacements have the original as upvalue 1. The cap is the one that this thread has entered: none for a REPL's
+ * coroutines.
  */
 #include <lauxlib.h>
 #include <lualib.h>
@@ -87,12 +88,14 @@ static int resume_in(struct vigia__cap *cap, lua_State *L, lua_State *co, int co
 	return results;
 }
 
-/* Run what a coroutine has to close. What runs there may close another one: Lua 5.4.4 does not count that as depth of the C stack. */
+/* Run what a coroutine has to close. What runs there may close another one: Lua 5.4.4 does not count that as depth of
+ * the C stack. */
 static int close_in(struct vigia__cap *cap, lua_State *L, lua_State *co)
 {
 	int uncapped = 0;
 	int *depth = cap ? vigia__cap_closing(cap) : &uncapped;
-	if (*depth >= CLOSING_MAX) return luaL_error(L, "C stack overflow: coroutines that close coroutines, %d deep", CLOSING_MAX);
+	if (*depth >= CLOSING_MAX)
+		return luaL_error(L, "C stack overflow: coroutines that close coroutines, %d deep", CLOSING_MAX);
 	++*depth;
 	vigia__cap_switch(cap, co);
 	int status = lua_resetthread(co); /* raises nothing */
@@ -159,7 +162,8 @@ static int capped_close(lua_State *L)
 	return 2;
 }
 
-static const luaL_Reg coroutines[] = {{"resume", capped_resume}, {"wrap", capped_wrap}, {"close", capped_close}, {NULL, NULL}};
+static const luaL_Reg coroutines[] = {
+	{"resume", capped_resume}, {"wrap", capped_wrap}, {"close", capped_close}, {NULL, NULL}};
 
 int vigia__lua_edit_coroutines(lua_State *L)
 {
@@ -230,8 +234,8 @@ static bool is_class(lua_State *L)
 	return same;
 }
 
-/* A finalizer that is put into a metatable which C gives to objects to come would run without hooks: that of a class (vigia.array and
- * vigia.Error are tables), and whatever a userdata has. */
+/* A finalizer that is put into a metatable which C gives to objects to come would run without hooks: that of a class
+ * (vigia.array and vigia.Error are tables), and whatever a userdata has. */
 static int capped_getmetatable(lua_State *L)
 {
 	luaL_checkany(L, 1);
@@ -299,12 +303,14 @@ static int text_searcher(lua_State *L)
 	lua_settop(L, 1);
 	lua_pushvalue(L, lua_upvalueindex(2));
 	lua_pushvalue(L, 1);
-	if (lua_getfield(L, lua_upvalueindex(1), "path") != LUA_TSTRING) return luaL_error(L, "'package.path' must be a string");
+	if (lua_getfield(L, lua_upvalueindex(1), "path") != LUA_TSTRING)
+		return luaL_error(L, "'package.path' must be a string");
 	lua_call(L, 2, 2);
 	if (lua_isnil(L, 2)) return 1; /* where it looked */
 	lua_settop(L, 2);
 	if (luaL_loadfilex(L, lua_tostring(L, 2), "t") != LUA_OK)
-		return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", name, lua_tostring(L, 2), lua_tostring(L, -1));
+		return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", name, lua_tostring(L, 2),
+		                  lua_tostring(L, -1));
 	lua_pushvalue(L, 2);
 	return 2;
 }
@@ -335,7 +341,8 @@ static void move(lua_State *L, int source, int target, lua_Integer from, lua_Int
 		lua_Integer i = up ? done : count - 1 - done;
 		lua_geti(L, source, from + i);
 		lua_seti(L, target, to + i);
-		if (done % LOOK_EVERY == 0 && vigia__cap_tripped(vigia__cap_here())) vigia__cap_stop(L); /* does not come back */
+		if (done % LOOK_EVERY == 0 && vigia__cap_tripped(vigia__cap_here()))
+			vigia__cap_stop(L); /* does not come back */
 	}
 }
 
@@ -427,7 +434,8 @@ static bool push_library(lua_State *L, const char *field)
 	return there;
 }
 
-/* Replace a function of the table on top; the original becomes upvalue 1. One that is not there stays away. [-0, +0, m] */
+/* Replace a function of the table on top; the original becomes upvalue 1. One that is not there stays away.
+ * [-0, +0, m] */
 static void replace(lua_State *L, const char *name, lua_CFunction fn)
 {
 	if (lua_getfield(L, -1, name) == LUA_TFUNCTION) {
@@ -445,7 +453,8 @@ static void replace_all(lua_State *L, const char *library, const luaL_Reg *funct
 
 void vigia__cap_text_only(lua_State *L)
 {
-	static const luaL_Reg base[] = {{"load", capped_load}, {"loadfile", capped_loadfile}, {"dofile", capped_dofile}, {NULL, NULL}};
+	static const luaL_Reg base[] = {
+		{"load", capped_load}, {"loadfile", capped_loadfile}, {"dofile", capped_dofile}, {NULL, NULL}};
 	replace_all(L, LUA_GNAME, base);
 	if (push_library(L, LUA_LOADLIBNAME)) {
 		if (lua_getfield(L, -1, "searchers") == LUA_TTABLE) {
@@ -484,7 +493,8 @@ static bool chosen(const char *field, unsigned libraries_chosen)
 	return true;
 }
 
-/* Other globals for what is loaded from now on, with the libraries that were chosen. Our own modules keep those they have. */
+/* Other globals for what is loaded from now on, with the libraries that were chosen. Our own modules keep those they
+ * have. */
 static void choose_globals(lua_State *L, struct vigia__cap *cap)
 {
 	unsigned bits = vigia__cap_limits(cap)->libraries | VIGIA_CAP_BASE;
@@ -520,10 +530,13 @@ static void choose_globals(lua_State *L, struct vigia__cap *cap)
 
 void vigia__cap_guard(lua_State *L, struct vigia__cap *cap)
 {
-	static const luaL_Reg base[] = {
-		{"xpcall", capped_xpcall}, {"setmetatable", capped_setmetatable}, {"getmetatable", capped_getmetatable}, {NULL, NULL}};
+	static const luaL_Reg base[] = {{"xpcall", capped_xpcall},
+	                                {"setmetatable", capped_setmetatable},
+	                                {"getmetatable", capped_getmetatable},
+	                                {NULL, NULL}};
 	static const luaL_Reg string[] = {{"rep", capped_rep}, {NULL, NULL}};
-	static const luaL_Reg table[] = {{"move", capped_move}, {"insert", capped_insert}, {"remove", capped_remove}, {NULL, NULL}};
+	static const luaL_Reg table[] = {
+		{"move", capped_move}, {"insert", capped_insert}, {"remove", capped_remove}, {NULL, NULL}};
 	static const luaL_Reg os[] = {{"exit", no_exit}, {"setlocale", no_setlocale}, {NULL, NULL}};
 	static const luaL_Reg module[] = {{"registry", no_registry}, {NULL, NULL}};
 	luaL_checkstack(L, 10, NULL);

@@ -1,12 +1,12 @@
 /*
  * edit.c - reading lines from a person, and Ctrl-C. The one file that includes libedit's header.
  *
- * libedit is loaded when the first line is to be edited: an application that never opens a REPL must not pay for a terminal library, and
- * where it is missing lines are read plainly. While a REPL runs, SIGINT is its own: at the prompt it drops the line; in an expression it
- * sets a hook that raises, and tells whoever waits in C on the REPL's thread (interrupt.h). The hook raises again and again, so that a
- * pcall in a loop does not swallow it, and is taken away when the expression has ended. Hooks are per coroutine, so whoever resumes one
- * says so by vigia__edit_switch: the registry for its handlers, and what stands in for the functions of the library "coroutine" while a
- * REPL runs.
+ * libedit is loaded when the first line is to be edited: an application that never opens a REPL must not pay for a
+ * terminal library, and where it is missing lines are read plainly. While a REPL runs, SIGINT is its own: at the prompt
+ * it drops the line; in an expression it sets a hook that raises, and tells whoever waits in C on the REPL's thread
+ * (interrupt.h). The hook raises again and again, so that a pcall in a loop does not swallow it, and is taken away when
+ * the expression has ended. Hooks are per coroutine, so whoever resumes one says so by vigia__edit_switch: the registry
+ * for its handlers, and what stands in for the functions of the library "coroutine" while a REPL runs.
  *
  * The history is a text file, a line for each line. It is only added to, so that two REPLs lose nothing of one another.
  */
@@ -53,49 +53,54 @@ static struct {
 /* One REPL at a time, on one thread: signals and the terminal are the process's. */
 static struct {
 	bool running, edits;
-	pthread_t owner;            /* the thread it runs on */
-	lua_State *_Atomic L;       /* the coroutine that reads or runs */
-	char *history;              /* path, or NULL */
+	pthread_t owner;      /* the thread it runs on */
+	lua_State *_Atomic L; /* the coroutine that reads or runs */
+	char *history;        /* path, or NULL */
 	struct sigaction before_int, before_term, before_hup;
-	int before_fd;              /* vigia__interrupt_fd */
-	int level_fd, edge_fd;      /* readable until it is cleared; wakes the thread once a signal */
-	int line_fd;                /* like level_fd, but at the prompt: there nobody else is concerned */
+	int before_fd;         /* vigia__interrupt_fd */
+	int level_fd, edge_fd; /* readable until it is cleared; wakes the thread once a signal */
+	int line_fd;           /* like level_fd, but at the prompt: there nobody else is concerned */
 	pthread_t thread;
-	atomic_int signals;         /* SIGINTs since the expression began */
+	atomic_int signals; /* SIGINTs since the expression began */
 	atomic_bool terminated, calling, quit;
-	bool cut_off;               /* the line in hand was dropped by a signal */
-	char **words;               /* what completion offers */
+	bool cut_off; /* the line in hand was dropped by a signal */
+	char **words; /* what completion offers */
 	size_t word;
 } repl;
 
 /* ---- Signals ---- */
 
-static void raise_interrupted(lua_State *L, lua_Debug *ar) {
+static void raise_interrupted(lua_State *L, lua_Debug *ar)
+{
 	(void)ar;
 	lua_pushliteral(L, "interrupted"); /* where it was is in the traceback */
 	lua_error(L);
 }
 
 /* What the signal would have done without us. */
-static void end_by(int signo) {
+static void end_by(int signo)
+{
 	signal(signo, SIG_DFL);
 	raise(signo);
 }
 
-static void arm(lua_State *L) {
+static void arm(lua_State *L)
+{
 	lua_sethook(L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
-bool vigia__edit_hooked(lua_State *co) {
+bool vigia__edit_hooked(lua_State *co)
+{
 	return lua_gethook(co) == raise_interrupted;
 }
 
-static void disarm(lua_State *L) {
-	if (vigia__edit_hooked(L))
-		lua_sethook(L, NULL, 0, 0);
+static void disarm(lua_State *L)
+{
+	if (vigia__edit_hooked(L)) lua_sethook(L, NULL, 0, 0);
 }
 
-static void on_signal(int signo) {
+static void on_signal(int signo)
+{
 	int before = errno;
 	uint64_t one = 1;
 	if (!pthread_equal(pthread_self(), repl.owner)) { /* another thread's hooks are not to be touched */
@@ -103,68 +108,61 @@ static void on_signal(int signo) {
 		errno = before;
 		return;
 	}
-	if (signo != SIGINT && atomic_exchange(&repl.terminated, true) && signo == SIGTERM)
-		end_by(signo);
+	if (signo != SIGINT && atomic_exchange(&repl.terminated, true) && signo == SIGTERM) end_by(signo);
 	/* A C function that does not return to Lua sees neither hook nor flag: whoever insists gets out. */
-	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling))
-		end_by(signo);
+	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling)) end_by(signo);
 	if (!atomic_load(&repl.calling)) {
-		if (write(repl.line_fd, &one, sizeof one) < 0)
-			end_by(signo);
+		if (write(repl.line_fd, &one, sizeof one) < 0) end_by(signo);
 	} else {
 		arm(atomic_load(&repl.L));
 		atomic_store(&vigia__interrupted, true);
-		if (write(repl.level_fd, &one, sizeof one) < 0 || write(repl.edge_fd, &one, sizeof one) < 0)
-			end_by(signo);
+		if (write(repl.level_fd, &one, sizeof one) < 0 || write(repl.edge_fd, &one, sizeof one) < 0) end_by(signo);
 	}
 	errno = before;
 }
 
 /* Tells those who wait in C: that takes locks, which a signal handler may not. */
-static void *tell_waiters(void *arg) {
+static void *tell_waiters(void *arg)
+{
 	(void)arg;
 	uint64_t count;
 	for (;;) {
 		struct pollfd fd = {.fd = repl.edge_fd, .events = POLLIN};
-		if (poll(&fd, 1, -1) <= 0 || read(repl.edge_fd, &count, sizeof count) < 0)
-			continue;
-		if (atomic_load(&repl.quit))
-			return NULL;
+		if (poll(&fd, 1, -1) <= 0 || read(repl.edge_fd, &count, sizeof count) < 0) continue;
+		if (atomic_load(&repl.quit)) return NULL;
 		vigia__interrupt_thread(repl.owner);
 	}
 }
 
-static void clear(void) {
+static void clear(void)
+{
 	uint64_t count;
 	disarm(repl.L);
 	atomic_store(&repl.signals, 0);
-	while (read(repl.line_fd, &count, sizeof count) > 0)
-		continue;
-	while (read(repl.level_fd, &count, sizeof count) > 0)
-		continue;
+	while (read(repl.line_fd, &count, sizeof count) > 0) continue;
+	while (read(repl.level_fd, &count, sizeof count) > 0) continue;
 	vigia__interrupt_over();
 }
 
-lua_State *vigia__edit_switch(lua_State *co) {
-	if (co == NULL || !atomic_load(&repl.calling) || !pthread_equal(pthread_self(), repl.owner))
-		return NULL;
+lua_State *vigia__edit_switch(lua_State *co)
+{
+	if (co == NULL || !atomic_load(&repl.calling) || !pthread_equal(pthread_self(), repl.owner)) return NULL;
 	lua_State *before = atomic_exchange(&repl.L, co);
 	disarm(before); /* it may be resumed when all this is long over */
-	if (atomic_load(&repl.signals) > 0)
-		arm(co);
-	else
-		disarm(co); /* inherited from the one that made it, or left there */
+	if (atomic_load(&repl.signals) > 0) arm(co);
+	else disarm(co); /* inherited from the one that made it, or left there */
 	return before;
 }
 
 /* One that a shell or nohup made us ignore stays ignored. */
-static void take_signal(int signo, const struct sigaction *action, struct sigaction *before) {
+static void take_signal(int signo, const struct sigaction *action, struct sigaction *before)
+{
 	sigaction(signo, NULL, before);
-	if (before->sa_handler != SIG_IGN)
-		sigaction(signo, action, NULL);
+	if (before->sa_handler != SIG_IGN) sigaction(signo, action, NULL);
 }
 
-static int signals_start(void) {
+static int signals_start(void)
+{
 	repl.owner = pthread_self();
 	repl.level_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	repl.edge_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -187,7 +185,8 @@ static int signals_start(void) {
 	return 0;
 }
 
-static void signals_stop(void) {
+static void signals_stop(void)
+{
 	uint64_t one = 1;
 	sigaction(SIGINT, &repl.before_int, NULL);
 	sigaction(SIGHUP, &repl.before_hup, NULL);
@@ -195,8 +194,7 @@ static void signals_stop(void) {
 	clear();
 	vigia__interrupt_fd = repl.before_fd;
 	atomic_store(&repl.quit, true);
-	if (write(repl.edge_fd, &one, sizeof one) > 0)
-		pthread_join(repl.thread, NULL);
+	if (write(repl.edge_fd, &one, sizeof one) > 0) pthread_join(repl.thread, NULL);
 	close(repl.level_fd);
 	close(repl.edge_fd);
 	close(repl.line_fd);
@@ -204,10 +202,12 @@ static void signals_stop(void) {
 
 /* ---- libedit ---- */
 
-/* How to load it. Stock lua5.4 is linked with readline, which has the same names: libedit would be given readline's variables for its own,
- * unless it looks at itself first (RTLD_DEEPBIND). Then it also looks at libc first, and that must not be where the host has another
- * malloc: what one allocates the other would free. Answers -1 if it is better left alone. */
-static int load_flags(void) {
+/* How to load it. Stock lua5.4 is linked with readline, which has the same names: libedit would be given readline's
+ * variables for its own, unless it looks at itself first (RTLD_DEEPBIND). Then it also looks at libc first, and that
+ * must not be where the host has another malloc: what one allocates the other would free. Answers -1 if it is better
+ * left alone. */
+static int load_flags(void)
+{
 	Dl_info info;
 	void *theirs = dlsym(RTLD_DEFAULT, "rl_line_buffer");
 	if (theirs == NULL || (dladdr(theirs, &info) && info.dli_fname && strstr(info.dli_fname, "libedit")))
@@ -217,31 +217,34 @@ static int load_flags(void) {
 	if (libc) {
 		bool same = dlsym(libc, "malloc") == dlsym(RTLD_DEFAULT, "malloc");
 		dlclose(libc);
-		if (same)
-			return RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
+		if (same) return RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
 	}
 #endif
 	return -1;
 }
 
-static bool load(void) {
-	if (lib.handle)
-		return true;
+static bool load(void)
+{
+	if (lib.handle) return true;
 	int flags = load_flags();
-	if (flags < 0)
-		return false;
+	if (flags < 0) return false;
 	void *handle = dlopen("libedit.so.2", flags);
-	if (handle == NULL)
-		handle = dlopen("libedit.so.0", flags); /* its name in other systems */
-	if (handle == NULL)
-		return false;
-	struct { void **to; const char *name; } symbols[] = {
-		{(void **)&lib.readline, "readline"}, {(void **)&lib.add_history, "add_history"},
-				{(void **)&lib.stifle_history, "stifle_history"},
+	if (handle == NULL) handle = dlopen("libedit.so.0", flags); /* its name in other systems */
+	if (handle == NULL) return false;
+	struct {
+		void **to;
+		const char *name;
+	} symbols[] = {
+		{(void **)&lib.readline, "readline"},
+		{(void **)&lib.add_history, "add_history"},
+		{(void **)&lib.stifle_history, "stifle_history"},
 		{(void **)&lib.completion_matches, "rl_completion_matches"},
-		{(void **)&lib.line_buffer, "rl_line_buffer"}, {(void **)&lib.completion, "rl_attempted_completion_function"},
-		{(void **)&lib.completion_over, "rl_attempted_completion_over"}, {(void **)&lib.breaks, "rl_basic_word_break_characters"},
-		{(void **)&lib.append, "rl_completion_append_character"}, {(void **)&lib.getc, "rl_getc_function"},
+		{(void **)&lib.line_buffer, "rl_line_buffer"},
+		{(void **)&lib.completion, "rl_attempted_completion_function"},
+		{(void **)&lib.completion_over, "rl_attempted_completion_over"},
+		{(void **)&lib.breaks, "rl_basic_word_break_characters"},
+		{(void **)&lib.append, "rl_completion_append_character"},
+		{(void **)&lib.getc, "rl_getc_function"},
 		{(void **)&lib.name, "rl_readline_name"},
 	};
 	for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
@@ -256,52 +259,49 @@ static bool load(void) {
 }
 
 /* For the time of a call into libedit characters are the user's: answers what to give back. */
-static char *locale_enter(void) {
+static char *locale_enter(void)
+{
 	const char *known = setlocale(LC_CTYPE, NULL);
 	char *before = known ? strdup(known) : NULL;
 	const char *mine = setlocale(LC_CTYPE, "");
-	if (mine == NULL || strcmp(mine, "C") == 0 || strcmp(mine, "POSIX") == 0)
-		setlocale(LC_CTYPE, "C.UTF-8");
+	if (mine == NULL || strcmp(mine, "C") == 0 || strcmp(mine, "POSIX") == 0) setlocale(LC_CTYPE, "C.UTF-8");
 	return before;
 }
 
-static void locale_leave(char *before) {
+static void locale_leave(char *before)
+{
 	setlocale(LC_CTYPE, before ? before : "C");
 	free(before);
 }
 
-static int next_byte(void) {
+static int next_byte(void)
+{
 	for (;;) {
 		struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = repl.line_fd, .events = POLLIN}};
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return EOF;
+		if (poll(fds, 2, -1) < 0 && errno != EINTR) return EOF;
 		if (atomic_load(&repl.signals) > 0 || atomic_load(&repl.terminated)) {
 			repl.cut_off = true;
 			return EOF;
 		}
 		unsigned char byte;
-		if (fds[0].revents == 0)
-			continue;
+		if (fds[0].revents == 0) continue;
 		ssize_t n = read(STDIN_FILENO, &byte, 1);
-		if (n == 1)
-			return byte;
-		if (n == 0 || errno != EINTR)
-			return EOF;
+		if (n == 1) return byte;
+		if (n == 0 || errno != EINTR) return EOF;
 	}
 }
 
 /* libedit takes what this answers for a wide character: put UTF-8 together. */
-static int next_character(FILE *in) {
+static int next_character(FILE *in)
+{
 	(void)in;
 	int c = next_byte();
-	if (c < 0xc0)
-		return c;
+	if (c < 0xc0) return c;
 	int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
 	c &= 0x3f >> more;
 	while (more--) {
 		int next = next_byte();
-		if (next == EOF)
-			return EOF;
+		if (next == EOF) return EOF;
 		c = c << 6 | (next & 0x3f);
 	}
 	return c;
@@ -311,18 +311,18 @@ static int next_character(FILE *in) {
 
 static const char complete_key; /* registry[&complete_key]: the function */
 
-static void words_free(void) {
-	for (size_t i = 0; repl.words && repl.words[i]; i++)
-		free(repl.words[i]);
+static void words_free(void)
+{
+	for (size_t i = 0; repl.words && repl.words[i]; i++) free(repl.words[i]);
 	free(repl.words);
 	repl.words = NULL;
 	repl.word = 0;
 }
 
-static char *next_word(const char *text, int state) {
+static char *next_word(const char *text, int state)
+{
 	(void)text;
-	if (state == 0)
-		repl.word = 0;
+	if (state == 0) repl.word = 0;
 	return repl.words && repl.words[repl.word] ? strdup(repl.words[repl.word++]) : NULL;
 }
 
@@ -332,15 +332,15 @@ struct asking {
 };
 
 /* Under pcall: the words as C strings. */
-static int ask(lua_State *L, void *arg) {
+static int ask(lua_State *L, void *arg)
+{
 	struct asking *a = arg;
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &complete_key);
 	lua_pushstring(L, a->line);
 	lua_pushinteger(L, a->from);
 	lua_pushinteger(L, a->to);
 	lua_call(L, 3, 1);
-	if (!lua_istable(L, -1))
-		return 0;
+	if (!lua_istable(L, -1)) return 0;
 	size_t count = lua_rawlen(L, -1);
 	repl.words = calloc(count + 1, sizeof *repl.words);
 	for (size_t i = 0; repl.words && i < count; i++) {
@@ -348,13 +348,13 @@ static int ask(lua_State *L, void *arg) {
 		const char *word = lua_tostring(L, -1);
 		repl.words[i] = strdup(word ? word : "");
 		lua_pop(L, 1);
-		if (repl.words[i] == NULL)
-			break;
+		if (repl.words[i] == NULL) break;
 	}
 	return 0;
 }
 
-static char **complete(const char *text, int from, int to) {
+static char **complete(const char *text, int from, int to)
+{
 	*lib.completion_over = 1; /* no file names */
 	struct asking a = {*lib.line_buffer, from, to};
 	words_free();
@@ -365,10 +365,10 @@ static char **complete(const char *text, int from, int to) {
 /* ---- What Lua calls ---- */
 
 /* Open the history to be added to, and make the folders above it. */
-static FILE *history_open(const char *path) {
+static FILE *history_open(const char *path)
+{
 	char folder[4096];
-	if ((size_t)snprintf(folder, sizeof folder, "%s", path) >= sizeof folder)
-		return NULL;
+	if ((size_t)snprintf(folder, sizeof folder, "%s", path) >= sizeof folder) return NULL;
 	for (char *at = folder + 1; (at = strchr(at, '/')) != NULL; at++) {
 		*at = '\0';
 		mkdir(folder, 0700);
@@ -376,32 +376,29 @@ static FILE *history_open(const char *path) {
 	}
 	int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
 	struct stat st;
-	if (fd < 0)
-		return NULL;
+	if (fd < 0) return NULL;
 	FILE *file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? fdopen(fd, "a+") : NULL;
-	if (file == NULL)
-		close(fd);
+	if (file == NULL) close(fd);
 	return file;
 }
 
-static void line_write(FILE *file, const char *line) {
+static void line_write(FILE *file, const char *line)
+{
 	fwrite(line, 1, strlen(line), file);
 	fwrite("\n", 1, 1, file);
 }
 
 /* Give libedit the lines that are kept. A file that has become long is written anew with the last of them. */
-static void history_read(const char *path) {
+static void history_read(const char *path)
+{
 	char *line = NULL, *kept[HISTORY_MAX] = {0};
 	size_t size = 0, count = 0;
 	FILE *file = history_open(path);
-	if (file == NULL)
-		return;
+	if (file == NULL) return;
 	rewind(file);
 	for (ssize_t n; (n = getline(&line, &size, file)) > 0;) {
-		if (line[n - 1] == '\n')
-			line[--n] = '\0';
-		if (n == 0)
-			continue;
+		if (line[n - 1] == '\n') line[--n] = '\0';
+		if (n == 0) continue;
 		free(kept[count % HISTORY_MAX]);
 		kept[count++ % HISTORY_MAX] = line;
 		line = NULL;
@@ -410,8 +407,7 @@ static void history_read(const char *path) {
 	free(line);
 	size_t first = count > HISTORY_MAX ? count - HISTORY_MAX : 0;
 	if (count > 2 * HISTORY_MAX && ftruncate(fileno(file), 0) == 0) {
-		for (size_t i = first; i < count; i++)
-			line_write(file, kept[i % HISTORY_MAX]);
+		for (size_t i = first; i < count; i++) line_write(file, kept[i % HISTORY_MAX]);
 	}
 	fclose(file);
 	for (size_t i = first; i < count; i++) {
@@ -420,31 +416,31 @@ static void history_read(const char *path) {
 	}
 }
 
-static void history_add(const char *path, const char *line) {
+static void history_add(const char *path, const char *line)
+{
 	FILE *file = history_open(path);
-	if (file == NULL)
-		return;
+	if (file == NULL) return;
 	line_write(file, line); /* one write when it is closed: no other REPL's line gets in between */
 	fclose(file);
 }
 
 /* On another thread there is none: the terminal, and the coroutine that runs, are the REPL's. */
-static bool here(void) {
+static bool here(void)
+{
 	return repl.running && pthread_equal(pthread_self(), repl.owner);
 }
 
-int vigia__lua_edit_start(lua_State *L) {
+int vigia__lua_edit_start(lua_State *L)
+{
 	vigia__lua_check_program(L, "edit_start");
 	const char *history = luaL_optstring(L, 1, NULL);
 	luaL_checktype(L, 2, LUA_TFUNCTION);
-	if (repl.running)
-		return luaL_error(L, "a REPL is running in this process already");
+	if (repl.running) return luaL_error(L, "a REPL is running in this process already");
 	lua_pushvalue(L, 2);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &complete_key);
 	memset(&repl, 0, sizeof repl);
 	repl.L = L;
-	if (signals_start() != 0)
-		return luaL_error(L, "cannot start a REPL: %s", strerror(errno));
+	if (signals_start() != 0) return luaL_error(L, "cannot start a REPL: %s", strerror(errno));
 	repl.running = true;
 	repl.edits = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && load();
 	if (repl.edits) {
@@ -455,20 +451,22 @@ int vigia__lua_edit_start(lua_State *L) {
 		*lib.getc = next_character;
 		char *before = locale_enter(); /* libedit decides now which bytes are letters */
 		lib.stifle_history(HISTORY_MAX);
-		if (history && (repl.history = strdup(history)) != NULL)
-			history_read(history);
+		if (history && (repl.history = strdup(history)) != NULL) history_read(history);
 		locale_leave(before);
 	}
 	lua_pushboolean(L, repl.edits);
 	return 1;
 }
 
-/* Without editing: byte for byte, so that nothing is read ahead of what an expression may want to read itself. False: the end. */
-static bool read_plain(lua_State *L, const char *prompt) {
+/* Without editing: byte for byte, so that nothing is read ahead of what an expression may want to read itself. False:
+ * the end. */
+static bool read_plain(lua_State *L, const char *prompt)
+{
 	luaL_Buffer line;
 	fflush(stdout);
 	/* Whoever types sees it; what is written to a file has nothing but values. */
-	if (isatty(STDIN_FILENO) && write(isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO, prompt, strlen(prompt)) < 0)
+	if (isatty(STDIN_FILENO) &&
+	    write(isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO, prompt, strlen(prompt)) < 0)
 		return false;
 	luaL_buffinit(L, &line);
 	bool any = false;
@@ -481,25 +479,25 @@ static bool read_plain(lua_State *L, const char *prompt) {
 	return any || c == '\n';
 }
 
-static int no_line(lua_State *L) {
+static int no_line(lua_State *L)
+{
 	lua_pushnil(L);
 	lua_pushstring(L, atomic_load(&repl.terminated) ? "terminated" : repl.cut_off ? "interrupted" : "end");
 	clear();
 	return 2;
 }
 
-int vigia__lua_edit_line(lua_State *L) {
+int vigia__lua_edit_line(lua_State *L)
+{
 	vigia__lua_check_program(L, "edit_line");
 	const char *prompt = luaL_checkstring(L, 1);
-	if (!here())
-		return luaL_error(L, "there is no REPL");
+	if (!here()) return luaL_error(L, "there is no REPL");
 	lua_settop(L, 1);
 	repl.L = L;
 	repl.cut_off = false;
 	clear();
 	if (!repl.edits) {
-		if (read_plain(L, prompt) && !repl.cut_off)
-			return 1;
+		if (read_plain(L, prompt) && !repl.cut_off) return 1;
 		return no_line(L);
 	}
 	char *before = locale_enter();
@@ -513,8 +511,7 @@ int vigia__lua_edit_line(lua_State *L) {
 	if (line) {
 		if (line[0]) {
 			lib.add_history(line);
-			if (repl.history)
-				history_add(repl.history, line); /* at once: a kill loses nothing of it */
+			if (repl.history) history_add(repl.history, line); /* at once: a kill loses nothing of it */
 		}
 		lua_pushstring(L, line); /* for want of memory the line leaks, once */
 		free(line);
@@ -523,17 +520,18 @@ int vigia__lua_edit_line(lua_State *L) {
 	return no_line(L);
 }
 
-static int traceback(lua_State *L) {
+static int traceback(lua_State *L)
+{
 	const char *message = luaL_tolstring(L, 1, NULL);
 	luaL_traceback(L, L, message, 1);
 	return 1;
 }
 
-int vigia__lua_edit_call(lua_State *L) {
+int vigia__lua_edit_call(lua_State *L)
+{
 	vigia__lua_check_program(L, "edit_call");
 	luaL_checktype(L, 1, LUA_TFUNCTION);
-	if (!here())
-		return luaL_error(L, "there is no REPL");
+	if (!here()) return luaL_error(L, "there is no REPL");
 	lua_State *outer = repl.L;
 	repl.L = L;
 	lua_pushcfunction(L, traceback);
@@ -549,7 +547,8 @@ int vigia__lua_edit_call(lua_State *L) {
 	return lua_gettop(L);
 }
 
-int vigia__lua_edit_stop(lua_State *L) {
+int vigia__lua_edit_stop(lua_State *L)
+{
 	vigia__lua_check_program(L, "edit_stop");
 	if (here()) {
 		repl.L = L;

@@ -1,8 +1,10 @@
 /*
- * embed.c - handlers in Lua for an application in C: the whole of libvigia-lua, which brings Lua along so that the application need not.
+ * embed.c - handlers in Lua for an application in C: the whole of libvigia-lua, which brings Lua along so that the
+ * application need not.
  *
- * A Lua state is made for the time of the call. In it the C registry is dressed as one of Lua's, and the script is watched as Lua code
- * would do it: so options and mistakes are the same. What stays is the watcher's worker with the script's own state.
+ * A Lua state is made for the time of the call. In it the C registry is dressed as one of Lua's, and the script is
+ * watched as Lua code would do it: so options and mistakes are the same. What stays is the watcher's worker with the
+ * script's own state.
  */
 #include <dlfcn.h>
 #include <lualib.h>
@@ -29,14 +31,16 @@ struct request {
 	int rc;
 };
 
-/* The folder with vigia/script.lua: beside the installed library, else the source tree's. False: neither, so Lua's own paths decide. */
+/* The folder with vigia/script.lua: beside the installed library, else the source tree's. False: neither, so Lua's own
+ * paths decide. */
 static bool find_lua(char *out, size_t size)
 {
 	Dl_info info;
 	char file[4096 + 32];
 	if (dladdr((void *)(uintptr_t)vigia_registry_watch_script, &info) != 0 && info.dli_fname) {
 		const char *slash = strrchr(info.dli_fname, '/');
-		int n = snprintf(out, size, "%.*s" VIGIA_LUA_FROM_LIB, slash ? (int)(slash + 1 - info.dli_fname) : 0, info.dli_fname);
+		int n = snprintf(out, size, "%.*s" VIGIA_LUA_FROM_LIB, slash ? (int)(slash + 1 - info.dli_fname) : 0,
+		                 info.dli_fname);
 		snprintf(file, sizeof file, "%s/vigia/script.lua", out);
 		if (n > 0 && (size_t)n < size && access(file, R_OK) == 0) return true;
 	}
@@ -108,7 +112,7 @@ static int watch(lua_State *L, void *arg)
 	}
 	luaL_requiref(L, "vigia.core", luaopen_vigia_core, 0);
 	lua_settop(L, 1);
-	vigia__lua_push_store(L, r->registry->store); /* 2 */
+	vigia__lua_push_store(L, r->registry->store);                                  /* 2 */
 	struct lua_registry *registry = vigia__lua_borrow_registry(L, 2, r->registry); /* 3 */
 	lua_getfield(L, 3, "watch");
 	lua_pushvalue(L, 3);
@@ -123,8 +127,8 @@ static int watch(lua_State *L, void *arg)
 	return 0;
 }
 
-int vigia_registry_watch_script(struct vigia_registry *registry, const char *watcher_id, const char *script, const char *options,
-                                struct vigia_watcher **out, struct vigia_error *err)
+int vigia_registry_watch_script(struct vigia_registry *registry, const char *watcher_id, const char *script,
+                                const char *options, struct vigia_watcher **out, struct vigia_error *err)
 {
 	vigia__error_clear(err);
 	lua_State *L = luaL_newstate();
@@ -135,7 +139,8 @@ int vigia_registry_watch_script(struct vigia_registry *registry, const char *wat
 		request.rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
 	} else if (status != LUA_OK) {
 		const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text";
-		request.rc = vigia__error(err, strstr(message, "(watch options: ") ? VIGIA_EOPTION : VIGIA_EINVAL, "%s", message);
+		request.rc =
+			vigia__error(err, strstr(message, "(watch options: ") ? VIGIA_EOPTION : VIGIA_EINVAL, "%s", message);
 	}
 	lua_close(L);
 	if (request.rc == VIGIA_OK && out) *out = request.watcher;

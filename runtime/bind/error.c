@@ -10,47 +10,49 @@
 static const char class_key;
 
 /* The sentence, with the cause in brackets where it is a text of its own. */
-static int error_tostring(lua_State *L) {
+static int error_tostring(lua_State *L)
+{
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
 	lua_pushliteral(L, "message");
-	if (lua_rawget(L, 1) != LUA_TSTRING)
-		lua_pushliteral(L, "vigia.Error");
+	if (lua_rawget(L, 1) != LUA_TSTRING) lua_pushliteral(L, "vigia.Error");
 	lua_pushliteral(L, "cause");
-	if (lua_rawget(L, 1) == LUA_TSTRING && lua_rawlen(L, -1) > 0 && strstr(lua_tostring(L, -2), lua_tostring(L, -1)) == NULL)
+	if (lua_rawget(L, 1) == LUA_TSTRING && lua_rawlen(L, -1) > 0 &&
+	    strstr(lua_tostring(L, -2), lua_tostring(L, -1)) == NULL)
 		lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
-	else
-		lua_pop(L, 1);
+	else lua_pop(L, 1);
 	return 1;
 }
 
 /* "text" .. err: an error is mostly printed behind something. */
-static int error_concat(lua_State *L) {
+static int error_concat(lua_State *L)
+{
 	luaL_tolstring(L, 1, NULL);
 	luaL_tolstring(L, 2, NULL);
 	lua_concat(L, 2);
 	return 1;
 }
 
-void vigia__lua_error_init(lua_State *L) {
+void vigia__lua_error_init(lua_State *L)
+{
 	static const luaL_Reg metamethods[] = {{"__tostring", error_tostring}, {"__concat", error_concat}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.Error", &class_key, metamethods, NULL);
 	lua_pop(L, 1);
 }
 
-static void set_string(lua_State *L, const char *field, const char *value) {
+static void set_string(lua_State *L, const char *field, const char *value)
+{
 	lua_pushstring(L, value);
 	lua_setfield(L, -2, field);
 }
 
-void vigia__lua_push_error(lua_State *L, const struct vigia_error *err) {
+void vigia__lua_push_error(lua_State *L, const struct vigia_error *err)
+{
 	lua_createtable(L, 0, 5);
 	set_string(L, "code", vigia_error_name(err->code));
 	set_string(L, "message", err->message);
-	if (err->cause[0])
-		set_string(L, "cause", err->cause);
-	if (err->watcher_id[0])
-		set_string(L, "watcher_id", err->watcher_id);
+	if (err->cause[0]) set_string(L, "cause", err->cause);
+	if (err->watcher_id[0]) set_string(L, "watcher_id", err->watcher_id);
 	if (err->seq_num) {
 		lua_pushinteger(L, (lua_Integer)err->seq_num);
 		lua_setfield(L, -2, "seq_num");
@@ -59,15 +61,16 @@ void vigia__lua_push_error(lua_State *L, const struct vigia_error *err) {
 	lua_setmetatable(L, -2);
 }
 
-int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err) {
-	if (err->code != rc)
-		vigia__error(err, rc, "%s", vigia_error_name(rc));
+int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err)
+{
+	if (err->code != rc) vigia__error(err, rc, "%s", vigia_error_name(rc));
 	lua_pushnil(L);
 	vigia__lua_push_error(L, err);
 	return 2;
 }
 
-int vigia__lua_new_error(lua_State *L) {
+int vigia__lua_new_error(lua_State *L)
+{
 	vigia__lua_check_type(L, 1, LUA_TTABLE, "fields");
 	lua_settop(L, 1);
 	if (lua_getfield(L, 1, "code") != LUA_TSTRING || lua_getfield(L, 1, "message") != LUA_TSTRING)
@@ -78,9 +81,9 @@ int vigia__lua_new_error(lua_State *L) {
 	return 1;
 }
 
-bool vigia__lua_is_error(lua_State *L, int idx) {
-	if (!lua_istable(L, idx) || !lua_getmetatable(L, idx))
-		return false;
+bool vigia__lua_is_error(lua_State *L, int idx)
+{
+	if (!lua_istable(L, idx) || !lua_getmetatable(L, idx)) return false;
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
 	bool same = lua_rawequal(L, -1, -2);
 	lua_pop(L, 2);

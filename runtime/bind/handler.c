@@ -1,17 +1,19 @@
 /*
- * handler.c - a Lua function as a vigia_handler: it runs in a coroutine of the registry's, so that it can wait without holding up others.
+ * handler.c - a Lua function as a vigia_handler: it runs in a coroutine of the registry's, so that it can wait without
+ * holding up others.
  *
- * The coroutine is kept from event to event. Handling an event pushes the C closure `run`, with the function and the context as upvalues,
- * and resumes; between two events the stack is empty, so other code sees a dead coroutine. C may start a finished one again, Lua cannot.
- * After an error or a forbidden yield it is closed, and a new one is made.
+ * The coroutine is kept from event to event. Handling an event pushes the C closure `run`, with the function and the
+ * context as upvalues, and resumes; between two events the stack is empty, so other code sees a dead coroutine. C may
+ * start a finished one again, Lua cannot. After an error or a forbidden yield it is closed, and a new one is made.
  *
- * Handlers can get at their coroutine (coroutine.running), so nothing here takes for granted who resumes or closes it. All waits go on
- * in one continuation, `continued`. Where the resume is not ours it changes nothing: it yields false and a message to the caller. A
- * coroutine that was closed while it waited is a failure of its event.
+ * Handlers can get at their coroutine (coroutine.running), so nothing here takes for granted who resumes or closes it.
+ * All waits go on in one continuation, `continued`. Where the resume is not ours it changes nothing: it yields false
+ * and a message to the caller. A coroutine that was closed while it waited is a failure of its event.
  *
- * The closure, and the handler's own userdata, are on the stack of `home`, a thread that never runs and that no Lua code can reach. A weak
- * table would not do: the collector clears it before it calls the finalizers, and one of those may drive a registry for the last time.
- * No Lua error leaves this file on the C side: whatever may raise runs inside the coroutine or under vigia__lua_protected().
+ * The closure, and the handler's own userdata, are on the stack of `home`, a thread that never runs and that no Lua
+ * code can reach. A weak table would not do: the collector clears it before it calls the finalizers, and one of those
+ * may drive a registry for the last time. No Lua error leaves this file on the C side: whatever may raise runs inside
+ * the coroutine or under vigia__lua_protected().
  */
 #include <stdio.h>
 #include <string.h>
@@ -27,14 +29,24 @@
 
 /* User values of the handler's userdata. */
 enum {
-	UV_REGISTRY = 1, UV_FUNCTION, UV_ON_ERROR, UV_COROUTINE, UV_CONTEXT, UV_WATCHER, UV_WHERE, UV_CACHE, UV_ERROR, UV_HOME,
+	UV_REGISTRY = 1,
+	UV_FUNCTION,
+	UV_ON_ERROR,
+	UV_COROUTINE,
+	UV_CONTEXT,
+	UV_WATCHER,
+	UV_WHERE,
+	UV_CACHE,
+	UV_ERROR,
+	UV_HOME,
 	UV_COUNT = UV_HOME
 };
 /* What is on the stack of a handler's home. */
 enum { HOME_SELF = 1, HOME_RUN };
 
 static const char class_key;
-static const char hook_table[] = "_HOOKKEY"; /* in the registry: where debug.sethook keeps its functions, by coroutine (ldblib.c) */
+static const char hook_table[] =
+	"_HOOKKEY"; /* in the registry: where debug.sethook keeps its functions, by coroutine (ldblib.c) */
 
 static struct lua_handler *check(lua_State *L, int idx)
 {
@@ -69,7 +81,8 @@ void vigia__lua_push_task(lua_State *L, struct lua_handler *task)
 
 /* ---- the context: what a handler is told beside the event ---- */
 
-/* Upvalue 1: the handler's userdata. attempt and stopping are looked up when asked for, so that an event costs nothing for them. */
+/* Upvalue 1: the handler's userdata. attempt and stopping are looked up when asked for, so that an event costs nothing
+ * for them. */
 static int context_index(lua_State *L)
 {
 	struct lua_handler *h = check(L, lua_upvalueindex(1));
@@ -104,7 +117,8 @@ static bool refuses(lua_State *L, int first)
 {
 	int type = lua_type(L, first);
 	if (type == LUA_TFUNCTION || type == LUA_TTHREAD) {
-		lua_pushfstring(L, "the handler returned a %s, which is not run: do the work before it returns", lua_typename(L, type));
+		lua_pushfstring(L, "the handler returned a %s, which is not run: do the work before it returns",
+		                lua_typename(L, type));
 		return true;
 	}
 	if (lua_gettop(L) <= first || lua_toboolean(L, first) || lua_isnil(L, first + 1)) return false;
@@ -158,7 +172,8 @@ static int looked_at(lua_State *L, int status, lua_KContext ctx)
 	return finish(L, LUA_OK, 0);
 }
 
-/* Push the event in hand, or answer false with h->decode_error. Upvalue 1: the handler's userdata, 4: the cache's table. [-0, +1, m] */
+/* Push the event in hand, or answer false with h->decode_error. Upvalue 1: the handler's userdata, 4: the cache's
+ * table. [-0, +1, m] */
 static bool push_event(lua_State *L, struct lua_handler *h)
 {
 	int top = lua_gettop(L), store_at = 0, cache_at = 0;
@@ -186,8 +201,8 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 	return true;
 }
 
-/* Upvalues: the handler's userdata, the function, the context, the cache's table. Lua code finds this function on its stack: it runs once
- * for each time that handle() says so. */
+/* Upvalues: the handler's userdata, the function, the context, the cache's table. Lua code finds this function on its
+ * stack: it runs once for each time that handle() says so. */
 static int run(lua_State *L)
 {
 	struct lua_handler *h = check(L, lua_upvalueindex(1));
@@ -227,7 +242,8 @@ static void forget_hook_function(lua_State *L, lua_State *co)
 	lua_pop(L, 1);
 }
 
-/* A new coroutine inherits the hook of who makes it. A profiler's, in C, stays; one of debug.sethook knows only its own coroutine. */
+/* A new coroutine inherits the hook of who makes it. A profiler's, in C, stays; one of debug.sethook knows only its own
+ * coroutine. */
 static void inherit_hook(lua_State *L, struct lua_handler *h)
 {
 	h->hook = lua_gethook(h->co);
@@ -321,7 +337,8 @@ static void push_text(lua_State *L, int idx)
 	lua_pushfstring(L, "(an error object: %s whose __tostring fails)", luaL_typename(L, idx));
 }
 
-/* What was raised, at 2, says where by itself: it comes out of an isolated script's program. [-0, +1, m] or [-0, +0, m] */
+/* What was raised, at 2, says where by itself: it comes out of an isolated script's program. [-0, +1, m] or
+ * [-0, +0, m] */
 static bool push_own_place(lua_State *L)
 {
 	int type = luaL_getmetafield(L, 2, "__vigia_place");
@@ -330,8 +347,8 @@ static bool push_own_place(lua_State *L)
 	return false;
 }
 
-/* For the log: where the handler failed, or, where nothing of Lua is on its stack any more, where it is. Its userdata is at 1.
- * [-0, +1, m] */
+/* For the log: where the handler failed, or, where nothing of Lua is on its stack any more, where it is. Its userdata
+ * is at 1. [-0, +1, m] */
 static void push_place(lua_State *L, const struct lua_handler *h, bool raised)
 {
 	lua_Debug ar;
@@ -355,8 +372,8 @@ static void push_place(lua_State *L, const struct lua_handler *h, bool raised)
 	else lua_pushfstring(L, "in the function at %s:%d", ar.short_src, ar.linedefined);
 }
 
-/* Is the value at 2 what a wait fails with when the watcher, the store or the program comes to its end? Whatever fails after a Ctrl-C is
- * taken for that. [-0, +0, m] */
+/* Is the value at 2 what a wait fails with when the watcher, the store or the program comes to its end? Whatever fails
+ * after a Ctrl-C is taken for that. [-0, +0, m] */
 static bool is_end(lua_State *L)
 {
 	if (atomic_load(&vigia__interrupted)) return true;
@@ -364,7 +381,8 @@ static bool is_end(lua_State *L)
 	lua_pushliteral(L, "code");
 	lua_rawget(L, 2);
 	const char *code = lua_tostring(L, -1);
-	bool end = code && (strcmp(code, "stopping") == 0 || strcmp(code, "interrupted") == 0 || strcmp(code, "store_closed") == 0);
+	bool end = code &&
+	           (strcmp(code, "stopping") == 0 || strcmp(code, "interrupted") == 0 || strcmp(code, "store_closed") == 0);
 	lua_pop(L, 1);
 	return end;
 }
@@ -393,7 +411,7 @@ static int report(lua_State *L, void *arg)
 {
 	struct failure *f = arg;
 	struct lua_handler *h = f->h;
-	push_self(L, h); /* 1: the handler */
+	push_self(L, h);            /* 1: the handler */
 	if (h->cache && !h->task) { /* the next attempt sees what is stored, not what this one made of it */
 		lua_getiuservalue(L, 1, UV_CACHE);
 		vigia__lua_cache_drop(L, 2, h->cache, h->watcher->action.seq_num);
@@ -448,7 +466,8 @@ static int report(lua_State *L, void *arg)
 	struct vigia_error ignored = {0};
 	lua_getiuservalue(L, 1, UV_REGISTRY); /* 7 */
 	vigia__lua_registry_push_store(L, 7);
-	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 || vigia__lua_push_checked_event(L, 8, &event, &ignored) < 0)
+	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 ||
+	    vigia__lua_push_checked_event(L, 8, &event, &ignored) < 0)
 		lua_pushnil(L);
 	lua_replace(L, 7);
 	lua_settop(L, 7);
@@ -465,7 +484,8 @@ static int fail(lua_State *L, struct failure *f)
 {
 	struct lua_handler *h = f->h;
 	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
-		vigia__error(f->err, VIGIA_EHANDLER, atomic_load(&vigia__interrupted) ? "interrupted" : "not enough memory to tell the error");
+		vigia__error(f->err, VIGIA_EHANDLER,
+		             atomic_load(&vigia__interrupted) ? "interrupted" : "not enough memory to tell the error");
 	/* Its to-be-closed variables run here; then it is of no more use. */
 	if (f->raised || h->suspended || f->own_text) close_coroutine(h);
 	return f->err->code;
@@ -492,7 +512,8 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 	struct lua_handler *outer = shared->handler;
 	int results;
 	if (h->suspended && lua_status(h->co) != LUA_YIELD) {
-		struct failure closed = {.h = h, .err = err, .own_text = "other code closed the handler's coroutine while it waited"};
+		struct failure closed = {
+			.h = h, .err = err, .own_text = "other code closed the handler's coroutine while it waited"};
 		return fail(L, &closed);
 	}
 	h->suspended = h->dropped = false;
@@ -526,8 +547,8 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 	return h->dropped ? VIGIA_NONE : VIGIA_OK;
 }
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err)
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct lua_handler *h = ctx;
 	h->event = event;
@@ -572,7 +593,11 @@ static bool knows(void *ctx, uint64_t seq_num)
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out)
 {
 	/* Nothing to free: the userdata is the registry's, and goes with it. */
-	*out = (struct vigia_handler){.size = sizeof *out, .handle = handle, .resume = resume, .ctx = handler, .damaged = damaged,
+	*out = (struct vigia_handler){.size = sizeof *out,
+	                              .handle = handle,
+	                              .resume = resume,
+	                              .ctx = handler,
+	                              .damaged = damaged,
 	                              .knows = handler->cache ? knows : NULL};
 }
 
@@ -629,7 +654,8 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 		return VIGIA_PENDING;
 	}
 	int rc = VIGIA_ENOMEM;
-	if (h->suspended || (ready(h) && vigia__lua_protected(h->owner->L, push_task_function, h))) rc = go_on(h, resume_mono_ns, &err);
+	if (h->suspended || (ready(h) && vigia__lua_protected(h->owner->L, push_task_function, h)))
+		rc = go_on(h, resume_mono_ns, &err);
 	if (rc != VIGIA_PENDING) vigia__lua_protected(h->owner->L, forget_task, h);
 	return rc;
 }
@@ -643,7 +669,8 @@ int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_erro
 	vigia__lua_registry_push_kept(L, registry_idx); /* kept alive until it ends */
 	lua_pushvalue(L, self);
 	lua_rawsetp(L, -2, h);
-	vigia__lua_check_registry(L, registry_idx); /* a finalizer may have closed it since. From here on nothing allocates */
+	vigia__lua_check_registry(L,
+	                          registry_idx); /* a finalizer may have closed it since. From here on nothing allocates */
 	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, err);
 	if (rc < 0) {
 		lua_pushnil(L);
@@ -689,7 +716,8 @@ bool vigia__lua_stopping(const struct lua_handler *handler)
 /* One that was closed by others awaits nothing, whatever is still written there. */
 bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other)
 {
-	while (other && other != handler && other->suspended && other->co && lua_status(other->co) == LUA_YIELD) other = other->awaits;
+	while (other && other != handler && other->suspended && other->co && lua_status(other->co) == LUA_YIELD)
+		other = other->awaits;
 	return other == handler;
 }
 
@@ -717,13 +745,15 @@ static int continued(lua_State *L, int status, lua_KContext ctx)
 		h->awaits = NULL;
 		return h->wait_k(L, status, h->wait_ctx);
 	}
-	/* Somebody else resumes it. An error would end it, so the answer comes as values: as near to Lua's own as a yield can be. */
+	/* Somebody else resumes it. An error would end it, so the answer comes as values: as near to Lua's own as a yield
+	 * can be. */
 	lua_pushboolean(L, 0);
 	lua_pushliteral(L, "cannot resume non-suspended coroutine");
 	return lua_yieldk(L, 2, ctx, continued);
 }
 
-static int suspend(lua_State *L, struct lua_handler *h, int64_t until_mono_ns, bool for_events, lua_KContext ctx, lua_KFunction k)
+static int suspend(lua_State *L, struct lua_handler *h, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
+                   lua_KFunction k)
 {
 	h->suspended = true;
 	h->until_mono_ns = until_mono_ns;
@@ -734,8 +764,8 @@ static int suspend(lua_State *L, struct lua_handler *h, int64_t until_mono_ns, b
 	return lua_yieldk(L, 0, (lua_KContext)h, continued);
 }
 
-int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
-                       lua_KFunction k)
+int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events,
+                       lua_KContext ctx, lua_KFunction k)
 {
 	handler->told_stopping = false;
 	return suspend(L, handler, until_mono_ns, for_events, ctx, k);

@@ -47,7 +47,8 @@ void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks)
 	}
 	if (L != hooks->main) {
 		lua_sethook(L, hook, mask, count);
-		/* It is here that it is heard, and once. In a handler it is heard twice: what this ends is an event, which is tried again. */
+		/* It is here that it is heard, and once. In a handler it is heard twice: what this ends is an event, which is
+		 * tried again. */
 		if (vigia__lua_running(L) == NULL) lua_sethook(hooks->main, hooks->hook, hooks->mask, hooks->count);
 	}
 	call_something(L, mask);
@@ -59,7 +60,8 @@ bool vigia__hooks_changed(void *ctx)
 {
 	const struct vigia__hooks *hooks = ctx;
 	lua_Hook hook = lua_gethook(hooks->main);
-	return hook && (hook != hooks->hook || lua_gethookmask(hooks->main) != hooks->mask || lua_gethookcount(hooks->main) != hooks->count);
+	return hook && (hook != hooks->hook || lua_gethookmask(hooks->main) != hooks->mask ||
+	                lua_gethookcount(hooks->main) != hooks->count);
 }
 
 void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
@@ -69,7 +71,8 @@ void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
 	lua_pop(L, 1);
 	hooks->watched = vigia__interrupt_fd < 0;
 #ifdef __SANITIZE_THREAD__
-	hooks->watched = true; /* it lets a handler run only when the thread makes a call it knows: waits must end now and then */
+	hooks->watched =
+		true; /* it lets a handler run only when the thread makes a call it knows: waits must end now and then */
 #endif
 	note(hooks);
 	/* A signal that came while we were called: the interpreter had no instruction since. */

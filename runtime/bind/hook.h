@@ -1,10 +1,11 @@
 /*
  * hook.h - waits that a hook ends: what a signal handler of the application wants to happen in Lua.
  *
- * A signal handler cannot call into Lua; it sets a hook that the interpreter runs at its next instruction. So does the SIGINT handler of
- * the program lua, whose hook raises "interrupted!". While we wait in C there is no next instruction: each wait ends when a signal came,
- * and looks whether there is a hook that was not there before. If so, C returns to where raising is fine, and the hook runs there.
- * Signal handlers set it on the state's main coroutine; so it is that one's hooks that are looked at.
+ * A signal handler cannot call into Lua; it sets a hook that the interpreter runs at its next instruction. So does the
+ * SIGINT handler of the program lua, whose hook raises "interrupted!". While we wait in C there is no next instruction:
+ * each wait ends when a signal came, and looks whether there is a hook that was not there before. If so, C returns to
+ * where raising is fine, and the hook runs there. Signal handlers set it on the state's main coroutine; so it is that
+ * one's hooks that are looked at.
  *
  *     struct vigia__hooks hooks;
  *     vigia__hooks_begin(L, &hooks);               runs a hook that is there already; may raise
@@ -19,7 +20,8 @@
 
 struct vigia__hooks {
 	lua_State *main;
-	bool watched;  /* signals are the application's; in our program and while a REPL runs they come by interrupt.h, and no wait need look */
+	bool watched;  /* signals are the application's; in our program and while a REPL runs they come by interrupt.h, and
+	                  no wait need look */
 	lua_Hook hook; /* as it was when we last looked */
 	int mask, count;
 };

@@ -28,7 +28,8 @@ static bool told(const struct vigia__interrupt_hook *hook)
 	return one_told && pthread_equal(one, hook->thread);
 }
 
-void vigia__interrupt_add(struct vigia__interrupt_hook *hook) {
+void vigia__interrupt_add(struct vigia__interrupt_hook *hook)
+{
 	pthread_mutex_lock(&mutex);
 	hook->thread = pthread_self();
 	hook->next = hooks;
@@ -36,12 +37,12 @@ void vigia__interrupt_add(struct vigia__interrupt_hook *hook) {
 	hook->link = &hooks;
 	hooks = hook;
 	/* The round may have been before this lock was taken. */
-	if (all_told || told(hook))
-		hook->fn(hook->ctx);
+	if (all_told || told(hook)) hook->fn(hook->ctx);
 	pthread_mutex_unlock(&mutex);
 }
 
-void vigia__interrupt_remove(struct vigia__interrupt_hook *hook) {
+void vigia__interrupt_remove(struct vigia__interrupt_hook *hook)
+{
 	pthread_mutex_lock(&mutex);
 	if (hook->link) {
 		*hook->link = hook->next;
@@ -51,12 +52,12 @@ void vigia__interrupt_remove(struct vigia__interrupt_hook *hook) {
 	pthread_mutex_unlock(&mutex);
 }
 
-void vigia__interrupt_all(void) {
+void vigia__interrupt_all(void)
+{
 	atomic_store(&vigia__interrupted, true);
 	pthread_mutex_lock(&mutex);
 	all_told = true;
-	for (struct vigia__interrupt_hook *hook = hooks; hook; hook = hook->next)
-		hook->fn(hook->ctx);
+	for (struct vigia__interrupt_hook *hook = hooks; hook; hook = hook->next) hook->fn(hook->ctx);
 	pthread_mutex_unlock(&mutex);
 }
 

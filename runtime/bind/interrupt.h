@@ -1,8 +1,9 @@
 /*
- * interrupt.h - "the user wants the program, or what runs at a prompt, to end": one flag for the process, and who is told of it.
+ * interrupt.h - "the user wants the program, or what runs at a prompt, to end": one flag for the process, and who is
+ * told of it.
  *
- * The library never raises it by itself; main.c does, on SIGINT and SIGTERM, and a REPL for its own thread and as long as an expression
- * runs (edit.c). Elsewhere, in a stock Lua, it stays false.
+ * The library never raises it by itself; main.c does, on SIGINT and SIGTERM, and a REPL for its own thread and as long
+ * as an expression runs (edit.c). Elsewhere, in a stock Lua, it stays false.
  * Whoever waits either polls vigia__interrupt_fd beside what it waits for, or adds a hook that wakes it.
  * Any thread, but none of it from a signal handler.
  */
@@ -17,7 +18,8 @@
 
 extern atomic_bool vigia__interrupted; /* but by vigia__interrupt_over() never lowered */
 extern int vigia__interrupt_fd;        /* readable once it is raised; -1: nobody raises it (poll ignores -1) */
-extern atomic_bool vigia__ends_with_output; /* main.c raises it, too, when something is written to a stdout that nobody reads */
+extern atomic_bool
+	vigia__ends_with_output; /* main.c raises it, too, when something is written to a stdout that nobody reads */
 
 struct vigia__interrupt_hook {
 	void (*fn)(void *ctx); /* runs on another thread, under the list's lock: must not block, add or remove */

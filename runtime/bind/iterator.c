@@ -13,85 +13,97 @@ static const char class_name[] = "vigia.Iterator";
 
 static const char *const kind_names[] = {"trim_horizon", "latest", "at_sequence_number", "after_sequence_number"};
 
-void vigia__lua_push_iterator(lua_State *L, struct vigia_iterator it) {
+void vigia__lua_push_iterator(lua_State *L, struct vigia_iterator it)
+{
 	struct vigia_iterator *made = vigia__lua_new_with(L, sizeof *made, &class_key, 0);
 	*made = it;
 }
 
-const struct vigia_iterator *vigia__lua_test_iterator(lua_State *L, int idx) {
+const struct vigia_iterator *vigia__lua_test_iterator(lua_State *L, int idx)
+{
 	return vigia__lua_test(L, idx, &class_key);
 }
 
-static const struct vigia_iterator *check(lua_State *L, int arg) {
+static const struct vigia_iterator *check(lua_State *L, int arg)
+{
 	return vigia__lua_check(L, arg, &class_key, class_name);
 }
 
-static int iterator_tostring(lua_State *L) {
+static int iterator_tostring(lua_State *L)
+{
 	char text[64];
 	lua_pushstring(L, vigia__iterator_format(*check(L, 1), text, sizeof text));
 	return 1;
 }
 
-static int iterator_eq(lua_State *L) {
+static int iterator_eq(lua_State *L)
+{
 	const struct vigia_iterator *a = vigia__lua_test_iterator(L, 1), *b = vigia__lua_test_iterator(L, 2);
 	lua_pushboolean(L, a && b && vigia__iterator_equal(*a, *b));
 	return 1;
 }
 
-static int iterator_index(lua_State *L) {
+static int iterator_index(lua_State *L)
+{
 	const struct vigia_iterator *it = check(L, 1);
 	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-	if (strcmp(key, "kind") == 0)
-		lua_pushstring(L, kind_names[it->kind]);
-	else if (strcmp(key, "seq_num") == 0)
-		lua_pushinteger(L, (lua_Integer)it->seq_num);
-	else
-		lua_pushnil(L);
+	if (strcmp(key, "kind") == 0) lua_pushstring(L, kind_names[it->kind]);
+	else if (strcmp(key, "seq_num") == 0) lua_pushinteger(L, (lua_Integer)it->seq_num);
+	else lua_pushnil(L);
 	return 1;
 }
 
-static int iterator_newindex(lua_State *L) {
+static int iterator_newindex(lua_State *L)
+{
 	return luaL_error(L, "a vigia.Iterator cannot be changed: make another one");
 }
 
-void vigia__lua_iterator_init(lua_State *L) {
-	static const luaL_Reg metamethods[] = {
-		{"__tostring", iterator_tostring}, {"__eq", iterator_eq}, {"__index", iterator_index}, {"__newindex", iterator_newindex},
-		{NULL, NULL}};
+void vigia__lua_iterator_init(lua_State *L)
+{
+	static const luaL_Reg metamethods[] = {{"__tostring", iterator_tostring},
+	                                       {"__eq", iterator_eq},
+	                                       {"__index", iterator_index},
+	                                       {"__newindex", iterator_newindex},
+	                                       {NULL, NULL}};
 	vigia__lua_class(L, class_name, &class_key, metamethods, NULL);
 	lua_pushstring(L, class_name);
 	lua_setfield(L, -2, "__metatable");
 	lua_pop(L, 1);
 }
 
-static int make(lua_State *L, enum vigia_iterator_kind kind, uint64_t seq_num) {
+static int make(lua_State *L, enum vigia_iterator_kind kind, uint64_t seq_num)
+{
 	vigia__lua_push_iterator(L, (struct vigia_iterator){.kind = kind, .seq_num = seq_num});
 	return 1;
 }
 
-int vigia__lua_trim_horizon(lua_State *L) {
+int vigia__lua_trim_horizon(lua_State *L)
+{
 	return make(L, VIGIA_TRIM_HORIZON, 0);
 }
 
-int vigia__lua_latest(lua_State *L) {
+int vigia__lua_latest(lua_State *L)
+{
 	return make(L, VIGIA_LATEST, 0);
 }
 
-int vigia__lua_at(lua_State *L) {
+int vigia__lua_at(lua_State *L)
+{
 	return make(L, VIGIA_AT, vigia__lua_check_seq(L, 1, "n"));
 }
 
-int vigia__lua_after(lua_State *L) {
+int vigia__lua_after(lua_State *L)
+{
 	return make(L, VIGIA_AFTER, vigia__lua_check_seq(L, 1, "n"));
 }
 
 /* core.iterator_parse("at:5"): the command line's form -> an iterator, or nil and the error. */
-int vigia__lua_iterator_parse(lua_State *L) {
+int vigia__lua_iterator_parse(lua_State *L)
+{
 	const char *text = vigia__lua_check_cstring(L, 1, "text");
 	struct vigia_iterator it;
 	struct vigia_error err = {0};
 	int rc = vigia__iterator_parse(text, &it, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	return make(L, it.kind, it.seq_num);
 }

@@ -22,10 +22,10 @@
 static const char shared_key; /* its address is the key in the registry */
 static const char shared_class_key;
 
-static int shared_gc(lua_State *L) {
+static int shared_gc(lua_State *L)
+{
 	struct vigia__lua *shared = vigia__lua_collected(L, &shared_class_key);
-	if (shared == NULL)
-		return 0;
+	if (shared == NULL) return 0;
 	shared->ended = true;
 	vigia__buf_deinit(&shared->events);
 	vigia__buf_deinit(&shared->ends);
@@ -36,7 +36,8 @@ static int shared_gc(lua_State *L) {
 }
 
 /* Answers false if this state has one already (the module was loaded twice). */
-static bool shared_init(lua_State *L) {
+static bool shared_init(lua_State *L)
+{
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key) == LUA_TUSERDATA) {
 		lua_pop(L, 1);
 		return false;
@@ -56,36 +57,39 @@ static bool shared_init(lua_State *L) {
 	return true;
 }
 
-struct vigia__lua *vigia__lua_shared(lua_State *L) {
+struct vigia__lua *vigia__lua_shared(lua_State *L)
+{
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 	struct vigia__lua *shared = lua_touserdata(L, -1);
 	lua_pop(L, 1);
-	if (shared == NULL || shared->ended)
-		luaL_error(L, "vigia cannot be used while the Lua state is closing");
+	if (shared == NULL || shared->ended) luaL_error(L, "vigia cannot be used while the Lua state is closing");
 	return shared;
 }
 
-void vigia__lua_check_program(lua_State *L, const char *what) {
-	if (vigia__lua_shared(L)->script)
-		luaL_error(L, "core.%s is the program's own: a script cannot call it", what);
+void vigia__lua_check_program(lua_State *L, const char *what)
+{
+	if (vigia__lua_shared(L)->script) luaL_error(L, "core.%s is the program's own: a script cannot call it", what);
 }
 
-void vigia__lua_push_shared(lua_State *L) {
+void vigia__lua_push_shared(lua_State *L)
+{
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 }
 
-struct vigia__lua *vigia__lua_push_names(lua_State *L) {
+struct vigia__lua *vigia__lua_push_names(lua_State *L)
+{
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 	struct vigia__lua *shared = lua_touserdata(L, -1);
-	if (lua_getiuservalue(L, -1, 1) != LUA_TTABLE)
-		luaL_error(L, "vigia: the names it keeps were replaced");
+	if (lua_getiuservalue(L, -1, 1) != LUA_TTABLE) luaL_error(L, "vigia: the names it keeps were replaced");
 	lua_replace(L, -2);
 	return shared;
 }
 
 /* ---- Classes ---- */
 
-void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods, const luaL_Reg *methods) {
+void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
+                      const luaL_Reg *methods)
+{
 	luaL_newmetatable(L, name);
 	luaL_setfuncs(L, metamethods, 0);
 	if (methods) {
@@ -98,7 +102,8 @@ void vigia__lua_class(lua_State *L, const char *name, const void *key, const lua
 }
 
 /* The key of its class stands behind an object's own bytes, at the end of the userdata. */
-void *vigia__lua_new_with(lua_State *L, size_t size, const void *key, int user_values) {
+void *vigia__lua_new_with(lua_State *L, size_t size, const void *key, int user_values)
+{
 	size_t class_at = (size + sizeof key - 1) / sizeof key * sizeof key;
 	char *object = lua_newuserdatauv(L, class_at + sizeof key, user_values);
 	memset(object, 0, class_at);
@@ -108,31 +113,34 @@ void *vigia__lua_new_with(lua_State *L, size_t size, const void *key, int user_v
 	return object;
 }
 
-void *vigia__lua_new(lua_State *L, size_t size, const void *key) {
+void *vigia__lua_new(lua_State *L, size_t size, const void *key)
+{
 	return vigia__lua_new_with(L, size, key, 2);
 }
 
-void *vigia__lua_test(lua_State *L, int idx, const void *key) {
-	if (lua_type(L, idx) != LUA_TUSERDATA)
-		return NULL;
+void *vigia__lua_test(lua_State *L, int idx, const void *key)
+{
+	if (lua_type(L, idx) != LUA_TUSERDATA) return NULL;
 	size_t len = lua_rawlen(L, idx);
 	char *object = lua_touserdata(L, idx);
 	return len >= sizeof key && memcmp(object + len - sizeof key, &key, sizeof key) == 0 ? object : NULL;
 }
 
-void *vigia__lua_collected(lua_State *L, const void *key) {
+void *vigia__lua_collected(lua_State *L, const void *key)
+{
 #if LUA_VERSION_RELEASE_NUM >= 50404 /* older ones do not tell a finalizer from another call */
 	lua_Debug ar;
-	if (!lua_getstack(L, 0, &ar) || !lua_getinfo(L, "n", &ar) || strcmp(ar.namewhat, "metamethod") != 0 || strcmp(ar.name, "__gc") != 0)
+	if (!lua_getstack(L, 0, &ar) || !lua_getinfo(L, "n", &ar) || strcmp(ar.namewhat, "metamethod") != 0 ||
+	    strcmp(ar.name, "__gc") != 0)
 		return NULL;
 #endif
 	return vigia__lua_test(L, 1, key);
 }
 
-void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name) {
+void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name)
+{
 	void *object = vigia__lua_test(L, arg, key);
-	if (object == NULL)
-		luaL_typeerror(L, arg, name);
+	if (object == NULL) luaL_typeerror(L, arg, name);
 	return object;
 }
 
@@ -149,20 +157,20 @@ struct call {
 static _Thread_local struct call *calls;
 
 /* What Lua sees of all of them. Argument 1: the call; a hook may make others between it and its function. */
-static int begin_call(lua_State *L) {
+static int begin_call(lua_State *L)
+{
 	const void *wanted = lua_touserdata(L, 1);
 	struct call *call = calls;
-	while (call && !(call == wanted && call->L == L && call->body))
-		call = call->outer;
-	if (call == NULL)
-		return luaL_error(L, "this function is vigia's own: nobody else can call it");
+	while (call && !(call == wanted && call->L == L && call->body)) call = call->outer;
+	if (call == NULL) return luaL_error(L, "this function is vigia's own: nobody else can call it");
 	vigia__lua_body body = call->body;
 	call->body = NULL;
 	lua_settop(L, 0);
 	return body(L, call->arg);
 }
 
-int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler) {
+int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler)
+{
 	struct call call = {.body = body, .arg = arg, .L = L, .outer = calls};
 	calls = &call;
 	lua_pushcfunction(L, begin_call);
@@ -172,9 +180,9 @@ int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results,
 	return status;
 }
 
-bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg) {
-	if (!lua_checkstack(L, 4))
-		return false;
+bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg)
+{
+	if (!lua_checkstack(L, 4)) return false;
 	int top = lua_gettop(L);
 	bool good = vigia__lua_pcall(L, body, arg, 0, 0) == LUA_OK;
 	lua_settop(L, top);
@@ -183,40 +191,46 @@ bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg) {
 
 /* ---- Arguments ---- */
 
-void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name) {
+void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name)
+{
 	if (lua_type(L, arg) != type)
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: %s expected, got %s", name, lua_typename(L, type), luaL_typename(L, arg)));
+		luaL_argerror(
+			L, arg, lua_pushfstring(L, "%s: %s expected, got %s", name, lua_typename(L, type), luaL_typename(L, arg)));
 }
 
-const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len) {
+const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len)
+{
 	vigia__lua_check_type(L, arg, LUA_TSTRING, name);
 	return lua_tolstring(L, arg, len);
 }
 
-const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name) {
+const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name)
+{
 	size_t len;
 	const char *s = vigia__lua_check_string(L, arg, name, &len);
-	if (strlen(s) != len)
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must not contain a zero byte", name));
+	if (strlen(s) != len) luaL_argerror(L, arg, lua_pushfstring(L, "%s: must not contain a zero byte", name));
 	return s;
 }
 
-uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name) {
+uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name)
+{
 	int whole = 0;
-	lua_Integer n = lua_type(L, arg) == LUA_TNUMBER ? lua_tointegerx(L, arg, &whole) : 0; /* 3.0 is one, as in Lua's own functions */
+	lua_Integer n = lua_type(L, arg) == LUA_TNUMBER ? lua_tointegerx(L, arg, &whole)
+	                                                : 0; /* 3.0 is one, as in Lua's own functions */
 	if (!whole) {
 		const char *got = lua_type(L, arg) == LUA_TNUMBER ? lua_pushfstring(L, "the float %f", lua_tonumber(L, arg))
 		                                                  : luaL_typename(L, arg);
 		luaL_argerror(L, arg, lua_pushfstring(L, "%s: integer expected, got %s", name, got));
 	}
-	if (n < 0)
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 or more, got %I", name, n));
+	if (n < 0) luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 or more, got %I", name, n));
 	return (uint64_t)n;
 }
 
-int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name) {
+int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name)
+{
 	if (lua_type(L, arg) != LUA_TNUMBER)
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: number of seconds expected, got %s", name, luaL_typename(L, arg)));
+		luaL_argerror(L, arg,
+		              lua_pushfstring(L, "%s: number of seconds expected, got %s", name, luaL_typename(L, arg)));
 	double seconds = lua_tonumber(L, arg);
 	if (!(seconds >= 0))
 		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 seconds or more, got %f", name, seconds));
@@ -225,45 +239,51 @@ int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name) {
 
 /* ---- The module ---- */
 
-static int module_interrupted(lua_State *L) {
+static int module_interrupted(lua_State *L)
+{
 	lua_pushboolean(L, atomic_load(&vigia__interrupted));
 	return 1;
 }
 
 /* From now on the program is to end when its output goes nowhere. */
-static int module_end_with_output(lua_State *L) {
+static int module_end_with_output(lua_State *L)
+{
 	vigia__lua_check_program(L, "end_with_output");
 	atomic_store(&vigia__ends_with_output, true);
 	return 0;
 }
 
 /* Is that so? */
-static int module_output_gone(lua_State *L) {
+static int module_output_gone(lua_State *L)
+{
 	lua_pushboolean(L, vigia__output_gone());
 	return 1;
 }
 
-static int module_isatty(lua_State *L) {
+static int module_isatty(lua_State *L)
+{
 	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
 	return 1;
 }
 
 /* Seconds on a clock that never steps; only differences mean something. */
-static int module_monotonic(lua_State *L) {
+static int module_monotonic(lua_State *L)
+{
 	lua_pushnumber(L, (double)vigia__mono_ns() / 1e9);
 	return 1;
 }
 
-/* tostring(vigia.null) is "null". All light userdata of a state share one metatable: only taken where nobody has one yet. */
-static int light_tostring(lua_State *L) {
-	if (lua_touserdata(L, 1) == NULL && lua_islightuserdata(L, 1))
-		lua_pushliteral(L, "null");
-	else
-		lua_pushfstring(L, "userdata: %p", lua_topointer(L, 1));
+/* tostring(vigia.null) is "null". All light userdata of a state share one metatable: only taken where nobody has one
+ * yet. */
+static int light_tostring(lua_State *L)
+{
+	if (lua_touserdata(L, 1) == NULL && lua_islightuserdata(L, 1)) lua_pushliteral(L, "null");
+	else lua_pushfstring(L, "userdata: %p", lua_topointer(L, 1));
 	return 1;
 }
 
-static void null_init(lua_State *L) {
+static void null_init(lua_State *L)
+{
 	lua_pushlightuserdata(L, NULL);
 	if (lua_getmetatable(L, -1)) {
 		lua_pop(L, 2);
@@ -317,12 +337,13 @@ static const luaL_Reg functions[] = {
 	{NULL, NULL},
 };
 
-int luaopen_vigia_core(lua_State *L) {
+int luaopen_vigia_core(lua_State *L)
+{
 	luaL_checkversion(L);
 	/* A program that shows the symbols of its own copy may have lent us those. */
 	if (strcmp(vigia_version(), VIGIA_VERSION) != 0)
-		return luaL_error(L, "vigia.core is of version %s, and the library it found in this process of version %s", VIGIA_VERSION,
-		                  vigia_version());
+		return luaL_error(L, "vigia.core is of version %s, and the library it found in this process of version %s",
+		                  VIGIA_VERSION, vigia_version());
 	vigia__tell_init();
 	if (shared_init(L)) {
 		vigia__lua_error_init(L);
@@ -338,8 +359,10 @@ int luaopen_vigia_core(lua_State *L) {
 	}
 	luaL_newlib(L, functions);
 	vigia__lua_step_functions(L);
-	static const char *const constants[][2] = {
-		{"CREATE", VIGIA_CREATE}, {"UPDATE", VIGIA_UPDATE}, {"DELETE", VIGIA_DELETE}, {"_VERSION", "vigia " VIGIA_VERSION}};
+	static const char *const constants[][2] = {{"CREATE", VIGIA_CREATE},
+	                                           {"UPDATE", VIGIA_UPDATE},
+	                                           {"DELETE", VIGIA_DELETE},
+	                                           {"_VERSION", "vigia " VIGIA_VERSION}};
 	for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
 		lua_pushstring(L, constants[i][1]);
 		lua_setfield(L, -2, constants[i][0]);

@@ -11,7 +11,8 @@
 #include "../core/alloc.h"
 #include "../core/buf.h"
 
-/* A program has one package.path as a rule; with more of them than this the modules of the others are compiled anew each time. */
+/* A program has one package.path as a rule; with more of them than this the modules of the others are compiled anew
+ * each time. */
 enum { KEPT_MAX = 16 };
 
 /* Is never changed or freed once it is in the list. */
@@ -52,7 +53,8 @@ static int add_piece(lua_State *L, const void *piece, size_t size, void *buf)
 	return vigia__buf_add(buf, piece, size);
 }
 
-/* The function on top was loaded from this file. Without memory nothing is kept. Two threads may keep the same. [-0, +0, -] */
+/* The function on top was loaded from this file. Without memory nothing is kept. Two threads may keep the same. [-0,
+ * +0, -] */
 static void keep(lua_State *L, const char *name, const char *path, const char *file)
 {
 	if (atomic_fetch_add(&count, 1) >= KEPT_MAX) {
@@ -66,7 +68,8 @@ static void keep(lua_State *L, const char *name, const char *path, const char *f
 		kept->file = vigia__strdup(file);
 		if (kept->name && kept->path && kept->file && lua_dump(L, add_piece, &kept->code, 0) == 0) {
 			kept->next = atomic_load(&first);
-			while (!atomic_compare_exchange_weak(&first, &kept->next, kept));
+			while (!atomic_compare_exchange_weak(&first, &kept->next, kept))
+				;
 			return;
 		}
 		free_kept(kept);

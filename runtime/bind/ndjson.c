@@ -1,8 +1,10 @@
 /*
- * ndjson.c - lines of JSON <-> events at full speed, for `vigia append` and `vigia events`: no Lua value is made on the way.
+ * ndjson.c - lines of JSON <-> events at full speed, for `vigia append` and `vigia events`: no Lua value is made on the
+ * way.
  *
- * Appending reads as much as there is and commits when nothing more is waiting, so that a slow producer sees each line stored at once
- * and a fast one shares commits. Both directions end cleanly on vigia__interrupted: they poll vigia__interrupt_fd beside their own.
+ * Appending reads as much as there is and commits when nothing more is waiting, so that a slow producer sees each line
+ * stored at once and a fast one shares commits. Both directions end cleanly on vigia__interrupted: they poll
+ * vigia__interrupt_fd beside their own.
  */
 #include "bind.h"
 
@@ -29,33 +31,31 @@ enum {
 	COMMIT_EVENTS = 4096,
 	WRITE_BYTES = 1 << 18,
 	LINE_MIN = 16 << 20, /* a line may always be so long */
-	FOLLOW_NS = 1000000000 /* how long one wait of --follow lasts, before it looks whether anybody still reads the output */
+	FOLLOW_NS =
+		1000000000 /* how long one wait of --follow lasts, before it looks whether anybody still reads the output */
 };
 
-static int system_error(struct vigia_error *err, int number, const char *what) {
+static int system_error(struct vigia_error *err, int number, const char *what)
+{
 	int code = number == ENOSPC || number == EDQUOT ? VIGIA_EDISKFULL : VIGIA_EIO;
 	vigia__error(err, code, "%s", what);
 	vigia__error_cause(err, "%s", strerror(number));
 	return code;
 }
 
-/* Wait until `fd` is ready for `events`. 1 ready, 0 not (after timeout_ms, -1 = no end), -1 interrupted, else an error code. */
-static int wait_fd(int fd, short events, int timeout_ms, struct vigia_error *err) {
+/* Wait until `fd` is ready for `events`. 1 ready, 0 not (after timeout_ms, -1 = no end), -1 interrupted, else an error
+ * code. */
+static int wait_fd(int fd, short events, int timeout_ms, struct vigia_error *err)
+{
 	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = vigia__interrupt_fd, .events = POLLIN}};
 	for (;;) {
-		if (atomic_load(&vigia__interrupted))
-			return VIGIA_EINTERRUPTED;
+		if (atomic_load(&vigia__interrupted)) return VIGIA_EINTERRUPTED;
 		int n = poll(fds, 2, timeout_ms);
-		if (n < 0 && errno != EINTR)
-			return system_error(err, errno, "cannot wait for input or output");
-		if (n < 0 && timeout_ms != 0)
-			continue;
-		if (n <= 0)
-			return 0;
-		if (fds[0].revents & POLLNVAL)
-			return system_error(err, EBADF, "cannot read or write");
-		if (fds[0].revents)
-			return 1;
+		if (n < 0 && errno != EINTR) return system_error(err, errno, "cannot wait for input or output");
+		if (n < 0 && timeout_ms != 0) continue;
+		if (n <= 0) return 0;
+		if (fds[0].revents & POLLNVAL) return system_error(err, EBADF, "cannot read or write");
+		if (fds[0].revents) return 1;
 	}
 }
 
@@ -64,41 +64,46 @@ static int wait_fd(int fd, short events, int timeout_ms, struct vigia_error *err
 struct append {
 	int fd;
 	int64_t size_max, line_max;
-	char serializer[65];       /* the store's */
-	struct vigia__buf input;   /* what was read and not yet taken: input.data + taken .. input.len */
+	char serializer[65];     /* the store's */
+	struct vigia__buf input; /* what was read and not yet taken: input.data + taken .. input.len */
 	size_t taken;
-	size_t searched;           /* no line end before this */
-	struct vigia__buf events;  /* encoded, not yet committed */
+	size_t searched;          /* no line end before this */
+	struct vigia__buf events; /* encoded, not yet committed */
 	struct vigia__buf ends;
-	size_t waiting;            /* events in there */
-	uint64_t line;             /* the number of the last line taken, from 1 */
-	uint64_t first_waiting;    /* the line of the first event in `events` */
+	size_t waiting;         /* events in there */
+	uint64_t line;          /* the number of the last line taken, from 1 */
+	uint64_t first_waiting; /* the line of the first event in `events` */
 	uint64_t count, last_seq;
 };
 
-static void append_deinit(struct append *a) {
+static void append_deinit(struct append *a)
+{
 	vigia__buf_deinit(&a->input);
 	vigia__buf_deinit(&a->events);
 	vigia__buf_deinit(&a->ends);
 }
 
-static int append_gc(lua_State *L) {
+static int append_gc(lua_State *L)
+{
 	struct append *a = vigia__lua_collected(L, &append_key);
-	if (a)
-		append_deinit(a);
+	if (a) append_deinit(a);
 	return 0;
 }
 
-static int no_memory(struct vigia_error *err) {
+static int no_memory(struct vigia_error *err)
+{
 	return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
 }
 
 /* Store what is waiting: all of it, or nothing of it and an error that names its lines. */
-static int commit(struct append *a, struct vigia_store *store, struct vigia_error *err) {
-	if (a->waiting == 0)
-		return VIGIA_OK;
-	struct vigia__append request = {.bytes = a->events.data, .ends = (const size_t *)(void *)a->ends.data, .count = a->waiting,
-	                                .len = a->events.len, .now = true}; /* its answer is "stored", and it comes in bulk already */
+static int commit(struct append *a, struct vigia_store *store, struct vigia_error *err)
+{
+	if (a->waiting == 0) return VIGIA_OK;
+	struct vigia__append request = {.bytes = a->events.data,
+	                                .ends = (const size_t *)(void *)a->ends.data,
+	                                .count = a->waiting,
+	                                .len = a->events.len,
+	                                .now = true}; /* its answer is "stored", and it comes in bulk already */
 	int rc = vigia__store_append(store, &request, err);
 	if (rc == VIGIA_OK) {
 		a->count += a->waiting;
@@ -114,38 +119,37 @@ static int commit(struct append *a, struct vigia_store *store, struct vigia_erro
 	return rc;
 }
 
-static bool blank(const char *s, size_t len) {
+static bool blank(const char *s, size_t len)
+{
 	for (size_t i = 0; i < len; i++)
-		if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r')
-			return false;
+		if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r') return false;
 	return true;
 }
 
-static int bad_line(uint64_t line, struct vigia_error *err, int rc) {
+static int bad_line(uint64_t line, struct vigia_error *err, int rc)
+{
 	vigia__error_prefix(err, "line %llu: ", (unsigned long long)line);
 	return rc;
 }
 
 /* Convert one line without its end. `cut`: nothing came behind it, not even a line end. */
-static int take_line(struct append *a, const char *s, size_t len, bool cut, struct vigia_error *err) {
+static int take_line(struct append *a, const char *s, size_t len, bool cut, struct vigia_error *err)
+{
 	a->line++;
-	if (len && s[len - 1] == '\r')
-		len--;
-	if (blank(s, len))
-		return VIGIA_OK;
+	if (len && s[len - 1] == '\r') len--;
+	if (blank(s, len)) return VIGIA_OK;
 	if ((int64_t)len > a->line_max)
-		return bad_line(a->line, err, vigia__error(err, VIGIA_ETOOBIG, "longer than %lld bytes", (long long)a->line_max));
+		return bad_line(a->line, err,
+		                vigia__error(err, VIGIA_ETOOBIG, "longer than %lld bytes", (long long)a->line_max));
 	size_t start = a->events.len;
 	int rc = vigia__json_to_event(s, len, &a->events, a->size_max, err);
-	if (rc == VIGIA_OK)
-		rc = vigia__event_recode(&a->events, start, a->serializer, a->size_max, err);
+	if (rc == VIGIA_OK) rc = vigia__event_recode(&a->events, start, a->serializer, a->size_max, err);
 	if (rc == VIGIA_OK && vigia__buf_add(&a->ends, &a->events.len, sizeof(size_t)) != 0) {
 		a->events.len = start;
 		rc = no_memory(err);
 	}
 	if (rc == VIGIA_OK) {
-		if (a->waiting++ == 0)
-			a->first_waiting = a->line;
+		if (a->waiting++ == 0) a->first_waiting = a->line;
 		return VIGIA_OK;
 	}
 	if (cut && rc == VIGIA_ESERIAL && vigia__json_is_cut(s, len)) {
@@ -156,20 +160,20 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 	return bad_line(a->line, err, rc);
 }
 
-/* Take all whole lines that were read; commits when enough is waiting, and then answers 1 so that progress can be told. */
-static int take_lines(struct append *a, struct vigia_store *store, struct vigia_error *err) {
+/* Take all whole lines that were read; commits when enough is waiting, and then answers 1 so that progress can be
+ * told. */
+static int take_lines(struct append *a, struct vigia_store *store, struct vigia_error *err)
+{
 	for (;;) {
 		const char *line = (const char *)a->input.data + a->taken;
-		const char *stop = a->input.len > a->searched
-		                       ? memchr(a->input.data + a->searched, '\n', a->input.len - a->searched) : NULL;
-		if (stop == NULL)
-			break;
+		const char *stop =
+			a->input.len > a->searched ? memchr(a->input.data + a->searched, '\n', a->input.len - a->searched) : NULL;
+		if (stop == NULL) break;
 		size_t len = (size_t)(stop - line);
 		a->taken += len + 1;
 		a->searched = a->taken;
 		int rc = take_line(a, line, len, false, err);
-		if (rc < 0)
-			return rc;
+		if (rc < 0) return rc;
 		if (a->waiting >= COMMIT_EVENTS || a->events.len >= COMMIT_BYTES) {
 			rc = commit(a, store, err);
 			return rc < 0 ? rc : 1;
@@ -178,79 +182,75 @@ static int take_lines(struct append *a, struct vigia_store *store, struct vigia_
 	a->searched = a->input.len;
 	if ((int64_t)(a->input.len - a->taken) > a->line_max) {
 		a->line++;
-		return bad_line(a->line, err, vigia__error(err, VIGIA_ETOOBIG, "longer than %lld bytes", (long long)a->line_max));
+		return bad_line(a->line, err,
+		                vigia__error(err, VIGIA_ETOOBIG, "longer than %lld bytes", (long long)a->line_max));
 	}
 	return VIGIA_OK;
 }
 
 /* Read once more. 1: something came, 0: the end. */
-static int read_more(struct append *a, struct vigia_error *err) {
+static int read_more(struct append *a, struct vigia_error *err)
+{
 	if (a->taken) {
 		memmove(a->input.data, a->input.data + a->taken, a->input.len - a->taken);
 		a->input.len -= a->taken;
 		a->searched -= a->taken;
 		a->taken = 0;
 	}
-	if (vigia__buf_reserve(&a->input, READ_BYTES) != 0)
-		return no_memory(err);
+	if (vigia__buf_reserve(&a->input, READ_BYTES) != 0) return no_memory(err);
 	for (;;) {
 		int rc = wait_fd(a->fd, POLLIN, -1, err);
-		if (rc < 0)
-			return rc;
+		if (rc < 0) return rc;
 		ssize_t n = read(a->fd, a->input.data + a->input.len, READ_BYTES);
 		if (n >= 0) {
 			a->input.len += (size_t)n;
 			return n > 0;
 		}
-		if (errno != EINTR && errno != EAGAIN)
-			return system_error(err, errno, "cannot read the input");
+		if (errno != EINTR && errno != EAGAIN) return system_error(err, errno, "cannot read the input");
 	}
 }
 
-/* One round, up to the next commit. 1: committed; 0: the input ended and all is stored; < 0: an error, what is before it is stored. */
-static int append_round(struct append *a, struct vigia_store *store, struct vigia_error *err) {
+/* One round, up to the next commit. 1: committed; 0: the input ended and all is stored; < 0: an error, what is before
+ * it is stored. */
+static int append_round(struct append *a, struct vigia_store *store, struct vigia_error *err)
+{
 	int rc = 0;
 	for (;;) {
 		rc = take_lines(a, store, err);
-		if (rc != 0)
-			break;
+		if (rc != 0) break;
 		if (a->waiting) {
 			rc = wait_fd(a->fd, POLLIN, 0, err);
-			if (rc < 0)
-				break;
+			if (rc < 0) break;
 			if (rc == 0) { /* nothing is there at the moment */
 				rc = commit(a, store, err);
 				return rc < 0 ? rc : 1;
 			}
 		}
 		rc = read_more(a, err);
-		if (rc < 0)
-			break;
+		if (rc < 0) break;
 		if (rc == 0) { /* the last line may lack its end */
 			size_t left = a->input.len - a->taken;
-			if (left)
-				rc = take_line(a, (const char *)a->input.data + a->taken, left, true, err);
+			if (left) rc = take_line(a, (const char *)a->input.data + a->taken, left, true, err);
 			a->taken = a->searched = a->input.len;
 			break;
 		}
 	}
-	if (rc > 0)
-		return rc;
+	if (rc > 0) return rc;
 	/* The end, an interruption or a bad line: what came before is stored in any case. */
 	struct vigia_error first = *err;
 	int stored = commit(a, store, err);
-	if (stored == VIGIA_OK && rc < 0)
-		*err = first;
+	if (stored == VIGIA_OK && rc < 0) *err = first;
 	return stored < 0 ? stored : rc;
 }
 
-int vigia__lua_ndjson_append(lua_State *L) {
+int vigia__lua_ndjson_append(lua_State *L)
+{
 	vigia__lua_check_program(L, "ndjson_append");
 	vigia__lua_check_store(L, 1);
 	lua_Integer fd = luaL_checkinteger(L, 2);
-	luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 2, "fd: must be a file descriptor"); /* poll would wait for a negative one for ever */
-	if (!lua_isnoneornil(L, 3))
-		luaL_checktype(L, 3, LUA_TFUNCTION);
+	luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 2,
+	              "fd: must be a file descriptor"); /* poll would wait for a negative one for ever */
+	if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
 	lua_settop(L, 3);
 	struct append *a = vigia__lua_new(L, sizeof *a, &append_key);
 	a->fd = (int)fd;
@@ -277,30 +277,26 @@ int vigia__lua_ndjson_append(lua_State *L) {
 	} while (rc > 0);
 	lua_pushinteger(L, (lua_Integer)a->count);
 	lua_pushinteger(L, (lua_Integer)a->last_seq);
-	if (rc == 0 || rc == VIGIA_EINTERRUPTED)
-		lua_pushnil(L);
-	else
-		vigia__lua_push_error(L, &err);
+	if (rc == 0 || rc == VIGIA_EINTERRUPTED) lua_pushnil(L);
+	else vigia__lua_push_error(L, &err);
 	append_deinit(a);
 	return 3;
 }
 
 /* Consumes nothing: a file is looked into, of a pipe or terminal the system tells how much is there. */
-int vigia__lua_has_input(lua_State *L) {
+int vigia__lua_has_input(lua_State *L)
+{
 	vigia__lua_check_program(L, "has_input");
 	int fd = (int)luaL_checkinteger(L, 1);
 	struct vigia_error err = {0};
 	int rc = wait_fd(fd, POLLIN, -1, &err);
-	if (rc == VIGIA_EINTERRUPTED)
-		vigia__error(&err, rc, "interrupted while waiting for input");
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
+	if (rc == VIGIA_EINTERRUPTED) vigia__error(&err, rc, "interrupted while waiting for input");
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	char byte;
 	int waiting = 0;
 	off_t at = lseek(fd, 0, SEEK_CUR);
 	ssize_t n = at >= 0 ? pread(fd, &byte, 1, at) : ioctl(fd, FIONREAD, &waiting);
-	if (n < 0)
-		return vigia__lua_fail(L, system_error(&err, errno, "cannot read the input"), &err);
+	if (n < 0) return vigia__lua_fail(L, system_error(&err, errno, "cannot read the input"), &err);
 	lua_pushboolean(L, n > 0 || waiting > 0);
 	return 1;
 }
@@ -311,16 +307,16 @@ struct dump {
 	struct vigia_iterator from;
 	int64_t limit, fd;
 	bool follow;
-	bool regular;             /* the output is a file: writing never blocks for long */
-	struct vigia__buf out;    /* lines not yet written */
+	bool regular;          /* the output is a file: writing never blocks for long */
+	struct vigia__buf out; /* lines not yet written */
 	struct vigia_batch *batch;
-	uint64_t count;           /* lines written or in `out` */
+	uint64_t count; /* lines written or in `out` */
 };
 
-static int dump_gc(lua_State *L) {
+static int dump_gc(lua_State *L)
+{
 	struct dump *d = vigia__lua_collected(L, &dump_key);
-	if (d == NULL)
-		return 0;
+	if (d == NULL) return 0;
 	vigia__buf_deinit(&d->out);
 	vigia_batch_free(d->batch);
 	d->batch = NULL;
@@ -336,51 +332,50 @@ static const struct vigia__option dump_option_table[] = {
 	{.name = NULL},
 };
 
-static void dump_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+static void dump_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+{
 	struct dump *d = ctx;
-	if (strcmp(name, "from") == 0)
-		vigia__lua_option_iterator(L, idx, name, &d->from, problems);
-	else
-		vigia__lua_option_filter(L, idx, name, problems);
+	if (strcmp(name, "from") == 0) vigia__lua_option_iterator(L, idx, name, &d->from, problems);
+	else vigia__lua_option_filter(L, idx, name, problems);
 }
 
-static int output_error(struct vigia_error *err, int number) {
+static int output_error(struct vigia_error *err, int number)
+{
 	return system_error(err, number, "cannot write the output");
 }
 
-/* Write all of `out`. A pipe or terminal gets what it surely takes (a page), so that an interruption is never stuck behind a reader that
- * does not read. */
-static int flush(struct dump *d, struct vigia_error *err) {
+/* Write all of `out`. A pipe or terminal gets what it surely takes (a page), so that an interruption is never stuck
+ * behind a reader that does not read. */
+static int flush(struct dump *d, struct vigia_error *err)
+{
 	enum { SURE = 4096 };
 	size_t at = 0;
 	while (at < d->out.len) {
 		size_t len = d->out.len - at;
 		if (!d->regular) {
 			int rc = wait_fd((int)d->fd, POLLOUT, -1, err);
-			if (rc < 0)
-				return rc;
+			if (rc < 0) return rc;
 			len = len < SURE ? len : SURE;
 		}
 		ssize_t n = write((int)d->fd, d->out.data + at, len);
-		if (n >= 0)
-			at += (size_t)n;
-		else if (errno != EINTR && errno != EAGAIN)
-			return output_error(err, errno);
+		if (n >= 0) at += (size_t)n;
+		else if (errno != EINTR && errno != EAGAIN) return output_error(err, errno);
 	}
 	vigia__buf_clear(&d->out, 4 * WRITE_BYTES);
 	return VIGIA_OK;
 }
 
 /* Has the reader at the other end of the pipe gone? */
-static int check_reader(struct dump *d, struct vigia_error *err) {
+static int check_reader(struct dump *d, struct vigia_error *err)
+{
 	struct pollfd fd = {.fd = (int)d->fd};
-	if (poll(&fd, 1, 0) > 0 && fd.revents & POLLERR)
-		return output_error(err, EPIPE);
+	if (poll(&fd, 1, 0) > 0 && fd.revents & POLLERR) return output_error(err, EPIPE);
 	return VIGIA_OK;
 }
 
 /* The batch as lines. *next is moved back to behind the last event that was written, or that is damaged. */
-static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia_error *err) {
+static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia_error *err)
+{
 	int rc = VIGIA_OK;
 	for (size_t i = 0; i < d->batch->count && rc == VIGIA_OK; i++) {
 		struct vigia_event event;
@@ -393,54 +388,51 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 				err->seq_num = event.seq_num;
 			}
 		}
-		if (rc == VIGIA_OK && vigia__buf_add(&d->out, "\n", 1) != 0)
-			rc = no_memory(err);
+		if (rc == VIGIA_OK && vigia__buf_add(&d->out, "\n", 1) != 0) rc = no_memory(err);
 		if (rc != VIGIA_OK) {
 			d->out.len = before;
 			*next = vigia__iterator_after(d->batch->entries[i].seq_num);
 			break;
 		}
 		d->count++;
-		if (d->out.len >= WRITE_BYTES)
-			rc = flush(d, err);
+		if (d->out.len >= WRITE_BYTES) rc = flush(d, err);
 	}
 	struct vigia_error first = *err;
 	int flushed = rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL ? flush(d, err) : rc;
-	if (flushed == VIGIA_OK && rc < 0)
-		*err = first;
+	if (flushed == VIGIA_OK && rc < 0) *err = first;
 	return flushed < 0 ? flushed : rc;
 }
 
-static int dump_loop(struct dump *d, struct vigia_store *store, const struct vigia__filter *filter, const struct vigia__cancel *cancel,
-                     struct vigia_error *err) {
+static int dump_loop(struct dump *d, struct vigia_store *store, const struct vigia__filter *filter,
+                     const struct vigia__cancel *cancel, struct vigia_error *err)
+{
 	uint64_t last = 0; /* without follow: what is appended from now on is not waited for, and not run after either */
 	bool complete = false;
 	int rc = vigia_store_latest(store, &last, err);
 	while (rc == VIGIA_OK && !complete && !atomic_load(&vigia__interrupted)) {
 		struct vigia_iterator next;
-		struct vigia_read request = {.from = d->from, .limit = d->limit ? d->limit - (int64_t)d->count : 0,
+		struct vigia_read request = {.from = d->from,
+		                             .limit = d->limit ? d->limit - (int64_t)d->count : 0,
 		                             .timeout_ns = d->follow ? FOLLOW_NS : 0};
 		rc = vigia__store_read(store, &request, filter, cancel, d->batch, &next, err);
-		if (rc < 0)
-			break;
+		if (rc < 0) break;
 		rc = write_batch(d, &next, err);
 		if (rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL)
 			d->from = next; /* else some of it may not have been written: rather twice than never */
-		if (rc == VIGIA_OK && d->follow && d->batch->count == 0)
-			rc = check_reader(d, err);
+		if (rc == VIGIA_OK && d->follow && d->batch->count == 0) rc = check_reader(d, err);
 		/* `next` is resolved: after(N), or an at(N) that nothing was found for */
-		complete = rc == VIGIA_OK && ((d->limit && d->count >= (uint64_t)d->limit) ||
-		                              (!d->follow && vigia__iterator_first(next) > last));
+		complete = rc == VIGIA_OK &&
+		           ((d->limit && d->count >= (uint64_t)d->limit) || (!d->follow && vigia__iterator_first(next) > last));
 	}
-	if (rc < 0 && rc != VIGIA_EINTERRUPTED)
-		return rc;
+	if (rc < 0 && rc != VIGIA_EINTERRUPTED) return rc;
 	/* Following ends no other way; without it, something is missing. */
 	if (atomic_load(&vigia__interrupted) && !d->follow && !complete)
 		return vigia__error(err, VIGIA_EINTERRUPTED, "interrupted before the last event was written");
 	return VIGIA_OK;
 }
 
-int vigia__lua_ndjson_dump(lua_State *L) {
+int vigia__lua_ndjson_dump(lua_State *L)
+{
 	vigia__lua_check_program(L, "ndjson_dump");
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
@@ -449,8 +441,7 @@ int vigia__lua_ndjson_dump(lua_State *L) {
 	vigia__lua_check_options(L, 2, dump_option_table, d, "ndjson_dump", dump_special, d);
 	struct vigia__filter *filter = vigia__lua_check_filter(L, 2);
 	d->batch = vigia_batch_new();
-	if (d->batch == NULL)
-		return luaL_error(L, "not enough memory");
+	if (d->batch == NULL) return luaL_error(L, "not enough memory");
 	struct vigia_error err = {0};
 	int rc;
 	struct stat st;
@@ -471,14 +462,13 @@ int vigia__lua_ndjson_dump(lua_State *L) {
 	}
 	vigia__lua_push_iterator(L, d->from);
 	lua_pushinteger(L, (lua_Integer)d->count);
-	if (rc < 0)
-		vigia__lua_push_error(L, &err);
-	else
-		lua_pushnil(L);
+	if (rc < 0) vigia__lua_push_error(L, &err);
+	else lua_pushnil(L);
 	return 3;
 }
 
-void vigia__lua_ndjson_init(lua_State *L) {
+void vigia__lua_ndjson_init(lua_State *L)
+{
 	static const luaL_Reg append_metamethods[] = {{"__gc", append_gc}, {NULL, NULL}};
 	static const luaL_Reg dump_metamethods[] = {{"__gc", dump_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.ndjson_append", &append_key, append_metamethods, NULL);

@@ -1,5 +1,6 @@
 /*
- * options.c - Lua tables of options -> C structs, by the tables of core/options.h, with everything that is wrong in one message.
+ * options.c - Lua tables of options -> C structs, by the tables of core/options.h, with everything that is wrong in one
+ * message.
  */
 #include "bind.h"
 #include "cap.h"
@@ -14,7 +15,8 @@ static const char box_key; /* of a userdata that owns a struct vigia__filter */
 /* ---- Any table of options ---- */
 
 /* The value on top as core/options.h takes it. Strings are borrowed from the Lua value. */
-static struct vigia__value value_at(lua_State *L, int idx) {
+static struct vigia__value value_at(lua_State *L, int idx)
+{
 	struct vigia__value value = {.kind = VIGIA_VALUE_OTHER, .type_name = luaL_typename(L, idx)};
 	switch (lua_type(L, idx)) {
 	case LUA_TBOOLEAN:
@@ -33,10 +35,8 @@ static struct vigia__value value_at(lua_State *L, int idx) {
 	case LUA_TSTRING: {
 		size_t len;
 		value.string = lua_tolstring(L, idx, &len);
-		if (strlen(value.string) == len)
-			value.kind = VIGIA_VALUE_STRING;
-		else
-			value.type_name = "string with a zero byte";
+		if (strlen(value.string) == len) value.kind = VIGIA_VALUE_STRING;
+		else value.type_name = "string with a zero byte";
 		break;
 	}
 	default:
@@ -46,29 +46,29 @@ static struct vigia__value value_at(lua_State *L, int idx) {
 }
 
 /* The key below the value on top, as a name; NULL after a complaint. */
-static const char *name_at(lua_State *L, const char *where, struct vigia__problems *problems) {
-	if (lua_type(L, -2) == LUA_TSTRING)
-		return lua_tostring(L, -2);
+static const char *name_at(lua_State *L, const char *where, struct vigia__problems *problems)
+{
+	if (lua_type(L, -2) == LUA_TSTRING) return lua_tostring(L, -2);
 	if (lua_isinteger(L, -2))
 		vigia__problem(problems, "%s has the key [%lld], names are strings", where, (long long)lua_tointeger(L, -2));
-	else
-		vigia__problem(problems, "%s has a %s as a key, names are strings", where, luaL_typename(L, -2));
+	else vigia__problem(problems, "%s has a %s as a key, names are strings", where, luaL_typename(L, -2));
 	return NULL;
 }
 
 /* `settings`: what does not belong to the file is for `special`, too. */
 static void check_table(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
-                        vigia__lua_special_fn special, void *ctx, bool settings) {
+                        vigia__lua_special_fn special, void *ctx, bool settings)
+{
 	if (!lua_istable(L, arg))
 		luaL_argerror(L, arg, lua_pushfstring(L, "%s: table expected, got %s", what, luaL_typename(L, arg)));
 	luaL_checkstack(L, 8, NULL);
 	struct vigia__problems problems = {0}; /* until problems_end nothing below raises */
 	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
 		const char *name = name_at(L, what, &problems);
-		if (name == NULL)
-			continue;
+		if (name == NULL) continue;
 		const struct vigia__option *option = vigia__option_find(table, name);
-		if (option && (option->type == VIGIA_OPTION_SPECIAL || option->or_other || (settings && option->scope != VIGIA_SCOPE_FILE))) {
+		if (option && (option->type == VIGIA_OPTION_SPECIAL || option->or_other ||
+		               (settings && option->scope != VIGIA_SCOPE_FILE))) {
 			special(L, lua_gettop(L), name, ctx, &problems);
 		} else {
 			struct vigia__value value = value_at(L, -1);
@@ -78,12 +78,12 @@ static void check_table(lua_State *L, int arg, const struct vigia__option *table
 	if (table == vigia__store_option_table || table == vigia__watch_option_table || table == vigia__script_option_table)
 		vigia__options_check(table, target, &problems);
 	struct vigia_error err;
-	if (vigia__problems_end(&problems, what, &err) != VIGIA_OK)
-		luaL_argerror(L, arg, lua_pushstring(L, err.message));
+	if (vigia__problems_end(&problems, what, &err) != VIGIA_OK) luaL_argerror(L, arg, lua_pushstring(L, err.message));
 }
 
 /* [-0, +1, v] */
-static void push_copy(lua_State *L, int from, int levels) {
+static void push_copy(lua_State *L, int from, int levels)
+{
 	luaL_checkstack(L, 6, "options: too many values on the stack");
 	lua_newtable(L);
 	int to = lua_gettop(L);
@@ -98,36 +98,38 @@ static void push_copy(lua_State *L, int from, int levels) {
 	}
 }
 
-void vigia__lua_own_options(lua_State *L, int arg, int levels) {
-	if (!lua_istable(L, arg))
-		return;
+void vigia__lua_own_options(lua_State *L, int arg, int levels)
+{
+	if (!lua_istable(L, arg)) return;
 	push_copy(L, arg, levels);
 	lua_replace(L, arg);
 }
 
 void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
-                              vigia__lua_special_fn special, void *ctx) {
-	if (!lua_isnoneornil(L, arg))
-		check_table(L, arg, table, target, what, special, ctx, false);
+                              vigia__lua_special_fn special, void *ctx)
+{
+	if (!lua_isnoneornil(L, arg)) check_table(L, arg, table, target, what, special, ctx, false);
 }
 
-void vigia__lua_check_settings(lua_State *L, int arg, struct vigia_store_options *changes, vigia__lua_special_fn refuse) {
+void vigia__lua_check_settings(lua_State *L, int arg, struct vigia_store_options *changes, vigia__lua_special_fn refuse)
+{
 	check_table(L, arg, vigia__store_option_table, changes, "settings", refuse, NULL, true);
 }
 
 /* ---- Options that only Lua has ---- */
 
 void vigia__lua_option_iterator(lua_State *L, int idx, const char *name, struct vigia_iterator *out,
-                                struct vigia__problems *problems) {
+                                struct vigia__problems *problems)
+{
 	const struct vigia_iterator *it = vigia__lua_test_iterator(L, idx);
-	if (it)
-		*out = *it;
+	if (it) *out = *it;
 	else
 		vigia__problem(problems, "%s is a %s, allowed: an iterator, as from vigia.after_sequence_number(n)", name,
 		               luaL_typename(L, idx));
 }
 
-void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {
+void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems)
+{
 	if (!lua_isfunction(L, idx))
 		vigia__problem(problems, "%s is a %s, allowed: a function", name, luaL_typename(L, idx));
 }
@@ -136,11 +138,13 @@ void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct 
 
 static const char *const list_names[] = {"object_types", "operations", NULL};
 
-static const char *list_name_at(const void *ctx, int index) {
+static const char *list_name_at(const void *ctx, int index)
+{
 	return list_names[index];
 }
 
-static void check_list(lua_State *L, int idx, const char *where, struct vigia__problems *problems) {
+static void check_list(lua_State *L, int idx, const char *where, struct vigia__problems *problems)
+{
 	if (!lua_istable(L, idx)) {
 		vigia__problem(problems, "%s is a %s, allowed: a list of strings", where, luaL_typename(L, idx));
 		return;
@@ -162,16 +166,16 @@ static void check_list(lua_State *L, int idx, const char *where, struct vigia__p
 		struct vigia_slice name;
 		struct vigia_error err;
 		name.data = lua_tolstring(L, -1, &name.len);
-		if (vigia__name_check(name, entry, &err) != 0)
-			vigia__problem(problems, "%s", err.message);
+		if (vigia__name_check(name, entry, &err) != 0) vigia__problem(problems, "%s", err.message);
 	}
-	if (found < count)
-		vigia__problem(problems, "%s has a hole, allowed: a list of strings", where);
+	if (found < count) vigia__problem(problems, "%s has a hole, allowed: a list of strings", where);
 }
 
-void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {
+void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems)
+{
 	if (!lua_istable(L, idx)) {
-		vigia__problem(problems, "%s is a %s, allowed: a table {object_types = {...}, operations = {...}} or a function", name,
+		vigia__problem(problems,
+		               "%s is a %s, allowed: a table {object_types = {...}, operations = {...}} or a function", name,
 		               luaL_typename(L, idx));
 		return;
 	}
@@ -181,12 +185,12 @@ void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vi
 	}
 	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
 		const char *list = name_at(L, name, problems);
-		if (list == NULL)
-			continue;
+		if (list == NULL) continue;
 		if (strcmp(list, list_names[0]) != 0 && strcmp(list, list_names[1]) != 0) {
 			const char *near = vigia__nearest(list, list_name_at, NULL);
-			vigia__problem(problems, "%s: unknown field '%.48s' (%s%s%s)", name, list, near ? "did you mean " : "allowed: ",
-			               near ? near : "object_types, operations", near ? "?" : "");
+			vigia__problem(problems, "%s: unknown field '%.48s' (%s%s%s)", name, list,
+			               near ? "did you mean " : "allowed: ", near ? near : "object_types, operations",
+			               near ? "?" : "");
 			continue;
 		}
 		char where[64];
@@ -195,14 +199,15 @@ void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vi
 	}
 }
 
-void vigia__lua_option_predicate(lua_State *L, int idx, const char *name, bool *seen, struct vigia__problems *problems) {
+void vigia__lua_option_predicate(lua_State *L, int idx, const char *name, bool *seen, struct vigia__problems *problems)
+{
 	vigia__lua_option_function(L, idx, name, problems);
-	if (*seen)
-		vigia__problem(problems, "filter and where are both functions, allowed: one of them");
+	if (*seen) vigia__problem(problems, "filter and where are both functions, allowed: one of them");
 	*seen = true;
 }
 
-void vigia__lua_push_where(lua_State *L, int arg) {
+void vigia__lua_push_where(lua_State *L, int arg)
+{
 	lua_pushnil(L);
 	for (int i = 0; i < 2 && lua_istable(L, arg) && !lua_isfunction(L, -1); i++) {
 		lua_pop(L, 1);
@@ -216,38 +221,39 @@ void vigia__lua_push_where(lua_State *L, int arg) {
 }
 
 /* The list `name` of the filter on top, or nothing in its place. [-0, +1, -] */
-static size_t push_list(lua_State *L, const char *name) {
+static size_t push_list(lua_State *L, const char *name)
+{
 	lua_pushstring(L, name);
 	lua_rawget(L, -2);
 	return lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
 }
 
-/* From the list at idx; the strings go into the table at `kept`, behind the first `before`, if there is one. Allocates nothing. */
-static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count, int kept, size_t before) {
+/* From the list at idx; the strings go into the table at `kept`, behind the first `before`, if there is one. Allocates
+ * nothing. */
+static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count, int kept, size_t before)
+{
 	for (size_t i = 0; i < count; i++) {
-		if (lua_rawgeti(L, idx, (lua_Integer)i + 1) != LUA_TSTRING)
-			luaL_error(L, "filter: it was changed meanwhile");
+		if (lua_rawgeti(L, idx, (lua_Integer)i + 1) != LUA_TSTRING) luaL_error(L, "filter: it was changed meanwhile");
 		slices[i].data = lua_tolstring(L, -1, &slices[i].len);
-		if (kept)
-			lua_rawseti(L, kept, (lua_Integer)(before + i) + 1);
-		else
-			lua_pop(L, 1);
+		if (kept) lua_rawseti(L, kept, (lua_Integer)(before + i) + 1);
+		else lua_pop(L, 1);
 	}
 }
 
-void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, bool keep) {
+void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, bool keep)
+{
 	*out = (struct vigia_filter){0};
 	luaL_checkstack(L, 8, NULL);
 	int top = lua_gettop(L);
 	lua_pushnil(L); /* the place of the result */
-	if (!lua_istable(L, arg))
-		return;
+	if (!lua_istable(L, arg)) return;
 	lua_pushliteral(L, "filter");
 	lua_rawget(L, arg);
 	if (lua_istable(L, -1)) {
 		size_t types = push_list(L, list_names[0]);
 		lua_insert(L, -2);
-		size_t operations = push_list(L, list_names[1]); /* the lists are at top + 2 and top + 4, the filter is between them */
+		size_t operations =
+			push_list(L, list_names[1]); /* the lists are at top + 2 and top + 4, the filter is between them */
 		struct vigia_slice *slices = lua_newuserdatauv(L, (types + operations) * sizeof *slices, 1);
 		lua_replace(L, top + 1);
 		int kept = 0;
@@ -259,34 +265,37 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, boo
 		}
 		fill(L, top + 2, slices, types, kept, 0);
 		fill(L, top + 4, slices + types, operations, kept, types);
-		*out = (struct vigia_filter){.object_types = slices, .object_types_count = types,
-		                             .operations = slices + types, .operations_count = operations};
+		*out = (struct vigia_filter){.object_types = slices,
+		                             .object_types_count = types,
+		                             .operations = slices + types,
+		                             .operations_count = operations};
 	}
 	lua_settop(L, top + 1);
 }
 
-static int box_gc(lua_State *L) {
+static int box_gc(lua_State *L)
+{
 	struct vigia__filter **box = vigia__lua_collected(L, &box_key);
-	if (box == NULL)
-		return 0;
+	if (box == NULL) return 0;
 	vigia__filter_free(*box);
 	*box = NULL;
 	return 0;
 }
 
-struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg) {
+struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg)
+{
 	struct vigia__filter **box = vigia__lua_new(L, sizeof *box, &box_key);
 	struct vigia_filter filter;
 	vigia__lua_push_filter(L, arg, &filter, false);
 	struct vigia_error err;
 	int rc = vigia__filter_new(&filter, box, &err);
 	lua_pop(L, 1);
-	if (rc < 0)
-		luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
+	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
 	return *box;
 }
 
-void vigia__lua_options_init(lua_State *L) {
+void vigia__lua_options_init(lua_State *L)
+{
 	static const luaL_Reg metamethods[] = {{"__gc", box_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.filter", &box_key, metamethods, NULL);
 	lua_pop(L, 1);
@@ -299,39 +308,40 @@ struct watch_target {
 	bool predicate;
 };
 
-static void watch_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+static void watch_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+{
 	struct watch_target *target = ctx;
 	if (strcmp(name, "initial_event_iterator") == 0)
 		vigia__lua_option_iterator(L, idx, name, &target->options->initial_event_iterator, problems);
 	else if (strcmp(name, "where") == 0 || (strcmp(name, "filter") == 0 && lua_isfunction(L, idx)))
 		vigia__lua_option_predicate(L, idx, name, &target->predicate, problems);
-	else if (strcmp(name, "filter") == 0)
-		vigia__lua_option_filter(L, idx, name, problems);
-	else
-		vigia__lua_option_function(L, idx, name, problems);
+	else if (strcmp(name, "filter") == 0) vigia__lua_option_filter(L, idx, name, problems);
+	else vigia__lua_option_function(L, idx, name, problems);
 }
 
-void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_options *out) {
+void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_options *out)
+{
 	vigia_watch_options_init(out);
 	struct watch_target target = {.options = out};
 	vigia__lua_check_options(L, arg, vigia__watch_option_table, out, "watch options", watch_special, &target);
 	vigia__lua_push_filter(L, arg, &out->filter, true);
 }
 
-static const char *library_at(const void *ctx, int index) {
+static const char *library_at(const void *ctx, int index)
+{
 	return vigia__cap_library_name(index);
 }
 
 /* A list of names of libraries, as bits. */
-static unsigned libraries_at(lua_State *L, int idx, const char *name, struct vigia__problems *problems) {
+static unsigned libraries_at(lua_State *L, int idx, const char *name, struct vigia__problems *problems)
+{
 	if (!lua_istable(L, idx)) {
 		vigia__problem(problems, "%s is a %s, allowed: a list of strings", name, luaL_typename(L, idx));
 		return 0;
 	}
 	int before = problems->count;
 	check_list(L, idx, name, problems);
-	if (problems->count > before)
-		return 0;
+	if (problems->count > before) return 0;
 	unsigned bits = 0;
 	for (lua_Integer i = 1; lua_rawgeti(L, idx, i) != LUA_TNIL; i++) {
 		const char *library = lua_tostring(L, -1);
@@ -349,11 +359,14 @@ static unsigned libraries_at(lua_State *L, int idx, const char *name, struct vig
 }
 
 /* Functions belong into the script, whose state they run in; `set` is looked at when it is encoded. */
-static void script_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+static void script_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+{
 	struct watch_target *target = ctx;
-	struct vigia__script_options *options = (struct vigia__script_options *)target->options; /* whose first member it is */
+	struct vigia__script_options *options =
+		(struct vigia__script_options *)target->options; /* whose first member it is */
 	if (lua_isfunction(L, idx)) {
-		vigia__problem(problems, "%s cannot be a function for a script, which has a state of its own: put it into "
+		vigia__problem(problems,
+		               "%s cannot be a function for a script, which has a state of its own: put it into "
 		               "the table that it returns",
 		               name);
 	} else if (strcmp(name, "set") == 0) {
@@ -367,7 +380,8 @@ static void script_special(lua_State *L, int idx, const char *name, void *ctx, s
 	}
 }
 
-void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script_options *out) {
+void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script_options *out)
+{
 	memset(out, 0, sizeof *out);
 	out->watch.size = sizeof out->watch;
 	vigia__options_init(vigia__script_option_table, out);
@@ -377,7 +391,8 @@ void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script
 
 /* ---- The tables themselves ---- */
 
-static void push_default(lua_State *L, const struct vigia__option *option) {
+static void push_default(lua_State *L, const struct vigia__option *option)
+{
 	switch (option->type) {
 	case VIGIA_OPTION_BOOL:
 		lua_pushboolean(L, option->initial != 0);
@@ -401,7 +416,8 @@ static void push_default(lua_State *L, const struct vigia__option *option) {
 	}
 }
 
-static void push_option(lua_State *L, const struct vigia__option *option) {
+static void push_option(lua_State *L, const struct vigia__option *option)
+{
 	static const char *const types[] = {"boolean", "count", "bytes", "seconds", "choice", "name", "special"};
 	static const char *const units[] = {NULL, NULL, "bytes", "seconds", NULL, NULL, NULL};
 	static const char *const scopes[] = {"handle", "file", "fixed"};
@@ -431,10 +447,12 @@ static void push_option(lua_State *L, const struct vigia__option *option) {
 	}
 }
 
-int vigia__lua_options(lua_State *L) {
+int vigia__lua_options(lua_State *L)
+{
 	static const char *const names[] = {"store", "watch", "registry", "script", "stop", NULL};
-	const struct vigia__option *const tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table,
-	                                              vigia__script_option_table, vigia__stop_option_table};
+	const struct vigia__option *const tables[] = {vigia__store_option_table, vigia__watch_option_table,
+	                                              vigia__registry_option_table, vigia__script_option_table,
+	                                              vigia__stop_option_table};
 	const struct vigia__option *table = tables[luaL_checkoption(L, 1, NULL, names)];
 	lua_newtable(L);
 	lua_Integer count = 0;

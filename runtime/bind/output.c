@@ -1,8 +1,8 @@
 /*
  * output.c - the buffer behind a script's print, how it is written, and its place in a Lua state.
  *
- * io.stdout of a script is a Lua file like any other, over a FILE of ours whose writes come here (fopencookie): so all of its methods,
- * io.write and io.output work as they do on the standard one. That FILE buffers nothing itself.
+ * io.stdout of a script is a Lua file like any other, over a FILE of ours whose writes come here (fopencookie): so all
+ * of its methods, io.write and io.output work as they do on the standard one. That FILE buffers nothing itself.
  */
 #include "output.h"
 
@@ -21,15 +21,17 @@
 #include "interrupt.h"
 
 enum {
-	MOMENT_NS = 20000000, /* a line that comes so long after the last write is written at once: its handler may go on for long */
-	LARGE = 64 * 1024,  /* then it is written before the event ends */
-	PIECE = 4096,       /* what a pipe that is ready takes without blocking */
-	LOOK_MS = 50,       /* how often a wait looks whether the watcher is to stop */
-	GRACE_MS = 500      /* how long the output may take nothing when it is */
+	MOMENT_NS = 20000000, /* a line that comes so long after the last write is written at once: its handler may go on
+	                         for long */
+	LARGE = 64 * 1024,    /* then it is written before the event ends */
+	PIECE = 4096,         /* what a pipe that is ready takes without blocking */
+	LOOK_MS = 50,         /* how often a wait looks whether the watcher is to stop */
+	GRACE_MS = 500        /* how long the output may take nothing when it is */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* whoever has it writes */
-static struct vigia__buf rest; /* under the mutex: of a line that was written in part. It comes before all else, whoever writes next. */
+static struct vigia__buf
+	rest; /* under the mutex: of a line that was written in part. It comes before all else, whoever writes next. */
 static atomic_bool gone;
 
 bool vigia__output_gone(void)
@@ -253,7 +255,8 @@ void vigia__output_begin(struct vigia__output *o)
 const char *vigia__output_problem(int number, char *out, size_t size)
 {
 	char text[128];
-	const char *reason = number == ECANCELED ? "nobody takes it, and the watcher is to stop" : strerror_r(number, text, sizeof text);
+	const char *reason =
+		number == ECANCELED ? "nobody takes it, and the watcher is to stop" : strerror_r(number, text, sizeof text);
 	snprintf(out, size, "the output cannot be written: %s", reason);
 	return out;
 }
@@ -331,7 +334,8 @@ static int set_buffer(lua_State *L)
 	return 1;
 }
 
-/* os.execute, io.popen, os.exit: what another program prints, or nobody does any more, comes behind what the script has printed. */
+/* os.execute, io.popen, os.exit: what another program prints, or nobody does any more, comes behind what the script has
+ * printed. */
 static int write_first_of_all(lua_State *L)
 {
 	vigia__output_flush(output_of(L));

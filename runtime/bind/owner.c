@@ -6,21 +6,19 @@
 #include "../core/error.h"
 #include "interrupt.h"
 
-int vigia__lua_wait_owner(lua_State *L) {
+int vigia__lua_wait_owner(lua_State *L)
+{
 	vigia__lua_check_program(L, "wait_owner");
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	const char *id = vigia__lua_check_cstring(L, 2, "watcher_id");
 	struct vigia_error err = {0};
-	if (store == NULL)
-		return vigia__lua_fail_closed(L, 1);
+	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	int rc = vigia__store_enter(store, &err);
 	if (rc == VIGIA_OK) {
-		if (store->backend->wait_owner)
-			rc = store->backend->wait_owner(store->backend, id, vigia__interrupt_fd, &err);
+		if (store->backend->wait_owner) rc = store->backend->wait_owner(store->backend, id, vigia__interrupt_fd, &err);
 		vigia__store_leave(store);
 	}
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, 1);
 	return 1;
 }

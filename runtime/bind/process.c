@@ -1,8 +1,9 @@
 /*
  * process.c - the class vigia.Process: a script's program, started, fed and watched by the state that supervises it.
  *
- * It never forks: posix_spawn runs the program `vigia` with one end of a socket pair. What the program used of the processor is looked
- * at while an answer is waited for; one that is over its cap is killed, as is every one whose userdata goes.
+ * It never forks: posix_spawn runs the program `vigia` with one end of a socket pair. What the program used of the
+ * processor is looked at while an answer is waited for; one that is over its cap is killed, as is every one whose
+ * userdata goes.
  */
 #include "process.h"
 
@@ -38,27 +39,27 @@ const char *vigia__program;
 static const char class_key, message_key;
 
 enum {
-	LOOK_MS = 20,          /* how often to look at the processor time, and whether it is to be killed */
-	STALL_S = 30,          /* how long the rest of a message may be missing */
-	GRACE_NS = 70000000    /* what it may be over: its own cap should have ended it; with the looks it is below 100 ms */
+	LOOK_MS = 20,       /* how often to look at the processor time, and whether it is to be killed */
+	STALL_S = 30,       /* how long the rest of a message may be missing */
+	GRACE_NS = 70000000 /* what it may be over: its own cap should have ended it; with the looks it is below 100 ms */
 };
 
 #define START_GRACE_NS INT64_C(5000000000) /* how long loading or init may go on when the watcher is to stop */
 
 struct process {
-	pid_t pid;            /* 0: none, or gone */
+	pid_t pid; /* 0: none, or gone */
 	int pidfd, fd;
 	struct vigia__output *output; /* what it prints goes there */
-	uint64_t request;     /* the number of the last one */
-	uint64_t call;        /* the number of the call in hand */
-	int64_t cpu_ns;       /* the cap, 0: none */
-	int64_t since_ns;     /* what it had used when the piece of work began */
-	bool killed;          /* by us, over its cap */
-	const atomic_bool *kill; /* its watcher stops, and did not in time; NULL: nobody says so */
-	const atomic_bool *stop; /* its watcher is to stop */
-	bool waited_for;      /* whoever would say `kill` waits for this piece of work: loading, init */
-	int64_t stop_mono_ns; /* since when `stop` was seen during it, 0: it was not */
-	char end[96];         /* how it ended, "" while it runs */
+	uint64_t request;             /* the number of the last one */
+	uint64_t call;                /* the number of the call in hand */
+	int64_t cpu_ns;               /* the cap, 0: none */
+	int64_t since_ns;             /* what it had used when the piece of work began */
+	bool killed;                  /* by us, over its cap */
+	const atomic_bool *kill;      /* its watcher stops, and did not in time; NULL: nobody says so */
+	const atomic_bool *stop;      /* its watcher is to stop */
+	bool waited_for;              /* whoever would say `kill` waits for this piece of work: loading, init */
+	int64_t stop_mono_ns;         /* since when `stop` was seen during it, 0: it was not */
+	char end[96];                 /* how it ended, "" while it runs */
 };
 
 /* ---- messages ---- */
@@ -99,8 +100,8 @@ void vigia__message_encode(lua_State *L, int first, int last, struct vigia__mess
 	}
 	lua_settop(L, name - 1);
 	if (rc == VIGIA_OK && buf->len - sizeof frame > VIGIA_MESSAGE_MAX)
-		rc = vigia__error(&err, VIGIA_ETOOBIG, "the message is too large: %zu bytes, and at most %d can be sent", buf->len - sizeof frame,
-		                  VIGIA_MESSAGE_MAX);
+		rc = vigia__error(&err, VIGIA_ETOOBIG, "the message is too large: %zu bytes, and at most %d can be sent",
+		                  buf->len - sizeof frame, VIGIA_MESSAGE_MAX);
 	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
 }
 
@@ -123,7 +124,8 @@ int vigia__message_push(lua_State *L, struct vigia__message *message)
 		len -= sizeof size;
 		struct vigia__head head;
 		if (size > len || vigia__event_head(bytes, size, &head) < 0) return -1;
-		struct vigia_event event = {.operation = head.operation, .object_type = head.object_type, .object = head.object};
+		struct vigia_event event = {
+			.operation = head.operation, .object_type = head.object_type, .object = head.object};
 		struct vigia_error err = {0};
 		if (!lua_checkstack(L, 4) || vigia__lua_push_checked_event(L, 0, &event, &err) < 0) return -1;
 		lua_getfield(L, -1, "object");
@@ -143,7 +145,8 @@ static bool is_program(const char *path)
 	return path[0] && access(path, X_OK) == 0;
 }
 
-/* Ourselves, if we are it; beside the module as it was built; installed: in ../../bin of the module's folders. NULL: look in PATH. */
+/* Ourselves, if we are it; beside the module as it was built; installed: in ../../bin of the module's folders. NULL:
+ * look in PATH. */
 static const char *find_program(char *out, size_t size)
 {
 	Dl_info info;
@@ -174,11 +177,15 @@ static void tell_end(struct process *p, int rc, const siginfo_t *info)
 {
 	if (rc < 0) snprintf(p->end, sizeof p->end, "its program ended"); /* the application waits for all its children */
 	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_CPU) p->killed = true;
-	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_MEMORY) snprintf(p->end, sizeof p->end, "memory");
+	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_MEMORY)
+		snprintf(p->end, sizeof p->end, "memory");
 	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_BROKEN)
 		snprintf(p->end, sizeof p->end, "its program was sent what it did not wait for");
-	else if (info->si_code == CLD_EXITED) snprintf(p->end, sizeof p->end, "its program ended with status %d", info->si_status);
-	else snprintf(p->end, sizeof p->end, "its program was ended by signal %d (%s)", info->si_status, strsignal(info->si_status));
+	else if (info->si_code == CLD_EXITED)
+		snprintf(p->end, sizeof p->end, "its program ended with status %d", info->si_status);
+	else
+		snprintf(p->end, sizeof p->end, "its program was ended by signal %d (%s)", info->si_status,
+		         strsignal(info->si_status));
 }
 
 /* Kill it, and wait until it is gone. */
@@ -228,8 +235,8 @@ static bool to_be_killed(struct process *p)
 	return now - p->stop_mono_ns > START_GRACE_NS;
 }
 
-/* Wait until the socket can be read or written. False: it is gone, or over its cap and killed, or to be killed, or in the `middle` of a
- * message that does not go on. */
+/* Wait until the socket can be read or written. False: it is gone, or over its cap and killed, or to be killed, or in
+ * the `middle` of a message that does not go on. */
 static bool wait_for(struct process *p, short events, bool middle)
 {
 	int look_ms = p->cpu_ns > 0 || p->kill ? LOOK_MS : middle ? 1000 : -1;
@@ -265,7 +272,8 @@ static bool send_bytes(struct process *p, const void *bytes, size_t len)
 	return true;
 }
 
-/* Send the message in the arguments from 2 on: true | nil, how it ended. Raises what cannot be carried, before anything of it is sent. */
+/* Send the message in the arguments from 2 on: true | nil, how it ended. Raises what cannot be carried, before anything
+ * of it is sent. */
 static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind kind)
 {
 	int last = lua_gettop(L);
@@ -317,9 +325,11 @@ static bool fetch(struct process *p, struct vigia__frame *frame, struct vigia__b
 	if (ours && !fill(p, in, sizeof *frame, true)) return false;
 	if (ours) memcpy(frame, in->data, sizeof *frame);
 	in->len = 0;
-	bool kind = ours && (frame->kind == VIGIA_FRAME_CALL || frame->kind == VIGIA_FRAME_END || frame->kind == VIGIA_FRAME_OUTPUT);
+	bool kind = ours && (frame->kind == VIGIA_FRAME_CALL || frame->kind == VIGIA_FRAME_END ||
+	                     frame->kind == VIGIA_FRAME_OUTPUT);
 	if (!ours || frame->size > VIGIA_MESSAGE_MAX) snprintf(p->end, sizeof p->end, "it wrote into its socket");
-	else if (!kind || frame->of != p->request) snprintf(p->end, sizeof p->end, "what it sent is no part of this conversation");
+	else if (!kind || frame->of != p->request)
+		snprintf(p->end, sizeof p->end, "what it sent is no part of this conversation");
 	else return fill(p, in, frame->size, true);
 	return false;
 }
@@ -355,7 +365,8 @@ static int process_receive(lua_State *L)
 	return fail_ended(L, p);
 }
 
-/* begin(waited_for): a piece of work with a processor time of its own begins; waited_for: who would stop it waits for it */
+/* begin(waited_for): a piece of work with a processor time of its own begins; waited_for: who would stop it waits for
+ * it */
 static int process_begin(lua_State *L)
 {
 	struct process *p = check(L);
@@ -450,7 +461,8 @@ int vigia__lua_spawn(lua_State *L)
 	p->kill = worker ? vigia__worker_killed(worker) : NULL;
 	p->stop = worker ? vigia__worker_stopping(worker) : NULL;
 
-	store = vigia__lua_check_store(L, 3); /* again: what was asked for above may have run Lua code, and that closed it */
+	store =
+		vigia__lua_check_store(L, 3); /* again: what was asked for above may have run Lua code, and that closed it */
 	char path[4096];
 	int pair[2];
 	if (program == NULL) program = find_program(path, sizeof path);
@@ -482,7 +494,11 @@ void vigia__lua_process_init(lua_State *L)
 {
 	static const luaL_Reg metamethods[] = {{"__gc", process_kill}, {"__close", process_kill}, {NULL, NULL}};
 	static const luaL_Reg methods[] = {
-		{"ask", process_ask}, {"answer", process_answer}, {"receive", process_receive}, {"begin", process_begin}, {"pid", process_pid},
+		{"ask", process_ask},
+		{"answer", process_answer},
+		{"receive", process_receive},
+		{"begin", process_begin},
+		{"pid", process_pid},
 		{"kill", process_kill},
 		{NULL, NULL},
 	};

@@ -1,9 +1,10 @@
 /*
  * program.c - os.execute and io.popen for scripts.
  *
- * They do what the standard ones do, but for the signals: threads of ours block them all (store/thread.h), system() and popen() would hand
- * that down, and a program that hears no SIGTERM cannot be stopped. posix_spawn takes the mask as an argument, so the thread itself never
- * unblocks a signal. Unlike system(), os.execute leaves SIGINT alone while it waits: a Ctrl-C stops the process as it always does.
+ * They do what the standard ones do, but for the signals: threads of ours block them all (store/thread.h), system() and
+ * popen() would hand that down, and a program that hears no SIGTERM cannot be stopped. posix_spawn takes the mask as an
+ * argument, so the thread itself never unblocks a signal. Unlike system(), os.execute leaves SIGINT alone while it
+ * waits: a Ctrl-C stops the process as it always does.
  */
 #include "program.h"
 
@@ -113,8 +114,10 @@ static int io_popen(lua_State *L)
 
 void vigia__lua_open_programs(lua_State *L)
 {
-	static const struct { const char *library, *name; lua_CFunction fn; } functions[] = {
-		{LUA_OSLIBNAME, "execute", os_execute}, {LUA_IOLIBNAME, "popen", io_popen}};
+	static const struct {
+		const char *library, *name;
+		lua_CFunction fn;
+	} functions[] = {{LUA_OSLIBNAME, "execute", os_execute}, {LUA_IOLIBNAME, "popen", io_popen}};
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
 		lua_getfield(L, -1, functions[i].library);

@@ -1,5 +1,6 @@
 /*
- * program.h - programs that a script starts on a thread of ours: os.execute and io.popen, with the application's signal mask.
+ * program.h - programs that a script starts on a thread of ours: os.execute and io.popen, with the application's signal
+ * mask.
  */
 #ifndef VIGIA_BIND_PROGRAM_H
 #define VIGIA_BIND_PROGRAM_H

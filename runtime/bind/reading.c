@@ -1,7 +1,9 @@
 /*
- * reading.c - store:get_events: one reading from its request to its answer, blocking or waiting in a handler's coroutine; and batches.
+ * reading.c - store:get_events: one reading from its request to its answer, blocking or waiting in a handler's
+ * coroutine; and batches.
  *
- * What C owns while Lua may raise is in userdata: a reading under way with its filter and batch, and a batch in a box of its own.
+ * What C owns while Lua may raise is in userdata: a reading under way with its filter and batch, and a batch in a box
+ * of its own.
  */
 #include "bind.h"
 
@@ -19,27 +21,28 @@ static const char batch_key, reading_key;
 
 /* ---- Batches ---- */
 
-static int batch_gc(lua_State *L) {
+static int batch_gc(lua_State *L)
+{
 	struct vigia_batch **box = vigia__lua_collected(L, &batch_key);
-	if (box == NULL)
-		return 0;
+	if (box == NULL) return 0;
 	vigia_batch_free(*box);
 	*box = NULL;
 	return 0;
 }
 
-struct vigia_batch *vigia__lua_push_batch(lua_State *L) {
+struct vigia_batch *vigia__lua_push_batch(lua_State *L)
+{
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	struct vigia_batch **box = vigia__lua_new(L, sizeof *box, &batch_key);
 	*box = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
-	if (*box)
-		(*box)->taken = 0;
+	if (*box) (*box)->taken = 0;
 	return *box;
 }
 
 /* Keep the batch for the next call, or free it: while the Lua state closes, no collector would. */
-static void give_back(struct vigia__lua *shared, struct vigia_batch **batch) {
+static void give_back(struct vigia__lua *shared, struct vigia_batch **batch)
+{
 	if (shared->spare == NULL && *batch) {
 		shared->spare = *batch;
 		vigia__batch_clear(shared->spare);
@@ -49,34 +52,39 @@ static void give_back(struct vigia__lua *shared, struct vigia_batch **batch) {
 	*batch = NULL;
 }
 
-void vigia__lua_return_batch(lua_State *L, int idx) {
+void vigia__lua_return_batch(lua_State *L, int idx)
+{
 	give_back(vigia__lua_shared(L), vigia__lua_check(L, idx, &batch_key, "vigia.batch"));
 }
 
 /* ---- The request ---- */
 
-enum { WHERE_AT = 4, WHERE_AT_ONCE = 100, WHERE_NS = 10000000 }; /* the stack of get_events: store, request, reading, predicate */
+enum {
+	WHERE_AT = 4,
+	WHERE_AT_ONCE = 100,
+	WHERE_NS = 10000000
+}; /* the stack of get_events: store, request, reading, predicate */
 
 /* A get_events under way. In a userdata, so that it can outlive its C function's frame. */
 struct reading {
-	struct vigia_read request;     /* `from` moves on */
+	struct vigia_read request; /* `from` moves on */
 	bool timeout_given;
-	bool has_where;                /* the predicate is at WHERE_AT */
-	int64_t limit;                 /* of events that the predicate wants; request.limit bounds what it looks at */
-	bool to_end;                   /* go on to the end of the log (request.scan, or in slices) */
-	int scan;                      /* the option */
-	lua_Integer kept;              /* events in the list */
-	bool ended;                    /* the list ends before what was read does: at damage, or at the limit */
-	struct vigia__filter *filter;  /* the userdata's */
-	struct vigia_batch *batch;     /* the same */
+	bool has_where;               /* the predicate is at WHERE_AT */
+	int64_t limit;                /* of events that the predicate wants; request.limit bounds what it looks at */
+	bool to_end;                  /* go on to the end of the log (request.scan, or in slices) */
+	int scan;                     /* the option */
+	lua_Integer kept;             /* events in the list */
+	bool ended;                   /* the list ends before what was read does: at damage, or at the limit */
+	struct vigia__filter *filter; /* the userdata's */
+	struct vigia_batch *batch;    /* the same */
 	struct vigia_iterator next;
-	int64_t until_mono_ns;         /* in a handler: when to answer without events */
+	int64_t until_mono_ns; /* in a handler: when to answer without events */
 };
 
-static int reading_gc(lua_State *L) {
+static int reading_gc(lua_State *L)
+{
 	struct reading *r = vigia__lua_collected(L, &reading_key);
-	if (r == NULL)
-		return 0;
+	if (r == NULL) return 0;
 	vigia__filter_free(r->filter);
 	vigia_batch_free(r->batch);
 	r->filter = NULL;
@@ -86,43 +94,50 @@ static int reading_gc(lua_State *L) {
 
 static const struct vigia__option read_option_table[] = {
 	{.name = "event_iterator", .type = VIGIA_OPTION_SPECIAL, .help = "where to start (default: trim horizon)"},
-	{.name = "limit", .type = VIGIA_OPTION_COUNT, .offset = offsetof(struct reading, request.limit), .max = 0x1p63,
-	 .help = "most events to answer, 0 = no bound"},
+	{.name = "limit",
+     .type = VIGIA_OPTION_COUNT,
+     .offset = offsetof(struct reading, request.limit),
+     .max = 0x1p63,
+     .help = "most events to answer, 0 = no bound"},
 	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep, or a function"},
 	{.name = "where", .type = VIGIA_OPTION_SPECIAL, .help = "a function (event) -> boolean: which events to answer"},
-	{.name = "timeout", .type = VIGIA_OPTION_SECONDS, .offset = offsetof(struct reading, request.timeout_ns),
-	 .given_offset = offsetof(struct reading, timeout_given), .max = HUGE_VAL,
-	 .help = "how long to wait for an event; math.huge: until there is one"},
-	{.name = "scan", .type = VIGIA_OPTION_CHOICE, .offset = offsetof(struct reading, scan), .choices = "slice end",
-	 .help = "slice: look at about 10 ms of events that the filter drops; end: go on to the end of the log"},
+	{.name = "timeout",
+     .type = VIGIA_OPTION_SECONDS,
+     .offset = offsetof(struct reading, request.timeout_ns),
+     .given_offset = offsetof(struct reading, timeout_given),
+     .max = HUGE_VAL,
+     .help = "how long to wait for an event; math.huge: until there is one"},
+	{.name = "scan",
+     .type = VIGIA_OPTION_CHOICE,
+     .offset = offsetof(struct reading, scan),
+     .choices = "slice end",
+     .help = "slice: look at about 10 ms of events that the filter drops; end: go on to the end of the log"},
 	{.name = "watcher_id", .type = VIGIA_OPTION_SPECIAL, .help = "for logs"},
 	{.name = NULL},
 };
 
-static void read_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+static void read_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+{
 	struct reading *r = ctx;
-	if (strcmp(name, "event_iterator") == 0)
-		vigia__lua_option_iterator(L, idx, name, &r->request.from, problems);
+	if (strcmp(name, "event_iterator") == 0) vigia__lua_option_iterator(L, idx, name, &r->request.from, problems);
 	else if (strcmp(name, "where") == 0 || (strcmp(name, "filter") == 0 && lua_isfunction(L, idx)))
 		vigia__lua_option_predicate(L, idx, name, &r->has_where, problems);
-	else if (strcmp(name, "filter") == 0)
-		vigia__lua_option_filter(L, idx, name, problems);
+	else if (strcmp(name, "filter") == 0) vigia__lua_option_filter(L, idx, name, problems);
 	else if (lua_type(L, idx) != LUA_TSTRING)
 		vigia__problem(problems, "watcher_id is a %s, allowed: a string", luaL_typename(L, idx));
 }
 
 /* A userdata with all that the request at `arg` says. [-0, +1, v] */
-static struct reading *push_reading(lua_State *L, int arg) {
+static struct reading *push_reading(lua_State *L, int arg)
+{
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	struct reading *r = vigia__lua_new(L, sizeof *r, &reading_key);
 	vigia__lua_check_options(L, arg, read_option_table, r, "request", read_special, r);
-	if (!r->timeout_given)
-		r->request.timeout_ns = -1;
+	if (!r->timeout_given) r->request.timeout_ns = -1;
 	r->to_end = r->scan == VIGIA_SCAN_END;
 	r->next = r->request.from;
 	r->limit = r->request.limit;
-	if (r->has_where && r->limit > 0 && r->limit < WHERE_AT_ONCE)
-		r->request.limit = WHERE_AT_ONCE;
+	if (r->has_where && r->limit > 0 && r->limit < WHERE_AT_ONCE) r->request.limit = WHERE_AT_ONCE;
 	struct vigia_filter lists;
 	vigia__lua_push_filter(L, arg, &lists, false);
 	struct vigia_error err = {0};
@@ -130,8 +145,7 @@ static struct reading *push_reading(lua_State *L, int arg) {
 	lua_pop(L, 1);
 	r->batch = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
-	if (r->batch)
-		r->batch->taken = 0;
+	if (r->batch) r->batch->taken = 0;
 	if (rc < 0 || r->batch == NULL)
 		luaL_error(L, "%s", rc < 0 && rc != VIGIA_ENOMEM ? err.message : "not enough memory");
 	return r;
@@ -140,15 +154,17 @@ static struct reading *push_reading(lua_State *L, int arg) {
 /* ---- Looking and answering ---- */
 
 /* One look, without a wait. With no event, r->next tells whether the position moved. */
-static int look(struct vigia_store *store, struct reading *r, struct vigia_error *err) {
+static int look(struct vigia_store *store, struct reading *r, struct vigia_error *err)
+{
 	struct vigia_read request = r->request;
 	request.timeout_ns = 0;
 	return vigia__store_read(store, &request, r->filter, NULL, r->batch, &r->next, err);
 }
 
 /* On a script's thread: a stop ends the wait. */
-static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia__worker *worker,
-                           struct vigia_error *err) {
+static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t timeout_ns,
+                           struct vigia__worker *worker, struct vigia_error *err)
+{
 	const atomic_bool *stopping = vigia__worker_stopping(worker);
 	struct vigia__cancel cancel = {.flag = stopping, .bell = &vigia__worker_registry(worker)->bell};
 	struct vigia_read request = r->request;
@@ -159,17 +175,17 @@ static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t
 	return rc;
 }
 
-/* In the program `vigia` a signal ends the wait; elsewhere a hook that a signal handler sets runs meanwhile. [-0, +0, e] */
-static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
+/* In the program `vigia` a signal ends the wait; elsewhere a hook that a signal handler sets runs meanwhile.
+ * [-0, +0, e] */
+static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, struct vigia_error *err)
+{
 	struct vigia__hooks hooks;
 	vigia__hooks_begin(L, &hooks);
 	struct vigia__interrupt_bell interruption = {0};
 	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell, .ctx = &hooks};
-	if (hooks.watched)
-		cancel.asks = vigia__hooks_changed;
+	if (hooks.watched) cancel.asks = vigia__hooks_changed;
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
-	if (store && timeout_ns < 0)
-		timeout_ns = store->options.long_polling_timeout_ns;
+	if (store && timeout_ns < 0) timeout_ns = store->options.long_polling_timeout_ns;
 	int64_t start = vigia__mono_ns(), until = timeout_ns > INT64_MAX - start ? INT64_MAX : start + timeout_ns;
 	for (;;) {
 		if (store == NULL) { /* the hook closed it: no events, and the position reached (contract S6) */
@@ -183,33 +199,31 @@ static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, st
 		vigia__interrupt_add(&hook);
 		int rc = vigia__store_read(store, &request, r->filter, &cancel, r->batch, &r->next, err);
 		vigia__interrupt_remove(&hook);
-		if (rc < 0 || r->batch->count > 0)
-			return rc;
+		if (rc < 0 || r->batch->count > 0) return rc;
 		if (atomic_load(&vigia__interrupted))
 			return vigia__error(err, VIGIA_EINTERRUPTED, "get_events was interrupted");
-		if (!vigia__hooks_changed(&hooks))
-			return rc;
+		if (!vigia__hooks_changed(&hooks)) return rc;
 		r->request.from = r->next;
 		vigia__hooks_run(L, &hooks);
 		store = vigia__lua_check_store(L, 1);
 		timeout_ns = until - vigia__mono_ns();
-		if (timeout_ns <= 0 && !(request.scan == VIGIA_SCAN_END && !r->batch->at_end))
-			return rc;
-		if (timeout_ns < 0)
-			timeout_ns = 0;
+		if (timeout_ns <= 0 && !(request.scan == VIGIA_SCAN_END && !r->batch->at_end)) return rc;
+		if (timeout_ns < 0) timeout_ns = 0;
 	}
 }
 
 /* One look, waiting up to timeout_ns (-1: as long as the store's option says) in this thread. [-0, +0, e] */
-static int look_blocking(lua_State *L, struct vigia_store *store, struct reading *r, int64_t timeout_ns, struct vigia_error *err) {
+static int look_blocking(lua_State *L, struct vigia_store *store, struct reading *r, int64_t timeout_ns,
+                         struct vigia_error *err)
+{
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
-	if (timeout_ns == 0 && r->request.scan == VIGIA_SCAN_SLICE)
-		return look(store, r, err);
+	if (timeout_ns == 0 && r->request.scan == VIGIA_SCAN_SLICE) return look(store, r, err);
 	return worker ? look_until_stop(store, r, timeout_ns, worker, err) : look_and_wait(L, r, timeout_ns, err);
 }
 
 /* Does the predicate want the event on top? What it raises goes to the caller. */
-static bool wanted(lua_State *L) {
+static bool wanted(lua_State *L)
+{
 	lua_pushvalue(L, WHERE_AT);
 	lua_pushvalue(L, -2);
 	lua_call(L, 1, 1);
@@ -218,9 +232,11 @@ static bool wanted(lua_State *L) {
 	return yes;
 }
 
-/* Add the events in the batch that are wanted to the list on top; r->next moves behind the last one looked at. Damage ends the list: what
- * is before it comes first, and the next look, which begins with the damaged event, tells of it: < 0, and the list is gone. */
-static int add_events(lua_State *L, struct reading *r, struct vigia_error *err) {
+/* Add the events in the batch that are wanted to the list on top; r->next moves behind the last one looked at. Damage
+ * ends the list: what is before it comes first, and the next look, which begins with the damaged event, tells of it: <
+ * 0, and the list is gone. */
+static int add_events(lua_State *L, struct reading *r, struct vigia_error *err)
+{
 	size_t count = r->batch->count;
 	for (size_t i = 0; i < count; i++) {
 		int rc = vigia__lua_push_event(L, 1, r->batch, i, err);
@@ -238,8 +254,7 @@ static int add_events(lua_State *L, struct reading *r, struct vigia_error *err) 
 			continue;
 		}
 		lua_rawseti(L, -2, ++r->kept);
-		if (r->to_end)
-			r->batch->taken += r->batch->entries[i].len;
+		if (r->to_end) r->batch->taken += r->batch->entries[i].len;
 		if (r->has_where && r->kept == r->limit && i + 1 < count) {
 			r->next = vigia__iterator_after(r->batch->entries[i].seq_num);
 			r->ended = true;
@@ -249,33 +264,38 @@ static int add_events(lua_State *L, struct reading *r, struct vigia_error *err) 
 	return VIGIA_OK;
 }
 
-/* Is there more to look at, for one that goes on to the end? Not where the last look got nowhere: the answer is as large as it may be. */
-static bool goes_on(const struct reading *r) {
+/* Is there more to look at, for one that goes on to the end? Not where the last look got nowhere: the answer is as
+ * large as it may be. */
+static bool goes_on(const struct reading *r)
+{
 	return r->to_end && !r->ended && !r->batch->at_end && !(r->limit > 0 && r->kept >= r->limit) &&
 	       !vigia__iterator_equal(r->next, r->request.from);
 }
 
 /* Look on from where the last look came to. */
-static void move_on(struct reading *r) {
+static void move_on(struct reading *r)
+{
 	r->request.from = r->next;
-	if (r->limit > 0 && !r->has_where)
-		r->request.limit = r->limit - r->kept;
+	if (r->limit > 0 && !r->has_where) r->request.limit = r->limit - r->kept;
 }
 
 /* It has come to its end. */
-static void release(lua_State *L, struct reading *r) {
+static void release(lua_State *L, struct reading *r)
+{
 	give_back(vigia__lua_shared(L), &r->batch);
 	vigia__filter_free(r->filter);
 	r->filter = NULL;
 }
 
-static int fail(lua_State *L, struct reading *r, int rc, struct vigia_error *err) {
+static int fail(lua_State *L, struct reading *r, int rc, struct vigia_error *err)
+{
 	release(L, r);
 	return vigia__lua_fail(L, rc, err);
 }
 
 /* Push {events = the list on top, next_event_iterator =, at_end =}. */
-static int answer_list(lua_State *L, struct reading *r) {
+static int answer_list(lua_State *L, struct reading *r)
+{
 	lua_createtable(L, 0, 3);
 	lua_insert(L, -2);
 	lua_setfield(L, -2, "events");
@@ -287,20 +307,23 @@ static int answer_list(lua_State *L, struct reading *r) {
 	return 1;
 }
 
-static int answer(lua_State *L, struct reading *r) {
+static int answer(lua_State *L, struct reading *r)
+{
 	struct vigia_error err = {0};
 	lua_createtable(L, r->batch->count < INT32_MAX ? (int)r->batch->count : 0, 0);
 	int rc = add_events(L, r, &err);
 	return rc < 0 ? fail(L, r, rc, &err) : answer_list(L, r);
 }
 
-/* With a predicate: look until it wants something, the time is over or, without one, for a little while; or to the end. */
-static int search(lua_State *L, struct reading *r) {
+/* With a predicate: look until it wants something, the time is over or, without one, for a little while; or to the
+ * end. */
+static int search(lua_State *L, struct reading *r)
+{
 	struct vigia_error err = {0};
 	int64_t start = vigia__mono_ns(), timeout = r->request.timeout_ns;
-	if (timeout < 0)
-		timeout = vigia__lua_check_store(L, 1)->options.long_polling_timeout_ns;
-	int64_t until = timeout > INT64_MAX - start ? INT64_MAX : start + timeout, enough = timeout ? until : start + WHERE_NS;
+	if (timeout < 0) timeout = vigia__lua_check_store(L, 1)->options.long_polling_timeout_ns;
+	int64_t until = timeout > INT64_MAX - start ? INT64_MAX : start + timeout,
+			enough = timeout ? until : start + WHERE_NS;
 	lua_newtable(L);
 	for (;;) {
 		struct vigia_store *store = vigia__lua_check_store(L, 1); /* the predicate may have closed it */
@@ -310,10 +333,8 @@ static int search(lua_State *L, struct reading *r) {
 		}
 		int64_t left = timeout && r->kept == 0 ? until - vigia__mono_ns() : 0;
 		int rc = look_blocking(L, store, r, left > 0 ? left : 0, &err);
-		if (rc == VIGIA_OK)
-			rc = add_events(L, r, &err);
-		if (rc < 0)
-			return fail(L, r, rc, &err);
+		if (rc == VIGIA_OK) rc = add_events(L, r, &err);
+		if (rc < 0) return fail(L, r, rc, &err);
 		if (!goes_on(r) && (r->kept > 0 || r->ended || r->batch->count == 0 || vigia__mono_ns() >= enough))
 			return answer_list(L, r);
 		move_on(r);
@@ -323,8 +344,10 @@ static int search(lua_State *L, struct reading *r) {
 /* How often a coroutine of another store's registry looks for events. */
 enum { FOREIGN_LOOK_NS = 50000000 };
 
-/* In a handler's coroutine (stack: store, request, reading, predicate, list): look; while there is nothing let the other watchers go on. */
-static int poll_events(lua_State *L, int status, lua_KContext ctx) {
+/* In a handler's coroutine (stack: store, request, reading, predicate, list): look; while there is nothing let the
+ * other watchers go on. */
+static int poll_events(lua_State *L, int status, lua_KContext ctx)
+{
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	struct reading *r = vigia__lua_check(L, 3, &reading_key, "vigia.reading");
 	struct lua_handler *running = vigia__lua_running(L);
@@ -339,25 +362,24 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx) {
 		return answer_list(L, r);
 	}
 	int rc = look(store, r, &err);
-	if (rc < 0)
-		return fail(L, r, rc, &err);
+	if (rc < 0) return fail(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
 	rc = add_events(L, r, &err);
-	if (rc < 0)
-		return fail(L, r, rc, &err);
+	if (rc < 0) return fail(L, r, rc, &err);
 	bool more = goes_on(r);
-	if (!more && (r->kept > 0 || r->ended || vigia__lua_now(running) >= until))
-		return answer_list(L, r);
+	if (!more && (r->kept > 0 || r->ended || vigia__lua_now(running) >= until)) return answer_list(L, r);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
 	move_on(r);
-	if (!vigia__lua_hears(running, store)) { /* nobody wakes this registry for another file's events: look again now and then */
+	if (!vigia__lua_hears(running,
+	                      store)) { /* nobody wakes this registry for another file's events: look again now and then */
 		int64_t soon = vigia__lua_now(running) + FOREIGN_LOOK_NS;
 		until = soon < until ? soon : until;
 	}
 	return vigia__lua_suspend(L, running, moved ? 0 : until, true, 0, poll_events);
 }
 
-int vigia__lua_get_events(lua_State *L) {
+int vigia__lua_get_events(lua_State *L)
+{
 	vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
 	struct reading *r = push_reading(L, 2);
@@ -383,13 +405,13 @@ int vigia__lua_get_events(lua_State *L) {
 		return poll_events(L, LUA_OK, 0);
 	}
 	r->request.scan = r->scan;
-	if (r->has_where)
-		return search(L, r);
+	if (r->has_where) return search(L, r);
 	int rc = look_blocking(L, store, r, r->request.timeout_ns, &err);
 	return rc < 0 ? fail(L, r, rc, &err) : answer(L, r);
 }
 
-void vigia__lua_reading_init(lua_State *L) {
+void vigia__lua_reading_init(lua_State *L)
+{
 	static const luaL_Reg batch_metamethods[] = {{"__gc", batch_gc}, {NULL, NULL}};
 	static const luaL_Reg reading_metamethods[] = {{"__gc", reading_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.batch", &batch_key, batch_metamethods, NULL);

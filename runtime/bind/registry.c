@@ -1,8 +1,8 @@
 /*
  * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it; and vigia.sleep.
  *
- * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, [3] the clock, watchers by id, and
- * tasks by their address. User value 2 is a thread with this table on its stack, for
+ * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, [3] the clock,
+ * watchers by id, and tasks by their address. User value 2 is a thread with this table on its stack, for
  * callbacks of C. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects,
  * and is collected.
  */
@@ -131,7 +131,8 @@ static void registry_special(lua_State *L, int idx, const char *name, void *ctx,
 	if (strcmp(name, "log") == 0 && lua_isboolean(L, idx) && !lua_toboolean(L, idx)) return; /* not even failures */
 	if (strcmp(name, "clock") != 0) vigia__lua_option_function(L, idx, name, problems);
 	else if ((*clock = vigia__lua_test_clock(L, idx)) == NULL)
-		vigia__problem(problems, "clock is a %s, allowed: a clock, as from require \"vigia.testing\".clock()", luaL_typename(L, idx));
+		vigia__problem(problems, "clock is a %s, allowed: a clock, as from require \"vigia.testing\".clock()",
+		               luaL_typename(L, idx));
 }
 
 /* The table on top is what the registry at idx keeps. [-1, +0, m] */
@@ -206,12 +207,13 @@ struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, str
 	return r;
 }
 
-/* close(), __gc, __close: safe twice. Progress is saved; no handler runs any more, one that waits does not go on, and its event comes
- * again. A script's handler in progress is waited for. */
+/* close(), __gc, __close: safe twice. Progress is saved; no handler runs any more, one that waits does not go on, and
+ * its event comes again. A script's handler in progress is waited for. */
 static int registry_close(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check(L, 1, &class_key, "vigia.Registry");
-	if (r->registry && r->registry->depth > 0) return luaL_error(L, "a registry cannot be closed from one of its handlers");
+	if (r->registry && r->registry->depth > 0)
+		return luaL_error(L, "a registry cannot be closed from one of its handlers");
 	struct vigia_registry *registry = r->registry;
 	r->registry = NULL;
 	if (registry && !r->borrowed) {
@@ -257,7 +259,7 @@ static int registry_watch(lua_State *L)
 	vigia__lua_check_watch_options(L, 4, &options); /* 5: its filter */
 	vigia__lua_registry_push_kept(L, 1);            /* 6 */
 	if (lua_istable(L, 4)) lua_getfield(L, 4, "on_error");
-	else lua_pushnil(L); /* 7 */
+	else lua_pushnil(L);                                  /* 7 */
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 8 */
 	lua_pushvalue(L, 7);
 	lua_setiuservalue(L, 8, 3);
@@ -277,7 +279,8 @@ static int registry_watch(lua_State *L)
 		vigia__lua_handler_c(w->handler, &handler);
 	}
 	vigia__lua_check_registry(L, 1); /* again: a finalizer may have closed it since. From here on nothing allocates */
-	/* Kept before C knows of it: what follows must not raise. The one that stood under the id is put back if nothing comes of it. */
+	/* Kept before C knows of it: what follows must not raise. The one that stood under the id is put back if nothing
+	 * comes of it. */
 	push_watcher(L, 6, 2); /* 9 or 10: the one before */
 	int old = lua_gettop(L);
 	lua_pushvalue(L, 2);
@@ -347,19 +350,22 @@ static int registry_remove(lua_State *L)
 
 /* ---- driving ---- */
 
-static int drive_once(struct vigia_registry *registry, enum vigia__lua_drive what, struct vigia_watcher *only, int64_t timeout_ns,
-                      struct vigia_error *err)
+static int drive_once(struct vigia_registry *registry, enum vigia__lua_drive what, struct vigia_watcher *only,
+                      int64_t timeout_ns, struct vigia_error *err)
 {
 	switch (what) {
-	case VIGIA_LUA_RUN: return vigia_registry_run(registry, err);
-	case VIGIA_LUA_STEP: return vigia_registry_step(registry, timeout_ns, err);
-	case VIGIA_LUA_STOP: break;
+	case VIGIA_LUA_RUN:
+		return vigia_registry_run(registry, err);
+	case VIGIA_LUA_STEP:
+		return vigia_registry_step(registry, timeout_ns, err);
+	case VIGIA_LUA_STOP:
+		break;
 	}
 	return only ? vigia_watcher_stop(only, timeout_ns, err) : vigia_registry_stop(registry, timeout_ns, err);
 }
 
-int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only, int64_t timeout_ns,
-                     struct vigia_error *err)
+int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only,
+                     int64_t timeout_ns, struct vigia_error *err)
 {
 	struct vigia__hooks hooks;
 	int64_t until = vigia__time_after(NULL, timeout_ns);
@@ -367,7 +373,8 @@ int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive
 	for (;;) {
 		struct vigia_registry *registry = r->registry;
 		if (registry == NULL) luaL_error(L, "the registry was closed by a hook");
-		bool (*signalled)(void *ctx) = registry->signalled; /* of a call further down, which one of its handlers makes */
+		bool (*signalled)(void *ctx) =
+			registry->signalled; /* of a call further down, which one of its handlers makes */
 		void *signalled_ctx = registry->signalled_ctx;
 		lua_State *before = vigia__lua_registry_enter(r, L);
 		registry->signalled = hooks.watched ? vigia__hooks_changed : NULL;
@@ -442,8 +449,9 @@ int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx)
 	return vigia__lua_fail_stopping(L, vigia__lua_running(L));
 }
 
-/* Outside of a handler's own coroutine the call blocks; an interrupt ends it, on a script's thread a stop, and in a stock Lua what a hook
- * raises that a signal handler sets: poll(2) is never restarted, and no signal comes between the look and the wait. */
+/* Outside of a handler's own coroutine the call blocks; an interrupt ends it, on a script's thread a stop, and in a
+ * stock Lua what a hook raises that a signal handler sets: poll(2) is never restarted, and no signal comes between the
+ * look and the wait. */
 static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 {
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;

@@ -1,6 +1,6 @@
 /*
- * registry.h - registries, watchers and function handlers in Lua: what handler.c, registry.c and watcher.c share, and what a function
- * that waits needs in order to let other watchers go on.
+ * registry.h - registries, watchers and function handlers in Lua: what handler.c, registry.c and watcher.c share, and
+ * what a function that waits needs in order to let other watchers go on.
  */
 #ifndef VIGIA_BIND_REGISTRY_H
 #define VIGIA_BIND_REGISTRY_H
@@ -11,10 +11,10 @@
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */
 	struct vigia__interrupt_hook hook;
-	struct vigia__worker *worker;    /* whose registry this is; NULL: nobody's */
-	bool borrowed;                   /* it is freed by somebody else */
-	lua_State *home;                 /* a thread that never runs; at 1 of its stack what the registry keeps. In user value 2 */
-	lua_State *L;                    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
+	struct vigia__worker *worker; /* whose registry this is; NULL: nobody's */
+	bool borrowed;                /* it is freed by somebody else */
+	lua_State *home; /* a thread that never runs; at 1 of its stack what the registry keeps. In user value 2 */
+	lua_State *L;    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
 /* ---- registry.c: calls that wait in C, and let hooks that a signal handler sets run meanwhile ---- */
@@ -22,18 +22,18 @@ struct lua_registry {
 enum vigia__lua_drive { VIGIA_LUA_RUN, VIGIA_LUA_STEP, VIGIA_LUA_STOP };
 
 /* Run, step or stop the registry, or stop `only` one of its watchers; returns what C does. [-0, +0, e] */
-int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only, int64_t timeout_ns,
-                     struct vigia_error *err);
+int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only,
+                     int64_t timeout_ns, struct vigia_error *err);
 
 /* ---- handler.c: a Lua function as a vigia_handler, in a coroutine of its own ---- */
 
 struct lua_handler {
 	struct lua_registry *owner;
-	struct vigia_watcher *watcher;   /* NULL for a task */
-	bool task;                       /* a function of registry:spawn */
-	lua_State *co;                   /* NULL: to be made anew */
-	lua_State *home;                 /* a thread that never runs, with what C pushes; NULL for a task */
-	lua_Hook hook;                   /* the hook its coroutine was born with */
+	struct vigia_watcher *watcher; /* NULL for a task */
+	bool task;                     /* a function of registry:spawn */
+	lua_State *co;                 /* NULL: to be made anew */
+	lua_State *home;               /* a thread that never runs, with what C pushes; NULL for a task */
+	lua_Hook hook;                 /* the hook its coroutine was born with */
 	int hook_mask, hook_count;
 	const struct vigia_event *event; /* while handle() is on the stack */
 	uint64_t attempt;
@@ -50,7 +50,7 @@ struct lua_handler {
 	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
 	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
 	int64_t until_mono_ns;
-	int wait_top;                    /* of a wait: the stack it goes on with, and what goes on */
+	int wait_top; /* of a wait: the stack it goes on with, and what goes on */
 	lua_KContext wait_ctx;
 	lua_KFunction wait_k;
 };
@@ -60,11 +60,13 @@ void vigia__lua_handler_init(lua_State *L);
 void vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
 /* The userdata of a task that has not ended. [-0, +1, -] */
 void vigia__lua_push_task(lua_State *L, struct lua_handler *task);
-/* A userdata that holds the functions at fn_idx and on_error_idx (or nil) and the registry at registry_idx. [-0, +1, m] */
+/* A userdata that holds the functions at fn_idx and on_error_idx (or nil) and the registry at registry_idx.
+ * [-0, +1, m] */
 struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx);
 /* What C calls. */
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out);
-/* An attempt has failed for this reason, which is none of the handler's: on_error and the stats are told of it. Answers err->code. */
+/* An attempt has failed for this reason, which is none of the handler's: on_error and the stats are told of it. Answers
+ * err->code. */
 int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *err);
 /* The watcher's userdata, for ctx.watcher; the handler at idx. [-1, +0, m] */
 void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
@@ -72,7 +74,8 @@ void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
 void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx);
 /* A task: the function at fn_idx, run in the rounds of the registry at registry_idx. 0, ENOMEM. [-0, +0, m] */
 int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia_error *err);
-/* The same, with a function that is told the text of its error instead of the log (or nil); leaves the task's userdata. [-0, +1, m] */
+/* The same, with a function that is told the text of its error instead of the log (or nil); leaves the task's userdata.
+ * [-0, +1, m] */
 int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, struct vigia_error *err);
 struct lua_handler *vigia__lua_check_task(lua_State *L, int arg); /* raises if it is none. [-0, +0, v] */
 /* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */
@@ -92,9 +95,10 @@ void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler);
 int vigia__lua_outcome(lua_State *L);
 /* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as
  * `return vigia__lua_suspend(...)`. */
-int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events, lua_KContext ctx,
-                       lua_KFunction k);
-/* A wait of a handler that is to stop: let the others have a turn where that can be, then k tells it. Use as `return ...`. */
+int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events,
+                       lua_KContext ctx, lua_KFunction k);
+/* A wait of a handler that is to stop: let the others have a turn where that can be, then k tells it. Use as `return
+ * ...`. */
 int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k);
 int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx); /* such a k: nil and the error "stopping" */
 /* Does `other` wait, perhaps through others, for a watcher whose handler this one is? */
@@ -116,7 +120,7 @@ void vigia__lua_step_functions(lua_State *L); /* into the table on top. [-0, +0,
 struct vigia__manual_clock;
 
 void vigia__lua_clock_init(lua_State *L);
-int vigia__lua_clock(lua_State *L);                                /* core.clock() */
+int vigia__lua_clock(lua_State *L);                                       /* core.clock() */
 struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx); /* NULL: it is none. [-0, +0, -] */
 
 /* ---- registry.c, watcher.c ---- */
@@ -124,13 +128,16 @@ struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx); /* NUL
 void vigia__lua_registry_init(lua_State *L);
 int vigia__lua_registry(lua_State *L);
 int vigia__lua_sleep(lua_State *L);
-/* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx. [-0, +1, m] */
+/* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx.
+ * [-0, +1, m] */
 struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker);
-/* A registry that C code made and frees; it must outlive the state. The store is the userdata at store_idx. [-0, +1, m] */
+/* A registry that C code made and frees; it must outlive the state. The store is the userdata at store_idx.
+ * [-0, +1, m] */
 struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry);
 /* The registry at arg; raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
-/* The table of what the registry at idx keeps; raises if debug.setuservalue has put something else there. [-0, +1, v] */
+/* The table of what the registry at idx keeps; raises if debug.setuservalue has put something else there.
+ * [-0, +1, v] */
 void vigia__lua_registry_push_kept(lua_State *L, int idx);
 /* The store's userdata of the registry at idx. [-0, +1, v] */
 void vigia__lua_registry_push_store(lua_State *L, int idx);
@@ -147,8 +154,9 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx);
 struct lua_watcher {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;
-	struct lua_handler *handler; /* in user value 2; NULL: none yet. User value 4: the predicate for one to come, or nil */
-	const void *on_error;        /* not NULL: user value 3 is the function for a handler to come */
+	struct lua_handler
+		*handler;         /* in user value 2; NULL: none yet. User value 4: the predicate for one to come, or nil */
+	const void *on_error; /* not NULL: user value 3 is the function for a handler to come */
 };
 
 /* The timeout in nanoseconds that the options of a stop at arg tell. [-0, +0, v] */

@@ -1,10 +1,11 @@
 /*
- * script.c - scripts as handlers: what registry:watch makes of a path, and the job that a worker's thread runs (drive/worker.h).
+ * script.c - scripts as handlers: what registry:watch makes of a path, and the job that a worker's thread runs
+ * (drive/worker.h).
  *
- * The owner's state and the script's share nothing: what the watcher was told (the options, `set`) goes over as the bytes of a msgpack
- * value, once, and is decoded anew for each load. A load makes a whole new Lua state; taking over new code is to exchange two states
- * between two events. So old code, its globals and the modules it required are gone with the old state, and code that fails halfway
- * through its loading has touched nothing.
+ * The owner's state and the script's share nothing: what the watcher was told (the options, `set`) goes over as the
+ * bytes of a msgpack value, once, and is decoded anew for each load. A load makes a whole new Lua state; taking over
+ * new code is to exchange two states between two events. So old code, its globals and the modules it required are gone
+ * with the old state, and code that fails halfway through its loading has touched nothing.
  *
  * Everything that may raise runs under lua_pcall on the script's state. A state is used by the worker's thread only.
  */
@@ -35,7 +36,8 @@ struct code {
 	struct lua_handler *handler;
 	struct vigia_handler c;
 	bool has_stop;
-	int module, script, context; /* references: vigia.script, what it made of the script, and what init and stop are given */
+	int module, script,
+		context; /* references: vigia.script, what it made of the script, and what init and stop are given */
 };
 
 struct identity {
@@ -46,17 +48,17 @@ struct identity {
 };
 
 struct job {
-	struct vigia__buf order;   /* an event whose object is {source =, set =, options =, path =, cpath =} */
+	struct vigia__buf order; /* an event whose object is {source =, set =, options =, path =, cpath =} */
 	struct vigia__worker *worker;
 	struct vigia__interrupt_hook hook;
 	bool hooked;
 	struct vigia__cap_limits limits;
 	struct code now, next;
 	struct vigia__output output; /* what they print */
-	uint64_t handled_seq_num;  /* the event whose handler was done, and only its output could not be written; 0: none */
-	int handled_rc;            /* what its handler answered */
-	char path[4096];           /* of the file that was loaded, or was tried */
-	struct identity identity;  /* of it, before it was read */
+	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written; 0: none */
+	int handled_rc;           /* what its handler answered */
+	char path[4096];          /* of the file that was loaded, or was tried */
+	struct identity identity; /* of it, before it was read */
 };
 
 /* ---- a Lua state ---- */
@@ -120,7 +122,8 @@ static bool order_string(const struct job *job, const char *name, struct vigia__
 	if (vigia__reader_next(&reader, &token, NULL) < 0) return false;
 	for (uint32_t i = 0; i < token.count; i++) {
 		if (vigia__reader_next(&reader, &key, NULL) < 0) return false;
-		if (key.kind == VIGIA_TOKEN_STRING && key.string.len == strlen(name) && memcmp(key.string.data, name, key.string.len) == 0) {
+		if (key.kind == VIGIA_TOKEN_STRING && key.string.len == strlen(name) &&
+		    memcmp(key.string.data, name, key.string.len) == 0) {
 			if (vigia__reader_next(&reader, &key, NULL) < 0) return false;
 			return vigia__buf_add(out, key.string.data, key.string.len) == 0 && vigia__buf_add(out, "", 1) == 0;
 		}
@@ -147,7 +150,8 @@ static bool same_time(struct timespec a, struct timespec b)
 
 static bool same(const struct identity *a, const struct identity *b)
 {
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && same_time(a->mtime, b->mtime) && same_time(a->ctime, b->ctime);
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && same_time(a->mtime, b->mtime) &&
+	       same_time(a->ctime, b->ctime);
 }
 
 /* log(level, message), as given to the script: into the owner's log. */
@@ -192,14 +196,14 @@ static int load_script(lua_State *L, void *arg)
 	lua_pushnil(L); /* 1 */
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "vigia.script");
-	lua_call(L, 1, 1);          /* 2: the module */
-	push_order(L, job);         /* 3 */
+	lua_call(L, 1, 1);  /* 2: the module */
+	push_order(L, job); /* 3 */
 	vigia__lua_shared(L)->script = true;
 	vigia__lua_shared(L)->worker = job->worker;
 	vigia__lua_shared(L)->output = &job->output;
-	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store); /* 4 */
+	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store);          /* 4 */
 	struct lua_registry *registry = vigia__lua_worker_registry(L, 4, job->worker); /* 5 */
-	struct lua_watcher *watcher = vigia__lua_watcher_new(L, 5); /* 6 */
+	struct lua_watcher *watcher = vigia__lua_watcher_new(L, 5);                    /* 6 */
 
 	if (l->source == NULL) {
 		lua_getfield(L, 2, "find");
@@ -238,7 +242,7 @@ static int load_script(lua_State *L, void *arg)
 	}
 	lua_getfield(L, 8, "handle");
 	lua_getfield(L, 8, "options");
-	lua_getfield(L, -1, "on_error");                                     /* 9, 10, 11 */
+	lua_getfield(L, -1, "on_error");                                   /* 9, 10, 11 */
 	struct lua_handler *handler = vigia__lua_handler_new(L, 5, 9, 11); /* 12 */
 	lua_pushvalue(L, 6);
 	vigia__lua_handler_set_watcher(L, 12);
@@ -259,8 +263,8 @@ static int load_script(lua_State *L, void *arg)
 	l->code->watcher = watcher;
 	l->code->handler = handler;
 	vigia__lua_handler_c(handler, &l->code->c);
-	/* What C refers to must stay: the context holds the watcher's userdata, and that the handler, the registry, the store; the options
-	 * hold the strings of the filter. */
+	/* What C refers to must stay: the context holds the watcher's userdata, and that the handler, the registry, the
+	 * store; the options hold the strings of the filter. */
 	l->code->context = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_setfield(L, 8, "filter_lists");
 	lua_pushvalue(L, 8);
@@ -275,7 +279,8 @@ static int load_script(lua_State *L, void *arg)
 static void raised(lua_State *L, const struct job *job, struct vigia_error *err)
 {
 	char message[sizeof err->message];
-	snprintf(message, sizeof message, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text");
+	snprintf(message, sizeof message, "%s",
+	         lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text");
 	char *options = strstr(message, "(watch options: ");
 	if (strncmp(message, "bad argument", 12) == 0 && options) {
 		size_t len = strlen(options);
@@ -328,8 +333,8 @@ static void interrupt(void *ctx)
 	vigia__worker_stop(ctx);
 }
 
-/* glibc lets a thread's heap grow by the page, with a system call for each: take what a state needs at once and give it back to the heap,
- * which does not shrink by so little. Elsewhere it does no harm. */
+/* glibc lets a thread's heap grow by the page, with a system call for each: take what a state needs at once and give it
+ * back to the heap, which does not shrink by so little. Elsewhere it does no harm. */
 static void grow_heap(void)
 {
 	enum { STATE_BYTES = 80 * 1024 }; /* less than M_MMAP_THRESHOLD and M_TRIM_THRESHOLD are */
@@ -370,7 +375,8 @@ static int finish_output(struct job *job, const char *what, int rc, struct vigia
 	int number = vigia__output_flush(&job->output);
 	if (number == 0) number = job->output.refused;
 	if (rc < 0 || number == 0 || vigia__output_gone()) return rc; /* gone: the program ends, and nobody misses it */
-	return vigia__error(err, VIGIA_ESCRIPT, "%s: %s: %s", job->path, what, vigia__output_problem(number, problem, sizeof problem));
+	return vigia__error(err, VIGIA_ESCRIPT, "%s: %s: %s", job->path, what,
+	                    vigia__output_problem(number, problem, sizeof problem));
 }
 
 /* The same for an event. */
@@ -381,7 +387,8 @@ static int fail_output(struct job *job, int number, struct vigia_error *err)
 	return vigia__lua_handler_failed(job->now.handler, err);
 }
 
-/* A handler came to this end. Where only its output could not be written, the next attempts write that, and do not call it again. */
+/* A handler came to this end. Where only its output could not be written, the next attempts write that, and do not call
+ * it again. */
 static int finish_event(struct job *job, uint64_t seq_num, int rc, struct vigia_error *err)
 {
 	int number = vigia__output_flush(&job->output);
@@ -395,8 +402,8 @@ static int finish_event(struct job *job, uint64_t seq_num, int rc, struct vigia_
 }
 
 /* Make job->next: of the file, or of a source that was read before. */
-static int load_code(struct job *job, const struct vigia__buf *source, char id[256], struct vigia_watch_options *options,
-                     struct vigia_error *err)
+static int load_code(struct job *job, const struct vigia__buf *source, char id[256],
+                     struct vigia_watch_options *options, struct vigia_error *err)
 {
 	struct code *code = &job->next;
 	close_code(code); /* of a load that came to nothing */
@@ -417,7 +424,8 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 	return rc;
 }
 
-static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options, struct vigia_error *err)
+static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
+                struct vigia_error *err)
 {
 	struct job *job = ctx;
 	job->worker = worker;
@@ -510,7 +518,8 @@ static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *e
 	return call(job, "init", err);
 }
 
-/* One at a time in the process: what they print at the end stays whole. One that takes long has had its turn, and the others go on. */
+/* One at a time in the process: what they print at the end stays whole. One that takes long has had its turn, and the
+ * others go on. */
 static int end(void *ctx, struct vigia_error *err)
 {
 	enum { TURN_S = 1 };
@@ -538,8 +547,8 @@ static bool changed(void *ctx)
 	return look_at(job->path, &identity) && !same(&identity, &job->identity);
 }
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err)
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct job *job = ctx;
 	if (job->now.L == NULL) {
@@ -616,7 +625,8 @@ static void push_plain_options(lua_State *L, int arg)
 	lua_newtable(L);
 	if (!lua_istable(L, arg)) return;
 	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
-		const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : ""; /* checked, but it may have changed since */
+		const char *name =
+			lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : ""; /* checked, but it may have changed since */
 		if (vigia__option_find(vigia__watch_option_table, name) == NULL) continue;
 		if (vigia__lua_test_iterator(L, -1)) {
 			lua_createtable(L, 0, 2);
@@ -660,7 +670,8 @@ static void push_new_order(lua_State *L)
 	lua_pop(L, 2);
 }
 
-/* In the order on top: what lua/vigia/isolation.lua is to know, of the options at 4. The caps are the other program's then. [-0, +0, m] */
+/* In the order on top: what lua/vigia/isolation.lua is to know, of the options at 4. The caps are the other program's
+ * then. [-0, +0, m] */
 static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 {
 	lua_createtable(L, 0, 5);
@@ -720,14 +731,16 @@ int vigia__lua_watch_script(lua_State *L)
 	lua_settop(L, 4);
 	struct vigia__script_options options;
 	vigia__lua_check_script_options(L, 4, &options);
-	struct job **box = push_job(L); /* 5 */
+	struct job **box = push_job(L);                   /* 5 */
 	bool endless = options.cpu_limit_ns == INT64_MAX; /* math.huge */
-	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes, .cpu_ns = endless ? 0 : options.cpu_limit_ns,
-	                                   .choose = options.libraries_given, .libraries = options.libraries};
-	push_new_order(L);              /* 6 */
+	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes,
+	                                   .cpu_ns = endless ? 0 : options.cpu_limit_ns,
+	                                   .choose = options.libraries_given,
+	                                   .libraries = options.libraries};
+	push_new_order(L); /* 6 */
 	if (options.isolation) push_isolation(L, &limits);
 	else (*box)->limits = limits;
-	lua_pushliteral(L, "ORDER");    /* 7 */
+	lua_pushliteral(L, "ORDER"); /* 7 */
 	struct vigia_error err = {0};
 	int rc = vigia__lua_encode_event(L, 7, 7, 6, &(*box)->order, ORDER_MAX, &err);
 	if (rc == VIGIA_ENOMEM) return vigia__lua_fail(L, rc, &err);
@@ -736,8 +749,17 @@ int vigia__lua_watch_script(lua_State *L)
 	vigia__lua_registry_push_kept(L, 1);                  /* 8 */
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 9 */
 	struct vigia__job job = {
-		.load = load, .take = take, .drop = drop, .begin = begin, .end = end, .changed = options.reload ? changed : NULL,
-		.handle = handle, .resume = resume, .close = close_job, .free = free_job, .ctx = *box,
+		.load = load,
+		.take = take,
+		.drop = drop,
+		.begin = begin,
+		.end = end,
+		.changed = options.reload ? changed : NULL,
+		.handle = handle,
+		.resume = resume,
+		.close = close_job,
+		.free = free_job,
+		.ctx = *box,
 		.killable = options.isolation,
 	};
 	lua_State *before = vigia__lua_registry_enter(r, L);
@@ -745,7 +767,8 @@ int vigia__lua_watch_script(lua_State *L)
 	vigia__lua_registry_leave(r, before);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	*box = NULL; /* the worker's now */
-	/* Kept under its id for get_watcher. Should this raise for want of memory, the watcher runs, and is the registry's all the same. */
+	/* Kept under its id for get_watcher. Should this raise for want of memory, the watcher runs, and is the registry's
+	 * all the same. */
 	lua_pushstring(L, vigia_watcher_id(w->watcher));
 	lua_pushvalue(L, 9);
 	lua_rawset(L, 8);

@@ -9,7 +9,8 @@
 /* registry:watch with a path or a module's name for a handler. Arguments: registry, id or nil, the name, options. */
 int vigia__lua_watch_script(lua_State *L);
 
-/* core.hold(watcher, boolean), for the command line: a script's watcher that is held handles nothing, however it is started. */
+/* core.hold(watcher, boolean), for the command line: a script's watcher that is held handles nothing, however it is
+ * started. */
 int vigia__lua_hold(lua_State *L);
 int vigia__lua_hold_late(lua_State *L);
 

@@ -16,47 +16,53 @@ enum { MARSHAL = 1, UNMARSHAL, UV_FUNCTIONS = 1, UV_TYPES = 2 };
 
 static const char *const fields[] = {"name", "marshal", "unmarshal", "strict", NULL};
 
-static const char *field_at(const void *ctx, int index) {
+static const char *field_at(const void *ctx, int index)
+{
 	return fields[index];
 }
 
-static bool own(const char *name) {
+static bool own(const char *name)
+{
 	return vigia__serializer_of((struct vigia_slice){name, strlen(name)}) != VIGIA_SERIALIZER_OTHER;
 }
 
 /* Field `name` of the table at idx. [-0, +1, -] */
-static int push_raw(lua_State *L, int idx, const char *name) {
+static int push_raw(lua_State *L, int idx, const char *name)
+{
 	lua_pushstring(L, name);
 	return lua_rawget(L, idx);
 }
 
-static void check_fields(lua_State *L, int idx, struct vigia__problems *problems) {
+static void check_fields(lua_State *L, int idx, struct vigia__problems *problems)
+{
 	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
 		const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
 		int i = 0;
-		while (name && fields[i] && strcmp(fields[i], name) != 0)
-			i++;
-		if (name && fields[i])
-			continue;
+		while (name && fields[i] && strcmp(fields[i], name) != 0) i++;
+		if (name && fields[i]) continue;
 		const char *near = name ? vigia__nearest(name, field_at, NULL) : NULL;
 		vigia__problem(problems, "serializer: unknown field '%.48s' (%s%s%s)", name ? name : luaL_typename(L, -2),
-		               near ? "did you mean " : "allowed: ", near ? near : "name, marshal, unmarshal, strict", near ? "?" : "");
+		               near ? "did you mean " : "allowed: ", near ? near : "name, marshal, unmarshal, strict",
+		               near ? "?" : "");
 	}
 }
 
-static void check_functions(lua_State *L, int idx, bool wanted, struct vigia__problems *problems) {
+static void check_functions(lua_State *L, int idx, bool wanted, struct vigia__problems *problems)
+{
 	for (int i = MARSHAL; i <= UNMARSHAL; i++) {
 		int type = push_raw(L, idx, fields[i]);
 		lua_pop(L, 1);
 		if (wanted && type != LUA_TFUNCTION)
 			vigia__problem(problems, "serializer.%s is a %s, allowed: a function", fields[i], lua_typename(L, type));
 		else if (!wanted && type != LUA_TNIL)
-			vigia__problem(problems, "serializer.%s: msgpack and json are the library's own; give yours another name", fields[i]);
+			vigia__problem(problems, "serializer.%s: msgpack and json are the library's own; give yours another name",
+			               fields[i]);
 	}
 }
 
-void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_options *options, struct lua_serializer *out,
-                                  struct vigia__problems *problems) {
+void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_options *options,
+                                  struct lua_serializer *out, struct vigia__problems *problems)
+{
 	size_t len = 0;
 	const char *name = NULL;
 	if (!lua_checkstack(L, 6)) {
@@ -66,19 +72,20 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 	if (lua_type(L, idx) == LUA_TSTRING) {
 		name = lua_tolstring(L, idx, &len);
 		if (!own(name)) {
-			vigia__problem(problems, "serializer is '%.64s', allowed: 'msgpack', 'json', or a table {name =, marshal =, unmarshal =}",
-			               name);
+			vigia__problem(
+				problems,
+				"serializer is '%.64s', allowed: 'msgpack', 'json', or a table {name =, marshal =, unmarshal =}", name);
 			return;
 		}
 	} else if (lua_istable(L, idx)) {
 		check_fields(L, idx, problems);
-		if (push_raw(L, idx, "name") == LUA_TSTRING)
-			name = lua_tolstring(L, -1, &len); /* the table keeps it */
+		if (push_raw(L, idx, "name") == LUA_TSTRING) name = lua_tolstring(L, -1, &len); /* the table keeps it */
 		lua_pop(L, 1);
 		struct vigia_error err;
 		if (name == NULL || len == 0 || len > 64 || strlen(name) != len ||
 		    vigia__name_check((struct vigia_slice){name, len}, "serializer.name", &err) != 0) {
-			vigia__problem(problems, "serializer.name: allowed: a string of 1 to 64 bytes of UTF-8 without a zero byte");
+			vigia__problem(problems,
+			               "serializer.name: allowed: a string of 1 to 64 bytes of UTF-8 without a zero byte");
 			return;
 		}
 		out->functions = !own(name);
@@ -89,7 +96,8 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 		if (type != LUA_TNIL && type != LUA_TBOOLEAN)
 			vigia__problem(problems, "serializer.strict is a %s, allowed: true or false", lua_typename(L, type));
 	} else {
-		vigia__problem(problems, "serializer is a %s, allowed: 'msgpack', 'json', or a table {name =, marshal =, unmarshal =}",
+		vigia__problem(problems,
+		               "serializer is a %s, allowed: 'msgpack', 'json', or a table {name =, marshal =, unmarshal =}",
 		               luaL_typename(L, idx));
 		return;
 	}
@@ -97,7 +105,8 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 	options->serializer_given = true;
 }
 
-void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx) {
+void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx)
+{
 	store_idx = lua_absindex(L, store_idx);
 	option = lua_absindex(L, option);
 	lua_createtable(L, UNMARSHAL, 0);
@@ -111,14 +120,15 @@ void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx) {
 /* ---- Calling ---- */
 
 /* The text of an error value; one whose __tostring fails is named by its type. */
-static int to_text(lua_State *L) {
-	if (lua_type(L, 1) != LUA_TSTRING)
-		luaL_tolstring(L, 1, NULL);
+static int to_text(lua_State *L)
+{
+	if (lua_type(L, 1) != LUA_TSTRING) luaL_tolstring(L, 1, NULL);
 	return 1;
 }
 
 /* Push function `which` of the store. False: it has none. [-0, +1, -] */
-static bool push_function(lua_State *L, int store_idx, int which) {
+static bool push_function(lua_State *L, int store_idx, int which)
+{
 	if (lua_getiuservalue(L, store_idx, UV_FUNCTIONS) != LUA_TTABLE) {
 		lua_pop(L, 1);
 		return false;
@@ -129,7 +139,8 @@ static bool push_function(lua_State *L, int store_idx, int which) {
 }
 
 /* Call the function below its `count` arguments. False: it raised, and its words are on top. [-(count + 1), +1, m] */
-static bool call(lua_State *L, int count) {
+static bool call(lua_State *L, int count)
+{
 	int base = lua_gettop(L) - count;
 	lua_pushcfunction(L, to_text);
 	lua_insert(L, base);
@@ -138,13 +149,15 @@ static bool call(lua_State *L, int count) {
 	return good;
 }
 
-static const char *text_at(lua_State *L, int idx) {
+static const char *text_at(lua_State *L, int idx)
+{
 	return lua_type(L, idx) == LUA_TSTRING ? lua_tostring(L, idx) : luaL_typename(L, idx);
 }
 
 /* ---- Storing ---- */
 
-static bool registered(lua_State *L, int type_idx) {
+static bool registered(lua_State *L, int type_idx)
+{
 	vigia__lua_push_shared(L);
 	lua_getiuservalue(L, -1, UV_TYPES);
 	lua_pushvalue(L, type_idx);
@@ -153,32 +166,34 @@ static bool registered(lua_State *L, int type_idx) {
 	return yes;
 }
 
-int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_idx, int op_idx, int type_idx, int obj_idx,
-                       struct vigia_error *err) {
+int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_idx, int op_idx, int type_idx,
+                       int obj_idx, struct vigia_error *err)
+{
 	luaL_checkstack(L, 8, NULL);
 	if (s->strict && !registered(L, type_idx))
-		return vigia__error(err, VIGIA_ESERIAL, "object_type '%.200s' is not registered, and the serializer is strict: see "
-		                    "vigia.register_type", lua_tostring(L, type_idx));
-	if (!s->functions)
-		return VIGIA_OK;
+		return vigia__error(err, VIGIA_ESERIAL,
+		                    "object_type '%.200s' is not registered, and the serializer is strict: see "
+		                    "vigia.register_type",
+		                    lua_tostring(L, type_idx));
+	if (!s->functions) return VIGIA_OK;
 	if (!push_function(L, store_idx, MARSHAL))
 		return vigia__error(err, VIGIA_ESERIAL, "the serializer's functions were replaced");
 	lua_pushvalue(L, obj_idx);
 	lua_pushvalue(L, op_idx);
 	lua_pushvalue(L, type_idx);
 	int rc = VIGIA_OK;
-	if (!call(L, 3))
-		rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal failed: %s", text_at(L, -1));
+	if (!call(L, 3)) rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal failed: %s", text_at(L, -1));
 	else if (lua_type(L, -1) != LUA_TSTRING)
-		rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal returned a %s, not a string", luaL_typename(L, -1));
-	else
-		lua_copy(L, -1, obj_idx);
+		rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal returned a %s, not a string",
+		                  luaL_typename(L, -1));
+	else lua_copy(L, -1, obj_idx);
 	lua_pop(L, 1);
 	return rc;
 }
 
 /* A copy of the table on top: its fields are looked at later. [-0, +1, m] */
-static void push_copy(lua_State *L) {
+static void push_copy(lua_State *L)
+{
 	int from = lua_gettop(L);
 	lua_createtable(L, 0, 3);
 	for (lua_pushnil(L); lua_next(L, from);) {
@@ -189,15 +204,16 @@ static void push_copy(lua_State *L) {
 }
 
 /* Field `name`, or the one at `place`, of the table at idx; answers its type. [-0, +1, -] */
-static int push_field(lua_State *L, int idx, const char *name, int place) {
-	if (push_raw(L, idx, name) != LUA_TNIL)
-		return lua_type(L, -1);
+static int push_field(lua_State *L, int idx, const char *name, int place)
+{
+	if (push_raw(L, idx, name) != LUA_TNIL) return lua_type(L, -1);
 	lua_pop(L, 1);
 	return lua_rawgeti(L, idx, place);
 }
 
-int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int store_idx, int list_idx, lua_Integer count,
-                            lua_Integer *failed, struct vigia_error *err) {
+int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int store_idx, int list_idx,
+                            lua_Integer count, lua_Integer *failed, struct vigia_error *err)
+{
 	int top = lua_gettop(L), rc = VIGIA_OK;
 	luaL_checkstack(L, 16, NULL);
 	lua_createtable(L, count < INT32_MAX ? (int)count : 0, 0);
@@ -217,27 +233,27 @@ int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int st
 			lua_pushvalue(L, top + 5);
 			if (named || lua_rawgeti(L, top + 2, 1) == LUA_TNIL)
 				lua_settop(L, top + 6), lua_setfield(L, top + 2, "object");
-			else
-				lua_settop(L, top + 6), lua_rawseti(L, top + 2, 3);
+			else lua_settop(L, top + 6), lua_rawseti(L, top + 2, 3);
 		}
 		lua_pushvalue(L, top + 2);
 		lua_rawseti(L, top + 1, i);
 	}
 	lua_settop(L, top + 1);
-	if (rc == VIGIA_OK)
-		lua_replace(L, list_idx);
+	if (rc == VIGIA_OK) lua_replace(L, list_idx);
 	lua_settop(L, top);
 	return rc;
 }
 
-static struct vigia_slice slice_at(lua_State *L, int idx) {
+static struct vigia_slice slice_at(lua_State *L, int idx)
+{
 	struct vigia_slice slice;
 	slice.data = lua_tolstring(L, idx, &slice.len);
 	return slice;
 }
 
-int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct lua_serializer *s, int op_idx, int type_idx, int obj_idx,
-                          struct vigia__buf *buf, struct vigia_error *err) {
+int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct lua_serializer *s, int op_idx,
+                          int type_idx, int obj_idx, struct vigia__buf *buf, struct vigia_error *err)
+{
 	int64_t size_max = store->backend->max_event_size;
 	size_t start = buf->len;
 	if (!s->functions) {
@@ -247,30 +263,30 @@ int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct 
 	int rc = vigia__event_begin(buf, slice_at(L, op_idx), slice_at(L, type_idx), err);
 	struct vigia_slice payload = slice_at(L, obj_idx);
 	if (rc == 0 && (int64_t)payload.len > size_max)
-		rc = vigia__error(err, VIGIA_ETOOBIG, "the event has more than %zu bytes, max_event_size is %lld bytes", payload.len,
-		                  (long long)size_max);
+		rc = vigia__error(err, VIGIA_ETOOBIG, "the event has more than %zu bytes, max_event_size is %lld bytes",
+		                  payload.len, (long long)size_max);
 	if (rc == 0 && vigia__event_payload(buf, buf->len - 1, store->serializer, payload.data, payload.len) != 0)
 		rc = vigia__error(err, VIGIA_ENOMEM, "not enough memory");
-	if (rc == 0)
-		rc = vigia__event_end(buf, start, size_max, err);
-	if (rc != 0)
-		buf->len = start;
+	if (rc == 0) rc = vigia__event_end(buf, start, size_max, err);
+	if (rc != 0) buf->len = start;
 	return rc;
 }
 
 /* ---- Reading ---- */
 
-int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err) {
+int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err)
+{
 	int head = lua_gettop(L);
 	struct vigia_slice name = event->serializer;
 	if (store_at == 0 || !push_function(L, store_at, UNMARSHAL))
-		return vigia__error(err, VIGIA_EDESERIAL, "the object was written by the serializer '%.*s', functions of an application: "
-		                    "give it to vigia.open in the Lua state that reads; a script names it in the table it returns (`serializer`)",
+		return vigia__error(err, VIGIA_EDESERIAL,
+		                    "the object was written by the serializer '%.*s', functions of an application: "
+		                    "give it to vigia.open in the Lua state that reads; a script names it in the table it "
+		                    "returns (`serializer`)",
 		                    (int)name.len, name.data);
 	lua_pushlstring(L, event->object.data, event->object.len);
 	lua_pushvalue(L, head);
-	if (call(L, 2))
-		return VIGIA_OK;
+	if (call(L, 2)) return VIGIA_OK;
 	vigia__error(err, VIGIA_EDESERIAL, "the serializer's unmarshal failed: %s", text_at(L, -1));
 	lua_settop(L, head);
 	return VIGIA_EDESERIAL;
@@ -278,7 +294,8 @@ int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *e
 
 /* ---- Types ---- */
 
-void vigia__lua_make_instance(lua_State *L, struct vigia_slice object_type) {
+void vigia__lua_make_instance(lua_State *L, struct vigia_slice object_type)
+{
 	int event = lua_gettop(L);
 	lua_pushliteral(L, "object");
 	if (lua_rawget(L, event) == LUA_TTABLE && !lua_getmetatable(L, -1)) {
@@ -297,13 +314,13 @@ void vigia__lua_make_instance(lua_State *L, struct vigia_slice object_type) {
 	lua_settop(L, event);
 }
 
-int vigia__lua_register_type(lua_State *L) {
+int vigia__lua_register_type(lua_State *L)
+{
 	struct vigia_slice name;
 	name.data = vigia__lua_check_string(L, 1, "name", &name.len);
 	vigia__lua_check_type(L, 2, LUA_TTABLE, "class");
 	struct vigia_error err = {0};
-	if (vigia__name_check(name, "name", &err) != 0)
-		luaL_argerror(L, 1, lua_pushstring(L, err.message));
+	if (vigia__name_check(name, "name", &err) != 0) luaL_argerror(L, 1, lua_pushstring(L, err.message));
 	lua_settop(L, 2);
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	if (registered(L, 1)) {
@@ -325,7 +342,8 @@ int vigia__lua_register_type(lua_State *L) {
 	return 1;
 }
 
-int vigia__lua_is_type_registered(lua_State *L) {
+int vigia__lua_is_type_registered(lua_State *L)
+{
 	vigia__lua_check_type(L, 1, LUA_TSTRING, "name");
 	lua_pushboolean(L, registered(L, 1));
 	return 1;

@@ -6,34 +6,33 @@
 #include "../core/error.h"
 
 /* Only what belongs to the file, and of that only what may change. */
-static void refuse(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems) {
+static void refuse(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+{
 	const struct vigia__option *o = vigia__option_find(vigia__store_option_table, name);
 	if (o->scope == VIGIA_SCOPE_FIXED)
 		vigia__problem(problems, "%s cannot be changed: it is fixed when the file is made", name);
-	else
-		vigia__problem(problems, "%s belongs to a handle, not to the file: give it to vigia.open", name);
+	else vigia__problem(problems, "%s belongs to a handle, not to the file: give it to vigia.open", name);
 }
 
-int vigia__lua_store_configure(lua_State *L) {
+int vigia__lua_store_configure(lua_State *L)
+{
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	luaL_checktype(L, 2, LUA_TTABLE);
 	struct vigia_store_options changes;
 	vigia_store_options_init(&changes);
 	vigia__lua_check_settings(L, 2, &changes, refuse);
-	if (store == NULL)
-		return vigia__lua_fail_closed(L, 1);
+	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	struct vigia_error err = {0};
 	int rc = vigia_store_configure(store, &changes, &err);
-	if (rc < 0)
-		return vigia__lua_fail(L, rc, &err);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, 1);
 	return 1;
 }
 
-void vigia__lua_set_settings(lua_State *L, const struct vigia__settings *settings) {
+void vigia__lua_set_settings(lua_State *L, const struct vigia__settings *settings)
+{
 	for (const struct vigia__option *o = vigia__store_option_table; o->name; o++) {
-		if (o->scope == VIGIA_SCOPE_HANDLE)
-			continue;
+		if (o->scope == VIGIA_SCOPE_HANDLE) continue;
 		const void *field = (const char *)&settings->values + o->offset;
 		struct vigia_slice word;
 		switch (o->type) {
@@ -51,7 +50,7 @@ void vigia__lua_set_settings(lua_State *L, const struct vigia__settings *setting
 			lua_pushstring(L, *(const char *const *)field);
 			break;
 		default:
-			lua_pushinteger(L, (lua_Integer)*(const int64_t *)field);
+			lua_pushinteger(L, (lua_Integer) * (const int64_t *)field);
 			break;
 		}
 		lua_setfield(L, -2, o->name);

@@ -1,5 +1,6 @@
 /*
- * step.c - core/watcher for Lua, and what else lua_registry.lua builds on: a watcher as a step function, tasks that can be told to end.
+ * step.c - core/watcher for Lua, and what else lua_registry.lua builds on: a watcher as a step function, tasks that can
+ * be told to end.
  *
  * Nothing here is part of the module's public names.
  */
@@ -20,8 +21,9 @@ struct lua_stepper {
 	struct vigia__limit limit; /* of its failures */
 };
 
-static const char *const input_names[] = {"start", "batch", "fetch_failed", "handled", "failed", "deferred", "saved", "save_failed",
-                                          "wake", "tick", "stop", "seek", "reread", NULL};
+static const char *const input_names[] = {"start",    "batch", "fetch_failed", "handled", "failed",
+                                          "deferred", "saved", "save_failed",  "wake",    "tick",
+                                          "stop",     "seek",  "reread",       NULL};
 static const char *const action_names[] = {"none", "read", "handle", "save", "listen", "wait", "stopped"};
 static const char *const state_names[] = {"idle", "running", "stopping", "stopped"};
 
@@ -31,7 +33,8 @@ static struct lua_stepper *check(lua_State *L)
 	struct lua_stepper *s = vigia__lua_check(L, 1, &class_key, class_name);
 	if (s->watcher.seqs) {
 		lua_getiuservalue(L, 1, 1);
-		if (vigia__lua_test(L, -1, &seqs_key) != s->watcher.seqs) luaL_error(L, "vigia: the batch of the stepper was replaced");
+		if (vigia__lua_test(L, -1, &seqs_key) != s->watcher.seqs)
+			luaL_error(L, "vigia: the batch of the stepper was replaced");
 		lua_pop(L, 1);
 	}
 	return s;
@@ -45,7 +48,8 @@ static void set_integer(lua_State *L, const char *name, uint64_t n)
 
 /* ---- making one ---- */
 
-/* core.stepper(watch options) -> the stepper, and {batch_size, auto_start, ephemeral, checkpoint, initial_event_iterator, where} */
+/* core.stepper(watch options) -> the stepper, and {batch_size, auto_start, ephemeral, checkpoint,
+ * initial_event_iterator, where} */
 static int stepper_new(lua_State *L)
 {
 	static const char *const modes[] = {"batch", "event", "manual"};
@@ -53,17 +57,19 @@ static int stepper_new(lua_State *L)
 	struct vigia_watch_options options;
 	vigia__lua_check_watch_options(L, 1, &options); /* 2: its filter */
 	struct lua_stepper *s = vigia__lua_new(L, sizeof *s, &class_key);
-	vigia__watcher_init(&s->watcher, &(struct vigia__watcher_options){
-		.backoff = {options.initial_backoff_ns, options.max_backoff_ns, options.jitter},
-		.max_retries = (uint64_t)options.max_retries,
-		.retry_strategy = options.retry_strategy,
-		.on_gap = options.on_gap,
-		.on_damage = options.on_damage,
-		.checkpoint = options.checkpoint,
-		.ephemeral = options.ephemeral,
-	});
+	vigia__watcher_init(&s->watcher,
+	                    &(struct vigia__watcher_options){
+							.backoff = {options.initial_backoff_ns, options.max_backoff_ns, options.jitter},
+							.max_retries = (uint64_t)options.max_retries,
+							.retry_strategy = options.retry_strategy,
+							.on_gap = options.on_gap,
+							.on_damage = options.on_damage,
+							.checkpoint = options.checkpoint,
+							.ephemeral = options.ephemeral,
+						});
 	lua_createtable(L, 0, 6);
-	set_integer(L, "batch_size", (uint64_t)(options.batch_size < options.buffer_size ? options.batch_size : options.buffer_size));
+	set_integer(L, "batch_size",
+	            (uint64_t)(options.batch_size < options.buffer_size ? options.batch_size : options.buffer_size));
 	lua_pushboolean(L, options.auto_start);
 	lua_setfield(L, -2, "auto_start");
 	lua_pushboolean(L, options.ephemeral);
@@ -99,7 +105,8 @@ static bool get_flag(lua_State *L, const char *name)
 	return flag;
 }
 
-/* Copy input.seqs into a userdata, which the stepper keeps as long as core/watcher may look at it: left on the stack. [-0, +1, v] */
+/* Copy input.seqs into a userdata, which the stepper keeps as long as core/watcher may look at it: left on the stack.
+ * [-0, +1, v] */
 static void get_seqs(lua_State *L, struct vigia__input *input)
 {
 	if (lua_getfield(L, 2, "seqs") != LUA_TTABLE) luaL_error(L, "seqs: a table expected, got %s", luaL_typename(L, -1));
@@ -146,7 +153,8 @@ static int push_action(lua_State *L, const struct vigia__action *action)
 	return 1;
 }
 
-/* stepper:step{kind =, now =, ...} -> {kind =, ...}: see core/watcher.h; raises for an input that does not fit, and changes nothing */
+/* stepper:step{kind =, now =, ...} -> {kind =, ...}: see core/watcher.h; raises for an input that does not fit, and
+ * changes nothing */
 static int stepper_step(lua_State *L)
 {
 	struct lua_stepper *s = check(L);
@@ -234,8 +242,8 @@ static int stepper_trouble(lua_State *L)
 
 /* ---- tasks ---- */
 
-/* core.task(registry, f, on_error) -> the task | nil, err: as registry:spawn(f); on_error(text, ended) is told when it failed; ended:
- * because it was to end */
+/* core.task(registry, f, on_error) -> the task | nil, err: as registry:spawn(f); on_error(text, ended) is told when it
+ * failed; ended: because it was to end */
 static int task_new(lua_State *L)
 {
 	vigia__lua_check_registry(L, 1);
@@ -286,7 +294,8 @@ static int task_wait(lua_State *L)
 	return vigia__lua_suspend(L, h, vigia__time_after(h->owner->registry->clock, ns), true, 0, waited);
 }
 
-/* core.inside(registry) -> nil: no task or handler of the registry is running; else whether it may wait right here, and the task */
+/* core.inside(registry) -> nil: no task or handler of the registry is running; else whether it may wait right here, and
+ * the task */
 static int registry_inside(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
@@ -343,20 +352,32 @@ static int registry_tell_failures(lua_State *L)
 
 void vigia__lua_step_functions(lua_State *L)
 {
-	static const luaL_Reg functions[] = {
-		{"stepper", stepper_new}, {"task", task_new}, {"cancel", task_cancel}, {"wake", registry_wake},
-		{"wait", task_wait}, {"inside", registry_inside}, {"now", registry_now}, {"wall_time", wall_time},
-		{"unhook", task_unhook}, {"outcome", vigia__lua_outcome}, {"tell", registry_tell}, {"tell_failures", registry_tell_failures},
-		{NULL, NULL}};
+	static const luaL_Reg functions[] = {{"stepper", stepper_new},
+	                                     {"task", task_new},
+	                                     {"cancel", task_cancel},
+	                                     {"wake", registry_wake},
+	                                     {"wait", task_wait},
+	                                     {"inside", registry_inside},
+	                                     {"now", registry_now},
+	                                     {"wall_time", wall_time},
+	                                     {"unhook", task_unhook},
+	                                     {"outcome", vigia__lua_outcome},
+	                                     {"tell", registry_tell},
+	                                     {"tell_failures", registry_tell_failures},
+	                                     {NULL, NULL}};
 	luaL_setfuncs(L, functions, 0);
 }
 
 void vigia__lua_step_init(lua_State *L)
 {
 	static const luaL_Reg metamethods[] = {{NULL, NULL}};
-	static const luaL_Reg methods[] = {
-		{"step", stepper_step}, {"state", stepper_state}, {"position", stepper_position}, {"progress", stepper_progress},
-		{"stats", stepper_stats}, {"trouble", stepper_trouble}, {NULL, NULL}};
+	static const luaL_Reg methods[] = {{"step", stepper_step},
+	                                   {"state", stepper_state},
+	                                   {"position", stepper_position},
+	                                   {"progress", stepper_progress},
+	                                   {"stats", stepper_stats},
+	                                   {"trouble", stepper_trouble},
+	                                   {NULL, NULL}};
 	vigia__lua_class(L, class_name, &class_key, metamethods, methods);
 	lua_pop(L, 1);
 }

@@ -8,8 +8,8 @@
 
 /* Remember what standard error is, the first time; a descriptor 2 that is another file later is somebody else's. */
 void vigia__tell_init(void);
-/* Write one line, unless one was written for this limit less than a minute ago: then it is counted, and the next one says so. Any thread,
- * one at a time for each limit. For vigia_registry.tell. */
+/* Write one line, unless one was written for this limit less than a minute ago: then it is counted, and the next one
+ * says so. Any thread, one at a time for each limit. For vigia_registry.tell. */
 void vigia__tell(struct vigia__limit *limit, enum vigia_log_level level, const char *text);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * verify.c - core.verify(path, from, upto, piece): look at a store in a child process, so that damaged LMDB pages that crash LMDB are a
- * finding, and whoever asked can go on behind them with another child (lua/vigia/cli/verify.lua).
+ * verify.c - core.verify(path, from, upto, piece): look at a store in a child process, so that damaged LMDB pages that
+ * crash LMDB are a finding, and whoever asked can go on behind them with another child (lua/vigia/cli/verify.lua).
  *
- * The child writes records to a pipe; the iterator that Lua gets reads them. Fork without exec is for the program `vigia`, which has no
- * other threads that matter; so this is not part of the module's public names.
+ * The child writes records to a pipe; the iterator that Lua gets reads them. Fork without exec is for the program
+ * `vigia`, which has no other threads that matter; so this is not part of the module's public names.
  */
 #include "bind.h"
 
@@ -27,8 +27,8 @@
 
 static const char child_key;
 
-/* Processor time for one piece of the file, which takes milliseconds, and for each 64 MiB that an event may have: LMDB may never come back
- * from a damaged page. */
+/* Processor time for one piece of the file, which takes milliseconds, and for each 64 MiB that an event may have: LMDB
+ * may never come back from a damaged page. */
 enum { PIECE_SECONDS = 2, SECOND_SHIFT = 26 };
 
 static time_t piece_seconds = PIECE_SECONDS; /* in the child */
@@ -50,39 +50,43 @@ struct child {
 
 /* ---- In the child ---- */
 
-static void send_record(int fd, enum kind kind, uint64_t a, uint64_t b, uint64_t c, const char *text) {
+static void send_record(int fd, enum kind kind, uint64_t a, uint64_t b, uint64_t c, const char *text)
+{
 	struct record record = {.kind = kind, .numbers = {a, b, c}};
 	snprintf(record.text, sizeof record.text, "%s", text);
 	while (write(fd, &record, sizeof record) < 0)
-		if (errno != EINTR)
-			_Exit(1); /* of the child: nobody reads any more */
+		if (errno != EINTR) _Exit(1); /* of the child: nobody reads any more */
 }
 
-static void found(void *ctx, uint64_t seq_num, const char *text) {
+static void found(void *ctx, uint64_t seq_num, const char *text)
+{
 	send_record(*(int *)ctx, DAMAGED, seq_num, 0, 0, text);
 }
 
 /* A new piece begins. SIGPROF ends the child when it takes too long. */
-static void wind_up(void) {
+static void wind_up(void)
+{
 	setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {.tv_sec = piece_seconds}}, NULL);
 }
 
-static void progress(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last) {
+static void progress(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last)
+{
 	wind_up();
 	send_record(*(int *)ctx, PROGRESS, seq_num, first, last, "");
 }
 
-static void beside(void *ctx) {
+static void beside(void *ctx)
+{
 	wind_up();
 	send_record(*(int *)ctx, BESIDE, 0, 0, 0, "");
 }
 
-static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
+static void verify_in_child(const char *path, const uint64_t range[3], int fd)
+{
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	int nowhere = VIGIA_FD(open("/dev/null", O_WRONLY | O_CLOEXEC)); /* LMDB's last words: the parent has better ones */
-	if (nowhere >= 0)
-		dup2(nowhere, STDERR_FILENO);
+	if (nowhere >= 0) dup2(nowhere, STDERR_FILENO);
 	sigset_t all;
 	sigemptyset(&all);
 	for (const int *s = (const int[]){SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGPROF, 0}; *s; s++) {
@@ -94,8 +98,13 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
 	struct vigia_store_options options;
 	struct vigia_store *store;
 	struct vigia_error err = {0};
-	struct vigia__verify verify = {
-		.ctx = &fd, .found = found, .progress = progress, .beside = beside, .from = range[0], .upto = range[1], .piece = range[2]};
+	struct vigia__verify verify = {.ctx = &fd,
+	                               .found = found,
+	                               .progress = progress,
+	                               .beside = beside,
+	                               .from = range[0],
+	                               .upto = range[1],
+	                               .piece = range[2]};
 	vigia_store_options_init(&options);
 	options.readonly = true;
 	options.create = options.collect = false;
@@ -107,21 +116,18 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd) {
 		rc = vigia__store_verify(store, &verify, &err);
 	}
 	snprintf(text, sizeof text, "%s%s%s%s", err.message, err.cause[0] ? " (" : "", err.cause, err.cause[0] ? ")" : "");
-	if (opened < 0)
-		send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
-	else if (rc < 0)
-		send_record(fd, UNREADABLE, 0, 0, 0, text);
-	else
-		send_record(fd, DONE, verify.events, verify.checkpoints, verify.keys, "");
+	if (opened < 0) send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
+	else if (rc < 0) send_record(fd, UNREADABLE, 0, 0, 0, text);
+	else send_record(fd, DONE, verify.events, verify.checkpoints, verify.keys, "");
 	_Exit(0);
 }
 
 /* ---- In the parent ---- */
 
-static int end_child(struct child *child) {
+static int end_child(struct child *child)
+{
 	int status = 0;
-	if (child->fd >= 0)
-		close(child->fd);
+	if (child->fd >= 0) close(child->fd);
 	child->fd = -1;
 	if (child->pid > 0)
 		while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
@@ -130,54 +136,48 @@ static int end_child(struct child *child) {
 	return status;
 }
 
-static int child_gc(lua_State *L) {
+static int child_gc(lua_State *L)
+{
 	struct child *child = vigia__lua_check(L, 1, &child_key, "vigia.verify");
 	child->done = true;
-	if (child->pid > 0)
-		kill(child->pid, SIGKILL);
+	if (child->pid > 0) kill(child->pid, SIGKILL);
 	end_child(child);
 	return 0;
 }
 
 /* 1: a record, 0: the end, -1: interrupted or failed. */
-static int next_record(struct child *child, struct record *record) {
+static int next_record(struct child *child, struct record *record)
+{
 	size_t have = 0;
 	while (have < sizeof *record) {
 		struct pollfd fds[2] = {{.fd = child->fd, .events = POLLIN}, {.fd = vigia__interrupt_fd, .events = POLLIN}};
-		if (atomic_load(&vigia__interrupted))
-			return -1;
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return -1;
-		if (!fds[0].revents)
-			continue;
+		if (atomic_load(&vigia__interrupted)) return -1;
+		if (poll(fds, 2, -1) < 0 && errno != EINTR) return -1;
+		if (!fds[0].revents) continue;
 		ssize_t n = read(child->fd, (char *)record + have, sizeof *record - have);
-		if (n == 0)
-			return 0;
-		if (n > 0)
-			have += (size_t)n;
-		else if (errno != EINTR)
-			return -1;
+		if (n == 0) return 0;
+		if (n > 0) have += (size_t)n;
+		else if (errno != EINTR) return -1;
 	}
 	return 1;
 }
 
-static int push(lua_State *L, const char *what, const struct record *record) {
+static int push(lua_State *L, const char *what, const struct record *record)
+{
 	lua_pushstring(L, what);
-	for (int i = 0; i < 3; i++)
-		lua_pushinteger(L, (lua_Integer)record->numbers[i]);
+	for (int i = 0; i < 3; i++) lua_pushinteger(L, (lua_Integer)record->numbers[i]);
 	lua_pushstring(L, record->text);
-	if (record->kind != FAILED)
-		return 5;
+	if (record->kind != FAILED) return 5;
 	lua_pushstring(L, vigia_error_name(-(int)record->numbers[0]));
 	return 6;
 }
 
-static int next(lua_State *L) {
+static int next(lua_State *L)
+{
 	static const char *const names[] = {"progress", "damaged", "beside", "done", "unreadable", "failed"};
 	struct child *child = vigia__lua_test(L, lua_upvalueindex(1), &child_key);
 	struct record record = {0};
-	if (child == NULL || child->done)
-		return 0;
+	if (child == NULL || child->done) return 0;
 	int rc = next_record(child, &record);
 	if (rc > 0 && record.kind <= FAILED) {
 		record.text[sizeof record.text - 1] = '\0';
@@ -199,12 +199,12 @@ static int next(lua_State *L) {
 	return push(L, "unreadable", &record);
 }
 
-int vigia__lua_verify(lua_State *L) {
+int vigia__lua_verify(lua_State *L)
+{
 	vigia__lua_check_program(L, "verify");
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
 	uint64_t range[3] = {0};
-	for (int i = 0; i < 3; i++)
-		range[i] = (uint64_t)luaL_optinteger(L, 2 + i, 0);
+	for (int i = 0; i < 3; i++) range[i] = (uint64_t)luaL_optinteger(L, 2 + i, 0);
 	static const luaL_Reg metamethods[] = {{"__gc", child_gc}, {"__close", child_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.verify", &child_key, metamethods, NULL);
 	lua_pop(L, 1);

@@ -166,7 +166,8 @@ static int watcher_set_handler(lua_State *L)
 	return done(L, rc, &err);
 }
 
-/* Let the registry keep the watcher, argument 1, alive under its id, or no longer; nothing if it keeps another one there. [-0, +0, m] */
+/* Let the registry keep the watcher, argument 1, alive under its id, or no longer; nothing if it keeps another one
+ * there. [-0, +0, m] */
 static void keep(lua_State *L, struct lua_watcher *w, bool kept)
 {
 	lua_getiuservalue(L, 1, 1);
@@ -247,7 +248,8 @@ static int watcher_stop(lua_State *L)
 	int64_t timeout = vigia__lua_check_stop(L, 2);
 	struct lua_handler *h = vigia__lua_running(L);
 	/* A clock that is moved by hand does not end a wait for the time of a stop. */
-	bool waits = timeout > 0 && vigia__lua_may_suspend(L, h) && h->owner == w->owner && h->owner->registry->clock == NULL;
+	bool waits =
+		timeout > 0 && vigia__lua_may_suspend(L, h) && h->owner == w->owner && h->owner->registry->clock == NULL;
 	if (!waits) {
 		lua_pushboolean(L, stop(L, w, timeout));
 		return 1;
@@ -262,8 +264,8 @@ static int watcher_stop(lua_State *L)
 	return look(L);
 }
 
-/* Nobody has this handle any more. One that runs is kept by its registry, so this one was replaced, removed or stopped for good, or goes
- * together with its registry. */
+/* Nobody has this handle any more. One that runs is kept by its registry, so this one was replaced, removed or stopped
+ * for good, or goes together with its registry. */
 static int watcher_gc(lua_State *L)
 {
 	struct lua_watcher *w = vigia__lua_collected(L, &class_key);

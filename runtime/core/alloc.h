@@ -7,10 +7,10 @@
 
 #include <stddef.h>
 
-void *vigia__alloc(size_t size);                /* not cleared */
-void *vigia__calloc(size_t size);               /* cleared */
-void *vigia__realloc(void *ptr, size_t size);   /* on failure ptr stays valid */
-void vigia__free(void *ptr);                    /* NULL is fine */
+void *vigia__alloc(size_t size);              /* not cleared */
+void *vigia__calloc(size_t size);             /* cleared */
+void *vigia__realloc(void *ptr, size_t size); /* on failure ptr stays valid */
+void vigia__free(void *ptr);                  /* NULL is fine */
 char *vigia__strdup(const char *s);
 
 /* Tests only: the N-th allocation from now fails, and every one after it if `forever`. 0 turns it off. */

@@ -13,7 +13,8 @@ struct vigia__backoff {
 	bool jitter; /* full jitter: anything between 0 and the delay */
 };
 
-/* Delay after the `failures`-th failure (from 1): initial * 2^(failures-1), at most max. `random` is any 64 random bits. */
+/* Delay after the `failures`-th failure (from 1): initial * 2^(failures-1), at most max. `random` is any 64 random
+ * bits. */
 int64_t vigia__backoff_delay(const struct vigia__backoff *backoff, uint64_t failures, uint64_t random);
 
 #endif

@@ -10,23 +10,22 @@
 #include "event.h"
 
 /* Format into out; a text that is too long ends in "..." and never inside a UTF-8 sequence. */
-static void format_into(char *out, size_t size, const char *format, va_list args) {
+static void format_into(char *out, size_t size, const char *format, va_list args)
+{
 	int n = vsnprintf(out, size, format, args);
 	if (n < 0) {
 		snprintf(out, size, "(a message that could not be formatted)");
 		return;
 	}
-	if ((size_t)n < size)
-		return;
+	if ((size_t)n < size) return;
 	size_t end = size - 4;
-	while (end > 0 && ((unsigned char)out[end] & 0xc0) == 0x80)
-		end--;
+	while (end > 0 && ((unsigned char)out[end] & 0xc0) == 0x80) end--;
 	memcpy(out + end, "...", 4);
 }
 
-int vigia__error(struct vigia_error *err, int code, const char *format, ...) {
-	if (!err)
-		return code;
+int vigia__error(struct vigia_error *err, int code, const char *format, ...)
+{
+	if (!err) return code;
 	/* by way of a copy: an argument may be a field of *err */
 	char text[sizeof err->message];
 	va_list args;
@@ -41,9 +40,9 @@ int vigia__error(struct vigia_error *err, int code, const char *format, ...) {
 	return code;
 }
 
-void vigia__error_cause(struct vigia_error *err, const char *format, ...) {
-	if (!err)
-		return;
+void vigia__error_cause(struct vigia_error *err, const char *format, ...)
+{
+	if (!err) return;
 	char text[sizeof err->cause];
 	va_list args;
 	va_start(args, format);
@@ -52,16 +51,17 @@ void vigia__error_cause(struct vigia_error *err, const char *format, ...) {
 	memcpy(err->cause, text, strlen(text) + 1);
 }
 
-static void join(char *out, size_t size, const char *format, ...) {
+static void join(char *out, size_t size, const char *format, ...)
+{
 	va_list args;
 	va_start(args, format);
 	format_into(out, size, format, args);
 	va_end(args);
 }
 
-void vigia__error_prefix(struct vigia_error *err, const char *format, ...) {
-	if (!err)
-		return;
+void vigia__error_prefix(struct vigia_error *err, const char *format, ...)
+{
+	if (!err) return;
 	char prefix[sizeof err->message];
 	va_list args;
 	va_start(args, format);
@@ -72,9 +72,9 @@ void vigia__error_prefix(struct vigia_error *err, const char *format, ...) {
 	memcpy(err->message, text, strlen(text) + 1);
 }
 
-void vigia__error_clear(struct vigia_error *err) {
-	if (!err)
-		return;
+void vigia__error_clear(struct vigia_error *err)
+{
+	if (!err) return;
 	err->code = VIGIA_OK;
 	err->seq_num = 0;
 	err->watcher_id[0] = '\0';
@@ -82,7 +82,8 @@ void vigia__error_clear(struct vigia_error *err) {
 	err->cause[0] = '\0';
 }
 
-const char *vigia_error_name(int code) {
+const char *vigia_error_name(int code)
+{
 	switch (code) {
 	case VIGIA_OK:
 		return "ok";
@@ -91,7 +92,7 @@ const char *vigia_error_name(int code) {
 	case VIGIA_PENDING:
 		return "pending";
 #define X(name, number, text, help) \
-	case VIGIA_##name: \
+	case VIGIA_##name:              \
 		return text;
 		VIGIA_ERROR_MAP(X)
 #undef X
@@ -100,35 +101,36 @@ const char *vigia_error_name(int code) {
 	}
 }
 
-const char *vigia_version(void) {
+const char *vigia_version(void)
+{
 	return VIGIA_VERSION;
 }
 
-static bool is_c1(const char *text, size_t len, size_t i) {
+static bool is_c1(const char *text, size_t len, size_t i)
+{
 	return i + 1 < len && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0;
 }
 
-bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid) {
+bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid)
+{
 	unsigned char c = (unsigned char)text[i];
-	if (c < 0x80)
-		return c >= 0x20 && c != 0x7f;
+	if (c < 0x80) return c >= 0x20 && c != 0x7f;
 	return valid && !is_c1(text, len, i) && !(i > 0 && is_c1(text, len, i - 1));
 }
 
-const char *vigia__show(const char *id, struct vigia__shown *buf) {
+const char *vigia__show(const char *id, struct vigia__shown *buf)
+{
 	size_t id_len = strlen(id), at = 0, len = 0;
 	bool valid = vigia__utf8_valid(id, id_len);
-	while (at < id_len && vigia__is_plain(id, id_len, at, valid))
-		at++;
-	if (at == id_len)
-		return id;
+	while (at < id_len && vigia__is_plain(id, id_len, at, valid)) at++;
+	if (at == id_len) return id;
 	for (at = 0; at < id_len; at++) {
 		if (len + 4 + sizeof "..." > sizeof buf->text) {
 			memcpy(buf->text + len, "...", sizeof "...");
 			return buf->text;
 		}
-		len += (size_t)snprintf(buf->text + len, sizeof buf->text - len, vigia__is_plain(id, id_len, at, valid) ? "%c" : "\\x%02x",
-		                        (unsigned char)id[at]);
+		len += (size_t)snprintf(buf->text + len, sizeof buf->text - len,
+		                        vigia__is_plain(id, id_len, at, valid) ? "%c" : "\\x%02x", (unsigned char)id[at]);
 	}
 	return buf->text;
 }

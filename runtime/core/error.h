@@ -16,14 +16,16 @@ void vigia__error_cause(struct vigia_error *err, const char *format, ...) VIGIA_
 void vigia__error_prefix(struct vigia_error *err, const char *format, ...) VIGIA_PRINTF(2, 3);
 void vigia__error_clear(struct vigia_error *err);
 
-/* A watcher's id in a message: control characters, which could move a terminal's cursor or begin a line of a log, are written as \xNN. */
-/* May byte i be shown on a terminal as it is? No control character, those of C1 (U+0080 to U+009F) among them; where the text as a whole is
- * not valid UTF-8, nothing but ASCII. */
+/* A watcher's id in a message: control characters, which could move a terminal's cursor or begin a line of a log, are
+ * written as \xNN. */
+/* May byte i be shown on a terminal as it is? No control character, those of C1 (U+0080 to U+009F) among them; where
+ * the text as a whole is not valid UTF-8, nothing but ASCII. */
 bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid);
 struct vigia__shown {
 	char text[256]; /* what is longer than that ends in dots */
 };
-const char *vigia__show(const char *id, struct vigia__shown *buf); /* `id` itself where nothing is to be written otherwise */
+const char *vigia__show(const char *id,
+                        struct vigia__shown *buf); /* `id` itself where nothing is to be written otherwise */
 #define VIGIA_SHOWN(id) vigia__show((id), &(struct vigia__shown){.text = ""})
 
 #endif

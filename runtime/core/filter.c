@@ -24,17 +24,17 @@ struct vigia__filter {
 	/* the slices of both lists, then their bytes, follow */
 };
 
-static int name_compare(const void *a, const void *b) {
+static int name_compare(const void *a, const void *b)
+{
 	const struct vigia_slice *x = a, *y = b;
-	if (x->len != y->len)
-		return x->len < y->len ? -1 : 1;
+	if (x->len != y->len) return x->len < y->len ? -1 : 1;
 	return memcmp(x->data, y->data, x->len);
 }
 
-static bool names_have(const struct names *names, struct vigia_slice name) {
+static bool names_have(const struct names *names, struct vigia_slice name)
+{
 	enum { LINEAR_MAX = 8 };
-	if (names->count > LINEAR_MAX)
-		return bsearch(&name, names->items, names->count, sizeof name, name_compare) != NULL;
+	if (names->count > LINEAR_MAX) return bsearch(&name, names->items, names->count, sizeof name, name_compare) != NULL;
 	for (size_t i = 0; i < names->count; i++) {
 		const struct vigia_slice *item = &names->items[i];
 		if (item->len == name.len && item->data[0] == name.data[0] && memcmp(item->data, name.data, name.len) == 0)
@@ -43,63 +43,60 @@ static bool names_have(const struct names *names, struct vigia_slice name) {
 	return false;
 }
 
-static int check_names(const struct vigia_slice *names, size_t count, const char *list, size_t *bytes, struct vigia_error *err) {
+static int check_names(const struct vigia_slice *names, size_t count, const char *list, size_t *bytes,
+                       struct vigia_error *err)
+{
 	for (size_t i = 0; i < count; i++) {
 		char field[64];
 		snprintf(field, sizeof field, "filter.%s[%zu]", list, i + 1);
 		int rc = vigia__name_check(names[i], field, err);
-		if (rc != 0)
-			return rc;
+		if (rc != 0) return rc;
 		*bytes += names[i].len;
 	}
 	return VIGIA_OK;
 }
 
-static void names_add(struct names *names, struct vigia_slice name, char **bytes) {
+static void names_add(struct names *names, struct vigia_slice name, char **bytes)
+{
 	memcpy(*bytes, name.data, name.len);
 	names->items[names->count++] = (struct vigia_slice){*bytes, name.len};
 	*bytes += name.len;
 }
 
-static void names_sort(struct names *names) {
-	if (names->count > 1)
-		qsort(names->items, names->count, sizeof *names->items, name_compare);
+static void names_sort(struct names *names)
+{
+	if (names->count > 1) qsort(names->items, names->count, sizeof *names->items, name_compare);
 }
 
-static unsigned standard_bit(struct vigia_slice name) {
+static unsigned standard_bit(struct vigia_slice name)
+{
 	static const char *const standard[] = {VIGIA_CREATE, VIGIA_UPDATE, VIGIA_DELETE};
 	for (unsigned i = 0; i < 3; i++)
-		if (name.len == strlen(standard[i]) && memcmp(name.data, standard[i], name.len) == 0)
-			return 2u << i;
+		if (name.len == strlen(standard[i]) && memcmp(name.data, standard[i], name.len) == 0) return 2u << i;
 	return 0;
 }
 
-int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **out, struct vigia_error *err) {
+int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **out, struct vigia_error *err)
+{
 	*out = NULL;
-	if (!filter || (filter->object_types_count == 0 && filter->operations_count == 0))
-		return VIGIA_OK;
+	if (!filter || (filter->object_types_count == 0 && filter->operations_count == 0)) return VIGIA_OK;
 	size_t bytes = 0;
 	int rc = check_names(filter->object_types, filter->object_types_count, "object_types", &bytes, err);
-	if (rc == 0)
-		rc = check_names(filter->operations, filter->operations_count, "operations", &bytes, err);
-	if (rc != 0)
-		return rc;
+	if (rc == 0) rc = check_names(filter->operations, filter->operations_count, "operations", &bytes, err);
+	if (rc != 0) return rc;
 	/* the callers' arrays of slices fit into memory, so these sums do */
 	size_t slices = filter->object_types_count + filter->operations_count;
 	struct vigia__filter *made = vigia__calloc(sizeof *made + slices * sizeof(struct vigia_slice) + bytes);
-	if (!made)
-		return vigia__error(err, VIGIA_ENOMEM, "out of memory for a filter");
+	if (!made) return vigia__error(err, VIGIA_ENOMEM, "out of memory for a filter");
 	made->types.items = (struct vigia_slice *)(made + 1);
 	made->operations.items = made->types.items + filter->object_types_count;
 	char *text = (char *)(made->operations.items + filter->operations_count);
-	for (size_t i = 0; i < filter->object_types_count; i++)
-		names_add(&made->types, filter->object_types[i], &text);
+	for (size_t i = 0; i < filter->object_types_count; i++) names_add(&made->types, filter->object_types[i], &text);
 	made->all_operations = filter->operations_count == 0;
 	for (size_t i = 0; i < filter->operations_count; i++) {
 		unsigned bit = standard_bit(filter->operations[i]);
 		made->standard |= bit;
-		if (!bit)
-			names_add(&made->operations, filter->operations[i], &text);
+		if (!bit) names_add(&made->operations, filter->operations[i], &text);
 	}
 	names_sort(&made->types);
 	names_sort(&made->operations);
@@ -107,23 +104,25 @@ int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **
 	return VIGIA_OK;
 }
 
-void vigia__filter_free(struct vigia__filter *filter) {
+void vigia__filter_free(struct vigia__filter *filter)
+{
 	vigia__free(filter);
 }
 
-bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *bytes, size_t len) {
+bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *bytes, size_t len)
+{
 	struct vigia__head head;
-	if (!filter || vigia__event_head(bytes, len, &head) != 0)
-		return true;
+	if (!filter || vigia__event_head(bytes, len, &head) != 0) return true;
 	if (!filter->all_operations) {
-		bool wanted = head.standard ? filter->standard >> head.standard & 1 : names_have(&filter->operations, head.operation);
-		if (!wanted)
-			return false;
+		bool wanted =
+			head.standard ? filter->standard >> head.standard & 1 : names_have(&filter->operations, head.operation);
+		if (!wanted) return false;
 	}
 	return filter->types.count == 0 || names_have(&filter->types, head.object_type);
 }
 
-const struct vigia_slice *vigia__filter_types(const struct vigia__filter *filter, size_t *count) {
+const struct vigia_slice *vigia__filter_types(const struct vigia__filter *filter, size_t *count)
+{
 	*count = filter ? filter->types.count : 0;
 	return filter ? filter->types.items : NULL;
 }

@@ -9,7 +9,8 @@
 struct vigia_iterator vigia__iterator_after(uint64_t seq_num);
 bool vigia__iterator_equal(struct vigia_iterator a, struct vigia_iterator b);
 
-/* Trim horizon and latest become after(N); at and after stay as they are. `oldest` is 0 in a store that holds no event. */
+/* Trim horizon and latest become after(N); at and after stay as they are. `oldest` is 0 in a store that holds no
+ * event. */
 struct vigia_iterator vigia__iterator_resolve(struct vigia_iterator it, uint64_t oldest, uint64_t latest);
 
 /* The first number a resolved iterator wants to look at. At 0 means 1; saturates. */

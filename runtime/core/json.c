@@ -15,11 +15,12 @@
 #include "error.h"
 #include "options.h"
 
-/* A level of a value takes at most three of JSON ({"$map":[[), the line's own object and the form of a leaf one each. Checked
- * before jansson sees the text, because its parser recurses. */
+/* A level of a value takes at most three of JSON ({"$map":[[), the line's own object and the form of a leaf one each.
+ * Checked before jansson sees the text, because its parser recurses. */
 enum { NESTING_MAX = 3 * VIGIA_DEPTH_MAX + 2 };
 
-static int no_memory(struct vigia_error *err) {
+static int no_memory(struct vigia_error *err)
+{
 	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
 }
 
@@ -32,58 +33,55 @@ struct text {
 };
 
 /* ESERIAL "column 12: what", "line 2, column 3: what" for the character at a byte offset. */
-static int refuse_at(const struct text *text, size_t offset, const char *what) {
-	if (offset > text->len)
-		offset = text->len;
+static int refuse_at(const struct text *text, size_t offset, const char *what)
+{
+	if (offset > text->len) offset = text->len;
 	size_t line = 1, column = 1;
 	for (size_t i = 0; i < offset; i++) {
 		if (text->data[i] == '\n') {
 			line++;
 			column = 1;
-		} else if (((unsigned char)text->data[i] & 0xc0) != 0x80)
-			column++;
+		} else if (((unsigned char)text->data[i] & 0xc0) != 0x80) column++;
 	}
-	if (line == 1)
-		return vigia__error(text->err, VIGIA_ESERIAL, "column %zu: %s", column, what);
+	if (line == 1) return vigia__error(text->err, VIGIA_ESERIAL, "column %zu: %s", column, what);
 	return vigia__error(text->err, VIGIA_ESERIAL, "line %zu, column %zu: %s", line, column, what);
 }
 
-/* Go through the brackets outside of strings; needs no valid JSON. Returns where they first nest `level` deep, len if they never do; *open
- * becomes whether a bracket or a string is open at the end. It may be NULL. */
-static size_t scan_brackets(const char *s, size_t len, int level, bool *open) {
+/* Go through the brackets outside of strings; needs no valid JSON. Returns where they first nest `level` deep, len if
+ * they never do; *open becomes whether a bracket or a string is open at the end. It may be NULL. */
+static size_t scan_brackets(const char *s, size_t len, int level, bool *open)
+{
 	int depth = 0;
 	bool in_string = false;
 	for (size_t i = 0; i < len; i++) {
 		if (in_string) {
-			if (s[i] == '\\')
-				i++;
-			else if (s[i] == '"')
-				in_string = false;
-		} else if (s[i] == '"')
-			in_string = true;
+			if (s[i] == '\\') i++;
+			else if (s[i] == '"') in_string = false;
+		} else if (s[i] == '"') in_string = true;
 		else if (s[i] == '{' || s[i] == '[') {
-			if (++depth == level)
-				return i;
-		} else if (s[i] == '}' || s[i] == ']')
-			depth--;
+			if (++depth == level) return i;
+		} else if (s[i] == '}' || s[i] == ']') depth--;
 	}
-	if (open)
-		*open = in_string || depth > 0;
+	if (open) *open = in_string || depth > 0;
 	return len;
 }
 
-static size_t find_nesting(const char *s, size_t len, int level) {
+static size_t find_nesting(const char *s, size_t len, int level)
+{
 	return scan_brackets(s, len, level, NULL);
 }
 
-static int refuse_depth(const struct text *text, int nesting) {
+static int refuse_depth(const struct text *text, int nesting)
+{
 	char what[64];
 	snprintf(what, sizeof what, "nested deeper than %d levels", VIGIA_DEPTH_MAX);
 	return refuse_at(text, find_nesting(text->data, text->len, nesting), what);
 }
 
-/* How many opening brackets there are, in strings too: mostly so few that nesting need not be looked at. '{' is '[' | 0x20. */
-static size_t count_brackets(const char *s, size_t len) {
+/* How many opening brackets there are, in strings too: mostly so few that nesting need not be looked at. '{' is '[' |
+ * 0x20. */
+static size_t count_brackets(const char *s, size_t len)
+{
 	const uint64_t low7 = 0x7f7f7f7f7f7f7f7f, bit5 = 0x2020202020202020, brace = 0x7b7b7b7b7b7b7b7b;
 	size_t count = 0, i = 0;
 	for (; i + 8 <= len; i += 8) {
@@ -92,37 +90,36 @@ static size_t count_brackets(const char *s, size_t len) {
 		eight = (eight | bit5) ^ brace;
 		count += (size_t)__builtin_popcountll(~(((eight & low7) + low7) | eight | low7));
 	}
-	for (; i < len; i++)
-		count += (s[i] | 0x20) == '{';
+	for (; i < len; i++) count += (s[i] | 0x20) == '{';
 	return count;
 }
 
 /* ---- jansson's errors ---- */
 
-static bool is_number_byte(char c) {
+static bool is_number_byte(char c)
+{
 	return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
 }
 
 /* Where the number or string that ends before `end` begins. */
-static size_t token_start(const char *s, size_t end) {
+static size_t token_start(const char *s, size_t end)
+{
 	size_t at = end;
 	if (at > 0 && s[at - 1] == '"') {
 		for (at--; at > 0; at--) {
 			size_t slashes = 0;
-			while (s[at - 1] == '"' && slashes < at - 1 && s[at - 2 - slashes] == '\\')
-				slashes++;
-			if (s[at - 1] == '"' && slashes % 2 == 0)
-				return at - 1;
+			while (s[at - 1] == '"' && slashes < at - 1 && s[at - 2 - slashes] == '\\') slashes++;
+			if (s[at - 1] == '"' && slashes % 2 == 0) return at - 1;
 		}
 		return 0;
 	}
-	while (at > 0 && is_number_byte(s[at - 1]))
-		at--;
+	while (at > 0 && is_number_byte(s[at - 1])) at--;
 	return at;
 }
 
 /* "prefix TOKEN suffix", a long token cut. */
-static int refuse_token(const struct text *text, size_t end, const char *prefix, const char *suffix) {
+static int refuse_token(const struct text *text, size_t end, const char *prefix, const char *suffix)
+{
 	enum { SHOWN = 48 };
 	size_t start = token_start(text->data, end), len = end - start;
 	size_t cut = len;
@@ -135,14 +132,15 @@ static int refuse_token(const struct text *text, size_t end, const char *prefix,
 }
 
 /* Other languages write these; here they have a form of their own. False: none of them stands at `at`. */
-static bool refuse_not_finite(const struct text *text, size_t at) {
-	static const struct { const char *name, *form; } names[] = {
-		{"NaN", "nan"}, {"-NaN", "nan"}, {"nan", "nan"}, {"-nan", "nan"}, {"Infinity", "inf"}, {"-Infinity", "-inf"}, {"inf", "inf"},
-		{"-inf", "-inf"}, {"Inf", "inf"}, {"-Inf", "-inf"}};
+static bool refuse_not_finite(const struct text *text, size_t at)
+{
+	static const struct {
+		const char *name, *form;
+	} names[] = {{"NaN", "nan"},        {"-NaN", "nan"}, {"nan", "nan"},   {"-nan", "nan"}, {"Infinity", "inf"},
+	             {"-Infinity", "-inf"}, {"inf", "inf"},  {"-inf", "-inf"}, {"Inf", "inf"},  {"-Inf", "-inf"}};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		size_t len = strlen(names[i].name);
-		if (len > text->len - at || memcmp(text->data + at, names[i].name, len) != 0)
-			continue;
+		if (len > text->len - at || memcmp(text->data + at, names[i].name, len) != 0) continue;
 		char what[80];
 		snprintf(what, sizeof what, "%s is no JSON: write {\"$float\":\"%s\"}", names[i].name, names[i].form);
 		refuse_at(text, at, what);
@@ -151,10 +149,10 @@ static bool refuse_not_finite(const struct text *text, size_t at) {
 	return false;
 }
 
-static int refuse_jansson(const struct text *text, const json_error_t *error) {
+static int refuse_jansson(const struct text *text, const json_error_t *error)
+{
 	size_t end = error->position < 0 ? 0 : (size_t)error->position;
-	if (end > text->len)
-		end = text->len;
+	if (end > text->len) end = text->len;
 	char what[JSON_ERROR_TEXT_LENGTH + 64];
 	switch (json_error_code(error)) {
 	case json_error_out_of_memory:
@@ -178,37 +176,37 @@ static int refuse_jansson(const struct text *text, const json_error_t *error) {
 	}
 	/* nothing is wrong with a string that ends here: there was no memory for it */
 	bool no_token = strncmp(error->text, "invalid token", 13) == 0 || strncmp(error->text, "string or", 9) == 0;
-	if (error->text[0] == '\0' || (no_token && end > 0 && text->data[end - 1] == '"'))
-		return no_memory(text->err);
+	if (error->text[0] == '\0' || (no_token && end > 0 && text->data[end - 1] == '"')) return no_memory(text->err);
 	/* "':' expected near '}'": `end` is behind that token, which is named only if it is short */
 	const char *near = strstr(error->text, " near '");
 	size_t near_len = near ? strlen(near + 7) - 1 : 0;
 	size_t start = near_len && near_len <= end ? end - near_len : token_start(text->data, end);
-	if (refuse_not_finite(text, start))
-		return VIGIA_ESERIAL;
+	if (refuse_not_finite(text, start)) return VIGIA_ESERIAL;
 	if (json_error_code(error) == json_error_end_of_input_expected)
 		return refuse_at(text, start, "there is something behind the value");
 	snprintf(what, sizeof what, "%s", error->text);
 	return refuse_at(text, start, what);
 }
 
-static bool is_blank(const char *s, size_t len) {
-	while (len && (*s == ' ' || *s == '\t' || *s == '\r' || *s == '\n'))
-		s++, len--;
+static bool is_blank(const char *s, size_t len)
+{
+	while (len && (*s == ' ' || *s == '\t' || *s == '\r' || *s == '\n')) s++, len--;
 	return len == 0;
 }
 
-/* jansson loses bytes of a long string, and its way, when the buffer for it cannot grow. So ask before, where it may matter. */
-static bool has_memory_for(size_t len) {
+/* jansson loses bytes of a long string, and its way, when the buffer for it cannot grow. So ask before, where it may
+ * matter. */
+static bool has_memory_for(size_t len)
+{
 	enum { SMALL = 1 << 16 };
-	if (len <= SMALL)
-		return true;
+	if (len <= SMALL) return true;
 	void *probe = len <= SIZE_MAX / 4 ? vigia__alloc(4 * len) : NULL;
 	vigia__free(probe);
 	return probe != NULL;
 }
 
-static json_t *parse(const struct text *text, int *rc) {
+static json_t *parse(const struct text *text, int *rc)
+{
 	const char *nul = text->len ? memchr(text->data, '\0', text->len) : NULL;
 	/* jansson skips a NUL without a word in some places */
 	if (nul) {
@@ -239,28 +237,32 @@ static json_t *parse(const struct text *text, int *rc) {
 	return root;
 }
 
-static bool is_open(const char *s, size_t len) {
+static bool is_open(const char *s, size_t len)
+{
 	bool open;
 	scan_brackets(s, len, INT_MAX, &open);
 	return open;
 }
 
 /* Are these bytes, one to three, the first ones of a longer character? */
-static bool begins_character(const char *s, size_t len) {
+static bool begins_character(const char *s, size_t len)
+{
 	unsigned char first = (unsigned char)s[0];
-	size_t whole = first >= 0xf0 && first <= 0xf4 ? 4 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xc2 && first < 0xe0 ? 2 : 0;
+	size_t whole = first >= 0xf0 && first <= 0xf4  ? 4
+	               : first >= 0xe0 && first < 0xf0 ? 3
+	               : first >= 0xc2 && first < 0xe0 ? 2
+	                                               : 0;
 	for (size_t i = 1; i < len; i++)
-		if (((unsigned char)s[i] & 0xc0) != 0x80)
-			return false;
+		if (((unsigned char)s[i] & 0xc0) != 0x80) return false;
 	return len < whole;
 }
 
-bool vigia__json_is_cut(const char *text, size_t len) {
+bool vigia__json_is_cut(const char *text, size_t len)
+{
 	json_error_t error = {0};
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
 	json_decref(root);
-	if (root || !is_open(text, len))
-		return false;
+	if (root || !is_open(text, len)) return false;
 	size_t end = error.position < 0 ? 0 : (size_t)error.position;
 	/* what jansson read last reaches the end, or a character of several bytes does not */
 	return json_error_code(&error) == json_error_premature_end_of_input || end >= len ||
@@ -276,26 +278,28 @@ struct load {
 
 static int put_tree(struct load *load, json_t *json, int depth, int nesting);
 
-static int put_done(struct load *load, int failed) {
+static int put_done(struct load *load, int failed)
+{
 	return failed ? no_memory(load->text.err) : VIGIA_OK;
 }
 
 /* If this is {"$bytes":"<base64>"}: the base64. */
-static json_t *bytes_form(json_t *json) {
-	if (!json_is_object(json) || json_object_size(json) != 1)
-		return NULL;
+static json_t *bytes_form(json_t *json)
+{
+	if (!json_is_object(json) || json_object_size(json) != 1) return NULL;
 	json_t *base64 = json_object_get(json, "$bytes");
 	size_t len;
-	if (!json_is_string(base64) || !vigia__base64_decode(json_string_value(base64), json_string_length(base64), NULL, &len))
+	if (!json_is_string(base64) ||
+	    !vigia__base64_decode(json_string_value(base64), json_string_length(base64), NULL, &len))
 		return NULL;
 	return base64;
 }
 
-static int put_bytes(struct load *load, json_t *base64) {
+static int put_bytes(struct load *load, json_t *base64)
+{
 	size_t len = json_string_length(base64);
 	uint8_t *bytes = vigia__alloc(len);
-	if (!bytes)
-		return no_memory(load->text.err);
+	if (!bytes) return no_memory(load->text.err);
 	vigia__base64_decode(json_string_value(base64), len, bytes, &len);
 	int failed = vigia__put_string(load->buf, (const char *)bytes, len);
 	vigia__free(bytes);
@@ -303,16 +307,14 @@ static int put_bytes(struct load *load, json_t *base64) {
 }
 
 /* Is this the array of pairs that stands for a map? */
-static bool is_map_form(json_t *pairs) {
-	if (!json_is_array(pairs))
-		return false;
+static bool is_map_form(json_t *pairs)
+{
+	if (!json_is_array(pairs)) return false;
 	for (size_t i = 0; i < json_array_size(pairs); i++) {
 		json_t *pair = json_array_get(pairs, i);
-		if (!json_is_array(pair) || json_array_size(pair) != 2)
-			return false;
+		if (!json_is_array(pair) || json_array_size(pair) != 2) return false;
 		json_t *key = json_array_get(pair, 0);
-		if (!json_is_string(key) && !json_is_number(key) && !json_is_boolean(key) && !bytes_form(key))
-			return false;
+		if (!json_is_string(key) && !json_is_number(key) && !json_is_boolean(key) && !bytes_form(key)) return false;
 	}
 	return true;
 }
@@ -326,24 +328,21 @@ struct key {
 	size_t index;
 };
 
-static int key_compare(const void *a, const void *b) {
+static int key_compare(const void *a, const void *b)
+{
 	const struct key *x = a, *y = b;
-	if (x->whole != y->whole)
-		return x->whole ? -1 : 1;
-	if (x->whole)
-		return (x->integer > y->integer) - (x->integer < y->integer);
-	if (x->len != y->len)
-		return x->len < y->len ? -1 : 1;
+	if (x->whole != y->whole) return x->whole ? -1 : 1;
+	if (x->whole) return (x->integer > y->integer) - (x->integer < y->integer);
+	if (x->len != y->len) return x->len < y->len ? -1 : 1;
 	return memcmp(x->bytes, y->bytes, x->len);
 }
 
 /* The map at `where` in the buffer was just written from pairs: are its keys all different? */
-static int check_keys(struct load *load, size_t where, size_t count) {
-	if (count < 2)
-		return VIGIA_OK;
+static int check_keys(struct load *load, size_t where, size_t count)
+{
+	if (count < 2) return VIGIA_OK;
 	struct key *keys = vigia__alloc(count * sizeof *keys);
-	if (!keys)
-		return no_memory(load->text.err);
+	if (!keys) return no_memory(load->text.err);
 	struct vigia__reader reader = {load->buf->data + where, load->buf->data + load->buf->len};
 	struct vigia__token token;
 	vigia__reader_next(&reader, &token, NULL);
@@ -370,45 +369,46 @@ static int check_keys(struct load *load, size_t where, size_t count) {
 	return rc;
 }
 
-static int put_pairs(struct load *load, json_t *pairs, int depth, int nesting) {
+static int put_pairs(struct load *load, json_t *pairs, int depth, int nesting)
+{
 	size_t count = json_array_size(pairs), where = load->buf->len;
-	if (vigia__put_map(load->buf, count) != 0)
-		return no_memory(load->text.err);
+	if (vigia__put_map(load->buf, count) != 0) return no_memory(load->text.err);
 	for (size_t i = 0; i < count; i++) {
 		json_t *pair = json_array_get(pairs, i);
 		int rc = put_tree(load, json_array_get(pair, 0), depth + 1, nesting + 3);
-		if (rc == 0)
-			rc = put_tree(load, json_array_get(pair, 1), depth + 1, nesting + 3);
-		if (rc != 0)
-			return rc;
+		if (rc == 0) rc = put_tree(load, json_array_get(pair, 1), depth + 1, nesting + 3);
+		if (rc != 0) return rc;
 	}
 	return check_keys(load, where, count);
 }
 
 /* Objects that stand for something else. VIGIA_NONE: it is an ordinary one. */
-static int put_form(struct load *load, json_t *json, int depth, int nesting) {
+static int put_form(struct load *load, json_t *json, int depth, int nesting)
+{
 	void *iter = json_object_iter(json);
 	const char *name = json_object_iter_key(iter);
 	json_t *value = json_object_iter_value(iter);
-	if (name[0] != '$')
-		return VIGIA_NONE;
+	if (name[0] != '$') return VIGIA_NONE;
 	if (strcmp(name, "$float") == 0 && json_is_string(value)) {
 		const char *text = json_string_value(value);
-		static const struct { const char *name; double value; } floats[] = {
-			{"nan", NAN}, {"inf", INFINITY}, {"-inf", -INFINITY}};
+		static const struct {
+			const char *name;
+			double value;
+		} floats[] = {{"nan", NAN}, {"inf", INFINITY}, {"-inf", -INFINITY}};
 		for (size_t i = 0; i < 3; i++)
 			if (json_string_length(value) == strlen(floats[i].name) && strcmp(text, floats[i].name) == 0)
 				return put_done(load, vigia__put_float(load->buf, floats[i].value));
 	}
-	if (strcmp(name, "$bytes") == 0 && bytes_form(json))
-		return put_bytes(load, value);
+	if (strcmp(name, "$bytes") == 0 && bytes_form(json)) return put_bytes(load, value);
 	if (strcmp(name, "$map") == 0 && is_map_form(value))
-		return depth == VIGIA_DEPTH_MAX ? refuse_depth(&load->text, nesting + 1) : put_pairs(load, value, depth, nesting);
+		return depth == VIGIA_DEPTH_MAX ? refuse_depth(&load->text, nesting + 1)
+		                                : put_pairs(load, value, depth, nesting);
 	return VIGIA_NONE;
 }
 
 /* `depth` levels of the value are around this one, `nesting` brackets of the text. */
-static int put_tree(struct load *load, json_t *json, int depth, int nesting) {
+static int put_tree(struct load *load, json_t *json, int depth, int nesting)
+{
 	struct vigia__buf *buf = load->buf;
 	int rc;
 	switch (json_typeof(json)) {
@@ -425,45 +425,36 @@ static int put_tree(struct load *load, json_t *json, int depth, int nesting) {
 		return put_done(load, vigia__put_string(buf, json_string_value(json), json_string_length(json)));
 	case JSON_ARRAY: {
 		size_t count = json_array_size(json);
-		if (depth == VIGIA_DEPTH_MAX)
-			return refuse_depth(&load->text, nesting + 1);
-		if (vigia__put_array(buf, count) != 0)
-			return no_memory(load->text.err);
+		if (depth == VIGIA_DEPTH_MAX) return refuse_depth(&load->text, nesting + 1);
+		if (vigia__put_array(buf, count) != 0) return no_memory(load->text.err);
 		for (size_t i = 0; i < count; i++)
-			if ((rc = put_tree(load, json_array_get(json, i), depth + 1, nesting + 1)) != 0)
-				return rc;
+			if ((rc = put_tree(load, json_array_get(json, i), depth + 1, nesting + 1)) != 0) return rc;
 		return VIGIA_OK;
 	}
 	case JSON_OBJECT:
 		break;
 	}
-	if (json_object_size(json) == 1 && (rc = put_form(load, json, depth, nesting)) != VIGIA_NONE)
-		return rc;
-	if (depth == VIGIA_DEPTH_MAX)
-		return refuse_depth(&load->text, nesting + 1);
-	if (vigia__put_map(buf, json_object_size(json)) != 0)
-		return no_memory(load->text.err);
+	if (json_object_size(json) == 1 && (rc = put_form(load, json, depth, nesting)) != VIGIA_NONE) return rc;
+	if (depth == VIGIA_DEPTH_MAX) return refuse_depth(&load->text, nesting + 1);
+	if (vigia__put_map(buf, json_object_size(json)) != 0) return no_memory(load->text.err);
 	for (void *iter = json_object_iter(json); iter; iter = json_object_iter_next(json, iter)) {
 		const char *key = json_object_iter_key(iter);
-		if (vigia__put_string(buf, key, strlen(key)) != 0)
-			return no_memory(load->text.err);
-		if ((rc = put_tree(load, json_object_iter_value(iter), depth + 1, nesting + 1)) != 0)
-			return rc;
+		if (vigia__put_string(buf, key, strlen(key)) != 0) return no_memory(load->text.err);
+		if ((rc = put_tree(load, json_object_iter_value(iter), depth + 1, nesting + 1)) != 0) return rc;
 	}
 	return VIGIA_OK;
 }
 
-int vigia__json_to_value(const char *text, size_t len, struct vigia__buf *buf, struct vigia_error *err) {
+int vigia__json_to_value(const char *text, size_t len, struct vigia__buf *buf, struct vigia_error *err)
+{
 	struct load load = {.text = {text, len, err}, .buf = buf};
 	size_t start = buf->len;
 	int rc;
 	json_t *root = parse(&load.text, &rc);
-	if (!root)
-		return rc;
+	if (!root) return rc;
 	rc = put_tree(&load, root, 0, 0);
 	json_decref(root);
-	if (rc != 0)
-		buf->len = start;
+	if (rc != 0) buf->len = start;
 	return rc;
 }
 
@@ -472,17 +463,21 @@ int vigia__json_to_value(const char *text, size_t len, struct vigia__buf *buf, s
 enum { OPERATION, OBJECT_TYPE, OBJECT, FIELDS };
 static const char *const line_fields[] = {"operation", "object_type", "object", "seq_num", "timestamp", NULL};
 
-static const char *field_at(const void *ctx, int index) {
+static const char *field_at(const void *ctx, int index)
+{
 	return line_fields[index];
 }
 
-static const char *type_name(json_t *json) {
-	static const char *const names[] = {"an object", "an array", "a string", "an integer", "a float", "true", "false", "null"};
+static const char *type_name(json_t *json)
+{
+	static const char *const names[] = {"an object", "an array", "a string", "an integer",
+	                                    "a float",   "true",     "false",    "null"};
 	return names[json_typeof(json)];
 }
 
 /* Find the fields of a line; what they are is checked, except the object. */
-static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error *err) {
+static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error *err)
+{
 	if (!json_is_object(root))
 		return vigia__error(err, VIGIA_ESERIAL,
 		                    "column 1: the line is %s, it must be an object with operation, object_type and object",
@@ -490,10 +485,8 @@ static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error 
 	for (void *iter = json_object_iter(root); iter; iter = json_object_iter_next(root, iter)) {
 		const char *key = json_object_iter_key(iter);
 		int i = 0;
-		while (line_fields[i] && strcmp(line_fields[i], key) != 0)
-			i++;
-		if (i < FIELDS)
-			fields[i] = json_object_iter_value(iter);
+		while (line_fields[i] && strcmp(line_fields[i], key) != 0) i++;
+		if (i < FIELDS) fields[i] = json_object_iter_value(iter);
 		else if (!line_fields[i]) {
 			const char *near = vigia__nearest(key, field_at, NULL);
 			return vigia__error(err, VIGIA_ESERIAL, "unknown field \"%.48s\"%s%s%s", key, near ? " (did you mean " : "",
@@ -501,8 +494,7 @@ static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error 
 		}
 	}
 	for (int i = 0; i < FIELDS; i++) {
-		if (!fields[i])
-			return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is missing", line_fields[i]);
+		if (!fields[i]) return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is missing", line_fields[i]);
 		if (i != OBJECT && !json_is_string(fields[i]))
 			return vigia__error(err, VIGIA_ESERIAL, "the field \"%s\" is %s, it must be a string", line_fields[i],
 			                    type_name(fields[i]));
@@ -510,30 +502,30 @@ static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error 
 	return VIGIA_OK;
 }
 
-static struct vigia_slice string_slice(json_t *json) {
+static struct vigia_slice string_slice(json_t *json)
+{
 	return (struct vigia_slice){json_string_value(json), json_string_length(json)};
 }
 
-int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, int64_t size_max, struct vigia_error *err) {
+int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, int64_t size_max,
+                         struct vigia_error *err)
+{
 	struct load load = {.text = {text, len, err}, .buf = buf};
 	size_t start = buf->len;
-	/* do not build a tree of what cannot become an event: a byte of msgpack takes at most 6 of JSON, and some room for blanks */
+	/* do not build a tree of what cannot become an event: a byte of msgpack takes at most 6 of JSON, and some room for
+	 * blanks */
 	if (len > 8 * (uint64_t)size_max + 65536)
-		return vigia__error(err, VIGIA_ETOOBIG, "the line has %zu bytes, too many for an event: max_event_size is %lld bytes",
-		                    len, (long long)size_max);
+		return vigia__error(err, VIGIA_ETOOBIG,
+		                    "the line has %zu bytes, too many for an event: max_event_size is %lld bytes", len,
+		                    (long long)size_max);
 	int rc;
 	json_t *root = parse(&load.text, &rc), *fields[FIELDS] = {NULL};
-	if (!root)
-		return rc;
+	if (!root) return rc;
 	rc = pick_fields(root, fields, err);
-	if (rc == 0)
-		rc = vigia__event_begin(buf, string_slice(fields[OPERATION]), string_slice(fields[OBJECT_TYPE]), err);
-	if (rc == 0)
-		rc = put_tree(&load, fields[OBJECT], 0, 1);
-	if (rc == 0)
-		rc = vigia__event_end(buf, start, size_max, err);
+	if (rc == 0) rc = vigia__event_begin(buf, string_slice(fields[OPERATION]), string_slice(fields[OBJECT_TYPE]), err);
+	if (rc == 0) rc = put_tree(&load, fields[OBJECT], 0, 1);
+	if (rc == 0) rc = vigia__event_end(buf, start, size_max, err);
 	json_decref(root);
-	if (rc != 0)
-		buf->len = start;
+	if (rc != 0) buf->len = start;
 	return rc;
 }

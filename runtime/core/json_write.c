@@ -20,78 +20,72 @@ struct writer {
 	struct vigia_error *err;
 };
 
-static int no_memory(struct vigia_error *err) {
+static int no_memory(struct vigia_error *err)
+{
 	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
 }
 
 /* ---- Scalars: 0 or -1 without memory ---- */
 
-static int put_char(struct vigia__buf *buf, char c) {
-	if (vigia__buf_reserve(buf, 1) != 0)
-		return -1;
+static int put_char(struct vigia__buf *buf, char c)
+{
+	if (vigia__buf_reserve(buf, 1) != 0) return -1;
 	buf->data[buf->len++] = (uint8_t)c;
 	return 0;
 }
 
-static int put_text(struct vigia__buf *buf, const char *text) {
+static int put_text(struct vigia__buf *buf, const char *text)
+{
 	return vigia__buf_add(buf, text, strlen(text));
 }
 
-static int put_int(struct vigia__buf *buf, int64_t value) {
+static int put_int(struct vigia__buf *buf, int64_t value)
+{
 	char digits[24];
 	size_t at = sizeof digits;
 	uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-	do
-		digits[--at] = (char)('0' + left % 10);
+	do digits[--at] = (char)('0' + left % 10);
 	while ((left /= 10) != 0);
-	if (value < 0)
-		digits[--at] = '-';
+	if (value < 0) digits[--at] = '-';
 	return vigia__buf_add(buf, digits + at, sizeof digits - at);
 }
 
-static int put_float(struct vigia__buf *buf, double value) {
-	if (isnan(value))
-		return put_text(buf, "{\"$float\":\"nan\"}");
-	if (isinf(value))
-		return put_text(buf, value > 0 ? "{\"$float\":\"inf\"}" : "{\"$float\":\"-inf\"}");
+static int put_float(struct vigia__buf *buf, double value)
+{
+	if (isnan(value)) return put_text(buf, "{\"$float\":\"nan\"}");
+	if (isinf(value)) return put_text(buf, value > 0 ? "{\"$float\":\"inf\"}" : "{\"$float\":\"-inf\"}");
 	char text[40];
-	/* fewer than 15 digits come by themselves (%g drops zeros); a number that lost digits of its own (subnormal) needs fewer */
+	/* fewer than 15 digits come by themselves (%g drops zeros); a number that lost digits of its own (subnormal) needs
+	 * fewer */
 	for (int digits = fabs(value) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
 		snprintf(text, sizeof text, "%.*g", digits, value);
-		if (digits == 17 || strtod(text, NULL) == value)
-			break;
+		if (digits == 17 || strtod(text, NULL) == value) break;
 	}
 	/* the host's locale may have put something else than a point */
 	bool is_float = false;
 	size_t out = 0;
 	for (const char *c = text; *c; c++) {
 		bool usual = (*c >= '0' && *c <= '9') || *c == '-' || *c == '+' || *c == 'e';
-		if (usual)
-			text[out++] = *c;
-		else if (out && text[out - 1] != '.')
-			text[out++] = '.';
+		if (usual) text[out++] = *c;
+		else if (out && text[out - 1] != '.') text[out++] = '.';
 		is_float |= !usual || *c == 'e';
 	}
-	if (vigia__buf_add(buf, text, out) != 0)
-		return -1;
+	if (vigia__buf_add(buf, text, out) != 0) return -1;
 	return is_float ? 0 : put_text(buf, ".0");
 }
 
 /* Valid UTF-8, between quotes. */
-static int put_quoted(struct vigia__buf *buf, const char *s, size_t len) {
+static int put_quoted(struct vigia__buf *buf, const char *s, size_t len)
+{
 	static const char hex[] = "0123456789abcdef";
-	if (vigia__buf_reserve(buf, len + 2) != 0 || put_char(buf, '"') != 0)
-		return -1;
+	if (vigia__buf_reserve(buf, len + 2) != 0 || put_char(buf, '"') != 0) return -1;
 	size_t run = 0;
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
-		if (c >= 0x20 && c != '"' && c != '\\' && c != 0xc2)
-			continue;
+		if (c >= 0x20 && c != '"' && c != '\\' && c != 0xc2) continue;
 		bool c1 = c == 0xc2; /* U+0080 to U+009F are controls, as those below 0x20: no terminal shall get them */
-		if (c1 && (unsigned char)s[i + 1] >= 0xa0)
-			continue;
-		if (c1)
-			c = (unsigned char)s[i + 1];
+		if (c1 && (unsigned char)s[i + 1] >= 0xa0) continue;
+		if (c1) c = (unsigned char)s[i + 1];
 		char escape[7] = {'\\', (char)c};
 		size_t escape_len = 2;
 		switch (c) {
@@ -119,25 +113,23 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len) {
 			escape[5] = hex[c & 15];
 			escape_len = 6;
 		}
-		if (vigia__buf_add(buf, s + run, i - run) != 0 || vigia__buf_add(buf, escape, escape_len) != 0)
-			return -1;
+		if (vigia__buf_add(buf, s + run, i - run) != 0 || vigia__buf_add(buf, escape, escape_len) != 0) return -1;
 		i += c1;
 		run = i + 1;
 	}
-	if (vigia__buf_add(buf, s + run, len - run) != 0)
-		return -1;
+	if (vigia__buf_add(buf, s + run, len - run) != 0) return -1;
 	return put_char(buf, '"');
 }
 
-static int put_string(struct vigia__buf *buf, struct vigia_slice s) {
-	if (vigia__utf8_valid(s.data, s.len))
-		return put_quoted(buf, s.data, s.len);
-	if (put_text(buf, "{\"$bytes\":\"") != 0 || vigia__base64_encode(buf, s.data, s.len) != 0)
-		return -1;
+static int put_string(struct vigia__buf *buf, struct vigia_slice s)
+{
+	if (vigia__utf8_valid(s.data, s.len)) return put_quoted(buf, s.data, s.len);
+	if (put_text(buf, "{\"$bytes\":\"") != 0 || vigia__base64_encode(buf, s.data, s.len) != 0) return -1;
 	return put_text(buf, "\"}");
 }
 
-static int put_scalar(struct vigia__buf *buf, const struct vigia__token *token) {
+static int put_scalar(struct vigia__buf *buf, const struct vigia__token *token)
+{
 	switch (token->kind) {
 	case VIGIA_TOKEN_NIL:
 		return put_text(buf, "null");
@@ -154,25 +146,25 @@ static int put_scalar(struct vigia__buf *buf, const struct vigia__token *token) 
 
 /* ---- Maps that are no JSON objects ---- */
 
-static bool is_form_name(struct vigia_slice s) {
+static bool is_form_name(struct vigia_slice s)
+{
 	static const char *const names[] = {"$float", "$bytes", "$map"};
 	for (size_t i = 0; i < 3; i++)
-		if (s.len == strlen(names[i]) && memcmp(s.data, names[i], s.len) == 0)
-			return true;
+		if (s.len == strlen(names[i]) && memcmp(s.data, names[i], s.len) == 0) return true;
 	return false;
 }
 
 /* Can this key, in a map of `count` pairs, be the name of a member? */
-static bool is_member_name(const struct vigia__token *key, uint32_t count) {
-	if (key->kind != VIGIA_TOKEN_STRING && key->kind != VIGIA_TOKEN_BIN)
-		return false;
+static bool is_member_name(const struct vigia__token *key, uint32_t count)
+{
+	if (key->kind != VIGIA_TOKEN_STRING && key->kind != VIGIA_TOKEN_BIN) return false;
 	struct vigia_slice s = key->string;
-	if (s.len && memchr(s.data, '\0', s.len))
-		return false;
+	if (s.len && memchr(s.data, '\0', s.len)) return false;
 	return vigia__utf8_valid(s.data, s.len) && !(count == 1 && s.len && s.data[0] == '$' && is_form_name(s));
 }
 
-static bool is_key(const struct vigia__token *key) {
+static bool is_key(const struct vigia__token *key)
+{
 	switch (key->kind) {
 	case VIGIA_TOKEN_NIL:
 	case VIGIA_TOKEN_ARRAY:
@@ -185,34 +177,30 @@ static bool is_key(const struct vigia__token *key) {
 	}
 }
 
-/* One pass over the value before anything is written: is it sound, and is a map in it odd? Most are not, and then no map need be
- * looked through before it is written. */
-static bool survey(struct vigia__reader *reader, int depth, bool *odd) {
+/* One pass over the value before anything is written: is it sound, and is a map in it odd? Most are not, and then no
+ * map need be looked through before it is written. */
+static bool survey(struct vigia__reader *reader, int depth, bool *odd)
+{
 	struct vigia__token token;
-	if (vigia__reader_next(reader, &token, NULL) != 0)
-		return false;
-	if (token.kind != VIGIA_TOKEN_ARRAY && token.kind != VIGIA_TOKEN_MAP)
-		return true;
-	if (depth == VIGIA_DEPTH_MAX)
-		return false;
+	if (vigia__reader_next(reader, &token, NULL) != 0) return false;
+	if (token.kind != VIGIA_TOKEN_ARRAY && token.kind != VIGIA_TOKEN_MAP) return true;
+	if (depth == VIGIA_DEPTH_MAX) return false;
 	for (uint32_t i = 0; i < token.count; i++) {
 		struct vigia__token key;
 		if (token.kind == VIGIA_TOKEN_MAP) {
-			if (vigia__reader_next(reader, &key, NULL) != 0 || !is_key(&key))
-				return false;
+			if (vigia__reader_next(reader, &key, NULL) != 0 || !is_key(&key)) return false;
 			*odd |= !is_member_name(&key, token.count);
 		}
-		if (!survey(reader, depth + 1, odd))
-			return false;
+		if (!survey(reader, depth + 1, odd)) return false;
 	}
 	return true;
 }
 
-static bool map_is_odd(struct vigia__reader reader, uint32_t count) {
+static bool map_is_odd(struct vigia__reader reader, uint32_t count)
+{
 	for (uint32_t i = 0; i < count; i++) {
 		struct vigia__token key;
-		if (vigia__reader_next(&reader, &key, NULL) != 0 || !is_member_name(&key, count))
-			return true;
+		if (vigia__reader_next(&reader, &key, NULL) != 0 || !is_member_name(&key, count)) return true;
 		vigia__reader_skip(&reader, NULL);
 	}
 	return false;
@@ -222,14 +210,15 @@ static bool map_is_odd(struct vigia__reader reader, uint32_t count) {
 
 static int put_value(struct writer *w);
 
-static int put_array(struct writer *w, uint32_t count) {
+static int put_array(struct writer *w, uint32_t count)
+{
 	int failed = put_char(w->buf, '[');
-	for (uint32_t i = 0; i < count && !failed; i++)
-		failed = (i && put_char(w->buf, ',') != 0) || put_value(w) != 0;
+	for (uint32_t i = 0; i < count && !failed; i++) failed = (i && put_char(w->buf, ',') != 0) || put_value(w) != 0;
 	return failed || put_char(w->buf, ']') != 0 ? -1 : 0;
 }
 
-static int put_object(struct writer *w, uint32_t count) {
+static int put_object(struct writer *w, uint32_t count)
+{
 	int failed = put_char(w->buf, '{');
 	for (uint32_t i = 0; i < count && !failed; i++) {
 		struct vigia__token key;
@@ -240,7 +229,8 @@ static int put_object(struct writer *w, uint32_t count) {
 	return failed || put_char(w->buf, '}') != 0 ? -1 : 0;
 }
 
-static int put_pairs(struct writer *w, uint32_t count) {
+static int put_pairs(struct writer *w, uint32_t count)
+{
 	int failed = put_text(w->buf, "{\"$map\":[");
 	for (uint32_t i = 0; i < count && !failed; i++) {
 		struct vigia__token key;
@@ -251,7 +241,8 @@ static int put_pairs(struct writer *w, uint32_t count) {
 	return failed || put_text(w->buf, "]}") != 0 ? -1 : 0;
 }
 
-static int put_value(struct writer *w) {
+static int put_value(struct writer *w)
+{
 	struct vigia__token token;
 	vigia__reader_next(&w->reader, &token, NULL);
 	switch (token.kind) {
@@ -264,9 +255,9 @@ static int put_value(struct writer *w) {
 	}
 }
 
-static int write_value(struct vigia_slice value, struct vigia__buf *buf, struct vigia_error *err) {
-	if (value.len == 0)
-		return vigia__value_check(value, VIGIA_EDESERIAL, err);
+static int write_value(struct vigia_slice value, struct vigia__buf *buf, struct vigia_error *err)
+{
+	if (value.len == 0) return vigia__value_check(value, VIGIA_EDESERIAL, err);
 	const uint8_t *bytes = (const uint8_t *)value.data, *end = bytes + value.len;
 	struct vigia__reader survey_reader = {bytes, end};
 	struct writer w = {.reader = {bytes, end}, .buf = buf};
@@ -275,22 +266,23 @@ static int write_value(struct vigia_slice value, struct vigia__buf *buf, struct 
 	return put_value(&w) == 0 ? VIGIA_OK : no_memory(err);
 }
 
-int vigia__json_from_value(struct vigia_slice value, struct vigia__buf *buf, struct vigia_error *err) {
+int vigia__json_from_value(struct vigia_slice value, struct vigia__buf *buf, struct vigia_error *err)
+{
 	size_t start = buf->len;
 	int rc = write_value(value, buf, err);
-	if (rc != 0)
-		buf->len = start;
+	if (rc != 0) buf->len = start;
 	return rc;
 }
 
 /* The library's own serializers go without saying; of an application's there is only the name and the bytes. */
-static int put_serializer(struct vigia__buf *buf, struct vigia_slice name) {
-	if (vigia__serializer_of(name) != VIGIA_SERIALIZER_OTHER)
-		return 0;
+static int put_serializer(struct vigia__buf *buf, struct vigia_slice name)
+{
+	if (vigia__serializer_of(name) != VIGIA_SERIALIZER_OTHER) return 0;
 	return put_text(buf, ",\"serializer\":") != 0 || put_string(buf, name) != 0 ? -1 : 0;
 }
 
-static int write_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err) {
+static int write_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
+{
 	struct vigia__buf value = {0};
 	int rc;
 	switch (vigia__serializer_of(event->serializer)) {
@@ -302,13 +294,13 @@ static int write_object(const struct vigia_event *event, struct vigia__buf *buf,
 	default:
 		rc = vigia__put_string(&value, event->object.data, event->object.len) == 0 ? 0 : no_memory(err);
 	}
-	if (rc == 0)
-		rc = write_value((struct vigia_slice){(const char *)value.data, value.len}, buf, err);
+	if (rc == 0) rc = write_value((struct vigia_slice){(const char *)value.data, value.len}, buf, err);
 	vigia__buf_deinit(&value);
 	return rc;
 }
 
-int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err) {
+int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
+{
 	size_t start = buf->len;
 	int rc = VIGIA_OK;
 	if (!vigia__utf8_valid(event->operation.data, event->operation.len) ||
@@ -318,13 +310,11 @@ int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *b
 	snprintf(head, sizeof head, "{\"seq_num\":%" PRIu64 ",\"timestamp\":%" PRId64 ",\"operation\":", event->seq_num,
 	         event->at_ns);
 	if (put_text(buf, head) != 0 || put_string(buf, event->operation) != 0 || put_text(buf, ",\"object_type\":") != 0 ||
-	    put_string(buf, event->object_type) != 0 || put_serializer(buf, event->serializer) != 0 || put_text(buf, ",\"object\":") != 0)
+	    put_string(buf, event->object_type) != 0 || put_serializer(buf, event->serializer) != 0 ||
+	    put_text(buf, ",\"object\":") != 0)
 		rc = no_memory(err);
-	if (rc == 0)
-		rc = write_object(event, buf, err);
-	if (rc == 0 && put_char(buf, '}') != 0)
-		rc = no_memory(err);
-	if (rc != 0)
-		buf->len = start;
+	if (rc == 0) rc = write_object(event, buf, err);
+	if (rc == 0 && put_char(buf, '}') != 0) rc = no_memory(err);
+	if (rc != 0) buf->len = start;
 	return rc;
 }

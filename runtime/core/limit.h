@@ -15,7 +15,8 @@ struct vigia__limit {
 	unsigned left_out;    /* times since then */
 };
 
-/* It happened at the monotonic time `now`, which is not 0. True: tell it; *left_out is how often it was not told since the last time. */
+/* It happened at the monotonic time `now`, which is not 0. True: tell it; *left_out is how often it was not told since
+ * the last time. */
 bool vigia__limit_take(struct vigia__limit *limit, int64_t now_mono_ns, unsigned *left_out);
 
 #endif

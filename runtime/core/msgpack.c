@@ -1,8 +1,8 @@
 /*
  * msgpack.c - objects for programs in C: written value by value into a buffer, read token by token; and both as JSON.
  *
- * A buffer remembers its first failure, so that a writer checks once, at the end. `missing` is how many values are still to come for the
- * object to be whole: it is what tells a map that was promised three pairs and got two.
+ * A buffer remembers its first failure, so that a writer checks once, at the end. `missing` is how many values are
+ * still to come for the object to be whole: it is what tells a map that was promised three pairs and got two.
  */
 #include <string.h>
 
@@ -23,117 +23,121 @@ enum { KEEP = 1 << 20 }; /* bytes of memory that a clear leaves */
 
 /* ---- The buffer ---- */
 
-struct vigia_buffer *vigia_buffer_new(void) {
+struct vigia_buffer *vigia_buffer_new(void)
+{
 	struct vigia_buffer *buffer = vigia__calloc(sizeof *buffer);
-	if (buffer)
-		buffer->missing = 1;
+	if (buffer) buffer->missing = 1;
 	return buffer;
 }
 
-void vigia_buffer_free(struct vigia_buffer *buffer) {
-	if (!buffer)
-		return;
+void vigia_buffer_free(struct vigia_buffer *buffer)
+{
+	if (!buffer) return;
 	vigia__buf_deinit(&buffer->bytes);
 	vigia__free(buffer);
 }
 
-void vigia_buffer_clear(struct vigia_buffer *buffer) {
-	if (!buffer)
-		return;
+void vigia_buffer_clear(struct vigia_buffer *buffer)
+{
+	if (!buffer) return;
 	vigia__buf_clear(&buffer->bytes, KEEP);
 	buffer->missing = 1;
 	buffer->rc = VIGIA_OK;
 }
 
-static struct vigia_slice content(const struct vigia_buffer *buffer) {
+static struct vigia_slice content(const struct vigia_buffer *buffer)
+{
 	return (struct vigia_slice){(const char *)buffer->bytes.data, buffer->bytes.len};
 }
 
-static int no_memory(struct vigia_error *err) {
+static int no_memory(struct vigia_error *err)
+{
 	return vigia__error(err, VIGIA_ENOMEM, "out of memory");
 }
 
 /* ---- Writing ---- */
 
 /* May one more value come? */
-static bool ready(struct vigia_buffer *buffer) {
-	if (!buffer || buffer->rc < 0)
-		return false;
+static bool ready(struct vigia_buffer *buffer)
+{
+	if (!buffer || buffer->rc < 0) return false;
 	if (buffer->missing == 0)
-		buffer->rc = vigia__error(&buffer->err, VIGIA_ESERIAL,
-		                          "the object is whole, and another value follows: vigia_buffer_clear() begins the next object");
+		buffer->rc =
+			vigia__error(&buffer->err, VIGIA_ESERIAL,
+		                 "the object is whole, and another value follows: vigia_buffer_clear() begins the next object");
 	return buffer->rc == VIGIA_OK;
 }
 
 /* One value was put, with what answer; so many are to follow it. */
-static void finish(struct vigia_buffer *buffer, int put, uint64_t follow) {
-	if (put != 0)
-		buffer->rc = no_memory(&buffer->err);
-	else
-		buffer->missing += follow - 1;
+static void finish(struct vigia_buffer *buffer, int put, uint64_t follow)
+{
+	if (put != 0) buffer->rc = no_memory(&buffer->err);
+	else buffer->missing += follow - 1;
 }
 
 /* Is the number within what msgpack can count? */
-static bool countable(struct vigia_buffer *buffer, const char *what, size_t count) {
-	if (count <= UINT32_MAX)
-		return true;
+static bool countable(struct vigia_buffer *buffer, const char *what, size_t count)
+{
+	if (count <= UINT32_MAX) return true;
 	buffer->rc = vigia__error(&buffer->err, VIGIA_ESERIAL, "%s of %zu is more than the format can count", what, count);
 	return false;
 }
 
-void vigia_msgpack_nil(struct vigia_buffer *buffer) {
-	if (ready(buffer))
-		finish(buffer, vigia__put_nil(&buffer->bytes), 0);
+void vigia_msgpack_nil(struct vigia_buffer *buffer)
+{
+	if (ready(buffer)) finish(buffer, vigia__put_nil(&buffer->bytes), 0);
 }
 
-void vigia_msgpack_boolean(struct vigia_buffer *buffer, bool value) {
-	if (ready(buffer))
-		finish(buffer, vigia__put_bool(&buffer->bytes, value), 0);
+void vigia_msgpack_boolean(struct vigia_buffer *buffer, bool value)
+{
+	if (ready(buffer)) finish(buffer, vigia__put_bool(&buffer->bytes, value), 0);
 }
 
-void vigia_msgpack_integer(struct vigia_buffer *buffer, int64_t value) {
-	if (ready(buffer))
-		finish(buffer, vigia__put_int(&buffer->bytes, value), 0);
+void vigia_msgpack_integer(struct vigia_buffer *buffer, int64_t value)
+{
+	if (ready(buffer)) finish(buffer, vigia__put_int(&buffer->bytes, value), 0);
 }
 
-void vigia_msgpack_float(struct vigia_buffer *buffer, double value) {
-	if (ready(buffer))
-		finish(buffer, vigia__put_float(&buffer->bytes, value), 0);
+void vigia_msgpack_float(struct vigia_buffer *buffer, double value)
+{
+	if (ready(buffer)) finish(buffer, vigia__put_float(&buffer->bytes, value), 0);
 }
 
-void vigia_msgpack_string(struct vigia_buffer *buffer, const char *data, size_t len) {
+void vigia_msgpack_string(struct vigia_buffer *buffer, const char *data, size_t len)
+{
 	if (ready(buffer) && countable(buffer, "a string", len))
 		finish(buffer, vigia__put_string(&buffer->bytes, data, len), 0);
 }
 
-void vigia_msgpack_text(struct vigia_buffer *buffer, const char *text) {
+void vigia_msgpack_text(struct vigia_buffer *buffer, const char *text)
+{
 	vigia_msgpack_string(buffer, text, strlen(text));
 }
 
-void vigia_msgpack_array(struct vigia_buffer *buffer, size_t count) {
+void vigia_msgpack_array(struct vigia_buffer *buffer, size_t count)
+{
 	if (ready(buffer) && countable(buffer, "an array", count))
 		finish(buffer, vigia__put_array(&buffer->bytes, count), count);
 }
 
-void vigia_msgpack_map(struct vigia_buffer *buffer, size_t count) {
+void vigia_msgpack_map(struct vigia_buffer *buffer, size_t count)
+{
 	if (ready(buffer) && countable(buffer, "a map", count))
 		finish(buffer, vigia__put_map(&buffer->bytes, count), 2 * (uint64_t)count);
 }
 
-void vigia_msgpack_json(struct vigia_buffer *buffer, const char *text, size_t len) {
-	if (!ready(buffer))
-		return;
+void vigia_msgpack_json(struct vigia_buffer *buffer, const char *text, size_t len)
+{
+	if (!ready(buffer)) return;
 	buffer->rc = vigia__json_to_value(text, len, &buffer->bytes, &buffer->err);
-	if (buffer->rc == VIGIA_OK)
-		buffer->missing--;
+	if (buffer->rc == VIGIA_OK) buffer->missing--;
 }
 
-int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err) {
-	if (!buffer)
-		return no_memory(err);
+int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err)
+{
+	if (!buffer) return no_memory(err);
 	if (buffer->rc < 0) {
-		if (err)
-			*err = buffer->err;
+		if (err) *err = buffer->err;
 		return buffer->rc;
 	}
 	if (buffer->missing > 0 && buffer->bytes.len > 0)
@@ -145,24 +149,25 @@ int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, s
 
 /* ---- Reading ---- */
 
-static struct vigia__reader reader_of(struct vigia_slice bytes) {
+static struct vigia__reader reader_of(struct vigia_slice bytes)
+{
 	const uint8_t *at = (const uint8_t *)bytes.data;
 	return (struct vigia__reader){at, at + bytes.len};
 }
 
-static struct vigia_slice rest_of(const struct vigia__reader *reader) {
+static struct vigia_slice rest_of(const struct vigia__reader *reader)
+{
 	return (struct vigia_slice){(const char *)reader->at, (size_t)(reader->end - reader->at)};
 }
 
-int vigia_msgpack_next(struct vigia_slice *rest, struct vigia_msgpack_value *value, struct vigia_error *err) {
+int vigia_msgpack_next(struct vigia_slice *rest, struct vigia_msgpack_value *value, struct vigia_error *err)
+{
 	*value = (struct vigia_msgpack_value){0};
-	if (rest->len == 0)
-		return VIGIA_NONE;
+	if (rest->len == 0) return VIGIA_NONE;
 	struct vigia__reader reader = reader_of(*rest);
 	struct vigia__token token;
 	int rc = vigia__reader_next(&reader, &token, err);
-	if (rc < 0)
-		return rc;
+	if (rc < 0) return rc;
 	*rest = rest_of(&reader);
 	value->kind = (enum vigia_msgpack_kind)token.kind; /* the same, in the same order */
 	switch (token.kind) {
@@ -193,18 +198,18 @@ _Static_assert((int)VIGIA_MSGPACK_NIL == VIGIA_TOKEN_NIL && (int)VIGIA_MSGPACK_S
                    (int)VIGIA_MSGPACK_MAP == VIGIA_TOKEN_MAP,
                "the kinds of values are those of tokens");
 
-int vigia_msgpack_skip(struct vigia_slice *rest, struct vigia_error *err) {
-	if (rest->len == 0)
-		return VIGIA_NONE;
+int vigia_msgpack_skip(struct vigia_slice *rest, struct vigia_error *err)
+{
+	if (rest->len == 0) return VIGIA_NONE;
 	struct vigia__reader reader = reader_of(*rest);
 	int rc = vigia__reader_skip(&reader, err);
-	if (rc == VIGIA_OK)
-		*rest = rest_of(&reader);
+	if (rc == VIGIA_OK) *rest = rest_of(&reader);
 	return rc;
 }
 
 /* One value with all that it holds, as bytes. */
-static int take(struct vigia__reader *reader, struct vigia_slice *out, struct vigia_error *err) {
+static int take(struct vigia__reader *reader, struct vigia_slice *out, struct vigia_error *err)
+{
 	const uint8_t *start = reader->at;
 	int rc = vigia__reader_skip(reader, err);
 	*out = (struct vigia_slice){(const char *)start, (size_t)(reader->at - start)};
@@ -212,37 +217,33 @@ static int take(struct vigia__reader *reader, struct vigia_slice *out, struct vi
 }
 
 /* The head of a container of this kind. VIGIA_NONE: it is another kind of value, or nothing. */
-static int enter(struct vigia__reader *reader, enum vigia__token_kind kind, uint32_t *count, struct vigia_error *err) {
+static int enter(struct vigia__reader *reader, enum vigia__token_kind kind, uint32_t *count, struct vigia_error *err)
+{
 	struct vigia__token token;
-	if (reader->at == reader->end)
-		return VIGIA_NONE;
+	if (reader->at == reader->end) return VIGIA_NONE;
 	int rc = vigia__reader_next(reader, &token, err);
-	if (rc == VIGIA_OK && token.kind != kind)
-		return VIGIA_NONE;
+	if (rc == VIGIA_OK && token.kind != kind) return VIGIA_NONE;
 	*count = rc == VIGIA_OK ? token.count : 0;
 	return rc;
 }
 
-int vigia_msgpack_find(struct vigia_slice map, const char *key, struct vigia_slice *value, struct vigia_error *err) {
+int vigia_msgpack_find(struct vigia_slice map, const char *key, struct vigia_slice *value, struct vigia_error *err)
+{
 	struct vigia__reader reader = reader_of(map);
 	uint32_t count;
 	size_t len = strlen(key);
 	*value = (struct vigia_slice){0};
 	int rc = enter(&reader, VIGIA_TOKEN_MAP, &count, err);
-	if (rc != VIGIA_OK)
-		return rc;
+	if (rc != VIGIA_OK) return rc;
 	struct vigia_slice found = {0};
 	for (uint32_t i = 0; i < count; i++) {
 		struct vigia__reader at = reader;
 		struct vigia__token token;
 		struct vigia_slice bytes = {0};
 		rc = vigia__reader_next(&at, &token, err);
-		if (rc == VIGIA_OK)
-			rc = take(&reader, &bytes, err); /* the key, whatever it is */
-		if (rc == VIGIA_OK)
-			rc = take(&reader, &bytes, err);
-		if (rc < 0)
-			return rc;
+		if (rc == VIGIA_OK) rc = take(&reader, &bytes, err); /* the key, whatever it is */
+		if (rc == VIGIA_OK) rc = take(&reader, &bytes, err);
+		if (rc < 0) return rc;
 		bool text = token.kind == VIGIA_TOKEN_STRING || token.kind == VIGIA_TOKEN_BIN;
 		if (text && token.string.len == len && memcmp(token.string.data, key, len) == 0)
 			found = bytes; /* of a key that is there twice the last one counts, as everywhere */
@@ -251,20 +252,18 @@ int vigia_msgpack_find(struct vigia_slice map, const char *key, struct vigia_sli
 	return found.len > 0 ? VIGIA_OK : VIGIA_NONE;
 }
 
-int vigia_msgpack_at(struct vigia_slice array, size_t index, struct vigia_slice *value, struct vigia_error *err) {
+int vigia_msgpack_at(struct vigia_slice array, size_t index, struct vigia_slice *value, struct vigia_error *err)
+{
 	struct vigia__reader reader = reader_of(array);
 	uint32_t count;
 	*value = (struct vigia_slice){0};
 	int rc = enter(&reader, VIGIA_TOKEN_ARRAY, &count, err);
-	if (rc != VIGIA_OK)
-		return rc;
-	if (index >= count)
-		return VIGIA_NONE;
+	if (rc != VIGIA_OK) return rc;
+	if (index >= count) return VIGIA_NONE;
 	struct vigia_slice bytes = {0};
 	for (size_t i = 0; i <= index; i++) {
 		rc = take(&reader, &bytes, err);
-		if (rc < 0)
-			return rc;
+		if (rc < 0) return rc;
 	}
 	*value = bytes;
 	return VIGIA_OK;
@@ -272,52 +271,51 @@ int vigia_msgpack_at(struct vigia_slice array, size_t index, struct vigia_slice 
 
 /* ---- Events, JSON ---- */
 
-int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err) {
+int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *object,
+                       struct vigia_error *err)
+{
 	*object = (struct vigia_slice){0};
 	if (vigia__serializer_of(event->serializer) == VIGIA_SERIALIZER_MSGPACK) {
 		*object = event->object;
 		return VIGIA_OK;
 	}
-	if (!buffer)
-		return no_memory(err);
+	if (!buffer) return no_memory(err);
 	vigia_buffer_clear(buffer);
 	int rc = vigia__event_object(event, &buffer->bytes, err);
-	if (rc < 0)
-		return rc;
+	if (rc < 0) return rc;
 	buffer->missing = 0;
 	*object = content(buffer);
 	return VIGIA_OK;
 }
 
 /* The text in the buffer, with a NUL behind it. */
-static int give_text(struct vigia_buffer *buffer, int rc, struct vigia_slice *text, struct vigia_error *err) {
-	if (rc == VIGIA_OK && vigia__buf_add(&buffer->bytes, "", 1) != 0)
-		rc = no_memory(err);
+static int give_text(struct vigia_buffer *buffer, int rc, struct vigia_slice *text, struct vigia_error *err)
+{
+	if (rc == VIGIA_OK && vigia__buf_add(&buffer->bytes, "", 1) != 0) rc = no_memory(err);
 	if (rc < 0) {
 		vigia_buffer_clear(buffer);
 		return rc;
 	}
 	buffer->bytes.len--;
 	buffer->missing = 0;
-	if (text)
-		*text = content(buffer);
+	if (text) *text = content(buffer);
 	return VIGIA_OK;
 }
 
-int vigia_event_json(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *text, struct vigia_error *err) {
-	if (text)
-		*text = (struct vigia_slice){0};
-	if (!buffer)
-		return no_memory(err);
+int vigia_event_json(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *text,
+                     struct vigia_error *err)
+{
+	if (text) *text = (struct vigia_slice){0};
+	if (!buffer) return no_memory(err);
 	vigia_buffer_clear(buffer);
 	return give_text(buffer, vigia__json_from_event(event, &buffer->bytes, err), text, err);
 }
 
-int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer, struct vigia_slice *text, struct vigia_error *err) {
-	if (text)
-		*text = (struct vigia_slice){0};
-	if (!buffer)
-		return no_memory(err);
+int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer, struct vigia_slice *text,
+                          struct vigia_error *err)
+{
+	if (text) *text = (struct vigia_slice){0};
+	if (!buffer) return no_memory(err);
 	vigia_buffer_clear(buffer);
 	return give_text(buffer, vigia__json_from_value(value, &buffer->bytes, err), text, err);
 }

@@ -1,6 +1,6 @@
 /*
- * options.h - every option in one table: name, type, unit, default, limits, one line of help. Validation, the command line and the
- * documentation read it, so they cannot disagree. All wrong options of a call are named in one error.
+ * options.h - every option in one table: name, type, unit, default, limits, one line of help. Validation, the command
+ * line and the documentation read it, so they cannot disagree. All wrong options of a call are named in one error.
  */
 #ifndef VIGIA_CORE_OPTIONS_H
 #define VIGIA_CORE_OPTIONS_H
@@ -9,13 +9,13 @@
 #include "vigia.h"
 
 enum vigia__option_type {
-	VIGIA_OPTION_BOOL,     /* bool */
-	VIGIA_OPTION_COUNT,    /* int64_t, a whole number */
-	VIGIA_OPTION_BYTES,    /* int64_t */
-	VIGIA_OPTION_SECONDS,  /* int64_t nanoseconds; outside a number of seconds */
-	VIGIA_OPTION_CHOICE,   /* int, index into `choices` */
-	VIGIA_OPTION_NAME,     /* const char *, 1..64 bytes, borrowed */
-	VIGIA_OPTION_SPECIAL   /* the caller's own (iterator, filter, function): only its name is known here */
+	VIGIA_OPTION_BOOL,    /* bool */
+	VIGIA_OPTION_COUNT,   /* int64_t, a whole number */
+	VIGIA_OPTION_BYTES,   /* int64_t */
+	VIGIA_OPTION_SECONDS, /* int64_t nanoseconds; outside a number of seconds */
+	VIGIA_OPTION_CHOICE,  /* int, index into `choices` */
+	VIGIA_OPTION_NAME,    /* const char *, 1..64 bytes, borrowed */
+	VIGIA_OPTION_SPECIAL  /* the caller's own (iterator, filter, function): only its name is known here */
 };
 
 enum vigia__option_scope {
@@ -27,13 +27,13 @@ enum vigia__option_scope {
 struct vigia__option {
 	const char *name;
 	enum vigia__option_type type;
-	size_t offset;        /* of the field in the options struct */
-	size_t given_offset;  /* of its `*_given` bool, 0 = none */
-	double initial;       /* default, in the unit of the outside (seconds, not nanoseconds) */
-	double min, max;      /* both allowed, in the unit of the outside */
-	const char *choices;  /* CHOICE: "block skip", the default first; NAME: the default */
+	size_t offset;       /* of the field in the options struct */
+	size_t given_offset; /* of its `*_given` bool, 0 = none */
+	double initial;      /* default, in the unit of the outside (seconds, not nanoseconds) */
+	double min, max;     /* both allowed, in the unit of the outside */
+	const char *choices; /* CHOICE: "block skip", the default first; NAME: the default */
 	enum vigia__option_scope scope;
-	bool or_other;        /* the binding takes something else for it, too: `special` looks at every value */
+	bool or_other; /* the binding takes something else for it, too: `special` looks at every value */
 	const char *help;
 	const struct vigia__option *more; /* of the last row, whose name is NULL: the table goes on there */
 };
@@ -41,9 +41,10 @@ struct vigia__option {
 /* Tables end with name == NULL. */
 extern const struct vigia__option vigia__store_option_table[]; /* -> struct vigia_store_options */
 extern const struct vigia__option vigia__watch_option_table[]; /* -> struct vigia_watch_options */
-extern const struct vigia__option vigia__script_option_table[]; /* -> struct vigia__script_options: a script's watcher has both */
+extern const struct vigia__option
+	vigia__script_option_table[]; /* -> struct vigia__script_options: a script's watcher has both */
 extern const struct vigia__option vigia__registry_option_table[]; /* only names: no struct */
-extern const struct vigia__option vigia__stop_option_table[]; /* -> struct vigia__stop_options */
+extern const struct vigia__option vigia__stop_option_table[];     /* -> struct vigia__stop_options */
 
 /* What registry:stop and watcher:stop are told. */
 struct vigia__stop_options {
@@ -57,9 +58,9 @@ struct vigia__script_options {
 	int64_t memory_limit_bytes;       /* 0: none */
 	int64_t cpu_limit_ns;             /* 0: none */
 	bool libraries_given;
-	unsigned libraries;               /* bits, as bind/cap.h has them */
-	int isolation;                    /* 0 on a thread, 1 in a process of its own */
-	const char *worker_program;       /* the program `vigia`; "" = find it */
+	unsigned libraries;         /* bits, as bind/cap.h has them */
+	int isolation;              /* 0 on a thread, 1 in a process of its own */
+	const char *worker_program; /* the program `vigia`; "" = find it */
 };
 
 /* The row behind this one, into the next table of a chain; its name is NULL at the end. */
@@ -89,15 +90,16 @@ const struct vigia__option *vigia__option_find(const struct vigia__option *table
 /* The known name nearest to a wrong one, NULL if none is near. */
 const char *vigia__nearest(const char *wrong, const char *(*name_at)(const void *ctx, int index), const void *ctx);
 void vigia__options_init(const struct vigia__option *table, void *target);
-/* Take over a struct of a program, `name`, that was perhaps compiled against an older header: its first member is its size. `ours`, which
- * holds the defaults, is of the size `ours_size`; what theirs has replaces them. EOPTION: a size that no version has; `least` is the
- * smallest one that makes sense. */
-int vigia__options_take(const char *name, void *ours, size_t ours_size, size_t least, const void *theirs, struct vigia_error *err);
+/* Take over a struct of a program, `name`, that was perhaps compiled against an older header: its first member is its
+ * size. `ours`, which holds the defaults, is of the size `ours_size`; what theirs has replaces them. EOPTION: a size
+ * that no version has; `least` is the smallest one that makes sense. */
+int vigia__options_take(const char *name, void *ours, size_t ours_size, size_t least, const void *theirs,
+                        struct vigia_error *err);
 /* Give back a struct of ours to a program that has room for `size` bytes of it. */
 void vigia__options_give(void *theirs, size_t size, const void *ours, size_t ours_size);
 /* Set one option from outside; what is wrong goes to `problems`. A SPECIAL one is left alone. */
-void vigia__option_set(const struct vigia__option *table, void *target, const char *name, const struct vigia__value *value,
-                       struct vigia__problems *problems);
+void vigia__option_set(const struct vigia__option *table, void *target, const char *name,
+                       const struct vigia__value *value, struct vigia__problems *problems);
 /* Check a whole struct, filled in by C code or with vigia__option_set(): also what two options must have in common. */
 void vigia__options_check(const struct vigia__option *table, const void *target, struct vigia__problems *problems);
 void vigia__problem(struct vigia__problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -8,46 +8,49 @@
 #include "error.h"
 #include "json.h"
 
-static bool is(struct vigia_slice name, const char *text) {
+static bool is(struct vigia_slice name, const char *text)
+{
 	return name.len == strlen(text) && memcmp(name.data, text, name.len) == 0;
 }
 
-enum vigia__serializer vigia__serializer_of(struct vigia_slice name) {
-	if (name.len == 0 || is(name, "msgpack"))
-		return VIGIA_SERIALIZER_MSGPACK;
+enum vigia__serializer vigia__serializer_of(struct vigia_slice name)
+{
+	if (name.len == 0 || is(name, "msgpack")) return VIGIA_SERIALIZER_MSGPACK;
 	return is(name, "json") ? VIGIA_SERIALIZER_JSON : VIGIA_SERIALIZER_OTHER;
 }
 
-int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, int64_t size_max, struct vigia_error *err) {
+int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, int64_t size_max,
+                        struct vigia_error *err)
+{
 	enum vigia__serializer kind = vigia__serializer_of((struct vigia_slice){name, strlen(name)});
 	struct vigia__buf text = {0};
 	struct vigia__head head;
 	int rc = VIGIA_OK;
 	if (kind == VIGIA_SERIALIZER_OTHER)
-		rc = vigia__error(err, VIGIA_ESERIAL, "objects of this store are written by the serializer '%s', functions of an application: "
-		                  "store through a handle that was opened with it; a script names it in the table it returns (`serializer`)", name);
+		rc = vigia__error(
+			err, VIGIA_ESERIAL,
+			"objects of this store are written by the serializer '%s', functions of an application: "
+			"store through a handle that was opened with it; a script names it in the table it returns (`serializer`)",
+			name);
 	else if (kind == VIGIA_SERIALIZER_JSON) {
 		if (vigia__event_head(buf->data + start, buf->len - start, &head) != 0)
 			rc = vigia__error(err, VIGIA_ESERIAL, "the event cannot be encoded");
-		if (rc == VIGIA_OK)
-			rc = vigia__json_from_value(head.object, &text, err);
+		if (rc == VIGIA_OK) rc = vigia__json_from_value(head.object, &text, err);
 		size_t at = (size_t)((const uint8_t *)head.object.data - buf->data) - 1;
 		if (rc == VIGIA_OK && vigia__event_payload(buf, at, name, text.data, text.len) != 0)
 			rc = vigia__error(err, VIGIA_ENOMEM, "not enough memory");
-		if (rc == VIGIA_OK)
-			rc = vigia__event_end(buf, start, size_max, err);
+		if (rc == VIGIA_OK) rc = vigia__event_end(buf, start, size_max, err);
 	}
 	vigia__buf_deinit(&text);
-	if (rc < 0)
-		buf->len = start;
+	if (rc < 0) buf->len = start;
 	return rc;
 }
 
-int vigia__event_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err) {
+int vigia__event_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
+{
 	switch (vigia__serializer_of(event->serializer)) {
 	case VIGIA_SERIALIZER_MSGPACK:
-		if (vigia__buf_add(buf, event->object.data, event->object.len) == 0)
-			return VIGIA_OK;
+		if (vigia__buf_add(buf, event->object.data, event->object.len) == 0) return VIGIA_OK;
 		return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
 	case VIGIA_SERIALIZER_JSON: {
 		int rc = vigia__json_to_value(event->object.data, event->object.len, buf, err);

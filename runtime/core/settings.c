@@ -8,50 +8,56 @@
 
 #include "event.h"
 
-static const void *field(const struct vigia__option *o, const struct vigia_store_options *options) {
+static const void *field(const struct vigia__option *o, const struct vigia_store_options *options)
+{
 	return (const char *)options + o->offset;
 }
 
-static void *target(const struct vigia__option *o, struct vigia_store_options *options) {
+static void *target(const struct vigia__option *o, struct vigia_store_options *options)
+{
 	return (char *)options + o->offset;
 }
 
-static bool given(const struct vigia__option *o, const struct vigia_store_options *options) {
+static bool given(const struct vigia__option *o, const struct vigia_store_options *options)
+{
 	return *(const bool *)((const char *)options + o->given_offset);
 }
 
 /* The row after `o` that belongs to the file; NULL: begin. NULL behind the last. */
-static const struct vigia__option *next(const struct vigia__option *o) {
+static const struct vigia__option *next(const struct vigia__option *o)
+{
 	for (o = o ? o + 1 : vigia__store_option_table; o->name; o++)
-		if (o->scope != VIGIA_SCOPE_HANDLE)
-			return o;
+		if (o->scope != VIGIA_SCOPE_HANDLE) return o;
 	return NULL;
 }
 
 /* The names' own places, in the order of the table. */
-static void own_names(struct vigia__settings *s, const struct vigia_store_options *from) {
+static void own_names(struct vigia__settings *s, const struct vigia_store_options *from)
+{
 	int i = 0;
 	for (const struct vigia__option *o = next(NULL); o; o = next(o)) {
-		if (o->type != VIGIA_OPTION_NAME || i >= VIGIA_SETTINGS_NAMES)
-			continue;
+		if (o->type != VIGIA_OPTION_NAME || i >= VIGIA_SETTINGS_NAMES) continue;
 		snprintf(s->names[i], sizeof s->names[i], "%s", *(const char *const *)field(o, from));
 		*(const char **)target(o, &s->values) = s->names[i++];
 	}
 }
 
-void vigia__settings_from(struct vigia__settings *s, const struct vigia_store_options *options) {
+void vigia__settings_from(struct vigia__settings *s, const struct vigia_store_options *options)
+{
 	s->values = *options;
 	own_names(s, options);
 }
 
-void vigia__settings_copy(struct vigia__settings *to, const struct vigia__settings *from) {
+void vigia__settings_copy(struct vigia__settings *to, const struct vigia__settings *from)
+{
 	*to = *from;
 	own_names(to, &from->values);
 }
 
 /* ---- As bytes ---- */
 
-static int put_value(const struct vigia__option *o, const void *value, struct vigia__buf *buf) {
+static int put_value(const struct vigia__option *o, const void *value, struct vigia__buf *buf)
+{
 	struct vigia_slice word;
 	switch (o->type) {
 	case VIGIA_OPTION_BOOL:
@@ -66,19 +72,19 @@ static int put_value(const struct vigia__option *o, const void *value, struct vi
 	}
 }
 
-int vigia__settings_encode(const struct vigia__settings *s, struct vigia__buf *buf) {
+int vigia__settings_encode(const struct vigia__settings *s, struct vigia__buf *buf)
+{
 	size_t count = 0;
-	for (const struct vigia__option *o = next(NULL); o; o = next(o))
-		count++;
-	if (vigia__put_map(buf, count) < 0)
-		return -1;
+	for (const struct vigia__option *o = next(NULL); o; o = next(o)) count++;
+	if (vigia__put_map(buf, count) < 0) return -1;
 	for (const struct vigia__option *o = next(NULL); o; o = next(o))
 		if (vigia__put_string(buf, o->name, strlen(o->name)) < 0 || put_value(o, field(o, &s->values), buf) < 0)
 			return -1;
 	return 0;
 }
 
-static bool take_choice(const struct vigia__option *o, int *out, struct vigia_slice text) {
+static bool take_choice(const struct vigia__option *o, int *out, struct vigia_slice text)
+{
 	struct vigia_slice word;
 	for (int i = 0; (word = vigia__option_choice(o, i)).data; i++) {
 		if (word.len == text.len && memcmp(word.data, text.data, text.len) == 0) {
@@ -89,11 +95,12 @@ static bool take_choice(const struct vigia__option *o, int *out, struct vigia_sl
 	return false;
 }
 
-static bool take_value(const struct vigia__option *o, void *out, const struct vigia__token *value, char name[VIGIA_SETTINGS_NAME_LEN + 1]) {
+static bool take_value(const struct vigia__option *o, void *out, const struct vigia__token *value,
+                       char name[VIGIA_SETTINGS_NAME_LEN + 1])
+{
 	switch (o->type) {
 	case VIGIA_OPTION_BOOL:
-		if (value->kind == VIGIA_TOKEN_BOOL)
-			*(bool *)out = value->boolean;
+		if (value->kind == VIGIA_TOKEN_BOOL) *(bool *)out = value->boolean;
 		return value->kind == VIGIA_TOKEN_BOOL;
 	case VIGIA_OPTION_CHOICE:
 		return value->kind == VIGIA_TOKEN_STRING && take_choice(o, out, value->string);
@@ -105,64 +112,66 @@ static bool take_value(const struct vigia__option *o, void *out, const struct vi
 		*(const char **)out = name;
 		return true;
 	default:
-		if (value->kind == VIGIA_TOKEN_INT)
-			*(int64_t *)out = value->integer;
+		if (value->kind == VIGIA_TOKEN_INT) *(int64_t *)out = value->integer;
 		return value->kind == VIGIA_TOKEN_INT;
 	}
 }
 
-static const struct vigia__option *row_of(struct vigia_slice name) {
+static const struct vigia__option *row_of(struct vigia_slice name)
+{
 	const struct vigia__option *o = next(NULL);
-	while (o && (strlen(o->name) != name.len || memcmp(o->name, name.data, name.len) != 0))
-		o = next(o);
+	while (o && (strlen(o->name) != name.len || memcmp(o->name, name.data, name.len) != 0)) o = next(o);
 	return o;
 }
 
-bool vigia__settings_decode(struct vigia__settings *s, const void *data, size_t len) {
+bool vigia__settings_decode(struct vigia__settings *s, const void *data, size_t len)
+{
 	struct vigia__reader reader = {data, (const uint8_t *)data + len};
 	struct vigia__token map, key, value;
 	struct vigia_store_options read;
 	char names[VIGIA_SETTINGS_NAMES][VIGIA_SETTINGS_NAME_LEN + 1];
 	int names_count = 0;
 	vigia_store_options_init(&read);
-	if (vigia__reader_next(&reader, &map, NULL) < 0 || map.kind != VIGIA_TOKEN_MAP)
-		return false;
+	if (vigia__reader_next(&reader, &map, NULL) < 0 || map.kind != VIGIA_TOKEN_MAP) return false;
 	for (uint32_t i = 0; i < map.count; i++) {
-		if (vigia__reader_next(&reader, &key, NULL) < 0 || key.kind != VIGIA_TOKEN_STRING)
-			return false;
+		if (vigia__reader_next(&reader, &key, NULL) < 0 || key.kind != VIGIA_TOKEN_STRING) return false;
 		const struct vigia__option *o = row_of(key.string);
 		if (!o) {
-			if (vigia__reader_skip(&reader, NULL) < 0)
-				return false;
+			if (vigia__reader_skip(&reader, NULL) < 0) return false;
 			continue;
 		}
-		if (names_count == VIGIA_SETTINGS_NAMES || vigia__reader_next(&reader, &value, NULL) < 0)
-			return false;
-		if (!take_value(o, target(o, &read), &value, names[names_count]))
-			return false;
+		if (names_count == VIGIA_SETTINGS_NAMES || vigia__reader_next(&reader, &value, NULL) < 0) return false;
+		if (!take_value(o, target(o, &read), &value, names[names_count])) return false;
 		names_count += o->type == VIGIA_OPTION_NAME;
 	}
 	struct vigia__problems problems = {0};
 	vigia__options_check(vigia__store_option_table, &read, &problems);
-	if (vigia__problems_end(&problems, "settings", NULL) < 0)
-		return false;
+	if (vigia__problems_end(&problems, "settings", NULL) < 0) return false;
 	vigia__settings_from(s, &read);
 	return true;
 }
 
 /* ---- Compared and changed ---- */
 
-static bool equal(const struct vigia__option *o, const struct vigia_store_options *a, const struct vigia_store_options *b) {
+static bool equal(const struct vigia__option *o, const struct vigia_store_options *a,
+                  const struct vigia_store_options *b)
+{
 	const void *x = field(o, a), *y = field(o, b);
 	switch (o->type) {
-	case VIGIA_OPTION_BOOL: return *(const bool *)x == *(const bool *)y;
-	case VIGIA_OPTION_CHOICE: return *(const int *)x == *(const int *)y;
-	case VIGIA_OPTION_NAME: return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
-	default: return *(const int64_t *)x == *(const int64_t *)y;
+	case VIGIA_OPTION_BOOL:
+		return *(const bool *)x == *(const bool *)y;
+	case VIGIA_OPTION_CHOICE:
+		return *(const int *)x == *(const int *)y;
+	case VIGIA_OPTION_NAME:
+		return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
+	default:
+		return *(const int64_t *)x == *(const int64_t *)y;
 	}
 }
 
-void vigia__settings_conflicts(const struct vigia__settings *s, const struct vigia_store_options *asked, struct vigia__problems *problems) {
+void vigia__settings_conflicts(const struct vigia__settings *s, const struct vigia_store_options *asked,
+                               struct vigia__problems *problems)
+{
 	char file[96], other[96];
 	for (const struct vigia__option *o = next(NULL); o; o = next(o))
 		if (given(o, asked) && !equal(o, &s->values, asked))
@@ -171,21 +180,29 @@ void vigia__settings_conflicts(const struct vigia__settings *s, const struct vig
 			               vigia__option_show(o, field(o, asked), other, sizeof other));
 }
 
-void vigia__settings_change(struct vigia__settings *s, const struct vigia_store_options *changes, struct vigia__problems *problems) {
+void vigia__settings_change(struct vigia__settings *s, const struct vigia_store_options *changes,
+                            struct vigia__problems *problems)
+{
 	char file[96];
 	for (const struct vigia__option *o = next(NULL); o; o = next(o)) {
-		if (!given(o, changes) || equal(o, &s->values, changes))
-			continue;
+		if (!given(o, changes) || equal(o, &s->values, changes)) continue;
 		if (o->scope == VIGIA_SCOPE_FIXED) {
 			vigia__problem(problems, "%s is %s since the file was made, and cannot be changed", o->name,
 			               vigia__option_show(o, field(o, &s->values), file, sizeof file));
 			continue;
 		}
 		switch (o->type) {
-		case VIGIA_OPTION_BOOL: *(bool *)target(o, &s->values) = *(const bool *)field(o, changes); break;
-		case VIGIA_OPTION_CHOICE: *(int *)target(o, &s->values) = *(const int *)field(o, changes); break;
-		case VIGIA_OPTION_NAME: /* all names are fixed */ break;
-		default: *(int64_t *)target(o, &s->values) = *(const int64_t *)field(o, changes); break;
+		case VIGIA_OPTION_BOOL:
+			*(bool *)target(o, &s->values) = *(const bool *)field(o, changes);
+			break;
+		case VIGIA_OPTION_CHOICE:
+			*(int *)target(o, &s->values) = *(const int *)field(o, changes);
+			break;
+		case VIGIA_OPTION_NAME: /* all names are fixed */
+			break;
+		default:
+			*(int64_t *)target(o, &s->values) = *(const int64_t *)field(o, changes);
+			break;
 		}
 	}
 	vigia__options_check(vigia__store_option_table, &s->values, problems);

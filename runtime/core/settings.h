@@ -1,6 +1,7 @@
 /*
- * settings.h - the options that belong to a store's file (scope FILE and FIXED in core/options.c): kept with the data as a msgpack map,
- * compared when the file is opened, changed by configure. A new setting is one row in that table; nothing here knows their names.
+ * settings.h - the options that belong to a store's file (scope FILE and FIXED in core/options.c): kept with the data
+ * as a msgpack map, compared when the file is opened, changed by configure. A new setting is one row in that table;
+ * nothing here knows their names.
  *
  * Values; no clock, no thread of their own.
  */
@@ -29,7 +30,8 @@ bool vigia__settings_decode(struct vigia__settings *settings, const void *data, 
 /* What was asked for (`*_given`) and is another in the file: a problem each, naming both values. */
 void vigia__settings_conflicts(const struct vigia__settings *settings, const struct vigia_store_options *asked,
                                struct vigia__problems *problems);
-/* Take over what is given; a name that is fixed for ever and would change is a problem. The result is checked as a whole. */
+/* Take over what is given; a name that is fixed for ever and would change is a problem. The result is checked as a
+ * whole. */
 void vigia__settings_change(struct vigia__settings *settings, const struct vigia_store_options *changes,
                             struct vigia__problems *problems);
 

@@ -1,8 +1,8 @@
 /*
  * table.h - a hash table whose entries are part of what they find: for ids and keys, where a list would be quadratic.
  *
- * Nothing here fails: without memory to grow, its chains get longer. What an entry is part of belongs to the caller, who keeps it where it
- * is while the table has it. Pure, no lock.
+ * Nothing here fails: without memory to grow, its chains get longer. What an entry is part of belongs to the caller,
+ * who keeps it where it is while the table has it. Pure, no lock.
  */
 #ifndef VIGIA_CORE_TABLE_H
 #define VIGIA_CORE_TABLE_H
@@ -18,9 +18,9 @@ struct vigia__node {
 /* Zero-initialise. */
 struct vigia__table {
 	struct vigia__node **slots; /* NULL: only `one` */
-	size_t slots_count;          /* a power of two */
+	size_t slots_count;         /* a power of two */
 	size_t count;
-	size_t popped;               /* slots before this one are empty */
+	size_t popped; /* slots before this one are empty */
 	struct vigia__node *one;
 };
 

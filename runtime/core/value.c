@@ -22,18 +22,19 @@ struct check {
 	struct vigia_error *err;
 };
 
-static bool is_identifier(struct vigia_slice s) {
+static bool is_identifier(struct vigia_slice s)
+{
 	for (size_t i = 0; i < s.len; i++) {
 		char c = s.data[i];
 		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-		if (!letter && (i == 0 || c < '0' || c > '9'))
-			return false;
+		if (!letter && (i == 0 || c < '0' || c > '9')) return false;
 	}
 	return s.len > 0;
 }
 
 /* One step of a path: .name, ["a key"], [3]. */
-static void format_step(const struct frame *frame, char *out, size_t size) {
+static void format_step(const struct frame *frame, char *out, size_t size)
+{
 	const struct vigia__token *key = &frame->key;
 	if (!frame->in_map) {
 		snprintf(out, size, "[%u]", frame->index);
@@ -67,24 +68,20 @@ static void format_step(const struct frame *frame, char *out, size_t size) {
 			n += (size_t)snprintf(out + n, size - n, "...");
 			break;
 		}
-		if (c == '"' || c == '\\')
-			n += (size_t)snprintf(out + n, size - n, "\\%c", c);
-		else if (!vigia__is_plain(s.data, s.len, i, text))
-			n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
-		else
-			out[n++] = (char)c;
-		if (n > size - 12)
-			break;
+		if (c == '"' || c == '\\') n += (size_t)snprintf(out + n, size - n, "\\%c", c);
+		else if (!vigia__is_plain(s.data, s.len, i, text)) n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
+		else out[n++] = (char)c;
+		if (n > size - 12) break;
 	}
 	snprintf(out + n, size - n, "\"]");
 }
 
 /* "object" and the steps to here. Where they do not fit, the outermost are kept. */
-static void format_path(const struct frame *frame, char *out, size_t size) {
+static void format_path(const struct frame *frame, char *out, size_t size)
+{
 	const struct frame *steps[VIGIA_DEPTH_MAX + 1];
 	int count = 0;
-	for (; frame && count <= VIGIA_DEPTH_MAX; frame = frame->up)
-		steps[count++] = frame;
+	for (; frame && count <= VIGIA_DEPTH_MAX; frame = frame->up) steps[count++] = frame;
 	size_t n = (size_t)snprintf(out, size, "object");
 	while (count-- > 0) {
 		char step[256];
@@ -99,7 +96,8 @@ static void format_path(const struct frame *frame, char *out, size_t size) {
 	}
 }
 
-static int refuse(struct check *check, const struct frame *frame, const char *what) {
+static int refuse(struct check *check, const struct frame *frame, const char *what)
+{
 	if (check->err) {
 		char path[420];
 		format_path(frame, path, sizeof path);
@@ -109,7 +107,8 @@ static int refuse(struct check *check, const struct frame *frame, const char *wh
 }
 
 /* The reader's own error, with the place in front and the caller's code. */
-static int refuse_token(struct check *check, const struct frame *frame) {
+static int refuse_token(struct check *check, const struct frame *frame)
+{
 	struct vigia__token token;
 	struct vigia__reader again = check->reader;
 	struct vigia_error why;
@@ -117,9 +116,9 @@ static int refuse_token(struct check *check, const struct frame *frame) {
 	return refuse(check, frame, why.message);
 }
 
-static int check_key(struct check *check, const struct frame *up, struct vigia__token *key) {
-	if (vigia__reader_next(&check->reader, key, NULL) != 0)
-		return refuse_token(check, up);
+static int check_key(struct check *check, const struct frame *up, struct vigia__token *key)
+{
+	if (vigia__reader_next(&check->reader, key, NULL) != 0) return refuse_token(check, up);
 	switch (key->kind) {
 	case VIGIA_TOKEN_NIL:
 		return refuse(check, up, "a key of the map is nil");
@@ -134,12 +133,11 @@ static int check_key(struct check *check, const struct frame *up, struct vigia__
 	}
 }
 
-static int check_value(struct check *check, const struct frame *up, int depth) {
+static int check_value(struct check *check, const struct frame *up, int depth)
+{
 	struct vigia__token token;
-	if (vigia__reader_next(&check->reader, &token, NULL) != 0)
-		return refuse_token(check, up);
-	if (token.kind != VIGIA_TOKEN_ARRAY && token.kind != VIGIA_TOKEN_MAP)
-		return VIGIA_OK;
+	if (vigia__reader_next(&check->reader, &token, NULL) != 0) return refuse_token(check, up);
+	if (token.kind != VIGIA_TOKEN_ARRAY && token.kind != VIGIA_TOKEN_MAP) return VIGIA_OK;
 	if (depth == VIGIA_DEPTH_MAX) {
 		char what[64];
 		snprintf(what, sizeof what, "nested deeper than %d levels", VIGIA_DEPTH_MAX);
@@ -149,22 +147,19 @@ static int check_value(struct check *check, const struct frame *up, int depth) {
 	for (uint32_t i = 1; i <= token.count; i++) {
 		frame.index = i;
 		int rc = frame.in_map ? check_key(check, up, &frame.key) : 0;
-		if (rc == 0)
-			rc = check_value(check, &frame, depth + 1);
-		if (rc != 0)
-			return rc;
+		if (rc == 0) rc = check_value(check, &frame, depth + 1);
+		if (rc != 0) return rc;
 	}
 	return VIGIA_OK;
 }
 
-int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *err) {
+int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *err)
+{
 	struct check check = {.code = code, .err = err};
-	if (value.len == 0)
-		return refuse(&check, NULL, "there is no value");
+	if (value.len == 0) return refuse(&check, NULL, "there is no value");
 	const uint8_t *bytes = (const uint8_t *)value.data;
 	check.reader = (struct vigia__reader){bytes, bytes + value.len};
 	int rc = check_value(&check, NULL, 0);
-	if (rc == 0 && check.reader.at != check.reader.end)
-		rc = refuse(&check, NULL, "there are bytes behind the value");
+	if (rc == 0 && check.reader.at != check.reader.end) rc = refuse(&check, NULL, "there are bytes behind the value");
 	return rc;
 }

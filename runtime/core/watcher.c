@@ -22,9 +22,10 @@
  *    a seek at       | SAVED       TICK
  *    rest            '--> on with the next event, READ (a seek) or LISTEN
  *
- * READING, HANDLING and SAVING end with an outcome only: what is wished meanwhile (STOP, SEEK) waits for it. From LISTENING and
- * the three LATER phases a wish is acted on at once. Whenever nothing is under way, go_on() decides: a seek first, then a
- * stop, then a save that is due, then the next event. (Not drawn: DEFERRED, a handler that was not begun, is HANDLING anew.)
+ * READING, HANDLING and SAVING end with an outcome only: what is wished meanwhile (STOP, SEEK) waits for it. From
+ * LISTENING and the three LATER phases a wish is acted on at once. Whenever nothing is under way, go_on() decides: a
+ * seek first, then a stop, then a save that is due, then the next event. (Not drawn: DEFERRED, a handler that was not
+ * begun, is HANDLING anew.)
  */
 #include "watcher.h"
 
@@ -36,87 +37,99 @@ enum phase { REST, READING, HANDLING, SAVING, LISTENING, READ_LATER, HANDLE_LATE
 /* Without a backoff an event is tried again at once; a fetch or a save is given a moment. */
 enum { NO_BACKOFF_NS = 1000000 };
 
-/* The last number that an iterator does not want. Unlike vigia__iterator_first() - 1 exact for after(UINT64_MAX) too. */
-static uint64_t before(struct vigia_iterator it) {
+/* The last number that an iterator does not want. Unlike vigia__iterator_first() - 1 exact for after(UINT64_MAX)
+ * too. */
+static uint64_t before(struct vigia_iterator it)
+{
 	return it.kind == VIGIA_AT && it.seq_num > 0 ? it.seq_num - 1 : it.seq_num;
 }
 
-static inline bool resolved(struct vigia_iterator it) {
+static inline bool resolved(struct vigia_iterator it)
+{
 	return it.kind == VIGIA_AT || it.kind == VIGIA_AFTER;
 }
 
 /* An outcome is still to come. */
-static bool busy(const struct vigia__watcher *w) {
+static bool busy(const struct vigia__watcher *w)
+{
 	return w->phase == READING || w->phase == HANDLING || w->phase == SAVING;
 }
 
-static bool waits(const struct vigia__watcher *w) {
+static bool waits(const struct vigia__watcher *w)
+{
 	return w->phase == READ_LATER || w->phase == HANDLE_LATER || w->phase == SAVE_LATER;
 }
 
-static bool saves_each_event(const struct vigia__watcher *w) {
+static bool saves_each_event(const struct vigia__watcher *w)
+{
 	return w->options.checkpoint == VIGIA_CHECKPOINT_EVENT && !w->options.ephemeral;
 }
 
-static bool saves_at_stop(const struct vigia__watcher *w) {
+static bool saves_at_stop(const struct vigia__watcher *w)
+{
 	return w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL && !w->options.ephemeral;
 }
 
 /* ---- Actions ---- */
 
-static struct vigia__action none(void) {
+static struct vigia__action none(void)
+{
 	return (struct vigia__action){.kind = VIGIA_ACTION_NONE};
 }
 
-static struct vigia__action wait_again(const struct vigia__watcher *w) {
+static struct vigia__action wait_again(const struct vigia__watcher *w)
+{
 	return (struct vigia__action){.kind = VIGIA_ACTION_WAIT, .until_mono_ns = w->retry_mono_ns};
 }
 
 /* Try again later, in `phase`; `failures` was counted up by the caller. */
-static struct vigia__action wait_in(struct vigia__watcher *w, enum phase phase, uint64_t random, int64_t now) {
+static struct vigia__action wait_in(struct vigia__watcher *w, enum phase phase, uint64_t random, int64_t now)
+{
 	int64_t delay = vigia__backoff_delay(&w->options.backoff, w->failures, random);
-	if (w->options.backoff.initial_ns == 0 && phase != HANDLE_LATER)
-		delay = NO_BACKOFF_NS;
+	if (w->options.backoff.initial_ns == 0 && phase != HANDLE_LATER) delay = NO_BACKOFF_NS;
 	w->phase = phase;
 	w->retry_mono_ns = delay > INT64_MAX - now ? INT64_MAX : now + delay;
 	return wait_again(w);
 }
 
 /* The batch is used up or not wanted any more; the next read begins behind what was finished of it. */
-static void forget_batch(struct vigia__watcher *w) {
+static void forget_batch(struct vigia__watcher *w)
+{
 	w->seqs = NULL;
 	w->count = w->index = 0;
-	if (w->done > before(w->next))
-		w->next = vigia__iterator_after(w->done);
+	if (w->done > before(w->next)) w->next = vigia__iterator_after(w->done);
 }
 
-static struct vigia__action read_on(struct vigia__watcher *w) {
+static struct vigia__action read_on(struct vigia__watcher *w)
+{
 	forget_batch(w);
 	w->phase = READING;
 	return (struct vigia__action){.kind = VIGIA_ACTION_READ, .from = w->next};
 }
 
-static struct vigia__action handle(struct vigia__watcher *w) {
+static struct vigia__action handle(struct vigia__watcher *w)
+{
 	w->phase = HANDLING;
-	return (struct vigia__action){.kind = VIGIA_ACTION_HANDLE,
-	                              .index = w->index,
-	                              .attempt = w->failures + 1,
-	                              .seq_num = w->seqs[w->index]};
+	return (struct vigia__action){
+		.kind = VIGIA_ACTION_HANDLE, .index = w->index, .attempt = w->failures + 1, .seq_num = w->seqs[w->index]};
 }
 
-static struct vigia__action listen_on(struct vigia__watcher *w) {
+static struct vigia__action listen_on(struct vigia__watcher *w)
+{
 	w->phase = LISTENING;
 	return (struct vigia__action){.kind = VIGIA_ACTION_LISTEN, .from = w->next};
 }
 
-static struct vigia__action save(struct vigia__watcher *w, uint64_t seq_num, bool backwards) {
+static struct vigia__action save(struct vigia__watcher *w, uint64_t seq_num, bool backwards)
+{
 	w->phase = SAVING;
 	w->saving = seq_num;
 	w->saving_seek = backwards;
 	return (struct vigia__action){.kind = VIGIA_ACTION_SAVE, .seq_num = seq_num, .backwards = backwards};
 }
 
-static struct vigia__action stopped(struct vigia__watcher *w) {
+static struct vigia__action stopped(struct vigia__watcher *w)
+{
 	forget_batch(w);
 	w->phase = REST;
 	w->state = VIGIA_STOPPED;
@@ -129,38 +142,37 @@ static struct vigia__action stopped(struct vigia__watcher *w) {
 
 static struct vigia__action seek(struct vigia__watcher *w);
 
-/* Nothing is under way: what now? A fresh batch, and a read or event whose wait is over, go on by themselves unless something is
- * wished: an empty batch's save is not due before an event, and here an empty hand means the end was found. */
-static struct vigia__action go_on(struct vigia__watcher *w) {
-	if (w->seek_wanted)
-		return seek(w);
-	if (w->stop_wanted)
-		return saves_at_stop(w) && w->done > w->saved ? save(w, w->done, false) : stopped(w);
+/* Nothing is under way: what now? A fresh batch, and a read or event whose wait is over, go on by themselves unless
+ * something is wished: an empty batch's save is not due before an event, and here an empty hand means the end was
+ * found. */
+static struct vigia__action go_on(struct vigia__watcher *w)
+{
+	if (w->seek_wanted) return seek(w);
+	if (w->stop_wanted) return saves_at_stop(w) && w->done > w->saved ? save(w, w->done, false) : stopped(w);
 	assert(w->state == VIGIA_RUNNING);
 	if (w->save_due && w->done > w->saved) /* the driver's own commit may have been faster */
 		return save(w, w->done, false);
 	w->save_due = false;
 	w->failures = 0;
-	if (w->index < w->count)
-		return handle(w);
+	if (w->index < w->count) return handle(w);
 	/* With a used-up batch in hand there may be more; without one, the last read found the end. */
 	return w->count > 0 ? read_on(w) : listen_on(w);
 }
 
 /* The seek to `seq_num` is durable (or needs not be): stand there. */
-static struct vigia__action land(struct vigia__watcher *w, uint64_t seq_num) {
+static struct vigia__action land(struct vigia__watcher *w, uint64_t seq_num)
+{
 	w->done = seq_num;
 	w->next = vigia__iterator_after(seq_num);
 	w->sought = true;
-	if (w->seek_wanted || w->stop_wanted)
-		return go_on(w);
-	if (w->state == VIGIA_RUNNING)
-		return read_on(w);
+	if (w->seek_wanted || w->stop_wanted) return go_on(w);
+	if (w->state == VIGIA_RUNNING) return read_on(w);
 	w->phase = REST; /* a seek while idle or stopped */
 	return none();
 }
 
-static struct vigia__action seek(struct vigia__watcher *w) {
+static struct vigia__action seek(struct vigia__watcher *w)
+{
 	w->seek_wanted = false;
 	w->save_due = false; /* a checkpoint of where it was is worth nothing now */
 	forget_batch(w);
@@ -168,7 +180,8 @@ static struct vigia__action seek(struct vigia__watcher *w) {
 }
 
 /* The event in hand was handled or given up, and so was what the filter dropped behind it. */
-static void finish_event(struct vigia__watcher *w) {
+static void finish_event(struct vigia__watcher *w)
+{
 	w->failures = 0;
 	w->index++;
 	w->done = w->index < w->count ? w->seqs[w->index] - 1 : before(w->batch_next);
@@ -178,7 +191,8 @@ static void finish_event(struct vigia__watcher *w) {
 
 /* ---- Inputs ---- */
 
-static struct vigia__action on_start(struct vigia__watcher *w, const struct vigia__input *in) {
+static struct vigia__action on_start(struct vigia__watcher *w, const struct vigia__input *in)
+{
 	assert(w->state == VIGIA_IDLE || w->state == VIGIA_STOPPED);
 	assert(resolved(in->next) && in->seq_num <= before(in->next));
 	w->state = VIGIA_RUNNING;
@@ -188,29 +202,28 @@ static struct vigia__action on_start(struct vigia__watcher *w, const struct vigi
 	w->failures = w->stuck = 0;
 	w->done = in->seq_num;
 	w->next = in->next;
-	if (in->sought)
-		w->sought = true;
+	if (in->sought) w->sought = true;
 	if (w->saved > w->done) /* a checkpoint that lay beyond the end */
 		w->saved = w->done;
 	return read_on(w);
 }
 
 /* Count the numbers that were removed where the read began, those that are not counted yet. */
-static void count_missed(struct vigia__watcher *w, uint64_t gone) {
+static void count_missed(struct vigia__watcher *w, uint64_t gone)
+{
 	uint64_t seen = before(w->next), last = seen + gone;
 	w->gap = w->sought ? 0 : gone;
 	w->sought = false;
-	if (w->gap == 0 || last <= w->missed_to)
-		return;
+	if (w->gap == 0 || last <= w->missed_to) return;
 	w->missed += last - (w->missed_to > seen ? w->missed_to : seen);
 	w->missed_to = last;
 }
 
-static struct vigia__action on_batch(struct vigia__watcher *w, const struct vigia__input *in) {
+static struct vigia__action on_batch(struct vigia__watcher *w, const struct vigia__input *in)
+{
 	assert(w->phase == READING);
 	w->failures = w->gap = 0;
-	if (w->seek_wanted || w->stop_wanted)
-		return go_on(w);
+	if (w->seek_wanted || w->stop_wanted) return go_on(w);
 	count_missed(w, in->gone);
 	if (w->gap > 0 && w->options.on_gap == VIGIA_GAP_STOP) {
 		w->stuck = before(w->next) + 1;
@@ -235,21 +248,21 @@ static struct vigia__action on_batch(struct vigia__watcher *w, const struct vigi
 	w->count = in->count;
 	w->index = 0;
 	w->batch_next = in->next;
-	if (in->seqs[0] - 1 > w->done)
-		w->done = in->seqs[0] - 1;
+	if (in->seqs[0] - 1 > w->done) w->done = in->seqs[0] - 1;
 	return handle(w);
 }
 
-static struct vigia__action on_fetch_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now) {
+static struct vigia__action on_fetch_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now)
+{
 	assert(w->phase == READING);
 	w->fetch_errors++;
-	if (w->seek_wanted || w->stop_wanted)
-		return go_on(w);
+	if (w->seek_wanted || w->stop_wanted) return go_on(w);
 	w->failures++;
 	return wait_in(w, READ_LATER, in->random, now);
 }
 
-static struct vigia__action on_handled(struct vigia__watcher *w, const struct vigia__input *in) {
+static struct vigia__action on_handled(struct vigia__watcher *w, const struct vigia__input *in)
+{
 	assert(w->phase == HANDLING);
 	if (!in->dropped) {
 		w->processed++;
@@ -261,19 +274,19 @@ static struct vigia__action on_handled(struct vigia__watcher *w, const struct vi
 }
 
 /* The event in hand is counted as skipped and passed. */
-static struct vigia__action give_up(struct vigia__watcher *w) {
+static struct vigia__action give_up(struct vigia__watcher *w)
+{
 	w->skipped++;
 	finish_event(w);
 	return go_on(w);
 }
 
-static struct vigia__action on_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now) {
+static struct vigia__action on_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now)
+{
 	assert(w->phase == HANDLING);
 	w->failed++;
-	if (w->seek_wanted || w->stop_wanted)
-		return go_on(w);
-	if (in->permanent && w->options.on_damage == VIGIA_DAMAGE_SKIP)
-		return give_up(w);
+	if (w->seek_wanted || w->stop_wanted) return go_on(w);
+	if (in->permanent && w->options.on_damage == VIGIA_DAMAGE_SKIP) return give_up(w);
 	if (in->permanent) {
 		w->stuck = w->seqs[w->index];
 		w->stop_wanted = true;
@@ -281,29 +294,30 @@ static struct vigia__action on_failed(struct vigia__watcher *w, const struct vig
 		return go_on(w);
 	}
 	w->failures++;
-	if (w->options.retry_strategy == VIGIA_RETRY_SKIP && w->failures >= w->options.max_retries)
-		return give_up(w);
+	if (w->options.retry_strategy == VIGIA_RETRY_SKIP && w->failures >= w->options.max_retries) return give_up(w);
 	return wait_in(w, HANDLE_LATER, in->random, now);
 }
 
-static struct vigia__action on_deferred(struct vigia__watcher *w) {
+static struct vigia__action on_deferred(struct vigia__watcher *w)
+{
 	assert(w->phase == HANDLING);
 	return w->seek_wanted || w->stop_wanted ? go_on(w) : handle(w);
 }
 
-static struct vigia__action on_saved(struct vigia__watcher *w) {
+static struct vigia__action on_saved(struct vigia__watcher *w)
+{
 	assert(w->phase == SAVING);
 	w->failures = 0;
 	if (w->saving_seek) {
 		w->saved = w->saving;
 		return land(w, w->saving);
 	}
-	if (w->saving > w->saved)
-		w->saved = w->saving;
+	if (w->saving > w->saved) w->saved = w->saving;
 	return go_on(w);
 }
 
-static struct vigia__action on_save_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now) {
+static struct vigia__action on_save_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now)
+{
 	assert(w->phase == SAVING);
 	if (w->seek_wanted) /* newer than what failed */
 		return go_on(w);
@@ -317,84 +331,96 @@ static struct vigia__action on_save_failed(struct vigia__watcher *w, const struc
 	return wait_in(w, SAVE_LATER, in->random, now);
 }
 
-static struct vigia__action on_wake(struct vigia__watcher *w) {
-	if (w->phase == LISTENING)
-		return read_on(w);
+static struct vigia__action on_wake(struct vigia__watcher *w)
+{
+	if (w->phase == LISTENING) return read_on(w);
 	return waits(w) ? wait_again(w) : none();
 }
 
-static struct vigia__action on_tick(struct vigia__watcher *w, int64_t now) {
-	if (!waits(w))
-		return none();
-	if (now < w->retry_mono_ns)
-		return wait_again(w);
-	if (w->phase == READ_LATER)
-		return read_on(w);
-	if (w->phase == SAVE_LATER)
-		return go_on(w);
+static struct vigia__action on_tick(struct vigia__watcher *w, int64_t now)
+{
+	if (!waits(w)) return none();
+	if (now < w->retry_mono_ns) return wait_again(w);
+	if (w->phase == READ_LATER) return read_on(w);
+	if (w->phase == SAVE_LATER) return go_on(w);
 	w->retried++;
 	return handle(w);
 }
 
-static struct vigia__action on_stop(struct vigia__watcher *w) {
-	if (w->stop_wanted || (w->state == VIGIA_STOPPED && w->phase == REST))
-		return none();
+static struct vigia__action on_stop(struct vigia__watcher *w)
+{
+	if (w->stop_wanted || (w->state == VIGIA_STOPPED && w->phase == REST)) return none();
 	w->stop_wanted = true;
 	w->state = VIGIA_STOPPING;
 	return busy(w) ? none() : go_on(w);
 }
 
-static struct vigia__action on_seek(struct vigia__watcher *w, const struct vigia__input *in) {
+static struct vigia__action on_seek(struct vigia__watcher *w, const struct vigia__input *in)
+{
 	w->seek_wanted = true;
 	w->seek_to = in->seq_num;
 	w->failures = w->stuck = 0; /* what was in trouble is left behind */
 	return busy(w) ? none() : go_on(w);
 }
 
-static struct vigia__action on_reread(struct vigia__watcher *w) {
+static struct vigia__action on_reread(struct vigia__watcher *w)
+{
 	if (w->phase != HANDLING && w->phase != HANDLE_LATER && w->phase != LISTENING)
 		return waits(w) ? wait_again(w) : none();
-	if (w->seek_wanted || w->stop_wanted)
-		return go_on(w);
+	if (w->seek_wanted || w->stop_wanted) return go_on(w);
 	w->failures = 0;
 	return read_on(w);
 }
 
 /* ---- The door ---- */
 
-void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__watcher_options *options) {
+void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__watcher_options *options)
+{
 	memset(watcher, 0, sizeof *watcher);
 	watcher->options = *options;
 }
 
-struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const struct vigia__input *input, int64_t now_mono_ns) {
+struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const struct vigia__input *input,
+                                         int64_t now_mono_ns)
+{
 	switch (input->kind) {
-	case VIGIA_INPUT_START: return on_start(watcher, input);
-	case VIGIA_INPUT_BATCH: return on_batch(watcher, input);
-	case VIGIA_INPUT_FETCH_FAILED: return on_fetch_failed(watcher, input, now_mono_ns);
-	case VIGIA_INPUT_HANDLED: return on_handled(watcher, input);
-	case VIGIA_INPUT_FAILED: return on_failed(watcher, input, now_mono_ns);
-	case VIGIA_INPUT_DEFERRED: return on_deferred(watcher);
-	case VIGIA_INPUT_SAVED: return on_saved(watcher);
-	case VIGIA_INPUT_SAVE_FAILED: return on_save_failed(watcher, input, now_mono_ns);
-	case VIGIA_INPUT_WAKE: return on_wake(watcher);
-	case VIGIA_INPUT_TICK: return on_tick(watcher, now_mono_ns);
-	case VIGIA_INPUT_STOP: return on_stop(watcher);
-	case VIGIA_INPUT_SEEK: return on_seek(watcher, input);
-	case VIGIA_INPUT_REREAD: return on_reread(watcher);
+	case VIGIA_INPUT_START:
+		return on_start(watcher, input);
+	case VIGIA_INPUT_BATCH:
+		return on_batch(watcher, input);
+	case VIGIA_INPUT_FETCH_FAILED:
+		return on_fetch_failed(watcher, input, now_mono_ns);
+	case VIGIA_INPUT_HANDLED:
+		return on_handled(watcher, input);
+	case VIGIA_INPUT_FAILED:
+		return on_failed(watcher, input, now_mono_ns);
+	case VIGIA_INPUT_DEFERRED:
+		return on_deferred(watcher);
+	case VIGIA_INPUT_SAVED:
+		return on_saved(watcher);
+	case VIGIA_INPUT_SAVE_FAILED:
+		return on_save_failed(watcher, input, now_mono_ns);
+	case VIGIA_INPUT_WAKE:
+		return on_wake(watcher);
+	case VIGIA_INPUT_TICK:
+		return on_tick(watcher, now_mono_ns);
+	case VIGIA_INPUT_STOP:
+		return on_stop(watcher);
+	case VIGIA_INPUT_SEEK:
+		return on_seek(watcher, input);
+	case VIGIA_INPUT_REREAD:
+		return on_reread(watcher);
 	}
 	assert(!"an input of the enum");
 	return none();
 }
 
-static const char *batch_misfit(const struct vigia__watcher *w, const struct vigia__input *in) {
+static const char *batch_misfit(const struct vigia__watcher *w, const struct vigia__input *in)
+{
 	uint64_t seen = before(w->next), reached = before(in->next);
-	if (!resolved(in->next))
-		return "the next iterator is not resolved";
-	if (reached < seen)
-		return "the next iterator lies before where the read began";
-	if (in->gone > reached - seen)
-		return "the next iterator lies among what was removed";
+	if (!resolved(in->next)) return "the next iterator is not resolved";
+	if (reached < seen) return "the next iterator lies before where the read began";
+	if (in->gone > reached - seen) return "the next iterator lies among what was removed";
 	for (size_t i = 0; i < in->count; i++) {
 		if (in->seqs[i] <= seen || in->seqs[i] > INT64_MAX)
 			return "the events are not in order, or lie before where the read began";
@@ -403,30 +429,38 @@ static const char *batch_misfit(const struct vigia__watcher *w, const struct vig
 	return reached < seen ? "the next iterator lies before the last event" : NULL;
 }
 
-const char *vigia__watcher_misfit(const struct vigia__watcher *w, const struct vigia__input *in) {
+const char *vigia__watcher_misfit(const struct vigia__watcher *w, const struct vigia__input *in)
+{
 	switch (in->kind) {
 	case VIGIA_INPUT_START:
-		if (w->state != VIGIA_IDLE && w->state != VIGIA_STOPPED)
-			return "the watcher was started already";
-		return resolved(in->next) && in->seq_num <= before(in->next) ? NULL : "a start that is not resolved, or before the checkpoint";
-	case VIGIA_INPUT_BATCH: return w->phase == READING ? batch_misfit(w, in) : "no read is under way";
-	case VIGIA_INPUT_FETCH_FAILED: return w->phase == READING ? NULL : "no read is under way";
+		if (w->state != VIGIA_IDLE && w->state != VIGIA_STOPPED) return "the watcher was started already";
+		return resolved(in->next) && in->seq_num <= before(in->next)
+		           ? NULL
+		           : "a start that is not resolved, or before the checkpoint";
+	case VIGIA_INPUT_BATCH:
+		return w->phase == READING ? batch_misfit(w, in) : "no read is under way";
+	case VIGIA_INPUT_FETCH_FAILED:
+		return w->phase == READING ? NULL : "no read is under way";
 	case VIGIA_INPUT_HANDLED:
 	case VIGIA_INPUT_FAILED:
-	case VIGIA_INPUT_DEFERRED: return w->phase == HANDLING ? NULL : "no handler is under way";
+	case VIGIA_INPUT_DEFERRED:
+		return w->phase == HANDLING ? NULL : "no handler is under way";
 	case VIGIA_INPUT_SAVED:
-	case VIGIA_INPUT_SAVE_FAILED: return w->phase == SAVING ? NULL : "no save is under way";
-	default: return NULL;
+	case VIGIA_INPUT_SAVE_FAILED:
+		return w->phase == SAVING ? NULL : "no save is under way";
+	default:
+		return NULL;
 	}
 }
 
-struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watcher) {
+struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watcher)
+{
 	return watcher->count > 0 ? vigia__iterator_after(watcher->done) : watcher->next;
 }
 
-uint64_t vigia__watcher_blocked(const struct vigia__watcher *watcher) {
-	if (watcher->stuck)
-		return watcher->stuck;
+uint64_t vigia__watcher_blocked(const struct vigia__watcher *watcher)
+{
+	if (watcher->stuck) return watcher->stuck;
 	bool blocked = watcher->failures > 0 && (watcher->phase == HANDLING || watcher->phase == HANDLE_LATER);
 	return blocked ? watcher->seqs[watcher->index] : 0;
 }

@@ -1,8 +1,8 @@
 /*
  * clock.h - the time that watchers live by: the system's monotonic clock, or one that is moved by hand.
  *
- * Backoff, sleeps, long polls in coroutines and checkpoint_interval go by it. What only paces the driving (how long a turn is, when to
- * compare commit numbers, the timeout of a stop) stays with the system's clock.
+ * Backoff, sleeps, long polls in coroutines and checkpoint_interval go by it. What only paces the driving (how long a
+ * turn is, when to compare commit numbers, the timeout of a stop) stays with the system's clock.
  *
  * A clock may be read and advanced from any thread; it must outlive the registries that have it.
  */
@@ -31,9 +31,11 @@ void vigia__registry_leave_clock(struct vigia_registry *registry); /* fine witho
 int64_t vigia__time_now(const struct vigia__manual_clock *clock);
 /* `ns` from now, INT64_MAX (never) where that is too far or `ns` is negative. */
 int64_t vigia__time_after(const struct vigia__manual_clock *clock, int64_t ns);
-/* When a wait for `due_ns` of this clock ends on the system's: 0 at once, INT64_MAX never. A clock that stands still makes nothing due. */
+/* When a wait for `due_ns` of this clock ends on the system's: 0 at once, INT64_MAX never. A clock that stands still
+ * makes nothing due. */
 int64_t vigia__time_wait(const struct vigia__manual_clock *clock, int64_t due_ns);
-/* The registries' descriptors become readable. `ns` is 0 or more; stops at INT64_MAX - 1, so that "never" never comes. */
+/* The registries' descriptors become readable. `ns` is 0 or more; stops at INT64_MAX - 1, so that "never" never
+ * comes. */
 void vigia__manual_clock_advance(struct vigia__manual_clock *clock, int64_t ns);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * drive.h - the door of the room that moves things: it carries out what core/watcher decides, on the thread that owns the registry.
+ * drive.h - the door of the room that moves things: it carries out what core/watcher decides, on the thread that owns
+ * the registry.
  *
  *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/watcher
  *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
@@ -7,11 +8,13 @@
  *     task.c       coroutines beside the watchers
  *     log.c        records for the log function, and failures
  *     inbox.c      what other threads have to tell a registry: log records, "look at your workers"
- *     worker.c     a thread that drives a registry of its own with one watcher; in another registry a watcher stands for it
+ *     worker.c     a thread that drives a registry of its own with one watcher; in another registry a watcher stands
+ *                  for it
  *     clock.c      the time that watchers live by: the system's, or one moved by hand
  *     poller.c     a file descriptor that becomes readable when a round has work
  *
- * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() and the inbox may come from another.
+ * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() and the inbox may come from
+ * another.
  */
 #ifndef VIGIA_DRIVE_DRIVE_H
 #define VIGIA_DRIVE_DRIVE_H
@@ -33,43 +36,43 @@ struct vigia__fetch {
 };
 
 struct vigia_watcher {
-	struct vigia__node node;          /* in the registry's `ids`; first */
-	struct vigia_watcher *next;       /* owner: the registry's list of watchers, or of retired ones */
-	struct vigia_watcher **link;      /* what points to it in that list */
+	struct vigia__node node;     /* in the registry's `ids`; first */
+	struct vigia_watcher *next;  /* owner: the registry's list of watchers, or of retired ones */
+	struct vigia_watcher **link; /* what points to it in that list */
 	struct vigia_registry *registry;
 	char id[256];
-	bool retired;                     /* another watcher has its id now, or it was removed; kept for handles that still point here */
-	bool removed;                     /* retired by a call to remove it */
-	bool detached;                    /* out of the registry, but a start brings it back; kept as above */
-	bool stop_asked;                  /* by a call, since its last start; seen by forget_stopped() */
-	bool released;                    /* there are none any more: it goes when it is retired */
+	bool retired;    /* another watcher has its id now, or it was removed; kept for handles that still point here */
+	bool removed;    /* retired by a call to remove it */
+	bool detached;   /* out of the registry, but a start brings it back; kept as above */
+	bool stop_asked; /* by a call, since its last start; seen by forget_stopped() */
+	bool released;   /* there are none any more: it goes when it is retired */
 	struct vigia_handler handler;
 	bool has_handler;
-	struct vigia__worker *worker;     /* not NULL: a thread does it all, and what is below `options` is not used */
+	struct vigia__worker *worker; /* not NULL: a thread does it all, and what is below `options` is not used */
 	struct vigia_watch_options options;
 	struct vigia__filter *filter;
-	struct vigia_iterator start;      /* where to begin without a checkpoint, resolved when the watcher was created */
-	bool sought;                      /* an ephemeral one: a seek said so */
-	bool created;                     /* the call that made it has returned */
-	bool begins;                      /* where it starts was found out by this start: no checkpoint, no hold */
+	struct vigia_iterator start; /* where to begin without a checkpoint, resolved when the watcher was created */
+	bool sought;                 /* an ephemeral one: a seek said so */
+	bool created;                /* the call that made it has returned */
+	bool begins;                 /* where it starts was found out by this start: no checkpoint, no hold */
 
-	struct vigia__watcher core;       /* what it decides */
-	struct vigia__action action;      /* what is to be done, or under way */
-	struct vigia_batch batch;         /* empty while it listens: driver.c, give_memory() */
-	uint64_t *seqs;                   /* of the batch */
+	struct vigia__watcher core;  /* what it decides */
+	struct vigia__action action; /* what is to be done, or under way */
+	struct vigia_batch batch;    /* empty while it listens: driver.c, give_memory() */
+	uint64_t *seqs;              /* of the batch */
 	size_t seqs_cap;
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
 	bool owned;                       /* this process runs the id */
 
-	bool running_handler;             /* a call of handle or resume is on the stack */
-	bool pending;                     /* the handler goes on later */
+	bool running_handler; /* a call of handle or resume is on the stack */
+	bool pending;         /* the handler goes on later */
 	int64_t resume_mono_ns;
-	bool resume_now;                  /* an event came */
-	bool told_stopping;               /* its handler went on once since it is to stop: from then on when it asked to */
+	bool resume_now;    /* an event came */
+	bool told_stopping; /* its handler went on once since it is to stop: from then on when it asked to */
 
-	struct vigia__limit limit;        /* of its failures */
+	struct vigia__limit limit; /* of its failures */
 	struct vigia_error last_error;
-	struct vigia_error stop_error;    /* why its checkpoint could not be saved when it stopped the last time */
+	struct vigia_error stop_error; /* why its checkpoint could not be saved when it stopped the last time */
 	int64_t last_listen_at_ns, last_processed_at_ns;
 };
 
@@ -80,62 +83,65 @@ enum { VIGIA__SIGNALLED = 1000 };
 struct vigia__inbox {
 	pthread_mutex_t mutex;
 	struct vigia__record *first, **end; /* log records, oldest first */
-	unsigned count, dropped;          /* there are; there was no room for */
-	atomic_bool poked;                /* there is something to look at */
-	_Atomic uint64_t progress;        /* counts when a worker that got on has nothing more to do */
-	atomic_bool wants_progress;       /* somebody waits for that */
-	uint64_t seen;                    /* the count at the last look; the registry's thread's */
+	unsigned count, dropped;            /* there are; there was no room for */
+	atomic_bool poked;                  /* there is something to look at */
+	_Atomic uint64_t progress;          /* counts when a worker that got on has nothing more to do */
+	atomic_bool wants_progress;         /* somebody waits for that */
+	uint64_t seen;                      /* the count at the last look; the registry's thread's */
 };
 
 struct vigia_registry {
 	struct vigia_store *store;
 	struct vigia_watcher *watchers, **watchers_end;
 	struct vigia_watcher *retired;
-	struct vigia__table ids;          /* of `watchers` */
-	bool any_released;                /* some of these may be freed */
-	/* Ephemeral watchers leave once a stop that was asked for is done, and this is told, as a log function is. NULL: all stay. */
+	struct vigia__table ids; /* of `watchers` */
+	bool any_released;       /* some of these may be freed */
+	/* Ephemeral watchers leave once a stop that was asked for is done, and this is told, as a log function is. NULL:
+	 * all stay. */
 	void (*forgotten)(void *ctx, struct vigia_watcher *watcher);
 	void *forgotten_ctx;
-	bool stops_asked;                 /* of some watcher */
-	struct vigia__manual_clock *clock;       /* NULL: the system's; times called mono_ns are its own */
-	struct vigia_registry *clock_next;       /* owner: the clock, under its mutex */
+	bool stops_asked;                  /* of some watcher */
+	struct vigia__manual_clock *clock; /* NULL: the system's; times called mono_ns are its own */
+	struct vigia_registry *clock_next; /* owner: the clock, under its mutex */
 	vigia_log_fn log;
 	void *log_ctx;
-	/* Takes failures in place of `log`; inherited by the registries of workers, and called on their threads. NULL: `log` takes them. */
+	/* Takes failures in place of `log`; inherited by the registries of workers, and called on their threads. NULL:
+	 * `log` takes them. */
 	void (*tell)(struct vigia__limit *limit, enum vigia_log_level level, const char *text);
-	struct vigia__limit limit;        /* of the failures of tasks */
-	char *trace;                      /* where the handler failed that failed last, until that is logged; NULL: not known */
-	bool failed_at_end;               /* and that what it failed with was its own end: stopping, a closed store */
-	int depth;                        /* handlers on the stack: a handler may stop other watchers */
-	struct vigia_watcher *current;    /* whose handler is on top of it */
+	struct vigia__limit limit; /* of the failures of tasks */
+	char *trace;               /* where the handler failed that failed last, until that is logged; NULL: not known */
+	bool failed_at_end;        /* and that what it failed with was its own end: stopping, a closed store */
+	int depth;                 /* handlers on the stack: a handler may stop other watchers */
+	struct vigia_watcher *current; /* whose handler is on top of it */
 	atomic_bool interrupted;
-	bool (*signalled)(void *ctx);     /* does a signal handler of the application want a call that waits to return? NULL: no */
+	bool (*signalled)(
+		void *ctx); /* does a signal handler of the application want a call that waits to return? NULL: no */
 	void *signalled_ctx;
-	bool one_watcher;                 /* turns are counted by time, not by events */
-	bool between_events;              /* begin no handler: something is to be done when none runs */
-	bool holds_late;                  /* a watcher holds back garbage collection from its start on, not from its creation */
-	struct vigia__worker *worker;     /* whose thread this registry belongs to; NULL: an application's */
-	struct vigia__fetch spare;        /* memory for the next watcher that reads */
+	bool one_watcher;             /* turns are counted by time, not by events */
+	bool between_events;          /* begin no handler: something is to be done when none runs */
+	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
+	struct vigia__worker *worker; /* whose thread this registry belongs to; NULL: an application's */
+	struct vigia__fetch spare;    /* memory for the next watcher that reads */
 	struct vigia__inbox inbox;
-	bool told_closed;                 /* the handlers that wait know that the store was closed */
+	bool told_closed; /* the handlers that wait know that the store was closed */
 
 	/* waiting */
-	struct vigia__bell bell;          /* interrupted, or the inbox was poked */
-	struct vigia__listen listen;      /* the words as they were before the last look */
-	bool listen_in_vain;              /* no watcher wants an event, */
-	bool listen_for_workers;          /* but there are workers, whose news have a word */
-	bool listen_anything;             /* a handler polls with a filter of its own */
-	bool listening;                   /* listen was prepared and not yet seen changed */
-	uint64_t commits;                 /* of the store, at the last look */
-	int64_t heal_mono_ns;             /* when to compare them */
-	int64_t there_mono_ns;            /* when to ask whether the store is still what was opened */
-	int64_t dirty_mono_ns;            /* since when there is progress to save; 0: none */
+	struct vigia__bell bell;              /* interrupted, or the inbox was poked */
+	struct vigia__listen listen;          /* the words as they were before the last look */
+	bool listen_in_vain;                  /* no watcher wants an event, */
+	bool listen_for_workers;              /* but there are workers, whose news have a word */
+	bool listen_anything;                 /* a handler polls with a filter of its own */
+	bool listening;                       /* listen was prepared and not yet seen changed */
+	uint64_t commits;                     /* of the store, at the last look */
+	int64_t heal_mono_ns;                 /* when to compare them */
+	int64_t there_mono_ns;                /* when to ask whether the store is still what was opened */
+	int64_t dirty_mono_ns;                /* since when there is progress to save; 0: none */
 	struct vigia__poller *_Atomic poller; /* NULL: nobody has asked for a descriptor */
-	bool stepping;                    /* a step is under way: it looks at everything before it ends */
+	bool stepping;                        /* a step is under way: it looks at everything before it ends */
 
 	struct vigia__task *tasks, **tasks_end; /* oldest first; NULL: there was none yet */
-	bool tasks_stopping;              /* a wait of a task ends at once */
-	unsigned stop_waits;              /* coroutines that wait until a watcher has stopped */
+	bool tasks_stopping;                    /* a wait of a task ends at once */
+	unsigned stop_waits;                    /* coroutines that wait until a watcher has stopped */
 };
 
 /* ---- driver.c ---- */
@@ -163,10 +169,11 @@ int64_t vigia__driver_due(const struct vigia_watcher *watcher);
 bool vigia__driver_active(const struct vigia_watcher *watcher);
 /* What the watcher itself knows; not what is in the store: checkpoint and lag. */
 void vigia__driver_stats(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
-/* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is its own from
- * now on, and reads again behind
+/* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is
+ * its own from now on, and reads again behind
  * what was handled. No handler may be in progress. */
-void vigia__driver_renew(struct vigia_watcher *watcher, const struct vigia_watch_options *options, struct vigia__filter *filter);
+void vigia__driver_renew(struct vigia_watcher *watcher, const struct vigia_watch_options *options,
+                         struct vigia__filter *filter);
 /* Is there progress that no commit has taken along yet? */
 bool vigia__driver_dirty(struct vigia_watcher *watcher);
 /* Free what is kept for reads to come. */
@@ -185,8 +192,8 @@ void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, con
 int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_error *err);
 
 /* The same for the failure of a handler, task or fetch. */
-void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level,
+                        const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* The filter of a watcher changed. */
 void vigia__registry_listen(struct vigia_registry *registry);
@@ -215,9 +222,10 @@ bool vigia__inbox_look(struct vigia_registry *registry);
 
 /* ---- task.c ---- */
 
-/* Call `resume` in the rounds to come until it answers something else than VIGIA_PENDING; *resume_mono_ns then says when to call again at
- * the latest; an append or a stop is a reason, too. */
-int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
+/* Call `resume` in the rounds to come until it answers something else than VIGIA_PENDING; *resume_mono_ns then says
+ * when to call again at the latest; an append or a stop is a reason, too. */
+int vigia__registry_spawn(struct vigia_registry *registry,
+                          int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
                           struct vigia_error *err);
 void vigia__tasks_wake(struct vigia_registry *registry);
 /* One has stopped: the coroutines that wait for that look again. */
@@ -238,7 +246,9 @@ void vigia__registry_ring(struct vigia_registry *registry);
 void vigia__poller_ring(struct vigia__poller *poller);
 /* A round begins: not readable until armed again. */
 void vigia__poller_clear(struct vigia__poller *poller);
-/* A round ended: readable when a word of `listen` changes or the monotonic time comes (0: at once, INT64_MAX: never). */
-void vigia__poller_arm(struct vigia__poller *poller, const struct vigia__listen *listen, uint64_t commits, int64_t due_mono_ns);
+/* A round ended: readable when a word of `listen` changes or the monotonic time comes (0: at once, INT64_MAX:
+ * never). */
+void vigia__poller_arm(struct vigia__poller *poller, const struct vigia__listen *listen, uint64_t commits,
+                       int64_t due_mono_ns);
 
 #endif

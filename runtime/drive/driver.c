@@ -1,5 +1,6 @@
 /*
- * driver.c - drives one watcher: carries out what core/watcher decides (read, handle, save, wait) and tells it the outcome.
+ * driver.c - drives one watcher: carries out what core/watcher decides (read, handle, save, wait) and tells it the
+ * outcome.
  */
 #include <stdio.h>
 #include <string.h>
@@ -43,7 +44,8 @@ static void keep_error(struct vigia_watcher *w, const struct vigia_error *err)
 	snprintf(w->last_error.watcher_id, sizeof w->last_error.watcher_id, "%s", w->id);
 }
 
-/* What the end of a watcher, a store or the program does to what is under way is no failure to be told without a log function. */
+/* What the end of a watcher, a store or the program does to what is under way is no failure to be told without a log
+ * function. */
 static bool is_end(const struct vigia_error *err)
 {
 	return err->code == VIGIA_ESTOPPING || err->code == VIGIA_EINTERRUPTED || err->code == VIGIA_ECLOSED;
@@ -60,7 +62,8 @@ static const char *next_attempt(const struct vigia_watcher *w, char *out, size_t
 	int64_t at = vigia__wall_ns();
 	time_t seconds = (time_t)((wait > INT64_MAX - at ? INT64_MAX : at + wait) / 1000000000);
 	struct tm tm;
-	if (w->registry->clock == NULL && gmtime_r(&seconds, &tm)) strftime(out + n, size - (size_t)n, ", at %Y-%m-%dT%H:%M:%SZ", &tm);
+	if (w->registry->clock == NULL && gmtime_r(&seconds, &tm))
+		strftime(out + n, size - (size_t)n, ", at %Y-%m-%dT%H:%M:%SZ", &tm);
 	return out;
 }
 
@@ -84,19 +87,21 @@ static void log_event_error(struct vigia_watcher *w, const struct vigia_error *e
 	bool end = w->registry->failed_at_end || is_end(err);
 	w->registry->failed_at_end = false;
 	if (end)
-		vigia__log(w->registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), err->message, seq_num, count, then, line, where);
+		vigia__log(w->registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), err->message, seq_num, count, then, line,
+		           where);
 	else
-		vigia__log_failure(w->registry, &w->limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), err->message, seq_num, count, then, line,
-		                   where);
+		vigia__log_failure(w->registry, &w->limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->id), err->message, seq_num,
+		                   count, then, line, where);
 	vigia__free(trace);
 }
 
-/* The store is not what was opened: nothing in it is to be trusted, and nothing may be saved. Stops when the outcome of what is under way
- * was told. True: it was that. */
+/* The store is not what was opened: nothing in it is to be trusted, and nothing may be saved. Stops when the outcome of
+ * what is under way was told. True: it was that. */
 static bool is_replaced(struct vigia_watcher *w, int rc)
 {
 	if (rc != VIGIA_EREPLACED || w->core.state != VIGIA_RUNNING) return false;
-	vigia__watcher_step(&w->core, &(struct vigia__input){.kind = VIGIA_INPUT_STOP}, vigia__time_now(w->registry->clock));
+	vigia__watcher_step(&w->core, &(struct vigia__input){.kind = VIGIA_INPUT_STOP},
+	                    vigia__time_now(w->registry->clock));
 	return true;
 }
 
@@ -144,8 +149,8 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	w->start = vigia__iterator_resolve(options->initial_event_iterator, oldest, latest);
 	if (vigia__iterator_first(w->start) > latest + 1) {
 		char text[64];
-		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': %s is beyond the last event %llu: it starts after that one", VIGIA_SHOWN(id),
-		           vigia__iterator_format(w->start, text, sizeof text), (unsigned long long)latest);
+		vigia__log(registry, VIGIA_LOG_WARN, "watcher '%s': %s is beyond the last event %llu: it starts after that one",
+		           VIGIA_SHOWN(id), vigia__iterator_format(w->start, text, sizeof text), (unsigned long long)latest);
 		w->start = vigia__iterator_after(latest);
 	}
 	w->core.next = w->start;
@@ -207,14 +212,16 @@ static int checkpoint_of(struct vigia_watcher *w, uint64_t *seq_num, struct vigi
 	return rc == VIGIA_ENOCHECKPOINT ? VIGIA_NONE : rc;
 }
 
-/* A checkpoint beyond the end (a file put back from a backup): events to come must not be skipped, so it is drawn back at once. */
+/* A checkpoint beyond the end (a file put back from a backup): events to come must not be skipped, so it is drawn back
+ * at once. */
 static int draw_back(struct vigia_watcher *w, uint64_t *checkpoint, struct vigia_error *err)
 {
 	struct vigia__backend *b = w->registry->store->backend;
 	uint64_t oldest, latest;
 	int rc = b->bounds(b, &oldest, &latest, err);
 	if (rc < 0 || *checkpoint <= latest) return rc;
-	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': its checkpoint %llu is beyond the last event %llu: it starts after that one",
+	vigia__log(w->registry, VIGIA_LOG_WARN,
+	           "watcher '%s': its checkpoint %llu is beyond the last event %llu: it starts after that one",
 	           VIGIA_SHOWN(w->id), (unsigned long long)*checkpoint, (unsigned long long)latest);
 	*checkpoint = latest;
 	return b->checkpoint_put(b, w->id, latest, err);
@@ -224,23 +231,27 @@ int vigia__driver_hold(struct vigia_watcher *w, struct vigia_error *err)
 {
 	struct vigia__backend *b = w->registry->store->backend;
 	if (w->options.ephemeral) return VIGIA_OK;
-	/* Latest is where the log ended when the watcher was created, the trim horizon where it begins when nothing else is known. */
+	/* Latest is where the log ended when the watcher was created, the trim horizon where it begins when nothing else is
+	 * known. */
 	enum vigia_iterator_kind kind = w->options.initial_event_iterator.kind;
 	bool anew = kind == VIGIA_TRIM_HORIZON || (kind == VIGIA_LATEST && !w->created);
 	uint64_t held = 0;
 	int rc = b->hold(b, w->id, anew ? w->options.initial_event_iterator : w->start, &held, &w->begins, err);
 	if (rc == VIGIA_EDISKFULL || rc == VIGIA_EFULL) {
 		/* Reading on is worth more than the promise; its first checkpoint keeps it again. */
-		vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot hold back garbage collection: the disk or map is full",
-		           VIGIA_SHOWN(w->id));
+		vigia__log(w->registry, VIGIA_LOG_WARN,
+		           "watcher '%s': cannot hold back garbage collection: the disk or map is full", VIGIA_SHOWN(w->id));
 		vigia__error_clear(err);
 		if (kind != VIGIA_TRIM_HORIZON) return VIGIA_OK;
 		uint64_t oldest, latest;
 		rc = b->bounds(b, &oldest, &latest, err);
-		if (rc == VIGIA_OK) held = vigia__iterator_first(vigia__iterator_resolve(w->options.initial_event_iterator, oldest, latest)) - 1;
+		if (rc == VIGIA_OK)
+			held =
+				vigia__iterator_first(vigia__iterator_resolve(w->options.initial_event_iterator, oldest, latest)) - 1;
 		w->begins = rc == VIGIA_OK;
 	}
-	if (rc == VIGIA_OK && (w->begins ? anew : held != vigia__iterator_first(w->start) - 1)) w->start = vigia__iterator_after(held);
+	if (rc == VIGIA_OK && (w->begins ? anew : held != vigia__iterator_first(w->start) - 1))
+		w->start = vigia__iterator_after(held);
 	if (rc == VIGIA_OK && w->core.state == VIGIA_IDLE) w->core.next = w->start;
 	return rc < 0 ? rc : VIGIA_OK;
 }
@@ -268,7 +279,8 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 		done = vigia__iterator_first(next) - 1;
 		struct vigia_error untouched = {0};
 		if (rc == VIGIA_OK && b->touch(b, w->id, &untouched) < 0)
-			vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot renew its checkpoint: %s", VIGIA_SHOWN(w->id), untouched.message);
+			vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': cannot renew its checkpoint: %s", VIGIA_SHOWN(w->id),
+			           untouched.message);
 		if (rc == VIGIA_OK) rc = checkpoint_of(w, &checkpoint, err);
 		if (rc == VIGIA_OK) rc = draw_back(w, &checkpoint, err);
 		if (rc == VIGIA_OK) {
@@ -277,7 +289,8 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 		}
 		if (rc >= 0 && w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL) {
 			w->progress = vigia__progress_new(w->id, done);
-			if (w->progress == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(w->id));
+			if (w->progress == NULL)
+				rc = vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(w->id));
 		}
 		if (rc < 0) {
 			let_go(w);
@@ -286,7 +299,8 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 	}
 	w->core.saved = done;
 	w->stop_error = (struct vigia_error){0};
-	/* Who begins at the trim horizon begins at the oldest event that its first read finds: nobody missed what went before. */
+	/* Who begins at the trim horizon begins at the oldest event that its first read finds: nobody missed what went
+	 * before. */
 	bool left_behind = w->sought || (w->begins && w->options.initial_event_iterator.kind == VIGIA_TRIM_HORIZON);
 	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done, .sought = left_behind});
 	return VIGIA_OK;
@@ -306,8 +320,8 @@ static bool fit_seqs(struct vigia_watcher *w)
 
 /* ---- memory ---- */
 
-/* So much may a watcher that listens keep; larger memory goes to the registry, up to that bound, or back to the system. So idle watchers
- * hold next to nothing, and one that is woken again and again allocates nothing. */
+/* So much may a watcher that listens keep; larger memory goes to the registry, up to that bound, or back to the system.
+ * So idle watchers hold next to nothing, and one that is woken again and again allocates nothing. */
 enum { KEPT_BYTES = 4096, SPARE_BYTES = 1 << 20 };
 
 static size_t held(const struct vigia_batch *batch, size_t seqs_cap)
@@ -363,7 +377,8 @@ static void read_events(struct vigia_watcher *w)
 	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
 	if (w->batch.bytes.data == NULL) exchange(w);
 	int rc = vigia__store_read(w->registry->store, &request, w->filter, NULL, &w->batch, &input.next, &err);
-	if (rc == VIGIA_OK && !fit_seqs(w)) rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->batch.count);
+	if (rc == VIGIA_OK && !fit_seqs(w))
+		rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->batch.count);
 	if (rc < 0) {
 		keep_error(w, &err);
 		bool stops = is_replaced(w, rc);
@@ -377,7 +392,8 @@ static void read_events(struct vigia_watcher *w)
 	w->last_listen_at_ns = vigia__wall_ns();
 	uint64_t first = vigia__iterator_first(request.from);
 	input.gone = w->batch.gone;
-	if (vigia__iterator_first(input.next) < first + input.gone) input.next = vigia__iterator_after(first + input.gone - 1);
+	if (vigia__iterator_first(input.next) < first + input.gone)
+		input.next = vigia__iterator_after(first + input.gone - 1);
 	step(w, &input);
 	if (w->core.gap > 0) tell_gap(w, first, w->core.gap);
 }
@@ -418,15 +434,15 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 	uint64_t stuck = w->core.stuck;
 	log_event_error(w, err, attempt, given_up || stuck);
 	if (given_up && permanent)
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad", VIGIA_SHOWN(w->id),
-		           (unsigned long long)err->seq_num);
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad",
+		           VIGIA_SHOWN(w->id), (unsigned long long)err->seq_num);
 	else if (given_up)
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts", VIGIA_SHOWN(w->id),
-		           (unsigned long long)err->seq_num, (long long)w->options.max_retries);
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts",
+		           VIGIA_SHOWN(w->id), (unsigned long long)err->seq_num, (long long)w->options.max_retries);
 	else if (stuck)
 		vigia__log(w->registry, VIGIA_LOG_ERROR,
-		           "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it", VIGIA_SHOWN(w->id),
-		           (unsigned long long)stuck);
+		           "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it",
+		           VIGIA_SHOWN(w->id), (unsigned long long)stuck);
 }
 
 static void enter_handler(struct vigia_watcher *w, struct vigia_watcher **outer)
@@ -533,7 +549,8 @@ int vigia__driver_save(struct vigia_watcher *w, struct vigia_error *err)
 	struct vigia_error local = {0};
 	if (err == NULL) err = &local;
 	int rc = VIGIA_OK;
-	while (rc == VIGIA_OK && w->action.kind == VIGIA_ACTION_SAVE && !w->running_handler && !w->pending) rc = save(w, err);
+	while (rc == VIGIA_OK && w->action.kind == VIGIA_ACTION_SAVE && !w->running_handler && !w->pending)
+		rc = save(w, err);
 	return rc;
 }
 
@@ -543,7 +560,8 @@ static void offer_progress(struct vigia_watcher *w)
 	if (w->progress == NULL || w->options.checkpoint != VIGIA_CHECKPOINT_BATCH) return;
 	if (w->core.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
 		vigia__progress_move(&w->registry->store->backend->progress, w->progress, w->core.done);
-	if (w->registry->dirty_mono_ns == 0 && w->core.done > w->core.saved) w->registry->dirty_mono_ns = vigia__time_now(w->registry->clock);
+	if (w->registry->dirty_mono_ns == 0 && w->core.done > w->core.saved)
+		w->registry->dirty_mono_ns = vigia__time_now(w->registry->clock);
 }
 
 bool vigia__driver_dirty(struct vigia_watcher *w)
@@ -566,7 +584,8 @@ bool vigia__driver_run(struct vigia_watcher *w)
 		switch (w->pending ? VIGIA_ACTION_NONE : w->action.kind) {
 		case VIGIA_ACTION_READ:
 			read_events(w);
-			/* A slice of events that the filter dropped, and more to look at: a turn. Whoever stops it need not wait for the end. */
+			/* A slice of events that the filter dropped, and more to look at: a turn. Whoever stops it need not wait
+			 * for the end. */
 			if (w->action.kind == VIGIA_ACTION_READ && w->batch.count == 0) {
 				offer_progress(w);
 				return true;
@@ -630,11 +649,13 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 	}
 	struct vigia__input input = {.kind = kind, .seq_num = seq_num, .random = random_bits()};
 	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__time_now(w->registry->clock));
-	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon and has not
-	 * begun must not begin now. */
+	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon
+	 * and has not begun must not begin now. */
 	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
-	else if (w->action.kind == VIGIA_ACTION_HANDLE && !w->running_handler && !w->pending) step_kind(w, VIGIA_INPUT_DEFERRED);
-	else if (w->action.kind == VIGIA_ACTION_READ) step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
+	else if (w->action.kind == VIGIA_ACTION_HANDLE && !w->running_handler && !w->pending)
+		step_kind(w, VIGIA_INPUT_DEFERRED);
+	else if (w->action.kind == VIGIA_ACTION_READ)
+		step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
 }
 
 void vigia__driver_replaced(struct vigia_watcher *w, const struct vigia_error *err)
@@ -665,7 +686,8 @@ void vigia__driver_stats(const struct vigia_watcher *w, struct vigia_watcher_sta
 	};
 }
 
-void vigia__driver_renew(struct vigia_watcher *w, const struct vigia_watch_options *options, struct vigia__filter *filter)
+void vigia__driver_renew(struct vigia_watcher *w, const struct vigia_watch_options *options,
+                         struct vigia__filter *filter)
 {
 	vigia__filter_free(w->filter);
 	w->filter = filter;
@@ -683,8 +705,12 @@ int64_t vigia__driver_due(const struct vigia_watcher *w)
 	if (w->running_handler || w->worker) return INT64_MAX;
 	if (w->pending) return pending_due(w) ? 0 : w->resume_mono_ns;
 	switch (w->action.kind) {
-	case VIGIA_ACTION_WAIT: return w->action.until_mono_ns;
-	case VIGIA_ACTION_LISTEN: case VIGIA_ACTION_NONE: return INT64_MAX;
-	default: return 0;
+	case VIGIA_ACTION_WAIT:
+		return w->action.until_mono_ns;
+	case VIGIA_ACTION_LISTEN:
+	case VIGIA_ACTION_NONE:
+		return INT64_MAX;
+	default:
+		return 0;
 	}
 }

@@ -98,6 +98,8 @@ bool vigia__inbox_look(struct vigia_registry *registry)
 		registry->log(registry->log_ctx, record->level, record->text);
 	registry->depth--;
 	free_records(first);
-	if (dropped) vigia__log(registry, VIGIA_LOG_WARN, "%u log records of watchers on threads were dropped: nobody took them", dropped);
+	if (dropped)
+		vigia__log(registry, VIGIA_LOG_WARN, "%u log records of watchers on threads were dropped: nobody took them",
+		           dropped);
 	return true;
 }

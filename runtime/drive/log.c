@@ -1,5 +1,6 @@
 /*
- * log.c - what a registry tells: records for its log function, and failures, which may go elsewhere where there is none.
+ * log.c - what a registry tells: records for its log function, and failures, which may go elsewhere where there is
+ * none.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,7 +25,8 @@ void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, con
 	log_text(registry, level, text);
 }
 
-void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level, const char *format, ...)
+void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level,
+                        const char *format, ...)
 {
 	if (registry->log == NULL && registry->tell == NULL) return;
 	char text[2400]; /* a message, and a traceback of some lines */

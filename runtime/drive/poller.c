@@ -1,8 +1,10 @@
 /*
- * poller.c - a file descriptor that becomes readable when a registry has work, for applications with a loop of their own.
+ * poller.c - a file descriptor that becomes readable when a registry has work, for applications with a loop of their
+ * own.
  *
- * Futexes cannot be polled: one helper thread waits on the wake words and the registry's bells and writes to an eventfd;
- * a timerfd stands for what is due at a time; an epoll descriptor holds both and is what the application polls.
+ * Futexes cannot be polled: one helper thread waits on the wake words and the registry's bells and writes to an
+ * eventfd; a timerfd stands for what is due at a time; an epoll descriptor holds both and is what the application
+ * polls.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,10 +28,10 @@ struct vigia__poller {
 	pthread_cond_t changed;
 	/* under the mutex */
 	bool armed, quit;
-	uint64_t generation;           /* counts arms: a wait for an earlier one is worth nothing */
+	uint64_t generation; /* counts arms: a wait for an earlier one is worth nothing */
 	struct vigia__listen listen;
 	uint64_t commits;
-	struct vigia__bell bell;       /* rung when it is to listen to other words, or to end */
+	struct vigia__bell bell; /* rung when it is to listen to other words, or to end */
 };
 
 /* Under the mutex. */
@@ -99,7 +101,8 @@ int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out
 	struct epoll_event event = {.events = EPOLLIN};
 	int rc = -1;
 	if (p->epoll_fd >= 0 && p->event_fd >= 0 && p->timer_fd >= 0)
-		rc = epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->event_fd, &event) | epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->timer_fd, &event);
+		rc = epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->event_fd, &event) |
+		     epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->timer_fd, &event);
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->changed, NULL);
 	int failed = rc < 0 ? errno : vigia__thread_start(&p->thread, 0, poll_words, p);
@@ -162,7 +165,8 @@ static bool same(const struct vigia__listen *a, const struct vigia__listen *b)
 	       memcmp(a->bells_seen, b->bells_seen, sizeof a->bells_seen) == 0;
 }
 
-void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *listen, uint64_t commits, int64_t due_mono_ns)
+void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *listen, uint64_t commits,
+                       int64_t due_mono_ns)
 {
 	struct itimerspec timer = {0}; /* zero: disarmed */
 	if (due_mono_ns != INT64_MAX) {
@@ -173,7 +177,8 @@ void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *list
 	pthread_mutex_lock(&p->mutex);
 	bool kick = false;
 	if (!p->armed || !same(&p->listen, listen)) {
-		kick = p->armed && (p->listen.count != listen->count || memcmp(p->listen.index, listen->index, listen->count) != 0);
+		kick = p->armed &&
+		       (p->listen.count != listen->count || memcmp(p->listen.index, listen->index, listen->count) != 0);
 		p->armed = true;
 		p->generation++;
 		p->listen = *listen;

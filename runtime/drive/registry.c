@@ -76,7 +76,8 @@ static void unlink_from_list(struct vigia_watcher *w)
 	if (w->next) w->next->link = w->link;
 }
 
-/* Free the retired watchers that nobody will ask for any more. Not below a handler or log function: who called it may be among them. */
+/* Free the retired watchers that nobody will ask for any more. Not below a handler or log function: who called it may
+ * be among them. */
 static void free_released(struct vigia_registry *registry)
 {
 	if (!registry->any_released || registry->depth > 0) return;
@@ -117,7 +118,8 @@ static void listen_to_all(struct vigia_registry *registry)
 		const struct vigia_slice *types = vigia__filter_types(w->filter, &count);
 		vigia__listen_add(&all, types, count);
 	}
-	/* Workers hear of events themselves; for their news every word will do, and one that no event should have is best. */
+	/* Workers hear of events themselves; for their news every word will do, and one that no event should have is
+	 * best. */
 	static const struct vigia_slice nobody = {"\1 no type", 9};
 	registry->listen_in_vain = all.count == 0;
 	registry->listen_for_workers = workers;
@@ -161,26 +163,31 @@ void vigia__registry_listen_anything(struct vigia_registry *registry)
 	listen_to_all(registry);
 }
 
-static int check_options(const struct vigia_watch_options *options, const struct vigia_registry *registry, struct vigia_error *err)
+static int check_options(const struct vigia_watch_options *options, const struct vigia_registry *registry,
+                         struct vigia_error *err)
 {
 	struct vigia__problems problems = {0};
 	vigia__options_check(vigia__watch_option_table, options, &problems);
 	if (registry->store->options.readonly && !options->ephemeral)
-		vigia__problem(&problems, "ephemeral: must be true on a store that was opened read-only: no checkpoint can be saved");
+		vigia__problem(&problems,
+		               "ephemeral: must be true on a store that was opened read-only: no checkpoint can be saved");
 	return vigia__problems_end(&problems, "watch options", err);
 }
 
 /* NULL: all defaults. */
-static int take_options(struct vigia_watch_options *ours, const struct vigia_watch_options *theirs, struct vigia_error *err)
+static int take_options(struct vigia_watch_options *ours, const struct vigia_watch_options *theirs,
+                        struct vigia_error *err)
 {
 	vigia_watch_options_init(ours);
 	if (theirs == NULL) return VIGIA_OK;
-	return vigia__options_take("vigia_watch_options", ours, sizeof *ours, offsetof(struct vigia_watch_options, filter), theirs, err);
+	return vigia__options_take("vigia_watch_options", ours, sizeof *ours, offsetof(struct vigia_watch_options, filter),
+	                           theirs, err);
 }
 
 static int take_handler(struct vigia_handler *ours, const struct vigia_handler *theirs, struct vigia_error *err)
 {
-	int rc = vigia__options_take("vigia_handler", ours, sizeof *ours, offsetof(struct vigia_handler, damaged), theirs, err);
+	int rc =
+		vigia__options_take("vigia_handler", ours, sizeof *ours, offsetof(struct vigia_handler, damaged), theirs, err);
 	if (rc == VIGIA_OK && ours->handle == NULL) rc = vigia__error(err, VIGIA_EINVAL, "handler: its `handle` is NULL");
 	return rc;
 }
@@ -191,7 +198,8 @@ static enum vigia_watcher_state state_of(const struct vigia_watcher *w)
 }
 
 /* Is the id free? *old is the stopped watcher that has it, NULL if there is none. */
-static int find_free(struct vigia_registry *registry, const char *id, struct vigia_watcher **old, struct vigia_error *err)
+static int find_free(struct vigia_registry *registry, const char *id, struct vigia_watcher **old,
+                     struct vigia_error *err)
 {
 	*old = find(registry, id);
 	if (*old == NULL || state_of(*old) == VIGIA_STOPPED) return VIGIA_OK;
@@ -245,7 +253,8 @@ static void add(struct vigia_registry *registry, struct vigia_watcher *w, struct
 /* Answers rc, a failure with the watcher that was to be. */
 static int name_watcher(struct vigia_error *err, const char *id, int rc)
 {
-	if (rc < 0 && err && id && strlen(id) <= VIGIA_NAME_MAX) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	if (rc < 0 && err && id && strlen(id) <= VIGIA_NAME_MAX)
+		snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return rc;
 }
 
@@ -270,7 +279,8 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 	}
 	if (rc == VIGIA_OK) rc = find_free(registry, w->id, &old, err);
 	/* With an id it has started. */
-	if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start) rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
+	if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start)
+		rc = vigia__worker_call(w->worker, VIGIA_WORKER_START, 0, err);
 	if (rc == VIGIA_OK) {
 		add(registry, w, old);
 		*out = w;
@@ -295,7 +305,8 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	options = &taken;
 	if (rc == VIGIA_OK) rc = check_options(options, registry, err);
 	if (rc == VIGIA_OK && handler == NULL && options->auto_start)
-		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false", VIGIA_SHOWN(watcher_id));
+		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false",
+		                  VIGIA_SHOWN(watcher_id));
 	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
 	if (rc < 0) return name_watcher(err, watcher_id, rc);
 
@@ -317,7 +328,8 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	return name_watcher(err, watcher_id, rc);
 }
 
-int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out, struct vigia_error *err)
+int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out,
+                       struct vigia_error *err)
 {
 	struct vigia_watcher *w = watcher_id ? find(registry, watcher_id) : NULL;
 	if (w == NULL) {
@@ -355,8 +367,8 @@ static void ask_to_stop(struct vigia_watcher *w)
 	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
 }
 
-/* An ephemeral watcher that was asked to stop and has leaves its registry, if that wants it; not one that an error stopped: whoever looks
- * after it shall find it. */
+/* An ephemeral watcher that was asked to stop and has leaves its registry, if that wants it; not one that an error
+ * stopped: whoever looks after it shall find it. */
 static void forget_stopped(struct vigia_registry *registry)
 {
 	if (!registry->stops_asked) return;
@@ -416,8 +428,8 @@ static void look_at_store(struct vigia_registry *registry, int64_t now)
 	}
 }
 
-/* Listen before looking: a word that changes from now on ends the next wait at once. Watchers that listened in vain look again when
- * a word has changed, or, once a second, when the store's commit number has. */
+/* Listen before looking: a word that changes from now on ends the next wait at once. Watchers that listened in vain
+ * look again when a word has changed, or, once a second, when the store's commit number has. */
 static void hear(struct vigia_registry *registry)
 {
 	struct vigia__backend *b = registry->store->backend;
@@ -444,7 +456,8 @@ static int64_t save_due(const struct vigia_registry *registry)
 	return registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns;
 }
 
-/* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval (W10). */
+/* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval
+ * (W10). */
 static bool save_progress(struct vigia_registry *registry, bool now)
 {
 	if (registry->dirty_mono_ns == 0) return false;
@@ -459,7 +472,8 @@ static bool save_progress(struct vigia_registry *registry, bool now)
 		registry->dirty_mono_ns = vigia__time_now(registry->clock);
 	} else {
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
-			if (vigia__driver_dirty(w)) registry->dirty_mono_ns = vigia__time_now(registry->clock); /* moved on, or is still under way */
+			if (vigia__driver_dirty(w))
+				registry->dirty_mono_ns = vigia__time_now(registry->clock); /* moved on, or is still under way */
 	}
 	return true;
 }
@@ -480,7 +494,8 @@ static bool round_of(struct vigia_registry *registry)
 	return worked;
 }
 
-/* When, on the system's clock, there is work without an event; with `heal` at the latest when the commit number is to be compared. */
+/* When, on the system's clock, there is work without an event; with `heal` at the latest when the commit number is to
+ * be compared. */
 static int64_t due(const struct vigia_registry *registry, bool heal)
 {
 	if (!registry->listening) return 0;
@@ -503,7 +518,8 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 static int enter(struct vigia_registry *registry, const char *what, struct vigia_error *err)
 {
 	if (registry->depth > 0)
-		return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler or the log function of the same registry", what);
+		return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler or the log function of the same registry",
+		                    what);
 	return vigia__store_enter(registry->store, err);
 }
 
@@ -645,8 +661,8 @@ static bool settled(const struct vigia_watcher *w)
 	return (!vigia__driver_active(w) && w->action.kind != VIGIA_ACTION_STOPPED) || w == w->registry->current;
 }
 
-/* Drive these watchers until all have stopped: all (NULL) or one. While that one has not, the coroutines that wait have turns, too. False:
- * not in time, or `signalled`. */
+/* Drive these watchers until all have stopped: all (NULL) or one. While that one has not, the coroutines that wait have
+ * turns, too. False: not in time, or `signalled`. */
 static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
 {
 	int64_t until = vigia__time_after(NULL, timeout_ns);
@@ -654,7 +670,8 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 		bool all = true, worked = false, hope = false;
 		bool others = registry->depth == 0 && (only == NULL || !first_look);
 		int64_t first = until;
-		hear(registry); /* before the look: a worker tells when it has stopped, and only once until the inbox was looked at */
+		hear(registry); /* before the look: a worker tells when it has stopped, and only once until the inbox was looked
+		                   at */
 		vigia__inbox_look(registry);
 		if (others && registry->tasks) {
 			worked = vigia__tasks_run(registry);
@@ -690,11 +707,12 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 
 static void tell_killed(struct vigia_watcher *w)
 {
-	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': did not stop in time: its program is killed", VIGIA_SHOWN(w->id));
+	vigia__log(w->registry, VIGIA_LOG_WARN, "watcher '%s': did not stop in time: its program is killed",
+	           VIGIA_SHOWN(w->id));
 }
 
-/* Of these watchers (NULL: all) kill what runs in programs of their own and did not end in time, and wait until they have stopped. A
- * timeout of 0 asked only. */
+/* Of these watchers (NULL: all) kill what runs in programs of their own and did not end in time, and wait until they
+ * have stopped. A timeout of 0 asked only. */
 static void kill_unsettled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
 {
 	bool any = false;
@@ -750,7 +768,8 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 	vigia__registry_ring(registry);
 	if (stopped) return VIGIA_OK;
 	if (count == 0) return vigia__error(err, VIGIA_ESTATE, "tasks did not end in time");
-	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s", names);
+	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s",
+	                    names);
 }
 
 int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia_error *err)

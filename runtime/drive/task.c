@@ -10,12 +10,13 @@ struct vigia__task {
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns);
 	void *ctx;
 	int64_t resume_mono_ns;
-	bool resume_now;          /* new, or an event came */
-	bool running;             /* on the stack */
-	bool told_stopping;       /* as of a watcher */
+	bool resume_now;    /* new, or an event came */
+	bool running;       /* on the stack */
+	bool told_stopping; /* as of a watcher */
 };
 
-int vigia__registry_spawn(struct vigia_registry *registry, int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
+int vigia__registry_spawn(struct vigia_registry *registry,
+                          int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
                           struct vigia_error *err)
 {
 	struct vigia__task *task = vigia__calloc(sizeof *task);

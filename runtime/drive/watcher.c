@@ -16,9 +16,11 @@ static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 	if (vigia__store_enter(store, NULL) < 0) return;
 	if (!w->options.ephemeral)
 		out->has_checkpoint = store->backend->checkpoint_get(store->backend, w->id, &out->checkpoint, NULL) == VIGIA_OK;
-	if (out->has_checkpoint && out->state == VIGIA_IDLE) out->next = vigia__iterator_after(out->checkpoint); /* where it will begin */
+	if (out->has_checkpoint && out->state == VIGIA_IDLE)
+		out->next = vigia__iterator_after(out->checkpoint); /* where it will begin */
 	uint64_t oldest, latest = 0, looked_at = vigia__iterator_first(out->next) - 1;
-	if (store->backend->bounds(store->backend, &oldest, &latest, NULL) == VIGIA_OK && latest > looked_at) out->lag = latest - looked_at;
+	if (store->backend->bounds(store->backend, &oldest, &latest, NULL) == VIGIA_OK && latest > looked_at)
+		out->lag = latest - looked_at;
 	vigia__store_leave(store);
 }
 
@@ -91,7 +93,8 @@ int vigia_watcher_seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_e
 	if (rc < 0) return rc;
 	rc = in_range(w, seq_num, "seek to", err);
 	if (rc == VIGIA_OK) {
-		/* The save is made here, so that the answer tells of it; at rest under the id's ownership, while nobody else runs it. */
+		/* The save is made here, so that the answer tells of it; at rest under the id's ownership, while nobody else
+		 * runs it. */
 		struct vigia__backend *b = w->registry->store->backend;
 		bool rests = !vigia__driver_active(w) && !w->options.ephemeral;
 		if (rests) rc = b->own(b, w->id, err);
@@ -115,7 +118,8 @@ int vigia_watcher_reload(struct vigia_watcher *w, struct vigia_error *err)
 	if (w->worker) return vigia__worker_call(w->worker, VIGIA_WORKER_RELOAD, 0, err);
 	/* A script's own handler asks: it goes on with the old code until it returns. */
 	if (w->registry->worker) return vigia__worker_reload_soon(w->registry->worker);
-	vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' cannot be reloaded: its handler is a function, not a script", VIGIA_SHOWN(w->id));
+	vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' cannot be reloaded: its handler is a function, not a script",
+	             VIGIA_SHOWN(w->id));
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", w->id);
 	return VIGIA_EUNSUPPORTED;
 }

@@ -1,8 +1,9 @@
 /*
- * worker.c - the thread behind a watcher: its mailbox, its loop, and how new code takes over. What it promises is in worker.h.
+ * worker.c - the thread behind a watcher: its mailbox, its loop, and how new code takes over. What it promises is in
+ * worker.h.
  *
- * The loop: take what the mailbox holds, then drive the registry until there is work no more or somebody interrupts it. Whoever puts
- * something into the mailbox interrupts it; a thread whose watcher rests sleeps on the condition instead.
+ * The loop: take what the mailbox holds, then drive the registry until there is work no more or somebody interrupts it.
+ * Whoever puts something into the mailbox interrupts it; a thread whose watcher rests sleeps on the condition instead.
  */
 #include "worker.h"
 
@@ -15,49 +16,53 @@
 #include "../core/error.h"
 #include "../store/thread.h"
 
-enum { LOOK_NS = 100000000, IDLE_LOOK_NS = 1000000000 }; /* how often to ask whether there is new code: at work, and at rest */
+enum {
+	LOOK_NS = 100000000,
+	IDLE_LOOK_NS = 1000000000
+};                        /* how often to ask whether there is new code: at work, and at rest */
 enum { END_GRACE_S = 5 }; /* how long a handler that can be killed may go on when its registry is freed */
 
 struct vigia__worker {
 	struct vigia_registry *owner;
 	struct vigia__job job;
 	bool owns_job;
-	bool joined;                       /* the thread is gone */
+	bool joined; /* the thread is gone */
 	pthread_t thread;
-	char id[256];                      /* written once, before `loaded` */
+	char id[256]; /* written once, before `loaded` */
 	struct vigia_watch_options options;
-	bool start_loaded;                 /* start once it has loaded, if the options say so; written before the thread is there */
+	bool start_loaded; /* start once it has loaded, if the options say so; written before the thread is there */
 	unsigned fork_generation;
 
 	pthread_mutex_t mutex;
-	pthread_cond_t changed;            /* anything below */
-	bool loaded;                       /* load, and the start after it, came to an end; the outcome is in rc and err */
-	bool usable;                       /* load went well: the thread goes on, whatever became of the start */
-	enum vigia__worker_wish wish;      /* NOTHING: answered, in rc and err */
+	pthread_cond_t changed;       /* anything below */
+	bool loaded;                  /* load, and the start after it, came to an end; the outcome is in rc and err */
+	bool usable;                  /* load went well: the thread goes on, whatever became of the start */
+	enum vigia__worker_wish wish; /* NOTHING: answered, in rc and err */
 	uint64_t wish_seq_num;
 	int rc;
 	struct vigia_error err;
 	bool stop, quit;
-	bool hold;                         /* started or not, drive no event */
-	struct vigia_watcher_stats stats;  /* as of the last turn */
-	atomic_bool stopping;              /* stop or quit, until the next start; written under the mutex */
-	atomic_bool killed;                /* what it runs is to be killed, until the watcher rests; likewise */
-	bool ended;                        /* the thread does nothing more */
+	bool hold;                        /* started or not, drive no event */
+	struct vigia_watcher_stats stats; /* as of the last turn */
+	atomic_bool stopping;             /* stop or quit, until the next start; written under the mutex */
+	atomic_bool killed;               /* what it runs is to be killed, until the watcher rests; likewise */
+	bool ended;                       /* the thread does nothing more */
 
 	/* the thread's own */
 	struct vigia_registry *registry;
 	struct vigia_watcher *watcher;
 	bool begun;
 	bool reload_soon;
-	int64_t looked_mono_ns;            /* for new code */
+	int64_t looked_mono_ns; /* for new code */
 	uint64_t reloads;
 	struct vigia_error last_reload_error, stop_error;
-	uint64_t told;                     /* what the owner knows of the progress */
+	uint64_t told; /* what the owner knows of the progress */
 };
 
 /* ---- between the threads ---- */
 
-/* Not with the mutex held: who wakes wants it. The thread outlives its own calls of this, for it is joined before the worker is freed. */
+/* Not with the mutex held: who wakes wants it. The thread outlives its own calls of this, for it is joined before the
+ * worker is freed. */
 static void wake(struct vigia__worker *w)
 {
 	pthread_cond_broadcast(&w->changed);
@@ -115,8 +120,7 @@ static void end(struct vigia__worker *w)
 {
 	if (!w->begun) return;
 	w->stop_error = (struct vigia_error){0};
-	if (w->job.end(w->job.ctx, &w->stop_error) < 0)
-		log_once(w, "", w->stop_error.message);
+	if (w->job.end(w->job.ctx, &w->stop_error) < 0) log_once(w, "", w->stop_error.message);
 	w->begun = false;
 }
 
@@ -138,10 +142,12 @@ static int start(struct vigia__worker *w, struct vigia_error *err)
 /* What cannot change under a watcher that has a place in the log. */
 static int may_take(struct vigia__worker *w, const struct vigia_watch_options *options, struct vigia_error *err)
 {
-	const char *what = options->ephemeral != w->options.ephemeral ? "ephemeral"
-	                   : options->checkpoint != w->options.checkpoint ? "checkpoint" : NULL;
+	const char *what = options->ephemeral != w->options.ephemeral     ? "ephemeral"
+	                   : options->checkpoint != w->options.checkpoint ? "checkpoint"
+	                                                                  : NULL;
 	if (what == NULL) return VIGIA_OK;
-	return vigia__error(err, VIGIA_ESCRIPT, "`%s` cannot be another one after a reload: stop the watcher and watch it anew", what);
+	return vigia__error(err, VIGIA_ESCRIPT,
+	                    "`%s` cannot be another one after a reload: stop the watcher and watch it anew", what);
 }
 
 /* The new code beside the old, the old one's end, the new one's begin. Whatever fails, the old goes on. */
@@ -212,11 +218,16 @@ static bool rests(const struct vigia__worker *w)
 static int fulfil(struct vigia__worker *w, enum vigia__worker_wish wish, uint64_t seq_num, struct vigia_error *err)
 {
 	switch (wish) {
-	case VIGIA_WORKER_START: return start(w, err);
-	case VIGIA_WORKER_CHECKPOINT: return vigia_watcher_checkpoint(w->watcher, seq_num, err);
-	case VIGIA_WORKER_SEEK: return vigia_watcher_seek(w->watcher, seq_num, err);
-	case VIGIA_WORKER_RELOAD: return reload(w, err);
-	case VIGIA_WORKER_NOTHING: break;
+	case VIGIA_WORKER_START:
+		return start(w, err);
+	case VIGIA_WORKER_CHECKPOINT:
+		return vigia_watcher_checkpoint(w->watcher, seq_num, err);
+	case VIGIA_WORKER_SEEK:
+		return vigia_watcher_seek(w->watcher, seq_num, err);
+	case VIGIA_WORKER_RELOAD:
+		return reload(w, err);
+	case VIGIA_WORKER_NOTHING:
+		break;
 	}
 	return VIGIA_OK;
 }
@@ -231,7 +242,8 @@ static bool idle(const struct vigia__worker *w, bool hold)
 static bool take_mail(struct vigia__worker *w, bool *hold)
 {
 	pthread_mutex_lock(&w->mutex);
-	while (!w->quit && !w->stop && w->wish == VIGIA_WORKER_NOTHING && idle(w, w->hold)) pthread_cond_wait(&w->changed, &w->mutex);
+	while (!w->quit && !w->stop && w->wish == VIGIA_WORKER_NOTHING && idle(w, w->hold))
+		pthread_cond_wait(&w->changed, &w->mutex);
 	bool quit = w->quit, stops = w->stop;
 	enum vigia__worker_wish wish = w->wish;
 	uint64_t seq_num = w->wish_seq_num;
@@ -241,7 +253,8 @@ static bool take_mail(struct vigia__worker *w, bool *hold)
 	if (stops || quit) stop(w);
 	if (quit) return false;
 	if (wish == VIGIA_WORKER_NOTHING) return true;
-	if (wish == VIGIA_WORKER_RELOAD && w->watcher->pending) { /* new code waits for a handler that waits, and comes before the next */
+	if (wish == VIGIA_WORKER_RELOAD &&
+	    w->watcher->pending) { /* new code waits for a handler that waits, and comes before the next */
 		w->registry->between_events = true;
 		return true;
 	}
@@ -295,7 +308,8 @@ static int load(struct vigia__worker *w, struct vigia_error *err)
 	int rc = w->job.load(w->job.ctx, w, w->id, &w->options, err);
 	if (rc < 0) return rc;
 	struct vigia_watch_options options = w->options;
-	struct vigia_handler handler = {.size = sizeof handler, .handle = w->job.handle, .resume = w->job.resume, .ctx = w->job.ctx};
+	struct vigia_handler handler = {
+		.size = sizeof handler, .handle = w->job.handle, .resume = w->job.resume, .ctx = w->job.ctx};
 	options.auto_start = false;
 	rc = vigia_registry_watch(w->registry, w->id, &handler, &options, &w->watcher, err);
 	w->options.filter = (struct vigia_filter){0};
@@ -353,8 +367,8 @@ static void destroy(struct vigia__worker *w)
 	vigia__free(w);
 }
 
-int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job, struct vigia__worker **out,
-                      struct vigia_error *err)
+int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job,
+                      struct vigia__worker **out, struct vigia_error *err)
 {
 	struct vigia__worker *w = vigia__calloc(sizeof *w);
 	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a worker");

@@ -1,12 +1,14 @@
 /*
- * worker.h - a thread that drives one watcher: it owns a registry of its own over the same store. In the registry of whoever asked for
- * it a watcher stands for it, so that stopping, seeking, statistics work alike; it goes on whether or not that registry is driven.
+ * worker.h - a thread that drives one watcher: it owns a registry of its own over the same store. In the registry of
+ * whoever asked for it a watcher stands for it, so that stopping, seeking, statistics work alike; it goes on whether or
+ * not that registry is driven.
  *
- * What it runs is a job: code that can be loaded, begun, ended, and loaded anew (bind/script.c is one). The two threads meet in a
- * mailbox only: the owner leaves a wish there and, if it wants an answer, waits for it; the worker leaves its statistics. No function of
- * the job runs on another thread but `free`.
+ * What it runs is a job: code that can be loaded, begun, ended, and loaded anew (bind/script.c is one). The two threads
+ * meet in a mailbox only: the owner leaves a wish there and, if it wants an answer, waits for it; the worker leaves its
+ * statistics. No function of the job runs on another thread but `free`.
  *
- * A wish is looked at between two events. So an answer may be as late as the handler in progress; stop does not wait by itself.
+ * A wish is looked at between two events. So an answer may be as late as the handler in progress; stop does not wait by
+ * itself.
  *
  * All functions here belong to the owner's thread, unless they say otherwise.
  */
@@ -17,9 +19,10 @@
 
 /* What a worker runs. `changed` may be NULL: then nobody looks. */
 struct vigia__job {
-	/* Load the code, beside what is loaded already: it is taken over by `take` or thrown away by `drop`. An empty id is to be filled
-	 * in. options->filter must last until then. */
-	int (*load)(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options, struct vigia_error *err);
+	/* Load the code, beside what is loaded already: it is taken over by `take` or thrown away by `drop`. An empty id is
+	 * to be filled in. options->filter must last until then. */
+	int (*load)(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
+	            struct vigia_error *err);
 	void (*take)(void *ctx); /* exchanges the two */
 	void (*drop)(void *ctx);
 	/* The watcher was started, no event was handled yet. A failure stops it again. */
@@ -29,13 +32,13 @@ struct vigia__job {
 	/* Is there something new to load? Cheap. */
 	bool (*changed)(void *ctx);
 	/* As in struct vigia_handler. */
-	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-	              struct vigia_error *err);
+	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+	              int64_t *resume_mono_ns, struct vigia_error *err);
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
 	void (*close)(void *ctx); /* the thread's last call */
 	void (*free)(void *ctx);  /* on the owner's thread, when the thread is gone */
 	void *ctx;
-	bool killable;            /* it heeds vigia__worker_killed(), wherever it is: a program of its own */
+	bool killable; /* it heeds vigia__worker_killed(), wherever it is: a program of its own */
 };
 
 enum vigia__worker_wish {
@@ -51,10 +54,11 @@ enum vigia__worker_wish {
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
                               struct vigia_watcher **out, struct vigia_error *err);
 
-/* Start the thread and wait until it has loaded and, if it was given its id and its options say `auto_start`, started: one hand-over for
- * both. Without an id the caller looks at the job's first, and starts it by a call. On error with *out set the start failed: free it. */
-int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job, struct vigia__worker **out,
-                      struct vigia_error *err);
+/* Start the thread and wait until it has loaded and, if it was given its id and its options say `auto_start`, started:
+ * one hand-over for both. Without an id the caller looks at the job's first, and starts it by a call. On error with
+ * *out set the start failed: free it. */
+int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job,
+                      struct vigia__worker **out, struct vigia_error *err);
 /* As the job filled them in, once and for all. */
 const char *vigia__worker_id(const struct vigia__worker *worker);
 const struct vigia_watch_options *vigia__worker_options(const struct vigia__worker *worker);
@@ -64,15 +68,17 @@ enum vigia_watcher_state vigia__worker_state(struct vigia__worker *worker);
 bool vigia__worker_active(struct vigia__worker *worker);
 void vigia__worker_stats(struct vigia__worker *worker, struct vigia_watcher_stats *out);
 /* Do this and wait for the answer. */
-int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_wish wish, uint64_t seq_num, struct vigia_error *err);
+int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_wish wish, uint64_t seq_num,
+                       struct vigia_error *err);
 /* Handle nothing until it is let go again; starting, stopping and the rest work. */
 void vigia__worker_hold(struct vigia__worker *worker, bool hold);
 /* Let the handler in progress finish, then stop. Waits for nothing. Any thread. */
 void vigia__worker_stop(struct vigia__worker *worker);
-/* Its handler did not end in time: kill what it runs, if that can be done (false: it cannot). Waits for nothing. Any thread. */
+/* Its handler did not end in time: kill what it runs, if that can be done (false: it cannot). Waits for nothing. Any
+ * thread. */
 bool vigia__worker_kill(struct vigia__worker *worker);
-/* Stop, and end the thread; waits for the handler in progress, or a few seconds for one that can be killed. The statistics stay. Safe
- * twice. */
+/* Stop, and end the thread; waits for the handler in progress, or a few seconds for one that can be killed. The
+ * statistics stay. Safe twice. */
 void vigia__worker_end(struct vigia__worker *worker);
 /* The job is the caller's again once the worker is freed. */
 void vigia__worker_disown_job(struct vigia__worker *worker);

@@ -1,20 +1,21 @@
 /*
  * vigia.h - the whole public C API of Vigia, an embeddable event log. Read it top to bottom like a manual.
  *
- * A store is one file that keeps events in order, each under the next sequence number. Watchers see all events in that order,
- * each at its own pace, and go on behind their checkpoint after a restart or a crash.
+ * A store is one file that keeps events in order, each under the next sequence number. Watchers see all events in that
+ * order, each at its own pace, and go on behind their checkpoint after a restart or a crash.
  *
  * Rules that hold for every function:
- *   - `int` results: 0 (VIGIA_OK) success, < 0 an error of the list below with the detail in `err` (which may be NULL), > 0 an
- *     expected outcome (VIGIA_NONE, VIGIA_PENDING).
- *   - Times are int64_t nanoseconds: `_ns` a duration, `_at_ns` since the Unix epoch, `_mono_ns` on the monotonic clock.
- *   - A store may be used by any number of threads. A registry belongs to one thread; only vigia_registry_interrupt() may be
- *     called from another.
+ *   - `int` results: 0 (VIGIA_OK) success, < 0 an error of the list below with the detail in `err` (which may be NULL),
+ *     > 0 an expected outcome (VIGIA_NONE, VIGIA_PENDING).
+ *   - Times are int64_t nanoseconds: `_ns` a duration, `_at_ns` since the Unix epoch, `_mono_ns` on the monotonic
+ *     clock.
+ *   - A store may be used by any number of threads. A registry belongs to one thread; only vigia_registry_interrupt()
+ *     may be called from another.
  *   - Nothing returned points into the file: batches own copies.
- *   - A struct of options or callbacks begins with `size`, the sizeof it was compiled with: new members come at its end, and a program
- *     compiled before them gets their defaults. A size of 0, or one larger than this version knows, is EOPTION. A struct that the library
- *     fills in (vigia_gc, vigia_watcher_stats) grows at its end, too; the header passes on how much of it the caller has.
- *     Values (slice, iterator, filter, events, vigia_error) stay as they are.
+ *   - A struct of options or callbacks begins with `size`, the sizeof it was compiled with: new members come at its
+ *     end, and a program compiled before them gets their defaults. A size of 0, or one larger than this version knows,
+ *     is EOPTION. A struct that the library fills in (vigia_gc, vigia_watcher_stats) grows at its end, too; the header
+ *     passes on how much of it the caller has. Values (slice, iterator, filter, events, vigia_error) stay as they are.
  */
 #ifndef VIGIA_H
 #define VIGIA_H
@@ -35,55 +36,56 @@ extern "C" {
 #define VIGIA_LUA_API VIGIA_API /* in libvigia-lua; all others are in libvigia */
 
 #define VIGIA_VERSION "0.1.0"
-#define VIGIA_FORMAT 1 /* the number of the file format this library writes */
+#define VIGIA_FORMAT  1 /* the number of the file format this library writes */
 
-/* ---- Errors -------------------------------------------------------------------------------------------------------- */
+/* ---- Errors
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* code, number, stable name (what Lua's err.code holds), what it means and the state afterwards */
-#define VIGIA_ERROR_MAP(X) \
-	X(EINVAL, -1, "invalid_argument", "A value is not allowed. Nothing was done.") \
-	X(EOPTION, -2, "invalid_option", "One or more options are wrong. Nothing was done.") \
-	X(ECONFLICT, -3, "option_conflict", "The file was made with another value of this option.") \
-	X(ENOMEM, -4, "out_of_memory", "Out of memory. Nothing was done.") \
-	X(ECLOSED, -5, "store_closed", "The store was closed.") \
-	X(EFORKED, -6, "store_forked", "The store was opened before a fork. Open it again in the child.") \
-	X(ENOTFOUND, -7, "store_not_found", "The file or its folder does not exist.") \
-	X(EPERM, -8, "permission_denied", "No permission to use the file or folder.") \
-	X(ENOTSTORE, -9, "not_a_store", "The file is not a Vigia store. It was not changed.") \
-	X(EFORMAT, -10, "format_unsupported", "The file has another format, byte order or word size.") \
-	X(ETRUNCATED, -11, "store_truncated", "The file is shorter than its own size field.") \
-	X(EREPLACED, -12, "store_replaced", "The file was deleted, replaced or overwritten while it was open.") \
-	X(ELINKED, -13, "store_linked", "The file has a second name: a hard link, or a mount of itself.") \
-	X(ENETFS, -14, "network_filesystem", "The file is on a network file system.") \
-	X(EREADONLY, -15, "store_readonly", "The store was opened read-only.") \
-	X(EFULL, -16, "store_full", "The map is full. Nothing was stored.") \
-	X(EDISKFULL, -17, "disk_full", "The disk is full. Nothing was stored.") \
-	X(EIO, -18, "io_error", "Reading or writing failed. Nothing was stored.") \
+#define VIGIA_ERROR_MAP(X)                                                                                            \
+	X(EINVAL, -1, "invalid_argument", "A value is not allowed. Nothing was done.")                                    \
+	X(EOPTION, -2, "invalid_option", "One or more options are wrong. Nothing was done.")                              \
+	X(ECONFLICT, -3, "option_conflict", "The file was made with another value of this option.")                       \
+	X(ENOMEM, -4, "out_of_memory", "Out of memory. Nothing was done.")                                                \
+	X(ECLOSED, -5, "store_closed", "The store was closed.")                                                           \
+	X(EFORKED, -6, "store_forked", "The store was opened before a fork. Open it again in the child.")                 \
+	X(ENOTFOUND, -7, "store_not_found", "The file or its folder does not exist.")                                     \
+	X(EPERM, -8, "permission_denied", "No permission to use the file or folder.")                                     \
+	X(ENOTSTORE, -9, "not_a_store", "The file is not a Vigia store. It was not changed.")                             \
+	X(EFORMAT, -10, "format_unsupported", "The file has another format, byte order or word size.")                    \
+	X(ETRUNCATED, -11, "store_truncated", "The file is shorter than its own size field.")                             \
+	X(EREPLACED, -12, "store_replaced", "The file was deleted, replaced or overwritten while it was open.")           \
+	X(ELINKED, -13, "store_linked", "The file has a second name: a hard link, or a mount of itself.")                 \
+	X(ENETFS, -14, "network_filesystem", "The file is on a network file system.")                                     \
+	X(EREADONLY, -15, "store_readonly", "The store was opened read-only.")                                            \
+	X(EFULL, -16, "store_full", "The map is full. Nothing was stored.")                                               \
+	X(EDISKFULL, -17, "disk_full", "The disk is full. Nothing was stored.")                                           \
+	X(EIO, -18, "io_error", "Reading or writing failed. Nothing was stored.")                                         \
 	X(EUNKNOWN, -19, "commit_unknown", "Publishing the commit failed. Look for the event before you store it again.") \
-	X(ETOOBIG, -20, "event_too_large", "The event is larger than max_event_size. Nothing was stored.") \
-	X(ESERIAL, -21, "serialization_error", "The object cannot be stored. Nothing was stored.") \
-	X(EDESERIAL, -22, "deserialization_error", "The stored bytes cannot be decoded into an object.") \
-	X(EDAMAGED, -23, "event_damaged", "The stored bytes do not match their checksum.") \
-	X(ENOEVENT, -24, "event_not_found", "No event has this number.") \
-	X(ENOCHECKPOINT, -25, "checkpoint_not_found", "The watcher id has no checkpoint.") \
-	X(ESEQUENCE, -26, "sequence_conflict", "The last number is not the expected one. Nothing was stored.") \
-	X(EEXPIRED, -27, "sequence_expired", "The events at this position were removed.") \
-	X(EPOSITION, -28, "position_out_of_range", "The number is beyond the last event. Nothing was moved.") \
-	X(EEXISTS, -29, "watcher_already_exists", "A watcher with this id is running.") \
-	X(ENOWATCHER, -30, "watcher_not_found", "The registry has no watcher with this id.") \
-	X(EOWNED, -31, "watcher_owned", "Another process or registry runs this watcher id.") \
-	X(EHANDLEREXISTS, -32, "handler_exists", "The watcher already has a handler.") \
-	X(ENOHANDLER, -33, "no_handler", "The watcher has no handler.") \
-	X(ESTATE, -34, "invalid_state", "Not possible in the watcher's state.") \
-	X(EEPHEMERAL, -35, "watcher_ephemeral", "An ephemeral watcher has no checkpoint.") \
-	X(ESTOPPING, -36, "stopping", "The watcher is stopping.") \
-	X(EHANDLER, -37, "handler_error", "The handler failed.") \
-	X(EUNSUPPORTED, -38, "not_supported", "This backend or system does not support it.") \
-	X(EINTERRUPTED, -39, "interrupted", "The call was interrupted.") \
-	X(EWATCHER, -40, "watcher_error", "The watcher could not continue.") \
-	X(ESCRIPT, -41, "script_error", "The script did not load, or its init or stop failed.") \
-	X(ETWICE, -42, "library_twice", "Another copy of the library in this process has a store file open.") \
-	X(ETYPE, -43, "already_registered", "The object type already has a class.") \
+	X(ETOOBIG, -20, "event_too_large", "The event is larger than max_event_size. Nothing was stored.")                \
+	X(ESERIAL, -21, "serialization_error", "The object cannot be stored. Nothing was stored.")                        \
+	X(EDESERIAL, -22, "deserialization_error", "The stored bytes cannot be decoded into an object.")                  \
+	X(EDAMAGED, -23, "event_damaged", "The stored bytes do not match their checksum.")                                \
+	X(ENOEVENT, -24, "event_not_found", "No event has this number.")                                                  \
+	X(ENOCHECKPOINT, -25, "checkpoint_not_found", "The watcher id has no checkpoint.")                                \
+	X(ESEQUENCE, -26, "sequence_conflict", "The last number is not the expected one. Nothing was stored.")            \
+	X(EEXPIRED, -27, "sequence_expired", "The events at this position were removed.")                                 \
+	X(EPOSITION, -28, "position_out_of_range", "The number is beyond the last event. Nothing was moved.")             \
+	X(EEXISTS, -29, "watcher_already_exists", "A watcher with this id is running.")                                   \
+	X(ENOWATCHER, -30, "watcher_not_found", "The registry has no watcher with this id.")                              \
+	X(EOWNED, -31, "watcher_owned", "Another process or registry runs this watcher id.")                              \
+	X(EHANDLEREXISTS, -32, "handler_exists", "The watcher already has a handler.")                                    \
+	X(ENOHANDLER, -33, "no_handler", "The watcher has no handler.")                                                   \
+	X(ESTATE, -34, "invalid_state", "Not possible in the watcher's state.")                                           \
+	X(EEPHEMERAL, -35, "watcher_ephemeral", "An ephemeral watcher has no checkpoint.")                                \
+	X(ESTOPPING, -36, "stopping", "The watcher is stopping.")                                                         \
+	X(EHANDLER, -37, "handler_error", "The handler failed.")                                                          \
+	X(EUNSUPPORTED, -38, "not_supported", "This backend or system does not support it.")                              \
+	X(EINTERRUPTED, -39, "interrupted", "The call was interrupted.")                                                  \
+	X(EWATCHER, -40, "watcher_error", "The watcher could not continue.")                                              \
+	X(ESCRIPT, -41, "script_error", "The script did not load, or its init or stop failed.")                           \
+	X(ETWICE, -42, "library_twice", "Another copy of the library in this process has a store file open.")             \
+	X(ETYPE, -43, "already_registered", "The object type already has a class.")                                       \
 	X(EFILEEXISTS, -44, "file_exists", "A file with this name exists. It was not changed.")
 
 enum vigia_code {
@@ -104,13 +106,15 @@ struct vigia_error {
 	char cause[256];      /* what the layer below said, "" = nothing */
 };
 
-/* The stable name of a code ("store_closed"); "ok" for 0, "unknown_error" for a foreign number. Static storage, any thread. */
+/* The stable name of a code ("store_closed"); "ok" for 0, "unknown_error" for a foreign number. Static storage, any
+ * thread. */
 VIGIA_API const char *vigia_error_name(int code);
 
 /* The library's version, "MAJOR.MINOR.PATCH". Static storage, any thread. */
 VIGIA_API const char *vigia_version(void);
 
-/* ---- Values -------------------------------------------------------------------------------------------------------- */
+/* ---- Values
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Bytes that belong to somebody else; not terminated. */
 struct vigia_slice {
@@ -160,17 +164,18 @@ struct vigia_event {
 	struct vigia_slice object; /* msgpack, one value; of another serializer ("json", or an application's) its bytes */
 };
 
-/* ---- Objects: msgpack and JSON --------------------------------------------------------------------------------------- */
+/* ---- Objects: msgpack and JSON
+ * --------------------------------------------------------------------------------------- */
 
 struct vigia_buffer; /* bytes that grow: an object being written, or text. For one thread at a time */
 
-VIGIA_API struct vigia_buffer *vigia_buffer_new(void); /* NULL: out of memory */
+VIGIA_API struct vigia_buffer *vigia_buffer_new(void);         /* NULL: out of memory */
 VIGIA_API void vigia_buffer_free(struct vigia_buffer *buffer); /* NULL is fine */
 /* Empty it, for the next object; the memory stays. */
 VIGIA_API void vigia_buffer_clear(struct vigia_buffer *buffer);
 
-/* Write one value behind what is there. An array is followed by its `count` values, a map by `count` pairs of key and value. Nothing fails
- * here: vigia_msgpack_end() tells. */
+/* Write one value behind what is there. An array is followed by its `count` values, a map by `count` pairs of key and
+ * value. Nothing fails here: vigia_msgpack_end() tells. */
 VIGIA_API void vigia_msgpack_nil(struct vigia_buffer *buffer);
 VIGIA_API void vigia_msgpack_boolean(struct vigia_buffer *buffer, bool value);
 VIGIA_API void vigia_msgpack_integer(struct vigia_buffer *buffer, int64_t value);
@@ -185,8 +190,8 @@ VIGIA_API void vigia_msgpack_json(struct vigia_buffer *buffer, const char *text,
 /**
  * The object is written: is it exactly one value that an event can carry?
  *
- * Returns:   VIGIA_OK and *object; ESERIAL: values are missing, or there are too many, or one cannot be carried; ENOMEM; the first failure
- *            of the functions above
+ * Returns:   VIGIA_OK and *object; ESERIAL: values are missing, or there are too many, or one cannot be carried;
+ *            ENOMEM; the first failure of the functions above
  * Ownership: *object points into the buffer, until that is written to, cleared or freed
  */
 VIGIA_API int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err);
@@ -212,43 +217,48 @@ struct vigia_msgpack_value {
 	uint32_t count;            /* ARRAY: so many values follow; MAP: so many pairs */
 };
 
-/* Read the value at the beginning of `rest`, which moves on behind it; of an array or a map only its head, so that what it holds comes
- * next. VIGIA_NONE: nothing is left; EDESERIAL: the bytes are cut off, or no value. Any bytes may be given: none beyond them is read. */
+/* Read the value at the beginning of `rest`, which moves on behind it; of an array or a map only its head, so that what
+ * it holds comes next. VIGIA_NONE: nothing is left; EDESERIAL: the bytes are cut off, or no value. Any bytes may be
+ * given: none beyond them is read. */
 VIGIA_API int vigia_msgpack_next(struct vigia_slice *rest, struct vigia_msgpack_value *value, struct vigia_error *err);
 /* Move `rest` on behind one value with all that it holds. Results as above. */
 VIGIA_API int vigia_msgpack_skip(struct vigia_slice *rest, struct vigia_error *err);
-/* The value under a key in the map at the beginning of `map`, as bytes: for vigia_msgpack_next(), or to look into it again. VIGIA_NONE: it
- * has no such key, or is no map. */
-VIGIA_API int vigia_msgpack_find(struct vigia_slice map, const char *key, struct vigia_slice *value, struct vigia_error *err);
-/* The same by index, from 0, in an array. */
-VIGIA_API int vigia_msgpack_at(struct vigia_slice array, size_t index, struct vigia_slice *value, struct vigia_error *err);
-
-/* The object of an event as msgpack, whichever of the library's serializers wrote it (a store made for JSON keeps JSON). Clears
- * and uses the buffer where it is not msgpack already; *object is valid until that or the event's batch changes. EDESERIAL: it is another
- * serializer's. */
-VIGIA_API int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *object,
+/* The value under a key in the map at the beginning of `map`, as bytes: for vigia_msgpack_next(), or to look into it
+ * again. VIGIA_NONE: it has no such key, or is no map. */
+VIGIA_API int vigia_msgpack_find(struct vigia_slice map, const char *key, struct vigia_slice *value,
                                  struct vigia_error *err);
-/* The whole event as one line of JSON, as `vigia events` prints it, in the buffer, which is cleared first. *text may be NULL; behind its
- * end stands a NUL. */
+/* The same by index, from 0, in an array. */
+VIGIA_API int vigia_msgpack_at(struct vigia_slice array, size_t index, struct vigia_slice *value,
+                               struct vigia_error *err);
+
+/* The object of an event as msgpack, whichever of the library's serializers wrote it (a store made for JSON keeps
+ * JSON). Clears and uses the buffer where it is not msgpack already; *object is valid until that or the event's batch
+ * changes. EDESERIAL: it is another serializer's. */
+VIGIA_API int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buffer,
+                                 struct vigia_slice *object, struct vigia_error *err);
+/* The whole event as one line of JSON, as `vigia events` prints it, in the buffer, which is cleared first. *text may be
+ * NULL; behind its end stands a NUL. */
 VIGIA_API int vigia_event_json(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *text,
                                struct vigia_error *err);
 /* The same for one msgpack value, an object or a part of it; `value` must not point into the buffer. */
 VIGIA_API int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer, struct vigia_slice *text,
                                     struct vigia_error *err);
 
-/* ---- Store: life --------------------------------------------------------------------------------------------------- */
+/* ---- Store: life
+ * --------------------------------------------------------------------------------------------------- */
 
 struct vigia_store; /* a handle on a store; several handles of one file share it */
 
 enum vigia_durability {
 	VIGIA_DURABILITY_COMMIT = 0, /* an append that returned survives power loss */
 	VIGIA_DURABILITY_NONE,       /* survives the death of the process, not power loss */
-	VIGIA_DURABILITY_INTERVAL    /* waits in memory for the next commit, at most commit_interval; a crash loses what waits */
+	VIGIA_DURABILITY_INTERVAL /* waits in memory for the next commit, at most commit_interval; a crash loses what waits
+	                           */
 };
 
 /* How to open. Always start from vigia_store_options_init(). Names, units, defaults and limits: core/options.c. */
 struct vigia_store_options {
-	size_t size;                     /* set by vigia_store_options_init() */
+	size_t size; /* set by vigia_store_options_init() */
 	/* about this handle */
 	bool readonly;                   /* never create or write */
 	bool create;                     /* make the file if there is none (default true) */
@@ -260,23 +270,26 @@ struct vigia_store_options {
 	int64_t cache_size;              /* of the Lua binding: decoded events that the watchers of a handle share */
 	int64_t map_size_bytes;          /* address space kept for the file, 0 = 1 TiB or what the system grants */
 	int64_t commit_queue_bytes;      /* durability "interval": so much waits in memory at most */
-	/* about the file: given when it is made, refused if they differ later, changed by vigia_store_configure(). The `*_given` bits tell
-	 * "asked for" from "default". */
+	/* about the file: given when it is made, refused if they differ later, changed by vigia_store_configure(). The
+	 * `*_given` bits tell "asked for" from "default". */
 	int64_t max_event_size_bytes;
-	int durability;              /* enum vigia_durability */
-	int64_t commit_interval_ns;  /* durability "interval": at most so long does an append wait for its commit */
-	const char *serializer;      /* of the objects: "msgpack", "json", or an application's own, which Lua functions carry out */
-	const char *events_bucket;   /* names of the LMDB databases inside the file, 1..64 bytes */
+	int durability;             /* enum vigia_durability */
+	int64_t commit_interval_ns; /* durability "interval": at most so long does an append wait for its commit */
+	const char
+		*serializer; /* of the objects: "msgpack", "json", or an application's own, which Lua functions carry out */
+	const char *events_bucket; /* names of the LMDB databases inside the file, 1..64 bytes */
 	const char *checkpoint_bucket;
-	int64_t gc_cadence_ns;           /* how often old events are removed */
-	int64_t gc_age_threshold_ns;     /* how old they must be, 0 = never */
+	int64_t gc_cadence_ns;       /* how often old events are removed */
+	int64_t gc_age_threshold_ns; /* how old they must be, 0 = never */
 	int64_t gc_max_records_per_run;
-	int64_t gc_max_duration_ns;      /* of one run */
-	int64_t checkpoint_ttl_ns;       /* a checkpoint whose watcher nobody ran for so long holds nothing back, 0 = for ever */
-	int64_t max_events, max_bytes;   /* keep no more than this, 0 = any number */
+	int64_t gc_max_duration_ns; /* of one run */
+	int64_t checkpoint_ttl_ns;  /* a checkpoint whose watcher nobody ran for so long holds nothing back, 0 = for ever */
+	int64_t max_events, max_bytes;     /* keep no more than this, 0 = any number */
 	bool retention_passes_checkpoints; /* max_events and max_bytes may remove what a lagging watcher has not seen */
-	bool max_event_size_given, durability_given, commit_interval_given, events_bucket_given, checkpoint_bucket_given, serializer_given;
-	bool gc_cadence_given, gc_age_threshold_given, gc_max_records_per_run_given, gc_max_duration_given, checkpoint_ttl_given;
+	bool max_event_size_given, durability_given, commit_interval_given, events_bucket_given, checkpoint_bucket_given,
+		serializer_given;
+	bool gc_cadence_given, gc_age_threshold_given, gc_max_records_per_run_given, gc_max_duration_given,
+		checkpoint_ttl_given;
 	bool max_events_given, max_bytes_given, retention_passes_checkpoints_given;
 };
 
@@ -288,9 +301,11 @@ static inline void vigia_store_options_init(struct vigia_store_options *options)
 }
 
 /**
- * Open the store in the file `path`, or make it. ":memory:" gives a store without a file that lives as long as its handle.
+ * Open the store in the file `path`, or make it. ":memory:" gives a store without a file that lives as long as its
+ * handle.
  *
- * Returns:   VIGIA_OK and *out; ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION, ETWICE, EIO, ENOMEM
+ * Returns:   VIGIA_OK and *out; ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION,
+ *            ETWICE, EIO, ENOMEM
  * Ownership: *out is the caller's, ended by vigia_store_free(); `options` is only read, NULL means the defaults
  * Threads:   any; the same file opened twice in one process is one store inside
  */
@@ -298,39 +313,45 @@ VIGIA_API int vigia_store_open(const char *path, const struct vigia_store_option
                                struct vigia_error *err);
 
 /**
- * Change settings of the file: those of `changes` whose `*_given` bit is set; the others are left alone. Other processes work under the
- * new settings from their next commit on.
+ * Change settings of the file: those of `changes` whose `*_given` bit is set; the others are left alone. Other
+ * processes work under the new settings from their next commit on.
  *
- * Returns:   VIGIA_OK; EOPTION naming all that is wrong, bucket names (they cannot be changed) among it; EREADONLY, ECLOSED, EIO, ENOMEM
+ * Returns:   VIGIA_OK; EOPTION naming all that is wrong, bucket names (they cannot be changed) among it; EREADONLY,
+ *            ECLOSED, EIO, ENOMEM
  * Threads:   any
  */
-VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err);
+VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes,
+                                    struct vigia_error *err);
 
-/* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What waits for its
- * commit is committed, for which a full map is exceeded; vigia_store_sync() before tells whether the commit works. */
+/* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What
+ * waits for its commit is committed, for which a full map is exceeded; vigia_store_sync() before tells whether the
+ * commit works. */
 VIGIA_API void vigia_store_close(struct vigia_store *store);
 
-/* Close, and give up the pointer. Memory and files go when the last call and registry that use them are gone. NULL is fine. */
+/* Close, and give up the pointer. Memory and files go when the last call and registry that use them are gone. NULL is
+ * fine. */
 VIGIA_API void vigia_store_free(struct vigia_store *store);
 
-/* ---- Store: append and read ------------------------------------------------------------------------------------------ */
+/* ---- Store: append and read
+ * ------------------------------------------------------------------------------------------ */
 
 /**
  * Append `count` events, all or none, under consecutive numbers.
  *
- * At durability "interval" they are only copied to a queue, *first_seq is 0, and the next commit stores them (store/queue.h). While commits
- * fail, appends do.
+ * At durability "interval" they are only copied to a queue, *first_seq is 0, and the next commit stores them
+ * (store/queue.h). While commits fail, appends do.
  *
- * Returns:   VIGIA_OK once they are durable, *first_seq = the first one's number (may be NULL); EINVAL and ESERIAL name the field,
- *            ETOOBIG, EREADONLY, EFULL, EDISKFULL, EIO: nothing was stored; EUNKNOWN: look before storing again
+ * Returns:   VIGIA_OK once they are durable, *first_seq = the first one's number (may be NULL); EINVAL and ESERIAL name
+ *            the field, ETOOBIG, EREADONLY, EFULL, EDISKFULL, EIO: nothing was stored; EUNKNOWN: look before storing
+ *            again
  * Threads:   any; callers at the same time share one sync
  */
 VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
                                  uint64_t *first_seq, struct vigia_error *err);
 
 /**
- * Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none"). *seq_num (may be
- * NULL) becomes the last number ever given.
+ * Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none").
+ * *seq_num (may be NULL) becomes the last number ever given.
  *
  * Returns:   VIGIA_OK; the errors of vigia_store_append(): what waits goes on waiting
  * Threads:   any
@@ -340,18 +361,20 @@ VIGIA_API int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, str
 /* Conditions of an append: {.size = sizeof options, ...}, the rest zero. */
 struct vigia_append_options {
 	size_t size;
-	bool if_last_given;     /* store only if the last number ever given is `if_last` */
+	bool if_last_given; /* store only if the last number ever given is `if_last` */
 	uint64_t if_last;
-	struct vigia_slice key; /* 1..255 bytes of any kind; NULL, 0: none. The whole call is stored once under a key, however often sent */
+	struct vigia_slice key; /* 1..255 bytes of any kind; NULL, 0: none. The whole call is stored once under a key,
+	                           however often sent */
 };
 
 /**
  * As vigia_store_append(), under conditions; NULL options: none.
  *
- * A key is kept for as long as the last event it brought. A call with a key that is known stores nothing, whatever its events and
- * if_last are, and answers the first number of the call that brought it, with *existed true (may be NULL).
+ * A key is kept for as long as the last event it brought. A call with a key that is known stores nothing, whatever its
+ * events and if_last are, and answers the first number of the call that brought it, with *existed true (may be NULL).
  *
- * Returns:   as vigia_store_append(); ESEQUENCE, naming both numbers: nothing was stored; EINVAL: the key is empty or too long
+ * Returns:   as vigia_store_append(); ESEQUENCE, naming both numbers: nothing was stored; EINVAL: the key is empty or
+ *            too long
  */
 VIGIA_API int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
                                       const struct vigia_append_options *options, uint64_t *first_seq, bool *existed,
@@ -371,11 +394,13 @@ VIGIA_API bool vigia_batch_at_end(const struct vigia_batch *batch);
  * Returns:   VIGIA_OK; EDAMAGED or EDESERIAL with seq_num in err: the others in the batch can still be read
  * Ownership: the slices point into the batch, valid until it is read into again or freed
  */
-VIGIA_API int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigia_event *out, struct vigia_error *err);
+VIGIA_API int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigia_event *out,
+                                struct vigia_error *err);
 
 enum vigia_scan {
-	VIGIA_SCAN_SLICE = 0, /* drop events for about 10 ms at most, then return what there is; *next says how far it came */
-	VIGIA_SCAN_END        /* go on to the end of the log, `limit` or max_batch_bytes, however long that takes */
+	VIGIA_SCAN_SLICE =
+		0,         /* drop events for about 10 ms at most, then return what there is; *next says how far it came */
+	VIGIA_SCAN_END /* go on to the end of the log, `limit` or max_batch_bytes, however long that takes */
 };
 
 /* What to read: {.size = sizeof request, ...}, the rest zero. */
@@ -392,8 +417,8 @@ struct vigia_read {
  * Read events in order; wait for one if there is none and `timeout_ns` allows.
  *
  * Shape:     the batch holds 0..limit events, seq_num strictly increasing; *next starts after the last one looked at
- * Returns:   VIGIA_OK, also with no event (time over, store closed while waiting, or a slice of dropped events; vigia_batch_at_end()
- *            tells whether there is more); ECLOSED if it was closed before; EIO, ENOMEM
+ * Returns:   VIGIA_OK, also with no event (time over, store closed while waiting, or a slice of dropped events;
+ *            vigia_batch_at_end() tells whether there is more); ECLOSED if it was closed before; EIO, ENOMEM
  * Threads:   any; holds no transaction while it waits
  */
 VIGIA_API int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,
@@ -404,7 +429,8 @@ VIGIA_API int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, s
 /* The number of the oldest event there is; VIGIA_NONE and 0 in a store that holds none. */
 VIGIA_API int vigia_store_oldest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
 /* The first event stored at or after a time; VIGIA_NONE and 0 if there is none. */
-VIGIA_API int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+VIGIA_API int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, uint64_t *seq_num,
+                                    struct vigia_error *err);
 /* Remove all events up to and including seq_num; *removed may be NULL. EPOSITION beyond the last event. */
 VIGIA_API int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *removed, struct vigia_error *err);
 
@@ -418,49 +444,58 @@ enum vigia_gc_reason {
 
 struct vigia_gc {
 	uint64_t removed;
-	uint64_t oldest;        /* the oldest event that is left, 0 = none */
+	uint64_t oldest; /* the oldest event that is left, 0 = none */
 	enum vigia_gc_reason reason;
-	char held_by[256];      /* the watcher id whose checkpoint holds the rest back, "" = none */
+	char held_by[256]; /* the watcher id whose checkpoint holds the rest back, "" = none */
 };
 
 /**
- * One run of the garbage collection, now: remove what is older than gc_age_threshold and not after the smallest checkpoint or hold, and
- * what is beyond max_events and max_bytes. Works in small commits that let appends go first.
+ * One run of the garbage collection, now: remove what is older than gc_age_threshold and not after the smallest
+ * checkpoint or hold, and what is beyond max_events and max_bytes. Works in small commits that let appends go first.
  *
  * Returns:   VIGIA_OK and *out (may be NULL); EREADONLY, ECLOSED, EIO, ...: what was removed before stays removed
  * Threads:   any; also while another process collects
  */
-VIGIA_API int vigia_store_gc_sized(struct vigia_store *store, struct vigia_gc *out, size_t size, struct vigia_error *err);
+VIGIA_API int vigia_store_gc_sized(struct vigia_store *store, struct vigia_gc *out, size_t size,
+                                   struct vigia_error *err);
 static inline int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out, struct vigia_error *err)
 {
 	return vigia_store_gc_sized(store, out, sizeof *out, err);
 }
 
 /**
- * Copy the store, as it is at one moment, into a new file, while others go on using it; `compact`: without the free pages. The copy is a
- * store of its own, with another id, and has its name only once it is whole. While a `compact` one goes on, a map that must grow (small
- * address space) or lend room cannot: those calls of this process return EFULL.
+ * Copy the store, as it is at one moment, into a new file, while others go on using it; `compact`: without the free
+ * pages. The copy is a store of its own, with another id, and has its name only once it is whole. While a `compact` one
+ * goes on, a map that must grow (small address space) or lend room cannot: those calls of this process return EFULL.
  *
- * Returns:   VIGIA_OK; EFILEEXISTS: nothing is overwritten; EDISKFULL, EPERM, ENOTFOUND, EIO, ENOMEM: nothing is left behind; EUNSUPPORTED
+ * Returns:   VIGIA_OK; EFILEEXISTS: nothing is overwritten; EDISKFULL, EPERM, ENOTFOUND, EIO, ENOMEM: nothing is left
+ *            behind; EUNSUPPORTED
  */
 VIGIA_API int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err);
 
-/* ---- Store: checkpoints ---------------------------------------------------------------------------------------------- */
+/* ---- Store: checkpoints
+ * ---------------------------------------------------------------------------------------------- */
 
-/* A checkpoint is the last number a watcher has finished with. `watcher_id` is a string of 1..255 bytes. All are durable. */
-VIGIA_API int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err);
-VIGIA_API int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num, struct vigia_error *err);
+/* A checkpoint is the last number a watcher has finished with. `watcher_id` is a string of 1..255 bytes. All are
+ * durable. */
+VIGIA_API int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num,
+                                   struct vigia_error *err);
+VIGIA_API int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num,
+                                   struct vigia_error *err);
 /* Also the hold of a watcher that has no checkpoint yet. */
 VIGIA_API int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, struct vigia_error *err);
 
 typedef void (*vigia_checkpoint_fn)(void *ctx, const char *watcher_id, uint64_t seq_num);
 /* Call `fn` for each checkpoint, ids in byte order. `fn` runs without a transaction and may use the store. */
-VIGIA_API int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+VIGIA_API int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn,
+                                    struct vigia_error *err);
 
-/* A hold keeps events for a watcher that has no checkpoint yet; made with the watcher, gone with its first checkpoint. */
+/* A hold keeps events for a watcher that has no checkpoint yet; made with the watcher, gone with its first
+ * checkpoint. */
 VIGIA_API int vigia_hold_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 
-/* ---- Registry and watchers --------------------------------------------------------------------------------------------- */
+/* ---- Registry and watchers
+ * --------------------------------------------------------------------------------------------- */
 
 struct vigia_registry; /* watchers by id, driven by one thread */
 struct vigia_watcher;  /* one watcher in a registry; the registry's until it is freed (see vigia_watcher_release) */
@@ -504,42 +539,43 @@ struct vigia_attempt {
 	bool stopping;
 };
 
-/* What handles events: {.size = sizeof handler, .handle = ...}. All run on the registry's thread; all but `handle` may be NULL. */
+/* What handles events: {.size = sizeof handler, .handle = ...}. All run on the registry's thread; all but `handle` may
+ * be NULL. */
 struct vigia_handler {
 	size_t size;
-	/* Handle one event. VIGIA_OK: done; VIGIA_NONE: not wanted after all (passed, not counted); VIGIA_PENDING: call resume when
-	 * `*resume_mono_ns` has come (INT64_MAX: no time), an event was appended, or, once, the watcher is stopping. < 0: failed, and
-	 * err->message, where it was filled in, says why; EDAMAGED and EDESERIAL are never retried, see on_damage. The event is valid until it
-	 * is done or failed. */
-	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-	              struct vigia_error *err);
+	/* Handle one event. VIGIA_OK: done; VIGIA_NONE: not wanted after all (passed, not counted); VIGIA_PENDING: call
+	 * resume when `*resume_mono_ns` has come (INT64_MAX: no time), an event was appended, or, once, the watcher is
+	 * stopping. < 0: failed, and err->message, where it was filled in, says why; EDAMAGED and EDESERIAL are never
+	 * retried, see on_damage. The event is valid until it is done or failed. */
+	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+	              int64_t *resume_mono_ns, struct vigia_error *err);
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
 	void (*free)(void *ctx); /* the watcher is gone; the last call */
 	void *ctx;
 	/* The event's bytes are bad (`err`, which has its number): handle is not called. For reporting; may be NULL. */
 	void (*damaged)(void *ctx, const struct vigia_attempt *attempt, const struct vigia_error *err);
-	/* Does it have the event of this number from before (a cache)? Then handle, called at once, gets the number and no more, and the bytes
-	 * are not looked at. May be NULL. */
+	/* Does it have the event of this number from before (a cache)? Then handle, called at once, gets the number and no
+	 * more, and the bytes are not looked at. May be NULL. */
 	bool (*knows)(void *ctx, uint64_t seq_num);
 };
 
 struct vigia_watcher_stats {
 	enum vigia_watcher_state state;
-	struct vigia_iterator next;       /* what it will look at next */
+	struct vigia_iterator next; /* what it will look at next */
 	bool has_checkpoint;
-	uint64_t checkpoint;              /* durable */
-	uint64_t last_processed_seq_num;  /* 0 = none */
-	int64_t last_processed_at_ns;     /* the time of that event */
-	int64_t last_listen_at_ns;        /* the last fetch that succeeded, 0 = none */
-	uint64_t lag;                     /* events behind the last one in the store, before the filter */
+	uint64_t checkpoint;             /* durable */
+	uint64_t last_processed_seq_num; /* 0 = none */
+	int64_t last_processed_at_ns;    /* the time of that event */
+	int64_t last_listen_at_ns;       /* the last fetch that succeeded, 0 = none */
+	uint64_t lag;                    /* events behind the last one in the store, before the filter */
 	uint64_t processed, failed, retried, skipped, missed, fetch_errors;
-	uint64_t blocked_seq_num;         /* the event it retries, or for which it stopped; 0 = none */
-	struct vigia_error last_error;    /* code 0 = none */
+	uint64_t blocked_seq_num;      /* the event it retries, or for which it stopped; 0 = none */
+	struct vigia_error last_error; /* code 0 = none */
 	/* of a handler on a thread of its own, a script */
-	uint64_t reloads;                 /* how often new code took over */
+	uint64_t reloads;                     /* how often new code took over */
 	struct vigia_error last_reload_error; /* why new code did not take over; code 0: it did, or was not tried */
-	/* of all: when it stopped last, why its checkpoint could not be saved, or what its stop function (a script's) failed with; code 0:
-	 * neither */
+	/* of all: when it stopped last, why its checkpoint could not be saved, or what its stop function (a script's)
+	 * failed with; code 0: neither */
 	struct vigia_error stop_error;
 };
 
@@ -556,49 +592,55 @@ VIGIA_API void vigia_registry_free(struct vigia_registry *registry);
 /**
  * Start a watcher. `handler` may be NULL with options->auto_start = false.
  *
- * Returns:   VIGIA_OK and *out (may be NULL); EEXISTS, EOWNED, EOPTION, EINVAL, ECLOSED, ENOMEM. On error handler->free is not called.
+ * Returns:   VIGIA_OK and *out (may be NULL); EEXISTS, EOWNED, EOPTION, EINVAL, ECLOSED, ENOMEM. On error handler->free
+ *            is not called.
  * Ownership: the handler is copied; ctx is the registry's from now on. *out lives as long as the registry, or see
  *            vigia_watcher_release()
  */
-VIGIA_API int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
-                                   const struct vigia_watch_options *options, struct vigia_watcher **out,
-                                   struct vigia_error *err);
+VIGIA_API int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id,
+                                   const struct vigia_handler *handler, const struct vigia_watch_options *options,
+                                   struct vigia_watcher **out, struct vigia_error *err);
 
 /**
- * Start a watcher whose handler is a Lua script, in a Lua state and on a thread of its own. Link with libvigia-lua (pkg-config vigia-lua,
- * CMake vigia::lua), which brings Lua 5.4; the application itself needs none.
+ * Start a watcher whose handler is a Lua script, in a Lua state and on a thread of its own. Link with libvigia-lua
+ * (pkg-config vigia-lua, CMake vigia::lua), which brings Lua 5.4; the application itself needs none.
  *
- * `script` is a path (with a slash in it, or ending in .lua) or a module's name. `options` is a Lua table as text, or NULL; it may hold
- * what registry:watch of the Lua API takes: "{set = {greeting = 'hello'}, reload = true, filter = {object_types = {'User'}}}". Where it
- * says nothing, the script's own table decides. watcher_id NULL: the script's name or its `id`.
+ * `script` is a path (with a slash in it, or ending in .lua) or a module's name. `options` is a Lua table as text, or
+ * NULL; it may hold what registry:watch of the Lua API takes: "{set = {greeting = 'hello'}, reload = true, filter =
+ * {object_types = {'User'}}}". Where it says nothing, the script's own table decides. watcher_id NULL: the script's
+ * name or its `id`.
  *
- * Returns:   as vigia_registry_watch(); ESCRIPT if the script does not load or its init fails; EINVAL: `options` is no Lua table
+ * Returns:   as vigia_registry_watch(); ESCRIPT if the script does not load or its init fails; EINVAL: `options` is no
+ *            Lua table
  * Threads:   the registry's; the handler runs also while the registry is not driven
  */
-VIGIA_LUA_API int vigia_registry_watch_script(struct vigia_registry *registry, const char *watcher_id, const char *script,
-                                              const char *options, struct vigia_watcher **out, struct vigia_error *err);
+VIGIA_LUA_API int vigia_registry_watch_script(struct vigia_registry *registry, const char *watcher_id,
+                                              const char *script, const char *options, struct vigia_watcher **out,
+                                              struct vigia_error *err);
 VIGIA_API int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out,
                                  struct vigia_error *err);
 
-/* One round: do what is due; if nothing is, wait up to timeout_ns (< 0 without end) for something and do that. VIGIA_OK if
- * something was done, VIGIA_NONE if nothing was, EINTERRUPTED after vigia_registry_interrupt(). */
+/* One round: do what is due; if nothing is, wait up to timeout_ns (< 0 without end) for something and do that. VIGIA_OK
+ * if something was done, VIGIA_NONE if nothing was, EINTERRUPTED after vigia_registry_interrupt(). */
 VIGIA_API int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
 /* Rounds until no watcher is running any more, or EINTERRUPTED. */
 VIGIA_API int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err);
-/* Make a step or run in progress, or else the next one, return EINTERRUPTED soon. Any thread; not from a signal handler. */
+/* Make a step or run in progress, or else the next one, return EINTERRUPTED soon. Any thread; not from a signal
+ * handler. */
 VIGIA_API void vigia_registry_interrupt(struct vigia_registry *registry);
-/* A descriptor that is readable while there is work for a step; the registry's. < 0: an error. Starts one helper thread. */
+/* A descriptor that is readable while there is work for a step; the registry's. < 0: an error. Starts one helper
+ * thread. */
 VIGIA_API int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *err);
 /* Stop all watchers at the same time. VIGIA_OK, or ESTATE naming those that did not stop within timeout_ns. */
 VIGIA_API int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
 
-/* Take a watcher out of the registry and free it: no pointer to it may be used any more. Its checkpoint stays. ENOWATCHER; ESTATE: it is
- * running or stopping. */
+/* Take a watcher out of the registry and free it: no pointer to it may be used any more. Its checkpoint stays.
+ * ENOWATCHER; ESTATE: it is running or stopping. */
 VIGIA_API int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_id, struct vigia_error *err);
 
-/* You will not use this pointer any more. Without this the memory of a watcher whose id is watched anew (a few kB) stays until its registry
- * is freed; with it, it goes then, or now. The watcher itself runs on, and vigia_registry_get() may find it while it is the one of its
- * id. NULL is fine. */
+/* You will not use this pointer any more. Without this the memory of a watcher whose id is watched anew (a few kB)
+ * stays until its registry is freed; with it, it goes then, or now. The watcher itself runs on, and
+ * vigia_registry_get() may find it while it is the one of its id. NULL is fine. */
 VIGIA_API void vigia_watcher_release(struct vigia_watcher *watcher);
 
 VIGIA_API const char *vigia_watcher_id(const struct vigia_watcher *watcher);
@@ -607,16 +649,18 @@ static inline void vigia_watcher_stats(struct vigia_watcher *watcher, struct vig
 {
 	vigia_watcher_stats_sized(watcher, out, sizeof *out);
 }
-VIGIA_API int vigia_watcher_set_handler(struct vigia_watcher *watcher, const struct vigia_handler *handler, struct vigia_error *err);
+VIGIA_API int vigia_watcher_set_handler(struct vigia_watcher *watcher, const struct vigia_handler *handler,
+                                        struct vigia_error *err);
 VIGIA_API int vigia_watcher_start(struct vigia_watcher *watcher, struct vigia_error *err);
-/* Let the handler in progress finish, save progress, stop. VIGIA_OK stopped (or, from its own handler, will stop when that returns);
- * VIGIA_NONE: not yet after timeout_ns. */
+/* Let the handler in progress finish, save progress, stop. VIGIA_OK stopped (or, from its own handler, will stop when
+ * that returns); VIGIA_NONE: not yet after timeout_ns. */
 VIGIA_API int vigia_watcher_stop(struct vigia_watcher *watcher, int64_t timeout_ns, struct vigia_error *err);
 /* Save progress durably; a number below the checkpoint changes nothing. EEPHEMERAL, EPOSITION. */
 VIGIA_API int vigia_watcher_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 /* Stop, save seq_num as the checkpoint, go on with the event after it. EPOSITION beyond the last event. */
 VIGIA_API int vigia_watcher_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
-/* Take over a script's new code, between two events. ESCRIPT: it does not load, and the old goes on. EUNSUPPORTED: no script. */
+/* Take over a script's new code, between two events. ESCRIPT: it does not load, and the old goes on. EUNSUPPORTED: no
+ * script. */
 VIGIA_API int vigia_watcher_reload(struct vigia_watcher *watcher, struct vigia_error *err);
 
 #ifdef __cplusplus

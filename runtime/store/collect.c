@@ -12,11 +12,11 @@
 
 enum {
 	SLICE_EVENTS = 500,
-	SLICE_NS = 2000000,  /* contract G2 */
-	PAUSE_NS = 30000,    /* between slices: LMDB's lock is not fair, whoever waits for it needs the time to wake */
-	SOON_NS = 50000000,  /* until the next run, when one stopped at a bound */
-	OVER = 20,           /* a log that is to be bounded is looked at again when it grew by a 20th, */
-	OVER_EVENTS = 500,   /* or so many */
+	SLICE_NS = 2000000, /* contract G2 */
+	PAUSE_NS = 30000,   /* between slices: LMDB's lock is not fair, whoever waits for it needs the time to wake */
+	SOON_NS = 50000000, /* until the next run, when one stopped at a bound */
+	OVER = 20,          /* a log that is to be bounded is looked at again when it grew by a 20th, */
+	OVER_EVENTS = 500,  /* or so many */
 	STACK_BYTES = 512 * 1024
 };
 #define ELECT_NS INT64_C(10000000000) /* how often to ask whether somebody else still looks after the limits */
@@ -53,7 +53,9 @@ int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vig
 		left -= slice.removed;
 		out->removed += slice.removed;
 		out->oldest = slice.oldest;
-		if ((!slice.more && !slice.first) || left == 0 || (stop && atomic_load(stop)) || (!slice.first && vigia__mono_ns() >= until)) break;
+		if ((!slice.more && !slice.first) || left == 0 || (stop && atomic_load(stop)) ||
+		    (!slice.first && vigia__mono_ns() >= until))
+			break;
 		pause_between();
 	}
 	out->reason = slice.more || slice.first ? VIGIA_GC_BOUND : slice.verdict.reason;
@@ -75,15 +77,16 @@ static bool ask_to_be_called(struct vigia__backend *b, const struct vigia_store_
 	if (!has_limits(settings) || b->bounds(b, &oldest, &latest, NULL) < 0) return true;
 	uint64_t count = oldest > 0 ? latest - oldest + 1 : 0, kept = (uint64_t)settings->max_events;
 	bool by_bytes = settings->max_bytes > 0 || kept == 0;
-	uint64_t from = !by_bytes && kept > count ? latest + (kept - count) : latest; /* what holds back is not asked again at once */
+	uint64_t from =
+		!by_bytes && kept > count ? latest + (kept - count) : latest; /* what holds back is not asked again at once */
 	uint64_t over = (by_bytes ? count : kept) / OVER;
 	uint64_t at = from + (over > OVER_EVENTS ? over : OVER_EVENTS);
 	atomic_store(b->collect_call.at, at);
 	return b->bounds(b, &oldest, &now, NULL) < 0 || now < at;
 }
 
-/* Collect if it is this process's turn; when to look again. A failure waits for the next cadence: what is wrong with the store is told to
- * those who use it. */
+/* Collect if it is this process's turn; when to look again. A failure waits for the next cadence: what is wrong with
+ * the store is told to those who use it. */
 static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_store_options *settings)
 {
 	struct vigia_gc gc = {.reason = VIGIA_GC_DONE};
@@ -121,7 +124,8 @@ static void *collector(void *arg)
 		cadence = now->gc_cadence_ns;
 		bool limits = elected && has_limits(now);
 		if (!is_on(now)) next = INT64_MAX;
-		else if (next == INT64_MAX || vigia__mono_ns() >= next || (limits && called != calls)) next = turn(b, &elected, now);
+		else if (next == INT64_MAX || vigia__mono_ns() >= next || (limits && called != calls))
+			next = turn(b, &elected, now);
 		calls = called;
 		if (elected && has_limits(now)) vigia__words_wait(b->settings_word, word, b->collect_call.word, called, next);
 		else vigia__word_wait(b->settings_word, word, next);

@@ -1,13 +1,15 @@
 /*
  * collect.h - garbage collection: one run in slices, and the thread that runs it each cadence.
  *
- * What may go is decided by core/retention.c from what a slice's transaction sees. Between slices the writer's lock is free for a moment,
- * so that appends of other processes come in; those of this one share the slice's commit. A slice's time begins when it has the lock, and
- * its size follows what was appended since the one before: however seldom it gets the lock, it removes more than comes.
+ * What may go is decided by core/retention.c from what a slice's transaction sees. Between slices the writer's lock is
+ * free for a moment, so that appends of other processes come in; those of this one share the slice's commit. A slice's
+ * time begins when it has the lock, and its size follows what was appended since the one before: however seldom it gets
+ * the lock, it removes more than comes.
  *
- * One thread per open file and process, as long as a handle with `collect` is open. It sleeps until the next cadence, or until a setting
- * changes; of all processes the one that holds the lock on a byte of the side file collects, and the lock ends with it.
- * It lives in this room and not in drive/, because only the store knows when the last handle of a file is gone.
+ * One thread per open file and process, as long as a handle with `collect` is open. It sleeps until the next cadence,
+ * or until a setting changes; of all processes the one that holds the lock on a byte of the side file collects, and the
+ * lock ends with it. It lives in this room and not in drive/, because only the store knows when the last handle of a
+ * file is gone.
  */
 #ifndef VIGIA_STORE_COLLECT_H
 #define VIGIA_STORE_COLLECT_H

@@ -17,15 +17,16 @@
 
 /* Callers that share one commit. */
 struct vigia__group {
-	struct vigia__group *next;     /* owner: commit->spare */
+	struct vigia__group *next; /* owner: commit->spare */
 	struct vigia__ticket *head;
 	struct vigia__ticket **tail;
-	atomic_uint count;             /* tickets that joined */
-	_Atomic uint32_t done;         /* futex: 1 when every ticket has its result */
-	atomic_uint users;             /* callers that still look at the group */
+	atomic_uint count;     /* tickets that joined */
+	_Atomic uint32_t done; /* futex: 1 when every ticket has its result */
+	atomic_uint users;     /* callers that still look at the group */
 };
 
-/* So long does a leader wait for as many callers as last time: without it 16 callers settle into two half-filled batches. */
+/* So long does a leader wait for as many callers as last time: without it 16 callers settle into two half-filled
+ * batches. */
 enum { GATHER_NS = 300000 };
 
 void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit_ops *ops, void *ctx)
@@ -95,7 +96,8 @@ static void close_group(struct vigia__commit *commit, struct vigia__group *group
 	unsigned expected = commit->last_count; /* only leaders touch it, and they follow one another */
 	if (gather && expected > 1) {
 		int64_t until = vigia__mono_ns() + GATHER_NS;
-		while (atomic_load_explicit(&group->count, memory_order_relaxed) < expected && vigia__mono_ns() < until) sched_yield();
+		while (atomic_load_explicit(&group->count, memory_order_relaxed) < expected && vigia__mono_ns() < until)
+			sched_yield();
 	}
 	pthread_mutex_lock(&commit->mutex);
 	commit->forming = NULL;
@@ -133,7 +135,8 @@ static void lead(struct vigia__commit *commit, struct vigia__group *group)
 	close_group(commit, group, rc == VIGIA_OK);
 	if (rc == VIGIA_OK) rc = commit->ops->write(commit->ctx, txn, group->head, &types, &err);
 	if (rc < 0) fail_all(group->head, rc, &err);
-	/* Whoever was told must find the result when it wakes: first tell, then publish. A commit without events is no news. */
+	/* Whoever was told must find the result when it wakes: first tell, then publish. A commit without events is no
+	 * news. */
 	bool told = finish_submitted(group->head);
 	if ((rc == VIGIA_OK && types) || told) commit->ops->publish(commit->ctx, types);
 	/* After this store the followers may return: their tickets are on their stacks. */

@@ -1,12 +1,12 @@
 /*
  * commit.h - group commit: callers that append at the same time share one sync.
  *
- * The first caller to arrive in an empty queue leads: it waits for the writer's lock, takes along all that queued up meanwhile,
- * commits once and hands out the results. While it syncs, the next batch forms behind a leader of its own. Alone, a caller commits
- * at once, without a thread of ours.
+ * The first caller to arrive in an empty queue leads: it waits for the writer's lock, takes along all that queued up
+ * meanwhile, commits once and hands out the results. While it syncs, the next batch forms behind a leader of its own.
+ * Alone, a caller commits at once, without a thread of ours.
  *
- * A caller that must not block (a coroutine) submits its ticket and is told when it is finished. If it came first, a helper thread,
- * started on the first such need, leads in its place.
+ * A caller that must not block (a coroutine) submits its ticket and is told when it is finished. If it came first, a
+ * helper thread, started on the first such need, leads in its place.
  */
 #ifndef VIGIA_STORE_COMMIT_H
 #define VIGIA_STORE_COMMIT_H
@@ -18,9 +18,9 @@
 
 struct vigia__ticket; /* one caller in a batch */
 
-/* Commits a batch. lock: take the writer's lock (may block long). write: store all tickets' requests, durable when it returns, or fail some
- * (ticket->rc) or all of them; it also drops the lock; *types becomes the wake words to bump. publish: bump them, and the word for
- * anything. */
+/* Commits a batch. lock: take the writer's lock (may block long). write: store all tickets' requests, durable when it
+ * returns, or fail some (ticket->rc) or all of them; it also drops the lock; *types becomes the wake words to bump.
+ * publish: bump them, and the word for anything. */
 struct vigia__commit_ops {
 	int (*lock)(void *ctx, void **txn, struct vigia_error *err);
 	int (*write)(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err);
@@ -31,15 +31,16 @@ struct vigia__commit_ops {
 enum vigia__ticket_kind { VIGIA_TICKET_APPEND, VIGIA_TICKET_CALL, VIGIA_TICKET_FREE };
 
 struct vigia__ticket {
-	struct vigia__ticket *next;         /* order of arrival */
-	struct vigia__append *append;       /* APPEND */
-	int (*call)(void *txn, void *arg, struct vigia_error *err); /* CALL, FREE: something else inside the same commit (a checkpoint) */
+	struct vigia__ticket *next;   /* order of arrival */
+	struct vigia__append *append; /* APPEND */
+	int (*call)(void *txn, void *arg,
+	            struct vigia_error *err); /* CALL, FREE: something else inside the same commit (a checkpoint) */
 	void *call_arg;
 	enum vigia__ticket_kind kind;
-	int rc;                             /* set by write for this ticket alone; what write itself returns as a failure overrides it */
-	struct vigia_error *err;            /* the caller's, may be NULL */
-	/* Submitted tickets: called by whoever leads, with rc and err set, before the wake words are published. The ticket is not touched
-	 * afterwards. NULL: the caller waits. */
+	int rc; /* set by write for this ticket alone; what write itself returns as a failure overrides it */
+	struct vigia_error *err; /* the caller's, may be NULL */
+	/* Submitted tickets: called by whoever leads, with rc and err set, before the wake words are published. The ticket
+	 * is not touched afterwards. NULL: the caller waits. */
 	void (*finished)(struct vigia__ticket *ticket);
 };
 
@@ -62,8 +63,8 @@ void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit
 void vigia__commit_deinit(struct vigia__commit *commit);
 /* Blocks until the ticket is durable or failed. */
 int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket);
-/* Does not block: ticket->finished is called, on another thread, once it is durable or failed; until then ticket, request and err must
- * stay where they are. 0, or ENOMEM, EIO (no thread can be made): then finished is not called. */
+/* Does not block: ticket->finished is called, on another thread, once it is durable or failed; until then ticket,
+ * request and err must stay where they are. 0, or ENOMEM, EIO (no thread can be made): then finished is not called. */
 int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *ticket);
 
 #endif

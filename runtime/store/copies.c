@@ -1,8 +1,8 @@
 /*
  * copies.c - finds other copies of this library in the process.
  *
- * Symbols cannot be relied on: a static or hidden copy shows none. What the loader lists for everybody are the program headers of all
- * that is loaded, and an ELF note is found through them. Ours leads to a count of the open files.
+ * Symbols cannot be relied on: a static or hidden copy shows none. What the loader lists for everybody are the program
+ * headers of all that is loaded, and an ELF note is found through them. Ours leads to a count of the open files.
  */
 #include <elf.h>
 #include <link.h>
@@ -35,7 +35,7 @@ __asm__(".pushsection .note.vigia, \"a\", %note\n"
         ".popsection\n");
 
 struct search {
-	const struct copy *other; /* one that has files open */
+	const struct copy *other;    /* one that has files open */
 	char ours[256], others[256]; /* where they were loaded from */
 };
 
@@ -51,7 +51,7 @@ static void name_put(char out[256], const char *name)
 }
 
 /* The copy that a note of ours leads to; NULL: a foreign note. */
-static struct copy *copy_of(const ElfW(Nhdr) *note, const char *name, const char *content)
+static struct copy *copy_of(const ElfW(Nhdr) * note, const char *name, const char *content)
 {
 	int64_t distance;
 	if (note->n_type != NOTE_TYPE || note->n_namesz != sizeof NOTE_NAME || note->n_descsz != sizeof distance ||
@@ -98,9 +98,10 @@ int vigia__copies_enter(struct vigia_error *err)
 	dl_iterate_phdr(look, &search);
 	if (search.other == NULL) return VIGIA_OK;
 	vigia__copies_leave();
-	return vigia__error(err, VIGIA_ETWICE, "this process has a second copy of the library, which has a store open: %.200s (%.27s) beside "
-	                    "%.200s (%s); link both with libvigia.so, so that they share one", search.others, search.other->version,
-	                    search.ours, VIGIA_VERSION);
+	return vigia__error(err, VIGIA_ETWICE,
+	                    "this process has a second copy of the library, which has a store open: %.200s (%.27s) beside "
+	                    "%.200s (%s); link both with libvigia.so, so that they share one",
+	                    search.others, search.other->version, search.ours, VIGIA_VERSION);
 }
 
 void vigia__copies_forked(void)

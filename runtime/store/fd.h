@@ -1,9 +1,11 @@
 /*
- * fd.h - the one way in which descriptors are made here: none of ours is ever 0, 1 or 2, also where the host runs with these closed.
+ * fd.h - the one way in which descriptors are made here: none of ours is ever 0, 1 or 2, also where the host runs with
+ * these closed.
  *
- * A file that got the number 1 would take whatever the host prints (contract S22). So the closed ones among the three are occupied for as
- * long as a call opens something, by descriptors that can neither be read nor written (O_PATH): to everybody else they fail as closed
- * ones do, and what another thread opens meanwhile gets a higher number. scripts/lint looks after it that nothing is opened otherwise.
+ * A file that got the number 1 would take whatever the host prints (contract S22). So the closed ones among the three
+ * are occupied for as long as a call opens something, by descriptors that can neither be read nor written (O_PATH): to
+ * everybody else they fail as closed ones do, and what another thread opens meanwhile gets a higher number.
+ * scripts/lint looks after it that nothing is opened otherwise.
  *
  * Any thread; also around calls of a library that opens files of its own (mdb_env_open).
  */
@@ -17,12 +19,12 @@
 int vigia__fd_begin(void);
 int vigia__fd_end(int result);
 
-/* A fork takes the lock of this file, and handlers of fork take locks in the reverse order of their registration: whoever opens something
- * under a lock that a fork takes, too, calls this before it registers its own handler. */
+/* A fork takes the lock of this file, and handlers of fork take locks in the reverse order of their registration:
+ * whoever opens something under a lock that a fork takes, too, calls this before it registers its own handler. */
 void vigia__fd_guard(void);
 
-/* For a program of our own, first of all: what stands in for good for those that are closed. Input is at its end; output cannot be
- * written, so that losing it is noticed. 0, or -1 with errno. */
+/* For a program of our own, first of all: what stands in for good for those that are closed. Input is at its end;
+ * output cannot be written, so that losing it is noticed. 0, or -1 with errno. */
 int vigia__fd_stand_in(void);
 
 #endif

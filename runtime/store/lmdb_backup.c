@@ -1,8 +1,9 @@
 /*
  * lmdb_backup.c - a copy of a store that is in use: as it is at one moment, under an id of its own.
  *
- * The copy has no name until it is finished (O_TMPFILE), so that nobody finds half of one, however this ends; where the file system cannot
- * do that it is written beside its place under another name. It never replaces anything: link() refuses a name that is taken.
+ * The copy has no name until it is finished (O_TMPFILE), so that nobody finds half of one, however this ends; where the
+ * file system cannot do that it is written beside its place under another name. It never replaces anything: link()
+ * refuses a name that is taken.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,12 +28,23 @@ struct target {
 static int code_of(int number)
 {
 	switch (number) {
-	case EEXIST: return VIGIA_EFILEEXISTS;
-	case ENOSPC: case EDQUOT: case EFBIG: return VIGIA_EDISKFULL;
-	case EACCES: case EPERM: case EROFS: return VIGIA_EPERM;
-	case ENOENT: case ENOTDIR: return VIGIA_ENOTFOUND;
-	case ENOMEM: return VIGIA_ENOMEM;
-	default: return VIGIA_EIO;
+	case EEXIST:
+		return VIGIA_EFILEEXISTS;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return VIGIA_EDISKFULL;
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return VIGIA_EPERM;
+	case ENOENT:
+	case ENOTDIR:
+		return VIGIA_ENOTFOUND;
+	case ENOMEM:
+		return VIGIA_ENOMEM;
+	default:
+		return VIGIA_EIO;
 	}
 }
 
@@ -65,8 +77,8 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 	return t->fd < 0 ? fail(t, errno, "make it", err) : VIGIA_OK;
 }
 
-/* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. The map is as large as this
- * needs, not as the store that was copied says: the system may refuse as much. */
+/* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. The map is
+ * as large as this needs, not as the store that was copied says: the system may refuse as much. */
 static int give_id(const struct target *t)
 {
 	enum { ROOM = 1 << 20 };
@@ -94,14 +106,16 @@ static int target_finish(struct target *t)
 	char name[64];
 	snprintf(name, sizeof name, "/proc/self/fd/%d", t->fd);
 	if (fsync(t->fd) < 0) return errno;
-	int rc = t->temporary[0] ? link(t->temporary, t->path) : linkat(AT_FDCWD, name, AT_FDCWD, t->path, AT_SYMLINK_FOLLOW);
+	int rc =
+		t->temporary[0] ? link(t->temporary, t->path) : linkat(AT_FDCWD, name, AT_FDCWD, t->path, AT_SYMLINK_FOLLOW);
 	if (rc < 0) return errno;
 	rc = vigia__place_sync_name(t->path);
 	if (rc != 0) unlink(t->path); /* it could be gone tomorrow */
 	return rc;
 }
 
-/* Only what is in use, and in order. LMDB reads it through the map, in a transaction of its own. 0 or an error number. */
+/* Only what is in use, and in order. LMDB reads it through the map, in a transaction of its own. 0 or an error
+ * number. */
 static int copy_compact(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
 {
 	struct reader *reader; /* sees to it that the environment is open, and its map large enough */
@@ -136,8 +150,8 @@ struct piece {
 	uint64_t end; /* out, with the first piece: of the whole copy */
 };
 
-/* The first pages, or a piece behind them, whose length becomes 0 at the end of the file. 0 or an error number; MDB_MAP_RESIZED: begin
- * anew. Only this part needs the lock, for as long as the cache or the disk takes to read. */
+/* The first pages, or a piece behind them, whose length becomes 0 at the end of the file. 0 or an error number;
+ * MDB_MAP_RESIZED: begin anew. Only this part needs the lock, for as long as the cache or the disk takes to read. */
 static int read_piece(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct piece *piece)
 {
 	mdb_filehandle_t fd;
@@ -159,8 +173,8 @@ static int read_piece(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struc
 	return failed;
 }
 
-/* All pages as they are. A reader keeps them in the file, and they are read through its descriptor: so the map may change its size however
- * slow the target is. */
+/* All pages as they are. A reader keeps them in the file, and they are read through its descriptor: so the map may
+ * change its size however slow the target is. */
 static int copy_plain(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
 {
 	struct vigia__lmdb_pin pin;

@@ -1,5 +1,6 @@
 /*
- * lmdb_checkpoints.c - checkpoints and holds in LMDB, and the watchers' progress that travels with whatever commit comes next.
+ * lmdb_checkpoints.c - checkpoints and holds in LMDB, and the watchers' progress that travels with whatever commit
+ * comes next.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -59,7 +60,8 @@ static int advance_call(void *txn, void *arg, struct vigia_error *err)
 	return rc == 0 && there >= change->seq_num ? 0 : put_call(txn, arg, err);
 }
 
-int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
+                                   struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, seq_num};
 	return vigia__lmdb_in_commit(change.b, advance_call, &change, err);
@@ -119,7 +121,9 @@ static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint
 			uint64_t numbers[2] = {0, key.mv_size};
 			bool whole = value.mv_size >= sizeof(struct checkpoint_record) && vigia__lmdb_whole(b, &value);
 			if (whole) memcpy(&numbers[0], value.mv_data, sizeof numbers[0]);
-			if (vigia__buf_add(&copy, numbers, sizeof numbers) < 0 || vigia__buf_add(&copy, key.mv_data, key.mv_size) < 0) break;
+			if (vigia__buf_add(&copy, numbers, sizeof numbers) < 0 ||
+			    vigia__buf_add(&copy, key.mv_data, key.mv_size) < 0)
+				break;
 		}
 		mdb_cursor_close(walk.cursor);
 	}
@@ -188,8 +192,8 @@ static int hold_call(void *txn, void *arg, struct vigia_error *err)
 	return rc == 0 ? mdb_put(txn, change->b->holds, &key, &value, 0) : rc;
 }
 
-int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
-                     struct vigia_error *err)
+int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
+                     bool *made, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
@@ -250,8 +254,10 @@ int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_
 
 /* ---- progress ---- */
 
-/* What a watcher finished was read from this store: an event beyond the last one is of what was in the file before (contract W9). */
-static int check_progress(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken, struct vigia_error *err)
+/* What a watcher finished was read from this store: an event beyond the last one is of what was in the file before
+ * (contract W9). */
+static int check_progress(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,
+                          struct vigia_error *err)
 {
 	MDB_cursor *events;
 	uint64_t last;
@@ -264,12 +270,14 @@ static int check_progress(struct lmdb_backend *b, MDB_txn *txn, const struct vig
 	return rc;
 }
 
-int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken, struct vigia_error *err)
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,
+                             struct vigia_error *err)
 {
 	int64_t now = 0;
 	if (taken == NULL) return 0;
 	int rc = check_progress(b, txn, taken, err);
 	if (rc == 0) rc = vigia__lmdb_time(b, txn, &now);
-	for (size_t i = 0; i < taken->count && rc == 0; i++) rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
+	for (size_t i = 0; i < taken->count && rc == 0; i++)
+		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
 	return rc;
 }

@@ -1,9 +1,10 @@
 /*
  * lmdb_collect.c - removing events: by hand (trim), and by what marks, checkpoints and limits allow (collect).
  *
- * All of it happens in slices, each a call inside a group commit. A slice decides anew from what its own transaction sees, so that a
- * checkpoint that is moved back, or a watcher that is made, between two slices is never overtaken. Small slices leave small free-list
- * records; a record that needs pages of its own would make later appends of large events slow.
+ * All of it happens in slices, each a call inside a group commit. A slice decides anew from what its own transaction
+ * sees, so that a checkpoint that is moved back, or a watcher that is made, between two slices is never overtaken.
+ * Small slices leave small free-list records; a record that needs pages of its own would make later appends of large
+ * events slow.
  *
  * Database "vigia.marks": the store's time (core/retention.h) -> struct mark_record.
  */
@@ -32,8 +33,8 @@ static uint64_t number_of(const MDB_val *key)
 
 /* What a slice may remove, and what it did. */
 struct prefix {
-	uint64_t upto;                    /* everything up to here */
-	uint64_t bytes_upto, bytes_max;   /* and up to here, while more bytes than bytes_max are in use */
+	uint64_t upto;                  /* everything up to here */
+	uint64_t bytes_upto, bytes_max; /* and up to here, while more bytes than bytes_max are in use */
 	uint64_t events_max;
 	int64_t until_mono_ns;
 	/* out */
@@ -136,7 +137,8 @@ static bool mark_of(const MDB_val *key, const MDB_val *value, struct vigia__mark
 	struct mark_record record;
 	if (key->mv_size != sizeof(size_t) || value->mv_size < sizeof record) return false;
 	memcpy(&record, value->mv_data, sizeof record);
-	*out = (struct vigia__mark){.at_ns = (int64_t)number_of(key), .seq_num = record.seq_num,
+	*out = (struct vigia__mark){.at_ns = (int64_t)number_of(key),
+	                            .seq_num = record.seq_num,
 	                            .clock = {record.wall_ns, record.boot_ns, record.boot_id}};
 	return true;
 }
@@ -208,8 +210,10 @@ static bool runs(struct lmdb_backend *b, const MDB_val *key)
 	return vigia__side_owned(&b->side, id);
 }
 
-/* Those whose watcher runs now are touched before they get old. Goes on where the slice before ended, until the time. */
-static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_ns, int64_t until_mono_ns, struct vigia__collect *slice)
+/* Those whose watcher runs now are touched before they get old. Goes on where the slice before ended, until the
+ * time. */
+static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_ns, int64_t until_mono_ns,
+                 struct vigia__collect *slice)
 {
 	MDB_dbi dbis[] = {b->checkpoints, b->holds};
 	MDB_cursor *cursor;
@@ -243,7 +247,8 @@ static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_
 }
 
 /* Take in all records of one database. */
-static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_t now, int64_t ttl_ns, struct vigia__holders *holders)
+static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_t now, int64_t ttl_ns,
+                       struct vigia__holders *holders)
 {
 	struct vigia__lmdb_walk walk = {0};
 	MDB_val key, value;
@@ -253,7 +258,8 @@ static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_
 		struct checkpoint_record record = {0};
 		if (value.mv_size < sizeof record) continue;
 		memcpy(&record, value.mv_data, sizeof record);
-		vigia__holders_add(holders, key.mv_data, key.mv_size, record.seq_num, !vigia__retention_expired(record.touched_at_ns, now, ttl_ns));
+		vigia__holders_add(holders, key.mv_data, key.mv_size, record.seq_num,
+		                   !vigia__retention_expired(record.touched_at_ns, now, ttl_ns));
 	}
 	mdb_cursor_close(walk.cursor);
 	return rc == MDB_NOTFOUND ? 0 : rc;
@@ -280,8 +286,8 @@ int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest
 	return rc;
 }
 
-static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store_options *settings, bool first, uint64_t *last,
-                  struct vigia__verdict *out)
+static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store_options *settings, bool first,
+                  uint64_t *last, struct vigia__verdict *out)
 {
 	uint64_t oldest, latest, old = 0;
 	struct vigia__holders holders = {0};

@@ -1,14 +1,16 @@
 /*
- * lmdb_commit.c - the transaction of a group commit: events, calls, what is queued and the watchers' progress, all or nothing.
+ * lmdb_commit.c - the transaction of a group commit: events, calls, what is queued and the watchers' progress, all or
+ * nothing.
  *
- * Events are appended at the end (MDB_APPEND) under consecutive numbers. When the transaction of a group fails by something that one
- * member may have caused (a full map, a full disk, no memory), the members are tried one by one in transactions of their own: first
- * those that free room, without what is queued; then what is queued; then those that take hardly any room; then the appends.
+ * Events are appended at the end (MDB_APPEND) under consecutive numbers. When the transaction of a group fails by
+ * something that one member may have caused (a full map, a full disk, no memory), the members are tried one by one in
+ * transactions of their own: first those that free room, without what is queued; then what is queued; then those that
+ * take hardly any room; then the appends.
  *
- * A full map: one that the system made small grows; one that the user made small lends room, for one transaction, to members that free
- * room or take hardly any. A full disk: lmdb_reserve.c says which of them may use the last of it; all others are tried in a map that ends
- * where the file does, so that they use pages that were freed. A transaction in doubt (commit_unknown) is never tried again: what it holds
- * may be there.
+ * A full map: one that the system made small grows; one that the user made small lends room, for one transaction, to
+ * members that free room or take hardly any. A full disk: lmdb_reserve.c says which of them may use the last of it; all
+ * others are tried in a map that ends where the file does, so that they use pages that were freed. A transaction in
+ * doubt (commit_unknown) is never tried again: what it holds may be there.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,7 +19,8 @@
 #include "../core/event.h"
 #include "lmdb_store.h"
 
-/* A loan, and how many of them; of an event's bytes half a page may be lost. How often one is tried beside another process that writes. */
+/* A loan, and how many of them; of an event's bytes half a page may be lost. How often one is tried beside another
+ * process that writes. */
 enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2, ALONE_TRIES = 5 };
 /* So many commits a reader that was killed may keep pages. */
 enum { COMMITS_UNTIL_LOOK = 256 };
@@ -57,16 +60,16 @@ static int sizes_check(const struct vigia__append *request, int64_t size_max, st
 	for (size_t i = 0; i < request->count; i++) {
 		size_t end = request->ends ? request->ends[i] : request->len;
 		if (end - start > (uint64_t)size_max)
-			return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes", end - start,
-			                    (long long)size_max);
+			return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes",
+			                    end - start, (long long)size_max);
 		start = end;
 	}
 	return VIGIA_OK;
 }
 
 /* 0; ESEQUENCE, ETOOBIG; LMDB's error. */
-static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vigia__append *request, struct stamp *stamp,
-                          struct vigia_error *err)
+static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vigia__append *request,
+                          struct stamp *stamp, struct vigia_error *err)
 {
 	request->existed = false;
 	if (request->key.len > 0) {
@@ -96,13 +99,14 @@ struct attempt {
 	struct vigia__ticket *tickets; /* a group's, or NULL */
 	bool one;                      /* only the first of them */
 	bool rest;                     /* what is queued and the watchers' progress, too */
-	enum vigia__lmdb_keep keep;    /* how much of the reserve on the disk it leaves; of events all, but for the last chance */
-	bool last_chance;              /* of what is queued: afterwards it is lost */
-	bool capped;                   /* it has only pages that were freed */
+	enum vigia__lmdb_keep
+		keep;         /* how much of the reserve on the disk it leaves; of events all, but for the last chance */
+	bool last_chance; /* of what is queued: afterwards it is lost */
+	bool capped;      /* it has only pages that were freed */
 	/* out */
-	bool took;                     /* there was something queued, or progress */
-	int disk;                      /* why the disk has no room for it, 0 = it was not refused for that */
-	int first_disk;                /* the same of the first try: behind it, it is capped */
+	bool took;      /* there was something queued, or progress */
+	int disk;       /* why the disk has no room for it, 0 = it was not refused for that */
+	int first_disk; /* the same of the first try: behind it, it is capped */
 };
 
 /* Of the tickets' events. */
@@ -142,7 +146,8 @@ static enum vigia__queue_seen look(void *ctx, uint64_t seq_num, const void *byte
 	uint64_t oldest, latest;
 	MDB_val key = key_of(&n), value;
 	int rc = mdb_get(in->txn, in->b->events, &key, &value);
-	if (rc == 0) return value.mv_size == len && memcmp(value.mv_data, bytes, len) == 0 ? VIGIA_SEEN_STORED : VIGIA_SEEN_OTHER;
+	if (rc == 0)
+		return value.mv_size == len && memcmp(value.mv_data, bytes, len) == 0 ? VIGIA_SEEN_STORED : VIGIA_SEEN_OTHER;
 	rc = vigia__lmdb_bounds_in(in->b, in->txn, &oldest, &latest);
 	return rc == 0 && seq_num <= latest ? VIGIA_SEEN_REMOVED : VIGIA_SEEN_OTHER;
 }
@@ -157,7 +162,8 @@ static void settle_queue(struct lmdb_backend *b)
 }
 
 /* What was queued, and the tickets, into one transaction; an LMDB error number is the whole transaction's. */
-static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *queued, const struct attempt *attempt, uint64_t *types)
+static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *queued,
+                         const struct attempt *attempt, uint64_t *types)
 {
 	MDB_cursor *events;
 	struct stamp stamp = {0};
@@ -170,7 +176,8 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
 	if (rc == 0 && queued->count > 0) rc = append_request(b, events, queued, &stamp, NULL);
 	for (struct vigia__ticket *t = attempt->tickets; t && rc == 0; t = attempt->one ? NULL : t->next) {
-		t->rc = t->kind == VIGIA_TICKET_APPEND ? append_request(b, events, t->append, &stamp, t->err) : t->call(txn, t->call_arg, t->err);
+		t->rc = t->kind == VIGIA_TICKET_APPEND ? append_request(b, events, t->append, &stamp, t->err)
+		                                       : t->call(txn, t->call_arg, t->err);
 		if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
 	}
 	mdb_cursor_close(events);
@@ -180,9 +187,10 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	return rc;
 }
 
-/* Write and commit; MDB_MAP_FULL is the only error of LMDB that comes out as such. The watchers' progress is read before the queue is
- * taken: what their handlers queued must not come later than their checkpoints. */
-static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
+/* Write and commit; MDB_MAP_FULL is the only error of LMDB that comes out as such. The watchers' progress is read
+ * before the queue is taken: what their handlers queued must not come later than their checkpoints. */
+static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, uint64_t *types,
+                      struct vigia_error *err)
 {
 	struct vigia__queue *queue = &b->base.queue;
 	struct inside in = {b, txn};
@@ -225,7 +233,8 @@ static int settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 }
 
 /* In a map that is larger, or that ends where the file does. `refused`: what it is told of that cannot be had now. */
-static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int refused, MDB_txn **txn, struct vigia_error *err)
+static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int refused, MDB_txn **txn,
+                       struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
 		int rc = capped ? vigia__lmdb_map_cap(b) : vigia__lmdb_map_lend(b, more);
@@ -245,21 +254,25 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 			continue;
 		}
 		bool no_space = rc == ENOMEM && !claimed && b->map_grows; /* that is why it is full */
-		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped) || no_space) return vigia__lmdb_error(b, refused, "store", err);
+		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped) || no_space)
+			return vigia__lmdb_error(b, refused, "store", err);
 		return vigia__lmdb_error(b, rc, "begin to write", err);
 	}
 }
 
-/* One transaction, again while there is no room and more can be had: with `lent` in a map that is larger for it, also where the system
- * grants a map that grows no further step, because a step leaves the process some address space. VIGIA_OK or an error of ours. */
-static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
+/* One transaction, again while there is no room and more can be had: with `lent` in a map that is larger for it, also
+ * where the system grants a map that grows no further step, because a step leaves the process some address space.
+ * VIGIA_OK or an error of ours. */
+static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, uint64_t *types,
+                    struct vigia_error *err)
 {
 	for (size_t loans = 0;;) {
 		MDB_txn *txn;
 		bool alone = attempt->capped || loans > 0;
 		size_t more = alone ? loans * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt) : 0;
-		int disk = attempt->disk, rc = alone ? begin_alone(b, attempt->capped, more, disk ? disk : MDB_MAP_FULL, &txn, err)
-		                                     : vigia__lmdb_write_begin(b, &txn, err);
+		int disk = attempt->disk,
+			rc = alone ? begin_alone(b, attempt->capped, more, disk ? disk : MDB_MAP_FULL, &txn, err)
+		               : vigia__lmdb_write_begin(b, &txn, err);
 		size_t seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, attempt, types, err);
 		bool exceeded = (alone && !attempt->capped) || attempt->last_chance;
@@ -273,7 +286,8 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 		if (attempt->capped) return vigia__lmdb_error(b, disk, "store", err);
 		rc = b->map_grows && loans == 0 ? vigia__lmdb_map_grow(b, seen) : ENOMEM;
 		if (rc == 0) continue;
-		if (rc != ENOMEM || !lent || loans == LOANS_MAX) return vigia__lmdb_error(b, rc == ENOMEM ? MDB_MAP_FULL : rc, "store", err);
+		if (rc != ENOMEM || !lent || loans == LOANS_MAX)
+			return vigia__lmdb_error(b, rc == ENOMEM ? MDB_MAP_FULL : rc, "store", err);
 		loans++;
 	}
 }
@@ -292,8 +306,9 @@ static int nudge_call(void *txn, void *arg, struct vigia_error *err)
 	return mdb_put(txn, b->meta, &key, &value, 0);
 }
 
-/* A commit of a few pages: what the last one freed can be used only by the one after the next. Not twice on end: where a reader keeps
- * what was freed, appends that fail must not use up what is lent, or kept on the disk, for those that free room. */
+/* A commit of a few pages: what the last one freed can be used only by the one after the next. Not twice on end: where
+ * a reader keeps what was freed, appends that fail must not use up what is lent, or kept on the disk, for those that
+ * free room. */
 static void nudge(struct lmdb_backend *b)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
@@ -303,8 +318,8 @@ static void nudge(struct lmdb_backend *b)
 
 /* ---- a group ---- */
 
-/* In the order in which its members are tried one by one: those that free room; behind what was queued those that take hardly any, and
- * those that bring events. */
+/* In the order in which its members are tried one by one: those that free room; behind what was queued those that take
+ * hardly any, and those that bring events. */
 enum turn { TURN_FREES, TURN_SAVES, TURN_APPENDS, TURNS };
 
 static enum turn turn_of(const struct vigia__ticket *ticket)
@@ -319,10 +334,12 @@ static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error 
 	if (ticket->err) *ticket->err = *err;
 }
 
-/* What is queued, and the watchers' progress. A checkpoint must not get ahead of it, and a close is the last chance: for these the map may
- * be exceeded. On a full disk a close may use up the reserve, which is not asked whether it suffices: if it does not, nothing is lost by
- * the try. Not where the size of files is limited: writing beyond that raises a signal. */
-static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+/* What is queued, and the watchers' progress. A checkpoint must not get ahead of it, and a close is the last chance:
+ * for these the map may be exceeded. On a full disk a close may use up the reserve, which is not asked whether it
+ * suffices: if it does not, nothing is lost by the try. Not where the size of files is limited: writing beyond that
+ * raises a signal. */
+static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types,
+                      struct vigia_error *err)
 {
 	bool lent = atomic_load(&b->base.queue.bytes) == 0, last_chance = false;
 	for (const struct vigia__ticket *t = tickets; t; t = t->next) {
@@ -345,7 +362,8 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 		if (turn == TURN_SAVES) rest_rc = write_rest(b, tickets, types, &rest_err);
 		for (struct vigia__ticket *t = tickets; t; t = t->next) {
 			struct vigia_error err = {0};
-			struct attempt one = {.tickets = t, .one = true, .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
+			struct attempt one = {
+				.tickets = t, .one = true, .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 			if (turn_of(t) != turn) continue;
 			if (turn != TURN_FREES && rest_rc < 0) {
 				fail(t, rest_rc, &rest_err);
@@ -371,13 +389,15 @@ static bool only_frees(const struct vigia__ticket *ticket)
 /* May a member alone be the cause, so that the others succeed without it? */
 static bool may_be_one(int rc)
 {
-	return rc == MDB_MAP_FULL || rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL || rc == VIGIA_ENOMEM || rc == VIGIA_ENOTSTORE;
+	return rc == MDB_MAP_FULL || rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL || rc == VIGIA_ENOMEM ||
+	       rc == VIGIA_ENOTSTORE;
 }
 
 static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
 	struct lmdb_backend *b = ctx;
-	struct attempt all = {.tickets = tickets, .rest = true, .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
+	struct attempt all = {
+		.tickets = tickets, .rest = true, .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
 	int rc = write_once(b, txn, &all, types, err);
 	/* Perhaps there is room that somebody held who was killed. */
@@ -433,8 +453,8 @@ int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *reques
 	return vigia__commit_run(&b->commit, &ticket);
 }
 
-static int in_commit(struct lmdb_backend *b, enum vigia__ticket_kind kind, int (*call)(void *txn, void *arg, struct vigia_error *err),
-                     void *arg, struct vigia_error *err)
+static int in_commit(struct lmdb_backend *b, enum vigia__ticket_kind kind,
+                     int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg, struct vigia_error *err)
 {
 	struct vigia__ticket ticket = {.kind = kind, .call = call, .call_arg = arg, .err = err};
 	return vigia__commit_run(&b->commit, &ticket);
@@ -446,8 +466,8 @@ int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *a
 	return in_commit(b, VIGIA_TICKET_CALL, call, arg, err);
 }
 
-int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
-                               struct vigia_error *err)
+int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err),
+                               void *arg, struct vigia_error *err)
 {
 	return in_commit(b, VIGIA_TICKET_FREE, call, arg, err);
 }

@@ -1,8 +1,9 @@
 /*
- * lmdb_env.c - opening and closing a store file: its real path, one LMDB environment per file and process, transactions, errors.
+ * lmdb_env.c - opening and closing a store file: its real path, one LMDB environment per file and process,
+ * transactions, errors.
  *
- * LMDB opened twice on one file in one process, or through two names, corrupts it: hence the list of open files by device and inode,
- * real paths, and the refusal of second hard links.
+ * LMDB opened twice on one file in one process, or through two names, corrupts it: hence the list of open files by
+ * device and inode, real paths, and the refusal of second hard links.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +36,8 @@ enum { DISK_SLACK = 1 << 20 };
 static bool disk_is_full(struct lmdb_backend *b)
 {
 	struct statvfs fs;
-	return statvfs(b->path, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < atomic_load(&b->writing_bytes) + DISK_SLACK;
+	return statvfs(b->path, &fs) == 0 &&
+	       (uint64_t)fs.f_bavail * fs.f_frsize < atomic_load(&b->writing_bytes) + DISK_SLACK;
 }
 
 static bool file_is_limited(struct lmdb_backend *b)
@@ -53,17 +55,37 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 	char same_pid[160];
 	static const char file_limit[] = "the file may grow no further (RLIMIT_FSIZE)";
 	switch (rc) {
-	case ENOMEM: code = VIGIA_ENOMEM; plain = "no memory, or no address space for the map (ulimit -v)"; break;
-	case EBUSY: code = VIGIA_EFULL; plain = "the map must change its size, and a backup or another long read uses it: try again"; break;
-	case EACCES: case EPERM: case EROFS: code = VIGIA_EPERM; break;
+	case ENOMEM:
+		code = VIGIA_ENOMEM;
+		plain = "no memory, or no address space for the map (ulimit -v)";
+		break;
+	case EBUSY:
+		code = VIGIA_EFULL;
+		plain = "the map must change its size, and a backup or another long read uses it: try again";
+		break;
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		code = VIGIA_EPERM;
+		break;
 	case EAGAIN: /* LMDB locks a byte of its lock file by the pid */
-		snprintf(same_pid, sizeof same_pid, "a process of another PID namespace (a container) has it open, and the same pid %ld: "
-		         "run both in one PID namespace", (long)getpid());
+		snprintf(same_pid, sizeof same_pid,
+		         "a process of another PID namespace (a container) has it open, and the same pid %ld: "
+		         "run both in one PID namespace",
+		         (long)getpid());
 		plain = same_pid;
 		break;
-	case ENOENT: code = VIGIA_ENOTFOUND; break;
-	case ENOSPC: case EDQUOT: code = VIGIA_EDISKFULL; break;
-	case EFBIG: code = VIGIA_EDISKFULL; plain = file_limit; break;
+	case ENOENT:
+		code = VIGIA_ENOTFOUND;
+		break;
+	case ENOSPC:
+	case EDQUOT:
+		code = VIGIA_EDISKFULL;
+		break;
+	case EFBIG:
+		code = VIGIA_EDISKFULL;
+		plain = file_limit;
+		break;
 	case EIO: /* LMDB says so when the disk takes only a part of what it writes */
 		if (disk_is_full(b)) code = VIGIA_EDISKFULL;
 		else if (file_is_limited(b)) code = VIGIA_EDISKFULL, plain = file_limit;
@@ -73,12 +95,26 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 		plain = b->map_grows ? "the map is full, and the system grants no more address space (ulimit -v)"
 		                     : "the map is full: open the store with a larger map_size";
 		break;
-	case MDB_TXN_FULL: code = VIGIA_EFULL; plain = "more than one transaction can hold: store fewer events in one call"; break;
-	case MDB_INVALID: code = VIGIA_ENOTSTORE; break;
-	case MDB_CORRUPTED: case MDB_PAGE_NOTFOUND: code = VIGIA_ENOTSTORE; plain = "pages of the file are damaged"; break;
-	case MDB_VERSION_MISMATCH: code = VIGIA_EFORMAT; break;
-	case MDB_READERS_FULL: plain = "all 4096 reader slots of the file are taken"; break;
-	default: break;
+	case MDB_TXN_FULL:
+		code = VIGIA_EFULL;
+		plain = "more than one transaction can hold: store fewer events in one call";
+		break;
+	case MDB_INVALID:
+		code = VIGIA_ENOTSTORE;
+		break;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+		code = VIGIA_ENOTSTORE;
+		plain = "pages of the file are damaged";
+		break;
+	case MDB_VERSION_MISMATCH:
+		code = VIGIA_EFORMAT;
+		break;
+	case MDB_READERS_FULL:
+		plain = "all 4096 reader slots of the file are taken";
+		break;
+	default:
+		break;
 	}
 	if (code == VIGIA_EDISKFULL && plain == NULL) plain = "the disk is full";
 	vigia__error(err, code, "store '%s': cannot %s%s%s", b->path, what, plain ? ": " : "", plain ? plain : "");
@@ -230,7 +266,8 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 	}
 }
 
-/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened anew. */
+/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened
+ * anew. */
 static bool panics(struct lmdb_backend *b)
 {
 	MDB_txn *txn;
@@ -251,8 +288,10 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 	vigia__lmdb_map_leave(b);
 	if (rc == 0) return VIGIA_OK;
 	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
-	vigia__error(err, VIGIA_EUNKNOWN, "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
-	             "before storing it again", b->path);
+	vigia__error(err, VIGIA_EUNKNOWN,
+	             "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
+	             "before storing it again",
+	             b->path);
 	vigia__error_cause(err, "%s", mdb_strerror(rc));
 	return VIGIA_EUNKNOWN;
 }
@@ -290,8 +329,8 @@ static bool leads_nowhere(int number)
 	return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
 }
 
-/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has no end, or
- * ENOMEM. */
+/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has
+ * no end, or ENOMEM. */
 static char *behind_links(const char *path)
 {
 	char *at = strdup(path), target[4096];
@@ -301,7 +340,8 @@ static char *behind_links(const char *path)
 		target[len] = '\0';
 		const char *slash = strrchr(at, '/');
 		char *next = NULL;
-		if (asprintf(&next, "%.*s%s", target[0] == '/' || slash == NULL ? 0 : (int)(slash - at) + 1, at, target) < 0) next = NULL;
+		if (asprintf(&next, "%.*s%s", target[0] == '/' || slash == NULL ? 0 : (int)(slash - at) + 1, at, target) < 0)
+			next = NULL;
 		free(at);
 		at = next;
 	}
@@ -324,7 +364,9 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) no_memory(path, err);
 	else if ((real_dir == NULL || stat(real_dir, &st) < 0) && !leads_nowhere(errno)) cannot_look(path, errno, err);
 	else if (real_dir == NULL || !S_ISDIR(st.st_mode))
-		not_found(path, linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist", err);
+		not_found(path,
+		          linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist",
+		          err);
 	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
 	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
 	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
@@ -336,15 +378,16 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	return real;
 }
 
-/* The real path of a file that exists or is to be made in a folder that does; a link to nothing yet says where, as for any program that
- * makes a file. NULL with err set. */
+/* The real path of a file that exists or is to be made in a folder that does; a link to nothing yet says where, as for
+ * any program that makes a file. NULL with err set. */
 static char *real_path(const char *path, bool may_create, struct vigia_error *err)
 {
 	char *real = realpath(path, NULL);
 	if (real) return real;
 	struct stat st;
 	int why = errno;
-	/* The kernel may refuse to follow a link that somebody else laid into a shared folder (fs.protected_symlinks); realpath goes on. */
+	/* The kernel may refuse to follow a link that somebody else laid into a shared folder (fs.protected_symlinks);
+	 * realpath goes on. */
 	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
 		int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 		why = fd < 0 ? errno : 0;
@@ -371,34 +414,41 @@ static char *real_path(const char *path, bool may_create, struct vigia_error *er
 }
 
 /* What must be true of the file before LMDB may touch it. *exists tells whether there is one. */
-static int check_file(const char *path, const struct vigia_store_options *options, struct stat *st, bool *exists, struct vigia_error *err)
+static int check_file(const char *path, const struct vigia_store_options *options, struct stat *st, bool *exists,
+                      struct vigia_error *err)
 {
 	*exists = stat(path, st) == 0;
-	if (*exists && S_ISDIR(st->st_mode)) return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is a folder, not a store", path);
+	if (*exists && S_ISDIR(st->st_mode))
+		return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is a folder, not a store", path);
 	if (*exists && !S_ISREG(st->st_mode)) return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a regular file", path);
 	if (*exists && st->st_nlink > 1)
-		return vigia__error(err, VIGIA_ELINKED, "the store '%s' has %lu hard links: two names would become two writers", path,
-		                    (unsigned long)st->st_nlink);
+		return vigia__error(err, VIGIA_ELINKED, "the store '%s' has %lu hard links: two names would become two writers",
+		                    path, (unsigned long)st->st_nlink);
 	if (*exists && vigia__place_is_mounted(path))
-		return vigia__error(err, VIGIA_ELINKED, "the store '%s' is a file that was mounted by itself: two names would become two writers; "
-		                    "mount its folder", path);
+		return vigia__error(err, VIGIA_ELINKED,
+		                    "the store '%s' is a file that was mounted by itself: two names would become two writers; "
+		                    "mount its folder",
+		                    path);
 	char dir[4096];
 	snprintf(dir, sizeof dir, "%s", path);
 	*strrchr(dir, '/') = '\0';
 	const char *network = options->allow_network_fs ? NULL : vigia__place_network(*exists ? path : dir[0] ? dir : "/");
 	if (network)
-		return vigia__error(err, VIGIA_ENETFS, "'%s' is on a network file system (%s), where locks do not hold; "
-		                    "the option allow_network_fs opens it all the same", path, network);
+		return vigia__error(err, VIGIA_ENETFS,
+		                    "'%s' is on a network file system (%s), where locks do not hold; "
+		                    "the option allow_network_fs opens it all the same",
+		                    path, network);
 	/* LMDB would begin it. */
-	if (*exists && st->st_size == 0 && (options->readonly || !options->create)) return not_found(path, ": the file is empty", err);
+	if (*exists && st->st_size == 0 && (options->readonly || !options->create))
+		return not_found(path, ": the file is empty", err);
 	return *exists ? vigia__lmdb_format_precheck(path, err) : VIGIA_OK;
 }
 
 /* ---- the environment ---- */
 
-/* LMDB maps its lock file, and a hole in it is a SIGBUS when the disk is full: see that it has its blocks. Before LMDB opens it, what it
- * touches first; afterwards all, through a descriptor that stays open as long as the environment, because closing it would drop LMDB's
- * locks. */
+/* LMDB maps its lock file, and a hole in it is a SIGBUS when the disk is full: see that it has its blocks. Before LMDB
+ * opens it, what it touches first; afterwards all, through a descriptor that stays open as long as the environment,
+ * because closing it would drop LMDB's locks. */
 static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_error *err)
 {
 	char path[4096];
@@ -410,9 +460,11 @@ static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_erro
 	if (fd < 0 && (errno == EACCES || errno == EPERM)) {
 		int number = errno;
 		bool there = access(path, F_OK) == 0, store_there = access(b->path, F_OK) == 0;
-		if (there) vigia__error(err, VIGIA_EPERM, "no permission to write the lock file '%s', which readers need too", path);
-		else vigia__error(err, VIGIA_EPERM, "cannot make the %s '%s': no permission to write its folder",
-		                  store_there ? "lock file" : "store", store_there ? path : b->path);
+		if (there)
+			vigia__error(err, VIGIA_EPERM, "no permission to write the lock file '%s', which readers need too", path);
+		else
+			vigia__error(err, VIGIA_EPERM, "cannot make the %s '%s': no permission to write its folder",
+			             store_there ? "lock file" : "store", store_there ? path : b->path);
 		vigia__error_cause(err, "%s", strerror(number));
 		return VIGIA_EPERM;
 	}
@@ -448,8 +500,8 @@ int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)
 	return vigia__fd_end(mdb_env_open(env, path, flags, 0600));
 }
 
-/* LMDB says of its lock file, too, that it is invalid: one that was damaged, or that it took for another process's because a lock of it was
- * refused. */
+/* LMDB says of its lock file, too, that it is invalid: one that was damaged, or that it took for another process's
+ * because a lock of it was refused. */
 static bool lock_file_is_wrong(struct lmdb_backend *b)
 {
 	char path[4096];
@@ -473,17 +525,21 @@ static int env_open(struct lmdb_backend *b, struct vigia_error *err)
 		if (rc == 0) rc = mdb_env_set_maxreaders(b->env, READERS_MAX);
 		if (rc == 0) rc = mdb_env_set_maxdbs(b->env, DATABASES_MAX);
 		if (rc == 0) rc = mdb_env_set_mapsize(b->env, bytes);
-		if (rc == 0) rc = vigia__lmdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | (b->readonly ? MDB_RDONLY : 0));
+		if (rc == 0)
+			rc = vigia__lmdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | (b->readonly ? MDB_RDONLY : 0));
 		if (rc == 0) {
 			vigia__lmdb_map_opened(b);
 			return lock_file_fill(b, true, err);
 		}
 		vigia__lmdb_env_close(b);
 		if (rc == MDB_INVALID && lock_file_is_wrong(b))
-			return vigia__error(err, VIGIA_EIO, "store '%s': the lock file '%s-lock' is damaged, or a lock of it was refused: when no "
-			                    "process has the store open, delete it", b->path, b->path);
+			return vigia__error(err, VIGIA_EIO,
+			                    "store '%s': the lock file '%s-lock' is damaged, or a lock of it was refused: when no "
+			                    "process has the store open, delete it",
+			                    b->path, b->path);
 		/* The system (a limit: ENOMEM; valgrind: EINVAL) refuses so much address space: ask for less. */
-		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes)) return vigia__lmdb_error(b, rc, "open it", err);
+		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes))
+			return vigia__lmdb_error(b, rc, "open it", err);
 	}
 }
 
@@ -494,7 +550,8 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	MDB_stat st;
 	struct stat file;
 	mdb_filehandle_t fd;
-	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 || fstat(fd, &file) < 0)
+	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 ||
+	    fstat(fd, &file) < 0)
 		return cannot_look(b->path, errno, err);
 	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
 	if ((uint64_t)file.st_size < need) return vigia__lmdb_truncated(b->path, file.st_size, need, err);
@@ -506,8 +563,8 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-/* Whoever was told "unknown" looks next: what is seen then must be there after a power loss, too. If it cannot be done now, the next writer
- * does it. */
+/* Whoever was told "unknown" looks next: what is seen then must be there after a power loss, too. If it cannot be done
+ * now, the next writer does it. */
 static void settle_now(struct lmdb_backend *b)
 {
 	MDB_txn *txn;
@@ -568,9 +625,10 @@ static bool hides(struct lmdb_backend *b)
 	return commits(&b->base) > visible;
 }
 
-/* Readers go by a number in the lock file that a writer sets after it wrote the meta page. One that was killed between the two leaves a
- * commit that no reader sees until the next writer finds the lock abandoned; so be that writer. A commit that is just being told looks the
- * same for as long as a sync takes: give it that time first, for the lock is then held. */
+/* Readers go by a number in the lock file that a writer sets after it wrote the meta page. One that was killed between
+ * the two leaves a commit that no reader sees until the next writer finds the lock abandoned; so be that writer. A
+ * commit that is just being told looks the same for as long as a sync takes: give it that time first, for the lock is
+ * then held. */
 static bool heal(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -754,7 +812,8 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		b->readonly = true;
 	}
 	if (rc == VIGIA_OK) rc = check_use(path, err);
-	if (rc == VIGIA_OK && exists) rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);
+	if (rc == VIGIA_OK && exists)
+		rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);
 	if (rc == VIGIA_OK) rc = env_open(b, err);
 	if (rc == VIGIA_OK) rc = check_size(b, err);
 	if (rc == VIGIA_OK) rc = vigia__lmdb_there_at_open(b, err);
@@ -797,7 +856,8 @@ static void after_fork_parent(void)
 	pthread_mutex_unlock(&list_mutex);
 }
 
-/* The environments are the parent's: forget them without closing, but let go of the owners' locks, which a descriptor keeps alive. */
+/* The environments are the parent's: forget them without closing, but let go of the owners' locks, which a descriptor
+ * keeps alive. */
 static void after_fork_child(void)
 {
 	for (struct lmdb_backend *b = list; b; b = b->next) vigia__side_forked(&b->side);
@@ -813,7 +873,8 @@ static void guard_forks(void)
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err)
+int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,
+                     struct vigia_error *err)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, guard_forks);

@@ -46,8 +46,8 @@ int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *ev
 	return rc;
 }
 
-/* The last event's, or what the trim that removed it wrote down. One flipped bit in a time would date all later events: of a damaged event
- * the time is that of the nearest intact one before it. */
+/* The last event's, or what the trim that removed it wrote down. One flipped bit in a time would date all later events:
+ * of a damaged event the time is that of the nearest intact one before it. */
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
 {
 	MDB_val key, value = {0};
@@ -75,7 +75,8 @@ int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, s
 
 /* ---- scan ---- */
 
-/* Nothing is there from this number on: because it was removed, or because it never was? Returns MDB_NOTFOUND, or an error. */
+/* Nothing is there from this number on: because it was removed, or because it never was? Returns MDB_NOTFOUND, or an
+ * error. */
 static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t from, uint64_t *gone)
 {
 	MDB_val key, value;
@@ -87,8 +88,10 @@ static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t fr
 	return rc == 0 ? MDB_NOTFOUND : rc;
 }
 
-/* The first event from `from` on. Only numbers at the beginning of the log are ever removed, so it is `from`, or the oldest. */
-static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from, MDB_val *key, MDB_val *value, uint64_t *gone)
+/* The first event from `from` on. Only numbers at the beginning of the log are ever removed, so it is `from`, or the
+ * oldest. */
+static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from, MDB_val *key, MDB_val *value,
+                      uint64_t *gone)
 {
 	*gone = 0;
 	*key = key_of(&from);
@@ -106,7 +109,8 @@ static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from
 	return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
 }
 
-int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
+int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
+                     struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
@@ -165,7 +169,8 @@ int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *
 }
 
 /* From where the cursor stands to the first intact event up to `high`; false: there is none, or an error in *rc. */
-static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_val *key, MDB_val *value, size_t high, int *rc)
+static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_val *key, MDB_val *value, size_t high,
+                        int *rc)
 {
 	while (*rc == 0 && seq_of(key) <= high) {
 		size_t seq_num = seq_of(key);
@@ -177,8 +182,8 @@ static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_va
 	return false;
 }
 
-/* Times never go backwards, numbers have no holes: halve the range. A damaged event counts as of the time of the next intact one. On
- * damaged pages a search may come out before where it began. */
+/* Times never go backwards, numbers have no holes: halve the range. A damaged event counts as of the time of the next
+ * intact one. On damaged pages a search may come out before where it began. */
 int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;

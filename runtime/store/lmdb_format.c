@@ -1,12 +1,13 @@
 /*
- * lmdb_format.c - what a store file says about itself: format number, id, settings; and the look at a file before LMDB touches it.
+ * lmdb_format.c - what a store file says about itself: format number, id, settings; and the look at a file before LMDB
+ * touches it.
  *
  * Database "vigia", key -> value:
  *     "header"    struct header: the same at all formats to come, so that any version can name the one it meets
  *     "settings"  a msgpack map of the options that belong to the file; an absent one has its default
  *     "last"      struct last_record, written with every removal of events
- * Rule for upgrades: a library opens files of its own format; an older one is upgraded at the first open for writing, a newer one is
- * refused by its number.
+ * Rule for upgrades: a library opens files of its own format; an older one is upgraded at the first open for writing, a
+ * newer one is refused by its number.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,8 +48,8 @@ static bool is_being_made(int fd)
 
 int vigia__lmdb_truncated(const char *path, int64_t bytes, uint64_t need, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_ETRUNCATED, "the store '%s' is truncated: it has %lld bytes of %llu", path, (long long)bytes,
-	                    (unsigned long long)need);
+	return vigia__error(err, VIGIA_ETRUNCATED, "the store '%s' is truncated: it has %lld bytes of %llu", path,
+	                    (long long)bytes, (unsigned long long)need);
 }
 
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
@@ -56,8 +57,10 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	/* Plain descriptors of the data file are harmless: LMDB's locks are on its lock file. */
 	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 	if (fd < 0) {
-		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOENT ? VIGIA_ENOTFOUND
-		           : errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM
+		           : errno == ENOENT                 ? VIGIA_ENOTFOUND
+		           : errno == ENOMEM                 ? VIGIA_ENOMEM
+		                                             : VIGIA_EIO;
 		if (code == VIGIA_EPERM) vigia__error(err, code, "no permission to read the store '%s'", path);
 		else vigia__error(err, code, "cannot open the store '%s'", path);
 		vigia__error_cause(err, "%s", strerror(errno));
@@ -71,7 +74,8 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	bool making = is_being_made(fd);
 	/* In this order: a file that others write to has its pages before a meta page names them. */
 	int looked = vigia__lmdb_meta_look(fd, &metas);
-	if (looked == 0 && !making && !(making = is_being_made(fd))) looked = vigia__lmdb_meta_look(fd, &metas); /* it was, just now */
+	if (looked == 0 && !making && !(making = is_being_made(fd)))
+		looked = vigia__lmdb_meta_look(fd, &metas); /* it was, just now */
 	bool known = fstat(fd, &st) == 0;
 	close(fd);
 	if (got < 0) {
@@ -84,13 +88,16 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	memcpy(&at64, head + MAGIC_AT_64, 4);
 	memcpy(&at32, head + MAGIC_AT_32, 4);
 	if (got == (ssize_t)sizeof head && at64 == lmdb_magic) {
-		if (looked == 1 && known && metas.bytes > (uint64_t)st.st_size) return vigia__lmdb_truncated(path, st.st_size, metas.bytes, err);
+		if (looked == 1 && known && metas.bytes > (uint64_t)st.st_size)
+			return vigia__lmdb_truncated(path, st.st_size, metas.bytes, err);
 		/* LMDB divides by what is there, and maps as much. */
-		if (looked == 0) return vigia__error(err, VIGIA_ENOTSTORE, "the first pages of the store '%s' are damaged", path);
+		if (looked == 0)
+			return vigia__error(err, VIGIA_ENOTSTORE, "the first pages of the store '%s' are damaged", path);
 		return VIGIA_OK;
 	}
 	if (at32 == lmdb_magic)
-		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another word size (32 bit)", path);
+		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another word size (32 bit)",
+		                    path);
 	if (at64 == __builtin_bswap32(lmdb_magic) || at32 == __builtin_bswap32(lmdb_magic))
 		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another byte order", path);
 	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a Vigia store; it was left as it is", path);
@@ -134,15 +141,16 @@ static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error 
 	rc = mdb_get(txn, b->meta, &key, &value);
 	if (rc != 0) return rc;
 	struct header header;
-	if (!vigia__lmdb_sane(b, &value) || value.mv_size < sizeof header || memcmp(value.mv_data, magic, sizeof magic) != 0)
+	if (!vigia__lmdb_sane(b, &value) || value.mv_size < sizeof header ||
+	    memcmp(value.mv_data, magic, sizeof magic) != 0)
 		return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a Vigia store: its header is damaged", b->path);
 	memcpy(&header, value.mv_data, sizeof header);
 	if (header.byte_order != 0x01020304 || header.word_bytes != sizeof(size_t))
 		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another %s", b->path,
 		                    header.byte_order != 0x01020304 ? "byte order" : "word size");
 	if (header.format != VIGIA_FORMAT)
-		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' has format %u; this version of Vigia knows format %u", b->path,
-		                    header.format, VIGIA_FORMAT);
+		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' has format %u; this version of Vigia knows format %u",
+		                    b->path, header.format, VIGIA_FORMAT);
 	memcpy(b->file_id, header.id, sizeof b->file_id);
 	b->created_at_ns = header.created_at_ns;
 	key = text("settings");
@@ -166,8 +174,10 @@ static int random_id(uint8_t id[16])
 
 static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 {
-	struct header header = {
-		.format = VIGIA_FORMAT, .byte_order = 0x01020304, .created_at_ns = vigia__wall_ns(), .word_bytes = sizeof(size_t)};
+	struct header header = {.format = VIGIA_FORMAT,
+	                        .byte_order = 0x01020304,
+	                        .created_at_ns = vigia__wall_ns(),
+	                        .word_bytes = sizeof(size_t)};
 	memcpy(header.magic, magic, sizeof magic);
 	if (random_id(header.id) < 0) return errno;
 	struct vigia__buf buf = {0};
@@ -212,8 +222,8 @@ int vigia__lmdb_format_new_id(MDB_txn *txn)
 	return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-/* A database that is no store of ours has entries; a store whose maker died before its first commit has none. 0 and *empty, or LMDB's
- * error. */
+/* A database that is no store of ours has entries; a store whose maker died before its first commit has none. 0 and
+ * *empty, or LMDB's error. */
 static int is_empty(MDB_txn *txn, bool *empty)
 {
 	MDB_dbi dbi;
@@ -226,7 +236,8 @@ static int is_empty(MDB_txn *txn, bool *empty)
 
 static int no_store(struct lmdb_backend *b, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is an LMDB file, but not a Vigia store; it was left as it is", b->path);
+	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is an LMDB file, but not a Vigia store; it was left as it is",
+	                    b->path);
 }
 
 int vigia__lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err)

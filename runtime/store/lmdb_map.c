@@ -1,12 +1,13 @@
 /*
  * lmdb_map.c - the map of a store file: its size, and the lock that keeps transactions out while it changes.
  *
- * mdb_env_set_mapsize unmaps the file before it maps it again. An environment whose second half failed has no map, and its next
- * transaction crashes. So the system is asked for the address space first, and if mapping fails all the same the environment is closed;
- * the next call opens it again or returns an error.
+ * mdb_env_set_mapsize unmaps the file before it maps it again. An environment whose second half failed has no map, and
+ * its next transaction crashes. So the system is asked for the address space first, and if mapping fails all the same
+ * the environment is closed; the next call opens it again or returns an error.
  *
- * The lock prefers the thread that changes the size: readers that come later wait for it. It waits a limited time, and not at all
- * for a backup that compacts, which may take long. Readers that read nothing through the map are pinned outside of it (lmdb_env.c).
+ * The lock prefers the thread that changes the size: readers that come later wait for it. It waits a limited time, and
+ * not at all for a backup that compacts, which may take long. Readers that read nothing through the map are pinned
+ * outside of it (lmdb_env.c).
  *
  * A loan: one transaction in a map of another size, alone in the process. vigia__lmdb_map_leave ends it.
  */
@@ -21,8 +22,8 @@
 #define MAP_BYTES_MAX ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 20)
 
-/* How long a change of size waits for the transactions of this process, and how often it looks meanwhile whether one of them is long;
- * address space that growing leaves to the process; the smallest step. */
+/* How long a change of size waits for the transactions of this process, and how often it looks meanwhile whether one of
+ * them is long; address space that growing leaves to the process; the smallest step. */
 enum { CLAIM_NS = 3000000000, LOOK_NS = 50000000, LEAVE_BYTES = 16 << 20, STEP_BYTES_MIN = 1 << 20 };
 
 /* ---- the lock ---- */
@@ -45,7 +46,8 @@ static int lock_until(struct lmdb_backend *b, int64_t mono_ns)
 {
 #ifdef __SANITIZE_THREAD__ /* it does not know clockwrlock */
 	int64_t at = vigia__wall_ns() + mono_ns - vigia__mono_ns();
-	return pthread_rwlock_timedwrlock(&b->map_lock, &(struct timespec){.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000});
+	return pthread_rwlock_timedwrlock(&b->map_lock,
+	                                  &(struct timespec){.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000});
 #else
 	struct timespec at = {.tv_sec = mono_ns / 1000000000, .tv_nsec = mono_ns % 1000000000};
 	return pthread_rwlock_clockwrlock(&b->map_lock, CLOCK_MONOTONIC, &at);
@@ -81,7 +83,8 @@ static bool is_granted(size_t bytes)
 	return true;
 }
 
-/* Claimed. 0; ENOMEM, and the map is as it was or the environment closed. A size below what is in use becomes what is in use. */
+/* Claimed. 0; ENOMEM, and the map is as it was or the environment closed. A size below what is in use becomes what is
+ * in use. */
 static int set(struct lmdb_backend *b, size_t bytes, size_t leave)
 {
 	MDB_envinfo info;
@@ -124,8 +127,8 @@ void vigia__lmdb_map_opened(struct lmdb_backend *b)
 	b->map_grows = b->map_asked == 0 && b->map_bytes < MAP_BYTES_MAX;
 }
 
-/* What the file says: the largest map that a process wrote it with. 0: it cannot be read. Behind a page header of 16 bytes an LMDB meta
- * page has two numbers of 4 bytes and an address before it (mdb.c, MDB_meta). */
+/* What the file says: the largest map that a process wrote it with. 0: it cannot be read. Behind a page header of 16
+ * bytes an LMDB meta page has two numbers of 4 bytes and an address before it (mdb.c, MDB_meta). */
 static size_t size_in_file(struct lmdb_backend *b)
 {
 	enum { SIZE_AT = 32 };
@@ -134,7 +137,8 @@ static size_t size_in_file(struct lmdb_backend *b)
 	size_t sizes[2] = {0};
 	if (mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0) return 0;
 	for (int i = 0; i < 2; i++)
-		if (pread(fd, &sizes[i], sizeof sizes[i], (off_t)(i * st.ms_psize + SIZE_AT)) != (ssize_t)sizeof sizes[i]) return 0;
+		if (pread(fd, &sizes[i], sizeof sizes[i], (off_t)(i * st.ms_psize + SIZE_AT)) != (ssize_t)sizeof sizes[i])
+			return 0;
 	return sizes[0] > sizes[1] ? sizes[0] : sizes[1];
 }
 
@@ -148,7 +152,8 @@ int vigia__lmdb_map_adopt(struct lmdb_backend *b)
 		size_t used = used_bytes(b, &info), bytes = size_in_file(b);
 		if (used > info.me_mapsize) { /* else another thread was first */
 			if (bytes < used) bytes = used;
-			while ((rc = set(b, bytes, 0)) == ENOMEM && b->env && bytes > used) bytes = bytes / 2 > used ? bytes / 2 : used;
+			while ((rc = set(b, bytes, 0)) == ENOMEM && b->env && bytes > used)
+				bytes = bytes / 2 > used ? bytes / 2 : used;
 			if (rc == 0) vigia__lmdb_map_opened(b);
 		}
 	}

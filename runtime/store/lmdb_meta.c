@@ -1,19 +1,20 @@
 /*
  * lmdb_meta.c - LMDB's two meta pages: a file whose making was cut short, and a commit in doubt.
  *
- * A meta page names the roots of one commit; commit T is in page T % 2, and LMDB opens the newer of the two. LMDB writes the pages of
- * commit T, syncs, and writes the meta page through a descriptor opened with O_DSYNC. It has no call for the two cases below, so this
- * file knows the layout of version 1 of its data format (LMDB's mdb.c, MDB_meta).
+ * A meta page names the roots of one commit; commit T is in page T % 2, and LMDB opens the newer of the two. LMDB
+ * writes the pages of commit T, syncs, and writes the meta page through a descriptor opened with O_DSYNC. It has no
+ * call for the two cases below, so this file knows the layout of version 1 of its data format (LMDB's mdb.c, MDB_meta).
  *
  * Making: nothing but the two initial meta pages is written before they are synced together with the file's name
- * (vigia__lmdb_meta_begin). A power loss or a full disk before that leaves a prefix of them, or sectors of zeros in their place. Such a
- * file never held an event, and is begun again. No other file is.
+ * (vigia__lmdb_meta_begin). A power loss or a full disk before that leaves a prefix of them, or sectors of zeros in
+ * their place. Such a file never held an event, and is begun again. No other file is.
  *
- * Doubt: when the write of meta page T fails, the disk may have it all the same. LMDB puts an older number back, into the page cache only.
- * The next writer gives the number T again, to other pages in the same places: a power loss would then leave meta page T, and behind it
- * not the pages it names. So each commit notes its number first, in the side file, where the writers of all processes see it; a
- * writer that finds a number noted that was never reached makes both meta pages on the disk those that count before it changes a page.
- * A commit that was cut short by a kill is found in the same way.
+ * Doubt: when the write of meta page T fails, the disk may have it all the same. LMDB puts an older number back, into
+ * the page cache only. The next writer gives the number T again, to other pages in the same places: a power loss would
+ * then leave meta page T, and behind it not the pages it names. So each commit notes its number first, in the side
+ * file, where the writers of all processes see it; a writer that finds a number noted that was never reached makes both
+ * meta pages on the disk those that count before it changes a page. A commit that was cut short by a kill is found in
+ * the same way.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,15 @@
 #include "lmdb_store.h"
 #include "place.h"
 
-enum { SECTOR = 512, META_FLAG = 8, META_PAGES = 2, META_VERSION = 1, FINISH_TRIES = 100, PAGE_MIN = 256, PAGE_MAX = 65536 };
+enum {
+	SECTOR = 512,
+	META_FLAG = 8,
+	META_PAGES = 2,
+	META_VERSION = 1,
+	FINISH_TRIES = 100,
+	PAGE_MIN = 256,
+	PAGE_MAX = 65536
+};
 
 struct meta_db {
 	uint32_t pad;
@@ -62,7 +71,8 @@ static bool is_zero(const uint8_t *bytes, size_t len)
 /* Do the bytes begin an initial meta page? `len` is SECTOR, less at the end of the file. */
 static bool begins_initial(const uint8_t *bytes, size_t len, size_t pgno)
 {
-	struct meta_page page = {.pgno = pgno, .flags = META_FLAG, .magic = VIGIA__LMDB_MAGIC, .version = META_VERSION, .last_page = 1};
+	struct meta_page page = {
+		.pgno = pgno, .flags = META_FLAG, .magic = VIGIA__LMDB_MAGIC, .version = META_VERSION, .last_page = 1};
 	union {
 		uint8_t bytes[SECTOR];
 		struct meta_page page;
@@ -130,7 +140,8 @@ static int empty_unfinished(int fd, int lock_fd)
 int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error *err)
 {
 	char lock_path[4096];
-	int rc = 0, lock_fd = -1, fd = VIGIA_FD(open(path, (may_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+	int rc = 0, lock_fd = -1,
+		fd = VIGIA_FD(open(path, (may_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 	if (fd >= 0) rc = is_unfinished(fd);
 	if (rc == 1 && !may_write) {
 		close(fd);
@@ -165,7 +176,8 @@ int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out)
 		if (its_bytes < PAGE_MIN || its_bytes > PAGE_MAX || (its_bytes & (its_bytes - 1)) != 0) return 0;
 		if ((i > 0 && its_bytes != page_bytes) || page.last_page > INT64_MAX / PAGE_MAX - 1) return 0;
 		page_bytes = its_bytes;
-		if (i == 0 || page.txn > out->txn) *out = (struct vigia__lmdb_metas){page.txn, (page.last_page + 1) * page_bytes};
+		if (i == 0 || page.txn > out->txn)
+			*out = (struct vigia__lmdb_metas){page.txn, (page.last_page + 1) * page_bytes};
 	}
 	return 1;
 }
@@ -191,9 +203,9 @@ int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages,
 
 /* ---- a commit in doubt ---- */
 
-/* In a writer's transaction: bring the two meta pages, as they count, and all else that the page cache has to the disk. A number later
- * than the last commit's becomes an older one, as LMDB would have made it. Both are written, changed or not: the cache may take for
- * clean what a write that failed did not bring to the disk. 0 or an error number. */
+/* In a writer's transaction: bring the two meta pages, as they count, and all else that the page cache has to the disk.
+ * A number later than the last commit's becomes an older one, as LMDB would have made it. Both are written, changed or
+ * not: the cache may take for clean what a write that failed did not bring to the disk. 0 or an error number. */
 static int settle(struct lmdb_backend *b, MDB_txn *txn)
 {
 	MDB_stat st;

@@ -1,11 +1,11 @@
 /*
  * lmdb_reserve.c - room on the disk, kept for what frees room.
  *
- * LMDB copies the pages that it changes, so that on a full disk not even a removal could be committed. Therefore some blocks behind what
- * the file uses are allocated ahead of need (fallocate; the size of the file stays as it is), and what would use up the last of them is
- * told so before it is written: it may then only use pages inside the file that are free. Events that were acknowledged and whose process
- * closes the store take what they need. Each process keeps its own account of how far
- * the blocks go; at worst it asks for some that are there already.
+ * LMDB copies the pages that it changes, so that on a full disk not even a removal could be committed. Therefore some
+ * blocks behind what the file uses are allocated ahead of need (fallocate; the size of the file stays as it is), and
+ * what would use up the last of them is told so before it is written: it may then only use pages inside the file that
+ * are free. Events that were acknowledged and whose process closes the store take what they need. Each process keeps
+ * its own account of how far the blocks go; at worst it asks for some that are there already.
  *
  * Where the file system cannot allocate ahead, there is no reserve.
  */
@@ -17,12 +17,19 @@
 
 #include "lmdb_store.h"
 
-/* What a commit takes beside the events' bytes, of which half a page may be lost: copied pages of the trees, the free list. */
+/* What a commit takes beside the events' bytes, of which half a page may be lost: copied pages of the trees, the free
+ * list. */
 enum { OVERHEAD_BYTES = 64 * 1024, EVENTS_FACTOR = 2 };
 /* The reserve: as much as the file uses, between these. */
 enum { RESERVE_BYTES_MIN = 64 * 1024, RESERVE_BYTES_MAX = 256 * 1024 };
 /* Allocated at a time: as much as the file uses, then a 16th of that. */
-enum { STEP_BYTES_MIN = 64 * 1024, STEP_BYTES_MIDDLE = 1 << 20, STEP_BYTES_MAX = 16 << 20, STEP_PART = 16, SMALL_BYTES = 16 * 1024 };
+enum {
+	STEP_BYTES_MIN = 64 * 1024,
+	STEP_BYTES_MIDDLE = 1 << 20,
+	STEP_BYTES_MAX = 16 << 20,
+	STEP_PART = 16,
+	SMALL_BYTES = 16 * 1024
+};
 
 static uint64_t between(uint64_t low, uint64_t value, uint64_t high)
 {
@@ -35,8 +42,8 @@ static uint64_t step_of(uint64_t used)
 	return between(STEP_BYTES_MIDDLE, used / STEP_PART, STEP_BYTES_MAX);
 }
 
-/* 0 and b->reserved_bytes behind `to`, or as far as it went. A file system may undo all of a call that failed, and with it what was there
- * before (tmpfs): the part that may be there goes in small steps. */
+/* 0 and b->reserved_bytes behind `to`, or as far as it went. A file system may undo all of a call that failed, and with
+ * it what was there before (tmpfs): the part that may be there goes in small steps. */
 static int allocate(struct lmdb_backend *b, uint64_t from, uint64_t to)
 {
 	mdb_filehandle_t fd;
@@ -50,7 +57,8 @@ static int allocate(struct lmdb_backend *b, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* Has the disk as much? Asked after it had not: fallocate on a full disk may take long, because it waits for blocks that become free. */
+/* Has the disk as much? Asked after it had not: fallocate on a full disk may take long, because it waits for blocks
+ * that become free. */
 static bool disk_has(struct lmdb_backend *b, uint64_t bytes)
 {
 	struct statvfs fs;

@@ -1,13 +1,13 @@
 /*
  * lmdb_settings.c - the settings of a store file: read, changed, and noticed when another process changed them.
  *
- * A change gives a word in the side file another value before the commit, under the writer's lock, and marks it until the outcome is
- * known; a writer compares the word after taking that lock. So whatever is committed behind a change was written under the changed
- * settings. A commit that fails leaves a word that changed for nothing.
+ * A change gives a word in the side file another value before the commit, under the writer's lock, and marks it until
+ * the outcome is known; a writer compares the word after taking that lock. So whatever is committed behind a change was
+ * written under the changed settings. A commit that fails leaves a word that changed for nothing.
  *
- * Without the lock (queue.c) the settings are read beside the word, and kept until it changes; not while it is marked, because the commit
- * may come between. The changer takes the mark away behind its commit. If it was killed before, the next writer does: nobody else can be
- * under way while it has the lock.
+ * Without the lock (queue.c) the settings are read beside the word, and kept until it changes; not while it is marked,
+ * because the commit may come between. The changer takes the mark away behind its commit. If it was killed before, the
+ * next writer does: nobody else can be under way while it has the lock.
  */
 #include <string.h>
 
@@ -82,15 +82,16 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 	}
 	vigia__buf_deinit(&buf);
 	if (rc != 0) return rc;
-	/* A commit that fails is undone by the next write, which sees another word and reads the file. This one is synced in any case: from
-	 * "none" it makes durable what was not, to "none" it is the last that is. */
+	/* A commit that fails is undone by the next write, which sees another word and reads the file. This one is synced
+	 * in any case: from "none" it makes durable what was not, to "none" it is the last that is. */
 	vigia__word_change_begin(b->base.settings_word);
 	vigia__lmdb_settings_adopt(b, &change->settings);
 	mdb_env_set_flags(b->env, MDB_NOSYNC, 0);
 	return 0;
 }
 
-int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
+int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes,
+                          struct vigia_error *err)
 {
 	struct change change = {.b = (struct lmdb_backend *)base, .changes = changes};
 	int rc = vigia__lmdb_free_in_commit(change.b, change_call, &change, err);

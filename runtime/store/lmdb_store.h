@@ -6,7 +6,8 @@
  *     lmdb_map.c          the map: its size, how it grows, its lock
  *     lmdb_reserve.c      room on the disk that is kept for what frees room
  *     lmdb_meta.c         LMDB's meta pages: a file that was not finished, a commit in doubt
- *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a file
+ *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a
+ *                         file
  *     lmdb_settings.c     settings: read, changed, followed
  *     lmdb_commit.c       the transaction of a group commit: append, and all that changes the file
  *     lmdb_events.c       scan, bounds, time
@@ -23,13 +24,17 @@
  * The databases inside the file (LMDB "named databases"):
  *     vigia               what the file says about itself (lmdb_format.c)
  *     events              seq_num (8 bytes, native) -> the event's bytes (core/event.h)      name: option events_bucket
- *     checkpoints         watcher id -> struct checkpoint_record                              name: option checkpoint_bucket
- *     vigia.holds         watcher id -> struct checkpoint_record: where a watcher without checkpoint holds back collection
- *     vigia.marks         the store's time (8 bytes, native) -> last seq_num then, and what the clocks said (lmdb_collect.c)
+ *     checkpoints         watcher id -> struct checkpoint_record                              name: option
+ *                         checkpoint_bucket
+ *     vigia.holds         watcher id -> struct checkpoint_record: where a watcher without checkpoint holds back
+ *                         collection
+ *     vigia.marks         the store's time (8 bytes, native) -> last seq_num then, and what the clocks said
+ *                         (lmdb_collect.c)
  *     vigia.keys          key of an append stored once -> its numbers; and back (lmdb_keys.c)
  * The last three are made with the file so that no later version has to convert it.
  *
- * Every transaction of the process is inside `map_lock` (shared), because a change of its size (exclusive) must meet none.
+ * Every transaction of the process is inside `map_lock` (shared), because a change of its size (exclusive) must meet
+ * none.
  */
 #ifndef VIGIA_STORE_LMDB_STORE_H
 #define VIGIA_STORE_LMDB_STORE_H
@@ -47,7 +52,8 @@ struct checkpoint_record {
 	int64_t touched_at_ns; /* when it was saved or its watcher last ran, on the store's clock (core/retention.h) */
 };
 
-/* What was removed still counts: kept beside the events so that numbering and time survive the removal of all of them. */
+/* What was removed still counts: kept beside the events so that numbering and time survive the removal of all of
+ * them. */
 struct last_record {
 	uint64_t seq_num;
 	int64_t at_ns;
@@ -60,10 +66,11 @@ struct reader {
 	MDB_cursor *events;
 };
 
-/* A snapshot whose pages stay in the file, though the map may change its size meanwhile: nothing is read through the map. */
+/* A snapshot whose pages stay in the file, though the map may change its size meanwhile: nothing is read through the
+ * map. */
 struct vigia__lmdb_pin {
 	struct vigia__lmdb_pin *next; /* owner: the backend, under readers_mutex */
-	struct reader *reader;        /* under map_lock; NULL: the environment was closed, and the pages may be used again */
+	struct reader *reader; /* under map_lock; NULL: the environment was closed, and the pages may be used again */
 	uint64_t txn;
 };
 
@@ -72,7 +79,7 @@ struct lmdb_backend {
 	struct lmdb_backend *next; /* owner: the process's list in lmdb_env.c */
 	int refs;                  /* handles; under the list's mutex */
 	unsigned fork_generation;
-	char *path;                /* real path */
+	char *path; /* real path */
 	dev_t dev;
 	ino_t ino;
 	pthread_mutex_t look_mutex;
@@ -82,38 +89,40 @@ struct lmdb_backend {
 	atomic_bool replaced;           /* its name led elsewhere */
 	atomic_bool overwritten;        /* for good */
 
-	MDB_env *env;              /* NULL: it could not be opened anew after a failure; the next call tries again */
-	int lock_fd;               /* of LMDB's lock file, open as long as the environment; -1: none */
-	bool readonly;             /* the file may only be read */
+	MDB_env *env;  /* NULL: it could not be opened anew after a failure; the next call tries again */
+	int lock_fd;   /* of LMDB's lock file, open as long as the environment; -1: none */
+	bool readonly; /* the file may only be read */
 	pthread_rwlock_t map_lock;
-	atomic_int map_long;       /* backups that hold it */
-	size_t map_asked;          /* the option, 0 = what the system grants */
-	_Atomic size_t map_bytes;  /* its size, but for a loan; 0 before it was opened. This and map_grows are read without the lock, too */
-	unsigned commits_since;    /* the last look for readers that were killed; the committing thread's */
-	atomic_bool map_grows;     /* the system granted no large map: grow it when it is full */
-	size_t page_bytes;         /* a power of two */
-	bool pages_aligned;        /* a page's address in the map is a multiple of its size */
-	uint64_t last_page;        /* of the last commit; taken by each writer when it has the lock */
-	bool has_events;           /* the transaction in hand changes the file for sure; under the writer's lock */
-	uint64_t reserved_bytes;   /* how far blocks of the file are allocated, as far as this process knows; under the writer's lock */
-	int reserve_failed;        /* why the last try to allocate more failed, 0 = it did not */
-	bool map_lent;             /* the thread that claimed it gives back a loan when it leaves */
-	struct last_record stamped;     /* what this process gave last, stored or not; under the writer's lock */
+	atomic_int map_long;        /* backups that hold it */
+	size_t map_asked;           /* the option, 0 = what the system grants */
+	_Atomic size_t map_bytes;   /* its size, but for a loan; 0 before it was opened. This and map_grows are read without
+	                               the lock, too */
+	unsigned commits_since;     /* the last look for readers that were killed; the committing thread's */
+	atomic_bool map_grows;      /* the system granted no large map: grow it when it is full */
+	size_t page_bytes;          /* a power of two */
+	bool pages_aligned;         /* a page's address in the map is a multiple of its size */
+	uint64_t last_page;         /* of the last commit; taken by each writer when it has the lock */
+	bool has_events;            /* the transaction in hand changes the file for sure; under the writer's lock */
+	uint64_t reserved_bytes;    /* how far blocks of the file are allocated, as far as this process knows; under the
+	                               writer's lock */
+	int reserve_failed;         /* why the last try to allocate more failed, 0 = it did not */
+	bool map_lent;              /* the thread that claimed it gives back a loan when it leaves */
+	struct last_record stamped; /* what this process gave last, stored or not; under the writer's lock */
 	_Atomic uint64_t writing_bytes; /* of events in the commit under way; tells a full disk from a broken one */
 	MDB_dbi meta, events, checkpoints, holds, marks, keys;
 
 	pthread_mutex_t readers_mutex;
-	struct reader *readers;    /* not in use */
+	struct reader *readers; /* not in use */
 	struct vigia__lmdb_pin *pins;
 
-	_Atomic uint64_t reached;  /* the last number that a commit of this process gave */
+	_Atomic uint64_t reached; /* the last number that a commit of this process gave */
 	struct vigia__commit commit;
 	struct vigia__side side;
 	struct vigia__wake local_wake; /* when the side file may not be written */
 	_Atomic uint32_t local_word;   /* the same for the settings word */
 	pthread_mutex_t settings_mutex;
 	struct vigia__settings settings; /* as last read */
-	uint32_t settings_seen;        /* the word when they were; under the writer's lock */
+	uint32_t settings_seen;          /* the word when they were; under the writer's lock */
 	uint8_t file_id[16];
 	int64_t created_at_ns;
 };
@@ -130,8 +139,8 @@ int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
 int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
 /* The map claimed, or nobody else there: the environment and the readers in it. The next transaction opens it again. */
 void vigia__lmdb_env_close(struct lmdb_backend *b);
-/* Outside of transactions: close and open after a failure of LMDB that it does not get over by itself. Fine if another thread did it
- * meanwhile. */
+/* Outside of transactions: close and open after a failure of LMDB that it does not get over by itself. Fine if another
+ * thread did it meanwhile. */
 int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 /* For those who asked already whether it is still there. */
@@ -140,7 +149,8 @@ void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
 /* Every 0 of pin is followed by unpin. */
 int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct vigia_error *err);
 void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin);
-/* Outside of transactions: free the slots of readers that were killed, which keep pages from being used again. How many. */
+/* Outside of transactions: free the slots of readers that were killed, which keep pages from being used again. How
+ * many. */
 int vigia__lmdb_free_readers(struct lmdb_backend *b);
 /* takes map_lock; commit or abort gives it back */
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
@@ -168,9 +178,11 @@ int vigia__lmdb_map_lend(struct lmdb_backend *b, size_t more);
 int vigia__lmdb_map_cap(struct lmdb_backend *b);
 
 /* lmdb_reserve.c */
-/* What a transaction leaves of the reserve: all (events), half (what takes hardly any room), nothing (what frees some). */
+/* What a transaction leaves of the reserve: all (events), half (what takes hardly any room), nothing (what frees
+ * some). */
 enum vigia__lmdb_keep { VIGIA_KEEP_ALL, VIGIA_KEEP_HALF, VIGIA_KEEP_NONE };
-/* In a writer's transaction: may it take room for so many bytes of events? 0; ENOSPC, EDQUOT, EFBIG: only pages that were freed. */
+/* In a writer's transaction: may it take room for so many bytes of events? 0; ENOSPC, EDQUOT, EFBIG: only pages that
+ * were freed. */
 int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes);
 
 /* lmdb_there.c; all of them 0 or EREPLACED */
@@ -189,27 +201,29 @@ int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err);
 
 /* lmdb_meta.c */
-/* What the newer of the meta pages says, read through the descriptor: the last commit, and the bytes that the file has at least. 1; 0: they
- * are no meta pages, or damaged; -1 with errno: they cannot be read. */
+/* What the newer of the meta pages says, read through the descriptor: the last commit, and the bytes that the file has
+ * at least. 1; 0: they are no meta pages, or damaged; -1 with errno: they cannot be read. */
 struct vigia__lmdb_metas {
 	uint64_t txn, bytes;
 };
 int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out);
-/* Of a commit that a reader keeps: its meta page twice, as the first two pages of a copy, and the bytes that its pages take. 1; 0: it is
- * not there any more (two commits later); -1 with errno. */
+/* Of a commit that a reader keeps: its meta page twice, as the first two pages of a copy, and the bytes that its pages
+ * take. 1; 0: it is not there any more (two commits later); -1 with errno. */
 int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages, uint64_t *bytes);
 #define VIGIA__LMDB_MAGIC UINT32_C(0xBEEFC0DE)
 /* Was the file begun, and not finished before its first commit? It holds nothing, and never did. */
 bool vigia__lmdb_meta_unfinished(int fd);
-/* Before LMDB opens it: such a file becomes an empty one. Any other stays as it is. 0; EPERM, EIO; ENOTFOUND if nothing may be written. */
+/* Before LMDB opens it: such a file becomes an empty one. Any other stays as it is. 0; EPERM, EIO; ENOTFOUND if nothing
+ * may be written. */
 int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error *err);
-/* In the transaction that makes a store, before it changes a page: bring what LMDB began with, and the file's name, to the disk. */
+/* In the transaction that makes a store, before it changes a page: bring what LMDB began with, and the file's name, to
+ * the disk. */
 int vigia__lmdb_meta_begin(struct lmdb_backend *b, MDB_txn *txn);
-/* In a writer's transaction, before it changes a page: if a commit was tried whose outcome on the disk is not known, settle it. Refuses
- * as vigia__lmdb_locks_there does. After an error nothing may be changed. */
+/* In a writer's transaction, before it changes a page: if a commit was tried whose outcome on the disk is not known,
+ * settle it. Refuses as vigia__lmdb_locks_there does. After an error nothing may be changed. */
 int vigia__lmdb_meta_settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
-/* A writer's transaction is about to be committed. Answers what `tried` is told when that succeeded; after a failure the next writer
- * settles it. */
+/* A writer's transaction is about to be committed. Answers what `tried` is told when that succeeded; after a failure
+ * the next writer settles it. */
 uint64_t vigia__lmdb_meta_try(struct lmdb_backend *b, MDB_txn *txn);
 void vigia__lmdb_meta_tried(struct lmdb_backend *b, uint64_t mark);
 /* It failed, and LMDB does not say what came of it: the next writer settles it even if the commit is there by then. */
@@ -235,26 +249,29 @@ void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__sett
 /* Under the writer's lock: take over what another process changed. 0 or LMDB's error. */
 int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
 int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
-int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err);
+int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes,
+                          struct vigia_error *err);
 
 /* lmdb_commit.c */
 extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
-/* In a transaction: the last number ever given; and with its time, which is believed only of an intact event. 0 or LMDB's error. */
+/* In a transaction: the last number ever given; and with its time, which is believed only of an intact event. 0 or
+ * LMDB's error. */
 int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
 int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
 int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
-/* Run `call` inside a commit shared with all that append now; durable when it returns VIGIA_OK. It may run several times, each time in
- * another transaction: what it leaves in `arg` is of the last one. */
+/* Run `call` inside a commit shared with all that append now; durable when it returns VIGIA_OK. It may run several
+ * times, each time in another transaction: what it leaves in `arg` is of the last one. */
 int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
                           struct vigia_error *err);
 /* The same for a call that frees room in the file, or lets others do so: where there is none left it goes first. */
-int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
-                               struct vigia_error *err);
+int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err),
+                               void *arg, struct vigia_error *err);
 
 /* lmdb_walk.c; 0, LMDB's error, or MDB_CORRUPTED: pages of the file are damaged */
 /* In a reader's transaction: does the value lie inside the pages it claims? */
 bool vigia__lmdb_whole(const struct lmdb_backend *b, const MDB_val *value);
-/* The same in a writer's, whose pages may be anywhere in memory: it is longer than a page only if it has pages of its own. */
+/* The same in a writer's, whose pages may be anywhere in memory: it is longer than a page only if it has pages of its
+ * own. */
 bool vigia__lmdb_sane(const struct lmdb_backend *b, const MDB_val *value);
 /* Can the key of an event be that, a number behind which there is another one? */
 bool vigia__lmdb_is_number(const MDB_val *key);
@@ -263,15 +280,16 @@ int vigia__lmdb_get(const struct lmdb_backend *b, MDB_cursor *cursor, MDB_val *k
 /* A walk along all keys of a database: its next key, which is behind the one before. */
 struct vigia__lmdb_walk {
 	MDB_cursor *cursor;
-	bool numbers;          /* MDB_INTEGERKEY */
-	size_t len;            /* of the key before; 0: it begins */
-	uint8_t before[511];   /* LMDB's longest key */
+	bool numbers;        /* MDB_INTEGERKEY */
+	size_t len;          /* of the key before; 0: it begins */
+	uint8_t before[511]; /* LMDB's longest key */
 };
 int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value);
 
 /* lmdb_events.c */
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
-int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
+                     struct vigia_error *err);
 int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 
@@ -284,7 +302,8 @@ void vigia__lmdb_resign(struct vigia__backend *base);
 int vigia__lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out);
 
 /* lmdb_keys.c; inside the transaction that appends or removes. 0 or LMDB's error. */
-int vigia__lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *request); /* sets existed and the numbers */
+int vigia__lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn,
+                         struct vigia__append *request); /* sets existed and the numbers */
 int vigia__lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
 /* Events up to `upto` are gone: so are the keys that came with them. */
 int vigia__lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
@@ -301,15 +320,18 @@ int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest
 
 /* lmdb_checkpoints.c */
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
-int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
+int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
+                                   struct vigia_error *err);
 int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
 int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
-int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
-                     struct vigia_error *err);
+int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn,
+                                struct vigia_error *err);
+int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
+                     bool *made, struct vigia_error *err);
 int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
 /* Inside a commit. 0, LMDB's error, or EREPLACED: they finished what is not there. */
-int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken, struct vigia_error *err);
+int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,
+                             struct vigia_error *err);
 
 #endif

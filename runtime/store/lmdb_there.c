@@ -1,12 +1,15 @@
 /*
- * lmdb_there.c - is the store still the file that was opened? Its name may lead elsewhere by now, or its bytes were overwritten in place.
+ * lmdb_there.c - is the store still the file that was opened? Its name may lead elsewhere by now, or its bytes were
+ * overwritten in place.
  *
- * Everybody who reads, waits or writes looks once a second: at the name, at the size, at LMDB's meta pages (through the descriptor, for a
- * page of a mapping that is not in the file any more is a SIGBUS), at the id. What has been overwritten cannot come back: the
- * environment is of no use any more, and all its users are refused from then on. A file that only lost its name may be put back.
+ * Everybody who reads, waits or writes looks once a second: at the name, at the size, at LMDB's meta pages (through the
+ * descriptor, for a page of a mapping that is not in the file any more is a SIGBUS), at the id. What has been
+ * overwritten cannot come back: the environment is of no use any more, and all its users are refused from then on. A
+ * file that only lost its name may be put back.
  *
- * LMDB keeps the number of the last commit in its lock file, and no meta page of a file that is whole is behind it: this is how an older
- * copy of the same store is told from it. A writer compares the two under its lock, in each commit.
+ * LMDB keeps the number of the last commit in its lock file, and no meta page of a file that is whole is behind it:
+ * this is how an older copy of the same store is told from it. A writer compares the two under its lock, in each
+ * commit.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -30,14 +33,18 @@ static int64_t coarse_ns(void)
 
 static int gone(struct lmdb_backend *b, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was deleted or replaced by another file while it was open: close it, and "
-	                    "open what is there now", b->path);
+	return vigia__error(err, VIGIA_EREPLACED,
+	                    "the store '%s' was deleted or replaced by another file while it was open: close it, and "
+	                    "open what is there now",
+	                    b->path);
 }
 
 static int overwritten(struct lmdb_backend *b, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_EREPLACED, "the store '%s' was overwritten in place while it was open: close it in all processes, and "
-	                    "open what is there now", b->path);
+	return vigia__error(err, VIGIA_EREPLACED,
+	                    "the store '%s' was overwritten in place while it was open: close it in all processes, and "
+	                    "open what is there now",
+	                    b->path);
 }
 
 int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err)
@@ -64,12 +71,14 @@ static bool was_overwritten(struct lmdb_backend *b, MDB_txn *txn, int fd)
 	int looked = vigia__lmdb_meta_look(fd, &metas);
 	if (looked <= 0) return looked == 0;
 	if (metas.txn < last) return true;
-	/* A page that is not there yet, because somebody is still writing over the file, must not be touched; the next look will. */
+	/* A page that is not there yet, because somebody is still writing over the file, must not be touched; the next look
+	 * will. */
 	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < metas.bytes) return false;
 	return other_id(b, txn);
 }
 
-/* Under map_lock, before a transaction touches anything: LMDB never gives anything back, so a file that got shorter was cut. */
+/* Under map_lock, before a transaction touches anything: LMDB never gives anything back, so a file that got shorter was
+ * cut. */
 static bool is_cut(struct lmdb_backend *b, int64_t *bytes)
 {
 	struct stat st;
@@ -106,7 +115,8 @@ static bool look_inside(struct lmdb_backend *b)
 static void look(struct lmdb_backend *b)
 {
 	struct stat st;
-	bool lost = stat(b->path, &st) < 0 ? errno == ENOENT || errno == ENOTDIR : st.st_dev != b->dev || st.st_ino != b->ino;
+	bool lost =
+		stat(b->path, &st) < 0 ? errno == ENOENT || errno == ENOTDIR : st.st_dev != b->dev || st.st_ino != b->ino;
 	atomic_store(&b->replaced, lost);
 	if (atomic_load(&b->overwritten)) return;
 	vigia__lmdb_map_enter(b);
@@ -123,7 +133,8 @@ static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_erro
 		if (now - atomic_load(&b->looked_mono_ns) >= age_ns) {
 			look(b);
 			atomic_store(&b->looked_mono_ns, now);
-			atomic_store(&b->look_mono_ns, atomic_load(&b->replaced) || atomic_load(&b->overwritten) ? 0 : now + LOOK_NS);
+			atomic_store(&b->look_mono_ns,
+			             atomic_load(&b->replaced) || atomic_load(&b->overwritten) ? 0 : now + LOOK_NS);
 		}
 		pthread_mutex_unlock(&b->look_mutex);
 	}
@@ -177,7 +188,9 @@ int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
 	struct stat st;
 	for (int i = 0; i < 2; i++)
 		if (files[i].fd >= 0 && fstat(files[i].fd, &st) == 0 && st.st_nlink == 0)
-			return vigia__error(err, VIGIA_EREPLACED, "the file '%s-%s' was deleted while the store was open: close the store in all "
-			                    "processes, and open it again", b->path, files[i].suffix);
+			return vigia__error(err, VIGIA_EREPLACED,
+			                    "the file '%s-%s' was deleted while the store was open: close the store in all "
+			                    "processes, and open it again",
+			                    b->path, files[i].suffix);
 	return VIGIA_OK;
 }

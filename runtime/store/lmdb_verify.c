@@ -1,5 +1,6 @@
 /*
- * lmdb_verify.c - what an LMDB store keeps beside its events: do checkpoints, holds, keys and the count of events fit one another?
+ * lmdb_verify.c - what an LMDB store keeps beside its events: do checkpoints, holds, keys and the count of events fit
+ * one another?
  */
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,8 @@ static void count_record(struct look *look)
 static void tell(struct look *look, const char *what, const MDB_val *key, const char *text)
 {
 	char line[700];
-	snprintf(line, sizeof line, "%s '%.*s': %s", what, (int)(key->mv_size < 255 ? key->mv_size : 255), (const char *)key->mv_data, text);
+	snprintf(line, sizeof line, "%s '%.*s': %s", what, (int)(key->mv_size < 255 ? key->mv_size : 255),
+	         (const char *)key->mv_data, text);
 	look->verify->found(look->verify->ctx, 0, line);
 }
 
@@ -74,7 +76,8 @@ static int check_keys(struct look *look)
 			tell(look, "key", &shown, "its record is damaged");
 		else if (first.first_seq > first.last_seq || first.last_seq > look->latest || first.last_seq < look->oldest)
 			tell(look, "key", &shown, "its events are not there");
-		else if (!vigia__lmdb_key_is_of(look->b, look->txn, &first)) tell(look, "key", &shown, "it would stay when its events are removed");
+		else if (!vigia__lmdb_key_is_of(look->b, look->txn, &first))
+			tell(look, "key", &shown, "it would stay when its events are removed");
 	}
 	mdb_cursor_close(walk.cursor);
 	if (keys != backs) v->found(v->ctx, 0, "the keys and the numbers they belong to do not fit one another");
@@ -90,8 +93,8 @@ static int check_count(struct look *look)
 	uint64_t expected = look->oldest > 0 ? look->latest - look->oldest + 1 : 0;
 	if (rc == 0 && st.ms_entries != expected) {
 		char line[160];
-		snprintf(line, sizeof line, "the file counts %llu events where their numbers say %llu", (unsigned long long)st.ms_entries,
-		         (unsigned long long)expected);
+		snprintf(line, sizeof line, "the file counts %llu events where their numbers say %llu",
+		         (unsigned long long)st.ms_entries, (unsigned long long)expected);
 		v->found(v->ctx, 0, line);
 	}
 	return rc;

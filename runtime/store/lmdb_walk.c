@@ -1,8 +1,9 @@
 /*
- * lmdb_walk.c - reading from pages that may be damaged: LMDB trusts them, so what it returns is looked at before it is used.
+ * lmdb_walk.c - reading from pages that may be damaged: LMDB trusts them, so what it returns is looked at before it is
+ * used.
  *
- * Nothing here makes LMDB itself safe: a damaged page can still crash it (contract R3). But what it returns is then no reason for a crash
- * of ours, and pages that lead round in a circle keep nobody at work for ever, because keys ascend.
+ * Nothing here makes LMDB itself safe: a damaged page can still crash it (contract R3). But what it returns is then no
+ * reason for a crash of ours, and pages that lead round in a circle keep nobody at work for ever, because keys ascend.
  */
 #include <string.h>
 
@@ -20,7 +21,8 @@ enum { FLAG_OVERFLOW = 0x04 };
 static bool fits_its_pages(const struct lmdb_backend *b, const MDB_val *value, struct page_header *header)
 {
 	memcpy(header, (const char *)value->mv_data - sizeof *header, sizeof *header);
-	return (header->flags & FLAG_OVERFLOW) && header->pages > 0 && value->mv_size <= header->pages * b->page_bytes - sizeof *header;
+	return (header->flags & FLAG_OVERFLOW) && header->pages > 0 &&
+	       value->mv_size <= header->pages * b->page_bytes - sizeof *header;
 }
 
 /* A value lies behind its node inside one page, or behind the header of pages of its own. */
@@ -76,7 +78,8 @@ int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value
 	*value = (MDB_val){0};
 	int rc = mdb_cursor_get(walk->cursor, key, value, MDB_NEXT);
 	if (rc != 0) return rc;
-	bool fits = walk->numbers ? key->mv_size == sizeof(size_t) : key->mv_size > 0 && key->mv_size <= sizeof walk->before;
+	bool fits =
+		walk->numbers ? key->mv_size == sizeof(size_t) : key->mv_size > 0 && key->mv_size <= sizeof walk->before;
 	if (!fits || value->mv_data == NULL || (walk->len > 0 && !ascends(walk, key))) return MDB_CORRUPTED;
 	memcpy(walk->before, key->mv_data, walk->len = key->mv_size);
 	return 0;

@@ -1,8 +1,9 @@
 /*
  * memory.c - a store without a file: the backend to read first, and the double that the others are compared with.
  *
- * It belongs to one open and is gone with it. All of it is under one mutex; there is nothing to wait for, so a call that changes
- * something first gets all the memory it needs and then cannot fail: all or nothing. Whatever is asked for by name is found by hash.
+ * It belongs to one open and is gone with it. All of it is under one mutex; there is nothing to wait for, so a call
+ * that changes something first gets all the memory it needs and then cannot fail: all or nothing. Whatever is asked for
+ * by name is found by hash.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ struct checkpoint {
 /* The key of an append that is stored once. */
 struct key {
 	struct vigia__node entry; /* of `keys`; first */
-	struct key *next; /* in the order of their events */
+	struct key *next;         /* in the order of their events */
 	uint64_t first_seq, last_seq;
 	size_t len;
 	char bytes[];
@@ -169,8 +170,8 @@ static int add_spare(struct memory_backend *b)
 	return 0;
 }
 
-/* A change begins: the mutex, and memory for a checkpoint of `id` (NULL: none) and for the progress that moved. 0, or ENOMEM and no
- * mutex. */
+/* A change begins: the mutex, and memory for a checkpoint of `id` (NULL: none) and for the progress that moved. 0, or
+ * ENOMEM and no mutex. */
 static int commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
 {
 	pthread_mutex_lock(&b->mutex);
@@ -196,7 +197,8 @@ static void commit_cancel(struct memory_backend *b)
 /* It ends: the watchers' progress goes with it, as with every commit (contract W10). */
 static void commit_end(struct memory_backend *b)
 {
-	for (size_t i = 0; b->taken && i < b->taken->count; i++) put(b, b->taken->items[i].progress->id, b->taken->items[i].done);
+	for (size_t i = 0; b->taken && i < b->taken->count; i++)
+		put(b, b->taken->items[i].progress->id, b->taken->items[i].done);
 	drop_spare(b);
 	vigia__progress_done(&b->base.progress, b->taken, true);
 	atomic_fetch_add(&b->commits, 1);
@@ -246,7 +248,8 @@ static int checkpoint_delete(struct vigia__backend *base, const char *id, struct
 	if (rc < 0) return rc;
 	struct checkpoint *at = find(b, id);
 	bool taken = false; /* then it is made anew by this very commit */
-	for (size_t i = 0; at && b->taken && i < b->taken->count; i++) taken |= strcmp(b->taken->items[i].progress->id, id) == 0;
+	for (size_t i = 0; at && b->taken && i < b->taken->count; i++)
+		taken |= strcmp(b->taken->items[i].progress->id, id) == 0;
 	if (at) vigia__table_remove(&b->checkpoints, &at->entry);
 	if (taken) {
 		at->entry.next = (struct vigia__node *)b->spare;
@@ -381,7 +384,8 @@ static void move_up(struct memory_backend *b)
 	b->first = 0;
 }
 
-/* Room for the request's events behind those there are, not counted in yet, and for its key. 0, or -1 and nothing is left over. */
+/* Room for the request's events behind those there are, not counted in yet, and for its key. 0, or -1 and nothing is
+ * left over. */
 static int make_room(struct memory_backend *b, const struct vigia__append *request, struct key **key)
 {
 	if (make_key(request, key) < 0) return -1;
@@ -426,7 +430,8 @@ static int no_room(const struct vigia__append *request, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events of %zu bytes", request->count, request->len);
 }
 
-static int append_locked(struct memory_backend *b, struct vigia__append *request, uint64_t *types, struct vigia_error *err)
+static int append_locked(struct memory_backend *b, struct vigia__append *request, uint64_t *types,
+                         struct vigia_error *err)
 {
 	const struct key *known = request->key.len > 0 ? find_key(b, request->key) : NULL;
 	request->existed = known != NULL;
@@ -456,7 +461,8 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct key *no_key;
 	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	if (vigia__queue_take(&base->queue, &queued, look, b) < 0 || make_room(b, &queued, &no_key) < 0) rc = no_room(&queued, err);
+	if (vigia__queue_take(&base->queue, &queued, look, b) < 0 || make_room(b, &queued, &no_key) < 0)
+		rc = no_room(&queued, err);
 	else put_events(b, &queued, no_key, &types);
 	vigia__queue_done(&base->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
@@ -468,7 +474,8 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	return rc;
 }
 
-static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
+static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
+                struct vigia_error *err)
 {
 	struct memory_backend *b = enter(base);
 	uint64_t seq_num = scan->from > oldest_of(b) ? scan->from : oldest_of(b);
@@ -520,12 +527,15 @@ static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_n
 	return found ? VIGIA_OK : VIGIA_NONE;
 }
 
-/* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept; the oldest `count_max` at most. */
-static size_t remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max, size_t count_max)
+/* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept; the oldest `count_max`
+ * at most. */
+static size_t remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max,
+                            size_t count_max)
 {
 	size_t gone = 0;
 	uint64_t oldest = oldest_of(b);
-	while (gone < b->count && gone < count_max && (oldest + gone <= upto || (oldest + gone <= bytes_upto && b->bytes > bytes_max))) {
+	while (gone < b->count && gone < count_max &&
+	       (oldest + gone <= upto || (oldest + gone <= bytes_upto && b->bytes > bytes_max))) {
 		b->bytes -= b->events[b->first + gone].len;
 		vigia__free(b->events[b->first + gone++].bytes);
 	}
@@ -570,7 +580,8 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 	}
 	uint64_t old = 0;
 	size_t useless = 0;
-	for (int64_t now = time_of(b); useless < b->marks_count && vigia__retention_old(&b->marks[useless], now, age_ns); useless++)
+	for (int64_t now = time_of(b); useless < b->marks_count && vigia__retention_old(&b->marks[useless], now, age_ns);
+	     useless++)
 		if (b->marks[useless].seq_num > old) old = b->marks[useless].seq_num;
 	if (useless > 1) {
 		b->marks_count -= useless - 1;
@@ -596,7 +607,8 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 	}
 	struct vigia__verdict *verdict = &slice->verdict;
 	vigia__retention_decide(s, &holders, oldest_of(b), b->latest, old, verdict);
-	slice->removed = remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes, vigia__collect_share(slice, b->latest));
+	slice->removed = remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes,
+	                               vigia__collect_share(slice, b->latest));
 	slice->latest = b->latest;
 	slice->oldest = oldest_of(b);
 	bool heavy = s->max_bytes > 0 && b->bytes > (uint64_t)s->max_bytes;
@@ -629,7 +641,8 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 	leave(b);
 	if (!other) return VIGIA_OK;
 	vigia__free(owned);
-	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)", VIGIA_SHOWN(id), (long)getpid());
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)",
+	             VIGIA_SHOWN(id), (long)getpid());
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return VIGIA_EOWNED;
 }

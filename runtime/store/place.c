@@ -15,22 +15,25 @@
 
 #include "fd.h"
 
-/* Not all are in linux/magic.h, which grows with the kernel. Folders that a host shares with a guest are of the same kind: two kernels. */
+/* Not all are in linux/magic.h, which grows with the kernel. Folders that a host shares with a guest are of the same
+ * kind: two kernels. */
 static const struct {
 	uint32_t type;
 	const char *name;
 } networks[] = {
-	{NFS_SUPER_MAGIC, "nfs"}, {SMB_SUPER_MAGIC, "smb"}, {0xFF534D42, "cifs"}, {0xFE534D42, "smb2"}, {CODA_SUPER_MAGIC, "coda"},
-	{AFS_SUPER_MAGIC, "afs"}, {0x6B414653, "kafs"}, {0x00C36400, "ceph"}, {V9FS_MAGIC, "9p"}, {NCP_SUPER_MAGIC, "ncp"},
-	{0x0BD00BD0, "lustre"}, {0x47504653, "gpfs"}, {0x19830326, "beegfs"}, {0x01161970, "gfs2"}, {0x7461636F, "ocfs2"},
-	{0xAAD7AAEA, "panfs"}, {0x20030528, "pvfs2"}, {0x61636673, "acfs"}, {0x786F4256, "vboxsf"}, {0xBACBACBC, "vmhgfs"},
+	{NFS_SUPER_MAGIC, "nfs"},   {SMB_SUPER_MAGIC, "smb"}, {0xFF534D42, "cifs"},   {0xFE534D42, "smb2"},
+	{CODA_SUPER_MAGIC, "coda"}, {AFS_SUPER_MAGIC, "afs"}, {0x6B414653, "kafs"},   {0x00C36400, "ceph"},
+	{V9FS_MAGIC, "9p"},         {NCP_SUPER_MAGIC, "ncp"}, {0x0BD00BD0, "lustre"}, {0x47504653, "gpfs"},
+	{0x19830326, "beegfs"},     {0x01161970, "gfs2"},     {0x7461636F, "ocfs2"},  {0xAAD7AAEA, "panfs"},
+	{0x20030528, "pvfs2"},      {0x61636673, "acfs"},     {0x786F4256, "vboxsf"}, {0xBACBACBC, "vmhgfs"},
 	{0x7C7C6673, "prl_fs"},
 };
 
 /* Beginnings: "s3fs" also is "s3fs-fuse". */
-static const char *const fuse_networks[] = {"sshfs", "s3fs", "rclone", "gcsfuse", "goofys", "mount-s3", "juicefs", "glusterfs", "ceph",
-                                            "nfs", "smbnetfs", "curlftpfs", "davfs", "gvfsd-fuse", "moosefs", "mfs", "lizardfs",
-                                            "cvmfs", "hdfs", "fuse_dfs", "seaweedfs", "afs"};
+static const char *const fuse_networks[] = {"sshfs",   "s3fs",       "rclone",    "gcsfuse", "goofys",   "mount-s3",
+                                            "juicefs", "glusterfs",  "ceph",      "nfs",     "smbnetfs", "curlftpfs",
+                                            "davfs",   "gvfsd-fuse", "moosefs",   "mfs",     "lizardfs", "cvmfs",
+                                            "hdfs",    "fuse_dfs",   "seaweedfs", "afs"};
 
 const char *vigia__place_of_type(uint32_t type, bool *fuse)
 {
@@ -48,7 +51,8 @@ const char *vigia__place_of_fuse(const char *type)
 	return NULL;
 }
 
-/* A line: 36 35 98:0 /root /mount/point options... - type source options. Mount points have no blanks (they are written \040). */
+/* A line: 36 35 98:0 /root /mount/point options... - type source options. Mount points have no blanks (they are written
+ * \040). */
 bool vigia__place_mount_type(const char *mountinfo, unsigned dev_major, unsigned dev_minor, char *out, unsigned size)
 {
 	for (const char *line = mountinfo; line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
@@ -69,7 +73,8 @@ static const char *fuse_network(dev_t dev)
 	size_t len = 0;
 	int fd = VIGIA_FD(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
 	if (fd < 0) return NULL;
-	for (ssize_t got; len < sizeof text - 1 && (got = read(fd, text + len, sizeof text - 1 - len)) > 0;) len += (size_t)got;
+	for (ssize_t got; len < sizeof text - 1 && (got = read(fd, text + len, sizeof text - 1 - len)) > 0;)
+		len += (size_t)got;
 	close(fd);
 	text[len] = '\0';
 	return vigia__place_mount_type(text, major(dev), minor(dev), type, sizeof type) ? vigia__place_of_fuse(type) : NULL;
@@ -92,7 +97,8 @@ const char *vigia__place_network(const char *path)
 bool vigia__place_is_mounted(const char *path)
 {
 	struct statx st;
-	return statx(AT_FDCWD, path, 0, STATX_TYPE, &st) == 0 && (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
+	return statx(AT_FDCWD, path, 0, STATX_TYPE, &st) == 0 &&
+	       (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 int vigia__place_sync_name(const char *path)

@@ -94,14 +94,16 @@ void vigia__progress_end(struct vigia__progress_list *list, struct vigia__progre
 	unref(progress);
 }
 
-/* Its reference is the stack's from now on. Nodes leave the stack all at once only, so that one cannot come back between two looks. */
+/* Its reference is the stack's from now on. Nodes leave the stack all at once only, so that one cannot come back
+ * between two looks. */
 static void push(struct vigia__progress_list *list, struct vigia__progress *progress)
 {
 	progress->next = atomic_load(&list->moved);
 	while (!atomic_compare_exchange_weak(&list->moved, &progress->next, progress)) continue;
 }
 
-/* First `done`, then the look at `moved`; a commit takes `moved` down before it reads `done`. So one of the two sees the other. */
+/* First `done`, then the look at `moved`; a commit takes `moved` down before it reads `done`. So one of the two sees
+ * the other. */
 static void announce(struct vigia__progress_list *list, struct vigia__progress *progress)
 {
 	if (atomic_load(&progress->moved) || atomic_exchange(&progress->moved, true)) return;
@@ -123,7 +125,8 @@ uint64_t vigia__progress_saved(struct vigia__progress_list *list, struct vigia__
 	return saved;
 }
 
-void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done, uint64_t saved)
+void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done,
+                           uint64_t saved)
 {
 	pthread_mutex_lock(&list->mutex);
 	progress->epoch++;
@@ -168,7 +171,8 @@ void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progr
 	for (size_t i = 0; i < taken->count; i++) {
 		struct vigia__progress *p = taken->items[i].progress;
 		/* A seek in between has put its own number after ours. */
-		if (committed && p->epoch == taken->items[i].epoch && p->saved < taken->items[i].done) p->saved = taken->items[i].done;
+		if (committed && p->epoch == taken->items[i].epoch && p->saved < taken->items[i].done)
+			p->saved = taken->items[i].done;
 		if (!p->removed && atomic_load(&p->done) > p->saved) announce(list, p);
 		unref(p);
 	}

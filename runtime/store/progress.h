@@ -1,9 +1,11 @@
 /*
- * progress.h - the watchers' progress, saved with whatever commit comes next (contract W10): commits look only at what has moved.
+ * progress.h - the watchers' progress, saved with whatever commit comes next (contract W10): commits look only at what
+ * has moved.
  *
- * A watcher moves its node with one atomic write and, once between two commits, puts it on a stack; a commit takes what was there first,
- * puts the numbers into its transaction and tells the nodes when it is durable. So it costs what moved, not what there is, and however
- * much that was, it takes a slice: who wants all saved commits until vigia__progress_out() has reached what vigia__progress_in() was.
+ * A watcher moves its node with one atomic write and, once between two commits, puts it on a stack; a commit takes what
+ * was there first, puts the numbers into its transaction and tells the nodes when it is durable. So it costs what
+ * moved, not what there is, and however much that was, it takes a slice: who wants all saved commits until
+ * vigia__progress_out() has reached what vigia__progress_in() was.
  *
  * Threads: move, reset, saved and end belong to the watcher's thread; take and done to whoever commits.
  */
@@ -21,9 +23,9 @@ struct vigia__progress {
 	atomic_bool moved;            /* it is there, which is a reference */
 	atomic_int refs;              /* the watcher, the stack or queue, and each commit under way that took it along */
 	/* under the mutex */
-	uint64_t saved;               /* durable */
-	uint64_t epoch;               /* a seek made earlier readings of `done` worthless */
-	bool removed;                 /* no longer to be saved */
+	uint64_t saved; /* durable */
+	uint64_t epoch; /* a seek made earlier readings of `done` worthless */
+	bool removed;   /* no longer to be saved */
 	char id[256];
 };
 
@@ -31,10 +33,10 @@ struct vigia__progress {
 struct vigia__progress_list {
 	pthread_mutex_t mutex;
 	struct vigia__progress *_Atomic moved; /* last in, first out */
-	atomic_bool waits;            /* there is something in the queue */
+	atomic_bool waits;                     /* there is something in the queue */
 	/* under the mutex: what was on the stack, first in, first out */
 	struct vigia__progress *first, **end;
-	uint64_t in, out;             /* nodes that came in, and that commits have taken out */
+	uint64_t in, out; /* nodes that came in, and that commits have taken out */
 };
 
 enum { VIGIA_PROGRESS_SLICE = 500 }; /* nodes that one commit takes along */
@@ -58,8 +60,10 @@ void vigia__progress_end(struct vigia__progress_list *list, struct vigia__progre
 /* Everything up to `done` is worth saving. */
 void vigia__progress_move(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done);
 uint64_t vigia__progress_saved(struct vigia__progress_list *list, struct vigia__progress *progress);
-/* Before a durable put by hand (seek, manual checkpoint): commits under way that read the old `done` must not put it afterwards. */
-void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done, uint64_t saved);
+/* Before a durable put by hand (seek, manual checkpoint): commits under way that read the old `done` must not put it
+ * afterwards. */
+void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done,
+                           uint64_t saved);
 
 /* All that has moved is in; and how much commits have taken out. */
 uint64_t vigia__progress_in(struct vigia__progress_list *list);

@@ -88,7 +88,8 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 {
 	/* The word that was followed is kept with the bit of one that is changing: 0 means that none was yet. */
 	uint32_t seen = atomic_load(queue->backend->settings_word);
-	if (!(seen & VIGIA_WORD_CHANGING) && atomic_load(&queue->word) == (seen | VIGIA_WORD_CHANGING)) return atomic_load(&queue->wanted);
+	if (!(seen & VIGIA_WORD_CHANGING) && atomic_load(&queue->word) == (seen | VIGIA_WORD_CHANGING))
+		return atomic_load(&queue->wanted);
 	/* Its maker may have been killed before readers could see it. */
 	if ((seen & VIGIA_WORD_CHANGING) && queue->backend->heal) queue->backend->heal(queue->backend);
 	struct vigia__settings settings;
@@ -178,7 +179,8 @@ void vigia__queue_has_room(struct vigia__queue *queue)
 	pthread_mutex_unlock(&queue->mutex);
 }
 
-int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max, struct vigia_error *err)
+int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max,
+                     struct vigia_error *err)
 {
 	for (;;) {
 		pthread_mutex_lock(&queue->mutex);
@@ -192,7 +194,8 @@ int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *req
 	}
 	int rc = start_locked(queue, err);
 	if (rc == VIGIA_OK && events_add(&queue->waiting, request->bytes, request->len, request->ends, request->count) < 0)
-		rc = vigia__error(err, VIGIA_ENOMEM, "no memory to queue %zu events of %zu bytes", request->count, request->len);
+		rc =
+			vigia__error(err, VIGIA_ENOMEM, "no memory to queue %zu events of %zu bytes", request->count, request->len);
 	if (rc == VIGIA_OK) {
 		atomic_fetch_add(&queue->count, request->count);
 		if (atomic_fetch_add(&queue->bytes, request->len) == 0) {
@@ -213,8 +216,8 @@ static void drop_taken(struct vigia__queue *queue)
 	events_clear(&queue->taken);
 }
 
-/* The commit in doubt is there if the first of its events that was not removed since is. If all numbers were given and all events removed
- * it cannot be told, and they are stored again: what was acknowledged must not be lost. */
+/* The commit in doubt is there if the first of its events that was not removed since is. If all numbers were given and
+ * all events removed it cannot be told, and they are stored again: what was acknowledged must not be lost. */
 static void settle_taken(struct vigia__queue *queue, vigia__queue_look_fn look, void *ctx)
 {
 	const struct vigia__events *taken = &queue->taken;
@@ -255,8 +258,11 @@ int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out, vig
 		if (rc == 0) events_clear(waiting);
 	}
 	pthread_mutex_unlock(&queue->mutex);
-	*out = (struct vigia__append){
-		.bytes = taken->bytes.data, .ends = ends_of(taken), .count = taken->count, .len = taken->bytes.len, .accepted = true};
+	*out = (struct vigia__append){.bytes = taken->bytes.data,
+	                              .ends = ends_of(taken),
+	                              .count = taken->count,
+	                              .len = taken->bytes.len,
+	                              .accepted = true};
 	return rc;
 }
 

@@ -19,7 +19,15 @@
 #include "thread.h"
 
 enum { STILL_MS = 1000 };
-enum { SIDE_BYTES = 32768, OWNERS = 1024, USERS = 256, LOCK_MAKING = 0, LOCK_COLLECTING = 1, LOCK_USING = 2, LOCK_USERS = 1024 };
+enum {
+	SIDE_BYTES = 32768,
+	OWNERS = 1024,
+	USERS = 256,
+	LOCK_MAKING = 0,
+	LOCK_COLLECTING = 1,
+	LOCK_USING = 2,
+	LOCK_USERS = 1024
+};
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
@@ -88,7 +96,8 @@ static const char *user_text(char *out, size_t size, int fd)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USERS, .l_len = USERS};
 	struct user user = {0};
-	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_start >= LOCK_USERS && lock.l_start < LOCK_USERS + USERS) {
+	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_start >= LOCK_USERS &&
+	    lock.l_start < LOCK_USERS + USERS) {
 		off_t at = (off_t)offsetof(struct vigia__side_map, users) + (lock.l_start - LOCK_USERS) * (off_t)sizeof user;
 		if (pread(fd, &user, sizeof user, at) != (ssize_t)sizeof user) user = (struct user){0};
 	}
@@ -110,9 +119,12 @@ static void note_user(int fd, struct vigia__side_map *map)
 
 static int io_error(struct vigia_error *err, const char *what, const char *path)
 {
-	int code = errno == EACCES || errno == EPERM || errno == EROFS ? VIGIA_EPERM : errno == ENOSPC ? VIGIA_EDISKFULL
-	           : errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
-	vigia__error(err, code, "cannot %s the side file '%s'%s", what, path, code == VIGIA_EDISKFULL ? ": the disk is full" : "");
+	int code = errno == EACCES || errno == EPERM || errno == EROFS ? VIGIA_EPERM
+	           : errno == ENOSPC                                   ? VIGIA_EDISKFULL
+	           : errno == ENOMEM                                   ? VIGIA_ENOMEM
+	                                                               : VIGIA_EIO;
+	vigia__error(err, code, "cannot %s the side file '%s'%s", what, path,
+	             code == VIGIA_EDISKFULL ? ": the disk is full" : "");
 	vigia__error_cause(err, "%s", strerror(errno));
 	return code;
 }
@@ -126,7 +138,8 @@ static bool fits(int fd, const uint8_t id[16])
 	       memcmp(head, magic, sizeof magic) == 0 && memcmp(head + 16, id, 16) == 0;
 }
 
-/* An empty file becomes a side file; the magic comes last, so that a crash in the middle leaves one that does not fit. */
+/* An empty file becomes a side file; the magic comes last, so that a crash in the middle leaves one that does not
+ * fit. */
 static int make(int fd, const uint8_t id[16])
 {
 	uint32_t numbers[2] = {VIGIA_FORMAT, SIDE_BYTES};
@@ -146,7 +159,8 @@ static int make(int fd, const uint8_t id[16])
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
 }
 
-/* Is the open file still the one of that name? Between open and lock somebody may have replaced it. 1: yes, 0: no, -1 with errno. */
+/* Is the open file still the one of that name? Between open and lock somebody may have replaced it. 1: yes, 0: no, -1
+ * with errno. */
 static int still_named(int fd, const char *path)
 {
 	struct stat a, b;
@@ -155,8 +169,9 @@ static int still_named(int fd, const char *path)
 	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* The file behind fd, mapped through a description of its own: a mapping keeps its description open, and with it the locks, also in a
- * forked child that closed the descriptor. NULL with errno; ESTALE: the name leads to another file by now. */
+/* The file behind fd, mapped through a description of its own: a mapping keeps its description open, and with it the
+ * locks, also in a forked child that closed the descriptor. NULL with errno; ESTALE: the name leads to another file by
+ * now. */
 static struct vigia__side_map *map_file(int fd, const char *path)
 {
 	int own = VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
@@ -188,7 +203,8 @@ static bool in_use(int fd)
 static int refuse_newcomer(int fd, const char *store_path, struct vigia_error *err)
 {
 	char user[96];
-	return vigia__error(err, VIGIA_EREPLACED, "a process%s still uses what was in '%s' before: it must close that first",
+	return vigia__error(err, VIGIA_EREPLACED,
+	                    "a process%s still uses what was in '%s' before: it must close that first",
 	                    user_text(user, sizeof user, fd), store_path);
 }
 
@@ -323,7 +339,8 @@ static off_t id_byte(uint64_t hash)
 static int refuse(struct vigia_error *err, const char *id, const char *who, int32_t pid, uint32_t space)
 {
 	char text[96];
-	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who, pid_text(text, sizeof text, pid, space));
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who,
+	             pid_text(text, sizeof text, pid, space));
 	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return VIGIA_EOWNED;
 }
@@ -344,7 +361,8 @@ static struct owner *find_owner(struct vigia__side *side, uint64_t hash)
 	return NULL;
 }
 
-/* With the id's lock held: write down the pid. In a full table the entry of one that nobody runs is taken; with 1024 that run, none. */
+/* With the id's lock held: write down the pid. In a full table the entry of one that nobody runs is taken; with 1024
+ * that run, none. */
 static void note_owner(struct vigia__side *side, uint64_t hash)
 {
 	struct owner *owner = find_owner(side, hash);
@@ -373,7 +391,8 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 	} else if (lock_byte(side->fd, id_byte(hash), F_WRLCK, false) < 0) {
 		if (errno == EAGAIN || errno == EACCES) {
 			struct owner *owner = find_owner(side, hash);
-			rc = refuse(err, id, "another process", owner ? atomic_load(&owner->pid) : 0, owner ? atomic_load(&owner->space) : 0);
+			rc = refuse(err, id, "another process", owner ? atomic_load(&owner->pid) : 0,
+			            owner ? atomic_load(&owner->space) : 0);
 		} else {
 			rc = io_error(err, "lock", id);
 		}
@@ -391,9 +410,9 @@ int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error
 /* ---- waiting for the end of an owner ---- */
 
 struct wait {
-	int fd;    /* a description of its own: locks of one description do not exclude one another */
+	int fd; /* a description of its own: locks of one description do not exclude one another */
 	off_t byte;
-	int done;  /* eventfd */
+	int done; /* eventfd */
 	int error;
 };
 
@@ -412,8 +431,8 @@ __attribute__((no_sanitize_address)) static void *wait_for_lock(void *arg)
 	return NULL;
 }
 
-int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, int (*still)(void *ctx, struct vigia_error *err), void *ctx,
-                     struct vigia_error *err)
+int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd,
+                     int (*still)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err)
 {
 	char name[64];
 	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = VIGIA_FD(eventfd(0, EFD_CLOEXEC))};

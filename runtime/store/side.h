@@ -1,6 +1,6 @@
 /*
- * side.h - the side file, FILE-side: what the processes of a store share that need not survive them. Wake words, and who runs which
- * watcher. It can be deleted whenever no process has the store open.
+ * side.h - the side file, FILE-side: what the processes of a store share that need not survive them. Wake words, and
+ * who runs which watcher. It can be deleted whenever no process has the store open.
  *
  * Layout (format 1, native byte order, 32 KiB):
  *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
@@ -9,7 +9,8 @@
  *       56  tried u64: the number of the last commit that was tried (lmdb_meta.c)
  *       64  wake words, struct vigia__wake
  *      320  u64: the event number at which the collector wants to be called, 0 = none; 328 u32: bumped by the call
- *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, PID namespace u32 }; an id is at hash % 1024 or behind it
+ *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, PID namespace u32 }; an id is at hash % 1024 or
+ *           behind it
  *    17408  users: 256 x { pid i32, PID namespace u32 } of processes that have the store open
  * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
  *     0 making the file   1 collecting garbage   2 using it (shared)   1024 + n: being user n
@@ -30,16 +31,16 @@ struct vigia__side_map;
 struct vigia__owned; /* a watcher id this process runs */
 
 struct vigia__side {
-	int fd;                     /* -1: not open */
+	int fd; /* -1: not open */
 	struct vigia__side_map *map;
-	pthread_mutex_t mutex;      /* of `owned`: locks of one process do not exclude one another */
-	struct vigia__table owned;  /* of struct vigia__owned, by the id's hash */
-	bool full;                  /* all entries for pids are of watchers that run */
+	pthread_mutex_t mutex;     /* of `owned`: locks of one process do not exclude one another */
+	struct vigia__table owned; /* of struct vigia__owned, by the id's hash */
+	bool full;                 /* all entries for pids are of watchers that run */
 };
 
-/* Before LMDB opens the store file of this device and inode (0, 0: it is yet to be made): does nobody use another one under this name, or
- * another content of this file, which is empty now? The two would share LMDB's lock file, and with it the numbers of transactions, and
- * destroy one another. 0 or EREPLACED. */
+/* Before LMDB opens the store file of this device and inode (0, 0: it is yet to be made): does nobody use another one
+ * under this name, or another content of this file, which is empty now? The two would share LMDB's lock file, and with
+ * it the numbers of transactions, and destroy one another. 0 or EREPLACED. */
 int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, bool empty, struct vigia_error *err);
 /* Somebody does: EREPLACED naming the pid. */
 int vigia__side_refuse(const char *store_path, struct vigia_error *err);
@@ -64,10 +65,10 @@ bool vigia__side_owned(struct vigia__side *side, const char *id);
 
 /* Become the one who runs this watcher id. 0; EOWNED naming the pid; EIO. */
 int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err);
-/* Block until nobody runs this watcher id in another process, or cancel_fd (-1: never) is readable: EINTERRUPTED. Somebody else may be
- * faster to own it then. `still` is asked once a second, and ends it with its error. */
-int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd, int (*still)(void *ctx, struct vigia_error *err), void *ctx,
-                     struct vigia_error *err);
+/* Block until nobody runs this watcher id in another process, or cancel_fd (-1: never) is readable: EINTERRUPTED.
+ * Somebody else may be faster to own it then. `still` is asked once a second, and ends it with its error. */
+int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd,
+                     int (*still)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err);
 void vigia__side_disown(struct vigia__side *side, const char *id);
 
 #endif

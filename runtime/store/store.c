@@ -1,5 +1,6 @@
 /*
- * store.c - what is alike for all backends: handles that are closed or were forked away, names and sizes, iterators, the long poll.
+ * store.c - what is alike for all backends: handles that are closed or were forked away, names and sizes, iterators,
+ * the long poll.
  */
 #include "store.h"
 
@@ -84,14 +85,17 @@ unsigned vigia__fork_generation(void)
 /* ---- life of a handle ---- */
 
 /* NULL: all defaults. */
-static int take_options(struct vigia_store_options *ours, const struct vigia_store_options *theirs, struct vigia_error *err)
+static int take_options(struct vigia_store_options *ours, const struct vigia_store_options *theirs,
+                        struct vigia_error *err)
 {
 	vigia_store_options_init(ours);
 	if (theirs == NULL) return VIGIA_OK;
-	return vigia__options_take("vigia_store_options", ours, sizeof *ours, offsetof(struct vigia_store_options, create), theirs, err);
+	return vigia__options_take("vigia_store_options", ours, sizeof *ours, offsetof(struct vigia_store_options, create),
+	                           theirs, err);
 }
 
-int vigia_store_open(const char *path, const struct vigia_store_options *options, struct vigia_store **out, struct vigia_error *err)
+int vigia_store_open(const char *path, const struct vigia_store_options *options, struct vigia_store **out,
+                     struct vigia_error *err)
 {
 	struct vigia_store_options taken;
 	int rc = take_options(&taken, options, err);
@@ -116,7 +120,8 @@ int vigia_store_open(const char *path, const struct vigia_store_options *options
 	store->fork_generation = vigia__fork_generation();
 	atomic_init(&store->refs, 1);
 	bool memory = strcmp(path, ":memory:") == 0;
-	rc = memory ? vigia__memory_open(options, &store->backend, err) : vigia__lmdb_open(path, options, &store->backend, err);
+	rc = memory ? vigia__memory_open(options, &store->backend, err)
+	            : vigia__lmdb_open(path, options, &store->backend, err);
 	if (rc < 0) goto fail;
 	struct vigia__settings settings;
 	rc = store->backend->settings(store->backend, &settings, err);
@@ -172,7 +177,8 @@ void vigia_store_free(struct vigia_store *store)
 int vigia__store_enter(struct vigia_store *store, struct vigia_error *err)
 {
 	if (store->fork_generation != vigia__fork_generation())
-		return vigia__error(err, VIGIA_EFORKED, "store '%s' was opened before fork(): open it again in the child", store->path);
+		return vigia__error(err, VIGIA_EFORKED, "store '%s' was opened before fork(): open it again in the child",
+		                    store->path);
 	if (atomic_load(&store->closed)) return vigia__error(err, VIGIA_ECLOSED, "store '%s' is closed", store->path);
 	vigia__store_ref(store);
 	return VIGIA_OK;
@@ -197,8 +203,8 @@ static int enter_to_write(struct vigia_store *store, struct vigia_error *err)
 
 int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_ESEQUENCE, "if_last: the last event is %llu, not %llu; nothing was stored", (unsigned long long)last_seq,
-	                    (unsigned long long)request->if_last);
+	return vigia__error(err, VIGIA_ESEQUENCE, "if_last: the last event is %llu, not %llu; nothing was stored",
+	                    (unsigned long long)last_seq, (unsigned long long)request->if_last);
 }
 
 static void note_appended(struct vigia_store *store, const struct vigia__append *request)
@@ -262,8 +268,11 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 	if (ticket == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to queue an append");
 	int rc = enter_to_write(store, err);
 	if (rc == VIGIA_OK) {
-		*ticket = (struct vigia__ticket){.kind = VIGIA_TICKET_APPEND, .append = &pending->request, .call_arg = pending,
-		                                 .err = &pending->err, .finished = append_finished};
+		*ticket = (struct vigia__ticket){.kind = VIGIA_TICKET_APPEND,
+		                                 .append = &pending->request,
+		                                 .call_arg = pending,
+		                                 .err = &pending->err,
+		                                 .finished = append_finished};
 		pending->ticket = ticket;
 		rc = store->backend->submit(store->backend, ticket);
 		if (rc == VIGIA_OK) return VIGIA_OK;
@@ -278,7 +287,8 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 void vigia__store_await(struct vigia__pending *pending)
 {
 	/* In a forked child nobody commits what the parent submitted. */
-	while (pending->ticket && !atomic_load(&pending->done) && pending->store->fork_generation == vigia__fork_generation())
+	while (pending->ticket && !atomic_load(&pending->done) &&
+	       pending->store->fork_generation == vigia__fork_generation())
 		syscall(SYS_futex, &pending->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 }
 
@@ -298,7 +308,8 @@ int vigia__store_flush(struct vigia_store *store, struct vigia_error *err)
 	if (rc < 0) return rc;
 	rc = vigia__queue_flush(&store->backend->queue, true, err);
 	if (rc < 0)
-		vigia__error_prefix(err, "%zu events that waited for their commit are not stored: ", atomic_load(&store->backend->queue.count));
+		vigia__error_prefix(
+			err, "%zu events that waited for their commit are not stored: ", atomic_load(&store->backend->queue.count));
 	vigia__store_leave(store);
 	return rc;
 }
@@ -310,7 +321,8 @@ int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 	struct vigia__backend *b = store->backend;
 	uint64_t oldest, latest;
 	rc = vigia__queue_flush(&b->queue, false, err);
-	if (rc == VIGIA_OK && b->sync && !store->options.readonly && atomic_load(&b->durability) == VIGIA_DURABILITY_NONE) rc = b->sync(b, err);
+	if (rc == VIGIA_OK && b->sync && !store->options.readonly && atomic_load(&b->durability) == VIGIA_DURABILITY_NONE)
+		rc = b->sync(b, err);
 	if (rc == VIGIA_OK) rc = b->bounds(b, &oldest, &latest, err);
 	if (rc == VIGIA_OK && seq_num) *seq_num = latest;
 	vigia__store_leave(store);
@@ -365,19 +377,20 @@ int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count, uint64_t *first_seq,
-                       struct vigia_error *err)
+int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
+                       uint64_t *first_seq, struct vigia_error *err)
 {
 	return vigia_store_append_with(store, events, count, NULL, first_seq, NULL, err);
 }
 
 int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
-                            const struct vigia_append_options *options, uint64_t *first_seq, bool *existed, struct vigia_error *err)
+                            const struct vigia_append_options *options, uint64_t *first_seq, bool *existed,
+                            struct vigia_error *err)
 {
 	struct vigia_append_options conditions = {0};
 	if (options) {
-		int bad = vigia__options_take("vigia_append_options", &conditions, sizeof conditions, offsetof(struct vigia_append_options, key),
-		                              options, err);
+		int bad = vigia__options_take("vigia_append_options", &conditions, sizeof conditions,
+		                              offsetof(struct vigia_append_options, key), options, err);
 		if (bad == VIGIA_OK) bad = vigia__append_key_check(conditions.key, err);
 		if (bad < 0) return bad;
 	}
@@ -391,8 +404,13 @@ int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_ev
 		ends[i] = buf.len;
 	}
 	if (rc == VIGIA_OK) {
-		struct vigia__append request = {.bytes = buf.data, .ends = ends, .count = count, .len = buf.len, .key = conditions.key,
-		                                .if_last = conditions.if_last, .if_last_given = conditions.if_last_given};
+		struct vigia__append request = {.bytes = buf.data,
+		                                .ends = ends,
+		                                .count = count,
+		                                .len = buf.len,
+		                                .key = conditions.key,
+		                                .if_last = conditions.if_last,
+		                                .if_last_given = conditions.if_last_given};
 		rc = vigia__store_append(store, &request, err);
 		if (rc == VIGIA_OK && first_seq) *first_seq = request.queued ? 0 : request.first_seq;
 		if (rc == VIGIA_OK && existed) *existed = request.existed;
@@ -427,8 +445,8 @@ bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
 }
 
 /* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */
-static void wait_for_event(struct vigia_store *store, struct vigia__listen *listen, uint64_t commits, int64_t until_mono_ns,
-                           const struct vigia__cancel *cancel)
+static void wait_for_event(struct vigia_store *store, struct vigia__listen *listen, uint64_t commits,
+                           int64_t until_mono_ns, const struct vigia__cancel *cancel)
 {
 	struct vigia__backend *b = store->backend;
 	for (;;) {
@@ -446,7 +464,8 @@ static void wait_for_event(struct vigia_store *store, struct vigia__listen *list
 }
 
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
-                      const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next, struct vigia_error *err)
+                      const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
+                      struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
@@ -486,8 +505,8 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 		if (batch->gone == 0) batch->gone = scan.gone;
 		if (scan.looked_at > 0) it = vigia__iterator_after(scan.looked_at);
 		batch->at_end = scan.at_end;
-		if (to_end && !scan.at_end && scan.looked_at > 0 && (request->limit <= 0 || batch->count < (size_t)request->limit) &&
-		    !ended(store, cancel)) {
+		if (to_end && !scan.at_end && scan.looked_at > 0 &&
+		    (request->limit <= 0 || batch->count < (size_t)request->limit) && !ended(store, cancel)) {
 			now = vigia__mono_ns();
 			continue;
 		}
@@ -508,11 +527,13 @@ int vigia_store_read(struct vigia_store *store, const struct vigia_read *request
 	struct vigia__filter *filter = NULL;
 	struct vigia_read ours = {0};
 	int rc = VIGIA_OK;
-	if (request) rc = vigia__options_take("vigia_read", &ours, sizeof ours, offsetof(struct vigia_read, filter), request, err);
+	if (request)
+		rc = vigia__options_take("vigia_read", &ours, sizeof ours, offsetof(struct vigia_read, filter), request, err);
 	if (rc < 0) return rc;
 	if (ours.scan != VIGIA_SCAN_SLICE && ours.scan != VIGIA_SCAN_END)
 		return vigia__error(err, VIGIA_EINVAL, "scan: is %d, allowed: one of enum vigia_scan", ours.scan);
-	if (ours.limit < 0) return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)ours.limit);
+	if (ours.limit < 0)
+		return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)ours.limit);
 	rc = vigia__filter_new(&ours.filter, &filter, err);
 	if (rc < 0) return rc;
 	rc = vigia__store_read(store, &ours, filter, NULL, batch, next, err);
@@ -527,7 +548,8 @@ int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigi
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	uint64_t oldest;
-	/* Whoever asks after a crash goes on behind this number: it must not leave out what a killed process stored but did not tell. */
+	/* Whoever asks after a crash goes on behind this number: it must not leave out what a killed process stored but did
+	 * not tell. */
 	if (store->backend->heal) store->backend->heal(store->backend);
 	rc = store->backend->bounds(store->backend, &oldest, seq_num, err);
 	vigia__store_leave(store);
@@ -561,8 +583,8 @@ int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *remo
 	uint64_t oldest, latest, count = 0;
 	rc = b->bounds(b, &oldest, &latest, err);
 	if (rc == VIGIA_OK && seq_num > latest)
-		rc = vigia__error(err, VIGIA_EPOSITION, "cannot trim up to %llu: the last event is %llu", (unsigned long long)seq_num,
-		                  (unsigned long long)latest);
+		rc = vigia__error(err, VIGIA_EPOSITION, "cannot trim up to %llu: the last event is %llu",
+		                  (unsigned long long)seq_num, (unsigned long long)latest);
 	if (rc == VIGIA_OK && oldest > 0 && seq_num >= oldest) rc = b->trim(b, seq_num, &count, err);
 	if (removed) *removed = count;
 	vigia__store_leave(store);

@@ -48,8 +48,9 @@ void vigia__thread_program_mask(sigset_t *out)
 	else pthread_sigmask(SIG_SETMASK, NULL, out);
 }
 
-/* What a stack needs before a function of ours has any of it. glibc takes the thread-local variables of the program and its libraries from
- * it, and tells how much that is by a name of its own (of which Rust and Java make use, too); others do not. */
+/* What a stack needs before a function of ours has any of it. glibc takes the thread-local variables of the program and
+ * its libraries from it, and tells how much that is by a name of its own (of which Rust and Java make use, too); others
+ * do not. */
 static size_t stack_min(const pthread_attr_t *attr)
 {
 	size_t (*get)(const pthread_attr_t *attr) = NULL;

@@ -15,7 +15,8 @@ struct state {
 	int64_t at_ns;     /* of the event before */
 };
 
-static void check_event(const struct vigia__entry *entry, const uint8_t *bytes, struct state *s, struct vigia__verify *v)
+static void check_event(const struct vigia__entry *entry, const uint8_t *bytes, struct state *s,
+                        struct vigia__verify *v)
 {
 	char text[TEXT_BYTES];
 	struct vigia__head head;
@@ -44,8 +45,8 @@ static bool was_trimmed(struct vigia__backend *b, uint64_t n)
 	return b->bounds(b, &oldest, &latest, NULL) == VIGIA_OK && oldest == n;
 }
 
-static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch, struct state *s, struct vigia__verify *v,
-                       struct vigia_error *err)
+static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch, struct state *s,
+                       struct vigia__verify *v, struct vigia_error *err)
 {
 	char text[TEXT_BYTES];
 	for (size_t i = 0; i < batch->count; i++) {
@@ -54,7 +55,8 @@ static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch
 			return vigia__error(err, VIGIA_EIO, "the order of the events is damaged: %llu comes behind %llu",
 			                    (unsigned long long)entry->seq_num, (unsigned long long)s->expected - 1);
 		if (entry->seq_num > s->expected && !was_trimmed(b, entry->seq_num)) {
-			snprintf(text, sizeof text, "%llu events before it are missing", (unsigned long long)(entry->seq_num - s->expected));
+			snprintf(text, sizeof text, "%llu events before it are missing",
+			         (unsigned long long)(entry->seq_num - s->expected));
 			v->found(v->ctx, entry->seq_num, text);
 		}
 		check_event(entry, batch->bytes.data + entry->offset, s, v);
@@ -64,8 +66,10 @@ static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch
 	return VIGIA_OK;
 }
 
-/* What it looks at; *first is 0 if there is nothing. The bounds themselves may be what cannot be read, so they are asked for only once. */
-static int range_of(struct vigia__backend *b, const struct vigia__verify *v, uint64_t *first, uint64_t *last, struct vigia_error *err)
+/* What it looks at; *first is 0 if there is nothing. The bounds themselves may be what cannot be read, so they are
+ * asked for only once. */
+static int range_of(struct vigia__backend *b, const struct vigia__verify *v, uint64_t *first, uint64_t *last,
+                    struct vigia_error *err)
 {
 	*first = v->from;
 	*last = v->upto > 0 ? v->upto : INT64_MAX;
@@ -85,12 +89,14 @@ static int check_events(struct vigia__backend *b, struct vigia__verify *v, struc
 	while (rc == VIGIA_OK && !at_end && s.expected <= latest) {
 		v->progress(v->ctx, s.expected - 1, oldest, latest);
 		vigia__batch_clear(batch);
-		struct vigia__scan scan = {.from = s.expected, .count_max = piece, .bytes_max = PIECE_BYTES, .until_mono_ns = INT64_MAX};
+		struct vigia__scan scan = {
+			.from = s.expected, .count_max = piece, .bytes_max = PIECE_BYTES, .until_mono_ns = INT64_MAX};
 		rc = b->scan(b, &scan, batch, err);
 		if (rc == VIGIA_OK) rc = check_piece(b, batch, &s, v, err);
 		at_end = batch->count == 0;
 	}
-	if (rc == VIGIA_OK && at_end && v->from == 0 && s.expected <= latest && !was_trimmed(b, 0) && !was_trimmed(b, latest + 1))
+	if (rc == VIGIA_OK && at_end && v->from == 0 && s.expected <= latest && !was_trimmed(b, 0) &&
+	    !was_trimmed(b, latest + 1))
 		v->found(v->ctx, latest, "it is missing, or those before it are");
 	vigia_batch_free(batch);
 	return rc;

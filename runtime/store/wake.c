@@ -1,5 +1,6 @@
 /*
- * wake.c - version words and futexes: how an append wakes those who wait, across processes. The protocol is told in wake.h.
+ * wake.c - version words and futexes: how an append wakes those who wait, across processes. The protocol is told in
+ * wake.h.
  */
 #include "wake.h"
 
@@ -98,7 +99,8 @@ void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen)
 {
 	for (unsigned i = 0; i < listen->count; i++)
 		listen->seen[i] = atomic_fetch_or(&wake->word[listen->index[i]], WAITS) | WAITS;
-	for (unsigned i = 0; i < listen->bells_count; i++) listen->bells_seen[i] = atomic_fetch_or(&listen->bells[i]->word, WAITS) | WAITS;
+	for (unsigned i = 0; i < listen->bells_count; i++)
+		listen->bells_seen[i] = atomic_fetch_or(&listen->bells[i]->word, WAITS) | WAITS;
 }
 
 bool vigia__wake_rung(struct vigia__listen *listen)
@@ -142,7 +144,8 @@ bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *list
 int64_t vigia__signal_until(int64_t until_mono_ns)
 {
 	struct sigaction action;
-	if (sigaction(SIGINT, NULL, &action) < 0 || action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) return until_mono_ns;
+	if (sigaction(SIGINT, NULL, &action) < 0 || action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
+		return until_mono_ns;
 	int64_t soon = mono_ns() + SIGNAL_NS;
 	return (action.sa_flags & SA_RESTART) && soon < until_mono_ns ? soon : until_mono_ns;
 }
@@ -152,9 +155,9 @@ uint64_t vigia__wake_bit(struct vigia_slice type)
 	return UINT64_C(1) << type_word(type);
 }
 
-/* Nobody prepared: nobody can have looked too early, so the word may stay. That this is read by an exchange, not a load, is the other half
- * of prepare's exchange: of the two on one word one comes first. If ours does, the waiter's look sees what was committed; else we see
- * its bit. */
+/* Nobody prepared: nobody can have looked too early, so the word may stay. That this is read by an exchange, not a
+ * load, is the other half of prepare's exchange: of the two on one word one comes first. If ours does, the waiter's
+ * look sees what was committed; else we see its bit. */
 static void bump(_Atomic uint32_t *word)
 {
 	uint32_t old = atomic_fetch_or(word, 0);
@@ -199,7 +202,8 @@ void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_
 	syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, &until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
-void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen, int64_t until_mono_ns)
+void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen,
+                       int64_t until_mono_ns)
 {
 	if (!waitv_works()) {
 		int64_t soon = mono_ns() + 50000000;
@@ -218,8 +222,9 @@ void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest
 	if (at != 0 && latest >= at && atomic_exchange(call->at, 0) != 0) vigia__word_bump(call->word);
 }
 
-/* Not a private futex, although one process's: since Linux 6.16 those of a process share few buckets of their own (16 on two processors),
- * and each wake of a mutex or condition of the application would step over the idle waiters that lie in the same one. */
+/* Not a private futex, although one process's: since Linux 6.16 those of a process share few buckets of their own (16
+ * on two processors), and each wake of a mutex or condition of the application would step over the idle waiters that
+ * lie in the same one. */
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake)
 {
 	bump(&bell->word);

@@ -1,16 +1,17 @@
 /*
- * wake.h - version words in memory that all processes of a store share, and futexes on them: an append wakes those who wait.
+ * wake.h - version words in memory that all processes of a store share, and futexes on them: an append wakes those who
+ * wait.
  *
- * One word stands for "anything", the others each for the object types that hash to it, so that watchers of other types sleep on.
- * A word is `version << 1 | somebody waits`. The order that loses no wake-up:
+ * One word stands for "anything", the others each for the object types that hash to it, so that watchers of other types
+ * sleep on. A word is `version << 1 | somebody waits`. The order that loses no wake-up:
  *     waiter     prepare (set the bit, remember the word) - look for events - wait while the word is as remembered
  *     appender   commit - publish (next version, bit cleared; wake if it was set)
- * A process killed between commit and publish leaves an event unannounced: waiters therefore also look at the store's commit number
- * once a second. A waiter that died leaves its bit behind; that costs the next publisher one system call.
+ * A process killed between commit and publish leaves an event unannounced: waiters therefore also look at the store's
+ * commit number once a second. A waiter that died leaves its bit behind; that costs the next publisher one system call.
  *
- * What concerns one waiter alone (stop, interrupt, the close of its store) rings a bell: a word of the same kind in the memory of its
- * process, which it listens to beside the shared ones. So nobody else is woken. Set the reason, then ring; the waiter prepares, then
- * looks at the reasons. Without futex_waitv (Linux before 5.16) a ring wakes everybody.
+ * What concerns one waiter alone (stop, interrupt, the close of its store) rings a bell: a word of the same kind in the
+ * memory of its process, which it listens to beside the shared ones. So nobody else is woken. Set the reason, then
+ * ring; the waiter prepares, then looks at the reasons. Without futex_waitv (Linux before 5.16) a ring wakes everybody.
  *
  * Any thread, any process. Never blocks but in vigia__wake_wait().
  */
@@ -57,9 +58,9 @@ void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell);
 
 /* Say that somebody waits, and remember the words as they are. Then look; then wait. */
 void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen);
-/* Wait until a word differs from what prepare saw, a bell rang, the monotonic time comes, or a signal handler ran. True: a word differs.
- * Spurious returns are possible. One exception: after a handler with SA_RESTART a wait for several words goes on (futex_waitv(2)); who
- * wants to know of Ctrl-C waits until vigia__signal_until(). */
+/* Wait until a word differs from what prepare saw, a bell rang, the monotonic time comes, or a signal handler ran.
+ * True: a word differs. Spurious returns are possible. One exception: after a handler with SA_RESTART a wait for
+ * several words goes on (futex_waitv(2)); who wants to know of Ctrl-C waits until vigia__signal_until(). */
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns);
 /* The time, or soon if SIGINT has a handler with SA_RESTART, as in a stock Lua. */
 int64_t vigia__signal_until(int64_t until_mono_ns);
@@ -74,8 +75,9 @@ uint64_t vigia__wake_bit(struct vigia_slice type);
 void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask);
 /* A single word shared by processes, for what seldom changes. Bump: the next value, and wake all who wait. */
 void vigia__word_bump(_Atomic uint32_t *word);
-/* A word for what changes in a transaction: another value, and a mark that the outcome is not known yet; then another value without the
- * mark, and wake all who wait. What is read beside a marked word must not be kept. An end without a begin does nothing. */
+/* A word for what changes in a transaction: another value, and a mark that the outcome is not known yet; then another
+ * value without the mark, and wake all who wait. What is read beside a marked word must not be kept. An end without a
+ * begin does nothing. */
 #define VIGIA_WORD_CHANGING (UINT32_C(1) << 31)
 void vigia__word_change_begin(_Atomic uint32_t *word);
 void vigia__word_change_end(_Atomic uint32_t *word);
@@ -83,7 +85,8 @@ void vigia__word_change_end(_Atomic uint32_t *word);
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns);
 
 /* The same for two words; where futex_waitv is missing, it is for the first, and at most 50 ms. */
-void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen, int64_t until_mono_ns);
+void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen,
+                       int64_t until_mono_ns);
 
 /* How a writer calls the collector: by the number of the last event. */
 struct vigia__collect_call {

@@ -1,11 +1,12 @@
-/* embed.c - an application that stores its events with Vigia and watches them from C: embed FILE NAME... greets each NAME once. */
+/* embed.c - an application that stores its events with Vigia and watches them from C: embed FILE NAME... greets each
+ * NAME once. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <vigia.h>
 
-static int greet(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                 struct vigia_error *err)
+static int greet(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                 int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	uint64_t *last = ctx;
 	struct vigia_slice object = event->object;

@@ -1,4 +1,5 @@
-/* scripted.c - an application in C whose handlers are Lua scripts: scripted FILE SCRIPT runs the script on one more event. */
+/* scripted.c - an application in C whose handlers are Lua scripts: scripted FILE SCRIPT runs the script on one more
+ * event. */
 #include <stdio.h>
 #include <string.h>
 #include <vigia.h>
@@ -15,14 +16,19 @@ int main(int argc, char **argv)
 	struct vigia_watcher *watcher = NULL;
 	int rc = vigia_store_open(argv[1], NULL, &store, &err);
 	if (rc == VIGIA_OK) {
-		struct vigia_new_event event = {{VIGIA_CREATE, 6}, {"Guest", 5}, {"\xa3" "Ana", 4}}; /* the object is msgpack */
+		struct vigia_new_event event = {{VIGIA_CREATE, 6},
+		                                {"Guest", 5},
+		                                {"\xa3"
+		                                 "Ana",
+		                                 4}}; /* the object is msgpack */
 		rc = vigia_store_append(store, &event, 1, NULL, &err);
 	}
 	if (rc == VIGIA_OK) {
 		registry = vigia_registry_new(store);
 		/* The options are a Lua table, as in the Lua API. */
 		const char *options = "{set = {greeting = 'hello'}}";
-		rc = registry ? vigia_registry_watch_script(registry, "greeter", argv[2], options, &watcher, &err) : VIGIA_ENOMEM;
+		rc = registry ? vigia_registry_watch_script(registry, "greeter", argv[2], options, &watcher, &err)
+		              : VIGIA_ENOMEM;
 	}
 	struct vigia_watcher_stats stats = {.lag = 1};
 	while (rc == VIGIA_OK && stats.lag > 0) {

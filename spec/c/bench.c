@@ -1,5 +1,6 @@
 /*
- * bench.c - measures the C side against raw LMDB in one run: appends alone and together, replay, filter, wake-up. Run by scripts/bench.
+ * bench.c - measures the C side against raw LMDB in one run: appends alone and together, replay, filter, wake-up. Run
+ * by scripts/bench.
  *
  * Usage: bench FOLDER [NAME...]; each line of output is "name  figure  unit  ratio-or-dash  what the ratio is to".
  */
@@ -81,7 +82,8 @@ static double vigia_append(int durability, int count, int batch)
 	struct vigia_new_event *events = calloc((size_t)batch, sizeof *events);
 	for (int i = 0; i < batch; i++) events[i] = bench_event("Job", &object);
 	double start = bench_now();
-	for (int done = 0; done < count; done += batch) bench_ok(vigia_store_append(store, events, (size_t)batch, NULL, &err), &err);
+	for (int done = 0; done < count; done += batch)
+		bench_ok(vigia_store_append(store, events, (size_t)batch, NULL, &err), &err);
 	double rate = count / (bench_now() - start);
 	free(events);
 	vigia_store_free(store);
@@ -174,17 +176,17 @@ static void replay(void)
 	vigia_store_free(store);
 }
 
-/* ---- wake-up: another process appends and says when that returned; we say when we had the event. The same with a bare futex, which is
- * what the system itself takes: on a machine that others use the scheduler decides, not we. ---- */
+/* ---- wake-up: another process appends and says when that returned; we say when we had the event. The same with a bare
+ * futex, which is what the system itself takes: on a machine that others use the scheduler decides, not we. ---- */
 
 enum { WAKE_ROUNDS = 2000, CPUS_MAX = 64 };
 
 /* How one side is told and the other waits. */
 struct waking {
-	char path[512];              /* of a store; "": a bare futex */
-	_Atomic uint32_t *word;      /* of the bare futex, shared */
+	char path[512];         /* of a store; "": a bare futex */
+	_Atomic uint32_t *word; /* of the bare futex, shared */
 	uint32_t seen;
-	struct vigia_store *store;   /* the waiter's */
+	struct vigia_store *store; /* the waiter's */
 	struct vigia_batch *batch;
 	struct vigia_iterator next;
 };

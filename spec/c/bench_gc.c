@@ -1,6 +1,6 @@
 /*
- * bench_gc.c - measures garbage collection: how fast, how long it holds up an append, what it leaves for later ones, how large the
- * file gets. Run by scripts/bench.
+ * bench_gc.c - measures garbage collection: how fast, how long it holds up an append, what it leaves for later ones,
+ * how large the file gets. Run by scripts/bench.
  *
  * Usage: bench_gc FOLDER; each line of output is "name  figure  unit  ratio  what the ratio is to".
  */
@@ -82,8 +82,9 @@ static void rate(int durability, const char *name)
 	vigia_store_free(store);
 }
 
-/* The collector in the background, at its defaults but for the age, while 50,000 events a second are appended durably: how fast do old
- * ones go? It has a backlog of a million, more than one run takes, and begins when the cadence is set. */
+/* The collector in the background, at its defaults but for the age, while 50,000 events a second are appended durably:
+ * how fast do old ones go? It has a backlog of a million, more than one run takes, and begins when the cadence is
+ * set. */
 static void keeps_up(void)
 {
 	enum { BEAT_NS = 10000000, EVERY = 500 };
@@ -109,7 +110,8 @@ static void keeps_up(void)
 	double seconds = bench_now() - start;
 	if (oldest > EVENTS + EVENTS / 2) oldest = EVENTS + EVENTS / 2;
 	bench_report("appended beside the collector at its defaults", (double)appended / seconds, "events/s", 0, NULL);
-	bench_report("removed meanwhile", (double)oldest / seconds, "events/s", (double)oldest / (double)appended, "what was appended");
+	bench_report("removed meanwhile", (double)oldest / seconds, "events/s", (double)oldest / (double)appended,
+	             "what was appended");
 	vigia_store_free(store);
 }
 
@@ -195,7 +197,8 @@ static void after_pruning(void)
 	double after = large(store, &worst_after);
 	bench_report("append of 200 KB, not synced, before", before, "us", 0, NULL);
 	bench_report("append of 200 KB, after pruning 1M", after, "us", after / before, "before");
-	bench_report("the slowest of 50, after pruning", worst_after, "us", worst_after / worst_before, "the slowest before");
+	bench_report("the slowest of 50, after pruning", worst_after, "us", worst_after / worst_before,
+	             "the slowest before");
 	vigia_store_free(store);
 
 	static double took[2000];
@@ -242,7 +245,8 @@ static void size(void)
 	}
 	atomic_store(&collecting, false);
 	pthread_join(reader, NULL);
-	bench_report("file after 1M, 50,000 kept", file_bytes() / 1024, "KiB", file_bytes() / small, "a file that holds 50,000");
+	bench_report("file after 1M, 50,000 kept", file_bytes() / 1024, "KiB", file_bytes() / small,
+	             "a file that holds 50,000");
 	vigia_store_free(store);
 }
 

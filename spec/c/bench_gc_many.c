@@ -1,6 +1,6 @@
 /*
- * bench_gc_many.c - measures garbage collection under many writers: 8 processes with 4 threads each append to one file that is to keep
- * 100,000 events. How many does it hold, and what does that cost an appender? Run by scripts/bench.
+ * bench_gc_many.c - measures garbage collection under many writers: 8 processes with 4 threads each append to one file
+ * that is to keep 100,000 events. How many does it hold, and what does that cost an appender? Run by scripts/bench.
  *
  * Usage: bench_gc_many FOLDER [SECONDS]
  */
@@ -18,7 +18,7 @@ static struct shared {
 	atomic_bool over;
 	_Atomic uint64_t appended;
 	_Atomic uint64_t took[BUCKETS]; /* appends by how long they took */
-} *shared;
+} * shared;
 
 static struct vigia__buf object;
 
@@ -89,7 +89,8 @@ static double run(int64_t max_events, int seconds, uint64_t *most)
 	for (double now; (now = bench_now()) < begin + seconds;) {
 		usleep(LOOK_US);
 		if (now < begin + SETTLE_S || vigia_store_oldest(store, &oldest, NULL) != VIGIA_OK) continue;
-		if (vigia_store_latest(store, &latest, NULL) == VIGIA_OK && latest - oldest + 1 > *most) *most = latest - oldest + 1;
+		if (vigia_store_latest(store, &latest, NULL) == VIGIA_OK && latest - oldest + 1 > *most)
+			*most = latest - oldest + 1;
 	}
 	atomic_store(&shared->over, true);
 	for (int i = 0; i < PROCESSES; i++) {
@@ -113,9 +114,11 @@ int main(int argc, char **argv)
 	double alone = run(0, SETTLE_S + 5, &most);
 	bench_report("append p99.9 of 32 callers, nothing removed", alone, "us", 0, NULL);
 	double beside = run(KEEP, seconds, &most);
-	bench_report("appended with max_events = 100,000", (double)atomic_load(&shared->appended) / seconds, "events/s", 0, NULL);
+	bench_report("appended with max_events = 100,000", (double)atomic_load(&shared->appended) / seconds, "events/s", 0,
+	             NULL);
 	bench_report("append p99.9 then", beside, "us", beside / alone, "nothing removed");
-	bench_report("events held at most from second 5 on", (double)most, "events", (double)most / KEEP, "max_events; the bar is 1.20");
+	bench_report("events held at most from second 5 on", (double)most, "events", (double)most / KEEP,
+	             "max_events; the bar is 1.20");
 	vigia__buf_deinit(&object);
 	return 0;
 }

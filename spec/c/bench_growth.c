@@ -37,7 +37,8 @@ static void append(struct vigia_store *store, uint64_t count, size_t batch)
 	static struct vigia_new_event events[BATCH];
 	struct vigia_error err = {0};
 	for (size_t i = 0; i < batch; i++) events[i] = bench_event("Job", &object);
-	for (uint64_t done = 0; done < count; done += batch) bench_ok(vigia_store_append(store, events, batch, NULL, &err), &err);
+	for (uint64_t done = 0; done < count; done += batch)
+		bench_ok(vigia_store_append(store, events, batch, NULL, &err), &err);
 }
 
 int main(int argc, char **argv)

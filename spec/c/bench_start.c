@@ -1,5 +1,6 @@
 /*
- * bench_start.c - measures how soon the program is there: `vigia --version`, and the first event through `vigia run`. Run by scripts/bench.
+ * bench_start.c - measures how soon the program is there: `vigia --version`, and the first event through `vigia run`.
+ * Run by scripts/bench.
  *
  * Usage: bench_start FOLDER PROGRAM
  */
@@ -40,7 +41,8 @@ static void run(char *const argv[], double *first, double *ended)
 
 static void report(const char *name, double *ms)
 {
-	printf("%-44s %12.2f %-12s p99 %.2f ms\n", name, bench_percentile(ms, RUNS, 50), "ms", bench_percentile(ms, RUNS, 99));
+	printf("%-44s %12.2f %-12s p99 %.2f ms\n", name, bench_percentile(ms, RUNS, 50), "ms",
+	       bench_percentile(ms, RUNS, 99));
 	fflush(stdout);
 }
 
@@ -58,14 +60,16 @@ int main(int argc, char **argv)
 	vigia_store_free(store);
 	FILE *file = fopen(bench_path("start.lua", script), "w");
 	if (file == NULL ||
-	    fputs("return {ephemeral = true, handle = function(event) print(event.seq_num) io.stdout:flush() end}\n", file) < 0 ||
+	    fputs("return {ephemeral = true, handle = function(event) print(event.seq_num) io.stdout:flush() end}\n",
+	          file) < 0 ||
 	    fclose(file) != 0)
 		bench_die(script, "cannot be written");
 
 	for (int i = 0; i < RUNS; i++) run((char *[]){argv[2], "--version", NULL}, &first[i], &ended[i]);
 	report("vigia --version, p50", ended);
 	bench_path("start.db", path);
-	for (int i = 0; i < RUNS; i++) run((char *[]){argv[2], "run", "--store", path, script, "--until-idle", NULL}, &first[i], &ended[i]);
+	for (int i = 0; i < RUNS; i++)
+		run((char *[]){argv[2], "run", "--store", path, script, "--until-idle", NULL}, &first[i], &ended[i]);
 	report("first event through vigia run, p50", first);
 	vigia__buf_deinit(&object);
 	return 0;

@@ -1,6 +1,6 @@
 /*
- * bench_watch.c - measures many watchers: how soon the last of them has an event, what they cost an appender, how fast a writer is that
- * they follow. Run by scripts/bench.
+ * bench_watch.c - measures many watchers: how soon the last of them has an event, what they cost an appender, how fast
+ * a writer is that they follow. Run by scripts/bench.
  *
  * Usage: bench_watch FOLDER
  */
@@ -21,8 +21,8 @@ struct crowd {
 	struct vigia_registry *registry;
 };
 
-static atomic_int still_to_see;        /* of the event just appended */
-static _Atomic int64_t last_seen_at;   /* when the last one saw it */
+static atomic_int still_to_see;      /* of the event just appended */
+static _Atomic int64_t last_seen_at; /* when the last one saw it */
 static atomic_bool over;
 
 static int see(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,

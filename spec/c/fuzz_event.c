@@ -1,16 +1,18 @@
 /*
- * fuzz_event.c - any bytes as an event and as a value: nothing crashes, and what passes the check can be read to its end and
- * written as JSON.
+ * fuzz_event.c - any bytes as an event and as a value: nothing crashes, and what passes the check can be read to its
+ * end and written as JSON.
  */
 #include "core/batch.h"
 #include "core/filter.h"
 #include "core/json.h"
 #include "lib/fuzz.h"
 
-static void try_event(const uint8_t *data, size_t size) {
+static void try_event(const uint8_t *data, size_t size)
+{
 	static struct vigia__filter *filter;
 	if (!filter) {
-		static const struct vigia_slice types[] = {{"File", 4}, {"T", 1}}, operations[] = {{"UPDATE", 6}, {"rename", 6}};
+		static const struct vigia_slice types[] = {{"File", 4}, {"T", 1}},
+										operations[] = {{"UPDATE", 6}, {"rename", 6}};
 		fuzz_assert(vigia__filter_new(&(struct vigia_filter){types, 2, operations, 2}, &filter, NULL) == 0);
 	}
 	struct vigia__head head;
@@ -36,7 +38,8 @@ static void try_event(const uint8_t *data, size_t size) {
 	vigia_batch_free(batch);
 }
 
-static void try_value(const uint8_t *data, size_t size) {
+static void try_value(const uint8_t *data, size_t size)
+{
 	struct vigia_slice value = {(const char *)data, size};
 	struct vigia_error err = {0};
 	struct vigia__buf text = {0}, back = {0}, again = {0};
@@ -51,8 +54,7 @@ static void try_value(const uint8_t *data, size_t size) {
 		fuzz_assert(skipped == 0 && reader.at == reader.end);
 		/* keys that are there twice are all that can be wrong with the text */
 		rc = vigia__json_to_value((char *)text.data, text.len, &back, &err);
-		if (rc != 0)
-			fuzz_assert(strstr(err.message, "is there twice") || strstr(err.message, "are the same"));
+		if (rc != 0) fuzz_assert(strstr(err.message, "is there twice") || strstr(err.message, "are the same"));
 		else {
 			fuzz_assert(vigia__json_from_value((struct vigia_slice){(char *)back.data, back.len}, &again, NULL) == 0);
 			fuzz_assert(again.len == text.len && memcmp(again.data, text.data, text.len) == 0);
@@ -63,7 +65,8 @@ static void try_value(const uint8_t *data, size_t size) {
 	vigia__buf_deinit(&again);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	try_event(data, size);
 	try_value(data, size);
 	return 0;

@@ -1,9 +1,11 @@
 /*
- * fuzz_isolated.c - any bytes to an isolated script's program from its supervisor (runtime/isolated.c, lua/vigia/isolated.lua, wire.lua):
- * the program comes to an end of its own, and says only whole frames with the numbers that are their turn.
+ * fuzz_isolated.c - any bytes to an isolated script's program from its supervisor (runtime/isolated.c,
+ * lua/vigia/isolated.lua, wire.lua): the program comes to an end of its own, and says only whole frames with the
+ * numbers that are their turn.
  *
- * The program's state lives in this process; where it would end, it is left. Input: a byte, its bit 0: the script is loaded before the
- * rest is sent; then records: a byte for what is sent, and its content. Whatever source is sent, the script below is loaded.
+ * The program's state lives in this process; where it would end, it is left. Input: a byte, its bit 0: the script is
+ * loaded before the rest is sent; then records: a byte for what is sent, and its content. Whatever source is sent, the
+ * script below is loaded.
  */
 #include <setjmp.h>
 
@@ -12,8 +14,8 @@
 static _Noreturn void fuzz_exit(int status);
 static int program_socket = -1;
 #define VIGIA_ISOLATED_SOCKET program_socket
-#define _exit fuzz_exit
-#define fprintf(...) ((void)0) /* why it gives up */
+#define _exit                 fuzz_exit
+#define fprintf(...)          ((void)0) /* why it gives up */
 #include "isolated.c"
 #undef fprintf
 #undef _exit
@@ -35,7 +37,8 @@ static const char setup[] =
 	"		if answer then for _, e in ipairs(answer.events) do kept[#kept + 1] = e.object end end\n"
 	"		local iterator = answer and answer.next_event_iterator\n"
 	"		store:store_event('CREATE', 'Job', {iterator = iterator and tostring(iterator), n = #kept}, {key = 'k'})\n"
-	"		local ok, problem = store:store_events{{'a', 'b', {1}}, {operation = 'a', object_type = 'b', object = event}}\n"
+	"		local ok, problem = store:store_events{{'a', 'b', {1}}, {operation = 'a', object_type = 'b', object = "
+	"event}}\n"
 	"		given.log('info', tostring(problem))\n"
 	"		ctx.watcher:checkpoint(1)\n"
 	"		local stats = ctx.watcher:stats()\n"
@@ -57,8 +60,8 @@ static void loads_well(void)
 {
 	static const char version[] = "vigia " VIGIA_VERSION;
 	struct vigia__buf content = {0}, object = {0}, bytes = {0};
-	static const char *const fields[] = {"t", "load", "version", version, "path", "a.lua", "source", "", "package_path", "",
-	                                     "package_cpath", ""};
+	static const char *const fields[] = {"t",      "load", "version",      version, "path",          "a.lua",
+	                                     "source", "",     "package_path", "",      "package_cpath", ""};
 	size_t where;
 	fuzz_assert(vigia__put_map_begin(&object, &where) == 0);
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
@@ -81,7 +84,8 @@ static void check_said(void)
 	struct vigia__frame frame;
 	uint64_t said_calls = 0, said_ends = 0;
 	size_t len = 0;
-	for (ssize_t n; len < sizeof bytes && (n = recv(other, bytes + len, sizeof bytes - len, MSG_DONTWAIT)) > 0;) len += (size_t)n;
+	for (ssize_t n; len < sizeof bytes && (n = recv(other, bytes + len, sizeof bytes - len, MSG_DONTWAIT)) > 0;)
+		len += (size_t)n;
 	if (len == sizeof bytes) return;
 	for (const uint8_t *at = bytes, *end = bytes + len; at < end; at += frame.size) {
 		fuzz_assert((size_t)(end - at) >= sizeof frame);
@@ -102,7 +106,8 @@ static void live(void)
 	if (setjmp(out) != 0) return;
 	static char dir[] = FUZZ_LUA_DIR;
 	int status = vigia__lua_pcall(program, run, dir, 0, 0);
-	fuzz_assert(status != LUA_OK && lua_isstring(program, -1)); /* it serves until it is ended, or fails with a reason */
+	fuzz_assert(status != LUA_OK &&
+	            lua_isstring(program, -1)); /* it serves until it is ended, or fails with a reason */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -115,11 +120,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct vigia__buf content = {0};
 		unsigned what = fuzz_byte(&in);
 		switch (what % 8) {
-		case 0: case 1: case 2:
+		case 0:
+		case 1:
+		case 2:
 			fuzz_values(&in, &content);
 			fuzz_frame(&wire, VIGIA_FRAME_REQUEST, ++wire.ends, 0, &content);
 			break;
-		case 3: case 4: case 5:
+		case 3:
+		case 4:
+		case 5:
 			fuzz_values(&in, &content);
 			fuzz_frame(&wire, VIGIA_FRAME_ANSWER, ++wire.calls, 0, &content);
 			break;

@@ -4,11 +4,13 @@
 #include "core/json.h"
 #include "lib/fuzz.h"
 
-static struct vigia_slice slice(const struct vigia__buf *buf) {
+static struct vigia_slice slice(const struct vigia__buf *buf)
+{
 	return (struct vigia_slice){(const char *)buf->data, buf->len};
 }
 
-static void try_value(const char *text, size_t len) {
+static void try_value(const char *text, size_t len)
+{
 	struct vigia__buf value = {0}, out = {0}, again = {0};
 	struct vigia_error err = {0};
 	int rc = vigia__json_to_value(text, len, &value, &err);
@@ -26,7 +28,8 @@ static void try_value(const char *text, size_t len) {
 	vigia__buf_deinit(&again);
 }
 
-static void try_line(const char *text, size_t len) {
+static void try_line(const char *text, size_t len)
+{
 	struct vigia__buf bytes = {0}, out = {0}, again = {0};
 	struct vigia_error err = {0};
 	int rc = vigia__json_to_event(text, len, &bytes, 1 << 20, &err);
@@ -48,7 +51,8 @@ static void try_line(const char *text, size_t len) {
 	vigia__buf_deinit(&again);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	try_value((const char *)data, size);
 	try_line((const char *)data, size);
 	return 0;

@@ -1,16 +1,18 @@
 /*
- * fuzz_msgpack.c - the msgpack functions of vigia.h: any bytes are read to an end, or refused with a reason, and nothing beyond them is
- * touched; any sequence of writes ends in a value that can be read back, or in a reason.
+ * fuzz_msgpack.c - the msgpack functions of vigia.h: any bytes are read to an end, or refused with a reason, and
+ * nothing beyond them is touched; any sequence of writes ends in a value that can be read back, or in a reason.
  */
 #include "core/event.h"
 #include "lib/fuzz.h"
 
-static bool inside(struct vigia_slice part, struct vigia_slice whole) {
+static bool inside(struct vigia_slice part, struct vigia_slice whole)
+{
 	return part.len <= whole.len && part.data >= whole.data && part.data + part.len <= whole.data + whole.len;
 }
 
 /* Token by token: each takes at least a byte, and what is left is always the end. */
-static void try_next(struct vigia_slice all) {
+static void try_next(struct vigia_slice all)
+{
 	struct vigia_slice rest = all;
 	struct vigia_msgpack_value value;
 	for (;;) {
@@ -26,23 +28,21 @@ static void try_next(struct vigia_slice all) {
 		fuzz_assert(rest.len < before.len);
 		if (value.kind == VIGIA_MSGPACK_STRING || value.kind == VIGIA_MSGPACK_BINARY)
 			fuzz_assert(inside(value.string, before));
-		else
-			fuzz_assert(!value.string.data && !value.string.len);
+		else fuzz_assert(!value.string.data && !value.string.len);
 		fuzz_assert(value.count == 0 || value.kind >= VIGIA_MSGPACK_ARRAY);
 	}
 }
 
 /* Each part of an array or a map that can be looked into is inside it, and a whole value. */
-static void try_parts(struct vigia_slice whole, int depth) {
+static void try_parts(struct vigia_slice whole, int depth)
+{
 	struct vigia_slice rest = whole, part;
 	struct vigia_msgpack_value value;
 	struct vigia_error err = {0};
-	if (depth == 4 || vigia_msgpack_next(&rest, &value, &err) != VIGIA_OK)
-		return;
+	if (depth == 4 || vigia_msgpack_next(&rest, &value, &err) != VIGIA_OK) return;
 	uint32_t count = value.count < 5 ? value.count : 5;
 	for (uint32_t i = 0; value.kind == VIGIA_MSGPACK_ARRAY && i < count; i++) {
-		if (vigia_msgpack_at(whole, i, &part, &err) != VIGIA_OK)
-			return;
+		if (vigia_msgpack_at(whole, i, &part, &err) != VIGIA_OK) return;
 		fuzz_assert(inside(part, rest) && part.len > 0);
 		struct vigia_slice behind = part;
 		fuzz_assert(vigia_msgpack_skip(&behind, &err) == VIGIA_OK && behind.len == 0);
@@ -53,23 +53,21 @@ static void try_parts(struct vigia_slice whole, int depth) {
 	for (uint32_t i = 0; value.kind == VIGIA_MSGPACK_MAP && i < count; i++) {
 		struct vigia_msgpack_value key;
 		struct vigia_slice key_bytes = rest;
-		if (vigia_msgpack_next(&key_bytes, &key, &err) != VIGIA_OK)
-			return;
+		if (vigia_msgpack_next(&key_bytes, &key, &err) != VIGIA_OK) return;
 		if (key.string.len < 64 && key.string.len > 0 && !memchr(key.string.data, '\0', key.string.len)) {
 			char text[64];
 			memcpy(text, key.string.data, key.string.len);
 			text[key.string.len] = '\0';
 			int rc = vigia_msgpack_find(whole, text, &part, &err);
 			fuzz_assert(rc == VIGIA_OK ? inside(part, whole) && part.len > 0 : rc == VIGIA_EDESERIAL && part.len == 0);
-			if (rc == VIGIA_OK)
-				try_parts(part, depth + 1);
+			if (rc == VIGIA_OK) try_parts(part, depth + 1);
 		}
-		if (vigia_msgpack_skip(&rest, &err) != VIGIA_OK || vigia_msgpack_skip(&rest, &err) != VIGIA_OK)
-			return;
+		if (vigia_msgpack_skip(&rest, &err) != VIGIA_OK || vigia_msgpack_skip(&rest, &err) != VIGIA_OK) return;
 	}
 }
 
-static void try_read(struct vigia_slice all, struct vigia_buffer *buffer) {
+static void try_read(struct vigia_slice all, struct vigia_buffer *buffer)
+{
 	struct vigia_error err = {0};
 	struct vigia_slice rest = all, text, part;
 	try_next(all);
@@ -93,16 +91,23 @@ static void try_read(struct vigia_slice all, struct vigia_buffer *buffer) {
 	}
 }
 
-static void try_write(struct fuzz_input *in, struct vigia_buffer *buffer) {
+static void try_write(struct fuzz_input *in, struct vigia_buffer *buffer)
+{
 	vigia_buffer_clear(buffer);
 	while (fuzz_left(in) > 0) {
 		uint64_t number;
 		struct vigia_slice slice;
 		double real;
 		switch (fuzz_byte(in) % 9) {
-		case 0: vigia_msgpack_nil(buffer); break;
-		case 1: vigia_msgpack_boolean(buffer, fuzz_byte(in) & 1); break;
-		case 2: vigia_msgpack_integer(buffer, (int64_t)fuzz_number(in)); break;
+		case 0:
+			vigia_msgpack_nil(buffer);
+			break;
+		case 1:
+			vigia_msgpack_boolean(buffer, fuzz_byte(in) & 1);
+			break;
+		case 2:
+			vigia_msgpack_integer(buffer, (int64_t)fuzz_number(in));
+			break;
 		case 3:
 			number = fuzz_number(in);
 			memcpy(&real, &number, sizeof real);
@@ -112,8 +117,12 @@ static void try_write(struct fuzz_input *in, struct vigia_buffer *buffer) {
 			slice = fuzz_slice(in);
 			vigia_msgpack_string(buffer, slice.data, slice.len);
 			break;
-		case 5: vigia_msgpack_array(buffer, fuzz_byte(in)); break;
-		case 6: vigia_msgpack_map(buffer, fuzz_byte(in)); break;
+		case 5:
+			vigia_msgpack_array(buffer, fuzz_byte(in));
+			break;
+		case 6:
+			vigia_msgpack_map(buffer, fuzz_byte(in));
+			break;
 		case 7: /* a count that no memory has */
 			vigia_msgpack_array(buffer, (size_t)fuzz_number(in));
 			break;
@@ -133,14 +142,13 @@ static void try_write(struct fuzz_input *in, struct vigia_buffer *buffer) {
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	struct fuzz_input in = {data, data + size};
 	struct vigia_buffer *buffer = vigia_buffer_new();
 	fuzz_assert(buffer);
-	if (fuzz_byte(&in) & 1)
-		try_write(&in, buffer);
-	else
-		try_read((struct vigia_slice){(const char *)in.at, fuzz_left(&in)}, buffer);
+	if (fuzz_byte(&in) & 1) try_write(&in, buffer);
+	else try_read((struct vigia_slice){(const char *)in.at, fuzz_left(&in)}, buffer);
 	vigia_buffer_free(buffer);
 	return 0;
 }

@@ -1,11 +1,13 @@
 /*
- * fuzz_ndjson.c - any bytes as lines for `vigia append`, and what is stored written out again as `vigia events` does (bind/ndjson.c).
+ * fuzz_ndjson.c - any bytes as lines for `vigia append`, and what is stored written out again as `vigia events` does
+ * (bind/ndjson.c).
  *
- * All lines before the first bad one are stored, each as core/json takes it alone, and no other; the error names that line. What is
- * written out is whole lines of UTF-8, one an event; appended to another store they are the same events, whatever serializer either has.
+ * All lines before the first bad one are stored, each as core/json takes it alone, and no other; the error names that
+ * line. What is written out is whole lines of UTF-8, one an event; appended to another store they are the same events,
+ * whatever serializer either has.
  *
- * Input: three bytes, then the text. Bit 0 of the first: the store's serializer; the others say how the text is cut into pieces that are
- * read one by one, and how many lines are written at most.
+ * Input: three bytes, then the text. Bit 0 of the first: the store's serializer; the others say how the text is cut
+ * into pieces that are read one by one, and how many lines are written at most.
  */
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -36,11 +38,11 @@ static const char setup[] =
 	"	return count\n"
 	"end\n";
 
-static lua_State *state(void) {
+static lua_State *state(void)
+{
 	static bool loaded;
 	lua_State *L = fuzz_lua();
-	if (!loaded)
-		fuzz_lua_do(L, setup, 0, 0);
+	if (!loaded) fuzz_lua_do(L, setup, 0, 0);
 	loaded = true;
 	return L;
 }
@@ -48,47 +50,45 @@ static lua_State *state(void) {
 /* ---- what must come of it ---- */
 
 struct wanted {
-	struct vigia__buf events;   /* with time 0 and number 0 */
+	struct vigia__buf events; /* with time 0 and number 0 */
 	size_t ends[TEXT_MAX], count;
-	uint64_t bad_line;          /* 0: none */
+	uint64_t bad_line; /* 0: none */
 	struct vigia_error err;
 };
 
-static bool is_blank(const char *line, size_t len) {
+static bool is_blank(const char *line, size_t len)
+{
 	for (size_t i = 0; i < len; i++)
-		if (!strchr(" \t\r", line[i]) || line[i] == '\0')
-			return false;
+		if (!strchr(" \t\r", line[i]) || line[i] == '\0') return false;
 	return true;
 }
 
-static void want(struct wanted *w, const char *text, size_t len, const char *serializer, int64_t size_max) {
+static void want(struct wanted *w, const char *text, size_t len, const char *serializer, int64_t size_max)
+{
 	uint64_t number = 0;
 	for (size_t at = 0; at < len && !w->bad_line;) {
 		const char *line = text + at, *stop = memchr(line, '\n', len - at);
 		size_t line_len = stop ? (size_t)(stop - line) : len - at;
 		at += line_len + 1;
 		number++;
-		if (line_len && line[line_len - 1] == '\r')
-			line_len--;
-		if (is_blank(line, line_len))
-			continue;
+		if (line_len && line[line_len - 1] == '\r') line_len--;
+		if (is_blank(line, line_len)) continue;
 		size_t start = w->events.len;
 		int rc = vigia__json_to_event(line, line_len, &w->events, size_max, &w->err);
-		if (rc == VIGIA_OK)
-			rc = vigia__event_recode(&w->events, start, serializer, size_max, &w->err);
-		if (rc < 0)
-			w->bad_line = number;
-		else
-			w->ends[w->count++] = w->events.len;
+		if (rc == VIGIA_OK) rc = vigia__event_recode(&w->events, start, serializer, size_max, &w->err);
+		if (rc < 0) w->bad_line = number;
+		else w->ends[w->count++] = w->events.len;
 	}
 }
 
-static bool equal(struct vigia_slice a, struct vigia_slice b) {
+static bool equal(struct vigia_slice a, struct vigia_slice b)
+{
 	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 /* The store on top of the stack has exactly these events. */
-static void check_store(lua_State *L, const struct wanted *w) {
+static void check_store(lua_State *L, const struct wanted *w)
+{
 	struct vigia_store *store = vigia__lua_check_store(L, -1);
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
@@ -111,7 +111,8 @@ static void check_store(lua_State *L, const struct wanted *w) {
 /* ---- in and out ---- */
 
 /* A descriptor from which the text is read in pieces: `first` bytes, then each time so many more. */
-static int in_pieces(const char *text, size_t len, size_t first, size_t more, int *other) {
+static int in_pieces(const char *text, size_t len, size_t first, size_t more, int *other)
+{
 	int pair[2], room = 4 << 20;
 	fuzz_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
 	setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
@@ -134,7 +135,8 @@ static int in_pieces(const char *text, size_t len, size_t first, size_t more, in
 }
 
 /* Append: leaves the results of fuzz_append. */
-static void append(lua_State *L, int fd, const char *serializer, int64_t size_max) {
+static void append(lua_State *L, int fd, const char *serializer, int64_t size_max)
+{
 	lua_getglobal(L, "fuzz_append");
 	lua_pushinteger(L, fd);
 	lua_pushstring(L, serializer);
@@ -146,7 +148,8 @@ static void append(lua_State *L, int fd, const char *serializer, int64_t size_ma
 }
 
 /* What `events` writes of the store at `index`. */
-static char *dump(lua_State *L, int index, int64_t limit, size_t *len, uint64_t *count) {
+static char *dump(lua_State *L, int index, int64_t limit, size_t *len, uint64_t *count)
+{
 	int fd = memfd_create("lines", MFD_CLOEXEC);
 	fuzz_assert(fd >= 0);
 	lua_getglobal(L, "fuzz_dump");
@@ -169,7 +172,8 @@ static char *dump(lua_State *L, int index, int64_t limit, size_t *len, uint64_t 
 	return text;
 }
 
-static void check_lines(const char *text, size_t len, uint64_t count) {
+static void check_lines(const char *text, size_t len, uint64_t count)
+{
 	uint64_t lines = 0;
 	fuzz_assert(len == 0 || text[len - 1] == '\n');
 	fuzz_assert(vigia__utf8_valid(text, len));
@@ -181,7 +185,8 @@ static void check_lines(const char *text, size_t len, uint64_t count) {
 }
 
 /* The lines of both, from the operation on, are the same. */
-static void check_same(const char *a, const char *b) {
+static void check_same(const char *a, const char *b)
+{
 	while (*a && *b) {
 		const char *x = strstr(a, ",\"operation\":"), *y = strstr(b, ",\"operation\":");
 		fuzz_assert(x && y);
@@ -193,29 +198,28 @@ static void check_same(const char *a, const char *b) {
 	fuzz_assert(!*a && !*b);
 }
 
-static void check_error(lua_State *L, const struct wanted *w) {
+static void check_error(lua_State *L, const struct wanted *w)
+{
 	char line[64];
 	snprintf(line, sizeof line, "line %llu: ", (unsigned long long)w->bad_line);
 	const char *said = lua_tostring(L, 3), *code = lua_tostring(L, 4);
 	fuzz_assert(lua_isnil(L, 3) == !w->bad_line);
-	if (!w->bad_line)
-		return;
+	if (!w->bad_line) return;
 	fuzz_assert(said && strncmp(said, line, strlen(line)) == 0 && said[strlen(line)]);
 	fuzz_assert(strcmp(code, vigia_error_name(w->err.code)) == 0);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	static struct wanted w;
 	struct fuzz_input in = {data, data + size};
 	unsigned what = fuzz_byte(&in), first = fuzz_byte(&in), limit = fuzz_byte(&in);
 	const char *text = (const char *)in.at, *serializer = what & 1 ? "json" : "msgpack";
 	size_t len = fuzz_left(&in), out_len, again_len;
-	if (len > TEXT_MAX)
-		return 0;
+	if (len > TEXT_MAX) return 0;
 	lua_State *L = state();
 	int other, fd = in_pieces(len ? text : "", len, first, what >> 1, &other);
-	if (fd < 0)
-		return 0;
+	if (fd < 0) return 0;
 	w.count = 0;
 	w.bad_line = 0;
 	vigia__buf_clear(&w.events, 1 << 20);
@@ -249,7 +253,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	check_same(all, again);
 	free(all);
 	free(again);
-	fuzz_lua_do(L, "local a, b = ... a:close() b:close()", (lua_remove(L, 5), lua_remove(L, 4), lua_remove(L, 3), lua_remove(L, 2), 2), 0);
+	fuzz_lua_do(L, "local a, b = ... a:close() b:close()",
+	            (lua_remove(L, 5), lua_remove(L, 4), lua_remove(L, 3), lua_remove(L, 2), 2), 0);
 	lua_gc(L, LUA_GCSTEP, 0);
 	return 0;
 }

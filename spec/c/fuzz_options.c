@@ -1,8 +1,9 @@
 /*
- * fuzz_options.c - any names and values as options: what is refused is told in one line that ends, and what was taken is allowed by
- * the table and is kept as it was given.
+ * fuzz_options.c - any names and values as options: what is refused is told in one line that ends, and what was taken
+ * is allowed by the table and is kept as it was given.
  *
- * Input: a byte for the table, then for each option: a byte for the row (from 128 on: a name of the input's), one for the kind, the value.
+ * Input: a byte for the table, then for each option: a byte for the row (from 128 on: a name of the input's), one for
+ * the kind, the value.
  */
 #include <math.h>
 
@@ -27,14 +28,15 @@ static const struct table {
 	{vigia__registry_option_table, 0},
 };
 
-static const struct vigia__option *row_at(const struct vigia__option *table, unsigned index) {
+static const struct vigia__option *row_at(const struct vigia__option *table, unsigned index)
+{
 	for (;;)
 		for (const struct vigia__option *row = table; row->name; row = vigia__option_next(row))
-			if (index-- == 0)
-				return row;
+			if (index-- == 0) return row;
 }
 
-static void end(struct vigia__problems *problems) {
+static void end(struct vigia__problems *problems)
+{
 	struct vigia_error err;
 	memset(&err, 'x', sizeof err);
 	int count = problems->count, rc = vigia__problems_end(problems, "fuzz options", &err);
@@ -46,16 +48,17 @@ static void end(struct vigia__problems *problems) {
 }
 
 /* What of the check complains of two options together, or of a number between two allowed ones. */
-static bool checked_alone(const struct vigia__option *row) {
-	static const char *const others[] = {"events_bucket", "checkpoint_bucket", "map_size", "initial_backoff", "max_backoff",
-	                                     "memory_limit", "cpu_limit"};
+static bool checked_alone(const struct vigia__option *row)
+{
+	static const char *const others[] = {"events_bucket", "checkpoint_bucket", "map_size", "initial_backoff",
+	                                     "max_backoff",   "memory_limit",      "cpu_limit"};
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-		if (strcmp(row->name, others[i]) == 0)
-			return false;
+		if (strcmp(row->name, others[i]) == 0) return false;
 	return true;
 }
 
-static void taken(const struct table *table, const struct vigia__option *row, const struct vigia__value *value) {
+static void taken(const struct table *table, const struct vigia__option *row, const struct vigia__value *value)
+{
 	union target target;
 	struct vigia__problems problems = {0};
 	char text[128];
@@ -84,15 +87,15 @@ static void taken(const struct table *table, const struct vigia__option *row, co
 	default:
 		break;
 	}
-	if (row->type != VIGIA_OPTION_SPECIAL)
-		fuzz_assert(vigia__option_show(row, field, text, sizeof text));
+	if (row->type != VIGIA_OPTION_SPECIAL) fuzz_assert(vigia__option_show(row, field, text, sizeof text));
 	vigia__options_check(table->rows, &target, &problems);
 	fuzz_assert(problems.count == 0 || !checked_alone(row));
 	end(&problems);
 }
 
 /* A program's struct of another size: nothing behind its end is read or written. */
-static void try_take(const struct table *table, uint64_t size) {
+static void try_take(const struct table *table, uint64_t size)
+{
 	union target ours, init;
 	struct vigia_error err = {0};
 	size_t has = sizeof(size_t) + size % (2 * table->size);
@@ -107,12 +110,12 @@ static void try_take(const struct table *table, uint64_t size) {
 	int rc = vigia__options_take("fuzz", &ours, table->size, 2 * sizeof(size_t), theirs, &err);
 	fuzz_assert(rc == VIGIA_OK || (rc == VIGIA_EOPTION && err.message[0]));
 	fuzz_assert((rc == VIGIA_OK) == (has >= 2 * sizeof(size_t) && has <= table->size && has % sizeof(int64_t) == 0));
-	if (rc == VIGIA_OK)
-		vigia__options_give(theirs, has, &ours, table->size);
+	if (rc == VIGIA_OK) vigia__options_give(theirs, has, &ours, table->size);
 	free(theirs);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	struct fuzz_input in = {data, data + size};
 	const struct table *table = &tables[fuzz_byte(&in) % (sizeof tables / sizeof *tables)];
 	union target target;
@@ -148,16 +151,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		vigia__option_set(table->rows, &target, name, &value, &problems);
 		row = vigia__option_find(table->rows, name);
 		fuzz_assert(row || problems.count == before + 1);
-		if (row && problems.count == before && table->size)
-			taken(table, row, &value);
+		if (row && problems.count == before && table->size) taken(table, row, &value);
 	}
-	if (table->size)
-		vigia__options_check(table->rows, &target, &problems);
+	if (table->size) vigia__options_check(table->rows, &target, &problems);
 	if (table < tables + 2) /* the structs that a program fills in */
 		try_take(table, size > 0 ? data[size - 1] * UINT64_C(4) : size);
 	end(&problems);
-	while (count > 0)
-		free(texts[--count]);
+	while (count > 0) free(texts[--count]);
 	return 0;
 }
 

@@ -1,9 +1,11 @@
 /*
- * fuzz_supervisor.c - any bytes from an isolated script's program to its supervisor (bind/process.c, lua/vigia/isolation.lua, wire.lua):
- * each request ends, by success only if the program said so with the right number; no value that it sends is called, or reaches the
- * application's log function, or keeps the supervisor at work for longer than its bytes are many.
+ * fuzz_supervisor.c - any bytes from an isolated script's program to its supervisor (bind/process.c,
+ * lua/vigia/isolation.lua, wire.lua): each request ends, by success only if the program said so with the right number;
+ * no value that it sends is called, or reaches the application's log function, or keeps the supervisor at work for
+ * longer than its bytes are many.
  *
- * Input: a byte, its bit 0: loading succeeds before the rest is sent; then records: a byte for what is sent, and its content.
+ * Input: a byte, its bit 0: loading succeeds before the rest is sent; then records: a byte for what is sent, and its
+ * content.
  */
 #include <sys/eventfd.h>
 
@@ -57,11 +59,14 @@ static const char functions[] =
 	"		end\n"
 	"		return ok and result\n"
 	"	end\n"
-	"	local script = try(isolation.load, 'script.lua', 'return print', {}, {store = store, log = log}, {cpu = 0, memory = 0})\n"
+	"	local script = try(isolation.load, 'script.lua', 'return print', {}, {store = store, log = log}, {cpu = 0, "
+	"memory = 0})\n"
 	"	if script then\n"
 	"		local function text(v, most) return type(v) == 'string' and #v <= most and not v:find('\\0', 1, true) end\n"
-	"		if not text(script.id, 255) or script.id == '' or not text(script.path, 1e9) or type(script.options) ~= 'table'\n"
-	"			or not (script.serializer == nil or text(script.serializer, 1e9)) then wrong = 'a script that is none' end\n"
+	"		if not text(script.id, 255) or script.id == '' or not text(script.path, 1e9) or type(script.options) ~= "
+	"'table'\n"
+	"			or not (script.serializer == nil or text(script.serializer, 1e9)) then wrong = 'a script that is none' "
+	"end\n"
 	"		local ctx = {store = store, watcher = watcher, stopping = false, attempt = 1}\n"
 	"		local ok, problem = script.init(ctx)\n"
 	"		if ok then good = good + 1 end\n"
@@ -117,8 +122,10 @@ static lua_State *state(void)
 static void loads_well(void)
 {
 	/* {t = "loaded", wants = true, script = {n = 1, {path = "p", id = "i", options = {batch_size = 5}}}} */
-	static const char object[] = "\x83\xa1t\xa6loaded\xa5wants\xc3\xa6script\x82\xa1n\x01\x01\x83\xa4path\xa1p\xa2id\xa1i"
-	                             "\xa7options\x81\xaa" "batch_size\x05";
+	static const char object[] =
+		"\x83\xa1t\xa6loaded\xa5wants\xc3\xa6script\x82\xa1n\x01\x01\x83\xa4path\xa1p\xa2id\xa1i"
+		"\xa7options\x81\xaa"
+		"batch_size\x05";
 	struct vigia__buf content = {0};
 	uint8_t head[4] = {1, sizeof object - 1};
 	uint8_t bytes[sizeof head + sizeof object];
@@ -142,11 +149,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct vigia__buf content = {0};
 		struct vigia_slice text;
 		switch (fuzz_byte(&in) % 8) {
-		case 0: case 1: case 2:
+		case 0:
+		case 1:
+		case 2:
 			fuzz_values(&in, &content);
 			fuzz_frame(&wire, VIGIA_FRAME_END, ++wire.ends, 0, &content);
 			break;
-		case 3: case 4: case 5:
+		case 3:
+		case 4:
+		case 5:
 			fuzz_values(&in, &content);
 			fuzz_frame(&wire, VIGIA_FRAME_CALL, wire.ends + 1, ++wire.calls, &content);
 			break;

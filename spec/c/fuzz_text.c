@@ -1,47 +1,52 @@
 /*
- * fuzz_text.c - what the program's words mean: places to start from (core/iterator.c), and numbers, seconds and sizes (lua/vigia/cli). What
- * is taken means exactly what stands there; no number wraps round or is rounded.
+ * fuzz_text.c - what the program's words mean: places to start from (core/iterator.c), and numbers, seconds and sizes
+ * (lua/vigia/cli). What is taken means exactly what stands there; no number wraps round or is rounded.
  */
 #include "core/iterator.h"
 #include "lib/fuzz_lua.h"
 
 /* Decimal digits as a number: false if they are none, or too large for an int64. */
-static bool digits(const char *s, size_t len, int64_t *out) {
+static bool digits(const char *s, size_t len, int64_t *out)
+{
 	__int128 n = 0;
 	for (size_t i = 0; i < len; i++) {
-		if (s[i] < '0' || s[i] > '9')
-			return false;
+		if (s[i] < '0' || s[i] > '9') return false;
 		n = n * 10 + (s[i] - '0');
-		if (n > INT64_MAX)
-			return false;
+		if (n > INT64_MAX) return false;
 	}
 	*out = (int64_t)n;
 	return len > 0;
 }
 
-static void try_iterator(const char *text) {
+static void try_iterator(const char *text)
+{
 	struct vigia_iterator it = {VIGIA_AT, 77}, again;
 	struct vigia_error err;
 	char back[64], word[64];
 	int64_t n = 0;
 	int rc = vigia__iterator_parse(text, &it, &err);
 	const char *colon = strchr(text, ':');
-	bool numbered = (strncmp(text, "at:", 3) == 0 || strncmp(text, "after:", 6) == 0) && digits(colon + 1, strlen(colon + 1), &n);
+	bool numbered =
+		(strncmp(text, "at:", 3) == 0 || strncmp(text, "after:", 6) == 0) && digits(colon + 1, strlen(colon + 1), &n);
 	bool right = numbered || strcmp(text, "latest") == 0 || strcmp(text, "trim_horizon") == 0;
 	fuzz_assert((rc == VIGIA_OK) == right);
 	if (rc != VIGIA_OK) {
-		fuzz_assert(rc == VIGIA_EINVAL && memchr(err.message, '\0', sizeof err.message) && it.kind == VIGIA_AT && it.seq_num == 77);
+		fuzz_assert(rc == VIGIA_EINVAL && memchr(err.message, '\0', sizeof err.message) && it.kind == VIGIA_AT &&
+		            it.seq_num == 77);
 		return;
 	}
 	fuzz_assert(it.seq_num == (uint64_t)n);
 	vigia__iterator_format(it, back, sizeof back);
 	if (numbered)
 		snprintf(word, sizeof word, "%s:%llu", it.kind == VIGIA_AT ? "at" : "after", (unsigned long long)it.seq_num);
-	fuzz_assert(vigia__iterator_parse(numbered ? word : back, &again, NULL) == VIGIA_OK && vigia__iterator_equal(it, again));
+	fuzz_assert(vigia__iterator_parse(numbered ? word : back, &again, NULL) == VIGIA_OK &&
+	            vigia__iterator_equal(it, again));
 }
 
-/* The converter number `which` of those below, for a text: the number in *out, or false and a text that says why not. */
-static bool convert(lua_State *L, int which, struct vigia_slice text, lua_Number *number, int64_t *integer) {
+/* The converter number `which` of those below, for a text: the number in *out, or false and a text that says why
+ * not. */
+static bool convert(lua_State *L, int which, struct vigia_slice text, lua_Number *number, int64_t *integer)
+{
 	lua_settop(L, 1);
 	lua_rawgeti(L, 1, which);
 	lua_pushlstring(L, text.data, text.len);
@@ -54,7 +59,8 @@ static bool convert(lua_State *L, int which, struct vigia_slice text, lua_Number
 
 enum { WHOLE = 1, SECONDS, BYTES, SIZE };
 
-static void try_numbers(struct vigia_slice text) {
+static void try_numbers(struct vigia_slice text)
+{
 	lua_State *L = fuzz_lua();
 	static const char converters[] =
 		"local util = require 'vigia.cli.util'\n"
@@ -65,8 +71,7 @@ static void try_numbers(struct vigia_slice text) {
 		"	return math.type(value) == 'integer' and value or nil, 'no'\n"
 		"end}\n";
 	static bool loaded;
-	if (!loaded)
-		fuzz_lua_do(L, converters, 0, 0);
+	if (!loaded) fuzz_lua_do(L, converters, 0, 0);
 	loaded = true;
 	lua_getglobal(L, "fuzz_converters");
 	lua_Number number;
@@ -77,13 +82,10 @@ static void try_numbers(struct vigia_slice text) {
 		fuzz_assert(number >= 0 && (!right || number == (lua_Number)wanted));
 	size_t len = text.len;
 	const char *unit = len ? strchr("KMG", text.data[len - 1]) : NULL;
-	if (unit && *unit)
-		len--, factor = INT64_C(1) << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 30);
+	if (unit && *unit) len--, factor = INT64_C(1) << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 30);
 	bool taken = convert(L, BYTES, text, &number, &integer);
-	if (taken)
-		fuzz_assert(digits(text.data, len, &wanted) && (__int128)wanted * factor == integer);
-	else if (digits(text.data, len, &wanted))
-		fuzz_assert((__int128)wanted * factor > INT64_MAX);
+	if (taken) fuzz_assert(digits(text.data, len, &wanted) && (__int128)wanted * factor == integer);
+	else if (digits(text.data, len, &wanted)) fuzz_assert((__int128)wanted * factor > INT64_MAX);
 	len = text.len, factor = 1;
 	if (len > 3 && memcmp(text.data + len - 2, "iB", 2) == 0 && strchr("KMG", text.data[len - 3])) {
 		char c = text.data[len - 3];
@@ -93,9 +95,9 @@ static void try_numbers(struct vigia_slice text) {
 		fuzz_assert(digits(text.data, len, &wanted) && (__int128)wanted * factor == integer);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	if (size > 500)
-		return 0;
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size > 500) return 0;
 	char text[501];
 	memcpy(text, data, size);
 	text[size] = '\0';

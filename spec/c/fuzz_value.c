@@ -1,6 +1,7 @@
 /*
- * fuzz_value.c - any Lua values to bytes and back, any bytes to Lua values, and any values as arguments of the module's functions: what is
- * taken comes back equal, what is refused leaves nothing behind, and no call ends otherwise than by results or an error.
+ * fuzz_value.c - any Lua values to bytes and back, any bytes to Lua values, and any values as arguments of the module's
+ * functions: what is taken comes back equal, what is refused leaves nothing behind, and no call ends otherwise than by
+ * results or an error.
  *
  * Input: a byte for what is done. Values are made by the bytes that follow (make), or are msgpack or JSON.
  */
@@ -39,7 +40,8 @@ static const char functions[] =
 	"	function(v, w) return store:store_event(v, w, v) end,\n"
 	"	function(v, w) return store:store_event('a', 'b', w, v) end,\n"
 	"	function(v, w) return store:store_events(v, w) end,\n"
-	"	function(v) return store:store_events{v, {'a', 'b', v}, {operation = 'a', object_type = 'b', object = v}} end,\n"
+	"	function(v) return store:store_events{v, {'a', 'b', v}, {operation = 'a', object_type = 'b', object = v}} "
+	"end,\n"
 	"	function(v) return store:configure(v) end,\n"
 	"	function(v) return store:trim(v) end,\n"
 	"	function(v) return store:get_event(v) end,\n"
@@ -47,7 +49,8 @@ static const char functions[] =
 	"	function(v, w) store:store_checkpoint(v, w) return store:checkpoints() end,\n"
 	"	function(v, w) store:get_checkpoint(v) return store:delete_checkpoint(w) end,\n"
 	"	function(v) return vigia.to_json(v) end,\n"
-	"	function(v, w) return vigia.to_json{seq_num = 1, timestamp = 2, operation = 'a', object_type = 'b', object = v} end,\n"
+	"	function(v, w) return vigia.to_json{seq_num = 1, timestamp = 2, operation = 'a', object_type = 'b', object = "
+	"v} end,\n"
 	"	function(v) vigia.array(v) return store:store_event('a', 'b', v) end,\n"
 	"	function(v) vigia.is_array(v) return vigia.at_sequence_number(v) end,\n"
 	"	function(v) return vigia.after_sequence_number(v) end,\n"
@@ -73,55 +76,80 @@ static const char functions[] =
 	"	assert(err == nil or ok and tostring(err))\n"
 	"end\n";
 
-static lua_State *state(void) {
+static lua_State *state(void)
+{
 	static bool loaded;
 	lua_State *L = fuzz_lua();
-	if (!loaded)
-		fuzz_lua_do(L, functions, 0, 0);
+	if (!loaded) fuzz_lua_do(L, functions, 0, 0);
 	loaded = true;
 	return L;
 }
 
 /* ---- a value from bytes ---- */
 
-static int nothing(lua_State *L) {
+static int nothing(lua_State *L)
+{
 	return 0;
 }
 
 enum { TABLES_MAX = 300 };
 
 /* At stack index 1 is a list of the tables that were made, for cycles and tables that are met twice. */
-static void make(lua_State *L, struct fuzz_input *in, int depth, int *tables) {
+static void make(lua_State *L, struct fuzz_input *in, int depth, int *tables)
+{
 	luaL_checkstack(L, 10, NULL);
 	unsigned what = fuzz_byte(in);
 	uint64_t bits;
 	double real;
 	struct vigia_slice slice;
 	switch (what % 18) {
-	case 0: lua_pushnil(L); break;
-	case 1: lua_pushboolean(L, what & 128); break;
-	case 2: lua_pushinteger(L, (lua_Integer)fuzz_number(in)); break;
-	case 3: lua_pushinteger(L, (int8_t)fuzz_byte(in)); break;
+	case 0:
+		lua_pushnil(L);
+		break;
+	case 1:
+		lua_pushboolean(L, what & 128);
+		break;
+	case 2:
+		lua_pushinteger(L, (lua_Integer)fuzz_number(in));
+		break;
+	case 3:
+		lua_pushinteger(L, (int8_t)fuzz_byte(in));
+		break;
 	case 4:
 		bits = fuzz_number(in);
 		memcpy(&real, &bits, sizeof real);
 		lua_pushnumber(L, real);
 		break;
-	case 5: lua_pushnumber(L, (int8_t)fuzz_byte(in)); break;
+	case 5:
+		lua_pushnumber(L, (int8_t)fuzz_byte(in));
+		break;
 	case 6:
 	case 7:
 		slice = fuzz_slice(in);
 		lua_pushlstring(L, slice.data, slice.len);
 		break;
-	case 8: lua_pushlightuserdata(L, NULL); break; /* vigia.null */
-	case 9: /* seldom, what cannot be carried */
+	case 8:
+		lua_pushlightuserdata(L, NULL);
+		break; /* vigia.null */
+	case 9:    /* seldom, what cannot be carried */
 		switch (fuzz_byte(in) % 16) {
-		case 0: lua_pushcfunction(L, nothing); break;
-		case 1: lua_newthread(L); break;
-		case 2: lua_newuserdatauv(L, 1, 0); break;
-		case 3: lua_pushlightuserdata(L, L); break;
-		case 4: vigia__lua_push_iterator(L, (struct vigia_iterator){fuzz_byte(in) % 4, 0}); break;
-		default: lua_pushliteral(L, "short");
+		case 0:
+			lua_pushcfunction(L, nothing);
+			break;
+		case 1:
+			lua_newthread(L);
+			break;
+		case 2:
+			lua_newuserdatauv(L, 1, 0);
+			break;
+		case 3:
+			lua_pushlightuserdata(L, L);
+			break;
+		case 4:
+			vigia__lua_push_iterator(L, (struct vigia_iterator){fuzz_byte(in) % 4, 0});
+			break;
+		default:
+			lua_pushliteral(L, "short");
 		}
 		break;
 	case 10:
@@ -132,46 +160,40 @@ static void make(lua_State *L, struct fuzz_input *in, int depth, int *tables) {
 		/* fall through */
 	default: { /* the rest: tables; as a list, as a marked list, with any keys */
 		lua_newtable(L);
-		if (depth > 200 || *tables == TABLES_MAX)
-			break;
+		if (depth > 200 || *tables == TABLES_MAX) break;
 		lua_pushvalue(L, -1);
 		lua_rawseti(L, 1, ++*tables);
-		if (what % 18 == 12)
-			luaL_setmetatable(L, "vigia.array");
+		if (what % 18 == 12) luaL_setmetatable(L, "vigia.array");
 		unsigned count = fuzz_byte(in) % 32;
 		for (unsigned i = 1; i <= count && fuzz_left(in) > 0; i++) {
-			if (what % 18 < 14)
-				lua_pushinteger(L, i);
-			else
-				make(L, in, depth + 1, tables);
+			if (what % 18 < 14) lua_pushinteger(L, i);
+			else make(L, in, depth + 1, tables);
 			bool key = !lua_isnil(L, -1) && !(lua_isnumber(L, -1) && lua_tonumber(L, -1) != lua_tonumber(L, -1));
 			make(L, in, depth + 1, tables);
-			if (key)
-				lua_rawset(L, -3);
-			else
-				lua_pop(L, 2);
+			if (key) lua_rawset(L, -3);
+			else lua_pop(L, 2);
 		}
 	}
 	}
 }
 
 /* make(): protected, so that want of memory is an error. */
-static int make_values(lua_State *L) {
+static int make_values(lua_State *L)
+{
 	struct fuzz_input *in = lua_touserdata(L, 1);
 	int count = (int)lua_tointeger(L, 2), tables = 0;
 	lua_settop(L, 0);
 	lua_newtable(L);
-	for (int i = 0; i < count; i++)
-		make(L, in, 0, &tables);
+	for (int i = 0; i < count; i++) make(L, in, 0, &tables);
 	return count;
 }
 
-static bool values(lua_State *L, struct fuzz_input *in, int count) {
+static bool values(lua_State *L, struct fuzz_input *in, int count)
+{
 	lua_pushcfunction(L, make_values);
 	lua_pushlightuserdata(L, in);
 	lua_pushinteger(L, count);
-	if (lua_pcall(L, 2, count, 0) == LUA_OK)
-		return true;
+	if (lua_pcall(L, 2, count, 0) == LUA_OK) return true;
 	lua_settop(L, 0);
 	return false;
 }
@@ -184,21 +206,21 @@ struct decoding {
 	int rc;
 };
 
-static int decode(lua_State *L) {
+static int decode(lua_State *L)
+{
 	struct decoding *d = lua_touserdata(L, 1);
 	int top = lua_gettop(L);
 	d->rc = vigia__lua_push_checked_event(L, 0, &d->event, &d->err);
 	fuzz_assert(lua_gettop(L) == top + (d->rc == 0));
-	if (d->rc != 0)
-		return 0;
+	if (d->rc != 0) return 0;
 	lua_getfield(L, -1, "object");
-	if (lua_isnil(L, -1))
-		lua_pushlightuserdata(L, NULL); /* a nil object is absent, as is a null one */
+	if (lua_isnil(L, -1)) lua_pushlightuserdata(L, NULL); /* a nil object is absent, as is a null one */
 	return 1;
 }
 
 /* Push the event's object. Its result; 1: there was not enough memory. */
-static int push_object(lua_State *L, const struct vigia_event *event) {
+static int push_object(lua_State *L, const struct vigia_event *event)
+{
 	struct decoding d = {.event = *event};
 	lua_pushcfunction(L, decode);
 	lua_pushlightuserdata(L, &d);
@@ -213,14 +235,16 @@ static int push_object(lua_State *L, const struct vigia_event *event) {
 	return d.rc;
 }
 
-static struct vigia_event event_of(const struct vigia__buf *buf, size_t start) {
+static struct vigia_event event_of(const struct vigia__buf *buf, size_t start)
+{
 	struct vigia__head head;
 	fuzz_assert(vigia__event_head(buf->data + start, buf->len - start, &head) == 0);
 	return (struct vigia_event){1, 2, head.operation, head.object_type, head.serializer, head.object};
 }
 
 /* The value on top goes to bytes; they are read back, it is equal, and it goes to as many bytes again. */
-static void there_and_back(lua_State *L, int64_t size_max) {
+static void there_and_back(lua_State *L, int64_t size_max)
+{
 	struct vigia__buf buf = {0}, again = {0};
 	struct vigia_error err = {0};
 	fuzz_assert(vigia__buf_add(&buf, "before", 6) == 0);
@@ -229,7 +253,8 @@ static void there_and_back(lua_State *L, int64_t size_max) {
 	int rc = vigia__lua_encode_event(L, value + 1, value + 1, value, &buf, size_max, &err);
 	fuzz_assert(lua_gettop(L) == value + 1 && memcmp(buf.data, "before", 6) == 0);
 	if (rc != 0) {
-		fuzz_assert((rc == VIGIA_ESERIAL || rc == VIGIA_ETOOBIG) && buf.len == 6 && memchr(err.message, '\0', sizeof err.message));
+		fuzz_assert((rc == VIGIA_ESERIAL || rc == VIGIA_ETOOBIG) && buf.len == 6 &&
+		            memchr(err.message, '\0', sizeof err.message));
 		fuzz_assert(rc == VIGIA_ETOOBIG || memcmp(err.message, "object", 6) == 0);
 	} else {
 		struct vigia_event event = event_of(&buf, 6);
@@ -239,10 +264,8 @@ static void there_and_back(lua_State *L, int64_t size_max) {
 		if (rc == 0) {
 			int back = lua_gettop(L);
 			lua_getglobal(L, "fuzz_equal");
-			if (lua_isnil(L, value))
-				lua_pushlightuserdata(L, NULL);
-			else
-				lua_pushvalue(L, value);
+			if (lua_isnil(L, value)) lua_pushlightuserdata(L, NULL);
+			else lua_pushvalue(L, value);
 			lua_pushvalue(L, back);
 			fuzz_assert(lua_pcall(L, 2, 1, 0) == LUA_OK && lua_toboolean(L, -1));
 			fuzz_assert(vigia__lua_encode_event(L, value + 1, value + 1, back, &again, size_max, &err) == 0);
@@ -255,19 +278,20 @@ static void there_and_back(lua_State *L, int64_t size_max) {
 }
 
 /* Bytes as an object: they are read if they are one value, and never else. */
-static void try_bytes(lua_State *L, struct vigia_slice bytes, struct vigia_slice serializer) {
+static void try_bytes(lua_State *L, struct vigia_slice bytes, struct vigia_slice serializer)
+{
 	struct vigia_event event = {7, 8, {"op", 2}, {"File", 4}, serializer, bytes};
 	struct vigia__buf json = {0};
 	bool right = serializer.len == 0 ? vigia__value_check(bytes, VIGIA_EDESERIAL, NULL) == 0
 	                                 : vigia__json_to_value(bytes.data, bytes.len, &json, NULL) == 0;
 	int rc = push_object(L, &event);
 	fuzz_assert(rc == 1 || (rc == 0) == right);
-	if (rc == 0)
-		there_and_back(L, INT32_MAX);
+	if (rc == 0) there_and_back(L, INT32_MAX);
 	vigia__buf_deinit(&json);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	struct fuzz_input in = {data, data + size};
 	lua_State *L = state();
 	unsigned what = fuzz_byte(&in);
@@ -283,8 +307,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 			}
 		}
 	} else if (what < 192) {
-		if (values(L, &in, 1))
-			there_and_back(L, what & 1 ? 1 << 20 : 300);
+		if (values(L, &in, 1)) there_and_back(L, what & 1 ? 1 << 20 : 300);
 	} else {
 		struct vigia_slice rest = {(const char *)in.at, fuzz_left(&in)};
 		try_bytes(L, rest, what < 224 ? (struct vigia_slice){"", 0} : (struct vigia_slice){"json", 4});

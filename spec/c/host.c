@@ -1,7 +1,9 @@
 /*
- * host.c - an application that uses the library itself and runs Lua code that requires it too; for spec/package_spec.lua.
+ * host.c - an application that uses the library itself and runs Lua code that requires it too; for
+ * spec/package_spec.lua.
  *
- * host FILE SCRIPT: open the store, append one event, run the script (its `arg[1]` is FILE) while the store is open, append another.
+ * host FILE SCRIPT: open the store, append one event, run the script (its `arg[1]` is FILE) while the store is open,
+ * append another.
  */
 #include <lauxlib.h>
 #include <lua.h>

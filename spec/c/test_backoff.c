@@ -6,7 +6,8 @@
 
 #define MS 1000000LL
 
-static void test_doubles_up_to_the_ceiling(void **state) {
+static void test_doubles_up_to_the_ceiling(void **state)
+{
 	const struct vigia__backoff backoff = {.initial_ns = 200 * MS, .max_ns = 180000 * MS};
 	static const int64_t wanted_ms[] = {200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400, 180000, 180000};
 	for (size_t i = 0; i < COUNT_OF(wanted_ms); i++)
@@ -15,9 +16,10 @@ static void test_doubles_up_to_the_ceiling(void **state) {
 	assert_int_equal(vigia__backoff_delay(&backoff, 0, 0), 0);
 }
 
-static void test_edges(void **state) {
+static void test_edges(void **state)
+{
 	const struct vigia__backoff wide = {.initial_ns = 1, .max_ns = INT64_MAX}, flat = {.initial_ns = 5, .max_ns = 5},
-	                            upside_down = {.initial_ns = 9, .max_ns = 5}, zero = {.initial_ns = 0, .max_ns = 5};
+								upside_down = {.initial_ns = 9, .max_ns = 5}, zero = {.initial_ns = 0, .max_ns = 5};
 	assert_true(vigia__backoff_delay(&wide, 63, 0) == INT64_C(1) << 62);
 	assert_true(vigia__backoff_delay(&wide, 64, 0) == INT64_MAX);
 	assert_true(vigia__backoff_delay(&wide, UINT64_MAX, 0) == INT64_MAX);
@@ -26,9 +28,10 @@ static void test_edges(void **state) {
 	assert_int_equal(vigia__backoff_delay(&zero, UINT64_MAX, 0), 0);
 }
 
-static void test_jitter_covers_the_whole_range(void **state) {
+static void test_jitter_covers_the_whole_range(void **state)
+{
 	const struct vigia__backoff backoff = {.initial_ns = 4, .max_ns = 16, .jitter = true},
-	                            wide = {.initial_ns = INT64_MAX, .max_ns = INT64_MAX, .jitter = true};
+								wide = {.initial_ns = INT64_MAX, .max_ns = INT64_MAX, .jitter = true};
 	struct rng rng = rng_seeded();
 	unsigned seen = 0;
 	for (int i = 0; i < 1000; i++) {
@@ -41,7 +44,8 @@ static void test_jitter_covers_the_whole_range(void **state) {
 	assert_true(vigia__backoff_delay(&wide, 1, UINT64_MAX) >= 0);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_doubles_up_to_the_ceiling),
 		cmocka_unit_test(test_edges),

@@ -1,8 +1,9 @@
 /*
- * test_creation.c - a store that is made: cut short anywhere it is finished by the next open, and no file that may hold events is touched.
+ * test_creation.c - a store that is made: cut short anywhere it is finished by the next open, and no file that may hold
+ * events is touched.
  *
- * pwrite, writev, fsync and fdatasync are replaced for the whole program, liblmdb included: LMDB's first write is cut after some bytes, and
- * what is synced before what is written is noted.
+ * pwrite, writev, fsync and fdatasync are replaced for the whole program, liblmdb included: LMDB's first write is cut
+ * after some bytes, and what is synced before what is written is noted.
  */
 #include "folder.h"
 
@@ -23,10 +24,10 @@
 enum { PAGES = 8192 /* bytes of both meta pages */, IMAGE_MAX = 1 << 20 };
 
 static struct {
-	ssize_t cut;           /* LMDB's first write takes so many bytes; -1: all */
+	ssize_t cut; /* LMDB's first write takes so many bytes; -1: all */
 	bool data_synced, name_synced;
-	int name_error;        /* what syncing a folder fails with; 0: it does not */
-	bool early;            /* a page was written before both were */
+	int name_error; /* what syncing a folder fails with; 0: it does not */
+	bool early;     /* a page was written before both were */
 } seen = {.cut = -1};
 
 static void note_write(int fd, off_t at)
@@ -198,14 +199,11 @@ static void E8_no_other_file_is_begun_again(void **state)
 		int events;
 		size_t len, zero_at, zero_len, set_at;
 	} files[] = {
-		{0, PAGES, 0, 0, 0},         /* a commit, cut off: its meta page says so */
-		{1, PAGES, 0, 0, 0},
-		{1, 4096, 0, 0, 0},
-		{1, 100, 0, 0, 0},
-		{5, IMAGE_MAX, 0, PAGES, 0}, /* pages of events, without the meta pages */
-		{5, IMAGE_MAX, 0, 4096, 0},
-		{5, PAGES, 0, 4096, 0},
-		{0, PAGES, 0, PAGES, 300},   /* zeros, and a byte that is none */
+		{0, PAGES, 0, 0, 0}, /* a commit, cut off: its meta page says so */
+		{1, PAGES, 0, 0, 0},         {1, 4096, 0, 0, 0},
+		{1, 100, 0, 0, 0},           {5, IMAGE_MAX, 0, PAGES, 0}, /* pages of events, without the meta pages */
+		{5, IMAGE_MAX, 0, 4096, 0},  {5, PAGES, 0, 4096, 0},
+		{0, PAGES, 0, PAGES, 300}, /* zeros, and a byte that is none */
 		{0, PAGES, 0, PAGES, PAGES},
 	};
 	for (size_t i = 0; i < COUNT_OF(files); i++) {
@@ -302,7 +300,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(D4_a_first_write_that_was_cut_short, setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_no_other_file_is_begun_again, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, folder_teardown),

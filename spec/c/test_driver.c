@@ -1,6 +1,6 @@
 /*
- * test_driver.c - the driver of one watcher over a store whose calls fail when the test says so, on a clock that is moved by hand: what the
- * Lua specs cannot bring about in a store of ours.
+ * test_driver.c - the driver of one watcher over a store whose calls fail when the test says so, on a clock that is
+ * moved by hand: what the Lua specs cannot bring about in a store of ours.
  */
 #include "core/error.h"
 #include "drive/drive.h"
@@ -9,36 +9,41 @@
 static const int64_t SECOND = 1000000000;
 
 /* What fails, and what was seen. One test at a time. */
-static int (*real_scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+static int (*real_scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                        struct vigia_error *err);
 static bool scan_fails;
 static int scans, warnings, handled;
 static char last_record[256];
 
-static int scan_or_fail(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err) {
+static int scan_or_fail(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                        struct vigia_error *err)
+{
 	scans++;
-	if (scan_fails)
-		return vigia__error(err, VIGIA_EIO, "the disk is away");
+	if (scan_fails) return vigia__error(err, VIGIA_EIO, "the disk is away");
 	return real_scan(b, scan, batch, err);
 }
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err) {
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	handled++;
 	return VIGIA_OK;
 }
 
-static void record(void *ctx, enum vigia_log_level level, const char *message) {
-	if (level == VIGIA_LOG_WARN)
-		warnings++;
+static void record(void *ctx, enum vigia_log_level level, const char *message)
+{
+	if (level == VIGIA_LOG_WARN) warnings++;
 	snprintf(last_record, sizeof last_record, "%s", message);
 }
 
-static void append(struct vigia_store *store) {
+static void append(struct vigia_store *store)
+{
 	struct vigia_new_event event = {SLICE_INIT("CREATE"), SLICE_INIT("Job"), SLICE_INIT("\x01")};
 	assert_int_equal(vigia_store_append(store, &event, 1, NULL, NULL), VIGIA_OK);
 }
 
-static struct vigia_store *open_store(void) {
+static struct vigia_store *open_store(void)
+{
 	struct vigia_store *store = NULL;
 	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
 	real_scan = store->backend->scan;
@@ -48,18 +53,21 @@ static struct vigia_store *open_store(void) {
 	return store;
 }
 
-static struct vigia_watcher_stats stats_of(struct vigia_watcher *watcher) {
+static struct vigia_watcher_stats stats_of(struct vigia_watcher *watcher)
+{
 	struct vigia_watcher_stats stats;
 	vigia_watcher_stats(watcher, &stats);
 	return stats;
 }
 
 /* Until nothing is due. */
-static void settle(struct vigia_registry *registry) {
+static void settle(struct vigia_registry *registry)
+{
 	assert_int_equal(vigia_registry_run(registry, NULL), VIGIA_OK);
 }
 
-static void test_failing_fetches(void **state) {
+static void test_failing_fetches(void **state)
+{
 	static const int64_t delays[] = {200000000, 400000000, 800000000, 1000000000, 1000000000, 1000000000};
 	struct vigia_store *store = open_store();
 	struct vigia__manual_clock clock;
@@ -122,7 +130,8 @@ static void test_failing_fetches(void **state) {
 }
 
 /* Each of the fetches needs memory for the numbers of its batch. */
-static void test_a_fetch_without_memory(void **state) {
+static void test_a_fetch_without_memory(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia__manual_clock clock;
 	struct vigia_registry *registry = vigia_registry_new(store);
@@ -159,8 +168,9 @@ struct failure {
 	const char *wanted;
 };
 
-static int refuse(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                struct vigia_error *err) {
+static int refuse(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	const struct failure *failure = ctx;
 	err->code = failure->code;
 	size_t len = strlen(failure->message) + 1; /* as strncpy() does it: perhaps without an end */
@@ -168,17 +178,20 @@ static int refuse(void *ctx, const struct vigia_event *event, const struct vigia
 	return failure->rc;
 }
 
-static int pend(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                struct vigia_error *err) {
+static int pend(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	*resume_mono_ns = 0;
 	return VIGIA_PENDING;
 }
 
-static int fail_later(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err) {
+static int fail_later(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	return refuse(ctx, NULL, NULL, resume_mono_ns, err);
 }
 
-static void test_quoted_failures(void **state) {
+static void test_quoted_failures(void **state)
+{
 	static char endless[2000];
 	memset(endless, 'x', sizeof endless - 1);
 	static const struct failure failures[] = {
@@ -214,10 +227,12 @@ static void test_quoted_failures(void **state) {
 	}
 }
 
-static int remove_from_inside(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                              struct vigia_error *err) {
+static int remove_from_inside(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                              int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	struct vigia_registry *registry = *(struct vigia_registry **)ctx;
-	assert_error(vigia_registry_remove(registry, vigia_watcher_id(attempt->watcher), err), VIGIA_ESTATE, err, "it is running");
+	assert_error(vigia_registry_remove(registry, vigia_watcher_id(attempt->watcher), err), VIGIA_ESTATE, err,
+	             "it is running");
 	assert_int_equal(vigia_registry_remove(registry, "other", err), VIGIA_OK);
 	handled++;
 	return VIGIA_OK;
@@ -225,11 +240,13 @@ static int remove_from_inside(void *ctx, const struct vigia_event *event, const 
 
 static int freed;
 
-static void count_free(void *ctx) {
+static void count_free(void *ctx)
+{
 	freed++;
 }
 
-static void test_remove(void **state) {
+static void test_remove(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct vigia_handler handler = {.size = sizeof handler, .handle = handle, .free = count_free};
@@ -269,12 +286,16 @@ static void test_remove(void **state) {
 	vigia_store_free(store);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
-		{"W7b a fetch that fails is tried again with the backoff, without end, and seen", test_failing_fetches, NULL, NULL, NULL},
+		{"W7b a fetch that fails is tried again with the backoff, without end, and seen", test_failing_fetches, NULL,
+	     NULL, NULL},
 		{"W7c a fetch that finds no memory is tried again", test_a_fetch_without_memory, NULL, NULL, NULL},
-		{"W1p a watcher is removed from its registry when it is asked for, and not before", test_remove, NULL, NULL, NULL},
-		{"W15 what a handler in C wrote into the error is quoted, whatever its code", test_quoted_failures, NULL, NULL, NULL},
+		{"W1p a watcher is removed from its registry when it is asked for, and not before", test_remove, NULL, NULL,
+	     NULL},
+		{"W15 what a handler in C wrote into the error is quoted, whatever its code", test_quoted_failures, NULL, NULL,
+	     NULL},
 	};
 	return cmocka_run_group_tests_name("driver", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * test_embed.c - libvigia-lua: scripts that an application in C watches with. Linked as such an application is, with the shared libraries.
+ * test_embed.c - libvigia-lua: scripts that an application in C watches with. Linked as such an application is, with
+ * the shared libraries.
  */
 #include "test.h"
 
@@ -84,14 +85,14 @@ static void H3_a_script_handles_the_events_of_a_program_in_c(void **state)
 }
 
 /* The code, a part of the message, and the id; the same code without an error to tell it to. */
-#define assert_refused(wanted, part, id, path, text) \
-	do { \
-		struct vigia_error err_ = {0}; \
-		struct vigia_watcher *none_ = NULL; \
+#define assert_refused(wanted, part, id, path, text)                                                             \
+	do {                                                                                                         \
+		struct vigia_error err_ = {0};                                                                           \
+		struct vigia_watcher *none_ = NULL;                                                                      \
 		assert_error(vigia_registry_watch_script(registry, id, path, text, &none_, &err_), wanted, &err_, part); \
-		if (wanted == VIGIA_EEXISTS) assert_string_equal(err_.watcher_id, id); \
-		assert_null(none_); \
-		assert_int_equal(vigia_registry_watch_script(registry, id, path, text, NULL, NULL), wanted); \
+		if (wanted == VIGIA_EEXISTS) assert_string_equal(err_.watcher_id, id);                                   \
+		assert_null(none_);                                                                                      \
+		assert_int_equal(vigia_registry_watch_script(registry, id, path, text, NULL, NULL), wanted);             \
 	} while (0)
 
 static void H3_what_is_refused_says_why(void **state)
@@ -101,7 +102,8 @@ static void H3_what_is_refused_says_why(void **state)
 	assert_refused(VIGIA_EINVAL, "a Lua table expected", "w", script, "7");
 	assert_refused(VIGIA_EINVAL, "options:1:", "w", script, "{filter = vigia.none.none}");
 	assert_refused(VIGIA_EOPTION, "batch_size", "w", script, "{batch_size = 0}");
-	assert_refused(VIGIA_EOPTION, "unknown option 'batch_sise' (did you mean batch_size?)", "w", script, "{batch_sise = 1}");
+	assert_refused(VIGIA_EOPTION, "unknown option 'batch_sise' (did you mean batch_size?)", "w", script,
+	               "{batch_sise = 1}");
 	assert_refused(VIGIA_EINVAL, "watcher_id", "", script, NULL);
 	assert_refused(VIGIA_ESCRIPT, "none.lua", "w", "./none.lua", NULL);
 	write_script("return function(");

@@ -4,7 +4,8 @@
 #include "core/error.h"
 #include "lib/test.h"
 
-static void test_error_sets_all(void **state) {
+static void test_error_sets_all(void **state)
+{
 	struct vigia_error err = {.seq_num = 7, .watcher_id = "w", .cause = "c"};
 	assert_int_equal(vigia__error(&err, VIGIA_EIO, "read at %d: %s", 41, "no"), VIGIA_EIO);
 	assert_int_equal(err.code, VIGIA_EIO);
@@ -23,14 +24,16 @@ static void test_error_sets_all(void **state) {
 	assert_string_equal(err.cause, "");
 }
 
-static void test_error_without_a_place(void **state) {
+static void test_error_without_a_place(void **state)
+{
 	assert_int_equal(vigia__error(NULL, VIGIA_EIO, "x %d", 1), VIGIA_EIO);
 	vigia__error_cause(NULL, "x");
 	vigia__error_prefix(NULL, "x");
 	vigia__error_clear(NULL);
 }
 
-static void test_error_takes_its_own_message(void **state) {
+static void test_error_takes_its_own_message(void **state)
+{
 	struct vigia_error err = {0};
 	vigia__error(&err, VIGIA_EIO, "inner");
 	vigia__error(&err, VIGIA_EHANDLER, "outer: %s", err.message);
@@ -39,13 +42,13 @@ static void test_error_takes_its_own_message(void **state) {
 	assert_string_equal(err.message, "outer: inner / outer: inner");
 }
 
-static void test_error_cut_between_characters(void **state) {
+static void test_error_cut_between_characters(void **state)
+{
 	struct vigia_error err;
 	char text[2000];
 	for (size_t shift = 0; shift < 4; shift++) {
 		memset(text, 'x', shift);
-		for (size_t i = shift; i + 3 < sizeof text; i += 3)
-			memcpy(text + i, "€", 4);
+		for (size_t i = shift; i + 3 < sizeof text; i += 3) memcpy(text + i, "€", 4);
 		vigia__error(&err, VIGIA_EIO, "%s", text);
 		size_t len = strlen(err.message);
 		assert_true(len < sizeof err.message && len > sizeof err.message - 8);
@@ -56,7 +59,8 @@ static void test_error_cut_between_characters(void **state) {
 	}
 }
 
-static void test_error_names(void **state) {
+static void test_error_names(void **state)
+{
 	assert_string_equal(vigia_error_name(0), "ok");
 	assert_string_equal(vigia_error_name(VIGIA_ECLOSED), "store_closed");
 	assert_string_equal(vigia_error_name(VIGIA_ENOCHECKPOINT), "checkpoint_not_found");
@@ -64,12 +68,12 @@ static void test_error_names(void **state) {
 	assert_string_equal(vigia_version(), VIGIA_VERSION);
 }
 
-static void test_buf_grows_and_shrinks(void **state) {
+static void test_buf_grows_and_shrinks(void **state)
+{
 	struct vigia__buf buf = {0};
 	char text[1000];
 	memset(text, 'a', sizeof text);
-	for (int i = 0; i < 100; i++)
-		assert_int_equal(vigia__buf_add(&buf, text, sizeof text), 0);
+	for (int i = 0; i < 100; i++) assert_int_equal(vigia__buf_add(&buf, text, sizeof text), 0);
 	assert_int_equal(buf.len, 100000);
 	assert_int_equal(vigia__buf_add(&buf, NULL, 0), 0);
 	assert_int_equal(vigia__buf_reserve(&buf, SIZE_MAX), -1);
@@ -84,7 +88,8 @@ static void test_buf_grows_and_shrinks(void **state) {
 	vigia__buf_deinit(&buf);
 }
 
-static void test_buf_without_memory_is_unchanged(void **state) {
+static void test_buf_without_memory_is_unchanged(void **state)
+{
 	struct vigia__buf buf = {0};
 	assert_int_equal(vigia__buf_add(&buf, "abc", 3), 0);
 	uint8_t *data = buf.data;
@@ -97,7 +102,8 @@ static void test_buf_without_memory_is_unchanged(void **state) {
 	vigia__buf_deinit(&buf);
 }
 
-static void test_nth_allocation_fails(void **state) {
+static void test_nth_allocation_fails(void **state)
+{
 	vigia__alloc_fail_at(2, 0);
 	char *a = vigia__strdup("a"), *b = vigia__strdup("b"), *c = vigia__calloc(10);
 	assert_string_equal(a, "a");
@@ -108,7 +114,8 @@ static void test_nth_allocation_fails(void **state) {
 	vigia__free(NULL);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_error_sets_all),
 		cmocka_unit_test(test_error_without_a_place),

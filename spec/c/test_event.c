@@ -5,7 +5,8 @@
 #include "core/serial.h"
 #include "lib/random_value.h"
 
-static struct vigia__buf event_of(struct vigia_slice operation, struct vigia_slice type) {
+static struct vigia__buf event_of(struct vigia_slice operation, struct vigia_slice type)
+{
 	struct vigia__buf buf = {0};
 	assert_int_equal(vigia__event_begin(&buf, operation, type, NULL), 0);
 	assert_int_equal(vigia__put_string(&buf, "x", 1), 0);
@@ -14,10 +15,12 @@ static struct vigia__buf event_of(struct vigia_slice operation, struct vigia_sli
 
 /* As drawn in event.h. The checksum is a constant here (computed with libxxhash itself), so that a change of the
  * format cannot go unnoticed. */
-static void test_layout(void **state) {
+static void test_layout(void **state)
+{
 	struct vigia__buf buf = event_of(SLICE("UPDATE"), SLICE("File"));
 	vigia__event_stamp(buf.data, buf.len, 7, 0x0102030405060708);
-	static const uint8_t wanted[] = "\x96\xce\x00\x00\x00\x00\xcf\x01\x02\x03\x04\x05\x06\x07\x08\x02\xa4" "File\x00\xa1x";
+	static const uint8_t wanted[] = "\x96\xce\x00\x00\x00\x00\xcf\x01\x02\x03\x04\x05\x06\x07\x08\x02\xa4"
+									"File\x00\xa1x";
 	assert_int_equal(buf.len, sizeof wanted - 1);
 	assert_memory_equal(buf.data, wanted, 2);
 	assert_memory_equal(buf.data + 2, "\x57\x8e\xea\x32", 4);
@@ -37,12 +40,13 @@ static void test_layout(void **state) {
 }
 
 /* E4 */
-static void test_names(void **state) {
+static void test_names(void **state)
+{
 	static char many[256];
 	memset(many, 'n', sizeof many);
-	const struct vigia_slice good[] = {SLICE("CREATE"), SLICE("UPDATE"), SLICE("DELETE"), SLICE("create"), SLICE("a"),
-	                                   SLICE("CREATED"), SLICE("umbenennen für €"), SLICE("nul\0inside"),
-	                                   {many, 31}, {many, 32}, {many, 255}};
+	const struct vigia_slice good[] = {
+		SLICE("CREATE"),           SLICE("UPDATE"),      SLICE("DELETE"), SLICE("create"), SLICE("a"), SLICE("CREATED"),
+		SLICE("umbenennen für €"), SLICE("nul\0inside"), {many, 31},      {many, 32},      {many, 255}};
 	for (size_t i = 0; i < COUNT_OF(good); i++) {
 		struct vigia__buf buf = event_of(good[i], good[COUNT_OF(good) - 1 - i]);
 		struct vigia__head head;
@@ -72,7 +76,8 @@ static void test_names(void **state) {
 }
 
 /* E8 */
-static void test_any_flipped_bit_is_found(void **state) {
+static void test_any_flipped_bit_is_found(void **state)
+{
 	for (size_t pad = 0; pad < 300; pad += 37) {
 		struct vigia__buf buf = event_of(SLICE("CREATE"), SLICE("File"));
 		char filler[300] = {0};
@@ -90,7 +95,8 @@ static void test_any_flipped_bit_is_found(void **state) {
 	}
 }
 
-static void test_time_before_the_epoch_is_the_epoch(void **state) {
+static void test_time_before_the_epoch_is_the_epoch(void **state)
+{
 	struct vigia__buf buf = event_of(SLICE("CREATE"), SLICE("File"));
 	vigia__event_stamp(buf.data, buf.len, 1, -5);
 	assert_int_equal(vigia__event_time(buf.data, buf.len), 0);
@@ -100,7 +106,8 @@ static void test_time_before_the_epoch_is_the_epoch(void **state) {
 }
 
 /* E7 */
-static void test_too_large(void **state) {
+static void test_too_large(void **state)
+{
 	struct vigia__buf buf = {0};
 	struct vigia_error err;
 	assert_int_equal(vigia__buf_add(&buf, "before", 6), 0);
@@ -116,7 +123,8 @@ static void test_too_large(void **state) {
 }
 
 /* Bytes in memory of exactly their size, so that a sanitizer sees one read too many. */
-static int head_of_copy(const uint8_t *bytes, size_t len, struct vigia__head *head) {
+static int head_of_copy(const uint8_t *bytes, size_t len, struct vigia__head *head)
+{
 	uint8_t *copy = malloc(len ? len : 1);
 	memcpy(copy, bytes, len);
 	int rc = vigia__event_head(copy, len, head);
@@ -134,9 +142,11 @@ static int head_of_copy(const uint8_t *bytes, size_t len, struct vigia__head *he
 	return rc;
 }
 
-static void test_head_takes_any_bytes(void **state) {
+static void test_head_takes_any_bytes(void **state)
+{
 	struct rng rng = rng_seeded();
-	static const struct vigia_slice names[] = {{"CREATE", 6}, {"x", 1}, {"a name that is longer than thirty-one bytes", 43}};
+	static const struct vigia_slice names[] = {
+		{"CREATE", 6}, {"x", 1}, {"a name that is longer than thirty-one bytes", 43}};
 	for (size_t n = 0; n < COUNT_OF(names); n++) {
 		struct vigia__buf buf = event_of(names[n], names[COUNT_OF(names) - 1 - n]);
 		struct vigia__head head;
@@ -155,22 +165,19 @@ static void test_head_takes_any_bytes(void **state) {
 	}
 }
 
-static void test_heads_that_are_none(void **state) {
+static void test_heads_that_are_none(void **state)
+{
 	static const char envelope[] = "\x96\xce\x00\x00\x00\x00\xcf\x00\x00\x00\x00\x00\x00\x00\x01";
 	static const struct {
 		struct vigia_slice rest;
 		int rc;
 	} rows[] = {
-		{SLICE_INIT("\x01\xa1T\x00\x05"), 0},
-		{SLICE_INIT("\xa1o\xa1T\x00\x05"), 0},
-		{SLICE_INIT("\x00\xa1T\x00\x05"), -1},        /* no such operation */
-		{SLICE_INIT("\x04\xa1T\x00\x05"), -1},
-		{SLICE_INIT("\xa0\xa1T\x00\x05"), -1},        /* empty names */
-		{SLICE_INIT("\x01\xa0\x00\x05\x05"), -1},
-		{SLICE_INIT("\x01\xd9\x00\x00\x05"), -1},
-		{SLICE_INIT("\x01\xc4\x01T\x00\x05"), -1},   /* bytes for a name */
-		{SLICE_INIT("\x01\xda\x00\x01T\x00\x05"), -1},
-		{SLICE_INIT("\x01\xa1T\x01\x05"), -1},        /* no such serializer */
+		{SLICE_INIT("\x01\xa1T\x00\x05"), 0},          {SLICE_INIT("\xa1o\xa1T\x00\x05"), 0},
+		{SLICE_INIT("\x00\xa1T\x00\x05"), -1},                                                /* no such operation */
+		{SLICE_INIT("\x04\xa1T\x00\x05"), -1},         {SLICE_INIT("\xa0\xa1T\x00\x05"), -1}, /* empty names */
+		{SLICE_INIT("\x01\xa0\x00\x05\x05"), -1},      {SLICE_INIT("\x01\xd9\x00\x00\x05"), -1},
+		{SLICE_INIT("\x01\xc4\x01T\x00\x05"), -1},                                            /* bytes for a name */
+		{SLICE_INIT("\x01\xda\x00\x01T\x00\x05"), -1}, {SLICE_INIT("\x01\xa1T\x01\x05"), -1}, /* no such serializer */
 		{SLICE_INIT("\x01\xa1T\xa0\xc4\x01x"), -1},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -178,8 +185,7 @@ static void test_heads_that_are_none(void **state) {
 		struct vigia__head head;
 		memcpy(bytes, envelope, sizeof envelope - 1);
 		memcpy(bytes + sizeof envelope - 1, rows[i].rest.data, rows[i].rest.len);
-		if (head_of_copy(bytes, sizeof envelope - 1 + rows[i].rest.len, &head) != rows[i].rc)
-			fail_msg("row %zu", i);
+		if (head_of_copy(bytes, sizeof envelope - 1 + rows[i].rest.len, &head) != rows[i].rc) fail_msg("row %zu", i);
 		static const uint8_t at[] = {0, 1, 6};
 		for (size_t k = 0; k < sizeof at; k++) {
 			bytes[at[k]] ^= 1;
@@ -189,16 +195,19 @@ static void test_heads_that_are_none(void **state) {
 	}
 }
 
-static void test_head_with_a_serializer(void **state) {
+static void test_head_with_a_serializer(void **state)
+{
 	static const uint8_t start[] = "\x96\xce\x00\x00\x00\x00\xcf\x00\x00\x00\x00\x00\x00\x00\x01\x01\xa1T\xa4json";
 	static const struct {
 		struct vigia_slice payload;
 		int rc;
 		size_t len;
 	} rows[] = {
-		{{"\xc4\x02{}", 4}, 0, 2}, {{"\xc4\x00", 2}, 0, 0}, {{"\xc5\x00\x02{}", 5}, 0, 2}, {{"\xc6\x00\x00\x00\x02{}", 7}, 0, 2},
-		{{"\xc4\x03{}", 4}, -1, 0}, {{"\xc4\x01{}", 4}, -1, 0}, {{"\xc4", 1}, -1, 0}, {{"\xc5\x00", 2}, -1, 0},
-		{{"\xa2{}", 3}, -1, 0}, {{"", 0}, -1, 0},
+		{{"\xc4\x02{}", 4}, 0, 2},     {{"\xc4\x00", 2}, 0, 0},
+		{{"\xc5\x00\x02{}", 5}, 0, 2}, {{"\xc6\x00\x00\x00\x02{}", 7}, 0, 2},
+		{{"\xc4\x03{}", 4}, -1, 0},    {{"\xc4\x01{}", 4}, -1, 0},
+		{{"\xc4", 1}, -1, 0},          {{"\xc5\x00", 2}, -1, 0},
+		{{"\xa2{}", 3}, -1, 0},        {{"", 0}, -1, 0},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		uint8_t bytes[64];
@@ -216,7 +225,8 @@ static void test_head_with_a_serializer(void **state) {
 
 /* ---- the batch ---- */
 
-static void test_batch(void **state) {
+static void test_batch(void **state)
+{
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_error err;
 	struct vigia_event event;
@@ -255,7 +265,8 @@ static void test_batch(void **state) {
 	vigia_batch_free(NULL);
 }
 
-static void test_batch_intact_but_no_event(void **state) {
+static void test_batch_intact_but_no_event(void **state)
+{
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_error err;
 	struct vigia_event event;
@@ -268,11 +279,16 @@ static void test_batch_intact_but_no_event(void **state) {
 	vigia__batch_clear(batch);
 
 	buf.len -= 3; /* serializer and object */
-	assert_int_equal(vigia__buf_add(&buf, "\xa3xml\xc4\x01" "x", 7), 0);
+	assert_int_equal(vigia__buf_add(&buf,
+	                                "\xa3xml\xc4\x01"
+	                                "x",
+	                                7),
+	                 0);
 	buf.data[15] = 0x01;
 	vigia__event_stamp(buf.data, buf.len, 6, 1);
 	assert_int_equal(vigia__batch_add(batch, 6, buf.data, buf.len), 0);
-	assert_int_equal(vigia_batch_event(batch, 0, &event, &err), 0); /* the envelope is ours; only the object is out of reach */
+	assert_int_equal(vigia_batch_event(batch, 0, &event, &err),
+	                 0); /* the envelope is ours; only the object is out of reach */
 	assert_int_equal(event.serializer.len, 3);
 	assert_memory_equal(event.object.data, "x", 1);
 	struct vigia__buf value = {0};
@@ -282,10 +298,12 @@ static void test_batch_intact_but_no_event(void **state) {
 }
 
 /* Z2: objects as JSON and back */
-static void test_recode(void **state) {
+static void test_recode(void **state)
+{
 	struct vigia_error err;
 	struct vigia__head head;
-	struct vigia__buf buf = event_of(SLICE("CREATE"), SLICE("File")), before = event_of(SLICE("CREATE"), SLICE("File")), value = {0};
+	struct vigia__buf buf = event_of(SLICE("CREATE"), SLICE("File")), before = event_of(SLICE("CREATE"), SLICE("File")),
+					  value = {0};
 	assert_int_equal(vigia__event_recode(&buf, 0, "msgpack", 1000, &err), 0);
 	assert_int_equal(buf.len, before.len);
 	assert_memory_equal(buf.data, before.data, buf.len);
@@ -312,10 +330,10 @@ static void test_recode(void **state) {
 	vigia__buf_deinit(&value);
 }
 
-static int batch_scenario(void) {
+static int batch_scenario(void)
+{
 	struct vigia_batch *batch = vigia_batch_new();
-	if (!batch)
-		return -1;
+	if (!batch) return -1;
 	char big[200] = {0};
 	int rc = 0;
 	for (uint64_t i = 0; i < 100 && rc == 0; i++) {
@@ -326,25 +344,24 @@ static int batch_scenario(void) {
 	return rc;
 }
 
-static int event_scenario(void) {
+static int event_scenario(void)
+{
 	struct vigia__buf buf = {0};
 	char big[1000] = {0};
 	size_t where;
 	int rc = vigia__event_begin(&buf, SLICE("CREATE"), SLICE("File"), NULL);
-	if (rc == 0)
-		rc = vigia__put_map_begin(&buf, &where);
+	if (rc == 0) rc = vigia__put_map_begin(&buf, &where);
 	for (int i = 0; i < 20 && rc == 0; i++) {
 		rc = vigia__put_int(&buf, i);
-		if (rc == 0)
-			rc = vigia__put_string(&buf, big, sizeof big);
+		if (rc == 0) rc = vigia__put_string(&buf, big, sizeof big);
 	}
-	if (rc == 0)
-		rc = vigia__put_map_end(&buf, where, 20);
+	if (rc == 0) rc = vigia__put_map_end(&buf, where, 20);
 	vigia__buf_deinit(&buf);
 	return rc;
 }
 
-static void test_without_memory(void **state) {
+static void test_without_memory(void **state)
+{
 	with_failing_allocations(batch_scenario());
 	with_failing_allocations(event_scenario());
 	struct vigia__buf buf = {0};
@@ -365,7 +382,8 @@ static void test_without_memory(void **state) {
 	assert_null(buf.data);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_layout),
 		cmocka_unit_test(test_names),

@@ -1,7 +1,9 @@
 /*
- * test_faults.c - the LMDB store when writing fails: single calls that fail, a broken disk, a full map, a file that may grow no further.
+ * test_faults.c - the LMDB store when writing fails: single calls that fail, a broken disk, a full map, a file that may
+ * grow no further.
  *
- * Each scenario runs with n = 1, 2, 3... until nothing failed, and looks afterwards: all or nothing, and the store goes on.
+ * Each scenario runs with n = 1, 2, 3... until nothing failed, and looks afterwards: all or nothing, and the store goes
+ * on.
  */
 #include "events.h"
 #include "fault.h"
@@ -78,7 +80,8 @@ static struct outcome scenario(enum fault kind, int n, int error, bool forever, 
 	note(&outcome, one, &err);
 	int large = append(store, "large", 50000, NULL, &err); /* on pages of its own: another way through LMDB */
 	note(&outcome, large, &err);
-	struct vigia_new_event events[3] = {{{"UPDATE", 6}, {"list", 4}, {"\x01", 1}}, {{"UPDATE", 6}, {"list", 4}, {"\x02", 1}},
+	struct vigia_new_event events[3] = {{{"UPDATE", 6}, {"list", 4}, {"\x01", 1}},
+	                                    {{"UPDATE", 6}, {"list", 4}, {"\x02", 1}},
 	                                    {{"UPDATE", 6}, {"list", 4}, {"\x03", 1}}};
 	struct vigia_append_options options = {.size = sizeof options, .key = {"key", 3}};
 	int list = vigia_store_append_with(store, events, 3, &options, NULL, NULL, &err);
@@ -105,7 +108,8 @@ static struct outcome scenario(enum fault kind, int n, int error, bool forever, 
 		if (append(store, type, 100, NULL, &err) < 0) fail_msg("%s", err.message);
 		assert_int_equal(count(store, type), 1);
 		if (again == 1) {
-			if (vigia_store_append_with(store, events, 3, &options, NULL, &existed, &err) < 0) fail_msg("%s", err.message);
+			if (vigia_store_append_with(store, events, 3, &options, NULL, &existed, &err) < 0)
+				fail_msg("%s", err.message);
 			assert_int_equal(existed, listed == 3);
 			assert_int_equal(count(store, "list"), 3);
 		}
@@ -227,10 +231,22 @@ static int become(struct vigia_store *store, int durability)
 	return vigia_store_configure(store, &changes, NULL);
 }
 
-static int become_none(struct vigia_store *store) { return become(store, VIGIA_DURABILITY_NONE); }
-static int become_interval(struct vigia_store *store) { return become(store, VIGIA_DURABILITY_INTERVAL); }
-static int become_commit(struct vigia_store *store) { return become(store, VIGIA_DURABILITY_COMMIT); }
-static int sync_now(struct vigia_store *store) { return vigia_store_sync(store, NULL, NULL); }
+static int become_none(struct vigia_store *store)
+{
+	return become(store, VIGIA_DURABILITY_NONE);
+}
+static int become_interval(struct vigia_store *store)
+{
+	return become(store, VIGIA_DURABILITY_INTERVAL);
+}
+static int become_commit(struct vigia_store *store)
+{
+	return become(store, VIGIA_DURABILITY_COMMIT);
+}
+static int sync_now(struct vigia_store *store)
+{
+	return vigia_store_sync(store, NULL, NULL);
+}
 
 static void D1_D2_D3_D5_what_each_level_syncs(void **state)
 {
@@ -260,8 +276,8 @@ static long long written_by(struct vigia_store *store, size_t len)
 	return atomic_load(&written_bytes) / 20;
 }
 
-/* Many removed events leave many free pages, and LMDB writes anew what it knows of them with each commit: that must stay small. Bytes are
- * counted, so that no clock decides. */
+/* Many removed events leave many free pages, and LMDB writes anew what it knows of them with each commit: that must
+ * stay small. Bytes are counted, so that no clock decides. */
 static void G2_appends_write_as_little_after_a_large_removal(void **state)
 {
 	(void)state;
@@ -270,7 +286,8 @@ static void G2_appends_write_as_little_after_a_large_removal(void **state)
 	static struct vigia_new_event events[BATCH];
 	for (int i = 0; i < BATCH; i++) events[i] = (struct vigia_new_event){{"CREATE", 6}, {"T", 1}, payload_of(120)};
 	assert_int_equal(become_none(store), VIGIA_OK);
-	for (int i = 0; i < MANY; i += BATCH) assert_int_equal(vigia_store_append(store, events, BATCH, NULL, NULL), VIGIA_OK);
+	for (int i = 0; i < MANY; i += BATCH)
+		assert_int_equal(vigia_store_append(store, events, BATCH, NULL, NULL), VIGIA_OK);
 	long long small = written_by(store, 10), large = written_by(store, 50000);
 	struct vigia_store_options changes;
 	struct vigia_gc gc;
@@ -286,7 +303,8 @@ static void G2_appends_write_as_little_after_a_large_removal(void **state)
 	assert_true(removed >= MANY);
 	long long small_after = written_by(store, 10), large_after = written_by(store, 50000);
 	if (2 * small_after > 3 * small || 2 * large_after > 3 * large)
-		fail_msg("a small append wrote %lld bytes, now %lld; a large one %lld, now %lld", small, small_after, large, large_after);
+		fail_msg("a small append wrote %lld bytes, now %lld; a large one %lld, now %lld", small, small_after, large,
+		         large_after);
 	vigia_store_free(store);
 }
 
@@ -339,7 +357,8 @@ static void let_others_look(void)
 	if (write(asked[1], "", 1) != 1 || read(answered[0], &byte, 1) != 1) _exit(2);
 }
 
-/* It looks in the middle of the change, too, and without a writer's lock: what is to be queued is decided by what it saw. */
+/* It looks in the middle of the change, too, and without a writer's lock: what is to be queued is decided by what it
+ * saw. */
 static void D5_a_level_is_followed_though_its_changer_was_killed_while_others_looked(void **state)
 {
 	(void)state;
@@ -372,7 +391,8 @@ static void D5_a_level_is_followed_though_its_changer_was_killed_while_others_lo
 		close(asked[0]);
 		struct vigia__settings settings;
 		assert_int_equal(append(store, "after", 10, &seq_num, NULL), VIGIA_OK);
-		assert_int_equal(vigia_checkpoint_put(store, "w", 0, NULL), VIGIA_OK); /* a writer sees what readers were not told */
+		assert_int_equal(vigia_checkpoint_put(store, "w", 0, NULL),
+		                 VIGIA_OK); /* a writer sees what readers were not told */
 		assert_int_equal(store->backend->settings(store->backend, &settings, NULL), VIGIA_OK);
 		bool is_changed = settings.values.durability == VIGIA_DURABILITY_COMMIT;
 		if (is_changed != (seq_num > 0)) fail_msg("killed at write %d: it has number %d", n, (int)seq_num);
@@ -386,7 +406,8 @@ static void D5_a_level_is_followed_though_its_changer_was_killed_while_others_lo
 
 /* ---- a commit in doubt ---- */
 
-/* The n-th call of an append fails in a process of its own, or kills it. 0: all was well; 1: it failed; 2: it is unknown; 9: killed. */
+/* The n-th call of an append fails in a process of its own, or kills it. 0: all was well; 1: it failed; 2: it is
+ * unknown; 9: killed. */
 static int append_elsewhere(enum fault kind, int n)
 {
 	int status;
@@ -403,15 +424,18 @@ static int append_elsewhere(enum fault kind, int n)
 	return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* What the disk has of it is not known: a writer that changes a page before it knows would leave neither commit after a power loss. */
+/* What the disk has of it is not known: a writer that changes a page before it knows would leave neither commit after a
+ * power loss. */
 static void D1_after_a_commit_in_doubt_the_next_writer_syncs_first(void **state)
 {
 	(void)state;
 	static const struct {
 		enum fault kind;
-		bool here, stays_open; /* the writer after it is in the same process; or in one that had it open; or in one that opens it now */
-	} cases[] = {{FAULT_WRITE, true, true}, {FAULT_SHORT, true, true}, {FAULT_LIE, true, true}, {FAULT_WRITE, false, true},
-	             {FAULT_WRITE, false, false}, {FAULT_LIE, false, true}, {FAULT_LIE, false, false}, {FAULT_SYNC, false, true}};
+		bool here, stays_open; /* the writer after it is in the same process; or in one that had it open; or in one that
+		                          opens it now */
+	} cases[] = {{FAULT_WRITE, true, true},  {FAULT_SHORT, true, true},   {FAULT_LIE, true, true},
+	             {FAULT_WRITE, false, true}, {FAULT_WRITE, false, false}, {FAULT_LIE, false, true},
+	             {FAULT_LIE, false, false},  {FAULT_SYNC, false, true}};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		int doubts = 0, outcome;
 		for (int n = 1, done = 0; !done; n++) {
@@ -432,7 +456,8 @@ static void D1_after_a_commit_in_doubt_the_next_writer_syncs_first(void **state)
 			if (append(store, "next", 100, NULL, NULL) < 0) fail_msg("case %zu, call %d", i, n);
 			if (outcome == 2 || (outcome == 1 && cases[i].kind == FAULT_SYNC)) {
 				doubts++;
-				if (atomic_load(&unsynced_page)) fail_msg("case %zu, call %d: a page was written before the file was synced", i, n);
+				if (atomic_load(&unsynced_page))
+					fail_msg("case %zu, call %d: a page was written before the file was synced", i, n);
 			}
 			done = outcome == 0;
 			/* Then all is as always. */
@@ -634,7 +659,8 @@ static void D4h_a_file_that_may_grow_no_further(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(S22_a_store_that_is_opened_anew_takes_no_standard_descriptor, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(S22_a_store_that_is_opened_anew_takes_no_standard_descriptor, setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(D4a_a_write_fails, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4b_a_write_is_cut_short, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4c_a_sync_fails, setup, folder_teardown),
@@ -643,7 +669,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_D2_D3_D5_what_each_level_syncs, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(G2_appends_write_as_little_after_a_large_removal, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S12_a_change_is_followed_though_its_maker_was_killed, setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D5_a_level_is_followed_though_its_changer_was_killed_while_others_looked, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D5_a_level_is_followed_though_its_changer_was_killed_while_others_looked, setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_after_a_commit_in_doubt_the_next_writer_syncs_first, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_doubt_stays_until_a_sync_succeeded, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_commit_of_nothing_leaves_no_doubt, setup, folder_teardown),

@@ -1,5 +1,6 @@
 /*
- * test_fd.c - descriptors above the standard ones: what VIGIA_FD makes, and what becomes of 0, 1 and 2 meanwhile and afterwards.
+ * test_fd.c - descriptors above the standard ones: what VIGIA_FD makes, and what becomes of 0, 1 and 2 meanwhile and
+ * afterwards.
  */
 #include "test.h"
 

@@ -1,42 +1,49 @@
 /*
- * test_fetch.c - a watcher whose reads fail: a backend that answers errors stands before the one in memory, and a clock is moved by hand.
+ * test_fetch.c - a watcher whose reads fail: a backend that answers errors stands before the one in memory, and a clock
+ * is moved by hand.
  */
 #include "drive/drive.h"
 #include "test.h"
 
-static int (*scan_below)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+static int (*scan_below)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                         struct vigia_error *err);
 static long failures_left, reads;
 
-static int failing_scan(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err) {
+static int failing_scan(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                        struct vigia_error *err)
+{
 	reads++;
-	if (failures_left == 0)
-		return scan_below(b, scan, batch, err);
+	if (failures_left == 0) return scan_below(b, scan, batch, err);
 	failures_left--;
 	err->code = VIGIA_EIO;
 	snprintf(err->message, sizeof err->message, "the disk is away");
 	return VIGIA_EIO;
 }
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err) {
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	assert_int_equal(attempt->attempt, 1);
 	*(uint64_t *)ctx = event->seq_num;
 	return VIGIA_OK;
 }
 
-static void count_record(void *ctx, enum vigia_log_level level, const char *message) {
-	if (level == VIGIA_LOG_WARN && strstr(message, "watcher 'a': cannot fetch events: ") && strstr(message, "the disk is away"))
+static void count_record(void *ctx, enum vigia_log_level level, const char *message)
+{
+	if (level == VIGIA_LOG_WARN && strstr(message, "watcher 'a': cannot fetch events: ") &&
+	    strstr(message, "the disk is away"))
 		++*(long *)ctx;
 }
 
-static void drive(struct vigia_registry *registry) {
-	while (vigia_registry_step(registry, 0, NULL) == VIGIA_OK)
-		continue;
+static void drive(struct vigia_registry *registry)
+{
+	while (vigia_registry_step(registry, 0, NULL) == VIGIA_OK) continue;
 }
 
 enum { FAILURES = 40, SECOND = 1000000000 };
 
-static void test_retried_with_backoff(void **state) {
+static void test_retried_with_backoff(void **state)
+{
 	struct vigia_store *store = NULL;
 	struct vigia__manual_clock clock;
 	struct vigia_error err = {0};
@@ -103,10 +110,11 @@ static void test_retried_with_backoff(void **state) {
 	vigia_store_free(store);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		{"W7 a fetch that fails is retried with the same backoff, without end, and visible in the stats and the log",
-		 test_retried_with_backoff, NULL, NULL, NULL},
+	     test_retried_with_backoff, NULL, NULL, NULL},
 	};
 	return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);
 }

@@ -4,14 +4,16 @@
 #include "core/filter.h"
 #include "lib/test.h"
 
-static struct vigia__buf event(const char *operation, const char *type) {
+static struct vigia__buf event(const char *operation, const char *type)
+{
 	struct vigia__buf buf = {0};
 	assert_int_equal(vigia__event_begin(&buf, slice_of(operation), slice_of(type), NULL), 0);
 	assert_int_equal(vigia__put_nil(&buf), 0);
 	return buf;
 }
 
-static bool matches(const struct vigia__filter *filter, const char *operation, const char *type) {
+static bool matches(const struct vigia__filter *filter, const char *operation, const char *type)
+{
 	struct vigia__buf buf = event(operation, type);
 	bool answer = vigia__filter_match(filter, buf.data, buf.len);
 	vigia__buf_deinit(&buf);
@@ -19,7 +21,8 @@ static bool matches(const struct vigia__filter *filter, const char *operation, c
 }
 
 /* Lists are words with one space between. */
-static struct vigia__filter *make(const char *types, const char *operations) {
+static struct vigia__filter *make(const char *types, const char *operations)
+{
 	struct vigia_slice lists[2][300];
 	size_t counts[2] = {0, 0};
 	const char *texts[2] = {types, operations};
@@ -36,7 +39,8 @@ static struct vigia__filter *make(const char *types, const char *operations) {
 	return made;
 }
 
-static void test_empty_keeps_all(void **state) {
+static void test_empty_keeps_all(void **state)
+{
 	struct vigia__filter *made = (void *)1;
 	struct vigia_filter empty = {0};
 	assert_int_equal(vigia__filter_new(&empty, &made, NULL), 0);
@@ -50,47 +54,36 @@ static void test_empty_keeps_all(void **state) {
 	vigia__filter_free(NULL);
 }
 
-static void test_table(void **state) {
+static void test_table(void **state)
+{
 	static const struct {
 		const char *types, *operations, *operation, *type;
 		bool wanted;
 	} rows[] = {
-		{"File", "", "CREATE", "File", true},
-		{"File", "", "rename", "File", true},
-		{"File", "", "CREATE", "Commit", false},
-		{"File", "", "CREATE", "Filx", false},
-		{"File", "", "CREATE", "File2", false},
-		{"File", "", "CREATE", "Fil", false},
-		{"File", "", "CREATE", "file", false},
-		{"File Commit", "", "CREATE", "Commit", true},
-		{"", "CREATE", "CREATE", "x", true},
-		{"", "CREATE", "UPDATE", "x", false},
-		{"", "CREATE", "create", "x", false},
-		{"", "UPDATE DELETE", "DELETE", "x", true},
-		{"", "UPDATE DELETE", "UPDATE", "x", true},
-		{"", "UPDATE DELETE", "CREATE", "x", false},
-		{"", "rename", "rename", "x", true},
-		{"", "rename", "CREATE", "x", false},
-		{"", "rename DELETE", "DELETE", "x", true},
-		{"", "rename DELETE", "renamed", "x", false},
-		{"File", "CREATE", "CREATE", "File", true},
-		{"File", "CREATE", "DELETE", "File", false},
-		{"File", "CREATE", "CREATE", "Commit", false},
-		{"File File", "CREATE CREATE", "CREATE", "File", true},
+		{"File", "", "CREATE", "File", true},          {"File", "", "rename", "File", true},
+		{"File", "", "CREATE", "Commit", false},       {"File", "", "CREATE", "Filx", false},
+		{"File", "", "CREATE", "File2", false},        {"File", "", "CREATE", "Fil", false},
+		{"File", "", "CREATE", "file", false},         {"File Commit", "", "CREATE", "Commit", true},
+		{"", "CREATE", "CREATE", "x", true},           {"", "CREATE", "UPDATE", "x", false},
+		{"", "CREATE", "create", "x", false},          {"", "UPDATE DELETE", "DELETE", "x", true},
+		{"", "UPDATE DELETE", "UPDATE", "x", true},    {"", "UPDATE DELETE", "CREATE", "x", false},
+		{"", "rename", "rename", "x", true},           {"", "rename", "CREATE", "x", false},
+		{"", "rename DELETE", "DELETE", "x", true},    {"", "rename DELETE", "renamed", "x", false},
+		{"File", "CREATE", "CREATE", "File", true},    {"File", "CREATE", "DELETE", "File", false},
+		{"File", "CREATE", "CREATE", "Commit", false}, {"File File", "CREATE CREATE", "CREATE", "File", true},
 		{"Größe", "ändern", "ändern", "Größe", true},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct vigia__filter *filter = make(rows[i].types, rows[i].operations);
-		if (matches(filter, rows[i].operation, rows[i].type) != rows[i].wanted)
-			fail_msg("row %zu", i);
+		if (matches(filter, rows[i].operation, rows[i].type) != rows[i].wanted) fail_msg("row %zu", i);
 		vigia__filter_free(filter);
 	}
 }
 
-static void test_many_names(void **state) {
+static void test_many_names(void **state)
+{
 	char list[300 * 8], *at = list;
-	for (int i = 0; i < 200; i++)
-		at += sprintf(at, "%st%d", i ? " " : "", i * 7);
+	for (int i = 0; i < 200; i++) at += sprintf(at, "%st%d", i ? " " : "", i * 7);
 	struct vigia__filter *types = make(list, ""), *operations = make("", list);
 	for (int i = 0; i < 1400; i++) {
 		char name[16];
@@ -108,7 +101,8 @@ static void test_many_names(void **state) {
 	vigia__filter_free(operations);
 }
 
-static void test_owns_its_copy(void **state) {
+static void test_owns_its_copy(void **state)
+{
 	char type[] = "File";
 	struct vigia_slice name = {type, 4};
 	struct vigia_filter lists = {&name, 1, NULL, 0};
@@ -119,7 +113,8 @@ static void test_owns_its_copy(void **state) {
 	vigia__filter_free(filter);
 }
 
-static void test_wrong_entries_are_named(void **state) {
+static void test_wrong_entries_are_named(void **state)
+{
 	char long_name[257];
 	memset(long_name, 'x', 256);
 	long_name[256] = '\0';
@@ -138,19 +133,20 @@ static void test_wrong_entries_are_named(void **state) {
 }
 
 /* F2: whoever decodes such an event must see the damage. */
-static void test_an_unreadable_head_matches(void **state) {
+static void test_an_unreadable_head_matches(void **state)
+{
 	struct vigia__filter *filter = make("Other", "rename");
 	struct vigia__buf buf = event("CREATE", "File");
 	assert_false(vigia__filter_match(filter, buf.data, buf.len));
-	for (size_t len = 0; len < buf.len; len++)
-		assert_true(vigia__filter_match(filter, buf.data, len));
+	for (size_t len = 0; len < buf.len; len++) assert_true(vigia__filter_match(filter, buf.data, len));
 	buf.data[0] = 0x95;
 	assert_true(vigia__filter_match(filter, buf.data, buf.len));
 	vigia__buf_deinit(&buf);
 	vigia__filter_free(filter);
 }
 
-static int scenario(void) {
+static int scenario(void)
+{
 	struct vigia_slice name = slice_of("File");
 	struct vigia__filter *filter;
 	int rc = vigia__filter_new(&(struct vigia_filter){&name, 1, &name, 1}, &filter, NULL);
@@ -159,11 +155,13 @@ static int scenario(void) {
 	return rc;
 }
 
-static void test_without_memory(void **state) {
+static void test_without_memory(void **state)
+{
 	with_failing_allocations(scenario());
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty_keeps_all),
 		cmocka_unit_test(test_table),

@@ -7,19 +7,19 @@
 #include "core/json.h"
 #include "lib/random_value.h"
 
-static struct vigia__buf to_value(const char *text) {
+static struct vigia__buf to_value(const char *text)
+{
 	struct vigia__buf buf = {0};
 	struct vigia_error err;
-	if (vigia__json_to_value(text, strlen(text), &buf, &err) != 0)
-		fail_msg("%s: %s", text, err.message);
+	if (vigia__json_to_value(text, strlen(text), &buf, &err) != 0) fail_msg("%s: %s", text, err.message);
 	return buf;
 }
 
-static char *to_text(struct vigia_slice value) {
+static char *to_text(struct vigia_slice value)
+{
 	struct vigia__buf buf = {0};
 	struct vigia_error err;
-	if (vigia__json_from_value(value, &buf, &err) != 0)
-		fail_msg("%s", err.message);
+	if (vigia__json_from_value(value, &buf, &err) != 0) fail_msg("%s", err.message);
 	char *text = malloc(buf.len + 1);
 	memcpy(text, buf.data, buf.len);
 	text[buf.len] = '\0';
@@ -29,17 +29,49 @@ static char *to_text(struct vigia_slice value) {
 
 /* ---- there and back ---- */
 
-static void test_texts_that_come_back_as_they_are(void **state) {
+static void test_texts_that_come_back_as_they_are(void **state)
+{
 	static const char *const texts[] = {
-		"null", "true", "false", "0", "1", "-1", "9223372036854775807", "-9223372036854775808", "1.0", "-0.0", "0.1", "1e+100",
-		"5e-324", "1.7976931348623157e+308", "1.2345678901234568e+17", "100000.0", "0.30000000000000004", "\"\"",
+		"null",
+		"true",
+		"false",
+		"0",
+		"1",
+		"-1",
+		"9223372036854775807",
+		"-9223372036854775808",
+		"1.0",
+		"-0.0",
+		"0.1",
+		"1e+100",
+		"5e-324",
+		"1.7976931348623157e+308",
+		"1.2345678901234568e+17",
+		"100000.0",
+		"0.30000000000000004",
+		"\"\"",
 		"\"a\\\"b\\\\c\\n\\t\\r\\b\\f\\u0001\\u001f\\u0000\"",
-		"\"é€😀/\x7f\"", "[]", "{}", "[[],{},[null]]", "{\"z\":1,\"a\":2,\"m\":{\"y\":[1,1.0,\"1\"]}}", "{\"\":0}",
-		"{\"$float\":\"nan\"}", "{\"$float\":\"inf\"}", "{\"$float\":\"-inf\"}", "{\"$bytes\":\"/w==\"}", "{\"$bytes\":\"//8=\"}",
-		"{\"$bytes\":\"////\"}", "{\"$map\":[[1,2],[\"1\",3],[1.5,4],[true,5],[false,6]]}",
-		"{\"$map\":[[{\"$bytes\":\"/w==\"},null]]}", "{\"$map\":[[\"$bytes\",\"/w==\"]]}", "{\"$map\":[[\"$map\",[]]]}",
-		"{\"$map\":[[\"$float\",{\"$float\":\"nan\"}]]}", "{\"$map\":[[\"a\\u0000b\",1]]}", "{\"$bytes\":\"/w==\",\"x\":1}",
-		"{\"$other\":1}", "{\"$map\":[[1,{\"$map\":[[2,{\"a\":{\"b\":1}}]]}]]}",
+		"\"é€😀/\x7f\"",
+		"[]",
+		"{}",
+		"[[],{},[null]]",
+		"{\"z\":1,\"a\":2,\"m\":{\"y\":[1,1.0,\"1\"]}}",
+		"{\"\":0}",
+		"{\"$float\":\"nan\"}",
+		"{\"$float\":\"inf\"}",
+		"{\"$float\":\"-inf\"}",
+		"{\"$bytes\":\"/w==\"}",
+		"{\"$bytes\":\"//8=\"}",
+		"{\"$bytes\":\"////\"}",
+		"{\"$map\":[[1,2],[\"1\",3],[1.5,4],[true,5],[false,6]]}",
+		"{\"$map\":[[{\"$bytes\":\"/w==\"},null]]}",
+		"{\"$map\":[[\"$bytes\",\"/w==\"]]}",
+		"{\"$map\":[[\"$map\",[]]]}",
+		"{\"$map\":[[\"$float\",{\"$float\":\"nan\"}]]}",
+		"{\"$map\":[[\"a\\u0000b\",1]]}",
+		"{\"$bytes\":\"/w==\",\"x\":1}",
+		"{\"$other\":1}",
+		"{\"$map\":[[1,{\"$map\":[[2,{\"a\":{\"b\":1}}]]}]]}",
 	};
 	for (size_t i = 0; i < COUNT_OF(texts); i++) {
 		struct vigia__buf value = to_value(texts[i]);
@@ -51,7 +83,8 @@ static void test_texts_that_come_back_as_they_are(void **state) {
 	}
 }
 
-static void test_texts_that_come_back_otherwise(void **state) {
+static void test_texts_that_come_back_otherwise(void **state)
+{
 	static const struct {
 		const char *text, *wanted;
 	} rows[] = {
@@ -91,7 +124,8 @@ static void test_texts_that_come_back_otherwise(void **state) {
 	}
 }
 
-static void test_one_and_one_point_zero(void **state) {
+static void test_one_and_one_point_zero(void **state)
+{
 	struct vigia__buf one = to_value("1"), one_point_zero = to_value("1.0");
 	assert_slice(buf_slice(&one), "\x01");
 	assert_slice(buf_slice(&one_point_zero), "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00");
@@ -100,7 +134,8 @@ static void test_one_and_one_point_zero(void **state) {
 }
 
 /* The property: to_value(from_value(v)) == v, and the text comes back too, for every value that is carried. */
-static void test_any_value_comes_back(void **state) {
+static void test_any_value_comes_back(void **state)
+{
 	struct rng rng = rng_seeded();
 	for (int i = 0; i < 20000; i++) {
 		struct vigia__buf value = {0}, back = {0};
@@ -109,8 +144,7 @@ static void test_any_value_comes_back(void **state) {
 		char *text = to_text(buf_slice(&value));
 		if (vigia__json_to_value(text, strlen(text), &back, &err) != 0)
 			fail_msg("round %d: %s: %s", i, text, err.message);
-		if (back.len != value.len || memcmp(back.data, value.data, value.len) != 0)
-			fail_msg("round %d: %s", i, text);
+		if (back.len != value.len || memcmp(back.data, value.data, value.len) != 0) fail_msg("round %d: %s", i, text);
 		char *again = to_text(buf_slice(&back));
 		assert_string_equal(again, text);
 		free(again);
@@ -120,12 +154,12 @@ static void test_any_value_comes_back(void **state) {
 	}
 }
 
-static void test_another_locale(void **state) {
+static void test_another_locale(void **state)
+{
 	/* Debian's images have few locales; where there is none with a comma, this says so */
 	static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "pt_PT.UTF-8"};
 	const char *set = NULL;
-	for (size_t i = 0; i < COUNT_OF(names) && !set; i++)
-		set = setlocale(LC_NUMERIC, names[i]);
+	for (size_t i = 0; i < COUNT_OF(names) && !set; i++) set = setlocale(LC_NUMERIC, names[i]);
 	if (!set) {
 		print_message("skipped: no locale with a decimal comma\n");
 		skip();
@@ -140,7 +174,8 @@ static void test_another_locale(void **state) {
 
 /* ---- what is refused ---- */
 
-static void test_refused_texts(void **state) {
+static void test_refused_texts(void **state)
+{
 	static const struct {
 		struct vigia_slice text;
 		const char *message;
@@ -177,10 +212,11 @@ static void test_refused_texts(void **state) {
 		{{"\"\\q\"", 4}, "invalid escape"},
 		{{"\"\\ud800\"", 8}, "invalid Unicode '\\uD800'"},
 		{{"\"\\udc00\"", 8}, "invalid Unicode '\\uDC00'"},
-		{{"[1,9223372036854775808]", 23}, "column 4: the integer 9223372036854775808 does not fit into 64 bits with a sign"},
+		{{"[1,9223372036854775808]", 23},
+	     "column 4: the integer 9223372036854775808 does not fit into 64 bits with a sign"},
 		{{"-9223372036854775809", 20}, "column 1: the integer -9223372036854775809 does not fit"},
 		{{"99999999999999999999999999999999999999999999999999999999999999", 62},
-		 "column 1: the integer 999999999999999999999999999999999999999999999999... does not fit"},
+	     "column 1: the integer 999999999999999999999999999999999999999999999999... does not fit"},
 		{{"{\"a\":1e999}", 11}, "column 6: the number 1e999 is too large for a float"},
 		{{"-1e999", 6}, "column 1: the number -1e999 is too large"},
 		{{"{\"a\":1,\"b\":2,\"a\":3}", 19}, "column 14: the key \"a\" is there twice"},
@@ -198,38 +234,49 @@ static void test_refused_texts(void **state) {
 		struct vigia__buf buf = {0};
 		struct vigia_error err;
 		assert_int_equal(vigia__buf_add(&buf, "before", 6), 0);
-		assert_error(vigia__json_to_value(rows[i].text.data, rows[i].text.len, &buf, &err), VIGIA_ESERIAL, &err, rows[i].message);
+		assert_error(vigia__json_to_value(rows[i].text.data, rows[i].text.len, &buf, &err), VIGIA_ESERIAL, &err,
+		             rows[i].message);
 		assert_int_equal(vigia__json_to_value(rows[i].text.data, rows[i].text.len, &buf, NULL), VIGIA_ESERIAL);
 		assert_slice(buf_slice(&buf), "before");
 		vigia__buf_deinit(&buf);
 	}
 }
 
-static struct vigia__buf nested(const char *open, const char *close, int levels, const char *leaf) {
+static struct vigia__buf nested(const char *open, const char *close, int levels, const char *leaf)
+{
 	struct vigia__buf text = {0};
-	for (int i = 0; i < levels; i++)
-		assert_int_equal(vigia__buf_add(&text, open, strlen(open)), 0);
+	for (int i = 0; i < levels; i++) assert_int_equal(vigia__buf_add(&text, open, strlen(open)), 0);
 	assert_int_equal(vigia__buf_add(&text, leaf, strlen(leaf)), 0);
-	for (int i = 0; i < levels; i++)
-		assert_int_equal(vigia__buf_add(&text, close, strlen(close)), 0);
+	for (int i = 0; i < levels; i++) assert_int_equal(vigia__buf_add(&text, close, strlen(close)), 0);
 	return text;
 }
 
-static void test_what_is_cut(void **state) {
-	static const char whole[] = "{\"a\":[1,-2.5e3,true,null],\"\\u00e9\":\"\xc3\xa9\xf0\x9f\x98\x80\\\"\\u0041\",\"b\":{}}";
+static void test_what_is_cut(void **state)
+{
+	static const char whole[] =
+		"{\"a\":[1,-2.5e3,true,null],\"\\u00e9\":\"\xc3\xa9\xf0\x9f\x98\x80\\\"\\u0041\",\"b\":{}}";
 	for (size_t len = 1; len < sizeof whole - 1; len++)
-		if (!vigia__json_is_cut(whole, len))
-			fail_msg("%.*s is cut", (int)len, whole);
-	static const char *const others[] = {
-		whole, "1", "{oops}", "{\"a\":nope}", "{\"a\" 1}", "{\"a\":1,,\"b\":2", "{\"a\":nope,\"b\":2", "[1,2]]",
-		"[\"\xff", "[\"\xc3x", "[\"\\q\",1",
-		"{\"a\":1,\"a\":2,\"b", "x", ""};
+		if (!vigia__json_is_cut(whole, len)) fail_msg("%.*s is cut", (int)len, whole);
+	static const char *const others[] = {whole,
+	                                     "1",
+	                                     "{oops}",
+	                                     "{\"a\":nope}",
+	                                     "{\"a\" 1}",
+	                                     "{\"a\":1,,\"b\":2",
+	                                     "{\"a\":nope,\"b\":2",
+	                                     "[1,2]]",
+	                                     "[\"\xff",
+	                                     "[\"\xc3x",
+	                                     "[\"\\q\",1",
+	                                     "{\"a\":1,\"a\":2,\"b",
+	                                     "x",
+	                                     ""};
 	for (size_t i = 0; i < COUNT_OF(others); i++)
-		if (vigia__json_is_cut(others[i], strlen(others[i])))
-			fail_msg("%s is not cut", others[i]);
+		if (vigia__json_is_cut(others[i], strlen(others[i]))) fail_msg("%s is not cut", others[i]);
 }
 
-static void test_depth(void **state) {
+static void test_depth(void **state)
+{
 	static const struct {
 		const char *open, *close, *leaf, *column_at_129;
 	} rows[] = {
@@ -266,9 +313,14 @@ static void test_depth(void **state) {
 	}
 }
 
-static void test_bytes_that_are_no_value(void **state) {
-	static const struct vigia_slice values[] = {{"", 0}, {"\xc1", 1}, {"\xc0\xc0", 2}, {"\xdd\x0f\xff\xff\xff", 5},
-	                                            {"\x81\xc0\x01", 3}, {"\xd4\x05\x00", 3},
+static void test_bytes_that_are_no_value(void **state)
+{
+	static const struct vigia_slice values[] = {{"", 0},
+	                                            {"\xc1", 1},
+	                                            {"\xc0\xc0", 2},
+	                                            {"\xdd\x0f\xff\xff\xff", 5},
+	                                            {"\x81\xc0\x01", 3},
+	                                            {"\xd4\x05\x00", 3},
 	                                            {"\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 10},
 	                                            {"\x81\x90\x01", 3}};
 	for (size_t i = 0; i < COUNT_OF(values); i++) {
@@ -284,12 +336,12 @@ static void test_bytes_that_are_no_value(void **state) {
 	free(text);
 }
 
-static void test_base64(void **state) {
+static void test_base64(void **state)
+{
 	struct rng rng = rng_seeded();
 	for (size_t len = 0; len < 40; len++) {
 		uint8_t in[40], out[64];
-		for (size_t i = 0; i < len; i++)
-			in[i] = (uint8_t)rng_next(&rng);
+		for (size_t i = 0; i < len; i++) in[i] = (uint8_t)rng_next(&rng);
 		struct vigia__buf text = {0};
 		size_t out_len = 99;
 		assert_int_equal(vigia__base64_encode(&text, (char *)in, len), 0);
@@ -311,9 +363,10 @@ static void test_base64(void **state) {
 
 /* ---- lines ---- */
 
-static void test_a_line_is_an_event(void **state) {
+static void test_a_line_is_an_event(void **state)
+{
 	static const char line[] = "{\"object\":{\"path\":\"a/é\",\"size\":1.0},"
-	                           "\"operation\":\"CREATE\",\"object_type\":\"File\",\"seq_num\":9,\"timestamp\":\"x\"}";
+							   "\"operation\":\"CREATE\",\"object_type\":\"File\",\"seq_num\":9,\"timestamp\":\"x\"}";
 	struct vigia__buf buf = {0}, text = {0};
 	struct vigia_error err;
 	struct vigia__head head;
@@ -356,7 +409,8 @@ static void test_a_line_is_an_event(void **state) {
 	vigia__buf_deinit(&text);
 }
 
-static void test_wrong_lines(void **state) {
+static void test_wrong_lines(void **state)
+{
 	static const struct {
 		const char *line;
 		int code;
@@ -369,17 +423,19 @@ static void test_wrong_lines(void **state) {
 		{"{\"operation\":\"CREATE\",\"object\":1}", VIGIA_ESERIAL, "the field \"object_type\" is missing"},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"File\"}", VIGIA_ESERIAL, "the field \"object\" is missing"},
 		{"{\"operation\":1,\"object_type\":\"File\",\"object\":1}", VIGIA_ESERIAL,
-		 "the field \"operation\" is an integer, it must be a string"},
-		{"{\"operation\":\"CREATE\",\"object_type\":null,\"object\":1}", VIGIA_ESERIAL, "the field \"object_type\" is null"},
+	     "the field \"operation\" is an integer, it must be a string"},
+		{"{\"operation\":\"CREATE\",\"object_type\":null,\"object\":1}", VIGIA_ESERIAL,
+	     "the field \"object_type\" is null"},
 		{"{\"operation\":\"\",\"object_type\":\"File\",\"object\":1}", VIGIA_EINVAL, "operation is empty"},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"\",\"object\":1}", VIGIA_EINVAL, "object_type is empty"},
 		{"{\"operation\":\"CREATE\",\"objct_type\":\"File\",\"object\":1}", VIGIA_ESERIAL,
-		 "unknown field \"objct_type\" (did you mean object_type?)"},
+	     "unknown field \"objct_type\" (did you mean object_type?)"},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":1,\"zebra\":1}", VIGIA_ESERIAL,
-		 "unknown field \"zebra\""},
-		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":[1,2", VIGIA_ESERIAL, "column 57: the text ends before"},
+	     "unknown field \"zebra\""},
+		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":[1,2", VIGIA_ESERIAL,
+	     "column 57: the text ends before"},
 		{"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":18446744073709551616}", VIGIA_ESERIAL,
-		 "column 53: the integer 18446744073709551616 does not fit"},
+	     "column 53: the integer 18446744073709551616 does not fit"},
 	};
 	struct vigia__buf buf = {0};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -394,19 +450,19 @@ static void test_wrong_lines(void **state) {
 	vigia__buf_deinit(&buf);
 }
 
-static void test_depth_of_a_line(void **state) {
+static void test_depth_of_a_line(void **state)
+{
 	for (int levels = 128; levels <= 129; levels++) {
-		struct vigia__buf object = nested("{\"$map\":[[1,", "]]}", levels, "{\"$float\":\"inf\"}"), line = {0}, event = {0};
+		struct vigia__buf object = nested("{\"$map\":[[1,", "]]}", levels, "{\"$float\":\"inf\"}"), line = {0},
+						  event = {0};
 		static const char head[] = "{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":";
 		struct vigia_error err;
 		assert_int_equal(vigia__buf_add(&line, head, sizeof head - 1), 0);
 		assert_int_equal(vigia__buf_add(&line, object.data, object.len), 0);
 		assert_int_equal(vigia__buf_add(&line, "}", 1), 0);
 		int rc = vigia__json_to_event((char *)line.data, line.len, &event, 10000, &err);
-		if (levels == 128)
-			assert_int_equal(rc, 0);
-		else
-			assert_error(rc, VIGIA_ESERIAL, &err, "column 1597: nested deeper than 128 levels");
+		if (levels == 128) assert_int_equal(rc, 0);
+		else assert_error(rc, VIGIA_ESERIAL, &err, "column 1597: nested deeper than 128 levels");
 		vigia__buf_deinit(&object);
 		vigia__buf_deinit(&line);
 		vigia__buf_deinit(&event);
@@ -416,9 +472,10 @@ static void test_depth_of_a_line(void **state) {
 /* ---- without memory: ours, then jansson's ---- */
 
 static const char memory_line[] = "{\"operation\":\"rename\",\"object_type\":\"File\","
-                                  "\"object\":{\"$map\":[[1,{\"$bytes\":\"/w==\"}],[\"k\",[1,2.5,\"abc\",{}]]]}}";
+								  "\"object\":{\"$map\":[[1,{\"$bytes\":\"/w==\"}],[\"k\",[1,2.5,\"abc\",{}]]]}}";
 
-static int line_scenario(void) {
+static int line_scenario(void)
+{
 	struct vigia__buf event = {0}, text = {0};
 	struct vigia__head head;
 	struct vigia_error err = {0};
@@ -434,33 +491,34 @@ static int line_scenario(void) {
 	/* a long string with escapes grows the text bit by bit */
 	memset(big, 1, sizeof big);
 	event.len = 0;
-	if (rc == 0 && vigia__put_string(&event, big, sizeof big) != 0)
-		rc = VIGIA_ENOMEM;
-	if (rc == 0)
-		rc = vigia__json_from_value(buf_slice(&event), &text, &err);
+	if (rc == 0 && vigia__put_string(&event, big, sizeof big) != 0) rc = VIGIA_ENOMEM;
+	if (rc == 0) rc = vigia__json_from_value(buf_slice(&event), &text, &err);
 	vigia__buf_deinit(&event);
 	vigia__buf_deinit(&text);
 	return rc;
 }
 
-static void test_without_memory(void **state) {
+static void test_without_memory(void **state)
+{
 	with_failing_allocations(line_scenario());
 }
 
-/* jansson allocates through whatever json_set_alloc_funcs() names; only this test names something else than malloc. The strings
- * in the lines are short: jansson does not survive a string buffer that cannot grow beyond 16 bytes (json.c, has_memory_for). */
+/* jansson allocates through whatever json_set_alloc_funcs() names; only this test names something else than malloc. The
+ * strings in the lines are short: jansson does not survive a string buffer that cannot grow beyond 16 bytes (json.c,
+ * has_memory_for). */
 typedef void *(*alloc_fn)(size_t size);
 typedef void (*free_fn)(void *ptr);
 void json_set_alloc_funcs(alloc_fn alloc, free_fn free);
 
 /* What the next call finds where it puts its variables. */
-static __attribute__((noinline)) void soil_stack(int byte) {
+static __attribute__((noinline)) void soil_stack(int byte)
+{
 	volatile unsigned char soil[16384];
-	for (size_t i = 0; i < sizeof soil; i++)
-		soil[i] = (unsigned char)byte;
+	for (size_t i = 0; i < sizeof soil; i++) soil[i] = (unsigned char)byte;
 }
 
-static void test_jansson_without_memory(void **state) {
+static void test_jansson_without_memory(void **state)
+{
 	json_set_alloc_funcs(vigia__alloc, vigia__free);
 	/* where jansson says nothing of why it failed, what lies about is not taken for its reason */
 	for (int byte = 0; byte < 32; byte++) {
@@ -496,7 +554,8 @@ static void test_jansson_without_memory(void **state) {
 	vigia__buf_deinit(&text);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_texts_that_come_back_as_they_are),
 		cmocka_unit_test(test_texts_that_come_back_otherwise),

@@ -76,7 +76,8 @@ static void *read_events(void *arg)
 			struct vigia_event event;
 			if (vigia_batch_event(batch, i, &event, NULL) < 0) abort();
 			reader->seen[count] = event.seq_num;
-			snprintf(reader->types[count], sizeof reader->types[count], "%.*s", (int)event.object_type.len, event.object_type.data);
+			snprintf(reader->types[count], sizeof reader->types[count], "%.*s", (int)event.object_type.len,
+			         event.object_type.data);
 		}
 	}
 	vigia_batch_free(batch);
@@ -165,8 +166,8 @@ struct player {
 	struct vigia_store *store;
 	const char *mine, *theirs;
 	bool begins;
-	int rounds;     /* out */
-	int64_t until;  /* wake-ups that are lost cost a second each: enough is enough */
+	int rounds;    /* out */
+	int64_t until; /* wake-ups that are lost cost a second each: enough is enough */
 };
 
 static void *play(void *arg)
@@ -177,7 +178,10 @@ static void *play(void *arg)
 	struct vigia_iterator next = {VIGIA_AFTER, 0};
 	if (player->begins) append(player->store, player->mine);
 	while (player->rounds < ROUNDS && vigia__mono_ns() < player->until) {
-		struct vigia_read request = {.size = sizeof request, .from = next, .limit = 1, .timeout_ns = 5000000000,
+		struct vigia_read request = {.size = sizeof request,
+		                             .from = next,
+		                             .limit = 1,
+		                             .timeout_ns = 5000000000,
 		                             .filter = {.object_types = &theirs, .object_types_count = 1}};
 		if (vigia_store_read(player->store, &request, batch, &next, NULL) < 0) abort();
 		if (vigia_batch_count(batch) == 0) continue;
@@ -225,7 +229,8 @@ static void *queue_events(void *arg)
 	return NULL;
 }
 
-/* Commits of another thread at any moment: none may hold progress without what was queued before it, or a kill behind it loses that. */
+/* Commits of another thread at any moment: none may hold progress without what was queued before it, or a kill behind
+ * it loses that. */
 static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **state)
 {
 	(void)state;
@@ -437,7 +442,8 @@ static int scenario(struct vigia_error *err)
 	struct vigia_batch *batch = vigia_batch_new();
 	if (rc == VIGIA_OK && batch == NULL) rc = VIGIA_ENOMEM;
 	if (rc == VIGIA_OK) {
-		struct vigia_read request = {.size = sizeof request, .from = {VIGIA_TRIM_HORIZON, 0},
+		struct vigia_read request = {.size = sizeof request,
+		                             .from = {VIGIA_TRIM_HORIZON, 0},
 		                             .filter = {.object_types = &type, .object_types_count = 1}};
 		rc = vigia_store_read(store, &request, batch, &next, err);
 		if (rc == VIGIA_OK && vigia_batch_count(batch) == 0) rc = VIGIA_EIO;
@@ -475,7 +481,8 @@ static void R3_every_allocation_may_fail(void **state)
 
 /* ---- progress of what is not there ---- */
 
-/* The file was overwritten by an older copy between two looks: what watchers finished in it before is not saved (S18, W9). */
+/* The file was overwritten by an older copy between two looks: what watchers finished in it before is not saved (S18,
+ * W9). */
 static void S18_progress_beyond_the_last_event_is_not_saved(void **state)
 {
 	(void)state;
@@ -537,7 +544,8 @@ static int put_last(void *txn, void *arg, struct vigia_error *err)
 {
 	struct last_record *last = arg;
 	(void)err;
-	return mdb_put(txn, ((struct lmdb_backend *)last_store->backend)->meta, &(MDB_val){4, "last"}, &(MDB_val){sizeof *last, last}, 0);
+	return mdb_put(txn, ((struct lmdb_backend *)last_store->backend)->meta, &(MDB_val){4, "last"},
+	               &(MDB_val){sizeof *last, last}, 0);
 }
 
 /* An event stored an hour from now, by a clock that was set back since. */
@@ -578,7 +586,8 @@ static void E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed
 	struct vigia_store *store = open_store();
 	int64_t at_ns = 0;
 	last_store = store;
-	assert_int_equal(vigia__lmdb_in_commit((struct lmdb_backend *)store->backend, put_future_event, &at_ns, NULL), VIGIA_OK);
+	assert_int_equal(vigia__lmdb_in_commit((struct lmdb_backend *)store->backend, put_future_event, &at_ns, NULL),
+	                 VIGIA_OK);
 	assert_int_equal(time_of(store, 1), at_ns);
 	assert_int_equal(append(store, "T"), 2);
 	assert_int_equal(time_of(store, 2), at_ns);

@@ -1,9 +1,9 @@
 /*
- * test_map.c - the map of a store where address space is short: opening, growing, what other processes enlarged, loans; and a change of
- * its size while others read.
+ * test_map.c - the map of a store where address space is short: opening, growing, what other processes enlarged, loans;
+ * and a change of its size while others read.
  *
- * mmap and write (a backup's) are replaced for the whole program, liblmdb included, so that they can refuse and wait; and so is LMDB's
- * copy, before which something can happen.
+ * mmap and write (a backup's) are replaced for the whole program, liblmdb included, so that they can refuse and wait;
+ * and so is LMDB's copy, before which something can happen.
  */
 #include "folder.h"
 
@@ -43,7 +43,8 @@ VIGIA_API void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t of
 }
 #endif
 
-static atomic_bool hold_writes, held; /* write() of more than the meta pages, for which writers wait, waits as long as the first is set */
+static atomic_bool hold_writes,
+	held; /* write() of more than the meta pages, for which writers wait, waits as long as the first is set */
 
 VIGIA_API ssize_t write(int fd, const void *data, size_t len)
 {
@@ -59,7 +60,7 @@ static int copy_fails;
 
 VIGIA_API int mdb_env_copyfd2(MDB_env *env, mdb_filehandle_t fd, unsigned flags)
 {
-	int (*real)(MDB_env *env, mdb_filehandle_t fd, unsigned flags);
+	int (*real)(MDB_env * env, mdb_filehandle_t fd, unsigned flags);
 	void *found = dlsym(RTLD_NEXT, "mdb_env_copyfd2");
 	void (*act)(void) = before_copy;
 	memcpy(&real, &found, sizeof real);
@@ -112,7 +113,8 @@ static int read_last(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 	int rc = vigia_store_latest(store, &last, err);
 	if (rc < 0) return rc;
 	struct vigia_batch *batch = vigia_batch_new();
-	rc = vigia_store_read(store, &(struct vigia_read){.size = sizeof(struct vigia_read), .from = {VIGIA_AT, last}}, batch, &next, err);
+	rc = vigia_store_read(store, &(struct vigia_read){.size = sizeof(struct vigia_read), .from = {VIGIA_AT, last}},
+	                      batch, &next, err);
 	if (rc == VIGIA_OK && vigia_batch_count(batch) != 1) rc = VIGIA_NONE;
 	vigia_batch_free(batch);
 	*seq_num = last;
@@ -141,12 +143,12 @@ static void no_limit(void)
 }
 
 /* Runs `act` in a child process, where a failed expectation ends with the number of its line, a crash with a signal. */
-#define expect(what) \
-	do { \
-		if (!(what)) { \
+#define expect(what)                                           \
+	do {                                                       \
+		if (!(what)) {                                         \
 			fprintf(stderr, "line %d: %s\n", __LINE__, #what); \
-			_exit(1); \
-		} \
+			_exit(1);                                          \
+		}                                                      \
 	} while (0)
 
 static void in_child(void (*act)(void))
@@ -303,7 +305,8 @@ static void open_and_collect(void)
 	vigia_store_free(store);
 }
 
-/* Threads of ours have small stacks, and glibc takes from them what is thread-local in the whole program: `payload` here. */
+/* Threads of ours have small stacks, and glibc takes from them what is thread-local in the whole program: `payload`
+ * here. */
 static void R2_a_store_opens_in_a_program_with_large_thread_local_variables(void **state)
 {
 	(void)state;
@@ -502,7 +505,8 @@ static void D4q_a_backup_delays_nobody(void **state)
 	uint64_t last, removed;
 	be_quick(store);
 	while (append(store, 3000, &err) == VIGIA_OK) continue;
-	assert_int_equal(vigia_store_trim(store, 20, &removed, &err), VIGIA_OK); /* three commits on, its pages can be used */
+	assert_int_equal(vigia_store_trim(store, 20, &removed, &err),
+	                 VIGIA_OK); /* three commits on, its pages can be used */
 	assert_int_equal(vigia_checkpoint_put(store, "w", 1, &err), VIGIA_OK);
 	assert_int_equal(vigia_checkpoint_put(store, "w", 2, &err), VIGIA_OK);
 	pthread_t thread = begin_backup(store);
@@ -570,7 +574,8 @@ static void D4_a_backup_whose_environment_is_opened_again(void **state)
 	struct lmdb_backend *b = (struct lmdb_backend *)store->backend;
 	struct vigia_error err = {0};
 	uint64_t last;
-	for (int i = 0; i < 3; i++) assert_int_equal(append(store, MB - 100, &err), VIGIA_OK); /* it is copied in several pieces */
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(append(store, MB - 100, &err), VIGIA_OK); /* it is copied in several pieces */
 	pthread_t thread = begin_backup(store);
 	assert_int_equal(vigia__lmdb_map_claim(b), 0);
 	vigia__lmdb_env_close(b);
@@ -614,7 +619,8 @@ static void D4s_one_callers_failure_is_its_own(void **state)
 	for (int i = 0; i < PRODUCERS; i++) pthread_create(&threads[i], NULL, produce, store);
 	for (uint64_t i = 1; i <= SAVES; i++) {
 		if (vigia_checkpoint_put(store, "w", i % last, &err) < 0) fail_msg("save %d: %s", (int)i, err.message);
-		if (i % 100 == 0 && vigia_store_trim(store, i / 100, &removed, &err) < 0) fail_msg("trim %d: %s", (int)i, err.message);
+		if (i % 100 == 0 && vigia_store_trim(store, i / 100, &removed, &err) < 0)
+			fail_msg("trim %d: %s", (int)i, err.message);
 		if (i % 100 == 50 && vigia_checkpoint_put(store, "gone", 1, &err) < 0) fail_msg("%s", err.message);
 		if (i % 100 == 51 && vigia_checkpoint_delete(store, "gone", &err) < 0) fail_msg("%s", err.message);
 	}
@@ -630,7 +636,8 @@ static void *store_too_much(void *arg)
 	enum { COUNT = 10 };
 	struct vigia_new_event events[COUNT];
 	static uint8_t large[1 << 20] = {0xc6, 0, 0x0f, 0, 0};
-	for (int i = 0; i < COUNT; i++) events[i] = (struct vigia_new_event){{"CREATE", 6}, {"Large", 5}, {(char *)large, 0x0f0000 + 5}};
+	for (int i = 0; i < COUNT; i++)
+		events[i] = (struct vigia_new_event){{"CREATE", 6}, {"Large", 5}, {(char *)large, 0x0f0000 + 5}};
 	while (!atomic_load(&enough)) {
 		struct vigia_error err = {0};
 		if (vigia_store_append(arg, events, COUNT, NULL, &err) != VIGIA_EFULL) fail_msg("%s", err.message);
@@ -732,8 +739,8 @@ static void D2n_what_frees_room_goes_before_the_queue(void **state)
 	vigia_store_free(store);
 }
 
-/* A checkpoint takes the queue along, so that it gets ahead of nothing. Then there is more in the file than its map should hold: an append
- * that is acknowledged is stored. */
+/* A checkpoint takes the queue along, so that it gets ahead of nothing. Then there is more in the file than its map
+ * should hold: an append that is acknowledged is stored. */
 static void D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full(void **state)
 {
 	(void)state;
@@ -763,22 +770,28 @@ static void D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full(void *
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(D4l_a_map_that_may_not_grow_is_trimmed_when_it_is_full, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D4l_a_store_opens_where_a_small_map_is_granted_and_grows, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4l_a_map_that_may_not_grow_is_trimmed_when_it_is_full, folder_setup,
+	                                    folder_teardown),
+		cmocka_unit_test_setup_teardown(D4l_a_store_opens_where_a_small_map_is_granted_and_grows, folder_setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(D4m_a_map_that_another_process_enlarged, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(R2_a_store_opens_in_a_program_with_large_thread_local_variables, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(A3_a_backup_while_another_process_enlarges_the_map, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(R2_a_store_opens_in_a_program_with_large_thread_local_variables, folder_setup,
+	                                    folder_teardown),
+		cmocka_unit_test_setup_teardown(A3_a_backup_while_another_process_enlarges_the_map, folder_setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(D4n_a_loan_that_is_not_granted, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4o_a_map_that_was_lost_is_opened_again, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4p_a_change_of_size_goes_before_new_readers, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4q_a_backup_delays_nobody, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D4r_a_map_grows_beside_a_backup_or_says_that_it_cannot_beside_one_that_compacts, folder_setup,
-		                                folder_teardown),
+		cmocka_unit_test_setup_teardown(D4r_a_map_grows_beside_a_backup_or_says_that_it_cannot_beside_one_that_compacts,
+	                                    folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4_a_backup_whose_environment_is_opened_again, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4s_one_callers_failure_is_its_own, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D4t_what_is_too_large_does_not_fail_what_is_small, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4t_what_is_too_large_does_not_fail_what_is_small, folder_setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(D2n_what_frees_room_goes_before_the_queue, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D2o_a_checkpoint_takes_the_queue_along_though_the_map_is_full, folder_setup,
+	                                    folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

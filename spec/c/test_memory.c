@@ -1,6 +1,6 @@
 /*
- * test_memory.c - the memory backend behind struct vigia__backend, with a clock the test sets; then the same store through vigia.h with
- * threads. It includes memory.c, so that the backend sees that clock.
+ * test_memory.c - the memory backend behind struct vigia__backend, with a clock the test sets; then the same store
+ * through vigia.h with threads. It includes memory.c, so that the backend sees that clock.
  */
 #include "test.h"
 
@@ -13,17 +13,20 @@ int64_t vigia__mono_ns(void); /* the system's: store.h named only the test's */
 
 static int64_t wall_ns = 1000, mono_ns, mono_step_ns;
 
-int64_t test_wall_ns(void) {
+int64_t test_wall_ns(void)
+{
 	return wall_ns;
 }
 
-int64_t test_mono_ns(void) {
+int64_t test_mono_ns(void)
+{
 	return mono_ns += mono_step_ns;
 }
 
 /* ---- helpers ---- */
 
-static struct vigia__backend *open_memory(void) {
+static struct vigia__backend *open_memory(void)
+{
 	struct vigia_store_options options;
 	struct vigia__backend *b = NULL;
 	vigia_store_options_init(&options);
@@ -34,13 +37,16 @@ static struct vigia__backend *open_memory(void) {
 }
 
 /* Encodes an event whose object is a number. */
-static void encode(struct vigia__buf *buf, const char *type, int64_t object) {
+static void encode(struct vigia__buf *buf, const char *type, int64_t object)
+{
 	assert_int_equal(vigia__event_begin(buf, slice_of("CREATE"), slice_of(type), NULL), VIGIA_OK);
 	assert_int_equal(vigia__put_int(buf, object), 0);
 }
 
 /* Appends `count` events of one type in one request; object i is first_object + i. */
-static int append_many(struct vigia__backend *b, const char *type, int64_t first_object, size_t count, uint64_t *first_seq) {
+static int append_many(struct vigia__backend *b, const char *type, int64_t first_object, size_t count,
+                       uint64_t *first_seq)
+{
 	struct vigia__buf buf = {0};
 	size_t ends[64];
 	struct vigia_error err = {0};
@@ -52,43 +58,49 @@ static int append_many(struct vigia__backend *b, const char *type, int64_t first
 	struct vigia__append request = {.bytes = buf.data, .ends = ends, .count = count, .len = buf.len};
 	int rc = b->append(b, &request, &err);
 	assert_int_equal(rc, err.code);
-	if (first_seq)
-		*first_seq = request.first_seq;
+	if (first_seq) *first_seq = request.first_seq;
 	vigia__buf_deinit(&buf);
 	return rc;
 }
 
-static uint64_t append_one(struct vigia__backend *b, const char *type, int64_t object) {
+static uint64_t append_one(struct vigia__backend *b, const char *type, int64_t object)
+{
 	uint64_t seq_num = 0;
 	assert_int_equal(append_many(b, type, object, 1, &seq_num), VIGIA_OK);
 	return seq_num;
 }
 
-static struct vigia__scan scan_all(uint64_t from) {
+static struct vigia__scan scan_all(uint64_t from)
+{
 	return (struct vigia__scan){.from = from, .count_max = SIZE_MAX, .bytes_max = SIZE_MAX, .until_mono_ns = INT64_MAX};
 }
 
-static void check_bounds(struct vigia__backend *b, uint64_t oldest, uint64_t latest) {
+static void check_bounds(struct vigia__backend *b, uint64_t oldest, uint64_t latest)
+{
 	uint64_t low = 99, high = 99;
 	assert_int_equal(b->bounds(b, &low, &high, NULL), VIGIA_OK);
 	assert_int_equal(low, oldest);
 	assert_int_equal(high, latest);
 }
 
-static void check_checkpoint(struct vigia__backend *b, const char *id, uint64_t seq_num) {
+static void check_checkpoint(struct vigia__backend *b, const char *id, uint64_t seq_num)
+{
 	uint64_t got = 0;
 	assert_int_equal(b->checkpoint_get(b, id, &got, NULL), VIGIA_OK);
 	assert_int_equal(got, seq_num);
 }
 
-static void check_no_checkpoint(struct vigia__backend *b, const char *id) {
+static void check_no_checkpoint(struct vigia__backend *b, const char *id)
+{
 	uint64_t got = 0;
 	struct vigia_error err = {0};
 	assert_error(b->checkpoint_get(b, id, &got, &err), VIGIA_ENOCHECKPOINT, &err, id);
 }
 
-static int64_t object_of(const struct vigia_event *event) {
-	struct vigia__reader reader = {(const uint8_t *)event->object.data, (const uint8_t *)event->object.data + event->object.len};
+static int64_t object_of(const struct vigia_event *event)
+{
+	struct vigia__reader reader = {(const uint8_t *)event->object.data,
+	                               (const uint8_t *)event->object.data + event->object.len};
 	struct vigia__token token;
 	assert_int_equal(vigia__reader_next(&reader, &token, NULL), VIGIA_OK);
 	assert_int_equal(token.kind, VIGIA_TOKEN_INT);
@@ -97,7 +109,8 @@ static int64_t object_of(const struct vigia_event *event) {
 
 /* ---- events ---- */
 
-static void test_append_numbers_and_keeps(void **state) {
+static void test_append_numbers_and_keeps(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_batch batch = {0};
 	check_bounds(b, 0, 0);
@@ -123,7 +136,8 @@ static void test_append_numbers_and_keeps(void **state) {
 	b->release(b);
 }
 
-static void test_stamps_in_place_and_takes_one_event_without_ends(void **state) {
+static void test_stamps_in_place_and_takes_one_event_without_ends(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia__buf buf = {0};
 	encode(&buf, "File", 5);
@@ -136,7 +150,8 @@ static void test_stamps_in_place_and_takes_one_event_without_ends(void **state) 
 	b->release(b);
 }
 
-static void test_time_never_goes_back(void **state) {
+static void test_time_never_goes_back(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_batch batch = {0};
 	static const int64_t clock[] = {5000, 4000, 4500, 5000, 6000, 1}, stamped[] = {5000, 5000, 5000, 5000, 6000, 6000};
@@ -153,16 +168,19 @@ static void test_time_never_goes_back(void **state) {
 	assert_int_equal(b->scan(b, &scan, &batch, NULL), VIGIA_OK);
 	assert_int_equal(batch.count, 4);
 	for (size_t i = 0; i < batch.count; i++)
-		assert_int_equal(vigia__event_time(batch.bytes.data + batch.entries[i].offset, batch.entries[i].len), stamped[i + 2]);
+		assert_int_equal(vigia__event_time(batch.bytes.data + batch.entries[i].offset, batch.entries[i].len),
+		                 stamped[i + 2]);
 	vigia__batch_deinit(&batch);
 	b->release(b);
 }
 
-static int append_three(struct vigia__backend *b) {
+static int append_three(struct vigia__backend *b)
+{
 	return append_many(b, "File", 0, 3, NULL);
 }
 
-static void test_append_is_all_or_nothing_without_memory(void **state) {
+static void test_append_is_all_or_nothing_without_memory(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia__buf buf = {0};
 	size_t ends[40];
@@ -197,11 +215,11 @@ static void test_append_is_all_or_nothing_without_memory(void **state) {
 	b->release(b);
 }
 
-static void test_scan_stops_where_it_is_told(void **state) {
+static void test_scan_stops_where_it_is_told(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_batch batch = {0};
-	for (int i = 0; i < 10; i++)
-		append_one(b, i % 2 ? "Odd" : "Even", i);
+	for (int i = 0; i < 10; i++) append_one(b, i % 2 ? "Odd" : "Even", i);
 	size_t len = 0;
 	static const struct {
 		uint64_t from;
@@ -210,8 +228,9 @@ static void test_scan_stops_where_it_is_told(void **state) {
 		uint64_t looked_at;
 		bool at_end;
 	} cases[] = {
-		{0, SIZE_MAX, 99, 10, 10, true},  {1, 3, 99, 3, 3, false},  {8, 3, 99, 3, 10, true},   {11, SIZE_MAX, 99, 0, 0, true},
-		{UINT64_MAX, 1, 99, 0, 0, true},  {1, SIZE_MAX, 2, 2, 2, false}, {1, SIZE_MAX, 0, 1, 1, false}, {10, SIZE_MAX, 0, 1, 10, true},
+		{0, SIZE_MAX, 99, 10, 10, true}, {1, 3, 99, 3, 3, false},         {8, 3, 99, 3, 10, true},
+		{11, SIZE_MAX, 99, 0, 0, true},  {UINT64_MAX, 1, 99, 0, 0, true}, {1, SIZE_MAX, 2, 2, 2, false},
+		{1, SIZE_MAX, 0, 1, 1, false},   {10, SIZE_MAX, 0, 1, 10, true},
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct vigia__scan scan = scan_all(cases[i].from);
@@ -222,8 +241,7 @@ static void test_scan_stops_where_it_is_told(void **state) {
 		assert_int_equal(batch.count, cases[i].count);
 		assert_int_equal(scan.looked_at, cases[i].looked_at);
 		assert_int_equal(scan.at_end, cases[i].at_end);
-		if (i == 0)
-			len = batch.entries[0].len; /* of "Even"; "Odd" is shorter */
+		if (i == 0) len = batch.entries[0].len; /* of "Even"; "Odd" is shorter */
 	}
 	/* Adds to what is in the batch. */
 	struct vigia__scan scan = scan_all(9);
@@ -234,14 +252,16 @@ static void test_scan_stops_where_it_is_told(void **state) {
 	b->release(b);
 }
 
-static void test_scan_filters_and_looks_no_longer_than_its_time(void **state) {
+static void test_scan_filters_and_looks_no_longer_than_its_time(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_batch batch = {0};
 	struct vigia__filter *filter = NULL;
 	struct vigia_slice rare = SLICE("Rare");
-	assert_int_equal(vigia__filter_new(&(struct vigia_filter){.object_types = &rare, .object_types_count = 1}, &filter, NULL), VIGIA_OK);
-	for (int i = 0; i < 30; i++)
-		assert_int_equal(append_many(b, "Common", 0, 64, NULL), VIGIA_OK);
+	assert_int_equal(
+		vigia__filter_new(&(struct vigia_filter){.object_types = &rare, .object_types_count = 1}, &filter, NULL),
+		VIGIA_OK);
+	for (int i = 0; i < 30; i++) assert_int_equal(append_many(b, "Common", 0, 64, NULL), VIGIA_OK);
 	assert_int_equal(append_one(b, "Rare", 7), 1921);
 	assert_int_equal(append_one(b, "Common", 8), 1922);
 
@@ -269,7 +289,8 @@ static void test_scan_filters_and_looks_no_longer_than_its_time(void **state) {
 	b->release(b);
 }
 
-static void test_scan_without_memory(void **state) {
+static void test_scan_without_memory(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_batch batch = {0};
 	struct vigia_error err = {0};
@@ -284,14 +305,14 @@ static void test_scan_without_memory(void **state) {
 	b->release(b);
 }
 
-static void test_trim_keeps_the_numbering(void **state) {
+static void test_trim_keeps_the_numbering(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_batch batch = {0};
 	uint64_t removed = 99;
 	assert_int_equal(b->trim(b, 5, &removed, NULL), VIGIA_OK);
 	assert_int_equal(removed, 0);
-	for (int i = 1; i <= 20; i++)
-		append_one(b, "File", i);
+	for (int i = 1; i <= 20; i++) append_one(b, "File", i);
 	assert_int_equal(b->trim(b, 7, &removed, NULL), VIGIA_OK);
 	assert_int_equal(removed, 7);
 	check_bounds(b, 8, 20);
@@ -318,7 +339,8 @@ static void test_trim_keeps_the_numbering(void **state) {
 	b->release(b);
 }
 
-static void test_find_time(void **state) {
+static void test_find_time(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	static const int64_t clock[] = {100, 200, 200, 300};
 	uint64_t seq_num = 99, removed;
@@ -351,14 +373,16 @@ struct seen {
 	char text[200];
 };
 
-static void see(void *ctx, const char *id, uint64_t seq_num) {
+static void see(void *ctx, const char *id, uint64_t seq_num)
+{
 	struct seen *seen = ctx;
 	size_t len = strlen(seen->text);
 	snprintf(seen->text + len, sizeof seen->text - len, "%s=%d ", id, (int)seq_num);
 	assert_int_equal(seen->b->checkpoint_delete(seen->b, id, NULL), VIGIA_OK); /* it may use the store */
 }
 
-static void test_checkpoints(void **state) {
+static void test_checkpoints(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_error err = {0};
 	struct seen seen = {.b = b};
@@ -366,8 +390,7 @@ static void test_checkpoints(void **state) {
 	check_no_checkpoint(b, "a");
 	assert_error(b->checkpoint_delete(b, "a", &err), VIGIA_ENOCHECKPOINT, &err, "'a'");
 	static const char *const ids[] = {"m", "z", "a", "mm", "\xff", "M"};
-	for (size_t i = 0; i < COUNT_OF(ids); i++)
-		assert_int_equal(b->checkpoint_put(b, ids[i], i + 1, NULL), VIGIA_OK);
+	for (size_t i = 0; i < COUNT_OF(ids); i++) assert_int_equal(b->checkpoint_put(b, ids[i], i + 1, NULL), VIGIA_OK);
 	assert_int_equal(b->checkpoint_put(b, "m", 9, NULL), VIGIA_OK);
 	check_checkpoint(b, "m", 9);
 	assert_int_equal(b->checkpoint_put(b, "m", 0, NULL), VIGIA_OK); /* back; and 0 is one, too */
@@ -394,14 +417,16 @@ struct order {
 	int count;
 };
 
-static void look_at_order(void *ctx, const char *id, uint64_t seq_num) {
+static void look_at_order(void *ctx, const char *id, uint64_t seq_num)
+{
 	struct order *order = ctx;
 	assert_true(strcmp(order->last, id) < 0);
 	snprintf(order->last, sizeof order->last, "%s", id);
 	order->count++;
 }
 
-static void test_many_checkpoints_in_order_without_memory(void **state) {
+static void test_many_checkpoints_in_order_without_memory(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	char id[20];
 	for (unsigned i = 0; i < 50; i++) {
@@ -418,7 +443,8 @@ static void test_many_checkpoints_in_order_without_memory(void **state) {
 	b->release(b);
 }
 
-static void test_progress_is_saved_with_the_next_commit(void **state) {
+static void test_progress_is_saved_with_the_next_commit(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia__progress *one = vigia__progress_new("one", 0), *two = vigia__progress_new("two", 5);
 	append_one(b, "File", 0);
@@ -461,7 +487,8 @@ static void test_progress_is_saved_with_the_next_commit(void **state) {
 	b->release(b);
 }
 
-static void test_one_commit_saves_the_progress_of_many(void **state) {
+static void test_one_commit_saves_the_progress_of_many(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia__progress *progress[40];
 	char id[20];
@@ -476,18 +503,17 @@ static void test_one_commit_saves_the_progress_of_many(void **state) {
 		snprintf(id, sizeof id, "w%zu", i);
 		check_checkpoint(b, id, i);
 	}
-	for (size_t i = 0; i < COUNT_OF(progress); i++)
-		vigia__progress_end(&b->progress, progress[i]);
+	for (size_t i = 0; i < COUNT_OF(progress); i++) vigia__progress_end(&b->progress, progress[i]);
 	b->release(b);
 }
 
 /* However many watchers there are: what a commit costs is what moved. */
-static void test_a_commit_looks_at_what_moved_only(void **state) {
+static void test_a_commit_looks_at_what_moved_only(void **state)
+{
 	enum { NODES = 10000, MOVED = 3 };
 	struct vigia__backend *b = open_memory();
 	struct vigia__progress **nodes = calloc(NODES, sizeof *nodes);
-	for (size_t i = 0; i < NODES; i++)
-		nodes[i] = vigia__progress_new("w", 0);
+	for (size_t i = 0; i < NODES; i++) nodes[i] = vigia__progress_new("w", 0);
 	append_one(b, "File", 0);
 	assert_int_equal(vigia__progress_out(&b->progress), 0);
 	for (uint64_t round = 1; round <= 5; round++) {
@@ -499,14 +525,14 @@ static void test_a_commit_looks_at_what_moved_only(void **state) {
 		append_one(b, "File", 0); /* nothing moved meanwhile */
 		assert_int_equal(vigia__progress_out(&b->progress), round * MOVED);
 	}
-	for (size_t i = 0; i < NODES; i++)
-		vigia__progress_end(&b->progress, nodes[i]);
+	for (size_t i = 0; i < NODES; i++) vigia__progress_end(&b->progress, nodes[i]);
 	free(nodes);
 	b->release(b);
 }
 
 /* However much moved: a commit takes a slice, oldest first, and a save goes on to the end. */
-static void test_a_commit_takes_a_slice_of_what_moved(void **state) {
+static void test_a_commit_takes_a_slice_of_what_moved(void **state)
+{
 	enum { NODES = 3 * VIGIA_PROGRESS_SLICE + 7 };
 	struct vigia_store *store;
 	struct vigia_store_options options;
@@ -526,19 +552,18 @@ static void test_a_commit_takes_a_slice_of_what_moved(void **state) {
 		assert_int_equal(vigia__progress_saved(&b->progress, nodes[i]), i < VIGIA_PROGRESS_SLICE);
 	vigia__progress_move(&b->progress, nodes[0], 2);
 	assert_int_equal(vigia__store_save_progress(store, NULL), VIGIA_OK);
-	for (int i = 0; i < NODES; i++)
-		assert_int_equal(vigia__progress_saved(&b->progress, nodes[i]), i == 0 ? 2 : 1);
+	for (int i = 0; i < NODES; i++) assert_int_equal(vigia__progress_saved(&b->progress, nodes[i]), i == 0 ? 2 : 1);
 	uint64_t commits = b->commits(b);
 	assert_int_equal(vigia__store_save_progress(store, NULL), VIGIA_OK); /* nothing moved: one commit */
 	assert_int_equal(b->commits(b), commits + 1);
-	for (int i = 0; i < NODES; i++)
-		vigia__progress_end(&b->progress, nodes[i]);
+	for (int i = 0; i < NODES; i++) vigia__progress_end(&b->progress, nodes[i]);
 	vigia_store_free(store);
 }
 
 /* ---- owners, wake words, numbers ---- */
 
-static void test_one_owner_per_watcher_id(void **state) {
+static void test_one_owner_per_watcher_id(void **state)
+{
 	struct vigia__backend *b = open_memory(), *another = open_memory();
 	struct vigia_error err = {0};
 	char pid[40];
@@ -559,7 +584,8 @@ static void test_one_owner_per_watcher_id(void **state) {
 	b->release(b);
 }
 
-static void test_an_append_wakes_its_types_and_nothing_else_does(void **state) {
+static void test_an_append_wakes_its_types_and_nothing_else_does(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia_slice file = SLICE("File"), folder = SLICE("Folder");
 	assert_true(vigia__wake_bit(file) != vigia__wake_bit(folder));
@@ -588,15 +614,15 @@ static void test_an_append_wakes_its_types_and_nothing_else_does(void **state) {
 }
 
 /* A watcher of many types, or a registry of many watchers, is woken by each of its types and sleeps on for others. */
-static void test_a_waiter_listens_to_many_types(void **state) {
+static void test_a_waiter_listens_to_many_types(void **state)
+{
 	enum { TYPES = 20 };
 	char names[TYPES][16];
 	struct vigia_slice types[TYPES], other = SLICE("Folder");
 	size_t count = 0;
 	for (int i = 0; count < TYPES; i++) {
 		types[count] = (struct vigia_slice){names[count], (size_t)snprintf(names[count], sizeof *names, "Type%d", i)};
-		if (vigia__wake_bit(types[count]) != vigia__wake_bit(other))
-			count++;
+		if (vigia__wake_bit(types[count]) != vigia__wake_bit(other)) count++;
 	}
 	struct vigia__backend *b = open_memory();
 	struct vigia__listen listen;
@@ -616,14 +642,14 @@ static void test_a_waiter_listens_to_many_types(void **state) {
 	b->release(b);
 }
 
-static void test_stats_and_what_it_can(void **state) {
+static void test_stats_and_what_it_can(void **state)
+{
 	struct vigia__backend *b = open_memory();
 	struct vigia__backend_stats stats;
 	assert_int_equal(b->can, 0);
 	assert_string_equal(b->name, "memory");
 	uint64_t removed;
-	for (int i = 0; i < 3; i++)
-		append_one(b, "File", 1);
+	for (int i = 0; i < 3; i++) append_one(b, "File", 1);
 	assert_int_equal(b->stats(b, &stats, NULL), VIGIA_OK);
 	uint64_t one = stats.used_bytes / 3;
 	assert_in_range(one, VIGIA_HEAD_MIN, 40);
@@ -654,31 +680,31 @@ struct shared {
 	atomic_int next_writer;
 };
 
-static void *write_events(void *arg) {
+static void *write_events(void *arg)
+{
 	struct shared *shared = arg;
 	int writer = atomic_fetch_add(&shared->next_writer, 1);
 	uint64_t last = 0;
 	for (int i = 0; i < PER_WRITER; i++) {
 		struct vigia__buf object = {0};
 		uint64_t seq_num = 0;
-		if (vigia__put_int(&object, writer * PER_WRITER + i) < 0)
-			return "no memory";
+		if (vigia__put_int(&object, writer * PER_WRITER + i) < 0) return "no memory";
 		struct vigia_new_event event = {slice_of("CREATE"), slice_of("Number"), buf_slice(&object)};
-		if (vigia_store_append(shared->store, &event, 1, &seq_num, NULL) < 0)
-			return "append failed";
+		if (vigia_store_append(shared->store, &event, 1, &seq_num, NULL) < 0) return "append failed";
 		vigia__buf_deinit(&object);
-		if (seq_num <= last)
-			return "a later append has a lower number";
+		if (seq_num <= last) return "a later append has a lower number";
 		last = seq_num;
 	}
 	return NULL;
 }
 
 /* Waits for each event by long poll; all readers must see all of them, in one order, each writer's in its own order. */
-static void *read_events(void *arg) {
+static void *read_events(void *arg)
+{
 	struct shared *shared = arg;
 	struct vigia_batch *batch = vigia_batch_new();
-	struct vigia_iterator next = {.kind = VIGIA_AFTER, .seq_num = 0}; /* nothing to resolve: the first read waits, too */
+	struct vigia_iterator next = {.kind = VIGIA_AFTER,
+	                              .seq_num = 0}; /* nothing to resolve: the first read waits, too */
 	int64_t last[WRITERS] = {-1, -1, -1, -1};
 	const char *wrong = NULL;
 	for (uint64_t seq_num = 0; seq_num < WRITERS * PER_WRITER && !wrong;) {
@@ -690,8 +716,7 @@ static void *read_events(void *arg) {
 			if (vigia_batch_event(batch, i, &event, NULL) < 0 || event.seq_num != ++seq_num)
 				wrong = "an event is damaged or missing";
 			int64_t object = object_of(&event);
-			if (object <= last[object / PER_WRITER])
-				wrong = "a writer's events are out of order";
+			if (object <= last[object / PER_WRITER]) wrong = "a writer's events are out of order";
 			last[object / PER_WRITER] = object;
 		}
 	}
@@ -699,7 +724,8 @@ static void *read_events(void *arg) {
 	return (void *)wrong;
 }
 
-static void test_threads_see_one_order(void **state) {
+static void test_threads_see_one_order(void **state)
+{
 	struct shared shared = {0};
 	pthread_t threads[WRITERS + READERS];
 	assert_int_equal(vigia_store_open(":memory:", NULL, &shared.store, NULL), VIGIA_OK);
@@ -709,36 +735,41 @@ static void test_threads_see_one_order(void **state) {
 	for (size_t i = 0; i < COUNT_OF(threads); i++) { /* all of them, before this frame may be left */
 		void *said = NULL;
 		pthread_join(threads[i], &said);
-		if (said)
-			wrong = said;
+		if (said) wrong = said;
 	}
-	if (wrong)
-		fail_msg("%s", (const char *)wrong);
+	if (wrong) fail_msg("%s", (const char *)wrong);
 	uint64_t latest = 0;
 	assert_int_equal(vigia_store_latest(shared.store, &latest, NULL), VIGIA_OK);
 	assert_int_equal(latest, WRITERS * PER_WRITER);
 	vigia_store_free(shared.store);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
-		{"S1 E2 append numbers events from 1 and keeps them as they are", test_append_numbers_and_keeps, NULL, NULL, NULL},
+		{"S1 E2 append numbers events from 1 and keeps them as they are", test_append_numbers_and_keeps, NULL, NULL,
+	     NULL},
 		cmocka_unit_test(test_stamps_in_place_and_takes_one_event_without_ends),
 		{"E3 the time of events never goes back though the clock does", test_time_never_goes_back, NULL, NULL, NULL},
-		{"S14 an append that finds no memory stores nothing", test_append_is_all_or_nothing_without_memory, NULL, NULL, NULL},
+		{"S14 an append that finds no memory stores nothing", test_append_is_all_or_nothing_without_memory, NULL, NULL,
+	     NULL},
 		{"S5 a scan stops at its count, its bytes and the end", test_scan_stops_where_it_is_told, NULL, NULL, NULL},
-		{"S8 F2 a scan filters, and looks no longer than its time", test_scan_filters_and_looks_no_longer_than_its_time, NULL, NULL, NULL},
+		{"S8 F2 a scan filters, and looks no longer than its time", test_scan_filters_and_looks_no_longer_than_its_time,
+	     NULL, NULL, NULL},
 		cmocka_unit_test(test_scan_without_memory),
 		{"E2 S9 numbers survive the removal of all events", test_trim_keeps_the_numbering, NULL, NULL, NULL},
 		{"S20 the first event at or after a time", test_find_time, NULL, NULL, NULL},
 		{"S10 checkpoints are put, moved both ways, deleted, listed in order", test_checkpoints, NULL, NULL, NULL},
 		cmocka_unit_test(test_many_checkpoints_in_order_without_memory),
 		{"W10 progress is saved with the next commit", test_progress_is_saved_with_the_next_commit, NULL, NULL, NULL},
-		{"W10 one commit saves the progress of many watchers", test_one_commit_saves_the_progress_of_many, NULL, NULL, NULL},
+		{"W10 one commit saves the progress of many watchers", test_one_commit_saves_the_progress_of_many, NULL, NULL,
+	     NULL},
 		{"W10 a commit takes a slice of what moved", test_a_commit_takes_a_slice_of_what_moved, NULL, NULL, NULL},
-		{"W10 a commit looks at the progress that moved only", test_a_commit_looks_at_what_moved_only, NULL, NULL, NULL},
+		{"W10 a commit looks at the progress that moved only", test_a_commit_looks_at_what_moved_only, NULL, NULL,
+	     NULL},
 		{"W19 one owner per watcher id, named by its pid", test_one_owner_per_watcher_id, NULL, NULL, NULL},
-		{"S6 an append wakes those who listen to its types", test_an_append_wakes_its_types_and_nothing_else_does, NULL, NULL, NULL},
+		{"S6 an append wakes those who listen to its types", test_an_append_wakes_its_types_and_nothing_else_does, NULL,
+	     NULL, NULL},
 		{"S6 a waiter listens to many types, and to those only", test_a_waiter_listens_to_many_types, NULL, NULL, NULL},
 		cmocka_unit_test(test_stats_and_what_it_can),
 		{"S13 S7 threads that append and wait see one order", test_threads_see_one_order, NULL, NULL, NULL},

@@ -4,16 +4,17 @@
 #include "core/event.h"
 #include "test.h"
 
-static struct vigia_slice ended(struct vigia_buffer *buffer) {
+static struct vigia_slice ended(struct vigia_buffer *buffer)
+{
 	struct vigia_slice object = {0};
 	struct vigia_error err = {0};
-	if (vigia_msgpack_end(buffer, &object, &err) < 0)
-		fail_msg("%s", err.message);
+	if (vigia_msgpack_end(buffer, &object, &err) < 0) fail_msg("%s", err.message);
 	return object;
 }
 
 /* {"name": "Ana", "age": 41, "score": 1.5, "tags": ["a", true, nil], "raw": FF 00, "address": {"city": "Rome"}} */
-static void write_person(struct vigia_buffer *buffer) {
+static void write_person(struct vigia_buffer *buffer)
+{
 	vigia_msgpack_map(buffer, 6);
 	vigia_msgpack_text(buffer, "name");
 	vigia_msgpack_text(buffer, "Ana");
@@ -32,13 +33,15 @@ static void write_person(struct vigia_buffer *buffer) {
 	vigia_msgpack_json(buffer, "{\"city\": \"Rome\"}", 16);
 }
 
-static struct vigia_msgpack_value value_of(struct vigia_slice bytes) {
+static struct vigia_msgpack_value value_of(struct vigia_slice bytes)
+{
 	struct vigia_msgpack_value value;
 	assert_int_equal(vigia_msgpack_next(&bytes, &value, NULL), VIGIA_OK);
 	return value;
 }
 
-static void test_an_object(void **state) {
+static void test_an_object(void **state)
+{
 	struct vigia_buffer *buffer = vigia_buffer_new(), *text = vigia_buffer_new();
 	struct vigia_store *store = NULL;
 	struct vigia_error err = {0};
@@ -91,33 +94,36 @@ static void test_an_object(void **state) {
 	assert_int_equal(vigia_msgpack_next(&rest, &value, &err), VIGIA_OK);
 	assert_int_equal(value.kind, VIGIA_MSGPACK_MAP);
 	assert_int_equal(value.count, 6);
-	for (int i = 0; i < 12; i++)
-		assert_int_equal(vigia_msgpack_skip(&rest, &err), VIGIA_OK);
+	for (int i = 0; i < 12; i++) assert_int_equal(vigia_msgpack_skip(&rest, &err), VIGIA_OK);
 	assert_int_equal(vigia_msgpack_skip(&rest, &err), VIGIA_NONE);
 	assert_int_equal(vigia_msgpack_next(&rest, &value, &err), VIGIA_NONE);
 
 	assert_int_equal(vigia_msgpack_to_json(stored.object, text, &json, &err), VIGIA_OK);
-	assert_string_equal(json.data, "{\"name\":\"Ana\",\"age\":41,\"score\":1.5,\"tags\":[\"a\",true,null],\"raw\":{\"$bytes\":\"/wA=\"},"
-	                               "\"address\":{\"city\":\"Rome\"}}");
+	assert_string_equal(
+		json.data,
+		"{\"name\":\"Ana\",\"age\":41,\"score\":1.5,\"tags\":[\"a\",true,null],\"raw\":{\"$bytes\":\"/wA=\"},"
+		"\"address\":{\"city\":\"Rome\"}}");
 	assert_int_equal(json.len, strlen(json.data));
 	assert_int_equal(vigia_event_json(&stored, text, &json, &err), VIGIA_OK);
 	assert_non_null(strstr(json.data, "{\"seq_num\":1,\"timestamp\":"));
-	assert_non_null(strstr(json.data, ",\"operation\":\"CREATE\",\"object_type\":\"User\",\"object\":{\"name\":\"Ana\""));
+	assert_non_null(
+		strstr(json.data, ",\"operation\":\"CREATE\",\"object_type\":\"User\",\"object\":{\"name\":\"Ana\""));
 	vigia_buffer_free(text);
 	vigia_batch_free(batch);
 	vigia_store_free(store);
 }
 
-static void test_what_is_no_object(void **state) {
+static void test_what_is_no_object(void **state)
+{
 	struct vigia_buffer *buffer = vigia_buffer_new();
 	struct vigia_slice object;
 	struct vigia_error err = {0};
 	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "there is no value");
 	vigia_msgpack_map(buffer, 2);
 	vigia_msgpack_text(buffer, "a");
-	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "values missing in its arrays and maps: 3");
-	for (int i = 0; i < 3; i++)
-		vigia_msgpack_integer(buffer, i);
+	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err,
+	             "values missing in its arrays and maps: 3");
+	for (int i = 0; i < 3; i++) vigia_msgpack_integer(buffer, i);
 	assert_int_equal(vigia_msgpack_end(buffer, &object, &err), VIGIA_OK);
 	vigia_msgpack_nil(buffer);
 	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "another value follows");
@@ -136,8 +142,7 @@ static void test_what_is_no_object(void **state) {
 	vigia_msgpack_array(buffer, SIZE_MAX);
 	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "more than the format can count");
 	vigia_buffer_clear(buffer);
-	for (int i = 0; i < 1000; i++)
-		vigia_msgpack_array(buffer, 1);
+	for (int i = 0; i < 1000; i++) vigia_msgpack_array(buffer, 1);
 	vigia_msgpack_nil(buffer);
 	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "nested deeper than");
 	vigia_buffer_free(buffer);
@@ -148,18 +153,21 @@ static void test_what_is_no_object(void **state) {
 }
 
 /* Of a key that is there twice the last one counts, as for who decodes all. */
-static void test_duplicates(void **state) {
+static void test_duplicates(void **state)
+{
 	struct vigia_slice found, map = SLICE("\x82\xa1k\x01\xa1k\x02");
 	assert_int_equal(vigia_msgpack_find(map, "k", &found, NULL), VIGIA_OK);
 	assert_int_equal(value_of(found).integer, 2);
 }
 
-static void read_all(struct vigia_slice bytes) {
+static void read_all(struct vigia_slice bytes)
+{
 	struct vigia_slice rest = bytes, value;
 	struct vigia_msgpack_value token;
 	while (vigia_msgpack_next(&rest, &token, NULL) == VIGIA_OK)
 		if (token.kind == VIGIA_MSGPACK_STRING || token.kind == VIGIA_MSGPACK_BINARY)
-			assert_true(token.string.data >= bytes.data && token.string.data + token.string.len <= bytes.data + bytes.len);
+			assert_true(token.string.data >= bytes.data &&
+			            token.string.data + token.string.len <= bytes.data + bytes.len);
 	rest = bytes;
 	while (vigia_msgpack_skip(&rest, NULL) == VIGIA_OK)
 		;
@@ -170,7 +178,8 @@ static void read_all(struct vigia_slice bytes) {
 }
 
 /* In memory of exactly their size: AddressSanitizer sees a byte too many. */
-static void test_hostile_bytes(void **state) {
+static void test_hostile_bytes(void **state)
+{
 	struct vigia_buffer *buffer = vigia_buffer_new();
 	struct rng rng = rng_seeded();
 	write_person(buffer);
@@ -186,8 +195,7 @@ static void test_hostile_bytes(void **state) {
 	for (int i = 0; i < 20000; i++) {
 		size_t len = rng_below(&rng, 40);
 		char *bytes = malloc(len);
-		for (size_t j = 0; j < len; j++)
-			bytes[j] = (char)rng_next(&rng);
+		for (size_t j = 0; j < len; j++) bytes[j] = (char)rng_next(&rng);
 		read_all((struct vigia_slice){bytes, len});
 		free(bytes);
 	}
@@ -195,7 +203,8 @@ static void test_hostile_bytes(void **state) {
 }
 
 /* Of a store made for JSON, an event's object is JSON: vigia_event_object() tells it as msgpack. */
-static void test_other_serializers(void **state) {
+static void test_other_serializers(void **state)
+{
 	struct vigia_buffer *buffer = vigia_buffer_new();
 	struct vigia_store *store = NULL;
 	struct vigia_error err = {0};
@@ -224,25 +233,27 @@ static void test_other_serializers(void **state) {
 	vigia_store_free(store);
 }
 
-static int write_and_show(void) {
+static int write_and_show(void)
+{
 	struct vigia_buffer *buffer = vigia_buffer_new(), *text = vigia_buffer_new();
 	struct vigia_slice object, json;
 	struct vigia_error err = {0};
 	write_person(buffer);
 	int rc = vigia_msgpack_end(buffer, &object, &err);
-	if (rc == VIGIA_OK)
-		rc = vigia_msgpack_to_json(object, text, &json, &err);
+	if (rc == VIGIA_OK) rc = vigia_msgpack_to_json(object, text, &json, &err);
 	assert_int_equal(rc, rc == VIGIA_OK ? 0 : err.code);
 	vigia_buffer_free(buffer);
 	vigia_buffer_free(text);
 	return rc;
 }
 
-static void test_without_memory(void **state) {
+static void test_without_memory(void **state)
+{
 	with_failing_allocations(write_and_show());
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		{"E5 an object is written, stored, found again and told as JSON", test_an_object, NULL, NULL, NULL},
 		{"E6 what is not one value is refused at its end, with the reason", test_what_is_no_object, NULL, NULL, NULL},

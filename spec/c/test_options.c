@@ -6,27 +6,33 @@
 #include "core/options.h"
 #include "lib/test.h"
 
-static struct vigia__value boolean(bool b) {
+static struct vigia__value boolean(bool b)
+{
 	return (struct vigia__value){.kind = VIGIA_VALUE_BOOL, .boolean = b, .type_name = "boolean"};
 }
 
-static struct vigia__value integer(int64_t n) {
+static struct vigia__value integer(int64_t n)
+{
 	return (struct vigia__value){.kind = VIGIA_VALUE_INT, .integer = n, .type_name = "number"};
 }
 
-static struct vigia__value number(double n) {
+static struct vigia__value number(double n)
+{
 	return (struct vigia__value){.kind = VIGIA_VALUE_FLOAT, .number = n, .type_name = "number"};
 }
 
-static struct vigia__value string(const char *s) {
+static struct vigia__value string(const char *s)
+{
 	return (struct vigia__value){.kind = VIGIA_VALUE_STRING, .string = s, .type_name = "string"};
 }
 
-static struct vigia__value other(const char *type) {
+static struct vigia__value other(const char *type)
+{
 	return (struct vigia__value){.kind = VIGIA_VALUE_OTHER, .type_name = type};
 }
 
-static void test_defaults(void **state) {
+static void test_defaults(void **state)
+{
 	struct vigia_store_options store;
 	memset(&store, 0xee, sizeof store);
 	vigia_store_options_init(&store);
@@ -69,23 +75,24 @@ static void test_defaults(void **state) {
 }
 
 /* Every row of every table: names are unique, help is there, the default is allowed. */
-static void test_tables_are_sound(void **state) {
-	const struct vigia__option *tables[] = {vigia__store_option_table, vigia__watch_option_table, vigia__registry_option_table,
-	                                        vigia__stop_option_table};
+static void test_tables_are_sound(void **state)
+{
+	const struct vigia__option *tables[] = {vigia__store_option_table, vigia__watch_option_table,
+	                                        vigia__registry_option_table, vigia__stop_option_table};
 	for (size_t t = 0; t < COUNT_OF(tables); t++) {
 		for (const struct vigia__option *o = tables[t]; o->name; o++) {
 			assert_ptr_equal(vigia__option_find(tables[t], o->name), o);
 			assert_true(o->help && strlen(o->help) > 10);
 			if (o->type == VIGIA_OPTION_COUNT || o->type == VIGIA_OPTION_BYTES || o->type == VIGIA_OPTION_SECONDS)
 				assert_true(o->min <= o->initial && o->initial <= o->max);
-			if (o->type == VIGIA_OPTION_CHOICE || o->type == VIGIA_OPTION_NAME)
-				assert_non_null(o->choices);
+			if (o->type == VIGIA_OPTION_CHOICE || o->type == VIGIA_OPTION_NAME) assert_non_null(o->choices);
 		}
 		assert_null(vigia__option_find(tables[t], "nothing"));
 	}
 }
 
-static void test_setting(void **state) {
+static void test_setting(void **state)
+{
 	struct vigia_store_options store;
 	struct vigia_watch_options watch;
 	struct vigia__problems problems = {0};
@@ -122,7 +129,8 @@ static void test_setting(void **state) {
 	assert_int_equal(watch.checkpoint, VIGIA_CHECKPOINT_MANUAL);
 }
 
-static void test_what_is_refused(void **state) {
+static void test_what_is_refused(void **state)
+{
 	static const char long_name[] = "12345678901234567890123456789012345678901234567890123456789012345"; /* 65 */
 	const struct {
 		const struct vigia__option *table;
@@ -130,7 +138,8 @@ static void test_what_is_refused(void **state) {
 		struct vigia__value value;
 		const char *message;
 	} rows[] = {
-		{vigia__watch_option_table, "batch_size", integer(0), "batch_size is 0, allowed: a whole number from 1 to 1000000"},
+		{vigia__watch_option_table, "batch_size", integer(0),
+	     "batch_size is 0, allowed: a whole number from 1 to 1000000"},
 		{vigia__watch_option_table, "batch_size", integer(INT64_MIN), "batch_size is -9223372036854775808, allowed"},
 		{vigia__watch_option_table, "batch_size", integer(INT64_MAX), "batch_size is 9223372036854775807, allowed"},
 		{vigia__watch_option_table, "batch_size", number(1.5), "batch_size is 1.5, allowed"},
@@ -141,23 +150,27 @@ static void test_what_is_refused(void **state) {
 		{vigia__watch_option_table, "max_retries", integer(0), "max_retries is 0, allowed: a whole number from 1 to"},
 		{vigia__watch_option_table, "max_backoff", number(-1), "max_backoff is -1, allowed: 0 to 86400 seconds"},
 		{vigia__watch_option_table, "max_backoff", number(NAN), "nan, allowed: 0 to 86400 seconds"},
-		{vigia__watch_option_table, "max_backoff", other("table"), "max_backoff is a table, allowed: 0 to 86400 seconds"},
+		{vigia__watch_option_table, "max_backoff", other("table"),
+	     "max_backoff is a table, allowed: 0 to 86400 seconds"},
 		{vigia__watch_option_table, "jitter", integer(1), "jitter is 1, allowed: true or false"},
 		{vigia__watch_option_table, "jitter", other("function"), "jitter is a function, allowed: true or false"},
 		{vigia__watch_option_table, "retry_strategy", string("stop"),
-		 "retry_strategy is \"stop\", allowed: \"block\" or \"skip\""},
+	     "retry_strategy is \"stop\", allowed: \"block\" or \"skip\""},
 		{vigia__watch_option_table, "retry_strategy", string("bloc"), "\"bloc\", allowed: \"block\" or \"skip\""},
 		{vigia__watch_option_table, "retry_strategy", string("block skip"), "\"block skip\", allowed"},
 		{vigia__watch_option_table, "retry_strategy", string(""), "retry_strategy is \"\", allowed"},
 		{vigia__watch_option_table, "checkpoint", boolean(false),
-		 "checkpoint is false, allowed: \"batch\" or \"event\" or \"manual\""},
-		{vigia__store_option_table, "max_event_size", integer(1), "max_event_size is 1, allowed: 64 to 1073741824 bytes"},
-		{vigia__store_option_table, "events_bucket", string(""), "events_bucket is \"\", allowed: a string of 1 to 64 bytes"},
+	     "checkpoint is false, allowed: \"batch\" or \"event\" or \"manual\""},
+		{vigia__store_option_table, "max_event_size", integer(1),
+	     "max_event_size is 1, allowed: 64 to 1073741824 bytes"},
+		{vigia__store_option_table, "events_bucket", string(""),
+	     "events_bucket is \"\", allowed: a string of 1 to 64 bytes"},
 		{vigia__store_option_table, "events_bucket", string(long_name),
-		 "events_bucket is \"123456789012345678901234...\", allowed"},
+	     "events_bucket is \"123456789012345678901234...\", allowed"},
 		{vigia__store_option_table, "durability", string("ääääääääääääää"),
-		 "durability is \"ääääääääääää...\", allowed: \"commit\" or \"none\""},
-		{vigia__watch_option_table, "bufer_size", integer(1), "unknown option 'bufer_size' (did you mean buffer_size?)"},
+	     "durability is \"ääääääääääää...\", allowed: \"commit\" or \"none\""},
+		{vigia__watch_option_table, "bufer_size", integer(1),
+	     "unknown option 'bufer_size' (did you mean buffer_size?)"},
 		{vigia__watch_option_table, "check", integer(1), "unknown option 'check' (did you mean checkpoint?)"},
 		{vigia__watch_option_table, "zzz", integer(1), "unknown option 'zzz'"},
 		{vigia__watch_option_table, "", integer(1), "unknown option ''"},
@@ -180,7 +193,8 @@ static void test_what_is_refused(void **state) {
 	}
 }
 
-static void test_every_bad_one_is_named(void **state) {
+static void test_every_bad_one_is_named(void **state)
+{
 	const struct vigia__option *tables[] = {vigia__store_option_table, vigia__watch_option_table};
 	for (size_t t = 0; t < 2; t++) {
 		char room[1024];
@@ -201,14 +215,14 @@ static void test_every_bad_one_is_named(void **state) {
 	/* so many that they do not fit: says so */
 	struct vigia__problems problems = {0};
 	struct vigia_error err;
-	for (int i = 0; i < 100; i++)
-		vigia__problem(&problems, "problem number %d", i);
+	for (int i = 0; i < 100; i++) vigia__problem(&problems, "problem number %d", i);
 	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "more are wrong");
 	assert_non_null(strstr(err.message, "problem number 0; problem number 1; "));
 	assert_true(strlen(err.message) < sizeof err.message - 1);
 }
 
-static void test_checking_a_struct(void **state) {
+static void test_checking_a_struct(void **state)
+{
 	struct vigia_store_options store;
 	struct vigia_watch_options watch;
 	struct vigia__problems problems = {0};
@@ -221,11 +235,12 @@ static void test_checking_a_struct(void **state) {
 	watch.initial_event_iterator.kind = 9;
 	vigia__options_check(vigia__watch_option_table, &watch, &problems);
 	assert_int_equal(problems.count, 5);
-	assert_error(vigia__problems_end(&problems, "watch options", &err), VIGIA_EOPTION, &err,
-	             "watch options: batch_size is 0, allowed: a whole number from 1 to 1000000; initial_backoff is -5e-09, "
-	             "allowed: 0 to 86400 seconds; retry_strategy is 2, allowed: \"block\" or \"skip\"; "
-	             "checkpoint is -1, allowed: \"batch\" or \"event\" or \"manual\"; "
-	             "initial_event_iterator is of kind 9");
+	assert_error(
+		vigia__problems_end(&problems, "watch options", &err), VIGIA_EOPTION, &err,
+		"watch options: batch_size is 0, allowed: a whole number from 1 to 1000000; initial_backoff is -5e-09, "
+		"allowed: 0 to 86400 seconds; retry_strategy is 2, allowed: \"block\" or \"skip\"; "
+		"checkpoint is -1, allowed: \"batch\" or \"event\" or \"manual\"; "
+		"initial_event_iterator is of kind 9");
 
 	vigia_watch_options_init(&watch);
 	watch.initial_backoff_ns = 200000000000;
@@ -250,19 +265,36 @@ static void test_checking_a_struct(void **state) {
 	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "events_bucket is a NULL");
 }
 
-static const char *word_at(const void *ctx, int index) {
+static const char *word_at(const void *ctx, int index)
+{
 	return ((const char *const *)ctx)[index];
 }
 
-static void test_nearest(void **state) {
+static void test_nearest(void **state)
+{
 	static const char *const words[] = {"append", "events", "run", "checkpoints", "stats", "gc", NULL};
 	static const struct {
 		const char *wrong, *near;
 	} rows[] = {
-		{"apend", "append"},   {"appned", "append"}, {"event", "events"},    {"evnets", "events"},     {"check", "checkpoints"},
-		{"checkpoint", "checkpoints"}, {"rnu", "run"}, {"rum", "run"},       {"stat", "stats"},        {"x", NULL},
-		{"", NULL},            {"ev", "events"},     {"publish", NULL},      {"xyz", NULL},            {"running", "run"},
-		{"ab", NULL},          {"stxyz", NULL},      {"rxx", NULL},          {"gx", "gc"},
+		{"apend", "append"},
+		{"appned", "append"},
+		{"event", "events"},
+		{"evnets", "events"},
+		{"check", "checkpoints"},
+		{"checkpoint", "checkpoints"},
+		{"rnu", "run"},
+		{"rum", "run"},
+		{"stat", "stats"},
+		{"x", NULL},
+		{"", NULL},
+		{"ev", "events"},
+		{"publish", NULL},
+		{"xyz", NULL},
+		{"running", "run"},
+		{"ab", NULL},
+		{"stxyz", NULL},
+		{"rxx", NULL},
+		{"gx", "gc"},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		const char *got = vigia__nearest(rows[i].wrong, word_at, words);
@@ -275,7 +307,8 @@ static void test_nearest(void **state) {
 	assert_null(vigia__nearest(huge, word_at, words));
 }
 
-static void test_without_memory(void **state) {
+static void test_without_memory(void **state)
+{
 	struct vigia__problems problems = {0};
 	struct vigia_error err;
 	struct vigia_watch_options watch;
@@ -288,7 +321,8 @@ static void test_without_memory(void **state) {
 	assert_int_equal(vigia__problems_end(&problems, "x", &err), 0);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		{"S5 S6 E7 D1 the defaults are those that are promised", test_defaults, NULL, NULL, NULL},
 		cmocka_unit_test(test_tables_are_sound),

@@ -1,6 +1,6 @@
 /*
- * test_place.c - a store is refused on a network file system. Where this machine has none, the kernel's answer is made up: statfs is
- * replaced for the whole program.
+ * test_place.c - a store is refused on a network file system. Where this machine has none, the kernel's answer is made
+ * up: statfs is replaced for the whole program.
  */
 #include "test.h"
 
@@ -85,9 +85,10 @@ static void S17_a_network_file_system_is_refused_unless_asked_for(void **state)
 	static const struct {
 		long type;
 		const char *name;
-	} networks[] = {{NFS_SUPER_MAGIC, "nfs"}, {SMB_SUPER_MAGIC, "smb"}, {(int)0xFF534D42, "cifs"}, {0xFE534D42, "smb2"},
-	                {V9FS_MAGIC, "9p"}, {0x00C36400, "ceph"}, {0x0BD00BD0, "lustre"}, {0x47504653, "gpfs"}, {AFS_SUPER_MAGIC, "afs"},
-	                {CODA_SUPER_MAGIC, "coda"}, {0x786F4256, "vboxsf"}, {0x19830326, "beegfs"}};
+	} networks[] = {{NFS_SUPER_MAGIC, "nfs"},   {SMB_SUPER_MAGIC, "smb"}, {(int)0xFF534D42, "cifs"},
+	                {0xFE534D42, "smb2"},       {V9FS_MAGIC, "9p"},       {0x00C36400, "ceph"},
+	                {0x0BD00BD0, "lustre"},     {0x47504653, "gpfs"},     {AFS_SUPER_MAGIC, "afs"},
+	                {CODA_SUPER_MAGIC, "coda"}, {0x786F4256, "vboxsf"},   {0x19830326, "beegfs"}};
 	struct vigia_error err;
 	for (size_t i = 0; i < COUNT_OF(networks); i++) {
 		char name[40];
@@ -115,8 +116,15 @@ static void S17_a_network_file_system_is_refused_unless_asked_for(void **state)
 static void S17_a_local_file_system_is_not_refused(void **state)
 {
 	(void)state;
-	static const long locals[] = {EXT4_SUPER_MAGIC, TMPFS_MAGIC, BTRFS_SUPER_MAGIC, 0x58465342 /* xfs */, OVERLAYFS_SUPER_MAGIC,
-	                              0x2FC12FC1 /* zfs */, MSDOS_SUPER_MAGIC, 0x12345678, -1};
+	static const long locals[] = {EXT4_SUPER_MAGIC,
+	                              TMPFS_MAGIC,
+	                              BTRFS_SUPER_MAGIC,
+	                              0x58465342 /* xfs */,
+	                              OVERLAYFS_SUPER_MAGIC,
+	                              0x2FC12FC1 /* zfs */,
+	                              MSDOS_SUPER_MAGIC,
+	                              0x12345678,
+	                              -1};
 	struct vigia_error err;
 	for (size_t i = 0; i < COUNT_OF(locals); i++) {
 		told = locals[i];
@@ -144,8 +152,9 @@ static void S17_behind_fuse_the_name_of_the_mount_decides(void **state)
 	static const struct {
 		unsigned major, minor;
 		const char *type, *network;
-	} cases[] = {{0, 45, "fuse.sshfs", "sshfs"}, {8, 2, "ext4", NULL}, {0, 46, "fuseblk", NULL}, {0, 48, "fuse.ntfs-3g", NULL},
-	             {0, 20, "sysfs", NULL}, {0, 47, NULL, NULL}, {0, 4, NULL, NULL}, {45, 0, NULL, NULL}};
+	} cases[] = {
+		{0, 45, "fuse.sshfs", "sshfs"}, {8, 2, "ext4", NULL}, {0, 46, "fuseblk", NULL}, {0, 48, "fuse.ntfs-3g", NULL},
+		{0, 20, "sysfs", NULL},         {0, 47, NULL, NULL},  {0, 4, NULL, NULL},       {45, 0, NULL, NULL}};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		char type[64];
 		bool found = vigia__place_mount_type(mountinfo, cases[i].major, cases[i].minor, type, sizeof type);
@@ -153,7 +162,8 @@ static void S17_behind_fuse_the_name_of_the_mount_decides(void **state)
 		if (!found) continue;
 		assert_string_equal(type, cases[i].type);
 		const char *network = vigia__place_of_fuse(type);
-		assert_true(network == NULL ? cases[i].network == NULL : cases[i].network && strcmp(network, cases[i].network) == 0);
+		assert_true(network == NULL ? cases[i].network == NULL
+		                            : cases[i].network && strcmp(network, cases[i].network) == 0);
 	}
 	assert_string_equal(vigia__place_of_fuse("fuse.rclone"), "rclone");
 	assert_string_equal(vigia__place_of_fuse("fuse.glusterfs"), "glusterfs");

@@ -1,5 +1,6 @@
 /*
- * test_progress.c - W10: what a commit takes along of the watchers' progress, and what it makes of it when others move meanwhile.
+ * test_progress.c - W10: what a commit takes along of the watchers' progress, and what it makes of it when others move
+ * meanwhile.
  *
  * The product's own lmdb_commit.c is included, so that a handler can come between any two of its steps.
  */
@@ -7,7 +8,7 @@
 
 /* The names of two of its functions, which cmocka and the system have, too. */
 #undef fail
-#define fail fail_ticket
+#define fail  fail_ticket
 #define write write_group
 #include "store/lmdb_store.h"
 
@@ -44,7 +45,7 @@ static int take_progress(struct vigia__progress_list *list, struct vigia__progre
 	return rc;
 }
 
-#define vigia__queue_take take_queue
+#define vigia__queue_take    take_queue
 #define vigia__progress_take take_progress
 #include "../../runtime/store/lmdb_commit.c"
 #undef vigia__queue_take
@@ -89,7 +90,8 @@ static struct vigia__progress_taken *take(const char *expected)
 static void W10_a_commit_takes_what_moved_in_the_order_in_which_it_did(void **state)
 {
 	(void)state;
-	struct vigia__progress *a = vigia__progress_new("a", 0), *b = vigia__progress_new("b", 5), *c = vigia__progress_new("c", 0);
+	struct vigia__progress *a = vigia__progress_new("a", 0), *b = vigia__progress_new("b", 5),
+						   *c = vigia__progress_new("c", 0);
 	vigia__progress_done(&moved, take(""), true);
 	vigia__progress_move(&moved, b, 6);
 	vigia__progress_move(&moved, a, 1);
@@ -226,7 +228,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(W10_a_seek_is_not_undone_by_a_commit_under_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(W10_a_watcher_that_ended_is_left_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(W10_a_commit_takes_a_slice, setup, teardown),
-		cmocka_unit_test_setup_teardown(D2_a_commit_holds_no_progress_without_what_was_queued_before, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D2_a_commit_holds_no_progress_without_what_was_queued_before, folder_setup,
+	                                    folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /*
- * test_public.c - vigia.h from the side of a program that makes mistakes: every function with arguments that are not allowed, on a store
- * that is closed, read-only, or its parent's, and without memory. Each mistake is made twice, the second time without a vigia_error.
+ * test_public.c - vigia.h from the side of a program that makes mistakes: every function with arguments that are not
+ * allowed, on a store that is closed, read-only, or its parent's, and without memory. Each mistake is made twice, the
+ * second time without a vigia_error.
  */
 #include "test.h"
 
@@ -34,14 +35,15 @@ static int teardown(void **state)
 	return rmdir(folder);
 }
 
-/* The expression gets `err`: it fails with this code and a message that has this part in it, and the same way where err is NULL. */
-#define assert_fails(wanted, part, expression) \
-	do { \
+/* The expression gets `err`: it fails with this code and a message that has this part in it, and the same way where err
+ * is NULL. */
+#define assert_fails(wanted, part, expression)           \
+	do {                                                 \
 		struct vigia_error error_ = {0}, *err = &error_; \
-		int code_ = (expression); \
-		assert_error(code_, wanted, err, part); \
-		err = NULL; \
-		assert_int_equal((expression), wanted); \
+		int code_ = (expression);                        \
+		assert_error(code_, wanted, err, part);          \
+		err = NULL;                                      \
+		assert_int_equal((expression), wanted);          \
 	} while (0)
 
 /* With a file and without: both are held to the same. */
@@ -87,8 +89,8 @@ static void nothing(void *ctx, const char *watcher_id, uint64_t seq_num)
 
 static int handled;
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err)
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	handled++;
 	return VIGIA_OK;
@@ -197,12 +199,14 @@ static void R1_wrong_arguments_of_an_append(void **state)
 		memcpy(large, "\xc6\x00\x1f\xff\xfb", 5);
 		assert_fails(VIGIA_ETOOBIG, "1048576", vigia_store_append(store, &event, 1, NULL, err));
 		struct vigia_append_options options = {.size = sizeof options, .key = {"", 0}};
-		assert_fails(VIGIA_EINVAL, "key: must not be empty", vigia_store_append_with(store, &good, 1, &options, NULL, NULL, err));
+		assert_fails(VIGIA_EINVAL, "key: must not be empty",
+		             vigia_store_append_with(store, &good, 1, &options, NULL, NULL, err));
 		options.key = (struct vigia_slice){name, 256};
 		assert_fails(VIGIA_EINVAL, "key: must have at most 255 bytes, has 256",
 		             vigia_store_append_with(store, &good, 1, &options, NULL, NULL, err));
 		options = (struct vigia_append_options){.size = sizeof options, .if_last_given = true, .if_last = 7};
-		assert_fails(VIGIA_ESEQUENCE, "the last event is 0, not 7", vigia_store_append_with(store, &good, 1, &options, NULL, NULL, err));
+		assert_fails(VIGIA_ESEQUENCE, "the last event is 0, not 7",
+		             vigia_store_append_with(store, &good, 1, &options, NULL, NULL, err));
 		assert_int_equal(latest(store), 0); /* nothing of it was stored */
 
 		/* What is told may be told to nobody. */
@@ -229,9 +233,11 @@ static void R1_wrong_arguments_of_a_read(void **state)
 		request.scan = -1;
 		assert_fails(VIGIA_EINVAL, "scan: is -1", vigia_store_read(store, &request, batch, &next, err));
 		request = (struct vigia_read){.size = sizeof request, .limit = -1};
-		assert_fails(VIGIA_EINVAL, "limit: must be 0 or more, got -1", vigia_store_read(store, &request, batch, &next, err));
+		assert_fails(VIGIA_EINVAL, "limit: must be 0 or more, got -1",
+		             vigia_store_read(store, &request, batch, &next, err));
 		struct vigia_slice empty = {"", 0};
-		request = (struct vigia_read){.size = sizeof request, .filter = {.object_types = &empty, .object_types_count = 1}};
+		request =
+			(struct vigia_read){.size = sizeof request, .filter = {.object_types = &empty, .object_types_count = 1}};
 		assert_fails(VIGIA_EINVAL, "object_types", vigia_store_read(store, &request, batch, &next, err));
 		request = (struct vigia_read){.size = sizeof request, .filter = {.operations = &empty, .operations_count = 1}};
 		assert_fails(VIGIA_EINVAL, "operations", vigia_store_read(store, &request, batch, &next, err));
@@ -274,7 +280,8 @@ static void R1_wrong_arguments_of_the_rest_of_a_store(void **state)
 
 		static const char *const ids[] = {NULL, "", long_id};
 		for (size_t i = 0; i < COUNT_OF(ids); i++) {
-			const char *part = ids[i] == long_id ? "watcher_id: must have at most 255 bytes, has 256" : "watcher_id: must not be empty";
+			const char *part = ids[i] == long_id ? "watcher_id: must have at most 255 bytes, has 256"
+			                                     : "watcher_id: must not be empty";
 			assert_fails(VIGIA_EINVAL, part, vigia_checkpoint_put(store, ids[i], 1, err));
 			assert_fails(VIGIA_EINVAL, part, vigia_checkpoint_get(store, ids[i], &n, err));
 			assert_fails(VIGIA_EINVAL, part, vigia_checkpoint_delete(store, ids[i], err));
@@ -316,7 +323,8 @@ static void R1_wrong_arguments_of_a_registry(void **state)
 		append(store, 2);
 		for (size_t i = 0; i < COUNT_OF(ids); i++)
 			assert_fails(VIGIA_EINVAL, "watcher_id: ", vigia_registry_watch(registry, ids[i], &handler, NULL, &w, err));
-		assert_fails(VIGIA_ENOHANDLER, "'w' has no handler", vigia_registry_watch(registry, "w", NULL, &started, &w, err));
+		assert_fails(VIGIA_ENOHANDLER, "'w' has no handler",
+		             vigia_registry_watch(registry, "w", NULL, &started, &w, err));
 		static const struct {
 			size_t at;
 			int64_t value;
@@ -331,7 +339,8 @@ static void R1_wrong_arguments_of_a_registry(void **state)
 		for (size_t i = 0; i < COUNT_OF(wrong); i++) {
 			struct vigia_watch_options options = started;
 			memcpy((char *)&options + wrong[i].at, &wrong[i].value, sizeof wrong[i].value);
-			assert_fails(VIGIA_EOPTION, wrong[i].part, vigia_registry_watch(registry, "w", &handler, &options, &w, err));
+			assert_fails(VIGIA_EOPTION, wrong[i].part,
+			             vigia_registry_watch(registry, "w", &handler, &options, &w, err));
 		}
 		static const struct {
 			size_t at;
@@ -347,7 +356,8 @@ static void R1_wrong_arguments_of_a_registry(void **state)
 			for (int value = -1; value < 10; value += 10) {
 				struct vigia_watch_options options = started;
 				memcpy((char *)&options + choices[i].at, &value, sizeof value);
-				assert_fails(VIGIA_EOPTION, choices[i].part, vigia_registry_watch(registry, "w", &handler, &options, &w, err));
+				assert_fails(VIGIA_EOPTION, choices[i].part,
+				             vigia_registry_watch(registry, "w", &handler, &options, &w, err));
 			}
 		}
 		assert_null(w);
@@ -373,7 +383,8 @@ static void R1_wrong_arguments_of_a_registry(void **state)
 		/* One that runs. */
 		assert_fails(VIGIA_ESTATE, "'w' cannot be started: it is running", vigia_watcher_start(w, err));
 		assert_fails(VIGIA_ESTATE, "'w' cannot be removed: it is running", vigia_registry_remove(registry, "w", err));
-		assert_fails(VIGIA_EEXISTS, "'w' exists already", vigia_registry_watch(registry, "w", &handler, NULL, NULL, err));
+		assert_fails(VIGIA_EEXISTS, "'w' exists already",
+		             vigia_registry_watch(registry, "w", &handler, NULL, NULL, err));
 		struct vigia_registry *other = vigia_registry_new(store);
 		assert_fails(VIGIA_EOWNED, "'w' is run by another registry of this process",
 		             vigia_registry_watch(other, "w", &handler, NULL, NULL, err));
@@ -385,16 +396,19 @@ static void R1_wrong_arguments_of_a_registry(void **state)
 		while (vigia_registry_step(registry, 0, NULL) == VIGIA_OK) continue;
 		assert_int_equal(handled, 2);
 		vigia_registry_interrupt(registry);
-		assert_fails(VIGIA_EINTERRUPTED, "interrupted", (vigia_registry_interrupt(registry), vigia_registry_step(registry, -1, err)));
-		assert_fails(VIGIA_EINTERRUPTED, "interrupted", (vigia_registry_interrupt(registry), vigia_registry_run(registry, err)));
+		assert_fails(VIGIA_EINTERRUPTED, "interrupted",
+		             (vigia_registry_interrupt(registry), vigia_registry_step(registry, -1, err)));
+		assert_fails(VIGIA_EINTERRUPTED, "interrupted",
+		             (vigia_registry_interrupt(registry), vigia_registry_run(registry, err)));
 		assert_int_equal(vigia_watcher_stop(w, INT64_MAX, NULL), VIGIA_OK);
-		assert_int_equal(vigia_watcher_stop(w, 0, NULL), VIGIA_OK); /* stopped before */
+		assert_int_equal(vigia_watcher_stop(w, 0, NULL), VIGIA_OK);     /* stopped before */
 		assert_int_equal(vigia_registry_run(registry, NULL), VIGIA_OK); /* there is nothing to run */
 		assert_int_equal(vigia_registry_stop(registry, 0, NULL), VIGIA_OK);
 
 		/* Removed, while its pointer is kept for a moment: another of its id has taken its place. */
 		assert_int_equal(vigia_registry_watch(registry, "w", &handler, &idle, &same, NULL), VIGIA_OK);
-		assert_fails(VIGIA_ESTATE, "'w' cannot be started: it is replaced by a newer one of its id", vigia_watcher_start(w, err));
+		assert_fails(VIGIA_ESTATE, "'w' cannot be started: it is replaced by a newer one of its id",
+		             vigia_watcher_start(w, err));
 		assert_int_equal(vigia_watcher_stop(w, 0, NULL), VIGIA_OK);
 		vigia_watcher_release(w);
 		assert_int_equal(vigia_registry_remove(registry, "w", NULL), VIGIA_OK);
@@ -410,8 +424,8 @@ static struct {
 	int step, run;
 } inner;
 
-static int drives(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err)
+static int drives(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct vigia_error why = {0};
 	inner.step = vigia_registry_step(inner.registry, 0, &why);
@@ -505,8 +519,10 @@ static void R1_what_may_be_null(void **state)
 
 /* ---- a store that may not be used ---- */
 
-/* Each function that takes a store, and a registry of it, fails with this code; `writes` alone: those that change it. */
-static void all_fail(struct vigia_store *store, struct vigia_registry *registry, int code, const char *part, bool writes)
+/* Each function that takes a store, and a registry of it, fails with this code; `writes` alone: those that change
+ * it. */
+static void all_fail(struct vigia_store *store, struct vigia_registry *registry, int code, const char *part,
+                     bool writes)
 {
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
@@ -571,7 +587,8 @@ static void S19_a_store_that_was_opened_to_be_read(void **state)
 	store = open_store(file, true);
 	struct vigia_registry *registry = vigia_registry_new(store);
 	all_fail(store, registry, VIGIA_EREADONLY, "opened read-only", true);
-	assert_fails(VIGIA_EOPTION, "ephemeral: must be true", vigia_registry_watch(registry, "w", &handler, &durable, NULL, err));
+	assert_fails(VIGIA_EOPTION, "ephemeral: must be true",
+	             vigia_registry_watch(registry, "w", &handler, &durable, NULL, err));
 	assert_int_equal(vigia_registry_watch(registry, "w", &handler, &ephemeral, NULL, NULL), VIGIA_OK);
 	handled = 0;
 	while (vigia_registry_step(registry, 0, NULL) == VIGIA_OK) continue;
@@ -598,7 +615,8 @@ static void S15_a_store_of_before_a_fork(void **state)
 			struct vigia_error err = {0};
 			uint64_t n;
 			int bad = 0;
-			bad += vigia_store_append(store, &good, 1, NULL, &err) != VIGIA_EFORKED || !strstr(err.message, "before fork()");
+			bad += vigia_store_append(store, &good, 1, NULL, &err) != VIGIA_EFORKED ||
+			       !strstr(err.message, "before fork()");
 			bad += vigia_store_latest(store, &n, NULL) != VIGIA_EFORKED;
 			bad += vigia_store_sync(store, NULL, NULL) != VIGIA_EFORKED;
 			bad += vigia_checkpoint_get(store, "w", &n, NULL) != VIGIA_EFORKED;

@@ -1,5 +1,6 @@
 /*
- * test_queue.c - appends that wait for a commit (durability "interval") when commits fail: they are stored once, in order.
+ * test_queue.c - appends that wait for a commit (durability "interval") when commits fail: they are stored once, in
+ * order.
  */
 #include "events.h"
 #include "fault.h"
@@ -15,7 +16,8 @@ static struct vigia_store *open_queuing(void)
 	return open_with(&options);
 }
 
-/* Ten events queued, and commits that fail: whatever happens they are stored once, in order. True: the n-th call was reached. */
+/* Ten events queued, and commits that fail: whatever happens they are stored once, in order. True: the n-th call was
+ * reached. */
 static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
 {
 	struct vigia_store *store = open_queuing();
@@ -57,8 +59,8 @@ static void D2_a_queue_whose_commit_fails(void **state)
 	static const struct {
 		enum fault kind;
 		bool forever, unknown;
-	} cases[] = {{FAULT_WRITE, false, true}, {FAULT_WRITE, true, true}, {FAULT_SHORT, false, true}, {FAULT_SYNC, false, false},
-	             {FAULT_SYNC, true, false}, {FAULT_LIE, false, true}};
+	} cases[] = {{FAULT_WRITE, false, true}, {FAULT_WRITE, true, true}, {FAULT_SHORT, false, true},
+	             {FAULT_SYNC, false, false}, {FAULT_SYNC, true, false}, {FAULT_LIE, false, true}};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		bool unknown = false;
 		int n = 1;
@@ -194,9 +196,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D2_what_is_queued_while_a_commit_fails, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D2_a_queue_in_doubt_is_not_stored_again_though_others_trim, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D2_a_commit_that_cannot_begin_for_want_of_memory_is_tried_again_after_a_while, folder_setup,
-		                                folder_teardown),
+		cmocka_unit_test_setup_teardown(D2_a_queue_in_doubt_is_not_stored_again_though_others_trim, folder_setup,
+	                                    folder_teardown),
+		cmocka_unit_test_setup_teardown(D2_a_commit_that_cannot_begin_for_want_of_memory_is_tried_again_after_a_while,
+	                                    folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

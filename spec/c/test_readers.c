@@ -1,6 +1,6 @@
 /*
- * test_readers.c - other processes beside a writer: readers that were killed, whose pages are used again although nobody opens the file
- * anew; one that reads on and on; one that makes the file longer.
+ * test_readers.c - other processes beside a writer: readers that were killed, whose pages are used again although
+ * nobody opens the file anew; one that reads on and on; one that makes the file longer.
  */
 #include "folder.h"
 
@@ -66,7 +66,8 @@ static uint64_t used_bytes(struct vigia_store *store)
 	return stats.used_bytes;
 }
 
-/* A writer that had the store open before a reader came and was killed, and has it open still: what its `act` answers. */
+/* A writer that had the store open before a reader came and was killed, and has it open still: what its `act`
+ * answers. */
 static int beside_killed_reader(int64_t map_size_bytes, int (*act)(struct vigia_store *store))
 {
 	int told[2], go[2], status = -1;
@@ -144,8 +145,8 @@ static void limit_files(rlim_t bytes)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
-/* Appends fail again and again beside a reader that keeps all pages that are freed. What is lent, or kept on the disk, must be there for
- * those that free room. */
+/* Appends fail again and again beside a reader that keeps all pages that are freed. What is lent, or kept on the disk,
+ * must be there for those that free room. */
 static void fail_beside_reader(int64_t map_size_bytes, rlim_t file_bytes, int code)
 {
 	int told[2];
@@ -264,7 +265,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4_a_trim_looks_for_them, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_loan, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4_appends_that_fail_use_up_no_reserve, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D4_a_full_disk_is_called_so_beside_a_writer_that_has_room, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4_a_full_disk_is_called_so_beside_a_writer_that_has_room, folder_setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(R2_a_process_with_our_pid_is_named, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /*
- * test_retention.c - G1, G4, G7: what may be removed, decided from tables; then both backends under a clock the test sets.
+ * test_retention.c - G1, G4, G7: what may be removed, decided from tables; then both backends under a clock the test
+ * sets.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -18,7 +19,8 @@ enum { HOUR = 3600 };
 
 static void G1_time_follows_the_machine_and_not_the_wall_clock(void **state)
 {
-	const struct vigia__mark last = {.at_ns = 1000, .seq_num = 5, .clock = {.wall_ns = 5000, .boot_ns = 300, .boot_id = 7}};
+	const struct vigia__mark last = {
+		.at_ns = 1000, .seq_num = 5, .clock = {.wall_ns = 5000, .boot_ns = 300, .boot_id = 7}};
 	const struct {
 		const char *name;
 		struct vigia__clock clock;
@@ -73,28 +75,115 @@ static void G1_G4_G7_what_may_be_removed(void **state)
 		{"all off", {0}, {{"a", 5, false}}, 1, 9, 9, 0, 0, VIGIA_GC_OFF, ""},
 		{"nothing there", {.gc_age_threshold_ns = 1}, {{"a", 5, false}}, 0, 9, 9, 0, 0, VIGIA_GC_DONE, ""},
 		{"old and seen", {.gc_age_threshold_ns = 1}, {{"a", 9, false}}, 1, 9, 4, 4, 0, VIGIA_GC_DONE, "a"},
-		{"old, not seen by all", {.gc_age_threshold_ns = 1}, {{"b", 9, false}, {"a", 3, false}}, 1, 9, 6, 3, 0, VIGIA_GC_HELD, "a"},
-		{"in any order of ids", {.gc_age_threshold_ns = 1}, {{"a", 3, false}, {"b", 9, false}}, 1, 9, 6, 3, 0, VIGIA_GC_HELD, "a"},
-		{"a 0 counts, first", {.gc_age_threshold_ns = 1}, {{"a", 0, false}, {"b", 9, false}}, 1, 9, 6, 0, 0, VIGIA_GC_HELD, "a"},
-		{"a 0 counts, last", {.gc_age_threshold_ns = 1}, {{"b", 9, false}, {"z", 0, false}}, 1, 9, 6, 0, 0, VIGIA_GC_HELD, "z"},
+		{"old, not seen by all",
+	     {.gc_age_threshold_ns = 1},
+	     {{"b", 9, false}, {"a", 3, false}},
+	     1,
+	     9,
+	     6,
+	     3,
+	     0,
+	     VIGIA_GC_HELD,
+	     "a"},
+		{"in any order of ids",
+	     {.gc_age_threshold_ns = 1},
+	     {{"a", 3, false}, {"b", 9, false}},
+	     1,
+	     9,
+	     6,
+	     3,
+	     0,
+	     VIGIA_GC_HELD,
+	     "a"},
+		{"a 0 counts, first",
+	     {.gc_age_threshold_ns = 1},
+	     {{"a", 0, false}, {"b", 9, false}},
+	     1,
+	     9,
+	     6,
+	     0,
+	     0,
+	     VIGIA_GC_HELD,
+	     "a"},
+		{"a 0 counts, last",
+	     {.gc_age_threshold_ns = 1},
+	     {{"b", 9, false}, {"z", 0, false}},
+	     1,
+	     9,
+	     6,
+	     0,
+	     0,
+	     VIGIA_GC_HELD,
+	     "z"},
 		{"no checkpoint", {.gc_age_threshold_ns = 1}, {{0}}, 1, 9, 6, 0, 0, VIGIA_GC_NO_CHECKPOINT, ""},
 		{"no checkpoint, nothing old", {.gc_age_threshold_ns = 1}, {{0}}, 1, 9, 0, 0, 0, VIGIA_GC_DONE, ""},
-		{"held where all before is gone", {.gc_age_threshold_ns = 1}, {{"a", 3, false}}, 4, 9, 6, 3, 0, VIGIA_GC_HELD, "a"},
+		{"held where all before is gone",
+	     {.gc_age_threshold_ns = 1},
+	     {{"a", 3, false}},
+	     4,
+	     9,
+	     6,
+	     3,
+	     0,
+	     VIGIA_GC_HELD,
+	     "a"},
 		{"what was old is gone", {.gc_age_threshold_ns = 1}, {{"a", 3, false}}, 7, 9, 6, 3, 0, VIGIA_GC_DONE, "a"},
-		{"one expired", {.gc_age_threshold_ns = 1}, {{"a", 3, true}, {"b", 8, false}}, 1, 9, 6, 6, 0, VIGIA_GC_DONE, "b"},
+		{"one expired",
+	     {.gc_age_threshold_ns = 1},
+	     {{"a", 3, true}, {"b", 8, false}},
+	     1,
+	     9,
+	     6,
+	     6,
+	     0,
+	     VIGIA_GC_DONE,
+	     "b"},
 		{"all expired", {.gc_age_threshold_ns = 1}, {{"a", 3, true}}, 1, 9, 6, 6, 0, VIGIA_GC_DONE, ""},
-		{"a checkpoint beyond the end", {.gc_age_threshold_ns = 1}, {{"a", 99, false}}, 1, 9, 9, 9, 0, VIGIA_GC_DONE, "a"},
+		{"a checkpoint beyond the end",
+	     {.gc_age_threshold_ns = 1},
+	     {{"a", 99, false}},
+	     1,
+	     9,
+	     9,
+	     9,
+	     0,
+	     VIGIA_GC_DONE,
+	     "a"},
 		{"too many events", {.max_events = 4}, {{"a", 9, false}}, 1, 9, 0, 5, 0, VIGIA_GC_DONE, "a"},
 		{"too many, held", {.max_events = 4}, {{"a", 2, false}}, 1, 9, 0, 2, 0, VIGIA_GC_HELD, "a"},
-		{"too many, passing", {.max_events = 4, .retention_passes_checkpoints = true},
-		 {{"a", 2, false}}, 1, 9, 0, 5, 0, VIGIA_GC_DONE, "a"},
+		{"too many, passing",
+	     {.max_events = 4, .retention_passes_checkpoints = true},
+	     {{"a", 2, false}},
+	     1,
+	     9,
+	     0,
+	     5,
+	     0,
+	     VIGIA_GC_DONE,
+	     "a"},
 		{"too many, nobody watches", {.max_events = 4}, {{0}}, 1, 9, 0, 5, 0, VIGIA_GC_DONE, ""},
 		{"not too many", {.max_events = 4}, {{"a", 9, false}}, 6, 9, 0, 0, 0, VIGIA_GC_DONE, "a"},
-		{"age never passes, also with the choice", {.gc_age_threshold_ns = 1, .max_events = 8, .retention_passes_checkpoints = true},
-		 {{"a", 2, false}}, 1, 9, 6, 2, 0, VIGIA_GC_HELD, "a"},
+		{"age never passes, also with the choice",
+	     {.gc_age_threshold_ns = 1, .max_events = 8, .retention_passes_checkpoints = true},
+	     {{"a", 2, false}},
+	     1,
+	     9,
+	     6,
+	     2,
+	     0,
+	     VIGIA_GC_HELD,
+	     "a"},
 		{"bytes", {.max_bytes = 4}, {{"a", 2, false}}, 1, 9, 0, 0, 2, VIGIA_GC_DONE, "a"},
-		{"bytes, passing", {.max_bytes = 4, .retention_passes_checkpoints = true},
-		 {{"a", 2, false}}, 1, 9, 0, 0, 9, VIGIA_GC_DONE, "a"},
+		{"bytes, passing",
+	     {.max_bytes = 4, .retention_passes_checkpoints = true},
+	     {{"a", 2, false}},
+	     1,
+	     9,
+	     0,
+	     0,
+	     9,
+	     VIGIA_GC_DONE,
+	     "a"},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct vigia__holders holders = {0};
@@ -307,11 +396,12 @@ static void G4_a_start_counts_as_running(void **state)
 
 /* ---- where a watcher begins ---- */
 
-static int (*hold_is)(struct vigia__backend *, const char *, struct vigia_iterator, uint64_t *, bool *, struct vigia_error *);
+static int (*hold_is)(struct vigia__backend *, const char *, struct vigia_iterator, uint64_t *, bool *,
+                      struct vigia_error *);
 
 /* Somebody trims when the watcher knows where the log begins, and before it holds anything. */
-static int hold_after_a_trim(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
-                             struct vigia_error *err)
+static int hold_after_a_trim(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num,
+                             bool *made, struct vigia_error *err)
 {
 	uint64_t oldest, latest, removed;
 	assert_int_equal(b->bounds(b, &oldest, &latest, NULL), VIGIA_OK);
@@ -350,14 +440,15 @@ static void W20_a_new_watcher_at_the_trim_horizon_misses_nothing_while_others_tr
 		if (way != AT_ONCE && way != IDLE) assert_int_equal(vigia_store_trim(store, 4, NULL, NULL), VIGIA_OK);
 		if (way == IDLE) b->hold = hold_is; /* it has one: what is trimmed from here on is missed, and said */
 		if (way != AT_ONCE) assert_int_equal(vigia_watcher_start(watcher, NULL), VIGIA_OK);
-		if (way == EPHEMERAL) assert_int_equal(vigia_store_trim(store, 6, NULL, NULL), VIGIA_OK); /* nothing holds it back */
+		if (way == EPHEMERAL)
+			assert_int_equal(vigia_store_trim(store, 6, NULL, NULL), VIGIA_OK); /* nothing holds it back */
 		b->hold = hold_is;
 		while (vigia_registry_step(registry, 0, NULL) == VIGIA_OK) continue;
 		vigia_watcher_stats(watcher, &stats);
 		assert_int_equal(b->bounds(b, &oldest, &latest, NULL), VIGIA_OK);
 		if (stats.state != VIGIA_RUNNING || stats.missed != 0 || handled != latest - oldest + 1)
-			fail_msg("way %d: state %d, %d missed, %d of %d handled", way, (int)stats.state, (int)stats.missed, (int)handled,
-			         (int)(latest - oldest + 1));
+			fail_msg("way %d: state %d, %d missed, %d of %d handled", way, (int)stats.state, (int)stats.missed,
+			         (int)handled, (int)(latest - oldest + 1));
 		vigia_registry_free(registry);
 		vigia_store_free(store);
 	}
@@ -449,11 +540,9 @@ static void G2_a_slice_removes_more_than_was_appended_since_the_one_before(void 
 	const struct {
 		uint64_t before, now, left, share;
 	} rows[] = {
-		{0, 1000000, 9000, 500},   /* the first of a run */
-		{1000, 1000, 9000, 500},   /* nobody appends */
-		{1000, 1100, 9000, 500},
-		{1000, 2000, 9000, 2000},
-		{1000, 9000, 9000, 9000},  /* the run's bound comes first */
+		{0, 1000000, 9000, 500},                                                     /* the first of a run */
+		{1000, 1000, 9000, 500},                                                     /* nobody appends */
+		{1000, 1100, 9000, 500}, {1000, 2000, 9000, 2000}, {1000, 9000, 9000, 9000}, /* the run's bound comes first */
 		{0, 10, 7, 7},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -479,7 +568,8 @@ static void *hold_the_lock(void *arg)
 	return NULL;
 }
 
-static int collect_behind_a_writer(struct vigia__backend *backend, struct vigia__collect *slice, struct vigia_error *err)
+static int collect_behind_a_writer(struct vigia__backend *backend, struct vigia__collect *slice,
+                                   struct vigia_error *err)
 {
 	struct holder_of_the_lock holder = {.backend = (struct lmdb_backend *)backend};
 	pthread_t thread;
@@ -562,7 +652,11 @@ int main(void)
 {
 	static char memory[] = "memory", file[] = "file";
 	if (folder_make(folder) != 0) return 1;
-#define BOTH(test) {#test " (memory)", test, NULL, NULL, memory}, {#test " (file)", test, NULL, NULL, file}
+#define BOTH(test)                                 \
+	{#test " (memory)", test, NULL, NULL, memory}, \
+	{                                              \
+#test " (file)", test, NULL, NULL, file    \
+	}
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(G1_time_follows_the_machine_and_not_the_wall_clock),
 		cmocka_unit_test(G1_marks_are_written_for_news_and_not_too_many),
@@ -576,9 +670,10 @@ int main(void)
 		BOTH(W20_a_new_watcher_at_the_trim_horizon_misses_nothing_while_others_trim),
 		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
 		{"G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices",
-		 G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices, NULL, NULL, file},
+	     G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices, NULL, NULL, file},
 		cmocka_unit_test(G2_a_slice_removes_more_than_was_appended_since_the_one_before),
-		{"G2_waiting_for_the_lock_takes_nothing_from_a_slice", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL, NULL, file},
+		{"G2_waiting_for_the_lock_takes_nothing_from_a_slice", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL,
+	     NULL, file},
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

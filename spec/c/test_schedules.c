@@ -1,8 +1,10 @@
 /*
- * test_schedules.c - the wake words, the group commit and its hand-over to the helper, under every interleaving of up to four actors.
+ * test_schedules.c - the wake words, the group commit and its hand-over to the helper, under every interleaving of up
+ * to four actors.
  *
- * The product's own source is included, with its atomics, locks and futexes turned into steps (lib/explore.h). No time passes in a wait: a
- * wake-up that is lost is an actor that waits for ever. VIGIA_SOAK explores with one more preemption.
+ * The product's own source is included, with its atomics, locks and futexes turned into steps (lib/explore.h). No time
+ * passes in a wait: a wake-up that is lost is an actor that waits for ever. VIGIA_SOAK explores with one more
+ * preemption.
  */
 #include "test.h"
 

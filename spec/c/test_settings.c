@@ -5,7 +5,8 @@
 #include "core/settings.h"
 #include "test.h"
 
-static struct vigia_store_options unusual(void) {
+static struct vigia_store_options unusual(void)
+{
 	struct vigia_store_options options;
 	vigia_store_options_init(&options);
 	options.max_event_size_bytes = 4096;
@@ -17,7 +18,8 @@ static struct vigia_store_options unusual(void) {
 	return options;
 }
 
-static void check_unusual(const struct vigia__settings *s) {
+static void check_unusual(const struct vigia__settings *s)
+{
 	assert_int_equal(s->values.max_event_size_bytes, 4096);
 	assert_int_equal(s->values.durability, VIGIA_DURABILITY_NONE);
 	assert_string_equal(s->values.events_bucket, "log");
@@ -28,7 +30,8 @@ static void check_unusual(const struct vigia__settings *s) {
 	assert_int_equal(s->values.gc_cadence_ns, INT64_C(600000000000));
 }
 
-static void S12_come_back_from_bytes(void **state) {
+static void S12_come_back_from_bytes(void **state)
+{
 	struct vigia_store_options options = unusual();
 	struct vigia__settings s, read, copy;
 	struct vigia__buf buf = {0};
@@ -51,7 +54,8 @@ static void S12_come_back_from_bytes(void **state) {
 	vigia__buf_deinit(&buf);
 }
 
-static void S12_a_missing_one_has_its_default_and_an_unknown_one_is_ignored(void **state) {
+static void S12_a_missing_one_has_its_default_and_an_unknown_one_is_ignored(void **state)
+{
 	struct vigia__settings s;
 	struct vigia__buf buf = {0};
 	vigia__put_map(&buf, 3);
@@ -69,15 +73,22 @@ static void S12_a_missing_one_has_its_default_and_an_unknown_one_is_ignored(void
 	vigia__buf_deinit(&buf);
 }
 
-static void S12_values_that_are_not_allowed_are_damage(void **state) {
+static void S12_values_that_are_not_allowed_are_damage(void **state)
+{
 	const struct {
 		const char *name;
 		int64_t number;
 		const char *text;
-	} rows[] = {{"max_events", -1, NULL}, {"max_event_size", 1, NULL}, {"durability", 0, "never"}, {"durability", 3, NULL},
-	            {"events_bucket", 0, ""}, {"events_bucket", 7, NULL}, {"events_bucket", 0, "vigia.marks"},
+	} rows[] = {{"max_events", -1, NULL},
+	            {"max_event_size", 1, NULL},
+	            {"durability", 0, "never"},
+	            {"durability", 3, NULL},
+	            {"events_bucket", 0, ""},
+	            {"events_bucket", 7, NULL},
+	            {"events_bucket", 0, "vigia.marks"},
 	            {"events_bucket", 0, "checkpoints"},
-	            {"max_events", 0, "9"}, {"retention_passes_checkpoints", 1, NULL}};
+	            {"max_events", 0, "9"},
+	            {"retention_passes_checkpoints", 1, NULL}};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
 		struct vigia__settings s;
 		struct vigia__buf buf = {0};
@@ -90,7 +101,8 @@ static void S12_values_that_are_not_allowed_are_damage(void **state) {
 	}
 }
 
-static void S12_conflicts_name_both_values_of_all(void **state) {
+static void S12_conflicts_name_both_values_of_all(void **state)
+{
 	struct vigia_store_options options = unusual(), asked;
 	struct vigia__settings s;
 	struct vigia__problems problems = {0};
@@ -106,14 +118,15 @@ static void S12_conflicts_name_both_values_of_all(void **state) {
 	vigia__settings_conflicts(&s, &asked, &problems);
 	assert_int_equal(problems.count, 4);
 	vigia__problems_end(&problems, "x", &err);
-	static const char *const said[] = {"max_events is 7 in the file, 8 was asked for", "durability is 'none' in the file, 'commit' was",
-	                                   "events_bucket is 'log' in the file, 'events' was",
-	                                   "gc_age_threshold is 1e-09 in the file, 1.5 was"};
+	static const char *const said[] = {
+		"max_events is 7 in the file, 8 was asked for", "durability is 'none' in the file, 'commit' was",
+		"events_bucket is 'log' in the file, 'events' was", "gc_age_threshold is 1e-09 in the file, 1.5 was"};
 	for (size_t i = 0; i < COUNT_OF(said); i++)
 		if (!strstr(err.message, said[i])) fail_msg("%s", err.message);
 }
 
-static void S12_what_is_given_changes_but_for_the_fixed(void **state) {
+static void S12_what_is_given_changes_but_for_the_fixed(void **state)
+{
 	struct vigia_store_options options = unusual(), changes;
 	struct vigia__settings s;
 	struct vigia__problems problems = {0};
@@ -129,14 +142,16 @@ static void S12_what_is_given_changes_but_for_the_fixed(void **state) {
 	assert_int_equal(s.values.max_bytes, 0);
 	changes.events_bucket_given = true;
 	vigia__settings_change(&s, &changes, &problems);
-	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "events_bucket is 'log' since the file was made");
+	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err,
+	             "events_bucket is 'log' since the file was made");
 	changes.events_bucket_given = false;
 	changes.max_events = -5;
 	vigia__settings_change(&s, &changes, &problems);
 	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "max_events is -5");
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(S12_come_back_from_bytes),
 		cmocka_unit_test(S12_a_missing_one_has_its_default_and_an_unknown_one_is_ignored),

@@ -1,11 +1,13 @@
 /*
- * test_sizes.c - structs of programs that were compiled against another header: older, shorter ones work, and what has no size of any
- * version is refused. The older structs are in memory of exactly their size, so that AddressSanitizer sees a byte too many.
+ * test_sizes.c - structs of programs that were compiled against another header: older, shorter ones work, and what has
+ * no size of any version is refused. The older structs are in memory of exactly their size, so that AddressSanitizer
+ * sees a byte too many.
  */
 #include "core/options.h"
 #include "test.h"
 
-static struct vigia_store *open_store(void) {
+static struct vigia_store *open_store(void)
+{
 	struct vigia_store *store = NULL;
 	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
 	struct vigia_new_event event = {SLICE_INIT("CREATE"), SLICE_INIT("Job"), SLICE_INIT("\x01")};
@@ -14,13 +16,15 @@ static struct vigia_store *open_store(void) {
 }
 
 /* Memory of a size that the compiler does not know: it would warn of what is tested here. */
-static void *memory_of(size_t size) {
+static void *memory_of(size_t size)
+{
 	volatile size_t hidden = size;
 	return malloc(hidden);
 }
 
 /* The first `size` bytes of a struct, as an older header has it. */
-static void *older(const void *whole, size_t size) {
+static void *older(const void *whole, size_t size)
+{
 	void *copy = memory_of(size);
 	memcpy(copy, whole, size);
 	memcpy(copy, &size, sizeof size);
@@ -30,13 +34,15 @@ static void *older(const void *whole, size_t size) {
 static struct vigia_handler seen;
 static int calls;
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err) {
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	calls += ctx == &seen;
 	return VIGIA_OK;
 }
 
-static void test_older_options(void **state) {
+static void test_older_options(void **state)
+{
 	struct vigia_store *store = NULL;
 	struct vigia_error err = {0};
 	/* The memory is of the old size: what sets the defaults must know it. */
@@ -82,7 +88,10 @@ static void test_older_options(void **state) {
 	vigia_registry_free(registry);
 
 	/* And where a newer program has more than this library knows, there are zeros. */
-	struct newer { struct vigia_gc gc; uint64_t more; } newer = {.more = 5};
+	struct newer {
+		struct vigia_gc gc;
+		uint64_t more;
+	} newer = {.more = 5};
 	assert_int_equal(vigia_store_gc_sized(store, &newer.gc, sizeof newer, &err), VIGIA_OK);
 	assert_int_equal(newer.more, 0);
 
@@ -98,13 +107,15 @@ static void test_older_options(void **state) {
 	struct vigia_append_options conditions = {.if_last_given = true, .if_last = 3};
 	void *condition = older(&conditions, offsetof(struct vigia_append_options, key));
 	struct vigia_new_event event = {SLICE_INIT("CREATE"), SLICE_INIT("Job"), SLICE_INIT("\x01")};
-	assert_error(vigia_store_append_with(store, &event, 1, condition, NULL, NULL, &err), VIGIA_ESEQUENCE, &err, "not 3");
+	assert_error(vigia_store_append_with(store, &event, 1, condition, NULL, NULL, &err), VIGIA_ESEQUENCE, &err,
+	             "not 3");
 	free(condition);
 	vigia_store_free(store);
 }
 
 /* A member that a later version appends: what an older program does not have keeps its default. */
-static void test_appended_member(void **state) {
+static void test_appended_member(void **state)
+{
 	struct later {
 		struct vigia_watch_options today;
 		int64_t appended;
@@ -120,7 +131,8 @@ static void test_appended_member(void **state) {
 	assert_int_equal(ours.appended, 42);
 }
 
-static void test_wrong_sizes(void **state) {
+static void test_wrong_sizes(void **state)
+{
 	static const size_t wrong[] = {0, 1, sizeof(size_t), 17, 1 << 20, SIZE_MAX, SIZE_MAX - 7};
 	struct vigia_store *store = open_store(), *none = NULL;
 	struct vigia_registry *registry = vigia_registry_new(store);
@@ -142,7 +154,8 @@ static void test_wrong_sizes(void **state) {
 		assert_error(vigia_store_open(":memory:", &options, &none, &err), VIGIA_EOPTION, &err, text);
 		assert_error(vigia_store_configure(store, &options, &err), VIGIA_EOPTION, &err, text);
 		struct vigia_append_options conditions = {.size = wrong[i]};
-		assert_error(vigia_store_append_with(store, &event, 1, &conditions, NULL, NULL, &err), VIGIA_EOPTION, &err, text);
+		assert_error(vigia_store_append_with(store, &event, 1, &conditions, NULL, NULL, &err), VIGIA_EOPTION, &err,
+		             text);
 		struct vigia_read request = {.size = wrong[i]};
 		assert_error(vigia_store_read(store, &request, batch, &next, &err), VIGIA_EOPTION, &err, text);
 		struct vigia_watch_options watch;
@@ -156,13 +169,15 @@ static void test_wrong_sizes(void **state) {
 	}
 	struct vigia_error err = {0};
 	struct vigia_handler empty = {.size = sizeof empty};
-	assert_error(vigia_registry_watch(registry, "w", &empty, NULL, NULL, &err), VIGIA_EINVAL, &err, "its `handle` is NULL");
+	assert_error(vigia_registry_watch(registry, "w", &empty, NULL, NULL, &err), VIGIA_EINVAL, &err,
+	             "its `handle` is NULL");
 	vigia_batch_free(batch);
 	vigia_registry_free(registry);
 	vigia_store_free(store);
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		{"structs of an older header work, and nothing behind them is touched", test_older_options, NULL, NULL, NULL},
 		{"a member that is appended has its default for who does not know it", test_appended_member, NULL, NULL, NULL},

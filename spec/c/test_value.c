@@ -6,7 +6,8 @@
 
 /* ---- tokens ---- */
 
-static struct vigia__token only_token(const struct vigia__buf *buf) {
+static struct vigia__token only_token(const struct vigia__buf *buf)
+{
 	struct vigia__reader reader = {buf->data, buf->data + buf->len};
 	struct vigia__token token;
 	assert_int_equal(vigia__reader_next(&reader, &token, NULL), 0);
@@ -14,13 +15,31 @@ static struct vigia__token only_token(const struct vigia__buf *buf) {
 	return token;
 }
 
-static void test_integers(void **state) {
+static void test_integers(void **state)
+{
 	static const struct {
 		int64_t value;
 		size_t bytes;
 	} rows[] = {
-		{0, 1}, {127, 1}, {128, 2}, {255, 2}, {256, 3}, {65535, 3}, {65536, 5}, {4294967295, 5}, {4294967296, 9}, {INT64_MAX, 9},
-		{-1, 1}, {-32, 1}, {-33, 2}, {-128, 2}, {-129, 3}, {-32768, 3}, {-32769, 5}, {INT32_MIN, 5}, {(int64_t)INT32_MIN - 1, 9},
+		{0, 1},
+		{127, 1},
+		{128, 2},
+		{255, 2},
+		{256, 3},
+		{65535, 3},
+		{65536, 5},
+		{4294967295, 5},
+		{4294967296, 9},
+		{INT64_MAX, 9},
+		{-1, 1},
+		{-32, 1},
+		{-33, 2},
+		{-128, 2},
+		{-129, 3},
+		{-32768, 3},
+		{-32769, 5},
+		{INT32_MIN, 5},
+		{(int64_t)INT32_MIN - 1, 9},
 		{INT64_MIN, 9},
 	};
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -34,9 +53,17 @@ static void test_integers(void **state) {
 	}
 }
 
-static void test_floats_keep_their_bits(void **state) {
-	static const uint64_t patterns[] = {0, 0x8000000000000000, 0x3ff0000000000000, 0x7ff0000000000000, 0xfff0000000000000,
-	                                    0x7ff8000000000000, 0xfff8000000000123, 1, 0x7fefffffffffffff};
+static void test_floats_keep_their_bits(void **state)
+{
+	static const uint64_t patterns[] = {0,
+	                                    0x8000000000000000,
+	                                    0x3ff0000000000000,
+	                                    0x7ff0000000000000,
+	                                    0xfff0000000000000,
+	                                    0x7ff8000000000000,
+	                                    0xfff8000000000123,
+	                                    1,
+	                                    0x7fefffffffffffff};
 	for (size_t i = 0; i < COUNT_OF(patterns); i++) {
 		struct vigia__buf buf = {0};
 		double value;
@@ -49,13 +76,13 @@ static void test_floats_keep_their_bits(void **state) {
 	}
 }
 
-static void test_strings(void **state) {
+static void test_strings(void **state)
+{
 	static const size_t lens[] = {0, 1, 31, 32, 255, 256, 65535, 65536, 70000};
 	char *text = malloc(70000);
 	for (int binary = 0; binary < 2; binary++) {
 		memset(text, 'x', 70000);
-		if (binary)
-			text[0] = (char)0xff;
+		if (binary) text[0] = (char)0xff;
 		for (size_t i = 0; i < COUNT_OF(lens); i++) {
 			struct vigia__buf buf = {0};
 			assert_int_equal(vigia__put_string(&buf, text, lens[i]), 0);
@@ -77,7 +104,8 @@ static void test_strings(void **state) {
 	vigia__buf_deinit(&buf);
 }
 
-static void test_a_map_counted_afterwards(void **state) {
+static void test_a_map_counted_afterwards(void **state)
+{
 	static const size_t counts[] = {0, 1, 15, 16, 65535, 65536};
 	for (size_t i = 0; i < COUNT_OF(counts); i++) {
 		struct vigia__buf late = {0}, early = {0};
@@ -100,7 +128,8 @@ static void test_a_map_counted_afterwards(void **state) {
 	}
 }
 
-static void test_float32_and_other_peoples_encodings(void **state) {
+static void test_float32_and_other_peoples_encodings(void **state)
+{
 	static const struct {
 		struct vigia_slice bytes;
 		double number;
@@ -120,11 +149,13 @@ static void test_float32_and_other_peoples_encodings(void **state) {
 		struct vigia__token token;
 		assert_int_equal(vigia__reader_next(&reader, &token, NULL), 0);
 		assert_int_equal(token.kind, rows[i].kind);
-		assert_true(token.kind == VIGIA_TOKEN_FLOAT ? token.number == rows[i].number : token.integer == rows[i].integer);
+		assert_true(token.kind == VIGIA_TOKEN_FLOAT ? token.number == rows[i].number
+		                                            : token.integer == rows[i].integer);
 	}
 }
 
-static int next_of_copy(const uint8_t *bytes, size_t len, struct vigia_error *err) {
+static int next_of_copy(const uint8_t *bytes, size_t len, struct vigia_error *err)
+{
 	uint8_t *copy = malloc(len ? len : 1);
 	memcpy(copy, bytes, len);
 	struct vigia__reader reader = {copy, copy + len};
@@ -138,7 +169,8 @@ static int next_of_copy(const uint8_t *bytes, size_t len, struct vigia_error *er
 	return rc;
 }
 
-static void test_reader_refuses(void **state) {
+static void test_reader_refuses(void **state)
+{
 	static const struct {
 		struct vigia_slice bytes;
 		const char *what;
@@ -167,7 +199,8 @@ static void test_reader_refuses(void **state) {
 		             rows[i].what);
 }
 
-static void test_reader_takes_any_bytes(void **state) {
+static void test_reader_takes_any_bytes(void **state)
+{
 	struct rng rng = rng_seeded();
 	for (int first = 0; first < 256; first++) {
 		for (size_t len = 1; len < 24; len++) {
@@ -182,7 +215,8 @@ static void test_reader_takes_any_bytes(void **state) {
 	}
 }
 
-static void test_skip(void **state) {
+static void test_skip(void **state)
+{
 	struct rng rng = rng_seeded();
 	for (int i = 0; i < 500; i++) {
 		struct vigia__buf buf = {0};
@@ -201,13 +235,15 @@ static void test_skip(void **state) {
 	memset(brackets, 0x91, deep);
 	struct vigia__reader reader = {brackets, brackets + deep};
 	assert_int_equal(vigia__reader_skip(&reader, NULL), VIGIA_EDESERIAL);
-	assert_int_equal(vigia__value_check((struct vigia_slice){(const char *)brackets, deep}, VIGIA_ESERIAL, NULL), VIGIA_ESERIAL);
+	assert_int_equal(vigia__value_check((struct vigia_slice){(const char *)brackets, deep}, VIGIA_ESERIAL, NULL),
+	                 VIGIA_ESERIAL);
 	free(brackets);
 }
 
 /* ---- E5, E6: what is carried ---- */
 
-static void test_depth(void **state) {
+static void test_depth(void **state)
+{
 	for (int map = 0; map < 2; map++) {
 		struct vigia__buf buf = {0};
 		struct vigia_error err;
@@ -225,7 +261,8 @@ static void test_depth(void **state) {
 	}
 }
 
-static void test_check_says_where(void **state) {
+static void test_check_says_where(void **state)
+{
 	static const struct {
 		struct vigia_slice bytes;
 		const char *message; /* NULL: fine */
@@ -234,13 +271,24 @@ static void test_check_says_where(void **state) {
 		{{"\xc0", 1}, NULL},
 		{{"\xc0\xc0", 2}, "object: there are bytes behind the value"},
 		{{"\xc7\x00\x05", 3}, "object: a msgpack extension of type 5 cannot be carried"},
-		{{"\x81\xa4jobs\x93\x01\x02\x81\xa8" "callback\xd4\x05\x00", 23},
-		 "object.jobs[3].callback: a msgpack extension of type 5 cannot be carried"},
-		{{"\x81\xa3" "a b\x91\xc1", 7}, "object[\"a b\"][1]: the byte 0xc1 begins no msgpack value"},
+		{{"\x81\xa4jobs\x93\x01\x02\x81\xa8"
+	      "callback\xd4\x05\x00",
+	      23},
+	     "object.jobs[3].callback: a msgpack extension of type 5 cannot be carried"},
+		{{"\x81\xa3"
+	      "a b\x91\xc1",
+	      7},
+	     "object[\"a b\"][1]: the byte 0xc1 begins no msgpack value"},
 		{{"\x81\xa5q\"\\\n\x7f\xc1", 8}, "object[\"q\\\"\\\\\\x0a\\x7f\"]: "},
-		{{"\x81\xc4\x02\xff" "a\xc1", 6}, "object[\"\\xffa\"]: "},
+		{{"\x81\xc4\x02\xff"
+	      "a\xc1",
+	      6},
+	     "object[\"\\xffa\"]: "},
 		{{"\x81\xa0\xc1", 3}, "object[\"\"]: "},
-		{{"\x81\xa2" "1a\xc1", 5}, "object[\"1a\"]: "},
+		{{"\x81\xa2"
+	      "1a\xc1",
+	      5},
+	     "object[\"1a\"]: "},
 		{{"\x81\xa3ün\xc1", 6}, "object[\"ün\"]: "},
 		{{"\x81\x05\xc1", 3}, "object[5]: "},
 		{{"\x81\xfb\xc1", 3}, "object[-5]: "},
@@ -262,8 +310,7 @@ static void test_check_says_where(void **state) {
 			struct vigia_error err = {0};
 			int rc = vigia__value_check(rows[i].bytes, codes[c], &err);
 			assert_int_equal(vigia__value_check(rows[i].bytes, codes[c], NULL), rc);
-			if (!rows[i].message)
-				assert_int_equal(rc, 0);
+			if (!rows[i].message) assert_int_equal(rc, 0);
 			else {
 				assert_error(rc, codes[c], &err, rows[i].message);
 				assert_memory_equal(err.message, rows[i].message, strlen(rows[i].message));
@@ -272,12 +319,12 @@ static void test_check_says_where(void **state) {
 	}
 }
 
-static void test_long_paths_are_cut(void **state) {
+static void test_long_paths_are_cut(void **state)
+{
 	struct vigia__buf buf = {0};
 	struct vigia_error err;
 	char key[200];
-	for (size_t i = 0; i < sizeof key; i += 2)
-		memcpy(key + i, "é", 2);
+	for (size_t i = 0; i < sizeof key; i += 2) memcpy(key + i, "é", 2);
 	for (int level = 0; level < VIGIA_DEPTH_MAX; level++) {
 		assert_int_equal(vigia__put_map(&buf, 1), 0);
 		assert_int_equal(vigia__put_string(&buf, key, sizeof key), 0);
@@ -298,28 +345,32 @@ static void test_long_paths_are_cut(void **state) {
 /* ---- UTF-8 ---- */
 
 /* One character by the book: its length, 0 if there is none. */
-static size_t plain_utf8(const uint8_t *s, size_t left) {
+static size_t plain_utf8(const uint8_t *s, size_t left)
+{
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t len = s[0] < 0x80 ? 1 : (s[0] & 0xe0) == 0xc0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : (s[0] & 0xf8) == 0xf0 ? 4 : 0;
-	if (len == 0 || len > left)
-		return 0;
+	size_t len = s[0] < 0x80             ? 1
+	             : (s[0] & 0xe0) == 0xc0 ? 2
+	             : (s[0] & 0xf0) == 0xe0 ? 3
+	             : (s[0] & 0xf8) == 0xf0 ? 4
+	                                     : 0;
+	if (len == 0 || len > left) return 0;
 	uint32_t code = len == 1 ? s[0] : s[0] & (0x7fu >> len);
 	for (size_t i = 1; i < len; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
+		if ((s[i] & 0xc0) != 0x80) return 0;
 		code = code << 6 | (s[i] & 0x3f);
 	}
 	return code < least[len] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : len;
 }
 
-static bool plain_valid(const uint8_t *s, size_t len) {
+static bool plain_valid(const uint8_t *s, size_t len)
+{
 	for (size_t i = 0, step; i < len; i += step)
-		if ((step = plain_utf8(s + i, len - i)) == 0)
-			return false;
+		if ((step = plain_utf8(s + i, len - i)) == 0) return false;
 	return true;
 }
 
-static void test_utf8_every_short_sequence(void **state) {
+static void test_utf8_every_short_sequence(void **state)
+{
 	uint8_t s[4];
 	for (unsigned a = 0; a < 256; a++) {
 		for (unsigned b = 0; b < 256; b++) {
@@ -339,9 +390,11 @@ static void test_utf8_every_short_sequence(void **state) {
 	}
 }
 
-static void test_utf8_in_long_text(void **state) {
+static void test_utf8_in_long_text(void **state)
+{
 	struct rng rng = rng_seeded();
-	static const char *const pieces[] = {"a", "12345678", "é", "€", "😀", "\xed\x9f\xbf", "\xee\x80\x80", "\xf4\x8f\xbf\xbf"};
+	static const char *const pieces[] = {
+		"a", "12345678", "é", "€", "😀", "\xed\x9f\xbf", "\xee\x80\x80", "\xf4\x8f\xbf\xbf"};
 	for (int i = 0; i < 20000; i++) {
 		char text[64];
 		size_t len = 0;
@@ -351,8 +404,7 @@ static void test_utf8_in_long_text(void **state) {
 			len += strlen(piece);
 		}
 		assert_true(vigia__utf8_valid(text, len));
-		if (rng_below(&rng, 2))
-			text[rng_below(&rng, len)] = (char)rng_next(&rng);
+		if (rng_below(&rng, 2)) text[rng_below(&rng, len)] = (char)rng_next(&rng);
 		len -= rng_below(&rng, 5);
 		char *copy = malloc(len);
 		memcpy(copy, text, len);
@@ -362,7 +414,8 @@ static void test_utf8_in_long_text(void **state) {
 	assert_true(vigia__utf8_valid("", 0));
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_integers),
 		cmocka_unit_test(test_floats_keep_their_bits),

@@ -1,5 +1,6 @@
 /*
- * test_verify.c - E8: each kind of damage that verify looks for, made by hand inside a store's file, is found and told by its place.
+ * test_verify.c - E8: each kind of damage that verify looks for, made by hand inside a store's file, is found and told
+ * by its place.
  */
 #include "folder.h"
 
@@ -65,9 +66,18 @@ static void no_operation(uint8_t *bytes, size_t *len, int64_t *at_ns)
 		if (memcmp(bytes + i, "\xa3Job", 4) == 0) bytes[i] = 0xc0; /* nil, where a type belongs */
 }
 
-static int time_back(void *txn, void *arg, struct vigia_error *err) { return rewrite(txn, 4, an_hour_back); }
-static int bad_object(void *txn, void *arg, struct vigia_error *err) { return rewrite(txn, 4, no_value); }
-static int bad_head(void *txn, void *arg, struct vigia_error *err) { return rewrite(txn, 4, no_operation); }
+static int time_back(void *txn, void *arg, struct vigia_error *err)
+{
+	return rewrite(txn, 4, an_hour_back);
+}
+static int bad_object(void *txn, void *arg, struct vigia_error *err)
+{
+	return rewrite(txn, 4, no_value);
+}
+static int bad_head(void *txn, void *arg, struct vigia_error *err)
+{
+	return rewrite(txn, 4, no_operation);
+}
 
 static int flipped(void *txn, void *arg, struct vigia_error *err)
 {
@@ -85,12 +95,19 @@ static int flipped(void *txn, void *arg, struct vigia_error *err)
 static int drop(MDB_txn *txn, size_t first, size_t last)
 {
 	int rc = 0;
-	for (size_t n = first; n <= last && rc == 0; n++) rc = mdb_del(txn, backend->events, &(MDB_val){sizeof n, &n}, NULL);
+	for (size_t n = first; n <= last && rc == 0; n++)
+		rc = mdb_del(txn, backend->events, &(MDB_val){sizeof n, &n}, NULL);
 	return rc;
 }
 
-static int the_end(void *txn, void *arg, struct vigia_error *err) { return drop(txn, 7, EVENTS); }
-static int hole(void *txn, void *arg, struct vigia_error *err) { return drop(txn, 4, 6); }
+static int the_end(void *txn, void *arg, struct vigia_error *err)
+{
+	return drop(txn, 7, EVENTS);
+}
+static int hole(void *txn, void *arg, struct vigia_error *err)
+{
+	return drop(txn, 4, 6);
+}
 
 static int key_without_events(void *txn, void *arg, struct vigia_error *err)
 {
@@ -128,7 +145,7 @@ static int far_hold(void *txn, void *arg, struct vigia_error *err)
 
 static struct {
 	struct vigia_store *store;
-	char text[2000]; /* "number: text" and a newline for each place */
+	char text[2000];   /* "number: text" and a newline for each place */
 	bool trims, drops; /* while it looks */
 } told;
 
@@ -173,8 +190,10 @@ static void E8_each_kind_of_damage_is_found(void **state)
 		{"a head", bad_head, "4: its bytes are no event\n"},
 		{"a hole", hole, "7: 3 events before it are missing\n0: the file counts 7 events where their numbers say 10\n"},
 		{"a key", key_without_events, "0: key 'ghost': its events are not there\n"},
-		{"a key no number leads to", key_of_no_number, "0: key 'five': it would stay when its events are removed\n0: the keys and"},
-		{"a number without a key", number_of_no_key, "0: the keys and the numbers they belong to do not fit one another\n"},
+		{"a key no number leads to", key_of_no_number,
+	     "0: key 'five': it would stay when its events are removed\n0: the keys and"},
+		{"a number without a key", number_of_no_key,
+	     "0: the keys and the numbers they belong to do not fit one another\n"},
 		{"a short key", short_key, "0: key 'five': its record is damaged\n"},
 		{"a short checkpoint", short_checkpoint, "0: checkpoint 'w': its record is too short\n"},
 		{"a hold", far_hold, "0: hold 'h': it is beyond the last event\n"},
@@ -184,10 +203,12 @@ static void E8_each_kind_of_damage_is_found(void **state)
 		backend = (struct lmdb_backend *)store->backend;
 		verify(store, 0);
 		assert_string_equal(told.text, "");
-		if (vigia__lmdb_in_commit(backend, rows[i].damage, NULL, NULL) != 0) fail_msg("%s: the damage failed", rows[i].name);
+		if (vigia__lmdb_in_commit(backend, rows[i].damage, NULL, NULL) != 0)
+			fail_msg("%s: the damage failed", rows[i].name);
 		for (uint64_t piece = 0; piece < 3; piece++) {
 			verify(store, piece);
-			if (strncmp(told.text, rows[i].said, strlen(rows[i].said)) != 0) fail_msg("%s: %s", rows[i].name, told.text);
+			if (strncmp(told.text, rows[i].said, strlen(rows[i].said)) != 0)
+				fail_msg("%s: %s", rows[i].name, told.text);
 		}
 		vigia_store_free(store);
 		folder_teardown(NULL);

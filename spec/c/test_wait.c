@@ -1,7 +1,9 @@
 /*
- * test_wait.c - reads that look for long, and reads that wait: where a look ends, who is woken, and what is found without being told.
+ * test_wait.c - reads that look for long, and reads that wait: where a look ends, who is woken, and what is found
+ * without being told.
  *
- * The backend's functions are exchanged behind an open store: its scan tells how long it may look, its commits are kept a secret.
+ * The backend's functions are exchanged behind an open store: its scan tells how long it may look, its commits are kept
+ * a secret.
  */
 #include "folder.h"
 
@@ -38,7 +40,9 @@ static void append(struct vigia_store *store, const char *type, size_t count)
 
 static struct vigia_read wanting(const struct vigia_slice *type, struct vigia_iterator from, int64_t timeout_ns)
 {
-	return (struct vigia_read){.size = sizeof (struct vigia_read), .from = from, .timeout_ns = timeout_ns,
+	return (struct vigia_read){.size = sizeof(struct vigia_read),
+	                           .from = from,
+	                           .timeout_ns = timeout_ns,
 	                           .filter = {.object_types = type, .object_types_count = 1}};
 }
 
@@ -53,7 +57,8 @@ static struct {
 	bool at_once;               /* let its time be over from the start */
 } seen;
 
-static int scan_seen(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err)
+static int scan_seen(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                     struct vigia_error *err)
 {
 	seen.looks++;
 	seen.begin_ns = vigia__mono_ns();
@@ -159,14 +164,17 @@ static void *wait_for_one(void *arg)
 	struct waiter *waiter = arg;
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_iterator next;
-	struct vigia_read request = {.size = sizeof request, .from = {VIGIA_AFTER, waiter->from}, .timeout_ns = 60000000000,
+	struct vigia_read request = {.size = sizeof request,
+	                             .from = {VIGIA_AFTER, waiter->from},
+	                             .timeout_ns = 60000000000,
 	                             .filter = {.object_types = wanted_types + COUNT_OF(wanted_types) - waiter->types_count,
 	                                        .object_types_count = waiter->types_count}};
 	atomic_fetch_add(waiter->ready, 1);
 	if (vigia_store_read(waiter->store, &request, batch, &next, NULL) < 0 || vigia_batch_count(batch) != 1 ||
 	    vigia_batch_event(batch, 0, &waiter->event, NULL) < 0)
 		waiter->event = (struct vigia_event){0};
-	snprintf(waiter->operation, sizeof waiter->operation, "%.*s", (int)waiter->event.operation.len, waiter->event.operation.data);
+	snprintf(waiter->operation, sizeof waiter->operation, "%.*s", (int)waiter->event.operation.len,
+	         waiter->event.operation.data);
 	waiter->woke_ns = vigia__mono_ns();
 	vigia_batch_free(batch);
 	return NULL;
@@ -249,8 +257,8 @@ static void S6_an_event_of_a_process_that_died_before_it_told_is_found_within_a_
 
 static _Atomic int64_t handled_ns;
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err)
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	(void)ctx, (void)event, (void)resume_mono_ns;
 	atomic_store(&handled_ns, vigia__mono_ns());

@@ -20,7 +20,8 @@ struct job {
 };
 
 /* How often the thread had gone to sleep, once it sleeps again. */
-static long sleeps_of(pid_t thread) {
+static long sleeps_of(pid_t thread)
+{
 	char path[64], line[128];
 	long sleeps = -1;
 	snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)thread);
@@ -29,8 +30,7 @@ static long sleeps_of(pid_t thread) {
 		assert_non_null(file);
 		asleep = false;
 		while (fgets(line, sizeof line, file)) {
-			if (strncmp(line, "State:\tS", 8) == 0)
-				asleep = true;
+			if (strncmp(line, "State:\tS", 8) == 0) asleep = true;
 			sscanf(line, "voluntary_ctxt_switches: %ld", &sleeps);
 		}
 		fclose(file);
@@ -38,57 +38,60 @@ static long sleeps_of(pid_t thread) {
 	return sleeps;
 }
 
-static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options, struct vigia_error *err) {
+static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
+                struct vigia_error *err)
+{
 	struct job *job = ctx;
 	atomic_fetch_add(&job->loads, 1);
-	if (job->owner)
-		job->sleeps_at_load = sleeps_of(job->owner);
+	if (job->owner) job->sleeps_at_load = sleeps_of(job->owner);
 	if (atomic_load(&job->load_fails)) {
 		err->code = VIGIA_ESCRIPT;
 		snprintf(err->message, sizeof err->message, "does not load");
 		return VIGIA_ESCRIPT;
 	}
 	vigia_watch_options_init(options);
-	if (id[0] == '\0')
-		snprintf(id, 256, "job");
+	if (id[0] == '\0') snprintf(id, 256, "job");
 	return VIGIA_OK;
 }
 
-static void take(void *ctx) {
+static void take(void *ctx)
+{
 	atomic_fetch_add(&((struct job *)ctx)->takes, 1);
 }
 
-static void drop(void *ctx) {
+static void drop(void *ctx)
+{
 	atomic_fetch_add(&((struct job *)ctx)->drops, 1);
 }
 
-static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err) {
+static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err)
+{
 	struct job *job = ctx;
 	atomic_fetch_add(&job->begins, 1);
-	if (job->owner)
-		job->sleeps_at_begin = sleeps_of(job->owner);
+	if (job->owner) job->sleeps_at_begin = sleeps_of(job->owner);
 	vigia__log(watcher->registry, VIGIA_LOG_INFO, "begins");
-	if (!atomic_load(&job->begin_fails))
-		return VIGIA_OK;
+	if (!atomic_load(&job->begin_fails)) return VIGIA_OK;
 	err->code = VIGIA_ESCRIPT;
 	snprintf(err->message, sizeof err->message, "does not begin");
 	return VIGIA_ESCRIPT;
 }
 
-static int end(void *ctx, struct vigia_error *err) {
+static int end(void *ctx, struct vigia_error *err)
+{
 	atomic_fetch_add(&((struct job *)ctx)->ends, 1);
 	return VIGIA_OK;
 }
 
-static bool changed(void *ctx) {
+static bool changed(void *ctx)
+{
 	return atomic_exchange(&((struct job *)ctx)->changed, false);
 }
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err) {
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	struct job *job = ctx;
-	if (event->seq_num != job->last + 1)
-		atomic_fetch_add(&job->wrong, 1);
+	if (event->seq_num != job->last + 1) atomic_fetch_add(&job->wrong, 1);
 	job->last = event->seq_num;
 	if (atomic_load(&job->handler_waits)) {
 		atomic_fetch_add(&job->waits, 1);
@@ -99,7 +102,8 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	return VIGIA_OK;
 }
 
-static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err) {
+static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
+{
 	struct job *job = ctx;
 	if (!stopping && atomic_load(&job->handler_waits)) {
 		*resume_mono_ns = INT64_MAX;
@@ -109,26 +113,40 @@ static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigi
 	return VIGIA_OK;
 }
 
-static void close_job(void *ctx) {
+static void close_job(void *ctx)
+{
 	atomic_fetch_add(&((struct job *)ctx)->closes, 1);
 }
 
-static void free_job(void *ctx) {
+static void free_job(void *ctx)
+{
 	((struct job *)ctx)->freed = true;
 }
 
-static struct vigia__job job_of(struct job *job) {
-	return (struct vigia__job){.load = load, .take = take, .drop = drop, .begin = begin, .end = end, .changed = changed, .handle = handle,
-	                           .resume = resume, .close = close_job, .free = free_job, .ctx = job};
+static struct vigia__job job_of(struct job *job)
+{
+	return (struct vigia__job){.load = load,
+	                           .take = take,
+	                           .drop = drop,
+	                           .begin = begin,
+	                           .end = end,
+	                           .changed = changed,
+	                           .handle = handle,
+	                           .resume = resume,
+	                           .close = close_job,
+	                           .free = free_job,
+	                           .ctx = job};
 }
 
-static struct vigia_store *open_store(void) {
+static struct vigia_store *open_store(void)
+{
 	struct vigia_store *store = NULL;
 	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
 	return store;
 }
 
-static void append(struct vigia_store *store, size_t count) {
+static void append(struct vigia_store *store, size_t count)
+{
 	struct vigia_new_event events[16];
 	assert_in_range(count, 1, COUNT_OF(events));
 	for (size_t i = 0; i < count; i++)
@@ -138,22 +156,24 @@ static void append(struct vigia_store *store, size_t count) {
 
 enum { ROUNDS = 500, PER_ROUND = 10 };
 
-static void *append_all(void *arg) {
-	for (int i = 0; i < ROUNDS; i++)
-		append(arg, PER_ROUND);
+static void *append_all(void *arg)
+{
+	for (int i = 0; i < ROUNDS; i++) append(arg, PER_ROUND);
 	return NULL;
 }
 
-static void count_record(void *ctx, enum vigia_log_level level, const char *message) {
+static void count_record(void *ctx, enum vigia_log_level level, const char *message)
+{
 	++*(int *)ctx;
 }
 
-static void drive_until(struct vigia_registry *registry, const _Atomic uint64_t *count, uint64_t wanted) {
-	while (atomic_load(count) < wanted)
-		assert_true(vigia_registry_step(registry, 1000000000, NULL) >= 0);
+static void drive_until(struct vigia_registry *registry, const _Atomic uint64_t *count, uint64_t wanted)
+{
+	while (atomic_load(count) < wanted) assert_true(vigia_registry_step(registry, 1000000000, NULL) >= 0);
 }
 
-static void test_reloads_lose_and_double_nothing(void **state) {
+static void test_reloads_lose_and_double_nothing(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct job job = {0};
@@ -172,17 +192,14 @@ static void test_reloads_lose_and_double_nothing(void **state) {
 		atomic_store(&job.load_fails, i % 5 == 3);
 		atomic_store(&job.begin_fails, false);
 		int rc = vigia_watcher_reload(watcher, &err);
-		if (i % 5 == 3)
-			assert_error(rc, VIGIA_ESCRIPT, &err, "does not load");
-		else
-			assert_int_equal(rc, VIGIA_OK);
+		if (i % 5 == 3) assert_error(rc, VIGIA_ESCRIPT, &err, "does not load");
+		else assert_int_equal(rc, VIGIA_OK);
 		vigia_watcher_stats(watcher, &stats);
 		assert_int_equal(stats.state, VIGIA_RUNNING);
 	}
 	atomic_store(&job.load_fails, false);
 	atomic_store(&job.changed, true); /* noticed by itself, at work or once a second */
-	do
-		vigia_watcher_stats(watcher, &stats);
+	do vigia_watcher_stats(watcher, &stats);
 	while (stats.reloads < 9);
 	drive_until(registry, &job.handled, ROUNDS * PER_ROUND);
 	pthread_join(appender, NULL);
@@ -199,11 +216,13 @@ static void test_reloads_lose_and_double_nothing(void **state) {
 	vigia_store_free(store);
 }
 
-static void *reload_watcher(void *watcher) {
+static void *reload_watcher(void *watcher)
+{
 	return (void *)(intptr_t)vigia_watcher_reload(watcher, NULL);
 }
 
-static void test_reload_waits_for_a_handler_that_waits(void **state) {
+static void test_reload_waits_for_a_handler_that_waits(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct job job = {0};
@@ -214,8 +233,7 @@ static void test_reload_waits_for_a_handler_that_waits(void **state) {
 	atomic_store(&job.handler_waits, true);
 	append(store, 1);
 	assert_int_equal(vigia__registry_watch_job(registry, NULL, &c, &watcher, NULL), VIGIA_OK);
-	while (atomic_load(&job.waits) == 0)
-		continue;
+	while (atomic_load(&job.waits) == 0) continue;
 	assert_int_equal(pthread_create(&reloader, NULL, reload_watcher, watcher), 0);
 	for (int i = 0; i < 50; i++) {
 		append(store, 1); /* wakes the thread, which must not take this for its moment */
@@ -233,7 +251,8 @@ static void test_reload_waits_for_a_handler_that_waits(void **state) {
 	vigia_store_free(store);
 }
 
-static void test_what_fails_leaves_nothing(void **state) {
+static void test_what_fails_leaves_nothing(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct job job = {0};
@@ -263,7 +282,8 @@ static void test_what_fails_leaves_nothing(void **state) {
 }
 
 /* A wake-up costs more than most of what is done between two. */
-static void test_a_start_is_one_hand_over(void **state) {
+static void test_a_start_is_one_hand_over(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct job job = {.owner = gettid()};
@@ -280,7 +300,8 @@ static void test_a_start_is_one_hand_over(void **state) {
 
 enum { MANY = 50 };
 
-static void test_many_stop_at_once(void **state) {
+static void test_many_stop_at_once(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia_registry *registry = vigia_registry_new(store);
 	static struct job jobs[MANY];
@@ -303,17 +324,16 @@ static void test_many_stop_at_once(void **state) {
 		vigia_watcher_stats(watchers[i], &stats);
 		assert_int_equal(stats.state, VIGIA_STOPPED);
 		assert_int_equal(atomic_load(&jobs[i].ends), 1);
-		if (stats.processed)
-			assert_int_equal(stats.checkpoint, stats.last_processed_seq_num);
+		if (stats.processed) assert_int_equal(stats.checkpoint, stats.last_processed_seq_num);
 		assert_int_equal(vigia_watcher_seek(watchers[i], 1, &err), VIGIA_OK);
 	}
 	vigia_registry_free(registry);
-	for (int i = 0; i < MANY; i++)
-		assert_true(jobs[i].freed && atomic_load(&jobs[i].closes) == 1);
+	for (int i = 0; i < MANY; i++) assert_true(jobs[i].freed && atomic_load(&jobs[i].closes) == 1);
 	vigia_store_free(store);
 }
 
-static void test_released_when_watched_anew(void **state) {
+static void test_released_when_watched_anew(void **state)
+{
 	struct vigia_store *store = open_store();
 	struct vigia_registry *registry = vigia_registry_new(store);
 	struct job jobs[3] = {0};
@@ -321,8 +341,7 @@ static void test_released_when_watched_anew(void **state) {
 	for (int i = 0; i < 3; i++) {
 		struct vigia__job c = job_of(&jobs[i]);
 		assert_int_equal(vigia__registry_watch_job(registry, "a", &c, &watchers[i], NULL), VIGIA_OK);
-		if (i == 1)
-			vigia_watcher_release(watchers[i]);
+		if (i == 1) vigia_watcher_release(watchers[i]);
 		struct vigia_watcher *found;
 		assert_int_equal(vigia_registry_get(registry, "a", &found, NULL), VIGIA_OK);
 		assert_ptr_equal(found, watchers[i]);
@@ -343,7 +362,8 @@ static void test_released_when_watched_anew(void **state) {
 	vigia_store_free(store);
 }
 
-static void test_freed_while_at_work_and_closed(void **state) {
+static void test_freed_while_at_work_and_closed(void **state)
+{
 	for (int closed = 0; closed < 2; closed++) {
 		struct vigia_store *store = open_store();
 		struct vigia_registry *registry = vigia_registry_new(store);
@@ -356,8 +376,7 @@ static void test_freed_while_at_work_and_closed(void **state) {
 			append(store, 1);
 			vigia_store_close(store);
 			struct vigia_watcher_stats stats;
-			do
-				vigia_watcher_stats(watcher, &stats);
+			do vigia_watcher_stats(watcher, &stats);
 			while (stats.state != VIGIA_STOPPED);
 			assert_int_equal(vigia_registry_stop(registry, INT64_MAX, NULL), VIGIA_OK);
 		} else {
@@ -366,21 +385,23 @@ static void test_freed_while_at_work_and_closed(void **state) {
 		vigia_registry_free(registry);
 		assert_true(job.freed);
 		assert_int_equal(atomic_load(&job.ends), 1);
-		if (!closed)
-			pthread_join(appender, NULL);
+		if (!closed) pthread_join(appender, NULL);
 		vigia_store_free(store);
 	}
 }
 
-int main(void) {
+int main(void)
+{
 	const struct CMUnitTest tests[] = {
 		{"H5 reloads under load lose no event and double none", test_reloads_lose_and_double_nothing, NULL, NULL, NULL},
 		{"H5 new code waits for a handler that waits", test_reload_waits_for_a_handler_that_waits, NULL, NULL, NULL},
 		{"H3 a job that does not load or begin leaves no thread", test_what_fails_leaves_nothing, NULL, NULL, NULL},
 		{"W16 a watcher on a thread starts with one hand-over", test_a_start_is_one_hand_over, NULL, NULL, NULL},
 		{"W16 fifty workers stop at once, some of them waiting", test_many_stop_at_once, NULL, NULL, NULL},
-		{"W1 one that was released goes when its id is watched anew", test_released_when_watched_anew, NULL, NULL, NULL},
-		{"S11 a worker ends with its registry and with its store", test_freed_while_at_work_and_closed, NULL, NULL, NULL},
+		{"W1 one that was released goes when its id is watched anew", test_released_when_watched_anew, NULL, NULL,
+	     NULL},
+		{"S11 a worker ends with its registry and with its store", test_freed_while_at_work_and_closed, NULL, NULL,
+	     NULL},
 	};
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
 }

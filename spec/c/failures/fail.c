@@ -1,15 +1,15 @@
 /*
- * fail.c - makes the N-th call of a kind fail, of the calls that Vigia and LMDB make of the system. Preloaded into a stock lua5.4, where
- * `require "fail"` arms it: fail.arm(kind, n, error [, forever]); fail.disarm() -> how many calls failed; fail.state(source, n, ...): run a
- * Lua source whose n-th allocation fails.
+ * fail.c - makes the N-th call of a kind fail, of the calls that Vigia and LMDB make of the system. Preloaded into a
+ * stock lua5.4, where `require "fail"` arms it: fail.arm(kind, n, error [, forever]); fail.disarm() -> how many calls
+ * failed; fail.state(source, n, ...): run a Lua source whose n-th allocation fails.
  *
- * A call counts if its return address lies in libvigia, vigia/core.so or liblmdb: Lua, busted and the C library go on undisturbed. A call
- * of LMDB counts where Vigia makes it, not LMDB itself.
+ * A call counts if its return address lies in libvigia, vigia/core.so or liblmdb: Lua, busted and the C library go on
+ * undisturbed. A call of LMDB counts where Vigia makes it, not LMDB itself.
  *
- * fail.record(kind): nothing fails, but each call is written down; fail.recorded(): a list with a number for each of them, the same for
- * calls that came to be in the same way. fail.track(): from now on what is allocated is written down; fail.kept(): ends that, and
- * answers how many blocks were not freed again, and where a few of them come from. (With a sanitizer nothing is tracked: it looks for
- * leaks itself.)
+ * fail.record(kind): nothing fails, but each call is written down; fail.recorded(): a list with a number for each of
+ * them, the same for calls that came to be in the same way. fail.track(): from now on what is allocated is written
+ * down; fail.kept(): ends that, and answers how many blocks were not freed again, and where a few of them come from.
+ * (With a sanitizer nothing is tracked: it looks for leaks itself.)
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -37,8 +37,8 @@
 #define EXPORT __attribute__((visibility("default"), used))
 
 enum kind { ALLOC, OPEN, MMAP, TRUNCATE, WRITE, SHORT_WRITE, SYNC, THREAD, LOCK, FUTEX, LMDB, LOOK, READ, KINDS };
-static const char *const kind_names[] = {"alloc", "open", "mmap", "truncate", "write", "short", "sync", "thread", "lock", "futex",
-                                         "lmdb", "look", "read", NULL};
+static const char *const kind_names[] = {"alloc",  "open", "mmap",  "truncate", "write", "short", "sync",
+                                         "thread", "lock", "futex", "lmdb",     "look",  "read",  NULL};
 
 /* ---- whose calls count ---- */
 
@@ -52,9 +52,10 @@ static int range_count;
 static int add_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size, (void)arg;
-	static const char *const names[] = {"libvigia", "vigia/core.so", "liblmdb",
+	static const char *const names[] = {
+		"libvigia", "vigia/core.so", "liblmdb",
 #ifdef VIGIA_SANITIZED
-	                                    "libasan", /* calls in their place, some of them */
+		"libasan", /* calls in their place, some of them */
 #endif
 	};
 	bool ours = false;
@@ -73,7 +74,8 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *arg)
 static bool counts(enum kind kind, const void *caller)
 {
 	for (int i = 0; i < range_count; i++)
-		if ((uintptr_t)caller >= ranges[i].from && (uintptr_t)caller < ranges[i].to) return kind != LMDB || !ranges[i].lmdb;
+		if ((uintptr_t)caller >= ranges[i].from && (uintptr_t)caller < ranges[i].to)
+			return kind != LMDB || !ranges[i].lmdb;
 	return false;
 }
 
@@ -140,7 +142,8 @@ static bool fails(enum kind kind, const void *caller)
 #define FAILS(kind) fails(kind, __builtin_return_address(0))
 
 #ifndef VIGIA_SANITIZED /* a sanitizer has an allocator of its own */
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
+	*__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
 /* Blocks that were allocated and not freed since track(): a table with open addressing. */
@@ -235,9 +238,9 @@ EXPORT void free(void *ptr)
 }
 #endif
 
-#define OPENS(name)                                                                 \
-	EXPORT int name(const char *path, int flags, ...)                           \
-	{                                                                           \
+#define OPENS(name)                                                         \
+	EXPORT int name(const char *path, int flags, ...)                       \
+	{                                                                       \
 		va_list args;                                                       \
 		va_start(args, flags);                                              \
 		int mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, int) : 0; \
@@ -277,12 +280,12 @@ EXPORT int fallocate64(int fd, int mode, off_t at, off_t len)
 	return FAILS(TRUNCATE) ? -1 : (int)syscall(SYS_fallocate, fd, mode, at, len);
 }
 
-#define PWRITES(name)                                                                                          \
-	EXPORT ssize_t name(int fd, const void *data, size_t len, off_t at)                                    \
-	{                                                                                                      \
-		if (FAILS(WRITE)) return -1;                                                                   \
-		if (FAILS(SHORT_WRITE)) len = len / 2;                                                         \
-		return syscall(SYS_pwrite64, fd, data, len, at);                                               \
+#define PWRITES(name)                                                   \
+	EXPORT ssize_t name(int fd, const void *data, size_t len, off_t at) \
+	{                                                                   \
+		if (FAILS(WRITE)) return -1;                                    \
+		if (FAILS(SHORT_WRITE)) len = len / 2;                          \
+		return syscall(SYS_pwrite64, fd, data, len, at);                \
 	}
 PWRITES(pwrite)
 PWRITES(pwrite64)
@@ -318,15 +321,15 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 }
 
 /* Locks of bytes of a file, also of those who wait for one. */
-#define FCNTLS(name)                                                                                           \
-	EXPORT int name(int fd, int command, ...)                                                              \
-	{                                                                                                      \
-		va_list args;                                                                                  \
-		va_start(args, command);                                                                       \
-		void *arg = va_arg(args, void *);                                                              \
-		va_end(args);                                                                                  \
+#define FCNTLS(name)                                                                                                 \
+	EXPORT int name(int fd, int command, ...)                                                                        \
+	{                                                                                                                \
+		va_list args;                                                                                                \
+		va_start(args, command);                                                                                     \
+		void *arg = va_arg(args, void *);                                                                            \
+		va_end(args);                                                                                                \
 		bool locks = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW; \
-		return locks && FAILS(LOCK) ? -1 : (int)syscall(SYS_fcntl, fd, command, arg);                  \
+		return locks && FAILS(LOCK) ? -1 : (int)syscall(SYS_fcntl, fd, command, arg);                                \
 	}
 FCNTLS(fcntl)
 FCNTLS(fcntl64)
@@ -339,7 +342,8 @@ EXPORT long syscall(long number, ...)
 	va_start(args, number);
 	for (int i = 0; i < 6; i++) a[i] = va_arg(args, long);
 	va_end(args);
-	bool waits = number == SYS_futex && ((a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT || (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET);
+	bool waits =
+		number == SYS_futex && ((a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT || (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET);
 #ifdef SYS_futex_waitv
 	waits |= number == SYS_futex_waitv;
 #endif
@@ -351,9 +355,9 @@ EXPORT long syscall(long number, ...)
 
 /* ---- looking at files, reading them ---- */
 
-#define LOOKS(name, call, parameters, ...)                              \
-	EXPORT int name parameters                                      \
-	{                                                               \
+#define LOOKS(name, call, parameters, ...)                         \
+	EXPORT int name parameters                                     \
+	{                                                              \
 		return FAILS(LOOK) ? -1 : (int)syscall(call, __VA_ARGS__); \
 	}
 LOOKS(stat, SYS_newfstatat, (const char *path, struct stat *st), AT_FDCWD, path, st, 0)
@@ -368,10 +372,10 @@ EXPORT char *realpath(const char *path, char *out)
 	return FAILS(LOOK) ? NULL : next(path, out);
 }
 
-#define PREADS(name)                                                                                    \
-	EXPORT ssize_t name(int fd, void *data, size_t len, off_t at)                                   \
-	{                                                                                               \
-		return FAILS(READ) ? -1 : syscall(SYS_pread64, fd, data, len, at);                      \
+#define PREADS(name)                                                       \
+	EXPORT ssize_t name(int fd, void *data, size_t len, off_t at)          \
+	{                                                                      \
+		return FAILS(READ) ? -1 : syscall(SYS_pread64, fd, data, len, at); \
 	}
 PREADS(pread)
 PREADS(pread64)
@@ -379,36 +383,38 @@ PREADS(pread64)
 /* ---- LMDB ---- */
 
 /* Those that can fail with arguments that are allowed. One that failed has done nothing. */
-#define LMDB_CALL(name, parameters, arguments)                                                        \
-	EXPORT int name parameters                                                                    \
-	{                                                                                             \
-		int(*next) parameters;                                                                \
-		*(void **)&next = dlsym(RTLD_NEXT, #name);                                            \
-		return FAILS(LMDB) ? errno : next arguments;                                          \
+#define LMDB_CALL(name, parameters, arguments)       \
+	EXPORT int name parameters                       \
+	{                                                \
+		int(*next) parameters;                       \
+		*(void **)&next = dlsym(RTLD_NEXT, #name);   \
+		return FAILS(LMDB) ? errno : next arguments; \
 	}
-LMDB_CALL(mdb_env_create, (MDB_env **env), (env))
-LMDB_CALL(mdb_env_set_mapsize, (MDB_env *env, size_t size), (env, size))
-LMDB_CALL(mdb_env_open, (MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode), (env, path, flags, mode))
-LMDB_CALL(mdb_env_sync, (MDB_env *env, int force), (env, force))
-LMDB_CALL(mdb_env_copyfd2, (MDB_env *env, mdb_filehandle_t fd, unsigned flags), (env, fd, flags))
-LMDB_CALL(mdb_reader_check, (MDB_env *env, int *dead), (env, dead))
-LMDB_CALL(mdb_txn_begin, (MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn), (env, parent, flags, txn))
-LMDB_CALL(mdb_txn_renew, (MDB_txn *txn), (txn))
-LMDB_CALL(mdb_dbi_open, (MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi), (txn, name, flags, dbi))
-LMDB_CALL(mdb_stat, (MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat), (txn, dbi, stat))
-LMDB_CALL(mdb_get, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
-LMDB_CALL(mdb_put, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags), (txn, dbi, key, data, flags))
-LMDB_CALL(mdb_del, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
-LMDB_CALL(mdb_cursor_open, (MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor), (txn, dbi, cursor))
-LMDB_CALL(mdb_cursor_renew, (MDB_txn *txn, MDB_cursor *cursor), (txn, cursor))
-LMDB_CALL(mdb_cursor_get, (MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op), (cursor, key, data, op))
-LMDB_CALL(mdb_cursor_put, (MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned flags), (cursor, key, data, flags))
-LMDB_CALL(mdb_cursor_del, (MDB_cursor *cursor, unsigned flags), (cursor, flags))
+LMDB_CALL(mdb_env_create, (MDB_env * *env), (env))
+LMDB_CALL(mdb_env_set_mapsize, (MDB_env * env, size_t size), (env, size))
+LMDB_CALL(mdb_env_open, (MDB_env * env, const char *path, unsigned flags, mdb_mode_t mode), (env, path, flags, mode))
+LMDB_CALL(mdb_env_sync, (MDB_env * env, int force), (env, force))
+LMDB_CALL(mdb_env_copyfd2, (MDB_env * env, mdb_filehandle_t fd, unsigned flags), (env, fd, flags))
+LMDB_CALL(mdb_reader_check, (MDB_env * env, int *dead), (env, dead))
+LMDB_CALL(mdb_txn_begin, (MDB_env * env, MDB_txn *parent, unsigned flags, MDB_txn **txn), (env, parent, flags, txn))
+LMDB_CALL(mdb_txn_renew, (MDB_txn * txn), (txn))
+LMDB_CALL(mdb_dbi_open, (MDB_txn * txn, const char *name, unsigned flags, MDB_dbi *dbi), (txn, name, flags, dbi))
+LMDB_CALL(mdb_stat, (MDB_txn * txn, MDB_dbi dbi, MDB_stat *stat), (txn, dbi, stat))
+LMDB_CALL(mdb_get, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
+LMDB_CALL(mdb_put, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags),
+          (txn, dbi, key, data, flags))
+LMDB_CALL(mdb_del, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data))
+LMDB_CALL(mdb_cursor_open, (MDB_txn * txn, MDB_dbi dbi, MDB_cursor **cursor), (txn, dbi, cursor))
+LMDB_CALL(mdb_cursor_renew, (MDB_txn * txn, MDB_cursor *cursor), (txn, cursor))
+LMDB_CALL(mdb_cursor_get, (MDB_cursor * cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op), (cursor, key, data, op))
+LMDB_CALL(mdb_cursor_put, (MDB_cursor * cursor, MDB_val *key, MDB_val *data, unsigned flags),
+          (cursor, key, data, flags))
+LMDB_CALL(mdb_cursor_del, (MDB_cursor * cursor, unsigned flags), (cursor, flags))
 
 /* The transaction is gone, also if its commit failed. */
 EXPORT int mdb_txn_commit(MDB_txn *txn)
 {
-	int (*next)(MDB_txn *txn);
+	int (*next)(MDB_txn * txn);
 	*(void **)&next = dlsym(RTLD_NEXT, "mdb_txn_commit");
 	if (!FAILS(LMDB)) return next(txn);
 	int error = errno;
@@ -450,8 +456,8 @@ static void *budget_alloc(void *ud, void *ptr, size_t old, size_t size)
 	return realloc(ptr, size);
 }
 
-/* fail.state(source, n, path, cpath, argument): run a Lua source in a state of its own, whose n-th allocation behind arm() fails. Returns
- * whether it came to that, and what the source returned as a string, or nil and what it raised. */
+/* fail.state(source, n, path, cpath, argument): run a Lua source in a state of its own, whose n-th allocation behind
+ * arm() fails. Returns whether it came to that, and what the source returned as a string, or nil and what it raised. */
 static int lua_state_run(lua_State *L)
 {
 	const char *source = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 3), *cpath = luaL_checkstring(L, 4);
@@ -568,13 +574,14 @@ static int lua_kept(lua_State *L)
 EXPORT int luaopen_fail(lua_State *L);
 int luaopen_fail(lua_State *L)
 {
-	static const luaL_Reg functions[] = {{"arm", lua_arm}, {"disarm", lua_disarm}, {"state", lua_state_run}, {"record", lua_record},
-	                                     {"recorded", lua_recorded}, {"track", lua_track}, {"kept", lua_kept}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {
+		{"arm", lua_arm},           {"disarm", lua_disarm}, {"state", lua_state_run}, {"record", lua_record},
+		{"recorded", lua_recorded}, {"track", lua_track},   {"kept", lua_kept},       {NULL, NULL}};
 	static const struct {
 		const char *name;
 		int number;
-	} errors[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EMFILE", EMFILE}, {"EINTR", EINTR}, {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN},
-	              {"ENOLCK", ENOLCK}};
+	} errors[] = {{"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EMFILE", EMFILE}, {"EINTR", EINTR},
+	              {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN}, {"ENOLCK", ENOLCK}};
 	luaL_newlib(L, functions);
 	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
 		lua_pushinteger(L, errors[i].number);

@@ -1,6 +1,6 @@
 /*
- * spin.c - preloaded into a program: LMDB never comes back once it has found event VIGIA_SPIN_AT, as from damaged pages that lead it round
- * in a circle.
+ * spin.c - preloaded into a program: LMDB never comes back once it has found event VIGIA_SPIN_AT, as from damaged pages
+ * that lead it round in a circle.
  */
 #include <dlfcn.h>
 #include <lmdb.h>
@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-__attribute__((visibility("default"))) int mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+__attribute__((visibility("default"))) int mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value,
+                                                          MDB_cursor_op op)
 {
 	static int (*real)(MDB_cursor *, MDB_val *, MDB_val *, MDB_cursor_op);
 	if (real == NULL) *(void **)&real = dlsym(RTLD_NEXT, "mdb_cursor_get");

@@ -98,16 +98,26 @@ static inline struct vigia__buf bench_object(void)
 	for (int i = 0; i < 8; i++) {
 		vigia__put_string(&object, keys[i], strlen(keys[i]));
 		switch (i) {
-		case 0: vigia__put_int(&object, 123456); break;
-		case 4: vigia__put_float(&object, 1.5); break;
-		case 5: vigia__put_int(&object, 4294967296); break;
+		case 0:
+			vigia__put_int(&object, 123456);
+			break;
+		case 4:
+			vigia__put_float(&object, 1.5);
+			break;
+		case 5:
+			vigia__put_int(&object, 4294967296);
+			break;
 		case 6:
 			vigia__put_array(&object, 2);
 			vigia__put_string(&object, "batch", 5);
 			vigia__put_string(&object, "gpu", 3);
 			break;
-		case 7: vigia__put_bool(&object, true); break;
-		default: vigia__put_string(&object, "a-value-of-len", 14); break;
+		case 7:
+			vigia__put_bool(&object, true);
+			break;
+		default:
+			vigia__put_string(&object, "a-value-of-len", 14);
+			break;
 		}
 	}
 	return object;
@@ -118,7 +128,8 @@ static inline struct vigia_new_event bench_event(const char *type, const struct 
 	return (struct vigia_new_event){{"UPDATE", 6}, {type, strlen(type)}, {(const char *)object->data, object->len}};
 }
 
-/* Replay all events of a store, or those of one type, to a C handler that counts them; answers events looked at a second. */
+/* Replay all events of a store, or those of one type, to a C handler that counts them; answers events looked at a
+ * second. */
 static inline int bench_count_event(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
                                     int64_t *resume_mono_ns, struct vigia_error *err)
 {

@@ -16,7 +16,8 @@ static inline struct vigia_slice payload_of(size_t len)
 	return (struct vigia_slice){payload, len + 3};
 }
 
-static inline int append(struct vigia_store *store, const char *type, size_t len, uint64_t *seq_num, struct vigia_error *err)
+static inline int append(struct vigia_store *store, const char *type, size_t len, uint64_t *seq_num,
+                         struct vigia_error *err)
 {
 	struct vigia_new_event event = {{"CREATE", 6}, {type, strlen(type)}, payload_of(len)};
 	return vigia_store_append(store, &event, 1, seq_num, err);

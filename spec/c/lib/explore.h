@@ -1,12 +1,14 @@
 /*
- * explore.h - runs actors under every interleaving of their steps, up to a number of preemptions, and finds the one that goes wrong.
+ * explore.h - runs actors under every interleaving of their steps, up to a number of preemptions, and finds the one
+ * that goes wrong.
  *
- * An actor is a function on a stack of its own; it gives up the processor at each step (explore_point) and when it waits. The explorer runs
- * the whole scenario from its start once for each schedule: depth first over the choices of who goes on. A schedule in which somebody
- * waits and nobody can go on is a lost wake-up. What a run cannot see: weaker orders than sequential consistency.
+ * An actor is a function on a stack of its own; it gives up the processor at each step (explore_point) and when it
+ * waits. The explorer runs the whole scenario from its start once for each schedule: depth first over the choices of
+ * who goes on. A schedule in which somebody waits and nobody can go on is a lost wake-up. What a run cannot see: weaker
+ * orders than sequential consistency.
  *
- * One scenario at a time, one thread. The source under test is included after explore_replace.h, which makes its atomics, mutexes and
- * futexes steps.
+ * One scenario at a time, one thread. The source under test is included after explore_replace.h, which makes its
+ * atomics, mutexes and futexes steps.
  */
 #ifndef VIGIA_SPEC_EXPLORE_H
 #define VIGIA_SPEC_EXPLORE_H
@@ -21,7 +23,13 @@
 #include <string.h>
 #include <ucontext.h>
 
-enum { EXPLORE_ACTORS_MAX = 8, EXPLORE_STACK = 64 * 1024, EXPLORE_STEPS_MAX = 4000, EXPLORE_WAITS_MAX = 8, EXPLORE_MUTEXES_MAX = 16 };
+enum {
+	EXPLORE_ACTORS_MAX = 8,
+	EXPLORE_STACK = 64 * 1024,
+	EXPLORE_STEPS_MAX = 4000,
+	EXPLORE_WAITS_MAX = 8,
+	EXPLORE_MUTEXES_MAX = 16
+};
 
 struct explore_actor {
 	ucontext_t context;
@@ -29,7 +37,7 @@ struct explore_actor {
 	void (*run)(void *arg);
 	void *arg;
 	bool done, killed;
-	unsigned waits_count;                        /* it waits until one of these is woken; 0: it can go on */
+	unsigned waits_count; /* it waits until one of these is woken; 0: it can go on */
 	const void *waits[EXPLORE_WAITS_MAX];
 };
 
@@ -47,8 +55,8 @@ static struct {
 		int owner;
 	} mutexes[EXPLORE_MUTEXES_MAX];
 	int64_t now;
-	const char *wrong;                           /* what was found in this run */
-	char schedule[EXPLORE_STEPS_MAX + 1];        /* who made each step, as a letter: repeats a run */
+	const char *wrong;                    /* what was found in this run */
+	char schedule[EXPLORE_STEPS_MAX + 1]; /* who made each step, as a letter: repeats a run */
 } explore;
 
 static inline void explore_fail(const char *what)
@@ -178,10 +186,12 @@ static inline int explore_spawn(void (*run)(void *arg), void *arg)
 static inline bool explore_next(void)
 {
 	int able[EXPLORE_ACTORS_MAX], count = 0, before = explore.current;
-	bool goes_on = before >= 0 && !explore.actors[before].done && !explore.actors[before].killed && explore.actors[before].waits_count == 0;
+	bool goes_on = before >= 0 && !explore.actors[before].done && !explore.actors[before].killed &&
+	               explore.actors[before].waits_count == 0;
 	if (goes_on) able[count++] = before;
 	for (int i = 0; i < explore.count; i++)
-		if (i != before && !explore.actors[i].done && !explore.actors[i].killed && explore.actors[i].waits_count == 0) able[count++] = i;
+		if (i != before && !explore.actors[i].done && !explore.actors[i].killed && explore.actors[i].waits_count == 0)
+			able[count++] = i;
 	if (count == 0) return false;
 	if (goes_on && explore.preemptions >= explore.preemptions_max) count = 1;
 	int at = explore.steps++;
@@ -198,8 +208,9 @@ static inline bool explore_next(void)
 	return true;
 }
 
-/* Every schedule of what begin() spawns, with at most so many preemptions; end() looks at the outcome of each. Returns how many there
- * were; stops at the first that goes wrong, or after runs_max of them (0: never): then explore.wrong says what, explore.schedule when. */
+/* Every schedule of what begin() spawns, with at most so many preemptions; end() looks at the outcome of each. Returns
+ * how many there were; stops at the first that goes wrong, or after runs_max of them (0: never): then explore.wrong
+ * says what, explore.schedule when. */
 static inline long explore_all(int preemptions_max, long runs_max, void (*begin)(void), void (*end)(void))
 {
 	long runs = 0;
@@ -219,7 +230,8 @@ static inline long explore_all(int preemptions_max, long runs_max, void (*begin)
 		}
 		runs++;
 		for (int i = 0; i < explore.count && explore.wrong == NULL; i++)
-			if (!explore.actors[i].done && !explore.actors[i].killed) explore_fail("an actor waits and nobody wakes it");
+			if (!explore.actors[i].done && !explore.actors[i].killed)
+				explore_fail("an actor waits and nobody wakes it");
 		if (explore.wrong == NULL) end();
 		if (explore.wrong) return runs;
 		int last = explore.steps - 1;

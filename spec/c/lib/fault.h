@@ -1,6 +1,6 @@
 /*
- * fault.h - pwrite, writev and fdatasync of the whole program, liblmdb included: the n-th call from now fails once, or all from the n-th
- * on. To be included by a test, once.
+ * fault.h - pwrite, writev and fdatasync of the whole program, liblmdb included: the n-th call from now fails once, or
+ * all from the n-th on. To be included by a test, once.
  */
 #ifndef VIGIA_SPEC_FAULT_H
 #define VIGIA_SPEC_FAULT_H
@@ -14,8 +14,13 @@
 
 #include "vigia.h"
 
-enum fault { FAULT_WRITE, FAULT_SHORT, FAULT_SYNC, FAULT_LIE /* it was written, and the next one is not */,
-             FAULT_DIE /* it was written, and the process was killed */ };
+enum fault {
+	FAULT_WRITE,
+	FAULT_SHORT,
+	FAULT_SYNC,
+	FAULT_LIE /* it was written, and the next one is not */,
+	FAULT_DIE /* it was written, and the process was killed */
+};
 
 static struct {
 	atomic_int countdown; /* 0: off */

@@ -23,7 +23,8 @@ static inline int folder_teardown(void **state)
 	return rmdir(folder);
 }
 
-/* All defaults, but no collector: its commits would meet what is meant for others, and TSan allows no thread in a forked child. */
+/* All defaults, but no collector: its commits would meet what is meant for others, and TSan allows no thread in a
+ * forked child. */
 static inline struct vigia_store_options quiet_options(void)
 {
 	struct vigia_store_options options;

@@ -1,5 +1,6 @@
 /*
- * random_value.h - a random msgpack value of the kind Vigia carries, with what is hard to carry more often than in real life.
+ * random_value.h - a random msgpack value of the kind Vigia carries, with what is hard to carry more often than in real
+ * life.
  */
 #ifndef VIGIA_SPEC_RANDOM_VALUE_H
 #define VIGIA_SPEC_RANDOM_VALUE_H
@@ -9,10 +10,12 @@
 #include "core/event.h"
 #include "test.h"
 
-static inline void random_string(struct vigia__buf *buf, struct rng *rng) {
-	static const char *const pieces[] = {"a", "Z", "path/to", " ", "\"", "\\", "\n", "\x01", "\x1f", "\x7f", "/", "é", "€",
-	                                     "😀", "日本", "\xff", "\xc3", "$bytes", "$map", "$float", "nan",
-	                                     "0123456789abcdef", "AAA=", "{", "["};
+static inline void random_string(struct vigia__buf *buf, struct rng *rng)
+{
+	static const char *const pieces[] = {
+		"a",    "Z", "path/to", " ",    "\"",   "\\",   "\n",     "\x01", "\x1f",   "\x7f", "/",
+		"é",    "€", "😀",       "日本", "\xff", "\xc3", "$bytes", "$map", "$float", "nan",  "0123456789abcdef",
+		"AAA=", "{", "["};
 	char text[512];
 	size_t len = 0;
 	for (uint64_t n = rng_below(rng, 6); n > 0; n--) {
@@ -27,27 +30,29 @@ static inline void random_string(struct vigia__buf *buf, struct rng *rng) {
 	assert_int_equal(vigia__put_string(buf, text, len), 0);
 }
 
-static inline int64_t random_int(struct rng *rng) {
+static inline int64_t random_int(struct rng *rng)
+{
 	uint64_t bits = rng_next(rng);
 	/* every size equally often */
 	int64_t value = (int64_t)(bits >> rng_below(rng, 64));
 	return rng_below(rng, 2) ? value : (int64_t)(0 - (uint64_t)value);
 }
 
-static inline double random_finite(struct rng *rng) {
+static inline double random_finite(struct rng *rng)
+{
 	for (;;) {
 		uint64_t bits = rng_next(rng);
 		double value;
 		memcpy(&value, &bits, sizeof value);
-		if (rng_below(rng, 2))
-			value = (double)random_int(rng) / (double)(1 << rng_below(rng, 20));
-		if (isfinite(value))
-			return value;
+		if (rng_below(rng, 2)) value = (double)random_int(rng) / (double)(1 << rng_below(rng, 20));
+		if (isfinite(value)) return value;
 	}
 }
 
-static inline void random_scalar(struct vigia__buf *buf, struct rng *rng) {
-	static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1.0, 1e100, 5e-324, 1.7976931348623157e308, 0.1};
+static inline void random_scalar(struct vigia__buf *buf, struct rng *rng)
+{
+	static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0, 1.0, 1e100, 5e-324, 1.7976931348623157e308,
+	                                 0.1};
 	switch (rng_below(rng, 6)) {
 	case 0:
 		assert_int_equal(vigia__put_nil(buf), 0);
@@ -69,7 +74,8 @@ static inline void random_scalar(struct vigia__buf *buf, struct rng *rng) {
 	}
 }
 
-static inline void random_key(struct vigia__buf *buf, struct rng *rng, bool only_strings) {
+static inline void random_key(struct vigia__buf *buf, struct rng *rng, bool only_strings)
+{
 	switch (only_strings ? 9 : rng_below(rng, 10)) {
 	case 0:
 		assert_int_equal(vigia__put_bool(buf, rng_below(rng, 2)), 0);
@@ -90,14 +96,14 @@ static inline void random_key(struct vigia__buf *buf, struct rng *rng, bool only
 }
 
 /* `depth` more levels at most. */
-static inline void random_value(struct vigia__buf *buf, struct rng *rng, int depth) {
+static inline void random_value(struct vigia__buf *buf, struct rng *rng, int depth)
+{
 	uint64_t kind = rng_below(rng, 4), count = rng_below(rng, rng_below(rng, 20) == 0 ? 40 : 4);
 	if (depth == 0 || kind == 0) {
 		random_scalar(buf, rng);
 	} else if (kind == 1) {
 		assert_int_equal(vigia__put_array(buf, count), 0);
-		for (uint64_t i = 0; i < count; i++)
-			random_value(buf, rng, depth - 1);
+		for (uint64_t i = 0; i < count; i++) random_value(buf, rng, depth - 1);
 	} else {
 		bool only_strings = rng_below(rng, 2);
 		size_t where, starts[40], lens[40], made = 0;

@@ -1,6 +1,6 @@
 /*
- * check.c - one state opened, read, verified and written to. What must hold is in states.h's terms: nothing acknowledged is lost, nothing
- * appears that was not tried, numbers have no hole and are not given twice.
+ * check.c - one state opened, read, verified and written to. What must hold is in states.h's terms: nothing
+ * acknowledged is lost, nothing appears that was not tried, numbers have no hole and are not given twice.
  */
 #include "check.h"
 
@@ -113,7 +113,8 @@ static void read_all(struct look *look)
 		for (size_t i = 0; i < got && !look->bad; i++) {
 			struct vigia_event event;
 			struct found *found = &look->events[look->count];
-			if (look->count == sizeof look->events / sizeof *look->events) complain(look, "more events than there can be");
+			if (look->count == sizeof look->events / sizeof *look->events)
+				complain(look, "more events than there can be");
 			else if (vigia_batch_event(batch, i, &event, &err) < 0) complain(look, "%s", err.message);
 			else if (!event_of(event.object.data, event.object.len, &found->writer, &found->number))
 				complain(look, "event %" PRIu64 " has other bytes than were stored", event.seq_num);
@@ -125,9 +126,11 @@ static void read_all(struct look *look)
 	}
 	vigia_batch_free(batch);
 	look->oldest = look->count ? look->events[0].seq_num : 0;
-	if (!look->bad && vigia_store_latest(look->store, &look->latest, &err) < 0) complain(look, "no last number: %s", err.message);
+	if (!look->bad && vigia_store_latest(look->store, &look->latest, &err) < 0)
+		complain(look, "no last number: %s", err.message);
 	if (!look->bad && look->count > 0 && look->latest != look->events[look->count - 1].seq_num)
-		complain(look, "the last number is %" PRIu64 ", the last event %" PRIu64, look->latest, look->events[look->count - 1].seq_num);
+		complain(look, "the last number is %" PRIu64 ", the last event %" PRIu64, look->latest,
+		         look->events[look->count - 1].seq_num);
 }
 
 static const struct found *find(const struct look *look, unsigned writer, unsigned number)
@@ -148,25 +151,29 @@ static void check_append(struct look *look, const struct fact_append *append)
 		if (found) first = found->seq_num - i;
 		there += found != NULL;
 	}
-	bool acked = append->result == FACT_ACKED ||
-	             (append->result == FACT_QUEUED && append->first + append->count - 1 <= look->facts->synced[append->writer]);
+	bool acked =
+		append->result == FACT_ACKED ||
+		(append->result == FACT_QUEUED && append->first + append->count - 1 <= look->facts->synced[append->writer]);
 	/* Removed, all or the first of them? */
 	uint64_t last = append->seq_num + append->count - 1;
-	bool may_be_gone = append->result == FACT_ACKED ? append->seq_num <= look->facts->trim_tried : look->facts->trim_tried > 0;
+	bool may_be_gone =
+		append->result == FACT_ACKED ? append->seq_num <= look->facts->trim_tried : look->facts->trim_tried > 0;
 	if (acked && there < append->count) {
-		unsigned kept = append->result == FACT_ACKED && last > look->facts->trim_tried ?
-		                (unsigned)(last - look->facts->trim_tried) : 0;
+		unsigned kept = append->result == FACT_ACKED && last > look->facts->trim_tried
+		                    ? (unsigned)(last - look->facts->trim_tried)
+		                    : 0;
 		if (!may_be_gone || there < (kept < append->count ? kept : append->count))
-			complain(look, "acknowledged and lost: event %u of writer %u, number %" PRIu64, append->first, append->writer,
-			         append->seq_num);
+			complain(look, "acknowledged and lost: event %u of writer %u, number %" PRIu64, append->first,
+			         append->writer, append->seq_num);
 	}
 	/* A removal may have taken the first of them, but no others. */
 	uint64_t missing = append->count - there;
 	if (there > 0 && missing > 0 && (look->oldest != first + missing || look->oldest > look->facts->trim_tried + 1))
-		complain(look, "%u of %u events of one call are there: writer %u, from %u", there, append->count, append->writer, append->first);
+		complain(look, "%u of %u events of one call are there: writer %u, from %u", there, append->count,
+		         append->writer, append->first);
 	if (append->result == FACT_ACKED && there > 0 && first != append->seq_num)
-		complain(look, "event %u of writer %u has number %" PRIu64 ", told was %" PRIu64, append->first, append->writer, first,
-		         append->seq_num);
+		complain(look, "event %u of writer %u has number %" PRIu64 ", told was %" PRIu64, append->first, append->writer,
+		         first, append->seq_num);
 	if (append->result == FACT_REFUSED && there > 0)
 		complain(look, "refused, and there: event %u of writer %u", append->first, append->writer);
 }
@@ -177,10 +184,13 @@ static void check_found(struct look *look, const struct found *found)
 	const struct fact_append *from = NULL;
 	for (unsigned i = 0; i < look->facts->appends_count && from == NULL; i++) {
 		const struct fact_append *append = &look->facts->appends[i];
-		if (append->writer == found->writer && found->number >= append->first && found->number - append->first < append->count)
+		if (append->writer == found->writer && found->number >= append->first &&
+		    found->number - append->first < append->count)
 			from = append;
 	}
-	if (from == NULL) complain(look, "event %" PRIu64 " was never stored: writer %u, %u", found->seq_num, found->writer, found->number);
+	if (from == NULL)
+		complain(look, "event %" PRIu64 " was never stored: writer %u, %u", found->seq_num, found->writer,
+		         found->number);
 	for (const struct found *other = look->events; other < found; other++) {
 		if (other->writer == found->writer && other->number == found->number)
 			complain(look, "writer %u's event %u is there twice", found->writer, found->number);
@@ -197,9 +207,10 @@ static void check_events(struct look *look)
 	const struct facts *facts = look->facts;
 	for (unsigned i = 0; i < look->count && !look->bad; i++) check_found(look, &look->events[i]);
 	for (unsigned i = 0; i < facts->appends_count && !look->bad; i++) check_append(look, &facts->appends[i]);
-	if (look->latest < facts->last) complain(look, "the last number is %" PRIu64 ", told was %" PRIu64, look->latest, facts->last);
-	if (look->oldest > facts->trim_tried + 1) complain(look, "the oldest event is %" PRIu64 ", removed was up to %" PRIu64, look->oldest,
-	                                                   facts->trim_tried);
+	if (look->latest < facts->last)
+		complain(look, "the last number is %" PRIu64 ", told was %" PRIu64, look->latest, facts->last);
+	if (look->oldest > facts->trim_tried + 1)
+		complain(look, "the oldest event is %" PRIu64 ", removed was up to %" PRIu64, look->oldest, facts->trim_tried);
 	if (look->oldest > 0 && look->oldest <= facts->trim_done)
 		complain(look, "removed was up to %" PRIu64 ", and %" PRIu64 " is there", facts->trim_done, look->oldest);
 }
@@ -217,11 +228,12 @@ static void check_positions(struct look *look)
 			if (p->saved) complain(look, "the checkpoint of %s is lost: %" PRIu64, p->id, p->value);
 			continue;
 		}
-		bool fits = rc == VIGIA_OK && ((p->saved && value == p->value) || (p->handled > 0 && value <= p->handled && value >= p->value));
+		bool fits = rc == VIGIA_OK &&
+		            ((p->saved && value == p->value) || (p->handled > 0 && value <= p->handled && value >= p->value));
 		for (unsigned k = 0; k < p->tried_count; k++) fits |= rc == VIGIA_OK && value == p->tried[k];
 		if (!fits)
-			complain(look, "the checkpoint of %s is %" PRIu64 ": saved was %" PRIu64 ", handled %" PRIu64 " (%s)", p->id, value,
-			         p->value, p->handled, rc < 0 ? err.message : "");
+			complain(look, "the checkpoint of %s is %" PRIu64 ": saved was %" PRIu64 ", handled %" PRIu64 " (%s)",
+			         p->id, value, p->value, p->handled, rc < 0 ? err.message : "");
 	}
 }
 
@@ -231,13 +243,16 @@ static void check_queued_by(struct look *look)
 	const struct facts *facts = look->facts;
 	uint64_t value = 0;
 	unsigned handled = 0, queued = 0;
-	if (look->bad || facts->needs[0] == '\0' || vigia_checkpoint_get(look->store, facts->needs, &value, NULL) != VIGIA_OK) return;
+	if (look->bad || facts->needs[0] == '\0' ||
+	    vigia_checkpoint_get(look->store, facts->needs, &value, NULL) != VIGIA_OK)
+		return;
 	for (unsigned i = 0; i < look->count; i++) {
 		handled += look->events[i].writer == facts->needs_handled && look->events[i].seq_num <= value;
 		queued += look->events[i].writer == facts->needs_queued;
 	}
 	if (queued < handled)
-		complain(look, "the checkpoint is %" PRIu64 ", %u events were handled, and %u of theirs are there", value, handled, queued);
+		complain(look, "the checkpoint is %" PRIu64 ", %u events were handled, and %u of theirs are there", value,
+		         handled, queued);
 }
 
 static void check_settings(struct look *look)
@@ -293,7 +308,8 @@ static void verify_beside(void *ctx)
 
 static void verify(struct look *look)
 {
-	struct vigia__verify all = {.ctx = look, .found = verify_found, .progress = verify_progress, .beside = verify_beside};
+	struct vigia__verify all = {
+		.ctx = look, .found = verify_found, .progress = verify_progress, .beside = verify_beside};
 	struct vigia_error err = {0};
 	if (!look->bad && vigia__store_verify(look->store, &all, &err) < 0) complain(look, "verify: %s", err.message);
 }

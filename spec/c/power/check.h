@@ -1,5 +1,6 @@
 /*
- * check.h - opens what a loss left with the real library, as after a reboot, and compares it with what the workload was told.
+ * check.h - opens what a loss left with the real library, as after a reboot, and compares it with what the workload was
+ * told.
  */
 #ifndef VIGIA_SPEC_POWER_CHECK_H
 #define VIGIA_SPEC_POWER_CHECK_H

@@ -39,13 +39,15 @@ static void add_append(struct facts *f, const char *word, const char *rest)
 	if (sscanf(rest, "%u %u %u %" SCNu64, &writer, &first, &count, &seq_num) < 3) abort();
 	if (strcmp(word, "try") == 0) {
 		if (f->appends_count == FACT_APPENDS || writer >= FACT_WRITERS) abort();
-		f->appends[f->appends_count++] =
-			(struct fact_append){.writer = writer, .first = first, .count = count, .has_key = strstr(rest, " key") != NULL};
+		f->appends[f->appends_count++] = (struct fact_append){
+			.writer = writer, .first = first, .count = count, .has_key = strstr(rest, " key") != NULL};
 		return;
 	}
 	struct fact_append *append = find(f, writer, first);
-	append->result = strcmp(word, "ack") == 0 ? FACT_ACKED : strcmp(word, "nack") == 0 ? FACT_REFUSED :
-	                 strcmp(word, "queue") == 0 ? FACT_QUEUED : FACT_UNKNOWN;
+	append->result = strcmp(word, "ack") == 0     ? FACT_ACKED
+	                 : strcmp(word, "nack") == 0  ? FACT_REFUSED
+	                 : strcmp(word, "queue") == 0 ? FACT_QUEUED
+	                                              : FACT_UNKNOWN;
 	append->seq_num = seq_num;
 	if (append->result == FACT_ACKED) tell(f, seq_num + count - 1);
 }
@@ -70,7 +72,8 @@ static void add_position(struct facts *f, const char *word, const char *rest)
 
 void facts_add(struct facts *f, const char *line)
 {
-	static const char *const appends[] = {"try", "ack", "nack", "unknown", "queue"}, *const positions[] = {"put", "saved", "handled"};
+	static const char *const appends[] = {"try", "ack", "nack", "unknown", "queue"}, *const positions[] = {
+																						 "put", "saved", "handled"};
 	char word[32], name[32];
 	int at = 0;
 	unsigned writer, number;

@@ -1,5 +1,6 @@
 /*
- * facts.h - what a workload tried and what it was told, by the marks in its record: so much must be in the store, and no more may be.
+ * facts.h - what a workload tried and what it was told, by the marks in its record: so much must be in the store, and
+ * no more may be.
  *
  * Marks are lines; a workload writes them with told() of workloads.c:
  *     try W N COUNT [key]      an append of writer W's events N .. N+COUNT-1 begins; with a key, "kW-N"
@@ -10,7 +11,8 @@
  *     synced W N               what writer W queued up to its event N is stored
  *     trim N, trimmed N        a removal of all up to N begins; the oldest event is the one after N
  *     put ID N, saved ID N     a checkpoint is being saved; was saved
- *     handled ID N             the watcher of that id is about to say that it handled event N: it may be saved from now on
+ *     handled ID N             the watcher of that id is about to say that it handled event N: it may be saved from now
+ *                              on
  *     needs ID W V             the watcher of that id handles events of writer W, and queues one of writer V for each
  *     set N, changed N         max_event_size in bytes
  *     none, back               durability is "none" from here to there: a loss in between may leave anything
@@ -37,8 +39,8 @@ struct fact_append {
 struct fact_position {
 	char id[32];
 	bool saved;
-	uint64_t value;               /* that was saved */
-	uint64_t tried[FACT_TRIED];   /* since then */
+	uint64_t value;             /* that was saved */
+	uint64_t tried[FACT_TRIED]; /* since then */
 	unsigned tried_count;
 	uint64_t handled;
 };
@@ -48,18 +50,18 @@ struct facts {
 	unsigned appends_count;
 	struct fact_position positions[FACT_IDS];
 	unsigned positions_count;
-	unsigned synced[FACT_WRITERS];            /* queued events up to this one are stored */
-	uint64_t last;                            /* the highest number ever told */
+	unsigned synced[FACT_WRITERS]; /* queued events up to this one are stored */
+	uint64_t last;                 /* the highest number ever told */
 	uint64_t trim_tried, trim_done;
-	int64_t size, size_tried[FACT_TRIED];     /* max_event_size; 0: its default */
+	int64_t size, size_tried[FACT_TRIED]; /* max_event_size; 0: its default */
 	unsigned size_tried_count;
 	bool nothing_stays;
 	char needs[32];
 	unsigned needs_handled, needs_queued;
 	char copy[32];
 	bool copy_done;
-	unsigned copy_from;                       /* appends_count when the copy began */
-	bool any;                                 /* something was acknowledged: the store must be there */
+	unsigned copy_from; /* appends_count when the copy began */
+	bool any;           /* something was acknowledged: the store must be there */
 };
 
 /* Takes in one mark. Aborts on one that it does not know. */

@@ -1,17 +1,18 @@
 /*
- * power.c - power loss by enumeration: workloads run under a recorder, and every state that a loss could leave of their files is opened and
- * checked. What a loss can leave is told in states.h, what must hold in facts.h and check.c.
+ * power.c - power loss by enumeration: workloads run under a recorder, and every state that a loss could leave of their
+ * files is opened and checked. What a loss can leave is told in states.h, what must hold in facts.h and check.c.
  *
- *     power                        a share of the states of each workload, and the faults that must be found (TAP); VIGIA_SOAK=1 or
- *                                  --long: many more; VIGIA_SEED chooses which
+ *     power                        a share of the states of each workload, and the faults that must be found (TAP);
+ *                                  VIGIA_SOAK=1 or --long: many more; VIGIA_SEED chooses which
  *     power --states N             so many, shared out among the workloads
  *     power WORKLOAD               of one workload
- *     power WORKLOAD STATE         one state, as a failure names it: "P.K", or "P.K/Q.J" for a second loss in what followed
+ *     power WORKLOAD STATE         one state, as a failure names it: "P.K", or "P.K/Q.J" for a second loss in what
+ *                                  followed
  *     power --plant FAULT [WORKLOAD [STATE]]
  *                                  with a fault planted by the recorder: dsync, fdatasync, name, begin, settle
  *
- * The states are checked in a child process, which tells how far it came: a state that crashes it has a name, and another child goes on
- * behind it.
+ * The states are checked in a child process, which tells how far it came: a state that crashes it has a name, and
+ * another child goes on behind it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -94,7 +95,8 @@ static void note_signal(int number)
 	ended_by = number;
 }
 
-/* The work is done in a child process; this one stays until it has ended, however it did, and takes the folders away. */
+/* The work is done in a child process; this one stays until it has ended, however it did, and takes the folders
+ * away. */
 static void clean_up_after(void)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
@@ -160,10 +162,14 @@ static void record_hints(void)
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 		ssize_t len = fd < 0 ? 0 : read(fd, bytes, sizeof bytes);
 		if (len > 0 && fstat(fd, &st) == 0) {
-			struct record head = {
-				.bytes = (uint32_t)(sizeof head + (size_t)len), .kind = RECORD_WRITE, .ino = st.st_ino, .id = (uint64_t)i};
-			struct record end = {.bytes = sizeof end, .kind = RECORD_WRITE_END, .ino = st.st_ino, .id = (uint64_t)i, .a = len, .b = len};
-			if (write(log, &head, sizeof head) < 0 || write(log, bytes, (size_t)len) < 0 || write(log, &end, sizeof end) < 0)
+			struct record head = {.bytes = (uint32_t)(sizeof head + (size_t)len),
+			                      .kind = RECORD_WRITE,
+			                      .ino = st.st_ino,
+			                      .id = (uint64_t)i};
+			struct record end = {
+				.bytes = sizeof end, .kind = RECORD_WRITE_END, .ino = st.st_ino, .id = (uint64_t)i, .a = len, .b = len};
+			if (write(log, &head, sizeof head) < 0 || write(log, bytes, (size_t)len) < 0 ||
+			    write(log, &end, sizeof end) < 0)
 				cannot("write the record");
 		}
 		if (fd >= 0) close(fd);
@@ -203,8 +209,10 @@ static struct history *second_history(struct history *first, unsigned place, uns
 		snprintf(path, sizeof path, "%s/%s", live, left[i].name);
 		if (stat(path, &st) < 0) cannot("look at a file");
 		size_t name = strlen(left[i].name) + 1;
-		struct record head = {.bytes = (uint32_t)(sizeof head + name + left[i].size), .kind = RECORD_FILE, .ino = st.st_ino};
-		if (write(log, &head, sizeof head) < 0 || write(log, left[i].name, name) < 0 || write(log, left[i].bytes, left[i].size) < 0)
+		struct record head = {
+			.bytes = (uint32_t)(sizeof head + name + left[i].size), .kind = RECORD_FILE, .ino = st.st_ino};
+		if (write(log, &head, sizeof head) < 0 || write(log, left[i].name, name) < 0 ||
+		    write(log, left[i].bytes, left[i].size) < 0)
 			cannot("write the record");
 	}
 	/* Also if there was no file: behind the last of these the second record begins. */
@@ -222,7 +230,7 @@ struct one {
 
 /* Shared with the child that checks. */
 struct shared {
-	unsigned next;                /* of the plan: what the child looks at, or will */
+	unsigned next; /* of the plan: what the child looks at, or will */
 	unsigned checked, failed;
 	char why[FAILURES_MAX][600];
 	char where[FAILURES_MAX][64];
@@ -250,8 +258,8 @@ static void fail(struct shared *shared, const char *prefix, const struct one *on
 	snprintf(shared->why[i], sizeof shared->why[i], "%s", why);
 }
 
-static void check_plan(struct history *h, const struct one *plan, unsigned count, struct shared *shared, const char *prefix,
-                       unsigned enough)
+static void check_plan(struct history *h, const struct one *plan, unsigned count, struct shared *shared,
+                       const char *prefix, unsigned enough)
 {
 	struct facts *facts = calloc(1, sizeof *facts);
 	unsigned known = 0;
@@ -274,7 +282,8 @@ static void check_plan(struct history *h, const struct one *plan, unsigned count
 }
 
 /* In children, one after the other. */
-static void check_all(struct history *h, const struct one *plan, unsigned count, struct shared *shared, const char *prefix, unsigned enough)
+static void check_all(struct history *h, const struct one *plan, unsigned count, struct shared *shared,
+                      const char *prefix, unsigned enough)
 {
 	shared->next = 0;
 	memset(seen, 0, SEEN_MAX * sizeof *seen);
@@ -289,7 +298,8 @@ static void check_all(struct history *h, const struct one *plan, unsigned count,
 		waitpid(child, &status, 0);
 		if (status == 0) continue;
 		char why[100];
-		if (WIFSIGNALED(status)) snprintf(why, sizeof why, "%s", WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
+		if (WIFSIGNALED(status))
+			snprintf(why, sizeof why, "%s", WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
 		else snprintf(why, sizeof why, "the program that opens it ended with status %d", WEXITSTATUS(status));
 		if (shared->next < count) fail(shared, prefix, &plan[shared->next], why);
 		shared->next++;
@@ -309,7 +319,8 @@ static struct one *plan_of(struct history *h, unsigned wanted, unsigned *count)
 		if (there == 0) continue;
 		unsigned share = (unsigned)((uint64_t)left * weight / weights);
 		weights -= weight;
-		if (wanted < all_weights && mix(seed ^ p) % all_weights >= (uint64_t)wanted * weight) continue; /* not each place has one */
+		if (wanted < all_weights && mix(seed ^ p) % all_weights >= (uint64_t)wanted * weight)
+			continue; /* not each place has one */
 		if (share < 1) share = 1;
 		if (share > 4 && there <= 1) share = 4; /* nothing is open: only the files that hold anything differ */
 		for (unsigned i = 0; i < share; i++) {
@@ -330,8 +341,8 @@ struct outcome {
 };
 
 /* `wanted` states of the first loss, and `seconds` times a second one. Stops at `enough` failures. */
-static bool explore(const struct workload *workload, const char *plant, unsigned wanted, unsigned seconds, unsigned enough, bool tell,
-                    struct outcome *out)
+static bool explore(const struct workload *workload, const char *plant, unsigned wanted, unsigned seconds,
+                    unsigned enough, bool tell, struct outcome *out)
 {
 	struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct history *h = first_history(workload->name, plant);
@@ -365,8 +376,8 @@ static bool explore(const struct workload *workload, const char *plant, unsigned
 	}
 	*out = (struct outcome){shared->checked, shared->failed};
 	for (unsigned i = 0; i < shared->failed && i < FAILURES_MAX && tell; i++)
-		printf("# power %s%s%s%s %s: %s\n", plant[0] ? "--plant " : "", plant, plant[0] ? " " : "", workload->name, shared->where[i],
-		       shared->why[i]);
+		printf("# power %s%s%s%s %s: %s\n", plant[0] ? "--plant " : "", plant, plant[0] ? " " : "", workload->name,
+		       shared->where[i], shared->why[i]);
 	free(plan);
 	history_free(h);
 	munmap(shared, sizeof *shared);
@@ -440,18 +451,20 @@ static int all(const char *only, const char *plant, bool is_long, unsigned wante
 	bool with_plants = only == NULL && plant[0] == '\0' && SLOWER == 1;
 	for (const struct workload *w = workloads; w->name; w++) {
 		if (w->share == 0 || (only && strcmp(only, w->name) != 0)) continue;
-		bool fine = explore(w, plant, wanted * (unsigned)w->share / shares, is_long ? 24 : 2, is_long ? 20 : FAILURES_MAX, true, &outcome);
+		bool fine = explore(w, plant, wanted * (unsigned)w->share / shares, is_long ? 24 : 2,
+		                    is_long ? 20 : FAILURES_MAX, true, &outcome);
 		states += outcome.checked;
 		failed += !fine;
-		printf("%s %u - D1 a power loss in %s leaves what was promised (%u states)\n", fine ? "ok" : "not ok", ++number, w->name,
-		       outcome.checked);
+		printf("%s %u - D1 a power loss in %s leaves what was promised (%u states)\n", fine ? "ok" : "not ok", ++number,
+		       w->name, outcome.checked);
 		fflush(stdout);
 	}
 	for (size_t i = 0; with_plants && i < sizeof plants / sizeof *plants; i++) {
 		bool missed = explore(workload_find(plants[i].workload), plants[i].plant, 4000, 0, 1, false, &outcome);
 		bool fine = !missed && outcome.checked > 0;
 		failed += !fine;
-		printf("%s %u - finds %s (after %u states)\n", fine ? "ok" : "not ok", ++number, plants[i].what, outcome.checked);
+		printf("%s %u - finds %s (after %u states)\n", fine ? "ok" : "not ok", ++number, plants[i].what,
+		       outcome.checked);
 		fflush(stdout);
 	}
 	printf("1..%u\n# power loss: %u states, seed %" PRIu64 "\n", number, states, seed);

@@ -1,10 +1,10 @@
 /*
- * record.c - the recorder: a library for LD_PRELOAD that notes what a process does to the files of one folder (record.h), and can make a
- * call fail. The calls themselves are made.
+ * record.c - the recorder: a library for LD_PRELOAD that notes what a process does to the files of one folder
+ * (record.h), and can make a call fail. The calls themselves are made.
  *
- * The kernel is asked at each call whether a descriptor is one of the folder's files: it may have been duplicated or inherited, or belong
- * to a file without a name. Changes through a shared mapping are not seen. Only the lock file and the side file are written so; nothing
- * syncs them, and a state may fill them with anything.
+ * The kernel is asked at each call whether a descriptor is one of the folder's files: it may have been duplicated or
+ * inherited, or belong to a file without a name. Changes through a shared mapping are not seen. Only the lock file and
+ * the side file are written so; nothing syncs them, and a state may fill them with anything.
  */
 #include "record.h"
 
@@ -62,7 +62,8 @@ static bool planted(const char *name)
 	return strcmp(plant, name) == 0;
 }
 
-static void put(enum record_kind kind, uint64_t ino, uint64_t id, int64_t a, int64_t b, const struct iovec *parts, int count)
+static void put(enum record_kind kind, uint64_t ino, uint64_t id, int64_t a, int64_t b, const struct iovec *parts,
+                int count)
 {
 	struct iovec all[PARTS_MAX + 1];
 	struct record head = {.bytes = sizeof head, .kind = kind, .ino = ino, .id = id, .a = a, .b = b};
@@ -159,28 +160,28 @@ static mode_t mode_of(int flags, va_list *args)
 	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? (mode_t)va_arg(*args, int) : 0;
 }
 
-#define OPEN(symbol) \
+#define OPEN(symbol)                                       \
 	EXPORTED int symbol(const char *path, int flags, ...); \
-	EXPORTED int symbol(const char *path, int flags, ...) \
-	{ \
-		va_list args; \
-		va_start(args, flags); \
-		mode_t mode = mode_of(flags, &args); \
-		va_end(args); \
-		return open_noted(AT_FDCWD, path, flags, mode); \
+	EXPORTED int symbol(const char *path, int flags, ...)  \
+	{                                                      \
+		va_list args;                                      \
+		va_start(args, flags);                             \
+		mode_t mode = mode_of(flags, &args);               \
+		va_end(args);                                      \
+		return open_noted(AT_FDCWD, path, flags, mode);    \
 	}
 OPEN(open)
 OPEN(open64)
 
-#define OPENAT(symbol) \
+#define OPENAT(symbol)                                              \
 	EXPORTED int symbol(int dir, const char *path, int flags, ...); \
-	EXPORTED int symbol(int dir, const char *path, int flags, ...) \
-	{ \
-		va_list args; \
-		va_start(args, flags); \
-		mode_t mode = mode_of(flags, &args); \
-		va_end(args); \
-		return open_noted(dir, path, flags, mode); \
+	EXPORTED int symbol(int dir, const char *path, int flags, ...)  \
+	{                                                               \
+		va_list args;                                               \
+		va_start(args, flags);                                      \
+		mode_t mode = mode_of(flags, &args);                        \
+		va_end(args);                                               \
+		return open_noted(dir, path, flags, mode);                  \
 	}
 OPENAT(openat)
 OPENAT(openat64)
@@ -228,8 +229,8 @@ EXPORTED int unlink(const char *path)
 
 enum { META_BYTES = 152, META_TXN_AT = 144, PAGE_BYTES = 4096 };
 
-/* Is it left out? What begins a store and what settles a commit in doubt writes both meta pages as they are, without O_DSYNC, and syncs
- * then. Before the first commit it is the former. */
+/* Is it left out? What begins a store and what settles a commit in doubt writes both meta pages as they are, without
+ * O_DSYNC, and syncs then. Before the first commit it is the former. */
 static bool left_out(bool dsync, const struct iovec *part, off_t at)
 {
 	uint64_t txn;
@@ -245,7 +246,8 @@ static ssize_t write_noted(int fd, const struct iovec *parts, int count, off_t a
 {
 	uint64_t ino;
 	struct iovec half;
-	if (!is_ours(fd, &ino)) return at < 0 ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, at, 0);
+	if (!is_ours(fd, &ino))
+		return at < 0 ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, at, 0);
 	bool dsync = (syscall(SYS_fcntl, fd, F_GETFL) & O_DSYNC) != 0;
 	off_t where = at < 0 ? lseek(fd, 0, SEEK_CUR) : at;
 	bool noted = !left_out(dsync, parts, where);
@@ -253,7 +255,8 @@ static ssize_t write_noted(int fd, const struct iovec *parts, int count, off_t a
 	uint64_t id = new_id();
 	if (noted) put(RECORD_WRITE, ino, id, where, dsync && !planted("dsync"), parts, count);
 	int fault = atomic_load(&armed.fault);
-	bool fails = hit(fault == FAULT_SHORT || fault == FAULT_KILL || (dsync && fault != FAULT_SYNC && fault != FAULT_NONE));
+	bool fails =
+		hit(fault == FAULT_SHORT || fault == FAULT_KILL || (dsync && fault != FAULT_SYNC && fault != FAULT_NONE));
 	bool again = !fails && fault == FAULT_META_TWICE && !dsync && atomic_exchange(&armed.hits, 0) == 1;
 	ssize_t done = 0;
 	if (fails && fault == FAULT_SHORT) {
@@ -263,7 +266,8 @@ static ssize_t write_noted(int fd, const struct iovec *parts, int count, off_t a
 	}
 	if (!again && !(fails && fault == FAULT_META_EARLY))
 		done = at < 0 ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, at, 0);
-	bool killed = (fails && fault == FAULT_KILL) || (!fails && fault == FAULT_META_KILL && atomic_load(&armed.hits) == 1);
+	bool killed =
+		(fails && fault == FAULT_KILL) || (!fails && fault == FAULT_META_KILL && atomic_load(&armed.hits) == 1);
 	if (fails && (fault == FAULT_META_TWICE || fault == FAULT_META_KILL)) atomic_store(&armed.hits, 1);
 	if (killed) {
 		put(RECORD_WRITE_END, ino, id, done, done, NULL, 0); /* a signal is not delivered before the call is over */
@@ -281,12 +285,12 @@ EXPORTED ssize_t write(int fd, const void *data, size_t len)
 	return write_noted(fd, &part, 1, -1);
 }
 
-#define PWRITE(symbol) \
+#define PWRITE(symbol)                                                       \
 	EXPORTED ssize_t symbol(int fd, const void *data, size_t len, off_t at); \
-	EXPORTED ssize_t symbol(int fd, const void *data, size_t len, off_t at) \
-	{ \
-		struct iovec part = {(void *)data, len}; \
-		return write_noted(fd, &part, 1, at); \
+	EXPORTED ssize_t symbol(int fd, const void *data, size_t len, off_t at)  \
+	{                                                                        \
+		struct iovec part = {(void *)data, len};                             \
+		return write_noted(fd, &part, 1, at);                                \
 	}
 PWRITE(pwrite)
 PWRITE(pwrite64)
@@ -296,20 +300,23 @@ EXPORTED ssize_t writev(int fd, const struct iovec *parts, int count)
 	return write_noted(fd, parts, count, -1);
 }
 
-#define PWRITEV(symbol) \
+#define PWRITEV(symbol)                                                              \
 	EXPORTED ssize_t symbol(int fd, const struct iovec *parts, int count, off_t at); \
-	EXPORTED ssize_t symbol(int fd, const struct iovec *parts, int count, off_t at) { return write_noted(fd, parts, count, at); }
+	EXPORTED ssize_t symbol(int fd, const struct iovec *parts, int count, off_t at)  \
+	{                                                                                \
+		return write_noted(fd, parts, count, at);                                    \
+	}
 PWRITEV(pwritev)
 PWRITEV(pwritev64)
 
-#define FTRUNCATE(symbol) \
-	EXPORTED int symbol(int fd, off_t size); \
-	EXPORTED int symbol(int fd, off_t size) \
-	{ \
-		uint64_t ino; \
-		int rc = (int)syscall(SYS_ftruncate, fd, size); \
+#define FTRUNCATE(symbol)                                                             \
+	EXPORTED int symbol(int fd, off_t size);                                          \
+	EXPORTED int symbol(int fd, off_t size)                                           \
+	{                                                                                 \
+		uint64_t ino;                                                                 \
+		int rc = (int)syscall(SYS_ftruncate, fd, size);                               \
 		if (rc == 0 && is_ours(fd, &ino)) put(RECORD_SIZE, ino, 0, size, 0, NULL, 0); \
-		return rc; \
+		return rc;                                                                    \
 	}
 FTRUNCATE(ftruncate)
 FTRUNCATE(ftruncate64)
@@ -321,10 +328,10 @@ static int allocated(int rc, int fd, int mode, off_t end)
 	return rc;
 }
 
-#define FALLOCATE(symbol) \
-	EXPORTED int symbol(int fd, int mode, off_t at, off_t len); \
-	EXPORTED int symbol(int fd, int mode, off_t at, off_t len) \
-	{ \
+#define FALLOCATE(symbol)                                                                     \
+	EXPORTED int symbol(int fd, int mode, off_t at, off_t len);                               \
+	EXPORTED int symbol(int fd, int mode, off_t at, off_t len)                                \
+	{                                                                                         \
 		return allocated((int)syscall(SYS_fallocate, fd, mode, at, len), fd, mode, at + len); \
 	}
 FALLOCATE(fallocate)

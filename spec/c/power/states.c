@@ -1,5 +1,6 @@
 /*
- * states.c - the disk of states.h: a record taken apart into what was written, and put together again as a loss could leave it.
+ * states.c - the disk of states.h: a record taken apart into what was written, and put together again as a loss could
+ * leave it.
  */
 #include "states.h"
 
@@ -15,29 +16,29 @@ enum { SECTOR = 512, FILES = 32, ALL_SUBSETS = 6, NEVER = 0x7fffffff };
 struct change {
 	enum { WRITTEN, SIZED, NAMED, UNNAMED } kind;
 	unsigned file;
-	unsigned begins, ends;     /* places; a sync that begins later than `ends` has it */
-	unsigned durable;          /* from this place on it is there for sure */
-	bool clean;                /* it failed: no later sync brings it to the disk */
-	unsigned gone;             /* from this place on it cannot be there (it never reached the page cache), or is written over */
+	unsigned begins, ends; /* places; a sync that begins later than `ends` has it */
+	unsigned durable;      /* from this place on it is there for sure */
+	bool clean;            /* it failed: no later sync brings it to the disk */
+	unsigned gone; /* from this place on it cannot be there (it never reached the page cache), or is written over */
 	/* WRITTEN: sectors as the page cache had them, whole */
 	uint64_t first_sector;
 	unsigned sectors;
 	uint8_t *bytes;
 	/* SIZED and WRITTEN */
 	uint64_t size;
-	bool grows;                /* a larger size stays */
-	char name[64];             /* NAMED, UNNAMED */
+	bool grows;    /* a larger size stays */
+	char name[64]; /* NAMED, UNNAMED */
 };
 
 struct file {
 	uint64_t ino;
-	uint8_t *cache;            /* what the page cache has, and its size */
+	uint8_t *cache; /* what the page cache has, and its size */
 	size_t size, room;
-	uint8_t *first;            /* was there before */
+	uint8_t *first; /* was there before */
 	size_t first_size;
-	char first_name[64];       /* "": it had none */
-	bool hint;                 /* nothing ever syncs it: by its name */
-	uint8_t *built;            /* in the state */
+	char first_name[64]; /* "": it had none */
+	bool hint;           /* nothing ever syncs it: by its name */
+	uint8_t *built;      /* in the state */
 	size_t built_size, built_room;
 };
 
@@ -54,8 +55,8 @@ struct history {
 	struct mark *marks;
 	unsigned marks_count, marks_room;
 	unsigned places;
-	bool *matters;             /* by place: something became possible, sure or told */
-	uint64_t *ids;             /* of calls under way, by the change or place they stand for */
+	bool *matters; /* by place: something became possible, sure or told */
+	uint64_t *ids; /* of calls under way, by the change or place they stand for */
 	uint64_t folder_ino;
 };
 
@@ -95,8 +96,8 @@ struct reading {
 	unsigned place;
 	struct open_call {
 		uint64_t id;
-		unsigned change;  /* of a write */
-		unsigned place;   /* of a sync */
+		unsigned change; /* of a write */
+		unsigned place;  /* of a sync */
 		uint64_t ino;
 		const struct record *head;
 	} calls[256];
@@ -108,7 +109,8 @@ static struct change *add_change(struct reading *r, int kind, unsigned file)
 	struct history *h = r->h;
 	h->changes = grown(h->changes, h->changes_count, &h->changes_room, sizeof *h->changes);
 	struct change *change = &h->changes[h->changes_count++];
-	*change = (struct change){.kind = kind, .file = file, .begins = r->place, .ends = r->place, .durable = NEVER, .gone = NEVER};
+	*change = (struct change){
+		.kind = kind, .file = file, .begins = r->place, .ends = r->place, .durable = NEVER, .gone = NEVER};
 	h->matters[r->place] = true;
 	return change;
 }
@@ -183,7 +185,8 @@ static void write_ends(struct reading *r, const struct record *end)
 	change->ends = r->place;
 	bool whole = end->a == (int64_t)(call->head->bytes - sizeof(struct record));
 	if (!whole) {
-		/* What the page cache took is written back some day; of a call that failed in the middle it may think that it was. */
+		/* What the page cache took is written back some day; of a call that failed in the middle it may think that it
+		 * was. */
 		change->clean = end->a < 0;
 		if (cached == 0) change->gone = r->place;
 		if (end->a >= 0) { /* a short one: its bytes end there */
@@ -235,10 +238,18 @@ static void take(struct reading *r, const struct record *head, const uint8_t *pa
 		memset(h->matters, 0, (r->place + 1) * sizeof *h->matters); /* the places before are another record's */
 		break;
 	}
-	case RECORD_NAME: name_change(r, NAMED, file_of(h, head->ino), (const char *)payload, len); break;
-	case RECORD_UNLINK: name_change(r, UNNAMED, 0, (const char *)payload, len); break;
-	case RECORD_WRITE: write_begins(r, head, payload, len); break;
-	case RECORD_WRITE_END: write_ends(r, head); break;
+	case RECORD_NAME:
+		name_change(r, NAMED, file_of(h, head->ino), (const char *)payload, len);
+		break;
+	case RECORD_UNLINK:
+		name_change(r, UNNAMED, 0, (const char *)payload, len);
+		break;
+	case RECORD_WRITE:
+		write_begins(r, head, payload, len);
+		break;
+	case RECORD_WRITE_END:
+		write_ends(r, head);
+		break;
 	case RECORD_SIZE: {
 		number = file_of(h, head->ino);
 		struct file *file = &h->files[number];
@@ -252,14 +263,19 @@ static void take(struct reading *r, const struct record *head, const uint8_t *pa
 		}
 		break;
 	}
-	case RECORD_SYNC: call_begins(r, head); break;
-	case RECORD_SYNC_END: sync_ends(r, head); break;
+	case RECORD_SYNC:
+		call_begins(r, head);
+		break;
+	case RECORD_SYNC_END:
+		sync_ends(r, head);
+		break;
 	case RECORD_MARK:
 		h->marks = grown(h->marks, h->marks_count, &h->marks_room, sizeof *h->marks);
 		h->marks[h->marks_count++] = (struct mark){r->place, strndup((const char *)payload, len)};
 		h->matters[r->place] = true;
 		break;
-	default: abort(); /* RECORD_RENAME: nothing of ours renames */
+	default:
+		abort(); /* RECORD_RENAME: nothing of ours renames */
 	}
 }
 
@@ -270,8 +286,9 @@ static void find_gone(struct history *h)
 		struct change *old = &h->changes[i];
 		for (unsigned k = i + 1; k < h->changes_count && old->kind == WRITTEN; k++) {
 			const struct change *new = &h->changes[k];
-			if (new->kind == WRITTEN && new->file == old->file && new->durable < old->gone && new->size >= old->size &&
-			    new->first_sector <= old->first_sector && new->first_sector + new->sectors >= old->first_sector + old->sectors)
+			if (new->kind == WRITTEN &&new->file ==
+			    old->file &&new->durable < old->gone &&new->size >= old->size &&new->first_sector <=
+			        old->first_sector &&new->first_sector + new->sectors >= old->first_sector + old->sectors)
 				old->gone = new->durable;
 		}
 	}
@@ -357,7 +374,7 @@ bool history_copy_marks(const struct history *h, unsigned upto, int fd)
 
 /* What is decided for one change that is not sure. */
 struct choice {
-	bool sized;      /* its size is there */
+	bool sized; /* its size is there */
 	enum { ABSENT, PRESENT, FIRST_HALF, LAST_HALF, FIRST_SECTOR, LAST_MISSING, SOME } bytes;
 	uint64_t random; /* SOME */
 };
@@ -373,13 +390,20 @@ static uint64_t mix(uint64_t z)
 static bool has_sector(const struct choice *choice, unsigned i, unsigned count)
 {
 	switch (choice->bytes) {
-	case ABSENT: return false;
-	case PRESENT: return true;
-	case FIRST_HALF: return i < count / 2;
-	case LAST_HALF: return i >= count / 2;
-	case FIRST_SECTOR: return i == 0;
-	case LAST_MISSING: return i + 1 < count;
-	default: return mix(choice->random + i) & 1;
+	case ABSENT:
+		return false;
+	case PRESENT:
+		return true;
+	case FIRST_HALF:
+		return i < count / 2;
+	case LAST_HALF:
+		return i >= count / 2;
+	case FIRST_SECTOR:
+		return i == 0;
+	case LAST_MISSING:
+		return i + 1 < count;
+	default:
+		return mix(choice->random + i) & 1;
 	}
 }
 
@@ -401,8 +425,8 @@ static unsigned open_count(const struct history *h, unsigned place)
 	return count;
 }
 
-/* The systematic ones: none, all; all subsets of the youngest ALL_SUBSETS, the older ones there or not; each one torn in five ways between
- * others that are there; sizes that lag, and run ahead. */
+/* The systematic ones: none, all; all subsets of the youngest ALL_SUBSETS, the older ones there or not; each one torn
+ * in five ways between others that are there; sizes that lag, and run ahead. */
 enum { TORN = 5 };
 
 unsigned history_states(struct history *h, unsigned place)
@@ -449,7 +473,9 @@ static struct choice choose(unsigned k, unsigned index, unsigned count, unsigned
 	uint64_t random = mix(mix(place * UINT64_C(1000003) + k) + index);
 	unsigned kind = random % 8;
 	return (struct choice){.sized = random >> 8 & 1 || kind < 4,
-	                       .bytes = kind < 3 ? ABSENT : kind < 6 ? PRESENT : SOME,
+	                       .bytes = kind < 3   ? ABSENT
+	                                : kind < 6 ? PRESENT
+	                                           : SOME,
 	                       .random = random >> 16};
 }
 
@@ -503,9 +529,17 @@ static bool build_hint(struct file *file, uint64_t random)
 	size_t size = file->size;
 	file->built = with_room(file->built, &file->built_room, size);
 	switch (random % 8) {
-	case 0: file->built_size = 0; return true;
-	case 1: file->built_size = size; memset(file->built, 0, size); return true;
-	case 2: file->built_size = size; memcpy(file->built, file->cache, size); return true;
+	case 0:
+		file->built_size = 0;
+		return true;
+	case 1:
+		file->built_size = size;
+		memset(file->built, 0, size);
+		return true;
+	case 2:
+		file->built_size = size;
+		memcpy(file->built, file->cache, size);
+		return true;
 	case 3: /* a part of what it held, and random bytes in the rest */
 		file->built_size = size;
 		for (size_t i = 0; i < size; i++) {
@@ -513,7 +547,8 @@ static bool build_hint(struct file *file, uint64_t random)
 			file->built[i] = kept ? file->cache[i] : (uint8_t)mix(random ^ i);
 		}
 		return true;
-	default: return false;
+	default:
+		return false;
 	}
 }
 

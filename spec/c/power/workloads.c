@@ -1,5 +1,6 @@
 /*
- * workloads.c - the workloads. Each runs in a process of its own, under the recorder, and marks what it tries and is told (facts.h).
+ * workloads.c - the workloads. Each runs in a process of its own, under the recorder, and marks what it tries and is
+ * told (facts.h).
  */
 #include "workloads.h"
 
@@ -286,8 +287,8 @@ static int settings(const char *path)
 	return 0;
 }
 
-/* At "none" a power loss may leave anything, but after a sync all is there until the next append, and what comes after "none" is as good as
- * ever. */
+/* At "none" a power loss may leave anything, but after a sync all is there until the next append, and what comes after
+ * "none" is as good as ever. */
 static int none_and_back(const char *path)
 {
 	struct vigia_store *store = open_store();
@@ -330,8 +331,8 @@ static int backups(const char *path)
 	return 0;
 }
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                  struct vigia_error *err)
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	told("handled w %llu", (unsigned long long)event->seq_num);
 	return VIGIA_OK;
@@ -368,8 +369,8 @@ static int watch(const char *path)
 static struct vigia_store *handlers_store;
 static unsigned handled;
 
-static int handle_and_queue(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt, int64_t *resume_mono_ns,
-                            struct vigia_error *err)
+static int handle_and_queue(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                            int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	append(handlers_store, OUTPUT, ++handled);
 	told("handled w %llu", (unsigned long long)event->seq_num);
@@ -543,12 +544,13 @@ static int killed(const char *path)
 
 /* ---- a commit in doubt ---- */
 
-/* What fails, and what is done then. The one after it is of another shape, so that it uses other pages in other ways. */
+/* What fails, and what is done then. The one after it is of another shape, so that it uses other pages in other
+ * ways. */
 static const struct {
 	enum record_fault fault;
 	enum { SMALL, BATCH, TRIM } doubtful;
-} doubts[] = {{FAULT_META, SMALL}, {FAULT_META_TWICE, BATCH}, {FAULT_META, BATCH}, {FAULT_META_EARLY, SMALL},
-              {FAULT_META, TRIM}, {FAULT_SYNC, BATCH}, {FAULT_META_TWICE, TRIM}, {FAULT_SHORT, BATCH},
+} doubts[] = {{FAULT_META, SMALL},      {FAULT_META_TWICE, BATCH}, {FAULT_META, BATCH},      {FAULT_META_EARLY, SMALL},
+              {FAULT_META, TRIM},       {FAULT_SYNC, BATCH},       {FAULT_META_TWICE, TRIM}, {FAULT_SHORT, BATCH},
               {FAULT_META_KILL, BATCH}, {FAULT_META_KILL, SMALL}};
 enum { DOUBTS = sizeof doubts / sizeof *doubts, BEFORE = 60 };
 
