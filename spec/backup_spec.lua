@@ -20,7 +20,7 @@ describe("a backup", function()
 	after_each(helper.clean)
 
 	for _, compact in ipairs{false, true} do
-		it(("E8h copies a live store, with all that is in it, as a store of its own (compact: %s)"):format(compact), function()
+		it(("copies a live store, with all that is in it, as a store of its own (compact: %s) [E8h]"):format(compact), function()
 			local store = helper.open()
 			fill(store, 1000)
 			assert(store:store_event("CREATE", "Job", "with a key", {key = "k"}))
@@ -40,7 +40,7 @@ describe("a backup", function()
 		end)
 	end
 
-	it("E8h is small when it is compacted, whatever was removed from the store", function()
+	it("is small when it is compacted, whatever was removed from the store [E8h]", function()
 		local store = helper.open(nil, {durability = "none"})
 		fill(store, 5000)
 		assert(store:trim(4000))
@@ -50,7 +50,7 @@ describe("a backup", function()
 		assert(small < whole / 2, ("%d bytes, %d when compacted"):format(whole, small))
 	end)
 
-	it("E8h needs no more address space than the store that it copies", function()
+	it("needs no more address space than the store that it copies [E8h]", function()
 		if os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS") then return helper.pending("sanitizers need more") end
 		local store = helper.open()
 		fill(store, 10)
@@ -63,7 +63,7 @@ describe("a backup", function()
 		end
 	end)
 
-	it("E8i is one moment of a store that others write to", function()
+	it("is one moment of a store that others write to [E8i]", function()
 		local path = helper.path("store")
 		local store = helper.open(path)
 		local writer = helper.child([[
@@ -85,7 +85,7 @@ describe("a backup", function()
 		end
 	end)
 
-	it("E8j overwrites nothing, not even a link to nothing, and leaves nothing behind", function()
+	it("overwrites nothing, not even a link to nothing, and leaves nothing behind [E8j]", function()
 		local store = helper.open()
 		fill(store, 10)
 		cli.write("taken", "mine")
@@ -100,14 +100,14 @@ describe("a backup", function()
 		fails("not_supported", helper.memory():backup(helper.path("copy")))
 	end)
 
-	it("E8k includes what waits for its commit (durability interval)", function()
+	it("includes what waits for its commit (durability interval) [E8k]", function()
 		local store = helper.open(nil, {durability = "interval", commit_interval = 3600})
 		assert.is_true(store:store_event("CREATE", "Job", "waits"))
 		assert(store:backup(helper.path("copy")))
 		assert.equal("waits", helper.open(helper.path("copy")):get_event(1).object)
 	end)
 
-	it("E8l is a command of the program", function()
+	it("is a command of the program [E8l]", function()
 		local path, target = helper.path("store"), helper.path("copy")
 		fill(helper.open(path), 10)
 		mentions(cli.ok{"backup", "--store", path, target}.out, "copied", "bytes")

@@ -31,7 +31,7 @@ describe("the cache of decoded events", function()
 		return seen, watchers
 	end
 
-	it("S16a decodes each event once for all watchers, which get the same table", function()
+	it("decodes each event once for all watchers, which get the same table [S16a]", function()
 		local serializer, decoded = counting()
 		local store = helper.memory{serializer = serializer, cache_size = 1000}
 		helper.fill(store, 500)
@@ -43,7 +43,7 @@ describe("the cache of decoded events", function()
 		end
 	end)
 
-	it("S16h decodes each event once also when there are many more than it holds", function()
+	it("decodes each event once also when there are many more than it holds [S16h]", function()
 		local serializer, decoded = counting()
 		local store = helper.open(nil, {serializer = serializer, cache_size = 1024, durability = "none"})
 		helper.fill(store, 20000)
@@ -54,7 +54,7 @@ describe("the cache of decoded events", function()
 		end
 	end)
 
-	it("S16b is off unless it is asked for: each watcher has tables of its own", function()
+	it("is off unless it is asked for: each watcher has tables of its own [S16b]", function()
 		local serializer, decoded = counting()
 		local store = helper.memory{serializer = serializer}
 		helper.fill(store, 3)
@@ -63,7 +63,7 @@ describe("the cache of decoded events", function()
 		assert(not rawequal(seen[1][1], seen[2][1]))
 	end)
 
-	it("S16c lets the least recently used go first", function()
+	it("lets the least recently used go first [S16c]", function()
 		local serializer, decoded = counting()
 		local store = helper.memory{serializer = serializer, cache_size = 3}
 		helper.fill(store, 3)
@@ -86,7 +86,7 @@ describe("the cache of decoded events", function()
 		assert.same({2, 2, 2, 2}, decoded)
 	end)
 
-	it("S16d decodes an event afresh after a handler failed on it", function()
+	it("decodes an event afresh after a handler failed on it [S16d]", function()
 		local store = helper.memory{cache_size = 10}
 		helper.fill(store, 1)
 		local registry, objects = helper.registry(store), {}
@@ -99,7 +99,7 @@ describe("the cache of decoded events", function()
 		assert.same({1, 1, 1}, objects)
 	end)
 
-	it("S16e keeps stores apart, and lets the events go with the store", function()
+	it("keeps stores apart, and lets the events go with the store [S16e]", function()
 		local one, other = helper.memory{cache_size = 10}, helper.memory{cache_size = 10}
 		assert(one:store_event("CREATE", "Job", {n = "one"}))
 		assert(other:store_event("CREATE", "Job", {n = "other"}))
@@ -107,7 +107,7 @@ describe("the cache of decoded events", function()
 		assert.equal("other", watch(helper.registry(other), 2)[2][1].object.n)
 	end)
 
-	it("S16f holds against a model, whatever fails and in whatever order events are looked at", function()
+	it("holds against a model, whatever fails and in whatever order events are looked at [S16f]", function()
 		math.randomseed(16)
 		for _, size in ipairs{1, 2, 5, 17} do
 			local serializer, decoded = counting()
@@ -142,7 +142,7 @@ describe("the cache of decoded events", function()
 		end
 	end)
 
-	it("S16g is an option of vigia.open like any other", function()
+	it("is an option of vigia.open like any other [S16g]", function()
 		helper.mentions(helper.raises(vigia.open, ":memory:", {cache_size = -1}), "cache_size")
 	end)
 end)

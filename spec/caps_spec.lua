@@ -48,7 +48,7 @@ describe("a capped script", function()
 		local path = FOLDER .. "/" .. name
 		local ends_by = assert(read(path):match("^%-%- Ends by: (%a+)%."), path)
 
-		it("H4a R3 is stopped within its cap and 100 ms, counted, given up or retried, and others do not notice: " .. name, function()
+		it("is stopped within its cap and 100 ms, counted, given up or retried, and others do not notice: [H4a R3]" .. name, function()
 			local cpu_limit = ends_by == "cpu" and 0.05 or 10
 			local handle, seen = helper.recorder()
 			local good = assert(registry:watch("good", handle))
@@ -88,7 +88,7 @@ describe("a capped script", function()
 		end)
 	end
 
-	it("H4b is not stopped by what stays within its caps, however many events there are", function()
+	it("is not stopped by what stays within its caps, however many events there are [H4b]", function()
 		fill(store, 40000)
 		local path = script [[
 			local total = 0
@@ -104,7 +104,7 @@ describe("a capped script", function()
 		assert.equal(0, stats.failed)
 	end)
 
-	it("H4c counts processor time, not the time that passes", function()
+	it("counts processor time, not the time that passes [H4c]", function()
 		fill(store, 1)
 		local path = script [[
 			local vigia = require "vigia"
@@ -122,7 +122,7 @@ describe("a capped script", function()
 		assert.equal(1, watcher:stats().processed)
 	end)
 
-	it("H4d makes the state anew after a cap: init runs again, what the script kept is gone, stop runs once", function()
+	it("makes the state anew after a cap: init runs again, what the script kept is gone, stop runs once [H4d]", function()
 		two_events()
 		assert(store:store_event("CREATE", "Job", {bad = false}))
 		local log = helper.path("log")
@@ -149,7 +149,7 @@ describe("a capped script", function()
 			read(log))
 	end)
 
-	it("H4e makes it anew of what was loaded, not of what the file holds meanwhile", function()
+	it("makes it anew of what was loaded, not of what the file holds meanwhile [H4e]", function()
 		local path = script [[
 			return function(event) while event.object.bad do end end]]
 		local watcher = assert(registry:watch("a", path, caps()))
@@ -161,7 +161,7 @@ describe("a capped script", function()
 		assert.equal(1, stats.skipped)
 	end)
 
-	it("H4f retries without end when that is its strategy, and stops when it is told to", function()
+	it("retries without end when that is its strategy, and stops when it is told to [H4f]", function()
 		two_events()
 		local watcher = assert(registry:watch("a", FOLDER .. "/endless_loop.lua", caps{retry_strategy = "block"}))
 		drive(registry, function() return watcher:stats().failed >= 3 end)
@@ -172,7 +172,7 @@ describe("a capped script", function()
 		assert.equal("stopped", watcher:stats().state)
 	end)
 
-	it("H4g caps the loading of a script, its init and its stop", function()
+	it("caps the loading of a script, its init and its stop [H4g]", function()
 		local load_err = fails("handler_error", registry:watch("a", script("while true do end"), caps()))
 		mentions(load_err, "script.lua", "loading the script", "cpu_limit")
 		load_err = fails("handler_error", registry:watch("a", script("x = {} while true do x[#x + 1] = {} end"), caps{memory_limit = MIB}))
@@ -189,7 +189,7 @@ describe("a capped script", function()
 		assert.equal(1, watcher:stats().processed)
 	end)
 
-	it("H4h may be in the middle of a long budget when the watcher is stopped, and is left when its event is done", function()
+	it("may be in the middle of a long budget when the watcher is stopped, and is left when its event is done [H4h]", function()
 		fill(store, 3)
 		local watcher = assert(registry:watch("a", script [[
 			return function() local n = 0 for i = 1, 1e5 do n = n + i end end]], {cpu_limit = 100}))
@@ -198,7 +198,7 @@ describe("a capped script", function()
 		assert.equal(3, watcher:stats().processed)
 	end)
 
-	it("H4i sees only the libraries it may", function()
+	it("sees only the libraries it may [H4i]", function()
 		fill(store, 1)
 		local path = script([[
 			local given = ...
@@ -218,7 +218,7 @@ describe("a capped script", function()
 		assert.equal(1, watcher:stats().processed)
 	end)
 
-	it("H4j finds its modules, as source only", function()
+	it("finds its modules, as source only [H4j]", function()
 		fill(store, 1)
 		local module = helper.path("inner.lua")
 		local file = assert(io.open(module, "w"))
@@ -247,7 +247,7 @@ describe("a capped script", function()
 		mentions(select(2, registry:watch("c", helper.path("compiled.lua"))), "bytecode")
 	end)
 
-	it("H4k has Lua's functions as they are, but for what they must not do", function()
+	it("has Lua's functions as they are, but for what they must not do [H4k]", function()
 		fill(store, 1)
 		local path = script [[
 			-- coroutines
@@ -335,7 +335,7 @@ describe("a capped script", function()
 		assert.equal(1, stats.processed, tostring(stats.last_error))
 	end)
 
-	it("H4l W18 names each cap that is wrong", function()
+	it("names each cap that is wrong [H4l W18]", function()
 		local message = raises(registry.watch, registry, "a", "x.lua",
 			{memory_limit = 1000, cpu_limit = 0.0001, libraries = {"strng", "io"}})
 		mentions(message, "memory_limit is 1000", "cpu_limit is 0.0001", "libraries[1]", "strng", "did you mean string?")
@@ -344,18 +344,18 @@ describe("a capped script", function()
 		mentions(raises(registry.watch, registry, "a", "x.lua", {libraries = {1, x = 2}}), "libraries")
 	end)
 
-	it("H4m refuses caps for a handler that is a function", function()
+	it("refuses caps for a handler that is a function [H4m]", function()
 		for _, name in ipairs{"memory_limit", "cpu_limit", "libraries"} do
 			mentions(raises(registry.watch, registry, "a", print, {[name] = 1}), name, "needs a handler that is a script")
 		end
 	end)
 
-	it("H4n cannot give itself other caps", function()
+	it("cannot give itself other caps [H4n]", function()
 		local err = fails("script_error", registry:watch("a", script("return {handle = print, cpu_limit = 100}"), caps()))
 		mentions(err, "`cpu_limit` cannot be set in a script")
 	end)
 
-	it("H4o tells on_error of what the handler raised while it stays within its caps", function()
+	it("tells on_error of what the handler raised while it stays within its caps [H4o]", function()
 		fill(store, 1)
 		local log = helper.path("log")
 		local path = script [[
@@ -372,7 +372,7 @@ describe("a capped script", function()
 		assert.equal("broken\nbroken\n", read(log))
 	end)
 
-	it("H4p caps on_error, too", function()
+	it("caps on_error, too [H4p]", function()
 		fill(store, 1)
 		local path = script("return {handle = function() error('broken') end, on_error = function() while true do pcall(error) end end}")
 		local watcher = assert(registry:watch("a", path, caps()))
@@ -382,7 +382,7 @@ describe("a capped script", function()
 		mentions(stats.last_error, "cpu_limit")
 	end)
 
-	it("H4q gives each of several scripts its own caps, while all run", function()
+	it("gives each of several scripts its own caps, while all run [H4q]", function()
 		fill(store, 300)
 		local good = script("return function() local n = 0 for i = 1, 1000 do n = n + i end end", "good")
 		local bad = script("return function() while true do end end", "bad")
@@ -405,7 +405,7 @@ describe("a capped script", function()
 		assert.same({1, 2, 3}, range(1, 3))
 	end)
 
-	it("H4r counts the time of an event over all the pieces that waiting cuts it into", function()
+	it("counts the time of an event over all the pieces that waiting cuts it into [H4r]", function()
 		fill(store, 1)
 		local path = script [[
 			local vigia = require "vigia"
@@ -420,7 +420,7 @@ describe("a capped script", function()
 		mentions(watcher:stats().last_error, "cpu_limit")
 	end)
 
-	it("H4s takes over new code under the same caps", function()
+	it("takes over new code under the same caps [H4s]", function()
 		local path = script("return function() end")
 		local watcher = assert(registry:watch("a", path, caps()))
 		script("return function(event) while event.object.bad do end end")
@@ -439,7 +439,7 @@ describe("a capped script", function()
 		assert.equal("function", type(vigia.sleep))
 	end)
 
-	it("H4t is capped by the options of vigia run", function()
+	it("is capped by the options of vigia run [H4t]", function()
 		local program = helper.program()
 		if not program then return helper.pending("there is no program beside the module") end
 		local path = helper.path("store")

@@ -38,7 +38,7 @@ describe("vigia run", function()
 	after_each(cli.clean)
 
 	describe("with a handler script", function()
-		it("W3j W10q runs the function it returns over all events, and goes on behind them the next time", function()
+		it("runs the function it returns over all events, and goes on behind them the next time [W3j W10q]", function()
 			fill(3)
 			write("say.lua", SAY)
 			assert.same({status = 0, out = "1\n2\n3\n", err = ""}, cli.run(run("say.lua", "--until-idle")))
@@ -49,7 +49,7 @@ describe("vigia run", function()
 			assert.equal(5, checkpoint("say"))
 		end)
 
-		it("W21k tells the handler, init and stop about the store and the watcher, in order", function()
+		it("tells the handler, init and stop about the store and the watcher, in order [W21k]", function()
 			fill(2)
 			write("full.lua", [[
 				local given = ...
@@ -70,7 +70,7 @@ describe("vigia run", function()
 			assert.equal(2, checkpoint("my id"))
 		end)
 
-		it("F1l takes the options of a watcher from its table", function()
+		it("takes the options of a watcher from its table [F1l]", function()
 			fill(2, "Job")
 			fill(2, "Other")
 			write("options.lua", [[
@@ -81,7 +81,7 @@ describe("vigia run", function()
 			assert.is_nil(checkpoint("options"))
 		end)
 
-		it("W4h runs several, each with globals of its own", function()
+		it("runs several, each with globals of its own [W4h]", function()
 			fill(2)
 			write("a.lua", 'name = "a" return function(event) print(name, event.seq_num) end')
 			write("b.lua", 'assert(name == nil and _G.name == nil) _G.name = "b" return function(event) print(name, event.seq_num) end')
@@ -90,7 +90,7 @@ describe("vigia run", function()
 			assert.same({"a\t1", "a\t2", "b\t1", "b\t2"}, lines)
 		end)
 
-		it("H3h gives scripts what --set says", function()
+		it("gives scripts what --set says [H3h]", function()
 			fill(1)
 			write("set.lua", 'local set = (...).set return function() print(set.a, set.b, set.c) end')
 			assert.equal("1\tx = y\t\n", cli.ok(run("set.lua", "--until-idle", "--set", "a=1", "--set", "b=x = y", "--set", "c=")).out)
@@ -135,7 +135,7 @@ describe("vigia run", function()
 			["an error in init"] = {"return {handle = print, init = function() error('no luck') end}", "`init` failed", "bad.lua:1: no luck"},
 			["an error answered by init"] = {"return {handle = print, init = function() return nil, 'no luck' end}", "`init` failed: no luck"},
 		} do
-			it(("R3a W18i says what is wrong and handles nothing: %s"):format(name), function()
+			it(("says what is wrong and handles nothing: %s [R3a W18i]"):format(name), function()
 				fill(1)
 				write("good.lua", SAY)
 				write("bad.lua", case[1])
@@ -147,7 +147,7 @@ describe("vigia run", function()
 			end)
 		end
 
-		it("R3b names a file that is missing, a folder, or no Lua source", function()
+		it("names a file that is missing, a folder, or no Lua source [R3b]", function()
 			fill(1)
 			mentions(cli.fails(1, run("missing.lua")), "missing.lua", "No such file")
 			mentions(cli.fails(1, {"run", "--store", store, helper.path()}), helper.path(), "directory")
@@ -155,7 +155,7 @@ describe("vigia run", function()
 			mentions(cli.fails(1, run("code.lua")), "code.lua", "bytecode")
 		end)
 
-		it("W1g refuses two scripts with one id, naming both", function()
+		it("refuses two scripts with one id, naming both [W1g]", function()
 			fill(1)
 			write("a.lua", SAY)
 			write("b.lua", 'return {id = "a", handle = print}')
@@ -173,7 +173,7 @@ describe("vigia run", function()
 		end)
 	end)
 
-	it("R3c leaves no trace of the good ones when a script is wrong", function()
+	it("leaves no trace of the good ones when a script is wrong [R3c]", function()
 		fill(1)
 		write("good.lua", SAY)
 		for _, bad in ipairs{"return {", "return {init = print}", 'return {id = "good", handle = print}', "error('no')"} do
@@ -185,7 +185,7 @@ describe("vigia run", function()
 
 	-- Its handlers print without looking whether that arrives, so nothing else would keep them from passing all events.
 	for kind, words in pairs{["on a thread"] = {}, ["isolated"] = {"--isolate"}} do
-		it("R3d ends, with status 0, when whoever read its output has seen enough: " .. kind, function()
+		it("ends, with status 0, when whoever read its output has seen enough: [R3d]" .. kind, function()
 			fill(5000)
 			-- Far more than a pipe holds.
 			write("say.lua", [[return function(event) io.write(event.seq_num, (" "):rep(200), "\n") io.flush() end]])
@@ -199,7 +199,7 @@ describe("vigia run", function()
 		end)
 	end
 
-	it("W19k says whose an id is that another process runs, before the script's init can do harm", function()
+	it("says whose an id is that another process runs, before the script's init can do harm [W19k]", function()
 		fill(1)
 		write("say.lua", [[return {init = function() print "init" end, handle = function() io.write("handled\n") io.flush() end}]])
 		local process = cli.start(run("say.lua"))
@@ -212,7 +212,7 @@ describe("vigia run", function()
 
 	describe("until a signal", function()
 		for _, signal in ipairs{"INT", "TERM"} do
-			it(("W14k W16f lets the handler in progress finish, saves, runs stop, and ends with 0: SIG%s"):format(signal), function()
+			it(("lets the handler in progress finish, saves, runs stop, and ends with 0: SIG%s [W14k W16f]"):format(signal), function()
 				fill(3)
 				-- The handler of event 2 is busy, in Lua and in C, when the signal comes, and until it hears of it.
 				write("busy.lua", [[
@@ -235,7 +235,7 @@ describe("vigia run", function()
 			end)
 		end
 
-		it("W14l ends a handler's sleep at once", function()
+		it("ends a handler's sleep at once [W14l]", function()
 			fill(1)
 			write("sleeper.lua", [[
 				local vigia = require "vigia"
@@ -254,7 +254,7 @@ describe("vigia run", function()
 			assert.is_nil(checkpoint("sleeper"))
 		end)
 
-		it("W16k stops twenty at once: in backoff, polling, asleep, at work", function()
+		it("stops twenty at once: in backoff, polling, asleep, at work [W16k]", function()
 			fill(1)
 			local bodies = {'error("no luck")', 'vigia.sleep(100000)', "while not ctx.stopping do end",
 				'ctx.store:get_events{event_iterator = vigia.after_sequence_number(1), timeout = 100000}'}
@@ -275,7 +275,7 @@ describe("vigia run", function()
 			for n = 1, 20 do assert.equal(n % #bodies ~= 0 and 1 or nil, checkpoint("w" .. n), "w" .. n) end
 		end)
 
-		it("H5h takes over new code with --reload", function()
+		it("takes over new code with --reload [H5h]", function()
 			fill(1)
 			write("v.lua", "return {handle = function(event) print('old', event.seq_num) end, stop = function() print 'old stop' end}")
 			local process = cli.start(run("v.lua", "--reload"))
@@ -305,7 +305,7 @@ describe("vigia run", function()
 			assert.same({status = 0, out = "stopping\n", err = ""}, process:wait())
 		end)
 
-		it("S6l handles events that other processes store meanwhile", function()
+		it("handles events that other processes store meanwhile [S6l]", function()
 			fill(1)
 			write("say.lua", SAY)
 			local process = cli.start(run("say.lua"))
@@ -318,7 +318,7 @@ describe("vigia run", function()
 			assert.equal(3, checkpoint("say"))
 		end)
 
-		it("W17i ends by itself, with 0, when its watchers stopped themselves", function()
+		it("ends by itself, with 0, when its watchers stopped themselves [W17i]", function()
 			fill(3)
 			write("once.lua", [[
 				return {
@@ -358,7 +358,7 @@ describe("vigia run", function()
 			assert.equal(1, checkpoint("other"))
 		end)
 
-		it("W17j also handles what handlers store, in every watcher", function()
+		it("also handles what handlers store, in every watcher [W17j]", function()
 			fill(3)
 			write("grow.lua", [[
 				return function(event, ctx)
@@ -373,7 +373,7 @@ describe("vigia run", function()
 			assert.equal(9, checkpoint("grow"))
 		end)
 
-		it("W17k waits for what a handler stored also where it fails at first", function()
+		it("waits for what a handler stored also where it fails at first [W17k]", function()
 			fill(1)
 			write("grow.lua", [[
 				return function(event, ctx) if event.seq_num == 1 then assert(ctx.store:store_event("CREATE", "Job", 2)) end end]])
@@ -385,7 +385,7 @@ describe("vigia run", function()
 			assert.equal("1\t1\n2\t3\n", cli.ok(run("grow.lua", "flaky.lua", "--until-idle")).out)
 		end)
 
-		it("W5k waits for an event that fails at first", function()
+		it("waits for an event that fails at first [W5k]", function()
 			fill(3)
 			write("flaky.lua", [[
 				return {initial_backoff = 0.001, handle = function(event, ctx)
@@ -412,7 +412,7 @@ describe("vigia run", function()
 			assert.equal(1, checkpoint("fails"))
 		end)
 
-		it("W6i goes on behind an event that is given up", function()
+		it("goes on behind an event that is given up [W6i]", function()
 			fill(3)
 			write("skip.lua", [[
 				return {retry_strategy = "skip", max_retries = 2, initial_backoff = 0.001,
@@ -434,7 +434,7 @@ describe("vigia run", function()
 
 	describe("over the history of a repository", function()
 		for _, name in ipairs{"lua", "bacalhau"} do
-			it("W3k gives exactly git's tree: " .. name, function()
+			it("gives exactly git's tree: [W3k]" .. name, function()
 				local lines, tree = cli.history(name)
 				if not lines then return pending(cli.NO_DATA) end
 				assert.equal(("%d events appended, last seq_num %d\n"):format(#lines, #lines), cli.append(store, lines).out)
@@ -517,11 +517,11 @@ describe("vigia run", function()
 			assert(switches >= 2, "one had ended before the other began")
 		end
 
-		it("S13k W3l sees all events in one order, each stream in its own", function()
+		it("sees all events in one order, each stream in its own [S13k W3l]", function()
 			check(cli.stream(12000, "one", 1), cli.stream(9000, "two", 2))
 		end)
 
-		it("S13l W3m does so with the histories of two repositories", function()
+		it("does so with the histories of two repositories [S13l W3m]", function()
 			local first, second = cli.history("bacalhau"), cli.history("lua")
 			if not first then return pending(cli.NO_DATA) end
 			check(first, second)

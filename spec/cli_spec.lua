@@ -83,12 +83,12 @@ describe("the program vigia", function()
 			["a wait that is no number"] = {{"run", "--until-idle", "--max-wait", "soon", "x.lua"}, "--max-wait", "seconds", "soon"},
 			["a wait for nothing"] = {{"run", "--max-wait", "3", "--store", "x", "x.lua"}, "--max-wait needs --until-idle"},
 		} do
-			it(("R1 says what is wrong, with status 2: %s"):format(name), function()
+			it(("says what is wrong, with status 2: %s [R1]"):format(name), function()
 				mentions(cli.fails(2, case[1]), table.unpack(case, 2))
 			end)
 		end
 
-		it("R3 writes no control character of it to the terminal", function()
+		it("writes no control character of it to the terminal [R3]", function()
 			assert.is_nil(cli.fails(2, {"ev\27[2Jents"}):find("\27", 1, true))
 			for _, words in ipairs{{"run", "--set", "\27[2J", "x.lua", "--store", store}, {"append", "--store", store}} do
 				local result = cli.run(words, {stdin = EVENT:format("1") .. "\n\27[2J\n"})
@@ -116,7 +116,7 @@ describe("the program vigia", function()
 			{"events"}, {"events", "--follow"}, {"checkpoints"}, {"stats"}, {"run", "x.lua"}, {"run", "x.lua", "--until-idle"}, {"gc"},
 			{"configure"}, {"configure", "max_events=5"}, {"verify"}, {"backup", "copy.db"}, {"repl"}, {"repl", "--write"},
 		} do
-			it("S19h never makes one: " .. table.concat(words, " "), function()
+			it("never makes one: [S19h]" .. table.concat(words, " "), function()
 				cli.write("x.lua", "return print")
 				local line = {words[1], "--store", store}
 				for i = 2, #words do line[#line + 1] = words[i]:find("%.%a+$") and helper.path(words[i]) or words[i] end
@@ -126,7 +126,7 @@ describe("the program vigia", function()
 			end)
 		end
 
-		it("R2 says so when a folder is missing, or the file is no store, and leaves the file", function()
+		it("says so when a folder is missing, or the file is no store, and leaves the file [R2]", function()
 			mentions(cli.fails(1, {"append", "--store", helper.path("no/a.db")}, {stdin = EVENT:format(1)}), "no/a.db", "folder")
 			cli.write("a.db", "my only copy")
 			for _, words in ipairs{{"append"}, {"events"}, {"stats"}} do
@@ -148,7 +148,7 @@ describe("the program vigia", function()
 			assert.same({1, 2, 3}, numbers())
 		end)
 
-		it("Z4l reads back equal what events writes", function()
+		it("reads back equal what events writes [Z4l]", function()
 			local lines = {}
 			for _, object in ipairs{
 				"null", "true", "1", "1.0", "-0.0", "9223372036854775807", "-9223372036854775808", "0.1", "1e+300", "[]", "{}", "[[],{}]",
@@ -185,7 +185,7 @@ describe("the program vigia", function()
 			["the keys 1 and 1.0"] = {EVENT:format('{"$map":[[1,2],[1.0,3]]}'), "the same"},
 			["an event too large"] = {EVENT:format('"' .. ("x"):rep(1 << 20) .. '"'), "1048576"},
 		} do
-			it(("Z4m stops at a bad line with its number, all before it stored: %s"):format(name), function()
+			it(("stops at a bad line with its number, all before it stored: %s [Z4m]"):format(name), function()
 				local stdin = EVENT:format(1) .. "\n" .. EVENT:format(2) .. "\n" .. case[1] .. "\n" .. EVENT:format(3) .. "\n"
 				local err = cli.fails(1, {"append", "--store", store}, {stdin = stdin})
 				mentions(err, "line 3: ", case[2], case[3] or "", "the 2 events before it are stored, last seq_num 2")
@@ -193,7 +193,7 @@ describe("the program vigia", function()
 			end)
 		end
 
-		it("Z4r passes over blank lines, and counts them", function()
+		it("passes over blank lines, and counts them [Z4r]", function()
 			local stdin = "\n \t\r\n" .. EVENT:format(1) .. "\n\n\r\n" .. EVENT:format(2) .. "\n\n"
 			mentions(cli.ok({"append", "--store", store}, {stdin = stdin}).out, "2 events appended, last seq_num 2")
 			mentions(cli.ok({"append", "--store", store}, {stdin = "\n\n  \n"}).err, "nothing to append")
@@ -201,7 +201,7 @@ describe("the program vigia", function()
 			assert.same({1, 2, 3, 4}, numbers())
 		end)
 
-		it("Z4s says that a last line without an end is wrong, where it is whole", function()
+		it("says that a last line without an end is wrong, where it is whole [Z4s]", function()
 			for _, line in ipairs{"{oops}", EVENT:format("nope"), EVENT:format("NaN"), '{"a" 1}', EVENT:format(1) .. "}", "{,,", "oops"} do
 				local err = cli.fails(1, {"append", "--store", store}, {stdin = EVENT:format(1) .. "\n" .. line})
 				mentions(err, "line 2: column ")
@@ -215,18 +215,18 @@ describe("the program vigia", function()
 			end
 		end)
 
-		it("Z4t says in its help, and in that of events, that number and time are new", function()
+		it("says in its help, and in that of events, that number and time are new [Z4t]", function()
 			mentions(cli.ok{"append", "--help"}.out, "number", "time are new", "$float")
 			mentions(cli.ok{"events", "--help"}.out, "number and the time are those of the new store")
 		end)
 
-		it("Z4n says that a line is cut off at the end", function()
+		it("says that a line is cut off at the end [Z4n]", function()
 			local err = cli.fails(1, {"append", "--store", store}, {stdin = EVENT:format(1) .. "\n" .. EVENT:format('"half')})
 			mentions(err, "line 2: ", "cut off", "the event before it is stored, last seq_num 1")
 			mentions(cli.fails(1, {"append", "--store", helper.path("b.db")}, {stdin = "x"}), "line 1: ", "nothing was stored")
 		end)
 
-		it("Z4o refuses a line of 100 MB without reading it to its end", function()
+		it("refuses a line of 100 MB without reading it to its end [Z4o]", function()
 			local fifo = helper.path("fifo")
 			assert(os.execute("mkfifo " .. helper.quoted(fifo)))
 			assert(os.execute(("{ echo '%s'; head -c 100000000 /dev/zero | tr '\\0' x; } >%s 2>%s &"):format(EVENT:format(1),
@@ -237,7 +237,7 @@ describe("the program vigia", function()
 
 		-- Its store is deleted under it, so that it can store no more of what it reads, one line at a time or many.
 		for pause, named in pairs{["sleep 0.3"] = "^vigia: line (%d+): ", [":"] = "^vigia: from line (%d+) on: "} do
-			it("S18e names the line that could not be stored, and how many were: " .. named, function()
+			it("names the line that could not be stored, and how many were: [S18e]" .. named, function()
 				local fifo, go = helper.path("fifo"), helper.path("go")
 				assert(os.execute("mkfifo " .. helper.quoted(fifo)))
 				assert(os.execute(("{ echo '%s'; until [ -e %s ]; do sleep 0.05; done; while echo '%s'; do %s; done; } >%s 2>%s &"):format(
@@ -277,7 +277,7 @@ describe("the program vigia", function()
 			assert.equal("2 events appended, last seq_num 2\n", process:wait().out)
 		end)
 
-		it("S19i makes no store when standard input is empty, and says so", function()
+		it("makes no store when standard input is empty, and says so [S19i]", function()
 			local empty = cli.write("empty", "")
 			for _, stdin in ipairs{"/dev/null", empty} do
 				local result = cli.ok({"append", "--store", store}, {stdin_path = stdin})
@@ -291,7 +291,7 @@ describe("the program vigia", function()
 			assert.is_nil(lfs.attributes(store))
 		end)
 
-		it("S19j makes the store in a file that is empty, as one who was killed while making it leaves it", function()
+		it("makes the store in a file that is empty, as one who was killed while making it leaves it [S19j]", function()
 			cli.write("a.db", "")
 			mentions(cli.fails(1, {"events", "--store", store}), store, "there is no such store", "vigia append")
 			assert.equal("1 event appended, last seq_num 1\n", cli.append(store, {EVENT:format(1)}).out)
@@ -332,7 +332,7 @@ describe("the program vigia", function()
 	end)
 
 	describe("events", function()
-		it("S3i begins where --from says", function()
+		it("begins where --from says [S3i]", function()
 			fill(5)
 			for from, expected in pairs{
 				trim_horizon = {1, 2, 3, 4, 5}, latest = {}, ["at:3"] = {3, 4, 5}, ["after:3"] = {4, 5}, ["at:0"] = {1, 2, 3, 4, 5},
@@ -343,7 +343,7 @@ describe("the program vigia", function()
 			assert.same({1, 2, 3, 4, 5}, numbers())
 		end)
 
-		it("S5h F1k writes at most --limit events of the types and operations named", function()
+		it("writes at most --limit events of the types and operations named [S5h F1k]", function()
 			local lines = {}
 			for i, words in ipairs{{"CREATE", "A"}, {"DELETE", "A"}, {"CREATE", "B"}, {"MOVE", "C"}, {"CREATE", "A"}} do
 				lines[i] = ('{"operation":"%s","object_type":"%s","object":null}'):format(table.unpack(words))
@@ -361,7 +361,7 @@ describe("the program vigia", function()
 			assert(event.timestamp > 1700000000000000000)
 		end)
 
-		it("S6k goes on with --follow as events are stored, until a signal, with status 0", function()
+		it("goes on with --follow as events are stored, until a signal, with status 0 [S6k]", function()
 			for i, signal in ipairs{"INT", "TERM"} do
 				fill(2)
 				local process = cli.start{"events", "--store", store, "--from", "after:" .. 4 * i - 3, "--follow", "--type", "Job"}
@@ -431,7 +431,7 @@ describe("the program vigia", function()
 			handle:close()
 		end
 
-		it("S10h shows each watcher, where it is and how far behind", function()
+		it("shows each watcher, where it is and how far behind [S10h]", function()
 			checkpoints{mail = 5, ["a longer name"] = 2, zero = 0}
 			assert.equal("WATCHER        CHECKPOINT  LAG\n"
 				.. "a longer name           2    3\n"
@@ -460,7 +460,7 @@ describe("the program vigia", function()
 	end)
 
 	describe("stats", function()
-		it("S12i shows what is in the store and how it was made", function()
+		it("shows what is in the store and how it was made [S12i]", function()
 			local handle = helper.open(store, {max_event_size = 4096, events_bucket = "main"})
 			local file_id = handle:stats().file_id
 			handle:close()

@@ -44,12 +44,12 @@ describe("a registry on a manual clock", function()
 		assert(clock:advance(math.huge) > 9e9)
 	end)
 
-	it("W18 refuses a clock that is none", function()
+	it("refuses a clock that is none [W18]", function()
 		helper.mentions(helper.raises(vigia.registry, store, {clock = os.clock}), "clock is a function")
 		helper.mentions(helper.raises(vigia.registry, store, {clock = store}), "clock is a userdata")
 	end)
 
-	it("W5 retries after initial_backoff, doubling up to max_backoff: 200 ms to 3 min, not a nanosecond early", function()
+	it("retries after initial_backoff, doubling up to max_backoff: 200 ms to 3 min, not a nanosecond early [W5]", function()
 		helper.fill(store, 1)
 		local handler = testing.handler():fail_always("down")
 		assert(registry:watch("w", handler.handle))
@@ -60,7 +60,7 @@ describe("a registry on a manual clock", function()
 		for attempt, call in ipairs(handler.calls) do assert.equal(attempt, call.attempt) end
 	end)
 
-	it("W5 starts from initial_backoff again for the next event", function()
+	it("starts from initial_backoff again for the next event [W5]", function()
 		helper.fill(store, 2)
 		local handler = testing.handler()
 		assert(registry:watch("w", handler.handle, {initial_backoff = 1, max_backoff = 3}))
@@ -75,7 +75,7 @@ describe("a registry on a manual clock", function()
 		for _, delay in ipairs{1, 2, 3, 3} do advance_exactly(delay, count) end
 	end)
 
-	it("W5 with jitter waits no longer than without", function()
+	it("with jitter waits no longer than without [W5]", function()
 		helper.fill(store, 1)
 		local handler = testing.handler():fail_always()
 		assert(registry:watch("w", handler.handle, {initial_backoff = 1, max_backoff = 8, jitter = true}))
@@ -87,7 +87,7 @@ describe("a registry on a manual clock", function()
 		end
 	end)
 
-	it("W5 with jitter waits another time for each retry, anywhere within the backoff", function()
+	it("with jitter waits another time for each retry, anywhere within the backoff [W5]", function()
 		helper.fill(store, 1)
 		local handler, times = testing.handler():fail_always(), {}
 		for n = 1, 40 do
@@ -109,7 +109,7 @@ describe("a registry on a manual clock", function()
 		assert(early > 0 and late > 0, ("%d early and %d late"):format(early, late)) -- all on one side: once in 5e11 runs
 	end)
 
-	it("W6 gives an event up when its last attempt failed, at its time", function()
+	it("gives an event up when its last attempt failed, at its time [W6]", function()
 		helper.fill(store, 2)
 		local handler = testing.handler():fail_on(1)
 		local watcher = assert(registry:watch("w", handler.handle, {retry_strategy = "skip", max_retries = 3, initial_backoff = 10}))
@@ -123,7 +123,7 @@ describe("a registry on a manual clock", function()
 		assert.equal(1, watcher:stats().skipped)
 	end)
 
-	it("W10a saves progress after checkpoint_interval when no other commit takes it along, and not before", function()
+	it("saves progress after checkpoint_interval when no other commit takes it along, and not before [W10a]", function()
 		helper.fill(store, 3)
 		local watcher = assert(registry:watch("w", function() end))
 		settle()
@@ -136,7 +136,7 @@ describe("a registry on a manual clock", function()
 		assert.equal(3, assert(store:get_checkpoint("w")))
 	end)
 
-	it("W10a saves for all watchers in one commit, as often as checkpoint_interval says", function()
+	it("saves for all watchers in one commit, as often as checkpoint_interval says [W10a]", function()
 		store = helper.open(nil, {checkpoint_interval = 5})
 		registry = helper.registry(store, {clock = clock})
 		helper.fill(store, 3)
@@ -152,7 +152,7 @@ describe("a registry on a manual clock", function()
 		assert.same({w1 = 3, w2 = 3, w3 = 3, w4 = 3}, assert(store:checkpoints()))
 	end)
 
-	it("W10b saves on stop without any time", function()
+	it("saves on stop without any time [W10b]", function()
 		helper.fill(store, 3)
 		local watcher = assert(registry:watch("w", function() end))
 		settle()
@@ -161,7 +161,7 @@ describe("a registry on a manual clock", function()
 		assert.equal(0, clock:now())
 	end)
 
-	it("H2 lets vigia.sleep end when the clock gets there, in handlers and tasks", function()
+	it("lets vigia.sleep end when the clock gets there, in handlers and tasks [H2]", function()
 		helper.fill(store, 1)
 		local woken = {}
 		assert(registry:watch("w", function()
@@ -184,7 +184,7 @@ describe("a registry on a manual clock", function()
 		assert.same({"task", "handler"}, woken)
 	end)
 
-	it("S6c lets a long poll in a task end at its timeout, or when an event comes", function()
+	it("lets a long poll in a task end at its timeout, or when an event comes [S6c]", function()
 		helper.fill(store, 1)
 		local answers = {}
 		for n = 1, 2 do
@@ -202,7 +202,7 @@ describe("a registry on a manual clock", function()
 		assert.equal(2, answers[2].events[1].seq_num)
 	end)
 
-	it("W14 stops a handler that sleeps, without moving the clock", function()
+	it("stops a handler that sleeps, without moving the clock [W14]", function()
 		helper.fill(store, 1)
 		local result
 		local watcher = assert(registry:watch("w", function() result = table.pack(vigia.sleep(3600)) end))

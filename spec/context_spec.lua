@@ -19,7 +19,7 @@ for _, backend in ipairs(helper.backends) do
 			helper.clean()
 		end)
 
-		it("W21l has the attempt, the watcher, the store, and whether it is stopping", function()
+		it("has the attempt, the watcher, the store, and whether it is stopping [W21l]", function()
 			fill(store, 2)
 			local seen = {}
 			local watcher
@@ -38,7 +38,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({{1, 1, false}, {1, 2, false}, {1, 3, false}, {2, 1, false}, {2, 2, false}, {2, 3, false}, {nil, "stopping", 3, true}}, seen)
 		end)
 
-		it("W21m on_error is told of every failure: the error with what was raised, the event as it is stored, the context", function()
+		it("on_error is told of every failure: the error with what was raised, the event as it is stored, the context [W21m]", function()
 			fill(store, 2)
 			local cause <const> = {why = "no luck"}
 			local told, watcher = {}, nil
@@ -63,7 +63,7 @@ for _, backend in ipairs(helper.backends) do
 			for _, record in ipairs(records) do assert.is_nil(record:find("on_error failed", 1, true), record) end
 		end)
 
-		it("W21n on_error may fail: that is logged, and the event goes its way", function()
+		it("on_error may fail: that is logged, and the event goes its way [W21n]", function()
 			fill(store, 1)
 			local watcher = assert(registry:watch("a", function() error("first") end, {retry_strategy = "skip", max_retries = 1,
 				on_error = function() error("second") end}))
@@ -74,7 +74,7 @@ for _, backend in ipairs(helper.backends) do
 			mentions(table.concat(records, "\n"), "error watcher 'a': on_error failed: ", "second")
 		end)
 
-		it("W21o R2 no message and no record has the control characters of an id, which could move a cursor or begin a line", function()
+		it("no message and no record has the control characters of an id, which could move a cursor or begin a line [W21o R2]", function()
 			local id <const> = "a\27[2J\nb\127"
 			local shown <const> = "'a\\x1b[2J\\x0ab\\x7f'"
 			fill(store, 1)

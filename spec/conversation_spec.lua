@@ -9,7 +9,7 @@ local fails, fill, mentions, range = helper.fails, helper.fill, helper.mentions,
 describe("the conversation with an isolated script", function()
 	local program = helper.program()
 	if not program then
-		it("H6 is left out", function() helper.pending("there is no program beside the module") end)
+		it("is left out [H6]", function() helper.pending("there is no program beside the module") end)
 		return
 	end
 
@@ -52,7 +52,7 @@ describe("the conversation with an isolated script", function()
 		end
 	]]
 
-	it("H6v raises in the script what its call raises, and goes on with the same program", function()
+	it("raises in the script what its call raises, and goes on with the same program [H6v]", function()
 		fill(store, 12)
 		local watcher = assert(watch(SEEN .. [[
 			local pid = io.open("/proc/self/stat"):read("n")
@@ -83,7 +83,7 @@ describe("the conversation with an isolated script", function()
 		assert.same(lines, logged)
 	end)
 
-	it("H6w raises in the script what cannot be sent back to it", function()
+	it("raises in the script what cannot be sent back to it [H6w]", function()
 		store = assert(vigia.open(helper.path("own"), {serializer = {name = "own", marshal = function() return "x" end,
 			unmarshal = function() return {} end}}))
 		local _ <close> = store
@@ -108,7 +108,7 @@ describe("the conversation with an isolated script", function()
 		registry:stop()
 	end)
 
-	it("H6x lets finalizers call the store wherever they run", function()
+	it("lets finalizers call the store wherever they run [H6x]", function()
 		for n = 1, 20 do
 			local words = {}
 			for w = 1, 60 do words[w] = ("%d is word %d of event %d"):format(n * w, w, n) end
@@ -142,7 +142,7 @@ describe("the conversation with an isolated script", function()
 		assert.same(range(1, 20), seen())
 	end)
 
-	it("H6y lets hooks call the store wherever they run", function()
+	it("lets hooks call the store wherever they run [H6y]", function()
 		fill(store, 20)
 		local watcher = assert(watch(SEEN .. [[
 			local hooked = 0
@@ -164,7 +164,7 @@ describe("the conversation with an isolated script", function()
 		assert.same(range(1, 20), seen())
 	end)
 
-	it("H6B checks a list of events as the store does, and loses none of it", function()
+	it("B checks a list of events as the store does, and loses none of it [H6]", function()
 		fill(store, 1)
 		local watcher = assert(watch(SEEN .. [[
 			return {filter = {object_types = {"Job"}}, handle = function(_, ctx)
@@ -196,7 +196,7 @@ describe("the conversation with an isolated script", function()
 		assert.equal(1, stats.processed, tostring(stats.last_error))
 	end)
 
-	it("H6z carries ids and tables that have the keys of the wire", function()
+	it("carries ids and tables that have the keys of the wire [H6z]", function()
 		fill(store, 1)
 		for _, id in ipairs{"$error", "$iterator", "$table"} do assert(store:store_checkpoint(id, 1)) end
 		local watcher = assert(watch([[
@@ -219,7 +219,7 @@ describe("the conversation with an isolated script", function()
 		assert.equal(1, settle(watcher).processed, tostring(watcher:stats().last_error))
 	end)
 
-	it("H6A ends a program that writes garbage, too much, half a message, or one of another request", function()
+	it("A ends a program that writes garbage, too much, half a message, or one of another request [H6]", function()
 		local function says(shell)
 			local path = helper.write_file("program", "#!/bin/sh\n" .. shell)
 			assert(os.execute("chmod +x " .. helper.quoted(path)))
@@ -285,7 +285,7 @@ describe("the conversation with an isolated script", function()
 		os.exit(status)
 	]]
 
-	it("H6C is ended by its program when a message is not for what that has in hand", function()
+	it("C is ended by its program when a message is not for what that has in hand [H6]", function()
 		if helper.tsan then return helper.pending("the runtime of ThreadSanitizer is no good in the program between") end
 		fill(store, 2)
 		local asked = 0

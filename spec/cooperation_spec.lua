@@ -7,7 +7,7 @@ local vigia = require "vigia"
 describe("cooperation", function()
 	after_each(helper.clean)
 
-	it("H2a lets the others go on while a handler sleeps", function()
+	it("lets the others go on while a handler sleeps [H2a]", function()
 		local store = helper.open()
 		helper.fill(store, 3)
 		local clock = testing.clock()
@@ -28,7 +28,7 @@ describe("cooperation", function()
 		assert.same({"quick 1", "quick 2", "quick 3", "sleeper 1"}, order)
 	end)
 
-	it("H2b lets the others go on while a handler waits for an event", function()
+	it("lets the others go on while a handler waits for an event [H2b]", function()
 		local store = helper.open()
 		helper.fill(store, 1)
 		local registry = helper.registry(store)
@@ -48,7 +48,7 @@ describe("cooperation", function()
 		assert.equal(42, got)
 	end)
 
-	it("H2c shares commits among coroutines that append", function()
+	it("shares commits among coroutines that append [H2c]", function()
 		local store = helper.open()
 		local registry = helper.registry(store)
 		local before, numbers = store:stats().commits, {}
@@ -67,7 +67,7 @@ describe("cooperation", function()
 		assert.is_true(commits <= 200, "1000 appends of 100 coroutines took " .. commits .. " commits")
 	end)
 
-	it("H2d tells each coroutine what became of its own append", function()
+	it("tells each coroutine what became of its own append [H2d]", function()
 		local store = helper.open()
 		local registry = helper.registry(store)
 		local first, last, refused
@@ -80,7 +80,7 @@ describe("cooperation", function()
 		assert.equal(2, store:get_latest_event_num())
 	end)
 
-	it("H2e blocks, and works, in a sort callback and in a coroutine of the user's own", function()
+	it("blocks, and works, in a sort callback and in a coroutine of the user's own [H2e]", function()
 		local store = helper.open()
 		local registry = helper.registry(store)
 		local sorted, numbers = {3, 1, 2}, {}
@@ -103,7 +103,7 @@ describe("cooperation", function()
 		assert.equal(1, numbers[2])
 	end)
 
-	it("H2f ends sleeps and polls of a stopping registry, but no append", function()
+	it("ends sleeps and polls of a stopping registry, but no append [H2f]", function()
 		local store = helper.open()
 		local registry = helper.registry(store)
 		local codes, stored = {}, nil
@@ -119,7 +119,7 @@ describe("cooperation", function()
 		assert.equal(1, stored)
 	end)
 
-	it("H2g reports an error in a spawned function and goes on", function()
+	it("reports an error in a spawned function and goes on [H2g]", function()
 		local store = helper.open()
 		local records = {}
 		local registry = helper.registry(store, {log = function(level, message) records[#records + 1] = level .. " " .. message end})
@@ -132,7 +132,7 @@ describe("cooperation", function()
 		assert.matches("^error a task failed: .*broken.*traceback", records[1])
 	end)
 
-	it("H2h stores what a dropped coroutine had submitted", function()
+	it("stores what a dropped coroutine had submitted [H2h]", function()
 		local store = helper.open()
 		do
 			local registry = assert(vigia.registry(store))
@@ -144,7 +144,7 @@ describe("cooperation", function()
 		assert.equal("dropped", store:get_event(1).object)
 	end)
 
-	it("H2i works on another store than the registry's, which its appends do not wake", function()
+	it("works on another store than the registry's, which its appends do not wake [H2i]", function()
 		local store, other = helper.open(), helper.open(helper.path("other"))
 		local registry = helper.registry(store)
 		local stored, found
@@ -195,7 +195,7 @@ describe("cooperation", function()
 	}
 
 	for name, prepare in pairs(IDLE) do
-		it("S6 an idle registry makes no context switch in 5 s but the check once a second: " .. name, function()
+		it("an idle registry makes no context switch in 5 s but the check once a second: [S6]" .. name, function()
 			if helper.tsan then return helper.pending("the sanitizer has a thread that wakes up") end
 			local registry = helper.registry(helper.open())
 			local wait = prepare(registry)

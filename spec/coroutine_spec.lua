@@ -39,7 +39,7 @@ for _, backend in ipairs(helper.backends) do
 			helper.clean()
 		end)
 
-		it("H2j R3k is not in the way when it is resumed or closed between two events", function()
+		it("is not in the way when it is resumed or closed between two events [H2j R3k]", function()
 			local co, handled = nil, {}
 			local watcher = assert(registry:watch("a", function(event)
 				co = coroutine.running()
@@ -61,7 +61,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({3, 0}, {watcher:stats().processed, watcher:stats().failed})
 		end)
 
-		it("H2k R3l goes on waiting when others resume it", function()
+		it("goes on waiting when others resume it [H2k R3l]", function()
 			fill(store, 1)
 			local co, slept, got
 			assert(registry:watch("a", function(event)
@@ -95,7 +95,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({}, got[1].events)
 		end)
 
-		it("H2l R3m goes on waiting in a predicate when others resume it", function()
+		it("goes on waiting in a predicate when others resume it [H2l R3m]", function()
 			fill(store, 2)
 			local co, handled = nil, {}
 			assert(registry:watch("a", function(event) handled[#handled + 1] = event.seq_num end, {where = function(event)
@@ -112,7 +112,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({2}, handled)
 		end)
 
-		it("H2m R3n fails the event when others close it while it waits, and the next attempt has a new one", function()
+		it("fails the event when others close it while it waits, and the next attempt has a new one [H2m R3n]", function()
 			fill(store, 1)
 			local co, closed, attempts = nil, 0, 0
 			local watcher = assert(registry:watch("a", function(_, ctx)
@@ -135,7 +135,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_true(watcher:stop())
 		end)
 
-		it("H2n forgets the hook that an event left, or that others set meanwhile", function()
+		it("forgets the hook that an event left, or that others set meanwhile [H2n]", function()
 			local co, fired, handled = nil, {}, 0
 			assert(registry:watch("a", function(event)
 				co = coroutine.running()
@@ -158,7 +158,7 @@ for _, backend in ipairs(helper.backends) do
 			if in_c then assert.same({}, fired) else assert.is_nil((debug.gethook(co))) end
 		end)
 
-		it("H2o runs under a hook of the event itself to the event's end", function()
+		it("runs under a hook of the event itself to the event's end [H2o]", function()
 			local counts, lines = {}, 0
 			assert(registry:watch("a", function()
 				debug.sethook(function() lines = lines + 1 end, "l")
@@ -178,7 +178,7 @@ end
 describe("a coroutine of a registry", function()
 	after_each(helper.clean)
 
-	it("H2p R3o runs a task once", function()
+	it("runs a task once [H2p R3o]", function()
 		local registry = helper.registry(helper.memory())
 		local co, runs = nil, 0
 		registry:spawn(function()
@@ -193,7 +193,7 @@ describe("a coroutine of a registry", function()
 	end)
 
 	for _, list in ipairs{false, true} do
-		it("H2q R3p keeps what waits for its commit: " .. (list and "store_events" or "store_event"), function()
+		it("keeps what waits for its commit: [H2q R3p]" .. (list and "store_events" or "store_event"), function()
 			local store = helper.open()
 			local registry = helper.registry(store)
 			local co, got
@@ -210,7 +210,7 @@ describe("a coroutine of a registry", function()
 			assert.same(list and {1, 2, n = 2} or {1, n = 1}, got)
 		end)
 
-		it("H2r R3q may be closed while it waits for its commit: it is stored: " .. (list and "store_events" or "store_event"), function()
+		it("may be closed while it waits for its commit: it is stored: [H2r R3q]" .. (list and "store_events" or "store_event"), function()
 			local store = helper.open()
 			local records = {}
 			local registry = helper.registry(store, {log = function(_, message) records[#records + 1] = message end})
@@ -234,7 +234,7 @@ describe("a coroutine of a registry", function()
 		end)
 	end
 
-	it("H2s R3r may be closed while it waits for an event, and the store with it", function()
+	it("may be closed while it waits for an event, and the store with it [H2s R3r]", function()
 		local store = helper.open()
 		local registry = helper.registry(store)
 		local co
@@ -251,7 +251,7 @@ describe("a coroutine of a registry", function()
 		assert.same({false, "cannot resume dead coroutine"}, {coroutine.resume(co)})
 	end)
 
-	it("H2t R3s answers those who resume it when its registry is gone", function()
+	it("answers those who resume it when its registry is gone [H2t R3s]", function()
 		local store = helper.open()
 		local co
 		do
@@ -270,7 +270,7 @@ describe("a coroutine of a registry", function()
 		assert.is_true(coroutine.close(co))
 	end)
 
-	it("H2u H4x is no way around in a capped script", function()
+	it("is no way around in a capped script [H2u H4x]", function()
 		local store = helper.open(nil, {durability = "none"})
 		local registry = helper.registry(store)
 		local path = helper.write_file("capped.lua", [[
@@ -304,7 +304,7 @@ describe("a coroutine of a registry", function()
 		assert.same({running, dead, {"dead", true}, running, dead, {"dead", true}}, objects)
 	end)
 
-	it("H2v R3t may be driven for the last time by a finalizer, when all of it is garbage", function()
+	it("may be driven for the last time by a finalizer, when all of it is garbage [H2v R3t]", function()
 		for _, kind in ipairs{"watcher", "task", "log"} do
 			local store = helper.memory()
 			local handled = 0

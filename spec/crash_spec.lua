@@ -204,18 +204,18 @@ end
 describe("SIGKILL", function()
 	after_each(cli.clean)
 
-	it("E2f D1f S13m at twenty moments of `vigia append` loses and repeats nothing of a stream", function()
+	it("at twenty moments of `vigia append` loses and repeats nothing of a stream [E2f D1f S13m]", function()
 		local lines = cli.stream(10000, "made up", 7)
 		local store = append_killed(lines)
 		assert.equal(cli.tree_of(lines), cli.ok{"run", "--store", store, "scripts/handlers/tree.lua", "--until-idle"}.out)
 	end)
 
-	it("W11f W10r at twenty moments of `vigia run` never makes a watcher miss an event", function()
+	it("at twenty moments of `vigia run` never makes a watcher miss an event [W11f W10r]", function()
 		local lines = cli.stream(5000, "made up", 7)
 		run_killed(lines, cli.tree_of(lines))
 	end)
 
-	it("W11g mends the torn last line of audit.lua's file", function()
+	it("mends the torn last line of audit.lua's file [W11g]", function()
 		local lines = cli.stream(50, "made up", 7)
 		local store, audit = helper.path("a.db"), helper.path("audit.log")
 		cli.append(store, lines)
@@ -237,7 +237,7 @@ describe("SIGKILL", function()
 	end)
 
 	for _, name in ipairs{"lua", "bacalhau"} do
-		it(("E2g D1g W11h does no harm to the history of %s either, nor to its watchers"):format(name), function()
+		it(("does no harm to the history of %s either, nor to its watchers [E2g D1g W11h]"):format(name), function()
 			local lines, tree = cli.history(name)
 			if not lines then return pending(cli.NO_DATA) end
 			local store = append_killed(lines)

@@ -35,7 +35,7 @@ for _, case in ipairs{
 		after_each(helper.clean)
 
 		for _, backend in ipairs{"memory", "lmdb"} do
-			it(("W3f gives the tree of git when it is replayed over %s (%d events)"):format(backend, case.commits + case.files), function()
+			it(("gives the tree of git when it is replayed over %s (%d events) [W3f]"):format(backend, case.commits + case.files), function()
 				if not lfs.attributes(DATA .. case.name .. ".tree") then return pending("no folder " .. DATA .. ": skipped") end
 				local events = history(case.name)
 				local store = backend == "memory" and helper.memory() or helper.open(nil, {durability = "none"})
@@ -69,7 +69,7 @@ for _, case in ipairs{
 			end)
 		end
 
-		it("E5q comes back equal, event by event", function()
+		it("comes back equal, event by event [E5q]", function()
 			if not lfs.attributes(DATA .. case.name .. ".tree") then return pending("no folder " .. DATA .. ": skipped") end
 			local events = history(case.name)
 			local store = helper.memory()

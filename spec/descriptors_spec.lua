@@ -30,7 +30,7 @@ describe("standard descriptors that are closed", function()
 		helper.shell(("{ %s %s; }"):format(helper.lua_command(source, helper.path("store"), report, ...), which))
 	end
 
-	it("S22a do not become the store's files: what the host prints is lost, and nothing else", function()
+	it("do not become the store's files: what the host prints is lost, and nothing else [S22a]", function()
 		for _, which in ipairs{"<&- >&- 2>&-", ">&-", "<&- >&-", ">&- 2>&-", "<&- 2>&-"} do
 			run_closed(which, [[
 				local store = assert(vigia.open(arg[1]))
@@ -54,7 +54,7 @@ describe("standard descriptors that are closed", function()
 		end
 	end)
 
-	it("S22b stay closed, whatever is used: registry, poll descriptor, scripts, isolated scripts, backup, a second owner", function()
+	it("stay closed, whatever is used: registry, poll descriptor, scripts, isolated scripts, backup, a second owner [S22b]", function()
 		local script = helper.write_file("script.lua", "return function() end")
 		run_closed("<&- >&- 2>&-", LOOK .. [[
 			look("at first")
@@ -81,7 +81,7 @@ describe("standard descriptors that are closed", function()
 		assert.equal("nothing", helper.read_file(report))
 	end)
 
-	it("S22c of a script's own program are not its socket, nor a file of the store's", function()
+	it("of a script's own program are not its socket, nor a file of the store's [S22c]", function()
 		if not program then return helper.pending("the program vigia was not built beside the module") end
 		local script = helper.write_file("script.lua", [[
 			local report = ...
@@ -107,7 +107,7 @@ describe("standard descriptors that are closed", function()
 		assert.equal(1, helper.open():get_latest_event_num())
 	end)
 
-	it("S22d are left to the host: what it puts there while stores are opened stays", function()
+	it("are left to the host: what it puts there while stores are opened stays [S22d]", function()
 		run_closed("<&- >&-", LOOK .. [[
 			local mine = assert(io.open(arg[2] .. "-mine", "w")) -- 0
 			for n = 1, 20 do vigia.open(arg[1]):close() end

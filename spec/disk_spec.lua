@@ -47,7 +47,7 @@ end
 describe("a full disk", function()
 	after_each(helper.clean)
 
-	it("D4i is an error that says so to appends; nothing is half done; and it works on afterwards", function()
+	it("is an error that says so to appends; nothing is half done; and it works on afterwards [D4i]", function()
 		check(on_disk("2m", [[
 			-- Nobody else reads: what a reader holds is free when it ends, and the disk is not as full as it was.
 			local store = assert(vigia.open(disk .. "/store", {collect = false}))
@@ -113,15 +113,15 @@ describe("a full disk", function()
 			store:close()
 			verify()]]
 
-	it("D4u lets through what frees room, from a reserve; and events go into what became free", function()
+	it("lets through what frees room, from a reserve; and events go into what became free [D4u]", function()
 		check(on_disk("4m", FREES))
 	end)
 
-	it("D4v does so on a disk with a journal", function()
+	it("does so on a disk with a journal [D4v]", function()
 		check(on_disk("8m", FREES, EXT4))
 	end)
 
-	it("D4k stops no collector", function()
+	it("stops no collector [D4k]", function()
 		check(on_disk("2m", [[
 			local store = assert(vigia.open(disk .. "/store", {max_events = 5, collect = false}))
 			local body = ("x"):rep(3000)
@@ -139,7 +139,7 @@ describe("a full disk", function()
 			verify()]]))
 	end)
 
-	it("D2m refuses events that waited for their commit and says how many; what frees room goes first", function()
+	it("refuses events that waited for their commit and says how many; what frees room goes first [D2m]", function()
 		check(on_disk("4m", [[
 			local store = assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600}))
 			local body = ("x"):rep(3000)
@@ -163,7 +163,7 @@ describe("a full disk", function()
 			verify()]]))
 	end)
 
-	it("D2q stores what was acknowledged when the store is closed on a disk that others filled, from the reserve", function()
+	it("stores what was acknowledged when the store is closed on a disk that others filled, from the reserve [D2q]", function()
 		check(on_disk("4m", [[
 			local body = ("x"):rep(3000)
 			local function open() return assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600})) end
@@ -201,7 +201,7 @@ describe("a full disk", function()
 			verify()]]))
 	end)
 
-	it("D2p warns of what a handle that is collected could not store", function()
+	it("warns of what a handle that is collected could not store [D2p]", function()
 		local output = on_disk("4m", [[
 			local store = assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600}))
 			local body = ("x"):rep(3000)
@@ -217,7 +217,7 @@ describe("a full disk", function()
 		assert.matches("fine\n", output)
 	end)
 
-	it("D4j refuses to open a new store, and serves many readers of an old one, instead of dying of a hole in a mapped file", function()
+	it("refuses to open a new store, and serves many readers of an old one, instead of dying of a hole in a mapped file [D4j]", function()
 		check(on_disk("1m", [[
 			local store = assert(vigia.open(disk .. "/store"))
 			assert(store:store_event("CREATE", "Job", 1))
@@ -241,7 +241,7 @@ describe("a full disk", function()
 			again:close()]]))
 	end)
 
-	it("D4l lets a store be made that could not be when there was too little room, however much of it was written", function()
+	it("lets a store be made that could not be when there was too little room, however much of it was written [D4l]", function()
 		check(on_disk("1m", [[
 			local cut = 0
 			for _, pages in ipairs{1, 2, 3, 4, 64, 65, 66, 67, 68, 69, 70, 76, 77} do
@@ -263,7 +263,7 @@ describe("a full disk", function()
 			assert(cut > 0, "no file was cut short")]]))
 	end)
 
-	it("E8m leaves no part of a backup behind, and the store as it was", function()
+	it("leaves no part of a backup behind, and the store as it was [E8m]", function()
 		check(on_disk("4m", [[
 			local store = assert(vigia.open(disk .. "/store"))
 			local body = ("x"):rep(3000)

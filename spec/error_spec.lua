@@ -8,7 +8,7 @@ local fails, mentions = helper.fails, helper.mentions
 describe("wrong use", function()
 	after_each(helper.clean)
 
-	it("R1d raises, with the argument named, for a missing or wrong argument", function()
+	it("raises, with the argument named, for a missing or wrong argument [R1d]", function()
 		local store = helper.memory()
 		local registry = helper.registry(store)
 		local watcher = assert(registry:watch("a", function() end))
@@ -43,7 +43,7 @@ describe("wrong use", function()
 		end
 	end)
 
-	it("R1e raises for a method called on something else", function()
+	it("raises for a method called on something else [R1e]", function()
 		local store = helper.memory()
 		local registry = helper.registry(store)
 		local watcher = assert(registry:watch("a", function() end))
@@ -58,7 +58,7 @@ describe("wrong use", function()
 		end
 	end)
 
-	it("R1h points to where it was called from", function()
+	it("points to where it was called from [R1h]", function()
 		local store = helper.memory()
 		for _, call in ipairs{
 			function() local registry = vigia.registry() return registry end,
@@ -72,7 +72,7 @@ describe("wrong use", function()
 		end
 	end)
 
-	it("R1f returns what can go wrong at run time", function()
+	it("returns what can go wrong at run time [R1f]", function()
 		local store = helper.memory()
 		fails("checkpoint_not_found", store:get_checkpoint("a"))
 		fails("event_not_found", store:get_event(1))
@@ -85,7 +85,7 @@ end)
 describe("an error", function()
 	after_each(helper.clean)
 
-	it("R2a has a code, a message that tostring gives, and the number of the event it is about", function()
+	it("has a code, a message that tostring gives, and the number of the event it is about [R2a]", function()
 		local _, err = helper.memory():get_event(7)
 		assert.equal("event_not_found", err.code)
 		assert.is_string(err.message)
@@ -94,7 +94,7 @@ describe("an error", function()
 		assert.is_nil(err.watcher_id)
 	end)
 
-	it("R2b has the id of the watcher it is about", function()
+	it("has the id of the watcher it is about [R2b]", function()
 		local store = helper.memory()
 		local registry = helper.registry(store)
 		for _, err in ipairs{
@@ -108,7 +108,7 @@ describe("an error", function()
 		end
 	end)
 
-	it("R2c has the cause: what a handler raised, as it was", function()
+	it("has the cause: what a handler raised, as it was [R2c]", function()
 		local store = helper.memory()
 		helper.fill(store, 1)
 		local registry = helper.registry(store)
@@ -124,13 +124,13 @@ describe("an error", function()
 		assert.equal("a", told.watcher_id)
 	end)
 
-	it("R2d has the cause: what the system said", function()
+	it("has the cause: what the system said [R2d]", function()
 		local _, err = vigia.open("/proc/nothing can be made here")
 		assert.is_string(err.cause)
 		mentions(err, "/proc/nothing can be made here", err.cause)
 	end)
 
-	it("R2e tells watcher, checkpoint, handler and serialization errors apart by stable codes", function()
+	it("tells watcher, checkpoint, handler and serialization errors apart by stable codes [R2e]", function()
 		local store = helper.memory()
 		helper.fill(store, 1)
 		local registry = helper.registry(store)
@@ -146,7 +146,7 @@ describe("an error", function()
 		assert.same({"watcher_not_found", "checkpoint_not_found", "handler_error", "serialization_error"}, codes)
 	end)
 
-	it("R2f can be raised by assert and caught with all it holds", function()
+	it("can be raised by assert and caught with all it holds [R2f]", function()
 		local store = helper.memory()
 		local plain_assert = require "_G".assert -- the specs' own makes a string of it
 		local ok, err = pcall(function() plain_assert(store:get_event(7)) end)
@@ -155,7 +155,7 @@ describe("an error", function()
 		mentions("it says: " .. tostring(err), "7")
 	end)
 
-	it("R2g holds ids of any bytes as they are", function()
+	it("holds ids of any bytes as they are [R2g]", function()
 		local store = helper.memory()
 		for _, id in ipairs{"a\nb", "\27[31m", "\xff\xfe", "%s%d", ("x"):rep(255)} do
 			assert.equal(id, fails("checkpoint_not_found", store:get_checkpoint(id)).watcher_id)
@@ -237,7 +237,7 @@ describe("whatever comes from outside", function()
 	end
 
 	for _, backend in ipairs(helper.backends) do
-		it("R3a does no harm: random arguments to every function and method, over " .. backend.name, function()
+		it("does no harm: random arguments to every function and method, over [R3a]" .. backend.name, function()
 			local seed = tonumber(os.getenv("VIGIA_SEED")) or os.time()
 			math.randomseed(seed)
 			local here = helper.path("here") -- a store named ":memory:x" would be made where we are
@@ -270,7 +270,7 @@ describe("whatever comes from outside", function()
 		end)
 	end
 
-	it("R3b does no harm: metamethods of what we made, called by hand", function()
+	it("does no harm: metamethods of what we made, called by hand [R3b]", function()
 		local store = helper.memory()
 		helper.fill(store, 1)
 		local registry = helper.registry(store)
@@ -305,7 +305,7 @@ describe("whatever comes from outside", function()
 		pcall(watcher.stop, watcher)
 	end)
 
-	it("R3c does no harm: objects of a finished Lua state, collected in any order", function()
+	it("does no harm: objects of a finished Lua state, collected in any order [R3c]", function()
 		for _, order in ipairs{
 			"store, registry, watcher = nil",
 			"watcher = nil collectgarbage() registry = nil collectgarbage() store = nil",
@@ -334,7 +334,7 @@ describe("whatever comes from outside", function()
 		end
 	end)
 
-	it("R3d does not leak: failing calls by the thousand", function()
+	it("does not leak: failing calls by the thousand [R3d]", function()
 		local store = helper.memory()
 		local registry = helper.registry(store)
 		local function resident()

@@ -38,7 +38,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- names ----
 
-		it("E4a has constants for the three standard operations", function()
+		it("has constants for the three standard operations [E4a]", function()
 			assert.same({"CREATE", "UPDATE", "DELETE"}, {vigia.CREATE, vigia.UPDATE, vigia.DELETE})
 			for _, operation in ipairs{vigia.CREATE, vigia.UPDATE, vigia.DELETE} do
 				local seq_num = assert(store:store_event(operation, "Job", nil))
@@ -46,7 +46,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E4b takes any operation and type of 1 to 255 bytes of UTF-8", function()
+		it("takes any operation and type of 1 to 255 bytes of UTF-8 [E4b]", function()
 			local names = {
 				"x", ("x"):rep(255), "create", "größer", "日本語", "\u{10FFFF}", ("é"):rep(127) .. "x", "a b", "a\0b", "1",
 				"\u{7FF}\u{800}\u{FFFF}\u{10000}",
@@ -59,7 +59,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E4c refuses names that are empty, too long or no UTF-8, says which field it is, and stores nothing", function()
+		it("refuses names that are empty, too long or no UTF-8, says which field it is, and stores nothing [E4c]", function()
 			local names = {
 				"", ("x"):rep(256), ("é"):rep(128), ("x"):rep(100000),
 				"\xff", "\x80", "x\xe2\x82", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80",
@@ -71,7 +71,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
-		it("E4d refuses names that are no strings, says which field it is, and stores nothing", function()
+		it("refuses names that are no strings, says which field it is, and stores nothing [E4d]", function()
 			for _, name in ipairs{5, true, {}, print, null} do
 				mentions(raises(store.store_event, store, name, "Job", nil), "operation")
 				mentions(raises(store.store_event, store, "CREATE", name, nil), "object_type")
@@ -85,7 +85,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- objects that are carried ----
 
-		it("E5a carries nil and booleans; a nil object must be written down, but in a batch it may be left out", function()
+		it("carries nil and booleans; a nil object must be written down, but in a batch it may be left out [E5a]", function()
 			assert.is_nil(carried(nil))
 			assert.is_nil(carried(null))
 			assert.is_true(carried(true))
@@ -95,7 +95,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_nil(assert(store:get_event(5)).object)
 		end)
 
-		it("E5b carries every integer exactly", function()
+		it("carries every integer exactly [E5b]", function()
 			for _, n in ipairs{0, 32, 128, 256, 32768, 65536, 1 << 31, 1 << 32, 1 << 53} do
 				for around = -2, 2 do
 					comes_back(n + around)
@@ -107,7 +107,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E5c carries every float exactly, and as a float", function()
+		it("carries every float exactly, and as a float [E5c]", function()
 			for _, x in ipairs{
 				0.0, -0.0, 1.0, -1.0, 0.1, 1 / 3, 1.5, 2.0 ^ 53, 2.0 ^ 63, -2.0 ^ 63, 1e308, -1e308, 5e-324, 2.2250738585072014e-308,
 				3.4028234663852886e38, 16777217.0, math.huge, -math.huge, 0 / 0, -(0 / 0), math.pi,
@@ -116,14 +116,14 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E5d tells 1 from 1.0 and 0.0 from -0.0, inside tables too", function()
+		it("tells 1 from 1.0 and 0.0 from -0.0, inside tables too [E5d]", function()
 			comes_back{one = 1, float = 1.0, zero = 0.0, minus = -0.0, list = {1, 1.0, -0.0, 0 / 0}}
 			assert.equal("integer", math.type(carried(1)))
 			assert.equal("float", math.type(carried(1.0)))
 			assert.equal(-math.huge, 1 / carried(-0.0))
 		end)
 
-		it("E5e carries strings of any bytes and lengths", function()
+		it("carries strings of any bytes and lengths [E5e]", function()
 			local bytes = {}
 			for byte = 0, 255 do bytes[byte + 1] = string.char(byte) end
 			comes_back(table.concat(bytes))
@@ -134,7 +134,7 @@ for _, backend in ipairs(helper.backends) do
 			comes_back{["\xff\0\xfe"] = "\xff", ["größe"] = "日本語", [""] = ""}
 		end)
 
-		it("E5f carries arrays of any length", function()
+		it("carries arrays of any length [E5f]", function()
 			for _, length in ipairs{1, 2, 15, 16, 1000, 65535, 65536} do
 				local object = {}
 				for n = 1, length do object[n] = n end
@@ -144,7 +144,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E5g carries maps of any size", function()
+		it("carries maps of any size [E5g]", function()
 			for _, size in ipairs{1, 2, 15, 16, 1000, 65535, 65536} do
 				local object = {}
 				for n = 1, size do object["k" .. n] = n end
@@ -152,7 +152,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E5h makes a table with exactly the keys 1 to n an array, any other a map", function()
+		it("makes a table with exactly the keys 1 to n an array, any other a map [E5h]", function()
 			assert.is_true(vigia.is_array(comes_back{"a", "b"}))
 			assert.is_true(vigia.is_array(comes_back{[2] = "b", [1] = "a"}))
 			assert.is_true(vigia.is_array(comes_back{false}))
@@ -164,7 +164,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E5i keeps an empty array an array and an empty table a map, over any number of ways", function()
+		it("keeps an empty array an array and an empty table a map, over any number of ways [E5i]", function()
 			local back = comes_back{list = array{}, map = {}, lists = {array{}, {}, array{array{}}}}
 			back = comes_back(back)
 			assert.is_true(vigia.is_array(back.list))
@@ -176,7 +176,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_false(vigia.is_array(carried{}))
 		end)
 
-		it("E5j marks the same table with vigia.array, and loses nothing of one with other keys", function()
+		it("marks the same table with vigia.array, and loses nothing of one with other keys [E5j]", function()
 			local list = {1, 2}
 			assert.equal(list, array(list))
 			assert.is_true(vigia.is_array(array{}))
@@ -192,7 +192,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E5k lets vigia.null stand for nil inside arrays and maps, both ways", function()
+		it("lets vigia.null stand for nil inside arrays and maps, both ways [E5k]", function()
 			local back = comes_back{list = {1, null, 3, null}, map = {gone = null}, only = {null}}
 			assert.equal(null, back.list[2])
 			assert.equal(4, #back.list)
@@ -201,7 +201,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_true(vigia.is_array(back.only))
 		end)
 
-		it("E5l carries keys that are strings, integers, booleans and finite floats", function()
+		it("carries keys that are strings, integers, booleans and finite floats [E5l]", function()
 			local back = comes_back{
 				text = 1, [""] = 2, [-1] = 3, [0] = 4, [math.maxinteger] = 5, [math.mininteger] = 6, [true] = 7, [false] = 8, [1.5] = 9,
 				[-0.25] = 10, [1e300] = 11, ["1"] = 12, [1] = 13,
@@ -210,19 +210,19 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(13, back[1])
 		end)
 
-		it("E5m carries objects that are 100 deep, arrays and maps", function()
+		it("carries objects that are 100 deep, arrays and maps [E5m]", function()
 			comes_back(nested(100))
 			comes_back(nested(100, function(inner) return {x = inner, y = 1} end))
 			comes_back(nested(50, function(inner) return {list = {inner}} end))
 		end)
 
-		it("E5n carries one table that stands in several places", function()
+		it("carries one table that stands in several places [E5n]", function()
 			local shared = {1, 2}
 			local back = comes_back{a = shared, b = shared, list = {shared, shared}}
 			assert.are_not.equal(back.a, back.b)
 		end)
 
-		it("E5o carries what random objects hold", function()
+		it("carries what random objects hold [E5o]", function()
 			local seed = os.time()
 			math.randomseed(seed)
 			local function any(depth)
@@ -246,14 +246,14 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E5p reads the raw table, without the help of metatables", function()
+		it("reads the raw table, without the help of metatables [E5p]", function()
 			local object = setmetatable({a = 1}, {__index = {b = 2}, __pairs = error, __len = error})
 			assert.same({a = 1}, carried(object))
 		end)
 
 		---- objects that are not ----
 
-		it("E6a refuses what cannot be carried, says what and where, and stores nothing", function()
+		it("refuses what cannot be carried, says what and where, and stores nothing [E6a]", function()
 			local cases = {
 				{print, "object", "function"},
 				{coroutine.create(print), "object", "thread"},
@@ -271,7 +271,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
-		it("E6b refuses a cycle, and says where it closes", function()
+		it("refuses a cycle, and says where it closes [E6b]", function()
 			local object = {jobs = {{}}}
 			object.jobs[1].parent = object
 			mentions(fails("serialization_error", store:store_event("CREATE", "Job", object)), "object.jobs[1].parent:", "cycle")
@@ -281,14 +281,14 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
-		it("E6c refuses what is too deep, whether it could be stored or not", function()
+		it("refuses what is too deep, whether it could be stored or not [E6c]", function()
 			for _, depth in ipairs{130, 140, 500, 5000} do
 				mentions(fails("serialization_error", store:store_event("CREATE", "Job", nested(depth))), "object[1][1]", "deep")
 			end
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
-		it("E6d never stores what it cannot read again, at any depth", function()
+		it("never stores what it cannot read again, at any depth [E6d]", function()
 			for depth = 97, 132 do
 				local object = nested(depth)
 				local seq_num = store:store_event("CREATE", "Job", object)
@@ -297,21 +297,21 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("E6e refuses keys of any other kind, and says where", function()
+		it("refuses keys of any other kind, and says where [E6e]", function()
 			for _, key in ipairs{{}, print, null, io.stdout, coroutine.create(print), math.huge, -math.huge} do
 				mentions(fails("serialization_error", store:store_event("CREATE", "Job", {inner = {[key] = 1}})), "object.inner", "key")
 			end
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
-		it("E6f names the path in one short sentence, however long the keys are", function()
+		it("names the path in one short sentence, however long the keys are [E6f]", function()
 			local object = {[("k"):rep(100000)] = {[("\0\xff\n"):rep(1000)] = print}}
 			local err = fails("serialization_error", store:store_event("CREATE", "Job", object))
 			assert(#tostring(err) < 1000)
 			assert.is_nil(tostring(err):find("[\0\n]"))
 		end)
 
-		it("E6g goes on after a refusal as if nothing had been", function()
+		it("goes on after a refusal as if nothing had been [E6g]", function()
 			for _ = 1, 100 do
 				fails("serialization_error", store:store_event("CREATE", "Job", {("x"):rep(10000), {print}}))
 				comes_back{"fine"}
@@ -328,7 +328,7 @@ for _, backend in ipairs(helper.backends) do
 			return found
 		end
 
-		it("E7a refuses an event larger than 1 MiB, with both sizes named", function()
+		it("refuses an event larger than 1 MiB, with both sizes named [E7a]", function()
 			local sizes = numbers(fails("event_too_large", store:store_event("CREATE", "Job", ("x"):rep(1048576))))
 			assert.equal(1048576, sizes[#sizes - 1])
 			assert(sizes[#sizes] > 1048576 and sizes[#sizes] < 1048576 + 200)
@@ -336,7 +336,7 @@ for _, backend in ipairs(helper.backends) do
 			comes_back(("x"):rep(1048576 - 200))
 		end)
 
-		it("E7b holds to max_event_size to the byte", function()
+		it("holds to max_event_size to the byte [E7b]", function()
 			store = open{max_event_size = 1000}
 			local sizes = numbers(fails("event_too_large", store:store_event("CREATE", "Job", ("x"):rep(990))))
 			assert.equal(1000, sizes[#sizes - 1])
@@ -397,7 +397,7 @@ describe("the bytes of an event", function()
 		return bytes, at
 	end
 
-	it("Z1a are one msgpack array of checksum, time, operation, type, serializer and object", function()
+	it("are one msgpack array of checksum, time, operation, type, serializer and object [Z1a]", function()
 		local object = {marker = "an unmistakable marker", list = {1, -1, 300, -300, 1.5, true, vigia.null, "x"}, ["\xff"] = "\xfe\xff"}
 		local store = helper.open()
 		assert(store:store_event("CREATE", "Job", object))
@@ -413,7 +413,7 @@ describe("the bytes of an event", function()
 		assert.is_nil(helper.difference(object, value[6]))
 	end)
 
-	it("Z1b hold the standard operations as integers, others as text", function()
+	it("hold the standard operations as integers, others as text [Z1b]", function()
 		local store = helper.open()
 		for index, operation in ipairs{"CREATE", "UPDATE", "DELETE", "renamed"} do
 			assert(store:store_event(operation, "Job", "marker number " .. index))
@@ -471,7 +471,7 @@ describe("the bytes of an event", function()
 		["bytes behind it"] = {"\x01\x01\x01\x01\x01\x01\x01\x01\x01", "bytes behind"},
 		["a string that is cut off"] = {"\xd9\x20abcdefg", "cut off"},
 	} do
-		it("E6h that hold " .. what .. " are a deserialization error with the event's number, and its neighbours can be read", function()
+		it("that hold [E6h]" .. what .. " are a deserialization error with the event's number, and its neighbours can be read", function()
 			local store = with_foreign_object(case[1])
 			for _, err in ipairs{
 				fails("deserialization_error", store:get_event(2)),
@@ -487,7 +487,7 @@ describe("the bytes of an event", function()
 		end)
 	end
 
-	it("Z1c can be read by a tool that is not ours", function()
+	it("can be read by a tool that is not ours [Z1c]", function()
 		if not helper.shell("command -v mdb_dump"):find("mdb_dump") then return pending("mdb_dump (lmdb-utils) is not installed") end
 		local store = helper.open()
 		for n = 1, 3 do assert(store:store_event("CREATE", "Job", {n = n})) end
@@ -503,7 +503,7 @@ describe("the bytes of an event", function()
 		assert.same({{n = 1}, {n = 2}, {n = 3}}, found)
 	end)
 
-	it("Z1d can be read by an msgpack implementation that is not ours", function()
+	it("can be read by an msgpack implementation that is not ours [Z1d]", function()
 		-- Debian has it for older Luas; it is plain Lua and runs in this one.
 		local load_theirs = loadfile("/usr/share/lua/5.4/MessagePack.lua") or loadfile("/usr/share/lua/5.3/MessagePack.lua")
 		if not load_theirs then return pending("lua-messagepack is not installed") end

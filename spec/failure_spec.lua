@@ -21,7 +21,7 @@ describe("a logged failure", function()
 	after_each(cli.clean)
 
 	for _, backend in ipairs(helper.backends) do
-		it("R5a names the watcher, the event, the attempt, the time of the next, and the place in the script: " .. backend.name, function()
+		it("names the watcher, the event, the attempt, the time of the next, and the place in the script: [R5a]" .. backend.name, function()
 			local store, records = backend.open(), {}
 			local registry = helper.registry(store, {log = function(level, message) records[#records + 1] = level .. " " .. message end})
 			assert(store:store_event("CREATE", "Job", 1))
@@ -44,7 +44,7 @@ describe("a logged failure", function()
 		end)
 	end
 
-	it("R5b is as complete for a script", function()
+	it("is as complete for a script [R5b]", function()
 		local store, records = helper.open(), {}
 		local registry = helper.registry(store, {log = function(level, message) records[#records + 1] = level .. " " .. message end})
 		assert(store:store_event("CREATE", "Job", 1))
@@ -67,7 +67,7 @@ describe("a logged failure", function()
 		{name = "of its program", source = "return function() os.exit(3) end", place = "in %s"},
 	}
 	for _, case in ipairs(ISOLATED) do
-		it("R5k names the place in an isolated script: " .. case.name, function()
+		it("names the place in an isolated script: [R5k]" .. case.name, function()
 			local program = helper.program()
 			if not program then return helper.pending("there is no program beside the module") end
 			local store, records = helper.open(), {}
@@ -112,13 +112,13 @@ describe("a failure without a log function", function()
 		return helper.read_file(out)
 	end
 
-	it("R5c goes to standard error, one line a minute", function()
+	it("goes to standard error, one line a minute [R5c]", function()
 		local text = child(FAILING, helper.path("store"))
 		assert.matches("^vigia: WARN watcher 'mailer': event failed: .*the server is away %(event 1, attempt 1, the next one in .-%) "
 			.. "stack traceback: .*source%d*%.lua:%d+: in function[^\n]*\n$", text)
 	end)
 
-	it("R5d is told for each watcher", function()
+	it("is told for each watcher [R5d]", function()
 		local text = child([[
 			local store = assert(vigia.open(arg[1]))
 			local registry = vigia.registry(store)
@@ -134,12 +134,12 @@ describe("a failure without a log function", function()
 		assert.matches("'b': event failed", text)
 	end)
 
-	it("R5e is silent with log = false, and where there is a function", function()
+	it("is silent with log = false, and where there is a function [R5e]", function()
 		assert.equal("", child(FAILING, helper.path("store"), "-", "false"))
 		assert.equal("", child(FAILING, helper.path("store2"), "-", "function"))
 	end)
 
-	it("R5f does not go into a file that has the number 2 by now", function()
+	it("does not go into a file that has the number 2 by now [R5f]", function()
 		assert.equal("", child(BEGIN .. FAILING, helper.path("store"), helper.path("mine")))
 		assert.equal("", helper.read_file(helper.path("mine")))
 		-- nor does it end a program whose standard error nobody reads
@@ -148,7 +148,7 @@ describe("a failure without a log function", function()
 		assert.equal("", (output:gsub("status 0\n", "")))
 	end)
 
-	it("R5g is told of a task, and of a store in Lua", function()
+	it("is told of a task, and of a store in Lua [R5g]", function()
 		local text = child([[
 			local store = assert(vigia.open(arg[1]))
 			for _, s in ipairs{store, require "vigia.wrapper".new(store)} do
@@ -169,7 +169,7 @@ describe("a failure without a log function", function()
 		assert.matches("'w': event failed: [^\n]*in a watcher %(event 1, attempt 1, the next one after a start%)", text)
 	end)
 
-	it("R5j is not told when a wait ends because the watcher stops or the store is closed", function()
+	it("is not told when a wait ends because the watcher stops or the store is closed [R5j]", function()
 		local text = child([[
 			local store = assert(vigia.open(arg[1]))
 			for _, s in ipairs{store, require "vigia.wrapper".new(store)} do
@@ -188,7 +188,7 @@ describe("a failure without a log function", function()
 		assert.equal("", text)
 	end)
 
-	it("R5h is told of a script that nobody drives", function()
+	it("is told of a script that nobody drives [R5h]", function()
 		local text = child([[
 			local store = assert(vigia.open(arg[1]))
 			local registry = vigia.registry(store)
@@ -201,7 +201,7 @@ describe("a failure without a log function", function()
 			.. "stack traceback:[^\n]*\n$", text)
 	end)
 
-	it("R5i is one line of `vigia run`, too", function()
+	it("is one line of `vigia run`, too [R5i]", function()
 		assert(helper.open():store_event("CREATE", "Job", 1))
 		cli.write("mail.lua", "return {initial_backoff = 0.001, max_backoff = 0.001, handle = function(event, ctx)\n\tif ctx.attempt < 9 then "
 			.. "error('no luck') end\nend}")

@@ -64,7 +64,7 @@ describe("every failure in turn", function()
 	end
 
 	for _, kind in ipairs(KINDS) do
-		it("D4k R2k R3k of each " .. kind[1], function()
+		it("of each [D4k R2k R3k]" .. kind[1], function()
 			end_if_it_cannot(kind)
 			local text = run("failures", kind)
 			local failures, scenarios = 0, 0
@@ -82,7 +82,7 @@ describe("every failure in turn", function()
 	local seed = os.getenv "VIGIA_SOAK" and "all" or os.getenv "VIGIA_SEED" or tostring(os.time() % 100000)
 	for _, kind in ipairs(KINDS) do
 		if kind[2] ~= "lua" then
-			it("D4k R2k R3k of each " .. kind[1] .. ", under the suite that all stores pass", function()
+			it("of each [D4k R2k R3k]" .. kind[1] .. ", under the suite that all stores pass", function()
 				end_if_it_cannot(kind)
 				local text = run("failures_contract", kind, seed)
 				local failures, specs = text:match "ok: (%d+) failures in (%d+) specs\n$"

@@ -71,7 +71,7 @@ local WATCHER <const> = [[
 describe("a file that cannot be read for a while", function()
 	after_each(helper.clean)
 
-	it("W7b is read again after the backoff, without end, and its watchers say so: a function and a script", function()
+	it("is read again after the backoff, without end, and its watchers say so: a function and a script [W7b]", function()
 		if helper.sanitized then return helper.pending("something else is loaded before LMDB") end
 		if not os.execute("cc --version >/dev/null 2>&1") then return helper.pending("there is no C compiler") end
 		local source, library = helper.write_file("faulty.c", FAULTY), helper.path("faulty.so")

@@ -19,7 +19,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			helper.clean()
 		end)
 
-		it("W20a at the start is counted exactly, before any filter, with a warning", function()
+		it("at the start is counted exactly, before any filter, with a warning [W20a]", function()
 			fill(store, 10)
 			assert(store:store_checkpoint("w", 2))
 			assert(store:trim(7))
@@ -33,7 +33,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			mentions(log[1], "warn", "'w'", "5 events", "3 to 7")
 		end)
 
-		it("W20b under a running watcher is counted when it gets there", function()
+		it("under a running watcher is counted when it gets there [W20b]", function()
 			local handler, seen = helper.recorder()
 			local watcher = assert(registry:watch("w", handler, {batch_size = 2}))
 			fill(store, 4)
@@ -47,7 +47,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			mentions(log[1], "4 events", "5 to 8")
 		end)
 
-		it("W20c of all events there were is counted, and the position moves on", function()
+		it("of all events there were is counted, and the position moves on [W20c]", function()
 			fill(store, 9)
 			assert(store:store_checkpoint("w", 1))
 			assert(store:trim(9))
@@ -63,7 +63,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.equal(8, watcher:stats().missed)
 		end)
 
-		it("W20d stops a watcher with on_gap = stop, and says so", function()
+		it("stops a watcher with on_gap = stop, and says so [W20d]", function()
 			fill(store, 10)
 			assert(store:store_checkpoint("w", 2))
 			assert(store:trim(7))
@@ -84,7 +84,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.same({8, 9, 10}, seen)
 		end)
 
-		it("W20e nothing is missed where nothing was removed, and a seek below the oldest goes on with it", function()
+		it("nothing is missed where nothing was removed, and a seek below the oldest goes on with it [W20e]", function()
 			fill(store, 10)
 			assert(store:trim(4))
 			local handler, seen = helper.recorder()

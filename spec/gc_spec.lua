@@ -20,7 +20,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			return helper.open(path or nil, options)
 		end
 
-		it("G1a G3 deletes what is old and seen by all, a prefix of the log", function()
+		it("deletes what is old and seen by all, a prefix of the log [G1a G3]", function()
 			local store = open()
 			fill(store, 10)
 			assert(store:store_checkpoint("a", 7))
@@ -35,13 +35,13 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.equal(11, store:store_event("CREATE", "Job", 1))
 		end)
 
-		it("G1b deletes nothing without a checkpoint", function()
+		it("deletes nothing without a checkpoint [G1b]", function()
 			local store = open()
 			fill(store, 10)
 			assert.same({removed = 0, oldest = 1, reason = "no_checkpoint"}, store:gc())
 		end)
 
-		it("G1c counts a checkpoint of 0, whatever the order of ids", function()
+		it("counts a checkpoint of 0, whatever the order of ids [G1c]", function()
 			for _, id in ipairs{"a", "z"} do
 				local store = helper.open(path or helper.path(id), {gc_age_threshold = NANOSECOND})
 				fill(store, 3)
@@ -51,7 +51,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			end
 		end)
 
-		it("G1d deletes nothing that is not old enough, and nothing at an age of 0", function()
+		it("deletes nothing that is not old enough, and nothing at an age of 0 [G1d]", function()
 			local store = open{gc_age_threshold = 86400}
 			fill(store, 3)
 			assert(store:store_checkpoint("a", 3))
@@ -60,7 +60,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.same({removed = 0, oldest = 1, reason = "off"}, store:gc())
 		end)
 
-		it("G2a stops at gc_max_records_per_run and goes on with the next run", function()
+		it("stops at gc_max_records_per_run and goes on with the next run [G2a]", function()
 			local store = open{gc_max_records_per_run = 1200}
 			fill(store, 3000)
 			assert(store:store_checkpoint("a", 3000))
@@ -69,7 +69,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.same({removed = 600, oldest = 0, reason = "done"}, store:gc())
 		end)
 
-		it("G2b stops after gc_max_duration, and goes on", function()
+		it("stops after gc_max_duration, and goes on [G2b]", function()
 			local store = open{gc_max_duration = 0.001, durability = "none"}
 			for _ = 1, 20 do fill(store, 5000) end
 			assert(store:store_checkpoint("a", 100000))
@@ -82,7 +82,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert(runs > 1, "one run took everything")
 		end)
 
-		it("G2c G1e a collector in the background goes on soon when it stopped at a bound", function()
+		it("a collector in the background goes on soon when it stopped at a bound [G2c G1e]", function()
 			local store = open{collect = true, gc_cadence = 3600, gc_max_records_per_run = 10}
 			fill(store, 100)
 			assert(store:store_checkpoint("a", 100))
@@ -90,7 +90,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			eventually(function() return store:stats().events == 0 end)
 		end)
 
-		it("G1f a collector in the background runs once a cadence", function()
+		it("a collector in the background runs once a cadence [G1f]", function()
 			local store = open{collect = true, gc_cadence = 3600}
 			fill(store, 10)
 			assert(store:store_checkpoint("a", 1 << 40))
@@ -110,7 +110,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			end
 		end)
 
-		it("G5a a handle with collect = false does not", function()
+		it("a handle with collect = false does not [G5a]", function()
 			local store = open{gc_cadence = 0.001}
 			fill(store, 10)
 			assert(store:store_checkpoint("a", 10))
@@ -119,7 +119,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			store:close()
 		end)
 
-		it("G6a a watcher without a checkpoint holds back from when it is created", function()
+		it("a watcher without a checkpoint holds back from when it is created [G6a]", function()
 			local store = open()
 			fill(store, 5)
 			local registry = helper.registry(store)
@@ -140,7 +140,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.same({removed = 3, oldest = 0, reason = "done"}, store:gc())
 		end)
 
-		it("G6b the hold of one that started at the latest is where a restart begins", function()
+		it("the hold of one that started at the latest is where a restart begins [G6b]", function()
 			local store = open()
 			fill(store, 5)
 			local registry = helper.registry(store)
@@ -156,7 +156,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.same({6, 7}, seen)
 		end)
 
-		it("G6c an ephemeral watcher holds nothing; delete_checkpoint ends a hold", function()
+		it("an ephemeral watcher holds nothing; delete_checkpoint ends a hold [G6c]", function()
 			local store = open()
 			fill(store, 3)
 			local registry = helper.registry(store)
@@ -169,7 +169,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.same({removed = 0, oldest = 1, reason = "no_checkpoint"}, store:gc())
 		end)
 
-		it("S10e G4 a retired watcher's checkpoint can be deleted, and holds back no longer", function()
+		it("a retired watcher's checkpoint can be deleted, and holds back no longer [S10e G4]", function()
 			local store = open()
 			fill(store, 4)
 			assert(store:store_checkpoint("retired", 1))
@@ -179,7 +179,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.same({removed = 3, oldest = 0, reason = "done"}, store:gc())
 		end)
 
-		it("G7a max_events keeps the newest, and passes a lagging checkpoint only by choice", function()
+		it("max_events keeps the newest, and passes a lagging checkpoint only by choice [G7a]", function()
 			local store = open{gc_age_threshold = 86400, max_events = 10}
 			fill(store, 30)
 			assert.same({removed = 20, oldest = 21, reason = "done"}, store:gc())
@@ -191,7 +191,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.equal(40, store:get_latest_event_num())
 		end)
 
-		it("G7c limits hold without waiting for the cadence", function()
+		it("limits hold without waiting for the cadence [G7c]", function()
 			for bound, limit in pairs{max_events = 1000, max_bytes = 50000} do
 				local options = {[bound] = limit, collect = true, gc_cadence = 3600, gc_age_threshold = 86400, durability = "none"}
 				local store = helper.open(path or helper.path(bound), options)
@@ -204,7 +204,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			end
 		end)
 
-		it("G7b max_bytes keeps the newest, and passes a lagging checkpoint only by choice", function()
+		it("max_bytes keeps the newest, and passes a lagging checkpoint only by choice [G7b]", function()
 			local store = open{gc_age_threshold = 0, max_bytes = 40000}
 			for _ = 1, 100 do assert(store:store_event("CREATE", "Job", ("x"):rep(1000))) end
 			assert(store:store_checkpoint("dead", 30))
@@ -217,7 +217,7 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			assert.equal(101 - left, answer.oldest)
 		end)
 
-		it("E2 S9 keeps the numbering when all was collected", function()
+		it("keeps the numbering when all was collected [E2 S9]", function()
 			local store = open()
 			fill(store, 3)
 			assert(store:store_checkpoint("a", 3))
@@ -235,7 +235,7 @@ end
 describe("garbage collection", function()
 	after_each(helper.clean)
 
-	it("S19 G3 is refused on a read-only or closed store", function()
+	it("is refused on a read-only or closed store [S19 G3]", function()
 		helper.open():close()
 		local store = helper.open(nil, {readonly = true, collect = true})
 		fails("store_readonly", store:gc())
@@ -250,7 +250,7 @@ describe("garbage collection", function()
 		vigia.sleep(1000)
 	]]
 
-	it("G5b is done by one process at a time; another takes over when it is killed", function()
+	it("is done by one process at a time; another takes over when it is killed [G5b]", function()
 		local store = helper.open(nil, {gc_age_threshold = NANOSECOND, gc_cadence = 0.005})
 		assert(store:store_checkpoint("a", 1 << 40))
 		local function collected()
@@ -278,7 +278,7 @@ describe("garbage collection", function()
 		assert.equal(0, holders())
 	end)
 
-	it("G5c two handles of a process share a collector, which ends with the last", function()
+	it("two handles of a process share a collector, which ends with the last [G5c]", function()
 		local before = helper.threads()
 		local a, b = helper.open(nil, {collect = true}), helper.open(nil, {collect = true})
 		helper.expect_threads(before + 1)
@@ -288,7 +288,7 @@ describe("garbage collection", function()
 		helper.expect_threads(before)
 	end)
 
-	it("G5d another process takes over when the last handle that collects is closed, though its process has the store open", function()
+	it("another process takes over when the last handle that collects is closed, though its process has the store open [G5d]", function()
 		local options = {gc_age_threshold = NANOSECOND, gc_cadence = 0.005}
 		local store = helper.open(nil, options)
 		local collecting = helper.open(nil, {collect = true})
@@ -302,7 +302,7 @@ describe("garbage collection", function()
 		eventually(function() return store:stats().events == 0 end)
 	end)
 
-	it("E2h S9 a SIGKILL after all was collected does not lose the numbering", function()
+	it("a SIGKILL after all was collected does not lose the numbering [E2h S9]", function()
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1], {gc_age_threshold = 1e-9}))
 			for n = 1, 5 do assert(store:store_event("CREATE", "Job", n)) end
@@ -318,7 +318,7 @@ describe("garbage collection", function()
 		assert.equal(6, store:store_event("CREATE", "Job", 1))
 	end)
 
-	it("G2d a reader that was killed while it read does not keep pages from being used again", function()
+	it("a reader that was killed while it read does not keep pages from being used again [G2d]", function()
 		local store = helper.open(nil, {gc_age_threshold = NANOSECOND, durability = "none"})
 		assert(store:store_checkpoint("a", 1 << 40))
 		fill(store, 1000)
@@ -339,7 +339,7 @@ describe("garbage collection", function()
 		assert(store:stats().file_bytes <= size, "the file goes on growing")
 	end)
 
-	it("G2e the file stays as large as what it holds, however much goes through it", function()
+	it("the file stays as large as what it holds, however much goes through it [G2e]", function()
 		local KEPT <const> = 5000
 		local store = helper.open(nil, {gc_age_threshold = NANOSECOND, durability = "none"})
 		fill(store, KEPT)
@@ -362,7 +362,7 @@ describe("garbage collection", function()
 		return helper.shell(helper.quoted(helper.program()) .. " " .. words .. " --store " .. helper.quoted(helper.path("store")))
 	end
 
-	it("G3b `vigia gc` says what it did and what holds back", function()
+	it("`vigia gc` says what it did and what holds back [G3b]", function()
 		local store = helper.open(nil, {gc_age_threshold = NANOSECOND, gc_max_records_per_run = 2})
 		mentions(program("gc"), "0 events removed")
 		fill(store, 10)
@@ -372,7 +372,7 @@ describe("garbage collection", function()
 		assert.equal('{"removed":0,"oldest":8,"reason":"held","held_by":"lagging"}\n', (program("gc --json")))
 	end)
 
-	it("G5e `vigia run` collects, and commands that look or append do not", function()
+	it("`vigia run` collects, and commands that look or append do not [G5e]", function()
 		local store = helper.open(nil, {gc_age_threshold = NANOSECOND, gc_cadence = 0.001})
 		assert(store:store_checkpoint("a", 1 << 40))
 		fill(store, 10)
@@ -389,7 +389,7 @@ describe("garbage collection", function()
 		assert(collected, err)
 	end)
 
-	it("G6d `vigia checkpoints` shows holds beside checkpoints", function()
+	it("`vigia checkpoints` shows holds beside checkpoints [G6d]", function()
 		local store = helper.open()
 		fill(store, 9)
 		assert(store:store_checkpoint("done", 9))

@@ -28,7 +28,7 @@ local HANDLER = [[
 describe("a watcher id", function()
 	after_each(cli.clean)
 
-	it("W19a is handed over to a process that waits, again and again, and two never run it at the same time", function()
+	it("is handed over to a process that waits, again and again, and two never run it at the same time [W19a]", function()
 		local path, journal = helper.path("store"), helper.path("journal")
 		local store = helper.open(path, {durability = "none"})
 		local script = cli.write("w.lua", HANDLER:format(journal))
@@ -106,7 +106,7 @@ describe("a watcher id", function()
 		end
 	end)
 
-	it("W19b is not waited for without --wait, and a wait is ended by a signal", function()
+	it("is not waited for without --wait, and a wait is ended by a signal [W19b]", function()
 		local path = helper.path("store")
 		local store = helper.open(path)
 		local script = cli.write("w.lua", HANDLER:format(helper.path("journal")))

@@ -23,7 +23,7 @@ describe("a killed appender", function()
 		child:kill()
 	end
 
-	it("S6 leaves no event that a waiter does not find within a second", function()
+	it("leaves no event that a waiter does not find within a second [S6]", function()
 		local store = helper.open()
 		local position = vigia.after_sequence_number(0)
 		for round = 1, 8 do
@@ -40,7 +40,7 @@ describe("a killed appender", function()
 		helper.covered("crashes", "%d kills of appenders", 8)
 	end)
 
-	it("S9 leaves no event that the last number does not count", function()
+	it("leaves no event that the last number does not count [S9]", function()
 		local store = helper.open()
 		for round = 1, 12 do
 			kill_one()

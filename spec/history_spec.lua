@@ -283,7 +283,7 @@ describe("a history", function()
 		end)
 	end
 
-	it("E2k D1k S7k S13k S14k S21k W3k W11k of processes that are killed and stopped is one log", function()
+	it("of processes that are killed and stopped is one log [E2k D1k S7k S13k S14k S21k W3k W11k]", function()
 		local seed = math.tointeger(tonumber(os.getenv("VIGIA_SEED"))) or os.time()
 		local seconds = os.getenv("VIGIA_SOAK") and (tonumber(os.getenv("VIGIA_HISTORY_SECONDS")) or 180) or 4
 		local histories, final, counts = run(seconds, seed)

@@ -7,7 +7,7 @@ local lfs = require "lfs"
 describe("hostile Lua code", function()
 	after_each(helper.clean)
 
-	it("R3y W21r H4u never crashes the process, and leaves a module that works", function()
+	it("never crashes the process, and leaves a module that works [R3y W21r H4u]", function()
 		if helper.tsan then return helper.pending("all of it is on one thread") end
 		local folder, failures, passed, from = helper.path("hostile"), {}, 0, 1
 		assert(lfs.mkdir(folder))

@@ -18,7 +18,7 @@ local WRITER = [[
 describe("durability interval", function()
 	after_each(helper.clean)
 
-	it("D2i loses a suffix of its own appends and no number ever seen, when processes are killed at any moment", function()
+	it("loses a suffix of its own appends and no number ever seen, when processes are killed at any moment [D2i]", function()
 		local path = helper.path("store")
 		local store = helper.open(path, {durability = "interval", commit_interval = 0.002})
 		for round = 1, 5 do
@@ -46,7 +46,7 @@ describe("durability interval", function()
 		end
 	end)
 
-	it("D2l loses nothing that is older than the interval", function()
+	it("loses nothing that is older than the interval [D2l]", function()
 		local INTERVAL <const>, SLACK <const> = 0.1, 1
 		local path = helper.path("store")
 		local store = helper.open(path, {durability = "interval", commit_interval = INTERVAL})
@@ -96,7 +96,7 @@ describe("durability interval", function()
 		end
 	end)
 
-	it("D2j stores what handlers queued no later than their checkpoints", function()
+	it("stores what handlers queued no later than their checkpoints [D2j]", function()
 		local path = helper.path("store")
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1], {durability = "interval", commit_interval = 3600}))
@@ -118,7 +118,7 @@ describe("durability interval", function()
 		assert.same({3, 4}, (helper.read(store, {filter = {object_types = {"Out"}}})))
 	end)
 
-	it("D2k commits what waits when the state ends without a close", function()
+	it("commits what waits when the state ends without a close [D2k]", function()
 		local path = helper.path("store")
 		local output = helper.run_lua("", [[
 			local store = assert(vigia.open(arg[1], {durability = "interval", commit_interval = 3600, collect = false}))
@@ -131,7 +131,7 @@ end)
 describe("a change of durability", function()
 	after_each(helper.clean)
 
-	it("D5a is followed by every process with its next append, so that two levels never write one file", function()
+	it("is followed by every process with its next append, so that two levels never write one file [D5a]", function()
 		local path = helper.path("store")
 		local store = helper.open(path, {durability = "none"})
 		local levels = {"commit", "interval", "none", "interval", "commit"}
@@ -155,7 +155,7 @@ describe("a change of durability", function()
 		assert.equal("commit", store:stats().durability)
 	end)
 
-	it("D3a at none keeps what the killed process had stored", function()
+	it("at none keeps what the killed process had stored [D3a]", function()
 		local path = helper.path("store")
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1], {durability = "none"}))

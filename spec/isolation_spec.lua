@@ -36,7 +36,7 @@ end
 describe("an isolated script", function()
 	local program = helper.program()
 	if not program then
-		it("H6 is left out", function() helper.pending("there is no program beside the module") end)
+		it("is left out [H6]", function() helper.pending("there is no program beside the module") end)
 		return
 	end
 
@@ -94,14 +94,14 @@ describe("an isolated script", function()
 		if name:find("%.lua$") then
 			local path = FOLDER .. "/" .. name
 			local ends_by = assert(read(path):match("^%-%- Ends by: (%a+)%."), path)
-			it("H6a is stopped within its caps like one on a thread: " .. name, function()
+			it("is stopped within its caps like one on a thread: [H6a]" .. name, function()
 				survives(path, {memory_limit = 64 * MIB, cpu_limit = ends_by == "cpu" and CAP or 10},
 					ends_by == "cpu" and "cpu_limit" or ends_by == "memory" and "memory_limit" or "")
 			end)
 		end
 	end
 
-	it("H6b is killed when a C function computes beyond its cap", function()
+	it("is killed when a C function computes beyond its cap [H6b]", function()
 		local before = helper.now()
 		survives(script [[
 			return function(event)
@@ -113,7 +113,7 @@ describe("an isolated script", function()
 	-- Sanitizers need more memory than there is, and report a crash in any process.
 	local sanitized = os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS")
 
-	it("H6c survives a crash in a C module", function()
+	it("survives a crash in a C module [H6c]", function()
 		if sanitized then return helper.pending("a sanitizer would report the crash") end
 		if not os.execute("cc --version >/dev/null 2>&1") then return helper.pending("there is no C compiler") end
 		local source = write("crash.c", [[
@@ -132,14 +132,14 @@ describe("an isolated script", function()
 			end]]):format(helper.path("?.so"))), {}, "the handler failed", "was ended by signal")
 	end)
 
-	it("H6d takes os.exit for a failure", function()
+	it("takes os.exit for a failure [H6d]", function()
 		survives(script [[
 			return function(event)
 				if event.object.bad then os.exit(3, true) end
 			end]], {}, "its program ended with status 3")
 	end)
 
-	it("H6e cannot use more memory than its cap, in C either", function()
+	it("cannot use more memory than its cap, in C either [H6e]", function()
 		if sanitized then return helper.pending("sanitizers cannot run with little memory") end
 		fill(store, 1)
 		local path = script [[
@@ -152,7 +152,7 @@ describe("an isolated script", function()
 		assert.equal(1, watcher:stats().processed)
 	end)
 
-	it("H6f is told when its loading, its init, its stop or its filter is stopped or crashes", function()
+	it("is told when its loading, its init, its stop or its filter is stopped or crashes [H6f]", function()
 		mentions(fails("script_error", registry:watch("a", script("while true do end"), isolated{cpu_limit = CAP})), "loading the script",
 			"cpu_limit")
 		mentions(fails("script_error", registry:watch("a", script("os.exit(1)"), isolated())), "loading the script", "status 1")
@@ -173,12 +173,12 @@ describe("an isolated script", function()
 		assert.equal(1, watcher:stats().skipped)
 	end)
 
-	it("H6g says what to do when there is no program", function()
+	it("says what to do when there is no program [H6g]", function()
 		local err = fails("script_error", registry:watch("a", script("return print"), isolated{worker_program = "/no/such/vigia"}))
 		mentions(err, "/no/such/vigia", "worker_program")
 	end)
 
-	it("H6h leaves no orphan when its supervisor is killed, and its id is taken until it is gone", function()
+	it("leaves no orphan when its supervisor is killed, and its id is taken until it is gone [H6h]", function()
 		fill(store, 1)
 		local path = script [[
 			local pid = io.open("/proc/self/stat"):read("n")
@@ -206,7 +206,7 @@ describe("an isolated script", function()
 		assert(registry:watch("lonely", function() end))
 	end)
 
-	it("H6i is one process from event to event, and another one after a failure of that one", function()
+	it("is one process from event to event, and another one after a failure of that one [H6i]", function()
 		for n = 1, 4 do assert(store:store_event("CREATE", "Job", {bad = n == 3})) end
 		local log = helper.path("log")
 		local watcher = assert(registry:watch("a", script [[
@@ -233,7 +233,7 @@ describe("an isolated script", function()
 
 	---- what it can do ----
 
-	it("H6j has the store, its watcher and the log at hand", function()
+	it("has the store, its watcher and the log at hand [H6j]", function()
 		fill(store, 2)
 		local watcher = assert(registry:watch("a", script [[
 			local given = ...
@@ -283,7 +283,7 @@ describe("an isolated script", function()
 		assert.same({"warn: loading at 2", "warn: handled"}, logged)
 	end)
 
-	it("H6u does not open the store: of its files it has the one that holds the locks, and maps none", function()
+	it("does not open the store: of its files it has the one that holds the locks, and maps none [H6u]", function()
 		fill(store, 1)
 		local log = helper.path("log")
 		local watcher = assert(registry:watch("a", script [[
@@ -305,7 +305,7 @@ describe("an isolated script", function()
 		assert.equal("fd 4 store-side\n", read(log))
 	end)
 
-	it("H6k carries every value there and back", function()
+	it("carries every value there and back [H6k]", function()
 		local deep = "bottom"
 		for _ = 1, 100 do deep = {deep} end
 		local values = {deep, {deep = true, list = vigia.array{}, null = {vigia.null, 1}}, 1 << 63, 0.5, -0.0, math.huge, "\0\xff", "text",
@@ -327,7 +327,7 @@ describe("an isolated script", function()
 		end
 	end)
 
-	it("H6l seeks, and is stopped in the middle of a sleep", function()
+	it("seeks, and is stopped in the middle of a sleep [H6l]", function()
 		fill(store, 3)
 		local log = helper.path("log")
 		local watcher = assert(registry:watch("a", script [[
@@ -349,7 +349,7 @@ describe("an isolated script", function()
 		assert.equal(3, store:get_checkpoint("a"))
 	end)
 
-	it("H6m filters by its own function, and tells on_error of its failures", function()
+	it("filters by its own function, and tells on_error of its failures [H6m]", function()
 		fill(store, 4)
 		local log = helper.path("log")
 		local watcher = assert(registry:watch("a", script [[
@@ -367,7 +367,7 @@ describe("an isolated script", function()
 		assert.equal("event 2\nevent 4\nnot four handler_error 4 1\nevent 4\nnot four handler_error 4 2\n", read(log))
 	end)
 
-	it("H6n takes over new code in a new process", function()
+	it("takes over new code in a new process [H6n]", function()
 		fill(store, 1)
 		local path = script("return function(event, ctx) ctx.store:store_checkpoint('version', 1) end")
 		local watcher = assert(registry:watch("a", path, isolated{ephemeral = true}))
@@ -388,7 +388,7 @@ describe("an isolated script", function()
 		assert.equal(1, #programs())
 	end)
 
-	it("H6o sees only the libraries it may", function()
+	it("sees only the libraries it may [H6o]", function()
 		fill(store, 1)
 		local path = script("assert(string and not io and not os) return function() end")
 		local watcher = assert(registry:watch("a", path, isolated{libraries = {"string"}}))
@@ -396,7 +396,7 @@ describe("an isolated script", function()
 		assert.equal(1, watcher:stats().processed)
 	end)
 
-	it("H6p runs by vigia run --isolate", function()
+	it("runs by vigia run --isolate [H6p]", function()
 		assert(store:store_event("CREATE", "Job", {bad = true}))
 		local function run(options, handler)
 			return helper.shell(("%s run --store %s --until-idle --max-wait 0 --isolate %s %s"):format(helper.quoted(program),

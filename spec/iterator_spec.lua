@@ -8,7 +8,7 @@ local raises = helper.raises
 describe("an iterator", function()
 	after_each(helper.clean)
 
-	it("S3e is of one of four kinds, with a number for two of them", function()
+	it("is of one of four kinds, with a number for two of them [S3e]", function()
 		local function parts(iterator) return {iterator.kind, iterator.seq_num} end
 		assert.same({"trim_horizon", 0}, parts(vigia.trim_horizon()))
 		assert.same({"latest", 0}, parts(vigia.latest()))
@@ -18,7 +18,7 @@ describe("an iterator", function()
 		assert.equal(math.maxinteger, vigia.at_sequence_number(math.maxinteger).seq_num)
 	end)
 
-	it("S3f is equal to another of the same kind and number, and to nothing else", function()
+	it("is equal to another of the same kind and number, and to nothing else [S3f]", function()
 		assert(vigia.trim_horizon() == vigia.trim_horizon())
 		assert(vigia.latest() == vigia.latest())
 		assert(vigia.at_sequence_number(5) == vigia.at_sequence_number(5))
@@ -31,14 +31,14 @@ describe("an iterator", function()
 		assert(vigia.latest() ~= nil)
 	end)
 
-	it("S3g says what it is", function()
+	it("says what it is [S3g]", function()
 		assert.equal("after_sequence_number(5)", tostring(vigia.after_sequence_number(5)))
 		assert.equal("at_sequence_number(9223372036854775807)", tostring(vigia.at_sequence_number(math.maxinteger)))
 		assert.equal("trim_horizon", tostring(vigia.trim_horizon()))
 		assert.equal("latest", tostring(vigia.latest()))
 	end)
 
-	it("S3h cannot be changed", function()
+	it("cannot be changed [S3h]", function()
 		local iterator = vigia.after_sequence_number(5)
 		raises(function() iterator.seq_num = 6 end)
 		raises(function() iterator.kind = "latest" end)
@@ -46,7 +46,7 @@ describe("an iterator", function()
 		assert.equal("after_sequence_number(5)", tostring(iterator))
 	end)
 
-	it("S3i is made only of numbers that an event can have", function()
+	it("is made only of numbers that an event can have [S3i]", function()
 		for _, make in ipairs{vigia.at_sequence_number, vigia.after_sequence_number} do
 			for _, n in ipairs{-1, math.mininteger, 1.5, 0 / 0, math.huge, "x", {}, true} do raises(make, n) end
 			raises(make)
@@ -54,7 +54,7 @@ describe("an iterator", function()
 		end
 	end)
 
-	it("S3j keeps its own answer apart from the one it was made from", function()
+	it("keeps its own answer apart from the one it was made from [S3j]", function()
 		local store = helper.memory()
 		helper.fill(store, 3)
 		local from = vigia.after_sequence_number(1)

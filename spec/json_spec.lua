@@ -21,7 +21,7 @@ end
 describe("vigia.to_json", function()
 	after_each(helper.clean)
 
-	it("Z4a writes an event as one line with all its fields", function()
+	it("writes an event as one line with all its fields [Z4a]", function()
 		assert.equal('{"seq_num":7,"timestamp":1700000000123456789,"operation":"CREATE","object_type":"Job","object":{"a":1}}',
 			vigia.to_json(event{a = 1}))
 		local store = helper.memory()
@@ -31,7 +31,7 @@ describe("vigia.to_json", function()
 		assert.equal(expected:format(stored.timestamp), vigia.to_json(stored))
 	end)
 
-	it("Z4b keeps integers and floats apart, and every digit", function()
+	it("keeps integers and floats apart, and every digit [Z4b]", function()
 		assert.equal("1", json(1))
 		assert.equal("1.0", json(1.0))
 		assert.equal("-0.0", json(-0.0))
@@ -45,7 +45,7 @@ describe("vigia.to_json", function()
 		end
 	end)
 
-	it("Z4c keeps null, booleans, empty arrays and empty maps", function()
+	it("keeps null, booleans, empty arrays and empty maps [Z4c]", function()
 		assert.equal("null", json(nil))
 		assert.equal("[null,true,false]", json{null, true, false})
 		assert.equal("[]", json(array{}))
@@ -53,7 +53,7 @@ describe("vigia.to_json", function()
 		assert.equal("[[],{},[{}]]", json{array{}, {}, array{{}}})
 	end)
 
-	it("Z4d writes text as UTF-8, and escapes what must be", function()
+	it("writes text as UTF-8, and escapes what must be [Z4d]", function()
 		assert.equal('"größe 日本語 \u{1F600}"', json("größe 日本語 \u{1F600}"))
 		assert.equal([["\"\\"]], json('"\\'))
 		for byte = 0, 31 do
@@ -66,7 +66,7 @@ describe("vigia.to_json", function()
 		assert.equal('"\127"', (json("\127"):gsub("\\u007[fF]", "\127")))
 	end)
 
-	it("Z4e writes what JSON has no form for in a form of its own", function()
+	it("writes what JSON has no form for in a form of its own [Z4e]", function()
 		assert.equal('{"$float":"nan"}', json(0 / 0))
 		assert.equal('{"$float":"inf"}', json(math.huge))
 		assert.equal('{"$float":"-inf"}', json(-math.huge))
@@ -78,7 +78,7 @@ describe("vigia.to_json", function()
 		assert.equal('{"$map":[["$float","nan"]]}', json{["$float"] = "nan"})
 	end)
 
-	it("Z4f refuses what no event can be, and says where", function()
+	it("refuses what no event can be, and says where [Z4f]", function()
 		for _, object in ipairs{{print, "object"}, {{a = {print}}, "object.a[1]"}} do
 			helper.mentions(fails("serialization_error", vigia.to_json(event(object[1]))), object[2])
 		end
@@ -111,7 +111,7 @@ describe("NDJSON through the program", function()
 		return '{"operation":"CREATE","object_type":"Job","object":' .. object_json .. "}\n"
 	end
 
-	it("Z4g reads back exactly what was written", function()
+	it("reads back exactly what was written [Z4g]", function()
 		if not program then return pending("the program vigia is not built") end
 		local objects = {
 			1, 1.0, -0.0, 0.1, 5e-324, 1e308, math.maxinteger, math.mininteger, 0 / 0, math.huge, -math.huge, true, false, "",
@@ -139,7 +139,7 @@ describe("NDJSON through the program", function()
 		assert.equal(#objects, index)
 	end)
 
-	it("Z4h refuses integers outside int64, duplicate keys and invalid UTF-8 with the line, and stores what was before", function()
+	it("refuses integers outside int64, duplicate keys and invalid UTF-8 with the line, and stores what was before [Z4h]", function()
 		if not program then return pending("the program vigia is not built") end
 		local long = ("1"):rep(400)
 		for _, bad in ipairs{
@@ -156,7 +156,7 @@ describe("NDJSON through the program", function()
 		end
 	end)
 
-	it("Z4i reads the edges of int64", function()
+	it("reads the edges of int64 [Z4i]", function()
 		if not program then return pending("the program vigia is not built") end
 		local lines = line("9223372036854775807") .. line("-9223372036854775808") .. line("-0") .. line("1E2") .. line("1e0")
 		local output, ok, path = append(lines)

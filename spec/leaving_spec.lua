@@ -77,7 +77,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			return helper.registry(store, options), store
 		end
 
-		it("W14m is its registry's no more, tells its stats, and can start again", function()
+		it("is its registry's no more, tells its stats, and can start again [W14m]", function()
 			local registry = registry_over(3)
 			local handle, seen = helper.recorder()
 			local watcher = assert(registry:watch("a", handle, {ephemeral = true}))
@@ -102,7 +102,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			assert.same({1, 2, 3, 1, 2, 3}, seen)
 		end)
 
-		it("W14n leaves when its own handler stops it, and when another one does", function()
+		it("leaves when its own handler stops it, and when another one does [W14n]", function()
 			local registry, store = registry_over(1)
 			local own = assert(registry:watch("own", function(_, ctx) ctx.watcher:stop() end, {ephemeral = true}))
 			drive(registry, function() return own:stats().state == "stopped" end)
@@ -124,7 +124,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			drain(registry, asks, registry:get_watcher("other"))
 		end)
 
-		it("W14o stays when an error stopped it", function()
+		it("stays when an error stopped it [W14o]", function()
 			local registry, store = registry_over(3)
 			local watcher = assert(registry:watch("a", function() end, {ephemeral = true, on_gap = "stop",
 				initial_event_iterator = vigia.at_sequence_number(1), auto_start = false}))
@@ -138,7 +138,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			fails("watcher_not_found", registry:get_watcher("a"))
 		end)
 
-		it("W12f begins anew: at its trim horizon, at latest as it was, or where its last seek put it", function()
+		it("begins anew: at its trim horizon, at latest as it was, or where its last seek put it [W12f]", function()
 			local registry, store = registry_over(3)
 			local function restarted(options, act)
 				local handle, seen = helper.recorder()
@@ -176,7 +176,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			return helper.registry(front), store
 		end
 
-		it("W5k is tried again at once, while the others have their turns and a stop ends it", function()
+		it("is tried again at once, while the others have their turns and a stop ends it [W5k]", function()
 			local registry = registry_over(2)
 			local attempts, seen, failing = 0, {}, nil
 			failing = assert(registry:watch("fails", function()
@@ -196,7 +196,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			assert.is_true(registry:stop{timeout = 10})
 		end)
 
-		it("W15n shows where it will begin: its checkpoint, not the start of the log", function()
+		it("shows where it will begin: its checkpoint, not the start of the log [W15n]", function()
 			local registry, store = registry_over(10)
 			assert(store:store_checkpoint("a", 6))
 			local stats = assert(registry:watch("a", nil, {auto_start = false})):stats()
@@ -223,7 +223,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			return store, assert(vigia.registry(store))
 		end
 
-		it("W1p take out what is idle or stopped, and refuse what runs", function()
+		it("take out what is idle or stopped, and refuse what runs [W1p]", function()
 			local store, registry = make(2)
 			local runs = assert(registry:watch("runs", function() end))
 			drain(registry, runs)
@@ -250,7 +250,7 @@ for _, kind in ipairs{"memory", "Lua"} do
 			registry:close()
 		end)
 
-		it("W16f ends a registry: twice, in <close>, not from a handler; afterwards every call raises", function()
+		it("ends a registry: twice, in <close>, not from a handler; afterwards every call raises [W16f]", function()
 			local store, registry = make(2)
 			local watcher, from_inside, kept
 			do
@@ -293,7 +293,7 @@ describe("twenty thousand ids", function()
 	after_each(helper.clean)
 
 	for _, what in ipairs{"ephemeral", "removed"} do
-		it("W14p watched and stopped cost neither memory nor time: " .. what, function()
+		it("watched and stopped cost neither memory nor time: [W14p]" .. what, function()
 			local child = helper.child(RESIDENT .. [[
 				local removed, count = arg[1] == "removed", tonumber(arg[2])
 				local registry = vigia.registry(vigia.open(":memory:"))

@@ -8,7 +8,7 @@ local EVENTS = 1000000
 describe("a watcher in a long scan", function()
 	after_each(helper.clean)
 
-	it("W14 W4 is stopped in the middle by a neighbour, whose event did not wait for the end of the scan", function()
+	it("is stopped in the middle by a neighbour, whose event did not wait for the end of the scan [W14 W4]", function()
 		local store = helper.open(nil, {durability = "none"})
 		local batch = {}
 		for n = 1, 5000 do batch[n] = {"CREATE", "Noise", nil} end
@@ -33,7 +33,7 @@ describe("a watcher in a long scan", function()
 		assert.equal(reached, store:get_checkpoint("scanner"))
 	end)
 
-	it("S8 goes on to the end over many turns, and its checkpoint moves with it", function()
+	it("goes on to the end over many turns, and its checkpoint moves with it [S8]", function()
 		-- Many types that differ from the one there is in their last letters only, and so many events that a look sees a fifth at most.
 		local stem, types, batch, count = ("x"):rep(60), {}, {}, 0
 		for n = 1, 50000 do types[n] = stem .. ("%05d"):format(n) end

@@ -171,7 +171,7 @@ describe("objects that are 100 deep", function()
 		return object
 	end
 
-	it("E5q go through JSON, a wrapper, the program and the prompt", function()
+	it("go through JSON, a wrapper, the program and the prompt [E5q]", function()
 		local object = nested(100)
 		local path = helper.path("store")
 		local store = helper.open(path)

@@ -14,7 +14,7 @@ local SENDER = [[
 describe("a key", function()
 	after_each(helper.clean)
 
-	it("S21i stores its event once for a sender that was killed before it heard of it", function()
+	it("stores its event once for a sender that was killed before it heard of it [S21i]", function()
 		local path = helper.path("store")
 		local sender = helper.child(SENDER, path, 1, 3, 3)
 		sender:expect("1\tnil")
@@ -26,7 +26,7 @@ describe("a key", function()
 		assert.same({1, 2, 3, 4}, (helper.read(helper.open(path))))
 	end)
 
-	it("S21k with if_last stores its event once for a sender that was killed before it heard of it", function()
+	it("with if_last stores its event once for a sender that was killed before it heard of it [S21k]", function()
 		local path = helper.path("store")
 		local sender = helper.child([[
 			local store = assert(vigia.open(arg[1]))
@@ -41,7 +41,7 @@ describe("a key", function()
 		assert.same({1, 2}, (helper.read(store)))
 	end)
 
-	it("S21j loses nothing and doubles nothing when its sender is killed at any moment and sends again", function()
+	it("loses nothing and doubles nothing when its sender is killed at any moment and sends again [S21j]", function()
 		local path = helper.path("store")
 		local heard = 0
 		for _ = 1, 8 do

@@ -43,7 +43,7 @@ describe("what a handler returns", function()
 	local jobs <const> = {object_types = {"Job"}}
 
 	for _, backend in ipairs(helper.backends) do
-		it("R6a W5q decides what becomes of the event: a function over a store of kind " .. backend.name, function()
+		it("decides what becomes of the event: a function over a store of kind [R6a W5q]" .. backend.name, function()
 			expect(backend.open{durability = "none"}, function(registry, id, source)
 				return assert(registry:watch(id, assert(load(source))(), {initial_backoff = 3600, max_backoff = 3600, filter = jobs}))
 			end)
@@ -51,7 +51,7 @@ describe("what a handler returns", function()
 	end
 
 	for _, isolated in ipairs{false, true} do
-		it("R6b W5r decides what becomes of the event: a script in a " .. (isolated and "program" or "thread"), function()
+		it("decides what becomes of the event: a script in a [R6b W5r]" .. (isolated and "program" or "thread"), function()
 			local program = helper.program()
 			if isolated and not program then return helper.pending("there is no program beside the module") end
 			expect(helper.open(nil, {durability = "none"}), function(registry, id, source)
@@ -61,7 +61,7 @@ describe("what a handler returns", function()
 		end)
 	end
 
-	it("R6c decides what a double of a registry answers", function()
+	it("decides what a double of a registry answers [R6c]", function()
 		for n, case in ipairs(ENDS) do
 			local registry = testing.registry(helper.memory())
 			assert(registry:watch("w" .. n, assert(load("return function(event, ctx) " .. case[1] .. " end"))()))

@@ -86,7 +86,7 @@ for _, kind in ipairs{"memory", "file"} do
 			return kind == "file" and helper.open(nil, {durability = "none"}) or helper.memory()
 		end
 
-		it("R3u W21q tells of a registry that is closed, and of its watchers, that they are at their end", function()
+		it("tells of a registry that is closed, and of its watchers, that they are at their end [R3u W21q]", function()
 			local store = open()
 			local held, registry = make(vigia, store)
 			do local _ <close> = registry end
@@ -95,7 +95,7 @@ for _, kind in ipairs{"memory", "file"} do
 			assert.same({true, true, true, "closed", "closed", "closed"}, use(held))
 		end)
 
-		it("R3v is safe when the store is closed first", function()
+		it("is safe when the store is closed first [R3v]", function()
 			local store = open()
 			local held, registry = make(vigia, store)
 			store:close()
@@ -104,7 +104,7 @@ for _, kind in ipairs{"memory", "file"} do
 			use(held)
 		end)
 
-		it("R3w is safe when all of it is garbage at once and a finalizer uses it", function()
+		it("is safe when all of it is garbage at once and a finalizer uses it [R3w]", function()
 			for _ = 1, 2 do
 				local said
 				do
@@ -116,7 +116,7 @@ for _, kind in ipairs{"memory", "file"} do
 			end
 		end)
 
-		it("R3x is safe in finalizers when the Lua state is closed, before ours and after them", function()
+		it("is safe in finalizers when the Lua state is closed, before ours and after them [R3x]", function()
 			local output, ok = helper.run_lua("", ([[
 				local function last(name) return setmetatable({}, {__gc = function(self) self.use(self.held) say(name) end}) end
 				local early = last "early" -- of those that are marked first the finalizers come last

@@ -150,7 +150,7 @@ describe("an installed Vigia", function()
 		assert(file:write(text))
 	end
 
-	it("H3 runs Lua scripts as handlers of an application in C", function()
+	it("runs Lua scripts as handlers of an application in C [H3]", function()
 		sh(CC .. "%s/scripts/embed/scripted.c $(PKG_CONFIG_PATH=%s/pkgconfig pkg-config --cflags --libs vigia-lua) -o scripted",
 			quoted(root), quoted(lib))
 		write("greet.lua", "local given = ...\nreturn function(event) print(event.seq_num, given.set.greeting, event.object) end\n")
@@ -193,7 +193,7 @@ describe("an installed Vigia", function()
 		return sh("LD_LIBRARY_PATH=%s %s ./host $PWD/h.db script.lua", quoted(lib), environment)
 	end
 
-	it("S15 shares one core with a host that links the library", function()
+	it("shares one core with a host that links the library [S15]", function()
 		local text = host(("-L%s -lvigia"):format(quoted(lib)))
 		local single = tonumber(text:match("opened\t(%d+)"))
 		assert(single == 1 or single == 2, text) -- LMDB has one more for its synchronous writes
@@ -201,7 +201,7 @@ describe("an installed Vigia", function()
 		assert.equal("3\n", sh("%s/bin/vigia events --store h.db | wc -l", quoted(prefix)))
 	end)
 
-	it("S15 refuses to open a file in a second copy of the library, and names both", function()
+	it("refuses to open a file in a second copy of the library, and names both [S15]", function()
 		local text = host(("%s/libvigia.a -llmdb -lmsgpackc -ljansson -lm -lpthread"):format(quoted(lib)))
 		helper.mentions(text, "library_twice\n", "/host (0.1.0)", "libvigia.so.0", "\n1\n")
 		assert.equal("2\n", sh("%s/bin/vigia events --store h.db | wc -l", quoted(prefix)))

@@ -45,7 +45,7 @@ for _, backend in ipairs(helper.backends) do
 			append = function() fill(store, 1) end,
 		}
 
-		it("H1w is readable when the registry's clock was moved by hand", function()
+		it("is readable when the registry's clock was moved by hand [H1w]", function()
 			local clock = testing.clock()
 			local other, slept, failed = helper.registry(store, {clock = clock}), 0, 0
 			local own = assert(other:pollfd())
@@ -73,7 +73,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		for name, work in pairs(WORK) do
-			it("H1l is readable at once after a " .. name, function()
+			it("is readable at once after a [H1l]" .. name, function()
 				local handled, slow = 0, false
 				fill(store, 2)
 				local watcher = assert(registry:watch("runs", function() handled = handled + 1 end))
@@ -94,7 +94,7 @@ for _, backend in ipairs(helper.backends) do
 			end)
 		end
 
-		it("H1m is not readable over and over when there is nothing to do", function()
+		it("is not readable over and over when there is nothing to do [H1m]", function()
 			local handled = 0
 			assert(registry:watch("a", function(event)
 				handled = handled + 1
@@ -128,7 +128,7 @@ describe("a registry in another loop", function()
 			watcher:seek_to_offset(0)
 		end,
 	} do
-		it("H1n does what a callback of luv asks for: " .. name, function()
+		it("does what a callback of luv asks for: [H1n]" .. name, function()
 			local store = helper.open(nil, {durability = "none"})
 			local registry = helper.registry(store)
 			fill(store, 1)
@@ -153,7 +153,7 @@ describe("a registry in another loop", function()
 		end)
 	end
 
-	it("H1o does what a coroutine of cqueues asks for", function()
+	it("does what a coroutine of cqueues asks for [H1o]", function()
 		local store = helper.open(nil, {durability = "none"})
 		local registry = helper.registry(store)
 		local loop, done = cqueues.new(), false

@@ -54,7 +54,7 @@ local READER = [[
 describe("several processes on one file", function()
 	after_each(helper.clean)
 
-	it("S13a give all appends one order without a gap, in which each one's own stay in theirs", function()
+	it("give all appends one order without a gap, in which each one's own stay in theirs [S13a]", function()
 		helper.open(nil, {durability = "none"}):close()
 		local count, writers = 200, {}
 		for n = 1, 3 do writers[n] = helper.child(WRITER, helper.path("store"), "writer " .. n, count) end
@@ -83,7 +83,7 @@ describe("several processes on one file", function()
 		end
 	end)
 
-	it("S13b show every reader the same, while they are written", function()
+	it("show every reader the same, while they are written [S13b]", function()
 		helper.open(nil, {durability = "none"}):close()
 		local readers, writers = {}, {}
 		for n = 1, 3 do readers[n] = helper.child(READER, helper.path("store"), 300, n == 3 and "readonly" or "") end
@@ -103,7 +103,7 @@ describe("several processes on one file", function()
 		for _, writer in ipairs(writers) do writer:wait() end
 	end)
 
-	it("S13c give checkpoints and removals to each other", function()
+	it("give checkpoints and removals to each other [S13c]", function()
 		local store = helper.open()
 		fill(store, 5)
 		local child = helper.child([[
@@ -117,7 +117,7 @@ describe("several processes on one file", function()
 		assert.equal(6, assert(store:store_event("CREATE", "Job", nil)))
 	end)
 
-	it("S13d may all make the store at the same time", function()
+	it("may all make the store at the same time [S13d]", function()
 		local children = {}
 		for n = 1, 6 do children[n] = helper.child(WRITER, helper.path("store"), "writer " .. n, 10) end
 		for _, child in ipairs(children) do
@@ -127,7 +127,7 @@ describe("several processes on one file", function()
 		assert.same(range(1, 60), (read(helper.open())))
 	end)
 
-	it("S6g wake a wait by an append from outside", function()
+	it("wake a wait by an append from outside [S6g]", function()
 		local store = helper.open()
 		fill(store, 2)
 		local waiter = helper.child(WAITER, helper.path("store"), 3)
@@ -139,7 +139,7 @@ describe("several processes on one file", function()
 		assert.same({}, waiter:wait())
 	end)
 
-	it("S6h let a wait with a filter sleep through what it does not want", function()
+	it("let a wait with a filter sleep through what it does not want [S6h]", function()
 		local store = helper.open()
 		local waiter = helper.child(WAITER, helper.path("store"), 1, "Node")
 		waiter:expect("ready")
@@ -150,7 +150,7 @@ describe("several processes on one file", function()
 		waiter:expect("end\tafter_sequence_number(51)")
 	end)
 
-	it("S6i wake one that only reads", function()
+	it("wake one that only reads [S6i]", function()
 		local store = helper.open()
 		local reader = helper.child(READER, helper.path("store"), 1, "readonly")
 		reader:expect("ready")
@@ -159,7 +159,7 @@ describe("several processes on one file", function()
 		mentions(reader:line(), "1\tJob\t7")
 	end)
 
-	it("S6j wake a watcher by an append from outside", function()
+	it("wake a watcher by an append from outside [S6j]", function()
 		local store = helper.open()
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1]))
@@ -182,7 +182,7 @@ describe("several processes on one file", function()
 		assert.equal(3, assert(store:get_checkpoint("a")))
 	end)
 
-	it("S7a are all woken by one append, each with the same event", function()
+	it("are all woken by one append, each with the same event [S7a]", function()
 		local store = helper.open()
 		local waiters = {}
 		for n = 1, 5 do waiters[n] = helper.child(WAITER, helper.path("store"), 1) end
@@ -196,7 +196,7 @@ describe("several processes on one file", function()
 		end
 	end)
 
-	it("S6l wake each other without looking now and then: a hundred waits in a row take no time", function()
+	it("wake each other without looking now and then: a hundred waits in a row take no time [S6l]", function()
 		local store = helper.open(nil, {durability = "none"})
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1]))
@@ -215,7 +215,7 @@ describe("several processes on one file", function()
 		assert.same({}, child:wait())
 	end)
 
-	it("S6m wait without looking: no context switch but the check once a second", function()
+	it("wait without looking: no context switch but the check once a second [S6m]", function()
 		if helper.tsan then return helper.pending("the sanitizer has a thread that wakes up") end
 		helper.open():close()
 		-- one wait in the main thread, one behind a descriptor for somebody's loop
@@ -246,7 +246,7 @@ describe("several processes on one file", function()
 		child:expect("1")
 	end)
 
-	it("S6k find an event whose appender was killed, whenever that was", function()
+	it("find an event whose appender was killed, whenever that was [S6k]", function()
 		local waiter = helper.child(WAITER, helper.path("store"), 1)
 		waiter:expect("ready")
 		waiter:asleep()
@@ -258,7 +258,7 @@ describe("several processes on one file", function()
 		mentions(waiter:line(), "last words")
 	end)
 
-	it("E2f reuse no number when an appender is killed in the middle of its work", function()
+	it("reuse no number when an appender is killed in the middle of its work [E2f]", function()
 		helper.open(nil, {durability = "none"}):close()
 		local known = 0
 		for round = 1, 10 do
@@ -278,7 +278,7 @@ describe("several processes on one file", function()
 		assert.equal(last + 1, assert(store:store_event("CREATE", "Job", nil)))
 	end)
 
-	it("S14f see all of a list or nothing of it, also when its appender is killed", function()
+	it("see all of a list or nothing of it, also when its appender is killed [S14f]", function()
 		local store = helper.open(nil, {durability = "none"})
 		local looks = 0
 		for _ = 1, 8 do
@@ -303,7 +303,7 @@ describe("several processes on one file", function()
 		assert(looks > 0, "nothing was stored meanwhile")
 	end)
 
-	it("W11b go on behind the checkpoint of a watcher that was killed: nothing is missed", function()
+	it("go on behind the checkpoint of a watcher that was killed: nothing is missed [W11b]", function()
 		local store = helper.open()
 		fill(store, 60)
 		for _, mode in ipairs{"batch", "event"} do
@@ -335,7 +335,7 @@ describe("several processes on one file", function()
 		end
 	end)
 
-	it("W19b run a watcher id in one of them only, and name its pid", function()
+	it("run a watcher id in one of them only, and name its pid [W19b]", function()
 		local store = helper.open()
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1]))
@@ -355,7 +355,7 @@ describe("several processes on one file", function()
 		drain(registry, watcher)
 	end)
 
-	it("W19n name the pid for each of many ids", function()
+	it("name the pid for each of many ids [W19n]", function()
 		local store = helper.open()
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1]))
@@ -374,7 +374,7 @@ describe("several processes on one file", function()
 		assert(registry:watch("watcher 1", function() end))
 	end)
 
-	it("W19c free the id when its watcher stops, and when its process ends", function()
+	it("free the id when its watcher stops, and when its process ends [W19c]", function()
 		local store = helper.open()
 		for _, ending in ipairs{"watcher:stop()", "registry:stop()", "", "store:close()", "os.exit(0)", "error('x')"} do
 			local child = helper.child([[
@@ -398,7 +398,7 @@ describe("several threads on one file", function()
 
 	local ok, luv = pcall(require, "luv")
 
-	it("S13e give all appends one order, each thread with a Lua state and a handle of its own", function()
+	it("give all appends one order, each thread with a Lua state and a handle of its own [S13e]", function()
 		if not ok then return pending("lua-luv is not installed") end
 		local store = helper.open(nil, {durability = "none"})
 		local threads = {}
@@ -421,7 +421,7 @@ describe("several threads on one file", function()
 		end
 	end)
 
-	it("S7b are all woken by one append", function()
+	it("are all woken by one append [S7b]", function()
 		if not ok then return pending("lua-luv is not installed") end
 		local store = helper.open()
 		local threads = {}
@@ -439,7 +439,7 @@ describe("several threads on one file", function()
 		for n = 1, 4 do assert.equal(42, assert(store:get_checkpoint("thread " .. n))) end
 	end)
 
-	it("D1c share one sync when they append at the same time", function()
+	it("share one sync when they append at the same time [D1c]", function()
 		if not ok then return pending("lua-luv is not installed") end
 		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
 		local trace = helper.path("trace")

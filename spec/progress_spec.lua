@@ -38,7 +38,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- by hand ----
 
-		it("W9a is saved by checkpoint(n), and never moves back", function()
+		it("is saved by checkpoint(n), and never moves back [W9a]", function()
 			fill(store, 5)
 			local watcher = watched("a", {checkpoint = "manual"})
 			assert.is_true(assert(watcher:checkpoint(3)))
@@ -51,7 +51,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(after(5), watcher:stats().checkpoint_iterator)
 		end)
 
-		it("W9b refuses a checkpoint beyond the last event, and one that is none", function()
+		it("refuses a checkpoint beyond the last event, and one that is none [W9b]", function()
 			fill(store, 5)
 			local watcher = watched("a", {checkpoint = "manual"})
 			local err = fails("position_out_of_range", watcher:checkpoint(6))
@@ -61,7 +61,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_nil(checkpoint("a"))
 		end)
 
-		it("W9c goes back and forth by seek_to_offset(n), which saves n and goes on with n + 1", function()
+		it("goes back and forth by seek_to_offset(n), which saves n and goes on with n + 1 [W9c]", function()
 			fill(store, 5)
 			local watcher, seen, registry = watched("a", {checkpoint = "manual"})
 			assert.is_true(assert(watcher:seek_to_offset(2)))
@@ -83,7 +83,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(10, #seen)
 		end)
 
-		it("W9d goes on with the oldest when n is below the trim horizon", function()
+		it("goes on with the oldest when n is below the trim horizon [W9d]", function()
 			fill(store, 5)
 			local watcher, seen, registry = watched("a")
 			assert(store:trim(3))
@@ -92,7 +92,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({1, 2, 3, 4, 5, 4, 5}, seen)
 		end)
 
-		it("W9e refuses to seek beyond the last event, and nothing moves", function()
+		it("refuses to seek beyond the last event, and nothing moves [W9e]", function()
 			fill(store, 5)
 			local watcher, seen, registry = watched("a", {checkpoint = "manual"})
 			assert(watcher:checkpoint(4))
@@ -106,7 +106,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same(range(1, 6), seen)
 		end)
 
-		it("W9f seeks away from an event that fails without end", function()
+		it("seeks away from an event that fails without end [W9f]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local seen = {}
@@ -123,7 +123,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- by the mode ----
 
-		it("W10a is saved in mode \"batch\" on stop, and not by itself while nobody commits", function()
+		it("is saved in mode \"batch\" on stop, and not by itself while nobody commits [W10a]", function()
 			fill(store, 5)
 			local registry = helper.registry(store)
 			local saved = {}
@@ -146,7 +146,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(6, checkpoint("a"))
 		end)
 
-		it("W10c is saved in mode \"batch\" by the clock, for all watchers at once", function()
+		it("is saved in mode \"batch\" by the clock, for all watchers at once [W10c]", function()
 			store = open{checkpoint_interval = 20}
 			fill(store, 5)
 			local clock = testing.clock()
@@ -162,7 +162,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({5, 5}, {checkpoint("a"), checkpoint("b")})
 		end)
 
-		it("W10d is saved in mode \"event\" after each event, before the next", function()
+		it("is saved in mode \"event\" after each event, before the next [W10d]", function()
 			fill(store, 4)
 			local registry = helper.registry(store)
 			local saved = {}
@@ -174,7 +174,7 @@ for _, backend in ipairs(helper.backends) do
 			drive(registry, function() return checkpoint("a") == 4 end)
 		end)
 
-		it("W10e is saved in mode \"manual\" only when the handler asks", function()
+		it("is saved in mode \"manual\" only when the handler asks [W10e]", function()
 			fill(store, 6)
 			local registry = helper.registry(store)
 			local watcher = assert(registry:watch("a", function(event, ctx)
@@ -190,7 +190,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_nil(checkpoint("b"))
 		end)
 
-		it("W10f is saved for a watcher that moved over events it did not want", function()
+		it("is saved for a watcher that moved over events it did not want [W10f]", function()
 			fill(store, 5000, "Node")
 			for _, mode in ipairs{"batch", "event"} do
 				local watcher, seen = watched(mode, {checkpoint = mode, filter = {object_types = {"Job"}}})
@@ -226,7 +226,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(1, checkpoint("a"))
 		end)
 
-		it("W10i is not moved back by a commit that comes after a seek", function()
+		it("is not moved back by a commit that comes after a seek [W10i]", function()
 			fill(store, 5)
 			local watcher = watched("a")
 			assert(watcher:seek_to_offset(1))
@@ -234,7 +234,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(1, checkpoint("a"))
 		end)
 
-		it("W11a is where a watcher of the same id goes on", function()
+		it("is where a watcher of the same id goes on [W11a]", function()
 			fill(store, 5)
 			local first, seen, registry = watched("a")
 			assert.is_true(first:stop())
@@ -247,7 +247,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- without a checkpoint ----
 
-		it("W12a is neither read nor written for an ephemeral watcher", function()
+		it("is neither read nor written for an ephemeral watcher [W12a]", function()
 			fill(store, 3)
 			assert(store:store_checkpoint("a", 2))
 			for _, mode in ipairs{"batch", "event", "manual"} do
@@ -263,7 +263,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_nil(checkpoint("b"))
 		end)
 
-		it("W12b cannot be saved by hand for an ephemeral watcher, which seeks in memory", function()
+		it("cannot be saved by hand for an ephemeral watcher, which seeks in memory [W12b]", function()
 			fill(store, 3)
 			local watcher, seen, registry = watched("a", {ephemeral = true})
 			local err = fails("watcher_ephemeral", watcher:checkpoint(1))

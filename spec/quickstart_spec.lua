@@ -98,7 +98,7 @@ describe("quickstart", function()
 		matches(output, FILES)
 	end)
 
-	it("E2 goes on in the middle of a commit, without a gap or a repetition", function()
+	it("goes on in the middle of a commit, without a gap or a repetition [E2]", function()
 		local all = events()
 		append("whole.db", all)
 		local function last_number(name)
@@ -206,7 +206,7 @@ describe("a handler script", function()
 	end)
 	after_each(helper.clean)
 
-	it("W12 tree.lua keeps no checkpoint and prints what there is, sorted by path", function()
+	it("tree.lua keeps no checkpoint and prints what there is, sorted by path [W12]", function()
 		for _ = 1, 2 do
 			assert.equal("b4  B\nb3  src/b\nb1  src/new\nline\n", run("", "tree.lua"))
 		end
@@ -219,7 +219,7 @@ describe("a handler script", function()
 		assert.truthy(output:find("       6        4        1        1  all\n", 1, true), output)
 	end)
 
-	it("W11 audit.lua writes one line an event, goes on behind its checkpoint and mends a torn line", function()
+	it("audit.lua writes one line an event, goes on behind its checkpoint and mends a torn line [W11]", function()
 		local variables = "VIGIA_AUDIT=" .. quoted(helper.path("audit.log"))
 		run(variables, "audit.lua")
 		local lines = audit_lines()

@@ -35,7 +35,7 @@ describe("a store that cannot be opened", function()
 		if name then helper.shell(("chmod 000 %s"):format(quoted(helper.path(name)))) end
 	end
 
-	it("R2 is told with the file that the rights are missing for", function()
+	it("is told with the file that the rights are missing for [R2]", function()
 		helper.open():close()
 		if not can_ask() then return helper.pending("this user cannot become another one") end
 		for _, mode in ipairs{"readonly", "write"} do
@@ -56,7 +56,7 @@ describe("a store that cannot be opened", function()
 		mentions(told("write"), "permission_denied", "make the store '" .. helper.path("store") .. "'", "folder")
 	end)
 
-	it("R2 is out_of_memory where the system gives no memory, whatever for", function()
+	it("is out_of_memory where the system gives no memory, whatever for [R2]", function()
 		if helper.sanitized then return helper.pending("a sanitizer needs more address space than this gives") end
 		local try = [[
 			local ok, loaded = pcall(require, "vigia")
@@ -78,7 +78,7 @@ describe("a store that cannot be opened", function()
 		assert(refused > 0, "nothing was refused")
 	end)
 
-	it("R2 is told by verify and all others with the reason", function()
+	it("is told by verify and all others with the reason [R2]", function()
 		local path = helper.path("none/store")
 		for _, command in ipairs{"verify", "stats", "events"} do
 			mentions(cli.fails(1, {command, "--store", path}), "no such store: its folder does not exist")
@@ -109,11 +109,11 @@ describe("text that comes from outside", function()
 		{"\0\27[m\127\n", "\\x00\\x1b[m\\x7f\\x0a"},
 	}
 
-	it("R2 is shown without control characters, those of C1 among them", function()
+	it("is shown without control characters, those of C1 among them [R2]", function()
 		for _, pair in ipairs(shown) do assert.equal(pair[2], text.printable(pair[1])) end
 	end)
 
-	it("R2 in ids, keys and values neither", function()
+	it("in ids, keys and values neither [R2]", function()
 		local id <const> = "a\u{9b}2Jb\u{85}é"
 		local store = helper.memory()
 		mentions(helper.fails("checkpoint_not_found", store:get_checkpoint(id)), "'a\\xc2\\x9b2Jb\\xc2\\x85é'")
@@ -127,7 +127,7 @@ describe("text that comes from outside", function()
 		assert.equal("É", show.show("É"))
 	end)
 
-	it("Z4 is escaped in JSON, and read back equal", function()
+	it("is escaped in JSON, and read back equal [Z4]", function()
 		local path = helper.path("store")
 		local store = helper.open(path)
 		local object = {["k\u{9b}"] = "a\u{80}b\u{9f}\u{a0}cÂÉ\u{85}"}
@@ -140,7 +140,7 @@ describe("text that comes from outside", function()
 		assert.same(object, helper.open(helper.path("copy")):get_event(1).object)
 	end)
 
-	it("R5 is written to standard error as spaces", function()
+	it("is written to standard error as spaces [R5]", function()
 		local output = helper.run_lua("", [[
 			local store = assert(vigia.open(":memory:"))
 			local registry = assert(vigia.registry(store))
@@ -155,7 +155,7 @@ end)
 describe("vigia run", function()
 	after_each(cli.clean)
 
-	it("H3 runs a script that requires a module beside it, whatever the working directory, isolated too", function()
+	it("runs a script that requires a module beside it, whatever the working directory, isolated too [H3]", function()
 		for _, more in ipairs{{}, {"--isolate"}, {"--libraries", "package"}} do
 			local folder = helper.path("scripts" .. #more .. (more[2] or ""))
 			helper.shell("mkdir -p " .. quoted(folder .. "/parts"))
@@ -174,7 +174,7 @@ describe("vigia run", function()
 		end
 	end)
 
-	it("R4 ends with status 0 when its watchers are idle and --stop-timeout is 0", function()
+	it("ends with status 0 when its watchers are idle and --stop-timeout is 0 [R4]", function()
 		local path = helper.path("store")
 		cli.ok({"append", "--store", path}, {stdin = '{"operation":"CREATE","object_type":"Job","object":1}\n'})
 		local words = {"run", "--store", path, "--stop-timeout", 0}
@@ -189,7 +189,7 @@ describe("vigia run", function()
 		assert.equal(0, result.status)
 	end)
 
-	it("R2 names the PID namespace of who runs a watcher elsewhere", function()
+	it("names the PID namespace of who runs a watcher elsewhere [R2]", function()
 		local _, able = helper.shell("unshare --pid --fork --mount-proc true")
 		if not able then return helper.pending("this user cannot make a PID namespace") end
 		local path = helper.path("store")

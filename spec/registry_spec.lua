@@ -31,7 +31,7 @@ describe("a registry", function()
 
 	---- driving ----
 
-	it("H1a runs its watchers until none is running any more", function()
+	it("runs its watchers until none is running any more [H1a]", function()
 		fill(store, 20)
 		local registry = helper.registry(store)
 		local seen = {}
@@ -46,14 +46,14 @@ describe("a registry", function()
 		for _, id in ipairs{"a", "b", "c"} do assert.equal("stopped", assert(registry:get_watcher(id)):stats().state) end
 	end)
 
-	it("H1b returns from run at once when nothing is running", function()
+	it("returns from run at once when nothing is running [H1b]", function()
 		local registry = helper.registry(store)
 		assert.is_true(assert(registry:run()))
 		assert(registry:watch("a", function() end, {auto_start = false}))
 		assert.is_true(assert(registry:run()))
 	end)
 
-	it("H1c runs what a handler starts, and returns when a handler stopped all", function()
+	it("runs what a handler starts, and returns when a handler stopped all [H1c]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local last
@@ -68,7 +68,7 @@ describe("a registry", function()
 		assert.equal("b", last)
 	end)
 
-	it("H1d runs on while it waits for events and retries", function()
+	it("runs on while it waits for events and retries [H1d]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local attempts = 0
@@ -83,7 +83,7 @@ describe("a registry", function()
 		assert.equal(5, attempts)
 	end)
 
-	it("H1e does what is due in one step, and says whether it did anything", function()
+	it("does what is due in one step, and says whether it did anything [H1e]", function()
 		local registry = helper.registry(store)
 		assert.is_false(registry:step())
 		local handler, seen = recorder()
@@ -99,7 +99,7 @@ describe("a registry", function()
 		assert.same(range(1, 3), seen)
 	end)
 
-	it("H1f waits in step for an event, not for the whole timeout", function()
+	it("waits in step for an event, not for the whole timeout [H1f]", function()
 		local registry = helper.registry(store)
 		local handler, seen = recorder()
 		assert(registry:watch("a", handler))
@@ -113,7 +113,7 @@ describe("a registry", function()
 		assert.same({1}, seen)
 	end)
 
-	it("H1g does not wait in step for more than is due", function()
+	it("does not wait in step for more than is due [H1g]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local woken
@@ -130,7 +130,7 @@ describe("a registry", function()
 		assert(helper.now() - begin < 30)
 	end)
 
-	it("H1h has a descriptor that is readable while there is work for step", function()
+	it("has a descriptor that is readable while there is work for step [H1h]", function()
 		if not installed("luv") then return pending("lua-luv is not installed") end
 		local registry = helper.registry(store)
 		local handler, seen = recorder()
@@ -152,7 +152,7 @@ describe("a registry", function()
 		end
 	end)
 
-	it("H1i fits the loop of another library", function()
+	it("fits the loop of another library [H1i]", function()
 		local luv = installed("luv")
 		if not luv then return pending("lua-luv is not installed") end
 		fill(store, 3)
@@ -175,7 +175,7 @@ describe("a registry", function()
 		assert.same(range(1, 10), table.move(seen, 1, 10, 1, {}))
 	end)
 
-	it("H1j runs a handler in the Lua state that made it, on its thread", function()
+	it("runs a handler in the Lua state that made it, on its thread [H1j]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local upvalue, environment = {}, nil
@@ -189,7 +189,7 @@ describe("a registry", function()
 		assert.equal(_G, environment)
 	end)
 
-	it("H1k survives what a handler should not do: step and run inside it, yield by hand, a closed store", function()
+	it("survives what a handler should not do: step and run inside it, yield by hand, a closed store [H1k]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local inside = {}
@@ -209,7 +209,7 @@ describe("a registry", function()
 		for _ = 1, 10 do registry:step() end
 	end)
 
-	it("H1l runs two registries side by side", function()
+	it("runs two registries side by side [H1l]", function()
 		fill(store, 5)
 		local one, two = helper.registry(store), helper.registry(store)
 		local handler_one, seen_one = recorder()
@@ -230,7 +230,7 @@ describe("a registry", function()
 				if kind ~= "vigia.Store" then store = helper.wrapped() end
 			end)
 
-			it("W16a stops all watchers, lets their handlers finish, and saves their progress", function()
+			it("stops all watchers, lets their handlers finish, and saves their progress [W16a]", function()
 				fill(store, 2)
 				local registry = helper.registry(store)
 				local finished = {}
@@ -252,7 +252,7 @@ describe("a registry", function()
 				end
 			end)
 
-			it("W16b stops them at the same time: each one's handler may wait for the others to be stopping", function()
+			it("stops them at the same time: each one's handler may wait for the others to be stopping [W16b]", function()
 				fill(store, 1)
 				local registry = helper.registry(store)
 				local stopping, order = 0, {}
@@ -272,7 +272,7 @@ describe("a registry", function()
 				for _, state in ipairs(order) do assert(state == "stopping" or state == "stopped", state) end
 			end)
 
-			it("W16c is idempotent, and watchers can be started again afterwards", function()
+			it("is idempotent, and watchers can be started again afterwards [W16c]", function()
 				fill(store, 2)
 				local registry = helper.registry(store)
 				local handler, seen = recorder()
@@ -287,7 +287,7 @@ describe("a registry", function()
 				assert.is_true(assert(helper.registry(store):stop{timeout = 0}))
 			end)
 
-			it("W16k stops those, too, that handlers watch while it stops", function()
+			it("stops those, too, that handlers watch while it stops [W16k]", function()
 				fill(store, 2)
 				local registry = helper.registry(store)
 				local seen = {}
@@ -302,7 +302,7 @@ describe("a registry", function()
 				assert.same({}, seen)
 			end)
 
-			it("W16d says which did not stop in time", function()
+			it("says which did not stop in time [W16d]", function()
 				fill(store, 1)
 				local registry = helper.registry(store)
 				local sleeping, ok, err
@@ -323,7 +323,7 @@ describe("a registry", function()
 		end)
 	end
 
-	it("W16f names as many as there is room for, and counts the others", function()
+	it("names as many as there is room for, and counts the others [W16f]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local watchers, err = {}, nil
@@ -348,7 +348,7 @@ describe("a registry", function()
 			return registry, assert(registry:watch("a", function() end))
 		end
 
-		it("W16g waits 30 s, unless it is told another time: " .. kind, function()
+		it("waits 30 s, unless it is told another time: [W16g]" .. kind, function()
 			local rows = require "vigia.core".options "stop"
 			assert.same({1, "timeout", 30.0, "seconds"}, {#rows, rows[1].name, rows[1].default, rows[1].unit})
 			-- What the table says is what is taken: a handler that needs a moment, for a commit, is waited for.
@@ -370,7 +370,7 @@ describe("a registry", function()
 			end
 		end)
 
-		it("W18c names all that is wrong with the options of a stop: " .. kind, function()
+		it("names all that is wrong with the options of a stop: [W18c]" .. kind, function()
 			local registry, watcher = watched()
 			for _, object in ipairs{registry, watcher} do
 				mentions(raises(object.stop, object, {timeout = -1, time_out = 1, [1] = true}), "timeout", "0", "time_out", "1")
@@ -381,13 +381,13 @@ describe("a registry", function()
 		end)
 	end
 
-	it("W18d names all that is wrong with its own options", function()
+	it("names all that is wrong with its own options [W18d]", function()
 		mentions(raises(vigia.registry, store, {log = 5, clock = os.clock, clocks = 1}), "log is a number", "clock is a function", "clocks")
 	end)
 
 	---- what it hears ----
 
-	it("W21a writes to its log, one record a call, and without one nowhere if it is false", function()
+	it("writes to its log, one record a call, and without one nowhere if it is false [W21a]", function()
 		local child = helper.child([[
 			local store = assert(vigia.open(":memory:"))
 			assert(store:store_event("CREATE", "Job", nil))
@@ -407,7 +407,7 @@ describe("a registry", function()
 		assert.same({"true"}, child:wait())
 	end)
 
-	it("W21b is not harmed by a log function that fails", function()
+	it("is not harmed by a log function that fails [W21b]", function()
 		fill(store, 2)
 		local registry = helper.registry(store, {log = function() error("the log is full") end})
 		local watcher = assert(registry:watch("a", function(_, ctx)
@@ -434,7 +434,7 @@ describe("a registry", function()
 		return seen, results, registry, watcher
 	end
 
-	it("W17j W21f lets a log function stop, move and save the watcher it tells of", function()
+	it("lets a log function stop, move and save the watcher it tells of [W17j W21f]", function()
 		local seen, results, _, watcher = handled_with_log(function(_, w) return w:stop{timeout = 0} end)
 		assert.same({1, 2}, seen)
 		assert.is_true(results[1][1])
@@ -446,7 +446,7 @@ describe("a registry", function()
 		assert.same({5, 6, 8, 8}, seen)
 	end)
 
-	it("W21g lets a log function watch and stop others, but not drive or free the registry that calls it", function()
+	it("lets a log function watch and stop others, but not drive or free the registry that calls it [W21g]", function()
 		local n = 0
 		local _, results, registry = handled_with_log(function(r)
 			n = n + 1
@@ -466,7 +466,7 @@ describe("a registry", function()
 		assert.equal("stopped", registry:get_watcher("other2"):stats().state)
 	end)
 
-	it("W1j takes an id once, also when its log function watches it while it is being watched", function()
+	it("takes an id once, also when its log function watches it while it is being watched [W1j]", function()
 		local registry, inner
 		registry = helper.registry(store, {log = function()
 			if inner == nil then inner = table.pack(registry:watch("a", function() end)) end
@@ -480,13 +480,13 @@ describe("a registry", function()
 
 	---- the wrong way ----
 
-	it("R1g refuses wrong options and what is no store", function()
+	it("refuses wrong options and what is no store [R1g]", function()
 		mentions(raises(vigia.registry, store, {log = "stderr"}), "log")
 		mentions(raises(vigia.registry, store, {logger = print}), "logger", "log")
 		for _, other in ipairs{5, "x", {}, io.stdout} do raises(vigia.registry, other) end
 	end)
 
-	it("S11k answers store_closed when its store is closed", function()
+	it("answers store_closed when its store is closed [S11k]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local watcher = assert(registry:watch("a", function() end))
@@ -502,7 +502,7 @@ describe("a registry", function()
 		fails("store_closed", vigia.registry(store))
 	end)
 
-	it("S11l and its watchers are collected when nobody holds them any more, handlers with upvalues too", function()
+	it("its watchers are collected when nobody holds them any more, handlers with upvalues too [S11l and]", function()
 		local marks = setmetatable({}, {__mode = "k"})
 		do
 			local own = assert(vigia.open(":memory:"))
@@ -526,7 +526,7 @@ end)
 describe("a registry over a file", function()
 	after_each(helper.clean)
 
-	it("H1m wakes in step as soon as another process stores an event", function()
+	it("wakes in step as soon as another process stores an event [H1m]", function()
 		local store = helper.open()
 		local registry = helper.registry(store)
 		local child = helper.child([[
@@ -549,7 +549,7 @@ describe("a registry over a file", function()
 		assert(helper.now() - begin < 20, "thirty answers took so long that each was found by looking once a second")
 	end)
 
-	it("W19a runs an id only once in a process, whatever registry and handle asks", function()
+	it("runs an id only once in a process, whatever registry and handle asks [W19a]", function()
 		local one, two = helper.open(), helper.open()
 		local first, second = helper.registry(one), helper.registry(two)
 		local watcher = assert(first:watch("a", function() end))
@@ -560,7 +560,7 @@ describe("a registry over a file", function()
 		fails("watcher_owned", watcher:start())
 	end)
 
-	it("W16e leaves nothing behind of a registry that was dropped while its handlers were in progress", function()
+	it("leaves nothing behind of a registry that was dropped while its handlers were in progress [W16e]", function()
 		local store = helper.open()
 		fill(store, 1)
 		for _ = 1, 3 do

@@ -179,7 +179,7 @@ nil	there is no event 99: the last one is 30
 		assert.equal("", slurp(helper.path("store")))
 	end)
 
-	it("R1 refuses options that it does not know", function()
+	it("refuses options that it does not know [R1]", function()
 		for _, case in ipairs{{5, "table expected"}, {{store = 5}, "store: vigia.Store expected, got number"}, {{env = 1}, "env: table"},
 			{{stroe = 1}, "no option 'stroe'"}, {{registry = helper.open()}, "registry: vigia.Registry expected"}} do
 			mentions(helper.raises(vigia.repl, case[1]), "bad argument #1 to 'repl'", case[2])

@@ -35,7 +35,7 @@ describe("a file that is not there any more", function()
 		helper.clean()
 	end)
 
-	it("S18a that was deleted refuses appends, checkpoints, trims and reads", function()
+	it("that was deleted refuses appends, checkpoints, trims and reads [S18a]", function()
 		assert(os.remove(helper.path("store")))
 		local err = refused(store, core.monotonic())
 		assert.equal("store_replaced", err.code)
@@ -49,7 +49,7 @@ describe("a file that is not there any more", function()
 		helper.fails("store_replaced", store:get_latest_event_num())
 	end)
 
-	it("S18b that was replaced refuses appends, and the new one gets none of them", function()
+	it("that was replaced refuses appends, and the new one gets none of them [S18b]", function()
 		helper.open(helper.path("new")):close()
 		os.rename(helper.path("store"), helper.path("old"))
 		for _, name in ipairs{"lock", "side"} do os.remove(helper.path("store-" .. name)) end
@@ -63,7 +63,7 @@ describe("a file that is not there any more", function()
 		helper.fails("store_replaced", store:store_event("CREATE", "Job", 1))
 	end)
 
-	it("S18d is not taken for the new one: that opens when everybody has closed the old one", function()
+	it("is not taken for the new one: that opens when everybody has closed the old one [S18d]", function()
 		helper.open(helper.path("new")):close()
 		-- LMDB's lock file stays: two data files under one would use one another's transaction numbers
 		os.rename(helper.path("new"), helper.path("store"))
@@ -83,7 +83,7 @@ describe("a file that is not there any more", function()
 		assert.equal("0\n", (helper.run_lua("", try, helper.path("store"))))
 	end)
 
-	it("S18c that is put back takes appends again", function()
+	it("that is put back takes appends again [S18c]", function()
 		os.rename(helper.path("store"), helper.path("away"))
 		assert.equal("store_replaced", refused(store, core.monotonic()).code)
 		os.rename(helper.path("away"), helper.path("store"))
@@ -96,7 +96,7 @@ describe("a file that is not there any more", function()
 	end)
 
 	for _, name in ipairs{"lock", "side"} do
-		it("S18d E2j whose " .. name .. " file was deleted is written by newcomers only, each number once", function()
+		it("whose [S18d E2j]" .. name .. " file was deleted is written by newcomers only, each number once", function()
 			assert(os.remove(helper.path("store-" .. name)))
 			assert.same({"4"}, helper.child([[say(assert(vigia.open(arg[1])):store_event("CREATE", "Job", 1))]],
 				helper.path("store")):wait())
@@ -112,7 +112,7 @@ describe("a file that is not there any more", function()
 		end)
 	end
 
-	it("S17k whose lock file is a link or no file is refused, and what the link leads to is left alone", function()
+	it("whose lock file is a link or no file is refused, and what the link leads to is left alone [S17k]", function()
 		store:close()
 		local lock, other = helper.path("store-lock"), helper.path("other")
 		os.remove(lock)
@@ -242,15 +242,15 @@ describe("a store under its users", function()
 		assert(core.monotonic() - since < 20, "nobody noticed")
 	end
 
-	it("S18e that is deleted, replaced, emptied or overwritten in place is noticed by long polls within a second", function()
+	it("that is deleted, replaced, emptied or overwritten in place is noticed by long polls within a second [S18e]", function()
 		all_notice(poll)
 	end)
 
-	it("S18e that is deleted, replaced, emptied or overwritten in place is noticed by watchers and scripts within a second", function()
+	it("that is deleted, replaced, emptied or overwritten in place is noticed by watchers and scripts within a second [S18e]", function()
 		all_notice(run)
 	end)
 
-	it("S18f that is replaced ends vigia run and events --follow with status 1", function()
+	it("that is replaced ends vigia run and events --follow with status 1 [S18f]", function()
 		if not program then return helper.pending("the program vigia was not built beside the module") end
 		local script = helper.write_file("script.lua", "return function() end")
 		local path = helper.path("store")
@@ -272,7 +272,7 @@ describe("a store under its users", function()
 		helper.mentions(said, "status 1", "watcher 'script' stopped", "deleted or replaced")
 	end)
 
-	it("S18g that was overwritten in place takes no commit more, also from a writer that does not look at the time", function()
+	it("that was overwritten in place takes no commit more, also from a writer that does not look at the time [S18g]", function()
 		store = helper.open(nil, {durability = "none"})
 		local handle, seen = helper.recorder()
 		local earlier = bytes_of(helper.path("earlier"))
@@ -293,7 +293,7 @@ describe("a store under its users", function()
 		helper.fails("checkpoint_not_found", store:get_checkpoint("w"))
 	end)
 
-	it("S18h that was overwritten in place is not opened by newcomers while it is used; they are told who does", function()
+	it("that was overwritten in place is not opened by newcomers while it is used; they are told who does [S18h]", function()
 		store = helper.open(nil, {durability = "none"})
 		local try = [[
 			local store, err = vigia.open(arg[1])

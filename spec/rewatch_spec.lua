@@ -42,18 +42,18 @@ describe("an id that is watched again and again", function()
 	after_each(helper.clean)
 
 	for _, what in ipairs{"memory", "lmdb", "Lua"} do
-		it("W1k costs no memory: functions over a store of kind " .. what, function()
+		it("costs no memory: functions over a store of kind [W1k]" .. what, function()
 			local each = growth(what, 5000)
 			assert(sanitized or each < 200, each .. " bytes each time")
 		end)
 	end
 
-	it("W1l costs no memory: scripts", function()
+	it("costs no memory: scripts [W1l]", function()
 		local each = growth("script", 300, helper.write_file("quiet.lua", "return function() end"))
 		assert(sanitized or each < 2000, each .. " bytes each time")
 	end)
 
-	it("W1m leaves the handles of the ones before as they are, for as long as somebody has them", function()
+	it("leaves the handles of the ones before as they are, for as long as somebody has them [W1m]", function()
 		local store = helper.memory()
 		fill(store, 1)
 		local registry = helper.registry(store)
@@ -89,7 +89,7 @@ describe("an id that is watched again and again", function()
 		assert.equal("running", registry:get_watcher("a"):stats().state)
 	end)
 
-	it("W1n may be watched anew by the log function that is told of it, and by a handler of another one", function()
+	it("may be watched anew by the log function that is told of it, and by a handler of another one [W1n]", function()
 		local store = helper.memory()
 		fill(store, 3)
 		local registry, again
@@ -115,7 +115,7 @@ describe("an id that is watched again and again", function()
 		drive(registry, function() return registry:get_watcher("other"):stats().lag == 0 and done >= 3 end)
 	end)
 
-	it("W1o is not harmed by a finalizer that still sees the context of a watcher that goes", function()
+	it("is not harmed by a finalizer that still sees the context of a watcher that goes [W1o]", function()
 		local store = helper.memory()
 		fill(store, 1)
 		local registry = helper.registry(store)

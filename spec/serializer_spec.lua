@@ -37,7 +37,7 @@ describe("a serializer", function()
 	after_each(helper.clean)
 
 	describe("that comes with the library", function()
-		it("Z2g json writes objects as JSON text, and gives back all that msgpack does", function()
+		it("json writes objects as JSON text, and gives back all that msgpack does [Z2g]", function()
 			local store = helper.open(nil, {serializer = "json"})
 			local object = {
 				name = "mar\195\163o", bytes = "\xff\0", count = 1, ratio = 1.0, none = vigia.null, empty = vigia.array{}, map = {},
@@ -54,7 +54,7 @@ describe("a serializer", function()
 			assert.equal("json", assert(helper.open():stats()).serializer)
 		end)
 
-		it("Z2h json is what a watcher, a filter and a predicate see, and its events have a size", function()
+		it("json is what a watcher, a filter and a predicate see, and its events have a size [Z2h]", function()
 			local store = helper.memory{serializer = "json", max_event_size = 400}
 			fill(store, 4)
 			fails("event_too_large", store:store_event("CREATE", "Job", ("x"):rep(390)))
@@ -65,7 +65,7 @@ describe("a serializer", function()
 			assert.same({3, 4}, seen)
 		end)
 
-		it("Z2i belongs to the file: another one is refused, and so is a change", function()
+		it("belongs to the file: another one is refused, and so is a change [Z2i]", function()
 			local store = helper.open(nil, {serializer = "json"})
 			mentions(fails("option_conflict", vigia.open(helper.path("store"), {serializer = "msgpack"})), "serializer", "json", "msgpack")
 			mentions(raises(store.configure, store, {serializer = "msgpack"}), "serializer", "fixed")
@@ -73,7 +73,7 @@ describe("a serializer", function()
 			assert.equal("msgpack", assert(other:stats()).serializer)
 		end)
 
-		it("Z2j json goes through `vigia append` and `vigia events` like msgpack", function()
+		it("json goes through `vigia append` and `vigia events` like msgpack [Z2j]", function()
 			local program = helper.program() and helper.quoted(helper.program())
 			if not program then return helper.pending("there is no program beside the module") end
 			local path = helper.path("store")
@@ -88,7 +88,7 @@ describe("a serializer", function()
 	end)
 
 	describe("of an application", function()
-		it("Z2k makes a string of each object and an object of each string; the envelope stays ours", function()
+		it("makes a string of each object and an object of each string; the envelope stays ours [Z2k]", function()
 			local serializer, calls = reverser()
 			local store = helper.open(nil, {serializer = serializer})
 			assert.equal(1, assert(store:store_event("CREATE", "Job", 17)))
@@ -106,7 +106,7 @@ describe("a serializer", function()
 			assert.equal("abc", assert(store:get_event(2)).object)
 		end)
 
-		it("Z2l serves watchers", function()
+		it("serves watchers [Z2l]", function()
 			local store = helper.memory{serializer = reverser()}
 			for n = 1, 3 do assert(store:store_event("CREATE", "Job", n * 10)) end
 			local registry, seen = helper.registry(store), {}
@@ -155,7 +155,7 @@ describe("a serializer", function()
 			return objects, watcher:stats()
 		end
 
-		it("Z2t serves scripts that name it in their table, or its module", function()
+		it("serves scripts that name it in their table, or its module [Z2t]", function()
 			local all <const> = {"a", "a!", "1", "1!"}
 			assert.same(all, (echoed("serializer = dofile(" .. ("%q"):format(helper.path("regetni.lua")) .. "), ")))
 			helper.clean()
@@ -168,7 +168,7 @@ describe("a serializer", function()
 			assert.same(all, (echoed('serializer = "regetni", ', {isolation = "process", worker_program = program})))
 		end)
 
-		it("Z2u tells a script that does not name it what to do, and one that names it wrongly what is wrong", function()
+		it("tells a script that does not name it what to do, and one that names it wrongly what is wrong [Z2u]", function()
 			local objects, stats = echoed("")
 			assert.same({}, objects)
 			assert.same({"stopped", 1, "deserialization_error"}, {stats.state, stats.blocked_on, stats.last_error.code})
@@ -194,7 +194,7 @@ describe("a serializer", function()
 			mentions(err, "`serializer` of an isolated script must be the name of a module")
 		end)
 
-		it("Z2m whose marshal fails, or answers no string, stores nothing", function()
+		it("whose marshal fails, or answers no string, stores nothing [Z2m]", function()
 			local store = helper.memory{serializer = reverser{marshal = function(object)
 				if object == "raise" then error("cannot marshal", 0) end
 				if object == "table" then error(setmetatable({}, {__tostring = function() return "an object" end})) end
@@ -207,7 +207,7 @@ describe("a serializer", function()
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
-		it("Z2n whose unmarshal fails: an error to a reader, the end for a watcher, and not of another", function()
+		it("whose unmarshal fails: an error to a reader, the end for a watcher, and not of another [Z2n]", function()
 			local store = helper.memory{serializer = reverser{unmarshal = function(bytes, head)
 				if head.seq_num == 2 then error("cannot unmarshal") end
 				return bytes
@@ -235,7 +235,7 @@ describe("a serializer", function()
 			assert.equal(1, skipping:stats().skipped)
 		end)
 
-		it("Z2o that is not given lets everything be done but objects be written and read", function()
+		it("that is not given lets everything be done but objects be written and read [Z2o]", function()
 			local store = helper.open(nil, {serializer = reverser()})
 			for n = 1, 3 do assert(store:store_event("CREATE", "Job", n)) end
 			store:close()
@@ -252,7 +252,7 @@ describe("a serializer", function()
 			mentions(output, '"serializer":"reverser","object":"2=regetni"')
 		end)
 
-		it("Z2s is not at hand in a script's state: its watcher stops and says so", function()
+		it("is not at hand in a script's state: its watcher stops and says so [Z2s]", function()
 			local store = helper.open(nil, {serializer = reverser()})
 			assert(store:store_event("CREATE", "Job", 1))
 			local path = helper.path("handler.lua")
@@ -267,7 +267,7 @@ describe("a serializer", function()
 			mentions(watcher:stats().last_error, "reverser", "Lua state")
 		end)
 
-		it("Z2p may use the store, and closing it meanwhile is told", function()
+		it("may use the store, and closing it meanwhile is told [Z2p]", function()
 			local store
 			local nested = reverser{marshal = function(object)
 				if object == 1 then assert(store:store_event("CREATE", "Inner", 2)) end
@@ -280,7 +280,7 @@ describe("a serializer", function()
 			fails("store_closed", store:store_event("CREATE", "Outer", 3))
 		end)
 
-		it("Z2q whose description is wrong is refused, with everything that is wrong", function()
+		it("whose description is wrong is refused, with everything that is wrong [Z2q]", function()
 			local function refused(serializer, ...)
 				mentions(raises(vigia.open, ":memory:", {serializer = serializer, max_batch_bytes = 0}), "max_batch_bytes", ...)
 			end
@@ -295,7 +295,7 @@ describe("a serializer", function()
 			refused(reverser{[1] = 1}, "unknown field")
 		end)
 
-		it("Z2r keeps the fields of events in a list as strict as without", function()
+		it("keeps the fields of events in a list as strict as without [Z2r]", function()
 			local store = helper.memory{serializer = reverser()}
 			mentions(raises(store.store_events, store, {{"CREATE", "Job", 1, opration = 1}}), "opration")
 			mentions(raises(store.store_events, store, {{"CREATE", object_type = 7, object = 1}}), "object_type")
@@ -320,7 +320,7 @@ describe("an object type", function()
 		return "Point" .. count
 	end
 
-	it("Z3a that is registered makes decoded maps instances of its class, wherever they are read", function()
+	it("that is registered makes decoded maps instances of its class, wherever they are read [Z3a]", function()
 		local name = fresh_name()
 		assert.is_false(vigia.is_type_registered(name))
 		assert.is_true(vigia.register_type(name, Point))
@@ -340,7 +340,7 @@ describe("an object type", function()
 		end
 	end)
 
-	it("Z3b leaves arrays, plain values and nothing as they are", function()
+	it("leaves arrays, plain values and nothing as they are [Z3b]", function()
 		local name = fresh_name()
 		assert(vigia.register_type(name, Point))
 		local store = helper.memory()
@@ -352,7 +352,7 @@ describe("an object type", function()
 		assert.is_nil(assert(store:get_event(4)).object)
 	end)
 
-	it("Z3c is registered once", function()
+	it("is registered once [Z3c]", function()
 		local name = fresh_name()
 		assert(vigia.register_type(name, Point))
 		mentions(fails("already_registered", vigia.register_type(name, {})), name, "already registered")
@@ -360,7 +360,7 @@ describe("an object type", function()
 		mentions(raises(vigia.register_type, fresh_name(), 7), "class")
 	end)
 
-	it("Z3d that is unknown is refused by a strict serializer, one event or many, of any kind", function()
+	it("that is unknown is refused by a strict serializer, one event or many, of any kind [Z3d]", function()
 		local name = fresh_name()
 		assert(vigia.register_type(name, Point))
 		for _, serializer in ipairs{{name = "msgpack", strict = true}, {name = "json", strict = true}, (reverser{strict = true})} do

@@ -14,14 +14,14 @@ describe("the settings of a file", function()
 	after_each(helper.clean)
 
 	for name, path in pairs{["a file"] = false, ["memory"] = ":memory:"} do
-		it("S12a are given when it is made and shown by stats, in " .. name, function()
+		it("are given when it is made and shown by stats, in [S12a]" .. name, function()
 			local store = helper.open(path or nil, {max_event_size = 4096, durability = "none", events_bucket = "log"})
 			local stats = assert(store:stats())
 			assert.same({4096, "none", "log", "checkpoints"},
 				{stats.max_event_size, stats.durability, stats.events_bucket, stats.checkpoint_bucket})
 		end)
 
-		it("S12b are changed by configure, at once, in " .. name, function()
+		it("are changed by configure, at once, in [S12b]" .. name, function()
 			local store = helper.open(path or nil)
 			assert.is_true(store:configure{max_event_size = 100})
 			assert.equal(100, store:stats().max_event_size)
@@ -31,7 +31,7 @@ describe("the settings of a file", function()
 			assert.equal("none", store:stats().durability)
 		end)
 
-		it("S12c are all checked before any is changed, in " .. name, function()
+		it("are all checked before any is changed, in [S12c]" .. name, function()
 			local store = helper.open(path or nil)
 			mentions(raises(store.configure, store, {max_event_size = 5000, durability = "never", max_event_sise = 1}),
 				"durability", "never", "max_event_sise", "did you mean max_event_size")
@@ -50,7 +50,7 @@ describe("the settings of a file", function()
 	}
 
 	for name, path in pairs{["a file"] = "store", ["memory"] = false} do
-		it("S12j each of them belongs to the file: kept, shown, changed, and refused where it differs, in " .. name, function()
+		it("each of them belongs to the file: kept, shown, changed, and refused where it differs, in [S12j]" .. name, function()
 			local scopes, defaults = {}, {}
 			for _, option in ipairs(require("vigia.core").options("store")) do
 				if option.scope ~= "handle" then scopes[option.name], defaults[option.name] = option.scope, option.default end
@@ -83,7 +83,7 @@ describe("the settings of a file", function()
 		end)
 	end
 
-	it("S12d stay changed when the file is opened again, and the old value is a conflict", function()
+	it("stay changed when the file is opened again, and the old value is a conflict [S12d]", function()
 		local store = helper.open(nil, {max_event_size = 5000})
 		assert(store:configure{max_event_size = 6000})
 		mentions(fails("option_conflict", vigia.open(helper.path("store"), {max_event_size = 5000})), "max_event_size", "5000", "6000")
@@ -92,7 +92,7 @@ describe("the settings of a file", function()
 		assert.equal(6000, helper.open(nil, {max_event_size = 6000}):stats().max_event_size)
 	end)
 
-	it("S12e are followed by other processes with their next commit", function()
+	it("are followed by other processes with their next commit [S12e]", function()
 		local store = helper.open()
 		assert(store:store_event("CREATE", "Job", 1))
 		assert(os.execute("mkfifo " .. helper.quoted(helper.path("go"))))
@@ -117,7 +117,7 @@ describe("the settings of a file", function()
 		assert.equal(2, store:get_latest_event_num())
 	end)
 
-	it("S12f refuses to change a store that is read-only or closed", function()
+	it("refuses to change a store that is read-only or closed [S12f]", function()
 		helper.open():close()
 		local store = helper.open(nil, {readonly = true})
 		fails("store_readonly", store:configure{max_event_size = 100})
@@ -125,14 +125,14 @@ describe("the settings of a file", function()
 		fails("store_closed", store:configure{max_event_size = 100})
 	end)
 
-	it("S12g refuses bucket names that are taken, or equal", function()
+	it("refuses bucket names that are taken, or equal [S12g]", function()
 		mentions(raises(vigia.open, helper.path("store"), {events_bucket = "vigia.marks"}), "vigia")
 		mentions(raises(vigia.open, helper.path("store"), {events_bucket = "a", checkpoint_bucket = "a"}), "events_bucket", "checkpoint_bucket")
 	end)
 
 	if not helper.program() then return end
 
-	it("S12h are shown and changed by `vigia configure`", function()
+	it("are shown and changed by `vigia configure` [S12h]", function()
 		helper.open():close()
 		mentions(program("configure"), "max_event_size=1048576", "durability=commit", "events_bucket=events")
 		local output, ok = program("configure max_event_size=2MiB durability=none")
@@ -149,7 +149,7 @@ describe("the settings of a file", function()
 		end
 	end)
 
-	it("S12i are told of by `vigia options`, with name, default and meaning", function()
+	it("are told of by `vigia options`, with name, default and meaning [S12i]", function()
 		local output = helper.shell(helper.quoted(helper.program()) .. " help options")
 		for _, kind in ipairs{"store", "watch", "registry"} do
 			for _, option in ipairs(require("vigia.core").options(kind)) do

@@ -63,7 +63,7 @@ end
 describe("a long run", function()
 	after_each(helper.clean)
 
-	it("G2z keeps file and memory flat and loses nothing, through kills", function()
+	it("keeps file and memory flat and loses nothing, through kills [G2z]", function()
 		if not os.getenv("VIGIA_SOAK") then return helper.pending("runs with scripts/test --long") end
 		local seconds = tonumber(os.getenv("VIGIA_SOAK_SECONDS")) or 600
 		local seed = tonumber(os.getenv("VIGIA_SEED")) or os.time()

@@ -33,7 +33,7 @@ describe("a stepper", function()
 		assert.same({1, 1, 2, 1}, {stats.processed, stats.skipped, stats.failed, stats.retried})
 	end)
 
-	it("R3a raises for an input that does not fit, and is as before", function()
+	it("raises for an input that does not fit, and is as before [R3a]", function()
 		local stepper = core.stepper()
 		for _, kind in ipairs{"batch", "fetch_failed", "handled", "failed", "deferred", "saved", "save_failed"} do
 			mentions(raises(stepper.step, stepper, {kind = kind, next = after(1), seqs = {1}}), "under way")
@@ -57,7 +57,7 @@ describe("a stepper", function()
 		mentions(raises(core.stepper, {batch_sise = 1}), "batch_sise")
 	end)
 
-	it("R3a does no harm with random inputs", function()
+	it("does no harm with random inputs [R3a]", function()
 		local kinds = {"start", "batch", "fetch_failed", "handled", "failed", "deferred", "saved", "save_failed", "wake", "tick", "stop",
 			"seek", "reread"}
 		math.randomseed(os.time())

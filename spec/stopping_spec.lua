@@ -92,7 +92,7 @@ describe("fifty watchers", function()
 		end
 	end
 
-	it("W16m stop within the timeout, in threads, programs and coroutines, and leave neither thread nor process", function()
+	it("stop within the timeout, in threads, programs and coroutines, and leave neither thread nor process [W16m]", function()
 		if not program then return helper.pending("there is no program beside the module") end
 		local store = helper.open(nil, {durability = "none"})
 		fill(store, 1)
@@ -127,7 +127,7 @@ describe("fifty watchers", function()
 	end)
 
 	for _, isolated in ipairs{false, true} do
-		it(("W16n end with `vigia run` at a SIGTERM, checkpoints saved: %s"):format(isolated and "programs" or "threads"), function()
+		it(("end with `vigia run` at a SIGTERM, checkpoints saved: %s [W16n]"):format(isolated and "programs" or "threads"), function()
 			if not program then return helper.pending("there is no program beside the module") end
 			local path, marks = helper.path("store"), folder()
 			local store = helper.open(path, {durability = "none"})
@@ -163,7 +163,7 @@ end)
 describe("an isolated program that does not come to its end", function()
 	local program = helper.program()
 	if not program then
-		it("H6 is left out", function() helper.pending("there is no program beside the module") end)
+		it("is left out [H6]", function() helper.pending("there is no program beside the module") end)
 		return
 	end
 
@@ -198,7 +198,7 @@ describe("an isolated program that does not come to its end", function()
 
 	local function begun() return lfs.attributes(mark) ~= nil end
 
-	it("H6q W14o is killed when the time of a stop has passed; its event has failed, and is handled after a start", function()
+	it("is killed when the time of a stop has passed; its event has failed, and is handled after a start [H6q W14o]", function()
 		helper.write_file("flag", "")
 		local watcher = watch("stuck", "return function() stuck() end")
 		drive(registry, begun)
@@ -222,7 +222,7 @@ describe("an isolated program that does not come to its end", function()
 		assert.equal(1, store:get_checkpoint("stuck"))
 	end)
 
-	it("H6r W16o is named by registry:stop, which kills it alone; a stop function that hangs holds up no other", function()
+	it("is named by registry:stop, which kills it alone; a stop function that hangs holds up no other [H6r W16o]", function()
 		helper.write_file("flag", "")
 		local stuck = watch("stuck", "return function() stuck() end")
 		local stops = watch("stops", "return {handle = function() end, stop = stuck}")
@@ -239,7 +239,7 @@ describe("an isolated program that does not come to its end", function()
 		assert.is_true(registry:stop())
 	end)
 
-	it("H6s is killed after some seconds when its registry goes", function()
+	it("is killed after some seconds when its registry goes [H6s]", function()
 		helper.write_file("flag", "")
 		watch("stuck", "return function() stuck() end")
 		drive(registry, begun)
@@ -249,7 +249,7 @@ describe("an isolated program that does not come to its end", function()
 		assert.same({}, programs())
 	end)
 
-	it("H6t is killed by `vigia run` when --stop-timeout has passed, or some seconds after the signal in an init", function()
+	it("is killed by `vigia run` when --stop-timeout has passed, or some seconds after the signal in an init [H6t]", function()
 		local path = helper.path("store")
 		for rest, part in pairs{
 			["return function() os.execute('touch ' .. MARK) return (('a'):rep(5000)):find('.-.-.-.-.-b') end"] = "did not stop in time",

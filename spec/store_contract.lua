@@ -34,7 +34,7 @@ return function(name, open)
 
 		---- numbers and times ----
 
-		it("E1 gives each event its number, operation, type, object and time", function()
+		it("gives each event its number, operation, type, object and time [E1]", function()
 			local before = os.time()
 			assert(store:store_event("CREATE", "Job", {id = "j-1"}))
 			local event = assert(store:get_event(1))
@@ -52,26 +52,26 @@ return function(name, open)
 			assert(event.timestamp // 1000000000 <= os.time() + 1, "the time is nanoseconds since the epoch")
 		end)
 
-		it("E1 answers the same event from get_event and from get_events", function()
+		it("answers the same event from get_event and from get_events [E1]", function()
 			fill(store, 3)
 			local events = assert(store:get_events{timeout = 0}).events
 			for n = 1, 3 do assert.same(assert(store:get_event(n)), events[n]) end
 		end)
 
-		it("E2a numbers events consecutively from 1, single ones and batches alike", function()
+		it("numbers events consecutively from 1, single ones and batches alike [E2a]", function()
 			assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
 			assert.same({2, 4}, {assert(store:store_events{{"CREATE", "Job", 2}, {"CREATE", "Job", 3}, {"CREATE", "Job", 4}})})
 			assert.equal(5, assert(store:store_event("CREATE", "Job", 5)))
 			assert.same(range(1, 5), (read(store)))
 		end)
 
-		it("E2b gives no number away to an event that was refused", function()
+		it("gives no number away to an event that was refused [E2b]", function()
 			assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
 			fails("serialization_error", store:store_event("CREATE", "Job", print))
 			assert.equal(2, assert(store:store_event("CREATE", "Job", 2)))
 		end)
 
-		it("E2c reuses no number after everything was removed", function()
+		it("reuses no number after everything was removed [E2c]", function()
 			fill(store, 5)
 			assert.equal(5, assert(store:trim(5)))
 			assert.equal(6, assert(store:store_event("CREATE", "Job", 6)))
@@ -89,7 +89,7 @@ return function(name, open)
 			assert.equal(7, assert(store:store_event("CREATE", "Job", 7)))
 		end)
 
-		it("E3 never lets a timestamp go backwards, and an event may repeat the one before", function()
+		it("never lets a timestamp go backwards, and an event may repeat the one before [E3]", function()
 			for _ = 1, 50 do
 				assert(store:store_event("CREATE", "Job", nil))
 				fill(store, 3)
@@ -103,7 +103,7 @@ return function(name, open)
 
 		---- appending ----
 
-		it("S1a answers the number of the event, which can be read at once", function()
+		it("answers the number of the event, which can be read at once [S1a]", function()
 			for n = 1, 3 do
 				local seq_num = assert(store:store_event("UPDATE", "Node", {n = n}))
 				assert.equal(n, seq_num)
@@ -111,7 +111,7 @@ return function(name, open)
 			end
 		end)
 
-		it("S1b stores a copy: changing the object afterwards changes nothing", function()
+		it("stores a copy: changing the object afterwards changes nothing [S1b]", function()
 			local object = {list = {1, 2}}
 			assert(store:store_event("CREATE", "Job", object))
 			object.list[1], object.more = 99, true
@@ -120,7 +120,7 @@ return function(name, open)
 			assert.same({list = {1, 2}}, assert(store:get_event(1)).object)
 		end)
 
-		it("S14a stores a batch under consecutive numbers, tables and triples alike", function()
+		it("stores a batch under consecutive numbers, tables and triples alike [S14a]", function()
 			assert(store:store_event("CREATE", "Job", 0))
 			assert.same({2, 3}, {assert(store:store_events{
 				{operation = "UPDATE", object_type = "Job", object = {a = 1}},
@@ -131,7 +131,7 @@ return function(name, open)
 			assert.same({"DELETE", "Node", "gone"}, {three.operation, three.object_type, three.object})
 		end)
 
-		it("S14b stores nothing of a batch with one bad event, whatever is bad about it", function()
+		it("stores nothing of a batch with one bad event, whatever is bad about it [S14b]", function()
 			local good = {"CREATE", "Job", 1}
 			fails("serialization_error", store:store_events{good, good, {"CREATE", "Job", print}, good})
 			fails("invalid_argument", store:store_events{good, good, {"", "Job", 1}, good})
@@ -144,20 +144,20 @@ return function(name, open)
 			assert.equal(1, assert(store:store_event("CREATE", "Job", "after")))
 		end)
 
-		it("S14c says which event of a batch is bad", function()
+		it("says which event of a batch is bad [S14c]", function()
 			local good = {"CREATE", "Job", 1}
 			local err = fails("serialization_error", store:store_events{good, good, {"CREATE", "Job", {call = print}}})
 			helper.mentions(err, "3", "object.call")
 		end)
 
-		it("S14d returns true for an empty list, which has no numbers", function()
+		it("returns true for an empty list, which has no numbers [S14d]", function()
 			local first, last = store:store_events{}
 			assert.is_true(first)
 			assert.is_nil(last)
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
-		it("S14e takes a batch of ten thousand", function()
+		it("takes a batch of ten thousand [S14e]", function()
 			assert.same({1, 10000}, {1, fill(store, 10000)})
 			assert.equal(10000, assert(store:get_latest_event_num()))
 			assert.same({n = 10000}, assert(store:get_event(10000)).object)
@@ -165,7 +165,7 @@ return function(name, open)
 
 		---- the last and the oldest ----
 
-		it("S9a answers the last number ever assigned, 0 in a new store", function()
+		it("answers the last number ever assigned, 0 in a new store [S9a]", function()
 			assert.equal(0, assert(store:get_latest_event_num()))
 			fill(store, 3)
 			assert.equal(3, assert(store:get_latest_event_num()))
@@ -189,7 +189,7 @@ return function(name, open)
 
 		---- checkpoints ----
 
-		it("S10a keeps a number for each watcher id, forward and back", function()
+		it("keeps a number for each watcher id, forward and back [S10a]", function()
 			fails("checkpoint_not_found", store:get_checkpoint("a"))
 			assert.is_true(assert(store:store_checkpoint("a", 5)))
 			assert.is_true(assert(store:store_checkpoint("b", 7)))
@@ -202,19 +202,19 @@ return function(name, open)
 			assert.equal("integer", math.type(store:get_checkpoint("a")))
 		end)
 
-		it("S10b names the watcher whose checkpoint is not there", function()
+		it("names the watcher whose checkpoint is not there [S10b]", function()
 			local err = fails("checkpoint_not_found", store:get_checkpoint("nobody"))
 			assert.equal("nobody", err.watcher_id)
 			helper.mentions(err, "nobody")
 		end)
 
-		it("S10c takes ids of 1 to 255 bytes, any but NUL", function()
+		it("takes ids of 1 to 255 bytes, any but NUL [S10c]", function()
 			local ids = {"a", ("x"):rep(255), "näme", "with space", "\xff\xfe", "a/b", "events", "%s"}
 			for n, id in ipairs(ids) do assert(store:store_checkpoint(id, n)) end
 			for n, id in ipairs(ids) do assert.equal(n, assert(store:get_checkpoint(id))) end
 		end)
 
-		it("S10d refuses an empty id, one of 256 bytes, one with a NUL, and keeps nothing", function()
+		it("refuses an empty id, one of 256 bytes, one with a NUL, and keeps nothing [S10d]", function()
 			for _, id in ipairs{"", ("x"):rep(256), "a\0b", "a\0"} do
 				fails("invalid_argument", store:store_checkpoint(id, 1))
 				fails("invalid_argument", store:get_checkpoint(id))
@@ -223,7 +223,7 @@ return function(name, open)
 			assert.same({}, assert(store:checkpoints()))
 		end)
 
-		it("S10e refuses a checkpoint that is no number of an event", function()
+		it("refuses a checkpoint that is no number of an event [S10e]", function()
 			for _, n in ipairs{-1, math.mininteger, 1.5, "1", true, {}} do
 				raises(store.store_checkpoint, store, "a", n)
 			end
@@ -232,14 +232,14 @@ return function(name, open)
 			assert.same({}, assert(store:checkpoints()))
 		end)
 
-		it("S10f deletes a checkpoint, and says if there was none", function()
+		it("deletes a checkpoint, and says if there was none [S10f]", function()
 			assert(store:store_checkpoint("a", 5))
 			assert.is_true(assert(store:delete_checkpoint("a")))
 			fails("checkpoint_not_found", store:get_checkpoint("a"))
 			fails("checkpoint_not_found", store:delete_checkpoint("a"))
 		end)
 
-		it("S10i lists more checkpoints than fit into a first buffer", function()
+		it("lists more checkpoints than fit into a first buffer [S10i]", function()
 			local expected = {}
 			for n = 1, 300 do
 				local id = ("watcher %d "):format(n) .. ("x"):rep(n % 200)
@@ -249,7 +249,7 @@ return function(name, open)
 			assert.same(expected, store:checkpoints())
 		end)
 
-		it("S10g lists all checkpoints", function()
+		it("lists all checkpoints [S10g]", function()
 			assert.same({}, assert(store:checkpoints()))
 			local expected = {}
 			for n = 1, 300 do
@@ -270,12 +270,12 @@ return function(name, open)
 
 		---- the end ----
 
-		it("S11a closes twice without harm", function()
+		it("closes twice without harm [S11a]", function()
 			assert.is_true(store:close())
 			assert.is_true(store:close())
 		end)
 
-		it("S11b answers store_closed to every call on a closed store", function()
+		it("answers store_closed to every call on a closed store [S11b]", function()
 			fill(store, 3)
 			store:close()
 			fails("store_closed", store:store_event("CREATE", "Job", 1))
@@ -295,7 +295,7 @@ return function(name, open)
 			assert.is_string(tostring(store))
 		end)
 
-		it("S11c S6n wakes a call that waits, which answers with no event and its position", function()
+		it("wakes a call that waits, which answers with no event and its position [S11c S6n]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local answer
@@ -308,7 +308,7 @@ return function(name, open)
 			assert.equal(after(7), answer[1].next_event_iterator)
 		end)
 
-		it("S11d closes itself at the end of a <close> variable", function()
+		it("closes itself at the end of a <close> variable [S11d]", function()
 			local kept
 			do
 				local closing <close> = open()
@@ -318,7 +318,7 @@ return function(name, open)
 			fails("store_closed", kept:get_latest_event_num())
 		end)
 
-		it("S11e closes itself at the end of a <close> variable when an error passes through", function()
+		it("closes itself at the end of a <close> variable when an error passes through [S11e]", function()
 			local kept
 			raises(function()
 				local closing <close> = open()
@@ -328,7 +328,7 @@ return function(name, open)
 			fails("store_closed", kept:get_latest_event_num())
 		end)
 
-		it("S11f lives on for events and iterators that were read from it", function()
+		it("lives on for events and iterators that were read from it [S11f]", function()
 			fill(store, 1)
 			local answer = assert(store:get_events{timeout = 0})
 			store:close()
@@ -339,7 +339,7 @@ return function(name, open)
 
 		---- more ways to read, and removing ----
 
-		it("S20a answers one event by its number", function()
+		it("answers one event by its number [S20a]", function()
 			fill(store, 3)
 			assert.same({n = 2}, assert(store:get_event(2)).object)
 			fails("event_not_found", store:get_event(4))
@@ -349,7 +349,7 @@ return function(name, open)
 			raises(store.get_event, store)
 		end)
 
-		it("S20b tells an event that was removed from one that never was", function()
+		it("tells an event that was removed from one that never was [S20b]", function()
 			fill(store, 3)
 			assert(store:trim(2))
 			assert.equal(2, fails("sequence_expired", store:get_event(2)).seq_num)
@@ -360,7 +360,7 @@ return function(name, open)
 			fails("event_not_found", store:get_event(4))
 		end)
 
-		it("S20c answers the oldest number, 0 if there is no event", function()
+		it("answers the oldest number, 0 if there is no event [S20c]", function()
 			assert.equal(0, assert(store:get_oldest_event_num()))
 			fill(store, 5)
 			assert.equal(1, assert(store:get_oldest_event_num()))
@@ -372,7 +372,7 @@ return function(name, open)
 			assert.equal(6, assert(store:get_oldest_event_num()))
 		end)
 
-		it("S20d finds the first event at or after a time", function()
+		it("finds the first event at or after a time [S20d]", function()
 			for _ = 1, 20 do assert(store:store_event("CREATE", "Job", nil)) end
 			local first_at, times = {}, {}
 			for _, event in ipairs(assert(store:get_events{timeout = 0}).events) do
@@ -389,7 +389,7 @@ return function(name, open)
 			assert.equal(1, assert(store:find_time(-5)))
 		end)
 
-		it("S20e answers nil and no error when no event is so young", function()
+		it("answers nil and no error when no event is so young [S20e]", function()
 			for _ = 1, 2 do
 				local number, err = store:find_time(math.maxinteger)
 				assert.is_nil(number)
@@ -400,7 +400,7 @@ return function(name, open)
 			assert.equal(3, assert(store:find_time(0)))
 		end)
 
-		it("S20f finds the first of several events with one time", function()
+		it("finds the first of several events with one time [S20f]", function()
 			fill(store, 3)
 			fill(store, 500)
 			local event = assert(store:get_event(503))
@@ -409,7 +409,7 @@ return function(name, open)
 			assert(found == 1 or assert(store:get_event(found - 1)).timestamp < event.timestamp)
 		end)
 
-		it("S20g removes up to and including a number, and says how many went", function()
+		it("removes up to and including a number, and says how many went [S20g]", function()
 			fill(store, 10)
 			assert.equal(4, assert(store:trim(4)))
 			assert.same(range(5, 10), (read(store)))
@@ -420,7 +420,7 @@ return function(name, open)
 			assert.equal(0, assert(store:trim(10)))
 		end)
 
-		it("S20h refuses to remove beyond the last event, and removes nothing", function()
+		it("refuses to remove beyond the last event, and removes nothing [S20h]", function()
 			fill(store, 3)
 			fails("position_out_of_range", store:trim(4))
 			for _, n in ipairs{-1, 1.5, "3"} do raises(store.trim, store, n) end
@@ -428,7 +428,7 @@ return function(name, open)
 			assert.same(range(1, 3), (read(store)))
 		end)
 
-		it("S20i removes many at once", function()
+		it("removes many at once [S20i]", function()
 			fill(store, 5000)
 			assert.equal(4999, assert(store:trim(4999)))
 			assert.same({5000}, (read(store)))

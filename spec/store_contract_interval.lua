@@ -28,7 +28,7 @@ return function(name, open)
 			return list
 		end
 
-		it("D2a answers true and no number; sync commits, and answers the last number", function()
+		it("answers true and no number; sync commits, and answers the last number [D2a]", function()
 			local store = open_queue()
 			assert.same({true}, {store:store_event("CREATE", "Job", 1)})
 			assert.same({true}, {store:store_events{{"CREATE", "Job", 2}, {"CREATE", "Job", 3}}})
@@ -40,7 +40,7 @@ return function(name, open)
 			assert.equal(3, assert(store:sync()))
 		end)
 
-		it("D2b commits by itself when the interval is over, and wakes who waits", function()
+		it("commits by itself when the interval is over, and wakes who waits [D2b]", function()
 			local store = open_queue{commit_interval = 0.05}
 			for n = 1, 3 do
 				assert.is_true(store:store_event("CREATE", "Job", n))
@@ -49,7 +49,7 @@ return function(name, open)
 			end
 		end)
 
-		it("D2c gives a number at once to an append under conditions, behind all that was queued before", function()
+		it("gives a number at once to an append under conditions, behind all that was queued before [D2c]", function()
 			local store = open_queue()
 			fill(store, 3)
 			assert.same({4}, {store:store_event("CREATE", "Job", "four", {key = "k"})})
@@ -62,7 +62,7 @@ return function(name, open)
 			assert.equal(7, store:get_latest_event_num())
 		end)
 
-		it("D2d makes room by a commit when the queue is full", function()
+		it("makes room by a commit when the queue is full [D2d]", function()
 			local store = open_queue{commit_queue_bytes = 1000}
 			for n = 1, 200 do
 				assert.is_true(store:store_event("CREATE", "Job", n))
@@ -74,7 +74,7 @@ return function(name, open)
 			assert.equal(200, objects(store)[200])
 		end)
 
-		it("D2e keeps the order of all appends when the level changes in between", function()
+		it("keeps the order of all appends when the level changes in between [D2e]", function()
 			local store = open_queue()
 			assert.is_true(store:store_event("CREATE", "Job", 1))
 			assert(store:configure{durability = "commit"})
@@ -85,7 +85,7 @@ return function(name, open)
 			assert.same({1, 2, 3}, objects(store))
 		end)
 
-		it("D2f refuses at once what cannot be stored, and queues nothing of it", function()
+		it("refuses at once what cannot be stored, and queues nothing of it [D2f]", function()
 			local store = open_queue{max_event_size = 100}
 			fails("event_too_large", store:store_event("CREATE", "Job", ("x"):rep(200)))
 			fails("serialization_error", store:store_events{{"CREATE", "Job", 1}, {"CREATE", "Job", print}})
@@ -96,7 +96,7 @@ return function(name, open)
 			assert.equal(1, assert(store:sync()))
 		end)
 
-		it("D2g serves coroutines and handlers", function()
+		it("serves coroutines and handlers [D2g]", function()
 			local store = open_queue{commit_interval = 0.01}
 			local registry = helper.registry(store)
 			local handle, seen = helper.recorder()
@@ -110,7 +110,7 @@ return function(name, open)
 			assert.same(range(1, 200), seen)
 		end)
 
-		it("D2h loses nothing at close", function()
+		it("loses nothing at close [D2h]", function()
 			local store = open_queue()
 			local lasts = store:stats().can.persist
 			fill(store, 10)

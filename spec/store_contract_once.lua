@@ -14,7 +14,7 @@ return function(name, open)
 		before_each(function() store = open() end)
 		after_each(helper.clean)
 
-		it("S21a stores with if_last only behind that number, and names both numbers otherwise", function()
+		it("stores with if_last only behind that number, and names both numbers otherwise [S21a]", function()
 			assert.equal(1, assert(store:store_event("CREATE", "Job", 1, {if_last = 0})))
 			assert.equal(2, assert(store:store_event("CREATE", "Job", 2, {if_last = 1})))
 			mentions(fails("sequence_conflict", store:store_event("CREATE", "Job", 3, {if_last = 1})), "is 2", "not 1")
@@ -24,14 +24,14 @@ return function(name, open)
 			assert.same(range(1, 4), (read(store)))
 		end)
 
-		it("S21b counts removed events in if_last", function()
+		it("counts removed events in if_last [S21b]", function()
 			fill(store, 3)
 			assert(store:trim(3))
 			fails("sequence_conflict", store:store_event("CREATE", "Job", 4, {if_last = 0}))
 			assert.equal(4, assert(store:store_event("CREATE", "Job", 4, {if_last = 3})))
 		end)
 
-		it("S21c lets one of many that expect the same number through, and fails no other caller with them", function()
+		it("lets one of many that expect the same number through, and fails no other caller with them [S21c]", function()
 			local registry = helper.registry(store)
 			local stored, conflicts, others = 0, 0, 0
 			for n = 1, 20 do
@@ -56,7 +56,7 @@ return function(name, open)
 			assert.same(range(1, 21), (read(store)))
 		end)
 
-		it("S21d stores an event once under its key and answers the first one's number", function()
+		it("stores an event once under its key and answers the first one's number [S21d]", function()
 			fill(store, 2)
 			local first = {store:store_event("CREATE", "Job", "mine", {key = "k-1"})}
 			assert.same({3}, first)
@@ -68,7 +68,7 @@ return function(name, open)
 			assert.equal("mine", store:get_event(3).object)
 		end)
 
-		it("S21e takes keys of any bytes, a key for a list as a whole, and a known key before if_last", function()
+		it("takes keys of any bytes, a key for a list as a whole, and a known key before if_last [S21e]", function()
 			local key = "\0k\xff" .. ("x"):rep(252)
 			assert.same({1}, {store:store_event("CREATE", "Job", 1, {key = key})})
 			assert.same({1, true}, {store:store_event("CREATE", "Job", 1, {key = key})})
@@ -81,7 +81,7 @@ return function(name, open)
 			assert.same(range(1, 5), (read(store)))
 		end)
 
-		it("S21f knows a key for as long as its event, the last of its list, is kept", function()
+		it("knows a key for as long as its event, the last of its list, is kept [S21f]", function()
 			local list = {{"CREATE", "Job", 2}, {"CREATE", "Job", 3}}
 			assert(store:store_event("CREATE", "Job", 1, {key = "one"}))
 			assert(store:store_events(list, {key = "list"}))
@@ -95,7 +95,7 @@ return function(name, open)
 			assert.same({8}, {store:store_event("CREATE", "Job", 1, {key = "one"})})
 		end)
 
-		it("S21g stores once what many coroutines send under one key at the same time", function()
+		it("stores once what many coroutines send under one key at the same time [S21g]", function()
 			local registry = helper.registry(store)
 			local numbers, there = {}, 0
 			for n = 1, 50 do
@@ -112,7 +112,7 @@ return function(name, open)
 			assert.same({1}, (read(store)))
 		end)
 
-		it("S21h raises for conditions that are none, all in one error, and stores nothing", function()
+		it("raises for conditions that are none, all in one error, and stores nothing [S21h]", function()
 			mentions(raises(store.store_event, store, "CREATE", "Job", 1, {key = 7, if_last = -1, iflast = 2}),
 				"key is a number", "if_last is -1", "unknown option 'iflast' (did you mean if_last?)")
 			mentions(raises(store.store_event, store, "CREATE", "Job", 1, {key = ""}), "key: must not be empty")

@@ -24,7 +24,7 @@ return function(name, open)
 
 		---- reading: the request and the answer ----
 
-		it("S2a answers a table of events, the next iterator and at_end, and nothing else", function()
+		it("answers a table of events, the next iterator and at_end, and nothing else [S2a]", function()
 			fill(store, 2)
 			local answer = assert(store:get_events{event_iterator = vigia.trim_horizon(), limit = 10, timeout = 0, watcher_id = "w",
 				filter = {object_types = {"Job"}, operations = {"CREATE"}}})
@@ -33,13 +33,13 @@ return function(name, open)
 			for field in pairs(answer) do assert(field == "events" or field == "next_event_iterator" or field == "at_end", field) end
 		end)
 
-		it("S2b reads from the trim horizon without a request", function()
+		it("reads from the trim horizon without a request [S2b]", function()
 			fill(store, 2)
 			assert.equal(2, #assert(store:get_events()).events)
 			assert.equal(2, #assert(store:get_events{}).events)
 		end)
 
-		it("S2c refuses what a request does not have, and says what is wrong", function()
+		it("refuses what a request does not have, and says what is wrong [S2c]", function()
 			helper.mentions(raises(store.get_events, store, {limits = 1}), "limits")
 			helper.mentions(raises(store.get_events, store, {limit = "many"}), "limit")
 			helper.mentions(raises(store.get_events, store, {limit = -1}), "limit")
@@ -53,14 +53,14 @@ return function(name, open)
 
 		---- reading: where it starts ----
 
-		it("S3a starts at the oldest event there is from the trim horizon", function()
+		it("starts at the oldest event there is from the trim horizon [S3a]", function()
 			fill(store, 5)
 			assert.same(range(1, 5), (read(store, {event_iterator = vigia.trim_horizon()})))
 			assert(store:trim(3))
 			assert.same({4, 5}, (read(store, {event_iterator = vigia.trim_horizon()})))
 		end)
 
-		it("S3b starts at N and after N", function()
+		it("starts at N and after N [S3b]", function()
 			fill(store, 5)
 			assert.same({3, 4, 5}, (read(store, {event_iterator = at(3)})))
 			assert.same({4, 5}, (read(store, {event_iterator = after(3)})))
@@ -70,14 +70,14 @@ return function(name, open)
 			assert.same(range(1, 5), (read(store, {event_iterator = at(0)})))
 		end)
 
-		it("S3c goes on at the oldest where the number asked for was removed", function()
+		it("goes on at the oldest where the number asked for was removed [S3c]", function()
 			fill(store, 5)
 			assert(store:trim(3))
 			assert.same({4, 5}, (read(store, {event_iterator = at(2)})))
 			assert.same({4, 5}, (read(store, {event_iterator = after(0)})))
 		end)
 
-		it("S3d resolves latest to after the last number, and never delivers what was there", function()
+		it("resolves latest to after the last number, and never delivers what was there [S3d]", function()
 			fill(store, 3)
 			local numbers, next_iterator = read(store, {event_iterator = vigia.latest()})
 			assert.same({}, numbers)
@@ -89,7 +89,7 @@ return function(name, open)
 
 		---- reading: where it ends ----
 
-		it("S4a goes on behind the last event of a page", function()
+		it("goes on behind the last event of a page [S4a]", function()
 			fill(store, 5)
 			local pages, iterator = {}, vigia.trim_horizon()
 			for _ = 1, 4 do
@@ -99,7 +99,7 @@ return function(name, open)
 			assert.equal(after(5), iterator)
 		end)
 
-		it("S4b passes what the filter dropped, in front, between and behind", function()
+		it("passes what the filter dropped, in front, between and behind [S4b]", function()
 			for _, object_type in ipairs{"Node", "Job", "Node", "Job", "Node", "Node"} do
 				assert(store:store_event("CREATE", object_type, nil))
 			end
@@ -111,7 +111,7 @@ return function(name, open)
 			assert.equal(after(6), next_iterator)
 		end)
 
-		it("S4c looks no further than the last event of a full page", function()
+		it("looks no further than the last event of a full page [S4c]", function()
 			for _, object_type in ipairs{"Job", "Node", "Job"} do assert(store:store_event("CREATE", object_type, nil)) end
 			local numbers, next_iterator = read(store, {filter = {object_types = {"Job"}}, limit = 1})
 			assert.same({1}, numbers)
@@ -119,7 +119,7 @@ return function(name, open)
 			assert.same({3}, (read(store, {event_iterator = next_iterator, filter = {object_types = {"Job"}}})))
 		end)
 
-		it("S4d resolves the trim horizon and latest in an empty store, and leaves the others as they are", function()
+		it("resolves the trim horizon and latest in an empty store, and leaves the others as they are [S4d]", function()
 			for _, case in ipairs{
 				{vigia.trim_horizon(), after(0)}, {vigia.latest(), after(0)},
 				{at(0), at(0)}, {at(1), at(1)}, {at(100), at(100)}, {after(0), after(0)}, {after(100), after(100)},
@@ -130,7 +130,7 @@ return function(name, open)
 			end
 		end)
 
-		it("S4e leaves at N and after N beyond the end as they are", function()
+		it("leaves at N and after N beyond the end as they are [S4e]", function()
 			fill(store, 5)
 			for _, iterator in ipairs{at(6), at(100), after(5), after(100), at(math.maxinteger), after(math.maxinteger)} do
 				local numbers, next_iterator = read(store, {event_iterator = iterator})
@@ -139,7 +139,7 @@ return function(name, open)
 			end
 		end)
 
-		it("S4f resolves the trim horizon behind the last number when everything was removed", function()
+		it("resolves the trim horizon behind the last number when everything was removed [S4f]", function()
 			fill(store, 5)
 			assert(store:trim(5))
 			local numbers, next_iterator = read(store, {event_iterator = vigia.trim_horizon()})
@@ -150,7 +150,7 @@ return function(name, open)
 
 		---- reading: how much ----
 
-		it("S5a answers at most `limit` events, and any number for 0", function()
+		it("answers at most `limit` events, and any number for 0 [S5a]", function()
 			fill(store, 250)
 			assert.same({1}, (read(store, {limit = 1})))
 			assert.same(range(1, 249), (read(store, {limit = 249})))
@@ -160,12 +160,12 @@ return function(name, open)
 			assert.same(range(1, 250), (read(store)))
 		end)
 
-		it("S5b counts what it returns, not what the filter drops", function()
+		it("counts what it returns, not what the filter drops [S5b]", function()
 			for n = 1, 20 do assert(store:store_event("CREATE", n % 2 == 0 and "Job" or "Node", nil)) end
 			assert.same({2, 4, 6}, (read(store, {limit = 3, filter = {object_types = {"Job"}}})))
 		end)
 
-		it("S5c bounds an answer by max_batch_bytes, also with limit 0", function()
+		it("bounds an answer by max_batch_bytes, also with limit 0 [S5c]", function()
 			store:close()
 			store = open{max_batch_bytes = 8192}
 			for n = 1, 10 do assert(store:store_event("CREATE", "Job", n .. ("x"):rep(3000))) end
@@ -180,7 +180,7 @@ return function(name, open)
 			assert.same(range(1, 10), all)
 		end)
 
-		it("S5d answers one event even if it alone is larger than max_batch_bytes", function()
+		it("answers one event even if it alone is larger than max_batch_bytes [S5d]", function()
 			store:close()
 			store = open{max_batch_bytes = 1024}
 			for _ = 1, 2 do assert(store:store_event("CREATE", "Job", ("x"):rep(100000))) end
@@ -191,14 +191,14 @@ return function(name, open)
 
 		---- waiting ----
 
-		it("S6a does not wait when there is something to return", function()
+		it("does not wait when there is something to return [S6a]", function()
 			fill(store, 1)
 			local begin = helper.now()
 			assert.same({1}, (read(store, {timeout = 60})))
 			assert(helper.now() - begin < 30)
 		end)
 
-		it("S6b resolves latest and the trim horizon first, then waits, and answers with the position when the timeout passes", function()
+		it("resolves latest and the trim horizon first, then waits, and answers with the position when the timeout passes [S6b]", function()
 			fill(store, 2)
 			for _, begin in ipairs{vigia.latest(), vigia.trim_horizon()} do
 				if begin.kind == "trim_horizon" then assert.equal(2, store:trim(2)) end
@@ -211,7 +211,7 @@ return function(name, open)
 			end
 		end)
 
-		it("S6p finds from latest what is stored while it waits, in a coroutine too", function()
+		it("finds from latest what is stored while it waits, in a coroutine too [S6p]", function()
 			fill(store, 2)
 			local registry = helper.registry(store)
 			local numbers = {}
@@ -228,7 +228,7 @@ return function(name, open)
 			assert.same({3, 3}, numbers)
 		end)
 
-		it("S8c tells whether the end of the log was reached", function()
+		it("tells whether the end of the log was reached [S8c]", function()
 			local function ends(request)
 				request.timeout = 0
 				return assert(store:get_events(request)).at_end
@@ -252,7 +252,7 @@ return function(name, open)
 			assert.is_false(read_in_task)
 		end)
 
-		it("S6c answers with no event and the position when the timeout passes", function()
+		it("answers with no event and the position when the timeout passes [S6c]", function()
 			fill(store, 3, "Node")
 			local numbers, next_iterator = read(store, {event_iterator = after(3), timeout = 0.01})
 			assert.same({}, numbers)
@@ -262,7 +262,7 @@ return function(name, open)
 			assert.equal(after(3), next_iterator)
 		end)
 
-		it("S6d waits as long as long_polling_timeout says when the request does not", function()
+		it("waits as long as long_polling_timeout says when the request does not [S6d]", function()
 			store:close()
 			store = open{long_polling_timeout = 0.01}
 			local answer = assert(store:get_events{event_iterator = after(0)})
@@ -270,7 +270,7 @@ return function(name, open)
 			assert.equal(after(0), answer.next_event_iterator)
 		end)
 
-		it("S6e is woken by the append of an event it wants, and not by another", function()
+		it("is woken by the append of an event it wants, and not by another [S6e]", function()
 			fill(store, 1, "Start")
 			local registry = helper.registry(store)
 			local answer
@@ -290,7 +290,7 @@ return function(name, open)
 			assert.equal(after(3), answer.next_event_iterator)
 		end)
 
-		it("S6f wakes a call that waits at a number beyond the next", function()
+		it("wakes a call that waits at a number beyond the next [S6f]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local answer
@@ -304,7 +304,7 @@ return function(name, open)
 			assert.equal(3, answer.events[1].seq_num)
 		end)
 
-		it("S7 wakes all that wait by one append, each with the same event", function()
+		it("wakes all that wait by one append, each with the same event [S7]", function()
 			fill(store, 1, "Start")
 			local registry = helper.registry(store)
 			local answers, count = {}, 0
@@ -322,7 +322,7 @@ return function(name, open)
 			for n = 1, 5 do assert.same({assert(store:get_event(2))}, answers[n].events) end
 		end)
 
-		it("S6g is woken, and does not look now and then: a hundred waits in a row take no time", function()
+		it("is woken, and does not look now and then: a hundred waits in a row take no time [S6g]", function()
 			local registry = helper.registry(store)
 			local count = 0
 			for from, to in pairs{Ping = "Pong", Pong = "Ping"} do
@@ -338,7 +338,7 @@ return function(name, open)
 			assert(helper.now() - begin < 30, "who looks once a second needs a hundred seconds")
 		end)
 
-		it("S8a moves forward over events that the filter drops, in calls that do not wait", function()
+		it("moves forward over events that the filter drops, in calls that do not wait [S8a]", function()
 			fill(store, 20000, "Node")
 			local filter, iterator, calls = {object_types = {"Job"}}, vigia.trim_horizon(), 0
 			repeat
@@ -350,7 +350,7 @@ return function(name, open)
 			assert(calls <= 1000, calls .. " calls for 20000 events")
 		end)
 
-		it("S8b returns after a while without having seen all, and goes on in one call if it may wait", function()
+		it("returns after a while without having seen all, and goes on in one call if it may wait [S8b]", function()
 			-- events of types that are slow to tell from those that are wanted, so many that looking at all takes more than 10 ms
 			local stem = ("x"):rep(60)
 			local wanted, events = {}, {}
@@ -370,7 +370,7 @@ return function(name, open)
 			assert.same({count + 1}, (read(store, {filter = filter, event_iterator = next_iterator, timeout = 60})))
 		end)
 
-		it("S8d goes on to the end where scan says so, past what it drops", function()
+		it("goes on to the end where scan says so, past what it drops [S8d]", function()
 			mentions(raises(store.get_events, store, {scan = "all"}), 'scan is "all", allowed: "slice" or "end"')
 			local stem = ("x"):rep(60)
 			local wanted, events = {}, {}
@@ -420,7 +420,7 @@ return function(name, open)
 			assert(turns > 0, "the others had no turn")
 		end)
 
-		it("S5e bounds an answer that goes on to the end by max_batch_bytes", function()
+		it("bounds an answer that goes on to the end by max_batch_bytes [S5e]", function()
 			store:close()
 			store = open{max_batch_bytes = 10000}
 			for _ = 1, 10 do assert(store:store_event("CREATE", "Job", ("x"):rep(3000))) end
@@ -448,41 +448,41 @@ return function(name, open)
 				end
 			end)
 
-			it("F1a matches all with no lists or empty ones", function()
+			it("matches all with no lists or empty ones [F1a]", function()
 				for _, filter in ipairs{{}, {object_types = {}}, {operations = {}}, {object_types = {}, operations = {}}} do
 					assert.same(range(1, 5), matching(filter))
 				end
 				assert.same(range(1, 5), matching(nil))
 			end)
 
-			it("F1b matches any of the types", function()
+			it("matches any of the types [F1b]", function()
 				assert.same({1, 2, 3}, matching{object_types = {"Job"}})
 				assert.same({4, 5}, matching{object_types = {"Node"}, operations = {}})
 				assert.same(range(1, 5), matching{object_types = {"Node", "Job", "Job"}})
 				assert.same({}, matching{object_types = {"Pod"}})
 			end)
 
-			it("F1c matches any of the operations, standard ones and others", function()
+			it("matches any of the operations, standard ones and others [F1c]", function()
 				assert.same({1, 4}, matching{operations = {"CREATE"}})
 				assert.same({2, 3, 5}, matching{operations = {"UPDATE", "DELETE", "renamed"}})
 				assert.same({5}, matching{operations = {"renamed"}})
 				assert.same({}, matching{operations = {"create"}})
 			end)
 
-			it("F1d wants both lists to match", function()
+			it("wants both lists to match [F1d]", function()
 				assert.same({1}, matching{object_types = {"Job"}, operations = {"CREATE", "renamed"}})
 				assert.same({}, matching{object_types = {"Job"}, operations = {"renamed"}})
 				assert.same({5}, matching{object_types = {"Pod", "Node"}, operations = {"renamed"}})
 			end)
 
-			it("F1e compares whole names, byte by byte", function()
+			it("compares whole names, byte by byte [F1e]", function()
 				assert.same({}, matching{object_types = {"Jo"}})
 				assert.same({}, matching{object_types = {"Jobs"}})
 				assert.same({}, matching{object_types = {"job"}})
 				assert.same({}, matching{object_types = {"CREATE"}, operations = {"Job"}})
 			end)
 
-			it("F1f takes many names, and long ones", function()
+			it("takes many names, and long ones [F1f]", function()
 				local long = ("x"):rep(255)
 				assert(store:store_event(long, long, nil))
 				local names = {long}
@@ -490,7 +490,7 @@ return function(name, open)
 				assert.same({6}, matching{object_types = names, operations = names})
 			end)
 
-			it("F1g refuses a filter that cannot be one, and names what is wrong", function()
+			it("refuses a filter that cannot be one, and names what is wrong [F1g]", function()
 				helper.mentions(raises(matching, {object_types = "Job"}), "object_types")
 				helper.mentions(raises(matching, {object_types = {"Job", 5}}), "object_types")
 				helper.mentions(raises(matching, {operations = {""}}), "operations")

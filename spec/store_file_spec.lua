@@ -53,7 +53,7 @@ describe("a store file", function()
 
 	---- events and numbers over a reopen ----
 
-	it("E2e keeps events, numbers and times over a close and an open", function()
+	it("keeps events, numbers and times over a close and an open [E2e]", function()
 		local store = helper.open()
 		fill(store, 100)
 		local before = assert(store:get_events{timeout = 0}).events
@@ -64,7 +64,7 @@ describe("a store file", function()
 		assert(assert(store:get_event(101)).timestamp >= before[100].timestamp)
 	end)
 
-	it("E3b keeps timestamps from going backwards over a reopen of a store whose events were all removed", function()
+	it("keeps timestamps from going backwards over a reopen of a store whose events were all removed [E3b]", function()
 		local store = helper.open()
 		fill(store, 3)
 		local last = assert(store:get_event(3)).timestamp
@@ -77,7 +77,7 @@ describe("a store file", function()
 
 	---- names ----
 
-	it("S15a opened twice is one store: each handle sees what the other does", function()
+	it("opened twice is one store: each handle sees what the other does [S15a]", function()
 		local one, two = helper.open(), helper.open()
 		fill(one, 2)
 		assert.equal(2, assert(two:get_latest_event_num()))
@@ -89,7 +89,7 @@ describe("a store file", function()
 		assert.equal(2, assert(one:get_oldest_event_num()))
 	end)
 
-	it("S15b closing one handle leaves the other", function()
+	it("closing one handle leaves the other [S15b]", function()
 		local one, two, three = helper.open(), helper.open(), helper.open()
 		fill(one, 1)
 		one:close()
@@ -100,7 +100,7 @@ describe("a store file", function()
 		assert.same({1, 2}, (read(three)))
 	end)
 
-	it("S15c wakes a wait of one handle by an append through the other", function()
+	it("wakes a wait of one handle by an append through the other [S15c]", function()
 		local one, two = helper.open(), helper.open()
 		fill(one, 1)
 		local registry = helper.registry(one)
@@ -115,7 +115,7 @@ describe("a store file", function()
 		assert.equal("through two", answer.events[1].object)
 	end)
 
-	it("S15d lets each handle have options of its own", function()
+	it("lets each handle have options of its own [S15d]", function()
 		local one, two = helper.open(nil, {long_polling_timeout = 60}), helper.open(nil, {long_polling_timeout = 0})
 		local reader = helper.open(nil, {readonly = true})
 		assert.same({}, assert(two:get_events{event_iterator = vigia.after_sequence_number(0)}).events)
@@ -124,7 +124,7 @@ describe("a store file", function()
 		assert.same({1}, (read(reader)))
 	end)
 
-	it("S17a reached through a symbolic link is the same store", function()
+	it("reached through a symbolic link is the same store [S17a]", function()
 		local one = helper.open(helper.path("store"))
 		fill(one, 1)
 		link(helper.path("store"), helper.path("alias"), true)
@@ -141,7 +141,7 @@ describe("a store file", function()
 		for _, name in ipairs(files()) do assert(not name:find("^alias."), "no lock or side file beside the link: " .. name) end
 	end)
 
-	it("S17b is made where a symbolic link to nothing points, through any number of links", function()
+	it("is made where a symbolic link to nothing points, through any number of links [S17b]", function()
 		assert(lfs.mkdir(helper.path("folder")))
 		link("../target", helper.path("folder/second"), true)
 		link("folder/second", helper.path("alias"), true)
@@ -155,7 +155,7 @@ describe("a store file", function()
 		assert.same({1, 2}, (read(helper.open(helper.path("target")))))
 	end)
 
-	it("S17f is not made where a link points into a folder that is not there, or in a circle", function()
+	it("is not made where a link points into a folder that is not there, or in a circle [S17f]", function()
 		link(helper.path("none/target"), helper.path("alias"), true)
 		mentions(fails("store_not_found", vigia.open(helper.path("alias"))), "alias", "symbolic link", "does not exist")
 		link("there", helper.path("here"), true)
@@ -164,7 +164,7 @@ describe("a store file", function()
 		assert.same({"alias", "here", "there"}, files())
 	end)
 
-	it("S17c is refused under a second hard link, while open and after", function()
+	it("is refused under a second hard link, while open and after [S17c]", function()
 		local store = helper.open()
 		fill(store, 1)
 		link(helper.path("store"), helper.path("other"))
@@ -176,7 +176,7 @@ describe("a store file", function()
 		assert.same({1}, (read(helper.open())))
 	end)
 
-	it("S17g is refused where it was mounted by itself, as in a container, and not where its folder was", function()
+	it("is refused where it was mounted by itself, as in a container, and not where its folder was [S17g]", function()
 		fill(helper.open(), 1)
 		spew(helper.path("other"), "")
 		assert(lfs.mkdir(helper.path("folder")))
@@ -194,7 +194,7 @@ describe("a store file", function()
 		for _, name in ipairs(files()) do assert(not name:find("^other."), "beside the mounted file: " .. name) end
 	end)
 
-	it("S17d and the files beside it can be read and written by their owner alone, whatever the umask", function()
+	it("the files beside it can be read and written by their owner alone, whatever the umask [S17d and]", function()
 		for _, umask in ipairs{"022", "000", "077"} do
 			local name = "store" .. umask
 			assert.equal("", helper.run_lua("umask " .. umask .. ";", "assert(assert(vigia.open(arg[1])):store_event('CREATE', 'Job', 1))",
@@ -210,7 +210,7 @@ describe("a store file", function()
 		end
 	end)
 
-	it("S17e does not leak descriptors into programs that are started", function()
+	it("does not leak descriptors into programs that are started [S17e]", function()
 		local store = helper.open()
 		fill(store, 1)
 		read(store)
@@ -219,7 +219,7 @@ describe("a store file", function()
 		assert.is_nil(listing:find(helper.path(), 1, true), listing)
 	end)
 
-	it("S11g closes its files when its handle is closed, or left to the collector", function()
+	it("closes its files when its handle is closed, or left to the collector [S11g]", function()
 		local store = helper.open()
 		fill(store, 1)
 		assert(helper.open_files() > 0)
@@ -234,7 +234,7 @@ describe("a store file", function()
 		assert.equal(0, helper.open_files())
 	end)
 
-	it("S11h stays for a registry that uses it, and goes with it", function()
+	it("stays for a registry that uses it, and goes with it [S11h]", function()
 		local registry = vigia.registry(assert(vigia.open(helper.path("store"))))
 		collectgarbage()
 		local seen = 0
@@ -253,7 +253,7 @@ describe("a store file", function()
 		assert.equal(0, helper.open_files())
 	end)
 
-	it("S11i can be opened and closed many times", function()
+	it("can be opened and closed many times [S11i]", function()
 		for n = 1, 50 do
 			local store = assert(vigia.open(helper.path("store")))
 			assert.equal(n, assert(store:store_event("CREATE", "Job", nil)))
@@ -261,7 +261,7 @@ describe("a store file", function()
 		end
 	end)
 
-	it("S11j is left whole by a program that ends without closing it", function()
+	it("is left whole by a program that ends without closing it [S11j]", function()
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1]))
 			for _ = 1, 3 do assert(store:store_event("CREATE", "Job", 1)) end
@@ -276,20 +276,20 @@ describe("a store file", function()
 
 	---- reading only ----
 
-	it("S19a opened with readonly is never made, nor is anything beside it", function()
+	it("opened with readonly is never made, nor is anything beside it [S19a]", function()
 		mentions(fails("store_not_found", vigia.open(helper.path("store"), {readonly = true})), helper.path("store"))
 		fails("store_not_found", vigia.open(helper.path("none/store"), {readonly = true}))
 		assert.same({}, files())
 	end)
 
-	it("S19b opened with create = false is never made, but can be written when it is there", function()
+	it("opened with create = false is never made, but can be written when it is there [S19b]", function()
 		mentions(fails("store_not_found", vigia.open(helper.path("store"), {create = false})), helper.path("store"))
 		assert.same({}, files())
 		helper.open():close()
 		assert.equal(1, assert(helper.open(nil, {create = false}):store_event("CREATE", "Job", nil)))
 	end)
 
-	it("S19c opened with readonly refuses whatever writes, and reads", function()
+	it("opened with readonly refuses whatever writes, and reads [S19c]", function()
 		local store = helper.open()
 		fill(store, 3)
 		assert(store:store_checkpoint("a", 2))
@@ -306,7 +306,7 @@ describe("a store file", function()
 		assert.equal(3, assert(store:stats()).latest_event_num)
 	end)
 
-	it("S19d opened with readonly leaves the file as it is, byte for byte", function()
+	it("opened with readonly leaves the file as it is, byte for byte [S19d]", function()
 		local store = helper.open()
 		fill(store, 3)
 		store:close()
@@ -325,14 +325,14 @@ describe("a store file", function()
 		assert.equal(time, lfs.attributes(helper.path("store"), "modification"))
 	end)
 
-	it("S19e opened with readonly sees what others append meanwhile", function()
+	it("opened with readonly sees what others append meanwhile [S19e]", function()
 		local writer = helper.open()
 		local reader = helper.open(nil, {readonly = true})
 		fill(writer, 2)
 		assert.same({1, 2}, (read(reader)))
 	end)
 
-	it("S19g opened with readonly removes no old events in the background", function()
+	it("opened with readonly removes no old events in the background [S19g]", function()
 		local store = helper.open(nil, {gc_age_threshold = 1e-9, gc_cadence = 0.005})
 		fill(store, 10)
 		assert(store:store_checkpoint("a", 10))
@@ -353,7 +353,7 @@ describe("a store file", function()
 
 	---- what belongs to the file ----
 
-	it("Z5a has a format number, and a random id that stays", function()
+	it("has a format number, and a random id that stays [Z5a]", function()
 		local store, other = helper.open(), helper.open(helper.path("other"))
 		local stats = assert(store:stats())
 		assert.equal(1, stats.format)
@@ -383,20 +383,20 @@ describe("a store file", function()
 			return err
 		end
 
-		it("Z5b is refused by name if its format is newer", function()
+		it("is refused by name if its format is newer [Z5b]", function()
 			local err = altered(8, string.pack("=I4", 2))
 			mentions(fails("format_unsupported", nil, err), "format 2", "format 1", helper.path("store"))
 		end)
 
-		it("Z5c is refused by name if it is of another byte order", function()
+		it("is refused by name if it is of another byte order [Z5c]", function()
 			mentions(fails("format_unsupported", nil, altered(12, string.pack("=I4", 0x04030201))), "byte order")
 		end)
 
-		it("Z5d is refused by name if it is of another word size", function()
+		it("is refused by name if it is of another word size [Z5d]", function()
 			mentions(fails("format_unsupported", nil, altered(40, string.pack("=I4", 4))), "word size")
 		end)
 
-		it("Z5e is refused by name if LMDB itself made it with another byte order or word size", function()
+		it("is refused by name if LMDB itself made it with another byte order or word size [Z5e]", function()
 			helper.open():close()
 			local bytes = slurp(helper.path("store"))
 			local magic = string.pack("=I4", 0xBEEFC0DE)
@@ -428,7 +428,7 @@ describe("a store file", function()
 		end
 	end)
 
-	it("D1a is durable by default: its appends survive the death of the process by SIGKILL", function()
+	it("is durable by default: its appends survive the death of the process by SIGKILL [D1a]", function()
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1]))
 			assert(store:stats().durability == "commit")
@@ -440,7 +440,7 @@ describe("a store file", function()
 		assert.same(range(1, 20), (read(helper.open())))
 	end)
 
-	it("D1b S1c is synced before an append returns", function()
+	it("is synced before an append returns [D1b S1c]", function()
 		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
 		-- each line of the trace is a sync, or a write of what the program says
 		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.quoted(helper.path("trace")), [[
@@ -460,7 +460,7 @@ describe("a store file", function()
 		assert.equal(5, stored)
 	end)
 
-	it("S10j has a checkpoint, and the end of one, synced before the call returns", function()
+	it("has a checkpoint, and the end of one, synced before the call returns [S10j]", function()
 		if not helper.shell("command -v strace"):find("strace") then return pending("strace is not installed") end
 		helper.run_lua("strace -f -qq -e trace=write,fdatasync,fsync,msync -o " .. helper.quoted(helper.path("trace")), [[
 			local store = assert(vigia.open(arg[1]))
@@ -503,7 +503,7 @@ describe("a store file", function()
 			assert.equal(6, assert(store:store_event("CREATE", "Job", nil)))
 		end)
 
-		it("F2a does not concern who filters the damaged event out: nothing of it is decoded", function()
+		it("does not concern who filters the damaged event out: nothing of it is decoded [F2a]", function()
 			make()
 			patch(helper.path("store"), "marker number 3", 3, "X")
 			local store = helper.open()
@@ -511,7 +511,7 @@ describe("a store file", function()
 			fails("event_damaged", store:get_events{filter = {object_types = {"Node"}}, timeout = 0})
 		end)
 
-		it("F2b counts an event whose head cannot be read as matching", function()
+		it("counts an event whose head cannot be read as matching [F2b]", function()
 			make()
 			local bytes = slurp(helper.path("store"))
 			local marker = bytes:find("marker number 3", 1, true)
@@ -633,7 +633,7 @@ describe("a store file", function()
 			assert.equal("nil\tpermission_denied\n", output)
 		end)
 
-		it("S19f becomes one if it is empty, as a maker that died left it, but not for who only reads", function()
+		it("becomes one if it is empty, as a maker that died left it, but not for who only reads [S19f]", function()
 			spew(helper.path("empty"), "")
 			for _, options in ipairs{{readonly = true}, {create = false}} do
 				mentions(fails("store_not_found", vigia.open(helper.path("empty"), options)), "the file is empty")
@@ -645,7 +645,7 @@ describe("a store file", function()
 
 	---- options ----
 
-	it("R1a names every option that is wrong in one error, and makes nothing", function()
+	it("names every option that is wrong in one error, and makes nothing [R1a]", function()
 		local message = raises(vigia.open, helper.path("store"), {
 			readonly = "yes", long_polling_timeout = -1, max_batch_bytes = 0, checkpoint_interval = "1", max_event_size = 1.5,
 			durability = "maybe", events_bucket = "", no_such_option = 1, [1] = true,
@@ -655,11 +655,11 @@ describe("a store file", function()
 		assert.same({}, files())
 	end)
 
-	it("R1b points out the option that may have been meant", function()
+	it("points out the option that may have been meant [R1b]", function()
 		mentions(raises(vigia.open, helper.path("store"), {read_only = true}), "read_only", "readonly")
 	end)
 
-	it("R1c wants names of databases that differ", function()
+	it("wants names of databases that differ [R1c]", function()
 		local ok, store, err = pcall(vigia.open, helper.path("store"), {events_bucket = "same", checkpoint_bucket = "same"})
 		mentions(ok and err or store, "events_bucket", "checkpoint_bucket")
 		assert(not ok or store == nil)

@@ -25,7 +25,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		for name, wait in pairs(WAITS) do
-			it("W14q ends at its timeout beside a task that ignores it: " .. name, function()
+			it("ends at its timeout beside a task that ignores it: [W14q]" .. name, function()
 				local rounds, answers, released = 0, {}, false
 				registry:spawn(function()
 					while not released do
@@ -45,7 +45,7 @@ for _, backend in ipairs(helper.backends) do
 				assert(registry:stop())
 			end)
 
-			it("W14r ends at its timeout beside a handler that ignores it: " .. name, function()
+			it("ends at its timeout beside a handler that ignores it: [W14r]" .. name, function()
 				fill(store, 1)
 				local rounds, released, others = 0, false, 0
 				local watcher = assert(registry:watch("a", function()
@@ -71,7 +71,7 @@ for _, backend in ipairs(helper.backends) do
 			end)
 		end
 
-		it("W14s lets every other coroutine have its turn before a wait ends", function()
+		it("lets every other coroutine have its turn before a wait ends [W14s]", function()
 			local order = {}
 			for _, name in ipairs{"a", "b", "c"} do
 				registry:spawn(function()
@@ -92,7 +92,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W14t of another watcher lets the coroutine that asks wait, and the others go on", function()
+		it("of another watcher lets the coroutine that asks wait, and the others go on [W14t]", function()
 			fill(store, 1)
 			local asleep, go, stopped, beats = false, false, nil, 0
 			local other = assert(registry:watch("other", function()
@@ -116,7 +116,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(5, beats)
 		end)
 
-		it("W14u of one another by two handlers is told to one that it cannot be", function()
+		it("of one another by two handlers is told to one that it cannot be [W14u]", function()
 			fill(store, 1)
 			local answers, watchers, begun = {}, {}, 0
 			for n = 1, 2 do
@@ -153,7 +153,7 @@ describe("a stop of a script", function()
 		return watcher
 	end
 
-	it("W14v in a coroutine holds up no other coroutine, and is woken when the script has stopped", function()
+	it("in a coroutine holds up no other coroutine, and is woken when the script has stopped [W14v]", function()
 		local store = helper.open(nil, {durability = "none"})
 		local registry = helper.registry(store)
 		local flag = helper.path("flag")
@@ -184,7 +184,7 @@ describe("a stop of a script", function()
 		assert.is_true(watcher:stop{timeout = 60})
 	end)
 
-	it("W14w may be closed by others while it waits, and the registry goes on", function()
+	it("may be closed by others while it waits, and the registry goes on [W14w]", function()
 		local store = helper.open(nil, {durability = "none"})
 		local records = {}
 		local registry = helper.registry(store, {log = function(_, message) records[#records + 1] = message end})
@@ -202,7 +202,7 @@ describe("a stop of a script", function()
 		assert(registry:stop())
 	end)
 
-	it("W14x in a loop that ignores it is over for who stops the thread", function()
+	it("in a loop that ignores it is over for who stops the thread [W14x]", function()
 		local store = helper.open(nil, {durability = "none"})
 		fill(store, 1)
 		local mark = helper.path("mark")

@@ -59,7 +59,7 @@ end
 describe("a damaged event", function()
 	after_each(helper.clean)
 
-	it("E8a is found when it is decoded, by its number, and those before and after it can be read", function()
+	it("is found when it is decoded, by its number, and those before and after it can be read [E8a]", function()
 		local path = make()
 		flip(path, 5)
 		local store = helper.open(path)
@@ -71,7 +71,7 @@ describe("a damaged event", function()
 		assert.equal(EVENTS - 5, #assert(store:get_events{event_iterator = vigia.after_sequence_number(5), timeout = 0}).events)
 	end)
 
-	it("E8b is found wherever the bit is, in every byte of the event", function()
+	it("is found wherever the bit is, in every byte of the event [E8b]", function()
 		local path = make()
 		local bytes = bytes_of(path)
 		local first = bytes:find(marker(9), 1, true)
@@ -87,7 +87,7 @@ describe("a damaged event", function()
 		assert(helper.open(path):get_event(9))
 	end)
 
-	it("E8c is listed by `vigia verify`, which ends with 1", function()
+	it("is listed by `vigia verify`, which ends with 1 [E8c]", function()
 		local path = make()
 		assert.equal(EVENTS .. " events, 1 checkpoint, 1 key: no damage\n", cli.ok{"verify", "--store", path}.out)
 		flip(path, 5)
@@ -103,7 +103,7 @@ describe("a damaged event", function()
 		mentions(json.out, '{"event":5,"damage":"', '{"event":200,"damage":"', '"events":300,"checkpoints":1,"keys":1,"damaged":2}')
 	end)
 
-	it("E8d verify says what is wrong with a checkpoint beyond the last event", function()
+	it("verify says what is wrong with a checkpoint beyond the last event [E8d]", function()
 		local path = make()
 		local store = helper.open(path)
 		assert(store:store_checkpoint("far", 100000))
@@ -113,7 +113,7 @@ describe("a damaged event", function()
 		mentions(result.out, "checkpoint 'far'", "beyond the last event")
 	end)
 
-	it("E8e verify looks at a store that is in use, while it is trimmed", function()
+	it("verify looks at a store that is in use, while it is trimmed [E8e]", function()
 		local path = make()
 		local writer = helper.child([[
 			local store = assert(vigia.open(arg[1]))
@@ -126,7 +126,7 @@ describe("a damaged event", function()
 		for _ = 1, 5 do mentions(cli.ok{"verify", "--store", path}.out, "no damage") end
 	end)
 
-	it("E8f verify ends, with 1 or without a finding, whatever page of the file is garbage", function()
+	it("verify ends, with 1 or without a finding, whatever page of the file is garbage [E8f]", function()
 		local path = make()
 		local whole = bytes_of(path)
 		local found = 0
@@ -151,7 +151,7 @@ describe("a damaged event", function()
 		end
 	end
 
-	it("E8n verify goes on behind pages that end its child, and lists every place by its numbers", function()
+	it("verify goes on behind pages that end its child, and lists every place by its numbers [E8n]", function()
 		local path, count = helper.path("store"), 3000
 		local store = helper.open(path)
 		local events = {}
@@ -190,7 +190,7 @@ describe("a damaged event", function()
 			('{"event":%d,"last_event":%d,"damage":"cannot be read'):format(ranges[1][1], ranges[1][2]))
 	end)
 
-	it("E8o verify goes on when the first or the last page of the events is garbage", function()
+	it("verify goes on when the first or the last page of the events is garbage [E8o]", function()
 		for _, n in ipairs{1, EVENTS} do
 			local path = make()
 			break_page(path, n)
@@ -202,7 +202,7 @@ describe("a damaged event", function()
 		end
 	end)
 
-	it("E8q verify says so when the file cannot even be opened", function()
+	it("verify says so when the file cannot even be opened [E8q]", function()
 		local path = make()
 		local bytes = bytes_of(path)
 		for page = 2, #bytes // 4096 - 1 do
@@ -218,7 +218,7 @@ describe("a damaged event", function()
 			"0 events, 0 checkpoints, 0 keys: damaged in 1 place\n")
 	end)
 
-	it("E8r verify goes on behind a page from which reading never comes back", function()
+	it("verify goes on behind a page from which reading never comes back [E8r]", function()
 		local preload = helper.program() and helper.program():match("^(.*)/vigia$") .. "/spec/c/spin.so"
 		if not preload or not io.open(preload) then return helper.pending("there is no spin.so beside the program") end
 		if os.getenv "ASAN_OPTIONS" then return helper.pending("nothing else may be preloaded") end
@@ -230,7 +230,7 @@ describe("a damaged event", function()
 		}, cli.lines(result.out))
 	end)
 
-	it("E8p verify shows on a terminal how far it is, and elsewhere nothing", function()
+	it("verify shows on a terminal how far it is, and elsewhere nothing [E8p]", function()
 		local path = helper.path("store")
 		local store = helper.open(path, {durability = "none"})
 		helper.fill(store, 2500)
@@ -246,7 +246,7 @@ describe("a damaged event", function()
 			"\r\27[K2500 events, 0 checkpoints, 0 keys: no damage")
 	end)
 
-	it("E8g verify of what is no store, or not there, says so and makes nothing", function()
+	it("verify of what is no store, or not there, says so and makes nothing [E8g]", function()
 		local path = helper.path("none")
 		mentions(cli.fails(1, {"verify", "--store", path}), "there is no such store")
 		assert.is_nil(io.open(path))

@@ -22,7 +22,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- from inside a handler ----
 
-		it("W17a may store events, which it then sees itself", function()
+		it("may store events, which it then sees itself [W17a]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local seen = {}
@@ -34,7 +34,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same(range(1, 5), seen)
 		end)
 
-		it("W17b may checkpoint its own watcher", function()
+		it("may checkpoint its own watcher [W17b]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local results = {}
@@ -47,7 +47,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		for _, mode in ipairs{"batch", "event", "manual"} do
-			it("W17c may seek its own watcher, which moves when the handler returns: mode " .. mode, function()
+			it("may seek its own watcher, which moves when the handler returns: mode [W17c]" .. mode, function()
 				fill(store, 4)
 				local registry = helper.registry(store)
 				local seen = {}
@@ -63,7 +63,7 @@ for _, backend in ipairs(helper.backends) do
 			end)
 		end
 
-		it("W17d does not retry, nor save anything else, after a seek in a handler that then fails", function()
+		it("does not retry, nor save anything else, after a seek in a handler that then fails [W17d]", function()
 			fill(store, 4)
 			local registry = helper.registry(store)
 			local calls = {}
@@ -79,7 +79,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({"1.1", "2.1", "4.1", 3}, calls)
 		end)
 
-		it("W17e refuses its own seek beyond the last event, and goes on", function()
+		it("refuses its own seek beyond the last event, and goes on [W17e]", function()
 			fill(store, 2)
 			local registry = helper.registry(store)
 			local handler_error, seen = nil, {}
@@ -92,7 +92,7 @@ for _, backend in ipairs(helper.backends) do
 			assert(handler_error)
 		end)
 
-		it("W17f may stop its own watcher, which returns at once and stops when the handler returns", function()
+		it("may stop its own watcher, which returns at once and stops when the handler returns [W17f]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local seen = {}
@@ -105,7 +105,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(2, checkpoint("a"))
 		end)
 
-		it("W17g does not retry, nor pass the event, after a stop in a handler that then fails", function()
+		it("does not retry, nor pass the event, after a stop in a handler that then fails [W17g]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local calls = {}
@@ -122,7 +122,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(1, checkpoint("a"))
 		end)
 
-		it("W17h saves what a seek said when a stop comes with it, in either order", function()
+		it("saves what a seek said when a stop comes with it, in either order [W17h]", function()
 			for index, order in ipairs{{"seek_to_offset", "stop"}, {"stop", "seek_to_offset"}} do
 				store = open()
 				fill(store, 5)
@@ -139,7 +139,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W17i may watch others, stop others and move others", function()
+		it("may watch others, stop others and move others [W17i]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local handler, seen = recorder()
@@ -161,7 +161,7 @@ for _, backend in ipairs(helper.backends) do
 			fails("watcher_not_found", registry:get_watcher("d"))
 		end)
 
-		it("W17j may wait for another watcher whose handler is in progress to stop", function()
+		it("may wait for another watcher whose handler is in progress to stop [W17j]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local ended, stopped
@@ -177,7 +177,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- options ----
 
-		it("W18a names every wrong option in one error, and starts nothing", function()
+		it("names every wrong option in one error, and starts nothing [W18a]", function()
 			local registry = helper.registry(store)
 			local message = raises(registry.watch, registry, "a", function() end, {
 				initial_event_iterator = 5, filter = {object_types = "Job"}, batch_size = 0, buffer_size = 1.5, initial_backoff = -1,
@@ -191,7 +191,7 @@ for _, backend in ipairs(helper.backends) do
 			assert(registry:watch("a", function() end))
 		end)
 
-		it("W18b says what is allowed, and which option may have been meant", function()
+		it("says what is allowed, and which option may have been meant [W18b]", function()
 			local registry = helper.registry(store)
 			local function message(options) return raises(registry.watch, registry, "a", function() end, options) end
 			mentions(message{retry_strategy = "never"}, "block", "skip")

@@ -41,7 +41,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- ids ----
 
-		it("W1a runs under its id and is found by it", function()
+		it("runs under its id and is found by it [W1a]", function()
 			local registry = new_registry()
 			local watcher = assert(registry:watch("a", function() end))
 			assert.equal("a", watcher:id())
@@ -50,7 +50,7 @@ for _, backend in ipairs(helper.backends) do
 			mentions(fails("watcher_not_found", registry:get_watcher("b")), "b")
 		end)
 
-		it("W1b refuses an id that is running", function()
+		it("refuses an id that is running [W1b]", function()
 			local registry = new_registry()
 			assert(registry:watch("a", function() end))
 			local err = fails("watcher_already_exists", registry:watch("a", function() end))
@@ -58,7 +58,7 @@ for _, backend in ipairs(helper.backends) do
 			assert(registry:watch("b", function() end))
 		end)
 
-		it("W1c takes the id of a stopped watcher again, and goes on behind its checkpoint", function()
+		it("takes the id of a stopped watcher again, and goes on behind its checkpoint [W1c]", function()
 			fill(store, 3)
 			local first, seen, registry = watched("a")
 			assert.is_true(first:stop())
@@ -71,7 +71,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal("running", second:stats().state)
 		end)
 
-		it("W1d refuses ids that cannot be ones", function()
+		it("refuses ids that cannot be ones [W1d]", function()
 			local registry = new_registry()
 			for _, id in ipairs{"", ("x"):rep(256)} do fails("invalid_argument", registry:watch(id, function() end)) end
 			for _, id in ipairs{"a\0b", 5, true, {}} do raises(registry.watch, registry, id, function() end) end
@@ -81,14 +81,14 @@ for _, backend in ipairs(helper.backends) do
 
 		---- where it starts ----
 
-		it("W2a starts at the trim horizon without a checkpoint", function()
+		it("starts at the trim horizon without a checkpoint [W2a]", function()
 			fill(store, 5)
 			assert(store:trim(2))
 			local _, seen = watched("a")
 			assert.same({3, 4, 5}, seen)
 		end)
 
-		it("W2b starts where initial_event_iterator says, without a checkpoint", function()
+		it("starts where initial_event_iterator says, without a checkpoint [W2b]", function()
 			fill(store, 5)
 			for _, case in ipairs{
 				{vigia.trim_horizon(), range(1, 5)}, {at(3), {3, 4, 5}}, {after(3), {4, 5}}, {after(5), {}}, {at(0), range(1, 5)},
@@ -98,7 +98,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W2c starts after its checkpoint, whatever initial_event_iterator says", function()
+		it("starts after its checkpoint, whatever initial_event_iterator says [W2c]", function()
 			fill(store, 5)
 			for _, iterator in ipairs{vigia.trim_horizon(), vigia.latest(), at(1), after(4)} do
 				local id = tostring(iterator)
@@ -108,14 +108,14 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W2d takes a checkpoint of 0 for one", function()
+		it("takes a checkpoint of 0 for one [W2d]", function()
 			fill(store, 3)
 			assert(store:store_checkpoint("a", 0))
 			local _, seen = watched("a", {initial_event_iterator = vigia.latest()})
 			assert.same(range(1, 3), seen)
 		end)
 
-		it("W2e resolves latest when it is created: what is stored before it first runs is delivered", function()
+		it("resolves latest when it is created: what is stored before it first runs is delivered [W2e]", function()
 			fill(store, 3)
 			local registry = new_registry()
 			local handler, seen = recorder()
@@ -126,7 +126,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		for _, ephemeral in ipairs{false, true} do
-			it("W2f resolves latest when it is created, also when it is started later" .. (ephemeral and ": ephemeral" or ""), function()
+			it("resolves latest when it is created, also when it is started later [W2f]" .. (ephemeral and ": ephemeral" or ""), function()
 				fill(store, 3)
 				local registry = new_registry()
 				local handler, seen = recorder()
@@ -139,7 +139,7 @@ for _, backend in ipairs(helper.backends) do
 			end)
 		end
 
-		it("W2g starts after the last from a number beyond it, with a warning", function()
+		it("starts after the last from a number beyond it, with a warning [W2g]", function()
 			fill(store, 3)
 			for _, case in ipairs{
 				{"initial", at(100)}, {"initial after", after(100)}, {"checkpoint", vigia.trim_horizon(), 100}, {"just beyond", after(10)},
@@ -159,7 +159,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W2h does not warn about the number that comes next", function()
+		it("does not warn about the number that comes next [W2h]", function()
 			fill(store, 3)
 			local warnings = 0
 			local registry = helper.registry(store, {log = function(level) if level == "warn" then warnings = warnings + 1 end end})
@@ -170,13 +170,13 @@ for _, backend in ipairs(helper.backends) do
 
 		---- order ----
 
-		it("W3a handles every event once, in order, over many batches", function()
+		it("handles every event once, in order, over many batches [W3a]", function()
 			fill(store, 1000)
 			local _, seen = watched("a", {batch_size = 7})
 			assert.same(range(1, 1000), seen)
 		end)
 
-		it("W3b handles the whole event, and what comes while it runs", function()
+		it("handles the whole event, and what comes while it runs [W3b]", function()
 			local registry = new_registry()
 			local got = {}
 			local watcher = assert(registry:watch("a", function(event) got[#got + 1] = event end))
@@ -188,7 +188,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({assert(store:get_event(1)), assert(store:get_event(2))}, got)
 		end)
 
-		it("W3c handles no event before the one in front of it succeeded", function()
+		it("handles no event before the one in front of it succeeded [W3c]", function()
 			fill(store, 5)
 			local registry = new_registry()
 			local calls = {}
@@ -200,7 +200,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({"1.1", "2.1", "2.2", "2.3", "3.1", "4.1", "4.2", "4.3", "5.1"}, calls)
 		end)
 
-		it("W3d never runs its handler twice at a time", function()
+		it("never runs its handler twice at a time [W3d]", function()
 			fill(store, 20)
 			local registry = new_registry()
 			local inside, most, seen = 0, 0, {}
@@ -217,7 +217,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same(range(1, 20), seen)
 		end)
 
-		it("W3e handles only what its filter wants, in order", function()
+		it("handles only what its filter wants, in order [W3e]", function()
 			for n = 1, 20 do assert(store:store_event(n % 3 == 0 and "UPDATE" or "CREATE", n % 2 == 0 and "Job" or "Node", nil)) end
 			local watcher, seen = watched("a", {filter = {object_types = {"Job"}, operations = {"UPDATE", "DELETE"}}, batch_size = 2})
 			assert.same({6, 12, 18}, seen)
@@ -226,7 +226,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- others ----
 
-		it("W4a is not delayed by one that fails", function()
+		it("is not delayed by one that fails [W4a]", function()
 			fill(store, 50)
 			local registry = new_registry()
 			local failing = assert(registry:watch("failing", function() error("always") end, {initial_backoff = 3600, max_backoff = 3600}))
@@ -238,7 +238,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(50, failing:stats().lag)
 		end)
 
-		it("W4b is not delayed by one that is slow", function()
+		it("is not delayed by one that is slow [W4b]", function()
 			fill(store, 50)
 			local registry = new_registry()
 			local woken = false
@@ -250,7 +250,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_false(woken)
 		end)
 
-		it("W4c is not delayed by one that waits for an event", function()
+		it("is not delayed by one that waits for an event [W4c]", function()
 			fill(store, 3)
 			local registry = new_registry()
 			assert(registry:watch("waiting", function() store:get_events{event_iterator = at(1000), timeout = 3600} end))
@@ -262,7 +262,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same(range(1, 5), seen)
 		end)
 
-		it("W4d shares the time fairly with one that has much to do", function()
+		it("shares the time fairly with one that has much to do [W4d]", function()
 			fill(store, 20000)
 			local registry = new_registry()
 			local busy = assert(registry:watch("busy", function() end))
@@ -275,7 +275,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- failures ----
 
-		it("W5a fails when it raises: a string, a table, nil, an object that cannot be printed, an error of ours", function()
+		it("fails when it raises: a string, a table, nil, an object that cannot be printed, an error of ours [W5a]", function()
 			fill(store, 1)
 			local unprintable = setmetatable({}, {__tostring = function() error("not even that") end})
 			local wrong = setmetatable({}, {__tostring = function() return 5 end})
@@ -303,7 +303,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W5b fails when it returns nil or false and a message", function()
+		it("fails when it returns nil or false and a message [W5b]", function()
 			fill(store, 1)
 			local _, ours = store:get_event(99)
 			for index, returned in ipairs{{nil, "no luck"}, {false, "no luck"}, {nil, ours}, {false, {}}, {nil, 42}} do
@@ -319,7 +319,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W5n is retried whatever the failure calls itself: a cancellation, a stop, a store that is closed", function()
+		it("is retried whatever the failure calls itself: a cancellation, a stop, a store that is closed [W5n]", function()
 			fill(store, 1)
 			local closed = helper.memory()
 			closed:close()
@@ -343,7 +343,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W5c succeeds when it returns anything else", function()
+		it("succeeds when it returns anything else [W5c]", function()
 			fill(store, 1)
 			for index, returned in ipairs{
 				{n = 0}, {nil, n = 1}, {false, n = 1}, {true}, {true, "text"}, {0, "text"}, {"", "x"}, {nil, nil, n = 2}, {{}},
@@ -359,7 +359,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W5d fails when it uses up its stack, and the next attempt is as good as new", function()
+		it("fails when it uses up its stack, and the next attempt is as good as new [W5d]", function()
 			fill(store, 1)
 			local registry = new_registry()
 			local function deep() return 1 + deep() end
@@ -368,7 +368,7 @@ for _, backend in ipairs(helper.backends) do
 			mentions(watcher:stats().last_error, "overflow")
 		end)
 
-		it("W5e is told of the attempt, its watcher and its store, and whether it is stopping", function()
+		it("is told of the attempt, its watcher and its store, and whether it is stopping [W5e]", function()
 			fill(store, 1)
 			local registry = new_registry()
 			local contexts = {}
@@ -387,7 +387,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W5f tells on_error of every failure, and a failure of on_error harms nothing", function()
+		it("tells on_error of every failure, and a failure of on_error harms nothing [W5f]", function()
 			fill(store, 2)
 			local registry = new_registry()
 			local told = {}
@@ -403,7 +403,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(2, watcher:stats().processed)
 		end)
 
-		it("W5g takes jitter as an option", function()
+		it("takes jitter as an option [W5g]", function()
 			fill(store, 1)
 			local registry = new_registry()
 			local watcher = assert(registry:watch("a", function(_, ctx)
@@ -415,7 +415,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- giving up ----
 
-		it("W6a retries without end by default", function()
+		it("retries without end by default [W6a]", function()
 			fill(store, 2)
 			local registry = new_registry()
 			local calls = {}
@@ -429,7 +429,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({2, 198, 198, 0}, {stats.processed, stats.failed, stats.retried, stats.skipped})
 		end)
 
-		it("W6b gives up with \"skip\" after max_retries attempts in all, and handles the next", function()
+		it("gives up with \"skip\" after max_retries attempts in all, and handles the next [W6b]", function()
 			for _, attempts in ipairs{1, 2, 5} do
 				store = open()
 				fill(store, 3)
@@ -449,7 +449,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it("W6c does not count an event given up as processed, and its checkpoint passes it", function()
+		it("does not count an event given up as processed, and its checkpoint passes it [W6c]", function()
 			fill(store, 3)
 			local registry = new_registry()
 			local watcher = assert(registry:watch("a", function(event)
@@ -463,7 +463,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(3, assert(store:get_checkpoint("a")))
 		end)
 
-		it("W6d counts attempts anew for each event", function()
+		it("counts attempts anew for each event [W6d]", function()
 			fill(store, 3)
 			local registry = new_registry()
 			local attempts = {}
@@ -496,19 +496,19 @@ for _, backend in ipairs(helper.backends) do
 			return seen
 		end
 
-		it("W8a fetches batch_size events at a time", function()
+		it("fetches batch_size events at a time [W8a]", function()
 			assert.same({1, 2, 3}, fetched_with_the_first{batch_size = 3})
 		end)
 
-		it("W8b fetches 100 events at a time by default", function()
+		it("fetches 100 events at a time by default [W8b]", function()
 			assert.same(range(1, 100), fetched_with_the_first({}, 150))
 		end)
 
-		it("W8c fetches no more than buffer_size ahead of the handler", function()
+		it("fetches no more than buffer_size ahead of the handler [W8c]", function()
 			assert.same({1, 2}, fetched_with_the_first{batch_size = 100, buffer_size = 2})
 		end)
 
-		it("W8d fetches one at a time", function()
+		it("fetches one at a time [W8d]", function()
 			assert.same({1}, fetched_with_the_first{batch_size = 1, buffer_size = 1})
 		end)
 	end)

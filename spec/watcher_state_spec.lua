@@ -32,7 +32,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- idle, started, started again ----
 
-		it("W13a stays idle with auto_start = false until it is started", function()
+		it("stays idle with auto_start = false until it is started [W13a]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local handler, seen = recorder()
@@ -47,7 +47,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same(range(1, 3), seen)
 		end)
 
-		it("W13b takes a handler once, and does not start without one", function()
+		it("takes a handler once, and does not start without one [W13b]", function()
 			fill(store, 2)
 			local registry = helper.registry(store)
 			local watcher = assert(registry:watch("a", nil, {auto_start = false}))
@@ -64,13 +64,13 @@ for _, backend in ipairs(helper.backends) do
 			fails("watcher_not_found", registry:get_watcher("b"))
 		end)
 
-		it("W13c is an error to start one that runs", function()
+		it("is an error to start one that runs [W13c]", function()
 			local watcher = watched("a")
 			mentions(fails("invalid_state", watcher:start()), "running")
 			assert.equal("running", watcher:stats().state)
 		end)
 
-		it("W13d starts a stopped one again, at its checkpoint", function()
+		it("starts a stopped one again, at its checkpoint [W13d]", function()
 			fill(store, 4)
 			local watcher, seen, registry = watched("a", {checkpoint = "manual"})
 			assert(watcher:checkpoint(2))
@@ -87,7 +87,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- states and stopping ----
 
-		it("W14a goes from idle to running, stopping and stopped", function()
+		it("goes from idle to running, stopping and stopped [W14a]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local states = {}
@@ -105,7 +105,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({"idle", "running", false, "stopping", true}, states)
 		end)
 
-		it("W14b stops at once when it has nothing in progress, says so, and is stopped twice without harm", function()
+		it("stops at once when it has nothing in progress, says so, and is stopped twice without harm [W14b]", function()
 			fill(store, 3)
 			local watcher, seen, registry = watched("a")
 			assert.is_true(watcher:stop{timeout = 0})
@@ -119,7 +119,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_true(idle:stop())
 		end)
 
-		it("W14c lets the handler in progress finish, and no further one begin", function()
+		it("lets the handler in progress finish, and no further one begin [W14c]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local steps = {}
@@ -136,7 +136,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(1, checkpoint("a"))
 		end)
 
-		it("W14d ends vigia.sleep and long polls in a stopping watcher at once, with `stopping`", function()
+		it("ends vigia.sleep and long polls in a stopping watcher at once, with `stopping` [W14d]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local results = {}
@@ -154,7 +154,7 @@ for _, backend in ipairs(helper.backends) do
 			for n = 1, 4 do assert.equal("stopping", fails("stopping", results[n][1], results[n][2]).code) end
 		end)
 
-		it("W14e still lets a stopping handler read what is there, store and checkpoint", function()
+		it("still lets a stopping handler read what is there, store and checkpoint [W14e]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local read
@@ -171,7 +171,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(1, checkpoint("a"))
 		end)
 
-		it("W14f does not retry a handler that fails while stopping", function()
+		it("does not retry a handler that fails while stopping [W14f]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local calls = 0
@@ -189,7 +189,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(2, calls)
 		end)
 
-		it("W14g does not wait for a retry when it is stopped", function()
+		it("does not wait for a retry when it is stopped [W14g]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local watcher = assert(registry:watch("a", function() error("x") end, {initial_backoff = 3600, max_backoff = 3600}))
@@ -198,7 +198,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal("stopped", watcher:stats().state)
 		end)
 
-		it("W14h says false when it did not finish in time, and finishes later", function()
+		it("says false when it did not finish in time, and finishes later [W14h]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local sleeping, busy_in_time, sleeper_in_time, busy
@@ -217,7 +217,7 @@ for _, backend in ipairs(helper.backends) do
 
 		---- what it says of itself ----
 
-		it("W15a says where it stands and what it did", function()
+		it("says where it stands and what it did [W15a]", function()
 			fill(store, 5)
 			local registry = helper.registry(store)
 			local before = os.time()
@@ -239,7 +239,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({"handler_error", 4, "a"}, {last_error.code, last_error.seq_num, last_error.watcher_id})
 		end)
 
-		it("W15b says that it did nothing before it did", function()
+		it("says that it did nothing before it did [W15b]", function()
 			local registry = helper.registry(store)
 			local stats = assert(registry:watch("a", function() end, {auto_start = false})):stats()
 			assert.same({
@@ -248,7 +248,7 @@ for _, backend in ipairs(helper.backends) do
 			}, stats)
 		end)
 
-		it("W15c says how far it is behind, before the filter, and what it is blocked on", function()
+		it("says how far it is behind, before the filter, and what it is blocked on [W15c]", function()
 			fill(store, 10)
 			local registry = helper.registry(store)
 			local blocked = assert(registry:watch("blocked", function(event)
@@ -264,7 +264,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(15, idle:stats().lag)
 		end)
 
-		it("W15d shows the checkpoint as an iterator", function()
+		it("shows the checkpoint as an iterator [W15d]", function()
 			fill(store, 5)
 			local watcher = watched("a", {checkpoint = "manual"})
 			assert.is_nil(watcher:stats().checkpoint_iterator)
@@ -276,7 +276,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(after(0), watcher:stats().checkpoint_iterator)
 		end)
 
-		it("W15e answers a table of its own each time", function()
+		it("answers a table of its own each time [W15e]", function()
 			local watcher = watched("a")
 			watcher:stats().state = "changed"
 			assert.equal("running", watcher:stats().state)

@@ -289,12 +289,12 @@ static void test_remove(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"W7b a fetch that fails is tried again with the backoff, without end, and seen", test_failing_fetches, NULL,
+		{"a fetch that fails is tried again with the backoff, without end, and seen [W7b]", test_failing_fetches, NULL,
 	     NULL, NULL},
-		{"W7c a fetch that finds no memory is tried again", test_a_fetch_without_memory, NULL, NULL, NULL},
-		{"W1p a watcher is removed from its registry when it is asked for, and not before", test_remove, NULL, NULL,
+		{"a fetch that finds no memory is tried again [W7c]", test_a_fetch_without_memory, NULL, NULL, NULL},
+		{"a watcher is removed from its registry when it is asked for, and not before [W1p]", test_remove, NULL, NULL,
 	     NULL},
-		{"W15 what a handler in C wrote into the error is quoted, whatever its code", test_quoted_failures, NULL, NULL,
+		{"what a handler in C wrote into the error is quoted, whatever its code [W15]", test_quoted_failures, NULL, NULL,
 	     NULL},
 	};
 	return cmocka_run_group_tests_name("driver", tests, NULL, NULL);

@@ -390,7 +390,7 @@ int main(void)
 		cmocka_unit_test(test_any_flipped_bit_is_found),
 		cmocka_unit_test(test_time_before_the_epoch_is_the_epoch),
 		cmocka_unit_test(test_too_large),
-		{"R3 the head takes any bytes", test_head_takes_any_bytes, NULL, NULL, NULL},
+		{"the head takes any bytes [R3]", test_head_takes_any_bytes, NULL, NULL, NULL},
 		cmocka_unit_test(test_heads_that_are_none),
 		cmocka_unit_test(test_head_with_a_serializer),
 		cmocka_unit_test(test_batch),

@@ -113,7 +113,7 @@ static void test_retried_with_backoff(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"W7 a fetch that fails is retried with the same backoff, without end, and visible in the stats and the log",
+		{"a fetch that fails is retried with the same backoff, without end, and visible in the stats and the log [W7]",
 	     test_retried_with_backoff, NULL, NULL, NULL},
 	};
 	return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);

@@ -255,8 +255,8 @@ static void test_without_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"E5 an object is written, stored, found again and told as JSON", test_an_object, NULL, NULL, NULL},
-		{"E6 what is not one value is refused at its end, with the reason", test_what_is_no_object, NULL, NULL, NULL},
+		{"an object is written, stored, found again and told as JSON [E5]", test_an_object, NULL, NULL, NULL},
+		{"what is not one value is refused at its end, with the reason [E6]", test_what_is_no_object, NULL, NULL, NULL},
 		{"of a key that is there twice the last one is found", test_duplicates, NULL, NULL, NULL},
 		{"no byte beyond what is given is read", test_hostile_bytes, NULL, NULL, NULL},
 		{"an object of a JSON store is told as msgpack", test_other_serializers, NULL, NULL, NULL},

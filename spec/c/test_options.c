@@ -324,7 +324,7 @@ static void test_without_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"S5 S6 E7 D1 the defaults are those that are promised", test_defaults, NULL, NULL, NULL},
+		{"the defaults are those that are promised [S5 S6 E7 D1]", test_defaults, NULL, NULL, NULL},
 		cmocka_unit_test(test_tables_are_sound),
 		cmocka_unit_test(test_setting),
 		cmocka_unit_test(test_what_is_refused),

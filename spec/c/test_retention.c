@@ -669,10 +669,10 @@ int main(void)
 		BOTH(G4_a_start_counts_as_running),
 		BOTH(W20_a_new_watcher_at_the_trim_horizon_misses_nothing_while_others_trim),
 		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
-		{"G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices",
+		{"_the_checkpoints_of_watchers_that_run_are_renewed_in_slices [G4]",
 	     G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices, NULL, NULL, file},
 		cmocka_unit_test(G2_a_slice_removes_more_than_was_appended_since_the_one_before),
-		{"G2_waiting_for_the_lock_takes_nothing_from_a_slice", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL,
+		{"_waiting_for_the_lock_takes_nothing_from_a_slice [G2]", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL,
 	     NULL, file},
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};

@@ -9,7 +9,7 @@
 #include "watcher_words.h"
 
 enum { INPUTS = 4 };
-static const char *const input_names[INPUTS] = {"W14 STOP", "W9 SEEK", "W5 TICK", "S6 WAKE"};
+static const char *const input_names[INPUTS] = {"STOP [W14]", "W9 SEEK", "W5 TICK", "S6 WAKE"};
 
 struct phase_case {
 	const char *name;

@@ -393,14 +393,14 @@ static void test_freed_while_at_work_and_closed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"H5 reloads under load lose no event and double none", test_reloads_lose_and_double_nothing, NULL, NULL, NULL},
-		{"H5 new code waits for a handler that waits", test_reload_waits_for_a_handler_that_waits, NULL, NULL, NULL},
-		{"H3 a job that does not load or begin leaves no thread", test_what_fails_leaves_nothing, NULL, NULL, NULL},
-		{"W16 a watcher on a thread starts with one hand-over", test_a_start_is_one_hand_over, NULL, NULL, NULL},
-		{"W16 fifty workers stop at once, some of them waiting", test_many_stop_at_once, NULL, NULL, NULL},
-		{"W1 one that was released goes when its id is watched anew", test_released_when_watched_anew, NULL, NULL,
+		{"reloads under load lose no event and double none [H5]", test_reloads_lose_and_double_nothing, NULL, NULL, NULL},
+		{"new code waits for a handler that waits [H5]", test_reload_waits_for_a_handler_that_waits, NULL, NULL, NULL},
+		{"a job that does not load or begin leaves no thread [H3]", test_what_fails_leaves_nothing, NULL, NULL, NULL},
+		{"a watcher on a thread starts with one hand-over [W16]", test_a_start_is_one_hand_over, NULL, NULL, NULL},
+		{"fifty workers stop at once, some of them waiting [W16]", test_many_stop_at_once, NULL, NULL, NULL},
+		{"one that was released goes when its id is watched anew [W1]", test_released_when_watched_anew, NULL, NULL,
 	     NULL},
-		{"S11 a worker ends with its registry and with its store", test_freed_while_at_work_and_closed, NULL, NULL,
+		{"a worker ends with its registry and with its store [S11]", test_freed_while_at_work_and_closed, NULL, NULL,
 	     NULL},
 	};
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
