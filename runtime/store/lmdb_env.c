@@ -1,6 +1,5 @@
 /*
- * lmdb_env.c - opening and closing a store file: its real path, one LMDB environment per file and process,
- * transactions, errors.
+ * lmdb_env.c - opening and closing a store file: one LMDB environment per file and process.
  *
  * LMDB opened twice on one file in one process, or through two names, corrupts it: hence the list of open files by
  * device and inode, real paths, and the refusal of second hard links.
@@ -10,9 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,424 +24,6 @@ enum { READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
 
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct lmdb_backend *list; /* all open files of the process */
-
-/* ---- errors ---- */
-
-/* Less room than what was to be written, and a bit for LMDB's own pages. */
-enum { DISK_SLACK = 1 << 20 };
-
-static bool disk_is_full(struct lmdb_backend *b)
-{
-	struct statvfs fs;
-	return statvfs(b->path, &fs) == 0 &&
-	       (uint64_t)fs.f_bavail * fs.f_frsize < atomic_load(&b->writing_bytes) + DISK_SLACK;
-}
-
-static bool file_is_limited(struct lmdb_backend *b)
-{
-	struct rlimit limit;
-	struct stat st;
-	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && stat(b->path, &st) == 0 &&
-	       (uint64_t)st.st_size + atomic_load(&b->writing_bytes) + DISK_SLACK > limit.rlim_cur;
-}
-
-int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
-{
-	int code = VIGIA_EIO;
-	const char *plain = NULL;
-	char same_pid[160];
-	static const char file_limit[] = "the file may grow no further (RLIMIT_FSIZE)";
-	switch (rc) {
-	case ENOMEM:
-		code = VIGIA_ENOMEM;
-		plain = "no memory, or no address space for the map (ulimit -v)";
-		break;
-	case EBUSY:
-		code = VIGIA_EFULL;
-		plain = "the map must change its size, and a backup or another long read uses it: try again";
-		break;
-	case EACCES:
-	case EPERM:
-	case EROFS:
-		code = VIGIA_EPERM;
-		break;
-	case EAGAIN: /* LMDB locks a byte of its lock file by the pid */
-		snprintf(same_pid, sizeof same_pid,
-		         "a process of another PID namespace (a container) has it open, and the same pid %ld: "
-		         "run both in one PID namespace",
-		         (long)getpid());
-		plain = same_pid;
-		break;
-	case ENOENT:
-		code = VIGIA_ENOTFOUND;
-		break;
-	case ENOSPC:
-	case EDQUOT:
-		code = VIGIA_EDISKFULL;
-		break;
-	case EFBIG:
-		code = VIGIA_EDISKFULL;
-		plain = file_limit;
-		break;
-	case EIO: /* LMDB says so when the disk takes only a part of what it writes */
-		if (disk_is_full(b)) code = VIGIA_EDISKFULL;
-		else if (file_is_limited(b)) code = VIGIA_EDISKFULL, plain = file_limit;
-		break;
-	case MDB_MAP_FULL:
-		code = VIGIA_EFULL;
-		plain = b->map_grows ? "the map is full, and the system grants no more address space (ulimit -v)"
-		                     : "the map is full: open the store with a larger map_size";
-		break;
-	case MDB_TXN_FULL:
-		code = VIGIA_EFULL;
-		plain = "more than one transaction can hold: store fewer events in one call";
-		break;
-	case MDB_INVALID:
-		code = VIGIA_ENOTSTORE;
-		break;
-	case MDB_CORRUPTED:
-	case MDB_PAGE_NOTFOUND:
-		code = VIGIA_ENOTSTORE;
-		plain = "pages of the file are damaged";
-		break;
-	case MDB_VERSION_MISMATCH:
-		code = VIGIA_EFORMAT;
-		break;
-	case MDB_READERS_FULL:
-		plain = "all 4096 reader slots of the file are taken";
-		break;
-	default:
-		break;
-	}
-	if (code == VIGIA_EDISKFULL && plain == NULL) plain = "the disk is full";
-	vigia__error(err, code, "store '%s': cannot %s%s%s", b->path, what, plain ? ": " : "", plain ? plain : "");
-	vigia__error_cause(err, "%s", mdb_strerror(rc));
-	return code;
-}
-
-/* ---- transactions ---- */
-
-static int reader_new(struct lmdb_backend *b, struct reader **out)
-{
-	struct reader *reader = vigia__calloc(sizeof *reader);
-	if (reader == NULL) return ENOMEM;
-	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &reader->txn);
-	if (rc == 0) rc = mdb_cursor_open(reader->txn, b->events, &reader->events);
-	if (rc != 0) {
-		if (reader->txn) mdb_txn_abort(reader->txn);
-		vigia__free(reader);
-		return rc;
-	}
-	*out = reader;
-	return 0;
-}
-
-static void reader_free(struct reader *reader)
-{
-	mdb_cursor_close(reader->events);
-	mdb_txn_abort(reader->txn);
-	vigia__free(reader);
-}
-
-static void readers_drop(struct lmdb_backend *b)
-{
-	while (b->readers) {
-		struct reader *reader = b->readers;
-		b->readers = reader->next;
-		reader_free(reader);
-	}
-	for (struct vigia__lmdb_pin *pin = b->pins; pin; pin = pin->next) {
-		if (pin->reader) reader_free(pin->reader);
-		pin->reader = NULL;
-	}
-}
-
-int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
-{
-	for (int tries = 0;; tries++) {
-		vigia__lmdb_map_enter(b);
-		pthread_mutex_lock(&b->readers_mutex);
-		struct reader *reader = b->readers;
-		if (reader) b->readers = reader->next;
-		pthread_mutex_unlock(&b->readers_mutex);
-		int rc = MDB_PANIC;
-		if (reader == NULL) {
-			if (b->env) rc = reader_new(b, &reader);
-		} else {
-			rc = mdb_txn_renew(reader->txn);
-			if (rc == 0) rc = mdb_cursor_renew(reader->txn, reader->events);
-			if (rc != 0) reader_free(reader);
-		}
-		if (rc == 0) {
-			*out = reader;
-			return VIGIA_OK;
-		}
-		if (rc == MDB_READERS_FULL && tries < 2) rc = mdb_reader_check(b->env, NULL);
-		vigia__lmdb_map_leave(b);
-		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
-		if (rc == MDB_PANIC && tries < 8) {
-			rc = vigia__lmdb_reopen(b, err);
-			if (rc < 0) return rc;
-		}
-		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to read", err);
-	}
-}
-
-int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
-{
-	int rc = vigia__lmdb_still_there(b, err);
-	return rc < 0 ? rc : vigia__lmdb_read_begin_there(b, out, err);
-}
-
-void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
-{
-	mdb_txn_reset(reader->txn);
-	pthread_mutex_lock(&b->readers_mutex);
-	reader->next = b->readers;
-	b->readers = reader;
-	pthread_mutex_unlock(&b->readers_mutex);
-	vigia__lmdb_map_leave(b);
-}
-
-int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct vigia_error *err)
-{
-	int rc = vigia__lmdb_read_begin(b, &pin->reader, err);
-	if (rc < 0) return rc;
-	pin->txn = mdb_txn_id(pin->reader->txn);
-	pthread_mutex_lock(&b->readers_mutex);
-	pin->next = b->pins;
-	b->pins = pin;
-	pthread_mutex_unlock(&b->readers_mutex);
-	vigia__lmdb_map_leave(b);
-	return VIGIA_OK;
-}
-
-void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin)
-{
-	vigia__lmdb_map_enter(b);
-	pthread_mutex_lock(&b->readers_mutex);
-	struct vigia__lmdb_pin **at = &b->pins;
-	while (*at != pin) at = &(*at)->next;
-	*at = pin->next;
-	pthread_mutex_unlock(&b->readers_mutex);
-	if (pin->reader) vigia__lmdb_read_end(b, pin->reader);
-	else vigia__lmdb_map_leave(b);
-}
-
-int vigia__lmdb_free_readers(struct lmdb_backend *b)
-{
-	int dead = 0;
-	vigia__lmdb_map_enter(b);
-	if (b->env) mdb_reader_check(b->env, &dead);
-	vigia__lmdb_map_leave(b);
-	return dead;
-}
-
-int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
-{
-	for (int tries = 0;; tries++) {
-		vigia__lmdb_map_enter(b);
-		int rc = vigia__lmdb_uncut(b, err);
-		if (rc < 0) {
-			vigia__lmdb_map_leave(b);
-			return rc;
-		}
-		rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
-		if (rc == 0) {
-			rc = vigia__lmdb_unchanged(b, *out, err);
-			if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, *out, err);
-			if (rc < 0) vigia__lmdb_write_abort(b, *out);
-			return rc;
-		}
-		vigia__lmdb_map_leave(b);
-		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
-		if (rc == MDB_PANIC && tries < 8) {
-			rc = vigia__lmdb_reopen(b, err);
-			if (rc < 0) return rc;
-		}
-		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to write", err);
-	}
-}
-
-/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened
- * anew. */
-static bool panics(struct lmdb_backend *b)
-{
-	MDB_txn *txn;
-	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
-	if (rc == 0) mdb_txn_abort(txn);
-	return rc == MDB_PANIC;
-}
-
-int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
-{
-	uint64_t mark = vigia__lmdb_meta_try(b, txn);
-	bool has_events = b->has_events;
-	b->has_events = false;
-	int rc = mdb_txn_commit(txn);
-	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
-	bool unknown = rc != 0 && panics(b);
-	if (unknown) vigia__lmdb_meta_doubt(b);
-	vigia__lmdb_map_leave(b);
-	if (rc == 0) return VIGIA_OK;
-	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
-	vigia__error(err, VIGIA_EUNKNOWN,
-	             "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
-	             "before storing it again",
-	             b->path);
-	vigia__error_cause(err, "%s", mdb_strerror(rc));
-	return VIGIA_EUNKNOWN;
-}
-
-void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
-{
-	b->has_events = false;
-	mdb_txn_abort(txn);
-	vigia__lmdb_map_leave(b);
-}
-
-/* ---- the path ---- */
-
-static int not_found(const char *path, const char *why, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s'%s", path, why);
-}
-
-static int no_memory(const char *path, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
-}
-
-/* With the system's reason. */
-static int cannot_look(const char *path, int number, struct vigia_error *err)
-{
-	vigia__error(err, VIGIA_EIO, "cannot look at the store '%s'", path);
-	vigia__error_cause(err, "%s", strerror(number));
-	return VIGIA_EIO;
-}
-
-/* Does a path lead nowhere, as far as the system can tell? */
-static bool leads_nowhere(int number)
-{
-	return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
-}
-
-/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has
- * no end, or ENOMEM. */
-static char *behind_links(const char *path)
-{
-	char *at = strdup(path), target[4096];
-	for (int links = 0; at && links < 40; links++) {
-		ssize_t len = readlink(at, target, sizeof target - 1);
-		if (len < 0) return at;
-		target[len] = '\0';
-		const char *slash = strrchr(at, '/');
-		char *next = NULL;
-		if (asprintf(&next, "%.*s%s", target[0] == '/' || slash == NULL ? 0 : (int)(slash - at) + 1, at, target) < 0)
-			next = NULL;
-		free(at);
-		at = next;
-	}
-	bool none = at == NULL;
-	free(at);
-	errno = none ? ENOMEM : ELOOP;
-	return NULL;
-}
-
-/* The real path of a file that is to be made at `at`, the end of what `path` names. NULL with err set. */
-static char *real_path_of_new(const char *path, const char *at, bool may_create, struct vigia_error *err)
-{
-	struct stat st = {0};
-	char *real = NULL;
-	bool linked = strcmp(path, at) != 0;
-	const char *slash = strrchr(at, '/');
-	const char *base = slash ? slash + 1 : at;
-	char *dir = slash ? strndup(at, slash == at ? 1 : (size_t)(slash - at)) : strdup(".");
-	char *real_dir = dir ? realpath(dir, NULL) : NULL;
-	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) no_memory(path, err);
-	else if ((real_dir == NULL || stat(real_dir, &st) < 0) && !leads_nowhere(errno)) cannot_look(path, errno, err);
-	else if (real_dir == NULL || !S_ISDIR(st.st_mode))
-		not_found(path,
-		          linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist",
-		          err);
-	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
-	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
-	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
-		real = NULL;
-		no_memory(path, err);
-	}
-	free(dir);
-	free(real_dir);
-	return real;
-}
-
-/* The real path of a file that exists or is to be made in a folder that does; a link to nothing yet says where, as for
- * any program that makes a file. NULL with err set. */
-static char *real_path(const char *path, bool may_create, struct vigia_error *err)
-{
-	char *real = realpath(path, NULL);
-	if (real) return real;
-	struct stat st;
-	int why = errno;
-	/* The kernel may refuse to follow a link that somebody else laid into a shared folder (fs.protected_symlinks);
-	 * realpath goes on. */
-	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
-		int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-		why = fd < 0 ? errno : 0;
-		if (fd >= 0) close(fd);
-	}
-	if (why == EACCES) {
-		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
-		return NULL;
-	}
-	errno = why;
-	char *at = why == ENOMEM ? NULL : behind_links(path);
-	if (at == NULL && errno == ENOMEM) {
-		no_memory(path, err);
-		return NULL;
-	}
-	if (at == NULL) {
-		not_found(path, ": it is a symbolic link that leads nowhere", err);
-		return NULL;
-	}
-	real = realpath(at, NULL); /* somebody made it just now */
-	if (real == NULL) real = real_path_of_new(path, at, may_create, err);
-	free(at);
-	return real;
-}
-
-/* What must be true of the file before LMDB may touch it. *exists tells whether there is one. */
-static int check_file(const char *path, const struct vigia_store_options *options, struct stat *st, bool *exists,
-                      struct vigia_error *err)
-{
-	*exists = stat(path, st) == 0;
-	if (*exists && S_ISDIR(st->st_mode))
-		return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is a folder, not a store", path);
-	if (*exists && !S_ISREG(st->st_mode)) return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a regular file", path);
-	if (*exists && st->st_nlink > 1)
-		return vigia__error(err, VIGIA_ELINKED, "the store '%s' has %lu hard links: two names would become two writers",
-		                    path, (unsigned long)st->st_nlink);
-	if (*exists && vigia__place_is_mounted(path))
-		return vigia__error(err, VIGIA_ELINKED,
-		                    "the store '%s' is a file that was mounted by itself: two names would become two writers; "
-		                    "mount its folder",
-		                    path);
-	char dir[4096];
-	snprintf(dir, sizeof dir, "%s", path);
-	*strrchr(dir, '/') = '\0';
-	const char *network = options->allow_network_fs ? NULL : vigia__place_network(*exists ? path : dir[0] ? dir : "/");
-	if (network)
-		return vigia__error(err, VIGIA_ENETFS,
-		                    "'%s' is on a network file system (%s), where locks do not hold; "
-		                    "the option allow_network_fs opens it all the same",
-		                    path, network);
-	/* LMDB would begin it. */
-	if (*exists && st->st_size == 0 && (options->readonly || !options->create))
-		return not_found(path, ": the file is empty", err);
-	return *exists ? vigia__lmdb_format_precheck(path, err) : VIGIA_OK;
-}
-
-/* ---- the environment ---- */
 
 /* LMDB maps its lock file, and a hole in it is a SIGBUS when the disk is full: see that it has its blocks. Before LMDB
  * opens it, what it touches first; afterwards all, through a descriptor that stays open as long as the environment,
@@ -486,7 +65,7 @@ static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_erro
 
 void vigia__lmdb_env_close(struct lmdb_backend *b)
 {
-	readers_drop(b);
+	vigia__lmdb_readers_drop(b);
 	if (b->env) mdb_env_close(b->env);
 	if (b->lock_fd >= 0) close(b->lock_fd);
 	b->env = NULL;
@@ -552,7 +131,7 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	mdb_filehandle_t fd;
 	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 ||
 	    fstat(fd, &file) < 0)
-		return cannot_look(b->path, errno, err);
+		return vigia__lmdb_cannot_look(b->path, errno, err);
 	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
 	if ((uint64_t)file.st_size < need) return vigia__lmdb_truncated(b->path, file.st_size, need, err);
 	int fd_flags = fcntl(fd, F_GETFD);
@@ -577,7 +156,7 @@ int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err)
 {
 	int rc = vigia__lmdb_map_claim(b);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "open it again", err);
-	if (b->env == NULL || panics(b)) {
+	if (b->env == NULL || vigia__lmdb_panics(b)) {
 		dev_t dev = b->dev;
 		ino_t ino = b->ino;
 		vigia__lmdb_env_close(b);
@@ -804,7 +383,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 
 	if (exists && access(path, R_OK | W_OK) != 0) {
 		if (errno != EACCES && errno != EPERM && errno != EROFS) {
-			rc = cannot_look(path, errno, err);
+			rc = vigia__lmdb_cannot_look(path, errno, err);
 		} else if (!options->readonly) {
 			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", path);
 			vigia__error_cause(err, "%s", strerror(errno));
@@ -880,14 +459,14 @@ int vigia__lmdb_open(const char *path, const struct vigia_store_options *options
 	pthread_once(&once, guard_forks);
 	struct vigia_error why;
 	if (err == NULL) err = &why;
-	char *real = real_path(path, options->create && !options->readonly, err);
+	char *real = vigia__lmdb_path(path, options->create && !options->readonly, err);
 	if (real == NULL) return err->code;
 
 	pthread_mutex_lock(&list_mutex);
 	struct stat st;
 	bool exists;
 	struct lmdb_backend *b = NULL;
-	int rc = check_file(real, options, &st, &exists, err);
+	int rc = vigia__lmdb_path_check(real, options, &st, &exists, err);
 	if (rc == VIGIA_OK && exists)
 		for (b = list; b; b = b->next)
 			if (b->dev == st.st_dev && b->ino == st.st_ino) break;

@@ -1,7 +1,10 @@
 /*
  * lmdb_store.h - shared by the lmdb_*.c files and nobody else: the backend's struct and what they call of one another.
  *
- *     lmdb_env.c          opening and closing, one environment per file and process, errors
+ *     lmdb_error.c        what LMDB and the system report, as an error of ours
+ *     lmdb_txn.c          read and write transactions, pooled readers, pins
+ *     lmdb_path.c         the real path, and what must be true of the file there
+ *     lmdb_env.c          opening and closing, one environment per file and process
  *     lmdb_there.c        is it still the file that was opened?
  *     lmdb_map.c          the map: its size, how it grows, its lock
  *     lmdb_reserve.c      room on the disk that is kept for what frees room
@@ -74,6 +77,7 @@ struct vigia__lmdb_pin {
 	uint64_t txn;
 };
 
+struct stat;
 struct lmdb_backend {
 	struct vigia__backend base;
 	struct lmdb_backend *next; /* owner: the process's list in lmdb_env.c */
@@ -133,19 +137,34 @@ static inline bool lmdb_is_error(int rc)
 	return rc > 0 || rc <= MDB_LAST_ERRCODE;
 }
 
+/* lmdb_error.c */
+int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
+
+/* lmdb_path.c */
+/* EIO with the system's reason. */
+int vigia__lmdb_cannot_look(const char *path, int number, struct vigia_error *err);
+/* The real path of a file that exists or is to be made in a folder that does; the caller frees it. NULL with err set. */
+char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *err);
+/* What must be true of the file before LMDB may touch it. *exists tells whether there is one. */
+int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *options, struct stat *st, bool *exists,
+                           struct vigia_error *err);
+
 /* lmdb_env.c */
 /* mdb_env_open with no descriptor below 3 (fd.h). 0 or LMDB's error. */
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
-int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
 /* The map claimed, or nobody else there: the environment and the readers in it. The next transaction opens it again. */
 void vigia__lmdb_env_close(struct lmdb_backend *b);
 /* Outside of transactions: close and open after a failure of LMDB that it does not get over by itself. Fine if another
  * thread did it meanwhile. */
 int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err);
+
+/* lmdb_txn.c */
 int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 /* For those who asked already whether it is still there. */
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
+/* With the environment: the readers that wait to be used again. */
+void vigia__lmdb_readers_drop(struct lmdb_backend *b);
 /* Every 0 of pin is followed by unpin. */
 int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct vigia_error *err);
 void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin);
@@ -156,6 +175,10 @@ int vigia__lmdb_free_readers(struct lmdb_backend *b);
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
+/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened
+ * again. */
+bool vigia__lmdb_panics(struct lmdb_backend *b);
+
 /* lmdb_map.c; 0 or an error number for vigia__lmdb_error. */
 void vigia__lmdb_map_init(struct lmdb_backend *b);
 /* A transaction begins: shared. Not twice in a thread. */

@@ -1,0 +1,151 @@
+/*
+ * lmdb_path.c - the real path of a store, and what must be true of the file there before LMDB may touch it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../core/error.h"
+#include "fd.h"
+#include "lmdb_store.h"
+#include "place.h"
+
+static int not_found(const char *path, const char *why, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s'%s", path, why);
+}
+
+static int no_memory(const char *path, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+}
+
+int vigia__lmdb_cannot_look(const char *path, int number, struct vigia_error *err)
+{
+	vigia__error(err, VIGIA_EIO, "cannot look at the store '%s'", path);
+	vigia__error_cause(err, "%s", strerror(number));
+	return VIGIA_EIO;
+}
+
+/* Does a path lead nowhere, as far as the system can tell? */
+static bool leads_nowhere(int number)
+{
+	return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
+}
+
+/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has
+ * no end, or ENOMEM. */
+static char *behind_links(const char *path)
+{
+	char *at = strdup(path), target[4096];
+	for (int links = 0; at && links < 40; links++) {
+		ssize_t len = readlink(at, target, sizeof target - 1);
+		if (len < 0) return at;
+		target[len] = '\0';
+		const char *slash = strrchr(at, '/');
+		char *next = NULL;
+		if (asprintf(&next, "%.*s%s", target[0] == '/' || slash == NULL ? 0 : (int)(slash - at) + 1, at, target) < 0)
+			next = NULL;
+		free(at);
+		at = next;
+	}
+	bool none = at == NULL;
+	free(at);
+	errno = none ? ENOMEM : ELOOP;
+	return NULL;
+}
+
+/* The real path of a file that is to be made at `at`, the end of what `path` names. NULL with err set. */
+static char *real_path_of_new(const char *path, const char *at, bool may_create, struct vigia_error *err)
+{
+	struct stat st = {0};
+	char *real = NULL;
+	bool linked = strcmp(path, at) != 0;
+	const char *slash = strrchr(at, '/');
+	const char *base = slash ? slash + 1 : at;
+	char *dir = slash ? strndup(at, slash == at ? 1 : (size_t)(slash - at)) : strdup(".");
+	char *real_dir = dir ? realpath(dir, NULL) : NULL;
+	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) no_memory(path, err);
+	else if ((real_dir == NULL || stat(real_dir, &st) < 0) && !leads_nowhere(errno)) vigia__lmdb_cannot_look(path, errno, err);
+	else if (real_dir == NULL || !S_ISDIR(st.st_mode))
+		not_found(path,
+		          linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist",
+		          err);
+	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
+	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
+	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
+		real = NULL;
+		no_memory(path, err);
+	}
+	free(dir);
+	free(real_dir);
+	return real;
+}
+
+/* A link to nothing yet says where, as for any program that makes a file. */
+char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *err)
+{
+	char *real = realpath(path, NULL);
+	if (real) return real;
+	struct stat st;
+	int why = errno;
+	/* The kernel may refuse to follow a link that somebody else laid into a shared folder (fs.protected_symlinks);
+	 * realpath goes on. */
+	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+		int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+		why = fd < 0 ? errno : 0;
+		if (fd >= 0) close(fd);
+	}
+	if (why == EACCES) {
+		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
+		return NULL;
+	}
+	errno = why;
+	char *at = why == ENOMEM ? NULL : behind_links(path);
+	if (at == NULL && errno == ENOMEM) {
+		no_memory(path, err);
+		return NULL;
+	}
+	if (at == NULL) {
+		not_found(path, ": it is a symbolic link that leads nowhere", err);
+		return NULL;
+	}
+	real = realpath(at, NULL); /* somebody made it just now */
+	if (real == NULL) real = real_path_of_new(path, at, may_create, err);
+	free(at);
+	return real;
+}
+
+int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *options, struct stat *st, bool *exists,
+                           struct vigia_error *err)
+{
+	*exists = stat(path, st) == 0;
+	if (*exists && S_ISDIR(st->st_mode))
+		return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is a folder, not a store", path);
+	if (*exists && !S_ISREG(st->st_mode)) return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a regular file", path);
+	if (*exists && st->st_nlink > 1)
+		return vigia__error(err, VIGIA_ELINKED, "the store '%s' has %lu hard links: two names would become two writers",
+		                    path, (unsigned long)st->st_nlink);
+	if (*exists && vigia__place_is_mounted(path))
+		return vigia__error(err, VIGIA_ELINKED,
+		                    "the store '%s' is a file that was mounted by itself: two names would become two writers; "
+		                    "mount its folder",
+		                    path);
+	char dir[4096];
+	snprintf(dir, sizeof dir, "%s", path);
+	*strrchr(dir, '/') = '\0';
+	const char *network = options->allow_network_fs ? NULL : vigia__place_network(*exists ? path : dir[0] ? dir : "/");
+	if (network)
+		return vigia__error(err, VIGIA_ENETFS,
+		                    "'%s' is on a network file system (%s), where locks do not hold; "
+		                    "the option allow_network_fs opens it all the same",
+		                    path, network);
+	/* LMDB would begin it. */
+	if (*exists && st->st_size == 0 && (options->readonly || !options->create))
+		return not_found(path, ": the file is empty", err);
+	return *exists ? vigia__lmdb_format_precheck(path, err) : VIGIA_OK;
+}

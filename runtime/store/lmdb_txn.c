@@ -1,0 +1,186 @@
+/*
+ * lmdb_txn.c - read and write transactions: pooled readers, pins, begin, commit, and what a failed commit means.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "lmdb_store.h"
+
+static int reader_new(struct lmdb_backend *b, struct reader **out)
+{
+	struct reader *reader = vigia__calloc(sizeof *reader);
+	if (reader == NULL) return ENOMEM;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &reader->txn);
+	if (rc == 0) rc = mdb_cursor_open(reader->txn, b->events, &reader->events);
+	if (rc != 0) {
+		if (reader->txn) mdb_txn_abort(reader->txn);
+		vigia__free(reader);
+		return rc;
+	}
+	*out = reader;
+	return 0;
+}
+
+static void reader_free(struct reader *reader)
+{
+	mdb_cursor_close(reader->events);
+	mdb_txn_abort(reader->txn);
+	vigia__free(reader);
+}
+
+void vigia__lmdb_readers_drop(struct lmdb_backend *b)
+{
+	while (b->readers) {
+		struct reader *reader = b->readers;
+		b->readers = reader->next;
+		reader_free(reader);
+	}
+	for (struct vigia__lmdb_pin *pin = b->pins; pin; pin = pin->next) {
+		if (pin->reader) reader_free(pin->reader);
+		pin->reader = NULL;
+	}
+}
+
+int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
+{
+	for (int tries = 0;; tries++) {
+		vigia__lmdb_map_enter(b);
+		pthread_mutex_lock(&b->readers_mutex);
+		struct reader *reader = b->readers;
+		if (reader) b->readers = reader->next;
+		pthread_mutex_unlock(&b->readers_mutex);
+		int rc = MDB_PANIC;
+		if (reader == NULL) {
+			if (b->env) rc = reader_new(b, &reader);
+		} else {
+			rc = mdb_txn_renew(reader->txn);
+			if (rc == 0) rc = mdb_cursor_renew(reader->txn, reader->events);
+			if (rc != 0) reader_free(reader);
+		}
+		if (rc == 0) {
+			*out = reader;
+			return VIGIA_OK;
+		}
+		if (rc == MDB_READERS_FULL && tries < 2) rc = mdb_reader_check(b->env, NULL);
+		vigia__lmdb_map_leave(b);
+		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
+		if (rc == MDB_PANIC && tries < 8) {
+			rc = vigia__lmdb_reopen(b, err);
+			if (rc < 0) return rc;
+		}
+		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to read", err);
+	}
+}
+
+int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
+{
+	int rc = vigia__lmdb_still_there(b, err);
+	return rc < 0 ? rc : vigia__lmdb_read_begin_there(b, out, err);
+}
+
+void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader)
+{
+	mdb_txn_reset(reader->txn);
+	pthread_mutex_lock(&b->readers_mutex);
+	reader->next = b->readers;
+	b->readers = reader;
+	pthread_mutex_unlock(&b->readers_mutex);
+	vigia__lmdb_map_leave(b);
+}
+
+int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct vigia_error *err)
+{
+	int rc = vigia__lmdb_read_begin(b, &pin->reader, err);
+	if (rc < 0) return rc;
+	pin->txn = mdb_txn_id(pin->reader->txn);
+	pthread_mutex_lock(&b->readers_mutex);
+	pin->next = b->pins;
+	b->pins = pin;
+	pthread_mutex_unlock(&b->readers_mutex);
+	vigia__lmdb_map_leave(b);
+	return VIGIA_OK;
+}
+
+void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin)
+{
+	vigia__lmdb_map_enter(b);
+	pthread_mutex_lock(&b->readers_mutex);
+	struct vigia__lmdb_pin **at = &b->pins;
+	while (*at != pin) at = &(*at)->next;
+	*at = pin->next;
+	pthread_mutex_unlock(&b->readers_mutex);
+	if (pin->reader) vigia__lmdb_read_end(b, pin->reader);
+	else vigia__lmdb_map_leave(b);
+}
+
+int vigia__lmdb_free_readers(struct lmdb_backend *b)
+{
+	int dead = 0;
+	vigia__lmdb_map_enter(b);
+	if (b->env) mdb_reader_check(b->env, &dead);
+	vigia__lmdb_map_leave(b);
+	return dead;
+}
+
+int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
+{
+	for (int tries = 0;; tries++) {
+		vigia__lmdb_map_enter(b);
+		int rc = vigia__lmdb_uncut(b, err);
+		if (rc < 0) {
+			vigia__lmdb_map_leave(b);
+			return rc;
+		}
+		rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
+		if (rc == 0) {
+			rc = vigia__lmdb_unchanged(b, *out, err);
+			if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, *out, err);
+			if (rc < 0) vigia__lmdb_write_abort(b, *out);
+			return rc;
+		}
+		vigia__lmdb_map_leave(b);
+		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
+		if (rc == MDB_PANIC && tries < 8) {
+			rc = vigia__lmdb_reopen(b, err);
+			if (rc < 0) return rc;
+		}
+		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to write", err);
+	}
+}
+
+bool vigia__lmdb_panics(struct lmdb_backend *b)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
+	if (rc == 0) mdb_txn_abort(txn);
+	return rc == MDB_PANIC;
+}
+
+int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+{
+	uint64_t mark = vigia__lmdb_meta_try(b, txn);
+	bool has_events = b->has_events;
+	b->has_events = false;
+	int rc = mdb_txn_commit(txn);
+	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
+	bool unknown = rc != 0 && vigia__lmdb_panics(b);
+	if (unknown) vigia__lmdb_meta_doubt(b);
+	vigia__lmdb_map_leave(b);
+	if (rc == 0) return VIGIA_OK;
+	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
+	vigia__error(err, VIGIA_EUNKNOWN,
+	             "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
+	             "before storing it again",
+	             b->path);
+	vigia__error_cause(err, "%s", mdb_strerror(rc));
+	return VIGIA_EUNKNOWN;
+}
+
+void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
+{
+	b->has_events = false;
+	mdb_txn_abort(txn);
+	vigia__lmdb_map_leave(b);
+}
