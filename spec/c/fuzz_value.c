@@ -295,6 +295,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input in = {data, data + size};
 	lua_State *L = state();
 	unsigned what = fuzz_byte(&in);
+	if (fuzz_lua_used > FUZZ_LUA_MEMORY / 4) { /* garbage with finalizers takes two rounds; nothing else may stay */
+		lua_gc(L, LUA_GCCOLLECT);
+		lua_gc(L, LUA_GCCOLLECT);
+		fuzz_assert(fuzz_lua_used < FUZZ_LUA_MEMORY / 16);
+	}
 	if (what < 128) { /* values as arguments */
 		if (values(L, &in, 2)) {
 			lua_getglobal(L, "fuzz_call");
