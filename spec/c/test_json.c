@@ -503,6 +503,39 @@ static void test_without_memory(void **state)
 	with_failing_allocations(line_scenario());
 }
 
+/* The text outgrows its memory at any place: what was there before it stays, and nothing of it. */
+static void test_without_memory_at_any_place(void **state) {
+	static const char object[] = "\x87" "\xa1" "a" "\x93\x01\xc3\xc0" "\xa1" "b" "\xcb\x3f\xf8\0\0\0\0\0\0" /* [1, true, nil], 1.5 */
+		"\xa1" "c" "\xcb\x7f\xf0\0\0\0\0\0\0" "\xa1" "d" "\xc4\x03\xff\xfe\xfd" /* infinity, bytes */
+		"\xa1" "e" "\x82\x01\xa1x\xcb\x3f\xf0\0\0\0\0\0\0\xa1y" "\xa1" "f" "\xa3\x01\"\n" /* {[1] = x, [1.5] = y}, escapes */
+		"\xa1" "g" "\x81\xa4$map\x90";                                                       /* a key that means something */
+	static const char *const serializers[] = {"", "json", "mine"};
+	for (size_t i = 0; i < COUNT_OF(serializers); i++) {
+		struct vigia_event event = {7, 8, SLICE_INIT("CREATE"), SLICE_INIT("Job"), slice_of(serializers[i]), SLICE_INIT(object)};
+		if (i == 1)
+			event.object = SLICE("{\"a\":[1,2.5,\"x\"]}");
+		int failures = 0;
+		for (size_t before = 0; before < 600; before++) {
+			struct vigia__buf text = {0};
+			struct vigia_error err = {0};
+			assert_int_equal(vigia__buf_reserve(&text, 1024), 0);
+			size_t room = text.cap; /* of which so many bytes are left */
+			memset(text.data, '#', room);
+			text.len = room - before;
+			vigia__alloc_fail_at(i == 1 ? 2 : 1, 0);
+			int rc = vigia__json_from_event(&event, &text, &err);
+			vigia__alloc_fail_at(0, 0);
+			if (rc != 0) {
+				assert_error(rc, VIGIA_ENOMEM, &err, "out of memory");
+				assert_int_equal(text.len, room - before);
+				failures++;
+			}
+			vigia__buf_deinit(&text);
+		}
+		assert_true(failures > 50);
+	}
+}
+
 /* jansson allocates through whatever json_set_alloc_funcs() names; only this test names something else than malloc. The
  * strings in the lines are short: jansson does not survive a string buffer that cannot grow beyond 16 bytes (json.c,
  * has_memory_for). */
@@ -571,6 +604,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_lines),
 		cmocka_unit_test(test_depth_of_a_line),
 		cmocka_unit_test(test_without_memory),
+		cmocka_unit_test(test_without_memory_at_any_place),
 		cmocka_unit_test(test_jansson_without_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
