@@ -201,6 +201,30 @@ describe("a full disk", function()
 			verify()]]))
 	end)
 
+	it("stores what waits in the room that a trim freed, and all that is acknowledged after that [D2q]", function()
+		check(on_disk("1500k", [[
+			for _, size in ipairs{100, 3000, 20000} do
+				local body = ("x"):rep(size)
+				local store = assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600, collect = false}))
+				local number, err
+				repeat
+					assert(store:store_event("CREATE", "Queued", body) == true)
+					number, err = store:sync()
+				until not number
+				fails("disk_full", number, err)
+				local last = store:get_latest_event_num()
+				assert(store:trim(last // 2) == last // 2)
+				assert(assert(store:sync()) == last + 1)
+				for _ = 1, 3 do assert(store:store_event("CREATE", "Later", body) == true) end
+				assert(store:close())
+				store = assert(vigia.open(disk .. "/store"))
+				assert(store:get_latest_event_num() == last + 4)
+				store:close()
+				verify()
+				for _, name in ipairs{"store", "store-lock", "store-side"} do assert(os.remove(disk .. "/" .. name)) end
+			end]]))
+	end)
+
 	it("warns of what a handle that is collected could not store [D2p]", function()
 		local output = on_disk("4m", [[
 			local store = assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600}))

@@ -337,7 +337,7 @@ static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error 
 /* What is queued, and the watchers' progress. A checkpoint must not get ahead of it, and a close is the last chance:
  * for these the map may be exceeded. On a full disk a close may use up the reserve, which is not asked whether it
  * suffices: if it does not, nothing is lost by the try. Not where the size of files is limited: writing beyond that
- * raises a signal. */
+ * raises a signal. What a trim freed, the queue may use as appends may. */
 static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types,
                       struct vigia_error *err)
 {
@@ -348,6 +348,11 @@ static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *ticket
 	}
 	struct attempt rest = {.rest = true, .keep = VIGIA_KEEP_HALF};
 	int rc = write_in(b, lent, &rest, types, err);
+	if (rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL) {
+		nudge(b);
+		rest = (struct attempt){.rest = true, .keep = VIGIA_KEEP_HALF};
+		rc = write_in(b, lent, &rest, types, err);
+	}
 	if (rc != VIGIA_EDISKFULL || !last_chance || (rest.first_disk != ENOSPC && rest.first_disk != EDQUOT)) return rc;
 	return write_in(b, lent, &(struct attempt){.rest = true, .keep = VIGIA_KEEP_NONE, .last_chance = true}, types, err);
 }
