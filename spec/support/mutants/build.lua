@@ -1,7 +1,8 @@
 -- build.lua - a build folder of which one object is changed: what mutants.lua compiles, links and runs.
 --
 -- A shop is a folder laid out as build/dev is: libvigia.so, lua/vigia/core.so, vigia, spec/c/NAME. Its C tests are linked with the
--- shared library, not the static one, so that after a change one object is compiled and one library linked, whatever is run then.
+-- shared library, not the static one, so that after a change one object is compiled and one library linked, whatever is run then. (With
+-- `static` each is linked for itself, which is quicker when only one is run.)
 -- The commands are build/dev's own (compile_commands.json, ninja), with other names in them.
 
 local M = {}
@@ -180,6 +181,12 @@ function Shop:library(file, object)
 	assert(self:link(command, " -Wl,-S -Wl,-O0"), "libvigia.so cannot be linked: see " .. self.dir .. "/link.log")
 end
 
+-- The library as it must be for what is run next.
+function Shop:fresh()
+	if self.stale then self:library(self.stale, self.object) end
+	self.stale = nil
+end
+
 -- The program, with its own objects or one of them replaced.
 function Shop:program(file, object)
 	local command = link_command("vigia"):gsub(" %-g ", " ")
@@ -204,7 +211,8 @@ end
 
 -- A C test; linked once, unless it brings a source file itself. False: with the change it does not compile.
 function Shop:test(name)
-	local brings = INCLUDES[name] ~= nil
+	local brings = INCLUDES[name] ~= nil or self.static
+	if not brings then self:fresh() end
 	if self.linked[name] and not brings then return true end
 	local changed = self.file and M.includes(name, self.file)
 	local command = link_command("spec/c/" .. name)
@@ -269,7 +277,7 @@ function Shop:reset()
 		assert(run(("cd %s && rm -f %s/vigia %s/lua/vigia/core.so && cp vigia %s && cp lua/vigia/core.so %s/lua/vigia/"):format(
 			quoted(base.dir), quoted(self.dir), quoted(self.dir), quoted(self.dir), quoted(self.dir))))
 	end
-	self.file, self.object = nil, nil
+	self.file, self.object, self.stale = nil, nil, nil
 end
 
 -- Build with the text in place of a source file. False: it does not compile.
@@ -294,8 +302,7 @@ function Shop:change(file, text)
 	local object = self.dir .. "/mutant.o"
 	if not self:compile(file, path, object) then return false end
 	if file:find("^runtime/[csd]%a+/") then
-		self.object = object
-		self:library(file, object)
+		self.object, self.stale = object, file -- linked when it is needed
 	else
 		self:library()
 		self:program(file, object)
@@ -324,6 +331,7 @@ function Shop:run(name, case, seconds, environment, cpu_seconds)
 		for _, word in ipairs{...} do words[#words + 1] = word end
 	end
 	local function spec()
+		self:fresh()
 		local lua = self.lua or base.root .. "/lua"
 		add(quoted("VIGIA_PROGRAM=" .. self.dir .. "/vigia"), "timeout -k 2", tostring(seconds), "lua5.4 $(command -v busted)",
 			"--ignore-lua --output=TAP --verbose",
