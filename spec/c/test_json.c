@@ -311,6 +311,12 @@ static void test_depth(void **state)
 		assert_int_equal(value.len, 0);
 		vigia__buf_deinit(&value);
 	}
+	/* a form that is one level too deep is found where it begins */
+	struct vigia_error err;
+	struct vigia__buf value = {0}, text = nested("[", "]", 128, "{\"$map\":[]}");
+	assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err, "column 129: nested deeper");
+	vigia__buf_deinit(&text);
+	vigia__buf_deinit(&value);
 }
 
 static void test_bytes_that_are_no_value(void **state)
