@@ -81,6 +81,8 @@ end
 -- C tests that bring a source file of the product themselves: what is changed there is compiled into them, and they are linked with the
 -- static library, in which their own functions take the place of the others.
 local INCLUDES <const> = {}
+-- And these, because they compare addresses of tables, of which a program and a shared library have one each.
+local STATIC <const> = {test_options = true}
 
 local Shop = {}
 Shop.__index = Shop
@@ -211,7 +213,7 @@ end
 
 -- A C test; linked once, unless it brings a source file itself. False: with the change it does not compile.
 function Shop:test(name)
-	local brings = INCLUDES[name] ~= nil or self.static
+	local brings = INCLUDES[name] ~= nil or STATIC[name] or self.static
 	if not brings then self:fresh() end
 	if self.linked[name] and not brings then return true end
 	local changed = self.file and M.includes(name, self.file)
@@ -227,13 +229,17 @@ function Shop:test(name)
 		command = put(command, ("CMakeFiles/%s.dir/spec/c/%s.c.o"):format(name, name), quoted(object))
 	end
 	command = put(command, "-o spec/c/" .. name, ("-o %s %s"):format(quoted(self.dir .. "/spec/c/" .. name), quoted(self.dir .. "/cases.o")))
-	local library = quoted(self.dir .. "/libvigia.so.0.1.0")
 	if brings then
 		-- The first of an object and a library that has a function wins.
-		library = ("%s %s %s"):format(self.object and not changed and quoted(self.object) or "", self.archive or "libvigia.a",
-			self.archive and "--coverage" or "")
+		local object = self.object and not changed and quoted(self.object) .. " " or ""
+		command = command:gsub(" libvigia%.a ", function()
+			local first = object
+			object = ""
+			return " " .. first .. (self.archive and self.archive .. " --coverage " or "libvigia.a ")
+		end)
+	else
+		command = command:gsub(" libvigia%.a ", function() return " " .. quoted(self.dir .. "/libvigia.so.0.1.0") .. " " end)
 	end
-	command = command:gsub(" libvigia%.a ", function() return " " .. library .. " " end)
 	command = command:gsub(" %-g ", " ", 1)
 	if not self:link(command, " -Wl,-S -Wl,-rpath,'$ORIGIN/../..' -ldl") then
 		error("cannot link " .. name .. ": see " .. self.dir .. "/link.log")
