@@ -230,6 +230,9 @@ static void test_batch(void **state)
 	struct vigia_batch *batch = vigia_batch_new();
 	struct vigia_error err;
 	struct vigia_event event;
+	assert_int_equal(vigia__batch_add(batch, 1, "", 0), 0);
+	assert_non_null(batch->bytes.data); /* without bytes, it has an address all the same */
+	vigia__batch_clear(batch);
 	for (uint64_t seq = 1; seq <= 200; seq++) {
 		struct vigia__buf buf = event_of(SLICE("CREATE"), SLICE("File"));
 		vigia__event_stamp(buf.data, buf.len, seq, (int64_t)seq * 10);
