@@ -327,7 +327,8 @@ function Shop:run(name, case, seconds, environment, cpu_seconds)
 	local arguments
 	name, arguments = name:match("^(%S+)(.*)$")
 	if not is_spec and not self:test(name) then return false, "does not compile" end
-	local tmp = output_of("mktemp -d /tmp/vigia-mutant.XXXXXX"):gsub("\n", "")
+	local tmp = output_of("mktemp -d \"${TMPDIR:-/tmp}/vigia-mutant.XXXXXX\""):gsub("\n", "")
+	run("chmod 711 " .. tmp) -- specs run programs as another user
 	local log = self.dir .. "/log"
 	local words = {"cd", quoted(base.root), "&& ulimit -c 0 && ulimit -d 6000000 &&",
 		cpu_seconds and ("ulimit -t %d &&"):format(cpu_seconds) or "",

@@ -16,7 +16,7 @@ local LOCKS <const> = {"mutex_lock", "mutex_unlock", "rdlock", "wrlock", "rwlock
 	"SYS_futex", "NR_FUTEX_WAITV", "fsync", "fdatasync", "env_sync", "map_enter", "map_leave", "lock_lmdb", "F_OFD_SETLK", "wake_publish",
 	"word_bump", "bump%(", "bell_ring", "wake_prepare", "sync_name", "pthread_join"}
 
--- Bounds that are met at one value in 2^31, or at one nanosecond.
+-- Bounds that are met at one value in 2^31, or at one nanosecond. Nor is `a < b ? a : b` another number with `<=`.
 local NO_BOUND <const> = {"_MAX", "_ns", "until", "now", "KEEP_BYTES"}
 
 local function matches(text, patterns)
@@ -117,7 +117,10 @@ local function c_sites(lines, masks, add)
 				-- what is compared: from the operator to the next && or || on each side
 				local left = mask:sub(1, at):gsub(".*[&|?,;]", "")
 				local right = mask:sub(at + 1 + #operator):gsub("[&|?,;].*", "")
-				if not matches(left .. right, NO_BOUND) then
+				local one, other_one = trim(left):match("[^ %(]+$") or "", trim(right):match("^[^ %)]+") or ""
+				local is_least = mask:find(("? %s : %s"):format(one, other_one), at, true)
+					or mask:find(("? %s : %s"):format(other_one, one), at, true)
+				if not is_least and not matches(left .. right, NO_BOUND) then
 					add("bound", n, line:sub(1, at) .. other .. line:sub(at + 1 + #operator))
 				end
 			end
