@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
+#include "core/error.h"
 #include "core/retention.h"
 #include "drive/drive.h"
 #include "store/collect.h"
@@ -648,6 +649,35 @@ static void G2_G5_collects_while_threads_append_and_handles_come_and_go(void **s
 	vigia_store_free(store);
 }
 
+/* ---- a store whose settings cannot be read ---- */
+
+static atomic_int looks;
+
+static int settings_fail(struct vigia__backend *backend, struct vigia__settings *out, struct vigia_error *err)
+{
+	(void)backend, (void)out;
+	atomic_fetch_add(&looks, 1);
+	return vigia__error(err, VIGIA_EIO, "it cannot be read");
+}
+
+static void G2_a_collector_that_cannot_read_the_settings_looks_again_after_a_second(void **state)
+{
+	(void)state;
+	_Atomic uint32_t settings_word = 0, collect_word = 0;
+	_Atomic uint64_t collect_at = 0;
+	struct vigia__backend broken = {.settings = settings_fail, .settings_word = &settings_word,
+	                                .collect_call = {.at = &collect_at, .word = &collect_word}};
+	pthread_mutex_init(&broken.collector.mutex, NULL);
+	assert_int_equal(vigia__collector_add(&broken, NULL), VIGIA_OK);
+	usleep(300000);
+	int early = atomic_load(&looks);
+	usleep(1200000);
+	vigia__collector_drop(&broken);
+	assert_in_range(early, 0, 1);
+	assert_in_range(atomic_load(&looks), 1, 3);
+	pthread_mutex_destroy(&broken.collector.mutex);
+}
+
 int main(void)
 {
 	static char memory[] = "memory", file[] = "file";
@@ -674,6 +704,7 @@ int main(void)
 		cmocka_unit_test(G2_a_slice_removes_more_than_was_appended_since_the_one_before),
 		{"_waiting_for_the_lock_takes_nothing_from_a_slice [G2]", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL,
 	     NULL, file},
+		cmocka_unit_test(G2_a_collector_that_cannot_read_the_settings_looks_again_after_a_second),
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
