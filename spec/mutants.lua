@@ -357,7 +357,7 @@ local function worker(name)
 	end
 end
 
-local function report(list, reasons)
+local function report(list)
 	local rows, counts = {}, {killed = 0, survived = 0, unexplained = 0, missing = 0}
 	for _, mutant in ipairs(list) do
 		local result = result_of(mutant.id)
@@ -404,9 +404,9 @@ local function all()
 		os.execute(table.concat(words, " ") .. " wait")
 		options.again = nil
 	end
-	local hand_rows, by_hand = report(select_by_hand(), {})
-	local watcher_rows, of_watcher = report(select_of_watcher(), reasons)
-	local rule_rows, by_rule = report(select_by_rule(), reasons)
+	local hand_rows, by_hand = report(select_by_hand())
+	local watcher_rows, of_watcher = report(select_of_watcher())
+	local rule_rows, by_rule = report(select_by_rule())
 	local total, killed = #hand_rows + #watcher_rows + #rule_rows, by_hand.killed + of_watcher.killed + by_rule.killed
 	if not options.only then
 		local out = {
