@@ -192,6 +192,22 @@ static void D1_what_a_power_loss_leaves_of_a_store_that_was_being_made(void **st
 		}
 }
 
+static void R2_why_it_cannot_be_finished(void **state)
+{
+	(void)state;
+	char lock[FOLDER_MAX + 32];
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	initial_pages();
+	write_file(initial, 512);
+	snprintf(lock, sizeof lock, "%s-lock", path);
+	assert_int_equal(mkdir(lock, 0700), 0);
+	assert_error(open_store(false, &store, &err), VIGIA_EIO, &err, "cannot finish the store");
+	assert_string_equal(err.cause, strerror(EISDIR));
+	rmdir(lock);
+	works("with a lock file");
+}
+
 static void E8_no_other_file_is_begun_again(void **state)
 {
 	(void)state;
@@ -302,6 +318,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4_a_first_write_that_was_cut_short, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup,
 	                                    folder_teardown),
+		cmocka_unit_test_setup_teardown(R2_why_it_cannot_be_finished, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_no_other_file_is_begun_again, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, folder_teardown),

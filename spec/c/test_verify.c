@@ -120,6 +120,12 @@ static int key_of_no_number(void *txn, void *arg, struct vigia_error *err)
 	return mdb_del(txn, backend->keys, &(MDB_val){9, "s\0\0\0\0\0\0\0\x05"}, NULL);
 }
 
+static int number_of_another_key(void *txn, void *arg, struct vigia_error *err)
+{
+	(void)arg, (void)err;
+	return mdb_put(txn, backend->keys, &(MDB_val){9, "s\0\0\0\0\0\0\0\x05"}, &(MDB_val){4, "fire"}, 0);
+}
+
 static int number_of_no_key(void *txn, void *arg, struct vigia_error *err)
 {
 	return mdb_del(txn, backend->keys, &(MDB_val){5, "kfive"}, NULL);
@@ -192,6 +198,8 @@ static void E8_each_kind_of_damage_is_found(void **state)
 		{"a key", key_without_events, "0: key 'ghost': its events are not there\n"},
 		{"a key no number leads to", key_of_no_number,
 	     "0: key 'five': it would stay when its events are removed\n0: the keys and"},
+		{"a key whose number leads to another one", number_of_another_key,
+	     "0: key 'five': it would stay when its events are removed\n"},
 		{"a number without a key", number_of_no_key,
 	     "0: the keys and the numbers they belong to do not fit one another\n"},
 		{"a short key", short_key, "0: key 'five': its record is damaged\n"},

@@ -48,6 +48,7 @@ static inline struct vigia_store *open_with(const struct vigia_store_options *op
 	struct vigia_store *store = NULL;
 	struct vigia_error err = {0};
 	if (vigia_store_open(path, options, &store, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(err.code, VIGIA_OK); /* what went well says nothing else */
 	return store;
 }
 
