@@ -138,6 +138,14 @@ local ways = {
 	{"overwritten by cp from a backup", function(path) helper.shell(("cp '%s' '%s'"):format(helper.path("backup"), path)) end},
 }
 
+for _, name in ipairs{"lock", "side"} do
+	ways[#ways + 1] = {"robbed of its " .. name .. " file", function(path) assert(os.remove(path .. "-" .. name)) end}
+	ways[#ways + 1] = {"given another " .. name .. " file", function(path)
+		assert(os.rename(path .. "-" .. name, path .. "-away")) -- its old one has a name yet
+		assert(io.open(path .. "-" .. name, "w")):close()
+	end}
+end
+
 -- Without a moment in which the file is shorter, where its users would meet a SIGBUS.
 local function overwrite(path, bytes)
 	local file <close> = assert(io.open(path, "r+b"))

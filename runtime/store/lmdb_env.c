@@ -368,6 +368,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	b->base = lmdb_interface;
 	b->path = path;
 	b->side.fd = b->base.lock_fd = -1;
+	atomic_init(&b->lost_beside, -1);
 	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();
 	vigia__queue_init(&b->base.queue, &b->base);

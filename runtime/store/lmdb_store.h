@@ -92,6 +92,7 @@ struct lmdb_backend {
 	_Atomic int64_t file_bytes;     /* its size then */
 	atomic_bool replaced;           /* its name led elsewhere */
 	atomic_bool overwritten;        /* for good */
+	atomic_int lost_beside;          /* the lock file (0) or the side file (1) lost its name; -1: neither */
 
 	MDB_env *env;  /* NULL: it could not be opened anew after a failure; the next call tries again */
 	int lock_fd;   /* of LMDB's lock file, open as long as the environment; -1: none */

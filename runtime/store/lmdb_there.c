@@ -12,6 +12,7 @@
  * commit.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,6 +53,42 @@ int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err)
 	atomic_store(&b->overwritten, true);
 	atomic_store(&b->look_mono_ns, 0);
 	return overwritten(b, err);
+}
+
+/* What lies beside the store, and how it is open here. A newcomer makes anew what its name does not lead to, and then
+ * neither sees the other's locks: two writers, two owners of a watcher. */
+enum { BESIDE = 2 };
+static const char *const SUFFIXES[BESIDE] = {"lock", "side"};
+
+static int fd_beside(const struct lmdb_backend *b, int which)
+{
+	return which == 0 ? b->lock_fd : b->side.fd;
+}
+
+static int gone_beside(struct lmdb_backend *b, int which, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_EREPLACED,
+	                    "the file '%s-%s' was deleted or replaced while the store was open: close the store in all "
+	                    "processes, and open it again",
+	                    b->path, SUFFIXES[which]);
+}
+
+/* Does the name of one lead elsewhere? Which; -1: neither. False also where that cannot be told. */
+static int look_beside(struct lmdb_backend *b)
+{
+	char path[PATH_MAX];
+	for (int i = 0; i < BESIDE; i++) {
+		struct stat opened, named;
+		if (fd_beside(b, i) < 0 || fstat(fd_beside(b, i), &opened) < 0) continue;
+		if (opened.st_nlink == 0) return i;
+		if ((size_t)snprintf(path, sizeof path, "%s-%s", b->path, SUFFIXES[i]) >= sizeof path) continue;
+		if (stat(path, &named) < 0) {
+			if (errno == ENOENT || errno == ENOTDIR) return i;
+		} else if (named.st_dev != opened.st_dev || named.st_ino != opened.st_ino) {
+			return i;
+		}
+	}
+	return -1;
 }
 
 /* In a transaction: is the id that of the file that was opened? An error of LMDB is no answer. */
@@ -120,6 +157,7 @@ static void look(struct lmdb_backend *b)
 	atomic_store(&b->replaced, lost);
 	if (atomic_load(&b->overwritten)) return;
 	vigia__lmdb_map_enter(b);
+	atomic_store(&b->lost_beside, look_beside(b)); /* an environment that is opened anew changes the lock's descriptor */
 	if (look_inside(b)) atomic_store(&b->overwritten, true);
 	vigia__lmdb_map_leave(b);
 }
@@ -133,14 +171,15 @@ static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_erro
 		if (now - atomic_load(&b->looked_mono_ns) >= age_ns) {
 			look(b);
 			atomic_store(&b->looked_mono_ns, now);
-			atomic_store(&b->look_mono_ns,
-			             atomic_load(&b->replaced) || atomic_load(&b->overwritten) ? 0 : now + LOOK_NS);
+			bool well = !atomic_load(&b->replaced) && !atomic_load(&b->overwritten) && atomic_load(&b->lost_beside) < 0;
+			atomic_store(&b->look_mono_ns, well ? now + LOOK_NS : 0);
 		}
 		pthread_mutex_unlock(&b->look_mutex);
 	}
 	if (atomic_load_explicit(&b->overwritten, memory_order_relaxed)) return overwritten(b, err);
 	if (atomic_load_explicit(&b->replaced, memory_order_relaxed)) return gone(b, err);
-	return VIGIA_OK;
+	int beside = atomic_load_explicit(&b->lost_beside, memory_order_relaxed);
+	return beside < 0 ? VIGIA_OK : gone_beside(b, beside, err);
 }
 
 int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
@@ -178,19 +217,10 @@ int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err)
 	return older ? vigia__side_refuse(b->path, err) : VIGIA_OK;
 }
 
-/* A newcomer makes deleted ones anew, and then neither sees the other's locks: two writers, two owners of a watcher. */
 int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
 {
-	const struct {
-		int fd;
-		const char *suffix;
-	} files[] = {{b->lock_fd, "lock"}, {b->side.fd, "side"}};
 	struct stat st;
-	for (int i = 0; i < 2; i++)
-		if (files[i].fd >= 0 && fstat(files[i].fd, &st) == 0 && st.st_nlink == 0)
-			return vigia__error(err, VIGIA_EREPLACED,
-			                    "the file '%s-%s' was deleted while the store was open: close the store in all "
-			                    "processes, and open it again",
-			                    b->path, files[i].suffix);
+	for (int i = 0; i < BESIDE; i++)
+		if (fd_beside(b, i) >= 0 && fstat(fd_beside(b, i), &st) == 0 && st.st_nlink == 0) return gone_beside(b, i, err);
 	return VIGIA_OK;
 }
