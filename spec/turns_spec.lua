@@ -116,6 +116,26 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(5, beats)
 		end)
 
+		it("of all by two handlers is told to one that it cannot be [W14u]", function()
+			fill(store, 1)
+			local answers, begun = {}, 0
+			for n = 1, 2 do
+				assert(registry:watch("w" .. n, function()
+					begun = begun + 1
+					while begun < 2 do vigia.sleep(0.001) end
+					vigia.sleep(0.001)
+					local stopped = registry:stop{timeout = 60} or false
+					answers[#answers + 1] = stopped
+				end))
+			end
+			local began = helper.now()
+			drive(registry, function() return #answers == 2 end)
+			assert(helper.now() - began < 30)
+			table.sort(answers, function(a, b) return not a and b end)
+			assert.same({false, true}, answers)
+			assert(registry:stop())
+		end)
+
 		it("of one another by two handlers is told to one that it cannot be [W14u]", function()
 			fill(store, 1)
 			local answers, watchers, begun = {}, {}, 0
@@ -135,6 +155,36 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({false, true}, answers)
 			assert(registry:stop())
 		end)
+
+		-- Of another registry: nobody else drives that one meanwhile.
+		for what, stop in pairs{
+			["all of its own registry"] = function(one) return one:stop{timeout = 60} end,
+			["all of another registry"] = function(one) return one:stop{timeout = 60} end,
+			["a watcher of another registry"] = function(_, watcher) return watcher:stop{timeout = 60} end,
+		} do
+			it("lets the coroutine that asks wait, and the others go on: [W14y]" .. what, function()
+				fill(store, 1)
+				local asleep, beats, result
+				local watcher = assert(registry:watch("other", function()
+					asleep = true
+					while not beats or beats < 5 do vigia.sleep(0.001) end
+				end))
+				drive(registry, function() return asleep end)
+				local other = what:find("own") and registry or helper.registry(backend.open{durability = "none"})
+				other:spawn(function() result = {stop(registry, watcher)} end)
+				other:spawn(function()
+					for n = 1, 5 do
+						beats = n
+						vigia.sleep(0.001)
+					end
+				end)
+				local began = helper.now()
+				drive(other, function() return result end)
+				assert.same({true}, result)
+				assert.equal("stopped", watcher:stats().state)
+				assert(helper.now() - began < 30)
+			end)
+		end
 	end)
 end
 
@@ -183,6 +233,28 @@ describe("a stop of a script", function()
 		assert.equal("stopped", watcher:stats().state)
 		assert.is_true(watcher:stop{timeout = 60})
 	end)
+
+	for what, stop in pairs{
+		stop = function(registry) return registry:stop{timeout = 60} end,
+		close = function(registry) return registry:close() end,
+	} do
+		it("from a coroutine of another registry holds up no other coroutine: [W14z]" .. what, function()
+			local store = helper.open(nil, {durability = "none"})
+			local registry, other = helper.registry(store), helper.registry(store)
+			script(store, registry, helper.path("flag"))
+			local beats, result = 0, nil
+			other:spawn(function() result = {stop(registry)} end)
+			other:spawn(function()
+				while beats < 5 do
+					beats = beats + 1
+					vigia.sleep(0.001)
+				end
+				helper.write_file("flag", "") -- it cannot stop before
+			end)
+			drive(other, function() return result end)
+			assert.same({true}, result)
+		end)
+	end
 
 	it("may be closed by others while it waits, and the registry goes on [W14w]", function()
 		local store = helper.open(nil, {durability = "none"})

@@ -52,6 +52,7 @@ function M.new(store, options)
 	if not host then return nil, err end
 	return setmetatable({registry = setmetatable({
 		store = store, host = host, waits = inner ~= nil, watchers = {}, tasks = {}, stops = 0, log_function = options and options.log,
+		asking = setmetatable({}, {__mode = "k"}), -- tasks that wait for all to stop
 	}, Registry)}, class)
 end
 
@@ -186,7 +187,9 @@ function Registry:of_task(task)
 	end
 end
 
--- Drive until done() or the timeout; in a handler or task of this registry: let the others go on until then.
+local LOOK_S <const> = 0.002 -- how often a coroutine looks that is not woken by what it waits for
+
+-- Drive until done() or the timeout; in a handler or task: let the others go on until then.
 function Registry:wait_for(done, timeout)
 	local may_wait = core.inside(self.host)
 	local deadline = core.monotonic() + timeout
@@ -195,6 +198,9 @@ function Registry:wait_for(done, timeout)
 		if may_wait == false then return false end
 		if may_wait then
 			core.wait(left)
+		elseif core.may_wait() then -- in a coroutine of another registry: its others go on
+			self.host:step(0)
+			core.sleep(math.min(left, LOOK_S))
 		else
 			local worked = self.host:step(left)
 			if worked == nil or (not worked and select(2, core.now(self.host))) then return done() end
@@ -222,10 +228,15 @@ function methods:stop(options)
 		table.sort(names)
 		return names, tasks
 	end
+	for _, w in pairs(self.watchers) do -- a handler that waits for all to stop cannot stop before
+		if w.task and w.task ~= me and self.asking[w.task] then timeout = 0 end
+	end
+	if me then self.asking[me] = true end
 	local stopped = self:wait_for(function()
 		local names, tasks = left()
 		return #names == 0 and tasks == 0
 	end, timeout)
+	if me then self.asking[me] = nil end
 	self.stops = self.stops - 1
 	if stopped then return true end
 	local names = left()

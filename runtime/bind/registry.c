@@ -20,7 +20,7 @@
 #include "script.h"
 #include "tell.h"
 
-static const char class_key;
+static const char class_key, stopping_key;
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 /* ---- arguments ---- */
@@ -223,8 +223,84 @@ static int registry_close(lua_State *L)
 	return 0;
 }
 
+/* A stop or close that waits in a coroutine; the stack: the registry, this. */
+struct stopping {
+	int64_t until_mono_ns;
+	bool begun, own; /* own: of the coroutine's own registry */
+	bool killed;
+	struct vigia_error err; /* what had not stopped when programs were killed */
+};
+
+/* May a stop or close wait in the coroutine that runs? A clock that is moved by hand ends no wait for the time of a
+ * stop. */
+static bool may_wait(lua_State *L, const struct lua_handler *h)
+{
+	return vigia__lua_may_suspend(L, h) && h->owner->registry->clock == NULL;
+}
+
+static struct stopping *stopping_new(lua_State *L, int64_t timeout_ns)
+{
+	lua_settop(L, 1);
+	struct stopping *s = vigia__lua_new_with(L, sizeof *s, &stopping_key, 0);
+	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout_ns)};
+	return s;
+}
+
+/* Kill what can be killed once the time has passed. True: wait on. */
+static bool has_time(struct stopping *s, struct vigia_registry *registry)
+{
+	if (!s->killed && vigia__mono_ns() >= s->until_mono_ns) {
+		s->killed = vigia__registry_kill(registry);
+		if (s->killed) s->until_mono_ns = vigia__time_after(NULL, VIGIA_KILL_NS);
+	}
+	return vigia__mono_ns() < s->until_mono_ns;
+}
+
+static int wait_for_stop(lua_State *L, struct stopping *s, lua_KFunction k)
+{
+	struct lua_handler *h = vigia__lua_running(L);
+	int64_t next = s->until_mono_ns;
+	if (s->own) h->owner->registry->stop_waits++;
+	else if (vigia__time_after(NULL, VIGIA_LUA_LOOK_NS) < next) next = vigia__time_after(NULL, VIGIA_LUA_LOOK_NS);
+	return vigia__lua_suspend(L, h, next, s->own, 0, k);
+}
+
+static struct stopping *waited_for_stop(lua_State *L)
+{
+	struct stopping *s = vigia__lua_check(L, 2, &stopping_key, "vigia.stopping");
+	if (s->own) vigia__lua_running(L)->owner->registry->stop_waits--;
+	return s;
+}
+
+static int close_again(lua_State *L, int status, lua_KContext ctx);
+
+/* The threads of scripts end first, while other coroutines go on. */
+static int close_waiting(lua_State *L, struct stopping *s)
+{
+	struct lua_registry *r = vigia__lua_check(L, 1, &class_key, "vigia.Registry");
+	bool runs = r->registry && r->registry->depth == 0 && vigia__registry_stop_workers(r->registry);
+	if (runs) {
+		if (vigia__mono_ns() >= s->until_mono_ns && !s->killed) s->killed = vigia__registry_kill(r->registry);
+		s->until_mono_ns = s->killed ? INT64_MAX : s->until_mono_ns;
+		return wait_for_stop(L, s, close_again);
+	}
+	registry_close(L);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int close_again(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	return close_waiting(L, waited_for_stop(L));
+}
+
 static int registry_close_method(lua_State *L)
 {
+	struct lua_registry *r = vigia__lua_check(L, 1, &class_key, "vigia.Registry");
+	bool runs = r->registry && !r->borrowed && r->registry->depth == 0 && may_wait(L, vigia__lua_running(L)) &&
+	            vigia__registry_stop_workers(r->registry);
+	if (runs) return close_waiting(L, stopping_new(L, VIGIA_END_GRACE_NS));
 	registry_close(L);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -421,11 +497,40 @@ static int registry_pollfd(lua_State *L)
 	return 1;
 }
 
+static int stop_again(lua_State *L, int status, lua_KContext ctx);
+
+static int stop_waiting(lua_State *L, struct stopping *s)
+{
+	struct lua_registry *r = vigia__lua_check(L, 1, &class_key, "vigia.Registry");
+	struct vigia_error err = {0};
+	int rc = VIGIA_OK;
+	if (r->registry) { /* else it was closed meanwhile, which has stopped it */
+		lua_State *before = vigia__lua_registry_enter(r, L);
+		rc = vigia__registry_stop_turn(r->registry, !s->begun, &err);
+		s->own = vigia__lua_running(L)->owner == r;
+		s->begun = true;
+		bool had_killed = s->killed, waits = rc == VIGIA_PENDING && has_time(s, r->registry);
+		vigia__lua_registry_leave(r, before);
+		if (s->killed && !had_killed) s->err = err;
+		if (waits) return wait_for_stop(L, s, stop_again);
+	}
+	if (s->killed || rc != VIGIA_OK) return vigia__lua_fail(L, VIGIA_ESTATE, s->killed ? &s->err : &err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int stop_again(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	return stop_waiting(L, waited_for_stop(L));
+}
+
 static int registry_stop(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
 	int64_t timeout = vigia__lua_check_stop(L, 2);
 	struct vigia_error err = {0};
+	if (timeout > 0 && may_wait(L, vigia__lua_running(L))) return stop_waiting(L, stopping_new(L, timeout));
 	int rc = vigia__lua_drive(L, r, VIGIA_LUA_STOP, NULL, timeout, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushboolean(L, 1);

@@ -25,6 +25,9 @@ enum vigia__lua_drive { VIGIA_LUA_RUN, VIGIA_LUA_STEP, VIGIA_LUA_STOP };
 int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only,
                      int64_t timeout_ns, struct vigia_error *err);
 
+/* A coroutine that waits for a registry other than its own is not woken by it: it looks so often. */
+enum { VIGIA_LUA_LOOK_NS = 2000000 };
+
 /* ---- handler.c: a Lua function as a vigia_handler, in a coroutine of its own ---- */
 
 struct lua_handler {

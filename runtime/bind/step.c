@@ -306,6 +306,13 @@ static int registry_inside(lua_State *L)
 	return 2;
 }
 
+/* core.may_wait() -> may a handler or task, of any registry, wait right here? */
+static int task_may_wait(lua_State *L)
+{
+	lua_pushboolean(L, vigia__lua_may_suspend(L, vigia__lua_running(L)));
+	return 1;
+}
+
 /* core.now(registry) -> nanoseconds on the registry's clock, and whether that is moved by hand */
 static int registry_now(lua_State *L)
 {
@@ -358,6 +365,7 @@ void vigia__lua_step_functions(lua_State *L)
 	                                     {"wake", registry_wake},
 	                                     {"wait", task_wait},
 	                                     {"inside", registry_inside},
+	                                     {"may_wait", task_may_wait},
 	                                     {"now", registry_now},
 	                                     {"wall_time", wall_time},
 	                                     {"unhook", task_unhook},

@@ -218,7 +218,8 @@ static int look(lua_State *L)
 	struct lua_handler *h = vigia__lua_running(L);
 	struct lua_watcher *w = check(L, 1);
 	struct stopping *s = vigia__lua_check(L, 2, &stopping_key, "vigia.stopping");
-	struct vigia_registry *registry = h->owner->registry;
+	bool own = h->owner == w->owner;
+	if (!own) stop(L, w, 0); /* a turn: nobody else may drive that registry meanwhile */
 	bool rests = vigia__watcher_rests(w->watcher);
 	if (!rests && !s->killed && vigia__mono_ns() >= s->until_mono_ns) {
 		lua_State *before = vigia__lua_registry_enter(w->owner, L);
@@ -226,10 +227,12 @@ static int look(lua_State *L)
 		vigia__lua_registry_leave(w->owner, before);
 		if (s->killed) s->until_mono_ns = vigia__time_after(NULL, VIGIA_KILL_NS);
 	}
-	if (!rests && vigia__mono_ns() < s->until_mono_ns) {
-		registry->stop_waits++;
+	/* One whose handler is on the stack below waits for this one: it cannot stop before. */
+	if (!rests && !w->watcher->running_handler && vigia__mono_ns() < s->until_mono_ns) {
+		int64_t next = own ? INT64_MAX : vigia__time_after(NULL, VIGIA_LUA_LOOK_NS);
+		if (own) h->owner->registry->stop_waits++;
 		h->awaits = w->handler;
-		return vigia__lua_suspend(L, h, s->until_mono_ns, true, 0, look_again);
+		return vigia__lua_suspend(L, h, next < s->until_mono_ns ? next : s->until_mono_ns, own, own, look_again);
 	}
 	lua_pushboolean(L, rests && !s->killed);
 	return 1;
@@ -237,9 +240,12 @@ static int look(lua_State *L)
 
 static int look_again(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
-	vigia__lua_running(L)->owner->registry->stop_waits--;
-	return look(L);
+	(void)status;
+	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
+	if (ctx) vigia__lua_running(L)->owner->registry->stop_waits--; /* of its own registry */
+	if (w->owner->registry) return look(L);
+	lua_pushboolean(L, 1); /* closed meanwhile, which stops it */
+	return 1;
 }
 
 static int watcher_stop(lua_State *L)
@@ -248,8 +254,7 @@ static int watcher_stop(lua_State *L)
 	int64_t timeout = vigia__lua_check_stop(L, 2);
 	struct lua_handler *h = vigia__lua_running(L);
 	/* A clock that is moved by hand does not end a wait for the time of a stop. */
-	bool waits =
-		timeout > 0 && vigia__lua_may_suspend(L, h) && h->owner == w->owner && h->owner->registry->clock == NULL;
+	bool waits = timeout > 0 && vigia__lua_may_suspend(L, h) && h->owner->registry->clock == NULL;
 	if (!waits) {
 		lua_pushboolean(L, stop(L, w, timeout));
 		return 1;

@@ -662,8 +662,10 @@ static bool settled(const struct vigia_watcher *w)
 }
 
 /* Drive these watchers until all have stopped: all (NULL) or one. While that one has not, the coroutines that wait have
- * turns, too. False: not in time, or `signalled`. */
-static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns)
+ * turns, too. False: not in time, or `signalled`; then *hope tells whether what is left can stop before the caller
+ * returns. */
+static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns,
+                                bool *hope_out)
 {
 	int64_t until = vigia__time_after(NULL, timeout_ns);
 	for (bool first_look = true;; first_look = false) {
@@ -698,6 +700,7 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			int64_t due = vigia__time_wait(registry->clock, vigia__driver_due(w));
 			if (due < first) first = due;
 		}
+		if (hope_out) *hope_out = hope;
 		if (all) return true;
 		if (!hope || vigia__mono_ns() >= until || signalled(registry)) return false;
 		if (registry->signalled) first = vigia__signal_until(first);
@@ -725,7 +728,7 @@ static void kill_unsettled(struct vigia_registry *registry, struct vigia_watcher
 	int64_t until = vigia__mono_ns() + VIGIA_KILL_NS;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
 		if ((only == NULL || w == only) && w->worker && atomic_load(vigia__worker_killed(w->worker)))
-			drive_until_settled(registry, w, until - vigia__mono_ns());
+			drive_until_settled(registry, w, until - vigia__mono_ns(), NULL);
 }
 
 bool vigia__watcher_rests(const struct vigia_watcher *w)
@@ -740,18 +743,20 @@ bool vigia__watcher_kill(struct vigia_watcher *w)
 	return true;
 }
 
-int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
+static void ask_all_to_stop(struct vigia_registry *registry)
 {
-	struct vigia_watcher *w;
 	bool closed = atomic_load(&registry->store->closed);
-	for (w = registry->watchers; w; w = w->next) ask_to_stop(w);
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) ask_to_stop(w);
 	registry->tasks_stopping = registry->tasks != NULL;
 	if (!closed) save_progress(registry, true);
-	bool stopped = drive_until_settled(registry, NULL, timeout_ns);
-	if (!stopped && signalled(registry)) return VIGIA__SIGNALLED;
+}
+
+/* ESTATE: which have not stopped. */
+static int name_unsettled(struct vigia_registry *registry, struct vigia_error *err)
+{
 	char names[sizeof err->message - 80] = "";
 	int count = 0, named = 0;
-	for (w = registry->watchers; w && !stopped; w = w->next) {
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 		if (settled(w)) continue;
 		size_t len = strlen(names), more = sizeof " and 1234567890 more";
 		if (named == count && len + strlen(w->id) + sizeof ", ''" + more <= sizeof names)
@@ -762,14 +767,57 @@ int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, str
 		size_t len = strlen(names);
 		snprintf(names + len, sizeof names - len, "%s%d more", named ? " and " : "", count - named);
 	}
-	if (!stopped) kill_unsettled(registry, NULL, timeout_ns);
-	vigia__inbox_look(registry); /* the last words */
-	forget_stopped(registry);
-	vigia__registry_ring(registry);
-	if (stopped) return VIGIA_OK;
 	if (count == 0) return vigia__error(err, VIGIA_ESTATE, "tasks did not end in time");
 	return vigia__error(err, VIGIA_ESTATE, "%d watcher%s did not stop in time: %s", count, count == 1 ? "" : "s",
 	                    names);
+}
+
+/* What a stop leaves to do, whether all have stopped or not. */
+static void end_stop(struct vigia_registry *registry)
+{
+	vigia__inbox_look(registry); /* the last words */
+	forget_stopped(registry);
+	vigia__registry_ring(registry);
+}
+
+int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
+{
+	ask_all_to_stop(registry);
+	bool stopped = drive_until_settled(registry, NULL, timeout_ns, NULL);
+	if (!stopped && signalled(registry)) return VIGIA__SIGNALLED;
+	int rc = stopped ? VIGIA_OK : name_unsettled(registry, err);
+	if (!stopped) kill_unsettled(registry, NULL, timeout_ns);
+	end_stop(registry);
+	return rc;
+}
+
+int vigia__registry_stop_turn(struct vigia_registry *registry, bool first, struct vigia_error *err)
+{
+	bool hope;
+	if (first) ask_all_to_stop(registry);
+	bool stopped = drive_until_settled(registry, NULL, 0, &hope);
+	int rc = stopped ? VIGIA_OK : name_unsettled(registry, err);
+	end_stop(registry);
+	return rc < 0 && hope ? VIGIA_PENDING : rc;
+}
+
+bool vigia__registry_kill(struct vigia_registry *registry)
+{
+	bool any = false;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if (!vigia__watcher_rests(w)) any |= vigia__watcher_kill(w);
+	return any;
+}
+
+bool vigia__registry_stop_workers(struct vigia_registry *registry)
+{
+	bool any = false;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
+		if (w->worker == NULL) continue;
+		vigia__worker_stop(w->worker);
+		any |= vigia__worker_active(w->worker);
+	}
+	return any;
 }
 
 int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia_error *err)
@@ -777,7 +825,7 @@ int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia
 	(void)err;
 	if (w->retired || w->detached) return VIGIA_OK;
 	ask_to_stop(w);
-	bool stopped = drive_until_settled(w->registry, w, timeout_ns);
+	bool stopped = drive_until_settled(w->registry, w, timeout_ns, NULL);
 	if (!stopped && signalled(w->registry)) return VIGIA__SIGNALLED;
 	if (!stopped) kill_unsettled(w->registry, w, timeout_ns);
 	if (w->worker) vigia__inbox_look(w->registry);

@@ -19,8 +19,7 @@
 enum {
 	LOOK_NS = 100000000,
 	IDLE_LOOK_NS = 1000000000
-};                        /* how often to ask whether there is new code: at work, and at rest */
-enum { END_GRACE_S = 5 }; /* how long a handler that can be killed may go on when its registry is freed */
+}; /* how often to ask whether there is new code: at work, and at rest */
 
 struct vigia__worker {
 	struct vigia_registry *owner;
@@ -423,7 +422,7 @@ static void give_grace(struct vigia__worker *w)
 	struct timespec until;
 	int rc = 0;
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += END_GRACE_S;
+	until.tv_sec += VIGIA_END_GRACE_NS / 1000000000;
 	pthread_mutex_lock(&w->mutex);
 	while (!w->ended && rc == 0) rc = pthread_cond_timedwait(&w->changed, &w->mutex, &until);
 	pthread_mutex_unlock(&w->mutex);

@@ -41,6 +41,9 @@ struct vigia__job {
 	bool killable; /* it heeds vigia__worker_killed(), wherever it is: a program of its own */
 };
 
+/* How long a handler that can be killed may go on when its registry is freed. */
+#define VIGIA_END_GRACE_NS INT64_C(5000000000)
+
 enum vigia__worker_wish {
 	VIGIA_WORKER_NOTHING,
 	VIGIA_WORKER_START,
