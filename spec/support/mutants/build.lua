@@ -81,8 +81,8 @@ end
 -- C tests that bring a source file of the product themselves: what is changed there is compiled into them, and they are linked with the
 -- static library, in which their own functions take the place of the others.
 local INCLUDES <const> = {}
--- And these, because they compare addresses of tables, of which a program and a shared library have one each.
-local STATIC <const> = {test_options = true}
+-- And these: the one compares addresses of tables, of which a program and a shared library have one each, the other wraps calls of LMDB.
+local STATIC <const> = {test_options = true, fuzz_files = true}
 
 local Shop = {}
 Shop.__index = Shop
