@@ -164,7 +164,7 @@ describe("the conversation with an isolated script", function()
 		assert.same(range(1, 20), seen())
 	end)
 
-	it("B checks a list of events as the store does, and loses none of it [H6]", function()
+	it("checks a list of events as the store does, and loses none of it [H6]", function()
 		fill(store, 1)
 		local watcher = assert(watch(SEEN .. [[
 			return {filter = {object_types = {"Job"}}, handle = function(_, ctx)
@@ -219,7 +219,7 @@ describe("the conversation with an isolated script", function()
 		assert.equal(1, settle(watcher).processed, tostring(watcher:stats().last_error))
 	end)
 
-	it("A ends a program that writes garbage, too much, half a message, or one of another request [H6]", function()
+	it("ends a program that writes garbage, too much, half a message, or one of another request [H6]", function()
 		local function says(shell)
 			local path = helper.write_file("program", "#!/bin/sh\n" .. shell)
 			assert(os.execute("chmod +x " .. helper.quoted(path)))
@@ -285,7 +285,7 @@ describe("the conversation with an isolated script", function()
 		os.exit(status)
 	]]
 
-	it("C is ended by its program when a message is not for what that has in hand [H6]", function()
+	it("is ended by its program when a message is not for what that has in hand [H6]", function()
 		if helper.tsan then return helper.pending("the runtime of ThreadSanitizer is no good in the program between") end
 		fill(store, 2)
 		local asked = 0

@@ -28,7 +28,7 @@ return {
 		"return rc != 0 ? rc : vigia__place_sync_name(b->path);", "return rc;"),
 	bug("D4 a store whose making was cut short is not begun again (A11)", "store/lmdb_env.c", "test_creation", "D4_a_first_write*",
 		"rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);", "(void)exists;"),
-	bug("D4 a caller whose commit failed is told that it is stored", "store/commit.c", "test_faults", "*D4c]",
+	bug("D4 a caller whose commit failed is told that it is stored", "store/commit.c", "test_faults", "D4c*",
 		"if (rc < 0) fail_all(group->head, rc, &err);", ""),
 
 	---- numbers and times ----
@@ -81,9 +81,9 @@ return {
 	---- room ----
 	bug("D4 killed readers are not looked for (A13)", "store/lmdb_commit.c", "test_readers", "D4_a_writer*",
 		"if (++b->commits_since >= COMMITS_UNTIL_LOOK) {", "if (false) {"),
-	bug("D4 one caller's failure fails its group (A15)", "store/lmdb_commit.c", "test_map", "*D4s]",
+	bug("D4 one caller's failure fails its group (A15)", "store/lmdb_commit.c", "test_map", "D4s*",
 		"if (!may_be_one(rc) || alone) return rc;", "return rc;"),
-	bug("D2 what frees room waits for the queue (A14)", "store/lmdb_commit.c", "test_map", "*D2n]",
+	bug("D2 what frees room waits for the queue (A14)", "store/lmdb_commit.c", "test_map", "D2n*",
 		"if (turn == TURN_SAVES) rest_rc", "if (turn == TURN_FREES) rest_rc",
 		"if (turn != TURN_FREES && rest_rc < 0) {", "if (rest_rc < 0) {"),
 
@@ -94,7 +94,7 @@ return {
 	bug("S7 an append does not see that somebody waits", "store/wake.c", "test_schedules", "D1_no_wake_up*",
 		"listen->seen[i] = atomic_fetch_or(&wake->word[listen->index[i]], WAITS) | WAITS;",
 		"listen->seen[i] = atomic_load(&wake->word[listen->index[i]]);"),
-	bug("S12 a writer does not follow settings that another process changed", "store/lmdb_settings.c", "test_faults", "*S12]",
+	bug("S12 a writer does not follow settings that another process changed", "store/lmdb_settings.c", "test_faults", "S12*",
 		"if (word == b->settings_seen) return 0;", "if (true) return 0;"),
 	bug("S15 a forked child uses its parent's store", "store/store.c", "test_lmdb", "S15_a_store*",
 		"\tif (store->fork_generation != vigia__fork_generation())", "\tif (false)"),
@@ -102,8 +102,8 @@ return {
 		"int rc = occupy(), number = errno;", "int rc = 0, number = errno;"),
 
 	---- the isolated protocol ----
-	bug("H6 a program takes the answer to another call", "isolated.c", CONVERSATION, "H6C",
+	bug("H6 a program takes the answer to another call", "isolated.c", CONVERSATION, "is ended by its program",
 		"if (frame.kind != VIGIA_FRAME_ANSWER || frame.of != number)", "if (frame.kind != VIGIA_FRAME_ANSWER)"),
-	bug("H6 a supervisor takes the end of another request", "bind/process.c", CONVERSATION, "H6A",
+	bug("H6 a supervisor takes the end of another request", "bind/process.c", CONVERSATION, "ends a program that writes",
 		"else if (!kind || frame->of != p->request)", "else if (!kind)"),
 }
