@@ -70,6 +70,7 @@
 #include "bind/interrupt.h"
 #include "bind/process.h"
 #include "store/fd.h"
+#include "store/file_limit.h"
 #include "store/thread.h"
 
 #ifndef VIGIA_LUA_DIR
@@ -167,7 +168,7 @@ static ssize_t output_write(void *cookie, const char *data, size_t len)
 {
 	size_t done = 0;
 	while (done < len) {
-		ssize_t n = write(STDOUT_FILENO, data + done, len - done);
+		ssize_t n = vigia__file_write(STDOUT_FILENO, data + done, len - done);
 		if (n < 0 && errno == EINTR) continue;
 		if (n < 0) {
 			if (output_errno == 0) output_errno = errno;

@@ -307,3 +307,71 @@ describe("a full disk", function()
 			verify(disk .. "/copy")]]))
 	end)
 end)
+
+-- In stock Lua SIGXFSZ has its default, which ends the process.
+describe("a limit on the size of files", function()
+	after_each(helper.clean)
+
+	local function limited(blocks, source)
+		return (helper.run_lua(("ulimit -f %d; exec"):format(blocks), [[
+			local path = arg[1]
+			-- A success, or an error that says why.
+			local function try(value, err)
+				if value == nil then
+					assert(err.code == "disk_full" or err.code == "io_error", tostring(err))
+					assert(tostring(err):find "RLIMIT_FSIZE" or tostring(err):find "File too large", tostring(err))
+				end
+				return value
+			end
+		]] .. source .. " print('fine')", helper.path("store")))
+	end
+
+	-- Each from its first write on, to all that a store can do.
+	for blocks = 0, 640, 32 do
+		it(("of %d blocks is an error, and no signal ends the process [D4w]"):format(blocks), function()
+			assert.equal("fine\n", limited(blocks, [[
+				local store = try(vigia.open(path, {durability = "interval", collect = false}))
+				if store then
+					local body, stored = ("x"):rep(3000), 0
+					while stored < 200 and try(store:store_event("CREATE", "Job", body)) and try(store:sync()) do stored = stored + 1 end
+					for n = 1, 200 do
+						if not try(store:store_checkpoint(("w"):rep(100) .. n, 1)) then break end
+					end
+					for n = 1, stored, 5 do try(store:trim(n)) end
+					try(store:backup(path .. ".copy"))
+					try(store:backup(path .. ".compact", {compact = true}))
+					store:close()
+				end
+			]]))
+		end)
+	end
+
+	it("that the file is beyond already is an error to all that writes, and nothing is lost [D4x]", function()
+		local store = helper.open()
+		local body = ("x"):rep(3000)
+		for _ = 1, 100 do assert(store:store_event("CREATE", "Job", body)) end
+		assert(store:trim(10))
+		store:close()
+		for _, blocks in ipairs{0, 8, 64, 256} do
+			assert.equal("fine\n", limited(blocks, [[
+				local store = try(vigia.open(path, {collect = false}))
+				for n = 11, store and 90 or 0 do
+					try(store:trim(n))
+					try(store:store_checkpoint("w" .. n, n))
+					try(store:store_event("CREATE", "Job", n))
+				end
+				if store then
+					try(store:configure{max_events = 1000})
+					try(store:gc())
+					store:delete_checkpoint("w1")
+					assert(store:get_event(100))
+					store:close()
+				end
+			]]))
+		end
+		store = helper.open()
+		assert.equal(body, assert(store:get_event(100)).object)
+		local last = store:get_latest_event_num()
+		assert.equal(last + 1, store:store_event("CREATE", "Job", body))
+	end)
+end)

@@ -21,6 +21,7 @@
 #include "../core/iterator.h"
 #include "../core/json.h"
 #include "../core/serial.h"
+#include "../store/file_limit.h"
 #include "interrupt.h"
 
 static const char append_key, dump_key;
@@ -357,7 +358,7 @@ static int flush(struct dump *d, struct vigia_error *err)
 			if (rc < 0) return rc;
 			len = len < SURE ? len : SURE;
 		}
-		ssize_t n = write((int)d->fd, d->out.data + at, len);
+		ssize_t n = vigia__file_write((int)d->fd, d->out.data + at, len);
 		if (n >= 0) at += (size_t)n;
 		else if (errno != EINTR && errno != EAGAIN) return output_error(err, errno);
 	}

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../core/alloc.h"
+#include "../store/file_limit.h"
 #include "interrupt.h"
 
 enum {
@@ -83,7 +84,7 @@ static int write_bytes(struct vigia__output *o, const uint8_t *bytes, size_t len
 		int number = file ? 0 : wait_ready(o);
 		if (number) return number;
 		size_t size = len - *done;
-		ssize_t n = write(STDOUT_FILENO, bytes + *done, file || size < PIECE ? size : PIECE);
+		ssize_t n = vigia__file_write(STDOUT_FILENO, bytes + *done, file || size < PIECE ? size : PIECE);
 		if (n >= 0) *done += (size_t)n;
 		else if (errno == EAGAIN && file) poll(NULL, 0, 1);
 		else if (errno != EAGAIN && errno != EINTR) return errno;

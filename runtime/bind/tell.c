@@ -14,6 +14,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "../store/file_limit.h"
 #include "output.h"
 
 static bool known;
@@ -51,7 +52,7 @@ static void write_line(const char *line, size_t len)
 	pthread_sigmask(SIG_BLOCK, &pipe, &before);
 	bool waited = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
 	ssize_t n;
-	while ((n = write(STDERR_FILENO, line, len)) < 0 && errno == EINTR) continue;
+	while ((n = vigia__file_write(STDERR_FILENO, line, len)) < 0 && errno == EINTR) continue;
 	if (n < 0 && errno == EPIPE && !waited)
 		while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR) continue;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

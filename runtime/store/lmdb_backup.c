@@ -15,6 +15,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "fd.h"
+#include "file_limit.h"
 #include "lmdb_store.h"
 #include "place.h"
 
@@ -55,7 +56,8 @@ static int fail(const struct target *t, int number, const char *what, struct vig
 		vigia__error(err, code, "cannot copy the store to '%s': the file is there, and is left as it is", t->path);
 	else
 		vigia__error(err, code, "cannot copy the store to '%s': cannot %s%s", t->path, what,
-		             code == VIGIA_EDISKFULL ? ": the disk is full" : "");
+		             number == EFBIG ? ": the file may grow no further (RLIMIT_FSIZE)"
+		             : code == VIGIA_EDISKFULL ? ": the disk is full" : "");
 	vigia__error_cause(err, "%s", number > 0 ? strerror(number) : mdb_strerror(number));
 	return code;
 }
@@ -201,9 +203,11 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 {
 	enum { TRIES = 100 };
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct vigia__file_limit limit;
 	struct target t;
 	int failed = MDB_MAP_RESIZED, rc = target_open(&t, path, err);
 	if (rc < 0) return rc;
+	vigia__file_limit_begin(&limit);
 	for (int tries = 0; rc == VIGIA_OK && failed == MDB_MAP_RESIZED && tries < TRIES; tries++) {
 		if (ftruncate(t.fd, 0) < 0 || lseek(t.fd, 0, SEEK_SET) < 0) failed = errno;
 		else failed = compact ? copy_compact(b, &t, err, &rc) : copy_plain(b, &t, err, &rc);
@@ -213,6 +217,7 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 		if (failed == 0) failed = target_finish(&t);
 		if (failed != 0) rc = fail(&t, failed, "write it", err);
 	}
+	vigia__file_limit_end(&limit);
 	if (t.temporary[0]) unlink(t.temporary);
 	close(t.fd);
 	return rc;

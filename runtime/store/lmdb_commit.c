@@ -17,6 +17,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "file_limit.h"
 #include "lmdb_store.h"
 
 /* A loan, and how many of them; of an event's bytes half a page may be lost. How often one is tried beside another
@@ -336,8 +337,8 @@ static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error 
 
 /* What is queued, and the watchers' progress. A checkpoint must not get ahead of it, and a close is the last chance:
  * for these the map may be exceeded. On a full disk a close may use up the reserve, which is not asked whether it
- * suffices: if it does not, nothing is lost by the try. Not where the size of files is limited: writing beyond that
- * raises a signal. What a trim freed, the queue may use as appends may. */
+ * suffices: if it does not, nothing is lost by the try. The same at the limit on the size of files. What a trim freed,
+ * the queue may use as appends may. */
 static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types,
                       struct vigia_error *err)
 {
@@ -353,7 +354,7 @@ static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *ticket
 		rest = (struct attempt){.rest = true, .keep = VIGIA_KEEP_HALF};
 		rc = write_in(b, lent, &rest, types, err);
 	}
-	if (rc != VIGIA_EDISKFULL || !last_chance || (rest.first_disk != ENOSPC && rest.first_disk != EDQUOT)) return rc;
+	if (rc != VIGIA_EDISKFULL || !last_chance || rest.first_disk == 0) return rc;
 	return write_in(b, lent, &(struct attempt){.rest = true, .keep = VIGIA_KEEP_NONE, .last_chance = true}, types, err);
 }
 
@@ -398,20 +399,20 @@ static bool may_be_one(int rc)
 	       rc == VIGIA_ENOTSTORE;
 }
 
-static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types,
+                       struct vigia_error *err)
 {
-	struct lmdb_backend *b = ctx;
 	struct attempt all = {
 		.tickets = tickets, .rest = true, .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
 	int rc = write_once(b, txn, &all, types, err);
 	/* Perhaps there is room that somebody held who was killed. */
 	if ((rc == MDB_MAP_FULL || all.disk != 0) && vigia__lmdb_free_readers(b) > 0) {
-		rc = vigia__lmdb_write_begin(b, (MDB_txn **)&txn, err);
+		rc = vigia__lmdb_write_begin(b, &txn, err);
 		if (rc == VIGIA_OK) rc = write_once(b, txn, &all, types, err);
 	}
 	while (rc == MDB_MAP_FULL && b->map_grows && vigia__lmdb_map_grow(b, seen) == 0) {
-		rc = vigia__lmdb_write_begin(b, (MDB_txn **)&txn, err);
+		rc = vigia__lmdb_write_begin(b, &txn, err);
 		seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, &all, types, err);
 	}
@@ -419,6 +420,15 @@ static int write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *
 	if (!may_be_one(rc) || alone) return rc;
 	write_one_by_one(b, tickets, types);
 	return VIGIA_OK;
+}
+
+static int write_limited(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+{
+	struct vigia__file_limit limit;
+	vigia__file_limit_begin(&limit);
+	int rc = write_group(ctx, txn, tickets, types, err);
+	vigia__file_limit_end(&limit);
+	return rc;
 }
 
 static int lock(void *ctx, void **txn, struct vigia_error *err)
@@ -444,7 +454,7 @@ static void publish(void *ctx, uint64_t types)
 	if (types) vigia__collect_call(&b->base.collect_call, atomic_load_explicit(&b->reached, memory_order_relaxed));
 }
 
-const struct vigia__commit_ops vigia__lmdb_commit_ops = {.lock = lock, .write = write, .publish = publish};
+const struct vigia__commit_ops vigia__lmdb_commit_ops = {.lock = lock, .write = write_limited, .publish = publish};
 
 int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket)
 {

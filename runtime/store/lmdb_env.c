@@ -17,6 +17,7 @@
 #include "../core/error.h"
 #include "copies.h"
 #include "fd.h"
+#include "file_limit.h"
 #include "lmdb_store.h"
 #include "place.h"
 
@@ -53,8 +54,11 @@ static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_erro
 		close(fd);
 		return vigia__error(err, VIGIA_EIO, "the lock file '%s' is not a regular file", path);
 	}
-	if (fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD) < 0 &&
-	    (errno == ENOSPC || errno == EDQUOT)) {
+	struct vigia__file_limit limit;
+	vigia__file_limit_begin(&limit);
+	int filled = fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD);
+	vigia__file_limit_end(&limit);
+	if (filled < 0 && (errno == ENOSPC || errno == EDQUOT)) {
 		rc = vigia__error(err, VIGIA_EDISKFULL, "store '%s': cannot open it: the disk is full", b->path);
 		vigia__error_cause(err, "%s", strerror(errno));
 	}
@@ -75,8 +79,12 @@ void vigia__lmdb_env_close(struct lmdb_backend *b)
 
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)
 {
+	struct vigia__file_limit limit;
 	if (vigia__fd_begin() < 0) return errno;
-	return vigia__fd_end(mdb_env_open(env, path, flags, 0600));
+	vigia__file_limit_begin(&limit);
+	int rc = vigia__fd_end(mdb_env_open(env, path, flags, 0600));
+	vigia__file_limit_end(&limit);
+	return rc;
 }
 
 /* LMDB says of its lock file, too, that it is invalid: one that was damaged, or that it took for another process's

@@ -20,6 +20,7 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "fd.h"
+#include "file_limit.h"
 #include "lmdb_store.h"
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'D', 'B', '\n'};
@@ -278,8 +279,10 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	if (b->readonly || options->readonly || !options->create)
 		return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s': the file is empty", b->path);
 
+	struct vigia__file_limit limit;
 	rc = mdb_txn_begin(b->env, NULL, 0, &txn);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "make the store", err);
+	vigia__file_limit_begin(&limit);
 	rc = read_header(b, txn, err); /* another process may have been first */
 	bool made = rc == MDB_NOTFOUND;
 	if (made) {
@@ -291,6 +294,7 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	}
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else mdb_txn_abort(txn);
+	vigia__file_limit_end(&limit);
 	if (rc == 0) return made ? VIGIA_OK : vigia__lmdb_format_conflicts(b, &b->settings, options, err);
 	return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "make the store", err) : rc;
 }

@@ -27,6 +27,7 @@
 
 #include "../core/error.h"
 #include "fd.h"
+#include "file_limit.h"
 #include "lmdb_store.h"
 #include "place.h"
 
@@ -219,7 +220,10 @@ static int settle(struct lmdb_backend *b, MDB_txn *txn)
 		if (got != (ssize_t)sizeof page) return got < 0 ? errno : EIO;
 		if (page.magic != VIGIA__LMDB_MAGIC || page.version != META_VERSION || page.txn > last + 1) return MDB_INVALID;
 		if (page.txn > last) page.txn = last > 0 ? last - 1 : 0;
+		struct vigia__file_limit limit;
+		vigia__file_limit_begin(&limit);
 		got = pwrite(fd, &page, sizeof page, at);
+		vigia__file_limit_end(&limit);
 		if (got != (ssize_t)sizeof page) return got < 0 ? errno : EIO;
 	}
 	return mdb_env_sync(b->env, 1);

@@ -15,6 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "file_limit.h"
 #include "lmdb_store.h"
 
 /* What a commit takes beside the events' bytes, of which half a page may be lost: copied pages of the trees, the free
@@ -46,15 +47,19 @@ static uint64_t step_of(uint64_t used)
  * it what was there before (tmpfs): the part that may be there goes in small steps. */
 static int allocate(struct lmdb_backend *b, uint64_t from, uint64_t to)
 {
+	struct vigia__file_limit limit;
 	mdb_filehandle_t fd;
+	int failed = 0;
 	uint64_t small_until = from == b->reserved_bytes ? from : from + OVERHEAD_BYTES + RESERVE_BYTES_MAX;
 	if (mdb_env_get_fd(b->env, &fd) != 0) return 0;
-	while (from < to) {
+	vigia__file_limit_begin(&limit);
+	while (from < to && failed == 0) {
 		uint64_t len = from < small_until && to - from > SMALL_BYTES ? SMALL_BYTES : to - from;
 		if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)len) == 0) b->reserved_bytes = from += len;
-		else if (errno != EINTR) return errno;
+		else if (errno != EINTR) failed = errno;
 	}
-	return 0;
+	vigia__file_limit_end(&limit);
+	return failed;
 }
 
 /* Has the disk as much? Asked after it had not: fallocate on a full disk may take long, because it waits for blocks
@@ -75,7 +80,7 @@ int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint
 	need = (need + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
 	ample = (ample + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
 	if (need <= b->reserved_bytes) return 0;
-	/* Behind this limit fallocate may raise a signal. */
+	/* What is allocated behind this limit could not be written. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && ample > limit.rlim_cur) {
 		if (need > limit.rlim_cur) return EFBIG;
 		ample = need;

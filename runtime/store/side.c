@@ -16,6 +16,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "fd.h"
+#include "file_limit.h"
 #include "thread.h"
 
 enum { STILL_MS = 1000 };
@@ -140,7 +141,7 @@ static bool fits(int fd, const uint8_t id[16])
 
 /* An empty file becomes a side file; the magic comes last, so that a crash in the middle leaves one that does not
  * fit. */
-static int make(int fd, const uint8_t id[16])
+static int write_new(int fd, const uint8_t id[16])
 {
 	uint32_t numbers[2] = {VIGIA_FORMAT, SIDE_BYTES};
 	static const char zeros[SIDE_BYTES];
@@ -157,6 +158,15 @@ static int make(int fd, const uint8_t id[16])
 	uint64_t tried = UINT64_MAX;
 	if (pwrite(fd, &tried, sizeof tried, offsetof(struct vigia__side_map, tried)) != (ssize_t)sizeof tried) return -1;
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
+}
+
+static int make(int fd, const uint8_t id[16])
+{
+	struct vigia__file_limit limit;
+	vigia__file_limit_begin(&limit);
+	int rc = write_new(fd, id);
+	vigia__file_limit_end(&limit);
+	return rc;
 }
 
 /* Is the open file still the one of that name? Between open and lock somebody may have replaced it. 1: yes, 0: no, -1

@@ -1,0 +1,51 @@
+/*
+ * file_limit.c - keeps SIGXFSZ from the thread while it writes. See file_limit.h.
+ */
+#include "file_limit.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static void only_its_signal(sigset_t *out)
+{
+	sigemptyset(out);
+	sigaddset(out, SIGXFSZ);
+}
+
+void vigia__file_limit_begin(struct vigia__file_limit *limit)
+{
+	struct rlimit size;
+	sigset_t signal, pending;
+	limit->blocks = false;
+	if (getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_cur == RLIM_INFINITY) return;
+	only_its_signal(&signal);
+	pthread_sigmask(SIG_BLOCK, &signal, &limit->before);
+	/* Blocked by the application, or an outer pair, it stays pending as it would without us. One that waits already
+	 * cannot be told from ours. */
+	bool waits = sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
+	if (!waits && sigismember(&limit->before, SIGXFSZ) == 0) limit->blocks = true;
+	else pthread_sigmask(SIG_SETMASK, &limit->before, NULL);
+}
+
+void vigia__file_limit_end(struct vigia__file_limit *limit)
+{
+	static const struct timespec now = {0, 0};
+	sigset_t signal;
+	int number = errno;
+	if (!limit->blocks) return;
+	only_its_signal(&signal);
+	while (sigtimedwait(&signal, NULL, &now) >= 0 || errno == EINTR) continue;
+	pthread_sigmask(SIG_SETMASK, &limit->before, NULL);
+	errno = number;
+}
+
+ssize_t vigia__file_write(int fd, const void *bytes, size_t len)
+{
+	struct vigia__file_limit limit;
+	vigia__file_limit_begin(&limit);
+	ssize_t n = write(fd, bytes, len);
+	vigia__file_limit_end(&limit);
+	return n;
+}
