@@ -70,7 +70,8 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	char *dir = slash ? strndup(at, slash == at ? 1 : (size_t)(slash - at)) : strdup(".");
 	char *real_dir = dir ? realpath(dir, NULL) : NULL;
 	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) no_memory(path, err);
-	else if ((real_dir == NULL || stat(real_dir, &st) < 0) && !leads_nowhere(errno)) vigia__lmdb_cannot_look(path, errno, err);
+	else if ((real_dir == NULL || stat(real_dir, &st) < 0) && !leads_nowhere(errno))
+		vigia__lmdb_cannot_look(path, errno, err);
 	else if (real_dir == NULL || !S_ISDIR(st.st_mode))
 		not_found(path,
 		          linked ? ": it is a symbolic link into a folder that does not exist" : ": its folder does not exist",

@@ -92,7 +92,7 @@ struct lmdb_backend {
 	_Atomic int64_t file_bytes;     /* its size then */
 	atomic_bool replaced;           /* its name led elsewhere */
 	atomic_bool overwritten;        /* for good */
-	atomic_int lost_beside;          /* the lock file (0) or the side file (1) lost its name; -1: neither */
+	atomic_int lost_beside;         /* the lock file (0) or the side file (1) lost its name; -1: neither */
 
 	MDB_env *env;  /* NULL: it could not be opened anew after a failure; the next call tries again */
 	int lock_fd;   /* of LMDB's lock file, open as long as the environment; -1: none */
@@ -144,7 +144,8 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 /* lmdb_path.c */
 /* EIO with the system's reason. */
 int vigia__lmdb_cannot_look(const char *path, int number, struct vigia_error *err);
-/* The real path of a file that exists or is to be made in a folder that does; the caller frees it. NULL with err set. */
+/* The real path of a file that exists or is to be made in a folder that does; the caller frees it. NULL with err
+ * set. */
 char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *err);
 /* What must be true of the file before LMDB may touch it. *exists tells whether there is one. */
 int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *options, struct stat *st, bool *exists,

@@ -157,7 +157,8 @@ static void look(struct lmdb_backend *b)
 	atomic_store(&b->replaced, lost);
 	if (atomic_load(&b->overwritten)) return;
 	vigia__lmdb_map_enter(b);
-	atomic_store(&b->lost_beside, look_beside(b)); /* an environment that is opened anew changes the lock's descriptor */
+	/* Within the map's lock: an environment that is opened again changes the descriptor of the lock file. */
+	atomic_store(&b->lost_beside, look_beside(b));
 	if (look_inside(b)) atomic_store(&b->overwritten, true);
 	vigia__lmdb_map_leave(b);
 }

@@ -1,5 +1,6 @@
 /*
- * count.c - in a build that counts (VIGIA_COUNT): the end of processes that end by _exit(). Their counters would be lost.
+ * count.c - in a build that counts (VIGIA_COUNT): the end of processes that end by _exit(). Their counters would be
+ * lost.
  */
 #include <gcov.h>
 #include <unistd.h>

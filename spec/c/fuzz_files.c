@@ -551,7 +551,8 @@ static bool run(void (*child)(void), const struct seed *seed, bool whole, unsign
 	return false;
 }
 
-static int is_no_dot(const struct dirent *entry) {
+static int is_no_dot(const struct dirent *entry)
+{
 	return entry->d_name[0] != '.';
 }
 

@@ -1,5 +1,6 @@
 /*
- * test_copies.c - S15: a second copy of the library in one process opens no file while the first one has one open, and says who it is.
+ * test_copies.c - S15: a second copy of the library in one process opens no file while the first one has one open, and
+ * says who it is.
  */
 #include <dlfcn.h>
 
@@ -20,7 +21,8 @@ static bool load_another(void)
 	if (len < 0) return false;
 	program[len] = '\0';
 	snprintf(path, sizeof path, "%s/another.so", folder);
-	snprintf(command, sizeof command, "cp -L '%.*s/../../libvigia.so' '%s'", (int)(strrchr(program, '/') - program), program, path);
+	snprintf(command, sizeof command, "cp -L '%.*s/../../libvigia.so' '%s'", (int)(strrchr(program, '/') - program),
+	         program, path);
 	if (system(command) != 0) return false;
 	void *copy = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (copy == NULL) return false;
@@ -45,7 +47,8 @@ static void S15_two_copies_have_no_file_open_at_the_same_time(void **state)
 		vigia_store_free(ours);
 		/* What was refused counts no more, either. */
 		assert_int_equal(other.open(two, NULL, &theirs, &err), VIGIA_OK);
-		assert_error(vigia_store_open(one, NULL, &ours, &err), VIGIA_ETWICE, &err, "/another.so (" VIGIA_VERSION ") beside ");
+		assert_error(vigia_store_open(one, NULL, &ours, &err), VIGIA_ETWICE, &err,
+		             "/another.so (" VIGIA_VERSION ") beside ");
 		other.free(theirs);
 	}
 }

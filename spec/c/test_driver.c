@@ -294,8 +294,8 @@ int main(void)
 		{"a fetch that finds no memory is tried again [W7c]", test_a_fetch_without_memory, NULL, NULL, NULL},
 		{"a watcher is removed from its registry when it is asked for, and not before [W1p]", test_remove, NULL, NULL,
 	     NULL},
-		{"what a handler in C wrote into the error is quoted, whatever its code [W15]", test_quoted_failures, NULL, NULL,
-	     NULL},
+		{"what a handler in C wrote into the error is quoted, whatever its code [W15]", test_quoted_failures, NULL,
+	     NULL, NULL},
 	};
 	return cmocka_run_group_tests_name("driver", tests, NULL, NULL);
 }

@@ -314,7 +314,8 @@ static void test_depth(void **state)
 	/* a form that is one level too deep is found where it begins */
 	struct vigia_error err;
 	struct vigia__buf value = {0}, text = nested("[", "]", 128, "{\"$map\":[]}");
-	assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err, "column 129: nested deeper");
+	assert_error(vigia__json_to_value((char *)text.data, text.len, &value, &err), VIGIA_ESERIAL, &err,
+	             "column 129: nested deeper");
 	vigia__buf_deinit(&text);
 	vigia__buf_deinit(&value);
 }
@@ -510,16 +511,35 @@ static void test_without_memory(void **state)
 }
 
 /* The text outgrows its memory at any place: what was there before it stays, and nothing of it. */
-static void test_without_memory_at_any_place(void **state) {
-	static const char object[] = "\x87" "\xa1" "a" "\x93\x01\xc3\xc0" "\xa1" "b" "\xcb\x3f\xf8\0\0\0\0\0\0" /* [1, true, nil], 1.5 */
-		"\xa1" "c" "\xcb\x7f\xf0\0\0\0\0\0\0" "\xa1" "d" "\xc4\x03\xff\xfe\xfd" /* infinity, bytes */
-		"\xa1" "e" "\x82\x01\xa1x\xcb\x3f\xf0\0\0\0\0\0\0\xa1y" "\xa1" "f" "\xa3\x01\"\n" /* {[1] = x, [1.5] = y}, escapes */
-		"\xa1" "g" "\x81\xa4$map\x90";                                                       /* a key that means something */
+static void test_without_memory_at_any_place(void **state)
+{
+	static const char object[] = "\x87"
+								 "\xa1"
+								 "a"
+								 "\x93\x01\xc3\xc0"
+								 "\xa1"
+								 "b"
+								 "\xcb\x3f\xf8\0\0\0\0\0\0" /* [1, true, nil], 1.5 */
+								 "\xa1"
+								 "c"
+								 "\xcb\x7f\xf0\0\0\0\0\0\0"
+								 "\xa1"
+								 "d"
+								 "\xc4\x03\xff\xfe\xfd" /* infinity, bytes */
+								 "\xa1"
+								 "e"
+								 "\x82\x01\xa1x\xcb\x3f\xf0\0\0\0\0\0\0\xa1y"
+								 "\xa1"
+								 "f"
+								 "\xa3\x01\"\n" /* {[1] = x, [1.5] = y}, escapes */
+								 "\xa1"
+								 "g"
+								 "\x81\xa4$map\x90"; /* a key that means something */
 	static const char *const serializers[] = {"", "json", "mine"};
 	for (size_t i = 0; i < COUNT_OF(serializers); i++) {
-		struct vigia_event event = {7, 8, SLICE_INIT("CREATE"), SLICE_INIT("Job"), slice_of(serializers[i]), SLICE_INIT(object)};
-		if (i == 1)
-			event.object = SLICE("{\"a\":[1,2.5,\"x\"]}");
+		struct vigia_event event = {
+			7, 8, SLICE_INIT("CREATE"), SLICE_INIT("Job"), slice_of(serializers[i]), SLICE_INIT(object)};
+		if (i == 1) event.object = SLICE("{\"a\":[1,2.5,\"x\"]}");
 		int failures = 0;
 		for (size_t before = 0; before < 600; before++) {
 			struct vigia__buf text = {0};

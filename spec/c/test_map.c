@@ -522,7 +522,8 @@ static void D4q_a_backup_delays_nobody(void **state)
 	vigia_store_free(store);
 }
 
-/* Sixty megabytes, or as many as it takes where the map cannot grow. Whether all of it could be stored while the backup waited. */
+/* Sixty megabytes, or as many as it takes where the map cannot grow. Whether all of it could be stored while the backup
+ * waited. */
 static void grow_beside_a_backup(void)
 {
 	struct vigia_store *store;

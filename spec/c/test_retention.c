@@ -665,7 +665,8 @@ static void G2_a_collector_that_cannot_read_the_settings_looks_again_after_a_sec
 	(void)state;
 	_Atomic uint32_t settings_word = 0, collect_word = 0;
 	_Atomic uint64_t collect_at = 0;
-	struct vigia__backend broken = {.settings = settings_fail, .settings_word = &settings_word,
+	struct vigia__backend broken = {.settings = settings_fail,
+	                                .settings_word = &settings_word,
 	                                .collect_call = {.at = &collect_at, .word = &collect_word}};
 	pthread_mutex_init(&broken.collector.mutex, NULL);
 	assert_int_equal(vigia__collector_add(&broken, NULL), VIGIA_OK);
@@ -699,11 +700,11 @@ int main(void)
 		BOTH(G4_a_start_counts_as_running),
 		BOTH(W20_a_new_watcher_at_the_trim_horizon_misses_nothing_while_others_trim),
 		BOTH(G2_a_run_is_made_of_short_slices_with_pauses),
-		{"_the_checkpoints_of_watchers_that_run_are_renewed_in_slices [G4]",
+		{"the checkpoints of watchers that run are renewed in slices [G4]",
 	     G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices, NULL, NULL, file},
 		cmocka_unit_test(G2_a_slice_removes_more_than_was_appended_since_the_one_before),
-		{"_waiting_for_the_lock_takes_nothing_from_a_slice [G2]", G2_waiting_for_the_lock_takes_nothing_from_a_slice, NULL,
-	     NULL, file},
+		{"waiting for the lock takes nothing from a slice [G2]", G2_waiting_for_the_lock_takes_nothing_from_a_slice,
+	     NULL, NULL, file},
 		cmocka_unit_test(G2_a_collector_that_cannot_read_the_settings_looks_again_after_a_second),
 		BOTH(G2_G5_collects_while_threads_append_and_handles_come_and_go),
 	};

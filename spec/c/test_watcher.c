@@ -125,7 +125,8 @@ static const struct scenario scenarios[] = {
               R(0, FAILED, WAIT(100)), R(50, TICK, WAIT(100)), R(60, WAKE, WAIT(100)), R(99, TICK, WAIT(100)),
               R(100, TICK, HANDLE(0, 1, 2))},
      .end = {VIGIA_RUNNING, .failed = 1, .retried = 1, .blocked = 1}},
-	{"jitter takes anything up to the delay [W5]", .options.backoff = {.initial_ns = 100, .max_ns = 400, .jitter = true},
+	{"jitter takes anything up to the delay [W5]",
+     .options.backoff = {.initial_ns = 100, .max_ns = 400, .jitter = true},
      .rows = {R(0, START(AFTER(0), 0), READ(AFTER(0))),
               R(0, BATCH(AFTER(1), 1), HANDLE(0, 1, 1)),
               {.now = 0, .in = {.kind = VIGIA_INPUT_FAILED, .random = 101 * 7 + 33}, .out = WAIT(33), .used = true},
@@ -366,8 +367,8 @@ static const struct scenario scenarios[] = {
      .end = {VIGIA_RUNNING, .processed = 1, .last_processed = 1, .position = AFTER(0)}},
 
 	/* W15: the position */
-	{"the position is the resolved start while nothing was looked at [W15]", .rows = {R(0, START(AT(5), 4), READ(AT(5)))},
-     .end = {VIGIA_RUNNING, .done = 4, .position = AT(5)}},
+	{"the position is the resolved start while nothing was looked at [W15]",
+     .rows = {R(0, START(AT(5), 4), READ(AT(5)))}, .end = {VIGIA_RUNNING, .done = 4, .position = AT(5)}},
 	{"the position is behind what is done, in the middle of a batch too [W15]",
      .rows = {R(0, START(AT(5), 4), READ(AT(5))), R(0, BATCH(AFTER(9), 5, 7, 9), HANDLE(0, 5, 1)),
               R(0, HANDLED, HANDLE(1, 7, 1))},

@@ -393,7 +393,8 @@ static void test_freed_while_at_work_and_closed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"reloads under load lose no event and double none [H5]", test_reloads_lose_and_double_nothing, NULL, NULL, NULL},
+		{"reloads under load lose no event and double none [H5]", test_reloads_lose_and_double_nothing, NULL, NULL,
+	     NULL},
 		{"new code waits for a handler that waits [H5]", test_reload_waits_for_a_handler_that_waits, NULL, NULL, NULL},
 		{"a job that does not load or begin leaves no thread [H3]", test_what_fails_leaves_nothing, NULL, NULL, NULL},
 		{"a watcher on a thread starts with one hand-over [W16]", test_a_start_is_one_hand_over, NULL, NULL, NULL},
