@@ -7,6 +7,7 @@
 --         --only TEXT                only those with TEXT in their line of the list
 --         --again                    once more what was not found before, by the tests that it has not met
 --         --first                    only the C tests and the contract suite
+--     spec/c/mutants.sh --report     writes spec/mutants.txt from what was found until now
 --         --jobs N                   so many at the same time (2)
 --         --seed N, --count N        other bugs by rule, and how many
 --
@@ -36,7 +37,7 @@ do
 	while arg[n] do
 		local name = arg[n]:match("^%-%-(%a+)$")
 		if name == "hand" or name == "list" or name == "again" or name == "full" or name == "map"
-			or name == "first" then
+			or name == "first" or name == "report" then
 			options[name] = true
 		elseif name == "only" or name == "worker" then
 			options[name], n = assert(arg[n + 1], "a word is missing"), n + 1
@@ -370,7 +371,7 @@ local function report(list)
 			said = ("killed by %s: %s"):format(result.by, result.what)
 		else
 			counts.survived = counts.survived + 1
-			said = "survived: " .. (reasons[mutant.id] or "not explained")
+			said = "survived: " .. (reasons[mutant.id] or ("not explained yet; %s until now"):format(result.what))
 			if not reasons[mutant.id] then counts.unexplained = counts.unexplained + 1 end
 		end
 		local what = mutant.name and ("%s | %s | %s"):format(mutant.id, mutant.file, mutant.name) or describe(mutant)
@@ -383,13 +384,13 @@ local function all()
 	local known = map.read(MAP) or {}
 	local complete = true
 	for _, test in ipairs(all_tests()) do complete = complete and (known[test] ~= nil or options.first and stage_of(test) > 1) end
-	if not complete or options.map then
+	if not options.report and not complete or options.map then
 		tell("# measuring which test runs which lines")
 		map.make(root, place .. "/count", MAP, source_files(), all_tests(), function(line) tell("#   %s", line) end)
 		if options.map then return true end
 	end
 	local list
-	for _ = 1, 20 do
+	for _ = 1, options.report and 0 or 20 do
 		list = select_of_watcher()
 		table.move(select_by_rule(), 1, 1000, #list + 1, list)
 		list = only(list)
@@ -411,7 +412,8 @@ local function all()
 	if not options.only then
 		local out = {
 			"# Planted bugs, and what found them: written by spec/c/mutants.sh, told in spec/README.md.",
-			("# By rule (seed %d): %d, %d killed, %d survived."):format(options.seed, #rule_rows, by_rule.killed, by_rule.survived),
+			("# By rule (seed %d): %d, %d killed, %d survived, of which %d are not explained; %d not tried."):format(options.seed, #rule_rows,
+				by_rule.killed, by_rule.survived, by_rule.unexplained, by_rule.missing),
 			("# By hand: %d, %d killed. Of the watcher's step function: %d, %d killed."):format(#hand_rows, by_hand.killed, #watcher_rows,
 				of_watcher.killed),
 			"",
@@ -442,7 +444,7 @@ elseif options.worker then
 elseif options.hand then
 	good = hand()
 else
-	good = options.map or hand()
+	good = options.map or options.report or hand()
 	good = all() and good
 end
 os.exit(good)
