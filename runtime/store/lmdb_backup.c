@@ -56,8 +56,9 @@ static int fail(const struct target *t, int number, const char *what, struct vig
 		vigia__error(err, code, "cannot copy the store to '%s': the file is there, and is left as it is", t->path);
 	else
 		vigia__error(err, code, "cannot copy the store to '%s': cannot %s%s", t->path, what,
-		             number == EFBIG ? ": the file may grow no further (RLIMIT_FSIZE)"
-		             : code == VIGIA_EDISKFULL ? ": the disk is full" : "");
+		             number == EFBIG           ? ": the file may grow no further (RLIMIT_FSIZE)"
+		             : code == VIGIA_EDISKFULL ? ": the disk is full"
+		                                       : "");
 	vigia__error_cause(err, "%s", number > 0 ? strerror(number) : mdb_strerror(number));
 	return code;
 }
