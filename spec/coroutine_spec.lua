@@ -135,6 +135,32 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_true(watcher:stop())
 		end)
 
+		it("is told within a second when others close it in a wait without an end [H2m]", function()
+			registry = helper.registry(store, {log = false})
+			fill(store, 1)
+			local co, failed, task, ended
+			assert(registry:watch("b", function(_, ctx)
+				if ctx.attempt > 1 then return end
+				co = coroutine.running()
+				store:get_events{event_iterator = vigia.after_sequence_number(1000), timeout = math.huge}
+			end, {initial_backoff = 0.001, on_error = function() failed = true end}))
+			registry:spawn(function()
+				task = coroutine.running()
+				local _ <close> = setmetatable({}, {__close = function() ended = true end})
+				vigia.sleep(1e6)
+			end)
+			helper.drive(registry, function() return co and task end)
+			assert(coroutine.close(co) and coroutine.close(task))
+			assert(ended)
+			local watcher = registry:get_watcher("b")
+			local began = helper.now()
+			helper.drive(registry, function() return failed and watcher:stats().processed == 1 end)
+			assert(helper.now() - began < 20)
+			-- The task is gone, too: nothing but the watcher is left to run.
+			assert(watcher:stop())
+			assert(registry:run())
+		end)
+
 		it("forgets the hook that an event left, or that others set meanwhile [H2n]", function()
 			local co, fired, handled = nil, {}, 0
 			assert(registry:watch("a", function(event)

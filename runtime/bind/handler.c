@@ -504,6 +504,12 @@ int64_t vigia__lua_now(const struct lua_handler *handler)
 
 /* ---- what C calls ---- */
 
+/* Other code closed the coroutine. */
+static bool wait_ended(const struct lua_handler *h)
+{
+	return h->suspended && h->co && lua_status(h->co) != LUA_YIELD;
+}
+
 /* Resume, and make of what comes out what C expects. */
 static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_error *err)
 {
@@ -511,7 +517,7 @@ static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_er
 	struct vigia__lua *shared = h->shared->ended ? vigia__lua_shared(L) /* raises */ : h->shared;
 	struct lua_handler *outer = shared->handler;
 	int results;
-	if (h->suspended && lua_status(h->co) != LUA_YIELD) {
+	if (wait_ended(h)) {
 		struct failure closed = {
 			.h = h, .err = err, .own_text = "other code closed the handler's coroutine while it waited"};
 		return fail(L, &closed);
@@ -567,7 +573,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct lua_handler *h = ctx;
-	if (!(stopping && !h->told_stopping) && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
+	if (!wait_ended(h) && !(stopping && !h->told_stopping) && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns; /* an append is not what it waits for */
 		return VIGIA_PENDING;
 	}
@@ -588,6 +594,11 @@ static bool knows(void *ctx, uint64_t seq_num)
 {
 	struct lua_handler *h = ctx;
 	return vigia__lua_cache_has(h->cache, seq_num);
+}
+
+bool vigia__lua_wait_ended(const struct vigia_handler *handler, void *ctx)
+{
+	return (handler == NULL || handler->handle == handle) && wait_ended(ctx);
 }
 
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out)
@@ -649,7 +660,7 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	vigia__error_clear(&err);
 	h->stopping = stopping;
 	bool ends = (stopping || h->cancelled) && !h->told_stopping;
-	if (h->suspended && !ends && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
+	if (h->suspended && !wait_ended(h) && !ends && !h->for_events && vigia__lua_now(h) < h->until_mono_ns) {
 		*resume_mono_ns = h->until_mono_ns;
 		return VIGIA_PENDING;
 	}

@@ -178,6 +178,7 @@ int vigia__lua_registry(lua_State *L)
 	}
 	if (clock) vigia__registry_use_clock(r->registry, clock);
 	r->registry->forgotten = forgotten;
+	r->registry->wait_ended = vigia__lua_wait_ended;
 	r->registry->forgotten_ctx = r;
 	vigia_registry_log(r->registry, r, log_record);
 	if (!log_given) r->registry->tell = vigia__tell;

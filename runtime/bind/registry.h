@@ -68,6 +68,8 @@ void vigia__lua_push_task(lua_State *L, struct lua_handler *task);
 struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx);
 /* What C calls. */
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out);
+/* A registry's wait_ended (drive.h). */
+bool vigia__lua_wait_ended(const struct vigia_handler *handler, void *ctx);
 /* An attempt has failed for this reason, which is none of the handler's: on_error and the stats are told of it. Answers
  * err->code. */
 int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *err);

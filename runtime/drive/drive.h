@@ -117,6 +117,9 @@ struct vigia_registry {
 	bool (*signalled)(
 		void *ctx); /* does a signal handler of the application want a call that waits to return? NULL: no */
 	void *signalled_ctx;
+	/* Has something else ended the wait of a watcher's handler (of a task's: NULL)? It then goes on within a second, to
+	 * be told. NULL: nothing can. */
+	bool (*wait_ended)(const struct vigia_handler *handler, void *ctx);
 	bool one_watcher;             /* turns are counted by time, not by events */
 	bool between_events;          /* begin no handler: something is to be done when none runs */
 	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
@@ -236,6 +239,8 @@ int vigia__registry_spawn(struct vigia_registry *registry,
                           int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
                           struct vigia_error *err);
 void vigia__tasks_wake(struct vigia_registry *registry);
+/* Those whose wait something else has ended. */
+void vigia__tasks_wake_ended(struct vigia_registry *registry);
 /* One has stopped: the coroutines that wait for that look again. */
 void vigia__registry_rested(struct vigia_registry *registry);
 int64_t vigia__tasks_due(const struct vigia_registry *registry);

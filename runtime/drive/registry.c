@@ -414,12 +414,23 @@ int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_i
 
 /* ---- rounds ---- */
 
+/* Once a second: coroutines are closed without a word to the registry. */
+static void look_at_waits(struct vigia_registry *registry)
+{
+	if (registry->wait_ended == NULL) return;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if (w->pending && !w->running_handler && registry->wait_ended(&w->handler, w->handler.ctx))
+			w->resume_now = true;
+	vigia__tasks_wake_ended(registry);
+}
+
 /* Once a second, for watchers that do not read: those that wait to try an event again, or have many in hand. */
 static void look_at_store(struct vigia_registry *registry, int64_t now)
 {
 	struct vigia__backend *b = registry->store->backend;
 	struct vigia_error err;
 	registry->there_mono_ns = now + VIGIA_HEAL_NS;
+	look_at_waits(registry);
 	if (b->there == NULL || b->there(b, &err) == VIGIA_OK) return;
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
 		next = w->next;

@@ -36,6 +36,12 @@ void vigia__tasks_wake(struct vigia_registry *registry)
 	for (struct vigia__task *task = registry->tasks; task; task = task->next) task->resume_now = true;
 }
 
+void vigia__tasks_wake_ended(struct vigia_registry *registry)
+{
+	for (struct vigia__task *task = registry->tasks; task; task = task->next)
+		if (!task->running && registry->wait_ended(NULL, task->ctx)) task->resume_now = true;
+}
+
 void vigia__registry_rested(struct vigia_registry *registry)
 {
 	if (registry->stop_waits == 0) return;
