@@ -24,8 +24,26 @@ for _, backend in ipairs(helper.backends) do
 			helper.clean()
 		end)
 
+		it("ends at its timeout beside a task that appends without end [W14 H2]", function()
+			local others = 0
+			registry:spawn(function()
+				while true do assert(store:store_event("CREATE", "Job", 1)) end
+			end)
+			registry:spawn(function()
+				while vigia.sleep(0.001) do others = others + 1 end
+			end)
+			local start = helper.now()
+			assert(registry:step(0) ~= nil)
+			helper.eventually(function()
+				assert(registry:step(0) ~= nil)
+				return others >= 3
+			end)
+			registry:stop{timeout = 0.2}
+			assert.is_true(helper.now() - start < 8)
+		end)
+
 		for name, wait in pairs(WAITS) do
-			it("ends at its timeout beside a task that ignores it: [W14q]" .. name, function()
+			it("ends at its timeout beside a task that ignores it: " .. name .. " [W14q]", function()
 				local rounds, answers, released = 0, {}, false
 				registry:spawn(function()
 					while not released do
@@ -45,7 +63,7 @@ for _, backend in ipairs(helper.backends) do
 				assert(registry:stop())
 			end)
 
-			it("ends at its timeout beside a handler that ignores it: [W14r]" .. name, function()
+			it("ends at its timeout beside a handler that ignores it: " .. name .. " [W14r]", function()
 				fill(store, 1)
 				local rounds, released, others = 0, false, 0
 				local watcher = assert(registry:watch("a", function()
@@ -162,7 +180,7 @@ for _, backend in ipairs(helper.backends) do
 			["all of another registry"] = function(one) return one:stop{timeout = 60} end,
 			["a watcher of another registry"] = function(_, watcher) return watcher:stop{timeout = 60} end,
 		} do
-			it("lets the coroutine that asks wait, and the others go on: [W14y]" .. what, function()
+			it("lets the coroutine that asks wait, and the others go on: " .. what .. " [W14y]", function()
 				fill(store, 1)
 				local asleep, beats, result
 				local watcher = assert(registry:watch("other", function()
@@ -238,7 +256,7 @@ describe("a stop of a script", function()
 		stop = function(registry) return registry:stop{timeout = 60} end,
 		close = function(registry) return registry:close() end,
 	} do
-		it("from a coroutine of another registry holds up no other coroutine: [W14z]" .. what, function()
+		it("from a coroutine of another registry holds up no other coroutine: " .. what .. " [W14z]", function()
 			local store = helper.open(nil, {durability = "none"})
 			local registry, other = helper.registry(store), helper.registry(store)
 			script(store, registry, helper.path("flag"))

@@ -7,6 +7,8 @@
 #include "../drive/drive.h"
 #include "registry.h"
 
+enum { AT_ONCE_MAX = 256 }; /* appends of one coroutine that are done at once, until it lets others run */
+
 static const char append_key;
 static const char idle_key; /* of the list of those that can be used again */
 
@@ -118,5 +120,10 @@ int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia
 	append->pending.request = *request;
 	int rc = vigia__store_submit(store, &append->pending, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	/* In memory, and in the queue of durability "interval", nothing is waited for: a loop of appends must let others
+	 * run all the same. */
+	struct lua_handler *running = append->shared->handler;
+	if (atomic_load(&append->pending.done) && ++running->appends_at_once >= AT_ONCE_MAX)
+		return vigia__lua_suspend(L, running, vigia__lua_now(running), false, lua_gettop(L), look_again);
 	return look_again(L, LUA_OK, lua_gettop(L));
 }

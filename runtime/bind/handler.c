@@ -769,6 +769,7 @@ static int suspend(lua_State *L, struct lua_handler *h, int64_t until_mono_ns, b
 	h->suspended = true;
 	h->until_mono_ns = until_mono_ns;
 	h->for_events = for_events;
+	h->appends_at_once = 0;
 	h->wait_k = k;
 	h->wait_ctx = ctx;
 	h->wait_top = lua_gettop(L);

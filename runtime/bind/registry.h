@@ -51,6 +51,7 @@ struct lua_handler {
 	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
 	bool cancelled;                  /* a task whose waits are to end */
 	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
+	unsigned appends_at_once;        /* since it last waited: appends that needed no wait */
 	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
 	int64_t until_mono_ns;
 	int wait_top; /* of a wait: the stack it goes on with, and what goes on */
