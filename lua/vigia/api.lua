@@ -261,7 +261,7 @@ function Store:get_oldest_event_num() end
 ---@return vigia.Error? err
 function Store:find_time(timestamp) end
 
----Remove all events up to and including n.
+---Remove all events up to and including n, also those that a watcher has not handled: unlike gc(), it passes checkpoints.
 ---@param n integer
 ---@return integer? removed how many
 ---@return vigia.Error? err
