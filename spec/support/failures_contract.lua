@@ -396,7 +396,7 @@ local function try(spec, kind, name, choose)
 end
 
 local IN_MEMORY <const> = {alloc = true, thread = true, futex = true}
-local seconds = tonumber(os.getenv "FAILURES_SECONDS") or 0.5
+local seconds = tonumber(os.getenv "FAILURES_SECONDS") or 0.25
 if tonumber(seed) then math.randomseed(tonumber(seed)) end
 for i = 3, #arg do
 	local kind, name = arg[i]:match "^(%w+):(%w+)$"
@@ -417,7 +417,7 @@ for i = 3, #arg do
 		repeat
 			local spec = chosen[math.random(#chosen)]
 			if not SLOW_ONES[spec.name:match "^%w+"] then try(spec, kind, name, any) end
-		until complaint or os.clock() >= until_clock and (total > 0 or os.clock() >= until_clock + 10) -- not every spec starts a thread, say
+		until complaint or os.clock() >= until_clock and (total > 0 or os.clock() >= until_clock + 0.75) -- not every spec starts a thread, say
 	end
 	if complaint then break end
 end
