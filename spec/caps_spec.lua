@@ -48,7 +48,7 @@ describe("a capped script", function()
 		local path = FOLDER .. "/" .. name
 		local ends_by = assert(read(path):match("^%-%- Ends by: (%a+)%."), path)
 
-		it("is stopped within its cap and 100 ms, counted, given up or retried, and others do not notice: [H4a R3]" .. name, function()
+		it("is stopped within its cap and 100 ms, counted, given up or retried, and others do not notice: " .. name .. " [H4a R3]", function()
 			local cpu_limit = ends_by == "cpu" and 0.05 or 10
 			local handle, seen = helper.recorder()
 			local good = assert(registry:watch("good", handle))

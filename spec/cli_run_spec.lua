@@ -185,7 +185,7 @@ describe("vigia run", function()
 
 	-- Its handlers print without looking whether that arrives, so nothing else would keep them from passing all events.
 	for kind, words in pairs{["on a thread"] = {}, ["isolated"] = {"--isolate"}} do
-		it("ends, with status 0, when whoever read its output has seen enough: [R3d]" .. kind, function()
+		it("ends, with status 0, when whoever read its output has seen enough: " .. kind .. " [R3d]", function()
 			fill(5000)
 			-- Far more than a pipe holds.
 			write("say.lua", [[return function(event) io.write(event.seq_num, (" "):rep(200), "\n") io.flush() end]])
@@ -434,7 +434,7 @@ describe("vigia run", function()
 
 	describe("over the history of a repository", function()
 		for _, name in ipairs{"lua", "bacalhau"} do
-			it("gives exactly git's tree: [W3k]" .. name, function()
+			it("gives exactly git's tree: " .. name .. " [W3k]", function()
 				local lines, tree = cli.history(name)
 				if not lines then return pending(cli.NO_DATA) end
 				assert.equal(("%d events appended, last seq_num %d\n"):format(#lines, #lines), cli.append(store, lines).out)

@@ -116,7 +116,7 @@ describe("the program vigia", function()
 			{"events"}, {"events", "--follow"}, {"checkpoints"}, {"stats"}, {"run", "x.lua"}, {"run", "x.lua", "--until-idle"}, {"gc"},
 			{"configure"}, {"configure", "max_events=5"}, {"verify"}, {"backup", "copy.db"}, {"repl"}, {"repl", "--write"},
 		} do
-			it("never makes one: [S19h]" .. table.concat(words, " "), function()
+			it("never makes one: " .. table.concat(words, " ") .. " [S19h]", function()
 				cli.write("x.lua", "return print")
 				local line = {words[1], "--store", store}
 				for i = 2, #words do line[#line + 1] = words[i]:find("%.%a+$") and helper.path(words[i]) or words[i] end
@@ -237,7 +237,7 @@ describe("the program vigia", function()
 
 		-- Its store is deleted under it, so that it can store no more of what it reads, one line at a time or many.
 		for pause, named in pairs{["sleep 0.3"] = "^vigia: line (%d+): ", [":"] = "^vigia: from line (%d+) on: "} do
-			it("names the line that could not be stored, and how many were: [S18e]" .. named, function()
+			it("names the line that could not be stored, and how many were: " .. named .. " [S18e]", function()
 				local fifo, go = helper.path("fifo"), helper.path("go")
 				assert(os.execute("mkfifo " .. helper.quoted(fifo)))
 				assert(os.execute(("{ echo '%s'; until [ -e %s ]; do sleep 0.05; done; while echo '%s'; do %s; done; } >%s 2>%s &"):format(

@@ -195,7 +195,7 @@ describe("cooperation", function()
 	}
 
 	for name, prepare in pairs(IDLE) do
-		it("an idle registry makes no context switch in 5 s but the check once a second: [S6]" .. name, function()
+		it("an idle registry makes no context switch in 5 s but the check once a second: " .. name .. " [S6]", function()
 			if helper.tsan then return helper.pending("the sanitizer has a thread that wakes up") end
 			local registry = helper.registry(helper.open())
 			local wait = prepare(registry)

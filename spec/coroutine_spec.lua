@@ -219,7 +219,7 @@ describe("a coroutine of a registry", function()
 	end)
 
 	for _, list in ipairs{false, true} do
-		it("keeps what waits for its commit: [H2q R3p]" .. (list and "store_events" or "store_event"), function()
+		it("keeps what waits for its commit: " .. (list and "store_events" or "store_event") .. " [H2q R3p]", function()
 			local store = helper.open()
 			local registry = helper.registry(store)
 			local co, got
@@ -236,7 +236,7 @@ describe("a coroutine of a registry", function()
 			assert.same(list and {1, 2, n = 2} or {1, n = 1}, got)
 		end)
 
-		it("may be closed while it waits for its commit: it is stored: [H2r R3q]" .. (list and "store_events" or "store_event"), function()
+		it("may be closed while it waits for its commit: it is stored: " .. (list and "store_events" or "store_event") .. " [H2r R3q]", function()
 			local store = helper.open()
 			local records = {}
 			local registry = helper.registry(store, {log = function(_, message) records[#records + 1] = message end})

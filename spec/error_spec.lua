@@ -237,7 +237,7 @@ describe("whatever comes from outside", function()
 	end
 
 	for _, backend in ipairs(helper.backends) do
-		it("does no harm: random arguments to every function and method, over [R3a]" .. backend.name, function()
+		it("does no harm: random arguments to every function and method, over " .. backend.name .. " [R3a]", function()
 			local seed = tonumber(os.getenv("VIGIA_SEED")) or os.time()
 			math.randomseed(seed)
 			local here = helper.path("here") -- a store named ":memory:x" would be made where we are

@@ -471,7 +471,7 @@ describe("the bytes of an event", function()
 		["bytes behind it"] = {"\x01\x01\x01\x01\x01\x01\x01\x01\x01", "bytes behind"},
 		["a string that is cut off"] = {"\xd9\x20abcdefg", "cut off"},
 	} do
-		it("that hold [E6h]" .. what .. " are a deserialization error with the event's number, and its neighbours can be read", function()
+		it("that hold " .. what .. " are a deserialization error with the event's number, and its neighbours can be read [E6h]", function()
 			local store = with_foreign_object(case[1])
 			for _, err in ipairs{
 				fails("deserialization_error", store:get_event(2)),

@@ -21,7 +21,7 @@ describe("a logged failure", function()
 	after_each(cli.clean)
 
 	for _, backend in ipairs(helper.backends) do
-		it("names the watcher, the event, the attempt, the time of the next, and the place in the script: [R5a]" .. backend.name, function()
+		it("names watcher, event, attempt, the time of the next, and the place in the script: " .. backend.name .. " [R5a]", function()
 			local store, records = backend.open(), {}
 			local registry = helper.registry(store, {log = function(level, message) records[#records + 1] = level .. " " .. message end})
 			assert(store:store_event("CREATE", "Job", 1))
@@ -67,7 +67,7 @@ describe("a logged failure", function()
 		{name = "of its program", source = "return function() os.exit(3) end", place = "in %s"},
 	}
 	for _, case in ipairs(ISOLATED) do
-		it("names the place in an isolated script: [R5k]" .. case.name, function()
+		it("names the place in an isolated script: " .. case.name .. " [R5k]", function()
 			local program = helper.program()
 			if not program then return helper.pending("there is no program beside the module") end
 			local store, records = helper.open(), {}

@@ -58,9 +58,9 @@ describe("a finalizer", function()
 		stats = function(store) store:stats() end,
 	}
 	for name, use in pairs(uses) do
-		it("may close the store of a call in progress: [R3f S11q]" .. name, function() at_many_places(open_store, use) end)
+		it("may close the store of a call in progress: " .. name .. " [R3f S11q]", function() at_many_places(open_store, use) end)
 
-		it("may close the store of a call in progress in a coroutine: [R3g S11r]" .. name, function()
+		it("may close the store of a call in progress in a coroutine: " .. name .. " [R3g S11r]", function()
 			local outer = helper.registry(helper.memory())
 			local ok, err
 			outer:spawn(function() ok, err = pcall(at_many_places, open_store, use) end)
@@ -70,7 +70,7 @@ describe("a finalizer", function()
 	end
 
 	for name, arguments in pairs{store_event = '"CREATE", "Job", true', store_events = '{{"CREATE", "Job", true}}'} do
-		it("may close the store where an append of a coroutine makes what it waits in: [R3i S11s]" .. name, function()
+		it("may close the store where an append of a coroutine makes what it waits in: " .. name .. " [R3i S11s]", function()
 			-- One step of the collector is a whole cycle, at the first allocation behind "restart". A process of its own: later there
 			-- are some to be used again, and nothing is made.
 			local output, ok = helper.run_lua("", ([[
@@ -101,6 +101,6 @@ describe("a finalizer", function()
 		stats = function(both) pcall(both[2].stats, both[2]) end,
 	}
 	for name, use in pairs(watchers) do
-		it("may close the registry of a call in progress: [R3h]" .. name, function() at_many_places(watcher, use) end)
+		it("may close the registry of a call in progress: " .. name .. " [R3h]", function() at_many_places(watcher, use) end)
 	end
 end)

@@ -94,7 +94,7 @@ describe("an isolated script", function()
 		if name:find("%.lua$") then
 			local path = FOLDER .. "/" .. name
 			local ends_by = assert(read(path):match("^%-%- Ends by: (%a+)%."), path)
-			it("is stopped within its caps like one on a thread: [H6a]" .. name, function()
+			it("is stopped within its caps like one on a thread: " .. name .. " [H6a]", function()
 				survives(path, {memory_limit = 64 * MIB, cpu_limit = ends_by == "cpu" and CAP or 10},
 					ends_by == "cpu" and "cpu_limit" or ends_by == "memory" and "memory_limit" or "")
 			end)

@@ -293,7 +293,7 @@ describe("twenty thousand ids", function()
 	after_each(helper.clean)
 
 	for _, what in ipairs{"ephemeral", "removed"} do
-		it("watched and stopped cost neither memory nor time: [W14p]" .. what, function()
+		it("watched and stopped cost neither memory nor time: " .. what .. " [W14p]", function()
 			local child = helper.child(RESIDENT .. [[
 				local removed, count = arg[1] == "removed", tonumber(arg[2])
 				local registry = vigia.registry(vigia.open(":memory:"))

@@ -43,7 +43,7 @@ describe("what a handler returns", function()
 	local jobs <const> = {object_types = {"Job"}}
 
 	for _, backend in ipairs(helper.backends) do
-		it("decides what becomes of the event: a function over a store of kind [R6a W5q]" .. backend.name, function()
+		it("decides what becomes of the event: a function over a store of kind " .. backend.name .. " [R6a W5q]", function()
 			expect(backend.open{durability = "none"}, function(registry, id, source)
 				return assert(registry:watch(id, assert(load(source))(), {initial_backoff = 3600, max_backoff = 3600, filter = jobs}))
 			end)
@@ -51,7 +51,7 @@ describe("what a handler returns", function()
 	end
 
 	for _, isolated in ipairs{false, true} do
-		it("decides what becomes of the event: a script in a [R6b W5r]" .. (isolated and "program" or "thread"), function()
+		it("decides what becomes of the event: a script in a " .. (isolated and "program" or "thread") .. " [R6b W5r]", function()
 			local program = helper.program()
 			if isolated and not program then return helper.pending("there is no program beside the module") end
 			expect(helper.open(nil, {durability = "none"}), function(registry, id, source)

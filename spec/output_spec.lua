@@ -35,7 +35,7 @@ describe("what a script prints", function()
 	after_each(cli.clean)
 
 	for kind, words in pairs(KINDS) do
-		it("fails the event when it cannot be written: [R4a]" .. kind, function()
+		it("fails the event when it cannot be written: " .. kind .. " [R4a]", function()
 			fill(3)
 			for text, how in pairs{[LINE] = ">/dev/full", [ [[return function() io.write("x") end]] ] = ">/dev/full",
 				[ [[return function(event) io.stdout:write(event.seq_num) end]] ] = ">/dev/full",
@@ -48,7 +48,7 @@ describe("what a script prints", function()
 			end
 		end)
 
-		it("fails init, stop and loading: [R4b]" .. kind, function()
+		it("fails init, stop and loading: " .. kind .. " [R4b]", function()
 			fill(1)
 			local function fails(text, ...)
 				local result = cli.run(run(text, "--until-idle", table.unpack(words)), {redirect = ">/dev/full"})
@@ -62,7 +62,7 @@ describe("what a script prints", function()
 			assert.equal(1, checkpoint())
 		end)
 
-		it("tells on_error, gives the event up, and does not call its handler again for that: [R4c]" .. kind, function()
+		it("tells on_error, gives the event up, and does not call its handler again for that: " .. kind .. " [R4c]", function()
 			fill(2)
 			local log = helper.path("log")
 			local result = cli.run(run([[
@@ -85,7 +85,7 @@ describe("what a script prints", function()
 			assert.equal(2, checkpoint())
 		end)
 
-		it("tells the script when there is too much of it, and fails the event whatever it makes of that: [R4d]" .. kind, function()
+		it("tells the script when there is too much of it, and fails the event whatever it makes of that: " .. kind .. " [R4d]", function()
 			fill(1)
 			local result = cli.run(run([[
 				return function()
@@ -101,7 +101,7 @@ describe("what a script prints", function()
 			assert.is_nil(checkpoint())
 		end)
 
-		it("waits for an output that takes nothing now, and loses and breaks no line: [R4e]" .. kind, function()
+		it("waits for an output that takes nothing now, and loses and breaks no line: " .. kind .. " [R4e]", function()
 			local count <const> = 2000
 			fill(count)
 			local go = helper.path("go")
@@ -140,7 +140,7 @@ describe("what a script prints", function()
 			assert(table.concat(chunks) == table.concat(lines), "lines are missing, or are not as they were printed")
 		end)
 
-		it("stops, with status 1, in the middle of a wait for its output: [R4f]" .. kind, function()
+		it("stops, with status 1, in the middle of a wait for its output: " .. kind .. " [R4f]", function()
 			fill(1)
 			local begun = helper.path("begun")
 			local pipe = uv.pipe({}, {})
@@ -166,7 +166,7 @@ describe("what a script prints", function()
 			assert.is_nil(checkpoint())
 		end)
 
-		it("comes before what programs print that the script starts, and at once when it says flush: [R4g]" .. kind, function()
+		it("comes before what programs print that the script starts, and at once when it says flush: " .. kind .. " [R4g]", function()
 			fill(1)
 			local result = cli.ok(run([[
 				return function()
@@ -249,7 +249,7 @@ describe("what a script prints", function()
 	end)
 
 	for kind, words in pairs(KINDS) do
-		it("makes the exit status 1 when the last checkpoint cannot be saved, however the program ends: [R4j]" .. kind, function()
+		it("makes the exit status 1 when the last checkpoint cannot be saved, however the program ends: " .. kind .. " [R4j]", function()
 			local supervisor = words[1] == "--isolate" and "PPid" or "Pid"
 			-- From its first event on no file can be written.
 			local source = ([[

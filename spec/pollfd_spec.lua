@@ -73,7 +73,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		for name, work in pairs(WORK) do
-			it("is readable at once after a [H1l]" .. name, function()
+			it("is readable at once after a " .. name .. " [H1l]", function()
 				local handled, slow = 0, false
 				fill(store, 2)
 				local watcher = assert(registry:watch("runs", function() handled = handled + 1 end))
@@ -128,7 +128,7 @@ describe("a registry in another loop", function()
 			watcher:seek_to_offset(0)
 		end,
 	} do
-		it("does what a callback of luv asks for: [H1n]" .. name, function()
+		it("does what a callback of luv asks for: " .. name .. " [H1n]", function()
 			local store = helper.open(nil, {durability = "none"})
 			local registry = helper.registry(store)
 			fill(store, 1)

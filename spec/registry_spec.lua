@@ -348,7 +348,7 @@ describe("a registry", function()
 			return registry, assert(registry:watch("a", function() end))
 		end
 
-		it("waits 30 s, unless it is told another time: [W16g]" .. kind, function()
+		it("waits 30 s, unless it is told another time: " .. kind .. " [W16g]", function()
 			local rows = require "vigia.core".options "stop"
 			assert.same({1, "timeout", 30.0, "seconds"}, {#rows, rows[1].name, rows[1].default, rows[1].unit})
 			-- What the table says is what is taken: a handler that needs a moment, for a commit, is waited for.
@@ -370,7 +370,7 @@ describe("a registry", function()
 			end
 		end)
 
-		it("names all that is wrong with the options of a stop: [W18c]" .. kind, function()
+		it("names all that is wrong with the options of a stop: " .. kind .. " [W18c]", function()
 			local registry, watcher = watched()
 			for _, object in ipairs{registry, watcher} do
 				mentions(raises(object.stop, object, {timeout = -1, time_out = 1, [1] = true}), "timeout", "0", "time_out", "1")

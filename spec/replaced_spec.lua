@@ -96,7 +96,7 @@ describe("a file that is not there any more", function()
 	end)
 
 	for _, name in ipairs{"lock", "side"} do
-		it("whose [S18d E2j]" .. name .. " file was deleted is written by newcomers only, each number once", function()
+		it("whose " .. name .. " file was deleted is written by newcomers only, each number once [S18d E2j]", function()
 			assert(os.remove(helper.path("store-" .. name)))
 			assert.same({"4"}, helper.child([[say(assert(vigia.open(arg[1])):store_event("CREATE", "Job", 1))]],
 				helper.path("store")):wait())

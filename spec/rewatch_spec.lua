@@ -42,7 +42,7 @@ describe("an id that is watched again and again", function()
 	after_each(helper.clean)
 
 	for _, what in ipairs{"memory", "lmdb", "Lua"} do
-		it("costs no memory: functions over a store of kind [W1k]" .. what, function()
+		it("costs no memory: functions over a store of kind " .. what .. " [W1k]", function()
 			local each = growth(what, 5000)
 			assert(sanitized or each < 200, each .. " bytes each time")
 		end)

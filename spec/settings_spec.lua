@@ -14,14 +14,14 @@ describe("the settings of a file", function()
 	after_each(helper.clean)
 
 	for name, path in pairs{["a file"] = false, ["memory"] = ":memory:"} do
-		it("are given when it is made and shown by stats, in [S12a]" .. name, function()
+		it("are given when it is made and shown by stats, in " .. name .. " [S12a]", function()
 			local store = helper.open(path or nil, {max_event_size = 4096, durability = "none", events_bucket = "log"})
 			local stats = assert(store:stats())
 			assert.same({4096, "none", "log", "checkpoints"},
 				{stats.max_event_size, stats.durability, stats.events_bucket, stats.checkpoint_bucket})
 		end)
 
-		it("are changed by configure, at once, in [S12b]" .. name, function()
+		it("are changed by configure, at once, in " .. name .. " [S12b]", function()
 			local store = helper.open(path or nil)
 			assert.is_true(store:configure{max_event_size = 100})
 			assert.equal(100, store:stats().max_event_size)
@@ -31,7 +31,7 @@ describe("the settings of a file", function()
 			assert.equal("none", store:stats().durability)
 		end)
 
-		it("are all checked before any is changed, in [S12c]" .. name, function()
+		it("are all checked before any is changed, in " .. name .. " [S12c]", function()
 			local store = helper.open(path or nil)
 			mentions(raises(store.configure, store, {max_event_size = 5000, durability = "never", max_event_sise = 1}),
 				"durability", "never", "max_event_sise", "did you mean max_event_size")
@@ -50,7 +50,7 @@ describe("the settings of a file", function()
 	}
 
 	for name, path in pairs{["a file"] = "store", ["memory"] = false} do
-		it("each of them belongs to the file: kept, shown, changed, and refused where it differs, in [S12j]" .. name, function()
+		it("each of them belongs to the file: kept, shown, changed, and refused where it differs, in " .. name .. " [S12j]", function()
 			local scopes, defaults = {}, {}
 			for _, option in ipairs(require("vigia.core").options("store")) do
 				if option.scope ~= "handle" then scopes[option.name], defaults[option.name] = option.scope, option.default end

@@ -47,7 +47,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		for _, mode in ipairs{"batch", "event", "manual"} do
-			it("may seek its own watcher, which moves when the handler returns: mode [W17c]" .. mode, function()
+			it("may seek its own watcher, which moves when the handler returns: mode " .. mode .. " [W17c]", function()
 				fill(store, 4)
 				local registry = helper.registry(store)
 				local seen = {}

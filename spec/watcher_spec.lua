@@ -126,7 +126,7 @@ for _, backend in ipairs(helper.backends) do
 		end)
 
 		for _, ephemeral in ipairs{false, true} do
-			it("resolves latest when it is created, also when it is started later [W2f]" .. (ephemeral and ": ephemeral" or ""), function()
+			it("resolves latest when it is created, also when it is started later " .. (ephemeral and ": ephemeral" or "") .. " [W2f]", function()
 				fill(store, 3)
 				local registry = new_registry()
 				local handler, seen = recorder()
