@@ -82,21 +82,24 @@ describe("every failure in turn", function()
 
 	-- A sample by a seed; in the long form each call.
 	local seed = os.getenv "VIGIA_SOAK" and "all" or os.getenv "VIGIA_SEED" or tostring(os.time() % 100000)
-	for _, kind in ipairs(KINDS) do
-		if kind[2] ~= "lua" then
-			it("of each " .. kind[1] .. ", under the suite that all stores pass [D4k R2k R3k]", function()
-				end_if_it_cannot(kind)
-				local text = run("failures_contract", kind, seed)
-				local failures, specs = text:match "ok: (%d+) failures in (%d+) specs\n$"
-				assert(failures, ("VIGIA_SEED=%s: %s"):format(seed, text))
-				sampled = sampled + tonumber(failures)
-				helper.covered("failures in turn", "%d failures under the contract suite, %d specs of it", failures, specs)
-			end)
-		end
+	local in_turn = {} -- the kinds of this run: all in the long form, else three by the seed
+	for i, kind in ipairs(KINDS) do
+		if kind[2] ~= "lua" and (seed == "all" or (i + (tonumber(seed) or 0)) % 4 == 0) then in_turn[#in_turn + 1] = kind end
+	end
+	for _, kind in ipairs(in_turn) do
+		it("of each " .. kind[1] .. ", under the suite that all stores pass [D4k R2k R3k]", function()
+			end_if_it_cannot(kind)
+			local text = run("failures_contract", kind, seed)
+			local failures, specs = text:match "ok: (%d+) failures in (%d+) specs\n$"
+			assert(failures, ("VIGIA_SEED=%s: %s"):format(seed, text))
+			sampled = sampled + tonumber(failures)
+			helper.covered("failures in turn", "%d failures under the contract suite, %d specs of it", failures, specs)
+		end)
 	end
 
 	-- A sample may meet no call of a rare kind in its time; all of them together do.
 	it("fails calls of the suite, in this run's sample, too", function()
+		if helper.tsan or helper.sanitized then helper.pending("not all kinds can be failed here") end
 		assert(sampled > 0, "no call was failed")
 	end)
 end)

@@ -417,7 +417,7 @@ for i = 3, #arg do
 		repeat
 			local spec = chosen[math.random(#chosen)]
 			if not SLOW_ONES[spec.name:match "^%w+"] then try(spec, kind, name, any) end
-		until complaint or os.clock() >= until_clock and (total > 0 or os.clock() >= until_clock + 0.75) -- not every spec starts a thread, say
+		until complaint or os.clock() >= until_clock and (total > 0 or os.clock() >= until_clock + 4) -- not every spec starts a thread, say
 	end
 	if complaint then break end
 end
