@@ -43,17 +43,13 @@ local function list(rows)
 	return table.concat(out, "\n")
 end
 
-local SETS <const> = {file = {"store", file = true, fixed = true}, handle = {"store", handle = true}, watch = {"watch", handle = true}}
-
 local function options(name)
-	local rows, set = {}, SETS[name]
-	local default_text = require("vigia.cli.options").default_text
-	for _, option in ipairs(require("vigia.core").options(set[1])) do
-		if set[option.scope] then
-			local default = default_text(option)
-			rows[#rows + 1] = {option.name, option.help .. (default ~= "-" and " Default: " .. default .. "." or "")
-				.. (option.scope == "fixed" and " Fixed when the file is made." or "")}
-		end
+	local of = require("vigia.cli.options")
+	local rows = {}
+	for _, option in ipairs(of.set(name)) do
+		local default = of.default_text(option)
+		rows[#rows + 1] = {option.name, option.help .. (default ~= "-" and " Default: " .. default .. "." or "")
+			.. (option.scope == "fixed" and " Fixed when the file is made." or "")}
 	end
 	return list(rows)
 end

@@ -22,6 +22,30 @@ local GROUPS = {
 	{"registry:stop, watcher:stop", "stop", handle = true},
 }
 
+-- The tables of the guides and the manual page: the kind of options, which scopes of it, and the kind whose options it leaves out.
+local SETS <const> = {
+	watch = {"watch", handle = true},
+	script = {"script", "watch", handle = true},
+	registry = {"registry", handle = true},
+	handle = {"store", handle = true},
+	file = {"store", file = true, fixed = true},
+}
+
+---The options of one of these tables, in their order.
+function M.set(name)
+	local list = require("vigia.core").options
+	local set, known, options = assert(SETS[name], name), {}, {}
+	for _, option in ipairs(set[2] and list(set[2]) or {}) do
+		known[option.name] = true
+	end
+	for _, option in ipairs(list(set[1])) do
+		if set[option.scope] and not known[option.name] then
+			options[#options + 1] = option
+		end
+	end
+	return options
+end
+
 local WIDTH = 100
 
 -- Words into lines of at most `width` characters.
