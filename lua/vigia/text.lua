@@ -1,5 +1,7 @@
 -- text.lua - words for people: names that are safe on a terminal, the name that was meant, where an error happened.
 
+local core <const> = require "vigia.core"
+
 local M = {}
 
 local function escape(bytes)
@@ -28,44 +30,14 @@ function M.printable(text)
 	end
 end
 
--- Edit distance with swapped neighbours counted once.
-local function distance(a, b)
-	local before, last = nil, {}
-	for j = 0, #b do
-		last[j] = j
-	end
-	for i = 1, #a do
-		local row = {[0] = i}
-		for j = 1, #b do
-			local same = a:byte(i) == b:byte(j)
-			row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (same and 0 or 1))
-			if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
-				row[j] = math.min(row[j], before[j - 2] + 1)
-			end
-		end
-		before, last = last, row
-	end
-	return last[#b]
-end
-
----The known name nearest to a wrong one; nil if none is near. Names that it begins count as near.
+---The known name nearest to a wrong one; nil if none is near. The dashes of options do not count.
 function M.nearest(wrong, names)
-	if #wrong > 64 then
-		return nil
+	local bare, whole = {}, {}
+	for i, name in ipairs(names) do
+		bare[i] = name:gsub("^%-+", "")
+		whole[bare[i]] = name
 	end
-	local bare = wrong:gsub("^%-+", "")
-	local best, best_distance
-	for _, name in ipairs(names) do
-		local bare_name = name:gsub("^%-+", "")
-		local d = distance(bare, bare_name)
-		if bare ~= "" and bare_name:sub(1, #bare) == bare then
-			d = math.min(d, 1)
-		end
-		if d <= math.max(1, #bare_name // 3) and (not best or d < best_distance) then
-			best, best_distance = name, d
-		end
-	end
-	return best
+	return whole[core.nearest(wrong:gsub("^%-+", ""), bare)]
 end
 
 ---" (did you mean 'x'?)", or nothing.

@@ -188,6 +188,8 @@ void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script
 
 /* core.options(): the tables as Lua lists, for the documentation and the command line. */
 int vigia__lua_options(lua_State *L);
+/* core.nearest(wrong, names): the name of the list that was meant, or nil. */
+int vigia__lua_nearest(lua_State *L);
 
 /* ---- event.c ---- */
 

@@ -312,6 +312,7 @@ static const luaL_Reg functions[] = {
 	/* for the command line and the tests of the documentation */
 	{"iterator_parse", vigia__lua_iterator_parse},
 	{"options", vigia__lua_options},
+	{"nearest", vigia__lua_nearest},
 	{"errors", vigia__lua_errors},
 	{"interrupted", module_interrupted},
 	{"end_with_output", module_end_with_output},

@@ -462,3 +462,20 @@ int vigia__lua_options(lua_State *L)
 	}
 	return 1;
 }
+
+/* A string of the list at index 2, which keeps it; the list ends at the first of its values that is none. */
+static const char *listed_at(const void *ctx, int index)
+{
+	lua_State *L = (lua_State *)ctx;
+	const char *name = lua_rawgeti(L, 2, index + 1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+	lua_pop(L, 1);
+	return name;
+}
+
+int vigia__lua_nearest(lua_State *L)
+{
+	const char *wrong = vigia__lua_check_string(L, 1, "wrong", NULL);
+	vigia__lua_check_type(L, 2, LUA_TTABLE, "names");
+	lua_pushstring(L, vigia__nearest(wrong, listed_at, L));
+	return 1;
+}
