@@ -9,7 +9,7 @@
  *     iterator.h          where a read starts
  *     filter.h            lists of types and operations, matched on the bytes
  *     batch.h             events copied out of a store
- *     watcher.h           ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
+ *     stepper.h           ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
  *     backoff.h           attempt -> delay
  *     retention.h         ages, checkpoints, limits -> what may be removed
  *     settings.h          the options that belong to a file
@@ -28,7 +28,7 @@
  *     side.h              the side file: wake words, owners of watcher ids
  *     thread.h            how threads of ours start, and the signals they take
  *   drive/                moves
- *     drive.h             watchers by id, carried through what core/watcher decides
+ *     drive.h             watchers by id, carried through what core/stepper decides
  *     worker.h            a thread that drives one watcher
  *   bind/                 speaks Lua
  *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry,

@@ -181,13 +181,13 @@ local function select_by_hand()
 end
 
 -- Of the watcher's step function: sed expressions, and three tests that must find them.
-local function select_of_watcher()
+local function select_of_stepper()
 	local list = {}
-	local file = "runtime/core/watcher.c"
-	for line in assert(build.read(root .. "/spec/support/mutants/watcher.txt")):gmatch("[^\n]+") do
+	local file = "runtime/core/stepper.c"
+	for line in assert(build.read(root .. "/spec/support/mutants/stepper.txt")):gmatch("[^\n]+") do
 		local name, sed = line:match("^([^#|][^|]*)|(.*)$")
 		if name then
-			list[#list + 1] = {id = ("watcher:%02d"):format(#list + 1), name = name, file = file, line = 0, rule = "sed", before = sed, after = name,
+			list[#list + 1] = {id = ("stepper:%02d"):format(#list + 1), name = name, file = file, line = 0, rule = "sed", before = sed, after = name,
 				sed = sed}
 		end
 	end
@@ -215,14 +215,14 @@ end
 local BASE_SECONDS <const> = 25 -- for a test that takes no time at all: the machine may be busy
 
 -- Of the watcher's: one of the three must fail.
-local function try_watcher(shop, mutant)
+local function try_stepper(shop, mutant)
 	local source = build.read(root .. "/" .. mutant.file)
 	local path = place .. "/sed"
 	build.write(path, source)
 	local text = output_of(("sed -e %s %s"):format(quoted(mutant.sed), quoted(path)))
 	assert(text ~= source, mutant.name .. ": the expression changes nothing: " .. mutant.sed)
 	if not shop:change(mutant.file, text) then return "no", "", "does not compile" end
-	for _, test in ipairs{"test_watcher", "test_watcher_phases", "sim_watcher"} do
+	for _, test in ipairs{"test_stepper", "test_stepper_phases", "sim_stepper"} do
 		local passed, what = shop:run(test, nil, BASE_SECONDS)
 		if not passed then return "killed", test, what end
 	end
@@ -344,12 +344,12 @@ end
 local function worker(name)
 	local shop = build.shop(place .. "/" .. name)
 	local known = map.read(MAP)
-	local list = select_of_watcher()
+	local list = select_of_stepper()
 	table.move(select_by_rule(), 1, 1000, #list + 1, list)
 	for _, mutant in ipairs(pending(only(list))) do
 		if os.execute(("mkdir %s 2>/dev/null"):format(quoted(place .. "/claims/" .. result_path(mutant.id):match("[^/]+$")))) then
 			local spent = map.spent()
-			local try = mutant.sed and try_watcher or try_by_rule
+			local try = mutant.sed and try_stepper or try_by_rule
 			local status, by, what, met = try(shop, mutant, known)
 			keep(mutant.id, status, by, what, met)
 			tell("%-8s %s%s (%.1f s)", status, mutant.sed and mutant.name or describe(mutant),
@@ -391,7 +391,7 @@ local function all()
 	end
 	local list
 	for _ = 1, options.report and 0 or 20 do
-		list = select_of_watcher()
+		list = select_of_stepper()
 		table.move(select_by_rule(), 1, 1000, #list + 1, list)
 		list = only(list)
 		if #pending(list) == 0 then break end
@@ -406,7 +406,7 @@ local function all()
 		options.again = nil
 	end
 	local hand_rows, by_hand = report(select_by_hand())
-	local watcher_rows, of_watcher = report(select_of_watcher())
+	local watcher_rows, of_watcher = report(select_of_stepper())
 	local rule_rows, by_rule = report(select_by_rule())
 	local total, killed = #hand_rows + #watcher_rows + #rule_rows, by_hand.killed + of_watcher.killed + by_rule.killed
 	if not options.only then
@@ -434,7 +434,7 @@ end
 os.execute("mkdir -p " .. quoted(results_dir))
 local good
 if options.list then
-	for _, list in ipairs{select_by_hand(), select_of_watcher(), select_by_rule()} do
+	for _, list in ipairs{select_by_hand(), select_of_stepper(), select_by_rule()} do
 		for _, mutant in ipairs(only(list)) do tell("%s", describe(mutant)) end
 	end
 	good = true

@@ -1,4 +1,4 @@
--- stepper_spec.lua - core/watcher for Lua: its actions as tables, and an input that does not fit is an error and changes nothing.
+-- stepper_spec.lua - core/stepper for Lua: its actions as tables, and an input that does not fit is an error and changes nothing.
 
 local core = require "vigia.core"
 local helper = require "spec.helper"

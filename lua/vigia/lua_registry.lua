@@ -1,6 +1,6 @@
 -- lua_registry.lua - a registry over a store that is written in Lua: the methods of vigia.Registry, for function handlers.
 --
--- It decides nothing: core/watcher does, as for every other driver. Each watcher is a task (a coroutine) of a registry of ours beneath,
+-- It decides nothing: core/stepper does, as for every other driver. Each watcher is a task (a coroutine) of a registry of ours beneath,
 -- its `host`, and carries out one action after the other; so the store's methods and the handlers may wait with vigia.sleep and all
 -- else that waits in a task. The host is driven over the store below a wrapper (`inner`), whose appends wake it, or over an empty one
 -- in memory; then the store is asked again and again, or waits by itself.

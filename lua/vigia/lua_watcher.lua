@@ -1,4 +1,4 @@
--- lua_watcher.lua - one watcher of a store that is written in Lua: carries out what core/watcher decides, and tells it the outcome.
+-- lua_watcher.lua - one watcher of a store that is written in Lua: carries out what core/stepper decides, and tells it the outcome.
 
 local core = require "vigia.core"
 local printable <const> = require("vigia.text").printable

@@ -462,7 +462,7 @@ static int report(lua_State *L, void *arg)
 	if (lua_isnil(L, 5)) return 0;
 	lua_pushvalue(L, 4);
 	struct vigia_event event;
-	size_t index = h->watcher->core.index;
+	size_t index = h->watcher->stepper.index;
 	struct vigia_error ignored = {0};
 	lua_getiuservalue(L, 1, UV_REGISTRY); /* 7 */
 	vigia__lua_registry_push_store(L, 7);
@@ -721,7 +721,8 @@ bool vigia__lua_stopping(const struct lua_handler *handler)
 	/* A context outlives its registry: what it points to is gone then. */
 	if (handler->owner->registry == NULL) return true;
 	if (handler->owner->worker && atomic_load(vigia__worker_stopping(handler->owner->worker))) return true;
-	return handler->watcher ? handler->watcher->core.state == VIGIA_STOPPING : handler->stopping || handler->cancelled;
+	return handler->watcher ? handler->watcher->stepper.state == VIGIA_STOPPING
+	                        : handler->stopping || handler->cancelled;
 }
 
 /* One that was closed by others awaits nothing, whatever is still written there. */

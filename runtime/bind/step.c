@@ -1,5 +1,5 @@
 /*
- * step.c - core/watcher for Lua, and what else lua_registry.lua builds on: a watcher as a step function, tasks that can
+ * step.c - core/stepper for Lua, and what else lua_registry.lua builds on: a watcher as a step function, tasks that can
  * be told to end.
  *
  * Nothing here is part of the module's public names.
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "../core/error.h"
-#include "../core/watcher.h"
+#include "../core/stepper.h"
 #include "../drive/drive.h"
 #include "registry.h"
 #include "tell.h"
@@ -17,7 +17,7 @@ static const char class_name[] = "vigia.Stepper";
 
 /* User value 1 is a userdata with the numbers of the batch. */
 struct lua_stepper {
-	struct vigia__watcher watcher;
+	struct vigia__stepper watcher;
 	struct vigia__limit limit; /* of its failures */
 };
 
@@ -27,7 +27,7 @@ static const char *const input_names[] = {"start",    "batch", "fetch_failed", "
 static const char *const action_names[] = {"none", "read", "handle", "save", "listen", "wait", "stopped"};
 static const char *const state_names[] = {"idle", "running", "stopping", "stopped"};
 
-/* The numbers that core/watcher looks at must be the stepper's still: debug.setuservalue could let them go. */
+/* The numbers that core/stepper looks at must be the stepper's still: debug.setuservalue could let them go. */
 static struct lua_stepper *check(lua_State *L)
 {
 	struct lua_stepper *s = vigia__lua_check(L, 1, &class_key, class_name);
@@ -57,8 +57,8 @@ static int stepper_new(lua_State *L)
 	struct vigia_watch_options options;
 	vigia__lua_check_watch_options(L, 1, &options); /* 2: its filter */
 	struct lua_stepper *s = vigia__lua_new(L, sizeof *s, &class_key);
-	vigia__watcher_init(&s->watcher,
-	                    &(struct vigia__watcher_options){
+	vigia__stepper_init(&s->watcher,
+	                    &(struct vigia__stepper_options){
 							.backoff = {options.initial_backoff_ns, options.max_backoff_ns, options.jitter},
 							.max_retries = (uint64_t)options.max_retries,
 							.retry_strategy = options.retry_strategy,
@@ -105,7 +105,7 @@ static bool get_flag(lua_State *L, const char *name)
 	return flag;
 }
 
-/* Copy input.seqs into a userdata, which the stepper keeps as long as core/watcher may look at it: left on the stack.
+/* Copy input.seqs into a userdata, which the stepper keeps as long as core/stepper may look at it: left on the stack.
  * [-0, +1, v] */
 static void get_seqs(lua_State *L, struct vigia__input *input)
 {
@@ -153,7 +153,7 @@ static int push_action(lua_State *L, const struct vigia__action *action)
 	return 1;
 }
 
-/* stepper:step{kind =, now =, ...} -> {kind =, ...}: see core/watcher.h; raises for an input that does not fit, and
+/* stepper:step{kind =, now =, ...} -> {kind =, ...}: see core/stepper.h; raises for an input that does not fit, and
  * changes nothing */
 static int stepper_step(lua_State *L)
 {
@@ -178,11 +178,11 @@ static int stepper_step(lua_State *L)
 	}
 	lua_settop(L, 5);
 	if (input.kind == VIGIA_INPUT_BATCH) get_seqs(L, &input);
-	const char *wrong = vigia__watcher_misfit(&s->watcher, &input);
+	const char *wrong = vigia__stepper_misfit(&s->watcher, &input);
 	if (wrong) luaL_error(L, "%s", wrong);
 	check(L); /* again: what was asked for above may have run Lua code */
 	if (input.kind == VIGIA_INPUT_BATCH) lua_setiuservalue(L, 1, 1);
-	struct vigia__action action = vigia__watcher_step(&s->watcher, &input, now);
+	struct vigia__action action = vigia__stepper_step(&s->watcher, &input, now);
 	return push_action(L, &action);
 }
 
@@ -196,7 +196,7 @@ static int stepper_state(lua_State *L)
 
 static int stepper_position(lua_State *L)
 {
-	vigia__lua_push_iterator(L, vigia__watcher_position(&check(L)->watcher));
+	vigia__lua_push_iterator(L, vigia__stepper_position(&check(L)->watcher));
 	return 1;
 }
 
@@ -213,11 +213,11 @@ static int stepper_progress(lua_State *L)
 /* The fields of a watcher's stats that the stepper knows, and gap, stuck. */
 static int stepper_stats(lua_State *L)
 {
-	const struct vigia__watcher *w = &check(L)->watcher;
+	const struct vigia__stepper *w = &check(L)->watcher;
 	lua_createtable(L, 0, 20);
 	lua_pushstring(L, state_names[w->state]);
 	lua_setfield(L, -2, "state");
-	vigia__lua_push_iterator(L, vigia__watcher_position(w));
+	vigia__lua_push_iterator(L, vigia__stepper_position(w));
 	lua_setfield(L, -2, "next_event_iterator");
 	set_integer(L, "last_processed_seq_num", w->last_processed);
 	set_integer(L, "processed", w->processed);
@@ -226,14 +226,14 @@ static int stepper_stats(lua_State *L)
 	set_integer(L, "skipped", w->skipped);
 	set_integer(L, "missed", w->missed);
 	set_integer(L, "fetch_errors", w->fetch_errors);
-	uint64_t blocked = vigia__watcher_blocked(w);
+	uint64_t blocked = vigia__stepper_blocked(w);
 	if (blocked) set_integer(L, "blocked_on", blocked);
 	return 1;
 }
 
 static int stepper_trouble(lua_State *L)
 {
-	const struct vigia__watcher *w = &check(L)->watcher;
+	const struct vigia__stepper *w = &check(L)->watcher;
 	lua_pushinteger(L, (lua_Integer)w->gap);
 	lua_pushinteger(L, (lua_Integer)w->stuck);
 	lua_pushinteger(L, (lua_Integer)w->skipped);

@@ -1,8 +1,8 @@
 /*
- * drive.h - the door of the room that moves things: it carries out what core/watcher decides, on the thread that owns
+ * drive.h - the door of the room that moves things: it carries out what core/stepper decides, on the thread that owns
  * the registry.
  *
- *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/watcher
+ *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/stepper
  *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
  *     watcher.c    statistics, checkpoints, seeks and reloads of one watcher
  *     task.c       coroutines beside the watchers
@@ -21,7 +21,7 @@
 
 #include "../core/table.h"
 #include "../core/limit.h"
-#include "../core/watcher.h"
+#include "../core/stepper.h"
 #include "../store/store.h"
 #include "clock.h"
 
@@ -56,10 +56,10 @@ struct vigia_watcher {
 	bool created;                /* the call that made it has returned */
 	bool begins;                 /* where it starts was found out by this start: no checkpoint, no hold */
 
-	struct vigia__watcher core;  /* what it decides */
-	struct vigia__action action; /* what is to be done, or under way */
-	struct vigia_batch batch;    /* empty while it listens: driver.c, give_memory() */
-	uint64_t *seqs;              /* of the batch */
+	struct vigia__stepper stepper; /* what it decides */
+	struct vigia__action action;   /* what is to be done, or under way */
+	struct vigia_batch batch;      /* empty while it listens: driver.c, give_memory() */
+	uint64_t *seqs;                /* of the batch */
 	size_t seqs_cap;
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
 	bool owned;                       /* this process runs the id */

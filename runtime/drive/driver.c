@@ -1,5 +1,5 @@
 /*
- * driver.c - drives one watcher: carries out what core/watcher decides (read, handle, save, wait) and tells it the
+ * driver.c - drives one watcher: carries out what core/stepper decides (read, handle, save, wait) and tells it the
  * outcome.
  */
 #include <stdio.h>
@@ -30,7 +30,7 @@ static void step(struct vigia_watcher *w, struct vigia__input *input)
 	/* The way of an event that is handled needs neither the time nor chance: keep it short. */
 	bool good = input->kind == VIGIA_INPUT_HANDLED || input->kind == VIGIA_INPUT_BATCH;
 	if (!good) input->random = random_bits();
-	w->action = vigia__watcher_step(&w->core, input, good ? 0 : vigia__time_now(w->registry->clock));
+	w->action = vigia__stepper_step(&w->stepper, input, good ? 0 : vigia__time_now(w->registry->clock));
 }
 
 static void step_kind(struct vigia_watcher *w, enum vigia__input_kind kind)
@@ -54,7 +54,7 @@ static bool is_end(const struct vigia_error *err)
 /* When it is tried again, on the clock of the watcher and as a time of day. */
 static const char *next_attempt(const struct vigia_watcher *w, char *out, size_t size)
 {
-	if (w->core.state != VIGIA_RUNNING) return "the next one after a start";
+	if (w->stepper.state != VIGIA_RUNNING) return "the next one after a start";
 	if (w->action.kind != VIGIA_ACTION_WAIT) return "the next one at once";
 	int64_t wait = w->action.until_mono_ns - vigia__time_now(w->registry->clock);
 	if (wait < 0) wait = 0;
@@ -99,8 +99,8 @@ static void log_event_error(struct vigia_watcher *w, const struct vigia_error *e
  * what is under way was told. True: it was that. */
 static bool is_replaced(struct vigia_watcher *w, int rc)
 {
-	if (rc != VIGIA_EREPLACED || w->core.state != VIGIA_RUNNING) return false;
-	vigia__watcher_step(&w->core, &(struct vigia__input){.kind = VIGIA_INPUT_STOP},
+	if (rc != VIGIA_EREPLACED || w->stepper.state != VIGIA_RUNNING) return false;
+	vigia__stepper_step(&w->stepper, &(struct vigia__input){.kind = VIGIA_INPUT_STOP},
 	                    vigia__time_now(w->registry->clock));
 	return true;
 }
@@ -108,9 +108,9 @@ static bool is_replaced(struct vigia_watcher *w, int rc)
 /* ---- life ---- */
 
 /* What the decisions depend on. */
-static struct vigia__watcher_options core_options(const struct vigia_watch_options *options)
+static struct vigia__stepper_options core_options(const struct vigia_watch_options *options)
 {
-	return (struct vigia__watcher_options){
+	return (struct vigia__stepper_options){
 		.backoff = {options->initial_backoff_ns, options->max_backoff_ns, options->jitter},
 		.max_retries = (uint64_t)options->max_retries,
 		.retry_strategy = options->retry_strategy,
@@ -135,8 +135,8 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 		vigia__free(w);
 		return rc;
 	}
-	struct vigia__watcher_options core = core_options(options);
-	vigia__watcher_init(&w->core, &core);
+	struct vigia__stepper_options core = core_options(options);
+	vigia__stepper_init(&w->stepper, &core);
 	/* Latest means what comes after the creation, also if the start is later. */
 	uint64_t oldest, latest;
 	struct vigia__backend *b = registry->store->backend;
@@ -153,7 +153,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 		           VIGIA_SHOWN(id), vigia__iterator_format(w->start, text, sizeof text), (unsigned long long)latest);
 		w->start = vigia__iterator_after(latest);
 	}
-	w->core.next = w->start;
+	w->stepper.next = w->start;
 	if (handler) {
 		w->handler = *handler;
 		w->has_handler = true;
@@ -192,7 +192,7 @@ void vigia__driver_free(struct vigia_watcher *w)
 void vigia__driver_abandon(struct vigia_watcher *w)
 {
 	if (w->worker) return; /* its thread gives up when it is freed */
-	w->core.state = VIGIA_STOPPED;
+	w->stepper.state = VIGIA_STOPPED;
 	w->action = (struct vigia__action){.kind = VIGIA_ACTION_NONE};
 	w->pending = false;
 	let_go(w);
@@ -201,7 +201,7 @@ void vigia__driver_abandon(struct vigia_watcher *w)
 bool vigia__driver_active(const struct vigia_watcher *w)
 {
 	if (w->worker) return vigia__worker_active(w->worker);
-	return w->core.state == VIGIA_RUNNING || w->core.state == VIGIA_STOPPING;
+	return w->stepper.state == VIGIA_RUNNING || w->stepper.state == VIGIA_STOPPING;
 }
 
 /* The checkpoint, if there is one. VIGIA_NONE: there is none. */
@@ -252,7 +252,7 @@ int vigia__driver_hold(struct vigia_watcher *w, struct vigia_error *err)
 	}
 	if (rc == VIGIA_OK && (w->begins ? anew : held != vigia__iterator_first(w->start) - 1))
 		w->start = vigia__iterator_after(held);
-	if (rc == VIGIA_OK && w->core.state == VIGIA_IDLE) w->core.next = w->start;
+	if (rc == VIGIA_OK && w->stepper.state == VIGIA_IDLE) w->stepper.next = w->start;
 	return rc < 0 ? rc : VIGIA_OK;
 }
 
@@ -297,7 +297,7 @@ int vigia__driver_start(struct vigia_watcher *w, struct vigia_error *err)
 			return rc;
 		}
 	}
-	w->core.saved = done;
+	w->stepper.saved = done;
 	w->stop_error = (struct vigia_error){0};
 	/* Who begins at the trim horizon begins at the oldest event that its first read finds: nobody missed what went
 	 * before. */
@@ -395,7 +395,7 @@ static void read_events(struct vigia_watcher *w)
 	if (vigia__iterator_first(input.next) < first + input.gone)
 		input.next = vigia__iterator_after(first + input.gone - 1);
 	step(w, &input);
-	if (w->core.gap > 0) tell_gap(w, first, w->core.gap);
+	if (w->stepper.gap > 0) tell_gap(w, first, w->stepper.gap);
 }
 
 /* Of a handler in C, which may have filled in all of the error, its text alone, or nothing. */
@@ -412,7 +412,7 @@ static void name_failure(int rc, struct vigia_error *err)
 /* The handler came to an end, now or after being pending. */
 static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *err)
 {
-	size_t index = w->core.index;
+	size_t index = w->stepper.index;
 	w->pending = false;
 	if (rc == VIGIA_NONE) {
 		step(w, &(struct vigia__input){.kind = VIGIA_INPUT_HANDLED, .dropped = true});
@@ -427,11 +427,11 @@ static void handler_ended(struct vigia_watcher *w, int rc, struct vigia_error *e
 	name_failure(rc, err);
 	err->seq_num = w->seqs[index];
 	keep_error(w, err);
-	uint64_t skipped = w->core.skipped, attempt = w->action.attempt;
+	uint64_t skipped = w->stepper.skipped, attempt = w->action.attempt;
 	bool permanent = err->code == VIGIA_EDAMAGED || err->code == VIGIA_EDESERIAL;
 	step(w, &(struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
-	bool given_up = w->core.skipped > skipped;
-	uint64_t stuck = w->core.stuck;
+	bool given_up = w->stepper.skipped > skipped;
+	uint64_t stuck = w->stepper.stuck;
 	log_event_error(w, err, attempt, given_up || stuck);
 	if (given_up && permanent)
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad",
@@ -468,7 +468,7 @@ static void call_handler(struct vigia_watcher *w)
 	vigia__error_clear(&err);
 	bool known = w->handler.knows && w->handler.knows(w->handler.ctx, event.seq_num);
 	int rc = known ? VIGIA_OK : vigia_batch_event(&w->batch, w->action.index, &event, &err);
-	struct vigia_attempt attempt = {w, w->action.attempt, w->core.state == VIGIA_STOPPING};
+	struct vigia_attempt attempt = {w, w->action.attempt, w->stepper.state == VIGIA_STOPPING};
 	if (rc < 0 && w->handler.damaged) {
 		enter_handler(w, &outer);
 		w->handler.damaged(w->handler.ctx, &attempt, &err);
@@ -489,7 +489,7 @@ static void call_handler(struct vigia_watcher *w)
  * answer has turns, and no more. */
 static bool pending_due(const struct vigia_watcher *w)
 {
-	return w->resume_now || (w->core.state == VIGIA_STOPPING && !w->told_stopping) ||
+	return w->resume_now || (w->stepper.state == VIGIA_STOPPING && !w->told_stopping) ||
 	       vigia__time_now(w->registry->clock) >= w->resume_mono_ns;
 }
 
@@ -497,12 +497,12 @@ static void resume_handler(struct vigia_watcher *w)
 {
 	struct vigia_error err;
 	struct vigia_watcher *outer;
-	w->told_stopping = w->core.state == VIGIA_STOPPING;
+	w->told_stopping = w->stepper.state == VIGIA_STOPPING;
 	vigia__error_clear(&err);
 	w->resume_mono_ns = INT64_MAX;
 	w->resume_now = false;
 	enter_handler(w, &outer);
-	int rc = w->handler.resume(w->handler.ctx, w->core.state == VIGIA_STOPPING, &w->resume_mono_ns, &err);
+	int rc = w->handler.resume(w->handler.ctx, w->stepper.state == VIGIA_STOPPING, &w->resume_mono_ns, &err);
 	leave_handler(w, outer);
 	if (rc != VIGIA_PENDING) handler_ended(w, rc, &err);
 }
@@ -535,7 +535,7 @@ static int save(struct vigia_watcher *w, struct vigia_error *err)
 	if (rc < 0) keep_error(w, err);
 	is_replaced(w, rc);
 	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
-	if (rc < 0 && w->core.state == VIGIA_STOPPED) { /* there is no other try */
+	if (rc < 0 && w->stepper.state == VIGIA_STOPPED) { /* there is no other try */
 		w->stop_error = w->last_error;
 		vigia__error_prefix(&w->stop_error, "watcher '%s': cannot save its checkpoint %llu: ", VIGIA_SHOWN(w->id),
 		                    (unsigned long long)seq_num);
@@ -558,18 +558,18 @@ int vigia__driver_save(struct vigia_watcher *w, struct vigia_error *err)
 static void offer_progress(struct vigia_watcher *w)
 {
 	if (w->progress == NULL || w->options.checkpoint != VIGIA_CHECKPOINT_BATCH) return;
-	if (w->core.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
-		vigia__progress_move(&w->registry->store->backend->progress, w->progress, w->core.done);
-	if (w->registry->dirty_mono_ns == 0 && w->core.done > w->core.saved)
+	if (w->stepper.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
+		vigia__progress_move(&w->registry->store->backend->progress, w->progress, w->stepper.done);
+	if (w->registry->dirty_mono_ns == 0 && w->stepper.done > w->stepper.saved)
 		w->registry->dirty_mono_ns = vigia__time_now(w->registry->clock);
 }
 
 bool vigia__driver_dirty(struct vigia_watcher *w)
 {
-	if (w->progress == NULL || w->core.done <= w->core.saved) return false;
+	if (w->progress == NULL || w->stepper.done <= w->stepper.saved) return false;
 	struct vigia__backend *b = w->registry->store->backend;
-	w->core.saved = vigia__progress_saved(&b->progress, w->progress);
-	return w->core.done > w->core.saved;
+	w->stepper.saved = vigia__progress_saved(&b->progress, w->progress);
+	return w->stepper.done > w->stepper.saved;
 }
 
 bool vigia__driver_run(struct vigia_watcher *w)
@@ -648,7 +648,7 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 		w->sought = true;
 	}
 	struct vigia__input input = {.kind = kind, .seq_num = seq_num, .random = random_bits()};
-	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__time_now(w->registry->clock));
+	struct vigia__action action = vigia__stepper_step(&w->stepper, &input, vigia__time_now(w->registry->clock));
 	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon
 	 * and has not begun must not begin now. */
 	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
@@ -660,7 +660,7 @@ void vigia__driver_tell(struct vigia_watcher *w, enum vigia__input_kind kind, ui
 
 void vigia__driver_replaced(struct vigia_watcher *w, const struct vigia_error *err)
 {
-	if (w->worker || w->core.state != VIGIA_RUNNING) return;
+	if (w->worker || w->stepper.state != VIGIA_RUNNING) return;
 	keep_error(w, err);
 	vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
 	log_error(w, err, "stops");
@@ -669,18 +669,18 @@ void vigia__driver_replaced(struct vigia_watcher *w, const struct vigia_error *e
 void vigia__driver_stats(const struct vigia_watcher *w, struct vigia_watcher_stats *out)
 {
 	*out = (struct vigia_watcher_stats){
-		.state = w->core.state,
-		.next = vigia__watcher_position(&w->core),
-		.last_processed_seq_num = w->core.last_processed,
+		.state = w->stepper.state,
+		.next = vigia__stepper_position(&w->stepper),
+		.last_processed_seq_num = w->stepper.last_processed,
 		.last_processed_at_ns = w->last_processed_at_ns,
 		.last_listen_at_ns = w->last_listen_at_ns,
-		.processed = w->core.processed,
-		.failed = w->core.failed,
-		.retried = w->core.retried,
-		.skipped = w->core.skipped,
-		.missed = w->core.missed,
-		.fetch_errors = w->core.fetch_errors,
-		.blocked_seq_num = vigia__watcher_blocked(&w->core),
+		.processed = w->stepper.processed,
+		.failed = w->stepper.failed,
+		.retried = w->stepper.retried,
+		.skipped = w->stepper.skipped,
+		.missed = w->stepper.missed,
+		.fetch_errors = w->stepper.fetch_errors,
+		.blocked_seq_num = vigia__stepper_blocked(&w->stepper),
 		.last_error = w->last_error,
 		.stop_error = w->stop_error,
 	};
@@ -693,9 +693,9 @@ void vigia__driver_renew(struct vigia_watcher *w, const struct vigia_watch_optio
 	w->filter = filter;
 	w->options = *options;
 	w->options.filter = (struct vigia_filter){0};
-	w->core.options = core_options(options);
+	w->stepper.options = core_options(options);
 	struct vigia__input input = {.kind = VIGIA_INPUT_REREAD};
-	struct vigia__action action = vigia__watcher_step(&w->core, &input, vigia__time_now(w->registry->clock));
+	struct vigia__action action = vigia__stepper_step(&w->stepper, &input, vigia__time_now(w->registry->clock));
 	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
 	vigia__registry_listen(w->registry);
 }

@@ -194,7 +194,7 @@ static int take_handler(struct vigia_handler *ours, const struct vigia_handler *
 
 static enum vigia_watcher_state state_of(const struct vigia_watcher *w)
 {
-	return w->worker ? vigia__worker_state(w->worker) : w->core.state;
+	return w->worker ? vigia__worker_state(w->worker) : w->stepper.state;
 }
 
 /* Is the id free? *old is the stopped watcher that has it, NULL if there is none. */
@@ -383,7 +383,7 @@ static void forget_stopped(struct vigia_registry *registry)
 		w->stop_asked = false;
 		struct vigia_watcher_stats stats;
 		if (w->worker) vigia__worker_stats(w->worker, &stats);
-		bool failed = (w->worker ? stats.blocked_seq_num : w->core.stuck) != 0;
+		bool failed = (w->worker ? stats.blocked_seq_num : w->stepper.stuck) != 0;
 		if (registry->forgotten == NULL || !w->options.ephemeral || failed) continue;
 		put_aside(w);
 		w->detached = true;

@@ -64,7 +64,7 @@ static int put_forward(struct vigia_watcher *w, uint64_t seq_num, struct vigia_e
 	/* A commit in between may have taken more along; at rest another process may run the id. */
 	rc = b->checkpoint_advance(b, w->id, seq_num, err);
 	if (w->progress && rc < 0) vigia__progress_reset(&b->progress, w->progress, done, saved);
-	if (rc == VIGIA_OK && seq_num > w->core.saved) w->core.saved = seq_num;
+	if (rc == VIGIA_OK && seq_num > w->stepper.saved) w->stepper.saved = seq_num;
 	return rc;
 }
 

@@ -234,7 +234,7 @@ static int fulfil(struct vigia__worker *w, enum vigia__worker_wish wish, uint64_
 /* Nothing to drive, or not yet. */
 static bool idle(const struct vigia__worker *w, bool hold)
 {
-	return rests(w) || (hold && w->watcher->core.state == VIGIA_RUNNING);
+	return rests(w) || (hold && w->watcher->stepper.state == VIGIA_RUNNING);
 }
 
 /* Do what the mailbox asks for; with nothing there and nothing to drive, wait for it. False: the thread is to end. */

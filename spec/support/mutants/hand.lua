@@ -50,7 +50,7 @@ return {
 		"if (!vigia__event_intact(bytes, entry->len, entry->seq_num))", "if (false)"),
 
 	---- checkpoints ----
-	bug("W3 an event counts as handled before it was", "core/watcher.c", "test_watcher", nil,
+	bug("W3 an event counts as handled before it was", "core/stepper.c", "test_stepper", nil,
 		"w->done = in->seqs[0] - 1;", "w->done = in->seqs[0];"),
 	bug("D2 progress and queue are taken in the other order", "store/lmdb_commit.c", "test_progress", "D2_*",
 		"\t\trc = vigia__progress_take(&b->base.progress, &taken);\n\t\tif (vigia__queue_take(queue, &queued, look, &in) < 0) rc = ENOMEM;",

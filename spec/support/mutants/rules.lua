@@ -205,7 +205,7 @@ function M.hash(text)
 	return h
 end
 
--- All sites of a source file, in the order of a seed. `name` is part of each one's id, "core/watcher.c:drop:1a2b3c4d", which does not
+-- All sites of a source file, in the order of a seed. `name` is part of each one's id, "core/stepper.c:drop:1a2b3c4d", which does not
 -- depend on the line's number.
 function M.sites(name, source, seed)
 	local is_lua = name:find("%.lua$") ~= nil

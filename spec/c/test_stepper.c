@@ -1,14 +1,14 @@
 /*
- * test_watcher.c - the watcher's step function, told in scenarios under a manual clock.
+ * test_stepper.c - the watcher's step function, told in scenarios under a manual clock.
  *
  * Every scenario says where the watcher must stand at its end: all counts and positions are compared, so what a
  * scenario does not mention must be zero.
  */
-#include "watcher_words.h"
+#include "stepper_words.h"
 
 struct scenario {
 	const char *name;
-	struct vigia__watcher_options options; /* backoff: 100 doubling up to 400 where not given */
+	struct vigia__stepper_options options; /* backoff: 100 doubling up to 400 where not given */
 	uint64_t saved;                        /* the checkpoint there is at the start */
 	struct row rows[ROWS_MAX];
 	struct end end;
@@ -496,7 +496,7 @@ static const struct scenario scenarios[] = {
 static void scenario_test(void **state)
 {
 	const struct scenario *s = *state;
-	struct vigia__watcher w;
+	struct vigia__stepper w;
 	begin(&w, s->options, s->saved);
 	run_rows(&w, s->rows, "scenario");
 	check_end(&w, &s->end);

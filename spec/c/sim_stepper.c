@@ -1,7 +1,7 @@
 /*
- * sim_watcher.c - random schedules over the watcher's step function, with a model store and a manual clock.
+ * sim_stepper.c - random schedules over the watcher's step function, with a model store and a manual clock.
  *
- *     sim_watcher [schedules [seed]]
+ *     sim_stepper [schedules [seed]]
  *
  * 20000 schedules from seed 1 if nothing is said, two million with VIGIA_SOAK set. Schedule i runs from seed + i: it
  * appends events (some of which the filter drops), starts, stops, seeks, reloads, lets handlers, reads and saves
@@ -33,7 +33,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/watcher.h"
+#include "core/stepper.h"
 
 enum { EVENTS_MAX = 80, STEPS_MAX = 150 };
 
@@ -54,8 +54,8 @@ struct world {
 	uint64_t put_ahead; /* the highest checkpoint that a seek or the handler put */
 
 	/* the driver */
-	struct vigia__watcher w;
-	struct vigia__watcher_options options;
+	struct vigia__stepper w;
+	struct vigia__stepper_options options;
 	size_t batch_size;
 	uint64_t scan_max;            /* numbers looked at in one read */
 	struct vigia__action doing;   /* READ, HANDLE or SAVE under way, else NONE */
@@ -84,7 +84,7 @@ static void schedule(uint64_t seed);
 static void print_seed(void)
 {
 	char text[120];
-	int n = snprintf(text, sizeof text, "sim_watcher: failed with seed %" PRIu64 "; again: sim_watcher 1 %" PRIu64 "\n",
+	int n = snprintf(text, sizeof text, "sim_stepper: failed with seed %" PRIu64 "; again: sim_stepper 1 %" PRIu64 "\n",
 	                 current_seed, current_seed);
 	(void)!write(2, text, (size_t)n);
 }
@@ -99,7 +99,7 @@ static void broken(const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	fputs("sim_watcher: ", stderr);
+	fputs("sim_stepper: ", stderr);
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 	va_end(args);
@@ -249,7 +249,7 @@ static void check_action(struct world *s, const struct vigia__action *a)
 
 static void check_standing(struct world *s)
 {
-	const struct vigia__watcher *w = &s->w;
+	const struct vigia__stepper *w = &s->w;
 	uint64_t unfinished = next_wanted(s, s->finished);
 	CHECK(w->done <= s->latest && (!unfinished || w->done < unfinished), "I3: done is %" PRIu64 ", %" PRIu64 " is not",
 	      w->done, unfinished);
@@ -269,7 +269,7 @@ static void check_standing(struct world *s)
 	if (nothing_under_way && s->stop_wanted) broken("I7: does not stop");
 	if (nothing_under_way && s->resting.kind == VIGIA_ACTION_NONE) CHECK(!s->running && !s->seek_wanted, "I7: stuck");
 	CHECK(w->count == 0 || (s->batch && w->seqs == s->batch), "I2: holds a batch that it gave back");
-	struct vigia_iterator position = vigia__watcher_position(w);
+	struct vigia_iterator position = vigia__stepper_position(w);
 	if (s->running && (position.kind == VIGIA_AFTER || position.kind == VIGIA_AT)) {
 		uint64_t before = position.kind == VIGIA_AT ? position.seq_num - 1 : position.seq_num;
 		CHECK(before == w->done, "I9: the position is behind %" PRIu64 ", done is %" PRIu64, before, w->done);
@@ -304,7 +304,7 @@ static void tell(struct world *s, struct vigia__input in)
 {
 	in.random = rnd(s);
 	s->told = in.kind;
-	struct vigia__action a = vigia__watcher_step(&s->w, &in, s->now);
+	struct vigia__action a = vigia__stepper_step(&s->w, &in, s->now);
 	if (tracing)
 		fprintf(stderr,
 		        "%6" PRId64 " %s(%" PRIu64 ", count %zu, next %d:%" PRIu64 ") -> %s(seq_num %" PRIu64
@@ -355,7 +355,7 @@ static void tell(struct world *s, struct vigia__input in)
 static void reload(struct world *s)
 {
 	bool fresh = s->running && s->doing.kind == VIGIA_ACTION_NONE && !s->stop_wanted && !s->seek_wanted &&
-	             (s->told_not_begun || s->resting.kind == VIGIA_ACTION_LISTEN || vigia__watcher_blocked(&s->w));
+	             (s->told_not_begun || s->resting.kind == VIGIA_ACTION_LISTEN || vigia__stepper_blocked(&s->w));
 	if (fresh) s->event = 0;
 	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_REREAD});
 	if (fresh) CHECK(s->doing.kind == VIGIA_ACTION_READ, "I11: does not read again after a reload");
@@ -508,7 +508,7 @@ static void crash(struct world *s)
 	}
 	if (tracing) fprintf(stderr, "%6" PRId64 " crash, checkpoint %" PRIu64 "\n", s->now, s->checkpoint);
 	forget_batch(s);
-	vigia__watcher_init(&s->w, &s->options);
+	vigia__stepper_init(&s->w, &s->options);
 	s->doing.kind = s->resting.kind = VIGIA_ACTION_NONE;
 	s->running = s->stop_wanted = s->seek_wanted = s->seek_saving = s->saved_in_doubt = false;
 	s->processed = s->failed = s->retried = s->skipped = s->fetch_errors = 0;
@@ -605,7 +605,7 @@ static void schedule(uint64_t seed)
 	struct world world = {.random_state = seed, .faults = true}, *s = &world;
 	static const int fail_percents[] = {0, 10, 40, 80};
 	s->fail_percent = fail_percents[below(s, 4)];
-	s->options = (struct vigia__watcher_options){
+	s->options = (struct vigia__stepper_options){
 		.backoff = {.initial_ns = 1 + (int64_t)below(s, 50), .max_ns = 100, .jitter = percent(s, 20)},
 		.max_retries = 1 + below(s, 3),
 		.retry_strategy = percent(s, 50) ? VIGIA_RETRY_SKIP : VIGIA_RETRY_BLOCK,
@@ -616,7 +616,7 @@ static void schedule(uint64_t seed)
 	s->batch_size = 1 + below(s, 5);
 	s->scan_max = 1 + below(s, 10);
 	append(s);
-	vigia__watcher_init(&s->w, &s->options);
+	vigia__stepper_init(&s->w, &s->options);
 	uint64_t steps = 20 + below(s, STEPS_MAX - 20);
 	for (uint64_t i = 0; i < steps; i++) one_step(s);
 	finish(s);

@@ -1,13 +1,13 @@
 /*
- * watcher_words.h - the words in which scenarios for the watcher's step function are told: tables of {time, input,
+ * stepper_words.h - the words in which scenarios for the watcher's step function are told: tables of {time, input,
  * expected action}.
  */
-#ifndef VIGIA_SPEC_WATCHER_WORDS_H
-#define VIGIA_SPEC_WATCHER_WORDS_H
+#ifndef VIGIA_SPEC_STEPPER_WORDS_H
+#define VIGIA_SPEC_STEPPER_WORDS_H
 
 #include <inttypes.h>
 
-#include "core/watcher.h"
+#include "core/stepper.h"
 #include "test.h"
 
 #define AFTER(n) ((struct vigia_iterator){.kind = VIGIA_AFTER, .seq_num = (n)})
@@ -167,28 +167,28 @@ static inline bool same(struct vigia__action a, struct vigia__action b)
 	       a.seq_num == b.seq_num && a.backwards == b.backwards && a.until_mono_ns == b.until_mono_ns;
 }
 
-static inline void run_rows(struct vigia__watcher *w, const struct row *rows, const char *part)
+static inline void run_rows(struct vigia__stepper *w, const struct row *rows, const char *part)
 {
 	for (size_t i = 0; i < ROWS_MAX && rows[i].used; i++) {
 		char got_text[200], want_text[200];
 		if (rows[i].commit) w->saved = rows[i].commit;
-		struct vigia__action got = vigia__watcher_step(w, &rows[i].in, rows[i].now);
+		struct vigia__action got = vigia__stepper_step(w, &rows[i].in, rows[i].now);
 		if (!same(got, rows[i].out))
 			fail_msg("%s, row %zu: expected %s, got %s", part, i + 1, show(rows[i].out, want_text, sizeof want_text),
 			         show(got, got_text, sizeof got_text));
 	}
 }
 
-static inline void begin(struct vigia__watcher *w, struct vigia__watcher_options options, uint64_t saved)
+static inline void begin(struct vigia__stepper *w, struct vigia__stepper_options options, uint64_t saved)
 {
 	if (options.backoff.initial_ns == 0) options.backoff = (struct vigia__backoff){.initial_ns = 100, .max_ns = 400};
-	vigia__watcher_init(w, &options);
+	vigia__stepper_init(w, &options);
 	w->saved = saved;
 }
 
-static inline void check_end(const struct vigia__watcher *w, const struct end *end)
+static inline void check_end(const struct vigia__stepper *w, const struct end *end)
 {
-	struct vigia_iterator position = vigia__watcher_position(w);
+	struct vigia_iterator position = vigia__stepper_position(w);
 	struct vigia_iterator expected = end->position.kind || end->never_started ? end->position : AFTER(end->done);
 	assert_int_equal(w->state, end->state);
 	assert_int_equal(w->done, end->done);
@@ -202,7 +202,7 @@ static inline void check_end(const struct vigia__watcher *w, const struct end *e
 	assert_int_equal(w->last_processed, end->last_processed);
 	assert_int_equal(position.kind, expected.kind);
 	assert_int_equal(position.seq_num, expected.seq_num);
-	assert_int_equal(vigia__watcher_blocked(w), end->blocked);
+	assert_int_equal(vigia__stepper_blocked(w), end->blocked);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * watcher.h - ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next.
+ * stepper.h - ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next.
  *
- * It decides everything and does nothing: no thread, clock, disk or Lua. Whoever drives it (drive/loop.c, the simulator
- * in the specs) carries out the action and tells the outcome as the next input:
+ * It decides everything and does nothing: no thread, clock, disk or Lua. Whoever drives it (drive/driver.c, the
+ * simulator in the specs) carries out the action and tells the outcome as the next input:
  *
  *     action                 outcome to tell
  *     READ                   BATCH or FETCH_FAILED
@@ -38,7 +38,7 @@
  *         last one wins. SAVE_FAILED is retried with backoff. With a STOP as well the seek is still saved (one try):
  *         STOPPED. While idle or stopped: SAVE at once, and NONE once SAVED. A START meanwhile makes the watcher run,
  *         and it goes on behind the seek, not at START's `next`. An ephemeral watcher moves without SAVE; while idle or
- *         stopped that answers NONE, and the driver STARTs it at vigia__watcher_position().
+ *         stopped that answers NONE, and the driver STARTs it at vigia__stepper_position().
  *
  * REREAD  From a HANDLE that was not begun, a wait for another attempt, and LISTEN: READ from behind what was handled.
  * The event in
@@ -46,8 +46,8 @@
  *
  * One thread at a time.
  */
-#ifndef VIGIA_CORE_WATCHER_H
-#define VIGIA_CORE_WATCHER_H
+#ifndef VIGIA_CORE_STEPPER_H
+#define VIGIA_CORE_STEPPER_H
 
 #include "backoff.h"
 #include "iterator.h"
@@ -103,7 +103,7 @@ struct vigia__action {
 	int64_t until_mono_ns;
 };
 
-struct vigia__watcher_options {
+struct vigia__stepper_options {
 	struct vigia__backoff backoff;
 	uint64_t max_retries; /* attempts in all, for SKIP */
 	int retry_strategy;   /* enum vigia_retry_strategy */
@@ -113,8 +113,8 @@ struct vigia__watcher_options {
 	bool ephemeral;
 };
 
-struct vigia__watcher {
-	struct vigia__watcher_options options;
+struct vigia__stepper {
+	struct vigia__stepper_options options;
 	enum vigia_watcher_state state;
 	int phase; /* what is under way; private */
 
@@ -150,17 +150,17 @@ struct vigia__watcher {
 	uint64_t last_processed;
 };
 
-void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__watcher_options *options);
+void vigia__stepper_init(struct vigia__stepper *stepper, const struct vigia__stepper_options *options);
 /* Take the input, answer what to do next. An input that does not fit is a bug: assert. `now_mono_ns` never goes back;
  * HANDLED and BATCH do not look at it. */
-struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const struct vigia__input *input,
+struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const struct vigia__input *input,
                                          int64_t now_mono_ns);
 /* Why this input would be a bug, or NULL: for a driver that cannot vouch for its inputs. */
-const char *vigia__watcher_misfit(const struct vigia__watcher *watcher, const struct vigia__input *input);
+const char *vigia__stepper_misfit(const struct vigia__stepper *stepper, const struct vigia__input *input);
 /* Where it will look next (W15): after(done), or the resolved start while nothing was looked at. Trim horizon before a
  * START. */
-struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watcher);
+struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper);
 /* The event that failed and is being tried again, or waits for it, or for which it stopped; 0 = none. */
-uint64_t vigia__watcher_blocked(const struct vigia__watcher *watcher);
+uint64_t vigia__stepper_blocked(const struct vigia__stepper *stepper);
 
 #endif

@@ -1,19 +1,19 @@
 /*
- * test_watcher_phases.c - each phase a watcher can be in, against STOP, SEEK, TICK and WAKE, and against inputs that do
+ * test_stepper_phases.c - each phase a watcher can be in, against STOP, SEEK, TICK and WAKE, and against inputs that do
  * not fit.
  */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "watcher_words.h"
+#include "stepper_words.h"
 
 enum { INPUTS = 4 };
 static const char *const input_names[INPUTS] = {"STOP [W14]", "W9 SEEK", "W5 TICK", "S6 WAKE"};
 
 struct phase_case {
 	const char *name;
-	struct vigia__watcher_options options;
+	struct vigia__stepper_options options;
 	struct row setup[8];
 	struct {
 		struct row rows[6]; /* the input, its action, and what comes of it */
@@ -163,7 +163,7 @@ struct phase_input {
 static void phase_test(void **state)
 {
 	const struct phase_input *c = *state;
-	struct vigia__watcher w;
+	struct vigia__stepper w;
 	begin(&w, c->phase->options, 0);
 	struct row rows[ROWS_MAX] = {0};
 	memcpy(rows, c->phase->setup, sizeof c->phase->setup);
@@ -177,15 +177,15 @@ static void phase_test(void **state)
 /* ---- Inputs that do not fit ---- */
 
 /* Does this input abort the process? Tried in a child. */
-static bool aborts(const struct vigia__watcher *watcher, const struct vigia__input *in)
+static bool aborts(const struct vigia__stepper *watcher, const struct vigia__input *in)
 {
-	struct vigia__watcher w = *watcher;
+	struct vigia__stepper w = *watcher;
 	fflush(NULL);
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		(void)!freopen("/dev/null", "w", stderr);
-		vigia__watcher_step(&w, in, 0);
+		vigia__stepper_step(&w, in, 0);
 		_exit(0);
 	}
 	int status = 0;
@@ -220,7 +220,7 @@ static void test_inputs_that_do_not_fit_the_phase(void **state)
 		{SAVE_FAILED, save},
 	};
 	for (size_t p = 0; p < PHASES; p++) {
-		struct vigia__watcher w;
+		struct vigia__stepper w;
 		struct row rows[ROWS_MAX] = {0};
 		begin(&w, phase_cases[p].options, 0);
 		memcpy(rows, phase_cases[p].setup, sizeof phase_cases[p].setup);
@@ -250,12 +250,12 @@ static void test_values_that_do_not_fit(void **state)
 		{.kind = VIGIA_INPUT_BATCH, .next = AFTER(4), .seqs = seqs, .count = 1},  /* goes on before its event */
 		{.kind = VIGIA_INPUT_BATCH, .next = AFTER(6), .seqs = early, .count = 2}, /* an event that was handled */
 	};
-	struct vigia__watcher w;
-	begin(&w, (struct vigia__watcher_options){0}, 0);
+	struct vigia__stepper w;
+	begin(&w, (struct vigia__stepper_options){0}, 0);
 	for (size_t i = 0; i < COUNT_OF(starts); i++) assert_true(aborts(&w, &starts[i]));
-	vigia__watcher_step(&w, &(struct vigia__input)START(AFTER(3), 3), 0);
+	vigia__stepper_step(&w, &(struct vigia__input)START(AFTER(3), 3), 0);
 	for (size_t i = 0; i < COUNT_OF(batches); i++) assert_true(aborts(&w, &batches[i]));
-	vigia__watcher_step(
+	vigia__stepper_step(
 		&w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = AFTER(6), .seqs = seqs, .count = 2}, 0);
 	assert_true(aborts(&w, &(struct vigia__input)HANDLED)); /* the batch holds one number twice */
 }

@@ -1,5 +1,5 @@
 /*
- * watcher.c - one watcher as a step function; what the inputs and actions mean is in watcher.h.
+ * stepper.c - one watcher as a step function; what the inputs and actions mean is in watcher.h.
  *
  * The phases (a phase is what is under way; `state` is what the user sees of it):
  *
@@ -27,7 +27,7 @@
  * seek first, then a stop, then a save that is due, then the next event. (Not drawn: DEFERRED, a handler that was not
  * begun, is HANDLING anew.)
  */
-#include "watcher.h"
+#include "stepper.h"
 
 #include <assert.h>
 #include <string.h>
@@ -50,22 +50,22 @@ static inline bool resolved(struct vigia_iterator it)
 }
 
 /* An outcome is still to come. */
-static bool busy(const struct vigia__watcher *w)
+static bool busy(const struct vigia__stepper *w)
 {
 	return w->phase == READING || w->phase == HANDLING || w->phase == SAVING;
 }
 
-static bool waits(const struct vigia__watcher *w)
+static bool waits(const struct vigia__stepper *w)
 {
 	return w->phase == READ_LATER || w->phase == HANDLE_LATER || w->phase == SAVE_LATER;
 }
 
-static bool saves_each_event(const struct vigia__watcher *w)
+static bool saves_each_event(const struct vigia__stepper *w)
 {
 	return w->options.checkpoint == VIGIA_CHECKPOINT_EVENT && !w->options.ephemeral;
 }
 
-static bool saves_at_stop(const struct vigia__watcher *w)
+static bool saves_at_stop(const struct vigia__stepper *w)
 {
 	return w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL && !w->options.ephemeral;
 }
@@ -77,13 +77,13 @@ static struct vigia__action none(void)
 	return (struct vigia__action){.kind = VIGIA_ACTION_NONE};
 }
 
-static struct vigia__action wait_again(const struct vigia__watcher *w)
+static struct vigia__action wait_again(const struct vigia__stepper *w)
 {
 	return (struct vigia__action){.kind = VIGIA_ACTION_WAIT, .until_mono_ns = w->retry_mono_ns};
 }
 
 /* Try again later, in `phase`; `failures` was counted up by the caller. */
-static struct vigia__action wait_in(struct vigia__watcher *w, enum phase phase, uint64_t random, int64_t now)
+static struct vigia__action wait_in(struct vigia__stepper *w, enum phase phase, uint64_t random, int64_t now)
 {
 	int64_t delay = vigia__backoff_delay(&w->options.backoff, w->failures, random);
 	if (w->options.backoff.initial_ns == 0 && phase != HANDLE_LATER) delay = NO_BACKOFF_NS;
@@ -93,34 +93,34 @@ static struct vigia__action wait_in(struct vigia__watcher *w, enum phase phase, 
 }
 
 /* The batch is used up or not wanted any more; the next read begins behind what was finished of it. */
-static void forget_batch(struct vigia__watcher *w)
+static void forget_batch(struct vigia__stepper *w)
 {
 	w->seqs = NULL;
 	w->count = w->index = 0;
 	if (w->done > before(w->next)) w->next = vigia__iterator_after(w->done);
 }
 
-static struct vigia__action read_on(struct vigia__watcher *w)
+static struct vigia__action read_on(struct vigia__stepper *w)
 {
 	forget_batch(w);
 	w->phase = READING;
 	return (struct vigia__action){.kind = VIGIA_ACTION_READ, .from = w->next};
 }
 
-static struct vigia__action handle(struct vigia__watcher *w)
+static struct vigia__action handle(struct vigia__stepper *w)
 {
 	w->phase = HANDLING;
 	return (struct vigia__action){
 		.kind = VIGIA_ACTION_HANDLE, .index = w->index, .attempt = w->failures + 1, .seq_num = w->seqs[w->index]};
 }
 
-static struct vigia__action listen_on(struct vigia__watcher *w)
+static struct vigia__action listen_on(struct vigia__stepper *w)
 {
 	w->phase = LISTENING;
 	return (struct vigia__action){.kind = VIGIA_ACTION_LISTEN, .from = w->next};
 }
 
-static struct vigia__action save(struct vigia__watcher *w, uint64_t seq_num, bool backwards)
+static struct vigia__action save(struct vigia__stepper *w, uint64_t seq_num, bool backwards)
 {
 	w->phase = SAVING;
 	w->saving = seq_num;
@@ -128,7 +128,7 @@ static struct vigia__action save(struct vigia__watcher *w, uint64_t seq_num, boo
 	return (struct vigia__action){.kind = VIGIA_ACTION_SAVE, .seq_num = seq_num, .backwards = backwards};
 }
 
-static struct vigia__action stopped(struct vigia__watcher *w)
+static struct vigia__action stopped(struct vigia__stepper *w)
 {
 	forget_batch(w);
 	w->phase = REST;
@@ -140,12 +140,12 @@ static struct vigia__action stopped(struct vigia__watcher *w)
 
 /* ---- Decisions ---- */
 
-static struct vigia__action seek(struct vigia__watcher *w);
+static struct vigia__action seek(struct vigia__stepper *w);
 
 /* Nothing is under way: what now? A fresh batch, and a read or event whose wait is over, go on by themselves unless
  * something is wished: an empty batch's save is not due before an event, and here an empty hand means the end was
  * found. */
-static struct vigia__action go_on(struct vigia__watcher *w)
+static struct vigia__action go_on(struct vigia__stepper *w)
 {
 	if (w->seek_wanted) return seek(w);
 	if (w->stop_wanted) return saves_at_stop(w) && w->done > w->saved ? save(w, w->done, false) : stopped(w);
@@ -160,7 +160,7 @@ static struct vigia__action go_on(struct vigia__watcher *w)
 }
 
 /* The seek to `seq_num` is durable (or needs not be): stand there. */
-static struct vigia__action land(struct vigia__watcher *w, uint64_t seq_num)
+static struct vigia__action land(struct vigia__stepper *w, uint64_t seq_num)
 {
 	w->done = seq_num;
 	w->next = vigia__iterator_after(seq_num);
@@ -171,7 +171,7 @@ static struct vigia__action land(struct vigia__watcher *w, uint64_t seq_num)
 	return none();
 }
 
-static struct vigia__action seek(struct vigia__watcher *w)
+static struct vigia__action seek(struct vigia__stepper *w)
 {
 	w->seek_wanted = false;
 	w->save_due = false; /* a checkpoint of where it was is worth nothing now */
@@ -180,7 +180,7 @@ static struct vigia__action seek(struct vigia__watcher *w)
 }
 
 /* The event in hand was handled or given up, and so was what the filter dropped behind it. */
-static void finish_event(struct vigia__watcher *w)
+static void finish_event(struct vigia__stepper *w)
 {
 	w->failures = 0;
 	w->index++;
@@ -191,7 +191,7 @@ static void finish_event(struct vigia__watcher *w)
 
 /* ---- Inputs ---- */
 
-static struct vigia__action on_start(struct vigia__watcher *w, const struct vigia__input *in)
+static struct vigia__action on_start(struct vigia__stepper *w, const struct vigia__input *in)
 {
 	assert(w->state == VIGIA_IDLE || w->state == VIGIA_STOPPED);
 	assert(resolved(in->next) && in->seq_num <= before(in->next));
@@ -209,7 +209,7 @@ static struct vigia__action on_start(struct vigia__watcher *w, const struct vigi
 }
 
 /* Count the numbers that were removed where the read began, those that are not counted yet. */
-static void count_missed(struct vigia__watcher *w, uint64_t gone)
+static void count_missed(struct vigia__stepper *w, uint64_t gone)
 {
 	uint64_t seen = before(w->next), last = seen + gone;
 	w->gap = w->sought ? 0 : gone;
@@ -219,7 +219,7 @@ static void count_missed(struct vigia__watcher *w, uint64_t gone)
 	w->missed_to = last;
 }
 
-static struct vigia__action on_batch(struct vigia__watcher *w, const struct vigia__input *in)
+static struct vigia__action on_batch(struct vigia__stepper *w, const struct vigia__input *in)
 {
 	assert(w->phase == READING);
 	w->failures = w->gap = 0;
@@ -252,7 +252,7 @@ static struct vigia__action on_batch(struct vigia__watcher *w, const struct vigi
 	return handle(w);
 }
 
-static struct vigia__action on_fetch_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now)
+static struct vigia__action on_fetch_failed(struct vigia__stepper *w, const struct vigia__input *in, int64_t now)
 {
 	assert(w->phase == READING);
 	w->fetch_errors++;
@@ -261,7 +261,7 @@ static struct vigia__action on_fetch_failed(struct vigia__watcher *w, const stru
 	return wait_in(w, READ_LATER, in->random, now);
 }
 
-static struct vigia__action on_handled(struct vigia__watcher *w, const struct vigia__input *in)
+static struct vigia__action on_handled(struct vigia__stepper *w, const struct vigia__input *in)
 {
 	assert(w->phase == HANDLING);
 	if (!in->dropped) {
@@ -274,14 +274,14 @@ static struct vigia__action on_handled(struct vigia__watcher *w, const struct vi
 }
 
 /* The event in hand is counted as skipped and passed. */
-static struct vigia__action give_up(struct vigia__watcher *w)
+static struct vigia__action give_up(struct vigia__stepper *w)
 {
 	w->skipped++;
 	finish_event(w);
 	return go_on(w);
 }
 
-static struct vigia__action on_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now)
+static struct vigia__action on_failed(struct vigia__stepper *w, const struct vigia__input *in, int64_t now)
 {
 	assert(w->phase == HANDLING);
 	w->failed++;
@@ -298,13 +298,13 @@ static struct vigia__action on_failed(struct vigia__watcher *w, const struct vig
 	return wait_in(w, HANDLE_LATER, in->random, now);
 }
 
-static struct vigia__action on_deferred(struct vigia__watcher *w)
+static struct vigia__action on_deferred(struct vigia__stepper *w)
 {
 	assert(w->phase == HANDLING);
 	return w->seek_wanted || w->stop_wanted ? go_on(w) : handle(w);
 }
 
-static struct vigia__action on_saved(struct vigia__watcher *w)
+static struct vigia__action on_saved(struct vigia__stepper *w)
 {
 	assert(w->phase == SAVING);
 	w->failures = 0;
@@ -316,7 +316,7 @@ static struct vigia__action on_saved(struct vigia__watcher *w)
 	return go_on(w);
 }
 
-static struct vigia__action on_save_failed(struct vigia__watcher *w, const struct vigia__input *in, int64_t now)
+static struct vigia__action on_save_failed(struct vigia__stepper *w, const struct vigia__input *in, int64_t now)
 {
 	assert(w->phase == SAVING);
 	if (w->seek_wanted) /* newer than what failed */
@@ -331,13 +331,13 @@ static struct vigia__action on_save_failed(struct vigia__watcher *w, const struc
 	return wait_in(w, SAVE_LATER, in->random, now);
 }
 
-static struct vigia__action on_wake(struct vigia__watcher *w)
+static struct vigia__action on_wake(struct vigia__stepper *w)
 {
 	if (w->phase == LISTENING) return read_on(w);
 	return waits(w) ? wait_again(w) : none();
 }
 
-static struct vigia__action on_tick(struct vigia__watcher *w, int64_t now)
+static struct vigia__action on_tick(struct vigia__stepper *w, int64_t now)
 {
 	if (!waits(w)) return none();
 	if (now < w->retry_mono_ns) return wait_again(w);
@@ -347,7 +347,7 @@ static struct vigia__action on_tick(struct vigia__watcher *w, int64_t now)
 	return handle(w);
 }
 
-static struct vigia__action on_stop(struct vigia__watcher *w)
+static struct vigia__action on_stop(struct vigia__stepper *w)
 {
 	if (w->stop_wanted || (w->state == VIGIA_STOPPED && w->phase == REST)) return none();
 	w->stop_wanted = true;
@@ -355,7 +355,7 @@ static struct vigia__action on_stop(struct vigia__watcher *w)
 	return busy(w) ? none() : go_on(w);
 }
 
-static struct vigia__action on_seek(struct vigia__watcher *w, const struct vigia__input *in)
+static struct vigia__action on_seek(struct vigia__stepper *w, const struct vigia__input *in)
 {
 	w->seek_wanted = true;
 	w->seek_to = in->seq_num;
@@ -363,7 +363,7 @@ static struct vigia__action on_seek(struct vigia__watcher *w, const struct vigia
 	return busy(w) ? none() : go_on(w);
 }
 
-static struct vigia__action on_reread(struct vigia__watcher *w)
+static struct vigia__action on_reread(struct vigia__stepper *w)
 {
 	if (w->phase != HANDLING && w->phase != HANDLE_LATER && w->phase != LISTENING)
 		return waits(w) ? wait_again(w) : none();
@@ -374,48 +374,48 @@ static struct vigia__action on_reread(struct vigia__watcher *w)
 
 /* ---- The door ---- */
 
-void vigia__watcher_init(struct vigia__watcher *watcher, const struct vigia__watcher_options *options)
+void vigia__stepper_init(struct vigia__stepper *stepper, const struct vigia__stepper_options *options)
 {
-	memset(watcher, 0, sizeof *watcher);
-	watcher->options = *options;
+	memset(stepper, 0, sizeof *stepper);
+	stepper->options = *options;
 }
 
-struct vigia__action vigia__watcher_step(struct vigia__watcher *watcher, const struct vigia__input *input,
+struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const struct vigia__input *input,
                                          int64_t now_mono_ns)
 {
 	switch (input->kind) {
 	case VIGIA_INPUT_START:
-		return on_start(watcher, input);
+		return on_start(stepper, input);
 	case VIGIA_INPUT_BATCH:
-		return on_batch(watcher, input);
+		return on_batch(stepper, input);
 	case VIGIA_INPUT_FETCH_FAILED:
-		return on_fetch_failed(watcher, input, now_mono_ns);
+		return on_fetch_failed(stepper, input, now_mono_ns);
 	case VIGIA_INPUT_HANDLED:
-		return on_handled(watcher, input);
+		return on_handled(stepper, input);
 	case VIGIA_INPUT_FAILED:
-		return on_failed(watcher, input, now_mono_ns);
+		return on_failed(stepper, input, now_mono_ns);
 	case VIGIA_INPUT_DEFERRED:
-		return on_deferred(watcher);
+		return on_deferred(stepper);
 	case VIGIA_INPUT_SAVED:
-		return on_saved(watcher);
+		return on_saved(stepper);
 	case VIGIA_INPUT_SAVE_FAILED:
-		return on_save_failed(watcher, input, now_mono_ns);
+		return on_save_failed(stepper, input, now_mono_ns);
 	case VIGIA_INPUT_WAKE:
-		return on_wake(watcher);
+		return on_wake(stepper);
 	case VIGIA_INPUT_TICK:
-		return on_tick(watcher, now_mono_ns);
+		return on_tick(stepper, now_mono_ns);
 	case VIGIA_INPUT_STOP:
-		return on_stop(watcher);
+		return on_stop(stepper);
 	case VIGIA_INPUT_SEEK:
-		return on_seek(watcher, input);
+		return on_seek(stepper, input);
 	case VIGIA_INPUT_REREAD:
-		return on_reread(watcher);
+		return on_reread(stepper);
 	}
 	assert(!"an input of the enum");
 	return none();
 }
 
-static const char *batch_misfit(const struct vigia__watcher *w, const struct vigia__input *in)
+static const char *batch_misfit(const struct vigia__stepper *w, const struct vigia__input *in)
 {
 	uint64_t seen = before(w->next), reached = before(in->next);
 	if (!resolved(in->next)) return "the next iterator is not resolved";
@@ -429,7 +429,7 @@ static const char *batch_misfit(const struct vigia__watcher *w, const struct vig
 	return reached < seen ? "the next iterator lies before the last event" : NULL;
 }
 
-const char *vigia__watcher_misfit(const struct vigia__watcher *w, const struct vigia__input *in)
+const char *vigia__stepper_misfit(const struct vigia__stepper *w, const struct vigia__input *in)
 {
 	switch (in->kind) {
 	case VIGIA_INPUT_START:
@@ -453,14 +453,14 @@ const char *vigia__watcher_misfit(const struct vigia__watcher *w, const struct v
 	}
 }
 
-struct vigia_iterator vigia__watcher_position(const struct vigia__watcher *watcher)
+struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper)
 {
-	return watcher->count > 0 ? vigia__iterator_after(watcher->done) : watcher->next;
+	return stepper->count > 0 ? vigia__iterator_after(stepper->done) : stepper->next;
 }
 
-uint64_t vigia__watcher_blocked(const struct vigia__watcher *watcher)
+uint64_t vigia__stepper_blocked(const struct vigia__stepper *stepper)
 {
-	if (watcher->stuck) return watcher->stuck;
-	bool blocked = watcher->failures > 0 && (watcher->phase == HANDLING || watcher->phase == HANDLE_LATER);
-	return blocked ? watcher->seqs[watcher->index] : 0;
+	if (stepper->stuck) return stepper->stuck;
+	bool blocked = stepper->failures > 0 && (stepper->phase == HANDLING || stepper->phase == HANDLE_LATER);
+	return blocked ? stepper->seqs[stepper->index] : 0;
 }
