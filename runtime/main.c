@@ -1,54 +1,68 @@
 /*
  * main.c - the program `vigia`: a Lua with the module vigia in it that runs lua/vigia/cli/main.lua.
  *
- * THE MAP OF THE CODE, in reading order; each file's first lines say its job, each room's header is its door:
+ * THE MAP OF THE CODE, in reading order. Each file's first lines say its job, each room's header is its door. A name
+ * stands for its .h and .c; scripts/lint sees that each file is here, scripts/arrows prints which leans on which.
  *
- *   include/vigia.h       the whole public C API, to be read like a manual
+ *   include/
+ *     vigia               the whole public C API, to be read like a manual
  *   core/                 decides; no clock, disk, thread, Lua or LMDB
- *     event.h             the event and its bytes; event.c knows msgpack's layout, value.c checks foreign values
- *     iterator.h          where a read starts
- *     filter.h            lists of types and operations, matched on the bytes
- *     batch.h             events copied out of a store
- *     stepper.h           ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
- *     backoff.h           attempt -> delay
- *     retention.h         ages, checkpoints, limits -> what may be removed
- *     settings.h          the options that belong to a file
- *     options.h           every option: name, unit, default, limits, help
- *     json.h              NDJSON <-> events
- *     limit.h             how often the same thing is told
- *     error.h alloc.h buf.h   codes and messages, memory, byte buffers
+ *     event               the event and its bytes
+ *     msgpack value       reading msgpack, token by token; checking values from outside
+ *     iterator            where a read starts
+ *     filter              lists of types and operations, matched on the bytes
+ *     batch               events copied out of a store
+ *     stepper             ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
+ *     backoff             attempt -> delay
+ *     retention           ages, checkpoints, limits -> what may be removed
+ *     options settings    every option: name, unit, default, limits, help; those that belong to a file
+ *     json json_write base64   NDJSON <-> events
+ *     serial              the serializer that an event names
+ *     limit               how often the same thing is told
+ *     error alloc buf table    codes and messages, memory, byte buffers, hash tables
  *   store/                remembers
- *     store.h             the interface of all backends, and handles; store.c: what is alike for them
- *     lmdb_*.c            the file; memory.c: the readable reference and test double
- *     collect.h           garbage collection and its thread
- *     commit.h            group commit: many callers, one sync
- *     wake.h              version words in shared memory: appends wake readers, across processes
- *     copies.h            one copy of the library per process
- *     fd.h                descriptors: none of ours is a standard one
- *     side.h              the side file: wake words, owners of watcher ids
- *     thread.h            how threads of ours start, and the signals they take
+ *     store               the interface of all backends, and handles; what is alike for all backends
+ *     commit              group commit: many callers, one sync
+ *     queue               appends that wait in memory for the next commit
+ *     progress            the watchers' progress on its way into commits
+ *     collect             garbage collection and its thread
+ *     wake                version words in shared memory: appends wake readers, across processes
+ *     verify              looks for damage in all that is stored
+ *     memory              the backend to read first, and the test double
+ *     lmdb_store          shared by the files of the LMDB backend, and how it lays out the file:
+ *     lmdb_env lmdb_there lmdb_path        opening and closing; is it still the file that was opened?
+ *     lmdb_format lmdb_settings lmdb_meta  what the file says about itself; LMDB's meta pages
+ *     lmdb_txn lmdb_map lmdb_reserve lmdb_error  transactions, the map, room on the disk, error numbers
+ *     lmdb_commit lmdb_events lmdb_walk lmdb_keys lmdb_checkpoints lmdb_collect  what is in the file
+ *     lmdb_backup lmdb_verify              copies; looking for damage
+ *     side                the side file: wake words, owners of watcher ids
+ *     place copies        network file systems, which are refused; one copy of the library per process
+ *     fd file_limit thread     descriptors, files of limited size, threads: how ours are made
  *   drive/                moves
- *     drive.h             watchers by id, carried through what core/stepper decides
- *     worker.h            a thread that drives one watcher
+ *     drive               watchers by id, carried through what core/watcher decides
+ *     registry driver watcher  rounds over all watchers; one watcher; its statistics, seeks and reloads
+ *     worker              a thread that drives one watcher
+ *     task inbox poller   coroutines beside the watchers; what other threads tell; a descriptor to poll
+ *     clock log           the time that watchers live by; records for the log function
  *   bind/                 speaks Lua
- *     bind.h              module, event, error, iterator, options, store, reading, ndjson; registry.h: registry,
- *                         watcher, handler
- *     script.h            a script as a handler: its Lua state, what its worker runs
- *     serial.h cache.h    an application's serializers and classes; decoded events that watchers share
- *     edit.h              lines from a person: editing, history, completion, Ctrl-C
- *     interrupt.h         "the user wants the program to end"
- *     hook.h              waits that end when a signal handler of the application sets a hook
- *     tell.h              failures on standard error, where there is no log function
- *     cap.h               caps on a script's state; cap_libs.c: what a capped script sees
- *     process.h           a script in a program of its own: messages, and who supervises it
- *     modules.h           our own Lua modules, compiled once per process for scripts
- *     output.h            what a script prints
- *     program.h           os.execute and io.popen for scripts, with the application's signal mask
- *   isolated.c            the program of an isolated script
- *   main.c                this file: signals, where the Lua files are, the exit status
+ *     bind                what the files of this room share
+ *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
+ *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
+ *     event iterator options error         values in Lua and their C side
+ *     registry watcher handler step clock owner     watchers in Lua
+ *     serial cache        an application's serializers and classes; decoded events that watchers share
+ *     edit                lines from a person: editing, history, completion, Ctrl-C
+ *     interrupt hook      "the user wants the program to end"; waits that a signal handler's hook ends
+ *     tell output         failures on standard error, where there is no log function; what a script prints
+ *     script              a script as a handler: its Lua state, what its worker runs
+ *     cap cap_libs        caps on a script's state; what a capped script sees
+ *     process program     a script in a program of its own; os.execute and io.popen for scripts
+ *     embed               libvigia-lua: handlers in Lua for applications in C
+ *   isolated              the program of an isolated script
+ *   main                  this file: signals, where the Lua files are, the exit status
  *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands
  *
- * Arrows go down: main -> bind -> drive -> {store, core}, store -> core.
+ * Arrows go down: main -> bind -> drive -> store -> core.
  */
 #include <errno.h>
 #include <fcntl.h>
