@@ -16,20 +16,10 @@ local WIDTH <const> = 78
 
 -- Text without what the formatter would take for a command, each sentence on a line of its own, in lines of at most WIDTH characters.
 local function escaped(text)
-	local lines, line = {}, nil
-	for word in text:gsub("\\", "\\e"):gsub("%-", "\\-"):gmatch("%S+") do
-		local ended = line and line:find("[%w`)][.?!]$") and word:find("^[%u`]")
-		if not line or ended or #line + 1 + #word > WIDTH then
-			lines[#lines + 1], line = line, word
-		else
-			line = line .. " " .. word
-		end
-	end
-	lines[#lines + 1] = line
-	for i, text_line in ipairs(lines) do
-		lines[i] = text_line:gsub("^([.'])", "\\&%1")
-	end
-	return table.concat(lines, "\n")
+	local lines = util.wrap(text:gsub("\\", "\\e"):gsub("%-", "\\-"), WIDTH, function(line, word)
+		return line:find("[%w`)][.?!]$") and word:find("^[%u`]")
+	end)
+	return ("\n" .. table.concat(lines, "\n")):gsub("\n([.'])", "\n\\&%1"):sub(2)
 end
 
 -- A list of {name, text}.

@@ -48,20 +48,6 @@ end
 
 local WIDTH = 100
 
--- Words into lines of at most `width` characters.
-local function wrap(text, width)
-	local lines, line = {}, nil
-	for word in text:gmatch("%S+") do
-		if line and #line + 1 + #word > width then
-			lines[#lines + 1], line = line, word
-		else
-			line = line and line .. " " .. word or word
-		end
-	end
-	lines[#lines + 1] = line
-	return lines
-end
-
 -- A default for people: "1 MiB", "0.2 s"; "-" where there is none.
 function M.default_text(option)
 	if option.default == nil then
@@ -84,7 +70,7 @@ local function write_group(title, options)
 	for _, option in ipairs(options) do
 		local help = option.scope == "fixed" and option.help .. " (fixed)" or option.help
 		local head = ("  %-27s %-8s %-12s "):format(option.name, option.type, M.default_text(option))
-		for i, line in ipairs(wrap(help, WIDTH - #head)) do
+		for i, line in ipairs(util.wrap(help, WIDTH - #head)) do
 			util.write(i == 1 and head or (" "):rep(#head), line, "\n")
 		end
 	end

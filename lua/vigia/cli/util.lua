@@ -77,6 +77,22 @@ function M.no_such_store(path, message)
 		cannot and "" or " (`vigia append` makes one)")
 end
 
+---Split a text into lines of at most `width` bytes. A longer word gets a line of its own.
+---@param begins_line? fun(line: string, word: string): any whether the word behind this line begins another one anyway
+---@return string[]
+function M.wrap(text, width, begins_line)
+	local lines, line = {}, nil
+	for word in text:gmatch("%S+") do
+		if line and #line + 1 + #word <= width and not (begins_line and begins_line(line, word)) then
+			line = line .. " " .. word
+		else
+			lines[#lines + 1], line = line, word
+		end
+	end
+	lines[#lines + 1] = line
+	return lines
+end
+
 ---Open the store. Commands that do not append never make one, and but for run and gc none collects garbage.
 function M.open_store(args, options)
 	local path = M.store_path(args)
@@ -91,7 +107,7 @@ function M.open_store(args, options)
 	return store
 end
 
----The value of a call that answers nil and an error when something went wrong.
+---The value of a call that returns nil and an error on failure.
 function M.check(value, err)
 	if err then
 		M.fail("%s", tostring(err))
