@@ -186,7 +186,7 @@ static int run(lua_State *L, void *arg)
 	lua_pushcfunction(L, luaopen_vigia_core);
 	lua_setfield(L, -2, "vigia.core");
 	lua_getglobal(L, "require");
-	lua_pushliteral(L, "vigia.isolated");
+	lua_pushliteral(L, "vigia.isolated_program");
 	lua_call(L, 1, 1);
 	luaL_newlib(L, channel);
 	lua_call(L, 1, 0);

@@ -67,7 +67,7 @@ local function source_files()
 	for file in output_of(("cd %s && ls runtime/core/*.c runtime/drive/*.c runtime/store/*.c"):format(quoted(root))):gmatch("%S+") do
 		files[#files + 1] = file
 	end
-	for _, file in ipairs{"runtime/isolated.c", "runtime/bind/process.c", "lua/vigia/isolated.lua", "lua/vigia/isolation.lua",
+	for _, file in ipairs{"runtime/isolated.c", "runtime/bind/process.c", "lua/vigia/isolated_program.lua", "lua/vigia/isolated_host.lua",
 		"lua/vigia/wire.lua"} do
 		files[#files + 1] = file
 	end

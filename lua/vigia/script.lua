@@ -165,7 +165,7 @@ function M.load(path, order, given, source)
 	look_beside(path)
 	local script
 	if order.isolation then
-		script = require("vigia.isolation").load(path, source, order.set, given, order.isolation)
+		script = require("vigia.isolated_host").load(path, source, order.set, given, order.isolation)
 	else
 		script = evaluate(path, compile(path, source), given)
 	end

@@ -1,18 +1,18 @@
--- wire.lua - what goes between an isolated script and its supervisor: lists of arguments and results as plain values.
+-- wire.lua - arguments and results as plain values, for the messages between an isolated script and its host (isolated_host.lua).
 --
--- Iterators and errors become tables with a key that says so, and a table that has such a key by itself goes inside another one. The
--- objects of events go beside the message, so that they may nest as deeply as ever; `places` says where each was.
+-- An iterator or an error becomes a table with a marking key. A table that has such a key of its own is put into another table. The
+-- objects of events are separate values of the message, so that they may nest as deeply as in a store; `places` has the path of each.
 
 local core = require("vigia.core")
 
--- A script changes its globals as it likes, and a capped one has others.
+-- Taken now: a script may change its globals, and a capped one has others.
 local error, getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type =
 	error, getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type
 local math_type <const> = math.type
 
 local M = {}
 
--- A capped script would put a finalizer into it, which runs outside of its caps.
+-- __metatable, because a capped script could add a finalizer, which would run outside of its caps.
 local Error = {__name = "vigia.Error", __metatable = "vigia.Error", __tostring = function(err) return err.message end}
 
 local ITERATOR <const>, ERROR <const>, TABLE <const> = "$iterator", "$error", "$table"
@@ -20,10 +20,10 @@ local ITERATOR <const>, ERROR <const>, TABLE <const> = "$iterator", "$error", "$
 local ITERATORS <const> = {trim_horizon = core.trim_horizon, latest = core.latest, at_sequence_number = core.at_sequence_number,
 	after_sequence_number = core.after_sequence_number}
 
--- So many arguments or results can be carried. A list that says it has more is not believed: its holes would be counted for ever.
+-- Most arguments or results in a message. A list that claims more is refused: counting its holes would take for ever.
 local VALUES_MAX <const> = 65536
 
----What is said of something that the other side cannot have sent, as long as it is ours.
+---The error for a message that our own program on the other side cannot have sent.
 M.FOREIGN = "what it sent is no part of this conversation"
 
 local plain, rich
@@ -36,12 +36,12 @@ local function each(value, convert)
 	return result
 end
 
--- Iterators and errors may be anywhere in a list of arguments or results, in tables too.
+-- Iterators and errors may stand anywhere in arguments and results, in tables too.
 function plain(value)
 	if type(value) == "userdata" and getmetatable(value) == "vigia.Iterator" then
 		return {[ITERATOR] = value.kind, seq_num = value.seq_num}
 	elseif type(value) ~= "table" then
-		return value -- a userdata, a function or a thread cannot be carried, and sending it says so
+		return value -- sending refuses a userdata, function or thread
 	elseif rawget(value, "code") and rawget(value, "message") and getmetatable(value) then
 		local cause = rawget(value, "cause")
 		local shown, text = pcall(tostring, cause)
@@ -73,7 +73,7 @@ function rich(value)
 	return each(value, rich)
 end
 
----Arguments or results as one value; nils in between are kept.
+---Turn arguments or results into one value; nils in between are kept.
 function M.pack(...)
 	local list = {n = select("#", ...)}
 	if list.n > VALUES_MAX then
@@ -90,7 +90,7 @@ function M.is_list(list)
 	return type(list) == "table" and math_type(list.n) == "integer" and list.n >= 0 and list.n <= VALUES_MAX
 end
 
----They again, as of table.pack.
+---Turn such a value back into a list as of table.pack. Raises for one that pack cannot have made.
 function M.unpack(list)
 	if not M.is_list(list) then
 		error(M.FOREIGN, 0)
@@ -107,7 +107,7 @@ function M.error(fields)
 	return setmetatable(fields, Error)
 end
 
--- A copy of a list of events, and of each event, with all that is in them: whoever stores them says what should not be.
+-- Copy a list of events and each event in it. What does not belong there is copied too, for the store to refuse.
 local function copy_events(list)
 	local copy = {}
 	for k, event in next, list do
@@ -151,8 +151,8 @@ local PLACES <const> = {
 	end,
 }
 
----Take the objects of events out of a method's arguments or results: the objects, and the path to the place of each. Events that are given
----to store_events are copied for it; others lose their object.
+---Take the objects of events out of a method's arguments or results. Returns the objects, and the path to the place of each. The events
+---of store_events are copied first; others lose their object.
 function M.take_objects(method, values)
 	local objects, places = {n = 0}, {}
 	local find = PLACES[method]
@@ -171,7 +171,7 @@ function M.take_objects(method, values)
 	return objects, places
 end
 
----Put them back; they stand in `message` from 2 on.
+---Put the objects back; they are in `message` from 2 on.
 function M.put_objects(values, places, message)
 	for i, path in ipairs(places) do
 		local at = values

@@ -8,7 +8,7 @@
  * in the store.
  *
  * process.c is the supervising side (a handler's state, on the script's thread), runtime/isolated.c the other one; what
- * they say to each other is in lua/vigia/isolation.lua and lua/vigia/isolated.lua.
+ * they say to each other is in lua/vigia/isolated_host.lua and lua/vigia/isolated_program.lua.
  */
 #ifndef VIGIA_BIND_PROCESS_H
 #define VIGIA_BIND_PROCESS_H

@@ -670,8 +670,8 @@ static void push_new_order(lua_State *L)
 	lua_pop(L, 2);
 }
 
-/* In the order on top: what lua/vigia/isolation.lua is to know, of the options at 4. The caps are the other program's
- * then. [-0, +0, m] */
+/* In the order on top: what lua/vigia/isolated_host.lua is to know, of the options at 4. The caps are the other
+ * program's then. [-0, +0, m] */
 static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 {
 	lua_createtable(L, 0, 5);

@@ -1,7 +1,7 @@
 /*
  * fuzz_isolated.c - any bytes to an isolated script's program from its supervisor (runtime/isolated.c,
- * lua/vigia/isolated.lua, wire.lua): the program comes to an end of its own, and says only whole frames with the
- * numbers that are their turn.
+ * lua/vigia/isolated_program.lua, wire.lua): the program comes to an end of its own, and says only whole frames with
+ * the numbers that are their turn.
  *
  * The program's state lives in this process; where it would end, it is left. Input: a byte, its bit 0: the script is
  * loaded before the rest is sent; then records: a byte for what is sent, and its content. Whatever source is sent, the

@@ -1,8 +1,8 @@
 /*
  * fuzz_supervisor.c - any bytes from an isolated script's program to its supervisor (bind/process.c,
- * lua/vigia/isolation.lua, wire.lua): each request ends, by success only if the program said so with the right number;
- * no value that it sends is called, or reaches the application's log function, or keeps the supervisor at work for
- * longer than its bytes are many.
+ * lua/vigia/isolated_host.lua, wire.lua): each request ends, by success only if the program said so with the right
+ * number; no value that it sends is called, or reaches the application's log function, or keeps the supervisor at work
+ * for longer than its bytes are many.
  *
  * Input: a byte, its bit 0: loading succeeds before the rest is sent; then records: a byte for what is sent, and its
  * content.
@@ -14,7 +14,7 @@
 #include "bind/process.c"
 
 static const char functions[] =
-	"local vigia, core, isolation = require 'vigia', require 'vigia.core', require 'vigia.isolation'\n"
+	"local vigia, core, isolation = require 'vigia', require 'vigia.core', require 'vigia.isolated_host'\n"
 	"vigia.sleep = function(s) assert(type(s) == 'number', 'bad argument #1 to sleep') return true end\n"
 	"core.spawn = fuzz_spawn\n"
 	"local levels = {debug = true, info = true, warn = true, error = true}\n"

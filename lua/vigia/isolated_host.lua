@@ -1,12 +1,13 @@
--- isolation.lua - the supervising side of a script in a program of its own: starts it, hands it events, answers its calls, and makes of
--- its end a failure of the event in hand. Runs in the Lua state of the script's thread, which has the store. The other side: isolated.lua.
+-- isolated_host.lua - an isolated script, seen from the process that has the store. Starts the script's program, sends it requests, and
+-- performs the calls that the script makes meanwhile. If the program ends, the event in hand fails. Runs in the Lua state of the script's
+-- thread. The other side of the socket is isolated_program.lua.
 --
--- Messages (runtime/bind/process.h), the first value a table with the field `t`, and what stands behind it:
---   requests           load, init, stop, want + object, event + object
---   calls meanwhile    {on =, method =, args =, places =} + objects, answered by {results =, places =} + objects, or {raise =}
---   the request's end  loaded, done, failed
--- They are numbered, and both sides check the numbers. What is no part of the conversation is the end of the program: whatever it did is
--- then not believed, the event fails, and the next attempt has another program.
+-- Messages (runtime/bind/process.h). The first value is a table:
+--   a request          {t = "load" | "init" | "stop" | "want" | "event", ...}; for want and event the event's object follows
+--   a call meanwhile   {on =, method =, args =, places =}, objects of events; the reply: {results =, places =}, objects, or {raise =}
+--   a request's end    {t = "loaded" | "done" | "failed", ...}
+-- Messages are numbered, and both sides check the numbers. A message that does not fit ends the program: the event fails, and the next
+-- attempt starts another program.
 
 local core = require("vigia.core")
 local vigia = require("vigia")
@@ -24,7 +25,7 @@ local METHODS = {
 
 local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
 
--- What a request may end with, beside "failed".
+-- How a request ends when it does not fail.
 local ENDS <const> = {load = "loaded", init = "done", stop = "done", want = "done", event = "done"}
 
 local Isolated = {}
@@ -45,7 +46,7 @@ local function text_of(value)
 	return ok and text or ("(an error object: %s whose __tostring fails)"):format(type(value))
 end
 
--- Do what the script asks for, here, where the store is.
+-- Perform a call of the script's. Returns its results as wire.pack gives them, the objects of events, and their places.
 local function perform(self, call, message, ctx)
 	local args = wire.unpack(call.args)
 	if call.on == "ctx" then
@@ -67,22 +68,23 @@ local function perform(self, call, message, ctx)
 	return wire.pack(table.unpack(results, 1, results.n)), objects, places
 end
 
--- What a call raised, as the script is to hear it: without the place in here that made the call for it.
+-- The text of what a call raised, for the script: without this file's own position.
 local function raised(call, value)
-	local text = text_of(value):gsub("^[^\n]-isolation%.lua:%d+: ", "")
+	local text = text_of(value):gsub("^[^\n]-isolated_host%.lua:%d+: ", "")
 	return (text:gsub("^bad argument #(%d+) to '%?'", function(number)
 		return ("bad argument #%d to '%s'"):format(number - 1, call.method) -- the object itself was counted
 	end))
 end
 
--- Can it be a call that isolated.lua made?
+-- Can isolated_program.lua have sent this call?
 local function can_be_call(call)
 	return wire.is_list(call.args) and (call.places == nil or type(call.places) == "table")
 		and (call.on ~= "log" or (LEVELS[call.method] and type(call.args[1]) == "string"))
 end
 
--- True, or nil and how the program ended. Whatever is raised is the script's to hear. `message`: true, the call, its objects.
-local function answer(self, process, message, ctx)
+-- Perform a call, and send the reply; what the call raises is sent to the script. `message`: true, the call, its objects.
+-- Returns true, or nil and how the program ended.
+local function reply_to(self, process, message, ctx)
 	table.remove(message, 1)
 	if not can_be_call(message[1]) then
 		return nil, wire.FOREIGN
@@ -95,18 +97,18 @@ local function answer(self, process, message, ctx)
 		if sent then
 			return good, how
 		end
-		results = good -- it cannot be carried, and nothing of it was sent
+		results = good -- the results cannot be carried: nothing was sent
 	end
 	return process:answer({raise = raised(message[1], results)})
 end
 
--- Serve the script until it has done what was asked for. Answers what it said in the end, or nil and how the program ended.
+-- Perform the script's calls until its request ends. Returns the message that ends it, or nil and how the program ended.
 local function serve(self, process, ctx)
 	while true do
 		local message = table.pack(process:receive())
 		local is_call, how = message[1], message[2]
 		if is_call then
-			is_call, how = answer(self, process, message, ctx)
+			is_call, how = reply_to(self, process, message, ctx)
 		elseif is_call == false then
 			return how
 		end
@@ -116,17 +118,18 @@ local function serve(self, process, ctx)
 	end
 end
 
--- Have the script do something. Answers what it said in the end, or nil and a problem; without a process if that is no longer of use.
+-- Send a request, and serve the script until it ends. Returns the message that ends it, or nil and a problem; after that there is no
+-- process if the program is lost.
 function Isolated:request(what, ctx, header, object)
 	local process = self.process
 	if self.busy then
-		-- What it was asked for was given up while it waited, and it still is at that.
+		-- An earlier request was given up while the script waited: the program still works on it.
 		return self:give_up(what, "its program is still at work on something else")
 	end
 	process:begin(header.t == "load" or header.t == "init")
 	local sent, ok, how = pcall(process.ask, process, header, object)
 	if not sent then
-		return nil, ("%s failed: %s"):format(what, text_of(ok)) -- it cannot be carried, and nothing of it was sent
+		return nil, ("%s failed: %s"):format(what, text_of(ok)) -- the request cannot be carried: nothing was sent
 	end
 	self.busy = true
 	local reply
@@ -149,7 +152,7 @@ function Isolated:request(what, ctx, header, object)
 	return reply
 end
 
--- The program is of no more use.
+-- End a program that cannot be used any more. Returns nil and the reason.
 function Isolated:give_up(what, how)
 	local process = self.process
 	self.process, self.busy = nil, false
@@ -161,7 +164,7 @@ local function is_text(value)
 	return type(value) == "string" and not value:find("\0", 1, true)
 end
 
--- What the program says of the script that it loaded, nil if it cannot have said so.
+-- The script as the program describes it; nil if the description is not one that isolated_program.lua makes.
 local function described(loaded)
 	local ok, values = pcall(wire.unpack, loaded.script)
 	local script = ok and values[1]
@@ -171,7 +174,7 @@ local function described(loaded)
 	end
 end
 
--- A new program with the script loaded in it. Answers what it says of the script.
+-- Start a new program, and load the script in it. Returns the script's description, or nil and a problem.
 function Isolated:start()
 	local process, problem = core.spawn(self.caps.program, self.caps, self.store)
 	if not process then
@@ -196,7 +199,7 @@ function Isolated:init(ctx)
 	return self:request("init", ctx, {t = "init", id = ctx.watcher:id()})
 end
 
--- The program ended while it worked on something else: another one. Its init runs again.
+-- Start another program if the last one was lost, and run the script's init again. Returns true, or nil and a problem.
 function Isolated:ensure(ctx)
 	if self.process and not self.busy then
 		return true
@@ -210,7 +213,7 @@ function Isolated:ensure(ctx)
 	return ok, problem
 end
 
--- Raise a failure of the script's. Where it was is in the other program: without a `place` that program ended, or was not to be had.
+-- Raise a failure of the script. `place` says where in the other program it happened; nil: that program ended or did not start.
 local function fail(self, text, place)
 	error(setmetatable({}, {__tostring = function() return text_of(text) end, __vigia_place = place or "in " .. printable(self.path)}), 0)
 end
@@ -220,7 +223,7 @@ local function event_message(t, event, ctx)
 		attempt = ctx and ctx.attempt}
 end
 
----Load a script in a program of its own: what vigia.script.load answers.
+---Load a script in a program of its own. Returns what vigia.script.load returns.
 ---@param caps {program: string?, memory: integer, cpu: integer, choose: integer, libraries: integer}
 function M.load(path, source, set, given, caps)
 	local isolated = setmetatable({path = path, source = source, set = set, store = given.store, log = given.log, caps = caps,
@@ -229,7 +232,7 @@ function M.load(path, source, set, given, caps)
 	if not script then
 		error(problem:sub(1, #path) == path and problem or path .. ": " .. problem, 0)
 	end
-	local watcher -- of this script, once it has begun
+	local watcher -- of this script; nil before init
 	script.init = function(ctx)
 		watcher = ctx.watcher
 		if isolated.process then

@@ -1,7 +1,8 @@
--- isolated.lua - the side of a script that runs in a program of its own: loads it, calls it, and carries its calls to the supervisor
--- (isolation.lua), which has the store. Called with the channel {call =, next =, fits =, flush =, begin =, guard =} (runtime/isolated.c).
+-- isolated_program.lua - an isolated script, seen from the program it runs in. Loads the script, runs its functions, and sends the calls it
+-- makes to the process that has the store (isolated_host.lua). Called with the channel {call =, next =, fits =, flush =, begin =,
+-- guard =} of runtime/isolated.c.
 --
--- A finalizer or a hook of the script may call in here at any place. Each call is one exchange, which nothing interrupts.
+-- A finalizer or a hook of the script may call into this file at any point. Each call is one exchange, which nothing interrupts.
 
 local vigia = require("vigia")
 local core = require("vigia.core")
@@ -22,7 +23,7 @@ return function(channel)
 
 	local NOTHING <const> = {n = 0}
 
-	-- Ask the supervisor, and wait for its answer: true and the results, or false and what it raised.
+	-- Make a call in the host, and wait for the reply. Returns true and the results, or false and what the call raised.
 	local function ask(on, method, args, objects, places)
 		local message = pack(call({on = on, method = method, args = args, places = places}, unpack(objects, 1, objects.n)))
 		local header = message[1]
@@ -42,7 +43,7 @@ return function(channel)
 		return ...
 	end
 
-	-- An event that cannot be carried cannot be stored: the error that the store answers then.
+	-- The error that a store returns for an event that cannot be carried, and so cannot be stored.
 	local function refusal(objects, places)
 		for i = 1, objects.n do
 			local ok, message = pcall(fits, {}, objects[i])
@@ -107,7 +108,7 @@ return function(channel)
 		return xpcall(f, note_trace, ...)
 	end
 
-	-- Where the handler failed: for the log, which has no other way to see into this program.
+	-- Where the handler failed, for the log: the host cannot see into this program.
 	local function place_of(f)
 		if trace then
 			return trace
@@ -116,7 +117,7 @@ return function(channel)
 		return about and about.what ~= "C" and ("in the function at %s:%d"):format(about.short_src, about.linedefined) or nil
 	end
 
-	-- What became of a handler: whether it succeeded, and the error value.
+	-- The outcome of a handler: whether it succeeded, and the error value.
 	local judge <const> = core.outcome
 	local function outcome(ok, ...)
 		if ok then
@@ -199,7 +200,7 @@ return function(channel)
 		local event, ctx = event_of(header, object), context_of(header)
 		local ok, cause = outcome(call_noted(script.handle, event, ctx))
 		local place = not ok and place_of(script.handle) or nil
-		local unwritten = flush() -- if it is still so when the supervisor looks, it lets the event fail
+		local unwritten = flush() -- if the host cannot write it either, it fails the event
 		if ok then
 			if unwritten then
 				tell_on_error(nil, unwritten, event, ctx)
@@ -212,7 +213,7 @@ return function(channel)
 		return {t = "failed", message = text, place = place}
 	end
 
-	-- What the supervisor asks for, one thing after the other.
+	-- Requests, one after the other.
 	local message = pack(next_request())
 	while true do
 		local header = message[1]
@@ -220,7 +221,7 @@ return function(channel)
 		local reply = does[header.t](header, message[2])
 		local ok, problem = pcall(fits, reply)
 		if not ok then
-			reply = {t = "failed", message = "what it has to say cannot be carried: " .. tostring(problem)}
+			reply = {t = "failed", message = "its reply cannot be carried: " .. tostring(problem)}
 		end
 		message = pack(next_request(reply))
 	end
