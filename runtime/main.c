@@ -21,7 +21,9 @@
  *     limit               how often the same thing is told
  *     error alloc buf table    codes and messages, memory, byte buffers, hash tables
  *   store/                remembers
- *     store               the interface of all backends, and handles; what is alike for all backends
+ *     store               handles: what is alike for all backends
+ *     backend             the interface that each backend fills in
+ *     clock               the time; is this process a forked child?
  *     commit              group commit: many callers, one sync
  *     queue               appends that wait in memory for the next commit
  *     progress            the watchers' progress on its way into commits

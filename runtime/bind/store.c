@@ -738,7 +738,7 @@ static int store_stats(lua_State *L)
 	/* Taken now: making the table may run a finalizer that closes the store. */
 	unsigned can = backend->can;
 	const char *name = backend->name;
-	uint64_t appended = atomic_load(&h->store->appended), queued = atomic_load(&backend->queue.count);
+	uint64_t appended = atomic_load(&h->store->appended), queued = atomic_load(&backend->queue->count);
 	lua_createtable(L, 0, 28);
 	set_string(L, "path", h->path);
 	set_string(L, "backend", name);

@@ -14,7 +14,7 @@
 #ifndef VIGIA_STORE_COLLECT_H
 #define VIGIA_STORE_COLLECT_H
 
-#include "store.h"
+#include "backend.h"
 
 /* One run. `stop` (may be NULL) ends it between two slices; then the reason is BOUND. */
 int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vigia_gc *out, struct vigia_error *err);

@@ -13,6 +13,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "clock.h"
 #include "thread.h"
 
 /* Callers that share one commit. */

@@ -14,8 +14,9 @@
 #include <stdatomic.h>
 #include <pthread.h>
 
-#include "store.h"
+#include "vigia.h"
 
+struct vigia__append; /* backend.h */
 struct vigia__ticket; /* one caller in a batch */
 
 /* Commits a batch. lock: take the writer's lock (may block long). write: store all tickets' requests, durable when it

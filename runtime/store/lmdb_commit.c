@@ -122,7 +122,7 @@ static uint64_t ticket_bytes(const struct attempt *attempt)
 /* Of all events that it is to hold, as far as is known before the queue is taken. */
 static uint64_t bytes_of(struct lmdb_backend *b, const struct attempt *attempt)
 {
-	return ticket_bytes(attempt) + (attempt->rest ? atomic_load(&b->base.queue.bytes) : 0);
+	return ticket_bytes(attempt) + (attempt->rest ? atomic_load(&b->queue.bytes) : 0);
 }
 
 /* Is there room on the disk? 0 or an error number. */
@@ -158,7 +158,7 @@ static void settle_queue(struct lmdb_backend *b)
 {
 	MDB_txn *txn;
 	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return; /* the next commit finds out */
-	vigia__queue_settle(&b->base.queue, look, &(struct inside){b, txn});
+	vigia__queue_settle(&b->queue, look, &(struct inside){b, txn});
 	vigia__lmdb_write_abort(b, txn);
 }
 
@@ -193,7 +193,7 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, uint64_t *types,
                       struct vigia_error *err)
 {
-	struct vigia__queue *queue = &b->base.queue;
+	struct vigia__queue *queue = &b->queue;
 	struct inside in = {b, txn};
 	struct vigia__progress_taken *taken = NULL;
 	struct vigia__append queued = {0};
@@ -277,7 +277,7 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 		size_t seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, attempt, types, err);
 		bool exceeded = (alone && !attempt->capped) || attempt->last_chance;
-		if (rc == VIGIA_OK && exceeded && attempt->took) vigia__queue_exceeded(&b->base.queue);
+		if (rc == VIGIA_OK && exceeded && attempt->took) vigia__queue_exceeded(&b->queue);
 		if (attempt->disk != 0 && !attempt->capped) {
 			attempt->first_disk = attempt->disk;
 			attempt->capped = true;
@@ -342,7 +342,7 @@ static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error 
 static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types,
                       struct vigia_error *err)
 {
-	bool lent = atomic_load(&b->base.queue.bytes) == 0, last_chance = false;
+	bool lent = atomic_load(&b->queue.bytes) == 0, last_chance = false;
 	for (const struct vigia__ticket *t = tickets; t; t = t->next) {
 		last_chance |= t->kind == VIGIA_TICKET_APPEND && t->append->last_chance;
 		lent |= turn_of(t) == TURN_SAVES && (t->kind == VIGIA_TICKET_CALL || t->append->keep);
@@ -443,7 +443,7 @@ static int lock(void *ctx, void **txn, struct vigia_error *err)
 		rc = vigia__lmdb_write_begin(b, (MDB_txn **)txn, err);
 		if (rc == VIGIA_OK && (rc = vigia__lmdb_locks_there(b, err)) < 0) vigia__lmdb_write_abort(b, *txn);
 	}
-	if (rc < 0) vigia__queue_not_begun(&b->base.queue, rc);
+	if (rc < 0) vigia__queue_not_begun(&b->queue, rc);
 	return rc;
 }
 

@@ -280,17 +280,16 @@ static void disown(struct vigia__backend *base, const char *id)
 /* Also for a backend that was only half opened. */
 static void backend_free(struct lmdb_backend *b)
 {
-	vigia__queue_stop(&b->base.queue);
+	vigia__queue_stop(&b->queue);
 	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
-	vigia__queue_deinit(&b->base.queue);
+	vigia__queue_deinit(&b->queue);
 	vigia__lmdb_env_close(b);
 	vigia__side_close(&b->side);
 	vigia__copies_leave();
 	pthread_mutex_destroy(&b->readers_mutex);
 	pthread_mutex_destroy(&b->look_mutex);
-	vigia__progress_deinit(&b->base.progress);
 	pthread_mutex_destroy(&b->settings_mutex);
-	pthread_mutex_destroy(&b->base.collector.mutex);
+	vigia__backend_deinit(&b->base);
 	pthread_rwlock_destroy(&b->map_lock);
 	free(b->path);
 	vigia__free(b);
@@ -326,7 +325,6 @@ static const struct vigia__backend lmdb_interface = {
 	.own = own,
 	.disown = disown,
 	.wait_owner = wait_owner,
-	.clock = vigia__clock_now,
 	.collect = vigia__lmdb_collect,
 	.elect = vigia__lmdb_elect,
 	.resign = vigia__lmdb_resign,
@@ -373,19 +371,17 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		free(path);
 		return vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
 	}
-	b->base = lmdb_interface;
+	vigia__backend_init(&b->base, &lmdb_interface);
 	b->path = path;
-	b->side.fd = b->base.lock_fd = -1;
+	b->side.fd = -1;
 	atomic_init(&b->lost_beside, -1);
 	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();
-	vigia__queue_init(&b->base.queue, &b->base);
+	vigia__queue_init(&b->queue, &b->base);
 	vigia__commit_init(&b->commit, &vigia__lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);
 	pthread_mutex_init(&b->look_mutex, NULL);
-	vigia__progress_init(&b->base.progress);
 	pthread_mutex_init(&b->settings_mutex, NULL);
-	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->base.settings_word = &b->local_word;
 	b->map_asked = (size_t)options->map_size_bytes;
 	vigia__lmdb_map_init(b);

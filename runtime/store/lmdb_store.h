@@ -45,9 +45,10 @@
 #include <lmdb.h>
 #include <sys/types.h>
 
+#include "backend.h"
 #include "commit.h"
+#include "queue.h"
 #include "side.h"
-#include "store.h"
 
 /* A checkpoint's value. Native byte order: the file refuses a machine of another one. */
 struct checkpoint_record {
@@ -120,6 +121,7 @@ struct lmdb_backend {
 	struct reader *readers; /* not in use */
 	struct vigia__lmdb_pin *pins;
 
+	struct vigia__queue queue;
 	_Atomic uint64_t reached; /* the last number that a commit of this process gave */
 	struct vigia__commit commit;
 	struct vigia__side side;

@@ -16,7 +16,7 @@
 #include "../core/iterator.h"
 #include "../core/table.h"
 #include "collect.h"
-#include "store.h"
+#include "queue.h"
 
 struct stored {
 	uint8_t *bytes; /* the event, as core/event.h draws it */
@@ -49,6 +49,7 @@ struct owned {
 struct memory_backend {
 	struct vigia__backend base;
 	struct vigia__wake wake;
+	struct vigia__queue queue;
 	pthread_mutex_t mutex; /* of everything below */
 
 	/* Events latest-count+1 .. latest are at events[first .. first+count). */
@@ -461,10 +462,10 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct key *no_key;
 	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	if (vigia__queue_take(&base->queue, &queued, look, b) < 0 || make_room(b, &queued, &no_key) < 0)
+	if (vigia__queue_take(&b->queue, &queued, look, b) < 0 || make_room(b, &queued, &no_key) < 0)
 		rc = no_room(&queued, err);
 	else put_events(b, &queued, no_key, &types);
-	vigia__queue_done(&base->queue, &queued, rc);
+	vigia__queue_done(&b->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
 	uint64_t latest = b->latest;
 	if (rc == VIGIA_ENOMEM && types == 0) commit_cancel(b);
@@ -710,8 +711,8 @@ static int configure(struct vigia__backend *base, const struct vigia_store_optio
 static void release(struct vigia__backend *base)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	vigia__queue_stop(&base->queue);
-	vigia__queue_deinit(&base->queue);
+	vigia__queue_stop(&b->queue);
+	vigia__queue_deinit(&b->queue);
 	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[b->first + i].bytes);
 	vigia__free(b->events);
 	vigia__free(b->marks);
@@ -720,54 +721,50 @@ static void release(struct vigia__backend *base)
 		for (struct vigia__node *entry; (entry = vigia__table_pop(tables[i]));) vigia__free(entry);
 		vigia__table_deinit(tables[i]);
 	}
-	vigia__progress_deinit(&base->progress);
-	pthread_mutex_destroy(&b->base.collector.mutex);
+	vigia__backend_deinit(base);
 	pthread_mutex_destroy(&b->mutex);
 	vigia__free(b);
 }
+
+static const struct vigia__backend memory_interface = {
+	.name = "memory",
+	.append = append,
+	.scan = scan,
+	.bounds = bounds,
+	.find_time = find_time,
+	.trim = trim,
+	.checkpoint_put = checkpoint_put,
+	.checkpoint_advance = checkpoint_advance,
+	.checkpoint_get = checkpoint_get,
+	.checkpoint_delete = checkpoint_delete,
+	.checkpoint_each = checkpoint_each,
+	.own = own,
+	.disown = disown,
+	.collect = collect,
+	.elect = elect,
+	.resign = resign,
+	.hold = hold,
+	.hold_each = hold_each,
+	.touch = touch,
+	.settings = settings,
+	.configure = configure,
+	.commits = commits,
+	.stats = stats,
+	.release = release,
+};
 
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__calloc(sizeof *b);
 	if (b == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a store");
-	b->base = (struct vigia__backend){
-		.name = "memory",
-		.lock_fd = -1,
-		.can = 0,
-		.wake = &b->wake,
-		.settings_word = &b->settings_word,
-		.collect_call = {&b->collect_at, &b->collect_word},
-		.max_event_size = options->max_event_size_bytes,
-		.durability = options->durability,
-		.append = append,
-		.scan = scan,
-		.bounds = bounds,
-		.find_time = find_time,
-		.trim = trim,
-		.checkpoint_put = checkpoint_put,
-		.checkpoint_advance = checkpoint_advance,
-		.checkpoint_get = checkpoint_get,
-		.checkpoint_delete = checkpoint_delete,
-		.checkpoint_each = checkpoint_each,
-		.own = own,
-		.disown = disown,
-		.clock = vigia__clock_now,
-		.collect = collect,
-		.elect = elect,
-		.resign = resign,
-		.hold = hold,
-		.hold_each = hold_each,
-		.touch = touch,
-		.settings = settings,
-		.configure = configure,
-		.commits = commits,
-		.stats = stats,
-		.release = release,
-	};
-	vigia__queue_init(&b->base.queue, &b->base);
+	vigia__backend_init(&b->base, &memory_interface);
+	b->base.wake = &b->wake;
+	b->base.settings_word = &b->settings_word;
+	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};
+	b->base.max_event_size = options->max_event_size_bytes;
+	b->base.durability = options->durability;
+	vigia__queue_init(&b->queue, &b->base);
 	pthread_mutex_init(&b->mutex, NULL);
-	vigia__progress_init(&b->base.progress);
-	pthread_mutex_init(&b->base.collector.mutex, NULL);
 	b->created_at_ns = vigia__wall_ns();
 	vigia__settings_from(&b->settings, options);
 	*out = &b->base;

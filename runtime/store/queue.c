@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "../core/error.h"
-#include "store.h"
 #include "thread.h"
 
 /* So long does the thread wait at least after a failure. */
@@ -53,6 +52,7 @@ static const size_t *ends_of(const struct vigia__events *events)
 void vigia__queue_init(struct vigia__queue *queue, struct vigia__backend *backend)
 {
 	*queue = (struct vigia__queue){.backend = backend};
+	backend->queue = queue;
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -22,10 +22,7 @@
 #include <stdatomic.h>
 
 #include "../core/buf.h"
-#include "vigia.h"
-
-struct vigia__append;
-struct vigia__backend;
+#include "backend.h"
 
 /* Events back to back, and where each ends (size_t). */
 struct vigia__events {

@@ -5,12 +5,9 @@
 #include "store.h"
 
 #include <linux/futex.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
@@ -20,67 +17,9 @@
 #include "../core/serial.h"
 #include "collect.h"
 #include "commit.h"
-#include "fd.h"
 
 /* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
 enum { SCAN_NS = 10000000 };
-
-int64_t vigia__mono_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-int64_t vigia__wall_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-/* One number for each start of the machine; 0 where it cannot be told. */
-static uint64_t boot_id;
-
-static void read_boot_id(void)
-{
-	char text[64];
-	int fd = VIGIA_FD(open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
-	if (fd < 0) return;
-	ssize_t len = read(fd, text, sizeof text);
-	close(fd);
-	uint64_t h = UINT64_C(14695981039346656037);
-	for (ssize_t i = 0; i < len; i++) h = (h ^ (uint8_t)text[i]) * UINT64_C(1099511628211);
-	boot_id = len > 0 ? h | 1 : 0;
-}
-
-void vigia__clock_now(struct vigia__clock *out)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct timespec ts;
-	pthread_once(&once, read_boot_id);
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	*out = (struct vigia__clock){vigia__wall_ns(), (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec, boot_id};
-}
-
-static atomic_uint fork_generation;
-
-static void count_fork(void)
-{
-	atomic_fetch_add_explicit(&fork_generation, 1, memory_order_relaxed);
-}
-
-static void watch_forks(void)
-{
-	pthread_atfork(NULL, NULL, count_fork);
-}
-
-unsigned vigia__fork_generation(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, watch_forks);
-	return atomic_load_explicit(&fork_generation, memory_order_relaxed);
-}
 
 /* ---- life of a handle ---- */
 
@@ -152,7 +91,7 @@ void vigia__store_unref(struct vigia_store *store)
 	/* In a forked child the backend is the parent's: locks and descriptors in it must not be touched. */
 	if (store->fork_generation == vigia__fork_generation()) {
 		if (store->collects) vigia__collector_drop(store->backend);
-		vigia__queue_flush(&store->backend->queue, true, NULL);
+		vigia__queue_flush(store->backend->queue, true, NULL);
 		store->backend->release(store->backend);
 	}
 	vigia__free(store->path);
@@ -201,12 +140,6 @@ static int enter_to_write(struct vigia_store *store, struct vigia_error *err)
 
 /* ---- append ---- */
 
-int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ESEQUENCE, "if_last: the last event is %llu, not %llu; nothing was stored",
-	                    (unsigned long long)last_seq, (unsigned long long)request->if_last);
-}
-
 static void note_appended(struct vigia_store *store, const struct vigia__append *request)
 {
 	if (request->count == 0 || request->existed) return;
@@ -225,17 +158,17 @@ int vigia__store_append(struct vigia_store *store, struct vigia__append *request
 	int rc = enter_to_write(store, err);
 	if (rc < 0) return rc;
 	request->queued = false;
-	rc = may_queue(request) ? vigia__queue_wanted(&store->backend->queue, err) : 0;
+	rc = may_queue(request) ? vigia__queue_wanted(store->backend->queue, err) : 0;
 	bool queues = rc > 0;
 	if (queues) {
-		rc = vigia__queue_put(&store->backend->queue, request, store->options.commit_queue_bytes, err);
+		rc = vigia__queue_put(store->backend->queue, request, store->options.commit_queue_bytes, err);
 		request->queued = rc == VIGIA_OK;
 	}
 	if (rc == (queues ? VIGIA_NONE : 0)) {
 		rc = store->backend->append(store->backend, request, err);
 		if (rc == VIGIA_OK) note_appended(store, request);
 		if (rc == VIGIA_OK && queues) {
-			vigia__queue_has_room(&store->backend->queue);
+			vigia__queue_has_room(store->backend->queue);
 			request->queued = true; /* as all others: without a number */
 		}
 	}
@@ -306,10 +239,10 @@ int vigia__store_flush(struct vigia_store *store, struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	rc = vigia__queue_flush(&store->backend->queue, true, err);
+	rc = vigia__queue_flush(store->backend->queue, true, err);
 	if (rc < 0)
-		vigia__error_prefix(
-			err, "%zu events that waited for their commit are not stored: ", atomic_load(&store->backend->queue.count));
+		vigia__error_prefix(err, "%zu events that waited for their commit are not stored: ",
+		                    atomic_load(&store->backend->queue->count));
 	vigia__store_leave(store);
 	return rc;
 }
@@ -320,7 +253,7 @@ int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	uint64_t oldest, latest;
-	rc = vigia__queue_flush(&b->queue, false, err);
+	rc = vigia__queue_flush(b->queue, false, err);
 	if (rc == VIGIA_OK && b->sync && !store->options.readonly && atomic_load(&b->durability) == VIGIA_DURABILITY_NONE)
 		rc = b->sync(b, err);
 	if (rc == VIGIA_OK) rc = b->bounds(b, &oldest, &latest, err);
@@ -336,7 +269,7 @@ int vigia_store_backup(struct vigia_store *store, const char *path, bool compact
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	if (b->backup == NULL) rc = vigia__error(err, VIGIA_EUNSUPPORTED, "a store in memory has no file to copy");
-	else if (!store->options.readonly) rc = vigia__queue_flush(&b->queue, false, err);
+	else if (!store->options.readonly) rc = vigia__queue_flush(b->queue, false, err);
 	if (rc == VIGIA_OK) rc = b->backup(b, path, compact, err);
 	vigia__store_leave(store);
 	return rc;
@@ -435,13 +368,6 @@ static bool ended(const struct vigia_store *store, const struct vigia__cancel *c
 {
 	if (atomic_load(&store->closed)) return true;
 	return cancel && ((cancel->flag && atomic_load(cancel->flag)) || (cancel->asks && cancel->asks(cancel->ctx)));
-}
-
-bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
-{
-	/* First: what is not there any more must not be touched. */
-	if (backend->there && backend->there(backend, NULL) < 0) return true;
-	return (backend->heal && backend->heal(backend)) || backend->commits(backend) != commits;
 }
 
 /* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */

@@ -1,7 +1,6 @@
 /*
- * store.h - the door of the room that remembers: a handle on a store (struct vigia_store), and the interface that each
- * backend fills in. What is alike for all backends is done once, in store.c: names and sizes, iterators, the long poll,
- * handles that are closed or were forked away. A backend (lmdb_*.c, memory.c) appends, scans, keeps checkpoints, trims.
+ * store.h - the door of the room that remembers: a handle on a store. What is the same for all backends is done once,
+ * in store.c: names and sizes, iterators, the long poll, handles that are closed or were forked away.
  *
  * Life: vigia_store_open() makes a handle; the backend of a file is shared by all its handles in the process and
  * counted. A handle that is closed refuses calls; it is freed when its owner and the last call, registry or thread
@@ -10,186 +9,10 @@
 #ifndef VIGIA_STORE_STORE_H
 #define VIGIA_STORE_STORE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
-#include "../core/batch.h"
-#include "../core/filter.h"
-#include "../core/retention.h"
-#include "../core/settings.h"
-#include "progress.h"
+#include "backend.h"
 #include "queue.h"
-#include "wake.h"
-
-enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
-
-/* ---- what a backend can (capability flags) ---- */
-enum {
-	VIGIA_CAN_PERSIST = 1, /* survives close and crash */
-	VIGIA_CAN_SHARE = 2,   /* several processes */
-	VIGIA_CAN_DAMAGE = 4   /* keeps bytes that can be damaged, and finds out */
-};
-
-/* One call to append: events encoded back to back in `bytes`, stamped in place by whoever commits them. */
-struct vigia__append {
-	uint8_t *bytes;
-	const size_t *ends; /* ends[i]: offset behind event i; NULL for one event of `len` bytes */
-	size_t count;
-	size_t len;
-	/* conditions (contract S21) */
-	struct vigia_slice key; /* len 0: none */
-	uint64_t if_last;
-	bool if_last_given;
-	bool now;         /* not to be queued, whatever the file's durability */
-	bool keep;        /* what was queued must be stored, even if a full map has to be exceeded for it */
-	bool last_chance; /* and even if a full disk's reserve is used up */
-	bool accepted;    /* its sizes were checked before */
-	/* out */
-	bool queued;  /* it waits in memory and has no numbers yet */
-	bool existed; /* the key was there: the numbers are those of the append that brought it, and nothing was stored */
-	uint64_t first_seq;
-	uint64_t last_seq;
-};
-
-/* ESEQUENCE, naming both numbers. For backends. */
-int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err);
-
-/* One slice of a scan. */
-struct vigia__scan {
-	uint64_t from; /* first number to look at */
-	const struct vigia__filter *filter;
-	size_t count_max;      /* events to copy at most, SIZE_MAX = any number */
-	size_t bytes_max;      /* bytes to copy at most, but one event always */
-	bool goes_on;          /* with an answer that has some: none is fine, too */
-	int64_t now_mono_ns;   /* 0: ask the clock */
-	int64_t until_mono_ns; /* drop no more events after this time; those that are wanted have the bounds above */
-	/* out */
-	uint64_t gone;      /* numbers from `from` on that were removed before the first that is there */
-	uint64_t looked_at; /* the last number looked at, 0 = none */
-	bool at_end;        /* nothing was left to look at */
-};
-
-struct vigia__backend_stats {
-	uint64_t oldest, latest; /* 0 = none */
-	uint64_t events;
-	uint64_t file_bytes, used_bytes, map_bytes;
-	uint64_t readers;
-	uint64_t commits; /* counts up with each commit of any process */
-	char file_id[33]; /* hexadecimal, "" for memory */
-	int64_t created_at_ns;
-	int format;
-	struct vigia__settings settings; /* as the file has them now */
-};
-
-struct vigia__ticket; /* commit.h */
-struct vigia__verify; /* verify.h */
-
-/* One slice of a garbage collection: one transaction, which looks at what holds back and removes what may go. */
-struct vigia__collect {
-	uint64_t events_left; /* remove at most so many; the run's */
-	int64_t slice_ns;     /* and no longer, from when the writer's lock is held */
-	bool first;           /* of a run: write a mark, note who runs now */
-	struct {            /* first of all, in slices too: the checkpoints of those who run are renewed (checkpoint_ttl) */
-		int databases;  /* so many have been looked through */
-		bool under_way; /* out: there are more; nothing was removed */
-		size_t len;
-		char after[VIGIA_NAME_MAX + 1]; /* and in the next one the ids up to this */
-	} renewal;
-	uint64_t latest; /* in: the last number at the slice before, 0 = there was none; out: now */
-	/* out */
-	uint64_t removed;
-	uint64_t oldest; /* afterwards, 0 = none */
-	bool more;       /* there is more to remove */
-	struct vigia__verdict verdict;
-};
-
-/* The thread that collects for this process (collect.h). */
-struct vigia__collector {
-	pthread_mutex_t mutex;
-	unsigned users; /* handles opened with `collect` */
-	pthread_t thread;
-	atomic_bool stop;
-};
-
-struct vigia__backend {
-	const char *name; /* "lmdb", "memory" */
-	int lock_fd;      /* who holds it open keeps the watcher ids that this process runs; -1: there is none */
-	unsigned can;
-	struct vigia__wake *wake; /* bumped after each commit */
-	_Atomic int64_t max_event_size;
-	_Atomic int durability;
-	struct vigia__queue queue;            /* begun and ended by the backend */
-	struct vigia__progress_list progress; /* so is this */
-	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
-
-	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: nobody collects */
-
-	/* Blocks until durable. count 0: only saves progress. All or nothing. */
-	int (*append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);
-	/* The same without blocking: ticket->finished tells, on another thread (commit.h). NULL: this backend never blocks
-	 * long. */
-	int (*submit)(struct vigia__backend *b, struct vigia__ticket *ticket);
-	/* Adds to the batch; one read transaction, closed when it returns. */
-	int (*scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
-	int (*bounds)(struct vigia__backend *b, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
-	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
-	int (*trim)(struct vigia__backend *b, uint64_t upto, uint64_t *removed, struct vigia_error *err);
-
-	/* Checkpoints; put moves forward and back; get and delete answer ENOCHECKPOINT. */
-	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
-	/* Forward only: one that is there and not smaller stays. */
-	int (*checkpoint_advance)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
-	int (*checkpoint_get)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
-	int (*checkpoint_delete)(struct vigia__backend *b, const char *id, struct vigia_error *err);
-	int (*checkpoint_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-
-	/* One owner per watcher id, in all processes: 0, or EOWNED naming the pid. */
-	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);
-	void (*disown)(struct vigia__backend *b, const char *id);
-	/* Block until no other process owns it, or cancel_fd is readable (EINTERRUPTED). NULL: there are no other
-	 * processes. */
-	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);
-
-	/* The settings of the file as they are now; changed for all processes (EOPTION: not possible). */
-	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
-	int (*configure)(struct vigia__backend *b, const struct vigia_store_options *changes, struct vigia_error *err);
-
-	/* Garbage collection (collect.h). `clock` is the machine's; tests set their own. */
-	struct vigia__collector collector;
-	void (*clock)(struct vigia__clock *out);
-	int (*collect)(struct vigia__backend *b, struct vigia__collect *slice, struct vigia_error *err);
-	/* Be the one process that collects in the background; false: another one is. */
-	bool (*elect)(struct vigia__backend *b);
-	void (*resign)(struct vigia__backend *b);
-	/* Hold back collection before `from` for an id without a checkpoint. Where that is is found out in the transaction
-	 * that makes it, so that nothing is collected in between. *seq_num becomes the last number that it does not hold,
-	 * *made: it had no hold before. VIGIA_NONE: it has a checkpoint. */
-	int (*hold)(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
-	            struct vigia_error *err);
-	int (*hold_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-	/* A watcher of this id starts: its checkpoint or hold is fresh (checkpoint_ttl). */
-	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);
-
-	/* Durability "none": put what was committed on the disk. NULL: nothing to do. */
-	int (*sync)(struct vigia__backend *b, struct vigia_error *err);
-
-	/* A copy in a new file. NULL: this backend has no files. */
-	int (*backup)(struct vigia__backend *b, const char *path, bool compact, struct vigia_error *err);
-	/* What is kept beside the events (verify.h). NULL: nothing that can be damaged. */
-	int (*check)(struct vigia__backend *b, struct vigia__verify *verify, struct vigia_error *err);
-
-	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
-	uint64_t (*commits)(struct vigia__backend *b);
-	/* Once a second, by whoever waits: is the store still what was opened? 0, or EREPLACED. NULL: always. */
-	int (*there)(struct vigia__backend *b, struct vigia_error *err);
-	/* Once a second, by whoever waits, and by whoever asks for the last number: is there a commit that readers cannot
-	 * see, because its process died in the middle of telling? Then
-	 * make it visible and answer true. NULL: cannot happen. */
-	bool (*heal)(struct vigia__backend *b);
-	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);
-	/* The last handle is gone. */
-	void (*release)(struct vigia__backend *b);
-};
 
 struct vigia_store {
 	struct vigia__backend *backend;
@@ -205,25 +28,12 @@ struct vigia_store {
 	bool recodes;        /* and that is not msgpack */
 };
 
-/* Open a backend. `path` as the user gave it. lmdb: the real path is looked up inside. */
-int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,
-                     struct vigia_error *err);
-int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
-
-/* How often whoever waits looks for news that nobody announced. */
-enum { VIGIA_HEAL_NS = 1000000000 };
-/* Once a second while waiting: is there news that nobody announced? That the store is not what it was is such news,
- * which reading tells. `commits` is what was seen before the last look. */
-bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits);
-
 /* A call begins: 0 and a reference, or ECLOSED, EFORKED. Every 0 is followed by one leave. */
 int vigia__store_enter(struct vigia_store *store, struct vigia_error *err);
 void vigia__store_leave(struct vigia_store *store);
 /* Keep the handle's memory (not its service) while something uses it. */
 void vigia__store_ref(struct vigia_store *store);
 void vigia__store_unref(struct vigia_store *store);
-/* How often this process is a forked child; compared with what was seen at open. */
-unsigned vigia__fork_generation(void);
 
 /* 0, or EINVAL: a key of 1..255 bytes, or none. */
 int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err);
@@ -264,9 +74,5 @@ int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *o
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);
 /* 0, or EINVAL: a watcher id of 1..255 bytes without a NUL. */
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);
-
-void vigia__clock_now(struct vigia__clock *out);
-int64_t vigia__mono_ns(void); /* CLOCK_MONOTONIC */
-int64_t vigia__wall_ns(void); /* CLOCK_REALTIME */
 
 #endif

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 enum { WAITS = 1, STEP = 2, SIGNAL_NS = 250000000 };
 
 /* futex_waitv(2), Linux 5.16: older headers know neither the number nor the struct. */
@@ -41,13 +43,6 @@ static bool waitv_works(void)
 		atomic_store_explicit(&waitv_known, k, memory_order_relaxed);
 	}
 	return k == 1;
-}
-
-static int64_t mono_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* FNV-1a: spreads short names well enough over 63 words. */
@@ -146,7 +141,7 @@ int64_t vigia__signal_until(int64_t until_mono_ns)
 	struct sigaction action;
 	if (sigaction(SIGINT, NULL, &action) < 0 || action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
 		return until_mono_ns;
-	int64_t soon = mono_ns() + SIGNAL_NS;
+	int64_t soon = vigia__mono_ns() + SIGNAL_NS;
 	return (action.sa_flags & SA_RESTART) && soon < until_mono_ns ? soon : until_mono_ns;
 }
 
@@ -206,7 +201,7 @@ void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *
                        int64_t until_mono_ns)
 {
 	if (!waitv_works()) {
-		int64_t soon = mono_ns() + 50000000;
+		int64_t soon = vigia__mono_ns() + 50000000;
 		vigia__word_wait(word, seen, soon < until_mono_ns ? soon : until_mono_ns);
 		return;
 	}

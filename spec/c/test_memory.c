@@ -7,6 +7,7 @@
 #define vigia__wall_ns test_wall_ns
 #define vigia__mono_ns test_mono_ns
 #include "../../runtime/store/memory.c"
+#include "store/store.h"
 #undef vigia__wall_ns
 #undef vigia__mono_ns
 int64_t vigia__mono_ns(void); /* the system's: store.h named only the test's */

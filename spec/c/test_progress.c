@@ -11,6 +11,7 @@
 #define fail  fail_ticket
 #define write write_group
 #include "store/lmdb_store.h"
+#include "store/store.h"
 
 /* ---- a handler between the steps of a commit ---- */
 
@@ -48,6 +49,7 @@ static int take_progress(struct vigia__progress_list *list, struct vigia__progre
 #define vigia__queue_take    take_queue
 #define vigia__progress_take take_progress
 #include "../../runtime/store/lmdb_commit.c"
+
 #undef vigia__queue_take
 #undef vigia__progress_take
 #undef write

@@ -91,7 +91,7 @@ static void D2_what_is_queued_while_a_commit_fails(void **state)
 	arm(FAULT_WRITE, 1, EIO, false);
 	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_EIO);
 	assert_int_equal(disarm(), 1);
-	assert_int_equal(queuing->backend->queue.taken.count, 3);
+	assert_int_equal(queuing->backend->queue->taken.count, 3);
 	assert_int_equal(append(queuing, "after", 100, NULL, NULL), VIGIA_OK);
 	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_OK);
 	assert_int_equal(last, 6);

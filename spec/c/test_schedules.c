@@ -25,6 +25,7 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "explore.h"
+#include "store/clock.h"
 #include "store/commit.h"
 #include "store/thread.h"
 #include "store/wake.h"

@@ -75,8 +75,8 @@ return {
 	bug("D2 a queue in doubt is stored twice", "store/queue.c", "test_queue", "D2_a_queue_whose*",
 		"if (rc == VIGIA_EUNKNOWN) queue->taken_seq = taken->first_seq;", ""),
 	bug("D2 a close forgets the queue", "store/store.c", "spec/interval_spec.lua", "D2k",
-		"\trc = vigia__queue_flush(&store->backend->queue, true, err);\n", "",
-		"\t\tvigia__queue_flush(&store->backend->queue, true, NULL);\n", ""),
+		"\trc = vigia__queue_flush(store->backend->queue, true, err);\n", "",
+		"\t\tvigia__queue_flush(store->backend->queue, true, NULL);\n", ""),
 
 	---- room ----
 	bug("D4 killed readers are not looked for (A13)", "store/lmdb_commit.c", "test_readers", "D4_a_writer*",

@@ -1,0 +1,34 @@
+/*
+ * backend.c - what all backends share. See backend.h.
+ */
+#include "backend.h"
+
+#include "../core/error.h"
+
+void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *table)
+{
+	*b = *table;
+	b->lock_fd = -1;
+	b->clock = vigia__clock_now;
+	vigia__progress_init(&b->progress);
+	pthread_mutex_init(&b->collector.mutex, NULL);
+}
+
+void vigia__backend_deinit(struct vigia__backend *b)
+{
+	vigia__progress_deinit(&b->progress);
+	pthread_mutex_destroy(&b->collector.mutex);
+}
+
+int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ESEQUENCE, "if_last: the last event is %llu, not %llu; nothing was stored",
+	                    (unsigned long long)last_seq, (unsigned long long)request->if_last);
+}
+
+bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
+{
+	/* First: what is not there any more must not be touched. */
+	if (backend->there && backend->there(backend, NULL) < 0) return true;
+	return (backend->heal && backend->heal(backend)) || backend->commits(backend) != commits;
+}

@@ -1,0 +1,19 @@
+/*
+ * clock.h - what the system says of the present: its clocks, and whether this process is a forked child. Any thread.
+ */
+#ifndef VIGIA_STORE_CLOCK_H
+#define VIGIA_STORE_CLOCK_H
+
+#include <stdint.h>
+
+#include "../core/retention.h"
+
+int64_t vigia__mono_ns(void); /* CLOCK_MONOTONIC */
+int64_t vigia__wall_ns(void); /* CLOCK_REALTIME */
+/* The clocks that a mark keeps (core/retention.h). */
+void vigia__clock_now(struct vigia__clock *out);
+
+/* How often this process is a forked child. What was opened in another generation belongs to a parent. */
+unsigned vigia__fork_generation(void);
+
+#endif
