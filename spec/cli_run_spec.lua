@@ -487,7 +487,7 @@ describe("vigia run", function()
 				words[3 + i] = helper.path("fifo" .. i)
 				assert(os.execute("mkfifo " .. helper.quoted(words[3 + i])))
 			end
-			assert(os.execute(("lua5.4 '%s' '%s' '%s' '%s' '%s' &"):format(table.unpack(words))))
+			assert(os.execute(("%s '%s' '%s' '%s' '%s' '%s' &"):format(helper.lua, table.unpack(words))))
 			for i = 1, 2 do appenders[i] = cli.start({"append", "--store", store}, {stdin_path = words[3 + i]}) end
 			for i, lines in ipairs{first, second} do
 				local result = appenders[i]:wait()

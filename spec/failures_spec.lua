@@ -43,7 +43,7 @@ describe("every failure in turn", function()
 		local words = {helper.quoted(folder), first}
 		table.move(kind, 2, #kind, #words + 1, words)
 		local command = ("TMPDIR=%s LD_PRELOAD=%s LUA_PATH=%s LUA_CPATH=%s lua5.4 spec/support/%s.lua %s"):format(words[1],
-			helper.quoted((os.getenv("LD_PRELOAD") or "") .. ":" .. preload), helper.quoted(package.path),
+			helper.quoted((helper.preload or "") .. ":" .. preload), helper.quoted(package.path),
 			helper.quoted(package.cpath .. ";" .. build .. "/spec/c/?.so"), program, table.concat(words, " "))
 		local pipe, lines = assert(io.popen(command .. " 2>&1", "r")), {}
 		for line in pipe:lines() do

@@ -10,9 +10,13 @@ local wrapper = require "vigia.wrapper"
 
 local M = {}
 
--- The runtime of ThreadSanitizer, which was loaded for the module, is not meant for shells: they crash. Other Luas get it by $LUA.
-local NO_PRELOAD <const> = os.getenv("TSAN_OPTIONS") and "require 'luv'.os_unsetenv('LD_PRELOAD') " or ""
+-- The runtime of a sanitizer was preloaded for the module. Shells and other programs are slow with it, crash, or stand still (pgrep under
+-- AddressSanitizer), so it is taken out of the environment; `M.lua` are the shell words that start another Lua with it.
+local PRELOAD <const> = (os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS")) and os.getenv("LD_PRELOAD")
+local NO_PRELOAD <const> = PRELOAD and "require 'luv'.os_unsetenv('LD_PRELOAD') " or ""
 assert(load(NO_PRELOAD))()
+M.preload = PRELOAD
+M.lua = PRELOAD and "env LD_PRELOAD='" .. PRELOAD:gsub("'", "'\\''") .. "' lua5.4" or os.getenv("LUA") or "lua5.4"
 
 local DEADLINE = tonumber(os.getenv("VIGIA_SPEC_DEADLINE")) or 60
 
@@ -303,7 +307,7 @@ local function lua_command(source, ...)
 	out:write(NO_PRELOAD, "local vigia = require 'vigia' local function say(...) print(...) io.stdout:flush() end ", source, "\n")
 	out:close()
 	local words = {
-		"env", "LUA_PATH=" .. quoted(package.path), "LUA_CPATH=" .. quoted(package.cpath), os.getenv("LUA") or "lua5.4", quoted(file),
+		"env", "LUA_PATH=" .. quoted(package.path), "LUA_CPATH=" .. quoted(package.cpath), M.lua, quoted(file),
 	}
 	for _, argument in ipairs{...} do words[#words + 1] = quoted(tostring(argument)) end
 	return table.concat(words, " ")

@@ -14,7 +14,7 @@ describe("hostile Lua code", function()
 		local only = os.getenv "HOSTILE_ONLY"
 		repeat
 			local text, good = helper.shell(("LUA_PATH=%s LUA_CPATH=%s %s spec/support/hostile.lua %s %d %s </dev/null"):format(
-				helper.quoted(package.path), helper.quoted(package.cpath), os.getenv "LUA" or "lua5.4", helper.quoted(folder), from,
+				helper.quoted(package.path), helper.quoted(package.cpath), helper.lua, helper.quoted(folder), from,
 				only and helper.quoted(only) or ""))
 			local begun, name, ended
 			for line in text:gmatch "[^\n]+" do

@@ -18,29 +18,29 @@ describe("an installed Vigia", function()
 	if build:sub(1, 1) ~= "/" then build = root .. "/" .. build end
 	local prefix, lib
 
-	-- A sanitizer's runtime that was loaded for the module is not meant for compilers; what is compiled against it needs the flags.
-	local sanitized = os.getenv("LD_PRELOAD") and read(build .. "/CMakeCache.txt"):match("\nVIGIA_SANITIZE:%w+=(%a+)")
+	-- What is compiled against a module with a sanitizer needs the flags.
+	local sanitized = helper.preload and read(build .. "/CMakeCache.txt"):match("\nVIGIA_SANITIZE:%w+=(%a+)")
 	local flags = sanitized and "-fno-omit-frame-pointer -fsanitize=" .. sanitized:gsub("^address$", "address,undefined") or ""
 
 	-- Run a shell command in the test's folder; it must end well. Answers what it wrote.
 	local function sh(command, ...)
-		local text, good = helper.shell(("unset LD_PRELOAD; cd %s && { %s; }"):format(quoted(helper.path()), command:format(...)))
+		local text, good = helper.shell(("cd %s && { %s; }"):format(quoted(helper.path()), command:format(...)))
 		assert(good, command .. "\n" .. text:sub(-3000))
 		return text
 	end
 
 	local function in_root(command, ...)
-		local text, good = helper.shell("cd " .. quoted(root) .. " && unset LD_PRELOAD; " .. command:format(...))
+		local text, good = helper.shell("cd " .. quoted(root) .. " && " .. command:format(...))
 		assert(good, command .. "\n" .. text:sub(-3000))
 		return text
 	end
 
 	-- The shell words that let lua5.4 find the installed module, and nothing else of ours.
 	local function lua_command()
-		local preload = sanitized and "LD_PRELOAD=" .. os.getenv("LD_PRELOAD") .. " ASAN_OPTIONS=detect_leaks=0 " or ""
+		local options = sanitized and "ASAN_OPTIONS=detect_leaks=0 " or ""
 		local share = prefix .. "/share/lua/5.4/"
-		return ("%sLUA_PATH=%s LUA_CPATH=%s %s"):format(preload, quoted(share .. "?.lua;" .. share .. "?/init.lua"),
-			quoted(lib .. "/lua/5.4/?.so"), os.getenv("LUA") or "lua5.4")
+		return ("%sLUA_PATH=%s LUA_CPATH=%s %s"):format(options, quoted(share .. "?.lua;" .. share .. "?/init.lua"),
+			quoted(lib .. "/lua/5.4/?.so"), helper.lua)
 	end
 
 	setup(function()
@@ -189,7 +189,7 @@ describe("an installed Vigia", function()
 	local function host(link)
 		write("script.lua", SCRIPT)
 		sh(CC .. "-I%s/include %s/spec/c/host.c %s $(pkg-config --cflags --libs lua5.4) -o host", quoted(prefix), quoted(root), link)
-		local environment = lua_command():gsub("LD_PRELOAD=%S+ ", ""):gsub("%S+$", "")
+		local environment = lua_command():sub(1, -#helper.lua - 1)
 		return sh("LD_LIBRARY_PATH=%s %s ./host $PWD/h.db script.lua", quoted(lib), environment)
 	end
 

@@ -47,31 +47,29 @@ for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 		return helper.shell(("cd %s && export PATH=%s:$PATH && %s"):format(quoted(folder), quoted(build), command))
 	end
 
-	-- A sanitizer's runtime that was loaded for the module is not meant for shells and compilers.
-	local plain = "unset LD_PRELOAD; "
 	local runners = {}
 	function runners.lua(block)
 		write("example.lua", block.text)
-		return run(("LUA_PATH=%s LUA_CPATH=%s lua5.4 example.lua"):format(quoted((package.path:gsub("%./", root .. "/"))),
-			quoted((package.cpath:gsub("%./", root .. "/")))))
+		return run(("LUA_PATH=%s LUA_CPATH=%s %s example.lua"):format(quoted((package.path:gsub("%./", root .. "/"))),
+			quoted((package.cpath:gsub("%./", root .. "/"))), helper.lua))
 	end
 	function runners.sh(block)
 		write("example.sh", block.text)
-		return run(plain .. "bash -eu example.sh")
+		return run("bash -eu example.sh")
 	end
 	function runners.c(block)
 		write("example.c", block.text)
 		local library = quoted(build .. "/libvigia.a")
 		local flags = "$(nm " .. library .. " 2>/dev/null | grep -q __asan_init && echo -fsanitize=address,undefined)"
-		return run(("%s cc -std=c11 -Wall -Wextra -Werror %s -I%s example.c %s -llmdb -lmsgpackc -ljansson -lm -lpthread -o example && ./example")
-			:format(plain, flags, quoted(root .. "/runtime/include"), library))
+		return run(("cc -std=c11 -Wall -Wextra -Werror %s -I%s example.c %s -llmdb -lmsgpackc -ljansson -lm -lpthread -o example && ./example")
+			:format(flags, quoted(root .. "/runtime/include"), library))
 	end
 
 	-- A spec file: what busted says of it, without the marks and the time.
 	function runners.busted(block)
 		write(block.file, block.text)
-		local text, good = run(("lua5.4 $(command -v busted) --ignore-lua --lpath=%s --cpath=%s --pattern= %s"):format(
-			quoted((package.path:gsub("%./", root .. "/"))), quoted((package.cpath:gsub("%./", root .. "/"))), block.file))
+		local text, good = run(("%s $(command -v busted) --ignore-lua --lpath=%s --cpath=%s --pattern= %s"):format(
+			helper.lua, quoted((package.path:gsub("%./", root .. "/"))), quoted((package.cpath:gsub("%./", root .. "/"))), block.file))
 		return text:gsub("^%++\n", ""):gsub(" : [%d.]+ seconds\n$", "\n"), good
 	end
 
@@ -94,8 +92,8 @@ end) end
 
 describe("the documents", function()
 	it("have the tables of options and errors that the code works by", function()
-		local text, good = helper.shell(("LUA_PATH=%s LUA_CPATH=%s lua5.4 scripts/tables --check 2>&1"):format(
-			quoted((package.path:gsub("%./", root .. "/"))), quoted((package.cpath:gsub("%./", root .. "/")))))
+		local text, good = helper.shell(("LUA_PATH=%s LUA_CPATH=%s %s scripts/tables --check 2>&1"):format(
+			quoted((package.path:gsub("%./", root .. "/"))), quoted((package.cpath:gsub("%./", root .. "/"))), helper.lua))
 		assert.is_true(good, text)
 	end)
 

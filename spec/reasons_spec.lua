@@ -196,7 +196,7 @@ describe("vigia run", function()
 		local store = helper.open(path)
 		local stop = helper.path("stop")
 		local child = helper.child([[
-			local inside <close> = io.popen(("unshare --pid --fork --mount-proc lua5.4 '%s' '%s' '%s'"):format(arg[2], arg[1], arg[3]), "r")
+			local inside <close> = io.popen(("unshare --pid --fork --mount-proc %s '%s' '%s' '%s'"):format(arg[4], arg[2], arg[1], arg[3]), "r")
 			for line in inside:lines() do say(line) end
 		]], path, helper.write_file("inside.lua", ("package.path, package.cpath = %q, %q\n"):format(package.path, package.cpath) .. [[
 			local vigia = require "vigia"
@@ -208,7 +208,7 @@ describe("vigia run", function()
 				if io.open(arg[2]) then break end
 				registry:step(0.05)
 			end
-		]]), stop)
+		]]), stop, helper.lua)
 		child:expect("running")
 		local registry = helper.registry(store)
 		mentions(helper.fails("watcher_owned", registry:watch("w", print)), "of another PID namespace")

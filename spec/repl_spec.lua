@@ -328,7 +328,7 @@ describe("the REPL at a terminal", function()
 			print(pcall(loop))]]))
 		expect("> ")
 		-- With a malloc of a sanitizer's, lines are read plainly.
-		type_in(os.getenv("LD_PRELOAD") and "minimum\n" or "min\t\n")
+		type_in(helper.preload and "minimum\n" or "min\t\n")
 		expect("\n2\r\n")
 		expect("> ")
 		type_in("print('be' .. 'gun') while true do end\n")

@@ -391,6 +391,7 @@ describe("SIGHUP and ignored signals", function()
 				("env --default-signal=INT,HUP setsid sh -c 'echo $$; exec \"$@\"' sh %s run --isolate --store %s %s 2>&1; echo $?")
 				:format(quoted(cli.program), quoted(helper.path("store")), quoted(helper.path("busy.lua"))))
 			local group = assert(pipe:read("l"))
+			finally(function() os.execute("kill -KILL -" .. group .. " 2>/dev/null") end) -- or a failure would wait for it
 			assert.equal("began", pipe:read("l"))
 			helper.eventually(function() return os.execute("pgrep -g " .. group .. " sleep >/dev/null") end)
 			os.execute(("kill -%s -%s"):format(signal, group))
