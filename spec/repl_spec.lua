@@ -242,23 +242,42 @@ describe("the REPL at a terminal", function()
 		terminal.pipe:write(text)
 	end
 
-	-- Wait until the screen shows the text behind what was expected before.
-	local function expect(text)
-		local deadline = helper.now() + 60
-		while true do
-			local all = slurp(terminal.screen)
-			local _, last = all:find(text, terminal.seen + 1, true)
+	-- Does the screen show the text behind what was expected before, within so many seconds?
+	local function shows(text, seconds)
+		local deadline = helper.now() + seconds
+		repeat
+			local _, last = slurp(terminal.screen):find(text, terminal.seen + 1, true)
 			if last then
 				terminal.seen = last
-				return
+				return true
 			end
-			assert(helper.now() < deadline, ("%q did not come:\n%s"):format(text, all:sub(terminal.seen + 1)))
 			vigia.sleep(0.005)
-		end
+		until helper.now() > deadline
+		return false
 	end
 
-	local function left(status)
-		expect("left " .. status)
+	local function expect(text)
+		assert(shows(text, 60), ("%q did not come:\n%s"):format(text, slurp(terminal.screen):sub(terminal.seen + 1)))
+	end
+
+	local function left()
+		expect("left 0")
+		terminal.left = true
+	end
+
+	-- Ctrl-D, until the screen shows the text: libedit writes the prompt before it takes the terminal into its hands, and until then the
+	-- terminal takes a Ctrl-D for its own, and nothing is left of it.
+	local function end_input(text)
+		local tries = 0
+		repeat
+			type_in("\4")
+			tries = tries + 1
+			assert(tries <= 12, "Ctrl-D does not end it:\n" .. slurp(terminal.screen):sub(terminal.seen + 1))
+		until shows(text, 5)
+	end
+
+	local function leave()
+		end_input("left 0")
 		terminal.left = true
 	end
 
@@ -286,9 +305,8 @@ describe("the REPL at a terminal", function()
 		expect("{\r\n  backend = ")
 		type_in("#'ü'\n")
 		expect("\n2\r\n")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 	end)
 
 	it("shows what the guide shows", function()
@@ -313,9 +331,8 @@ describe("the REPL at a terminal", function()
 			end
 		end
 		assert.equal(7, lines)
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 	end)
 
 	it("edits lines in an application, although stock Lua brings readline along, and gives it Ctrl-C back", function()
@@ -336,12 +353,11 @@ describe("the REPL at a terminal", function()
 		type_in("\3")
 		expect("interrupted")
 		expect("> ")
-		type_in("\4")
-		expect("looping")
+		end_input("looping")
 		type_in("\3")
 		expect("false\t")
 		expect("interrupted!")
-		left(0)
+		left()
 	end)
 
 	it("leaves the application's watchers alone when Ctrl-C drops a line or stops an expression", function()
@@ -375,10 +391,9 @@ describe("the REPL at a terminal", function()
 		expect("2 processed running")
 		type_in("\3")
 		expect("^C")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		expect("step\ttrue")
-		left(0)
+		expect("> ")
+		end_input("step\ttrue")
+		left()
 	end)
 
 	it("completes with Tab: names, methods, watcher ids and object types", function()
@@ -395,9 +410,8 @@ describe("the REPL at a terminal", function()
 		expect("\n10\r\n")
 		type_in("'日本語', store:get_lat\t()\n")
 		expect("日本語\t30\r\n")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 	end)
 
 	it("stops what runs with Ctrl-C, also in a loop that swallows errors, and what waits in C, and drops a line", function()
@@ -431,9 +445,8 @@ describe("the REPL at a terminal", function()
 		expect("^C")
 		type_in("'after' .. 'wards'\n")
 		expect("\nafterwards")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 	end)
 
 	it("keeps its history between runs, for its owner only", function()
@@ -442,17 +455,15 @@ describe("the REPL at a terminal", function()
 		expect("> ")
 		type_in("'fir' .. 'st'\n")
 		expect("\nfirst")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 		close()
 		open()
 		expect("> ")
 		type_in("\27[A\n")
 		expect("\nfirst")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 		assert.equal("600\n", (helper.shell("stat -c %a " .. quoted(helper.path("state/vigia/history")))))
 	end)
 
@@ -469,16 +480,14 @@ describe("the REPL at a terminal", function()
 		expect("> ")
 		type_in("'second' .. ' one'\n")
 		expect("\nsecond one")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 		terminal.pipe:close()
 		terminal = first
 		type_in("'first' .. ' one'\n")
 		expect("\nfirst one")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 		local lines = {}
 		for line in io.lines(helper.path("state/vigia/history")) do lines[#lines + 1] = line end
 		assert.equal(1002, #lines)
@@ -519,8 +528,7 @@ describe("the REPL at a terminal", function()
 		assert(store:stats().file_bytes <= before * 1.5, "the file grew from " .. before .. " to " .. store:stats().file_bytes)
 		type_in("stats().events\n")
 		expect("\n0\r\n")
-		expect("> ") -- before that the terminal may take it for itself
-		type_in("\4")
-		left(0)
+		expect("> ")
+		leave()
 	end)
 end)
