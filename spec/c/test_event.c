@@ -328,6 +328,21 @@ static void test_recode(void **state)
 	assert_int_equal(vigia__buf_add(&buf, before.data, before.len), 0);
 	assert_error(vigia__event_recode(&buf, start, "mine", 1000, &err), VIGIA_ESERIAL, &err, "'mine'");
 	assert_int_equal(buf.len, start);
+
+	/* Without memory, in turn for the text and for the event: an error says so, and the buffer is as before. */
+	int nth = 1;
+	for (int rc = -1; rc < 0; nth++) {
+		struct vigia__buf tight = event_of(SLICE("CREATE"), SLICE("File"));
+		err = (struct vigia_error){0};
+		vigia__alloc_fail_at(nth, 0);
+		rc = vigia__event_recode(&tight, 0, "json", 1000, &err);
+		vigia__alloc_fail_at(0, 0);
+		assert_int_equal(rc, err.code);
+		if (rc < 0) assert_error(rc, VIGIA_ENOMEM, &err, "memory");
+		if (rc < 0) assert_int_equal(tight.len, 0);
+		vigia__buf_deinit(&tight);
+	}
+	assert_true(nth > 2);
 	vigia__buf_deinit(&buf);
 	vigia__buf_deinit(&before);
 	vigia__buf_deinit(&value);

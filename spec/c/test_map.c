@@ -592,6 +592,42 @@ static void D4_a_backup_whose_environment_is_opened_again(void **state)
 	vigia_store_free(store);
 }
 
+/* ---- readers that follow one another closely ---- */
+
+static atomic_int inside, turns; /* of the lock: how many readers; how often one came in beside another one */
+
+/* Leaves when the other one has come in: at each moment one of the two is inside, unless the lock holds both up. */
+static void *read_hand_over_hand(void *arg)
+{
+	struct lmdb_backend *b = arg;
+	while (!atomic_load(&enough)) {
+		vigia__lmdb_map_enter(b);
+		if (atomic_fetch_add(&inside, 1) > 0) atomic_fetch_add(&turns, 1);
+		for (int i = 0; i < 5000 && atomic_load(&inside) < 2 && !atomic_load(&enough); i++) usleep(20);
+		atomic_fetch_sub(&inside, 1);
+		vigia__lmdb_map_leave(b);
+	}
+	return NULL;
+}
+
+/* The lock prefers the thread that changes the size, or those that read would keep it out for ever. */
+static void D4_a_change_of_size_gets_its_turn_among_readers(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_store(1 << 20);
+	struct lmdb_backend *b = (struct lmdb_backend *)store->backend;
+	pthread_t threads[3];
+	atomic_store(&enough, false);
+	for (size_t i = 0; i < COUNT_OF(threads); i++) pthread_create(&threads[i], NULL, read_hand_over_hand, b);
+	while (atomic_load(&turns) < 10) usleep(1000);
+	int rc = vigia__lmdb_map_claim(b);
+	if (rc == 0) vigia__lmdb_map_leave(b);
+	atomic_store(&enough, true);
+	for (size_t i = 0; i < COUNT_OF(threads); i++) pthread_join(threads[i], NULL);
+	assert_int_equal(rc, 0);
+	vigia_store_free(store);
+}
+
 /* ---- callers that share a commit ---- */
 
 enum { PRODUCERS = 3, SAVES = 300 };
@@ -783,6 +819,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D4n_a_loan_that_is_not_granted, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4o_a_map_that_was_lost_is_opened_again, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4p_a_change_of_size_goes_before_new_readers, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(D4_a_change_of_size_gets_its_turn_among_readers, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4q_a_backup_delays_nobody, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D4r_a_map_grows_beside_a_backup_or_says_that_it_cannot_beside_one_that_compacts,
 	                                    folder_setup, folder_teardown),

@@ -145,6 +145,7 @@ static void S17_behind_fuse_the_name_of_the_mount_decides(void **state)
 	static const char mountinfo[] =
 		"22 27 0:20 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw\n"
 		"27 1 8:2 / / rw,relatime - ext4 /dev/sda2 rw\n"
+		"28 27 7:45 / /mnt/near rw - fuse.rclone other: rw\n" /* half of the device's number */
 		"90 27 0:45 / /mnt/far rw,nosuid,nodev,relatime shared:50 master:2 - fuse.sshfs me@far:/home rw,user_id=0\n"
 		"91 27 0:46 / /mnt/win rw - fuseblk /dev/sdb1 rw\n"
 		"92 27 0:47 / /mnt/a\\040-\\040b rw\n" /* no type */

@@ -250,12 +250,29 @@ static void E8_an_end_that_cannot_be_reached_is_found(void **state)
 	vigia_store_free(store);
 }
 
+/* The first event that is kept, and the last one, have keys like any other. */
+static void E8_a_key_at_either_end_of_the_log_is_no_damage(void **state)
+{
+	(void)state;
+	struct vigia_store *store = make();
+	for (uint64_t upto = 3; upto < 6; upto++) {
+		assert_int_equal(vigia_store_trim(store, upto, NULL, NULL), VIGIA_OK);
+		verify(store, 0);
+		assert_string_equal(told.text, "");
+	}
+	assert_int_equal(append(store, "last"), VIGIA_OK);
+	verify(store, 0);
+	assert_string_equal(told.text, "");
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(E8_each_kind_of_damage_is_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_an_end_that_cannot_be_reached_is_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_meanwhile_is_no_damage, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_a_key_at_either_end_of_the_log_is_no_damage, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
