@@ -88,8 +88,9 @@ local Shop = {}
 Shop.__index = Shop
 
 local CASES <const> = [[
-/* Only the tests that VIGIA_CASE names. And a mutex that is unlocked by who does not hold it ends the program: otherwise only
- * ThreadSanitizer would see a lock that was dropped. */
+/* Only the tests that VIGIA_CASE names. And a lock that is used wrongly ends the program: a mutex unlocked by a thread that does not hold
+ * it, locked twice by one, or destroyed while it is held; a lock of readers and writers taken by the thread that holds it for writing.
+ * Otherwise only ThreadSanitizer would see some of the locks that were dropped. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -110,14 +111,19 @@ int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *given)
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
 	return real(mutex, &attr);
 }
-int pthread_mutex_unlock(pthread_mutex_t *mutex)
-{
-	static int (*real)(pthread_mutex_t *);
-	if (!real) real = (int (*)(pthread_mutex_t *))dlsym(RTLD_NEXT, "pthread_mutex_unlock");
-	int rc = real(mutex);
-	if (rc == EPERM) abort();
-	return rc;
-}
+#define CHECKED(function, type, wrong) \
+	int function(type *lock) \
+	{ \
+		static int (*real)(type *); \
+		if (!real) real = (int (*)(type *))dlsym(RTLD_NEXT, #function); \
+		int rc = real(lock); \
+		if (rc == wrong) abort(); \
+		return rc; \
+	}
+CHECKED(pthread_mutex_lock, pthread_mutex_t, EDEADLK)
+CHECKED(pthread_mutex_unlock, pthread_mutex_t, EPERM)
+CHECKED(pthread_mutex_destroy, pthread_mutex_t, EBUSY)
+CHECKED(pthread_rwlock_rdlock, pthread_rwlock_t, EDEADLK)
 ]]
 
 -- The folder is made, or taken as it is.
@@ -156,7 +162,8 @@ function M.includes(test, file)
 	return INCLUDES[test] ~= nil and INCLUDES[test][file] == true
 end
 
-local FLAGS <const> = " -w -O1 -g0"
+-- What UndefinedBehaviorSanitizer finds ends the program here, too.
+local FLAGS <const> = " -w -O1 -g0 -fsanitize=undefined -fsanitize-undefined-trap-on-error"
 
 -- One object of a source file in this shop; true, or false if it does not compile. `as`: the file it is compiled as.
 function Shop:compile(file, path, object, flags)
