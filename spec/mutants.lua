@@ -13,8 +13,8 @@
 --         --jobs N                   so many at the same time (2)
 --         --seed N, --count N        other bugs by rule, and how many
 --
--- Those by rule were chosen by a seed once, and are in spec/mutants.txt, which a run reads first: what it says was killed is not tried again
--- without --fresh. A line that moved to another function or file is found there again by its text; for one that is gone the seed chooses
+-- Those by rule were chosen by a seed once, and are in spec/mutants.txt, which a run reads first: what it says was killed is not tried
+-- again without --fresh. A line that moved to another function or file is found there by its text; for one that is gone the seed chooses
 -- another one. What stands behind "survived: " is the reason, written by hand, and stays.
 --
 -- build/dev must be built. What was tried is kept in build/mutants/, so that an interrupted run goes on where it was; which test runs which
