@@ -76,12 +76,21 @@ struct vigia__lua *vigia__lua_push_names(lua_State *L);
  * Leaves it on the stack. `methods` may be NULL; then __index is one of the metamethods or absent. [-0, +1, m] */
 void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
                       const luaL_Reg *methods);
-/* A zeroed userdata of the class, with two user values, on the stack. The class is written behind its bytes as well:
- * debug.setmetatable and what stands in for an object later change what Lua sees of it, never what C takes it for.
- * [-0, +1, m] */
+/* A zeroed userdata of the class on the stack. The class is written behind its bytes as well: debug.setmetatable and
+ * what stands in for an object later change what Lua sees of it, never what C takes it for. [-0, +1, m] */
 void *vigia__lua_new(lua_State *L, size_t size, const void *key);
-/* The same with so many user values. [-0, +1, m] */
-void *vigia__lua_new_with(lua_State *L, size_t size, const void *key, int user_values);
+/* The same, for one that keeps up to `count` values alive: what C points to from it. [-0, +1, m] */
+void *vigia__lua_new_keeping(lua_State *L, size_t size, const void *key, int count);
+/* The value on top becomes number n, from 1, of what the object at idx keeps. It stays until another takes its place,
+ * or as long as the object: debug.setuservalue does not reach it. [-1, +0, -] */
+void vigia__lua_keep(lua_State *L, int idx, int n);
+/* The same for a value that Lua code must not find among the user values either: a table of what C points to. Something
+ * else should keep it too, for the collector's sake (module.c). [-1, +0, -] */
+void vigia__lua_hide(lua_State *L, int idx, int n);
+/* Push number n of what the object at idx keeps, nil where there is none; answers its type. [-0, +1, -] */
+int vigia__lua_push_kept(lua_State *L, int idx, int n);
+/* The value on top is kept alive as long as the coroutine at idx. [-1, +0, m] */
+void vigia__lua_keep_by(lua_State *L, int idx);
 /* The userdata at idx if it was made of the class, whatever its metatable is by now, else NULL. [-0, +0, -] */
 void *vigia__lua_test(lua_State *L, int idx, const void *key);
 /* For a __gc that frees what a call may be using: the argument, if it is the collector that calls and it is of the

@@ -34,12 +34,13 @@ struct lua_cache *vigia__lua_cache_new(lua_State *L, size_t size)
 	size_t buckets = 16;
 	while (buckets < size) buckets *= 2;
 	size_t slots_len = (size + 1) * sizeof(struct slot);
-	struct lua_cache *c = vigia__lua_new(L, sizeof *c + slots_len + buckets * sizeof *c->buckets, &cache_key);
+	struct lua_cache *c =
+		vigia__lua_new_keeping(L, sizeof *c + slots_len + buckets * sizeof *c->buckets, &cache_key, 1);
 	c->size = (uint32_t)size;
 	c->mask = (uint32_t)buckets - 1;
 	c->buckets = (uint32_t *)(void *)((char *)c->slots + slots_len);
 	lua_newtable(L);
-	lua_setiuservalue(L, -2, 1);
+	vigia__lua_keep(L, -2, 1);
 	return c;
 }
 
@@ -96,7 +97,7 @@ bool vigia__lua_cache_has(struct lua_cache *c, uint64_t seq_num)
 /* The table of the cache at idx, which is `c` unless debug.setuservalue has put something else there. [-0, +1, v] */
 static void push_table(lua_State *L, int idx, const struct lua_cache *c)
 {
-	if (vigia__lua_test(L, idx, &cache_key) != c || lua_getiuservalue(L, idx, 1) != LUA_TTABLE)
+	if (vigia__lua_test(L, idx, &cache_key) != c || vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
 		luaL_error(L, "vigia: the cache of the store was replaced");
 }
 

@@ -10,10 +10,10 @@
  * All waits go on in one continuation, `continued`. Where the resume is not ours it changes nothing: it yields false
  * and a message to the caller. A coroutine that was closed while it waited is a failure of its event.
  *
- * The closure, and the handler's own userdata, are on the stack of `home`, a thread that never runs and that no Lua
- * code can reach. A weak table would not do: the collector clears it before it calls the finalizers, and one of those
- * may drive a registry for the last time. No Lua error leaves this file on the C side: whatever may raise runs inside
- * the coroutine or under vigia__lua_protected().
+ * The closure, and the handler's own userdata, are on the stack of `home`, a thread that never runs. A weak table would
+ * not do: the collector clears it before it calls the finalizers, and one of those may drive a registry for the last
+ * time. No Lua error leaves this file on the C side: whatever may raise runs inside the coroutine or under
+ * vigia__lua_protected().
  */
 #include <stdio.h>
 #include <string.h>
@@ -27,12 +27,14 @@
 #include "interrupt.h"
 #include "registry.h"
 
-/* User values of the handler's userdata. */
+/* What the handler's userdata keeps; a task's, the first ones. */
 enum {
 	UV_REGISTRY = 1,
 	UV_FUNCTION,
 	UV_ON_ERROR,
 	UV_COROUTINE,
+	UV_AWAITS,
+	UV_TASK_COUNT = UV_AWAITS,
 	UV_CONTEXT,
 	UV_WATCHER,
 	UV_WHERE,
@@ -55,23 +57,28 @@ static struct lua_handler *check(lua_State *L, int idx)
 	return h;
 }
 
-void vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
+bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
 {
+	lua_Debug ar;
+	if (lua_status(home) != LUA_OK || lua_getstack(home, 0, &ar) || lua_gettop(home) < idx) {
+		lua_pushnil(L);
+		return false;
+	}
 	lua_pushvalue(home, idx);
 	lua_xmove(home, L, 1);
+	return true;
 }
 
-/* Its userdata. A task has no home: its registry keeps it until it ends. [-0, +1, -] */
+/* Its userdata. A task has no home: its registry keeps it until it ends. [-0, +1, v] */
 static void push_self(lua_State *L, struct lua_handler *h)
 {
 	if (h->home) {
 		vigia__lua_push_from(L, h->home, HOME_SELF);
-		return;
+	} else if (vigia__lua_push_from(L, h->owner->home, 1)) {
+		lua_rawgetp(L, -1, h);
+		lua_replace(L, -2);
 	}
-	vigia__lua_push_from(L, h->owner->home, 1);
-	lua_rawgetp(L, -1, h);
-	lua_replace(L, -2);
-	check(L, -1);
+	if (check(L, -1) != h) luaL_error(L, "vigia: the handler of this function was replaced");
 }
 
 void vigia__lua_push_task(lua_State *L, struct lua_handler *task)
@@ -89,9 +96,9 @@ static int context_index(lua_State *L)
 	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
 	if (strcmp(key, "attempt") == 0) lua_pushinteger(L, (lua_Integer)h->attempt);
 	else if (strcmp(key, "stopping") == 0) lua_pushboolean(L, vigia__lua_stopping(h));
-	else if (strcmp(key, "watcher") == 0) lua_getiuservalue(L, lua_upvalueindex(1), UV_WATCHER);
+	else if (strcmp(key, "watcher") == 0) vigia__lua_push_kept(L, lua_upvalueindex(1), UV_WATCHER);
 	else if (strcmp(key, "store") == 0) {
-		lua_getiuservalue(L, lua_upvalueindex(1), UV_REGISTRY);
+		vigia__lua_push_kept(L, lua_upvalueindex(1), UV_REGISTRY);
 		vigia__lua_registry_push_store(L, -1);
 	} else lua_pushnil(L);
 	return 1;
@@ -184,11 +191,11 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 			lua_rawgeti(L, lua_upvalueindex(4), at);
 			return true;
 		}
-		lua_getiuservalue(L, lua_upvalueindex(1), UV_CACHE);
+		vigia__lua_push_kept(L, lua_upvalueindex(1), UV_CACHE);
 		cache_at = lua_gettop(L);
 	}
 	if (h->event->serializer.len > 0) { /* that may take the store's functions */
-		lua_getiuservalue(L, lua_upvalueindex(1), UV_REGISTRY);
+		vigia__lua_push_kept(L, lua_upvalueindex(1), UV_REGISTRY);
 		vigia__lua_registry_push_store(L, -1);
 		store_at = lua_gettop(L);
 	}
@@ -212,7 +219,7 @@ static int run(lua_State *L)
 	lua_pushvalue(L, lua_upvalueindex(2));
 	if (!push_event(L, h)) return 0;
 	if (h->has_where) {
-		lua_getiuservalue(L, lua_upvalueindex(1), UV_WHERE);
+		vigia__lua_push_kept(L, lua_upvalueindex(1), UV_WHERE);
 		lua_pushvalue(L, 2);
 		lua_callk(L, 1, 1, 0, looked_at);
 		return looked_at(L, LUA_OK, 0);
@@ -289,8 +296,10 @@ static int renew(lua_State *L, void *arg)
 {
 	struct lua_handler *h = arg;
 	push_self(L, h);
-	lua_State *co = lua_newthread(L);
-	lua_setiuservalue(L, 1, UV_COROUTINE);
+	lua_State *co = lua_newthread(L); /* 2 */
+	lua_pushvalue(L, 1);
+	vigia__lua_keep_by(L, 2); /* others may resume it when nothing else keeps the handler */
+	vigia__lua_keep(L, 1, UV_COROUTINE);
 	h->co = co;
 	inherit_hook(L, h);
 	return 0;
@@ -366,7 +375,7 @@ static void push_place(lua_State *L, const struct lua_handler *h, bool raised)
 		lua_replace(L, -2);
 		return;
 	}
-	bool known = lua_getiuservalue(L, 1, UV_FUNCTION) == LUA_TFUNCTION;
+	bool known = vigia__lua_push_kept(L, 1, UV_FUNCTION) == LUA_TFUNCTION;
 	if (known) lua_getinfo(L, ">S", &ar);
 	if (!known || *ar.what == 'C') lua_pushliteral(L, "in a function of C");
 	else lua_pushfstring(L, "in the function at %s:%d", ar.short_src, ar.linedefined);
@@ -413,7 +422,7 @@ static int report(lua_State *L, void *arg)
 	struct lua_handler *h = f->h;
 	push_self(L, h);            /* 1: the handler */
 	if (h->cache && !h->task) { /* the next attempt sees what is stored, not what this one made of it */
-		lua_getiuservalue(L, 1, UV_CACHE);
+		vigia__lua_push_kept(L, 1, UV_CACHE);
 		vigia__lua_cache_drop(L, 2, h->cache, h->watcher->action.seq_num);
 		lua_settop(L, 1);
 	}
@@ -429,7 +438,7 @@ static int report(lua_State *L, void *arg)
 	if (h->task) {
 		push_place(L, h, f->raised);
 		text = lua_pushfstring(L, "%s %s", text, lua_tostring(L, -1));
-		lua_getiuservalue(L, 1, UV_ON_ERROR);
+		vigia__lua_push_kept(L, 1, UV_ON_ERROR);
 		if (!lua_isnil(L, -1)) {
 			lua_pushstring(L, text);
 			lua_pushboolean(L, is_end(L));
@@ -457,21 +466,21 @@ static int report(lua_State *L, void *arg)
 		note_place(L, h, f->raised);
 	}
 	lua_pushvalue(L, 4);
-	lua_setiuservalue(L, 1, UV_ERROR);
-	lua_getiuservalue(L, 1, UV_ON_ERROR); /* 5 */
+	vigia__lua_keep(L, 1, UV_ERROR);
+	vigia__lua_push_kept(L, 1, UV_ON_ERROR); /* 5 */
 	if (lua_isnil(L, 5)) return 0;
 	lua_pushvalue(L, 4);
 	struct vigia_event event;
 	size_t index = h->watcher->stepper.index;
 	struct vigia_error ignored = {0};
-	lua_getiuservalue(L, 1, UV_REGISTRY); /* 7 */
+	vigia__lua_push_kept(L, 1, UV_REGISTRY); /* 7 */
 	vigia__lua_registry_push_store(L, 7);
 	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 ||
 	    vigia__lua_push_checked_event(L, 8, &event, &ignored) < 0)
 		lua_pushnil(L);
 	lua_replace(L, 7);
 	lua_settop(L, 7);
-	lua_getiuservalue(L, 1, UV_CONTEXT);
+	vigia__lua_push_kept(L, 1, UV_CONTEXT);
 	if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
 		push_text(L, -1);
 		vigia__log_failure(h->owner->registry, &h->watcher->limit, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s",
@@ -562,7 +571,12 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	h->attempt = attempt->attempt;
 	h->told_stopping = false;
 	if (!ready(h)) return vigia__error(err, VIGIA_ENOMEM, "not enough memory to run the handler");
-	vigia__lua_push_from(h->co, h->home, HOME_RUN);
+	if (!vigia__lua_push_from(h->co, h->home, HOME_RUN)) {
+		lua_settop(h->co, 0);
+		h->event = NULL;
+		return vigia__error(err, VIGIA_EHANDLER,
+		                    "other code closed or resumed a coroutine that belongs to the handler");
+	}
 	h->begins = true;
 	int rc = go_on(h, resume_mono_ns, err);
 	h->begins = false;
@@ -613,20 +627,20 @@ void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out
 }
 
 /* [-0, +1, m] */
-static struct lua_handler *new_handler(lua_State *L, int registry_idx, int fn_idx, int on_error_idx)
+static struct lua_handler *new_handler(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, int kept)
 {
 	fn_idx = lua_absindex(L, fn_idx);
 	on_error_idx = lua_absindex(L, on_error_idx);
-	struct lua_handler *h = vigia__lua_new_with(L, sizeof *h, &class_key, UV_COUNT);
+	struct lua_handler *h = vigia__lua_new_keeping(L, sizeof *h, &class_key, kept);
 	int self = lua_gettop(L);
 	h->shared = vigia__lua_shared(L);
 	h->owner = vigia__lua_check_registry(L, registry_idx);
 	lua_pushvalue(L, registry_idx);
-	lua_setiuservalue(L, self, UV_REGISTRY);
+	vigia__lua_keep(L, self, UV_REGISTRY);
 	lua_pushvalue(L, fn_idx);
-	lua_setiuservalue(L, self, UV_FUNCTION);
+	vigia__lua_keep(L, self, UV_FUNCTION);
 	lua_pushvalue(L, on_error_idx);
-	lua_setiuservalue(L, self, UV_ON_ERROR);
+	vigia__lua_keep(L, self, UV_ON_ERROR);
 	return h;
 }
 
@@ -636,7 +650,7 @@ static struct lua_handler *new_handler(lua_State *L, int registry_idx, int fn_id
 static int forget_task(lua_State *L, void *arg)
 {
 	struct lua_handler *h = arg;
-	vigia__lua_push_from(L, h->owner->home, 1);
+	if (!vigia__lua_push_from(L, h->owner->home, 1)) return 0;
 	lua_pushnil(L);
 	lua_rawsetp(L, -2, h);
 	return 0;
@@ -647,7 +661,7 @@ static int push_task_function(lua_State *L, void *arg)
 {
 	struct lua_handler *h = arg;
 	push_self(L, h);
-	lua_getiuservalue(L, -1, UV_FUNCTION);
+	vigia__lua_push_kept(L, -1, UV_FUNCTION);
 	lua_pushcclosure(L, run_task, 2);
 	lua_xmove(L, h->co, 1);
 	return 0;
@@ -674,7 +688,7 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, struct vigia_error *err)
 {
 	registry_idx = lua_absindex(L, registry_idx);
-	struct lua_handler *h = new_handler(L, registry_idx, fn_idx, on_error_idx);
+	struct lua_handler *h = new_handler(L, registry_idx, fn_idx, on_error_idx, UV_TASK_COUNT);
 	int self = lua_gettop(L);
 	h->task = true;
 	vigia__lua_registry_push_kept(L, registry_idx); /* kept alive until it ends */
@@ -725,6 +739,22 @@ bool vigia__lua_stopping(const struct lua_handler *handler)
 	                        : handler->stopping || handler->cancelled;
 }
 
+/* The handler at -1 (or nil) is what h waits for. [-1, +0, v] */
+static void set_awaited(lua_State *L, struct lua_handler *h)
+{
+	h->awaits = vigia__lua_test(L, -1, &class_key);
+	push_self(L, h);
+	lua_insert(L, -2);
+	vigia__lua_keep(L, -2, UV_AWAITS);
+	lua_pop(L, 1);
+}
+
+void vigia__lua_await(lua_State *L, struct lua_handler *handler, int idx)
+{
+	vigia__lua_push_kept(L, idx, 2);
+	set_awaited(L, handler);
+}
+
 /* One that was closed by others awaits nothing, whatever is still written there. */
 bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other)
 {
@@ -754,7 +784,10 @@ static int continued(lua_State *L, int status, lua_KContext ctx)
 	struct lua_handler *h = (struct lua_handler *)ctx;
 	lua_settop(L, h->wait_top); /* whatever it was resumed with */
 	if (h->shared->handler == h && h->co == L) {
-		h->awaits = NULL;
+		if (h->awaits) {
+			lua_pushnil(L);
+			set_awaited(L, h);
+		}
 		return h->wait_k(L, status, h->wait_ctx);
 	}
 	/* Somebody else resumes it. An error would end it, so the answer comes as values: as near to Lua's own as a yield
@@ -810,19 +843,19 @@ int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
 struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx)
 {
 	registry_idx = lua_absindex(L, registry_idx);
-	struct lua_handler *h = new_handler(L, registry_idx, fn_idx, on_error_idx);
+	struct lua_handler *h = new_handler(L, registry_idx, fn_idx, on_error_idx, UV_COUNT);
 	int self = lua_gettop(L);
 	lua_State *home = lua_newthread(L);
-	lua_setiuservalue(L, self, UV_HOME);
+	vigia__lua_keep(L, self, UV_HOME);
 	lua_pushvalue(L, self); /* the upvalues of run: 1 */
-	lua_getiuservalue(L, self, UV_FUNCTION);
+	vigia__lua_push_kept(L, self, UV_FUNCTION);
 	push_new_context(L, self);
 	lua_pushvalue(L, -1);
-	lua_setiuservalue(L, self, UV_CONTEXT);
+	vigia__lua_keep(L, self, UV_CONTEXT);
 	vigia__lua_registry_push_store(L, registry_idx);
 	h->cache = vigia__lua_push_cache(L, -1);
 	lua_pushvalue(L, -1);
-	lua_setiuservalue(L, self, UV_CACHE);
+	vigia__lua_keep(L, self, UV_CACHE);
 	lua_replace(L, -2);
 	vigia__lua_cache_push_table(L, -1);
 	lua_replace(L, -2); /* 4 */
@@ -836,7 +869,7 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 
 void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx)
 {
-	lua_setiuservalue(L, handler_idx, UV_WATCHER);
+	vigia__lua_keep(L, handler_idx, UV_WATCHER);
 }
 
 void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx)
@@ -844,13 +877,13 @@ void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx)
 	handler_idx = lua_absindex(L, handler_idx);
 	check(L, handler_idx)->has_where = !lua_isnil(L, where_idx);
 	lua_pushvalue(L, where_idx);
-	lua_setiuservalue(L, handler_idx, UV_WHERE);
+	vigia__lua_keep(L, handler_idx, UV_WHERE);
 }
 
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler)
 {
 	push_self(L, handler);
-	lua_getiuservalue(L, -1, UV_ERROR);
+	vigia__lua_push_kept(L, -1, UV_ERROR);
 	lua_replace(L, -2);
 }
 

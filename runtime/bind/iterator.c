@@ -15,7 +15,7 @@ static const char *const kind_names[] = {"trim_horizon", "latest", "at_sequence_
 
 void vigia__lua_push_iterator(lua_State *L, struct vigia_iterator it)
 {
-	struct vigia_iterator *made = vigia__lua_new_with(L, sizeof *made, &class_key, 0);
+	struct vigia_iterator *made = vigia__lua_new(L, sizeof *made, &class_key);
 	*made = it;
 }
 

@@ -20,6 +20,7 @@
 /* ---- What one Lua state shares ---- */
 
 static const char shared_key; /* its address is the key in the registry */
+static const char kept_key;   /* the same, of what objects keep */
 static const char shared_class_key;
 
 static int shared_gc(lua_State *L)
@@ -35,6 +36,18 @@ static int shared_gc(lua_State *L)
 	return 0;
 }
 
+/* The key of its class stands behind an object's own bytes, at the end of the userdata. [-0, +1, m] */
+static void *new_object(lua_State *L, size_t size, const void *key, int user_values)
+{
+	size_t class_at = (size + sizeof key - 1) / sizeof key * sizeof key;
+	char *object = lua_newuserdatauv(L, class_at + sizeof key, user_values);
+	memset(object, 0, class_at);
+	memcpy(object + class_at, &key, sizeof key);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+	lua_setmetatable(L, -2);
+	return object;
+}
+
 /* Answers false if this state has one already (the module was loaded twice). */
 static bool shared_init(lua_State *L)
 {
@@ -43,10 +56,16 @@ static bool shared_init(lua_State *L)
 		return false;
 	}
 	lua_pop(L, 1);
+	lua_newtable(L);
+	lua_createtable(L, 0, 1);
+	lua_pushliteral(L, "k");
+	lua_setfield(L, -2, "__mode");
+	lua_setmetatable(L, -2);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &kept_key);
 	static const luaL_Reg metamethods[] = {{"__gc", shared_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.shared", &shared_class_key, metamethods, NULL);
 	lua_pop(L, 1);
-	vigia__lua_new(L, sizeof(struct vigia__lua), &shared_class_key);
+	new_object(L, sizeof(struct vigia__lua), &shared_class_key, 2);
 	lua_createtable(L, VIGIA_LUA_NAMES, 0);
 	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
 		lua_pushboolean(L, 0);
@@ -101,21 +120,74 @@ void vigia__lua_class(lua_State *L, const char *name, const void *key, const lua
 	lua_rawsetp(L, LUA_REGISTRYINDEX, key);
 }
 
-/* The key of its class stands behind an object's own bytes, at the end of the userdata. */
-void *vigia__lua_new_with(lua_State *L, size_t size, const void *key, int user_values)
+void *vigia__lua_new(lua_State *L, size_t size, const void *key)
 {
-	size_t class_at = (size + sizeof key - 1) / sizeof key * sizeof key;
-	char *object = lua_newuserdatauv(L, class_at + sizeof key, user_values);
-	memset(object, 0, class_at);
-	memcpy(object + class_at, &key, sizeof key);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
-	lua_setmetatable(L, -2);
+	return new_object(L, size, key, 0);
+}
+
+/* What an object keeps is a list in a table of the registry that is weak in its keys, the objects. Lua's own user
+ * values are reached with debug.setuservalue, after which C would point to what was collected. They hold the same
+ * values all the same, for the collector: what only a weak table keeps it marks in one go. An entry outlives the
+ * finalizers of its key, since a key that is finalized stays until the next cycle. */
+
+/* [-0, +1, -] */
+static bool push_list(lua_State *L, int idx)
+{
+	idx = lua_absindex(L, idx);
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key) == LUA_TTABLE) {
+		lua_pushvalue(L, idx);
+		lua_rawget(L, -2);
+		lua_replace(L, -2);
+	}
+	return lua_istable(L, -1);
+}
+
+void *vigia__lua_new_keeping(lua_State *L, size_t size, const void *key, int count)
+{
+	void *object = new_object(L, size, key, count);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key);
+	luaL_checktype(L, -1, LUA_TTABLE);
+	lua_pushvalue(L, -2);
+	lua_createtable(L, count, 0);
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
 	return object;
 }
 
-void *vigia__lua_new(lua_State *L, size_t size, const void *key)
+void vigia__lua_hide(lua_State *L, int idx, int n)
 {
-	return vigia__lua_new_with(L, size, key, 2);
+	if (!push_list(L, idx)) luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
+	lua_insert(L, -2);
+	lua_rawseti(L, -2, n); /* the list has its place already: cannot raise */
+	lua_pop(L, 1);
+}
+
+void vigia__lua_keep(lua_State *L, int idx, int n)
+{
+	idx = lua_absindex(L, idx);
+	lua_pushvalue(L, -1);
+	vigia__lua_hide(L, idx, n);
+	lua_setiuservalue(L, idx, n);
+}
+
+int vigia__lua_push_kept(lua_State *L, int idx, int n)
+{
+	bool there = push_list(L, idx);
+	if (there) lua_rawgeti(L, -1, n);
+	else lua_pushnil(L);
+	lua_replace(L, -2);
+	return lua_type(L, -1);
+}
+
+void vigia__lua_keep_by(lua_State *L, int idx)
+{
+	idx = lua_absindex(L, idx);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key);
+	luaL_checktype(L, -1, LUA_TTABLE);
+	lua_pushvalue(L, idx);
+	lua_pushvalue(L, -3);
+	lua_rawset(L, -3);
+	lua_pop(L, 2);
 }
 
 void *vigia__lua_test(lua_State *L, int idx, const void *key)

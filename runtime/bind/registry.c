@@ -1,10 +1,9 @@
 /*
  * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it; and vigia.sleep.
  *
- * User value 1 is a table that keeps alive what C refers to: [1] the store, [2] the log function, [3] the clock,
- * watchers by id, and tasks by their address. User value 2 is a thread with this table on its stack, for
- * callbacks of C. All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects,
- * and is collected.
+ * It keeps: 1, a table of what C refers to: [1] the store, [2] the log function, [3] the clock, watchers by id, and
+ * tasks by their address; 2, a thread with this table on its stack, for callbacks of C. All of it goes with the
+ * registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
  */
 #include <errno.h>
 #include <math.h>
@@ -35,7 +34,8 @@ struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
 void vigia__lua_registry_push_kept(lua_State *L, int idx)
 {
 	vigia__lua_check(L, idx, &class_key, "vigia.Registry");
-	if (lua_getiuservalue(L, idx, 1) != LUA_TTABLE) luaL_error(L, "vigia: what the registry keeps was replaced");
+	if (vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
+		luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
 }
 
 void vigia__lua_registry_push_store(lua_State *L, int idx)
@@ -76,7 +76,7 @@ struct record {
 static int call_log(lua_State *L, void *arg)
 {
 	struct record *record = arg;
-	vigia__lua_push_from(L, record->r->home, 1);
+	if (!vigia__lua_push_from(L, record->r->home, 1)) return 0;
 	lua_rawgeti(L, -1, 2);
 	if (!lua_isfunction(L, -1)) return 0;
 	lua_pushstring(L, level_names[record->level]);
@@ -103,7 +103,7 @@ static int forget(lua_State *L, void *arg)
 {
 	struct vigia_watcher *watcher = arg;
 	struct lua_registry *r = watcher->registry->forgotten_ctx;
-	vigia__lua_push_from(L, r->home, 1);
+	if (!vigia__lua_push_from(L, r->home, 1)) return 0; /* it stays until the registry goes */
 	lua_pushstring(L, vigia_watcher_id(watcher));
 	lua_pushnil(L);
 	lua_rawset(L, -3);
@@ -139,9 +139,9 @@ static void registry_special(lua_State *L, int idx, const char *name, void *ctx,
 static void keep(lua_State *L, struct lua_registry *r, int idx)
 {
 	lua_State *home = lua_newthread(L);
-	lua_setiuservalue(L, idx, 2);
+	vigia__lua_keep(L, idx, 2);
 	lua_pushvalue(L, -1);
-	lua_setiuservalue(L, idx, 1);
+	vigia__lua_hide(L, idx, 1);
 	lua_xmove(L, home, 1);
 	r->home = home;
 }
@@ -156,7 +156,7 @@ int vigia__lua_registry(lua_State *L)
 	vigia__lua_own_options(L, 2, 1);
 	vigia__lua_check_options(L, 2, vigia__registry_option_table, NULL, "registry options", registry_special, &clock);
 	if (store == NULL) return vigia__lua_fail_closed(L, 1);
-	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key); /* 3 */
+	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &class_key, 2); /* 3 */
 	lua_createtable(L, 2, 0);
 	lua_pushvalue(L, 1);
 	lua_rawseti(L, -2, 1);
@@ -190,7 +190,7 @@ int vigia__lua_registry(lua_State *L)
 struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry)
 {
 	store_idx = lua_absindex(L, store_idx);
-	struct lua_registry *r = vigia__lua_new(L, sizeof *r, &class_key);
+	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &class_key, 2);
 	lua_createtable(L, 1, 0);
 	lua_pushvalue(L, store_idx);
 	lua_rawseti(L, -2, 1);
@@ -242,7 +242,7 @@ static bool may_wait(lua_State *L, const struct lua_handler *h)
 static struct stopping *stopping_new(lua_State *L, int64_t timeout_ns)
 {
 	lua_settop(L, 1);
-	struct stopping *s = vigia__lua_new_with(L, sizeof *s, &stopping_key, 0);
+	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_key);
 	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout_ns)};
 	return s;
 }
@@ -339,20 +339,20 @@ static int registry_watch(lua_State *L)
 	else lua_pushnil(L);                                  /* 7 */
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 8 */
 	lua_pushvalue(L, 7);
-	lua_setiuservalue(L, 8, 3);
+	vigia__lua_keep(L, 8, 3);
 	w->on_error = lua_topointer(L, 7);
 	vigia__lua_push_where(L, 4);
-	lua_setiuservalue(L, 8, 4);
+	vigia__lua_keep(L, 8, 4);
 	struct vigia_handler handler;
 	if (!lua_isnil(L, 3)) {
 		w->handler = vigia__lua_handler_new(L, 1, 3, 7); /* 9 */
 		lua_pushvalue(L, 8);
 		vigia__lua_handler_set_watcher(L, 9);
-		lua_getiuservalue(L, 8, 4);
+		vigia__lua_push_kept(L, 8, 4);
 		vigia__lua_handler_set_where(L, 9, -1);
 		lua_pop(L, 1);
 		lua_pushvalue(L, 9);
-		lua_setiuservalue(L, 8, 2);
+		vigia__lua_keep(L, 8, 2);
 		vigia__lua_handler_c(w->handler, &handler);
 	}
 	vigia__lua_check_registry(L, 1); /* again: a finalizer may have closed it since. From here on nothing allocates */

@@ -13,7 +13,7 @@ struct lua_registry {
 	struct vigia__interrupt_hook hook;
 	struct vigia__worker *worker; /* whose registry this is; NULL: nobody's */
 	bool borrowed;                /* it is freed by somebody else */
-	lua_State *home; /* a thread that never runs; at 1 of its stack what the registry keeps. In user value 2 */
+	lua_State *home; /* a thread that never runs; at 1 of its stack what the registry keeps. The registry keeps it: 2 */
 	lua_State *L;    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
@@ -60,8 +60,9 @@ struct lua_handler {
 };
 
 void vigia__lua_handler_init(lua_State *L);
-/* The value at idx of a home's stack. [-0, +1, -] */
-void vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
+/* The value at idx of a home's stack. False, and nil: other code has found the thread, and closed or resumed it.
+ * [-0, +1, -] */
+bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
 /* The userdata of a task that has not ended. [-0, +1, -] */
 void vigia__lua_push_task(lua_State *L, struct lua_handler *task);
 /* A userdata that holds the functions at fn_idx and on_error_idx (or nil) and the registry at registry_idx.
@@ -107,6 +108,8 @@ int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_
  * ...`. */
 int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k);
 int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx); /* such a k: nil and the error "stopping" */
+/* The handler waits, in a wait that follows, for a stop of the watcher at idx. [-0, +0, v] */
+void vigia__lua_await(lua_State *L, struct lua_handler *handler, int idx);
 /* Does `other` wait, perhaps through others, for a watcher whose handler this one is? */
 bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other);
 /* Do appends to this store wake the handler's registry? Not those to another file. */
@@ -142,8 +145,7 @@ struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, str
 struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry);
 /* The registry at arg; raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
-/* The table of what the registry at idx keeps; raises if debug.setuservalue has put something else there.
- * [-0, +1, v] */
+/* The table of what the registry at idx keeps. [-0, +1, v] */
 void vigia__lua_registry_push_kept(lua_State *L, int idx);
 /* The store's userdata of the registry at idx. [-0, +1, v] */
 void vigia__lua_registry_push_store(lua_State *L, int idx);
@@ -160,9 +162,8 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx);
 struct lua_watcher {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;
-	struct lua_handler
-		*handler;         /* in user value 2; NULL: none yet. User value 4: the predicate for one to come, or nil */
-	const void *on_error; /* not NULL: user value 3 is the function for a handler to come */
+	struct lua_handler *handler; /* it keeps it: 2; NULL: none yet. 4: the predicate for one to come, or nil */
+	const void *on_error;        /* not NULL: 3 is the function for a handler to come */
 };
 
 /* The timeout in nanoseconds that the options of a stop at arg tell. [-0, +0, v] */

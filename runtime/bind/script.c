@@ -247,7 +247,7 @@ static int load_script(lua_State *L, void *arg)
 	lua_pushvalue(L, 6);
 	vigia__lua_handler_set_watcher(L, 12);
 	lua_pushvalue(L, 12);
-	lua_setiuservalue(L, 6, 2);
+	vigia__lua_keep(L, 6, 2);
 	vigia__lua_push_where(L, 10);
 	vigia__lua_handler_set_where(L, 12, 13);
 	lua_pop(L, 1);
@@ -263,10 +263,13 @@ static int load_script(lua_State *L, void *arg)
 	l->code->watcher = watcher;
 	l->code->handler = handler;
 	vigia__lua_handler_c(handler, &l->code->c);
-	/* What C refers to must stay: the context holds the watcher's userdata, and that the handler, the registry, the
-	 * store; the options hold the strings of the filter. */
+	/* What C refers to must stay, whatever the script does to tables that it reaches: the handler keeps the watcher's
+	 * userdata, the registry and the store; the lists hold the strings of the filter. */
+	for (int kept = 12; kept <= 14; kept += 2) {
+		lua_pushvalue(L, kept);
+		luaL_ref(L, LUA_REGISTRYINDEX);
+	}
 	l->code->context = luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_setfield(L, 8, "filter_lists");
 	lua_pushvalue(L, 8);
 	l->code->script = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_pushvalue(L, 2);

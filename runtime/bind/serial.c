@@ -10,7 +10,7 @@
 #include "../core/event.h"
 #include "../core/serial.h"
 
-enum { MARSHAL = 1, UNMARSHAL, UV_FUNCTIONS = 1, UV_TYPES = 2 };
+enum { MARSHAL = 1, UNMARSHAL, FUNCTIONS = 1, UV_TYPES = 2 };
 
 /* ---- The option ---- */
 
@@ -114,7 +114,7 @@ void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx)
 		push_raw(L, option, fields[i]);
 		lua_rawseti(L, -2, i);
 	}
-	lua_setiuservalue(L, store_idx, UV_FUNCTIONS);
+	vigia__lua_keep(L, store_idx, FUNCTIONS);
 }
 
 /* ---- Calling ---- */
@@ -129,7 +129,7 @@ static int to_text(lua_State *L)
 /* Push function `which` of the store. False: it has none. [-0, +1, -] */
 static bool push_function(lua_State *L, int store_idx, int which)
 {
-	if (lua_getiuservalue(L, store_idx, UV_FUNCTIONS) != LUA_TTABLE) {
+	if (vigia__lua_push_kept(L, store_idx, FUNCTIONS) != LUA_TTABLE) {
 		lua_pop(L, 1);
 		return false;
 	}

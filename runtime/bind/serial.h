@@ -2,7 +2,7 @@
  * serial.h - serializers that are Lua functions, and object types that are classes: what store.c and event.c need of
  * them.
  *
- * Functions belong to the handle they were given to, whose user value 1 is the table {marshal, unmarshal}. Classes
+ * Functions belong to the handle they were given to, which keeps, as 1, the table {marshal, unmarshal}. Classes
  * belong to the Lua state: user value 2 of what it shares is the table name -> class.
  */
 #ifndef VIGIA_BIND_SERIAL_H

@@ -15,7 +15,7 @@
 static const char class_key, seqs_key;
 static const char class_name[] = "vigia.Stepper";
 
-/* User value 1 is a userdata with the numbers of the batch. */
+/* It keeps, as 1, a userdata with the numbers of the batch. */
 struct lua_stepper {
 	struct vigia__stepper watcher;
 	struct vigia__limit limit; /* of its failures */
@@ -27,12 +27,12 @@ static const char *const input_names[] = {"start",    "batch", "fetch_failed", "
 static const char *const action_names[] = {"none", "read", "handle", "save", "listen", "wait", "stopped"};
 static const char *const state_names[] = {"idle", "running", "stopping", "stopped"};
 
-/* The numbers that core/stepper looks at must be the stepper's still: debug.setuservalue could let them go. */
+/* The numbers that core/stepper looks at must be the stepper's still. */
 static struct lua_stepper *check(lua_State *L)
 {
 	struct lua_stepper *s = vigia__lua_check(L, 1, &class_key, class_name);
 	if (s->watcher.seqs) {
-		lua_getiuservalue(L, 1, 1);
+		vigia__lua_push_kept(L, 1, 1);
 		if (vigia__lua_test(L, -1, &seqs_key) != s->watcher.seqs)
 			luaL_error(L, "vigia: the batch of the stepper was replaced");
 		lua_pop(L, 1);
@@ -56,7 +56,7 @@ static int stepper_new(lua_State *L)
 	lua_settop(L, 1);
 	struct vigia_watch_options options;
 	vigia__lua_check_watch_options(L, 1, &options); /* 2: its filter */
-	struct lua_stepper *s = vigia__lua_new(L, sizeof *s, &class_key);
+	struct lua_stepper *s = vigia__lua_new_keeping(L, sizeof *s, &class_key, 1);
 	vigia__stepper_init(&s->watcher,
 	                    &(struct vigia__stepper_options){
 							.backoff = {options.initial_backoff_ns, options.max_backoff_ns, options.jitter},
@@ -111,7 +111,7 @@ static void get_seqs(lua_State *L, struct vigia__input *input)
 {
 	if (lua_getfield(L, 2, "seqs") != LUA_TTABLE) luaL_error(L, "seqs: a table expected, got %s", luaL_typename(L, -1));
 	input->count = lua_rawlen(L, -1);
-	uint64_t *seqs = vigia__lua_new_with(L, input->count * sizeof *seqs, &seqs_key, 0);
+	uint64_t *seqs = vigia__lua_new(L, input->count * sizeof *seqs, &seqs_key);
 	for (size_t i = 0; i < input->count; i++) {
 		lua_rawgeti(L, -2, (lua_Integer)i + 1);
 		int whole = 0;
@@ -181,7 +181,7 @@ static int stepper_step(lua_State *L)
 	const char *wrong = vigia__stepper_misfit(&s->watcher, &input);
 	if (wrong) luaL_error(L, "%s", wrong);
 	check(L); /* again: what was asked for above may have run Lua code */
-	if (input.kind == VIGIA_INPUT_BATCH) lua_setiuservalue(L, 1, 1);
+	if (input.kind == VIGIA_INPUT_BATCH) vigia__lua_keep(L, 1, 1);
 	struct vigia__action action = vigia__stepper_step(&s->watcher, &input, now);
 	return push_action(L, &action);
 }

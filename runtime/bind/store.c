@@ -21,8 +21,8 @@ static const char store_class[] = "vigia.Store";
 struct lua_store {
 	struct vigia_store *store;        /* NULL once closed */
 	bool borrowed;                    /* another Lua state's: only kept in memory from here */
-	struct lua_serializer serializer; /* its functions are user value 1 */
-	struct lua_cache *cache;          /* user value 2; NULL: none */
+	struct lua_serializer serializer; /* it keeps its functions: 1 */
+	struct lua_cache *cache;          /* it keeps it: 2; NULL: none */
 	char path[];
 };
 
@@ -57,7 +57,7 @@ const struct lua_serializer *vigia__lua_store_serializer(lua_State *L, int idx)
 struct lua_cache *vigia__lua_push_cache(lua_State *L, int idx)
 {
 	struct lua_cache *cache = check(L, idx)->cache;
-	lua_getiuservalue(L, idx, 2);
+	vigia__lua_push_kept(L, idx, 2);
 	return cache;
 }
 
@@ -82,7 +82,7 @@ int vigia__lua_open(lua_State *L)
 	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
 	vigia__lua_shared(L); /* refuses a state that is closing */
 	size_t size = strlen(path) + 1;
-	struct lua_store *h = vigia__lua_new(L, sizeof *h + size, &store_key);
+	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &store_key, 2);
 	memcpy(h->path, path, size);
 	h->serializer = target.serializer;
 	if (h->serializer.functions) {
@@ -93,7 +93,7 @@ int vigia__lua_open(lua_State *L)
 	}
 	if (target.options.cache_size > 0) {
 		h->cache = vigia__lua_cache_new(L, (size_t)target.options.cache_size);
-		lua_setiuservalue(L, -2, 2);
+		vigia__lua_keep(L, -2, 2);
 	}
 	struct vigia_error err = {0};
 	int rc = vigia_store_open(path, &target.options, &h->store, &err);
@@ -103,7 +103,7 @@ int vigia__lua_open(lua_State *L)
 void vigia__lua_push_store(lua_State *L, struct vigia_store *store)
 {
 	size_t size = strlen(store->path) + 1;
-	struct lua_store *h = vigia__lua_new(L, sizeof *h + size, &store_key);
+	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &store_key, 2);
 	memcpy(h->path, store->path, size);
 	h->borrowed = true;
 	vigia__store_ref(store);

@@ -1,7 +1,7 @@
 /*
  * watcher.c - the class vigia.Watcher: a handle on one watcher of a registry.
  *
- * User values: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come.
+ * It keeps: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come.
  */
 #include <stdio.h>
 
@@ -27,11 +27,11 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
 {
 	registry_idx = lua_absindex(L, registry_idx);
 	struct lua_registry *owner = vigia__lua_check_registry(L, registry_idx);
-	struct lua_watcher *w = vigia__lua_new_with(L, sizeof *w, &class_key, 4);
+	struct lua_watcher *w = vigia__lua_new_keeping(L, sizeof *w, &class_key, 4);
 	w->owner = owner;
 	vigia__lua_check_registry(L, registry_idx); /* again: a finalizer may have closed it since */
 	lua_pushvalue(L, registry_idx);
-	lua_setiuservalue(L, -2, 1);
+	vigia__lua_keep(L, -2, 1);
 	return w;
 }
 
@@ -145,13 +145,13 @@ static int watcher_set_handler(lua_State *L)
 	vigia__lua_check_type(L, 2, LUA_TFUNCTION, "handler");
 	lua_settop(L, 2);
 	struct vigia_error err = {0};
-	lua_getiuservalue(L, 1, 1); /* 3: the registry */
-	if (w->on_error) lua_getiuservalue(L, 1, 3);
+	vigia__lua_push_kept(L, 1, 1); /* 3: the registry */
+	if (w->on_error) vigia__lua_push_kept(L, 1, 3);
 	else lua_pushnil(L);
 	struct lua_handler *handler = vigia__lua_handler_new(L, 3, 2, 4); /* 5 */
 	struct vigia_handler c;
 	vigia__lua_handler_c(handler, &c);
-	lua_getiuservalue(L, 1, 4);
+	vigia__lua_push_kept(L, 1, 4);
 	vigia__lua_handler_set_where(L, 5, -1);
 	lua_pop(L, 1);
 	lua_pushvalue(L, 1);
@@ -161,7 +161,7 @@ static int watcher_set_handler(lua_State *L)
 	if (rc == VIGIA_OK) {
 		handler->watcher = w->watcher;
 		w->handler = handler;
-		lua_setiuservalue(L, 1, 2);
+		vigia__lua_keep(L, 1, 2);
 	}
 	return done(L, rc, &err);
 }
@@ -170,7 +170,7 @@ static int watcher_set_handler(lua_State *L)
  * there. [-0, +0, m] */
 static void keep(lua_State *L, struct lua_watcher *w, bool kept)
 {
-	lua_getiuservalue(L, 1, 1);
+	vigia__lua_push_kept(L, 1, 1);
 	vigia__lua_registry_push_kept(L, -1);
 	lua_pushstring(L, vigia_watcher_id(w->watcher));
 	lua_pushvalue(L, -1);
@@ -231,7 +231,7 @@ static int look(lua_State *L)
 	if (!rests && !w->watcher->running_handler && vigia__mono_ns() < s->until_mono_ns) {
 		int64_t next = own ? INT64_MAX : vigia__time_after(NULL, VIGIA_LUA_LOOK_NS);
 		if (own) h->owner->registry->stop_waits++;
-		h->awaits = w->handler;
+		vigia__lua_await(L, h, 1);
 		return vigia__lua_suspend(L, h, next < s->until_mono_ns ? next : s->until_mono_ns, own, own, look_again);
 	}
 	lua_pushboolean(L, rests && !s->killed);
@@ -260,7 +260,7 @@ static int watcher_stop(lua_State *L)
 		return 1;
 	}
 	lua_settop(L, 1);
-	struct stopping *s = vigia__lua_new_with(L, sizeof *s, &stopping_key, 0);
+	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_key);
 	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout)};
 	if (stop(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
 		lua_pushboolean(L, vigia__watcher_rests(w->watcher));

@@ -44,6 +44,11 @@ for name, fn in pairs(core) do
 end
 for _, name in ipairs{"verify", "has_input", "wait_owner", "spawn", "end_with_output", "hold_late"} do left_out[core[name]] = true end
 left_out[pieces] = true
+left_out[debug.getregistry()] = true -- harvest() chooses from it
+for _, value in next, debug.getregistry() do -- what the objects of all pieces keep, until they are collected: some would run for ever
+	local metatable = type(value) == "table" and debug.getmetatable(value)
+	if metatable and metatable.__mode == "k" then left_out[value] = true end
+end
 for level = 1, 10 do -- the interpreter's own
 	local info = debug.getinfo(level, "f")
 	if info then left_out[info.func] = true end
@@ -416,6 +421,8 @@ for i, place in ipairs(ALL) do
 	end)
 end
 
+require "spec.support.hostile_taking"{piece = piece, left_out = left_out, is_c = is_c, new_store = new_store, sorted = sorted}
+
 ---- calls back while something waits ----
 
 -- What code of the application may do wherever it runs; most of it is refused, at one place or another.
@@ -773,6 +780,17 @@ for name, options in pairs{capped = CAPPED, ["isolated and capped"] = BOTH} do
 		end
 		table.sort(open)
 		return table.concat(open, " ")]])
+end
+
+for name, options in pairs{plain = {}, capped = CAPPED, isolated = ISOLATED} do
+	script_piece("empties the tables that it is given, " .. name, options, "", [[
+		if getmetatable(ctx) == nil then
+			for k in pairs(ctx) do ctx[k] = nil end
+		end
+		for k in pairs(given) do given[k] = nil end
+		collectgarbage()
+		collectgarbage()
+		return ""]], true)
 end
 
 script_piece("changes what its functions keep", {}, "", [[
