@@ -31,12 +31,15 @@
  *     wake                version words in shared memory: appends wake readers, across processes
  *     verify              looks for damage in all that is stored
  *     memory              the backend to read first, and the test double
- *     lmdb_store          shared by the files of the LMDB backend, and how it lays out the file:
- *     lmdb_env lmdb_there lmdb_path        opening and closing; is it still the file that was opened?
- *     lmdb_format lmdb_settings lmdb_meta  what the file says about itself; LMDB's meta pages
- *     lmdb_txn lmdb_map lmdb_reserve lmdb_error  transactions, the map, room on the disk, error numbers
- *     lmdb_commit lmdb_events lmdb_walk lmdb_keys lmdb_checkpoints lmdb_collect  what is in the file
- *     lmdb_backup lmdb_verify              copies; looking for damage
+ *     lmdb                the backend of a file: opening, closing, its table of functions
+ *     lmdb_private        shared by its files, and how the file is laid out
+ *     lmdb_commit         the transaction of a group commit
+ *     lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
+ *     lmdb_collect lmdb_settings lmdb_backup lmdb_verify  removing, settings, copies, looking for damage
+ *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure
+ *     lmdb_path lmdb_there lmdb_beside lmdb_format lmdb_meta  is it the right file, is it still, what says it of itself
+ *     lmdb_map lmdb_reserve  room: the map, the disk
+ *     lmdb_env lmdb_walk lmdb_error   LMDB itself: environments, damaged pages, error numbers
  *     side                the side file: wake words, owners of watcher ids
  *     place copies        network file systems, which are refused; one copy of the library per process
  *     fd file_limit thread     descriptors, files of limited size, threads: how ours are made

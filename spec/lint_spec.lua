@@ -43,6 +43,12 @@ describe("the arrows between the files of runtime/", function()
 		refused("isolated.c", '\n#include "store/fd.h"\n', "isolated may not lean on store/fd (includes)")
 	end)
 
+	it("go down in the list of their room's README, which names all its files", function()
+		refused("store/fd.c", "\nvoid x(void)\n{\n\tvigia__thread_program_mask(NULL);\n}\n",
+			"store/fd leans on store/thread (vigia__thread_program_mask), which is not below it in runtime/store/README.md")
+		refused("store/nowhere.c", "\n", "runtime/store/README.md, 'The files', does not list store/nowhere")
+	end)
+
 	it("lead to no header that is private to another room", function()
 		refused("drive/log.c", '\n#include "../store/lmdb_private.h"\n',
 			"drive/log.c includes store/lmdb_private.h, which is private to store/")

@@ -78,7 +78,22 @@ struct vigia__backend_stats {
 
 struct vigia__queue;  /* queue.h */
 struct vigia__ticket; /* commit.h */
-struct vigia__verify; /* verify.h */
+
+/* What a look for damage finds, and who is told (verify.h). */
+struct vigia__verify {
+	void *ctx;
+	/* Something is damaged: an event (seq_num > 0) or something else. */
+	void (*found)(void *ctx, uint64_t seq_num, const char *text);
+	/* All up to here was looked at; called before each piece, so that whoever crashes has said where. */
+	void (*progress)(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last);
+	/* From here on it looks at what is beside the events; called again after each few thousand records. */
+	void (*beside)(void *ctx);
+	/* Go on behind what could not be read: from this number (0: the oldest), up to that one (0: the last, when from is
+	 * 0 too, else all there are), in pieces of so many events (0: 1000). */
+	uint64_t from, upto, piece;
+	/* out */
+	uint64_t events, checkpoints, keys;
+};
 
 /* One slice of a garbage collection: one transaction, which looks at what holds back and removes what may go. */
 struct vigia__collect {
@@ -171,7 +186,7 @@ struct vigia__backend {
 
 	/* A copy in a new file. NULL: this backend has no files. */
 	int (*backup)(struct vigia__backend *b, const char *path, bool compact, struct vigia_error *err);
-	/* What is kept beside the events (verify.h). NULL: nothing that can be damaged. */
+	/* What is kept beside the events. NULL: nothing that can be damaged. */
 	int (*check)(struct vigia__backend *b, struct vigia__verify *verify, struct vigia_error *err);
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */

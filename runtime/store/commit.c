@@ -165,6 +165,13 @@ int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket
 	return ticket->rc;
 }
 
+int vigia__commit_call(struct vigia__commit *commit, enum vigia__ticket_kind kind, vigia__commit_fn call, void *arg,
+                       struct vigia_error *err)
+{
+	struct vigia__ticket ticket = {.kind = kind, .call = call, .call_arg = arg, .err = err};
+	return vigia__commit_run(commit, &ticket);
+}
+
 static void *help(void *arg)
 {
 	struct vigia__commit *commit = arg;

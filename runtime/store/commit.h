@@ -31,11 +31,13 @@ struct vigia__commit_ops {
 /* FREE: a call that frees room in the file. */
 enum vigia__ticket_kind { VIGIA_TICKET_APPEND, VIGIA_TICKET_CALL, VIGIA_TICKET_FREE };
 
+/* A call inside the transaction of a commit. 0 or an error, of ours or of the one who commits. */
+typedef int (*vigia__commit_fn)(void *txn, void *arg, struct vigia_error *err);
+
 struct vigia__ticket {
 	struct vigia__ticket *next;   /* order of arrival */
 	struct vigia__append *append; /* APPEND */
-	int (*call)(void *txn, void *arg,
-	            struct vigia_error *err); /* CALL, FREE: something else inside the same commit (a checkpoint) */
+	vigia__commit_fn call;        /* CALL, FREE: something else inside the same commit (a checkpoint) */
 	void *call_arg;
 	enum vigia__ticket_kind kind;
 	int rc; /* set by write for this ticket alone; what write itself returns as a failure overrides it */
@@ -64,6 +66,11 @@ void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit
 void vigia__commit_deinit(struct vigia__commit *commit);
 /* Blocks until the ticket is durable or failed. */
 int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket);
+/* Run `call` inside a commit shared with all that append now; durable when it returns VIGIA_OK. It may run several
+ * times, each time in another transaction: what it leaves in `arg` is of the last one. FREE: a call that frees room in
+ * the file, or lets others do so; where there is none left it goes first. */
+int vigia__commit_call(struct vigia__commit *commit, enum vigia__ticket_kind kind, vigia__commit_fn call, void *arg,
+                       struct vigia_error *err);
 /* Does not block: ticket->finished is called, on another thread, once it is durable or failed; until then ticket,
  * request and err must stay where they are. 0, or ENOMEM, EIO (no thread can be made): then finished is not called. */
 int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *ticket);

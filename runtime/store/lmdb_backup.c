@@ -16,7 +16,7 @@
 #include "../core/error.h"
 #include "fd.h"
 #include "file_limit.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 #include "place.h"
 
 struct target {

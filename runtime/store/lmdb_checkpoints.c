@@ -9,7 +9,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/iterator.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 static MDB_val key_of(const char *id)
 {
@@ -46,7 +46,7 @@ static int put_call(void *txn, void *arg, struct vigia_error *err)
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, seq_num};
-	return vigia__lmdb_in_commit(change.b, put_call, &change, err);
+	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_CALL, put_call, &change, err);
 }
 
 static int advance_call(void *txn, void *arg, struct vigia_error *err)
@@ -64,7 +64,7 @@ int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, 
                                    struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, seq_num};
-	return vigia__lmdb_in_commit(change.b, advance_call, &change, err);
+	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_CALL, advance_call, &change, err);
 }
 
 static int none(const char *id, struct vigia_error *err)
@@ -84,7 +84,7 @@ static int delete_call(void *txn, void *arg, struct vigia_error *err)
 int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct change change = {(struct lmdb_backend *)base, id, 0};
-	return vigia__lmdb_free_in_commit(change.b, delete_call, &change, err);
+	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_FREE, delete_call, &change, err);
 }
 
 int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
@@ -206,7 +206,7 @@ int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_i
 	if (rc == 0) return has_checkpoint ? VIGIA_NONE : VIGIA_OK;
 	if (rc != MDB_NOTFOUND) return vigia__lmdb_error(b, rc, "read a hold", err);
 	struct new_hold hold = {.change = {b, id, 0}, .from = from};
-	rc = vigia__lmdb_in_commit(b, hold_call, &hold, err);
+	rc = vigia__commit_call(&b->commit, VIGIA_TICKET_CALL, hold_call, &hold, err);
 	if (rc < 0) return rc;
 	*seq_num = hold.change.seq_num;
 	*made = hold.made;
@@ -249,7 +249,7 @@ int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_
 	struct vigia__settings settings;
 	int rc = vigia__lmdb_settings(base, &settings, err);
 	if (rc < 0 || settings.values.checkpoint_ttl_ns == 0) return rc;
-	return vigia__lmdb_in_commit(change.b, touch_call, &change, err);
+	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_CALL, touch_call, &change, err);
 }
 
 /* ---- progress ---- */

@@ -5,22 +5,14 @@
  * sees, so that a checkpoint that is moved back, or a watcher that is made, between two slices is never overtaken.
  * Small slices leave small free-list records; a record that needs pages of its own would make later appends of large
  * events slow.
- *
- * Database "vigia.marks": the store's time (core/retention.h) -> struct mark_record.
  */
 #include <string.h>
 
 #include "../core/error.h"
 #include "collect.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64, RENEW_AT_LEAST = 16 };
-
-struct mark_record {
-	uint64_t seq_num;
-	int64_t wall_ns, boot_ns;
-	uint64_t boot_id;
-};
 
 static uint64_t number_of(const MDB_val *key)
 {
@@ -119,7 +111,7 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 	*removed = 0;
 	vigia__lmdb_free_readers(slice.b);
 	do {
-		int rc = vigia__lmdb_free_in_commit(slice.b, trim_slice, &slice, err);
+		int rc = vigia__commit_call(&slice.b->commit, VIGIA_TICKET_FREE, trim_slice, &slice, err);
 		if (may_be_smaller(rc, &slice.prefix.events_max)) {
 			slice.prefix.more = true;
 			continue;
@@ -128,74 +120,6 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 		*removed += slice.prefix.removed;
 	} while (slice.prefix.more);
 	return VIGIA_OK;
-}
-
-/* ---- marks ---- */
-
-static bool mark_of(const MDB_val *key, const MDB_val *value, struct vigia__mark *out)
-{
-	struct mark_record record;
-	if (key->mv_size != sizeof(size_t) || value->mv_size < sizeof record) return false;
-	memcpy(&record, value->mv_data, sizeof record);
-	*out = (struct vigia__mark){.at_ns = (int64_t)number_of(key),
-	                            .seq_num = record.seq_num,
-	                            .clock = {record.wall_ns, record.boot_ns, record.boot_id}};
-	return true;
-}
-
-/* The newest mark; false: there is none. */
-static bool last_mark(MDB_cursor *marks, struct vigia__mark *out)
-{
-	MDB_val key, value = {0};
-	return mdb_cursor_get(marks, &key, &value, MDB_LAST) == 0 && mark_of(&key, &value, out);
-}
-
-int vigia__lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out)
-{
-	struct vigia__clock clock;
-	struct vigia__mark last;
-	MDB_cursor *marks;
-	int rc = mdb_cursor_open(txn, b->marks, &marks);
-	if (rc != 0) return rc;
-	b->base.clock(&clock);
-	*out = vigia__retention_now(last_mark(marks, &last) ? &last : NULL, &clock);
-	mdb_cursor_close(marks);
-	return 0;
-}
-
-static int write_mark(MDB_cursor *marks, uint64_t latest, int64_t age_ns, void (*now)(struct vigia__clock *))
-{
-	struct vigia__clock clock;
-	struct vigia__mark last;
-	bool marked = last_mark(marks, &last);
-	now(&clock);
-	int64_t at = vigia__retention_now(marked ? &last : NULL, &clock);
-	if (!vigia__retention_mark_due(marked ? &last : NULL, latest, at, age_ns)) return 0;
-	struct mark_record record = {latest, clock.wall_ns, clock.boot_ns, clock.boot_id};
-	size_t number = (size_t)at;
-	MDB_val key = {sizeof number, &number}, value = {sizeof record, &record};
-	return mdb_cursor_put(marks, &key, &value, 0);
-}
-
-/* The last number that is older than the age. Marks before the one that says so are of no more use. */
-static int find_old(MDB_cursor *marks, int64_t now, int64_t age_ns, uint64_t *old)
-{
-	MDB_val key, value = {0};
-	struct vigia__mark mark;
-	size_t useless = 0;
-	*old = 0;
-	struct vigia__lmdb_walk walk = {.cursor = marks, .numbers = true};
-	int rc = mdb_cursor_get(marks, &key, &value, MDB_FIRST);
-	for (; rc == 0; rc = vigia__lmdb_next(&walk, &key, &value)) {
-		if (!mark_of(&key, &value, &mark) || !vigia__retention_old(&mark, now, age_ns)) break;
-		if (mark.seq_num > *old) *old = mark.seq_num;
-		useless++;
-	}
-	for (rc = rc == MDB_NOTFOUND ? 0 : rc; useless > 1 && rc == 0; useless--) {
-		rc = mdb_cursor_get(marks, &key, &value, MDB_FIRST);
-		if (rc == 0) rc = mdb_cursor_del(marks, 0);
-	}
-	return rc;
 }
 
 /* ---- who holds back ---- */
@@ -273,19 +197,6 @@ struct collect_slice {
 	struct vigia__collect result;
 };
 
-int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest)
-{
-	MDB_cursor *events;
-	MDB_val key, value;
-	int rc = mdb_cursor_open(txn, b->events, &events);
-	if (rc != 0) return rc;
-	rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
-	*oldest = rc == 0 ? number_of(&key) : 0;
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, txn, events, latest);
-	mdb_cursor_close(events);
-	return rc;
-}
-
 static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store_options *settings, bool first,
                   uint64_t *last, struct vigia__verdict *out)
 {
@@ -296,9 +207,9 @@ static int decide(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_store
 	int rc = vigia__lmdb_bounds_in(b, txn, &oldest, &latest);
 	if (rc == 0) rc = mdb_cursor_open(txn, b->marks, &marks);
 	if (rc != 0) return rc;
-	if (first) rc = write_mark(marks, latest, age, b->base.clock);
+	if (first) rc = vigia__lmdb_mark(b, marks, latest, age);
 	if (rc == 0) rc = vigia__lmdb_time(b, txn, &now);
-	if (rc == 0) rc = find_old(marks, now, age, &old);
+	if (rc == 0) rc = vigia__lmdb_old(marks, now, age, &old);
 	mdb_cursor_close(marks);
 	if (rc == 0) rc = add_holders(b, txn, b->checkpoints, now, ttl, &holders);
 	if (rc == 0) rc = add_holders(b, txn, b->holds, now, ttl, &holders);
@@ -350,7 +261,7 @@ int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *coll
 	struct collect_slice slice = {.b = (struct lmdb_backend *)base, .collect = collect};
 	if (collect->first) vigia__lmdb_free_readers(slice.b);
 	int rc;
-	do rc = vigia__lmdb_free_in_commit(slice.b, collect_slice, &slice, err);
+	do rc = vigia__commit_call(&slice.b->commit, VIGIA_TICKET_FREE, collect_slice, &slice, err);
 	while (may_be_smaller(rc, &collect->events_left));
 	if (rc == VIGIA_OK) *collect = slice.result;
 	return rc;

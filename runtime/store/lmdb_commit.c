@@ -18,7 +18,7 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "file_limit.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 /* A loan, and how many of them; of an event's bytes half a page may be lost. How often one is tried beside another
  * process that writes. */
@@ -466,23 +466,4 @@ int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *reques
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_APPEND, .append = request, .err = err};
 	return vigia__commit_run(&b->commit, &ticket);
-}
-
-static int in_commit(struct lmdb_backend *b, enum vigia__ticket_kind kind,
-                     int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg, struct vigia_error *err)
-{
-	struct vigia__ticket ticket = {.kind = kind, .call = call, .call_arg = arg, .err = err};
-	return vigia__commit_run(&b->commit, &ticket);
-}
-
-int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
-                          struct vigia_error *err)
-{
-	return in_commit(b, VIGIA_TICKET_CALL, call, arg, err);
-}
-
-int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err),
-                               void *arg, struct vigia_error *err)
-{
-	return in_commit(b, VIGIA_TICKET_FREE, call, arg, err);
 }

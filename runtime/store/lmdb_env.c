@@ -1,75 +1,52 @@
 /*
- * lmdb_env.c - opening and closing a store file: one LMDB environment per file and process.
- *
- * LMDB opened twice on one file in one process, or through two names, corrupts it: hence the list of open files by
- * device and inode, real paths, and the refusal of second hard links.
+ * lmdb_env.c - one LMDB environment: how it is opened and closed, and the readers that end with it.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
-#include "../core/error.h"
-#include "copies.h"
 #include "fd.h"
 #include "file_limit.h"
-#include "lmdb_store.h"
-#include "place.h"
+#include "lmdb_private.h"
 
-enum { READERS_MAX = 4096, DATABASES_MAX = 32, LOCK_FILE_HEAD = 4096 };
-
-static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct lmdb_backend *list; /* all open files of the process */
-
-/* LMDB maps its lock file, and a hole in it is a SIGBUS when the disk is full: see that it has its blocks. Before LMDB
- * opens it, what it touches first; afterwards all, through a descriptor that stays open as long as the environment,
- * because closing it would drop LMDB's locks. */
-static int lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_error *err)
+int vigia__lmdb_reader_new(struct lmdb_backend *b, struct reader **out)
 {
-	char path[4096];
-	struct stat st;
-	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return VIGIA_OK; /* LMDB will refuse it */
-	int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
-	/* LMDB would follow a link, and fill what it leads to. */
-	if (fd < 0 && errno == ELOOP) return vigia__error(err, VIGIA_EIO, "the lock file '%s' is a symbolic link", path);
-	if (fd < 0 && (errno == EACCES || errno == EPERM)) {
-		int number = errno;
-		bool there = access(path, F_OK) == 0, store_there = access(b->path, F_OK) == 0;
-		if (there)
-			vigia__error(err, VIGIA_EPERM, "no permission to write the lock file '%s', which readers need too", path);
-		else
-			vigia__error(err, VIGIA_EPERM, "cannot make the %s '%s': no permission to write its folder",
-			             store_there ? "lock file" : "store", store_there ? path : b->path);
-		vigia__error_cause(err, "%s", strerror(number));
-		return VIGIA_EPERM;
+	struct reader *reader = vigia__calloc(sizeof *reader);
+	if (reader == NULL) return ENOMEM;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &reader->txn);
+	if (rc == 0) rc = mdb_cursor_open(reader->txn, b->events, &reader->events);
+	if (rc != 0) {
+		if (reader->txn) mdb_txn_abort(reader->txn);
+		vigia__free(reader);
+		return rc;
 	}
-	if (fd < 0) return VIGIA_OK; /* LMDB will fail in the same way */
-	int rc = VIGIA_OK;
-	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
-		close(fd);
-		return vigia__error(err, VIGIA_EIO, "the lock file '%s' is not a regular file", path);
+	*out = reader;
+	return 0;
+}
+
+void vigia__lmdb_reader_free(struct reader *reader)
+{
+	mdb_cursor_close(reader->events);
+	mdb_txn_abort(reader->txn);
+	vigia__free(reader);
+}
+
+static void discard_readers(struct lmdb_backend *b)
+{
+	while (b->readers) {
+		struct reader *reader = b->readers;
+		b->readers = reader->next;
+		vigia__lmdb_reader_free(reader);
 	}
-	struct vigia__file_limit limit;
-	vigia__file_limit_begin(&limit);
-	int filled = fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD);
-	vigia__file_limit_end(&limit);
-	if (filled < 0 && (errno == ENOSPC || errno == EDQUOT)) {
-		rc = vigia__error(err, VIGIA_EDISKFULL, "store '%s': cannot open it: the disk is full", b->path);
-		vigia__error_cause(err, "%s", strerror(errno));
+	for (struct vigia__lmdb_pin *pin = b->pins; pin; pin = pin->next) {
+		if (pin->reader) vigia__lmdb_reader_free(pin->reader);
+		pin->reader = NULL;
 	}
-	if (opened) b->lock_fd = fd;
-	else close(fd);
-	return rc;
 }
 
 void vigia__lmdb_env_close(struct lmdb_backend *b)
 {
-	vigia__lmdb_readers_drop(b);
+	discard_readers(b);
 	if (b->env) mdb_env_close(b->env);
 	if (b->lock_fd >= 0) close(b->lock_fd);
 	b->env = NULL;
@@ -87,414 +64,10 @@ int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)
 	return rc;
 }
 
-/* LMDB says of its lock file, too, that it is invalid: one that was damaged, or that it took for another process's
- * because a lock of it was refused. */
-static bool lock_file_is_wrong(struct lmdb_backend *b)
-{
-	char path[4096];
-	uint32_t magic = 0;
-	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return false;
-	/* The environment is closed, so there is no lock to lose. */
-	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-	if (fd < 0) return false;
-	bool wrong = pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic && magic != VIGIA__LMDB_MAGIC;
-	close(fd);
-	return wrong;
-}
-
-static int env_open(struct lmdb_backend *b, struct vigia_error *err)
-{
-	size_t bytes = vigia__lmdb_map_first(b);
-	int rc = lock_file_fill(b, false, err);
-	if (rc < 0) return rc;
-	for (;;) {
-		rc = mdb_env_create(&b->env);
-		if (rc == 0) rc = mdb_env_set_maxreaders(b->env, READERS_MAX);
-		if (rc == 0) rc = mdb_env_set_maxdbs(b->env, DATABASES_MAX);
-		if (rc == 0) rc = mdb_env_set_mapsize(b->env, bytes);
-		if (rc == 0)
-			rc = vigia__lmdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | (b->readonly ? MDB_RDONLY : 0));
-		if (rc == 0) {
-			vigia__lmdb_map_opened(b);
-			return lock_file_fill(b, true, err);
-		}
-		vigia__lmdb_env_close(b);
-		if (rc == MDB_INVALID && lock_file_is_wrong(b))
-			return vigia__error(err, VIGIA_EIO,
-			                    "store '%s': the lock file '%s-lock' is damaged, or a lock of it was refused: when no "
-			                    "process has the store open, delete it",
-			                    b->path, b->path);
-		/* The system (a limit: ENOMEM; valgrind: EINVAL) refuses so much address space: ask for less. */
-		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes))
-			return vigia__lmdb_error(b, rc, "open it", err);
-	}
-}
-
-/* LMDB maps what the file says it has; a shorter file is a SIGBUS at the first touch behind its end. */
-static int check_size(struct lmdb_backend *b, struct vigia_error *err)
-{
-	MDB_envinfo info;
-	MDB_stat st;
-	struct stat file;
-	mdb_filehandle_t fd;
-	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 ||
-	    fstat(fd, &file) < 0)
-		return vigia__lmdb_cannot_look(b->path, errno, err);
-	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
-	if ((uint64_t)file.st_size < need) return vigia__lmdb_truncated(b->path, file.st_size, need, err);
-	int fd_flags = fcntl(fd, F_GETFD);
-	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB forgets it */
-	atomic_store(&b->file_bytes, file.st_size);
-	b->dev = file.st_dev;
-	b->ino = file.st_ino;
-	return VIGIA_OK;
-}
-
-/* Whoever was told "unknown" looks next: what is seen then must be there after a power loss, too. If it cannot be done
- * now, the next writer does it. */
-static void settle_now(struct lmdb_backend *b)
+bool vigia__lmdb_panics(struct lmdb_backend *b)
 {
 	MDB_txn *txn;
-	if (mdb_txn_begin(b->env, NULL, 0, &txn) != 0) return;
-	vigia__lmdb_meta_settle(b, txn, NULL);
-	mdb_txn_abort(txn);
-}
-
-int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err)
-{
-	int rc = vigia__lmdb_map_claim(b);
-	if (rc != 0) return vigia__lmdb_error(b, rc, "open it again", err);
-	if (b->env == NULL || vigia__lmdb_panics(b)) {
-		dev_t dev = b->dev;
-		ino_t ino = b->ino;
-		vigia__lmdb_env_close(b);
-		rc = env_open(b, err);
-		if (rc == VIGIA_OK) rc = check_size(b, err);
-		if (rc == VIGIA_OK && (b->dev != dev || b->ino != ino))
-			rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another file", b->path);
-		if (rc == VIGIA_OK) rc = vigia__lmdb_format_reload(b, err);
-		b->dev = dev;
-		b->ino = ino;
-		if (rc < 0) vigia__lmdb_env_close(b); /* the next call tries again */
-		else if (!b->readonly) settle_now(b);
-	}
-	vigia__lmdb_map_leave(b);
-	return rc;
-}
-
-static int sync_now(struct vigia__backend *base, struct vigia_error *err)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	vigia__lmdb_map_enter(b);
-	int rc = b->env ? mdb_env_sync(b->env, 1) : MDB_PANIC;
-	vigia__lmdb_map_leave(b);
-	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "sync", err);
-}
-
-static uint64_t commits(struct vigia__backend *base)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	MDB_envinfo info;
-	if (atomic_load_explicit(&b->overwritten, memory_order_relaxed)) return 0; /* the pages may be gone */
-	vigia__lmdb_map_enter(b);
-	uint64_t last = b->env && mdb_env_info(b->env, &info) == 0 ? info.me_last_txnid : 0;
-	vigia__lmdb_map_leave(b);
-	return last;
-}
-
-/* Is there a commit that readers do not see? */
-static bool hides(struct lmdb_backend *b)
-{
-	struct reader *reader;
-	if (vigia__lmdb_read_begin(b, &reader, NULL) < 0) return false;
-	uint64_t visible = mdb_txn_id(reader->txn);
-	vigia__lmdb_read_end(b, reader);
-	return commits(&b->base) > visible;
-}
-
-/* Readers go by a number in the lock file that a writer sets after it wrote the meta page. One that was killed between
- * the two leaves a commit that no reader sees until the next writer finds the lock abandoned; so be that writer. A
- * commit that is just being told looks the same for as long as a sync takes: give it that time first, for the lock is
- * then held. */
-static bool heal(struct vigia__backend *base)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	MDB_txn *txn;
-	if (b->readonly || !hides(b)) return false;
-	for (int i = 0; i < 50; i++) {
-		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-		if (!hides(b)) return true;
-	}
-	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return false;
-	vigia__lmdb_write_abort(b, txn);
-	return true;
-}
-
-static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns, .format = VIGIA_FORMAT};
-	for (int i = 0; i < 16; i++) snprintf(out->file_id + 2 * i, 3, "%02x", b->file_id[i]);
-	int rc = vigia__lmdb_bounds(base, &out->oldest, &out->latest, err);
-	if (rc == VIGIA_OK) rc = vigia__lmdb_settings(base, &out->settings, err);
-	if (rc < 0) return rc;
-	struct reader *reader;
-	rc = vigia__lmdb_read_begin(b, &reader, err);
-	if (rc < 0) return rc;
-	MDB_envinfo info;
-	MDB_stat st;
-	mdb_filehandle_t fd;
-	struct stat file;
-	if (mdb_stat(reader->txn, b->events, &st) == 0) out->events = st.ms_entries;
-	if (mdb_env_info(b->env, &info) == 0) {
-		out->map_bytes = info.me_mapsize;
-		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
-		out->readers = info.me_numreaders;
-		out->commits = info.me_last_txnid;
-	}
-	if (mdb_env_get_fd(b->env, &fd) == 0 && fstat(fd, &file) == 0) out->file_bytes = (uint64_t)file.st_size;
-	vigia__lmdb_read_end(b, reader);
-	return VIGIA_OK;
-}
-
-static int own(struct vigia__backend *base, const char *id, struct vigia_error *err)
-{
-	return vigia__side_own(&((struct lmdb_backend *)base)->side, id, err);
-}
-
-static int still(void *ctx, struct vigia_error *err)
-{
-	return vigia__lmdb_there(ctx, err);
-}
-
-static int wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
-{
-	return vigia__side_wait(&((struct lmdb_backend *)base)->side, id, cancel_fd, still, base, err);
-}
-
-static void disown(struct vigia__backend *base, const char *id)
-{
-	vigia__side_disown(&((struct lmdb_backend *)base)->side, id);
-}
-
-/* Also for a backend that was only half opened. */
-static void backend_free(struct lmdb_backend *b)
-{
-	vigia__queue_stop(&b->queue);
-	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
-	vigia__queue_deinit(&b->queue);
-	vigia__lmdb_env_close(b);
-	vigia__side_close(&b->side);
-	vigia__copies_leave();
-	pthread_mutex_destroy(&b->readers_mutex);
-	pthread_mutex_destroy(&b->look_mutex);
-	pthread_mutex_destroy(&b->settings_mutex);
-	vigia__backend_deinit(&b->base);
-	pthread_rwlock_destroy(&b->map_lock);
-	free(b->path);
-	vigia__free(b);
-}
-
-static void release(struct vigia__backend *base)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	pthread_mutex_lock(&list_mutex);
-	if (--b->refs == 0) {
-		struct lmdb_backend **at = &list;
-		while (*at != b) at = &(*at)->next;
-		*at = b->next;
-		backend_free(b); /* under the mutex: nobody may open the file while it closes */
-	}
-	pthread_mutex_unlock(&list_mutex);
-}
-
-static const struct vigia__backend lmdb_interface = {
-	.name = "lmdb",
-	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
-	.append = vigia__lmdb_append,
-	.submit = vigia__lmdb_submit,
-	.scan = vigia__lmdb_scan,
-	.bounds = vigia__lmdb_bounds,
-	.find_time = vigia__lmdb_find_time,
-	.trim = vigia__lmdb_trim,
-	.checkpoint_put = vigia__lmdb_checkpoint_put,
-	.checkpoint_advance = vigia__lmdb_checkpoint_advance,
-	.checkpoint_get = vigia__lmdb_checkpoint_get,
-	.checkpoint_delete = vigia__lmdb_checkpoint_delete,
-	.checkpoint_each = vigia__lmdb_checkpoint_each,
-	.own = own,
-	.disown = disown,
-	.wait_owner = wait_owner,
-	.collect = vigia__lmdb_collect,
-	.elect = vigia__lmdb_elect,
-	.resign = vigia__lmdb_resign,
-	.hold = vigia__lmdb_hold,
-	.hold_each = vigia__lmdb_hold_each,
-	.touch = vigia__lmdb_touch,
-	.settings = vigia__lmdb_settings,
-	.configure = vigia__lmdb_configure,
-	.sync = sync_now,
-	.backup = vigia__lmdb_backup,
-	.check = vigia__lmdb_check,
-	.commits = commits,
-	.there = vigia__lmdb_there,
-	.heal = heal,
-	.stats = stats,
-	.release = release,
-};
-
-/* Nobody uses another file under this name. One that somebody makes just now is the one that is used. */
-static int check_use(const char *path, struct vigia_error *err)
-{
-	struct stat st;
-	int rc;
-	bool there;
-	do {
-		there = stat(path, &st) == 0;
-		rc = vigia__side_check(path, there ? st.st_dev : 0, there ? st.st_ino : 0, there && st.st_size == 0, err);
-	} while (rc < 0 && !there && stat(path, &st) == 0);
-	return rc;
-}
-
-/* A newly opened file; takes over `path`. */
-static int backend_open(char *path, bool exists, const struct vigia_store_options *options, struct lmdb_backend **out,
-                        struct vigia_error *err)
-{
-	int rc = vigia__copies_enter(err);
-	if (rc < 0) {
-		free(path);
-		return rc;
-	}
-	struct lmdb_backend *b = vigia__calloc(sizeof *b);
-	if (b == NULL) {
-		vigia__copies_leave();
-		free(path);
-		return vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
-	}
-	vigia__backend_init(&b->base, &lmdb_interface);
-	b->path = path;
-	b->side.fd = -1;
-	atomic_init(&b->lost_beside, -1);
-	b->lock_fd = -1;
-	b->fork_generation = vigia__fork_generation();
-	vigia__queue_init(&b->queue, &b->base);
-	vigia__commit_init(&b->commit, &vigia__lmdb_commit_ops, b);
-	pthread_mutex_init(&b->readers_mutex, NULL);
-	pthread_mutex_init(&b->look_mutex, NULL);
-	pthread_mutex_init(&b->settings_mutex, NULL);
-	b->base.settings_word = &b->local_word;
-	b->map_asked = (size_t)options->map_size_bytes;
-	vigia__lmdb_map_init(b);
-
-	if (exists && access(path, R_OK | W_OK) != 0) {
-		if (errno != EACCES && errno != EPERM && errno != EROFS) {
-			rc = vigia__lmdb_cannot_look(path, errno, err);
-		} else if (!options->readonly) {
-			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", path);
-			vigia__error_cause(err, "%s", strerror(errno));
-		}
-		b->readonly = true;
-	}
-	if (rc == VIGIA_OK) rc = check_use(path, err);
-	if (rc == VIGIA_OK && exists)
-		rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);
-	if (rc == VIGIA_OK) rc = env_open(b, err);
-	if (rc == VIGIA_OK) rc = check_size(b, err);
-	if (rc == VIGIA_OK) rc = vigia__lmdb_there_at_open(b, err);
-	if (rc == VIGIA_OK) {
-		vigia__lmdb_free_readers(b);
-		rc = vigia__lmdb_format_load(b, options, err);
-	}
-	if (rc == VIGIA_OK) {
-		struct vigia__settings settings;
-		vigia__settings_copy(&settings, &b->settings);
-		vigia__lmdb_settings_adopt(b, &settings);
-		rc = vigia__side_open(&b->side, b->path, b->file_id, b->dev, b->ino, err);
-		if (rc == VIGIA_OK) {
-			b->base.lock_fd = b->side.fd;
-			b->base.wake = vigia__side_wake(&b->side);
-			b->base.settings_word = vigia__side_settings(&b->side);
-			b->base.collect_call = vigia__side_collect_call(&b->side);
-			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write looks again */
-		} else if (rc == VIGIA_EPERM && options->readonly) {
-			/* May only read: nobody wakes us, the look at the commit number once a second does. */
-			b->base.wake = &b->local_wake;
-			rc = VIGIA_OK;
-		}
-	}
-	if (rc < 0) {
-		backend_free(b);
-		return rc;
-	}
-	*out = b;
-	return VIGIA_OK;
-}
-
-static void before_fork(void)
-{
-	pthread_mutex_lock(&list_mutex);
-}
-
-static void after_fork_parent(void)
-{
-	pthread_mutex_unlock(&list_mutex);
-}
-
-/* The environments are the parent's: forget them without closing, but let go of the owners' locks, which a descriptor
- * keeps alive. */
-static void after_fork_child(void)
-{
-	for (struct lmdb_backend *b = list; b; b = b->next) vigia__side_forked(&b->side);
-	list = NULL;
-	vigia__copies_forked();
-	pthread_mutex_unlock(&list_mutex);
-}
-
-static void guard_forks(void)
-{
-	vigia__fork_generation(); /* its handler counts first */
-	vigia__fd_guard();        /* its lock is taken under the list's */
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
-}
-
-int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,
-                     struct vigia_error *err)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, guard_forks);
-	struct vigia_error why;
-	if (err == NULL) err = &why;
-	char *real = vigia__lmdb_path(path, options->create && !options->readonly, err);
-	if (real == NULL) return err->code;
-
-	pthread_mutex_lock(&list_mutex);
-	struct stat st;
-	bool exists;
-	struct lmdb_backend *b = NULL;
-	int rc = vigia__lmdb_path_check(real, options, &st, &exists, err);
-	if (rc == VIGIA_OK && exists)
-		for (b = list; b; b = b->next)
-			if (b->dev == st.st_dev && b->ino == st.st_ino) break;
-	if (rc == VIGIA_OK && b) {
-		struct vigia__settings settings;
-		rc = vigia__lmdb_settings(&b->base, &settings, err);
-		if (rc == VIGIA_OK) rc = vigia__lmdb_format_conflicts(b, &settings, options, err);
-		if (rc == VIGIA_OK && b->readonly && !options->readonly)
-			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", real);
-		free(real);
-	} else if (rc == VIGIA_OK) {
-		rc = backend_open(real, exists, options, &b, err);
-		if (rc == VIGIA_OK) {
-			b->next = list;
-			list = b;
-		}
-	} else {
-		free(real);
-	}
-	if (rc == VIGIA_OK) {
-		b->refs++;
-		*out = &b->base;
-	}
-	pthread_mutex_unlock(&list_mutex);
-	return rc;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
+	if (rc == 0) mdb_txn_abort(txn);
+	return rc == MDB_PANIC;
 }

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 /* Less room than what was to be written, and a bit for LMDB's own pages. */
 enum { DISK_SLACK = 1 << 20 };

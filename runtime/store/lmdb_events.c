@@ -8,7 +8,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 enum { LOOK_AT_CLOCK = 512, LOOK_BACK = 1000 };
 
@@ -43,6 +43,19 @@ int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *ev
 	if (rc == 0) last.seq_num = seq_of(&key);
 	else if (rc == MDB_NOTFOUND) rc = written_down(b, txn, &last);
 	*out = last.seq_num;
+	return rc;
+}
+
+int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest)
+{
+	MDB_cursor *events;
+	MDB_val key, value;
+	int rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
+	*oldest = rc == 0 ? seq_of(&key) : 0;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, txn, events, latest);
+	mdb_cursor_close(events);
 	return rc;
 }
 

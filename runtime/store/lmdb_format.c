@@ -21,7 +21,7 @@
 #include "../core/event.h"
 #include "fd.h"
 #include "file_limit.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'D', 'B', '\n'};
 

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 struct key_record {
 	uint64_t first_seq, last_seq;

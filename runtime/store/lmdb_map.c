@@ -7,7 +7,7 @@
  *
  * The lock prefers the thread that changes the size: readers that come later wait for it. It waits a limited time, and
  * not at all for a backup that compacts, which may take long. Readers that read nothing through the map are pinned
- * outside of it (lmdb_env.c).
+ * outside of it (lmdb_txn.c).
  *
  * A loan: one transaction in a map of another size, alone in the process. vigia__lmdb_map_leave ends it.
  */
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 #define MAP_BYTES_MAX ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 20)

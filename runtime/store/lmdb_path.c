@@ -11,7 +11,7 @@
 
 #include "../core/error.h"
 #include "fd.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 #include "place.h"
 
 static int not_found(const char *path, const char *why, struct vigia_error *err)

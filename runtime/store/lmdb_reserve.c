@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "file_limit.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 /* What a commit takes beside the events' bytes, of which half a page may be lost: copied pages of the trees, the free
  * list. */

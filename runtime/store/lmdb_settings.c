@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "../core/error.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 static int read_settings(struct lmdb_backend *b, MDB_txn *txn, struct vigia__settings *out)
 {
@@ -94,7 +94,7 @@ int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_
                           struct vigia_error *err)
 {
 	struct change change = {.b = (struct lmdb_backend *)base, .changes = changes};
-	int rc = vigia__lmdb_free_in_commit(change.b, change_call, &change, err);
+	int rc = vigia__commit_call(&change.b->commit, VIGIA_TICKET_FREE, change_call, &change, err);
 	vigia__word_change_end(base->settings_word);
 	return rc;
 }

@@ -12,14 +12,12 @@
  * commit.
  */
 #include <errno.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "../core/error.h"
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 /* How old the last look may be: for those who come by, and for those who come once a second themselves. */
 enum { LOOK_NS = 900000000, LOOK_WAITING_NS = 20000000 };
@@ -53,42 +51,6 @@ int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err)
 	atomic_store(&b->overwritten, true);
 	atomic_store(&b->look_mono_ns, 0);
 	return overwritten(b, err);
-}
-
-/* What lies beside the store, and how it is open here. A newcomer makes anew what its name does not lead to, and then
- * neither sees the other's locks: two writers, two owners of a watcher. */
-enum { BESIDE = 2 };
-static const char *const SUFFIXES[BESIDE] = {"lock", "side"};
-
-static int fd_beside(const struct lmdb_backend *b, int which)
-{
-	return which == 0 ? b->lock_fd : b->side.fd;
-}
-
-static int gone_beside(struct lmdb_backend *b, int which, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_EREPLACED,
-	                    "the file '%s-%s' was deleted or replaced while the store was open: close the store in all "
-	                    "processes, and open it again",
-	                    b->path, SUFFIXES[which]);
-}
-
-/* Does the name of one lead elsewhere? Which; -1: neither. False also where that cannot be told. */
-static int look_beside(struct lmdb_backend *b)
-{
-	char path[PATH_MAX];
-	for (int i = 0; i < BESIDE; i++) {
-		struct stat opened, named;
-		if (fd_beside(b, i) < 0 || fstat(fd_beside(b, i), &opened) < 0) continue;
-		if (opened.st_nlink == 0) return i;
-		if ((size_t)snprintf(path, sizeof path, "%s-%s", b->path, SUFFIXES[i]) >= sizeof path) continue;
-		if (stat(path, &named) < 0) {
-			if (errno == ENOENT || errno == ENOTDIR) return i;
-		} else if (named.st_dev != opened.st_dev || named.st_ino != opened.st_ino) {
-			return i;
-		}
-	}
-	return -1;
 }
 
 /* In a transaction: is the id that of the file that was opened? An error of LMDB is no answer. */
@@ -158,7 +120,7 @@ static void look(struct lmdb_backend *b)
 	if (atomic_load(&b->overwritten)) return;
 	vigia__lmdb_map_enter(b);
 	/* Within the map's lock: an environment that is opened again changes the descriptor of the lock file. */
-	atomic_store(&b->lost_beside, look_beside(b));
+	atomic_store(&b->lost_beside, vigia__lmdb_look_beside(b));
 	if (look_inside(b)) atomic_store(&b->overwritten, true);
 	vigia__lmdb_map_leave(b);
 }
@@ -180,7 +142,7 @@ static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_erro
 	if (atomic_load_explicit(&b->overwritten, memory_order_relaxed)) return overwritten(b, err);
 	if (atomic_load_explicit(&b->replaced, memory_order_relaxed)) return gone(b, err);
 	int beside = atomic_load_explicit(&b->lost_beside, memory_order_relaxed);
-	return beside < 0 ? VIGIA_OK : gone_beside(b, beside, err);
+	return beside < 0 ? VIGIA_OK : vigia__lmdb_lost_beside(b, beside, err);
 }
 
 int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err)
@@ -216,12 +178,4 @@ int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err)
 	bool older = mdb_env_get_fd(b->env, &fd) == 0 && vigia__lmdb_meta_look(fd, &metas) == 1 && metas.txn < last;
 	mdb_txn_abort(txn);
 	return older ? vigia__side_refuse(b->path, err) : VIGIA_OK;
-}
-
-int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
-{
-	struct stat st;
-	for (int i = 0; i < BESIDE; i++)
-		if (fd_beside(b, i) >= 0 && fstat(fd_beside(b, i), &st) == 0 && st.st_nlink == 0) return gone_beside(b, i, err);
-	return VIGIA_OK;
 }

@@ -1,47 +1,10 @@
 /*
  * lmdb_txn.c - read and write transactions: pooled readers, pins, begin, commit, and what a failed commit means.
  */
-#include <errno.h>
 #include <string.h>
 
-#include "../core/alloc.h"
 #include "../core/error.h"
-#include "lmdb_store.h"
-
-static int reader_new(struct lmdb_backend *b, struct reader **out)
-{
-	struct reader *reader = vigia__calloc(sizeof *reader);
-	if (reader == NULL) return ENOMEM;
-	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &reader->txn);
-	if (rc == 0) rc = mdb_cursor_open(reader->txn, b->events, &reader->events);
-	if (rc != 0) {
-		if (reader->txn) mdb_txn_abort(reader->txn);
-		vigia__free(reader);
-		return rc;
-	}
-	*out = reader;
-	return 0;
-}
-
-static void reader_free(struct reader *reader)
-{
-	mdb_cursor_close(reader->events);
-	mdb_txn_abort(reader->txn);
-	vigia__free(reader);
-}
-
-void vigia__lmdb_readers_drop(struct lmdb_backend *b)
-{
-	while (b->readers) {
-		struct reader *reader = b->readers;
-		b->readers = reader->next;
-		reader_free(reader);
-	}
-	for (struct vigia__lmdb_pin *pin = b->pins; pin; pin = pin->next) {
-		if (pin->reader) reader_free(pin->reader);
-		pin->reader = NULL;
-	}
-}
+#include "lmdb_private.h"
 
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
 {
@@ -53,11 +16,11 @@ int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, st
 		pthread_mutex_unlock(&b->readers_mutex);
 		int rc = MDB_PANIC;
 		if (reader == NULL) {
-			if (b->env) rc = reader_new(b, &reader);
+			if (b->env) rc = vigia__lmdb_reader_new(b, &reader);
 		} else {
 			rc = mdb_txn_renew(reader->txn);
 			if (rc == 0) rc = mdb_cursor_renew(reader->txn, reader->events);
-			if (rc != 0) reader_free(reader);
+			if (rc != 0) vigia__lmdb_reader_free(reader);
 		}
 		if (rc == 0) {
 			*out = reader;
@@ -148,14 +111,6 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 		}
 		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to write", err);
 	}
-}
-
-bool vigia__lmdb_panics(struct lmdb_backend *b)
-{
-	MDB_txn *txn;
-	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
-	if (rc == 0) mdb_txn_abort(txn);
-	return rc == MDB_PANIC;
 }
 
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)

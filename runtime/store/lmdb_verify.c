@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lmdb_store.h"
-#include "verify.h"
+#include "lmdb_private.h"
 
 enum { TELL_EACH = 4096 };
 

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "lmdb_store.h"
+#include "lmdb_private.h"
 
 /* mdb.c: the header of a page, and its flag for values that have pages of their own. */
 struct page_header {

@@ -15,7 +15,7 @@
 #include "core/event.h"
 #include "core/filter.h"
 #include "core/iterator.h"
-#include "store/lmdb_store.h"
+#include "store/lmdb_private.h"
 #include "store/store.h"
 
 static struct vigia_store *open_store(void)
@@ -586,8 +586,8 @@ static void E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed
 	struct vigia_store *store = open_store();
 	int64_t at_ns = 0;
 	last_store = store;
-	assert_int_equal(vigia__lmdb_in_commit((struct lmdb_backend *)store->backend, put_future_event, &at_ns, NULL),
-	                 VIGIA_OK);
+	struct vigia__commit *commit = &((struct lmdb_backend *)store->backend)->commit;
+	assert_int_equal(vigia__commit_call(commit, VIGIA_TICKET_CALL, put_future_event, &at_ns, NULL), VIGIA_OK);
 	assert_int_equal(time_of(store, 1), at_ns);
 	assert_int_equal(append(store, "T"), 2);
 	assert_int_equal(time_of(store, 2), at_ns);
@@ -611,7 +611,7 @@ static void E3_timestamps_do_not_follow_a_clock_that_goes_back(void **state)
 	struct last_record last = {append(store, "T"), vigia__wall_ns() + INT64_C(3600000000000)};
 	assert_int_equal(vigia_store_trim(store, last.seq_num, NULL, NULL), VIGIA_OK);
 	last_store = store;
-	assert_int_equal(vigia__lmdb_in_commit(b, put_last, &last, NULL), VIGIA_OK);
+	assert_int_equal(vigia__commit_call(&b->commit, VIGIA_TICKET_CALL, put_last, &last, NULL), VIGIA_OK);
 	int64_t before = last.at_ns;
 	for (int i = 0; i < 3; i++) append(store, "T");
 	struct vigia_batch *batch = vigia_batch_new();

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "store/lmdb_store.h"
+#include "store/lmdb_private.h"
 #include "store/store.h"
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__

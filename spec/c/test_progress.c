@@ -10,7 +10,7 @@
 #undef fail
 #define fail  fail_ticket
 #define write write_group
-#include "store/lmdb_store.h"
+#include "store/lmdb_private.h"
 #include "store/store.h"
 
 /* ---- a handler between the steps of a commit ---- */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "core/event.h"
-#include "store/lmdb_store.h"
+#include "store/lmdb_private.h"
 #include "store/store.h"
 
 enum { MAP_BYTES = 1 << 20 };

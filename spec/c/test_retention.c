@@ -10,7 +10,7 @@
 #include "core/retention.h"
 #include "drive/drive.h"
 #include "store/collect.h"
-#include "store/lmdb_store.h"
+#include "store/lmdb_private.h"
 #include "test.h"
 
 enum { HOUR = 3600 };

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "core/event.h"
-#include "store/lmdb_store.h"
+#include "store/lmdb_private.h"
 #include "store/verify.h"
 
 enum { EVENTS = 10 };
@@ -165,7 +165,8 @@ static void progress(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last)
 {
 	uint64_t upto = seq_num + 2 < EVENTS ? seq_num + 2 : EVENTS;
 	if (told.trims) assert_int_equal(vigia_store_trim(told.store, upto, NULL, NULL), VIGIA_OK);
-	if (told.drops) assert_int_equal(vigia__lmdb_in_commit(backend, the_end, NULL, NULL), VIGIA_OK);
+	if (told.drops)
+		assert_int_equal(vigia__commit_call(&backend->commit, VIGIA_TICKET_CALL, the_end, NULL, NULL), VIGIA_OK);
 	told.drops = false;
 }
 
@@ -211,7 +212,7 @@ static void E8_each_kind_of_damage_is_found(void **state)
 		backend = (struct lmdb_backend *)store->backend;
 		verify(store, 0);
 		assert_string_equal(told.text, "");
-		if (vigia__lmdb_in_commit(backend, rows[i].damage, NULL, NULL) != 0)
+		if (vigia__commit_call(&backend->commit, VIGIA_TICKET_CALL, rows[i].damage, NULL, NULL) != 0)
 			fail_msg("%s: the damage failed", rows[i].name);
 		for (uint64_t piece = 0; piece < 3; piece++) {
 			verify(store, piece);

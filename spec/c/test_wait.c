@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "drive/drive.h"
-#include "store/lmdb_store.h"
+#include "store/lmdb_private.h"
 #include "store/store.h"
 
 static struct vigia_store *open_store(bool memory)

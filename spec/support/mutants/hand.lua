@@ -17,7 +17,7 @@ return {
 	---- what is acknowledged is on the disk ----
 	bug("D1 a commit does not sync", "store/lmdb_settings.c", "test_faults", "D1_D2_D3_D5*",
 		"MDB_NOSYNC, settings->values.durability == VIGIA_DURABILITY_NONE", "MDB_NOSYNC, 1"),
-	bug("D1 a commit syncs its pages and not its meta page (MDB_NOMETASYNC)", "store/lmdb_env.c", "power --states 300 single", nil,
+	bug("D1 a commit syncs its pages and not its meta page (MDB_NOMETASYNC)", "store/lmdb_reopen.c", "power --states 300 single", nil,
 		"MDB_NOSUBDIR | MDB_NOTLS |", "MDB_NOSUBDIR | MDB_NOTLS | MDB_NOMETASYNC |"),
 	bug("D1 a commit in doubt is left to itself (A10)", "store/lmdb_meta.c", "test_faults", "D1_after_a_commit_in_doubt*",
 		"if (tried == NULL || (atomic_load(tried) & NUMBER_MASK) <= last) return VIGIA_OK;", "if (tried != NULL) return VIGIA_OK;"),
@@ -26,7 +26,7 @@ return {
 		"atomic_store(tried, last & NUMBER_MASK);\n\tif (rc != 0) return vigia__lmdb_error(b, rc, \"settle a commit that failed\", err);"),
 	bug("D1 a new store's name is not synced (A11)", "store/lmdb_meta.c", "test_creation", "D1_the_name*",
 		"return rc != 0 ? rc : vigia__place_sync_name(b->path);", "return rc;"),
-	bug("D4 a store whose making was cut short is not begun again (A11)", "store/lmdb_env.c", "test_creation", "D4_a_first_write*",
+	bug("D4 a store whose making was cut short is not begun again (A11)", "store/lmdb.c", "test_creation", "D4_a_first_write*",
 		"rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);", "(void)exists;"),
 	bug("D4 a caller whose commit failed is told that it is stored", "store/commit.c", "test_faults", "D4c*",
 		"if (rc < 0) fail_all(group->head, rc, &err);", ""),

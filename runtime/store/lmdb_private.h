@@ -1,28 +1,6 @@
 /*
- * lmdb_store.h - shared by the lmdb_*.c files and nobody else: the backend's struct and what they call of one another.
- *
- *     lmdb_error.c        what LMDB and the system report, as an error of ours
- *     lmdb_txn.c          read and write transactions, pooled readers, pins
- *     lmdb_path.c         the real path, and what must be true of the file there
- *     lmdb_env.c          opening and closing, one environment per file and process
- *     lmdb_there.c        is it still the file that was opened?
- *     lmdb_map.c          the map: its size, how it grows, its lock
- *     lmdb_reserve.c      room on the disk that is kept for what frees room
- *     lmdb_meta.c         LMDB's meta pages: a file that was not finished, a commit in doubt
- *     lmdb_format.c       what the file says about itself: format number, id, settings; the check before LMDB touches a
- *                         file
- *     lmdb_settings.c     settings: read, changed, followed
- *     lmdb_commit.c       the transaction of a group commit: append, and all that changes the file
- *     lmdb_events.c       scan, bounds, time
- *     lmdb_walk.c         what LMDB returns from pages that may be damaged
- *     lmdb_collect.c      trim, garbage collection, marks
- *     lmdb_keys.c         keys of events that are stored once
- *     lmdb_checkpoints.c  checkpoints, holds and the watchers' progress
- *     lmdb_backup.c       a copy in a new file
- *     lmdb_verify.c       what is beside the events: does it fit?
- *     queue.c             appends that wait for the next commit
- *     side.c              the side file: wake words, owners
- *     place.c             network file systems, which are refused
+ * lmdb_private.h - shared by the lmdb_*.c files and nobody else: the backend's struct and what they call of one
+ * another.
  *
  * The databases inside the file (LMDB "named databases"):
  *     vigia               what the file says about itself (lmdb_format.c)
@@ -39,8 +17,8 @@
  * Every transaction of the process is inside `map_lock` (shared), because a change of its size (exclusive) must meet
  * none.
  */
-#ifndef VIGIA_STORE_LMDB_STORE_H
-#define VIGIA_STORE_LMDB_STORE_H
+#ifndef VIGIA_STORE_LMDB_PRIVATE_H
+#define VIGIA_STORE_LMDB_PRIVATE_H
 
 #include <lmdb.h>
 #include <sys/types.h>
@@ -81,7 +59,7 @@ struct vigia__lmdb_pin {
 struct stat;
 struct lmdb_backend {
 	struct vigia__backend base;
-	struct lmdb_backend *next; /* owner: the process's list in lmdb_env.c */
+	struct lmdb_backend *next; /* owner: the process's list in lmdb.c */
 	int refs;                  /* handles; under the list's mutex */
 	unsigned fork_generation;
 	char *path; /* real path */
@@ -158,6 +136,16 @@ int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *o
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
 /* The map claimed, or nobody else there: the environment and the readers in it. The next transaction opens it again. */
 void vigia__lmdb_env_close(struct lmdb_backend *b);
+/* A reader of an open environment. 0, ENOMEM or LMDB's error. */
+int vigia__lmdb_reader_new(struct lmdb_backend *b, struct reader **out);
+void vigia__lmdb_reader_free(struct reader *reader);
+/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened
+ * again. */
+bool vigia__lmdb_panics(struct lmdb_backend *b);
+
+/* lmdb_reopen.c */
+/* Open the environment of the file, which is closed. */
+int vigia__lmdb_start(struct lmdb_backend *b, struct vigia_error *err);
 /* Outside of transactions: close and open after a failure of LMDB that it does not get over by itself. Fine if another
  * thread did it meanwhile. */
 int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err);
@@ -167,8 +155,6 @@ int vigia__lmdb_read_begin(struct lmdb_backend *b, struct reader **out, struct v
 /* For those who asked already whether it is still there. */
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err);
 void vigia__lmdb_read_end(struct lmdb_backend *b, struct reader *reader);
-/* With the environment: the readers that wait to be used again. */
-void vigia__lmdb_readers_drop(struct lmdb_backend *b);
 /* Every 0 of pin is followed by unpin. */
 int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct vigia_error *err);
 void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin);
@@ -179,9 +165,6 @@ int vigia__lmdb_free_readers(struct lmdb_backend *b);
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
-/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened
- * again. */
-bool vigia__lmdb_panics(struct lmdb_backend *b);
 
 /* lmdb_map.c; 0 or an error number for vigia__lmdb_error. */
 void vigia__lmdb_map_init(struct lmdb_backend *b);
@@ -212,6 +195,18 @@ enum vigia__lmdb_keep { VIGIA_KEEP_ALL, VIGIA_KEEP_HALF, VIGIA_KEEP_NONE };
  * were freed. */
 int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes);
 
+/* lmdb_beside.c; the lock file is number 0, the side file number 1 */
+/* Allocate the blocks of LMDB's lock file: before LMDB opens it (opened: false), and once it has. */
+int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_error *err);
+/* LMDB called something invalid: was it the lock file? */
+bool vigia__lmdb_lock_file_is_wrong(struct lmdb_backend *b);
+/* Under map_lock: the number of one whose name leads elsewhere; -1: neither, or it cannot be told. */
+int vigia__lmdb_look_beside(struct lmdb_backend *b);
+/* EREPLACED, naming it. */
+int vigia__lmdb_lost_beside(struct lmdb_backend *b, int which, struct vigia_error *err);
+/* Holding the writer's lock: are both still those that others open? 0 or EREPLACED. */
+int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
+
 /* lmdb_there.c; all of them 0 or EREPLACED */
 /* Is it still the file that was opened? Looks at most once a second; part of read_begin. */
 int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
@@ -220,8 +215,6 @@ int vigia__lmdb_there(struct vigia__backend *base, struct vigia_error *err);
 /* Before a writer's transaction, under map_lock, and in it; both part of write_begin. */
 int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
-/* Holding the writer's lock: are the lock file and the side file still those that others open? */
-int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
 /* Just opened: does nobody use another content of the file? */
 int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err);
 /* Somebody found out that it was overwritten in place. Answers EREPLACED, and so do all of the above from then on. */
@@ -281,18 +274,8 @@ int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_
 
 /* lmdb_commit.c */
 extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
-/* In a transaction: the last number ever given; and with its time, which is believed only of an intact event. 0 or
- * LMDB's error. */
-int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
 int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
 int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
-/* Run `call` inside a commit shared with all that append now; durable when it returns VIGIA_OK. It may run several
- * times, each time in another transaction: what it leaves in `arg` is of the last one. */
-int vigia__lmdb_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err), void *arg,
-                          struct vigia_error *err);
-/* The same for a call that frees room in the file, or lets others do so: where there is none left it goes first. */
-int vigia__lmdb_free_in_commit(struct lmdb_backend *b, int (*call)(void *txn, void *arg, struct vigia_error *err),
-                               void *arg, struct vigia_error *err);
 
 /* lmdb_walk.c; 0, LMDB's error, or MDB_CORRUPTED: pages of the file are damaged */
 /* In a reader's transaction: does the value lie inside the pages it claims? */
@@ -314,6 +297,11 @@ struct vigia__lmdb_walk {
 int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value);
 
 /* lmdb_events.c */
+/* In a transaction: the last number ever given; and with its time, which is believed only of an intact event. 0 or
+ * LMDB's error. */
+int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
+/* The oldest and the last number, as the transaction sees them. 0 or LMDB's error. */
+int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest);
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                      struct vigia_error *err);
@@ -325,8 +313,14 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err);
 bool vigia__lmdb_elect(struct vigia__backend *base);
 void vigia__lmdb_resign(struct vigia__backend *base);
-/* The store's clock. 0 or LMDB's error. */
+
+/* lmdb_marks.c; in a transaction. 0 or LMDB's error. */
+/* The store's clock. */
 int vigia__lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out);
+/* Write a mark for the last number, if one is due for that age. */
+int vigia__lmdb_mark(struct lmdb_backend *b, MDB_cursor *marks, uint64_t latest, int64_t age_ns);
+/* The last number that is older than the age. */
+int vigia__lmdb_old(MDB_cursor *marks, int64_t now, int64_t age_ns, uint64_t *old);
 
 /* lmdb_keys.c; inside the transaction that appends or removes. 0 or LMDB's error. */
 int vigia__lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn,
@@ -341,9 +335,6 @@ bool vigia__lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vi
 /* lmdb_backup.c, lmdb_verify.c */
 int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err);
 int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
-
-/* The oldest and the last number, as the transaction sees them. 0 or LMDB's error. */
-int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest);
 
 /* lmdb_checkpoints.c */
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);

@@ -1,0 +1,97 @@
+/*
+ * lmdb_reopen.c - the environment of a store file: opened the first time, and again after a failure that LMDB does not
+ * get over by itself.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "../core/error.h"
+#include "lmdb_private.h"
+
+enum { READERS_MAX = 4096, DATABASES_MAX = 32 };
+
+static int open_env(struct lmdb_backend *b, struct vigia_error *err)
+{
+	size_t bytes = vigia__lmdb_map_first(b);
+	int rc = vigia__lmdb_lock_file_fill(b, false, err);
+	if (rc < 0) return rc;
+	for (;;) {
+		rc = mdb_env_create(&b->env);
+		if (rc == 0) rc = mdb_env_set_maxreaders(b->env, READERS_MAX);
+		if (rc == 0) rc = mdb_env_set_maxdbs(b->env, DATABASES_MAX);
+		if (rc == 0) rc = mdb_env_set_mapsize(b->env, bytes);
+		if (rc == 0)
+			rc = vigia__lmdb_env_open(b->env, b->path, MDB_NOSUBDIR | MDB_NOTLS | (b->readonly ? MDB_RDONLY : 0));
+		if (rc == 0) {
+			vigia__lmdb_map_opened(b);
+			return vigia__lmdb_lock_file_fill(b, true, err);
+		}
+		vigia__lmdb_env_close(b);
+		if (rc == MDB_INVALID && vigia__lmdb_lock_file_is_wrong(b))
+			return vigia__error(err, VIGIA_EIO,
+			                    "store '%s': the lock file '%s-lock' is damaged, or a lock of it was refused: when no "
+			                    "process has the store open, delete it",
+			                    b->path, b->path);
+		/* The system (a limit: ENOMEM; valgrind: EINVAL) refuses so much address space: ask for less. */
+		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes))
+			return vigia__lmdb_error(b, rc, "open it", err);
+	}
+}
+
+/* LMDB maps what the file says it has; a shorter file is a SIGBUS at the first touch behind its end. */
+static int check_size(struct lmdb_backend *b, struct vigia_error *err)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	struct stat file;
+	mdb_filehandle_t fd;
+	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 ||
+	    fstat(fd, &file) < 0)
+		return vigia__lmdb_cannot_look(b->path, errno, err);
+	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+	if ((uint64_t)file.st_size < need) return vigia__lmdb_truncated(b->path, file.st_size, need, err);
+	int fd_flags = fcntl(fd, F_GETFD);
+	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB forgets it */
+	atomic_store(&b->file_bytes, file.st_size);
+	b->dev = file.st_dev;
+	b->ino = file.st_ino;
+	return VIGIA_OK;
+}
+
+int vigia__lmdb_start(struct lmdb_backend *b, struct vigia_error *err)
+{
+	int rc = open_env(b, err);
+	return rc == VIGIA_OK ? check_size(b, err) : rc;
+}
+
+/* Whoever was told "unknown" looks next: what is seen then must be there after a power loss, too. If it cannot be done
+ * now, the next writer does it. */
+static void settle_now(struct lmdb_backend *b)
+{
+	MDB_txn *txn;
+	if (mdb_txn_begin(b->env, NULL, 0, &txn) != 0) return;
+	vigia__lmdb_meta_settle(b, txn, NULL);
+	mdb_txn_abort(txn);
+}
+
+int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err)
+{
+	int rc = vigia__lmdb_map_claim(b);
+	if (rc != 0) return vigia__lmdb_error(b, rc, "open it again", err);
+	if (b->env == NULL || vigia__lmdb_panics(b)) {
+		dev_t dev = b->dev;
+		ino_t ino = b->ino;
+		vigia__lmdb_env_close(b);
+		rc = vigia__lmdb_start(b, err);
+		if (rc == VIGIA_OK && (b->dev != dev || b->ino != ino))
+			rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another file", b->path);
+		if (rc == VIGIA_OK) rc = vigia__lmdb_format_reload(b, err);
+		b->dev = dev;
+		b->ino = ino;
+		if (rc < 0) vigia__lmdb_env_close(b); /* the next call tries again */
+		else if (!b->readonly) settle_now(b);
+	}
+	vigia__lmdb_map_leave(b);
+	return rc;
+}
