@@ -6,6 +6,9 @@
 -- with all calls behind it. With "ways" each way fails in the first spec that has it. With a seed it is a sample, of so much processor
 -- time as $FAILURES_SECONDS says.
 --
+-- "all" and "ways" say how far they are; $FAILURES_FROM is the spec that a next run begins with, so that a long one can be made in pieces.
+-- With $FAILURES_EVERY "all" takes each N-th call of a spec only, another one in each spec, besides the ways.
+--
 -- A spec that fails then must have been given an error that names the cause: the suite is a caller that expects no failure, and stops at
 -- the first. After each run: no block of memory, descriptor and thread is left; a handle that is open still takes events; the file
 -- verifies, holds what was acknowledged, and takes events. The last run of each spec is without a fault, and must pass.
@@ -21,6 +24,8 @@ local folder, seed = arg[1], arg[2]
 -- sample has them.
 local SLOW <const> = tonumber(os.getenv "FAILURES_SLOW") or 1
 local SLOW_ONES <const> = {S8a = true, S8b = true, S8d = true, S14e = true}
+local FROM <const> = tonumber(os.getenv "FAILURES_FROM") or 1
+local EVERY <const> = tonumber(os.getenv "FAILURES_EVERY") or 1
 local LAST_WORD <const> = folder .. "/last" -- what runs just now, for whoever finds that this program crashed
 
 ---- the suite, as a list ----
@@ -38,7 +43,8 @@ package.preload["busted"] = function()
 			groups[#groups] = nil
 		end,
 		it = function(name, body)
-			local spec = {name = name .. " (" .. groups[1].name:match "in %a+ ?%a*$" .. ")", body = body, before = {}, after = {}}
+			local spec = {name = name .. " (" .. groups[1].name:match "in %a+ ?%a*$" .. ")", body = body, before = {}, after = {}, ids = {}}
+			for id in (name:match "%[([^%]]+)%]$" or ""):gmatch "%w+" do spec.ids[id] = true end
 			for _, group in ipairs(groups) do
 				spec.before[#spec.before + 1], spec.after[#spec.after + 1] = group.before, group.after
 			end
@@ -328,7 +334,10 @@ end
 -- May the fault last in this spec? A call that is interrupted for ever is made for ever, a watcher tries until it succeeds, and so does the
 -- queue of durability "interval".
 local function may_last(spec, number)
-	return number ~= fail.EINTR and not spec.drives and not spec.name:find "^D2"
+	for id in pairs(spec.ids) do
+		if id:find "^D2" then return false end
+	end
+	return number ~= fail.EINTR and not spec.drives
 end
 
 -- The failures of one spec, with "all": pairs of a number of a call, and whether all behind it fail, too.
@@ -340,9 +349,9 @@ local function every(spec, kind, number)
 	local list = {}
 	for _, way in ipairs(ways) do
 		if may_last(spec, number) then list[#list + 1] = {way[1], true} end
-		if slow then list[#list + 1] = {way[1], false} end
+		if slow or EVERY > 1 then list[#list + 1] = {way[1], false} end
 	end
-	for n = 1, slow and 0 or count do list[#list + 1] = {n, false} end
+	for n = EVERY > 1 and math.random(EVERY) or 1, slow and 0 or count, EVERY do list[#list + 1] = {n, false} end
 	return list
 end
 
@@ -407,7 +416,7 @@ for i = 3, #arg do
 	end
 	if seed == "all" or seed == "ways" then
 		for at, spec in ipairs(chosen) do
-			try(spec, kind, name, seed == "all" and every or new_ways)
+			if at >= FROM then try(spec, kind, name, seed == "all" and every or new_ways) end
 			if complaint then break end
 			print(("# %s %s: %d of %d specs, %d failures"):format(kind, name, at, #chosen, total))
 			io.stdout:flush()
@@ -416,7 +425,9 @@ for i = 3, #arg do
 		local until_clock = os.clock() + seconds / (#arg - 2)
 		repeat
 			local spec = chosen[math.random(#chosen)]
-			if not SLOW_ONES[spec.name:match "^%w+"] then try(spec, kind, name, any) end
+			local slow = false
+			for id in pairs(spec.ids) do slow = slow or SLOW_ONES[id] end
+			if not slow then try(spec, kind, name, any) end
 		until complaint or os.clock() >= until_clock and (total > 0 or os.clock() >= until_clock + 4) -- not every spec starts a thread, say
 	end
 	if complaint then break end
