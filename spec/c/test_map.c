@@ -596,14 +596,15 @@ static void D4_a_backup_whose_environment_is_opened_again(void **state)
 
 static atomic_int inside, turns; /* of the lock: how many readers; how often one came in beside another one */
 
-/* Leaves when the other one has come in: at each moment one of the two is inside, unless the lock holds both up. */
+/* Leaves when another one has come in: at each moment one is inside, unless the lock holds the others up. Then it
+ * leaves sooner than a change of size looks again. */
 static void *read_hand_over_hand(void *arg)
 {
 	struct lmdb_backend *b = arg;
 	while (!atomic_load(&enough)) {
 		vigia__lmdb_map_enter(b);
 		if (atomic_fetch_add(&inside, 1) > 0) atomic_fetch_add(&turns, 1);
-		for (int i = 0; i < 5000 && atomic_load(&inside) < 2 && !atomic_load(&enough); i++) usleep(20);
+		for (int i = 0; i < 20 && atomic_load(&inside) < 2 && !atomic_load(&enough); i++) usleep(500);
 		atomic_fetch_sub(&inside, 1);
 		vigia__lmdb_map_leave(b);
 	}
