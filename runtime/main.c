@@ -44,9 +44,13 @@
  *     place copies        network file systems, which are refused; one copy of the library per process
  *     fd file_limit thread     descriptors, files of limited size, threads: how ours are made
  *   drive/                moves
- *     drive               watchers by id, carried through what core/watcher decides
- *     registry driver watcher  rounds over all watchers; one watcher; its statistics, seeks and reloads
- *     worker              a thread that drives one watcher
+ *     drive drive_private   watchers by id, carried through what core/stepper decides; what the room's files share
+ *     registry round listen   watchers come and go; rounds over all; what wakes them
+ *     save stop             saving their progress; stopping them
+ *     driver driver_run fetch   a watcher on this thread: where it stands; its turns; memory of batches
+ *     worker job worker_private   a thread that drives one watcher; what it runs
+ *     reload remote         new code on it; the watcher that stands for its own
+ *     watcher               what is asked of one watcher: statistics, checkpoints, seeks
  *     task inbox poller   coroutines beside the watchers; what other threads tell; a descriptor to poll
  *     clock log           the time that watchers live by; records for the log function
  *   bind/                 speaks Lua

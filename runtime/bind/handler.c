@@ -423,7 +423,7 @@ static int report(lua_State *L, void *arg)
 	push_self(L, h);            /* 1: the handler */
 	if (h->cache && !h->task) { /* the next attempt sees what is stored, not what this one made of it */
 		vigia__lua_push_kept(L, 1, UV_CACHE);
-		vigia__lua_cache_drop(L, 2, h->cache, h->watcher->action.seq_num);
+		vigia__lua_cache_drop(L, 2, h->cache, vigia__watcher_seq_num(h->watcher));
 		lua_settop(L, 1);
 	}
 	if (f->raised) {
@@ -452,7 +452,7 @@ static int report(lua_State *L, void *arg)
 		return 0;
 	}
 	snprintf(f->err->watcher_id, sizeof f->err->watcher_id, "%s", vigia_watcher_id(h->watcher));
-	f->err->seq_num = h->watcher->action.seq_num;
+	f->err->seq_num = vigia__watcher_seq_num(h->watcher);
 	vigia__lua_push_error(L, f->err); /* 4 */
 	if (f->known == NULL) {
 		lua_pushvalue(L, 3); /* in full: the C struct has bounds */
@@ -471,12 +471,10 @@ static int report(lua_State *L, void *arg)
 	if (lua_isnil(L, 5)) return 0;
 	lua_pushvalue(L, 4);
 	struct vigia_event event;
-	size_t index = h->watcher->stepper.index;
 	struct vigia_error ignored = {0};
 	vigia__lua_push_kept(L, 1, UV_REGISTRY); /* 7 */
 	vigia__lua_registry_push_store(L, 7);
-	if (vigia_batch_event(&h->watcher->batch, index, &event, NULL) < 0 ||
-	    vigia__lua_push_checked_event(L, 8, &event, &ignored) < 0)
+	if (vigia__watcher_event(h->watcher, &event, NULL) < 0 || vigia__lua_push_checked_event(L, 8, &event, &ignored) < 0)
 		lua_pushnil(L);
 	lua_replace(L, 7);
 	lua_settop(L, 7);
@@ -735,8 +733,7 @@ bool vigia__lua_stopping(const struct lua_handler *handler)
 	/* A context outlives its registry: what it points to is gone then. */
 	if (handler->owner->registry == NULL) return true;
 	if (handler->owner->worker && atomic_load(vigia__worker_stopping(handler->owner->worker))) return true;
-	return handler->watcher ? handler->watcher->stepper.state == VIGIA_STOPPING
-	                        : handler->stopping || handler->cancelled;
+	return handler->watcher ? vigia__watcher_stopping(handler->watcher) : handler->stopping || handler->cancelled;
 }
 
 /* The handler at -1 (or nil) is what h waits for. [-1, +0, v] */

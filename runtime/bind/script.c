@@ -442,7 +442,7 @@ static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vi
 	return load_code(job, NULL, id, options, err);
 }
 
-static void take(void *ctx)
+static void activate(void *ctx)
 {
 	struct job *job = ctx;
 	struct code code = job->now;
@@ -450,7 +450,7 @@ static void take(void *ctx)
 	job->next = code;
 }
 
-static void drop(void *ctx)
+static void discard(void *ctx)
 {
 	struct job *job = ctx;
 	close_code(&job->next);
@@ -589,7 +589,7 @@ static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigi
 	int rc = enter(&job->now, false, err);
 	if (rc < 0) return rc;
 	rc = job->now.c.resume(job->now.c.ctx, stopping, resume_mono_ns, err);
-	rc = finish_event(job, job->now.handler->watcher->action.seq_num, rc, err);
+	rc = finish_event(job, vigia__watcher_seq_num(job->now.handler->watcher), rc, err);
 	return leave(&job->now, "the handler", rc, err);
 }
 
@@ -753,8 +753,8 @@ int vigia__lua_watch_script(lua_State *L)
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 9 */
 	struct vigia__job job = {
 		.load = load,
-		.take = take,
-		.drop = drop,
+		.activate = activate,
+		.discard = discard,
 		.begin = begin,
 		.end = end,
 		.changed = options.reload ? changed : NULL,
@@ -782,9 +782,9 @@ int vigia__lua_watch_script(lua_State *L)
 int vigia__lua_hold(lua_State *L)
 {
 	vigia__lua_check_program(L, "hold");
-	struct vigia_watcher *watcher = vigia__lua_check_watcher(L, 1);
-	luaL_argcheck(L, watcher->worker, 1, "a script's watcher expected");
-	vigia__worker_hold(watcher->worker, lua_toboolean(L, 2));
+	struct vigia__worker *worker = vigia__watcher_worker(vigia__lua_check_watcher(L, 1));
+	luaL_argcheck(L, worker, 1, "a script's watcher expected");
+	vigia__worker_hold(worker, lua_toboolean(L, 2));
 	return 0;
 }
 

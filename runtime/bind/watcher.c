@@ -61,7 +61,7 @@ static int watcher_stats(lua_State *L)
 	struct vigia_watcher_stats stats;
 	vigia_watcher_stats(w->watcher, &stats);
 	/* From here on a finalizer may close the registry, and with it goes the watcher. */
-	const bool on_thread = w->watcher->worker != NULL;
+	const bool on_thread = !w->watcher->driving->here;
 	char id[256];
 	snprintf(id, sizeof id, "%s", vigia_watcher_id(w->watcher));
 	lua_createtable(L, 0, 20);

@@ -134,3 +134,10 @@ const char *vigia__show(const char *id, struct vigia__shown *buf)
 	}
 	return buf->text;
 }
+
+int vigia__error_watcher(struct vigia_error *err, const char *id, int rc)
+{
+	if (rc < 0 && err && id && strlen(id) < sizeof err->watcher_id)
+		snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	return rc;
+}

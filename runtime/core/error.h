@@ -28,4 +28,7 @@ const char *vigia__show(const char *id,
                         struct vigia__shown *buf); /* `id` itself where nothing is to be written otherwise */
 #define VIGIA_SHOWN(id) vigia__show((id), &(struct vigia__shown){.text = ""})
 
+/* Of a watcher: a failure names it. Returns rc. */
+int vigia__error_watcher(struct vigia_error *err, const char *id, int rc);
+
 #endif

@@ -5,8 +5,7 @@
 
 #include <stddef.h>
 
-#include "../store/store.h"
-#include "drive.h"
+#include "../store/clock.h"
 
 int64_t vigia__time_now(const struct vigia__manual_clock *clock)
 {
@@ -32,10 +31,7 @@ void vigia__manual_clock_advance(struct vigia__manual_clock *clock, int64_t ns)
 		then = ns > INT64_MAX - 1 - now ? INT64_MAX - 1 : now + ns;
 	} while (!atomic_compare_exchange_weak(&clock->now_ns, &now, then));
 	pthread_mutex_lock(&clock->mutex);
-	for (struct vigia_registry *r = clock->registries; r; r = r->clock_next) {
-		struct vigia__poller *poller = atomic_load(&r->poller);
-		if (poller) vigia__poller_ring(poller);
-	}
+	for (struct vigia__clock_user *user = clock->users; user; user = user->next) user->advanced(user);
 	pthread_mutex_unlock(&clock->mutex);
 }
 
@@ -43,28 +39,22 @@ void vigia__manual_clock_init(struct vigia__manual_clock *clock, int64_t now_ns)
 {
 	atomic_init(&clock->now_ns, now_ns);
 	pthread_mutex_init(&clock->mutex, NULL);
-	clock->registries = NULL;
+	clock->users = NULL;
 }
 
-void vigia__registry_use_clock(struct vigia_registry *registry, struct vigia__manual_clock *clock)
+void vigia__manual_clock_join(struct vigia__manual_clock *clock, struct vigia__clock_user *user)
 {
 	pthread_mutex_lock(&clock->mutex);
-	registry->clock = clock;
-	registry->clock_next = clock->registries;
-	clock->registries = registry;
+	user->next = clock->users;
+	clock->users = user;
 	pthread_mutex_unlock(&clock->mutex);
 }
 
-void vigia__registry_leave_clock(struct vigia_registry *registry)
+void vigia__manual_clock_leave(struct vigia__manual_clock *clock, struct vigia__clock_user *user)
 {
-	struct vigia__manual_clock *clock = registry->clock;
-	if (clock == NULL) return;
 	pthread_mutex_lock(&clock->mutex);
-	for (struct vigia_registry **at = &clock->registries; *at; at = &(*at)->clock_next)
-		if (*at == registry) {
-			*at = registry->clock_next;
-			break;
-		}
+	struct vigia__clock_user **at = &clock->users;
+	while (*at != user) at = &(*at)->next;
+	*at = user->next;
 	pthread_mutex_unlock(&clock->mutex);
-	registry->clock = NULL;
 }

@@ -13,20 +13,23 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-struct vigia_registry;
+/* Told when the clock was advanced, on the thread that does. */
+struct vigia__clock_user {
+	struct vigia__clock_user *next; /* owner: the clock, under its mutex */
+	void (*advanced)(struct vigia__clock_user *user);
+};
 
 /* One that is moved by hand. Where a pointer to it is taken, NULL is the system's clock. */
 struct vigia__manual_clock {
 	_Atomic int64_t now_ns; /* never goes back */
 	pthread_mutex_t mutex;
-	struct vigia_registry *registries; /* that live by it: they are told when it was advanced; under the mutex */
+	struct vigia__clock_user *users; /* under the mutex */
 };
 
 /* Needs no deinit. */
 void vigia__manual_clock_init(struct vigia__manual_clock *clock, int64_t now_ns);
-/* A registry that has just been made lives by this clock until it is freed. */
-void vigia__registry_use_clock(struct vigia_registry *registry, struct vigia__manual_clock *clock);
-void vigia__registry_leave_clock(struct vigia_registry *registry); /* fine without one */
+void vigia__manual_clock_join(struct vigia__manual_clock *clock, struct vigia__clock_user *user);
+void vigia__manual_clock_leave(struct vigia__manual_clock *clock, struct vigia__clock_user *user);
 
 int64_t vigia__time_now(const struct vigia__manual_clock *clock);
 /* `ns` from now, INT64_MAX (never) where that is too far or `ns` is negative. */
@@ -34,7 +37,7 @@ int64_t vigia__time_after(const struct vigia__manual_clock *clock, int64_t ns);
 /* When a wait for `due_ns` of this clock ends on the system's: 0 at once, INT64_MAX never. A clock that stands still
  * makes nothing due. */
 int64_t vigia__time_wait(const struct vigia__manual_clock *clock, int64_t due_ns);
-/* The registries' descriptors become readable. `ns` is 0 or more; stops at INT64_MAX - 1, so that "never" never
+/* Tells the users. `ns` is 0 or more; stops at INT64_MAX - 1, so that "never" never
  * comes. */
 void vigia__manual_clock_advance(struct vigia__manual_clock *clock, int64_t ns);
 

@@ -2,19 +2,26 @@
  * drive.h - the door of the room that moves things: it carries out what core/stepper decides, on the thread that owns
  * the registry.
  *
- *     driver.c     one watcher: reads, calls the handler, saves, and tells the outcomes to core/stepper
- *     registry.c   watchers by id; rounds over all of them; waiting; stopping all
- *     watcher.c    statistics, checkpoints, seeks and reloads of one watcher
+ *     registry.c   watchers by id: how they come, leave and are freed
+ *     save.c       saves progress that no other commit takes along
+ *     round.c      rounds over all watchers, and waiting when none has work
+ *     listen.c     which wake words that waits for
+ *     stop.c       stopping one watcher or all
+ *     watcher.c    what vigia.h asks of one watcher: statistics, checkpoints, seeks
+ *     driver.c     a watcher that is driven on this thread: where it starts and stands
+ *     driver_run.c reads, calls the handler, saves, and tells the outcomes to core/stepper
+ *     fetch.c      memory of batches, lent to the watchers that read
+ *     remote.c     a watcher that stands for one that a worker drives
  *     task.c       coroutines beside the watchers
  *     log.c        records for the log function, and failures
  *     inbox.c      what other threads have to tell a registry: log records, "look at your workers"
- *     worker.c     a thread that drives a registry of its own with one watcher; in another registry a watcher stands
- *                  for it
+ *     worker.c     a thread that drives a registry of its own with one watcher
+ *     reload.c     how new code takes over on it
  *     clock.c      the time that watchers live by: the system's, or one moved by hand
  *     poller.c     a file descriptor that becomes readable when a round has work
  *
  * A registry and its watchers belong to one thread. Only vigia_registry_interrupt() and the inbox may come from
- * another.
+ * another. What only the files of this room share is in drive_private.h.
  */
 #ifndef VIGIA_DRIVE_DRIVE_H
 #define VIGIA_DRIVE_DRIVE_H
@@ -35,45 +42,67 @@ struct vigia__fetch {
 	size_t seqs_cap;
 };
 
+/* How a watcher is driven: what driver.c and remote.c fill in, and a registry and the calls of vigia.h go by. All on
+ * the registry's thread. */
+struct vigia__driving {
+	/* Its events are read on this thread: an append may be work for it. False: another thread reads them, and tells of
+	 * itself through the inbox. */
+	bool here;
+	enum vigia_watcher_state (*state)(const struct vigia_watcher *watcher);
+	/* Nothing of it is under way, and its id is free. */
+	bool (*rests)(const struct vigia_watcher *watcher);
+	int (*start)(struct vigia_watcher *watcher, struct vigia_error *err);
+	/* Ask it to stop; waits for nothing. */
+	void (*stop)(struct vigia_watcher *watcher);
+	/* Kill what it runs, which did not stop in time. False: that cannot be done, or it rests. NULL: never. */
+	bool (*kill)(struct vigia_watcher *watcher);
+	/* What the watcher itself knows; not what is in the store: checkpoint and lag. */
+	void (*stats)(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
+	int (*seek)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+	int (*checkpoint)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+	int (*reload)(struct vigia_watcher *watcher, struct vigia_error *err);
+	/* Do what is due, at most about a slice of events. Returns whether anything was done. */
+	bool (*run)(struct vigia_watcher *watcher);
+	/* When it wants to run without being woken: 0 now, INT64_MAX never. */
+	int64_t (*due)(const struct vigia_watcher *watcher);
+	/* Something may have been appended. */
+	void (*wake)(struct vigia_watcher *watcher);
+	/* The store is not what was opened: stop with this error. */
+	void (*replaced)(struct vigia_watcher *watcher, const struct vigia_error *err);
+	/* Is there progress that no commit has taken along yet? */
+	bool (*dirty)(struct vigia_watcher *watcher);
+	/* It left its registry for good. */
+	void (*end)(struct vigia_watcher *watcher);
+	/* Give up by force: no save, no more calls of the handler. For freeing a registry whose handler is pending. */
+	void (*abandon)(struct vigia_watcher *watcher);
+	/* Free the watcher and its handler; it must be stopped or idle. */
+	void (*free)(struct vigia_watcher *watcher);
+};
+
+/* What is alike for all watchers; the first member of struct vigia__local and struct vigia__remote (drive_private.h).
+ */
 struct vigia_watcher {
 	struct vigia__node node;     /* in the registry's `ids`; first */
 	struct vigia_watcher *next;  /* owner: the registry's list of watchers, or of retired ones */
 	struct vigia_watcher **link; /* what points to it in that list */
 	struct vigia_registry *registry;
+	const struct vigia__driving *driving;
 	char id[256];
 	bool retired;    /* another watcher has its id now, or it was removed; kept for handles that still point here */
 	bool removed;    /* retired by a call to remove it */
 	bool detached;   /* out of the registry, but a start brings it back; kept as above */
 	bool stop_asked; /* by a call, since its last start; seen by forget_stopped() */
-	bool released;   /* there are none any more: it goes when it is retired */
+	bool released;   /* there are none any more: it is freed when it is retired */
+	struct vigia_watch_options options;
+	struct vigia__filter *filter; /* NULL: all events, or not read here */
+
+	/* the handler, where it runs on this thread */
 	struct vigia_handler handler;
 	bool has_handler;
-	struct vigia__worker *worker; /* not NULL: a thread does it all, and what is below `options` is not used */
-	struct vigia_watch_options options;
-	struct vigia__filter *filter;
-	struct vigia_iterator start; /* where to begin without a checkpoint, resolved when the watcher was created */
-	bool sought;                 /* an ephemeral one: a seek said so */
-	bool created;                /* the call that made it has returned */
-	bool begins;                 /* where it starts was found out by this start: no checkpoint, no hold */
-
-	struct vigia__stepper stepper; /* what it decides */
-	struct vigia__action action;   /* what is to be done, or under way */
-	struct vigia_batch batch;      /* empty while it listens: driver.c, give_memory() */
-	uint64_t *seqs;                /* of the batch */
-	size_t seqs_cap;
-	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
-	bool owned;                       /* this process runs the id */
-
-	bool running_handler; /* a call of handle or resume is on the stack */
-	bool pending;         /* the handler goes on later */
-	int64_t resume_mono_ns;
-	bool resume_now;    /* an event came */
-	bool told_stopping; /* its handler went on once since it is to stop: from then on when it asked to */
-
+	bool running_handler;      /* a call of handle or resume is on the stack */
+	bool pending;              /* the handler goes on later */
+	bool resume_now;           /* an event came */
 	struct vigia__limit limit; /* of its failures */
-	struct vigia_error last_error;
-	struct vigia_error stop_error; /* why its checkpoint could not be saved when it stopped the last time */
-	int64_t last_listen_at_ns, last_processed_at_ns;
 };
 
 /* From vigia_registry_run, _step, _stop and vigia_watcher_stop: `signalled` said so. Call again to go on. */
@@ -100,9 +129,9 @@ struct vigia_registry {
 	 * all stay. */
 	void (*forgotten)(void *ctx, struct vigia_watcher *watcher);
 	void *forgotten_ctx;
-	bool stops_asked;                  /* of some watcher */
-	struct vigia__manual_clock *clock; /* NULL: the system's; times called mono_ns are its own */
-	struct vigia_registry *clock_next; /* owner: the clock, under its mutex */
+	bool stops_asked;                    /* of some watcher */
+	struct vigia__manual_clock *clock;   /* NULL: the system's; times called mono_ns are its own */
+	struct vigia__clock_user clock_user; /* in the list of `clock` */
 	vigia_log_fn log;
 	void *log_ctx;
 	/* Takes failures in place of `log`; inherited by the registries of workers, and called on their threads. NULL:
@@ -122,6 +151,7 @@ struct vigia_registry {
 	bool (*wait_ended)(const struct vigia_handler *handler, void *ctx);
 	bool one_watcher;             /* turns are counted by time, not by events */
 	bool between_events;          /* begin no handler: something is to be done when none runs */
+	bool reload_soon;             /* of a worker: load the code anew between two events */
 	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
 	struct vigia__worker *worker; /* whose thread this registry belongs to; NULL: an application's */
 	struct vigia__fetch spare;    /* memory for the next watcher that reads */
@@ -132,7 +162,7 @@ struct vigia_registry {
 	struct vigia__bell bell;              /* interrupted, or the inbox was poked */
 	struct vigia__listen listen;          /* the words as they were before the last look */
 	bool listen_in_vain;                  /* no watcher wants an event, */
-	bool listen_for_workers;              /* but there are workers, whose news have a word */
+	bool listen_for_inbox;                /* but some are driven elsewhere, whose news have a word */
 	bool listen_anything;                 /* a handler polls with a filter of its own */
 	bool listening;                       /* listen was prepared and not yet seen changed */
 	uint64_t commits;                     /* of the store, at the last look */
@@ -147,62 +177,27 @@ struct vigia_registry {
 	unsigned stop_waits;                    /* coroutines that wait until a watcher has stopped */
 };
 
-/* ---- driver.c ---- */
-
-int vigia__driver_new(struct vigia_registry *registry, const char *id, const struct vigia_handler *handler,
-                      const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err);
-/* Frees the watcher and its handler; it must be stopped or idle. */
-void vigia__driver_free(struct vigia_watcher *watcher);
-/* Keep events from being collected until the first checkpoint; a hold that is there already is where it starts. */
-int vigia__driver_hold(struct vigia_watcher *watcher, struct vigia_error *err);
-/* Become the owner of the id, find the position, begin. */
-int vigia__driver_start(struct vigia_watcher *watcher, struct vigia_error *err);
-/* Do what is due, at most about a slice of events. Answers whether anything was done. */
-bool vigia__driver_run(struct vigia_watcher *watcher);
-/* Something may have been appended. */
-void vigia__driver_wake(struct vigia_watcher *watcher);
-/* The store is not what was opened: stop with this error. */
-void vigia__driver_replaced(struct vigia_watcher *watcher, const struct vigia_error *err);
-/* Give it an input from outside: STOP or SEEK. */
-void vigia__driver_tell(struct vigia_watcher *watcher, enum vigia__input_kind kind, uint64_t seq_num);
-/* If a save is what it wants next, do it now and tell how it went; no handler runs. */
-int vigia__driver_save(struct vigia_watcher *watcher, struct vigia_error *err);
-/* When it wants to run without being woken: 0 now, INT64_MAX never. */
-int64_t vigia__driver_due(const struct vigia_watcher *watcher);
-bool vigia__driver_active(const struct vigia_watcher *watcher);
-/* What the watcher itself knows; not what is in the store: checkpoint and lag. */
-void vigia__driver_stats(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
-/* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is
- * its own from now on, and reads again behind
- * what was handled. No handler may be in progress. */
-void vigia__driver_renew(struct vigia_watcher *watcher, const struct vigia_watch_options *options,
-                         struct vigia__filter *filter);
-/* Is there progress that no commit has taken along yet? */
-bool vigia__driver_dirty(struct vigia_watcher *watcher);
-/* Free what is kept for reads to come. */
-void vigia__driver_free_spare(struct vigia_registry *registry);
-/* Give up by force: no save, no more calls of the handler. For freeing a registry whose handler is pending. */
-void vigia__driver_abandon(struct vigia_watcher *watcher);
-
 /* ---- registry.c ---- */
 
-/* Be woken by every append from now on, not only by those that the watchers' filters want. */
-void vigia__registry_listen_anything(struct vigia_registry *registry);
-void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
+/* A registry that has just been made lives by this clock until it is freed. */
+void vigia__registry_use_clock(struct vigia_registry *registry, struct vigia__manual_clock *clock);
 /* As vigia_registry_remove(), but the memory stays until vigia_watcher_release(). */
 int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_error *err);
 
-/* The same for the failure of a handler, task or fetch. */
-void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level,
-                        const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* ---- listen.c ---- */
 
-/* The filter of a watcher changed. */
-void vigia__registry_listen(struct vigia_registry *registry);
+/* Be woken by every append from now on, not only by those that the watchers' filters want. */
+void vigia__registry_listen_anything(struct vigia_registry *registry);
 
-/* ESTATE: in its state it cannot be `what` ("started"). */
-int vigia__watcher_state_error(struct vigia_watcher *watcher, const char *what, struct vigia_error *err);
+/* ---- driver.c: of a watcher whose handler is called on this thread ---- */
+
+/* The event in hand, and its number. EDAMAGED: its bytes are bad. */
+uint64_t vigia__watcher_seq_num(const struct vigia_watcher *watcher);
+int vigia__watcher_event(const struct vigia_watcher *watcher, struct vigia_event *event, struct vigia_error *err);
+bool vigia__watcher_stopping(const struct vigia_watcher *watcher);
+
+/* ---- stop.c ---- */
+
 /* How long to wait for a watcher whose program was killed. */
 enum { VIGIA_KILL_NS = 1000000000 };
 /* Stopped, or its own handler asks: nothing is to be waited for. */
@@ -218,50 +213,26 @@ bool vigia__registry_kill(struct vigia_registry *registry);
 /* Ask the threads of scripts to stop; does one still run? */
 bool vigia__registry_stop_workers(struct vigia_registry *registry);
 
-/* ---- inbox.c ---- */
+/* ---- log.c ---- */
 
-void vigia__inbox_init(struct vigia__inbox *inbox);
-void vigia__inbox_deinit(struct vigia__inbox *inbox);
-/* Make the registry look: a step or run in progress does a round. Any thread. */
-void vigia__inbox_poke(struct vigia_registry *registry);
-/* A worker has something for the log. Beyond 1000 waiting records they are only counted. Any thread. */
-void vigia__inbox_log(struct vigia_registry *registry, enum vigia_log_level level, const char *text);
-/* A worker that got on has nothing more to do for now. Any thread. */
-void vigia__inbox_progress(struct vigia_registry *registry);
-/* Hand the records to the log function, on the registry's thread. Answers whether there was anything to look at. */
-bool vigia__inbox_look(struct vigia_registry *registry);
+void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same for the failure of a handler, task or fetch. */
+void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level,
+                        const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* ---- task.c ---- */
 
-/* Call `resume` in the rounds to come until it answers something else than VIGIA_PENDING; *resume_mono_ns then says
+/* Call `resume` in the rounds to come until it returns something else than VIGIA_PENDING; *resume_mono_ns then says
  * when to call again at the latest; an append or a stop is a reason, too. */
 int vigia__registry_spawn(struct vigia_registry *registry,
                           int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
                           struct vigia_error *err);
 void vigia__tasks_wake(struct vigia_registry *registry);
-/* Those whose wait something else has ended. */
-void vigia__tasks_wake_ended(struct vigia_registry *registry);
-/* One has stopped: the coroutines that wait for that look again. */
-void vigia__registry_rested(struct vigia_registry *registry);
-int64_t vigia__tasks_due(const struct vigia_registry *registry);
-bool vigia__tasks_run(struct vigia_registry *registry);
-void vigia__tasks_free(struct vigia_registry *registry); /* without resuming them */
 
 /* ---- poller.c ---- */
 
-/* A helper thread that turns a changed wake word into a readable descriptor. */
-int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out, struct vigia_error *err);
-void vigia__poller_free(struct vigia__poller *poller);
-int vigia__poller_fd(struct vigia__poller *poller);
 /* Something was done outside a step that may be work for one: make the descriptor readable. The registry's thread. */
 void vigia__registry_ring(struct vigia_registry *registry);
-/* Readable at once, until the next round. Any thread. */
-void vigia__poller_ring(struct vigia__poller *poller);
-/* A round begins: not readable until armed again. */
-void vigia__poller_clear(struct vigia__poller *poller);
-/* A round ended: readable when a word of `listen` changes or the monotonic time comes (0: at once, INT64_MAX:
- * never). */
-void vigia__poller_arm(struct vigia__poller *poller, const struct vigia__listen *listen, uint64_t commits,
-                       int64_t due_mono_ns);
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "../core/alloc.h"
-#include "drive.h"
+#include "drive_private.h"
 
 enum { RECORDS_MAX = 1000 };
 

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "drive.h"
+#include "drive_private.h"
 
 static void log_text(struct vigia_registry *registry, enum vigia_log_level level, const char *text)
 {

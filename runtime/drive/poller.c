@@ -18,7 +18,7 @@
 #include "../core/error.h"
 #include "../store/fd.h"
 #include "../store/thread.h"
-#include "drive.h"
+#include "drive_private.h"
 
 struct vigia__poller {
 	struct vigia__backend *backend;

@@ -3,7 +3,7 @@
  */
 #include "../core/alloc.h"
 #include "../core/error.h"
-#include "drive.h"
+#include "drive_private.h"
 
 struct vigia__task {
 	struct vigia__task *next; /* owner: the registry's list */

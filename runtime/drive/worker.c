@@ -1,5 +1,5 @@
 /*
- * worker.c - the thread behind a watcher: its mailbox, its loop, and how new code takes over. What it promises is in
+ * worker.c - the thread behind a watcher: its mailbox and its loop. What it promises is in
  * worker.h.
  *
  * The loop: take what the mailbox holds, then drive the registry until there is work no more or somebody interrupts it.
@@ -15,48 +15,10 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../store/thread.h"
+#include "worker_private.h"
 
-enum {
-	LOOK_NS = 100000000,
-	IDLE_LOOK_NS = 1000000000
-}; /* how often to ask whether there is new code: at work, and at rest */
-
-struct vigia__worker {
-	struct vigia_registry *owner;
-	struct vigia__job job;
-	bool owns_job;
-	bool joined; /* the thread is gone */
-	pthread_t thread;
-	char id[256]; /* written once, before `loaded` */
-	struct vigia_watch_options options;
-	bool start_loaded; /* start once it has loaded, if the options say so; written before the thread is there */
-	unsigned fork_generation;
-
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;       /* anything below */
-	bool loaded;                  /* load, and the start after it, came to an end; the outcome is in rc and err */
-	bool usable;                  /* load went well: the thread goes on, whatever became of the start */
-	enum vigia__worker_wish wish; /* NOTHING: answered, in rc and err */
-	uint64_t wish_seq_num;
-	int rc;
-	struct vigia_error err;
-	bool stop, quit;
-	bool hold;                        /* started or not, drive no event */
-	struct vigia_watcher_stats stats; /* as of the last turn */
-	atomic_bool stopping;             /* stop or quit, until the next start; written under the mutex */
-	atomic_bool killed;               /* what it runs is to be killed, until the watcher rests; likewise */
-	bool ended;                       /* the thread does nothing more */
-
-	/* the thread's own */
-	struct vigia_registry *registry;
-	struct vigia_watcher *watcher;
-	bool begun;
-	bool reload_soon;
-	int64_t looked_mono_ns; /* for new code */
-	uint64_t reloads;
-	struct vigia_error last_reload_error, stop_error;
-	uint64_t told; /* what the owner knows of the progress */
-};
+/* How often a watcher at rest asks whether there is new code. */
+enum { IDLE_LOOK_NS = 1000000000 };
 
 /* ---- between the threads ---- */
 
@@ -77,11 +39,11 @@ static bool at_rest(enum vigia_watcher_state state)
 	return state == VIGIA_STOPPED || state == VIGIA_IDLE;
 }
 
-/* What the owner may know. */
+/* Tell the owner. */
 static void publish(struct vigia__worker *w)
 {
 	struct vigia_watcher_stats stats;
-	vigia__driver_stats(w->watcher, &stats);
+	w->watcher->driving->stats(w->watcher, &stats);
 	stats.reloads = w->reloads;
 	stats.last_reload_error = w->last_reload_error;
 	if (stats.stop_error.code == VIGIA_OK) stats.stop_error = w->stop_error;
@@ -94,7 +56,7 @@ static void publish(struct vigia__worker *w)
 	pthread_mutex_unlock(&w->mutex);
 	if (rests) vigia__inbox_poke(w->owner);
 	uint64_t progress = stats.processed + stats.failed + stats.fetch_errors + stats.next.seq_num;
-	if (progress != w->told && vigia__driver_due(w->watcher) > 0) {
+	if (progress != w->told && w->watcher->driving->due(w->watcher) > 0) {
 		w->told = progress;
 		vigia__inbox_progress(w->owner);
 	}
@@ -108,21 +70,7 @@ static void log_record(void *ctx, enum vigia_log_level level, const char *messag
 
 /* ---- the thread ---- */
 
-/* A failure that does not come again and again by itself: it is told however soon after another. */
-static void log_once(struct vigia__worker *w, const char *what, const char *message)
-{
-	struct vigia__limit none = {0};
-	vigia__log_failure(w->registry, &none, VIGIA_LOG_ERROR, "watcher '%s': %s%s", VIGIA_SHOWN(w->id), what, message);
-}
-
-static void end(struct vigia__worker *w)
-{
-	if (!w->begun) return;
-	w->stop_error = (struct vigia_error){0};
-	if (w->job.end(w->job.ctx, &w->stop_error) < 0) log_once(w, "", w->stop_error.message);
-	w->begun = false;
-}
-
+/*  */
 static int start(struct vigia__worker *w, struct vigia_error *err)
 {
 	pthread_mutex_lock(&w->mutex);
@@ -138,85 +86,21 @@ static int start(struct vigia__worker *w, struct vigia_error *err)
 	return rc;
 }
 
-/* What cannot change under a watcher that has a place in the log. */
-static int may_take(struct vigia__worker *w, const struct vigia_watch_options *options, struct vigia_error *err)
-{
-	const char *what = options->ephemeral != w->options.ephemeral     ? "ephemeral"
-	                   : options->checkpoint != w->options.checkpoint ? "checkpoint"
-	                                                                  : NULL;
-	if (what == NULL) return VIGIA_OK;
-	return vigia__error(err, VIGIA_ESCRIPT,
-	                    "`%s` cannot be another one after a reload: stop the watcher and watch it anew", what);
-}
-
-/* The new code beside the old, the old one's end, the new one's begin. Whatever fails, the old goes on. */
-static int take_over(struct vigia__worker *w, struct vigia_error *err)
-{
-	char id[256];
-	struct vigia_watch_options options;
-	struct vigia__filter *filter = NULL;
-	snprintf(id, sizeof id, "%s", w->id);
-	int rc = w->job.load(w->job.ctx, w, id, &options, err);
-	if (rc < 0) return rc;
-	rc = may_take(w, &options, err);
-	if (rc == VIGIA_OK) rc = vigia__filter_new(&options.filter, &filter, err);
-	if (rc < 0) {
-		w->job.drop(w->job.ctx);
-		return rc;
-	}
-	bool begun = w->begun;
-	end(w);
-	w->job.take(w->job.ctx);
-	if (begun) rc = w->job.begin(w->job.ctx, w->watcher, err);
-	if (rc < 0) {
-		struct vigia_error again = {0};
-		vigia__filter_free(filter);
-		w->job.take(w->job.ctx);
-		w->begun = w->job.begin(w->job.ctx, w->watcher, &again) == VIGIA_OK;
-		if (!w->begun) {
-			log_once(w, "stops: the old code cannot begin again, either: ", again.message);
-			vigia_watcher_stop(w->watcher, 0, NULL);
-		}
-	} else {
-		w->begun = begun;
-		vigia__driver_renew(w->watcher, &options, filter);
-	}
-	w->job.drop(w->job.ctx);
-	return rc;
-}
-
-static int reload(struct vigia__worker *w, struct vigia_error *err)
-{
-	struct vigia_error own = {0};
-	w->looked_mono_ns = vigia__mono_ns();
-	w->reload_soon = w->registry->between_events = false;
-	int rc = take_over(w, &own);
-	w->last_reload_error = own;
-	if (rc < 0) {
-		snprintf(w->last_reload_error.watcher_id, sizeof own.watcher_id, "%s", w->id);
-		log_once(w, "the new code is not taken over: ", own.message);
-	} else {
-		w->reloads++;
-		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs new code", VIGIA_SHOWN(w->id));
-	}
-	if (err) *err = w->last_reload_error;
-	return rc;
-}
-
 static void stop(struct vigia__worker *w)
 {
-	vigia__driver_tell(w->watcher, VIGIA_INPUT_STOP, 0);
+	w->watcher->driving->stop(w->watcher);
 }
 
-/* Stopped, and let go of its id. */
+/* Stopped, and its id is free. */
 static bool rests(const struct vigia__worker *w)
 {
-	return !vigia__driver_active(w->watcher) && w->watcher->action.kind != VIGIA_ACTION_STOPPED;
+	return w->watcher->driving->rests(w->watcher);
 }
 
-static int fulfil(struct vigia__worker *w, enum vigia__worker_wish wish, uint64_t seq_num, struct vigia_error *err)
+static int carry_out(struct vigia__worker *w, enum vigia__worker_request request, uint64_t seq_num,
+                     struct vigia_error *err)
 {
-	switch (wish) {
+	switch (request) {
 	case VIGIA_WORKER_START:
 		return start(w, err);
 	case VIGIA_WORKER_CHECKPOINT:
@@ -224,7 +108,7 @@ static int fulfil(struct vigia__worker *w, enum vigia__worker_wish wish, uint64_
 	case VIGIA_WORKER_SEEK:
 		return vigia_watcher_seek(w->watcher, seq_num, err);
 	case VIGIA_WORKER_RELOAD:
-		return reload(w, err);
+		return vigia__worker_reload(w, err);
 	case VIGIA_WORKER_NOTHING:
 		break;
 	}
@@ -234,52 +118,39 @@ static int fulfil(struct vigia__worker *w, enum vigia__worker_wish wish, uint64_
 /* Nothing to drive, or not yet. */
 static bool idle(const struct vigia__worker *w, bool hold)
 {
-	return rests(w) || (hold && w->watcher->stepper.state == VIGIA_RUNNING);
+	return rests(w) || (hold && vigia__watcher_state(w->watcher) == VIGIA_RUNNING);
 }
 
 /* Do what the mailbox asks for; with nothing there and nothing to drive, wait for it. False: the thread is to end. */
-static bool take_mail(struct vigia__worker *w, bool *hold)
+static bool take_message(struct vigia__worker *w, bool *hold)
 {
 	pthread_mutex_lock(&w->mutex);
-	while (!w->quit && !w->stop && w->wish == VIGIA_WORKER_NOTHING && idle(w, w->hold))
+	while (!w->quit && !w->stop && w->request == VIGIA_WORKER_NOTHING && idle(w, w->hold))
 		pthread_cond_wait(&w->changed, &w->mutex);
 	bool quit = w->quit, stops = w->stop;
-	enum vigia__worker_wish wish = w->wish;
-	uint64_t seq_num = w->wish_seq_num;
+	enum vigia__worker_request request = w->request;
+	uint64_t seq_num = w->request_seq_num;
 	w->stop = false;
 	*hold = w->hold;
 	pthread_mutex_unlock(&w->mutex);
 	if (stops || quit) stop(w);
 	if (quit) return false;
-	if (wish == VIGIA_WORKER_NOTHING) return true;
-	if (wish == VIGIA_WORKER_RELOAD &&
+	if (request == VIGIA_WORKER_NOTHING) return true;
+	if (request == VIGIA_WORKER_RELOAD &&
 	    w->watcher->pending) { /* new code waits for a handler that waits, and comes before the next */
 		w->registry->between_events = true;
 		return true;
 	}
 	struct vigia_error err = {0};
-	int rc = fulfil(w, wish, seq_num, &err);
+	int rc = carry_out(w, request, seq_num, &err);
 	publish(w);
 	pthread_mutex_lock(&w->mutex);
-	w->wish = VIGIA_WORKER_NOTHING;
+	w->request = VIGIA_WORKER_NOTHING;
 	w->rc = rc;
 	w->err = err;
 	pthread_mutex_unlock(&w->mutex);
 	wake(w);
 	return true;
-}
-
-static void look_for_new_code(struct vigia__worker *w)
-{
-	if (!w->reload_soon) {
-		if (w->job.changed == NULL) return;
-		int64_t now = vigia__mono_ns();
-		if (now - w->looked_mono_ns < LOOK_NS) return;
-		w->looked_mono_ns = now;
-		if (!w->job.changed(w->job.ctx)) return;
-		vigia__worker_reload_soon(w);
-	}
-	if (!w->watcher->pending) reload(w, NULL);
 }
 
 static void drive(struct vigia__worker *w)
@@ -288,16 +159,16 @@ static void drive(struct vigia__worker *w)
 	int rc = vigia_registry_step(w->registry, w->job.changed ? IDLE_LOOK_NS : -1, &err);
 	if (rc < 0 && rc != VIGIA_EINTERRUPTED) { /* the store was closed */
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': cannot go on: %s", VIGIA_SHOWN(w->id), err.message);
-		w->watcher->last_error = err;
+		vigia__driver(w->watcher)->last_error = err;
 		stop(w);
 		vigia_watcher_stop(w->watcher, 0, NULL);
-		if (!rests(w)) vigia__driver_abandon(w->watcher);
+		if (!rests(w)) w->watcher->driving->abandon(w->watcher);
 	}
 	if (rests(w)) {
 		publish(w);
-		end(w);
+		vigia__worker_end_job(w);
 	} else {
-		look_for_new_code(w);
+		vigia__worker_look_for_new_code(w);
 	}
 	publish(w);
 }
@@ -313,10 +184,10 @@ static int load(struct vigia__worker *w, struct vigia_error *err)
 	rc = vigia_registry_watch(w->registry, w->id, &handler, &options, &w->watcher, err);
 	w->options.filter = (struct vigia_filter){0};
 	if (rc < 0) {
-		w->job.drop(w->job.ctx);
+		w->job.discard(w->job.ctx);
 		return rc;
 	}
-	w->job.take(w->job.ctx);
+	w->job.activate(w->job.ctx);
 	return VIGIA_OK;
 }
 
@@ -340,12 +211,12 @@ static void *work(void *arg)
 	wake(w);
 	if (usable) {
 		bool hold;
-		while (take_mail(w, &hold))
+		while (take_message(w, &hold))
 			if (!idle(w, hold)) drive(w);
 		/* A handler that waits is told once; one that waits again is left. */
 		vigia_watcher_stop(w->watcher, 0, NULL);
-		if (!rests(w)) vigia__driver_abandon(w->watcher);
-		end(w);
+		if (!rests(w)) w->watcher->driving->abandon(w->watcher);
+		vigia__worker_end_job(w);
 		publish(w);
 	}
 	w->job.close(w->job.ctx);
@@ -493,17 +364,18 @@ bool vigia__worker_active(struct vigia__worker *w)
 	return state == VIGIA_RUNNING || state == VIGIA_STOPPING;
 }
 
-int vigia__worker_call(struct vigia__worker *w, enum vigia__worker_wish wish, uint64_t seq_num, struct vigia_error *err)
+int vigia__worker_call(struct vigia__worker *w, enum vigia__worker_request request, uint64_t seq_num,
+                       struct vigia_error *err)
 {
 	if (forked(w)) return vigia__error(err, VIGIA_EFORKED, "watcher '%s' is the parent process's", VIGIA_SHOWN(w->id));
 	pthread_mutex_lock(&w->mutex);
-	w->wish = wish;
-	w->wish_seq_num = seq_num;
+	w->request = request;
+	w->request_seq_num = seq_num;
 	pthread_mutex_unlock(&w->mutex);
 	wake(w);
 	vigia_registry_interrupt(w->registry);
 	pthread_mutex_lock(&w->mutex);
-	while (w->wish != VIGIA_WORKER_NOTHING) pthread_cond_wait(&w->changed, &w->mutex);
+	while (w->request != VIGIA_WORKER_NOTHING) pthread_cond_wait(&w->changed, &w->mutex);
 	int rc = w->rc;
 	if (err && rc < 0) *err = w->err;
 	pthread_mutex_unlock(&w->mutex);
@@ -570,10 +442,4 @@ bool vigia__worker_sleep(struct vigia__worker *w, int64_t until_mono_ns)
 	bool stopping = atomic_load(&w->stopping);
 	pthread_mutex_unlock(&w->mutex);
 	return !stopping;
-}
-
-int vigia__worker_reload_soon(struct vigia__worker *w)
-{
-	w->reload_soon = w->registry->between_events = true;
-	return VIGIA_OK;
 }

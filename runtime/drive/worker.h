@@ -4,58 +4,29 @@
  * not that registry is driven.
  *
  * What it runs is a job: code that can be loaded, begun, ended, and loaded anew (bind/script.c is one). The two threads
- * meet in a mailbox only: the owner leaves a wish there and, if it wants an answer, waits for it; the worker leaves its
- * statistics. No function of the job runs on another thread but `free`.
+ * meet in a mailbox only: the owner leaves a request there and waits for the reply; the worker leaves its statistics.
+ * No function of the job runs on another thread but `free`.
  *
- * A wish is looked at between two events. So an answer may be as late as the handler in progress; stop does not wait by
- * itself.
+ * A request is looked at between two events. So a reply may be as late as the handler in progress; a stop waits for
+ * nothing.
  *
  * All functions here belong to the owner's thread, unless they say otherwise.
  */
 #ifndef VIGIA_DRIVE_WORKER_H
 #define VIGIA_DRIVE_WORKER_H
 
-#include "drive.h"
-
-/* What a worker runs. `changed` may be NULL: then nobody looks. */
-struct vigia__job {
-	/* Load the code, beside what is loaded already: it is taken over by `take` or thrown away by `drop`. An empty id is
-	 * to be filled in. options->filter must last until then. */
-	int (*load)(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
-	            struct vigia_error *err);
-	void (*take)(void *ctx); /* exchanges the two */
-	void (*drop)(void *ctx);
-	/* The watcher was started, no event was handled yet. A failure stops it again. */
-	int (*begin)(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err);
-	/* The watcher has stopped, or new code is about to begin. */
-	int (*end)(void *ctx, struct vigia_error *err);
-	/* Is there something new to load? Cheap. */
-	bool (*changed)(void *ctx);
-	/* As in struct vigia_handler. */
-	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
-	              int64_t *resume_mono_ns, struct vigia_error *err);
-	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
-	void (*close)(void *ctx); /* the thread's last call */
-	void (*free)(void *ctx);  /* on the owner's thread, when the thread is gone */
-	void *ctx;
-	bool killable; /* it heeds vigia__worker_killed(), wherever it is: a program of its own */
-};
+#include "job.h"
 
 /* How long a handler that can be killed may go on when its registry is freed. */
 #define VIGIA_END_GRACE_NS INT64_C(5000000000)
 
-enum vigia__worker_wish {
-	VIGIA_WORKER_NOTHING,
-	VIGIA_WORKER_START,
-	VIGIA_WORKER_CHECKPOINT,
-	VIGIA_WORKER_SEEK,
-	VIGIA_WORKER_RELOAD
-};
-
 /* Start a watcher of this job in the registry. `watcher_id` NULL: the job knows. On error the job is not freed.
- * As vigia_registry_watch, and what load and begin answer. */
+ * Returns what vigia_registry_watch, load or begin do. */
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
                               struct vigia_watcher **out, struct vigia_error *err);
+
+/* The worker that a watcher stands for; NULL: it is driven on the registry's thread. */
+struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *watcher);
 
 /* Start the thread and wait until it has loaded and, if it was given its id and its options say `auto_start`, started:
  * one hand-over for both. Without an id the caller looks at the job's first, and starts it by a call. On error with
@@ -70,10 +41,10 @@ enum vigia_watcher_state vigia__worker_state(struct vigia__worker *worker);
 /* Is it to be waited for? Not in a forked child, which has no threads. */
 bool vigia__worker_active(struct vigia__worker *worker);
 void vigia__worker_stats(struct vigia__worker *worker, struct vigia_watcher_stats *out);
-/* Do this and wait for the answer. */
-int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_wish wish, uint64_t seq_num,
+/* Do this and wait for the reply. */
+int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_request request, uint64_t seq_num,
                        struct vigia_error *err);
-/* Handle nothing until it is let go again; starting, stopping and the rest work. */
+/* Handle nothing until it is released again; starting, stopping and the rest work. */
 void vigia__worker_hold(struct vigia__worker *worker, bool hold);
 /* Let the handler in progress finish, then stop. Waits for nothing. Any thread. */
 void vigia__worker_stop(struct vigia__worker *worker);
@@ -98,7 +69,4 @@ const atomic_bool *vigia__worker_stopping(const struct vigia__worker *worker);
 const atomic_bool *vigia__worker_killed(const struct vigia__worker *worker);
 /* Wait until the time; false: it is to stop, now or before. */
 bool vigia__worker_sleep(struct vigia__worker *worker, int64_t until_mono_ns);
-/* Reload when the handler in progress has returned. VIGIA_OK. */
-int vigia__worker_reload_soon(struct vigia__worker *worker);
-
 #endif

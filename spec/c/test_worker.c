@@ -54,12 +54,12 @@ static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vi
 	return VIGIA_OK;
 }
 
-static void take(void *ctx)
+static void activate(void *ctx)
 {
 	atomic_fetch_add(&((struct job *)ctx)->takes, 1);
 }
 
-static void drop(void *ctx)
+static void discard(void *ctx)
 {
 	atomic_fetch_add(&((struct job *)ctx)->drops, 1);
 }
@@ -126,8 +126,8 @@ static void free_job(void *ctx)
 static struct vigia__job job_of(struct job *job)
 {
 	return (struct vigia__job){.load = load,
-	                           .take = take,
-	                           .drop = drop,
+	                           .activate = activate,
+	                           .discard = discard,
 	                           .begin = begin,
 	                           .end = end,
 	                           .changed = changed,

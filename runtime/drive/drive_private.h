@@ -1,0 +1,171 @@
+/*
+ * drive_private.h - what the files of drive/ share among themselves.
+ */
+#ifndef VIGIA_DRIVE_DRIVE_PRIVATE_H
+#define VIGIA_DRIVE_DRIVE_PRIVATE_H
+
+#include "drive.h"
+
+static inline enum vigia_watcher_state vigia__watcher_state(const struct vigia_watcher *watcher)
+{
+	return watcher->driving->state(watcher);
+}
+
+static inline bool vigia__watcher_active(const struct vigia_watcher *watcher)
+{
+	enum vigia_watcher_state state = vigia__watcher_state(watcher);
+	return state == VIGIA_RUNNING || state == VIGIA_STOPPING;
+}
+
+/* ---- driver.c, driver_run.c: a watcher that is driven on the registry's thread ---- */
+
+struct vigia__driver {
+	struct vigia_watcher base;   /* first */
+	struct vigia_iterator start; /* where to begin without a checkpoint, resolved when the watcher was created */
+	bool sought;                 /* an ephemeral one: a seek said so */
+	bool created;                /* the call that made it has returned */
+	bool begins;                 /* where it starts was found out by this start: no checkpoint, no hold */
+
+	struct vigia__stepper stepper;    /* what it decides */
+	struct vigia__action action;      /* what is to be done, or under way */
+	struct vigia__fetch fetch;        /* the batch in hand; empty while it listens (fetch.c) */
+	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
+	bool owned;                       /* this process runs the id */
+
+	int64_t resume_mono_ns; /* of a pending handler */
+	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
+
+	struct vigia_error last_error;
+	struct vigia_error stop_error; /* why its checkpoint could not be saved when it stopped the last time */
+	int64_t last_listen_at_ns, last_processed_at_ns;
+};
+
+static inline struct vigia__driver *vigia__driver(const struct vigia_watcher *watcher)
+{
+	return (struct vigia__driver *)watcher;
+}
+
+/* With `driving` and all else of `base` filled in; the handler is the caller's still when this fails. */
+int vigia__driver_new(struct vigia_registry *registry, const char *id, const struct vigia_handler *handler,
+                      const struct vigia_watch_options *options, struct vigia__driver **out, struct vigia_error *err);
+/* Keep events from being collected until the first checkpoint; a hold that is there already is where it starts. */
+int vigia__driver_hold(struct vigia__driver *driver, struct vigia_error *err);
+/* Give it an input from outside: STOP or SEEK. */
+void vigia__driver_tell(struct vigia__driver *driver, enum vigia__input_kind kind, uint64_t seq_num);
+/* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is
+ * its own from now on, and reads again behind what was handled. No handler may be in progress. */
+void vigia__driver_renew(struct vigia__driver *driver, const struct vigia_watch_options *options,
+                         struct vigia__filter *filter);
+
+/* Give up the id, the progress and the memory of the batch. */
+void vigia__driver_release(struct vigia__driver *driver);
+/* Take an input, and keep what it asks for. */
+void vigia__driver_step(struct vigia__driver *driver, struct vigia__input *input);
+/* The stats tell of this error. */
+void vigia__driver_keep_error(struct vigia__driver *driver, const struct vigia_error *err);
+/* Only when the outcome was told to the stepper: the log function may stop or move the watcher. */
+void vigia__driver_log_error(struct vigia__driver *driver, const struct vigia_error *err, const char *doing);
+/* If a save is what it wants next, do it now and tell how it went; no handler runs. */
+int vigia__driver_save(struct vigia__driver *driver, struct vigia_error *err);
+/* Of `driving`. */
+bool vigia__driver_run(struct vigia_watcher *watcher);
+void vigia__driver_wake(struct vigia_watcher *watcher);
+int64_t vigia__driver_due(const struct vigia_watcher *watcher);
+bool vigia__driver_dirty(struct vigia_watcher *watcher);
+
+/* ---- fetch.c: memory of batches ---- */
+
+/* Room for the numbers of the batch. */
+bool vigia__fetch_fit(struct vigia__fetch *fetch);
+/* Memory for a watcher that reads: what the registry has to spare. */
+void vigia__fetch_borrow(struct vigia_registry *registry, struct vigia__fetch *fetch);
+/* The watcher listens, and needs none. */
+void vigia__fetch_return(struct vigia_registry *registry, struct vigia__fetch *fetch);
+void vigia__fetch_deinit(struct vigia__fetch *fetch);
+
+/* ---- registry.c ---- */
+
+struct vigia_watcher *vigia__registry_find(struct vigia_registry *registry, const char *id);
+/* Is the id free? *old is the stopped watcher that has it, NULL if there is none. */
+int vigia__registry_find_free(struct vigia_registry *registry, const char *id, struct vigia_watcher **old,
+                              struct vigia_error *err);
+/* Take the watcher in, in the place of the stopped one that had its id. */
+void vigia__registry_add(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_watcher *old);
+/* A detached one was started, and takes its place again. */
+void vigia__registry_attach(struct vigia_watcher *watcher);
+/* Free the retired watchers that nobody will ask for any more. Not below a handler or log function: its caller may be
+ * among them. */
+void vigia__registry_free_released(struct vigia_registry *registry);
+/* Ephemeral watchers that were asked to stop, and have, leave the registry. */
+void vigia__registry_forget_stopped(struct vigia_registry *registry);
+/* VIGIA_OK, ours filled in, or EINVAL. */
+int vigia__handler_take(struct vigia_handler *ours, const struct vigia_handler *theirs, struct vigia_error *err);
+
+/* ---- listen.c: which wake words a registry waits for ---- */
+
+/* A filter changed, or a watcher left. */
+void vigia__registry_listen(struct vigia_registry *registry);
+/* It was added or started: the words of the others stay. */
+void vigia__registry_listen_also(struct vigia_registry *registry, const struct vigia_watcher *watcher);
+
+/* ---- save.c ---- */
+
+/* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval
+ * (W10). Returns whether there was any. */
+bool vigia__registry_save_progress(struct vigia_registry *registry, bool now);
+/* When that is due, on the registry's clock; INT64_MAX: there is none. */
+int64_t vigia__registry_save_due(const struct vigia_registry *registry);
+
+/* ---- round.c ---- */
+
+/* Listen before looking: a word that changes from now on ends the next wait at once. Watchers that listened in vain
+ * look again when a word has changed, or, once a second, when the store's commit number has. */
+void vigia__registry_poll(struct vigia_registry *registry);
+bool vigia__registry_signalled(const struct vigia_registry *registry);
+
+/* ---- watcher.c ---- */
+
+/* A call wants it to stop. */
+void vigia__watcher_ask_to_stop(struct vigia_watcher *watcher);
+/* ESTATE: in its state it cannot be `what` ("started"). */
+int vigia__watcher_state_error(struct vigia_watcher *watcher, const char *what, struct vigia_error *err);
+
+/* ---- inbox.c ---- */
+
+void vigia__inbox_init(struct vigia__inbox *inbox);
+void vigia__inbox_deinit(struct vigia__inbox *inbox);
+/* A worker has something for the log. Beyond 1000 waiting records they are only counted. Any thread. */
+void vigia__inbox_log(struct vigia_registry *registry, enum vigia_log_level level, const char *text);
+/* A worker that got on has nothing more to do for now. Any thread. */
+void vigia__inbox_progress(struct vigia_registry *registry);
+/* Make the registry look: a step or run in progress does a round. Any thread. */
+void vigia__inbox_poke(struct vigia_registry *registry);
+/* Hand the records to the log function, on the registry's thread. Returns whether there was anything to look at. */
+bool vigia__inbox_look(struct vigia_registry *registry);
+
+/* ---- task.c ---- */
+
+/* Those whose wait something else has ended. */
+void vigia__tasks_wake_ended(struct vigia_registry *registry);
+/* One has stopped: the coroutines that wait for that look again. */
+void vigia__registry_rested(struct vigia_registry *registry);
+int64_t vigia__tasks_due(const struct vigia_registry *registry);
+bool vigia__tasks_run(struct vigia_registry *registry);
+void vigia__tasks_free(struct vigia_registry *registry); /* without resuming them */
+
+/* ---- poller.c ---- */
+
+/* A helper thread that turns a changed wake word into a readable descriptor. */
+int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out, struct vigia_error *err);
+void vigia__poller_free(struct vigia__poller *poller);
+int vigia__poller_fd(struct vigia__poller *poller);
+/* Readable at once, until the next round. Any thread. */
+void vigia__poller_ring(struct vigia__poller *poller);
+/* A round begins: not readable until armed again. */
+void vigia__poller_clear(struct vigia__poller *poller);
+/* A round ended: readable when a word of `listen` changes or the monotonic time comes (0: at once, INT64_MAX:
+ * never). */
+void vigia__poller_arm(struct vigia__poller *poller, const struct vigia__listen *listen, uint64_t commits,
+                       int64_t due_mono_ns);
+
+#endif

@@ -1,0 +1,431 @@
+/*
+ * driver_run.c - the turns of a watcher that is driven on the registry's thread: carries out what core/stepper decides
+ * (read, handle, save, wait) and tells it the outcome.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "drive_private.h"
+
+/* One turn handles so many events or takes so long; then the other watchers of the thread have theirs. */
+enum { TURN_EVENTS = 256, TURN_NS = 2000000 };
+
+/* xorshift*: for jitter only. */
+static uint64_t random_bits(void)
+{
+	static _Thread_local uint64_t x;
+	if (x == 0) x = (uint64_t)vigia__mono_ns() | 1;
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	return x * UINT64_C(2685821657736338717);
+}
+
+void vigia__driver_step(struct vigia__driver *w, struct vigia__input *input)
+{
+	/* The way of an event that is handled needs neither the time nor chance: keep it short. */
+	bool good = input->kind == VIGIA_INPUT_HANDLED || input->kind == VIGIA_INPUT_BATCH;
+	if (!good) input->random = random_bits();
+	w->action = vigia__stepper_step(&w->stepper, input, good ? 0 : vigia__time_now(w->base.registry->clock));
+}
+
+static void step_kind(struct vigia__driver *w, enum vigia__input_kind kind)
+{
+	vigia__driver_step(w, &(struct vigia__input){.kind = kind});
+}
+
+void vigia__driver_keep_error(struct vigia__driver *w, const struct vigia_error *err)
+{
+	w->last_error = *err;
+	snprintf(w->last_error.watcher_id, sizeof w->last_error.watcher_id, "%s", w->base.id);
+}
+
+/* ---- what is logged ---- */
+
+/* What the end of a watcher, a store or the program does to what is under way is no failure to be told without a log
+ * function. */
+static bool is_end(const struct vigia_error *err)
+{
+	return err->code == VIGIA_ESTOPPING || err->code == VIGIA_EINTERRUPTED || err->code == VIGIA_ECLOSED;
+}
+
+/* When it is tried again, on the clock of the watcher and as a time of day. */
+static const char *next_attempt(const struct vigia__driver *w, char *out, size_t size)
+{
+	if (w->stepper.state != VIGIA_RUNNING) return "the next one after a start";
+	if (w->action.kind != VIGIA_ACTION_WAIT) return "the next one at once";
+	int64_t wait = w->action.until_mono_ns - vigia__time_now(w->base.registry->clock);
+	if (wait < 0) wait = 0;
+	int n = snprintf(out, size, "the next one in %.3g s", (double)wait / 1e9);
+	int64_t at = vigia__wall_ns();
+	time_t seconds = (time_t)((wait > INT64_MAX - at ? INT64_MAX : at + wait) / 1000000000);
+	struct tm tm;
+	if (w->base.registry->clock == NULL && gmtime_r(&seconds, &tm))
+		strftime(out + n, size - (size_t)n, ", at %Y-%m-%dT%H:%M:%SZ", &tm);
+	return out;
+}
+
+/* Only when the outcome was told to the core: the log function may stop or move the watcher. */
+void vigia__driver_log_error(struct vigia__driver *w, const struct vigia_error *err, const char *doing)
+{
+	static const char format[] = "watcher '%s': %s: %s";
+	if (is_end(err)) vigia__log(w->base.registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), doing, err->message);
+	else
+		vigia__log_failure(w->base.registry, &w->base.limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), doing,
+		                   err->message);
+}
+
+static void log_event_error(struct vigia__driver *w, const struct vigia_error *err, uint64_t attempt, bool over)
+{
+	static const char format[] = "watcher '%s': event failed: %s (event %llu, attempt %llu, %s)%s%s";
+	char next[80];
+	char *trace = w->base.registry->trace; /* the log function may have handlers fail */
+	w->base.registry->trace = NULL;
+	const char *then = over ? "the last one" : next_attempt(w, next, sizeof next);
+	unsigned long long seq_num = err->seq_num, count = attempt;
+	const char *line = trace ? " " : "", *where = trace ? trace : "";
+	bool end = w->base.registry->failed_at_end || is_end(err);
+	w->base.registry->failed_at_end = false;
+	if (end)
+		vigia__log(w->base.registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), err->message, seq_num, count,
+		           then, line, where);
+	else
+		vigia__log_failure(w->base.registry, &w->base.limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id),
+		                   err->message, seq_num, count, then, line, where);
+	vigia__free(trace);
+}
+
+/* ---- reading ---- */
+
+/* The store is not what was opened: nothing in it is to be trusted, and nothing may be saved. Stops when the outcome of
+ * what is under way was told. True: it was that. */
+static bool is_replaced(struct vigia__driver *w, int rc)
+{
+	if (rc != VIGIA_EREPLACED || w->stepper.state != VIGIA_RUNNING) return false;
+	vigia__stepper_step(&w->stepper, &(struct vigia__input){.kind = VIGIA_INPUT_STOP},
+	                    vigia__time_now(w->base.registry->clock));
+	return true;
+}
+
+/* Events were removed that it had not seen (contract W20). */
+static void tell_gap(struct vigia__driver *w, uint64_t first, uint64_t count)
+{
+	struct vigia_error err;
+	unsigned long long a = first, b = first + count - 1, n = count;
+	bool stops = w->base.options.on_gap == VIGIA_GAP_STOP;
+	vigia__error(&err, VIGIA_EEXPIRED, "%llu events were removed before it saw them, %llu to %llu%s", n, a, b,
+	             stops ? "; seek to a later one, or on_gap = \"continue\", goes on" : "");
+	err.seq_num = first;
+	if (stops) {
+		vigia__driver_keep_error(w, &err);
+		vigia__driver_log_error(w, &err, "stops");
+	} else
+		vigia__log(w->base.registry, VIGIA_LOG_WARN, "watcher '%s': missed events: %s", VIGIA_SHOWN(w->base.id),
+		           err.message);
+}
+
+static void read_events(struct vigia__driver *w)
+{
+	struct vigia_error err = {0};
+	struct vigia__input input = {.kind = VIGIA_INPUT_BATCH};
+	int64_t count = w->base.options.batch_size < w->base.options.buffer_size ? w->base.options.batch_size
+	                                                                         : w->base.options.buffer_size;
+	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
+	vigia__fetch_borrow(w->base.registry, &w->fetch);
+	int rc =
+		vigia__store_read(w->base.registry->store, &request, w->base.filter, NULL, &w->fetch.batch, &input.next, &err);
+	if (rc == VIGIA_OK && !vigia__fetch_fit(&w->fetch))
+		rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->fetch.batch.count);
+	if (rc < 0) {
+		vigia__driver_keep_error(w, &err);
+		bool stops = is_replaced(w, rc);
+		step_kind(w, VIGIA_INPUT_FETCH_FAILED);
+		vigia__driver_log_error(w, &err, stops ? "stops: cannot fetch events" : "cannot fetch events");
+		return;
+	}
+	for (size_t i = 0; i < w->fetch.batch.count; i++) w->fetch.seqs[i] = w->fetch.batch.entries[i].seq_num;
+	input.seqs = w->fetch.seqs;
+	input.count = w->fetch.batch.count;
+	w->last_listen_at_ns = vigia__wall_ns();
+	uint64_t first = vigia__iterator_first(request.from);
+	input.gone = w->fetch.batch.gone;
+	if (vigia__iterator_first(input.next) < first + input.gone)
+		input.next = vigia__iterator_after(first + input.gone - 1);
+	vigia__driver_step(w, &input);
+	if (w->stepper.gap > 0) tell_gap(w, first, w->stepper.gap);
+}
+
+/* ---- handling ---- */
+
+/* Of a handler in C, which may have filled in all of the error, its text alone, or nothing. */
+static void name_failure(int rc, struct vigia_error *err)
+{
+	err->message[sizeof err->message - 1] = err->cause[sizeof err->cause - 1] = '\0';
+	bool permanent = rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL;
+	if (err->code >= 0) err->code = permanent ? rc : VIGIA_EHANDLER;
+	if (err->message[0]) return;
+	const char *name = rc < 0 ? vigia_error_name(rc) : "none of enum vigia_code";
+	snprintf(err->message, sizeof err->message, "the handler failed with code %d (%s)", rc, name);
+}
+
+/* The handler came to an end, now or after being pending. */
+static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *err)
+{
+	size_t index = w->stepper.index;
+	w->base.pending = false;
+	if (rc == VIGIA_NONE) {
+		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_HANDLED, .dropped = true});
+		return;
+	}
+	if (rc == VIGIA_OK) {
+		const struct vigia__entry *entry = &w->fetch.batch.entries[index];
+		w->last_processed_at_ns = vigia__event_time(w->fetch.batch.bytes.data + entry->offset, entry->len);
+		step_kind(w, VIGIA_INPUT_HANDLED);
+		return;
+	}
+	name_failure(rc, err);
+	err->seq_num = w->fetch.seqs[index];
+	vigia__driver_keep_error(w, err);
+	uint64_t skipped = w->stepper.skipped, attempt = w->action.attempt;
+	bool permanent = err->code == VIGIA_EDAMAGED || err->code == VIGIA_EDESERIAL;
+	vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
+	bool given_up = w->stepper.skipped > skipped;
+	uint64_t stuck = w->stepper.stuck;
+	log_event_error(w, err, attempt, given_up || stuck);
+	if (given_up && permanent)
+		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad",
+		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num);
+	else if (given_up)
+		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts",
+		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num, (long long)w->base.options.max_retries);
+	else if (stuck)
+		vigia__log(w->base.registry, VIGIA_LOG_ERROR,
+		           "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it",
+		           VIGIA_SHOWN(w->base.id), (unsigned long long)stuck);
+}
+
+static void enter_handler(struct vigia__driver *w, struct vigia_watcher **outer)
+{
+	*outer = w->base.registry->current;
+	w->base.registry->current = &w->base;
+	w->base.registry->depth++;
+	w->base.running_handler = true;
+}
+
+static void leave_handler(struct vigia__driver *w, struct vigia_watcher *outer)
+{
+	w->base.running_handler = false;
+	w->base.registry->depth--;
+	w->base.registry->current = outer;
+}
+
+static void call_handler(struct vigia__driver *w)
+{
+	struct vigia_error err; /* cleared, not zeroed: its texts are longer than most events */
+	struct vigia_event event = {.seq_num = w->action.seq_num};
+	struct vigia_watcher *outer;
+	vigia__error_clear(&err);
+	bool known = w->base.handler.knows && w->base.handler.knows(w->base.handler.ctx, event.seq_num);
+	int rc = known ? VIGIA_OK : vigia_batch_event(&w->fetch.batch, w->action.index, &event, &err);
+	struct vigia_attempt attempt = {&w->base, w->action.attempt, w->stepper.state == VIGIA_STOPPING};
+	if (rc < 0 && w->base.handler.damaged) {
+		enter_handler(w, &outer);
+		w->base.handler.damaged(w->base.handler.ctx, &attempt, &err);
+		leave_handler(w, outer);
+	}
+	if (rc == VIGIA_OK) {
+		w->resume_mono_ns = INT64_MAX;
+		w->base.resume_now = w->told_stopping = false;
+		enter_handler(w, &outer);
+		rc = w->base.handler.handle(w->base.handler.ctx, &event, &attempt, &w->resume_mono_ns, &err);
+		leave_handler(w, outer);
+	}
+	if (rc == VIGIA_PENDING && w->base.handler.resume) w->base.pending = true;
+	else handler_ended(w, rc, &err);
+}
+
+/* May the handler that waits go on? A stop ends its first wait. From then on it waits as it asks: one that ignores the
+ * answer has turns, and no more. */
+static bool pending_due(const struct vigia__driver *w)
+{
+	return w->base.resume_now || (w->stepper.state == VIGIA_STOPPING && !w->told_stopping) ||
+	       vigia__time_now(w->base.registry->clock) >= w->resume_mono_ns;
+}
+
+static void resume_handler(struct vigia__driver *w)
+{
+	struct vigia_error err;
+	struct vigia_watcher *outer;
+	w->told_stopping = w->stepper.state == VIGIA_STOPPING;
+	vigia__error_clear(&err);
+	w->resume_mono_ns = INT64_MAX;
+	w->base.resume_now = false;
+	enter_handler(w, &outer);
+	int rc = w->base.handler.resume(w->base.handler.ctx, w->stepper.state == VIGIA_STOPPING, &w->resume_mono_ns, &err);
+	leave_handler(w, outer);
+	if (rc != VIGIA_PENDING) handler_ended(w, rc, &err);
+}
+
+/* ---- saving ---- */
+
+/* Forward: all progress of the process in one commit. Backwards: this one by hand. */
+static int save_now(struct vigia__driver *w, uint64_t seq_num, bool backwards, struct vigia_error *err)
+{
+	struct vigia_store *store = w->base.registry->store;
+	struct vigia__backend *b = store->backend;
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	if (backwards || w->progress == NULL) {
+		if (w->progress) vigia__progress_reset(&b->progress, w->progress, seq_num, seq_num);
+		rc = b->checkpoint_put(b, w->base.id, seq_num, err);
+	} else {
+		vigia__progress_move(&b->progress, w->progress, seq_num);
+		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
+		/* A commit of another thread has it, and is not known to have succeeded. */
+		if (rc == VIGIA_OK && vigia__progress_saved(&b->progress, w->progress) < seq_num)
+			rc = b->checkpoint_advance(b, w->base.id, seq_num, err);
+	}
+	vigia__store_leave(store);
+	return rc;
+}
+
+static int save(struct vigia__driver *w, struct vigia_error *err)
+{
+	uint64_t seq_num = w->action.seq_num;
+	int rc = save_now(w, seq_num, w->action.backwards, err);
+	if (rc < 0) vigia__driver_keep_error(w, err);
+	is_replaced(w, rc);
+	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
+	if (rc < 0 && w->stepper.state == VIGIA_STOPPED) { /* there is no other try */
+		w->stop_error = w->last_error;
+		vigia__error_prefix(&w->stop_error, "watcher '%s': cannot save its checkpoint %llu: ", VIGIA_SHOWN(w->base.id),
+		                    (unsigned long long)seq_num);
+	}
+	if (rc < 0) vigia__driver_log_error(w, err, "cannot save its checkpoint");
+	return rc;
+}
+
+int vigia__driver_save(struct vigia__driver *w, struct vigia_error *err)
+{
+	struct vigia_error local = {0};
+	if (err == NULL) err = &local;
+	int rc = VIGIA_OK;
+	while (rc == VIGIA_OK && w->action.kind == VIGIA_ACTION_SAVE && !w->base.running_handler && !w->base.pending)
+		rc = save(w, err);
+	return rc;
+}
+
+/* Let the next commit take along what was finished. */
+static void offer_progress(struct vigia__driver *w)
+{
+	if (w->progress == NULL || w->base.options.checkpoint != VIGIA_CHECKPOINT_BATCH) return;
+	if (w->stepper.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
+		vigia__progress_move(&w->base.registry->store->backend->progress, w->progress, w->stepper.done);
+	if (w->base.registry->dirty_mono_ns == 0 && w->stepper.done > w->stepper.saved)
+		w->base.registry->dirty_mono_ns = vigia__time_now(w->base.registry->clock);
+}
+
+bool vigia__driver_dirty(struct vigia_watcher *watcher)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	if (w->progress == NULL || w->stepper.done <= w->stepper.saved) return false;
+	struct vigia__backend *b = w->base.registry->store->backend;
+	w->stepper.saved = vigia__progress_saved(&b->progress, w->progress);
+	return w->stepper.done > w->stepper.saved;
+}
+
+/* ---- turns ---- */
+
+void vigia__driver_release(struct vigia__driver *w)
+{
+	struct vigia__backend *b = w->base.registry->store->backend;
+	if (w->progress) vigia__progress_end(&b->progress, w->progress);
+	w->progress = NULL;
+	if (w->owned) b->disown(b, w->base.id);
+	w->owned = false;
+	vigia__fetch_deinit(&w->fetch);
+}
+
+bool vigia__driver_run(struct vigia_watcher *watcher)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	const struct vigia_registry *r = w->base.registry;
+	int events = 0;
+	int64_t until = 0;
+	bool worked = false, resumed = false, waited = false;
+	if (w->base.running_handler) return false; /* further up the stack */
+	for (;;) {
+		switch (w->base.pending ? VIGIA_ACTION_NONE : w->action.kind) {
+		case VIGIA_ACTION_READ:
+			read_events(w);
+			/* A slice of events that the filter dropped, and more to look at: a turn. Whoever stops it need not wait
+			 * for the end. */
+			if (w->action.kind == VIGIA_ACTION_READ && w->fetch.batch.count == 0) {
+				offer_progress(w);
+				return true;
+			}
+			break;
+		case VIGIA_ACTION_HANDLE:
+			if (events == 0) until = vigia__mono_ns() + TURN_NS;
+			if (events >= TURN_EVENTS || r->between_events) return true;
+			if ((events % 8 == 7 || (r->one_watcher && events)) && vigia__mono_ns() >= until) return true;
+			if (atomic_load_explicit(&r->interrupted, memory_order_relaxed)) return true;
+			events++;
+			call_handler(w);
+			offer_progress(w);
+			break;
+		case VIGIA_ACTION_SAVE:
+			save(w, &(struct vigia_error){0});
+			break;
+		case VIGIA_ACTION_WAIT:
+			if (vigia__time_now(w->base.registry->clock) < w->action.until_mono_ns) return worked;
+			if (waited) return true; /* without a backoff: the others have their turns, and a stop its chance */
+			waited = true;
+			step_kind(w, VIGIA_INPUT_TICK);
+			break;
+		case VIGIA_ACTION_STOPPED:
+			vigia__driver_release(w);
+			w->action = (struct vigia__action){.kind = VIGIA_ACTION_NONE};
+			vigia__registry_rested(w->base.registry);
+			return true;
+		case VIGIA_ACTION_LISTEN:
+			offer_progress(w);
+			vigia__fetch_return(w->base.registry, &w->fetch);
+			return worked;
+		case VIGIA_ACTION_NONE:
+			if (!w->base.pending || !pending_due(w)) return worked;
+			if (resumed) return true; /* a handler that yields again and again has turns, too */
+			resumed = true;
+			resume_handler(w);
+			offer_progress(w);
+			break;
+		}
+		worked = true;
+	}
+}
+
+void vigia__driver_wake(struct vigia_watcher *watcher)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	if (w->base.pending) w->base.resume_now = true;
+	else if (w->action.kind == VIGIA_ACTION_LISTEN) step_kind(w, VIGIA_INPUT_WAKE);
+}
+
+int64_t vigia__driver_due(const struct vigia_watcher *watcher)
+{
+	const struct vigia__driver *w = vigia__driver(watcher);
+	if (w->base.running_handler) return INT64_MAX;
+	if (w->base.pending) return pending_due(w) ? 0 : w->resume_mono_ns;
+	switch (w->action.kind) {
+	case VIGIA_ACTION_WAIT:
+		return w->action.until_mono_ns;
+	case VIGIA_ACTION_LISTEN:
+	case VIGIA_ACTION_NONE:
+		return INT64_MAX;
+	default:
+		return 0;
+	}
+}

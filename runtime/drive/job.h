@@ -1,0 +1,41 @@
+/*
+ * job.h - what a worker runs, and what may be asked of it (worker.h).
+ */
+#ifndef VIGIA_DRIVE_JOB_H
+#define VIGIA_DRIVE_JOB_H
+
+#include "drive.h"
+
+/* What a worker runs. `changed` may be NULL: then nobody looks. */
+struct vigia__job {
+	/* Load the code, beside what is loaded already: it is exchanged for it by `activate`, or freed by `discard`. An
+	 * empty id is to be filled in. options->filter must last until then. */
+	int (*load)(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
+	            struct vigia_error *err);
+	void (*activate)(void *ctx); /* exchanges the two */
+	void (*discard)(void *ctx);
+	/* The watcher was started, no event was handled yet. A failure stops it again. */
+	int (*begin)(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err);
+	/* The watcher has stopped, or new code is about to begin. */
+	int (*end)(void *ctx, struct vigia_error *err);
+	/* Is there something new to load? Cheap. */
+	bool (*changed)(void *ctx);
+	/* As in struct vigia_handler. */
+	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+	              int64_t *resume_mono_ns, struct vigia_error *err);
+	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
+	void (*close)(void *ctx); /* the thread's last call */
+	void (*free)(void *ctx);  /* on the owner's thread, when the thread is gone */
+	void *ctx;
+	bool killable; /* it heeds vigia__worker_killed(), wherever it is: a program of its own */
+};
+
+enum vigia__worker_request {
+	VIGIA_WORKER_NOTHING,
+	VIGIA_WORKER_START,
+	VIGIA_WORKER_CHECKPOINT,
+	VIGIA_WORKER_SEEK,
+	VIGIA_WORKER_RELOAD
+};
+
+#endif

@@ -1,0 +1,160 @@
+/*
+ * remote.c - a watcher that stands for one that a worker drives on its own thread: it asks the worker for everything.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "drive_private.h"
+#include "worker.h"
+
+struct vigia__remote {
+	struct vigia_watcher base; /* first */
+	struct vigia__worker *worker;
+};
+
+static struct vigia__worker *worker_of(const struct vigia_watcher *w)
+{
+	return ((const struct vigia__remote *)w)->worker;
+}
+
+static enum vigia_watcher_state state(const struct vigia_watcher *w)
+{
+	return vigia__worker_state(worker_of(w));
+}
+
+static bool rests(const struct vigia_watcher *w)
+{
+	return !vigia__watcher_active(w);
+}
+
+static int start(struct vigia_watcher *w, struct vigia_error *err)
+{
+	return vigia__worker_call(worker_of(w), VIGIA_WORKER_START, 0, err);
+}
+
+static void stop(struct vigia_watcher *w)
+{
+	vigia__worker_stop(worker_of(w));
+}
+
+static bool kill_program(struct vigia_watcher *w)
+{
+	return vigia__worker_kill(worker_of(w));
+}
+
+static void stats(const struct vigia_watcher *w, struct vigia_watcher_stats *out)
+{
+	vigia__worker_stats(worker_of(w), out);
+}
+
+static int seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	return vigia__worker_call(worker_of(w), VIGIA_WORKER_SEEK, seq_num, err);
+}
+
+static int checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	return vigia__worker_call(worker_of(w), VIGIA_WORKER_CHECKPOINT, seq_num, err);
+}
+
+static int reload(struct vigia_watcher *w, struct vigia_error *err)
+{
+	return vigia__worker_call(worker_of(w), VIGIA_WORKER_RELOAD, 0, err);
+}
+
+/* The thread goes on by itself, and tells of it through the inbox. */
+static bool no_turn(struct vigia_watcher *w)
+{
+	(void)w;
+	return false;
+}
+
+static int64_t never(const struct vigia_watcher *w)
+{
+	(void)w;
+	return INT64_MAX;
+}
+
+static void nothing(struct vigia_watcher *w)
+{
+	(void)w;
+}
+
+static void replaced(struct vigia_watcher *w, const struct vigia_error *err)
+{
+	(void)w, (void)err;
+}
+
+static void end(struct vigia_watcher *w)
+{
+	vigia__worker_end(worker_of(w));
+}
+
+static void destroy(struct vigia_watcher *w)
+{
+	vigia__worker_free(worker_of(w));
+	vigia__free(w);
+}
+
+static const struct vigia__driving driving = {
+	.state = state,
+	.rests = rests,
+	.start = start,
+	.stop = stop,
+	.kill = kill_program,
+	.stats = stats,
+	.seek = seek,
+	.checkpoint = checkpoint,
+	.reload = reload,
+	.run = no_turn,
+	.due = never,
+	.wake = nothing,
+	.replaced = replaced,
+	.dirty = no_turn,
+	.end = end,
+	.abandon = nothing, /* its thread gives up when the worker is freed */
+	.free = destroy,
+};
+
+struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *w)
+{
+	return w->driving == &driving ? worker_of(w) : NULL;
+}
+
+int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
+                              struct vigia_watcher **out, struct vigia_error *err)
+{
+	struct vigia_watcher *old = NULL;
+	int rc = watcher_id ? vigia__watcher_id_check(watcher_id, strlen(watcher_id), err) : VIGIA_OK;
+	if (rc == VIGIA_OK && watcher_id) rc = vigia__registry_find_free(registry, watcher_id, &old, err);
+	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
+	if (rc < 0) return vigia__error_watcher(err, watcher_id, rc);
+	struct vigia__remote *remote = vigia__calloc(sizeof *remote);
+	if (remote == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a watcher");
+	if (rc == VIGIA_OK) rc = vigia__worker_new(registry, watcher_id, job, &remote->worker, err);
+	if (remote && remote->worker) {
+		struct vigia_watcher *w = &remote->base;
+		w->registry = registry;
+		w->driving = &driving;
+		w->has_handler = true; /* the job is one */
+		snprintf(w->id, sizeof w->id, "%s", vigia__worker_id(remote->worker));
+		w->options = *vigia__worker_options(remote->worker);
+		if (rc == VIGIA_OK) rc = vigia__registry_find_free(registry, w->id, &old, err);
+		/* With an id it has started. */
+		if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start) rc = start(w, err);
+		if (rc == VIGIA_OK) {
+			vigia__registry_add(registry, w, old);
+			*out = w;
+		} else {
+			if (watcher_id == NULL && w->id[0]) vigia__error_watcher(err, w->id, rc);
+			vigia__worker_disown_job(remote->worker); /* still the caller's */
+			destroy(w);
+		}
+	} else {
+		vigia__free(remote);
+	}
+	vigia__store_leave(registry->store);
+	return vigia__error_watcher(err, watcher_id, rc);
+}

@@ -1,0 +1,30 @@
+/*
+ * save.c - saves the progress of a registry's watchers that no other commit takes along.
+ */
+#include "drive_private.h"
+
+int64_t vigia__registry_save_due(const struct vigia_registry *registry)
+{
+	return registry->dirty_mono_ns ? registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns
+	                               : INT64_MAX;
+}
+
+bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
+{
+	if (registry->dirty_mono_ns == 0) return false;
+	if (!now && vigia__time_now(registry->clock) < vigia__registry_save_due(registry)) return false;
+	bool dirty = false;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) dirty |= w->driving->dirty(w);
+	registry->dirty_mono_ns = 0;
+	if (!dirty) return false;
+	struct vigia_error err = {0};
+	if (vigia__store_save_progress(registry->store, &err) < 0) {
+		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);
+		registry->dirty_mono_ns = vigia__time_now(registry->clock);
+	} else {
+		for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+			if (w->driving->dirty(w))
+				registry->dirty_mono_ns = vigia__time_now(registry->clock); /* moved on, or is still under way */
+	}
+	return true;
+}

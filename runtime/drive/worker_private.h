@@ -1,0 +1,57 @@
+/*
+ * worker_private.h - what worker.c and reload.c share.
+ */
+#ifndef VIGIA_DRIVE_WORKER_PRIVATE_H
+#define VIGIA_DRIVE_WORKER_PRIVATE_H
+
+#include "drive_private.h"
+#include "job.h"
+
+struct vigia__worker {
+	struct vigia_registry *owner;
+	struct vigia__job job;
+	bool owns_job;
+	bool joined; /* the thread is gone */
+	pthread_t thread;
+	char id[256]; /* written once, before `loaded` */
+	struct vigia_watch_options options;
+	bool start_loaded; /* start once it has loaded, if the options say so; written before the thread is there */
+	unsigned fork_generation;
+
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;             /* anything below */
+	bool loaded;                        /* load, and the start after it, came to an end; the outcome is in rc and err */
+	bool usable;                        /* load went well: the thread goes on, whatever became of the start */
+	enum vigia__worker_request request; /* NOTHING: done, the reply is in rc and err */
+	uint64_t request_seq_num;
+	int rc;
+	struct vigia_error err;
+	bool stop, quit;
+	bool hold;                        /* started or not, drive no event */
+	struct vigia_watcher_stats stats; /* as of the last turn */
+	atomic_bool stopping;             /* stop or quit, until the next start; written under the mutex */
+	atomic_bool killed;               /* what it runs is to be killed, until the watcher rests; likewise */
+	bool ended;                       /* the thread does nothing more */
+
+	/* the thread's own */
+	struct vigia_registry *registry;
+	struct vigia_watcher *watcher;
+	bool begun;
+	int64_t looked_mono_ns; /* for new code */
+	uint64_t reloads;
+	struct vigia_error last_reload_error, stop_error;
+	uint64_t told; /* what the owner knows of the progress */
+};
+
+/* ---- reload.c, on the worker's thread ---- */
+
+/* Log a failure that does not repeat by itself: it is told however soon after another. */
+void vigia__worker_log_failure(struct vigia__worker *worker, const char *what, const char *message);
+/* If the job has begun, end it. */
+void vigia__worker_end_job(struct vigia__worker *worker);
+/* Load the code anew and let it take over; whatever fails, the old code goes on. */
+int vigia__worker_reload(struct vigia__worker *worker, struct vigia_error *err);
+/* Between two turns: reload if somebody asked, or if there is new code. */
+void vigia__worker_look_for_new_code(struct vigia__worker *worker);
+
+#endif
