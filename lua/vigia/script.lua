@@ -1,5 +1,5 @@
--- script.lua - handler scripts: from a path or a module's name to what a watcher needs, with every way it can be wrong told in a
--- sentence. Runs in the Lua state of the script's own thread (runtime/bind/script.c), before the script and around its functions.
+-- script.lua - loads a handler script from a path or a module's name, checks what it returns, and calls its init and stop. Each mistake has
+-- a message of one sentence. Runs in the Lua state of the script's own thread (runtime/bind/script.c).
 --
 -- A script is a chunk of Lua source. It is called once, with {store =, log =, set =}, and returns its handler or a table
 -- {id =, handle =, init =, stop =, serializer =, and any option of registry:watch}.
@@ -11,17 +11,17 @@ local package <const> = package -- a capped script may not see it
 
 local M = {}
 
--- What belongs to the thread; everything else in the table is an option of registry:watch, which checks the values.
+-- Fields that this file uses. All others are options of registry:watch, whose values C checks.
 local OWN_FIELDS = {id = "string", handle = "function", init = "function", stop = "function"}
 
--- Options of whoever watches: a script cannot lift its own caps.
+-- Options that only the caller of registry:watch may set: a script cannot lift its own caps.
 local CAPS = {memory_limit = true, cpu_limit = true, libraries = true}
 
 local function fail(message, ...)
 	error(message:format(...), 0)
 end
 
--- All names a script's table may hold, and which of them are options. Made when a field needs them: most scripts have none but their own.
+-- All names a script's table may hold, and which of them are options. Made when first needed: few scripts set options.
 local names, is_option
 
 local function learn_fields()
@@ -69,7 +69,7 @@ local function read(path)
 	return source or fail("cannot read %s: %s", text.printable(path), message)
 end
 
--- Source only: bytecode can crash the interpreter. A first line for the shell is none of Lua's, nor is a byte order mark.
+-- Source only: bytecode can crash the interpreter. Drops a byte order mark, and makes a comment of a first line for the shell.
 local function compile(path, source)
 	local chunk, message = load(source:gsub("^\xEF\xBB\xBF", ""):gsub("^#", "--#"), "@" .. path, "t")
 	if not chunk then
@@ -155,9 +155,9 @@ end
 ---Load and run a script.
 ---@param path string from find
 ---@param order {set: table, options: table, inside: boolean?} what the watcher was told from outside, whose options win over the script's;
----  inside: this is a program of its own, which has no store
+---  inside: this is the program of an isolated script, which has no store
 ---@param given {store: vigia.Store, log: function}
----@param source string? what was read from it before
+---@param source string? what was read from the file before
 ---@return {path: string, source: string, id: string, handle: function, init: function?, stop: function?, serializer: any, options: table}
 function M.load(path, order, given, source)
 	given.set = order.set
@@ -194,6 +194,20 @@ function M.call(script, name, ctx)
 		return nil
 	end
 	return ("%s: `%s` failed: %s"):format(script.path, name, ok and tostring(message) or result)
+end
+
+---Load a script for the thread of its watcher. The results are in the order of the stack of runtime/bind/script.c.
+---@param order table what the watcher was told from outside
+---@param log function
+---@param source string? what was read from the file before
+---@return string source, string id, any serializer, function handle, table options, boolean has_stop, fun(name: string): string? call
+function M.open(path, order, store, watcher, log, source)
+	local script = M.load(path, order, {store = store, log = log}, source)
+	local context = {store = store, log = log, watcher = watcher}
+	source, script.source = script.source, nil
+	return source, script.id, script.serializer, script.handle, script.options, script.stop ~= nil, function(name)
+		return M.call(script, name, context)
+	end
 end
 
 return M

@@ -36,8 +36,7 @@ struct code {
 	struct lua_handler *handler;
 	struct vigia_handler c;
 	bool has_stop;
-	int module, script,
-		context; /* references: vigia.script, what it made of the script, and what init and stop are given */
+	int call; /* reference: a function that calls the script's init or stop */
 };
 
 struct identity {
@@ -165,6 +164,24 @@ static int log_message(lua_State *L)
 	return 0;
 }
 
+/* The stack of load_script(): what it makes, what vigia.script's `open` returns, what keep_code() makes. */
+enum {
+	MODULE = 1,
+	ORDER,
+	STORE,
+	REGISTRY,
+	WATCHER,
+	SOURCE,
+	ID,
+	SERIALIZER,
+	HANDLE,
+	OPTIONS,
+	HAS_STOP,
+	CALL,
+	ON_ERROR,
+	HANDLER
+};
+
 struct loading {
 	struct job *job;
 	struct code *code;
@@ -173,107 +190,74 @@ struct loading {
 	struct vigia_watch_options *options;
 };
 
-/* A table with the fields that the script and its functions are given. [-0, +1, m] */
-static void push_given(lua_State *L, int store)
+/* Find the script's file, and note what it is before it is read. [-0, +0, e] */
+static void find_file(lua_State *L, struct job *job)
 {
-	lua_createtable(L, 0, 3);
-	lua_pushvalue(L, store);
-	lua_setfield(L, -2, "store");
-	lua_pushcfunction(L, log_message);
-	lua_setfield(L, -2, "log");
+	lua_getfield(L, MODULE, "find");
+	lua_getfield(L, ORDER, "source");
+	lua_call(L, 1, 1);
+	snprintf(job->path, sizeof job->path, "%s", luaL_checkstring(L, -1));
+	lua_pop(L, 1);
+	look_at(job->path, &job->identity);
 }
 
-/* The watcher's options from the table at the top; their filter stays on the stack. */
-static void check_options(lua_State *L, struct vigia_watch_options *options)
+/* The handler, and what C refers to in Lua: it all stays as long as the state, whatever the script does. */
+static void keep_code(lua_State *L, struct loading *l)
 {
-	vigia__lua_check_watch_options(L, lua_gettop(L), options);
+	struct code *code = l->code;
+	lua_getfield(L, OPTIONS, "on_error");
+	code->handler = vigia__lua_handler_new(L, REGISTRY, HANDLE, ON_ERROR);
+	lua_pushvalue(L, WATCHER);
+	vigia__lua_handler_set_watcher(L, HANDLER);
+	lua_pushvalue(L, HANDLER);
+	vigia__lua_keep(L, WATCHER, 2);
+	vigia__lua_push_where(L, OPTIONS);
+	vigia__lua_handler_set_where(L, HANDLER, -1);
+	lua_pushvalue(L, OPTIONS);
+	vigia__lua_check_watch_options(L, lua_gettop(L), l->options);
+	luaL_ref(L, LUA_REGISTRYINDEX); /* the filter's lists, which hold its strings */
+	vigia__lua_handler_c(code->handler, &code->c);
+	lua_pushvalue(L, HANDLER); /* keeps the watcher, the registry and the store */
+	luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pushvalue(L, CALL);
+	code->call = luaL_ref(L, LUA_REGISTRYINDEX);
+	code->has_stop = lua_toboolean(L, HAS_STOP);
 }
 
 static int load_script(lua_State *L, void *arg)
 {
 	struct loading *l = arg;
 	struct job *job = l->job;
-	lua_pushnil(L); /* 1 */
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "vigia.script");
-	lua_call(L, 1, 1);  /* 2: the module */
-	push_order(L, job); /* 3 */
+	lua_call(L, 1, 1);
+	push_order(L, job);
 	vigia__lua_shared(L)->script = true;
 	vigia__lua_shared(L)->worker = job->worker;
 	vigia__lua_shared(L)->output = &job->output;
-	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store);          /* 4 */
-	struct lua_registry *registry = vigia__lua_worker_registry(L, 4, job->worker); /* 5 */
-	struct lua_watcher *watcher = vigia__lua_watcher_new(L, 5);                    /* 6 */
+	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store);
+	struct lua_registry *registry = vigia__lua_worker_registry(L, STORE, job->worker);
+	l->code->watcher = vigia__lua_watcher_new(L, REGISTRY);
+	if (l->source == NULL) find_file(L, job);
 
-	if (l->source == NULL) {
-		lua_getfield(L, 2, "find");
-		lua_getfield(L, 3, "source");
-		lua_call(L, 1, 1); /* 7: the path */
-		snprintf(job->path, sizeof job->path, "%s", luaL_tolstring(L, 7, NULL));
-		lua_pop(L, 1);
-		look_at(job->path, &job->identity);
-	} else lua_pushstring(L, job->path);
-
-	lua_getfield(L, 2, "load");
-	lua_pushvalue(L, 7);
-	lua_pushvalue(L, 3);
-	push_given(L, 4);
+	lua_getfield(L, MODULE, "open");
+	lua_pushstring(L, job->path);
+	lua_pushvalue(L, ORDER);
+	lua_pushvalue(L, STORE);
+	lua_pushvalue(L, WATCHER);
+	lua_pushcfunction(L, log_message);
 	if (l->source) lua_pushlstring(L, (const char *)l->source->data, l->source->len);
 	else lua_pushnil(L);
 	if (l->code->cap) vigia__cap_guard(L, l->code->cap);
 	else vigia__cap_text_only(L);
-	lua_call(L, 4, 1); /* 8: the script */
-	if (l->code->cap) {
-		size_t len;
-		lua_getfield(L, 8, "source");
-		const char *text = lua_tolstring(L, -1, &len);
-		if (vigia__buf_add(&l->code->source, text, len) != 0) luaL_error(L, "not enough memory");
-		lua_pop(L, 1);
-	}
-	lua_pushnil(L);
-	lua_setfield(L, 8, "source");
-	if (lua_getfield(L, 8, "serializer") != LUA_TNIL) vigia__lua_use_serializer(L, 4, 9);
-	lua_pop(L, 1);
+	lua_call(L, 6, CALL - WATCHER);
 
-	if (l->id[0] == '\0') {
-		lua_getfield(L, 8, "id");
-		snprintf(l->id, 256, "%s", lua_tostring(L, -1));
-		lua_pop(L, 1);
-	}
-	lua_getfield(L, 8, "handle");
-	lua_getfield(L, 8, "options");
-	lua_getfield(L, -1, "on_error");                                   /* 9, 10, 11 */
-	struct lua_handler *handler = vigia__lua_handler_new(L, 5, 9, 11); /* 12 */
-	lua_pushvalue(L, 6);
-	vigia__lua_handler_set_watcher(L, 12);
-	lua_pushvalue(L, 12);
-	vigia__lua_keep(L, 6, 2);
-	vigia__lua_push_where(L, 10);
-	vigia__lua_handler_set_where(L, 12, 13);
-	lua_pop(L, 1);
-	lua_pushvalue(L, 10);
-	check_options(L, l->options); /* 13: the options, 14: the filter's lists */
-
-	push_given(L, 4); /* 15: the context of init and stop */
-	lua_pushvalue(L, 6);
-	lua_setfield(L, 15, "watcher");
-
-	l->code->has_stop = lua_getfield(L, 8, "stop") != LUA_TNIL;
-	lua_pop(L, 1);
-	l->code->watcher = watcher;
-	l->code->handler = handler;
-	vigia__lua_handler_c(handler, &l->code->c);
-	/* What C refers to must stay, whatever the script does to tables that it reaches: the handler keeps the watcher's
-	 * userdata, the registry and the store; the lists hold the strings of the filter. */
-	for (int kept = 12; kept <= 14; kept += 2) {
-		lua_pushvalue(L, kept);
-		luaL_ref(L, LUA_REGISTRYINDEX);
-	}
-	l->code->context = luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_pushvalue(L, 8);
-	l->code->script = luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_pushvalue(L, 2);
-	l->code->module = luaL_ref(L, LUA_REGISTRYINDEX);
+	size_t len;
+	const char *source = luaL_checklstring(L, SOURCE, &len);
+	if (l->code->cap && vigia__buf_add(&l->code->source, source, len) != 0) luaL_error(L, "not enough memory");
+	if (!lua_isnil(L, SERIALIZER)) vigia__lua_use_serializer(L, STORE, SERIALIZER);
+	if (l->id[0] == '\0') snprintf(l->id, 256, "%s", luaL_checkstring(L, ID));
+	keep_code(L, l);
 	registry->L = L;
 	return 0;
 }
@@ -467,12 +451,9 @@ struct calling {
 static int call_function(lua_State *L, void *arg)
 {
 	struct calling *c = arg;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->module);
-	lua_getfield(L, -1, "call");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->script);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->call);
 	lua_pushstring(L, c->name);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->context);
-	lua_call(L, 3, 1);
+	lua_call(L, 1, 1);
 	if (!lua_isnil(L, -1)) c->rc = vigia__error(c->err, VIGIA_ESCRIPT, "%s", luaL_tolstring(L, -1, NULL));
 	return 0;
 }
