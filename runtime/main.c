@@ -57,7 +57,8 @@
  *     bind                what the files of this room share
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
- *     event iterator options error         values in Lua and their C side
+ *     encode decode array json   Lua values into events and back; arrays; JSON
+ *     iterator options error     values in Lua and their C side
  *     registry watcher handler step clock owner     watchers in Lua
  *     serial cache        an application's serializers and classes; decoded events that watchers share
  *     edit                lines from a person: editing, history, completion, Ctrl-C

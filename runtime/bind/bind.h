@@ -200,29 +200,6 @@ int vigia__lua_options(lua_State *L);
 /* core.nearest(wrong, names): the name of the list that was meant, or nil. */
 int vigia__lua_nearest(lua_State *L);
 
-/* ---- event.c ---- */
-
-void vigia__lua_event_init(lua_State *L);
-/* Encode an event from the stack to the end of buf: operation and object type are strings there, the object is any
- * value. EINVAL and ESERIAL say where ("object.jobs[3].callback: function ..."), ETOOBIG, ENOMEM; then buf is as
- * before. Runs no Lua code and no collection. [-0, +0, -] */
-int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx, struct vigia__buf *buf,
-                            int64_t size_max, struct vigia_error *err);
-/* Push event `index` of the batch as a table. EDAMAGED, EDESERIAL with the event's number: then nothing is pushed. The
- * batch must be owned by a userdata: this may raise for want of memory. [-0, +1, m] */
-int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *batch, size_t index,
-                          struct vigia_error *err);
-
-/* In both, store_at is where the store is on the stack, whose serializer may be needed; 0: nowhere. That may run Lua
- * code. */
-/* The same for an event whose checksum was checked already; its bytes must outlive the call even if it raises.
- * [-0, +1, m] */
-int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err);
-
-int vigia__lua_array(lua_State *L);
-int vigia__lua_is_array(lua_State *L);
-int vigia__lua_to_json(lua_State *L);
-
 /* ---- store.c ---- */
 
 void vigia__lua_store_init(lua_State *L);

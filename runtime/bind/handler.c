@@ -26,6 +26,7 @@
 #include "edit.h"
 #include "interrupt.h"
 #include "registry.h"
+#include "decode.h"
 
 /* What the handler's userdata keeps; a task's, the first ones. */
 enum {

@@ -16,6 +16,9 @@
 #include "script.h"
 #include "serial.h"
 #include "tell.h"
+#include "array.h"
+#include "decode.h"
+#include "json.h"
 
 /* ---- What one Lua state shares ---- */
 
@@ -422,7 +425,8 @@ int luaopen_vigia_core(lua_State *L)
 		vigia__lua_error_init(L);
 		vigia__lua_iterator_init(L);
 		vigia__lua_options_init(L);
-		vigia__lua_event_init(L);
+		vigia__lua_array_init(L);
+		vigia__lua_decode_init(L);
 		vigia__lua_store_init(L);
 		vigia__lua_reading_init(L);
 		vigia__lua_ndjson_init(L);

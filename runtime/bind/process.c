@@ -31,6 +31,8 @@
 #include "cap.h"
 #include "interrupt.h"
 #include "output.h"
+#include "decode.h"
+#include "encode.h"
 
 extern char **environ;
 

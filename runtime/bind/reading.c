@@ -16,6 +16,7 @@
 #include "hook.h"
 #include "interrupt.h"
 #include "registry.h"
+#include "decode.h"
 
 static const char batch_key, reading_key;
 

@@ -26,6 +26,8 @@
 #include "output.h"
 #include "program.h"
 #include "serial.h"
+#include "decode.h"
+#include "encode.h"
 
 /* A loaded script. */
 struct code {

@@ -9,6 +9,7 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/serial.h"
+#include "encode.h"
 
 enum { MARSHAL = 1, UNMARSHAL, FUNCTIONS = 1, UV_TYPES = 2 };
 

@@ -1,5 +1,5 @@
 /*
- * serial.h - serializers that are Lua functions, and object types that are classes: what store.c and event.c need of
+ * serial.h - serializers that are Lua functions, and object types that are classes: what store.c and decode.c need of
  * them.
  *
  * Functions belong to the handle they were given to, which keeps, as 1, the table {marshal, unmarshal}. Classes

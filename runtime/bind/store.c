@@ -14,6 +14,7 @@
 #include "../core/event.h"
 #include "serial.h"
 #include "settings.h"
+#include "decode.h"
 
 static const char store_key;
 static const char store_class[] = "vigia.Store";

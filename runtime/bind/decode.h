@@ -1,0 +1,21 @@
+/*
+ * decode.h - an event's bytes into a Lua table.
+ *
+ * store_at is the stack index of the store, whose serializer may be needed; 0: there is none. A serializer's functions
+ * run Lua code.
+ */
+#ifndef VIGIA_BIND_DECODE_H
+#define VIGIA_BIND_DECODE_H
+
+#include "bind.h"
+
+void vigia__lua_decode_init(lua_State *L);
+/* Push event `index` of the batch as a table. EDAMAGED, EDESERIAL with the event's number: then nothing is pushed. The
+ * batch must be owned by a userdata: this may raise for want of memory. [-0, +1, m] */
+int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *batch, size_t index,
+                          struct vigia_error *err);
+/* The same for an event whose checksum was checked already; its bytes must outlive the call even if it raises.
+ * [-0, +1, m] */
+int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err);
+
+#endif
