@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bind/cap.h"
+#include "bind/module.h"
 #include "bind/output.h"
 #include "bind/process.h"
 

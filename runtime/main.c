@@ -54,7 +54,7 @@
  *     task inbox poller   coroutines beside the watchers; what other threads tell; a descriptor to poll
  *     clock log           the time that watchers live by; records for the log function
  *   bind/                 speaks Lua
- *     bind                what the files of this room share
+ *     lua_state           what one Lua state shares; classes, calls that only C makes, checked arguments
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
  *     encode decode array json   Lua values into events and back; arrays; JSON
@@ -90,7 +90,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "bind/bind.h"
+#include "bind/module.h"
 #include "bind/interrupt.h"
 #include "bind/process.h"
 #include "store/fd.h"

@@ -5,7 +5,9 @@
 #ifndef VIGIA_BIND_APPEND_H
 #define VIGIA_BIND_APPEND_H
 
-#include "bind.h"
+#include "../core/buf.h"
+#include "../store/store.h"
+#include "lua_state.h"
 
 /* An append under way. In a userdata: its coroutine may be dropped before it is durable. */
 struct lua_append {

@@ -3,6 +3,8 @@
  */
 #include "array.h"
 
+#include "lua_state.h"
+
 static const char class_key;
 
 void vigia__lua_push_array_class(lua_State *L)

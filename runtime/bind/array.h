@@ -4,7 +4,7 @@
 #ifndef VIGIA_BIND_ARRAY_H
 #define VIGIA_BIND_ARRAY_H
 
-#include "bind.h"
+#include "lua_state.h"
 
 /* Room on Lua's stack is made for so many nested tables at a time, two values each: deep objects are rare. */
 enum { VIGIA_LUA_LEVELS = 31, VIGIA_LUA_LEVELS_STACK = 2 * VIGIA_LUA_LEVELS + 12 };

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "lua_state.h"
+
 static const char cache_key;
 
 struct slot {

@@ -8,7 +8,7 @@
 #ifndef VIGIA_BIND_CACHE_H
 #define VIGIA_BIND_CACHE_H
 
-#include "bind.h"
+#include "lua_state.h"
 
 struct lua_cache;
 

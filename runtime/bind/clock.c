@@ -2,7 +2,7 @@
  * clock.c - the class vigia.Clock: a clock for registries that is moved by hand, so that tests need not wait.
  */
 #include "../drive/clock.h"
-
+#include "lua_state.h"
 #include "registry.h"
 
 static const char class_key;

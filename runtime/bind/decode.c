@@ -9,7 +9,9 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/serial.h"
+#include "../core/buf.h"
 #include "array.h"
+#include "lua_state.h"
 #include "serial.h"
 
 static const char value_key; /* of a userdata that owns a value's bytes while they are decoded */

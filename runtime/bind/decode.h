@@ -7,7 +7,7 @@
 #ifndef VIGIA_BIND_DECODE_H
 #define VIGIA_BIND_DECODE_H
 
-#include "bind.h"
+#include "lua_state.h"
 
 void vigia__lua_decode_init(lua_State *L);
 /* Push event `index` of the batch as a table. EDAMAGED, EDESERIAL with the event's number: then nothing is pushed. The

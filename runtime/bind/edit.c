@@ -31,6 +31,7 @@
 #include "../store/fd.h"
 #include "../store/thread.h"
 #include "interrupt.h"
+#include "lua_state.h"
 
 enum { HISTORY_MAX = 1000, GIVE_UP = 3 };
 

@@ -7,7 +7,7 @@
 #ifndef VIGIA_BIND_EDIT_H
 #define VIGIA_BIND_EDIT_H
 
-#include "bind.h"
+#include "lua_state.h"
 
 /* Before C resumes a coroutine or comes back from it, on any thread: which one runs now. Answers which one ran before;
  * NULL if no expression of a REPL runs on this thread, and then it does nothing. */

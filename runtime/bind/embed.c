@@ -14,7 +14,10 @@
 
 #include "../core/error.h"
 #include "../drive/drive.h"
+#include "lua_state.h"
+#include "module.h"
 #include "registry.h"
+#include "store.h"
 
 #ifndef VIGIA_LUA_DIR
 #define VIGIA_LUA_DIR "" /* the source tree's lua/ */

@@ -13,6 +13,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "../core/buf.h"
 #include "array.h"
 
 /* One table on the way from the object to the value being encoded. */

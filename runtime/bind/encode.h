@@ -4,7 +4,7 @@
 #ifndef VIGIA_BIND_ENCODE_H
 #define VIGIA_BIND_ENCODE_H
 
-#include "bind.h"
+#include "lua_state.h"
 
 /* Encode an event from the stack to the end of buf: operation and object type are strings there, the object is any
  * value. EINVAL and ESERIAL say where ("object.jobs[3].callback: function ..."), ETOOBIG, ENOMEM; then buf is as

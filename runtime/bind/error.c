@@ -1,11 +1,12 @@
 /*
  * error.c - struct vigia_error -> what Lua code gets beside nil: a table with the class vigia.Error.
  */
-#include "bind.h"
+#include "error.h"
 
 #include <string.h>
 
 #include "../core/error.h"
+#include "lua_state.h"
 
 static const char class_key;
 

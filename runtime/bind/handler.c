@@ -21,12 +21,15 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../drive/worker.h"
+#include "../drive/clock.h"
 #include "cache.h"
 #include "cap.h"
-#include "edit.h"
-#include "interrupt.h"
-#include "registry.h"
 #include "decode.h"
+#include "edit.h"
+#include "error.h"
+#include "interrupt.h"
+#include "lua_state.h"
+#include "registry.h"
 
 /* What the handler's userdata keeps; a task's, the first ones. */
 enum {

@@ -5,6 +5,7 @@
 
 #include <lauxlib.h>
 
+#include "interrupt.h"
 #include "registry.h"
 
 static const char function_key; /* registry[&function_key]: a Lua function that does nothing, in some instructions */

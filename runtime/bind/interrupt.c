@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stddef.h>
 
+#include "../store/wake.h"
+
 atomic_bool vigia__interrupted;
 int vigia__interrupt_fd = -1;
 atomic_bool vigia__ends_with_output;

@@ -1,12 +1,14 @@
 /*
  * iterator.c - a place to read from, as an immutable Lua value that is equal by what it says.
  */
-#include "bind.h"
+#include "iterator.h"
 
 #include <string.h>
 
 #include "../core/error.h"
 #include "../core/iterator.h"
+#include "error.h"
+#include "lua_state.h"
 
 static const char class_key;
 static const char class_name[] = "vigia.Iterator";

@@ -6,7 +6,10 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/json.h"
+#include "../core/buf.h"
 #include "encode.h"
+#include "error.h"
+#include "lua_state.h"
 
 /* Push field `name` of the event at 1; raises if it is of another type. */
 static void push_field(lua_State *L, const char *name, int type)

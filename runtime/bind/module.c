@@ -1,316 +1,33 @@
 /*
- * module.c - the module vigia.core: its table of functions, what one Lua state shares, classes, and checked arguments.
+ * module.c - the module vigia.core: its table of functions, and nothing that other files use.
  */
-#include "bind.h"
+#include "module.h"
 
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "../core/event.h"
-#include "edit.h"
-#include "interrupt.h"
-#include "output.h"
-#include "registry.h"
-#include "process.h"
-#include "script.h"
-#include "serial.h"
-#include "tell.h"
+#include "../store/clock.h"
 #include "array.h"
 #include "decode.h"
+#include "edit.h"
+#include "error.h"
+#include "interrupt.h"
+#include "iterator.h"
 #include "json.h"
-
-/* ---- What one Lua state shares ---- */
-
-static const char shared_key; /* its address is the key in the registry */
-static const char kept_key;   /* the same, of what objects keep */
-static const char shared_class_key;
-
-static int shared_gc(lua_State *L)
-{
-	struct vigia__lua *shared = vigia__lua_collected(L, &shared_class_key);
-	if (shared == NULL) return 0;
-	shared->ended = true;
-	vigia__buf_deinit(&shared->events);
-	vigia__buf_deinit(&shared->ends);
-	vigia__buf_deinit(&shared->text);
-	vigia_batch_free(shared->spare);
-	shared->spare = NULL;
-	return 0;
-}
-
-/* The key of its class stands behind an object's own bytes, at the end of the userdata. [-0, +1, m] */
-static void *new_object(lua_State *L, size_t size, const void *key, int user_values)
-{
-	size_t class_at = (size + sizeof key - 1) / sizeof key * sizeof key;
-	char *object = lua_newuserdatauv(L, class_at + sizeof key, user_values);
-	memset(object, 0, class_at);
-	memcpy(object + class_at, &key, sizeof key);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
-	lua_setmetatable(L, -2);
-	return object;
-}
-
-/* Answers false if this state has one already (the module was loaded twice). */
-static bool shared_init(lua_State *L)
-{
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key) == LUA_TUSERDATA) {
-		lua_pop(L, 1);
-		return false;
-	}
-	lua_pop(L, 1);
-	lua_newtable(L);
-	lua_createtable(L, 0, 1);
-	lua_pushliteral(L, "k");
-	lua_setfield(L, -2, "__mode");
-	lua_setmetatable(L, -2);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &kept_key);
-	static const luaL_Reg metamethods[] = {{"__gc", shared_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.shared", &shared_class_key, metamethods, NULL);
-	lua_pop(L, 1);
-	new_object(L, sizeof(struct vigia__lua), &shared_class_key, 2);
-	lua_createtable(L, VIGIA_LUA_NAMES, 0);
-	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
-		lua_pushboolean(L, 0);
-		lua_rawseti(L, -2, i);
-	}
-	lua_setiuservalue(L, -2, 1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &shared_key);
-	return true;
-}
-
-struct vigia__lua *vigia__lua_shared(lua_State *L)
-{
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
-	struct vigia__lua *shared = lua_touserdata(L, -1);
-	lua_pop(L, 1);
-	if (shared == NULL || shared->ended) luaL_error(L, "vigia cannot be used while the Lua state is closing");
-	return shared;
-}
-
-void vigia__lua_check_program(lua_State *L, const char *what)
-{
-	if (vigia__lua_shared(L)->script) luaL_error(L, "core.%s is the program's own: a script cannot call it", what);
-}
-
-void vigia__lua_push_shared(lua_State *L)
-{
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
-}
-
-struct vigia__lua *vigia__lua_push_names(lua_State *L)
-{
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
-	struct vigia__lua *shared = lua_touserdata(L, -1);
-	if (lua_getiuservalue(L, -1, 1) != LUA_TTABLE) luaL_error(L, "vigia: the names it keeps were replaced");
-	lua_replace(L, -2);
-	return shared;
-}
-
-/* ---- Classes ---- */
-
-void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
-                      const luaL_Reg *methods)
-{
-	luaL_newmetatable(L, name);
-	luaL_setfuncs(L, metamethods, 0);
-	if (methods) {
-		lua_newtable(L);
-		luaL_setfuncs(L, methods, 0);
-		lua_setfield(L, -2, "__index");
-	}
-	lua_pushvalue(L, -1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, key);
-}
-
-void *vigia__lua_new(lua_State *L, size_t size, const void *key)
-{
-	return new_object(L, size, key, 0);
-}
-
-/* What an object keeps is a list in a table of the registry that is weak in its keys, the objects. Lua's own user
- * values are reached with debug.setuservalue, after which C would point to what was collected. They hold the same
- * values all the same, for the collector: what only a weak table keeps it marks in one go. An entry outlives the
- * finalizers of its key, since a key that is finalized stays until the next cycle. */
-
-/* [-0, +1, -] */
-static bool push_list(lua_State *L, int idx)
-{
-	idx = lua_absindex(L, idx);
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key) == LUA_TTABLE) {
-		lua_pushvalue(L, idx);
-		lua_rawget(L, -2);
-		lua_replace(L, -2);
-	}
-	return lua_istable(L, -1);
-}
-
-void *vigia__lua_new_keeping(lua_State *L, size_t size, const void *key, int count)
-{
-	void *object = new_object(L, size, key, count);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key);
-	luaL_checktype(L, -1, LUA_TTABLE);
-	lua_pushvalue(L, -2);
-	lua_createtable(L, count, 0);
-	lua_rawset(L, -3);
-	lua_pop(L, 1);
-	return object;
-}
-
-void vigia__lua_hide(lua_State *L, int idx, int n)
-{
-	if (!push_list(L, idx)) luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
-	lua_insert(L, -2);
-	lua_rawseti(L, -2, n); /* the list has its place already: cannot raise */
-	lua_pop(L, 1);
-}
-
-void vigia__lua_keep(lua_State *L, int idx, int n)
-{
-	idx = lua_absindex(L, idx);
-	lua_pushvalue(L, -1);
-	vigia__lua_hide(L, idx, n);
-	lua_setiuservalue(L, idx, n);
-}
-
-int vigia__lua_push_kept(lua_State *L, int idx, int n)
-{
-	bool there = push_list(L, idx);
-	if (there) lua_rawgeti(L, -1, n);
-	else lua_pushnil(L);
-	lua_replace(L, -2);
-	return lua_type(L, -1);
-}
-
-void vigia__lua_keep_by(lua_State *L, int idx)
-{
-	idx = lua_absindex(L, idx);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key);
-	luaL_checktype(L, -1, LUA_TTABLE);
-	lua_pushvalue(L, idx);
-	lua_pushvalue(L, -3);
-	lua_rawset(L, -3);
-	lua_pop(L, 2);
-}
-
-void *vigia__lua_test(lua_State *L, int idx, const void *key)
-{
-	if (lua_type(L, idx) != LUA_TUSERDATA) return NULL;
-	size_t len = lua_rawlen(L, idx);
-	char *object = lua_touserdata(L, idx);
-	return len >= sizeof key && memcmp(object + len - sizeof key, &key, sizeof key) == 0 ? object : NULL;
-}
-
-void *vigia__lua_collected(lua_State *L, const void *key)
-{
-#if LUA_VERSION_RELEASE_NUM >= 50404 /* older ones do not tell a finalizer from another call */
-	lua_Debug ar;
-	if (!lua_getstack(L, 0, &ar) || !lua_getinfo(L, "n", &ar) || strcmp(ar.namewhat, "metamethod") != 0 ||
-	    strcmp(ar.name, "__gc") != 0)
-		return NULL;
-#endif
-	return vigia__lua_test(L, 1, key);
-}
-
-void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name)
-{
-	void *object = vigia__lua_test(L, arg, key);
-	if (object == NULL) luaL_typeerror(L, arg, name);
-	return object;
-}
-
-/* ---- Calls that only C makes ---- */
-
-/* One that was not begun yet. */
-struct call {
-	vigia__lua_body body; /* NULL: it was */
-	void *arg;
-	lua_State *L;
-	struct call *outer;
-};
-
-static _Thread_local struct call *calls;
-
-/* What Lua sees of all of them. Argument 1: the call; a hook may make others between it and its function. */
-static int begin_call(lua_State *L)
-{
-	const void *wanted = lua_touserdata(L, 1);
-	struct call *call = calls;
-	while (call && !(call == wanted && call->L == L && call->body)) call = call->outer;
-	if (call == NULL) return luaL_error(L, "this function is vigia's own: nobody else can call it");
-	vigia__lua_body body = call->body;
-	call->body = NULL;
-	lua_settop(L, 0);
-	return body(L, call->arg);
-}
-
-int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler)
-{
-	struct call call = {.body = body, .arg = arg, .L = L, .outer = calls};
-	calls = &call;
-	lua_pushcfunction(L, begin_call);
-	lua_pushlightuserdata(L, &call);
-	int status = lua_pcall(L, 1, results, handler);
-	calls = call.outer;
-	return status;
-}
-
-bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg)
-{
-	if (!lua_checkstack(L, 4)) return false;
-	int top = lua_gettop(L);
-	bool good = vigia__lua_pcall(L, body, arg, 0, 0) == LUA_OK;
-	lua_settop(L, top);
-	return good;
-}
-
-/* ---- Arguments ---- */
-
-void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name)
-{
-	if (lua_type(L, arg) != type)
-		luaL_argerror(
-			L, arg, lua_pushfstring(L, "%s: %s expected, got %s", name, lua_typename(L, type), luaL_typename(L, arg)));
-}
-
-const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len)
-{
-	vigia__lua_check_type(L, arg, LUA_TSTRING, name);
-	return lua_tolstring(L, arg, len);
-}
-
-const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name)
-{
-	size_t len;
-	const char *s = vigia__lua_check_string(L, arg, name, &len);
-	if (strlen(s) != len) luaL_argerror(L, arg, lua_pushfstring(L, "%s: must not contain a zero byte", name));
-	return s;
-}
-
-uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name)
-{
-	int whole = 0;
-	lua_Integer n = lua_type(L, arg) == LUA_TNUMBER ? lua_tointegerx(L, arg, &whole)
-	                                                : 0; /* 3.0 is one, as in Lua's own functions */
-	if (!whole) {
-		const char *got = lua_type(L, arg) == LUA_TNUMBER ? lua_pushfstring(L, "the float %f", lua_tonumber(L, arg))
-		                                                  : luaL_typename(L, arg);
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: integer expected, got %s", name, got));
-	}
-	if (n < 0) luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 or more, got %I", name, n));
-	return (uint64_t)n;
-}
-
-int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name)
-{
-	if (lua_type(L, arg) != LUA_TNUMBER)
-		luaL_argerror(L, arg,
-		              lua_pushfstring(L, "%s: number of seconds expected, got %s", name, luaL_typename(L, arg)));
-	double seconds = lua_tonumber(L, arg);
-	if (!(seconds >= 0))
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: must be 0 seconds or more, got %f", name, seconds));
-	return seconds < 9.2e9 ? (int64_t)llround(seconds * 1e9) : INT64_MAX;
-}
+#include "lua_state.h"
+#include "ndjson.h"
+#include "options.h"
+#include "output.h"
+#include "owner.h"
+#include "process.h"
+#include "reading.h"
+#include "registry.h"
+#include "script.h"
+#include "serial.h"
+#include "store.h"
+#include "tell.h"
+#include "verify.h"
 
 /* ---- The module ---- */
 
@@ -421,7 +138,7 @@ int luaopen_vigia_core(lua_State *L)
 		return luaL_error(L, "vigia.core is of version %s, and the library it found in this process of version %s",
 		                  VIGIA_VERSION, vigia_version());
 	vigia__tell_init();
-	if (shared_init(L)) {
+	if (vigia__lua_state_init(L)) {
 		vigia__lua_error_init(L);
 		vigia__lua_iterator_init(L);
 		vigia__lua_options_init(L);

@@ -6,7 +6,7 @@
  * stored at once and a fast one shares commits. Both directions end cleanly on vigia__interrupted: they poll
  * vigia__interrupt_fd beside their own.
  */
-#include "bind.h"
+#include "ndjson.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -22,7 +22,16 @@
 #include "../core/json.h"
 #include "../core/serial.h"
 #include "../store/file_limit.h"
+#include "../core/buf.h"
+#include "../core/options.h"
+#include "../store/backend.h"
+#include "../store/store.h"
+#include "error.h"
 #include "interrupt.h"
+#include "iterator.h"
+#include "lua_state.h"
+#include "options.h"
+#include "store.h"
 
 static const char append_key, dump_key;
 

@@ -2,13 +2,18 @@
  * options.c - Lua tables of options -> C structs, by the tables of core/options.h, with everything that is wrong in one
  * message.
  */
-#include "bind.h"
-#include "cap.h"
+#include "options.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "../core/error.h"
+#include "../core/event.h"
+#include "../core/filter.h"
+#include "../core/options.h"
+#include "cap.h"
+#include "iterator.h"
+#include "lua_state.h"
 
 static const char box_key; /* of a userdata that owns a struct vigia__filter */
 

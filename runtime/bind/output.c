@@ -19,6 +19,7 @@
 
 #include "../core/alloc.h"
 #include "../store/file_limit.h"
+#include "../core/buf.h"
 #include "interrupt.h"
 
 enum {

@@ -1,10 +1,14 @@
 /*
  * owner.c - core.wait_owner(store, id): block until the process that runs a watcher id is gone; for `vigia run --wait`.
  */
-#include "bind.h"
+#include "owner.h"
 
 #include "../core/error.h"
+#include "../store/store.h"
+#include "error.h"
 #include "interrupt.h"
+#include "lua_state.h"
+#include "store.h"
 
 int vigia__lua_wait_owner(lua_State *L)
 {

@@ -28,11 +28,15 @@
 #include "../drive/worker.h"
 #include "../store/fd.h"
 #include "../store/thread.h"
+#include "../core/buf.h"
+#include "../store/clock.h"
 #include "cap.h"
-#include "interrupt.h"
-#include "output.h"
 #include "decode.h"
 #include "encode.h"
+#include "interrupt.h"
+#include "lua_state.h"
+#include "output.h"
+#include "store.h"
 
 extern char **environ;
 

@@ -13,7 +13,8 @@
 #ifndef VIGIA_BIND_PROCESS_H
 #define VIGIA_BIND_PROCESS_H
 
-#include "bind.h"
+#include "../core/buf.h"
+#include "lua_state.h"
 
 enum {
 	VIGIA_ISOLATED_SOCKET = 3, /* descriptors of the isolated program */

@@ -5,7 +5,7 @@
  * What C owns while Lua may raise is in userdata: a reading under way with its filter and batch, and a batch in a box
  * of its own.
  */
-#include "bind.h"
+#include "reading.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,10 +13,21 @@
 #include "../core/error.h"
 #include "../core/iterator.h"
 #include "../drive/worker.h"
+#include "../core/batch.h"
+#include "../core/filter.h"
+#include "../core/options.h"
+#include "../drive/drive.h"
+#include "../store/clock.h"
+#include "../store/store.h"
+#include "decode.h"
+#include "error.h"
 #include "hook.h"
 #include "interrupt.h"
+#include "iterator.h"
+#include "lua_state.h"
+#include "options.h"
 #include "registry.h"
-#include "decode.h"
+#include "store.h"
 
 static const char batch_key, reading_key;
 

@@ -5,6 +5,8 @@
  * tasks by their address; 2, a thread with this table on its stack, for callbacks of C. All of it goes with the
  * registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
  */
+#include "registry.h"
+
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -14,9 +16,18 @@
 
 #include "../core/error.h"
 #include "../drive/worker.h"
+#include "../core/options.h"
+#include "../drive/clock.h"
+#include "../drive/drive.h"
+#include "../store/clock.h"
 #include "cap.h"
+#include "error.h"
 #include "hook.h"
+#include "interrupt.h"
+#include "lua_state.h"
+#include "options.h"
 #include "script.h"
+#include "store.h"
 #include "tell.h"
 
 static const char class_key, stopping_key;

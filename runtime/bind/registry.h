@@ -5,8 +5,8 @@
 #ifndef VIGIA_BIND_REGISTRY_H
 #define VIGIA_BIND_REGISTRY_H
 
-#include "bind.h"
 #include "interrupt.h"
+#include "lua_state.h"
 
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */

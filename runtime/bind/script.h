@@ -4,7 +4,7 @@
 #ifndef VIGIA_BIND_SCRIPT_H
 #define VIGIA_BIND_SCRIPT_H
 
-#include "registry.h"
+#include "lua_state.h"
 
 /* registry:watch with a path or a module's name for a handler. Arguments: registry, id or nil, the name, options. */
 int vigia__lua_watch_script(lua_State *L);

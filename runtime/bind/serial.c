@@ -2,14 +2,19 @@
  * serial.c - serializers that are Lua functions, and object types that are classes.
  */
 #include "serial.h"
-#include "cap.h"
 
 #include <string.h>
 
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/serial.h"
+#include "../store/store.h"
+#include "../core/buf.h"
+#include "../core/options.h"
+#include "cap.h"
 #include "encode.h"
+#include "error.h"
+#include "lua_state.h"
 
 enum { MARSHAL = 1, UNMARSHAL, FUNCTIONS = 1, UV_TYPES = 2 };
 

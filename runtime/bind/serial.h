@@ -8,7 +8,8 @@
 #ifndef VIGIA_BIND_SERIAL_H
 #define VIGIA_BIND_SERIAL_H
 
-#include "bind.h"
+#include "../core/options.h"
+#include "lua_state.h"
 
 /* What a handle was told about its serializer. */
 struct lua_serializer {

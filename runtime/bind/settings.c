@@ -4,6 +4,11 @@
 #include "settings.h"
 
 #include "../core/error.h"
+#include "../core/options.h"
+#include "../core/settings.h"
+#include "error.h"
+#include "options.h"
+#include "store.h"
 
 /* Only what belongs to the file, and of that only what may change. */
 static void refuse(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)

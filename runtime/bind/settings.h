@@ -4,7 +4,8 @@
 #ifndef VIGIA_BIND_SETTINGS_H
 #define VIGIA_BIND_SETTINGS_H
 
-#include "bind.h"
+#include "../core/settings.h"
+#include "lua_state.h"
 
 /* store:configure{...} */
 int vigia__lua_store_configure(lua_State *L);

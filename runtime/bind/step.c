@@ -9,6 +9,13 @@
 #include "../core/error.h"
 #include "../core/stepper.h"
 #include "../drive/drive.h"
+#include "../core/limit.h"
+#include "../drive/clock.h"
+#include "../store/clock.h"
+#include "error.h"
+#include "iterator.h"
+#include "lua_state.h"
+#include "options.h"
 #include "registry.h"
 #include "tell.h"
 

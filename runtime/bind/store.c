@@ -3,18 +3,26 @@
  *
  * The handle is NULL once closed; the path stays for messages.
  */
-#include "append.h"
-#include "bind.h"
-#include "cache.h"
+#include "store.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "../core/buf.h"
+#include "../core/options.h"
+#include "../store/backend.h"
+#include "../store/store.h"
+#include "append.h"
+#include "cache.h"
+#include "decode.h"
+#include "error.h"
+#include "lua_state.h"
+#include "options.h"
+#include "reading.h"
 #include "serial.h"
 #include "settings.h"
-#include "decode.h"
 
 static const char store_key;
 static const char store_class[] = "vigia.Store";

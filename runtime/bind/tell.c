@@ -15,6 +15,8 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../store/file_limit.h"
+#include "../core/limit.h"
+#include "../store/clock.h"
 #include "output.h"
 
 static bool known;

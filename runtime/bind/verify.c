@@ -5,7 +5,7 @@
  * The child writes records to a pipe; the iterator that Lua gets reads them. Fork without exec is for the program
  * `vigia`, which has no other threads that matter; so this is not part of the module's public names.
  */
-#include "bind.h"
+#include "verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,9 @@
 #include "../core/error.h"
 #include "../store/fd.h"
 #include "../store/verify.h"
+#include "error.h"
 #include "interrupt.h"
+#include "lua_state.h"
 
 static const char child_key;
 

@@ -6,6 +6,11 @@
 #include <stdio.h>
 
 #include "../drive/drive.h"
+#include "../drive/clock.h"
+#include "../store/clock.h"
+#include "error.h"
+#include "iterator.h"
+#include "lua_state.h"
 #include "registry.h"
 
 static const char class_key, stopping_key;

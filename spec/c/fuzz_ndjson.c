@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "bind/store.h"
 #include "core/event.h"
 #include "core/json.h"
 #include "core/serial.h"

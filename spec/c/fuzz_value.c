@@ -5,6 +5,9 @@
  *
  * Input: a byte for what is done. Values are made by the bytes that follow (make), or are msgpack or JSON.
  */
+#include "bind/decode.h"
+#include "bind/encode.h"
+#include "bind/iterator.h"
 #include "core/event.h"
 #include "core/json.h"
 #include "lib/fuzz_lua.h"

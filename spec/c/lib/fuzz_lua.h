@@ -5,9 +5,10 @@
 #ifndef VIGIA_SPEC_FUZZ_LUA_H
 #define VIGIA_SPEC_FUZZ_LUA_H
 
+#include <lauxlib.h>
 #include <lualib.h>
 
-#include "bind/bind.h"
+#include "bind/module.h"
 #include "fuzz.h"
 
 enum { FUZZ_LUA_MEMORY = 256 << 20 };

@@ -1,0 +1,122 @@
+/*
+ * lua_state.h - the floor of this room: what one Lua state shares, classes, calls that only C makes, checked arguments.
+ *
+ * The rules of the room:
+ *   - All arguments are checked before any resource is taken. No raise jumps over a transaction, a lock or a malloc:
+ *     memory that C owns while Lua may raise hangs in a full userdata with __gc.
+ *   - The buffers in struct vigia__lua are shared by all calls of a state. They are safe to use from the first byte
+ *     written to the last byte read as long as nothing in between can run Lua code: no call that allocates a Lua object
+ *     (a collection runs finalizers, and those may call in here).
+ *   - Wrong use raises and names the argument; what goes wrong at run time returns nil and a vigia.Error.
+ *
+ * Functions on the Lua stack are marked as in the manual: [-pops, +pushes, raises], with - never, m memory, v wrong use
+ * too.
+ */
+#ifndef VIGIA_BIND_LUA_STATE_H
+#define VIGIA_BIND_LUA_STATE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../core/buf.h"
+#include "vigia.h"
+
+/* ---- what one Lua state shares ---- */
+
+enum {
+	VIGIA_LUA_NAMES = 256,   /* slots of the name cache, a power of two */
+	VIGIA_LUA_NAME_LEN = 40, /* longer names are not kept */
+	VIGIA_LUA_KEEP = 1 << 18 /* bytes a shared buffer keeps for the next call */
+};
+
+/* A name seen before: its Lua string is at the slot's index + 1 of the table in user value 1. */
+struct vigia__lua_name {
+	uint8_t len; /* 0: none */
+	char bytes[VIGIA_LUA_NAME_LEN];
+};
+
+/* What one Lua state shares, coroutines included. Lives in a userdata in the registry. */
+struct vigia__lua {
+	struct vigia__buf events;     /* events being encoded */
+	struct vigia__buf ends;       /* size_t offsets behind each */
+	struct vigia__buf text;       /* JSON, lists of ids */
+	struct vigia_batch *spare;    /* one batch, for the next read */
+	struct lua_handler *handler;  /* the function handler that runs now (handler.c), NULL outside */
+	struct vigia__worker *worker; /* whose thread this state belongs to (script.c), NULL: an application's */
+	struct vigia__output *output; /* what this state's script prints goes there (output.h), NULL: an application's */
+	int idle_appends;             /* of coroutines, to be used again (append.c) */
+	bool has_types;               /* classes are registered: user value 2 (serial.c) */
+	bool ended;                   /* the Lua state is closing */
+	bool script;                  /* it is a script's: what belongs to the program is none of its business */
+	struct vigia__lua_name names[VIGIA_LUA_NAMES];
+};
+
+/* Make what this Lua state shares. False: it was there, the module is loaded again. [-0, +0, m] */
+bool vigia__lua_state_init(lua_State *L);
+/* What this Lua state shares. Raises when the state is closing: what would be made then, nobody would free.
+ * [-0, +0, v] */
+struct vigia__lua *vigia__lua_shared(lua_State *L);
+/* Raises in a script's state, in a program of its own too: `what` concerns the whole process, its terminal, signals and
+ * standard streams, or forks, and is for the state that the program itself runs in. [-0, +0, v] */
+void vigia__lua_check_program(lua_State *L, const char *what);
+/* The userdata of it. [-0, +1, -] */
+void vigia__lua_push_shared(lua_State *L);
+/* The same without that check, for reading; pushes the table of names' strings. [-0, +1, -] */
+struct vigia__lua *vigia__lua_push_names(lua_State *L);
+
+/* ---- classes ---- */
+
+/* Make a class: a metatable under `name`, and under the address `key`, by which it is found without making a string.
+ * Leaves it on the stack. `methods` may be NULL; then __index is one of the metamethods or absent. [-0, +1, m] */
+void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
+                      const luaL_Reg *methods);
+/* A zeroed userdata of the class on the stack. The class is written behind its bytes as well: debug.setmetatable and
+ * what stands in for an object later change what Lua sees of it, never what C takes it for. [-0, +1, m] */
+void *vigia__lua_new(lua_State *L, size_t size, const void *key);
+/* The same, for one that keeps up to `count` values alive: what C points to from it. [-0, +1, m] */
+void *vigia__lua_new_keeping(lua_State *L, size_t size, const void *key, int count);
+/* The value on top becomes number n, from 1, of what the object at idx keeps. It stays until another takes its place,
+ * or as long as the object: debug.setuservalue does not reach it. [-1, +0, -] */
+void vigia__lua_keep(lua_State *L, int idx, int n);
+/* The same for a value that Lua code must not find among the user values either: a table of what C points to. Something
+ * else should keep it too, for the collector's sake (module.c). [-1, +0, -] */
+void vigia__lua_hide(lua_State *L, int idx, int n);
+/* Push number n of what the object at idx keeps, nil where there is none; answers its type. [-0, +1, -] */
+int vigia__lua_push_kept(lua_State *L, int idx, int n);
+/* The value on top is kept alive as long as the coroutine at idx. [-1, +0, m] */
+void vigia__lua_keep_by(lua_State *L, int idx);
+/* The userdata at idx if it was made of the class, whatever its metatable is by now, else NULL. [-0, +0, -] */
+void *vigia__lua_test(lua_State *L, int idx, const void *key);
+/* For a __gc that frees what a call may be using: the argument, if it is the collector that calls and it is of the
+ * class. Else NULL: Lua code called it, perhaps in the middle of that call. [-0, +0, -] */
+void *vigia__lua_collected(lua_State *L, const void *key);
+/* The same, but raises. [-0, +0, v] */
+void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name);
+
+/* ---- calls that only C makes ---- */
+
+/* What runs under vigia__lua_pcall(): as a lua_CFunction, with an argument that C gave. The stack is empty. */
+typedef int (*vigia__lua_body)(lua_State *L, void *arg);
+/* lua_pcall of body(L, arg); its `results` or the error value are left on the stack. Lua code can find the function of
+ * such a call (debug.getinfo), but it cannot call it: each call is made by C, and once. [-0, +(results|1), -] */
+int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler);
+/* The same so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
+bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
+
+/* ---- arguments ---- */
+
+/* Argument `arg` as a string (no number), naming it `name` if it is none. [-0, +0, v] */
+const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len);
+/* Argument `arg` must be of this type. [-0, +0, v] */
+void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name);
+/* Argument `arg` as a string without a zero byte. [-0, +0, v] */
+const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name);
+/* Argument `arg` as a sequence number: an integer from 0 on. [-0, +0, v] */
+uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name);
+/* Argument `arg` as seconds, in nanoseconds; at most about 292 years, math.huge too. [-0, +0, v] */
+int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name);
+
+#endif

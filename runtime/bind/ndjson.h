@@ -1,0 +1,17 @@
+/*
+ * ndjson.h - the command line's bulk paths; not part of the module's public names.
+ */
+#ifndef VIGIA_BIND_NDJSON_H
+#define VIGIA_BIND_NDJSON_H
+
+#include <lua.h>
+
+void vigia__lua_ndjson_init(lua_State *L);
+/* core.has_input(fd) -> boolean | nil, err: waits until something can be read, or the end is there (false) */
+int vigia__lua_has_input(lua_State *L);
+/* core.ndjson_append(store, fd, on_progress | nil) -> count, last_seq, err | nil */
+int vigia__lua_ndjson_append(lua_State *L);
+/* core.ndjson_dump(store, {from =, filter =, limit =, follow =, fd =}) -> next_iterator, count, err | nil */
+int vigia__lua_ndjson_dump(lua_State *L);
+
+#endif
