@@ -226,6 +226,35 @@ describe("a capped script", function()
 		assert.equal(1, watcher:stats().processed)
 	end)
 
+	it("reads no file and loads no module through the modules that load scripts [H4y]", function()
+		fill(store, 1)
+		local secret = helper.write_file("secret.lua", "return function() end")
+		local path = script(([[
+			local loader, core = require "vigia.script", require "vigia.core"
+			local open = {}
+			local function try(what, f, ...)
+				local ok, result = pcall(f, ...)
+				if ok and result then open[#open + 1] = what end
+			end
+			try("load", loader.load, %q, {options = {}}, {})
+			try("load of a text", loader.load, "x", {options = {}, inside = true}, {}, "return function() end")
+			try("serializer", loader.load, "x", {options = {}}, {}, "return {handle = print, serializer = 'lfs'}")
+			try("find", loader.find, %q)
+			try("find a module", loader.find, "lfs")
+			for level = 1, 20 do
+				local info = debug.getinfo(level, "fS")
+				if not info then break end
+				if info.source:find("script.lua", 1, true) and info.what == "Lua" then
+					try("level " .. level, info.func, %q, {options = {}}, {})
+				end
+			end
+			try("repl", require("vigia").repl)
+			return function() return nil, "open: " .. table.concat(open, ", ") .. "." end]]):format(secret, secret, secret))
+		local watcher = assert(registry:watch("a", path, {libraries = {"string", "table", "debug"}, max_retries = 1, retry_strategy = "skip"}))
+		settle(registry, watcher)
+		mentions(watcher:stats().last_error, "open: .")
+	end)
+
 	it("finds its modules, as source only [H4j]", function()
 		fill(store, 1)
 		local module = helper.path("inner.lua")

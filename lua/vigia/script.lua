@@ -39,8 +39,19 @@ local function learn_fields()
 	table.sort(names)
 end
 
+-- Files and modules are looked for before the script's code runs: that code may be limited to libraries without `io` and `package`, and
+-- can reach M.
+local begun = false
+
+local function only_before(what)
+	if begun then
+		fail("vigia.script.%s is not for a script's code", what)
+	end
+end
+
 ---The file of a script: a path has a slash in it or ends in .lua, anything else is looked for like a module.
 function M.find(source)
+	only_before("find")
 	if source:find("/", 1, true) or source:find("%.lua$") then
 		return source
 	end
@@ -160,8 +171,10 @@ end
 ---@param source string? what was read from the file before
 ---@return {path: string, source: string, id: string, handle: function, init: function?, stop: function?, serializer: any, options: table}
 function M.load(path, order, given, source)
-	given.set = order.set
+	only_before("load")
 	source = source or read(path)
+	begun = true
+	given.set = order.set
 	look_beside(path)
 	local script
 	if order.isolation then
