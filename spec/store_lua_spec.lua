@@ -66,6 +66,24 @@ describe("a registry over a plain table with the methods of a store", function()
 		assert(registry:run())
 	end
 
+	it("names the method that is called on something wrong, as a registry over a file does [R1i]", function()
+		local watcher = assert(registry:watch("a", function() end))
+		local real <close> = assert(vigia.registry(helper.memory()))
+		local like = assert(real:watch("a", function() end))
+		local function same(call)
+			local expected = select(2, pcall(call, real, like))
+			assert.equal(expected, (select(2, pcall(call, registry, watcher))))
+			return expected
+		end
+		mentions(same(function(r) r.step(1) end), "bad argument #1 to 'step' (vigia.Registry expected, got number)")
+		mentions(same(function(_, w) w.stats(nil) end), "#1 to 'stats' (vigia.Watcher expected, got nil)")
+		registry:close()
+		real:close()
+		mentions(same(function(r) r:step() end), "calling 'step' on bad self (the registry is closed)")
+		mentions(same(function(r) r.watch(r, "b", print) end), "#1 to 'watch' (the registry is closed)")
+		mentions(same(function(_, w) w:stop() end), "calling 'stop' on bad self (the watcher's registry is closed)")
+	end)
+
 	it("names the methods that are missing", function()
 		store.get_checkpoint, store.store_event = nil, 5
 		mentions(raises(vigia.registry, store), "store_event", "get_checkpoint")

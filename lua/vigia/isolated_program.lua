@@ -43,6 +43,32 @@ return function(channel)
 		return ...
 	end
 
+	-- The words for an argument that cannot be carried, as a function of C names one; nil if all can be.
+	local function wrong_argument(method, args)
+		local ok, message = pcall(fits, {args = args})
+		if ok then
+			return nil
+		end
+		local number, place, problem = tostring(message):match("^object%.args%[(%d+)%]%.?(.-): (.*)$")
+		if not number then
+			return nil
+		end
+		problem = problem:gsub("^(%l+) cannot be stored;.*", "a %1 cannot be sent from an isolated script to where the store is")
+		return ("bad argument #%s to '%s' (%s%s)"):format(number, printable(tostring(method)), place ~= "" and place .. ": " or "", problem)
+	end
+
+	local function plain_call(on, method, args, places)
+		local results = pack(pcall(ask, on, method, args, NOTHING, places))
+		if results[1] then
+			return unpack(results, 2, results.n)
+		end
+		local wrong = wrong_argument(method, args)
+		if not wrong then
+			error(results[2], 0)
+		end
+		return false, wrong
+	end
+
 	-- The error that a store returns for an event that cannot be carried, and so cannot be stored.
 	local function refusal(objects, places)
 		for i = 1, objects.n do
@@ -63,7 +89,7 @@ return function(channel)
 		if refused then
 			return true, nil, refused
 		end
-		return false, results[2]
+		return false, wrong_argument(method, args) or results[2]
 	end
 
 	local function proxy(on, name)
@@ -75,7 +101,7 @@ return function(channel)
 				if objects.n > 0 then
 					return finish(store_call(method, args, objects, places))
 				end
-				return finish(ask(on, method, args, objects, places))
+				return finish(plain_call(on, method, args, places))
 			end
 		end})
 	end

@@ -22,8 +22,8 @@ local methods = {} -- what people see
 local class = {__index = methods, __name = "vigia.Registry"}
 
 local function check(self)
-	if getmetatable(self) ~= class then error("bad argument #0 (vigia.Registry expected, got " .. type(self) .. ")", 3) end
-	if self.registry.ended then error("bad argument #0 (the registry is closed)", 3) end
+	if getmetatable(self) ~= class then watcher.bad_self("vigia.Registry expected, got " .. type(self)) end
+	if self.registry.ended then watcher.bad_self "the registry is closed" end
 	return self.registry
 end
 

@@ -18,9 +18,16 @@ Watcher.__index = Watcher
 local Public = {} -- what people see
 local class = {__index = Public, __name = "vigia.Watcher"}
 
+-- A method was called on something wrong: the words of luaL_argerror. Called by the function that the method begins with.
+function M.bad_self(problem)
+	local called = debug.getinfo(3, "n")
+	local format = called.namewhat == "method" and "calling '%s' on bad self (%s)" or "bad argument #1 to '%s' (%s)"
+	error(format:format(called.name or "?", problem), 4)
+end
+
 local function check(self)
-	if getmetatable(self) ~= class then error("bad argument #0 (vigia.Watcher expected, got " .. type(self) .. ")", 3) end
-	if self.watcher.registry.ended then error("bad argument #0 (the watcher's registry is closed)", 3) end
+	if getmetatable(self) ~= class then M.bad_self("vigia.Watcher expected, got " .. type(self)) end
+	if self.watcher.registry.ended then M.bad_self "the watcher's registry is closed" end
 	return self.watcher
 end
 
