@@ -40,7 +40,8 @@
  *     lmdb_path lmdb_there lmdb_beside lmdb_format lmdb_meta  is it the right file, is it still, what says it of itself
  *     lmdb_map lmdb_reserve  room: the map, the disk
  *     lmdb_env lmdb_walk lmdb_error   LMDB itself: environments, damaged pages, error numbers
- *     side                the side file: wake words, owners of watcher ids
+ *     side                the side file: wake words, hints
+ *     owner               owner locks: who runs which watcher id
  *     place copies        network file systems, which are refused; one copy of the library per process
  *     fd file_limit thread     descriptors, files of limited size, threads: how ours are made
  *   drive/                moves

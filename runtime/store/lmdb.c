@@ -99,7 +99,7 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 
 static int own(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
-	return vigia__side_own(&((struct lmdb_backend *)base)->side, id, err);
+	return vigia__owner_take(&((struct lmdb_backend *)base)->owners, id, err);
 }
 
 static int still(void *ctx, struct vigia_error *err)
@@ -109,12 +109,12 @@ static int still(void *ctx, struct vigia_error *err)
 
 static int wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
 {
-	return vigia__side_wait(&((struct lmdb_backend *)base)->side, id, cancel_fd, still, base, err);
+	return vigia__owner_wait(&((struct lmdb_backend *)base)->owners, id, cancel_fd, still, base, err);
 }
 
 static void disown(struct vigia__backend *base, const char *id)
 {
-	vigia__side_disown(&((struct lmdb_backend *)base)->side, id);
+	vigia__owner_release(&((struct lmdb_backend *)base)->owners, id);
 }
 
 /* Also for a backend that was only half opened. */
@@ -124,6 +124,7 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
 	vigia__queue_deinit(&b->queue);
 	vigia__lmdb_env_close(b);
+	vigia__owners_deinit(&b->owners);
 	vigia__side_close(&b->side);
 	vigia__copies_leave();
 	pthread_mutex_destroy(&b->readers_mutex);
@@ -214,6 +215,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	vigia__backend_init(&b->base, &lmdb_interface);
 	b->path = path;
 	b->side.fd = -1;
+	vigia__owners_init(&b->owners, &b->side);
 	atomic_init(&b->lost_beside, -1);
 	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();

@@ -131,7 +131,7 @@ static bool runs(struct lmdb_backend *b, const MDB_val *key)
 	size_t len = key->mv_size < sizeof id ? key->mv_size : sizeof id - 1;
 	memcpy(id, key->mv_data, len);
 	id[len] = '\0';
-	return vigia__side_owned(&b->side, id);
+	return vigia__owner_is_held(&b->owners, id);
 }
 
 /* Those whose watcher runs now are touched before they get old. Goes on where the slice before ended, until the

@@ -26,7 +26,7 @@
 #include "backend.h"
 #include "commit.h"
 #include "queue.h"
-#include "side.h"
+#include "owner.h"
 
 /* A checkpoint's value. Native byte order: the file refuses a machine of another one. */
 struct checkpoint_record {
@@ -103,6 +103,7 @@ struct lmdb_backend {
 	_Atomic uint64_t reached; /* the last number that a commit of this process gave */
 	struct vigia__commit commit;
 	struct vigia__side side;
+	struct vigia__owners owners;
 	struct vigia__wake local_wake; /* when the side file may not be written */
 	_Atomic uint32_t local_word;   /* the same for the settings word */
 	pthread_mutex_t settings_mutex;

@@ -1,6 +1,6 @@
 /*
  * side.h - the side file, FILE-side: what the processes of a store share that need not survive them. Wake words, and
- * who runs which watcher. It can be deleted whenever no process has the store open.
+ * the owners of watcher ids (owner.h). It can be deleted whenever no process has the store open.
  *
  * Layout (format 1, native byte order, 32 KiB):
  *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
@@ -17,25 +17,18 @@
  *     2^62 + hash: running the watcher id of that 62-bit hash
  * The pid beside a lock is only for messages: such a lock does not tell it.
  *
- * Threads: own/disown any; open/close under the caller's lock.
+ * Threads: any; open and close under the caller's lock.
  */
 #ifndef VIGIA_STORE_SIDE_H
 #define VIGIA_STORE_SIDE_H
 
-#include <pthread.h>
-
-#include "../core/table.h"
 #include "wake.h"
 
 struct vigia__side_map;
-struct vigia__owned; /* a watcher id this process runs */
 
 struct vigia__side {
 	int fd; /* -1: not open */
 	struct vigia__side_map *map;
-	pthread_mutex_t mutex;     /* of `owned`: locks of one process do not exclude one another */
-	struct vigia__table owned; /* of struct vigia__owned, by the id's hash */
-	bool full;                 /* all entries for pids are of watchers that run */
 };
 
 /* Before LMDB opens the store file of this device and inode (0, 0: it is yet to be made): does nobody use another one
@@ -60,15 +53,4 @@ struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side);
 /* Become the process that collects garbage: false, another one is. */
 bool vigia__side_elect(struct vigia__side *side);
 void vigia__side_resign(struct vigia__side *side);
-/* Does anybody, here or elsewhere, run this watcher id now? */
-bool vigia__side_owned(struct vigia__side *side, const char *id);
-
-/* Become the one who runs this watcher id. 0; EOWNED naming the pid; EIO. */
-int vigia__side_own(struct vigia__side *side, const char *id, struct vigia_error *err);
-/* Block until nobody runs this watcher id in another process, or cancel_fd (-1: never) is readable: EINTERRUPTED.
- * Somebody else may be faster to own it then. `still` is asked once a second, and ends it with its error. */
-int vigia__side_wait(struct vigia__side *side, const char *id, int cancel_fd,
-                     int (*still)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err);
-void vigia__side_disown(struct vigia__side *side, const char *id);
-
 #endif

@@ -66,8 +66,8 @@ return {
 		"int rc = check_progress(b, txn, taken, err);", "int rc = 0;"),
 	bug("G1 collection passes the lowest checkpoint", "core/retention.c", "test_retention", "G1_G4*",
 		"uint64_t age_ceiling = holders->count > 0 ? low : 0;", "uint64_t age_ceiling = holders->count > 0 ? latest : 0;"),
-	bug("W19 an id has two owners", "store/side.c", "test_lmdb", "W19_an_id*",
-		"} else if (lock_byte(side->fd, id_byte(hash), F_WRLCK, false) < 0) {", "} else if (false) {"),
+	bug("W19 an id has two owners", "store/owner.c", "test_lmdb", "W19_an_id*",
+		"} else if (vigia__side_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {", "} else if (false) {"),
 
 	---- what is queued ----
 	bug("D2 what is queued while a commit fails overtakes what it had taken", "store/queue.c", "test_queue", "D2_what_is_queued*",

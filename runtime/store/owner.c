@@ -1,0 +1,202 @@
+/*
+ * owner.c - the owner locks of watcher ids: who runs which one. See owner.h.
+ */
+#include "owner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "fd.h"
+#include "side_private.h"
+#include "thread.h"
+
+enum { STILL_MS = 1000 };
+
+/* A watcher id that this process runs. */
+struct owned {
+	struct vigia__node entry; /* of `here`; first */
+};
+
+/* 62 bits: a clash of two ids would only make one wait for the other. */
+static uint64_t id_hash(const char *id)
+{
+	uint64_t h = vigia__table_hash(id, strlen(id));
+	h = (h ^ (h >> 62)) & ((UINT64_C(1) << 62) - 1);
+	return h ? h : 1; /* 0 is an entry that was never used */
+}
+
+static off_t id_byte(uint64_t hash)
+{
+	return (off_t)((UINT64_C(1) << 62) | hash);
+}
+
+void vigia__owners_init(struct vigia__owners *owners, struct vigia__side *side)
+{
+	*owners = (struct vigia__owners){.side = side};
+	pthread_mutex_init(&owners->mutex, NULL);
+}
+
+void vigia__owners_deinit(struct vigia__owners *owners)
+{
+	for (struct vigia__node *entry; (entry = vigia__table_pop(&owners->here));) vigia__free(entry);
+	vigia__table_deinit(&owners->here);
+	pthread_mutex_destroy(&owners->mutex);
+}
+
+static int owned_by(struct vigia_error *err, const char *id, const char *who, int32_t pid, uint32_t space)
+{
+	char text[96];
+	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who,
+	             vigia__side_pid_text(text, sizeof text, pid, space));
+	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	return VIGIA_EOWNED;
+}
+
+static bool locked(struct vigia__owners *owners, uint64_t hash)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = id_byte(hash), .l_len = 1};
+	return fcntl(owners->side->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* The entry with this hash, from where it belongs on. NULL: none. */
+static struct owner *find_owner(struct vigia__owners *owners, uint64_t hash)
+{
+	for (uint64_t i = 0; i < OWNERS; i++) {
+		struct owner *owner = &owners->side->map->owners[(hash + i) % OWNERS];
+		if (atomic_load(&owner->hash) == hash) return owner;
+	}
+	return NULL;
+}
+
+/* With the id's lock held: write down the pid. In a full table the entry of one that nobody runs is taken; with 1024
+ * that run, none. */
+static void note_owner(struct vigia__owners *owners, uint64_t hash)
+{
+	struct owner *owner = find_owner(owners, hash);
+	for (uint64_t i = 0; owner == NULL && i < 2 * OWNERS && !owners->full; i++) {
+		struct owner *other = &owners->side->map->owners[(hash + i) % OWNERS];
+		uint64_t old = atomic_load(&other->hash);
+		if (old != 0 && (i < OWNERS || locked(owners, old))) continue;
+		if (atomic_compare_exchange_strong(&other->hash, &old, hash)) owner = other;
+	}
+	if (owner) {
+		atomic_store(&owner->pid, (int32_t)getpid());
+		atomic_store(&owner->space, vigia__side_pid_space());
+	} else owners->full = true; /* until one of ours ends: each look is a system call an entry */
+}
+
+int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia_error *err)
+{
+	uint64_t hash = id_hash(id);
+	struct owned *mine = vigia__calloc(sizeof *mine);
+	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", VIGIA_SHOWN(id));
+	pthread_mutex_lock(&owners->mutex);
+	struct vigia__node *other = vigia__table_first(&owners->here, hash);
+	int rc = VIGIA_OK;
+	if (other) {
+		rc = owned_by(err, id, "another registry of this process", (int32_t)getpid(), 0);
+	} else if (vigia__side_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {
+		if (errno == EAGAIN || errno == EACCES) {
+			struct owner *owner = find_owner(owners, hash);
+			rc = owned_by(err, id, "another process", owner ? atomic_load(&owner->pid) : 0,
+			              owner ? atomic_load(&owner->space) : 0);
+		} else {
+			rc = vigia__side_error(err, "lock", id);
+		}
+	}
+	if (rc == VIGIA_OK) {
+		vigia__table_add(&owners->here, &mine->entry, hash);
+		note_owner(owners, hash);
+		mine = NULL;
+	}
+	pthread_mutex_unlock(&owners->mutex);
+	vigia__free(mine);
+	return rc;
+}
+
+/* ---- waiting for the end of an owner ---- */
+
+struct wait {
+	int fd; /* a description of its own: locks of one description do not exclude one another */
+	off_t byte;
+	int done; /* eventfd */
+	int error;
+};
+
+/* Cancelled in the middle: AddressSanitizer would keep the marks of a frame that never returned. */
+__attribute__((no_sanitize_address)) static void *wait_for_lock(void *arg)
+{
+	struct wait *wait = arg;
+	/* Shared, so that those who wait do not stand in one another's way. */
+	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = wait->byte, .l_len = 1};
+	int rc;
+	do rc = fcntl(wait->fd, F_OFD_SETLKW, &lock);
+	while (rc < 0 && errno == EINTR);
+	wait->error = rc < 0 ? errno : 0;
+	uint64_t one = 1;
+	(void)!write(wait->done, &one, sizeof one);
+	return NULL;
+}
+
+int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_fd,
+                      int (*still)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err)
+{
+	char name[64];
+	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = VIGIA_FD(eventfd(0, EFD_CLOEXEC))};
+	pthread_t thread;
+	snprintf(name, sizeof name, "/proc/self/fd/%d", owners->side->fd);
+	if (wait.done >= 0) wait.fd = VIGIA_FD(open(name, O_RDWR | O_CLOEXEC));
+	int rc = wait.fd < 0 ? vigia__side_error(err, "open", name) : VIGIA_OK;
+	if (rc == VIGIA_OK && (errno = vigia__thread_start(&thread, 0, wait_for_lock, &wait)) != 0) {
+		rc = vigia__error(err, errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO,
+		                  "cannot start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));
+		vigia__error_cause(err, "%s", strerror(errno));
+	} else if (rc == VIGIA_OK) {
+		struct pollfd fds[2] = {{.fd = wait.done, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
+		int ready;
+		do ready = poll(fds, 2, STILL_MS);
+		while ((ready < 0 && errno == EINTR) || (ready == 0 && (rc = still(ctx, err)) == VIGIA_OK));
+		if (ready <= 0) fds[0].revents = 0;
+		if (!fds[0].revents) pthread_cancel(thread); /* fcntl is where it can be cancelled */
+		pthread_join(thread, NULL);
+		if (rc == VIGIA_OK && !fds[0].revents)
+			rc = vigia__error(err, VIGIA_EINTERRUPTED, "interrupted while waiting for watcher '%s'", VIGIA_SHOWN(id));
+		else if (rc == VIGIA_OK && wait.error) errno = wait.error, rc = vigia__side_error(err, "lock", id);
+	}
+	if (wait.fd >= 0) close(wait.fd);
+	if (wait.done >= 0) close(wait.done);
+	return rc;
+}
+
+void vigia__owner_release(struct vigia__owners *owners, const char *id)
+{
+	if (owners->side->fd < 0) return;
+	uint64_t hash = id_hash(id);
+	pthread_mutex_lock(&owners->mutex);
+	struct vigia__node *mine = vigia__table_first(&owners->here, hash);
+	if (mine) {
+		vigia__table_remove(&owners->here, mine);
+		owners->full = false;
+		vigia__side_lock(owners->side->fd, id_byte(hash), F_UNLCK, false);
+	}
+	pthread_mutex_unlock(&owners->mutex);
+	vigia__free(mine);
+}
+
+bool vigia__owner_is_held(struct vigia__owners *owners, const char *id)
+{
+	if (owners->side->fd < 0) return false;
+	uint64_t hash = id_hash(id);
+	pthread_mutex_lock(&owners->mutex);
+	bool mine = vigia__table_first(&owners->here, hash) != NULL;
+	pthread_mutex_unlock(&owners->mutex);
+	if (mine) return true;
+	return locked(owners, hash);
+}

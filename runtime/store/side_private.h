@@ -1,0 +1,59 @@
+/*
+ * side_private.h - the side file from within: its layout, drawn in side.h, and what owner.c needs of side.c.
+ */
+#ifndef VIGIA_STORE_SIDE_PRIVATE_H
+#define VIGIA_STORE_SIDE_PRIVATE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "side.h"
+
+enum {
+	SIDE_BYTES = 32768,
+	OWNERS = 1024,
+	USERS = 256,
+	LOCK_MAKING = 0,
+	LOCK_COLLECTING = 1,
+	LOCK_USING = 2,
+	LOCK_USERS = 1024
+};
+
+struct vigia__side_map {
+	char magic[8];
+	uint32_t format;
+	uint32_t size;
+	uint8_t id[16];
+	_Atomic uint32_t settings;
+	uint32_t reserved0;
+	_Atomic uint64_t dev, ino;
+	_Atomic uint64_t tried;
+	struct vigia__wake wake;
+	_Atomic uint64_t collect_at;
+	_Atomic uint32_t collect_word;
+	uint8_t reserved2[1024 - 64 - 12 - sizeof(struct vigia__wake)];
+	struct owner {
+		_Atomic uint64_t hash;
+		_Atomic int32_t pid;
+		_Atomic uint32_t space;
+	} owners[OWNERS];
+	struct user {
+		_Atomic int32_t pid;
+		_Atomic uint32_t space; /* the pid's namespace; 0: not known */
+	} users[USERS];
+};
+_Static_assert(offsetof(struct vigia__side_map, tried) == 56, "the layout drawn in side.h");
+_Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout drawn in side.h");
+_Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");
+_Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
+
+/* Lock or unlock (`type`) one byte. 0, or -1 with errno; EAGAIN: somebody else holds it. */
+int vigia__side_lock(int fd, off_t byte, short type, bool wait);
+/* The number of this process's PID namespace; 0: not known. */
+uint32_t vigia__side_pid_space(void);
+/* " (pid 12)", "" where it is not known, into out. Returns out. */
+const char *vigia__side_pid_text(char *out, size_t size, int32_t pid, uint32_t space);
+/* EPERM, EDISKFULL, ENOMEM or EIO, from errno. */
+int vigia__side_error(struct vigia_error *err, const char *what, const char *path);
+
+#endif
