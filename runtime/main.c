@@ -22,6 +22,7 @@
  *     error alloc buf table    codes and messages, memory, byte buffers, hash tables
  *   store/                remembers
  *     store               handles: what is alike for all backends
+ *     store_append store_read store_checkpoints  what callers do with them
  *     backend             the interface that each backend fills in
  *     clock               the time; is this process a forked child?
  *     commit              group commit: many callers, one sync

@@ -1,0 +1,187 @@
+/*
+ * store_append.c - appends: encoded, then queued or committed, for callers that wait and for those that must not.
+ */
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/event.h"
+#include "../core/options.h"
+#include "../core/serial.h"
+#include "commit.h"
+#include "store_private.h"
+
+static void note_appended(struct vigia_store *store, const struct vigia__append *request)
+{
+	if (request->count == 0 || request->existed) return;
+	uint64_t last = request->last_seq, known = atomic_load(&store->appended);
+	while (known < last && !atomic_compare_exchange_weak(&store->appended, &known, last)) continue;
+}
+
+/* Conditions are for those who want to know at once. */
+static bool may_queue(const struct vigia__append *request)
+{
+	return request->count > 0 && !request->now && !request->if_last_given && request->key.len == 0;
+}
+
+int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err)
+{
+	int rc = vigia__store_enter_to_write(store, err);
+	if (rc < 0) return rc;
+	request->queued = false;
+	rc = may_queue(request) ? vigia__queue_wanted(store->backend->queue, err) : 0;
+	bool queues = rc > 0;
+	if (queues) {
+		rc = vigia__queue_put(store->backend->queue, request, store->options.commit_queue_bytes, err);
+		request->queued = rc == VIGIA_OK;
+	}
+	if (rc == (queues ? VIGIA_NONE : 0)) {
+		rc = store->backend->append(store->backend, request, err);
+		if (rc == VIGIA_OK) note_appended(store, request);
+		if (rc == VIGIA_OK && queues) {
+			vigia__queue_has_room(store->backend->queue);
+			request->queued = true; /* as all others: without a number */
+		}
+	}
+	vigia__store_leave(store);
+	return rc;
+}
+
+/* On the committing thread. */
+static void append_finished(struct vigia__ticket *ticket)
+{
+	struct vigia__pending *pending = ticket->call_arg;
+	pending->rc = ticket->rc;
+	if (ticket->rc == VIGIA_OK) note_appended(pending->store, &pending->request);
+	atomic_store(&pending->done, 1);
+	syscall(SYS_futex, &pending->done, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pending, struct vigia_error *err)
+{
+	atomic_init(&pending->done, 0);
+	pending->store = store;
+	/* To be queued: done at once, or after one commit if the queue is full. */
+	bool queues = may_queue(&pending->request) && atomic_load(&store->backend->durability) == VIGIA_DURABILITY_INTERVAL;
+	if (queues || store->backend->submit == NULL) {
+		pending->rc = vigia__store_append(store, &pending->request, &pending->err);
+		atomic_store(&pending->done, 1);
+		return VIGIA_OK;
+	}
+	struct vigia__ticket *ticket = vigia__calloc(sizeof *ticket);
+	if (ticket == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to queue an append");
+	int rc = vigia__store_enter_to_write(store, err);
+	if (rc == VIGIA_OK) {
+		*ticket = (struct vigia__ticket){.kind = VIGIA_TICKET_APPEND,
+		                                 .append = &pending->request,
+		                                 .call_arg = pending,
+		                                 .err = &pending->err,
+		                                 .finished = append_finished};
+		pending->ticket = ticket;
+		rc = store->backend->submit(store->backend, ticket);
+		if (rc == VIGIA_OK) return VIGIA_OK;
+		if (err) *err = pending->err;
+		pending->ticket = NULL;
+		vigia__store_leave(store);
+	}
+	vigia__free(ticket);
+	return rc;
+}
+
+void vigia__store_await(struct vigia__pending *pending)
+{
+	/* In a forked child nobody commits what the parent submitted. */
+	while (pending->ticket && !atomic_load(&pending->done) &&
+	       pending->store->fork_generation == vigia__fork_generation())
+		syscall(SYS_futex, &pending->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+
+int vigia__store_settle(struct vigia__pending *pending)
+{
+	if (pending->ticket) {
+		vigia__free(pending->ticket);
+		pending->ticket = NULL;
+		vigia__store_leave(pending->store);
+	}
+	return pending->rc;
+}
+
+int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)
+{
+	struct vigia__append nothing = {.keep = true}; /* with the progress, what was queued before it */
+	struct vigia__progress_list *progress = &store->backend->progress;
+	uint64_t wanted = vigia__progress_in(progress), before, out = vigia__progress_out(progress);
+	int rc;
+	do {
+		before = out;
+		rc = vigia__store_append(store, &nothing, err);
+		out = vigia__progress_out(progress);
+	} while (rc == VIGIA_OK && out < wanted && out > before);
+	return rc;
+}
+
+static int encode(struct vigia__buf *buf, const struct vigia_store *store, const struct vigia_new_event *event,
+                  int64_t size_max, struct vigia_error *err)
+{
+	size_t start = buf->len;
+	int rc = vigia__value_check(event->object, VIGIA_ESERIAL, err);
+	if (rc == VIGIA_OK) rc = vigia__event_begin(buf, event->operation, event->object_type, err);
+	if (rc == VIGIA_OK && vigia__buf_add(buf, event->object.data, event->object.len) < 0)
+		rc = vigia__error(err, VIGIA_ENOMEM, "no memory for an event of %zu bytes", event->object.len);
+	if (rc == VIGIA_OK) rc = vigia__event_end(buf, start, size_max, err);
+	if (rc == VIGIA_OK) rc = vigia__event_recode(buf, start, store->serializer, size_max, err);
+	return rc;
+}
+
+int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err)
+{
+	if (key.data && key.len == 0) return vigia__error(err, VIGIA_EINVAL, "key: must not be empty");
+	if (key.len > VIGIA_KEY_MAX)
+		return vigia__error(err, VIGIA_EINVAL, "key: must have at most %d bytes, has %zu", VIGIA_KEY_MAX, key.len);
+	return VIGIA_OK;
+}
+
+int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
+                       uint64_t *first_seq, struct vigia_error *err)
+{
+	return vigia_store_append_with(store, events, count, NULL, first_seq, NULL, err);
+}
+
+int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
+                            const struct vigia_append_options *options, uint64_t *first_seq, bool *existed,
+                            struct vigia_error *err)
+{
+	struct vigia_append_options conditions = {0};
+	if (options) {
+		int bad = vigia__options_take("vigia_append_options", &conditions, sizeof conditions,
+		                              offsetof(struct vigia_append_options, key), options, err);
+		if (bad == VIGIA_OK) bad = vigia__append_key_check(conditions.key, err);
+		if (bad < 0) return bad;
+	}
+	if (count == 0) return vigia__error(err, VIGIA_EINVAL, "events: at least one is needed");
+	struct vigia__buf buf = {0};
+	size_t *ends = vigia__alloc(count * sizeof *ends);
+	int rc = ends ? VIGIA_OK : vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events", count);
+	for (size_t i = 0; i < count && rc == VIGIA_OK; i++) {
+		rc = encode(&buf, store, &events[i], store->backend->max_event_size, err);
+		if (rc < 0 && count > 1) vigia__error_prefix(err, "events[%zu]: ", i);
+		ends[i] = buf.len;
+	}
+	if (rc == VIGIA_OK) {
+		struct vigia__append request = {.bytes = buf.data,
+		                                .ends = ends,
+		                                .count = count,
+		                                .len = buf.len,
+		                                .key = conditions.key,
+		                                .if_last = conditions.if_last,
+		                                .if_last_given = conditions.if_last_given};
+		rc = vigia__store_append(store, &request, err);
+		if (rc == VIGIA_OK && first_seq) *first_seq = request.queued ? 0 : request.first_seq;
+		if (rc == VIGIA_OK && existed) *existed = request.existed;
+	}
+	vigia__free(ends);
+	vigia__buf_deinit(&buf);
+	return rc;
+}

@@ -1,0 +1,12 @@
+/*
+ * store_private.h - what the store*.c files share beside store.h.
+ */
+#ifndef VIGIA_STORE_STORE_PRIVATE_H
+#define VIGIA_STORE_STORE_PRIVATE_H
+
+#include "store.h"
+
+/* As vigia__store_enter(), for a call that changes something: also EREADONLY. */
+int vigia__store_enter_to_write(struct vigia_store *store, struct vigia_error *err);
+
+#endif

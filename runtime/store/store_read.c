@@ -1,0 +1,122 @@
+/*
+ * store_read.c - reads: where they begin, and the long poll.
+ */
+#include "../core/error.h"
+#include "../core/iterator.h"
+#include "../core/options.h"
+#include "store_private.h"
+
+/* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
+enum { SCAN_NS = 10000000 };
+
+static int resolve(struct vigia_store *store, struct vigia_iterator *it, struct vigia_error *err)
+{
+	if (it->kind != VIGIA_TRIM_HORIZON && it->kind != VIGIA_LATEST) return VIGIA_OK;
+	uint64_t oldest, latest;
+	int rc = store->backend->bounds(store->backend, &oldest, &latest, err);
+	if (rc == VIGIA_OK) *it = vigia__iterator_resolve(*it, oldest, latest);
+	return rc;
+}
+
+static bool ended(const struct vigia_store *store, const struct vigia__cancel *cancel)
+{
+	if (atomic_load(&store->closed)) return true;
+	return cancel && ((cancel->flag && atomic_load(cancel->flag)) || (cancel->asks && cancel->asks(cancel->ctx)));
+}
+
+/* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */
+static void wait_for_event(struct vigia_store *store, struct vigia__listen *listen, uint64_t commits,
+                           int64_t until_mono_ns, const struct vigia__cancel *cancel)
+{
+	struct vigia__backend *b = store->backend;
+	for (;;) {
+		vigia__wake_rung(listen); /* before the look at why */
+		if (ended(store, cancel)) return;
+		int64_t heal = vigia__mono_ns() + VIGIA_HEAL_NS;
+		int64_t first = heal < until_mono_ns ? heal : until_mono_ns;
+		if (cancel && cancel->asks) first = vigia__signal_until(first);
+		if (vigia__wake_wait(b->wake, listen, first)) return;
+		/* who was held up until both are due still compares: the event was there in time */
+		int64_t now = vigia__mono_ns();
+		if ((now < until_mono_ns || now >= heal) && vigia__store_unannounced(b, commits)) return;
+		if (now >= until_mono_ns) return;
+	}
+}
+
+int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
+                      const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
+                      struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	struct vigia__backend *b = store->backend;
+	vigia__batch_clear(batch);
+	struct vigia_iterator it = request->from;
+	rc = resolve(store, &it, err);
+	bool to_end = request->scan == VIGIA_SCAN_END;
+	int64_t timeout = request->timeout_ns < 0 ? store->options.long_polling_timeout_ns : request->timeout_ns;
+	int64_t now = vigia__mono_ns(), until = now > INT64_MAX - timeout ? INT64_MAX : now + timeout;
+	struct vigia__listen listen;
+	if (timeout > 0) {
+		size_t types_count;
+		const struct vigia_slice *types = vigia__filter_types(filter, &types_count);
+		vigia__listen_init(&listen, types, types_count);
+		vigia__listen_bell(&listen, &store->bell);
+		if (cancel && cancel->bell) vigia__listen_bell(&listen, cancel->bell);
+	}
+	while (rc == VIGIA_OK) {
+		uint64_t commits = 0;
+		if (timeout > 0) {
+			vigia__wake_prepare(b->wake, &listen); /* first listen, then look, then wait */
+			commits = b->commits(b);
+		}
+		size_t used = batch->taken + batch->bytes.len, bytes_max = (size_t)store->options.max_batch_bytes;
+		struct vigia__scan scan = {
+			.from = vigia__iterator_first(it),
+			.filter = filter,
+			.count_max = request->limit > 0 ? (size_t)request->limit - batch->count : SIZE_MAX,
+			.bytes_max = used < bytes_max ? bytes_max - used : 0,
+			.goes_on = used > 0,
+			.now_mono_ns = now,
+			.until_mono_ns = now + SCAN_NS,
+		};
+		rc = b->scan(b, &scan, batch, err);
+		if (rc < 0) break;
+		if (batch->gone == 0) batch->gone = scan.gone;
+		if (scan.looked_at > 0) it = vigia__iterator_after(scan.looked_at);
+		batch->at_end = scan.at_end;
+		if (to_end && !scan.at_end && scan.looked_at > 0 &&
+		    (request->limit <= 0 || batch->count < (size_t)request->limit) && !ended(store, cancel)) {
+			now = vigia__mono_ns();
+			continue;
+		}
+		if (batch->count > 0 || timeout == 0 || ended(store, cancel)) break;
+		if (scan.at_end) wait_for_event(store, &listen, commits, until, cancel);
+		now = vigia__mono_ns();
+		if (now >= until && scan.at_end) timeout = 0; /* one last look */
+		else if (now >= until || ended(store, cancel)) break;
+	}
+	*next = it;
+	vigia__store_leave(store);
+	return rc < 0 ? rc : VIGIA_OK;
+}
+
+int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,
+                     struct vigia_iterator *next, struct vigia_error *err)
+{
+	struct vigia__filter *filter = NULL;
+	struct vigia_read ours = {0};
+	int rc = VIGIA_OK;
+	if (request)
+		rc = vigia__options_take("vigia_read", &ours, sizeof ours, offsetof(struct vigia_read, filter), request, err);
+	if (rc < 0) return rc;
+	if (ours.scan != VIGIA_SCAN_SLICE && ours.scan != VIGIA_SCAN_END)
+		return vigia__error(err, VIGIA_EINVAL, "scan: is %d, allowed: one of enum vigia_scan", ours.scan);
+	if (ours.limit < 0)
+		return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)ours.limit);
+	rc = vigia__filter_new(&ours.filter, &filter, err);
+	if (rc < 0) return rc;
+	rc = vigia__store_read(store, &ours, filter, NULL, batch, next, err);
+	vigia__filter_free(filter);
+	return rc;
+}
