@@ -254,30 +254,32 @@ int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_
 
 /* ---- progress ---- */
 
-/* What a watcher finished was read from this store: an event beyond the last one is of what was in the file before
- * (contract W9). */
-static int check_progress(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,
-                          struct vigia_error *err)
+struct saving {
+	struct lmdb_backend *b;
+	MDB_txn *txn;
+	uint64_t last; /* event that is there */
+	int64_t now;
+	struct vigia_error *err;
+};
+
+static int save_one(void *ctx, const char *id, uint64_t done)
 {
-	MDB_cursor *events;
-	uint64_t last;
-	int rc = mdb_cursor_open(txn, b->events, &events);
-	if (rc != 0) return rc;
-	rc = vigia__lmdb_last_number(b, txn, events, &last);
-	mdb_cursor_close(events);
-	for (size_t i = 0; i < taken->count && rc == 0; i++)
-		if (taken->items[i].done > last) rc = vigia__lmdb_overwritten(b, err);
-	return rc;
+	const struct saving *saving = ctx;
+	/* What a watcher finished it read from this store: a later event was in the file before (contract W9). */
+	if (done > saving->last) return vigia__lmdb_overwritten(saving->b, saving->err);
+	return put(saving->b, saving->txn, id, done, saving->now);
 }
 
 int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,
                              struct vigia_error *err)
 {
-	int64_t now = 0;
+	struct saving saving = {.b = b, .txn = txn, .err = err};
+	MDB_cursor *events;
 	if (taken == NULL) return 0;
-	int rc = check_progress(b, txn, taken, err);
-	if (rc == 0) rc = vigia__lmdb_time(b, txn, &now);
-	for (size_t i = 0; i < taken->count && rc == 0; i++)
-		rc = put(b, txn, taken->items[i].progress->id, taken->items[i].done, now);
-	return rc;
+	int rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	rc = vigia__lmdb_last_number(b, txn, events, &saving.last);
+	mdb_cursor_close(events);
+	if (rc == 0) rc = vigia__lmdb_time(b, txn, &saving.now);
+	return rc == 0 ? vigia__progress_each(taken, save_one, &saving) : rc;
 }

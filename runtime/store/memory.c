@@ -161,9 +161,11 @@ static void drop_spare(struct memory_backend *b)
 	}
 }
 
-/* One more checkpoint can be made. 0 or -1. */
-static int add_spare(struct memory_backend *b)
+/* Memory for a checkpoint of this id. 0 or -1. */
+static int reserve(void *ctx, const char *id, uint64_t seq_num)
 {
+	struct memory_backend *b = ctx;
+	if (find(b, id)) return 0;
 	struct checkpoint *spare = vigia__calloc(sizeof *spare);
 	if (spare == NULL) return -1;
 	spare->entry.next = (struct vigia__node *)b->spare;
@@ -176,10 +178,9 @@ static int add_spare(struct memory_backend *b)
 static int commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
 {
 	pthread_mutex_lock(&b->mutex);
-	int rc = id && find(b, id) == NULL ? add_spare(b) : 0;
+	int rc = id ? reserve(b, id, 0) : 0;
 	if (rc == 0) rc = vigia__progress_take(&b->base.progress, &b->taken);
-	for (size_t i = 0; rc == 0 && b->taken && i < b->taken->count; i++)
-		if (find(b, b->taken->items[i].progress->id) == NULL) rc = add_spare(b);
+	if (rc == 0) rc = vigia__progress_each(b->taken, reserve, b);
 	if (rc == 0) return VIGIA_OK;
 	drop_spare(b);
 	vigia__progress_done(&b->base.progress, b->taken, false);
@@ -195,11 +196,16 @@ static void commit_cancel(struct memory_backend *b)
 	pthread_mutex_unlock(&b->mutex);
 }
 
+static int save_one(void *ctx, const char *id, uint64_t done)
+{
+	put(ctx, id, done);
+	return 0;
+}
+
 /* It ends: the watchers' progress goes with it, as with every commit (contract W10). */
 static void commit_end(struct memory_backend *b)
 {
-	for (size_t i = 0; b->taken && i < b->taken->count; i++)
-		put(b, b->taken->items[i].progress->id, b->taken->items[i].done);
+	vigia__progress_each(b->taken, save_one, b);
 	drop_spare(b);
 	vigia__progress_done(&b->base.progress, b->taken, true);
 	atomic_fetch_add(&b->commits, 1);
@@ -242,15 +248,19 @@ static int checkpoint_get(struct vigia__backend *base, const char *id, uint64_t 
 	return found ? VIGIA_OK : none(id, err);
 }
 
+static int is_id(void *ctx, const char *id, uint64_t done)
+{
+	return strcmp(id, ctx) == 0;
+}
+
 static int checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	struct checkpoint *at = find(b, id);
-	bool taken = false; /* then it is made anew by this very commit */
-	for (size_t i = 0; at && b->taken && i < b->taken->count; i++)
-		taken |= strcmp(b->taken->items[i].progress->id, id) == 0;
+	/* Then it is made anew by this very commit. */
+	bool taken = at && vigia__progress_each(b->taken, is_id, (void *)id) != 0;
 	if (at) vigia__table_remove(&b->checkpoints, &at->entry);
 	if (taken) {
 		at->entry.next = (struct vigia__node *)b->spare;

@@ -164,6 +164,14 @@ int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progre
 	return count > 0 && taken == NULL ? ENOMEM : 0;
 }
 
+int vigia__progress_each(const struct vigia__progress_taken *taken, vigia__progress_fn fn, void *ctx)
+{
+	int rc = 0;
+	for (size_t i = 0; taken && i < taken->count && rc == 0; i++)
+		rc = fn(ctx, taken->items[i].progress->id, taken->items[i].done);
+	return rc;
+}
+
 void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed)
 {
 	if (taken == NULL) return;

@@ -7,6 +7,9 @@
  * moved, not what there is, and however much that was, it takes a slice: who wants all saved commits until
  * vigia__progress_out() has reached what vigia__progress_in() was.
  *
+ * A backend calls three functions in each commit: vigia__progress_take(), vigia__progress_each() with a function that
+ * writes one checkpoint, vigia__progress_done().
+ *
  * Threads: move, reset, saved and end belong to the watcher's thread; take and done to whoever commits.
  */
 #ifndef VIGIA_STORE_PROGRESS_H
@@ -71,6 +74,10 @@ uint64_t vigia__progress_out(struct vigia__progress_list *list);
 
 /* Inside a commit: what moved, a slice of it, NULL if nothing did. 0, or ENOMEM and all is left as it was. */
 int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progress_taken **taken);
+/* Put them into the transaction, oldest first: `fn` for each, until one call returns something else than 0, which this
+ * returns. Nothing for NULL. */
+typedef int (*vigia__progress_fn)(void *ctx, const char *id, uint64_t done);
+int vigia__progress_each(const struct vigia__progress_taken *taken, vigia__progress_fn fn, void *ctx);
 /* It has ended; what was not committed travels with the next one. */
 void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed);
 
