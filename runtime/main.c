@@ -31,7 +31,8 @@
  *     collect             garbage collection and its thread
  *     wake                version words in shared memory: appends wake readers, across processes
  *     verify              looks for damage in all that is stored
- *     memory              the backend to read first, and the test double
+ *     memory              the backend to read first, and the test double;
+ *     memory_checkpoints memory_private   its checkpoints and commits, and what both share
  *     lmdb                the backend of a file: opening, closing, its table of functions
  *     lmdb_private        shared by its files, and how the file is laid out
  *     lmdb_commit         the transaction of a group commit

@@ -6,30 +6,13 @@
  * by name is found by hash.
  */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../core/event.h"
-#include "../core/iterator.h"
-#include "../core/table.h"
 #include "collect.h"
-#include "queue.h"
-
-struct stored {
-	uint8_t *bytes; /* the event, as core/event.h draws it */
-	size_t len;
-};
-
-struct checkpoint {
-	struct vigia__node entry; /* of `checkpoints`; first */
-	char id[VIGIA_NAME_MAX + 1];
-	uint64_t seq_num;
-	bool hold; /* no checkpoint yet: keeps events for its watcher */
-	int64_t touched_at_ns;
-};
+#include "memory_private.h"
 
 /* The key of an append that is stored once. */
 struct key {
@@ -46,57 +29,11 @@ struct owned {
 	char id[VIGIA_NAME_MAX + 1];
 };
 
-struct memory_backend {
-	struct vigia__backend base;
-	struct vigia__wake wake;
-	struct vigia__queue queue;
-	pthread_mutex_t mutex; /* of everything below */
-
-	/* Events latest-count+1 .. latest are at events[first .. first+count). */
-	struct stored *events;
-	size_t first, count, cap;
-	uint64_t latest; /* also when it was trimmed */
-	int64_t last_at_ns;
-	size_t bytes;
-
-	struct vigia__mark *marks; /* oldest first */
-	size_t marks_count, marks_cap;
-	struct vigia__table checkpoints; /* and holds */
-	struct checkpoint *spare;        /* for the change under way: it needs no memory any more */
-	struct vigia__progress_taken *taken;
-	struct vigia__table owned;
-	struct vigia__table keys;
-	struct key *oldest_key, *newest_key;
-
-	_Atomic uint64_t commits;
-	int64_t created_at_ns;
-	struct vigia__settings settings;
-	_Atomic uint32_t settings_word, collect_word;
-	_Atomic uint64_t collect_at;
-};
-
 enum { LOOK_AT_CLOCK = 512 };
-
-static struct memory_backend *enter(struct vigia__backend *base)
-{
-	struct memory_backend *b = (struct memory_backend *)base;
-	pthread_mutex_lock(&b->mutex);
-	return b;
-}
-
-static void leave(struct memory_backend *b)
-{
-	pthread_mutex_unlock(&b->mutex);
-}
-
-static uint64_t oldest_of(const struct memory_backend *b)
-{
-	return b->count > 0 ? b->latest - b->count + 1 : 0;
-}
 
 static const struct stored *event_of(const struct memory_backend *b, uint64_t seq_num)
 {
-	return &b->events[b->first + (seq_num - oldest_of(b))];
+	return &b->events[b->first + (seq_num - vigia__memory_oldest(b))];
 }
 
 /* Make room for `more` items behind `count`. 0 or -1. */
@@ -111,225 +48,6 @@ static int grow(void **items, size_t *cap, size_t count, size_t more, size_t ite
 	*items = grown;
 	*cap = wanted;
 	return 0;
-}
-
-/* ---- checkpoints ---- */
-
-static uint64_t hash_of(const char *id)
-{
-	return vigia__table_hash(id, strlen(id));
-}
-
-/* NULL: there is none. */
-static struct checkpoint *find(const struct memory_backend *b, const char *id)
-{
-	struct vigia__node *entry = vigia__table_first(&b->checkpoints, hash_of(id));
-	while (entry && strcmp(((struct checkpoint *)entry)->id, id) != 0) entry = vigia__table_next(entry);
-	return (struct checkpoint *)entry;
-}
-
-/* The store's clock (core/retention.h). */
-static int64_t time_of(struct memory_backend *b)
-{
-	struct vigia__clock clock;
-	b->base.clock(&clock);
-	return vigia__retention_now(b->marks_count > 0 ? &b->marks[b->marks_count - 1] : NULL, &clock);
-}
-
-/* There is room: commit_begin saw to it. */
-static struct checkpoint *put(struct memory_backend *b, const char *id, uint64_t seq_num)
-{
-	struct checkpoint *at = find(b, id);
-	if (at == NULL) {
-		at = b->spare;
-		b->spare = (struct checkpoint *)at->entry.next;
-		snprintf(at->id, sizeof at->id, "%s", id);
-		vigia__table_add(&b->checkpoints, &at->entry, hash_of(id));
-	}
-	at->seq_num = seq_num;
-	at->hold = false;
-	at->touched_at_ns = time_of(b);
-	return at;
-}
-
-static void drop_spare(struct memory_backend *b)
-{
-	while (b->spare) {
-		struct checkpoint *spare = b->spare;
-		b->spare = (struct checkpoint *)spare->entry.next;
-		vigia__free(spare);
-	}
-}
-
-/* Memory for a checkpoint of this id. 0 or -1. */
-static int reserve(void *ctx, const char *id, uint64_t seq_num)
-{
-	struct memory_backend *b = ctx;
-	if (find(b, id)) return 0;
-	struct checkpoint *spare = vigia__calloc(sizeof *spare);
-	if (spare == NULL) return -1;
-	spare->entry.next = (struct vigia__node *)b->spare;
-	b->spare = spare;
-	return 0;
-}
-
-/* A change begins: the mutex, and memory for a checkpoint of `id` (NULL: none) and for the progress that moved. 0, or
- * ENOMEM and no mutex. */
-static int commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
-{
-	pthread_mutex_lock(&b->mutex);
-	int rc = id ? reserve(b, id, 0) : 0;
-	if (rc == 0) rc = vigia__progress_take(&b->base.progress, &b->taken);
-	if (rc == 0) rc = vigia__progress_each(b->taken, reserve, b);
-	if (rc == 0) return VIGIA_OK;
-	drop_spare(b);
-	vigia__progress_done(&b->base.progress, b->taken, false);
-	pthread_mutex_unlock(&b->mutex);
-	return vigia__error(err, VIGIA_ENOMEM, "no memory for checkpoints");
-}
-
-/* Nothing was done, so nothing travels with it. */
-static void commit_cancel(struct memory_backend *b)
-{
-	drop_spare(b);
-	vigia__progress_done(&b->base.progress, b->taken, false);
-	pthread_mutex_unlock(&b->mutex);
-}
-
-static int save_one(void *ctx, const char *id, uint64_t done)
-{
-	put(ctx, id, done);
-	return 0;
-}
-
-/* It ends: the watchers' progress goes with it, as with every commit (contract W10). */
-static void commit_end(struct memory_backend *b)
-{
-	vigia__progress_each(b->taken, save_one, b);
-	drop_spare(b);
-	vigia__progress_done(&b->base.progress, b->taken, true);
-	atomic_fetch_add(&b->commits, 1);
-	pthread_mutex_unlock(&b->mutex);
-}
-
-static int checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
-{
-	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, id, err);
-	if (rc < 0) return rc;
-	put(b, id, seq_num);
-	commit_end(b);
-	return VIGIA_OK;
-}
-
-static int checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
-{
-	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, id, err);
-	if (rc < 0) return rc;
-	const struct checkpoint *at = find(b, id);
-	if (at == NULL || at->hold || at->seq_num < seq_num) put(b, id, seq_num);
-	commit_end(b);
-	return VIGIA_OK;
-}
-
-static int none(const char *id, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));
-}
-
-static int checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err)
-{
-	struct memory_backend *b = enter(base);
-	const struct checkpoint *at = find(b, id);
-	bool found = at && !at->hold;
-	if (found) *seq_num = at->seq_num;
-	leave(b);
-	return found ? VIGIA_OK : none(id, err);
-}
-
-static int is_id(void *ctx, const char *id, uint64_t done)
-{
-	return strcmp(id, ctx) == 0;
-}
-
-static int checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
-{
-	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, NULL, err);
-	if (rc < 0) return rc;
-	struct checkpoint *at = find(b, id);
-	/* Then it is made anew by this very commit. */
-	bool taken = at && vigia__progress_each(b->taken, is_id, (void *)id) != 0;
-	if (at) vigia__table_remove(&b->checkpoints, &at->entry);
-	if (taken) {
-		at->entry.next = (struct vigia__node *)b->spare;
-		b->spare = at;
-	} else {
-		vigia__free(at);
-	}
-	commit_end(b);
-	return at ? VIGIA_OK : none(id, err);
-}
-
-static int by_id(const void *a, const void *b)
-{
-	return strcmp(((const struct checkpoint *)a)->id, ((const struct checkpoint *)b)->id);
-}
-
-/* `fn` may use the store, so it sees a copy, without the mutex. */
-static int each(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
-{
-	pthread_mutex_lock(&b->mutex);
-	size_t all = b->checkpoints.count, count = 0;
-	struct checkpoint *copy = all > 0 ? vigia__alloc(all * sizeof *copy) : NULL;
-	for (struct vigia__node *at = NULL; copy && (at = vigia__table_each(&b->checkpoints, at));)
-		if (((struct checkpoint *)at)->hold == hold) copy[count++] = *(struct checkpoint *)at;
-	leave(b);
-	if (all > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
-	if (count > 0) qsort(copy, count, sizeof *copy, by_id);
-	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].id, copy[i].seq_num);
-	vigia__free(copy);
-	return VIGIA_OK;
-}
-
-static int checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
-{
-	return each((struct memory_backend *)base, false, ctx, fn, err);
-}
-
-static int hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
-{
-	return each((struct memory_backend *)base, true, ctx, fn, err);
-}
-
-static int hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
-                struct vigia_error *err)
-{
-	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, id, err);
-	if (rc < 0) return rc;
-	const struct checkpoint *at = find(b, id);
-	*made = at == NULL;
-	if (at == NULL) {
-		*seq_num = vigia__iterator_first(vigia__iterator_resolve(from, oldest_of(b), b->latest)) - 1;
-		put(b, id, *seq_num)->hold = true;
-	} else if (at->hold) {
-		*seq_num = at->seq_num;
-	} else {
-		rc = VIGIA_NONE;
-	}
-	commit_end(b);
-	return rc;
-}
-
-static int touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
-{
-	struct memory_backend *b = enter(base);
-	struct checkpoint *at = find(b, id);
-	if (at) at->touched_at_ns = time_of(b);
-	leave(b);
-	return VIGIA_OK;
 }
 
 /* ---- events ---- */
@@ -470,7 +188,7 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct vigia__append queued;
 	uint64_t types = 0;
 	struct key *no_key;
-	int rc = commit_begin(b, NULL, err);
+	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	if (vigia__queue_take(&b->queue, &queued, look, b) < 0 || make_room(b, &queued, &no_key) < 0)
 		rc = no_room(&queued, err);
@@ -478,8 +196,8 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	vigia__queue_done(&b->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
 	uint64_t latest = b->latest;
-	if (rc == VIGIA_ENOMEM && types == 0) commit_cancel(b);
-	else commit_end(b);
+	if (rc == VIGIA_ENOMEM && types == 0) vigia__memory_commit_cancel(b);
+	else vigia__memory_commit_end(b);
 	if (types) vigia__wake_publish(&b->wake, types);
 	if (types) vigia__collect_call(&base->collect_call, latest);
 	return rc;
@@ -488,12 +206,12 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                 struct vigia_error *err)
 {
-	struct memory_backend *b = enter(base);
-	uint64_t seq_num = scan->from > oldest_of(b) ? scan->from : oldest_of(b);
+	struct memory_backend *b = vigia__memory_enter(base);
+	uint64_t seq_num = scan->from > vigia__memory_oldest(b) ? scan->from : vigia__memory_oldest(b);
 	size_t copied = 0, bytes = 0, dropped = 0;
 	bool no_memory = false;
 	scan->looked_at = scan->gone = 0;
-	uint64_t first = b->count > 0 ? oldest_of(b) : b->latest + 1;
+	uint64_t first = b->count > 0 ? vigia__memory_oldest(b) : b->latest + 1;
 	if (first > scan->from) scan->gone = first - scan->from;
 	while (b->count > 0 && seq_num <= b->latest) {
 		const struct stored *event = event_of(b, seq_num);
@@ -510,31 +228,31 @@ static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vi
 		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
 	}
 	scan->at_end = b->count == 0 || seq_num > b->latest;
-	leave(b);
+	vigia__memory_leave(b);
 	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
 	return VIGIA_OK;
 }
 
 static int bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
 {
-	struct memory_backend *b = enter(base);
-	*oldest = oldest_of(b);
+	struct memory_backend *b = vigia__memory_enter(base);
+	*oldest = vigia__memory_oldest(b);
 	*latest = b->latest;
-	leave(b);
+	vigia__memory_leave(b);
 	return VIGIA_OK;
 }
 
 static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
 {
-	struct memory_backend *b = enter(base);
+	struct memory_backend *b = vigia__memory_enter(base);
 	size_t i = 0;
 	for (const struct stored *event; i < b->count; i++) {
 		event = &b->events[b->first + i];
 		if (vigia__event_time(event->bytes, event->len) >= at_ns) break;
 	}
 	bool found = i < b->count;
-	*seq_num = found ? oldest_of(b) + i : 0;
-	leave(b);
+	*seq_num = found ? vigia__memory_oldest(b) + i : 0;
+	vigia__memory_leave(b);
 	return found ? VIGIA_OK : VIGIA_NONE;
 }
 
@@ -544,7 +262,7 @@ static size_t remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t by
                             size_t count_max)
 {
 	size_t gone = 0;
-	uint64_t oldest = oldest_of(b);
+	uint64_t oldest = vigia__memory_oldest(b);
 	while (gone < b->count && gone < count_max &&
 	       (oldest + gone <= upto || (oldest + gone <= bytes_upto && b->bytes > bytes_max))) {
 		b->bytes -= b->events[b->first + gone].len;
@@ -559,10 +277,10 @@ static size_t remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t by
 static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, NULL, err);
+	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	*removed = remove_prefix(b, upto, 0, 0, SIZE_MAX);
-	commit_end(b);
+	vigia__memory_commit_end(b);
 	return VIGIA_OK;
 }
 
@@ -571,7 +289,7 @@ static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, s
 /* NULL: nobody owns it. */
 static struct owned *owner_of(const struct memory_backend *b, const char *id)
 {
-	struct vigia__node *entry = vigia__table_first(&b->owned, hash_of(id));
+	struct vigia__node *entry = vigia__table_first(&b->owned, vigia__memory_hash(id));
 	while (entry && strcmp(((struct owned *)entry)->id, id) != 0) entry = vigia__table_next(entry);
 	return (struct owned *)entry;
 }
@@ -581,7 +299,7 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 {
 	struct vigia__mark mark = {.seq_num = b->latest};
 	b->base.clock(&mark.clock);
-	mark.at_ns = time_of(b);
+	mark.at_ns = vigia__memory_time(b);
 	const struct vigia__mark *last = b->marks_count > 0 ? &b->marks[b->marks_count - 1] : NULL;
 	void *items = b->marks;
 	bool due = vigia__retention_mark_due(last, b->latest, mark.at_ns, age_ns);
@@ -591,8 +309,8 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 	}
 	uint64_t old = 0;
 	size_t useless = 0;
-	for (int64_t now = time_of(b); useless < b->marks_count && vigia__retention_old(&b->marks[useless], now, age_ns);
-	     useless++)
+	for (int64_t now = vigia__memory_time(b);
+	     useless < b->marks_count && vigia__retention_old(&b->marks[useless], now, age_ns); useless++)
 		if (b->marks[useless].seq_num > old) old = b->marks[useless].seq_num;
 	if (useless > 1) {
 		b->marks_count -= useless - 1;
@@ -604,12 +322,12 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 static int collect(struct vigia__backend *base, struct vigia__collect *slice, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = commit_begin(b, NULL, err);
+	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	const struct vigia_store_options *s = &b->settings.values;
 	struct vigia__holders holders = {0};
 	uint64_t old = old_of(b, s->gc_age_threshold_ns);
-	int64_t now = time_of(b);
+	int64_t now = vigia__memory_time(b);
 	for (struct vigia__node *entry = NULL; (entry = vigia__table_each(&b->checkpoints, entry));) {
 		struct checkpoint *at = (struct checkpoint *)entry;
 		if (slice->first && s->checkpoint_ttl_ns > 0 && owner_of(b, at->id)) at->touched_at_ns = now;
@@ -617,15 +335,15 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 		vigia__holders_add(&holders, at->id, strlen(at->id), at->seq_num, !expired);
 	}
 	struct vigia__verdict *verdict = &slice->verdict;
-	vigia__retention_decide(s, &holders, oldest_of(b), b->latest, old, verdict);
+	vigia__retention_decide(s, &holders, vigia__memory_oldest(b), b->latest, old, verdict);
 	slice->removed = remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes,
 	                               vigia__collect_share(slice, b->latest));
 	slice->latest = b->latest;
-	slice->oldest = oldest_of(b);
+	slice->oldest = vigia__memory_oldest(b);
 	bool heavy = s->max_bytes > 0 && b->bytes > (uint64_t)s->max_bytes;
 	slice->more = b->count > 0 && (slice->oldest <= verdict->upto || (heavy && slice->oldest <= verdict->bytes_upto));
 	if (heavy && !slice->more && verdict->reason == VIGIA_GC_DONE) verdict->reason = VIGIA_GC_HELD;
-	commit_end(b);
+	vigia__memory_commit_end(b);
 	return VIGIA_OK;
 }
 
@@ -646,10 +364,10 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 	struct owned *owned = vigia__calloc(sizeof *owned);
 	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	snprintf(owned->id, sizeof owned->id, "%s", id);
-	struct memory_backend *b = enter(base);
+	struct memory_backend *b = vigia__memory_enter(base);
 	bool other = owner_of(b, id) != NULL;
-	if (!other) vigia__table_add(&b->owned, &owned->entry, hash_of(id));
-	leave(b);
+	if (!other) vigia__table_add(&b->owned, &owned->entry, vigia__memory_hash(id));
+	vigia__memory_leave(b);
 	if (!other) return VIGIA_OK;
 	vigia__free(owned);
 	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)",
@@ -660,10 +378,10 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 
 static void disown(struct vigia__backend *base, const char *id)
 {
-	struct memory_backend *b = enter(base);
+	struct memory_backend *b = vigia__memory_enter(base);
 	struct owned *owned = owner_of(b, id);
 	if (owned) vigia__table_remove(&b->owned, &owned->entry);
-	leave(b);
+	vigia__memory_leave(b);
 	vigia__free(owned);
 }
 
@@ -674,9 +392,9 @@ static uint64_t commits(struct vigia__backend *base)
 
 static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
 {
-	struct memory_backend *b = enter(base);
+	struct memory_backend *b = vigia__memory_enter(base);
 	*out = (struct vigia__backend_stats){
-		.oldest = oldest_of(b),
+		.oldest = vigia__memory_oldest(b),
 		.latest = b->latest,
 		.events = b->count,
 		.used_bytes = b->bytes,
@@ -684,7 +402,7 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 		.format = VIGIA_FORMAT,
 	};
 	vigia__settings_copy(&out->settings, &b->settings);
-	leave(b);
+	vigia__memory_leave(b);
 	return VIGIA_OK;
 }
 
@@ -692,15 +410,15 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 
 static int settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err)
 {
-	struct memory_backend *b = enter(base);
+	struct memory_backend *b = vigia__memory_enter(base);
 	vigia__settings_copy(out, &b->settings);
-	leave(b);
+	vigia__memory_leave(b);
 	return VIGIA_OK;
 }
 
 static int configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
 {
-	struct memory_backend *b = enter(base);
+	struct memory_backend *b = vigia__memory_enter(base);
 	struct vigia__settings changed;
 	struct vigia__problems problems = {0};
 	vigia__settings_copy(&changed, &b->settings);
@@ -711,7 +429,7 @@ static int configure(struct vigia__backend *base, const struct vigia_store_optio
 		atomic_store(&b->base.max_event_size, changed.values.max_event_size_bytes);
 		atomic_store(&b->base.durability, changed.values.durability);
 	}
-	leave(b);
+	vigia__memory_leave(b);
 	if (rc == VIGIA_OK) vigia__word_bump(&b->settings_word);
 	return rc;
 }
@@ -743,19 +461,19 @@ static const struct vigia__backend memory_interface = {
 	.bounds = bounds,
 	.find_time = find_time,
 	.trim = trim,
-	.checkpoint_put = checkpoint_put,
-	.checkpoint_advance = checkpoint_advance,
-	.checkpoint_get = checkpoint_get,
-	.checkpoint_delete = checkpoint_delete,
-	.checkpoint_each = checkpoint_each,
+	.checkpoint_put = vigia__memory_checkpoint_put,
+	.checkpoint_advance = vigia__memory_checkpoint_advance,
+	.checkpoint_get = vigia__memory_checkpoint_get,
+	.checkpoint_delete = vigia__memory_checkpoint_delete,
+	.checkpoint_each = vigia__memory_checkpoint_each,
 	.own = own,
 	.disown = disown,
 	.collect = collect,
 	.elect = elect,
 	.resign = resign,
-	.hold = hold,
-	.hold_each = hold_each,
-	.touch = touch,
+	.hold = vigia__memory_hold,
+	.hold_each = vigia__memory_hold_each,
+	.touch = vigia__memory_touch,
 	.settings = settings,
 	.configure = configure,
 	.commits = commits,

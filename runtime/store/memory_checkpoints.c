@@ -1,0 +1,214 @@
+/*
+ * memory_checkpoints.c - checkpoints and holds in memory, and the frame of a commit, with which the watchers' progress
+ * travels.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../core/alloc.h"
+#include "../core/error.h"
+#include "../core/iterator.h"
+#include "memory_private.h"
+
+/* NULL: there is none. */
+static struct checkpoint *find(const struct memory_backend *b, const char *id)
+{
+	struct vigia__node *entry = vigia__table_first(&b->checkpoints, vigia__memory_hash(id));
+	while (entry && strcmp(((struct checkpoint *)entry)->id, id) != 0) entry = vigia__table_next(entry);
+	return (struct checkpoint *)entry;
+}
+
+/* There is room: commit_begin saw to it. */
+static struct checkpoint *put(struct memory_backend *b, const char *id, uint64_t seq_num)
+{
+	struct checkpoint *at = find(b, id);
+	if (at == NULL) {
+		at = b->spare;
+		b->spare = (struct checkpoint *)at->entry.next;
+		snprintf(at->id, sizeof at->id, "%s", id);
+		vigia__table_add(&b->checkpoints, &at->entry, vigia__memory_hash(id));
+	}
+	at->seq_num = seq_num;
+	at->hold = false;
+	at->touched_at_ns = vigia__memory_time(b);
+	return at;
+}
+
+static void drop_spare(struct memory_backend *b)
+{
+	while (b->spare) {
+		struct checkpoint *spare = b->spare;
+		b->spare = (struct checkpoint *)spare->entry.next;
+		vigia__free(spare);
+	}
+}
+
+/* Memory for a checkpoint of this id. 0 or -1. */
+static int reserve(void *ctx, const char *id, uint64_t seq_num)
+{
+	struct memory_backend *b = ctx;
+	if (find(b, id)) return 0;
+	struct checkpoint *spare = vigia__calloc(sizeof *spare);
+	if (spare == NULL) return -1;
+	spare->entry.next = (struct vigia__node *)b->spare;
+	b->spare = spare;
+	return 0;
+}
+
+int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
+{
+	pthread_mutex_lock(&b->mutex);
+	int rc = id ? reserve(b, id, 0) : 0;
+	if (rc == 0) rc = vigia__progress_take(&b->base.progress, &b->taken);
+	if (rc == 0) rc = vigia__progress_each(b->taken, reserve, b);
+	if (rc == 0) return VIGIA_OK;
+	drop_spare(b);
+	vigia__progress_done(&b->base.progress, b->taken, false);
+	pthread_mutex_unlock(&b->mutex);
+	return vigia__error(err, VIGIA_ENOMEM, "no memory for checkpoints");
+}
+
+void vigia__memory_commit_cancel(struct memory_backend *b)
+{
+	drop_spare(b);
+	vigia__progress_done(&b->base.progress, b->taken, false);
+	pthread_mutex_unlock(&b->mutex);
+}
+
+static int save_one(void *ctx, const char *id, uint64_t done)
+{
+	put(ctx, id, done);
+	return 0;
+}
+
+void vigia__memory_commit_end(struct memory_backend *b)
+{
+	vigia__progress_each(b->taken, save_one, b);
+	drop_spare(b);
+	vigia__progress_done(&b->base.progress, b->taken, true);
+	atomic_fetch_add(&b->commits, 1);
+	pthread_mutex_unlock(&b->mutex);
+}
+
+int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = vigia__memory_commit_begin(b, id, err);
+	if (rc < 0) return rc;
+	put(b, id, seq_num);
+	vigia__memory_commit_end(b);
+	return VIGIA_OK;
+}
+
+int vigia__memory_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
+                                     struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = vigia__memory_commit_begin(b, id, err);
+	if (rc < 0) return rc;
+	const struct checkpoint *at = find(b, id);
+	if (at == NULL || at->hold || at->seq_num < seq_num) put(b, id, seq_num);
+	vigia__memory_commit_end(b);
+	return VIGIA_OK;
+}
+
+static int none(const char *id, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));
+}
+
+int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num,
+                                 struct vigia_error *err)
+{
+	struct memory_backend *b = vigia__memory_enter(base);
+	const struct checkpoint *at = find(b, id);
+	bool found = at && !at->hold;
+	if (found) *seq_num = at->seq_num;
+	vigia__memory_leave(b);
+	return found ? VIGIA_OK : none(id, err);
+}
+
+static int is_id(void *ctx, const char *id, uint64_t done)
+{
+	return strcmp(id, ctx) == 0;
+}
+
+int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = vigia__memory_commit_begin(b, NULL, err);
+	if (rc < 0) return rc;
+	struct checkpoint *at = find(b, id);
+	/* Then it is made anew by this very commit. */
+	bool taken = at && vigia__progress_each(b->taken, is_id, (void *)id) != 0;
+	if (at) vigia__table_remove(&b->checkpoints, &at->entry);
+	if (taken) {
+		at->entry.next = (struct vigia__node *)b->spare;
+		b->spare = at;
+	} else {
+		vigia__free(at);
+	}
+	vigia__memory_commit_end(b);
+	return at ? VIGIA_OK : none(id, err);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct checkpoint *)a)->id, ((const struct checkpoint *)b)->id);
+}
+
+/* `fn` may use the store, so it sees a copy, without the mutex. */
+static int each(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	pthread_mutex_lock(&b->mutex);
+	size_t all = b->checkpoints.count, count = 0;
+	struct checkpoint *copy = all > 0 ? vigia__alloc(all * sizeof *copy) : NULL;
+	for (struct vigia__node *at = NULL; copy && (at = vigia__table_each(&b->checkpoints, at));)
+		if (((struct checkpoint *)at)->hold == hold) copy[count++] = *(struct checkpoint *)at;
+	vigia__memory_leave(b);
+	if (all > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
+	if (count > 0) qsort(copy, count, sizeof *copy, by_id);
+	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].id, copy[i].seq_num);
+	vigia__free(copy);
+	return VIGIA_OK;
+}
+
+int vigia__memory_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn,
+                                  struct vigia_error *err)
+{
+	return each((struct memory_backend *)base, false, ctx, fn, err);
+}
+
+int vigia__memory_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	return each((struct memory_backend *)base, true, ctx, fn, err);
+}
+
+int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
+                       bool *made, struct vigia_error *err)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	int rc = vigia__memory_commit_begin(b, id, err);
+	if (rc < 0) return rc;
+	const struct checkpoint *at = find(b, id);
+	*made = at == NULL;
+	if (at == NULL) {
+		*seq_num = vigia__iterator_first(vigia__iterator_resolve(from, vigia__memory_oldest(b), b->latest)) - 1;
+		put(b, id, *seq_num)->hold = true;
+	} else if (at->hold) {
+		*seq_num = at->seq_num;
+	} else {
+		rc = VIGIA_NONE;
+	}
+	vigia__memory_commit_end(b);
+	return rc;
+}
+
+int vigia__memory_touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	struct memory_backend *b = vigia__memory_enter(base);
+	struct checkpoint *at = find(b, id);
+	if (at) at->touched_at_ns = vigia__memory_time(b);
+	vigia__memory_leave(b);
+	return VIGIA_OK;
+}

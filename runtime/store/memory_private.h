@@ -1,0 +1,107 @@
+/*
+ * memory_private.h - what the files of the memory backend share: its struct, and its commits.
+ */
+#ifndef VIGIA_STORE_MEMORY_PRIVATE_H
+#define VIGIA_STORE_MEMORY_PRIVATE_H
+
+#include <string.h>
+
+#include "../core/table.h"
+#include "queue.h"
+
+struct stored {
+	uint8_t *bytes; /* the event, as core/event.h draws it */
+	size_t len;
+};
+
+struct checkpoint {
+	struct vigia__node entry; /* of `checkpoints`; first */
+	char id[VIGIA_NAME_MAX + 1];
+	uint64_t seq_num;
+	bool hold; /* no checkpoint yet: keeps events for its watcher */
+	int64_t touched_at_ns;
+};
+
+struct memory_backend {
+	struct vigia__backend base;
+	struct vigia__wake wake;
+	struct vigia__queue queue;
+	pthread_mutex_t mutex; /* of everything below */
+
+	/* Events latest-count+1 .. latest are at events[first .. first+count). */
+	struct stored *events;
+	size_t first, count, cap;
+	uint64_t latest; /* also when it was trimmed */
+	int64_t last_at_ns;
+	size_t bytes;
+
+	struct vigia__mark *marks; /* oldest first */
+	size_t marks_count, marks_cap;
+	struct vigia__table checkpoints; /* and holds */
+	struct checkpoint *spare;        /* for the change under way: it needs no memory any more */
+	struct vigia__progress_taken *taken;
+	struct vigia__table owned;
+	struct vigia__table keys;
+	struct key *oldest_key, *newest_key;
+
+	_Atomic uint64_t commits;
+	int64_t created_at_ns;
+	struct vigia__settings settings;
+	_Atomic uint32_t settings_word, collect_word;
+	_Atomic uint64_t collect_at;
+};
+
+static inline struct memory_backend *vigia__memory_enter(struct vigia__backend *base)
+{
+	struct memory_backend *b = (struct memory_backend *)base;
+	pthread_mutex_lock(&b->mutex);
+	return b;
+}
+
+static inline void vigia__memory_leave(struct memory_backend *b)
+{
+	pthread_mutex_unlock(&b->mutex);
+}
+
+static inline uint64_t vigia__memory_oldest(const struct memory_backend *b)
+{
+	return b->count > 0 ? b->latest - b->count + 1 : 0;
+}
+
+static inline uint64_t vigia__memory_hash(const char *id)
+{
+	return vigia__table_hash(id, strlen(id));
+}
+
+/* The store's clock (core/retention.h). */
+static inline int64_t vigia__memory_time(struct memory_backend *b)
+{
+	struct vigia__clock clock;
+	b->base.clock(&clock);
+	return vigia__retention_now(b->marks_count > 0 ? &b->marks[b->marks_count - 1] : NULL, &clock);
+}
+
+/* memory_checkpoints.c */
+
+/* A change begins: the mutex, and memory for a checkpoint of `id` (NULL: none) and for the progress that moved. 0, or
+ * ENOMEM and no mutex. */
+int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err);
+/* Nothing was done, so nothing travels with it. */
+void vigia__memory_commit_cancel(struct memory_backend *b);
+/* It ends: the watchers' progress goes with it, as with every commit (contract W10). */
+void vigia__memory_commit_end(struct memory_backend *b);
+int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num,
+                                 struct vigia_error *err);
+int vigia__memory_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
+                                     struct vigia_error *err);
+int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num,
+                                 struct vigia_error *err);
+int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
+int vigia__memory_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn,
+                                  struct vigia_error *err);
+int vigia__memory_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
+                       bool *made, struct vigia_error *err);
+int vigia__memory_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
+
+#endif
