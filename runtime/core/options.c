@@ -567,9 +567,8 @@ void vigia__problem(struct vigia__problems *problems, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	/* without memory for the text the count still says that there was one */
-	vigia__buf_add(&problems->text, text, strlen(text) + 1);
 	problems->count++;
+	if (vigia__buf_add(&problems->text, text, strlen(text) + 1) != 0) problems->lost++;
 }
 
 /* "batch_size is 0, allowed: ..." in short: what stands before the " is ". */
@@ -605,12 +604,13 @@ int vigia__problems_end(struct vigia__problems *problems, const char *what, stru
 	if (problems->count && problems->text.len == 0)
 		rc = vigia__error(err, VIGIA_EOPTION, "%s: %d wrong (out of memory for which)", what, problems->count);
 	else if (problems->count) {
-		char text[sizeof err->message - 64];
-		join_problems(&problems->text, text, sizeof text);
-		rc = vigia__error(err, VIGIA_EOPTION, "%s: %s", what, text);
+		char text[sizeof err->message - 64], lost[64] = "";
+		if (problems->lost) snprintf(lost, sizeof lost, "; %d more (out of memory for which)", problems->lost);
+		join_problems(&problems->text, text, sizeof text - strlen(lost));
+		rc = vigia__error(err, VIGIA_EOPTION, "%s: %s%s", what, text, lost);
 	}
 	vigia__buf_deinit(&problems->text);
-	problems->count = 0;
+	problems->count = problems->lost = 0;
 	return rc;
 }
 

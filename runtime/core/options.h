@@ -79,7 +79,7 @@ struct vigia__value {
 /* Collects every problem of one call. Zero-initialise. */
 struct vigia__problems {
 	struct vigia__buf text;
-	int count;
+	int count, lost; /* how many; of how many there was no memory for the text */
 };
 
 /* The index-th word of a CHOICE; data NULL behind the last. */

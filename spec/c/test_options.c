@@ -319,6 +319,17 @@ static void test_without_memory(void **state)
 	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "out of memory");
 	vigia__alloc_fail_at(0, 0);
 	assert_int_equal(vigia__problems_end(&problems, "x", &err), 0);
+	/* For some of them: the others are told of, and how many are not. */
+	for (int i = 0; i < 3; i++) {
+		vigia__problem(&problems, "problem %-240d", i);
+		vigia__alloc_fail_at(1, 1);
+	}
+	vigia__alloc_fail_at(0, 0);
+	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "x: problem 0 ");
+	if (strstr(err.message, "; 2 more (out of memory for which)") == NULL) fail_msg("%s", err.message);
+	vigia__problem(&problems, "another");
+	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "x: another");
+	assert_null(strstr(err.message, "out of memory"));
 }
 
 int main(void)
