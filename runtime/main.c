@@ -19,9 +19,9 @@
  *     json json_write base64   NDJSON <-> events
  *     serial              the serializer that an event names
  *     limit               how often the same thing is told
- *     error alloc buf table    codes and messages, memory, byte buffers, hash tables
+ *     error alloc buf table    codes and messages, text, memory, byte buffers, hash tables
  *   store/                remembers
- *     store               handles: what is alike for all backends
+ *     store store_private  handles: what is alike for all backends
  *     store_append store_read store_checkpoints  what callers do with them
  *     backend             the interface that each backend fills in
  *     clock               the time; is this process a forked child?
@@ -42,7 +42,7 @@
  *     lmdb_path lmdb_there lmdb_beside lmdb_format lmdb_meta  is it the right file, is it still, what says it of itself
  *     lmdb_map lmdb_reserve  room: the map, the disk
  *     lmdb_env lmdb_walk lmdb_error   LMDB itself: environments, damaged pages, error numbers
- *     side                the side file: wake words, hints
+ *     side side_private   the side file: wake words, hints
  *     owner               owner locks: who runs which watcher id
  *     place copies        network file systems, which are refused; one copy of the library per process
  *     fd file_limit thread     descriptors, files of limited size, threads: how ours are made

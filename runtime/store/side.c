@@ -1,7 +1,7 @@
 /*
  * side.c - the side file: what the processes of a store share. Its layout is drawn in side.h.
  */
-#include "side_private.h"
+#include "side.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include "../core/error.h"
 #include "fd.h"
 #include "file_limit.h"
+#include "side_private.h"
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 

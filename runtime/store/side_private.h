@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "side.h"
+#include "wake.h"
 
 enum {
 	SIDE_BYTES = 32768,

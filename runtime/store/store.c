@@ -2,7 +2,7 @@
  * store.c - handles: how they are opened and closed, calls on one that is closed or was forked away, and what is not
  * about events or checkpoints.
  */
-#include "store_private.h"
+#include "store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include "../core/error.h"
 #include "../core/options.h"
 #include "collect.h"
+#include "store_private.h"
 
 /* ---- life of a handle ---- */
 

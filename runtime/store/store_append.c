@@ -11,6 +11,7 @@
 #include "../core/options.h"
 #include "../core/serial.h"
 #include "commit.h"
+#include "store.h"
 #include "store_private.h"
 
 static void note_appended(struct vigia_store *store, const struct vigia__append *request)

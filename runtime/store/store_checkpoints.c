@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../core/error.h"
+#include "store.h"
 #include "store_private.h"
 
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err)

@@ -4,7 +4,7 @@
 #ifndef VIGIA_STORE_STORE_PRIVATE_H
 #define VIGIA_STORE_STORE_PRIVATE_H
 
-#include "store.h"
+#include "vigia.h"
 
 /* As vigia__store_enter(), for a call that changes something: also EREADONLY. */
 int vigia__store_enter_to_write(struct vigia_store *store, struct vigia_error *err);

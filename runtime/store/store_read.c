@@ -4,6 +4,7 @@
 #include "../core/error.h"
 #include "../core/iterator.h"
 #include "../core/options.h"
+#include "store.h"
 #include "store_private.h"
 
 /* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
