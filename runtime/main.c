@@ -16,10 +16,10 @@
  *     backoff             attempt -> delay
  *     retention           ages, checkpoints, limits -> what may be removed
  *     options settings    every option: name, unit, default, limits, help; those that belong to a file
- *     json json_write base64   NDJSON <-> events
+ *     json json_write json_event base64   NDJSON <-> events
  *     serial              the serializer that an event names
  *     limit               how often the same thing is told
- *     error alloc buf table    codes and messages, text, memory, byte buffers, hash tables
+ *     error utf8 alloc buf table    codes and messages, text, memory, byte buffers, hash tables
  *   store/                remembers
  *     store store_private  handles: what is alike for all backends
  *     store_append store_read store_checkpoints  what callers do with them

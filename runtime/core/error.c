@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "event.h"
-
 /* Format into out; a text that is too long ends in "..." and never inside a UTF-8 sequence. */
 static void format_into(char *out, size_t size, const char *format, va_list args)
 {
@@ -104,18 +102,6 @@ const char *vigia_error_name(int code)
 const char *vigia_version(void)
 {
 	return VIGIA_VERSION;
-}
-
-static bool is_c1(const char *text, size_t len, size_t i)
-{
-	return i + 1 < len && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0;
-}
-
-bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid)
-{
-	unsigned char c = (unsigned char)text[i];
-	if (c < 0x80) return c >= 0x20 && c != 0x7f;
-	return valid && !is_c1(text, len, i) && !(i > 0 && is_c1(text, len, i - 1));
 }
 
 const char *vigia__show(const char *id, struct vigia__shown *buf)

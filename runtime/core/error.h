@@ -4,11 +4,12 @@
 #ifndef VIGIA_CORE_ERROR_H
 #define VIGIA_CORE_ERROR_H
 
+#include "utf8.h"
 #include "vigia.h"
 
 #define VIGIA_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* Set code and message, clear the rest; answers `code` so that a caller can `return vigia__error(...)`. */
+/* Set code and message, clear the rest; returns `code` so that a caller can `return vigia__error(...)`. */
 int vigia__error(struct vigia_error *err, int code, const char *format, ...) VIGIA_PRINTF(3, 4);
 /* Add what the layer below said (shown by Lua's err.cause). */
 void vigia__error_cause(struct vigia_error *err, const char *format, ...) VIGIA_PRINTF(2, 3);
@@ -18,9 +19,6 @@ void vigia__error_clear(struct vigia_error *err);
 
 /* A watcher's id in a message: control characters, which could move a terminal's cursor or begin a line of a log, are
  * written as \xNN. */
-/* May byte i be shown on a terminal as it is? No control character, those of C1 (U+0080 to U+009F) among them; where
- * the text as a whole is not valid UTF-8, nothing but ASCII. */
-bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid);
 struct vigia__shown {
 	char text[256]; /* what is longer than that ends in dots */
 };

@@ -18,39 +18,6 @@ enum { CHECKSUM_AT = 2, TIME_TAG_AT = 6, TIME_AT = 7, OPERATION_AT = 15 };
 
 static const struct vigia_slice standard_operations[4] = {{NULL, 0}, {"CREATE", 6}, {"UPDATE", 6}, {"DELETE", 6}};
 
-/* ---- Text ---- */
-
-bool vigia__utf8_valid(const char *text, size_t len)
-{
-	const uint8_t *s = (const uint8_t *)text, *end = s + len;
-	while (s < end) {
-		if (*s < 0x80) {
-			uint64_t eight;
-			while (end - s >= 8 && (memcpy(&eight, s, 8), (eight & 0x8080808080808080u) == 0)) s += 8;
-			while (s < end && *s < 0x80) s++;
-			continue;
-		}
-		size_t left = (size_t)(end - s);
-		if (*s < 0xc2) return false;
-		if (*s < 0xe0) {
-			if (left < 2 || (s[1] & 0xc0) != 0x80) return false;
-			s += 2;
-		} else if (*s < 0xf0) {
-			/* E0: no overlong; ED: no surrogate */
-			uint8_t low = *s == 0xe0 ? 0xa0 : 0x80, high = *s == 0xed ? 0x9f : 0xbf;
-			if (left < 3 || s[1] < low || s[1] > high || (s[2] & 0xc0) != 0x80) return false;
-			s += 3;
-		} else {
-			/* F0: no overlong; F4: nothing above U+10FFFF */
-			uint8_t low = *s == 0xf0 ? 0x90 : 0x80, high = *s == 0xf4 ? 0x8f : 0xbf;
-			if (*s > 0xf4 || left < 4 || s[1] < low || s[1] > high || (s[2] & 0xc0) != 0x80 || (s[3] & 0xc0) != 0x80)
-				return false;
-			s += 4;
-		}
-	}
-	return true;
-}
-
 int vigia__name_check(struct vigia_slice name, const char *field, struct vigia_error *err)
 {
 	if (name.len == 0)

@@ -31,7 +31,6 @@ enum {
 
 /* 0, or EINVAL naming `field`: 1..255 bytes of valid UTF-8. */
 int vigia__name_check(struct vigia_slice name, const char *field, struct vigia_error *err);
-bool vigia__utf8_valid(const char *s, size_t len);
 
 /* ---- Writing ---- */
 

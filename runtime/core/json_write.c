@@ -10,7 +10,6 @@
 
 #include "base64.h"
 #include "error.h"
-#include "serial.h"
 #include "json.h"
 
 struct writer {
@@ -121,7 +120,7 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len)
 	return put_char(buf, '"');
 }
 
-static int put_string(struct vigia__buf *buf, struct vigia_slice s)
+int vigia__json_put_string(struct vigia__buf *buf, struct vigia_slice s)
 {
 	if (vigia__utf8_valid(s.data, s.len)) return put_quoted(buf, s.data, s.len);
 	if (put_text(buf, "{\"$bytes\":\"") != 0 || vigia__base64_encode(buf, s.data, s.len) != 0) return -1;
@@ -140,7 +139,7 @@ static int put_scalar(struct vigia__buf *buf, const struct vigia__token *token)
 	case VIGIA_TOKEN_FLOAT:
 		return put_float(buf, token->number);
 	default:
-		return put_string(buf, token->string);
+		return vigia__json_put_string(buf, token->string);
 	}
 }
 
@@ -270,51 +269,6 @@ int vigia__json_from_value(struct vigia_slice value, struct vigia__buf *buf, str
 {
 	size_t start = buf->len;
 	int rc = write_value(value, buf, err);
-	if (rc != 0) buf->len = start;
-	return rc;
-}
-
-/* The library's own serializers go without saying; of an application's there is only the name and the bytes. */
-static int put_serializer(struct vigia__buf *buf, struct vigia_slice name)
-{
-	if (vigia__serializer_of(name) != VIGIA_SERIALIZER_OTHER) return 0;
-	return put_text(buf, ",\"serializer\":") != 0 || put_string(buf, name) != 0 ? -1 : 0;
-}
-
-static int write_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
-{
-	struct vigia__buf value = {0};
-	int rc;
-	switch (vigia__serializer_of(event->serializer)) {
-	case VIGIA_SERIALIZER_MSGPACK:
-		return write_value(event->object, buf, err);
-	case VIGIA_SERIALIZER_JSON: /* read and written again: what is stored may span lines */
-		rc = vigia__event_object(event, &value, err);
-		break;
-	default:
-		rc = vigia__put_string(&value, event->object.data, event->object.len) == 0 ? 0 : no_memory(err);
-	}
-	if (rc == 0) rc = write_value((struct vigia_slice){(const char *)value.data, value.len}, buf, err);
-	vigia__buf_deinit(&value);
-	return rc;
-}
-
-int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
-{
-	size_t start = buf->len;
-	int rc = VIGIA_OK;
-	if (!vigia__utf8_valid(event->operation.data, event->operation.len) ||
-	    !vigia__utf8_valid(event->object_type.data, event->object_type.len))
-		return vigia__error(err, VIGIA_EDESERIAL, "the operation or object_type is not valid UTF-8");
-	char head[96];
-	snprintf(head, sizeof head, "{\"seq_num\":%" PRIu64 ",\"timestamp\":%" PRId64 ",\"operation\":", event->seq_num,
-	         event->at_ns);
-	if (put_text(buf, head) != 0 || put_string(buf, event->operation) != 0 || put_text(buf, ",\"object_type\":") != 0 ||
-	    put_string(buf, event->object_type) != 0 || put_serializer(buf, event->serializer) != 0 ||
-	    put_text(buf, ",\"object\":") != 0)
-		rc = no_memory(err);
-	if (rc == 0) rc = write_object(event, buf, err);
-	if (rc == 0 && put_char(buf, '}') != 0) rc = no_memory(err);
 	if (rc != 0) buf->len = start;
 	return rc;
 }

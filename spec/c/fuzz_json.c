@@ -2,6 +2,7 @@
  * fuzz_json.c - any text as JSON: nothing crashes, an error says something, and what is taken comes back the same.
  */
 #include "core/json.h"
+#include "core/utf8.h"
 #include "lib/fuzz.h"
 
 static struct vigia_slice slice(const struct vigia__buf *buf)

@@ -15,6 +15,7 @@
 #include "bind/store.h"
 #include "core/event.h"
 #include "core/json.h"
+#include "core/utf8.h"
 #include "core/serial.h"
 #include "lib/fuzz_lua.h"
 

@@ -2,6 +2,7 @@
  * test_value.c - values of an object: written, read token by token, checked; UTF-8.
  */
 #include "core/event.h"
+#include "core/utf8.h"
 #include "lib/random_value.h"
 
 /* ---- tokens ---- */
