@@ -333,6 +333,7 @@ static void test_recode(void **state)
 	int nth = 1;
 	for (int rc = -1; rc < 0; nth++) {
 		struct vigia__buf tight = event_of(SLICE("CREATE"), SLICE("File"));
+		tight.cap = tight.len; /* it must grow */
 		err = (struct vigia_error){0};
 		vigia__alloc_fail_at(nth, 0);
 		rc = vigia__event_recode(&tight, 0, "json", 1000, &err);

@@ -42,7 +42,8 @@ static bool queue_scenario(enum fault kind, int n, bool forever, bool *unknown)
 	assert_int_equal(last, 20);
 	assert_int_equal(count(store, "queued"), 10);
 	assert_int_equal(count(store, "more"), 10);
-	assert_int_equal(append(store, "at the end", 100, NULL, &err), VIGIA_OK);
+	assert_int_equal(append(store, "at the end", 100, &last, &err), VIGIA_OK);
+	assert_int_equal(last, 0); /* it is queued again: the failure is over */
 	vigia_store_free(store);
 	struct vigia_store_options options = quiet_options();
 	store = open_with(&options);
