@@ -250,7 +250,7 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 	lua_State *L = NULL;
 	struct vigia_error err = {0};
 	if (!vigia__cap_wanted(&limits)) L = luaL_newstate();
-	else if (vigia__cap_open(&limits, &cap, &L, &err) == VIGIA_OK) {
+	else if (vigia__cap_open(&limits, NULL, &cap, &L, &err) == VIGIA_OK) {
 		vigia__cap_begin(cap);
 		if (vigia__cap_enter(cap, L, &err) < 0) L = NULL;
 	}

@@ -68,6 +68,7 @@
  *     interrupt hook      "the user wants the program to end"; waits that a signal handler's hook ends
  *     tell output         failures on standard error, where there is no log function; what a script prints
  *     script              a script as a handler: its Lua state, what its worker runs
+ *     nursery             the first memory of a script's state
  *     cap cap_libs        caps on a script's state; what a capped script sees
  *     process program     a script in a program of its own; os.execute and io.popen for scripts
  *     embed               libvigia-lua: handlers in Lua for applications in C

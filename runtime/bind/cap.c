@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,6 +38,7 @@ struct vigia__cap {
 	int closing;
 
 	/* memory */
+	struct vigia__nursery *nursery; /* its owner's; NULL: none */
 	int64_t used, used_max;
 	bool refused; /* the last request for more was refused: Lua collects, and asks once more */
 	const void *refused_block;
@@ -154,14 +154,9 @@ static void *allocate(void *ud, void *block, size_t old_size, size_t size)
 	struct vigia__cap *cap = ud;
 	if (block == NULL) old_size = 0; /* it is the kind of object */
 	int64_t used = cap->used + (int64_t)(size - old_size);
-	if (size == 0) {
-		cap->used = used;
-		free(block);
-		return NULL;
-	}
 	if (size > old_size && (used > cap->used_max || cap->refused) && !judge(cap, used, block, size)) return NULL;
-	void *result = block ? realloc(block, size) : malloc(size);
-	if (result) cap->used = used;
+	void *result = vigia__nursery_alloc(cap->nursery, block, old_size, size);
+	if (result || size == 0) cap->used = used;
 	return result;
 }
 
@@ -299,12 +294,13 @@ static int keep_message(lua_State *L)
 	return 0;
 }
 
-int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__cap **out, lua_State **L,
-                    struct vigia_error *err)
+int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__nursery *nursery, struct vigia__cap **out,
+                    lua_State **L, struct vigia_error *err)
 {
 	struct vigia__cap *cap = vigia__calloc(sizeof *cap);
 	if (cap == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
 	cap->limits = *limits;
+	cap->nursery = nursery;
 	cap->used_max = limits->memory_bytes > 0 ? limits->memory_bytes : INT64_MAX / 2;
 	cap->L = lua_newstate(allocate, cap);
 	bool good = cap->L != NULL;

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "nursery.h"
 #include "vigia.h"
 
 enum vigia__cap_library {
@@ -62,14 +63,15 @@ unsigned vigia__cap_library(const char *name);
 const char *vigia__cap_library_name(int index);
 
 /**
- * A new Lua state under these limits, without any library yet.
+ * A new Lua state under these limits, without any library yet. Its memory is taken from the nursery first, which must
+ * outlive it; NULL: from malloc alone.
  *
  * Returns:   VIGIA_OK, *out and *L; EINVAL (memory_bytes is too small for a state), ENOMEM, EUNSUPPORTED (no timer or
  *            free signal)
  * Ownership: the caller's, both ended by vigia__cap_close()
  */
-int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__cap **out, lua_State **L,
-                    struct vigia_error *err);
+int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__nursery *nursery, struct vigia__cap **out,
+                    lua_State **L, struct vigia_error *err);
 /* Close the state and free the cap. On the thread that entered it last, and not inside. NULL is fine. */
 void vigia__cap_close(struct vigia__cap *cap);
 

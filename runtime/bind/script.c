@@ -41,8 +41,9 @@
 
 /* A loaded script. */
 struct code {
-	lua_State *L;             /* NULL: none; with a source: it went over a cap, and is to be made anew */
-	struct vigia__cap *cap;   /* NULL: nothing is capped */
+	lua_State *L;           /* NULL: none; with a source: it went over a cap, and is to be made anew */
+	struct vigia__cap *cap; /* NULL: nothing is capped */
+	struct vigia__nursery *nursery;
 	struct vigia__buf source; /* of a capped script: its state is made anew from this */
 	struct lua_watcher *watcher;
 	struct lua_handler *handler;
@@ -296,6 +297,7 @@ static void close_state(struct code *code)
 	struct vigia__buf source = code->source;
 	if (code->cap) vigia__cap_close(code->cap);
 	else if (code->L) lua_close(code->L);
+	vigia__nursery_free(code->nursery);
 	*code = (struct code){.source = source};
 }
 
@@ -332,28 +334,21 @@ static void interrupt(void *ctx)
 	vigia__worker_stop(ctx);
 }
 
-/* glibc lets a thread's heap grow by the page, with a system call for each: take what a state needs at once and give it
- * back to the heap, which does not shrink by so little. Elsewhere it does no harm. */
-static void grow_heap(void)
-{
-	enum { STATE_BYTES = 80 * 1024 }; /* less than M_MMAP_THRESHOLD and M_TRIM_THRESHOLD are */
-	vigia__free(vigia__alloc(STATE_BYTES));
-}
-
 /* A state with its libraries; entered, if it is capped. */
 static int new_state(struct job *job, struct code *code, struct vigia_error *err)
 {
 	struct vigia__buf path = {0}, cpath = {0};
 	int rc = VIGIA_ENOMEM;
-	grow_heap();
+	code->nursery = vigia__nursery_new();
+	if (code->nursery == NULL) goto done;
 	if (!order_string(job, "path", &path) || !order_string(job, "cpath", &cpath)) goto done;
 	struct paths paths = {(const char *)path.data, (const char *)cpath.data, &job->output};
 	if (!vigia__cap_wanted(&job->limits)) {
-		code->L = luaL_newstate();
+		code->L = vigia__nursery_state(code->nursery);
 		if (code->L && open_state(code->L, &paths)) rc = VIGIA_OK;
 		goto done;
 	}
-	rc = vigia__cap_open(&job->limits, &code->cap, &code->L, err);
+	rc = vigia__cap_open(&job->limits, code->nursery, &code->cap, &code->L, err);
 	if (rc == VIGIA_OK) rc = enter(code, true, err);
 	if (rc < 0) goto done;
 	if (!open_state(code->L, &paths))

@@ -1,0 +1,316 @@
+/*
+ * nursery.c - blocks of a nursery, and the mappings that nurseries lie in. What it promises is in nursery.h.
+ *
+ * Blocks: Lua tells a block's size when it frees it, so none is written down. Sizes are whole units of 16 bytes. A free
+ * block of up to SMALL_UNITS is in the list of its size; a larger one is in one list and is carved up again when
+ * nothing else is left. Nothing is joined again: what a state's libraries need they hold until its end.
+ *
+ * Mappings: those with a free nursery come first in the list.
+ */
+#include "nursery.h"
+
+#include <lauxlib.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../core/alloc.h"
+
+enum {
+	BYTES = 64 * 1024,
+	UNIT = 16,
+	SMALL_UNITS = 64,
+	MAPPED_BYTES = 2 * 1024 * 1024, /* a huge page, on most machines */
+	PER_MAPPING = MAPPED_BYTES / BYTES,
+	/* The mapping from which on huge pages are asked for: so what a page of them holds that nobody uses yet is little
+	 * beside the rest. */
+	HUGE_FROM = 4
+};
+
+struct mapping {
+	struct mapping *next, *prev;
+	char *memory;
+	uint32_t free; /* a bit for each nursery */
+};
+
+/* A free block. */
+struct block {
+	struct block *next;
+	size_t units; /* of one in `large` */
+};
+_Static_assert(sizeof(struct block) <= UNIT, "a free block of one unit");
+
+struct vigia__nursery {
+	struct mapping *mapping;
+	char *fresh, *end; /* what was not handed out yet */
+	struct block *small[SMALL_UNITS + 1];
+	struct block *large;
+};
+
+/* ---- mappings ---- */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct mapping *mappings, *last_mapping;
+static unsigned mapping_count;
+
+static void lock(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+
+static void unlock(void)
+{
+	pthread_mutex_unlock(&mutex);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(lock, unlock, unlock);
+}
+
+/* At a multiple of its size. NULL: no memory. */
+static char *map(void)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	char *at = mmap(NULL, MAPPED_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (at == MAP_FAILED) return NULL;
+	size_t over = (uintptr_t)at % MAPPED_BYTES;
+	if (over == 0) return at;
+	munmap(at, MAPPED_BYTES);
+	at = mmap(NULL, 2 * (size_t)MAPPED_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (at == MAP_FAILED) return NULL;
+	over = (uintptr_t)at % MAPPED_BYTES;
+	size_t before = over ? MAPPED_BYTES - over : 0;
+	if (before > 0) munmap(at, before);
+	munmap(at + before + MAPPED_BYTES, MAPPED_BYTES - before);
+	return at + before;
+}
+
+static void take_out(struct mapping *m)
+{
+	*(m->prev ? &m->prev->next : &mappings) = m->next;
+	*(m->next ? &m->next->prev : &last_mapping) = m->prev;
+}
+
+static void put_first(struct mapping *m)
+{
+	m->prev = NULL;
+	m->next = mappings;
+	*(mappings ? &mappings->prev : &last_mapping) = m;
+	mappings = m;
+}
+
+static void put_last(struct mapping *m)
+{
+	m->next = NULL;
+	m->prev = last_mapping;
+	*(last_mapping ? &last_mapping->next : &mappings) = m;
+	last_mapping = m;
+}
+
+/* NULL: no memory. */
+static struct mapping *new_mapping(void)
+{
+	struct mapping *m = vigia__calloc(sizeof *m);
+	if (m == NULL) return NULL;
+	m->memory = map();
+	if (m->memory == NULL) {
+		vigia__free(m);
+		return NULL;
+	}
+	m->free = UINT32_MAX;
+	if (mapping_count++ >= HUGE_FROM) madvise(m->memory, MAPPED_BYTES, MADV_HUGEPAGE);
+	put_first(m);
+	return m;
+}
+
+struct vigia__nursery *vigia__nursery_new(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	_Static_assert(PER_MAPPING == 32, "a bit for each nursery");
+	pthread_once(&once, watch_forks);
+	lock();
+	struct mapping *m = mappings && mappings->free ? mappings : new_mapping();
+	int at = 0;
+	if (m) {
+		at = __builtin_ctz(m->free);
+		m->free &= m->free - 1;
+		if (m->free == 0) {
+			take_out(m);
+			put_last(m);
+		}
+	}
+	unlock();
+	if (m == NULL) return NULL;
+	char *memory = m->memory + (size_t)at * BYTES;
+#ifdef MADV_POPULATE_WRITE
+	/* All of it will be used, and one call is less than a fault for each page. */
+	madvise(memory, BYTES, MADV_POPULATE_WRITE);
+#endif
+	struct vigia__nursery *nursery = (struct vigia__nursery *)(void *)memory;
+	*nursery = (struct vigia__nursery){.mapping = m, .end = memory + BYTES};
+	nursery->fresh = memory + (sizeof *nursery + UNIT - 1) / UNIT * UNIT;
+	return nursery;
+}
+
+void vigia__nursery_free(struct vigia__nursery *nursery)
+{
+	if (nursery == NULL) return;
+	struct mapping *m = nursery->mapping;
+	lock();
+	bool was_full = m->free == 0;
+	m->free |= UINT32_C(1) << (size_t)((char *)nursery - m->memory) / BYTES;
+	/* The last one stays, for a script that is reloaded or started again. */
+	bool unused = m->free == UINT32_MAX && mapping_count > 1;
+	if (was_full || unused) take_out(m);
+	if (was_full && !unused) put_first(m);
+	if (unused) mapping_count--;
+	unlock();
+	if (!unused) return;
+	munmap(m->memory, MAPPED_BYTES);
+	vigia__free(m);
+}
+
+/* ---- blocks ---- */
+
+static bool is_inside(const struct vigia__nursery *n, const void *block)
+{
+	return (uintptr_t)block - (uintptr_t)n < BYTES;
+}
+
+static size_t units_of(size_t size)
+{
+	return (size + UNIT - 1) / UNIT;
+}
+
+static void put(struct vigia__nursery *n, void *at, size_t units)
+{
+	struct block *block = at;
+	if (units == 0) return;
+	struct block **list = units <= SMALL_UNITS ? &n->small[units] : &n->large;
+	block->next = *list;
+	if (units > SMALL_UNITS) block->units = units;
+	*list = block;
+}
+
+/* The rest of what is fresh goes into the lists, and a large block takes its place. False: there is none so large. */
+static bool refresh(struct vigia__nursery *n, size_t units)
+{
+	struct block **link = &n->large;
+	while (*link && (*link)->units < units) link = &(*link)->next;
+	struct block *block = *link;
+	if (block == NULL) return false;
+	*link = block->next;
+	put(n, n->fresh, (size_t)(n->end - n->fresh) / UNIT);
+	n->fresh = (char *)block;
+	n->end = n->fresh + block->units * UNIT;
+	return true;
+}
+
+/* NULL: nothing here is so large. */
+static void *take(struct vigia__nursery *n, size_t size)
+{
+	size_t units = units_of(size);
+#ifdef __SANITIZE_ADDRESS__
+	return NULL; /* what is done to a block that was freed shall be seen */
+#endif
+	if (units <= SMALL_UNITS && n->small[units]) {
+		struct block *block = n->small[units];
+		n->small[units] = block->next;
+		return block;
+	}
+	if (units * UNIT > (size_t)(n->end - n->fresh) && !refresh(n, units)) return NULL;
+	void *block = n->fresh;
+	n->fresh += units * UNIT;
+	return block;
+}
+
+/* The last of the fresh ones grows where it is. */
+static bool grow(struct vigia__nursery *n, char *block, size_t before, size_t after)
+{
+	if (block + before * UNIT != n->fresh || (after - before) * UNIT > (size_t)(n->end - n->fresh)) return false;
+	n->fresh += (after - before) * UNIT;
+	return true;
+}
+
+void *vigia__nursery_alloc(void *nursery, void *block, size_t old_size, size_t size)
+{
+	struct vigia__nursery *n = nursery;
+	void *moved = NULL;
+	if (block == NULL) {
+		if (size == 0) return NULL;
+		if (n && size < BYTES) moved = take(n, size);
+		return moved ? moved : malloc(size);
+	}
+	if (n == NULL || !is_inside(n, block)) {
+		if (size > 0) return realloc(block, size);
+		free(block);
+		return NULL;
+	}
+	size_t before = units_of(old_size), after = units_of(size);
+	if (after <= before) { /* never fails: Lua relies on that */
+		put(n, (char *)block + after * UNIT, before - after);
+		return size > 0 ? block : NULL;
+	}
+	if (grow(n, block, before, after)) return block;
+	if (size < BYTES) moved = take(n, size);
+	if (moved == NULL) moved = malloc(size);
+	if (moved == NULL) return NULL;
+	memcpy(moved, block, old_size);
+	put(n, block, before);
+	return moved;
+}
+
+/* ---- a state ---- */
+
+/* What is written here is what the stock functions write. */
+
+static void warn_off(void *ud, const char *message, int to_be_continued);
+static void warn_on(void *ud, const char *message, int to_be_continued);
+
+/* As in lauxlib.c: "@on" and "@off" alone are orders, other messages that begin so are not told. */
+static bool is_order(lua_State *L, const char *message, int to_be_continued)
+{
+	if (to_be_continued || message[0] != '@') return false;
+	if (strcmp(message, "@on") == 0) lua_setwarnf(L, warn_on, L);
+	else if (strcmp(message, "@off") == 0) lua_setwarnf(L, warn_off, L);
+	return true;
+}
+
+static void warn_more(void *ud, const char *message, int to_be_continued)
+{
+	lua_writestringerror("%s", message);
+	if (!to_be_continued) lua_writestringerror("%s", "\n");
+	lua_setwarnf(ud, to_be_continued ? warn_more : warn_on, ud);
+}
+
+static void warn_on(void *ud, const char *message, int to_be_continued)
+{
+	if (is_order(ud, message, to_be_continued)) return;
+	lua_writestringerror("%s", "Lua warning: ");
+	warn_more(ud, message, to_be_continued);
+}
+
+static void warn_off(void *ud, const char *message, int to_be_continued)
+{
+	is_order(ud, message, to_be_continued);
+}
+
+static int panic(lua_State *L)
+{
+	const char *message = lua_tostring(L, -1);
+	lua_writestringerror("PANIC: unprotected error in call to Lua API (%s)\n", message ? message : "no text");
+	return 0;
+}
+
+lua_State *vigia__nursery_state(struct vigia__nursery *nursery)
+{
+	lua_State *L = lua_newstate(vigia__nursery_alloc, nursery);
+	if (L == NULL) return NULL;
+	lua_atpanic(L, panic);
+	lua_setwarnf(L, warn_off, L);
+	return L;
+}
