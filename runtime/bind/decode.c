@@ -19,7 +19,8 @@ static const char value_key; /* of a userdata that owns a value's bytes while th
 struct decoder {
 	lua_State *L;
 	struct vigia__lua *shared;
-	int names;    /* stack index of the table of names */
+	const struct vigia__lua_name *known;
+	int names;    /* stack index of the table of names, or of nil */
 	int array_mt; /* stack index of vigia.array's metatable */
 	struct vigia__reader reader;
 };
@@ -53,16 +54,18 @@ static inline void push_name(struct decoder *d, const char *s, size_t len)
 	unsigned hash =
 		(unsigned)len + (unsigned char)s[0] * 7u + (unsigned char)s[len / 2] * 31u + (unsigned char)s[len - 1] * 131u;
 	unsigned slot = hash & (VIGIA_LUA_NAMES - 1);
-	struct vigia__lua_name *name = &d->shared->names[slot];
+	const struct vigia__lua_name *name = &d->known[slot];
 	if (name->len == len && same_bytes(name->bytes, s, len)) {
 		lua_rawgeti(L, d->names, (lua_Integer)slot + 1);
 		return;
 	}
 	lua_pushlstring(L, s, len);
+	if (lua_isnil(L, d->names)) return;
 	lua_pushvalue(L, -1);
 	lua_rawseti(L, d->names, (lua_Integer)slot + 1); /* the slot is there: cannot raise */
-	name->len = (uint8_t)len;
-	memcpy(name->bytes, s, len);
+	struct vigia__lua_name *now = &d->shared->names[slot];
+	now->len = (uint8_t)len;
+	memcpy(now->bytes, s, len);
 }
 
 static int decode_value(struct decoder *d, int depth, struct vigia_error *err);
@@ -223,7 +226,8 @@ int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia
 {
 	int top = lua_gettop(L);
 	luaL_checkstack(L, VIGIA_LUA_LEVELS_STACK, NULL);
-	struct decoder d = {.L = L, .shared = vigia__lua_push_names(L), .names = top + 1, .array_mt = top + 2};
+	struct vigia__lua *shared = vigia__lua_push_names(L);
+	struct decoder d = {.L = L, .shared = shared, .known = shared->known, .names = top + 1, .array_mt = top + 2};
 	vigia__lua_push_array_class(L);
 	lua_createtable(L, 0, 5);
 	set_integer(&d, NAME("seq_num"), (lua_Integer)event->seq_num);

@@ -16,11 +16,23 @@ static const char shared_key; /* its address is the key in the registry */
 static const char kept_key;   /* the same, of what objects keep */
 static const char shared_class_key;
 
+static const struct vigia__lua_name no_names[VIGIA_LUA_NAMES];
+
+static void free_names(lua_State *L, struct vigia__lua *shared)
+{
+	void *ud;
+	lua_Alloc allocate = lua_getallocf(L, &ud);
+	if (shared->names) allocate(ud, shared->names, sizeof no_names, 0);
+	shared->names = NULL;
+	shared->known = no_names;
+}
+
 static int shared_gc(lua_State *L)
 {
 	struct vigia__lua *shared = vigia__lua_collected(L, &shared_class_key);
 	if (shared == NULL) return 0;
 	shared->ended = true;
+	free_names(L, shared);
 	vigia__buf_deinit(&shared->events);
 	vigia__buf_deinit(&shared->ends);
 	vigia__buf_deinit(&shared->text);
@@ -57,13 +69,8 @@ bool vigia__lua_state_init(lua_State *L)
 	static const luaL_Reg metamethods[] = {{"__gc", shared_gc}, {NULL, NULL}};
 	vigia__lua_class(L, "vigia.shared", &shared_class_key, metamethods, NULL);
 	lua_pop(L, 1);
-	new_object(L, sizeof(struct vigia__lua), &shared_class_key, 2);
-	lua_createtable(L, VIGIA_LUA_NAMES, 0);
-	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
-		lua_pushboolean(L, 0);
-		lua_rawseti(L, -2, i);
-	}
-	lua_setiuservalue(L, -2, 1);
+	struct vigia__lua *shared = new_object(L, sizeof *shared, &shared_class_key, 2);
+	shared->known = no_names;
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &shared_key);
 	return true;
 }
@@ -87,11 +94,38 @@ void vigia__lua_push_shared(lua_State *L)
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 }
 
+/* At the top is the user value that holds their table, and below it the userdata. Names take 15 KB: a state that
+ * decodes few events does without. [-0, +0, m] */
+static void keep_names(lua_State *L, struct vigia__lua *shared)
+{
+	if (shared->names) luaL_error(L, "vigia: the names it keeps were replaced");
+	if (shared->ended || ++shared->nameless < VIGIA_LUA_NAMELESS) return;
+	lua_createtable(L, VIGIA_LUA_NAMES, 0);
+	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
+		lua_pushboolean(L, 0);
+		lua_rawseti(L, -2, i);
+	}
+	if (shared->names) { /* a finalizer came here meanwhile */
+		lua_pop(L, 1);
+		lua_getiuservalue(L, -2, 1);
+	} else {
+		void *ud;
+		lua_Alloc allocate = lua_getallocf(L, &ud);
+		shared->names = allocate(ud, NULL, 0, sizeof no_names);
+		if (shared->names == NULL) luaL_error(L, "not enough memory");
+		memset(shared->names, 0, sizeof no_names);
+		shared->known = shared->names;
+		lua_pushvalue(L, -1);
+		lua_setiuservalue(L, -4, 1);
+	}
+	lua_replace(L, -2);
+}
+
 struct vigia__lua *vigia__lua_push_names(lua_State *L)
 {
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key);
 	struct vigia__lua *shared = lua_touserdata(L, -1);
-	if (lua_getiuservalue(L, -1, 1) != LUA_TTABLE) luaL_error(L, "vigia: the names it keeps were replaced");
+	if (lua_getiuservalue(L, -1, 1) != LUA_TTABLE) keep_names(L, shared);
 	lua_replace(L, -2);
 	return shared;
 }

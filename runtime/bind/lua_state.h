@@ -29,6 +29,7 @@
 enum {
 	VIGIA_LUA_NAMES = 256,   /* slots of the name cache, a power of two */
 	VIGIA_LUA_NAME_LEN = 40, /* longer names are not kept */
+	VIGIA_LUA_NAMELESS = 16, /* events that a state decodes before it keeps names */
 	VIGIA_LUA_KEEP = 1 << 18 /* bytes a shared buffer keeps for the next call */
 };
 
@@ -49,9 +50,13 @@ struct vigia__lua {
 	struct vigia__output *output; /* what this state's script prints goes there (output.h), NULL: an application's */
 	int idle_appends;             /* of coroutines, to be used again (append.c) */
 	bool has_types;               /* classes are registered: user value 2 (serial.c) */
+	uint8_t nameless;             /* events decoded so far, until names are kept */
 	bool ended;                   /* the Lua state is closing */
 	bool script;                  /* it is a script's: what belongs to the program is none of its business */
-	struct vigia__lua_name names[VIGIA_LUA_NAMES];
+	/* VIGIA_LUA_NAMES of them. `known` is for looking up, and is empty until this state keeps names; those are memory
+	 * of its allocator. */
+	const struct vigia__lua_name *known;
+	struct vigia__lua_name *names; /* NULL: none yet */
 };
 
 /* Make what this Lua state shares. False: it was there, the module is loaded again. [-0, +0, m] */
@@ -64,7 +69,8 @@ struct vigia__lua *vigia__lua_shared(lua_State *L);
 void vigia__lua_check_program(lua_State *L, const char *what);
 /* The userdata of it. [-0, +1, -] */
 void vigia__lua_push_shared(lua_State *L);
-/* The same without that check, for reading; pushes the table of names' strings. [-0, +1, -] */
+/* What it shares, without that check, for decoding one event. Pushes the table of names' strings, or nil while no names
+ * are kept. [-0, +1, m] */
 struct vigia__lua *vigia__lua_push_names(lua_State *L);
 
 /* ---- classes ---- */
