@@ -132,13 +132,33 @@ struct vigia__lua *vigia__lua_push_names(lua_State *L)
 
 /* ---- Classes ---- */
 
+static int count(const luaL_Reg *functions)
+{
+	int n = 0;
+	while (functions[n].name) n++;
+	return n;
+}
+
+/* luaL_newmetatable() with the size that it comes to: each start of a script makes all classes, and to grow a table
+ * entry by entry is most of that. [-0, +1, m] */
+static void new_metatable(lua_State *L, const char *name, int size)
+{
+	if (luaL_getmetatable(L, name) != LUA_TNIL) return;
+	lua_pop(L, 1);
+	lua_createtable(L, 0, size + 1);
+	lua_pushstring(L, name);
+	lua_setfield(L, -2, "__name");
+	lua_pushvalue(L, -1);
+	lua_setfield(L, LUA_REGISTRYINDEX, name);
+}
+
 void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
                       const luaL_Reg *methods)
 {
-	luaL_newmetatable(L, name);
+	new_metatable(L, name, count(metamethods) + (methods != NULL));
 	luaL_setfuncs(L, metamethods, 0);
 	if (methods) {
-		lua_newtable(L);
+		lua_createtable(L, 0, count(methods));
 		luaL_setfuncs(L, methods, 0);
 		lua_setfield(L, -2, "__index");
 	}
