@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "clock.h"
 #include "fd.h"
 #include "file_limit.h"
 #include "side_private.h"
@@ -29,10 +30,16 @@ int vigia__side_lock(int fd, off_t byte, short type, bool wait)
 
 /* ---- pids, for messages ---- */
 
+/* A process stays in its namespace; a child may be in another one. */
 uint32_t vigia__side_pid_space(void)
 {
+	static _Atomic uint64_t known; /* the fork generation above the namespace's number; 0: not looked at yet */
+	uint64_t generation = (uint64_t)vigia__fork_generation() << 32, before = atomic_load(&known);
+	if ((uint32_t)before != 0 && (before ^ generation) >> 32 == 0) return (uint32_t)before;
 	struct stat st;
-	return stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+	uint32_t space = stat("/proc/self/ns/pid", &st) == 0 ? (uint32_t)st.st_ino : 0;
+	atomic_store(&known, generation | space);
+	return space;
 }
 
 const char *vigia__side_pid_text(char *out, size_t size, int32_t pid, uint32_t space)
