@@ -69,7 +69,7 @@ struct job {
 	struct vigia__output output; /* what they print */
 	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written; 0: none */
 	int handled_rc;           /* what its handler answered */
-	char path[4096];          /* of the file that was loaded, or was tried */
+	char *path;               /* of the file that was loaded, or was tried */
 	struct identity identity; /* of it, before it was read */
 };
 
@@ -195,6 +195,11 @@ enum {
 	HANDLER
 };
 
+static const char *path_of(const struct job *job)
+{
+	return job->path ? job->path : "";
+}
+
 struct loading {
 	struct job *job;
 	struct code *code;
@@ -209,7 +214,10 @@ static void find_file(lua_State *L, struct job *job)
 	lua_getfield(L, MODULE, "find");
 	lua_getfield(L, ORDER, "source");
 	lua_call(L, 1, 1);
-	snprintf(job->path, sizeof job->path, "%s", luaL_checkstring(L, -1));
+	char *path = vigia__strdup(luaL_checkstring(L, -1));
+	if (path == NULL) luaL_error(L, "not enough memory");
+	vigia__free(job->path);
+	job->path = path;
 	lua_pop(L, 1);
 	look_at(job->path, &job->identity);
 }
@@ -254,7 +262,7 @@ static int load_script(lua_State *L, void *arg)
 	if (l->source == NULL) find_file(L, job);
 
 	lua_getfield(L, MODULE, "open");
-	lua_pushstring(L, job->path);
+	lua_pushstring(L, path_of(job));
 	lua_pushvalue(L, ORDER);
 	lua_pushvalue(L, STORE);
 	lua_pushvalue(L, WATCHER);
@@ -285,7 +293,7 @@ static void raised(lua_State *L, const struct job *job, struct vigia_error *err)
 	if (strncmp(message, "bad argument", 12) == 0 && options) {
 		size_t len = strlen(options);
 		if (options[len - 1] == ')') options[len - 1] = '\0';
-		vigia__error(err, VIGIA_ESCRIPT, "%.200s: %s", job->path, options + 1);
+		vigia__error(err, VIGIA_ESCRIPT, "%.200s: %s", path_of(job), options + 1);
 	} else {
 		vigia__error(err, VIGIA_ESCRIPT, "%s", message);
 	}
@@ -369,7 +377,7 @@ static int finish_output(struct job *job, const char *what, int rc, struct vigia
 	int number = vigia__output_flush(&job->output);
 	if (number == 0) number = job->output.refused;
 	if (rc < 0 || number == 0 || vigia__output_gone()) return rc; /* gone: the program ends, and nobody misses it */
-	return vigia__error(err, VIGIA_ESCRIPT, "%s: %s: %s", job->path, what,
+	return vigia__error(err, VIGIA_ESCRIPT, "%s: %s: %s", path_of(job), what,
 	                    vigia__output_problem(number, problem, sizeof problem));
 }
 
@@ -411,7 +419,7 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 			rc = VIGIA_ESCRIPT;
 		}
 		rc = leave(code, "loading the script", rc, err);
-		if (code->L == NULL) vigia__error_prefix(err, "%s: ", job->path);
+		if (code->L == NULL) vigia__error_prefix(err, "%s: ", path_of(job));
 		rc = finish_output(job, "loading the script failed", rc, err);
 	}
 	if (rc < 0) close_code(code);
@@ -535,7 +543,7 @@ static bool changed(void *ctx)
 	struct job *job = ctx;
 	struct identity identity;
 	/* A file that is gone may be about to be put back: only what is there is news. */
-	return look_at(job->path, &identity) && !same(&identity, &job->identity);
+	return look_at(path_of(job), &identity) && !same(&identity, &job->identity);
 }
 
 static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
@@ -598,6 +606,7 @@ static void free_job(void *ctx)
 	close_code(&job->next);
 	close_code(&job->now);
 	vigia__output_deinit(&job->output);
+	vigia__free(job->path);
 	vigia__free(job);
 }
 
