@@ -149,6 +149,13 @@ static void on_pipe(int signo)
 	errno = before;
 }
 
+/* Exists to be caught, too: a log on standard error at the limit on the size of files must not end the program, nor a
+ * file that a script writes. The write fails with EFBIG. */
+static void on_file_limit(int signo)
+{
+	(void)signo;
+}
+
 /* Tells those who wait; they take locks, which a signal handler may not. */
 static void *tell_waiters(void *arg)
 {
@@ -183,9 +190,12 @@ static int signals_start(void)
 	struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 	struct sigaction pipe_closed = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
 	sigemptyset(&stop.sa_mask);
+	struct sigaction too_large = {.sa_handler = on_file_limit, .sa_flags = SA_RESTART};
 	sigemptyset(&pipe_closed.sa_mask);
+	sigemptyset(&too_large.sa_mask);
 	return handle_unless_ignored(SIGINT, &stop) | handle_unless_ignored(SIGHUP, &stop) |
-	       sigaction(SIGTERM, &stop, NULL) | sigaction(SIGPIPE, &pipe_closed, NULL);
+	       sigaction(SIGTERM, &stop, NULL) | sigaction(SIGPIPE, &pipe_closed, NULL) |
+	       handle_unless_ignored(SIGXFSZ, &too_large);
 }
 
 /* ---- Standard streams ---- */

@@ -278,6 +278,27 @@ describe("what a script prints", function()
 		end)
 	end
 
+	for kind, words in pairs(KINDS) do
+		it("does not end the program where standard error, or a file of the script, is at the limit on sizes: " .. kind .. " [R4l]", function()
+			fill(3)
+			local log, own = helper.path("log"), helper.path("own")
+			local script = write("print.lua", ([[
+				return {retry_strategy = "skip", max_retries = 2, initial_backoff = 0.001, handle = function(event)
+					local file <close> = assert(io.open(%q, "w"))
+					file:setvbuf "no"
+					local ok, message = file:write(("x"):rep(5000000))
+					print(event.seq_num, ok, message)
+					error(("long "):rep(100))
+				end}]]):format(own))
+			local line = {helper.quoted(cli.program), "run", "--store", helper.quoted(store), helper.quoted(script), "--until-idle",
+				table.unpack(words)}
+			assert(helper.write_file("log", ("x"):rep(4 * 1024 * 1024 - 10)))
+			local output = helper.shell(("ulimit -f 8192; %s 2>>%s; echo status $?"):format(table.concat(line, " "), helper.quoted(log)))
+			mentions(output, "1\tnil\t", "File too large", "3\tnil\t", "status 0")
+			assert.equal(4 * 1024 * 1024, assert(require("lfs").attributes(log, "size")))
+		end)
+	end
+
 	it("says in stats().stop_error that a store in Lua did not take the last checkpoint [R4k]", function()
 		local testing = require "vigia.testing"
 		local faulty = testing.mock_store(helper.memory())
