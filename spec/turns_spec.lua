@@ -255,6 +255,17 @@ describe("a stop of a script", function()
 	for what, stop in pairs{
 		stop = function(registry) return registry:stop{timeout = 60} end,
 		close = function(registry) return registry:close() end,
+		["a <close> variable"] = function(registry)
+			do local _ <close> = registry end
+			return true
+		end,
+		["a <close> variable, by an error"] = function(registry)
+			local ok = pcall(function()
+				local _ <close> = registry
+				error "no"
+			end)
+			return not ok
+		end,
 	} do
 		it("from a coroutine of another registry holds up no other coroutine: " .. what .. " [W14z]", function()
 			local store = helper.open(nil, {durability = "none"})

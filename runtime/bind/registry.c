@@ -617,7 +617,7 @@ int vigia__lua_sleep(lua_State *L)
 void vigia__lua_registry_init(lua_State *L)
 {
 	static const luaL_Reg metamethods[] = {
-		{"__gc", registry_close}, {"__close", registry_close}, {"__tostring", registry_tostring}, {NULL, NULL}};
+		{"__gc", registry_close}, {"__close", registry_close_method}, {"__tostring", registry_tostring}, {NULL, NULL}};
 	static const luaL_Reg methods[] = {
 		{"watch", registry_watch},
 		{"spawn", registry_spawn},
