@@ -50,7 +50,9 @@
  *     drive drive_private   watchers by id, carried through what core/stepper decides; what the room's files share
  *     registry round listen   watchers come and go; rounds over all; what wakes them
  *     save stop             saving their progress; stopping them
- *     driver driver_run fetch   a watcher on this thread: where it stands; its turns; memory of batches
+ *     driver driver_step    a watcher on this thread, and what its files stand on
+ *     driver_start driver_run   where it starts; its turns
+ *     source_store fetch    a store as what it reads and saves in; memory of batches
  *     worker job worker_private   a thread that drives one watcher; what it runs
  *     reload remote         new code on it; the watcher that stands for its own
  *     watcher               what is asked of one watcher: statistics, checkpoints, seeks

@@ -8,7 +8,10 @@
  *     listen.c     which wake words that waits for
  *     stop.c       stopping one watcher or all
  *     watcher.c    what vigia.h asks of one watcher: statistics, checkpoints, seeks
- *     driver.c     a watcher that is driven on this thread: where it starts and stands
+ *     driver.c     a watcher that is driven on this thread
+ *     driver_start.c where it starts
+ *     driver_step.c what these stand on
+ *     source_store.c a store as what watchers read and save in
  *     driver_run.c reads, calls the handler, saves, and tells the outcomes to core/stepper
  *     fetch.c      memory of batches, lent to the watchers that read
  *     remote.c     a watcher that stands for one that a worker drives
@@ -40,6 +43,51 @@ struct vigia__fetch {
 	struct vigia_batch batch;
 	uint64_t *seqs;
 	size_t seqs_cap;
+};
+
+/* What a watcher may know of its log before it reads. */
+struct vigia__look {
+	uint64_t oldest, latest; /* 0: no event */
+	uint64_t checkpoint;
+	bool has_checkpoint; /* false for one that is ephemeral */
+};
+
+/* Where the watchers of a registry read, and keep their checkpoints. source_store.c fills this in for a store, which
+ * finishes each call at once. Another source may return VIGIA_PENDING where that is said: it then goes on by itself,
+ * and calls vigia__source_ready(). The driver makes the same call again and gets the outcome, or VIGIA_PENDING once
+ * more. Of a watcher one call of read and wait is under way, and beside it one of look and one of save.
+ *
+ * All on the registry's thread. `err` is filled in when a call fails. */
+struct vigia__source {
+	/* May be pending. */
+	int (*look)(struct vigia_watcher *watcher, struct vigia__look *out, struct vigia_error *err);
+	/* Events from request->from on that the watcher's filter wants, in order, into the empty batch; *next is behind
+	 * what was looked at. EDAMAGED and EDESERIAL are the handler's to find. May be pending: the batch is filled in by
+	 * the call that returns VIGIA_OK. */
+	int (*read)(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
+	            struct vigia_iterator *next, struct vigia_error *err);
+	/* Pending until an event at `from` or later may have come, then VIGIA_OK; failures are the next read's to tell.
+	 * NULL: the wake words of the registry's store tell. */
+	int (*wait)(struct vigia_watcher *watcher, struct vigia_iterator from);
+	/* The outcome of the read, wait or look that is pending is not wanted any more: end it soon. The next call is a new
+	 * one. NULL where none is ever pending. */
+	void (*cancel)(struct vigia_watcher *watcher);
+	/* Save the checkpoint; `backwards` also if there is a higher one. Durable when it returns VIGIA_OK. May be
+	 * pending. */
+	int (*save)(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err);
+	/* As save by hand: never moves back, and commits under way neither undo it nor are undone. May be pending. */
+	int (*checkpoint)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+	/* Run the id, as the only one, until disown. EOWNED: another one does. */
+	int (*own)(struct vigia_watcher *watcher, struct vigia_error *err);
+	void (*disown)(struct vigia_watcher *watcher);
+	/* Keep what it has not seen from being collected, and its checkpoint from expiring; may move where it starts.
+	 * NULL: nothing is collected. */
+	int (*hold)(struct vigia_watcher *watcher, struct vigia_error *err);
+	/* The watcher is about to be freed, whatever is pending. NULL: nothing is kept for it. */
+	void (*forget)(struct vigia_watcher *watcher);
+	/* Start and end to save progress by itself, with other commits. NULL: the driver saves it (checkpoint_interval). */
+	int (*begin_progress)(struct vigia_watcher *watcher, uint64_t done, struct vigia_error *err);
+	void (*end_progress)(struct vigia_watcher *watcher);
 };
 
 /* How a watcher is driven: what driver.c and remote.c fill in, and a registry and the calls of vigia.h go by. All on
@@ -121,6 +169,7 @@ struct vigia__inbox {
 
 struct vigia_registry {
 	struct vigia_store *store;
+	const struct vigia__source *source; /* of all its watchers; a store's unless another is set before the first */
 	struct vigia_watcher *watchers, **watchers_end;
 	struct vigia_watcher *retired;
 	struct vigia__table ids; /* of `watchers` */
@@ -195,6 +244,8 @@ void vigia__registry_listen_anything(struct vigia_registry *registry);
 uint64_t vigia__watcher_seq_num(const struct vigia_watcher *watcher);
 int vigia__watcher_event(const struct vigia_watcher *watcher, struct vigia_event *event, struct vigia_error *err);
 bool vigia__watcher_stopping(const struct vigia_watcher *watcher);
+/* What a call of its source was pending for has come. */
+void vigia__source_ready(struct vigia_watcher *watcher);
 
 /* ---- stop.c ---- */
 

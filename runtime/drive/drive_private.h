@@ -31,6 +31,12 @@ struct vigia__driver {
 	struct vigia__fetch fetch;        /* the batch in hand; empty while it listens (fetch.c) */
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
 	bool owned;                       /* this process runs the id */
+	bool placed;                      /* `start` was found */
+	bool starting;   /* the source's look, or the save of a checkpoint that is drawn back, is pending */
+	bool reading;    /* the source's read or wait is pending */
+	bool ready;      /* what was pending may have come */
+	bool writing;    /* a save of the source is pending */
+	uint64_t saving; /* progress that is being saved while handlers go on; 0: none */
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
@@ -48,8 +54,12 @@ static inline struct vigia__driver *vigia__driver(const struct vigia_watcher *wa
 /* With `driving` and all else of `base` filled in; the handler is the caller's still when this fails. */
 int vigia__driver_new(struct vigia_registry *registry, const char *id, const struct vigia_handler *handler,
                       const struct vigia_watch_options *options, struct vigia__driver **out, struct vigia_error *err);
-/* Keep events from being collected until the first checkpoint; a hold that is there already is where it starts. */
+/* Hold what it has not seen, if its source collects. */
 int vigia__driver_hold(struct vigia__driver *driver, struct vigia_error *err);
+/* Find where it starts without a checkpoint. May be pending, as a start. */
+int vigia__driver_place(struct vigia__driver *driver, struct vigia_error *err);
+/* Own the id, find the position, begin. VIGIA_PENDING: `starting`; call again when its source is ready. */
+int vigia__driver_start(struct vigia__driver *driver, struct vigia_error *err);
 /* Give it an input from outside: STOP or SEEK. */
 void vigia__driver_tell(struct vigia__driver *driver, enum vigia__input_kind kind, uint64_t seq_num);
 /* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is
@@ -63,8 +73,17 @@ void vigia__driver_release(struct vigia__driver *driver);
 void vigia__driver_step(struct vigia__driver *driver, struct vigia__input *input);
 /* The stats tell of this error. */
 void vigia__driver_keep_error(struct vigia__driver *driver, const struct vigia_error *err);
+/* What the end of a watcher, a store or the program does to what is under way is no failure to be told without a log
+ * function. */
+bool vigia__error_is_end(const struct vigia_error *err);
 /* Only when the outcome was told to the stepper: the log function may stop or move the watcher. */
 void vigia__driver_log_error(struct vigia__driver *driver, const struct vigia_error *err, const char *doing);
+/* End the read or wait that is pending: it has to do something else. */
+void vigia__driver_cancel(struct vigia__driver *driver);
+/* A save at rest has ended: others may run the id. */
+void vigia__driver_disown_at_rest(struct vigia__driver *driver);
+/* Save progress while handlers go on, where the source does not. */
+void vigia__driver_save_progress(struct vigia__driver *driver);
 /* If a save is what it wants next, do it now and tell how it went; no handler runs. */
 int vigia__driver_save(struct vigia__driver *driver, struct vigia_error *err);
 /* Of `driving`. */
@@ -72,6 +91,15 @@ bool vigia__driver_run(struct vigia_watcher *watcher);
 void vigia__driver_wake(struct vigia_watcher *watcher);
 int64_t vigia__driver_due(const struct vigia_watcher *watcher);
 bool vigia__driver_dirty(struct vigia_watcher *watcher);
+
+/* ---- source_store.c ---- */
+
+extern const struct vigia__source vigia__store_source;
+
+static inline const struct vigia__source *vigia__source(const struct vigia__driver *driver)
+{
+	return driver->base.registry->source;
+}
 
 /* ---- fetch.c: memory of batches ---- */
 

@@ -13,44 +13,12 @@
 /* One turn handles so many events or takes so long; then the other watchers of the thread have theirs. */
 enum { TURN_EVENTS = 256, TURN_NS = 2000000 };
 
-/* xorshift*: for jitter only. */
-static uint64_t random_bits(void)
-{
-	static _Thread_local uint64_t x;
-	if (x == 0) x = (uint64_t)vigia__mono_ns() | 1;
-	x ^= x >> 12;
-	x ^= x << 25;
-	x ^= x >> 27;
-	return x * UINT64_C(2685821657736338717);
-}
-
-void vigia__driver_step(struct vigia__driver *w, struct vigia__input *input)
-{
-	/* The way of an event that is handled needs neither the time nor chance: keep it short. */
-	bool good = input->kind == VIGIA_INPUT_HANDLED || input->kind == VIGIA_INPUT_BATCH;
-	if (!good) input->random = random_bits();
-	w->action = vigia__stepper_step(&w->stepper, input, good ? 0 : vigia__time_now(w->base.registry->clock));
-}
-
 static void step_kind(struct vigia__driver *w, enum vigia__input_kind kind)
 {
 	vigia__driver_step(w, &(struct vigia__input){.kind = kind});
 }
 
-void vigia__driver_keep_error(struct vigia__driver *w, const struct vigia_error *err)
-{
-	w->last_error = *err;
-	snprintf(w->last_error.watcher_id, sizeof w->last_error.watcher_id, "%s", w->base.id);
-}
-
 /* ---- what is logged ---- */
-
-/* What the end of a watcher, a store or the program does to what is under way is no failure to be told without a log
- * function. */
-static bool is_end(const struct vigia_error *err)
-{
-	return err->code == VIGIA_ESTOPPING || err->code == VIGIA_EINTERRUPTED || err->code == VIGIA_ECLOSED;
-}
 
 /* When it is tried again, on the clock of the watcher and as a time of day. */
 static const char *next_attempt(const struct vigia__driver *w, char *out, size_t size)
@@ -68,16 +36,6 @@ static const char *next_attempt(const struct vigia__driver *w, char *out, size_t
 	return out;
 }
 
-/* Only when the outcome was told to the core: the log function may stop or move the watcher. */
-void vigia__driver_log_error(struct vigia__driver *w, const struct vigia_error *err, const char *doing)
-{
-	static const char format[] = "watcher '%s': %s: %s";
-	if (is_end(err)) vigia__log(w->base.registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), doing, err->message);
-	else
-		vigia__log_failure(w->base.registry, &w->base.limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), doing,
-		                   err->message);
-}
-
 static void log_event_error(struct vigia__driver *w, const struct vigia_error *err, uint64_t attempt, bool over)
 {
 	static const char format[] = "watcher '%s': event failed: %s (event %llu, attempt %llu, %s)%s%s";
@@ -87,7 +45,7 @@ static void log_event_error(struct vigia__driver *w, const struct vigia_error *e
 	const char *then = over ? "the last one" : next_attempt(w, next, sizeof next);
 	unsigned long long seq_num = err->seq_num, count = attempt;
 	const char *line = trace ? " " : "", *where = trace ? trace : "";
-	bool end = w->base.registry->failed_at_end || is_end(err);
+	bool end = w->base.registry->failed_at_end || vigia__error_is_end(err);
 	w->base.registry->failed_at_end = false;
 	if (end)
 		vigia__log(w->base.registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), err->message, seq_num, count,
@@ -135,8 +93,9 @@ static void read_events(struct vigia__driver *w)
 	                                                                         : w->base.options.buffer_size;
 	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
 	vigia__fetch_borrow(w->base.registry, &w->fetch);
-	int rc =
-		vigia__store_read(w->base.registry->store, &request, w->base.filter, NULL, &w->fetch.batch, &input.next, &err);
+	int rc = vigia__source(w)->read(&w->base, &request, &w->fetch.batch, &input.next, &err);
+	w->reading = rc == VIGIA_PENDING;
+	if (w->reading) return;
 	if (rc == VIGIA_OK && !vigia__fetch_fit(&w->fetch))
 		rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->fetch.batch.count);
 	if (rc < 0) {
@@ -271,31 +230,39 @@ static void resume_handler(struct vigia__driver *w)
 
 /* ---- saving ---- */
 
-/* Forward: all progress of the process in one commit. Backwards: this one by hand. */
-static int save_now(struct vigia__driver *w, uint64_t seq_num, bool backwards, struct vigia_error *err)
+/* Go on with the save of progress. False: it is pending. */
+static bool poll_saving(struct vigia__driver *w)
 {
-	struct vigia_store *store = w->base.registry->store;
-	struct vigia__backend *b = store->backend;
-	int rc = vigia__store_enter(store, err);
-	if (rc < 0) return rc;
-	if (backwards || w->progress == NULL) {
-		if (w->progress) vigia__progress_reset(&b->progress, w->progress, seq_num, seq_num);
-		rc = b->checkpoint_put(b, w->base.id, seq_num, err);
-	} else {
-		vigia__progress_move(&b->progress, w->progress, seq_num);
-		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
-		/* A commit of another thread has it, and is not known to have succeeded. */
-		if (rc == VIGIA_OK && vigia__progress_saved(&b->progress, w->progress) < seq_num)
-			rc = b->checkpoint_advance(b, w->base.id, seq_num, err);
+	struct vigia_error err;
+	vigia__error_clear(&err);
+	int rc = vigia__source(w)->save(&w->base, w->saving, false, &err);
+	w->writing = rc == VIGIA_PENDING;
+	if (rc == VIGIA_PENDING) return false;
+	uint64_t saved = w->saving;
+	w->saving = 0;
+	if (rc == VIGIA_OK && saved > w->stepper.saved) w->stepper.saved = saved;
+	if (w->stepper.done > w->stepper.saved) w->base.registry->dirty_mono_ns = vigia__time_now(w->base.registry->clock);
+	if (rc < 0) {
+		vigia__driver_keep_error(w, &err);
+		vigia__driver_log_error(w, &err, "cannot save its checkpoint");
 	}
-	vigia__store_leave(store);
-	return rc;
+	return true;
+}
+
+void vigia__driver_save_progress(struct vigia__driver *w)
+{
+	if (w->saving || w->writing) return;
+	w->saving = w->stepper.done;
+	poll_saving(w);
 }
 
 static int save(struct vigia__driver *w, struct vigia_error *err)
 {
 	uint64_t seq_num = w->action.seq_num;
-	int rc = save_now(w, seq_num, w->action.backwards, err);
+	if (w->saving && !poll_saving(w)) return VIGIA_PENDING;
+	int rc = vigia__source(w)->save(&w->base, seq_num, w->action.backwards, err);
+	w->writing = rc == VIGIA_PENDING;
+	if (rc == VIGIA_PENDING) return rc;
 	if (rc < 0) vigia__driver_keep_error(w, err);
 	is_replaced(w, rc);
 	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
@@ -318,11 +285,16 @@ int vigia__driver_save(struct vigia__driver *w, struct vigia_error *err)
 	return rc;
 }
 
+static bool saves_progress(const struct vigia__driver *w)
+{
+	return w->base.options.checkpoint == VIGIA_CHECKPOINT_BATCH && !w->base.options.ephemeral;
+}
+
 /* Let the next commit take along what was finished. */
 static void offer_progress(struct vigia__driver *w)
 {
-	if (w->progress == NULL || w->base.options.checkpoint != VIGIA_CHECKPOINT_BATCH) return;
-	if (w->stepper.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
+	if (!saves_progress(w)) return;
+	if (w->progress && w->stepper.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
 		vigia__progress_move(&w->base.registry->store->backend->progress, w->progress, w->stepper.done);
 	if (w->base.registry->dirty_mono_ns == 0 && w->stepper.done > w->stepper.saved)
 		w->base.registry->dirty_mono_ns = vigia__time_now(w->base.registry->clock);
@@ -331,7 +303,9 @@ static void offer_progress(struct vigia__driver *w)
 bool vigia__driver_dirty(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
-	if (w->progress == NULL || w->stepper.done <= w->stepper.saved) return false;
+	if (w->stepper.done <= w->stepper.saved) return false;
+	if (w->progress == NULL)
+		return w->stepper.state == VIGIA_RUNNING && saves_progress(w) && vigia__source(w)->begin_progress == NULL;
 	struct vigia__backend *b = w->base.registry->store->backend;
 	w->stepper.saved = vigia__progress_saved(&b->progress, w->progress);
 	return w->stepper.done > w->stepper.saved;
@@ -339,14 +313,23 @@ bool vigia__driver_dirty(struct vigia_watcher *watcher)
 
 /* ---- turns ---- */
 
-void vigia__driver_release(struct vigia__driver *w)
+/* A start, or a save of progress, that was pending. Returns whether one came to its end. */
+static bool go_on(struct vigia__driver *w)
 {
-	struct vigia__backend *b = w->base.registry->store->backend;
-	if (w->progress) vigia__progress_end(&b->progress, w->progress);
-	w->progress = NULL;
-	if (w->owned) b->disown(b, w->base.id);
-	w->owned = false;
-	vigia__fetch_deinit(&w->fetch);
+	bool ended = w->saving && poll_saving(w);
+	if ((w->placed && !w->starting) || w->action.kind == VIGIA_ACTION_SAVE) return ended;
+	struct vigia_error err;
+	vigia__error_clear(&err);
+	bool starts = w->starting;
+	int rc = starts ? vigia__driver_start(w, &err) : vigia__driver_place(w, &err);
+	if (rc < 0 && starts) {
+		w->stepper.state = VIGIA_STOPPED;
+		vigia__driver_keep_error(w, &err);
+		w->stop_error = w->last_error;
+		vigia__driver_log_error(w, &err, "cannot start");
+		vigia__registry_rested(w->base.registry);
+	}
+	return ended || rc != VIGIA_PENDING;
 }
 
 bool vigia__driver_run(struct vigia_watcher *watcher)
@@ -357,10 +340,16 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 	int64_t until = 0;
 	bool worked = false, resumed = false, waited = false;
 	if (w->base.running_handler) return false; /* further up the stack */
+	bool ready = w->ready;
+	w->ready = false;
+	if (ready) worked = go_on(w);
 	for (;;) {
 		switch (w->base.pending ? VIGIA_ACTION_NONE : w->action.kind) {
 		case VIGIA_ACTION_READ:
+			if (w->reading && !ready) return worked;
+			ready = false;
 			read_events(w);
+			if (w->reading) return worked;
 			/* A slice of events that the filter dropped, and more to look at: a turn. Whoever stops it need not wait
 			 * for the end. */
 			if (w->action.kind == VIGIA_ACTION_READ && w->fetch.batch.count == 0) {
@@ -378,7 +367,10 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 			offer_progress(w);
 			break;
 		case VIGIA_ACTION_SAVE:
-			save(w, &(struct vigia_error){0});
+			if (w->writing && !ready) return worked;
+			ready = false;
+			if (save(w, &(struct vigia_error){0}) == VIGIA_PENDING) return worked;
+			vigia__driver_disown_at_rest(w);
 			break;
 		case VIGIA_ACTION_WAIT:
 			if (vigia__time_now(w->base.registry->clock) < w->action.until_mono_ns) return worked;
@@ -394,7 +386,12 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 		case VIGIA_ACTION_LISTEN:
 			offer_progress(w);
 			vigia__fetch_return(w->base.registry, &w->fetch);
-			return worked;
+			if (vigia__source(w)->wait == NULL || (w->reading && !ready)) return worked;
+			ready = false;
+			w->reading = vigia__source(w)->wait(&w->base, w->action.from) == VIGIA_PENDING;
+			if (w->reading) return worked;
+			step_kind(w, VIGIA_INPUT_WAKE);
+			break;
 		case VIGIA_ACTION_NONE:
 			if (!w->base.pending || !pending_due(w)) return worked;
 			if (resumed) return true; /* a handler that yields again and again has turns, too */
@@ -411,20 +408,26 @@ void vigia__driver_wake(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	if (w->base.pending) w->base.resume_now = true;
-	else if (w->action.kind == VIGIA_ACTION_LISTEN) step_kind(w, VIGIA_INPUT_WAKE);
+	else if (w->action.kind == VIGIA_ACTION_LISTEN && vigia__source(w)->wait == NULL) step_kind(w, VIGIA_INPUT_WAKE);
 }
 
 int64_t vigia__driver_due(const struct vigia_watcher *watcher)
 {
 	const struct vigia__driver *w = vigia__driver(watcher);
 	if (w->base.running_handler) return INT64_MAX;
+	if (w->ready) return 0;
 	if (w->base.pending) return pending_due(w) ? 0 : w->resume_mono_ns;
 	switch (w->action.kind) {
 	case VIGIA_ACTION_WAIT:
 		return w->action.until_mono_ns;
 	case VIGIA_ACTION_LISTEN:
+		return vigia__source(w)->wait && !w->reading ? 0 : INT64_MAX;
 	case VIGIA_ACTION_NONE:
 		return INT64_MAX;
+	case VIGIA_ACTION_READ:
+		return w->reading ? INT64_MAX : 0;
+	case VIGIA_ACTION_SAVE:
+		return w->writing ? INT64_MAX : 0;
 	default:
 		return 0;
 	}

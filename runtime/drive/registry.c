@@ -16,6 +16,7 @@ struct vigia_registry *vigia_registry_new(struct vigia_store *store)
 	struct vigia_registry *registry = vigia__calloc(sizeof *registry);
 	if (registry == NULL) return NULL;
 	registry->store = store;
+	registry->source = &vigia__store_source;
 	registry->watchers_end = &registry->watchers;
 	vigia__store_ref(store);
 	vigia__inbox_init(&registry->inbox);

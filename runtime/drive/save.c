@@ -17,6 +17,11 @@ bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) dirty |= w->driving->dirty(w);
 	registry->dirty_mono_ns = 0;
 	if (!dirty) return false;
+	if (registry->source->begin_progress == NULL) {
+		for (struct vigia_watcher *w = registry->watchers; w && !now; w = w->next) /* a stop saves by itself */
+			if (w->driving->dirty(w)) vigia__driver_save_progress(vigia__driver(w));
+		return true;
+	}
 	struct vigia_error err = {0};
 	if (vigia__store_save_progress(registry->store, &err) < 0) {
 		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);

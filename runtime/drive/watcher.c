@@ -33,13 +33,14 @@ static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 	w->driving->stats(w, out);
 	struct vigia_store *store = w->registry->store;
 	if (vigia__store_enter(store, NULL) < 0) return;
-	if (!w->options.ephemeral)
-		out->has_checkpoint = store->backend->checkpoint_get(store->backend, w->id, &out->checkpoint, NULL) == VIGIA_OK;
+	struct vigia__look look = {0};
+	w->registry->source->look(w, &look, NULL);
+	out->has_checkpoint = look.has_checkpoint;
+	out->checkpoint = look.checkpoint;
 	if (out->has_checkpoint && out->state == VIGIA_IDLE)
 		out->next = vigia__iterator_after(out->checkpoint); /* where it will begin */
-	uint64_t oldest, latest = 0, looked_at = vigia__iterator_first(out->next) - 1;
-	if (store->backend->bounds(store->backend, &oldest, &latest, NULL) == VIGIA_OK && latest > looked_at)
-		out->lag = latest - looked_at;
+	uint64_t looked_at = vigia__iterator_first(out->next) - 1;
+	if (look.latest > looked_at) out->lag = look.latest - looked_at;
 	vigia__store_leave(store);
 }
 
@@ -55,12 +56,11 @@ void vigia_watcher_stats_sized(struct vigia_watcher *w, struct vigia_watcher_sta
 /* With the store entered: number n lies within the log. */
 static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what, struct vigia_error *err)
 {
-	struct vigia__backend *b = w->registry->store->backend;
-	uint64_t oldest, latest;
-	int rc = b->bounds(b, &oldest, &latest, err);
-	if (rc < 0 || seq_num <= latest) return rc;
+	struct vigia__look look;
+	int rc = w->registry->source->look(w, &look, err);
+	if (rc != VIGIA_OK || seq_num <= look.latest) return rc;
 	rc = vigia__error(err, VIGIA_EPOSITION, "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(w->id),
-	                  what, (unsigned long long)seq_num, (unsigned long long)latest);
+	                  what, (unsigned long long)seq_num, (unsigned long long)look.latest);
 	return vigia__error_watcher(err, w->id, rc);
 }
 

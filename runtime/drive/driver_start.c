@@ -1,0 +1,92 @@
+/*
+ * driver_start.c - where a watcher starts: its checkpoint, or what initial_event_iterator says.
+ */
+#include "../core/error.h"
+#include "../core/iterator.h"
+#include "drive_private.h"
+
+/* Latest means what comes after the creation, also if the start is later. PENDING: the rounds go on with it. */
+int vigia__driver_place(struct vigia__driver *w, struct vigia_error *err)
+{
+	struct vigia__look look;
+	int rc = vigia__source(w)->look(&w->base, &look, err);
+	if (rc < 0 || rc == VIGIA_PENDING) return rc;
+	struct vigia_iterator wanted = w->base.options.initial_event_iterator;
+	w->start = vigia__iterator_resolve(wanted, look.oldest, look.latest);
+	w->placed = true;
+	if (vigia__iterator_first(w->start) > look.latest + 1) {
+		char text[64];
+		vigia__log(w->base.registry, VIGIA_LOG_WARN,
+		           "watcher '%s': %s is beyond the last event %llu: it starts after that one", VIGIA_SHOWN(w->base.id),
+		           vigia__iterator_format(w->start, text, sizeof text), (unsigned long long)look.latest);
+		w->start = vigia__iterator_after(look.latest);
+	}
+	w->stepper.next = w->start;
+	return VIGIA_OK;
+}
+
+int vigia__driver_hold(struct vigia__driver *w, struct vigia_error *err)
+{
+	if (w->base.options.ephemeral || vigia__source(w)->hold == NULL) return VIGIA_OK;
+	int rc = vigia__source(w)->hold(&w->base, err);
+	if (rc == VIGIA_OK && w->stepper.state == VIGIA_IDLE) w->stepper.next = w->start;
+	return rc;
+}
+
+/* Where it has come to, if it has a checkpoint. One beyond the end (a file put back from a backup) is drawn back at
+ * once: events to come must not be skipped. */
+static int find_checkpoint(struct vigia__driver *w, struct vigia_iterator *next, struct vigia_error *err)
+{
+	struct vigia__look look;
+	int rc = vigia__source(w)->look(&w->base, &look, err);
+	if (rc != VIGIA_OK || !look.has_checkpoint) return rc;
+	if (look.checkpoint > look.latest) {
+		vigia__log(w->base.registry, VIGIA_LOG_WARN,
+		           "watcher '%s': its checkpoint %llu is beyond the last event %llu: it starts after that one",
+		           VIGIA_SHOWN(w->base.id), (unsigned long long)look.checkpoint, (unsigned long long)look.latest);
+		rc = vigia__source(w)->save(&w->base, look.latest, true, err);
+	}
+	*next = vigia__iterator_after(look.checkpoint < look.latest ? look.checkpoint : look.latest);
+	return rc;
+}
+
+/* Own the id, and find where it begins. */
+static int take_place(struct vigia__driver *w, struct vigia_iterator *next, struct vigia_error *err)
+{
+	const struct vigia__source *source = vigia__source(w);
+	int rc = w->owned ? VIGIA_OK : source->own(&w->base, err);
+	if (rc < 0) return rc;
+	w->owned = true;
+	rc = vigia__driver_hold(w, err);
+	*next = w->start;
+	if (rc == VIGIA_OK) rc = find_checkpoint(w, next, err);
+	if (rc == VIGIA_OK && source->begin_progress && w->base.options.checkpoint != VIGIA_CHECKPOINT_MANUAL)
+		rc = source->begin_progress(&w->base, vigia__iterator_first(*next) - 1, err);
+	return rc;
+}
+
+int vigia__driver_start(struct vigia__driver *w, struct vigia_error *err)
+{
+	const struct vigia_watch_options *options = &w->base.options;
+	bool from_horizon = options->initial_event_iterator.kind == VIGIA_TRIM_HORIZON;
+	int rc = VIGIA_OK;
+	w->begins = options->ephemeral && !w->sought && from_horizon; /* anew: the oldest event may be another one */
+	if (!w->placed || w->begins) rc = vigia__driver_place(w, err);
+	struct vigia_iterator next = w->start;
+	if (rc == VIGIA_OK && !options->ephemeral) rc = take_place(w, &next, err);
+	w->starting = rc == VIGIA_PENDING;
+	if (rc == VIGIA_PENDING) return rc;
+	if (rc < 0) {
+		vigia__driver_release(w);
+		return rc;
+	}
+	uint64_t done = vigia__iterator_first(next) - 1;
+	w->stepper.saved = done;
+	w->stop_error = (struct vigia_error){0};
+	/* A watcher that begins at the trim horizon begins at the oldest event that its first read finds: it missed nothing
+	 * of what went before. */
+	bool left_behind = w->sought || (w->begins && from_horizon);
+	vigia__driver_step(
+		w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done, .sought = left_behind});
+	return VIGIA_OK;
+}

@@ -1,0 +1,141 @@
+/*
+ * source_store.c - a store as what watchers read, and keep their checkpoints in. No call is ever pending.
+ */
+#include "../core/error.h"
+#include "drive_private.h"
+
+static struct vigia__backend *backend_of(const struct vigia_watcher *watcher)
+{
+	return watcher->registry->store->backend;
+}
+
+static int look(struct vigia_watcher *watcher, struct vigia__look *out, struct vigia_error *err)
+{
+	struct vigia__backend *b = backend_of(watcher);
+	struct vigia_error other = {0};
+	*out = (struct vigia__look){0};
+	int rc = b->bounds(b, &out->oldest, &out->latest, err);
+	if (watcher->options.ephemeral) return rc;
+	int found = b->checkpoint_get(b, watcher->id, &out->checkpoint, rc < 0 ? &other : err);
+	out->has_checkpoint = found == VIGIA_OK;
+	return rc < 0 || found == VIGIA_ENOCHECKPOINT ? rc : found;
+}
+
+static int read_events(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
+                       struct vigia_iterator *next, struct vigia_error *err)
+{
+	return vigia__store_read(watcher->registry->store, request, watcher->filter, NULL, batch, next, err);
+}
+
+/* Forward: all progress of the process in one commit. Backwards: this one by hand. */
+static int save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	struct vigia_store *store = watcher->registry->store;
+	struct vigia__backend *b = store->backend;
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	if (backwards || w->progress == NULL) {
+		if (w->progress) vigia__progress_reset(&b->progress, w->progress, seq_num, seq_num);
+		rc = b->checkpoint_put(b, watcher->id, seq_num, err);
+	} else {
+		vigia__progress_move(&b->progress, w->progress, seq_num);
+		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
+		/* A commit of another thread has it, and is not known to have succeeded. */
+		if (rc == VIGIA_OK && vigia__progress_saved(&b->progress, w->progress) < seq_num)
+			rc = b->checkpoint_advance(b, watcher->id, seq_num, err);
+	}
+	vigia__store_leave(store);
+	return rc;
+}
+
+/* A commit under way must neither undo it nor be undone. */
+static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	struct vigia__backend *b = watcher->registry->store->backend;
+	uint64_t saved = 0, done = 0;
+	int rc = b->checkpoint_get(b, watcher->id, &saved, err);
+	if (rc == VIGIA_OK && seq_num <= saved) return VIGIA_OK;
+	if (rc < 0 && rc != VIGIA_ENOCHECKPOINT) return rc;
+	if (w->progress) {
+		saved = vigia__progress_saved(&b->progress, w->progress);
+		done = atomic_load(&w->progress->done);
+		vigia__progress_reset(&b->progress, w->progress, done, seq_num > saved ? seq_num : saved);
+	}
+	/* A commit in between may have taken more along; at rest another process may run the id. */
+	rc = b->checkpoint_advance(b, watcher->id, seq_num, err);
+	if (w->progress && rc < 0) vigia__progress_reset(&b->progress, w->progress, done, saved);
+	return rc;
+}
+
+static int own(struct vigia_watcher *watcher, struct vigia_error *err)
+{
+	return backend_of(watcher)->own(backend_of(watcher), watcher->id, err);
+}
+
+static void disown(struct vigia_watcher *watcher)
+{
+	backend_of(watcher)->disown(backend_of(watcher), watcher->id);
+}
+
+static int hold(struct vigia_watcher *watcher, struct vigia_error *err)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	struct vigia__backend *b = watcher->registry->store->backend;
+	/* Latest is where the log ended when the watcher was created, the trim horizon where it begins when nothing else is
+	 * known. */
+	enum vigia_iterator_kind kind = watcher->options.initial_event_iterator.kind;
+	bool anew = kind == VIGIA_TRIM_HORIZON || (kind == VIGIA_LATEST && !w->created);
+	uint64_t held = 0;
+	int rc = b->hold(b, watcher->id, anew ? watcher->options.initial_event_iterator : w->start, &held, &w->begins, err);
+	if (rc == VIGIA_EDISKFULL || rc == VIGIA_EFULL) {
+		/* Reading on is worth more than the promise; its first checkpoint keeps it again. */
+		vigia__log(watcher->registry, VIGIA_LOG_WARN,
+		           "watcher '%s': cannot hold back garbage collection: the disk or map is full",
+		           VIGIA_SHOWN(watcher->id));
+		vigia__error_clear(err);
+		uint64_t oldest, latest;
+		rc = kind == VIGIA_TRIM_HORIZON ? b->bounds(b, &oldest, &latest, err) : VIGIA_NONE;
+		if (rc == VIGIA_OK)
+			held = vigia__iterator_first(
+					   vigia__iterator_resolve(watcher->options.initial_event_iterator, oldest, latest)) -
+			       1;
+		w->begins = rc == VIGIA_OK;
+	}
+	if (rc == VIGIA_OK && (w->begins ? anew : held != vigia__iterator_first(w->start) - 1))
+		w->start = vigia__iterator_after(held);
+	if (rc < 0) return rc;
+	struct vigia_error untouched = {0};
+	if (w->owned && b->touch(b, watcher->id, &untouched) < 0)
+		vigia__log(watcher->registry, VIGIA_LOG_WARN, "watcher '%s': cannot renew its checkpoint: %s",
+		           VIGIA_SHOWN(watcher->id), untouched.message);
+	return VIGIA_OK;
+}
+
+static int begin_progress(struct vigia_watcher *watcher, uint64_t done, struct vigia_error *err)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	w->progress = vigia__progress_new(watcher->id, done);
+	if (w->progress) return VIGIA_OK;
+	return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(watcher->id));
+}
+
+static void end_progress(struct vigia_watcher *watcher)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	if (w->progress) vigia__progress_end(&backend_of(watcher)->progress, w->progress);
+	w->progress = NULL;
+}
+
+const struct vigia__source vigia__store_source = {
+	.look = look,
+	.read = read_events,
+	.save = save,
+	.checkpoint = checkpoint,
+	.own = own,
+	.disown = disown,
+	.hold = hold,
+	.begin_progress = begin_progress,
+	.end_progress = end_progress,
+};
