@@ -19,11 +19,6 @@
  * Checked before jansson sees the text, because its parser recurses. */
 enum { NESTING_MAX = 3 * VIGIA_DEPTH_MAX + 2 };
 
-static int no_memory(struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
-}
-
 /* ---- Where in the text ---- */
 
 struct text {
@@ -156,7 +151,7 @@ static int refuse_jansson(const struct text *text, const json_error_t *error)
 	char what[JSON_ERROR_TEXT_LENGTH + 64];
 	switch (json_error_code(error)) {
 	case json_error_out_of_memory:
-		return no_memory(text->err);
+		return vigia__json_no_memory(text->err);
 	case json_error_invalid_utf8:
 		snprintf(what, sizeof what, "the byte 0x%02x begins no valid UTF-8",
 		         end < text->len ? (unsigned char)text->data[end] : 0);
@@ -176,7 +171,8 @@ static int refuse_jansson(const struct text *text, const json_error_t *error)
 	}
 	/* nothing is wrong with a string that ends here: there was no memory for it */
 	bool no_token = strncmp(error->text, "invalid token", 13) == 0 || strncmp(error->text, "string or", 9) == 0;
-	if (error->text[0] == '\0' || (no_token && end > 0 && text->data[end - 1] == '"')) return no_memory(text->err);
+	if (error->text[0] == '\0' || (no_token && end > 0 && text->data[end - 1] == '"'))
+		return vigia__json_no_memory(text->err);
 	/* "':' expected near '}'": `end` is behind that token, which is named only if it is short */
 	const char *near = strstr(error->text, " near '");
 	size_t near_len = near ? strlen(near + 7) - 1 : 0;
@@ -228,7 +224,7 @@ static json_t *parse(const struct text *text, int *rc)
 		return NULL;
 	}
 	if (!has_memory_for(text->len)) {
-		*rc = no_memory(text->err);
+		*rc = vigia__json_no_memory(text->err);
 		return NULL;
 	}
 	json_error_t error = {0}; /* jansson sets its code only with some of its errors */
@@ -257,6 +253,11 @@ static bool begins_character(const char *s, size_t len)
 	return len < whole;
 }
 
+int vigia__json_no_memory(struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
+}
+
 bool vigia__json_is_cut(const char *text, size_t len)
 {
 	json_error_t error = {0};
@@ -280,7 +281,7 @@ static int put_tree(struct load *load, json_t *json, int depth, int nesting);
 
 static int put_done(struct load *load, int failed)
 {
-	return failed ? no_memory(load->text.err) : VIGIA_OK;
+	return failed ? vigia__json_no_memory(load->text.err) : VIGIA_OK;
 }
 
 /* If this is {"$bytes":"<base64>"}: the base64. */
@@ -299,7 +300,7 @@ static int put_bytes(struct load *load, json_t *base64)
 {
 	size_t len = json_string_length(base64);
 	uint8_t *bytes = vigia__alloc(len);
-	if (!bytes) return no_memory(load->text.err);
+	if (!bytes) return vigia__json_no_memory(load->text.err);
 	vigia__base64_decode(json_string_value(base64), len, bytes, &len);
 	int failed = vigia__put_string(load->buf, (const char *)bytes, len);
 	vigia__free(bytes);
@@ -342,7 +343,7 @@ static int check_keys(struct load *load, size_t where, size_t count)
 {
 	if (count < 2) return VIGIA_OK;
 	struct key *keys = vigia__alloc(count * sizeof *keys);
-	if (!keys) return no_memory(load->text.err);
+	if (!keys) return vigia__json_no_memory(load->text.err);
 	struct vigia__reader reader = {load->buf->data + where, load->buf->data + load->buf->len};
 	struct vigia__token token;
 	vigia__reader_next(&reader, &token, NULL);
@@ -372,7 +373,7 @@ static int check_keys(struct load *load, size_t where, size_t count)
 static int put_pairs(struct load *load, json_t *pairs, int depth, int nesting)
 {
 	size_t count = json_array_size(pairs), where = load->buf->len;
-	if (vigia__put_map(load->buf, count) != 0) return no_memory(load->text.err);
+	if (vigia__put_map(load->buf, count) != 0) return vigia__json_no_memory(load->text.err);
 	for (size_t i = 0; i < count; i++) {
 		json_t *pair = json_array_get(pairs, i);
 		int rc = put_tree(load, json_array_get(pair, 0), depth + 1, nesting + 3);
@@ -426,7 +427,7 @@ static int put_tree(struct load *load, json_t *json, int depth, int nesting)
 	case JSON_ARRAY: {
 		size_t count = json_array_size(json);
 		if (depth == VIGIA_DEPTH_MAX) return refuse_depth(&load->text, nesting + 1);
-		if (vigia__put_array(buf, count) != 0) return no_memory(load->text.err);
+		if (vigia__put_array(buf, count) != 0) return vigia__json_no_memory(load->text.err);
 		for (size_t i = 0; i < count; i++)
 			if ((rc = put_tree(load, json_array_get(json, i), depth + 1, nesting + 1)) != 0) return rc;
 		return VIGIA_OK;
@@ -436,10 +437,10 @@ static int put_tree(struct load *load, json_t *json, int depth, int nesting)
 	}
 	if (json_object_size(json) == 1 && (rc = put_form(load, json, depth, nesting)) != VIGIA_NONE) return rc;
 	if (depth == VIGIA_DEPTH_MAX) return refuse_depth(&load->text, nesting + 1);
-	if (vigia__put_map(buf, json_object_size(json)) != 0) return no_memory(load->text.err);
+	if (vigia__put_map(buf, json_object_size(json)) != 0) return vigia__json_no_memory(load->text.err);
 	for (void *iter = json_object_iter(json); iter; iter = json_object_iter_next(json, iter)) {
 		const char *key = json_object_iter_key(iter);
-		if (vigia__put_string(buf, key, strlen(key)) != 0) return no_memory(load->text.err);
+		if (vigia__put_string(buf, key, strlen(key)) != 0) return vigia__json_no_memory(load->text.err);
 		if ((rc = put_tree(load, json_object_iter_value(iter), depth + 1, nesting + 1)) != 0) return rc;
 	}
 	return VIGIA_OK;

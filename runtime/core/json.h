@@ -35,6 +35,8 @@ int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, i
 /* One msgpack value -> JSON text at the end of buf, no line end. EDESERIAL, ENOMEM; buf as before on error. Floats in
  * their shortest exact form, always with '.', 'e' or as $float, so that 1.0 comes back a float. */
 int vigia__json_from_value(struct vigia_slice value, struct vigia__buf *buf, struct vigia_error *err);
+/* ENOMEM. */
+int vigia__json_no_memory(struct vigia_error *err);
 /* A string, or bytes in the form of bytes, quoted. 0 or -1 without memory. */
 int vigia__json_put_string(struct vigia__buf *buf, struct vigia_slice s);
 /* json_event.c: {"seq_num":7,"timestamp":...,"operation":"CREATE","object_type":"File","object":...} */

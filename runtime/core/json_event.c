@@ -9,11 +9,6 @@
 #include "json.h"
 #include "serial.h"
 
-static int no_memory(struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
-}
-
 static int put_text(struct vigia__buf *buf, const char *text)
 {
 	return vigia__buf_add(buf, text, strlen(text));
@@ -37,7 +32,7 @@ static int write_object(const struct vigia_event *event, struct vigia__buf *buf,
 		rc = vigia__event_object(event, &value, err);
 		break;
 	default:
-		rc = vigia__put_string(&value, event->object.data, event->object.len) == 0 ? 0 : no_memory(err);
+		rc = vigia__put_string(&value, event->object.data, event->object.len) == 0 ? 0 : vigia__json_no_memory(err);
 	}
 	if (rc == 0) rc = vigia__json_from_value((struct vigia_slice){(const char *)value.data, value.len}, buf, err);
 	vigia__buf_deinit(&value);
@@ -57,9 +52,9 @@ int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *b
 	if (put_text(buf, head) != 0 || vigia__json_put_string(buf, event->operation) != 0 ||
 	    put_text(buf, ",\"object_type\":") != 0 || vigia__json_put_string(buf, event->object_type) != 0 ||
 	    put_serializer(buf, event->serializer) != 0 || put_text(buf, ",\"object\":") != 0)
-		rc = no_memory(err);
+		rc = vigia__json_no_memory(err);
 	if (rc == 0) rc = write_object(event, buf, err);
-	if (rc == 0 && put_text(buf, "}") != 0) rc = no_memory(err);
+	if (rc == 0 && put_text(buf, "}") != 0) rc = vigia__json_no_memory(err);
 	if (rc != 0) buf->len = start;
 	return rc;
 }

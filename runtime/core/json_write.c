@@ -19,11 +19,6 @@ struct writer {
 	struct vigia_error *err;
 };
 
-static int no_memory(struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
-}
-
 /* ---- Scalars: 0 or -1 without memory ---- */
 
 static int put_char(struct vigia__buf *buf, char c)
@@ -262,7 +257,7 @@ static int write_value(struct vigia_slice value, struct vigia__buf *buf, struct 
 	struct writer w = {.reader = {bytes, end}, .buf = buf};
 	if (!survey(&survey_reader, 0, &w.odd) || survey_reader.at != end)
 		return vigia__value_check(value, VIGIA_EDESERIAL, err);
-	return put_value(&w) == 0 ? VIGIA_OK : no_memory(err);
+	return put_value(&w) == 0 ? VIGIA_OK : vigia__json_no_memory(err);
 }
 
 int vigia__json_from_value(struct vigia_slice value, struct vigia__buf *buf, struct vigia_error *err)

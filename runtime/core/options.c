@@ -644,7 +644,7 @@ static const char *allowed(const struct vigia__option *o, char *out, size_t size
 	return out;
 }
 
-static void refuse(const struct vigia__option *option, const char *given, struct vigia__problems *problems)
+static void refuse_option(const struct vigia__option *option, const char *given, struct vigia__problems *problems)
 {
 	char text[128];
 	vigia__problem(problems, "%s is %s, allowed: %s", option->name, given, allowed(option, text, sizeof text));
@@ -767,7 +767,7 @@ void vigia__option_set(const struct vigia__option *table, void *target, const ch
 	if (o->type == VIGIA_OPTION_SPECIAL) return;
 	if (!set_field(o, field_of(o, target), value)) {
 		char given[96];
-		refuse(o, show(value, given, sizeof given), problems);
+		refuse_option(o, show(value, given, sizeof given), problems);
 		return;
 	}
 	if (o->given_offset) *(bool *)((char *)target + o->given_offset) = true;
@@ -808,7 +808,7 @@ static void check_field(const struct vigia__option *o, const void *field, struct
 	default:
 		return;
 	}
-	refuse(o, show(&value, given, sizeof given), problems);
+	refuse_option(o, show(&value, given, sizeof given), problems);
 }
 
 /* What two options of one struct must have in common. */

@@ -56,7 +56,7 @@ void vigia__settings_copy(struct vigia__settings *to, const struct vigia__settin
 
 /* ---- As bytes ---- */
 
-static int put_value(const struct vigia__option *o, const void *value, struct vigia__buf *buf)
+static int put_setting(const struct vigia__option *o, const void *value, struct vigia__buf *buf)
 {
 	struct vigia_slice word;
 	switch (o->type) {
@@ -78,7 +78,7 @@ int vigia__settings_encode(const struct vigia__settings *s, struct vigia__buf *b
 	for (const struct vigia__option *o = next(NULL); o; o = next(o)) count++;
 	if (vigia__put_map(buf, count) < 0) return -1;
 	for (const struct vigia__option *o = next(NULL); o; o = next(o))
-		if (vigia__put_string(buf, o->name, strlen(o->name)) < 0 || put_value(o, field(o, &s->values), buf) < 0)
+		if (vigia__put_string(buf, o->name, strlen(o->name)) < 0 || put_setting(o, field(o, &s->values), buf) < 0)
 			return -1;
 	return 0;
 }

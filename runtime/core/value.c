@@ -96,7 +96,7 @@ static void format_path(const struct frame *frame, char *out, size_t size)
 	}
 }
 
-static int refuse(struct check *check, const struct frame *frame, const char *what)
+static int refuse_value(struct check *check, const struct frame *frame, const char *what)
 {
 	if (check->err) {
 		char path[420];
@@ -107,27 +107,28 @@ static int refuse(struct check *check, const struct frame *frame, const char *wh
 }
 
 /* The reader's own error, with the place in front and the caller's code. */
-static int refuse_token(struct check *check, const struct frame *frame)
+static int refuse_msgpack(struct check *check, const struct frame *frame)
 {
 	struct vigia__token token;
 	struct vigia__reader again = check->reader;
 	struct vigia_error why;
 	vigia__reader_next(&again, &token, &why);
-	return refuse(check, frame, why.message);
+	return refuse_value(check, frame, why.message);
 }
 
 static int check_key(struct check *check, const struct frame *up, struct vigia__token *key)
 {
-	if (vigia__reader_next(&check->reader, key, NULL) != 0) return refuse_token(check, up);
+	if (vigia__reader_next(&check->reader, key, NULL) != 0) return refuse_msgpack(check, up);
 	switch (key->kind) {
 	case VIGIA_TOKEN_NIL:
-		return refuse(check, up, "a key of the map is nil");
+		return refuse_value(check, up, "a key of the map is nil");
 	case VIGIA_TOKEN_ARRAY:
-		return refuse(check, up, "a key of the map is an array");
+		return refuse_value(check, up, "a key of the map is an array");
 	case VIGIA_TOKEN_MAP:
-		return refuse(check, up, "a key of the map is a map");
+		return refuse_value(check, up, "a key of the map is a map");
 	case VIGIA_TOKEN_FLOAT:
-		return isfinite(key->number) ? VIGIA_OK : refuse(check, up, "a key of the map is a float that is not finite");
+		return isfinite(key->number) ? VIGIA_OK
+		                             : refuse_value(check, up, "a key of the map is a float that is not finite");
 	default:
 		return VIGIA_OK;
 	}
@@ -136,12 +137,12 @@ static int check_key(struct check *check, const struct frame *up, struct vigia__
 static int check_value(struct check *check, const struct frame *up, int depth)
 {
 	struct vigia__token token;
-	if (vigia__reader_next(&check->reader, &token, NULL) != 0) return refuse_token(check, up);
+	if (vigia__reader_next(&check->reader, &token, NULL) != 0) return refuse_msgpack(check, up);
 	if (token.kind != VIGIA_TOKEN_ARRAY && token.kind != VIGIA_TOKEN_MAP) return VIGIA_OK;
 	if (depth == VIGIA_DEPTH_MAX) {
 		char what[64];
 		snprintf(what, sizeof what, "nested deeper than %d levels", VIGIA_DEPTH_MAX);
-		return refuse(check, up, what);
+		return refuse_value(check, up, what);
 	}
 	struct frame frame = {.up = up, .in_map = token.kind == VIGIA_TOKEN_MAP};
 	for (uint32_t i = 1; i <= token.count; i++) {
@@ -156,10 +157,11 @@ static int check_value(struct check *check, const struct frame *up, int depth)
 int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *err)
 {
 	struct check check = {.code = code, .err = err};
-	if (value.len == 0) return refuse(&check, NULL, "there is no value");
+	if (value.len == 0) return refuse_value(&check, NULL, "there is no value");
 	const uint8_t *bytes = (const uint8_t *)value.data;
 	check.reader = (struct vigia__reader){bytes, bytes + value.len};
 	int rc = check_value(&check, NULL, 0);
-	if (rc == 0 && check.reader.at != check.reader.end) rc = refuse(&check, NULL, "there are bytes behind the value");
+	if (rc == 0 && check.reader.at != check.reader.end)
+		rc = refuse_value(&check, NULL, "there are bytes behind the value");
 	return rc;
 }

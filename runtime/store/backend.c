@@ -26,6 +26,11 @@ int vigia__append_conflict(const struct vigia__append *request, uint64_t last_se
 	                    (unsigned long long)last_seq, (unsigned long long)request->if_last);
 }
 
+int vigia__no_checkpoint(const char *id, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));
+}
+
 bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
 {
 	/* First: what is not there any more must not be touched. */

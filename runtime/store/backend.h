@@ -207,6 +207,9 @@ int vigia__lmdb_open(const char *path, const struct vigia_store_options *options
                      struct vigia_error *err);
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
 
+/* For backends: ENOCHECKPOINT. */
+int vigia__no_checkpoint(const char *id, struct vigia_error *err);
+
 /* For backends: begin with this table; the backend then fills in its words, and begins its queue. */
 void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *table);
 /* After the last commit. */

@@ -55,7 +55,7 @@ static void count_fork(void)
 	atomic_fetch_add_explicit(&fork_generation, 1, memory_order_relaxed);
 }
 
-static void watch_forks(void)
+static void clock_watch_forks(void)
 {
 	pthread_atfork(NULL, NULL, count_fork);
 }
@@ -63,6 +63,6 @@ static void watch_forks(void)
 unsigned vigia__fork_generation(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, watch_forks);
+	pthread_once(&once, clock_watch_forks);
 	return atomic_load_explicit(&fork_generation, memory_order_relaxed);
 }

@@ -146,7 +146,7 @@ static void lead(struct vigia__commit *commit, struct vigia__group *group)
 	if (!alone) syscall(SYS_futex, &group->done, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-static int no_memory(struct vigia__ticket *ticket)
+static int ticket_no_memory(struct vigia__ticket *ticket)
 {
 	return vigia__error(ticket->err, VIGIA_ENOMEM, "no memory to queue an append");
 }
@@ -158,7 +158,7 @@ int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket
 	pthread_mutex_lock(&commit->mutex);
 	struct vigia__group *group = join_locked(commit, ticket, &leads);
 	pthread_mutex_unlock(&commit->mutex);
-	if (group == NULL) return no_memory(ticket);
+	if (group == NULL) return ticket_no_memory(ticket);
 	if (leads) lead(commit, group);
 	while (!atomic_load(&group->done)) syscall(SYS_futex, &group->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 	leave(commit, group);
@@ -214,5 +214,5 @@ int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *tic
 		pthread_cond_signal(&commit->wanted);
 	}
 	pthread_mutex_unlock(&commit->mutex);
-	return group ? VIGIA_OK : no_memory(ticket);
+	return group ? VIGIA_OK : ticket_no_memory(ticket);
 }

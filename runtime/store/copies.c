@@ -61,7 +61,7 @@ static struct copy *copy_of(const ElfW(Nhdr) * note, const char *name, const cha
 	return (struct copy *)((uintptr_t)content + (uintptr_t)distance);
 }
 
-static int look(struct dl_phdr_info *info, size_t size, void *arg)
+static int look_at_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct search *search = arg;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -95,7 +95,7 @@ int vigia__copies_enter(struct vigia_error *err)
 	/* First say that we are here, then look: of two that come at once at least one sees the other. */
 	atomic_fetch_add(&vigia__copy.open_files, 1);
 	struct search search = {0};
-	dl_iterate_phdr(look, &search);
+	dl_iterate_phdr(look_at_object, &search);
 	if (search.other == NULL) return VIGIA_OK;
 	vigia__copies_leave();
 	return vigia__error(err, VIGIA_ETWICE,

@@ -36,33 +36,33 @@ static void vacate(void)
 	}
 }
 
-static void before_fork(void)
+static void fd_before_fork(void)
 {
 	pthread_mutex_lock(&mutex);
 }
 
-static void after_fork_parent(void)
+static void fd_after_fork_parent(void)
 {
 	pthread_mutex_unlock(&mutex);
 }
 
 /* The threads that open something are the parent's. */
-static void after_fork_child(void)
+static void fd_after_fork_child(void)
 {
 	vacate();
 	users = 0;
 	pthread_mutex_unlock(&mutex);
 }
 
-static void guard_forks(void)
+static void fd_guard_forks(void)
 {
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	pthread_atfork(fd_before_fork, fd_after_fork_parent, fd_after_fork_child);
 }
 
 void vigia__fd_guard(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, guard_forks);
+	pthread_once(&once, fd_guard_forks);
 }
 
 int vigia__fd_begin(void)
@@ -85,6 +85,15 @@ int vigia__fd_end(int result)
 	pthread_mutex_unlock(&mutex);
 	errno = number;
 	return result;
+}
+
+int vigia__fd_lock(int fd, off_t byte, short type, bool wait)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	int rc;
+	do rc = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
+	while (rc < 0 && errno == EINTR);
+	return rc;
 }
 
 int vigia__fd_stand_in(void)

@@ -12,16 +12,23 @@
 #ifndef VIGIA_STORE_FD_H
 #define VIGIA_STORE_FD_H
 
-/* VIGIA_FD(open(...)): the call's result; -1 with errno if it fails. For every call that answers -1 with errno. */
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* VIGIA_FD(open(...)): the call's result; -1 with errno if it fails. For every call that returns -1 with errno. */
 #define VIGIA_FD(call) (vigia__fd_begin() < 0 ? -1 : vigia__fd_end(call))
 
-/* 0, or -1 with errno; every 0 is followed by one end, which answers what it is given and keeps errno. */
+/* 0, or -1 with errno; every 0 is followed by one end, which returns what it is given and keeps errno. */
 int vigia__fd_begin(void);
 int vigia__fd_end(int result);
 
 /* A fork takes the lock of this file, and handlers of fork take locks in the reverse order of their registration:
  * whoever opens something under a lock that a fork takes, too, calls this before it registers its own handler. */
 void vigia__fd_guard(void);
+
+/* Lock one byte of an open file description, or unlock it: F_RDLCK, F_WRLCK, F_UNLCK. The kernel unlocks it when the
+ * description is closed, however that comes. 0, or -1 with errno; EAGAIN: another description has it. */
+int vigia__fd_lock(int fd, off_t byte, short type, bool wait);
 
 /* For a program of our own, first of all: what stands in for good for those that are closed. Input is at its end;
  * output cannot be written, so that losing it is noticed. 0, or -1 with errno. */

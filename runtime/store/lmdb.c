@@ -31,7 +31,7 @@ static int sync_now(struct vigia__backend *base, struct vigia_error *err)
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "sync", err);
 }
 
-static uint64_t commits(struct vigia__backend *base)
+static uint64_t lmdb_commits(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	MDB_envinfo info;
@@ -49,7 +49,7 @@ static bool hides(struct lmdb_backend *b)
 	if (vigia__lmdb_read_begin(b, &reader, NULL) < 0) return false;
 	uint64_t visible = mdb_txn_id(reader->txn);
 	vigia__lmdb_read_end(b, reader);
-	return commits(&b->base) > visible;
+	return lmdb_commits(&b->base) > visible;
 }
 
 /* Readers go by a number in the lock file that a writer sets after it wrote the meta page. One that was killed between
@@ -70,7 +70,7 @@ static bool heal(struct vigia__backend *base)
 	return true;
 }
 
-static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
+static int lmdb_stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns, .format = VIGIA_FORMAT};
@@ -97,7 +97,7 @@ static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, 
 	return VIGIA_OK;
 }
 
-static int own(struct vigia__backend *base, const char *id, struct vigia_error *err)
+static int lmdb_own(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	return vigia__owner_take(&((struct lmdb_backend *)base)->owners, id, err);
 }
@@ -112,7 +112,7 @@ static int wait_owner(struct vigia__backend *base, const char *id, int cancel_fd
 	return vigia__owner_wait(&((struct lmdb_backend *)base)->owners, id, cancel_fd, still, base, err);
 }
 
-static void disown(struct vigia__backend *base, const char *id)
+static void lmdb_disown(struct vigia__backend *base, const char *id)
 {
 	vigia__owner_release(&((struct lmdb_backend *)base)->owners, id);
 }
@@ -136,7 +136,7 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__free(b);
 }
 
-static void release(struct vigia__backend *base)
+static void lmdb_release(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	pthread_mutex_lock(&list_mutex);
@@ -163,8 +163,8 @@ static const struct vigia__backend lmdb_interface = {
 	.checkpoint_get = vigia__lmdb_checkpoint_get,
 	.checkpoint_delete = vigia__lmdb_checkpoint_delete,
 	.checkpoint_each = vigia__lmdb_checkpoint_each,
-	.own = own,
-	.disown = disown,
+	.own = lmdb_own,
+	.disown = lmdb_disown,
 	.wait_owner = wait_owner,
 	.collect = vigia__lmdb_collect,
 	.elect = vigia__lmdb_elect,
@@ -177,11 +177,11 @@ static const struct vigia__backend lmdb_interface = {
 	.sync = sync_now,
 	.backup = vigia__lmdb_backup,
 	.check = vigia__lmdb_check,
-	.commits = commits,
+	.commits = lmdb_commits,
 	.there = vigia__lmdb_there,
 	.heal = heal,
-	.stats = stats,
-	.release = release,
+	.stats = lmdb_stats,
+	.release = lmdb_release,
 };
 
 /* Nobody uses another file under this name. One that somebody makes just now is the one that is used. */
@@ -271,19 +271,19 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	return VIGIA_OK;
 }
 
-static void before_fork(void)
+static void lmdb_before_fork(void)
 {
 	pthread_mutex_lock(&list_mutex);
 }
 
-static void after_fork_parent(void)
+static void lmdb_after_fork_parent(void)
 {
 	pthread_mutex_unlock(&list_mutex);
 }
 
 /* The environments are the parent's: forget them without closing, but let go of the owners' locks, which a descriptor
  * keeps alive. */
-static void after_fork_child(void)
+static void lmdb_after_fork_child(void)
 {
 	for (struct lmdb_backend *b = list; b; b = b->next) vigia__side_forked(&b->side);
 	list = NULL;
@@ -291,18 +291,18 @@ static void after_fork_child(void)
 	pthread_mutex_unlock(&list_mutex);
 }
 
-static void guard_forks(void)
+static void lmdb_guard_forks(void)
 {
 	vigia__fork_generation(); /* its handler counts first */
 	vigia__fd_guard();        /* its lock is taken under the list's */
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	pthread_atfork(lmdb_before_fork, lmdb_after_fork_parent, lmdb_after_fork_child);
 }
 
 int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,
                      struct vigia_error *err)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, guard_forks);
+	pthread_once(&once, lmdb_guard_forks);
 	struct vigia_error why;
 	if (err == NULL) err = &why;
 	char *real = vigia__lmdb_path(path, options->create && !options->readonly, err);

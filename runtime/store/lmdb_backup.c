@@ -49,7 +49,7 @@ static int code_of(int number)
 	}
 }
 
-static int fail(const struct target *t, int number, const char *what, struct vigia_error *err)
+static int cannot_copy(const struct target *t, int number, const char *what, struct vigia_error *err)
 {
 	int code = code_of(number);
 	if (code == VIGIA_EFILEEXISTS)
@@ -67,8 +67,8 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 {
 	struct stat st;
 	*t = (struct target){.path = path, .fd = -1};
-	if (strlen(path) >= sizeof t->dir) return fail(t, ENAMETOOLONG, "make it", err);
-	if (lstat(path, &st) == 0) return fail(t, EEXIST, "make it", err);
+	if (strlen(path) >= sizeof t->dir) return cannot_copy(t, ENAMETOOLONG, "make it", err);
+	if (lstat(path, &st) == 0) return cannot_copy(t, EEXIST, "make it", err);
 	const char *slash = strrchr(path, '/');
 	snprintf(t->dir, sizeof t->dir, "%.*s", slash == path ? 1 : slash ? (int)(slash - path) : 1, slash ? path : ".");
 	t->fd = VIGIA_FD(open(t->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
@@ -77,7 +77,7 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 		t->fd = VIGIA_FD(open(t->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
 		if (t->fd < 0) t->temporary[0] = '\0';
 	}
-	return t->fd < 0 ? fail(t, errno, "make it", err) : VIGIA_OK;
+	return t->fd < 0 ? cannot_copy(t, errno, "make it", err) : VIGIA_OK;
 }
 
 /* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. The map is
@@ -216,7 +216,7 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 	if (rc == VIGIA_OK) {
 		if (failed == 0) failed = give_id(&t);
 		if (failed == 0) failed = target_finish(&t);
-		if (failed != 0) rc = fail(&t, failed, "write it", err);
+		if (failed != 0) rc = cannot_copy(&t, failed, "write it", err);
 	}
 	vigia__file_limit_end(&limit);
 	if (t.temporary[0]) unlink(t.temporary);

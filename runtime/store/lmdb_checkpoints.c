@@ -11,16 +11,16 @@
 #include "../core/iterator.h"
 #include "lmdb_private.h"
 
-static MDB_val key_of(const char *id)
+static MDB_val id_key(const char *id)
 {
 	return (MDB_val){strlen(id), (void *)id};
 }
 
 /* The first checkpoint of a watcher ends its hold. */
-static int put(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num, int64_t now)
+static int lmdb_put_checkpoint(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num, int64_t now)
 {
 	struct checkpoint_record record = {seq_num, now};
-	MDB_val key = key_of(id), value = {sizeof record, &record};
+	MDB_val key = id_key(id), value = {sizeof record, &record};
 	int rc = mdb_put(txn, b->checkpoints, &key, &value, 0);
 	if (rc == 0) rc = mdb_del(txn, b->holds, &key, NULL);
 	return rc == MDB_NOTFOUND ? 0 : rc;
@@ -40,7 +40,7 @@ static int put_call(void *txn, void *arg, struct vigia_error *err)
 	int64_t now;
 	(void)err;
 	int rc = vigia__lmdb_time(change->b, txn, &now);
-	return rc == 0 ? put(change->b, txn, change->id, change->seq_num, now) : rc;
+	return rc == 0 ? lmdb_put_checkpoint(change->b, txn, change->id, change->seq_num, now) : rc;
 }
 
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
@@ -52,7 +52,7 @@ int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint
 static int advance_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct change *change = arg;
-	MDB_val key = key_of(change->id), value;
+	MDB_val key = id_key(change->id), value;
 	uint64_t there = 0;
 	int rc = mdb_get(txn, change->b->checkpoints, &key, &value);
 	if (rc == 0 && value.mv_size >= sizeof(struct checkpoint_record)) memcpy(&there, value.mv_data, sizeof there);
@@ -67,18 +67,13 @@ int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, 
 	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_CALL, advance_call, &change, err);
 }
 
-static int none(const char *id, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));
-}
-
 static int delete_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct change *change = arg;
-	MDB_val key = key_of(change->id);
+	MDB_val key = id_key(change->id);
 	int rc = mdb_del(txn, change->b->checkpoints, &key, NULL), held = mdb_del(txn, change->b->holds, &key, NULL);
 	if (rc == 0 || rc == MDB_NOTFOUND) rc = rc == 0 && held == MDB_NOTFOUND ? 0 : held;
-	return rc == MDB_NOTFOUND ? none(change->id, err) : rc;
+	return rc == MDB_NOTFOUND ? vigia__no_checkpoint(change->id, err) : rc;
 }
 
 int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
@@ -94,12 +89,12 @@ int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint
 	struct checkpoint_record record = {0};
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	MDB_val key = key_of(id), value;
+	MDB_val key = id_key(id), value;
 	rc = mdb_get(reader->txn, b->checkpoints, &key, &value);
 	bool whole = rc == 0 && value.mv_size >= sizeof record && vigia__lmdb_whole(b, &value);
 	if (whole) memcpy(&record, value.mv_data, sizeof record);
 	vigia__lmdb_read_end(b, reader);
-	if (rc == MDB_NOTFOUND) return none(id, err);
+	if (rc == MDB_NOTFOUND) return vigia__no_checkpoint(id, err);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "read a checkpoint", err);
 	if (!whole) return vigia__error(err, VIGIA_EIO, "the checkpoint of watcher '%s' is damaged", VIGIA_SHOWN(id));
 	*seq_num = record.seq_num;
@@ -107,7 +102,8 @@ int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint
 }
 
 /* Copies first, so that `fn` runs without a transaction: per checkpoint its number, the id's length, the id. */
-static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+static int lmdb_each_checkpoint(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint_fn fn,
+                                struct vigia_error *err)
 {
 	struct vigia__buf copy = {0};
 	struct reader *reader;
@@ -150,15 +146,15 @@ static int each(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint
 int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	return each(b, b->checkpoints, ctx, fn, err);
+	return lmdb_each_checkpoint(b, b->checkpoints, ctx, fn, err);
 }
 
 /* ---- holds ---- */
 
 /* Looks first: what is there already needs no commit. VIGIA_NONE: neither. */
-static int look(struct lmdb_backend *b, MDB_txn *txn, const char *id, bool *has_checkpoint, uint64_t *hold)
+static int find_position(struct lmdb_backend *b, MDB_txn *txn, const char *id, bool *has_checkpoint, uint64_t *hold)
 {
-	MDB_val key = key_of(id), value;
+	MDB_val key = id_key(id), value;
 	int rc = mdb_get(txn, b->checkpoints, &key, &value);
 	*has_checkpoint = rc == 0;
 	if (rc != MDB_NOTFOUND) return rc;
@@ -181,14 +177,14 @@ static int hold_call(void *txn, void *arg, struct vigia_error *err)
 	struct checkpoint_record record = {0};
 	uint64_t oldest, latest;
 	(void)err;
-	int rc = look(change->b, txn, change->id, &hold->has_checkpoint, &change->seq_num);
+	int rc = find_position(change->b, txn, change->id, &hold->has_checkpoint, &change->seq_num);
 	if (rc != MDB_NOTFOUND) return rc;
 	rc = vigia__lmdb_bounds_in(change->b, txn, &oldest, &latest);
 	if (rc != 0) return rc;
 	change->seq_num = record.seq_num = vigia__iterator_first(vigia__iterator_resolve(hold->from, oldest, latest)) - 1;
 	hold->made = true;
 	rc = vigia__lmdb_time(change->b, txn, &record.touched_at_ns);
-	MDB_val key = key_of(change->id), value = {sizeof record, &record};
+	MDB_val key = id_key(change->id), value = {sizeof record, &record};
 	return rc == 0 ? mdb_put(txn, change->b->holds, &key, &value, 0) : rc;
 }
 
@@ -201,7 +197,7 @@ int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_i
 	*made = false;
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	rc = look(b, reader->txn, id, &has_checkpoint, seq_num);
+	rc = find_position(b, reader->txn, id, &has_checkpoint, seq_num);
 	vigia__lmdb_read_end(b, reader);
 	if (rc == 0) return has_checkpoint ? VIGIA_NONE : VIGIA_OK;
 	if (rc != MDB_NOTFOUND) return vigia__lmdb_error(b, rc, "read a hold", err);
@@ -216,7 +212,7 @@ int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_i
 int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	return each(b, b->holds, ctx, fn, err);
+	return lmdb_each_checkpoint(b, b->holds, ctx, fn, err);
 }
 
 static int touch_call(void *txn, void *arg, struct vigia_error *err)
@@ -228,7 +224,7 @@ static int touch_call(void *txn, void *arg, struct vigia_error *err)
 	int rc = vigia__lmdb_time(change->b, txn, &now);
 	for (int i = 0; i < 2 && rc == 0; i++) {
 		struct checkpoint_record record;
-		MDB_val key = key_of(change->id), value;
+		MDB_val key = id_key(change->id), value;
 		rc = mdb_get(txn, both[i], &key, &value);
 		if (rc == MDB_NOTFOUND || (rc == 0 && value.mv_size < sizeof record)) {
 			rc = 0;
@@ -262,12 +258,12 @@ struct saving {
 	struct vigia_error *err;
 };
 
-static int save_one(void *ctx, const char *id, uint64_t done)
+static int lmdb_save_one(void *ctx, const char *id, uint64_t done)
 {
 	const struct saving *saving = ctx;
 	/* What a watcher finished it read from this store: a later event was in the file before (contract W9). */
 	if (done > saving->last) return vigia__lmdb_overwritten(saving->b, saving->err);
-	return put(saving->b, saving->txn, id, done, saving->now);
+	return lmdb_put_checkpoint(saving->b, saving->txn, id, done, saving->now);
 }
 
 int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,
@@ -281,5 +277,5 @@ int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct 
 	rc = vigia__lmdb_last_number(b, txn, events, &saving.last);
 	mdb_cursor_close(events);
 	if (rc == 0) rc = vigia__lmdb_time(b, txn, &saving.now);
-	return rc == 0 ? vigia__progress_each(taken, save_one, &saving) : rc;
+	return rc == 0 ? vigia__progress_each(taken, lmdb_save_one, &saving) : rc;
 }

@@ -34,7 +34,7 @@ struct prefix {
 	bool more;
 };
 
-static uint64_t bytes_of(MDB_txn *txn, MDB_dbi events)
+static uint64_t tree_bytes(MDB_txn *txn, MDB_dbi events)
 {
 	MDB_stat st;
 	if (mdb_stat(txn, events, &st) != 0) return 0;
@@ -51,7 +51,7 @@ static int write_down_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *eve
 	return mdb_put(txn, b->meta, &key, &value, 0);
 }
 
-static int remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefix *p)
+static int lmdb_remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefix *p)
 {
 	MDB_cursor *events;
 	MDB_val key, value;
@@ -63,7 +63,7 @@ static int remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefix *p)
 	while ((rc = mdb_cursor_get(events, &key, &value, MDB_FIRST)) == 0) {
 		uint64_t seq_num = number_of(&key);
 		p->oldest = seq_num;
-		if (seq_num > p->upto && (seq_num > p->bytes_upto || bytes_of(txn, b->events) <= p->bytes_max)) break;
+		if (seq_num > p->upto && (seq_num > p->bytes_upto || tree_bytes(txn, b->events) <= p->bytes_max)) break;
 		p->more = p->removed >= p->events_max ||
 		          (p->removed % LOOK_AT_CLOCK == LOOK_AT_CLOCK - 1 && vigia__mono_ns() >= p->until_mono_ns);
 		if (p->more) break;
@@ -94,7 +94,7 @@ static int trim_slice(void *txn, void *arg, struct vigia_error *err)
 	struct trim_slice *slice = arg;
 	(void)err;
 	slice->prefix.until_mono_ns = vigia__mono_ns() + TRIM_NS;
-	return remove_prefix(slice->b, txn, &slice->prefix);
+	return lmdb_remove_prefix(slice->b, txn, &slice->prefix);
 }
 
 /* Where room is short, fewer events at a time: each may have a key, and so change pages of its own. */
@@ -245,13 +245,13 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 		.events_max = vigia__collect_share(collect, latest),
 		.until_mono_ns = until,
 	};
-	rc = remove_prefix(b, txn, &prefix);
+	rc = lmdb_remove_prefix(b, txn, &prefix);
 	collect->latest = latest;
 	collect->removed = prefix.removed;
 	collect->oldest = prefix.oldest;
 	collect->more = prefix.more;
 	if (settings->max_bytes > 0 && !prefix.more && prefix.oldest > 0 && collect->verdict.reason == VIGIA_GC_DONE &&
-	    bytes_of(txn, b->events) > prefix.bytes_max)
+	    tree_bytes(txn, b->events) > prefix.bytes_max)
 		collect->verdict.reason = VIGIA_GC_HELD;
 	return rc;
 }

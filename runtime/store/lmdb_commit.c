@@ -26,11 +26,6 @@ enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2, ALONE_TRIES = 
 /* So many commits a reader that was killed may keep pages. */
 enum { COMMITS_UNTIL_LOOK = 256 };
 
-static MDB_val key_of(const size_t *seq_num)
-{
-	return (MDB_val){sizeof *seq_num, (void *)seq_num};
-}
-
 /* ---- append ---- */
 
 struct stamp {
@@ -44,7 +39,7 @@ static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct sta
 {
 	size_t seq_num = stamp->last.seq_num + 1;
 	vigia__event_stamp(bytes, len, seq_num, stamp->now_at_ns);
-	MDB_val key = key_of(&seq_num), value = {len, bytes};
+	MDB_val key = vigia__lmdb_key(&seq_num), value = {len, bytes};
 	int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
 	if (rc != 0) return rc;
 	struct vigia__head head;
@@ -120,7 +115,7 @@ static uint64_t ticket_bytes(const struct attempt *attempt)
 }
 
 /* Of all events that it is to hold, as far as is known before the queue is taken. */
-static uint64_t bytes_of(struct lmdb_backend *b, const struct attempt *attempt)
+static uint64_t attempt_bytes(struct lmdb_backend *b, const struct attempt *attempt)
 {
 	return ticket_bytes(attempt) + (attempt->rest ? atomic_load(&b->queue.bytes) : 0);
 }
@@ -140,12 +135,12 @@ struct inside {
 	MDB_txn *txn;
 };
 
-static enum vigia__queue_seen look(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
+static enum vigia__queue_seen look_for_event(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
 {
 	struct inside *in = ctx;
 	size_t n = seq_num;
 	uint64_t oldest, latest;
-	MDB_val key = key_of(&n), value;
+	MDB_val key = vigia__lmdb_key(&n), value;
 	int rc = mdb_get(in->txn, in->b->events, &key, &value);
 	if (rc == 0)
 		return value.mv_size == len && memcmp(value.mv_data, bytes, len) == 0 ? VIGIA_SEEN_STORED : VIGIA_SEEN_OTHER;
@@ -158,7 +153,7 @@ static void settle_queue(struct lmdb_backend *b)
 {
 	MDB_txn *txn;
 	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return; /* the next commit finds out */
-	vigia__queue_settle(&b->queue, look, &(struct inside){b, txn});
+	vigia__queue_settle(&b->queue, look_for_event, &(struct inside){b, txn});
 	vigia__lmdb_write_abort(b, txn);
 }
 
@@ -201,7 +196,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	int rc = 0;
 	if (attempt->rest) {
 		rc = vigia__progress_take(&b->base.progress, &taken);
-		if (vigia__queue_take(queue, &queued, look, &in) < 0) rc = ENOMEM;
+		if (vigia__queue_take(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;
 		attempt->took = taken || queued.count > 0;
 	}
 	if (rc == 0) rc = find_room(b, attempt, &queued);
@@ -225,7 +220,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 
 /* ---- room ---- */
 
-static int settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+static int settle_before(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
 	int rc = vigia__lmdb_unchanged(b, txn, err);
 	if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, txn, err);
@@ -243,7 +238,7 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 		if (claimed) {
 			rc = vigia__lmdb_uncut(b, err);
 			if (rc == 0) rc = mdb_txn_begin(b->env, NULL, 0, txn);
-			if (rc == 0) return settle(b, *txn, err);
+			if (rc == 0) return settle_before(b, *txn, err);
 			vigia__lmdb_map_leave(b);
 			if (!lmdb_is_error(rc)) return rc;
 		}
@@ -270,7 +265,7 @@ static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, 
 	for (size_t loans = 0;;) {
 		MDB_txn *txn;
 		bool alone = attempt->capped || loans > 0;
-		size_t more = alone ? loans * ROOM_BYTES + EVENTS_FACTOR * bytes_of(b, attempt) : 0;
+		size_t more = alone ? loans * ROOM_BYTES + EVENTS_FACTOR * attempt_bytes(b, attempt) : 0;
 		int disk = attempt->disk,
 			rc = alone ? begin_alone(b, attempt->capped, more, disk ? disk : MDB_MAP_FULL, &txn, err)
 		               : vigia__lmdb_write_begin(b, &txn, err);
@@ -329,7 +324,7 @@ static enum turn turn_of(const struct vigia__ticket *ticket)
 	return ticket->kind == VIGIA_TICKET_FREE ? TURN_FREES : TURN_SAVES;
 }
 
-static void fail(struct vigia__ticket *ticket, int rc, const struct vigia_error *err)
+static void fail_ticket(struct vigia__ticket *ticket, int rc, const struct vigia_error *err)
 {
 	ticket->rc = rc;
 	if (ticket->err) *ticket->err = *err;
@@ -372,7 +367,7 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 				.tickets = t, .one = true, .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 			if (turn_of(t) != turn) continue;
 			if (turn != TURN_FREES && rest_rc < 0) {
-				fail(t, rest_rc, &rest_err);
+				fail_ticket(t, rest_rc, &rest_err);
 				continue;
 			}
 			if (turn == TURN_APPENDS && !nudged) {
@@ -381,7 +376,7 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 			}
 			if (t->err) *t->err = err; /* what the first try left */
 			int rc = write_in(b, turn != TURN_APPENDS, &one, types, &err);
-			if (rc < 0) fail(t, rc, &err);
+			if (rc < 0) fail_ticket(t, rc, &err);
 		}
 	}
 }

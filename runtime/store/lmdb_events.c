@@ -12,11 +12,6 @@
 
 enum { LOOK_AT_CLOCK = 512, LOOK_BACK = 1000 };
 
-static MDB_val key_of(const size_t *seq_num)
-{
-	return (MDB_val){sizeof *seq_num, (void *)seq_num};
-}
-
 static uint64_t seq_of(const MDB_val *key)
 {
 	size_t n;
@@ -107,7 +102,7 @@ static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from
                       uint64_t *gone)
 {
 	*gone = 0;
-	*key = key_of(&from);
+	*key = vigia__lmdb_key(&from);
 	int rc = vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
 	if (rc == MDB_NOTFOUND) return count_gone(b, reader, from, gone);
 	if (rc != 0 || seq_of(key) == from) return rc;
@@ -116,7 +111,7 @@ static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from
 	/* One that is beyond the last would be believed to be where the log goes on. */
 	rc = vigia__lmdb_get(b, reader->events, key, value, MDB_LAST);
 	if (rc == 0 && first > seq_of(key)) rc = MDB_CORRUPTED;
-	*key = key_of(&first);
+	*key = vigia__lmdb_key(&first);
 	if (rc == 0) rc = vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
 	*gone = first - from;
 	return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
@@ -214,7 +209,7 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 	}
 	while (rc == 0 && low <= high) {
 		size_t middle = low + (high - low) / 2;
-		key = key_of(&middle);
+		key = vigia__lmdb_key(&middle);
 		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
 		if (rc == 0 && seq_of(&key) < middle) rc = MDB_CORRUPTED;
 		bool intact = find_intact(b, reader->events, &key, &value, high, &rc);
@@ -224,7 +219,7 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 	}
 	bool found = false;
 	if (rc == 0) {
-		key = key_of(&low);
+		key = vigia__lmdb_key(&low);
 		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
 		found = rc == 0;
 		if (found) *seq_num = seq_of(&key);

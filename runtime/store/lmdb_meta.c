@@ -111,14 +111,8 @@ bool vigia__lmdb_meta_unfinished(int fd)
 	return is_unfinished(fd) == 1;
 }
 
-static int lock_lmdb(int fd, short type, bool wait)
-{
-	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1}; /* the byte that LMDB locks */
-	int rc;
-	do rc = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
-	while (rc < 0 && errno == EINTR);
-	return rc;
-}
+/* The byte of its lock file that LMDB locks. */
+enum { LMDB_BYTE = 0 };
 
 /* Empty the file if it still is unfinished when nobody else has it open, or is just making it. 0, or -1 with errno. */
 static int empty_unfinished(int fd, int lock_fd)
@@ -126,13 +120,15 @@ static int empty_unfinished(int fd, int lock_fd)
 	for (int tries = 0; tries < FINISH_TRIES; tries++) {
 		int unfinished = is_unfinished(fd);
 		if (unfinished <= 0) return unfinished;
-		if (lock_lmdb(lock_fd, F_WRLCK, false) == 0) {
+		if (vigia__fd_lock(lock_fd, LMDB_BYTE, F_WRLCK, false) == 0) {
 			unfinished = is_unfinished(fd);
 			return unfinished == 1 ? ftruncate(fd, 0) : unfinished;
 		}
 		if (errno != EAGAIN && errno != EACCES) return -1;
 		/* Another process begins it, and shares the lock when that is done. */
-		if (lock_lmdb(lock_fd, F_RDLCK, true) < 0 || lock_lmdb(lock_fd, F_UNLCK, false) < 0) return -1;
+		if (vigia__fd_lock(lock_fd, LMDB_BYTE, F_RDLCK, true) < 0 ||
+		    vigia__fd_lock(lock_fd, LMDB_BYTE, F_UNLCK, false) < 0)
+			return -1;
 		sched_yield();
 	}
 	return 0;
@@ -207,7 +203,7 @@ int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages,
 /* In a writer's transaction: bring the two meta pages, as they count, and all else that the page cache has to the disk.
  * A number later than the last commit's becomes an older one, as LMDB would have made it. Both are written, changed or
  * not: the cache may take for clean what a write that failed did not bring to the disk. 0 or an error number. */
-static int settle(struct lmdb_backend *b, MDB_txn *txn)
+static int rewrite_metas(struct lmdb_backend *b, MDB_txn *txn)
 {
 	MDB_stat st;
 	mdb_filehandle_t fd;
@@ -231,7 +227,7 @@ static int settle(struct lmdb_backend *b, MDB_txn *txn)
 
 int vigia__lmdb_meta_begin(struct lmdb_backend *b, MDB_txn *txn)
 {
-	int rc = settle(b, txn);
+	int rc = rewrite_metas(b, txn);
 	return rc != 0 ? rc : vigia__place_sync_name(b->path);
 }
 
@@ -247,7 +243,7 @@ int vigia__lmdb_meta_settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_e
 	/* Beside another lock file the last number would be of another count, and the commits of others would be undone. */
 	int rc = vigia__lmdb_locks_there(b, err);
 	if (rc < 0) return rc;
-	rc = settle(b, txn);
+	rc = rewrite_metas(b, txn);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "settle a commit that failed before", err);
 	atomic_store(tried, last & NUMBER_MASK);
 	return VIGIA_OK;

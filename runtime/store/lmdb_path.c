@@ -19,7 +19,7 @@ static int not_found(const char *path, const char *why, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s'%s", path, why);
 }
 
-static int no_memory(const char *path, struct vigia_error *err)
+static int path_no_memory(const char *path, struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
 }
@@ -69,7 +69,7 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	const char *base = slash ? slash + 1 : at;
 	char *dir = slash ? strndup(at, slash == at ? 1 : (size_t)(slash - at)) : strdup(".");
 	char *real_dir = dir ? realpath(dir, NULL) : NULL;
-	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) no_memory(path, err);
+	if (dir == NULL || (real_dir == NULL && errno == ENOMEM)) path_no_memory(path, err);
 	else if ((real_dir == NULL || stat(real_dir, &st) < 0) && !leads_nowhere(errno))
 		vigia__lmdb_cannot_look(path, errno, err);
 	else if (real_dir == NULL || !S_ISDIR(st.st_mode))
@@ -80,7 +80,7 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
 	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
 		real = NULL;
-		no_memory(path, err);
+		path_no_memory(path, err);
 	}
 	free(dir);
 	free(real_dir);
@@ -108,7 +108,7 @@ char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *er
 	errno = why;
 	char *at = why == ENOMEM ? NULL : behind_links(path);
 	if (at == NULL && errno == ENOMEM) {
-		no_memory(path, err);
+		path_no_memory(path, err);
 		return NULL;
 	}
 	if (at == NULL) {

@@ -113,6 +113,12 @@ struct lmdb_backend {
 	int64_t created_at_ns;
 };
 
+/* The key of an event, which stays where it is. */
+static inline MDB_val vigia__lmdb_key(const size_t *seq_num)
+{
+	return (MDB_val){sizeof *seq_num, (void *)seq_num};
+}
+
 /* Tells LMDB's and the system's error numbers from ours. */
 static inline bool lmdb_is_error(int rc)
 {

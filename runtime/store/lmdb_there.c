@@ -111,7 +111,7 @@ static bool look_inside(struct lmdb_backend *b)
 	return yes;
 }
 
-static void look(struct lmdb_backend *b)
+static void look_at_file(struct lmdb_backend *b)
 {
 	struct stat st;
 	bool lost =
@@ -132,7 +132,7 @@ static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_erro
 		/* One looks of those who come at the same time; the others wait, and touch nothing before. */
 		pthread_mutex_lock(&b->look_mutex);
 		if (now - atomic_load(&b->looked_mono_ns) >= age_ns) {
-			look(b);
+			look_at_file(b);
 			atomic_store(&b->looked_mono_ns, now);
 			bool well = !atomic_load(&b->replaced) && !atomic_load(&b->overwritten) && atomic_load(&b->lost_beside) < 0;
 			atomic_store(&b->look_mono_ns, well ? now + LOOK_NS : 0);

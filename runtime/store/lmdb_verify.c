@@ -53,7 +53,7 @@ static int check_positions(struct look *look, MDB_dbi dbi, const char *what)
 }
 
 /* A key's record, and the way back from its last number to it. */
-static int check_keys(struct look *look)
+static int check_append_keys(struct look *look)
 {
 	struct vigia__verify *v = look->verify;
 	struct vigia__lmdb_walk walk = {0};
@@ -115,7 +115,7 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	uint64_t checkpoints = verify->checkpoints;
 	if (rc == 0) rc = check_positions(&look, b->holds, "hold");
 	verify->checkpoints = checkpoints;
-	if (rc == 0) rc = check_keys(&look);
+	if (rc == 0) rc = check_append_keys(&look);
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "look at what is beside the events", err);
 }

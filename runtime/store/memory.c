@@ -37,7 +37,7 @@ static const struct stored *event_of(const struct memory_backend *b, uint64_t se
 }
 
 /* Make room for `more` items behind `count`. 0 or -1. */
-static int grow(void **items, size_t *cap, size_t count, size_t more, size_t item_size)
+static int grow_items(void **items, size_t *cap, size_t count, size_t more, size_t item_size)
 {
 	size_t wanted = *cap ? *cap : 16;
 	if (more > SIZE_MAX / 2 / item_size - count) return -1;
@@ -121,7 +121,7 @@ static int make_room(struct memory_backend *b, const struct vigia__append *reque
 	move_up(b);
 	size_t end = b->first + b->count;
 	void *items = b->events;
-	int rc = grow(&items, &b->cap, end, request->count, sizeof *b->events);
+	int rc = grow_items(&items, &b->cap, end, request->count, sizeof *b->events);
 	b->events = items;
 	for (size_t i = 0; i < request->count && rc == 0; i++) {
 		struct stored *event = &b->events[end + i];
@@ -177,7 +177,7 @@ static int append_locked(struct memory_backend *b, struct vigia__append *request
 }
 
 /* Never in doubt: a commit to memory fails before it begins. */
-static enum vigia__queue_seen look(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
+static enum vigia__queue_seen never_in_doubt(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
 {
 	return VIGIA_SEEN_OTHER;
 }
@@ -190,7 +190,7 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct key *no_key;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	if (vigia__queue_take(&b->queue, &queued, look, b) < 0 || make_room(b, &queued, &no_key) < 0)
+	if (vigia__queue_take(&b->queue, &queued, never_in_doubt, b) < 0 || make_room(b, &queued, &no_key) < 0)
 		rc = no_room(&queued, err);
 	else put_events(b, &queued, no_key, &types);
 	vigia__queue_done(&b->queue, &queued, rc);
@@ -258,8 +258,8 @@ static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_n
 
 /* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept; the oldest `count_max`
  * at most. */
-static size_t remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max,
-                            size_t count_max)
+static size_t memory_remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max,
+                                   size_t count_max)
 {
 	size_t gone = 0;
 	uint64_t oldest = vigia__memory_oldest(b);
@@ -279,7 +279,7 @@ static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, s
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	*removed = remove_prefix(b, upto, 0, 0, SIZE_MAX);
+	*removed = memory_remove_prefix(b, upto, 0, 0, SIZE_MAX);
 	vigia__memory_commit_end(b);
 	return VIGIA_OK;
 }
@@ -303,7 +303,7 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 	const struct vigia__mark *last = b->marks_count > 0 ? &b->marks[b->marks_count - 1] : NULL;
 	void *items = b->marks;
 	bool due = vigia__retention_mark_due(last, b->latest, mark.at_ns, age_ns);
-	if (due && grow(&items, &b->marks_cap, b->marks_count, 1, sizeof mark) == 0) {
+	if (due && grow_items(&items, &b->marks_cap, b->marks_count, 1, sizeof mark) == 0) {
 		b->marks = items;
 		b->marks[b->marks_count++] = mark;
 	}
@@ -336,8 +336,8 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 	}
 	struct vigia__verdict *verdict = &slice->verdict;
 	vigia__retention_decide(s, &holders, vigia__memory_oldest(b), b->latest, old, verdict);
-	slice->removed = remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes,
-	                               vigia__collect_share(slice, b->latest));
+	slice->removed = memory_remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes,
+	                                      vigia__collect_share(slice, b->latest));
 	slice->latest = b->latest;
 	slice->oldest = vigia__memory_oldest(b);
 	bool heavy = s->max_bytes > 0 && b->bytes > (uint64_t)s->max_bytes;
@@ -359,7 +359,7 @@ static void resign(struct vigia__backend *base)
 
 /* ---- owners, numbers ---- */
 
-static int own(struct vigia__backend *base, const char *id, struct vigia_error *err)
+static int memory_own(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct owned *owned = vigia__calloc(sizeof *owned);
 	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
@@ -376,7 +376,7 @@ static int own(struct vigia__backend *base, const char *id, struct vigia_error *
 	return VIGIA_EOWNED;
 }
 
-static void disown(struct vigia__backend *base, const char *id)
+static void memory_disown(struct vigia__backend *base, const char *id)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	struct owned *owned = owner_of(b, id);
@@ -385,12 +385,12 @@ static void disown(struct vigia__backend *base, const char *id)
 	vigia__free(owned);
 }
 
-static uint64_t commits(struct vigia__backend *base)
+static uint64_t memory_commits(struct vigia__backend *base)
 {
 	return atomic_load(&((struct memory_backend *)base)->commits);
 }
 
-static int stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
+static int memory_stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	*out = (struct vigia__backend_stats){
@@ -436,7 +436,7 @@ static int configure(struct vigia__backend *base, const struct vigia_store_optio
 
 /* ---- life ---- */
 
-static void release(struct vigia__backend *base)
+static void memory_release(struct vigia__backend *base)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	vigia__queue_stop(&b->queue);
@@ -466,8 +466,8 @@ static const struct vigia__backend memory_interface = {
 	.checkpoint_get = vigia__memory_checkpoint_get,
 	.checkpoint_delete = vigia__memory_checkpoint_delete,
 	.checkpoint_each = vigia__memory_checkpoint_each,
-	.own = own,
-	.disown = disown,
+	.own = memory_own,
+	.disown = memory_disown,
 	.collect = collect,
 	.elect = elect,
 	.resign = resign,
@@ -476,9 +476,9 @@ static const struct vigia__backend memory_interface = {
 	.touch = vigia__memory_touch,
 	.settings = settings,
 	.configure = configure,
-	.commits = commits,
-	.stats = stats,
-	.release = release,
+	.commits = memory_commits,
+	.stats = memory_stats,
+	.release = memory_release,
 };
 
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err)

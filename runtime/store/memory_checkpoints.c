@@ -19,7 +19,7 @@ static struct checkpoint *find(const struct memory_backend *b, const char *id)
 }
 
 /* There is room: commit_begin saw to it. */
-static struct checkpoint *put(struct memory_backend *b, const char *id, uint64_t seq_num)
+static struct checkpoint *memory_put_checkpoint(struct memory_backend *b, const char *id, uint64_t seq_num)
 {
 	struct checkpoint *at = find(b, id);
 	if (at == NULL) {
@@ -34,7 +34,7 @@ static struct checkpoint *put(struct memory_backend *b, const char *id, uint64_t
 	return at;
 }
 
-static void drop_spare(struct memory_backend *b)
+static void discard_spare(struct memory_backend *b)
 {
 	while (b->spare) {
 		struct checkpoint *spare = b->spare;
@@ -44,7 +44,7 @@ static void drop_spare(struct memory_backend *b)
 }
 
 /* Memory for a checkpoint of this id. 0 or -1. */
-static int reserve(void *ctx, const char *id, uint64_t seq_num)
+static int reserve_checkpoint(void *ctx, const char *id, uint64_t seq_num)
 {
 	struct memory_backend *b = ctx;
 	if (find(b, id)) return 0;
@@ -58,11 +58,11 @@ static int reserve(void *ctx, const char *id, uint64_t seq_num)
 int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
 {
 	pthread_mutex_lock(&b->mutex);
-	int rc = id ? reserve(b, id, 0) : 0;
+	int rc = id ? reserve_checkpoint(b, id, 0) : 0;
 	if (rc == 0) rc = vigia__progress_take(&b->base.progress, &b->taken);
-	if (rc == 0) rc = vigia__progress_each(b->taken, reserve, b);
+	if (rc == 0) rc = vigia__progress_each(b->taken, reserve_checkpoint, b);
 	if (rc == 0) return VIGIA_OK;
-	drop_spare(b);
+	discard_spare(b);
 	vigia__progress_done(&b->base.progress, b->taken, false);
 	pthread_mutex_unlock(&b->mutex);
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for checkpoints");
@@ -70,21 +70,21 @@ int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct 
 
 void vigia__memory_commit_cancel(struct memory_backend *b)
 {
-	drop_spare(b);
+	discard_spare(b);
 	vigia__progress_done(&b->base.progress, b->taken, false);
 	pthread_mutex_unlock(&b->mutex);
 }
 
-static int save_one(void *ctx, const char *id, uint64_t done)
+static int memory_save_one(void *ctx, const char *id, uint64_t done)
 {
-	put(ctx, id, done);
+	memory_put_checkpoint(ctx, id, done);
 	return 0;
 }
 
 void vigia__memory_commit_end(struct memory_backend *b)
 {
-	vigia__progress_each(b->taken, save_one, b);
-	drop_spare(b);
+	vigia__progress_each(b->taken, memory_save_one, b);
+	discard_spare(b);
 	vigia__progress_done(&b->base.progress, b->taken, true);
 	atomic_fetch_add(&b->commits, 1);
 	pthread_mutex_unlock(&b->mutex);
@@ -95,7 +95,7 @@ int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, ui
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, id, err);
 	if (rc < 0) return rc;
-	put(b, id, seq_num);
+	memory_put_checkpoint(b, id, seq_num);
 	vigia__memory_commit_end(b);
 	return VIGIA_OK;
 }
@@ -107,14 +107,9 @@ int vigia__memory_checkpoint_advance(struct vigia__backend *base, const char *id
 	int rc = vigia__memory_commit_begin(b, id, err);
 	if (rc < 0) return rc;
 	const struct checkpoint *at = find(b, id);
-	if (at == NULL || at->hold || at->seq_num < seq_num) put(b, id, seq_num);
+	if (at == NULL || at->hold || at->seq_num < seq_num) memory_put_checkpoint(b, id, seq_num);
 	vigia__memory_commit_end(b);
 	return VIGIA_OK;
-}
-
-static int none(const char *id, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));
 }
 
 int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num,
@@ -125,7 +120,7 @@ int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, ui
 	bool found = at && !at->hold;
 	if (found) *seq_num = at->seq_num;
 	vigia__memory_leave(b);
-	return found ? VIGIA_OK : none(id, err);
+	return found ? VIGIA_OK : vigia__no_checkpoint(id, err);
 }
 
 static int is_id(void *ctx, const char *id, uint64_t done)
@@ -149,7 +144,7 @@ int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id,
 		vigia__free(at);
 	}
 	vigia__memory_commit_end(b);
-	return at ? VIGIA_OK : none(id, err);
+	return at ? VIGIA_OK : vigia__no_checkpoint(id, err);
 }
 
 static int by_id(const void *a, const void *b)
@@ -158,7 +153,8 @@ static int by_id(const void *a, const void *b)
 }
 
 /* `fn` may use the store, so it sees a copy, without the mutex. */
-static int each(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+static int memory_each_checkpoint(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn,
+                                  struct vigia_error *err)
 {
 	pthread_mutex_lock(&b->mutex);
 	size_t all = b->checkpoints.count, count = 0;
@@ -176,12 +172,12 @@ static int each(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint
 int vigia__memory_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn,
                                   struct vigia_error *err)
 {
-	return each((struct memory_backend *)base, false, ctx, fn, err);
+	return memory_each_checkpoint((struct memory_backend *)base, false, ctx, fn, err);
 }
 
 int vigia__memory_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
-	return each((struct memory_backend *)base, true, ctx, fn, err);
+	return memory_each_checkpoint((struct memory_backend *)base, true, ctx, fn, err);
 }
 
 int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
@@ -194,7 +190,7 @@ int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia
 	*made = at == NULL;
 	if (at == NULL) {
 		*seq_num = vigia__iterator_first(vigia__iterator_resolve(from, vigia__memory_oldest(b), b->latest)) - 1;
-		put(b, id, *seq_num)->hold = true;
+		memory_put_checkpoint(b, id, *seq_num)->hold = true;
 	} else if (at->hold) {
 		*seq_num = at->seq_num;
 	} else {

@@ -102,7 +102,7 @@ int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia
 	int rc = VIGIA_OK;
 	if (other) {
 		rc = owned_by(err, id, "another registry of this process", (int32_t)getpid(), 0);
-	} else if (vigia__side_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {
+	} else if (vigia__fd_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {
 		if (errno == EAGAIN || errno == EACCES) {
 			struct owner *owner = find_owner(owners, hash);
 			rc = owned_by(err, id, "another process", owner ? atomic_load(&owner->pid) : 0,
@@ -184,7 +184,7 @@ void vigia__owner_release(struct vigia__owners *owners, const char *id)
 	if (mine) {
 		vigia__table_remove(&owners->here, mine);
 		owners->full = false;
-		vigia__side_lock(owners->side->fd, id_byte(hash), F_UNLCK, false);
+		vigia__fd_lock(owners->side->fd, id_byte(hash), F_UNLCK, false);
 	}
 	pthread_mutex_unlock(&owners->mutex);
 	vigia__free(mine);

@@ -209,7 +209,7 @@ int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *req
 
 /* ---- inside a commit ---- */
 
-static void drop_taken(struct vigia__queue *queue)
+static void discard_taken(struct vigia__queue *queue)
 {
 	atomic_fetch_sub(&queue->bytes, queue->taken.bytes.len);
 	atomic_fetch_sub(&queue->count, queue->taken.count);
@@ -229,7 +229,7 @@ static void settle_taken(struct vigia__queue *queue, vigia__queue_look_fn look, 
 		seen = look(ctx, queue->taken_seq + i, taken->bytes.data + start, end - start);
 		start = end;
 	}
-	if (seen == VIGIA_SEEN_STORED) drop_taken(queue);
+	if (seen == VIGIA_SEEN_STORED) discard_taken(queue);
 	queue->taken_seq = 0;
 }
 
@@ -282,7 +282,7 @@ void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *t
 	pthread_mutex_lock(&queue->mutex);
 	if (rc == VIGIA_OK) {
 		if (queue->taken.count > 0) queue->failed = VIGIA_OK;
-		drop_taken(queue);
+		discard_taken(queue);
 	} else if (queue->taken.count > 0) {
 		if (rc == VIGIA_EUNKNOWN) queue->taken_seq = taken->first_seq;
 		queue->failed = rc;

@@ -19,15 +19,6 @@
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
-int vigia__side_lock(int fd, off_t byte, short type, bool wait)
-{
-	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-	int rc;
-	do rc = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock);
-	while (rc < 0 && errno == EINTR);
-	return rc;
-}
-
 /* ---- pids, for messages ---- */
 
 /* A process stays in its namespace; a child may be in another one. */
@@ -70,7 +61,7 @@ static void note_user(int fd, struct vigia__side_map *map)
 	int first = (int)(getpid() % USERS);
 	for (int i = 0; i < USERS; i++) {
 		int n = (first + i) % USERS;
-		if (vigia__side_lock(fd, LOCK_USERS + n, F_WRLCK, false) < 0) continue;
+		if (vigia__fd_lock(fd, LOCK_USERS + n, F_WRLCK, false) < 0) continue;
 		atomic_store(&map->users[n].pid, (int32_t)getpid());
 		atomic_store(&map->users[n].space, vigia__side_pid_space());
 		return;
@@ -208,7 +199,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 		if (fd < 0) return vigia__side_error(err, "open", path);
 		int named = -1;
-		if (vigia__side_lock(fd, LOCK_MAKING, F_WRLCK, true) < 0 || (named = still_named(fd, path)) < 0) {
+		if (vigia__fd_lock(fd, LOCK_MAKING, F_WRLCK, true) < 0 || (named = still_named(fd, path)) < 0) {
 			int rc = vigia__side_error(err, "lock", path);
 			close(fd);
 			return rc;
@@ -245,9 +236,9 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		}
 		atomic_store(&side->map->dev, dev);
 		atomic_store(&side->map->ino, ino);
-		vigia__side_lock(fd, LOCK_USING, F_RDLCK, false);
+		vigia__fd_lock(fd, LOCK_USING, F_RDLCK, false);
 		note_user(fd, side->map);
-		vigia__side_lock(fd, LOCK_MAKING, F_UNLCK, false);
+		vigia__fd_lock(fd, LOCK_MAKING, F_UNLCK, false);
 		side->fd = fd;
 		return VIGIA_OK;
 	}
@@ -289,10 +280,10 @@ struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side)
 
 bool vigia__side_elect(struct vigia__side *side)
 {
-	return side->fd >= 0 && vigia__side_lock(side->fd, LOCK_COLLECTING, F_WRLCK, false) == 0;
+	return side->fd >= 0 && vigia__fd_lock(side->fd, LOCK_COLLECTING, F_WRLCK, false) == 0;
 }
 
 void vigia__side_resign(struct vigia__side *side)
 {
-	if (side->fd >= 0) vigia__side_lock(side->fd, LOCK_COLLECTING, F_UNLCK, false);
+	if (side->fd >= 0) vigia__fd_lock(side->fd, LOCK_COLLECTING, F_UNLCK, false);
 }

@@ -47,8 +47,6 @@ _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout dra
 _Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");
 _Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
 
-/* Lock or unlock (`type`) one byte. 0, or -1 with errno; EAGAIN: somebody else holds it. */
-int vigia__side_lock(int fd, off_t byte, short type, bool wait);
 /* The number of this process's PID namespace; 0: not known. */
 uint32_t vigia__side_pid_space(void);
 /* " (pid 12)", "" where it is not known, into out. Returns out. */

@@ -23,14 +23,14 @@ static _Thread_local bool ours;
 static _Thread_local sigset_t programs; /* of a thread of ours: the mask for what it starts */
 
 /* A child is about to be another program, as a rule: it begins like one that the application started. */
-static void after_fork_child(void)
+static void thread_after_fork_child(void)
 {
 	if (ours) pthread_sigmask(SIG_SETMASK, &programs, NULL);
 }
 
-static void watch_forks(void)
+static void thread_watch_forks(void)
 {
-	pthread_atfork(NULL, NULL, after_fork_child);
+	pthread_atfork(NULL, NULL, thread_after_fork_child);
 }
 
 static void *run(void *arg)
@@ -79,7 +79,7 @@ int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void 
 	pthread_attr_t attr;
 	sigset_t most, before;
 	if (start == NULL) return ENOMEM;
-	pthread_once(&once, watch_forks);
+	pthread_once(&once, thread_watch_forks);
 	*start = (struct start){.fn = fn, .arg = arg};
 	vigia__thread_program_mask(&start->programs);
 	sigfillset(&most);

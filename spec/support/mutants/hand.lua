@@ -53,8 +53,9 @@ return {
 	bug("W3 an event counts as handled before it was", "core/stepper.c", "test_stepper", nil,
 		"w->done = in->seqs[0] - 1;", "w->done = in->seqs[0];"),
 	bug("D2 progress and queue are taken in the other order", "store/lmdb_commit.c", "test_progress", "D2_*",
-		"\t\trc = vigia__progress_take(&b->base.progress, &taken);\n\t\tif (vigia__queue_take(queue, &queued, look, &in) < 0) rc = ENOMEM;",
-		"\t\tif (vigia__queue_take(queue, &queued, look, &in) < 0) rc = ENOMEM;\n"
+		"\t\trc = vigia__progress_take(&b->base.progress, &taken);\n"
+		.. "\t\tif (vigia__queue_take(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;",
+		"\t\tif (vigia__queue_take(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;\n"
 		.. "\t\telse rc = vigia__progress_take(&b->base.progress, &taken);"),
 	bug("W10 a commit undoes a seek", "store/progress.c", "test_progress", "W10_a_seek*",
 		"if (committed && p->epoch == taken->items[i].epoch && p->saved", "if (committed && p->saved"),
@@ -67,7 +68,7 @@ return {
 	bug("G1 collection passes the lowest checkpoint", "core/retention.c", "test_retention", "G1_G4*",
 		"uint64_t age_ceiling = holders->count > 0 ? low : 0;", "uint64_t age_ceiling = holders->count > 0 ? latest : 0;"),
 	bug("W19 an id has two owners", "store/owner.c", "test_lmdb", "W19_an_id*",
-		"} else if (vigia__side_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {", "} else if (false) {"),
+		"} else if (vigia__fd_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {", "} else if (false) {"),
 
 	---- what is queued ----
 	bug("D2 what is queued while a commit fails overtakes what it had taken", "store/queue.c", "test_queue", "D2_what_is_queued*",

@@ -13,7 +13,7 @@ local NO_DROP <const> = {"free%s*%(", "_deinit%s*%(", "_destroy%s*%(", "^va_end"
 local NO_SWAP <const> = {"_init%s*%(", "attr", "_destroy", "_deinit", "free%s*%(", "close%s*%("}
 -- What holds others up, wakes them, or brings something to the disk.
 local LOCKS <const> = {"mutex_lock", "mutex_unlock", "rdlock", "wrlock", "rwlock_unlock", "cond_signal", "cond_wait", "cond_broadcast",
-	"SYS_futex", "NR_FUTEX_WAITV", "fsync", "fdatasync", "env_sync", "map_enter", "map_leave", "lock_lmdb", "F_OFD_SETLK", "wake_publish",
+	"SYS_futex", "NR_FUTEX_WAITV", "fsync", "fdatasync", "env_sync", "map_enter", "map_leave", "fd_lock", "F_OFD_SETLK", "wake_publish",
 	"word_bump", "bump%(", "bell_ring", "wake_prepare", "sync_name", "pthread_join"}
 
 -- Bounds that are met at one value in 2^31, or at one nanosecond. Nor is `a < b ? a : b` or
