@@ -8,7 +8,7 @@
 #include "alloc.h"
 #include "error.h"
 
-/* What a batch keeps for its next use; a bigger answer is an exception and its memory goes back. */
+/* What a batch keeps for its next use; the memory of a larger one is freed. */
 enum { KEEP_BYTES = 1 << 20, FIRST_ENTRIES = 64 };
 
 int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *bytes, size_t len)

@@ -54,7 +54,7 @@ int vigia__put_float(struct vigia__buf *buf, double value);
 int vigia__put_string(struct vigia__buf *buf, const char *s, size_t len);
 int vigia__put_array(struct vigia__buf *buf, size_t count);
 int vigia__put_map(struct vigia__buf *buf, size_t count);
-/* A map whose size is known only afterwards: begin (answers where it is), put keys and values, end with the number of
+/* A map whose size is known only afterwards: begin (returns where it is), put keys and values, end with the number of
  * pairs. */
 int vigia__put_map_begin(struct vigia__buf *buf, size_t *where);
 int vigia__put_map_end(struct vigia__buf *buf, size_t where, size_t count);

@@ -16,7 +16,7 @@ struct vigia_iterator vigia__iterator_resolve(struct vigia_iterator it, uint64_t
 /* The first number a resolved iterator wants to look at. At 0 means 1; saturates. */
 uint64_t vigia__iterator_first(struct vigia_iterator it);
 
-/* "after_sequence_number(5)", "trim_horizon()". Writes at most size bytes; answers out. */
+/* "after_sequence_number(5)", "trim_horizon()". Writes at most size bytes; returns out. */
 const char *vigia__iterator_format(struct vigia_iterator it, char *out, size_t size);
 
 /* The command line's form: trim_horizon, latest, at:N, after:N. 0, or EINVAL saying what is allowed. */

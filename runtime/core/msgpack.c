@@ -68,7 +68,7 @@ static bool ready(struct vigia_buffer *buffer)
 	return buffer->rc == VIGIA_OK;
 }
 
-/* One value was put, with what answer; so many are to follow it. */
+/* One value was put, with this result; that many follow it. */
 static void finish(struct vigia_buffer *buffer, int put, uint64_t follow)
 {
 	if (put != 0) buffer->rc = buffer_no_memory(&buffer->err);

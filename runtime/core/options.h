@@ -84,7 +84,7 @@ struct vigia__problems {
 
 /* The index-th word of a CHOICE; data NULL behind the last. */
 struct vigia_slice vigia__option_choice(const struct vigia__option *option, int index);
-/* The value in `field` as one would write it: 5000, "none", true, 1.5 (seconds). Answers out, or a constant. */
+/* The value in `field` as one would write it: 5000, "none", true, 1.5 (seconds). Returns out, or a constant. */
 const char *vigia__option_show(const struct vigia__option *option, const void *field, char *out, size_t size);
 const struct vigia__option *vigia__option_find(const struct vigia__option *table, const char *name);
 /* The known name nearest to a wrong one, NULL if none is near. */

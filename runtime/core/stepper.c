@@ -23,7 +23,7 @@
  *    rest            '--> on with the next event, READ (a seek) or LISTEN
  *
  * READING, HANDLING and SAVING end with an outcome only: what is wished meanwhile (STOP, SEEK) waits for it. From
- * LISTENING and the three LATER phases a wish is acted on at once. Whenever nothing is under way, go_on() decides: a
+ * LISTENING and the three LATER phases a request is acted on at once. Whenever nothing is under way, go_on() decides: a
  * seek first, then a stop, then a save that is due, then the next event. (Not drawn: DEFERRED, a handler that was not
  * begun, is HANDLING anew.)
  */

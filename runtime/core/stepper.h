@@ -12,10 +12,10 @@
  *                            prepare, look, wait), so that an event stored behind the read is not lost
  *     WAIT                   TICK when `until_mono_ns` has come
  *     NONE                   nothing to do: an earlier action is still under way, or the watcher rests
- *     STOPPED                answered once, when the watcher becomes stopped; the end until START
+ *     STOPPED                returned once, when the watcher becomes stopped; the end until START
  *
  * READ, HANDLE and SAVE are under way one at a time, ever. Until the outcome is told, STOP, SEEK, WAKE and TICK are
- * answered with NONE; what they want comes with the outcome. LISTEN and WAIT need no outcome: the next action replaces
+ * returned as NONE; what they want comes with the outcome. LISTEN and WAIT need no outcome: the next action replaces
  * them. These four inputs fit always.
  *
  * Invariants: events are handled in order, each until it succeeds or is given up; `done` never passes an event that was
@@ -38,7 +38,7 @@
  *         last one wins. SAVE_FAILED is retried with backoff. With a STOP as well the seek is still saved (one try):
  *         STOPPED. While idle or stopped: SAVE at once, and NONE once SAVED. A START meanwhile makes the watcher run,
  *         and it goes on behind the seek, not at START's `next`. An ephemeral watcher moves without SAVE; while idle or
- *         stopped that answers NONE, and the driver STARTs it at vigia__stepper_position().
+ *         stopped that returns NONE, and the driver STARTs it at vigia__stepper_position().
  *
  * REREAD  From a HANDLE that was not begun, a wait for another attempt, and LISTEN: READ from behind what was handled.
  * The event in
@@ -58,7 +58,7 @@ enum vigia__input_kind {
 	VIGIA_INPUT_FETCH_FAILED,
 	VIGIA_INPUT_HANDLED,  /* or looked at and not wanted (`dropped`) */
 	VIGIA_INPUT_FAILED,   /* `permanent`: another attempt would fail alike */
-	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time; a wish that came meanwhile goes first */
+	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time; a request that came meanwhile goes first */
 	VIGIA_INPUT_SAVED,
 	VIGIA_INPUT_SAVE_FAILED,
 	VIGIA_INPUT_WAKE, /* something may have been appended */
@@ -140,7 +140,7 @@ struct vigia__stepper {
 	uint64_t missed_to; /* missing ones up to here are counted */
 	bool sought;        /* a seek brought it to where the next read begins */
 
-	/* wishes that wait for the handler to return */
+	/* requests that wait for the handler to return */
 	bool stop_wanted;
 	bool seek_wanted;
 	uint64_t seek_to;
@@ -151,7 +151,7 @@ struct vigia__stepper {
 };
 
 void vigia__stepper_init(struct vigia__stepper *stepper, const struct vigia__stepper_options *options);
-/* Take the input, answer what to do next. An input that does not fit is a bug: assert. `now_mono_ns` never goes back;
+/* Take the input, return what to do next. An input that does not fit is a bug: assert. `now_mono_ns` never goes back;
  * HANDLED and BATCH do not look at it. */
 struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const struct vigia__input *input,
                                          int64_t now_mono_ns);

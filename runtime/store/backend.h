@@ -25,7 +25,7 @@ enum {
 	VIGIA_CAN_DAMAGE = 4   /* keeps bytes that can be damaged, and finds out */
 };
 
-/* One call to append: events encoded back to back in `bytes`, stamped in place by whoever commits them. */
+/* One call to append: events encoded back to back in `bytes`, stamped in place by the thread that commits them. */
 struct vigia__append {
 	uint8_t *bytes;
 	const size_t *ends; /* ends[i]: offset behind event i; NULL for one event of `len` bytes */
@@ -55,7 +55,7 @@ struct vigia__scan {
 	const struct vigia__filter *filter;
 	size_t count_max;      /* events to copy at most, SIZE_MAX = any number */
 	size_t bytes_max;      /* bytes to copy at most, but one event always */
-	bool goes_on;          /* with an answer that has some: none is fine, too */
+	bool goes_on;          /* with a result that has some: it may add none */
 	int64_t now_mono_ns;   /* 0: ask the clock */
 	int64_t until_mono_ns; /* drop no more events after this time; those that are wanted have the bounds above */
 	/* out */
@@ -124,7 +124,7 @@ struct vigia__collector {
 
 struct vigia__backend {
 	const char *name; /* "lmdb", "memory" */
-	int lock_fd;      /* who holds it open keeps the watcher ids that this process runs; -1: there is none */
+	int lock_fd;      /* as long as it is open, this process owns the watcher ids that it runs; -1: there is none */
 	unsigned can;
 	struct vigia__wake *wake; /* bumped after each commit */
 	_Atomic int64_t max_event_size;
@@ -146,7 +146,7 @@ struct vigia__backend {
 	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 	int (*trim)(struct vigia__backend *b, uint64_t upto, uint64_t *removed, struct vigia_error *err);
 
-	/* Checkpoints; put moves forward and back; get and delete answer ENOCHECKPOINT. */
+	/* Checkpoints; put moves forward and back; get and delete return ENOCHECKPOINT. */
 	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
 	/* Forward only: one that is there and not smaller stays. */
 	int (*checkpoint_advance)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
@@ -191,11 +191,11 @@ struct vigia__backend {
 
 	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
 	uint64_t (*commits)(struct vigia__backend *b);
-	/* Once a second, by whoever waits: is the store still what was opened? 0, or EREPLACED. NULL: always. */
+	/* Called once a second by waiters: is the store still what was opened? 0, or EREPLACED. NULL: always. */
 	int (*there)(struct vigia__backend *b, struct vigia_error *err);
-	/* Once a second, by whoever waits, and by whoever asks for the last number: is there a commit that readers cannot
+	/* Called once a second by waiters, and for the last number: is there a commit that readers cannot
 	 * see, because its process died in the middle of telling? Then
-	 * make it visible and answer true. NULL: cannot happen. */
+	 * make it visible and return true. NULL: cannot happen. */
 	bool (*heal)(struct vigia__backend *b);
 	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);
 	/* The last handle is gone. */
@@ -215,7 +215,7 @@ void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *
 /* After the last commit. */
 void vigia__backend_deinit(struct vigia__backend *b);
 
-/* How often whoever waits looks for news that nobody announced. */
+/* How often a waiter looks for a commit that was not announced. */
 enum { VIGIA_HEAL_NS = 1000000000 };
 /* Once a second while waiting: is there news that nobody announced? That the store is not what it was is such news,
  * which reading tells. `commits` is what was seen before the last look. */

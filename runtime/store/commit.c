@@ -26,8 +26,8 @@ struct vigia__group {
 	atomic_uint users;     /* callers that still look at the group */
 };
 
-/* So long does a leader wait for as many callers as last time: without it 16 callers settle into two half-filled
- * batches. */
+/* How long a leader waits for the batch to reach the previous batch's size: without it 16 callers settle into two
+ * half-filled batches. */
 enum { GATHER_NS = 300000 };
 
 void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit_ops *ops, void *ctx)

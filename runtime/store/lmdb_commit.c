@@ -23,7 +23,7 @@
 /* A loan, and how many of them; of an event's bytes half a page may be lost. How often one is tried beside another
  * process that writes. */
 enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2, ALONE_TRIES = 5 };
-/* So many commits a reader that was killed may keep pages. */
+/* Commits between two looks for readers that were killed, which keep pages in use. */
 enum { COMMITS_UNTIL_LOOK = 256 };
 
 /* ---- append ---- */

@@ -146,7 +146,7 @@ void vigia__lmdb_env_close(struct lmdb_backend *b);
 /* A reader of an open environment. 0, ENOMEM or LMDB's error. */
 int vigia__lmdb_reader_new(struct lmdb_backend *b, struct reader **out);
 void vigia__lmdb_reader_free(struct reader *reader);
-/* Under map_lock: did a write of LMDB's meta page fail? It then answers MDB_PANIC to everything until it is opened
+/* Under map_lock: did a write of LMDB's meta page fail? It then returns MDB_PANIC for everything until it is opened
  * again. */
 bool vigia__lmdb_panics(struct lmdb_backend *b);
 
@@ -224,7 +224,7 @@ int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 /* Just opened: does nobody use another content of the file? */
 int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err);
-/* Somebody found out that it was overwritten in place. Answers EREPLACED, and so do all of the above from then on. */
+/* It was found to be overwritten in place. Returns EREPLACED, and so do all of the above from then on. */
 int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err);
 
 /* lmdb_meta.c */
@@ -249,7 +249,7 @@ int vigia__lmdb_meta_begin(struct lmdb_backend *b, MDB_txn *txn);
 /* In a writer's transaction, before it changes a page: if a commit was tried whose outcome on the disk is not known,
  * settle it. Refuses as vigia__lmdb_locks_there does. After an error nothing may be changed. */
 int vigia__lmdb_meta_settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
-/* A writer's transaction is about to be committed. Answers what `tried` is told when that succeeded; after a failure
+/* A writer's transaction is about to be committed. Returns what `tried` is told when that succeeded; after a failure
  * the next writer settles it. */
 uint64_t vigia__lmdb_meta_try(struct lmdb_backend *b, MDB_txn *txn);
 void vigia__lmdb_meta_tried(struct lmdb_backend *b, uint64_t mark);

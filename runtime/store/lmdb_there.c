@@ -53,7 +53,7 @@ int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err)
 	return overwritten(b, err);
 }
 
-/* In a transaction: is the id that of the file that was opened? An error of LMDB is no answer. */
+/* In a transaction: is the id that of the file that was opened? An error of LMDB tells nothing. */
 static bool other_id(struct lmdb_backend *b, MDB_txn *txn)
 {
 	uint8_t id[16];

@@ -10,7 +10,7 @@
 #include "../core/error.h"
 #include "thread.h"
 
-/* So long does the thread wait at least after a failure. */
+/* Minimum delay before retrying a failed commit; what a buffer keeps for its next use. */
 enum { RETRY_NS = 100000000, KEEP_BYTES = 1 << 20 };
 
 static void events_deinit(struct vigia__events *events)

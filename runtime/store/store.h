@@ -53,7 +53,7 @@ struct vigia__pending {
 int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pending, struct vigia_error *err);
 /* Block until done. Fine for one that was never submitted. */
 void vigia__store_await(struct vigia__pending *pending);
-/* Done: take the result; answers rc and gives up what submit took. */
+/* Done: take the result. Returns rc, and frees what submit allocated. */
 int vigia__store_settle(struct vigia__pending *pending);
 /* What ends the wait of a read, beside an event and the time. */
 struct vigia__cancel {

@@ -2,7 +2,7 @@
  * verify.h - look at all that a store keeps, and tell what is damaged: events by their checksum, number, time and
  * object, and what the backend keeps beside them.
  *
- * It reads as everybody reads: damaged LMDB pages can crash it. Whoever must not crash runs it in a child process
+ * It reads through LMDB, which damaged pages can crash: a caller that must not crash runs it in a child process
  * (bind/verify.c).
  */
 #ifndef VIGIA_STORE_VERIFY_H

@@ -53,7 +53,7 @@ struct vigia__listen {
 void vigia__listen_init(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
 /* Also wake for these types. */
 void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
-/* Also hear this bell, from now on. */
+/* Also wake when this bell rings, from now on. */
 void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell);
 
 /* Say that somebody waits, and remember the words as they are. Then look; then wait. */
@@ -95,7 +95,7 @@ struct vigia__collect_call {
 };
 void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest);
 
-/* Wake those who hear this bell; `wake` are the words that they wait for beside it. */
+/* Wake the waiters of this bell; `wake` are the words that they wait for beside it. */
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake);
 /* For tests: do as on a kernel without futex_waitv. */
 void vigia__wake_without_waitv(void);
