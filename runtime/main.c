@@ -64,7 +64,9 @@
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
  *     encode decode array json   Lua values into events and back; arrays; JSON
  *     iterator options error     values in Lua and their C side
- *     registry watcher handler step clock owner     watchers in Lua
+ *     registry_handle coroutine   what a registry's parts know of it; who runs, waiting, sleeping
+ *     run handler task    running and stopping a registry; functions as handlers, and beside them
+ *     watch registry watcher step clock owner     registry:watch; the classes of watching
  *     serial cache        an application's serializers and classes; decoded events that watchers share
  *     edit                lines from a person: editing, history, completion, Ctrl-C
  *     interrupt hook      "the user wants the program to end"; waits that a signal handler's hook ends

@@ -8,9 +8,9 @@
 #include "../core/buf.h"
 #include "../store/backend.h"
 #include "../store/store.h"
+#include "coroutine.h"
 #include "error.h"
 #include "lua_state.h"
-#include "registry.h"
 
 enum { AT_ONCE_MAX = 256 }; /* appends of one coroutine that are done at once, until it lets others run */
 

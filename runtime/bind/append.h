@@ -7,6 +7,7 @@
 
 #include "../core/buf.h"
 #include "../store/store.h"
+#include "../store/backend.h"
 #include "lua_state.h"
 
 /* An append under way. In a userdata: its coroutine may be dropped before it is durable. */

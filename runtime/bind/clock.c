@@ -1,9 +1,10 @@
 /*
  * clock.c - the class vigia.Clock: a clock for registries that is moved by hand, so that tests need not wait.
  */
+#include "clock.h"
+
 #include "../drive/clock.h"
 #include "lua_state.h"
-#include "registry.h"
 
 static const char class_key;
 static const char class_name[] = "vigia.Clock";

@@ -16,8 +16,9 @@
 #include "../drive/drive.h"
 #include "lua_state.h"
 #include "module.h"
-#include "registry.h"
+#include "registry_handle.h"
 #include "store.h"
+#include "watcher.h"
 
 #ifndef VIGIA_LUA_DIR
 #define VIGIA_LUA_DIR "" /* the source tree's lua/ */

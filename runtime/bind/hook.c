@@ -5,8 +5,10 @@
 
 #include <lauxlib.h>
 
+#include "cap.h"
+#include "edit.h"
 #include "interrupt.h"
-#include "registry.h"
+#include "lua_state.h"
 
 static const char function_key; /* registry[&function_key]: a Lua function that does nothing, in some instructions */
 
@@ -50,7 +52,7 @@ void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks)
 		lua_sethook(L, hook, mask, count);
 		/* It is here that it is heard, and once. In a handler it is heard twice: what this ends is an event, which is
 		 * tried again. */
-		if (vigia__lua_running(L) == NULL) lua_sethook(hooks->main, hooks->hook, hooks->mask, hooks->count);
+		if (vigia__lua_shared(L)->handler == NULL) lua_sethook(hooks->main, hooks->hook, hooks->mask, hooks->count);
 	}
 	call_something(L, mask);
 	if (L != hooks->main && lua_gethook(L) == hook) lua_sethook(L, own, own_mask, own_count);
@@ -78,4 +80,56 @@ void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
 	note(hooks);
 	/* A signal that came while we were called: the interpreter had no instruction since. */
 	if (hooks->hook && (hooks->mask & LUA_MASKCALL) && L == hooks->main) vigia__hooks_run(L, hooks);
+}
+
+/* ---- the hook of a coroutine ---- */
+
+/* In the registry: where debug.sethook keeps its functions, by coroutine (ldblib.c). */
+static const char hook_table[] = "_HOOKKEY";
+
+/* A prompt's or a cap's: they come and go with the coroutine that runs. */
+static bool is_ours(lua_State *co)
+{
+	return vigia__edit_hooked(co) || vigia__cap_hooked(co);
+}
+
+void vigia__hook_inherit(lua_State *L, lua_State *co, struct vigia__hook *own)
+{
+	*own = (struct vigia__hook){lua_gethook(co), lua_gethookmask(co), lua_gethookcount(co)};
+	if (own->fn == NULL) return;
+	bool of_lua = false;
+	if (lua_getfield(L, LUA_REGISTRYINDEX, hook_table) == LUA_TTABLE) {
+		lua_pushthread(L);
+		of_lua = lua_rawget(L, -2) != LUA_TNIL;
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	bool ours = is_ours(co);
+	if (ours || of_lua) *own = (struct vigia__hook){NULL, 0, 0};
+	if (of_lua && !ours) lua_sethook(co, NULL, 0, 0);
+}
+
+struct restoring {
+	lua_State *co;
+	const struct vigia__hook *own;
+};
+
+/* Under vigia__lua_protected(). */
+static int restore(lua_State *L, void *arg)
+{
+	struct restoring *r = arg;
+	if (lua_getfield(L, LUA_REGISTRYINDEX, hook_table) == LUA_TTABLE) {
+		lua_pushthread(r->co);
+		lua_xmove(r->co, L, 1);
+		lua_pushnil(L);
+		lua_rawset(L, -3);
+	}
+	lua_sethook(r->co, r->own->fn, r->own->mask, r->own->count);
+	return 0;
+}
+
+void vigia__hook_restore(lua_State *L, lua_State *co, const struct vigia__hook *own)
+{
+	struct restoring r = {co, own};
+	if (lua_gethook(co) != own->fn && !is_ours(co)) vigia__lua_protected(L, restore, &r);
 }

@@ -33,4 +33,18 @@ bool vigia__hooks_changed(void *ctx);
 /* Let it run here, and take what is there then for known. [-0, +0, e] */
 void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks);
 
+/* ---- the hook of a coroutine that handlers run in ---- */
+
+struct vigia__hook {
+	lua_Hook fn; /* NULL: none */
+	int mask, count;
+};
+
+/* The coroutine co was just made, and has inherited the hook of L, which made it. A profiler's in C stays; one of
+ * debug.sethook is taken away, because it knows only its own coroutine. *own: what is there from now on.
+ * [-0, +0, m] */
+void vigia__hook_inherit(lua_State *L, lua_State *co, struct vigia__hook *own);
+/* Put that one back in place of a hook that an event left behind, or that other code set meanwhile. [-0, +0, -] */
+void vigia__hook_restore(lua_State *L, lua_State *co, const struct vigia__hook *own);
+
 #endif

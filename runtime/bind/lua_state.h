@@ -48,6 +48,7 @@ struct vigia__lua {
 	struct lua_handler *handler;  /* the function handler that runs now (handler.c), NULL outside */
 	struct vigia__worker *worker; /* whose thread this state belongs to (script.c), NULL: an application's */
 	struct vigia__output *output; /* what this state's script prints goes there (output.h), NULL: an application's */
+	lua_CFunction open_module;    /* opens vigia.core in another state */
 	int idle_appends;             /* of coroutines, to be used again (append.c) */
 	bool has_types;               /* classes are registered: user value 2 (serial.c) */
 	uint8_t nameless;             /* events decoded so far, until names are kept */

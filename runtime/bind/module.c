@@ -9,6 +9,8 @@
 #include "../core/event.h"
 #include "../store/clock.h"
 #include "array.h"
+#include "clock.h"
+#include "coroutine.h"
 #include "decode.h"
 #include "edit.h"
 #include "error.h"
@@ -23,11 +25,13 @@
 #include "process.h"
 #include "reading.h"
 #include "registry.h"
-#include "script.h"
 #include "serial.h"
+#include "step.h"
 #include "store.h"
 #include "tell.h"
 #include "verify.h"
+#include "watch.h"
+#include "watcher.h"
 
 /* ---- The module ---- */
 
@@ -147,7 +151,13 @@ int luaopen_vigia_core(lua_State *L)
 		vigia__lua_store_init(L);
 		vigia__lua_reading_init(L);
 		vigia__lua_ndjson_init(L);
+		vigia__lua_coroutine_init(L);
 		vigia__lua_registry_init(L);
+		vigia__lua_watch_init(L);
+		vigia__lua_watcher_init(L);
+		vigia__lua_clock_init(L);
+		vigia__lua_step_init(L);
+		vigia__lua_shared(L)->open_module = luaopen_vigia_core;
 		vigia__lua_process_init(L);
 		null_init(L);
 	}

@@ -19,6 +19,7 @@
 #include "../drive/drive.h"
 #include "../store/clock.h"
 #include "../store/store.h"
+#include "coroutine.h"
 #include "decode.h"
 #include "error.h"
 #include "hook.h"
@@ -26,7 +27,6 @@
 #include "iterator.h"
 #include "lua_state.h"
 #include "options.h"
-#include "registry.h"
 #include "store.h"
 
 static const char batch_key, reading_key;

@@ -23,21 +23,22 @@
 #include "../drive/worker.h"
 #include "../core/buf.h"
 #include "../core/options.h"
+#include "../drive/drive.h"
+#include "../drive/job.h"
 #include "cap.h"
+#include "coroutine.h"
 #include "decode.h"
-#include "encode.h"
-#include "error.h"
+#include "handler.h"
 #include "interrupt.h"
-#include "iterator.h"
 #include "lua_state.h"
-#include "module.h"
 #include "modules.h"
 #include "options.h"
 #include "output.h"
 #include "program.h"
-#include "registry.h"
+#include "registry_handle.h"
 #include "serial.h"
 #include "store.h"
+#include "watcher.h"
 
 /* A loaded script. */
 struct code {
@@ -60,11 +61,10 @@ struct identity {
 };
 
 struct job {
-	struct vigia__buf order; /* an event whose object is {source =, set =, options =, path =, cpath =} */
 	struct vigia__worker *worker;
 	struct vigia__interrupt_hook hook;
 	bool hooked;
-	struct vigia__cap_limits limits;
+	struct vigia__script_order order;
 	struct code now, next;
 	struct vigia__output output; /* what they print */
 	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written; 0: none */
@@ -77,6 +77,7 @@ struct job {
 
 struct paths {
 	const char *path, *cpath;
+	lua_CFunction open_module;
 	struct vigia__output *output;
 };
 
@@ -93,7 +94,7 @@ static int open_libraries(lua_State *L, void *arg)
 	lua_setfield(L, -2, "cpath");
 	vigia__modules_install(L);
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-	lua_pushcfunction(L, luaopen_vigia_core);
+	lua_pushcfunction(L, paths->open_module);
 	lua_setfield(L, -2, "vigia.core");
 	return 0;
 }
@@ -110,7 +111,7 @@ static bool open_state(lua_State *L, struct paths *paths)
 static struct vigia_event order_event(const struct job *job)
 {
 	struct vigia__head head;
-	vigia__event_head(job->order.data, job->order.len, &head);
+	vigia__event_head(job->order.bytes.data, job->order.bytes.len, &head);
 	return (struct vigia_event){.operation = head.operation, .object_type = head.object_type, .object = head.object};
 }
 
@@ -350,13 +351,13 @@ static int new_state(struct job *job, struct code *code, struct vigia_error *err
 	code->nursery = vigia__nursery_new();
 	if (code->nursery == NULL) goto done;
 	if (!order_string(job, "path", &path) || !order_string(job, "cpath", &cpath)) goto done;
-	struct paths paths = {(const char *)path.data, (const char *)cpath.data, &job->output};
-	if (!vigia__cap_wanted(&job->limits)) {
+	struct paths paths = {(const char *)path.data, (const char *)cpath.data, job->order.open_module, &job->output};
+	if (!vigia__cap_wanted(&job->order.limits)) {
 		code->L = vigia__nursery_state(code->nursery);
 		if (code->L && open_state(code->L, &paths)) rc = VIGIA_OK;
 		goto done;
 	}
-	rc = vigia__cap_open(&job->limits, code->nursery, &code->cap, &code->L, err);
+	rc = vigia__cap_open(&job->order.limits, code->nursery, &code->cap, &code->L, err);
 	if (rc == VIGIA_OK) rc = enter(code, true, err);
 	if (rc < 0) goto done;
 	if (!open_state(code->L, &paths))
@@ -602,7 +603,7 @@ static void close_job(void *ctx)
 static void free_job(void *ctx)
 {
 	struct job *job = ctx;
-	vigia__buf_deinit(&job->order);
+	vigia__buf_deinit(&job->order.bytes);
 	close_code(&job->next);
 	close_code(&job->now);
 	vigia__output_deinit(&job->output);
@@ -610,185 +611,28 @@ static void free_job(void *ctx)
 	vigia__free(job);
 }
 
-/* ---- registry:watch, on the owner's state ---- */
-
-/* In the table at the top: field `name` = the string at the top of it. */
-static void copy_field(lua_State *L, int from, const char *name)
+int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out)
 {
-	lua_getfield(L, from, name);
-	lua_setfield(L, -2, name);
-}
-
-/* The options that a watcher has, as plain values: all but the script's own. [-0, +1, m] */
-static void push_plain_options(lua_State *L, int arg)
-{
-	lua_newtable(L);
-	if (!lua_istable(L, arg)) return;
-	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
-		const char *name =
-			lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : ""; /* checked, but it may have changed since */
-		if (vigia__option_find(vigia__watch_option_table, name) == NULL) continue;
-		if (vigia__lua_test_iterator(L, -1)) {
-			lua_createtable(L, 0, 2);
-			copy_field(L, -2, "kind");
-			copy_field(L, -2, "seq_num");
-			lua_setfield(L, -4, name);
-			continue;
-		}
-		lua_pushvalue(L, -1);
-		lua_setfield(L, -4, name);
+	struct job *job = vigia__calloc(sizeof *job);
+	if (job == NULL || !vigia__output_init(&job->output)) {
+		vigia__free(job);
+		return VIGIA_ENOMEM;
 	}
-}
-
-/* The table that goes over to the thread. [-0, +1, m] */
-static void push_new_order(lua_State *L)
-{
-	lua_createtable(L, 0, 5);
-	lua_pushvalue(L, 3);
-	lua_setfield(L, -2, "source");
-	push_plain_options(L, 4);
-	lua_setfield(L, -2, "options");
-	if (lua_istable(L, 4)) copy_field(L, 4, "set");
-	lua_getfield(L, -1, "set");
-	if (lua_isnil(L, -1)) {
-		lua_newtable(L);
-		lua_setfield(L, -3, "set");
-	}
-	lua_pop(L, 1);
-	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-	lua_getfield(L, -1, "package");
-	static const char *const names[] = {"path", "cpath"};
-	for (int i = 0; i < 2; i++) {
-		if (lua_istable(L, -1)) lua_getfield(L, -1, names[i]);
-		else lua_pushnil(L);
-		if (lua_type(L, -1) != LUA_TSTRING) {
-			lua_pop(L, 1);
-			lua_pushliteral(L, "");
-		}
-		lua_setfield(L, -4, names[i]);
-	}
-	lua_pop(L, 2);
-}
-
-/* In the order on top: what lua/vigia/isolated_host.lua is to know, of the options at 4. The caps are the other
- * program's then. [-0, +0, m] */
-static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
-{
-	lua_createtable(L, 0, 5);
-	lua_pushliteral(L, "worker_program");
-	lua_rawget(L, 4); /* only now: a finalizer may have changed the table meanwhile */
-	if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0) lua_setfield(L, -2, "program");
-	else lua_pop(L, 1);
-	lua_pushinteger(L, limits->memory_bytes);
-	lua_setfield(L, -2, "memory");
-	lua_pushinteger(L, limits->cpu_ns);
-	lua_setfield(L, -2, "cpu");
-	lua_pushinteger(L, limits->choose);
-	lua_setfield(L, -2, "choose");
-	lua_pushinteger(L, limits->libraries);
-	lua_setfield(L, -2, "libraries");
-	lua_setfield(L, -2, "isolation");
-}
-
-static const char box_key;
-
-static int free_unused(lua_State *L)
-{
-	struct job **box = vigia__lua_collected(L, &box_key);
-	if (box == NULL) return 0;
-	if (*box) free_job(*box);
-	*box = NULL;
-	return 0;
-}
-
-/* A job that goes with the userdata it pushes, until it is taken out. [-0, +1, m] */
-static struct job **push_job(lua_State *L)
-{
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &box_key) == LUA_TNIL) {
-		static const luaL_Reg metamethods[] = {{"__gc", free_unused}, {NULL, NULL}};
-		vigia__lua_class(L, "vigia.job", &box_key, metamethods, NULL);
-		lua_pop(L, 1);
-	}
-	lua_pop(L, 1);
-	struct job **box = vigia__lua_new(L, sizeof *box, &box_key);
-	*box = vigia__calloc(sizeof **box);
-	if (*box == NULL || !vigia__output_init(&(*box)->output)) luaL_error(L, "not enough memory");
-	return box;
-}
-
-/* "object.set.x: ..." is at home in the options. */
-static const char *without_object(const char *message)
-{
-	return strncmp(message, "object.", 7) == 0 ? message + 7 : message;
-}
-
-int vigia__lua_watch_script(lua_State *L)
-{
-	enum { ORDER_MAX = 1 << 28 };
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
-	const char *id = lua_isnil(L, 2) ? NULL : vigia__lua_check_cstring(L, 2, "id");
-	vigia__lua_check_cstring(L, 3, "handler");
-	lua_settop(L, 4);
-	struct vigia__script_options options;
-	vigia__lua_check_script_options(L, 4, &options);
-	struct job **box = push_job(L);                   /* 5 */
-	bool endless = options.cpu_limit_ns == INT64_MAX; /* math.huge */
-	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes,
-	                                   .cpu_ns = endless ? 0 : options.cpu_limit_ns,
-	                                   .choose = options.libraries_given,
-	                                   .libraries = options.libraries};
-	push_new_order(L); /* 6 */
-	if (options.isolation) push_isolation(L, &limits);
-	else (*box)->limits = limits;
-	lua_pushliteral(L, "ORDER"); /* 7 */
-	struct vigia_error err = {0};
-	int rc = vigia__lua_encode_event(L, 7, 7, 6, &(*box)->order, ORDER_MAX, &err);
-	if (rc == VIGIA_ENOMEM) return vigia__lua_fail(L, rc, &err);
-	if (rc < 0) return luaL_argerror(L, 4, lua_pushstring(L, without_object(err.message)));
-
-	vigia__lua_registry_push_kept(L, 1);                  /* 8 */
-	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 9 */
-	struct vigia__job job = {
+	job->order = *order;
+	order->bytes = (struct vigia__buf){0};
+	*out = (struct vigia__job){
 		.load = load,
 		.activate = activate,
 		.discard = discard,
 		.begin = begin,
 		.end = end,
-		.changed = options.reload ? changed : NULL,
+		.changed = order->reload ? changed : NULL,
 		.handle = handle,
 		.resume = resume,
 		.close = close_job,
 		.free = free_job,
-		.ctx = *box,
-		.killable = options.isolation,
+		.ctx = job,
+		.killable = order->isolated,
 	};
-	lua_State *before = vigia__lua_registry_enter(r, L);
-	rc = vigia__registry_watch_job(r->registry, id, &job, &w->watcher, &err);
-	vigia__lua_registry_leave(r, before);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	*box = NULL; /* the worker's now */
-	/* Kept under its id for get_watcher. Should this raise for want of memory, the watcher runs, and is the registry's
-	 * all the same. */
-	lua_pushstring(L, vigia_watcher_id(w->watcher));
-	lua_pushvalue(L, 9);
-	lua_rawset(L, 8);
-	lua_settop(L, 9);
-	return 1;
-}
-
-int vigia__lua_hold(lua_State *L)
-{
-	vigia__lua_check_program(L, "hold");
-	struct vigia__worker *worker = vigia__watcher_worker(vigia__lua_check_watcher(L, 1));
-	luaL_argcheck(L, worker, 1, "a script's watcher expected");
-	vigia__worker_hold(worker, lua_toboolean(L, 2));
-	return 0;
-}
-
-/* core.hold_late(registry): for a program that watches all before it starts any, and may start none. */
-int vigia__lua_hold_late(lua_State *L)
-{
-	vigia__lua_check_program(L, "hold_late");
-	vigia__lua_check_registry(L, 1)->registry->holds_late = true;
-	return 0;
+	return VIGIA_OK;
 }

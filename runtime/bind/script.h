@@ -4,14 +4,20 @@
 #ifndef VIGIA_BIND_SCRIPT_H
 #define VIGIA_BIND_SCRIPT_H
 
-#include "lua_state.h"
+#include "../core/buf.h"
+#include "../drive/job.h"
+#include "cap.h"
 
-/* registry:watch with a path or a module's name for a handler. Arguments: registry, id or nil, the name, options. */
-int vigia__lua_watch_script(lua_State *L);
+/* What a script's thread is told by the caller of registry:watch. */
+struct vigia__script_order {
+	struct vigia__buf bytes; /* an event whose object is {source =, set =, options =, path =, cpath =, isolation =} */
+	struct vigia__cap_limits limits;
+	bool reload, isolated;
+	lua_CFunction open_module; /* opens vigia.core in the script's state */
+};
 
-/* core.hold(watcher, boolean), for the command line: a script's watcher that is held handles nothing, however it is
- * started. */
-int vigia__lua_hold(lua_State *L);
-int vigia__lua_hold_late(lua_State *L);
+/* The job of a worker that runs the script; it owns order->bytes from then on, and is freed by out->free. VIGIA_OK,
+ * ENOMEM. Any thread. */
+int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out);
 
 #endif

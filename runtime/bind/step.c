@@ -4,6 +4,8 @@
  *
  * Nothing here is part of the module's public names.
  */
+#include "step.h"
+
 #include <string.h>
 
 #include "../core/error.h"
@@ -12,11 +14,13 @@
 #include "../core/limit.h"
 #include "../drive/clock.h"
 #include "../store/clock.h"
+#include "coroutine.h"
 #include "error.h"
 #include "iterator.h"
 #include "lua_state.h"
 #include "options.h"
-#include "registry.h"
+#include "registry_handle.h"
+#include "task.h"
 #include "tell.h"
 
 static const char class_key, seqs_key;

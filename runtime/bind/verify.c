@@ -23,6 +23,7 @@
 #include "../core/error.h"
 #include "../store/fd.h"
 #include "../store/verify.h"
+#include "../store/backend.h"
 #include "error.h"
 #include "interrupt.h"
 #include "lua_state.h"

@@ -3,15 +3,20 @@
  *
  * It keeps: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come.
  */
+#include "watcher.h"
+
 #include <stdio.h>
 
 #include "../drive/drive.h"
 #include "../drive/clock.h"
 #include "../store/clock.h"
+#include "coroutine.h"
 #include "error.h"
+#include "handler.h"
 #include "iterator.h"
 #include "lua_state.h"
-#include "registry.h"
+#include "registry_handle.h"
+#include "run.h"
 
 static const char class_key, stopping_key;
 

@@ -1,0 +1,15 @@
+/*
+ * clock.h - the class vigia.Clock, moved by hand.
+ */
+#ifndef VIGIA_BIND_CLOCK_H
+#define VIGIA_BIND_CLOCK_H
+
+#include <lua.h>
+
+struct vigia__manual_clock;
+
+void vigia__lua_clock_init(lua_State *L);
+int vigia__lua_clock(lua_State *L);                                       /* core.clock() */
+struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx); /* NULL: it is none. [-0, +0, -] */
+
+#endif

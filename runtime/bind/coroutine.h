@@ -1,0 +1,101 @@
+/*
+ * coroutine.h - coroutines that a registry runs, for handlers and tasks: who runs, waiting, sleeping.
+ */
+#ifndef VIGIA_BIND_COROUTINE_H
+#define VIGIA_BIND_COROUTINE_H
+
+#include "hook.h"
+#include "registry_handle.h"
+
+/* What a coroutine's userdata keeps; a handler's keeps more (handler.c). */
+enum {
+	VIGIA_LUA_KEEPS_REGISTRY = 1,
+	VIGIA_LUA_KEEPS_FUNCTION,
+	VIGIA_LUA_KEEPS_ON_ERROR,
+	VIGIA_LUA_KEEPS_COROUTINE,
+	VIGIA_LUA_KEEPS_AWAITED,
+	VIGIA_LUA_KEEPS_TASK = VIGIA_LUA_KEEPS_AWAITED
+};
+/* What is on the stack of a handler's home. */
+enum { VIGIA_LUA_HOME_SELF = 1, VIGIA_LUA_HOME_RUN };
+
+struct lua_handler {
+	struct lua_registry *owner;
+	struct vigia_watcher *watcher;   /* NULL for a task */
+	bool task;                       /* a function of registry:spawn */
+	lua_State *co;                   /* NULL: to be made anew */
+	lua_State *home;                 /* a thread that never runs, with what C pushes; NULL for a task */
+	struct vigia__hook hook;         /* what its coroutine was made with */
+	const struct vigia_event *event; /* while handle() is on the stack */
+	uint64_t attempt;
+	struct vigia_error decode_error; /* of the event in hand; code 0 = none */
+	struct vigia__lua *shared;       /* of its Lua state */
+	struct lua_cache *cache;         /* decoded events to share; NULL: none */
+	bool has_where;                  /* a predicate looks at each event first */
+	bool dropped;                    /* and did not want this one */
+	bool begins;                     /* C begins an event, and its function is not running yet */
+	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
+	bool for_events;                 /* an append ends the wait, too */
+	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
+	bool cancelled;                  /* a task whose waits are to end */
+	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
+	unsigned appends_at_once;        /* since it last waited: appends that needed no wait */
+	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
+	int64_t until_mono_ns;
+	int wait_top; /* of a wait: the stack it goes on with, and what goes on */
+	lua_KContext wait_ctx;
+	lua_KFunction wait_k;
+};
+
+void vigia__lua_coroutine_init(lua_State *L);
+/* A userdata that keeps so many values, the first of them the registry at registry_idx and the functions at fn_idx and
+ * on_error_idx (or nil). [-0, +1, m] */
+struct lua_handler *vigia__lua_coroutine_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, int kept);
+/* That userdata at idx, as C has put it there. [-0, +0, v] */
+struct lua_handler *vigia__lua_own_coroutine(lua_State *L, int idx);
+/* The same for an argument. [-0, +0, v] */
+struct lua_handler *vigia__lua_check_coroutine(lua_State *L, int arg);
+/* Push its userdata. A task has no home: its registry keeps it until it ends. [-0, +1, v] */
+void vigia__lua_push_coroutine(lua_State *L, struct lua_handler *handler);
+/* Make the coroutine ready to run, with nothing on its stack. False: no memory. [-0, +0, -] */
+bool vigia__lua_coroutine_ready(struct lua_handler *handler);
+/* Close the coroutine: its to-be-closed variables run. */
+void vigia__lua_coroutine_close(struct lua_handler *handler);
+/* Has other code closed the coroutine while it waited? */
+bool vigia__lua_coroutine_lost(const struct lua_handler *handler);
+/* A lua_KFunction: what the function returned is on the stack from 1 on; raises if that is a failure. */
+int vigia__lua_finish(lua_State *L, int status, lua_KContext ctx);
+
+/* The handler that runs now in this Lua state (perhaps below other coroutines), NULL outside. [-0, +0, -] */
+struct lua_handler *vigia__lua_running(lua_State *L);
+/* Is its watcher to stop? Also of a handler whose registry is closed. */
+bool vigia__lua_stopping(const struct lua_handler *handler);
+/* May L, right here, yield to the registry? Not in another coroutine, a sort callback or a metamethod of C. */
+bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
+/* The time of its registry's clock. [-0, +0, -] */
+int64_t vigia__lua_now(const struct lua_handler *handler);
+/* In its own coroutine: take away a hook that was set since the coroutine was made. [-0, +0, -] */
+void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler);
+/* core.outcome(what a handler returned...) -> true | false, the error value (contract W5, R6) */
+int vigia__lua_outcome(lua_State *L);
+/* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as
+ * `return vigia__lua_suspend(...)`. */
+int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events,
+                       lua_KContext ctx, lua_KFunction k);
+/* A wait of a handler that is to stop: let the others have a turn where that can be, then k tells it. Use as `return
+ * ...`. */
+int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k);
+int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx); /* such a k: nil and the error "stopping" */
+/* The handler waits, in a wait that follows, for a stop of the watcher at idx. [-0, +0, v] */
+void vigia__lua_await(lua_State *L, struct lua_handler *handler, int idx);
+/* Does `other` wait, perhaps through others, for a watcher whose handler this one is? */
+bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other);
+/* Do appends to this store wake the handler's registry? Not those to another file. */
+bool vigia__lua_hears(const struct lua_handler *handler, const struct vigia_store *store);
+/* Be woken by every append from now on. */
+void vigia__lua_listen_anything(const struct lua_handler *handler);
+/* nil and the error "stopping"; answers 2. [-0, +2, m] */
+int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
+int vigia__lua_sleep(lua_State *L);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * registry_handle.c - the userdata of a registry in Lua. What it promises is in registry_handle.h.
+ */
+#include "registry_handle.h"
+
+#include "../drive/worker.h"
+#include "lua_state.h"
+
+const char vigia__lua_registry_key;
+
+bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
+{
+	lua_Debug ar;
+	if (lua_status(home) != LUA_OK || lua_getstack(home, 0, &ar) || lua_gettop(home) < idx) {
+		lua_pushnil(L);
+		return false;
+	}
+	lua_pushvalue(home, idx);
+	lua_xmove(home, L, 1);
+	return true;
+}
+
+struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
+{
+	struct lua_registry *r = vigia__lua_check(L, arg, &vigia__lua_registry_key, "vigia.Registry");
+	luaL_argcheck(L, r->registry != NULL, arg, "the registry is closed");
+	return r;
+}
+
+void vigia__lua_registry_push_kept(lua_State *L, int idx)
+{
+	vigia__lua_check(L, idx, &vigia__lua_registry_key, "vigia.Registry");
+	if (vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
+		luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
+}
+
+void vigia__lua_registry_push_store(lua_State *L, int idx)
+{
+	vigia__lua_registry_push_kept(L, idx);
+	lua_rawgeti(L, -1, 1);
+	lua_replace(L, -2);
+}
+
+lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L)
+{
+	lua_State *before = r->L;
+	r->L = L;
+	return before;
+}
+
+void vigia__lua_registry_leave(struct lua_registry *r, lua_State *before)
+{
+	r->L = before;
+}
+
+/* The table on top is what the registry at idx keeps. [-1, +0, m] */
+void vigia__lua_registry_keep(lua_State *L, struct lua_registry *r, int idx)
+{
+	lua_State *home = lua_newthread(L);
+	vigia__lua_keep(L, idx, 2);
+	lua_pushvalue(L, -1);
+	vigia__lua_hide(L, idx, 1);
+	lua_xmove(L, home, 1);
+	r->home = home;
+}
+
+struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry)
+{
+	store_idx = lua_absindex(L, store_idx);
+	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_key, 2);
+	lua_createtable(L, 1, 0);
+	lua_pushvalue(L, store_idx);
+	lua_rawseti(L, -2, 1);
+	vigia__lua_registry_keep(L, r, lua_gettop(L) - 1);
+	r->registry = registry;
+	r->borrowed = true;
+	r->L = L;
+	return r;
+}
+
+struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker)
+{
+	struct lua_registry *r = vigia__lua_borrow_registry(L, store_idx, vigia__worker_registry(worker));
+	r->worker = worker;
+	return r;
+}

@@ -1,0 +1,43 @@
+/*
+ * registry_handle.h - the userdata of a registry: what all that belongs to a registry knows of it.
+ */
+#ifndef VIGIA_BIND_REGISTRY_HANDLE_H
+#define VIGIA_BIND_REGISTRY_HANDLE_H
+
+#include "interrupt.h"
+#include "lua_state.h"
+
+struct lua_registry {
+	struct vigia_registry *registry; /* NULL once closed */
+	struct vigia__interrupt_hook hook;
+	struct vigia__worker *worker; /* whose registry this is; NULL: nobody's */
+	bool borrowed;                /* it is freed by somebody else */
+	lua_State *home; /* a thread that never runs; at 1 of its stack what the registry keeps. The registry keeps it: 2 */
+	lua_State *L;    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
+};
+
+/* The key of the class vigia.Registry. */
+extern const char vigia__lua_registry_key;
+
+/* The registry at arg; raises if it is closed. [-0, +0, v] */
+struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
+/* The table of what the registry at idx keeps. [-0, +1, v] */
+void vigia__lua_registry_push_kept(lua_State *L, int idx);
+/* The store's userdata of the registry at idx. [-0, +1, v] */
+void vigia__lua_registry_push_store(lua_State *L, int idx);
+/* The value at idx of a home's stack. False, and nil: other code has found the thread, and closed or resumed it.
+ * [-0, +1, -] */
+bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
+/* Callbacks of the registry run on L from now on; returns the state before: give it back with leave. */
+lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L);
+void vigia__lua_registry_leave(struct lua_registry *r, lua_State *before);
+/* The table on top is what the registry at idx keeps. [-1, +0, m] */
+void vigia__lua_registry_keep(lua_State *L, struct lua_registry *r, int idx);
+/* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx.
+ * [-0, +1, m] */
+struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker);
+/* A registry that C code made and frees; it must outlive the state. The store is the userdata at store_idx.
+ * [-0, +1, m] */
+struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry);
+
+#endif

@@ -1,0 +1,256 @@
+/*
+ * watch.c - registry:watch: makes a watcher of a function, or of a script on a thread of its own.
+ */
+#include "watch.h"
+
+#include <string.h>
+
+#include "../core/buf.h"
+#include "../core/options.h"
+#include "../drive/job.h"
+#include "../drive/worker.h"
+#include "cap.h"
+#include "encode.h"
+#include "error.h"
+#include "handler.h"
+#include "iterator.h"
+#include "lua_state.h"
+#include "options.h"
+#include "registry_handle.h"
+#include "script.h"
+#include "watcher.h"
+
+static const char order_key;
+
+/* ---- scripts ---- */
+
+/* In the table at the top: field `name` = the string at the top of it. */
+static void copy_field(lua_State *L, int from, const char *name)
+{
+	lua_getfield(L, from, name);
+	lua_setfield(L, -2, name);
+}
+
+/* The options that a watcher has, as plain values: all but the script's own. [-0, +1, m] */
+static void push_plain_options(lua_State *L, int arg)
+{
+	lua_newtable(L);
+	if (!lua_istable(L, arg)) return;
+	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
+		const char *name =
+			lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : ""; /* checked, but it may have changed since */
+		if (vigia__option_find(vigia__watch_option_table, name) == NULL) continue;
+		if (vigia__lua_test_iterator(L, -1)) {
+			lua_createtable(L, 0, 2);
+			copy_field(L, -2, "kind");
+			copy_field(L, -2, "seq_num");
+			lua_setfield(L, -4, name);
+			continue;
+		}
+		lua_pushvalue(L, -1);
+		lua_setfield(L, -4, name);
+	}
+}
+
+/* The table that goes over to the thread. [-0, +1, m] */
+static void push_new_order(lua_State *L)
+{
+	lua_createtable(L, 0, 5);
+	lua_pushvalue(L, 3);
+	lua_setfield(L, -2, "source");
+	push_plain_options(L, 4);
+	lua_setfield(L, -2, "options");
+	if (lua_istable(L, 4)) copy_field(L, 4, "set");
+	lua_getfield(L, -1, "set");
+	if (lua_isnil(L, -1)) {
+		lua_newtable(L);
+		lua_setfield(L, -3, "set");
+	}
+	lua_pop(L, 1);
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	lua_getfield(L, -1, "package");
+	static const char *const names[] = {"path", "cpath"};
+	for (int i = 0; i < 2; i++) {
+		if (lua_istable(L, -1)) lua_getfield(L, -1, names[i]);
+		else lua_pushnil(L);
+		if (lua_type(L, -1) != LUA_TSTRING) {
+			lua_pop(L, 1);
+			lua_pushliteral(L, "");
+		}
+		lua_setfield(L, -4, names[i]);
+	}
+	lua_pop(L, 2);
+}
+
+/* In the order on top: what lua/vigia/isolated_host.lua is to know, of the options at 4. The caps are the other
+ * program's then. [-0, +0, m] */
+static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
+{
+	lua_createtable(L, 0, 5);
+	lua_pushliteral(L, "worker_program");
+	lua_rawget(L, 4); /* only now: a finalizer may have changed the table meanwhile */
+	if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0) lua_setfield(L, -2, "program");
+	else lua_pop(L, 1);
+	lua_pushinteger(L, limits->memory_bytes);
+	lua_setfield(L, -2, "memory");
+	lua_pushinteger(L, limits->cpu_ns);
+	lua_setfield(L, -2, "cpu");
+	lua_pushinteger(L, limits->choose);
+	lua_setfield(L, -2, "choose");
+	lua_pushinteger(L, limits->libraries);
+	lua_setfield(L, -2, "libraries");
+	lua_setfield(L, -2, "isolation");
+}
+
+static int free_order(lua_State *L)
+{
+	struct vigia__script_order *order = vigia__lua_collected(L, &order_key);
+	if (order) vigia__buf_deinit(&order->bytes);
+	return 0;
+}
+
+/* "object.set.x: ..." is at home in the options. */
+static const char *without_object(const char *message)
+{
+	return strncmp(message, "object.", 7) == 0 ? message + 7 : message;
+}
+
+/* registry:watch with a path or a module's name for a handler. */
+static int watch_script(lua_State *L)
+{
+	enum { ORDER_MAX = 1 << 28 };
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	const char *id = lua_isnil(L, 2) ? NULL : vigia__lua_check_cstring(L, 2, "id");
+	vigia__lua_check_cstring(L, 3, "handler");
+	lua_settop(L, 4);
+	struct vigia__script_options options;
+	vigia__lua_check_script_options(L, 4, &options);
+	struct vigia__script_order *order = vigia__lua_new(L, sizeof *order, &order_key); /* 5 */
+	bool endless = options.cpu_limit_ns == INT64_MAX;                                 /* math.huge */
+	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes,
+	                                   .cpu_ns = endless ? 0 : options.cpu_limit_ns,
+	                                   .choose = options.libraries_given,
+	                                   .libraries = options.libraries};
+	order->reload = options.reload;
+	order->isolated = options.isolation;
+	order->open_module = vigia__lua_shared(L)->open_module;
+	push_new_order(L); /* 6 */
+	if (options.isolation) push_isolation(L, &limits);
+	else order->limits = limits;
+	lua_pushliteral(L, "ORDER"); /* 7 */
+	struct vigia_error err = {0};
+	int rc = vigia__lua_encode_event(L, 7, 7, 6, &order->bytes, ORDER_MAX, &err);
+	if (rc == VIGIA_ENOMEM) return vigia__lua_fail(L, rc, &err);
+	if (rc < 0) return luaL_argerror(L, 4, lua_pushstring(L, without_object(err.message)));
+
+	vigia__lua_registry_push_kept(L, 1);                  /* 8 */
+	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 9 */
+	struct vigia__job job;
+	if (vigia__script_job(order, &job) < 0) return luaL_error(L, "not enough memory");
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	rc = vigia__registry_watch_job(r->registry, id, &job, &w->watcher, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) {
+		job.free(job.ctx);
+		return vigia__lua_fail(L, rc, &err);
+	}
+	/* Kept under its id for get_watcher. Should this raise for want of memory, the watcher runs, and is the registry's
+	 * all the same. */
+	lua_pushstring(L, vigia_watcher_id(w->watcher));
+	lua_pushvalue(L, 9);
+	lua_rawset(L, 8);
+	lua_settop(L, 9);
+	return 1;
+}
+
+/* ---- functions ---- */
+
+/* The watcher of the id at idx in the keeping table on top. [-0, +1, -] */
+static void push_watcher(lua_State *L, int kept, int id)
+{
+	lua_pushvalue(L, id);
+	lua_rawget(L, kept);
+}
+
+int vigia__lua_watch(lua_State *L)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	if (lua_type(L, 3) == LUA_TSTRING) return watch_script(L);
+	const char *id = vigia__lua_check_cstring(L, 2, "id");
+	if (!lua_isnoneornil(L, 3)) vigia__lua_check_type(L, 3, LUA_TFUNCTION, "handler");
+	lua_settop(L, 4);
+	struct vigia_watch_options options;
+	vigia__lua_own_options(L, 4, 3);
+	vigia__lua_check_watch_options(L, 4, &options); /* 5: its filter */
+	vigia__lua_registry_push_kept(L, 1);            /* 6 */
+	if (lua_istable(L, 4)) lua_getfield(L, 4, "on_error");
+	else lua_pushnil(L);                                  /* 7 */
+	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 8 */
+	lua_pushvalue(L, 7);
+	vigia__lua_keep(L, 8, 3);
+	w->on_error = lua_topointer(L, 7);
+	vigia__lua_push_where(L, 4);
+	vigia__lua_keep(L, 8, 4);
+	struct vigia_handler handler;
+	if (!lua_isnil(L, 3)) {
+		w->handler = vigia__lua_handler_new(L, 1, 3, 7); /* 9 */
+		lua_pushvalue(L, 8);
+		vigia__lua_handler_set_watcher(L, 9);
+		vigia__lua_push_kept(L, 8, 4);
+		vigia__lua_handler_set_where(L, 9, -1);
+		lua_pop(L, 1);
+		lua_pushvalue(L, 9);
+		vigia__lua_keep(L, 8, 2);
+		vigia__lua_handler_c(w->handler, &handler);
+	}
+	vigia__lua_check_registry(L, 1); /* again: a finalizer may have closed it since. From here on nothing allocates */
+	/* Kept before C knows of it: what follows must not raise. The one that stood under the id is put back if nothing
+	 * comes of it. */
+	push_watcher(L, 6, 2); /* 9 or 10: the one before */
+	int old = lua_gettop(L);
+	lua_pushvalue(L, 2);
+	lua_pushvalue(L, 8);
+	lua_rawset(L, 6);
+	struct vigia_error err = {0};
+	lua_State *before = vigia__lua_registry_enter(r, L);
+	int rc = vigia_registry_watch(r->registry, id, w->handler ? &handler : NULL, &options, &w->watcher, &err);
+	vigia__lua_registry_leave(r, before);
+	if (rc < 0) {
+		push_watcher(L, 6, 2);
+		if (lua_rawequal(L, -1, 8)) { /* else the log function watched the id meanwhile */
+			lua_pushvalue(L, 2);
+			lua_pushvalue(L, old);
+			lua_rawset(L, 6);
+		}
+		return vigia__lua_fail(L, rc, &err);
+	}
+	if (w->handler) w->handler->watcher = w->watcher;
+	lua_pushvalue(L, 8);
+	return 1;
+}
+
+/* ---- for the command line ---- */
+
+int vigia__lua_hold(lua_State *L)
+{
+	vigia__lua_check_program(L, "hold");
+	struct vigia__worker *worker = vigia__watcher_worker(vigia__lua_check_watcher(L, 1));
+	luaL_argcheck(L, worker, 1, "a script's watcher expected");
+	vigia__worker_hold(worker, lua_toboolean(L, 2));
+	return 0;
+}
+
+/* core.hold_late(registry): for a program that watches all before it starts any, and may start none. */
+int vigia__lua_hold_late(lua_State *L)
+{
+	vigia__lua_check_program(L, "hold_late");
+	vigia__lua_check_registry(L, 1)->registry->holds_late = true;
+	return 0;
+}
+
+void vigia__lua_watch_init(lua_State *L)
+{
+	static const luaL_Reg metamethods[] = {{"__gc", free_order}, {NULL, NULL}};
+	vigia__lua_class(L, "vigia.order", &order_key, metamethods, NULL);
+	lua_pop(L, 1);
+}
