@@ -61,6 +61,7 @@
  *   bind/                 speaks Lua
  *     lua_state           what one Lua state shares; classes, calls that only C makes, checked arguments
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
+ *     store_handle store_append   what a store's methods know of it; the methods that append
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
  *     encode decode array json   Lua values into events and back; arrays; JSON
  *     iterator options error     values in Lua and their C side

@@ -25,9 +25,4 @@ void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *cache, uint64
 /* Forget it. [-0, +0, -] */
 void vigia__lua_cache_drop(lua_State *L, int idx, struct lua_cache *cache, uint64_t seq_num);
 
-/* ---- store.c ---- */
-
-/* The cache of the store at idx, or nil and NULL. [-0, +1, -] */
-struct lua_cache *vigia__lua_push_cache(lua_State *L, int idx);
-
 #endif

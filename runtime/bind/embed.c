@@ -17,7 +17,7 @@
 #include "lua_state.h"
 #include "module.h"
 #include "registry_handle.h"
-#include "store.h"
+#include "store_handle.h"
 #include "watcher.h"
 
 #ifndef VIGIA_LUA_DIR

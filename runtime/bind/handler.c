@@ -28,6 +28,7 @@
 #include "interrupt.h"
 #include "lua_state.h"
 #include "registry_handle.h"
+#include "store_handle.h"
 
 /* What a handler's userdata keeps beside what a coroutine's does. */
 enum { UV_CONTEXT = VIGIA_LUA_KEEPS_TASK + 1, UV_WATCHER, UV_WHERE, UV_CACHE, UV_ERROR, UV_HOME, UV_COUNT = UV_HOME };

@@ -31,7 +31,7 @@
 #include "iterator.h"
 #include "lua_state.h"
 #include "options.h"
-#include "store.h"
+#include "store_handle.h"
 
 static const char append_key, dump_key;
 

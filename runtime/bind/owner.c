@@ -8,7 +8,7 @@
 #include "error.h"
 #include "interrupt.h"
 #include "lua_state.h"
-#include "store.h"
+#include "store_handle.h"
 
 int vigia__lua_wait_owner(lua_State *L)
 {

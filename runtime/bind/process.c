@@ -36,7 +36,7 @@
 #include "interrupt.h"
 #include "lua_state.h"
 #include "output.h"
-#include "store.h"
+#include "store_handle.h"
 
 extern char **environ;
 

@@ -27,7 +27,7 @@
 #include "iterator.h"
 #include "lua_state.h"
 #include "options.h"
-#include "store.h"
+#include "store_handle.h"
 
 static const char batch_key, reading_key;
 

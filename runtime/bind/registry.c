@@ -25,7 +25,7 @@
 #include "options.h"
 #include "registry_handle.h"
 #include "run.h"
-#include "store.h"
+#include "store_handle.h"
 #include "task.h"
 #include "tell.h"
 #include "watch.h"

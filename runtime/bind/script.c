@@ -36,8 +36,8 @@
 #include "output.h"
 #include "program.h"
 #include "registry_handle.h"
-#include "serial.h"
 #include "store.h"
+#include "store_handle.h"
 #include "watcher.h"
 
 /* A loaded script. */

@@ -46,11 +46,4 @@ void vigia__lua_make_instance(lua_State *L, struct vigia_slice object_type);
 int vigia__lua_register_type(lua_State *L);
 int vigia__lua_is_type_registered(lua_State *L);
 
-/* ---- store.c ---- */
-
-const struct lua_serializer *vigia__lua_store_serializer(lua_State *L, int idx);
-/* The handle at store_idx, of a store that somebody else opened, reads and writes by the serializer at idx. Raises if
- * that is none, or not the one of the file. [-0, +0, v] */
-void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx);
-
 #endif

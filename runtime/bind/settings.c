@@ -8,7 +8,7 @@
 #include "../core/settings.h"
 #include "error.h"
 #include "options.h"
-#include "store.h"
+#include "store_handle.h"
 
 /* Only what belongs to the file, and of that only what may change. */
 static void refuse(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)

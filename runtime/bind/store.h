@@ -8,12 +8,8 @@
 
 void vigia__lua_store_init(lua_State *L);
 int vigia__lua_open(lua_State *L);
-/* The store at `arg`; NULL once it is closed: answer vigia__lua_fail_closed() then. Raises if it is no vigia.Store.
- * [-0, +0, v] */
-struct vigia_store *vigia__lua_check_store(lua_State *L, int arg);
-/* A handle on a store that is somebody else's: closing it ends only this userdata. [-0, +1, m] */
-void vigia__lua_push_store(lua_State *L, struct vigia_store *store);
-/* nil and the error store_closed for the store at `arg`; answers 2. [-0, +2, m] */
-int vigia__lua_fail_closed(lua_State *L, int arg);
+/* The handle at store_idx, of a store that other code opened, reads and writes by the serializer at idx. Raises if
+ * that is none, or not the one of the file. [-0, +0, v] */
+void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx);
 
 #endif

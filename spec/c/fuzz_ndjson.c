@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "bind/store.h"
+#include "bind/store_handle.h"
 #include "core/event.h"
 #include "core/json.h"
 #include "core/utf8.h"
