@@ -39,7 +39,7 @@ static bool transfer(bool writing, uint8_t *data, size_t len)
 	return true;
 }
 
-/* Nobody is left to work for. */
+/* The host is gone. */
 static void leave(void)
 {
 	_exit(EXIT_SUCCESS);
@@ -53,7 +53,7 @@ static void give_up(const char *why)
 }
 
 static uint64_t request; /* the number of the one in hand */
-static uint64_t calls;   /* so many were made */
+static uint64_t calls;   /* made so far */
 
 static struct vigia__frame receive(struct vigia__message *message)
 {
@@ -230,7 +230,7 @@ static void leave_stopping_to_supervisor(void)
 int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 {
 	if (argc != 7 || lua_dir == NULL) return 2;
-	/* It cannot outlive who started it, also if that was killed before the next line. */
+	/* It ends with the thread that started it, also if that was killed before the next line. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != (pid_t)atol(argv[2])) return EXIT_FAILURE;
 	fcntl(VIGIA_ISOLATED_SOCKET, F_SETFD, FD_CLOEXEC);

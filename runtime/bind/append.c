@@ -23,7 +23,7 @@ static int append_gc(lua_State *L)
 {
 	struct lua_append *append = vigia__lua_collected(L, &append_key);
 	if (append == NULL) return 0;
-	/* A dropped coroutine does not take its event back: the committing thread still reads the bytes. */
+	/* A dropped coroutine does not idle_or_new its event back: the committing thread still reads the bytes. */
 	vigia__store_await(&append->pending);
 	vigia__store_settle(&append->pending);
 	vigia__buf_deinit(&append->events);
@@ -42,7 +42,7 @@ void vigia__lua_append_init(lua_State *L)
 
 /* It is on the stack at idx, and nothing is under way in it any more. A new one for each append would cost more than
  * the append does. */
-static void keep(lua_State *L, struct lua_append *append, int idx)
+static void keep_append(lua_State *L, struct lua_append *append, int idx)
 {
 	struct vigia__lua *shared = append->shared;
 	vigia__buf_clear(&append->events, KEEP_BYTES);
@@ -55,7 +55,7 @@ static void keep(lua_State *L, struct lua_append *append, int idx)
 }
 
 /* [-0, +1, m] */
-static struct lua_append *take(lua_State *L, struct vigia__lua *shared)
+static struct lua_append *idle_or_new(lua_State *L, struct vigia__lua *shared)
 {
 	struct lua_append *append;
 	if (shared->idle_appends > 0) {
@@ -73,13 +73,13 @@ static struct lua_append *take(lua_State *L, struct vigia__lua *shared)
 
 struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store)
 {
-	if (shared->worker) return NULL; /* alone on its thread: it holds up nobody */
+	if (shared->worker) return NULL; /* alone on its thread: no other coroutine waits */
 	struct lua_handler *running = shared->handler;
 	/* Another store's commits do not wake this registry. */
-	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_hears(running, store)) return NULL;
+	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_woken_by(running, store)) return NULL;
 	if (running->owner->registry->clock)
 		return NULL; /* moved by hand: what a step does must not hang on another thread */
-	return take(L, shared);
+	return idle_or_new(L, shared);
 }
 
 int vigia__lua_queued(lua_State *L)
@@ -96,10 +96,10 @@ static int settled(lua_State *L, struct lua_append *append, int idx)
 	int rc = vigia__store_settle(&append->pending);
 	if (rc < 0) {
 		struct vigia_error err = append->pending.err;
-		keep(L, append, idx);
+		keep_append(L, append, idx);
 		return vigia__lua_fail(L, rc, &err);
 	}
-	keep(L, append, idx);
+	keep_append(L, append, idx);
 	if (queued) return vigia__lua_queued(L);
 	lua_pushinteger(L, (lua_Integer)first);
 	if (list) lua_pushinteger(L, (lua_Integer)last);
@@ -108,12 +108,12 @@ static int settled(lua_State *L, struct lua_append *append, int idx)
 }
 
 /* Woken for whatever reason: durable by now? A stop does not end the wait: what was submitted will be stored. */
-static int look_again(lua_State *L, int status, lua_KContext where)
+static int look_at_append(lua_State *L, int status, lua_KContext where)
 {
 	(void)status;
 	struct lua_append *append = vigia__lua_check(L, (int)where, &append_key, "vigia.append");
 	if (atomic_load(&append->pending.done)) return settled(L, append, (int)where);
-	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_again);
+	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_at_append);
 }
 
 int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store,
@@ -129,6 +129,6 @@ int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia
 	 * run all the same. */
 	struct lua_handler *running = append->shared->handler;
 	if (atomic_load(&append->pending.done) && ++running->appends_at_once >= AT_ONCE_MAX)
-		return vigia__lua_suspend(L, running, vigia__lua_now(running), false, lua_gettop(L), look_again);
-	return look_again(L, LUA_OK, lua_gettop(L));
+		return vigia__lua_suspend(L, running, vigia__lua_now(running), false, lua_gettop(L), look_at_append);
+	return look_at_append(L, LUA_OK, lua_gettop(L));
 }

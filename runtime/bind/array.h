@@ -6,7 +6,7 @@
 
 #include "lua_state.h"
 
-/* Room on Lua's stack is made for so many nested tables at a time, two values each: deep objects are rare. */
+/* Room on Lua's stack is made for this many nested tables at a time, two values each: deep objects are rare. */
 enum { VIGIA_LUA_LEVELS = 31, VIGIA_LUA_LEVELS_STACK = 2 * VIGIA_LUA_LEVELS + 12 };
 
 void vigia__lua_array_init(lua_State *L);

@@ -117,7 +117,7 @@ void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t s
 	uint32_t at = find(c, seq_num);
 	bool known = at != 0;
 	if (!known) at = c->used < c->size ? c->used + 1 : c->slots[0].prev;
-	lua_rawseti(L, -2, at); /* may raise for want of memory: nothing has changed but an event that nobody finds */
+	lua_rawseti(L, -2, at); /* may raise for want of memory: nothing has changed but an event that is not found */
 	lua_pop(L, 1);
 	if (!known && at <= c->used) {
 		leave_ring(c, at);
@@ -134,7 +134,7 @@ void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t s
 	enter_ring(c, at);
 }
 
-/* The slot becomes the first one to be taken anew. */
+/* Make the slot the next one to be used again. */
 void vigia__lua_cache_drop(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num)
 {
 	uint32_t at = find(c, seq_num);

@@ -132,9 +132,9 @@ static void trip_memory(struct vigia__cap *cap)
 	if (here == cap) arm(cap);
 }
 
-/* Lua answers a refusal with a full collection and asks for the same once more. A second refusal, or another request
+/* Lua reacts to a refusal with a full collection and asks for the same once more. A second refusal, or another request
  * instead of the second one, means that the refusal has become an error: that trips the cap, so that catching the error
- * is of no use. Answers whether the request is granted. */
+ * is of no use. Returns whether the request is granted. */
 static bool judge(struct vigia__cap *cap, int64_t used, const void *block, size_t size)
 {
 	bool again = cap->refused && cap->refused_block == block && cap->refused_size == size;
@@ -193,7 +193,7 @@ static void on_tick(int signo, siginfo_t *info, void *context)
 static pthread_mutex_t signal_mutex = PTHREAD_MUTEX_INITIALIZER;
 static int tick_signal; /* 0: none yet */
 
-/* The highest realtime signal that nobody handles; whoever takes one himself usually begins at the lowest. */
+/* The highest realtime signal without a handler: other code usually takes the lowest. */
 static int claim_signal(void)
 {
 	pthread_mutex_lock(&signal_mutex);

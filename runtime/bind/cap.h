@@ -11,8 +11,8 @@
  * a realtime signal, directed at the thread; the handler stays in place for the rest of the process, and does nothing
  * on other threads.
  *
- * A cap belongs to one thread at a time: whoever calls vigia__cap_enter(). vigia__cap_switch() may be called with NULL,
- * and does nothing.
+ * A cap belongs to one thread at a time: the one that called vigia__cap_enter(). vigia__cap_switch() may be called with
+ * NULL, and does nothing.
  */
 #ifndef VIGIA_BIND_CAP_H
 #define VIGIA_BIND_CAP_H
@@ -84,12 +84,12 @@ void vigia__cap_begin(struct vigia__cap *cap);
 /* From here to leave, on this thread, code runs in L under the cap. EUNSUPPORTED, ENOMEM: there is no timer; do not run
  * it. */
 int vigia__cap_enter(struct vigia__cap *cap, lua_State *L, struct vigia_error *err);
-/* Answers whether a cap was tripped since the state was made; the work has failed then, whatever it returned. */
+/* Returns whether a cap was tripped since the state was made; the work has failed then, whatever it returned. */
 enum vigia__cap_trip vigia__cap_leave(struct vigia__cap *cap);
-/* What tripped it, in a sentence: answers VIGIA_EHANDLER. */
+/* What tripped it, in a sentence: returns VIGIA_EHANDLER. */
 int vigia__cap_error(const struct vigia__cap *cap, const char *what, struct vigia_error *err);
 
-/* Before C resumes, closes or comes back from a coroutine: which one runs now. Answers which one ran before. */
+/* Before C resumes, closes or comes back from a coroutine: which one runs now. Returns which one ran before. */
 lua_State *vigia__cap_switch(struct vigia__cap *cap, lua_State *co);
 /* Is the coroutine's hook a cap's? */
 bool vigia__cap_hooked(lua_State *co);

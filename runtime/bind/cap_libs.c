@@ -54,7 +54,7 @@ unsigned vigia__cap_library(const char *name)
 	return 0;
 }
 
-/* ---- coroutines, as in lcorolib.c but telling the cap who runs ---- */
+/* ---- coroutines, as in lcorolib.c but telling the cap which one runs ---- */
 
 static lua_State *check_coroutine(lua_State *L, int arg)
 {
@@ -246,7 +246,7 @@ static int capped_getmetatable(lua_State *L)
 
 /* ---- no bytecode ---- */
 
-/* The mode at `arg` becomes "t"; answers false if text is not what was asked for. */
+/* The mode at `arg` becomes "t"; returns false if the caller did not ask for text. */
 static bool text_mode(lua_State *L, int arg)
 {
 	const char *mode = luaL_optstring(L, arg, "bt");

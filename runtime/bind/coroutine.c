@@ -105,7 +105,7 @@ bool vigia__lua_coroutine_ready(struct lua_handler *h)
 	return lua_checkstack(h->co, 4);
 }
 
-/* ---- who runs ---- */
+/* ---- which coroutine runs ---- */
 
 void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler)
 {
@@ -162,7 +162,7 @@ bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_h
 	return other == handler;
 }
 
-bool vigia__lua_hears(const struct lua_handler *handler, const struct vigia_store *store)
+bool vigia__lua_woken_by(const struct lua_handler *handler, const struct vigia_store *store)
 {
 	return handler->owner->registry->store->backend == store->backend;
 }
@@ -189,7 +189,7 @@ static int continued(lua_State *L, int status, lua_KContext ctx)
 		}
 		return h->wait_k(L, status, h->wait_ctx);
 	}
-	/* Somebody else resumes it. An error would end it, so the answer comes as values: as near to Lua's own as a yield
+	/* Somebody else resumes it. An error would end it, so the reply comes as values: as near to Lua's own as a yield
 	 * can be. */
 	lua_pushboolean(L, 0);
 	lua_pushliteral(L, "cannot resume non-suspended coroutine");
@@ -218,7 +218,7 @@ int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_
 
 int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k)
 {
-	enum { PACE_NS = 1000000 }; /* a loop that does not heed the answer must not keep a processor busy */
+	enum { PACE_NS = 1000000 }; /* a loop that does not heed the error must not keep a processor busy */
 	if (!vigia__lua_may_suspend(L, handler)) return k(L, LUA_OK, 0);
 	int64_t pace = handler->told_stopping && handler->owner->registry->clock == NULL ? PACE_NS : 0;
 	handler->told_stopping = true;

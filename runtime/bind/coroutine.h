@@ -23,7 +23,7 @@ struct lua_handler {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;   /* NULL for a task */
 	bool task;                       /* a function of registry:spawn */
-	lua_State *co;                   /* NULL: to be made anew */
+	lua_State *co;                   /* NULL: another one is made */
 	lua_State *home;                 /* a thread that never runs, with what C pushes; NULL for a task */
 	struct vigia__hook hook;         /* what its coroutine was made with */
 	const struct vigia_event *event; /* while handle() is on the stack */
@@ -48,7 +48,7 @@ struct lua_handler {
 };
 
 void vigia__lua_coroutine_init(lua_State *L);
-/* A userdata that keeps so many values, the first of them the registry at registry_idx and the functions at fn_idx and
+/* A userdata that keeps `kept` values, the first of them the registry at registry_idx and the functions at fn_idx and
  * on_error_idx (or nil). [-0, +1, m] */
 struct lua_handler *vigia__lua_coroutine_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, int kept);
 /* That userdata at idx, as C has put it there. [-0, +0, v] */
@@ -91,10 +91,10 @@ void vigia__lua_await(lua_State *L, struct lua_handler *handler, int idx);
 /* Does `other` wait, perhaps through others, for a watcher whose handler this one is? */
 bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other);
 /* Do appends to this store wake the handler's registry? Not those to another file. */
-bool vigia__lua_hears(const struct lua_handler *handler, const struct vigia_store *store);
+bool vigia__lua_woken_by(const struct lua_handler *handler, const struct vigia_store *store);
 /* Be woken by every append from now on. */
 void vigia__lua_listen_anything(const struct lua_handler *handler);
-/* nil and the error "stopping"; answers 2. [-0, +2, m] */
+/* nil and the error "stopping"; returns 2. [-0, +2, m] */
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
 int vigia__lua_sleep(lua_State *L);
 

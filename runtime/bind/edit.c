@@ -3,9 +3,9 @@
  *
  * libedit is loaded when the first line is to be edited: an application that never opens a REPL must not pay for a
  * terminal library, and where it is missing lines are read plainly. While a REPL runs, SIGINT is its own: at the prompt
- * it drops the line; in an expression it sets a hook that raises, and tells whoever waits in C on the REPL's thread
+ * it drops the line; in an expression it sets a hook that raises, and ends waits in C on the REPL's thread
  * (interrupt.h). The hook raises again and again, so that a pcall in a loop does not swallow it, and is taken away when
- * the expression has ended. Hooks are per coroutine, so whoever resumes one says so by vigia__edit_switch: the registry
+ * the expression has ended. Hooks are per coroutine, so code that resumes one calls vigia__edit_switch: the registry
  * for its handlers, and what stands in for the functions of the library "coroutine" while a REPL runs.
  *
  * The history is a text file, a line for each line. It is only added to, so that two REPLs lose nothing of one another.
@@ -60,7 +60,7 @@ static struct {
 	struct sigaction before_int, before_term, before_hup;
 	int before_fd;         /* vigia__interrupt_fd */
 	int level_fd, edge_fd; /* readable until it is cleared; wakes the thread once a signal */
-	int line_fd;           /* like level_fd, but at the prompt: there nobody else is concerned */
+	int line_fd;           /* like level_fd, but at the prompt: there it concerns no other thread */
 	pthread_t thread;
 	atomic_int signals; /* SIGINTs since the expression began */
 	atomic_bool terminated, calling, quit;
@@ -110,7 +110,7 @@ static void on_signal(int signo)
 		return;
 	}
 	if (signo != SIGINT && atomic_exchange(&repl.terminated, true) && signo == SIGTERM) end_by(signo);
-	/* A C function that does not return to Lua sees neither hook nor flag: whoever insists gets out. */
+	/* A C function that does not return to Lua sees neither hook nor flag: a second Ctrl-C ends the process. */
 	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling)) end_by(signo);
 	if (!atomic_load(&repl.calling)) {
 		if (write(repl.line_fd, &one, sizeof one) < 0) end_by(signo);
@@ -122,7 +122,7 @@ static void on_signal(int signo)
 	errno = before;
 }
 
-/* Tells those who wait in C: that takes locks, which a signal handler may not. */
+/* Ends waits in C: that takes locks, which a signal handler may not. */
 static void *tell_waiters(void *arg)
 {
 	(void)arg;
@@ -205,7 +205,7 @@ static void signals_stop(void)
 
 /* How to load it. Stock lua5.4 is linked with readline, which has the same names: libedit would be given readline's
  * variables for its own, unless it looks at itself first (RTLD_DEEPBIND). Then it also looks at libc first, and that
- * must not be where the host has another malloc: what one allocates the other would free. Answers -1 if it is better
+ * must not be where the host has another malloc: what one allocates the other would free. Returns -1 if it is better
  * left alone. */
 static int load_flags(void)
 {
@@ -259,7 +259,7 @@ static bool load(void)
 	return true;
 }
 
-/* For the time of a call into libedit characters are the user's: answers what to give back. */
+/* For the time of a call into libedit characters are the user's. Returns the locale to go back to. */
 static char *locale_enter(void)
 {
 	const char *known = setlocale(LC_CTYPE, NULL);
@@ -292,7 +292,7 @@ static int next_byte(void)
 	}
 }
 
-/* libedit takes what this answers for a wide character: put UTF-8 together. */
+/* libedit takes what this returns for a wide character: put UTF-8 together. */
 static int next_character(FILE *in)
 {
 	(void)in;
@@ -389,7 +389,7 @@ static void line_write(FILE *file, const char *line)
 	fwrite("\n", 1, 1, file);
 }
 
-/* Give libedit the lines that are kept. A file that has become long is written anew with the last of them. */
+/* Give libedit the lines that are kept. A file that has become long is written again with the last of them. */
 static void history_read(const char *path)
 {
 	char *line = NULL, *kept[HISTORY_MAX] = {0};
@@ -465,7 +465,7 @@ static bool read_plain(lua_State *L, const char *prompt)
 {
 	luaL_Buffer line;
 	fflush(stdout);
-	/* Whoever types sees it; what is written to a file has nothing but values. */
+	/* The user sees it; what is written to a file has nothing but values. */
 	if (isatty(STDIN_FILENO) &&
 	    write(isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO, prompt, strlen(prompt)) < 0)
 		return false;

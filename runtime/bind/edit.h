@@ -9,7 +9,7 @@
 
 #include "lua_state.h"
 
-/* Before C resumes a coroutine or comes back from it, on any thread: which one runs now. Answers which one ran before;
+/* Before C resumes a coroutine or comes back from it, on any thread: which one runs now. Returns which one ran before;
  * NULL if no expression of a REPL runs on this thread, and then it does nothing. */
 lua_State *vigia__edit_switch(lua_State *co);
 /* Is the coroutine's hook the one that ends an expression? */
@@ -22,8 +22,8 @@ int vigia__lua_edit_start(lua_State *L);
 int vigia__lua_edit_line(lua_State *L);
 /* core.edit_call(f, ...) -> true, results... | false, error text with a traceback. Ctrl-C ends f. */
 int vigia__lua_edit_call(lua_State *L);
-/* core.edit_coroutines() -> functions for the library "coroutine", by name, that tell vigia__edit_switch() who runs
- * (cap_libs.c). */
+/* core.edit_coroutines() -> functions for the library "coroutine", by name, that tell vigia__edit_switch() which one
+ * runs (cap_libs.c). */
 int vigia__lua_edit_coroutines(lua_State *L);
 /* core.edit_stop(): the signals are as they were before. */
 int vigia__lua_edit_stop(lua_State *L);

@@ -70,6 +70,13 @@ int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err)
 	return 2;
 }
 
+int vigia__lua_done(lua_State *L, int rc, struct vigia_error *err)
+{
+	if (rc < 0) return vigia__lua_fail(L, rc, err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 int vigia__lua_new_error(lua_State *L)
 {
 	vigia__lua_check_type(L, 1, LUA_TTABLE, "fields");

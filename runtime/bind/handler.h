@@ -13,7 +13,7 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out);
 /* A registry's wait_ended (drive.h). */
 bool vigia__lua_wait_ended(const struct vigia_handler *handler, void *ctx);
-/* An attempt has failed for this reason, which is none of the handler's: on_error and the stats are told of it. Answers
+/* Report that an attempt failed for a reason outside of the handler, to on_error and the stats. Returns
  * err->code. */
 int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *err);
 /* The watcher's userdata, for ctx.watcher; the handler at idx. [-1, +0, m] */

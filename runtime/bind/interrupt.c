@@ -1,5 +1,5 @@
 /*
- * interrupt.c - the process-wide flag "end now" and the list of those who are told.
+ * interrupt.c - the process-wide flag "end now" and the list of waits that it ends.
  */
 #include "interrupt.h"
 
@@ -21,7 +21,7 @@ void vigia__interrupt_ring(void *interrupt_bell)
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct vigia__interrupt_hook *hooks;
 
-/* Under the mutex: who has been told. */
+/* Under the mutex: those called already. */
 static bool all_told, one_told;
 static pthread_t one;
 

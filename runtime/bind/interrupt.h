@@ -4,7 +4,7 @@
  *
  * The library never raises it by itself; main.c does, on SIGINT and SIGTERM, and a REPL for its own thread and as long
  * as an expression runs (edit.c). Elsewhere, in a stock Lua, it stays false.
- * Whoever waits either polls vigia__interrupt_fd beside what it waits for, or adds a hook that wakes it.
+ * A wait either polls vigia__interrupt_fd beside what it waits for, or adds a hook that wakes it.
  * Any thread, but none of it from a signal handler.
  */
 #ifndef VIGIA_BIND_INTERRUPT_H
@@ -17,7 +17,7 @@
 #include "../store/wake.h"
 
 extern atomic_bool vigia__interrupted; /* but by vigia__interrupt_over() never lowered */
-extern int vigia__interrupt_fd;        /* readable once it is raised; -1: nobody raises it (poll ignores -1) */
+extern int vigia__interrupt_fd;        /* readable once it is raised; -1: no signal raises it (poll ignores -1) */
 extern atomic_bool
 	vigia__ends_with_output; /* main.c raises it, too, when something is written to a stdout that nobody reads */
 
@@ -25,7 +25,7 @@ struct vigia__interrupt_hook {
 	void (*fn)(void *ctx); /* runs on another thread, under the list's lock: must not block, add or remove */
 	void *ctx;
 	void (*undo)(void *ctx); /* for what fn leaves behind, when a REPL's interruption is over; or NULL */
-	pthread_t thread;        /* set by vigia__interrupt_add: who added it */
+	pthread_t thread;        /* set by vigia__interrupt_add: the caller's */
 	struct vigia__interrupt_hook *next, **link; /* owner: the list; what points to it there, NULL: it is in none */
 };
 
@@ -42,7 +42,7 @@ void vigia__interrupt_add(struct vigia__interrupt_hook *hook);
 void vigia__interrupt_remove(struct vigia__interrupt_hook *hook);
 /* Raise the flag and tell all. */
 void vigia__interrupt_all(void);
-/* If the flag is up: tell those who were added by this thread; others go on. */
+/* If the flag is up: call the hooks that this thread added; others stay. */
 void vigia__interrupt_thread(pthread_t thread);
 /* What vigia__interrupt_thread() was for has ended: lower the flag, and let nothing of it stay behind. */
 void vigia__interrupt_over(void);

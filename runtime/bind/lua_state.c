@@ -307,6 +307,12 @@ bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg)
 	return good;
 }
 
+void vigia__lua_set_integer(lua_State *L, const char *field, uint64_t value)
+{
+	lua_pushinteger(L, (lua_Integer)value);
+	lua_setfield(L, -2, field);
+}
+
 /* ---- Arguments ---- */
 
 void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name)

@@ -62,7 +62,7 @@ struct vigia__lua {
 
 /* Make what this Lua state shares. False: it was there, the module is loaded again. [-0, +0, m] */
 bool vigia__lua_state_init(lua_State *L);
-/* What this Lua state shares. Raises when the state is closing: what would be made then, nobody would free.
+/* What this Lua state shares. Raises when the state is closing: what would be made then would never be freed.
  * [-0, +0, v] */
 struct vigia__lua *vigia__lua_shared(lua_State *L);
 /* Raises in a script's state, in a program of its own too: `what` concerns the whole process, its terminal, signals and
@@ -91,7 +91,7 @@ void vigia__lua_keep(lua_State *L, int idx, int n);
 /* The same for a value that Lua code must not find among the user values either: a table of what C points to. Something
  * else should keep it too, for the collector's sake (module.c). [-1, +0, -] */
 void vigia__lua_hide(lua_State *L, int idx, int n);
-/* Push number n of what the object at idx keeps, nil where there is none; answers its type. [-0, +1, -] */
+/* Push number n of what the object at idx keeps, nil where there is none; returns its type. [-0, +1, -] */
 int vigia__lua_push_kept(lua_State *L, int idx, int n);
 /* The value on top is kept alive as long as the coroutine at idx. [-1, +0, m] */
 void vigia__lua_keep_by(lua_State *L, int idx);
@@ -112,6 +112,9 @@ typedef int (*vigia__lua_body)(lua_State *L, void *arg);
 int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler);
 /* The same so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
 bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
+
+/* Field `field` of the table on top becomes this integer. [-0, +0, m] */
+void vigia__lua_set_integer(lua_State *L, const char *field, uint64_t value);
 
 /* ---- arguments ---- */
 

@@ -69,7 +69,7 @@ static int module_monotonic(lua_State *L)
 	return 1;
 }
 
-/* tostring(vigia.null) is "null". All light userdata of a state share one metatable: only taken where nobody has one
+/* tostring(vigia.null) is "null". All light userdata of a state share one metatable: only set where there is none
  * yet. */
 static int light_tostring(lua_State *L)
 {

@@ -11,7 +11,7 @@
 #include "../core/alloc.h"
 #include "../core/buf.h"
 
-/* A program has one package.path as a rule; with more of them than this the modules of the others are compiled anew
+/* A program has one package.path as a rule; with more of them than this the modules of the others are compiled
  * each time. */
 enum { KEPT_MAX = 16 };
 
@@ -31,7 +31,7 @@ static bool is_ours(const char *name)
 	return strcmp(name, "vigia.script") == 0 || strcmp(name, "vigia.text") == 0;
 }
 
-static const struct kept *find(const char *name, const char *path)
+static const struct kept *find_module(const char *name, const char *path)
 {
 	const struct kept *kept = atomic_load(&first);
 	while (kept && (strcmp(kept->name, name) != 0 || strcmp(kept->path, path) != 0)) kept = kept->next;
@@ -53,9 +53,9 @@ static int add_piece(lua_State *L, const void *piece, size_t size, void *buf)
 	return vigia__buf_add(buf, piece, size);
 }
 
-/* The function on top was loaded from this file. Without memory nothing is kept. Two threads may keep the same. [-0,
- * +0, -] */
-static void keep(lua_State *L, const char *name, const char *path, const char *file)
+/* The function on top was loaded from this file. Without memory nothing is kept. Two threads may keep_module the same.
+ * [-0, +0, -] */
+static void keep_module(lua_State *L, const char *name, const char *path, const char *file)
 {
 	if (atomic_fetch_add(&count, 1) >= KEPT_MAX) {
 		atomic_fetch_sub(&count, 1);
@@ -84,7 +84,7 @@ static int search(lua_State *L)
 	lua_settop(L, 1);
 	lua_getfield(L, lua_upvalueindex(2), "path"); /* 2 */
 	const char *path = lua_tostring(L, 2);
-	const struct kept *kept = path && is_ours(name) ? find(name, path) : NULL;
+	const struct kept *kept = path && is_ours(name) ? find_module(name, path) : NULL;
 	/* The name is that of errors only; the function has the one it was compiled with. */
 	if (kept && luaL_loadbufferx(L, (const char *)kept->code.data, kept->code.len, kept->name, "b") == LUA_OK) {
 		lua_pushstring(L, kept->file);
@@ -96,7 +96,7 @@ static int search(lua_State *L)
 	lua_call(L, 1, 2); /* 3: the function, or where it looked; 4: the file */
 	if (path && kept == NULL && is_ours(name) && lua_isfunction(L, 3) && lua_type(L, 4) == LUA_TSTRING) {
 		lua_pushvalue(L, 3);
-		keep(L, name, path, lua_tostring(L, 4));
+		keep_module(L, name, path, lua_tostring(L, 4));
 		lua_pop(L, 1);
 	}
 	return 2;

@@ -40,7 +40,7 @@ enum {
 	COMMIT_BYTES = 1 << 20,
 	COMMIT_EVENTS = 4096,
 	WRITE_BYTES = 1 << 18,
-	LINE_MIN = 16 << 20, /* a line may always be so long */
+	LINE_MIN = 16 << 20, /* a line may always have this length */
 	FOLLOW_NS =
 		1000000000 /* how long one wait of --follow lasts, before it looks whether anybody still reads the output */
 };
@@ -170,7 +170,7 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 	return bad_line(a->line, err, rc);
 }
 
-/* Take all whole lines that were read; commits when enough is waiting, and then answers 1 so that progress can be
+/* Take all whole lines that were read; commits when enough is waiting, and then returns 1 so that progress can be
  * told. */
 static int take_lines(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {
@@ -267,7 +267,7 @@ int vigia__lua_ndjson_append(lua_State *L)
 	struct vigia_error err = {0};
 	int rc;
 	do {
-		/* asked for anew each round: on_progress may have closed it */
+		/* looked up each round: on_progress may have closed it */
 		struct vigia_store *store = vigia__lua_check_store(L, 1);
 		if (store == NULL) {
 			rc = vigia__error(&err, VIGIA_ECLOSED, "the store is closed");

@@ -23,7 +23,7 @@
 #include "interrupt.h"
 
 enum {
-	MOMENT_NS = 20000000, /* a line that comes so long after the last write is written at once: its handler may go on
+	MOMENT_NS = 20000000, /* a line that comes this long after the last write is written at once: its handler may go on
 	                         for long */
 	LARGE = 64 * 1024,    /* then it is written before the event ends */
 	PIECE = 4096,         /* what a pipe that is ready takes without blocking */
@@ -31,9 +31,8 @@ enum {
 	GRACE_MS = 500        /* how long the output may take nothing when it is */
 };
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* whoever has it writes */
-static struct vigia__buf
-	rest; /* under the mutex: of a line that was written in part. It comes before all else, whoever writes next. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* held while writing */
+static struct vigia__buf rest; /* under the mutex: of a line that was written in part. The next write begins with it. */
 static atomic_bool gone;
 
 bool vigia__output_gone(void)
@@ -155,7 +154,7 @@ static void leave(struct vigia__output *o)
 	o->owes = false;
 }
 
-/* To somebody else, who keeps what he cannot write, and is asked again about that. */
+/* To another sink, which keeps what it cannot write, and is asked again about that. */
 static int pour(struct vigia__output *o, size_t len)
 {
 	int number;
@@ -336,7 +335,7 @@ static int set_buffer(lua_State *L)
 	return 1;
 }
 
-/* os.execute, io.popen, os.exit: what another program prints, or nobody does any more, comes behind what the script has
+/* os.execute, io.popen, os.exit: what another program prints comes behind what the script has
  * printed. */
 static int write_first_of_all(lua_State *L)
 {

@@ -36,8 +36,8 @@ struct vigia__output {
 	int refused;        /* errno, if bytes were not taken since vigia__output_begin(); they are lost */
 	bool owes;  /* some of it waits elsewhere: of a line that is half written, in `rest` (output.c); at the sink */
 	bool tired; /* it has waited as long as it may while its watcher is to stop */
-	const atomic_bool *stopping, *killed; /* its watcher is to stop, or is to end now; NULL: nobody says so */
-	/* Where it goes instead of the standard output: answers 0, or an errno; *kept tells whether the bytes were taken
+	const atomic_bool *stopping, *killed; /* its watcher is to stop, or is to end now; NULL: never */
+	/* Where it goes instead of the standard output: returns 0, or an errno; *kept tells whether the bytes were taken
 	 * all the same, and are written later. NULL: nowhere else. */
 	int (*sink)(const void *bytes, size_t len, bool *kept);
 };

@@ -22,7 +22,5 @@ int vigia__lua_wait_owner(lua_State *L)
 		if (store->backend->wait_owner) rc = store->backend->wait_owner(store->backend, id, vigia__interrupt_fd, &err);
 		vigia__store_leave(store);
 	}
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_done(L, rc, &err);
 }

@@ -61,9 +61,9 @@ struct process {
 	int64_t cpu_ns;               /* the cap, 0: none */
 	int64_t since_ns;             /* what it had used when the piece of work began */
 	bool killed;                  /* by us, over its cap */
-	const atomic_bool *kill;      /* its watcher stops, and did not in time; NULL: nobody says so */
+	const atomic_bool *kill;      /* its watcher stops, and did not in time; NULL: never */
 	const atomic_bool *stop;      /* its watcher is to stop */
-	bool waited_for;              /* whoever would say `kill` waits for this piece of work: loading, init */
+	bool waited_for;              /* the thread that sets `kill` waits for this piece of work: loading, init */
 	int64_t stop_mono_ns;         /* since when `stop` was seen during it, 0: it was not */
 	char end[96];                 /* how it ended, "" while it runs */
 };
@@ -305,7 +305,7 @@ static int process_answer(lua_State *L)
 	return send_message(L, check(L), VIGIA_FRAME_ANSWER);
 }
 
-/* Bytes until `in` holds so many. */
+/* Read until `in` holds this many bytes. */
 static bool fill(struct process *p, struct vigia__buf *in, size_t size, bool middle)
 {
 	while (in->len < size) {
@@ -371,8 +371,8 @@ static int process_receive(lua_State *L)
 	return fail_ended(L, p);
 }
 
-/* begin(waited_for): a piece of work with a processor time of its own begins; waited_for: who would stop it waits for
- * it */
+/* begin(waited_for): a piece of work with a processor time of its own begins; waited_for: the thread that would stop it
+ * waits for it */
 static int process_begin(lua_State *L)
 {
 	struct process *p = check(L);

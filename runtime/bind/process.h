@@ -61,7 +61,7 @@ struct vigia__message *vigia__message_new(lua_State *L);
  * Runs no Lua code once it has begun; vigia__message_number() completes it. [-0, +0, v] */
 void vigia__message_encode(lua_State *L, int first, int last, struct vigia__message *message);
 void vigia__message_number(struct vigia__message *message, enum vigia__frame_kind kind, uint64_t of, uint64_t call);
-/* Push the values of message->in, and let go of its bytes; answers how many, -1 if they are no message: the first value
+/* Push the values of message->in, and release its bytes; returns how many, -1 if they are no message: the first value
  * is then no table, or the rest cannot be read. [-0, +n, m] */
 int vigia__message_push(lua_State *L, struct vigia__message *message);
 
@@ -71,7 +71,7 @@ int vigia__lua_spawn(lua_State *L);
 
 /* The program `vigia`, when it is the one that runs: where it is. Set by main. */
 extern const char *vigia__program;
-/* main of the isolated program, in the program only: argv as spawn made it. Answers the exit status. */
+/* main of the isolated program, in the program only: argv as spawn made it. Returns the exit status. */
 int vigia__isolated_main(int argc, char **argv, const char *lua_dir);
 
 #endif

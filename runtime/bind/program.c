@@ -2,7 +2,7 @@
  * program.c - os.execute and io.popen for scripts.
  *
  * They do what the standard ones do, but for the signals: threads of ours block them all (store/thread.h), system() and
- * popen() would hand that down, and a program that hears no SIGTERM cannot be stopped. posix_spawn takes the mask as an
+ * popen() would hand that down, and a program that gets no SIGTERM cannot be stopped. posix_spawn takes the mask as an
  * argument, so the thread itself never unblocks a signal. Unlike system(), os.execute leaves SIGINT alone while it
  * waits: a Ctrl-C stops the process as it always does.
  */

@@ -382,8 +382,8 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 	if (!more && (r->kept > 0 || r->ended || vigia__lua_now(running) >= until)) return answer_list(L, r);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
 	move_on(r);
-	if (!vigia__lua_hears(running,
-	                      store)) { /* nobody wakes this registry for another file's events: look again now and then */
+	if (!vigia__lua_woken_by(running,
+	                         store)) { /* appends to another file do not wake this registry: look again now and then */
 		int64_t soon = vigia__lua_now(running) + FOREIGN_LOOK_NS;
 		until = soon < until ? soon : until;
 	}

@@ -53,7 +53,7 @@ static int call_log(lua_State *L, void *arg)
 	return 0;
 }
 
-/* A log function that fails has nobody to tell. */
+/* A log function that fails cannot be reported. */
 static void log_record(void *ctx, enum vigia_log_level level, const char *message)
 {
 	struct lua_registry *r = ctx;
@@ -84,7 +84,7 @@ static void forgotten(void *ctx, struct vigia_watcher *watcher)
 	if (r->L) vigia__lua_protected(r->L, forget, watcher);
 }
 
-/* It was not driven then: the next time it is, nobody wants it to end. */
+/* Discard an interrupt that arrived while the registry was not running. */
 static void forget_interrupt(void *ctx)
 {
 	struct vigia_registry *registry = ctx;
@@ -260,9 +260,7 @@ static int registry_spawn(lua_State *L)
 	lua_settop(L, 2);
 	struct vigia_error err = {0};
 	int rc = vigia__lua_task_new(L, 1, 2, &err);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_done(L, rc, &err);
 }
 
 static int registry_get_watcher(lua_State *L)
@@ -305,9 +303,7 @@ static int registry_run(lua_State *L)
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
 	struct vigia_error err = {0};
 	int rc = vigia__lua_drive(L, r, VIGIA_LUA_RUN, NULL, 0, &err);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_done(L, rc, &err);
 }
 
 static int registry_step(lua_State *L)
@@ -366,9 +362,7 @@ static int registry_stop(lua_State *L)
 	struct vigia_error err = {0};
 	if (timeout > 0 && may_wait(L, vigia__lua_running(L))) return stop_waiting(L, stopping_new(L, timeout));
 	int rc = vigia__lua_drive(L, r, VIGIA_LUA_STOP, NULL, timeout, &err);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_done(L, rc, &err);
 }
 
 void vigia__lua_registry_init(lua_State *L)

@@ -10,10 +10,11 @@
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */
 	struct vigia__interrupt_hook hook;
-	struct vigia__worker *worker; /* whose registry this is; NULL: nobody's */
+	struct vigia__worker *worker; /* on whose thread it runs; NULL: an application's */
 	bool borrowed;                /* it is freed by somebody else */
 	lua_State *home; /* a thread that never runs; at 1 of its stack what the registry keeps. The registry keeps it: 2 */
-	lua_State *L;    /* who drives it now: runs the log function, resumes the handlers; NULL outside of a call */
+	lua_State
+		*L; /* the state that drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
 /* The key of the class vigia.Registry. */

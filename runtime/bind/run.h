@@ -12,7 +12,7 @@ enum vigia__lua_drive { VIGIA_LUA_RUN, VIGIA_LUA_STEP, VIGIA_LUA_STOP };
 int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only,
                      int64_t timeout_ns, struct vigia_error *err);
 
-/* A coroutine that waits for a registry other than its own is not woken by it: it looks so often. */
+/* A coroutine that waits for a registry other than its own is not woken by it: how often it looks. */
 enum { VIGIA_LUA_LOOK_NS = 2000000 };
 /* The timeout in nanoseconds that the options of a stop at arg tell. [-0, +0, v] */
 int64_t vigia__lua_check_stop(lua_State *L, int arg);

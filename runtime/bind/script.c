@@ -3,7 +3,7 @@
  * (drive/worker.h).
  *
  * The owner's state and the script's share nothing: what the watcher was told (the options, `set`) goes over as the
- * bytes of a msgpack value, once, and is decoded anew for each load. A load makes a whole new Lua state; taking over
+ * bytes of a msgpack value, once, and is decoded again for each load. A load makes a whole new Lua state; taking over
  * new code is to exchange two states between two events. So old code, its globals and the modules it required are gone
  * with the old state, and code that fails halfway through its loading has touched nothing.
  *
@@ -42,10 +42,10 @@
 
 /* A loaded script. */
 struct code {
-	lua_State *L;           /* NULL: none; with a source: it went over a cap, and is to be made anew */
+	lua_State *L;           /* NULL: none; with a source: it went over a cap, and is made again */
 	struct vigia__cap *cap; /* NULL: nothing is capped */
 	struct vigia__nursery *nursery;
-	struct vigia__buf source; /* of a capped script: its state is made anew from this */
+	struct vigia__buf source; /* of a capped script: its state is made again from this */
 	struct lua_watcher *watcher;
 	struct lua_handler *handler;
 	struct vigia_handler c;
@@ -68,7 +68,7 @@ struct job {
 	struct code now, next;
 	struct vigia__output output; /* what they print */
 	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written; 0: none */
-	int handled_rc;           /* what its handler answered */
+	int handled_rc;           /* what its handler returned */
 	char *path;               /* of the file that was loaded, or was tried */
 	struct identity identity; /* of it, before it was read */
 };
@@ -300,7 +300,7 @@ static void raised(lua_State *L, const struct job *job, struct vigia_error *err)
 	}
 }
 
-/* What is left is the source, of which the state can be made anew. */
+/* Keeps the source, from which the state can be made again. */
 static void close_state(struct code *code)
 {
 	struct vigia__buf source = code->source;
@@ -318,16 +318,16 @@ static void close_code(struct code *code)
 
 /* ---- caps ---- */
 
-/* The script's code is about to run; `anew`: with a new budget of processor time. */
-static int enter(struct code *code, bool anew, struct vigia_error *err)
+/* The script's code is about to run; `fresh`: with a new budget of processor time. */
+static int enter_code(struct code *code, bool fresh, struct vigia_error *err)
 {
 	if (code->cap == NULL) return VIGIA_OK;
-	if (anew) vigia__cap_begin(code->cap);
+	if (fresh) vigia__cap_begin(code->cap);
 	return vigia__cap_enter(code->cap, code->L, err);
 }
 
 /* It came back, with this outcome. If it went over a cap the state is closed, and that is the outcome. */
-static int leave(struct code *code, const char *what, int rc, struct vigia_error *err)
+static int leave_code(struct code *code, const char *what, int rc, struct vigia_error *err)
 {
 	if (code->cap == NULL || vigia__cap_leave(code->cap) == VIGIA_CAP_HELD) return rc;
 	rc = vigia__cap_error(code->cap, what, err);
@@ -337,8 +337,8 @@ static int leave(struct code *code, const char *what, int rc, struct vigia_error
 
 /* ---- the job, on the worker's thread ---- */
 
-/* The program is to end: whoever would stop this watcher may be waiting for its init. */
-static void interrupt(void *ctx)
+/* The program ends: the thread that would stop this watcher may be waiting for its init. */
+static void stop_worker(void *ctx)
 {
 	vigia__worker_stop(ctx);
 }
@@ -358,10 +358,10 @@ static int new_state(struct job *job, struct code *code, struct vigia_error *err
 		goto done;
 	}
 	rc = vigia__cap_open(&job->order.limits, code->nursery, &code->cap, &code->L, err);
-	if (rc == VIGIA_OK) rc = enter(code, true, err);
+	if (rc == VIGIA_OK) rc = enter_code(code, true, err);
 	if (rc < 0) goto done;
 	if (!open_state(code->L, &paths))
-		rc = leave(code, "the script", vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state"), err);
+		rc = leave_code(code, "the script", vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state"), err);
 done:
 	vigia__buf_deinit(&path);
 	vigia__buf_deinit(&cpath);
@@ -377,7 +377,7 @@ static int finish_output(struct job *job, const char *what, int rc, struct vigia
 	char problem[160];
 	int number = vigia__output_flush(&job->output);
 	if (number == 0) number = job->output.refused;
-	if (rc < 0 || number == 0 || vigia__output_gone()) return rc; /* gone: the program ends, and nobody misses it */
+	if (rc < 0 || number == 0 || vigia__output_gone()) return rc; /* gone: the program ends anyway */
 	return vigia__error(err, VIGIA_ESCRIPT, "%s: %s: %s", path_of(job), what,
 	                    vigia__output_problem(number, problem, sizeof problem));
 }
@@ -419,7 +419,7 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 			raised(L, job, err);
 			rc = VIGIA_ESCRIPT;
 		}
-		rc = leave(code, "loading the script", rc, err);
+		rc = leave_code(code, "loading the script", rc, err);
 		if (code->L == NULL) vigia__error_prefix(err, "%s: ", path_of(job));
 		rc = finish_output(job, "loading the script failed", rc, err);
 	}
@@ -427,15 +427,15 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 	return rc;
 }
 
-static int load(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
-                struct vigia_error *err)
+static int load_job(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
+                    struct vigia_error *err)
 {
 	struct job *job = ctx;
 	job->worker = worker;
 	job->output.stopping = vigia__worker_stopping(worker);
 	job->output.killed = vigia__worker_killed(worker);
 	if (!job->hooked) {
-		job->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = worker};
+		job->hook = (struct vigia__interrupt_hook){.fn = stop_worker, .ctx = worker};
 		vigia__interrupt_add(&job->hook);
 		job->hooked = true;
 	}
@@ -479,7 +479,7 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 	lua_State *L = job->now.L;
 	struct calling c = {&job->now, name, err, VIGIA_OK};
 	vigia__output_begin(&job->output);
-	int rc = enter(&job->now, true, err);
+	int rc = enter_code(&job->now, true, err);
 	if (rc < 0) return rc;
 	if (vigia__lua_pcall(L, call_function, &c, 0, 0) != LUA_OK) {
 		raised(L, job, err);
@@ -488,7 +488,7 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 	lua_settop(L, 0);
 	char what[32];
 	snprintf(what, sizeof what, "`%s` failed", name);
-	return finish_output(job, what, leave(&job->now, name, c.rc, err), err);
+	return finish_output(job, what, leave_code(&job->now, name, c.rc, err), err);
 }
 
 /* The state went over a cap: another one, of the same source. Its init is still to be run. */
@@ -505,7 +505,7 @@ static int renew(struct job *job, struct vigia_watcher *watcher, struct vigia_er
 	return VIGIA_OK;
 }
 
-static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err)
+static int begin_script(void *ctx, struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	struct job *job = ctx;
 	if (job->now.L == NULL) {
@@ -520,7 +520,7 @@ static int begin(void *ctx, struct vigia_watcher *watcher, struct vigia_error *e
 
 /* One at a time in the process: what they print at the end stays whole. One that takes long has had its turn, and the
  * others go on. */
-static int end(void *ctx, struct vigia_error *err)
+static int end_script(void *ctx, struct vigia_error *err)
 {
 	enum { TURN_S = 1 };
 	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
@@ -547,20 +547,20 @@ static bool changed(void *ctx)
 	return look_at(path_of(job), &identity) && !same(&identity, &job->identity);
 }
 
-static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
-                  int64_t *resume_mono_ns, struct vigia_error *err)
+static int handle_event(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                        int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct job *job = ctx;
 	if (job->now.L == NULL) {
 		/* A state whose init failed is not to handle events. */
-		int rc = begin(job, attempt->watcher, err);
+		int rc = begin_script(job, attempt->watcher, err);
 		if (rc < 0) {
 			close_state(&job->now);
 			return rc;
 		}
 	}
 	bool handled = job->handled_seq_num == event->seq_num && attempt->attempt > 1;
-	int rc = enter(&job->now, true, err);
+	int rc = enter_code(&job->now, true, err);
 	if (rc < 0) return rc;
 	vigia__output_begin(&job->output);
 	int number = vigia__output_flush(&job->output); /* of the last attempt, or of an event that was given up */
@@ -577,17 +577,17 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 		rc = job->now.c.handle(job->now.c.ctx, event, attempt, resume_mono_ns, err);
 		rc = finish_event(job, event->seq_num, rc, err);
 	}
-	return leave(&job->now, "the handler", rc, err);
+	return leave_code(&job->now, "the handler", rc, err);
 }
 
-static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
+static int resume_event(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct job *job = ctx;
-	int rc = enter(&job->now, false, err);
+	int rc = enter_code(&job->now, false, err);
 	if (rc < 0) return rc;
 	rc = job->now.c.resume(job->now.c.ctx, stopping, resume_mono_ns, err);
 	rc = finish_event(job, vigia__watcher_seq_num(job->now.handler->watcher), rc, err);
-	return leave(&job->now, "the handler", rc, err);
+	return leave_code(&job->now, "the handler", rc, err);
 }
 
 static void close_job(void *ctx)
@@ -621,14 +621,14 @@ int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out)
 	job->order = *order;
 	order->bytes = (struct vigia__buf){0};
 	*out = (struct vigia__job){
-		.load = load,
+		.load = load_job,
 		.activate = activate,
 		.discard = discard,
-		.begin = begin,
-		.end = end,
+		.begin = begin_script,
+		.end = end_script,
 		.changed = order->reload ? changed : NULL,
-		.handle = handle,
-		.resume = resume,
+		.handle = handle_event,
+		.resume = resume_event,
 		.close = close_job,
 		.free = free_job,
 		.ctx = job,

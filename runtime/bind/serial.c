@@ -209,7 +209,7 @@ static void push_copy(lua_State *L)
 	}
 }
 
-/* Field `name`, or the one at `place`, of the table at idx; answers its type. [-0, +1, -] */
+/* Field `name`, or the one at `place`, of the table at idx; returns its type. [-0, +1, -] */
 static int push_field(lua_State *L, int idx, const char *name, int place)
 {
 	if (push_raw(L, idx, name) != LUA_TNIL) return lua_type(L, -1);

@@ -29,9 +29,7 @@ int vigia__lua_store_configure(lua_State *L)
 	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	struct vigia_error err = {0};
 	int rc = vigia_store_configure(store, &changes, &err);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_done(L, rc, &err);
 }
 
 void vigia__lua_set_settings(lua_State *L, const struct vigia__settings *settings)

@@ -84,13 +84,13 @@ void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx)
 }
 
 /* Commit what waits, the last chance. */
-static int flush(struct lua_store *h, struct vigia_error *err)
+static int flush_store(struct lua_store *h, struct vigia_error *err)
 {
 	int rc = h->store && !h->borrowed ? vigia__store_flush(h->store, err) : VIGIA_OK;
 	return rc == VIGIA_EFORKED || rc == VIGIA_ECLOSED ? VIGIA_OK : rc;
 }
 
-static void give_up(struct lua_store *h)
+static void release_store(struct lua_store *h)
 {
 	struct vigia_store *store = h->store;
 	h->store = NULL;
@@ -99,12 +99,12 @@ static void give_up(struct lua_store *h)
 }
 
 /* __gc and __close: safe twice. They can return nothing: what is lost is a warning. */
-static int end(lua_State *L)
+static int collect_store(lua_State *L)
 {
 	struct lua_store *h = vigia__lua_check_handle(L, 1);
 	struct vigia_error err = {0};
-	int rc = flush(h, &err);
-	give_up(h);
+	int rc = flush_store(h, &err);
+	release_store(h);
 	if (rc < 0) {
 		lua_warning(L, "vigia: ", 1);
 		lua_warning(L, err.message, 0);
@@ -116,11 +116,9 @@ static int store_close(lua_State *L)
 {
 	struct lua_store *h = vigia__lua_check_handle(L, 1);
 	struct vigia_error err = {0};
-	int rc = flush(h, &err);
-	give_up(h);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	int rc = flush_store(h, &err);
+	release_store(h);
+	return vigia__lua_done(L, rc, &err);
 }
 
 static int store_tostring(lua_State *L)
@@ -170,15 +168,7 @@ static int store_get_event(lua_State *L)
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }
 
-/* True, or nil and the error. */
-static int done(lua_State *L, int rc, struct vigia_error *err)
-{
-	if (rc < 0) return vigia__lua_fail(L, rc, err);
-	lua_pushboolean(L, 1);
-	return 1;
-}
-
-/* What a store answers with a number: that, or nil and the error. */
+/* The number, or nil and the error. */
 static int number_or_fail(lua_State *L, int rc, uint64_t n, struct vigia_error *err)
 {
 	if (rc < 0) return vigia__lua_fail(L, rc, err);
@@ -187,7 +177,7 @@ static int number_or_fail(lua_State *L, int rc, uint64_t n, struct vigia_error *
 }
 
 /* A question without arguments. */
-static int ask(lua_State *L, int (*question)(struct vigia_store *store, uint64_t *n, struct vigia_error *err))
+static int number_of(lua_State *L, int (*question)(struct vigia_store *store, uint64_t *n, struct vigia_error *err))
 {
 	struct lua_store *h = vigia__lua_check_handle(L, 1);
 	struct vigia_error err = {0};
@@ -198,17 +188,17 @@ static int ask(lua_State *L, int (*question)(struct vigia_store *store, uint64_t
 
 static int store_get_latest(lua_State *L)
 {
-	return ask(L, vigia_store_latest);
+	return number_of(L, vigia_store_latest);
 }
 
 static int store_get_oldest(lua_State *L)
 {
-	return ask(L, vigia_store_oldest);
+	return number_of(L, vigia_store_oldest);
 }
 
 static int store_sync(lua_State *L)
 {
-	return ask(L, vigia_store_sync);
+	return number_of(L, vigia_store_sync);
 }
 
 static int store_find_time(lua_State *L)
@@ -254,7 +244,7 @@ static int store_backup(lua_State *L)
 	vigia__lua_check_options(L, 3, table, &options, "options", NULL, NULL);
 	struct vigia_error err = {0};
 	int rc = h->store ? vigia_store_backup(h->store, path, options.compact, &err) : vigia__lua_closed(h, &err);
-	return done(L, rc, &err);
+	return vigia__lua_done(L, rc, &err);
 }
 
 /* ---- Checkpoints ---- */
@@ -276,7 +266,7 @@ static int store_store_checkpoint(lua_State *L)
 	const char *id = check_id(L, &rc, &err);
 	uint64_t n = vigia__lua_check_seq(L, 3, "n");
 	if (rc == VIGIA_OK) rc = h->store ? vigia_checkpoint_put(h->store, id, n, &err) : vigia__lua_closed(h, &err);
-	return done(L, rc, &err);
+	return vigia__lua_done(L, rc, &err);
 }
 
 static int store_get_checkpoint(lua_State *L)
@@ -297,7 +287,7 @@ static int store_delete_checkpoint(lua_State *L)
 	int rc;
 	const char *id = check_id(L, &rc, &err);
 	if (rc == VIGIA_OK) rc = h->store ? vigia_checkpoint_delete(h->store, id, &err) : vigia__lua_closed(h, &err);
-	return done(L, rc, &err);
+	return vigia__lua_done(L, rc, &err);
 }
 
 /* Lists are gathered in bytes first, because a raise must not jump over the store's loop: id, zero, number. */
@@ -374,10 +364,8 @@ static int store_gc(lua_State *L)
 	int rc = h->store ? vigia_store_gc(h->store, &gc, &err) : vigia__lua_closed(h, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_createtable(L, 0, 4);
-	lua_pushinteger(L, (lua_Integer)gc.removed);
-	lua_setfield(L, -2, "removed");
-	lua_pushinteger(L, (lua_Integer)gc.oldest);
-	lua_setfield(L, -2, "oldest");
+	vigia__lua_set_integer(L, "removed", gc.removed);
+	vigia__lua_set_integer(L, "oldest", gc.oldest);
 	lua_pushstring(L, reasons[gc.reason]);
 	lua_setfield(L, -2, "reason");
 	if (gc.held_by[0]) {
@@ -388,12 +376,6 @@ static int store_gc(lua_State *L)
 }
 
 /* ---- Stats ---- */
-
-static void set_integer(lua_State *L, const char *field, uint64_t value)
-{
-	lua_pushinteger(L, (lua_Integer)value);
-	lua_setfield(L, -2, field);
-}
 
 static void set_string(lua_State *L, const char *field, const char *value)
 {
@@ -431,19 +413,19 @@ static int store_stats(lua_State *L)
 	set_string(L, "path", h->path);
 	set_string(L, "backend", name);
 	set_can(L, can);
-	set_integer(L, "format", (uint64_t)stats.format);
+	vigia__lua_set_integer(L, "format", (uint64_t)stats.format);
 	set_string(L, "file_id", stats.file_id);
-	set_integer(L, "created", (uint64_t)stats.created_at_ns);
-	set_integer(L, "events", stats.events);
-	set_integer(L, "oldest_event_num", stats.oldest);
-	set_integer(L, "latest_event_num", stats.latest);
-	set_integer(L, "last_appended_event_num", appended);
-	set_integer(L, "queued_events", queued);
-	set_integer(L, "file_bytes", stats.file_bytes);
-	set_integer(L, "used_bytes", stats.used_bytes);
-	set_integer(L, "map_bytes", stats.map_bytes);
-	set_integer(L, "readers", stats.readers);
-	set_integer(L, "commits", stats.commits);
+	vigia__lua_set_integer(L, "created", (uint64_t)stats.created_at_ns);
+	vigia__lua_set_integer(L, "events", stats.events);
+	vigia__lua_set_integer(L, "oldest_event_num", stats.oldest);
+	vigia__lua_set_integer(L, "latest_event_num", stats.latest);
+	vigia__lua_set_integer(L, "last_appended_event_num", appended);
+	vigia__lua_set_integer(L, "queued_events", queued);
+	vigia__lua_set_integer(L, "file_bytes", stats.file_bytes);
+	vigia__lua_set_integer(L, "used_bytes", stats.used_bytes);
+	vigia__lua_set_integer(L, "map_bytes", stats.map_bytes);
+	vigia__lua_set_integer(L, "readers", stats.readers);
+	vigia__lua_set_integer(L, "commits", stats.commits);
 	vigia__lua_set_settings(L, &stats.settings);
 	return 1;
 }
@@ -453,7 +435,7 @@ static int store_stats(lua_State *L)
 void vigia__lua_store_init(lua_State *L)
 {
 	static const luaL_Reg metamethods[] = {
-		{"__gc", end}, {"__close", end}, {"__tostring", store_tostring}, {NULL, NULL}};
+		{"__gc", collect_store}, {"__close", collect_store}, {"__tostring", store_tostring}, {NULL, NULL}};
 	static const luaL_Reg methods[] = {
 		{"store_event", vigia__lua_store_event},
 		{"store_events", vigia__lua_store_events},

@@ -1,6 +1,6 @@
 /*
  * verify.c - core.verify(path, from, upto, piece): look at a store in a child process, so that damaged LMDB pages that
- * crash LMDB are a finding, and whoever asked can go on behind them with another child (lua/vigia/cli/verify.lua).
+ * crash LMDB are a finding, and the caller can go on behind them with another child (lua/vigia/cli/verify.lua).
  *
  * The child writes records to a pipe; the iterator that Lua gets reads them. Fork without exec is for the program
  * `vigia`, which has no other threads that matter; so this is not part of the module's public names.
@@ -58,7 +58,7 @@ static void send_record(int fd, enum kind kind, uint64_t a, uint64_t b, uint64_t
 	struct record record = {.kind = kind, .numbers = {a, b, c}};
 	snprintf(record.text, sizeof record.text, "%s", text);
 	while (write(fd, &record, sizeof record) < 0)
-		if (errno != EINTR) _Exit(1); /* of the child: nobody reads any more */
+		if (errno != EINTR) _Exit(1); /* of the child: the reader is gone */
 }
 
 static void found(void *ctx, uint64_t seq_num, const char *text)

@@ -91,14 +91,10 @@ static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 	lua_rawget(L, 4); /* only now: a finalizer may have changed the table meanwhile */
 	if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0) lua_setfield(L, -2, "program");
 	else lua_pop(L, 1);
-	lua_pushinteger(L, limits->memory_bytes);
-	lua_setfield(L, -2, "memory");
-	lua_pushinteger(L, limits->cpu_ns);
-	lua_setfield(L, -2, "cpu");
-	lua_pushinteger(L, limits->choose);
-	lua_setfield(L, -2, "choose");
-	lua_pushinteger(L, limits->libraries);
-	lua_setfield(L, -2, "libraries");
+	vigia__lua_set_integer(L, "memory", (uint64_t)limits->memory_bytes);
+	vigia__lua_set_integer(L, "cpu", (uint64_t)limits->cpu_ns);
+	vigia__lua_set_integer(L, "choose", (uint64_t)limits->choose);
+	vigia__lua_set_integer(L, "libraries", (uint64_t)limits->libraries);
 	lua_setfield(L, -2, "isolation");
 }
 

@@ -21,7 +21,7 @@
 static const char class_key, stopping_key;
 
 /* Raises when the registry is closed. */
-static struct lua_watcher *check(lua_State *L, int arg)
+static struct lua_watcher *check_watcher(lua_State *L, int arg)
 {
 	struct lua_watcher *w = vigia__lua_check(L, arg, &class_key, "vigia.Watcher");
 	luaL_argcheck(L, w->watcher && w->owner->registry, arg, "the watcher's registry is closed");
@@ -30,7 +30,7 @@ static struct lua_watcher *check(lua_State *L, int arg)
 
 struct vigia_watcher *vigia__lua_check_watcher(lua_State *L, int arg)
 {
-	return check(L, arg)->watcher;
+	return check_watcher(L, arg)->watcher;
 }
 
 struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
@@ -47,14 +47,8 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
 
 static int watcher_id(lua_State *L)
 {
-	lua_pushstring(L, vigia_watcher_id(check(L, 1)->watcher));
+	lua_pushstring(L, vigia_watcher_id(check_watcher(L, 1)->watcher));
 	return 1;
-}
-
-static void set_integer(lua_State *L, const char *field, uint64_t n)
-{
-	lua_pushinteger(L, (lua_Integer)n);
-	lua_setfield(L, -2, field);
 }
 
 static void set_error(lua_State *L, const char *field, const struct vigia_error *err)
@@ -67,7 +61,7 @@ static void set_error(lua_State *L, const char *field, const struct vigia_error 
 static int watcher_stats(lua_State *L)
 {
 	static const char *const states[] = {"idle", "running", "stopping", "stopped"};
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	struct vigia_watcher_stats stats;
 	vigia_watcher_stats(w->watcher, &stats);
 	/* From here on a finalizer may close the registry, and with it goes the watcher. */
@@ -85,20 +79,20 @@ static int watcher_stats(lua_State *L)
 		vigia__lua_push_iterator(L, (struct vigia_iterator){VIGIA_AFTER, stats.checkpoint});
 		lua_setfield(L, -2, "checkpoint_iterator");
 	}
-	set_integer(L, "last_processed_seq_num", stats.last_processed_seq_num);
-	set_integer(L, "last_processed_event_time", (uint64_t)stats.last_processed_at_ns);
-	set_integer(L, "last_listen_time", (uint64_t)stats.last_listen_at_ns);
-	set_integer(L, "lag", stats.lag);
-	set_integer(L, "processed", stats.processed);
-	set_integer(L, "failed", stats.failed);
-	set_integer(L, "retried", stats.retried);
-	set_integer(L, "skipped", stats.skipped);
-	set_integer(L, "missed", stats.missed);
-	set_integer(L, "fetch_errors", stats.fetch_errors);
-	if (on_thread) set_integer(L, "reloads", stats.reloads);
+	vigia__lua_set_integer(L, "last_processed_seq_num", stats.last_processed_seq_num);
+	vigia__lua_set_integer(L, "last_processed_event_time", (uint64_t)stats.last_processed_at_ns);
+	vigia__lua_set_integer(L, "last_listen_time", (uint64_t)stats.last_listen_at_ns);
+	vigia__lua_set_integer(L, "lag", stats.lag);
+	vigia__lua_set_integer(L, "processed", stats.processed);
+	vigia__lua_set_integer(L, "failed", stats.failed);
+	vigia__lua_set_integer(L, "retried", stats.retried);
+	vigia__lua_set_integer(L, "skipped", stats.skipped);
+	vigia__lua_set_integer(L, "missed", stats.missed);
+	vigia__lua_set_integer(L, "fetch_errors", stats.fetch_errors);
+	if (on_thread) vigia__lua_set_integer(L, "reloads", stats.reloads);
 	set_error(L, "last_reload_error", &stats.last_reload_error);
 	set_error(L, "stop_error", &stats.stop_error);
-	if (stats.blocked_seq_num) set_integer(L, "blocked_on", stats.blocked_seq_num);
+	if (stats.blocked_seq_num) vigia__lua_set_integer(L, "blocked_on", stats.blocked_seq_num);
 	if (stats.last_error.code < 0) {
 		/* The handler's own has the value it raised; another error came from C. */
 		if (w->handler) vigia__lua_handler_push_error(L, w->handler);
@@ -113,45 +107,38 @@ static int watcher_stats(lua_State *L)
 	return 1;
 }
 
-static int done(lua_State *L, int rc, struct vigia_error *err)
-{
-	if (rc < 0) return vigia__lua_fail(L, rc, err);
-	lua_pushboolean(L, 1);
-	return 1;
-}
-
 static int watcher_checkpoint(lua_State *L)
 {
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	uint64_t n = vigia__lua_check_seq(L, 2, "n");
 	struct vigia_error err = {0};
-	return done(L, vigia_watcher_checkpoint(w->watcher, n, &err), &err);
+	return vigia__lua_done(L, vigia_watcher_checkpoint(w->watcher, n, &err), &err);
 }
 
 static int watcher_seek(lua_State *L)
 {
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	uint64_t n = vigia__lua_check_seq(L, 2, "n");
 	struct vigia_error err = {0};
 	lua_State *before = vigia__lua_registry_enter(w->owner, L);
 	int rc = vigia_watcher_seek(w->watcher, n, &err);
 	vigia__lua_registry_leave(w->owner, before);
-	return done(L, rc, &err);
+	return vigia__lua_done(L, rc, &err);
 }
 
 static int watcher_reload(lua_State *L)
 {
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	struct vigia_error err = {0};
 	lua_State *before = vigia__lua_registry_enter(w->owner, L);
 	int rc = vigia_watcher_reload(w->watcher, &err);
 	vigia__lua_registry_leave(w->owner, before);
-	return done(L, rc, &err);
+	return vigia__lua_done(L, rc, &err);
 }
 
 static int watcher_set_handler(lua_State *L)
 {
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	vigia__lua_check_type(L, 2, LUA_TFUNCTION, "handler");
 	lua_settop(L, 2);
 	struct vigia_error err = {0};
@@ -166,19 +153,19 @@ static int watcher_set_handler(lua_State *L)
 	lua_pop(L, 1);
 	lua_pushvalue(L, 1);
 	vigia__lua_handler_set_watcher(L, 5);
-	check(L, 1); /* again: a finalizer may have closed the registry since */
+	check_watcher(L, 1); /* again: a finalizer may have closed the registry since */
 	int rc = vigia_watcher_set_handler(w->watcher, &c, &err);
 	if (rc == VIGIA_OK) {
 		handler->watcher = w->watcher;
 		w->handler = handler;
 		vigia__lua_keep(L, 1, 2);
 	}
-	return done(L, rc, &err);
+	return vigia__lua_done(L, rc, &err);
 }
 
-/* Let the registry keep the watcher, argument 1, alive under its id, or no longer; nothing if it keeps another one
- * there. [-0, +0, m] */
-static void keep(lua_State *L, struct lua_watcher *w, bool kept)
+/* Let the registry keep_watcher the watcher, argument 1, alive under its id, or no longer; nothing if it keeps another
+ * one there. [-0, +0, m] */
+static void keep_watcher(lua_State *L, struct lua_watcher *w, bool kept)
 {
 	vigia__lua_push_kept(L, 1, 1);
 	vigia__lua_registry_push_kept(L, -1);
@@ -195,27 +182,27 @@ static void keep(lua_State *L, struct lua_watcher *w, bool kept)
 
 static int watcher_start(lua_State *L)
 {
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	struct vigia_error err = {0};
 	lua_settop(L, 1);
 	bool returns = w->watcher->detached;
 	if (returns) {
-		keep(L, w, true); /* before C has it again */
-		check(L, 1);      /* again: a finalizer may have closed the registry */
+		keep_watcher(L, w, true); /* before C has it again */
+		check_watcher(L, 1);      /* again: a finalizer may have closed the registry */
 	}
 	lua_State *before = vigia__lua_registry_enter(w->owner, L);
 	int rc = vigia_watcher_start(w->watcher, &err);
 	vigia__lua_registry_leave(w->owner, before);
-	if (returns && w->watcher->detached) keep(L, w, false);
-	return done(L, rc, &err);
+	if (returns && w->watcher->detached) keep_watcher(L, w, false);
+	return vigia__lua_done(L, rc, &err);
 }
 
-static bool stop(lua_State *L, struct lua_watcher *w, int64_t timeout_ns)
+static bool stop_watcher(lua_State *L, struct lua_watcher *w, int64_t timeout_ns)
 {
 	return vigia__lua_drive(L, w->owner, VIGIA_LUA_STOP, w->watcher, timeout_ns, NULL) == VIGIA_OK;
 }
 
-/* A stop that waits in a coroutine; the stack: the watcher, this. */
+/* A stop_watcher that waits in a coroutine; the stack: the watcher, this. */
 struct stopping {
 	int64_t until_mono_ns;
 	bool killed;
@@ -226,10 +213,10 @@ static int look_again(lua_State *L, int status, lua_KContext ctx);
 static int look(lua_State *L)
 {
 	struct lua_handler *h = vigia__lua_running(L);
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	struct stopping *s = vigia__lua_check(L, 2, &stopping_key, "vigia.stopping");
 	bool own = h->owner == w->owner;
-	if (!own) stop(L, w, 0); /* a turn: nobody else may drive that registry meanwhile */
+	if (!own) stop_watcher(L, w, 0); /* a turn: no other code drives that registry meanwhile */
 	bool rests = vigia__watcher_rests(w->watcher);
 	if (!rests && !s->killed && vigia__mono_ns() >= s->until_mono_ns) {
 		lua_State *before = vigia__lua_registry_enter(w->owner, L);
@@ -237,7 +224,7 @@ static int look(lua_State *L)
 		vigia__lua_registry_leave(w->owner, before);
 		if (s->killed) s->until_mono_ns = vigia__time_after(NULL, VIGIA_KILL_NS);
 	}
-	/* One whose handler is on the stack below waits for this one: it cannot stop before. */
+	/* One whose handler is on the stack below waits for this one: it cannot stop_watcher before. */
 	if (!rests && !w->watcher->running_handler && vigia__mono_ns() < s->until_mono_ns) {
 		int64_t next = own ? INT64_MAX : vigia__time_after(NULL, VIGIA_LUA_LOOK_NS);
 		if (own) h->owner->registry->stop_waits++;
@@ -260,27 +247,27 @@ static int look_again(lua_State *L, int status, lua_KContext ctx)
 
 static int watcher_stop(lua_State *L)
 {
-	struct lua_watcher *w = check(L, 1);
+	struct lua_watcher *w = check_watcher(L, 1);
 	int64_t timeout = vigia__lua_check_stop(L, 2);
 	struct lua_handler *h = vigia__lua_running(L);
-	/* A clock that is moved by hand does not end a wait for the time of a stop. */
+	/* A clock that is moved by hand does not end a wait for the time of a stop_watcher. */
 	bool waits = timeout > 0 && vigia__lua_may_suspend(L, h) && h->owner->registry->clock == NULL;
 	if (!waits) {
-		lua_pushboolean(L, stop(L, w, timeout));
+		lua_pushboolean(L, stop_watcher(L, w, timeout));
 		return 1;
 	}
 	lua_settop(L, 1);
 	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_key);
 	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout)};
-	if (stop(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
+	if (stop_watcher(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
 		lua_pushboolean(L, vigia__watcher_rests(w->watcher));
 		return 1;
 	}
 	return look(L);
 }
 
-/* Nobody has this handle any more. One that runs is kept by its registry, so this one was replaced, removed or stopped
- * for good, or goes together with its registry. */
+/* No reference to this handle is left. One that runs is kept by its registry, so this one was replaced, removed or
+ * stopped for good, or goes together with its registry. */
 static int watcher_gc(lua_State *L)
 {
 	struct lua_watcher *w = vigia__lua_collected(L, &class_key);
