@@ -122,7 +122,7 @@ function vigia.at_sequence_number(n) end
 ---@return vigia.Iterator
 function vigia.after_sequence_number(n) end
 
----Mark a table as an array, so that an empty one is stored as one. Decoded arrays are marked. Answers the same table.
+---Mark a table as an array, so that an empty one is stored as one. Decoded arrays are marked. Returns the same table.
 ---@generic T: table
 ---@param t T
 ---@return T
@@ -145,7 +145,7 @@ function vigia.register_type(name, class) end
 ---@field registry? vigia.Registry whose watchers' stats watchers() shows
 ---@field env? table what names mean at the prompt (default: _G)
 
----A prompt in the terminal: reads Lua, prints values, until Ctrl-D. Answers whether nothing failed. One at a time in a process; while it
+---A prompt in the terminal: reads Lua, prints values, until Ctrl-D. Returns whether nothing failed. One at a time in a process; while it
 ---runs, SIGINT, SIGTERM and SIGHUP are its own.
 ---@param options? vigia.ReplOptions
 ---@return boolean good
@@ -187,7 +187,7 @@ function vigia.to_json(event) end
 ---@class vigia.Store
 local Store = {}
 
----Conditions of a store_event or store_events. A call whose key is known stores nothing and answers the numbers of the call that brought
+---Conditions of a store_event or store_events. A call whose key is known stores nothing and returns the numbers of the call that brought
 ---it, whatever its events and if_last are; a key is known for as long as the last event it brought is kept.
 ---@class vigia.AppendOptions
 ---@field if_last? integer store only if the last number ever given is this one; else "sequence_conflict"
@@ -220,14 +220,14 @@ function Store:store_events(events, options) end
 ---A request of store:get_events.
 ---@class vigia.GetEvents
 ---@field event_iterator? vigia.Iterator default: trim horizon
----@field limit? integer most events to answer, 0 = no bound (default 0)
+---@field limit? integer most events to return, 0 = no bound (default 0)
 ---@field filter? vigia.Filter|vigia.Predicate
 ---@field where? vigia.Predicate asked about what the lists let through; what it raises is raised
 ---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
 ---@field scan? "slice"|"end" return after about 10 ms of events that are not wanted, or go on to the end of the log (default "slice")
 ---@field watcher_id? string for your logs; not used otherwise
 
----What store:get_events answers.
+---What store:get_events returns.
 ---@class vigia.Events
 ---@field events vigia.Event[]
 ---@field next_event_iterator vigia.Iterator
@@ -296,7 +296,7 @@ function Store:checkpoints() end
 ---@return vigia.Error? err
 function Store:holds() end
 
----What store:gc answers.
+---What store:gc returns.
 ---@class vigia.Collected
 ---@field removed integer how many events
 ---@field oldest integer the number of the oldest event that is left, 0 = none
@@ -309,7 +309,7 @@ function Store:holds() end
 ---@return vigia.Error? err
 function Store:gc() end
 
----What store:stats answers.
+---What store:stats returns.
 ---@class vigia.StoreStats
 ---@field path string
 ---@field backend "lmdb"|"memory"
@@ -383,7 +383,7 @@ function Store:sync() end
 ---@return vigia.Error? err
 function Store:backup(path, options) end
 
----End the service of this handle: waiting calls return, later ones answer "store_closed". Safe twice. What waits in memory is committed,
+---End the service of this handle: waiting calls return, later ones return "store_closed". Safe twice. What waits in memory is committed,
 ---for which a full map is exceeded. A handle that is collected tells by a warning (`warn`) what could not be.
 ---@return true? ok
 ---@return vigia.Error? err what waited could not be committed, with the number of events; the handle is closed all the same
@@ -398,7 +398,7 @@ local Registry = {}
 ---@alias vigia.Handler fun(event: vigia.Event, ctx: vigia.Context): any
 ---A handler fails if it raises an error, or returns nil or false and a message, or a function or a thread. Anything else is a success.
 
----What a handler is told beside its event.
+---What a handler gets beside its event.
 ---@class vigia.Context
 ---@field attempt integer 1 for the first try
 ---@field watcher vigia.Watcher
@@ -447,12 +447,12 @@ local Registry = {}
 ---A script is called once, with this.
 ---@class vigia.Given
 ---@field store vigia.Store
----@field log fun(level: "debug"|"info"|"warn"|"error", message: string) into the log of who watches
+---@field log fun(level: "debug"|"info"|"warn"|"error", message: string) into the log of the registry that watches
 ---@field set table
 
----It answers its handler, or this and any option of a watcher but auto_start.
+---It returns its handler, or this and any option of a watcher but auto_start.
 ---@class vigia.Script
----@field id? string for who watches without one (default: the file's name without .lua)
+---@field id? string if registry:watch is given none (default: the file's name without .lua)
 ---@field handle vigia.Handler
 ---@field init? fun(ctx: {store: vigia.Store, watcher: vigia.Watcher, log: function}): any before the first event, after each start
 ---@field stop? fun(ctx: {store: vigia.Store, watcher: vigia.Watcher, log: function}): any when the watcher has stopped
@@ -527,7 +527,7 @@ local Watcher = {}
 ---@return string
 function Watcher:id() end
 
----What watcher:stats answers.
+---What watcher:stats returns.
 ---@class vigia.WatcherStats
 ---@field id string
 ---@field state "idle"|"running"|"stopping"|"stopped"
@@ -625,7 +625,7 @@ function testing.context(fields) end
 
 ---A watcher whose methods are luassert's spies and succeed. Needs luassert.
 ---@param id? string default "watcher"
----@param stats? table fields of what its stats answers
+---@param stats? table fields of what its stats returns
 ---@return vigia.Watcher
 function testing.watcher(id, stats) end
 
@@ -693,7 +693,7 @@ function Handler:seq_nums(only_handled) end
 ---@field calls vigia.testing.StoreCall[] in order, those of a registry too
 local MockStore = {}
 
----Let the next calls of a method answer nil and an error.
+---Make the next calls of a method return nil and an error.
 ---@param method string
 ---@param err? vigia.Error|table|string an error, its fields, or its message (code "io_error")
 ---@param count? integer default 1

@@ -79,13 +79,13 @@ local function commands(store, registry)
 		local found = setmetatable({}, Events)
 		while limit == 0 or #found < limit do
 			request.limit = limit == 0 and 0 or limit - #found
-			local answer, err = store:get_events(request)
-			if not answer then return nil, err end
-			table.move(answer.events, 1, #answer.events, #found + 1, found)
-			if answer.next_event_iterator == request.event_iterator then break end
+			local result, err = store:get_events(request)
+			if not result then return nil, err end
+			table.move(result.events, 1, #result.events, #found + 1, found)
+			if result.next_event_iterator == request.event_iterator then break end
 			-- Others may store faster than this reads.
 			if #found > 0 and found[#found].seq_num >= latest then break end
-			request.event_iterator = answer.next_event_iterator
+			request.event_iterator = result.next_event_iterator
 		end
 		return found
 	end
@@ -136,9 +136,9 @@ local function known_names(store)
 	local names = {}
 	if not store then return names end
 	local latest = store:get_latest_event_num() or 0
-	local answer = store:get_events{event_iterator = core.at_sequence_number(math.max(1, latest - KNOWN_EVENTS + 1)), timeout = 0,
+	local result = store:get_events{event_iterator = core.at_sequence_number(math.max(1, latest - KNOWN_EVENTS + 1)), timeout = 0,
 		limit = KNOWN_EVENTS}
-	for _, event in ipairs(answer and answer.events or {}) do names[event.object_type] = true end
+	for _, event in ipairs(result and result.events or {}) do names[event.object_type] = true end
 	for id in pairs(store:checkpoints() or {}) do names[id] = true end
 	for id in pairs(store:holds() or {}) do names[id] = true end
 	for name in pairs(names) do -- what would not stand in a string as it is
@@ -266,7 +266,7 @@ local function history_path()
 	return state and state .. "/vigia/history"
 end
 
--- The REPL's frames below the user's are nobody's business.
+-- Without the REPL's own frames, which are below the user's.
 local function shorten(trace)
 	return (trace:gsub("\n%s+[^\n]*vigia/repl%.lua:%d+: in .*", "")
 		:gsub("in upvalue 'chunk'", "in this chunk"))
@@ -291,7 +291,7 @@ local function check(options)
 	if problem then error(("bad argument #1 to 'repl' (%s)"):format(problem), 4) end
 end
 
----Read, run and print until the input ends. Answers whether all went well.
+---Read, run and print until the input ends. Returns whether nothing failed.
 ---@param options? vigia.ReplOptions
 function M.run(options)
 	options = options or {}

@@ -41,7 +41,7 @@ local Handler = {}
 Handler.__index = Handler
 Handler.__name = "vigia.testing.Handler"
 
--- Whether this call is to fail, and with what.
+-- The error that this call was set to fail with, if any.
 local function verdict(handler, event, ctx)
 	if handler.always then return true, handler.always_error end
 	for _, rule in ipairs(handler.rules) do
@@ -197,13 +197,13 @@ function M.watcher(id, stats)
 	return spies({}, {
 		id = function() return id end,
 		stats = function()
-			local answer = {
+			local result = {
 				id = id, state = "running", next_event_iterator = vigia.after_sequence_number(0), last_processed_seq_num = 0,
 				last_processed_event_time = 0, last_listen_time = 0, lag = 0, processed = 0, failed = 0, retried = 0, skipped = 0,
 				missed = 0, fetch_errors = 0,
 			}
-			for name, value in pairs(stats or {}) do answer[name] = value end
-			return answer
+			for name, value in pairs(stats or {}) do result[name] = value end
+			return result
 		end,
 		checkpoint = yes, seek_to_offset = yes, set_handler = yes, start = yes, stop = yes, reload = yes,
 	})

@@ -138,9 +138,9 @@ local PLACES <const> = {
 		end
 	end,
 	get_events = function(values, take)
-		local answer = values[1]
-		if type(answer) ~= "table" or type(answer.events) ~= "table" then return end
-		for i, event in ipairs(answer.events) do
+		local result = values[1]
+		if type(result) ~= "table" or type(result.events) ~= "table" then return end
+		for i, event in ipairs(result.events) do
 			take(event, "object", 1, "events", i)
 		end
 	end,

@@ -54,7 +54,7 @@ function M.new(inner, functions)
 	return setmetatable(self, class)
 end
 
--- Of these functions' errors the caller hears as a serialization_error or deserialization_error.
+-- The caller gets errors of these functions as a serialization_error or deserialization_error.
 local function changed(code, f, object, event)
 	local ok, result = pcall(f, object)
 	if ok then return true, result end
@@ -150,10 +150,10 @@ function Wrapper:get_events(request)
 		kept[event.seq_num] = result
 		return true
 	end
-	local answer, err = self.inner:get_events(inner_request)
-	if not answer then return nil, err end
+	local result, err = self.inner:get_events(inner_request)
+	if not result then return nil, err end
 	local events = {}
-	for _, event in ipairs(answer.events) do
+	for _, event in ipairs(result.events) do
 		if event.seq_num == failed then
 			-- What is before it comes first; the next call begins with it and tells.
 			if #events == 0 then return nil, failure end
@@ -161,7 +161,7 @@ function Wrapper:get_events(request)
 		end
 		events[#events + 1] = kept[event.seq_num]
 	end
-	return {events = events, next_event_iterator = answer.next_event_iterator, at_end = answer.at_end}
+	return {events = events, next_event_iterator = result.next_event_iterator, at_end = result.at_end}
 end
 
 ---- the end ----

@@ -83,11 +83,11 @@ function M.run(args)
 	end
 	local changes = changes_of(args.settings)
 	local store <close> = util.open_store(args, {create = false})
-	local ok, answer, err = pcall(store.configure, store, changes)
+	local ok, result, err = pcall(store.configure, store, changes)
 	if not ok then
-		util.usage("%s", (tostring(answer):gsub("^.-%(settings: (.*)%)$", "%1"):gsub("^bad argument #%d to '[^']*' ", "")))
+		util.usage("%s", (tostring(result):gsub("^.-%(settings: (.*)%)$", "%1"):gsub("^bad argument #%d to '[^']*' ", "")))
 	end
-	util.check(answer, err)
+	util.check(result, err)
 	return util.OK
 end
 

@@ -35,7 +35,7 @@ function M.define(command)
 	command:option("--operation"):argname("OP"):count("*"):target("operations"):convert(parse_name("--operation"))
 		:description("Only events of this operation. May be given several times.")
 	command:option("--limit"):argname("N"):convert(util.whole_number("--limit", 0)):overwrite(false)
-		:description("At most so many events (default: 0, all).")
+		:description("Print at most this many events (default: 0, all).")
 	command:flag("--follow"):description("Go on with new events as they are stored.")
 end
 
@@ -49,7 +49,7 @@ function M.run(args)
 		follow = args.follow or false,
 		fd = 1,
 	})
-	-- A closed pipe: whoever read the output has seen enough.
+	-- A closed pipe: the reader has seen enough.
 	if err and err.cause ~= "Broken pipe" then
 		util.fail("%s", tostring(err))
 	end

@@ -15,13 +15,13 @@ function M.define(command)
 	command:flag("--json"):description("One JSON object instead of a line.")
 end
 
-local function why(answer, stats)
-	if answer.reason == "off" then
+local function why(result, stats)
+	if result.reason == "off" then
 		return "gc_age_threshold, max_events and max_bytes are 0: nothing is ever removed"
-	elseif answer.reason == "no_checkpoint" then
+	elseif result.reason == "no_checkpoint" then
 		return "old events are kept: no watcher has a checkpoint yet"
-	elseif answer.reason == "held" and answer.held_by then
-		return ("watcher '%s' holds the rest back; `vigia checkpoints` shows where it is"):format(util.printable(answer.held_by))
+	elseif result.reason == "held" and result.held_by then
+		return ("watcher '%s' holds the rest back; `vigia checkpoints` shows where it is"):format(util.printable(result.held_by))
 	elseif stats.events > 0 then
 		return "nothing else is old enough"
 	end
@@ -30,18 +30,18 @@ end
 
 function M.run(args)
 	local store <close> = util.open_store(args, {create = false})
-	local removed, answer = 0
+	local removed, result = 0
 	repeat
-		answer = util.check(store:gc())
-		removed = removed + answer.removed
-	until answer.reason ~= "bound" or require("vigia.core").interrupted()
+		result = util.check(store:gc())
+		removed = removed + result.removed
+	until result.reason ~= "bound" or require("vigia.core").interrupted()
 	if args.json then
-		util.write(util.json_object({{"removed", removed}, {"oldest", answer.oldest}, {"reason", answer.reason},
-			{"held_by", answer.held_by}}), "\n")
+		util.write(util.json_object({{"removed", removed}, {"oldest", result.oldest}, {"reason", result.reason},
+			{"held_by", result.held_by}}), "\n")
 		return util.OK
 	end
 	util.write(("%s removed"):format(util.count(removed, "event")))
-	local reason = why(answer, util.check(store:stats()))
+	local reason = why(result, util.check(store:stats()))
 	util.write(reason and "; " .. reason or "", "\n")
 	return util.OK
 end

@@ -1,4 +1,4 @@
--- main.lua - the program `vigia`: finds the command, runs it, answers the exit status.
+-- main.lua - the program `vigia`: finds the command, runs it, returns the exit status.
 --
 -- The host (runtime/main.c) calls the function this file returns with the words of the command line. Each command is a file beside
 -- this one: {name =, summary =, define = function(argparse command), run = function(args, parser) -> status}.
@@ -82,7 +82,7 @@ local function build_parser()
 end
 
 local function run(words)
-	-- Known without the parser, so that it answers at once.
+	-- Does without the parser, and so is fast.
 	if #words == 1 and words[1] == "--version" then
 		show(require("vigia")._VERSION)
 	end
@@ -96,7 +96,7 @@ local function run(words)
 	return commands[args.command].run(args, parser)
 end
 
--- Errors that nobody meant keep their traceback.
+-- Unexpected errors keep their traceback.
 local function on_error(value)
 	if util.is_exit(value) then
 		return value

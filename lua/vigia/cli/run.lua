@@ -16,7 +16,7 @@ The table may also hold: id, the watcher's name (else the script's, without .lua
 called once before the first event; stop(ctx), called when the watcher has stopped; and any
 option of registry:watch (`vigia options`). `require` in a script finds modules beside it first.
 --cpu, --memory and --libraries cap what each script may use; a script that goes over a cap is
-stopped, the event counts as failed, and the script is loaded anew. A script cannot change that.
+stopped, the event counts as failed, and the script is loaded again. A script cannot change that.
 With --isolate a script that crashes, or computes in C for ever, is such a failure, too.
 SIGINT, SIGTERM and SIGHUP let the handlers in progress finish, save the checkpoints, run the
 stop functions and end with exit status 0; a SIGINT or SIGHUP that was ignored at the start
@@ -32,7 +32,7 @@ status 1, or, with --wait, takes over at once when that process is gone, however
 
 local MAX_WAIT = 30
 local STOP_TIMEOUT = 30
-local GRACE = 1 -- seconds that an idle watcher's thread may take to hear of it, with a timeout of 0
+local GRACE = 1 -- seconds that an idle watcher's thread may take to notice a stop, with a timeout of 0
 local LEVELS = {debug = "DEBUG", info = "INFO", warn = "WARN", error = "ERROR"}
 
 function M.define(command)
@@ -54,7 +54,7 @@ function M.define(command)
 		:description("The Lua libraries that the scripts see beside base and vigia: string,table, say.")
 	command:flag("--isolate"):description("Run each script in a process of its own.")
 	command:option("--stop-timeout"):argname("SECONDS"):convert(util.seconds("--stop-timeout")):overwrite(false)
-		:description(("How long to wait for handlers when it is to end (default: %d)."):format(STOP_TIMEOUT))
+		:description(("How long to wait for handlers at the end (default: %d)."):format(STOP_TIMEOUT))
 	command:flag("--verbose"):description("Show informational log lines too.")
 end
 
@@ -171,7 +171,7 @@ local function start_all(entries, store, wait, log)
 	return nil
 end
 
--- Stop all watchers; each runs its stop. Adds what went wrong to `problems`, in order. Answers whether all threads have stopped.
+-- Stop all watchers; each runs its stop. Adds what went wrong to `problems`, in order. Returns whether all threads have stopped.
 local function stop_all(registry, entries, problems, timeout)
 	local ok, err = registry:stop({timeout = timeout})
 	if err then
@@ -226,7 +226,7 @@ local function gave_up(stats, max_wait)
 	return ("watcher '%s': %s after %g s: %s"):format(util.printable(stats.id), what, max_wait, tostring(stats.last_error))
 end
 
--- Look at every watcher. Answers whether all have passed the target, how long to wait at most before the next look, and a problem if
+-- Look at every watcher. Returns whether all have passed the target, how long to wait at most before the next look, and a problem if
 -- one cannot get on.
 local function look(entries, target, now, max_wait)
 	local all_passed, wait = true, 1
@@ -319,7 +319,7 @@ function M.run(args)
 			problem = drive(registry, entries)
 		end
 	end
-	-- A signal is the usual way to end, and so is a reader of the output who has seen enough.
+	-- A signal is the usual way to end, and so is a reader of the output that has seen enough.
 	if core.output_gone() or (type(problem) == "table" and problem.code == "interrupted") then
 		problem = nil
 	end

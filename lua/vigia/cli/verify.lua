@@ -39,20 +39,20 @@ end
 
 ---- A walk over the store, by one child process after another ----
 
--- One child looks at the events from `from` to `upto` (nil, nil: all), in pieces of so many. `hear` is told what it says, and may end it by
--- an answer. Answers how it ended ("done", "unreadable", "left"), and with that what it said, how many events it looked at, the last of
--- them (nil: it did not get so far as to know) and whether it came to what is beside them.
-local function look(path, from, upto, piece, hear)
+-- One child looks at the events from `from` to `upto` (nil, nil: all), in pieces of `piece` events. `report` is called with what it finds,
+-- and may end it by returning a true value. Returns a table: how it ended ("done", "unreadable", "left"), its text, how many events it saw,
+-- the last of them (nil: unknown), and whether it came to what is beside the events.
+local function look(path, from, upto, piece, report)
 	local next, err, _, child <close> = -- luacheck: ignore 211/child
 		require("vigia.core").verify(path, from or 0, upto or 0, piece or 0)
 	util.check(next, err)
 	local begin, at, beside
 	for what, a, b, c, text, code in next do
 		if what == "interrupted" then
-			hear("ended")
+			report("ended")
 			util.fail("interrupted before all was looked at")
 		elseif what == "failed" then
-			hear("ended")
+			report("ended")
 			if code == "store_not_found" then util.fail("%s", util.no_such_store(path, text)) end
 			util.fail("%s", text)
 		elseif what == "progress" then
@@ -67,7 +67,7 @@ local function look(path, from, upto, piece, hear)
 		elseif what == "unreadable" then
 			result.what = what
 			return result
-		elseif hear(what, a, b, c, text) then
+		elseif report(what, a, b, c, text) then
 			result.what = "left"
 			return result
 		end
@@ -94,20 +94,20 @@ local function behind(path, bad, last)
 	return high
 end
 
--- Damaged pages that end a child are passed: behind them another one goes on. `hear` is told of progress, and what is damaged by
--- ("damaged", first, last, text). Answers the counts.
-local function walk(path, hear)
+-- Damaged pages that end a child are passed: another one goes on behind them. `report` is called with progress, and with damage as
+-- ("damaged", first, last, text). Returns the counts.
+local function walk(path, report)
 	local from, first, last, piece, events = nil, nil, nil, nil, 0
 	local function tell(what, a, b, c, text)
 		if what == "progress" then
 			if not from then first, last = b, c end
-			if last then hear(what, a, first, last) end
+			if last then report(what, a, first, last) end
 		elseif what == "beside" then
-			if last then hear("progress", last, first, last) end
+			if last then report("progress", last, first, last) end
 		elseif what == "damaged" then
-			hear(what, a, a, text)
+			report(what, a, a, text)
 		elseif what == "ended" then
-			hear(what)
+			report(what)
 		end
 	end
 	while true do
@@ -115,11 +115,11 @@ local function walk(path, hear)
 		events = events + seen.events
 		if seen.what == "done" then return events, seen.checkpoints, seen.keys end
 		if seen.beside then
-			hear("damaged", 0, 0, "what is kept beside the events cannot be read: " .. seen.text)
+			report("damaged", 0, 0, "what is kept beside the events cannot be read: " .. seen.text)
 			return events, 0, 0
 		end
 		if from and not seen.at then
-			hear("damaged", 0, 0, "cannot be opened, pages of the file are damaged: " .. seen.text)
+			report("damaged", 0, 0, "cannot be opened, pages of the file are damaged: " .. seen.text)
 			return events, 0, 0
 		elseif not seen.at then
 			from = 1 -- not even where the events begin and end
@@ -128,7 +128,7 @@ local function walk(path, hear)
 		else
 			local bad = seen.at + 1
 			local good = behind(path, bad, last)
-			hear("damaged", bad, (good or bad + 1) - 1, "cannot be read, pages of the file are damaged" ..
+			report("damaged", bad, (good or bad + 1) - 1, "cannot be read, pages of the file are damaged" ..
 				(good and ": " or ", nor what is behind it: ") .. seen.text)
 			if not good then good, last = bad + 1, bad end
 			from, piece = good, nil
@@ -140,7 +140,7 @@ function M.run(args)
 	local path = util.store_path(args)
 	local on_terminal = require("vigia.core").isatty(STDERR)
 	local damaged = 0
-	local function hear(what, a, b, c)
+	local function report(what, a, b, c)
 		if what == "progress" then
 			if on_terminal then show_progress(a, b, c) end
 			return
@@ -151,8 +151,8 @@ function M.run(args)
 			write_found(args, a, b, c)
 		end
 	end
-	local events, checkpoints, keys = walk(path, hear)
-	hear("ended")
+	local events, checkpoints, keys = walk(path, report)
+	report("ended")
 	if args.json then
 		util.write(util.json_object({{"events", events}, {"checkpoints", checkpoints}, {"keys", keys}, {"damaged", damaged}}), "\n")
 	else
