@@ -339,8 +339,13 @@ static void test_recode(void **state)
 		rc = vigia__event_recode(&tight, 0, "json", 1000, &err);
 		vigia__alloc_fail_at(0, 0);
 		assert_int_equal(rc, err.code);
-		if (rc < 0) assert_error(rc, VIGIA_ENOMEM, &err, "memory");
-		if (rc < 0) assert_int_equal(tight.len, 0);
+		if (rc < 0) {
+			assert_error(rc, VIGIA_ENOMEM, &err, "memory");
+			assert_int_equal(tight.len, 0);
+		} else {
+			assert_int_equal(vigia__event_head(tight.data, tight.len, &head), 0);
+			assert_memory_equal(head.serializer.data, "json", 4);
+		}
 		vigia__buf_deinit(&tight);
 	}
 	assert_true(nth > 2);
