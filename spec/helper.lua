@@ -449,6 +449,15 @@ function M.program()
 	return found and lfs.attributes(found, "mode") == "file" and found or nil
 end
 
+-- Flags for the compiler of a program that is linked with a library of this build: those of its sanitizer, its counters.
+function M.flags()
+	local program = assert(M.program(), "no program `vigia` beside vigia/core.so: set VIGIA_PROGRAM")
+	local cache = M.read_file(program:match("^(.*)/") .. "/CMakeCache.txt")
+	local sanitizer = cache:match("\nVIGIA_SANITIZE:%w+=(%a+)")
+	return (sanitizer and "-fno-omit-frame-pointer -fsanitize=" .. sanitizer:gsub("^address$", "address,undefined") or "")
+		.. (cache:find("\nVIGIA_COUNT:BOOL=ON\n") and " -Wl,--whole-archive -lgcov -Wl,--no-whole-archive" or "")
+end
+
 -- End a spec and say aloud that it is left out, and why. (The pending of busted's API, unlike that in a spec file, would do nothing.)
 M.pending = require "busted.core"().pending
 M.quoted = quoted

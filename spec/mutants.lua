@@ -12,6 +12,7 @@
 --     spec/c/mutants.sh --report     writes spec/mutants.txt from what was found until now
 --         --jobs N                   so many at the same time (2)
 --         --seed N, --count N        other bugs by rule, and how many
+--         --build NAME               on build/NAME (dev); with --hand
 --
 -- Those by rule were chosen by a seed once, and are in spec/mutants.txt, which a run reads first: what it says was killed is not tried
 -- again without --fresh. A line that moved to another function or file is found there by its text; for one that is gone the seed chooses
@@ -45,7 +46,7 @@ do
 		if name == "hand" or name == "list" or name == "again" or name == "full" or name == "map"
 			or name == "first" or name == "report" or name == "fresh" then
 			options[name] = true
-		elseif name == "only" or name == "worker" or name == "by" then
+		elseif name == "only" or name == "worker" or name == "by" or name == "build" then
 			options[name], n = assert(arg[n + 1], "a word is missing"), n + 1
 		elseif name == "jobs" or name == "seed" or name == "count" then
 			options[name], n = assert(math.tointeger(tonumber(arg[n + 1])), "a number is missing"), n + 1
@@ -57,7 +58,7 @@ do
 	end
 end
 
-build.init(root)
+build.init(root, options.build or "dev")
 local place = root .. "/build/mutants"
 local results_dir = place .. "/results"
 

@@ -18,9 +18,7 @@ describe("an installed Vigia", function()
 	if build:sub(1, 1) ~= "/" then build = root .. "/" .. build end
 	local prefix, lib
 
-	-- What is compiled against a module with a sanitizer needs the flags.
-	local sanitized = helper.preload and read(build .. "/CMakeCache.txt"):match("\nVIGIA_SANITIZE:%w+=(%a+)")
-	local flags = sanitized and "-fno-omit-frame-pointer -fsanitize=" .. sanitized:gsub("^address$", "address,undefined") or ""
+	local flags = helper.flags()
 
 	-- Run a shell command in the test's folder; it must end well. Answers what it wrote.
 	local function sh(command, ...)
@@ -37,7 +35,7 @@ describe("an installed Vigia", function()
 
 	-- The shell words that let lua5.4 find the installed module, and nothing else of ours.
 	local function lua_command()
-		local options = sanitized and "ASAN_OPTIONS=detect_leaks=0 " or ""
+		local options = helper.preload and "ASAN_OPTIONS=detect_leaks=0 " or ""
 		local share = prefix .. "/share/lua/5.4/"
 		return ("%sLUA_PATH=%s LUA_CPATH=%s %s"):format(options, quoted(share .. "?.lua;" .. share .. "?/init.lua"),
 			quoted(lib .. "/lua/5.4/?.so"), helper.lua)
@@ -64,7 +62,7 @@ describe("an installed Vigia", function()
 			local bare, version = name:match("^([^@]+)@*(.*)$")
 			if bare:find("^vigia__") then
 				assert(version:find("^VIGIA_PRIVATE_%d+%.%d+%.%d+$"), name)
-			elseif not (bare:find("^VIGIA_") or sanitized and bare:find("^__")) then
+			elseif not (bare:find("^VIGIA_") or helper.preload and bare:find("^__")) then
 				assert(version:find("^VIGIA_%d+$"), name)
 				public[#public + 1] = bare
 			end
@@ -79,7 +77,7 @@ describe("an installed Vigia", function()
 		local count = 0
 		for name in in_root("nm -g --defined-only %s", quoted(lib .. "/libvigia.a")):gmatch("%x+ [A-Z] (%S+)\n") do
 			-- A sanitizer adds names of its own.
-			if not (sanitized and name:find("^__")) then assert(name:find("^vigia_"), name) end
+			if not (helper.preload and name:find("^__")) then assert(name:find("^vigia_"), name) end
 			count = count + 1
 		end
 		assert(count > 30)
@@ -231,7 +229,7 @@ describe("an installed Vigia", function()
 			for _, option in ipairs(core.options(kind)) do helper.mentions(read(page), "\n.It Li " .. option.name .. "\n") end
 		end
 		for _, err in ipairs(core.errors()) do helper.mentions(read(page), "\n.It Li " .. err.code .. "\n") end
-		if not sanitized then assert(lfs.attributes(prefix .. "/share/man/man1/vigia.1"), "it is not installed") end
+		if not helper.preload then assert(lfs.attributes(prefix .. "/share/man/man1/vigia.1"), "it is not installed") end
 	end)
 
 	for shell, file in pairs{bash = "bash-completion/completions/vigia", zsh = "zsh/vendor-completions/_vigia",
@@ -241,7 +239,7 @@ describe("an installed Vigia", function()
 			if os.execute("command -v " .. shell .. " >/dev/null") then
 				sh("%s completion %s > c && %s -n c", quoted(build .. "/vigia"), shell, shell)
 			end
-			if not sanitized then assert(lfs.attributes(prefix .. "/share/" .. file), "it is not installed") end
+			if not helper.preload then assert(lfs.attributes(prefix .. "/share/" .. file), "it is not installed") end
 		end)
 	end
 
@@ -254,7 +252,7 @@ describe("an installed Vigia", function()
 
 	-- ---- packages ----
 
-	local packages = os.getenv("VIGIA_PACKAGES") and not sanitized
+	local packages = os.getenv("VIGIA_PACKAGES") and not helper.preload
 	local try = packages and it or function(name) pending(name .. " (scripts/test --packages tries it)") end
 
 	try("becomes a .deb that holds all of it and names what it needs", function()

@@ -60,9 +60,8 @@ for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 	function runners.c(block)
 		write("example.c", block.text)
 		local library = quoted(build .. "/libvigia.a")
-		local flags = "$(nm " .. library .. " 2>/dev/null | grep -q __asan_init && echo -fsanitize=address,undefined)"
 		return run(("cc -std=c11 -Wall -Wextra -Werror %s -I%s example.c %s -llmdb -lmsgpackc -ljansson -lm -lpthread -o example && ./example")
-			:format(flags, quoted(root .. "/runtime/include"), library))
+			:format(helper.flags(), quoted(root .. "/runtime/include"), library))
 	end
 
 	-- A spec file: what busted says of it, without the marks and the time.

@@ -630,7 +630,8 @@ describe("a store file", function()
 			local output = helper.run_lua(("chmod 644 %s/*.lua; %s"):format(helper.quoted(helper.path()), prefix),
 				"local store, err = vigia.open(arg[1]) print(store, err and err.code)", helper.path("store"))
 			if output:find("module 'vigia", 1, true) then return pending("another user cannot read the module") end
-			assert.equal("nil\tpermission_denied\n", output)
+			-- Behind it a build that counts says that it cannot write its counters as another user.
+			assert.equal("nil\tpermission_denied", output:match("^[^\n]*"))
 		end)
 
 		it("becomes one if it is empty, as a maker that died left it, but not for who only reads [S19f]", function()

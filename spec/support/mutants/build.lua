@@ -44,10 +44,10 @@ M.output_of = output_of
 
 local base = {} -- root =, dir =, compile = {source -> command}, link = {target -> command}
 
-function M.init(root)
-	base.root, base.dir, base.compile, base.link = root, root .. "/build/dev", {}, {}
+function M.init(root, name)
+	base.root, base.dir, base.compile, base.link = root, root .. "/build/" .. name, {}, {}
 	local text = M.read(base.dir .. "/compile_commands.json")
-	assert(text, "build/dev is not there: build it first (cmake --preset dev && cmake --build --preset dev)")
+	assert(text, ("build/%s is not there: build it first (cmake --preset %s && cmake --build --preset %s)"):format(name, name, name))
 	for entry in text:gmatch("%b{}") do
 		local command = entry:match('"command": "(.-)",\n'):gsub("\\(.)", "%1")
 		local file = entry:match('"file": "(.-)"'):sub(#root + 2)
