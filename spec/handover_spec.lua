@@ -7,8 +7,8 @@ local vigia = require "vigia"
 
 local mentions = helper.mentions
 
--- A program with sanitizers takes its time to start.
-local HAND_OVERS <const> = os.getenv("ASAN_OPTIONS") and not os.getenv("VIGIA_SOAK") and 60 or 500
+-- Each starts a program.
+local HAND_OVERS <const> = os.getenv("VIGIA_SOAK") and 500 or 60
 
 -- Writes into a journal whose process it is, and answers each Job with an Ack that names it and says when it began.
 local HANDLER = [[
