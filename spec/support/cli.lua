@@ -65,7 +65,7 @@ end
 function M.run(words, options)
 	options = options or {}
 	local out_path, err_path = new_path("out"), new_path("err")
-	local line = "timeout -k 5 60 " .. command_line(words, options, err_path) .. " " .. (options.redirect or ">" .. quoted(out_path))
+	local line = "timeout -k 5 240 " .. command_line(words, options, err_path) .. " " .. (options.redirect or ">" .. quoted(out_path))
 	local _, _, status = os.execute(line)
 	return {status = status, out = M.read(out_path), err = M.read(err_path)}
 end
