@@ -1,5 +1,5 @@
 /*
- * hook.c - waits that a hook ends. What it promises is in hook.h.
+ * hook.c - waits that a hook ends, and the hook of a coroutine. What it promises is in hook.h.
  */
 #include "hook.h"
 

@@ -1,5 +1,5 @@
 /*
- * hook.h - waits that a hook ends: what a signal handler of the application wants to happen in Lua.
+ * hook.h - waits that a hook of a signal handler ends, and the hook that a handler's coroutine follows.
  *
  * A signal handler cannot call into Lua; it sets a hook that the interpreter runs at its next instruction. So does the
  * SIGINT handler of the program lua, whose hook raises "interrupted!". While we wait in C there is no next instruction:

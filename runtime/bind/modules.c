@@ -26,9 +26,10 @@ struct kept {
 static struct kept *_Atomic first; /* pushed to only, so that a fork finds it whole */
 static atomic_int count;
 
-static bool is_ours(const char *name)
+/* Is it a module of lua/vigia/? */
+static bool is_of_vigia(const char *name)
 {
-	return strcmp(name, "vigia.script") == 0 || strcmp(name, "vigia.text") == 0;
+	return strncmp(name, "vigia.", 6) == 0;
 }
 
 static const struct kept *find_module(const char *name, const char *path)
@@ -84,7 +85,7 @@ static int search(lua_State *L)
 	lua_settop(L, 1);
 	lua_getfield(L, lua_upvalueindex(2), "path"); /* 2 */
 	const char *path = lua_tostring(L, 2);
-	const struct kept *kept = path && is_ours(name) ? find_module(name, path) : NULL;
+	const struct kept *kept = path && is_of_vigia(name) ? find_module(name, path) : NULL;
 	/* The name is that of errors only; the function has the one it was compiled with. */
 	if (kept && luaL_loadbufferx(L, (const char *)kept->code.data, kept->code.len, kept->name, "b") == LUA_OK) {
 		lua_pushstring(L, kept->file);
@@ -94,7 +95,7 @@ static int search(lua_State *L)
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushvalue(L, 1);
 	lua_call(L, 1, 2); /* 3: the function, or where it looked; 4: the file */
-	if (path && kept == NULL && is_ours(name) && lua_isfunction(L, 3) && lua_type(L, 4) == LUA_TSTRING) {
+	if (path && kept == NULL && is_of_vigia(name) && lua_isfunction(L, 3) && lua_type(L, 4) == LUA_TSTRING) {
 		lua_pushvalue(L, 3);
 		keep_module(L, name, path, lua_tostring(L, 4));
 		lua_pop(L, 1);
