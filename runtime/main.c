@@ -15,7 +15,9 @@
  *     stepper             ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
  *     backoff             attempt -> delay
  *     retention           ages, checkpoints, limits -> what may be removed
- *     options settings    every option: name, unit, default, limits, help; those that belong to a file
+ *     option_tables       every option: name, unit, default, limits, help
+ *     options settings    setting and checking them by their rows; those that belong to a file
+ *     nearest             the name that a misspelled one means
  *     json json_write json_event base64   NDJSON <-> events
  *     serial              the serializer that an event names
  *     limit               how often the same thing is told

@@ -10,6 +10,7 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/filter.h"
+#include "../core/nearest.h"
 #include "../core/options.h"
 #include "cap.h"
 #include "iterator.h"

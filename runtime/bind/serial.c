@@ -10,6 +10,7 @@
 #include "../core/serial.h"
 #include "../store/store.h"
 #include "../core/buf.h"
+#include "../core/nearest.h"
 #include "../core/options.h"
 #include "cap.h"
 #include "encode.h"

@@ -1,5 +1,5 @@
 /*
- * settings.c - the settings of a store's file in Lua, by the rows of the table in core/options.c.
+ * settings.c - the settings of a store's file in Lua, by the rows of the table in core/option_tables.c.
  */
 #include "settings.h"
 

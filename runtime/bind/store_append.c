@@ -7,7 +7,7 @@
 
 #include "../core/buf.h"
 #include "../core/error.h"
-#include "../core/options.h"
+#include "../core/nearest.h"
 #include "../store/backend.h"
 #include "../store/store.h"
 #include "append.h"

@@ -13,6 +13,7 @@
 #include "alloc.h"
 #include "base64.h"
 #include "error.h"
+#include "nearest.h"
 #include "options.h"
 
 /* A level of a value takes at most three of JSON ({"$map":[[), the line's own object and the form of a leaf one each.

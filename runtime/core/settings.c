@@ -1,5 +1,5 @@
 /*
- * settings.c - the options that belong to a store's file, by the rows of the table in core/options.c.
+ * settings.c - the options that belong to a store's file, by the rows of the table in core/option_tables.c.
  */
 #include "settings.h"
 

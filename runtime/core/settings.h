@@ -1,7 +1,7 @@
 /*
- * settings.h - the options that belong to a store's file (scope FILE and FIXED in core/options.c): kept with the data
- * as a msgpack map, compared when the file is opened, changed by configure. A new setting is one row in that table;
- * nothing here knows their names.
+ * settings.h - the options that belong to a store's file (scope FILE and FIXED in core/option_tables.c): kept with the
+ * data as a msgpack map, compared when the file is opened, changed by configure. A new setting is one row in that
+ * table; nothing here knows their names.
  *
  * Values; no clock, no thread of their own.
  */

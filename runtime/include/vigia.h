@@ -256,7 +256,7 @@ enum vigia_durability {
 	                           */
 };
 
-/* How to open. Always start from vigia_store_options_init(). Names, units, defaults and limits: core/options.c. */
+/* How to open. Always start from vigia_store_options_init(). Names, units, defaults, limits: core/option_tables.c. */
 struct vigia_store_options {
 	size_t size; /* set by vigia_store_options_init() */
 	/* about this handle */
@@ -506,7 +506,7 @@ enum vigia_on_gap { VIGIA_GAP_CONTINUE = 0, VIGIA_GAP_STOP };
 enum vigia_on_damage { VIGIA_DAMAGE_STOP = 0, VIGIA_DAMAGE_SKIP };
 enum vigia_checkpoint_mode { VIGIA_CHECKPOINT_BATCH = 0, VIGIA_CHECKPOINT_EVENT, VIGIA_CHECKPOINT_MANUAL };
 
-/* How to watch. Always start from vigia_watch_options_init(). Names, units, defaults and limits: core/options.c. */
+/* How to watch. Always start from vigia_watch_options_init(). Names, units, defaults, limits: core/option_tables.c. */
 struct vigia_watch_options {
 	size_t size;                                  /* set by vigia_watch_options_init() */
 	struct vigia_iterator initial_event_iterator; /* where to start without a checkpoint */

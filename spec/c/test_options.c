@@ -3,6 +3,7 @@
  */
 #include <math.h>
 
+#include "core/nearest.h"
 #include "core/options.h"
 #include "lib/test.h"
 
