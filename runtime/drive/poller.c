@@ -111,10 +111,7 @@ int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out
 		pthread_mutex_destroy(&p->mutex);
 		pthread_cond_destroy(&p->changed);
 		vigia__free(p);
-		int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
-		vigia__error(err, code, "cannot make a poll descriptor");
-		vigia__error_cause(err, "%s", strerror(failed));
-		return code;
+		return vigia__thread_error(err, failed, "make a poll descriptor");
 	}
 	*out = p;
 	return VIGIA_OK;

@@ -7,9 +7,7 @@
  */
 #include "worker.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 #include "../core/alloc.h"
@@ -266,10 +264,7 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	int failed = vigia__thread_start(&w->thread, 0, work, w);
 	if (failed) {
 		destroy(w);
-		int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
-		vigia__error(err, code, "cannot start a thread");
-		vigia__error_cause(err, "%s", strerror(failed));
-		return code;
+		return vigia__thread_error(err, failed, "start a thread");
 	}
 	pthread_mutex_lock(&w->mutex);
 	while (!w->loaded) pthread_cond_wait(&w->changed, &w->mutex);

@@ -3,7 +3,6 @@
  */
 #include "collect.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <string.h>
 
@@ -146,10 +145,8 @@ int vigia__collector_add(struct vigia__backend *b, struct vigia_error *err)
 	if (failed == 0) c->users++;
 	pthread_mutex_unlock(&c->mutex);
 	if (failed == 0) return VIGIA_OK;
-	int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
-	vigia__error(err, code, "cannot start a thread to collect garbage; collect = false opens the store without one");
-	vigia__error_cause(err, "%s", strerror(failed));
-	return code;
+	return vigia__thread_error(err, failed,
+	                           "start a thread to collect garbage; collect = false opens the store without one");
 }
 
 void vigia__collector_drop(struct vigia__backend *b)

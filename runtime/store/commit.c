@@ -3,11 +3,9 @@
  */
 #include "commit.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -201,10 +199,7 @@ int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *tic
 		commit->helper_runs = failed == 0;
 		if (failed) {
 			pthread_mutex_unlock(&commit->mutex);
-			int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
-			vigia__error(ticket->err, code, "cannot start a thread to commit with");
-			vigia__error_cause(ticket->err, "%s", strerror(failed));
-			return code;
+			return vigia__thread_error(ticket->err, failed, "start a thread to commit with");
 		}
 	}
 	struct vigia__group *group = join_locked(commit, ticket, &leads);

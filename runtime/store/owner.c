@@ -155,9 +155,7 @@ int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_f
 	if (wait.done >= 0) wait.fd = VIGIA_FD(open(name, O_RDWR | O_CLOEXEC));
 	int rc = wait.fd < 0 ? vigia__side_error(err, "open", name) : VIGIA_OK;
 	if (rc == VIGIA_OK && (errno = vigia__thread_start(&thread, 0, wait_for_lock, &wait)) != 0) {
-		rc = vigia__error(err, errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO,
-		                  "cannot start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));
-		vigia__error_cause(err, "%s", strerror(errno));
+		rc = vigia__thread_error(err, errno, "start a thread to wait for watcher '%s'", VIGIA_SHOWN(id));
 	} else if (rc == VIGIA_OK) {
 		struct pollfd fds[2] = {{.fd = wait.done, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
 		int ready;

@@ -3,8 +3,6 @@
  */
 #include "queue.h"
 
-#include <errno.h>
-#include <string.h>
 #include <time.h>
 
 #include "../core/error.h"
@@ -151,11 +149,7 @@ static int start_locked(struct vigia__queue *queue, struct vigia_error *err)
 	if (queue->thread_runs) return VIGIA_OK;
 	int failed = vigia__thread_start(&queue->thread, 0, commit_in_time, queue);
 	queue->thread_runs = failed == 0;
-	if (!failed) return VIGIA_OK;
-	int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
-	vigia__error(err, code, "cannot start a thread to commit with");
-	vigia__error_cause(err, "%s", strerror(failed));
-	return code;
+	return failed ? vigia__thread_error(err, failed, "start a thread to commit with") : VIGIA_OK;
 }
 
 /* ---- put, flush ---- */

@@ -6,12 +6,15 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
+#include "../core/error.h"
 
 struct start {
 	void *(*fn)(void *arg);
@@ -93,4 +96,16 @@ int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void 
 	pthread_attr_destroy(&attr);
 	if (failed) vigia__free(start);
 	return failed;
+}
+
+int vigia__thread_error(struct vigia_error *err, int failed, const char *purpose, ...)
+{
+	char text[sizeof err->message];
+	va_list args;
+	va_start(args, purpose);
+	vsnprintf(text, sizeof text, purpose, args);
+	va_end(args);
+	int rc = vigia__error(err, failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO, "cannot %s", text);
+	vigia__error_cause(err, "%s", strerror(failed));
+	return rc;
 }

@@ -15,9 +15,15 @@
 #include <signal.h>
 #include <stddef.h>
 
+struct vigia_error;
+
 /* Start a thread; stack_bytes on top of what the system needs, 0: the system's default. Returns 0, or an errno: ENOMEM
  * also where the system says EAGAIN because there is no room for the stack. */
 int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void *), void *arg);
+
+/* What a start returned that failed: "cannot PURPOSE", with the system's reason as the cause. ENOMEM or EIO. */
+int vigia__thread_error(struct vigia_error *err, int failed, const char *purpose, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* The mask that a program started by the calling thread should have: the application's. */
 void vigia__thread_program_mask(sigset_t *out);
