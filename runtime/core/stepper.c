@@ -22,10 +22,10 @@
  *    a seek at       | SAVED       TICK
  *    rest            '--> on with the next event, READ (a seek) or LISTEN
  *
- * READING, HANDLING and SAVING end with an outcome only: what is wished meanwhile (STOP, SEEK) waits for it. From
+ * READING, HANDLING and SAVING end with an outcome only: a request that comes meanwhile (STOP, SEEK) waits for it. From
  * LISTENING and the three LATER phases a request is acted on at once. Whenever nothing is under way, go_on() decides: a
  * seek first, then a stop, then a save that is due, then the next event. (Not drawn: DEFERRED, a handler that was not
- * begun, is HANDLING anew.)
+ * begun, is HANDLING again.)
  */
 #include "stepper.h"
 
@@ -143,7 +143,7 @@ static struct vigia__action stopped(struct vigia__stepper *w)
 static struct vigia__action seek(struct vigia__stepper *w);
 
 /* Nothing is under way: what now? A fresh batch, and a read or event whose wait is over, go on by themselves unless
- * something is wished: an empty batch's save is not due before an event, and here an empty hand means the end was
+ * there is a request: an empty batch's save is not due before an event, and here an empty hand means the end was
  * found. */
 static struct vigia__action go_on(struct vigia__stepper *w)
 {

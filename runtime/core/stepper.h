@@ -1,7 +1,7 @@
 /*
  * stepper.h - ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next.
  *
- * It decides everything and does nothing: no thread, clock, disk or Lua. Whoever drives it (drive/driver.c, the
+ * It decides everything and does nothing: no thread, clock, disk or Lua. The driver (drive/driver_run.c, or the
  * simulator in the specs) carries out the action and tells the outcome as the next input:
  *
  *     action                 outcome to tell
@@ -15,7 +15,7 @@
  *     STOPPED                returned once, when the watcher becomes stopped; the end until START
  *
  * READ, HANDLE and SAVE are under way one at a time, ever. Until the outcome is told, STOP, SEEK, WAKE and TICK are
- * returned as NONE; what they want comes with the outcome. LISTEN and WAIT need no outcome: the next action replaces
+ * followed by NONE; what they want comes with the outcome. LISTEN and WAIT need no outcome: the next action replaces
  * them. These four inputs fit always.
  *
  * Invariants: events are handled in order, each until it succeeds or is given up; `done` never passes an event that was
@@ -29,20 +29,16 @@
  * A failure that is permanent is not retried. on_damage STOP: the watcher stops by itself, as if told to (`stuck` says
  * at which event; it is not finished); SKIP: the event is given up at once.
  *
- * STOP    An idle watcher, or one that waits or listens, acts at once; else when the outcome comes (a handler's failure
- * is then
- *         counted, not retried). A save that is due gets one try: after SAVE_FAILED the watcher is stopped all the
- *         same, and the driver has the error.
+ * STOP    An idle watcher, or one that waits or listens, acts at once; else it acts when the outcome comes (a handler's
+ *         failure is then counted, not retried). A save that is due gets one try: after SAVE_FAILED the watcher is
+ *         stopped all the same, and the driver has the error.
  * SEEK    Acts when STOP would: SAVE (backwards) and, once SAVED, READ from behind it; until then `done` stays where it
- * was. The
- *         last one wins. SAVE_FAILED is retried with backoff. With a STOP as well the seek is still saved (one try):
- *         STOPPED. While idle or stopped: SAVE at once, and NONE once SAVED. A START meanwhile makes the watcher run,
- *         and it goes on behind the seek, not at START's `next`. An ephemeral watcher moves without SAVE; while idle or
- *         stopped that returns NONE, and the driver STARTs it at vigia__stepper_position().
- *
+ *         was. The last one wins. SAVE_FAILED is retried with backoff. With a STOP as well the seek is still saved (one
+ *         try): STOPPED. While idle or stopped: SAVE at once, and NONE once SAVED. A START meanwhile makes the watcher
+ *         run, and it goes on behind the seek, not at START's `next`. An ephemeral watcher moves without SAVE; while
+ *         idle or stopped that returns NONE, and the driver STARTs it at vigia__stepper_position().
  * REREAD  From a HANDLE that was not begun, a wait for another attempt, and LISTEN: READ from behind what was handled.
- * The event in
- *         hand counts as not tried yet. Otherwise it changes nothing: NONE, or the WAIT that is under way.
+ *         The event in hand counts as not tried yet. Otherwise it changes nothing: NONE, or the WAIT that is under way.
  *
  * One thread at a time.
  */

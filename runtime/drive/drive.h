@@ -38,7 +38,7 @@
 struct vigia__poller;
 struct vigia__worker;
 
-/* Memory of a batch and its numbers, which nobody uses now. */
+/* A batch, and the numbers of its events. */
 struct vigia__fetch {
 	struct vigia_batch batch;
 	uint64_t *seqs;
@@ -200,7 +200,7 @@ struct vigia_registry {
 	bool (*wait_ended)(const struct vigia_handler *handler, void *ctx);
 	bool one_watcher;             /* turns are counted by time, not by events */
 	bool between_events;          /* begin no handler: something is to be done when none runs */
-	bool reload_soon;             /* of a worker: load the code anew between two events */
+	bool reload_soon;             /* of a worker: load its code again between two events */
 	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
 	struct vigia__worker *worker; /* whose thread this registry belongs to; NULL: an application's */
 	struct vigia__fetch spare;    /* memory for the next watcher that reads */
@@ -218,7 +218,7 @@ struct vigia_registry {
 	int64_t heal_mono_ns;                 /* when to compare them */
 	int64_t there_mono_ns;                /* when to ask whether the store is still what was opened */
 	int64_t dirty_mono_ns;                /* since when there is progress to save; 0: none */
-	struct vigia__poller *_Atomic poller; /* NULL: nobody has asked for a descriptor */
+	struct vigia__poller *_Atomic poller; /* NULL: there is no descriptor yet */
 	bool stepping;                        /* a step is under way: it looks at everything before it ends */
 
 	struct vigia__task *tasks, **tasks_end; /* oldest first; NULL: there was none yet */

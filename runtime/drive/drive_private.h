@@ -121,7 +121,7 @@ int vigia__registry_find_free(struct vigia_registry *registry, const char *id, s
 void vigia__registry_add(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_watcher *old);
 /* A detached one was started, and takes its place again. */
 void vigia__registry_attach(struct vigia_watcher *watcher);
-/* Free the retired watchers that nobody will ask for any more. Not below a handler or log function: its caller may be
+/* Free the retired watchers whose handles were released. Not below a handler or log function: its caller may be
  * among them. */
 void vigia__registry_free_released(struct vigia_registry *registry);
 /* Ephemeral watchers that were asked to stop, and have, leave the registry. */

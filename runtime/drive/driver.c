@@ -95,7 +95,7 @@ static int start(struct vigia_watcher *watcher, struct vigia_error *err)
 
 void vigia__driver_tell(struct vigia__driver *w, enum vigia__input_kind kind, uint64_t seq_num)
 {
-	if (kind == VIGIA_INPUT_SEEK && w->base.options.ephemeral) { /* that is where it begins anew */
+	if (kind == VIGIA_INPUT_SEEK && w->base.options.ephemeral) { /* where its next start begins */
 		w->start = vigia__iterator_after(seq_num);
 		w->sought = true;
 	}
@@ -129,7 +129,8 @@ static void replaced(struct vigia_watcher *watcher, const struct vigia_error *er
 	vigia__driver_log_error(w, err, "stops");
 }
 
-/* The save is made here, so that the result tells of it; at rest under the id's ownership, while nobody else runs it.
+/* The save is made here, so that the caller learns of its failure. At rest the id is owned meanwhile, so that no other
+ * process runs it.
  */
 static int seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
 {

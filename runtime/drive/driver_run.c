@@ -350,7 +350,7 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 			ready = false;
 			read_events(w);
 			if (w->reading) return worked;
-			/* A slice of events that the filter dropped, and more to look at: a turn. Whoever stops it need not wait
+			/* A slice of events that the filter dropped, and more to look at: a turn. A stop need not wait
 			 * for the end. */
 			if (w->action.kind == VIGIA_ACTION_READ && w->fetch.batch.count == 0) {
 				offer_progress(w);

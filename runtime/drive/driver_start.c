@@ -70,7 +70,7 @@ int vigia__driver_start(struct vigia__driver *w, struct vigia_error *err)
 	const struct vigia_watch_options *options = &w->base.options;
 	bool from_horizon = options->initial_event_iterator.kind == VIGIA_TRIM_HORIZON;
 	int rc = VIGIA_OK;
-	w->begins = options->ephemeral && !w->sought && from_horizon; /* anew: the oldest event may be another one */
+	w->begins = options->ephemeral && !w->sought && from_horizon; /* the oldest event may be another one by now */
 	if (!w->placed || w->begins) rc = vigia__driver_place(w, err);
 	struct vigia_iterator next = w->start;
 	if (rc == VIGIA_OK && !options->ephemeral) rc = take_place(w, &next, err);

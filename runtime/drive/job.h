@@ -6,7 +6,7 @@
 
 #include "drive.h"
 
-/* What a worker runs. `changed` may be NULL: then nobody looks. */
+/* What a worker runs. `changed` may be NULL: its code never changes. */
 struct vigia__job {
 	/* Load the code, beside what is loaded already: it is exchanged for it by `activate`, or freed by `discard`. An
 	 * empty id is to be filled in. options->filter must last until then. */

@@ -47,7 +47,7 @@ static void watch(struct vigia__poller *p, struct vigia__listen *armed, uint64_t
 		struct vigia__listen listen = *armed;
 		vigia__listen_bell(&listen, &p->bell);
 		pthread_mutex_lock(&p->mutex);
-		bool over = is_over(p, generation); /* before its bell was heard */
+		bool over = is_over(p, generation); /* before its bell was looked at */
 		pthread_mutex_unlock(&p->mutex);
 		if (over) return;
 		bool news = vigia__wake_wait(p->backend->wake, &listen, vigia__mono_ns() + VIGIA_HEAL_NS);

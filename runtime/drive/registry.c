@@ -45,7 +45,7 @@ void vigia__registry_use_clock(struct vigia_registry *registry, struct vigia__ma
 	vigia__manual_clock_join(clock, &registry->clock_user);
 }
 
-/* Progress is saved, but no handler goes on: who frees may be a garbage collector. */
+/* Progress is saved, but no handler goes on: a garbage collector may be the caller. */
 static void stop_without_handlers(struct vigia_registry *registry)
 {
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) w->driving->stop(w);
@@ -57,7 +57,7 @@ static void stop_without_handlers(struct vigia_registry *registry)
 void vigia_registry_free(struct vigia_registry *registry)
 {
 	if (registry == NULL) return;
-	registry->log = NULL; /* whoever frees listens no more */
+	registry->log = NULL; /* the caller listens no more */
 	registry->tell = NULL;
 	if (registry->clock) vigia__manual_clock_leave(registry->clock, &registry->clock_user);
 	registry->clock = NULL;
@@ -93,8 +93,6 @@ static void unlink_from_list(struct vigia_watcher *w)
 	if (w->next) w->next->link = w->link;
 }
 
-/* Free the retired watchers that nobody will ask for any more. Not below a handler or log function: who called it may
- * be among them. */
 void vigia__registry_free_released(struct vigia_registry *registry)
 {
 	if (!registry->any_released || registry->depth > 0) return;
@@ -142,7 +140,7 @@ static void append(struct vigia_registry *registry, struct vigia_watcher *w)
 	registry->watchers_end = &w->next;
 }
 
-/* Out of the registry; the memory stays for those who point to it. */
+/* Out of the registry; the memory stays for handles that point to it. */
 static void put_aside(struct vigia_watcher *w)
 {
 	struct vigia_registry *registry = w->registry;
@@ -183,7 +181,7 @@ void vigia__registry_add(struct vigia_registry *registry, struct vigia_watcher *
 }
 
 /* An ephemeral watcher that was asked to stop and has leaves its registry, if that wants it; not one that an error
- * stopped: whoever looks after it shall find it. */
+ * stopped: its owner must be able to find it. */
 void vigia__registry_forget_stopped(struct vigia_registry *registry)
 {
 	if (!registry->stops_asked) return;

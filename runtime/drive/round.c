@@ -58,7 +58,7 @@ static bool round_of(struct vigia_registry *registry)
 	vigia__registry_poll(registry);
 	if (vigia__inbox_look(registry)) worked = true;
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
-		next = w->next; /* a handler may watch the id of a stopped one anew, which retires it */
+		next = w->next; /* a handler may watch the id of a stopped one again, which retires it */
 		if (w->driving->run(w)) worked = true;
 		if (w->retired || w->detached) break;
 	}
@@ -140,7 +140,7 @@ static bool round_after_close(struct vigia_registry *registry)
 	return worked;
 }
 
-/* A worker's progress counts as something done for who steps; run() sleeps on. */
+/* For step() a worker's progress counts as something done; run() sleeps on. */
 static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_progress, struct vigia_error *err)
 {
 	int rc = enter(registry, "step()", err);

@@ -3,7 +3,7 @@
  * worker.h.
  *
  * The loop: take what the mailbox holds, then drive the registry until there is work no more or somebody interrupts it.
- * Whoever puts something into the mailbox interrupts it; a thread whose watcher rests sleeps on the condition instead.
+ * A message interrupts it. A thread whose watcher rests sleeps on the condition instead.
  */
 #include "worker.h"
 
@@ -20,8 +20,8 @@ enum { IDLE_LOOK_NS = 1000000000 };
 
 /* ---- between the threads ---- */
 
-/* Not with the mutex held: who wakes wants it. The thread outlives its own calls of this, for it is joined before the
- * worker is freed. */
+/* Not with the mutex held: the woken thread takes it. The thread outlives its own calls of this, for it is joined
+ * before the worker is freed. */
 static void wake(struct vigia__worker *w)
 {
 	pthread_cond_broadcast(&w->changed);
@@ -336,7 +336,7 @@ const struct vigia_watch_options *vigia__worker_options(const struct vigia__work
 
 void vigia__worker_stats(struct vigia__worker *w, struct vigia_watcher_stats *out)
 {
-	if (forked(w)) { /* whoever held the mutex is not here */
+	if (forked(w)) { /* the thread that held the mutex is not here */
 		*out = (struct vigia_watcher_stats){.state = VIGIA_STOPPED};
 		return;
 	}

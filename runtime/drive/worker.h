@@ -1,11 +1,11 @@
 /*
- * worker.h - a thread that drives one watcher: it owns a registry of its own over the same store. In the registry of
- * whoever asked for it a watcher stands for it, so that stopping, seeking, statistics work alike; it goes on whether or
- * not that registry is driven.
+ * worker.h - a thread that drives one watcher: it has a registry of its own over the same store. In the owner's
+ * registry a watcher stands for it, so that stopping, seeking and statistics work alike. It goes on whether or not the
+ * owner's registry is driven.
  *
- * What it runs is a job: code that can be loaded, begun, ended, and loaded anew (bind/script.c is one). The two threads
- * meet in a mailbox only: the owner leaves a request there and waits for the reply; the worker leaves its statistics.
- * No function of the job runs on another thread but `free`.
+ * What it runs is a job: code that can be loaded, begun, ended, and loaded again (bind/script.c is one). The two
+ * threads meet in a mailbox only: the owner leaves a request there and waits for the reply; the worker leaves its
+ * statistics. No function of the job runs on another thread but `free`.
  *
  * A request is looked at between two events. So a reply may be as late as the handler in progress; a stop waits for
  * nothing.

@@ -49,7 +49,7 @@ struct vigia__worker {
 void vigia__worker_log_failure(struct vigia__worker *worker, const char *what, const char *message);
 /* If the job has begun, end it. */
 void vigia__worker_end_job(struct vigia__worker *worker);
-/* Load the code anew and let it take over; whatever fails, the old code goes on. */
+/* Load the code again and let it take over; whatever fails, the old code goes on. */
 int vigia__worker_reload(struct vigia__worker *worker, struct vigia_error *err);
 /* Between two turns: reload if somebody asked, or if there is new code. */
 void vigia__worker_look_for_new_code(struct vigia__worker *worker);
