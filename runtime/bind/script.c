@@ -285,7 +285,7 @@ static int load_script(lua_State *L, void *arg)
 }
 
 /* The text of a raised value, without what luaL_argerror puts around a list of wrong options. */
-static void raised(lua_State *L, const struct job *job, struct vigia_error *err)
+static int raised(lua_State *L, const struct job *job, struct vigia_error *err)
 {
 	char message[sizeof err->message];
 	snprintf(message, sizeof message, "%s",
@@ -294,10 +294,9 @@ static void raised(lua_State *L, const struct job *job, struct vigia_error *err)
 	if (strncmp(message, "bad argument", 12) == 0 && options) {
 		size_t len = strlen(options);
 		if (options[len - 1] == ')') options[len - 1] = '\0';
-		vigia__error(err, VIGIA_ESCRIPT, "%.200s: %s", path_of(job), options + 1);
-	} else {
-		vigia__error(err, VIGIA_ESCRIPT, "%s", message);
+		return vigia__error(err, VIGIA_ESCRIPT, "%.200s: %s", path_of(job), options + 1);
 	}
+	return vigia__error(err, VIGIA_ESCRIPT, "%s", message);
 }
 
 /* Keeps the source, from which the state can be made again. */
@@ -415,10 +414,9 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 	if (rc == VIGIA_OK) {
 		struct loading loading = {job, code, source, id, options};
 		lua_State *L = code->L;
-		if (vigia__lua_pcall(L, load_script, &loading, 0, 0) != LUA_OK) {
-			raised(L, job, err);
-			rc = VIGIA_ESCRIPT;
-		}
+		int status = vigia__lua_pcall(L, load_script, &loading, 0, 0);
+		if (status == LUA_ERRMEM) rc = vigia__error(err, VIGIA_ENOMEM, "%s: not enough memory", path_of(job));
+		else if (status != LUA_OK) rc = raised(L, job, err);
 		rc = leave_code(code, "loading the script", rc, err);
 		if (code->L == NULL) vigia__error_prefix(err, "%s: ", path_of(job));
 		rc = finish_output(job, "loading the script failed", rc, err);
