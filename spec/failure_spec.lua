@@ -35,6 +35,11 @@ describe("a logged failure", function()
 			assert.matches("event 1, attempt 2, the next one in [01][.%d]* s", records[2])
 			watcher:stop()
 
+			assert(registry:watch("patient", own.raises, {initial_backoff = 3600, max_backoff = 3600}))
+			helper.drive(registry, function() return #records == 3 end)
+			assert.matches("attempt 1, the next one in 3[56]%d%d s, at ", table.remove(records))
+			registry:get_watcher("patient"):stop()
+
 			assert(registry:watch("answers", own.answers, {initial_backoff = 0.001, max_retries = 2, retry_strategy = "skip"}))
 			helper.drive(registry, function() return #records == 5 end)
 			assert.matches("event failed: no such address %(event 1, attempt 1, the next one in 0%.0.-%) in the function at handlers%.lua:3$",

@@ -140,7 +140,8 @@ function Watcher:next_attempt()
 	local now, by_hand = core.now(self.registry.host)
 	local wait = math.max(action.until_ns - now, 0)
 	local at = by_hand and "" or os.date("!, at %Y-%m-%dT%H:%M:%SZ", (core.wall_time() + wait) // 1000000000)
-	return ("the next one in %.3g s%s"):format(wait / 1e9, at)
+	local wait_s = wait / 1e9
+	return ((wait_s < 1000 and "the next one in %.3g s" or "the next one in %.0f s") .. "%s"):format(wait_s, at)
 end
 
 -- Where a handler failed that raised nothing: where it is.

@@ -27,7 +27,8 @@ static const char *next_attempt(const struct vigia__driver *w, char *out, size_t
 	if (w->action.kind != VIGIA_ACTION_WAIT) return "the next one at once";
 	int64_t wait = w->action.until_mono_ns - vigia__time_now(w->base.registry->clock);
 	if (wait < 0) wait = 0;
-	int n = snprintf(out, size, "the next one in %.3g s", (double)wait / 1e9);
+	double wait_s = (double)wait / 1e9;
+	int n = snprintf(out, size, wait_s < 1000 ? "the next one in %.3g s" : "the next one in %.0f s", wait_s);
 	int64_t at = vigia__wall_ns();
 	time_t seconds = (time_t)((wait > INT64_MAX - at ? INT64_MAX : at + wait) / 1000000000);
 	struct tm tm;
