@@ -162,8 +162,9 @@ local function find_again(all)
 	end
 	local missing = {}
 	local function take(site, row)
+		local result = result_of(site.id)
 		site.taken, verdicts[site.id] = true, row
-		found[#found + 1] = site
+		if not result or result.status ~= "no" then found[#found + 1] = site end
 	end
 	for _, row in ipairs(carried) do
 		if by_id[row.id] then take(by_id[row.id], row) else missing[#missing + 1] = row end

@@ -134,7 +134,7 @@ end
 local function c_sites(lines, masks, add)
 	local inside, open, name = false, 0, ""
 	for n, mask in ipairs(masks) do
-		local plain = mask:gsub("__attribute__%s*%b()", ""):gsub("_Alignas%b()", "")
+		local plain = mask:gsub("^__attribute__%s*%b()%s*", ""):gsub("__attribute__%s*%b()", "")
 		if not inside and plain:find("^[%a_]") then name = plain:match("([%a_][%w_]*)%s*%(") or name end
 		-- the rooms differ in where a function's brace stands
 		if mask:find("^{") or mask:find("^[%a_].*%) {%s*$") then inside = true
