@@ -134,6 +134,19 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(5, checkpoint("a"))
 		end)
 
+		it_if_committed("goes along with the commit of whoever appends between two steps, up to the last event that was handled [W10]", function()
+			local events = {}
+			for n = 1, 600 do events[n] = {"CREATE", "Job", n} end
+			assert(store:store_events(events))
+			local registry = helper.registry(store)
+			local handler, seen = recorder()
+			assert(registry:watch("w", handler, {batch_size = 1000}))
+			drive(registry, function() return #seen > 0 end)
+			assert.is_true(#seen < 600) -- in the middle of a batch
+			assert(store:store_event("CREATE", "Job", 601))
+			assert.equal(#seen, checkpoint("w"))
+		end)
+
 		it_if_committed("W10b is saved in mode \"batch\" with the next commit, whoever makes it", function()
 			fill(store, 5)
 			local watcher, _, registry = watched("a")

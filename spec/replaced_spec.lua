@@ -49,6 +49,22 @@ describe("a file that is not there any more", function()
 		helper.fails("store_replaced", store:get_latest_event_num())
 	end)
 
+	it("that was deleted stops a watcher before the log hears of it [S18e]", function()
+		local watcher, state
+		do
+			local registry <close> = vigia.registry(store, {log = function(_, message)
+				if message:find("stops", 1, true) then state = watcher:stats().state end
+			end})
+			local handle, seen = helper.recorder()
+			watcher = assert(registry:watch("w", handle))
+			helper.drive(registry, function() return #seen == 3 end)
+			assert(os.remove(helper.path("store")))
+			helper.drive(registry, function() return state end)
+			assert.not_equal("running", state)
+			assert.equal("store_replaced", watcher:stats().last_error.code)
+		end
+	end)
+
 	it("that was replaced refuses appends, and the new one gets none of them [S18b]", function()
 		helper.open(helper.path("new")):close()
 		os.rename(helper.path("store"), helper.path("old"))

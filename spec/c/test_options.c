@@ -306,6 +306,13 @@ static void test_nearest(void **state)
 	memset(huge, 'a', sizeof huge);
 	huge[sizeof huge - 1] = '\0';
 	assert_null(vigia__nearest(huge, word_at, words));
+	/* The longest that is compared: without its first letter, and with another one at the end. */
+	char longest[65] = "", other[65] = "";
+	const char *const long_words[] = {longest, NULL};
+	for (int i = 0; i < 64; i++) longest[i] = (char)('!' + i);
+	memcpy(other, longest + 1, 63);
+	other[63] = '~';
+	assert_ptr_equal(vigia__nearest(other, word_at, long_words), longest);
 }
 
 static void test_without_memory(void **state)
