@@ -52,6 +52,12 @@ struct vigia__look {
 	bool has_checkpoint; /* false for one that is ephemeral */
 };
 
+enum vigia__look_for {
+	VIGIA_LOOK_BOUNDS,
+	VIGIA_LOOK_CHECKPOINT, /* and the bounds, if there is one */
+	VIGIA_LOOK_BOTH
+};
+
 /* Where the watchers of a registry read, and keep their checkpoints. source_store.c fills this in for a store, which
  * finishes each call at once. Another source may return VIGIA_PENDING where that is said: it then goes on by itself,
  * and calls vigia__source_ready(). The driver makes the same call again and gets the outcome, or VIGIA_PENDING once
@@ -60,7 +66,8 @@ struct vigia__look {
  * All on the registry's thread. `err` is filled in when a call fails. */
 struct vigia__source {
 	/* May be pending. */
-	int (*look)(struct vigia_watcher *watcher, struct vigia__look *out, struct vigia_error *err);
+	int (*look)(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
+	            struct vigia_error *err);
 	/* Events from request->from on that the watcher's filter wants, in order, into the empty batch; *next is behind
 	 * what was looked at. EDAMAGED and EDESERIAL are the handler's to find. May be pending: the batch is filled in by
 	 * the call that returns VIGIA_OK. */

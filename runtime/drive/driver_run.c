@@ -386,7 +386,7 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 			return true;
 		case VIGIA_ACTION_LISTEN:
 			offer_progress(w);
-			vigia__fetch_return(w->base.registry, &w->fetch);
+			if (w->fetch.batch.bytes.data) vigia__fetch_return(w->base.registry, &w->fetch);
 			if (vigia__source(w)->wait == NULL || (w->reading && !ready)) return worked;
 			ready = false;
 			w->reading = vigia__source(w)->wait(&w->base, w->action.from) == VIGIA_PENDING;

@@ -9,7 +9,7 @@
 int vigia__driver_place(struct vigia__driver *w, struct vigia_error *err)
 {
 	struct vigia__look look;
-	int rc = vigia__source(w)->look(&w->base, &look, err);
+	int rc = vigia__source(w)->look(&w->base, VIGIA_LOOK_BOUNDS, &look, err);
 	if (rc < 0 || rc == VIGIA_PENDING) return rc;
 	struct vigia_iterator wanted = w->base.options.initial_event_iterator;
 	w->start = vigia__iterator_resolve(wanted, look.oldest, look.latest);
@@ -38,7 +38,7 @@ int vigia__driver_hold(struct vigia__driver *w, struct vigia_error *err)
 static int find_checkpoint(struct vigia__driver *w, struct vigia_iterator *next, struct vigia_error *err)
 {
 	struct vigia__look look;
-	int rc = vigia__source(w)->look(&w->base, &look, err);
+	int rc = vigia__source(w)->look(&w->base, VIGIA_LOOK_CHECKPOINT, &look, err);
 	if (rc != VIGIA_OK || !look.has_checkpoint) return rc;
 	if (look.checkpoint > look.latest) {
 		vigia__log(w->base.registry, VIGIA_LOG_WARN,

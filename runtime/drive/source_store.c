@@ -9,16 +9,21 @@ static struct vigia__backend *backend_of(const struct vigia_watcher *watcher)
 	return watcher->registry->store->backend;
 }
 
-static int look(struct vigia_watcher *watcher, struct vigia__look *out, struct vigia_error *err)
+static int look(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
+                struct vigia_error *err)
 {
 	struct vigia__backend *b = backend_of(watcher);
-	struct vigia_error other = {0};
+	struct vigia_error later = {0};
+	int found = VIGIA_ENOCHECKPOINT, rc = VIGIA_OK;
 	*out = (struct vigia__look){0};
-	int rc = b->bounds(b, &out->oldest, &out->latest, err);
-	if (watcher->options.ephemeral) return rc;
-	int found = b->checkpoint_get(b, watcher->id, &out->checkpoint, rc < 0 ? &other : err);
+	if (what != VIGIA_LOOK_BOUNDS && !watcher->options.ephemeral)
+		found = b->checkpoint_get(b, watcher->id, &out->checkpoint, err);
 	out->has_checkpoint = found == VIGIA_OK;
-	return rc < 0 || found == VIGIA_ENOCHECKPOINT ? rc : found;
+	if (found == VIGIA_ENOCHECKPOINT) vigia__error_clear(err);
+	else rc = found;
+	if (what == VIGIA_LOOK_CHECKPOINT && !out->has_checkpoint) return rc;
+	int bounds = b->bounds(b, &out->oldest, &out->latest, rc < 0 ? &later : err);
+	return rc < 0 ? rc : bounds;
 }
 
 static int read_events(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,

@@ -34,7 +34,7 @@ static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 	struct vigia_store *store = w->registry->store;
 	if (vigia__store_enter(store, NULL) < 0) return;
 	struct vigia__look look = {0};
-	w->registry->source->look(w, &look, NULL);
+	w->registry->source->look(w, VIGIA_LOOK_BOTH, &look, NULL);
 	out->has_checkpoint = look.has_checkpoint;
 	out->checkpoint = look.checkpoint;
 	if (out->has_checkpoint && out->state == VIGIA_IDLE)
@@ -57,7 +57,7 @@ void vigia_watcher_stats_sized(struct vigia_watcher *w, struct vigia_watcher_sta
 static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what, struct vigia_error *err)
 {
 	struct vigia__look look;
-	int rc = w->registry->source->look(w, &look, err);
+	int rc = w->registry->source->look(w, VIGIA_LOOK_BOUNDS, &look, err);
 	if (rc != VIGIA_OK || seq_num <= look.latest) return rc;
 	rc = vigia__error(err, VIGIA_EPOSITION, "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(w->id),
 	                  what, (unsigned long long)seq_num, (unsigned long long)look.latest);

@@ -38,11 +38,12 @@ static int call(enum call which, struct vigia_error *err)
 	return rc;
 }
 
-static int look(struct vigia_watcher *w, struct vigia__look *out, struct vigia_error *err)
+static int look(struct vigia_watcher *w, enum vigia__look_for what, struct vigia__look *out, struct vigia_error *err)
 {
 	struct vigia__backend *b = w->registry->store->backend;
 	int rc = call(LOOK, err);
-	*out = (struct vigia__look){.checkpoint = far.checkpoint, .has_checkpoint = far.checkpoint > 0};
+	*out = (struct vigia__look){.checkpoint = far.checkpoint,
+	                            .has_checkpoint = what != VIGIA_LOOK_BOUNDS && far.checkpoint > 0};
 	assert_int_equal(b->bounds(b, &out->oldest, &out->latest, NULL), VIGIA_OK);
 	return rc;
 }
