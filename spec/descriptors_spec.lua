@@ -9,7 +9,12 @@ local LOOK <const> = [[
 	local found = {}
 	local function look(when)
 		for fd = 0, 2 do
-			local target = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target")
+			-- While another thread opens something, "/" stands in for those that are closed (store/fd.h): it may not stay.
+			local target, tries = nil, 0
+			repeat
+				target, tries = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target"), tries + 1
+				if target == "/" then vigia.sleep(0.005) end
+			until target ~= "/" or tries > 1000
 			if target then found[#found + 1] = when .. ": " .. fd .. " is " .. target end
 		end
 	end
