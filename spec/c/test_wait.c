@@ -461,9 +461,24 @@ static int without_waitv(void **state)
 	return folder_setup(state);
 }
 
+/* A waiter for one type is not woken by the others: it waits for a word that is not the one for anything. */
+static void S7_who_waits_for_a_type_listens_to_its_word_only(void **state)
+{
+	(void)state;
+	struct vigia__listen listen;
+	const struct vigia_slice type = {"Job", 3};
+	vigia__listen_init(&listen, &type, 1);
+	assert_int_equal(listen.count, 1);
+	assert_int_not_equal(listen.index[0], 0);
+	vigia__listen_init(&listen, NULL, 0);
+	assert_int_equal(listen.count, 1);
+	assert_int_equal(listen.index[0], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(S7_who_waits_for_a_type_listens_to_its_word_only),
 #define TEST(name) {#name, name, folder_setup, folder_teardown, NULL}
 		TEST(S8_a_look_has_ten_milliseconds),
 		TEST(S8_a_look_ends_when_its_time_is_over_and_the_position_has_moved),
