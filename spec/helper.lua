@@ -10,11 +10,9 @@ local wrapper = require "vigia.wrapper"
 
 local M = {}
 
--- The runtime of a sanitizer was preloaded for the module. Shells and other programs are slow with it, crash, or stand still (pgrep under
--- AddressSanitizer), so it is taken out of the environment; `M.lua` are the shell words that start another Lua with it.
-local PRELOAD <const> = (os.getenv("ASAN_OPTIONS") or os.getenv("TSAN_OPTIONS")) and os.getenv("LD_PRELOAD")
-local NO_PRELOAD <const> = PRELOAD and "require 'luv'.os_unsetenv('LD_PRELOAD') " or ""
-assert(load(NO_PRELOAD))()
+-- The runtime of a sanitizer that must be there before the module; this process has it. `M.lua` are the shell words that start another Lua
+-- with it: what is preloaded is not inherited (spec/c/preload_once.c).
+local PRELOAD <const> = os.getenv("VIGIA_PRELOAD")
 M.preload = PRELOAD
 M.lua = PRELOAD and "env LD_PRELOAD='" .. PRELOAD:gsub("'", "'\\''") .. "' lua5.4" or os.getenv("LUA") or "lua5.4"
 
@@ -304,7 +302,7 @@ Child.__index = Child
 local function lua_command(source, ...)
 	local file = M.path("source" .. #children + 1 .. ".lua")
 	local out = assert(io.open(file, "w"))
-	out:write(NO_PRELOAD, "local vigia = require 'vigia' local function say(...) print(...) io.stdout:flush() end ", source, "\n")
+	out:write("local vigia = require 'vigia' local function say(...) print(...) io.stdout:flush() end ", source, "\n")
 	out:close()
 	local words = {
 		"env", "LUA_PATH=" .. quoted(package.path), "LUA_CPATH=" .. quoted(package.cpath), M.lua, quoted(file),
