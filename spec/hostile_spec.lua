@@ -1,8 +1,11 @@
 -- hostile_spec.lua - Lua code that is no friend: the pieces of support/hostile.lua, in processes of their own. A process that dies in a
--- piece takes only that one along: another goes on behind it. `HOSTILE_ONLY=words` runs the pieces whose name has them.
+-- piece, or has not ended after TIME_MAX seconds, takes only that one along: another goes on behind it. `HOSTILE_ONLY=words` runs the
+-- pieces whose name has them.
 
 local helper = require "spec.helper"
 local lfs = require "lfs"
+
+local TIME_MAX <const> = 240 -- for the pieces of a process; all of them take 20 to 60
 
 describe("hostile Lua code", function()
 	after_each(helper.clean)
@@ -13,8 +16,8 @@ describe("hostile Lua code", function()
 		assert(lfs.mkdir(folder))
 		local only = os.getenv "HOSTILE_ONLY"
 		repeat
-			local text, good = helper.shell(("LUA_PATH=%s LUA_CPATH=%s %s spec/support/hostile.lua %s %d %s </dev/null"):format(
-				helper.quoted(package.path), helper.quoted(package.cpath), helper.lua, helper.quoted(folder), from,
+			local text, good = helper.shell(("LUA_PATH=%s LUA_CPATH=%s timeout -s KILL %d %s spec/support/hostile.lua %s %d %s </dev/null"):format(
+				helper.quoted(package.path), helper.quoted(package.cpath), TIME_MAX, helper.lua, helper.quoted(folder), from,
 				only and helper.quoted(only) or ""))
 			local begun, name, ended
 			for line in text:gmatch "[^\n]+" do
