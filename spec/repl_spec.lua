@@ -272,7 +272,10 @@ describe("the REPL at a terminal", function()
 		repeat
 			type_in("\4")
 			tries = tries + 1
-			assert(tries <= 12, "Ctrl-D does not end it:\n" .. slurp(terminal.screen):sub(terminal.seen + 1))
+			if tries > 12 then
+				error(("Ctrl-D does not end it:\n%s\n%s"):format(slurp(terminal.screen):sub(terminal.seen + 1),
+					helper.shell("ps -eo pid,ppid,stat,wchan:24,args | grep -F " .. quoted(terminal.screen))))
+			end
 		until shows(text, 5)
 	end
 
