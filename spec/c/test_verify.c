@@ -240,6 +240,36 @@ static void E8_what_is_trimmed_meanwhile_is_no_damage(void **state)
 	}
 }
 
+static int (*real_scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                        struct vigia_error *err);
+
+/* Somebody trims before each read, and again between it and the look at the bounds. */
+static int scan_between_trims(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                              struct vigia_error *err)
+{
+	uint64_t upto = scan->from + 1 < EVENTS ? scan->from + 1 : EVENTS;
+	assert_int_equal(vigia_store_trim(told.store, upto, NULL, NULL), VIGIA_OK);
+	int rc = real_scan(b, scan, batch, err);
+	upto = upto + 2 < EVENTS ? upto + 2 : EVENTS;
+	assert_int_equal(vigia_store_trim(told.store, upto, NULL, NULL), VIGIA_OK);
+	return rc;
+}
+
+static void E8_what_is_trimmed_again_behind_a_read_is_no_damage(void **state)
+{
+	(void)state;
+	for (uint64_t piece = 1; piece < EVENTS + 2; piece++) {
+		struct vigia_store *store = make();
+		real_scan = store->backend->scan;
+		store->backend->scan = scan_between_trims;
+		verify(store, piece);
+		assert_string_equal(told.text, "");
+		vigia_store_free(store);
+		folder_teardown(NULL);
+		folder_setup(NULL);
+	}
+}
+
 static void E8_an_end_that_cannot_be_reached_is_found(void **state)
 {
 	(void)state;
@@ -273,6 +303,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(E8_each_kind_of_damage_is_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_an_end_that_cannot_be_reached_is_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_meanwhile_is_no_damage, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_again_behind_a_read_is_no_damage, folder_setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_a_key_at_either_end_of_the_log_is_no_damage, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
