@@ -41,17 +41,20 @@ int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia
 	}
 	if (fd < 0) return VIGIA_OK; /* LMDB will fail in the same way */
 	int rc = VIGIA_OK;
-	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
-		close(fd);
-		return vigia__error(err, VIGIA_EIO, "the lock file '%s' is not a regular file", path);
-	}
-	struct vigia__file_limit limit;
-	vigia__file_limit_begin(&limit);
-	int filled = fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD);
-	vigia__file_limit_end(&limit);
-	if (filled < 0 && (errno == ENOSPC || errno == EDQUOT)) {
-		rc = vigia__error(err, VIGIA_EDISKFULL, "store '%s': cannot open it: the disk is full", b->path);
+	if (fstat(fd, &st) < 0) {
+		rc = vigia__error(err, VIGIA_EIO, "cannot look at the lock file '%s'", path);
 		vigia__error_cause(err, "%s", strerror(errno));
+	} else if (!S_ISREG(st.st_mode)) {
+		rc = vigia__error(err, VIGIA_EIO, "the lock file '%s' is not a regular file", path);
+	} else {
+		struct vigia__file_limit limit;
+		vigia__file_limit_begin(&limit);
+		int filled = fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD);
+		vigia__file_limit_end(&limit);
+		if (filled < 0 && (errno == ENOSPC || errno == EDQUOT)) {
+			rc = vigia__error(err, VIGIA_EDISKFULL, "store '%s': cannot open it: the disk is full", b->path);
+			vigia__error_cause(err, "%s", strerror(errno));
+		}
 	}
 	if (opened) b->lock_fd = fd;
 	else close(fd);
