@@ -5,7 +5,7 @@
 local helper = require "spec.helper"
 local lfs = require "lfs"
 
-local TIME_MAX <const> = 240 -- for the pieces of a process; all of them take 20 to 60
+local TIME_MAX <const> = 240 -- for the pieces of a process; all of them take 3 to 8, and 25 beside other tests
 
 describe("hostile Lua code", function()
 	after_each(helper.clean)
