@@ -18,8 +18,9 @@
 #include <unistd.h>
 
 #include "../core/alloc.h"
-#include "../store/file_limit.h"
 #include "../core/buf.h"
+#include "../store/clock.h"
+#include "../store/file_limit.h"
 #include "interrupt.h"
 
 enum {
@@ -170,17 +171,10 @@ static int pour(struct vigia__output *o, size_t len)
 	return number;
 }
 
-static int64_t coarse_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 static int write_out(struct vigia__output *o, size_t len)
 {
 	if (len == 0 && !o->owes) return 0;
-	o->written_ns = coarse_ns();
+	o->written_ns = vigia__coarse_ns();
 	if (o->sink) return pour(o, len);
 	int number = lock(o);
 	if (number) return number;
@@ -215,8 +209,9 @@ int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
 	if (vigia__buf_add(&o->buf, bytes, len) != 0) return o->refused = ENOMEM;
 	bool line = len > 0 && ((const char *)bytes)[len - 1] == '\n';
 	if (o->mode == VIGIA_OUTPUT_AT_ONCE) write_out(o, o->buf.len);
-	else if (o->mode == VIGIA_OUTPUT_LINE ? memchr(bytes, '\n', len) != NULL
-	                                      : o->buf.len >= LARGE || (line && coarse_ns() - o->written_ns >= MOMENT_NS))
+	else if (o->mode == VIGIA_OUTPUT_LINE
+	             ? memchr(bytes, '\n', len) != NULL
+	             : o->buf.len >= LARGE || (line && vigia__coarse_ns() - o->written_ns >= MOMENT_NS))
 		flush_lines(o);
 	return 0; /* what could not be written is kept; the end tells */
 }

@@ -19,6 +19,19 @@ int64_t vigia__mono_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+int64_t vigia__coarse_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+bool vigia__clock_ticked(_Atomic int64_t *tick)
+{
+	int64_t now = vigia__coarse_ns();
+	return atomic_exchange_explicit(tick, now, memory_order_relaxed) != now;
+}
+
 int64_t vigia__wall_ns(void)
 {
 	struct timespec ts;

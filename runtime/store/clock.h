@@ -4,11 +4,15 @@
 #ifndef VIGIA_STORE_CLOCK_H
 #define VIGIA_STORE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "../core/retention.h"
 
-int64_t vigia__mono_ns(void); /* CLOCK_MONOTONIC */
+int64_t vigia__mono_ns(void);   /* CLOCK_MONOTONIC */
+int64_t vigia__coarse_ns(void); /* the same, a few milliseconds (a tick) behind at most; costs nothing */
+/* Is the coarse clock in another tick than at the last call with this word? For what is looked at often enough then. */
+bool vigia__clock_ticked(_Atomic int64_t *tick);
 int64_t vigia__wall_ns(void); /* CLOCK_REALTIME */
 /* The clocks that a mark keeps (core/retention.h). */
 void vigia__clock_now(struct vigia__clock *out);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "clock.h"
 #include "fd.h"
 #include "file_limit.h"
 #include "lmdb_private.h"
@@ -115,8 +116,11 @@ int vigia__lmdb_look_beside(struct lmdb_backend *b)
 int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
 {
 	struct stat st;
-	for (int i = 0; i < BESIDE; i++)
-		if (fd_beside(b, i) >= 0 && fstat(fd_beside(b, i), &st) == 0 && st.st_nlink == 0)
-			return vigia__lmdb_lost_beside(b, i, err);
+	int files = vigia__clock_ticked(&b->side_tick) ? BESIDE : 1;
+	for (int i = 0; i < files; i++) {
+		if (fd_beside(b, i) < 0 || fstat(fd_beside(b, i), &st) < 0 || st.st_nlink > 0) continue;
+		atomic_store(&b->side_tick, 0); /* the next call looks too */
+		return vigia__lmdb_lost_beside(b, i, err);
+	}
 	return VIGIA_OK;
 }

@@ -69,6 +69,8 @@ struct lmdb_backend {
 	_Atomic int64_t look_mono_ns;   /* before that all is well, and nobody needs to ask */
 	_Atomic int64_t looked_mono_ns; /* at whether it still is the file that was opened (lmdb_there.c) */
 	_Atomic int64_t file_bytes;     /* its size then */
+	_Atomic int64_t cut_tick;       /* of the last look at whether it got shorter; the next is in another tick */
+	_Atomic int64_t side_tick;      /* the same for the side file's name */
 	atomic_bool replaced;           /* its name led elsewhere */
 	atomic_bool overwritten;        /* for good */
 	atomic_int lost_beside;         /* the lock file (0) or the side file (1) lost its name; -1: neither */
@@ -211,7 +213,8 @@ bool vigia__lmdb_lock_file_is_wrong(struct lmdb_backend *b);
 int vigia__lmdb_look_beside(struct lmdb_backend *b);
 /* EREPLACED, naming it. */
 int vigia__lmdb_lost_beside(struct lmdb_backend *b, int which, struct vigia_error *err);
-/* Holding the writer's lock: are both still those that others open? 0 or EREPLACED. */
+/* Holding the writer's lock: are both still those that others open? 0 or EREPLACED. Looks at the side file once a tick:
+ * it keeps nobody from writing. */
 int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
 
 /* lmdb_there.c; all of them 0 or EREPLACED */
@@ -219,7 +222,7 @@ int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
 /* The same for those who come once a second: always looks, but for many at the same time. */
 int vigia__lmdb_there(struct vigia__backend *base, struct vigia_error *err);
-/* Before a writer's transaction, under map_lock, and in it; both part of write_begin. */
+/* Before a writer's transaction, under map_lock, and in it; both part of write_begin. The first looks once a tick. */
 int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 /* Just opened: does nobody use another content of the file? */

@@ -14,21 +14,13 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "../core/error.h"
+#include "clock.h"
 #include "lmdb_private.h"
 
 /* How old the last look may be: for those who come by, and for those who come once a second themselves. */
 enum { LOOK_NS = 900000000, LOOK_WAITING_NS = 20000000 };
-
-/* A clock of a few milliseconds is good enough, and costs nothing. */
-static int64_t coarse_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 static int gone(struct lmdb_backend *b, struct vigia_error *err)
 {
@@ -90,7 +82,7 @@ static bool is_cut(struct lmdb_backend *b, int64_t *bytes)
 int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err)
 {
 	int64_t bytes;
-	return is_cut(b, &bytes) ? vigia__lmdb_overwritten(b, err) : VIGIA_OK;
+	return vigia__clock_ticked(&b->cut_tick) && is_cut(b, &bytes) ? vigia__lmdb_overwritten(b, err) : VIGIA_OK;
 }
 
 /* Under map_lock, of the open file. False also where that cannot be told now. */
@@ -127,7 +119,7 @@ static void look_at_file(struct lmdb_backend *b)
 
 static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_error *err)
 {
-	int64_t now = coarse_ns();
+	int64_t now = vigia__coarse_ns();
 	if (now - atomic_load_explicit(&b->looked_mono_ns, memory_order_relaxed) >= age_ns) {
 		/* One looks of those who come at the same time; the others wait, and touch nothing before. */
 		pthread_mutex_lock(&b->look_mutex);
