@@ -37,10 +37,7 @@ describe("the conversation with an isolated script", function()
 
 	-- The numbers that the script has stored as "Seen", one for each event it handled.
 	local function seen()
-		local answer = assert(store:get_events{filter = {object_types = {"Seen"}}, limit = 0, timeout = 0})
-		local numbers = {}
-		for i, event in ipairs(answer.events) do numbers[i] = event.object end
-		return numbers
+		return helper.objects(store, "Seen")
 	end
 
 	local SEEN <const> = [[

@@ -324,8 +324,8 @@ describe("a coroutine of a registry", function()
 		assert.is_true(watcher:stop())
 		assert.same({2, 0}, {watcher:stats().processed, watcher:stats().failed})
 		assert.is_nil(watcher:stats().stop_error)
-		local answers, objects = store:get_events{filter = {object_types = {"Answer"}}, timeout = 0}.events, {}
-		for n, event in ipairs(answers) do objects[n] = {event.object[1], event.object[2]} end
+		local objects = {}
+		for n, object in ipairs(helper.objects(store, "Answer")) do objects[n] = {object[1], object[2]} end
 		local running, dead = {false, "cannot resume non-suspended coroutine"}, {false, "cannot resume dead coroutine"}
 		assert.same({running, dead, {"dead", true}, running, dead, {"dead", true}}, objects)
 	end)

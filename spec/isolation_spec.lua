@@ -321,7 +321,7 @@ describe("an isolated script", function()
 		settle(watcher)
 		assert.equal(#values + 1, watcher:stats().processed, tostring(watcher:stats().last_error))
 		for _, kind in ipairs{"Echo", "Echo2"} do
-			local answer = assert(store:get_events{event_iterator = vigia.trim_horizon(), filter = {object_types = {kind}}, limit = 0, timeout = 0})
+			local answer = assert(store:get_events{filter = {object_types = {kind}}, timeout = 0, scan = "end"})
 			assert.equal(#values + 1, #answer.events)
 			for i, event in ipairs(answer.events) do assert.is_nil(helper.difference(values[i], event.object)) end
 		end

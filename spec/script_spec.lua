@@ -23,16 +23,7 @@ local function read(path)
 	return text
 end
 
-local threads = helper.threads
-
--- The objects of the events of a type, in order.
-local function objects(store, object_type)
-	local found = {}
-	for _, event in ipairs(assert(store:get_events{filter = {object_types = {object_type}}, timeout = 0}).events) do
-		found[#found + 1] = event.object
-	end
-	return found
-end
+local objects, threads = helper.objects, helper.threads
 
 -- Says what it sees by storing it.
 local SAY = [[

@@ -148,11 +148,7 @@ describe("a serializer", function()
 			if not watcher then return nil, err end
 			helper.eventually(function() return watcher:stats().lag == 0 or watcher:stats().state == "stopped" end)
 			assert(watcher:stop())
-			local objects = {}
-			for _, event in ipairs(assert(store:get_events{filter = {object_types = {"Echo"}}, timeout = 0}).events) do
-				objects[#objects + 1] = event.object
-			end
-			return objects, watcher:stats()
+			return helper.objects(store, "Echo"), watcher:stats()
 		end
 
 		it("serves scripts that name it in their table, or its module [Z2t]", function()
