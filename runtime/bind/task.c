@@ -78,7 +78,7 @@ int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_erro
 	lua_rawsetp(L, -2, h);
 	vigia__lua_check_registry(L,
 	                          registry_idx); /* a finalizer may have closed it since. From here on nothing allocates */
-	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, err);
+	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, 0, err);
 	if (rc < 0) {
 		lua_pushnil(L);
 		lua_rawsetp(L, -2, h);

@@ -61,16 +61,18 @@ enum vigia__look_for {
 /* Where the watchers of a registry read, and keep their checkpoints. source_store.c fills this in for a store, which
  * finishes each call at once. Another source may return VIGIA_PENDING where that is said: it then goes on by itself,
  * and calls vigia__source_ready(). The driver makes the same call again and gets the outcome, or VIGIA_PENDING once
- * more. Of a watcher one call of read and wait is under way, and beside it one of look and one of save.
+ * more. Of a watcher one call of read and wait is under way, and beside it one of look and one of save. A source whose
+ * functions run code that may call back in here runs it between vigia__source_enter() and vigia__source_leave().
  *
  * All on the registry's thread. `err` is filled in when a call fails. */
 struct vigia__source {
 	/* May be pending. */
 	int (*look)(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
 	            struct vigia_error *err);
-	/* Events from request->from on that the watcher's filter wants, in order, into the empty batch; *next is behind
-	 * what was looked at. EDAMAGED and EDESERIAL are the handler's to find. May be pending: the batch is filled in by
-	 * the call that returns VIGIA_OK. */
+	/* Events from request->from on that the watcher's filter wants, in order, into the batch, in place of what is
+	 * there; *next is behind what was looked at. EDAMAGED and EDESERIAL are the handler's to find; ECLOSED, while there
+	 * is nothing else to do, ends a step or run. May be pending: the batch is filled in by the call that returns
+	 * VIGIA_OK, and not if it was cancelled from within. */
 	int (*read)(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
 	            struct vigia_iterator *next, struct vigia_error *err);
 	/* Pending until an event at `from` or later may have come, then VIGIA_OK; failures are the next read's to tell.
@@ -92,6 +94,9 @@ struct vigia__source {
 	int (*hold)(struct vigia_watcher *watcher, struct vigia_error *err);
 	/* The watcher is about to be freed, whatever is pending. NULL: nothing is kept for it. */
 	void (*forget)(struct vigia_watcher *watcher);
+	/* A round begins: look whether what `wait` is pending for has come, where nothing else tells; may set the
+	 * registry's checkpoint_interval_ns. NULL: there is nothing to look at. */
+	void (*round)(struct vigia_registry *registry);
 	/* Start and end to save progress by itself, with other commits. NULL: the driver saves it (checkpoint_interval). */
 	int (*begin_progress)(struct vigia_watcher *watcher, uint64_t done, struct vigia_error *err);
 	void (*end_progress)(struct vigia_watcher *watcher);
@@ -150,6 +155,8 @@ struct vigia_watcher {
 	bool released;   /* there are none any more: it is freed when it is retired */
 	struct vigia_watch_options options;
 	struct vigia__filter *filter; /* NULL: all events, or not read here */
+	void *source_ctx;             /* what its source keeps for it, until forget */
+	bool in_source;               /* a call of its source, which may call back, is on the stack */
 
 	/* the handler, where it runs on this thread */
 	struct vigia_handler handler;
@@ -225,6 +232,8 @@ struct vigia_registry {
 	int64_t heal_mono_ns;                 /* when to compare them */
 	int64_t there_mono_ns;                /* when to ask whether the store is still what was opened */
 	int64_t dirty_mono_ns;                /* since when there is progress to save; 0: none */
+	int64_t checkpoint_interval_ns;       /* how long that waits for a commit to take it along */
+	struct vigia_error closed;            /* what the last read returned, if that was ECLOSED */
 	struct vigia__poller *_Atomic poller; /* NULL: there is no descriptor yet */
 	bool stepping;                        /* a step is under way: it looks at everything before it ends */
 
@@ -253,6 +262,15 @@ int vigia__watcher_event(const struct vigia_watcher *watcher, struct vigia_event
 bool vigia__watcher_stopping(const struct vigia_watcher *watcher);
 /* What a call of its source was pending for has come. */
 void vigia__source_ready(struct vigia_watcher *watcher);
+/* Around code that a source runs for the watcher and that may call back in here: meanwhile it has no turn, and its
+ * registry neither steps nor is freed. What it was called for may be cancelled when it returns. Pass what enter
+ * returned to leave. */
+struct vigia__in_source {
+	struct vigia_watcher *current;
+	bool in_source;
+};
+struct vigia__in_source vigia__source_enter(struct vigia_watcher *watcher);
+void vigia__source_leave(struct vigia_watcher *watcher, struct vigia__in_source before);
 
 /* ---- stop.c ---- */
 
@@ -281,11 +299,12 @@ void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *li
 
 /* ---- task.c ---- */
 
-/* Call `resume` in the rounds to come until it returns something else than VIGIA_PENDING; *resume_mono_ns then says
- * when to call again at the latest; an append or a stop is a reason, too. */
+/* Call `resume` in the rounds to come, first at `first_mono_ns` (0: in the next one), until it returns something else
+ * than VIGIA_PENDING; *resume_mono_ns then says when to call again at the latest; an append or a stop is a reason,
+ * too. */
 int vigia__registry_spawn(struct vigia_registry *registry,
                           int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
-                          struct vigia_error *err);
+                          int64_t first_mono_ns, struct vigia_error *err);
 void vigia__tasks_wake(struct vigia_registry *registry);
 
 /* ---- poller.c ---- */

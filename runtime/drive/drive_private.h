@@ -35,6 +35,7 @@ struct vigia__driver {
 	bool starting;   /* the source's look, or the save of a checkpoint that is drawn back, is pending */
 	bool reading;    /* the source's read or wait is pending */
 	bool ready;      /* what was pending may have come */
+	bool news;       /* an append came while a read was pending, which may not have seen it */
 	bool writing;    /* a save of the source is pending */
 	uint64_t saving; /* progress that is being saved while handlers go on; 0: none */
 

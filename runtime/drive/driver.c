@@ -248,8 +248,26 @@ bool vigia__watcher_stopping(const struct vigia_watcher *watcher)
 	return vigia__driver(watcher)->stepper.state == VIGIA_STOPPING;
 }
 
+/* ---- for sources ---- */
+
 void vigia__source_ready(struct vigia_watcher *watcher)
 {
 	vigia__driver(watcher)->ready = true;
 	vigia__registry_ring(watcher->registry);
+}
+
+struct vigia__in_source vigia__source_enter(struct vigia_watcher *watcher)
+{
+	struct vigia__in_source before = {watcher->registry->current, watcher->in_source};
+	watcher->registry->current = watcher;
+	watcher->registry->depth++;
+	watcher->in_source = true;
+	return before;
+}
+
+void vigia__source_leave(struct vigia_watcher *watcher, struct vigia__in_source before)
+{
+	watcher->in_source = before.in_source;
+	watcher->registry->depth--;
+	watcher->registry->current = before.current;
 }

@@ -86,6 +86,24 @@ static void tell_gap(struct vigia__driver *w, uint64_t first, uint64_t count)
 		           err.message);
 }
 
+/* What was read, as an input. A store's answer is good; another source's is looked at. */
+static int take_batch(struct vigia__driver *w, struct vigia__input *input, struct vigia_error *err)
+{
+	const struct vigia_batch *batch = &w->fetch.batch;
+	if (!vigia__fetch_fit(&w->fetch))
+		return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of %zu events", batch->count);
+	for (size_t i = 0; i < batch->count; i++) w->fetch.seqs[i] = batch->entries[i].seq_num;
+	input->seqs = w->fetch.seqs;
+	input->count = batch->count;
+	input->gone = batch->gone;
+	uint64_t first = vigia__iterator_first(w->action.from);
+	if (vigia__iterator_first(input->next) < first + input->gone)
+		input->next = vigia__iterator_after(first + input->gone - 1);
+	if (vigia__source(w) == &vigia__store_source) return VIGIA_OK;
+	const char *wrong = vigia__stepper_misfit(&w->stepper, input);
+	return wrong ? vigia__error(err, VIGIA_EWATCHER, "get_events: %s", wrong) : VIGIA_OK;
+}
+
 static void read_events(struct vigia__driver *w)
 {
 	struct vigia_error err = {0};
@@ -94,11 +112,15 @@ static void read_events(struct vigia__driver *w)
 	                                                                         : w->base.options.buffer_size;
 	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
 	vigia__fetch_borrow(w->base.registry, &w->fetch);
+	if (!w->reading) w->news = false;
+	w->reading = true;
 	int rc = vigia__source(w)->read(&w->base, &request, &w->fetch.batch, &input.next, &err);
+	if (!w->reading) return; /* cancelled from within */
 	w->reading = rc == VIGIA_PENDING;
 	if (w->reading) return;
-	if (rc == VIGIA_OK && !vigia__fetch_fit(&w->fetch))
-		rc = vigia__error(&err, VIGIA_ENOMEM, "no memory for a batch of %zu events", w->fetch.batch.count);
+	if (rc == VIGIA_OK) rc = take_batch(w, &input, &err);
+	w->base.registry->closed.code = VIGIA_OK;
+	if (rc == VIGIA_ECLOSED) w->base.registry->closed = err;
 	if (rc < 0) {
 		vigia__driver_keep_error(w, &err);
 		bool stops = is_replaced(w, rc);
@@ -106,14 +128,8 @@ static void read_events(struct vigia__driver *w)
 		vigia__driver_log_error(w, &err, stops ? "stops: cannot fetch events" : "cannot fetch events");
 		return;
 	}
-	for (size_t i = 0; i < w->fetch.batch.count; i++) w->fetch.seqs[i] = w->fetch.batch.entries[i].seq_num;
-	input.seqs = w->fetch.seqs;
-	input.count = w->fetch.batch.count;
 	w->last_listen_at_ns = vigia__wall_ns();
 	uint64_t first = vigia__iterator_first(request.from);
-	input.gone = w->fetch.batch.gone;
-	if (vigia__iterator_first(input.next) < first + input.gone)
-		input.next = vigia__iterator_after(first + input.gone - 1);
 	vigia__driver_step(w, &input);
 	if (w->stepper.gap > 0) tell_gap(w, first, w->stepper.gap);
 }
@@ -236,6 +252,7 @@ static bool poll_saving(struct vigia__driver *w)
 {
 	struct vigia_error err;
 	vigia__error_clear(&err);
+	w->writing = true;
 	int rc = vigia__source(w)->save(&w->base, w->saving, false, &err);
 	w->writing = rc == VIGIA_PENDING;
 	if (rc == VIGIA_PENDING) return false;
@@ -261,6 +278,7 @@ static int save(struct vigia__driver *w, struct vigia_error *err)
 {
 	uint64_t seq_num = w->action.seq_num;
 	if (w->saving && !poll_saving(w)) return VIGIA_PENDING;
+	w->writing = true;
 	int rc = vigia__source(w)->save(&w->base, seq_num, w->action.backwards, err);
 	w->writing = rc == VIGIA_PENDING;
 	if (rc == VIGIA_PENDING) return rc;
@@ -281,7 +299,8 @@ int vigia__driver_save(struct vigia__driver *w, struct vigia_error *err)
 	struct vigia_error local = {0};
 	if (err == NULL) err = &local;
 	int rc = VIGIA_OK;
-	while (rc == VIGIA_OK && w->action.kind == VIGIA_ACTION_SAVE && !w->base.running_handler && !w->base.pending)
+	while (rc == VIGIA_OK && w->action.kind == VIGIA_ACTION_SAVE && !w->base.running_handler && !w->base.pending &&
+	       !w->base.in_source)
 		rc = save(w, err);
 	return rc;
 }
@@ -340,7 +359,7 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 	int events = 0;
 	int64_t until = 0;
 	bool worked = false, resumed = false, waited = false;
-	if (w->base.running_handler) return false; /* further up the stack */
+	if (w->base.running_handler || w->base.in_source) return false; /* further up the stack */
 	bool ready = w->ready;
 	w->ready = false;
 	if (ready) worked = go_on(w);
@@ -387,9 +406,18 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 		case VIGIA_ACTION_LISTEN:
 			offer_progress(w);
 			if (w->fetch.batch.bytes.data) vigia__fetch_return(w->base.registry, &w->fetch);
-			if (vigia__source(w)->wait == NULL || (w->reading && !ready)) return worked;
+			if (vigia__source(w)->wait == NULL && !w->news) return worked;
+			if (vigia__source(w)->wait == NULL) {
+				w->news = false;
+				step_kind(w, VIGIA_INPUT_WAKE);
+				break;
+			}
+			if (w->reading && !ready) return worked;
 			ready = false;
-			w->reading = vigia__source(w)->wait(&w->base, w->action.from) == VIGIA_PENDING;
+			w->reading = true;
+			int rc = vigia__source(w)->wait(&w->base, w->action.from);
+			if (!w->reading) break; /* cancelled from within */
+			w->reading = rc == VIGIA_PENDING;
 			if (w->reading) return worked;
 			step_kind(w, VIGIA_INPUT_WAKE);
 			break;
@@ -409,13 +437,14 @@ void vigia__driver_wake(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	if (w->base.pending) w->base.resume_now = true;
+	else if (w->action.kind == VIGIA_ACTION_READ && w->reading) w->news = true;
 	else if (w->action.kind == VIGIA_ACTION_LISTEN && vigia__source(w)->wait == NULL) step_kind(w, VIGIA_INPUT_WAKE);
 }
 
 int64_t vigia__driver_due(const struct vigia_watcher *watcher)
 {
 	const struct vigia__driver *w = vigia__driver(watcher);
-	if (w->base.running_handler) return INT64_MAX;
+	if (w->base.running_handler || w->base.in_source) return INT64_MAX;
 	if (w->ready) return 0;
 	if (w->base.pending) return pending_due(w) ? 0 : w->resume_mono_ns;
 	switch (w->action.kind) {

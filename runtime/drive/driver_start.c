@@ -70,15 +70,17 @@ int vigia__driver_start(struct vigia__driver *w, struct vigia_error *err)
 	const struct vigia_watch_options *options = &w->base.options;
 	bool from_horizon = options->initial_event_iterator.kind == VIGIA_TRIM_HORIZON;
 	int rc = VIGIA_OK;
+	w->starting = true;
 	w->begins = options->ephemeral && !w->sought && from_horizon; /* the oldest event may be another one by now */
 	if (!w->placed || w->begins) rc = vigia__driver_place(w, err);
 	struct vigia_iterator next = w->start;
 	if (rc == VIGIA_OK && !options->ephemeral) rc = take_place(w, &next, err);
-	w->starting = rc == VIGIA_PENDING;
-	if (rc == VIGIA_PENDING) return rc;
-	if (rc < 0) {
+	bool stopped = !w->starting; /* from within a call of its source */
+	if (rc == VIGIA_PENDING && !stopped) return rc;
+	w->starting = false;
+	if (rc < 0 || stopped) {
 		vigia__driver_release(w);
-		return rc;
+		return rc < 0 ? rc : VIGIA_OK;
 	}
 	uint64_t done = vigia__iterator_first(next) - 1;
 	w->stepper.saved = done;

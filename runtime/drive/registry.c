@@ -17,6 +17,7 @@ struct vigia_registry *vigia_registry_new(struct vigia_store *store)
 	if (registry == NULL) return NULL;
 	registry->store = store;
 	registry->source = &vigia__store_source;
+	registry->checkpoint_interval_ns = store->options.checkpoint_interval_ns;
 	registry->watchers_end = &registry->watchers;
 	vigia__store_ref(store);
 	vigia__inbox_init(&registry->inbox);
@@ -214,7 +215,7 @@ static int check_options(const struct vigia_watch_options *options, const struct
 {
 	struct vigia__problems problems = {0};
 	vigia__options_check(vigia__watch_option_table, options, &problems);
-	if (registry->store->options.readonly && !options->ephemeral)
+	if (registry->source == &vigia__store_source && registry->store->options.readonly && !options->ephemeral)
 		vigia__problem(&problems,
 		               "ephemeral: must be true on a store that was opened read-only: no checkpoint can be saved");
 	return vigia__problems_end(&problems, "watch options", err);

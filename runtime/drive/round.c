@@ -56,6 +56,7 @@ static bool round_of(struct vigia_registry *registry)
 {
 	bool worked = false;
 	vigia__registry_poll(registry);
+	if (registry->source->round) registry->source->round(registry);
 	if (vigia__inbox_look(registry)) worked = true;
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
 		next = w->next; /* a handler may watch the id of a stopped one again, which retires it */
@@ -160,6 +161,11 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 		bool worked = round_of(registry);
 		vigia__registry_forget_stopped(registry);
 		if (worked) break;
+		if (registry->closed.code < 0) {
+			if (err) *err = registry->closed;
+			rc = registry->closed.code;
+			break;
+		}
 		rc = VIGIA_NONE;
 		if (timeout_ns == 0 || vigia__mono_ns() >= until) break;
 		if (atomic_load(&registry->store->closed)) {

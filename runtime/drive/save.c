@@ -5,8 +5,7 @@
 
 int64_t vigia__registry_save_due(const struct vigia_registry *registry)
 {
-	return registry->dirty_mono_ns ? registry->dirty_mono_ns + registry->store->options.checkpoint_interval_ns
-	                               : INT64_MAX;
+	return registry->dirty_mono_ns ? registry->dirty_mono_ns + registry->checkpoint_interval_ns : INT64_MAX;
 }
 
 bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
@@ -18,8 +17,13 @@ bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
 	registry->dirty_mono_ns = 0;
 	if (!dirty) return false;
 	if (registry->source->begin_progress == NULL) {
-		for (struct vigia_watcher *w = registry->watchers; w && !now; w = w->next) /* a stop saves by itself */
+		for (struct vigia_watcher *w = registry->watchers, *next; w && !now; w = next) { /* a stop saves by itself */
+			next = w->next;
 			if (w->driving->dirty(w)) vigia__driver_save_progress(vigia__driver(w));
+			if (!w->retired && !w->detached) continue;
+			registry->dirty_mono_ns = vigia__time_now(registry->clock); /* the rest of the list is not behind it */
+			break;
+		}
 		return true;
 	}
 	struct vigia_error err = {0};

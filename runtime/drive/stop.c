@@ -47,7 +47,8 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			}
 			if (asked && settled(w)) continue;
 			if (asked) all = false;
-			if (w->running_handler) continue; /* waits for the handler that asks: it cannot stop before */
+			if (w->running_handler || w->in_source)
+				continue; /* waits for the handler that asks: it cannot stop before */
 			hope |= asked;
 			int64_t due = vigia__time_wait(registry->clock, w->driving->due(w));
 			if (due < first) first = due;

@@ -17,11 +17,12 @@ struct vigia__task {
 
 int vigia__registry_spawn(struct vigia_registry *registry,
                           int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
-                          struct vigia_error *err)
+                          int64_t first_mono_ns, struct vigia_error *err)
 {
 	struct vigia__task *task = vigia__calloc(sizeof *task);
 	if (task == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a task");
-	*task = (struct vigia__task){.resume = resume, .ctx = ctx, .resume_now = true};
+	*task = (struct vigia__task){
+		.resume = resume, .ctx = ctx, .resume_mono_ns = first_mono_ns, .resume_now = first_mono_ns == 0};
 	if (registry->tasks == NULL) registry->tasks_end = &registry->tasks;
 	*registry->tasks_end = task;
 	registry->tasks_end = &task->next;

@@ -2,6 +2,7 @@
  * test_source.c - watchers over a source whose calls are pending, as one over a network is: each call waits until the
  * test lets it end. The clock is moved by hand.
  */
+#include "core/batch.h"
 #include "core/iterator.h"
 #include "drive/drive.h"
 #include "test.h"
@@ -20,11 +21,25 @@ static struct far_log {
 	int fails[CALLS]; /* the next one to end returns this */
 	bool owned, forgotten, backwards;
 	uint64_t saving, waits_from;
+	void (*within[CALLS])(void); /* called once from within a call of this kind */
+	int64_t interval_ns;
+	long rounds;
+	bool blind;    /* the next read to end finds nothing */
+	uint64_t next; /* what a read says in place of the truth; 0: it does not */
 } far;
+
+static struct vigia_watcher *watcher;
 
 /* Begin or go on with a call: VIGIA_OK when it has ended. */
 static int call(enum call which, struct vigia_error *err)
 {
+	void (*within)(void) = far.within[which];
+	far.within[which] = NULL;
+	if (within) {
+		struct vigia__in_source before = vigia__source_enter(watcher);
+		within();
+		vigia__source_leave(watcher, before);
+	}
 	if (!far.pending[which]) far.begun[which]++;
 	far.pending[which] = !far.open[which] && !far.let[which];
 	if (far.pending[which]) return VIGIA_PENDING;
@@ -53,7 +68,15 @@ static int read_events(struct vigia_watcher *w, const struct vigia_read *request
 {
 	int rc = call(READ, err);
 	if (rc != VIGIA_OK) return rc;
-	return vigia__store_read(w->registry->store, request, w->filter, NULL, batch, next, err);
+	if (far.blind) {
+		vigia__batch_clear(batch);
+		*next = request->from;
+		far.blind = false;
+		return VIGIA_OK;
+	}
+	rc = vigia__store_read(w->registry->store, request, w->filter, NULL, batch, next, err);
+	if (far.next) *next = vigia__iterator_after(far.next);
+	return rc;
 }
 
 static int wait_for(struct vigia_watcher *w, struct vigia_iterator from)
@@ -107,6 +130,12 @@ static void forget(struct vigia_watcher *w)
 	far.forgotten = true;
 }
 
+static void round_begins(struct vigia_registry *r)
+{
+	far.rounds++;
+	if (far.interval_ns) r->checkpoint_interval_ns = far.interval_ns;
+}
+
 static const struct vigia__source far_source = {
 	.look = look,
 	.read = read_events,
@@ -117,13 +146,16 @@ static const struct vigia__source far_source = {
 	.own = own,
 	.disown = disown,
 	.forget = forget,
+	.round = round_begins,
 };
+
+/* The same, but that the wake words tell of events. */
+static struct vigia__source woken_source;
 
 /* ---- the watcher ---- */
 
 static struct vigia_store *store;
 static struct vigia_registry *registry;
-static struct vigia_watcher *watcher;
 static struct vigia__manual_clock clock_;
 static uint64_t handled;
 static long failures_logged;
@@ -403,6 +435,138 @@ static void test_a_start_that_pends(void **state)
 	assert_int_equal(vigia_registry_stop(registry, 0, NULL), VIGIA_OK);
 }
 
+/* The read looked before the append, and ends behind it. */
+static void test_an_append_during_a_read(void **state)
+{
+	(void)state;
+	woken_source = far_source;
+	woken_source.wait = NULL;
+	registry->source = &woken_source;
+	far.open[LOOK] = true;
+	watch(VIGIA_CHECKPOINT_MANUAL);
+	drive();
+	end(READ);
+	assert_int_equal(handled, 3);
+	assert_true(far.pending[READ]);
+	append(1);
+	drive();
+	far.blind = true;
+	end(READ);
+	assert_true(far.pending[READ]);
+	end(READ);
+	assert_int_equal(handled, 4);
+	end(READ);
+	assert_false(far.pending[READ]);
+	append(1);
+	drive();
+	end(READ);
+	assert_int_equal(handled, 5);
+}
+
+static void stop_within(void)
+{
+	assert_int_equal(vigia_watcher_stop(watcher, SECOND, NULL), VIGIA_OK); /* its own call asks: nothing to wait for */
+	assert_int_equal(vigia_registry_step(registry, 0, NULL), VIGIA_ESTATE);
+}
+
+static void seek_within(void)
+{
+	far.open[LOOK] = true;
+	assert_int_equal(vigia_watcher_seek(watcher, 1, NULL), VIGIA_OK);
+	far.open[LOOK] = false;
+}
+
+static void start_within(void)
+{
+	assert_int_equal(vigia_watcher_start(watcher, NULL), VIGIA_ESTATE);
+	stop_within();
+}
+
+static void test_calls_from_within(void **state)
+{
+	(void)state;
+	settle(VIGIA_CHECKPOINT_MANUAL);
+	far.open[SAVE] = true;
+	/* of a read, which is then over, whatever it returns, */
+	far.within[READ] = seek_within;
+	append(1);
+	end(WAIT);
+	assert_int_equal(far.checkpoint, 1);
+	end(READ);
+	assert_int_equal(handled, 4);
+	assert_int_equal(stats().processed, 6);
+	end(READ);
+	/* of a wait, */
+	far.within[WAIT] = seek_within;
+	vigia__source_ready(watcher);
+	drive();
+	end(READ);
+	assert_int_equal(stats().processed, 9);
+	end(READ);
+	/* of a read that ends at once, */
+	far.open[READ] = true;
+	far.within[READ] = stop_within;
+	append(1);
+	end(WAIT);
+	assert_int_equal(stats().state, VIGIA_STOPPED);
+	assert_int_equal(handled, 4);
+	assert_false(far.owned);
+	/* of a start, which a start does not repeat and a stop ends, */
+	far.open[LOOK] = true;
+	far.within[LOOK] = start_within;
+	assert_int_equal(vigia_watcher_start(watcher, NULL), VIGIA_OK);
+	assert_int_equal(stats().state, VIGIA_STOPPED);
+	assert_false(far.owned);
+	/* and of a save, which is not made twice. */
+	assert_int_equal(vigia_watcher_start(watcher, NULL), VIGIA_OK);
+	drive();
+	long saves = far.begun[SAVE];
+	far.within[SAVE] = seek_within;
+	assert_int_equal(vigia_watcher_seek(watcher, 2, NULL), VIGIA_OK);
+	assert_int_equal(far.begun[SAVE], saves + 2);
+	assert_int_equal(far.checkpoint, 1);
+}
+
+static void test_what_it_returns_is_looked_at(void **state)
+{
+	(void)state;
+	far.open[LOOK] = far.open[READ] = true;
+	far.next = 2;
+	watch(VIGIA_CHECKPOINT_MANUAL);
+	drive();
+	assert_int_equal(handled, 0);
+	assert_int_equal(stats().fetch_errors, 1);
+	assert_non_null(strstr(stats().last_error.message, "before the last event"));
+	far.next = 0;
+	far.fails[READ] = VIGIA_ECLOSED;
+	vigia__manual_clock_advance(&clock_, SECOND);
+	while (vigia_registry_step(registry, 0, NULL) == VIGIA_OK) continue;
+	struct vigia_error err = {0};
+	assert_int_equal(vigia_registry_run(registry, &err), VIGIA_ECLOSED);
+	assert_string_equal(err.message, "the line is cut");
+	vigia__manual_clock_advance(&clock_, SECOND);
+	assert_int_equal(vigia_registry_run(registry, &err), VIGIA_OK);
+	assert_int_equal(handled, 3);
+}
+
+static void test_an_interval_of_its_own(void **state)
+{
+	(void)state;
+	far.interval_ns = 5LL * SECOND;
+	settle(VIGIA_CHECKPOINT_BATCH);
+	long rounds = far.rounds;
+	assert_int_equal(vigia_registry_step(registry, 0, NULL), VIGIA_NONE);
+	assert_int_equal(far.rounds, rounds + 1);
+	vigia__manual_clock_advance(&clock_, 5LL * SECOND - 1);
+	drive();
+	assert_false(far.pending[SAVE]);
+	vigia__manual_clock_advance(&clock_, 1);
+	drive();
+	assert_true(far.pending[SAVE]);
+	end(SAVE);
+	assert_int_equal(far.checkpoint, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +576,11 @@ int main(void)
 		{"progress is saved while handlers go on, one save at a time [W10]", test_progress, set_up, tear_down, NULL},
 		{"a stop and a seek leave a read or wait that is pending [W14]", test_stop_and_seek_leave_a_read, set_up,
 	     tear_down, NULL},
+		{"an append while a read is pending is read [W3]", test_an_append_during_a_read, set_up, tear_down, NULL},
+		{"a call may stop, seek and start its watcher [W14]", test_calls_from_within, set_up, tear_down, NULL},
+		{"a batch that cannot be is a failed read, and a closed source ends a run [W7]",
+	     test_what_it_returns_is_looked_at, set_up, tear_down, NULL},
+		{"progress waits as long as the source says [W10]", test_an_interval_of_its_own, set_up, tear_down, NULL},
 		{"a start that is pending ends by a stop, a failure or a checkpoint [W2]", test_a_start_that_pends, set_up,
 	     tear_down, NULL},
 	};
