@@ -63,11 +63,15 @@ static size_t stack_min(const pthread_attr_t *attr)
 	return bytes > (size_t)PTHREAD_STACK_MIN ? bytes : (size_t)PTHREAD_STACK_MIN;
 }
 
-/* pthread_create says EAGAIN both for too many threads and for want of memory. */
+/* pthread_create says EAGAIN both for too many threads and for want of memory. Beside the stack it needs a page that
+ * guards it, and allocates, for which malloc may map more. */
 static bool has_room(const pthread_attr_t *attr)
 {
-	size_t bytes = 0;
+	enum { MALLOC_BYTES = 2 * 1024 * 1024 };
+	size_t bytes = 0, guard = 0;
 	pthread_attr_getstacksize(attr, &bytes);
+	pthread_attr_getguardsize(attr, &guard);
+	bytes += guard + MALLOC_BYTES;
 	void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at == MAP_FAILED) return false;
 	munmap(at, bytes);
