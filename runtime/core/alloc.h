@@ -1,6 +1,6 @@
 /*
- * alloc.h - memory for the whole library, so that tests can make the N-th allocation fail.
- * Any thread. Failure is NULL, never an exit.
+ * alloc.h - the whole library allocates here, so that tests can make the N-th allocation fail. Any thread. Failure
+ * returns NULL and never ends the program.
  */
 #ifndef VIGIA_CORE_ALLOC_H
 #define VIGIA_CORE_ALLOC_H
@@ -13,7 +13,7 @@ void *vigia__realloc(void *ptr, size_t size); /* on failure ptr stays valid */
 void vigia__free(void *ptr);                  /* NULL is fine */
 char *vigia__strdup(const char *s);
 
-/* Tests only: the N-th allocation from now fails, and every one after it if `forever`. 0 turns it off. */
+/* Tests only: fail the N-th allocation from now, and each one after it if `forever`. 0 turns it off. */
 void vigia__alloc_fail_at(long nth, int forever);
 
 #endif

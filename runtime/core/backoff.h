@@ -1,5 +1,5 @@
 /*
- * backoff.h - attempt -> how long to wait before the next one. Pure.
+ * backoff.h - how long to wait after a failure before the next attempt. Pure.
  */
 #ifndef VIGIA_CORE_BACKOFF_H
 #define VIGIA_CORE_BACKOFF_H

@@ -10,8 +10,8 @@
 
 /* Append the text for `len` bytes. 0, or -1 without memory. */
 int vigia__base64_encode(struct vigia__buf *buf, const char *data, size_t len);
-/* Takes only what encode writes: whole groups, padding, no stray bits. The bytes go to out (room for len, or NULL: only
- * look). */
+/* False if encode would not have written this text: groups must be whole and padded, with no stray bits. Writes to
+ * `out`, which has room for `len` bytes; NULL only checks. */
 bool vigia__base64_decode(const char *in, size_t len, uint8_t *out, size_t *out_len);
 
 #endif

@@ -23,7 +23,7 @@ int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *by
 		batch->cap = cap;
 	}
 	size_t offset = batch->bytes.len;
-	/* one byte at least, so that an entry without bytes has an address too */
+	/* one byte at least, so that an empty entry has an address too */
 	if (vigia__buf_reserve(&batch->bytes, len + 1) != 0) return -1;
 	if (len > 0) /* `bytes` may be NULL then */
 		memcpy(batch->bytes.data + offset, bytes, len);
@@ -94,7 +94,7 @@ int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigi
 	struct vigia__head head;
 	if (vigia__event_head(bytes, entry->len, &head) != 0)
 		return bad(err, VIGIA_EDESERIAL, entry->seq_num,
-		           "the stored bytes are intact but no event that this version can read");
+		           "the stored bytes are intact, but this version cannot read them as an event");
 	*out = (struct vigia_event){.seq_num = entry->seq_num,
 	                            .at_ns = head.at_ns,
 	                            .operation = head.operation,

@@ -18,10 +18,9 @@ struct vigia_batch {
 	struct vigia__entry *entries;
 	size_t count;
 	size_t cap;
-	size_t taken; /* bytes of earlier reads for the same result, which count against its bound */
-	bool at_end;  /* the read found no event behind the last one looked at */
-	uint64_t
-		gone; /* numbers that were removed where the read began: so many are missing before the first that was there */
+	size_t taken;  /* bytes of earlier reads for the same result, which count against its bound */
+	bool at_end;   /* the read found no event behind the last one looked at */
+	uint64_t gone; /* how many events were removed between the read's start and the first event found */
 };
 
 /* Copy one event in. 0 or -1 without memory. */

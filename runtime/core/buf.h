@@ -17,7 +17,7 @@ struct vigia__buf {
 int vigia__buf_reserve(struct vigia__buf *buf, size_t more);
 int vigia__buf_add(struct vigia__buf *buf, const void *data, size_t len); /* 0 or -1 */
 void vigia__buf_deinit(struct vigia__buf *buf);
-/* Keep memory for the next use unless it grew beyond `keep` bytes. */
+/* Empty it. The memory is kept for the next use unless it has more than `keep` bytes. */
 void vigia__buf_clear(struct vigia__buf *buf, size_t keep);
 
 #endif

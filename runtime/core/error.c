@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Format into out; a text that is too long ends in "..." and never inside a UTF-8 sequence. */
+/* Format into out. A text that is too long is cut between characters and ends in "...". */
 static void format_into(char *out, size_t size, const char *format, va_list args)
 {
 	int n = vsnprintf(out, size, format, args);
@@ -24,7 +24,7 @@ static void format_into(char *out, size_t size, const char *format, va_list args
 int vigia__error(struct vigia_error *err, int code, const char *format, ...)
 {
 	if (!err) return code;
-	/* by way of a copy: an argument may be a field of *err */
+	/* through a copy, because an argument may be a field of *err */
 	char text[sizeof err->message];
 	va_list args;
 	va_start(args, format);

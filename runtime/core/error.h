@@ -11,22 +11,21 @@
 
 /* Set code and message, clear the rest; returns `code` so that a caller can `return vigia__error(...)`. */
 int vigia__error(struct vigia_error *err, int code, const char *format, ...) VIGIA_PRINTF(3, 4);
-/* Add what the layer below said (shown by Lua's err.cause). */
+/* Add the message of the layer below (Lua's err.cause). */
 void vigia__error_cause(struct vigia_error *err, const char *format, ...) VIGIA_PRINTF(2, 3);
 /* Put context before the message: "watcher 'a': " + message. */
 void vigia__error_prefix(struct vigia_error *err, const char *format, ...) VIGIA_PRINTF(2, 3);
 void vigia__error_clear(struct vigia_error *err);
 
-/* A watcher's id in a message: control characters, which could move a terminal's cursor or begin a line of a log, are
- * written as \xNN. */
+/* A watcher's id for a message, with control characters written as \xNN: they could move a terminal's cursor or forge a
+ * log line. */
 struct vigia__shown {
-	char text[256]; /* what is longer than that ends in dots */
+	char text[256]; /* a longer id is cut and ends in dots */
 };
-const char *vigia__show(const char *id,
-                        struct vigia__shown *buf); /* `id` itself where nothing is to be written otherwise */
+const char *vigia__show(const char *id, struct vigia__shown *buf); /* returns `id` itself if nothing needs escaping */
 #define VIGIA_SHOWN(id) vigia__show((id), &(struct vigia__shown){.text = ""})
 
-/* Of a watcher: a failure names it. Returns rc. */
+/* If rc is a failure, note the watcher's id in err. Returns rc. */
 int vigia__error_watcher(struct vigia_error *err, const char *id, int rc);
 
 #endif

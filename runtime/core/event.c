@@ -1,8 +1,8 @@
 /*
- * event.c - the event's bytes: how msgpack lays them out, written with msgpack-c's packer, read by a reader of our own.
+ * event.c - the event's bytes as msgpack: written with msgpack-c's packer, read by a reader of our own.
  *
- * The reader is ours because msgpack-c's allocates what a header promises before it looks at what is there (5 bytes can
- * ask for gigabytes), and because a filter that drops must cost a few nanoseconds.
+ * The reader is ours for two reasons. msgpack-c's allocates what a header promises before it checks that the bytes are
+ * there, so 5 bytes can ask for gigabytes. And dropping an event by its filter must cost only nanoseconds.
  */
 #include "event.h"
 
@@ -32,7 +32,8 @@ int vigia__name_check(struct vigia_slice name, const char *field, struct vigia_e
 
 /* ---- Writing ---- */
 
-/* For msgpack-c's packer. Room was made before, so this cannot fail and folds into a store or two. */
+/* The write function of msgpack-c's packer. The caller reserved the room, so this cannot fail and compiles to a store
+ * or two. */
 static inline int write_reserved(void *ctx, const char *data, size_t len)
 {
 	struct vigia__buf *buf = ctx;
@@ -169,7 +170,8 @@ int vigia__put_map_begin(struct vigia__buf *buf, size_t *where)
 	return vigia__put_map(buf, 0);
 }
 
-/* Most maps fit the one byte that begin left; a bigger one is moved up to make room for its header. */
+/* Most maps fit the one-byte header that begin wrote. The content of a larger one is moved to make room for its
+ * header. */
 int vigia__put_map_end(struct vigia__buf *buf, size_t where, size_t count)
 {
 	if (count > UINT32_MAX) return -1;
@@ -230,7 +232,7 @@ int64_t vigia__event_time(const uint8_t *bytes, size_t len)
 
 /* ---- The head ---- */
 
-/* fixstr or str8 of 1..255 bytes. The position behind it, or NULL. */
+/* Read a fixstr or str8 of 1..255 bytes. Returns the position behind it, or NULL. */
 static inline const uint8_t *read_name(const uint8_t *at, const uint8_t *end, struct vigia_slice *out)
 {
 	if (end - at < 2) return NULL;
@@ -330,13 +332,13 @@ static inline int give_float(struct vigia__reader *r, size_t size, double value,
 
 static int refuse_extension(const uint8_t *at, const uint8_t *end, struct vigia_error *err)
 {
-	/* behind the first byte: nothing (fixext) or the length, then the type */
+	/* after the first byte comes the length (none for fixext), then the type */
 	size_t type_at = *at >= 0xd4 ? 1 : *at == 0xc7 ? 2 : *at == 0xc8 ? 3 : 5;
 	if ((size_t)(end - at) <= type_at) return cut_off(err);
 	return vigia__error(err, VIGIA_EDESERIAL, "a msgpack extension of type %d cannot be carried", (int8_t)at[type_at]);
 }
 
-/* Bytes of the header (the number itself included) for C0..DF, so that one test covers "cut off". */
+/* Bytes of the header, a number's value included, for C0..DF: one test then covers "cut off". */
 static const uint8_t header_size[32] = {1, 1, 1, 1, 2, 3, 5, 1, 1, 1, 5, 9, 2, 3, 5, 9,  /* C0..CF */
                                         2, 3, 5, 9, 1, 1, 1, 1, 1, 2, 3, 5, 3, 5, 3, 5}; /* D0..DF */
 
@@ -426,7 +428,7 @@ int vigia__reader_next(struct vigia__reader *r, struct vigia__token *out, struct
 
 int vigia__reader_skip(struct vigia__reader *r, struct vigia_error *err)
 {
-	/* a count is never more than the bytes left, so the sum stays far from overflow */
+	/* a count is at most the number of bytes left, so the sum cannot overflow */
 	for (uint64_t left = 1; left > 0; left--) {
 		struct vigia__token token;
 		int rc = vigia__reader_next(r, &token, err);

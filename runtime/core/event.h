@@ -1,6 +1,5 @@
 /*
- * event.h - the event and its bytes. event.c is the one file that knows how msgpack lays them out; value.c checks
- * objects.
+ * event.h - the event and its bytes. Only event.c knows the layout; value.c checks objects.
  *
  * A stored event is one msgpack array of six:
  *
@@ -14,8 +13,8 @@
  *                         bin
  *     ...                 the object
  *
- * Checksum and timestamp have a fixed place, so they are stamped in place under the write lock. seq_num is the key in
- * the store. No globals; any thread, but a buffer or reader belongs to one at a time.
+ * Checksum and timestamp have fixed places, so the writer stamps them in place while it holds the lock. seq_num is the
+ * key in the store. No globals. Any thread; a buffer or reader is used by one thread at a time.
  */
 #ifndef VIGIA_CORE_EVENT_H
 #define VIGIA_CORE_EVENT_H
@@ -38,15 +37,16 @@ int vigia__name_check(struct vigia_slice name, const char *field, struct vigia_e
  * before. */
 int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, struct vigia_slice object_type,
                        struct vigia_error *err);
-/* Check the size of the event that begins at `start` in buf. ETOOBIG names both sizes and takes it back out of buf. */
+/* Check the size of the event that begins at `start` in buf. ETOOBIG names both sizes and removes the event from
+ * buf. */
 int vigia__event_end(struct vigia__buf *buf, size_t start, int64_t size_max, struct vigia_error *err);
 
-/* What begins at `at` in buf, the byte that says "msgpack" (the last one after begin), becomes the serializer's name
- * and its payload. 0, or -1 without memory: buf as before. The payload is not in buf. */
+/* Replace everything from `at` in buf, the "msgpack" byte that begin wrote last, by the serializer's name and its
+ * payload. The payload must lie outside buf. 0, or -1 without memory: buf is unchanged. */
 int vigia__event_payload(struct vigia__buf *buf, size_t at, const char *serializer, const void *payload, size_t len);
 
-/* Values; 0, or -1 without memory (or with more than msgpack can count, 2^32-1). Strings of valid UTF-8 become str,
- * others bin. */
+/* Append one value. 0, or -1 without memory, or if the count is beyond msgpack's limit, 2^32-1. Valid UTF-8 becomes
+ * str, other bytes become bin. */
 int vigia__put_nil(struct vigia__buf *buf);
 int vigia__put_bool(struct vigia__buf *buf, bool value);
 int vigia__put_int(struct vigia__buf *buf, int64_t value);
@@ -54,7 +54,7 @@ int vigia__put_float(struct vigia__buf *buf, double value);
 int vigia__put_string(struct vigia__buf *buf, const char *s, size_t len);
 int vigia__put_array(struct vigia__buf *buf, size_t count);
 int vigia__put_map(struct vigia__buf *buf, size_t count);
-/* A map whose size is known only afterwards: begin (returns where it is), put keys and values, end with the number of
+/* For a map whose size is not known yet: begin sets *where, then put keys and values, then end with the number of
  * pairs. */
 int vigia__put_map_begin(struct vigia__buf *buf, size_t *where);
 int vigia__put_map_end(struct vigia__buf *buf, size_t where, size_t count);
@@ -73,12 +73,12 @@ struct vigia__head {
 	struct vigia_slice object;     /* the value's bytes; with a serializer the payload of the bin */
 };
 
-/* Take the head apart. 0, or -1: the bytes are no event. The slices point into bytes. Looks neither at the checksum nor
- * into the object. */
+/* Read the head. 0, or -1: the bytes are no event. The slices point into bytes. Does not check the checksum or the
+ * object. */
 int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out);
-/* Does the checksum fit? */
+/* Does the checksum match? */
 bool vigia__event_intact(const uint8_t *bytes, size_t len, uint64_t seq_num);
-/* Only the time; 0 where the bytes are too short. */
+/* Read only the time; 0 if the bytes are too short. */
 int64_t vigia__event_time(const uint8_t *bytes, size_t len);
 
 enum vigia__token_kind {
@@ -108,15 +108,15 @@ struct vigia__reader {
 	const uint8_t *end;
 };
 
-/* The next token. 0; EDESERIAL: cut off, an integer beyond int64, an extension type, a count that the bytes cannot
- * hold. */
+/* Read the next token. 0, or EDESERIAL: cut off, an integer beyond int64, an extension type, or a count that the bytes
+ * cannot hold. */
 int vigia__reader_next(struct vigia__reader *reader, struct vigia__token *out, struct vigia_error *err);
 
-/* Step over one value with all that is in it; never recurses. Errors as above. */
+/* Skip one value with everything inside it. Does not recurse. Errors as above. */
 int vigia__reader_skip(struct vigia__reader *reader, struct vigia_error *err);
 
-/* Is this exactly one value that Vigia carries (depth, kinds of keys, integers)? 0 or `code` with where and what:
- * "object.jobs[3].callback: ...". Does not look for keys that are there twice: whoever decodes takes the last. */
+/* Check that this is exactly one value within Vigia's limits: depth, kinds of keys, integers. 0, or `code` with place
+ * and reason: "object.jobs[3].callback: ...". Accepts duplicate keys: the decoder keeps the last. */
 int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * filter.c - lists of names, sorted by length so that most events are dropped without comparing a byte.
+ * filter.c - lists of names, sorted by length, so that most events are dropped without comparing a byte.
  */
 #include "filter.h"
 
@@ -84,7 +84,7 @@ int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **
 	int rc = check_names(filter->object_types, filter->object_types_count, "object_types", &bytes, err);
 	if (rc == 0) rc = check_names(filter->operations, filter->operations_count, "operations", &bytes, err);
 	if (rc != 0) return rc;
-	/* the callers' arrays of slices fit into memory, so these sums do */
+	/* the caller's arrays of slices fit into memory, so these sums cannot overflow */
 	size_t slices = filter->object_types_count + filter->operations_count;
 	struct vigia__filter *made = vigia__calloc(sizeof *made + slices * sizeof(struct vigia_slice) + bytes);
 	if (!made) return vigia__error(err, VIGIA_ENOMEM, "out of memory for a filter");

@@ -60,7 +60,7 @@ const char *vigia__iterator_format(struct vigia_iterator it, char *out, size_t s
 	return out;
 }
 
-/* Decimal digits only, at most INT64_MAX, so that the number is one in Lua too. */
+/* Decimal digits only, at most INT64_MAX, so that Lua can represent the number as an integer. */
 static bool parse_number(const char *text, uint64_t *out)
 {
 	uint64_t n = 0;
@@ -91,7 +91,7 @@ int vigia__iterator_parse(const char *text, struct vigia_iterator *out, struct v
 	if (!ok)
 		return vigia__error(
 			err, VIGIA_EINVAL,
-			"\"%.64s\" is no place to start from: use trim_horizon, latest, at:N or after:N, N from 0 to %" PRId64,
+			"\"%.64s\" is not a starting position: use trim_horizon, latest, at:N or after:N, N from 0 to %" PRId64,
 			text, INT64_MAX);
 	*out = it;
 	return VIGIA_OK;

@@ -1,5 +1,5 @@
 /*
- * iterator.h - where a read starts, and which number that means in a store that holds (oldest .. latest]. Pure values.
+ * iterator.h - where a read starts, and the number this means in a store with given bounds. Pure values.
  */
 #ifndef VIGIA_CORE_ITERATOR_H
 #define VIGIA_CORE_ITERATOR_H
@@ -9,11 +9,11 @@
 struct vigia_iterator vigia__iterator_after(uint64_t seq_num);
 bool vigia__iterator_equal(struct vigia_iterator a, struct vigia_iterator b);
 
-/* Trim horizon and latest become after(N); at and after stay as they are. `oldest` is 0 in a store that holds no
- * event. */
+/* Turn trim horizon and latest into after(N); at and after are returned unchanged. `oldest` is 0 in a store without
+ * events. */
 struct vigia_iterator vigia__iterator_resolve(struct vigia_iterator it, uint64_t oldest, uint64_t latest);
 
-/* The first number a resolved iterator wants to look at. At 0 means 1; saturates. */
+/* The first number that a resolved iterator includes: 1 for at(0). Saturates. */
 uint64_t vigia__iterator_first(struct vigia_iterator it);
 
 /* "after_sequence_number(5)", "trim_horizon()". Writes at most size bytes; returns out. */

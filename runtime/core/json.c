@@ -1,5 +1,5 @@
 /*
- * json.c - JSON text to msgpack, by way of jansson's tree. The other way is json_write.c.
+ * json.c - JSON text to msgpack, through jansson's tree. json_write.c does the reverse.
  */
 #include "json.h"
 
@@ -16,8 +16,8 @@
 #include "nearest.h"
 #include "options.h"
 
-/* A level of a value takes at most three of JSON ({"$map":[[), the line's own object and the form of a leaf one each.
- * Checked before jansson sees the text, because its parser recurses. */
+/* A level of a value takes at most three levels of JSON ({"$map":[[). The line's own object and the form of a leaf take
+ * one each. Checked before jansson parses the text, because its parser recurses. */
 enum { NESTING_MAX = 3 * VIGIA_DEPTH_MAX + 2 };
 
 /* ---- Where in the text ---- */
@@ -43,8 +43,8 @@ static int refuse_at(const struct text *text, size_t offset, const char *what)
 	return vigia__error(text->err, VIGIA_ESERIAL, "line %zu, column %zu: %s", line, column, what);
 }
 
-/* Go through the brackets outside of strings; needs no valid JSON. Returns where they first nest `level` deep, len if
- * they never do; *open becomes whether a bracket or a string is open at the end. It may be NULL. */
+/* Scan the brackets outside strings; the text need not be valid JSON. Returns where they first nest `level` deep, len
+ * if they never do. Sets *open, unless NULL, to whether a bracket or a string is open at the end. */
 static size_t scan_brackets(const char *s, size_t len, int level, bool *open)
 {
 	int depth = 0;
@@ -74,8 +74,8 @@ static int refuse_depth(const struct text *text, int nesting)
 	return refuse_at(text, find_nesting(text->data, text->len, nesting), what);
 }
 
-/* How many opening brackets there are, in strings too: mostly so few that nesting need not be looked at. '{' is '[' |
- * 0x20. */
+/* Count the opening brackets, those in strings too. Most texts have so few that their nesting need not be checked. '{'
+ * is '[' | 0x20. */
 static size_t count_brackets(const char *s, size_t len)
 {
 	const uint64_t low7 = 0x7f7f7f7f7f7f7f7f, bit5 = 0x2020202020202020, brace = 0x7b7b7b7b7b7b7b7b;
@@ -127,7 +127,8 @@ static int refuse_token(const struct text *text, size_t end, const char *prefix,
 	return refuse_at(text, start, what);
 }
 
-/* Other languages write these; here they have a form of their own. False: none of them stands at `at`. */
+/* Refuse the names by which other languages write floats that are not finite, naming the form to write instead. False:
+ * there is none at `at`. */
 static bool refuse_not_finite(const struct text *text, size_t at)
 {
 	static const struct {
@@ -170,17 +171,17 @@ static int refuse_jansson(const struct text *text, const json_error_t *error)
 	default:
 		break;
 	}
-	/* nothing is wrong with a string that ends here: there was no memory for it */
+	/* a string that ends here is correct: jansson had no memory for it */
 	bool no_token = strncmp(error->text, "invalid token", 13) == 0 || strncmp(error->text, "string or", 9) == 0;
 	if (error->text[0] == '\0' || (no_token && end > 0 && text->data[end - 1] == '"'))
 		return vigia__json_no_memory(text->err);
-	/* "':' expected near '}'": `end` is behind that token, which is named only if it is short */
+	/* "':' expected near '}'": `end` is behind that token; jansson names only short ones */
 	const char *near = strstr(error->text, " near '");
 	size_t near_len = near ? strlen(near + 7) - 1 : 0;
 	size_t start = near_len && near_len <= end ? end - near_len : token_start(text->data, end);
 	if (refuse_not_finite(text, start)) return VIGIA_ESERIAL;
 	if (json_error_code(error) == json_error_end_of_input_expected)
-		return refuse_at(text, start, "there is something behind the value");
+		return refuse_at(text, start, "unexpected text after the value");
 	snprintf(what, sizeof what, "%s", error->text);
 	return refuse_at(text, start, what);
 }
@@ -191,8 +192,8 @@ static bool is_blank(const char *s, size_t len)
 	return len == 0;
 }
 
-/* jansson loses bytes of a long string, and its way, when the buffer for it cannot grow. So ask before, where it may
- * matter. */
+/* When jansson cannot grow the buffer of a long string, it drops bytes and misparses the rest. So check first that the
+ * memory for a long text is there. */
 static bool has_memory_for(size_t len)
 {
 	enum { SMALL = 1 << 16 };
@@ -205,12 +206,12 @@ static bool has_memory_for(size_t len)
 static json_t *parse(const struct text *text, int *rc)
 {
 	const char *nul = text->len ? memchr(text->data, '\0', text->len) : NULL;
-	/* jansson skips a NUL without a word in some places */
+	/* jansson silently skips a NUL in some places */
 	if (nul) {
 		*rc = refuse_at(text, (size_t)(nul - text->data), "a NUL byte is no JSON");
 		return NULL;
 	}
-	/* some editors put it there, and none shows it */
+	/* some editors write it, and none shows it */
 	if (text->len >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0) {
 		*rc = refuse_at(text, 0, "a byte order mark (the bytes EF BB BF) is no JSON");
 		return NULL;
@@ -241,7 +242,7 @@ static bool is_open(const char *s, size_t len)
 	return open;
 }
 
-/* Are these bytes, one to three, the first ones of a longer character? */
+/* Are these one to three bytes the start of a longer character? */
 static bool begins_character(const char *s, size_t len)
 {
 	unsigned char first = (unsigned char)s[0];
@@ -266,7 +267,7 @@ bool vigia__json_is_cut(const char *text, size_t len)
 	json_decref(root);
 	if (root || !is_open(text, len)) return false;
 	size_t end = error.position < 0 ? 0 : (size_t)error.position;
-	/* what jansson read last reaches the end, or a character of several bytes does not */
+	/* the last token reaches the end of the text, or the text ends inside a character */
 	return json_error_code(&error) == json_error_premature_end_of_input || end >= len ||
 	       (json_error_code(&error) == json_error_invalid_utf8 && begins_character(text + end, len - end));
 }
@@ -285,7 +286,7 @@ static int put_done(struct load *load, int failed)
 	return failed ? vigia__json_no_memory(load->text.err) : VIGIA_OK;
 }
 
-/* If this is {"$bytes":"<base64>"}: the base64. */
+/* The base64 string of {"$bytes":"<base64>"}, NULL for another value. */
 static json_t *bytes_form(json_t *json)
 {
 	if (!json_is_object(json) || json_object_size(json) != 1) return NULL;
@@ -308,7 +309,7 @@ static int put_bytes(struct load *load, json_t *base64)
 	return put_done(load, failed);
 }
 
-/* Is this the array of pairs that stands for a map? */
+/* Is this the array of pairs of a $map? */
 static bool is_map_form(json_t *pairs)
 {
 	if (!json_is_array(pairs)) return false;
@@ -321,9 +322,9 @@ static bool is_map_form(json_t *pairs)
 	return true;
 }
 
-/* An encoded key: where in the buffer. */
+/* An encoded key, and where it is in the buffer. */
 struct key {
-	bool whole; /* a number without a fraction: 1 and 1.0 are one key, as in Lua */
+	bool whole; /* a number without a fraction: 1 and 1.0 are the same key, as in Lua */
 	int64_t integer;
 	const uint8_t *bytes;
 	size_t len;
@@ -339,7 +340,7 @@ static int key_compare(const void *a, const void *b)
 	return memcmp(x->bytes, y->bytes, x->len);
 }
 
-/* The map at `where` in the buffer was just written from pairs: are its keys all different? */
+/* Check that the map just written at `where` in the buffer has no duplicate keys. */
 static int check_keys(struct load *load, size_t where, size_t count)
 {
 	if (count < 2) return VIGIA_OK;
@@ -384,7 +385,7 @@ static int put_pairs(struct load *load, json_t *pairs, int depth, int nesting)
 	return check_keys(load, where, count);
 }
 
-/* Objects that stand for something else. VIGIA_NONE: it is an ordinary one. */
+/* Convert an object of one of the three forms. VIGIA_NONE: it is an ordinary object. */
 static int put_form(struct load *load, json_t *json, int depth, int nesting)
 {
 	void *iter = json_object_iter(json);
@@ -408,7 +409,7 @@ static int put_form(struct load *load, json_t *json, int depth, int nesting)
 	return VIGIA_NONE;
 }
 
-/* `depth` levels of the value are around this one, `nesting` brackets of the text. */
+/* `depth` levels of the value and `nesting` brackets of the text enclose this one. */
 static int put_tree(struct load *load, json_t *json, int depth, int nesting)
 {
 	struct vigia__buf *buf = load->buf;
@@ -477,7 +478,7 @@ static const char *type_name(json_t *json)
 	return names[json_typeof(json)];
 }
 
-/* Find the fields of a line; what they are is checked, except the object. */
+/* Find the fields of a line and check their types. The object may be anything. */
 static int pick_fields(json_t *root, json_t *fields[FIELDS], struct vigia_error *err)
 {
 	if (!json_is_object(root))
@@ -514,8 +515,8 @@ int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, i
 {
 	struct load load = {.text = {text, len, err}, .buf = buf};
 	size_t start = buf->len;
-	/* do not build a tree of what cannot become an event: a byte of msgpack takes at most 6 of JSON, and some room for
-	 * blanks */
+	/* Do not parse what cannot become an event: a byte of msgpack takes at most 6 bytes of JSON; the rest allows for
+	 * blanks. */
 	if (len > 8 * (uint64_t)size_max + 65536)
 		return vigia__error(err, VIGIA_ETOOBIG,
 		                    "the line has %zu bytes, too many for an event: max_event_size is %lld bytes", len,

@@ -1,5 +1,5 @@
 /*
- * json_event.c - an event as a line of JSON, whatever serializer wrote its object. json.c reads such lines.
+ * json_event.c - writes an event as a line of JSON, for every serializer. json.c reads such lines.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@ static int put_text(struct vigia__buf *buf, const char *text)
 	return vigia__buf_add(buf, text, strlen(text));
 }
 
-/* Only an application's serializer is named: of its objects there are only the bytes. */
+/* Name only an application's serializer: its objects are written as bytes. */
 static int put_serializer(struct vigia__buf *buf, struct vigia_slice name)
 {
 	if (vigia__serializer_of(name) != VIGIA_SERIALIZER_OTHER) return 0;
@@ -28,7 +28,7 @@ static int write_object(const struct vigia_event *event, struct vigia__buf *buf,
 	switch (vigia__serializer_of(event->serializer)) {
 	case VIGIA_SERIALIZER_MSGPACK:
 		return vigia__json_from_value(event->object, buf, err);
-	case VIGIA_SERIALIZER_JSON: /* read and written again: what is stored may span lines */
+	case VIGIA_SERIALIZER_JSON: /* parsed and written again, because the stored text may span lines */
 		rc = vigia__event_object(event, &value, err);
 		break;
 	default:

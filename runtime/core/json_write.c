@@ -1,5 +1,5 @@
 /*
- * json_write.c - msgpack to JSON text, straight from the tokens. The other way is json.c.
+ * json_write.c - msgpack to JSON text, directly from the tokens. json.c does the reverse.
  */
 #include <float.h>
 #include <inttypes.h>
@@ -15,7 +15,7 @@
 struct writer {
 	struct vigia__reader reader;
 	struct vigia__buf *buf;
-	bool odd; /* somewhere in the value is a map that JSON's objects cannot hold */
+	bool odd; /* the value holds a map that a JSON object cannot express */
 	struct vigia_error *err;
 };
 
@@ -49,13 +49,12 @@ static int put_float(struct vigia__buf *buf, double value)
 	if (isnan(value)) return put_text(buf, "{\"$float\":\"nan\"}");
 	if (isinf(value)) return put_text(buf, value > 0 ? "{\"$float\":\"inf\"}" : "{\"$float\":\"-inf\"}");
 	char text[40];
-	/* fewer than 15 digits come by themselves (%g drops zeros); a number that lost digits of its own (subnormal) needs
-	 * fewer */
+	/* %g drops trailing zeros, so start at 15 digits. A subnormal number has less precision and needs fewer. */
 	for (int digits = fabs(value) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
 		snprintf(text, sizeof text, "%.*g", digits, value);
 		if (digits == 17 || strtod(text, NULL) == value) break;
 	}
-	/* the host's locale may have put something else than a point */
+	/* the host's locale may write another decimal separator */
 	bool is_float = false;
 	size_t out = 0;
 	for (const char *c = text; *c; c++) {
@@ -77,7 +76,8 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len)
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
 		if (c >= 0x20 && c != '"' && c != '\\' && c != 0xc2) continue;
-		bool c1 = c == 0xc2; /* U+0080 to U+009F are controls, as those below 0x20: no terminal shall get them */
+		bool c1 =
+			c == 0xc2; /* U+0080 to U+009F are control characters like those below 0x20: escape them for terminals */
 		if (c1 && (unsigned char)s[i + 1] >= 0xa0) continue;
 		if (c1) c = (unsigned char)s[i + 1];
 		char escape[7] = {'\\', (char)c};
@@ -171,8 +171,8 @@ static bool is_key(const struct vigia__token *key)
 	}
 }
 
-/* One pass over the value before anything is written: is it sound, and is a map in it odd? Most are not, and then no
- * map need be looked through before it is written. */
+/* Check the value before anything is written: is it valid, and does it hold an odd map? Most hold none, and then no map
+ * needs a second look while it is written. */
 static bool survey(struct vigia__reader *reader, int depth, bool *odd)
 {
 	struct vigia__token token;
@@ -200,7 +200,7 @@ static bool map_is_odd(struct vigia__reader reader, uint32_t count)
 	return false;
 }
 
-/* ---- Values: 0 or -1 without memory; the survey saw that they are sound ---- */
+/* ---- Values: 0 or -1 without memory; the survey has checked them ---- */
 
 static int put_value(struct writer *w);
 

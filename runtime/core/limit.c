@@ -1,5 +1,5 @@
 /*
- * limit.c - how often the same thing is told. See limit.h.
+ * limit.c - report a repeated event at most once a minute. See limit.h.
  */
 #include "limit.h"
 

@@ -1,5 +1,5 @@
 /*
- * limit.h - how often the same thing is told: once a minute, with the number of times that were left out.
+ * limit.h - report a repeated event at most once a minute, with the number of reports left out.
  */
 #ifndef VIGIA_CORE_LIMIT_H
 #define VIGIA_CORE_LIMIT_H
@@ -9,14 +9,14 @@
 
 #define VIGIA_LIMIT_NS INT64_C(60000000000)
 
-/* Zeroed: nothing was told yet. */
+/* Zero-initialise. */
 struct vigia__limit {
-	int64_t told_mono_ns; /* when it was told last */
-	unsigned left_out;    /* times since then */
+	int64_t told_mono_ns; /* the last report */
+	unsigned left_out;    /* suppressed since then */
 };
 
-/* It happened at the monotonic time `now`, which is not 0. True: tell it; *left_out is how often it was not told since
- * the last time. */
+/* It happened at this monotonic time, which is not 0. True: report it; *left_out is how many reports were suppressed
+ * since the last one. */
 bool vigia__limit_take(struct vigia__limit *limit, int64_t now_mono_ns, unsigned *left_out);
 
 #endif

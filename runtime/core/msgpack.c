@@ -1,8 +1,8 @@
 /*
- * msgpack.c - objects for programs in C: written value by value into a buffer, read token by token; and both as JSON.
+ * msgpack.c - objects for C programs: written value by value into a buffer, read token by token, and both as JSON.
  *
- * A buffer remembers its first failure, so that a writer checks once, at the end. `missing` is how many values are
- * still to come for the object to be whole: it is what tells a map that was promised three pairs and got two.
+ * A buffer remembers its first failure, so that a writer checks once, at the end. `missing` counts the values that
+ * complete the object, and so detects a map of three pairs that got only two.
  */
 #include <string.h>
 
@@ -14,12 +14,12 @@
 
 struct vigia_buffer {
 	struct vigia__buf bytes;
-	uint64_t missing;       /* values until the object is whole; a count adds less than 2^33 */
-	int rc;                 /* the first failure, 0 = none yet */
-	struct vigia_error err; /* and its text */
+	uint64_t missing;       /* values until the object is complete; a count adds less than 2^33 */
+	int rc;                 /* the first failure, 0 = none */
+	struct vigia_error err; /* its details */
 };
 
-enum { KEEP = 1 << 20 }; /* bytes of memory that a clear leaves */
+enum { KEEP = 1 << 20 }; /* bytes of memory that a clear keeps */
 
 /* ---- The buffer ---- */
 
@@ -57,18 +57,18 @@ static int buffer_no_memory(struct vigia_error *err)
 
 /* ---- Writing ---- */
 
-/* May one more value come? */
+/* May another value be added? */
 static bool ready(struct vigia_buffer *buffer)
 {
 	if (!buffer || buffer->rc < 0) return false;
 	if (buffer->missing == 0)
 		buffer->rc =
 			vigia__error(&buffer->err, VIGIA_ESERIAL,
-		                 "the object is whole, and another value follows: vigia_buffer_clear() begins the next object");
+		                 "the object is complete, no value can follow: vigia_buffer_clear() begins the next object");
 	return buffer->rc == VIGIA_OK;
 }
 
-/* One value was put, with this result; that many follow it. */
+/* Count a value that was put with this result and contains `follow` values. */
 static void finish(struct vigia_buffer *buffer, int put, uint64_t follow)
 {
 	if (put != 0) buffer->rc = buffer_no_memory(&buffer->err);
@@ -141,7 +141,8 @@ int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, s
 		return buffer->rc;
 	}
 	if (buffer->missing > 0 && buffer->bytes.len > 0)
-		return vigia__error(err, VIGIA_ESERIAL, "the object is not whole: values missing in its arrays and maps: %llu",
+		return vigia__error(err, VIGIA_ESERIAL,
+		                    "the object is not complete: values missing in its arrays and maps: %llu",
 		                    (unsigned long long)buffer->missing);
 	*object = content(buffer);
 	return vigia__value_check(*object, VIGIA_ESERIAL, err);
@@ -207,7 +208,7 @@ int vigia_msgpack_skip(struct vigia_slice *rest, struct vigia_error *err)
 	return rc;
 }
 
-/* One value with all that it holds, as bytes. */
+/* Read one value with everything inside it, as bytes. */
 static int take(struct vigia__reader *reader, struct vigia_slice *out, struct vigia_error *err)
 {
 	const uint8_t *start = reader->at;
@@ -216,7 +217,7 @@ static int take(struct vigia__reader *reader, struct vigia_slice *out, struct vi
 	return rc;
 }
 
-/* The head of a container of this kind. VIGIA_NONE: it is another kind of value, or nothing. */
+/* Read the header of an array or map. VIGIA_NONE: another kind of value, or no value. */
 static int enter(struct vigia__reader *reader, enum vigia__token_kind kind, uint32_t *count, struct vigia_error *err)
 {
 	struct vigia__token token;
@@ -241,12 +242,12 @@ int vigia_msgpack_find(struct vigia_slice map, const char *key, struct vigia_sli
 		struct vigia__token token;
 		struct vigia_slice bytes = {0};
 		rc = vigia__reader_next(&at, &token, err);
-		if (rc == VIGIA_OK) rc = take(&reader, &bytes, err); /* the key, whatever it is */
+		if (rc == VIGIA_OK) rc = take(&reader, &bytes, err); /* the key, of any kind */
 		if (rc == VIGIA_OK) rc = take(&reader, &bytes, err);
 		if (rc < 0) return rc;
 		bool text = token.kind == VIGIA_TOKEN_STRING || token.kind == VIGIA_TOKEN_BIN;
 		if (text && token.string.len == len && memcmp(token.string.data, key, len) == 0)
-			found = bytes; /* of a key that is there twice the last one counts, as everywhere */
+			found = bytes; /* of duplicate keys the last one counts, as everywhere */
 	}
 	*value = found;
 	return found.len > 0 ? VIGIA_OK : VIGIA_NONE;
@@ -288,7 +289,7 @@ int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buf
 	return VIGIA_OK;
 }
 
-/* The text in the buffer, with a NUL behind it. */
+/* Return the text in the buffer, terminated by a NUL. */
 static int give_text(struct vigia_buffer *buffer, int rc, struct vigia_slice *text, struct vigia_error *err)
 {
 	if (rc == VIGIA_OK && vigia__buf_add(&buffer->bytes, "", 1) != 0) rc = buffer_no_memory(err);

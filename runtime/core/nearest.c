@@ -1,5 +1,5 @@
 /*
- * nearest.c - the known name that a misspelled one means.
+ * nearest.c - suggests the known name for a misspelled one.
  */
 #include "nearest.h"
 
@@ -14,7 +14,7 @@ static int least(int a, int b, int c)
 	return m < c ? m : c;
 }
 
-/* Edits (insert, delete, replace, swap two neighbours) from a to b; both at most NEAR_MAX bytes. */
+/* The number of edits (insert, delete, replace, swap two neighbours) from a to b; both at most NEAR_MAX bytes. */
 static int edit_distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	int rows[3][NEAR_MAX + 1];
@@ -39,7 +39,8 @@ const char *vigia__nearest(const char *wrong, const char *(*name_at)(const void 
 {
 	size_t len = strlen(wrong);
 	if (len == 0 || len > NEAR_MAX) return NULL;
-	/* a short word is near to everything: allow it fewer edits. A beginning counts less than any misspelling. */
+	/* Allow a short word fewer edits, because it is near to everything. A common prefix is used only if no name is
+	 * near. */
 	int best = len < 4 ? 2 : 3, prefix_found = 0;
 	const char *nearest = NULL, *name;
 	for (int i = 0; (name = name_at(ctx, i)) != NULL; i++) {

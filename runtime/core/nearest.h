@@ -1,5 +1,5 @@
 /*
- * nearest.h - the known name that a misspelled one means.
+ * nearest.h - suggests the known name for a misspelled one.
  */
 #ifndef VIGIA_CORE_NEAREST_H
 #define VIGIA_CORE_NEAREST_H

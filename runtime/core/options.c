@@ -139,8 +139,7 @@ void vigia__options_give(void *theirs, size_t size, const void *ours, size_t our
 	memcpy(theirs, ours, size < ours_size ? size : ours_size);
 }
 
-/* A program that knows more members than this library finds zero there; the library will refuse the struct by its
- * size. */
+/* Members that this library does not know become zero. The library refuses such a struct by its size later. */
 void vigia_store_options_init_sized(struct vigia_store_options *options, size_t size)
 {
 	struct vigia_store_options ours = {.size = size};
@@ -169,18 +168,18 @@ void vigia__problem(struct vigia__problems *problems, const char *format, ...)
 	if (vigia__buf_add(&problems->text, text, strlen(text) + 1) != 0) problems->lost++;
 }
 
-/* "batch_size is 0, allowed: ..." in short: what stands before the " is ". */
+/* The length of a problem in short: of "batch_size is 0, allowed: ..." the name before " is ". */
 static size_t short_len(const char *problem)
 {
 	const char *is = strstr(problem, " is ");
 	return is ? (size_t)(is - problem) : strlen(problem);
 }
 
-/* All problems in one line. Where they do not fit, the later ones are only named; where even the names do not fit, it
+/* Join all problems in one line. If they do not fit, the later ones are only named; if the names do not fit either, it
  * says so. */
 static void join_problems(const struct vigia__buf *text, char *out, size_t size)
 {
-	static const char more[] = "... (more are wrong: mend these first)";
+	static const char more[] = "... (there are more: fix these first)";
 	const char *at = (const char *)text->data, *end = at + text->len;
 	size_t names = 0, used = 0;
 	for (const char *p = at; p < end; p += strlen(p) + 1) names += short_len(p) + 2;
@@ -212,7 +211,7 @@ int vigia__problems_end(struct vigia__problems *problems, const char *what, stru
 	return rc;
 }
 
-/* What an option allows: "a whole number from 1 to 1000000". */
+/* Describe what an option allows: "a whole number from 1 to 1000000". */
 static const char *allowed(const struct vigia__option *o, char *out, size_t size)
 {
 	switch (o->type) {
@@ -409,7 +408,7 @@ static void check_field(const struct vigia__option *o, const void *field, struct
 	refuse_option(o, show(&value, given, sizeof given), problems);
 }
 
-/* What two options of one struct must have in common. */
+/* Check options of one struct against each other. */
 static void check_store(const struct vigia_store_options *options, struct vigia__problems *problems)
 {
 	if (options->events_bucket && options->checkpoint_bucket &&
@@ -451,6 +450,6 @@ void vigia__options_check(const struct vigia__option *table, const void *target,
 		check_field(o, (const char *)target + o->offset, problems);
 	if (table == vigia__store_option_table) check_store(target, problems);
 	else if (table == vigia__watch_option_table || table == vigia__script_option_table)
-		check_watch(target, problems); /* the first member of the script's */
+		check_watch(target, problems); /* also the first member of a script's options */
 	if (table == vigia__script_option_table) check_script(target, problems);
 }

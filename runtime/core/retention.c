@@ -1,5 +1,5 @@
 /*
- * retention.c - what may be removed, and why not more. The rules are in retention.h.
+ * retention.c - decides which events may be removed. The rules are in retention.h.
  */
 #include "retention.h"
 
@@ -59,7 +59,7 @@ void vigia__retention_decide(const struct vigia_store_options *settings, const s
 	if (oldest == 0) return;
 	if (holders->live > 0) memcpy(out->held_by, holders->id, sizeof out->held_by);
 	uint64_t low = holders->live > 0 ? holders->lowest : latest;
-	/* nobody watches yet: what is old is kept for whoever will */
+	/* without a checkpoint old events are kept for future watchers */
 	uint64_t age_ceiling = holders->count > 0 ? low : 0;
 	uint64_t limit_ceiling = settings->retention_passes_checkpoints ? latest : low;
 	uint64_t aged = settings->gc_age_threshold_ns > 0 ? least(old, latest) : 0;
@@ -68,7 +68,7 @@ void vigia__retention_decide(const struct vigia_store_options *settings, const s
 	uint64_t by_age = least(aged, age_ceiling), by_count = least(over, limit_ceiling);
 	out->upto = by_age > by_count ? by_age : by_count;
 	out->bytes_upto = settings->max_bytes > 0 ? limit_ceiling : 0;
-	/* what of that is still there, and was wanted away */
+	/* was more eligible for removal, and is it still stored? */
 	uint64_t wanted = aged > over ? aged : over;
 	if (wanted <= out->upto || wanted < oldest) return;
 	out->reason = holders->count > 0 ? VIGIA_GC_HELD : VIGIA_GC_NO_CHECKPOINT;

@@ -1,10 +1,10 @@
 /*
- * retention.h - what may be removed from a log, and why not more: from ages, checkpoints and limits.
+ * retention.h - decides which events may be removed, and why not more, from ages, checkpoints and limits.
  *
- * Age is measured on a clock of the store's own, which wall clocks that step cannot deceive: the collector writes marks
- * (time, last number); between two marks of one boot the time is what the machine was up, across a boot what the wall
- * clock says, and never less than nothing. A number is as old as the first mark that covers it, so old events go at
- * most a mark later than they might.
+ * Age is measured on the store's own clock, so that steps of the wall clock do no harm. The collector writes marks: a
+ * time and the last number then. Between two marks of one boot the clock advances by the machine's uptime, across a
+ * boot by the wall clock, and never backwards. An event's age is that of the first mark that covers it, so an old event
+ * is removed at most one mark late.
  *
  * Pure: values in, values out.
  */
@@ -13,43 +13,43 @@
 
 #include "vigia.h"
 
-/* What the machine's clocks say. */
+/* The machine's clocks. */
 struct vigia__clock {
 	int64_t wall_ns;
 	int64_t boot_ns;  /* since the machine was started, sleep included */
-	uint64_t boot_id; /* tells one start from another; 0 = unknown */
+	uint64_t boot_id; /* differs after each start; 0 = unknown */
 };
 
 struct vigia__mark {
 	int64_t at_ns;    /* on the store's clock */
-	uint64_t seq_num; /* the last number then */
+	uint64_t seq_num; /* the last number at that time */
 	struct vigia__clock clock;
 };
 
-enum { VIGIA_MARKS = 256 }; /* per age: no more than about so many are kept */
+enum { VIGIA_MARKS = 256 }; /* about how many are kept per age, at most */
 
 /* The store's clock now; `last` is the newest mark, NULL before the first. */
 int64_t vigia__retention_now(const struct vigia__mark *last, const struct vigia__clock *clock);
-/* Is a new mark worth its place? */
+/* Should a new mark be written? */
 bool vigia__retention_mark_due(const struct vigia__mark *last, uint64_t latest, int64_t now_ns, int64_t age_ns);
-/* Does this mark cover what is older than the age? Of those that do, only the newest is needed. */
+/* Is this mark older than the age? Of those that are, only the newest is needed. */
 bool vigia__retention_old(const struct vigia__mark *mark, int64_t now_ns, int64_t age_ns);
-/* Has nobody run this watcher for so long that it holds nothing back any more? ttl 0: never. */
+/* Has this watcher's checkpoint been unused for so long that it no longer blocks removal? ttl 0: never. */
 bool vigia__retention_expired(int64_t touched_at_ns, int64_t now_ns, int64_t ttl_ns);
 
-/* All checkpoints and holds, taken in one by one. Zero-initialise. */
+/* A summary of all checkpoints and holds, added one by one. Zero-initialise. */
 struct vigia__holders {
 	size_t count; /* the expired ones too */
 	size_t live;
 	uint64_t lowest; /* of the live ones */
-	char id[256];    /* whose that is */
+	char id[256];    /* the watcher with the lowest */
 };
 void vigia__holders_add(struct vigia__holders *holders, const void *id, size_t id_len, uint64_t seq_num, bool live);
 
 struct vigia__verdict {
-	uint64_t upto;               /* everything up to here goes */
-	uint64_t bytes_upto;         /* and, as long as more than max_bytes are kept, everything up to here */
-	enum vigia_gc_reason reason; /* why not further; BOUND and what max_bytes finds are the caller's to set */
+	uint64_t upto;               /* remove everything up to here */
+	uint64_t bytes_upto;         /* while more than max_bytes are kept, remove on up to here */
+	enum vigia_gc_reason reason; /* why not more; the caller sets BOUND, and the reason for max_bytes */
 	char held_by[256];           /* the lowest live holder, "" = none */
 };
 

@@ -1,5 +1,5 @@
 /*
- * serial.c - objects of the library's own serializers, to and from msgpack.
+ * serial.c - converts objects of the library's own serializers to and from msgpack.
  */
 #include "serial.h"
 
@@ -54,7 +54,7 @@ int vigia__event_object(const struct vigia_event *event, struct vigia__buf *buf,
 		return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
 	case VIGIA_SERIALIZER_JSON: {
 		int rc = vigia__json_to_value(event->object.data, event->object.len, buf, err);
-		if (rc == VIGIA_ESERIAL && err) { /* from where the reader stands it is the other direction */
+		if (rc == VIGIA_ESERIAL && err) { /* for the reader it is the other direction */
 			struct vigia_error why = *err;
 			rc = vigia__error(err, VIGIA_EDESERIAL, "the object's JSON: %s", why.message);
 		}

@@ -1,8 +1,8 @@
 /*
- * serial.h - the serializers that come with the library. An event names the one that wrote its object (core/event.h):
+ * serial.h - the library's own serializers. An event names the one that wrote its object (core/event.h):
  *     msgpack  the object is part of the event's msgpack array
  *     json     the object is JSON text in a bin, in the forms of core/json.h
- *     another  bytes in a bin, which only functions of an application understand (bind/serial.c)
+ *     another  bytes in a bin, which only an application's functions can read (bind/serial.c)
  * Any thread.
  */
 #ifndef VIGIA_CORE_SERIAL_H
@@ -12,15 +12,15 @@
 
 enum vigia__serializer { VIGIA_SERIALIZER_MSGPACK, VIGIA_SERIALIZER_JSON, VIGIA_SERIALIZER_OTHER };
 
-/* Which one a name means; the empty name is msgpack. */
+/* The serializer of a name; the empty name is msgpack. */
 enum vigia__serializer vigia__serializer_of(struct vigia_slice name);
 
-/* The event that begins at `start` and ends buf has a msgpack object: rewrite that with the serializer `name`. ESERIAL:
- * the serializer is none of the library's; ETOOBIG, ENOMEM. On error the event is taken out of buf. */
+/* Rewrite the msgpack object of the last event in buf, which begins at `start`, with the serializer `name`. ESERIAL: it
+ * is not one of the library's; ETOOBIG, ENOMEM. On error the event is removed from buf. */
 int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, int64_t size_max,
                         struct vigia_error *err);
 
-/* The msgpack value of an event's object at the end of buf. EDESERIAL, ENOMEM; buf as before on error. */
+/* Append an event's object to buf as a msgpack value. EDESERIAL, ENOMEM; on error buf is unchanged. */
 int vigia__event_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err);
 
 #endif

@@ -23,7 +23,7 @@ static bool given(const struct vigia__option *o, const struct vigia_store_option
 	return *(const bool *)((const char *)options + o->given_offset);
 }
 
-/* The row after `o` that belongs to the file; NULL: begin. NULL behind the last. */
+/* The next row of the file's after `o`, the first for NULL. NULL after the last. */
 static const struct vigia__option *next(const struct vigia__option *o)
 {
 	for (o = o ? o + 1 : vigia__store_option_table; o->name; o++)
@@ -31,7 +31,7 @@ static const struct vigia__option *next(const struct vigia__option *o)
 	return NULL;
 }
 
-/* The names' own places, in the order of the table. */
+/* Copy the strings into `names`, in the order of the table. */
 static void own_names(struct vigia__settings *s, const struct vigia_store_options *from)
 {
 	int i = 0;

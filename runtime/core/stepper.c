@@ -1,5 +1,5 @@
 /*
- * stepper.c - one watcher as a step function; what the inputs and actions mean is in watcher.h.
+ * stepper.c - one watcher as a step function; stepper.h explains the inputs and actions.
  *
  * The phases (a phase is what is under way; `state` is what the user sees of it):
  *
@@ -22,10 +22,10 @@
  *    a seek at       | SAVED       TICK
  *    rest            '--> on with the next event, READ (a seek) or LISTEN
  *
- * READING, HANDLING and SAVING end with an outcome only: a request that comes meanwhile (STOP, SEEK) waits for it. From
- * LISTENING and the three LATER phases a request is acted on at once. Whenever nothing is under way, go_on() decides: a
- * seek first, then a stop, then a save that is due, then the next event. (Not drawn: DEFERRED, a handler that was not
- * begun, is HANDLING again.)
+ * READING, HANDLING and SAVING end only with an outcome: a request meanwhile (STOP, SEEK) waits for it. In LISTENING
+ * and the three LATER phases a request takes effect at once. Whenever nothing is under way, go_on() decides: a seek
+ * first, then a stop, then a save that is due, then the next event. (Not drawn: after DEFERRED, a handler that was not
+ * begun, the phase is HANDLING again.)
  */
 #include "stepper.h"
 
@@ -34,11 +34,11 @@
 
 enum phase { REST, READING, HANDLING, SAVING, LISTENING, READ_LATER, HANDLE_LATER, SAVE_LATER };
 
-/* Without a backoff an event is tried again at once; a fetch or a save is given a moment. */
+/* Without a backoff an event is retried at once, but a fetch or a save after a moment. */
 enum { NO_BACKOFF_NS = 1000000 };
 
-/* The last number that an iterator does not want. Unlike vigia__iterator_first() - 1 exact for after(UINT64_MAX)
- * too. */
+/* The last number that an iterator excludes. Unlike vigia__iterator_first() - 1 it is also exact for
+ * after(UINT64_MAX). */
 static uint64_t before(struct vigia_iterator it)
 {
 	return it.kind == VIGIA_AT && it.seq_num > 0 ? it.seq_num - 1 : it.seq_num;
@@ -49,7 +49,7 @@ static inline bool resolved(struct vigia_iterator it)
 	return it.kind == VIGIA_AT || it.kind == VIGIA_AFTER;
 }
 
-/* An outcome is still to come. */
+/* Is an outcome still to come? */
 static bool busy(const struct vigia__stepper *w)
 {
 	return w->phase == READING || w->phase == HANDLING || w->phase == SAVING;
@@ -82,7 +82,7 @@ static struct vigia__action wait_again(const struct vigia__stepper *w)
 	return (struct vigia__action){.kind = VIGIA_ACTION_WAIT, .until_mono_ns = w->retry_mono_ns};
 }
 
-/* Try again later, in `phase`; `failures` was counted up by the caller. */
+/* Retry later, in `phase`. The caller has incremented `failures`. */
 static struct vigia__action wait_in(struct vigia__stepper *w, enum phase phase, uint64_t random, int64_t now)
 {
 	int64_t delay = vigia__backoff_delay(&w->options.backoff, w->failures, random);
@@ -92,7 +92,7 @@ static struct vigia__action wait_in(struct vigia__stepper *w, enum phase phase, 
 	return wait_again(w);
 }
 
-/* The batch is used up or not wanted any more; the next read begins behind what was finished of it. */
+/* Discard the batch, used up or not. The next read starts after the last finished event. */
 static void forget_batch(struct vigia__stepper *w)
 {
 	w->seqs = NULL;
@@ -142,24 +142,23 @@ static struct vigia__action stopped(struct vigia__stepper *w)
 
 static struct vigia__action seek(struct vigia__stepper *w);
 
-/* Nothing is under way: what now? A fresh batch, and a read or event whose wait is over, go on by themselves unless
- * there is a request: an empty batch's save is not due before an event, and here an empty hand means the end was
- * found. */
+/* Decide what to do when nothing is under way. A new batch, and a read or event whose wait is over, call this only if
+ * there is a request, because here having no batch means that the end was found. */
 static struct vigia__action go_on(struct vigia__stepper *w)
 {
 	if (w->seek_wanted) return seek(w);
 	if (w->stop_wanted) return saves_at_stop(w) && w->done > w->saved ? save(w, w->done, false) : stopped(w);
 	assert(w->state == VIGIA_RUNNING);
-	if (w->save_due && w->done > w->saved) /* the driver's own commit may have been faster */
+	if (w->save_due && w->done > w->saved) /* unless the driver's own commit saved it first */
 		return save(w, w->done, false);
 	w->save_due = false;
 	w->failures = 0;
 	if (w->index < w->count) return handle(w);
-	/* With a used-up batch in hand there may be more; without one, the last read found the end. */
+	/* After a used-up batch there may be more events. Without a batch the last read found the end. */
 	return w->count > 0 ? read_on(w) : listen_on(w);
 }
 
-/* The seek to `seq_num` is durable (or needs not be): stand there. */
+/* The seek to `seq_num` is durable, or need not be: move there. */
 static struct vigia__action land(struct vigia__stepper *w, uint64_t seq_num)
 {
 	w->done = seq_num;
@@ -174,12 +173,12 @@ static struct vigia__action land(struct vigia__stepper *w, uint64_t seq_num)
 static struct vigia__action seek(struct vigia__stepper *w)
 {
 	w->seek_wanted = false;
-	w->save_due = false; /* a checkpoint of where it was is worth nothing now */
+	w->save_due = false; /* the old position need not be saved any more */
 	forget_batch(w);
 	return w->options.ephemeral ? land(w, w->seek_to) : save(w, w->seek_to, true);
 }
 
-/* The event in hand was handled or given up, and so was what the filter dropped behind it. */
+/* Pass the current event, which was handled or given up, and those behind it that the filter dropped. */
 static void finish_event(struct vigia__stepper *w)
 {
 	w->failures = 0;
@@ -196,19 +195,19 @@ static struct vigia__action on_start(struct vigia__stepper *w, const struct vigi
 	assert(w->state == VIGIA_IDLE || w->state == VIGIA_STOPPED);
 	assert(resolved(in->next) && in->seq_num <= before(in->next));
 	w->state = VIGIA_RUNNING;
-	if (w->phase != REST) /* a seek made at rest is still being saved: that is where it goes on */
+	if (w->phase != REST) /* a seek made at rest is still being saved; the watcher continues there */
 		return waits(w) ? wait_again(w) : none();
 	w->stop_wanted = w->seek_wanted = w->save_due = false;
 	w->failures = w->stuck = 0;
 	w->done = in->seq_num;
 	w->next = in->next;
 	if (in->sought) w->sought = true;
-	if (w->saved > w->done) /* a checkpoint that lay beyond the end */
+	if (w->saved > w->done) /* the checkpoint was beyond the end */
 		w->saved = w->done;
 	return read_on(w);
 }
 
-/* Count the numbers that were removed where the read began, those that are not counted yet. */
+/* Count the events removed where the read began, except those counted before. */
 static void count_missed(struct vigia__stepper *w, uint64_t gone)
 {
 	uint64_t seen = before(w->next), last = seen + gone;
@@ -268,12 +267,12 @@ static struct vigia__action on_handled(struct vigia__stepper *w, const struct vi
 		w->processed++;
 		w->last_processed = w->seqs[w->index];
 	}
-	if (!w->seek_wanted) /* a seek leaves the event behind, finished or not */
+	if (!w->seek_wanted) /* a seek leaves the event, finished or not */
 		finish_event(w);
 	return go_on(w);
 }
 
-/* The event in hand is counted as skipped and passed. */
+/* Count the current event as skipped and pass it. */
 static struct vigia__action give_up(struct vigia__stepper *w)
 {
 	w->skipped++;
@@ -319,7 +318,7 @@ static struct vigia__action on_saved(struct vigia__stepper *w)
 static struct vigia__action on_save_failed(struct vigia__stepper *w, const struct vigia__input *in, int64_t now)
 {
 	assert(w->phase == SAVING);
-	if (w->seek_wanted) /* newer than what failed */
+	if (w->seek_wanted) /* newer than the save that failed */
 		return go_on(w);
 	if (w->stop_wanted) /* one try; the driver has the error */
 		return stopped(w);
@@ -359,7 +358,7 @@ static struct vigia__action on_seek(struct vigia__stepper *w, const struct vigia
 {
 	w->seek_wanted = true;
 	w->seek_to = in->seq_num;
-	w->failures = w->stuck = 0; /* what was in trouble is left behind */
+	w->failures = w->stuck = 0; /* the seek leaves the failed event */
 	return busy(w) ? none() : go_on(w);
 }
 

@@ -1,10 +1,10 @@
 /*
  * stepper.h - ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next.
  *
- * It decides everything and does nothing: no thread, clock, disk or Lua. The driver (drive/driver_run.c, or the
- * simulator in the specs) carries out the action and tells the outcome as the next input:
+ * It makes every decision and carries out none: no thread, clock, disk or Lua. The driver (drive/driver_run.c, or the
+ * simulator in the specs) carries out the action and reports the outcome as the next input:
  *
- *     action                 outcome to tell
+ *     action                 outcome to report
  *     READ                   BATCH or FETCH_FAILED
  *     HANDLE                 HANDLED or FAILED; DEFERRED if it was not begun
  *     SAVE                   SAVED or SAVE_FAILED
@@ -14,31 +14,33 @@
  *     NONE                   nothing to do: an earlier action is still under way, or the watcher rests
  *     STOPPED                returned once, when the watcher becomes stopped; the end until START
  *
- * READ, HANDLE and SAVE are under way one at a time, ever. Until the outcome is told, STOP, SEEK, WAKE and TICK are
- * followed by NONE; what they want comes with the outcome. LISTEN and WAIT need no outcome: the next action replaces
- * them. These four inputs fit always.
+ * Only one of READ, HANDLE and SAVE is ever under way. Until its outcome is reported, STOP, SEEK, WAKE and TICK return
+ * NONE, and take effect with the outcome. LISTEN and WAIT need no outcome: the next action replaces them. These four
+ * inputs are always valid.
  *
- * Invariants: events are handled in order, each until it succeeds or is given up; `done` never passes an event that was
- * neither, and passes what the filter dropped; after STOP or SEEK no handler starts; a seek acts when the handler in
- * progress returns.
+ * Invariants: events are handled in order, each until it succeeds or is given up. `done` never passes an event that is
+ * neither; it passes events that the filter dropped. After STOP or SEEK no handler starts. A seek takes effect when the
+ * handler in progress returns.
  *
- * A BATCH says how many numbers were removed where the read began (`gone`). They are counted as missed, each once
- * however often it is met, and passed; on_gap STOP: the watcher stops before them (`stuck` is the first). What lies
- * before a seek was left behind, not missed.
+ * A BATCH says how many events were removed where the read began (`gone`). Each is counted as missed once, however
+ * often it is reported, and passed. With on_gap STOP the watcher stops before them (`stuck` is the first). Events that
+ * a seek jumped over are not missed.
  *
- * A failure that is permanent is not retried. on_damage STOP: the watcher stops by itself, as if told to (`stuck` says
- * at which event; it is not finished); SKIP: the event is given up at once.
+ * A permanent failure is not retried. With on_damage STOP the watcher stops as after a STOP, and `stuck` is the event,
+ * which is not finished. With SKIP the event is given up at once.
  *
- * STOP    An idle watcher, or one that waits or listens, acts at once; else it acts when the outcome comes (a handler's
- *         failure is then counted, not retried). A save that is due gets one try: after SAVE_FAILED the watcher is
- *         stopped all the same, and the driver has the error.
- * SEEK    Acts when STOP would: SAVE (backwards) and, once SAVED, READ from behind it; until then `done` stays where it
- *         was. The last one wins. SAVE_FAILED is retried with backoff. With a STOP as well the seek is still saved (one
- *         try): STOPPED. While idle or stopped: SAVE at once, and NONE once SAVED. A START meanwhile makes the watcher
- *         run, and it goes on behind the seek, not at START's `next`. An ephemeral watcher moves without SAVE; while
- *         idle or stopped that returns NONE, and the driver STARTs it at vigia__stepper_position().
- * REREAD  From a HANDLE that was not begun, a wait for another attempt, and LISTEN: READ from behind what was handled.
- *         The event in hand counts as not tried yet. Otherwise it changes nothing: NONE, or the WAIT that is under way.
+ * STOP    Takes effect at once while the watcher is idle, waits or listens, otherwise with the outcome (a
+ *         handler's failure is then counted, not retried). A save that is due gets one try: after SAVE_FAILED
+ *         the watcher stops anyway, and the driver has the error.
+ * SEEK    Takes effect when STOP would: SAVE (backwards) and, once SAVED, READ from the number after it; `done`
+ *         is unchanged until then. The last SEEK wins. SAVE_FAILED is retried with backoff. Followed by a STOP,
+ *         the seek is still saved (one try), then STOPPED. While idle or stopped: SAVE at once, and NONE once
+ *         SAVED. A START meanwhile makes the watcher run; it continues after the seek, not at START's `next`.
+ *         An ephemeral watcher moves without SAVE. While idle or stopped this returns NONE, and the driver
+ *         STARTs it at vigia__stepper_position().
+ * REREAD  After a HANDLE that was not begun, during a wait for another attempt, and while listening: READ after
+ *         the last handled event. The current event counts as not tried yet. Otherwise it changes nothing:
+ *         NONE, or the WAIT that is under way.
  *
  * One thread at a time.
  */
@@ -49,20 +51,19 @@
 #include "iterator.h"
 
 enum vigia__input_kind {
-	VIGIA_INPUT_START, /* from idle or stopped: begin at `next` */
+	VIGIA_INPUT_START, /* from idle or stopped: start at `next` */
 	VIGIA_INPUT_BATCH, /* the read gave `count` events (`seqs`), the next read starts at `next` */
 	VIGIA_INPUT_FETCH_FAILED,
-	VIGIA_INPUT_HANDLED,  /* or looked at and not wanted (`dropped`) */
-	VIGIA_INPUT_FAILED,   /* `permanent`: another attempt would fail alike */
-	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time; a request that came meanwhile goes first */
+	VIGIA_INPUT_HANDLED,  /* or dropped by a function filter (`dropped`) */
+	VIGIA_INPUT_FAILED,   /* `permanent`: another attempt would fail too */
+	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time; a STOP or SEEK meanwhile goes first */
 	VIGIA_INPUT_SAVED,
 	VIGIA_INPUT_SAVE_FAILED,
-	VIGIA_INPUT_WAKE, /* something may have been appended */
+	VIGIA_INPUT_WAKE, /* an event may have been appended */
 	VIGIA_INPUT_TICK, /* time passed */
 	VIGIA_INPUT_STOP,
-	VIGIA_INPUT_SEEK,  /* go on behind `seq_num` */
-	VIGIA_INPUT_REREAD /* the handler or the filter is another one: forget what was fetched ahead, and what was in
-	                      trouble */
+	VIGIA_INPUT_SEEK,  /* continue after `seq_num` */
+	VIGIA_INPUT_REREAD /* handler or filter were replaced: forget the events fetched ahead and the current failure */
 };
 
 struct vigia__input {
@@ -70,20 +71,19 @@ struct vigia__input {
 	struct vigia_iterator next; /* START, BATCH; at or after, never before the last one */
 	const uint64_t *seqs;       /* BATCH: borrowed until the batch is used up */
 	size_t count;               /* BATCH */
-	uint64_t gone;    /* BATCH: so many numbers from where the read began on were removed; `next` is behind them */
-	uint64_t seq_num; /* SEEK; START: where `done` stands (the checkpoint), 0 = nothing; not beyond `next` */
-	bool sought;      /* START: a seek brought it to `next`, or it begins at the trim horizon: what lies before was not
-	                     missed */
-	bool dropped;     /* HANDLED: no handler ran: passed, but not counted as processed */
-	bool permanent;   /* FAILED: the event's bytes are bad; `on_damage` decides, not `retry_strategy` */
-	uint64_t random;  /* FAILED, FETCH_FAILED, SAVE_FAILED: 64 bits for the jitter */
+	uint64_t gone;              /* BATCH: how many events were removed where the read began; `next` is behind them */
+	uint64_t seq_num;           /* SEEK: the target. START: the checkpoint, 0 = none; not beyond `next` */
+	bool sought;     /* START: `next` comes from a seek or is the trim horizon: earlier events were not missed */
+	bool dropped;    /* HANDLED: no handler ran; the event is passed, not counted as processed */
+	bool permanent;  /* FAILED: the event's bytes are bad; `on_damage` decides, not `retry_strategy` */
+	uint64_t random; /* FAILED, FETCH_FAILED, SAVE_FAILED: 64 bits for the jitter */
 };
 
 enum vigia__action_kind {
 	VIGIA_ACTION_NONE,
 	VIGIA_ACTION_READ,   /* fetch up to batch_size from `from`, without waiting */
 	VIGIA_ACTION_HANDLE, /* run the handler on event `index` of the batch, number `seq_num`; `attempt` from 1 */
-	VIGIA_ACTION_SAVE,   /* save checkpoint `seq_num` durably; `backwards`: a seek, also if it moves back */
+	VIGIA_ACTION_SAVE,   /* save checkpoint `seq_num` durably; `backwards`: a seek, which may also move it back */
 	VIGIA_ACTION_LISTEN, /* wait for an event after `from` */
 	VIGIA_ACTION_WAIT,   /* wait until `until_mono_ns` */
 	VIGIA_ACTION_STOPPED
@@ -112,31 +112,31 @@ struct vigia__stepper_options {
 struct vigia__stepper {
 	struct vigia__stepper_options options;
 	enum vigia_watcher_state state;
-	int phase; /* what is under way; private */
+	int phase; /* what is under way (stepper.c); private */
 
-	/* where it stands */
-	struct vigia_iterator next; /* the next read starts here */
-	const uint64_t *seqs;       /* the batch in hand */
-	size_t count, index;        /* of the batch; the event in hand */
+	/* position */
+	struct vigia_iterator next; /* where the next read starts */
+	const uint64_t *seqs;       /* the current batch */
+	size_t count, index;        /* size of the batch; the current event */
 	struct vigia_iterator batch_next;
-	uint64_t done;    /* everything up to here was handled, given up or dropped by the filter */
-	uint64_t saved;   /* the checkpoint, as far as this watcher knows. SAVED moves it, and the driver: before START to
-	                   * what is stored (START lowers one that lies beyond the start), later by its own commits */
-	bool save_due;    /* "event" mode: done moved and must be saved before the next event, or before listening */
-	uint64_t saving;  /* what is being saved */
-	bool saving_seek; /* and whether it is a seek */
+	uint64_t done;  /* everything up to here was handled, given up or dropped by the filter */
+	uint64_t saved; /* the checkpoint, as far as this watcher knows. Set by SAVED and by the driver: before START to the
+	                   stored one (START lowers it to the start), later by its own commits */
+	bool save_due;  /* "event" mode: save `done` before the next event, or before listening */
+	uint64_t saving;  /* the number being saved */
+	bool saving_seek; /* whether that is a seek */
 
-	/* trouble */
-	uint64_t failures; /* of the event in hand, or of fetches or saves in a row */
+	/* failures */
+	uint64_t failures; /* of the current event, or of fetches or saves in a row */
 	int64_t retry_mono_ns;
-	uint64_t stuck; /* the event that it stopped for, 0 = none; until the next START or SEEK */
+	uint64_t stuck; /* the event that the watcher stopped for, 0 = none; until the next START or SEEK */
 
 	/* gaps */
-	uint64_t gap;       /* numbers that the last BATCH found missing */
-	uint64_t missed_to; /* missing ones up to here are counted */
-	bool sought;        /* a seek brought it to where the next read begins */
+	uint64_t gap;       /* how many events the last BATCH found removed */
+	uint64_t missed_to; /* missed events up to here are counted */
+	bool sought;        /* the next read starts where a seek went */
 
-	/* requests that wait for the handler to return */
+	/* requests that wait for an outcome */
 	bool stop_wanted;
 	bool seek_wanted;
 	uint64_t seek_to;
@@ -147,16 +147,15 @@ struct vigia__stepper {
 };
 
 void vigia__stepper_init(struct vigia__stepper *stepper, const struct vigia__stepper_options *options);
-/* Take the input, return what to do next. An input that does not fit is a bug: assert. `now_mono_ns` never goes back;
- * HANDLED and BATCH do not look at it. */
+/* Take the input and return what to do next. An input that is invalid now is a bug, and asserts. `now_mono_ns` never
+ * goes back; HANDLED and BATCH ignore it. */
 struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const struct vigia__input *input,
                                          int64_t now_mono_ns);
-/* Why this input would be a bug, or NULL: for a driver that cannot vouch for its inputs. */
+/* Why this input is invalid now, or NULL: for a driver that does not trust the origin of its inputs. */
 const char *vigia__stepper_misfit(const struct vigia__stepper *stepper, const struct vigia__input *input);
-/* Where it will look next (W15): after(done), or the resolved start while nothing was looked at. Trim horizon before a
- * START. */
+/* Where it reads next (W15): after(done), or the resolved start before the first batch. Trim horizon before a START. */
 struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper);
-/* The event that failed and is being tried again, or waits for it, or for which it stopped; 0 = none. */
+/* The event that failed and is being retried, waits for a retry, or stopped the watcher; 0 = none. */
 uint64_t vigia__stepper_blocked(const struct vigia__stepper *stepper);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * table.c - a hash table whose entries are part of what they find. See table.h.
+ * table.c - an intrusive hash table. See table.h.
  */
 #include "table.h"
 
@@ -15,7 +15,7 @@ uint64_t vigia__table_hash(const void *bytes, size_t len)
 	return h;
 }
 
-/* A slot takes the high bits, too: the low ones of FNV-1a depend on the low bits of the bytes alone. */
+/* Mix in the high bits: the low bits of FNV-1a depend only on the low bits of the bytes. */
 static size_t slot_of(size_t slots_count, uint64_t hash)
 {
 	return (hash ^ hash >> 32) & (slots_count - 1);

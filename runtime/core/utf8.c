@@ -1,5 +1,5 @@
 /*
- * utf8.c - checks UTF-8, and what a terminal may be shown of it. See utf8.h.
+ * utf8.c - checks UTF-8, and what may be written to a terminal. See utf8.h.
  */
 #include "utf8.h"
 

@@ -1,5 +1,5 @@
 /*
- * value.c - is this msgpack a value that Vigia carries? If not, where and why.
+ * value.c - checks that msgpack is a value Vigia can carry, and says where and why not.
  */
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "error.h"
 #include "event.h"
 
-/* How the checker came to where it is; one a level, on the C stack. */
+/* The path to the value being checked: one frame per level, on the C stack. */
 struct frame {
 	const struct frame *up;
 	bool in_map;
@@ -76,7 +76,7 @@ static void format_step(const struct frame *frame, char *out, size_t size)
 	snprintf(out + n, size - n, "\"]");
 }
 
-/* "object" and the steps to here. Where they do not fit, the outermost are kept. */
+/* "object" and the steps from there. If they do not fit, the innermost are left out. */
 static void format_path(const struct frame *frame, char *out, size_t size)
 {
 	const struct frame *steps[VIGIA_DEPTH_MAX + 1];
@@ -106,7 +106,7 @@ static int refuse_value(struct check *check, const struct frame *frame, const ch
 	return check->code;
 }
 
-/* The reader's own error, with the place in front and the caller's code. */
+/* The reader's error, with the place in front and the caller's code. */
 static int refuse_msgpack(struct check *check, const struct frame *frame)
 {
 	struct vigia__token token;
@@ -162,6 +162,6 @@ int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *e
 	check.reader = (struct vigia__reader){bytes, bytes + value.len};
 	int rc = check_value(&check, NULL, 0);
 	if (rc == 0 && check.reader.at != check.reader.end)
-		rc = refuse_value(&check, NULL, "there are bytes behind the value");
+		rc = refuse_value(&check, NULL, "unexpected bytes after the value");
 	return rc;
 }

@@ -126,7 +126,7 @@ static void test_what_is_no_object(void **state)
 	for (int i = 0; i < 3; i++) vigia_msgpack_integer(buffer, i);
 	assert_int_equal(vigia_msgpack_end(buffer, &object, &err), VIGIA_OK);
 	vigia_msgpack_nil(buffer);
-	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "another value follows");
+	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "no value can follow");
 	vigia_buffer_clear(buffer);
 	vigia_msgpack_map(buffer, 1);
 	vigia_msgpack_nil(buffer);

@@ -211,13 +211,13 @@ static void test_every_bad_one_is_named(void **state)
 		for (const struct vigia__option *o = tables[t]; o->name; o++)
 			if (o->type != VIGIA_OPTION_SPECIAL && !strstr(err.message, o->name))
 				fail_msg("%s is not named in: %s", o->name, err.message);
-		assert_null(strstr(err.message, "more are wrong"));
+		assert_null(strstr(err.message, "there are more"));
 	}
 	/* so many that they do not fit: says so */
 	struct vigia__problems problems = {0};
 	struct vigia_error err;
 	for (int i = 0; i < 100; i++) vigia__problem(&problems, "problem number %d", i);
-	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "more are wrong");
+	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "there are more");
 	assert_non_null(strstr(err.message, "problem number 0; problem number 1; "));
 	assert_true(strlen(err.message) < sizeof err.message - 1);
 }

@@ -270,7 +270,7 @@ static void test_check_says_where(void **state)
 	} rows[] = {
 		{{"", 0}, "object: there is no value"},
 		{{"\xc0", 1}, NULL},
-		{{"\xc0\xc0", 2}, "object: there are bytes behind the value"},
+		{{"\xc0\xc0", 2}, "object: unexpected bytes after the value"},
 		{{"\xc7\x00\x05", 3}, "object: a msgpack extension of type 5 cannot be carried"},
 		{{"\x81\xa4jobs\x93\x01\x02\x81\xa8"
 	      "callback\xd4\x05\x00",
