@@ -1,5 +1,5 @@
 /*
- * backend.c - what all backends share. See backend.h.
+ * backend.c - the shared part of all backends. See backend.h.
  */
 #include "backend.h"
 
@@ -33,7 +33,7 @@ int vigia__no_checkpoint(const char *id, struct vigia_error *err)
 
 bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
 {
-	/* First: what is not there any more must not be touched. */
+	/* First, because a store that was replaced must not be touched. */
 	if (backend->there && backend->there(backend, NULL) < 0) return true;
 	return (backend->heal && backend->heal(backend)) || backend->commits(backend) != commits;
 }

@@ -1,6 +1,6 @@
 /*
- * backend.h - the interface that each backend fills in: a table of functions, and what they take and return. backend.c
- * is what all backends share. The LMDB backend (lmdb_*.c) keeps a file; memory.c is the one to read first.
+ * backend.h - the interface of a backend: a table of functions, with their arguments and results. backend.c holds what
+ * all backends share. The LMDB backend (lmdb_*.c) keeps a file; read memory.c first.
  */
 #ifndef VIGIA_STORE_BACKEND_H
 #define VIGIA_STORE_BACKEND_H
@@ -18,11 +18,11 @@
 
 enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
 
-/* ---- what a backend can (capability flags) ---- */
+/* ---- capability flags ---- */
 enum {
 	VIGIA_CAN_PERSIST = 1, /* survives close and crash */
 	VIGIA_CAN_SHARE = 2,   /* several processes */
-	VIGIA_CAN_DAMAGE = 4   /* keeps bytes that can be damaged, and finds out */
+	VIGIA_CAN_DAMAGE = 4   /* its bytes can be damaged, and it detects that */
 };
 
 /* One call to append: events encoded back to back in `bytes`, stamped in place by the thread that commits them. */
@@ -35,33 +35,33 @@ struct vigia__append {
 	struct vigia_slice key; /* len 0: none */
 	uint64_t if_last;
 	bool if_last_given;
-	bool now;         /* not to be queued, whatever the file's durability */
-	bool keep;        /* what was queued must be stored, even if a full map has to be exceeded for it */
-	bool last_chance; /* and even if a full disk's reserve is used up */
-	bool accepted;    /* its sizes were checked before */
+	bool now;         /* do not queue it, whatever the file's durability */
+	bool keep;        /* store what was queued even if a full map must be exceeded for it */
+	bool last_chance; /* and even if that uses up a full disk's reserve */
+	bool accepted;    /* its sizes were checked already */
 	/* out */
-	bool queued;  /* it waits in memory and has no numbers yet */
-	bool existed; /* the key was there: the numbers are those of the append that brought it, and nothing was stored */
+	bool queued;  /* it waits in memory, without numbers */
+	bool existed; /* the key was stored before: the numbers are those of that append, and nothing was stored now */
 	uint64_t first_seq;
 	uint64_t last_seq;
 };
 
-/* ESEQUENCE, naming both numbers. For backends. */
+/* For backends: set and return ESEQUENCE, naming both numbers. */
 int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err);
 
 /* One slice of a scan. */
 struct vigia__scan {
 	uint64_t from; /* first number to look at */
 	const struct vigia__filter *filter;
-	size_t count_max;      /* events to copy at most, SIZE_MAX = any number */
-	size_t bytes_max;      /* bytes to copy at most, but one event always */
-	bool goes_on;          /* with a result that has some: it may add none */
-	int64_t now_mono_ns;   /* 0: ask the clock */
-	int64_t until_mono_ns; /* drop no more events after this time; those that are wanted have the bounds above */
+	size_t count_max;      /* maximum of events to copy, SIZE_MAX = no limit */
+	size_t bytes_max;      /* maximum of bytes to copy; one event is always copied */
+	bool goes_on;          /* the result has events already: it need not add one */
+	int64_t now_mono_ns;   /* now, 0 = read the clock */
+	int64_t until_mono_ns; /* stop skipping filtered events at this time; the bounds above limit the others */
 	/* out */
-	uint64_t gone;      /* numbers from `from` on that were removed before the first that is there */
-	uint64_t looked_at; /* the last number looked at, 0 = none */
-	bool at_end;        /* nothing was left to look at */
+	uint64_t gone;      /* events removed between `from` and the first one found */
+	uint64_t looked_at; /* the last number scanned, 0 = none */
+	bool at_end;        /* no events were left */
 };
 
 struct vigia__backend_stats {
@@ -69,7 +69,7 @@ struct vigia__backend_stats {
 	uint64_t events;
 	uint64_t file_bytes, used_bytes, map_bytes;
 	uint64_t readers;
-	uint64_t commits; /* counts up with each commit of any process */
+	uint64_t commits; /* incremented by each commit of any process */
 	char file_id[33]; /* hexadecimal, "" for memory */
 	int64_t created_at_ns;
 	int format;
@@ -79,38 +79,39 @@ struct vigia__backend_stats {
 struct vigia__queue;  /* queue.h */
 struct vigia__ticket; /* commit.h */
 
-/* What a look for damage finds, and who is told (verify.h). */
+/* A check for damage, with the functions that report its findings (verify.h). */
 struct vigia__verify {
 	void *ctx;
-	/* Something is damaged: an event (seq_num > 0) or something else. */
+	/* Damage was found, in an event (seq_num > 0) or elsewhere. */
 	void (*found)(void *ctx, uint64_t seq_num, const char *text);
-	/* All up to here was looked at; called before each piece, so that whoever crashes has said where. */
+	/* All events up to here were checked. Called before each piece, so that the last call tells where a crash
+	 * happened. */
 	void (*progress)(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last);
-	/* From here on it looks at what is beside the events; called again after each few thousand records. */
+	/* The check of the other data has begun; called again every few thousand records. */
 	void (*beside)(void *ctx);
-	/* Go on behind what could not be read: from this number (0: the oldest), up to that one (0: the last, when from is
-	 * 0 too, else all there are), in pieces of so many events (0: 1000). */
+	/* The range to check, to continue after an unreadable part: from this number (0: the oldest) to `upto` (0: the last
+	 * one, or with `from` any that exist), in pieces of so many events (0: 1000). */
 	uint64_t from, upto, piece;
 	/* out */
 	uint64_t events, checkpoints, keys;
 };
 
-/* One slice of a garbage collection: one transaction, which looks at what holds back and removes what may go. */
+/* One slice of a garbage collection: one transaction, which reads the holders and removes what may be removed. */
 struct vigia__collect {
-	uint64_t events_left; /* remove at most so many; the run's */
-	int64_t slice_ns;     /* and no longer, from when the writer's lock is held */
-	bool first;           /* of a run: write a mark, note who runs now */
-	struct {            /* first of all, in slices too: the checkpoints of those who run are renewed (checkpoint_ttl) */
-		int databases;  /* so many have been looked through */
-		bool under_way; /* out: there are more; nothing was removed */
+	uint64_t events_left; /* how many events the run may still remove */
+	int64_t slice_ns;     /* time limit, measured from when it has the writer's lock */
+	bool first;           /* the first of its run: write a mark, renew the checkpoints of running watchers */
+	struct {              /* the checkpoints of running watchers are renewed first, also in slices (checkpoint_ttl) */
+		int databases;    /* how many are finished */
+		bool under_way;   /* out: not finished; nothing was removed */
 		size_t len;
-		char after[VIGIA_NAME_MAX + 1]; /* and in the next one the ids up to this */
+		char after[VIGIA_NAME_MAX + 1]; /* and in the next database all ids up to this */
 	} renewal;
-	uint64_t latest; /* in: the last number at the slice before, 0 = there was none; out: now */
+	uint64_t latest; /* in: the last number at the previous slice, 0 = none; out: now */
 	/* out */
 	uint64_t removed;
 	uint64_t oldest; /* afterwards, 0 = none */
-	bool more;       /* there is more to remove */
+	bool more;       /* more can be removed */
 	struct vigia__verdict verdict;
 };
 
@@ -124,23 +125,23 @@ struct vigia__collector {
 
 struct vigia__backend {
 	const char *name; /* "lmdb", "memory" */
-	int lock_fd;      /* as long as it is open, this process owns the watcher ids that it runs; -1: there is none */
+	int lock_fd;      /* while it is open, this process owns the watcher ids that it runs; -1: none */
 	unsigned can;
 	struct vigia__wake *wake; /* bumped after each commit */
 	_Atomic int64_t max_event_size;
 	_Atomic int durability;
-	struct vigia__queue *queue; /* part of the backend, begun and ended by it */
+	struct vigia__queue *queue; /* part of the backend, which initialises and ends it */
 	struct vigia__progress_list progress;
 	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 
-	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: nobody collects */
+	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: no collector */
 
-	/* Blocks until durable. count 0: only saves progress. All or nothing. */
+	/* Store all events or none. Blocks until durable. count 0: only save progress. */
 	int (*append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);
-	/* The same without blocking: ticket->finished tells, on another thread (commit.h). NULL: this backend never blocks
+	/* The same without blocking: ticket->finished is called on another thread (commit.h). NULL: append never blocks
 	 * long. */
 	int (*submit)(struct vigia__backend *b, struct vigia__ticket *ticket);
-	/* Adds to the batch; one read transaction, closed when it returns. */
+	/* Add to the batch, in one read transaction, which is closed when it returns. */
 	int (*scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
 	int (*bounds)(struct vigia__backend *b, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
@@ -148,20 +149,19 @@ struct vigia__backend {
 
 	/* Checkpoints; put moves forward and back; get and delete return ENOCHECKPOINT. */
 	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
-	/* Forward only: one that is there and not smaller stays. */
+	/* Forward only: a stored one that is not smaller stays. */
 	int (*checkpoint_advance)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
 	int (*checkpoint_get)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
 	int (*checkpoint_delete)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	int (*checkpoint_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 
-	/* One owner per watcher id, in all processes: 0, or EOWNED naming the pid. */
+	/* Become the one owner of a watcher id in all processes: 0, or EOWNED naming the pid. */
 	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	void (*disown)(struct vigia__backend *b, const char *id);
-	/* Block until no other process owns it, or cancel_fd is readable (EINTERRUPTED). NULL: there are no other
-	 * processes. */
+	/* Block until no other process owns it or cancel_fd is readable (EINTERRUPTED). NULL: no other process can. */
 	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);
 
-	/* The settings of the file as they are now; changed for all processes (EOPTION: not possible). */
+	/* Read the current settings of the file; change them for all processes (EOPTION: not possible). */
 	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
 	int (*configure)(struct vigia__backend *b, const struct vigia_store_options *changes, struct vigia_error *err);
 
@@ -169,56 +169,57 @@ struct vigia__backend {
 	struct vigia__collector collector;
 	void (*clock)(struct vigia__clock *out);
 	int (*collect)(struct vigia__backend *b, struct vigia__collect *slice, struct vigia_error *err);
-	/* Be the one process that collects in the background; false: another one is. */
+	/* Become the process that collects in the background; false: another one does. */
 	bool (*elect)(struct vigia__backend *b);
 	void (*resign)(struct vigia__backend *b);
-	/* Hold back collection before `from` for an id without a checkpoint. Where that is is found out in the transaction
-	 * that makes it, so that nothing is collected in between. *seq_num becomes the last number that it does not hold,
-	 * *made: it had no hold before. VIGIA_NONE: it has a checkpoint. */
+	/* Hold back collection from `from` on, for an id without a checkpoint. `from` is resolved in the transaction that
+	 * creates the hold, so that nothing is collected in between. *seq_num becomes the last number before the hold;
+	 * *made is true if there was none before. VIGIA_NONE: the id has a checkpoint. */
 	int (*hold)(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
 	            struct vigia_error *err);
 	int (*hold_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
-	/* A watcher of this id starts: its checkpoint or hold is fresh (checkpoint_ttl). */
+	/* A watcher of this id starts: renew its checkpoint or hold (checkpoint_ttl). */
 	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 
-	/* Durability "none": put what was committed on the disk. NULL: nothing to do. */
+	/* Durability "none": bring what was committed to the disk. NULL: nothing to do. */
 	int (*sync)(struct vigia__backend *b, struct vigia_error *err);
 
-	/* A copy in a new file. NULL: this backend has no files. */
+	/* Copy the store to a new file. NULL: this backend has no files. */
 	int (*backup)(struct vigia__backend *b, const char *path, bool compact, struct vigia_error *err);
-	/* What is kept beside the events. NULL: nothing that can be damaged. */
+	/* Check the data other than events. NULL: nothing that can be damaged. */
 	int (*check)(struct vigia__backend *b, struct vigia__verify *verify, struct vigia_error *err);
 
-	/* A number that changes with every commit of any process; cheap, opens nothing. For waiters that were not told. */
+	/* A number that changes with every commit of any process; cheap, begins no transaction. Finds commits that were not
+	 * announced. */
 	uint64_t (*commits)(struct vigia__backend *b);
-	/* Called once a second by waiters: is the store still what was opened? 0, or EREPLACED. NULL: always. */
+	/* Called once a second by waiters: is the store still the one that was opened? 0, or EREPLACED. NULL: always. */
 	int (*there)(struct vigia__backend *b, struct vigia_error *err);
-	/* Called once a second by waiters, and for the last number: is there a commit that readers cannot
-	 * see, because its process died in the middle of telling? Then
-	 * make it visible and return true. NULL: cannot happen. */
+	/* Called once a second by waiters, and before reading the last number. If a process died while it published a
+	 * commit, so that readers cannot see it, make the commit visible and return true. NULL: cannot happen. */
 	bool (*heal)(struct vigia__backend *b);
 	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);
-	/* The last handle is gone. */
+	/* The last handle was freed. */
 	void (*release)(struct vigia__backend *b);
 };
 
-/* Open a backend. `path` as the user gave it: its real path is looked up inside. */
+/* Open a backend. `path` is the user's; the function resolves it. */
 int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,
                      struct vigia_error *err);
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
 
-/* For backends: ENOCHECKPOINT. */
+/* For backends: set and return ENOCHECKPOINT. */
 int vigia__no_checkpoint(const char *id, struct vigia_error *err);
 
-/* For backends: begin with this table; the backend then fills in its words, and begins its queue. */
+/* For backends: initialise the shared part from this table. The backend then sets its words and initialises its
+ * queue. */
 void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *table);
-/* After the last commit. */
+/* For backends: call it after the last commit. */
 void vigia__backend_deinit(struct vigia__backend *b);
 
-/* How often a waiter looks for a commit that was not announced. */
+/* How often a waiter checks for a commit that was not announced. */
 enum { VIGIA_HEAL_NS = 1000000000 };
-/* Once a second while waiting: is there news that nobody announced? That the store is not what it was is such news,
- * which reading tells. `commits` is what was seen before the last look. */
+/* Called once a second while waiting: is there a commit that was not announced, or was the store replaced (which the
+ * next read reports)? `commits` is the number seen before the last read. */
 bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits);
 
 #endif

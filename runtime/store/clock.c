@@ -39,7 +39,7 @@ int64_t vigia__wall_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* A number that differs after each start of the machine; 0 where the system does not tell. */
+/* A number that differs after each start of the machine; 0 if the system does not give one. */
 static uint64_t boot_id;
 
 static void read_boot_id(void)

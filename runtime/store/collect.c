@@ -12,15 +12,15 @@
 enum {
 	SLICE_EVENTS = 500,
 	SLICE_NS = 2000000, /* contract G2 */
-	PAUSE_NS = 30000,   /* between slices: LMDB's lock is not fair, whoever waits for it needs the time to wake */
-	SOON_NS = 50000000, /* until the next run, when one stopped at a bound */
-	OVER = 20,          /* a log that is to be bounded is looked at again when it grew by a 20th, */
-	OVER_EVENTS = 500,  /* or so many */
+	PAUSE_NS = 30000,   /* between slices: LMDB's lock is not fair, and another waiter needs the time to wake */
+	SOON_NS = 50000000, /* until the next run after one that stopped at a bound */
+	OVER = 20,          /* a limited log is checked again when it grew by a 20th */
+	OVER_EVENTS = 500,  /* or by so many events */
 	STACK_BYTES = 512 * 1024
 };
-#define ELECT_NS INT64_C(10000000000) /* how often to ask whether somebody else still looks after the limits */
+#define ELECT_NS INT64_C(10000000000) /* how often to check that another process still applies the limits */
 
-/* A sleep would take the kernel's timer slack, twice as long as the slice. */
+/* Not a sleep: the kernel's timer slack would make it longer than the pause. */
 static void pause_between(void)
 {
 	int64_t until = vigia__mono_ns() + PAUSE_NS;
@@ -69,23 +69,24 @@ static bool has_limits(const struct vigia_store_options *settings)
 	return settings->max_events > 0 || settings->max_bytes > 0;
 }
 
-/* Limits do not wait for the cadence: the writer who stores one event too many calls. False: it is stored already. */
+/* Limits do not wait for the cadence: the writer that exceeds them calls the collector. False: they are exceeded
+ * already. */
 static bool ask_to_be_called(struct vigia__backend *b, const struct vigia_store_options *settings)
 {
 	uint64_t oldest, latest, now = 0;
 	if (!has_limits(settings) || b->bounds(b, &oldest, &latest, NULL) < 0) return true;
 	uint64_t count = oldest > 0 ? latest - oldest + 1 : 0, kept = (uint64_t)settings->max_events;
 	bool by_bytes = settings->max_bytes > 0 || kept == 0;
-	uint64_t from =
-		!by_bytes && kept > count ? latest + (kept - count) : latest; /* what holds back is not asked again at once */
+	uint64_t from = !by_bytes && kept > count ? latest + (kept - count)
+	                                          : latest; /* what a checkpoint holds back is not tried again at once */
 	uint64_t over = (by_bytes ? count : kept) / OVER;
 	uint64_t at = from + (over > OVER_EVENTS ? over : OVER_EVENTS);
 	atomic_store(b->collect_call.at, at);
 	return b->bounds(b, &oldest, &now, NULL) < 0 || now < at;
 }
 
-/* Collect if it is this process's turn; when to look again. A failure waits for the next cadence: what is wrong with
- * the store is told to those who use it. */
+/* Collect if this process is elected. Returns when to check again. After a failure it waits for the next cadence; the
+ * store's users get its errors. */
 static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_store_options *settings)
 {
 	struct vigia_gc gc = {.reason = VIGIA_GC_DONE};
@@ -93,7 +94,7 @@ static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_
 	if (!*elected) *elected = b->elect(b);
 	if (*elected) vigia__collect(b, &b->collector.stop, &gc, NULL);
 	bool again = gc.reason == VIGIA_GC_BOUND || (*elected && !ask_to_be_called(b, settings));
-	/* Whoever collects may be killed, and is not called by then. */
+	/* The elected process may be killed, and then no writer's call reaches a collector. */
 	if (!*elected && has_limits(settings) && cadence > ELECT_NS) cadence = ELECT_NS;
 	return vigia__mono_ns() + (again ? soon : cadence);
 }
@@ -110,8 +111,9 @@ static void *collector(void *arg)
 	int64_t cadence = 0, next = 0;
 	uint32_t calls = atomic_load(b->collect_call.word);
 	for (;;) {
-		uint32_t called = atomic_load(b->collect_call.word); /* before the turn that asks for it */
-		uint32_t word = atomic_load(b->settings_word); /* before the look at `stop`: whoever sets it bumps the word */
+		uint32_t called = atomic_load(b->collect_call.word); /* before the turn that requests the next call */
+		uint32_t word = atomic_load(
+			b->settings_word); /* before the check of `stop`, because the word is bumped after `stop` is set */
 		struct vigia__settings settings;
 		if (atomic_load(&b->collector.stop)) break;
 		if (b->settings(b, &settings, NULL) < 0) {
@@ -119,7 +121,7 @@ static void *collector(void *arg)
 			continue;
 		}
 		const struct vigia_store_options *now = &settings.values;
-		if (now->gc_cadence_ns != cadence) next = 0; /* also at the start: another process may have stopped long ago */
+		if (now->gc_cadence_ns != cadence) next = 0; /* also at the start: the last run may be long ago */
 		cadence = now->gc_cadence_ns;
 		bool limits = elected && has_limits(now);
 		if (!is_on(now)) next = INT64_MAX;

@@ -1,30 +1,31 @@
 /*
  * collect.h - garbage collection: one run in slices, and the thread that runs it each cadence.
  *
- * What may go is decided by core/retention.c from what a slice's transaction sees. Between slices the writer's lock is
- * free for a moment, so that appends of other processes come in; those of this one share the slice's commit. A slice's
- * time begins when it has the lock, and its size follows what was appended since the one before: however seldom it gets
- * the lock, it removes more than comes.
+ * core/retention.c decides what may be removed, from what a slice's transaction sees. Between slices the writer's lock
+ * is free for a moment for appends of other processes; those of this process share the slice's commit. A slice's time
+ * starts when it has the lock. Its size depends on how much was appended since the previous one: however rarely it gets
+ * the lock, it removes more than is added.
  *
- * One thread per open file and process, as long as a handle with `collect` is open. It sleeps until the next cadence,
- * or until a setting changes; of all processes the one that holds the lock on a byte of the side file collects, and the
- * lock ends with it. It lives in this room and not in drive/, because only the store knows when the last handle of a
- * file is gone.
+ * Each process has one thread per open file, while a handle with `collect` is open. It sleeps until the next cadence,
+ * or until a setting changes. Of all processes the one that holds the lock on a byte of the side file collects; the
+ * lock ends with the process. The thread is in this room and not in drive/ because only the store knows when the last
+ * handle of a file is closed.
  */
 #ifndef VIGIA_STORE_COLLECT_H
 #define VIGIA_STORE_COLLECT_H
 
 #include "backend.h"
 
-/* One run. `stop` (may be NULL) ends it between two slices; then the reason is BOUND. */
+/* Do one run. `stop` (may be NULL) ends it between two slices, with the reason BOUND. */
 int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vigia_gc *out, struct vigia_error *err);
 
-/* How many events a slice may remove that finds `latest`: few, or more than were appended since the one before. */
+/* How many events a slice may remove when the last event is `latest`: few, or more than were appended since the
+ * previous slice. */
 uint64_t vigia__collect_share(const struct vigia__collect *slice, uint64_t latest);
 
-/* A handle that collects is there: start the thread for the first one. 0, or EIO: the system gives no thread. */
+/* Count a handle that collects, and start the thread for the first one. 0, or EIO: the system gives no thread. */
 int vigia__collector_add(struct vigia__backend *b, struct vigia_error *err);
-/* It is gone: with the last one the thread ends before this returns. */
+/* Uncount it. With the last one, end the thread before returning. */
 void vigia__collector_drop(struct vigia__backend *b);
 
 #endif

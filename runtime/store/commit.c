@@ -1,5 +1,5 @@
 /*
- * commit.c - group commit: many callers, one sync. How it works is told in commit.h.
+ * commit.c - group commit: many callers, one sync. commit.h explains it.
  */
 #include "commit.h"
 
@@ -21,7 +21,7 @@ struct vigia__group {
 	struct vigia__ticket **tail;
 	atomic_uint count;     /* tickets that joined */
 	_Atomic uint32_t done; /* futex: 1 when every ticket has its result */
-	atomic_uint users;     /* callers that still look at the group */
+	atomic_uint users;     /* callers that still use the group */
 };
 
 /* How long a leader waits for the batch to reach the previous batch's size: without it 16 callers settle into two
@@ -53,7 +53,7 @@ void vigia__commit_deinit(struct vigia__commit *commit)
 	pthread_mutex_destroy(&commit->mutex);
 }
 
-/* Join the group that forms, or begin one; under the mutex. NULL without memory. */
+/* Join the forming group, or begin one; under the mutex. NULL without memory. */
 static struct vigia__group *join_locked(struct vigia__commit *commit, struct vigia__ticket *ticket, bool *leads)
 {
 	struct vigia__group *group = commit->forming;
@@ -75,7 +75,7 @@ static struct vigia__group *join_locked(struct vigia__commit *commit, struct vig
 	*group->tail = ticket;
 	group->tail = &ticket->next;
 	atomic_fetch_add_explicit(&group->count, 1, memory_order_relaxed);
-	/* A caller that waits looks at the group; for one that does not, at most the helper does. */
+	/* A waiting caller uses the group. For a submitted ticket only the helper may. */
 	if (ticket->finished == NULL || *leads) atomic_fetch_add_explicit(&group->users, 1, memory_order_relaxed);
 	return group;
 }
@@ -89,10 +89,10 @@ static void leave(struct vigia__commit *commit, struct vigia__group *group)
 	pthread_mutex_unlock(&commit->mutex);
 }
 
-/* The writer's lock is held: from now on newcomers make a group of their own. */
+/* The writer's lock is held: from now on new callers form the next group. */
 static void close_group(struct vigia__commit *commit, struct vigia__group *group, bool gather)
 {
-	unsigned expected = commit->last_count; /* only leaders touch it, and they follow one another */
+	unsigned expected = commit->last_count; /* only leaders touch it, one after another */
 	if (gather && expected > 1) {
 		int64_t until = vigia__mono_ns() + GATHER_NS;
 		while (atomic_load_explicit(&group->count, memory_order_relaxed) < expected && vigia__mono_ns() < until)
@@ -112,7 +112,7 @@ static void fail_all(struct vigia__ticket *ticket, int rc, const struct vigia_er
 	}
 }
 
-/* Tell those who do not wait. Their tickets are theirs again from then on. */
+/* Finish the submitted tickets. From then on they belong to their callers again. */
 static bool finish_submitted(struct vigia__ticket *ticket)
 {
 	bool any = false;
@@ -134,11 +134,11 @@ static void lead(struct vigia__commit *commit, struct vigia__group *group)
 	close_group(commit, group, rc == VIGIA_OK);
 	if (rc == VIGIA_OK) rc = commit->ops->write(commit->ctx, txn, group->head, &types, &err);
 	if (rc < 0) fail_all(group->head, rc, &err);
-	/* Whoever was told must find the result when it wakes: first tell, then publish. A commit without events is no
-	 * news. */
+	/* First finish, then publish: a caller that wakes must find its result. A commit without events needs no wake-up of
+	 * readers. */
 	bool told = finish_submitted(group->head);
 	if ((rc == VIGIA_OK && types) || told) commit->ops->publish(commit->ctx, types);
-	/* After this store the followers may return: their tickets are on their stacks. */
+	/* After this store the followers may return, and their tickets, which are on their stacks, are gone. */
 	bool alone = atomic_load_explicit(&group->count, memory_order_relaxed) == 1;
 	atomic_store(&group->done, 1);
 	if (!alone) syscall(SYS_futex, &group->done, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
@@ -204,7 +204,7 @@ int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *tic
 	}
 	struct vigia__group *group = join_locked(commit, ticket, &leads);
 	if (group && leads) {
-		/* A group ends to form only when it is led: there is never a second one to lead. */
+		/* A group stops forming only once it is led, so there is never a second one to lead. */
 		commit->to_lead = group;
 		pthread_cond_signal(&commit->wanted);
 	}

@@ -1,8 +1,8 @@
 /*
  * copies.c - finds other copies of this library in the process.
  *
- * Symbols cannot be relied on: a static or hidden copy shows none. What the loader lists for everybody are the program
- * headers of all that is loaded, and an ELF note is found through them. Ours leads to a count of the open files.
+ * It cannot rely on symbols: a static or hidden copy exports none. But the loader lists the program headers of all
+ * loaded objects, and an ELF note is found through them. Our note leads to the number of open files.
  */
 #include <elf.h>
 #include <link.h>
@@ -14,7 +14,7 @@
 #include "../core/error.h"
 #include "copies.h"
 
-/* What the note leads to; other versions read it, so it stays as it is. */
+/* What the note leads to. Other versions read it, so the layout must not change. */
 struct copy {
 	_Atomic uint32_t open_files;
 	char version[28];
@@ -25,7 +25,7 @@ __attribute__((used, visibility("hidden"))) struct copy vigia__copy = {.version 
 #define NOTE_NAME "Vigia"
 enum { NOTE_TYPE = 1 };
 
-/* Its content is the distance from there to vigia__copy: a number that the loader need not change. */
+/* The content is the distance from there to vigia__copy, so that the loader need not relocate it. */
 __asm__(".pushsection .note.vigia, \"a\", %note\n"
         "\t.balign 4\n"
         "\t.long 6, 8, 1\n" /* lengths of name and content; NOTE_TYPE */
@@ -35,8 +35,8 @@ __asm__(".pushsection .note.vigia, \"a\", %note\n"
         ".popsection\n");
 
 struct search {
-	const struct copy *other;    /* one that has files open */
-	char ours[256], others[256]; /* where they were loaded from */
+	const struct copy *other;    /* another copy that has files open */
+	char ours[256], others[256]; /* the paths they were loaded from */
 };
 
 /* The program itself has no name in the loader's list. */
@@ -50,7 +50,7 @@ static void name_put(char out[256], const char *name)
 	snprintf(out + (len > 0 ? len : 0), 256 - (size_t)(len > 0 ? len : 0), "%s", len > 0 ? "" : "the program");
 }
 
-/* The copy that a note of ours leads to; NULL: a foreign note. */
+/* The copy that a Vigia note leads to; NULL: another kind of note. */
 static struct copy *copy_of(const ElfW(Nhdr) * note, const char *name, const char *content)
 {
 	int64_t distance;
@@ -92,7 +92,7 @@ static int look_at_object(struct dl_phdr_info *info, size_t size, void *arg)
 
 int vigia__copies_enter(struct vigia_error *err)
 {
-	/* First say that we are here, then look: of two that come at once at least one sees the other. */
+	/* Count ours first, then search: of two concurrent calls at least one sees the other. */
 	atomic_fetch_add(&vigia__copy.open_files, 1);
 	struct search search = {0};
 	dl_iterate_phdr(look_at_object, &search);

@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static unsigned users;   /* calls that open something now */
+static unsigned users;   /* calls in progress */
 static bool occupied[3]; /* by us */
 
-/* Until the lowest free number is above them. */
+/* Occupy numbers until the lowest free one is above 2. */
 static int occupy(void)
 {
 	for (;;) {
@@ -27,7 +27,7 @@ static int occupy(void)
 	}
 }
 
-/* What the host has put in the place of ours meanwhile is the host's. */
+/* Keep what the host has put in the place of ours meanwhile. */
 static void vacate(void)
 {
 	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
@@ -46,7 +46,7 @@ static void fd_after_fork_parent(void)
 	pthread_mutex_unlock(&mutex);
 }
 
-/* The threads that open something are the parent's. */
+/* The threads with calls in progress are the parent's. */
 static void fd_after_fork_child(void)
 {
 	vacate();

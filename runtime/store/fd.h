@@ -1,11 +1,11 @@
 /*
- * fd.h - the one way in which descriptors are made here: none of ours is ever 0, 1 or 2, also where the host runs with
- * these closed.
+ * fd.h - the only way to make descriptors here: none of ours is ever 0, 1 or 2, even if the host runs with these
+ * closed.
  *
- * A file that got the number 1 would take whatever the host prints (contract S22). So the closed ones among the three
- * are occupied for as long as a call opens something, by descriptors that can neither be read nor written (O_PATH): to
- * everybody else they fail as closed ones do, and what another thread opens meanwhile gets a higher number.
- * scripts/lint looks after it that nothing is opened otherwise.
+ * A file with the number 1 would receive the host's output (contract S22). So during a call that opens something, the
+ * closed ones among the three are occupied by descriptors that can be neither read nor written (O_PATH). To the host
+ * they fail as closed ones do, and what another thread opens meanwhile gets a higher number. scripts/lint checks that
+ * nothing is opened in another way.
  *
  * Any thread; also around calls of a library that opens files of its own (mdb_env_open).
  */
@@ -18,20 +18,21 @@
 /* VIGIA_FD(open(...)): the call's result; -1 with errno if it fails. For every call that returns -1 with errno. */
 #define VIGIA_FD(call) (vigia__fd_begin() < 0 ? -1 : vigia__fd_end(call))
 
-/* 0, or -1 with errno; every 0 is followed by one end, which returns what it is given and keeps errno. */
+/* 0, or -1 with errno. Call end once after every 0; it returns its argument and keeps errno. */
 int vigia__fd_begin(void);
 int vigia__fd_end(int result);
 
-/* A fork takes the lock of this file, and handlers of fork take locks in the reverse order of their registration:
- * whoever opens something under a lock that a fork takes, too, calls this before it registers its own handler. */
+/* Register the fork handler, which takes the lock of fd.c. Fork handlers run in the reverse order of their
+ * registration. Code that opens descriptors under a lock that its own fork handler takes must call this before it
+ * registers that handler. */
 void vigia__fd_guard(void);
 
 /* Lock one byte of an open file description, or unlock it: F_RDLCK, F_WRLCK, F_UNLCK. The kernel unlocks it when the
- * description is closed, however that comes. 0, or -1 with errno; EAGAIN: another description has it. */
+ * description is closed for any reason. 0, or -1 with errno; EAGAIN: another description holds it. */
 int vigia__fd_lock(int fd, off_t byte, short type, bool wait);
 
-/* For a program of our own, first of all: what stands in for good for those that are closed. Input is at its end;
- * output cannot be written, so that losing it is noticed. 0, or -1 with errno. */
+/* For a program of our own, at its start: replace the closed ones among the three for good. Input is at its end; output
+ * cannot be written, so that losing it is noticed. 0, or -1 with errno. */
 int vigia__fd_stand_in(void);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * file_limit.c - keeps SIGXFSZ from the thread while it writes. See file_limit.h.
+ * file_limit.c - blocks SIGXFSZ while a thread writes. See file_limit.h.
  */
 #include "file_limit.h"
 
@@ -22,8 +22,8 @@ void vigia__file_limit_begin(struct vigia__file_limit *limit)
 	if (getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_cur == RLIM_INFINITY) return;
 	only_its_signal(&signal);
 	pthread_sigmask(SIG_BLOCK, &signal, &limit->before);
-	/* Blocked by the application, or an outer pair, it stays pending as it would without us. One that waits already
-	 * cannot be told from ours. */
+	/* If the application or an outer pair blocks it, it stays pending as it would without us. One that is pending
+	 * already cannot be told from ours. */
 	bool waits = sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
 	if (!waits && sigismember(&limit->before, SIGXFSZ) == 0) limit->blocks = true;
 	else pthread_sigmask(SIG_SETMASK, &limit->before, NULL);

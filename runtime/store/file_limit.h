@@ -1,10 +1,9 @@
 /*
  * file_limit.h - writes to files that raise no SIGXFSZ.
  *
- * A write behind the limit on the size of files (RLIMIT_FSIZE, `ulimit -f`) sends that signal to its thread, and its
- * default ends the program. Between begin and end such a write, truncate or allocation only fails with EFBIG. Where the
- * size is not limited this is one system call. Pairs may be nested; both calls of a pair are the same thread's. Any
- * thread.
+ * A write beyond the limit on the size of files (RLIMIT_FSIZE, `ulimit -f`) sends that signal to its thread, and by
+ * default ends the program. Between begin and end such a write, truncate or allocation only fails with EFBIG. Without a
+ * limit this costs one system call. Pairs may be nested; both calls of a pair belong to the same thread. Any thread.
  */
 #ifndef VIGIA_STORE_FILE_LIMIT_H
 #define VIGIA_STORE_FILE_LIMIT_H
@@ -15,14 +14,14 @@
 #include <sys/types.h>
 
 struct vigia__file_limit {
-	bool blocks;     /* this pair keeps the signal back */
+	bool blocks;     /* this pair blocks the signal */
 	sigset_t before; /* the mask of the thread */
 };
 
 void vigia__file_limit_begin(struct vigia__file_limit *limit);
 void vigia__file_limit_end(struct vigia__file_limit *limit); /* keeps errno */
 
-/* write(2) between the two. */
+/* write(2) between begin and end. */
 ssize_t vigia__file_write(int fd, const void *bytes, size_t len);
 
 #endif

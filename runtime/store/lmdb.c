@@ -1,9 +1,8 @@
 /*
- * lmdb.c - the LMDB backend: opening and closing it, its table of functions, its statistics, and healing what a killed
- * process left.
+ * lmdb.c - the LMDB backend: open, close, the table of functions, statistics, and healing after a killed process.
  *
- * LMDB opened twice on one file in one process, or through two names, corrupts it: hence the list of open files by
- * device and inode, real paths, and the refusal of second hard links.
+ * Opening a file twice in one process, or through two names, makes LMDB corrupt it. Hence the list of open files by
+ * device and inode, the real paths, and the refusal of a second hard link.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -42,7 +41,7 @@ static uint64_t lmdb_commits(struct vigia__backend *base)
 	return last;
 }
 
-/* Is there a commit that readers do not see? */
+/* Is there a commit that readers cannot see? */
 static bool hides(struct lmdb_backend *b)
 {
 	struct reader *reader;
@@ -52,10 +51,9 @@ static bool hides(struct lmdb_backend *b)
 	return lmdb_commits(&b->base) > visible;
 }
 
-/* Readers go by a number in the lock file that a writer sets after it wrote the meta page. One that was killed between
- * the two leaves a commit that no reader sees until the next writer finds the lock abandoned; so be that writer. A
- * commit that is just being told looks the same for as long as a sync takes: give it that time first, for the lock is
- * then held. */
+/* Readers use a number in the lock file, which a writer sets after it wrote the meta page. A writer that is killed
+ * between the two leaves a commit that no reader sees until the next writer finds the lock abandoned. This becomes that
+ * writer. A commit that is being published looks the same while its sync lasts, so first wait a moment. */
 static bool heal(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -117,11 +115,11 @@ static void lmdb_disown(struct vigia__backend *base, const char *id)
 	vigia__owner_release(&((struct lmdb_backend *)base)->owners, id);
 }
 
-/* Also for a backend that was only half opened. */
+/* Also for a partly opened backend. */
 static void backend_free(struct lmdb_backend *b)
 {
 	vigia__queue_stop(&b->queue);
-	vigia__commit_deinit(&b->commit); /* first: its helper may still be about to publish what it told the submitter */
+	vigia__commit_deinit(&b->commit); /* first, because its helper may still have to publish a finished commit */
 	vigia__queue_deinit(&b->queue);
 	vigia__lmdb_env_close(b);
 	vigia__owners_deinit(&b->owners);
@@ -144,7 +142,7 @@ static void lmdb_release(struct vigia__backend *base)
 		struct lmdb_backend **at = &list;
 		while (*at != b) at = &(*at)->next;
 		*at = b->next;
-		backend_free(b); /* under the mutex: nobody may open the file while it closes */
+		backend_free(b); /* under the mutex, so that the file is not opened while it closes */
 	}
 	pthread_mutex_unlock(&list_mutex);
 }
@@ -184,7 +182,7 @@ static const struct vigia__backend lmdb_interface = {
 	.release = lmdb_release,
 };
 
-/* Nobody uses another file under this name. One that somebody makes just now is the one that is used. */
+/* Check that no process uses another file under this name. A file that is being created now is not another one. */
 static int check_use(const char *path, struct vigia_error *err)
 {
 	struct stat st;
@@ -197,7 +195,7 @@ static int check_use(const char *path, struct vigia_error *err)
 	return rc;
 }
 
-/* A newly opened file; takes over `path`. */
+/* Open a file that is not open in this process. Takes ownership of `path`. */
 static int backend_open(char *path, bool exists, const struct vigia_store_options *options, struct lmdb_backend **out,
                         struct vigia_error *err)
 {
@@ -256,9 +254,10 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 			b->base.wake = vigia__side_wake(&b->side);
 			b->base.settings_word = vigia__side_settings(&b->side);
 			b->base.collect_call = vigia__side_collect_call(&b->side);
-			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write looks again */
+			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write reads them again */
 		} else if (rc == VIGIA_EPERM && options->readonly) {
-			/* May only read: nobody wakes us, the look at the commit number once a second does. */
+			/* May only read: no wake-ups reach this process, so waiters rely on the check of the commit number once a
+			 * second. */
 			b->base.wake = &b->local_wake;
 			rc = VIGIA_OK;
 		}
@@ -281,8 +280,8 @@ static void lmdb_after_fork_parent(void)
 	pthread_mutex_unlock(&list_mutex);
 }
 
-/* The environments are the parent's: forget them without closing, but let go of the owners' locks, which a descriptor
- * keeps alive. */
+/* The environments are the parent's: forget them without closing. But close the descriptors that would keep the
+ * parent's owner locks alive. */
 static void lmdb_after_fork_child(void)
 {
 	for (struct lmdb_backend *b = list; b; b = b->next) vigia__side_forked(&b->side);
@@ -293,7 +292,7 @@ static void lmdb_after_fork_child(void)
 
 static void lmdb_guard_forks(void)
 {
-	vigia__fork_generation(); /* its handler counts first */
+	vigia__fork_generation(); /* its handler runs first */
 	vigia__fd_guard();        /* its lock is taken under the list's */
 	pthread_atfork(lmdb_before_fork, lmdb_after_fork_parent, lmdb_after_fork_child);
 }

@@ -1,9 +1,9 @@
 /*
- * lmdb_backup.c - a copy of a store that is in use: as it is at one moment, under an id of its own.
+ * lmdb_backup.c - copies a store that is in use, as of one moment, and gives the copy an id of its own.
  *
- * The copy has no name until it is finished (O_TMPFILE), so that nobody finds half of one, however this ends; where the
- * file system cannot do that it is written beside its place under another name. It never replaces anything: link()
- * refuses a name that is taken.
+ * The copy has no name until it is finished (O_TMPFILE), so that an interrupted backup leaves no partial file. Where
+ * the file system cannot do that, the copy is written under a temporary name in the same folder. It never replaces a
+ * file: link() refuses a name that exists.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -80,8 +80,8 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 	return t->fd < 0 ? cannot_copy(t, errno, "make it", err) : VIGIA_OK;
 }
 
-/* The copy becomes a store of its own. Through the descriptor's name in /proc, because it may have no other. The map is
- * as large as this needs, not as the store that was copied says: the system may refuse as much. */
+/* Give the copy an id of its own. It is opened through the descriptor's name in /proc, because it may have no other.
+ * The map is only as large as this needs, because the system may refuse the size of the original's. */
 static int give_id(const struct target *t)
 {
 	enum { ROOM = 1 << 20 };
@@ -113,15 +113,14 @@ static int target_finish(struct target *t)
 		t->temporary[0] ? link(t->temporary, t->path) : linkat(AT_FDCWD, name, AT_FDCWD, t->path, AT_SYMLINK_FOLLOW);
 	if (rc < 0) return errno;
 	rc = vigia__place_sync_name(t->path);
-	if (rc != 0) unlink(t->path); /* it could be gone tomorrow */
+	if (rc != 0) unlink(t->path); /* the name might not survive a power loss */
 	return rc;
 }
 
-/* Only what is in use, and in order. LMDB reads it through the map, in a transaction of its own. 0 or an error
- * number. */
+/* Copy only used pages, in order. LMDB reads them through the map, in its own transaction. 0 or an error number. */
 static int copy_compact(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
 {
-	struct reader *reader; /* sees to it that the environment is open, and its map large enough */
+	struct reader *reader; /* makes sure that the environment is open and its map large enough */
 	*rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (*rc < 0) return 0;
 	atomic_fetch_add(&b->map_long, 1);
@@ -150,11 +149,11 @@ struct piece {
 	uint8_t *bytes;
 	size_t len;
 	off_t at;
-	uint64_t end; /* out, with the first piece: of the whole copy */
+	uint64_t end; /* out, with the first piece: the size of the whole copy */
 };
 
-/* The first pages, or a piece behind them, whose length becomes 0 at the end of the file. 0 or an error number;
- * MDB_MAP_RESIZED: begin anew. Only this part needs the lock, for as long as the cache or the disk takes to read. */
+/* Read the first pages, or a piece after them; its length becomes 0 at the end of the file. 0 or an error number;
+ * MDB_MAP_RESIZED: start the copy again. Only this part needs the lock, while the piece is read. */
 static int read_piece(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct piece *piece)
 {
 	mdb_filehandle_t fd;
@@ -176,8 +175,8 @@ static int read_piece(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struc
 	return failed;
 }
 
-/* All pages as they are. A reader keeps them in the file, and they are read through its descriptor: so the map may
- * change its size however slow the target is. */
+/* Copy all pages as they are. A pinned reader keeps them in the file, and they are read through the descriptor, so the
+ * map may change its size even while a slow target is written. */
 static int copy_plain(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
 {
 	struct vigia__lmdb_pin pin;
@@ -190,7 +189,7 @@ static int copy_plain(struct lmdb_backend *b, const struct target *t, struct vig
 			failed = read_piece(b, &pin, &piece);
 			if (failed == 0) failed = write_all(t->fd, piece.bytes, piece.len);
 			piece.at += (off_t)piece.len;
-			if (piece.len == 0) break; /* what LMDB counted and never wrote */
+			if (piece.len == 0) break; /* pages that LMDB counted and never wrote */
 			piece.len = piece.end - (uint64_t)piece.at < COPY_BYTES ? piece.end - (uint64_t)piece.at : COPY_BYTES;
 		} while (failed == 0 && (uint64_t)piece.at < piece.end);
 		vigia__lmdb_unpin(b, &pin);

@@ -1,6 +1,6 @@
 /*
- * lmdb_beside.c - what lies beside a store file: LMDB's lock file and the side file. Do they have their blocks, and do
- * their names still lead to them?
+ * lmdb_beside.c - checks the files beside a store: LMDB's lock file and the side file. Are their blocks allocated, and
+ * do their names still lead to them?
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,16 +18,17 @@
 
 enum { LOCK_FILE_HEAD = 4096 };
 
-/* LMDB maps its lock file, and a hole in it is a SIGBUS when the disk is full: see that it has its blocks. Before LMDB
- * opens it, what it touches first; afterwards all, through a descriptor that stays open as long as the environment,
- * because closing it would drop LMDB's locks. */
+/* LMDB maps its lock file, and touching a hole in it on a full disk is a SIGBUS. So allocate its blocks: before LMDB
+ * opens it those it touches first, afterwards all. The second descriptor stays open as long as the environment, because
+ * closing it would drop LMDB's locks. */
 int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_error *err)
 {
 	char path[4096];
 	struct stat st;
-	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path) return VIGIA_OK; /* LMDB will refuse it */
+	if (snprintf(path, sizeof path, "%s-lock", b->path) >= (int)sizeof path)
+		return VIGIA_OK; /* LMDB will refuse this path */
 	int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
-	/* LMDB would follow a link, and fill what it leads to. */
+	/* LMDB would follow a link and write to its target. */
 	if (fd < 0 && errno == ELOOP) return vigia__error(err, VIGIA_EIO, "the lock file '%s' is a symbolic link", path);
 	if (fd < 0 && (errno == EACCES || errno == EPERM)) {
 		int number = errno;
@@ -40,7 +41,7 @@ int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia
 		vigia__error_cause(err, "%s", strerror(number));
 		return VIGIA_EPERM;
 	}
-	if (fd < 0) return VIGIA_OK; /* LMDB will fail in the same way */
+	if (fd < 0) return VIGIA_OK; /* LMDB will report this failure */
 	int rc = VIGIA_OK;
 	if (fstat(fd, &st) < 0) {
 		rc = vigia__error(err, VIGIA_EIO, "cannot look at the lock file '%s'", path);
@@ -62,8 +63,8 @@ int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia
 	return rc;
 }
 
-/* LMDB says of its lock file, too, that it is invalid: one that was damaged, or that it took for another process's
- * because a lock of it was refused. */
+/* LMDB's MDB_INVALID can also mean its lock file: a damaged one, or one that it took for another process's because a
+ * lock of it was refused. */
 bool vigia__lmdb_lock_file_is_wrong(struct lmdb_backend *b)
 {
 	char path[4096];
@@ -77,8 +78,8 @@ bool vigia__lmdb_lock_file_is_wrong(struct lmdb_backend *b)
 	return wrong;
 }
 
-/* What lies beside the store, and how it is open here. A newcomer makes anew what its name does not lead to, and then
- * neither sees the other's locks: two writers, two owners of a watcher. */
+/* The files beside the store. If one is deleted, the next process to open the store creates a new one, and then neither
+ * sees the other's locks: two writers, two owners of a watcher. */
 enum { BESIDE = 2 };
 static const char *const SUFFIXES[BESIDE] = {"lock", "side"};
 
@@ -95,7 +96,7 @@ int vigia__lmdb_lost_beside(struct lmdb_backend *b, int which, struct vigia_erro
 	                    b->path, SUFFIXES[which]);
 }
 
-/* Does the name of one lead elsewhere? Which; -1: neither. False also where that cannot be told. */
+/* Which of the two names no longer leads to the open file; -1: neither, or unknown. */
 int vigia__lmdb_look_beside(struct lmdb_backend *b)
 {
 	char path[PATH_MAX];
@@ -119,7 +120,7 @@ int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
 	int files = vigia__clock_ticked(&b->side_tick) ? BESIDE : 1;
 	for (int i = 0; i < files; i++) {
 		if (fd_beside(b, i) < 0 || fstat(fd_beside(b, i), &st) < 0 || st.st_nlink > 0) continue;
-		atomic_store(&b->side_tick, 0); /* the next call looks too */
+		atomic_store(&b->side_tick, 0); /* the next call checks again */
 		return vigia__lmdb_lost_beside(b, i, err);
 	}
 	return VIGIA_OK;

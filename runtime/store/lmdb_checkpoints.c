@@ -1,6 +1,6 @@
 /*
- * lmdb_checkpoints.c - checkpoints and holds in LMDB, and the watchers' progress that travels with whatever commit
- * comes next.
+ * lmdb_checkpoints.c - checkpoints and holds in LMDB, and the watchers' progress, which is saved with the next commit
+ * of any kind.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -101,7 +101,7 @@ int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint
 	return VIGIA_OK;
 }
 
-/* Copies first, so that `fn` runs without a transaction: per checkpoint its number, the id's length, the id. */
+/* Copy first, so that `fn` runs without a transaction: for each checkpoint its number, the id's length, the id. */
 static int lmdb_each_checkpoint(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint_fn fn,
                                 struct vigia_error *err)
 {
@@ -151,7 +151,7 @@ int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_ch
 
 /* ---- holds ---- */
 
-/* Looks first: what is there already needs no commit. VIGIA_NONE: neither. */
+/* Find a checkpoint or hold of this id. MDB_NOTFOUND: neither. */
 static int find_position(struct lmdb_backend *b, MDB_txn *txn, const char *id, bool *has_checkpoint, uint64_t *hold)
 {
 	MDB_val key = id_key(id), value;
@@ -253,7 +253,7 @@ int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_
 struct saving {
 	struct lmdb_backend *b;
 	MDB_txn *txn;
-	uint64_t last; /* event that is there */
+	uint64_t last; /* the last stored event */
 	int64_t now;
 	struct vigia_error *err;
 };
@@ -261,7 +261,8 @@ struct saving {
 static int lmdb_save_one(void *ctx, const char *id, uint64_t done)
 {
 	const struct saving *saving = ctx;
-	/* What a watcher finished it read from this store: a later event was in the file before (contract W9). */
+	/* A watcher finishes only events it read here, so a number beyond the last event means that the file was
+	 * overwritten (contract W9). */
 	if (done > saving->last) return vigia__lmdb_overwritten(saving->b, saving->err);
 	return lmdb_put_checkpoint(saving->b, saving->txn, id, done, saving->now);
 }

@@ -1,10 +1,9 @@
 /*
- * lmdb_collect.c - removing events: by hand (trim), and by what marks, checkpoints and limits allow (collect).
+ * lmdb_collect.c - removes events: as the user says (trim), and as marks, checkpoints and limits allow (collect).
  *
- * All of it happens in slices, each a call inside a group commit. A slice decides anew from what its own transaction
- * sees, so that a checkpoint that is moved back, or a watcher that is made, between two slices is never overtaken.
- * Small slices leave small free-list records; a record that needs pages of its own would make later appends of large
- * events slow.
+ * Both work in slices, each a call inside a group commit. A slice decides from what its own transaction sees, so that
+ * it respects a checkpoint that was moved back, or a watcher that was created, since the previous slice. Small slices
+ * leave small free-list records; a record that needs pages of its own would slow down later appends of large events.
  */
 #include <string.h>
 
@@ -23,10 +22,10 @@ static uint64_t number_of(const MDB_val *key)
 
 /* ---- removing a prefix ---- */
 
-/* What a slice may remove, and what it did. */
+/* What a slice may remove, and what it removed. */
 struct prefix {
 	uint64_t upto;                  /* everything up to here */
-	uint64_t bytes_upto, bytes_max; /* and up to here, while more bytes than bytes_max are in use */
+	uint64_t bytes_upto, bytes_max; /* and up to here while more than bytes_max are in use */
 	uint64_t events_max;
 	int64_t until_mono_ns;
 	/* out */
@@ -41,7 +40,7 @@ static uint64_t tree_bytes(MDB_txn *txn, MDB_dbi events)
 	return (uint64_t)(st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * st.ms_psize;
 }
 
-/* The numbering that the last event may take with it is written down first. */
+/* Store the last number and time before the last event may be removed. */
 static int write_down_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events)
 {
 	struct last_record last;
@@ -97,7 +96,7 @@ static int trim_slice(void *txn, void *arg, struct vigia_error *err)
 	return lmdb_remove_prefix(slice->b, txn, &slice->prefix);
 }
 
-/* Where room is short, fewer events at a time: each may have a key, and so change pages of its own. */
+/* When room is short, remove fewer events at a time: the key of each may change further pages. */
 static bool may_be_smaller(int rc, uint64_t *events_max)
 {
 	if ((rc != VIGIA_EFULL && rc != VIGIA_EDISKFULL) || *events_max <= 1) return false;
@@ -122,9 +121,9 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 	return VIGIA_OK;
 }
 
-/* ---- who holds back ---- */
+/* ---- holders ---- */
 
-/* Does somebody run this id now? */
+/* Does any process run this id now? */
 static bool runs(struct lmdb_backend *b, const MDB_val *key)
 {
 	char id[256];
@@ -134,8 +133,8 @@ static bool runs(struct lmdb_backend *b, const MDB_val *key)
 	return vigia__owner_is_held(&b->owners, id);
 }
 
-/* Those whose watcher runs now are touched before they get old. Goes on where the slice before ended, until the
- * time. */
+/* Renew the checkpoints of running watchers before they expire. Continues where the previous slice ended, until the
+ * given time. */
 static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_ns, int64_t until_mono_ns,
                  struct vigia__collect *slice)
 {
@@ -154,7 +153,7 @@ static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_
 		if (key.mv_size > sizeof slice->renewal.after || value.mv_size < sizeof record) continue;
 		memcpy(&record, value.mv_data, sizeof record);
 		if (!vigia__retention_expired(record.touched_at_ns, now, (ttl_ns + 3) / 4)) continue;
-		/* At least a few, whatever the clock says. The id stays for the next slice. */
+		/* Renew at least a few, even if the time is over. The next slice starts at this id. */
 		memcpy(slice->renewal.after, key.mv_data, slice->renewal.len = key.mv_size);
 		if (++looks > RENEW_AT_LEAST && vigia__mono_ns() >= until_mono_ns) break;
 		if (!runs(b, &key)) continue;
@@ -170,7 +169,7 @@ static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_
 	return 0;
 }
 
-/* Take in all records of one database. */
+/* Add all records of one database. */
 static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_t now, int64_t ttl_ns,
                        struct vigia__holders *holders)
 {
@@ -223,12 +222,13 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 	struct collect_slice *slice = arg;
 	struct lmdb_backend *b = slice->b;
 	struct vigia__collect *collect = &slice->result;
-	const struct vigia_store_options *settings = &b->settings.values; /* followed under this writer's lock */
+	const struct vigia_store_options *settings =
+		&b->settings.values; /* up to date, because this transaction has the writer's lock */
 	uint64_t latest;
-	int64_t until = vigia__mono_ns() + slice->collect->slice_ns; /* the lock is held: waiting for it is over */
+	int64_t until = vigia__mono_ns() + slice->collect->slice_ns; /* the slice's time starts now that it has the lock */
 	(void)err;
 	int rc = 0;
-	*collect = *slice->collect; /* a group that failed is tried again: from where the slice before ended */
+	*collect = *slice->collect; /* a failed group is tried again, from where the previous slice ended */
 	collect->renewal.under_way = false;
 	if (collect->first && settings->checkpoint_ttl_ns > 0 && collect->renewal.databases < 2) {
 		int64_t now;

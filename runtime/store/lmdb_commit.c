@@ -1,16 +1,15 @@
 /*
- * lmdb_commit.c - the transaction of a group commit: events, calls, what is queued and the watchers' progress, all or
+ * lmdb_commit.c - the transaction of a group commit: events, calls, queued events and the watchers' progress, all or
  * nothing.
  *
- * Events are appended at the end (MDB_APPEND) under consecutive numbers. When the transaction of a group fails by
- * something that one member may have caused (a full map, a full disk, no memory), the members are tried one by one in
- * transactions of their own: first those that free room, without what is queued; then what is queued; then those that
- * take hardly any room; then the appends.
+ * Events are appended at the end (MDB_APPEND) under consecutive numbers. If a group's transaction fails in a way that
+ * one member may have caused (full map, full disk, no memory), each member gets a transaction of its own: first those
+ * that free room, then the queued events, then those that need little room, then the appends.
  *
- * A full map: one that the system made small grows; one that the user made small lends room, for one transaction, to
- * members that free room or take hardly any. A full disk: lmdb_reserve.c says which of them may use the last of it; all
- * others are tried in a map that ends where the file does, so that they use pages that were freed. A transaction in
- * doubt (commit_unknown) is never tried again: what it holds may be there.
+ * Full map: if the system limited its size, it grows; if the user did, it is enlarged for one transaction of members
+ * that free room or need little. Full disk: lmdb_reserve.c says which members may use the last of it; all others are
+ * tried in a map that ends where the file does, so that they use freed pages. A transaction in doubt (commit_unknown)
+ * is never tried again, because its content may be stored.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,17 +19,17 @@
 #include "file_limit.h"
 #include "lmdb_private.h"
 
-/* A loan, and how many of them; of an event's bytes half a page may be lost. How often one is tried beside another
- * process that writes. */
+/* Bytes and number of loans, and how often one is tried while another process writes. An event may waste half a
+ * page. */
 enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2, ALONE_TRIES = 5 };
-/* Commits between two looks for readers that were killed, which keep pages in use. */
+/* Commits between two checks for killed readers, which prevent the reuse of pages. */
 enum { COMMITS_UNTIL_LOOK = 256 };
 
 /* ---- append ---- */
 
 struct stamp {
 	struct last_record last;
-	int64_t now_at_ns; /* never before the last event's time, whatever the clock says */
+	int64_t now_at_ns; /* at least the last event's time, even if the clock went back */
 	uint64_t types;    /* wake words to bump */
 	int64_t size_max;  /* of an event */
 };
@@ -48,7 +47,7 @@ static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct sta
 	return 0;
 }
 
-/* The setting may have been lowered since the events were encoded. */
+/* The limit may have been lowered since the events were encoded. */
 static int sizes_check(const struct vigia__append *request, int64_t size_max, struct vigia_error *err)
 {
 	size_t start = 0;
@@ -90,22 +89,22 @@ static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vig
 
 /* ---- one transaction ---- */
 
-/* What one transaction is to hold. */
+/* What one transaction contains. */
 struct attempt {
 	struct vigia__ticket *tickets; /* a group's, or NULL */
 	bool one;                      /* only the first of them */
-	bool rest;                     /* what is queued and the watchers' progress, too */
+	bool rest;                     /* also the queued events and the watchers' progress */
 	enum vigia__lmdb_keep
-		keep;         /* how much of the reserve on the disk it leaves; of events all, but for the last chance */
-	bool last_chance; /* of what is queued: afterwards it is lost */
-	bool capped;      /* it has only pages that were freed */
+		keep;         /* how much of the disk's reserve it leaves; with events all, except on the last chance */
+	bool last_chance; /* the last chance of the queued events, which are lost afterwards */
+	bool capped;      /* it may only use freed pages */
 	/* out */
-	bool took;      /* there was something queued, or progress */
-	int disk;       /* why the disk has no room for it, 0 = it was not refused for that */
-	int first_disk; /* the same of the first try: behind it, it is capped */
+	bool took;      /* there were queued events, or progress */
+	int disk;       /* error number if the disk has no room for it, else 0 */
+	int first_disk; /* the same of the first try; later tries are capped */
 };
 
-/* Of the tickets' events. */
+/* Bytes of the tickets' events. */
 static uint64_t ticket_bytes(const struct attempt *attempt)
 {
 	uint64_t bytes = 0;
@@ -114,7 +113,7 @@ static uint64_t ticket_bytes(const struct attempt *attempt)
 	return bytes;
 }
 
-/* Of all events that it is to hold, as far as is known before the queue is taken. */
+/* Bytes of all its events, as far as known before the queue is taken. */
 static uint64_t attempt_bytes(struct lmdb_backend *b, const struct attempt *attempt)
 {
 	return ticket_bytes(attempt) + (attempt->rest ? atomic_load(&b->queue.bytes) : 0);
@@ -148,16 +147,16 @@ static enum vigia__queue_seen look_for_event(void *ctx, uint64_t seq_num, const 
 	return rc == 0 && seq_num <= latest ? VIGIA_SEEN_REMOVED : VIGIA_SEEN_OTHER;
 }
 
-/* A commit with queued events failed while it was being published. */
+/* Called after a commit with queued events failed while it was being published. */
 static void settle_queue(struct lmdb_backend *b)
 {
 	MDB_txn *txn;
-	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return; /* the next commit finds out */
+	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return; /* the next commit settles it */
 	vigia__queue_settle(&b->queue, look_for_event, &(struct inside){b, txn});
 	vigia__lmdb_write_abort(b, txn);
 }
 
-/* What was queued, and the tickets, into one transaction; an LMDB error number is the whole transaction's. */
+/* Write the queued events and the tickets in one transaction. An LMDB error number fails the whole transaction. */
 static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *queued,
                          const struct attempt *attempt, uint64_t *types)
 {
@@ -174,7 +173,7 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	for (struct vigia__ticket *t = attempt->tickets; t && rc == 0; t = attempt->one ? NULL : t->next) {
 		t->rc = t->kind == VIGIA_TICKET_APPEND ? append_request(b, events, t->append, &stamp, t->err)
 		                                       : t->call(txn, t->call_arg, t->err);
-		if (lmdb_is_error(t->rc)) rc = t->rc; /* not the ticket's own failure: the transaction's */
+		if (lmdb_is_error(t->rc)) rc = t->rc; /* a failure of the transaction, not of the ticket */
 	}
 	mdb_cursor_close(events);
 	b->stamped = stamp.last;
@@ -183,8 +182,8 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	return rc;
 }
 
-/* Write and commit; MDB_MAP_FULL is the only error of LMDB that comes out as such. The watchers' progress is read
- * before the queue is taken: what their handlers queued must not come later than their checkpoints. */
+/* Write and commit. Of LMDB's errors only MDB_MAP_FULL is returned as such. Progress is read before the queue is taken,
+ * so that no checkpoint is stored before what its handler had queued. */
 static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, uint64_t *types,
                       struct vigia_error *err)
 {
@@ -228,7 +227,8 @@ static int settle_before(struct lmdb_backend *b, MDB_txn *txn, struct vigia_erro
 	return rc;
 }
 
-/* In a map that is larger, or that ends where the file does. `refused`: what it is told of that cannot be had now. */
+/* Begin in an enlarged map, or in one that ends where the file does. `refused`: the error to report if that map is not
+ * possible now. */
 static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int refused, MDB_txn **txn,
                        struct vigia_error *err)
 {
@@ -242,23 +242,23 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 			vigia__lmdb_map_leave(b);
 			if (!lmdb_is_error(rc)) return rc;
 		}
-		/* Another process took pages behind the end of this map before the lock was had. */
+		/* Another process used pages beyond this map before we got the lock. */
 		if (rc == MDB_MAP_RESIZED && tries < ALONE_TRIES) continue;
 		if (rc == MDB_PANIC && tries < ALONE_TRIES) {
 			rc = vigia__lmdb_reopen(b, err);
 			if (rc < 0) return rc;
 			continue;
 		}
-		bool no_space = rc == ENOMEM && !claimed && b->map_grows; /* that is why it is full */
+		bool no_space = rc == ENOMEM && !claimed && b->map_grows; /* the reason why the map is full */
 		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped) || no_space)
 			return vigia__lmdb_error(b, refused, "store", err);
 		return vigia__lmdb_error(b, rc, "begin to write", err);
 	}
 }
 
-/* One transaction, again while there is no room and more can be had: with `lent` in a map that is larger for it, also
- * where the system grants a map that grows no further step, because a step leaves the process some address space.
- * VIGIA_OK or an error of ours. */
+/* One transaction, repeated while there is no room and the map can be enlarged. With `lent` the map may be enlarged for
+ * it alone, even if it cannot grow a step, because a step leaves some address space to the process. VIGIA_OK or a Vigia
+ * code. */
 static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, uint64_t *types,
                     struct vigia_error *err)
 {
@@ -297,14 +297,14 @@ static int nudge_call(void *txn, void *arg, struct vigia_error *err)
 	int rc = mdb_get(txn, b->meta, &key, &value);
 	if (rc == 0 && value.mv_size == sizeof before) memcpy(&before, value.mv_data, sizeof before);
 	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
-	if (before + 1 == own) return 0; /* nothing was freed since */
+	if (before + 1 == own) return 0; /* nothing was freed since then */
 	value = (MDB_val){sizeof own, &own};
 	return mdb_put(txn, b->meta, &key, &value, 0);
 }
 
-/* A commit of a few pages: what the last one freed can be used only by the one after the next. Not twice on end: where
- * a reader keeps what was freed, appends that fail must not use up what is lent, or kept on the disk, for those that
- * free room. */
+/* A commit of a few pages, because pages freed by one commit can be reused only by the second one after it. Not twice
+ * in a row: while a reader keeps the freed pages, failing appends must not use up the loan or the disk's reserve, which
+ * are for those that free room. */
 static void nudge(struct lmdb_backend *b)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
@@ -314,8 +314,8 @@ static void nudge(struct lmdb_backend *b)
 
 /* ---- a group ---- */
 
-/* In the order in which its members are tried one by one: those that free room; behind what was queued those that take
- * hardly any, and those that bring events. */
+/* The order in which members are tried one by one: those that free room; after the queued events those that need little
+ * room, then appends. */
 enum turn { TURN_FREES, TURN_SAVES, TURN_APPENDS, TURNS };
 
 static enum turn turn_of(const struct vigia__ticket *ticket)
@@ -330,10 +330,10 @@ static void fail_ticket(struct vigia__ticket *ticket, int rc, const struct vigia
 	if (ticket->err) *ticket->err = *err;
 }
 
-/* What is queued, and the watchers' progress. A checkpoint must not get ahead of it, and a close is the last chance:
- * for these the map may be exceeded. On a full disk a close may use up the reserve, which is not asked whether it
- * suffices: if it does not, nothing is lost by the try. The same at the limit on the size of files. What a trim freed,
- * the queue may use as appends may. */
+/* Write the queued events and the watchers' progress. For a checkpoint, which must not get ahead of the queue, and for
+ * a close, the last chance, the map may be exceeded. On a full disk, and at the limit on the size of files, a close may
+ * use up the reserve; whether it suffices is not checked, because the attempt costs nothing. The queue may use what a
+ * trim freed, as appends may. */
 static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types,
                       struct vigia_error *err)
 {
@@ -353,7 +353,7 @@ static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *ticket
 	return write_in(b, lent, &(struct attempt){.rest = true, .keep = VIGIA_KEEP_NONE, .last_chance = true}, types, err);
 }
 
-/* Each member for itself, so that one's failure is its own. */
+/* Write each member separately, so that each fails alone. */
 static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *tickets, uint64_t *types)
 {
 	struct vigia_error rest_err = {0};
@@ -374,7 +374,7 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 				nudge(b);
 				nudged = true;
 			}
-			if (t->err) *t->err = err; /* what the first try left */
+			if (t->err) *t->err = err; /* clear what the first try left */
 			int rc = write_in(b, turn != TURN_APPENDS, &one, types, &err);
 			if (rc < 0) fail_ticket(t, rc, &err);
 		}
@@ -401,7 +401,7 @@ static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticke
 		.tickets = tickets, .rest = true, .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
 	int rc = write_once(b, txn, &all, types, err);
-	/* Perhaps there is room that somebody held who was killed. */
+	/* A killed reader may have kept pages that could be reused. */
 	if ((rc == MDB_MAP_FULL || all.disk != 0) && vigia__lmdb_free_readers(b) > 0) {
 		rc = vigia__lmdb_write_begin(b, &txn, err);
 		if (rc == VIGIA_OK) rc = write_once(b, txn, &all, types, err);

@@ -1,5 +1,5 @@
 /*
- * lmdb_env.c - one LMDB environment: how it is opened and closed, and the readers that end with it.
+ * lmdb_env.c - opens and closes an LMDB environment, with its readers.
  */
 #include <errno.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 /*
- * lmdb_error.c - what LMDB and the system report, as an error of ours with its reason.
+ * lmdb_error.c - turns errors of LMDB and the system into Vigia's, with the reason.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "../core/error.h"
 #include "lmdb_private.h"
 
-/* Less room than what was to be written, and a bit for LMDB's own pages. */
+/* Room that LMDB's own pages need beside what is written. */
 enum { DISK_SLACK = 1 << 20 };
 
 static bool disk_is_full(struct lmdb_backend *b)
@@ -43,7 +43,7 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 		break;
 	case EBUSY:
 		code = VIGIA_EFULL;
-		plain = "the map must change its size, and a backup or another long read uses it: try again";
+		plain = "the map must change its size, but a backup or another long read uses it: try again";
 		break;
 	case EACCES:
 	case EPERM:
@@ -68,7 +68,7 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 		code = VIGIA_EDISKFULL;
 		plain = file_limit;
 		break;
-	case EIO: /* LMDB says so when the disk takes only a part of what it writes */
+	case EIO: /* LMDB also returns it when the disk takes only part of a write */
 		if (disk_is_full(b)) code = VIGIA_EDISKFULL;
 		else if (file_is_limited(b)) code = VIGIA_EDISKFULL, plain = file_limit;
 		break;

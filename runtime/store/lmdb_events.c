@@ -1,5 +1,5 @@
 /*
- * lmdb_events.c - events in LMDB, read: scan, bounds, first at a time. lmdb_commit.c appends.
+ * lmdb_events.c - reads events from LMDB: scan, bounds, search by time. lmdb_commit.c appends.
  *
  * Key: seq_num as a native size_t (MDB_INTEGERKEY). Value: the event's bytes, core/event.h.
  */
@@ -19,7 +19,7 @@ static uint64_t seq_of(const MDB_val *key)
 	return n;
 }
 
-/* What the last trim wrote down. */
+/* The record that the last removal wrote. */
 static int written_down(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out)
 {
 	MDB_val key = {4, "last"}, value;
@@ -54,8 +54,8 @@ int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest
 	return rc;
 }
 
-/* The last event's, or what the trim that removed it wrote down. One flipped bit in a time would date all later events:
- * of a damaged event the time is that of the nearest intact one before it. */
+/* The last event's number and time, or those that its removal recorded. A damaged event gets the time of the nearest
+ * intact one before it, because one flipped bit in a time would date all later events. */
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
 {
 	MDB_val key, value = {0};
@@ -67,7 +67,8 @@ int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, s
 	uint64_t last = seq_of(&key);
 	for (int i = 0; rc == 0 && i < LOOK_BACK; i++) {
 		struct last_record at = {seq_of(&key), value.mv_data ? vigia__event_time(value.mv_data, value.mv_size) : 0};
-		bool stamped = at.seq_num == b->stamped.seq_num && at.at_ns == b->stamped.at_ns; /* by us: no need to look */
+		bool stamped = at.seq_num == b->stamped.seq_num &&
+		               at.at_ns == b->stamped.at_ns; /* stamped by this process, so no check is needed */
 		if (stamped || (vigia__lmdb_sane(b, &value) && vigia__event_intact(value.mv_data, value.mv_size, at.seq_num))) {
 			*out = (struct last_record){last, at.at_ns};
 			return 0;
@@ -83,21 +84,20 @@ int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, s
 
 /* ---- scan ---- */
 
-/* Nothing is there from this number on: because it was removed, or because it never was? Returns MDB_NOTFOUND, or an
- * error. */
+/* There is no event from this number on. Count those that were removed. Returns MDB_NOTFOUND or an error. */
 static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t from, uint64_t *gone)
 {
 	MDB_val key, value;
 	struct last_record last;
 	int rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_LAST);
-	if (rc == 0) return seq_of(&key) >= from ? MDB_CORRUPTED : MDB_NOTFOUND; /* it was not found, and is there */
+	if (rc == 0)
+		return seq_of(&key) >= from ? MDB_CORRUPTED : MDB_NOTFOUND; /* it exists, but the search did not find it */
 	if (rc == MDB_NOTFOUND) rc = written_down(b, reader->txn, &last);
 	if (rc == 0 && last.seq_num >= from) *gone = last.seq_num - from + 1;
 	return rc == 0 ? MDB_NOTFOUND : rc;
 }
 
-/* The first event from `from` on. Only numbers at the beginning of the log are ever removed, so it is `from`, or the
- * oldest. */
+/* The first event from `from` on. Events are only removed at the start of the log, so it is `from` or the oldest. */
 static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from, MDB_val *key, MDB_val *value,
                       uint64_t *gone)
 {
@@ -108,7 +108,7 @@ static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from
 	if (rc != 0 || seq_of(key) == from) return rc;
 	size_t first = seq_of(key);
 	if (first < from) return MDB_CORRUPTED;
-	/* One that is beyond the last would be believed to be where the log goes on. */
+	/* A number beyond the last one is damage; without this check the reader would continue there. */
 	rc = vigia__lmdb_get(b, reader->events, key, value, MDB_LAST);
 	if (rc == 0 && first > seq_of(key)) rc = MDB_CORRUPTED;
 	*key = vigia__lmdb_key(&first);
@@ -134,7 +134,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 	rc = find_first(b, reader, scan->from, &key, &value, &scan->gone);
 	while (rc == 0) {
 		uint64_t seq_num = seq_of(&key);
-		/* A hole, or a step back: pages are damaged. What comes is for the next call to tell, which begins there. */
+		/* A gap or a step back means damaged pages. The next call starts here and reports it. */
 		if (scan->looked_at > 0 && seq_num != scan->looked_at + 1) break;
 		bool wanted = vigia__filter_match(scan->filter, value.mv_data, value.mv_size);
 		if (wanted) {
@@ -146,7 +146,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		}
 		scan->looked_at = seq_num;
 		if (copied >= scan->count_max) {
-			rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_NEXT); /* only whether there is one */
+			rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_NEXT); /* only to see whether there is another */
 			break;
 		}
 		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
@@ -155,7 +155,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 	vigia__lmdb_read_end(b, reader);
 	scan->at_end = rc == MDB_NOTFOUND;
 	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
-	/* What was read before the damage is right. */
+	/* Events read before the damage are correct. */
 	bool good = rc == 0 || rc == MDB_NOTFOUND || (rc == MDB_CORRUPTED && scan->looked_at > 0);
 	return good ? VIGIA_OK : vigia__lmdb_error(b, rc, "read events", err);
 }
@@ -176,7 +176,7 @@ int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the bounds", err);
 }
 
-/* From where the cursor stands to the first intact event up to `high`; false: there is none, or an error in *rc. */
+/* Move the cursor to the first intact event from here up to `high`. False: there is none, or *rc is an error. */
 static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_val *key, MDB_val *value, size_t high,
                         int *rc)
 {
@@ -184,14 +184,14 @@ static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_va
 		size_t seq_num = seq_of(key);
 		if (vigia__event_intact(value->mv_data, value->mv_size, seq_num)) return true;
 		*rc = vigia__lmdb_get(b, events, key, value, MDB_NEXT);
-		if (*rc == 0 && seq_of(key) <= seq_num) *rc = MDB_CORRUPTED; /* round in a circle */
+		if (*rc == 0 && seq_of(key) <= seq_num) *rc = MDB_CORRUPTED; /* pages that lead in a circle */
 	}
 	if (*rc == MDB_NOTFOUND) *rc = 0;
 	return false;
 }
 
-/* Times never go backwards, numbers have no holes: halve the range. A damaged event counts as of the time of the next
- * intact one. On damaged pages a search may come out before where it began. */
+/* A binary search, because times never decrease and numbers have no gaps. A damaged event counts as having the time of
+ * the next intact one. On damaged pages a search may end before its start. */
 int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;

@@ -1,13 +1,12 @@
 /*
- * lmdb_format.c - what a store file says about itself: format number, id, settings; and the look at a file before LMDB
- * touches it.
+ * lmdb_format.c - the header of a store file (format, id, settings), and the check of a file before LMDB touches it.
  *
  * Database "vigia", key -> value:
- *     "header"    struct header: the same at all formats to come, so that any version can name the one it meets
- *     "settings"  a msgpack map of the options that belong to the file; an absent one has its default
+ *     "header"    struct header: the same in all later formats, so that any version can name the format it finds
+ *     "settings"  a msgpack map of the file's options; a missing one has its default
  *     "last"      struct last_record, written with every removal of events
- * Rule for upgrades: a library opens files of its own format; an older one is upgraded at the first open for writing, a
- * newer one is refused by its number.
+ * Rule for upgrades: a library opens files of its own format. It upgrades an older one at the first open for writing,
+ * and refuses a newer one, naming its number.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +54,7 @@ int vigia__lmdb_truncated(const char *path, int64_t bytes, uint64_t need, struct
 
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 {
-	/* Plain descriptors of the data file are harmless: LMDB's locks are on its lock file. */
+	/* Opening and closing the data file is harmless: LMDB's locks are on its lock file. */
 	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 	if (fd < 0) {
 		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM
@@ -73,10 +72,10 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	struct vigia__lmdb_metas metas;
 	struct stat st = {0};
 	bool making = is_being_made(fd);
-	/* In this order: a file that others write to has its pages before a meta page names them. */
+	/* In this order: in a file that is being written the pages exist before a meta page names them. */
 	int looked = vigia__lmdb_meta_look(fd, &metas);
 	if (looked == 0 && !making && !(making = is_being_made(fd)))
-		looked = vigia__lmdb_meta_look(fd, &metas); /* it was, just now */
+		looked = vigia__lmdb_meta_look(fd, &metas); /* its creation was just finished */
 	bool known = fstat(fd, &st) == 0;
 	close(fd);
 	if (got < 0) {
@@ -84,14 +83,14 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 		vigia__error_cause(err, "%s", strerror(number));
 		return VIGIA_EIO;
 	}
-	if (got == 0 || making) return VIGIA_OK; /* or its maker died: LMDB begins it under its lock */
+	if (got == 0 || making) return VIGIA_OK; /* or its creator died: LMDB initialises it under its lock */
 	uint32_t at64, at32;
 	memcpy(&at64, head + MAGIC_AT_64, 4);
 	memcpy(&at32, head + MAGIC_AT_32, 4);
 	if (got == (ssize_t)sizeof head && at64 == lmdb_magic) {
 		if (looked == 1 && known && metas.bytes > (uint64_t)st.st_size)
 			return vigia__lmdb_truncated(path, st.st_size, metas.bytes, err);
-		/* LMDB divides by what is there, and maps as much. */
+		/* LMDB divides by the values in these pages, and maps as much as they say. */
 		if (looked == 0)
 			return vigia__error(err, VIGIA_ENOTSTORE, "the first pages of the store '%s' are damaged", path);
 		return VIGIA_OK;
@@ -116,7 +115,7 @@ int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigi
 	return rc < 0 ? VIGIA_ECONFLICT : VIGIA_OK;
 }
 
-/* ---- load or make ---- */
+/* ---- load or create ---- */
 
 static int open_databases(struct lmdb_backend *b, MDB_txn *txn, unsigned create)
 {
@@ -133,7 +132,7 @@ static MDB_val text(const char *s)
 	return (MDB_val){strlen(s), (void *)s};
 }
 
-/* In a transaction: what the file says. MDB_NOTFOUND: nothing yet. */
+/* In a transaction: read header and settings. MDB_NOTFOUND: there are none yet. */
 static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
 	int rc = mdb_dbi_open(txn, "vigia", 0, &b->meta);
@@ -223,8 +222,8 @@ int vigia__lmdb_format_new_id(MDB_txn *txn)
 	return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-/* A database that is no store of ours has entries; a store whose maker died before its first commit has none. 0 and
- * *empty, or LMDB's error. */
+/* Another program's database has entries; a store whose creator died before its first commit has none. 0 and *empty, or
+ * LMDB's error. */
 static int is_empty(MDB_txn *txn, bool *empty)
 {
 	MDB_dbi dbi;
@@ -283,7 +282,7 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	rc = mdb_txn_begin(b->env, NULL, 0, &txn);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "make the store", err);
 	vigia__file_limit_begin(&limit);
-	rc = read_header(b, txn, err); /* another process may have been first */
+	rc = read_header(b, txn, err); /* another process may have created it first */
 	bool made = rc == MDB_NOTFOUND;
 	if (made) {
 		vigia__settings_from(&b->settings, options);

@@ -1,10 +1,10 @@
 /*
- * lmdb_keys.c - keys of appends that are stored once (contract S21), for as long as their events are kept.
+ * lmdb_keys.c - keys of appends that are stored once (contract S21), kept as long as their events.
  *
  * Database "vigia.keys":
- *     "k" key                      -> struct key_record: the numbers of the append that brought it
- *     "s" last number, big-endian  -> the key: so that whoever removes events finds the keys to remove with them
- * All of it inside the transaction that stores or removes the events, so that neither is ever there without the other.
+ *     "k" key                      -> struct key_record: the numbers of the append that stored it
+ *     "s" last number, big-endian  -> the key: so that removing events finds the keys to remove
+ * Both change in the transaction that stores or removes the events, so that neither exists without the other.
  */
 #include <string.h>
 

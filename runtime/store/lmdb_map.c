@@ -1,13 +1,13 @@
 /*
- * lmdb_map.c - the map of a store file: its size, and the lock that keeps transactions out while it changes.
+ * lmdb_map.c - the map of a store file: its size, and the lock that excludes transactions while it changes.
  *
- * mdb_env_set_mapsize unmaps the file before it maps it again. An environment whose second half failed has no map, and
- * its next transaction crashes. So the system is asked for the address space first, and if mapping fails all the same
- * the environment is closed; the next call opens it again or returns an error.
+ * mdb_env_set_mapsize unmaps the file and maps it again. If the second step fails the environment has no map, and its
+ * next transaction crashes. So check first that the system grants the address space, and close the environment if
+ * mapping still fails; the next call reopens it or returns an error.
  *
- * The lock prefers the thread that changes the size: readers that come later wait for it. It waits a limited time, and
- * not at all for a backup that compacts, which may take long. Readers that read nothing through the map are pinned
- * outside of it (lmdb_txn.c).
+ * The lock prefers the thread that changes the size: later readers wait for it. That thread waits a limited time, and
+ * not at all for a compacting backup, which may take long. Pinned readers (lmdb_txn.c) read nothing through the map and
+ * do not hold the lock.
  *
  * A loan: one transaction in a map of another size, alone in the process. vigia__lmdb_map_leave ends it.
  */
@@ -22,8 +22,8 @@
 #define MAP_BYTES_MAX ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 20)
 
-/* How long a change of size waits for the transactions of this process, and how often it looks meanwhile whether one of
- * them is long; address space that growing leaves to the process; the smallest step. */
+/* How long a change of size waits for this process's transactions; how often it checks meanwhile for a compacting
+ * backup; address space that growing leaves to the process; the smallest step. */
 enum { CLAIM_NS = 3000000000, LOOK_NS = 50000000, LEAVE_BYTES = 16 << 20, STEP_BYTES_MIN = 1 << 20 };
 
 /* ---- the lock ---- */
@@ -44,7 +44,7 @@ void vigia__lmdb_map_enter(struct lmdb_backend *b)
 
 static int lock_until(struct lmdb_backend *b, int64_t mono_ns)
 {
-#ifdef __SANITIZE_THREAD__ /* it does not know clockwrlock */
+#ifdef __SANITIZE_THREAD__ /* it does not support clockwrlock */
 	int64_t at = vigia__wall_ns() + mono_ns - vigia__mono_ns();
 	return pthread_rwlock_timedwrlock(&b->map_lock,
 	                                  &(struct timespec){.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000});
@@ -67,14 +67,14 @@ int vigia__lmdb_map_claim(struct lmdb_backend *b)
 
 /* ---- its size ---- */
 
-/* Bytes of the file in use. */
+/* How many bytes of the file are used. */
 static size_t used_bytes(struct lmdb_backend *b, const MDB_envinfo *info)
 {
 	MDB_stat st;
 	return mdb_env_stat(b->env, &st) == 0 ? (info->me_last_pgno + 1) * st.ms_psize : 0;
 }
 
-/* Would the system map as much more? */
+/* Would the system map so many bytes? */
 static bool is_granted(size_t bytes)
 {
 	void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -83,8 +83,8 @@ static bool is_granted(size_t bytes)
 	return true;
 }
 
-/* Claimed. 0; ENOMEM, and the map is as it was or the environment closed. A size below what is in use becomes what is
- * in use. */
+/* With the map claimed: change its size to `bytes`, or to the used size if that is larger. 0; ENOMEM: the map is
+ * unchanged, or the environment closed. */
 static int set(struct lmdb_backend *b, size_t bytes, size_t leave)
 {
 	MDB_envinfo info;
@@ -103,7 +103,7 @@ size_t vigia__lmdb_map_first(const struct lmdb_backend *b)
 	struct rlimit limit;
 	size_t bytes = b->map_bytes > 0 ? b->map_bytes : b->map_asked > 0 ? b->map_asked : MAP_BYTES_MAX;
 	if (b->map_bytes > 0 || b->map_asked > 0) return bytes;
-	/* Where address space is limited, the process needs most of it for other things; the map can grow. */
+	/* If address space is limited, the process needs most of it for other things, and the map can grow. */
 	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
 		while (bytes > MAP_BYTES_MIN && bytes > limit.rlim_cur / 4) bytes /= 2;
 	return bytes;
@@ -127,8 +127,8 @@ void vigia__lmdb_map_opened(struct lmdb_backend *b)
 	b->map_grows = b->map_asked == 0 && b->map_bytes < MAP_BYTES_MAX;
 }
 
-/* What the file says: the largest map that a process wrote it with. 0: it cannot be read. Behind a page header of 16
- * bytes an LMDB meta page has two numbers of 4 bytes and an address before it (mdb.c, MDB_meta). */
+/* The map's size in the file's meta pages: the largest one that a process wrote it with. 0: it cannot be read. In a
+ * meta page it follows the page header of 16 bytes, two numbers of 4 bytes and an address (mdb.c, MDB_meta). */
 static size_t size_in_file(struct lmdb_backend *b)
 {
 	enum { SIZE_AT = 32 };

@@ -1,5 +1,5 @@
 /*
- * lmdb_marks.c - the store's clock (core/retention.h), and the marks that say what was the last event when.
+ * lmdb_marks.c - the store's clock (core/retention.h), and marks, which record the last event at a time.
  *
  * Database "vigia.marks": the store's time -> struct mark_record.
  */
@@ -59,7 +59,7 @@ int vigia__lmdb_mark(struct lmdb_backend *b, MDB_cursor *marks, uint64_t latest,
 	return mdb_cursor_put(marks, &key, &value, 0);
 }
 
-/* Marks before the one that says so are of no more use. */
+/* Older marks than the one that gives the result are not needed any more. */
 int vigia__lmdb_old(MDB_cursor *marks, int64_t now, int64_t age_ns, uint64_t *old)
 {
 	MDB_val key, value = {0};

@@ -1,20 +1,20 @@
 /*
- * lmdb_meta.c - LMDB's two meta pages: a file whose making was cut short, and a commit in doubt.
+ * lmdb_meta.c - LMDB's two meta pages: a file whose creation was interrupted, and a commit in doubt.
  *
  * A meta page names the roots of one commit; commit T is in page T % 2, and LMDB opens the newer of the two. LMDB
- * writes the pages of commit T, syncs, and writes the meta page through a descriptor opened with O_DSYNC. It has no
- * call for the two cases below, so this file knows the layout of version 1 of its data format (LMDB's mdb.c, MDB_meta).
+ * writes the pages of commit T, syncs, and writes the meta page through a descriptor opened with O_DSYNC. LMDB has no
+ * function for the two cases below, so this file knows version 1 of its data format (LMDB's mdb.c, MDB_meta).
  *
- * Making: nothing but the two initial meta pages is written before they are synced together with the file's name
+ * Creation: the two initial meta pages are synced, together with the file's name, before anything else is written
  * (vigia__lmdb_meta_begin). A power loss or a full disk before that leaves a prefix of them, or sectors of zeros in
- * their place. Such a file never held an event, and is begun again. No other file is.
+ * their place. Such a file never held an event, and is initialised again. No other file is.
  *
- * Doubt: when the write of meta page T fails, the disk may have it all the same. LMDB puts an older number back, into
- * the page cache only. The next writer gives the number T again, to other pages in the same places: a power loss would
- * then leave meta page T, and behind it not the pages it names. So each commit notes its number first, in the side
- * file, where the writers of all processes see it; a writer that finds a number noted that was never reached makes both
- * meta pages on the disk those that count before it changes a page. A commit that was cut short by a kill is found in
- * the same way.
+ * Doubt: when the write of meta page T fails, it may still have reached the disk. LMDB writes an older number back,
+ * into the page cache only. The next writer uses the number T again, for other pages in the same places: a power loss
+ * would then leave meta page T without the pages it names. So each commit first notes its number in the side file,
+ * where the writers of all processes see it. A writer that finds a noted number which was never reached writes both
+ * valid meta pages to the disk before it changes a page. A commit that was interrupted by a kill is found in the same
+ * way.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -58,9 +58,9 @@ struct meta_page {
 };
 _Static_assert(sizeof(size_t) != 8 || offsetof(struct meta_page, magic) == 16, "LMDB's page header");
 _Static_assert(sizeof(size_t) != 8 || offsetof(struct meta_page, txn) == 144, "LMDB's MDB_meta");
-_Static_assert(sizeof(struct meta_page) <= SECTOR, "a disk writes it whole or not at all");
+_Static_assert(sizeof(struct meta_page) <= SECTOR, "a disk writes a sector whole or not at all");
 
-/* ---- a file whose making was cut short ---- */
+/* ---- a file whose creation was interrupted ---- */
 
 static bool is_zero(const uint8_t *bytes, size_t len)
 {
@@ -79,7 +79,7 @@ static bool begins_initial(const uint8_t *bytes, size_t len, size_t pgno)
 		struct meta_page page;
 	} got = {{0}};
 	memcpy(got.bytes, bytes, len);
-	page.map_bytes = got.page.map_bytes; /* these three may be anything */
+	page.map_bytes = got.page.map_bytes; /* these may have any value */
 	page.dbs[0].pad = got.page.dbs[0].pad;
 	page.dbs[0].flags = got.page.dbs[0].flags;
 	page.dbs[0].root = page.dbs[1].root = SIZE_MAX;
@@ -87,7 +87,7 @@ static bool begins_initial(const uint8_t *bytes, size_t len, size_t pgno)
 	       (len <= sizeof page || is_zero(bytes + sizeof page, len - sizeof page));
 }
 
-/* 1: the file was begun and not finished; 0: it was not; -1 with errno. */
+/* 1: the creation of the file was interrupted; 0: it was not; -1 with errno. */
 static int is_unfinished(int fd)
 {
 	long page_bytes = sysconf(_SC_PAGESIZE);
@@ -114,7 +114,7 @@ bool vigia__lmdb_meta_unfinished(int fd)
 /* The byte of its lock file that LMDB locks. */
 enum { LMDB_BYTE = 0 };
 
-/* Empty the file if it still is unfinished when nobody else has it open, or is just making it. 0, or -1 with errno. */
+/* Truncate the file if it is still unfinished once no other process has it open or creates it. 0, or -1 with errno. */
 static int empty_unfinished(int fd, int lock_fd)
 {
 	for (int tries = 0; tries < FINISH_TRIES; tries++) {
@@ -125,7 +125,7 @@ static int empty_unfinished(int fd, int lock_fd)
 			return unfinished == 1 ? ftruncate(fd, 0) : unfinished;
 		}
 		if (errno != EAGAIN && errno != EACCES) return -1;
-		/* Another process begins it, and shares the lock when that is done. */
+		/* Another process creates it, and makes its lock shared when it is done. */
 		if (vigia__fd_lock(lock_fd, LMDB_BYTE, F_RDLCK, true) < 0 ||
 		    vigia__fd_lock(lock_fd, LMDB_BYTE, F_UNLCK, false) < 0)
 			return -1;
@@ -158,7 +158,7 @@ int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error
 	return rc < 0 ? code : VIGIA_OK;
 }
 
-/* ---- what is there now ---- */
+/* ---- what the meta pages say ---- */
 
 int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out)
 {
@@ -182,7 +182,7 @@ int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out)
 int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages, uint64_t *bytes)
 {
 	struct meta_page page[2];
-	for (int i = 0; i < 2; i++) { /* twice: the writer of the commit after the next may be at it */
+	for (int i = 0; i < 2; i++) { /* twice, because the writer of the second next commit may be writing it */
 		ssize_t got = pread(fd, &page[i], sizeof page[i], (off_t)(txn % META_PAGES * page_bytes));
 		if (got < 0) return -1;
 		if (got != (ssize_t)sizeof page[i] || page[i].magic != VIGIA__LMDB_MAGIC || page[i].txn != txn) return 0;
@@ -200,9 +200,9 @@ int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages,
 
 /* ---- a commit in doubt ---- */
 
-/* In a writer's transaction: bring the two meta pages, as they count, and all else that the page cache has to the disk.
- * A number later than the last commit's becomes an older one, as LMDB would have made it. Both are written, changed or
- * not: the cache may take for clean what a write that failed did not bring to the disk. 0 or an error number. */
+/* In a writer's transaction: bring both valid meta pages and everything else in the page cache to the disk. A number
+ * after the last commit's becomes an older one, as LMDB would set it. Both pages are written even if unchanged, because
+ * after a failed write the cache may treat as clean what is not on the disk. 0 or an error number. */
 static int rewrite_metas(struct lmdb_backend *b, MDB_txn *txn)
 {
 	MDB_stat st;
@@ -231,7 +231,7 @@ int vigia__lmdb_meta_begin(struct lmdb_backend *b, MDB_txn *txn)
 	return rc != 0 ? rc : vigia__place_sync_name(b->path);
 }
 
-/* The word: the number that was tried in 48 bits, a count above it. */
+/* The word holds the tried number in its low 48 bits and a count above. */
 #define NUMBER_BITS 48
 #define NUMBER_MASK ((UINT64_C(1) << NUMBER_BITS) - 1)
 
@@ -240,7 +240,8 @@ int vigia__lmdb_meta_settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_e
 	_Atomic uint64_t *tried = vigia__side_tried(&b->side);
 	uint64_t last = mdb_txn_id(txn) - 1;
 	if (tried == NULL || (atomic_load(tried) & NUMBER_MASK) <= last) return VIGIA_OK;
-	/* Beside another lock file the last number would be of another count, and the commits of others would be undone. */
+	/* With another lock file the last number would be from another count, and this would undo other processes'
+	 * commits. */
 	int rc = vigia__lmdb_locks_there(b, err);
 	if (rc < 0) return rc;
 	rc = rewrite_metas(b, txn);
@@ -262,7 +263,7 @@ uint64_t vigia__lmdb_meta_try(struct lmdb_backend *b, MDB_txn *txn)
 void vigia__lmdb_meta_tried(struct lmdb_backend *b, uint64_t mark)
 {
 	MDB_envinfo info;
-	/* A transaction that changed nothing used no number. The count tells whether the word is still ours. */
+	/* A transaction that changed nothing used no number. The count shows whether the word is still ours. */
 	if (mark == 0 || mdb_env_info(b->env, &info) != 0 || info.me_last_txnid >= (mark & NUMBER_MASK)) return;
 	atomic_compare_exchange_strong(vigia__side_tried(&b->side), &mark, mark - 1);
 }

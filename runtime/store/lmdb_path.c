@@ -1,5 +1,5 @@
 /*
- * lmdb_path.c - the real path of a store, and what must be true of the file there before LMDB may touch it.
+ * lmdb_path.c - finds the real path of a store, and checks the file before LMDB touches it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,14 +31,14 @@ int vigia__lmdb_cannot_look(const char *path, int number, struct vigia_error *er
 	return VIGIA_EIO;
 }
 
-/* Does a path lead nowhere, as far as the system can tell? */
+/* Does this error number mean that the path does not exist? */
 static bool leads_nowhere(int number)
 {
 	return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
 }
 
-/* The end of a chain of symbolic links that leads to nothing yet: where a file of that name would be made. NULL: it has
- * no end, or ENOMEM. */
+/* The end of a chain of symbolic links to a missing file: where the file would be created. NULL with errno: ELOOP or
+ * ENOMEM. */
 static char *behind_links(const char *path)
 {
 	char *at = strdup(path), target[4096];
@@ -59,7 +59,7 @@ static char *behind_links(const char *path)
 	return NULL;
 }
 
-/* The real path of a file that is to be made at `at`, the end of what `path` names. NULL with err set. */
+/* The real path of a new file at `at`, to which the links of `path` lead. NULL with err set. */
 static char *real_path_of_new(const char *path, const char *at, bool may_create, struct vigia_error *err)
 {
 	struct stat st = {0};
@@ -87,15 +87,15 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 	return real;
 }
 
-/* A link to nothing yet says where, as for any program that makes a file. */
+/* A symbolic link to a missing file says where to create it, as in any program. */
 char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *err)
 {
 	char *real = realpath(path, NULL);
 	if (real) return real;
 	struct stat st;
 	int why = errno;
-	/* The kernel may refuse to follow a link that somebody else laid into a shared folder (fs.protected_symlinks);
-	 * realpath goes on. */
+	/* The kernel may refuse to follow another user's link in a shared folder (fs.protected_symlinks), which realpath
+	 * ignores. */
 	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
 		int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 		why = fd < 0 ? errno : 0;
@@ -115,7 +115,7 @@ char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *er
 		not_found(path, ": it is a symbolic link that leads nowhere", err);
 		return NULL;
 	}
-	real = realpath(at, NULL); /* somebody made it just now */
+	real = realpath(at, NULL); /* another process has just created it */
 	if (real == NULL) real = real_path_of_new(path, at, may_create, err);
 	free(at);
 	return real;
@@ -145,7 +145,7 @@ int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *o
 		                    "'%s' is on a network file system (%s), where locks do not hold; "
 		                    "the option allow_network_fs opens it all the same",
 		                    path, network);
-	/* LMDB would begin it. */
+	/* LMDB would initialise it. */
 	if (*exists && st->st_size == 0 && (options->readonly || !options->create))
 		return not_found(path, ": the file is empty", err);
 	return *exists ? vigia__lmdb_format_precheck(path, err) : VIGIA_OK;

@@ -1,6 +1,6 @@
 /*
- * lmdb_reopen.c - the environment of a store file: opened the first time, and again after a failure that LMDB does not
- * get over by itself.
+ * lmdb_reopen.c - opens the environment of a store file, and reopens it after a failure from which LMDB does not
+ * recover.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,13 +33,13 @@ static int open_env(struct lmdb_backend *b, struct vigia_error *err)
 			                    "store '%s': the lock file '%s-lock' is damaged, or a lock of it was refused: when no "
 			                    "process has the store open, delete it",
 			                    b->path, b->path);
-		/* The system (a limit: ENOMEM; valgrind: EINVAL) refuses so much address space: ask for less. */
+		/* The system refuses so much address space (a limit: ENOMEM; valgrind: EINVAL): try less. */
 		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes))
 			return vigia__lmdb_error(b, rc, "open it", err);
 	}
 }
 
-/* LMDB maps what the file says it has; a shorter file is a SIGBUS at the first touch behind its end. */
+/* LMDB maps the size that the file claims. In a shorter file the first access behind its end is a SIGBUS. */
 static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 {
 	MDB_envinfo info;
@@ -52,7 +52,7 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
 	if ((uint64_t)file.st_size < need) return vigia__lmdb_truncated(b->path, file.st_size, need, err);
 	int fd_flags = fcntl(fd, F_GETFD);
-	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB forgets it */
+	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB does not set it */
 	atomic_store(&b->file_bytes, file.st_size);
 	b->dev = file.st_dev;
 	b->ino = file.st_ino;
@@ -65,8 +65,8 @@ int vigia__lmdb_start(struct lmdb_backend *b, struct vigia_error *err)
 	return rc == VIGIA_OK ? check_size(b, err) : rc;
 }
 
-/* Whoever was told "unknown" looks next: what is seen then must be there after a power loss, too. If it cannot be done
- * now, the next writer does it. */
+/* After "unknown" the caller reads what was stored, and what it sees must survive a power loss. If settling fails now,
+ * the next writer does it. */
 static void settle_now(struct lmdb_backend *b)
 {
 	MDB_txn *txn;

@@ -1,13 +1,13 @@
 /*
- * lmdb_reserve.c - room on the disk, kept for what frees room.
+ * lmdb_reserve.c - keeps room on the disk for transactions that free room.
  *
- * LMDB copies the pages that it changes, so that on a full disk not even a removal could be committed. Therefore some
- * blocks behind what the file uses are allocated ahead of need (fallocate; the size of the file stays as it is), and
- * what would use up the last of them is told so before it is written: it may then only use pages inside the file that
- * are free. Events that were acknowledged and whose process closes the store take what they need. Each process keeps
- * its own account of how far the blocks go; at worst it asks for some that are there already.
+ * LMDB copies the pages it changes, so on a full disk not even a removal could be committed. Therefore some blocks
+ * after the used part of the file are allocated in advance (fallocate; the file's size is unchanged). A transaction
+ * that would use the last of them is refused before it writes, and may then use only free pages inside the file.
+ * Acknowledged events may take what they need when their process closes the store. Each process remembers where the
+ * blocks end; at worst it allocates some that exist already.
  *
- * Where the file system cannot allocate ahead, there is no reserve.
+ * Without support for fallocate there is no reserve.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,12 +18,12 @@
 #include "file_limit.h"
 #include "lmdb_private.h"
 
-/* What a commit takes beside the events' bytes, of which half a page may be lost: copied pages of the trees, the free
- * list. */
+/* What a commit needs beside the events' bytes: copied pages of the trees, the free list. An event may waste half a
+ * page. */
 enum { OVERHEAD_BYTES = 64 * 1024, EVENTS_FACTOR = 2 };
-/* The reserve: as much as the file uses, between these. */
+/* The reserve: as much as the file uses, within these limits. */
 enum { RESERVE_BYTES_MIN = 64 * 1024, RESERVE_BYTES_MAX = 256 * 1024 };
-/* Allocated at a time: as much as the file uses, then a 16th of that. */
+/* Bytes allocated at a time: as much as a small file uses, a 16th of that for a large one. */
 enum {
 	STEP_BYTES_MIN = 64 * 1024,
 	STEP_BYTES_MIDDLE = 1 << 20,
@@ -43,8 +43,9 @@ static uint64_t step_of(uint64_t used)
 	return between(STEP_BYTES_MIDDLE, used / STEP_PART, STEP_BYTES_MAX);
 }
 
-/* 0 and b->reserved_bytes behind `to`, or as far as it went. A file system may undo all of a call that failed, and with
- * it what was there before (tmpfs): the part that may be there goes in small steps. */
+/* Allocate blocks and advance b->reserved_bytes to `to`, or as far as possible. 0 or an error number. A failed call may
+ * also free blocks that were allocated before (tmpfs), so the part that may exist already is allocated in small
+ * steps. */
 static int allocate(struct lmdb_backend *b, uint64_t from, uint64_t to)
 {
 	struct vigia__file_limit limit;
@@ -62,8 +63,8 @@ static int allocate(struct lmdb_backend *b, uint64_t from, uint64_t to)
 	return failed;
 }
 
-/* Has the disk as much? Asked after it had not: fallocate on a full disk may take long, because it waits for blocks
- * that become free. */
+/* Has the disk so much room? Asked after a failure, because fallocate on a full disk may take long: it waits for blocks
+ * to become free. */
 static bool disk_has(struct lmdb_backend *b, uint64_t bytes)
 {
 	struct statvfs fs;
@@ -80,7 +81,7 @@ int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint
 	need = (need + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
 	ample = (ample + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
 	if (need <= b->reserved_bytes) return 0;
-	/* What is allocated behind this limit could not be written. */
+	/* Blocks allocated beyond this limit could not be written. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && ample > limit.rlim_cur) {
 		if (need > limit.rlim_cur) return EFBIG;
 		ample = need;
@@ -91,6 +92,6 @@ int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint
 	b->reserve_failed = failed;
 	if (failed == ENOSPC || failed == EDQUOT) return failed;
 	if (failed == 0) allocate(b, need, ample);
-	else b->reserved_bytes = UINT64_MAX; /* it cannot be done here */
+	else b->reserved_bytes = UINT64_MAX; /* not supported here */
 	return 0;
 }

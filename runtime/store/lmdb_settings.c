@@ -1,13 +1,13 @@
 /*
- * lmdb_settings.c - the settings of a store file: read, changed, and noticed when another process changed them.
+ * lmdb_settings.c - reads and changes the settings of a store file, and notices changes by other processes.
  *
- * A change gives a word in the side file another value before the commit, under the writer's lock, and marks it until
- * the outcome is known; a writer compares the word after taking that lock. So whatever is committed behind a change was
- * written under the changed settings. A commit that fails leaves a word that changed for nothing.
+ * A change sets a word in the side file to another value before the commit, under the writer's lock, and marks it until
+ * the outcome is known. A writer compares the word after taking that lock. So everything committed after a change was
+ * written with the changed settings. A failed commit leaves the word changed, which only causes another read.
  *
- * Without the lock (queue.c) the settings are read beside the word, and kept until it changes; not while it is marked,
- * because the commit may come between. The changer takes the mark away behind its commit. If it was killed before, the
- * next writer does: nobody else can be under way while it has the lock.
+ * Without the lock (queue.c) the settings are read together with the word, and kept until it changes. They are not kept
+ * while it is marked, because the commit may come in between. The changer removes the mark after its commit. If it was
+ * killed, the next writer does: while it has the lock, no other change is in progress.
  */
 #include <string.h>
 
@@ -35,7 +35,7 @@ void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__sett
 /* Under the writer's lock. */
 int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn)
 {
-	vigia__word_change_end(b->base.settings_word); /* somebody was killed, or is about to do it */
+	vigia__word_change_end(b->base.settings_word); /* the changer was killed, or will do it itself */
 	uint32_t word = atomic_load(b->base.settings_word);
 	if (word == b->settings_seen) return 0;
 	struct vigia__settings settings;
@@ -82,8 +82,8 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 	}
 	vigia__buf_deinit(&buf);
 	if (rc != 0) return rc;
-	/* A commit that fails is undone by the next write, which sees another word and reads the file. This one is synced
-	 * in any case: from "none" it makes durable what was not, to "none" it is the last that is. */
+	/* If the commit fails, the next write sees another word and reads the file again. This commit is always synced: a
+	 * change from "none" makes earlier commits durable, a change to "none" is the last durable one. */
 	vigia__word_change_begin(b->base.settings_word);
 	vigia__lmdb_settings_adopt(b, &change->settings);
 	mdb_env_set_flags(b->env, MDB_NOSYNC, 0);

@@ -1,15 +1,13 @@
 /*
- * lmdb_there.c - is the store still the file that was opened? Its name may lead elsewhere by now, or its bytes were
- * overwritten in place.
+ * lmdb_there.c - checks that the store is still the file that was opened. Its name may lead to another file by now, or
+ * its bytes may have been overwritten.
  *
- * Everybody who reads, waits or writes looks once a second: at the name, at the size, at LMDB's meta pages (through the
- * descriptor, for a page of a mapping that is not in the file any more is a SIGBUS), at the id. What has been
- * overwritten cannot come back: the environment is of no use any more, and all its users are refused from then on. A
- * file that only lost its name may be put back.
+ * Readers, waiters and writers check once a second: the name, the size, LMDB's meta pages and the id. The meta pages
+ * are read through the descriptor, because touching a mapped page behind the end of the file is a SIGBUS. After an
+ * overwrite the environment is unusable, and all further calls fail. A file that only lost its name may get it back.
  *
- * LMDB keeps the number of the last commit in its lock file, and no meta page of a file that is whole is behind it:
- * this is how an older copy of the same store is told from it. A writer compares the two under its lock, in each
- * commit.
+ * LMDB keeps the number of the last commit in its lock file, and the newer meta page is never older than that, except
+ * in an older copy of the same store. A writer compares the two in each commit, under its lock.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,7 +17,7 @@
 #include "clock.h"
 #include "lmdb_private.h"
 
-/* How old the last look may be: for those who come by, and for those who come once a second themselves. */
+/* How old the last check may be: for ordinary calls, and for waiters, which come once a second. */
 enum { LOOK_NS = 900000000, LOOK_WAITING_NS = 20000000 };
 
 static int gone(struct lmdb_backend *b, struct vigia_error *err)
@@ -45,7 +43,7 @@ int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err)
 	return overwritten(b, err);
 }
 
-/* In a transaction: is the id that of the file that was opened? An error of LMDB tells nothing. */
+/* In a transaction: is the id another one than that of the opened file? An error of LMDB counts as no. */
 static bool other_id(struct lmdb_backend *b, MDB_txn *txn)
 {
 	uint8_t id[16];
@@ -53,7 +51,7 @@ static bool other_id(struct lmdb_backend *b, MDB_txn *txn)
 	return rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE || (rc == 0 && memcmp(id, b->file_id, sizeof id) != 0);
 }
 
-/* In a reader's transaction. The order matters: a commit that comes in between makes the pages newer, not older. */
+/* In a reader's transaction. The order matters: a commit in between makes the meta pages newer, not older. */
 static bool was_overwritten(struct lmdb_backend *b, MDB_txn *txn, int fd)
 {
 	struct vigia__lmdb_metas metas;
@@ -62,14 +60,13 @@ static bool was_overwritten(struct lmdb_backend *b, MDB_txn *txn, int fd)
 	int looked = vigia__lmdb_meta_look(fd, &metas);
 	if (looked <= 0) return looked == 0;
 	if (metas.txn < last) return true;
-	/* A page that is not there yet, because somebody is still writing over the file, must not be touched; the next look
-	 * will. */
+	/* While the file is being overwritten, pages may not exist yet and must not be touched. The next check will find
+	 * it. */
 	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < metas.bytes) return false;
 	return other_id(b, txn);
 }
 
-/* Under map_lock, before a transaction touches anything: LMDB never gives anything back, so a file that got shorter was
- * cut. */
+/* Under map_lock, before a transaction touches anything: LMDB never shrinks a file, so a shorter one was cut. */
 static bool is_cut(struct lmdb_backend *b, int64_t *bytes)
 {
 	struct stat st;
@@ -85,7 +82,7 @@ int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err)
 	return vigia__clock_ticked(&b->cut_tick) && is_cut(b, &bytes) ? vigia__lmdb_overwritten(b, err) : VIGIA_OK;
 }
 
-/* Under map_lock, of the open file. False also where that cannot be told now. */
+/* Under map_lock: was the open file overwritten? False also if that is unknown now. */
 static bool look_inside(struct lmdb_backend *b)
 {
 	struct vigia__lmdb_metas metas;
@@ -111,7 +108,7 @@ static void look_at_file(struct lmdb_backend *b)
 	atomic_store(&b->replaced, lost);
 	if (atomic_load(&b->overwritten)) return;
 	vigia__lmdb_map_enter(b);
-	/* Within the map's lock: an environment that is opened again changes the descriptor of the lock file. */
+	/* Under map_lock, because reopening the environment changes the lock file's descriptor. */
 	atomic_store(&b->lost_beside, vigia__lmdb_look_beside(b));
 	if (look_inside(b)) atomic_store(&b->overwritten, true);
 	vigia__lmdb_map_leave(b);
@@ -121,7 +118,7 @@ static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_erro
 {
 	int64_t now = vigia__coarse_ns();
 	if (now - atomic_load_explicit(&b->looked_mono_ns, memory_order_relaxed) >= age_ns) {
-		/* One looks of those who come at the same time; the others wait, and touch nothing before. */
+		/* Of concurrent calls one checks; the others wait for it and touch nothing before. */
 		pthread_mutex_lock(&b->look_mutex);
 		if (now - atomic_load(&b->looked_mono_ns) >= age_ns) {
 			look_at_file(b);
@@ -154,7 +151,7 @@ int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_err
 	if (mdb_env_info(b->env, &info) != 0) return VIGIA_OK;
 	b->last_page = info.me_last_pgno;
 	if (info.me_last_txnid == last) return VIGIA_OK;
-	/* A later one may be a commit in doubt (lmdb_meta.c). */
+	/* A later number may be a commit in doubt (lmdb_meta.c). */
 	bool later = info.me_last_txnid > last;
 	return later && !other_id(b, txn) ? VIGIA_OK : vigia__lmdb_overwritten(b, err);
 }

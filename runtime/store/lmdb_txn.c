@@ -1,5 +1,5 @@
 /*
- * lmdb_txn.c - read and write transactions: pooled readers, pins, begin, commit, and what a failed commit means.
+ * lmdb_txn.c - read and write transactions: pooled readers, pins, begin, commit, and the outcome of a failed commit.
  */
 #include <string.h>
 

@@ -1,6 +1,5 @@
 /*
- * lmdb_verify.c - what an LMDB store keeps beside its events: do checkpoints, holds, keys and the count of events fit
- * one another?
+ * lmdb_verify.c - checks an LMDB store's data other than events: checkpoints, holds, keys and the number of events.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +16,7 @@ struct look {
 	uint64_t records;
 };
 
-/* One more record was looked at: say now and then that this goes on. */
+/* Count a record, and report now and then that the check continues. */
 static void count_record(struct look *look)
 {
 	if (++look->records % TELL_EACH == 0) look->verify->beside(look->verify->ctx);
@@ -52,7 +51,7 @@ static int check_positions(struct look *look, MDB_dbi dbi, const char *what)
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* A key's record, and the way back from its last number to it. */
+/* Check each key's record, and the record that leads back from its last number. */
 static int check_append_keys(struct look *look)
 {
 	struct vigia__verify *v = look->verify;
@@ -76,10 +75,10 @@ static int check_append_keys(struct look *look)
 		else if (first.first_seq > first.last_seq || first.last_seq > look->latest || first.last_seq < look->oldest)
 			tell(look, "key", &shown, "its events are not there");
 		else if (!vigia__lmdb_key_is_of(look->b, look->txn, &first))
-			tell(look, "key", &shown, "it would stay when its events are removed");
+			tell(look, "key", &shown, "it would remain when its events are removed");
 	}
 	mdb_cursor_close(walk.cursor);
-	if (keys != backs) v->found(v->ctx, 0, "the keys and the numbers they belong to do not fit one another");
+	if (keys != backs) v->found(v->ctx, 0, "the keys do not match the numbers recorded for them");
 	v->keys = keys;
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
@@ -92,7 +91,7 @@ static int check_count(struct look *look)
 	uint64_t expected = look->oldest > 0 ? look->latest - look->oldest + 1 : 0;
 	if (rc == 0 && st.ms_entries != expected) {
 		char line[160];
-		snprintf(line, sizeof line, "the file counts %llu events where their numbers say %llu",
+		snprintf(line, sizeof line, "the file counts %llu events but their numbers say %llu",
 		         (unsigned long long)st.ms_entries, (unsigned long long)expected);
 		v->found(v->ctx, 0, line);
 	}

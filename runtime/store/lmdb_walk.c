@@ -1,9 +1,8 @@
 /*
- * lmdb_walk.c - reading from pages that may be damaged: LMDB trusts them, so what it returns is looked at before it is
- * used.
+ * lmdb_walk.c - reads from pages that may be damaged. LMDB trusts them, so its results are checked before use.
  *
- * Nothing here makes LMDB itself safe: a damaged page can still crash it (contract R3). But what it returns is then no
- * reason for a crash of ours, and pages that lead round in a circle keep nobody at work for ever, because keys ascend.
+ * This does not make LMDB itself safe: a damaged page can still crash it (contract R3). But its results do not crash
+ * Vigia, and pages that lead in a circle cause no endless loop, because keys must ascend.
  */
 #include <string.h>
 
@@ -13,11 +12,11 @@
 struct page_header {
 	size_t pgno;
 	uint16_t pad, flags;
-	uint32_t pages; /* of such a value */
+	uint32_t pages; /* of a value with pages of its own */
 };
 enum { FLAG_OVERFLOW = 0x04 };
 
-/* Longer than a page, so it has pages of its own: behind a header that says how many. */
+/* For a value longer than a page, with pages of its own: does it fit the number of pages in their header? */
 static bool fits_its_pages(const struct lmdb_backend *b, const MDB_val *value, struct page_header *header)
 {
 	memcpy(header, (const char *)value->mv_data - sizeof *header, sizeof *header);
@@ -25,7 +24,7 @@ static bool fits_its_pages(const struct lmdb_backend *b, const MDB_val *value, s
 	       value->mv_size <= header->pages * b->page_bytes - sizeof *header;
 }
 
-/* A value lies behind its node inside one page, or behind the header of pages of its own. */
+/* A value lies inside one page, after its node, or after the header of its own pages. */
 bool vigia__lmdb_whole(const struct lmdb_backend *b, const MDB_val *value)
 {
 	if (value->mv_data == NULL) return false;
@@ -54,12 +53,12 @@ bool vigia__lmdb_is_number(const MDB_val *key)
 
 int vigia__lmdb_get(const struct lmdb_backend *b, MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
 {
-	*value = (MDB_val){0}; /* of a page that says it has keys only, LMDB sets none */
+	*value = (MDB_val){0}; /* LMDB does not set it on a page that claims to hold only keys */
 	int rc = mdb_cursor_get(cursor, key, value, op);
 	return rc == 0 && (!vigia__lmdb_is_number(key) || !vigia__lmdb_whole(b, value)) ? MDB_CORRUPTED : rc;
 }
 
-/* By which a database sorts its keys. */
+/* Is the key after the previous one, in the database's order? */
 static bool ascends(const struct vigia__lmdb_walk *walk, const MDB_val *key)
 {
 	size_t common = walk->len < key->mv_size ? walk->len : key->mv_size;

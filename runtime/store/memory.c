@@ -1,9 +1,9 @@
 /*
- * memory.c - a store without a file: the backend to read first, and the double that the others are compared with.
+ * memory.c - a store without a file: the backend to read first, and the model that tests compare others with.
  *
- * It belongs to one open and is gone with it. All of it is under one mutex; there is nothing to wait for, so a call
- * that changes something first gets all the memory it needs and then cannot fail: all or nothing. Whatever is asked for
- * by name is found by hash.
+ * It belongs to one open handle and is freed with it. One mutex protects everything. A call that changes something
+ * first allocates all the memory it needs, and then cannot fail: all or nothing. Everything with a name is found by its
+ * hash.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -17,7 +17,7 @@
 /* The key of an append that is stored once. */
 struct key {
 	struct vigia__node entry; /* of `keys`; first */
-	struct key *next;         /* in the order of their events */
+	struct key *next;         /* in the order of the events */
 	uint64_t first_seq, last_seq;
 	size_t len;
 	char bytes[];
@@ -52,7 +52,7 @@ static int grow_items(void **items, size_t *cap, size_t count, size_t more, size
 
 /* ---- events ---- */
 
-/* Where event i of a request begins, and its length. */
+/* The bytes of event i of a request, and their length. */
 static uint8_t *event_in(const struct vigia__append *request, size_t i, size_t *len)
 {
 	size_t start = i > 0 ? request->ends[i - 1] : 0, end = request->ends ? request->ends[i] : request->len;
@@ -80,7 +80,7 @@ static void put_key(struct memory_backend *b, struct key *key, const struct vigi
 	vigia__table_add(&b->keys, &key->entry, vigia__table_hash(key->bytes, key->len));
 }
 
-/* Events up to `upto` are gone: so are the keys that came with them. */
+/* Remove the keys of the events up to `upto`, which were removed. */
 static void trim_keys(struct memory_backend *b, uint64_t upto)
 {
 	while (b->oldest_key && b->oldest_key->last_seq <= upto) {
@@ -92,7 +92,7 @@ static void trim_keys(struct memory_backend *b, uint64_t upto)
 	}
 }
 
-/* The request's key, not put in yet: *out, NULL if it has none. 0 or -1. */
+/* Allocate the request's key without adding it; *out is NULL if it has none. 0 or -1. */
 static int make_key(const struct vigia__append *request, struct key **out)
 {
 	*out = NULL;
@@ -105,7 +105,7 @@ static int make_key(const struct vigia__append *request, struct key **out)
 	return 0;
 }
 
-/* Events go at the front: now and then the others move up. */
+/* Events are removed at the front: now and then move the others there. */
 static void move_up(struct memory_backend *b)
 {
 	if (b->first < b->count + 16) return;
@@ -113,8 +113,7 @@ static void move_up(struct memory_backend *b)
 	b->first = 0;
 }
 
-/* Room for the request's events behind those there are, not counted in yet, and for its key. 0, or -1 and nothing is
- * left over. */
+/* Allocate the request's events and its key, without adding them yet. 0, or -1 with everything freed. */
 static int make_room(struct memory_backend *b, const struct vigia__append *request, struct key **key)
 {
 	if (make_key(request, key) < 0) return -1;
@@ -135,11 +134,11 @@ static int make_room(struct memory_backend *b, const struct vigia__append *reque
 	return rc;
 }
 
-/* There is room: make_room saw to it. */
+/* Add them. make_room has allocated the memory. */
 static void put_events(struct memory_backend *b, struct vigia__append *request, struct key *key, uint64_t *types)
 {
 	int64_t now = vigia__wall_ns();
-	if (request->count > 0 && now > b->last_at_ns) b->last_at_ns = now; /* the clock may go back, events do not */
+	if (request->count > 0 && now > b->last_at_ns) b->last_at_ns = now; /* the clock may go back, event times do not */
 	request->first_seq = b->latest + 1;
 	for (size_t i = 0; i < request->count; i++) {
 		size_t len;
@@ -176,7 +175,7 @@ static int append_locked(struct memory_backend *b, struct vigia__append *request
 	return VIGIA_OK;
 }
 
-/* Never in doubt: a commit to memory fails before it begins. */
+/* Not called: a commit in memory fails before it begins, so none is ever in doubt. */
 static enum vigia__queue_seen never_in_doubt(void *ctx, uint64_t seq_num, const void *bytes, size_t len)
 {
 	return VIGIA_SEEN_OTHER;
@@ -256,8 +255,8 @@ static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_n
 	return found ? VIGIA_OK : VIGIA_NONE;
 }
 
-/* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept; the oldest `count_max`
- * at most. */
+/* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept, but at most `count_max`
+ * events. */
 static size_t memory_remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max,
                                    size_t count_max)
 {
@@ -286,7 +285,7 @@ static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, s
 
 /* ---- garbage collection ---- */
 
-/* NULL: nobody owns it. */
+/* NULL: it has no owner. */
 static struct owned *owner_of(const struct memory_backend *b, const char *id)
 {
 	struct vigia__node *entry = vigia__table_first(&b->owned, vigia__memory_hash(id));
@@ -294,7 +293,7 @@ static struct owned *owner_of(const struct memory_backend *b, const char *id)
 	return (struct owned *)entry;
 }
 
-/* With a mark for what there is now; the last number that is older than the age. */
+/* Write a mark if one is due. Returns the last number that is older than the age. */
 static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 {
 	struct vigia__mark mark = {.seq_num = b->latest};
@@ -347,7 +346,7 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 	return VIGIA_OK;
 }
 
-/* Nobody shares it. */
+/* No other process shares it. */
 static bool elect(struct vigia__backend *base)
 {
 	return true;

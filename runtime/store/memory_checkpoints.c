@@ -1,6 +1,6 @@
 /*
- * memory_checkpoints.c - checkpoints and holds in memory, and the frame of a commit, with which the watchers' progress
- * travels.
+ * memory_checkpoints.c - checkpoints and holds in memory; begin and end of a commit, which also saves the watchers'
+ * progress.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "../core/iterator.h"
 #include "memory_private.h"
 
-/* NULL: there is none. */
+/* NULL: not found. */
 static struct checkpoint *find(const struct memory_backend *b, const char *id)
 {
 	struct vigia__node *entry = vigia__table_first(&b->checkpoints, vigia__memory_hash(id));
@@ -18,7 +18,7 @@ static struct checkpoint *find(const struct memory_backend *b, const char *id)
 	return (struct checkpoint *)entry;
 }
 
-/* There is room: commit_begin saw to it. */
+/* Cannot fail: commit_begin has allocated the memory. */
 static struct checkpoint *memory_put_checkpoint(struct memory_backend *b, const char *id, uint64_t seq_num)
 {
 	struct checkpoint *at = find(b, id);
@@ -43,7 +43,7 @@ static void discard_spare(struct memory_backend *b)
 	}
 }
 
-/* Memory for a checkpoint of this id. 0 or -1. */
+/* Allocate a checkpoint for this id if it has none. 0 or -1. */
 static int reserve_checkpoint(void *ctx, const char *id, uint64_t seq_num)
 {
 	struct memory_backend *b = ctx;
@@ -134,7 +134,7 @@ int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id,
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	struct checkpoint *at = find(b, id);
-	/* Then it is made anew by this very commit. */
+	/* If so, this commit creates it again when it saves the progress. */
 	bool taken = at && vigia__progress_each(b->taken, is_id, (void *)id) != 0;
 	if (at) vigia__table_remove(&b->checkpoints, &at->entry);
 	if (taken) {
@@ -152,7 +152,7 @@ static int by_id(const void *a, const void *b)
 	return strcmp(((const struct checkpoint *)a)->id, ((const struct checkpoint *)b)->id);
 }
 
-/* `fn` may use the store, so it sees a copy, without the mutex. */
+/* `fn` may use the store, so it is called with a copy, without the mutex. */
 static int memory_each_checkpoint(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn,
                                   struct vigia_error *err)
 {

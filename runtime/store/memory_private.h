@@ -1,5 +1,5 @@
 /*
- * memory_private.h - what the files of the memory backend share: its struct, and its commits.
+ * memory_private.h - for the files of the memory backend: its struct, and its commits.
  */
 #ifndef VIGIA_STORE_MEMORY_PRIVATE_H
 #define VIGIA_STORE_MEMORY_PRIVATE_H
@@ -10,7 +10,7 @@
 #include "queue.h"
 
 struct stored {
-	uint8_t *bytes; /* the event, as core/event.h draws it */
+	uint8_t *bytes; /* the event, in the layout of core/event.h */
 	size_t len;
 };
 
@@ -31,14 +31,14 @@ struct memory_backend {
 	/* Events latest-count+1 .. latest are at events[first .. first+count). */
 	struct stored *events;
 	size_t first, count, cap;
-	uint64_t latest; /* also when it was trimmed */
+	uint64_t latest; /* also after it was trimmed */
 	int64_t last_at_ns;
 	size_t bytes;
 
 	struct vigia__mark *marks; /* oldest first */
 	size_t marks_count, marks_cap;
 	struct vigia__table checkpoints; /* and holds */
-	struct checkpoint *spare;        /* for the change under way: it needs no memory any more */
+	struct checkpoint *spare;        /* allocated for the change in progress, which then cannot fail */
 	struct vigia__progress_taken *taken;
 	struct vigia__table owned;
 	struct vigia__table keys;
@@ -83,12 +83,12 @@ static inline int64_t vigia__memory_time(struct memory_backend *b)
 
 /* memory_checkpoints.c */
 
-/* A change begins: the mutex, and memory for a checkpoint of `id` (NULL: none) and for the progress that moved. 0, or
- * ENOMEM and no mutex. */
+/* Begin a change: lock the mutex, allocate a checkpoint for `id` (NULL: none) and those for the progress that moved. 0,
+ * or ENOMEM with the mutex unlocked. */
 int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err);
-/* Nothing was done, so nothing travels with it. */
+/* Cancel a change: nothing was done, and no progress is saved. */
 void vigia__memory_commit_cancel(struct memory_backend *b);
-/* It ends: the watchers' progress goes with it, as with every commit (contract W10). */
+/* End a change: the watchers' progress is saved with it, as with every commit (contract W10). */
 void vigia__memory_commit_end(struct memory_backend *b);
 int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num,
                                  struct vigia_error *err);

@@ -1,5 +1,5 @@
 /*
- * owner.c - the owner locks of watcher ids: who runs which one. See owner.h.
+ * owner.c - the owner locks of watcher ids. See owner.h.
  */
 #include "owner.h"
 
@@ -24,7 +24,7 @@ struct owned {
 	struct vigia__node entry; /* of `here`; first */
 };
 
-/* 62 bits: a clash of two ids would only make one wait for the other. */
+/* 62 bits: if two ids collide, one only waits for the other. */
 static uint64_t id_hash(const char *id)
 {
 	uint64_t h = vigia__table_hash(id, strlen(id));
@@ -65,7 +65,7 @@ static bool locked(struct vigia__owners *owners, uint64_t hash)
 	return fcntl(owners->side->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-/* The entry with this hash, from where it belongs on. NULL: none. */
+/* The entry with this hash, searched from its own place on. NULL: none. */
 static struct owner *find_owner(struct vigia__owners *owners, uint64_t hash)
 {
 	for (uint64_t i = 0; i < OWNERS; i++) {
@@ -75,8 +75,8 @@ static struct owner *find_owner(struct vigia__owners *owners, uint64_t hash)
 	return NULL;
 }
 
-/* With the id's lock held: write down the pid. In a full table the entry of one that nobody runs is taken; with 1024
- * that run, none. */
+/* With the id's lock held: write the pid into the table. In a full table it replaces the entry of an id that is not
+ * running. If 1024 ids run, it is not written. */
 static void note_owner(struct vigia__owners *owners, uint64_t hash)
 {
 	struct owner *owner = find_owner(owners, hash);
@@ -89,7 +89,7 @@ static void note_owner(struct vigia__owners *owners, uint64_t hash)
 	if (owner) {
 		atomic_store(&owner->pid, (int32_t)getpid());
 		atomic_store(&owner->space, vigia__side_pid_space());
-	} else owners->full = true; /* until one of ours ends: each look is a system call an entry */
+	} else owners->full = true; /* until one of ours ends, because each search costs a system call per entry */
 }
 
 int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia_error *err)
@@ -121,20 +121,20 @@ int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia
 	return rc;
 }
 
-/* ---- waiting for the end of an owner ---- */
+/* ---- waiting for an owner to end ---- */
 
 struct wait {
-	int fd; /* a description of its own: locks of one description do not exclude one another */
+	int fd; /* a description of its own, because locks of one description do not exclude each other */
 	off_t byte;
 	int done; /* eventfd */
 	int error;
 };
 
-/* Cancelled in the middle: AddressSanitizer would keep the marks of a frame that never returned. */
+/* The thread is cancelled in here, and AddressSanitizer would keep the marks of a frame that never returned. */
 __attribute__((no_sanitize_address)) static void *wait_for_lock(void *arg)
 {
 	struct wait *wait = arg;
-	/* Shared, so that those who wait do not stand in one another's way. */
+	/* A shared lock, so that waiters do not block each other. */
 	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = wait->byte, .l_len = 1};
 	int rc;
 	do rc = fcntl(wait->fd, F_OFD_SETLKW, &lock);
@@ -162,7 +162,7 @@ int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_f
 		do ready = poll(fds, 2, STILL_MS);
 		while ((ready < 0 && errno == EINTR) || (ready == 0 && (rc = still(ctx, err)) == VIGIA_OK));
 		if (ready <= 0) fds[0].revents = 0;
-		if (!fds[0].revents) pthread_cancel(thread); /* fcntl is where it can be cancelled */
+		if (!fds[0].revents) pthread_cancel(thread); /* fcntl is a cancellation point */
 		pthread_join(thread, NULL);
 		if (rc == VIGIA_OK && !fds[0].revents)
 			rc = vigia__error(err, VIGIA_EINTERRUPTED, "interrupted while waiting for watcher '%s'", VIGIA_SHOWN(id));

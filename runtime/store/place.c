@@ -1,5 +1,5 @@
 /*
- * place.c - which file systems are network file systems, and which files are mounted by themselves.
+ * place.c - recognises network file systems, and files that are mounts of their own.
  */
 #include "place.h"
 
@@ -15,8 +15,8 @@
 
 #include "fd.h"
 
-/* Not all are in linux/magic.h, which grows with the kernel. Folders that a host shares with a guest are of the same
- * kind: two kernels. */
+/* Not all are in linux/magic.h, which grows with the kernel. Folders that a host shares with a guest count too, because
+ * two kernels use them. */
 static const struct {
 	uint32_t type;
 	const char *name;
@@ -29,7 +29,7 @@ static const struct {
 	{0x7C7C6673, "prl_fs"},
 };
 
-/* Beginnings: "s3fs" also is "s3fs-fuse". */
+/* Prefixes: "s3fs" also matches "s3fs-fuse". */
 static const char *const fuse_networks[] = {"sshfs",   "s3fs",       "rclone",    "gcsfuse", "goofys",   "mount-s3",
                                             "juicefs", "glusterfs",  "ceph",      "nfs",     "smbnetfs", "curlftpfs",
                                             "davfs",   "gvfsd-fuse", "moosefs",   "mfs",     "lizardfs", "cvmfs",
@@ -51,7 +51,7 @@ const char *vigia__place_of_fuse(const char *type)
 	return NULL;
 }
 
-/* A line: 36 35 98:0 /root /mount/point options... - type source options. Mount points have no blanks (they are written
+/* A line: 36 35 98:0 /root /mount/point options... - type source options. Mount points contain no blanks (written
  * \040). */
 bool vigia__place_mount_type(const char *mountinfo, unsigned dev_major, unsigned dev_minor, char *out, unsigned size)
 {

@@ -1,5 +1,5 @@
 /*
- * progress.c - the watchers' progress on its way into commits. See progress.h.
+ * progress.c - collects the watchers' progress for commits. See progress.h.
  */
 #include "progress.h"
 
@@ -19,7 +19,7 @@ static void unref(struct vigia__progress *progress)
 	if (atomic_fetch_sub(&progress->refs, 1) == 1) vigia__free(progress);
 }
 
-/* Under the mutex: the stack, oldest first, behind what is in the queue. */
+/* Under the mutex: move the stack's nodes, oldest first, to the end of the queue. */
 static void queue_moved(struct vigia__progress_list *list)
 {
 	struct vigia__progress *p = atomic_exchange(&list->moved, NULL), *oldest = NULL, *newest = p;
@@ -36,7 +36,7 @@ static void queue_moved(struct vigia__progress_list *list)
 	atomic_store_explicit(&list->waits, true, memory_order_relaxed);
 }
 
-/* Under the mutex; NULL: the queue is empty. Its reference is the caller's. */
+/* Under the mutex; NULL: the queue is empty. The caller gets the node's reference. */
 static struct vigia__progress *pop(struct vigia__progress_list *list)
 {
 	struct vigia__progress *p = list->first;
@@ -94,16 +94,16 @@ void vigia__progress_end(struct vigia__progress_list *list, struct vigia__progre
 	unref(progress);
 }
 
-/* Its reference is the stack's from now on. Nodes leave the stack all at once only, so that one cannot come back
- * between two looks. */
+/* The stack gets the node's reference. Nodes leave the stack only all at once, so that none can come back between two
+ * reads. */
 static void push(struct vigia__progress_list *list, struct vigia__progress *progress)
 {
 	progress->next = atomic_load(&list->moved);
 	while (!atomic_compare_exchange_weak(&list->moved, &progress->next, progress)) continue;
 }
 
-/* First `done`, then the look at `moved`; a commit takes `moved` down before it reads `done`. So one of the two sees
- * the other. */
+/* The watcher sets `done`, then reads `moved`; a commit clears `moved`, then reads `done`. So one of the two sees the
+ * other's change. */
 static void announce(struct vigia__progress_list *list, struct vigia__progress *progress)
 {
 	if (atomic_load(&progress->moved) || atomic_exchange(&progress->moved, true)) return;
@@ -140,7 +140,7 @@ int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progre
 {
 	struct vigia__progress_taken *taken = NULL;
 	*out = NULL;
-	/* What moves just now may as well come with the next one. */
+	/* A node pushed at this moment may be taken by the next commit. */
 	if (atomic_load(&list->moved) == NULL && !atomic_load(&list->waits)) return 0;
 	pthread_mutex_lock(&list->mutex);
 	queue_moved(list);
@@ -178,7 +178,7 @@ void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progr
 	pthread_mutex_lock(&list->mutex);
 	for (size_t i = 0; i < taken->count; i++) {
 		struct vigia__progress *p = taken->items[i].progress;
-		/* A seek in between has put its own number after ours. */
+		/* A seek meanwhile has stored its own number after ours. */
 		if (committed && p->epoch == taken->items[i].epoch && p->saved < taken->items[i].done)
 			p->saved = taken->items[i].done;
 		if (!p->removed && atomic_load(&p->done) > p->saved) announce(list, p);

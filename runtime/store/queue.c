@@ -1,5 +1,5 @@
 /*
- * queue.c - appends that wait in memory for the next commit. How it works is told in queue.h.
+ * queue.c - appends that wait in memory for the next commit. queue.h explains it.
  */
 #include "queue.h"
 
@@ -24,7 +24,7 @@ static void events_clear(struct vigia__events *events)
 	events->count = 0;
 }
 
-/* 0, or -1 without memory, and `events` as before. */
+/* 0, or -1 without memory with `events` unchanged. */
 static int events_add(struct vigia__events *events, const uint8_t *bytes, size_t len, const size_t *ends, size_t count)
 {
 	size_t base = events->bytes.len, ends_before = events->ends.len;
@@ -84,18 +84,18 @@ void vigia__queue_deinit(struct vigia__queue *queue)
 
 int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 {
-	/* The word that was followed is kept with the bit of one that is changing: 0 means that none was yet. */
+	/* `word` is stored with the CHANGING bit set, so that 0 means that no settings were read yet. */
 	uint32_t seen = atomic_load(queue->backend->settings_word);
 	if (!(seen & VIGIA_WORD_CHANGING) && atomic_load(&queue->word) == (seen | VIGIA_WORD_CHANGING))
 		return atomic_load(&queue->wanted);
-	/* Its maker may have been killed before readers could see it. */
+	/* The changer may have been killed before readers could see its commit. */
 	if ((seen & VIGIA_WORD_CHANGING) && queue->backend->heal) queue->backend->heal(queue->backend);
 	struct vigia__settings settings;
 	int rc = queue->backend->settings(queue->backend, &settings, err);
 	if (rc < 0) return rc;
 	bool wanted = settings.values.durability == VIGIA_DURABILITY_INTERVAL;
 	pthread_mutex_lock(&queue->mutex);
-	/* What was read belongs to that word only if it still is there, and no change is under way. */
+	/* The settings belong to that word only if it is unchanged and no change is in progress. */
 	if (!(seen & VIGIA_WORD_CHANGING) && atomic_load(queue->backend->settings_word) == seen) {
 		atomic_store(&queue->wanted, wanted);
 		atomic_store(&queue->interval_ns, settings.values.commit_interval_ns);
@@ -110,7 +110,7 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 static int commit(struct vigia__queue *queue, bool keep, struct vigia_error *err)
 {
 	struct vigia__append nothing = {.keep = keep, .last_chance = keep};
-	return queue->backend->append(queue->backend, &nothing, err); /* takes the queue along */
+	return queue->backend->append(queue->backend, &nothing, err); /* every append commits the queue too */
 }
 
 static void *commit_in_time(void *arg)
@@ -134,7 +134,7 @@ static void *commit_in_time(void *arg)
 		pthread_mutex_unlock(&queue->mutex);
 		int rc = commit(queue, false, NULL);
 		pthread_mutex_lock(&queue->mutex);
-		/* A failure is kept by done or not_begun, unless not even a group could be joined (no memory). */
+		/* done or not_begun note a failure, except when there was no memory to join a group. */
 		if (rc < 0 && queue->since_mono_ns == at) {
 			queue->failed = rc;
 			queue->since_mono_ns = vigia__mono_ns();
@@ -210,8 +210,8 @@ static void discard_taken(struct vigia__queue *queue)
 	events_clear(&queue->taken);
 }
 
-/* The commit in doubt is there if the first of its events that was not removed since is. If all numbers were given and
- * all events removed it cannot be told, and they are stored again: what was acknowledged must not be lost. */
+/* The commit in doubt was stored if the first of its events that was not removed is. If all of them were removed, the
+ * outcome is unknown, and they are stored again, because acknowledged events must not be lost. */
 static void settle_taken(struct vigia__queue *queue, vigia__queue_look_fn look, void *ctx)
 {
 	const struct vigia__events *taken = &queue->taken;
@@ -281,7 +281,7 @@ void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *t
 		if (rc == VIGIA_EUNKNOWN) queue->taken_seq = taken->first_seq;
 		queue->failed = rc;
 	}
-	/* The oldest of what is left came after this commit began, or must wait before it is tried again. */
+	/* The remaining events came after this commit began, or wait before they are tried again. */
 	queue->since_mono_ns = rc == VIGIA_OK ? queue->taken_mono_ns : vigia__mono_ns();
 	pthread_cond_signal(&queue->changed);
 	pthread_mutex_unlock(&queue->mutex);

@@ -1,5 +1,5 @@
 /*
- * side.c - the side file: what the processes of a store share. Its layout is drawn in side.h.
+ * side.c - the side file: what the processes of a store share. side.h shows its layout.
  */
 #include "side.h"
 
@@ -21,10 +21,10 @@ static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
 /* ---- pids, for messages ---- */
 
-/* A process stays in its namespace; a child may be in another one. */
+/* A process keeps its namespace; a child may be in another one. */
 uint32_t vigia__side_pid_space(void)
 {
-	static _Atomic uint64_t known; /* the fork generation above the namespace's number; 0: not looked at yet */
+	static _Atomic uint64_t known; /* the fork generation above the namespace's number; 0: not read yet */
 	uint64_t generation = (uint64_t)vigia__fork_generation() << 32, before = atomic_load(&known);
 	if ((uint32_t)before != 0 && (before ^ generation) >> 32 == 0) return (uint32_t)before;
 	struct stat st;
@@ -42,7 +42,7 @@ const char *vigia__side_pid_text(char *out, size_t size, int32_t pid, uint32_t s
 	return out;
 }
 
-/* A process that uses the side file open as fd, but not through it. */
+/* The pid of a process that uses the side file through another descriptor than fd. */
 static const char *user_text(char *out, size_t size, int fd)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_USERS, .l_len = USERS};
@@ -55,7 +55,7 @@ static const char *user_text(char *out, size_t size, int fd)
 	return vigia__side_pid_text(out, size, atomic_load(&user.pid), atomic_load(&user.space));
 }
 
-/* More than there is room for are not written down. */
+/* If all places are taken, this process is not noted. */
 static void note_user(int fd, struct vigia__side_map *map)
 {
 	int first = (int)(getpid() % USERS);
@@ -89,14 +89,13 @@ static bool fits(int fd, const uint8_t id[16])
 	       memcmp(head, magic, sizeof magic) == 0 && memcmp(head + 16, id, 16) == 0;
 }
 
-/* An empty file becomes a side file; the magic comes last, so that a crash in the middle leaves one that does not
- * fit. */
+/* Turn an empty file into a side file. The magic is written last, so that a crash leaves a file that does not fit. */
 static int write_new(int fd, const uint8_t id[16])
 {
 	uint32_t numbers[2] = {VIGIA_FORMAT, SIDE_BYTES};
 	static const char zeros[SIDE_BYTES];
 	if (ftruncate(fd, 0) < 0) return -1;
-	/* Written, not a hole: touching a hole in a map is a SIGBUS when the disk is full. */
+	/* Write zeros instead of leaving a hole: touching a mapped hole on a full disk is a SIGBUS. */
 	ssize_t written = pwrite(fd, zeros, sizeof zeros, 0);
 	if (written != (ssize_t)sizeof zeros) {
 		if (written >= 0) errno = ENOSPC;
@@ -104,7 +103,7 @@ static int write_new(int fd, const uint8_t id[16])
 	}
 	if (pwrite(fd, numbers, sizeof numbers, 8) != (ssize_t)sizeof numbers) return -1;
 	if (pwrite(fd, id, 16, 16) != 16) return -1;
-	/* What was tried before this file was made is not known: anything. */
+	/* Which commits were attempted before this file was created is unknown. */
 	uint64_t tried = UINT64_MAX;
 	if (pwrite(fd, &tried, sizeof tried, offsetof(struct vigia__side_map, tried)) != (ssize_t)sizeof tried) return -1;
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
@@ -119,8 +118,8 @@ static int make(int fd, const uint8_t id[16])
 	return rc;
 }
 
-/* Is the open file still the one of that name? Between open and lock somebody may have replaced it. 1: yes, 0: no, -1
- * with errno. */
+/* Does the name still lead to the open file? It may have been replaced between open and lock. 1: yes, 0: no, -1 with
+ * errno. */
 static int still_named(int fd, const char *path)
 {
 	struct stat a, b;
@@ -129,9 +128,8 @@ static int still_named(int fd, const char *path)
 	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* The file behind fd, mapped through a description of its own: a mapping keeps its description open, and with it the
- * locks, also in a forked child that closed the descriptor. NULL with errno; ESTALE: the name leads to another file by
- * now. */
+/* Map the file of fd through another description. A mapping keeps its description open, and so its locks, even in a
+ * forked child that closed the descriptor. NULL with errno; ESTALE: the name leads to another file by now. */
 static struct vigia__side_map *map_file(int fd, const char *path)
 {
 	int own = VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
@@ -164,7 +162,7 @@ static int refuse_newcomer(int fd, const char *store_path, struct vigia_error *e
 {
 	char user[96];
 	return vigia__error(err, VIGIA_EREPLACED,
-	                    "a process%s still uses what was in '%s' before: it must close that first",
+	                    "a process%s still uses the earlier content of '%s': it must close the store first",
 	                    user_text(user, sizeof user, fd), store_path);
 }
 
@@ -207,7 +205,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		struct stat st;
 		bool usable = named == 1;
 		if (usable && !fits(fd, id)) {
-			/* Left behind by a store file that is gone; one that is used belongs to what was in the file before. */
+			/* It is left from a store that is gone, or, if in use, belongs to the earlier content of the file. */
 			if (in_use(fd)) {
 				int rc = refuse_newcomer(fd, store_path, err);
 				close(fd);

@@ -1,5 +1,5 @@
 /*
- * side_private.h - the side file from within: its layout, drawn in side.h, and what owner.c needs of side.c.
+ * side_private.h - for side.c and owner.c: the layout of the side file, shown in side.h.
  */
 #ifndef VIGIA_STORE_SIDE_PRIVATE_H
 #define VIGIA_STORE_SIDE_PRIVATE_H
@@ -47,11 +47,11 @@ _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout dra
 _Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");
 _Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
 
-/* The number of this process's PID namespace; 0: not known. */
+/* The number of this process's PID namespace; 0: unknown. */
 uint32_t vigia__side_pid_space(void);
-/* " (pid 12)", "" where it is not known, into out. Returns out. */
+/* Format " (pid 12)", or "" if it is unknown. Returns out. */
 const char *vigia__side_pid_text(char *out, size_t size, int32_t pid, uint32_t space);
-/* EPERM, EDISKFULL, ENOMEM or EIO, from errno. */
+/* Set and return EPERM, EDISKFULL, ENOMEM or EIO, by errno. */
 int vigia__side_error(struct vigia_error *err, const char *what, const char *path);
 
 #endif

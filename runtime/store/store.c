@@ -1,6 +1,6 @@
 /*
- * store.c - handles: how they are opened and closed, calls on one that is closed or was forked away, and what is not
- * about events or checkpoints.
+ * store.c - handles: open, close, the check of each call that the handle is usable, and calls that concern neither
+ * events nor checkpoints.
  */
 #include "store.h"
 
@@ -46,7 +46,7 @@ int vigia_store_open(const char *path, const struct vigia_store_options *options
 		goto fail;
 	}
 	store->options = *options;
-	/* The caller's strings: of no use later. */
+	/* The caller's strings may be freed after this call. */
 	store->options.events_bucket = store->options.checkpoint_bucket = store->options.serializer = NULL;
 	store->fork_generation = vigia__fork_generation();
 	atomic_init(&store->refs, 1);
@@ -80,7 +80,7 @@ void vigia__store_ref(struct vigia_store *store)
 void vigia__store_unref(struct vigia_store *store)
 {
 	if (atomic_fetch_sub(&store->refs, 1) > 1) return;
-	/* In a forked child the backend is the parent's: locks and descriptors in it must not be touched. */
+	/* In a forked child the backend is the parent's: do not touch its locks and descriptors. */
 	if (store->fork_generation == vigia__fork_generation()) {
 		if (store->collects) vigia__collector_drop(store->backend);
 		vigia__queue_flush(store->backend->queue, true, NULL);
@@ -177,8 +177,8 @@ int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigi
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	uint64_t oldest;
-	/* Whoever asks after a crash goes on behind this number: it must not leave out what a killed process stored but did
-	 * not tell. */
+	/* After a crash a caller continues behind this number, so it must include what a killed process stored but did not
+	 * publish. */
 	if (store->backend->heal) store->backend->heal(store->backend);
 	rc = store->backend->bounds(store->backend, &oldest, seq_num, err);
 	vigia__store_leave(store);

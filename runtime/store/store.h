@@ -1,10 +1,10 @@
 /*
- * store.h - the door of the room that remembers: a handle on a store. What is the same for all backends is done once,
- * in store.c: names and sizes, iterators, the long poll, handles that are closed or were forked away.
+ * store.h - the door of this room: a handle on a store. The store*.c files do what all backends have in common: names
+ * and sizes, iterators, the long poll, handles that are closed or come from before a fork.
  *
- * Life: vigia_store_open() makes a handle; the backend of a file is shared by all its handles in the process and
- * counted. A handle that is closed refuses calls; it is freed when its owner and the last call, registry or thread
- * using it are gone.
+ * Life: vigia_store_open() makes a handle. All handles of a file in the process share its backend, which counts them. A
+ * closed handle refuses calls. It is freed when its owner, and the last call, registry or thread using it, have
+ * released it.
  */
 #ifndef VIGIA_STORE_STORE_H
 #define VIGIA_STORE_STORE_H
@@ -17,27 +17,27 @@
 struct vigia_store {
 	struct vigia__backend *backend;
 	struct vigia_store_options options;
-	atomic_int refs; /* the owner, calls under way, registries */
+	atomic_int refs; /* the owner, calls in progress, registries */
 	atomic_bool closed;
 	bool collects;             /* counted in the backend's collector */
 	unsigned fork_generation;  /* of the process that opened it */
 	struct vigia__bell bell;   /* rung when it is closed */
 	_Atomic uint64_t appended; /* the highest number appended through this handle */
 	char *path;
-	char serializer[65]; /* of the file: what appends write with */
-	bool recodes;        /* and that is not msgpack */
+	char serializer[65]; /* the file's: appends write with it */
+	bool recodes;        /* it is not msgpack */
 };
 
-/* A call begins: 0 and a reference, or ECLOSED, EFORKED. Every 0 is followed by one leave. */
+/* Begin a call: 0 and a reference, or ECLOSED, EFORKED. Call leave once after every 0. */
 int vigia__store_enter(struct vigia_store *store, struct vigia_error *err);
 void vigia__store_leave(struct vigia_store *store);
-/* Keep the handle's memory (not its service) while something uses it. */
+/* Keep the handle's memory while something uses it. It may still be closed. */
 void vigia__store_ref(struct vigia_store *store);
 void vigia__store_unref(struct vigia_store *store);
 
-/* 0, or EINVAL: a key of 1..255 bytes, or none. */
+/* 0, or EINVAL if the key does not have 1..255 bytes. No key is fine. */
 int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err);
-/* Append bytes that were encoded with core/event (vigia_store_append does the encoding for C callers). */
+/* Append bytes encoded with core/event (for C callers vigia_store_append encodes). */
 int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err);
 /* The same without blocking. */
 struct vigia__pending {
@@ -46,33 +46,33 @@ struct vigia__pending {
 	struct vigia_error err;
 	int rc;
 	_Atomic uint32_t done;        /* futex: 1 when rc, err and request.first_seq are set */
-	struct vigia__ticket *ticket; /* NULL: nothing is under way */
+	struct vigia__ticket *ticket; /* NULL: no append is in progress */
 };
-/* Start to append pending->request; its bytes and `pending` must stay where they are until `done`. VIGIA_OK: under way,
- * or done at once. The wake word for anything is bumped when it is done. */
+/* Start to append pending->request. Its bytes and `pending` must not move until `done`. VIGIA_OK: in progress, or done
+ * already. The wake word for anything is bumped when it is done. */
 int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pending, struct vigia_error *err);
-/* Block until done. Fine for one that was never submitted. */
+/* Block until done; at once if it was never submitted. */
 void vigia__store_await(struct vigia__pending *pending);
-/* Done: take the result. Returns rc, and frees what submit allocated. */
+/* After `done`: return rc, and free what submit allocated. */
 int vigia__store_settle(struct vigia__pending *pending);
-/* What ends the wait of a read, beside an event and the time. */
+/* What ends the wait of a read, beside an event and the timeout. */
 struct vigia__cancel {
-	const atomic_bool *flag;  /* turned true, after which the bell is rung; NULL: none */
+	const atomic_bool *flag;  /* set to true before the bell is rung; NULL: none */
 	struct vigia__bell *bell; /* NULL only where `flag` is */
-	bool (*asks)(void *ctx);  /* looked at when a signal may have interrupted the wait; NULL: none */
+	bool (*asks)(void *ctx);  /* called when a signal may have interrupted the wait; NULL: none */
 	void *ctx;
 };
-/* As vigia_store_read, with a filter made before, into a batch; `cancel` may be NULL. */
+/* As vigia_store_read, with a compiled filter; `cancel` may be NULL. */
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
                       const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
                       struct vigia_error *err);
-/* Commit what is queued, by this handle or another; part of every close. */
+/* Commit the queue, whichever handle filled it; part of every close. */
 int vigia__store_flush(struct vigia_store *store, struct vigia_error *err);
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err);
-/* Save all progress of this process now, by a commit for each slice of it. What somebody else's commit has under way
- * may still fail: vigia__progress_saved() tells. */
+/* Save all progress of this process now, with a commit for each slice. Progress in another thread's commit may still
+ * fail to be saved: check vigia__progress_saved(). */
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);
-/* 0, or EINVAL: a watcher id of 1..255 bytes without a NUL. */
+/* 0, or EINVAL if the watcher id does not have 1..255 bytes, or holds a NUL. */
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * store_append.c - appends: encoded, then queued or committed, for callers that wait and for those that must not.
+ * store_append.c - appends: encode, then queue or commit, blocking or not.
  */
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -21,7 +21,7 @@ static void note_appended(struct vigia_store *store, const struct vigia__append 
 	while (known < last && !atomic_compare_exchange_weak(&store->appended, &known, last)) continue;
 }
 
-/* Conditions are for those who want to know at once. */
+/* The caller of a conditional append needs the result at once. */
 static bool may_queue(const struct vigia__append *request)
 {
 	return request->count > 0 && !request->now && !request->if_last_given && request->key.len == 0;
@@ -43,7 +43,7 @@ int vigia__store_append(struct vigia_store *store, struct vigia__append *request
 		if (rc == VIGIA_OK) note_appended(store, request);
 		if (rc == VIGIA_OK && queues) {
 			vigia__queue_has_room(store->backend->queue);
-			request->queued = true; /* as all others: without a number */
+			request->queued = true; /* without a number, as for every queued append */
 		}
 	}
 	vigia__store_leave(store);
@@ -64,7 +64,7 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 {
 	atomic_init(&pending->done, 0);
 	pending->store = store;
-	/* To be queued: done at once, or after one commit if the queue is full. */
+	/* A queued append is done at once, or after one commit if the queue is full. */
 	bool queues = may_queue(&pending->request) && atomic_load(&store->backend->durability) == VIGIA_DURABILITY_INTERVAL;
 	if (queues || store->backend->submit == NULL) {
 		pending->rc = vigia__store_append(store, &pending->request, &pending->err);
@@ -93,7 +93,7 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 
 void vigia__store_await(struct vigia__pending *pending)
 {
-	/* In a forked child nobody commits what the parent submitted. */
+	/* In a forked child the parent's append never finishes. */
 	while (pending->ticket && !atomic_load(&pending->done) &&
 	       pending->store->fork_generation == vigia__fork_generation())
 		syscall(SYS_futex, &pending->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
@@ -111,7 +111,7 @@ int vigia__store_settle(struct vigia__pending *pending)
 
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err)
 {
-	struct vigia__append nothing = {.keep = true}; /* with the progress, what was queued before it */
+	struct vigia__append nothing = {.keep = true}; /* also commits what was queued before */
 	struct vigia__progress_list *progress = &store->backend->progress;
 	uint64_t wanted = vigia__progress_in(progress), before, out = vigia__progress_out(progress);
 	int rc;

@@ -1,5 +1,5 @@
 /*
- * store_private.h - what the store*.c files share beside store.h.
+ * store_private.h - for the store*.c files.
  */
 #ifndef VIGIA_STORE_STORE_PRIVATE_H
 #define VIGIA_STORE_STORE_PRIVATE_H

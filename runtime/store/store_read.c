@@ -1,5 +1,5 @@
 /*
- * store_read.c - reads: where they begin, and the long poll.
+ * store_read.c - reads: the start position, and the long poll.
  */
 #include "../core/error.h"
 #include "../core/iterator.h"
@@ -7,7 +7,7 @@
 #include "store.h"
 #include "store_private.h"
 
-/* One look passes over at most so many nanoseconds of events that the filter drops (contract S8). */
+/* How long one scan may skip events that the filter drops (contract S8). */
 enum { SCAN_NS = 10000000 };
 
 static int resolve(struct vigia_store *store, struct vigia_iterator *it, struct vigia_error *err)
@@ -25,19 +25,19 @@ static bool ended(const struct vigia_store *store, const struct vigia__cancel *c
 	return cancel && ((cancel->flag && atomic_load(cancel->flag)) || (cancel->asks && cancel->asks(cancel->ctx)));
 }
 
-/* Wait for a word to change, for the end, or, once a second, for a commit that nobody announced. */
+/* Wait for a word to change, for a reason to end, or, once a second, for a commit that was not announced. */
 static void wait_for_event(struct vigia_store *store, struct vigia__listen *listen, uint64_t commits,
                            int64_t until_mono_ns, const struct vigia__cancel *cancel)
 {
 	struct vigia__backend *b = store->backend;
 	for (;;) {
-		vigia__wake_rung(listen); /* before the look at why */
+		vigia__wake_rung(listen); /* before the check of the reasons to end */
 		if (ended(store, cancel)) return;
 		int64_t heal = vigia__mono_ns() + VIGIA_HEAL_NS;
 		int64_t first = heal < until_mono_ns ? heal : until_mono_ns;
 		if (cancel && cancel->asks) first = vigia__signal_until(first);
 		if (vigia__wake_wait(b->wake, listen, first)) return;
-		/* who was held up until both are due still compares: the event was there in time */
+		/* if this thread ran late and both are due, still compare: the event was there in time */
 		int64_t now = vigia__mono_ns();
 		if ((now < until_mono_ns || now >= heal) && vigia__store_unannounced(b, commits)) return;
 		if (now >= until_mono_ns) return;
@@ -94,7 +94,7 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 		if (batch->count > 0 || timeout == 0 || ended(store, cancel)) break;
 		if (scan.at_end) wait_for_event(store, &listen, commits, until, cancel);
 		now = vigia__mono_ns();
-		if (now >= until && scan.at_end) timeout = 0; /* one last look */
+		if (now >= until && scan.at_end) timeout = 0; /* one last scan */
 		else if (now >= until || ended(store, cancel)) break;
 	}
 	*next = it;

@@ -1,5 +1,5 @@
 /*
- * thread.c - the only file that starts threads. What it promises is in thread.h.
+ * thread.c - the only file that starts threads. See thread.h.
  */
 #include "thread.h"
 
@@ -23,9 +23,9 @@ struct start {
 };
 
 static _Thread_local bool ours;
-static _Thread_local sigset_t programs; /* of a thread of ours: the mask for what it starts */
+static _Thread_local sigset_t programs; /* of a thread of ours: the mask for programs it starts */
 
-/* A child is about to be another program, as a rule: it begins like one that the application started. */
+/* A forked child usually becomes another program, so give it the application's mask. */
 static void thread_after_fork_child(void)
 {
 	if (ours) pthread_sigmask(SIG_SETMASK, &programs, NULL);
@@ -51,9 +51,8 @@ void vigia__thread_program_mask(sigset_t *out)
 	else pthread_sigmask(SIG_SETMASK, NULL, out);
 }
 
-/* What a stack needs before a function of ours has any of it. glibc takes the thread-local variables of the program and
- * its libraries from it, and tells how much that is by a name of its own (of which Rust and Java make use, too); others
- * do not. */
+/* The part of a stack that the C library uses. glibc puts the thread-local variables of the program and its libraries
+ * there, and has a function of its own for their size (which Rust and Java use too); other libraries have none. */
 static size_t stack_min(const pthread_attr_t *attr)
 {
 	size_t (*get)(const pthread_attr_t *attr) = NULL;
@@ -63,8 +62,8 @@ static size_t stack_min(const pthread_attr_t *attr)
 	return bytes > (size_t)PTHREAD_STACK_MIN ? bytes : (size_t)PTHREAD_STACK_MIN;
 }
 
-/* pthread_create says EAGAIN both for too many threads and for want of memory. Beside the stack it needs a page that
- * guards it, and allocates, for which malloc may map more. */
+/* pthread_create returns EAGAIN both for too many threads and for want of memory. Besides the stack it needs a guard
+ * page and allocates memory, for which malloc may map more. */
 static bool has_room(const pthread_attr_t *attr)
 {
 	enum { MALLOC_BYTES = 2 * 1024 * 1024 };

@@ -1,5 +1,5 @@
 /*
- * verify.c - look at all that a store keeps, and tell what is damaged.
+ * verify.c - checks everything in a store for damage.
  */
 #include "verify.h"
 
@@ -12,7 +12,7 @@ enum { PIECE_EVENTS = 1000, PIECE_BYTES = 1 << 20, TEXT_BYTES = 850 };
 
 struct state {
 	uint64_t expected; /* the next number */
-	int64_t at_ns;     /* of the event before */
+	int64_t at_ns;     /* of the previous event */
 };
 
 static void check_event(const struct vigia__entry *entry, const uint8_t *bytes, struct state *s,
@@ -27,7 +27,7 @@ static void check_event(const struct vigia__entry *entry, const uint8_t *bytes, 
 		return;
 	}
 	if (vigia__event_head(bytes, entry->len, &head) < 0) {
-		v->found(v->ctx, n, "its bytes are no event");
+		v->found(v->ctx, n, "its bytes are not an event");
 		return;
 	}
 	if (head.at_ns < s->at_ns) v->found(v->ctx, n, "its time is before that of the event before it");
@@ -38,7 +38,7 @@ static void check_event(const struct vigia__entry *entry, const uint8_t *bytes, 
 	}
 }
 
-/* Is the hole before `n` only what somebody removed meanwhile? By now n itself may be gone, or all events. */
+/* Is the gap before `n` only due to a removal meanwhile? By now n itself may be gone, or all events. */
 static bool was_trimmed(struct vigia__backend *b, uint64_t n)
 {
 	uint64_t oldest, latest;
@@ -66,8 +66,7 @@ static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch
 	return VIGIA_OK;
 }
 
-/* What it looks at; *first is 0 if there is nothing. The bounds themselves may be what cannot be read, so they are
- * asked for only once. */
+/* The range to check; *first is 0 if it is empty. Even the bounds may be unreadable, so they are read only once. */
 static int range_of(struct vigia__backend *b, const struct vigia__verify *v, uint64_t *first, uint64_t *last,
                     struct vigia_error *err)
 {

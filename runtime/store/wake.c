@@ -1,6 +1,5 @@
 /*
- * wake.c - version words and futexes: how an append wakes those who wait, across processes. The protocol is told in
- * wake.h.
+ * wake.c - version words and futexes: an append wakes waiters in all processes. wake.h describes the protocol.
  */
 #include "wake.h"
 
@@ -17,7 +16,7 @@
 
 enum { WAITS = 1, STEP = 2, SIGNAL_NS = 250000000 };
 
-/* futex_waitv(2), Linux 5.16: older headers know neither the number nor the struct. */
+/* futex_waitv(2), Linux 5.16: older headers have neither the number nor the struct. */
 #define NR_FUTEX_WAITV 449
 struct waitv {
 	uint64_t val;
@@ -45,7 +44,7 @@ static bool waitv_works(void)
 	return k == 1;
 }
 
-/* FNV-1a: spreads short names well enough over 63 words. */
+/* FNV-1a spreads short names well enough over 63 words. */
 static unsigned type_word(struct vigia_slice type)
 {
 	uint32_t h = 2166136261u;
@@ -120,7 +119,7 @@ bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *list
 {
 	if (until_mono_ns < 0) until_mono_ns = 0;
 	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
-	bool alone = listen->bells_count > 0 && !waitv_works(); /* then a ring changes all words */
+	bool alone = listen->bells_count > 0 && !waitv_works(); /* a ring then changes all words */
 	if (listen->count + listen->bells_count == 1 || alone) {
 		syscall(SYS_futex, &wake->word[listen->index[0]], FUTEX_WAIT_BITSET, listen->seen[0], &until, NULL,
 		        FUTEX_BITSET_MATCH_ANY);
@@ -150,9 +149,9 @@ uint64_t vigia__wake_bit(struct vigia_slice type)
 	return UINT64_C(1) << type_word(type);
 }
 
-/* Nobody prepared: nobody can have looked too early, so the word may stay. That this is read by an exchange, not a
- * load, is the other half of prepare's exchange: of the two on one word one comes first. If ours does, the waiter's
- * look sees what was committed; else we see its bit. */
+/* If no waiter has prepared, none has looked too early, and the word need not change. This reads with an exchange, not
+ * a load, to pair with prepare's exchange on the same word. If ours is first, the waiter's look sees the commit;
+ * otherwise we see its bit. */
 static void bump(_Atomic uint32_t *word)
 {
 	uint32_t old = atomic_fetch_or(word, 0);
@@ -217,9 +216,9 @@ void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest
 	if (at != 0 && latest >= at && atomic_exchange(call->at, 0) != 0) vigia__word_bump(call->word);
 }
 
-/* Not a private futex, although one process's: since Linux 6.16 those of a process share few buckets of their own (16
- * on two processors), and each wake of a mutex or condition of the application would step over the idle waiters that
- * lie in the same one. */
+/* Not a private futex, although only one process uses it: since Linux 6.16 a process's private futexes share few
+ * buckets (16 on two processors), and each wake of the application's mutexes and conditions would step over the idle
+ * waiters in its bucket. */
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake)
 {
 	bump(&bell->word);

@@ -1,19 +1,18 @@
 /*
- * wake.h - version words in memory that all processes of a store share, and futexes on them: an append wakes those who
- * wait.
+ * wake.h - version words in memory shared by all processes of a store, with futexes: an append wakes waiters.
  *
- * One word stands for "anything", the others each for the object types that hash to it, so that watchers of other types
- * sleep on. A word is `version << 1 | somebody waits`. The order that loses no wake-up:
- *     waiter     prepare (set the bit, remember the word) - look for events - wait while the word is as remembered
+ * One word stands for "anything", each other word for the object types that hash to it, so that watchers of other types
+ * sleep on. A word is `version << 1 | has a waiter`. This order loses no wake-up:
+ *     waiter     prepare (set the bit, remember the word) - look for events - wait while the word is unchanged
  *     appender   commit - publish (next version, bit cleared; wake if it was set)
- * A process killed between commit and publish leaves an event unannounced: waiters therefore also look at the store's
- * commit number once a second. A waiter that died leaves its bit behind; that costs the next publisher one system call.
+ * A process killed between commit and publish leaves an event unannounced, so waiters also check the store's commit
+ * number once a second. A waiter that dies leaves its bit set, which costs the next publisher one system call.
  *
- * What concerns one waiter alone (stop, interrupt, the close of its store) rings a bell: a word of the same kind in the
- * memory of its process, which it listens to beside the shared ones. So nobody else is woken. Set the reason, then
- * ring; the waiter prepares, then looks at the reasons. Without futex_waitv (Linux before 5.16) a ring wakes everybody.
+ * A bell wakes one waiter alone (stop, interrupt, the close of its store). It is a word of the same kind in the memory
+ * of the process, which the waiter listens to beside the shared ones. Set the reason, then ring; the waiter prepares,
+ * then checks the reasons. Without futex_waitv (Linux before 5.16) a ring wakes all waiters.
  *
- * Any thread, any process. Never blocks but in vigia__wake_wait().
+ * Any thread, any process. Only the wait functions block.
  */
 #ifndef VIGIA_STORE_WAKE_H
 #define VIGIA_STORE_WAKE_H
@@ -27,7 +26,7 @@
 
 enum {
 	VIGIA_WAKE_WORDS = 64, /* word 0: anything; 1..63: types by hash */
-	VIGIA_LISTEN_MAX = 32, /* words that one waiter listens to */
+	VIGIA_LISTEN_MAX = 32, /* words that one waiter can listen to */
 	VIGIA_BELLS_MAX = 4    /* and bells */
 };
 
@@ -35,7 +34,7 @@ struct vigia__wake {
 	_Atomic uint32_t word[VIGIA_WAKE_WORDS];
 };
 
-/* One process's own. Zero-initialise; must outlive the waits and rings. */
+/* Belongs to one process. Zero-initialise; must outlive the waits and rings. */
 struct vigia__bell {
 	_Atomic uint32_t word;
 };
@@ -49,55 +48,55 @@ struct vigia__listen {
 	uint32_t bells_seen[VIGIA_BELLS_MAX];
 };
 
-/* Which words stand for these types (count 0, or more than fit: anything). */
+/* Listen to these types' words (count 0, or more than fit: anything). */
 void vigia__listen_init(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
 /* Also wake for these types. */
 void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *types, size_t count);
 /* Also wake when this bell rings, from now on. */
 void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell);
 
-/* Say that somebody waits, and remember the words as they are. Then look; then wait. */
+/* Set the waiter bits and remember the words. Then look for events; then wait. */
 void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen);
 /* Wait until a word differs from what prepare saw, a bell rang, the monotonic time comes, or a signal handler ran.
- * True: a word differs. Spurious returns are possible. One exception: after a handler with SA_RESTART a wait for
- * several words goes on (futex_waitv(2)); who wants to know of Ctrl-C waits until vigia__signal_until(). */
+ * True: a word differs. Spurious returns are possible. Exception: after a handler with SA_RESTART a wait for several
+ * words continues (futex_waitv(2)); to notice Ctrl-C, wait until vigia__signal_until(). */
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns);
-/* The time, or soon if SIGINT has a handler with SA_RESTART, as in a stock Lua. */
+/* The given time, or soon if SIGINT has a handler with SA_RESTART, as in stock Lua. */
 int64_t vigia__signal_until(int64_t until_mono_ns);
 /* Has a word changed since prepare? Bells do not count. */
 bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen);
-/* Has a bell rung since prepare? Then it is prepared anew: look at the reasons. */
+/* Has a bell rung since prepare? Then it is prepared again: check the reasons. */
 bool vigia__wake_rung(struct vigia__listen *listen);
 
-/* The bit for a type in a mask for publish. */
+/* A type's bit in the mask for publish. */
 uint64_t vigia__wake_bit(struct vigia_slice type);
-/* Events were committed: wake who listens to any word of the mask, or to anything. */
+/* After a commit of events: wake those that listen to a word of the mask, or to anything. */
 void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask);
-/* A single word shared by processes, for what seldom changes. Bump: the next value, and wake all who wait. */
+/* A single word shared by processes, for rare changes. Bump: set the next value, and wake all waiters. */
 void vigia__word_bump(_Atomic uint32_t *word);
-/* A word for what changes in a transaction: another value, and a mark that the outcome is not known yet; then another
- * value without the mark, and wake all who wait. What is read beside a marked word must not be kept. An end without a
- * begin does nothing. */
+/* A word for something that changes in a transaction. Begin sets another value, and a mark that the outcome is unknown.
+ * End sets another value without the mark, and wakes all waiters. Do not keep what is read while the word is marked. An
+ * end without a begin does nothing. */
 #define VIGIA_WORD_CHANGING (UINT32_C(1) << 31)
 void vigia__word_change_begin(_Atomic uint32_t *word);
 void vigia__word_change_end(_Atomic uint32_t *word);
 /* Wait until the word is no longer `seen`, or the monotonic time comes. Spurious returns are possible. */
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns);
 
-/* The same for two words; where futex_waitv is missing, it is for the first, and at most 50 ms. */
+/* The same for two words. Without futex_waitv it waits for the first only, and at most 50 ms. */
 void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen,
                        int64_t until_mono_ns);
 
-/* How a writer calls the collector: by the number of the last event. */
+/* How a writer calls the collector, with the number of the last event. */
 struct vigia__collect_call {
 	_Atomic uint64_t *at;   /* call when this number is reached, 0 = never */
 	_Atomic uint32_t *word; /* bumped by the call */
 };
 void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest);
 
-/* Wake the waiters of this bell; `wake` are the words that they wait for beside it. */
+/* Wake the waiters of this bell. `wake` holds the words they also wait for. */
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake);
-/* For tests: do as on a kernel without futex_waitv. */
+/* For tests: behave as on a kernel without futex_waitv. */
 void vigia__wake_without_waitv(void);
 
 #endif
