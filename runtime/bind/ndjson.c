@@ -174,10 +174,9 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
  * told. */
 static int take_lines(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {
-	for (;;) {
+	while (a->input.len > a->searched) {
 		const char *line = (const char *)a->input.data + a->taken;
-		const char *stop =
-			a->input.len > a->searched ? memchr(a->input.data + a->searched, '\n', a->input.len - a->searched) : NULL;
+		const char *stop = memchr(a->input.data + a->searched, '\n', a->input.len - a->searched);
 		if (stop == NULL) break;
 		size_t len = (size_t)(stop - line);
 		a->taken += len + 1;
