@@ -367,6 +367,45 @@ describe("an isolated script", function()
 		assert.equal("event 2\nevent 4\nnot four handler_error 4 1\nevent 4\nnot four handler_error 4 2\n", read(log))
 	end)
 
+	it("tells on_error of an error object that cannot be printed [H6m]", function()
+		fill(store, 1)
+		local log = helper.path("log")
+		local watcher = assert(registry:watch("a", script [[
+			local given = ...
+			return {
+				handle = function() error(setmetatable({}, {__tostring = error})) end,
+				on_error = function(err)
+					local file <close> = assert(io.open(given.set.log, "w"))
+					file:write(err.message)
+				end,
+			}]], isolated{set = {log = log}}))
+		settle(watcher)
+		assert.equal("(an error object: table whose __tostring fails)", read(log))
+		mentions(watcher:stats().last_error, "(an error object: table whose __tostring fails)")
+	end)
+
+	it("logs a failure of its on_error, and nothing when that succeeds [H6m]", function()
+		fill(store, 1)
+		settle((assert(registry:watch("a", script [[
+			return {
+				handle = function() error("broken", 0) end,
+				on_error = function(err, event, ctx) if ctx.attempt == 2 then error("too", 0) end end,
+			}]], isolated()))))
+		local told = {}
+		for _, line in ipairs(logged) do
+			if line:find("on_error", 1, true) then told[#told + 1] = line end
+		end
+		assert.same({"error: watcher 'a': on_error failed: too"}, told)
+	end)
+
+	it("may have an id of one byte, or of 255 [H6j]", function()
+		for _, id in ipairs{"a", ("b"):rep(255)} do
+			local watcher = assert(registry:watch(nil, script(("return {id = %q, handle = function() end}"):format(id)), isolated()))
+			assert.equal(id, watcher:id())
+			assert.is_true(watcher:stop())
+		end
+	end)
+
 	it("takes over new code in a new process [H6n]", function()
 		fill(store, 1)
 		local path = script("return function(event, ctx) ctx.store:store_checkpoint('version', 1) end")

@@ -560,6 +560,16 @@ describe("a registry over a file", function()
 		fails("watcher_owned", watcher:start())
 	end)
 
+	it("owns its id again after a stop and a start [W19a]", function()
+		local first, second = helper.registry(helper.open()), helper.registry(helper.open())
+		local watcher = assert(first:watch("a", function() end))
+		for _ = 1, 2 do
+			assert.is_true(watcher:stop())
+			assert.is_true(watcher:start())
+			fails("watcher_owned", second:watch("a", function() end))
+		end
+	end)
+
 	it("leaves nothing behind of a registry that was dropped while its handlers were in progress [W16e]", function()
 		local store = helper.open()
 		fill(store, 1)

@@ -3,6 +3,7 @@
  */
 #include "folder.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -657,6 +658,29 @@ static void *hold_lock(void *arg)
 	return NULL;
 }
 
+static void hold(struct holder *holder)
+{
+	sem_init(&holder->held, 0, 0);
+	sem_init(&holder->enough, 0, 0);
+	assert_int_equal(pthread_create(&holder->thread, NULL, hold_lock, holder), 0);
+	while (sem_wait(&holder->held) < 0) continue;
+}
+
+static void let_go(struct holder *holder)
+{
+	sem_post(&holder->enough);
+	pthread_join(holder->thread, NULL);
+}
+
+static struct vigia__append an_event(struct vigia__buf *bytes)
+{
+	struct vigia_error err = {0};
+	assert_int_equal(vigia__event_begin(bytes, slice_of("CREATE"), slice_of("T"), &err), VIGIA_OK);
+	assert_int_equal(vigia__buf_add(bytes, "\x01", 1), 0);
+	assert_int_equal(vigia__event_end(bytes, 0, 1000, &err), VIGIA_OK);
+	return (struct vigia__append){.bytes = bytes->data, .count = 1, .len = bytes->len};
+}
+
 static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
 {
 	(void)state;
@@ -664,15 +688,9 @@ static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
 	struct vigia_error err = {0};
 	assert_int_equal(open_without_thread(&store, &err), VIGIA_OK);
 	struct vigia__buf bytes = {0};
-	assert_int_equal(vigia__event_begin(&bytes, slice_of("CREATE"), slice_of("T"), &err), VIGIA_OK);
-	assert_int_equal(vigia__buf_add(&bytes, "\x01", 1), 0);
-	assert_int_equal(vigia__event_end(&bytes, 0, 1000, &err), VIGIA_OK);
-	struct vigia__pending pending = {.request = {.bytes = bytes.data, .count = 1, .len = bytes.len}};
+	struct vigia__pending pending = {.request = an_event(&bytes)};
 	struct holder holder = {.store = store}; /* so that it cannot end before the fork */
-	sem_init(&holder.held, 0, 0);
-	sem_init(&holder.enough, 0, 0);
-	assert_int_equal(pthread_create(&holder.thread, NULL, hold_lock, &holder), 0);
-	while (sem_wait(&holder.held) < 0) continue;
+	hold(&holder);
 	assert_int_equal(vigia__store_submit(store, &pending, &err), VIGIA_OK);
 	pid_t child = fork();
 	if (child == 0) {
@@ -684,11 +702,66 @@ static void S15_a_forked_child_waits_for_no_append_of_its_parent(void **state)
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	sem_post(&holder.enough);
-	pthread_join(holder.thread, NULL);
+	let_go(&holder);
 	vigia__store_await(&pending);
 	assert_int_equal(vigia__store_settle(&pending), VIGIA_OK);
 	assert_int_equal(pending.request.first_seq, 1);
+	vigia__buf_deinit(&bytes);
+	vigia_store_free(store);
+}
+
+struct awaiter {
+	struct vigia__pending *pending;
+	sem_t awaited;
+	atomic_int thread;
+};
+
+static void *await_append(void *arg)
+{
+	struct awaiter *awaiter = arg;
+	atomic_store(&awaiter->thread, (int)gettid());
+	vigia__store_await(awaiter->pending);
+	sem_post(&awaiter->awaited);
+	return NULL;
+}
+
+static bool sleeps(int thread)
+{
+	char name[64], line[512];
+	snprintf(name, sizeof name, "/proc/self/task/%d/stat", thread);
+	FILE *file = fopen(name, "r");
+	if (file == NULL) return false;
+	const char *state = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+	fclose(file);
+	return state && strncmp(state, ") S", 3) == 0;
+}
+
+static void H2_who_awaits_an_append_is_woken_when_it_is_stored(void **state)
+{
+	(void)state;
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	assert_int_equal(open_without_thread(&store, &err), VIGIA_OK);
+	struct vigia__buf bytes = {0};
+	struct vigia__pending pending = {.request = an_event(&bytes)};
+	struct holder holder = {.store = store}; /* so that it cannot end before somebody waits */
+	hold(&holder);
+	assert_int_equal(vigia__store_submit(store, &pending, &err), VIGIA_OK);
+	struct awaiter awaiter = {.pending = &pending};
+	pthread_t thread;
+	sem_init(&awaiter.awaited, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, await_append, &awaiter), 0);
+	while (atomic_load(&awaiter.thread) == 0 || !sleeps(atomic_load(&awaiter.thread))) usleep(1000);
+	assert_int_equal(sem_trywait(&awaiter.awaited), -1);
+	let_go(&holder);
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 30;
+	int rc;
+	while ((rc = sem_timedwait(&awaiter.awaited, &until)) < 0 && errno == EINTR) continue;
+	if (rc < 0) fail_msg("the append was stored %d, and nobody said so", atomic_load(&pending.done));
+	pthread_join(thread, NULL);
+	assert_int_equal(vigia__store_settle(&pending), VIGIA_OK);
 	vigia__buf_deinit(&bytes);
 	vigia_store_free(store);
 }
@@ -710,6 +783,7 @@ int main(void)
 		TEST(E3_timestamps_do_not_follow_a_clock_that_goes_back),
 		TEST(E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed),
 		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
+		TEST(H2_who_awaits_an_append_is_woken_when_it_is_stored),
 		TEST(S5_S8_what_is_wanted_has_no_bound_in_time_what_is_dropped_has_one),
 		TEST(R3_every_allocation_may_fail),
 		TEST(S18_progress_beyond_the_last_event_is_not_saved),

@@ -263,6 +263,69 @@ static void a_look_before_the_bit_is_found(void **state)
 	w.publishes_first = false;
 }
 
+/* ---- single words ---- */
+
+/* What the words tell of, as settings are for the collector: it is there, and then the word is another one. */
+static struct {
+	_Atomic uint32_t first, second;
+	atomic_int changes;
+	int wanted;
+} s;
+
+static void bumper(void *arg)
+{
+	atomic_fetch_add(&s.changes, 1);
+	vigia__word_bump(arg);
+}
+
+static void changer(void *arg)
+{
+	vigia__word_change_begin(arg);
+	atomic_fetch_add(&s.changes, 1);
+	vigia__word_change_end(arg);
+}
+
+/* Waits for the first word; with an argument for the second one, too. */
+static void word_waiter(void *arg)
+{
+	for (;;) {
+		uint32_t first = atomic_load(&s.first), second = atomic_load(&s.second);
+		if (atomic_load(&s.changes) >= s.wanted) return;
+		if (arg) vigia__words_wait(&s.first, first, &s.second, second, INT64_MAX);
+		else vigia__word_wait(&s.first, first, INT64_MAX);
+	}
+}
+
+static void words_begin(int wanted)
+{
+	memset(&s, 0, sizeof s);
+	s.wanted = wanted;
+}
+
+static void two_bumps(void)
+{
+	words_begin(2);
+	explore_spawn(word_waiter, NULL);
+	explore_spawn(bumper, &s.first);
+	explore_spawn(bumper, &s.first);
+}
+
+static void a_change_and_a_bump(void)
+{
+	words_begin(2);
+	explore_spawn(word_waiter, &s);
+	explore_spawn(word_waiter, &s);
+	explore_spawn(changer, &s.first);
+	explore_spawn(bumper, &s.second);
+}
+
+static void S12_no_change_of_a_word_is_missed(void **state)
+{
+	(void)state;
+	explore_or_fail("a word that is bumped twice", 3, two_bumps, nothing);
+	explore_or_fail("two words for two waiters", 1, a_change_and_a_bump, nothing);
+}
+
 /* ---- group commit ---- */
 
 enum { CALLERS = 4 };
@@ -418,6 +481,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(D1_no_wake_up_is_lost_S7x),
 		cmocka_unit_test(a_look_before_the_bit_is_found),
+		cmocka_unit_test(S12_no_change_of_a_word_is_missed),
 		cmocka_unit_test(D1_each_caller_is_written_once_and_told_H2x),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
