@@ -37,37 +37,6 @@ struct encoder {
 
 /* ---- Saying where ---- */
 
-static bool is_identifier(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		char c = s[i];
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-		if (!letter && (i == 0 || c < '0' || c > '9')) return false;
-	}
-	return len > 0;
-}
-
-/* A string in double quotes, at most 40 bytes of it, with everything printable. */
-static void quote(const char *s, size_t len, char *out, size_t size)
-{
-	enum { SHOWN = 40 };
-	bool text = vigia__utf8_valid(s, len);
-	size_t n = 0;
-	out[n++] = '"';
-	for (size_t i = 0; i < len && n + 12 < size; i++) {
-		unsigned char c = (unsigned char)s[i];
-		if (i >= SHOWN && (c & 0xc0) != 0x80) {
-			n += (size_t)snprintf(out + n, size - n, "...");
-			break;
-		}
-		if (c == '"' || c == '\\') out[n++] = '\\';
-		if (!vigia__is_plain(s, len, i, text)) n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
-		else out[n++] = (char)c;
-	}
-	out[n++] = '"';
-	out[n] = '\0';
-}
-
 /* A key as one would write it: .name, ["a key"], [3], [true]. */
 static void format_key(lua_State *L, int idx, char *out, size_t size)
 {
@@ -76,10 +45,10 @@ static void format_key(lua_State *L, int idx, char *out, size_t size)
 		size_t len;
 		const char *s = lua_tolstring(L, idx, &len);
 		char quoted[200];
-		if (len <= 60 && is_identifier(s, len)) {
+		if (len <= 60 && vigia__is_identifier(s, len)) {
 			snprintf(out, size, ".%s", s);
 		} else {
-			quote(s, len, quoted, sizeof quoted);
+			vigia__quote(s, len, quoted, sizeof quoted);
 			snprintf(out, size, "[%s]", quoted);
 		}
 		break;

@@ -31,6 +31,11 @@ int vigia__buf_add(struct vigia__buf *buf, const void *data, size_t len)
 	return 0;
 }
 
+int vigia__buf_add_text(struct vigia__buf *buf, const char *text)
+{
+	return vigia__buf_add(buf, text, strlen(text));
+}
+
 void vigia__buf_deinit(struct vigia__buf *buf)
 {
 	vigia__free(buf->data);

@@ -16,9 +16,7 @@ static void format_into(char *out, size_t size, const char *format, va_list args
 		return;
 	}
 	if ((size_t)n < size) return;
-	size_t end = size - 4;
-	while (end > 0 && ((unsigned char)out[end] & 0xc0) == 0x80) end--;
-	memcpy(out + end, "...", 4);
+	memcpy(out + vigia__utf8_cut(out, size - 4), "...", 4);
 }
 
 int vigia__error(struct vigia_error *err, int code, const char *format, ...)

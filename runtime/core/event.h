@@ -19,6 +19,8 @@
 #ifndef VIGIA_CORE_EVENT_H
 #define VIGIA_CORE_EVENT_H
 
+#include <string.h>
+
 #include "buf.h"
 #include "vigia.h"
 
@@ -27,6 +29,12 @@ enum {
 	VIGIA_NAME_MAX = 255,  /* bytes of an operation, an object type, a watcher id */
 	VIGIA_HEAD_MIN = 19    /* bytes of the shortest head; the object follows */
 };
+
+/* Does the slice hold exactly this text? */
+static inline bool vigia__slice_is(struct vigia_slice slice, const char *text)
+{
+	return slice.len == strlen(text) && memcmp(slice.data, text, slice.len) == 0;
+}
 
 /* 0, or EINVAL naming `field`: 1..255 bytes of valid UTF-8. */
 int vigia__name_check(struct vigia_slice name, const char *field, struct vigia_error *err);

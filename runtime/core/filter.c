@@ -72,7 +72,7 @@ static unsigned standard_bit(struct vigia_slice name)
 {
 	static const char *const standard[] = {VIGIA_CREATE, VIGIA_UPDATE, VIGIA_DELETE};
 	for (unsigned i = 0; i < 3; i++)
-		if (name.len == strlen(standard[i]) && memcmp(name.data, standard[i], name.len) == 0) return 2u << i;
+		if (vigia__slice_is(name, standard[i])) return 2u << i;
 	return 0;
 }
 

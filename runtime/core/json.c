@@ -118,10 +118,7 @@ static int refuse_token(const struct text *text, size_t end, const char *prefix,
 {
 	enum { SHOWN = 48 };
 	size_t start = token_start(text->data, end), len = end - start;
-	size_t cut = len;
-	if (len > SHOWN)
-		for (cut = SHOWN; cut > 0 && ((unsigned char)text->data[start + cut] & 0xc0) == 0x80; cut--)
-			;
+	size_t cut = len > SHOWN ? vigia__utf8_cut(text->data + start, SHOWN) : len;
 	char what[256];
 	snprintf(what, sizeof what, "%s %.*s%s %s", prefix, (int)cut, text->data + start, cut < len ? "..." : "", suffix);
 	return refuse_at(text, start, what);
@@ -372,7 +369,7 @@ static int check_keys(struct load *load, size_t where, size_t count)
 	return rc;
 }
 
-static int put_pairs(struct load *load, json_t *pairs, int depth, int nesting)
+static int put_map_form(struct load *load, json_t *pairs, int depth, int nesting)
 {
 	size_t count = json_array_size(pairs), where = load->buf->len;
 	if (vigia__put_map(load->buf, count) != 0) return vigia__json_no_memory(load->text.err);
@@ -405,7 +402,7 @@ static int put_form(struct load *load, json_t *json, int depth, int nesting)
 	if (strcmp(name, "$bytes") == 0 && bytes_form(json)) return put_bytes(load, value);
 	if (strcmp(name, "$map") == 0 && is_map_form(value))
 		return depth == VIGIA_DEPTH_MAX ? refuse_depth(&load->text, nesting + 1)
-		                                : put_pairs(load, value, depth, nesting);
+		                                : put_map_form(load, value, depth, nesting);
 	return VIGIA_NONE;
 }
 

@@ -9,16 +9,11 @@
 #include "json.h"
 #include "serial.h"
 
-static int put_text(struct vigia__buf *buf, const char *text)
-{
-	return vigia__buf_add(buf, text, strlen(text));
-}
-
 /* Name only an application's serializer: its objects are written as bytes. */
 static int put_serializer(struct vigia__buf *buf, struct vigia_slice name)
 {
 	if (vigia__serializer_of(name) != VIGIA_SERIALIZER_OTHER) return 0;
-	return put_text(buf, ",\"serializer\":") != 0 || vigia__json_put_string(buf, name) != 0 ? -1 : 0;
+	return vigia__buf_add_text(buf, ",\"serializer\":") != 0 || vigia__json_put_string(buf, name) != 0 ? -1 : 0;
 }
 
 static int write_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
@@ -49,12 +44,12 @@ int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *b
 	char head[96];
 	snprintf(head, sizeof head, "{\"seq_num\":%" PRIu64 ",\"timestamp\":%" PRId64 ",\"operation\":", event->seq_num,
 	         event->at_ns);
-	if (put_text(buf, head) != 0 || vigia__json_put_string(buf, event->operation) != 0 ||
-	    put_text(buf, ",\"object_type\":") != 0 || vigia__json_put_string(buf, event->object_type) != 0 ||
-	    put_serializer(buf, event->serializer) != 0 || put_text(buf, ",\"object\":") != 0)
+	if (vigia__buf_add_text(buf, head) != 0 || vigia__json_put_string(buf, event->operation) != 0 ||
+	    vigia__buf_add_text(buf, ",\"object_type\":") != 0 || vigia__json_put_string(buf, event->object_type) != 0 ||
+	    put_serializer(buf, event->serializer) != 0 || vigia__buf_add_text(buf, ",\"object\":") != 0)
 		rc = vigia__json_no_memory(err);
 	if (rc == 0) rc = write_object(event, buf, err);
-	if (rc == 0 && put_text(buf, "}") != 0) rc = vigia__json_no_memory(err);
+	if (rc == 0 && vigia__buf_add_text(buf, "}") != 0) rc = vigia__json_no_memory(err);
 	if (rc != 0) buf->len = start;
 	return rc;
 }

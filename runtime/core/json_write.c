@@ -28,11 +28,6 @@ static int put_char(struct vigia__buf *buf, char c)
 	return 0;
 }
 
-static int put_text(struct vigia__buf *buf, const char *text)
-{
-	return vigia__buf_add(buf, text, strlen(text));
-}
-
 static int put_int(struct vigia__buf *buf, int64_t value)
 {
 	char digits[24];
@@ -46,8 +41,8 @@ static int put_int(struct vigia__buf *buf, int64_t value)
 
 static int put_float(struct vigia__buf *buf, double value)
 {
-	if (isnan(value)) return put_text(buf, "{\"$float\":\"nan\"}");
-	if (isinf(value)) return put_text(buf, value > 0 ? "{\"$float\":\"inf\"}" : "{\"$float\":\"-inf\"}");
+	if (isnan(value)) return vigia__buf_add_text(buf, "{\"$float\":\"nan\"}");
+	if (isinf(value)) return vigia__buf_add_text(buf, value > 0 ? "{\"$float\":\"inf\"}" : "{\"$float\":\"-inf\"}");
 	char text[40];
 	/* %g drops trailing zeros, so start at 15 digits. A subnormal number has less precision and needs fewer. */
 	for (int digits = fabs(value) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
@@ -64,7 +59,7 @@ static int put_float(struct vigia__buf *buf, double value)
 		is_float |= !usual || *c == 'e';
 	}
 	if (vigia__buf_add(buf, text, out) != 0) return -1;
-	return is_float ? 0 : put_text(buf, ".0");
+	return is_float ? 0 : vigia__buf_add_text(buf, ".0");
 }
 
 /* Valid UTF-8, between quotes. */
@@ -118,17 +113,17 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len)
 int vigia__json_put_string(struct vigia__buf *buf, struct vigia_slice s)
 {
 	if (vigia__utf8_valid(s.data, s.len)) return put_quoted(buf, s.data, s.len);
-	if (put_text(buf, "{\"$bytes\":\"") != 0 || vigia__base64_encode(buf, s.data, s.len) != 0) return -1;
-	return put_text(buf, "\"}");
+	if (vigia__buf_add_text(buf, "{\"$bytes\":\"") != 0 || vigia__base64_encode(buf, s.data, s.len) != 0) return -1;
+	return vigia__buf_add_text(buf, "\"}");
 }
 
 static int put_scalar(struct vigia__buf *buf, const struct vigia__token *token)
 {
 	switch (token->kind) {
 	case VIGIA_TOKEN_NIL:
-		return put_text(buf, "null");
+		return vigia__buf_add_text(buf, "null");
 	case VIGIA_TOKEN_BOOL:
-		return put_text(buf, token->boolean ? "true" : "false");
+		return vigia__buf_add_text(buf, token->boolean ? "true" : "false");
 	case VIGIA_TOKEN_INT:
 		return put_int(buf, token->integer);
 	case VIGIA_TOKEN_FLOAT:
@@ -144,7 +139,7 @@ static bool is_form_name(struct vigia_slice s)
 {
 	static const char *const names[] = {"$float", "$bytes", "$map"};
 	for (size_t i = 0; i < 3; i++)
-		if (s.len == strlen(names[i]) && memcmp(s.data, names[i], s.len) == 0) return true;
+		if (vigia__slice_is(s, names[i])) return true;
 	return false;
 }
 
@@ -223,16 +218,16 @@ static int put_object(struct writer *w, uint32_t count)
 	return failed || put_char(w->buf, '}') != 0 ? -1 : 0;
 }
 
-static int put_pairs(struct writer *w, uint32_t count)
+static int write_map_form(struct writer *w, uint32_t count)
 {
-	int failed = put_text(w->buf, "{\"$map\":[");
+	int failed = vigia__buf_add_text(w->buf, "{\"$map\":[");
 	for (uint32_t i = 0; i < count && !failed; i++) {
 		struct vigia__token key;
 		vigia__reader_next(&w->reader, &key, NULL);
-		failed = put_text(w->buf, i ? ",[" : "[") != 0 || put_scalar(w->buf, &key) != 0 || put_char(w->buf, ',') != 0 ||
-		         put_value(w) != 0 || put_char(w->buf, ']') != 0;
+		failed = vigia__buf_add_text(w->buf, i ? ",[" : "[") != 0 || put_scalar(w->buf, &key) != 0 ||
+		         put_char(w->buf, ',') != 0 || put_value(w) != 0 || put_char(w->buf, ']') != 0;
 	}
-	return failed || put_text(w->buf, "]}") != 0 ? -1 : 0;
+	return failed || vigia__buf_add_text(w->buf, "]}") != 0 ? -1 : 0;
 }
 
 static int put_value(struct writer *w)
@@ -243,7 +238,8 @@ static int put_value(struct writer *w)
 	case VIGIA_TOKEN_ARRAY:
 		return put_array(w, token.count);
 	case VIGIA_TOKEN_MAP:
-		return w->odd && map_is_odd(w->reader, token.count) ? put_pairs(w, token.count) : put_object(w, token.count);
+		return w->odd && map_is_odd(w->reader, token.count) ? write_map_form(w, token.count)
+		                                                    : put_object(w, token.count);
 	default:
 		return put_scalar(w->buf, &token);
 	}

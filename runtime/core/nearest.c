@@ -8,7 +8,7 @@
 
 enum { NEAR_MAX = 64 };
 
-static int least(int a, int b, int c)
+static int least_of_three(int a, int b, int c)
 {
 	int m = a < b ? a : b;
 	return m < c ? m : c;
@@ -23,7 +23,7 @@ static int edit_distance(const char *a, size_t a_len, const char *b, size_t b_le
 	for (size_t i = 1; i <= a_len; i++) {
 		now[0] = (int)i;
 		for (size_t j = 1; j <= b_len; j++) {
-			now[j] = least(last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
+			now[j] = least_of_three(last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1]));
 			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < now[j])
 				now[j] = before[j - 2] + 1;
 		}

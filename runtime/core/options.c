@@ -45,23 +45,22 @@ static int64_t seconds_to_ns(double seconds)
 	return seconds < 9.2e9 ? (int64_t)llround(seconds * 1e9) : INT64_MAX;
 }
 
-/* The index-th word of "block skip" and its length; NULL behind the last. */
-static const char *choice_at(const char *choices, int index, size_t *len)
+struct vigia_slice vigia__option_choice(const struct vigia__option *o, int index)
 {
-	const char *at = choices;
-	for (;;) {
-		*len = strcspn(at, " ");
-		if (index-- == 0) return at;
-		if (at[*len] == '\0') return NULL;
-		at += *len + 1;
+	for (const char *at = o->choices;;) {
+		size_t len = strcspn(at, " ");
+		if (index-- == 0) return (struct vigia_slice){at, len};
+		if (at[len] == '\0') return (struct vigia_slice){NULL, 0};
+		at += len + 1;
 	}
 }
 
-struct vigia_slice vigia__option_choice(const struct vigia__option *o, int index)
+int vigia__option_choice_of(const struct vigia__option *o, const char *text, size_t len)
 {
-	size_t len = 0;
-	const char *word = choice_at(o->choices, index, &len);
-	return (struct vigia_slice){word, len};
+	struct vigia_slice word;
+	for (int i = 0; (word = vigia__option_choice(o, i)).data; i++)
+		if (word.len == len && memcmp(word.data, text, len) == 0) return i;
+	return -1;
 }
 
 const char *vigia__option_show(const struct vigia__option *o, const void *field, char *out, size_t size)
@@ -232,10 +231,10 @@ static const char *allowed(const struct vigia__option *o, char *out, size_t size
 		snprintf(out, size, "a string of %.15g to %.15g bytes", o->min, o->max);
 		break;
 	default: {
-		size_t n = 0, len;
-		const char *word;
-		for (int i = 0; (word = choice_at(o->choices, i, &len)) != NULL && n < size; i++)
-			n += (size_t)snprintf(out + n, size - n, "%s\"%.*s\"", i ? " or " : "", (int)len, word);
+		size_t n = 0;
+		struct vigia_slice word;
+		for (int i = 0; (word = vigia__option_choice(o, i)).data && n < size; i++)
+			n += (size_t)snprintf(out + n, size - n, "%s\"%.*s\"", i ? " or " : "", (int)word.len, word.data);
 	}
 	}
 	return out;
@@ -260,10 +259,7 @@ static const char *show(const struct vigia__value *value, char *out, size_t size
 		break;
 	case VIGIA_VALUE_STRING: {
 		enum { SHOWN = 24 };
-		size_t len = strlen(value->string), cut = len;
-		if (len > SHOWN)
-			for (cut = SHOWN; cut > 0 && ((unsigned char)value->string[cut] & 0xc0) == 0x80; cut--)
-				;
+		size_t len = strlen(value->string), cut = len > SHOWN ? vigia__utf8_cut(value->string, SHOWN) : len;
 		snprintf(out, size, "\"%.*s%s\"", (int)cut, value->string, cut < len ? "..." : "");
 		break;
 	}
@@ -305,15 +301,9 @@ static bool set_seconds(const struct vigia__option *o, int64_t *field, const str
 static bool set_choice(const struct vigia__option *o, int *field, const struct vigia__value *value)
 {
 	if (value->kind != VIGIA_VALUE_STRING) return false;
-	size_t len, given = strlen(value->string);
-	const char *word;
-	for (int i = 0; (word = choice_at(o->choices, i, &len)) != NULL; i++) {
-		if (len == given && memcmp(word, value->string, len) == 0) {
-			*field = i;
-			return true;
-		}
-	}
-	return false;
+	int index = vigia__option_choice_of(o, value->string, strlen(value->string));
+	if (index >= 0) *field = index;
+	return index >= 0;
 }
 
 static bool name_fits(const struct vigia__option *o, const char *name)
@@ -389,12 +379,10 @@ static void check_field(const struct vigia__option *o, const void *field, struct
 		value.number = (double)ns / 1e9;
 		break;
 	}
-	case VIGIA_OPTION_CHOICE: {
-		size_t len;
+	case VIGIA_OPTION_CHOICE:
 		value.integer = *(const int *)field;
-		if (value.integer >= 0 && choice_at(o->choices, (int)value.integer, &len)) return;
+		if (value.integer >= 0 && vigia__option_choice(o, (int)value.integer).data) return;
 		break;
-	}
 	case VIGIA_OPTION_NAME: {
 		const char *name = *(const char *const *)field;
 		if (name && name_fits(o, name)) return;

@@ -29,6 +29,8 @@ struct vigia__problems {
 
 /* The index-th word of a CHOICE; data NULL behind the last. */
 struct vigia_slice vigia__option_choice(const struct vigia__option *option, int index);
+/* The index of this word of a CHOICE, -1 if it is none. */
+int vigia__option_choice_of(const struct vigia__option *option, const char *text, size_t len);
 /* Format the value in `field` as a user writes it: 5000, "none", true, 1.5 (seconds). Returns out, or a constant. */
 const char *vigia__option_show(const struct vigia__option *option, const void *field, char *out, size_t size);
 const struct vigia__option *vigia__option_find(const struct vigia__option *table, const char *name);

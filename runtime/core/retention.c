@@ -43,7 +43,7 @@ void vigia__holders_add(struct vigia__holders *holders, const void *id, size_t i
 	holders->id[len] = '\0';
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t smaller_of(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
@@ -62,10 +62,10 @@ void vigia__retention_decide(const struct vigia_store_options *settings, const s
 	/* without a checkpoint old events are kept for future watchers */
 	uint64_t age_ceiling = holders->count > 0 ? low : 0;
 	uint64_t limit_ceiling = settings->retention_passes_checkpoints ? latest : low;
-	uint64_t aged = settings->gc_age_threshold_ns > 0 ? least(old, latest) : 0;
+	uint64_t aged = settings->gc_age_threshold_ns > 0 ? smaller_of(old, latest) : 0;
 	uint64_t kept = (uint64_t)settings->max_events, over = kept > 0 && latest - oldest + 1 > kept ? latest - kept : 0;
 
-	uint64_t by_age = least(aged, age_ceiling), by_count = least(over, limit_ceiling);
+	uint64_t by_age = smaller_of(aged, age_ceiling), by_count = smaller_of(over, limit_ceiling);
 	out->upto = by_age > by_count ? by_age : by_count;
 	out->bytes_upto = settings->max_bytes > 0 ? limit_ceiling : 0;
 	/* was more eligible for removal, and is it still stored? */

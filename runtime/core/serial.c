@@ -8,15 +8,10 @@
 #include "error.h"
 #include "json.h"
 
-static bool is(struct vigia_slice name, const char *text)
-{
-	return name.len == strlen(text) && memcmp(name.data, text, name.len) == 0;
-}
-
 enum vigia__serializer vigia__serializer_of(struct vigia_slice name)
 {
-	if (name.len == 0 || is(name, "msgpack")) return VIGIA_SERIALIZER_MSGPACK;
-	return is(name, "json") ? VIGIA_SERIALIZER_JSON : VIGIA_SERIALIZER_OTHER;
+	if (name.len == 0 || vigia__slice_is(name, "msgpack")) return VIGIA_SERIALIZER_MSGPACK;
+	return vigia__slice_is(name, "json") ? VIGIA_SERIALIZER_JSON : VIGIA_SERIALIZER_OTHER;
 }
 
 int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, int64_t size_max,

@@ -83,18 +83,6 @@ int vigia__settings_encode(const struct vigia__settings *s, struct vigia__buf *b
 	return 0;
 }
 
-static bool take_choice(const struct vigia__option *o, int *out, struct vigia_slice text)
-{
-	struct vigia_slice word;
-	for (int i = 0; (word = vigia__option_choice(o, i)).data; i++) {
-		if (word.len == text.len && memcmp(word.data, text.data, text.len) == 0) {
-			*out = i;
-			return true;
-		}
-	}
-	return false;
-}
-
 static bool take_value(const struct vigia__option *o, void *out, const struct vigia__token *value,
                        char name[VIGIA_SETTINGS_NAME_LEN + 1])
 {
@@ -103,7 +91,9 @@ static bool take_value(const struct vigia__option *o, void *out, const struct vi
 		if (value->kind == VIGIA_TOKEN_BOOL) *(bool *)out = value->boolean;
 		return value->kind == VIGIA_TOKEN_BOOL;
 	case VIGIA_OPTION_CHOICE:
-		return value->kind == VIGIA_TOKEN_STRING && take_choice(o, out, value->string);
+		if (value->kind != VIGIA_TOKEN_STRING) return false;
+		*(int *)out = vigia__option_choice_of(o, value->string.data, value->string.len);
+		return *(int *)out >= 0;
 	case VIGIA_OPTION_NAME:
 		if (value->kind != VIGIA_TOKEN_STRING || value->string.len == 0 || value->string.len > VIGIA_SETTINGS_NAME_LEN)
 			return false;
@@ -120,7 +110,7 @@ static bool take_value(const struct vigia__option *o, void *out, const struct vi
 static const struct vigia__option *row_of(struct vigia_slice name)
 {
 	const struct vigia__option *o = next(NULL);
-	while (o && (strlen(o->name) != name.len || memcmp(o->name, name.data, name.len) != 0)) o = next(o);
+	while (o && !vigia__slice_is(name, o->name)) o = next(o);
 	return o;
 }
 
@@ -153,20 +143,18 @@ bool vigia__settings_decode(struct vigia__settings *s, const void *data, size_t 
 
 /* ---- Compared and changed ---- */
 
+/* Of the field of an option that is not a name. */
+static size_t size_of(const struct vigia__option *o)
+{
+	return o->type == VIGIA_OPTION_BOOL ? sizeof(bool) : o->type == VIGIA_OPTION_CHOICE ? sizeof(int) : sizeof(int64_t);
+}
+
 static bool equal(const struct vigia__option *o, const struct vigia_store_options *a,
                   const struct vigia_store_options *b)
 {
 	const void *x = field(o, a), *y = field(o, b);
-	switch (o->type) {
-	case VIGIA_OPTION_BOOL:
-		return *(const bool *)x == *(const bool *)y;
-	case VIGIA_OPTION_CHOICE:
-		return *(const int *)x == *(const int *)y;
-	case VIGIA_OPTION_NAME:
-		return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
-	default:
-		return *(const int64_t *)x == *(const int64_t *)y;
-	}
+	if (o->type == VIGIA_OPTION_NAME) return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
+	return memcmp(x, y, size_of(o)) == 0;
 }
 
 void vigia__settings_conflicts(const struct vigia__settings *s, const struct vigia_store_options *asked,
@@ -191,19 +179,7 @@ void vigia__settings_change(struct vigia__settings *s, const struct vigia_store_
 			               vigia__option_show(o, field(o, &s->values), file, sizeof file));
 			continue;
 		}
-		switch (o->type) {
-		case VIGIA_OPTION_BOOL:
-			*(bool *)target(o, &s->values) = *(const bool *)field(o, changes);
-			break;
-		case VIGIA_OPTION_CHOICE:
-			*(int *)target(o, &s->values) = *(const int *)field(o, changes);
-			break;
-		case VIGIA_OPTION_NAME: /* all names are fixed */
-			break;
-		default:
-			*(int64_t *)target(o, &s->values) = *(const int64_t *)field(o, changes);
-			break;
-		}
+		memcpy(target(o, &s->values), field(o, changes), size_of(o)); /* no name: they are all fixed */
 	}
 	vigia__options_check(vigia__store_option_table, &s->values, problems);
 }

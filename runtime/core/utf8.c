@@ -4,6 +4,7 @@
 #include "utf8.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 bool vigia__utf8_valid(const char *text, size_t len)
@@ -37,6 +38,16 @@ bool vigia__utf8_valid(const char *text, size_t len)
 	return true;
 }
 
+bool vigia__is_identifier(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+		if (!letter && (i == 0 || c < '0' || c > '9')) return false;
+	}
+	return len > 0;
+}
+
 static bool is_c1(const char *text, size_t len, size_t i)
 {
 	return i + 1 < len && (unsigned char)text[i] == 0xc2 && (unsigned char)text[i + 1] < 0xa0;
@@ -47,4 +58,30 @@ bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid)
 	unsigned char c = (unsigned char)text[i];
 	if (c < 0x80) return c >= 0x20 && c != 0x7f;
 	return valid && !is_c1(text, len, i) && !(i > 0 && is_c1(text, len, i - 1));
+}
+
+void vigia__quote(const char *text, size_t len, char *out, size_t size)
+{
+	enum { SHOWN = 40 };
+	bool valid = vigia__utf8_valid(text, len);
+	size_t n = 0;
+	out[n++] = '"';
+	for (size_t i = 0; i < len && n + 12 < size; i++) {
+		unsigned char c = (unsigned char)text[i];
+		if (i >= SHOWN && (c & 0xc0) != 0x80) {
+			n += (size_t)snprintf(out + n, size - n, "...");
+			break;
+		}
+		if (c == '"' || c == '\\') out[n++] = '\\';
+		if (!vigia__is_plain(text, len, i, valid)) n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
+		else out[n++] = (char)c;
+	}
+	out[n++] = '"';
+	out[n] = '\0';
+}
+
+size_t vigia__utf8_cut(const char *text, size_t len)
+{
+	while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80) len--;
+	return len;
 }

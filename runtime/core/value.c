@@ -22,16 +22,6 @@ struct check {
 	struct vigia_error *err;
 };
 
-static bool is_identifier(struct vigia_slice s)
-{
-	for (size_t i = 0; i < s.len; i++) {
-		char c = s.data[i];
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-		if (!letter && (i == 0 || c < '0' || c > '9')) return false;
-	}
-	return s.len > 0;
-}
-
 /* One step of a path: .name, ["a key"], [3]. */
 static void format_step(const struct frame *frame, char *out, size_t size)
 {
@@ -55,25 +45,13 @@ static void format_step(const struct frame *frame, char *out, size_t size)
 	}
 	enum { SHOWN = 40 };
 	struct vigia_slice s = key->string;
-	if (s.len <= SHOWN && is_identifier(s)) {
+	if (s.len <= SHOWN && vigia__is_identifier(s.data, s.len)) {
 		snprintf(out, size, ".%.*s", (int)s.len, s.data);
 		return;
 	}
-	size_t n = 0;
-	n += (size_t)snprintf(out, size, "[\"");
-	bool text = vigia__utf8_valid(s.data, s.len);
-	for (size_t i = 0; i < s.len; i++) {
-		unsigned char c = (unsigned char)s.data[i];
-		if (i >= SHOWN && (c & 0xc0) != 0x80) {
-			n += (size_t)snprintf(out + n, size - n, "...");
-			break;
-		}
-		if (c == '"' || c == '\\') n += (size_t)snprintf(out + n, size - n, "\\%c", c);
-		else if (!vigia__is_plain(s.data, s.len, i, text)) n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
-		else out[n++] = (char)c;
-		if (n > size - 12) break;
-	}
-	snprintf(out + n, size - n, "\"]");
+	char quoted[200];
+	vigia__quote(s.data, s.len, quoted, sizeof quoted);
+	snprintf(out, size, "[%s]", quoted);
 }
 
 /* "object" and the steps from there. If they do not fit, the innermost are left out. */
