@@ -189,10 +189,10 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	struct key *no_key;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	if (vigia__queue_take(&b->queue, &queued, never_in_doubt, b) < 0 || make_room(b, &queued, &no_key) < 0)
+	if (vigia__queue_commit_begin(&b->queue, &queued, never_in_doubt, b) < 0 || make_room(b, &queued, &no_key) < 0)
 		rc = no_room(&queued, err);
 	else put_events(b, &queued, no_key, &types);
-	vigia__queue_done(&b->queue, &queued, rc);
+	vigia__queue_commit_end(&b->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
 	uint64_t latest = b->latest;
 	if (rc == VIGIA_ENOMEM && types == 0) vigia__memory_commit_cancel(b);

@@ -59,11 +59,11 @@ int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct 
 {
 	pthread_mutex_lock(&b->mutex);
 	int rc = id ? reserve_checkpoint(b, id, 0) : 0;
-	if (rc == 0) rc = vigia__progress_take(&b->base.progress, &b->taken);
+	if (rc == 0) rc = vigia__progress_commit_begin(&b->base.progress, &b->taken);
 	if (rc == 0) rc = vigia__progress_each(b->taken, reserve_checkpoint, b);
 	if (rc == 0) return VIGIA_OK;
 	discard_spare(b);
-	vigia__progress_done(&b->base.progress, b->taken, false);
+	vigia__progress_commit_end(&b->base.progress, b->taken, false);
 	pthread_mutex_unlock(&b->mutex);
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for checkpoints");
 }
@@ -71,7 +71,7 @@ int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct 
 void vigia__memory_commit_cancel(struct memory_backend *b)
 {
 	discard_spare(b);
-	vigia__progress_done(&b->base.progress, b->taken, false);
+	vigia__progress_commit_end(&b->base.progress, b->taken, false);
 	pthread_mutex_unlock(&b->mutex);
 }
 
@@ -85,7 +85,7 @@ void vigia__memory_commit_end(struct memory_backend *b)
 {
 	vigia__progress_each(b->taken, memory_save_one, b);
 	discard_spare(b);
-	vigia__progress_done(&b->base.progress, b->taken, true);
+	vigia__progress_commit_end(&b->base.progress, b->taken, true);
 	atomic_fetch_add(&b->commits, 1);
 	pthread_mutex_unlock(&b->mutex);
 }

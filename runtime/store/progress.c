@@ -136,7 +136,7 @@ void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__prog
 	pthread_mutex_unlock(&list->mutex);
 }
 
-int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progress_taken **out)
+int vigia__progress_commit_begin(struct vigia__progress_list *list, struct vigia__progress_taken **out)
 {
 	struct vigia__progress_taken *taken = NULL;
 	*out = NULL;
@@ -172,7 +172,7 @@ int vigia__progress_each(const struct vigia__progress_taken *taken, vigia__progr
 	return rc;
 }
 
-void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed)
+void vigia__progress_commit_end(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed)
 {
 	if (taken == NULL) return;
 	pthread_mutex_lock(&list->mutex);

@@ -7,10 +7,11 @@
  * cost depends on the watchers that moved, not on all, and is limited to a slice of them. To save all, commit until
  * vigia__progress_out() reaches the earlier value of vigia__progress_in().
  *
- * A backend calls three functions in each commit: vigia__progress_take(), vigia__progress_each() with a function that
- * writes one checkpoint, vigia__progress_done().
+ * A backend calls three functions in each commit: vigia__progress_commit_begin(), vigia__progress_each() with a
+ * function that writes one checkpoint, vigia__progress_commit_end().
  *
- * Threads: move, reset, saved and end are called on the watcher's thread, take and done on the committing one.
+ * Threads: move, reset, saved and end are called on the watcher's thread, commit_begin and commit_end on the committing
+ * one.
  */
 #ifndef VIGIA_STORE_PROGRESS_H
 #define VIGIA_STORE_PROGRESS_H
@@ -73,12 +74,12 @@ uint64_t vigia__progress_in(struct vigia__progress_list *list);
 uint64_t vigia__progress_out(struct vigia__progress_list *list);
 
 /* Inside a commit: take a slice of what moved, NULL if nothing did. 0, or ENOMEM with nothing changed. */
-int vigia__progress_take(struct vigia__progress_list *list, struct vigia__progress_taken **taken);
+int vigia__progress_commit_begin(struct vigia__progress_list *list, struct vigia__progress_taken **taken);
 /* Call `fn` for each, oldest first, to write it in the transaction. Stops at the first result that is not 0, and
  * returns it. NULL has no items. */
 typedef int (*vigia__progress_fn)(void *ctx, const char *id, uint64_t done);
 int vigia__progress_each(const struct vigia__progress_taken *taken, vigia__progress_fn fn, void *ctx);
 /* After the commit: what was not committed is taken by the next one. */
-void vigia__progress_done(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed);
+void vigia__progress_commit_end(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed);
 
 #endif

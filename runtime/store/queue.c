@@ -134,7 +134,7 @@ static void *commit_in_time(void *arg)
 		pthread_mutex_unlock(&queue->mutex);
 		int rc = commit(queue, false, NULL);
 		pthread_mutex_lock(&queue->mutex);
-		/* done or not_begun note a failure, except when there was no memory to join a group. */
+		/* commit_end or not_begun note a failure, except when there was no memory to join a group. */
 		if (rc < 0 && queue->since_mono_ns == at) {
 			queue->failed = rc;
 			queue->since_mono_ns = vigia__mono_ns();
@@ -234,7 +234,8 @@ void vigia__queue_settle(struct vigia__queue *queue, vigia__queue_look_fn look, 
 	pthread_mutex_unlock(&queue->taking);
 }
 
-int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look, void *ctx)
+int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look,
+                              void *ctx)
 {
 	int rc = 0;
 	pthread_mutex_lock(&queue->taking);
@@ -271,7 +272,7 @@ void vigia__queue_not_begun(struct vigia__queue *queue, int rc)
 	pthread_mutex_unlock(&queue->mutex);
 }
 
-void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *taken, int rc)
+void vigia__queue_commit_end(struct vigia__queue *queue, const struct vigia__append *taken, int rc)
 {
 	pthread_mutex_lock(&queue->mutex);
 	if (rc == VIGIA_OK) {

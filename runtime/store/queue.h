@@ -12,7 +12,7 @@
  * it in a map that is enlarged for that commit. After that each append is stored before it is acknowledged, until one
  * finds room. On a full disk a close may use up the reserve (lmdb_reserve.c).
  *
- * Threads: any. Backends call take under the writer's lock and done after the commit.
+ * Threads: any. Backends call commit_begin under the writer's lock and commit_end after the commit.
  */
 #ifndef VIGIA_STORE_QUEUE_H
 #define VIGIA_STORE_QUEUE_H
@@ -40,7 +40,7 @@ struct vigia__queue {
 	int failed;                  /* code of the last commit's failure, 0 = it succeeded */
 	_Atomic size_t bytes, count; /* of all events that are not committed */
 
-	pthread_mutex_t taking;     /* from take to done */
+	pthread_mutex_t taking;     /* from commit_begin to commit_end */
 	struct vigia__events taken; /* also those of a failed commit */
 	int64_t taken_mono_ns;
 	uint64_t taken_seq; /* the first one's number in a commit that is in doubt, 0 = none */
@@ -77,13 +77,14 @@ enum vigia__queue_seen { VIGIA_SEEN_OTHER, VIGIA_SEEN_STORED, VIGIA_SEEN_REMOVED
 typedef enum vigia__queue_seen (*vigia__queue_look_fn)(void *ctx, uint64_t seq_num, const void *bytes, size_t len);
 
 /* In a commit: take the queued events into *out (count 0: none). `look` finds the outcome of an earlier commit in
- * doubt. 0, or -1 without memory; call done after each call. */
-int vigia__queue_take(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look, void *ctx);
+ * doubt. 0, or -1 without memory; call commit_end after each call. */
+int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look,
+                              void *ctx);
 /* Find that outcome without taking anything. Call it soon after the failure, before another process removes the
  * events. */
 void vigia__queue_settle(struct vigia__queue *queue, vigia__queue_look_fn look, void *ctx);
 /* After the commit, with its result: VIGIA_OK or any error. */
-void vigia__queue_done(struct vigia__queue *queue, const struct vigia__append *taken, int rc);
+void vigia__queue_commit_end(struct vigia__queue *queue, const struct vigia__append *taken, int rc);
 /* The commit could not begin: until one can, appends fail with the same error. */
 void vigia__queue_not_begun(struct vigia__queue *queue, int rc);
 

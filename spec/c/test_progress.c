@@ -33,7 +33,7 @@ static void handle_one(void)
 static int take_queue(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look, void *ctx)
 {
 	handle_one();
-	int rc = vigia__queue_take(queue, out, look, ctx);
+	int rc = vigia__queue_commit_begin(queue, out, look, ctx);
 	handle_one();
 	return rc;
 }
@@ -41,17 +41,17 @@ static int take_queue(struct vigia__queue *queue, struct vigia__append *out, vig
 static int take_progress(struct vigia__progress_list *list, struct vigia__progress_taken **taken)
 {
 	handle_one();
-	int rc = vigia__progress_take(list, taken);
+	int rc = vigia__progress_commit_begin(list, taken);
 	handle_one();
 	return rc;
 }
 
-#define vigia__queue_take    take_queue
-#define vigia__progress_take take_progress
+#define vigia__queue_commit_begin    take_queue
+#define vigia__progress_commit_begin take_progress
 #include "../../runtime/store/lmdb_commit.c"
 
-#undef vigia__queue_take
-#undef vigia__progress_take
+#undef vigia__queue_commit_begin
+#undef vigia__progress_commit_begin
 #undef write
 #undef fail
 #define fail() _fail(__FILE__, __LINE__)
@@ -81,7 +81,7 @@ static struct vigia__progress_taken *take(const char *expected)
 	struct vigia__progress_taken *taken;
 	char text[256] = "";
 	size_t len = 0;
-	assert_int_equal(vigia__progress_take(&moved, &taken), 0);
+	assert_int_equal(vigia__progress_commit_begin(&moved, &taken), 0);
 	for (size_t i = 0; taken && i < taken->count; i++)
 		len += (size_t)snprintf(text + len, sizeof text - len, "%s%llu ", taken->items[i].progress->id,
 		                        (unsigned long long)taken->items[i].done);
@@ -94,7 +94,7 @@ static void W10_a_commit_takes_what_moved_in_the_order_in_which_it_did(void **st
 	(void)state;
 	struct vigia__progress *a = vigia__progress_new("a", 0), *b = vigia__progress_new("b", 5),
 						   *c = vigia__progress_new("c", 0);
-	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_commit_end(&moved, take(""), true);
 	vigia__progress_move(&moved, b, 6);
 	vigia__progress_move(&moved, a, 1);
 	vigia__progress_move(&moved, b, 7); /* is there once */
@@ -102,12 +102,12 @@ static void W10_a_commit_takes_what_moved_in_the_order_in_which_it_did(void **st
 	struct vigia__progress_taken *taken = take("b7 a1 ");
 	assert_int_equal(vigia__progress_out(&moved), 2);
 	assert_int_equal(vigia__progress_saved(&moved, b), 5);
-	vigia__progress_done(&moved, taken, true);
+	vigia__progress_commit_end(&moved, taken, true);
 	assert_int_equal(vigia__progress_saved(&moved, a), 1);
 	assert_int_equal(vigia__progress_saved(&moved, b), 7);
 	assert_int_equal(vigia__progress_saved(&moved, c), 0);
 	vigia__progress_move(&moved, b, 7); /* no news */
-	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_commit_end(&moved, take(""), true);
 	vigia__progress_end(&moved, a);
 	vigia__progress_end(&moved, b);
 	vigia__progress_end(&moved, c);
@@ -120,13 +120,13 @@ static void W10_what_was_not_committed_travels_with_the_next_one(void **state)
 	vigia__progress_move(&moved, a, 3);
 	vigia__progress_move(&moved, b, 4);
 	struct vigia__progress_taken *taken = take("a3 b4 ");
-	vigia__progress_done(&moved, taken, false);
+	vigia__progress_commit_end(&moved, taken, false);
 	assert_int_equal(vigia__progress_saved(&moved, a), 0);
 	taken = take("a3 b4 ");
 	vigia__progress_move(&moved, a, 9); /* while it is under way: one more commit */
-	vigia__progress_done(&moved, taken, true);
+	vigia__progress_commit_end(&moved, taken, true);
 	assert_int_equal(vigia__progress_saved(&moved, a), 3);
-	vigia__progress_done(&moved, take("a9 "), true);
+	vigia__progress_commit_end(&moved, take("a9 "), true);
 	assert_int_equal(vigia__progress_saved(&moved, a), 9);
 	vigia__progress_end(&moved, a);
 	vigia__progress_end(&moved, b);
@@ -139,23 +139,23 @@ static void W10_a_seek_is_not_undone_by_a_commit_under_way(void **state)
 	vigia__progress_move(&moved, a, 9);
 	struct vigia__progress_taken *taken = take("a9 ");
 	vigia__progress_reset(&moved, a, 1, 1);
-	vigia__progress_done(&moved, taken, true);
+	vigia__progress_commit_end(&moved, taken, true);
 	assert_int_equal(vigia__progress_saved(&moved, a), 1);
-	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_commit_end(&moved, take(""), true);
 	vigia__progress_move(&moved, a, 2); /* what comes after the seek is saved */
-	vigia__progress_done(&moved, take("a2 "), true);
+	vigia__progress_commit_end(&moved, take("a2 "), true);
 	assert_int_equal(vigia__progress_saved(&moved, a), 2);
 	/* Two commits under way: the older one's number does not come back. */
 	vigia__progress_move(&moved, a, 3);
 	struct vigia__progress_taken *older = take("a3 ");
 	vigia__progress_move(&moved, a, 4);
 	taken = take("a4 ");
-	vigia__progress_done(&moved, taken, true);
-	vigia__progress_done(&moved, older, true);
+	vigia__progress_commit_end(&moved, taken, true);
+	vigia__progress_commit_end(&moved, older, true);
 	assert_int_equal(vigia__progress_saved(&moved, a), 4);
 	/* What was done already when the seek came, and is not saved yet, goes along. */
 	vigia__progress_reset(&moved, a, 8, 5);
-	vigia__progress_done(&moved, take("a8 "), true);
+	vigia__progress_commit_end(&moved, take("a8 "), true);
 	vigia__progress_end(&moved, a);
 }
 
@@ -169,8 +169,8 @@ static void W10_a_watcher_that_ended_is_left_out(void **state)
 	struct vigia__progress_taken *taken = take("b2 ");
 	vigia__progress_move(&moved, b, 3);
 	vigia__progress_end(&moved, b); /* while a commit has it */
-	vigia__progress_done(&moved, taken, false);
-	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_commit_end(&moved, taken, false);
+	vigia__progress_commit_end(&moved, take(""), true);
 }
 
 static void W10_a_commit_takes_a_slice(void **state)
@@ -183,17 +183,17 @@ static void W10_a_commit_takes_a_slice(void **state)
 		vigia__progress_move(&moved, all[i], 1);
 	}
 	struct vigia__progress_taken *taken;
-	assert_int_equal(vigia__progress_take(&moved, &taken), 0);
+	assert_int_equal(vigia__progress_commit_begin(&moved, &taken), 0);
 	assert_int_equal(taken->count, VIGIA_PROGRESS_SLICE);
 	vigia__progress_move(&moved, late, 7);
 	assert_int_equal(vigia__progress_in(&moved), COUNT + 1);
 	assert_int_equal(vigia__progress_out(&moved), VIGIA_PROGRESS_SLICE);
-	vigia__progress_done(&moved, taken, true);
+	vigia__progress_commit_end(&moved, taken, true);
 	assert_int_equal(vigia__progress_saved(&moved, all[0]), 1);
 	assert_int_equal(vigia__progress_saved(&moved, all[COUNT - 1]), 0);
-	vigia__progress_done(&moved, take("w1 w1 late7 "), true); /* first come, first served */
+	vigia__progress_commit_end(&moved, take("w1 w1 late7 "), true); /* first come, first served */
 	assert_int_equal(vigia__progress_saved(&moved, all[COUNT - 1]), 1);
-	vigia__progress_done(&moved, take(""), true);
+	vigia__progress_commit_end(&moved, take(""), true);
 	for (int i = 0; i < COUNT; i++) vigia__progress_end(&moved, all[i]);
 	vigia__progress_end(&moved, late);
 }

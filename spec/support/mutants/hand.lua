@@ -53,10 +53,10 @@ return {
 	bug("W3 an event counts as handled before it was", "core/stepper.c", "test_stepper", nil,
 		"w->done = in->seqs[0] - 1;", "w->done = in->seqs[0];"),
 	bug("D2 progress and queue are taken in the other order", "store/lmdb_commit.c", "test_progress", "D2_*",
-		"\t\trc = vigia__progress_take(&b->base.progress, &taken);\n"
-		.. "\t\tif (vigia__queue_take(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;",
-		"\t\tif (vigia__queue_take(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;\n"
-		.. "\t\telse rc = vigia__progress_take(&b->base.progress, &taken);"),
+		"\t\trc = vigia__progress_commit_begin(&b->base.progress, &taken);\n"
+		.. "\t\tif (vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;",
+		"\t\tif (vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;\n"
+		.. "\t\telse rc = vigia__progress_commit_begin(&b->base.progress, &taken);"),
 	bug("W10 a commit undoes a seek", "store/progress.c", "test_progress", "W10_a_seek*",
 		"if (committed && p->epoch == taken->items[i].epoch && p->saved", "if (committed && p->saved"),
 	bug("W10 what a failed commit held does not travel again", "store/progress.c", "test_progress", "W10_what_was_not*",
