@@ -1,14 +1,15 @@
 /*
- * edit.c - reading lines from a person, and Ctrl-C. The one file that includes libedit's header.
+ * edit.c - reads lines from a user, and handles Ctrl-C. Only this file includes libedit's header.
  *
- * libedit is loaded when the first line is to be edited: an application that never opens a REPL must not pay for a
- * terminal library, and where it is missing lines are read plainly. While a REPL runs, SIGINT is its own: at the prompt
- * it drops the line; in an expression it sets a hook that raises, and ends waits in C on the REPL's thread
- * (interrupt.h). The hook raises again and again, so that a pcall in a loop does not swallow it, and is taken away when
- * the expression has ended. Hooks are per coroutine, so code that resumes one calls vigia__edit_switch: the registry
- * for its handlers, and what stands in for the functions of the library "coroutine" while a REPL runs.
+ * libedit is loaded before the first line is edited, so that an application without a REPL does not pay for a terminal
+ * library. Without it lines are read without editing. While a REPL runs it handles SIGINT. At the prompt SIGINT drops
+ * the line. In an expression it sets a hook that raises an error, and ends waits in C on the REPL's thread
+ * (interrupt.h). The hook raises repeatedly, so that a pcall in a loop does not swallow it, and is removed when the
+ * expression has ended. Hooks are per coroutine, so code that resumes one calls vigia__edit_switch: the registry for
+ * its handlers, and the REPL's replacements for the functions of the library "coroutine".
  *
- * The history is a text file, a line for each line. It is only added to, so that two REPLs lose nothing of one another.
+ * The history is a text file, one entry a line. Lines are only appended, so that two REPLs do not overwrite each
+ * other's.
  */
 #include "edit.h"
 
@@ -35,7 +36,7 @@
 
 enum { HISTORY_MAX = 1000, GIVE_UP = 3 };
 
-/* What is used of libedit, under its own names. */
+/* The functions and variables of libedit that are used. */
 static struct {
 	void *handle;
 	__typeof__(readline) *readline;
@@ -51,7 +52,7 @@ static struct {
 	__typeof__(&rl_readline_name) name;
 } lib;
 
-/* One REPL at a time, on one thread: signals and the terminal are the process's. */
+/* One REPL at a time, on one thread, because signals and the terminal belong to the process. */
 static struct {
 	bool running, edits;
 	pthread_t owner;      /* the thread it runs on */
@@ -59,13 +60,13 @@ static struct {
 	char *history;        /* path, or NULL */
 	struct sigaction before_int, before_term, before_hup;
 	int before_fd;         /* vigia__interrupt_fd */
-	int level_fd, edge_fd; /* readable until it is cleared; wakes the thread once a signal */
-	int line_fd;           /* like level_fd, but at the prompt: there it concerns no other thread */
+	int level_fd, edge_fd; /* readable until it is cleared; wakes the thread once per signal */
+	int line_fd;           /* like level_fd, but for the prompt, which concerns no other thread */
 	pthread_t thread;
 	atomic_int signals; /* SIGINTs since the expression began */
 	atomic_bool terminated, calling, quit;
-	bool cut_off; /* the line in hand was dropped by a signal */
-	char **words; /* what completion offers */
+	bool cut_off; /* a signal dropped the current line */
+	char **words; /* the completions */
 	size_t word;
 } repl;
 
@@ -74,11 +75,11 @@ static struct {
 static void raise_interrupted(lua_State *L, lua_Debug *ar)
 {
 	(void)ar;
-	lua_pushliteral(L, "interrupted"); /* where it was is in the traceback */
+	lua_pushliteral(L, "interrupted"); /* the traceback says where */
 	lua_error(L);
 }
 
-/* What the signal would have done without us. */
+/* Do what the signal would do by default. */
 static void end_by(int signo)
 {
 	signal(signo, SIG_DFL);
@@ -104,13 +105,13 @@ static void on_signal(int signo)
 {
 	int before = errno;
 	uint64_t one = 1;
-	if (!pthread_equal(pthread_self(), repl.owner)) { /* another thread's hooks are not to be touched */
+	if (!pthread_equal(pthread_self(), repl.owner)) { /* never touch the hooks of another thread */
 		pthread_kill(repl.owner, signo);
 		errno = before;
 		return;
 	}
 	if (signo != SIGINT && atomic_exchange(&repl.terminated, true) && signo == SIGTERM) end_by(signo);
-	/* A C function that does not return to Lua sees neither hook nor flag: a second Ctrl-C ends the process. */
+	/* A C function that does not return to Lua notices neither hook nor flag: repeated Ctrl-C ends the process. */
 	if (atomic_fetch_add(&repl.signals, 1) + 1 >= GIVE_UP && atomic_load(&repl.calling)) end_by(signo);
 	if (!atomic_load(&repl.calling)) {
 		if (write(repl.line_fd, &one, sizeof one) < 0) end_by(signo);
@@ -122,7 +123,7 @@ static void on_signal(int signo)
 	errno = before;
 }
 
-/* Ends waits in C: that takes locks, which a signal handler may not. */
+/* End waits in C. This takes locks, which a signal handler must not do. */
 static void *tell_waiters(void *arg)
 {
 	(void)arg;
@@ -149,13 +150,13 @@ lua_State *vigia__edit_switch(lua_State *co)
 {
 	if (co == NULL || !atomic_load(&repl.calling) || !pthread_equal(pthread_self(), repl.owner)) return NULL;
 	lua_State *before = atomic_exchange(&repl.L, co);
-	disarm(before); /* it may be resumed when all this is long over */
+	disarm(before); /* it may be resumed long after this expression */
 	if (atomic_load(&repl.signals) > 0) arm(co);
-	else disarm(co); /* inherited from the one that made it, or left there */
+	else disarm(co); /* inherited from its creator, or left over */
 	return before;
 }
 
-/* One that a shell or nohup made us ignore stays ignored. */
+/* Keep ignoring a signal that a shell or nohup made us ignore. */
 static void take_signal(int signo, const struct sigaction *action, struct sigaction *before)
 {
 	sigaction(signo, NULL, before);
@@ -203,10 +204,9 @@ static void signals_stop(void)
 
 /* ---- libedit ---- */
 
-/* How to load it. Stock lua5.4 is linked with readline, which has the same names: libedit would be given readline's
- * variables for its own, unless it looks at itself first (RTLD_DEEPBIND). Then it also looks at libc first, and that
- * must not be where the host has another malloc: what one allocates the other would free. Returns -1 if it is better
- * left alone. */
+/* The flags to load it with. Stock lua5.4 is linked with readline, which has the same names, so libedit would use
+ * readline's variables unless it searches itself first (RTLD_DEEPBIND). Then it also uses libc's malloc, which is wrong
+ * if the host has another one: one would free what the other allocated. Returns -1 if it must not be loaded. */
 static int load_flags(void)
 {
 	Dl_info info;
@@ -230,7 +230,7 @@ static bool load(void)
 	int flags = load_flags();
 	if (flags < 0) return false;
 	void *handle = dlopen("libedit.so.2", flags);
-	if (handle == NULL) handle = dlopen("libedit.so.0", flags); /* its name in other systems */
+	if (handle == NULL) handle = dlopen("libedit.so.0", flags); /* its name on other systems */
 	if (handle == NULL) return false;
 	struct {
 		void **to;
@@ -259,7 +259,7 @@ static bool load(void)
 	return true;
 }
 
-/* For the time of a call into libedit characters are the user's. Returns the locale to go back to. */
+/* Use the user's character set during a call into libedit. Returns the locale to restore. */
 static char *locale_enter(void)
 {
 	const char *known = setlocale(LC_CTYPE, NULL);
@@ -292,7 +292,7 @@ static int next_byte(void)
 	}
 }
 
-/* libedit takes what this returns for a wide character: put UTF-8 together. */
+/* libedit expects a wide character: decode UTF-8. */
 static int next_character(FILE *in)
 {
 	(void)in;
@@ -365,7 +365,7 @@ static char **complete(const char *text, int from, int to)
 
 /* ---- What Lua calls ---- */
 
-/* Open the history to be added to, and make the folders above it. */
+/* Open the history for appending, and create its folders. */
 static FILE *history_open(const char *path)
 {
 	char folder[4096];
@@ -389,7 +389,7 @@ static void line_write(FILE *file, const char *line)
 	fwrite("\n", 1, 1, file);
 }
 
-/* Give libedit the lines that are kept. A file that has become long is written again with the last of them. */
+/* Give the stored lines to libedit. A file that has become long is rewritten with the newest of them. */
 static void history_read(const char *path)
 {
 	char *line = NULL, *kept[HISTORY_MAX] = {0};
@@ -421,11 +421,12 @@ static void history_add(const char *path, const char *line)
 {
 	FILE *file = history_open(path);
 	if (file == NULL) return;
-	line_write(file, line); /* one write when it is closed: no other REPL's line gets in between */
+	line_write(file,
+	           line); /* written at once when the file is closed, so that another REPL's line cannot be mixed in */
 	fclose(file);
 }
 
-/* On another thread there is none: the terminal, and the coroutine that runs, are the REPL's. */
+/* Does the REPL run on this thread? Its terminal and coroutine must not be used on another. */
 static bool here(void)
 {
 	return repl.running && pthread_equal(pthread_self(), repl.owner);
@@ -447,10 +448,10 @@ int vigia__lua_edit_start(lua_State *L)
 	if (repl.edits) {
 		*lib.name = "vigia";
 		*lib.completion = complete;
-		*lib.append = '\0'; /* a name goes on with a dot or a parenthesis, rarely with a space */
+		*lib.append = '\0'; /* a dot or a parenthesis follows a name more often than a space */
 		*lib.breaks = " \t\n\"'`@$><=;|&{}()[]+-*/%^~#,";
 		*lib.getc = next_character;
-		char *before = locale_enter(); /* libedit decides now which bytes are letters */
+		char *before = locale_enter(); /* libedit determines here which bytes are letters */
 		lib.stifle_history(HISTORY_MAX);
 		if (history && (repl.history = strdup(history)) != NULL) history_read(history);
 		locale_leave(before);
@@ -459,13 +460,13 @@ int vigia__lua_edit_start(lua_State *L)
 	return 1;
 }
 
-/* Without editing: byte for byte, so that nothing is read ahead of what an expression may want to read itself. False:
- * the end. */
+/* Read without editing, byte by byte, so that input which the expression itself reads is not consumed. False: the
+ * end. */
 static bool read_plain(lua_State *L, const char *prompt)
 {
 	luaL_Buffer line;
 	fflush(stdout);
-	/* The user sees it; what is written to a file has nothing but values. */
+	/* Show the prompt to a user only: redirected output holds nothing but values. */
 	if (isatty(STDIN_FILENO) &&
 	    write(isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO, prompt, strlen(prompt)) < 0)
 		return false;
@@ -512,9 +513,9 @@ int vigia__lua_edit_line(lua_State *L)
 	if (line) {
 		if (line[0]) {
 			lib.add_history(line);
-			if (repl.history) history_add(repl.history, line); /* at once: a kill loses nothing of it */
+			if (repl.history) history_add(repl.history, line); /* at once, so that a kill does not lose the line */
 		}
-		lua_pushstring(L, line); /* for want of memory the line leaks, once */
+		lua_pushstring(L, line); /* if memory runs out here the line leaks, once */
 		free(line);
 		return 1;
 	}

@@ -1,16 +1,15 @@
 /*
- * edit.h - reading lines from a person: line editing, history and completion by libedit; and Ctrl-C, which stops a
- * running expression.
+ * edit.h - reads lines from a user, with editing, history and completion by libedit; Ctrl-C stops a running expression.
  *
- * All of it is for the REPL (lua/vigia/repl.lua), and none of it is part of the module's public names.
+ * For the REPL only (lua/vigia/repl.lua); not part of the public module.
  */
 #ifndef VIGIA_BIND_EDIT_H
 #define VIGIA_BIND_EDIT_H
 
 #include "lua_state.h"
 
-/* Before C resumes a coroutine or comes back from it, on any thread: which one runs now. Returns which one ran before;
- * NULL if no expression of a REPL runs on this thread, and then it does nothing. */
+/* Call it before C resumes a coroutine and after it returns, on any thread, with the one that runs now. Returns the one
+ * that ran before. Without a running expression of a REPL on this thread it does nothing and returns NULL. */
 lua_State *vigia__edit_switch(lua_State *co);
 /* Is the coroutine's hook the one that ends an expression? */
 bool vigia__edit_hooked(lua_State *co);
@@ -22,10 +21,10 @@ int vigia__lua_edit_start(lua_State *L);
 int vigia__lua_edit_line(lua_State *L);
 /* core.edit_call(f, ...) -> true, results... | false, error text with a traceback. Ctrl-C ends f. */
 int vigia__lua_edit_call(lua_State *L);
-/* core.edit_coroutines() -> functions for the library "coroutine", by name, that tell vigia__edit_switch() which one
- * runs (cap_libs.c). */
+/* core.edit_coroutines() -> functions for the library "coroutine", by name, that call vigia__edit_switch()
+ * (cap_libs.c). */
 int vigia__lua_edit_coroutines(lua_State *L);
-/* core.edit_stop(): the signals are as they were before. */
+/* core.edit_stop(): restore the signals. */
 int vigia__lua_edit_stop(lua_State *L);
 
 #endif

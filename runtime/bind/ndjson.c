@@ -1,10 +1,10 @@
 /*
- * ndjson.c - lines of JSON <-> events at full speed, for `vigia append` and `vigia events`: no Lua value is made on the
- * way.
+ * ndjson.c - converts lines of JSON to and from events for `vigia append` and `vigia events`, without making Lua
+ * values.
  *
- * Appending reads as much as there is and commits when nothing more is waiting, so that a slow producer sees each line
- * stored at once and a fast one shares commits. Both directions end cleanly on vigia__interrupted: they poll
- * vigia__interrupt_fd beside their own.
+ * Append reads all available input and commits when none is left, so that each line of a slow producer is stored at
+ * once, while many lines of a fast one share a commit. Both directions end cleanly on vigia__interrupted, because they
+ * also poll vigia__interrupt_fd.
  */
 #include "ndjson.h"
 
@@ -40,9 +40,8 @@ enum {
 	COMMIT_BYTES = 1 << 20,
 	COMMIT_EVENTS = 4096,
 	WRITE_BYTES = 1 << 18,
-	LINE_MIN = 16 << 20, /* a line may always have this length */
-	FOLLOW_NS =
-		1000000000 /* how long one wait of --follow lasts, before it looks whether anybody still reads the output */
+	LINE_MIN = 16 << 20,   /* a line may always be this long */
+	FOLLOW_NS = 1000000000 /* how long a wait of --follow lasts before it checks that the output still has a reader */
 };
 
 static int system_error(struct vigia_error *err, int number, const char *what)
@@ -75,13 +74,13 @@ struct append {
 	int fd;
 	int64_t size_max, line_max;
 	char serializer[65];     /* the store's */
-	struct vigia__buf input; /* what was read and not yet taken: input.data + taken .. input.len */
+	struct vigia__buf input; /* bytes read and not converted yet: input.data + taken .. input.len */
 	size_t taken;
 	size_t searched;          /* no line end before this */
 	struct vigia__buf events; /* encoded, not yet committed */
 	struct vigia__buf ends;
-	size_t waiting;         /* events in there */
-	uint64_t line;          /* the number of the last line taken, from 1 */
+	size_t waiting;         /* events in `events` */
+	uint64_t line;          /* the number of the last line converted, from 1 */
 	uint64_t first_waiting; /* the line of the first event in `events` */
 	uint64_t count, last_seq;
 };
@@ -100,12 +99,12 @@ static int append_gc(lua_State *L)
 	return 0;
 }
 
-static int no_memory(struct vigia_error *err)
+static int ndjson_no_memory(struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
 }
 
-/* Store what is waiting: all of it, or nothing of it and an error that names its lines. */
+/* Store all waiting events, or none with an error that names their lines. */
 static int commit(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {
 	if (a->waiting == 0) return VIGIA_OK;
@@ -113,7 +112,7 @@ static int commit(struct append *a, struct vigia_store *store, struct vigia_erro
 	                                .ends = (const size_t *)(void *)a->ends.data,
 	                                .count = a->waiting,
 	                                .len = a->events.len,
-	                                .now = true}; /* its answer is "stored", and it comes in bulk already */
+	                                .now = true}; /* the command reports what is stored, and shares commits already */
 	int rc = vigia__store_append(store, &request, err);
 	if (rc == VIGIA_OK) {
 		a->count += a->waiting;
@@ -142,7 +141,7 @@ static int bad_line(uint64_t line, struct vigia_error *err, int rc)
 	return rc;
 }
 
-/* Convert one line without its end. `cut`: nothing came behind it, not even a line end. */
+/* Convert one line without its end. `cut`: the input ended without a line end. */
 static int take_line(struct append *a, const char *s, size_t len, bool cut, struct vigia_error *err)
 {
 	a->line++;
@@ -156,7 +155,7 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 	if (rc == VIGIA_OK) rc = vigia__event_recode(&a->events, start, a->serializer, a->size_max, err);
 	if (rc == VIGIA_OK && vigia__buf_add(&a->ends, &a->events.len, sizeof(size_t)) != 0) {
 		a->events.len = start;
-		rc = no_memory(err);
+		rc = ndjson_no_memory(err);
 	}
 	if (rc == VIGIA_OK) {
 		if (a->waiting++ == 0) a->first_waiting = a->line;
@@ -170,8 +169,8 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 	return bad_line(a->line, err, rc);
 }
 
-/* Take all whole lines that were read; commits when enough is waiting, and then returns 1 so that progress can be
- * told. */
+/* Convert all complete lines read. When enough events wait, commit them and return 1, so that progress can be
+ * reported. */
 static int take_lines(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {
 	while (a->input.len > a->searched) {
@@ -197,7 +196,7 @@ static int take_lines(struct append *a, struct vigia_store *store, struct vigia_
 	return VIGIA_OK;
 }
 
-/* Read once more. 1: something came, 0: the end. */
+/* Read more input. 1: there was some, 0: the end. */
 static int read_more(struct append *a, struct vigia_error *err)
 {
 	if (a->taken) {
@@ -206,7 +205,7 @@ static int read_more(struct append *a, struct vigia_error *err)
 		a->searched -= a->taken;
 		a->taken = 0;
 	}
-	if (vigia__buf_reserve(&a->input, READ_BYTES) != 0) return no_memory(err);
+	if (vigia__buf_reserve(&a->input, READ_BYTES) != 0) return ndjson_no_memory(err);
 	for (;;) {
 		int rc = wait_fd(a->fd, POLLIN, -1, err);
 		if (rc < 0) return rc;
@@ -219,8 +218,8 @@ static int read_more(struct append *a, struct vigia_error *err)
 	}
 }
 
-/* One round, up to the next commit. 1: committed; 0: the input ended and all is stored; < 0: an error, what is before
- * it is stored. */
+/* One round, up to the next commit. 1: committed; 0: the input ended and everything is stored; < 0: an error, and
+ * everything before it is stored. */
 static int append_round(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {
 	int rc = 0;
@@ -230,14 +229,14 @@ static int append_round(struct append *a, struct vigia_store *store, struct vigi
 		if (a->waiting) {
 			rc = wait_fd(a->fd, POLLIN, 0, err);
 			if (rc < 0) break;
-			if (rc == 0) { /* nothing is there at the moment */
+			if (rc == 0) { /* no input at the moment */
 				rc = commit(a, store, err);
 				return rc < 0 ? rc : 1;
 			}
 		}
 		rc = read_more(a, err);
 		if (rc < 0) break;
-		if (rc == 0) { /* the last line may lack its end */
+		if (rc == 0) { /* the last line may have no line end */
 			size_t left = a->input.len - a->taken;
 			if (left) rc = take_line(a, (const char *)a->input.data + a->taken, left, true, err);
 			a->taken = a->searched = a->input.len;
@@ -245,7 +244,7 @@ static int append_round(struct append *a, struct vigia_store *store, struct vigi
 		}
 	}
 	if (rc > 0) return rc;
-	/* The end, an interruption or a bad line: what came before is stored in any case. */
+	/* At the end, an interruption or a bad line, store what came before. */
 	struct vigia_error first = *err;
 	int stored = commit(a, store, err);
 	if (stored == VIGIA_OK && rc < 0) *err = first;
@@ -258,7 +257,7 @@ int vigia__lua_ndjson_append(lua_State *L)
 	vigia__lua_check_store(L, 1);
 	lua_Integer fd = luaL_checkinteger(L, 2);
 	luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 2,
-	              "fd: must be a file descriptor"); /* poll would wait for a negative one for ever */
+	              "fd: must be a file descriptor"); /* poll ignores a negative one and would wait for ever */
 	if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
 	lua_settop(L, 3);
 	struct append *a = vigia__lua_new(L, sizeof *a, &append_key);
@@ -266,7 +265,7 @@ int vigia__lua_ndjson_append(lua_State *L)
 	struct vigia_error err = {0};
 	int rc;
 	do {
-		/* looked up each round: on_progress may have closed it */
+		/* checked each round, because on_progress may have closed it */
 		struct vigia_store *store = vigia__lua_check_store(L, 1);
 		if (store == NULL) {
 			rc = vigia__error(&err, VIGIA_ECLOSED, "the store is closed");
@@ -292,7 +291,7 @@ int vigia__lua_ndjson_append(lua_State *L)
 	return 3;
 }
 
-/* Consumes nothing: a file is looked into, of a pipe or terminal the system tells how much is there. */
+/* Consumes no input: reads a file at its position, asks the system how much a pipe or terminal has. */
 int vigia__lua_has_input(lua_State *L)
 {
 	vigia__lua_check_program(L, "has_input");
@@ -316,7 +315,7 @@ struct dump {
 	struct vigia_iterator from;
 	int64_t limit, fd;
 	bool follow;
-	bool regular;          /* the output is a file: writing never blocks for long */
+	bool regular;          /* the output is a file, so that writing never blocks for long */
 	struct vigia__buf out; /* lines not yet written */
 	struct vigia_batch *batch;
 	uint64_t count; /* lines written or in `out` */
@@ -353,8 +352,8 @@ static int output_error(struct vigia_error *err, int number)
 	return system_error(err, number, "cannot write the output");
 }
 
-/* Write all of `out`. A pipe or terminal gets what it surely takes (a page), so that an interruption is never stuck
- * behind a reader that does not read. */
+/* Write all of `out`. A pipe or terminal gets only what it accepts for sure (a page), so that a reader that does not
+ * read cannot delay an interruption. */
 static int flush(struct dump *d, struct vigia_error *err)
 {
 	enum { SURE = 4096 };
@@ -374,7 +373,7 @@ static int flush(struct dump *d, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-/* Has the reader at the other end of the pipe gone? */
+/* Check that the pipe still has a reader. */
 static int check_reader(struct dump *d, struct vigia_error *err)
 {
 	struct pollfd fd = {.fd = (int)d->fd};
@@ -382,7 +381,7 @@ static int check_reader(struct dump *d, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-/* The batch as lines. *next is moved back to behind the last event that was written, or that is damaged. */
+/* Write the batch as lines. After a failure *next is after the event that caused it. */
 static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia_error *err)
 {
 	int rc = VIGIA_OK;
@@ -397,7 +396,7 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 				err->seq_num = event.seq_num;
 			}
 		}
-		if (rc == VIGIA_OK && vigia__buf_add(&d->out, "\n", 1) != 0) rc = no_memory(err);
+		if (rc == VIGIA_OK && vigia__buf_add(&d->out, "\n", 1) != 0) rc = ndjson_no_memory(err);
 		if (rc != VIGIA_OK) {
 			d->out.len = before;
 			*next = vigia__iterator_after(d->batch->entries[i].seq_num);
@@ -415,7 +414,7 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 static int dump_loop(struct dump *d, struct vigia_store *store, const struct vigia__filter *filter,
                      const struct vigia__cancel *cancel, struct vigia_error *err)
 {
-	uint64_t last = 0; /* without follow: what is appended from now on is not waited for, and not run after either */
+	uint64_t last = 0; /* without follow: do not output events appended from now on */
 	bool complete = false;
 	int rc = vigia_store_latest(store, &last, err);
 	while (rc == VIGIA_OK && !complete && !atomic_load(&vigia__interrupted)) {
@@ -427,14 +426,14 @@ static int dump_loop(struct dump *d, struct vigia_store *store, const struct vig
 		if (rc < 0) break;
 		rc = write_batch(d, &next, err);
 		if (rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL)
-			d->from = next; /* else some of it may not have been written: rather twice than never */
+			d->from = next; /* otherwise some may not be written yet, and writing them twice is better than never */
 		if (rc == VIGIA_OK && d->follow && d->batch->count == 0) rc = check_reader(d, err);
-		/* `next` is resolved: after(N), or an at(N) that nothing was found for */
+		/* `next` is resolved: after(N), or at(N) without an event */
 		complete = rc == VIGIA_OK &&
 		           ((d->limit && d->count >= (uint64_t)d->limit) || (!d->follow && vigia__iterator_first(next) > last));
 	}
 	if (rc < 0 && rc != VIGIA_EINTERRUPTED) return rc;
-	/* Following ends no other way; without it, something is missing. */
+	/* --follow always ends by an interruption. Without it, events are missing. */
 	if (atomic_load(&vigia__interrupted) && !d->follow && !complete)
 		return vigia__error(err, VIGIA_EINTERRUPTED, "interrupted before the last event was written");
 	return VIGIA_OK;
@@ -461,7 +460,7 @@ int vigia__lua_ndjson_dump(lua_State *L)
 		rc = output_error(&err, errno);
 	} else {
 		d->regular = S_ISREG(st.st_mode);
-		fflush(stdout); /* what Lua printed before comes before */
+		fflush(stdout); /* write what Lua printed before first */
 		struct vigia__interrupt_bell interruption = {.wake = store->backend->wake};
 		struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell};
 		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};

@@ -1,5 +1,5 @@
 /*
- * ndjson.h - the command line's bulk paths; not part of the module's public names.
+ * ndjson.h - fast input and output for the command line; not part of the public module.
  */
 #ifndef VIGIA_BIND_NDJSON_H
 #define VIGIA_BIND_NDJSON_H
@@ -7,7 +7,7 @@
 #include <lua.h>
 
 void vigia__lua_ndjson_init(lua_State *L);
-/* core.has_input(fd) -> boolean | nil, err: waits until something can be read, or the end is there (false) */
+/* core.has_input(fd) -> boolean | nil, err: waits until something can be read, or the input ends (false) */
 int vigia__lua_has_input(lua_State *L);
 /* core.ndjson_append(store, fd, on_progress | nil) -> count, last_seq, err | nil */
 int vigia__lua_ndjson_append(lua_State *L);

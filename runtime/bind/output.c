@@ -1,8 +1,8 @@
 /*
- * output.c - the buffer behind a script's print, how it is written, and its place in a Lua state.
+ * output.c - the buffer behind a script's print: writing it, and its functions in a Lua state.
  *
- * io.stdout of a script is a Lua file like any other, over a FILE of ours whose writes come here (fopencookie): so all
- * of its methods, io.write and io.output work as they do on the standard one. That FILE buffers nothing itself.
+ * A script's io.stdout is an ordinary Lua file over a FILE whose writes come here (fopencookie), so all of its methods,
+ * io.write and io.output work as usual. That FILE itself does not buffer.
  */
 #include "output.h"
 
@@ -24,16 +24,16 @@
 #include "interrupt.h"
 
 enum {
-	MOMENT_NS = 20000000, /* a line that comes this long after the last write is written at once: its handler may go on
+	MOMENT_NS = 20000000, /* a line this long after the last write is written at once, because its handler may run on
 	                         for long */
-	LARGE = 64 * 1024,    /* then it is written before the event ends */
-	PIECE = 4096,         /* what a pipe that is ready takes without blocking */
-	LOOK_MS = 50,         /* how often a wait looks whether the watcher is to stop */
-	GRACE_MS = 500        /* how long the output may take nothing when it is */
+	LARGE = 64 * 1024,    /* a larger buffer is written before the event ends */
+	PIECE = 4096,         /* bytes that a ready pipe accepts without blocking */
+	LOOK_MS = 50,         /* how often a wait checks whether the watcher must stop */
+	GRACE_MS = 500        /* how long the output may accept nothing when it must */
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* held while writing */
-static struct vigia__buf rest; /* under the mutex: of a line that was written in part. The next write begins with it. */
+static struct vigia__buf rest; /* under the mutex: the rest of a partly written line. The next write begins with it. */
 static atomic_bool gone;
 
 bool vigia__output_gone(void)
@@ -43,7 +43,7 @@ bool vigia__output_gone(void)
 
 /* ---- writing ---- */
 
-/* A wait that has lasted for a while is over when the watcher is to stop, and so is each one after that. */
+/* When the watcher must stop, end a wait that has lasted for a while, and each wait after that. */
 static bool give_up(struct vigia__output *o, int waited_ms)
 {
 	if (o->killed && atomic_load(o->killed)) return true;
@@ -64,19 +64,19 @@ static int lock(struct vigia__output *o)
 	}
 }
 
-/* Wait until the output takes something. 0, or why it is no longer waited for. */
+/* Wait until the output accepts bytes. 0, or the errno that ends the wait. */
 static int wait_ready(struct vigia__output *o)
 {
 	for (int waited_ms = 0;; waited_ms += LOOK_MS) {
 		struct pollfd fd = {.fd = STDOUT_FILENO, .events = POLLOUT};
 		int n = poll(&fd, 1, LOOK_MS);
-		if (n > 0) return 0; /* an error, too: the write tells */
+		if (n > 0) return 0; /* also for an error, which the write returns */
 		if (n < 0 && errno != EINTR) return errno;
 		if (give_up(o, waited_ms)) return ECANCELED;
 	}
 }
 
-/* Under the mutex: *done bytes were written. */
+/* Under the mutex: write, and set *done to the number of bytes written. */
 static int write_bytes(struct vigia__output *o, const uint8_t *bytes, size_t len, size_t *done)
 {
 	struct stat st;
@@ -93,7 +93,7 @@ static int write_bytes(struct vigia__output *o, const uint8_t *bytes, size_t len
 	return 0;
 }
 
-/* The first `count` bytes are gone. */
+/* Remove the first `count` bytes. */
 static void take_off(struct vigia__buf *buf, size_t count)
 {
 	buf->len -= count;
@@ -119,7 +119,7 @@ static int write_rest(struct vigia__output *o)
 	return 0;
 }
 
-/* Under the mutex: the first `len` bytes of the buffer. */
+/* Under the mutex: write the first `len` bytes of the buffer. */
 static int write_first(struct vigia__output *o, size_t len)
 {
 	size_t done;
@@ -138,7 +138,7 @@ static int write_first(struct vigia__output *o, size_t len)
 	return number;
 }
 
-/* What the application itself has printed so far comes first, as it did when both wrote to the same stream. */
+/* Write what the application itself has printed so far first, as if both used the same stream. */
 static void flush_stdout(void)
 {
 	if (ftrylockfile(stdout) != 0) return;
@@ -146,7 +146,7 @@ static void flush_stdout(void)
 	funlockfile(stdout);
 }
 
-/* The reader has left, and the program ends: nothing more is to be said. */
+/* The reader has closed the output and the program ends: discard everything. */
 static void leave(struct vigia__output *o)
 {
 	atomic_store(&gone, true);
@@ -155,7 +155,7 @@ static void leave(struct vigia__output *o)
 	o->owes = false;
 }
 
-/* To another sink, which keeps what it cannot write, and is asked again about that. */
+/* Give the bytes to the sink, which keeps what it cannot write, and is called again for that. */
 static int pour(struct vigia__output *o, size_t len)
 {
 	int number;
@@ -190,7 +190,7 @@ int vigia__output_flush(struct vigia__output *o)
 	return write_out(o, o->buf.len);
 }
 
-/* Whole lines, of which others may write some in between. */
+/* Write whole lines. Other outputs may write between them. */
 static int flush_lines(struct vigia__output *o)
 {
 	const uint8_t *end = o->buf.len ? memrchr(o->buf.data, '\n', o->buf.len) : NULL;
@@ -213,7 +213,7 @@ int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
 	             ? memchr(bytes, '\n', len) != NULL
 	             : o->buf.len >= LARGE || (line && vigia__coarse_ns() - o->written_ns >= MOMENT_NS))
 		flush_lines(o);
-	return 0; /* what could not be written is kept; the end tells */
+	return 0; /* what could not be written is kept; the flush at the end returns the error */
 }
 
 /* ---- life ---- */
@@ -251,15 +251,16 @@ void vigia__output_begin(struct vigia__output *o)
 const char *vigia__output_problem(int number, char *out, size_t size)
 {
 	char text[128];
-	const char *reason =
-		number == ECANCELED ? "nobody takes it, and the watcher is to stop" : strerror_r(number, text, sizeof text);
+	const char *reason = number == ECANCELED ? "its reader accepts nothing, and the watcher must stop"
+	                                         : strerror_r(number, text, sizeof text);
 	snprintf(out, size, "the output cannot be written: %s", reason);
 	return out;
 }
 
 /* ---- in a Lua state ---- */
 
-static const char output_key; /* registry[&output_key]: the output. An upvalue could be changed by debug.setupvalue */
+static const char
+	output_key; /* registry[&output_key]: the output. Not an upvalue, which debug.setupvalue could change */
 
 static struct vigia__output *output_of(lua_State *L)
 {
@@ -269,7 +270,7 @@ static struct vigia__output *output_of(lua_State *L)
 	return o;
 }
 
-/* As the standard one, but what cannot be written is an error. */
+/* As the standard function, but raises an error if the text cannot be written. */
 static int print(lua_State *L)
 {
 	luaL_Buffer line;
@@ -302,7 +303,7 @@ static bool is_ours(lua_State *L)
 	return stream && stream->closef && stream->f == output_of(L)->file;
 }
 
-/* The original, upvalue 1, with the same arguments. */
+/* Call the original, upvalue 1, with the same arguments. */
 static int original(lua_State *L)
 {
 	lua_pushvalue(L, lua_upvalueindex(1));
@@ -330,8 +331,7 @@ static int set_buffer(lua_State *L)
 	return 1;
 }
 
-/* os.execute, io.popen, os.exit: what another program prints comes behind what the script has
- * printed. */
+/* os.execute, io.popen, os.exit: write the script's output before that of another program. */
 static int write_first_of_all(lua_State *L)
 {
 	vigia__output_flush(output_of(L));
