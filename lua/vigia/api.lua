@@ -2,7 +2,7 @@
 -- api.lua - the Lua API of Vigia, described once, in lua-language-server's format. Not loaded at run time; a spec compares it with
 -- what the module has.
 --
--- Wrong use (a missing argument, a wrong type, a wrong option) raises. What can go wrong at run time returns nil and a vigia.Error.
+-- Wrong use (a missing argument, a wrong type, a wrong option) raises. A failure at run time returns nil and a vigia.Error.
 -- Durations are numbers of seconds, timestamps integers of nanoseconds since the Unix epoch.
 
 ---The module.
@@ -18,7 +18,7 @@ vigia._VERSION = "vigia 0.1.0"
 ---@type lightuserdata
 vigia.null = nil
 
----What a function returns beside nil when something went wrong at run time.
+---Returned with nil after a failure at run time.
 ---`tostring(err)` is a sentence; compare `err.code`.
 ---@class vigia.Error
 ---@field code string a stable name: "store_closed", "checkpoint_not_found", "handler_error", ... (lua/README.md, "Errors")
@@ -28,7 +28,7 @@ vigia.null = nil
 ---@field watcher_id string? the watcher concerned
 ---@field traceback string? where a Lua handler raised it
 
----An event as it is stored.
+---A stored event.
 ---@class vigia.Event
 ---@field seq_num integer from 1, consecutive, never reused
 ---@field operation string "CREATE", "UPDATE", "DELETE" or your own
@@ -41,7 +41,7 @@ vigia.null = nil
 ---@field kind "trim_horizon"|"latest"|"at_sequence_number"|"after_sequence_number"
 ---@field seq_num integer 0 for the first two kinds
 
----Which events a watcher or a read wants; both lists must match.
+---Which events to read or handle; both lists must match.
 ---@class vigia.Filter
 ---@field object_types? string[] absent or empty: all
 ---@field operations? string[] absent or empty: all
@@ -97,7 +97,7 @@ vigia.null = nil
 ---@field retention_passes_checkpoints? boolean Let max_events and max_bytes remove events that a lagging watcher has
 ---not handled. Default: false. Belongs to the file.
 
----Open the store in a file, or make it. ":memory:" is a store without a file.
+---Open the store in a file, or create it. ":memory:" is a store without a file.
 ---@param path string
 ---@param options? vigia.StoreOptions
 ---@return vigia.Store? store
@@ -108,16 +108,16 @@ function vigia.open(path, options) end
 ---@return vigia.Iterator
 function vigia.trim_horizon() end
 
----Only what comes after now.
+---After the last event: only later ones.
 ---@return vigia.Iterator
 function vigia.latest() end
 
----From number n on.
+---At number n.
 ---@param n integer
 ---@return vigia.Iterator
 function vigia.at_sequence_number(n) end
 
----From the one after number n on.
+---After number n.
 ---@param n integer
 ---@return vigia.Iterator
 function vigia.after_sequence_number(n) end
@@ -133,7 +133,7 @@ function vigia.array(t) end
 ---@return boolean
 function vigia.is_array(t) end
 
----From now on the objects of this type that are maps come back with the class as their metatable, in this Lua state.
+---Give the objects of this type that are maps the class as their metatable when they are decoded in this Lua state.
 ---@param name string an object type
 ---@param class table
 ---@return true? ok
@@ -145,19 +145,19 @@ function vigia.register_type(name, class) end
 ---@field registry? vigia.Registry whose watchers' stats watchers() shows
 ---@field env? table what names mean at the prompt (default: _G)
 
----A prompt in the terminal: reads Lua, prints values, until Ctrl-D. Returns whether nothing failed. One at a time in a process; while it
----runs, SIGINT, SIGTERM and SIGHUP are its own.
+---Run a prompt in the terminal: it evaluates Lua until Ctrl-D. Returns whether nothing failed. Only one can run in a process. It handles
+---SIGINT, SIGTERM and SIGHUP meanwhile.
 ---@param options? vigia.ReplOptions
 ---@return boolean good
 function vigia.repl(options) end
 
----Has the object type a class?
+---Does the object type have a class?
 ---@param name string an object type
 ---@return boolean
 function vigia.is_type_registered(name) end
 
----Wait. In a handler the other watchers of the registry go on meanwhile; anywhere else the call blocks.
----In a stopping watcher it ends with an error of code "stopping", as soon as all other coroutines had their turn.
+---Wait. In a handler the registry's other watchers continue meanwhile; elsewhere the call blocks.
+---In a stopping watcher it ends with an error of code "stopping" once all other coroutines had a turn.
 ---@param seconds number
 ---@return true? ok
 ---@return vigia.Error? err
@@ -187,8 +187,8 @@ function vigia.to_json(event) end
 ---@class vigia.Store
 local Store = {}
 
----Conditions of a store_event or store_events. A call whose key is known stores nothing and returns the numbers of the call that brought
----it, whatever its events and if_last are; a key is known for as long as the last event it brought is kept.
+---Conditions of a store_event or store_events. If the key is known, the call stores nothing, whatever its events and if_last
+---are, and returns the numbers of the call that stored the key. A key is known while the last event stored with it is kept.
 ---@class vigia.AppendOptions
 ---@field if_last? integer store only if the last number ever given is this one; else "sequence_conflict"
 ---@field key? string 1 to 255 bytes: the call, a list of events too, is stored once, however often it is sent
@@ -303,8 +303,8 @@ function Store:holds() end
 ---@field reason "done"|"off"|"no_checkpoint"|"held"|"bound" why it went no further; "bound": the run was long enough, call it again
 ---@field held_by string? the watcher id whose checkpoint or hold keeps the rest
 
----Remove now what the collector in the background would: events older than gc_age_threshold that every watcher has seen, and what is
----beyond max_events and max_bytes. One run, with its bounds.
+---Do one run of the background collector now, with its bounds: remove events older than gc_age_threshold that every watcher has finished,
+---and those beyond max_events and max_bytes.
 ---@return vigia.Collected? collected
 ---@return vigia.Error? err
 function Store:gc() end
@@ -342,7 +342,7 @@ function Store:gc() end
 ---@field max_bytes integer
 ---@field retention_passes_checkpoints boolean
 
----What is in the store, and how it was made.
+---The store's content, and the settings of its file.
 ---@return vigia.StoreStats? stats
 ---@return vigia.Error? err
 function Store:stats() end
@@ -368,7 +368,7 @@ function Store:stats() end
 ---@return vigia.Error? err
 function Store:configure(settings) end
 
----Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none").
+---Commit the events that wait in memory (durability "interval"), or bring committed ones to the disk (durability "none").
 ---@return integer? seq_num the last number ever given
 ---@return vigia.Error? err what waits goes on waiting
 function Store:sync() end
@@ -376,15 +376,15 @@ function Store:sync() end
 ---@class vigia.BackupOptions
 ---@field compact? boolean leave out free pages (default false); meanwhile a map that must grow cannot: "store_full"
 
----Copy the store, as it is at one moment, into a new file, while others go on using it. The copy is a store with an id of its own.
+---Copy the store, as of one moment, to a new file. Others may use it meanwhile. The copy is a store with an id of its own.
 ---@param path string "file_exists": nothing is overwritten; what could not be finished is not left behind
 ---@param options? vigia.BackupOptions
 ---@return true? ok
 ---@return vigia.Error? err
 function Store:backup(path, options) end
 
----End the service of this handle: waiting calls return, later ones return "store_closed". Safe twice. What waits in memory is committed,
----for which a full map is exceeded. A handle that is collected tells by a warning (`warn`) what could not be.
+---Close this handle: waiting calls return, later ones return "store_closed". May be called twice. Events that wait in memory are committed,
+---if necessary beyond a full map. A collected handle warns (`warn`) about those that could not be.
 ---@return true? ok
 ---@return vigia.Error? err what waited could not be committed, with the number of events; the handle is closed all the same
 function Store:close() end
@@ -398,7 +398,7 @@ local Registry = {}
 ---@alias vigia.Handler fun(event: vigia.Event, ctx: vigia.Context): any
 ---A handler fails if it raises an error, or returns nil or false and a message, or a function or a thread. Anything else is a success.
 
----What a handler gets beside its event.
+---A handler's second argument.
 ---@class vigia.Context
 ---@field attempt integer 1 for the first try
 ---@field watcher vigia.Watcher
@@ -431,7 +431,8 @@ local Registry = {}
 ---@field on_error? fun(err: vigia.Error, event: vigia.Event?, ctx: vigia.Context) A function (err, event, ctx), called
 ---for every failure.
 
----What a script can be told beside the options of any watcher; they win over those in its table. Functions (on_error, where) belong there.
+---Options of a watcher whose handler is a script. They win over those in the script's table. Functions (on_error, where) belong in that
+---table.
 ---@class vigia.ScriptOptions: vigia.WatchOptions
 ---@field set? table A table of plain values, copied for the script, which finds it as `set`.
 ---@field reload? boolean Load the script's new code whenever its file changes. Default: false.
@@ -444,13 +445,13 @@ local Registry = {}
 ---@field worker_program? string With isolation "process": path of the program vigia (default: the running one, the one
 ---of the same build, PATH).
 
----A script is called once, with this.
+---The argument of a script, which is called once.
 ---@class vigia.Given
 ---@field store vigia.Store
 ---@field log fun(level: "debug"|"info"|"warn"|"error", message: string) into the log of the registry that watches
 ---@field set table
 
----It returns its handler, or this and any option of a watcher but auto_start.
+---A script returns its handler, or this table, which may also have any option of a watcher except auto_start.
 ---@class vigia.Script
 ---@field id? string if registry:watch is given none (default: the file's name without .lua)
 ---@field handle vigia.Handler
@@ -473,26 +474,26 @@ function Registry:watch(id, handler, options) end
 ---@return vigia.Error? err "watcher_not_found"
 function Registry:get_watcher(id) end
 
----Take out a watcher that is idle or stopped: its id is free, its memory goes with its last handle, and its checkpoint stays. An ephemeral
----watcher leaves by itself once a stop that was asked for is done; its handle still tells its stats and can start it again.
+---Remove an idle or stopped watcher from the registry. Its id is free, its memory is freed with its last handle, and its checkpoint stays.
+---An ephemeral watcher removes itself after a requested stop; its handle still has stats, and can start it again.
 ---@param id string
 ---@return true? ok
 ---@return vigia.Error? err "watcher_not_found", "invalid_state": it is running or stopping
 function Registry:remove(id) end
 
----Run a function as a coroutine of this registry, beside the watchers. In it vigia.sleep, a get_events that waits and store_event let the
----others go on; appends of several coroutines share a commit. An error in it goes to the log.
+---Run a function as a coroutine of this registry, beside the watchers. In it vigia.sleep, a waiting get_events and store_event let the
+---others run; appends of several coroutines share a commit. An error in it is logged.
 ---@param f fun()
 ---@return true? ok
 ---@return vigia.Error? err
 function Registry:spawn(f) end
 
----Drive the watchers, and what was spawned, until none is running any more.
+---Drive the watchers and spawned functions until none is running.
 ---@return true? ok
 ---@return vigia.Error? err "interrupted"
 function Registry:run() end
 
----One round, for an application with a loop of its own: do what is due; if nothing is, wait up to `timeout` seconds for it.
+---Do one round, for an application with a loop of its own: do what is due; if nothing is, wait up to `timeout` seconds.
 ---@param timeout? number seconds, 0 = do not wait (default 0)
 ---@return boolean? worked whether anything was done
 ---@return vigia.Error? err "interrupted"
@@ -513,9 +514,9 @@ function Registry:pollfd() end
 ---@return vigia.Error? err names those that did not stop
 function Registry:stop(options) end
 
----Save progress and end the service of this registry; a `<close>` variable and the collector do the same. A function handler that waits
----goes on no more, and its event comes again; a script's handler in progress is waited for. Afterwards all methods of the registry and its
----watchers raise. Safe twice; raises in one of its own handlers. Stop first where handlers shall finish.
+---Save progress and close the registry, as a `<close>` variable and the collector do. A waiting function handler is abandoned, and its
+---event comes again; a script's handler in progress finishes first. Afterwards all methods of the registry and its watchers raise. May be
+---called twice; raises in one of its own handlers. Call stop first to let handlers finish.
 ---@return true
 function Registry:close() end
 
@@ -549,7 +550,7 @@ function Watcher:id() end
 ---@field last_reload_error vigia.Error? why new code did not take over, the last time it was tried
 ---@field stop_error vigia.Error? why its checkpoint could not be saved when it stopped, or what its stop function failed with
 
----What it is doing, and what it has done since it was created.
+---Its state, and counts since it was created.
 ---@return vigia.WatcherStats
 function Watcher:stats() end
 
@@ -559,7 +560,7 @@ function Watcher:stats() end
 ---@return vigia.Error? err "watcher_ephemeral", "position_out_of_range"
 function Watcher:checkpoint(n) end
 
----Stop, save n as the checkpoint, go on with n+1.
+---Stop, save n as the checkpoint, continue with n+1.
 ---@param n integer
 ---@return true? ok
 ---@return vigia.Error? err "position_out_of_range"
@@ -571,54 +572,55 @@ function Watcher:seek_to_offset(n) end
 ---@return vigia.Error? err "handler_exists"
 function Watcher:set_handler(handler) end
 
----Start an idle or a stopped watcher, behind its checkpoint.
+---Start an idle or stopped watcher, after its checkpoint.
 ---@return true? ok
 ---@return vigia.Error? err "no_handler", "invalid_state", "script_error"
 function Watcher:start() end
 
----Take over a script's new code, between two events: the old code's stop, the new code's init. Where the new code does not load, or its
----init fails, the old goes on. Waits for the handler in progress; asked for by the script's own handler, it follows when that returns.
+---Load a script's new code, between two events: call the old code's stop and the new code's init. If the new code does not load, or its
+---init fails, the old code continues. Waits for the handler in progress. Called from the script's own handler, it takes effect when that
+---returns.
 ---@return true? ok
 ---@return vigia.Error? err "script_error"; "not_supported" for a handler that is a function
 function Watcher:reload() end
 
----Let the handler in progress finish, save progress, stop. From its own handler: takes effect when that returns. In a coroutine of the
----registry the others go on meanwhile.
+---Let the handler in progress finish, save progress, stop. From its own handler: takes effect when that returns. In a coroutine of
+---the registry the others run meanwhile.
 ---@param options? vigia.StopOptions
 ---@return boolean stopped whether it finished in time
 function Watcher:stop(options) end
 
----- require "vigia.testing": doubles for tests of handlers, and of what uses a registry ----
+---- require "vigia.testing": doubles for testing handlers and code that uses a registry ----
 
 ---@class vigia.testing
 local testing = {}
 
----A store in memory; raises if the options are wrong. Nothing collects in it unless `collect = true` is given.
+---A store in memory; raises if the options are wrong. It has no collector unless `collect = true` is given.
 ---@param options? vigia.StoreOptions
 ---@return vigia.Store
 function testing.store(options) end
 
 ---A clock that is moved by hand: give it to vigia.registry as `clock`. Backoff, vigia.sleep, long polls in function handlers and
----checkpoint_interval go by it; the timeout of a stop, and handlers that are scripts, do not.
+---checkpoint_interval use it; the timeout of a stop, and scripts, do not.
 ---@return vigia.Clock
 function testing.clock() end
 
----A handler that writes down its calls and can be told to fail. Watch with its `handle`.
+---A handler that records its calls and can be set to fail. Pass its `handle` to registry:watch.
 ---@param action? vigia.Handler what it does when it does not fail
 ---@return vigia.testing.Handler
 function testing.handler(action) end
 
----A store over another one that writes down its calls and fails as it is told; vigia.registry takes it.
+---A wrapper of a store that records calls and can be set to fail; vigia.registry accepts it.
 ---@param inner? vigia.Store default: a store in memory
 ---@return vigia.testing.MockStore
 function testing.mock_store(inner) end
 
----An event to call a handler with: these fields, and values for those left out.
+---An event for calling a handler: these fields, and defaults for the others.
 ---@param fields? table
 ---@return vigia.Event
 function testing.event(fields) end
 
----A context to call a handler with: these fields, a watcher that is a double, a store in memory. Needs luassert.
+---A context for calling a handler: these fields, a watcher double, a store in memory. Needs luassert.
 ---@param fields? table
 ---@return vigia.Context
 function testing.context(fields) end
@@ -629,7 +631,7 @@ function testing.context(fields) end
 ---@return vigia.Watcher
 function testing.watcher(id, stats) end
 
----A registry whose methods are luassert's spies; it keeps the handlers and runs them when told to deliver. Needs luassert.
+---A registry whose methods are luassert's spies; it keeps the handlers, and deliver runs them. Needs luassert.
 ---@param store? vigia.Store the `store` of the handlers' contexts
 ---@return vigia.testing.Registry
 function testing.registry(store) end
@@ -641,7 +643,7 @@ local Clock = {}
 ---@return number
 function Clock:now() end
 
----Move it on, and let what is due happen with the next step.
+---Move it forward. What is due then happens at the next step.
 ---@param seconds number
 ---@return number now
 function Clock:advance(seconds) end
@@ -674,11 +676,11 @@ function Handler:fail_on(which, err) end
 ---@return vigia.testing.Handler
 function Handler:fail_always(err) end
 
----Forget all that it was told.
+---Clear all failures set.
 ---@return vigia.testing.Handler
 function Handler:succeed() end
 
----The numbers of the events it was called with.
+---The numbers of the events it got.
 ---@param only_handled? boolean without the calls that were told to fail
 ---@return integer[]
 function Handler:seq_nums(only_handled) end
@@ -700,13 +702,13 @@ local MockStore = {}
 ---@return vigia.testing.MockStore
 function MockStore:fail_next(method, err, count) end
 
----Let all calls of a method fail from now on.
+---Make all calls of a method fail from now on.
 ---@param method string
 ---@param err? vigia.Error|table|string
 ---@return vigia.testing.MockStore
 function MockStore:fail_always(method, err) end
 
----Forget what it was told, for one method or all.
+---Clear the failures set, for one method or all.
 ---@param method? string
 ---@return vigia.testing.MockStore
 function MockStore:succeed(method) end

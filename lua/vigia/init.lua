@@ -1,4 +1,4 @@
--- init.lua - the module `vigia`: the public names of its C part. They are described in api.lua.
+-- init.lua - the module `vigia`: the public names of its C part, described in api.lua.
 
 local core = require "vigia.core"
 
@@ -14,7 +14,7 @@ for _, name in ipairs {
 	M[name] = core[name]
 end
 
--- A store written in Lua is a table; those of ours are userdata. What is wrong is wrong where the caller is, not here.
+-- A store written in Lua is a table; ours are userdata. Errors name the caller's position, not this file's.
 function M.registry(store, options)
 	if type(store) == "table" then
 		local registry, err = require "vigia.lua_registry".new(store, options) -- no tail call: it counts levels
@@ -25,7 +25,7 @@ function M.registry(store, options)
 	return registry, err
 end
 
--- A prompt inside an application; its code is loaded when it is asked for.
+-- A prompt inside an application. Its code is loaded on the first call.
 function M.repl(options)
 	local good = require("vigia.repl").run(options) -- no tail call: it counts levels
 	return good

@@ -1,4 +1,4 @@
--- repl.lua - a prompt over a store: expressions, their values, and short commands. `vigia repl` and vigia.repl().
+-- repl.lua - a prompt over a store: evaluates expressions, and has short commands. `vigia repl` and vigia.repl().
 
 local core = require "vigia.core"
 local show = require "vigia.show"
@@ -10,7 +10,7 @@ local CLASSES <const> = {store = "vigia.Store", registry = "vigia.Registry"}
 
 local WIDTH = 100 -- columns of a table on one line
 local LIMIT = 20 -- events, unless more are asked for
-local KNOWN_EVENTS = 1000 -- whose object types completion offers
+local KNOWN_EVENTS = 1000 -- searched for object types by completion
 
 local HELP = [[
 events{from=, type=, operation=, where=, limit=}   a list of events; from: a number (1), below 0 from the
@@ -22,8 +22,8 @@ checkpoints()    watcher id -> number
 stats()          what is in the store and how it was made
 store, vigia     the store and the module, with all their functions
 help()           this text
-An expression prints its value; any Lua goes. A line that is not finished goes on in the next one. Globals stay, locals end with
-their line. Tab completes, Ctrl-C stops what runs or drops the line, Ctrl-D leaves.]]
+An expression prints its value. Any Lua code works. An unfinished line continues on the next one. Globals stay, locals end with
+their line. Tab completes, Ctrl-C stops the running expression or drops the line, Ctrl-D leaves.]]
 
 ---- lists of events ----
 
@@ -40,7 +40,7 @@ local function event_line(event)
 	return #line > 160 and line:sub(1, (utf8.offset(line, 0, 157) or 157) - 1) .. "..." or line
 end
 
--- A number as an integer, nil if it is none.
+-- A number as an integer, nil if it is not one.
 local function whole(value)
 	return type(value) == "number" and math.tointeger(value) or nil
 end
@@ -83,7 +83,7 @@ local function commands(store, registry)
 			if not result then return nil, err end
 			table.move(result.events, 1, #result.events, #found + 1, found)
 			if result.next_event_iterator == request.event_iterator then break end
-			-- Others may store faster than this reads.
+			-- Stop at the last event from the start: others may store faster than this reads.
 			if #found > 0 and found[#found].seq_num >= latest then break end
 			request.event_iterator = result.next_event_iterator
 		end
@@ -141,13 +141,13 @@ local function known_names(store)
 	for _, event in ipairs(result and result.events or {}) do names[event.object_type] = true end
 	for id in pairs(store:checkpoints() or {}) do names[id] = true end
 	for id in pairs(store:holds() or {}) do names[id] = true end
-	for name in pairs(names) do -- what would not stand in a string as it is
+	for name in pairs(names) do -- names that a string literal cannot contain unescaped
 		if text.printable(name) ~= name or name:find("[\"'\\]") then names[name] = nil end
 	end
 	return names
 end
 
--- Where the string begins that a line ends in, or nil.
+-- Where the unfinished string at the end of a line begins, or nil.
 local function open_string(line)
 	local at = 1
 	while true do
@@ -181,7 +181,7 @@ local function names_of(value, add)
 	end
 end
 
--- A field without running anybody's code but plain __index tables.
+-- A field, following __index tables but calling no functions.
 local function field(value, name)
 	for _ = 1, 10 do
 		local found = type(value) == "table" and rawget(value, name)
@@ -192,7 +192,7 @@ local function field(value, name)
 	end
 end
 
----The words that could stand for line:sub(from + 1, to), which is what is before the cursor since the last separator.
+---The completions of line:sub(from + 1, to), the text between the last separator and the cursor.
 local function complete(env, store, line, from, to)
 	local word, found, seen = line:sub(from + 1, to), {}, {}
 	local function offer(candidate)
@@ -203,7 +203,7 @@ local function complete(env, store, line, from, to)
 	end
 	local string_start = open_string(line:sub(1, to))
 	if string_start and string_start <= from + 1 then
-		local already = line:sub(string_start, from) -- a name may have separators in it
+		local already = line:sub(string_start, from) -- a name may contain separators
 		for name in pairs(known_names(store)) do
 			if name:sub(1, #already) == already then offer(name:sub(#already + 1)) end
 		end
@@ -230,7 +230,7 @@ M.complete = complete
 
 ---- reading and running ----
 
--- The chunk of these lines: a function; nil, nil if they are not finished; nil and a message.
+-- Compile the lines. Returns a function; nil, nil if they are unfinished; or nil and a message.
 local function compile(source, env)
 	local chunk, why = load("return " .. source, "=repl", "t", env)
 	if chunk then return chunk end
@@ -266,13 +266,13 @@ local function history_path()
 	return state and state .. "/vigia/history"
 end
 
--- Without the REPL's own frames, which are below the user's.
+-- Remove the REPL's own frames, which are below the user's.
 local function shorten(trace)
 	return (trace:gsub("\n%s+[^\n]*vigia/repl%.lua:%d+: in .*", "")
 		:gsub("in upvalue 'chunk'", "in this chunk"))
 end
 
--- What is wrong about the options is wrong where vigia.repl() was called.
+-- Check the options, and raise errors at the caller of vigia.repl().
 local function check(options)
 	local problem
 	if type(options) ~= "table" then problem = "table expected, got " .. type(options) end
@@ -317,7 +317,7 @@ function M.run(options)
 	end
 	local interactive = core.isatty(0)
 	local edits = core.edit_start(interactive and history_path() or nil, function(line, from, to)
-		if utf8.len(line) then from, to = utf8.offset(line, from + 1) - 1, utf8.offset(line, to + 1) - 1 end -- they count characters
+		if utf8.len(line) then from, to = utf8.offset(line, from + 1) - 1, utf8.offset(line, to + 1) - 1 end -- in bytes, not characters
 		return complete(env, store, line, from, to)
 	end)
 	local library, originals, standins = package.loaded.coroutine, {}, core.edit_coroutines()

@@ -39,8 +39,8 @@ local function learn_fields()
 	table.sort(names)
 end
 
--- Files and modules are looked for before the script's code runs: that code may be limited to libraries without `io` and `package`, and
--- can reach M.
+-- Files and modules are searched before the script's code runs, because that code may be limited to libraries without `io` and `package`,
+-- and can reach M.
 local begun = false
 
 local function only_before(what)
@@ -49,7 +49,7 @@ local function only_before(what)
 	end
 end
 
----The file of a script: a path has a slash in it or ends in .lua, anything else is looked for like a module.
+---The file of a script: a source with a slash, or that ends in .lua, is a path; anything else is searched like a module.
 function M.find(source)
 	only_before("find")
 	if source:find("/", 1, true) or source:find("%.lua$") then
@@ -59,11 +59,11 @@ function M.find(source)
 	return path or fail("there is no script '%s':%s", text.printable(source), message:gsub("^%s*", "\n\t"))
 end
 
--- `require` in a script finds what lies beside it, before anything else of that name.
+-- Let `require` in a script find files in its own folder first.
 local function look_beside(path)
 	local folder = path:match("^(.*)/[^/]*$") or "."
 	local first = ("%s/?.lua;%s/?/init.lua;"):format(folder, folder)
-	local plain = not folder:find("[;?]") -- in a path for modules these are no part of a name
+	local plain = not folder:find("[;?]") -- in package.path these characters have a meaning of their own
 	if plain and package.path:sub(1, #first) ~= first then
 		package.path = first .. package.path
 	end
@@ -80,7 +80,7 @@ local function read(path)
 	return source or fail("cannot read %s: %s", text.printable(path), message)
 end
 
--- Source only: bytecode can crash the interpreter. Drops a byte order mark, and makes a comment of a first line for the shell.
+-- Source only: bytecode can crash the interpreter. Drops a byte order mark, and turns a first line for the shell into a comment.
 local function compile(path, source)
 	local chunk, message = load(source:gsub("^\xEF\xBB\xBF", ""):gsub("^#", "--#"), "@" .. path, "t")
 	if not chunk then
@@ -104,9 +104,9 @@ local function check_field(path, name, value)
 				type(value))
 		end
 	elseif name == "auto_start" then
-		fail("%s: `auto_start` cannot be set in a script: whoever watches with it starts it", path)
+		fail("%s: `auto_start` cannot be set in a script: give it to registry:watch", path)
 	elseif CAPS[name] then
-		fail("%s: `%s` cannot be set in a script: whoever watches with it caps it", path, name)
+		fail("%s: `%s` cannot be set in a script: give it to registry:watch", path, name)
 	else
 		if not names then
 			learn_fields()
@@ -165,10 +165,10 @@ end
 
 ---Load and run a script.
 ---@param path string from find
----@param order {set: table, options: table, inside: boolean?} what the watcher was told from outside, whose options win over the script's;
+---@param order {set: table, options: table, inside: boolean?} `set` and options from registry:watch, which win over the script's;
 ---  inside: this is the program of an isolated script, which has no store
 ---@param given {store: vigia.Store, log: function}
----@param source string? what was read from the file before
+---@param source string? the content of the file, if it was read already
 ---@return {path: string, source: string, id: string, handle: function, init: function?, stop: function?, serializer: any, options: table}
 function M.load(path, order, given, source)
 	only_before("load")
@@ -210,9 +210,9 @@ function M.call(script, name, ctx)
 end
 
 ---Load a script for the thread of its watcher. The results are in the order of the stack of runtime/bind/script.c.
----@param order table what the watcher was told from outside
+---@param order table `set` and options from registry:watch
 ---@param log function
----@param source string? what was read from the file before
+---@param source string? the content of the file, if it was read already
 ---@return string source, string id, any serializer, function handle, table options, boolean has_stop, fun(name: string): string? call
 function M.open(path, order, store, watcher, log, source)
 	local script = M.load(path, order, {store = store, log = log}, source)

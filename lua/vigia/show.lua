@@ -1,4 +1,4 @@
--- show.lua - values as text for people: tables readable, sorted, cut at a sensible depth and length.
+-- show.lua - formats values for reading: tables sorted, and cut at a sensible depth and length.
 
 local printable <const> = require("vigia.text").printable
 
@@ -49,7 +49,7 @@ end
 
 local show
 
--- The entries of a table as texts, in order.
+-- The entries of a table as sorted texts.
 local function entries(value, depth, inside)
 	local list, keys = {}, {}
 	local length = rawlen(value)
@@ -69,7 +69,7 @@ local function entries(value, depth, inside)
 	return list
 end
 
--- `inside`: the tables that are being shown, and the width and indentation for lines (no width: all on one).
+-- `inside`: the tables being shown, the width of lines (nil: all on one), and how many entries may still be shown.
 function show(value, depth, inside)
 	if type(value) == "string" then return quoted(value) end
 	if type(value) ~= "table" then return named(value) end
@@ -88,13 +88,13 @@ function show(value, depth, inside)
 	return "{\n" .. indent .. table.concat(list, ",\n" .. indent) .. "\n" .. ("  "):rep(depth) .. "}"
 end
 
----A value as text; with a width, tables that are longer go over several lines. A string that is the value itself is shown as it is.
+---Format a value. With a width, longer tables take several lines. A string is not quoted if it is printable.
 function M.show(value, width)
 	if type(value) == "string" and printable(value) == value then return value end
 	return show(value, 0, {width = width, left = ALL})
 end
 
----The same, but a string is always quoted.
+---The same, but always quote a string.
 function M.quote(value, width)
 	return show(value, 0, {width = width, left = ALL})
 end

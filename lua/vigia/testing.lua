@@ -1,6 +1,7 @@
--- testing.lua - doubles for testing handlers, and what uses a registry, without a disk, a sleep or another process; described in api.lua.
+-- testing.lua - doubles for testing handlers and code that uses a registry, without a disk, a sleep or another process; described in
+-- api.lua.
 --
--- luassert is needed for testing.watcher and testing.registry only.
+-- Only testing.watcher, testing.context and testing.registry need luassert.
 
 local core = require "vigia.core"
 local vigia = require "vigia"
@@ -9,7 +10,7 @@ local vigia = require "vigia"
 local M = {}
 
 function M.store(options)
-	-- A commit of the collector's would take watchers' progress along at a moment of its own.
+	-- No collector: its commits would save the watchers' progress at times of their own.
 	local given = {collect = false}
 	for name, value in pairs(options or {}) do given[name] = value end
 	return assert(vigia.open(":memory:", given))
@@ -23,7 +24,7 @@ function M.event(fields)
 	return event
 end
 
--- What a call fails with: an error object or a message as it is, nil a plain one.
+-- The error of a call that must fail: the given object or message, or a plain message.
 local function failure(err, what)
 	if err == nil then return what .. " was told to fail" end
 	return err
@@ -41,7 +42,7 @@ local Handler = {}
 Handler.__index = Handler
 Handler.__name = "vigia.testing.Handler"
 
--- The error that this call was set to fail with, if any.
+-- Whether this call must fail, and with which error.
 local function verdict(handler, event, ctx)
 	if handler.always then return true, handler.always_error end
 	for _, rule in ipairs(handler.rules) do

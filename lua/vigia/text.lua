@@ -1,4 +1,4 @@
--- text.lua - words for people: names that are safe on a terminal, the name that was meant, where an error happened.
+-- text.lua - text for messages: escapes for a terminal, suggestions for misspelled names, tracebacks.
 
 local core <const> = require "vigia.core"
 
@@ -8,13 +8,13 @@ local function escape(bytes)
 	return (bytes:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
 end
 
--- Of valid UTF-8. C1 are U+0080 to U+009F.
+-- For valid UTF-8. The C1 controls are U+0080 to U+009F.
 local function without_controls(text)
 	return (text:gsub("[%z\1-\31\127]", escape):gsub("\xC2[\x80-\x9F]", escape))
 end
 
----Text for the terminal: control characters, which could move the cursor, are written as \xNN; those of C1, too, and bytes outside of
----UTF-8 that a terminal may take for them.
+---Escape text for a terminal: control characters, which could move the cursor, are written as \xNN, and so are the C1 controls and
+---bytes outside UTF-8 that a terminal may take for them.
 function M.printable(text)
 	local parts, from = {}, 1
 	while true do
@@ -46,7 +46,7 @@ function M.did_you_mean(wrong, names)
 	return name and (" (did you mean '%s'?)"):format(name) or ""
 end
 
----A message handler for xpcall around a script: where it happened, without the frames of the program below.
+---A message handler for xpcall around a script: adds a traceback without the program's own frames.
 function M.traceback(message)
 	if type(message) ~= "string" then
 		return tostring(message)

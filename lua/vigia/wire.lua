@@ -1,7 +1,7 @@
--- wire.lua - arguments and results as plain values, for the messages between an isolated script and its host (isolated_host.lua).
+-- wire.lua - converts arguments and results to plain values for the messages between an isolated script and its host (isolated_host.lua).
 --
--- An iterator or an error becomes a table with a marking key. A table that has such a key of its own is put into another table. The
--- objects of events are separate values of the message, so that they may nest as deeply as in a store; `places` has the path of each.
+-- An iterator or an error becomes a table with a marking key. A table that already has such a key is wrapped in another table. The objects
+-- of events are separate values of the message, so that they may nest as deeply as in a store; `places` holds the path of each.
 
 local core = require("vigia.core")
 

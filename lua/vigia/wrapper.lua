@@ -8,8 +8,8 @@
 --     })
 --     local registry = vigia.registry(store) -- watchers that are functions
 --
--- encode and decode may be called for an event more than once. What they raise is a serialization_error or deserialization_error.
--- Numbers are the inner store's: hidden events leave holes. Everything else goes to the inner store as it is.
+-- encode and decode may be called for an event more than once. An error they raise becomes a serialization_error or deserialization_error.
+-- Numbers are the inner store's, so hidden events leave gaps. All other calls go to the inner store unchanged.
 
 local core = require "vigia.core"
 
@@ -33,7 +33,7 @@ end
 ---@field keep? fun(event: vigia.Event): boolean
 ---@field checkpoint_interval? number the option of vigia.open, for this store's watchers (default 1)
 
----The store `inner`, seen through these functions; closing one closes the other.
+---Wrap the store `inner` with these functions. Closing the wrapper closes it.
 ---@param inner vigia.Store a store of vigia.open, or another written in Lua
 ---@param functions? vigia.WrapperFunctions
 ---@return vigia.Store
@@ -54,7 +54,7 @@ function M.new(inner, functions)
 	return setmetatable(self, class)
 end
 
--- The caller gets errors of these functions as a serialization_error or deserialization_error.
+-- Call f. Returns true and its result, or false and its error as a serialization_error or deserialization_error.
 local function changed(code, f, object, event)
 	local ok, result = pcall(f, object)
 	if ok then return true, result end
@@ -71,7 +71,7 @@ function Wrapper:store_event(operation, object_type, ...)
 	return self.inner:store_event(operation, object_type, result, select(2, ...))
 end
 
--- A copy of what was given for an event, with its object encoded, or an error. What is no event is left to the inner store, which says so.
+-- A copy of an event with its object encoded, or nil and an error. A value that is not an event is left for the inner store to refuse.
 local function encoded(self, event)
 	if type(event) ~= "table" then return event end
 	local copy = {}
@@ -86,7 +86,7 @@ local function encoded(self, event)
 	return copy
 end
 
--- What the inner store raises about its arguments is about our caller's.
+-- Raise the inner store's errors about arguments at our caller.
 local function pass(ok, ...)
 	if ok then return ... end
 	local message = ...
@@ -95,7 +95,7 @@ local function pass(ok, ...)
 	error(message, 3)
 end
 
--- The list and the events in it are copied with all that is in them, so that the inner store's checks see what was given.
+-- Copy the list and its events with all their fields, so that the inner store checks what the caller gave.
 function Wrapper:store_events(events, options)
 	if not self.encode or type(events) ~= "table" then return self.inner:store_events(events, options) end
 	local list = {}
@@ -110,7 +110,7 @@ end
 
 ---- out ----
 
--- The event as this store's readers see it: true and the event, true and nil if it is hidden, false and an error.
+-- The event for this store's readers: true and the event, true and nil if it is hidden, false and an error.
 local function seen(self, event)
 	if self.decode then
 		local ok, result = changed("deserialization_error", self.decode, event.object, event)
@@ -129,7 +129,7 @@ function Wrapper:get_event(n)
 	return nil, core.new_error{code = "event_not_found", message = ("event %d is hidden"):format(n), seq_num = n}
 end
 
--- The inner store asks `where` while it reads, so that it goes on, and waits, until there is an event that is seen here.
+-- The inner store calls `where` while it reads, so it continues, and waits, until an event is visible here.
 function Wrapper:get_events(request)
 	if request ~= nil and type(request) ~= "table" then return self.inner:get_events(request) end
 	local inner_request, kept, failed, failure = {}, {}, nil, nil
@@ -155,7 +155,7 @@ function Wrapper:get_events(request)
 	local events = {}
 	for _, event in ipairs(result.events) do
 		if event.seq_num == failed then
-			-- What is before it comes first; the next call begins with it and tells.
+			-- Return the events before it first. The next call starts with it and returns the error.
 			if #events == 0 then return nil, failure end
 			return {events = events, next_event_iterator = core.after_sequence_number(failed - 1), at_end = false}
 		end
