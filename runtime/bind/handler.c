@@ -217,42 +217,30 @@ struct failure {
 	bool raised;                     /* the value is on top of the coroutine's stack */
 };
 
-/* Under vigia__lua_protected(): make the vigia.Error, keep it for the stats, tell on_error. */
-static int report(lua_State *L, void *arg)
+/* A task's failure goes to its on_error, or to the log. 1: the task, 2: what was raised, 3: its text. */
+static void report_task(lua_State *L, const struct failure *f)
 {
-	struct failure *f = arg;
 	struct lua_handler *h = f->h;
-	vigia__lua_push_coroutine(L, h); /* 1: the handler */
-	if (h->cache && !h->task) {      /* the next attempt sees what is stored, not what this one made of it */
-		vigia__lua_push_kept(L, 1, UV_CACHE);
-		vigia__lua_cache_drop(L, 2, h->cache, vigia__watcher_seq_num(h->watcher));
-		lua_settop(L, 1);
+	push_place(L, h, f->raised);
+	const char *text = lua_pushfstring(L, "%s %s", lua_tostring(L, 3), lua_tostring(L, -1));
+	vigia__lua_push_kept(L, 1, VIGIA_LUA_KEEPS_ON_ERROR);
+	if (!lua_isnil(L, -1)) {
+		lua_pushstring(L, text);
+		lua_pushboolean(L, is_end(L));
+		if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+		push_text(L, -1);
+		text = lua_tostring(L, -1);
 	}
-	if (f->raised) {
-		lua_xmove(h->co, L, 1); /* 2: what was raised */
-		push_text(L, 2);        /* 3: its text */
-	} else {
-		lua_pushnil(L);
-		lua_pushstring(L, f->own_text);
-	}
-	const char *text = lua_tostring(L, 3);
-	if (f->known == NULL) vigia__error(f->err, VIGIA_EHANDLER, "%s", text);
-	if (h->task) {
-		push_place(L, h, f->raised);
-		text = lua_pushfstring(L, "%s %s", text, lua_tostring(L, -1));
-		vigia__lua_push_kept(L, 1, VIGIA_LUA_KEEPS_ON_ERROR);
-		if (!lua_isnil(L, -1)) {
-			lua_pushstring(L, text);
-			lua_pushboolean(L, is_end(L));
-			if (lua_pcall(L, 2, 0, 0) == LUA_OK) return 0;
-			push_text(L, -1);
-			text = lua_tostring(L, -1);
-		}
-		struct vigia_registry *registry = h->owner->registry;
-		if (is_end(L)) vigia__log(registry, VIGIA_LOG_ERROR, "a task failed: %s", text);
-		else vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "a task failed: %s", text);
-		return 0;
-	}
+	struct vigia_registry *registry = h->owner->registry;
+	if (is_end(L)) vigia__log(registry, VIGIA_LOG_ERROR, "a task failed: %s", text);
+	else vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "a task failed: %s", text);
+}
+
+/* A handler's failure becomes a vigia.Error, kept for the stats. 1: the handler, 2: what was raised, 3: its text.
+ * [-0, +1, m] */
+static void push_failure(lua_State *L, const struct failure *f)
+{
+	struct lua_handler *h = f->h;
 	snprintf(f->err->watcher_id, sizeof f->err->watcher_id, "%s", vigia_watcher_id(h->watcher));
 	f->err->seq_num = vigia__watcher_seq_num(h->watcher);
 	vigia__lua_push_error(L, f->err); /* 4 */
@@ -269,8 +257,13 @@ static int report(lua_State *L, void *arg)
 	}
 	lua_pushvalue(L, 4);
 	vigia__lua_keep(L, 1, UV_ERROR);
+}
+
+/* Call on_error, if there is one, with the error at 4, the event (nil if it cannot be decoded) and the context. */
+static void call_on_error(lua_State *L, const struct lua_handler *h)
+{
 	vigia__lua_push_kept(L, 1, VIGIA_LUA_KEEPS_ON_ERROR); /* 5 */
-	if (lua_isnil(L, 5)) return 0;
+	if (lua_isnil(L, 5)) return;
 	lua_pushvalue(L, 4);
 	struct vigia_event event;
 	struct vigia_error ignored = {0};
@@ -285,6 +278,33 @@ static int report(lua_State *L, void *arg)
 		push_text(L, -1);
 		vigia__log_failure(h->owner->registry, &h->watcher->limit, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s",
 		                   VIGIA_SHOWN(vigia_watcher_id(h->watcher)), lua_tostring(L, -1));
+	}
+}
+
+/* Under vigia__lua_protected(). */
+static int report(lua_State *L, void *arg)
+{
+	struct failure *f = arg;
+	struct lua_handler *h = f->h;
+	vigia__lua_push_coroutine(L, h); /* 1: the handler */
+	if (h->cache && !h->task) {      /* the next attempt decodes the event again, without this one's changes */
+		vigia__lua_push_kept(L, 1, UV_CACHE);
+		vigia__lua_cache_drop(L, 2, h->cache, vigia__watcher_seq_num(h->watcher));
+		lua_settop(L, 1);
+	}
+	if (f->raised) {
+		lua_xmove(h->co, L, 1); /* 2: what was raised */
+		push_text(L, 2);        /* 3: its text */
+	} else {
+		lua_pushnil(L);
+		lua_pushstring(L, f->own_text);
+	}
+	if (f->known == NULL) vigia__error(f->err, VIGIA_EHANDLER, "%s", lua_tostring(L, 3));
+	if (h->task) {
+		report_task(L, f);
+	} else {
+		push_failure(L, f); /* 4 */
+		call_on_error(L, h);
 	}
 	return 0;
 }
