@@ -15,8 +15,8 @@ describe("the conversation with an isolated script", function()
 
 	local store, registry, logged
 	before_each(function()
-		store, logged = helper.open(), {}
-		registry = helper.registry(store, {log = function(level, message) logged[#logged + 1] = level .. ": " .. message end})
+		store = helper.open()
+		registry, logged = helper.logging_registry(store)
 	end)
 	after_each(function()
 		store, registry = nil, nil

@@ -164,6 +164,12 @@ function M.registry(store, options)
 	return registry
 end
 
+-- The same, and a list that gets its log records, each "level: message".
+function M.logging_registry(store)
+	local logged = {}
+	return M.registry(store, {log = function(level, message) logged[#logged + 1] = level .. ": " .. message end}), logged
+end
+
 -- How many descriptors and mappings of this process lead into the test's folder.
 function M.open_files()
 	local count = 0

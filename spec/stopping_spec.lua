@@ -170,8 +170,8 @@ describe("an isolated program that does not come to its end", function()
 	local store, registry, logged, flag, mark
 
 	before_each(function()
-		store, logged = helper.open(nil, {durability = "none"}), {}
-		registry = helper.registry(store, {log = function(level, message) logged[#logged + 1] = level .. ": " .. message end})
+		store = helper.open(nil, {durability = "none"})
+		registry, logged = helper.logging_registry(store)
 		flag, mark = helper.path("flag"), helper.path("mark")
 		fill(store, 1)
 	end)

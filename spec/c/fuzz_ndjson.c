@@ -136,6 +136,14 @@ static int in_pieces(const char *text, size_t len, size_t first, size_t more, in
 	return pair[0];
 }
 
+/* Call what is on the stack; a failure is the driver's own. */
+static void call(lua_State *L, int args, int results)
+{
+	if (lua_pcall(L, args, results, 0) == LUA_OK) return;
+	fprintf(stderr, "%s\n", lua_tostring(L, -1));
+	abort();
+}
+
 /* Append: leaves the results of fuzz_append. */
 static void append(lua_State *L, int fd, const char *serializer, int64_t size_max)
 {
@@ -143,10 +151,7 @@ static void append(lua_State *L, int fd, const char *serializer, int64_t size_ma
 	lua_pushinteger(L, fd);
 	lua_pushstring(L, serializer);
 	lua_pushinteger(L, size_max);
-	if (lua_pcall(L, 3, 5, 0) != LUA_OK) {
-		fprintf(stderr, "%s\n", lua_tostring(L, -1));
-		abort();
-	}
+	call(L, 3, 5);
 }
 
 /* What `events` writes of the store at `index`. */
@@ -158,10 +163,7 @@ static char *dump(lua_State *L, int index, int64_t limit, size_t *len, uint64_t 
 	lua_pushvalue(L, index);
 	lua_pushinteger(L, fd);
 	lua_pushinteger(L, limit);
-	if (lua_pcall(L, 3, 1, 0) != LUA_OK) {
-		fprintf(stderr, "%s\n", lua_tostring(L, -1));
-		abort();
-	}
+	call(L, 3, 1);
 	*count = (uint64_t)lua_tointeger(L, -1);
 	lua_pop(L, 1);
 	off_t end = lseek(fd, 0, SEEK_END);

@@ -121,6 +121,19 @@ static int read_last(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 	return rc;
 }
 
+/* The last number in the copy of a backup; 0: it cannot be read. */
+static uint64_t latest_of_copy(void)
+{
+	struct vigia_store *store;
+	struct vigia_error err;
+	uint64_t last = 0;
+	snprintf(path, sizeof path, "%s/copy", folder);
+	if (open_sized(0, &store, &err) < 0) return 0;
+	if (read_last(store, &last, &err) < 0) last = 0;
+	vigia_store_free(store);
+	return last;
+}
+
 /* `spare` bytes more than this process has now. */
 static void limit_to(size_t spare)
 {
@@ -340,7 +353,6 @@ static void A3_a_backup_while_another_process_enlarges_the_map(void **state)
 	(void)state;
 	char copy[FOLDER_MAX + 16];
 	struct vigia_error err = {0};
-	uint64_t last;
 	snprintf(copy, sizeof copy, "%s/copy", folder);
 	assert_int_equal(pipe(ready), 0);
 	fflush(NULL);
@@ -360,11 +372,7 @@ static void A3_a_backup_while_another_process_enlarges_the_map(void **state)
 	copy_fails = 0;
 	assert_int_equal(vigia_store_backup(store, copy, true, &err), VIGIA_OK);
 	vigia_store_free(store);
-	snprintf(path, sizeof path, "%s", copy);
-	store = open_store(0);
-	assert_int_equal(vigia_store_latest(store, &last, &err), VIGIA_OK);
-	assert_int_equal(last, 4);
-	vigia_store_free(store);
+	assert_int_equal(latest_of_copy(), 4);
 	for (int i = 0; i < 2; i++) close(ready[i]);
 }
 
@@ -548,11 +556,7 @@ static void grow_beside_a_backup(void)
 	for (int i = 0; compacts && i < 10; i++) expect(append(store, MB - 100, &err) == VIGIA_OK);
 	vigia_store_free(store);
 	no_limit();
-	snprintf(path, sizeof path, "%s/copy", folder);
-	uint64_t last;
-	expect(open_sized(0, &store, &err) == VIGIA_OK);
-	expect(read_last(store, &last, &err) == VIGIA_OK && last == 1);
-	vigia_store_free(store);
+	expect(latest_of_copy() == 1);
 }
 
 static void D4r_a_map_grows_beside_a_backup_or_says_that_it_cannot_beside_one_that_compacts(void **state)
@@ -574,7 +578,6 @@ static void D4_a_backup_whose_environment_is_opened_again(void **state)
 	struct vigia_store *store = open_store(16 * MB);
 	struct lmdb_backend *b = (struct lmdb_backend *)store->backend;
 	struct vigia_error err = {0};
-	uint64_t last;
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(append(store, MB - 100, &err), VIGIA_OK); /* it is copied in several pieces */
 	pthread_t thread = begin_backup(store);
@@ -585,11 +588,7 @@ static void D4_a_backup_whose_environment_is_opened_again(void **state)
 	atomic_store(&hold_writes, false);
 	pthread_join(thread, NULL);
 	vigia_store_free(store);
-	snprintf(path, sizeof path, "%s/copy", folder);
-	store = open_store(0);
-	assert_int_equal(read_last(store, &last, &err), VIGIA_OK);
-	assert_int_equal(last, 13);
-	vigia_store_free(store);
+	assert_int_equal(latest_of_copy(), 13);
 }
 
 /* ---- readers that follow one another closely ---- */
