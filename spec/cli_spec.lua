@@ -179,7 +179,7 @@ describe("the program vigia", function()
 			["a key twice"] = {EVENT:format('{"a":1,"a":2}'), "a"},
 			["an integer too large"] = {EVENT:format("9223372036854775808"), "9223372036854775808"},
 			["bytes that are not UTF-8"] = {EVENT:format('"\xff"'), "UTF-8"},
-			["something behind it"] = {EVENT:format("1") .. " 2", "something behind"},
+			["something behind it"] = {EVENT:format("1") .. " 2", "after the value"},
 			["NaN"] = {EVENT:format("NaN"), "NaN", '{"$float":"nan"}'},
 			["an infinity"] = {EVENT:format("-Infinity"), "-Infinity", '{"$float":"-inf"}'},
 			["the keys 1 and 1.0"] = {EVENT:format('{"$map":[[1,2],[1.0,3]]}'), "the same"},
