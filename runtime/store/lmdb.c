@@ -236,9 +236,13 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		b->readonly = true;
 	}
 	if (rc == VIGIA_OK) rc = check_use(path, err);
-	if (rc == VIGIA_OK && exists)
-		rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);
-	if (rc == VIGIA_OK) rc = vigia__lmdb_start(b, err);
+	if (rc == VIGIA_OK) {
+		bool may_make = !b->readonly && !options->readonly && options->create;
+		int turn = vigia__lmdb_turn_begin(path, may_make);
+		rc = vigia__lmdb_meta_finish(path, may_make, err);
+		if (rc == VIGIA_OK) rc = vigia__lmdb_start(b, err);
+		vigia__lmdb_turn_end(turn);
+	}
 	if (rc == VIGIA_OK) rc = vigia__lmdb_there_at_open(b, err);
 	if (rc == VIGIA_OK) {
 		vigia__lmdb_free_readers(b);

@@ -1,7 +1,14 @@
 /*
  * lmdb_env.c - opens and closes an LMDB environment, with its readers.
+ *
+ * LMDB fills its lock file under a lock that it has alone, and a process that opens the file meanwhile waits to share
+ * that lock. If the first one is killed, those that wait all share a lock file that nobody filled or that knows no
+ * commit: they fail, or read an old commit and undo a newer one. So processes open a file in turn, and wait for that
+ * outside of LMDB.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
@@ -52,6 +59,25 @@ void vigia__lmdb_env_close(struct lmdb_backend *b)
 	b->env = NULL;
 	b->reserved_bytes = 0;
 	b->lock_fd = -1;
+}
+
+/* The byte of the store file that is locked by whoever opens it; how long one waits for it, because its owner may have
+ * been stopped, and how often it looks. */
+enum { TURN_BYTE = 0, TURN_NS = 3000000000, TURN_LOOK_NS = 1000000 };
+
+int vigia__lmdb_turn_begin(const char *path, bool may_make)
+{
+	int fd = VIGIA_FD(open(path, O_RDWR | (may_make ? O_CREAT : 0) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+	int64_t until = vigia__mono_ns() + TURN_NS;
+	while (fd >= 0 && vigia__fd_lock(fd, TURN_BYTE, F_WRLCK, false) < 0 && (errno == EAGAIN || errno == EACCES) &&
+	       vigia__mono_ns() < until)
+		nanosleep(&(struct timespec){.tv_nsec = TURN_LOOK_NS}, NULL);
+	return fd;
+}
+
+void vigia__lmdb_turn_end(int turn)
+{
+	if (turn >= 0) close(turn);
 }
 
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)

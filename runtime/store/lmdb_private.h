@@ -138,6 +138,10 @@ int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *o
                            struct vigia_error *err);
 
 /* lmdb_env.c */
+/* Around the opening of an environment, and of its making: one process at a time. Where the file cannot be opened for
+ * writing, or another process takes more than 3 s, it is not waited for. What begin returns goes to end. */
+int vigia__lmdb_turn_begin(const char *path, bool may_make);
+void vigia__lmdb_turn_end(int turn);
 /* mdb_env_open with no descriptor below 3 (fd.h). 0 or LMDB's error. */
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
 /* Close the environment and its readers. The caller has claimed the map, or is the only user. The next transaction

@@ -83,7 +83,9 @@ int vigia__lmdb_reopen(struct lmdb_backend *b, struct vigia_error *err)
 		dev_t dev = b->dev;
 		ino_t ino = b->ino;
 		vigia__lmdb_env_close(b);
+		int turn = vigia__lmdb_turn_begin(b->path, false);
 		rc = vigia__lmdb_start(b, err);
+		vigia__lmdb_turn_end(turn);
 		if (rc == VIGIA_OK && (b->dev != dev || b->ino != ino))
 			rc = vigia__error(err, VIGIA_EREPLACED, "the store '%s' was replaced by another file", b->path);
 		if (rc == VIGIA_OK) rc = vigia__lmdb_format_reload(b, err);

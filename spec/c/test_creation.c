@@ -3,14 +3,16 @@
  * events is touched.
  *
  * pwrite, writev, fsync and fdatasync are replaced for the whole program, liblmdb included: LMDB's first write is cut
- * after some bytes, and what is synced before what is written is noted.
+ * after some bytes, and what is synced before what is written is noted. So are open and ftruncate, in which a process
+ * that opens a store stands still, to be killed there.
  */
 #include "folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <lmdb.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -67,6 +69,33 @@ VIGIA_API int fsync(int fd)
 		seen.name_synced = true;
 	}
 	return (int)syscall(SYS_fsync, fd);
+}
+
+/* Where a process stands still: LMDB has its lock file alone, and has not filled it; has filled it, and does not know
+ * the last commit yet. */
+static enum { NOWHERE, LOCK_FILE_EMPTY, LOCK_FILE_FILLED } stands_at;
+static int stands_fd; /* a byte into it says that it does */
+
+static void stand_still(void)
+{
+	if (write(stands_fd, "", 1) != 1) _exit(1);
+	for (;;) pause();
+}
+
+VIGIA_API int ftruncate(int fd, off_t len)
+{
+	if (stands_at == LOCK_FILE_EMPTY) stand_still();
+	return (int)syscall(SYS_ftruncate, fd, len);
+}
+
+VIGIA_API int open(const char *name, int flags, ...)
+{
+	va_list args;
+	va_start(args, flags);
+	mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
+	va_end(args);
+	if (stands_at == LOCK_FILE_FILLED && (flags & O_DSYNC)) stand_still();
+	return (int)syscall(SYS_openat, AT_FDCWD, name, flags, mode);
 }
 
 /* ---- a folder, a store, its bytes ---- */
@@ -312,6 +341,66 @@ static void S13_an_unfinished_file_is_finished_once(void **state)
 	}
 }
 
+/* Is `last` its last event, and can one be appended? */
+static void go_on_behind(uint64_t last)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t latest = 0;
+	int rc = open_store(false, &store, &err);
+	if (rc == VIGIA_OK) rc = vigia_store_latest(store, &latest, &err);
+	bool hidden = rc == VIGIA_OK && latest < last;
+	if (rc == VIGIA_OK) rc = append(store, NULL, &err);
+	if (rc < 0) print_message("# %s\n", err.message);
+	if (hidden)
+		print_message("# the last event is %llu, not %llu\n", (unsigned long long)latest, (unsigned long long)last);
+	if (store) vigia_store_free(store);
+	_exit(rc < 0 || hidden);
+}
+
+/* One process is killed while it opens a store that others wait to open. */
+static void S13_whoever_waits_to_open_goes_on_behind_one_that_is_killed(void **state)
+{
+	(void)state;
+	enum { WAITING = 2, EVENTS = 3 };
+	for (int at = LOCK_FILE_EMPTY; at <= LOCK_FILE_FILLED; at++)
+		for (uint64_t events = 0; events <= EVENTS; events++) {
+			pid_t opens, waiting[WAITING];
+			int stands[2], status;
+			char byte;
+			size_t len = image_of((int)events, image);
+			if (events > 0) write_file(image, len);
+			assert_int_equal(pipe(stands), 0);
+			fflush(NULL);
+			if ((opens = fork()) == 0) {
+				stands_fd = stands[1];
+				stands_at = at;
+				open_store(false, &(struct vigia_store *){NULL}, NULL);
+				_exit(0);
+			}
+			assert_int_equal(read(stands[0], &byte, 1), 1);
+			for (int i = 0; i < WAITING; i++)
+				if ((waiting[i] = fork()) == 0) go_on_behind(events);
+			usleep(50000); /* they get there; on a busy machine one may come too late to find the fault */
+			kill(opens, SIGKILL);
+			waitpid(opens, &status, 0);
+			for (int i = 0; i < WAITING; i++) {
+				waitpid(waiting[i], &status, 0);
+				assert_int_equal(status, 0);
+			}
+			struct vigia_store *store;
+			struct vigia_error err = {0};
+			uint64_t latest = 0;
+			if (open_store(false, &store, &err) < 0) fail_msg("%s", err.message);
+			assert_int_equal(vigia_store_latest(store, &latest, &err), VIGIA_OK);
+			assert_int_equal(latest, events + WAITING);
+			vigia_store_free(store);
+			close(stands[0]);
+			close(stands[1]);
+			folder_empty(folder);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +412,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_finished_once, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(S13_whoever_waits_to_open_goes_on_behind_one_that_is_killed, setup,
+	                                    folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
