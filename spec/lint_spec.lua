@@ -52,6 +52,7 @@ describe("the arrows between the files of runtime/", function()
 	it("lead to no header that is private to another room", function()
 		refused("drive/log.c", '\n#include "../store/lmdb_private.h"\n',
 			"drive/log.c includes store/lmdb_private.h, which is private to store/")
+		refused("isolated.c", '\n#include "bind/decode.h"\n', "isolated.c includes bind/decode.h, which is no door of bind/")
 	end)
 
 	it("begin at files that are in the map of main.c", function()
