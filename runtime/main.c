@@ -137,7 +137,7 @@ static void on_signal(int signo)
 	errno = before;
 }
 
-/* Whoever read the output has seen enough (`| head -1`): nobody's mistake. */
+/* Has the reader of the output closed it (`| head -1`)? That is no error. */
 static bool output_closed(void)
 {
 	struct pollfd fd = {.fd = STDOUT_FILENO};
@@ -172,8 +172,7 @@ static void *tell_waiters(void *arg)
 	return NULL;
 }
 
-/* A shell starts `vigia run ... &` with SIGINT ignored, nohup with SIGHUP: somebody said that these do not concern
- * it. */
+/* A shell starts `vigia run ... &` with SIGINT ignored, nohup starts it with SIGHUP ignored: keep that. */
 static int handle_unless_ignored(int signo, const struct sigaction *action)
 {
 	struct sigaction before;

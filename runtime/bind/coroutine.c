@@ -189,8 +189,8 @@ static int continued(lua_State *L, int status, lua_KContext ctx)
 		}
 		return h->wait_k(L, status, h->wait_ctx);
 	}
-	/* Somebody else resumes it. An error would end it, so the reply comes as values: as near to Lua's own as a yield
-	 * can be. */
+	/* Other code resumes it. An error would end the coroutine, so the reply is values, as close to Lua's own reply as a
+	 * yield can be. */
 	lua_pushboolean(L, 0);
 	lua_pushliteral(L, "cannot resume non-suspended coroutine");
 	return lua_yieldk(L, 2, ctx, continued);

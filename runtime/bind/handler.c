@@ -113,7 +113,7 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 static int run(lua_State *L)
 {
 	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
-	if (!h->begins || h->co != L) return luaL_error(L, "this function is vigia's own: nobody else can call it");
+	if (!h->begins || h->co != L) return luaL_error(L, "this function is internal to vigia: Lua code cannot call it");
 	h->begins = false;
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));

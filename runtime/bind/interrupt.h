@@ -16,10 +16,9 @@
 
 #include "../store/wake.h"
 
-extern atomic_bool vigia__interrupted; /* but by vigia__interrupt_over() never lowered */
-extern int vigia__interrupt_fd;        /* readable once it is raised; -1: no signal raises it (poll ignores -1) */
-extern atomic_bool
-	vigia__ends_with_output; /* main.c raises it, too, when something is written to a stdout that nobody reads */
+extern atomic_bool vigia__interrupted;      /* but by vigia__interrupt_over() never lowered */
+extern int vigia__interrupt_fd;             /* readable once it is raised; -1: no signal raises it (poll ignores -1) */
+extern atomic_bool vigia__ends_with_output; /* main.c also raises it after a write to a stdout without a reader */
 
 struct vigia__interrupt_hook {
 	void (*fn)(void *ctx); /* runs on another thread, under the list's lock: must not block, add or remove */

@@ -280,7 +280,7 @@ static int begin_call(lua_State *L)
 	const void *wanted = lua_touserdata(L, 1);
 	struct call *call = calls;
 	while (call && !(call == wanted && call->L == L && call->body)) call = call->outer;
-	if (call == NULL) return luaL_error(L, "this function is vigia's own: nobody else can call it");
+	if (call == NULL) return luaL_error(L, "this function is internal to vigia: Lua code cannot call it");
 	vigia__lua_body body = call->body;
 	call->body = NULL;
 	lua_settop(L, 0);

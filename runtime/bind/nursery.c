@@ -25,8 +25,8 @@ enum {
 	SMALL_UNITS = 64,
 	MAPPED_BYTES = 2 * 1024 * 1024, /* a huge page, on most machines */
 	PER_MAPPING = MAPPED_BYTES / BYTES,
-	/* The mapping from which on huge pages are asked for: so what a page of them holds that nobody uses yet is little
-	 * beside the rest. */
+	/* The number of mappings before huge pages are requested: then the unused part of a huge page is small beside the
+	 * rest. */
 	HUGE_FROM = 4
 };
 

@@ -25,7 +25,7 @@ enum {
 	VIGIA_MESSAGE_MAX = 1 << 28
 };
 
-#define VIGIA_FRAME_MAGIC 0x56674d31u /* what does not begin like this was written by somebody else */
+#define VIGIA_FRAME_MAGIC 0x56674d31u /* begins each message; other bytes come from other code */
 
 /* The supervisor asks, the script makes calls meanwhile, each of which is answered, and ends. Both number what they ask
  * for, and both check that what they receive is for what they have in hand. The numbers are given and looked at in C,

@@ -6,7 +6,7 @@
 
 #include "../drive/drive.h"
 
-/* Remember what standard error is, the first time; a descriptor 2 that is another file later is somebody else's. */
+/* Note which file standard error is, on the first call. A descriptor 2 that is another file later is not written to. */
 void vigia__tell_init(void);
 /* Write one line, unless one was written for this limit less than a minute ago: then it is counted, and the next one
  * says so. Any thread, one at a time for each limit. For vigia_registry.tell. */

@@ -116,7 +116,7 @@ VIGIA_API const char *vigia_version(void);
 /* ---- Values
  * -------------------------------------------------------------------------------------------------------- */
 
-/* Bytes that belong to somebody else; not terminated. */
+/* Borrowed bytes; not terminated. */
 struct vigia_slice {
 	const char *data;
 	size_t len;
@@ -282,9 +282,9 @@ struct vigia_store_options {
 	int64_t gc_cadence_ns;       /* how often old events are removed */
 	int64_t gc_age_threshold_ns; /* how old they must be, 0 = never */
 	int64_t gc_max_records_per_run;
-	int64_t gc_max_duration_ns; /* of one run */
-	int64_t checkpoint_ttl_ns;  /* a checkpoint whose watcher nobody ran for so long holds nothing back, 0 = for ever */
-	int64_t max_events, max_bytes;     /* keep no more than this, 0 = any number */
+	int64_t gc_max_duration_ns;    /* of one run */
+	int64_t checkpoint_ttl_ns;     /* a checkpoint unused for this long no longer blocks removal, 0 = it always does */
+	int64_t max_events, max_bytes; /* keep no more than this, 0 = any number */
 	bool retention_passes_checkpoints; /* max_events and max_bytes may remove what a lagging watcher has not seen */
 	bool max_event_size_given, durability_given, commit_interval_given, events_bucket_given, checkpoint_bucket_given,
 		serializer_given;
@@ -437,7 +437,7 @@ VIGIA_API int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint
 enum vigia_gc_reason {
 	VIGIA_GC_DONE = 0,      /* nothing that is left is to go */
 	VIGIA_GC_OFF,           /* no age and no limit is set */
-	VIGIA_GC_NO_CHECKPOINT, /* nobody watches: old events are kept for whoever will */
+	VIGIA_GC_NO_CHECKPOINT, /* there is no checkpoint: old events are kept for future watchers */
 	VIGIA_GC_HELD,          /* the checkpoint or hold of `held_by` keeps the rest */
 	VIGIA_GC_BOUND          /* the run was long enough (gc_max_records_per_run, gc_max_duration): run it again */
 };
@@ -638,9 +638,9 @@ VIGIA_API int vigia_registry_stop(struct vigia_registry *registry, int64_t timeo
  * ENOWATCHER; ESTATE: it is running or stopping. */
 VIGIA_API int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_id, struct vigia_error *err);
 
-/* You will not use this pointer any more. Without this the memory of a watcher whose id is watched anew (a few kB)
- * stays until its registry is freed; with it, it goes then, or now. The watcher itself runs on, and
- * vigia_registry_get() may find it while it is the one of its id. NULL is fine. */
+/* Give up this pointer. Without this call a watcher that was replaced under its id (a few kB) is kept until its
+ * registry is freed; with it, it is freed when it is replaced, or now. The watcher itself runs on, and
+ * vigia_registry_get() may find it while it has its id. NULL is fine. */
 VIGIA_API void vigia_watcher_release(struct vigia_watcher *watcher);
 
 VIGIA_API const char *vigia_watcher_id(const struct vigia_watcher *watcher);

@@ -4,7 +4,7 @@
 -- The file is the one VIGIA_AUDIT names, or audit.log in the current folder.
 --
 -- The line is flushed before the handler returns, and only then may the checkpoint pass the event. So a restart never misses one;
--- after a kill the events since the last checkpoint are written once more (whoever reads the file tells by the seq_num).
+-- after a kill the events since the last checkpoint are written once more (the seq_num shows which).
 
 local path = os.getenv("VIGIA_AUDIT") or "audit.log"
 local file

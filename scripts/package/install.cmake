@@ -67,8 +67,7 @@ add_custom_target(reference DEPENDS ${reference})
 
 # ---- how others find it ----
 
-# The libraries by their names and not as Requires.private: that would ask for their development packages, of which nobody needs anything
-# who links the shared library.
+# The libraries by their names and not as Requires.private: that would require their development packages, which a program that links the shared library does not need.
 set(private_libs ${VIGIA_LMDB_LIBRARIES} ${VIGIA_MSGPACK_LIBRARIES} ${VIGIA_JANSSON_LIBRARIES})
 if(NOT VIGIA_LMDB_FOUND)
   list(PREPEND private_libs lmdb)

@@ -8,8 +8,8 @@ M.summary = "Write the events of the store to standard output."
 M.description = [[
 Writes events as NDJSON, one a line, in order; `vigia append` reads this back: operation, type and
 object come out equal, while the number and the time are those of the new store.
-With --follow it goes on with new events as they are stored, until Ctrl-C. When whoever reads
-the output has seen enough (`vigia events ... | head -1`), it ends quietly with exit status 0.]]
+With --follow it goes on with new events as they are stored, until Ctrl-C. When its
+reader closes the output (`vigia events ... | head -1`), it ends quietly with exit status 0.]]
 
 -- The library is loaded only when there is something to parse: `--help` does without.
 local function parse_from(text)

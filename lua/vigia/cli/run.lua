@@ -22,7 +22,7 @@ SIGINT, SIGTERM and SIGHUP let the handlers in progress finish, save the checkpo
 stop functions and end with exit status 0; a SIGINT or SIGHUP that was ignored at the start
 (nohup, & in a script) stays ignored. A handler that does not finish within --stop-timeout
 seconds is left, or with --isolate killed, and the exit status is 1.
-Output that nobody reads any more (`| head -1`) ends it in the same way. A checkpoint or output that
+Output whose reader is gone (`| head -1`) ends it in the same way. A checkpoint or output that
 cannot be saved or written at the end makes the exit status 1.
 With --until-idle it ends when every watcher has handled all events there were at the start and
 all that handlers stored since. An event that keeps failing for --max-wait seconds ends it with
