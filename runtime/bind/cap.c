@@ -216,10 +216,7 @@ static void stop_ticking(struct vigia__cap *cap)
 
 static int no_timer(struct vigia_error *err)
 {
-	int number = errno;
-	vigia__error(err, VIGIA_EUNSUPPORTED, "cpu_limit: there is no timer for it");
-	vigia__error_cause(err, "%s", strerror(number));
-	return VIGIA_EUNSUPPORTED;
+	return vigia__error_caused(err, VIGIA_EUNSUPPORTED, strerror(errno), "cpu_limit: there is no timer for it");
 }
 
 /* A timer that follows the processor time of this thread. */

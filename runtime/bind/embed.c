@@ -94,9 +94,9 @@ static int error_from(lua_State *L, int idx, const char *id, struct vigia_error 
 	lua_getfield(L, idx, "code");
 	int code = code_of(luaL_optstring(L, -1, ""));
 	lua_getfield(L, idx, "message");
-	vigia__error(err, code, "%s", luaL_optstring(L, -1, ""));
 	lua_getfield(L, idx, "cause");
-	if (lua_type(L, -1) == LUA_TSTRING) vigia__error_cause(err, "%s", lua_tostring(L, -1));
+	const char *cause = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+	vigia__error_caused(err, code, cause, "%s", luaL_optstring(L, -2, ""));
 	lua_pop(L, 3);
 	if (err && id) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
 	return code;

@@ -47,9 +47,7 @@ enum {
 static int system_error(struct vigia_error *err, int number, const char *what)
 {
 	int code = number == ENOSPC || number == EDQUOT ? VIGIA_EDISKFULL : VIGIA_EIO;
-	vigia__error(err, code, "%s", what);
-	vigia__error_cause(err, "%s", strerror(number));
-	return code;
+	return vigia__error_caused(err, code, strerror(number), "%s", what);
 }
 
 /* Wait until `fd` is ready for `events`. 1 ready, 0 not (after timeout_ms, -1 = no end), -1 interrupted, else an error
@@ -163,8 +161,7 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 	}
 	if (cut && rc == VIGIA_ESERIAL && vigia__json_is_cut(s, len)) {
 		struct vigia_error why = *err;
-		vigia__error(err, VIGIA_ESERIAL, "cut off at the end");
-		vigia__error_cause(err, "%s", why.message);
+		vigia__error_caused(err, VIGIA_ESERIAL, why.message, "cut off at the end");
 	}
 	return bad_line(a->line, err, rc);
 }

@@ -228,8 +228,7 @@ int vigia__lua_verify(lua_State *L)
 	}
 	if (child->fd < 0 || child->pid < 0) {
 		child->pid = 0;
-		vigia__error(&err, VIGIA_EIO, "cannot start a process to verify in");
-		vigia__error_cause(&err, "%s", strerror(errno));
+		vigia__error_caused(&err, VIGIA_EIO, strerror(errno), "cannot start a process to verify in");
 		return vigia__lua_fail(L, VIGIA_EIO, &err);
 	}
 	int self = lua_gettop(L);

@@ -19,34 +19,6 @@ static void format_into(char *out, size_t size, const char *format, va_list args
 	memcpy(out + vigia__utf8_cut(out, size - 4), "...", 4);
 }
 
-int vigia__error(struct vigia_error *err, int code, const char *format, ...)
-{
-	if (!err) return code;
-	/* through a copy, because an argument may be a field of *err */
-	char text[sizeof err->message];
-	va_list args;
-	va_start(args, format);
-	format_into(text, sizeof text, format, args);
-	va_end(args);
-	err->code = code;
-	err->seq_num = 0;
-	err->watcher_id[0] = '\0';
-	err->cause[0] = '\0';
-	memcpy(err->message, text, strlen(text) + 1);
-	return code;
-}
-
-void vigia__error_cause(struct vigia_error *err, const char *format, ...)
-{
-	if (!err) return;
-	char text[sizeof err->cause];
-	va_list args;
-	va_start(args, format);
-	format_into(text, sizeof text, format, args);
-	va_end(args);
-	memcpy(err->cause, text, strlen(text) + 1);
-}
-
 static void join(char *out, size_t size, const char *format, ...)
 {
 	va_list args;
@@ -55,15 +27,45 @@ static void join(char *out, size_t size, const char *format, ...)
 	va_end(args);
 }
 
+static int fill_in(struct vigia_error *err, int code, const char *cause, const char *format, va_list args)
+{
+	if (!err) return code;
+	/* through a copy, because an argument may be a field of *err */
+	char text[sizeof err->message];
+	format_into(text, sizeof text, format, args);
+	vigia__error_clear(err);
+	err->code = code;
+	memcpy(err->message, text, strlen(text) + 1);
+	join(err->cause, sizeof err->cause, "%s", cause);
+	return code;
+}
+
+int vigia__error(struct vigia_error *err, int code, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fill_in(err, code, "", format, args);
+	va_end(args);
+	return code;
+}
+
+int vigia__error_caused(struct vigia_error *err, int code, const char *cause, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fill_in(err, code, cause, format, args);
+	va_end(args);
+	return code;
+}
+
 void vigia__error_prefix(struct vigia_error *err, const char *format, ...)
 {
 	if (!err) return;
-	char prefix[sizeof err->message];
+	char prefix[sizeof err->message], text[sizeof err->message];
 	va_list args;
 	va_start(args, format);
 	format_into(prefix, sizeof prefix, format, args);
 	va_end(args);
-	char text[sizeof err->message];
 	join(text, sizeof text, "%s%s", prefix, err->message);
 	memcpy(err->message, text, strlen(text) + 1);
 }

@@ -11,8 +11,9 @@
 
 /* Set code and message, clear the rest; returns `code` so that a caller can `return vigia__error(...)`. */
 int vigia__error(struct vigia_error *err, int code, const char *format, ...) VIGIA_PRINTF(3, 4);
-/* Add the message of the layer below (Lua's err.cause). */
-void vigia__error_cause(struct vigia_error *err, const char *format, ...) VIGIA_PRINTF(2, 3);
+/* The same with the message of the layer below (Lua's err.cause), which must not be a field of *err. */
+int vigia__error_caused(struct vigia_error *err, int code, const char *cause, const char *format, ...)
+	VIGIA_PRINTF(4, 5);
 /* Put context before the message: "watcher 'a': " + message. */
 void vigia__error_prefix(struct vigia_error *err, const char *format, ...) VIGIA_PRINTF(2, 3);
 void vigia__error_clear(struct vigia_error *err);

@@ -200,32 +200,26 @@ static bool has_memory_for(size_t len)
 	return probe != NULL;
 }
 
-static json_t *parse(const struct text *text, int *rc)
+/* What jansson would accept, misread or crash on. */
+static int check_text(const struct text *text)
 {
 	const char *nul = text->len ? memchr(text->data, '\0', text->len) : NULL;
 	/* jansson silently skips a NUL in some places */
-	if (nul) {
-		*rc = refuse_at(text, (size_t)(nul - text->data), "a NUL byte is no JSON");
-		return NULL;
-	}
+	if (nul) return refuse_at(text, (size_t)(nul - text->data), "a NUL byte is no JSON");
 	/* some editors write it, and none shows it */
-	if (text->len >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0) {
-		*rc = refuse_at(text, 0, "a byte order mark (the bytes EF BB BF) is no JSON");
-		return NULL;
-	}
-	if (is_blank(text->data, text->len)) {
-		*rc = refuse_at(text, 0, "there is no value");
-		return NULL;
-	}
+	if (text->len >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0)
+		return refuse_at(text, 0, "a byte order mark (the bytes EF BB BF) is no JSON");
+	if (is_blank(text->data, text->len)) return refuse_at(text, 0, "there is no value");
 	if (count_brackets(text->data, text->len) > NESTING_MAX &&
-	    find_nesting(text->data, text->len, NESTING_MAX + 1) < text->len) {
-		*rc = refuse_depth(text, NESTING_MAX + 1);
-		return NULL;
-	}
-	if (!has_memory_for(text->len)) {
-		*rc = vigia__json_no_memory(text->err);
-		return NULL;
-	}
+	    find_nesting(text->data, text->len, NESTING_MAX + 1) < text->len)
+		return refuse_depth(text, NESTING_MAX + 1);
+	return has_memory_for(text->len) ? VIGIA_OK : vigia__json_no_memory(text->err);
+}
+
+static json_t *parse(const struct text *text, int *rc)
+{
+	*rc = check_text(text);
+	if (*rc < 0) return NULL;
 	json_error_t error = {0}; /* jansson sets its code only with some of its errors */
 	json_t *root = json_loadb(text->data, text->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
 	*rc = root ? VIGIA_OK : refuse_jansson(text, &error);

@@ -12,18 +12,21 @@
 #include "../core/table.h"
 #include "fd.h"
 
-int64_t vigia__mono_ns(void)
+static inline int64_t read_clock(clockid_t clock)
 {
 	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int64_t vigia__mono_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
 }
 
 int64_t vigia__coarse_ns(void)
 {
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	return read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
 bool vigia__clock_ticked(_Atomic int64_t *tick)
@@ -34,9 +37,7 @@ bool vigia__clock_ticked(_Atomic int64_t *tick)
 
 int64_t vigia__wall_ns(void)
 {
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	return read_clock(CLOCK_REALTIME);
 }
 
 /* A number that differs after each start of the machine; 0 if the system does not give one. */
@@ -55,10 +56,8 @@ static void read_boot_id(void)
 void vigia__clock_now(struct vigia__clock *out)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct timespec ts;
 	pthread_once(&once, read_boot_id);
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	*out = (struct vigia__clock){vigia__wall_ns(), (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec, boot_id};
+	*out = (struct vigia__clock){vigia__wall_ns(), read_clock(CLOCK_BOOTTIME), boot_id};
 }
 
 static atomic_uint fork_generation;

@@ -230,8 +230,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		if (errno != EACCES && errno != EPERM && errno != EROFS) {
 			rc = vigia__lmdb_cannot_look(path, errno, err);
 		} else if (!options->readonly) {
-			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", path);
-			vigia__error_cause(err, "%s", strerror(errno));
+			rc = vigia__error_caused(err, VIGIA_EPERM, strerror(errno), "no permission to write the store '%s'", path);
 		}
 		b->readonly = true;
 	}

@@ -52,15 +52,14 @@ static int code_of(int number)
 static int cannot_copy(const struct target *t, int number, const char *what, struct vigia_error *err)
 {
 	int code = code_of(number);
+	const char *cause = number > 0 ? strerror(number) : mdb_strerror(number);
 	if (code == VIGIA_EFILEEXISTS)
-		vigia__error(err, code, "cannot copy the store to '%s': the file is there, and is left as it is", t->path);
-	else
-		vigia__error(err, code, "cannot copy the store to '%s': cannot %s%s", t->path, what,
-		             number == EFBIG           ? ": the file may grow no further (RLIMIT_FSIZE)"
-		             : code == VIGIA_EDISKFULL ? ": the disk is full"
-		                                       : "");
-	vigia__error_cause(err, "%s", number > 0 ? strerror(number) : mdb_strerror(number));
-	return code;
+		return vigia__error_caused(err, code, cause,
+		                           "cannot copy the store to '%s': the file is there, and is left as it is", t->path);
+	return vigia__error_caused(err, code, cause, "cannot copy the store to '%s': cannot %s%s", t->path, what,
+	                           number == EFBIG           ? ": the file may grow no further (RLIMIT_FSIZE)"
+	                           : code == VIGIA_EDISKFULL ? ": the disk is full"
+	                                                     : "");
 }
 
 static int target_open(struct target *t, const char *path, struct vigia_error *err)

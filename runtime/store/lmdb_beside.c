@@ -34,18 +34,16 @@ int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia
 		int number = errno;
 		bool there = access(path, F_OK) == 0, store_there = access(b->path, F_OK) == 0;
 		if (there)
-			vigia__error(err, VIGIA_EPERM, "no permission to write the lock file '%s', which readers need too", path);
-		else
-			vigia__error(err, VIGIA_EPERM, "cannot make the %s '%s': no permission to write its folder",
-			             store_there ? "lock file" : "store", store_there ? path : b->path);
-		vigia__error_cause(err, "%s", strerror(number));
-		return VIGIA_EPERM;
+			return vigia__error_caused(err, VIGIA_EPERM, strerror(number),
+			                           "no permission to write the lock file '%s', which readers need too", path);
+		return vigia__error_caused(err, VIGIA_EPERM, strerror(number),
+		                           "cannot make the %s '%s': no permission to write its folder",
+		                           store_there ? "lock file" : "store", store_there ? path : b->path);
 	}
 	if (fd < 0) return VIGIA_OK; /* LMDB will report this failure */
 	int rc = VIGIA_OK;
 	if (fstat(fd, &st) < 0) {
-		rc = vigia__error(err, VIGIA_EIO, "cannot look at the lock file '%s'", path);
-		vigia__error_cause(err, "%s", strerror(errno));
+		rc = vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot look at the lock file '%s'", path);
 	} else if (!S_ISREG(st.st_mode)) {
 		rc = vigia__error(err, VIGIA_EIO, "the lock file '%s' is not a regular file", path);
 	} else {
@@ -53,10 +51,9 @@ int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia
 		vigia__file_limit_begin(&limit);
 		int filled = fallocate(fd, 0, 0, opened || st.st_size > LOCK_FILE_HEAD ? st.st_size : LOCK_FILE_HEAD);
 		vigia__file_limit_end(&limit);
-		if (filled < 0 && (errno == ENOSPC || errno == EDQUOT)) {
-			rc = vigia__error(err, VIGIA_EDISKFULL, "store '%s': cannot open it: the disk is full", b->path);
-			vigia__error_cause(err, "%s", strerror(errno));
-		}
+		if (filled < 0 && (errno == ENOSPC || errno == EDQUOT))
+			rc = vigia__error_caused(err, VIGIA_EDISKFULL, strerror(errno),
+			                         "store '%s': cannot open it: the disk is full", b->path);
 	}
 	if (opened) b->lock_fd = fd;
 	else close(fd);

@@ -99,7 +99,6 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 		break;
 	}
 	if (code == VIGIA_EDISKFULL && plain == NULL) plain = "the disk is full";
-	vigia__error(err, code, "store '%s': cannot %s%s%s", b->path, what, plain ? ": " : "", plain ? plain : "");
-	vigia__error_cause(err, "%s", mdb_strerror(rc));
-	return code;
+	return vigia__error_caused(err, code, mdb_strerror(rc), "store '%s': cannot %s%s%s", b->path, what,
+	                           plain ? ": " : "", plain ? plain : "");
 }

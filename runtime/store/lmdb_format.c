@@ -61,10 +61,8 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 		           : errno == ENOENT                 ? VIGIA_ENOTFOUND
 		           : errno == ENOMEM                 ? VIGIA_ENOMEM
 		                                             : VIGIA_EIO;
-		if (code == VIGIA_EPERM) vigia__error(err, code, "no permission to read the store '%s'", path);
-		else vigia__error(err, code, "cannot open the store '%s'", path);
-		vigia__error_cause(err, "%s", strerror(errno));
-		return code;
+		return vigia__error_caused(err, code, strerror(errno), "%s the store '%s'",
+		                           code == VIGIA_EPERM ? "no permission to read" : "cannot open", path);
 	}
 	uint8_t head[64] = {0};
 	ssize_t got = pread(fd, head, sizeof head, 0);
@@ -78,11 +76,7 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 		looked = vigia__lmdb_meta_look(fd, &metas); /* its creation was just finished */
 	bool known = fstat(fd, &st) == 0;
 	close(fd);
-	if (got < 0) {
-		vigia__error(err, VIGIA_EIO, "cannot read the store '%s'", path);
-		vigia__error_cause(err, "%s", strerror(number));
-		return VIGIA_EIO;
-	}
+	if (got < 0) return vigia__error_caused(err, VIGIA_EIO, strerror(number), "cannot read the store '%s'", path);
 	if (got == 0 || making) return VIGIA_OK; /* or its creator died: LMDB initialises it under its lock */
 	uint32_t at64, at32;
 	memcpy(&at64, head + MAGIC_AT_64, 4);

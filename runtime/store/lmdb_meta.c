@@ -149,10 +149,9 @@ int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error
 		rc = lock_fd < 0 ? -1 : empty_unfinished(fd, lock_fd);
 	}
 	int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
-	if (rc < 0) {
-		vigia__error(err, code, "cannot finish the store '%s', whose making was cut short", path);
-		vigia__error_cause(err, "%s", strerror(errno));
-	}
+	if (rc < 0)
+		vigia__error_caused(err, code, strerror(errno), "cannot finish the store '%s', whose making was cut short",
+		                    path);
 	if (lock_fd >= 0) close(lock_fd);
 	if (fd >= 0) close(fd);
 	return rc < 0 ? code : VIGIA_OK;

@@ -26,9 +26,7 @@ static int path_no_memory(const char *path, struct vigia_error *err)
 
 int vigia__lmdb_cannot_look(const char *path, int number, struct vigia_error *err)
 {
-	vigia__error(err, VIGIA_EIO, "cannot look at the store '%s'", path);
-	vigia__error_cause(err, "%s", strerror(number));
-	return VIGIA_EIO;
+	return vigia__error_caused(err, VIGIA_EIO, strerror(number), "cannot look at the store '%s'", path);
 }
 
 /* Does this error number mean that the path does not exist? */

@@ -125,12 +125,11 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 	vigia__lmdb_map_leave(b);
 	if (rc == 0) return VIGIA_OK;
 	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
-	vigia__error(err, VIGIA_EUNKNOWN,
-	             "store '%s': a commit failed while it was being published: what it holds may be there or not; look "
-	             "before storing it again",
-	             b->path);
-	vigia__error_cause(err, "%s", mdb_strerror(rc));
-	return VIGIA_EUNKNOWN;
+	return vigia__error_caused(
+		err, VIGIA_EUNKNOWN, mdb_strerror(rc),
+		"store '%s': a commit failed while it was being published: what it holds may be there or "
+		"not; look before storing it again",
+		b->path);
 }
 
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)

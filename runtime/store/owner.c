@@ -53,10 +53,9 @@ void vigia__owners_deinit(struct vigia__owners *owners)
 static int owned_by(struct vigia_error *err, const char *id, const char *who, int32_t pid, uint32_t space)
 {
 	char text[96];
-	vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who,
-	             vigia__side_pid_text(text, sizeof text, pid, space));
-	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
-	return VIGIA_EOWNED;
+	int rc = vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who,
+	                      vigia__side_pid_text(text, sizeof text, pid, space));
+	return vigia__error_watcher(err, id, rc);
 }
 
 static bool locked(struct vigia__owners *owners, uint64_t hash)

@@ -74,10 +74,8 @@ int vigia__side_error(struct vigia_error *err, const char *what, const char *pat
 	           : errno == ENOSPC                                   ? VIGIA_EDISKFULL
 	           : errno == ENOMEM                                   ? VIGIA_ENOMEM
 	                                                               : VIGIA_EIO;
-	vigia__error(err, code, "cannot %s the side file '%s'%s", what, path,
-	             code == VIGIA_EDISKFULL ? ": the disk is full" : "");
-	vigia__error_cause(err, "%s", strerror(errno));
-	return code;
+	return vigia__error_caused(err, code, strerror(errno), "cannot %s the side file '%s'%s", what, path,
+	                           code == VIGIA_EDISKFULL ? ": the disk is full" : "");
 }
 
 /* With the making lock held: is it a finished side file of this store? */
@@ -186,6 +184,13 @@ int vigia__side_refuse(const char *store_path, struct vigia_error *err)
 	return rc;
 }
 
+/* Returns rc. */
+static int close_after(int fd, int rc)
+{
+	close(fd);
+	return rc;
+}
+
 int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], uint64_t dev, uint64_t ino,
                      struct vigia_error *err)
 {
@@ -198,26 +203,20 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		if (fd < 0) return vigia__side_error(err, "open", path);
 		int named = -1;
 		if (vigia__fd_lock(fd, LOCK_MAKING, F_WRLCK, true) < 0 || (named = still_named(fd, path)) < 0) {
-			int rc = vigia__side_error(err, "lock", path);
-			close(fd);
-			return rc;
+			return close_after(fd, vigia__side_error(err, "lock", path));
 		}
 		struct stat st;
 		bool usable = named == 1;
 		if (usable && !fits(fd, id)) {
 			/* It is left from a store that is gone, or, if in use, belongs to the earlier content of the file. */
 			if (in_use(fd)) {
-				int rc = refuse_newcomer(fd, store_path, err);
-				close(fd);
-				return rc;
+				return close_after(fd, refuse_newcomer(fd, store_path, err));
 			}
 			if (fstat(fd, &st) == 0 && st.st_size > 0) {
 				unlink(path);
 				usable = false;
 			} else if (make(fd, id) < 0) {
-				int rc = vigia__side_error(err, "write", path);
-				close(fd);
-				return rc;
+				return close_after(fd, vigia__side_error(err, "write", path));
 			}
 		}
 		if (!usable) {

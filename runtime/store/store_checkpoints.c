@@ -22,9 +22,11 @@ static int id_check(const char *id, struct vigia_error *err)
 	return vigia__watcher_id_check(id, id ? strlen(id) : 0, err);
 }
 
-static void name_watcher(struct vigia_error *err, const char *id)
+/* End a call about a watcher: a failure names it. Returns rc. */
+static int leave(struct vigia_store *store, const char *id, int rc, struct vigia_error *err)
 {
-	if (err) snprintf(err->watcher_id, sizeof err->watcher_id, "%s", id);
+	vigia__store_leave(store);
+	return vigia__error_watcher(err, id, rc);
 }
 
 int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err)
@@ -33,9 +35,7 @@ int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
 	rc = store->backend->checkpoint_put(store->backend, watcher_id, seq_num, err);
-	if (rc < 0) name_watcher(err, watcher_id);
-	vigia__store_leave(store);
-	return rc;
+	return leave(store, watcher_id, rc, err);
 }
 
 int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num, struct vigia_error *err)
@@ -44,9 +44,7 @@ int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint
 	if (rc == VIGIA_OK) rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	rc = store->backend->checkpoint_get(store->backend, watcher_id, seq_num, err);
-	if (rc < 0) name_watcher(err, watcher_id);
-	vigia__store_leave(store);
-	return rc;
+	return leave(store, watcher_id, rc, err);
 }
 
 int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, struct vigia_error *err)
@@ -55,9 +53,7 @@ int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, s
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
 	rc = store->backend->checkpoint_delete(store->backend, watcher_id, err);
-	if (rc < 0) name_watcher(err, watcher_id);
-	vigia__store_leave(store);
-	return rc;
+	return leave(store, watcher_id, rc, err);
 }
 
 int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)

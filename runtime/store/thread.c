@@ -108,7 +108,6 @@ int vigia__thread_error(struct vigia_error *err, int failed, const char *purpose
 	va_start(args, purpose);
 	vsnprintf(text, sizeof text, purpose, args);
 	va_end(args);
-	int rc = vigia__error(err, failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO, "cannot %s", text);
-	vigia__error_cause(err, "%s", strerror(failed));
-	return rc;
+	int code = failed == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
+	return vigia__error_caused(err, code, strerror(failed), "cannot %s", text);
 }

@@ -13,7 +13,9 @@ static void test_error_sets_all(void **state)
 	assert_int_equal(err.seq_num, 0);
 	assert_string_equal(err.watcher_id, "");
 	assert_string_equal(err.cause, "");
-	vigia__error_cause(&err, "errno %d", 5);
+	assert_int_equal(vigia__error_caused(&err, VIGIA_EPERM, "errno 5", "read at %d: %s", 41, "no"), VIGIA_EPERM);
+	assert_int_equal(err.code, VIGIA_EPERM);
+	assert_string_equal(err.message, "read at 41: no");
 	assert_string_equal(err.cause, "errno 5");
 	vigia__error_prefix(&err, "watcher '%s': ", "a");
 	assert_string_equal(err.message, "watcher 'a': read at 41: no");
@@ -27,7 +29,7 @@ static void test_error_sets_all(void **state)
 static void test_error_without_a_place(void **state)
 {
 	assert_int_equal(vigia__error(NULL, VIGIA_EIO, "x %d", 1), VIGIA_EIO);
-	vigia__error_cause(NULL, "x");
+	assert_int_equal(vigia__error_caused(NULL, VIGIA_EIO, "x", "y"), VIGIA_EIO);
 	vigia__error_prefix(NULL, "x");
 	vigia__error_clear(NULL);
 }
