@@ -41,23 +41,14 @@ void vigia__lua_error_init(lua_State *L)
 	lua_pop(L, 1);
 }
 
-static void set_string(lua_State *L, const char *field, const char *value)
-{
-	lua_pushstring(L, value);
-	lua_setfield(L, -2, field);
-}
-
 void vigia__lua_push_error(lua_State *L, const struct vigia_error *err)
 {
 	lua_createtable(L, 0, 5);
-	set_string(L, "code", vigia_error_name(err->code));
-	set_string(L, "message", err->message);
-	if (err->cause[0]) set_string(L, "cause", err->cause);
-	if (err->watcher_id[0]) set_string(L, "watcher_id", err->watcher_id);
-	if (err->seq_num) {
-		lua_pushinteger(L, (lua_Integer)err->seq_num);
-		lua_setfield(L, -2, "seq_num");
-	}
+	vigia__lua_set_string(L, "code", vigia_error_name(err->code));
+	vigia__lua_set_string(L, "message", err->message);
+	if (err->cause[0]) vigia__lua_set_string(L, "cause", err->cause);
+	if (err->watcher_id[0]) vigia__lua_set_string(L, "watcher_id", err->watcher_id);
+	if (err->seq_num) vigia__lua_set_integer(L, "seq_num", err->seq_num);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
 	lua_setmetatable(L, -2);
 }
@@ -109,8 +100,8 @@ int vigia__lua_errors(lua_State *L)
 	lua_createtable(L, count, 0);
 	for (int i = 0; i < count; i++) {
 		lua_createtable(L, 0, 2);
-		set_string(L, "code", errors[i].code);
-		set_string(L, "help", errors[i].help);
+		vigia__lua_set_string(L, "code", errors[i].code);
+		vigia__lua_set_string(L, "help", errors[i].help);
 		lua_rawseti(L, -2, i + 1);
 	}
 	return 1;

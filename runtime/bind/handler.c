@@ -59,8 +59,7 @@ static void push_new_context(lua_State *L, int handler_idx)
 	lua_pushvalue(L, handler_idx);
 	lua_pushcclosure(L, context_index, 1);
 	lua_setfield(L, -2, "__index");
-	lua_pushliteral(L, "vigia.Context");
-	lua_setfield(L, -2, "__name");
+	vigia__lua_set_string(L, "__name", "vigia.Context");
 	lua_setmetatable(L, -2);
 }
 

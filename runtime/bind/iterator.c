@@ -68,8 +68,7 @@ void vigia__lua_iterator_init(lua_State *L)
 	                                       {"__newindex", iterator_newindex},
 	                                       {NULL, NULL}};
 	vigia__lua_class(L, class_name, &class_key, metamethods, NULL);
-	lua_pushstring(L, class_name);
-	lua_setfield(L, -2, "__metatable");
+	vigia__lua_set_string(L, "__metatable", class_name);
 	lua_pop(L, 1);
 }
 

@@ -62,8 +62,7 @@ bool vigia__lua_state_init(lua_State *L)
 	lua_pop(L, 1);
 	lua_newtable(L);
 	lua_createtable(L, 0, 1);
-	lua_pushliteral(L, "k");
-	lua_setfield(L, -2, "__mode");
+	vigia__lua_set_string(L, "__mode", "k");
 	lua_setmetatable(L, -2);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &kept_key);
 	static const luaL_Reg metamethods[] = {{"__gc", shared_gc}, {NULL, NULL}};
@@ -146,8 +145,7 @@ static void new_metatable(lua_State *L, const char *name, int size)
 	if (luaL_getmetatable(L, name) != LUA_TNIL) return;
 	lua_pop(L, 1);
 	lua_createtable(L, 0, size + 1);
-	lua_pushstring(L, name);
-	lua_setfield(L, -2, "__name");
+	vigia__lua_set_string(L, "__name", name);
 	lua_pushvalue(L, -1);
 	lua_setfield(L, LUA_REGISTRYINDEX, name);
 }
@@ -305,6 +303,12 @@ bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg)
 	bool good = vigia__lua_pcall(L, body, arg, 0, 0) == LUA_OK;
 	lua_settop(L, top);
 	return good;
+}
+
+void vigia__lua_set_string(lua_State *L, const char *field, const char *value)
+{
+	lua_pushstring(L, value);
+	lua_setfield(L, -2, field);
 }
 
 void vigia__lua_set_integer(lua_State *L, const char *field, uint64_t value)

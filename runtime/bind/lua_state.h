@@ -113,7 +113,8 @@ int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results,
 /* The same so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
 bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
 
-/* Field `field` of the table on top becomes this integer. [-0, +0, m] */
+/* Set a field of the table on top. [-0, +0, m] */
+void vigia__lua_set_string(lua_State *L, const char *field, const char *value);
 void vigia__lua_set_integer(lua_State *L, const char *field, uint64_t value);
 
 /* ---- arguments ---- */

@@ -428,23 +428,17 @@ static void push_option(lua_State *L, const struct vigia__option *option)
 	static const char *const units[] = {NULL, NULL, "bytes", "seconds", NULL, NULL, NULL};
 	static const char *const scopes[] = {"handle", "file", "fixed"};
 	lua_createtable(L, 0, 9);
-	lua_pushstring(L, option->name);
-	lua_setfield(L, -2, "name");
-	lua_pushstring(L, types[option->type]);
-	lua_setfield(L, -2, "type");
+	vigia__lua_set_string(L, "name", option->name);
+	vigia__lua_set_string(L, "type", types[option->type]);
 	if (units[option->type]) {
-		lua_pushstring(L, units[option->type]);
-		lua_setfield(L, -2, "unit");
+		vigia__lua_set_string(L, "unit", units[option->type]);
 	}
-	lua_pushstring(L, scopes[option->scope]);
-	lua_setfield(L, -2, "scope");
-	lua_pushstring(L, option->help);
-	lua_setfield(L, -2, "help");
+	vigia__lua_set_string(L, "scope", scopes[option->scope]);
+	vigia__lua_set_string(L, "help", option->help);
 	push_default(L, option);
 	lua_setfield(L, -2, "default");
 	if (option->type == VIGIA_OPTION_CHOICE) {
-		lua_pushstring(L, option->choices);
-		lua_setfield(L, -2, "choices");
+		vigia__lua_set_string(L, "choices", option->choices);
 	} else if (option->type != VIGIA_OPTION_BOOL && option->type != VIGIA_OPTION_SPECIAL) {
 		lua_pushnumber(L, option->min);
 		lua_setfield(L, -2, "min");

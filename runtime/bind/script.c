@@ -88,10 +88,8 @@ static int open_libraries(lua_State *L, void *arg)
 	vigia__lua_open_programs(L);
 	vigia__output_install(L, paths->output);
 	lua_getglobal(L, "package");
-	lua_pushstring(L, paths->path);
-	lua_setfield(L, -2, "path");
-	lua_pushstring(L, paths->cpath);
-	lua_setfield(L, -2, "cpath");
+	vigia__lua_set_string(L, "path", paths->path);
+	vigia__lua_set_string(L, "cpath", paths->cpath);
 	vigia__modules_install(L);
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 	lua_pushcfunction(L, paths->open_module);

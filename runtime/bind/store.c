@@ -366,22 +366,14 @@ static int store_gc(lua_State *L)
 	lua_createtable(L, 0, 4);
 	vigia__lua_set_integer(L, "removed", gc.removed);
 	vigia__lua_set_integer(L, "oldest", gc.oldest);
-	lua_pushstring(L, reasons[gc.reason]);
-	lua_setfield(L, -2, "reason");
+	vigia__lua_set_string(L, "reason", reasons[gc.reason]);
 	if (gc.held_by[0]) {
-		lua_pushstring(L, gc.held_by);
-		lua_setfield(L, -2, "held_by");
+		vigia__lua_set_string(L, "held_by", gc.held_by);
 	}
 	return 1;
 }
 
 /* ---- Stats ---- */
-
-static void set_string(lua_State *L, const char *field, const char *value)
-{
-	lua_pushstring(L, value);
-	lua_setfield(L, -2, field);
-}
 
 static void set_can(lua_State *L, unsigned can)
 {
@@ -410,11 +402,11 @@ static int store_stats(lua_State *L)
 	const char *name = backend->name;
 	uint64_t appended = atomic_load(&h->store->appended), queued = atomic_load(&backend->queue->count);
 	lua_createtable(L, 0, 28);
-	set_string(L, "path", h->path);
-	set_string(L, "backend", name);
+	vigia__lua_set_string(L, "path", h->path);
+	vigia__lua_set_string(L, "backend", name);
 	set_can(L, can);
 	vigia__lua_set_integer(L, "format", (uint64_t)stats.format);
-	set_string(L, "file_id", stats.file_id);
+	vigia__lua_set_string(L, "file_id", stats.file_id);
 	vigia__lua_set_integer(L, "created", (uint64_t)stats.created_at_ns);
 	vigia__lua_set_integer(L, "events", stats.events);
 	vigia__lua_set_integer(L, "oldest_event_num", stats.oldest);
@@ -461,7 +453,6 @@ void vigia__lua_store_init(lua_State *L)
 	vigia__lua_append_init(L);
 	vigia__lua_cache_init(L);
 	vigia__lua_class(L, vigia__lua_store_class, &vigia__lua_store_key, metamethods, methods);
-	lua_pushstring(L, vigia__lua_store_class);
-	lua_setfield(L, -2, "__metatable");
+	vigia__lua_set_string(L, "__metatable", vigia__lua_store_class);
 	lua_pop(L, 1);
 }

@@ -69,10 +69,8 @@ static int watcher_stats(lua_State *L)
 	char id[256];
 	snprintf(id, sizeof id, "%s", vigia_watcher_id(w->watcher));
 	lua_createtable(L, 0, 20);
-	lua_pushstring(L, id);
-	lua_setfield(L, -2, "id");
-	lua_pushstring(L, states[stats.state]);
-	lua_setfield(L, -2, "state");
+	vigia__lua_set_string(L, "id", id);
+	vigia__lua_set_string(L, "state", states[stats.state]);
 	vigia__lua_push_iterator(L, stats.next);
 	lua_setfield(L, -2, "next_event_iterator");
 	if (stats.has_checkpoint) {
