@@ -135,6 +135,20 @@ for _, backend in ipairs(helper.backends) do
 			assert.is_true(watcher:stop())
 		end)
 
+		it("does not call what was raised when it is resumed after a failure [H2j]", function()
+			local co, called = nil, 0
+			local raised = setmetatable({}, {__call = function() called = called + 1 end})
+			assert(registry:watch("a", function() co = coroutine.running() error(raised) end))
+			fill(store, 1)
+			drive(registry, function() return co end)
+			local failed = co
+			assert.same(in_c and {false, "cannot resume dead coroutine"} or WAITS, {coroutine.resume(failed, junk())})
+			registry:spawn(function() co = coroutine.running() error(raised) end)
+			drive(registry, function() return co ~= failed end)
+			assert.same({false, "cannot resume dead coroutine"}, {coroutine.resume(co, junk())})
+			assert.equal(0, called)
+		end)
+
 		it("is told within a second when others close it in a wait without an end [H2m]", function()
 			registry = helper.registry(store, {log = false})
 			fill(store, 1)
