@@ -8,7 +8,7 @@
  *     vigia               the whole public C API, to be read like a manual
  *   core/                 decides; no clock, disk, thread, Lua or LMDB
  *     event               the event and its bytes
- *     msgpack value       reading msgpack, token by token; checking values from outside
+ *     msgpack value keys  reading msgpack, token by token; checking values from outside, and their maps' keys
  *     iterator            where a read starts
  *     filter              lists of types and operations, matched on the bytes
  *     batch               events copied out of a store

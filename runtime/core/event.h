@@ -126,5 +126,8 @@ int vigia__reader_skip(struct vigia__reader *reader, struct vigia_error *err);
 /* Check that this is exactly one value within Vigia's limits: depth, kinds of keys, integers. 0, or `code` with place
  * and reason: "object.jobs[3].callback: ...". Accepts duplicate keys: the decoder keeps the last. */
 int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *err);
+/* The same for a value that is about to be stored. Refuses duplicate keys (1 and 1.0 are the same key), of which the
+ * decoder would lose one. 0, ESERIAL, ENOMEM. */
+int vigia__value_check_new(struct vigia_slice value, struct vigia_error *err);
 
 #endif

@@ -7,12 +7,12 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "alloc.h"
 #include "base64.h"
 #include "error.h"
+#include "keys.h"
 #include "nearest.h"
 #include "options.h"
 
@@ -313,54 +313,18 @@ static bool is_map_form(json_t *pairs)
 	return true;
 }
 
-/* An encoded key, and where it is in the buffer. */
-struct key {
-	bool whole; /* a number without a fraction: 1 and 1.0 are the same key, as in Lua */
-	int64_t integer;
-	const uint8_t *bytes;
-	size_t len;
-	size_t index;
-};
-
-static int key_compare(const void *a, const void *b)
-{
-	const struct key *x = a, *y = b;
-	if (x->whole != y->whole) return x->whole ? -1 : 1;
-	if (x->whole) return (x->integer > y->integer) - (x->integer < y->integer);
-	if (x->len != y->len) return x->len < y->len ? -1 : 1;
-	return memcmp(x->bytes, y->bytes, x->len);
-}
-
 /* Check that the map just written at `where` in the buffer has no duplicate keys. */
-static int check_keys(struct load *load, size_t where, size_t count)
+static int check_keys(struct load *load, size_t where)
 {
-	if (count < 2) return VIGIA_OK;
-	struct key *keys = vigia__alloc(count * sizeof *keys);
-	if (!keys) return vigia__json_no_memory(load->text.err);
 	struct vigia__reader reader = {load->buf->data + where, load->buf->data + load->buf->len};
 	struct vigia__token token;
+	struct vigia__twice twice;
 	vigia__reader_next(&reader, &token, NULL);
-	for (size_t i = 0; i < count; i++) {
-		keys[i].bytes = reader.at;
-		keys[i].index = i + 1;
-		vigia__reader_next(&reader, &token, NULL);
-		bool fits = token.kind == VIGIA_TOKEN_FLOAT && token.number >= -0x1p63 && token.number < 0x1p63;
-		keys[i].whole = token.kind == VIGIA_TOKEN_INT || (fits && token.number == floor(token.number));
-		keys[i].integer = token.kind == VIGIA_TOKEN_INT ? token.integer : keys[i].whole ? (int64_t)token.number : 0;
-		keys[i].len = (size_t)(reader.at - keys[i].bytes);
-		vigia__reader_skip(&reader, NULL);
-	}
-	qsort(keys, count, sizeof *keys, key_compare);
-	int rc = VIGIA_OK;
-	for (size_t i = 1; i < count && rc == 0; i++) {
-		if (key_compare(&keys[i - 1], &keys[i]) == 0) {
-			size_t a = keys[i - 1].index, b = keys[i].index;
-			rc = vigia__error(load->text.err, VIGIA_ESERIAL, "the keys of the pairs %zu and %zu of a $map are the same",
-			                  a < b ? a : b, a < b ? b : a);
-		}
-	}
-	vigia__free(keys);
-	return rc;
+	int rc = vigia__keys_twice(reader, token.count, &twice);
+	if (rc == VIGIA_OK) return VIGIA_OK;
+	if (rc < 0) return vigia__json_no_memory(load->text.err);
+	return vigia__error(load->text.err, VIGIA_ESERIAL, "the keys of the pairs %u and %u of a $map are the same",
+	                    twice.first, twice.second);
 }
 
 static int put_map_form(struct load *load, json_t *pairs, int depth, int nesting)
@@ -373,7 +337,7 @@ static int put_map_form(struct load *load, json_t *pairs, int depth, int nesting
 		if (rc == 0) rc = put_tree(load, json_array_get(pair, 1), depth + 1, nesting + 3);
 		if (rc != 0) return rc;
 	}
-	return check_keys(load, where, count);
+	return check_keys(load, where);
 }
 
 /* Convert an object of one of the three forms. VIGIA_NONE: it is an ordinary object. */

@@ -145,7 +145,7 @@ int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, s
 		                    "the object is not complete: values missing in its arrays and maps: %llu",
 		                    (unsigned long long)buffer->missing);
 	*object = content(buffer);
-	return vigia__value_check(*object, VIGIA_ESERIAL, err);
+	return vigia__value_check_new(*object, err);
 }
 
 /* ---- Reading ---- */

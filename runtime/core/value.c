@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "event.h"
+#include "keys.h"
 
 /* The path to the value being checked: one frame per level, on the C stack. */
 struct frame {
@@ -20,6 +21,7 @@ struct check {
 	struct vigia__reader reader;
 	int code;
 	struct vigia_error *err;
+	bool fresh; /* about to be stored: refuse duplicate keys */
 };
 
 /* One step of a path: .name, ["a key"], [3]. */
@@ -112,6 +114,17 @@ static int check_key(struct check *check, const struct frame *up, struct vigia__
 	}
 }
 
+/* A map whose pairs begin at `pairs` may have duplicate keys. */
+static int check_twice(struct check *check, const struct frame *up, struct vigia__reader pairs, uint32_t count)
+{
+	struct vigia__twice twice;
+	int rc = vigia__keys_twice(pairs, count, &twice);
+	if (rc == VIGIA_OK) return VIGIA_OK;
+	if (rc < 0) return vigia__error(check->err, rc, "out of memory");
+	struct frame frame = {.up = up, .in_map = true, .key = twice.key};
+	return refuse_value(check, &frame, "the key is there twice");
+}
+
 static int check_value(struct check *check, const struct frame *up, int depth)
 {
 	struct vigia__token token;
@@ -123,23 +136,37 @@ static int check_value(struct check *check, const struct frame *up, int depth)
 		return refuse_value(check, up, what);
 	}
 	struct frame frame = {.up = up, .in_map = token.kind == VIGIA_TOKEN_MAP};
+	struct vigia__seen seen = {0};
+	struct vigia__reader pairs = check->reader;
 	for (uint32_t i = 1; i <= token.count; i++) {
 		frame.index = i;
 		int rc = frame.in_map ? check_key(check, up, &frame.key) : 0;
+		if (rc == 0 && frame.in_map && check->fresh) vigia__seen_add(&seen, &frame.key);
 		if (rc == 0) rc = check_value(check, &frame, depth + 1);
 		if (rc != 0) return rc;
 	}
-	return VIGIA_OK;
+	return seen.maybe ? check_twice(check, up, pairs, token.count) : VIGIA_OK;
+}
+
+static int check_all(struct check *check, struct vigia_slice value)
+{
+	if (value.len == 0) return refuse_value(check, NULL, "there is no value");
+	const uint8_t *bytes = (const uint8_t *)value.data;
+	check->reader = (struct vigia__reader){bytes, bytes + value.len};
+	int rc = check_value(check, NULL, 0);
+	if (rc == 0 && check->reader.at != check->reader.end)
+		rc = refuse_value(check, NULL, "unexpected bytes after the value");
+	return rc;
 }
 
 int vigia__value_check(struct vigia_slice value, int code, struct vigia_error *err)
 {
 	struct check check = {.code = code, .err = err};
-	if (value.len == 0) return refuse_value(&check, NULL, "there is no value");
-	const uint8_t *bytes = (const uint8_t *)value.data;
-	check.reader = (struct vigia__reader){bytes, bytes + value.len};
-	int rc = check_value(&check, NULL, 0);
-	if (rc == 0 && check.reader.at != check.reader.end)
-		rc = refuse_value(&check, NULL, "unexpected bytes after the value");
-	return rc;
+	return check_all(&check, value);
+}
+
+int vigia__value_check_new(struct vigia_slice value, struct vigia_error *err)
+{
+	struct check check = {.code = VIGIA_ESERIAL, .err = err, .fresh = true};
+	return check_all(&check, value);
 }

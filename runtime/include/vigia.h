@@ -147,7 +147,7 @@ struct vigia_filter {
 	size_t operations_count;
 };
 
-/* An event to be stored. `object` is exactly one msgpack value. */
+/* An event to be stored. `object` is exactly one msgpack value without duplicate keys (1 and 1.0 are the same key). */
 struct vigia_new_event {
 	struct vigia_slice operation;   /* 1..255 bytes of UTF-8 */
 	struct vigia_slice object_type; /* 1..255 bytes of UTF-8 */
@@ -190,8 +190,8 @@ VIGIA_API void vigia_msgpack_json(struct vigia_buffer *buffer, const char *text,
 /**
  * The object is written: is it exactly one value that an event can carry?
  *
- * Returns:   VIGIA_OK and *object; ESERIAL: values are missing, or there are too many, or one cannot be carried;
- *            ENOMEM; the first failure of the functions above
+ * Returns:   VIGIA_OK and *object; ESERIAL: values are missing, or there are too many, or one cannot be carried, or a
+ *            map has duplicate keys; ENOMEM; the first failure of the functions above
  * Ownership: *object points into the buffer, until that is written to, cleared or freed
  */
 VIGIA_API int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err);

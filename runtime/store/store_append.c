@@ -127,7 +127,7 @@ static int encode(struct vigia__buf *buf, const struct vigia_store *store, const
                   int64_t size_max, struct vigia_error *err)
 {
 	size_t start = buf->len;
-	int rc = vigia__value_check(event->object, VIGIA_ESERIAL, err);
+	int rc = vigia__value_check_new(event->object, err);
 	if (rc == VIGIA_OK) rc = vigia__event_begin(buf, event->operation, event->object_type, err);
 	if (rc == VIGIA_OK && vigia__buf_add(buf, event->object.data, event->object.len) < 0)
 		rc = vigia__error(err, VIGIA_ENOMEM, "no memory for an event of %zu bytes", event->object.len);

@@ -160,6 +160,66 @@ static void test_duplicates(void **state)
 	assert_int_equal(value_of(found).integer, 2);
 }
 
+/* Keys that are one key for Lua and for JSON: a value of the two would be lost. Nothing of it is stored. */
+static void test_a_key_twice(void **state)
+{
+	static const struct {
+		struct vigia_slice object;
+		const char *place; /* NULL: it is good */
+	} rows[] = {
+		{SLICE_INIT("\x82\xa1k\x01\xa1k\x02"), "object.k: the key is there twice"},
+		{SLICE_INIT("\x82\xa1k\x01\xd9\x01k\x02"), "object.k:"},                /* the same text, written longer */
+		{SLICE_INIT("\x82\xa1k\x01\xc4\x01k\x02"), "object.k:"},                /* as bytes */
+		{SLICE_INIT("\x82\x01\x01\xcb\x3f\xf0\0\0\0\0\0\0\x02"), "object[1]:"}, /* 1 and 1.0 */
+		{SLICE_INIT("\x82\x00\x01\xcb\x80\0\0\0\0\0\0\0\x02"), "object[0]:"},   /* 0 and -0.0 */
+		{SLICE_INIT("\x82\xca\x3f\0\0\0\x01\xcb\x3f\xe0\0\0\0\0\0\0\x02"),
+	     "object[0.5]:"}, /* 0.5, of 4 and of 8 bytes */
+		{SLICE_INIT("\x82\xc3\x01\xc3\x02"), "object[true]:"},
+		{SLICE_INIT("\x82\xa0\x01\xa0\x02"), "object[\"\"]:"},
+		{SLICE_INIT("\x92\x01\x81\xa1m\x83\xa1x\x01\xa1y\x02\xa1x\x03"), "object[2].m.x:"},
+		{SLICE_INIT("\x83\xa1x\x82\xa1x\x01\xa1y\x02\xa1y\x02\xa1x\x03"), "object.x:"}, /* behind a map inside */
+		{SLICE_INIT("\x82\xa1x\x82\xa1x\x01\xa1y\x02\xa1y\x81\xa1x\x01"), NULL},        /* each in its own map */
+		{SLICE_INIT("\x83\x01\x01\xa1"
+	                "1\x02\xcb\x3f\xf8\0\0\0\0\0\0\x02"),
+	     NULL}, /* 1, "1", 1.5 */
+	};
+	struct vigia_store *store = NULL;
+	struct vigia_error err = {0};
+	for (int json = 0; json < 2; json++) {
+		struct vigia_store_options options;
+		vigia_store_options_init(&options);
+		options.serializer = "json";
+		options.serializer_given = json;
+		assert_int_equal(vigia_store_open(":memory:", &options, &store, &err), VIGIA_OK);
+		for (size_t i = 0; i < COUNT_OF(rows); i++) {
+			struct vigia_new_event event = {SLICE_INIT("CREATE"), SLICE_INIT("User"), rows[i].object};
+			int rc = vigia_store_append(store, &event, 1, NULL, &err);
+			if (rows[i].place) assert_error(rc, VIGIA_ESERIAL, &err, rows[i].place);
+			else assert_int_equal(rc, VIGIA_OK);
+		}
+		vigia_store_free(store);
+	}
+
+	/* of many keys, more than are compared one by one */
+	struct vigia_buffer *buffer = vigia_buffer_new();
+	struct vigia_slice object;
+	enum { MANY = 1000 };
+	vigia_msgpack_map(buffer, MANY);
+	for (int i = 0; i < MANY; i++) {
+		vigia_msgpack_integer(buffer, i);
+		vigia_msgpack_json(buffer, "{\"x\": 1, \"y\": 2}", 16);
+	}
+	assert_int_equal(vigia_msgpack_end(buffer, &object, &err), VIGIA_OK);
+	vigia_buffer_clear(buffer);
+	vigia_msgpack_map(buffer, MANY);
+	for (int i = 0; i < MANY; i++) {
+		vigia_msgpack_float(buffer, i == MANY - 3 ? 21 : i);
+		vigia_msgpack_nil(buffer);
+	}
+	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "object[21]: the key is there twice");
+	vigia_buffer_free(buffer);
+}
+
 static void read_all(struct vigia_slice bytes)
 {
 	struct vigia_slice rest = bytes, value;
@@ -233,6 +293,19 @@ static void test_other_serializers(void **state)
 	vigia_store_free(store);
 }
 
+static int write_many_keys(void)
+{
+	struct vigia_buffer *buffer = vigia_buffer_new();
+	struct vigia_slice object;
+	struct vigia_error err = {0};
+	vigia_msgpack_map(buffer, 100);
+	for (int i = 0; i < 200; i++) vigia_msgpack_integer(buffer, i);
+	int rc = vigia_msgpack_end(buffer, &object, &err);
+	assert_int_equal(rc, rc == VIGIA_OK ? 0 : err.code);
+	vigia_buffer_free(buffer);
+	return rc;
+}
+
 static int write_and_show(void)
 {
 	struct vigia_buffer *buffer = vigia_buffer_new(), *text = vigia_buffer_new();
@@ -250,6 +323,7 @@ static int write_and_show(void)
 static void test_without_memory(void **state)
 {
 	with_failing_allocations(write_and_show());
+	with_failing_allocations(write_many_keys());
 }
 
 int main(void)
@@ -258,6 +332,7 @@ int main(void)
 		{"an object is written, stored, found again and told as JSON [E5]", test_an_object, NULL, NULL, NULL},
 		{"what is not one value is refused at its end, with the reason [E6]", test_what_is_no_object, NULL, NULL, NULL},
 		{"of a key that is there twice the last one is found", test_duplicates, NULL, NULL, NULL},
+		{"a map with a key twice is refused, with its place [E5 E6]", test_a_key_twice, NULL, NULL, NULL},
 		{"no byte beyond what is given is read", test_hostile_bytes, NULL, NULL, NULL},
 		{"an object of a JSON store is told as msgpack", test_other_serializers, NULL, NULL, NULL},
 		{"without memory the end of an object says so", test_without_memory, NULL, NULL, NULL},
