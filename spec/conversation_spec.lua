@@ -49,6 +49,29 @@ describe("the conversation with an isolated script", function()
 		end
 	]]
 
+	it("names the place where an argument is a cycle or too deep [H6v E6]", function()
+		fill(store, 1)
+		local watcher = assert(watch(SEEN .. [[
+			local cycle, twice, deep, shared = {}, {}, {}, {"Job"}
+			cycle.operations = {cycle}
+			twice[1], twice[2] = twice, twice
+			for _ = 1, 1000000 do deep = {deep} end
+			return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
+				local s = given.store
+				raises("#1 to 'get_events' (filter.operations[1]: a cycle", s.get_events, s, {filter = cycle})
+				raises("#1 to 'get_events' (filter[1]: a cycle", s.get_events, s, {filter = twice})
+				raises("nested too deep", s.get_events, s, deep)
+				raises("#1 to 'store_checkpoint' (operations[1]: a cycle", s.store_checkpoint, s, cycle, 1)
+				raises("#1 to 'seek_to_offset' ([1]: a cycle", ctx.watcher.seek_to_offset, ctx.watcher, twice)
+				raises("#1 to 'store_events' (", s.store_events, s, twice)
+				assert(#s:get_events{timeout = 0, filter = {object_types = shared, operations = shared}}.events == 0)
+				seen(event)
+			end}
+		]]))
+		assert.same({1, 0}, {settle(watcher).processed, watcher:stats().failed}, logged[1])
+		assert.same({1}, seen())
+	end)
+
 	it("raises in the script what its call raises, and goes on with the same program [H6v]", function()
 		fill(store, 12)
 		local watcher = assert(watch(SEEN .. [[

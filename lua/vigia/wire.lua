@@ -26,18 +26,14 @@ local VALUES_MAX <const> = 65536
 ---The error for a message that our own program on the other side cannot have sent.
 M.FOREIGN = "what it sent is no part of this conversation"
 
+-- Deeper than what can be sent. What is deeper goes on as it is: sending refuses it, as it does a cycle, and says where.
+local LEVELS_MAX <const> = 150
+
 local plain, rich
 
-local function each(value, convert)
-	local result = {}
-	for k, v in next, value do
-		result[k] = convert(v)
-	end
-	return result
-end
-
--- Iterators and errors may stand anywhere in arguments and results, in tables too.
-function plain(value)
+-- Iterators and errors may stand anywhere in arguments and results, in tables too. `copies` has what each table became: so a cycle stays
+-- one.
+function plain(value, copies, level)
 	if type(value) == "userdata" and getmetatable(value) == "vigia.Iterator" then
 		return {[ITERATOR] = value.kind, seq_num = value.seq_num}
 	elseif type(value) ~= "table" then
@@ -47,12 +43,27 @@ function plain(value)
 		local shown, text = pcall(tostring, cause)
 		return {[ERROR] = {code = rawget(value, "code"), message = rawget(value, "message"), seq_num = rawget(value, "seq_num"),
 			watcher_id = rawget(value, "watcher_id"), cause = cause ~= nil and shown and text or nil, traceback = rawget(value, "traceback")}}
-	elseif core.is_array(value) and next(value) == nil then
+	elseif level == LEVELS_MAX or (core.is_array(value) and next(value) == nil) then
 		return value
+	elseif copies[value] then
+		return copies[value]
 	end
-	local result = each(value, plain)
+	local result = {}
+	copies[value] = result
+	for k, v in next, value do
+		result[k] = plain(v, copies, level + 1)
+	end
 	if result[ITERATOR] ~= nil or result[ERROR] ~= nil or result[TABLE] ~= nil then
-		return {[TABLE] = result}
+		result = {[TABLE] = result}
+		copies[value] = result
+	end
+	return result
+end
+
+local function each_rich(value)
+	local result = {}
+	for k, v in next, value do
+		result[k] = rich(v)
 	end
 	return result
 end
@@ -61,7 +72,7 @@ function rich(value)
 	if type(value) ~= "table" then
 		return value
 	elseif type(value[TABLE]) == "table" then
-		return each(value[TABLE], rich)
+		return each_rich(value[TABLE])
 	elseif value[ITERATOR] ~= nil then
 		local iterator = ITERATORS[value[ITERATOR]] or error(M.FOREIGN, 0)
 		return iterator(value.seq_num)
@@ -70,7 +81,7 @@ function rich(value)
 	elseif next(value) == nil then
 		return value -- an empty array stays one
 	end
-	return each(value, rich)
+	return each_rich(value)
 end
 
 ---Turn arguments or results into one value; nils in between are kept.
@@ -79,8 +90,9 @@ function M.pack(...)
 	if list.n > VALUES_MAX then
 		error("too many values: " .. list.n .. ", and at most " .. VALUES_MAX .. " can be carried", 0)
 	end
+	local copies = {}
 	for i = 1, list.n do
-		list[i] = plain((select(i, ...)))
+		list[i] = plain((select(i, ...)), copies, 0)
 	end
 	return list
 end

@@ -32,7 +32,7 @@ end
 ---A message for the person at the terminal. Much of it comes from outside: no control character of that moves the cursor.
 function M.say(message)
 	message = message:gsub("[^\n\t]+", M.printable)
-	io.stderr:write("vigia: ", message, "\n")
+	io.stderr:write("vigia: " .. message .. "\n") -- in one call: scripts on other threads print to the same terminal
 end
 
 ---Write data to stdout. Once that fails there is no point in going on; the host (main.c) says why.
