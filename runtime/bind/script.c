@@ -282,6 +282,16 @@ static int load_script(lua_State *L, void *arg)
 	return 0;
 }
 
+/* What went wrong in a script. Want of memory ends with Lua's own words, whatever `require` and others put before them;
+ * where a script raises them, its traceback follows. */
+static int failed(const char *message, struct vigia_error *err)
+{
+	static const char words[] = "not enough memory";
+	size_t len = strlen(message), tail = sizeof words - 1;
+	bool memory = len >= tail && strcmp(message + len - tail, words) == 0;
+	return vigia__error(err, memory ? VIGIA_ENOMEM : VIGIA_ESCRIPT, "%s", message);
+}
+
 /* The text of a raised value, without what luaL_argerror puts around a list of wrong options. */
 static int raised(lua_State *L, const struct job *job, struct vigia_error *err)
 {
@@ -294,7 +304,7 @@ static int raised(lua_State *L, const struct job *job, struct vigia_error *err)
 		if (options[len - 1] == ')') options[len - 1] = '\0';
 		return vigia__error(err, VIGIA_ESCRIPT, "%.200s: %s", path_of(job), options + 1);
 	}
-	return vigia__error(err, VIGIA_ESCRIPT, "%s", message);
+	return failed(message, err);
 }
 
 /* Keeps the source, from which the state can be made again. */
@@ -413,7 +423,8 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 		struct loading loading = {job, code, source, id, options};
 		lua_State *L = code->L;
 		int status = vigia__lua_pcall(L, load_script, &loading, 0, 0);
-		if (status == LUA_ERRMEM) rc = vigia__error(err, VIGIA_ENOMEM, "%s: not enough memory", path_of(job));
+		if (status == LUA_ERRMEM)
+			rc = vigia__error(err, VIGIA_ENOMEM, "%s: not enough memory", job->path ? job->path : "a script");
 		else if (status != LUA_OK) rc = raised(L, job, err);
 		rc = leave_code(code, "loading the script", rc, err);
 		if (code->L == NULL) vigia__error_prefix(err, "%s: ", path_of(job));
@@ -466,7 +477,7 @@ static int call_function(lua_State *L, void *arg)
 	lua_rawgeti(L, LUA_REGISTRYINDEX, c->code->call);
 	lua_pushstring(L, c->name);
 	lua_call(L, 1, 1);
-	if (!lua_isnil(L, -1)) c->rc = vigia__error(c->err, VIGIA_ESCRIPT, "%s", luaL_tolstring(L, -1, NULL));
+	if (!lua_isnil(L, -1)) c->rc = failed(luaL_tolstring(L, -1, NULL), c->err);
 	return 0;
 }
 
@@ -477,10 +488,7 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 	vigia__output_begin(&job->output);
 	int rc = enter_code(&job->now, true, err);
 	if (rc < 0) return rc;
-	if (vigia__lua_pcall(L, call_function, &c, 0, 0) != LUA_OK) {
-		raised(L, job, err);
-		c.rc = VIGIA_ESCRIPT;
-	}
+	if (vigia__lua_pcall(L, call_function, &c, 0, 0) != LUA_OK) c.rc = raised(L, job, err);
 	lua_settop(L, 0);
 	char what[32];
 	snprintf(what, sizeof what, "`%s` failed", name);

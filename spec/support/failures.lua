@@ -48,6 +48,12 @@ local function append(store, acked, object, options)
 	if n ~= true then acked[n] = object end
 end
 
+local function fill_beside_script(path)
+	fill(path)
+	local file <close> = assert(io.open(path .. ".lua", "w"))
+	file:write("return function() end")
+end
+
 local SCENARIOS <const> = {
 	{"a new store", with_store({}, function(store, acked) append(store, acked, "a") end), before = function() end},
 	{"appends", with_store({}, function(store, acked)
@@ -141,11 +147,13 @@ local SCENARIOS <const> = {
 			assert(core.monotonic() < until_time, "the script does not come to its end")
 		end
 		need(registry:stop{timeout = 5})
-	end), before = function(path)
-		fill(path)
-		local file <close> = assert(io.open(path .. ".lua", "w"))
-		file:write("return function() end")
-	end},
+	end), before = fill_beside_script},
+	-- A single failure Lua survives: it collects, and asks again.
+	{"the load of a capped script", lasting = true, with_store({}, function(store, _, path)
+		local registry = need(vigia.registry(store, {log = function() end}))
+		need(registry:watch("s", path .. ".lua", {memory_limit = 1 << 26, ephemeral = true}))
+		need(registry:stop{timeout = 5})
+	end), before = fill_beside_script},
 	{"a descriptor to poll", with_store({}, function(store, acked)
 		local registry = need(vigia.registry(store, {log = function() end}))
 		need(registry:pollfd())
@@ -423,7 +431,7 @@ for i = 2, #arg do
 	local number = assert(fail[name], arg[i])
 	for _, scenario in ipairs(SCENARIOS) do
 		local total, complaint = 0, nil
-		for _, forever in ipairs{false, true} do
+		for _, forever in ipairs(scenario.lasting and {true} or {false, true}) do
 			local n = 1
 			-- A call that is interrupted for ever is made for ever, and a watcher tries until it succeeds.
 			local ends = not forever or number ~= fail.EINTR and not scenario.retries
