@@ -225,6 +225,24 @@ describe("a full disk", function()
 			end]]))
 	end)
 
+	it("keeps what waits when a sync fails, and stores it when there is room [D2r]", function()
+		check(on_disk("4m", [[
+			local function open() return assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600})) end
+			local store = open()
+			local body = ("x"):rep(3000)
+			fill()
+			for _ = 1, 500 do assert(store:store_event("CREATE", "Queued", body) == true) end
+			for _ = 1, 2 do fails("disk_full", store:sync()) end
+			free()
+			assert(store:sync() == 500)
+			assert(store:store_event("CREATE", "Later", body) == true)
+			assert(store:close())
+			store = open()
+			assert(store:get_latest_event_num() == 501)
+			store:close()
+			verify()]]))
+	end)
+
 	it("warns of what a handle that is collected could not store [D2p]", function()
 		local output = on_disk("4m", [[
 			local store = assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600}))

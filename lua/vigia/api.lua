@@ -386,7 +386,7 @@ function Store:backup(path, options) end
 ---Close this handle: waiting calls return, later ones return "store_closed". May be called twice. Events that wait in memory are committed,
 ---if necessary beyond a full map. A collected handle warns (`warn`) about those that could not be.
 ---@return true? ok
----@return vigia.Error? err what waited could not be committed, with the number of events; the handle is closed all the same
+---@return vigia.Error? err what waited could not be committed, with the number of events, which are lost; `sync` first keeps them
 function Store:close() end
 
 ---Watchers by id, over one store.

@@ -324,8 +324,8 @@ VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigi
                                     struct vigia_error *err);
 
 /* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What
- * waits for its commit is committed, for which a full map is exceeded; vigia_store_sync() before tells whether the
- * commit works. */
+ * waits for its commit is committed, for which a full map is exceeded; what finds no room on a full disk is lost.
+ * vigia_store_sync() before tells whether the commit works, and keeps what waits if it does not. */
 VIGIA_API void vigia_store_close(struct vigia_store *store);
 
 /* Close, and give up the pointer. Memory and files go when the last call and registry that use them are gone. NULL is
