@@ -34,7 +34,7 @@
 #include "states.h"
 #include "workloads.h"
 
-enum { NORMAL_STATES = 3000, LONG_STATES = 150000, STATE_SECONDS = 20, FAILURES_MAX = 3, SEEN_MAX = 1 << 20 };
+enum { NORMAL_STATES = 4200, LONG_STATES = 150000, STATE_SECONDS = 20, FAILURES_MAX = 3, SEEN_MAX = 1 << 20 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SLOWER = 8 };
