@@ -299,12 +299,14 @@ static void warn_off(void *ud, const char *message, int to_be_continued)
 	is_order(ud, message, to_be_continued);
 }
 
+/* GCOVR_EXCL_START: called only when an error is raised outside a protected call, and then the process aborts. */
 static int panic(lua_State *L)
 {
 	const char *message = lua_tostring(L, -1);
 	lua_writestringerror("PANIC: unprotected error in call to Lua API (%s)\n", message ? message : "no text");
 	return 0;
 }
+/* GCOVR_EXCL_STOP */
 
 lua_State *vigia__nursery_state(struct vigia__nursery *nursery)
 {
