@@ -64,6 +64,8 @@ static void test_error_cut_between_characters(void **state)
 static void test_error_names(void **state)
 {
 	assert_string_equal(vigia_error_name(0), "ok");
+	assert_string_equal(vigia_error_name(VIGIA_NONE), "none");
+	assert_string_equal(vigia_error_name(VIGIA_PENDING), "pending");
 	assert_string_equal(vigia_error_name(VIGIA_ECLOSED), "store_closed");
 	assert_string_equal(vigia_error_name(VIGIA_ENOCHECKPOINT), "checkpoint_not_found");
 	assert_string_equal(vigia_error_name(-9999), "unknown_error");
