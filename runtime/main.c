@@ -69,7 +69,8 @@
  *     iterator options error     values in Lua and their C side
  *     registry_handle coroutine   what a registry's parts know of it; who runs, waiting, sleeping
  *     run handler task    running and stopping a registry; functions as handlers, and beside them
- *     watch registry watcher step clock owner     registry:watch; the classes of watching
+ *     watch registry watcher clock owner          registry:watch; the classes of watching
+ *     source answers      stores written in Lua: as what watchers read, and what they returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share
  *     edit                lines from a person: editing, history, completion, Ctrl-C
  *     interrupt hook      "the user wants the program to end"; waits that a signal handler's hook ends

@@ -8,7 +8,7 @@ local MAKE <const> = [[
 	local vigia, store = ...
 	local core = require "vigia.core"
 	local registry = assert(vigia.registry(store, {log = function() end}))
-	local held = {registry = registry, store = store, clock = core.clock(), stepper = core.stepper{}}
+	local held = {registry = registry, store = store, clock = core.clock()}
 	held.watcher = assert(registry:watch("a", function(event, ctx)
 		held.ctx, held.event = ctx, event
 		held.iterator = ctx.watcher:stats().next_event_iterator
@@ -24,10 +24,10 @@ local MAKE <const> = [[
 	held.failing = assert(registry:watch("c", function() error("no luck", 0) end, {on_error = function(err, _, ctx)
 		held.error, held.failing_ctx = err, ctx
 	end}))
-	held.task = assert(core.task(registry, function()
+	assert(registry:spawn(function()
 		held.task_waits = coroutine.running()
 		vigia.sleep(1000)
-	end, function() end))
+	end))
 	assert(registry:spawn(function()
 		held.polling = coroutine.running()
 		store:get_events{event_iterator = vigia.after_sequence_number(100), timeout = 1000}
@@ -58,10 +58,6 @@ local USE <const> = [[
 		said[#said + 1] = select(3, coroutine.resume(held[name], 1, 2, 3)) or "closed"
 		coroutine.close(held[name])
 	end
-	local core = require "vigia.core"
-	try(core.cancel, held.task, true)
-	try(core.wake, held.registry)
-	try(core.inside, held.registry)
 	for _, method in ipairs{"step", "pollfd", "stop", "run", "spawn", "watch", "get_watcher"} do
 		try(held.registry[method], held.registry, ({step = 0, stop = {timeout = 0}, spawn = print})[method] or "a", print)
 	end
@@ -69,7 +65,6 @@ local USE <const> = [[
 		try(held.store[method], held.store, method == "get_event" and 1 or method == "get_events" and {timeout = 0} or nil)
 	end
 	held.clock:advance(1)
-	held.stepper:stats()
 	for _, value in pairs(held) do local _ = try(tostring, value) end
 	local _ = held.error.code, held.error.watcher_id, held.iterator.kind, held.iterator.seq_num, held.event.object
 	collectgarbage()

@@ -1,79 +1,146 @@
--- stepper_spec.lua - core/stepper for Lua: its actions as tables, and an input that does not fit is an error and changes nothing.
+-- stepper_spec.lua - what core/stepper makes of a store written in Lua: what is done next, and answers that no log could give.
 
-local core = require "vigia.core"
 local helper = require "spec.helper"
+local testing = require "vigia.testing"
 local vigia = require "vigia"
 
-local mentions, raises = helper.mentions, helper.raises
 local after = vigia.after_sequence_number
 
-describe("a stepper", function()
-	local function started(options)
-		local stepper = core.stepper(options)
-		assert.same({kind = "read", from = after(0)}, stepper:step{kind = "start", next = after(0), seq_num = 0, now = 5})
-		return stepper
+-- A store whose get_events answers what `script` says, and writes down what it is asked for.
+local function scripted()
+	local store = {asked = {}, saved = {}, latest = 9}
+	function store:get_events(request)
+		self.asked[#self.asked + 1] = request.event_iterator
+		local answer = self.script(request)
+		if answer then return answer end
+		return {events = {}, next_event_iterator = request.event_iterator}
 	end
+	function store:get_latest_event_num() return self.latest end
+	function store:get_oldest_event_num() return self.oldest or 1 end
+	function store.store_event() return nil, "read only" end
+	store.store_events = store.store_event
+	function store:store_checkpoint(id, n)
+		self.saved[#self.saved + 1] = n
+		self.checkpoint = n
+		return id ~= nil
+	end
+	function store:get_checkpoint()
+		if self.checkpoint then return self.checkpoint end
+		return nil, {code = "checkpoint_not_found"}
+	end
+	return store
+end
 
-	it("answers what to do next", function()
-		local stepper, settings = core.stepper{max_retries = 2, retry_strategy = "skip", batch_size = 7}
-		assert.equal(7, settings.batch_size)
-		assert.equal("idle", stepper:state())
-		stepper = started{max_retries = 2, retry_strategy = "skip"}
-		assert.same({kind = "handle", index = 1, seq_num = 2, attempt = 1}, stepper:step{kind = "batch", next = after(9), seqs = {2, 5}})
-		assert.same({kind = "wait", until_ns = 200000005}, stepper:step{kind = "failed", now = 5})
-		assert.same({kind = "handle", index = 1, seq_num = 2, attempt = 2}, stepper:step{kind = "tick", now = 200000005})
-		assert.same({kind = "handle", index = 2, seq_num = 5, attempt = 1}, stepper:step{kind = "failed"})
-		assert.same({4, 0}, {stepper:progress()})
-		assert.same({kind = "read", from = after(9)}, stepper:step{kind = "handled"})
-		assert.same({kind = "listen", from = after(9)}, stepper:step{kind = "batch", next = after(9), seqs = {}})
-		assert.same({kind = "save", seq_num = 9, backwards = false}, stepper:step{kind = "stop"})
-		assert.same({kind = "stopped"}, stepper:step{kind = "saved"})
-		assert.equal("stopped", stepper:state())
-		local stats = stepper:stats()
+describe("a watcher over a store that answers as it is told", function()
+	local store, clock, registry
+
+	before_each(function()
+		store, clock = scripted(), testing.clock()
+		registry = helper.registry(store, {clock = clock, log = function() end})
+	end)
+	after_each(function()
+		store, clock, registry = nil, nil, nil
+		helper.clean()
+	end)
+
+	it("reads, retries, gives up, listens, saves and stops, one after the other", function()
+		local once = true
+		function store.script()
+			if not once then return end
+			once = false
+			return {events = {{seq_num = 2}, {seq_num = 5}}, next_event_iterator = after(9)}
+		end
+		local handler = testing.handler():fail_on(2)
+		local watcher = assert(registry:watch("w", handler.handle, {max_retries = 2, retry_strategy = "skip"}))
+		assert.equal("running", watcher:stats().state)
+		assert(registry:run())
+		assert.same({2}, handler:seq_nums())
+		assert.equal(2, watcher:stats().blocked_on)
+		clock:advance(0.199999)
+		assert(registry:run())
+		assert.same({2}, handler:seq_nums())
+		clock:advance(0.000001)
+		assert(registry:run())
+		assert.same({2, 2, 5}, handler:seq_nums())
+		assert.same({after(0), after(9)}, {store.asked[1], store.asked[2]})
+		assert.same({}, store.saved)
+		assert.is_true(watcher:stop())
+		assert.same({9}, store.saved)
+		local stats = watcher:stats()
+		assert.equal("stopped", stats.state)
 		assert.same({1, 1, 2, 1}, {stats.processed, stats.skipped, stats.failed, stats.retried})
 	end)
 
-	it("raises for an input that does not fit, and is as before [R3a]", function()
-		local stepper = core.stepper()
-		for _, kind in ipairs{"batch", "fetch_failed", "handled", "failed", "deferred", "saved", "save_failed"} do
-			mentions(raises(stepper.step, stepper, {kind = kind, next = after(1), seqs = {1}}), "under way")
+	it("takes an answer that no log could give for a failed read, and reads again from where it was [R3a W7]", function()
+		local answer
+		function store.script()
+			local given = answer
+			answer = nil
+			return given
 		end
-		raises(stepper.step, stepper, {kind = "start", next = vigia.latest()})
-		raises(stepper.step, stepper, {kind = "start", next = after(3), seq_num = 4})
-		raises(stepper.step, stepper, {kind = "begin"})
-		raises(stepper.step, stepper, {})
-		raises(stepper.step, stepper)
-		stepper = started()
-		raises(stepper.step, stepper, {kind = "start", next = after(0)})
-		for _, batch in ipairs{
-			{next = vigia.trim_horizon(), seqs = {}}, {next = after(1), seqs = {2}}, {next = after(3), seqs = {2, 2}}, {next = after(3), seqs = {0}},
-			{next = after(3), seqs = {-1}}, {next = after(3), seqs = {1.5}}, {next = after(3), seqs = 5}, {next = 3, seqs = {}}, {seqs = {}},
-			{next = after(3), seqs = {}, gone = 4}, {next = after(3), seqs = {}, gone = -1},
+		local handler = testing.handler()
+		local watcher = assert(registry:watch("w", handler.handle, {max_backoff = 0.2}))
+		assert(registry:run())
+		for n, wrong in ipairs{
+			{next = vigia.trim_horizon(), events = {}}, {next = after(1), events = {{seq_num = 2}}},
+			{next = after(3), events = {{seq_num = 2}, {seq_num = 2}}}, {next = after(3), events = {{seq_num = 0}}},
+			{next = after(3), events = {{seq_num = -1}}}, {next = after(3), events = {{seq_num = 1.5}}}, {next = after(3), events = 5},
+			{next = 3, events = {}}, {events = {}}, {next = after(3), events = {{seq_num = "1"}}}, {next = after(3), events = {{}}},
 		} do
-			batch.kind = "batch"
-			raises(stepper.step, stepper, batch)
+			answer = {events = wrong.events, next_event_iterator = wrong.next}
+			clock:advance(1)
+			assert(registry:run())
+			local stats = watcher:stats()
+			assert.same({n, "running", after(0)}, {stats.fetch_errors, stats.state, stats.next_event_iterator})
+			assert.equal("watcher_error", stats.last_error.code)
+			assert.equal(after(0), store.asked[#store.asked])
 		end
-		assert.equal("handle", stepper:step{kind = "batch", next = after(3), seqs = {3}}.kind)
-		mentions(raises(core.stepper, {batch_sise = 1}), "batch_sise")
+		assert.same({}, handler:seq_nums())
+		answer = {events = {{seq_num = 3}}, next_event_iterator = after(3)}
+		clock:advance(1)
+		assert(registry:run())
+		assert.same({3}, handler:seq_nums())
 	end)
 
-	it("does no harm with random inputs [R3a]", function()
-		local kinds = {"start", "batch", "fetch_failed", "handled", "failed", "deferred", "saved", "save_failed", "wake", "tick", "stop",
-			"seek", "reread"}
-		math.randomseed(os.time())
-		for _ = 1, 200 do
-			local stepper = core.stepper{checkpoint = ({"batch", "event", "manual"})[math.random(3)], ephemeral = math.random(4) == 1}
-			for now = 1, 100 do
-				local seqs, n = {}, math.random(0, 5)
+	it("keeps the order of events, whatever a store answers at random [R3a W3]", function()
+		local seed = os.time()
+		math.randomseed(seed)
+		for _ = 1, 30 do
+			local last, seen, watcher = 0, 0, nil
+			store.checkpoint = nil
+			function store.script(request)
+				if math.random(6) == 1 then error("at random") end
+				local n, events = math.max(0, request.event_iterator.seq_num - math.random(0, 1)), {}
 				for index = 1, math.random(0, 3) do
-					n = n + math.random(0, 3)
-					seqs[index] = n
+					n = n + math.random(0, 2)
+					events[index] = {seq_num = n}
 				end
-				pcall(stepper.step, stepper, {kind = kinds[math.random(#kinds)], now = now * 10 ^ 9 // 1 | 0, next = after(n + math.random(0, 1)),
-					seqs = seqs, seq_num = math.random(0, 5), gone = math.random(0, 1), dropped = math.random(2) == 1,
-					permanent = math.random(9) == 1, random = math.random(0)})
-				stepper:stats()
+				store.oldest = math.random(0, 3)
+				store.latest = math.max(store.latest, n)
+				if math.random(9) == 1 then watcher:stop{timeout = 0} end
+				return {events = events, next_event_iterator = after(n + math.random(0, 1))}
 			end
+			watcher = assert(registry:watch("w", function(event)
+				assert(event.seq_num > last, ("%d after %d, seed %d"):format(event.seq_num, last, seed))
+				last, seen = event.seq_num, seen + 1
+				if math.random(7) == 1 then
+					last = math.random(0, event.seq_num)
+					watcher:seek_to_offset(last)
+				end
+				if math.random(5) == 1 then error("at random too") end
+			end, {checkpoint = ({"batch", "event", "manual"})[math.random(3)], ephemeral = math.random(4) == 1, auto_start = false,
+				initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"}))
+			assert(watcher:start())
+			for _ = 1, 60 do
+				clock:advance(1)
+				registry:step()
+				if watcher:stats().state == "stopped" then
+					last = watcher:stats().next_event_iterator.seq_num
+					watcher:start()
+				end
+			end
+			watcher:stop()
+			assert(seen > 0, ("nothing was handled, seed %d"):format(seed))
 		end
 	end)
 end)

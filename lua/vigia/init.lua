@@ -14,12 +14,8 @@ for _, name in ipairs {
 	M[name] = core[name]
 end
 
--- A store written in Lua is a table; ours are userdata. Errors name the caller's position, not this file's.
+-- Errors name the caller's position, not this file's.
 function M.registry(store, options)
-	if type(store) == "table" then
-		local registry, err = require "vigia.lua_registry".new(store, options) -- no tail call: it counts levels
-		return registry, err
-	end
 	local ok, registry, err = pcall(core.registry, store, options)
 	if not ok then error(tostring(registry):gsub("vigia%.core%.", "", 1), 2) end
 	return registry, err

@@ -108,11 +108,6 @@ bool vigia__lua_coroutine_ready(struct lua_handler *h)
 
 /* ---- which coroutine runs ---- */
 
-void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler)
-{
-	if (handler->co == L) vigia__hook_restore(L, L, &handler->hook);
-}
-
 struct lua_handler *vigia__lua_running(lua_State *L)
 {
 	return vigia__lua_shared(L)->handler;
@@ -333,11 +328,6 @@ int vigia__lua_finish(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
 	return refuses(L, 1) ? lua_error(L) : 0;
-}
-
-struct lua_handler *vigia__lua_check_coroutine(lua_State *L, int arg)
-{
-	return vigia__lua_check(L, arg, &class_key, "vigia.Handler");
 }
 
 void vigia__lua_coroutine_init(lua_State *L)

@@ -22,7 +22,8 @@ enum { VIGIA_LUA_HOME_SELF = 1, VIGIA_LUA_HOME_RUN };
 struct lua_handler {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;   /* NULL for a task */
-	bool task;                       /* a function of registry:spawn */
+	bool task;                       /* a function of registry:spawn, or a method of a store in Lua */
+	struct lua_call *call;           /* that method's (source.c); NULL: none, or its watcher is gone */
 	lua_State *co;                   /* NULL: another one is made */
 	lua_State *home;                 /* a thread that never runs, with what C pushes; NULL for a task */
 	struct vigia__hook hook;         /* what its coroutine was made with */
@@ -37,7 +38,7 @@ struct lua_handler {
 	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                 /* an append ends the wait, too */
 	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
-	bool cancelled;                  /* a task whose waits are to end */
+	bool cancelled;                  /* a call of a store whose waits are to end */
 	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
 	unsigned appends_at_once;        /* since it last waited: appends that needed no wait */
 	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
@@ -53,8 +54,6 @@ void vigia__lua_coroutine_init(lua_State *L);
 struct lua_handler *vigia__lua_coroutine_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, int kept);
 /* That userdata at idx, as C has put it there. [-0, +0, v] */
 struct lua_handler *vigia__lua_own_coroutine(lua_State *L, int idx);
-/* The same for an argument. [-0, +0, v] */
-struct lua_handler *vigia__lua_check_coroutine(lua_State *L, int arg);
 /* Push its userdata. A task has no home: its registry keeps it until it ends. [-0, +1, v] */
 void vigia__lua_push_coroutine(lua_State *L, struct lua_handler *handler);
 /* Make the coroutine ready to run, with nothing on its stack. False: no memory. [-0, +0, -] */
@@ -74,8 +73,6 @@ bool vigia__lua_stopping(const struct lua_handler *handler);
 bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
 /* The time of its registry's clock. [-0, +0, -] */
 int64_t vigia__lua_now(const struct lua_handler *handler);
-/* In its own coroutine: take away a hook that was set since the coroutine was made. [-0, +0, -] */
-void vigia__lua_drop_hook(lua_State *L, struct lua_handler *handler);
 /* core.outcome(what a handler returned...) -> true | false, the error value (contract W5, R6) */
 int vigia__lua_outcome(lua_State *L);
 /* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as

@@ -53,6 +53,22 @@ void vigia__lua_push_error(lua_State *L, const struct vigia_error *err)
 	lua_setmetatable(L, -2);
 }
 
+static int to_text(lua_State *L)
+{
+	luaL_tolstring(L, 1, NULL);
+	return 1;
+}
+
+void vigia__lua_push_text(lua_State *L, int idx)
+{
+	idx = lua_absindex(L, idx);
+	lua_pushcfunction(L, to_text);
+	lua_pushvalue(L, idx);
+	if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+	lua_pop(L, 1);
+	lua_pushfstring(L, "(an error object: %s whose __tostring fails)", luaL_typename(L, idx));
+}
+
 int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err)
 {
 	if (err->code != rc) vigia__error(err, rc, "%s", vigia_error_name(rc));

@@ -9,6 +9,8 @@
 void vigia__lua_error_init(lua_State *L);
 /* A vigia.Error: a table with code, message, cause, seq_num, watcher_id. [-0, +1, m] */
 void vigia__lua_push_error(lua_State *L, const struct vigia_error *err);
+/* The text of the value at idx; one whose __tostring fails is named by its type. [-0, +1, m] */
+void vigia__lua_push_text(lua_State *L, int idx);
 /* nil and the error; returns 2, for `return vigia__lua_fail(...)`. An err that was not filled in gets the code's name.
  * [-0, +2, m] */
 int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err);

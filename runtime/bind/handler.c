@@ -20,6 +20,7 @@
 #include "../drive/worker.h"
 #include "../drive/clock.h"
 #include "../drive/drive.h"
+#include "answers.h"
 #include "cache.h"
 #include "cap.h"
 #include "coroutine.h"
@@ -84,6 +85,7 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 {
 	int top = lua_gettop(L), store_at = 0, cache_at = 0;
 	uint64_t seq_num = h->event->seq_num;
+	if (h->owner->lua_store) return vigia__lua_answers_push_event(L, h->watcher, seq_num, &h->decode_error) == VIGIA_OK;
 	if (h->cache) {
 		lua_Integer at = vigia__lua_cache_use(h->cache, seq_num);
 		if (at > 0 && lua_istable(L, lua_upvalueindex(4))) {
@@ -129,23 +131,6 @@ static int run(lua_State *L)
 }
 
 /* ---- failures ---- */
-
-static int to_text(lua_State *L)
-{
-	luaL_tolstring(L, 1, NULL);
-	return 1;
-}
-
-/* The text of the value at idx; one whose __tostring fails is named by its type. [-0, +1, m] */
-static void push_text(lua_State *L, int idx)
-{
-	idx = lua_absindex(L, idx);
-	lua_pushcfunction(L, to_text);
-	lua_pushvalue(L, idx);
-	if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
-	lua_pop(L, 1);
-	lua_pushfstring(L, "(an error object: %s whose __tostring fails)", luaL_typename(L, idx));
-}
 
 /* What was raised, at 2, says where by itself: it comes out of an isolated script's program. [-0, +1, m] or
  * [-0, +0, m] */
@@ -227,7 +212,7 @@ static void report_task(lua_State *L, const struct failure *f)
 		lua_pushstring(L, text);
 		lua_pushboolean(L, is_end(L));
 		if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-		push_text(L, -1);
+		vigia__lua_push_text(L, -1);
 		text = lua_tostring(L, -1);
 	}
 	struct vigia_registry *registry = h->owner->registry;
@@ -258,23 +243,32 @@ static void push_failure(lua_State *L, const struct failure *f)
 	vigia__lua_keep(L, 1, UV_ERROR);
 }
 
+/* The event in hand once more, as it is stored. Its userdata is at 1, the stack's top at 6; 7 is overwritten.
+ * [-0, +1..3, m] */
+static bool push_event_again(lua_State *L, const struct lua_handler *h)
+{
+	struct vigia_event event;
+	struct vigia_error ignored = {0};
+	vigia__lua_push_kept(L, 1, VIGIA_LUA_KEEPS_REGISTRY); /* 7 */
+	if (h->owner->lua_store)
+		return vigia__lua_answers_push_event(L, h->watcher, vigia__watcher_seq_num(h->watcher), &ignored) == VIGIA_OK;
+	vigia__lua_registry_push_store(L, 7);
+	return vigia__watcher_event(h->watcher, &event, NULL) == VIGIA_OK &&
+	       vigia__lua_push_checked_event(L, 8, &event, &ignored) == VIGIA_OK;
+}
+
 /* Call on_error, if there is one, with the error at 4, the event (nil if it cannot be decoded) and the context. */
 static void call_on_error(lua_State *L, const struct lua_handler *h)
 {
 	vigia__lua_push_kept(L, 1, VIGIA_LUA_KEEPS_ON_ERROR); /* 5 */
 	if (lua_isnil(L, 5)) return;
 	lua_pushvalue(L, 4);
-	struct vigia_event event;
-	struct vigia_error ignored = {0};
-	vigia__lua_push_kept(L, 1, VIGIA_LUA_KEEPS_REGISTRY); /* 7 */
-	vigia__lua_registry_push_store(L, 7);
-	if (vigia__watcher_event(h->watcher, &event, NULL) < 0 || vigia__lua_push_checked_event(L, 8, &event, &ignored) < 0)
-		lua_pushnil(L);
+	if (!push_event_again(L, h)) lua_pushnil(L);
 	lua_replace(L, 7);
 	lua_settop(L, 7);
 	vigia__lua_push_kept(L, 1, UV_CONTEXT);
 	if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
-		push_text(L, -1);
+		vigia__lua_push_text(L, -1);
 		vigia__log_failure(h->owner->registry, &h->watcher->limit, VIGIA_LOG_ERROR, "watcher '%s': on_error failed: %s",
 		                   VIGIA_SHOWN(vigia_watcher_id(h->watcher)), lua_tostring(L, -1));
 	}
@@ -292,8 +286,8 @@ static int report(lua_State *L, void *arg)
 		lua_settop(L, 1);
 	}
 	if (f->raised) {
-		lua_xmove(h->co, L, 1); /* 2: what was raised */
-		push_text(L, 2);        /* 3: its text */
+		lua_xmove(h->co, L, 1);     /* 2: what was raised */
+		vigia__lua_push_text(L, 2); /* 3: its text */
 	} else {
 		lua_pushnil(L);
 		lua_pushstring(L, f->own_text);
@@ -419,6 +413,13 @@ static bool knows(void *ctx, uint64_t seq_num)
 	return vigia__lua_cache_has(h->cache, seq_num);
 }
 
+/* What a store in Lua returned is there as it is. */
+static bool knows_all(void *ctx, uint64_t seq_num)
+{
+	(void)ctx, (void)seq_num;
+	return true;
+}
+
 bool vigia__lua_wait_ended(const struct vigia_handler *handler, void *ctx)
 {
 	return (handler == NULL || handler->handle == handle) && vigia__lua_coroutine_lost(ctx);
@@ -432,7 +433,9 @@ void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out
 	                              .resume = resume,
 	                              .ctx = handler,
 	                              .damaged = damaged,
-	                              .knows = handler->cache ? knows : NULL};
+	                              .knows = handler->owner->lua_store ? knows_all
+	                                       : handler->cache          ? knows
+	                                                                 : NULL};
 }
 
 /* ---- life ---- */
@@ -450,7 +453,8 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 	lua_pushvalue(L, -1);
 	vigia__lua_keep(L, self, UV_CONTEXT);
 	vigia__lua_registry_push_store(L, registry_idx);
-	h->cache = vigia__lua_push_cache(L, -1);
+	if (h->owner->lua_store) lua_pushnil(L); /* its events are shared as the store likes */
+	else h->cache = vigia__lua_push_cache(L, -1);
 	lua_pushvalue(L, -1);
 	vigia__lua_keep(L, self, UV_CACHE);
 	lua_replace(L, -2);

@@ -46,6 +46,7 @@ struct vigia__lua {
 	struct vigia__buf text;       /* JSON, lists of ids */
 	struct vigia_batch *spare;    /* one batch, for the next read */
 	struct lua_handler *handler;  /* the function handler that runs now (handler.c), NULL outside */
+	struct lua_source *owned;     /* watchers over stores in Lua that run their ids (source.c) */
 	struct vigia__worker *worker; /* whose thread this state belongs to (script.c), NULL: an application's */
 	struct vigia__output *output; /* what this state's script prints goes there (output.h), NULL: an application's */
 	lua_CFunction open_module;    /* opens vigia.core in another state */

@@ -26,7 +26,6 @@
 #include "reading.h"
 #include "registry.h"
 #include "serial.h"
-#include "step.h"
 #include "store.h"
 #include "tell.h"
 #include "verify.h"
@@ -117,9 +116,11 @@ static const luaL_Reg functions[] = {
 	{"monotonic", module_monotonic},
 	{"clock", vigia__lua_clock},
 	{"new_error", vigia__lua_new_error},
+	{"outcome", vigia__lua_outcome},
 	{"has_input", vigia__lua_has_input},
 	{"hold", vigia__lua_hold},
 	{"hold_late", vigia__lua_hold_late},
+	{"tell_failures", vigia__lua_tell_failures},
 	{"verify", vigia__lua_verify},
 	{"wait_owner", vigia__lua_wait_owner},
 	{"ndjson_append", vigia__lua_ndjson_append},
@@ -156,13 +157,11 @@ int luaopen_vigia_core(lua_State *L)
 		vigia__lua_watch_init(L);
 		vigia__lua_watcher_init(L);
 		vigia__lua_clock_init(L);
-		vigia__lua_step_init(L);
 		vigia__lua_shared(L)->open_module = luaopen_vigia_core;
 		vigia__lua_process_init(L);
 		null_init(L);
 	}
 	luaL_newlib(L, functions);
-	vigia__lua_step_functions(L);
 	static const char *const constants[][2] = {{"CREATE", VIGIA_CREATE},
 	                                           {"UPDATE", VIGIA_UPDATE},
 	                                           {"DELETE", VIGIA_DELETE},

@@ -1,9 +1,9 @@
 /*
  * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it.
  *
- * It keeps: 1, a table of what C refers to: [1] the store, [2] the log function, [3] the clock, watchers by id, and
- * tasks by their address; 2, a thread with this table on its stack, for callbacks of C. All of it goes with the
- * registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
+ * It keeps: 1, a table of what C refers to: the store, the log function, the clock and more (registry_handle.h),
+ * watchers by id, and tasks by their address; 2, a thread with this table on its stack, for callbacks of C. All of it
+ * goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
  */
 #include "registry.h"
 
@@ -25,6 +25,7 @@
 #include "options.h"
 #include "registry_handle.h"
 #include "run.h"
+#include "source.h"
 #include "store_handle.h"
 #include "task.h"
 #include "tell.h"
@@ -45,7 +46,7 @@ static int call_log(lua_State *L, void *arg)
 {
 	struct record *record = arg;
 	if (!vigia__lua_push_from(L, record->r->home, 1)) return 0;
-	lua_rawgeti(L, -1, 2);
+	lua_rawgeti(L, -1, VIGIA_LUA_REGISTRY_LOG);
 	if (!lua_isfunction(L, -1)) return 0;
 	lua_pushstring(L, level_names[record->level]);
 	lua_pushstring(L, record->message);
@@ -107,26 +108,31 @@ int vigia__lua_registry(lua_State *L)
 {
 	if (vigia__cap_here())
 		return luaL_error(L, "vigia.registry is not there in a capped script: it is a watcher's handler already");
-	struct vigia_store *store = vigia__lua_check_store(L, 1);
+	bool in_lua = lua_istable(L, 1), wrapped = false;
+	if (!in_lua) vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
 	struct vigia__manual_clock *clock = NULL;
 	vigia__lua_own_options(L, 2, 1);
 	vigia__lua_check_options(L, 2, vigia__registry_option_table, NULL, "registry options", registry_special, &clock);
-	if (store == NULL) return vigia__lua_fail_closed(L, 1);
-	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_key, 2); /* 3 */
-	lua_createtable(L, 2, 0);
+	if (!in_lua) lua_pushvalue(L, 1); /* 3: the store whose words wake it */
+	else if (vigia__lua_push_host(L, 1, &wrapped) == 2) return 2;
+	if (vigia__lua_check_store(L, 3) == NULL) return vigia__lua_fail_closed(L, 3);
+	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_key, 2); /* 4 */
+	lua_createtable(L, VIGIA_LUA_REGISTRY_ERROR_TEXT, 0);
 	lua_pushvalue(L, 1);
-	lua_rawseti(L, -2, 1);
+	lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_STORE);
+	lua_pushvalue(L, 3);
+	lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_HOST);
 	bool log_given = false;
 	if (lua_istable(L, 2)) {
 		log_given = lua_getfield(L, 2, "log") != LUA_TNIL;
-		lua_rawseti(L, -2, 2);
+		lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_LOG);
 		lua_getfield(L, 2, "clock");
-		lua_rawseti(L, -2, 3);
+		lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_CLOCK);
 	}
-	vigia__lua_registry_keep(L, r, 3);
-	store = vigia__lua_check_store(L, 1); /* a finalizer may have closed it since */
-	if (store == NULL) return vigia__lua_fail_closed(L, 1);
+	vigia__lua_registry_keep(L, r, 4);
+	struct vigia_store *store = vigia__lua_check_store(L, 3); /* a finalizer may have closed it since */
+	if (store == NULL) return vigia__lua_fail_closed(L, 3);
 	r->registry = vigia_registry_new(store);
 	if (r->registry == NULL) {
 		struct vigia_error err = {0};
@@ -141,6 +147,7 @@ int vigia__lua_registry(lua_State *L)
 	if (!log_given) r->registry->tell = vigia__tell;
 	r->hook = (struct vigia__interrupt_hook){.fn = interrupt, .ctx = r->registry, .undo = forget_interrupt};
 	vigia__interrupt_add(&r->hook);
+	if (in_lua) vigia__lua_source_attach(L, 4, wrapped);
 	return 1;
 }
 
@@ -238,6 +245,11 @@ static int registry_close_method(lua_State *L)
 	bool runs = r->registry && !r->borrowed && r->registry->depth == 0 && may_wait(L, vigia__lua_running(L)) &&
 	            vigia__registry_stop_workers(r->registry);
 	if (runs) return close_waiting(L, stopping_new(L, VIGIA_END_GRACE_NS));
+	/* A store in Lua saves progress while it can be called. */
+	if (r->registry && r->lua_store && r->registry->depth == 0) {
+		struct vigia_error err;
+		vigia__lua_drive(L, r, VIGIA_LUA_STOP, NULL, 0, &err);
+	}
 	registry_close(L);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -246,7 +258,10 @@ static int registry_close_method(lua_State *L)
 static int registry_tostring(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_key, "vigia.Registry");
-	if (r->registry) lua_pushfstring(L, "vigia.Registry: %s", r->registry->store->path);
+	if (r->registry && r->lua_store) {
+		vigia__lua_registry_push_store(L, 1);
+		lua_pushfstring(L, "vigia.Registry: %s", luaL_tolstring(L, -1, NULL));
+	} else if (r->registry) lua_pushfstring(L, "vigia.Registry: %s", r->registry->store->path);
 	else lua_pushliteral(L, "vigia.Registry (closed)");
 	return 1;
 }
@@ -283,7 +298,7 @@ static int registry_remove(lua_State *L)
 	const char *id = vigia__lua_check_cstring(L, 2, "id");
 	struct vigia_error err = {0};
 	struct vigia_watcher *watcher = NULL;
-	lua_State *before = vigia__lua_registry_enter(r, L);
+	struct vigia__lua_entered before = vigia__lua_registry_enter(r, L);
 	int rc = vigia_registry_get(r->registry, id, &watcher, &err);
 	if (rc == VIGIA_OK) rc = vigia__registry_retire(r->registry, watcher, &err);
 	vigia__lua_registry_leave(r, before);
@@ -335,7 +350,7 @@ static int stop_waiting(lua_State *L, struct stopping *s)
 	struct vigia_error err = {0};
 	int rc = VIGIA_OK;
 	if (r->registry) { /* else it was closed meanwhile, which has stopped it */
-		lua_State *before = vigia__lua_registry_enter(r, L);
+		struct vigia__lua_entered before = vigia__lua_registry_enter(r, L);
 		rc = vigia__registry_stop_turn(r->registry, !s->begun, &err);
 		s->own = vigia__lua_running(L)->owner == r;
 		s->begun = true;

@@ -37,20 +37,29 @@ void vigia__lua_registry_push_kept(lua_State *L, int idx)
 void vigia__lua_registry_push_store(lua_State *L, int idx)
 {
 	vigia__lua_registry_push_kept(L, idx);
-	lua_rawgeti(L, -1, 1);
+	lua_rawgeti(L, -1, VIGIA_LUA_REGISTRY_STORE);
 	lua_replace(L, -2);
 }
 
-lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L)
+struct vigia__lua_entered vigia__lua_registry_enter(struct lua_registry *r, lua_State *L)
 {
-	lua_State *before = r->L;
+	struct vigia__lua_entered before = {r->L, r->at_once};
 	r->L = L;
+	r->at_once = false;
 	return before;
 }
 
-void vigia__lua_registry_leave(struct lua_registry *r, lua_State *before)
+struct vigia__lua_entered vigia__lua_registry_enter_call(struct lua_registry *r, lua_State *L)
 {
-	r->L = before;
+	struct vigia__lua_entered before = vigia__lua_registry_enter(r, L);
+	r->at_once = true;
+	return before;
+}
+
+void vigia__lua_registry_leave(struct lua_registry *r, struct vigia__lua_entered before)
+{
+	r->L = before.L;
+	r->at_once = before.at_once;
 }
 
 /* The table on top is what the registry at idx keeps. [-1, +0, m] */
@@ -70,7 +79,7 @@ struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, str
 	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_key, 2);
 	lua_createtable(L, 1, 0);
 	lua_pushvalue(L, store_idx);
-	lua_rawseti(L, -2, 1);
+	lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_STORE);
 	vigia__lua_registry_keep(L, r, lua_gettop(L) - 1);
 	r->registry = registry;
 	r->borrowed = true;

@@ -7,8 +7,24 @@
 #include "interrupt.h"
 #include "lua_state.h"
 
+/* What the table that a registry keeps has, beside watchers by id and coroutines by their address. The ERRORs are the
+ * last error value of a store in Lua, and the text that C has of it. */
+enum {
+	VIGIA_LUA_REGISTRY_STORE = 1,
+	VIGIA_LUA_REGISTRY_LOG,
+	VIGIA_LUA_REGISTRY_CLOCK,
+	VIGIA_LUA_REGISTRY_SELF,
+	VIGIA_LUA_REGISTRY_HOST,
+	VIGIA_LUA_REGISTRY_ERROR,
+	VIGIA_LUA_REGISTRY_ERROR_TEXT
+};
+
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */
+	const void *lua_store;           /* the address of its store, if that is written in Lua (source.c); */
+	bool wrapped;                    /* it is a wrapper, and the store below wakes its watchers; else */
+	lua_Integer latest;              /* its last number, at the last look */
+	bool at_once;                    /* a call of the API waits for what its methods return: they block */
 	struct vigia__interrupt_hook hook;
 	struct vigia__worker *worker; /* on whose thread it runs; NULL: an application's */
 	bool borrowed;                /* it is freed by somebody else */
@@ -29,9 +45,15 @@ void vigia__lua_registry_push_store(lua_State *L, int idx);
 /* The value at idx of a home's stack. False, and nil: other code has found the thread, and closed or resumed it.
  * [-0, +1, -] */
 bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
-/* Callbacks of the registry run on L from now on; returns the state before: give it back with leave. */
-lua_State *vigia__lua_registry_enter(struct lua_registry *r, lua_State *L);
-void vigia__lua_registry_leave(struct lua_registry *r, lua_State *before);
+/* Callbacks of the registry run on L from now on; returns what was before: give it back with leave. */
+struct vigia__lua_entered {
+	lua_State *L;
+	bool at_once;
+};
+struct vigia__lua_entered vigia__lua_registry_enter(struct lua_registry *r, lua_State *L);
+/* The same for a call that tells of the outcome of what a store in Lua is asked for. */
+struct vigia__lua_entered vigia__lua_registry_enter_call(struct lua_registry *r, lua_State *L);
+void vigia__lua_registry_leave(struct lua_registry *r, struct vigia__lua_entered before);
 /* The table on top is what the registry at idx keeps. [-1, +0, m] */
 void vigia__lua_registry_keep(lua_State *L, struct lua_registry *r, int idx);
 /* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx.

@@ -37,7 +37,7 @@ int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive
 		bool (*signalled)(void *ctx) =
 			registry->signalled; /* of a call further down, which one of its handlers makes */
 		void *signalled_ctx = registry->signalled_ctx;
-		lua_State *before = vigia__lua_registry_enter(r, L);
+		struct vigia__lua_entered before = vigia__lua_registry_enter(r, L);
 		registry->signalled = hooks.watched ? vigia__hooks_changed : NULL;
 		registry->signalled_ctx = &hooks;
 		int rc = drive_once(registry, what, only, timeout_ns, err);

@@ -48,42 +48,25 @@ static int push_task_function(lua_State *L, void *arg)
 	return 0;
 }
 
+bool vigia__lua_task_waits(const struct lua_handler *h, bool ends, int64_t *resume_mono_ns)
+{
+	if (!h->suspended || vigia__lua_coroutine_lost(h) || (ends && !h->told_stopping)) return false;
+	if (h->for_events || vigia__lua_now(h) >= h->until_mono_ns) return false;
+	*resume_mono_ns = h->until_mono_ns;
+	return true;
+}
+
 static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 {
 	struct lua_handler *h = ctx;
 	struct vigia_error err;
 	vigia__error_clear(&err);
 	h->stopping = stopping;
-	bool ends = (stopping || h->cancelled) && !h->told_stopping;
-	if (h->suspended && !vigia__lua_coroutine_lost(h) && !ends && !h->for_events &&
-	    vigia__lua_now(h) < h->until_mono_ns) {
-		*resume_mono_ns = h->until_mono_ns;
-		return VIGIA_PENDING;
-	}
+	if (vigia__lua_task_waits(h, stopping, resume_mono_ns)) return VIGIA_PENDING;
 	int rc = VIGIA_ENOMEM;
 	if (h->suspended || (vigia__lua_coroutine_ready(h) && vigia__lua_protected(h->owner->L, push_task_function, h)))
 		rc = vigia__lua_handler_continue(h, resume_mono_ns, &err);
 	if (rc != VIGIA_PENDING) vigia__lua_protected(h->owner->L, forget_task, h);
-	return rc;
-}
-
-int vigia__lua_task_push(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, struct vigia_error *err)
-{
-	registry_idx = lua_absindex(L, registry_idx);
-	struct lua_handler *h = vigia__lua_coroutine_new(L, registry_idx, fn_idx, on_error_idx, VIGIA_LUA_KEEPS_TASK);
-	int self = lua_gettop(L);
-	h->task = true;
-	vigia__lua_registry_push_kept(L, registry_idx); /* kept alive until it ends */
-	lua_pushvalue(L, self);
-	lua_rawsetp(L, -2, h);
-	vigia__lua_check_registry(L,
-	                          registry_idx); /* a finalizer may have closed it since. From here on nothing allocates */
-	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, 0, err);
-	if (rc < 0) {
-		lua_pushnil(L);
-		lua_rawsetp(L, -2, h);
-	}
-	lua_settop(L, self);
 	return rc;
 }
 
@@ -93,19 +76,18 @@ int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia
 	registry_idx = lua_absindex(L, registry_idx);
 	fn_idx = lua_absindex(L, fn_idx);
 	lua_pushnil(L);
-	int rc = vigia__lua_task_push(L, registry_idx, fn_idx, top + 1, err);
+	struct lua_handler *h = vigia__lua_coroutine_new(L, registry_idx, fn_idx, top + 1, VIGIA_LUA_KEEPS_TASK);
+	h->task = true;
+	vigia__lua_registry_push_kept(L, registry_idx); /* kept alive until it ends */
+	lua_insert(L, -2);
+	lua_rawsetp(L, -2, h);
+	/* A finalizer may have closed it since. From here on nothing allocates. */
+	vigia__lua_check_registry(L, registry_idx);
+	int rc = vigia__registry_spawn(h->owner->registry, resume_task, h, 0, err);
+	if (rc < 0) {
+		lua_pushnil(L);
+		lua_rawsetp(L, -2, h);
+	}
 	lua_settop(L, top);
 	return rc;
-}
-
-struct lua_handler *vigia__lua_check_task(lua_State *L, int arg)
-{
-	struct lua_handler *h = vigia__lua_check_coroutine(L, arg);
-	luaL_argcheck(L, h->task, arg, "it is no task");
-	return h;
-}
-
-void vigia__lua_push_task(lua_State *L, struct lua_handler *task)
-{
-	vigia__lua_push_coroutine(L, task);
 }

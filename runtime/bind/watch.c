@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "../core/buf.h"
+#include "../core/error.h"
 #include "../core/options.h"
 #include "../drive/job.h"
 #include "../drive/worker.h"
+#include "answers.h"
 #include "cap.h"
 #include "encode.h"
 #include "error.h"
@@ -18,6 +20,7 @@
 #include "options.h"
 #include "registry_handle.h"
 #include "script.h"
+#include "tell.h"
 #include "watcher.h"
 
 static const char order_key;
@@ -111,6 +114,17 @@ static const char *without_object(const char *message)
 	return strncmp(message, "object.", 7) == 0 ? message + 7 : message;
 }
 
+static int fail_script(lua_State *L, const char *id)
+{
+	struct vigia_error err = {0};
+	int rc =
+		vigia__error(&err, VIGIA_EUNSUPPORTED,
+	                 "watcher '%s': a store written in Lua lives in one Lua state: a script, which has its own, cannot "
+	                 "watch it",
+	                 VIGIA_SHOWN(id ? id : ""));
+	return vigia__lua_fail(L, vigia__error_watcher(&err, id, rc), &err);
+}
+
 /* registry:watch with a path or a module's name for a handler. */
 static int watch_script(lua_State *L)
 {
@@ -119,6 +133,7 @@ static int watch_script(lua_State *L)
 	const char *id = lua_isnil(L, 2) ? NULL : vigia__lua_check_cstring(L, 2, "id");
 	vigia__lua_check_cstring(L, 3, "handler");
 	lua_settop(L, 4);
+	if (r->lua_store) return fail_script(L, id);
 	struct vigia__script_options options;
 	vigia__lua_check_script_options(L, 4, &options);
 	struct vigia__script_order *order = vigia__lua_new(L, sizeof *order, &order_key); /* 5 */
@@ -143,7 +158,7 @@ static int watch_script(lua_State *L)
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 9 */
 	struct vigia__job job;
 	if (vigia__script_job(order, &job) < 0) return luaL_error(L, "not enough memory");
-	lua_State *before = vigia__lua_registry_enter(r, L);
+	struct vigia__lua_entered before = vigia__lua_registry_enter(r, L);
 	rc = vigia__registry_watch_job(r->registry, id, &job, &w->watcher, &err);
 	vigia__lua_registry_leave(r, before);
 	if (rc < 0) {
@@ -187,6 +202,10 @@ int vigia__lua_watch(lua_State *L)
 	w->on_error = lua_topointer(L, 7);
 	vigia__lua_push_where(L, 4);
 	vigia__lua_keep(L, 8, 4);
+	if (lua_istable(L, 4) && lua_getfield(L, 4, "filter") == LUA_TTABLE) {
+		vigia__lua_keep(L, 8, VIGIA_LUA_WATCHER_LISTS);
+	}
+	lua_settop(L, 8);
 	struct vigia_handler handler;
 	if (!lua_isnil(L, 3)) {
 		w->handler = vigia__lua_handler_new(L, 1, 3, 7); /* 9 */
@@ -208,7 +227,7 @@ int vigia__lua_watch(lua_State *L)
 	lua_pushvalue(L, 8);
 	lua_rawset(L, 6);
 	struct vigia_error err = {0};
-	lua_State *before = vigia__lua_registry_enter(r, L);
+	struct vigia__lua_entered before = vigia__lua_registry_enter_call(r, L);
 	int rc = vigia_registry_watch(r->registry, id, w->handler ? &handler : NULL, &options, &w->watcher, &err);
 	vigia__lua_registry_leave(r, before);
 	if (rc < 0) {
@@ -218,7 +237,7 @@ int vigia__lua_watch(lua_State *L)
 			lua_pushvalue(L, old);
 			lua_rawset(L, 6);
 		}
-		return vigia__lua_fail(L, rc, &err);
+		return vigia__lua_answers_done(L, r, rc, &err);
 	}
 	if (w->handler) w->handler->watcher = w->watcher;
 	lua_pushvalue(L, 8);
@@ -241,6 +260,13 @@ int vigia__lua_hold_late(lua_State *L)
 {
 	vigia__lua_check_program(L, "hold_late");
 	vigia__lua_check_registry(L, 1)->registry->holds_late = true;
+	return 0;
+}
+
+int vigia__lua_tell_failures(lua_State *L)
+{
+	vigia__lua_check_program(L, "tell_failures");
+	vigia__lua_check_registry(L, 1)->registry->tell = vigia__tell;
 	return 0;
 }
 

@@ -14,5 +14,7 @@ int vigia__lua_watch(lua_State *L); /* the method */
 int vigia__lua_hold(lua_State *L);
 /* core.hold_late(registry): for a program that watches all before it starts any, and may start none. */
 int vigia__lua_hold_late(lua_State *L);
+/* core.tell_failures(registry): write failures to standard error in place of the log function. */
+int vigia__lua_tell_failures(lua_State *L);
 
 #endif

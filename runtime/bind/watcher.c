@@ -1,7 +1,8 @@
 /*
  * watcher.c - the class vigia.Watcher: a handle on one watcher of a registry.
  *
- * It keeps: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come.
+ * It keeps: 1 the registry, 2 the handler's userdata, 3 on_error and 4 the predicate for a handler that is to come,
+ * 5 the filter's lists.
  */
 #include "watcher.h"
 
@@ -10,6 +11,7 @@
 #include "../drive/drive.h"
 #include "../drive/clock.h"
 #include "../store/clock.h"
+#include "answers.h"
 #include "coroutine.h"
 #include "error.h"
 #include "handler.h"
@@ -37,7 +39,7 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
 {
 	registry_idx = lua_absindex(L, registry_idx);
 	struct lua_registry *owner = vigia__lua_check_registry(L, registry_idx);
-	struct lua_watcher *w = vigia__lua_new_keeping(L, sizeof *w, &class_key, 4);
+	struct lua_watcher *w = vigia__lua_new_keeping(L, sizeof *w, &class_key, VIGIA_LUA_WATCHER_LISTS);
 	w->owner = owner;
 	vigia__lua_check_registry(L, registry_idx); /* again: a finalizer may have closed it since */
 	lua_pushvalue(L, registry_idx);
@@ -63,7 +65,9 @@ static int watcher_stats(lua_State *L)
 	static const char *const states[] = {"idle", "running", "stopping", "stopped"};
 	struct lua_watcher *w = check_watcher(L, 1);
 	struct vigia_watcher_stats stats;
+	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
 	vigia_watcher_stats(w->watcher, &stats);
+	vigia__lua_registry_leave(w->owner, before);
 	/* From here on a finalizer may close the registry, and with it goes the watcher. */
 	const bool on_thread = !w->watcher->driving->here;
 	char id[256];
@@ -98,7 +102,9 @@ static int watcher_stats(lua_State *L)
 		bool own = stats.last_error.code == VIGIA_EHANDLER && !lua_isnil(L, -1);
 		if (!own) {
 			lua_pop(L, 1);
-			vigia__lua_push_error(L, &stats.last_error);
+			bool open = w->owner->registry != NULL;
+			if (!open || !vigia__lua_answers_push_error(L, w->owner, w->watcher, &stats.last_error))
+				vigia__lua_push_error(L, &stats.last_error);
 		}
 		lua_setfield(L, -2, "last_error");
 	}
@@ -110,7 +116,10 @@ static int watcher_checkpoint(lua_State *L)
 	struct lua_watcher *w = check_watcher(L, 1);
 	uint64_t n = vigia__lua_check_seq(L, 2, "n");
 	struct vigia_error err = {0};
-	return vigia__lua_done(L, vigia_watcher_checkpoint(w->watcher, n, &err), &err);
+	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
+	int rc = vigia_watcher_checkpoint(w->watcher, n, &err);
+	vigia__lua_registry_leave(w->owner, before);
+	return vigia__lua_answers_done(L, w->owner, rc, &err);
 }
 
 static int watcher_seek(lua_State *L)
@@ -118,17 +127,17 @@ static int watcher_seek(lua_State *L)
 	struct lua_watcher *w = check_watcher(L, 1);
 	uint64_t n = vigia__lua_check_seq(L, 2, "n");
 	struct vigia_error err = {0};
-	lua_State *before = vigia__lua_registry_enter(w->owner, L);
+	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
 	int rc = vigia_watcher_seek(w->watcher, n, &err);
 	vigia__lua_registry_leave(w->owner, before);
-	return vigia__lua_done(L, rc, &err);
+	return vigia__lua_answers_done(L, w->owner, rc, &err);
 }
 
 static int watcher_reload(lua_State *L)
 {
 	struct lua_watcher *w = check_watcher(L, 1);
 	struct vigia_error err = {0};
-	lua_State *before = vigia__lua_registry_enter(w->owner, L);
+	struct vigia__lua_entered before = vigia__lua_registry_enter(w->owner, L);
 	int rc = vigia_watcher_reload(w->watcher, &err);
 	vigia__lua_registry_leave(w->owner, before);
 	return vigia__lua_done(L, rc, &err);
@@ -188,11 +197,11 @@ static int watcher_start(lua_State *L)
 		keep_watcher(L, w, true); /* before C has it again */
 		check_watcher(L, 1);      /* again: a finalizer may have closed the registry */
 	}
-	lua_State *before = vigia__lua_registry_enter(w->owner, L);
+	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
 	int rc = vigia_watcher_start(w->watcher, &err);
 	vigia__lua_registry_leave(w->owner, before);
 	if (returns && w->watcher->detached) keep_watcher(L, w, false);
-	return vigia__lua_done(L, rc, &err);
+	return vigia__lua_answers_done(L, w->owner, rc, &err);
 }
 
 static bool stop_watcher(lua_State *L, struct lua_watcher *w, int64_t timeout_ns)
@@ -217,7 +226,7 @@ static int look(lua_State *L)
 	if (!own) stop_watcher(L, w, 0); /* a turn: no other code drives that registry meanwhile */
 	bool rests = vigia__watcher_rests(w->watcher);
 	if (!rests && !s->killed && vigia__mono_ns() >= s->until_mono_ns) {
-		lua_State *before = vigia__lua_registry_enter(w->owner, L);
+		struct vigia__lua_entered before = vigia__lua_registry_enter(w->owner, L);
 		s->killed = vigia__watcher_kill(w->watcher);
 		vigia__lua_registry_leave(w->owner, before);
 		if (s->killed) s->until_mono_ns = vigia__time_after(NULL, VIGIA_KILL_NS);

@@ -184,6 +184,7 @@ struct vigia__inbox {
 struct vigia_registry {
 	struct vigia_store *store;
 	const struct vigia__source *source; /* of all its watchers; a store's unless another is set before the first */
+	void *source_ctx;                   /* what that keeps for all */
 	struct vigia_watcher *watchers, **watchers_end;
 	struct vigia_watcher *retired;
 	struct vigia__table ids; /* of `watchers` */

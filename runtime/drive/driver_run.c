@@ -97,7 +97,7 @@ static int take_batch(struct vigia__driver *w, struct vigia__input *input, struc
 	input->count = batch->count;
 	input->gone = batch->gone;
 	uint64_t first = vigia__iterator_first(w->action.from);
-	if (vigia__iterator_first(input->next) < first + input->gone)
+	if (input->gone > 0 && vigia__iterator_first(input->next) < first + input->gone)
 		input->next = vigia__iterator_after(first + input->gone - 1);
 	if (vigia__source(w) == &vigia__store_source) return VIGIA_OK;
 	const char *wrong = vigia__stepper_misfit(&w->stepper, input);

@@ -338,7 +338,6 @@ return "done"
 LUA_SOURCES[4] = {"a store in Lua", [[
 local vigia = require "vigia"
 local wrapper = require "vigia.wrapper"
-require "vigia.lua_registry"
 local need = assert
 arm()
 local inner <close> = need(vigia.open(":memory:"))

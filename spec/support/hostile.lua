@@ -294,6 +294,26 @@ end
 -- Run `body` at each place where Lua code is called while something of C's is under way.
 local SKIP <const> = {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"}
 
+-- A place in a method of a store in Lua, which then answers as the store below it, or what `answer` says.
+local function over_lua(method, answer)
+	return function(registry, store, body)
+		local over = {inner = store}
+		for _, name in ipairs{"get_events", "get_latest_event_num", "get_oldest_event_num", "store_event", "store_events", "store_checkpoint",
+			"get_checkpoint"} do
+			over[name] = function(_, ...)
+				local function here() body{over, registry, store} end
+				if name == method and answer then return answer(here) end
+				if name == method then here() end
+				return store[name](store, ...)
+			end
+		end
+		local own = assert(vigia.registry(over, {log = function() end}))
+		own:watch("over", function() end, {checkpoint = "event", initial_backoff = 0.001})
+		for _ = 1, 5 do pcall(own.step, own, 0.01) end
+		pcall(own.close, own)
+	end
+end
+
 local PLACES <const> = {
 	handler = function(registry, store, body)
 		registry:watch("w", function(event, ctx) body{event, ctx, registry, store} end, SKIP)
@@ -326,8 +346,10 @@ local PLACES <const> = {
 	["task"] = function(registry, store, body)
 		registry:spawn(function() body{registry, store} end)
 	end,
-	["a task's end"] = function(registry, store, body)
-		core.task(registry, function() error("no") end, function(text) body{text, registry, store} end)
+	["__tostring of a task's error"] = function(registry, store, body)
+		registry:spawn(function()
+			error(setmetatable({}, {__tostring = function() body{registry, store} return "e" end}))
+		end)
 	end,
 	["a task after an append"] = function(registry, store, body)
 		registry:spawn(function()
@@ -356,13 +378,15 @@ local PLACES <const> = {
 			debug.sethook()
 		end, {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip", filter = {object_types = {"Job"}}})
 	end,
-	["metamethods of a step"] = function(registry, store, body)
-		local stepper = core.stepper{}
-		pcall(stepper.step, stepper, setmetatable({}, {__index = function(_, name)
-			body{stepper, registry, store}
-			return name == "kind" and "start" or nil
-		end}))
-	end,
+	["a method of a store in Lua that is read"] = over_lua("get_events"),
+	["a method of a store in Lua that is looked at"] = over_lua("get_latest_event_num"),
+	["a method of a store in Lua that saves"] = over_lua("store_checkpoint"),
+	["metamethods of what a store in Lua returns"] = over_lua("get_events", function(body)
+		return {next_event_iterator = vigia.after_sequence_number(1), events = {setmetatable({}, {__index = function(_, name)
+			body()
+			return name == "seq_num" and 1 or "Job"
+		end})}}
+	end),
 }
 
 local LOGS <const> = {
