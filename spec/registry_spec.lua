@@ -560,6 +560,30 @@ describe("a registry over a file", function()
 		fails("watcher_owned", watcher:start())
 	end)
 
+	it("hears at once of a type that only a watcher wants which was added while it waited [H1m]", function()
+		local store = helper.open()
+		local registry = helper.registry(store)
+		local late = 0 -- seconds, of all
+		assert(registry:watch("first", function() end, {filter = {object_types = {"Other"}}}))
+		for _ = 1, 5 do registry:step(0.01) end
+		for n = 1, 5 do
+			local type = "Late" .. n
+			local seen
+			assert(registry:watch(type, function() seen = helper.now() end, {filter = {object_types = {type}}}))
+			for _ = 1, 3 do registry:step(0.01) end
+			local child = helper.child([[
+				local store = assert(vigia.open(arg[1]))
+				say "ready"
+				vigia.sleep(0.1)
+				assert(store:store_event("CREATE", arg[2], nil))
+				say(("%.3f"):format(require("spec.helper").now()))]], helper.path("store"), type)
+			child:expect "ready"
+			drive(registry, function() return seen ~= nil end)
+			late = late + math.max(0, seen - tonumber((child:line())))
+		end
+		assert(late < 1, ("five events were heard of %.1f s late"):format(late))
+	end)
+
 	it("owns its id again after a stop and a start [W19a]", function()
 		local first, second = helper.registry(helper.open()), helper.registry(helper.open())
 		local watcher = assert(first:watch("a", function() end))
