@@ -281,7 +281,10 @@ static int watcher_gc(lua_State *L)
 	if (w == NULL || w->watcher == NULL || w->owner->registry == NULL || w->owner->borrowed) return 0;
 	if (!w->watcher->retired && !w->watcher->detached) return 0;
 	if (w->handler) w->handler->watcher = NULL; /* what a finalizer may still see of a context */
+	/* A source in Lua forgets what it kept for it. */
+	struct vigia__lua_entered before = vigia__lua_registry_enter(w->owner, L);
 	vigia_watcher_release(w->watcher);
+	vigia__lua_registry_leave(w->owner, before);
 	w->watcher = NULL;
 	return 0;
 }
