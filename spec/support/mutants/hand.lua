@@ -27,7 +27,7 @@ return {
 	bug("D1 a new store's name is not synced (A11)", "store/lmdb_meta.c", "test_creation", "D1_the_name*",
 		"return rc != 0 ? rc : vigia__place_sync_name(b->path);", "return rc;"),
 	bug("D4 a store whose making was cut short is not begun again (A11)", "store/lmdb.c", "test_creation", "D4_a_first_write*",
-		"rc = vigia__lmdb_meta_finish(path, !b->readonly && !options->readonly && options->create, err);", "(void)exists;"),
+		"rc = vigia__lmdb_meta_finish(path, may_make, err);", ""),
 	bug("D4 a caller whose commit failed is told that it is stored", "store/commit.c", "test_faults", "D4c*",
 		"if (rc < 0) fail_all(group->head, rc, &err);", ""),
 
