@@ -60,7 +60,7 @@ describe("every failure in turn", function()
 		return text
 	end
 
-	-- A sample by a seed: under a sanitizer a third of the kinds; of the contract suite a quarter of the kinds and some of the calls. In the
+	-- A sample by a seed: under a sanitizer a sixth of the kinds; of the contract suite a quarter of the kinds and some of the calls. In the
 	-- long form all.
 	local seed = os.getenv "VIGIA_SOAK" and "all" or os.getenv "VIGIA_SEED" or tostring(os.time() % 100000)
 	local function is_chosen(i, share)
@@ -86,7 +86,7 @@ describe("every failure in turn", function()
 	end
 
 	for i, kind in ipairs(KINDS) do
-		if not helper.sanitized or is_chosen(i, 3) then it("of each " .. kind[1] .. " [D4k R2k R3k]", function() each_call_of(kind) end) end
+		if not helper.sanitized or is_chosen(i, 6) then it("of each " .. kind[1] .. " [D4k R2k R3k]", function() each_call_of(kind) end) end
 	end
 
 	local in_turn = {}

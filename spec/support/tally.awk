@@ -1,10 +1,10 @@
 # tally.awk - reads the log of a test: counts its lines of TAP, and keeps what scripts/test reports (spec/support/run names the files).
 #
-# NAME, STATUS, FILTER, HALVED, FOLDER are in the environment. A program that says no TAP is one test. One that ends early, or with a bad status
+# NAME, STATUS, FILTER, SAMPLED, FOLDER are in the environment. A program that says no TAP is one test. One that ends early, or with a bad status
 # though all its tests passed, has failed once more.
 BEGIN {
 	name = ENVIRON["NAME"]; status = ENVIRON["STATUS"] + 0; filter = ENVIRON["FILTER"]; folder = ENVIRON["FOLDER"]
-	may_be_none = filter != "" || ENVIRON["HALVED"] != ""
+	may_be_none = filter != "" || ENVIRON["SAMPLED"] != ""
 	failures = folder "/failures"
 	printf "" >failures
 	printf "" >(folder "/passed")
