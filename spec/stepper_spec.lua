@@ -103,10 +103,11 @@ describe("a watcher over a store that answers as it is told", function()
 	end)
 
 	it("keeps the order of events, whatever a store answers at random [R3a W3]", function()
-		local seed = os.time()
+		local seed = math.tointeger(tonumber(os.getenv "VIGIA_SEED")) or os.time()
 		math.randomseed(seed)
+		local total = 0
 		for _ = 1, 30 do
-			local last, seen, watcher = 0, 0, nil
+			local last, watcher = 0, nil
 			store.checkpoint = nil
 			function store.script(request)
 				if math.random(6) == 1 then error("at random") end
@@ -121,8 +122,8 @@ describe("a watcher over a store that answers as it is told", function()
 				return {events = events, next_event_iterator = after(n + math.random(0, 1))}
 			end
 			watcher = assert(registry:watch("w", function(event)
-				assert(event.seq_num > last, ("%d after %d, seed %d"):format(event.seq_num, last, seed))
-				last, seen = event.seq_num, seen + 1
+				assert(event.seq_num > last, ("%d after %d, VIGIA_SEED=%d"):format(event.seq_num, last, seed))
+				last, total = event.seq_num, total + 1
 				if math.random(7) == 1 then
 					last = math.random(0, event.seq_num)
 					watcher:seek_to_offset(last)
@@ -140,7 +141,8 @@ describe("a watcher over a store that answers as it is told", function()
 				end
 			end
 			watcher:stop()
-			assert(seen > 0, ("nothing was handled, seed %d"):format(seed))
 		end
+		-- Not in each round: after answers that are wrong one after the other the watcher waits for longer than it lasts.
+		assert(total > 100, ("%d events were handled, VIGIA_SEED=%d"):format(total, seed))
 	end)
 end)
