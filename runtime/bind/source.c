@@ -378,16 +378,6 @@ static void advance(struct lua_call *call, int64_t *resume_mono_ns)
 	call->state = h->cancelled ? CALL_NONE : CALL_ENDED;
 }
 
-/* Under vigia__lua_protected(): a coroutine whose watcher is gone is the registry's no more. */
-static int forget_coroutine(lua_State *L, void *arg)
-{
-	struct lua_handler *h = arg;
-	if (!vigia__lua_push_from(L, h->owner->home, 1)) return 0;
-	lua_pushnil(L);
-	lua_rawsetp(L, -2, h);
-	return 0;
-}
-
 /* A task of the registry. Its stop ends no save; a read is cancelled by the watcher's. */
 static int resume_call(void *ctx, bool stopping, int64_t *resume_mono_ns)
 {
@@ -396,7 +386,7 @@ static int resume_call(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	struct lua_call *call = h->call;
 	if (call == NULL) {
 		vigia__lua_coroutine_close(h);
-		vigia__lua_protected(h->owner->L, forget_coroutine, h);
+		vigia__lua_protected(h->owner->L, vigia__lua_task_forget, h);
 		return VIGIA_OK;
 	}
 	if (vigia__lua_task_waits(h, h->cancelled, resume_mono_ns)) return VIGIA_PENDING;
@@ -509,7 +499,7 @@ static void let_go(struct lua_call *call)
 	if (call->h == NULL) return;
 	call->h->call = NULL;
 	if (call->state != CALL_RUNS && call->source->a.r->L)
-		vigia__lua_protected(call->source->a.r->L, forget_coroutine, call->h);
+		vigia__lua_protected(call->source->a.r->L, vigia__lua_task_forget, call->h);
 }
 
 static void forget(struct vigia_watcher *watcher)

@@ -27,8 +27,7 @@ static int run_task(lua_State *L)
 	return finish_task(L, LUA_OK, 0);
 }
 
-/* Under vigia__lua_protected(): a task that ended is the registry's no more. */
-static int forget_task(lua_State *L, void *arg)
+int vigia__lua_task_forget(lua_State *L, void *arg)
 {
 	struct lua_handler *h = arg;
 	if (!vigia__lua_push_from(L, h->owner->home, 1)) return 0;
@@ -66,7 +65,7 @@ static int resume_task(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	int rc = VIGIA_ENOMEM;
 	if (h->suspended || (vigia__lua_coroutine_ready(h) && vigia__lua_protected(h->owner->L, push_task_function, h)))
 		rc = vigia__lua_handler_continue(h, resume_mono_ns, &err);
-	if (rc != VIGIA_PENDING) vigia__lua_protected(h->owner->L, forget_task, h);
+	if (rc != VIGIA_PENDING) vigia__lua_protected(h->owner->L, vigia__lua_task_forget, h);
 	return rc;
 }
 
