@@ -305,6 +305,18 @@ static void D1_a_name_that_cannot_be_synced(void **state)
 	vigia_store_free(store);
 }
 
+/* Opened, the store has this last event. */
+static void assert_last(uint64_t last)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	uint64_t latest = 0;
+	if (open_store(false, &store, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(vigia_store_latest(store, &latest, &err), VIGIA_OK);
+	assert_int_equal(latest, last);
+	vigia_store_free(store);
+}
+
 /* Many processes find the same unfinished file. */
 static void S13_an_unfinished_file_is_finished_once(void **state)
 {
@@ -330,13 +342,7 @@ static void S13_an_unfinished_file_is_finished_once(void **state)
 			waitpid(children[i], &status, 0);
 			assert_int_equal(status, 0);
 		}
-		struct vigia_store *store;
-		struct vigia_error err = {0};
-		uint64_t latest = 0;
-		if (open_store(false, &store, &err) < 0) fail_msg("%s", err.message);
-		assert_int_equal(vigia_store_latest(store, &latest, &err), VIGIA_OK);
-		assert_int_equal(latest, PROCESSES);
-		vigia_store_free(store);
+		assert_last(PROCESSES);
 		folder_empty(folder);
 	}
 }
@@ -388,13 +394,7 @@ static void S13_whoever_waits_to_open_goes_on_behind_one_that_is_killed(void **s
 				waitpid(waiting[i], &status, 0);
 				assert_int_equal(status, 0);
 			}
-			struct vigia_store *store;
-			struct vigia_error err = {0};
-			uint64_t latest = 0;
-			if (open_store(false, &store, &err) < 0) fail_msg("%s", err.message);
-			assert_int_equal(vigia_store_latest(store, &latest, &err), VIGIA_OK);
-			assert_int_equal(latest, events + WAITING);
-			vigia_store_free(store);
+			assert_last(events + WAITING);
 			close(stands[0]);
 			close(stands[1]);
 			folder_empty(folder);
