@@ -68,7 +68,6 @@ static void log_record(void *ctx, enum vigia_log_level level, const char *messag
 
 /* ---- the thread ---- */
 
-/*  */
 static int start(struct vigia__worker *w, struct vigia_error *err)
 {
 	pthread_mutex_lock(&w->mutex);
