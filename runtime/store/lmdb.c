@@ -182,16 +182,18 @@ static const struct vigia__backend lmdb_interface = {
 	.release = lmdb_release,
 };
 
-/* Check that no process uses another file under this name. A file that is being created now is not another one. */
+/* Check that no process uses another file under this name. A file that another process creates between the two looks,
+ * or fills if it was empty, is not another one. */
 static int check_use(const char *path, struct vigia_error *err)
 {
 	struct stat st;
 	int rc;
-	bool there;
+	bool there, empty;
 	do {
 		there = stat(path, &st) == 0;
-		rc = vigia__side_check(path, there ? st.st_dev : 0, there ? st.st_ino : 0, there && st.st_size == 0, err);
-	} while (rc < 0 && !there && stat(path, &st) == 0);
+		empty = there && st.st_size == 0;
+		rc = vigia__side_check(path, there ? st.st_dev : 0, there ? st.st_ino : 0, empty, err);
+	} while (rc < 0 && (!there || empty) && stat(path, &st) == 0 && !(empty && st.st_size == 0));
 	return rc;
 }
 

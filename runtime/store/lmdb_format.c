@@ -78,16 +78,18 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	close(fd);
 	if (got < 0) return vigia__error_caused(err, VIGIA_EIO, strerror(number), "cannot read the store '%s'", path);
 	if (got == 0 || making) return VIGIA_OK; /* or its creator died: LMDB initialises it under its lock */
+	/* Whatever was at its beginning before. */
+	if (looked == 1 && known && metas.bytes > (uint64_t)st.st_size)
+		return vigia__lmdb_truncated(path, st.st_size, metas.bytes, err);
+	if (looked == 1) return VIGIA_OK;
 	uint32_t at64, at32;
 	memcpy(&at64, head + MAGIC_AT_64, 4);
 	memcpy(&at32, head + MAGIC_AT_32, 4);
 	if (got == (ssize_t)sizeof head && at64 == lmdb_magic) {
-		if (looked == 1 && known && metas.bytes > (uint64_t)st.st_size)
-			return vigia__lmdb_truncated(path, st.st_size, metas.bytes, err);
 		/* LMDB divides by the values in these pages, and maps as much as they say. */
 		if (looked == 0)
 			return vigia__error(err, VIGIA_ENOTSTORE, "the first pages of the store '%s' are damaged", path);
-		return VIGIA_OK;
+		return VIGIA_OK; /* LMDB will report why they cannot be read */
 	}
 	if (at32 == lmdb_magic)
 		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another word size (32 bit)",

@@ -4,7 +4,8 @@
  *
  * pwrite, writev, fsync and fdatasync are replaced for the whole program, liblmdb included: LMDB's first write is cut
  * after some bytes, and what is synced before what is written is noted. So are open and ftruncate, in which a process
- * that opens a store stands still, to be killed there.
+ * that opens a store stands still, to be killed there. In open and pread, one that opens a store lets another make it
+ * first.
  */
 #include "folder.h"
 
@@ -82,6 +83,26 @@ static void stand_still(void)
 	for (;;) pause();
 }
 
+/* Where a process that opens a store lets another one make it: before it looks at the side file; after it has read the
+ * file's first bytes. */
+static enum { NO_MAKER, MAKER_BEFORE_SIDE, MAKER_AFTER_HEAD } maker_at;
+static int maker[2]; /* a byte into the first has the store made, a byte from the second says that it is */
+
+static void let_make(void)
+{
+	char byte = 0;
+	maker_at = NO_MAKER;
+	assert_int_equal(write(maker[0], &byte, 1), 1);
+	assert_int_equal(read(maker[1], &byte, 1), 1);
+}
+
+VIGIA_API ssize_t pread(int fd, void *data, size_t len, off_t at)
+{
+	ssize_t got = syscall(SYS_pread64, fd, data, len, at);
+	if (maker_at == MAKER_AFTER_HEAD && at == 0) let_make();
+	return got;
+}
+
 VIGIA_API int ftruncate(int fd, off_t len)
 {
 	if (stands_at == LOCK_FILE_EMPTY) stand_still();
@@ -95,6 +116,8 @@ VIGIA_API int open(const char *name, int flags, ...)
 	mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
 	va_end(args);
 	if (stands_at == LOCK_FILE_FILLED && (flags & O_DSYNC)) stand_still();
+	const char *side = strstr(name, "-side");
+	if (maker_at == MAKER_BEFORE_SIDE && side && side[5] == '\0') let_make();
 	return (int)syscall(SYS_openat, AT_FDCWD, name, flags, mode);
 }
 
@@ -333,7 +356,7 @@ static void S13_an_unfinished_file_is_finished_once(void **state)
 				struct vigia_error err = {0};
 				int rc = open_store(false, &store, &err);
 				if (rc == VIGIA_OK) rc = append(store, NULL, &err);
-				if (rc < 0) print_message("# %s\n", err.message);
+				if (rc < 0) print_error("# %s: %s\n", err.message, err.cause); /* its stdout is never flushed */
 				if (store) vigia_store_free(store);
 				_exit(rc < 0);
 			}
@@ -343,6 +366,59 @@ static void S13_an_unfinished_file_is_finished_once(void **state)
 			assert_int_equal(status, 0);
 		}
 		assert_last(PROCESSES);
+		folder_empty(folder);
+	}
+}
+
+/* Another process makes the store, and has it open, while this one looks at what was there before. */
+static void S13_a_store_that_another_makes_during_an_open(void **state)
+{
+	(void)state;
+	static const struct {
+		int at;
+		size_t len, zeros; /* bytes of the file, and how many of the first are zero */
+	} files[] = {
+		{MAKER_BEFORE_SIDE, 0, 0}, {MAKER_BEFORE_SIDE, 512, 0}, {MAKER_AFTER_HEAD, 0, 0},
+		{MAKER_AFTER_HEAD, 15, 0}, {MAKER_AFTER_HEAD, 512, 0},  {MAKER_AFTER_HEAD, PAGES, 4096},
+	};
+	initial_pages();
+	for (size_t i = 0; i < COUNT_OF(files); i++) {
+		struct vigia_store *store;
+		struct vigia_error err = {0};
+		int ask[2], answer[2], status;
+		char byte;
+		memcpy(image, initial, PAGES);
+		memset(image, 0, files[i].zeros);
+		write_file(image, files[i].len);
+		assert_int_equal(pipe(ask), 0);
+		assert_int_equal(pipe(answer), 0);
+		fflush(NULL);
+		pid_t child = fork();
+		if (child == 0) {
+			close(ask[1]);
+			if (read(ask[0], &byte, 1) != 1) _exit(2);
+			int rc = open_store(false, &store, &err);
+			if (rc == VIGIA_OK) rc = append(store, NULL, &err);
+			if (rc < 0) print_error("# %s: %s\n", err.message, err.cause);
+			if (write(answer[1], "", 1) != 1 || read(ask[0], &byte, 1) != 0) _exit(3);
+			if (store) vigia_store_free(store);
+			_exit(rc < 0);
+		}
+		maker[0] = ask[1];
+		maker[1] = answer[0];
+		maker_at = files[i].at;
+		if (open_store(false, &store, &err) < 0) fail_msg("file %zu: %s", i, err.message);
+		assert_int_equal(maker_at, NO_MAKER);
+		uint64_t seq_num = 0;
+		assert_int_equal(append(store, &seq_num, &err), VIGIA_OK);
+		assert_int_equal(seq_num, 2);
+		vigia_store_free(store);
+		close(ask[1]);
+		waitpid(child, &status, 0);
+		assert_int_equal(status, 0);
+		close(ask[0]);
+		close(answer[0]);
+		close(answer[1]);
 		folder_empty(folder);
 	}
 }
@@ -357,9 +433,9 @@ static void go_on_behind(uint64_t last)
 	if (rc == VIGIA_OK) rc = vigia_store_latest(store, &latest, &err);
 	bool hidden = rc == VIGIA_OK && latest < last;
 	if (rc == VIGIA_OK) rc = append(store, NULL, &err);
-	if (rc < 0) print_message("# %s\n", err.message);
+	if (rc < 0) print_error("# %s: %s\n", err.message, err.cause);
 	if (hidden)
-		print_message("# the last event is %llu, not %llu\n", (unsigned long long)latest, (unsigned long long)last);
+		print_error("# the last event is %llu, not %llu\n", (unsigned long long)latest, (unsigned long long)last);
 	if (store) vigia_store_free(store);
 	_exit(rc < 0 || hidden);
 }
@@ -412,6 +488,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_finished_once, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(S13_a_store_that_another_makes_during_an_open, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S13_whoever_waits_to_open_goes_on_behind_one_that_is_killed, setup,
 	                                    folder_teardown),
 	};
