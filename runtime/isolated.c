@@ -208,7 +208,6 @@ static void limit_memory(int64_t bytes)
 
 static void pass_over(int number)
 {
-	(void)number;
 }
 
 /*

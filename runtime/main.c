@@ -161,7 +161,6 @@ static void on_pipe(int signo)
  * file that a script writes. The write fails with EFBIG. */
 static void on_file_limit(int signo)
 {
-	(void)signo;
 }
 
 /* Tells those who wait; they take locks, which a signal handler may not. */

@@ -110,7 +110,6 @@ static int settled(lua_State *L, struct lua_append *append, int idx)
 /* Woken for whatever reason: durable by now? A stop does not end the wait: what was submitted will be stored. */
 static int look_at_append(lua_State *L, int status, lua_KContext where)
 {
-	(void)status;
 	struct lua_append *append = vigia__lua_check(L, (int)where, &append_key, "vigia.append");
 	if (atomic_load(&append->pending.done)) return settled(L, append, (int)where);
 	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_at_append);

@@ -283,7 +283,6 @@ static int capped_loadfile(lua_State *L)
 
 static int finish_dofile(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
 	return lua_gettop(L) - 1;
 }
 

@@ -237,7 +237,6 @@ int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
 
 static int slept(lua_State *L, int status, lua_KContext until)
 {
-	(void)status;
 	struct lua_handler *h = vigia__lua_running(L);
 	if (h && vigia__lua_stopping(h) && vigia__lua_now(h) < (int64_t)until) return vigia__lua_fail_stopping(L, h);
 	lua_pushboolean(L, 1);
@@ -246,7 +245,6 @@ static int slept(lua_State *L, int status, lua_KContext until)
 
 int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
 	return vigia__lua_fail_stopping(L, vigia__lua_running(L));
 }
 
@@ -326,7 +324,6 @@ int vigia__lua_outcome(lua_State *L)
 /* What the handler returned is on the stack from 1 on. */
 int vigia__lua_finish(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
 	return refuses(L, 1) ? lua_error(L) : 0;
 }
 

@@ -74,7 +74,6 @@ static struct {
 
 static void raise_interrupted(lua_State *L, lua_Debug *ar)
 {
-	(void)ar;
 	lua_pushliteral(L, "interrupted"); /* the traceback says where */
 	lua_error(L);
 }
@@ -126,7 +125,6 @@ static void on_signal(int signo)
 /* End waits in C. This takes locks, which a signal handler must not do. */
 static void *tell_waiters(void *arg)
 {
-	(void)arg;
 	uint64_t count;
 	for (;;) {
 		struct pollfd fd = {.fd = repl.edge_fd, .events = POLLIN};
@@ -295,7 +293,6 @@ static int next_byte(void)
 /* libedit expects a wide character: decode UTF-8. */
 static int next_character(FILE *in)
 {
-	(void)in;
 	int c = next_byte();
 	if (c < 0xc0) return c;
 	int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
@@ -322,7 +319,6 @@ static void words_free(void)
 
 static char *next_word(const char *text, int state)
 {
-	(void)text;
 	if (state == 0) repl.word = 0;
 	return repl.words && repl.words[repl.word] ? strdup(repl.words[repl.word++]) : NULL;
 }

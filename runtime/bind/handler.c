@@ -69,7 +69,6 @@ static void push_new_context(lua_State *L, int handler_idx)
 /* The predicate's answer is on top of the function and the event. */
 static int looked_at(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
 	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
 	h->dropped = !lua_toboolean(L, 3);
 	if (h->dropped) return 0;
@@ -416,7 +415,6 @@ static bool knows(void *ctx, uint64_t seq_num)
 /* What a store in Lua returned is there as it is. */
 static bool knows_all(void *ctx, uint64_t seq_num)
 {
-	(void)ctx, (void)seq_num;
 	return true;
 }
 

@@ -14,7 +14,6 @@ static const char function_key; /* registry[&function_key]: a Lua function that 
 
 static int do_nothing(lua_State *L)
 {
-	(void)L;
 	return 0;
 }
 

@@ -50,7 +50,6 @@ static void free_kept(struct kept *kept)
 
 static int add_piece(lua_State *L, const void *piece, size_t size, void *buf)
 {
-	(void)L;
 	return vigia__buf_add(buf, piece, size);
 }
 

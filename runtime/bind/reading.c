@@ -364,7 +364,6 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 	struct reading *r = vigia__lua_check(L, 3, &reading_key, "vigia.reading");
 	struct lua_handler *running = vigia__lua_running(L);
 	struct vigia_error err = {0};
-	(void)status, (void)ctx;
 	if (vigia__lua_stopping(running)) {
 		release(L, r);
 		return vigia__lua_fail_stopping(L, running);

@@ -235,7 +235,6 @@ static int close_waiting(lua_State *L, struct stopping *s)
 
 static int close_again(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
 	return close_waiting(L, waited_for_stop(L));
 }
 
@@ -366,7 +365,6 @@ static int stop_waiting(lua_State *L, struct stopping *s)
 
 static int stop_again(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
 	return stop_waiting(L, waited_for_stop(L));
 }
 

@@ -227,7 +227,6 @@ static struct lua_call *wanted_call(lua_State *L)
  * not known. */
 static int counted(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)ctx;
 	struct lua_call *call = wanted_call(L);
 	if (call == NULL || (status != LUA_OK && status != LUA_YIELD)) return 0;
 	int whole = 0;
@@ -255,7 +254,6 @@ static int finish_read(lua_State *L, struct lua_call *call)
 
 static int waited(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)L, (void)status, (void)ctx;
 	return 0;
 }
 
@@ -279,7 +277,6 @@ static int finish_wait(lua_State *L, struct lua_call *call)
 /* lua_KFunction: get_events has ended. The store is at 1, what it returned behind it. */
 static int fetched(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)ctx;
 	struct lua_call *call = wanted_call(L);
 	if (call == NULL) return 0;
 	struct lua_source *s = call->source;
@@ -318,7 +315,6 @@ static void push_request(lua_State *L, const struct lua_call *call)
 /* lua_KFunction. */
 static int saved(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)ctx;
 	struct lua_call *call = wanted_call(L);
 	if (call) vigia__lua_answers_check(L, &call->source->a, "store_checkpoint", status, 2, true, &call->err);
 	return 0;
@@ -381,7 +377,6 @@ static void advance(struct lua_call *call, int64_t *resume_mono_ns)
 /* A task of the registry. Its stop ends no save; a read is cancelled by the watcher's. */
 static int resume_call(void *ctx, bool stopping, int64_t *resume_mono_ns)
 {
-	(void)stopping;
 	struct lua_handler *h = ctx;
 	struct lua_call *call = h->call;
 	if (call == NULL) {

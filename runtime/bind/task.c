@@ -13,7 +13,6 @@
 /* What a task's function returned; a function is as good as anything else. */
 static int finish_task(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status, (void)ctx;
 	if (lua_type(L, 1) == LUA_TNIL || lua_type(L, 1) == LUA_TBOOLEAN) return vigia__lua_finish(L, LUA_OK, 0);
 	return 0;
 }

@@ -244,7 +244,6 @@ static int look(lua_State *L)
 
 static int look_again(lua_State *L, int status, lua_KContext ctx)
 {
-	(void)status;
 	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
 	if (ctx) vigia__lua_running(L)->owner->registry->stop_waits--; /* of its own registry */
 	if (w->owner->registry) return look(L);

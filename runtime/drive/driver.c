@@ -207,7 +207,6 @@ void vigia__driver_renew(struct vigia__driver *w, const struct vigia_watch_optio
 
 static void nothing(struct vigia_watcher *watcher)
 {
-	(void)watcher;
 }
 
 static const struct vigia__driving driving = {

@@ -168,7 +168,6 @@ bool vigia__registry_stop_workers(struct vigia_registry *registry)
 
 int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia_error *err)
 {
-	(void)err;
 	if (w->retired || w->detached) return VIGIA_OK;
 	vigia__watcher_ask_to_stop(w);
 	bool stopped = drive_until_settled(w->registry, w, timeout_ns, NULL);

@@ -38,7 +38,6 @@ static int put_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct change *change = arg;
 	int64_t now;
-	(void)err;
 	int rc = vigia__lmdb_time(change->b, txn, &now);
 	return rc == 0 ? lmdb_put_checkpoint(change->b, txn, change->id, change->seq_num, now) : rc;
 }
@@ -176,7 +175,6 @@ static int hold_call(void *txn, void *arg, struct vigia_error *err)
 	struct change *change = &hold->change;
 	struct checkpoint_record record = {0};
 	uint64_t oldest, latest;
-	(void)err;
 	int rc = find_position(change->b, txn, change->id, &hold->has_checkpoint, &change->seq_num);
 	if (rc != MDB_NOTFOUND) return rc;
 	rc = vigia__lmdb_bounds_in(change->b, txn, &oldest, &latest);
@@ -220,7 +218,6 @@ static int touch_call(void *txn, void *arg, struct vigia_error *err)
 	struct change *change = arg;
 	MDB_dbi both[] = {change->b->checkpoints, change->b->holds};
 	int64_t now;
-	(void)err;
 	int rc = vigia__lmdb_time(change->b, txn, &now);
 	for (int i = 0; i < 2 && rc == 0; i++) {
 		struct checkpoint_record record;

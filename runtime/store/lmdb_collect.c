@@ -91,7 +91,6 @@ struct trim_slice {
 static int trim_slice(void *txn, void *arg, struct vigia_error *err)
 {
 	struct trim_slice *slice = arg;
-	(void)err;
 	slice->prefix.until_mono_ns = vigia__mono_ns() + TRIM_NS;
 	return lmdb_remove_prefix(slice->b, txn, &slice->prefix);
 }
@@ -226,7 +225,6 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 		&b->settings.values; /* up to date, because this transaction has the writer's lock */
 	uint64_t latest;
 	int64_t until = vigia__mono_ns() + slice->collect->slice_ns; /* the slice's time starts now that it has the lock */
-	(void)err;
 	int rc = 0;
 	*collect = *slice->collect; /* a failed group is tried again, from where the previous slice ended */
 	collect->renewal.under_way = false;

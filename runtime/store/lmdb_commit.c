@@ -293,7 +293,6 @@ static int nudge_call(void *txn, void *arg, struct vigia_error *err)
 	struct lmdb_backend *b = arg;
 	uint64_t own = mdb_txn_id(txn), before = 0;
 	MDB_val key = {5, "nudge"}, value;
-	(void)err;
 	int rc = mdb_get(txn, b->meta, &key, &value);
 	if (rc == 0 && value.mv_size == sizeof before) memcpy(&before, value.mv_data, sizeof before);
 	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
