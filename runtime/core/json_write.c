@@ -65,7 +65,7 @@ static int put_float(struct vigia__buf *buf, double value)
 /* Valid UTF-8, between quotes. */
 static int put_quoted(struct vigia__buf *buf, const char *s, size_t len)
 {
-	static const char hex[] = "0123456789abcdef";
+	static const char special[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
 	if (vigia__buf_reserve(buf, len + 2) != 0 || put_char(buf, '"') != 0) return -1;
 	size_t run = 0;
 	for (size_t i = 0; i < len; i++) {
@@ -75,34 +75,10 @@ static int put_quoted(struct vigia__buf *buf, const char *s, size_t len)
 			c == 0xc2; /* U+0080 to U+009F are control characters like those below 0x20: escape them for terminals */
 		if (c1 && (unsigned char)s[i + 1] >= 0xa0) continue;
 		if (c1) c = (unsigned char)s[i + 1];
-		char escape[7] = {'\\', (char)c};
-		size_t escape_len = 2;
-		switch (c) {
-		case '"':
-		case '\\':
-			break;
-		case '\b':
-			escape[1] = 'b';
-			break;
-		case '\f':
-			escape[1] = 'f';
-			break;
-		case '\n':
-			escape[1] = 'n';
-			break;
-		case '\r':
-			escape[1] = 'r';
-			break;
-		case '\t':
-			escape[1] = 't';
-			break;
-		default:
-			memcpy(escape + 1, "u00", 3);
-			escape[4] = hex[c >> 4];
-			escape[5] = hex[c & 15];
-			escape_len = 6;
-		}
-		if (vigia__buf_add(buf, s + run, i - run) != 0 || vigia__buf_add(buf, escape, escape_len) != 0) return -1;
+		const char *at = c ? strchr(special, c) : NULL;
+		char escape[7] = {'\\', at ? letters[at - special] : 'u'};
+		if (at == NULL) snprintf(escape + 2, sizeof escape - 2, "%04x", c);
+		if (vigia__buf_add(buf, s + run, i - run) != 0 || vigia__buf_add_text(buf, escape) != 0) return -1;
 		i += c1;
 		run = i + 1;
 	}

@@ -30,75 +30,51 @@ static bool file_is_limited(struct lmdb_backend *b)
 	       (uint64_t)st.st_size + atomic_load(&b->writing_bytes) + DISK_SLACK > limit.rlim_cur;
 }
 
+static const char disk_full[] = "the disk is full", file_limit[] = "the file may grow no further (RLIMIT_FSIZE)";
+
+/* What each of them is for a caller. Others are VIGIA_EIO. */
+static const struct meaning {
+	int rc, code;
+	const char *plain; /* NULL: LMDB's own words are enough */
+} meanings[] = {
+	{ENOMEM, VIGIA_ENOMEM, "no memory, or no address space for the map (ulimit -v)"},
+	{EBUSY, VIGIA_EFULL, "the map must change its size, but a backup or another long read uses it: try again"},
+	{EACCES, VIGIA_EPERM, NULL},
+	{EPERM, VIGIA_EPERM, NULL},
+	{EROFS, VIGIA_EPERM, NULL},
+	{ENOENT, VIGIA_ENOTFOUND, NULL},
+	{ENOSPC, VIGIA_EDISKFULL, disk_full},
+	{EDQUOT, VIGIA_EDISKFULL, disk_full},
+	{EFBIG, VIGIA_EDISKFULL, file_limit},
+	{MDB_MAP_FULL, VIGIA_EFULL, "the map is full: open the store with a larger map_size"},
+	{MDB_TXN_FULL, VIGIA_EFULL, "more than one transaction can hold: store fewer events in one call"},
+	{MDB_INVALID, VIGIA_ENOTSTORE, NULL},
+	{MDB_CORRUPTED, VIGIA_ENOTSTORE, "pages of the file are damaged"},
+	{MDB_PAGE_NOTFOUND, VIGIA_ENOTSTORE, "pages of the file are damaged"},
+	{MDB_VERSION_MISMATCH, VIGIA_EFORMAT, NULL},
+	{MDB_READERS_FULL, VIGIA_EIO, "all 4096 reader slots of the file are taken"},
+	{0, VIGIA_EIO, NULL},
+};
+
 int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
 {
-	int code = VIGIA_EIO;
-	const char *plain = NULL;
+	const struct meaning *meaning = meanings;
+	while (meaning->rc != 0 && meaning->rc != rc) meaning++;
+	int code = meaning->code;
+	const char *plain = meaning->plain;
 	char same_pid[160];
-	static const char file_limit[] = "the file may grow no further (RLIMIT_FSIZE)";
-	switch (rc) {
-	case ENOMEM:
-		code = VIGIA_ENOMEM;
-		plain = "no memory, or no address space for the map (ulimit -v)";
-		break;
-	case EBUSY:
-		code = VIGIA_EFULL;
-		plain = "the map must change its size, but a backup or another long read uses it: try again";
-		break;
-	case EACCES:
-	case EPERM:
-	case EROFS:
-		code = VIGIA_EPERM;
-		break;
-	case EAGAIN: /* LMDB locks a byte of its lock file by the pid */
+	if (rc == EAGAIN) { /* LMDB locks a byte of its lock file by the pid */
 		snprintf(same_pid, sizeof same_pid,
 		         "a process of another PID namespace (a container) has it open, and the same pid %ld: "
 		         "run both in one PID namespace",
 		         (long)getpid());
 		plain = same_pid;
-		break;
-	case ENOENT:
-		code = VIGIA_ENOTFOUND;
-		break;
-	case ENOSPC:
-	case EDQUOT:
-		code = VIGIA_EDISKFULL;
-		break;
-	case EFBIG:
-		code = VIGIA_EDISKFULL;
-		plain = file_limit;
-		break;
-	case EIO: /* LMDB also returns it when the disk takes only part of a write */
-		if (disk_is_full(b)) code = VIGIA_EDISKFULL;
-		else if (file_is_limited(b)) code = VIGIA_EDISKFULL, plain = file_limit;
-		break;
-	case MDB_MAP_FULL:
-		code = VIGIA_EFULL;
-		plain = b->map_grows ? "the map is full, and the system grants no more address space (ulimit -v)"
-		                     : "the map is full: open the store with a larger map_size";
-		break;
-	case MDB_TXN_FULL:
-		code = VIGIA_EFULL;
-		plain = "more than one transaction can hold: store fewer events in one call";
-		break;
-	case MDB_INVALID:
-		code = VIGIA_ENOTSTORE;
-		break;
-	case MDB_CORRUPTED:
-	case MDB_PAGE_NOTFOUND:
-		code = VIGIA_ENOTSTORE;
-		plain = "pages of the file are damaged";
-		break;
-	case MDB_VERSION_MISMATCH:
-		code = VIGIA_EFORMAT;
-		break;
-	case MDB_READERS_FULL:
-		plain = "all 4096 reader slots of the file are taken";
-		break;
-	default:
-		break;
+	} else if (rc == EIO) { /* LMDB also returns it when the disk takes only part of a write */
+		plain = disk_is_full(b) ? disk_full : file_is_limited(b) ? file_limit : NULL;
+		if (plain) code = VIGIA_EDISKFULL;
+	} else if (rc == MDB_MAP_FULL && b->map_grows) {
+		plain = "the map is full, and the system grants no more address space (ulimit -v)";
 	}
-	if (code == VIGIA_EDISKFULL && plain == NULL) plain = "the disk is full";
 	return vigia__error_caused(err, code, mdb_strerror(rc), "store '%s': cannot %s%s%s", b->path, what,
 	                           plain ? ": " : "", plain ? plain : "");
 }
