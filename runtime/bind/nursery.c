@@ -266,53 +266,10 @@ void *vigia__nursery_alloc(void *nursery, void *block, size_t old_size, size_t s
 
 /* ---- a state ---- */
 
-/* What is written here is what the stock functions write. */
-
-static void warn_off(void *ud, const char *message, int to_be_continued);
-static void warn_on(void *ud, const char *message, int to_be_continued);
-
-/* As in lauxlib.c: "@on" and "@off" alone are orders, other messages that begin so are not told. */
-static bool is_order(lua_State *L, const char *message, int to_be_continued)
-{
-	if (to_be_continued || message[0] != '@') return false;
-	if (strcmp(message, "@on") == 0) lua_setwarnf(L, warn_on, L);
-	else if (strcmp(message, "@off") == 0) lua_setwarnf(L, warn_off, L);
-	return true;
-}
-
-static void warn_more(void *ud, const char *message, int to_be_continued)
-{
-	lua_writestringerror("%s", message);
-	if (!to_be_continued) lua_writestringerror("%s", "\n");
-	lua_setwarnf(ud, to_be_continued ? warn_more : warn_on, ud);
-}
-
-static void warn_on(void *ud, const char *message, int to_be_continued)
-{
-	if (is_order(ud, message, to_be_continued)) return;
-	lua_writestringerror("%s", "Lua warning: ");
-	warn_more(ud, message, to_be_continued);
-}
-
-static void warn_off(void *ud, const char *message, int to_be_continued)
-{
-	is_order(ud, message, to_be_continued);
-}
-
-/* GCOVR_EXCL_START: called only when an error is raised outside a protected call, and then the process aborts. */
-static int panic(lua_State *L)
-{
-	const char *message = lua_tostring(L, -1);
-	lua_writestringerror("PANIC: unprotected error in call to Lua API (%s)\n", message ? message : "no text");
-	return 0;
-}
-/* GCOVR_EXCL_STOP */
-
 lua_State *vigia__nursery_state(struct vigia__nursery *nursery)
 {
-	lua_State *L = lua_newstate(vigia__nursery_alloc, nursery);
-	if (L == NULL) return NULL;
-	lua_atpanic(L, panic);
-	lua_setwarnf(L, warn_off, L);
+	/* The little it takes before comes from realloc(), whose blocks the nursery's function can move and free. */
+	lua_State *L = luaL_newstate();
+	if (L) lua_setallocf(L, vigia__nursery_alloc, nursery);
 	return L;
 }
