@@ -147,13 +147,14 @@ struct vigia__backend {
 	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 	int (*trim)(struct vigia__backend *b, uint64_t upto, uint64_t *removed, struct vigia_error *err);
 
-	/* Checkpoints; put moves forward and back; get and delete return ENOCHECKPOINT. */
-	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
-	/* Forward only: a stored one that is not smaller stays. */
-	int (*checkpoint_advance)(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err);
+	/* Checkpoints. put moves forward and back; with `forward` a stored one that is not smaller stays. get and delete
+	 * return ENOCHECKPOINT. each tells all checkpoints, or all holds, in the order of their ids. */
+	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, bool forward,
+	                      struct vigia_error *err);
 	int (*checkpoint_get)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
 	int (*checkpoint_delete)(struct vigia__backend *b, const char *id, struct vigia_error *err);
-	int (*checkpoint_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
+	int (*checkpoint_each)(struct vigia__backend *b, bool holds, void *ctx, vigia_checkpoint_fn fn,
+	                       struct vigia_error *err);
 
 	/* Become the one owner of a watcher id in all processes: 0, or EOWNED naming the pid. */
 	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);
@@ -177,7 +178,6 @@ struct vigia__backend {
 	 * *made is true if there was none before. VIGIA_NONE: the id has a checkpoint. */
 	int (*hold)(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
 	            struct vigia_error *err);
-	int (*hold_each)(struct vigia__backend *b, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 	/* A watcher of this id starts: renew its checkpoint or hold (checkpoint_ttl). */
 	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 

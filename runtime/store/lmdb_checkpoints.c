@@ -32,38 +32,27 @@ struct change {
 	struct lmdb_backend *b;
 	const char *id;
 	uint64_t seq_num;
+	bool forward; /* put: a stored one that is not smaller stays */
 };
 
 static int put_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct change *change = arg;
+	MDB_val key = id_key(change->id), value;
 	int64_t now;
-	int rc = vigia__lmdb_time(change->b, txn, &now);
+	uint64_t there = 0;
+	int rc = change->forward ? mdb_get(txn, change->b->checkpoints, &key, &value) : MDB_NOTFOUND;
+	if (rc == 0 && value.mv_size >= sizeof(struct checkpoint_record)) memcpy(&there, value.mv_data, sizeof there);
+	if (rc == 0 && there >= change->seq_num) return 0;
+	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_time(change->b, txn, &now);
 	return rc == 0 ? lmdb_put_checkpoint(change->b, txn, change->id, change->seq_num, now) : rc;
 }
 
-int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
+                               struct vigia_error *err)
 {
-	struct change change = {(struct lmdb_backend *)base, id, seq_num};
+	struct change change = {(struct lmdb_backend *)base, id, seq_num, forward};
 	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_CALL, put_call, &change, err);
-}
-
-static int advance_call(void *txn, void *arg, struct vigia_error *err)
-{
-	struct change *change = arg;
-	MDB_val key = id_key(change->id), value;
-	uint64_t there = 0;
-	int rc = mdb_get(txn, change->b->checkpoints, &key, &value);
-	if (rc == 0 && value.mv_size >= sizeof(struct checkpoint_record)) memcpy(&there, value.mv_data, sizeof there);
-	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
-	return rc == 0 && there >= change->seq_num ? 0 : put_call(txn, arg, err);
-}
-
-int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
-                                   struct vigia_error *err)
-{
-	struct change change = {(struct lmdb_backend *)base, id, seq_num};
-	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_CALL, advance_call, &change, err);
 }
 
 static int delete_call(void *txn, void *arg, struct vigia_error *err)
@@ -77,7 +66,7 @@ static int delete_call(void *txn, void *arg, struct vigia_error *err)
 
 int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
-	struct change change = {(struct lmdb_backend *)base, id, 0};
+	struct change change = {.b = (struct lmdb_backend *)base, .id = id};
 	return vigia__commit_call(&change.b->commit, VIGIA_TICKET_FREE, delete_call, &change, err);
 }
 
@@ -101,15 +90,16 @@ int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint
 }
 
 /* Copy first, so that `fn` runs without a transaction: for each checkpoint its number, the id's length, the id. */
-static int lmdb_each_checkpoint(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, vigia_checkpoint_fn fn,
+int vigia__lmdb_checkpoint_each(struct vigia__backend *base, bool holds, void *ctx, vigia_checkpoint_fn fn,
                                 struct vigia_error *err)
 {
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__buf copy = {0};
 	struct reader *reader;
 	struct vigia__lmdb_walk walk = {0};
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	rc = mdb_cursor_open(reader->txn, dbi, &walk.cursor);
+	rc = mdb_cursor_open(reader->txn, holds ? b->holds : b->checkpoints, &walk.cursor);
 	if (rc == 0) {
 		MDB_val key, value;
 		while ((rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
@@ -140,12 +130,6 @@ static int lmdb_each_checkpoint(struct lmdb_backend *b, MDB_dbi dbi, void *ctx, 
 	}
 	vigia__buf_deinit(&copy);
 	return rc == MDB_NOTFOUND ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the checkpoints", err);
-}
-
-int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	return lmdb_each_checkpoint(b, b->checkpoints, ctx, fn, err);
 }
 
 /* ---- holds ---- */
@@ -199,18 +183,12 @@ int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_i
 	vigia__lmdb_read_end(b, reader);
 	if (rc == 0) return has_checkpoint ? VIGIA_NONE : VIGIA_OK;
 	if (rc != MDB_NOTFOUND) return vigia__lmdb_error(b, rc, "read a hold", err);
-	struct new_hold hold = {.change = {b, id, 0}, .from = from};
+	struct new_hold hold = {.change = {.b = b, .id = id}, .from = from};
 	rc = vigia__commit_call(&b->commit, VIGIA_TICKET_CALL, hold_call, &hold, err);
 	if (rc < 0) return rc;
 	*seq_num = hold.change.seq_num;
 	*made = hold.made;
 	return hold.has_checkpoint ? VIGIA_NONE : VIGIA_OK;
-}
-
-int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	return lmdb_each_checkpoint(b, b->holds, ctx, fn, err);
 }
 
 static int touch_call(void *txn, void *arg, struct vigia_error *err)
@@ -238,7 +216,7 @@ static int touch_call(void *txn, void *arg, struct vigia_error *err)
 
 int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
-	struct change change = {(struct lmdb_backend *)base, id, 0};
+	struct change change = {.b = (struct lmdb_backend *)base, .id = id};
 	struct vigia__settings settings;
 	int rc = vigia__lmdb_settings(base, &settings, err);
 	if (rc < 0 || settings.values.checkpoint_ttl_ns == 0) return rc;

@@ -347,16 +347,14 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
 
 /* lmdb_checkpoints.c */
-int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err);
-int vigia__lmdb_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
-                                   struct vigia_error *err);
+int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
+                               struct vigia_error *err);
 int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
 int vigia__lmdb_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
-int vigia__lmdb_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn,
+int vigia__lmdb_checkpoint_each(struct vigia__backend *base, bool holds, void *ctx, vigia_checkpoint_fn fn,
                                 struct vigia_error *err);
 int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
                      bool *made, struct vigia_error *err);
-int vigia__lmdb_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
 /* Inside a commit. 0, LMDB's error, or EREPLACED: watchers have finished events that the file does not hold. */
 int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,

@@ -90,23 +90,13 @@ void vigia__memory_commit_end(struct memory_backend *b)
 	pthread_mutex_unlock(&b->mutex);
 }
 
-int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, struct vigia_error *err)
+int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
+                                 struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, id, err);
 	if (rc < 0) return rc;
-	memory_put_checkpoint(b, id, seq_num);
-	vigia__memory_commit_end(b);
-	return VIGIA_OK;
-}
-
-int vigia__memory_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
-                                     struct vigia_error *err)
-{
-	struct memory_backend *b = (struct memory_backend *)base;
-	int rc = vigia__memory_commit_begin(b, id, err);
-	if (rc < 0) return rc;
-	const struct checkpoint *at = find(b, id);
+	const struct checkpoint *at = forward ? find(b, id) : NULL;
 	if (at == NULL || at->hold || at->seq_num < seq_num) memory_put_checkpoint(b, id, seq_num);
 	vigia__memory_commit_end(b);
 	return VIGIA_OK;
@@ -153,31 +143,20 @@ static int by_id(const void *a, const void *b)
 }
 
 /* `fn` may use the store, so it is called with a copy, without the mutex. */
-static int memory_each_checkpoint(struct memory_backend *b, bool hold, void *ctx, vigia_checkpoint_fn fn,
+int vigia__memory_checkpoint_each(struct vigia__backend *base, bool holds, void *ctx, vigia_checkpoint_fn fn,
                                   struct vigia_error *err)
 {
-	pthread_mutex_lock(&b->mutex);
+	struct memory_backend *b = vigia__memory_enter(base);
 	size_t all = b->checkpoints.count, count = 0;
 	struct checkpoint *copy = all > 0 ? vigia__alloc(all * sizeof *copy) : NULL;
 	for (struct vigia__node *at = NULL; copy && (at = vigia__table_each(&b->checkpoints, at));)
-		if (((struct checkpoint *)at)->hold == hold) copy[count++] = *(struct checkpoint *)at;
+		if (((struct checkpoint *)at)->hold == holds) copy[count++] = *(struct checkpoint *)at;
 	vigia__memory_leave(b);
 	if (all > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
 	if (count > 0) qsort(copy, count, sizeof *copy, by_id);
 	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].id, copy[i].seq_num);
 	vigia__free(copy);
 	return VIGIA_OK;
-}
-
-int vigia__memory_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn,
-                                  struct vigia_error *err)
-{
-	return memory_each_checkpoint((struct memory_backend *)base, false, ctx, fn, err);
-}
-
-int vigia__memory_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
-{
-	return memory_each_checkpoint((struct memory_backend *)base, true, ctx, fn, err);
 }
 
 int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,

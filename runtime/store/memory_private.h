@@ -90,16 +90,13 @@ int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct 
 void vigia__memory_commit_cancel(struct memory_backend *b);
 /* End a change: the watchers' progress is saved with it, as with every commit (contract W10). */
 void vigia__memory_commit_end(struct memory_backend *b);
-int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num,
+int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                  struct vigia_error *err);
-int vigia__memory_checkpoint_advance(struct vigia__backend *base, const char *id, uint64_t seq_num,
-                                     struct vigia_error *err);
 int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num,
                                  struct vigia_error *err);
 int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
-int vigia__memory_checkpoint_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn,
+int vigia__memory_checkpoint_each(struct vigia__backend *base, bool holds, void *ctx, vigia_checkpoint_fn fn,
                                   struct vigia_error *err);
-int vigia__memory_hold_each(struct vigia__backend *base, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
                        bool *made, struct vigia_error *err);
 int vigia__memory_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);

@@ -120,12 +120,18 @@ void vigia__store_leave(struct vigia_store *store)
 	vigia__store_unref(store);
 }
 
+int vigia__store_end(struct vigia_store *store, int rc)
+{
+	vigia__store_leave(store);
+	return rc;
+}
+
 int vigia__store_enter_to_write(struct vigia_store *store, struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc == VIGIA_OK && store->options.readonly) {
+		rc = vigia__error(err, VIGIA_EREADONLY, "store '%s' was opened read-only", store->path);
 		vigia__store_leave(store);
-		return vigia__error(err, VIGIA_EREADONLY, "store '%s' was opened read-only", store->path);
 	}
 	return rc;
 }
@@ -140,8 +146,7 @@ int vigia__store_flush(struct vigia_store *store, struct vigia_error *err)
 	if (rc < 0)
 		vigia__error_prefix(err, "%zu events that waited for their commit are not stored: ",
 		                    atomic_load(&store->backend->queue->count));
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, rc);
 }
 
 int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
@@ -155,8 +160,7 @@ int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 		rc = b->sync(b, err);
 	if (rc == VIGIA_OK) rc = b->bounds(b, &oldest, &latest, err);
 	if (rc == VIGIA_OK && seq_num) *seq_num = latest;
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, rc);
 }
 
 int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err)
@@ -168,8 +172,7 @@ int vigia_store_backup(struct vigia_store *store, const char *path, bool compact
 	if (b->backup == NULL) rc = vigia__error(err, VIGIA_EUNSUPPORTED, "a store in memory has no file to copy");
 	else if (!store->options.readonly) rc = vigia__queue_flush(b->queue, false, err);
 	if (rc == VIGIA_OK) rc = b->backup(b, path, compact, err);
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, rc);
 }
 
 int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
@@ -180,9 +183,7 @@ int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigi
 	/* After a crash a caller continues behind this number, so it must include what a killed process stored but did not
 	 * publish. */
 	if (store->backend->heal) store->backend->heal(store->backend);
-	rc = store->backend->bounds(store->backend, &oldest, seq_num, err);
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, store->backend->bounds(store->backend, &oldest, seq_num, err));
 }
 
 int vigia_store_oldest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err)
@@ -199,9 +200,7 @@ int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, uint64_t *se
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->find_time(store->backend, at_ns, seq_num, err);
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, store->backend->find_time(store->backend, at_ns, seq_num, err));
 }
 
 int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *removed, struct vigia_error *err)
@@ -216,8 +215,7 @@ int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *remo
 		                  (unsigned long long)seq_num, (unsigned long long)latest);
 	if (rc == VIGIA_OK && oldest > 0 && seq_num >= oldest) rc = b->trim(b, seq_num, &count, err);
 	if (removed) *removed = count;
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, rc);
 }
 
 int vigia_store_gc_sized(struct vigia_store *store, struct vigia_gc *out, size_t size, struct vigia_error *err)
@@ -227,8 +225,7 @@ int vigia_store_gc_sized(struct vigia_store *store, struct vigia_gc *out, size_t
 	if (rc < 0) return rc;
 	rc = vigia__collect(store->backend, &store->closed, &run, err);
 	if (out) vigia__options_give(out, size, &run, sizeof run);
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, rc);
 }
 
 int vigia_store_configure(struct vigia_store *store, const struct vigia_store_options *changes, struct vigia_error *err)
@@ -237,16 +234,12 @@ int vigia_store_configure(struct vigia_store *store, const struct vigia_store_op
 	int rc = take_options(&ours, changes, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->configure(store->backend, &ours, err);
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, store->backend->configure(store->backend, &ours, err));
 }
 
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->stats(store->backend, out, err);
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, store->backend->stats(store->backend, out, err));
 }

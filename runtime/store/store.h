@@ -31,6 +31,8 @@ struct vigia_store {
 /* Begin a call: 0 and a reference, or ECLOSED, EFORKED. Call leave once after every 0. */
 int vigia__store_enter(struct vigia_store *store, struct vigia_error *err);
 void vigia__store_leave(struct vigia_store *store);
+/* The same as the last step of a call. Returns rc. */
+int vigia__store_end(struct vigia_store *store, int rc);
 /* Keep the handle's memory while something uses it. It may still be closed. */
 void vigia__store_ref(struct vigia_store *store);
 void vigia__store_unref(struct vigia_store *store);

@@ -46,8 +46,7 @@ int vigia__store_append(struct vigia_store *store, struct vigia__append *request
 			request->queued = true; /* without a number, as for every queued append */
 		}
 	}
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, rc);
 }
 
 /* On the committing thread. */

@@ -23,10 +23,9 @@ static int id_check(const char *id, struct vigia_error *err)
 }
 
 /* End a call about a watcher: a failure names it. Returns rc. */
-static int leave(struct vigia_store *store, const char *id, int rc, struct vigia_error *err)
+static int end_about(struct vigia_store *store, const char *id, int rc, struct vigia_error *err)
 {
-	vigia__store_leave(store);
-	return vigia__error_watcher(err, id, rc);
+	return vigia__error_watcher(err, id, vigia__store_end(store, rc));
 }
 
 int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err)
@@ -34,8 +33,8 @@ int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint
 	int rc = id_check(watcher_id, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->checkpoint_put(store->backend, watcher_id, seq_num, err);
-	return leave(store, watcher_id, rc, err);
+	return end_about(store, watcher_id, store->backend->checkpoint_put(store->backend, watcher_id, seq_num, false, err),
+	                 err);
 }
 
 int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num, struct vigia_error *err)
@@ -43,8 +42,7 @@ int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint
 	int rc = id_check(watcher_id, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->checkpoint_get(store->backend, watcher_id, seq_num, err);
-	return leave(store, watcher_id, rc, err);
+	return end_about(store, watcher_id, store->backend->checkpoint_get(store->backend, watcher_id, seq_num, err), err);
 }
 
 int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, struct vigia_error *err)
@@ -52,24 +50,22 @@ int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, s
 	int rc = id_check(watcher_id, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
-	rc = store->backend->checkpoint_delete(store->backend, watcher_id, err);
-	return leave(store, watcher_id, rc, err);
+	return end_about(store, watcher_id, store->backend->checkpoint_delete(store->backend, watcher_id, err), err);
+}
+
+static int each(struct vigia_store *store, bool holds, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	return vigia__store_end(store, store->backend->checkpoint_each(store->backend, holds, ctx, fn, err));
 }
 
 int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
-	int rc = vigia__store_enter(store, err);
-	if (rc < 0) return rc;
-	rc = store->backend->checkpoint_each(store->backend, ctx, fn, err);
-	vigia__store_leave(store);
-	return rc;
+	return each(store, false, ctx, fn, err);
 }
 
 int vigia_hold_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
 {
-	int rc = vigia__store_enter(store, err);
-	if (rc < 0) return rc;
-	rc = store->backend->hold_each(store->backend, ctx, fn, err);
-	vigia__store_leave(store);
-	return rc;
+	return each(store, true, ctx, fn, err);
 }

@@ -98,8 +98,7 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 		else if (now >= until || ended(store, cancel)) break;
 	}
 	*next = it;
-	vigia__store_leave(store);
-	return rc < 0 ? rc : VIGIA_OK;
+	return vigia__store_end(store, rc < 0 ? rc : VIGIA_OK);
 }
 
 int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,

@@ -110,6 +110,5 @@ int vigia__store_verify(struct vigia_store *store, struct vigia__verify *verify,
 		verify->beside(verify->ctx);
 		rc = store->backend->check(store->backend, verify, err);
 	}
-	vigia__store_leave(store);
-	return rc;
+	return vigia__store_end(store, rc);
 }

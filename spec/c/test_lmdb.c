@@ -525,11 +525,11 @@ static void W9_a_checkpoint_moves_forward_only(void **state)
 		assert_int_equal(vigia_store_open(memory ? ":memory:" : path, &options, &store, NULL), VIGIA_OK);
 		struct vigia__backend *b = store->backend;
 		assert_int_equal(b->hold(b, "w", vigia__iterator_after(hold), &hold, &made, NULL), VIGIA_OK);
-		assert_int_equal(b->checkpoint_advance(b, "w", 0, NULL), VIGIA_OK); /* a hold is none yet */
+		assert_int_equal(b->checkpoint_put(b, "w", 0, true, NULL), VIGIA_OK); /* a hold is none yet */
 		assert_int_equal(b->checkpoint_get(b, "w", &there, NULL), VIGIA_OK);
 		static const uint64_t puts[][2] = {{5, 5}, {3, 5}, {5, 5}, {6, 6}, {0, 6}};
 		for (size_t i = 0; i < COUNT_OF(puts); i++) {
-			assert_int_equal(b->checkpoint_advance(b, "w", puts[i][0], NULL), VIGIA_OK);
+			assert_int_equal(b->checkpoint_put(b, "w", puts[i][0], true, NULL), VIGIA_OK);
 			assert_int_equal(b->checkpoint_get(b, "w", &there, NULL), VIGIA_OK);
 			assert_int_equal(there, puts[i][1]);
 		}

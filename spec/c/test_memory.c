@@ -387,18 +387,19 @@ static void test_checkpoints(void **state)
 	struct vigia__backend *b = open_memory();
 	struct vigia_error err = {0};
 	struct seen seen = {.b = b};
-	assert_int_equal(b->checkpoint_each(b, &seen, see, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_each(b, false, &seen, see, NULL), VIGIA_OK);
 	check_no_checkpoint(b, "a");
 	assert_error(b->checkpoint_delete(b, "a", &err), VIGIA_ENOCHECKPOINT, &err, "'a'");
 	static const char *const ids[] = {"m", "z", "a", "mm", "\xff", "M"};
-	for (size_t i = 0; i < COUNT_OF(ids); i++) assert_int_equal(b->checkpoint_put(b, ids[i], i + 1, NULL), VIGIA_OK);
-	assert_int_equal(b->checkpoint_put(b, "m", 9, NULL), VIGIA_OK);
+	for (size_t i = 0; i < COUNT_OF(ids); i++)
+		assert_int_equal(b->checkpoint_put(b, ids[i], i + 1, false, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_put(b, "m", 9, false, NULL), VIGIA_OK);
 	check_checkpoint(b, "m", 9);
-	assert_int_equal(b->checkpoint_put(b, "m", 0, NULL), VIGIA_OK); /* back; and 0 is one, too */
+	assert_int_equal(b->checkpoint_put(b, "m", 0, false, NULL), VIGIA_OK); /* back; and 0 is one, too */
 	check_checkpoint(b, "m", 0);
 	assert_int_equal(b->checkpoint_delete(b, "z", NULL), VIGIA_OK);
 	check_no_checkpoint(b, "z");
-	assert_int_equal(b->checkpoint_each(b, &seen, see, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_each(b, false, &seen, see, NULL), VIGIA_OK);
 	assert_string_equal(seen.text, "M=6 a=3 m=0 mm=4 \xff=5 ");
 	check_no_checkpoint(b, "m");
 
@@ -406,8 +407,8 @@ static void test_checkpoints(void **state)
 	memset(longest, 'x', VIGIA_NAME_MAX);
 	memset(other, 'x', VIGIA_NAME_MAX);
 	other[VIGIA_NAME_MAX - 1] = 'y';
-	assert_int_equal(b->checkpoint_put(b, longest, 1, NULL), VIGIA_OK);
-	assert_int_equal(b->checkpoint_put(b, other, 2, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_put(b, longest, 1, false, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_put(b, other, 2, false, NULL), VIGIA_OK);
 	check_checkpoint(b, longest, 1);
 	check_checkpoint(b, other, 2);
 	b->release(b);
@@ -432,14 +433,14 @@ static void test_many_checkpoints_in_order_without_memory(void **state)
 	char id[20];
 	for (unsigned i = 0; i < 50; i++) {
 		snprintf(id, sizeof id, "w%02u", i * 37 % 50);
-		with_failing_allocations(b->checkpoint_put(b, id, i, NULL));
+		with_failing_allocations(b->checkpoint_put(b, id, i, false, NULL));
 	}
 	struct order order = {0};
-	assert_int_equal(b->checkpoint_each(b, &order, look_at_order, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_each(b, false, &order, look_at_order, NULL), VIGIA_OK);
 	assert_int_equal(order.count, 50);
 	struct seen nobody = {0};
 	vigia__alloc_fail_at(1, 0);
-	assert_int_equal(b->checkpoint_each(b, &nobody, see, NULL), VIGIA_ENOMEM);
+	assert_int_equal(b->checkpoint_each(b, false, &nobody, see, NULL), VIGIA_ENOMEM);
 	vigia__alloc_fail_at(0, 0);
 	b->release(b);
 }
@@ -468,7 +469,7 @@ static void test_progress_is_saved_with_the_next_commit(void **state)
 	/* A put by hand: what was read of `done` before is void. */
 	vigia__progress_move(&b->progress, one, 9);
 	vigia__progress_reset(&b->progress, one, 1, 1);
-	assert_int_equal(b->checkpoint_put(b, "one", 1, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_put(b, "one", 1, false, NULL), VIGIA_OK);
 	check_checkpoint(b, "one", 1);
 	assert_int_equal(vigia__progress_saved(&b->progress, one), 1);
 	assert_int_equal(atomic_load(&one->done), 1);
@@ -602,7 +603,7 @@ static void test_an_append_wakes_its_types_and_nothing_else_does(void **state)
 	struct vigia__append nothing = {0};
 	uint64_t removed;
 	assert_int_equal(b->append(b, &nothing, NULL), VIGIA_OK);
-	assert_int_equal(b->checkpoint_put(b, "w", 1, NULL), VIGIA_OK);
+	assert_int_equal(b->checkpoint_put(b, "w", 1, false, NULL), VIGIA_OK);
 	assert_int_equal(b->trim(b, 0, &removed, NULL), VIGIA_OK);
 	assert_false(vigia__wake_changed(b->wake, &all) || vigia__wake_changed(b->wake, &files));
 

@@ -62,7 +62,7 @@ return {
 	bug("W10 what a failed commit held does not travel again", "store/progress.c", "test_progress", "W10_what_was_not*",
 		"if (!p->removed && atomic_load(&p->done) > p->saved) announce(list, p);", ""),
 	bug("W9 a checkpoint moves backwards", "store/lmdb_checkpoints.c", "test_lmdb", "W9_*",
-		"return rc == 0 && there >= change->seq_num ? 0 : put_call(txn, arg, err);", "return put_call(txn, arg, err);"),
+		"if (rc == 0 && there >= change->seq_num) return 0;", ""),
 	bug("S18 progress beyond the last event is saved", "store/lmdb_checkpoints.c", "test_lmdb", "S18_*",
 		"if (done > saving->last) return vigia__lmdb_overwritten(saving->b, saving->err);", ""),
 	bug("G1 collection passes the lowest checkpoint", "core/retention.c", "test_retention", "G1_G4*",
