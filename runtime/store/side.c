@@ -169,9 +169,12 @@ int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, bool e
 	uint64_t used[2] = {0, 0};
 	int fd = open_existing(store_path), rc = VIGIA_OK;
 	if (fd < 0) return VIGIA_OK;
-	bool same = pread(fd, used, sizeof used, offsetof(struct vigia__side_map, dev)) == (ssize_t)sizeof used &&
-	            used[0] == dev && used[1] == ino;
-	if ((!same || empty) && in_use(fd)) rc = refuse_newcomer(fd, store_path, err);
+	/* In this order: a process first notes the file that it opened, and then that it uses it. */
+	if (in_use(fd)) {
+		bool same = pread(fd, used, sizeof used, offsetof(struct vigia__side_map, dev)) == (ssize_t)sizeof used &&
+		            used[0] == dev && used[1] == ino;
+		if (!same || empty) rc = refuse_newcomer(fd, store_path, err);
+	}
 	close(fd);
 	return rc;
 }

@@ -24,7 +24,7 @@
 
 #include "store/store.h"
 
-enum { PAGES = 8192 /* bytes of both meta pages */, IMAGE_MAX = 1 << 20 };
+enum { PAGES = 8192 /* bytes of both meta pages */, SIDE_BYTES = 32768, IMAGE_MAX = 1 << 20 };
 
 static struct {
 	ssize_t cut; /* LMDB's first write takes so many bytes; -1: all */
@@ -33,10 +33,16 @@ static struct {
 	bool early;     /* a page was written before both were */
 } seen = {.cut = -1};
 
+static bool is_side(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == S_IFREG && st.st_size == SIDE_BYTES;
+}
+
 static void note_write(int fd, off_t at)
 {
 	struct stat st;
-	bool ours = fstat(fd, &st) == 0 && st.st_size != 32768 && (st.st_mode & S_IFMT) == S_IFREG; /* not the side file */
+	bool ours = fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == S_IFREG && !is_side(fd);
 	if (ours && at >= PAGES && !(seen.data_synced && seen.name_synced)) seen.early = true;
 }
 
@@ -83,9 +89,9 @@ static void stand_still(void)
 	for (;;) pause();
 }
 
-/* Where a process that opens a store lets another one make it: before it looks at the side file; after it has read the
- * file's first bytes. */
-static enum { NO_MAKER, MAKER_BEFORE_SIDE, MAKER_AFTER_HEAD } maker_at;
+/* Where a process that opens a store lets another one make it: before it looks at the side file; between its first
+ * look at who uses that and the next; after it has read the store's first bytes. */
+static enum { NO_MAKER, MAKER_BEFORE_SIDE, MAKER_INSIDE_SIDE, MAKER_AFTER_HEAD } maker_at;
 static int maker[2]; /* a byte into the first has the store made, a byte from the second says that it is */
 
 static void let_make(void)
@@ -99,8 +105,18 @@ static void let_make(void)
 VIGIA_API ssize_t pread(int fd, void *data, size_t len, off_t at)
 {
 	ssize_t got = syscall(SYS_pread64, fd, data, len, at);
-	if (maker_at == MAKER_AFTER_HEAD && at == 0) let_make();
+	if ((maker_at == MAKER_AFTER_HEAD && at == 0) || (maker_at == MAKER_INSIDE_SIDE && is_side(fd))) let_make();
 	return got;
+}
+
+VIGIA_API int fcntl(int fd, int cmd, ...)
+{
+	va_list args;
+	va_start(args, cmd);
+	int rc = (int)syscall(SYS_fcntl, fd, cmd, va_arg(args, void *));
+	va_end(args);
+	if (maker_at == MAKER_INSIDE_SIDE && cmd == F_OFD_GETLK && is_side(fd)) let_make();
+	return rc;
 }
 
 VIGIA_API int ftruncate(int fd, off_t len)
@@ -144,8 +160,8 @@ static int append(struct vigia_store *store, uint64_t *seq_num, struct vigia_err
 	return vigia_store_append(store, &event, 1, seq_num, err);
 }
 
-/* A store of `events` events as it lies in the file. */
-static size_t image_of(int events, uint8_t *bytes)
+/* Make a store of `events` events; its bytes as they lie in the file. */
+static size_t make_store(int events, uint8_t *bytes)
 {
 	struct vigia_store *store;
 	struct vigia_error err = {0};
@@ -156,6 +172,13 @@ static size_t image_of(int events, uint8_t *bytes)
 	FILE *in = fopen(path, "rb");
 	size_t len = fread(bytes, 1, IMAGE_MAX, in);
 	fclose(in);
+	return len;
+}
+
+/* The bytes of a store of `events` events. */
+static size_t image_of(int events, uint8_t *bytes)
+{
+	size_t len = make_store(events, bytes);
 	folder_empty(folder);
 	return len;
 }
@@ -370,57 +393,82 @@ static void S13_an_unfinished_file_is_finished_once(void **state)
 	}
 }
 
-/* Another process makes the store, and has it open, while this one looks at what was there before. */
+/* Open what is there, while at that place another process opens it first, or makes it, appends and keeps it open. It
+ * has `events` events before. */
+static void open_beside(int at, uint64_t events, const char *what)
+{
+	struct vigia_store *store;
+	struct vigia_error err = {0};
+	int ask[2], answer[2], status;
+	char byte;
+	assert_int_equal(pipe(ask), 0);
+	assert_int_equal(pipe(answer), 0);
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		close(ask[1]);
+		if (read(ask[0], &byte, 1) != 1) _exit(2);
+		int rc = open_store(false, &store, &err);
+		if (rc == VIGIA_OK) rc = append(store, NULL, &err);
+		if (rc < 0) print_error("# %s: %s\n", err.message, err.cause);
+		if (write(answer[1], "", 1) != 1 || read(ask[0], &byte, 1) != 0) _exit(3);
+		if (store) vigia_store_free(store);
+		_exit(rc < 0);
+	}
+	maker[0] = ask[1];
+	maker[1] = answer[0];
+	maker_at = at;
+	if (open_store(false, &store, &err) < 0) fail_msg("%s: %s", what, err.message);
+	assert_int_equal(maker_at, NO_MAKER);
+	uint64_t seq_num = 0;
+	assert_int_equal(append(store, &seq_num, &err), VIGIA_OK);
+	assert_int_equal(seq_num, events + 2);
+	vigia_store_free(store);
+	close(ask[1]);
+	waitpid(child, &status, 0);
+	assert_int_equal(status, 0);
+	close(ask[0]);
+	close(answer[0]);
+	close(answer[1]);
+	folder_empty(folder);
+}
+
+/* Another process makes the store while this one looks at what was there before. */
 static void S13_a_store_that_another_makes_during_an_open(void **state)
 {
 	(void)state;
 	static const struct {
+		const char *what;
 		int at;
 		size_t len, zeros; /* bytes of the file, and how many of the first are zero */
 	} files[] = {
-		{MAKER_BEFORE_SIDE, 0, 0}, {MAKER_BEFORE_SIDE, 512, 0}, {MAKER_AFTER_HEAD, 0, 0},
-		{MAKER_AFTER_HEAD, 15, 0}, {MAKER_AFTER_HEAD, 512, 0},  {MAKER_AFTER_HEAD, PAGES, 4096},
+		{"an empty file, before the side file", MAKER_BEFORE_SIDE, 0, 0},
+		{"an unfinished file, before the side file", MAKER_BEFORE_SIDE, 512, 0},
+		{"an empty file, after its head", MAKER_AFTER_HEAD, 0, 0},
+		{"a few bytes, after its head", MAKER_AFTER_HEAD, 15, 0},
+		{"an unfinished file, after its head", MAKER_AFTER_HEAD, 512, 0},
+		{"a lost first page, after its head", MAKER_AFTER_HEAD, PAGES, 4096},
 	};
 	initial_pages();
 	for (size_t i = 0; i < COUNT_OF(files); i++) {
-		struct vigia_store *store;
-		struct vigia_error err = {0};
-		int ask[2], answer[2], status;
-		char byte;
 		memcpy(image, initial, PAGES);
 		memset(image, 0, files[i].zeros);
 		write_file(image, files[i].len);
-		assert_int_equal(pipe(ask), 0);
-		assert_int_equal(pipe(answer), 0);
-		fflush(NULL);
-		pid_t child = fork();
-		if (child == 0) {
-			close(ask[1]);
-			if (read(ask[0], &byte, 1) != 1) _exit(2);
-			int rc = open_store(false, &store, &err);
-			if (rc == VIGIA_OK) rc = append(store, NULL, &err);
-			if (rc < 0) print_error("# %s: %s\n", err.message, err.cause);
-			if (write(answer[1], "", 1) != 1 || read(ask[0], &byte, 1) != 0) _exit(3);
-			if (store) vigia_store_free(store);
-			_exit(rc < 0);
-		}
-		maker[0] = ask[1];
-		maker[1] = answer[0];
-		maker_at = files[i].at;
-		if (open_store(false, &store, &err) < 0) fail_msg("file %zu: %s", i, err.message);
-		assert_int_equal(maker_at, NO_MAKER);
-		uint64_t seq_num = 0;
-		assert_int_equal(append(store, &seq_num, &err), VIGIA_OK);
-		assert_int_equal(seq_num, 2);
-		vigia_store_free(store);
-		close(ask[1]);
-		waitpid(child, &status, 0);
-		assert_int_equal(status, 0);
-		close(ask[0]);
-		close(answer[0]);
-		close(answer[1]);
-		folder_empty(folder);
+		open_beside(files[i].at, 0, files[i].what);
 	}
+}
+
+/* The side file names the file that was open last. Now there is a copy in its place, which another process opens first.
+ */
+static void S13_a_store_that_another_opens_during_an_open(void **state)
+{
+	(void)state;
+	char former[FOLDER_MAX + 16];
+	snprintf(former, sizeof former, "%s/former", folder);
+	size_t len = make_store(1, image);
+	assert_int_equal(rename(path, former), 0);
+	write_file(image, len);
+	open_beside(MAKER_INSIDE_SIDE, 1, "a copy");
 }
 
 /* Is `last` its last event, and can one be appended? */
@@ -489,6 +537,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_finished_once, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S13_a_store_that_another_makes_during_an_open, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(S13_a_store_that_another_opens_during_an_open, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(S13_whoever_waits_to_open_goes_on_behind_one_that_is_killed, setup,
 	                                    folder_teardown),
 	};
