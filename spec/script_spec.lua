@@ -1,6 +1,7 @@
 -- script_spec.lua - handlers that are scripts: each in a Lua state and on a thread of its own.
 
 local helper = require "spec.helper"
+local lfs = require "lfs"
 local vigia = require "vigia"
 
 local drive, fails, fill, mentions, raises, range = helper.drive, helper.fails, helper.fill, helper.mentions, helper.raises, helper.range
@@ -386,6 +387,46 @@ describe("a handler that is a script", function()
 			end
 			assert.equal(true, registry:run()) -- nothing is running any more
 		end
+		helper.expect_threads(before)
+	end)
+
+	it("starts many in a row on threads started ahead: each has its own code, path, caps and errors [H3j]", function()
+		local store = helper.open(nil, {durability = "none"})
+		local before, path = threads(), package.path
+		assert(lfs.mkdir(helper.path("later")))
+		write("later/late.lua", "return 'found'")
+		local file = write("many.lua", [[local given = ...
+			if given.set.wrong then error("wrong as asked") end
+			local late = select(2, pcall(require, "late"))
+			return {filter = {object_types = {"Job"}}, init = function(ctx)
+				ctx.store:store_event("CREATE", "Began", {id = ctx.watcher:id(), late = late == "found", io = io ~= nil}) end,
+				handle = function() end}]])
+		do
+			local registry <close> = vigia.registry(store)
+			local most = 0
+			for n = 1, 30 do
+				local options = {set = {wrong = n == 17 or nil}}
+				if n == 20 then options.libraries = {"string"} end
+				if n == 23 then package.path = helper.path("later/?.lua;") .. path end
+				if n == 26 then package.path = path end
+				local id = n == 14 and "w13" or "w" .. n
+				local watcher, err = registry:watch(id, file, options)
+				if n == 14 then assert.equal("watcher_already_exists", err.code)
+				elseif n == 17 then assert.match("wrong as asked", err.message)
+				else assert(watcher, err) end
+				most = math.max(most, threads() - before - n)
+			end
+			-- Each script has one, and there is the next one's.
+			assert(most == 1 or helper.tsan, "a thread more than scripts is expected: " .. most)
+			local began = objects(store, "Began")
+			assert.equal(28, #began)
+			for _, object in ipairs(began) do
+				local n = tonumber(object.id:match("%d+"))
+				assert.same({n, n >= 23 and n < 26, n ~= 20}, {n, object.late, object.io})
+			end
+			assert.equal(true, assert(registry:stop{timeout = 60}))
+		end
+		package.path = path
 		helper.expect_threads(before)
 	end)
 

@@ -160,6 +160,7 @@ static int registry_close(lua_State *L)
 		return luaL_error(L, "a registry cannot be closed from one of its handlers");
 	struct vigia_registry *registry = r->registry;
 	r->registry = NULL;
+	if (registry) vigia__worker_drop_ahead(registry);
 	if (registry && !r->borrowed) {
 		vigia__interrupt_remove(&r->hook);
 		vigia_registry_free(registry);

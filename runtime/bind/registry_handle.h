@@ -19,6 +19,12 @@ enum {
 	VIGIA_LUA_REGISTRY_ERROR_TEXT
 };
 
+/* How soon a registry's scripts are started one after the other. */
+struct vigia__script_pace {
+	int64_t begun_mono_ns; /* the last start */
+	unsigned in_a_row;     /* starts that followed one another at once */
+};
+
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */
 	const void *lua_store;           /* the address of its store, if that is written in Lua (source.c); */
@@ -26,8 +32,9 @@ struct lua_registry {
 	lua_Integer latest;              /* its last number, at the last look */
 	bool at_once;                    /* a call of the API waits for what its methods return: they block */
 	struct vigia__interrupt_hook hook;
-	struct vigia__worker *worker; /* on whose thread it runs; NULL: an application's */
-	bool borrowed;                /* it is freed by somebody else */
+	struct vigia__script_pace pace; /* of its scripts */
+	struct vigia__worker *worker;   /* on whose thread it runs; NULL: an application's */
+	bool borrowed;                  /* it is freed by somebody else */
 	lua_State *home; /* a thread that never runs; at 1 of its stack what the registry keeps. The registry keeps it: 2 */
 	lua_State
 		*L; /* the state that drives it now: runs the log function, resumes the handlers; NULL outside of a call */

@@ -25,6 +25,7 @@
 #include "../core/options.h"
 #include "../drive/drive.h"
 #include "../drive/job.h"
+#include "../store/clock.h"
 #include "cap.h"
 #include "coroutine.h"
 #include "decode.h"
@@ -61,11 +62,14 @@ struct identity {
 };
 
 struct job {
-	struct vigia__worker *worker;
+	struct vigia__worker *worker; /* NULL until its first load */
 	struct vigia__interrupt_hook hook;
 	bool hooked;
 	struct vigia__script_order order;
 	struct code now, next;
+	struct code ahead; /* of a thread that was started ahead: a state with its libraries; what it was made of */
+	struct vigia__buf path_ahead, cpath_ahead;
+	lua_CFunction open_module;
 	struct vigia__output output; /* what they print */
 	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written; 0: none */
 	int handled_rc;           /* what its handler returned */
@@ -101,6 +105,14 @@ static int open_libraries(lua_State *L, void *arg)
 static bool open_state(lua_State *L, struct paths *paths)
 {
 	return vigia__lua_pcall(L, open_libraries, paths, 0, 0) == LUA_OK;
+}
+
+/* [-0, +1, e] */
+static void require_module(lua_State *L)
+{
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "vigia.script");
+	lua_call(L, 1, 1);
 }
 
 /* ---- the order, as the thread reads it ---- */
@@ -248,9 +260,7 @@ static int load_script(lua_State *L, void *arg)
 {
 	struct loading *l = arg;
 	struct job *job = l->job;
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "vigia.script");
-	lua_call(L, 1, 1);
+	require_module(L);
 	push_order(L, job);
 	vigia__lua_shared(L)->script = true;
 	vigia__lua_shared(L)->worker = job->worker;
@@ -355,6 +365,11 @@ static int new_state(struct job *job, struct code *code, struct vigia_error *err
 {
 	struct vigia__buf path = {0}, cpath = {0};
 	int rc = VIGIA_ENOMEM;
+	if (job->ahead.L) {
+		*code = job->ahead;
+		job->ahead = (struct code){0};
+		return VIGIA_OK;
+	}
 	code->nursery = vigia__nursery_new();
 	if (code->nursery == NULL) goto done;
 	if (!order_string(job, "path", &path) || !order_string(job, "cpath", &cpath)) goto done;
@@ -599,6 +614,7 @@ static void close_job(void *ctx)
 	struct job *job = ctx;
 	if (job->hooked) vigia__interrupt_remove(&job->hook);
 	job->hooked = false; /* the job is its owner's again if nothing came of it */
+	close_code(&job->ahead);
 	close_code(&job->next);
 	close_code(&job->now);
 	vigia__output_flush(&job->output);
@@ -607,7 +623,11 @@ static void close_job(void *ctx)
 static void free_job(void *ctx)
 {
 	struct job *job = ctx;
+	if (job == NULL) return;
 	vigia__buf_deinit(&job->order.bytes);
+	close_code(&job->ahead);
+	vigia__buf_deinit(&job->path_ahead);
+	vigia__buf_deinit(&job->cpath_ahead);
 	close_code(&job->next);
 	close_code(&job->now);
 	vigia__output_deinit(&job->output);
@@ -615,17 +635,96 @@ static void free_job(void *ctx)
 	vigia__free(job);
 }
 
-int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out)
+static struct job *new_job(void)
 {
 	struct job *job = vigia__calloc(sizeof *job);
-	if (job == NULL || !vigia__output_init(&job->output)) {
-		vigia__free(job);
-		return VIGIA_ENOMEM;
-	}
+	if (job && vigia__output_init(&job->output)) return job;
+	vigia__free(job);
+	return NULL;
+}
+
+/* ---- the next script's thread, started ahead ---- */
+
+/* A program that starts many scripts starts one after the other, and most of what a start costs is a thread and the
+ * state's libraries. So while a script loads its code, the thread that waits for it starts the next one's. */
+enum { ENOUGH_IN_A_ROW = 4 };
+
+static int require_ahead(lua_State *L, void *arg)
+{
+	(void)arg;
+	require_module(L);
+	return 0;
+}
+
+/* What fails here is tried again with the script itself, and told then. */
+static void prepare(void *ctx)
+{
+	struct job *job = ctx;
+	struct code *code = &job->ahead;
+	struct paths paths = {(const char *)job->path_ahead.data, (const char *)job->cpath_ahead.data, job->open_module,
+	                      &job->output};
+	code->nursery = vigia__nursery_new();
+	code->L = code->nursery ? vigia__nursery_state(code->nursery) : NULL;
+	if (code->L && open_state(code->L, &paths) && vigia__lua_pcall(code->L, require_ahead, NULL, 0, 0) == LUA_OK)
+		return;
+	close_code(code);
+}
+
+static void start_ahead(void *ctx)
+{
+	const struct job *job = ctx;
+	const struct vigia__script_order *order = &job->order;
+	if (order->pace->in_a_row < ENOUGH_IN_A_ROW || vigia__cap_wanted(&order->limits)) return;
+	struct job *next = new_job();
+	if (next == NULL) return;
+	next->open_module = order->open_module;
+	const struct vigia__job ahead = {.prepare = prepare, .close = close_job, .free = free_job, .ctx = next};
+	if (!order_string(job, "path", &next->path_ahead) || !order_string(job, "cpath", &next->cpath_ahead) ||
+	    !vigia__worker_start_ahead(order->registry, &ahead))
+		free_job(next);
+}
+
+static bool is_same(const struct vigia__buf *a, const struct vigia__buf *b)
+{
+	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+static bool is_for(const struct job *ahead, const struct vigia__script_order *order)
+{
+	struct vigia__buf path = {0}, cpath = {0};
+	const struct job asked = {.order = *order};
+	bool same = order_string(&asked, "path", &path) && order_string(&asked, "cpath", &cpath) &&
+	            is_same(&path, &ahead->path_ahead) && is_same(&cpath, &ahead->cpath_ahead);
+	vigia__buf_deinit(&path);
+	vigia__buf_deinit(&cpath);
+	return same;
+}
+
+/* The job of the thread that was started ahead, if it is one for this order. What it knows of the process may be wrong
+ * after a while. */
+static struct job *take_ahead(const struct vigia__script_order *order)
+{
+	struct vigia__script_pace *pace = order->pace;
+	struct job *ahead = vigia__worker_job_ahead(order->registry);
+	int64_t now = vigia__mono_ns();
+	pace->in_a_row = now - pace->begun_mono_ns < VIGIA_AHEAD_NS ? pace->in_a_row + 1 : 0;
+	pace->begun_mono_ns = now;
+	if (ahead == NULL) return NULL;
+	if (pace->in_a_row > 0 && !vigia__cap_wanted(&order->limits) && is_for(ahead, order)) return ahead;
+	vigia__worker_drop_ahead(order->registry);
+	return NULL;
+}
+
+int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out)
+{
+	struct job *job = take_ahead(order);
+	if (job == NULL) job = new_job();
+	if (job == NULL) return VIGIA_ENOMEM;
 	job->order = *order;
 	order->bytes = (struct vigia__buf){0};
 	*out = (struct vigia__job){
 		.load = load_job,
+		.meanwhile = start_ahead,
 		.activate = activate,
 		.discard = discard,
 		.begin = begin_script,

@@ -145,6 +145,8 @@ static int watch_script(lua_State *L)
 	order->reload = options.reload;
 	order->isolated = options.isolation;
 	order->open_module = vigia__lua_shared(L)->open_module;
+	order->registry = r->registry;
+	order->pace = &r->pace;
 	push_new_order(L); /* 6 */
 	if (options.isolation) push_isolation(L, &limits);
 	else order->limits = limits;

@@ -218,6 +218,7 @@ struct vigia_registry {
 	bool reload_soon;             /* of a worker: load its code again between two events */
 	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
 	struct vigia__worker *worker; /* whose thread this registry belongs to; NULL: an application's */
+	struct vigia__worker *ahead;  /* the next one, whose thread waits for its job; NULL: none */
 	struct vigia__fetch spare;    /* memory for the next watcher that reads */
 	struct vigia__inbox inbox;
 	bool told_closed; /* the handlers that wait know that the store was closed */

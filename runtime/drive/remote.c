@@ -130,7 +130,10 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 	int rc = watcher_id ? vigia__watcher_id_check(watcher_id, strlen(watcher_id), err) : VIGIA_OK;
 	if (rc == VIGIA_OK && watcher_id) rc = vigia__registry_find_free(registry, watcher_id, &old, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter(registry->store, err);
-	if (rc < 0) return vigia__error_watcher(err, watcher_id, rc);
+	if (rc < 0) {
+		vigia__worker_forget_ahead(registry, job);
+		return vigia__error_watcher(err, watcher_id, rc);
+	}
 	struct vigia__remote *remote = vigia__calloc(sizeof *remote);
 	if (remote == NULL) rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a watcher");
 	if (rc == VIGIA_OK) rc = vigia__worker_new(registry, watcher_id, job, &remote->worker, err);
@@ -153,6 +156,7 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 			destroy(w);
 		}
 	} else {
+		vigia__worker_forget_ahead(registry, job);
 		vigia__free(remote);
 	}
 	vigia__store_leave(registry->store);

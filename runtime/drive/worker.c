@@ -27,6 +27,13 @@ static void wake(struct vigia__worker *w)
 	pthread_cond_broadcast(&w->changed);
 }
 
+/* In CLOCK_MONOTONIC. */
+static struct timespec after(int64_t ns)
+{
+	int64_t at = vigia__mono_ns() + ns;
+	return (struct timespec){at / 1000000000, at % 1000000000};
+}
+
 static bool forked(const struct vigia__worker *w)
 {
 	return w->fork_generation != vigia__fork_generation();
@@ -188,9 +195,29 @@ static int load(struct vigia__worker *w, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-static void *work(void *arg)
+/* A thread that was started ahead prepares meanwhile. False: what it was started for did not come. */
+static bool wait_for_job(struct vigia__worker *w)
 {
-	struct vigia__worker *w = arg;
+	int timed_out = 0;
+	pthread_mutex_lock(&w->mutex);
+	if (!w->handed_over) {
+		struct vigia__job job = w->job;
+		pthread_mutex_unlock(&w->mutex);
+		job.prepare(job.ctx);
+		struct timespec until = after(VIGIA_AHEAD_NS);
+		pthread_mutex_lock(&w->mutex);
+		while (!w->handed_over && !w->quit && !timed_out)
+			timed_out = pthread_cond_timedwait(&w->changed, &w->mutex, &until);
+	}
+	bool handed_over = w->handed_over;
+	w->expired = !handed_over;
+	pthread_mutex_unlock(&w->mutex);
+	return handed_over;
+}
+
+/* Load, start, and tell the owner of the outcome. False: the code is of no use. */
+static bool load_and_start(struct vigia__worker *w)
+{
 	struct vigia_error err = {0};
 	int rc = load(w, &err);
 	bool usable = rc == VIGIA_OK;
@@ -206,7 +233,13 @@ static void *work(void *arg)
 	w->err = err;
 	pthread_mutex_unlock(&w->mutex);
 	wake(w);
-	if (usable) {
+	return usable;
+}
+
+static void *work(void *arg)
+{
+	struct vigia__worker *w = arg;
+	if (wait_for_job(w) && load_and_start(w)) {
 		bool hold;
 		while (take_message(w, &hold))
 			if (!idle(w, hold)) drive(w);
@@ -234,16 +267,14 @@ static void destroy(struct vigia__worker *w)
 	vigia__free(w);
 }
 
-int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job,
-                      struct vigia__worker **out, struct vigia_error *err)
+/* NULL: no memory. */
+static struct vigia__worker *create(struct vigia_registry *owner, const struct vigia__job *job)
 {
 	struct vigia__worker *w = vigia__calloc(sizeof *w);
-	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a worker");
+	if (w == NULL) return NULL;
 	w->owner = owner;
 	w->job = *job;
 	w->fork_generation = vigia__fork_generation();
-	snprintf(w->id, sizeof w->id, "%s", watcher_id ? watcher_id : "");
-	w->start_loaded = watcher_id != NULL;
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -253,18 +284,83 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	w->registry = vigia_registry_new(owner->store);
 	if (w->registry == NULL) {
 		destroy(w);
-		return vigia__error(err, VIGIA_ENOMEM, "no memory for a worker");
+		return NULL;
 	}
 	w->registry->one_watcher = true;
-	w->registry->holds_late = owner->holds_late;
 	w->registry->worker = w;
-	w->registry->tell = owner->tell;
 	vigia_registry_log(w->registry, w, log_record);
-	int failed = vigia__thread_start(&w->thread, 0, work, w);
-	if (failed) {
+	return w;
+}
+
+/* The thread may be there already. False: it is, and waits no longer. */
+static bool hand_over(struct vigia__worker *w, const char *watcher_id, const struct vigia__job *job)
+{
+	pthread_mutex_lock(&w->mutex);
+	w->job = *job;
+	snprintf(w->id, sizeof w->id, "%s", watcher_id ? watcher_id : "");
+	w->start_loaded = watcher_id != NULL;
+	w->registry->holds_late = w->owner->holds_late;
+	w->registry->tell = w->owner->tell;
+	w->handed_over = !w->expired;
+	pthread_mutex_unlock(&w->mutex);
+	wake(w);
+	return w->handed_over;
+}
+
+void *vigia__worker_job_ahead(const struct vigia_registry *owner)
+{
+	return owner->ahead ? owner->ahead->job.ctx : NULL;
+}
+
+bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia__job *job)
+{
+	struct vigia__worker *w = create(owner, job);
+	if (w == NULL) return false;
+	if (vigia__thread_start(&w->thread, 0, work, w)) {
 		destroy(w);
-		return vigia__thread_error(err, failed, "start a thread");
+		return false;
 	}
+	w->owns_job = true;
+	owner->ahead = w;
+	return true;
+}
+
+void vigia__worker_drop_ahead(struct vigia_registry *owner)
+{
+	struct vigia__worker *w = owner->ahead;
+	owner->ahead = NULL;
+	vigia__worker_free(w);
+}
+
+/* The thread that was started ahead for this job; else NULL. */
+static struct vigia__worker *take_ahead(struct vigia_registry *owner, const struct vigia__job *job)
+{
+	struct vigia__worker *w = owner->ahead;
+	if (w == NULL || w->job.ctx != job->ctx) return NULL;
+	owner->ahead = NULL;
+	w->owns_job = false;
+	return w;
+}
+
+int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job,
+                      struct vigia__worker **out, struct vigia_error *err)
+{
+	struct vigia__worker *w = take_ahead(owner, job);
+	if (w && !hand_over(w, watcher_id, job)) {
+		vigia__worker_free(w);
+		w = NULL;
+	}
+	if (w == NULL) {
+		w = create(owner, job);
+		if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a worker");
+		hand_over(w, watcher_id, job);
+		int failed = vigia__thread_start(&w->thread, 0, work, w);
+		if (failed) {
+			destroy(w);
+			return vigia__thread_error(err, failed, "start a thread");
+		}
+	}
+	if (w->job.meanwhile) w->job.meanwhile(w->job.ctx);
 	pthread_mutex_lock(&w->mutex);
 	while (!w->loaded) pthread_cond_wait(&w->changed, &w->mutex);
 	int rc = w->rc;
@@ -281,13 +377,16 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 	return rc;
 }
 
+void vigia__worker_forget_ahead(struct vigia_registry *owner, const struct vigia__job *job)
+{
+	vigia__worker_free(take_ahead(owner, job));
+}
+
 /* Wait for the thread's end, and kill what it runs if that takes too long. */
 static void give_grace(struct vigia__worker *w)
 {
-	struct timespec until;
+	struct timespec until = after(VIGIA_END_GRACE_NS);
 	int rc = 0;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += VIGIA_END_GRACE_NS / 1000000000;
 	pthread_mutex_lock(&w->mutex);
 	while (!w->ended && rc == 0) rc = pthread_cond_timedwait(&w->changed, &w->mutex, &until);
 	pthread_mutex_unlock(&w->mutex);

@@ -19,6 +19,8 @@
 
 /* How long a handler that can be killed may go on when its registry is freed. */
 #define VIGIA_END_GRACE_NS INT64_C(5000000000)
+/* How long a thread that was started ahead waits for its job. */
+#define VIGIA_AHEAD_NS INT64_C(100000000)
 
 /* Start a watcher of this job in the registry. `watcher_id` NULL: the job knows. On error the job is not freed.
  * Returns what vigia_registry_watch, load or begin do. */
@@ -33,6 +35,15 @@ struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *watcher)
  * *out set the start failed: free it. */
 int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job,
                       struct vigia__worker **out, struct vigia_error *err);
+/* Start the thread of the registry's next worker. It prepares the job, and waits for the vigia__registry_watch_job of
+ * this ctx, or for vigia__worker_drop_ahead(), which frees the job; it ends when neither has come after VIGIA_AHEAD_NS.
+ * At most one is there. False: without memory or threads there is none, and the job is still the caller's. */
+bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia__job *job);
+/* Its ctx; NULL: there is none. */
+void *vigia__worker_job_ahead(const struct vigia_registry *owner);
+void vigia__worker_drop_ahead(struct vigia_registry *owner);
+/* If it waits for this job, end it: the job is the caller's again. */
+void vigia__worker_forget_ahead(struct vigia_registry *owner, const struct vigia__job *job);
 /* As the job filled them in, once and for all. */
 const char *vigia__worker_id(const struct vigia__worker *worker);
 const struct vigia_watch_options *vigia__worker_options(const struct vigia__worker *worker);

@@ -15,11 +15,13 @@ struct vigia__worker {
 	pthread_t thread;
 	char id[256]; /* written once, before `loaded` */
 	struct vigia_watch_options options;
-	bool start_loaded; /* start once it has loaded, if the options say so; written before the thread is there */
+	bool start_loaded; /* start once it has loaded, if the options say so; written before it is handed over */
 	unsigned fork_generation;
 
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;             /* anything below */
+	bool handed_over;                   /* the job is complete, and its watcher's id is known */
+	bool expired;                       /* the thread waited for that in vain, and ends */
 	bool loaded;                        /* load, and the start after it, came to an end; the outcome is in rc and err */
 	bool usable;                        /* load went well: the thread goes on, whatever became of the start */
 	enum vigia__worker_request request; /* NOTHING: done, the reply is in rc and err */
