@@ -288,7 +288,11 @@ static void lmdb_after_fork_parent(void)
 /* GCOVR_EXCL_START: runs in forked children, whose counters are lost. */
 static void lmdb_after_fork_child(void)
 {
-	for (struct lmdb_backend *b = list; b; b = b->next) vigia__side_forked(&b->side);
+	mdb_filehandle_t fd;
+	for (struct lmdb_backend *b = list; b; b = b->next) {
+		vigia__side_forked(&b->side);
+		if (b->env && mdb_env_get_fd(b->env, &fd) == 0) close(fd);
+	}
 	list = NULL;
 	vigia__copies_forked();
 	pthread_mutex_unlock(&list_mutex);

@@ -5,13 +5,21 @@
  * that lock. If the first one is killed, those that wait all share a lock file that nobody filled or that knows no
  * commit: they fail, or read an old commit and undo a newer one. So processes open a file in turn, and wait for that
  * outside of LMDB.
+ *
+ * LMDB finds its lock file by the store's name. A file that is renamed under a process and opened by its new name has
+ * two lock files, and two writers at once. So each process shows the name it used by a lock on the file itself.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
+#include "../core/error.h"
 #include "fd.h"
 #include "file_limit.h"
 #include "lmdb_private.h"
@@ -78,6 +86,53 @@ int vigia__lmdb_turn_begin(const char *path, bool may_make)
 void vigia__lmdb_turn_end(int turn)
 {
 	if (turn >= 0) close(turn);
+}
+
+/* The bytes of the store file by which a process shows under which name it has it open: where they begin, and how many
+ * bits the name and the pid have. No pid of Linux is larger. */
+#define NAME_BYTE ((off_t)1 << 61)
+enum { NAME_BITS = 38, PID_BITS = 22 };
+
+/* A number for the name in its folder. The path may differ: of a container, or of a folder that was renamed. 0: it
+ * cannot be known. */
+static uint64_t name_number(const char *path)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+	const char *slash = strrchr(path, '/');
+	uint64_t hash = UINT64_C(14695981039346656037);
+	if (slash == NULL || (size_t)(slash - path) >= sizeof dir) return 0;
+	snprintf(dir, sizeof dir, "%.*s/", (int)(slash - path), path);
+	if (stat(dir, &st) < 0) return 0;
+	const uint64_t folder[2] = {st.st_dev, st.st_ino};
+	for (size_t i = 0; i < sizeof folder; i++) hash = (hash ^ ((const uint8_t *)folder)[i]) * UINT64_C(1099511628211);
+	for (const char *at = slash; *at; at++) hash = (hash ^ (uint8_t)*at) * UINT64_C(1099511628211);
+	return 1 + (hash >> (64 - NAME_BITS)) % ((UINT64_C(1) << NAME_BITS) - 1);
+}
+
+/* The pid of a process that shows another name in [from, from + len); -1: none does. */
+static pid_t other_name(int fd, off_t from, off_t len)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = from, .l_len = len};
+	if (len == 0 || fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type == F_UNLCK || lock.l_start < NAME_BYTE) return -1;
+	return (pid_t)((lock.l_start - NAME_BYTE) & ((1 << PID_BITS) - 1));
+}
+
+int vigia__lmdb_name_lock(struct lmdb_backend *b, struct vigia_error *err)
+{
+	mdb_filehandle_t fd;
+	uint64_t name = name_number(b->path);
+	if (name == 0 || mdb_env_get_fd(b->env, &fd) != 0) return VIGIA_OK;
+	off_t own = NAME_BYTE + ((off_t)name << PID_BITS), behind = own + ((off_t)1 << PID_BITS);
+	/* Where locks are not supported, nothing is known of others either. */
+	vigia__fd_lock(fd, own + (getpid() & ((1 << PID_BITS) - 1)), F_RDLCK, false);
+	pid_t pid = other_name(fd, NAME_BYTE, own - NAME_BYTE);
+	if (pid < 0) pid = other_name(fd, behind, NAME_BYTE + ((off_t)1 << (NAME_BITS + PID_BITS)) - behind);
+	if (pid < 0) return VIGIA_OK;
+	return vigia__error(err, VIGIA_EREPLACED,
+	                    "a process (pid %ld) opened '%s' when it had another name, and still uses it: it must close "
+	                    "the store first",
+	                    (long)pid, b->path);
 }
 
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags)

@@ -142,6 +142,9 @@ int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *o
  * writing, or another process takes more than 3 s, it is not waited for. What begin returns goes to end. */
 int vigia__lmdb_turn_begin(const char *path, bool may_make);
 void vigia__lmdb_turn_end(int turn);
+/* With the environment open: show under which name, for as long as it is. EREPLACED: a process has the file open under
+ * another one. */
+int vigia__lmdb_name_lock(struct lmdb_backend *b, struct vigia_error *err);
 /* mdb_env_open with no descriptor below 3 (fd.h). 0 or LMDB's error. */
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
 /* Close the environment and its readers. The caller has claimed the map, or is the only user. The next transaction

@@ -62,7 +62,8 @@ static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 int vigia__lmdb_start(struct lmdb_backend *b, struct vigia_error *err)
 {
 	int rc = open_env(b, err);
-	return rc == VIGIA_OK ? check_size(b, err) : rc;
+	if (rc == VIGIA_OK) rc = check_size(b, err);
+	return rc == VIGIA_OK ? vigia__lmdb_name_lock(b, err) : rc;
 }
 
 /* After "unknown" the caller reads what was stored, and what it sees must survive a power loss. If settling fails now,

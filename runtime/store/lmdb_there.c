@@ -103,8 +103,9 @@ static bool look_inside(struct lmdb_backend *b)
 static void look_at_file(struct lmdb_backend *b)
 {
 	struct stat st;
+	/* A link in its place leads to a file of another name, whose lock file is another one. */
 	bool lost =
-		stat(b->path, &st) < 0 ? errno == ENOENT || errno == ENOTDIR : st.st_dev != b->dev || st.st_ino != b->ino;
+		lstat(b->path, &st) < 0 ? errno == ENOENT || errno == ENOTDIR : st.st_dev != b->dev || st.st_ino != b->ino;
 	atomic_store(&b->replaced, lost);
 	if (atomic_load(&b->overwritten)) return;
 	vigia__lmdb_map_enter(b);
