@@ -92,6 +92,13 @@ foreach(source IN LISTS TEST_SOURCES FUZZ_SOURCES)
   if(brings AND NOT name STREQUAL "test_schedules")
     target_compile_options(${name} PRIVATE ${COUNTING}) # it brings a file of runtime/ itself; not one whose steps are changed
   endif()
+  # The counters of a child that ends by _exit(). Not where calls fail: the child's counters would be written by them.
+  file(STRINGS ${source} forks REGEX "fork\\(\\)")
+  file(STRINGS ${source} faults REGEX "\"fault\\.h\"")
+  if(VIGIA_COUNT AND forks AND NOT faults AND name MATCHES "^test_")
+    target_sources(${name} PRIVATE spec/c/count.c)
+    target_compile_definitions(${name} PRIVATE _exit=vigia_count_exit)
+  endif()
   if(name STREQUAL "test_embed")
     # As an application links: not with the static library, which would be a second copy.
     set_target_properties(${name} PROPERTIES LINK_LIBRARIES "vigia_embed;vigia_dep_cmocka")

@@ -62,12 +62,10 @@ void vigia__clock_now(struct vigia__clock *out)
 
 static atomic_uint fork_generation;
 
-/* GCOVR_EXCL_START: runs in forked children, whose counters are lost. */
 static void count_fork(void)
 {
 	atomic_fetch_add_explicit(&fork_generation, 1, memory_order_relaxed);
 }
-/* GCOVR_EXCL_STOP */
 
 static void clock_watch_forks(void)
 {

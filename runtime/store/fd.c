@@ -47,14 +47,12 @@ static void fd_after_fork_parent(void)
 }
 
 /* The threads with calls in progress are the parent's. */
-/* GCOVR_EXCL_START: runs in forked children, whose counters are lost. */
 static void fd_after_fork_child(void)
 {
 	vacate();
 	users = 0;
 	pthread_mutex_unlock(&mutex);
 }
-/* GCOVR_EXCL_STOP */
 
 static void fd_guard_forks(void)
 {

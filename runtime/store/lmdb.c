@@ -285,7 +285,6 @@ static void lmdb_after_fork_parent(void)
 
 /* The environments are the parent's: forget them without closing. But close the descriptors that would keep the
  * parent's owner locks alive. */
-/* GCOVR_EXCL_START: runs in forked children, whose counters are lost. */
 static void lmdb_after_fork_child(void)
 {
 	mdb_filehandle_t fd;
@@ -297,7 +296,6 @@ static void lmdb_after_fork_child(void)
 	vigia__copies_forked();
 	pthread_mutex_unlock(&list_mutex);
 }
-/* GCOVR_EXCL_STOP */
 
 static void lmdb_guard_forks(void)
 {

@@ -252,13 +252,11 @@ void vigia__side_close(struct vigia__side *side)
 	side->fd = -1;
 }
 
-/* GCOVR_EXCL_START: runs in forked children, whose counters are lost. */
 void vigia__side_forked(struct vigia__side *side)
 {
 	if (side->fd >= 0) close(side->fd);
 	side->fd = -1;
 }
-/* GCOVR_EXCL_STOP */
 
 struct vigia__wake *vigia__side_wake(struct vigia__side *side)
 {

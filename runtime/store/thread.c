@@ -26,12 +26,10 @@ static _Thread_local bool ours;
 static _Thread_local sigset_t programs; /* of a thread of ours: the mask for programs it starts */
 
 /* A forked child usually becomes another program, so give it the application's mask. */
-/* GCOVR_EXCL_START: runs in forked children, whose counters are lost. */
 static void thread_after_fork_child(void)
 {
 	if (ours) pthread_sigmask(SIG_SETMASK, &programs, NULL);
 }
-/* GCOVR_EXCL_STOP */
 
 static void thread_watch_forks(void)
 {
