@@ -11,12 +11,12 @@
 static void format_into(char *out, size_t size, const char *format, va_list args)
 {
 	int n = vsnprintf(out, size, format, args);
-	/* GCOVR_EXCL_START: only wide characters (%ls) make it fail, and no format has them. */
 	if (n < 0) {
+		/* GCOVR_EXCL_START: only wide characters (%ls) make it fail, and no format has them. */
 		snprintf(out, size, "(a message that could not be formatted)");
 		return;
+		/* GCOVR_EXCL_STOP */
 	}
-	/* GCOVR_EXCL_STOP */
 	if ((size_t)n < size) return;
 	memcpy(out + vigia__utf8_cut(out, size - 4), "...", 4);
 }
