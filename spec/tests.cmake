@@ -97,7 +97,7 @@ foreach(source IN LISTS TEST_SOURCES FUZZ_SOURCES)
   file(STRINGS ${source} faults REGEX "\"fault\\.h\"")
   if(VIGIA_COUNT AND forks AND NOT faults AND name MATCHES "^test_")
     target_sources(${name} PRIVATE spec/c/count.c)
-    target_compile_definitions(${name} PRIVATE _exit=vigia_count_exit)
+    set_property(SOURCE ${source} APPEND PROPERTY COMPILE_DEFINITIONS _exit=vigia_count_exit) # not of count.c itself
   endif()
   if(name STREQUAL "test_embed")
     # As an application links: not with the static library, which would be a second copy.
