@@ -451,12 +451,6 @@ enum vigia_watcher_state vigia__worker_state(struct vigia__worker *w)
 	return stats.state;
 }
 
-bool vigia__worker_active(struct vigia__worker *w)
-{
-	enum vigia_watcher_state state = vigia__worker_state(w);
-	return state == VIGIA_RUNNING || state == VIGIA_STOPPING;
-}
-
 int vigia__worker_call(struct vigia__worker *w, enum vigia__worker_request request, uint64_t seq_num,
                        struct vigia_error *err)
 {

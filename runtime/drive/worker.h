@@ -49,8 +49,6 @@ const char *vigia__worker_id(const struct vigia__worker *worker);
 const struct vigia_watch_options *vigia__worker_options(const struct vigia__worker *worker);
 
 enum vigia_watcher_state vigia__worker_state(struct vigia__worker *worker);
-/* Is it to be waited for? Not in a forked child, which has no threads. */
-bool vigia__worker_active(struct vigia__worker *worker);
 void vigia__worker_stats(struct vigia__worker *worker, struct vigia_watcher_stats *out);
 /* Do this and wait for the reply. */
 int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_request request, uint64_t seq_num,

@@ -56,12 +56,10 @@ static int lock_until(struct lmdb_backend *b, int64_t mono_ns)
 
 int vigia__lmdb_map_claim(struct lmdb_backend *b)
 {
-	int64_t now = vigia__mono_ns(), until = now + CLAIM_NS;
-	for (;;) {
+	for (int64_t now = vigia__mono_ns(), until = now + CLAIM_NS;; now = vigia__mono_ns()) {
 		if (pthread_rwlock_trywrlock(&b->map_lock) == 0) return 0;
 		if (atomic_load(&b->map_long) > 0 || now >= until) return EBUSY;
 		if (lock_until(b, now + LOOK_NS) == 0) return 0;
-		now = vigia__mono_ns();
 	}
 }
 

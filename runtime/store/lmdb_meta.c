@@ -126,9 +126,9 @@ static int empty_unfinished(int fd, int lock_fd)
 		}
 		if (errno != EAGAIN && errno != EACCES) return -1;
 		/* Another process creates it, and makes its lock shared when it is done. */
-		if (vigia__fd_lock(lock_fd, LMDB_BYTE, F_RDLCK, true) < 0 ||
-		    vigia__fd_lock(lock_fd, LMDB_BYTE, F_UNLCK, false) < 0)
-			return -1;
+		bool done = vigia__fd_lock(lock_fd, LMDB_BYTE, F_RDLCK, true) == 0 &&
+		            vigia__fd_lock(lock_fd, LMDB_BYTE, F_UNLCK, false) == 0;
+		if (!done) return -1;
 		sched_yield();
 	}
 	return 0;

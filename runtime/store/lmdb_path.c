@@ -35,6 +35,13 @@ static bool leads_nowhere(int number)
 	return number == ENOENT || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG;
 }
 
+/* `len` bytes of `folder` (below 0: all), the slash, the name. NULL: no memory. */
+static char *joined(const char *folder, int len, const char *slash, const char *name)
+{
+	char *path = NULL;
+	return asprintf(&path, "%.*s%s%s", len, folder, slash, name) < 0 ? NULL : path;
+}
+
 /* The end of a chain of symbolic links to a missing file: where the file would be created. NULL with errno: ELOOP or
  * ENOMEM. */
 static char *behind_links(const char *path)
@@ -45,9 +52,7 @@ static char *behind_links(const char *path)
 		if (len < 0) return at;
 		target[len] = '\0';
 		const char *slash = strrchr(at, '/');
-		char *next = NULL;
-		if (asprintf(&next, "%.*s%s", target[0] == '/' || slash == NULL ? 0 : (int)(slash - at) + 1, at, target) < 0)
-			next = NULL;
+		char *next = joined(at, target[0] == '/' || slash == NULL ? 0 : (int)(slash - at) + 1, "", target);
 		free(at);
 		at = next;
 	}
@@ -76,10 +81,7 @@ static char *real_path_of_new(const char *path, const char *at, bool may_create,
 		          err);
 	else if (base[0] == '\0') vigia__error(err, VIGIA_EINVAL, "path: '%s' names a folder, not a file", path);
 	else if (!may_create) not_found(path, linked ? ": it is a symbolic link to nothing" : "", err);
-	else if (asprintf(&real, "%s/%s", strcmp(real_dir, "/") == 0 ? "" : real_dir, base) < 0) {
-		real = NULL;
-		path_no_memory(path, err);
-	}
+	else if ((real = joined(real_dir, -1, real_dir[1] ? "/" : "", base)) == NULL) path_no_memory(path, err);
 	free(dir);
 	free(real_dir);
 	return real;
@@ -96,8 +98,7 @@ char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *er
 	 * ignores. */
 	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
 		int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-		why = fd < 0 ? errno : 0;
-		if (fd >= 0) close(fd);
+		why = fd < 0 ? errno : (close(fd), 0);
 	}
 	if (why == EACCES) {
 		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);

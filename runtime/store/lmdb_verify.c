@@ -30,7 +30,7 @@ static void tell(struct look *look, const char *what, const MDB_val *key, const 
 	look->verify->found(look->verify->ctx, 0, line);
 }
 
-static int check_positions(struct look *look, MDB_dbi dbi, const char *what)
+static int check_positions(struct look *look, MDB_dbi dbi, const char *what, uint64_t *count)
 {
 	struct vigia__lmdb_walk walk = {0};
 	MDB_val key, value;
@@ -38,7 +38,7 @@ static int check_positions(struct look *look, MDB_dbi dbi, const char *what)
 	if (rc != 0) return rc;
 	while ((rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
 		struct checkpoint_record record;
-		look->verify->checkpoints++;
+		++*count;
 		count_record(look);
 		if (value.mv_size < sizeof record || !vigia__lmdb_whole(look->b, &value)) {
 			tell(look, what, &key, "its record is too short");
@@ -105,15 +105,14 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	struct look look = {.b = b, .txn = reader->txn, .verify = verify};
+	uint64_t holds = 0;
 	MDB_val key, value;
 	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
 	if (rc == 0) memcpy(&look.oldest, key.mv_data, sizeof look.oldest);
 	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, reader->txn, reader->events, &look.latest);
 	if (rc == 0) rc = check_count(&look);
-	if (rc == 0) rc = check_positions(&look, b->checkpoints, "checkpoint");
-	uint64_t checkpoints = verify->checkpoints;
-	if (rc == 0) rc = check_positions(&look, b->holds, "hold");
-	verify->checkpoints = checkpoints;
+	if (rc == 0) rc = check_positions(&look, b->checkpoints, "checkpoint", &verify->checkpoints);
+	if (rc == 0) rc = check_positions(&look, b->holds, "hold", &holds);
 	if (rc == 0) rc = check_append_keys(&look);
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "look at what is beside the events", err);

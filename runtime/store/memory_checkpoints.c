@@ -113,25 +113,16 @@ int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, ui
 	return found ? VIGIA_OK : vigia__no_checkpoint(id, err);
 }
 
-static int is_id(void *ctx, const char *id, uint64_t done)
-{
-	return strcmp(id, ctx) == 0;
-}
-
 int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	struct checkpoint *at = find(b, id);
-	/* If so, this commit creates it again when it saves the progress. */
-	bool taken = at && vigia__progress_each(b->taken, is_id, (void *)id) != 0;
-	if (at) vigia__table_remove(&b->checkpoints, &at->entry);
-	if (taken) {
+	if (at) { /* kept for this commit, which creates it again if it saves progress of this id */
+		vigia__table_remove(&b->checkpoints, &at->entry);
 		at->entry.next = (struct vigia__node *)b->spare;
 		b->spare = at;
-	} else {
-		vigia__free(at);
 	}
 	vigia__memory_commit_end(b);
 	return at ? VIGIA_OK : vigia__no_checkpoint(id, err);

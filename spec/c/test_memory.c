@@ -477,6 +477,12 @@ static void test_progress_is_saved_with_the_next_commit(void **state)
 	assert_int_equal(b->append(b, &nothing, NULL), VIGIA_OK);
 	check_checkpoint(b, "one", 2);
 
+	/* A deletion saves it, too: what was handled since is there. */
+	vigia__progress_move(&b->progress, one, 4);
+	assert_int_equal(b->checkpoint_delete(b, "one", NULL), VIGIA_OK);
+	check_checkpoint(b, "one", 4);
+	assert_int_equal(b->checkpoint_put(b, "one", 2, false, NULL), VIGIA_OK);
+
 	/* An ended one is saved no more. */
 	vigia__progress_move(&b->progress, one, 7);
 	vigia__progress_end(&b->progress, one);
