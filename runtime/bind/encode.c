@@ -104,11 +104,6 @@ static int refuse(struct encoder *e, const char *what)
 	return VIGIA_ESERIAL;
 }
 
-static int encode_no_memory(struct encoder *e)
-{
-	return vigia__error(e->err, VIGIA_ENOMEM, "not enough memory");
-}
-
 static int too_big(struct encoder *e, size_t at_least)
 {
 	return vigia__error(e->err, VIGIA_ETOOBIG, "the event has more than %zu bytes, max_event_size is %lld bytes",
@@ -163,7 +158,7 @@ static int encode_value(struct encoder *e, int idx);
 static int encode_array(struct encoder *e, int idx, lua_Integer count)
 {
 	struct step *step = &e->path[e->depth - 1];
-	if (vigia__put_array(e->buf, (size_t)count) != 0) return encode_no_memory(e);
+	if (vigia__put_array(e->buf, (size_t)count) != 0) return vigia__no_memory(e->err);
 	step->key_at = 0;
 	int value_at = lua_gettop(e->L) + 1;
 	for (lua_Integer i = 1; i <= count; i++) {
@@ -182,7 +177,7 @@ static int encode_string(struct encoder *e, int idx)
 	const char *s = lua_tolstring(e->L, idx, &len);
 	size_t used = e->buf->len - e->start;
 	if (len > e->size_stop || used > e->size_stop - len) return too_big(e, used + len);
-	return vigia__put_string(e->buf, s, len) == 0 ? 0 : encode_no_memory(e);
+	return vigia__put_string(e->buf, s, len) == 0 ? 0 : vigia__no_memory(e->err);
 }
 
 static int encode_key(struct encoder *e, int idx)
@@ -212,7 +207,7 @@ static int encode_key(struct encoder *e, int idx)
 		return refuse(e, what);
 	}
 	}
-	return rc == 0 ? 0 : encode_no_memory(e);
+	return rc == 0 ? 0 : vigia__no_memory(e->err);
 }
 
 static int encode_map(struct encoder *e, int idx)
@@ -221,7 +216,7 @@ static int encode_map(struct encoder *e, int idx)
 	struct step *step = &e->path[e->depth - 1];
 	int key_at = lua_gettop(L) + 1;
 	size_t where, count = 0;
-	if (vigia__put_map_begin(e->buf, &where) != 0) return encode_no_memory(e);
+	if (vigia__put_map_begin(e->buf, &where) != 0) return vigia__no_memory(e->err);
 	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
 		e->depth--; /* a bad key belongs to the table, not to a place in it */
 		int rc = encode_key(e, key_at);
@@ -234,7 +229,7 @@ static int encode_map(struct encoder *e, int idx)
 		}
 		count++;
 	}
-	return vigia__put_map_end(e->buf, where, count) == 0 ? 0 : encode_no_memory(e);
+	return vigia__put_map_end(e->buf, where, count) == 0 ? 0 : vigia__no_memory(e->err);
 }
 
 static int encode_table(struct encoder *e, int idx)
@@ -248,7 +243,7 @@ static int encode_table(struct encoder *e, int idx)
 		snprintf(what, sizeof what, "nested too deep; at most %d levels of tables can be stored", VIGIA_DEPTH_MAX);
 		return refuse(e, what);
 	}
-	if (!vigia__lua_has_levels(L, e->depth)) return encode_no_memory(e);
+	if (!vigia__lua_has_levels(L, e->depth)) return vigia__no_memory(e->err);
 	bool marked = false;
 	if (lua_getmetatable(L, idx)) {
 		marked = lua_topointer(L, -1) == e->array_mt;
@@ -299,7 +294,7 @@ static int encode_value(struct encoder *e, int idx)
 		return refuse(e, what);
 	}
 	}
-	return rc == 0 ? 0 : encode_no_memory(e);
+	return rc == 0 ? 0 : vigia__no_memory(e->err);
 }
 
 static struct vigia_slice slice_at(lua_State *L, int idx)
@@ -322,7 +317,7 @@ int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx,
 	e.depth = 0;
 	/* finish what is not far beyond the limit, so that the message can name its size */
 	e.size_stop = 2 * (size_t)size_max + 65536;
-	if (!lua_checkstack(L, VIGIA_LUA_LEVELS_STACK)) return encode_no_memory(&e);
+	if (!lua_checkstack(L, VIGIA_LUA_LEVELS_STACK)) return vigia__no_memory(e.err);
 	vigia__lua_push_array_class(L);
 	e.array_mt = lua_topointer(L, -1);
 	lua_pop(L, 1);

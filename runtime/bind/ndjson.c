@@ -97,11 +97,6 @@ static int append_gc(lua_State *L)
 	return 0;
 }
 
-static int ndjson_no_memory(struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
-}
-
 /* Store all waiting events, or none with an error that names their lines. */
 static int commit(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {
@@ -151,14 +146,12 @@ static int take_line(struct append *a, const char *s, size_t len, bool cut, stru
 	size_t start = a->events.len;
 	int rc = vigia__json_to_event(s, len, &a->events, a->size_max, err);
 	if (rc == VIGIA_OK) rc = vigia__event_recode(&a->events, start, a->serializer, a->size_max, err);
-	if (rc == VIGIA_OK && vigia__buf_add(&a->ends, &a->events.len, sizeof(size_t)) != 0) {
-		a->events.len = start;
-		rc = ndjson_no_memory(err);
-	}
+	if (rc == VIGIA_OK && vigia__buf_add(&a->ends, &a->events.len, sizeof(size_t)) != 0) rc = vigia__no_memory(err);
 	if (rc == VIGIA_OK) {
 		if (a->waiting++ == 0) a->first_waiting = a->line;
 		return VIGIA_OK;
 	}
+	a->events.len = start;
 	if (cut && rc == VIGIA_ESERIAL && vigia__json_is_cut(s, len)) {
 		struct vigia_error why = *err;
 		vigia__error_caused(err, VIGIA_ESERIAL, why.message, "cut off at the end");
@@ -202,7 +195,7 @@ static int read_more(struct append *a, struct vigia_error *err)
 		a->searched -= a->taken;
 		a->taken = 0;
 	}
-	if (vigia__buf_reserve(&a->input, READ_BYTES) != 0) return ndjson_no_memory(err);
+	if (vigia__buf_reserve(&a->input, READ_BYTES) != 0) return vigia__no_memory(err);
 	for (;;) {
 		int rc = wait_fd(a->fd, POLLIN, -1, err);
 		if (rc < 0) return rc;
@@ -393,7 +386,7 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 				err->seq_num = event.seq_num;
 			}
 		}
-		if (rc == VIGIA_OK && vigia__buf_add(&d->out, "\n", 1) != 0) rc = ndjson_no_memory(err);
+		if (rc == VIGIA_OK && vigia__buf_add(&d->out, "\n", 1) != 0) rc = vigia__no_memory(err);
 		if (rc != VIGIA_OK) {
 			d->out.len = before;
 			*next = vigia__iterator_after(d->batch->entries[i].seq_num);

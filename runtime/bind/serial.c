@@ -272,8 +272,9 @@ int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct 
 	if (rc == 0 && (int64_t)payload.len > size_max)
 		rc = vigia__error(err, VIGIA_ETOOBIG, "the event has more than %zu bytes, max_event_size is %lld bytes",
 		                  payload.len, (long long)size_max);
-	if (rc == 0 && vigia__event_payload(buf, buf->len - 1, store->serializer, payload.data, payload.len) != 0)
-		rc = vigia__error(err, VIGIA_ENOMEM, "not enough memory");
+	size_t at = buf->len - 1;
+	if (rc == 0 && vigia__event_payload(buf, at, store->serializer, payload.data, payload.len) != 0)
+		rc = vigia__no_memory(err);
 	if (rc == 0) rc = vigia__event_end(buf, start, size_max, err);
 	if (rc != 0) buf->len = start;
 	return rc;

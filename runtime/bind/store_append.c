@@ -205,8 +205,7 @@ static int encode_list(lua_State *L, const struct lua_store *h, int idx, lua_Int
 			name_entry(i, err);
 			return rc;
 		}
-		if (vigia__buf_add(ends, &events->len, sizeof(size_t)) != 0)
-			return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
+		if (vigia__buf_add(ends, &events->len, sizeof(size_t)) != 0) return vigia__no_memory(err);
 	}
 	return 0;
 }

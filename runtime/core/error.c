@@ -60,6 +60,11 @@ int vigia__error_caused(struct vigia_error *err, int code, const char *cause, co
 	return code;
 }
 
+int vigia__no_memory(struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOMEM, "not enough memory");
+}
+
 void vigia__error_prefix(struct vigia_error *err, const char *format, ...)
 {
 	if (!err) return;

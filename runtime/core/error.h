@@ -28,5 +28,7 @@ const char *vigia__show(const char *id, struct vigia__shown *buf); /* returns `i
 
 /* If rc is a failure, note the watcher's id in err. Returns rc. */
 int vigia__error_watcher(struct vigia_error *err, const char *id, int rc);
+/* Set and return ENOMEM. */
+int vigia__no_memory(struct vigia_error *err);
 
 #endif

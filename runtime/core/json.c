@@ -149,8 +149,6 @@ static int refuse_jansson(const struct text *text, const json_error_t *error)
 	if (end > text->len) end = text->len;
 	char what[JSON_ERROR_TEXT_LENGTH + 64];
 	switch (json_error_code(error)) {
-	case json_error_out_of_memory:
-		return vigia__json_no_memory(text->err);
 	case json_error_invalid_utf8:
 		snprintf(what, sizeof what, "the byte 0x%02x begins no valid UTF-8",
 		         end < text->len ? (unsigned char)text->data[end] : 0);

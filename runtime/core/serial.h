@@ -20,7 +20,8 @@ enum vigia__serializer vigia__serializer_of(struct vigia_slice name);
 int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, int64_t size_max,
                         struct vigia_error *err);
 
-/* Append an event's object to buf as a msgpack value. EDESERIAL, ENOMEM; on error buf is unchanged. */
+/* Append the object of an event that was not written as msgpack to buf as a msgpack value. EDESERIAL, ENOMEM; on error
+ * buf is unchanged. */
 int vigia__event_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err);
 
 #endif

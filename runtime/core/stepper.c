@@ -416,7 +416,7 @@ struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const s
 	/* GCOVR_EXCL_STOP */
 }
 
-static const char *batch_misfit(const struct vigia__stepper *w, const struct vigia__input *in)
+const char *vigia__stepper_misfit(const struct vigia__stepper *w, const struct vigia__input *in)
 {
 	uint64_t seen = before(w->next), reached = before(in->next);
 	if (!resolved(in->next)) return "the next iterator is not resolved";
@@ -428,30 +428,6 @@ static const char *batch_misfit(const struct vigia__stepper *w, const struct vig
 		seen = in->seqs[i];
 	}
 	return reached < seen ? "the next iterator lies before the last event" : NULL;
-}
-
-const char *vigia__stepper_misfit(const struct vigia__stepper *w, const struct vigia__input *in)
-{
-	switch (in->kind) {
-	case VIGIA_INPUT_START:
-		if (w->state != VIGIA_IDLE && w->state != VIGIA_STOPPED) return "the watcher was started already";
-		return resolved(in->next) && in->seq_num <= before(in->next)
-		           ? NULL
-		           : "a start that is not resolved, or before the checkpoint";
-	case VIGIA_INPUT_BATCH:
-		return w->phase == READING ? batch_misfit(w, in) : "no read is under way";
-	case VIGIA_INPUT_FETCH_FAILED:
-		return w->phase == READING ? NULL : "no read is under way";
-	case VIGIA_INPUT_HANDLED:
-	case VIGIA_INPUT_FAILED:
-	case VIGIA_INPUT_DEFERRED:
-		return w->phase == HANDLING ? NULL : "no handler is under way";
-	case VIGIA_INPUT_SAVED:
-	case VIGIA_INPUT_SAVE_FAILED:
-		return w->phase == SAVING ? NULL : "no save is under way";
-	default:
-		return NULL;
-	}
 }
 
 struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper)

@@ -151,7 +151,9 @@ void vigia__stepper_init(struct vigia__stepper *stepper, const struct vigia__ste
  * goes back; HANDLED and BATCH ignore it. */
 struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const struct vigia__input *input,
                                          int64_t now_mono_ns);
-/* Why this input is invalid now, or NULL: for a driver that does not trust the origin of its inputs. */
+/* Why this BATCH is invalid for the read under way, or NULL: for a driver that does not trust where its events are
+ * from.
+ */
 const char *vigia__stepper_misfit(const struct vigia__stepper *stepper, const struct vigia__input *input);
 /* Where it reads next (W15): after(done), or the resolved start before the first batch. Trim horizon before a START. */
 struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper);
