@@ -437,9 +437,13 @@ static int scenario(struct vigia_error *err)
 	int rc = open_without_thread(&store, err);
 	if (rc < 0) return rc;
 	struct vigia_slice type = {"A", 1};
-	struct vigia_new_event events[2] = {{{"CREATE", 6}, type, {"\x01", 1}}, {{"OTHER", 5}, type, {"\xa1x", 2}}};
+	static const char large[3 + 5000] =
+		"\xc5\x13\x88"; /* more than the memory that is there for the head of an event */
+	struct vigia_new_event events[] = {{{"CREATE", 6}, type, {"\x01", 1}},
+	                                   {{"OTHER", 5}, type, {"\xa1x", 2}},
+	                                   {{"CREATE", 6}, type, {large, sizeof large}}};
 	struct vigia_iterator next;
-	rc = vigia_store_append(store, events, 2, NULL, err);
+	rc = vigia_store_append(store, events, 3, NULL, err);
 	struct vigia_batch *batch = vigia_batch_new();
 	if (rc == VIGIA_OK && batch == NULL) rc = VIGIA_ENOMEM;
 	if (rc == VIGIA_OK) {

@@ -109,6 +109,11 @@ static int hole(void *txn, void *arg, struct vigia_error *err)
 	return drop(txn, 4, 6);
 }
 
+static int from_5_on(void *txn, void *arg, struct vigia_error *err)
+{
+	return drop(txn, 5, EVENTS);
+}
+
 static int key_without_events(void *txn, void *arg, struct vigia_error *err)
 {
 	struct vigia__append request = {.key = {"ghost", 5}, .first_seq = 40, .last_seq = 41};
@@ -269,6 +274,44 @@ static void E8_what_is_trimmed_again_behind_a_read_is_no_damage(void **state)
 	}
 }
 
+/* A backend that gives an event once more. */
+static int scan_twice(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                      struct vigia_error *err)
+{
+	if (scan->from > 1) scan->from--;
+	return real_scan(b, scan, batch, err);
+}
+
+static void E8_events_out_of_order_are_an_error(void **state)
+{
+	(void)state;
+	struct vigia_error err = {0};
+	struct vigia_store *store = make();
+	struct vigia__verify v = {.found = found, .progress = progress, .beside = beside, .piece = 3};
+	real_scan = store->backend->scan;
+	store->backend->scan = scan_twice;
+	told.store = store;
+	assert_error(vigia__store_verify(store, &v, &err), VIGIA_EIO, &err, "3 comes behind 3");
+	vigia_store_free(store);
+}
+
+/* All of them: the time of the next one is unknown then, but not its number. */
+static void E8_a_log_of_damaged_events_goes_on(void **state)
+{
+	(void)state;
+	struct vigia_store *store = make();
+	uint64_t latest = 0;
+	backend = (struct lmdb_backend *)store->backend;
+	assert_int_equal(vigia_store_trim(store, 3, NULL, NULL), VIGIA_OK);
+	assert_int_equal(vigia__commit_call(&backend->commit, VIGIA_TICKET_CALL, flipped, NULL, NULL), 0);
+	assert_int_equal(vigia__commit_call(&backend->commit, VIGIA_TICKET_CALL, from_5_on, NULL, NULL), 0);
+	backend->stamped.seq_num = 0;
+	assert_int_equal(append(store, ""), VIGIA_OK);
+	assert_int_equal(vigia_store_latest(store, &latest, NULL), VIGIA_OK);
+	assert_int_equal(latest, 5);
+	vigia_store_free(store);
+}
+
 static void E8_an_end_that_cannot_be_reached_is_found(void **state)
 {
 	(void)state;
@@ -301,6 +344,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(E8_each_kind_of_damage_is_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_an_end_that_cannot_be_reached_is_found, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_events_out_of_order_are_an_error, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_a_log_of_damaged_events_goes_on, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_meanwhile_is_no_damage, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_again_behind_a_read_is_no_damage, folder_setup,
 	                                    folder_teardown),

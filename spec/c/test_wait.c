@@ -475,6 +475,28 @@ static void S7_who_waits_for_a_type_listens_to_its_word_only(void **state)
 	assert_int_equal(listen.index[0], 0);
 }
 
+static void *change_word(void *word)
+{
+	atomic_fetch_add((_Atomic uint32_t *)word, 1);
+	return NULL;
+}
+
+/* Where one futex alone can be waited for, a change of the other word is seen in a moment all the same. */
+static void S7_a_wait_for_two_words_sees_a_change_of_either(void **state)
+{
+	(void)state;
+	enum { MS = 1000000 };
+	for (int k = 0; k < 2; k++) {
+		_Atomic uint32_t words[2] = {5, 5};
+		pthread_t thread;
+		int64_t begin = vigia__mono_ns();
+		assert_int_equal(pthread_create(&thread, NULL, change_word, &words[k]), 0);
+		while (atomic_load(&words[k]) == 5) vigia__words_wait(&words[0], 5, &words[1], 5, begin + INT64_C(60000) * MS);
+		pthread_join(thread, NULL);
+		assert_true(vigia__mono_ns() - begin < INT64_C(10000) * MS);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -490,6 +512,7 @@ int main(void)
 		TEST(S11_a_close_wakes_a_read_before_it_looks_by_itself),
 #undef TEST
 #define TEST(name) {#name " (without futex_waitv)", name, without_waitv, folder_teardown, NULL}
+		TEST(S7_a_wait_for_two_words_sees_a_change_of_either),
 		TEST(S7_all_are_woken_by_one_append_each_with_the_same_event), /* from here on it stays without */
 		TEST(S6_a_watcher_finds_it_too),
 		TEST(S11_a_close_wakes_reads_and_registries_at_once),
