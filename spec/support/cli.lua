@@ -112,6 +112,11 @@ function Process:signal(name)
 	assert(os.execute(("kill -s %s %d"):format(name, self.pid)))
 end
 
+-- Has it ended by itself? wait() then says how.
+function Process:gone()
+	return self.ended or helper.read_file("/proc/" .. self.pid .. "/stat"):find("%) Z") ~= nil
+end
+
 -- Wait for its end; answers {status =, out =, err =}. Ended by a signal, the status is "signal 9".
 function Process:wait()
 	local out = self.pipe:read("a")
