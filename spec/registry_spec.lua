@@ -537,16 +537,18 @@ describe("a registry over a file", function()
 				assert(store:store_event("CREATE", "Answer", n))
 			end
 			say "done"]], helper.path("store"))
-		local seen = 0
+		local seen, slow, asked = 0, 0, nil -- slow: answers that came as late as by a look once a second
 		assert(registry:watch("a", function(event, ctx)
 			seen = event.seq_num
+			if helper.now() - asked > 0.75 then slow = slow + 1 end
+			asked = helper.now()
 			if seen < 60 then assert(ctx.store:store_event("CREATE", "Question", seen)) end
 		end, {filter = {object_types = {"Answer"}}}))
-		local begin = helper.now()
+		asked = helper.now()
 		assert(store:store_event("CREATE", "Question", 0))
 		drive(registry, function() return seen == 60 end)
 		child:expect "done"
-		assert(helper.now() - begin < 20, "thirty answers took so long that each was found by looking once a second")
+		assert(slow < 15, ("%d of thirty answers were found by looking once a second"):format(slow))
 	end)
 
 	it("runs an id only once in a process, whatever registry and handle asks [W19a]", function()
@@ -563,7 +565,7 @@ describe("a registry over a file", function()
 	it("hears at once of a type that only a watcher wants which was added while it waited [H1m]", function()
 		local store = helper.open()
 		local registry = helper.registry(store)
-		local late = 0 -- seconds, of all
+		local late = {} -- seconds, of each
 		assert(registry:watch("first", function() end, {filter = {object_types = {"Other"}}}))
 		for _ = 1, 5 do registry:step(0.01) end
 		for n = 1, 5 do
@@ -579,9 +581,11 @@ describe("a registry over a file", function()
 				say(("%.3f"):format(require("spec.helper").now()))]], helper.path("store"), type)
 			child:expect "ready"
 			drive(registry, function() return seen ~= nil end)
-			late = late + math.max(0, seen - tonumber((child:line())))
+			late[n] = seen - tonumber((child:line()))
 		end
-		assert(late < 1, ("five events were heard of %.1f s late"):format(late))
+		-- By looking once a second each would be about 0.9 s late; on a busy machine some are, too.
+		table.sort(late)
+		assert(late[3] < 0.5, ("three of five events were heard of %.1f s late or more"):format(late[3]))
 	end)
 
 	it("owns its id again after a stop and a start [W19a]", function()
