@@ -415,6 +415,35 @@ describe("vigia.wrapper", function()
 		assert.equal("x", event.object)
 	end)
 
+	it("raises wrong use where it was called, with the store's words, and an error of another function as it is [R1]", function()
+		local function same(x) return x end
+		local inner = helper.memory()
+		fill(inner, 1)
+		for _, functions in ipairs{{}, {encode = same, decode = same, keep = function() return true end}} do
+			local wrapped = wrapper.new(inner, functions)
+			for _, call in ipairs{
+				{"store_event", {}}, {"store_event", "CREATE", "Job", 1, {nix = 1}}, {"store_events", 5}, {"store_events", {{"CREATE", "Job"}}, 5},
+				{"get_event", "x"}, {"get_events", 5}, {"get_events", {limit = "x"}}, {"get_events", {where = 5}}, {"get_events", {filter = 5}},
+				{"store_checkpoint", {}, 1}, {"get_checkpoint"}, {"trim", "x"}, {"find_time", "x"}, {"backup"}, {"configure", 5},
+			} do
+				local results = {}
+				for i, store in ipairs{inner, wrapped} do
+					results[i] = raises(function()
+						local result = store[call[1]](store, table.unpack(call, 2))
+						return result
+					end):gsub("'%?'", "'" .. call[1] .. "'"):gsub("#(%d)", function(n) return "#" .. (i == 1 and n - 1 or n) end)
+				end
+				mentions(results[2], "spec/store_lua_spec.lua:", "'" .. call[1] .. "'")
+				assert.equal(results[1], results[2])
+			end
+			local message = raises(function() wrapped:get_events{where = function() error("mine") end} end)
+			assert.truthy(message:find("^[^:]*store_lua_spec%.lua:%d+: mine$"), message)
+			local value = {}
+			assert.equal(value, select(2, pcall(wrapped.get_events, wrapped, {where = function() error(value) end})))
+		end
+		mentions(raises(function() wrapper.new(inner, 5) end), "spec/store_lua_spec.lua:", "functions: a table expected, got number")
+	end)
+
 	it("hides what keep does not want, and counts on", function()
 		local inner = helper.memory()
 		local store = wrapper.new(inner, {keep = function(event) return event.object.n % 2 == 0 end})

@@ -20,11 +20,34 @@ local FUNCTIONS <const> = {encode = true, decode = true, keep = true}
 local Wrapper = {}
 local class = {__index = Wrapper, __name = "vigia.Wrapper"}
 
+local function call(inner, name, ...)
+	local results = table.pack(inner[name](inner, ...))
+	return table.unpack(results, 1, results.n)
+end
+
+-- What was raised here is the caller's mistake, and is raised there, at this level. The method was called without its name, and the object
+-- counted as an argument.
+local function pass(level, name, ok, ...)
+	if ok then return ... end
+	local message, here = ..., 0
+	if type(message) == "string" then message, here = message:gsub("^[^\n]-wrapper%.lua:%d+: ", "") end
+	if here == 0 then error(message, 0) end
+	message = message:gsub("^bad argument #(%d+) to '%?'", function(number)
+		return ("bad argument #%d to '%s'"):format(number - 1, name)
+	end)
+	error(message, level)
+end
+
+-- Call a method of the inner store. `level` as for error; 2 is who called the function that calls this one last.
+local function ask(level, self, name, ...)
+	return pass(level, name, pcall(call, self.inner, name, ...))
+end
+
 for _, name in ipairs{
 	"get_latest_event_num", "get_oldest_event_num", "find_time", "trim", "gc", "holds", "sync", "store_checkpoint", "get_checkpoint",
 	"delete_checkpoint", "checkpoints", "stats", "configure", "backup", "close",
 } do
-	Wrapper[name] = function(self, ...) return self.inner[name](self.inner, ...) end
+	Wrapper[name] = function(self, ...) return ask(2, self, name, ...) end
 end
 
 ---@class vigia.WrapperFunctions
@@ -39,6 +62,7 @@ end
 ---@return vigia.Store
 function M.new(inner, functions)
 	if type(inner) ~= "userdata" and type(inner) ~= "table" then error("inner: a store expected, got " .. type(inner), 2) end
+	if functions ~= nil and type(functions) ~= "table" then error("functions: a table expected, got " .. type(functions), 2) end
 	local interval = functions and functions.checkpoint_interval
 	if interval ~= nil and (type(interval) ~= "number" or interval < 0) then
 		error("checkpoint_interval: a number of seconds expected, got " .. tostring(interval), 2)
@@ -65,10 +89,10 @@ end
 ---- in ----
 
 function Wrapper:store_event(operation, object_type, ...)
-	if not self.encode or select("#", ...) == 0 then return self.inner:store_event(operation, object_type, ...) end
+	if not self.encode or select("#", ...) == 0 then return ask(2, self, "store_event", operation, object_type, ...) end
 	local ok, result = changed("serialization_error", self.encode, (...))
 	if not ok then return nil, result end
-	return self.inner:store_event(operation, object_type, result, select(2, ...))
+	return ask(2, self, "store_event", operation, object_type, result, select(2, ...))
 end
 
 -- A copy of an event with its object encoded, or nil and an error. A value that is not an event is left for the inner store to refuse.
@@ -86,26 +110,16 @@ local function encoded(self, event)
 	return copy
 end
 
--- Raise the inner store's errors about arguments at our caller.
-local function pass(ok, ...)
-	if ok then return ... end
-	local message = ...
-	if type(message) ~= "string" then error(message, 0) end
-	message = message:gsub("^[^\n]-wrapper%.lua:%d+: ", "")
-	error(message, 3)
-end
-
 -- Copy the list and its events with all their fields, so that the inner store checks what the caller gave.
 function Wrapper:store_events(events, options)
-	if not self.encode or type(events) ~= "table" then return self.inner:store_events(events, options) end
+	if not self.encode or type(events) ~= "table" then return ask(2, self, "store_events", events, options) end
 	local list = {}
 	for index, event in next, events do
 		local copy, err = encoded(self, event)
 		if copy == nil then return nil, err end
 		list[index] = copy
 	end
-	local stored = table.pack(pass(pcall(function() return self.inner:store_events(list, options) end)))
-	return table.unpack(stored, 1, stored.n)
+	return ask(2, self, "store_events", list, options)
 end
 
 ---- out ----
@@ -121,7 +135,7 @@ local function seen(self, event)
 end
 
 function Wrapper:get_event(n)
-	local event, err = self.inner:get_event(n)
+	local event, err = ask(3, self, "get_event", n)
 	if not event then return nil, err end
 	local ok, result = seen(self, event)
 	if not ok then return nil, result end
@@ -131,14 +145,14 @@ end
 
 -- The inner store calls `where` while it reads, so it continues, and waits, until an event is visible here.
 function Wrapper:get_events(request)
-	if request ~= nil and type(request) ~= "table" then return self.inner:get_events(request) end
+	if request ~= nil and type(request) ~= "table" then return ask(2, self, "get_events", request) end
 	local inner_request, kept, failed, failure = {}, {}, nil, nil
 	for name, value in pairs(request or {}) do inner_request[name] = value end
 	local predicate = inner_request.where
 	if predicate == nil and type(inner_request.filter) == "function" then
 		predicate, inner_request.filter = inner_request.filter, nil
 	end
-	if predicate ~= nil and type(predicate) ~= "function" then return self.inner:get_events(request) end
+	if predicate ~= nil and type(predicate) ~= "function" then return ask(2, self, "get_events", request) end
 	inner_request.where = function(event)
 		if failed then return true end
 		local ok, result = seen(self, event)
@@ -150,7 +164,7 @@ function Wrapper:get_events(request)
 		kept[event.seq_num] = result
 		return true
 	end
-	local result, err = self.inner:get_events(inner_request)
+	local result, err = ask(3, self, "get_events", inner_request)
 	if not result then return nil, err end
 	local events = {}
 	for _, event in ipairs(result.events) do
