@@ -360,7 +360,7 @@ describe("several processes on one file", function()
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1]))
 			local registry = vigia.registry(store)
-			for n = 1, 300 do assert(registry:watch("watcher " .. n, print)) end
+			for n = 1, 1300 do assert(registry:watch("watcher " .. n, print, {auto_start = n <= 1200})) end -- more than the side file names
 			say("watching")
 			io.read("a")
 			registry:run()]], helper.path("store"))

@@ -58,6 +58,7 @@ static int owned_by(struct vigia_error *err, const char *id, const char *who, in
 	return vigia__error_watcher(err, id, rc);
 }
 
+/* By another process: the locks of one description do not exclude each other. */
 static bool locked(struct vigia__owners *owners, uint64_t hash)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = id_byte(hash), .l_len = 1};
@@ -82,7 +83,7 @@ static void note_owner(struct vigia__owners *owners, uint64_t hash)
 	for (uint64_t i = 0; owner == NULL && i < 2 * OWNERS && !owners->full; i++) {
 		struct owner *other = &owners->side->map->owners[(hash + i) % OWNERS];
 		uint64_t old = atomic_load(&other->hash);
-		if (old != 0 && (i < OWNERS || locked(owners, old))) continue;
+		if (old != 0 && (i < OWNERS || vigia__table_first(&owners->here, old) || locked(owners, old))) continue;
 		if (atomic_compare_exchange_strong(&other->hash, &old, hash)) owner = other;
 	}
 	if (owner) {
