@@ -52,8 +52,9 @@ static void give_up(const char *why)
 	_exit(VIGIA_ISOLATED_BROKEN);
 }
 
-static uint64_t request; /* the number of the one in hand */
-static uint64_t calls;   /* made so far */
+static uint64_t request;   /* the number of the one in hand */
+static uint64_t calls;     /* made so far */
+static int64_t object_max; /* most bytes of an object that the script passes; 0: not known */
 
 static struct vigia__frame receive(struct vigia__message *message)
 {
@@ -102,7 +103,7 @@ static int channel_call(lua_State *L)
 {
 	int last = lua_gettop(L);
 	struct vigia__message *message = vigia__message_new(L);
-	vigia__message_encode(L, 1, last, message);
+	vigia__message_encode(L, 1, last, object_max, message);
 	uint64_t number = ++calls;
 	send_message(message, VIGIA_FRAME_CALL, number);
 	struct vigia__frame frame = receive(message);
@@ -117,7 +118,7 @@ static int channel_next(lua_State *L)
 	int last = lua_gettop(L);
 	struct vigia__message *message = vigia__message_new(L);
 	if (last > 0) {
-		vigia__message_encode(L, 1, last, message);
+		vigia__message_encode(L, 1, last, VIGIA_MESSAGE_MAX, message);
 		send_message(message, VIGIA_FRAME_END, 0);
 	}
 	struct vigia__frame frame = receive(message);
@@ -130,7 +131,14 @@ static int channel_next(lua_State *L)
 static int channel_fits(lua_State *L)
 {
 	int last = lua_gettop(L);
-	vigia__message_encode(L, 1, last, vigia__message_new(L));
+	vigia__message_encode(L, 1, last, object_max, vigia__message_new(L));
+	return 0;
+}
+
+/* limit(bytes | nil): of each object of a call; nil: what a message can hold */
+static int channel_limit(lua_State *L)
+{
+	object_max = luaL_optinteger(L, 1, 0);
 	return 0;
 }
 
@@ -170,13 +178,9 @@ static int channel_guard(lua_State *L)
 /* `arg`: the folder of our Lua files. */
 static int run(lua_State *L, void *arg)
 {
-	static const luaL_Reg channel[] = {{"call", channel_call},
-	                                   {"next", channel_next},
-	                                   {"fits", channel_fits},
-	                                   {"flush", channel_flush},
-	                                   {"begin", channel_begin},
-	                                   {"guard", channel_guard},
-	                                   {NULL, NULL}};
+	static const luaL_Reg channel[] = {
+		{"call", channel_call},   {"next", channel_next},   {"fits", channel_fits},   {"limit", channel_limit},
+		{"flush", channel_flush}, {"begin", channel_begin}, {"guard", channel_guard}, {NULL, NULL}};
 	luaL_openlibs(L);
 	vigia__output_install(L, &output);
 	const char *dir = arg;

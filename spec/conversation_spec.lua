@@ -72,6 +72,52 @@ describe("the conversation with an isolated script", function()
 		assert.same({1}, seen())
 	end)
 
+	-- 40 tables that stand for 2^40: what they stand for is never written.
+	it("refuses what shares its tables too often soon, and what is too large with the store's words [H6y E7 R3]", function()
+		fill(store, 1)
+		assert(store:configure{max_event_size = 2000})
+		local watcher = assert(watch(SEEN .. [[
+			local many, pair = {}, {1, 2}
+			for _ = 1, 40 do many = {many, many} end
+			local function refused(words, n, err)
+				assert(n == nil and err.code == "event_too_large" and tostring(err):find(words), err)
+			end
+			return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
+				local s, begin = given.store, os.clock()
+				refused("^the event has more than %d+ bytes, max_event_size is 2000 bytes", s:store_event("CREATE", "Seen", many))
+				refused("^events%[2%]: the event has more than", s:store_events{{"CREATE", "Seen", 1}, {"CREATE", "Seen", many}})
+				raises("bad argument #2 to 'store_events' (tables that are in it several times", s.store_events, s, {}, many)
+				raises("bad argument #1 to 'get_events' (tables", s.get_events, s, {filter = many})
+				raises("bad argument #1 to 'stop' (tables", ctx.watcher.stop, ctx.watcher, many)
+				assert(os.clock() - begin < 10, os.clock() - begin)
+				assert(s:store_event("CREATE", "Seen", {pair, pair, {pair}}))
+				refused("^the event has 2%d%d%d bytes, max_event_size is 2000 bytes", s:store_event("CREATE", "Seen", ("x"):rep(1990)))
+				assert(s:store_event("CREATE", "Ready", 1))
+			end}
+		]], {retry_strategy = "block"}))
+		helper.drive(registry, function() return #helper.objects(store, "Ready") > 0 or watcher:stats().failed > 0 end)
+		assert.equal(0, watcher:stats().failed, tostring(watcher:stats().last_error))
+		assert.same({{{1, 2}, {1, 2}, {{1, 2}}}}, seen())
+	end)
+
+	it("carries an object as large as the store takes by now [H6z E7]", function()
+		fill(store, 1)
+		assert(store:configure{max_event_size = 2000})
+		local watcher = assert(watch(SEEN .. [[
+			return {filter = {object_types = {"Job"}}, handle = function(event)
+				local n, err = given.store:store_event("CREATE", "Seen", ("x"):rep(9000))
+				assert(event.seq_num == 1 and err.code == "event_too_large" and not n or event.seq_num == 2 and n, err)
+				local _, none = given.store:get_event(99)
+				assert("error: " .. none == "error: " .. tostring(none) and none.code == "event_not_found", none)
+			end}
+		]]))
+		assert.equal(1, settle(watcher).processed, tostring(watcher:stats().last_error))
+		assert(store:configure{max_event_size = 20000})
+		fill(store, 1)
+		assert.equal(2, settle(watcher).processed, tostring(watcher:stats().last_error))
+		assert.same({("x"):rep(9000)}, seen())
+	end)
+
 	it("raises in the script what its call raises, and goes on with the same program [H6v]", function()
 		fill(store, 12)
 		local watcher = assert(watch(SEEN .. [[

@@ -46,6 +46,14 @@ local function text_of(value)
 	return ok and text or ("(an error object: %s whose __tostring fails)"):format(type(value))
 end
 
+-- The most bytes that an object of an event can have, so that the program need not write and send a larger one. JSON is never shorter than
+-- a third of the same object here. nil: that is for another serializer to say, or is not known.
+local function object_max(store)
+	local ok, stats = pcall(store.stats, store)
+	local times = ok and stats and ({msgpack = 1, json = 3})[stats.serializer]
+	return times and times * stats.max_event_size or nil
+end
+
 -- Perform a call of the script's. Returns its results as wire.pack gives them, the objects of events, and their places.
 local function perform(self, call, message, ctx)
 	local args = wire.unpack(call.args)
@@ -53,6 +61,8 @@ local function perform(self, call, message, ctx)
 		return wire.pack(ctx.stopping or false)
 	elseif call.on == "vigia" then
 		return wire.pack(vigia.sleep(args[1]))
+	elseif call.on == "limit" then
+		return wire.pack(object_max(self.store))
 	elseif call.on == "log" then
 		return wire.pack(self.log(call.method, args[1]))
 	elseif not (METHODS[call.on] and METHODS[call.on][call.method]) then
@@ -183,7 +193,7 @@ function Isolated:start()
 	self.process, self.busy = process, false
 	local loaded
 	loaded, problem = self:request("loading the script", {store = self.store}, {t = "load", version = vigia._VERSION, path = self.path,
-		source = self.source, package_path = package.path, package_cpath = package.cpath, set = self.set})
+		source = self.source, object_max = object_max(self.store), package_path = package.path, package_cpath = package.cpath, set = self.set})
 	if not loaded and self.process then
 		self.process = nil
 		process:kill()

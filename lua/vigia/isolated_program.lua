@@ -1,6 +1,6 @@
 -- isolated_program.lua - an isolated script, seen from the program it runs in. Loads the script, runs its functions, and sends the calls it
--- makes to the process that has the store (isolated_host.lua). Called with the channel {call =, next =, fits =, flush =, begin =,
--- guard =} of runtime/isolated.c.
+-- makes to the process that has the store (isolated_host.lua). Called with the channel {call =, next =, fits =, limit =, flush =,
+-- begin =, guard =} of runtime/isolated.c.
 --
 -- A finalizer or a hook of the script may call into this file at any point. Each call is one exchange, which nothing interrupts.
 
@@ -18,7 +18,7 @@ local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
 
 return function(channel)
 	local call, next_request, fits, flush = channel.call, channel.next, channel.fits, channel.flush
-	local begin, guard = channel.begin, channel.guard
+	local limit_objects, begin, guard = channel.limit, channel.begin, channel.guard
 	local script, id, context
 
 	local NOTHING <const> = {n = 0}
@@ -69,19 +69,46 @@ return function(channel)
 		return false, wrong
 	end
 
+	-- What an object may have at most, as far as is known; the store compares the whole event with its max_event_size. nil: any size.
+	local object_max
+	-- Bytes of an event beside its object in a message, and more.
+	local HEAD_BYTES <const> = 64
+
+	local function limit(bytes)
+		object_max = bytes
+		limit_objects(bytes and bytes + HEAD_BYTES)
+	end
+
+	-- May objects be larger than they might when it was asked last?
+	local function is_limit_raised()
+		local before = object_max
+		local ok, bytes = ask("limit", "", wire.pack(), NOTHING)
+		if ok then limit(bytes) end
+		return ok and before and (not bytes or bytes > before)
+	end
+
 	-- The error that a store returns for an event that cannot be carried, and so cannot be stored.
 	local function refusal(objects, places)
 		for i = 1, objects.n do
 			local ok, message = pcall(fits, {}, objects[i])
 			if not ok then
-				local at = #places[i] > 1 and ("events[%s]."):format(printable(tostring(places[i][2]))) or ""
-				return wire.error({code = "serialization_error", message = at .. tostring(message)})
+				local large = type(message) == "table" and message.code == "event_too_large"
+				local at = #places[i] > 1 and ("events[%s]%s"):format(printable(tostring(places[i][2])), large and ": " or ".") or ""
+				local code, text = "serialization_error", tostring(message)
+				if large then
+					code, text = message.code, text:gsub("max_event_size is %d+", object_max and "max_event_size is " .. object_max)
+				end
+				return wire.error({code = code, message = at .. text})
 			end
 		end
 	end
 
 	local function store_call(method, args, objects, places)
 		local results = pack(pcall(ask, "store", method, args, objects, places))
+		local problem = not results[1] and results[2]
+		if type(problem) == "table" and problem.code == "event_too_large" and is_limit_raised() then
+			results = pack(pcall(ask, "store", method, args, objects, places))
+		end
 		if results[1] then
 			return unpack(results, 2, results.n)
 		end
@@ -97,7 +124,12 @@ return function(channel)
 			return function(_, ...)
 				local args = pack(...)
 				local objects, places = wire.take_objects(method, args)
-				args = wire.pack(unpack(args, 1, args.n))
+				local packed
+				packed, args = pcall(wire.pack, unpack(args, 1, args.n))
+				if not packed then
+					local number, problem = tostring(args):match("^#(%d+): (.*)$")
+					return finish(false, number and ("bad argument #%s to '%s' (%s)"):format(number, printable(tostring(method)), problem) or args)
+				end
 				if objects.n > 0 then
 					return finish(store_call(method, args, objects, places))
 				end
@@ -182,6 +214,7 @@ return function(channel)
 		if header.version ~= vigia._VERSION then
 			return {t = "failed", message = ("its program is %s, and not %s"):format(vigia._VERSION, header.version)}
 		end
+		limit(header.object_max)
 		package.path, package.cpath = header.package_path, header.package_cpath
 		context = {store = store, log = log, watcher = watcher}
 		guard()

@@ -6,14 +6,11 @@
 local core = require("vigia.core")
 
 -- Taken now: a script may change its globals, and a capped one has others.
-local error, getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type =
-	error, getmetatable, ipairs, next, pcall, rawget, rawset, select, setmetatable, tostring, type
-local math_type <const> = math.type
+local error, getmetatable, ipairs, next, pcall, rawget, rawset, select, tostring, type =
+	error, getmetatable, ipairs, next, pcall, rawget, rawset, select, tostring, type
+local math_type <const>, new_error <const> = math.type, core.new_error
 
 local M = {}
-
--- __metatable, because a capped script could add a finalizer, which would run outside of its caps.
-local Error = {__name = "vigia.Error", __metatable = "vigia.Error", __tostring = function(err) return err.message end}
 
 local ITERATOR <const>, ERROR <const>, TABLE <const> = "$iterator", "$error", "$table"
 
@@ -29,35 +26,47 @@ M.FOREIGN = "what it sent is no part of this conversation"
 -- Deeper than what can be sent. What is deeper goes on as it is: sending refuses it, as it does a cycle, and says where.
 local LEVELS_MAX <const> = 150
 
+-- Most values that arguments or results may have beside those that are there, since a table that they hold twice is sent twice. Tables of
+-- tables stand for so many that sending them would take for ever.
+local REPEATED_MAX <const> = 65536
+
 local plain, rich
 
 -- Iterators and errors may stand anywhere in arguments and results, in tables too. `copies` has what each table became: so a cycle stays
--- one.
+-- one. Returns how many values it is as well.
 function plain(value, copies, level)
 	if type(value) == "userdata" and getmetatable(value) == "vigia.Iterator" then
-		return {[ITERATOR] = value.kind, seq_num = value.seq_num}
+		return {[ITERATOR] = value.kind, seq_num = value.seq_num}, 1
 	elseif type(value) ~= "table" then
-		return value -- sending refuses a userdata, function or thread
-	elseif rawget(value, "code") and rawget(value, "message") and getmetatable(value) then
+		return value, 1 -- sending refuses a userdata, function or thread
+	elseif type(rawget(value, "code")) == "string" and type(rawget(value, "message")) == "string" and getmetatable(value) then
 		local cause = rawget(value, "cause")
 		local shown, text = pcall(tostring, cause)
 		return {[ERROR] = {code = rawget(value, "code"), message = rawget(value, "message"), seq_num = rawget(value, "seq_num"),
-			watcher_id = rawget(value, "watcher_id"), cause = cause ~= nil and shown and text or nil, traceback = rawget(value, "traceback")}}
+			watcher_id = rawget(value, "watcher_id"), cause = cause ~= nil and shown and text or nil, traceback = rawget(value, "traceback")}}, 1
 	elseif level == LEVELS_MAX or (core.is_array(value) and next(value) == nil) then
-		return value
+		return value, 1
 	elseif copies[value] then
-		return copies[value]
+		local count = copies.counts[value] or 0 -- none: a cycle
+		copies.repeated = copies.repeated + count
+		if copies.repeated > REPEATED_MAX then
+			error(("#%d: tables that are in it several times make it too large"):format(copies.argument), 0)
+		end
+		return copies[value], count
 	end
-	local result = {}
+	local result, count = {}, 1
 	copies[value] = result
 	for k, v in next, value do
-		result[k] = plain(v, copies, level + 1)
+		local one, values = plain(v, copies, level + 1)
+		result[k] = one
+		count = count + values
 	end
+	copies.counts[value] = count
 	if result[ITERATOR] ~= nil or result[ERROR] ~= nil or result[TABLE] ~= nil then
 		result = {[TABLE] = result}
 		copies[value] = result
 	end
-	return result
+	return result, count
 end
 
 local function each_rich(value)
@@ -77,7 +86,11 @@ function rich(value)
 		local iterator = ITERATORS[value[ITERATOR]] or error(M.FOREIGN, 0)
 		return iterator(value.seq_num)
 	elseif type(value[ERROR]) == "table" then
-		return setmetatable(value[ERROR], Error)
+		local fields = value[ERROR]
+		if type(fields.code) ~= "string" or type(fields.message) ~= "string" then
+			error(M.FOREIGN, 0)
+		end
+		return new_error(fields)
 	elseif next(value) == nil then
 		return value -- an empty array stays one
 	end
@@ -90,9 +103,11 @@ function M.pack(...)
 	if list.n > VALUES_MAX then
 		error("too many values: " .. list.n .. ", and at most " .. VALUES_MAX .. " can be carried", 0)
 	end
-	local copies = {}
+	local copies = {counts = {}, repeated = 0}
 	for i = 1, list.n do
-		list[i] = plain((select(i, ...)), copies, 0)
+		copies.argument = i
+		local value = plain((select(i, ...)), copies, 0)
+		list[i] = value
 	end
 	return list
 end
@@ -115,9 +130,7 @@ function M.unpack(list)
 end
 
 ---An error object from its fields.
-function M.error(fields)
-	return setmetatable(fields, Error)
-end
+M.error = new_error
 
 -- Copy a list of events and each event in it. What does not belong there is copied too, for the store to refuse.
 local function copy_events(list)

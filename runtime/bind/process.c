@@ -33,6 +33,7 @@
 #include "cap.h"
 #include "decode.h"
 #include "encode.h"
+#include "error.h"
 #include "interrupt.h"
 #include "lua_state.h"
 #include "output.h"
@@ -84,12 +85,13 @@ struct vigia__message *vigia__message_new(lua_State *L)
 	return vigia__lua_new(L, sizeof(struct vigia__message), &message_key);
 }
 
-void vigia__message_encode(lua_State *L, int first, int last, struct vigia__message *message)
+void vigia__message_encode(lua_State *L, int first, int last, int64_t object_max, struct vigia__message *message)
 {
 	struct vigia_error err = {0};
 	struct vigia__buf *buf = &message->out;
 	struct vigia__frame frame = {0};
 	luaL_checkstack(L, 1, NULL);
+	if (object_max <= 0 || object_max > VIGIA_MESSAGE_MAX) object_max = VIGIA_MESSAGE_MAX;
 	lua_pushliteral(L, "vigia.message"); /* the last call that may run a finalizer */
 	int name = lua_gettop(L);
 	vigia__buf_clear(buf, 0);
@@ -98,7 +100,7 @@ void vigia__message_encode(lua_State *L, int first, int last, struct vigia__mess
 		size_t at = buf->len;
 		uint32_t len = 0;
 		if (vigia__buf_add(buf, &len, sizeof len) != 0) rc = VIGIA_ENOMEM;
-		else rc = vigia__lua_encode_event(L, name, name, i, buf, VIGIA_MESSAGE_MAX, &err);
+		else rc = vigia__lua_encode_event(L, name, name, i, buf, i == first ? VIGIA_MESSAGE_MAX : object_max, &err);
 		if (rc == VIGIA_OK) {
 			len = (uint32_t)(buf->len - at - sizeof len);
 			memcpy(buf->data + at, &len, sizeof len);
@@ -108,6 +110,10 @@ void vigia__message_encode(lua_State *L, int first, int last, struct vigia__mess
 	if (rc == VIGIA_OK && buf->len - sizeof frame > VIGIA_MESSAGE_MAX)
 		rc = vigia__error(&err, VIGIA_ETOOBIG, "the message is too large: %zu bytes, and at most %d can be sent",
 		                  buf->len - sizeof frame, VIGIA_MESSAGE_MAX);
+	if (rc == VIGIA_ETOOBIG) {
+		vigia__lua_push_error(L, &err);
+		lua_error(L);
+	}
 	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
 }
 
@@ -285,7 +291,7 @@ static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind 
 	int last = lua_gettop(L);
 	if (p->pid == 0) return fail_ended(L, p);
 	struct vigia__message *message = vigia__message_new(L);
-	vigia__message_encode(L, 2, last, message);
+	vigia__message_encode(L, 2, last, VIGIA_MESSAGE_MAX, message);
 	vigia__message_number(message, kind, kind == VIGIA_FRAME_REQUEST ? ++p->request : p->call, 0);
 	if (!send_bytes(p, message->out.data, message->out.len)) return fail_ended(L, p);
 	vigia__buf_deinit(&message->out);
