@@ -392,6 +392,15 @@ describe("a capped script", function()
 		mentions(err, "`cpu_limit` cannot be set in a script")
 	end)
 
+	it("is refused where the system has no timer for it [H4b]", function()
+		if not helper.shell("prlimit --version"):find("util-linux", 1, true) then return helper.pending("prlimit is missing") end
+		local output = helper.run_lua("prlimit --sigpending=0", [[
+			local store <close> = vigia.open ":memory:"
+			local registry = vigia.registry(store)
+			print(select(2, registry:watch("a", arg[1], {cpu_limit = 1})))]], script("return function() end"))
+		mentions(output, "cpu_limit: there is no timer for it")
+	end)
+
 	it("tells on_error of what the handler raised while it stays within its caps [H4o]", function()
 		fill(store, 1)
 		local log = helper.path("log")

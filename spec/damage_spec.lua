@@ -108,6 +108,16 @@ describe("a watcher that meets a damaged event", function()
 		mentions(output, "event 3", "checksum", "status 1\n")
 	end)
 
+	it("ends `vigia events` behind the events before it, with its number [E8]", function()
+		damaged_store():close()
+		local program = helper.program()
+		if not program then return helper.pending("there is no program beside the module") end
+		local output = helper.shell(("{ timeout 60 %s events --store %s; echo status $?; } 2>&1"):format(helper.quoted(program),
+			helper.quoted(helper.path("store"))))
+		mentions(output, '"seq_num":2,', "event 3", "checksum", "status 1\n")
+		assert.is_nil(output:find('"seq_num":3,', 1, true))
+	end)
+
 	it("does not take the handler's own deserialization error for one [Z2f]", function()
 		local broken = damaged_store()
 		local store = helper.memory()

@@ -83,6 +83,19 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(0, assert(store:get_latest_event_num()))
 		end)
 
+		it("names a place that is deep by its beginning and its end [E6]", function()
+			local object, key = {}, ("x"):rep(30)
+			local deepest = object
+			for level = 10, 49 do
+				deepest[key .. level] = {}
+				deepest = deepest[key .. level]
+			end
+			deepest.f = print
+			local message = fails("serialization_error", store:store_event("CREATE", "Job", object)).message
+			mentions(message, ("object.%s10.%s11."):format(key, key), (".%s48.%s49.f: function"):format(key, key), "....")
+			assert(#message < 1000)
+		end)
+
 		---- objects that are carried ----
 
 		it("carries nil and booleans; a nil object must be written down, but in a batch it may be left out [E5a]", function()

@@ -349,6 +349,29 @@ describe("an isolated script", function()
 		assert.equal(3, store:get_checkpoint("a"))
 	end)
 
+	it("is killed when the stop of its registry in a coroutine has waited its time [H6l]", function()
+		fill(store, 1)
+		local log = helper.path("log")
+		local watcher = assert(registry:watch("a", script [[
+			local given = ...
+			return function()
+				local file <close> = assert(io.open(given.set.log, "w"))
+				file:write("begins")
+				file:close()
+				while true do end
+			end]], isolated{set = {log = log}}))
+		local begin, ended
+		registry:spawn(function()
+			while read(log) ~= "begins" do vigia.sleep(0.01) end
+			begin = helper.now()
+			ended = {registry:stop{timeout = 0.02}}
+		end)
+		drive(registry, function() return ended end)
+		assert(helper.now() - begin < 10)
+		assert.same({}, programs())
+		assert.equal("stopped", watcher:stats().state)
+	end)
+
 	it("filters by its own function, and tells on_error of its failures [H6m]", function()
 		fill(store, 4)
 		local log = helper.path("log")

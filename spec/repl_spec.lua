@@ -103,6 +103,13 @@ describe("the REPL with its input from a pipe", function()
 
 	if not program then return it("is left out", function() helper.pending("there is no program beside the module") end) end
 
+	it("has a standard output with a position where that is a file, and none where it is a pipe", function()
+		make():close()
+		local lines <const> = {"io.stdout:seek('cur')", "print('four')", "io.stdout:seek('end')"}
+		mentions(run(lines), "Illegal seek")
+		assert.equal("0\nfour\n7\n", (run(lines, "> " .. quoted(helper.path("output"))) and slurp(helper.path("output"))))
+	end)
+
 	it("prints each expression's value on a line, statements run, and globals stay", function()
 		make():close()
 		local output, errors, status = run{

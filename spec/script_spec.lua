@@ -39,6 +39,19 @@ describe("a handler that is a script", function()
 			return kind == "memory" and helper.memory() or helper.open(nil, {durability = "none"})
 		end
 
+		it("may sleep while it is loaded, on a store of kind " .. kind .. " [H3]", function()
+			local store = open()
+			local registry = helper.registry(store)
+			local path = helper.path("script.lua")
+			helper.write_file("script.lua", [[
+				local vigia = require "vigia"
+				assert(vigia.sleep(0.001) == true)
+				return function(event, ctx) assert(ctx.store:store_event("CREATE", "Said", event.seq_num)) end]])
+			helper.fill(store, 1)
+			assert(registry:watch("w", path, {filter = {object_types = {"Job"}}}))
+			helper.drive(registry, function() return store:get_event(2) end)
+		end)
+
 		it(("runs in a Lua state and on a thread of its own, undriven: %s [H3a]"):format(kind), function()
 			local store = open()
 			fill(store, 3)

@@ -88,6 +88,12 @@ describe("a serializer", function()
 	end)
 
 	describe("of an application", function()
+		it("makes an event that is too large: that is refused like any other [E7]", function()
+			local store = helper.memory{serializer = reverser(), max_event_size = 400}
+			mentions(fails("event_too_large", store:store_event("CREATE", "Job", ("x"):rep(500))), "400 bytes")
+			assert.equal(1, assert(store:store_event("CREATE", "Job", ("x"):rep(300))))
+		end)
+
 		it("makes a string of each object and an object of each string; the envelope stays ours [Z2k]", function()
 			local serializer, calls = reverser()
 			local store = helper.open(nil, {serializer = serializer})
