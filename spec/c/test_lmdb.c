@@ -17,6 +17,7 @@
 #include "core/filter.h"
 #include "core/iterator.h"
 #include "store/lmdb_private.h"
+#include "store/side_private.h"
 #include "store/store.h"
 
 static struct vigia_store *open_store(void)
@@ -348,6 +349,14 @@ static int try_to_own(struct vigia_store *store)
 	return rc == VIGIA_EOWNED ? 3 : rc == VIGIA_OK ? 4 : 5;
 }
 
+static int try_to_own_one_more(struct vigia_store *store)
+{
+	(void)store;
+	struct vigia_store *mine;
+	if (open_without_thread(&mine, NULL) < 0) return 1;
+	return mine->backend->own(mine->backend, "one more", NULL) == VIGIA_EOWNED ? 3 : 4;
+}
+
 static void W19_an_id_has_one_owner_over_all_processes(void **state)
 {
 	(void)state;
@@ -393,6 +402,45 @@ static void W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent(void **st
 	assert_int_equal(rc, VIGIA_OK);
 	close(fds[0]);
 	close(fds[1]);
+	vigia_store_free(store);
+}
+
+/* More ids run than are noted: who owns one more is not told by its pid, but it has one owner all the same. */
+static int own_as_many_as_are_noted(int out)
+{
+	struct vigia_store *mine;
+	char id[16];
+	if (open_without_thread(&mine, NULL) < 0) return 1;
+	for (int i = 0; i < OWNERS; i++) {
+		snprintf(id, sizeof id, "w%d", i);
+		if (mine->backend->own(mine->backend, id, NULL) < 0) return 1;
+	}
+	if (write(out, "", 1) != 1) return 1;
+	for (;;) pause();
+}
+
+static void W19_an_owner_that_is_not_noted_owns_its_id(void **state)
+{
+	(void)state;
+	int fds[2];
+	char byte;
+	struct vigia_error err = {0};
+	assert_int_equal(pipe(fds), 0);
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) _exit(own_as_many_as_are_noted(fds[1]));
+	close(fds[1]);
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	struct vigia_store *store = open_store();
+	assert_int_equal(store->backend->own(store->backend, "one more", NULL), VIGIA_OK);
+	assert_int_equal(child_status(try_to_own_one_more, store), 3);
+
+	/* And who waits for an owner looks each second whether the store is still there. */
+	assert_int_equal(unlink(path), 0);
+	assert_error(store->backend->wait_owner(store->backend, "w7", -1, &err), VIGIA_EREPLACED, &err, "deleted");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	close(fds[0]);
 	vigia_store_free(store);
 }
 
@@ -783,6 +831,7 @@ int main(void)
 		TEST(S15_one_thread_forks_while_another_opens),
 		TEST(W19_an_id_has_one_owner_over_all_processes),
 		TEST(W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent),
+		TEST(W19_an_owner_that_is_not_noted_owns_its_id),
 		TEST(W9_a_checkpoint_moves_forward_only),
 		TEST(E3_timestamps_do_not_follow_a_clock_that_goes_back),
 		TEST(E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed),

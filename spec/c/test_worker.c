@@ -3,6 +3,7 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "drive/worker.h"
@@ -298,6 +299,31 @@ static void test_a_start_is_one_hand_over(void **state)
 	vigia_store_free(store);
 }
 
+/* The thread that it ran on is not there. */
+static void test_a_forked_child_is_told_that_it_rests(void **state)
+{
+	struct vigia_store *store = open_store();
+	struct vigia_registry *registry = vigia_registry_new(store);
+	struct job job = {0};
+	struct vigia__job c = job_of(&job);
+	struct vigia_watcher *watcher;
+	struct vigia_watcher_stats stats;
+	int status;
+	assert_int_equal(vigia__registry_watch_job(registry, "a", &c, &watcher, NULL), VIGIA_OK);
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		vigia_watcher_stats(watcher, &stats);
+		_exit(stats.state == VIGIA_STOPPED && vigia_watcher_seek(watcher, 0, NULL) == VIGIA_EFORKED ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	vigia_watcher_stats(watcher, &stats);
+	assert_int_equal(stats.state, VIGIA_RUNNING);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
 enum { MANY = 50 };
 
 static void test_many_stop_at_once(void **state)
@@ -398,6 +424,7 @@ int main(void)
 		{"new code waits for a handler that waits [H5]", test_reload_waits_for_a_handler_that_waits, NULL, NULL, NULL},
 		{"a job that does not load or begin leaves no thread [H3]", test_what_fails_leaves_nothing, NULL, NULL, NULL},
 		{"a watcher on a thread starts with one hand-over [W16]", test_a_start_is_one_hand_over, NULL, NULL, NULL},
+		{"in a forked child it rests [S15]", test_a_forked_child_is_told_that_it_rests, NULL, NULL, NULL},
 		{"fifty workers stop at once, some of them waiting [W16]", test_many_stop_at_once, NULL, NULL, NULL},
 		{"one that was released goes when its id is watched anew [W1]", test_released_when_watched_anew, NULL, NULL,
 	     NULL},
