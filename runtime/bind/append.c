@@ -14,14 +14,14 @@
 
 enum { AT_ONCE_MAX = 256 }; /* appends of one coroutine that are done at once, until it lets others run */
 
-static const char append_key;
+static const struct vigia__lua_class append_class;
 static const char idle_key; /* of the list of those that can be used again */
 
 enum { IDLE_MAX = 128, KEEP_BYTES = 4096 };
 
 static int append_gc(lua_State *L)
 {
-	struct lua_append *append = vigia__lua_collected(L, &append_key);
+	struct lua_append *append = vigia__lua_collected(L, &append_class);
 	if (append == NULL) return 0;
 	/* A dropped coroutine does not idle_or_new its event back: the committing thread still reads the bytes. */
 	vigia__store_await(&append->pending);
@@ -31,11 +31,11 @@ static int append_gc(lua_State *L)
 	return 0;
 }
 
+static const struct vigia__lua_class append_class = {
+	.name = "vigia.append", .metamethods = (const luaL_Reg[]){{"__gc", append_gc}, {NULL, NULL}}};
+
 void vigia__lua_append_init(lua_State *L)
 {
-	static const luaL_Reg metamethods[] = {{"__gc", append_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.append", &append_key, metamethods, NULL);
-	lua_pop(L, 1);
 	lua_createtable(L, IDLE_MAX, 0);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &idle_key);
 }
@@ -64,9 +64,9 @@ static struct lua_append *idle_or_new(lua_State *L, struct vigia__lua *shared)
 		lua_pushnil(L); /* a dropped coroutine takes it along, and its __gc waits for the commit */
 		lua_rawseti(L, -3, shared->idle_appends--);
 		lua_remove(L, -2);
-		append = vigia__lua_check(L, -1, &append_key, "vigia.append");
+		append = vigia__lua_check(L, -1, &append_class);
 		vigia__error_clear(&append->pending.err);
-	} else append = vigia__lua_new(L, sizeof *append, &append_key);
+	} else append = vigia__lua_new(L, sizeof *append, &append_class);
 	append->shared = shared;
 	return append;
 }
@@ -110,7 +110,7 @@ static int settled(lua_State *L, struct lua_append *append, int idx)
 /* Woken for whatever reason: durable by now? A stop does not end the wait: what was submitted will be stored. */
 static int look_at_append(lua_State *L, int status, lua_KContext where)
 {
-	struct lua_append *append = vigia__lua_check(L, (int)where, &append_key, "vigia.append");
+	struct lua_append *append = vigia__lua_check(L, (int)where, &append_class);
 	if (atomic_load(&append->pending.done)) return settled(L, append, (int)where);
 	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_at_append);
 }

@@ -5,18 +5,13 @@
 
 #include "lua_state.h"
 
-static const char class_key;
-
-void vigia__lua_push_array_class(lua_State *L)
-{
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
-}
+const struct vigia__lua_class vigia__lua_array_class = {.name = "vigia.array"};
 
 int vigia__lua_array(lua_State *L)
 {
 	vigia__lua_check_type(L, 1, LUA_TTABLE, "t");
 	lua_settop(L, 1);
-	vigia__lua_push_array_class(L);
+	vigia__lua_push_class(L, &vigia__lua_array_class);
 	if (lua_getmetatable(L, 1) && !lua_rawequal(L, -1, 2))
 		return luaL_argerror(L, 1, "the table has another metatable");
 	lua_pushvalue(L, 2);
@@ -28,15 +23,8 @@ int vigia__lua_array(lua_State *L)
 int vigia__lua_is_array(lua_State *L)
 {
 	luaL_checkany(L, 1);
-	vigia__lua_push_array_class(L);
+	vigia__lua_push_class(L, &vigia__lua_array_class);
 	bool is = lua_istable(L, 1) && lua_getmetatable(L, 1) && lua_rawequal(L, -1, -2);
 	lua_pushboolean(L, is);
 	return 1;
-}
-
-void vigia__lua_array_init(lua_State *L)
-{
-	static const luaL_Reg none[] = {{NULL, NULL}};
-	vigia__lua_class(L, "vigia.array", &class_key, none, NULL);
-	lua_pop(L, 1);
 }

@@ -9,9 +9,8 @@
 /* Room on Lua's stack is made for this many nested tables at a time, two values each: deep objects are rare. */
 enum { VIGIA_LUA_LEVELS = 31, VIGIA_LUA_LEVELS_STACK = 2 * VIGIA_LUA_LEVELS + 12 };
 
-void vigia__lua_array_init(lua_State *L);
-/* The metatable of tables that vigia.array marked. [-0, +1, -] */
-void vigia__lua_push_array_class(lua_State *L);
+/* Tables that vigia.array marked. */
+extern const struct vigia__lua_class vigia__lua_array_class;
 /* Is there room for a table at this depth? Makes it, after VIGIA_LUA_LEVELS_STACK was made. False: no memory.
  * [-0, +0, -] */
 static inline bool vigia__lua_has_levels(lua_State *L, int depth)

@@ -11,7 +11,7 @@
 
 #include "lua_state.h"
 
-static const char cache_key;
+static const struct vigia__lua_class cache_class = {.name = "vigia.cache"};
 
 struct slot {
 	uint64_t seq_num; /* 0: free */
@@ -24,20 +24,13 @@ struct lua_cache {
 	struct slot slots[]; /* size + 1 */
 };
 
-void vigia__lua_cache_init(lua_State *L)
-{
-	static const luaL_Reg none[] = {{NULL, NULL}};
-	vigia__lua_class(L, "vigia.cache", &cache_key, none, NULL);
-	lua_pop(L, 1);
-}
-
 struct lua_cache *vigia__lua_cache_new(lua_State *L, size_t size)
 {
 	size_t buckets = 16;
 	while (buckets < size) buckets *= 2;
 	size_t slots_len = (size + 1) * sizeof(struct slot);
 	struct lua_cache *c =
-		vigia__lua_new_keeping(L, sizeof *c + slots_len + buckets * sizeof *c->buckets, &cache_key, 1);
+		vigia__lua_new_keeping(L, sizeof *c + slots_len + buckets * sizeof *c->buckets, &cache_class, 1);
 	c->size = (uint32_t)size;
 	c->mask = (uint32_t)buckets - 1;
 	c->buckets = (uint32_t *)(void *)((char *)c->slots + slots_len);
@@ -99,13 +92,13 @@ bool vigia__lua_cache_has(struct lua_cache *c, uint64_t seq_num)
 /* The table of the cache at idx, which is `c` unless debug.setuservalue has put something else there. [-0, +1, v] */
 static void push_table(lua_State *L, int idx, const struct lua_cache *c)
 {
-	if (vigia__lua_test(L, idx, &cache_key) != c || vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
+	if (vigia__lua_test(L, idx, &cache_class) != c || vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
 		luaL_error(L, "vigia: the cache of the store was replaced");
 }
 
 void vigia__lua_cache_push_table(lua_State *L, int idx)
 {
-	const struct lua_cache *c = vigia__lua_test(L, idx, &cache_key);
+	const struct lua_cache *c = vigia__lua_test(L, idx, &cache_class);
 	if (c == NULL) lua_pushnil(L);
 	else push_table(L, lua_absindex(L, idx), c);
 }

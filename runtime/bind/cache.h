@@ -12,7 +12,6 @@
 
 struct lua_cache;
 
-void vigia__lua_cache_init(lua_State *L);
 /* A cache for `size` events, at least one. [-0, +1, m] */
 struct lua_cache *vigia__lua_cache_new(lua_State *L, size_t size);
 /* The index of the event in the cache's table, 0: it is not there. The event becomes the most recently used. */

@@ -6,34 +6,33 @@
 #include "../drive/clock.h"
 #include "lua_state.h"
 
-static const char class_key;
-static const char class_name[] = "vigia.Clock";
+static const struct vigia__lua_class clock_class;
 
 /* Where it begins. Not 0, which means "none" in some places; now() counts from here. */
 enum { BEGIN_NS = 1000000000 };
 
 struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx)
 {
-	return vigia__lua_test(L, idx, &class_key);
+	return vigia__lua_test(L, idx, &clock_class);
 }
 
 int vigia__lua_clock(lua_State *L)
 {
-	struct vigia__manual_clock *clock = vigia__lua_new(L, sizeof *clock, &class_key);
+	struct vigia__manual_clock *clock = vigia__lua_new(L, sizeof *clock, &clock_class);
 	vigia__manual_clock_init(clock, BEGIN_NS);
 	return 1;
 }
 
 static int clock_now(lua_State *L)
 {
-	struct vigia__manual_clock *clock = vigia__lua_check(L, 1, &class_key, class_name);
+	struct vigia__manual_clock *clock = vigia__lua_check(L, 1, &clock_class);
 	lua_pushnumber(L, (double)(vigia__time_now(clock) - BEGIN_NS) / 1e9);
 	return 1;
 }
 
 static int clock_advance(lua_State *L)
 {
-	struct vigia__manual_clock *clock = vigia__lua_check(L, 1, &class_key, class_name);
+	struct vigia__manual_clock *clock = vigia__lua_check(L, 1, &clock_class);
 	vigia__manual_clock_advance(clock, vigia__lua_check_seconds(L, 2, "seconds"));
 	return clock_now(L);
 }
@@ -45,10 +44,8 @@ static int clock_tostring(lua_State *L)
 	return 1;
 }
 
-void vigia__lua_clock_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__tostring", clock_tostring}, {NULL, NULL}};
-	static const luaL_Reg methods[] = {{"now", clock_now}, {"advance", clock_advance}, {NULL, NULL}};
-	vigia__lua_class(L, class_name, &class_key, metamethods, methods);
-	lua_pop(L, 1);
-}
+static const struct vigia__lua_class clock_class = {
+	.name = "vigia.Clock",
+	.metamethods = (const luaL_Reg[]){{"__tostring", clock_tostring}, {NULL, NULL}},
+	.methods = (const luaL_Reg[]){{"now", clock_now}, {"advance", clock_advance}, {NULL, NULL}},
+};

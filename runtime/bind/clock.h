@@ -8,7 +8,6 @@
 
 struct vigia__manual_clock;
 
-void vigia__lua_clock_init(lua_State *L);
 int vigia__lua_clock(lua_State *L);                                       /* core.clock() */
 struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx); /* NULL: it is none. [-0, +0, -] */
 

@@ -28,11 +28,11 @@
 #include "lua_state.h"
 #include "registry_handle.h"
 
-static const char class_key;
+static const struct vigia__lua_class handler_class = {.name = "vigia.Handler"};
 
 struct lua_handler *vigia__lua_own_coroutine(lua_State *L, int idx)
 {
-	struct lua_handler *h = vigia__lua_test(L, idx, &class_key);
+	struct lua_handler *h = vigia__lua_test(L, idx, &handler_class);
 	if (h == NULL) luaL_error(L, "vigia: the handler of this function was replaced");
 	return h;
 }
@@ -54,7 +54,7 @@ struct lua_handler *vigia__lua_coroutine_new(lua_State *L, int registry_idx, int
 {
 	fn_idx = lua_absindex(L, fn_idx);
 	on_error_idx = lua_absindex(L, on_error_idx);
-	struct lua_handler *h = vigia__lua_new_keeping(L, sizeof *h, &class_key, kept);
+	struct lua_handler *h = vigia__lua_new_keeping(L, sizeof *h, &handler_class, kept);
 	int self = lua_gettop(L);
 	h->shared = vigia__lua_shared(L);
 	h->owner = vigia__lua_check_registry(L, registry_idx);
@@ -137,7 +137,7 @@ bool vigia__lua_coroutine_lost(const struct lua_handler *h)
 /* The handler at -1 (or nil) is what h waits for. [-1, +0, v] */
 static void set_awaited(lua_State *L, struct lua_handler *h)
 {
-	h->awaits = vigia__lua_test(L, -1, &class_key);
+	h->awaits = vigia__lua_test(L, -1, &handler_class);
 	vigia__lua_push_coroutine(L, h);
 	lua_insert(L, -2);
 	vigia__lua_keep(L, -2, VIGIA_LUA_KEEPS_AWAITED);
@@ -325,11 +325,4 @@ int vigia__lua_outcome(lua_State *L)
 int vigia__lua_finish(lua_State *L, int status, lua_KContext ctx)
 {
 	return refuses(L, 1) ? lua_error(L) : 0;
-}
-
-void vigia__lua_coroutine_init(lua_State *L)
-{
-	static const luaL_Reg none[] = {{NULL, NULL}};
-	vigia__lua_class(L, "vigia.Handler", &class_key, none, NULL);
-	lua_pop(L, 1);
 }

@@ -48,7 +48,6 @@ struct lua_handler {
 	lua_KFunction wait_k;
 };
 
-void vigia__lua_coroutine_init(lua_State *L);
 /* A userdata that keeps `kept` values, the first of them the registry at registry_idx and the functions at fn_idx and
  * on_error_idx (or nil). [-0, +1, m] */
 struct lua_handler *vigia__lua_coroutine_new(lua_State *L, int registry_idx, int fn_idx, int on_error_idx, int kept);

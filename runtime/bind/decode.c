@@ -14,7 +14,7 @@
 #include "lua_state.h"
 #include "serial.h"
 
-static const char value_key; /* of a userdata that owns a value's bytes while they are decoded */
+static const struct vigia__lua_class value_class; /* of a userdata that owns a value's bytes while they are decoded */
 
 struct decoder {
 	lua_State *L;
@@ -190,10 +190,13 @@ static int decode_object(struct decoder *d, struct vigia_slice object, struct vi
 
 static int value_gc(lua_State *L)
 {
-	struct vigia__buf *value = vigia__lua_collected(L, &value_key);
+	struct vigia__buf *value = vigia__lua_collected(L, &value_class);
 	if (value) vigia__buf_deinit(value);
 	return 0;
 }
+
+static const struct vigia__lua_class value_class = {
+	.name = "vigia.value", .metamethods = (const luaL_Reg[]){{"__gc", value_gc}, {NULL, NULL}}};
 
 /* The same for an object that is not msgpack. */
 static int decode_foreign(struct decoder *d, int store_at, const struct vigia_event *event, struct vigia_error *err)
@@ -206,7 +209,7 @@ static int decode_foreign(struct decoder *d, int store_at, const struct vigia_ev
 		else lua_setfield(L, -2, "object");
 		return 0;
 	}
-	struct vigia__buf *value = vigia__lua_new(L, sizeof *value, &value_key);
+	struct vigia__buf *value = vigia__lua_new(L, sizeof *value, &value_class);
 	lua_insert(L, -2); /* below the event */
 	int rc = vigia__event_object(event, value, err);
 	if (rc == 0) rc = decode_object(d, (struct vigia_slice){(const char *)value->data, value->len}, err);
@@ -228,7 +231,7 @@ int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia
 	luaL_checkstack(L, VIGIA_LUA_LEVELS_STACK, NULL);
 	struct vigia__lua *shared = vigia__lua_push_names(L);
 	struct decoder d = {.L = L, .shared = shared, .known = shared->known, .names = top + 1, .array_mt = top + 2};
-	vigia__lua_push_array_class(L);
+	vigia__lua_push_class(L, &vigia__lua_array_class);
 	lua_createtable(L, 0, 5);
 	set_integer(&d, NAME("seq_num"), (lua_Integer)event->seq_num);
 	set_name(&d, NAME("operation"), event->operation);
@@ -245,11 +248,4 @@ int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia
 	lua_replace(L, top + 1);
 	lua_settop(L, top + 1);
 	return 0;
-}
-
-void vigia__lua_decode_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__gc", value_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.value", &value_key, metamethods, NULL);
-	lua_pop(L, 1);
 }

@@ -9,7 +9,6 @@
 
 #include "lua_state.h"
 
-void vigia__lua_decode_init(lua_State *L);
 /* Push event `index` of the batch as a table. EDAMAGED, EDESERIAL with the event's number: then nothing is pushed. The
  * batch must be owned by a userdata: this may raise for want of memory. [-0, +1, m] */
 int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *batch, size_t index,

@@ -8,8 +8,6 @@
 #include "../core/error.h"
 #include "lua_state.h"
 
-static const char class_key;
-
 /* The sentence, with the cause in brackets where it is a text of its own. */
 static int error_tostring(lua_State *L)
 {
@@ -34,12 +32,9 @@ static int error_concat(lua_State *L)
 	return 1;
 }
 
-void vigia__lua_error_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__tostring", error_tostring}, {"__concat", error_concat}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.Error", &class_key, metamethods, NULL);
-	lua_pop(L, 1);
-}
+static const struct vigia__lua_class error_class = {
+	.name = "vigia.Error",
+	.metamethods = (const luaL_Reg[]){{"__tostring", error_tostring}, {"__concat", error_concat}, {NULL, NULL}}};
 
 void vigia__lua_push_error(lua_State *L, const struct vigia_error *err)
 {
@@ -49,7 +44,7 @@ void vigia__lua_push_error(lua_State *L, const struct vigia_error *err)
 	if (err->cause[0]) vigia__lua_set_string(L, "cause", err->cause);
 	if (err->watcher_id[0]) vigia__lua_set_string(L, "watcher_id", err->watcher_id);
 	if (err->seq_num) vigia__lua_set_integer(L, "seq_num", err->seq_num);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
+	vigia__lua_push_class(L, &error_class);
 	lua_setmetatable(L, -2);
 }
 
@@ -91,7 +86,7 @@ int vigia__lua_new_error(lua_State *L)
 	if (lua_getfield(L, 1, "code") != LUA_TSTRING || lua_getfield(L, 1, "message") != LUA_TSTRING)
 		luaL_argerror(L, 1, "fields: code and message must be strings");
 	lua_settop(L, 1);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
+	vigia__lua_push_class(L, &error_class);
 	lua_setmetatable(L, 1);
 	return 1;
 }
@@ -99,7 +94,7 @@ int vigia__lua_new_error(lua_State *L)
 bool vigia__lua_is_error(lua_State *L, int idx)
 {
 	if (!lua_istable(L, idx) || !lua_getmetatable(L, idx)) return false;
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &error_class);
 	bool same = lua_rawequal(L, -1, -2);
 	lua_pop(L, 2);
 	return same;

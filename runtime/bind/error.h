@@ -6,7 +6,6 @@
 
 #include "lua_state.h"
 
-void vigia__lua_error_init(lua_State *L);
 /* A vigia.Error: a table with code, message, cause, seq_num, watcher_id. [-0, +1, m] */
 void vigia__lua_push_error(lua_State *L, const struct vigia_error *err);
 /* The text of the value at idx; one whose __tostring fails is named by its type. [-0, +1, m] */

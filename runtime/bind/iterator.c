@@ -10,25 +10,24 @@
 #include "error.h"
 #include "lua_state.h"
 
-static const char class_key;
-static const char class_name[] = "vigia.Iterator";
+static const struct vigia__lua_class iterator_class;
 
 static const char *const kind_names[] = {"trim_horizon", "latest", "at_sequence_number", "after_sequence_number"};
 
 void vigia__lua_push_iterator(lua_State *L, struct vigia_iterator it)
 {
-	struct vigia_iterator *made = vigia__lua_new(L, sizeof *made, &class_key);
+	struct vigia_iterator *made = vigia__lua_new(L, sizeof *made, &iterator_class);
 	*made = it;
 }
 
 const struct vigia_iterator *vigia__lua_test_iterator(lua_State *L, int idx)
 {
-	return vigia__lua_test(L, idx, &class_key);
+	return vigia__lua_test(L, idx, &iterator_class);
 }
 
 static const struct vigia_iterator *check(lua_State *L, int arg)
 {
-	return vigia__lua_check(L, arg, &class_key, class_name);
+	return vigia__lua_check(L, arg, &iterator_class);
 }
 
 static int iterator_tostring(lua_State *L)
@@ -60,17 +59,15 @@ static int iterator_newindex(lua_State *L)
 	return luaL_error(L, "a vigia.Iterator cannot be changed: make another one");
 }
 
-void vigia__lua_iterator_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__tostring", iterator_tostring},
-	                                       {"__eq", iterator_eq},
-	                                       {"__index", iterator_index},
-	                                       {"__newindex", iterator_newindex},
-	                                       {NULL, NULL}};
-	vigia__lua_class(L, class_name, &class_key, metamethods, NULL);
-	vigia__lua_set_string(L, "__metatable", class_name);
-	lua_pop(L, 1);
-}
+static const struct vigia__lua_class iterator_class = {
+	.name = "vigia.Iterator",
+	.metamethods = (const luaL_Reg[]){{"__tostring", iterator_tostring},
+                                      {"__eq", iterator_eq},
+                                      {"__index", iterator_index},
+                                      {"__newindex", iterator_newindex},
+                                      {NULL, NULL}},
+	.sealed = true,
+};
 
 static int make(lua_State *L, enum vigia_iterator_kind kind, uint64_t seq_num)
 {

@@ -6,7 +6,6 @@
 
 #include "lua_state.h"
 
-void vigia__lua_iterator_init(lua_State *L);
 void vigia__lua_push_iterator(lua_State *L, struct vigia_iterator it);        /* [-0, +1, m] */
 const struct vigia_iterator *vigia__lua_test_iterator(lua_State *L, int idx); /* NULL: it is none. [-0, +0, -] */
 

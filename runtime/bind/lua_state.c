@@ -14,7 +14,7 @@
 
 static const char shared_key; /* its address is the key in the registry */
 static const char kept_key;   /* the same, of what objects keep */
-static const char shared_class_key;
+static const struct vigia__lua_class shared_class;
 
 static const struct vigia__lua_name no_names[VIGIA_LUA_NAMES];
 
@@ -29,7 +29,7 @@ static void free_names(lua_State *L, struct vigia__lua *shared)
 
 static int shared_gc(lua_State *L)
 {
-	struct vigia__lua *shared = vigia__lua_collected(L, &shared_class_key);
+	struct vigia__lua *shared = vigia__lua_collected(L, &shared_class);
 	if (shared == NULL) return 0;
 	shared->ended = true;
 	free_names(L, shared);
@@ -41,14 +41,17 @@ static int shared_gc(lua_State *L)
 	return 0;
 }
 
-/* The key of its class stands behind an object's own bytes, at the end of the userdata. [-0, +1, m] */
-static void *new_object(lua_State *L, size_t size, const void *key, int user_values)
+static const struct vigia__lua_class shared_class = {
+	.name = "vigia.shared", .metamethods = (const luaL_Reg[]){{"__gc", shared_gc}, {NULL, NULL}}};
+
+/* The address of its class stands behind an object's own bytes, at the end of the userdata. [-0, +1, m] */
+static void *new_object(lua_State *L, size_t size, const struct vigia__lua_class *class, int user_values)
 {
-	size_t class_at = (size + sizeof key - 1) / sizeof key * sizeof key;
-	char *object = lua_newuserdatauv(L, class_at + sizeof key, user_values);
+	size_t class_at = (size + sizeof class - 1) / sizeof class * sizeof class;
+	char *object = lua_newuserdatauv(L, class_at + sizeof class, user_values);
 	memset(object, 0, class_at);
-	memcpy(object + class_at, &key, sizeof key);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+	memcpy(object + class_at, &class, sizeof class);
+	vigia__lua_push_class(L, class);
 	lua_setmetatable(L, -2);
 	return object;
 }
@@ -65,10 +68,7 @@ bool vigia__lua_state_init(lua_State *L)
 	vigia__lua_set_string(L, "__mode", "k");
 	lua_setmetatable(L, -2);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &kept_key);
-	static const luaL_Reg metamethods[] = {{"__gc", shared_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.shared", &shared_class_key, metamethods, NULL);
-	lua_pop(L, 1);
-	struct vigia__lua *shared = new_object(L, sizeof *shared, &shared_class_key, 2);
+	struct vigia__lua *shared = new_object(L, sizeof *shared, &shared_class, 2);
 	shared->known = no_names;
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &shared_key);
 	return true;
@@ -131,42 +131,36 @@ struct vigia__lua *vigia__lua_push_names(lua_State *L)
 
 /* ---- Classes ---- */
 
-static int count(const luaL_Reg *functions)
+void vigia__lua_set_methods(lua_State *L, const luaL_Reg *metamethods, const luaL_Reg *methods)
 {
-	int n = 0;
-	while (functions[n].name) n++;
-	return n;
+	if (metamethods) luaL_setfuncs(L, metamethods, 0);
+	if (methods == NULL) return;
+	int count = 0;
+	while (methods[count].name) count++;
+	lua_createtable(L, 0, count); /* its size at once: to grow it entry by entry is most of what a class costs */
+	luaL_setfuncs(L, methods, 0);
+	lua_setfield(L, -2, "__index");
 }
 
-/* luaL_newmetatable() with the size that it comes to: each start of a script makes all classes, and to grow a table
- * entry by entry is most of that. [-0, +1, m] */
-static void new_metatable(lua_State *L, const char *name, int size)
+void vigia__lua_push_class(lua_State *L, const struct vigia__lua_class *class)
 {
-	if (luaL_getmetatable(L, name) != LUA_TNIL) return;
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, class) == LUA_TTABLE) return;
 	lua_pop(L, 1);
-	lua_createtable(L, 0, size + 1);
-	vigia__lua_set_string(L, "__name", name);
+	lua_createtable(L, 0, 8);
+	vigia__lua_set_string(L, "__name", class->name);
+	if (class->sealed) vigia__lua_set_string(L, "__metatable", class->name);
+	vigia__lua_set_methods(L, class->metamethods, class->methods);
+	bool there = lua_rawgetp(L, LUA_REGISTRYINDEX, class) == LUA_TTABLE; /* made by a finalizer meanwhile */
+	lua_remove(L, there ? -2 : -1);
 	lua_pushvalue(L, -1);
-	lua_setfield(L, LUA_REGISTRYINDEX, name);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, class);
+	lua_pushvalue(L, -1);
+	lua_setfield(L, LUA_REGISTRYINDEX, class->name);
 }
 
-void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
-                      const luaL_Reg *methods)
+void *vigia__lua_new(lua_State *L, size_t size, const struct vigia__lua_class *class)
 {
-	new_metatable(L, name, count(metamethods) + (methods != NULL));
-	luaL_setfuncs(L, metamethods, 0);
-	if (methods) {
-		lua_createtable(L, 0, count(methods));
-		luaL_setfuncs(L, methods, 0);
-		lua_setfield(L, -2, "__index");
-	}
-	lua_pushvalue(L, -1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, key);
-}
-
-void *vigia__lua_new(lua_State *L, size_t size, const void *key)
-{
-	return new_object(L, size, key, 0);
+	return new_object(L, size, class, 0);
 }
 
 /* What an object keeps is a list in a table of the registry that is weak in its keys, the objects. Lua's own user
@@ -186,9 +180,9 @@ static bool push_list(lua_State *L, int idx)
 	return lua_istable(L, -1);
 }
 
-void *vigia__lua_new_keeping(lua_State *L, size_t size, const void *key, int count)
+void *vigia__lua_new_keeping(lua_State *L, size_t size, const struct vigia__lua_class *class, int count)
 {
-	void *object = new_object(L, size, key, count);
+	void *object = new_object(L, size, class, count);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key);
 	luaL_checktype(L, -1, LUA_TTABLE);
 	lua_pushvalue(L, -2);
@@ -234,15 +228,15 @@ void vigia__lua_keep_by(lua_State *L, int idx)
 	lua_pop(L, 2);
 }
 
-void *vigia__lua_test(lua_State *L, int idx, const void *key)
+void *vigia__lua_test(lua_State *L, int idx, const struct vigia__lua_class *class)
 {
 	if (lua_type(L, idx) != LUA_TUSERDATA) return NULL;
 	size_t len = lua_rawlen(L, idx);
 	char *object = lua_touserdata(L, idx);
-	return len >= sizeof key && memcmp(object + len - sizeof key, &key, sizeof key) == 0 ? object : NULL;
+	return len >= sizeof class && memcmp(object + len - sizeof class, &class, sizeof class) == 0 ? object : NULL;
 }
 
-void *vigia__lua_collected(lua_State *L, const void *key)
+void *vigia__lua_collected(lua_State *L, const struct vigia__lua_class *class)
 {
 #if LUA_VERSION_RELEASE_NUM >= 50404 /* older ones do not tell a finalizer from another call */
 	lua_Debug ar;
@@ -250,13 +244,13 @@ void *vigia__lua_collected(lua_State *L, const void *key)
 	    strcmp(ar.name, "__gc") != 0)
 		return NULL;
 #endif
-	return vigia__lua_test(L, 1, key);
+	return vigia__lua_test(L, 1, class);
 }
 
-void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name)
+void *vigia__lua_check(lua_State *L, int arg, const struct vigia__lua_class *class)
 {
-	void *object = vigia__lua_test(L, arg, key);
-	if (object == NULL) luaL_typeerror(L, arg, name);
+	void *object = vigia__lua_test(L, arg, class);
+	if (object == NULL) luaL_typeerror(L, arg, class->name);
 	return object;
 }
 

@@ -77,15 +77,23 @@ struct vigia__lua *vigia__lua_push_names(lua_State *L);
 
 /* ---- classes ---- */
 
-/* Make a class: a metatable under `name`, and under the address `key`, by which it is found without making a string.
- * Leaves it on the stack. `methods` may be NULL; then __index is one of the metamethods or absent. [-0, +1, m] */
-void vigia__lua_class(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
-                      const luaL_Reg *methods);
+/* A class of userdata, or of tables. Its address is its key in the registry: it is found without making a string. It is
+ * there by its name, too, as luaL_newmetatable makes them. */
+struct vigia__lua_class {
+	const char *name;
+	const luaL_Reg *metamethods, *methods; /* NULL: none. With methods, __index is the table of them. */
+	bool sealed;                           /* getmetatable() gives the name */
+};
+
+/* Its metatable, which is made when it is first asked for. [-0, +1, m] */
+void vigia__lua_push_class(lua_State *L, const struct vigia__lua_class *class);
+/* The same functions for the metatable on top, of a class whose methods are in other files. [-0, +0, m] */
+void vigia__lua_set_methods(lua_State *L, const luaL_Reg *metamethods, const luaL_Reg *methods);
 /* A zeroed userdata of the class on the stack. The class is written behind its bytes as well: debug.setmetatable and
  * what stands in for an object later change what Lua sees of it, never what C takes it for. [-0, +1, m] */
-void *vigia__lua_new(lua_State *L, size_t size, const void *key);
+void *vigia__lua_new(lua_State *L, size_t size, const struct vigia__lua_class *class);
 /* The same, for one that keeps up to `count` values alive: what C points to from it. [-0, +1, m] */
-void *vigia__lua_new_keeping(lua_State *L, size_t size, const void *key, int count);
+void *vigia__lua_new_keeping(lua_State *L, size_t size, const struct vigia__lua_class *class, int count);
 /* The value on top becomes number n, from 1, of what the object at idx keeps. It stays until another takes its place,
  * or as long as the object: debug.setuservalue does not reach it. [-1, +0, -] */
 void vigia__lua_keep(lua_State *L, int idx, int n);
@@ -97,12 +105,12 @@ int vigia__lua_push_kept(lua_State *L, int idx, int n);
 /* The value on top is kept alive as long as the coroutine at idx. [-1, +0, m] */
 void vigia__lua_keep_by(lua_State *L, int idx);
 /* The userdata at idx if it was made of the class, whatever its metatable is by now, else NULL. [-0, +0, -] */
-void *vigia__lua_test(lua_State *L, int idx, const void *key);
+void *vigia__lua_test(lua_State *L, int idx, const struct vigia__lua_class *class);
 /* For a __gc that frees what a call may be using: the argument, if it is the collector that calls and it is of the
  * class. Else NULL: Lua code called it, perhaps in the middle of that call. [-0, +0, -] */
-void *vigia__lua_collected(lua_State *L, const void *key);
+void *vigia__lua_collected(lua_State *L, const struct vigia__lua_class *class);
 /* The same, but raises. [-0, +0, v] */
-void *vigia__lua_check(lua_State *L, int arg, const void *key, const char *name);
+void *vigia__lua_check(lua_State *L, int arg, const struct vigia__lua_class *class);
 
 /* ---- calls that only C makes ---- */
 

@@ -8,6 +8,7 @@
 
 #include "../core/event.h"
 #include "../store/clock.h"
+#include "append.h"
 #include "array.h"
 #include "clock.h"
 #include "coroutine.h"
@@ -144,21 +145,10 @@ int luaopen_vigia_core(lua_State *L)
 		                  VIGIA_VERSION, vigia_version());
 	vigia__tell_init();
 	if (vigia__lua_state_init(L)) {
-		vigia__lua_error_init(L);
-		vigia__lua_iterator_init(L);
-		vigia__lua_options_init(L);
-		vigia__lua_array_init(L);
-		vigia__lua_decode_init(L);
+		vigia__lua_append_init(L);
 		vigia__lua_store_init(L);
-		vigia__lua_reading_init(L);
-		vigia__lua_ndjson_init(L);
-		vigia__lua_coroutine_init(L);
 		vigia__lua_registry_init(L);
-		vigia__lua_watch_init(L);
-		vigia__lua_watcher_init(L);
-		vigia__lua_clock_init(L);
 		vigia__lua_shared(L)->open_module = luaopen_vigia_core;
-		vigia__lua_process_init(L);
 		null_init(L);
 	}
 	luaL_newlib(L, functions);

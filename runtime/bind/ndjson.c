@@ -33,7 +33,7 @@
 #include "options.h"
 #include "store_handle.h"
 
-static const char append_key, dump_key;
+static const struct vigia__lua_class append_class, dump_class;
 
 enum {
 	READ_BYTES = 1 << 18,
@@ -92,10 +92,13 @@ static void append_deinit(struct append *a)
 
 static int append_gc(lua_State *L)
 {
-	struct append *a = vigia__lua_collected(L, &append_key);
+	struct append *a = vigia__lua_collected(L, &append_class);
 	if (a) append_deinit(a);
 	return 0;
 }
+
+static const struct vigia__lua_class append_class = {
+	.name = "vigia.ndjson_append", .metamethods = (const luaL_Reg[]){{"__gc", append_gc}, {NULL, NULL}}};
 
 /* Store all waiting events, or none with an error that names their lines. */
 static int commit(struct append *a, struct vigia_store *store, struct vigia_error *err)
@@ -250,7 +253,7 @@ int vigia__lua_ndjson_append(lua_State *L)
 	              "fd: must be a file descriptor"); /* poll ignores a negative one and would wait for ever */
 	if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
 	lua_settop(L, 3);
-	struct append *a = vigia__lua_new(L, sizeof *a, &append_key);
+	struct append *a = vigia__lua_new(L, sizeof *a, &append_class);
 	a->fd = (int)fd;
 	struct vigia_error err = {0};
 	int rc;
@@ -313,13 +316,16 @@ struct dump {
 
 static int dump_gc(lua_State *L)
 {
-	struct dump *d = vigia__lua_collected(L, &dump_key);
+	struct dump *d = vigia__lua_collected(L, &dump_class);
 	if (d == NULL) return 0;
 	vigia__buf_deinit(&d->out);
 	vigia_batch_free(d->batch);
 	d->batch = NULL;
 	return 0;
 }
+
+static const struct vigia__lua_class dump_class = {.name = "vigia.ndjson_dump",
+                                                   .metamethods = (const luaL_Reg[]){{"__gc", dump_gc}, {NULL, NULL}}};
 
 static const struct vigia__option dump_option_table[] = {
 	{.name = "from", .type = VIGIA_OPTION_SPECIAL},
@@ -434,7 +440,7 @@ int vigia__lua_ndjson_dump(lua_State *L)
 	vigia__lua_check_program(L, "ndjson_dump");
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);
-	struct dump *d = vigia__lua_new(L, sizeof *d, &dump_key);
+	struct dump *d = vigia__lua_new(L, sizeof *d, &dump_class);
 	d->fd = STDOUT_FILENO;
 	vigia__lua_check_options(L, 2, dump_option_table, d, "ndjson_dump", dump_special, d);
 	struct vigia__filter *filter = vigia__lua_check_filter(L, 2);
@@ -463,13 +469,4 @@ int vigia__lua_ndjson_dump(lua_State *L)
 	if (rc < 0) vigia__lua_push_error(L, &err);
 	else lua_pushnil(L);
 	return 3;
-}
-
-void vigia__lua_ndjson_init(lua_State *L)
-{
-	static const luaL_Reg append_metamethods[] = {{"__gc", append_gc}, {NULL, NULL}};
-	static const luaL_Reg dump_metamethods[] = {{"__gc", dump_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.ndjson_append", &append_key, append_metamethods, NULL);
-	vigia__lua_class(L, "vigia.ndjson_dump", &dump_key, dump_metamethods, NULL);
-	lua_pop(L, 2);
 }

@@ -6,7 +6,6 @@
 
 #include <lua.h>
 
-void vigia__lua_ndjson_init(lua_State *L);
 /* core.has_input(fd) -> boolean | nil, err: waits until something can be read, or the input ends (false) */
 int vigia__lua_has_input(lua_State *L);
 /* core.ndjson_append(store, fd, on_progress | nil) -> count, last_seq, err | nil */

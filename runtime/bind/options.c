@@ -16,7 +16,7 @@
 #include "iterator.h"
 #include "lua_state.h"
 
-static const char box_key; /* of a userdata that owns a struct vigia__filter */
+static const struct vigia__lua_class box_class; /* of a userdata that owns a struct vigia__filter */
 
 /* ---- Any table of options ---- */
 
@@ -281,16 +281,19 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, boo
 
 static int box_gc(lua_State *L)
 {
-	struct vigia__filter **box = vigia__lua_collected(L, &box_key);
+	struct vigia__filter **box = vigia__lua_collected(L, &box_class);
 	if (box == NULL) return 0;
 	vigia__filter_free(*box);
 	*box = NULL;
 	return 0;
 }
 
+static const struct vigia__lua_class box_class = {.name = "vigia.filter",
+                                                  .metamethods = (const luaL_Reg[]){{"__gc", box_gc}, {NULL, NULL}}};
+
 struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg)
 {
-	struct vigia__filter **box = vigia__lua_new(L, sizeof *box, &box_key);
+	struct vigia__filter **box = vigia__lua_new(L, sizeof *box, &box_class);
 	struct vigia_filter filter;
 	vigia__lua_push_filter(L, arg, &filter, false);
 	struct vigia_error err;
@@ -298,13 +301,6 @@ struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg)
 	lua_pop(L, 1);
 	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
 	return *box;
-}
-
-void vigia__lua_options_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__gc", box_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.filter", &box_key, metamethods, NULL);
-	lua_pop(L, 1);
 }
 
 /* ---- Options of registry:watch ---- */

@@ -43,7 +43,6 @@ void vigia__lua_push_where(lua_State *L, int arg);
 void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, bool keep);
 /* The same, made for matching; the userdata on the stack owns it. NULL keeps all. [-0, +1, m] */
 struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg);
-void vigia__lua_options_init(lua_State *L);
 
 /* Options of registry:watch at `arg`. `on_error`, if there, is a function. Pushes a userdata that holds out->filter's
  * lists: keep it and the table until the options were used. [-0, +1, v] */

@@ -43,7 +43,7 @@ extern char **environ;
 
 const char *vigia__program;
 
-static const char class_key, message_key;
+static const struct vigia__lua_class process_class, message_class;
 
 enum {
 	LOOK_MS = 20,       /* how often to look at the processor time, and whether it is to be killed */
@@ -73,16 +73,19 @@ struct process {
 
 static int message_gc(lua_State *L)
 {
-	struct vigia__message *message = vigia__lua_collected(L, &message_key);
+	struct vigia__message *message = vigia__lua_collected(L, &message_class);
 	if (message == NULL) return 0;
 	vigia__buf_deinit(&message->out);
 	vigia__buf_deinit(&message->in);
 	return 0;
 }
 
+static const struct vigia__lua_class message_class = {
+	.name = "vigia.message", .metamethods = (const luaL_Reg[]){{"__gc", message_gc}, {NULL, NULL}}};
+
 struct vigia__message *vigia__message_new(lua_State *L)
 {
-	return vigia__lua_new(L, sizeof(struct vigia__message), &message_key);
+	return vigia__lua_new(L, sizeof(struct vigia__message), &message_class);
 }
 
 void vigia__message_encode(lua_State *L, int first, int last, int64_t object_max, struct vigia__message *message)
@@ -219,7 +222,7 @@ static void end(struct process *p)
 
 static struct process *check(lua_State *L)
 {
-	return vigia__lua_check(L, 1, &class_key, "vigia.Process");
+	return vigia__lua_check(L, 1, &process_class);
 }
 
 /* nil and how it ended: "cpu", "memory" for a cap, else a sentence. It is gone then. */
@@ -465,7 +468,7 @@ int vigia__lua_spawn(lua_State *L)
 	snprintf(a.choose, sizeof a.choose, "%d", (int)field(L, "choose"));
 	snprintf(a.libraries, sizeof a.libraries, "%u", (unsigned)field(L, "libraries"));
 	int64_t cpu_ns = field(L, "cpu");
-	struct process *p = vigia__lua_new(L, sizeof *p, &class_key);
+	struct process *p = vigia__lua_new(L, sizeof *p, &process_class);
 	p->pidfd = p->fd = -1;
 	p->cpu_ns = cpu_ns;
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
@@ -502,21 +505,14 @@ int vigia__lua_spawn(lua_State *L)
 	return 2;
 }
 
-void vigia__lua_process_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__gc", process_kill}, {"__close", process_kill}, {NULL, NULL}};
-	static const luaL_Reg methods[] = {
-		{"ask", process_ask},
-		{"answer", process_answer},
-		{"receive", process_receive},
-		{"begin", process_begin},
-		{"pid", process_pid},
-		{"kill", process_kill},
-		{NULL, NULL},
-	};
-	vigia__lua_class(L, "vigia.Process", &class_key, metamethods, methods);
-	lua_pop(L, 1);
-	static const luaL_Reg message_metamethods[] = {{"__gc", message_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.message", &message_key, message_metamethods, NULL);
-	lua_pop(L, 1);
-}
+static const struct vigia__lua_class process_class = {
+	.name = "vigia.Process",
+	.metamethods = (const luaL_Reg[]){{"__gc", process_kill}, {"__close", process_kill}, {NULL, NULL}},
+	.methods = (const luaL_Reg[]){{"ask", process_ask},
+                                  {"answer", process_answer},
+                                  {"receive", process_receive},
+                                  {"begin", process_begin},
+                                  {"pid", process_pid},
+                                  {"kill", process_kill},
+                                  {NULL, NULL}},
+};

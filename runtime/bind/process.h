@@ -67,7 +67,6 @@ void vigia__message_number(struct vigia__message *message, enum vigia__frame_kin
  * is then no table, or the rest cannot be read. [-0, +n, m] */
 int vigia__message_push(lua_State *L, struct vigia__message *message);
 
-void vigia__lua_process_init(lua_State *L);
 /* core.spawn(program, caps, store) -> vigia.Process | nil, message */
 int vigia__lua_spawn(lua_State *L);
 

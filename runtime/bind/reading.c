@@ -29,23 +29,26 @@
 #include "options.h"
 #include "store_handle.h"
 
-static const char batch_key, reading_key;
+static const struct vigia__lua_class batch_class, reading_class;
 
 /* ---- Batches ---- */
 
 static int batch_gc(lua_State *L)
 {
-	struct vigia_batch **box = vigia__lua_collected(L, &batch_key);
+	struct vigia_batch **box = vigia__lua_collected(L, &batch_class);
 	if (box == NULL) return 0;
 	vigia_batch_free(*box);
 	*box = NULL;
 	return 0;
 }
 
+static const struct vigia__lua_class batch_class = {
+	.name = "vigia.batch", .metamethods = (const luaL_Reg[]){{"__gc", batch_gc}, {NULL, NULL}}};
+
 struct vigia_batch *vigia__lua_push_batch(lua_State *L)
 {
 	struct vigia__lua *shared = vigia__lua_shared(L);
-	struct vigia_batch **box = vigia__lua_new(L, sizeof *box, &batch_key);
+	struct vigia_batch **box = vigia__lua_new(L, sizeof *box, &batch_class);
 	*box = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
 	if (*box) (*box)->taken = 0;
@@ -66,7 +69,7 @@ static void give_back(struct vigia__lua *shared, struct vigia_batch **batch)
 
 void vigia__lua_return_batch(lua_State *L, int idx)
 {
-	give_back(vigia__lua_shared(L), vigia__lua_check(L, idx, &batch_key, "vigia.batch"));
+	give_back(vigia__lua_shared(L), vigia__lua_check(L, idx, &batch_class));
 }
 
 /* ---- The request ---- */
@@ -95,7 +98,7 @@ struct reading {
 
 static int reading_gc(lua_State *L)
 {
-	struct reading *r = vigia__lua_collected(L, &reading_key);
+	struct reading *r = vigia__lua_collected(L, &reading_class);
 	if (r == NULL) return 0;
 	vigia__filter_free(r->filter);
 	vigia_batch_free(r->batch);
@@ -103,6 +106,9 @@ static int reading_gc(lua_State *L)
 	r->batch = NULL;
 	return 0;
 }
+
+static const struct vigia__lua_class reading_class = {
+	.name = "vigia.reading", .metamethods = (const luaL_Reg[]){{"__gc", reading_gc}, {NULL, NULL}}};
 
 static const struct vigia__option read_option_table[] = {
 	{.name = "event_iterator", .type = VIGIA_OPTION_SPECIAL, .help = "where to start (default: trim horizon)"},
@@ -143,7 +149,7 @@ static void read_special(lua_State *L, int idx, const char *name, void *ctx, str
 static struct reading *push_reading(lua_State *L, int arg)
 {
 	struct vigia__lua *shared = vigia__lua_shared(L);
-	struct reading *r = vigia__lua_new(L, sizeof *r, &reading_key);
+	struct reading *r = vigia__lua_new(L, sizeof *r, &reading_class);
 	vigia__lua_check_options(L, arg, read_option_table, r, "request", read_special, r);
 	if (!r->timeout_given) r->request.timeout_ns = -1;
 	r->to_end = r->scan == VIGIA_SCAN_END;
@@ -361,7 +367,7 @@ enum { FOREIGN_LOOK_NS = 50000000 };
 static int poll_events(lua_State *L, int status, lua_KContext ctx)
 {
 	struct vigia_store *store = vigia__lua_check_store(L, 1);
-	struct reading *r = vigia__lua_check(L, 3, &reading_key, "vigia.reading");
+	struct reading *r = vigia__lua_check(L, 3, &reading_class);
 	struct lua_handler *running = vigia__lua_running(L);
 	struct vigia_error err = {0};
 	if (vigia__lua_stopping(running)) {
@@ -419,13 +425,4 @@ int vigia__lua_get_events(lua_State *L)
 	if (r->has_where) return search(L, r);
 	int rc = look_blocking(L, store, r, r->request.timeout_ns, &err);
 	return rc < 0 ? fail(L, r, rc, &err) : answer(L, r);
-}
-
-void vigia__lua_reading_init(lua_State *L)
-{
-	static const luaL_Reg batch_metamethods[] = {{"__gc", batch_gc}, {NULL, NULL}};
-	static const luaL_Reg reading_metamethods[] = {{"__gc", reading_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.batch", &batch_key, batch_metamethods, NULL);
-	vigia__lua_class(L, "vigia.reading", &reading_key, reading_metamethods, NULL);
-	lua_pop(L, 2);
 }

@@ -6,7 +6,6 @@
 
 #include "lua_state.h"
 
-void vigia__lua_reading_init(lua_State *L);
 int vigia__lua_get_events(lua_State *L); /* the method */
 /* A batch owned by the userdata it pushes; NULL without memory. Give it back when the events were pushed, or leave it
  * to the collector. [-0, +1, m] */

@@ -31,7 +31,7 @@
 #include "tell.h"
 #include "watch.h"
 
-static const char stopping_key;
+static const struct vigia__lua_class stopping_class = {.name = "vigia.stopping"};
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 /* ---- callbacks ---- */
@@ -117,7 +117,7 @@ int vigia__lua_registry(lua_State *L)
 	if (!in_lua) lua_pushvalue(L, 1); /* 3: the store whose words wake it */
 	else if (vigia__lua_push_host(L, 1, &wrapped) == 2) return 2;
 	if (vigia__lua_check_store(L, 3) == NULL) return vigia__lua_fail_closed(L, 3);
-	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_key, 2); /* 4 */
+	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_class, 2); /* 4 */
 	lua_createtable(L, VIGIA_LUA_REGISTRY_ERROR_TEXT, 0);
 	lua_pushvalue(L, 1);
 	lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_STORE);
@@ -155,7 +155,7 @@ int vigia__lua_registry(lua_State *L)
  * its event comes again. A script's handler in progress is waited for. */
 static int registry_close(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_key, "vigia.Registry");
+	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_class);
 	if (r->registry && r->registry->depth > 0)
 		return luaL_error(L, "a registry cannot be closed from one of its handlers");
 	struct vigia_registry *registry = r->registry;
@@ -186,7 +186,7 @@ static bool may_wait(lua_State *L, const struct lua_handler *h)
 static struct stopping *stopping_new(lua_State *L, int64_t timeout_ns)
 {
 	lua_settop(L, 1);
-	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_key);
+	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_class);
 	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout_ns)};
 	return s;
 }
@@ -212,7 +212,7 @@ static int wait_for_stop(lua_State *L, struct stopping *s, lua_KFunction k)
 
 static struct stopping *waited_for_stop(lua_State *L)
 {
-	struct stopping *s = vigia__lua_check(L, 2, &stopping_key, "vigia.stopping");
+	struct stopping *s = vigia__lua_check(L, 2, &stopping_class);
 	if (s->own) vigia__lua_running(L)->owner->registry->stop_waits--;
 	return s;
 }
@@ -222,7 +222,7 @@ static int close_again(lua_State *L, int status, lua_KContext ctx);
 /* The threads of scripts end first, while other coroutines go on. */
 static int close_waiting(lua_State *L, struct stopping *s)
 {
-	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_key, "vigia.Registry");
+	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_class);
 	bool runs = r->registry && r->registry->depth == 0 && vigia__registry_stop_workers(r->registry);
 	if (runs) {
 		if (vigia__mono_ns() >= s->until_mono_ns && !s->killed) s->killed = vigia__registry_kill(r->registry);
@@ -241,7 +241,7 @@ static int close_again(lua_State *L, int status, lua_KContext ctx)
 
 static int registry_close_method(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_key, "vigia.Registry");
+	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_class);
 	bool runs = r->registry && !r->borrowed && r->registry->depth == 0 && may_wait(L, vigia__lua_running(L)) &&
 	            vigia__registry_stop_workers(r->registry);
 	if (runs) return close_waiting(L, stopping_new(L, VIGIA_END_GRACE_NS));
@@ -257,7 +257,7 @@ static int registry_close_method(lua_State *L)
 
 static int registry_tostring(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_key, "vigia.Registry");
+	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_class);
 	if (r->registry && r->lua_store) {
 		vigia__lua_registry_push_store(L, 1);
 		lua_pushfstring(L, "vigia.Registry: %s", luaL_tolstring(L, -1, NULL));
@@ -346,7 +346,7 @@ static int stop_again(lua_State *L, int status, lua_KContext ctx);
 
 static int stop_waiting(lua_State *L, struct stopping *s)
 {
-	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_key, "vigia.Registry");
+	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_class);
 	struct vigia_error err = {0};
 	int rc = VIGIA_OK;
 	if (r->registry) { /* else it was closed meanwhile, which has stopped it */
@@ -395,6 +395,7 @@ void vigia__lua_registry_init(lua_State *L)
 		{"close", registry_close_method},
 		{NULL, NULL},
 	};
-	vigia__lua_class(L, "vigia.Registry", &vigia__lua_registry_key, metamethods, methods);
+	vigia__lua_push_class(L, &vigia__lua_registry_class);
+	vigia__lua_set_methods(L, metamethods, methods);
 	lua_pop(L, 1);
 }

@@ -6,7 +6,7 @@
 #include "../drive/worker.h"
 #include "lua_state.h"
 
-const char vigia__lua_registry_key;
+const struct vigia__lua_class vigia__lua_registry_class = {.name = "vigia.Registry"};
 
 bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
 {
@@ -22,14 +22,14 @@ bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
 
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
 {
-	struct lua_registry *r = vigia__lua_check(L, arg, &vigia__lua_registry_key, "vigia.Registry");
+	struct lua_registry *r = vigia__lua_check(L, arg, &vigia__lua_registry_class);
 	luaL_argcheck(L, r->registry != NULL, arg, "the registry is closed");
 	return r;
 }
 
 void vigia__lua_registry_push_kept(lua_State *L, int idx)
 {
-	vigia__lua_check(L, idx, &vigia__lua_registry_key, "vigia.Registry");
+	vigia__lua_check(L, idx, &vigia__lua_registry_class);
 	if (vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
 		luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
 }
@@ -76,7 +76,7 @@ void vigia__lua_registry_keep(lua_State *L, struct lua_registry *r, int idx)
 struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry)
 {
 	store_idx = lua_absindex(L, store_idx);
-	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_key, 2);
+	struct lua_registry *r = vigia__lua_new_keeping(L, sizeof *r, &vigia__lua_registry_class, 2);
 	lua_createtable(L, 1, 0);
 	lua_pushvalue(L, store_idx);
 	lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_STORE);

@@ -40,8 +40,7 @@ struct lua_registry {
 		*L; /* the state that drives it now: runs the log function, resumes the handlers; NULL outside of a call */
 };
 
-/* The key of the class vigia.Registry. */
-extern const char vigia__lua_registry_key;
+extern const struct vigia__lua_class vigia__lua_registry_class; /* its methods are in registry.c */
 
 /* The registry at arg; raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);

@@ -736,7 +736,7 @@ int vigia__lua_push_host(lua_State *L, int arg, bool *wrapped)
 		lua_replace(L, top + 1);
 		lua_settop(L, top + 1);
 	}
-	*wrapped = vigia__lua_test(L, -1, &vigia__lua_store_key) != NULL;
+	*wrapped = vigia__lua_test(L, -1, &vigia__lua_store_class) != NULL;
 	if (*wrapped) return 1;
 	lua_settop(L, top);
 	lua_pushcfunction(L, vigia__lua_open);

@@ -47,7 +47,7 @@ int vigia__lua_open(lua_State *L)
 	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
 	vigia__lua_shared(L); /* refuses a state that is closing */
 	size_t size = strlen(path) + 1;
-	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_key, 2);
+	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, 2);
 	memcpy(h->path, path, size);
 	h->serializer = target.serializer;
 	if (h->serializer.functions) {
@@ -450,9 +450,7 @@ void vigia__lua_store_init(lua_State *L)
 		{"close", store_close},
 		{NULL, NULL},
 	};
-	vigia__lua_append_init(L);
-	vigia__lua_cache_init(L);
-	vigia__lua_class(L, vigia__lua_store_class, &vigia__lua_store_key, metamethods, methods);
-	vigia__lua_set_string(L, "__metatable", vigia__lua_store_class);
+	vigia__lua_push_class(L, &vigia__lua_store_class);
+	vigia__lua_set_methods(L, metamethods, methods);
 	lua_pop(L, 1);
 }

@@ -10,12 +10,11 @@
 #include "error.h"
 #include "lua_state.h"
 
-const char vigia__lua_store_key;
-const char vigia__lua_store_class[] = "vigia.Store";
+const struct vigia__lua_class vigia__lua_store_class = {.name = "vigia.Store", .sealed = true};
 
 struct lua_store *vigia__lua_check_handle(lua_State *L, int arg)
 {
-	return vigia__lua_check(L, arg, &vigia__lua_store_key, vigia__lua_store_class);
+	return vigia__lua_check(L, arg, &vigia__lua_store_class);
 }
 
 struct vigia_store *vigia__lua_check_store(lua_State *L, int arg)
@@ -50,7 +49,7 @@ struct lua_cache *vigia__lua_push_cache(lua_State *L, int idx)
 void vigia__lua_push_store(lua_State *L, struct vigia_store *store)
 {
 	size_t size = strlen(store->path) + 1;
-	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_key, 2);
+	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, 2);
 	memcpy(h->path, store->path, size);
 	h->borrowed = true;
 	vigia__store_ref(store);

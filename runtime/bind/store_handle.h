@@ -15,8 +15,7 @@ struct lua_store {
 	char path[];
 };
 
-/* The key of the class, and its name. */
-extern const char vigia__lua_store_key, vigia__lua_store_class[];
+extern const struct vigia__lua_class vigia__lua_store_class; /* its methods are in store.c */
 
 /* The userdata at `arg`, also of a closed store. [-0, +0, v] */
 struct lua_store *vigia__lua_check_handle(lua_State *L, int arg);

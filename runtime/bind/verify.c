@@ -28,7 +28,7 @@
 #include "interrupt.h"
 #include "lua_state.h"
 
-static const char child_key;
+static const struct vigia__lua_class child_class;
 
 /* Processor time for one piece of the file, which takes milliseconds, and for each 64 MiB that an event may have: LMDB
  * may never come back from a damaged page. */
@@ -141,12 +141,15 @@ static int end_child(struct child *child)
 
 static int child_gc(lua_State *L)
 {
-	struct child *child = vigia__lua_check(L, 1, &child_key, "vigia.verify");
+	struct child *child = vigia__lua_check(L, 1, &child_class);
 	child->done = true;
 	if (child->pid > 0) kill(child->pid, SIGKILL);
 	end_child(child);
 	return 0;
 }
+
+static const struct vigia__lua_class child_class = {
+	.name = "vigia.verify", .metamethods = (const luaL_Reg[]){{"__gc", child_gc}, {"__close", child_gc}, {NULL, NULL}}};
 
 /* 1: a record, 0: the end, -1: interrupted or failed. */
 static int next_record(struct child *child, struct record *record)
@@ -178,7 +181,7 @@ static int push(lua_State *L, const char *what, const struct record *record)
 static int next(lua_State *L)
 {
 	static const char *const names[] = {"progress", "damaged", "beside", "done", "unreadable", "failed"};
-	struct child *child = vigia__lua_test(L, lua_upvalueindex(1), &child_key);
+	struct child *child = vigia__lua_test(L, lua_upvalueindex(1), &child_class);
 	struct record record = {0};
 	if (child == NULL || child->done) return 0;
 	int rc = next_record(child, &record);
@@ -208,10 +211,7 @@ int vigia__lua_verify(lua_State *L)
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
 	uint64_t range[3] = {0};
 	for (int i = 0; i < 3; i++) range[i] = (uint64_t)luaL_optinteger(L, 2 + i, 0);
-	static const luaL_Reg metamethods[] = {{"__gc", child_gc}, {"__close", child_gc}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.verify", &child_key, metamethods, NULL);
-	lua_pop(L, 1);
-	struct child *child = vigia__lua_new(L, sizeof *child, &child_key);
+	struct child *child = vigia__lua_new(L, sizeof *child, &child_class);
 	struct vigia_error err = {0};
 	int fds[2];
 	child->fd = -1;

@@ -23,7 +23,7 @@
 #include "tell.h"
 #include "watcher.h"
 
-static const char order_key;
+static const struct vigia__lua_class order_class;
 
 /* ---- scripts ---- */
 
@@ -103,10 +103,13 @@ static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 
 static int free_order(lua_State *L)
 {
-	struct vigia__script_order *order = vigia__lua_collected(L, &order_key);
+	struct vigia__script_order *order = vigia__lua_collected(L, &order_class);
 	if (order) vigia__buf_deinit(&order->bytes);
 	return 0;
 }
+
+static const struct vigia__lua_class order_class = {
+	.name = "vigia.order", .metamethods = (const luaL_Reg[]){{"__gc", free_order}, {NULL, NULL}}};
 
 /* "object.set.x: ..." is at home in the options. */
 static const char *without_object(const char *message)
@@ -136,8 +139,8 @@ static int watch_script(lua_State *L)
 	if (r->lua_store) return fail_script(L, id);
 	struct vigia__script_options options;
 	vigia__lua_check_script_options(L, 4, &options);
-	struct vigia__script_order *order = vigia__lua_new(L, sizeof *order, &order_key); /* 5 */
-	bool endless = options.cpu_limit_ns == INT64_MAX;                                 /* math.huge */
+	struct vigia__script_order *order = vigia__lua_new(L, sizeof *order, &order_class); /* 5 */
+	bool endless = options.cpu_limit_ns == INT64_MAX;                                   /* math.huge */
 	struct vigia__cap_limits limits = {.memory_bytes = options.memory_limit_bytes,
 	                                   .cpu_ns = endless ? 0 : options.cpu_limit_ns,
 	                                   .choose = options.libraries_given,
@@ -270,11 +273,4 @@ int vigia__lua_tell_failures(lua_State *L)
 	vigia__lua_check_program(L, "tell_failures");
 	vigia__lua_check_registry(L, 1)->registry->tell = vigia__tell;
 	return 0;
-}
-
-void vigia__lua_watch_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__gc", free_order}, {NULL, NULL}};
-	vigia__lua_class(L, "vigia.order", &order_key, metamethods, NULL);
-	lua_pop(L, 1);
 }

@@ -6,7 +6,6 @@
 
 #include <lua.h>
 
-void vigia__lua_watch_init(lua_State *L);
 int vigia__lua_watch(lua_State *L); /* the method */
 
 /* core.hold(watcher, boolean), for the command line: a script's watcher that is held handles nothing, however it is

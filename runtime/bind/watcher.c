@@ -20,12 +20,13 @@
 #include "registry_handle.h"
 #include "run.h"
 
-static const char class_key, stopping_key;
+static const struct vigia__lua_class watcher_class;
+static const struct vigia__lua_class stopping_class = {.name = "vigia.stopping"};
 
 /* Raises when the registry is closed. */
 static struct lua_watcher *check_watcher(lua_State *L, int arg)
 {
-	struct lua_watcher *w = vigia__lua_check(L, arg, &class_key, "vigia.Watcher");
+	struct lua_watcher *w = vigia__lua_check(L, arg, &watcher_class);
 	luaL_argcheck(L, w->watcher && w->owner->registry, arg, "the watcher's registry is closed");
 	return w;
 }
@@ -39,7 +40,7 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
 {
 	registry_idx = lua_absindex(L, registry_idx);
 	struct lua_registry *owner = vigia__lua_check_registry(L, registry_idx);
-	struct lua_watcher *w = vigia__lua_new_keeping(L, sizeof *w, &class_key, VIGIA_LUA_WATCHER_LISTS);
+	struct lua_watcher *w = vigia__lua_new_keeping(L, sizeof *w, &watcher_class, VIGIA_LUA_WATCHER_LISTS);
 	w->owner = owner;
 	vigia__lua_check_registry(L, registry_idx); /* again: a finalizer may have closed it since */
 	lua_pushvalue(L, registry_idx);
@@ -221,7 +222,7 @@ static int look(lua_State *L)
 {
 	struct lua_handler *h = vigia__lua_running(L);
 	struct lua_watcher *w = check_watcher(L, 1);
-	struct stopping *s = vigia__lua_check(L, 2, &stopping_key, "vigia.stopping");
+	struct stopping *s = vigia__lua_check(L, 2, &stopping_class);
 	bool own = h->owner == w->owner;
 	if (!own) stop_watcher(L, w, 0); /* a turn: no other code drives that registry meanwhile */
 	bool rests = vigia__watcher_rests(w->watcher);
@@ -244,7 +245,7 @@ static int look(lua_State *L)
 
 static int look_again(lua_State *L, int status, lua_KContext ctx)
 {
-	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
+	struct lua_watcher *w = vigia__lua_check(L, 1, &watcher_class);
 	if (ctx) vigia__lua_running(L)->owner->registry->stop_waits--; /* of its own registry */
 	if (w->owner->registry) return look(L);
 	lua_pushboolean(L, 1); /* closed meanwhile, which stops it */
@@ -263,7 +264,7 @@ static int watcher_stop(lua_State *L)
 		return 1;
 	}
 	lua_settop(L, 1);
-	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_key);
+	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_class);
 	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout)};
 	if (stop_watcher(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
 		lua_pushboolean(L, vigia__watcher_rests(w->watcher));
@@ -276,7 +277,7 @@ static int watcher_stop(lua_State *L)
  * stopped for good, or goes together with its registry. */
 static int watcher_gc(lua_State *L)
 {
-	struct lua_watcher *w = vigia__lua_collected(L, &class_key);
+	struct lua_watcher *w = vigia__lua_collected(L, &watcher_class);
 	if (w == NULL || w->watcher == NULL || w->owner->registry == NULL || w->owner->borrowed) return 0;
 	if (!w->watcher->retired && !w->watcher->detached) return 0;
 	if (w->handler) w->handler->watcher = NULL; /* what a finalizer may still see of a context */
@@ -290,26 +291,22 @@ static int watcher_gc(lua_State *L)
 
 static int watcher_tostring(lua_State *L)
 {
-	struct lua_watcher *w = vigia__lua_check(L, 1, &class_key, "vigia.Watcher");
+	struct lua_watcher *w = vigia__lua_check(L, 1, &watcher_class);
 	if (w->watcher && w->owner->registry) lua_pushfstring(L, "vigia.Watcher: %s", vigia_watcher_id(w->watcher));
 	else lua_pushliteral(L, "vigia.Watcher (closed)");
 	return 1;
 }
 
-void vigia__lua_watcher_init(lua_State *L)
-{
-	static const luaL_Reg metamethods[] = {{"__gc", watcher_gc}, {"__tostring", watcher_tostring}, {NULL, NULL}};
-	static const luaL_Reg methods[] = {
-		{"id", watcher_id},
-		{"stats", watcher_stats},
-		{"checkpoint", watcher_checkpoint},
-		{"seek_to_offset", watcher_seek},
-		{"set_handler", watcher_set_handler},
-		{"reload", watcher_reload},
-		{"start", watcher_start},
-		{"stop", watcher_stop},
-		{NULL, NULL},
-	};
-	vigia__lua_class(L, "vigia.Watcher", &class_key, metamethods, methods);
-	lua_pop(L, 1);
-}
+static const struct vigia__lua_class watcher_class = {
+	.name = "vigia.Watcher",
+	.metamethods = (const luaL_Reg[]){{"__gc", watcher_gc}, {"__tostring", watcher_tostring}, {NULL, NULL}},
+	.methods = (const luaL_Reg[]){{"id", watcher_id},
+                                  {"stats", watcher_stats},
+                                  {"checkpoint", watcher_checkpoint},
+                                  {"seek_to_offset", watcher_seek},
+                                  {"set_handler", watcher_set_handler},
+                                  {"reload", watcher_reload},
+                                  {"start", watcher_start},
+                                  {"stop", watcher_stop},
+                                  {NULL, NULL}},
+};

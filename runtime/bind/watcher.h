@@ -13,7 +13,6 @@ struct lua_watcher {
 	const void *on_error;        /* not NULL: 3 is the function for a handler to come */
 };
 
-void vigia__lua_watcher_init(lua_State *L);
 /* The watcher at arg; raises if there is none, or its registry is closed. [-0, +0, v] */
 struct vigia_watcher *vigia__lua_check_watcher(lua_State *L, int arg);
 /* A watcher's userdata, still empty; keeps the registry at registry_idx alive. [-0, +1, m] */

@@ -100,7 +100,7 @@ static int fuzz_spawn(lua_State *L)
 		lua_pushliteral(L, "there is no second program");
 		return 2;
 	}
-	struct process *p = vigia__lua_new(L, sizeof *p, &class_key);
+	struct process *p = vigia__lua_new(L, sizeof *p, &process_class);
 	p->output = &output;
 	p->fd = fuzz_socket(&wire, &other);
 	p->pidfd = eventfd(1, EFD_CLOEXEC); /* readable, as that of a process that ended */
