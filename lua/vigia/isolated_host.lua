@@ -230,7 +230,7 @@ end
 
 local function event_message(t, event, ctx)
 	return {t = t, seq_num = event.seq_num, timestamp = event.timestamp, operation = event.operation, object_type = event.object_type,
-		attempt = ctx and ctx.attempt}
+		attempt = ctx.attempt}
 end
 
 ---Load a script in a program of its own. Returns what vigia.script.load returns.
@@ -260,28 +260,21 @@ function M.load(path, source, set, given, caps)
 			return ok, stop_problem
 		end
 	end
-	script.handle = function(event, ctx)
-		local ok, handle_problem = isolated:ensure(ctx)
+	-- One message about an event; raises how it failed.
+	local function ask(what, t, event, ctx)
+		local reply, how = isolated:ensure(ctx)
 		local place
-		if ok then
-			ok, handle_problem, place = isolated:request("the handler", ctx, event_message("event", event, ctx), event.object)
+		if reply then
+			reply, how, place = isolated:request(what, ctx, event_message(t, event, ctx), event.object)
 		end
-		if not ok then
-			fail(isolated, handle_problem, place)
-		end
+		return reply or fail(isolated, how, place)
+	end
+	script.handle = function(event, ctx)
+		ask("the handler", "event", event, ctx)
 	end
 	if script.wants then
 		script.options.where = function(event)
-			local ctx = {store = given.store, watcher = watcher, stopping = false}
-			local ok, want_problem = isolated:ensure(ctx)
-			local place
-			if ok then
-				ok, want_problem, place = isolated:request("its filter", ctx, event_message("want", event), event.object)
-			end
-			if not ok then
-				fail(isolated, want_problem, place)
-			end
-			return ok.wanted
+			return ask("its filter", "want", event, {store = given.store, watcher = watcher, stopping = false}).wanted
 		end
 	end
 	return script

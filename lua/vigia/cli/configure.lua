@@ -1,5 +1,6 @@
 -- configure.lua - `vigia configure`: show the settings of a store's file, or change them.
 
+local options = require("vigia.cli.options")
 local util = require("vigia.cli.util")
 
 local M = {}
@@ -16,17 +17,6 @@ function M.define(command)
 end
 
 local UNITS = {KiB = 1 << 10, MiB = 1 << 20, GiB = 1 << 30}
-
-local function settings_table()
-	local by_name, names = {}, {}
-	for _, option in ipairs(require("vigia.core").options("store")) do
-		if option.scope ~= "handle" then
-			by_name[option.name] = option
-			names[#names + 1] = option.name
-		end
-	end
-	return by_name, names
-end
 
 -- A word of the command line as a value of the option's type. What is no such value goes on as it is, for the check to complain of.
 function M.value_of(option, text)
@@ -47,8 +37,11 @@ function M.value_of(option, text)
 end
 
 local function changes_of(words)
-	local by_name, names = settings_table()
-	local changes = {}
+	local by_name, names, changes = {}, {}, {}
+	for i, option in ipairs(options.set("file")) do
+		by_name[option.name] = option
+		names[i] = option.name
+	end
 	for _, word in ipairs(words) do
 		local name, text = word:match("^([^=]*)=(.*)$")
 		if not name then
@@ -66,13 +59,12 @@ end
 local function show(args)
 	local store <close> = util.open_store(args, {readonly = true, create = false})
 	local stats = util.check(store:stats())
-	local _, names = settings_table()
-	for _, name in ipairs(names) do
-		local value = stats[name]
+	for _, option in ipairs(options.set("file")) do
+		local value = stats[option.name]
 		if math.type(value) == "float" then
 			value = ("%.15g"):format(value)
 		end
-		util.write(("%s=%s\n"):format(name, util.printable(tostring(value))))
+		util.write(("%s=%s\n"):format(option.name, util.printable(tostring(value))))
 	end
 	return util.OK
 end

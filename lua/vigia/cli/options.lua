@@ -13,25 +13,27 @@ function M.define(command)
 	command:flag("--json"):description("One JSON object a line instead of a table.")
 end
 
+-- Their titles, and the set of options below each.
 local GROUPS = {
-	{"vigia.open: the handle", "store", handle = true},
-	{"vigia.open: the file", "store", file = true, fixed = true},
-	{"registry:watch", "watch", handle = true},
-	{"registry:watch: a script, beside those", "script", handle = true},
-	{"vigia.registry", "registry", handle = true},
-	{"registry:stop, watcher:stop", "stop", handle = true},
+	{"vigia.open: the handle", "handle"},
+	{"vigia.open: the file", "file"},
+	{"registry:watch", "watch"},
+	{"registry:watch: a script, beside those", "script"},
+	{"vigia.registry", "registry"},
+	{"registry:stop, watcher:stop", "stop"},
 }
 
--- The tables of the guides and the manual page: the kind of options, which scopes of it, and the kind whose options it leaves out.
+-- The sets, of the guides and the manual page, too: the kind of options, which scopes of it, and the kind whose options it leaves out.
 local SETS <const> = {
 	watch = {"watch", handle = true},
 	script = {"script", "watch", handle = true},
 	registry = {"registry", handle = true},
+	stop = {"stop", handle = true},
 	handle = {"store", handle = true},
 	file = {"store", file = true, fixed = true},
 }
 
----The options of one of these tables, in their order.
+---The options of one of these sets, in their order.
 function M.set(name)
 	local list = require("vigia.core").options
 	local set, known, options = assert(SETS[name], name), {}, {}
@@ -77,19 +79,11 @@ local function write_group(title, options)
 end
 
 function M.run(args)
-	local list = require("vigia.core").options
-	local of_watch = {} -- a script's watcher has all of those, too
 	for i, group in ipairs(GROUPS) do
-		local options = {}
-		for _, option in ipairs(list(group[2])) do
-			if group[option.scope] and not (group[2] == "script" and of_watch[option.name]) then
-				options[#options + 1] = option
-				of_watch[option.name] = group[2] == "watch" or of_watch[option.name]
-			end
-		end
+		local options, kind = M.set(group[2]), SETS[group[2]][1]
 		if args.json then
 			for _, o in ipairs(options) do
-				util.write(util.json_object({{"of", group[2]}, {"name", o.name}, {"type", o.type}, {"unit", o.unit},
+				util.write(util.json_object({{"of", kind}, {"name", o.name}, {"type", o.type}, {"unit", o.unit},
 					{"default", o.default}, {"scope", o.scope}, {"choices", o.choices}, {"help", o.help}}), "\n")
 			end
 		else

@@ -1,5 +1,6 @@
 -- stats.lua - `vigia stats`: what is in the store and how it was made.
 
+local options = require("vigia.cli.options")
 local util = require("vigia.cli.util")
 
 local M = {}
@@ -19,10 +20,8 @@ local FIELDS = {
 -- The settings of the file follow, in the order of their table.
 local function fields()
 	local list = table.move(FIELDS, 1, #FIELDS, 1, {})
-	for _, option in ipairs(require("vigia.core").options("store")) do
-		if option.scope ~= "handle" then
-			list[#list + 1] = option.name
-		end
+	for _, option in ipairs(options.set("file")) do
+		list[#list + 1] = option.name
 	end
 	return list
 end
