@@ -61,8 +61,6 @@ int vigia__driver_hold(struct vigia__driver *driver, struct vigia_error *err);
 int vigia__driver_place(struct vigia__driver *driver, struct vigia_error *err);
 /* Own the id, find the position, begin. VIGIA_PENDING: `starting`; call again when its source is ready. */
 int vigia__driver_start(struct vigia__driver *driver, struct vigia_error *err);
-/* Give it an input from outside: STOP or SEEK. */
-void vigia__driver_tell(struct vigia__driver *driver, enum vigia__input_kind kind, uint64_t seq_num);
 /* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is
  * its own from now on, and reads again behind what was handled. No handler may be in progress. */
 void vigia__driver_renew(struct vigia__driver *driver, const struct vigia_watch_options *options,
@@ -114,21 +112,16 @@ void vigia__fetch_deinit(struct vigia__fetch *fetch);
 
 /* ---- registry.c ---- */
 
-struct vigia_watcher *vigia__registry_find(struct vigia_registry *registry, const char *id);
 /* Is the id free? *old is the stopped watcher that has it, NULL if there is none. */
 int vigia__registry_find_free(struct vigia_registry *registry, const char *id, struct vigia_watcher **old,
                               struct vigia_error *err);
 /* Take the watcher in, in the place of the stopped one that had its id. */
 void vigia__registry_add(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_watcher *old);
-/* A detached one was started, and takes its place again. */
-void vigia__registry_attach(struct vigia_watcher *watcher);
 /* Free the retired watchers whose handles were released. Not below a handler or log function: its caller may be
  * among them. */
 void vigia__registry_free_released(struct vigia_registry *registry);
 /* Ephemeral watchers that were asked to stop, and have, leave the registry. */
 void vigia__registry_forget_stopped(struct vigia_registry *registry);
-/* VIGIA_OK, ours filled in, or EINVAL. */
-int vigia__handler_take(struct vigia_handler *ours, const struct vigia_handler *theirs, struct vigia_error *err);
 
 /* ---- listen.c: which wake words a registry waits for ---- */
 

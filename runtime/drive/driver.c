@@ -93,7 +93,8 @@ static int start(struct vigia_watcher *watcher, struct vigia_error *err)
 
 /* ---- from outside ---- */
 
-void vigia__driver_tell(struct vigia__driver *w, enum vigia__input_kind kind, uint64_t seq_num)
+/* Give it an input from outside: STOP or SEEK. */
+static void tell_driver(struct vigia__driver *w, enum vigia__input_kind kind, uint64_t seq_num)
 {
 	if (kind == VIGIA_INPUT_SEEK && w->base.options.ephemeral) { /* where its next start begins */
 		w->start = vigia__iterator_after(seq_num);
@@ -117,7 +118,7 @@ void vigia__driver_tell(struct vigia__driver *w, enum vigia__input_kind kind, ui
 
 static void stop(struct vigia_watcher *watcher)
 {
-	vigia__driver_tell(vigia__driver(watcher), VIGIA_INPUT_STOP, 0);
+	tell_driver(vigia__driver(watcher), VIGIA_INPUT_STOP, 0);
 }
 
 static void replaced(struct vigia_watcher *watcher, const struct vigia_error *err)
@@ -141,7 +142,7 @@ static int seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_er
 		if (rc < 0) return rc;
 		w->owned = true;
 	}
-	vigia__driver_tell(w, VIGIA_INPUT_SEEK, seq_num);
+	tell_driver(w, VIGIA_INPUT_SEEK, seq_num);
 	int rc = vigia__driver_save(w, err);
 	if (rc != VIGIA_PENDING) vigia__driver_disown_at_rest(w);
 	return rc;

@@ -115,7 +115,7 @@ void vigia_watcher_release(struct vigia_watcher *w)
 	vigia__registry_free_released(w->registry);
 }
 
-struct vigia_watcher *vigia__registry_find(struct vigia_registry *registry, const char *id)
+static struct vigia_watcher *find_watcher(struct vigia_registry *registry, const char *id)
 {
 	struct vigia__node *node = vigia__table_first(&registry->ids, vigia__table_hash(id, strlen(id)));
 	while (node && strcmp(((struct vigia_watcher *)node)->id, id) != 0) node = vigia__table_next(node);
@@ -126,7 +126,7 @@ struct vigia_watcher *vigia__registry_find(struct vigia_registry *registry, cons
 int vigia__registry_find_free(struct vigia_registry *registry, const char *id, struct vigia_watcher **old,
                               struct vigia_error *err)
 {
-	*old = vigia__registry_find(registry, id);
+	*old = find_watcher(registry, id);
 	if (*old == NULL || vigia__watcher_state(*old) == VIGIA_STOPPED) return VIGIA_OK;
 	int rc = vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", VIGIA_SHOWN(id));
 	return vigia__error_watcher(err, id, rc);
@@ -163,7 +163,8 @@ static void retire(struct vigia_watcher *w)
 	w->driving->end(w);
 }
 
-void vigia__registry_attach(struct vigia_watcher *w)
+/* A detached one was started, and takes its place again. */
+static void attach_watcher(struct vigia_watcher *w)
 {
 	unlink_from_list(w);
 	w->detached = false;
@@ -231,7 +232,8 @@ static int take_options(struct vigia_watch_options *ours, const struct vigia_wat
 	                           theirs, err);
 }
 
-int vigia__handler_take(struct vigia_handler *ours, const struct vigia_handler *theirs, struct vigia_error *err)
+/* VIGIA_OK, ours filled in, or EINVAL. */
+static int take_handler(struct vigia_handler *ours, const struct vigia_handler *theirs, struct vigia_error *err)
 {
 	int rc =
 		vigia__options_take("vigia_handler", ours, sizeof *ours, offsetof(struct vigia_handler, damaged), theirs, err);
@@ -246,7 +248,7 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	struct vigia_handler own = {0};
 	int rc = vigia__watcher_id_check(watcher_id, watcher_id ? strlen(watcher_id) : 0, err);
 	if (rc == VIGIA_OK) rc = take_options(&taken, options, err);
-	if (rc == VIGIA_OK && handler) rc = vigia__handler_take(&own, handler, err);
+	if (rc == VIGIA_OK && handler) rc = take_handler(&own, handler, err);
 	if (handler) handler = &own;
 	options = &taken;
 	if (rc == VIGIA_OK) rc = check_options(options, registry, err);
@@ -282,7 +284,7 @@ int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handle
 	int rc = VIGIA_OK;
 	if (w->has_handler) rc = vigia__error(err, VIGIA_EHANDLEREXISTS, "watcher '%s' has a handler", VIGIA_SHOWN(w->id));
 	if (rc < 0) return vigia__error_watcher(err, w->id, rc);
-	rc = vigia__handler_take(&ours, handler, err);
+	rc = take_handler(&ours, handler, err);
 	if (rc < 0) return rc;
 	w->handler = ours;
 	w->has_handler = true;
@@ -297,12 +299,12 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 		rc =
 			vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: set_handler() first", VIGIA_SHOWN(w->id));
 	if (rc < 0) return vigia__error_watcher(err, w->id, rc);
-	if (w->detached && vigia__registry_find(w->registry, w->id)) return vigia__watcher_state_error(w, "started", err);
+	if (w->detached && find_watcher(w->registry, w->id)) return vigia__watcher_state_error(w, "started", err);
 	rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
 	w->stop_asked = false;
 	rc = w->driving->start(w, err);
-	if (rc == VIGIA_OK && w->detached) vigia__registry_attach(w);
+	if (rc == VIGIA_OK && w->detached) attach_watcher(w);
 	if (rc == VIGIA_OK) vigia__registry_listen_also(w->registry, w);
 	vigia__registry_ring(w->registry);
 	vigia__store_leave(w->registry->store);
@@ -312,7 +314,7 @@ int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out,
                        struct vigia_error *err)
 {
-	struct vigia_watcher *w = watcher_id ? vigia__registry_find(registry, watcher_id) : NULL;
+	struct vigia_watcher *w = watcher_id ? find_watcher(registry, watcher_id) : NULL;
 	if (w == NULL) {
 		int rc =
 			vigia__error(err, VIGIA_ENOWATCHER, "there is no watcher '%s'", VIGIA_SHOWN(watcher_id ? watcher_id : ""));

@@ -10,7 +10,8 @@
 /* How often a watcher at work asks whether there is new code. */
 enum { LOOK_NS = 100000000 };
 
-void vigia__worker_log_failure(struct vigia__worker *w, const char *what, const char *message)
+/* Log a failure that does not repeat by itself: it is told however soon after another. */
+static void log_failure(struct vigia__worker *w, const char *what, const char *message)
 {
 	struct vigia__limit none = {0};
 	vigia__log_failure(w->registry, &none, VIGIA_LOG_ERROR, "watcher '%s': %s%s", VIGIA_SHOWN(w->id), what, message);
@@ -20,7 +21,7 @@ void vigia__worker_end_job(struct vigia__worker *w)
 {
 	if (!w->begun) return;
 	w->stop_error = (struct vigia_error){0};
-	if (w->job.end(w->job.ctx, &w->stop_error) < 0) vigia__worker_log_failure(w, "", w->stop_error.message);
+	if (w->job.end(w->job.ctx, &w->stop_error) < 0) log_failure(w, "", w->stop_error.message);
 	w->begun = false;
 }
 
@@ -60,7 +61,7 @@ static int take_over(struct vigia__worker *w, struct vigia_error *err)
 		w->job.activate(w->job.ctx);
 		w->begun = w->job.begin(w->job.ctx, w->watcher, &again) == VIGIA_OK;
 		if (!w->begun) {
-			vigia__worker_log_failure(w, "stops: the old code cannot begin again, either: ", again.message);
+			log_failure(w, "stops: the old code cannot begin again, either: ", again.message);
 			vigia_watcher_stop(w->watcher, 0, NULL);
 		}
 	} else {
@@ -80,7 +81,7 @@ int vigia__worker_reload(struct vigia__worker *w, struct vigia_error *err)
 	w->last_reload_error = own;
 	if (rc < 0) {
 		snprintf(w->last_reload_error.watcher_id, sizeof own.watcher_id, "%s", w->id);
-		vigia__worker_log_failure(w, "the new code is not taken over: ", own.message);
+		log_failure(w, "the new code is not taken over: ", own.message);
 	} else {
 		w->reloads++;
 		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs new code", VIGIA_SHOWN(w->id));

@@ -47,8 +47,6 @@ struct vigia__worker {
 
 /* ---- reload.c, on the worker's thread ---- */
 
-/* Log a failure that does not repeat by itself: it is told however soon after another. */
-void vigia__worker_log_failure(struct vigia__worker *worker, const char *what, const char *message);
 /* If the job has begun, end it. */
 void vigia__worker_end_job(struct vigia__worker *worker);
 /* Load the code again and let it take over; whatever fails, the old code goes on. */
