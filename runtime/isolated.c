@@ -224,7 +224,6 @@ static void leave_stopping_to_supervisor(void)
 	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGXFSZ}; /* the last: a write too far only fails */
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
 		struct sigaction before, action = {.sa_handler = pass_over, .sa_flags = SA_RESTART};
-		sigemptyset(&action.sa_mask);
 		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
 			sigaction(numbers[i], &action, NULL);
 	}

@@ -195,10 +195,7 @@ static int signals_start(void)
 	pthread_detach(thread);
 	struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 	struct sigaction pipe_closed = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
-	sigemptyset(&stop.sa_mask);
 	struct sigaction too_large = {.sa_handler = on_file_limit, .sa_flags = SA_RESTART};
-	sigemptyset(&pipe_closed.sa_mask);
-	sigemptyset(&too_large.sa_mask);
 	return handle_unless_ignored(SIGINT, &stop) | handle_unless_ignored(SIGHUP, &stop) |
 	       sigaction(SIGTERM, &stop, NULL) | sigaction(SIGPIPE, &pipe_closed, NULL) |
 	       handle_unless_ignored(SIGXFSZ, &too_large);
@@ -302,11 +299,7 @@ static int run(lua_State *L, void *arg)
 	if (lua_dir == NULL)
 		return luaL_error(
 			L, "the Lua files of vigia are missing: install them in ../share/lua/5.4 beside the folder of the program");
-	lua_getglobal(L, "package");
-	lua_getfield(L, -1, "path");
-	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", lua_dir, lua_dir, lua_tostring(L, -1));
-	lua_setfield(L, -3, "path");
-	lua_pop(L, 2);
+	vigia__lua_add_path(L, lua_dir);
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 	lua_pushcfunction(L, luaopen_vigia_core);
 	lua_setfield(L, -2, "vigia.core");

@@ -13,7 +13,7 @@
 /* ---- what the registry keeps ---- */
 
 /* The table of the watcher. [-0, +1, v] */
-void vigia__lua_answers_push(lua_State *L, const struct lua_answers *s)
+static void push_answers(lua_State *L, const struct lua_answers *s)
 {
 	if (!vigia__lua_push_from(L, s->r->home, 1) || lua_rawgetp(L, -1, s) != LUA_TTABLE)
 		luaL_error(L, "vigia: what the registry keeps was taken away");
@@ -23,7 +23,7 @@ void vigia__lua_answers_push(lua_State *L, const struct lua_answers *s)
 /* [-0, +1, v] */
 void vigia__lua_answers_push_at(lua_State *L, const struct lua_answers *s, int n)
 {
-	vigia__lua_answers_push(L, s);
+	push_answers(L, s);
 	lua_rawgeti(L, -1, n);
 	lua_replace(L, -2);
 }
@@ -31,7 +31,7 @@ void vigia__lua_answers_push_at(lua_State *L, const struct lua_answers *s, int n
 /* [-1, +0, m] */
 void vigia__lua_answers_keep_at(lua_State *L, const struct lua_answers *s, int n)
 {
-	vigia__lua_answers_push(L, s);
+	push_answers(L, s);
 	lua_insert(L, -2);
 	lua_rawseti(L, -2, n);
 	lua_pop(L, 1);
@@ -46,13 +46,6 @@ void vigia__lua_push_lua_store(lua_State *L, const struct lua_registry *r)
 }
 
 /* ---- what a method returns ---- */
-
-static int code_of(const char *name)
-{
-	for (int code = -1; strcmp(vigia_error_name(code), "unknown_error") != 0; code--)
-		if (strcmp(vigia_error_name(code), name) == 0) return code;
-	return VIGIA_EWATCHER;
-}
 
 /* The error value at the top was made into err: it is what Lua code gets in its place, from the call that fails with it
  * and, if it is `lasting`, from the stats. [-1, +0, m] */
@@ -81,7 +74,7 @@ static bool take_error(lua_State *L, int idx, struct vigia_error *err)
 	const char *code = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
 	if (code) {
 		lua_getfield(L, idx, "message");
-		vigia__error(err, code_of(code), "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : code);
+		vigia__error(err, vigia__error_code(code), "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : code);
 		lua_getfield(L, idx, "seq_num");
 		if (lua_isinteger(L, -1)) err->seq_num = (uint64_t)lua_tointeger(L, -1);
 		lua_pop(L, 2);
@@ -155,7 +148,7 @@ bool vigia__lua_answers_push_error(lua_State *L, const struct lua_registry *regi
 	const struct lua_answers *s = watcher ? watcher->source_ctx : NULL;
 	if (watcher && s == NULL) return false;
 	int value = VIGIA_LUA_AT_ERROR, text = VIGIA_LUA_AT_ERROR_TEXT;
-	if (s) vigia__lua_answers_push(L, s);
+	if (s) push_answers(L, s);
 	else {
 		value = VIGIA_LUA_REGISTRY_ERROR;
 		text = VIGIA_LUA_REGISTRY_ERROR_TEXT;

@@ -29,9 +29,7 @@ struct lua_answers {
 	struct vigia_error damage; /* why an event of the batch in hand, its seq_num, could not be decoded; code 0: none */
 };
 
-/* The table. [-0, +1, v] */
-void vigia__lua_answers_push(lua_State *L, const struct lua_answers *answers);
-/* What it has. [-0, +1, v] */
+/* What the table of the watcher has at n. [-0, +1, v] */
 void vigia__lua_answers_push_at(lua_State *L, const struct lua_answers *answers, int n);
 /* [-1, +0, v] */
 void vigia__lua_answers_keep_at(lua_State *L, const struct lua_answers *answers, int n);

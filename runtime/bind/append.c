@@ -84,8 +84,7 @@ struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shar
 
 int vigia__lua_queued(lua_State *L)
 {
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 static int settled(lua_State *L, struct lua_append *append, int idx)

@@ -25,6 +25,5 @@ int vigia__lua_is_array(lua_State *L)
 	luaL_checkany(L, 1);
 	vigia__lua_push_class(L, &vigia__lua_array_class);
 	bool is = lua_istable(L, 1) && lua_getmetatable(L, 1) && lua_rawequal(L, -1, -2);
-	lua_pushboolean(L, is);
-	return 1;
+	return vigia__lua_boolean(L, is);
 }

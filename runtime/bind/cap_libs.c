@@ -20,6 +20,7 @@
 
 #include "cap.h"
 #include "edit.h"
+#include "lua_state.h"
 
 enum { CLOSING_MAX = 8, LOOK_EVERY = 4096 };
 
@@ -180,10 +181,7 @@ static int message_handler(lua_State *L)
 {
 	lua_settop(L, 1);
 	if (vigia__cap_tripped(vigia__cap_here())) return 1; /* the hook raised this: here it could not raise again */
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_insert(L, 1);
-	lua_call(L, 1, 1);
-	return 1;
+	return vigia__lua_call_original(L);
 }
 
 static int finish_xpcall(lua_State *L, int status, lua_KContext ctx)
@@ -215,10 +213,7 @@ static int capped_setmetatable(lua_State *L)
 		if (!lua_isnil(L, -1)) luaL_argerror(L, 2, "__gc cannot be used in a capped script: use __close");
 		lua_pop(L, 1);
 	}
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_insert(L, 1);
-	lua_call(L, lua_gettop(L) - 1, 1);
-	return 1;
+	return vigia__lua_call_original(L);
 }
 
 /* Is the table on top a class of C's, as luaL_newmetatable makes them? [-0, +0, m] */
@@ -265,10 +260,7 @@ static int text_load(lua_State *L, int mode_arg)
 		lua_pushliteral(L, "bytecode is never loaded: the mode must allow text");
 		return 2;
 	}
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_insert(L, 1);
-	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-	return lua_gettop(L);
+	return vigia__lua_call_original(L);
 }
 
 static int capped_load(lua_State *L)
@@ -326,10 +318,7 @@ static int capped_rep(lua_State *L)
 		lua_pushliteral(L, "");
 		return 1;
 	}
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_insert(L, 1);
-	lua_call(L, lua_gettop(L) - 1, 1);
-	return 1;
+	return vigia__lua_call_original(L);
 }
 
 /* t2[to..] = t1[from..last], in the order that an overlap needs; as ltablib.c does it, but it can be stopped. */

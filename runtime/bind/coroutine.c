@@ -239,8 +239,7 @@ static int slept(lua_State *L, int status, lua_KContext until)
 {
 	struct lua_handler *h = vigia__lua_running(L);
 	if (h && vigia__lua_stopping(h) && vigia__lua_now(h) < (int64_t)until) return vigia__lua_fail_stopping(L, h);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx)
@@ -260,8 +259,7 @@ static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 			vigia__error(&err, VIGIA_ESTOPPING, "the watcher is stopping");
 			return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
 		}
-		lua_pushboolean(L, 1);
-		return 1;
+		return vigia__lua_boolean(L, true);
 	}
 	struct vigia__hooks hooks;
 	vigia__hooks_begin(L, &hooks);
@@ -282,8 +280,7 @@ static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 		}
 		if (vigia__hooks_changed(&hooks)) vigia__hooks_run(L, &hooks);
 	}
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 int vigia__lua_sleep(lua_State *L)

@@ -178,7 +178,6 @@ static int signals_start(void)
 	repl.before_fd = vigia__interrupt_fd;
 	vigia__interrupt_fd = repl.level_fd;
 	struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read at the prompt must end */
-	sigemptyset(&action.sa_mask);
 	take_signal(SIGINT, &action, &repl.before_int);
 	take_signal(SIGHUP, &action, &repl.before_hup);
 	sigaction(SIGTERM, &action, &repl.before_term);
@@ -452,8 +451,7 @@ int vigia__lua_edit_start(lua_State *L)
 		if (history && (repl.history = strdup(history)) != NULL) history_read(history);
 		locale_leave(before);
 	}
-	lua_pushboolean(L, repl.edits);
-	return 1;
+	return vigia__lua_boolean(L, repl.edits);
 }
 
 /* Read without editing, byte by byte, so that input which the expression itself reads is not consumed. False: the

@@ -75,24 +75,11 @@ static void push_options(lua_State *L, const char *options)
 	lua_replace(L, -2);
 }
 
-/* A code by its name. */
-static int code_of(const char *name)
-{
-	static const int codes[] = {
-#define X(symbol, number, text, help) number,
-		VIGIA_ERROR_MAP(X)
-#undef X
-	};
-	for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-		if (strcmp(vigia_error_name(codes[i]), name) == 0) return codes[i];
-	return VIGIA_EWATCHER;
-}
-
 /* The vigia.Error at idx as C has it. */
 static int error_from(lua_State *L, int idx, const char *id, struct vigia_error *err)
 {
 	lua_getfield(L, idx, "code");
-	int code = code_of(luaL_optstring(L, -1, ""));
+	int code = vigia__error_code(luaL_optstring(L, -1, ""));
 	lua_getfield(L, idx, "message");
 	lua_getfield(L, idx, "cause");
 	const char *cause = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
@@ -108,12 +95,7 @@ static int watch(lua_State *L, void *arg)
 	lua_pushnil(L); /* 1 */
 	luaL_openlibs(L);
 	char dir[4096];
-	if (find_lua(dir, sizeof dir)) {
-		lua_getglobal(L, "package");
-		lua_getfield(L, -1, "path");
-		lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", dir, dir, lua_tostring(L, -1));
-		lua_setfield(L, -3, "path");
-	}
+	if (find_lua(dir, sizeof dir)) vigia__lua_add_path(L, dir);
 	luaL_requiref(L, "vigia.core", luaopen_vigia_core, 0);
 	lua_settop(L, 1);
 	vigia__lua_push_store(L, r->registry->store);                                  /* 2 */

@@ -75,8 +75,7 @@ int vigia__lua_fail(lua_State *L, int rc, struct vigia_error *err)
 int vigia__lua_done(lua_State *L, int rc, struct vigia_error *err)
 {
 	if (rc < 0) return vigia__lua_fail(L, rc, err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 int vigia__lua_new_error(lua_State *L)

@@ -17,11 +17,14 @@ static int do_nothing(lua_State *L)
 	return 0;
 }
 
-static void note(struct vigia__hooks *hooks)
+static struct vigia__hook hook_of(lua_State *co)
 {
-	hooks->hook = lua_gethook(hooks->main);
-	hooks->mask = lua_gethookmask(hooks->main);
-	hooks->count = lua_gethookcount(hooks->main);
+	return (struct vigia__hook){lua_gethook(co), lua_gethookmask(co), lua_gethookcount(co)};
+}
+
+static void set_hook(lua_State *co, const struct vigia__hook *hook)
+{
+	lua_sethook(co, hook->fn, hook->mask, hook->count);
 }
 
 /* Calls are enough for one that waits for calls; others see instructions and lines of Lua only. [-0, +0, e] */
@@ -40,30 +43,27 @@ static void call_something(lua_State *L, int mask)
 
 void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks)
 {
-	lua_Hook hook = lua_gethook(hooks->main), own = lua_gethook(L);
-	int mask = lua_gethookmask(hooks->main), count = lua_gethookcount(hooks->main);
-	int own_mask = lua_gethookmask(L), own_count = lua_gethookcount(L);
-	if (hook == NULL) {
-		note(hooks);
+	struct vigia__hook hook = hook_of(hooks->main), own = hook_of(L);
+	if (hook.fn == NULL) {
+		hooks->seen = hook;
 		return;
 	}
 	if (L != hooks->main) {
-		lua_sethook(L, hook, mask, count);
+		set_hook(L, &hook);
 		/* It is here that it is heard, and once. In a handler it is heard twice: what this ends is an event, which is
 		 * tried again. */
-		if (vigia__lua_shared(L)->handler == NULL) lua_sethook(hooks->main, hooks->hook, hooks->mask, hooks->count);
+		if (vigia__lua_shared(L)->handler == NULL) set_hook(hooks->main, &hooks->seen);
 	}
-	call_something(L, mask);
-	if (L != hooks->main && lua_gethook(L) == hook) lua_sethook(L, own, own_mask, own_count);
-	note(hooks);
+	call_something(L, hook.mask);
+	if (L != hooks->main && lua_gethook(L) == hook.fn) set_hook(L, &own);
+	hooks->seen = hook_of(hooks->main);
 }
 
 bool vigia__hooks_changed(void *ctx)
 {
 	const struct vigia__hooks *hooks = ctx;
-	lua_Hook hook = lua_gethook(hooks->main);
-	return hook && (hook != hooks->hook || lua_gethookmask(hooks->main) != hooks->mask ||
-	                lua_gethookcount(hooks->main) != hooks->count);
+	const struct vigia__hook hook = hook_of(hooks->main), *seen = &hooks->seen;
+	return hook.fn && (hook.fn != seen->fn || hook.mask != seen->mask || hook.count != seen->count);
 }
 
 void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
@@ -76,9 +76,9 @@ void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
 	hooks->watched =
 		true; /* it lets a handler run only when the thread makes a call it knows: waits must end now and then */
 #endif
-	note(hooks);
+	hooks->seen = hook_of(hooks->main);
 	/* A signal that came while we were called: the interpreter had no instruction since. */
-	if (hooks->hook && (hooks->mask & LUA_MASKCALL) && L == hooks->main) vigia__hooks_run(L, hooks);
+	if (hooks->seen.fn && (hooks->seen.mask & LUA_MASKCALL) && L == hooks->main) vigia__hooks_run(L, hooks);
 }
 
 /* ---- the hook of a coroutine ---- */
@@ -94,7 +94,7 @@ static bool is_ours(lua_State *co)
 
 void vigia__hook_inherit(lua_State *L, lua_State *co, struct vigia__hook *own)
 {
-	*own = (struct vigia__hook){lua_gethook(co), lua_gethookmask(co), lua_gethookcount(co)};
+	*own = hook_of(co);
 	if (own->fn == NULL) return;
 	bool of_lua = false;
 	if (lua_getfield(L, LUA_REGISTRYINDEX, hook_table) == LUA_TTABLE) {
@@ -123,7 +123,7 @@ static int restore(lua_State *L, void *arg)
 		lua_pushnil(L);
 		lua_rawset(L, -3);
 	}
-	lua_sethook(r->co, r->own->fn, r->own->mask, r->own->count);
+	set_hook(r->co, r->own);
 	return 0;
 }
 

@@ -18,12 +18,16 @@
 #include <lua.h>
 #include <stdbool.h>
 
+struct vigia__hook {
+	lua_Hook fn; /* NULL: none */
+	int mask, count;
+};
+
 struct vigia__hooks {
 	lua_State *main;
-	bool watched;  /* signals are the application's; in our program and while a REPL runs they come by interrupt.h, and
-	                  no wait need look */
-	lua_Hook hook; /* as it was when we last looked */
-	int mask, count;
+	bool watched; /* signals are the application's; in our program and while a REPL runs they come by interrupt.h, and
+	                 no wait need look */
+	struct vigia__hook seen; /* as it was when we last looked */
 };
 
 /* [-0, +0, e] */
@@ -34,11 +38,6 @@ bool vigia__hooks_changed(void *ctx);
 void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks);
 
 /* ---- the hook of a coroutine that handlers run in ---- */
-
-struct vigia__hook {
-	lua_Hook fn; /* NULL: none */
-	int mask, count;
-};
 
 /* The coroutine co was just made, and has inherited the hook of L, which made it. A profiler's in C stays; one of
  * debug.sethook is taken away, because it knows only its own coroutine. *own: what is there from now on.

@@ -40,8 +40,7 @@ static int iterator_tostring(lua_State *L)
 static int iterator_eq(lua_State *L)
 {
 	const struct vigia_iterator *a = vigia__lua_test_iterator(L, 1), *b = vigia__lua_test_iterator(L, 2);
-	lua_pushboolean(L, a && b && vigia__iterator_equal(*a, *b));
-	return 1;
+	return vigia__lua_boolean(L, a && b && vigia__iterator_equal(*a, *b));
 }
 
 static int iterator_index(lua_State *L)

@@ -299,6 +299,29 @@ bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg)
 	return good;
 }
 
+void vigia__lua_add_path(lua_State *L, const char *folder)
+{
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "path");
+	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
+	lua_setfield(L, -3, "path");
+	lua_pop(L, 2);
+}
+
+int vigia__lua_call_original(lua_State *L)
+{
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+	return lua_gettop(L);
+}
+
+int vigia__lua_boolean(lua_State *L, bool value)
+{
+	lua_pushboolean(L, value);
+	return 1;
+}
+
 void vigia__lua_set_string(lua_State *L, const char *field, const char *value)
 {
 	lua_pushstring(L, value);
@@ -309,6 +332,11 @@ void vigia__lua_set_integer(lua_State *L, const char *field, uint64_t value)
 {
 	lua_pushinteger(L, (lua_Integer)value);
 	lua_setfield(L, -2, field);
+}
+
+void vigia__lua_set_integers(lua_State *L, const struct vigia__lua_number *numbers)
+{
+	for (; numbers->field; numbers++) vigia__lua_set_integer(L, numbers->field, numbers->value);
 }
 
 /* ---- Arguments ---- */

@@ -122,9 +122,20 @@ int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results,
 /* The same so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
 bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
 
+/* Lua modules are looked for in this folder first. [-0, +0, m] */
+void vigia__lua_add_path(lua_State *L, const char *folder);
+/* Call the original of a function that took its place, upvalue 1, with the same arguments. [-all, +results, e] */
+int vigia__lua_call_original(lua_State *L);
+/* Push it, and return 1: the end of a function of one result. [-0, +1, -] */
+int vigia__lua_boolean(lua_State *L, bool value);
 /* Set a field of the table on top. [-0, +0, m] */
 void vigia__lua_set_string(lua_State *L, const char *field, const char *value);
 void vigia__lua_set_integer(lua_State *L, const char *field, uint64_t value);
+struct vigia__lua_number {
+	const char *field; /* NULL ends a list */
+	uint64_t value;
+};
+void vigia__lua_set_integers(lua_State *L, const struct vigia__lua_number *numbers);
 
 /* ---- arguments ---- */
 

@@ -37,8 +37,7 @@
 
 static int module_interrupted(lua_State *L)
 {
-	lua_pushboolean(L, atomic_load(&vigia__interrupted));
-	return 1;
+	return vigia__lua_boolean(L, atomic_load(&vigia__interrupted));
 }
 
 /* From now on the program is to end when its output goes nowhere. */
@@ -52,14 +51,12 @@ static int module_end_with_output(lua_State *L)
 /* Is that so? */
 static int module_output_gone(lua_State *L)
 {
-	lua_pushboolean(L, vigia__output_gone());
-	return 1;
+	return vigia__lua_boolean(L, vigia__output_gone());
 }
 
 static int module_isatty(lua_State *L)
 {
-	lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
-	return 1;
+	return vigia__lua_boolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
 }
 
 /* Seconds on a clock that never steps; only differences mean something. */

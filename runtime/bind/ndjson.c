@@ -298,8 +298,7 @@ int vigia__lua_has_input(lua_State *L)
 	off_t at = lseek(fd, 0, SEEK_CUR);
 	ssize_t n = at >= 0 ? pread(fd, &byte, 1, at) : ioctl(fd, FIONREAD, &waiting);
 	if (n < 0) return vigia__lua_fail(L, system_error(&err, errno, "cannot read the input"), &err);
-	lua_pushboolean(L, n > 0 || waiting > 0);
-	return 1;
+	return vigia__lua_boolean(L, n > 0 || waiting > 0);
 }
 
 /* ---- Dump ---- */

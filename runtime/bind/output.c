@@ -22,6 +22,7 @@
 #include "../store/clock.h"
 #include "../store/file_limit.h"
 #include "interrupt.h"
+#include "lua_state.h"
 
 enum {
 	MOMENT_NS = 20000000, /* a line this long after the last write is written at once, because its handler may run on
@@ -303,19 +304,10 @@ static bool is_ours(lua_State *L)
 	return stream && stream->closef && stream->f == output_of(L)->file;
 }
 
-/* Call the original, upvalue 1, with the same arguments. */
-static int original(lua_State *L)
-{
-	lua_pushvalue(L, lua_upvalueindex(1));
-	lua_insert(L, 1);
-	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-	return lua_gettop(L);
-}
-
 /* file:flush, io.flush */
 static int flush(lua_State *L)
 {
-	if (!is_ours(L)) return original(L);
+	if (!is_ours(L)) return vigia__lua_call_original(L);
 	int number = vigia__output_flush(output_of(L));
 	errno = number;
 	return luaL_fileresult(L, number == 0, NULL);
@@ -325,7 +317,7 @@ static int flush(lua_State *L)
 static int set_buffer(lua_State *L)
 {
 	static const char *const names[] = {"full", "line", "no", NULL};
-	if (!is_ours(L)) return original(L);
+	if (!is_ours(L)) return vigia__lua_call_original(L);
 	output_of(L)->mode = (enum vigia__output_mode)luaL_checkoption(L, 2, NULL, names);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -335,7 +327,7 @@ static int set_buffer(lua_State *L)
 static int write_first_of_all(lua_State *L)
 {
 	vigia__output_flush(output_of(L));
-	return original(L);
+	return vigia__lua_call_original(L);
 }
 
 static int keep_open(lua_State *L)

@@ -298,8 +298,7 @@ static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind 
 	vigia__message_number(message, kind, kind == VIGIA_FRAME_REQUEST ? ++p->request : p->call, 0);
 	if (!send_bytes(p, message->out.data, message->out.len)) return fail_ended(L, p);
 	vigia__buf_deinit(&message->out);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 /* ask(header, ...): the next request */

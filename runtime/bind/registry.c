@@ -230,8 +230,7 @@ static int close_waiting(lua_State *L, struct stopping *s)
 		return wait_for_stop(L, s, close_again);
 	}
 	registry_close(L);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 static int close_again(lua_State *L, int status, lua_KContext ctx)
@@ -251,8 +250,7 @@ static int registry_close_method(lua_State *L)
 		vigia__lua_drive(L, r, VIGIA_LUA_STOP, NULL, 0, &err);
 	}
 	registry_close(L);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 static int registry_tostring(lua_State *L)
@@ -307,8 +305,7 @@ static int registry_remove(lua_State *L)
 	lua_pushvalue(L, 2);
 	lua_pushnil(L);
 	lua_rawset(L, -3);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 /* ---- driving ---- */
@@ -328,8 +325,7 @@ static int registry_step(lua_State *L)
 	struct vigia_error err = {0};
 	int rc = vigia__lua_drive(L, r, VIGIA_LUA_STEP, NULL, timeout, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_pushboolean(L, rc == VIGIA_OK);
-	return 1;
+	return vigia__lua_boolean(L, rc == VIGIA_OK);
 }
 
 static int registry_pollfd(lua_State *L)
@@ -360,8 +356,7 @@ static int stop_waiting(lua_State *L, struct stopping *s)
 		if (waits) return wait_for_stop(L, s, stop_again);
 	}
 	if (s->killed || rc != VIGIA_OK) return vigia__lua_fail(L, VIGIA_ESTATE, s->killed ? &s->err : &err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 static int stop_again(lua_State *L, int status, lua_KContext ctx)

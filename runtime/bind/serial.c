@@ -346,13 +346,11 @@ int vigia__lua_register_type(lua_State *L)
 	lua_pushvalue(L, 2);
 	lua_rawset(L, 4);
 	shared->has_types = true;
-	lua_pushboolean(L, 1);
-	return 1;
+	return vigia__lua_boolean(L, true);
 }
 
 int vigia__lua_is_type_registered(lua_State *L)
 {
 	vigia__lua_check_type(L, 1, LUA_TSTRING, "name");
-	lua_pushboolean(L, registered(L, 1));
-	return 1;
+	return vigia__lua_boolean(L, registered(L, 1));
 }

@@ -405,19 +405,23 @@ static int store_stats(lua_State *L)
 	vigia__lua_set_string(L, "path", h->path);
 	vigia__lua_set_string(L, "backend", name);
 	set_can(L, can);
-	vigia__lua_set_integer(L, "format", (uint64_t)stats.format);
+	const struct vigia__lua_number numbers[] = {
+		{"format", (uint64_t)stats.format},
+		{"created", (uint64_t)stats.created_at_ns},
+		{"events", stats.events},
+		{"oldest_event_num", stats.oldest},
+		{"latest_event_num", stats.latest},
+		{"last_appended_event_num", appended},
+		{"queued_events", queued},
+		{"file_bytes", stats.file_bytes},
+		{"used_bytes", stats.used_bytes},
+		{"map_bytes", stats.map_bytes},
+		{"readers", stats.readers},
+		{"commits", stats.commits},
+		{NULL, 0},
+	};
+	vigia__lua_set_integers(L, numbers);
 	vigia__lua_set_string(L, "file_id", stats.file_id);
-	vigia__lua_set_integer(L, "created", (uint64_t)stats.created_at_ns);
-	vigia__lua_set_integer(L, "events", stats.events);
-	vigia__lua_set_integer(L, "oldest_event_num", stats.oldest);
-	vigia__lua_set_integer(L, "latest_event_num", stats.latest);
-	vigia__lua_set_integer(L, "last_appended_event_num", appended);
-	vigia__lua_set_integer(L, "queued_events", queued);
-	vigia__lua_set_integer(L, "file_bytes", stats.file_bytes);
-	vigia__lua_set_integer(L, "used_bytes", stats.used_bytes);
-	vigia__lua_set_integer(L, "map_bytes", stats.map_bytes);
-	vigia__lua_set_integer(L, "readers", stats.readers);
-	vigia__lua_set_integer(L, "commits", stats.commits);
 	vigia__lua_set_settings(L, &stats.settings);
 	return 1;
 }

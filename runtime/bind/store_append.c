@@ -237,8 +237,7 @@ int vigia__lua_store_events(lua_State *L)
 	struct vigia_error err = {0};
 	if (h->store == NULL) return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
 	if (count == 0) { /* all of them are stored; there is no number to tell */
-		lua_pushboolean(L, 1);
-		return 1;
+		return vigia__lua_boolean(L, true);
 	}
 	if (h->serializer.functions || h->serializer.strict) {
 		lua_Integer failed = 0;

@@ -82,16 +82,20 @@ static int watcher_stats(lua_State *L)
 		vigia__lua_push_iterator(L, (struct vigia_iterator){VIGIA_AFTER, stats.checkpoint});
 		lua_setfield(L, -2, "checkpoint_iterator");
 	}
-	vigia__lua_set_integer(L, "last_processed_seq_num", stats.last_processed_seq_num);
-	vigia__lua_set_integer(L, "last_processed_event_time", (uint64_t)stats.last_processed_at_ns);
-	vigia__lua_set_integer(L, "last_listen_time", (uint64_t)stats.last_listen_at_ns);
-	vigia__lua_set_integer(L, "lag", stats.lag);
-	vigia__lua_set_integer(L, "processed", stats.processed);
-	vigia__lua_set_integer(L, "failed", stats.failed);
-	vigia__lua_set_integer(L, "retried", stats.retried);
-	vigia__lua_set_integer(L, "skipped", stats.skipped);
-	vigia__lua_set_integer(L, "missed", stats.missed);
-	vigia__lua_set_integer(L, "fetch_errors", stats.fetch_errors);
+	const struct vigia__lua_number numbers[] = {
+		{"last_processed_seq_num", stats.last_processed_seq_num},
+		{"last_processed_event_time", (uint64_t)stats.last_processed_at_ns},
+		{"last_listen_time", (uint64_t)stats.last_listen_at_ns},
+		{"lag", stats.lag},
+		{"processed", stats.processed},
+		{"failed", stats.failed},
+		{"retried", stats.retried},
+		{"skipped", stats.skipped},
+		{"missed", stats.missed},
+		{"fetch_errors", stats.fetch_errors},
+		{NULL, 0},
+	};
+	vigia__lua_set_integers(L, numbers);
 	if (on_thread) vigia__lua_set_integer(L, "reloads", stats.reloads);
 	set_error(L, "last_reload_error", &stats.last_reload_error);
 	set_error(L, "stop_error", &stats.stop_error);
@@ -112,26 +116,25 @@ static int watcher_stats(lua_State *L)
 	return 1;
 }
 
-static int watcher_checkpoint(lua_State *L)
+static int move_watcher(lua_State *L, int (*move)(struct vigia_watcher *watcher, uint64_t n, struct vigia_error *err))
 {
 	struct lua_watcher *w = check_watcher(L, 1);
 	uint64_t n = vigia__lua_check_seq(L, 2, "n");
 	struct vigia_error err = {0};
 	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
-	int rc = vigia_watcher_checkpoint(w->watcher, n, &err);
+	int rc = move(w->watcher, n, &err);
 	vigia__lua_registry_leave(w->owner, before);
 	return vigia__lua_answers_done(L, w->owner, rc, &err);
 }
 
+static int watcher_checkpoint(lua_State *L)
+{
+	return move_watcher(L, vigia_watcher_checkpoint);
+}
+
 static int watcher_seek(lua_State *L)
 {
-	struct lua_watcher *w = check_watcher(L, 1);
-	uint64_t n = vigia__lua_check_seq(L, 2, "n");
-	struct vigia_error err = {0};
-	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
-	int rc = vigia_watcher_seek(w->watcher, n, &err);
-	vigia__lua_registry_leave(w->owner, before);
-	return vigia__lua_answers_done(L, w->owner, rc, &err);
+	return move_watcher(L, vigia_watcher_seek);
 }
 
 static int watcher_reload(lua_State *L)
@@ -239,8 +242,7 @@ static int look(lua_State *L)
 		vigia__lua_await(L, h, 1);
 		return vigia__lua_suspend(L, h, next < s->until_mono_ns ? next : s->until_mono_ns, own, own, look_again);
 	}
-	lua_pushboolean(L, rests && !s->killed);
-	return 1;
+	return vigia__lua_boolean(L, rests && !s->killed);
 }
 
 static int look_again(lua_State *L, int status, lua_KContext ctx)
@@ -260,15 +262,13 @@ static int watcher_stop(lua_State *L)
 	/* A clock that is moved by hand does not end a wait for the time of a stop_watcher. */
 	bool waits = timeout > 0 && vigia__lua_may_suspend(L, h) && h->owner->registry->clock == NULL;
 	if (!waits) {
-		lua_pushboolean(L, stop_watcher(L, w, timeout));
-		return 1;
+		return vigia__lua_boolean(L, stop_watcher(L, w, timeout));
 	}
 	lua_settop(L, 1);
 	struct stopping *s = vigia__lua_new(L, sizeof *s, &stopping_class);
 	*s = (struct stopping){.until_mono_ns = vigia__time_after(NULL, timeout)};
 	if (stop_watcher(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
-		lua_pushboolean(L, vigia__watcher_rests(w->watcher));
-		return 1;
+		return vigia__lua_boolean(L, vigia__watcher_rests(w->watcher));
 	}
 	return look(L);
 }

@@ -106,6 +106,16 @@ const char *vigia_error_name(int code)
 	}
 }
 
+int vigia__error_code(const char *name)
+{
+#define X(symbol, number, text, help) number,
+	static const int codes[] = {VIGIA_ERROR_MAP(X)};
+#undef X
+	for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+		if (strcmp(vigia_error_name(codes[i]), name) == 0) return codes[i];
+	return VIGIA_EWATCHER;
+}
+
 const char *vigia_version(void)
 {
 	return VIGIA_VERSION;

@@ -17,6 +17,8 @@ int vigia__error_caused(struct vigia_error *err, int code, const char *cause, co
 /* Put context before the message: "watcher 'a': " + message. */
 void vigia__error_prefix(struct vigia_error *err, const char *format, ...) VIGIA_PRINTF(2, 3);
 void vigia__error_clear(struct vigia_error *err);
+/* The code of this name, VIGIA_EWATCHER if there is none. */
+int vigia__error_code(const char *name);
 
 /* A watcher's id for a message, with control characters written as \xNN: they could move a terminal's cursor or forge a
  * log line. */
