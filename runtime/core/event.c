@@ -259,21 +259,29 @@ static int read_payload(const uint8_t *at, const uint8_t *end, struct vigia_slic
 	return (size_t)(end - at) == len ? 0 : -1;
 }
 
-int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out)
+/* Read the standard operation or the name of another, and the type. Returns the position behind them, or NULL. */
+static inline const uint8_t *read_names(const uint8_t *bytes, size_t len, struct vigia__head *out)
 {
 	if (len <= VIGIA_HEAD_MIN || bytes[0] != 0x96 || bytes[1] != 0xce || bytes[TIME_TAG_AT] != 0xcf ||
 	    bytes[TIME_AT] & 0x80)
-		return -1;
+		return NULL;
 	const uint8_t *at = bytes + OPERATION_AT, *end = bytes + len;
+	out->standard = (unsigned)(*at - 1) < 3 ? *at : 0;
+	at = out->standard ? at + 1 : read_name(at, end, &out->operation);
+	return at ? read_name(at, end, &out->object_type) : NULL;
+}
+
+int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out)
+{
+	return read_names(bytes, len, out) ? 0 : -1;
+}
+
+int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out)
+{
+	const uint8_t *at = read_names(bytes, len, out), *end = bytes + len;
+	if (at == NULL || at == end) return -1;
 	out->at_ns = (int64_t)load64(bytes + TIME_AT);
-	if ((unsigned)(*at - 1) < 3) {
-		out->standard = *at;
-		out->operation = standard_operations[*at++];
-	} else {
-		out->standard = 0;
-		if (!(at = read_name(at, end, &out->operation))) return -1;
-	}
-	if (!(at = read_name(at, end, &out->object_type)) || at == end) return -1;
+	if (out->standard) out->operation = standard_operations[out->standard];
 	if (*at == 0) {
 		out->serializer = (struct vigia_slice){"", 0};
 		out->object = (struct vigia_slice){(const char *)at + 1, (size_t)(end - at - 1)};

@@ -112,7 +112,7 @@ void vigia__filter_free(struct vigia__filter *filter)
 bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *bytes, size_t len)
 {
 	struct vigia__head head;
-	if (!filter || vigia__event_head(bytes, len, &head) != 0) return true;
+	if (!filter || vigia__event_names(bytes, len, &head) != 0) return true;
 	if (!filter->all_operations) {
 		bool wanted =
 			head.standard ? filter->standard >> head.standard & 1 : names_have(&filter->operations, head.operation);

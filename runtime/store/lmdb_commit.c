@@ -42,7 +42,7 @@ static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct sta
 	int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
 	if (rc != 0) return rc;
 	struct vigia__head head;
-	if (vigia__event_head(bytes, len, &head) == 0) stamp->types |= vigia__wake_bit(head.object_type);
+	if (vigia__event_names(bytes, len, &head) == 0) stamp->types |= vigia__wake_bit(head.object_type);
 	stamp->last = (struct last_record){seq_num, stamp->now_at_ns};
 	return 0;
 }

@@ -145,7 +145,7 @@ static void put_events(struct memory_backend *b, struct vigia__append *request, 
 		uint8_t *bytes = event_in(request, i, &len);
 		struct vigia__head head;
 		vigia__event_stamp(bytes, len, ++b->latest, b->last_at_ns);
-		if (vigia__event_head(bytes, len, &head) == 0) *types |= vigia__wake_bit(head.object_type);
+		if (vigia__event_names(bytes, len, &head) == 0) *types |= vigia__wake_bit(head.object_type);
 		memcpy(b->events[b->first + b->count++].bytes, bytes, len);
 		b->bytes += len;
 	}
