@@ -117,6 +117,14 @@ static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from
 	return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
 }
 
+/* vigia__lmdb_get() of the next one, here for its speed. */
+static inline int next_event(const struct lmdb_backend *b, struct reader *reader, MDB_val *key, MDB_val *value)
+{
+	*value = (MDB_val){0};
+	int rc = mdb_cursor_get(reader->events, key, value, MDB_NEXT);
+	return rc == 0 && !vigia__lmdb_fits(b, key, value) ? MDB_CORRUPTED : rc;
+}
+
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                      struct vigia_error *err)
 {
@@ -146,11 +154,11 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		}
 		scan->looked_at = seq_num;
 		if (copied >= scan->count_max) {
-			rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_NEXT); /* only to see whether there is another */
+			rc = next_event(b, reader, &key, &value); /* only to see whether there is another */
 			break;
 		}
 		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
-		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_NEXT);
+		rc = next_event(b, reader, &key, &value);
 	}
 	vigia__lmdb_read_end(b, reader);
 	scan->at_end = rc == MDB_NOTFOUND;

@@ -20,6 +20,7 @@
 #define VIGIA_STORE_LMDB_PRIVATE_H
 
 #include <lmdb.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "backend.h"
@@ -296,8 +297,28 @@ bool vigia__lmdb_whole(const struct lmdb_backend *b, const MDB_val *value);
 /* The same in a writer's transaction, whose pages may be anywhere in memory: only a value with pages of its own may be
  * longer than a page. */
 bool vigia__lmdb_sane(const struct lmdb_backend *b, const MDB_val *value);
+static inline size_t vigia__lmdb_place_in_page(const struct lmdb_backend *b, const MDB_val *value)
+{
+	return (uintptr_t)value->mv_data & (b->page_bytes - 1);
+}
+/* The same for most values, in a few instructions: replay asks for each event. False: ask vigia__lmdb_whole(). */
+static inline bool vigia__lmdb_in_page(const struct lmdb_backend *b, const MDB_val *value)
+{
+	return value->mv_data && b->pages_aligned && value->mv_size <= b->page_bytes - vigia__lmdb_place_in_page(b, value);
+}
 /* Is this a possible key of an event: a number that still has a successor? */
-bool vigia__lmdb_is_number(const MDB_val *key);
+static inline bool vigia__lmdb_is_number(const MDB_val *key)
+{
+	size_t number;
+	if (key->mv_size != sizeof number) return false;
+	memcpy(&number, key->mv_data, sizeof number);
+	return number > 0 && number < INT64_MAX;
+}
+/* Can this be an event? */
+static inline bool vigia__lmdb_fits(const struct lmdb_backend *b, const MDB_val *key, const MDB_val *value)
+{
+	return vigia__lmdb_is_number(key) && (vigia__lmdb_in_page(b, value) || vigia__lmdb_whole(b, value));
+}
 /* mdb_cursor_get for events in a reader's transaction, with a check of key and value. */
 int vigia__lmdb_get(const struct lmdb_backend *b, MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);
 /* A walk through all keys of a database, which must be in ascending order. */

@@ -27,14 +27,14 @@ static bool fits_its_pages(const struct lmdb_backend *b, const MDB_val *value, s
 /* A value lies inside one page, after its node, or after the header of its own pages. */
 bool vigia__lmdb_whole(const struct lmdb_backend *b, const MDB_val *value)
 {
-	if (value->mv_data == NULL) return false;
-	if (!b->pages_aligned) return vigia__lmdb_sane(b, value);
 	struct page_header header;
 	MDB_envinfo info;
-	size_t at = (uintptr_t)value->mv_data & (b->page_bytes - 1);
-	if (value->mv_size <= b->page_bytes - at) return true;
-	return at == sizeof header && fits_its_pages(b, value, &header) && mdb_env_info(b->env, &info) == 0 &&
-	       header.pgno <= info.me_last_pgno && header.pages <= info.me_last_pgno + 1 - header.pgno;
+	if (vigia__lmdb_in_page(b, value)) return true;
+	if (value->mv_data == NULL) return false;
+	if (!b->pages_aligned) return vigia__lmdb_sane(b, value);
+	return vigia__lmdb_place_in_page(b, value) == sizeof header && fits_its_pages(b, value, &header) &&
+	       mdb_env_info(b->env, &info) == 0 && header.pgno <= info.me_last_pgno &&
+	       header.pages <= info.me_last_pgno + 1 - header.pgno;
 }
 
 bool vigia__lmdb_sane(const struct lmdb_backend *b, const MDB_val *value)
@@ -43,19 +43,11 @@ bool vigia__lmdb_sane(const struct lmdb_backend *b, const MDB_val *value)
 	return value->mv_data && (value->mv_size <= b->page_bytes || fits_its_pages(b, value, &header));
 }
 
-bool vigia__lmdb_is_number(const MDB_val *key)
-{
-	size_t number;
-	if (key->mv_size != sizeof number) return false;
-	memcpy(&number, key->mv_data, sizeof number);
-	return number > 0 && number < INT64_MAX;
-}
-
 int vigia__lmdb_get(const struct lmdb_backend *b, MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
 {
 	*value = (MDB_val){0}; /* LMDB does not set it on a page that claims to hold only keys */
 	int rc = mdb_cursor_get(cursor, key, value, op);
-	return rc == 0 && (!vigia__lmdb_is_number(key) || !vigia__lmdb_whole(b, value)) ? MDB_CORRUPTED : rc;
+	return rc == 0 && !vigia__lmdb_fits(b, key, value) ? MDB_CORRUPTED : rc;
 }
 
 /* Is the key after the previous one, in the database's order? */
