@@ -45,6 +45,7 @@ struct vigia__driver {
 	struct vigia_error last_error;
 	struct vigia_error stop_error; /* why its checkpoint could not be saved when it stopped the last time */
 	int64_t last_listen_at_ns, last_processed_at_ns;
+	int64_t event_at_ns; /* of the event whose handler was called last */
 };
 
 static inline struct vigia__driver *vigia__driver(const struct vigia_watcher *watcher)

@@ -150,20 +150,18 @@ static void name_failure(int rc, struct vigia_error *err)
 /* The handler came to an end, now or after being pending. */
 static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *err)
 {
-	size_t index = w->stepper.index;
 	w->base.pending = false;
 	if (rc == VIGIA_NONE) {
 		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_HANDLED, .dropped = true});
 		return;
 	}
 	if (rc == VIGIA_OK) {
-		const struct vigia__entry *entry = &w->fetch.batch.entries[index];
-		w->last_processed_at_ns = vigia__event_time(w->fetch.batch.bytes.data + entry->offset, entry->len);
+		w->last_processed_at_ns = w->event_at_ns;
 		step_kind(w, VIGIA_INPUT_HANDLED);
 		return;
 	}
 	name_failure(rc, err);
-	err->seq_num = w->fetch.seqs[index];
+	err->seq_num = w->fetch.seqs[w->stepper.index];
 	vigia__driver_keep_error(w, err);
 	uint64_t skipped = w->stepper.skipped, attempt = w->action.attempt;
 	bool permanent = err->code == VIGIA_EDAMAGED || err->code == VIGIA_EDESERIAL;
@@ -198,6 +196,13 @@ static void leave_handler(struct vigia__driver *w, struct vigia_watcher *outer)
 	w->base.registry->current = outer;
 }
 
+/* When the event was stored that the handler knows. */
+static int64_t time_of(const struct vigia__driver *w, size_t index)
+{
+	const struct vigia__entry *entry = &w->fetch.batch.entries[index];
+	return vigia__event_time(w->fetch.batch.bytes.data + entry->offset, entry->len);
+}
+
 static void call_handler(struct vigia__driver *w)
 {
 	struct vigia_error err; /* cleared, not zeroed: its texts are longer than most events */
@@ -213,6 +218,7 @@ static void call_handler(struct vigia__driver *w)
 		leave_handler(w, outer);
 	}
 	if (rc == VIGIA_OK) {
+		w->event_at_ns = known ? time_of(w, w->action.index) : event.at_ns;
 		w->resume_mono_ns = INT64_MAX;
 		w->base.resume_now = w->told_stopping = false;
 		enter_handler(w, &outer);

@@ -106,7 +106,7 @@ static void push(struct vigia__progress_list *list, struct vigia__progress *prog
  * other's change. */
 static void announce(struct vigia__progress_list *list, struct vigia__progress *progress)
 {
-	if (atomic_load(&progress->moved) || atomic_exchange(&progress->moved, true)) return;
+	if (atomic_exchange(&progress->moved, true)) return;
 	atomic_fetch_add(&progress->refs, 1);
 	push(list, progress);
 }
@@ -114,7 +114,7 @@ static void announce(struct vigia__progress_list *list, struct vigia__progress *
 void vigia__progress_move(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done)
 {
 	atomic_store(&progress->done, done);
-	announce(list, progress);
+	if (!atomic_load(&progress->moved)) announce(list, progress);
 }
 
 uint64_t vigia__progress_saved(struct vigia__progress_list *list, struct vigia__progress *progress)
