@@ -192,10 +192,12 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	struct vigia__progress_taken *taken = NULL;
 	struct vigia__append queued = {0};
 	uint64_t stored = 0;
+	bool takes = false;
 	int rc = 0;
 	if (attempt->rest) {
 		rc = vigia__progress_commit_begin(&b->base.progress, &taken);
-		if (vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;
+		takes = vigia__queue_any(queue);
+		if (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;
 		attempt->took = taken || queued.count > 0;
 	}
 	if (rc == 0) rc = find_room(b, attempt, &queued);
@@ -211,7 +213,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 		if (lmdb_is_error(rc)) rc = vigia__lmdb_error(b, rc, "store", err);
 	}
 	if (rc == VIGIA_OK) *types |= stored;
-	if (attempt->rest) vigia__queue_commit_end(queue, &queued, rc);
+	if (takes) vigia__queue_commit_end(queue, &queued, rc);
 	vigia__progress_commit_end(&b->base.progress, taken, rc == VIGIA_OK);
 	if (rc == VIGIA_EUNKNOWN && queued.count > 0) settle_queue(b);
 	return full ? MDB_MAP_FULL : rc;

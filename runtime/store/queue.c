@@ -234,6 +234,11 @@ void vigia__queue_settle(struct vigia__queue *queue, vigia__queue_look_fn look, 
 	pthread_mutex_unlock(&queue->taking);
 }
 
+bool vigia__queue_any(const struct vigia__queue *queue)
+{
+	return atomic_load(&queue->count) > 0;
+}
+
 int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look,
                               void *ctx)
 {

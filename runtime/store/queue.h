@@ -76,6 +76,8 @@ void vigia__queue_has_room(struct vigia__queue *queue);
 enum vigia__queue_seen { VIGIA_SEEN_OTHER, VIGIA_SEEN_STORED, VIGIA_SEEN_REMOVED };
 typedef enum vigia__queue_seen (*vigia__queue_look_fn)(void *ctx, uint64_t seq_num, const void *bytes, size_t len);
 
+/* Is an event queued that is not stored yet? Each of those that were acknowledged before the call counts. */
+bool vigia__queue_any(const struct vigia__queue *queue);
 /* In a commit: take the queued events into *out (count 0: none). `look` finds the outcome of an earlier commit in
  * doubt. 0, or -1 without memory; call commit_end after each call. */
 int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look,
