@@ -268,7 +268,8 @@ static inline const uint8_t *read_names(const uint8_t *bytes, size_t len, struct
 	const uint8_t *at = bytes + OPERATION_AT, *end = bytes + len;
 	out->standard = (unsigned)(*at - 1) < 3 ? *at : 0;
 	at = out->standard ? at + 1 : read_name(at, end, &out->operation);
-	return at ? read_name(at, end, &out->object_type) : NULL;
+	if (at) at = read_name(at, end, &out->object_type);
+	return at && end - at >= 2 ? at : NULL; /* an object follows */
 }
 
 int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out)
@@ -279,7 +280,7 @@ int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out
 int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out)
 {
 	const uint8_t *at = read_names(bytes, len, out), *end = bytes + len;
-	if (at == NULL || at == end) return -1;
+	if (at == NULL) return -1;
 	out->at_ns = (int64_t)load64(bytes + TIME_AT);
 	if (out->standard) out->operation = standard_operations[out->standard];
 	if (*at == 0) {
