@@ -35,7 +35,7 @@
 
 #include "core/stepper.h"
 
-enum { EVENTS_MAX = 80, STEPS_MAX = 150 };
+enum { EVENTS_MAX = 80, STEPS_MAX = 150, TOLD = 100000 /* schedules, at a time */ };
 
 struct world {
 	uint64_t random_state;
@@ -632,10 +632,14 @@ int main(int argc, char **argv)
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 	signal(SIGABRT, on_abort);
 	if (__sanitizer_set_death_callback) __sanitizer_set_death_callback(print_seed);
-	for (uint64_t i = 0; i < count; i++) {
-		current_seed = seed + i;
-		schedule(current_seed);
+	for (uint64_t i = 0; i < count;) {
+		uint64_t first = seed + i, some = count - i < TOLD ? count - i : TOLD;
+		for (uint64_t n = 0; n < some; n++, i++) {
+			current_seed = seed + i;
+			schedule(current_seed);
+		}
+		printf("# simulated watcher: %" PRIu64 " schedules from seed %" PRIu64 "\n", some, first);
+		fflush(stdout);
 	}
-	printf("# simulated watcher: %" PRIu64 " schedules from seed %" PRIu64 "\n", count, seed);
 	return 0;
 }

@@ -110,6 +110,7 @@ static void explore_or_fail(const char *what, int preemptions, void (*begin)(voi
 	long runs = explore_all(preemptions + soak, soak ? 0 : 100000, begin, end);
 	if (explore.wrong) fail_msg("%s: %s, in schedule %s", what, explore.wrong, explore.schedule);
 	print_message("# interleavings: %ld schedules of %s with %d preemptions\n", runs, what, preemptions + soak);
+	fflush(stdout); /* for those who watch the long form, or interrupt it */
 }
 
 static void must_be_found(const char *what, int preemptions, void (*begin)(void), void (*end)(void))

@@ -34,7 +34,14 @@
 #include "states.h"
 #include "workloads.h"
 
-enum { NORMAL_STATES = 4200, LONG_STATES = 150000, STATE_SECONDS = 20, FAILURES_MAX = 3, SEEN_MAX = 1 << 20 };
+enum {
+	NORMAL_STATES = 4200,
+	LONG_STATES = 150000,
+	STATE_SECONDS = 20,
+	FAILURES_MAX = 3,
+	SEEN_MAX = 1 << 20,
+	TOLD_STATES = 500
+};
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SLOWER = 8 };
@@ -232,6 +239,8 @@ struct one {
 struct shared {
 	unsigned next; /* of the plan: what the child looks at, or will */
 	unsigned checked, failed;
+	const char *workload; /* whose states are told, NULL: they are not */
+	unsigned told;        /* of those that were checked */
 	char why[FAILURES_MAX][600];
 	char where[FAILURES_MAX][64];
 };
@@ -258,6 +267,15 @@ static void fail(struct shared *shared, const char *prefix, const struct one *on
 	snprintf(shared->why[i], sizeof shared->why[i], "%s", why);
 }
 
+/* For the table of scripts/test, and for those who watch: how many more were checked. */
+static void tell_states(struct shared *shared, unsigned step)
+{
+	if (shared->workload == NULL || shared->checked < shared->told + step) return;
+	printf("# power loss: %u states of %s\n", shared->checked - shared->told, shared->workload);
+	fflush(stdout);
+	shared->told = shared->checked;
+}
+
 static void check_plan(struct history *h, const struct one *plan, unsigned count, struct shared *shared,
                        const char *prefix, unsigned enough)
 {
@@ -276,6 +294,7 @@ static void check_plan(struct history *h, const struct one *plan, unsigned count
 		alarm(STATE_SECONDS);
 		check_write(state_folder, left, files);
 		shared->checked++;
+		tell_states(shared, TOLD_STATES);
 		if (!check_state(state_folder, facts, one->k % 4 == 1, why, sizeof why)) fail(shared, prefix, one, why);
 	}
 	free(facts);
@@ -352,6 +371,7 @@ static bool explore(const struct workload *workload, const char *plant, unsigned
 		out->failed = 1;
 		return false;
 	}
+	if (tell) shared->workload = workload->name;
 	unsigned count, second_count;
 	struct one *plan = plan_of(h, wanted, &count);
 	check_all(h, plan, count, shared, "", enough);
@@ -374,6 +394,7 @@ static bool explore(const struct workload *workload, const char *plant, unsigned
 		free(second_plan);
 		history_free(second);
 	}
+	tell_states(shared, 1);
 	*out = (struct outcome){shared->checked, shared->failed};
 	for (unsigned i = 0; i < shared->failed && i < FAILURES_MAX && tell; i++)
 		printf("# power %s%s%s%s %s: %s\n", plant[0] ? "--plant " : "", plant, plant[0] ? " " : "", workload->name,
@@ -467,7 +488,7 @@ static int all(const char *only, const char *plant, bool is_long, unsigned wante
 		       outcome.checked);
 		fflush(stdout);
 	}
-	printf("1..%u\n# power loss: %u states, seed %" PRIu64 "\n", number, states, seed);
+	printf("1..%u\n# %u states, seed %" PRIu64 "\n", number, states, seed);
 	return failed > 0;
 }
 
