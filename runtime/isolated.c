@@ -32,7 +32,7 @@ static bool transfer(bool writing, uint8_t *data, size_t len)
 	while (len > 0) {
 		ssize_t n = writing ? write(VIGIA_ISOLATED_SOCKET, data, len) : read(VIGIA_ISOLATED_SOCKET, data, len);
 		if (n == 0 || (n < 0 && errno != EINTR)) return false;
-		if (n < 0) continue;
+		if (n < 0) continue; /* GCOVR_EXCL_LINE: interrupted. */
 		data += n;
 		len -= (size_t)n;
 	}
@@ -195,7 +195,7 @@ static int run(lua_State *L, void *arg)
 	lua_call(L, 1, 1);
 	luaL_newlib(L, channel);
 	lua_call(L, 1, 0);
-	return 0;
+	return 0; /* GCOVR_EXCL_LINE: it is killed before. */
 }
 
 static void limit_memory(int64_t bytes)
@@ -210,7 +210,7 @@ static void limit_memory(int64_t bytes)
 	setrlimit(RLIMIT_DATA, &limit);
 }
 
-static void pass_over(int number)
+static void pass_over(int number) /* GCOVR_EXCL_LINE: a signal for all of its group. */
 {
 }
 
@@ -269,5 +269,5 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 		        lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
 		_exit(EXIT_FAILURE);
 	}
-	_exit(EXIT_SUCCESS);
+	_exit(EXIT_SUCCESS); /* GCOVR_EXCL_LINE: it is killed before. */
 }

@@ -392,6 +392,25 @@ describe("a capped script", function()
 		mentions(err, "`cpu_limit` cannot be set in a script")
 	end)
 
+	it("is told when a coroutine's arguments or results are more than a stack holds, as in Lua [H4q]", function()
+		helper.fill(store, 1)
+		local watcher = assert(registry:watch("a", script [[
+			return {filter = {object_types = {"Job"}}, handle = function(event, ctx)
+				local function many(n) return table.unpack({}, 1, n) end
+				local co = coroutine.create(function(...) coroutine.yield() end)
+				assert(coroutine.resume(co, many(300000)))
+				local good, text = coroutine.resume(co, many(900000))
+				assert(not good and text == "too many arguments to resume", text)
+				local function beside(...)
+					return coroutine.resume(coroutine.create(function() return many(900000) end))
+				end
+				good, text = beside(many(300000))
+				assert(not good and text == "too many results to resume", text)
+			end}]], {memory_limit = 256 * MIB}))
+		settle(registry, watcher)
+		assert.equal(0, watcher:stats().failed, tostring(watcher:stats().last_error))
+	end)
+
 	it("is refused where the system has no timer for it [H4b]", function()
 		if not helper.shell("prlimit --version"):find("util-linux", 1, true) then return helper.pending("prlimit is missing") end
 		local output = helper.run_lua("prlimit --sigpending=0", [[

@@ -184,6 +184,7 @@ describe("the program vigia", function()
 			["an infinity"] = {EVENT:format("-Infinity"), "-Infinity", '{"$float":"-inf"}'},
 			["the keys 1 and 1.0"] = {EVENT:format('{"$map":[[1,2],[1.0,3]]}'), "the same"},
 			["an event too large"] = {EVENT:format('"' .. ("x"):rep(1 << 20) .. '"'), "1048576"},
+			["a line too long"] = {(" "):rep(1 << 24) .. "{}", "longer than 16777216 bytes"},
 		} do
 			it(("stops at a bad line with its number, all before it stored: %s [Z4m]"):format(name), function()
 				local stdin = EVENT:format(1) .. "\n" .. EVENT:format(2) .. "\n" .. case[1] .. "\n" .. EVENT:format(3) .. "\n"

@@ -16,7 +16,9 @@
 static void push_answers(lua_State *L, const struct lua_answers *s)
 {
 	if (!vigia__lua_push_from(L, s->r->home, 1) || lua_rawgetp(L, -1, s) != LUA_TTABLE)
+		/* GCOVR_EXCL_START: Lua code took it away (debug). */
 		luaL_error(L, "vigia: what the registry keeps was taken away");
+	/* GCOVR_EXCL_STOP */
 	lua_replace(L, -2);
 }
 
@@ -153,8 +155,10 @@ bool vigia__lua_answers_push_error(lua_State *L, const struct lua_registry *regi
 		value = VIGIA_LUA_REGISTRY_ERROR;
 		text = VIGIA_LUA_REGISTRY_ERROR_TEXT;
 		if (!vigia__lua_push_from(L, registry->home, 1)) {
+			/* GCOVR_EXCL_START: Lua code took it away (debug). */
 			lua_pop(L, 1);
 			return false;
+			/* GCOVR_EXCL_STOP */
 		}
 	}
 	bool same = lua_rawgeti(L, -1, text) == LUA_TSTRING && strcmp(lua_tostring(L, -1), err->message) == 0;

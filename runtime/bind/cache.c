@@ -93,7 +93,7 @@ bool vigia__lua_cache_has(struct lua_cache *c, uint64_t seq_num)
 static void push_table(lua_State *L, int idx, const struct lua_cache *c)
 {
 	if (vigia__lua_test(L, idx, &cache_class) != c || vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
-		luaL_error(L, "vigia: the cache of the store was replaced");
+		luaL_error(L, "vigia: the cache of the store was replaced"); /* GCOVR_EXCL_LINE: Lua code did that (debug). */
 }
 
 void vigia__lua_cache_push_table(lua_State *L, int idx)
@@ -118,8 +118,10 @@ void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t s
 	} else if (!known) {
 		c->used++;
 	} else {
+		/* GCOVR_EXCL_START: put twice, by a coroutine that waited meanwhile. */
 		leave_ring(c, at);
 		leave_chain(c, at);
+		/* GCOVR_EXCL_STOP */
 	}
 	c->slots[at].seq_num = seq_num;
 	c->slots[at].chain = *bucket(c, seq_num);

@@ -90,8 +90,10 @@ int vigia__cap_stop(lua_State *L)
 static void hook(lua_State *L, lua_Debug *ar)
 {
 	if (!vigia__cap_tripped(here)) {
+		/* GCOVR_EXCL_START: the signal came as the cap was being left. */
 		lua_sethook(L, NULL, 0, 0);
 		return;
+		/* GCOVR_EXCL_STOP */
 	}
 	if (lua_isyieldable(L)) {
 		if (ar->event == LUA_HOOKCOUNT) lua_yield(L, 0); /* takes place when the hook returns */
@@ -307,8 +309,10 @@ int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__nurser
 		good = lua_pcall(cap->L, 0, 0, 0) == LUA_OK;
 	}
 	if (!good) {
+		/* GCOVR_EXCL_START: the first allocations of a state fail. */
 		vigia__cap_close(cap);
 		return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
+		/* GCOVR_EXCL_STOP */
 	}
 	*out = cap;
 	*L = cap->L;

@@ -149,10 +149,16 @@ static int decode_value(struct decoder *d, int depth, struct vigia_error *err)
 		break;
 	case VIGIA_TOKEN_ARRAY:
 	case VIGIA_TOKEN_MAP:
-		if (depth == VIGIA_DEPTH_MAX)
+		if (depth == VIGIA_DEPTH_MAX) {
+			/* GCOVR_EXCL_START: none such is stored. */
 			return vigia__error(err, VIGIA_EDESERIAL, "nested deeper than %d levels", VIGIA_DEPTH_MAX);
-		if (!vigia__lua_has_levels(d->L, depth))
+			/* GCOVR_EXCL_STOP */
+		}
+		if (!vigia__lua_has_levels(d->L, depth)) {
+			/* GCOVR_EXCL_START: the stack cannot grow. */
 			return vigia__error(err, VIGIA_ENOMEM, "not enough memory for an object");
+			/* GCOVR_EXCL_STOP */
+		}
 		return token.kind == VIGIA_TOKEN_ARRAY ? decode_array(d, token.count, depth + 1, err)
 		                                       : decode_map(d, token.count, depth + 1, err);
 	}

@@ -79,11 +79,13 @@ static void raise_interrupted(lua_State *L, lua_Debug *ar)
 }
 
 /* Do what the signal would do by default. */
+/* GCOVR_EXCL_START: ends the process, whose counters are lost. */
 static void end_by(int signo)
 {
 	signal(signo, SIG_DFL);
 	raise(signo);
 }
+/* GCOVR_EXCL_STOP */
 
 static void arm(lua_State *L)
 {
@@ -105,9 +107,11 @@ static void on_signal(int signo)
 	int before = errno;
 	uint64_t one = 1;
 	if (!pthread_equal(pthread_self(), repl.owner)) { /* never touch the hooks of another thread */
+		/* GCOVR_EXCL_START: the system gave it to another thread. */
 		pthread_kill(repl.owner, signo);
 		errno = before;
 		return;
+		/* GCOVR_EXCL_STOP */
 	}
 	if (signo != SIGINT && atomic_exchange(&repl.terminated, true) && signo == SIGTERM) end_by(signo);
 	/* A C function that does not return to Lua notices neither hook nor flag: repeated Ctrl-C ends the process. */
@@ -170,10 +174,12 @@ static int signals_start(void)
 	bool open = repl.level_fd >= 0 && repl.edge_fd >= 0 && repl.line_fd >= 0;
 	int rc = open ? vigia__thread_start(&repl.thread, 0, tell_waiters, NULL) : errno;
 	if (rc != 0) {
+		/* GCOVR_EXCL_START: no descriptors, or no thread. */
 		close(repl.level_fd);
 		close(repl.edge_fd);
 		close(repl.line_fd);
 		return rc;
+		/* GCOVR_EXCL_STOP */
 	}
 	repl.before_fd = vigia__interrupt_fd;
 	vigia__interrupt_fd = repl.level_fd;
@@ -228,7 +234,7 @@ static bool load(void)
 	if (flags < 0) return false;
 	void *handle = dlopen("libedit.so.2", flags);
 	if (handle == NULL) handle = dlopen("libedit.so.0", flags); /* its name on other systems */
-	if (handle == NULL) return false;
+	if (handle == NULL) return false;                           /* GCOVR_EXCL_LINE: libedit is there. */
 	struct {
 		void **to;
 		const char *name;
@@ -248,8 +254,10 @@ static bool load(void)
 	for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
 		*symbols[i].to = dlsym(handle, symbols[i].name);
 		if (*symbols[i].to == NULL) {
+			/* GCOVR_EXCL_START: another library of that name. */
 			dlclose(handle);
 			return false;
+			/* GCOVR_EXCL_STOP */
 		}
 	}
 	lib.handle = handle;
@@ -462,7 +470,9 @@ static bool read_plain(lua_State *L, const char *prompt)
 	fflush(stdout);
 	/* Show the prompt to a user only: redirected output holds nothing but values. */
 	if (isatty(STDIN_FILENO) &&
+	    /* GCOVR_EXCL_START: a terminal, and no libedit. */
 	    write(isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO, prompt, strlen(prompt)) < 0)
+		/* GCOVR_EXCL_STOP */
 		return false;
 	luaL_buffinit(L, &line);
 	bool any = false;
@@ -501,8 +511,10 @@ int vigia__lua_edit_line(lua_State *L)
 	locale_leave(before);
 	words_free();
 	if (line && repl.cut_off) {
+		/* GCOVR_EXCL_START: Ctrl-C just as the line was entered. */
 		free(line);
 		line = NULL;
+		/* GCOVR_EXCL_STOP */
 	}
 	if (line) {
 		if (line[0]) {

@@ -122,7 +122,9 @@ int vigia_registry_watch_script(struct vigia_registry *registry, const char *wat
 	struct request request = {.registry = registry, .id = watcher_id, .script = script, .options = options, .err = err};
 	int status = vigia__lua_pcall(L, watch, &request, 0, 0);
 	if (status == LUA_ERRMEM) {
+		/* GCOVR_EXCL_START: in the state's first allocations. */
 		request.rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
+		/* GCOVR_EXCL_STOP */
 	} else if (status != LUA_OK) {
 		const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text";
 		request.rc =

@@ -39,6 +39,7 @@ static const struct kept *find_module(const char *name, const char *path)
 	return kept;
 }
 
+/* GCOVR_EXCL_START: want of memory. */
 static void free_kept(struct kept *kept)
 {
 	vigia__free((char *)kept->name);
@@ -47,6 +48,7 @@ static void free_kept(struct kept *kept)
 	vigia__buf_deinit(&kept->code);
 	vigia__free(kept);
 }
+/* GCOVR_EXCL_STOP */
 
 static int add_piece(lua_State *L, const void *piece, size_t size, void *buf)
 {
@@ -72,9 +74,9 @@ static void keep_module(lua_State *L, const char *name, const char *path, const 
 				;
 			return;
 		}
-		free_kept(kept);
+		free_kept(kept); /* GCOVR_EXCL_LINE: want of memory. */
 	}
-	atomic_fetch_sub(&count, 1);
+	atomic_fetch_sub(&count, 1); /* GCOVR_EXCL_LINE: want of memory. */
 }
 
 /* package.searchers[2] of a state that no script's code has seen. Upvalue 1: Lua's own, 2: the table package. */

@@ -186,8 +186,10 @@ void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vi
 		return;
 	}
 	if (!lua_checkstack(L, 8)) {
+		/* GCOVR_EXCL_START: a stack of a million values. */
 		vigia__problem(problems, "%s: the stack is full", name);
 		return;
+		/* GCOVR_EXCL_STOP */
 	}
 	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
 		const char *list = name_at(L, name, problems);

@@ -55,13 +55,13 @@ static bool give_up(struct vigia__output *o, int waited_ms)
 
 static int lock(struct vigia__output *o)
 {
-	for (int waited_ms = 0;; waited_ms += LOOK_MS) {
+	for (int waited_ms = 0;; waited_ms += LOOK_MS) { /* GCOVR_EXCL_LINE: another thread writes for long. */
 		struct timespec until;
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_nsec += LOOK_MS * 1000000;
 		if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
 		if (pthread_mutex_timedlock(&mutex, &until) == 0) return 0;
-		if (give_up(o, waited_ms)) return ECANCELED;
+		if (give_up(o, waited_ms)) return ECANCELED; /* GCOVR_EXCL_LINE: another thread writes for long. */
 	}
 }
 
@@ -211,7 +211,7 @@ int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
 	bool line = len > 0 && ((const char *)bytes)[len - 1] == '\n';
 	if (o->mode == VIGIA_OUTPUT_AT_ONCE) write_out(o, o->buf.len);
 	else if (o->mode == VIGIA_OUTPUT_LINE
-	             ? memchr(bytes, '\n', len) != NULL
+	             ? memchr(bytes, '\n', len) != NULL /* GCOVR_EXCL_LINE: a terminal. */
 	             : o->buf.len >= LARGE || (line && vigia__coarse_ns() - o->written_ns >= MOMENT_NS))
 		flush_lines(o);
 	return 0; /* what could not be written is kept; the flush at the end returns the error */

@@ -207,8 +207,10 @@ static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, st
 	int64_t start = vigia__mono_ns(), until = timeout_ns > INT64_MAX - start ? INT64_MAX : start + timeout_ns;
 	for (;;) {
 		if (store == NULL) { /* the hook closed it: no events, and the position reached (contract S6) */
+			/* GCOVR_EXCL_START: closed by a hook, between two waits. */
 			vigia__batch_clear(r->batch);
 			return VIGIA_OK;
+			/* GCOVR_EXCL_STOP */
 		}
 		struct vigia_read request = r->request;
 		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};

@@ -30,8 +30,11 @@ struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
 void vigia__lua_registry_push_kept(lua_State *L, int idx)
 {
 	vigia__lua_check(L, idx, &vigia__lua_registry_class);
-	if (vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE)
+	if (vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE) {
+		/* GCOVR_EXCL_START: Lua code took it away (debug). */
 		luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
+		/* GCOVR_EXCL_STOP */
+	}
 }
 
 void vigia__lua_registry_push_store(lua_State *L, int idx)

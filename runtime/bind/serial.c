@@ -73,7 +73,7 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 	size_t len = 0;
 	const char *name = NULL;
 	if (!lua_checkstack(L, 6)) {
-		vigia__problem(problems, "serializer: the stack is full");
+		vigia__problem(problems, "serializer: the stack is full"); /* GCOVR_EXCL_LINE: a stack of a million values. */
 		return;
 	}
 	if (lua_type(L, idx) == LUA_TSTRING) {
@@ -183,8 +183,11 @@ int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_i
 		                    "vigia.register_type",
 		                    lua_tostring(L, type_idx));
 	if (!s->functions) return VIGIA_OK;
-	if (!push_function(L, store_idx, MARSHAL))
+	if (!push_function(L, store_idx, MARSHAL)) {
+		/* GCOVR_EXCL_START: Lua code did that (debug). */
 		return vigia__error(err, VIGIA_ESERIAL, "the serializer's functions were replaced");
+		/* GCOVR_EXCL_STOP */
+	}
 	lua_pushvalue(L, obj_idx);
 	lua_pushvalue(L, op_idx);
 	lua_pushvalue(L, type_idx);
@@ -274,7 +277,7 @@ int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct 
 		                  payload.len, (long long)size_max);
 	size_t at = buf->len - 1;
 	if (rc == 0 && vigia__event_payload(buf, at, store->serializer, payload.data, payload.len) != 0)
-		rc = vigia__no_memory(err);
+		rc = vigia__no_memory(err); /* GCOVR_EXCL_LINE: an allocation fails. */
 	if (rc == 0) rc = vigia__event_end(buf, start, size_max, err);
 	if (rc != 0) buf->len = start;
 	return rc;

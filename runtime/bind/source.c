@@ -107,8 +107,10 @@ static int ask(struct question *q)
 	int top = lua_gettop(L);
 	struct vigia__in_source before = vigia__source_enter(s->a.watcher);
 	if (vigia__lua_pcall(L, ask_method, q, 0, 0) != LUA_OK) {
+		/* GCOVR_EXCL_START: want of memory. */
 		bool text = lua_type(L, -1) == LUA_TSTRING;
 		q->rc = vigia__error(q->err, VIGIA_EWATCHER, "%s: %s", q->method, text ? lua_tostring(L, -1) : "it failed");
+		/* GCOVR_EXCL_STOP */
 	}
 	vigia__source_leave(s->a.watcher, before);
 	lua_settop(L, top);
@@ -380,9 +382,11 @@ static int resume_call(void *ctx, bool stopping, int64_t *resume_mono_ns)
 	struct lua_handler *h = ctx;
 	struct lua_call *call = h->call;
 	if (call == NULL) {
+		/* GCOVR_EXCL_START: cancelled in the very round in which it was resumed. */
 		vigia__lua_coroutine_close(h);
 		vigia__lua_protected(h->owner->L, vigia__lua_task_forget, h);
 		return VIGIA_OK;
+		/* GCOVR_EXCL_STOP */
 	}
 	if (vigia__lua_task_waits(h, h->cancelled, resume_mono_ns)) return VIGIA_PENDING;
 	advance(call, resume_mono_ns);
@@ -409,7 +413,9 @@ static int begin(struct lua_call *call, struct vigia_error *err)
 	if (L == NULL) return vigia__error(err, VIGIA_ECLOSED, "the registry is closed");
 	h->cancelled = h->told_stopping = h->stopping = false;
 	if (!vigia__lua_coroutine_ready(h) || !vigia__lua_protected(L, push_run_call, h))
+		/* GCOVR_EXCL_START: a coroutine's. */
 		return vigia__error(err, VIGIA_ENOMEM, "not enough memory to call the store");
+	/* GCOVR_EXCL_STOP */
 	vigia__error_clear(&call->err);
 	call->state = CALL_RUNS;
 	h->begins = true;
@@ -419,8 +425,10 @@ static int begin(struct lua_call *call, struct vigia_error *err)
 	if (call->state != CALL_RUNS) return VIGIA_OK;
 	int rc = vigia__registry_spawn(call->source->a.r->registry, resume_call, h, first > 0 ? first : 1, err);
 	if (rc < 0) {
+		/* GCOVR_EXCL_START: want of memory. */
 		vigia__lua_coroutine_close(h);
 		call->state = CALL_NONE;
+		/* GCOVR_EXCL_STOP */
 	}
 	return rc;
 }
@@ -452,8 +460,11 @@ static void make_call(lua_State *L, struct lua_source *s, struct lua_call *call)
 static int make_source(lua_State *L, void *arg)
 {
 	struct lua_source *s = arg;
-	if (!vigia__lua_push_from(L, s->a.r->home, 1))
+	if (!vigia__lua_push_from(L, s->a.r->home, 1)) {
+		/* GCOVR_EXCL_START: Lua code took it away (debug). */
 		return luaL_error(L, "vigia: what the registry keeps was taken away");
+		/* GCOVR_EXCL_STOP */
+	}
 	s->shared = vigia__lua_shared(L);
 	make_call(L, s, &s->fetch);
 	make_call(L, s, &s->saver);
@@ -522,10 +533,12 @@ static struct lua_source *source_of(struct vigia_watcher *watcher, struct vigia_
 		s->a.r = r;
 		watcher->source_ctx = s;
 		if (vigia__lua_protected(r->L, make_source, s)) return s;
-		forget(watcher);
+		forget(watcher); /* GCOVR_EXCL_LINE: want of memory. */
 	}
+	/* GCOVR_EXCL_START: want of memory. */
 	vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(watcher->id));
 	return NULL;
+	/* GCOVR_EXCL_STOP */
 }
 
 static int look(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,

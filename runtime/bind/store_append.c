@@ -60,7 +60,9 @@ static void check_conditions(lua_State *L, int arg, struct conditions *out)
 	struct vigia_error err;
 	if (lua_type(L, arg) == LUA_TSTRING) out->key.data = lua_tolstring(L, arg, &out->key.len);
 	if (lua_type(L, arg) != LUA_TSTRING || vigia__append_key_check(out->key, &err) < 0)
+		/* GCOVR_EXCL_START: by a metamethod or a finalizer. */
 		luaL_argerror(L, arg, "options: key was changed meanwhile");
+	/* GCOVR_EXCL_STOP */
 }
 
 static void set_conditions(struct vigia__append *request, const struct conditions *conditions,

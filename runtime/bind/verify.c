@@ -58,7 +58,7 @@ static void send_record(int fd, enum kind kind, uint64_t a, uint64_t b, uint64_t
 	struct record record = {.kind = kind, .numbers = {a, b, c}};
 	snprintf(record.text, sizeof record.text, "%s", text);
 	while (write(fd, &record, sizeof record) < 0)
-		if (errno != EINTR) _Exit(1); /* of the child: the reader is gone */
+		if (errno != EINTR) _Exit(1); /* GCOVR_EXCL_LINE: in the child, whose reader is gone. */
 }
 
 static void found(void *ctx, uint64_t seq_num, const char *text)
@@ -163,7 +163,7 @@ static int next_record(struct child *child, struct record *record)
 		ssize_t n = read(child->fd, (char *)record + have, sizeof *record - have);
 		if (n == 0) return 0;
 		if (n > 0) have += (size_t)n;
-		else if (errno != EINTR) return -1;
+		else if (errno != EINTR) return -1; /* GCOVR_EXCL_LINE: an interrupt. */
 	}
 	return 1;
 }
@@ -192,9 +192,11 @@ static int next(lua_State *L)
 	}
 	child->done = true;
 	if (rc < 0) {
+		/* GCOVR_EXCL_START: an interrupt. */
 		kill(child->pid, SIGKILL);
 		end_child(child);
 		return push(L, "interrupted", &record);
+		/* GCOVR_EXCL_STOP */
 	}
 	int status = end_child(child);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
@@ -227,9 +229,11 @@ int vigia__lua_verify(lua_State *L)
 		errno = number;
 	}
 	if (child->fd < 0 || child->pid < 0) {
+		/* GCOVR_EXCL_START: no process, no descriptor. */
 		child->pid = 0;
 		vigia__error_caused(&err, VIGIA_EIO, strerror(errno), "cannot start a process to verify in");
 		return vigia__lua_fail(L, VIGIA_EIO, &err);
+		/* GCOVR_EXCL_STOP */
 	}
 	int self = lua_gettop(L);
 	lua_pushvalue(L, self);

@@ -75,10 +75,12 @@ static void push_new_order(lua_State *L)
 	static const char *const names[] = {"path", "cpath"};
 	for (int i = 0; i < 2; i++) {
 		if (lua_istable(L, -1)) lua_getfield(L, -1, names[i]);
-		else lua_pushnil(L);
+		else lua_pushnil(L); /* GCOVR_EXCL_LINE: package was taken away. */
 		if (lua_type(L, -1) != LUA_TSTRING) {
+			/* GCOVR_EXCL_START: package.path was taken away. */
 			lua_pop(L, 1);
 			lua_pushliteral(L, "");
+			/* GCOVR_EXCL_STOP */
 		}
 		lua_setfield(L, -4, names[i]);
 	}

@@ -247,13 +247,17 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 		/* Another process used pages beyond this map before we got the lock. */
 		if (rc == MDB_MAP_RESIZED && tries < ALONE_TRIES) continue;
 		if (rc == MDB_PANIC && tries < ALONE_TRIES) {
+			/* GCOVR_EXCL_START: the environment was lost between two tries. */
 			rc = vigia__lmdb_reopen(b, err);
 			if (rc < 0) return rc;
 			continue;
+			/* GCOVR_EXCL_STOP */
 		}
 		bool no_space = rc == ENOMEM && !claimed && b->map_grows; /* the reason why the map is full */
 		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped) || no_space)
+			/* GCOVR_EXCL_START: another process enlarges the file all the time. */
 			return vigia__lmdb_error(b, refused, "store", err);
+		/* GCOVR_EXCL_STOP */
 		return vigia__lmdb_error(b, rc, "begin to write", err);
 	}
 }

@@ -283,6 +283,34 @@ static void R2_why_it_cannot_be_finished(void **state)
 	works("with a lock file");
 }
 
+/* Another process that makes it holds LMDB's byte of the lock file meanwhile. */
+static void S13_an_unfinished_file_is_not_begun_again_beside_its_maker(void **state)
+{
+	(void)state;
+	char lock_path[FOLDER_MAX + 32], byte;
+	int ready[2], status;
+	initial_pages();
+	write_file(initial, 512);
+	snprintf(lock_path, sizeof lock_path, "%s-lock", path);
+	assert_int_equal(pipe(ready), 0);
+	fflush(NULL);
+	pid_t process = fork();
+	if (process == 0) {
+		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+		int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0 || write(ready[1], "", 1) != 1) _exit(1);
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+		struct stat st;
+		_exit(stat(path, &st) < 0 || st.st_size != 512); /* nobody has touched it */
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	works("beside its maker");
+	assert_int_equal(waitpid(process, &status, 0), process);
+	assert_int_equal(status, 0);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 static void E8_no_other_file_is_begun_again(void **state)
 {
 	(void)state;
@@ -532,6 +560,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(D1_what_a_power_loss_leaves_of_a_store_that_was_being_made, setup,
 	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(R2_why_it_cannot_be_finished, setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(S13_an_unfinished_file_is_not_begun_again_beside_its_maker, setup,
+	                                    folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_no_other_file_is_begun_again, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_the_name_is_on_the_disk_before_the_first_commit, setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(D1_a_name_that_cannot_be_synced, setup, folder_teardown),

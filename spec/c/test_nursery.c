@@ -4,11 +4,35 @@
  */
 #include "bind/nursery.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "lib/test.h"
+
+/* Where the system puts memory: the next one at an odd place, or nowhere. */
+static enum { ANYWHERE, ODD, NOWHERE } place;
+
+__attribute__((visibility("default"))) void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	if (place == NOWHERE) {
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	if (place == ODD) {
+		place = ANYWHERE;
+		char *larger = mmap(NULL, 2 * len, prot, flags, fd, offset);
+		if (larger == MAP_FAILED) return larger;
+		size_t skip = (uintptr_t)larger % len == 0 ? 4096 : 0;
+		if (skip > 0) munmap(larger, skip);
+		munmap(larger + skip + len, len - skip);
+		return larger + skip;
+	}
+	return (void *)syscall(SYS_mmap, at, len, prot, flags, fd, offset);
+}
 
 enum { LIVE = 300, NURSERIES = 200, NURSERY_BYTES = 64 * 1024 };
 
@@ -201,10 +225,27 @@ static void test_warnings(void **state)
 	assert_non_null(strstr(ours, "of three pieces"));
 }
 
+/* The first nursery: no memory is left over from another one. */
+static void test_places(void **state)
+{
+	place = NOWHERE;
+	assert_null(vigia__nursery_new());
+	place = ODD;
+	struct vigia__nursery *nursery = vigia__nursery_new();
+	assert_non_null(nursery);
+	assert_int_equal(place, ANYWHERE);
+	assert_int_equal((uintptr_t)nursery % NURSERY_BYTES, 0);
+	struct live live = {0};
+	set(nursery, &live, 100, 7);
+	check(&live);
+	vigia__nursery_free(nursery);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks),    cmocka_unit_test(test_again),
-	                                   cmocka_unit_test(test_shrink),    cmocka_unit_test(test_many),
-	                                   cmocka_unit_test(test_no_memory), cmocka_unit_test(test_warnings)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_places),  cmocka_unit_test(test_blocks),
+	                                   cmocka_unit_test(test_again),   cmocka_unit_test(test_shrink),
+	                                   cmocka_unit_test(test_many),    cmocka_unit_test(test_no_memory),
+	                                   cmocka_unit_test(test_warnings)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
