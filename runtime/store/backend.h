@@ -99,7 +99,7 @@ struct vigia__verify {
 /* One slice of a garbage collection: one transaction, which reads the holders and removes what may be removed. */
 struct vigia__collect {
 	uint64_t events_left; /* how many events the run may still remove */
-	int64_t slice_ns;     /* time limit, measured from when it has the writer's lock */
+	int64_t slice_ns;     /* time limit, measured from when it has the writer's lock; vigia__collect_ns() adds to it */
 	bool first;           /* the first of its run: write a mark, renew the checkpoints of running watchers */
 	struct {              /* the checkpoints of running watchers are renewed first, also in slices (checkpoint_ttl) */
 		int databases;    /* how many are finished */

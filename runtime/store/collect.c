@@ -11,11 +11,13 @@
 
 enum {
 	SLICE_EVENTS = 500,
-	SLICE_NS = 2000000, /* contract G2 */
-	PAUSE_NS = 30000,   /* between slices: LMDB's lock is not fair, and another waiter needs the time to wake */
-	SOON_NS = 50000000, /* until the next run after one that stopped at a bound */
-	OVER = 20,          /* a limited log is checked again when it grew by a 20th */
-	OVER_EVENTS = 500,  /* or by so many events */
+	SLICE_NS = 2000000,      /* contract G2 */
+	SLICE_EVENT_NS = 2000,   /* more for each event that was appended since the slice before: removing two takes less */
+	SLICE_NS_MAX = 50000000, /* together */
+	PAUSE_NS = 30000,        /* between slices: LMDB's lock is not fair, and another waiter needs the time to wake */
+	SOON_NS = 50000000,      /* until the next run after one that stopped at a bound */
+	OVER = 20,               /* a limited log is checked again when it grew by a 20th */
+	OVER_EVENTS = 500,       /* or by so many events */
 	STACK_BYTES = 512 * 1024
 };
 #define ELECT_NS INT64_C(10000000000) /* how often to check that another process still applies the limits */
@@ -28,9 +30,20 @@ static void pause_between(void)
 	while (vigia__mono_ns() < until);
 }
 
+static uint64_t appended_since(const struct vigia__collect *slice, uint64_t latest)
+{
+	return slice->latest > 0 && latest > slice->latest ? latest - slice->latest : 0;
+}
+
+int64_t vigia__collect_ns(const struct vigia__collect *slice, uint64_t latest)
+{
+	uint64_t appended = appended_since(slice, latest), most = (SLICE_NS_MAX - SLICE_NS) / SLICE_EVENT_NS;
+	return slice->slice_ns + (int64_t)(appended < most ? appended : most) * SLICE_EVENT_NS;
+}
+
 uint64_t vigia__collect_share(const struct vigia__collect *slice, uint64_t latest)
 {
-	uint64_t appended = slice->latest > 0 && latest > slice->latest ? latest - slice->latest : 0;
+	uint64_t appended = appended_since(slice, latest);
 	uint64_t share = 2 * appended > SLICE_EVENTS ? 2 * appended : SLICE_EVENTS;
 	return share < slice->events_left ? share : slice->events_left;
 }
@@ -60,6 +73,15 @@ int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vig
 	out->reason = slice.more || slice.first ? VIGIA_GC_BOUND : slice.verdict.reason;
 	if (out->reason == VIGIA_GC_HELD) memcpy(out->held_by, slice.verdict.held_by, sizeof out->held_by);
 	return VIGIA_OK;
+}
+
+bool vigia__collect_is_late(struct vigia__backend *b, const struct vigia_store_options *settings, uint64_t count)
+{
+	uint64_t kept = (uint64_t)settings->max_events;
+	pthread_mutex_lock(&b->collector.mutex);
+	bool collects = b->collector.users > 0;
+	pthread_mutex_unlock(&b->collector.mutex);
+	return collects && kept > 0 && count > kept + 2 * (kept / OVER + OVER_EVENTS);
 }
 
 /* ---- the thread ---- */

@@ -12,6 +12,8 @@
 #include "lmdb_private.h"
 
 enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64, RENEW_AT_LEAST = 16 };
+/* Queued events that make a commit a large one; how long such a commit may remove, for each event that it stores. */
+enum { LARGE_COMMIT = 1000, REMOVE_NS = 4000 };
 
 static uint64_t number_of(const MDB_val *key)
 {
@@ -224,14 +226,14 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 	const struct vigia_store_options *settings =
 		&b->settings.values; /* up to date, because this transaction has the writer's lock */
 	uint64_t latest;
-	int64_t until = vigia__mono_ns() + slice->collect->slice_ns; /* the slice's time starts now that it has the lock */
+	int64_t begin = vigia__mono_ns(); /* the slice's time starts now that it has the lock */
 	int rc = 0;
 	*collect = *slice->collect; /* a failed group is tried again, from where the previous slice ended */
 	collect->renewal.under_way = false;
 	if (collect->first && settings->checkpoint_ttl_ns > 0 && collect->renewal.databases < 2) {
 		int64_t now;
 		rc = vigia__lmdb_time(b, txn, &now);
-		if (rc == 0) rc = renew(b, txn, now, settings->checkpoint_ttl_ns, until, collect);
+		if (rc == 0) rc = renew(b, txn, now, settings->checkpoint_ttl_ns, begin + collect->slice_ns, collect);
 		if (rc != 0 || collect->renewal.under_way) return rc;
 	}
 	rc = decide(b, txn, settings, collect->first, &latest, &collect->verdict);
@@ -241,7 +243,7 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 		.bytes_upto = collect->verdict.bytes_upto,
 		.bytes_max = (uint64_t)settings->max_bytes,
 		.events_max = vigia__collect_share(collect, latest),
-		.until_mono_ns = until,
+		.until_mono_ns = begin + vigia__collect_ns(collect, latest),
 	};
 	rc = lmdb_remove_prefix(b, txn, &prefix);
 	collect->latest = latest;
@@ -263,6 +265,26 @@ int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *coll
 	while (may_be_smaller(rc, &collect->events_left));
 	if (rc == VIGIA_OK) *collect = slice.result;
 	return rc;
+}
+
+int vigia__lmdb_collect_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t stored)
+{
+	const struct vigia_store_options *settings = &b->settings.values;
+	struct vigia__verdict verdict;
+	uint64_t oldest, latest;
+	if (stored < LARGE_COMMIT || settings->max_events <= 0) return 0;
+	int rc = vigia__lmdb_bounds_in(b, txn, &oldest, &latest);
+	if (rc != 0 || oldest == 0 || !vigia__collect_is_late(&b->base, settings, latest - oldest + 1)) return rc;
+	rc = decide(b, txn, settings, false, &latest, &verdict);
+	if (rc != 0) return rc;
+	struct prefix prefix = {
+		.upto = verdict.upto,
+		.bytes_upto = verdict.bytes_upto,
+		.bytes_max = (uint64_t)settings->max_bytes,
+		.events_max = 2 * stored,
+		.until_mono_ns = vigia__mono_ns() + (int64_t)stored * REMOVE_NS,
+	};
+	return lmdb_remove_prefix(b, txn, &prefix);
 }
 
 bool vigia__lmdb_elect(struct vigia__backend *base)

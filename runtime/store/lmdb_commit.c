@@ -94,6 +94,7 @@ struct attempt {
 	struct vigia__ticket *tickets; /* a group's, or NULL */
 	bool one;                      /* only the first of them */
 	bool rest;                     /* also the queued events and the watchers' progress */
+	bool collects;                 /* it may remove events that are beyond the limits */
 	enum vigia__lmdb_keep
 		keep;         /* how much of the disk's reserve it leaves; with events all, except on the last chance */
 	bool last_chance; /* the last chance of the queued events, which are lost afterwards */
@@ -203,6 +204,8 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	if (rc == 0) rc = find_room(b, attempt, &queued);
 	if (rc == 0) rc = write_tickets(b, txn, &queued, attempt, &stored);
 	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken, err);
+	/* Not where room is short: a trim and the collector know what to do then. */
+	if (rc == 0 && attempt->collects) rc = vigia__lmdb_collect_in(b, txn, queued.count);
 	bool full = rc == MDB_MAP_FULL;
 	if (rc == 0) {
 		b->has_events = stored != 0;
@@ -402,8 +405,10 @@ static bool may_be_one(int rc)
 static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types,
                        struct vigia_error *err)
 {
-	struct attempt all = {
-		.tickets = tickets, .rest = true, .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
+	struct attempt all = {.tickets = tickets,
+	                      .rest = true,
+	                      .collects = true,
+	                      .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
 	int rc = write_once(b, txn, &all, types, err);
 	/* A killed reader may have kept pages that could be reused. */

@@ -345,6 +345,9 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 /* lmdb_collect.c */
 int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
 int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *collect, struct vigia_error *err);
+/* In a commit that stores so many events of the queue: remove as many and more, where the collector is late. The log is
+ * then no longer than before. 0 or LMDB's error. */
+int vigia__lmdb_collect_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t stored);
 bool vigia__lmdb_elect(struct vigia__backend *base);
 void vigia__lmdb_resign(struct vigia__backend *base);
 

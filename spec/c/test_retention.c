@@ -550,6 +550,55 @@ static void G2_a_slice_removes_more_than_was_appended_since_the_one_before(void 
 		struct vigia__collect slice = {.latest = rows[i].before, .events_left = rows[i].left};
 		assert_int_equal(vigia__collect_share(&slice, rows[i].now), rows[i].share);
 	}
+	/* and gets the time for it, of which there is a limit */
+	struct vigia__collect slice = {.latest = 1000, .slice_ns = 2000000};
+	assert_int_equal(vigia__collect_ns(&slice, 1000), 2000000);
+	assert_int_equal(vigia__collect_ns(&slice, 11000), 22000000);
+	assert_int_equal(vigia__collect_ns(&slice, 1000000000), 50000000);
+	slice.latest = 0;
+	assert_int_equal(vigia__collect_ns(&slice, 11000), 2000000);
+}
+
+static int collect_never(struct vigia__backend *backend, struct vigia__collect *slice, struct vigia_error *err)
+{
+	return VIGIA_EIO;
+}
+
+/* Callers that only queue leave the collector little of the processor, and then a commit may bring more than a slice
+ * removes. */
+static void G2_a_large_commit_of_the_queue_removes_what_the_collector_did_not(void **state)
+{
+	for (int collects = 0; collects < 2; collects++) {
+		struct vigia_store_options options;
+		vigia_store_options_init(&options);
+		options.durability = VIGIA_DURABILITY_INTERVAL;
+		options.commit_interval_ns = HOUR * S;
+		options.max_events = 1000;
+		struct vigia_store *store = open_new(state, &options);
+		struct vigia__backend *b = store->backend;
+		uint64_t oldest, latest;
+		collect_is = b->collect;
+		b->collect = collect_never;
+		if (collects) assert_int_equal(vigia__collector_add(b, NULL), VIGIA_OK);
+		for (uint64_t n = 1; n <= 4; n++) {
+			append(store, n == 4 ? 500 : 6000);
+			assert_int_equal(vigia_store_sync(store, &latest, NULL), VIGIA_OK);
+			assert_int_equal(vigia_store_oldest(store, &oldest, NULL), VIGIA_OK);
+			uint64_t kept = n < 4 ? 1000 : 1500; /* a small commit leaves it to the collector */
+			assert_int_equal(latest - oldest + 1, collects ? kept : latest);
+		}
+		/* what a watcher has not handled stays */
+		if (collects) {
+			assert_int_equal(vigia_checkpoint_put(store, "w", latest, NULL), VIGIA_OK);
+			append(store, 6000);
+			assert_int_equal(vigia_store_sync(store, NULL, NULL), VIGIA_OK);
+			assert_int_equal(vigia_store_oldest(store, &oldest, NULL), VIGIA_OK);
+			assert_int_equal(oldest, latest + 1);
+			vigia__collector_drop(b);
+		}
+		b->collect = collect_is;
+		vigia_store_free(store);
+	}
 }
 
 /* Somebody has the writer's lock whenever a slice wants it. */
@@ -703,6 +752,8 @@ int main(void)
 		{"the checkpoints of watchers that run are renewed in slices [G4]",
 	     G4_the_checkpoints_of_watchers_that_run_are_renewed_in_slices, NULL, NULL, file},
 		cmocka_unit_test(G2_a_slice_removes_more_than_was_appended_since_the_one_before),
+		{"a large commit of the queue removes what the collector did not [G2]",
+	     G2_a_large_commit_of_the_queue_removes_what_the_collector_did_not, NULL, NULL, file},
 		{"waiting for the lock takes nothing from a slice [G2]", G2_waiting_for_the_lock_takes_nothing_from_a_slice,
 	     NULL, NULL, file},
 		cmocka_unit_test(G2_a_collector_that_cannot_read_the_settings_looks_again_after_a_second),
