@@ -107,7 +107,7 @@ static int collect_store(lua_State *L)
 	release_store(h);
 	if (rc < 0) {
 		lua_warning(L, "vigia: ", 1);
-		lua_warning(L, err.message, 0);
+		lua_warning(L, VIGIA_TOLD(&err), 0);
 	}
 	return 0;
 }

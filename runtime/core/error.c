@@ -77,6 +77,13 @@ void vigia__error_prefix(struct vigia_error *err, const char *format, ...)
 	memcpy(err->message, text, strlen(text) + 1);
 }
 
+const char *vigia__error_text(const struct vigia_error *err, struct vigia__told *buf)
+{
+	bool own = err->cause[0] && strstr(err->message, err->cause) == NULL;
+	snprintf(buf->text, sizeof buf->text, own ? "%s (%s)" : "%s", err->message, err->cause);
+	return buf->text;
+}
+
 void vigia__error_clear(struct vigia_error *err)
 {
 	if (!err) return;

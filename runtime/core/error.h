@@ -28,6 +28,13 @@ struct vigia__shown {
 const char *vigia__show(const char *id, struct vigia__shown *buf); /* returns `id` itself if nothing needs escaping */
 #define VIGIA_SHOWN(id) vigia__show((id), &(struct vigia__shown){.text = ""})
 
+/* An error for a log line: its message, with the cause in brackets where it is a text of its own. */
+struct vigia__told {
+	char text[sizeof((struct vigia_error *)0)->message + sizeof((struct vigia_error *)0)->cause + 4];
+};
+const char *vigia__error_text(const struct vigia_error *err, struct vigia__told *buf); /* returns buf->text */
+#define VIGIA_TOLD(err) vigia__error_text((err), &(struct vigia__told){.text = ""})
+
 /* If rc is a failure, note the watcher's id in err. Returns rc. */
 int vigia__error_watcher(struct vigia_error *err, const char *id, int rc);
 /* Set and return ENOMEM. */

@@ -40,10 +40,10 @@ void vigia__driver_log_error(struct vigia__driver *w, const struct vigia_error *
 {
 	static const char format[] = "watcher '%s': %s: %s";
 	if (vigia__error_is_end(err))
-		vigia__log(w->base.registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), doing, err->message);
+		vigia__log(w->base.registry, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), doing, VIGIA_TOLD(err));
 	else
 		vigia__log_failure(w->base.registry, &w->base.limit, VIGIA_LOG_WARN, format, VIGIA_SHOWN(w->base.id), doing,
-		                   err->message);
+		                   VIGIA_TOLD(err));
 }
 
 void vigia__driver_cancel(struct vigia__driver *w)

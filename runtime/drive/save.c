@@ -1,6 +1,7 @@
 /*
  * save.c - saves the progress of a registry's watchers that no other commit takes along.
  */
+#include "../core/error.h"
 #include "drive_private.h"
 
 int64_t vigia__registry_save_due(const struct vigia_registry *registry)
@@ -30,7 +31,7 @@ bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
 	}
 	struct vigia_error err = {0};
 	if (vigia__store_save_progress(registry->store, &err) < 0) {
-		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", err.message);
+		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", VIGIA_TOLD(&err));
 		registry->dirty_mono_ns = vigia__time_now(registry->clock);
 	} else {
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next)

@@ -115,7 +115,7 @@ static int hold(struct vigia_watcher *watcher, struct vigia_error *err)
 	struct vigia_error untouched = {0};
 	if (w->owned && b->touch(b, watcher->id, &untouched) < 0)
 		vigia__log(watcher->registry, VIGIA_LOG_WARN, "watcher '%s': cannot renew its checkpoint: %s",
-		           VIGIA_SHOWN(watcher->id), untouched.message);
+		           VIGIA_SHOWN(watcher->id), VIGIA_TOLD(&untouched));
 	return VIGIA_OK;
 }
 

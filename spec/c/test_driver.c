@@ -19,7 +19,7 @@ static int scan_or_fail(struct vigia__backend *b, struct vigia__scan *scan, stru
                         struct vigia_error *err)
 {
 	scans++;
-	if (scan_fails) return vigia__error(err, VIGIA_EIO, "the disk is away");
+	if (scan_fails) return vigia__error_caused(err, VIGIA_EIO, "Input/output error", "the disk is away");
 	return real_scan(b, scan, batch, err);
 }
 
@@ -92,7 +92,7 @@ static void test_failing_fetches(void **state)
 		assert_error(stats.last_error.code, VIGIA_EIO, &stats.last_error, "the disk is away");
 		assert_string_equal(stats.last_error.watcher_id, "w");
 		assert_int_equal(warnings, i + 1);
-		assert_string_equal(last_record, "watcher 'w': cannot fetch events: the disk is away");
+		assert_string_equal(last_record, "watcher 'w': cannot fetch events: the disk is away (Input/output error)");
 		vigia__manual_clock_advance(&clock, delays[i] - 1);
 		settle(registry);
 		assert_int_equal(scans, i + 1);

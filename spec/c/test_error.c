@@ -44,6 +44,17 @@ static void test_error_takes_its_own_message(void **state)
 	assert_string_equal(err.message, "outer: inner / outer: inner");
 }
 
+static void test_error_text(void **state)
+{
+	struct vigia_error err = {0};
+	vigia__error(&err, VIGIA_EIO, "read at 41");
+	assert_string_equal(VIGIA_TOLD(&err), "read at 41");
+	vigia__error_caused(&err, VIGIA_EIO, "errno 5", "read at 41");
+	assert_string_equal(VIGIA_TOLD(&err), "read at 41 (errno 5)");
+	vigia__error_caused(&err, VIGIA_EIO, "errno 5", "read at 41: errno 5");
+	assert_string_equal(VIGIA_TOLD(&err), "read at 41: errno 5");
+}
+
 static void test_error_cut_between_characters(void **state)
 {
 	struct vigia_error err;
@@ -124,6 +135,7 @@ int main(void)
 		cmocka_unit_test(test_error_sets_all),
 		cmocka_unit_test(test_error_without_a_place),
 		cmocka_unit_test(test_error_takes_its_own_message),
+		cmocka_unit_test(test_error_text),
 		cmocka_unit_test(test_error_cut_between_characters),
 		cmocka_unit_test(test_error_names),
 		cmocka_unit_test(test_buf_grows_and_shrinks),
