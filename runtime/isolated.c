@@ -40,13 +40,13 @@ static bool transfer(bool writing, uint8_t *data, size_t len)
 }
 
 /* The host is gone. */
-static void leave(void)
+static void leave_program(void)
 {
 	_exit(EXIT_SUCCESS);
 }
 
 /* The conversation makes no sense any more. */
-static void give_up(const char *why)
+static void give_up_program(const char *why)
 {
 	fprintf(stderr, "vigia: an isolated script's program ends: %s\n", why);
 	_exit(VIGIA_ISOLATED_BROKEN);
@@ -59,10 +59,11 @@ static int64_t object_max; /* most bytes of an object that the script passes; 0:
 static struct vigia__frame receive(struct vigia__message *message)
 {
 	struct vigia__frame frame;
-	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave();
-	if (frame.magic != VIGIA_FRAME_MAGIC || frame.size > VIGIA_MESSAGE_MAX) give_up("what it was sent is no message");
-	if (vigia__buf_reserve(&message->in, frame.size) != 0) give_up("there is not enough memory for a message");
-	if (!transfer(false, message->in.data, frame.size)) leave();
+	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave_program();
+	if (frame.magic != VIGIA_FRAME_MAGIC || frame.size > VIGIA_MESSAGE_MAX)
+		give_up_program("what it was sent is no message");
+	if (vigia__buf_reserve(&message->in, frame.size) != 0) give_up_program("there is not enough memory for a message");
+	if (!transfer(false, message->in.data, frame.size)) leave_program();
 	message->in.len = frame.size;
 	return frame;
 }
@@ -71,9 +72,11 @@ static struct vigia__frame receive(struct vigia__message *message)
 static int say(const void *bytes, size_t len, bool *kept)
 {
 	struct vigia__frame frame = {VIGIA_FRAME_MAGIC, (uint32_t)len, VIGIA_FRAME_OUTPUT, request, 0};
-	if (!transfer(true, (uint8_t *)&frame, sizeof frame) || !transfer(true, (uint8_t *)(uintptr_t)bytes, len)) leave();
-	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave();
-	if (frame.magic != VIGIA_FRAME_MAGIC || frame.kind != VIGIA_FRAME_TAKEN) give_up("its output was not answered");
+	if (!transfer(true, (uint8_t *)&frame, sizeof frame) || !transfer(true, (uint8_t *)(uintptr_t)bytes, len))
+		leave_program();
+	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave_program();
+	if (frame.magic != VIGIA_FRAME_MAGIC || frame.kind != VIGIA_FRAME_TAKEN)
+		give_up_program("its output was not answered");
 	*kept = frame.call;
 	return (int)frame.of;
 }
@@ -83,14 +86,14 @@ static void send_message(struct vigia__message *message, enum vigia__frame_kind 
 	vigia__message_number(message, kind, request, call);
 	vigia__output_flush(&output);
 	fflush(stdout); /* of C modules */
-	if (!transfer(true, message->out.data, message->out.len)) leave();
+	if (!transfer(true, message->out.data, message->out.len)) leave_program();
 	vigia__buf_deinit(&message->out);
 }
 
 static int push_message(lua_State *L, struct vigia__message *message)
 {
 	int count = vigia__message_push(L, message);
-	if (count < 0) give_up("what it was sent cannot be read");
+	if (count < 0) give_up_program("what it was sent cannot be read");
 	return count;
 }
 
@@ -107,7 +110,8 @@ static int channel_call(lua_State *L)
 	uint64_t number = ++calls;
 	send_message(message, VIGIA_FRAME_CALL, number);
 	struct vigia__frame frame = receive(message);
-	if (frame.kind != VIGIA_FRAME_ANSWER || frame.of != number) give_up("what it was sent answers another call");
+	if (frame.kind != VIGIA_FRAME_ANSWER || frame.of != number)
+		give_up_program("what it was sent answers another call");
 	return push_message(L, message);
 }
 
@@ -122,7 +126,7 @@ static int channel_next(lua_State *L)
 		send_message(message, VIGIA_FRAME_END, 0);
 	}
 	struct vigia__frame frame = receive(message);
-	if (frame.kind != VIGIA_FRAME_REQUEST || frame.of != request + 1) give_up("what it was sent is no request");
+	if (frame.kind != VIGIA_FRAME_REQUEST || frame.of != request + 1) give_up_program("what it was sent is no request");
 	request = frame.of;
 	return push_message(L, message);
 }
@@ -176,7 +180,7 @@ static int channel_guard(lua_State *L)
 }
 
 /* `arg`: the folder of our Lua files. */
-static int run(lua_State *L, void *arg)
+static int run_program(lua_State *L, void *arg)
 {
 	static const luaL_Reg channel[] = {
 		{"call", channel_call},   {"next", channel_next},   {"fits", channel_fits},   {"limit", channel_limit},
@@ -257,7 +261,7 @@ int vigia__isolated_main(int argc, char **argv, const char *lua_dir)
 		if (vigia__cap_enter(cap, L, &err) < 0) L = NULL;
 	}
 	if (L == NULL) return EXIT_FAILURE;
-	int status = vigia__lua_pcall(L, run, (void *)(uintptr_t)lua_dir, 0, 0);
+	int status = vigia__lua_pcall(L, run_program, (void *)(uintptr_t)lua_dir, 0, 0);
 	enum vigia__cap_trip trip = cap ? vigia__cap_leave(cap) : VIGIA_CAP_HELD;
 	/* Nothing is closed or finalized: what a script left behind ends with the process. */
 	vigia__output_flush(&output);

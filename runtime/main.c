@@ -287,7 +287,7 @@ struct command {
 };
 
 /* Leaves what the command line's main returns. */
-static int run(lua_State *L, void *arg)
+static int run_command(lua_State *L, void *arg)
 {
 	const struct command *command = arg;
 	int argc = command->argc;
@@ -353,7 +353,7 @@ int main(int argc, char **argv)
 	lua_pushcfunction(L, on_error);
 	struct command command = {argc, argv};
 	int status = EXIT_FAILURE;
-	if (vigia__lua_pcall(L, run, &command, 1, 1) == LUA_OK) status = status_of(L, -1);
+	if (vigia__lua_pcall(L, run_command, &command, 1, 1) == LUA_OK) status = status_of(L, -1);
 	else fprintf(stderr, "vigia: %s\n", lua_isstring(L, -1) ? lua_tostring(L, -1) : "an error that cannot be shown");
 	lua_close(L);
 	return stdout_close(status);

@@ -70,7 +70,7 @@ struct lua_handler *vigia__lua_coroutine_new(lua_State *L, int registry_idx, int
 /* ---- a coroutine that is ready to run ---- */
 
 /* Under vigia__lua_protected(): a new coroutine for the handler. */
-static int renew(lua_State *L, void *arg)
+static int renew_coroutine(lua_State *L, void *arg)
 {
 	struct lua_handler *h = arg;
 	vigia__lua_push_coroutine(L, h);
@@ -101,7 +101,7 @@ void vigia__lua_coroutine_close(struct lua_handler *h)
 bool vigia__lua_coroutine_ready(struct lua_handler *h)
 {
 	if (h->suspended) vigia__lua_coroutine_close(h); /* a wait that was given up */
-	if (h->co == NULL && !vigia__lua_protected(h->owner->L, renew, h)) return false;
+	if (h->co == NULL && !vigia__lua_protected(h->owner->L, renew_coroutine, h)) return false;
 	vigia__hook_restore(h->owner->L, h->co, &h->hook);
 	return lua_checkstack(h->co, 4);
 }

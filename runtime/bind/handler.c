@@ -110,7 +110,7 @@ static bool push_event(lua_State *L, struct lua_handler *h)
 
 /* Upvalues: the handler's userdata, the function, the context, the cache's table. Lua code finds this function on its
  * stack: it runs once for each time that handle() says so. */
-static int run(lua_State *L)
+static int run_handler(lua_State *L)
 {
 	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
 	if (!h->begins || h->co != L) return luaL_error(L, "this function is internal to vigia: Lua code cannot call it");
@@ -447,7 +447,7 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 	int self = lua_gettop(L);
 	lua_State *home = lua_newthread(L);
 	vigia__lua_keep(L, self, UV_HOME);
-	lua_pushvalue(L, self); /* the upvalues of run: 1 */
+	lua_pushvalue(L, self); /* the upvalues of run_handler: 1 */
 	vigia__lua_push_kept(L, self, VIGIA_LUA_KEEPS_FUNCTION);
 	push_new_context(L, self);
 	lua_pushvalue(L, -1);
@@ -460,7 +460,7 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 	lua_replace(L, -2);
 	vigia__lua_cache_push_table(L, -1);
 	lua_replace(L, -2); /* 4 */
-	lua_pushcclosure(L, run, 4);
+	lua_pushcclosure(L, run_handler, 4);
 	lua_pushvalue(L, self);
 	lua_insert(L, -2);
 	lua_xmove(L, home, 2);

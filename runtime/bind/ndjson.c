@@ -351,7 +351,7 @@ static int output_error(struct vigia_error *err, int number)
 
 /* Write all of `out`. A pipe or terminal gets only what it accepts for sure (a page), so that a reader that does not
  * read cannot delay an interruption. */
-static int flush(struct dump *d, struct vigia_error *err)
+static int flush_lines(struct dump *d, struct vigia_error *err)
 {
 	enum { SURE = 4096 };
 	size_t at = 0;
@@ -402,10 +402,10 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 			break;
 		}
 		d->count++;
-		if (d->out.len >= WRITE_BYTES) rc = flush(d, err);
+		if (d->out.len >= WRITE_BYTES) rc = flush_lines(d, err);
 	}
 	struct vigia_error first = *err;
-	int flushed = rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL ? flush(d, err) : rc;
+	int flushed = rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL ? flush_lines(d, err) : rc;
 	if (flushed == VIGIA_OK && rc < 0) *err = first;
 	return flushed < 0 ? flushed : rc;
 }

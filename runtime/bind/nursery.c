@@ -56,19 +56,19 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct mapping *mappings, *last_mapping;
 static unsigned mapping_count;
 
-static void lock(void)
+static void lock_mappings(void)
 {
 	pthread_mutex_lock(&mutex);
 }
 
-static void unlock(void)
+static void unlock_mappings(void)
 {
 	pthread_mutex_unlock(&mutex);
 }
 
 static void watch_forks(void)
 {
-	pthread_atfork(lock, unlock, unlock);
+	pthread_atfork(lock_mappings, unlock_mappings, unlock_mappings);
 }
 
 /* At a multiple of its size. NULL: no memory. */
@@ -132,7 +132,7 @@ struct vigia__nursery *vigia__nursery_new(void)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	_Static_assert(PER_MAPPING == 32, "a bit for each nursery");
 	pthread_once(&once, watch_forks);
-	lock();
+	lock_mappings();
 	struct mapping *m = mappings && mappings->free ? mappings : new_mapping();
 	int at = 0;
 	if (m) {
@@ -143,7 +143,7 @@ struct vigia__nursery *vigia__nursery_new(void)
 			put_last(m);
 		}
 	}
-	unlock();
+	unlock_mappings();
 	if (m == NULL) return NULL;
 	char *memory = m->memory + (size_t)at * BYTES;
 #ifdef MADV_POPULATE_WRITE
@@ -160,7 +160,7 @@ void vigia__nursery_free(struct vigia__nursery *nursery)
 {
 	if (nursery == NULL) return;
 	struct mapping *m = nursery->mapping;
-	lock();
+	lock_mappings();
 	bool was_full = m->free == 0;
 	m->free |= UINT32_C(1) << (size_t)((char *)nursery - m->memory) / BYTES;
 	/* The last one stays, for a script that is reloaded or started again. */
@@ -168,7 +168,7 @@ void vigia__nursery_free(struct vigia__nursery *nursery)
 	if (was_full || unused) take_out(m);
 	if (was_full && !unused) put_first(m);
 	if (unused) mapping_count--;
-	unlock();
+	unlock_mappings();
 	if (!unused) return;
 	munmap(m->memory, MAPPED_BYTES);
 	vigia__free(m);

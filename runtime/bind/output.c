@@ -45,7 +45,7 @@ bool vigia__output_gone(void)
 /* ---- writing ---- */
 
 /* When the watcher must stop, end a wait that has lasted for a while, and each wait after that. */
-static bool give_up(struct vigia__output *o, int waited_ms)
+static bool gives_up(struct vigia__output *o, int waited_ms)
 {
 	if (o->killed && atomic_load(o->killed)) return true;
 	bool stopping = o->stopping && atomic_load(o->stopping);
@@ -53,7 +53,7 @@ static bool give_up(struct vigia__output *o, int waited_ms)
 	return o->tired;
 }
 
-static int lock(struct vigia__output *o)
+static int lock_output(struct vigia__output *o)
 {
 	for (int waited_ms = 0;; waited_ms += LOOK_MS) { /* GCOVR_EXCL_LINE: another thread writes for long. */
 		struct timespec until;
@@ -61,7 +61,7 @@ static int lock(struct vigia__output *o)
 		until.tv_nsec += LOOK_MS * 1000000;
 		if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
 		if (pthread_mutex_timedlock(&mutex, &until) == 0) return 0;
-		if (give_up(o, waited_ms)) return ECANCELED; /* GCOVR_EXCL_LINE: another thread writes for long. */
+		if (gives_up(o, waited_ms)) return ECANCELED; /* GCOVR_EXCL_LINE: another thread writes for long. */
 	}
 }
 
@@ -73,7 +73,7 @@ static int wait_ready(struct vigia__output *o)
 		int n = poll(&fd, 1, LOOK_MS);
 		if (n > 0) return 0; /* also for an error, which the write returns */
 		if (n < 0 && errno != EINTR) return errno;
-		if (give_up(o, waited_ms)) return ECANCELED;
+		if (gives_up(o, waited_ms)) return ECANCELED;
 	}
 }
 
@@ -148,7 +148,7 @@ static void flush_stdout(void)
 }
 
 /* The reader has closed the output and the program ends: discard everything. */
-static void leave(struct vigia__output *o)
+static void leave_without_reader(struct vigia__output *o)
 {
 	atomic_store(&gone, true);
 	vigia__buf_clear(&o->buf, LARGE);
@@ -177,11 +177,11 @@ static int write_out(struct vigia__output *o, size_t len)
 	if (len == 0 && !o->owes) return 0;
 	o->written_ns = vigia__coarse_ns();
 	if (o->sink) return pour(o, len);
-	int number = lock(o);
+	int number = lock_output(o);
 	if (number) return number;
 	flush_stdout();
 	number = write_first(o, len);
-	if (number == EPIPE && atomic_load(&vigia__ends_with_output)) leave(o);
+	if (number == EPIPE && atomic_load(&vigia__ends_with_output)) leave_without_reader(o);
 	pthread_mutex_unlock(&mutex);
 	return number;
 }
@@ -272,7 +272,7 @@ static struct vigia__output *output_of(lua_State *L)
 }
 
 /* As the standard function, but raises an error if the text cannot be written. */
-static int print(lua_State *L)
+static int print_line(lua_State *L)
 {
 	luaL_Buffer line;
 	int count = lua_gettop(L);
@@ -305,7 +305,7 @@ static bool is_ours(lua_State *L)
 }
 
 /* file:flush, io.flush */
-static int flush(lua_State *L)
+static int flush_file(lua_State *L)
 {
 	if (!is_ours(L)) return vigia__lua_call_original(L);
 	int number = vigia__output_flush(output_of(L));
@@ -340,7 +340,7 @@ static int keep_open(lua_State *L)
 }
 
 /* Replace the function `name` of the table on top. [-0, +0, m] */
-static void replace(lua_State *L, const char *name, lua_CFunction fn)
+static void replace_function(lua_State *L, const char *name, lua_CFunction fn)
 {
 	lua_getfield(L, -1, name);
 	lua_pushcclosure(L, fn, 1);
@@ -353,16 +353,16 @@ void vigia__output_install(lua_State *L, struct vigia__output *o)
 	luaL_checkstack(L, 6, NULL);
 	lua_pushlightuserdata(L, o);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &output_key);
-	lua_pushcfunction(L, print);
+	lua_pushcfunction(L, print_line);
 	lua_setglobal(L, "print");
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 	lua_getfield(L, -1, LUA_OSLIBNAME);
-	replace(L, "execute", write_first_of_all);
-	replace(L, "exit", write_first_of_all);
+	replace_function(L, "execute", write_first_of_all);
+	replace_function(L, "exit", write_first_of_all);
 	lua_pop(L, 1);
 	lua_getfield(L, -1, LUA_IOLIBNAME);
-	replace(L, "popen", write_first_of_all);
-	replace(L, "flush", flush);
+	replace_function(L, "popen", write_first_of_all);
+	replace_function(L, "flush", flush_file);
 	luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
 	*stream = (luaL_Stream){.f = o->file, .closef = NULL};
 	luaL_setmetatable(L, LUA_FILEHANDLE);
@@ -372,7 +372,7 @@ void vigia__output_install(lua_State *L, struct vigia__output *o)
 	lua_setfield(L, LUA_REGISTRYINDEX, "_IO_output"); /* as io.output(it) does */
 	luaL_getmetatable(L, LUA_FILEHANDLE);
 	lua_getfield(L, -1, "__index");
-	replace(L, "flush", flush);
-	replace(L, "setvbuf", set_buffer);
+	replace_function(L, "flush", flush_file);
+	replace_function(L, "setvbuf", set_buffer);
 	lua_settop(L, top);
 }

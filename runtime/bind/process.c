@@ -358,7 +358,7 @@ static bool fetch(struct process *p, struct vigia__frame *frame, struct vigia__b
 }
 
 /* What the script printed. False: the program is gone. */
-static bool print(struct process *p, const struct vigia__buf *bytes)
+static bool print_output(struct process *p, const struct vigia__buf *bytes)
 {
 	struct vigia__frame frame = {.magic = VIGIA_FRAME_MAGIC, .kind = VIGIA_FRAME_TAKEN};
 	int number = vigia__output_add(p->output, bytes->data, bytes->len);
@@ -378,7 +378,7 @@ static int process_receive(lua_State *L)
 	struct vigia__frame frame;
 	do {
 		if (!fetch(p, &frame, &message->in)) return fail_ended(L, p);
-		if (frame.kind == VIGIA_FRAME_OUTPUT && !print(p, &message->in)) return fail_ended(L, p);
+		if (frame.kind == VIGIA_FRAME_OUTPUT && !print_output(p, &message->in)) return fail_ended(L, p);
 	} while (frame.kind == VIGIA_FRAME_OUTPUT);
 	p->call = frame.call;
 	lua_pushboolean(L, frame.kind == VIGIA_FRAME_CALL);

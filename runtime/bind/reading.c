@@ -172,7 +172,7 @@ static struct reading *push_reading(lua_State *L, int arg)
 /* ---- Looking and answering ---- */
 
 /* One look, without a wait. With no event, r->next tells whether the position moved. */
-static int look(struct vigia_store *store, struct reading *r, struct vigia_error *err)
+static int read_once(struct vigia_store *store, struct reading *r, struct vigia_error *err)
 {
 	struct vigia_read request = r->request;
 	request.timeout_ns = 0;
@@ -237,7 +237,7 @@ static int look_blocking(lua_State *L, struct vigia_store *store, struct reading
                          struct vigia_error *err)
 {
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
-	if (timeout_ns == 0 && r->request.scan == VIGIA_SCAN_SLICE) return look(store, r, err);
+	if (timeout_ns == 0 && r->request.scan == VIGIA_SCAN_SLICE) return read_once(store, r, err);
 	return worker ? look_until_stop(store, r, timeout_ns, worker, err) : look_and_wait(L, r, timeout_ns, err);
 }
 
@@ -380,7 +380,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 		vigia__batch_clear(r->batch);
 		return answer_list(L, r);
 	}
-	int rc = look(store, r, &err);
+	int rc = read_once(store, r, &err);
 	if (rc < 0) return fail(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
 	rc = add_events(L, r, &err);

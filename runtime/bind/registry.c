@@ -68,7 +68,7 @@ static void interrupt(void *ctx)
 }
 
 /* Under vigia__lua_protected(): nothing here keeps the watcher any more. */
-static int forget(lua_State *L, void *arg)
+static int forget_userdata(lua_State *L, void *arg)
 {
 	struct vigia_watcher *watcher = arg;
 	struct lua_registry *r = watcher->registry->forgotten_ctx;
@@ -82,7 +82,7 @@ static int forget(lua_State *L, void *arg)
 static void forgotten(void *ctx, struct vigia_watcher *watcher)
 {
 	struct lua_registry *r = ctx;
-	if (r->L) vigia__lua_protected(r->L, forget, watcher);
+	if (r->L) vigia__lua_protected(r->L, forget_userdata, watcher);
 }
 
 /* Discard an interrupt that arrived while the registry was not running. */

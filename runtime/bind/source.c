@@ -508,7 +508,7 @@ static void let_go(struct lua_call *call)
 		vigia__lua_protected(call->source->a.r->L, vigia__lua_task_forget, call->h);
 }
 
-static void forget(struct vigia_watcher *watcher)
+static void forget_watcher(struct vigia_watcher *watcher)
 {
 	struct lua_source *s = watcher->source_ctx;
 	if (s == NULL) return;
@@ -533,7 +533,7 @@ static struct lua_source *source_of(struct vigia_watcher *watcher, struct vigia_
 		s->a.r = r;
 		watcher->source_ctx = s;
 		if (vigia__lua_protected(r->L, make_source, s)) return s;
-		forget(watcher); /* GCOVR_EXCL_LINE: want of memory. */
+		forget_watcher(watcher); /* GCOVR_EXCL_LINE: want of memory. */
 	}
 	/* GCOVR_EXCL_START: want of memory. */
 	vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(watcher->id));
@@ -541,8 +541,8 @@ static struct lua_source *source_of(struct vigia_watcher *watcher, struct vigia_
 	/* GCOVR_EXCL_STOP */
 }
 
-static int look(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
-                struct vigia_error *err)
+static int look_in_lua(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
+                       struct vigia_error *err)
 {
 	*out = (struct vigia__look){0};
 	struct lua_source *s = source_of(watcher, err);
@@ -715,10 +715,10 @@ static void round_begins(struct vigia_registry *registry)
 	registry->depth--;
 }
 
-#define LUA_SOURCE(how_it_waits)                                                                         \
-	{                                                                                                    \
-		.look = look, .read = read_events, .wait = (how_it_waits), .cancel = cancel, .save = save,       \
-		.checkpoint = checkpoint, .own = own, .disown = disown, .forget = forget, .round = round_begins, \
+#define LUA_SOURCE(how_it_waits)                                                                                 \
+	{                                                                                                            \
+		.look = look_in_lua, .read = read_events, .wait = (how_it_waits), .cancel = cancel, .save = save,        \
+		.checkpoint = checkpoint, .own = own, .disown = disown, .forget = forget_watcher, .round = round_begins, \
 	}
 static const struct vigia__source wrapped_source = LUA_SOURCE(NULL), alone_source = LUA_SOURCE(wait_for_events);
 

@@ -23,7 +23,7 @@ static bool known;
 static dev_t dev;
 static ino_t ino;
 
-static void look(void)
+static void remember_stderr(void)
 {
 	struct stat st;
 	known = fstat(STDERR_FILENO, &st) == 0;
@@ -35,7 +35,7 @@ static void look(void)
 void vigia__tell_init(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	pthread_once(&once, look);
+	pthread_once(&once, remember_stderr);
 }
 
 static bool still_there(void)

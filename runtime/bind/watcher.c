@@ -221,7 +221,7 @@ struct stopping {
 
 static int look_again(lua_State *L, int status, lua_KContext ctx);
 
-static int look(lua_State *L)
+static int look_at_stop(lua_State *L)
 {
 	struct lua_handler *h = vigia__lua_running(L);
 	struct lua_watcher *w = check_watcher(L, 1);
@@ -249,7 +249,7 @@ static int look_again(lua_State *L, int status, lua_KContext ctx)
 {
 	struct lua_watcher *w = vigia__lua_check(L, 1, &watcher_class);
 	if (ctx) vigia__lua_running(L)->owner->registry->stop_waits--; /* of its own registry */
-	if (w->owner->registry) return look(L);
+	if (w->owner->registry) return look_at_stop(L);
 	/* GCOVR_EXCL_START: closed between two looks. */
 	lua_pushboolean(L, 1); /* closed meanwhile, which stops it */
 	return 1;
@@ -272,7 +272,7 @@ static int watcher_stop(lua_State *L)
 	if (stop_watcher(L, w, 0) || w->watcher->running_handler || vigia__lua_awaited_by(h, w->handler)) {
 		return vigia__lua_boolean(L, vigia__watcher_rests(w->watcher));
 	}
-	return look(L);
+	return look_at_stop(L);
 }
 
 /* No reference to this handle is left. One that runs is kept by its registry, so this one was replaced, removed or

@@ -132,7 +132,7 @@ int vigia__registry_find_free(struct vigia_registry *registry, const char *id, s
 	return vigia__error_watcher(err, id, rc);
 }
 
-static void append(struct vigia_registry *registry, struct vigia_watcher *w)
+static void append_watcher(struct vigia_registry *registry, struct vigia_watcher *w)
 {
 	vigia__table_add(&registry->ids, &w->node, vigia__table_hash(w->id, strlen(w->id)));
 	w->next = NULL;
@@ -168,14 +168,14 @@ static void attach_watcher(struct vigia_watcher *w)
 {
 	unlink_from_list(w);
 	w->detached = false;
-	append(w->registry, w);
+	append_watcher(w->registry, w);
 }
 
 /* Take the watcher in, in the place of the stopped one that had its id. */
 void vigia__registry_add(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_watcher *old)
 {
 	if (old) retire(old);
-	append(registry, w);
+	append_watcher(registry, w);
 	if (old) vigia__registry_listen(registry);
 	else vigia__registry_listen_also(registry, w);
 	vigia__registry_ring(registry);

@@ -9,8 +9,8 @@ static struct vigia__backend *backend_of(const struct vigia_watcher *watcher)
 	return watcher->registry->store->backend;
 }
 
-static int look(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
-                struct vigia_error *err)
+static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
+                         struct vigia_error *err)
 {
 	struct vigia__backend *b = backend_of(watcher);
 	struct vigia_error later = {0};
@@ -135,7 +135,7 @@ static void end_progress(struct vigia_watcher *watcher)
 }
 
 const struct vigia__source vigia__store_source = {
-	.look = look,
+	.look = look_in_store,
 	.read = read_events,
 	.save = save,
 	.checkpoint = checkpoint,

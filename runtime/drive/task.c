@@ -66,7 +66,7 @@ int64_t vigia__tasks_due(const struct vigia_registry *registry)
 	return first;
 }
 
-static bool run(struct vigia_registry *registry, struct vigia__task *task)
+static bool run_task(struct vigia_registry *registry, struct vigia__task *task)
 {
 	task->running = true;
 	task->resume_now = false;
@@ -86,7 +86,7 @@ bool vigia__tasks_run(struct vigia_registry *registry)
 	for (struct vigia__task **at = &registry->tasks; *at;) {
 		struct vigia__task *task = *at;
 		bool due = at_once(registry, task) || task->resume_mono_ns <= now;
-		if (task->running || !due || run(registry, task)) {
+		if (task->running || !due || run_task(registry, task)) {
 			worked |= due && !task->running;
 			at = &task->next;
 			continue;

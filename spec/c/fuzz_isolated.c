@@ -105,7 +105,7 @@ static void live(void)
 {
 	if (setjmp(out) != 0) return;
 	static char dir[] = FUZZ_LUA_DIR;
-	int status = vigia__lua_pcall(program, run, dir, 0, 0);
+	int status = vigia__lua_pcall(program, run_program, dir, 0, 0);
 	fuzz_assert(status != LUA_OK &&
 	            lua_isstring(program, -1)); /* it serves until it is ended, or fails with a reason */
 }
