@@ -1,5 +1,5 @@
 /*
- * isolated.c - the program of an isolated script: one capped Lua state, fed over a socket; it never opens the store.
+ * isolated.c - the program of an isolated script: one capped Lua state, fed over a socket. It never opens the store.
  *
  * It is started by process.c only, dies with the thread that started it, and ends by itself when the other end of the
  * socket is closed.
@@ -54,7 +54,7 @@ static void give_up_program(const char *why)
 
 static uint64_t request;   /* the number of the one in hand */
 static uint64_t calls;     /* made so far */
-static int64_t object_max; /* most bytes of an object that the script passes; 0: not known */
+static int64_t object_max; /* most bytes of an object that the script passes. 0: not known */
 
 static struct vigia__frame receive(struct vigia__message *message)
 {
@@ -97,7 +97,7 @@ static int push_message(lua_State *L, struct vigia__message *message)
 	return count;
 }
 
-/* In both, no Lua code runs between the first byte sent and the last one received; what finalizers and hooks have to
+/* In both, no Lua code runs between the first byte sent and the last one received. What finalizers and hooks have to
  * say is said before or after, and answered at once. They raise what cannot be carried, before anything of it is
  * sent. */
 
@@ -115,7 +115,7 @@ static int channel_call(lua_State *L)
 	return push_message(L, message);
 }
 
-/* next(header, ...) -> header, ...: the end of the request in hand, and the next one; without arguments: the first
+/* next(header, ...) -> header, ...: the end of the request in hand, and the next one. Without arguments: the first
  * one */
 static int channel_next(lua_State *L)
 {
@@ -220,7 +220,7 @@ static void pass_over(int number) /* GCOVR_EXCL_LINE: a signal for all of its gr
 
 /*
  * A terminal and a service manager send the signals that end a program to the whole group: the supervisor stops, and
- * lets the handler in progress finish. Not SIG_IGN, which the programs that the script starts would inherit; what was
+ * lets the handler in progress finish. Not SIG_IGN, which the programs that the script starts would inherit. What was
  * ignored at the start stays ignored.
  */
 static void leave_stopping_to_supervisor(void)

@@ -26,7 +26,7 @@ enum { VIGIA_LUA_WATCHER_LISTS = 5 };
 struct lua_answers {
 	struct vigia_watcher *watcher;
 	struct lua_registry *r;
-	struct vigia_error damage; /* why an event of the batch in hand, its seq_num, could not be decoded; code 0: none */
+	struct vigia_error damage; /* why an event of the batch in hand, its seq_num, could not be decoded. Code 0: none */
 };
 
 /* What the table of the watcher has at n. [-0, +1, v] */
@@ -41,10 +41,10 @@ void vigia__lua_push_lua_store(lua_State *L, const struct lua_registry *registry
  * [-0, +0, v] */
 bool vigia__lua_answers_check(lua_State *L, const struct lua_answers *answers, const char *method, int status,
                               int first, bool lasting, struct vigia_error *err);
-/* The value at idx as the number of an event; EWATCHER. [-0, +0, m] */
+/* The value at idx as the number of an event. EWATCHER. [-0, +0, m] */
 int vigia__lua_answers_number(lua_State *L, const struct lua_answers *answers, const char *method, int idx,
                               uint64_t *out, struct vigia_error *err);
-/* Event `seq_num` of the batch that the watcher has in hand, as its store returned it; EDAMAGED, EDESERIAL: it could
+/* Event `seq_num` of the batch that the watcher has in hand, as its store returned it. EDAMAGED, EDESERIAL: it could
  * not be decoded there, nothing is pushed. [-0, +1, v] */
 int vigia__lua_answers_push_event(lua_State *L, const struct vigia_watcher *watcher, uint64_t seq_num,
                                   struct vigia_error *err);

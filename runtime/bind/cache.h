@@ -2,7 +2,7 @@
  * cache.h - decoded events that the watchers of one handle share (option cache_size): by number, the least recently
  * used goes first.
  *
- * A cache is a userdata, kept by its store and by the handlers that look into it; it keeps, as 1, the table slot ->
+ * A cache is a userdata, kept by its store and by the handlers that look into it. It keeps, as 1, the table slot ->
  * event.
  */
 #ifndef VIGIA_BIND_CACHE_H

@@ -38,13 +38,13 @@ struct vigia__cap {
 	int closing;
 
 	/* memory */
-	struct vigia__nursery *nursery; /* its owner's; NULL: none */
+	struct vigia__nursery *nursery; /* its owner's. NULL: none */
 	int64_t used, used_max;
 	bool refused; /* the last request for more was refused: Lua collects, and asks once more */
 	const void *refused_block;
 	size_t refused_size;
 
-	/* time: a piece of work is known by its number; its budget counts from the first tick that sees it */
+	/* time: a piece of work is known by its number. Its budget counts from the first tick that sees it */
 	volatile uint64_t work;
 	uint64_t seen, entered;
 	int64_t since_ns;
@@ -54,7 +54,7 @@ struct vigia__cap {
 };
 
 static _Thread_local struct vigia__cap *volatile here;
-static const char message_key; /* registry[&message_key]: the error that is raised; to make a string then might fail */
+static const char message_key; /* registry[&message_key]: the error that is raised. To make a string then might fail */
 
 struct vigia__cap *vigia__cap_here(void)
 {
@@ -97,7 +97,7 @@ static void hook(lua_State *L, lua_Debug *ar)
 	}
 	if (lua_isyieldable(L)) {
 		if (ar->event == LUA_HOOKCOUNT) lua_yield(L, 0); /* takes place when the hook returns */
-		return; /* in a call a hook cannot yield; the next instruction comes soon */
+		return; /* in a call a hook cannot yield. The next instruction comes soon */
 	}
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &message_key);
 	lua_error(L);
@@ -171,7 +171,7 @@ static int64_t thread_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* Start the budget of a piece of work that was not seen yet; is that of one that was used up? */
+/* Start the budget of a piece of work that was not seen yet. Is that of one that was used up? */
 static void look_at_time(struct vigia__cap *cap)
 {
 	int64_t now = thread_ns();

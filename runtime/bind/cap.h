@@ -2,13 +2,13 @@
  * cap.h - caps on a Lua state of its own: bytes of memory, seconds of processor time, which libraries it sees.
  *
  * Going over a cap trips it: whatever Lua code runs is ended, and nothing in Lua can catch that. The state is of no
- * more use then; its owner closes it and makes another. What Lua's own code does is stopped; a C function that never
+ * more use then. Its owner closes it and makes another. What Lua's own code does is stopped. A C function that never
  * returns to Lua is not.
  *
  * How the time cap works (cap.c): a timer on the thread's processor clock ticks now and then and looks whether still
- * the same piece of work runs; only when the budget is used up does it set a hook, so until then a cap costs nothing.
+ * the same piece of work runs. Only when the budget is used up does it set a hook, so until then a cap costs nothing.
  * Work that waited is also looked at when it goes on, because a tick between two waits hardly ever meets it. Ticks are
- * a realtime signal, directed at the thread; the handler stays in place for the rest of the process, and does nothing
+ * a realtime signal, directed at the thread. The handler stays in place for the rest of the process, and does nothing
  * on other threads.
  *
  * A cap belongs to one thread at a time: the one that called vigia__cap_enter(). vigia__cap_switch() may be called with
@@ -41,7 +41,7 @@ enum vigia__cap_library {
 /* What is capped. All zero: nothing is. */
 struct vigia__cap_limits {
 	int64_t memory_bytes; /* 0: no limit */
-	int64_t cpu_ns;       /* of one event, init, stop or load; 0: no limit */
+	int64_t cpu_ns;       /* of one event, init, stop or load. 0: no limit */
 	bool choose;          /* only `libraries`, base and vigia are seen */
 	unsigned libraries;   /* bits of enum vigia__cap_library */
 };
@@ -57,14 +57,14 @@ static inline bool vigia__cap_wanted(const struct vigia__cap_limits *limits)
 	return limits->memory_bytes > 0 || limits->cpu_ns > 0 || limits->choose;
 }
 
-/* The bit of a library's name; 0: there is none of this name. */
+/* The bit of a library's name. 0: there is none of this name. */
 unsigned vigia__cap_library(const char *name);
 /* The index-th name, NULL behind the last. */
 const char *vigia__cap_library_name(int index);
 
 /**
  * A new Lua state under these limits, without any library yet. Its memory is taken from the nursery first, which must
- * outlive it; NULL: from malloc alone.
+ * outlive it. NULL: from malloc alone.
  *
  * Returns:   VIGIA_OK, *out and *L; EINVAL (memory_bytes is too small for a state), ENOMEM, EUNSUPPORTED (no timer or
  *            free signal)
@@ -79,12 +79,12 @@ void vigia__cap_close(struct vigia__cap *cap);
  * and replace what could reach around the caps. The last thing to do before the script's code is let in. [-0, +0, m] */
 void vigia__cap_guard(lua_State *L, struct vigia__cap *cap);
 
-/* A new piece of work (an event, say) with a budget of its own begins; it may be entered and left several times. */
+/* A new piece of work (an event, say) with a budget of its own begins. It may be entered and left several times. */
 void vigia__cap_begin(struct vigia__cap *cap);
-/* From here to leave, on this thread, code runs in L under the cap. EUNSUPPORTED, ENOMEM: there is no timer; do not run
+/* From here to leave, on this thread, code runs in L under the cap. EUNSUPPORTED, ENOMEM: there is no timer. Do not run
  * it. */
 int vigia__cap_enter(struct vigia__cap *cap, lua_State *L, struct vigia_error *err);
-/* Returns whether a cap was tripped since the state was made; the work has failed then, whatever it returned. */
+/* Returns whether a cap was tripped since the state was made. The work has failed then, whatever it returned. */
 enum vigia__cap_trip vigia__cap_leave(struct vigia__cap *cap);
 /* What tripped it, in a sentence: returns VIGIA_EHANDLER. */
 int vigia__cap_error(const struct vigia__cap *cap, const char *what, struct vigia_error *err);
@@ -97,13 +97,13 @@ bool vigia__cap_hooked(lua_State *co);
 struct vigia__cap *vigia__cap_here(void);
 const struct vigia__cap_limits *vigia__cap_limits(const struct vigia__cap *cap);
 bool vigia__cap_tripped(const struct vigia__cap *cap);
-/* End the code that runs in L: yield if possible, which nothing in Lua can catch, else raise. Never returns; use as
+/* End the code that runs in L: yield if possible, which nothing in Lua can catch, else raise. Never returns. Use as
  * `return vigia__cap_stop(L)`. */
 int vigia__cap_stop(lua_State *L);
 /* How many coroutines are being closed inside one another. Lua 5.4.4 forgets the depth of the C stack there. */
 int *vigia__cap_closing(struct vigia__cap *cap);
 
-/* Make load, loadfile, dofile and require refuse bytecode. For states without a cap; vigia__cap_guard() does it, too.
+/* Make load, loadfile, dofile and require refuse bytecode. For states without a cap. vigia__cap_guard() does it, too.
  * [-0, +0, m] */
 void vigia__cap_text_only(lua_State *L);
 

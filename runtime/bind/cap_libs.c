@@ -10,7 +10,7 @@
  *   os.exit, os.setlocale           concern the whole process
  *   debug                           only getinfo and traceback
  *   vigia.registry                  runs until it is stopped: a script has its watcher already
- * Libraries that were not chosen are missing from the globals and from package.loaded; strings keep their methods.
+ * Libraries that were not chosen are missing from the globals and from package.loaded. Strings keep their methods.
  * The replacements have the original as upvalue 1. The cap is the one that this thread has entered: none for a REPL's
  * coroutines.
  */
@@ -64,7 +64,7 @@ static lua_State *check_coroutine(lua_State *L, int arg)
 	return co;
 }
 
-/* The number of results on L's stack; -1: an error value is there. Does not come back if the cap tripped meanwhile. */
+/* The number of results on L's stack. -1: an error value is there. Does not come back if the cap tripped meanwhile. */
 static int resume_in(struct vigia__cap *cap, lua_State *L, lua_State *co, int count)
 {
 	if (!lua_checkstack(co, count)) {
@@ -241,7 +241,7 @@ static int capped_getmetatable(lua_State *L)
 
 /* ---- no bytecode ---- */
 
-/* The mode at `arg` becomes "t"; returns false if the caller did not ask for text. */
+/* The mode at `arg` becomes "t". Returns false if the caller did not ask for text. */
 static bool text_mode(lua_State *L, int arg)
 {
 	const char *mode = luaL_optstring(L, arg, "bt");
@@ -422,7 +422,7 @@ static bool push_library(lua_State *L, const char *field)
 	return there;
 }
 
-/* Replace a function of the table on top; the original becomes upvalue 1. One that is not there stays away.
+/* Replace a function of the table on top. The original becomes upvalue 1. One that is not there stays away.
  * [-0, +0, m] */
 static void replace(lua_State *L, const char *name, lua_CFunction fn)
 {

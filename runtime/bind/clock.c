@@ -8,7 +8,7 @@
 
 static const struct vigia__lua_class clock_class;
 
-/* Where it begins. Not 0, which means "none" in some places; now() counts from here. */
+/* Where it begins. Not 0, which means "none" in some places. now() counts from here. */
 enum { BEGIN_NS = 1000000000 };
 
 struct vigia__manual_clock *vigia__lua_test_clock(lua_State *L, int idx)

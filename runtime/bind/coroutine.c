@@ -173,7 +173,7 @@ bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler)
 	return handler && handler->co == L && lua_isyieldable(L);
 }
 
-/* Where every wait goes on. `ctx` is the handler that waits; its closure in this coroutine keeps it alive. */
+/* Where every wait goes on. `ctx` is the handler that waits. Its closure in this coroutine keeps it alive. */
 static int continued(lua_State *L, int status, lua_KContext ctx)
 {
 	struct lua_handler *h = (struct lua_handler *)ctx;
@@ -247,7 +247,7 @@ int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx)
 	return vigia__lua_fail_stopping(L, vigia__lua_running(L));
 }
 
-/* Outside of a handler's own coroutine the call blocks; an interrupt ends it, on a script's thread a stop, and in a
+/* Outside of a handler's own coroutine the call blocks. An interrupt ends it, on a script's thread a stop, and in a
  * stock Lua what a hook raises that a signal handler sets: poll(2) is never restarted, and no signal comes between the
  * look and the wait. */
 static int sleep_blocking(lua_State *L, int64_t until_mono_ns)

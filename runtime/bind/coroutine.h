@@ -7,7 +7,7 @@
 #include "hook.h"
 #include "registry_handle.h"
 
-/* What a coroutine's userdata keeps; a handler's keeps more (handler.c). */
+/* What a coroutine's userdata keeps. A handler's keeps more (handler.c). */
 enum {
 	VIGIA_LUA_KEEPS_REGISTRY = 1,
 	VIGIA_LUA_KEEPS_FUNCTION,
@@ -23,21 +23,21 @@ struct lua_handler {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;   /* NULL for a task */
 	bool task;                       /* a function of registry:spawn, or a method of a store in Lua */
-	struct lua_call *call;           /* that method's (source.c); NULL: none, or its watcher is gone */
+	struct lua_call *call;           /* that method's (source.c). NULL: none, or its watcher is gone */
 	lua_State *co;                   /* NULL: another one is made */
-	lua_State *home;                 /* a thread that never runs, with what C pushes; NULL for a task */
+	lua_State *home;                 /* a thread that never runs, with what C pushes. NULL for a task */
 	struct vigia__hook hook;         /* what its coroutine was made with */
 	const struct vigia_event *event; /* while handle() is on the stack */
 	uint64_t attempt;
-	struct vigia_error decode_error; /* of the event in hand; code 0 = none */
+	struct vigia_error decode_error; /* of the event in hand. Code 0 = none */
 	struct vigia__lua *shared;       /* of its Lua state */
-	struct lua_cache *cache;         /* decoded events to share; NULL: none */
+	struct lua_cache *cache;         /* decoded events to share. NULL: none */
 	bool has_where;                  /* a predicate looks at each event first */
 	bool dropped;                    /* and did not want this one */
 	bool begins;                     /* C begins an event, and its function is not running yet */
 	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                 /* an append ends the wait, too */
-	bool stopping;                   /* a task of a registry that stops; a watcher's handler asks the watcher */
+	bool stopping;                   /* a task of a registry that stops. A watcher's handler asks the watcher */
 	bool cancelled;                  /* a call of a store whose waits are to end */
 	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
 	unsigned appends_at_once;        /* since it last waited: appends that needed no wait */
@@ -61,7 +61,7 @@ bool vigia__lua_coroutine_ready(struct lua_handler *handler);
 void vigia__lua_coroutine_close(struct lua_handler *handler);
 /* Has other code closed the coroutine while it waited? */
 bool vigia__lua_coroutine_lost(const struct lua_handler *handler);
-/* A lua_KFunction: what the function returned is on the stack from 1 on; raises if that is a failure. */
+/* A lua_KFunction: what the function returned is on the stack from 1 on. Raises if that is a failure. */
 int vigia__lua_finish(lua_State *L, int status, lua_KContext ctx);
 
 /* The handler that runs now in this Lua state (perhaps below other coroutines), NULL outside. [-0, +0, -] */
@@ -74,7 +74,7 @@ bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
 int64_t vigia__lua_now(const struct lua_handler *handler);
 /* core.outcome(what a handler returned...) -> true | false, the error value (contract W5, R6) */
 int vigia__lua_outcome(lua_State *L);
-/* Yield until the time or, `for_events`, an append; then, or when the watcher is to stop, k goes on. Use as
+/* Yield until the time or, `for_events`, an append. Then, or when the watcher is to stop, k goes on. Use as
  * `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events,
                        lua_KContext ctx, lua_KFunction k);
@@ -90,7 +90,7 @@ bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_h
 bool vigia__lua_woken_by(const struct lua_handler *handler, const struct vigia_store *store);
 /* Be woken by every append from now on. */
 void vigia__lua_listen_anything(const struct lua_handler *handler);
-/* nil and the error "stopping"; returns 2. [-0, +2, m] */
+/* nil and the error "stopping". Returns 2. [-0, +2, m] */
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
 int vigia__lua_sleep(lua_State *L);
 

@@ -124,7 +124,7 @@ static int decode_map(struct decoder *d, uint32_t count, int depth, struct vigia
 	return 0;
 }
 
-/* Push one value; on error there may be leftovers on the stack. */
+/* Push one value. On error there may be leftovers on the stack. */
 static int decode_value(struct decoder *d, int depth, struct vigia_error *err)
 {
 	struct vigia__token token;

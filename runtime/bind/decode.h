@@ -1,7 +1,7 @@
 /*
  * decode.h - an event's bytes into a Lua table.
  *
- * store_at is the stack index of the store, whose serializer may be needed; 0: there is none. A serializer's functions
+ * store_at is the stack index of the store, whose serializer may be needed. 0: there is none. A serializer's functions
  * run Lua code.
  */
 #ifndef VIGIA_BIND_DECODE_H
@@ -13,7 +13,7 @@
  * batch must be owned by a userdata: this may raise for want of memory. [-0, +1, m] */
 int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *batch, size_t index,
                           struct vigia_error *err);
-/* The same for an event whose checksum was checked already; its bytes must outlive the call even if it raises.
+/* The same for an event whose checksum was checked already. Its bytes must outlive the call even if it raises.
  * [-0, +1, m] */
 int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err);
 

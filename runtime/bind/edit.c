@@ -60,7 +60,7 @@ static struct {
 	char *history;        /* path, or NULL */
 	struct sigaction before_int, before_term, before_hup;
 	int before_fd;         /* vigia__interrupt_fd */
-	int level_fd, edge_fd; /* readable until it is cleared; wakes the thread once per signal */
+	int level_fd, edge_fd; /* readable until it is cleared. Wakes the thread once per signal */
 	int line_fd;           /* like level_fd, but for the prompt, which concerns no other thread */
 	pthread_t thread;
 	atomic_int signals; /* SIGINTs since the expression began */

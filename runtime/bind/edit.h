@@ -1,7 +1,7 @@
 /*
- * edit.h - reads lines from a user, with editing, history and completion by libedit; Ctrl-C stops a running expression.
+ * edit.h - reads lines from a user, with editing, history and completion by libedit. Ctrl-C stops a running expression.
  *
- * For the REPL only (lua/vigia/repl.lua); not part of the public module.
+ * For the REPL only (lua/vigia/repl.lua). Not part of the public module.
  */
 #ifndef VIGIA_BIND_EDIT_H
 #define VIGIA_BIND_EDIT_H

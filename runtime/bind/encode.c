@@ -3,7 +3,7 @@
  *
  * Encoding looks at tables raw (no metamethod runs), makes no Lua object and so never starts a collection: nothing can
  * run or raise while the shared buffer is in use. Where something cannot be carried, the keys on the Lua stack and the
- * frames on the C stack tell the path; until then it costs nothing.
+ * frames on the C stack tell the path. Until then it costs nothing.
  */
 #include "encode.h"
 
@@ -19,7 +19,7 @@
 /* One table on the way from the object to the value being encoded. */
 struct step {
 	const void *table; /* its address: a cycle comes back to it */
-	int key_at;        /* stack index of the key being encoded; 0: an array */
+	int key_at;        /* stack index of the key being encoded. 0: an array */
 	lua_Integer index; /* of an array's element */
 };
 

@@ -181,7 +181,7 @@ static bool is_end(lua_State *L)
 	return end;
 }
 
-/* Keep it for what the driver logs; without memory it is not said. */
+/* Keep it for what the driver logs. Without memory it is not said. */
 static void note_place(lua_State *L, const struct lua_handler *h, bool raised)
 {
 	struct vigia_registry *registry = h->owner->registry;
@@ -309,7 +309,7 @@ static int fail(lua_State *L, struct failure *f)
 	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
 		vigia__error(f->err, VIGIA_EHANDLER,
 		             atomic_load(&vigia__interrupted) ? "interrupted" : "not enough memory to tell the error");
-	/* Its to-be-closed variables run here; then it is of no more use. */
+	/* Its to-be-closed variables run here. Then it is of no more use. */
 	if (f->raised || h->suspended || f->own_text) vigia__lua_coroutine_close(h);
 	return f->err->code;
 }

@@ -27,7 +27,7 @@ static void set_hook(lua_State *co, const struct vigia__hook *hook)
 	lua_sethook(co, hook->fn, hook->mask, hook->count);
 }
 
-/* Calls are enough for one that waits for calls; others see instructions and lines of Lua only. [-0, +0, e] */
+/* Calls are enough for one that waits for calls. Others see instructions and lines of Lua only. [-0, +0, e] */
 static void call_something(lua_State *L, int mask)
 {
 	luaL_checkstack(L, 3, "too many values to run a hook");

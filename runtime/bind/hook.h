@@ -1,10 +1,10 @@
 /*
  * hook.h - waits that a hook of a signal handler ends, and the hook that a handler's coroutine follows.
  *
- * A signal handler cannot call into Lua; it sets a hook that the interpreter runs at its next instruction. So does the
+ * A signal handler cannot call into Lua. It sets a hook that the interpreter runs at its next instruction. So does the
  * SIGINT handler of the program lua, whose hook raises "interrupted!". While we wait in C there is no next instruction:
  * each wait ends when a signal came, and looks whether there is a hook that was not there before. If so, C returns to
- * where raising is fine, and the hook runs there. Signal handlers set it on the state's main coroutine; so it is that
+ * where raising is fine, and the hook runs there. Signal handlers set it on the state's main coroutine. So it is that
  * one's hooks that are looked at.
  *
  *     struct vigia__hooks hooks;
@@ -25,21 +25,21 @@ struct vigia__hook {
 
 struct vigia__hooks {
 	lua_State *main;
-	bool watched; /* signals are the application's; in our program and while a REPL runs they come by interrupt.h, and
+	bool watched; /* signals are the application's. In our program and while a REPL runs they come by interrupt.h, and
 	                 no wait need look */
 	struct vigia__hook seen; /* as it was when we last looked */
 };
 
 /* [-0, +0, e] */
 void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks);
-/* Is there another hook than before? `ctx` is a struct vigia__hooks; the thread of its state. */
+/* Is there another hook than before? `ctx` is a struct vigia__hooks. The thread of its state. */
 bool vigia__hooks_changed(void *ctx);
 /* Let it run here, and take what is there then for known. [-0, +0, e] */
 void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks);
 
 /* ---- the hook of a coroutine that handlers run in ---- */
 
-/* The coroutine co was just made, and has inherited the hook of L, which made it. A profiler's in C stays; one of
+/* The coroutine co was just made, and has inherited the hook of L, which made it. A profiler's in C stays. One of
  * debug.sethook is taken away, because it knows only its own coroutine. *own: what is there from now on.
  * [-0, +0, m] */
 void vigia__hook_inherit(lua_State *L, lua_State *co, struct vigia__hook *own);

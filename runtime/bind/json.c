@@ -11,7 +11,7 @@
 #include "error.h"
 #include "lua_state.h"
 
-/* Push field `name` of the event at 1; raises if it is of another type. */
+/* Push field `name` of the event at 1. Raises if it is of another type. */
 static void push_field(lua_State *L, const char *name, int type)
 {
 	lua_pushstring(L, name);

@@ -268,7 +268,7 @@ struct call {
 
 static _Thread_local struct call *calls;
 
-/* What Lua sees of all of them. Argument 1: the call; a hook may make others between it and its function. */
+/* What Lua sees of all of them. Argument 1: the call. A hook may make others between it and its function. */
 static int begin_call(lua_State *L)
 {
 	const void *wanted = lua_touserdata(L, 1);

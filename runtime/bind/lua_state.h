@@ -7,7 +7,7 @@
  *   - The buffers in struct vigia__lua are shared by all calls of a state. They are safe to use from the first byte
  *     written to the last byte read as long as nothing in between can run Lua code: no call that allocates a Lua object
  *     (a collection runs finalizers, and those may call in here).
- *   - Wrong use raises and names the argument; what goes wrong at run time returns nil and a vigia.Error.
+ *   - Wrong use raises and names the argument. What goes wrong at run time returns nil and a vigia.Error.
  *
  * Functions on the Lua stack are marked as in the manual: [-pops, +pushes, raises], with - never, m memory, v wrong use
  * too.
@@ -55,7 +55,7 @@ struct vigia__lua {
 	uint8_t nameless;             /* events decoded so far, until names are kept */
 	bool ended;                   /* the Lua state is closing */
 	bool script;                  /* it is a script's: what belongs to the program is none of its business */
-	/* VIGIA_LUA_NAMES of them. `known` is for looking up, and is empty until this state keeps names; those are memory
+	/* VIGIA_LUA_NAMES of them. `known` is for looking up, and is empty until this state keeps names. Those are memory
 	 * of its allocator. */
 	const struct vigia__lua_name *known;
 	struct vigia__lua_name *names; /* NULL: none yet */
@@ -100,7 +100,7 @@ void vigia__lua_keep(lua_State *L, int idx, int n);
 /* The same for a value that Lua code must not find among the user values either: a table of what C points to. Something
  * else should keep it too, for the collector's sake (module.c). [-1, +0, -] */
 void vigia__lua_hide(lua_State *L, int idx, int n);
-/* Push number n of what the object at idx keeps, nil where there is none; returns its type. [-0, +1, -] */
+/* Push number n of what the object at idx keeps, nil where there is none. Returns its type. [-0, +1, -] */
 int vigia__lua_push_kept(lua_State *L, int idx, int n);
 /* The value on top is kept alive as long as the coroutine at idx. [-1, +0, m] */
 void vigia__lua_keep_by(lua_State *L, int idx);
@@ -116,10 +116,10 @@ void *vigia__lua_check(lua_State *L, int arg, const struct vigia__lua_class *cla
 
 /* What runs under vigia__lua_pcall(): as a lua_CFunction, with an argument that C gave. The stack is empty. */
 typedef int (*vigia__lua_body)(lua_State *L, void *arg);
-/* lua_pcall of body(L, arg); its `results` or the error value are left on the stack. Lua code can find the function of
+/* lua_pcall of body(L, arg). Its `results` or the error value are left on the stack. Lua code can find the function of
  * such a call (debug.getinfo), but it cannot call it: each call is made by C, and once. [-0, +(results|1), -] */
 int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results, int handler);
-/* The same so that nothing it raises gets out. False: it raised; the value is gone. [-0, +0, -] */
+/* The same so that nothing it raises gets out. False: it raised. The value is gone. [-0, +0, -] */
 bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
 
 /* Lua modules are looked for in this folder first. [-0, +0, m] */
@@ -147,7 +147,7 @@ void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name);
 const char *vigia__lua_check_cstring(lua_State *L, int arg, const char *name);
 /* Argument `arg` as a sequence number: an integer from 0 on. [-0, +0, v] */
 uint64_t vigia__lua_check_seq(lua_State *L, int arg, const char *name);
-/* Argument `arg` as seconds, in nanoseconds; at most about 292 years, math.huge too. [-0, +0, v] */
+/* Argument `arg` as seconds, in nanoseconds. At most about 292 years, math.huge too. [-0, +0, v] */
 int64_t vigia__lua_check_seconds(lua_State *L, int arg, const char *name);
 
 #endif

@@ -59,7 +59,7 @@ static int module_isatty(lua_State *L)
 	return vigia__lua_boolean(L, isatty((int)luaL_checkinteger(L, 1)) == 1);
 }
 
-/* Seconds on a clock that never steps; only differences mean something. */
+/* Seconds on a clock that never steps. Only differences mean something. */
 static int module_monotonic(lua_State *L)
 {
 	lua_pushnumber(L, (double)vigia__mono_ns() / 1e9);

@@ -11,7 +11,7 @@
 #include "../core/alloc.h"
 #include "../core/buf.h"
 
-/* A program has one package.path as a rule; with more of them than this the modules of the others are compiled
+/* A program has one package.path as a rule. With more of them than this the modules of the others are compiled
  * each time. */
 enum { KEPT_MAX = 16 };
 
@@ -87,7 +87,7 @@ static int search(lua_State *L)
 	lua_getfield(L, lua_upvalueindex(2), "path"); /* 2 */
 	const char *path = lua_tostring(L, 2);
 	const struct kept *kept = path && is_of_vigia(name) ? find_module(name, path) : NULL;
-	/* The name is that of errors only; the function has the one it was compiled with. */
+	/* The name is that of errors only. The function has the one it was compiled with. */
 	if (kept && luaL_loadbufferx(L, (const char *)kept->code.data, kept->code.len, kept->name, "b") == LUA_OK) {
 		lua_pushstring(L, kept->file);
 		return 2;
@@ -95,7 +95,7 @@ static int search(lua_State *L)
 	lua_settop(L, 2);
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushvalue(L, 1);
-	lua_call(L, 1, 2); /* 3: the function, or where it looked; 4: the file */
+	lua_call(L, 1, 2); /* 3: the function, or where it looked. 4: the file */
 	if (path && kept == NULL && is_of_vigia(name) && lua_isfunction(L, 3) && lua_type(L, 4) == LUA_TSTRING) {
 		lua_pushvalue(L, 3);
 		keep_module(L, name, path, lua_tostring(L, 4));

@@ -211,7 +211,7 @@ static int read_more(struct append *a, struct vigia_error *err)
 	}
 }
 
-/* One round, up to the next commit. 1: committed; 0: the input ended and everything is stored; < 0: an error, and
+/* One round, up to the next commit. 1: committed. 0: the input ended and everything is stored. < 0: an error, and
  * everything before it is stored. */
 static int append_round(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {

@@ -1,5 +1,5 @@
 /*
- * ndjson.h - fast input and output for the command line; not part of the public module.
+ * ndjson.h - fast input and output for the command line. Not part of the public module.
  */
 #ifndef VIGIA_BIND_NDJSON_H
 #define VIGIA_BIND_NDJSON_H

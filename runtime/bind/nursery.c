@@ -2,7 +2,7 @@
  * nursery.c - blocks of a nursery, and the mappings that nurseries lie in. What it promises is in nursery.h.
  *
  * Blocks: Lua tells a block's size when it frees it, so none is written down. Sizes are whole units of 16 bytes. A free
- * block of up to SMALL_UNITS is in the list of its size; a larger one is in one list and is carved up again when
+ * block of up to SMALL_UNITS is in the list of its size. A larger one is in one list and is carved up again when
  * nothing else is left. Nothing is joined again: what a state's libraries need they hold until its end.
  *
  * Mappings: those with a free nursery come first in the list.

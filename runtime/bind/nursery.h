@@ -3,7 +3,7 @@
  * beside it.
  *
  * A state needs most of that for its libraries before any code of the script runs, in a thousand small blocks. Taken
- * from malloc they cost a header each, and a page fault for each page; with thousands of scripts that was half of what
+ * from malloc they cost a header each, and a page fault for each page. With thousands of scripts that was half of what
  * a start cost. Nurseries lie 32 to a mapping, which is one huge page where the system gives one. What a state needs
  * beyond its nursery comes from malloc.
  *

@@ -51,7 +51,7 @@ static struct vigia__value value_at(lua_State *L, int idx)
 	return value;
 }
 
-/* The key below the value on top, as a name; NULL after a complaint. */
+/* The key below the value on top, as a name. NULL after a complaint. */
 static const char *name_at(lua_State *L, const char *where, struct vigia__problems *problems)
 {
 	if (lua_type(L, -2) == LUA_TSTRING) return lua_tostring(L, -2);
@@ -236,7 +236,7 @@ static size_t push_list(lua_State *L, const char *name)
 	return lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
 }
 
-/* From the list at idx; the strings go into the table at `kept`, behind the first `before`, if there is one. Allocates
+/* From the list at idx. The strings go into the table at `kept`, behind the first `before`, if there is one. Allocates
  * nothing. */
 static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count, int kept, size_t before)
 {
@@ -362,7 +362,7 @@ static unsigned libraries_at(lua_State *L, int idx, const char *name, struct vig
 	return bits;
 }
 
-/* Functions belong into the script, whose state they run in; `set` is looked at when it is encoded. */
+/* Functions belong into the script, whose state they run in. `set` is looked at when it is encoded. */
 static void script_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
 {
 	struct watch_target *target = ctx;
@@ -461,7 +461,7 @@ int vigia__lua_options(lua_State *L)
 	return 1;
 }
 
-/* A string of the list at index 2, which keeps it; the list ends at the first of its values that is none. */
+/* A string of the list at index 2, which keeps it. The list ends at the first of its values that is none. */
 static const char *listed_at(const void *ctx, int index)
 {
 	lua_State *L = (lua_State *)ctx;

@@ -21,7 +21,7 @@ void vigia__lua_own_options(lua_State *L, int arg, int levels);
  * Strings in target are borrowed from the table. [-0, +0, v] */
 void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
                               vigia__lua_special_fn special, void *ctx);
-/* Fill `changes` from the table of settings of a file at `arg`; `refuse` complains of options that are none, or are
+/* Fill `changes` from the table of settings of a file at `arg`. `refuse` complains of options that are none, or are
  * fixed. [-0, +0, v] */
 void vigia__lua_check_settings(lua_State *L, int arg, struct vigia_store_options *changes,
                                vigia__lua_special_fn refuse);
@@ -31,24 +31,24 @@ void vigia__lua_option_iterator(lua_State *L, int idx, const char *name, struct 
 void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems);
 void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vigia__problems *problems);
 
-/* A Lua predicate: field `where`, or `filter` where that is a function; *seen tells whether there was one before. [-0,
+/* A Lua predicate: field `where`, or `filter` where that is a function. *seen tells whether there was one before. [-0,
  * +0, -] */
 void vigia__lua_option_predicate(lua_State *L, int idx, const char *name, bool *seen, struct vigia__problems *problems);
 /* The predicate of the options table at `arg`, which was checked before, or nil. [-0, +1, -] */
 void vigia__lua_push_where(lua_State *L, int arg);
 
 /* The filter in field `filter` of the table at `arg`, which was checked before, as C sees it. Pushes a userdata that
- * holds the lists and, if `keep`, their strings; else they are the table's, and safe until something is allocated.
+ * holds the lists and, if `keep`, their strings. Else they are the table's, and safe until something is allocated.
  * [-0, +1, v] */
 void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, bool keep);
-/* The same, made for matching; the userdata on the stack owns it. NULL keeps all. [-0, +1, m] */
+/* The same, made for matching. The userdata on the stack owns it. NULL keeps all. [-0, +1, m] */
 struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg);
 
 /* Options of registry:watch at `arg`. `on_error`, if there, is a function. Pushes a userdata that holds out->filter's
  * lists: keep it and the table until the options were used. [-0, +1, v] */
 void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_options *out);
 
-/* The same for a handler that is a script; its filter is left to vigia__lua_push_filter(). [-0, +0, v] */
+/* The same for a handler that is a script. Its filter is left to vigia__lua_push_filter(). [-0, +0, v] */
 void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script_options *out);
 
 /* core.options(): the tables as Lua lists, for the documentation and the command line. */

@@ -214,7 +214,7 @@ int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
 	             ? memchr(bytes, '\n', len) != NULL /* GCOVR_EXCL_LINE: a terminal. */
 	             : o->buf.len >= LARGE || (line && vigia__coarse_ns() - o->written_ns >= MOMENT_NS))
 		flush_lines(o);
-	return 0; /* what could not be written is kept; the flush at the end returns the error */
+	return 0; /* what could not be written is kept. The flush at the end returns the error */
 }
 
 /* ---- life ---- */

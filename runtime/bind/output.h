@@ -4,7 +4,7 @@
  *
  * `print`, io.stdout and io.write of the script's Lua state write into the buffer. The buffer is written when an event,
  * init, stop or loading ends, before the handler waits or starts another program, when it is large, when the script
- * calls flush, and after a line if nothing was written for a moment; on a terminal after each line. It is written in
+ * calls flush, and after a line if nothing was written for a moment. On a terminal after each line. It is written in
  * one piece if the output accepts that. Lines of several scripts of a process are never mixed.
  *
  * If the output accepts nothing now (EAGAIN, a slow reader), a write waits until the watcher must stop. Bytes that
@@ -31,14 +31,14 @@ enum vigia__output_mode { VIGIA_OUTPUT_FULL = 0, VIGIA_OUTPUT_LINE, VIGIA_OUTPUT
 
 struct vigia__output {
 	struct vigia__buf buf; /* not written yet */
-	FILE *file;            /* io.stdout of the script's states; writes to it are added here */
+	FILE *file;            /* io.stdout of the script's states. Writes to it are added here */
 	enum vigia__output_mode mode;
 	int64_t written_ns; /* time of the last write, on a coarse clock */
 	int refused;        /* errno if bytes were refused, and lost, since vigia__output_begin() */
 	bool owes;  /* some bytes wait elsewhere: the rest of a partly written line in `rest` (output.c), or at the sink */
 	bool tired; /* it has waited as long as allowed while its watcher must stop */
-	const atomic_bool *stopping, *killed; /* its watcher must stop, or end at once; NULL: never */
-	/* Replaces the standard output unless NULL. Returns 0 or an errno; *kept: the bytes were accepted anyway, and are
+	const atomic_bool *stopping, *killed; /* its watcher must stop, or end at once. NULL: never */
+	/* Replaces the standard output unless NULL. Returns 0 or an errno. *kept: the bytes were accepted anyway, and are
 	 * written later. */
 	int (*sink)(const void *bytes, size_t len, bool *kept);
 };

@@ -1,5 +1,5 @@
 /*
- * owner.c - core.wait_owner(store, id): block until the process that runs a watcher id is gone; for `vigia run --wait`.
+ * owner.c - core.wait_owner(store, id): block until the process that runs a watcher id is gone. For `vigia run --wait`.
  */
 #include "owner.h"
 

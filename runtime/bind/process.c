@@ -2,7 +2,7 @@
  * process.c - the class vigia.Process: a script's program, started, fed and watched by the state that supervises it.
  *
  * It never forks: posix_spawn runs the program `vigia` with one end of a socket pair. What the program used of the
- * processor is looked at while an answer is waited for; one that is over its cap is killed, as is every one whose
+ * processor is looked at while an answer is waited for. One that is over its cap is killed, as is every one whose
  * userdata goes.
  */
 #include "process.h"
@@ -48,7 +48,7 @@ static const struct vigia__lua_class process_class, message_class;
 enum {
 	LOOK_MS = 20,       /* how often to look at the processor time, and whether it is to be killed */
 	STALL_S = 30,       /* how long the rest of a message may be missing */
-	GRACE_NS = 70000000 /* what it may be over: its own cap should have ended it; with the looks it is below 100 ms */
+	GRACE_NS = 70000000 /* what it may be over: its own cap should have ended it. With the looks it is below 100 ms */
 };
 
 #define START_GRACE_NS INT64_C(5000000000) /* how long loading or init may go on when the watcher is to stop */
@@ -62,7 +62,7 @@ struct process {
 	int64_t cpu_ns;               /* the cap, 0: none */
 	int64_t since_ns;             /* what it had used when the piece of work began */
 	bool killed;                  /* by us, over its cap */
-	const atomic_bool *kill;      /* its watcher stops, and did not in time; NULL: never */
+	const atomic_bool *kill;      /* its watcher stops, and did not in time. NULL: never */
 	const atomic_bool *stop;      /* its watcher is to stop */
 	bool waited_for;              /* the thread that sets `kill` waits for this piece of work: loading, init */
 	int64_t stop_mono_ns;         /* since when `stop` was seen during it, 0: it was not */
@@ -388,7 +388,7 @@ static int process_receive(lua_State *L)
 	return fail_ended(L, p);
 }
 
-/* begin(waited_for): a piece of work with a processor time of its own begins; waited_for: the thread that would stop it
+/* begin(waited_for): a piece of work with a processor time of its own begins. waited_for: the thread that would stop it
  * waits for it */
 static int process_begin(lua_State *L)
 {

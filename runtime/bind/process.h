@@ -7,7 +7,7 @@
  * whose object it is. Each value is an event's object of its own, so that an object in a message may nest as deeply as
  * in the store.
  *
- * process.c is the supervising side (a handler's state, on the script's thread), runtime/isolated.c the other one; what
+ * process.c is the supervising side (a handler's state, on the script's thread), runtime/isolated.c the other one. What
  * they say to each other is in lua/vigia/isolated_host.lua and lua/vigia/isolated_program.lua.
  */
 #ifndef VIGIA_BIND_PROCESS_H
@@ -25,7 +25,7 @@ enum {
 	VIGIA_MESSAGE_MAX = 1 << 28
 };
 
-#define VIGIA_FRAME_MAGIC 0x56674d31u /* begins each message; other bytes come from other code */
+#define VIGIA_FRAME_MAGIC 0x56674d31u /* begins each message. Other bytes come from other code */
 
 /* The supervisor asks, the script makes calls meanwhile, each of which is answered, and ends. Both number what they ask
  * for, and both check that what they receive is for what they have in hand. The numbers are given and looked at in C,
@@ -36,7 +36,7 @@ enum vigia__frame_kind {
 	VIGIA_FRAME_CALL,
 	VIGIA_FRAME_ANSWER,
 	VIGIA_FRAME_END,
-	VIGIA_FRAME_OUTPUT, /* bytes that the script printed; the supervisor writes them (output.h), and says so: */
+	VIGIA_FRAME_OUTPUT, /* bytes that the script printed. The supervisor writes them (output.h), and says so: */
 	VIGIA_FRAME_TAKEN   /* of: 0 or the errno; call: whether they are written later, then */
 };
 
@@ -58,12 +58,12 @@ struct vigia__message {
 /* An empty one. [-0, +1, m] */
 struct vigia__message *vigia__message_new(lua_State *L);
 /* Write the message in the values from `first` to `last` of the stack into message->out. Raises what cannot be carried:
- * an error object where a value is too large. `object_max`: most bytes of a value behind the first one; tables that
- * share parts may stand for more than there is memory. Runs no Lua code once it has begun; vigia__message_number()
+ * an error object where a value is too large. `object_max`: most bytes of a value behind the first one. Tables that
+ * share parts may stand for more than there is memory. Runs no Lua code once it has begun. vigia__message_number()
  * completes it. [-0, +0, v] */
 void vigia__message_encode(lua_State *L, int first, int last, int64_t object_max, struct vigia__message *message);
 void vigia__message_number(struct vigia__message *message, enum vigia__frame_kind kind, uint64_t of, uint64_t call);
-/* Push the values of message->in, and release its bytes; returns how many, -1 if they are no message: the first value
+/* Push the values of message->in, and release its bytes. Returns how many, -1 if they are no message: the first value
  * is then no table, or the rest cannot be read. [-0, +n, m] */
 int vigia__message_push(lua_State *L, struct vigia__message *message);
 

@@ -30,7 +30,7 @@ struct program_file {
 	pid_t pid;
 };
 
-/* Start /bin/sh -c command; with its descriptor `theirs` as `number`, unless `theirs` is -1. Returns 0, or an errno. */
+/* Start /bin/sh -c command. With its descriptor `theirs` as `number`, unless `theirs` is -1. Returns 0, or an errno. */
 static int spawn_shell(const char *command, int theirs, int number, pid_t *pid)
 {
 	char *const argv[] = {"sh", "-c", (char *)command, NULL};

@@ -85,7 +85,7 @@ struct reading {
 	struct vigia_read request; /* `from` moves on */
 	bool timeout_given;
 	bool has_where;               /* the predicate is at WHERE_AT */
-	int64_t limit;                /* of events that the predicate wants; request.limit bounds what it looks at */
+	int64_t limit;                /* of events that the predicate wants. request.limit bounds what it looks at */
 	bool to_end;                  /* go on to the end of the log (request.scan, or in slices) */
 	int scan;                     /* the option */
 	lua_Integer kept;             /* events in the list */
@@ -193,7 +193,7 @@ static int look_until_stop(struct vigia_store *store, struct reading *r, int64_t
 	return rc;
 }
 
-/* In the program `vigia` a signal ends the wait; elsewhere a hook that a signal handler sets runs meanwhile.
+/* In the program `vigia` a signal ends the wait. Elsewhere a hook that a signal handler sets runs meanwhile.
  * [-0, +0, e] */
 static int look_and_wait(lua_State *L, struct reading *r, int64_t timeout_ns, struct vigia_error *err)
 {
@@ -252,7 +252,7 @@ static bool wanted(lua_State *L)
 	return yes;
 }
 
-/* Add the events in the batch that are wanted to the list on top; r->next moves behind the last one looked at. Damage
+/* Add the events in the batch that are wanted to the list on top. r->next moves behind the last one looked at. Damage
  * ends the list: what is before it comes first, and the next look, which begins with the damaged event, tells of it: <
  * 0, and the list is gone. */
 static int add_events(lua_State *L, struct reading *r, struct vigia_error *err)
@@ -364,7 +364,7 @@ static int search(lua_State *L, struct reading *r)
 /* How often a coroutine of another store's registry looks for events. */
 enum { FOREIGN_LOOK_NS = 50000000 };
 
-/* In a handler's coroutine (stack: store, request, reading, predicate, list): look; while there is nothing let the
+/* In a handler's coroutine (stack: store, request, reading, predicate, list): look. While there is nothing let the
  * other watchers go on. */
 static int poll_events(lua_State *L, int status, lua_KContext ctx)
 {

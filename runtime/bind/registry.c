@@ -151,7 +151,7 @@ int vigia__lua_registry(lua_State *L)
 	return 1;
 }
 
-/* close(), __gc, __close: safe twice. Progress is saved; no handler runs any more, one that waits does not go on, and
+/* close(), __gc, __close: safe twice. Progress is saved. No handler runs any more, one that waits does not go on, and
  * its event comes again. A script's handler in progress is waited for. */
 static int registry_close(lua_State *L)
 {
@@ -168,7 +168,7 @@ static int registry_close(lua_State *L)
 	return 0;
 }
 
-/* A stop or close that waits in a coroutine; the stack: the registry, this. */
+/* A stop or close that waits in a coroutine. The stack: the registry, this. */
 struct stopping {
 	int64_t until_mono_ns;
 	bool begun, own; /* own: of the coroutine's own registry */

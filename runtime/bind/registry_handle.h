@@ -33,16 +33,16 @@ struct lua_registry {
 	bool at_once;                    /* a call of the API waits for what its methods return: they block */
 	struct vigia__interrupt_hook hook;
 	struct vigia__script_pace pace; /* of its scripts */
-	struct vigia__worker *worker;   /* on whose thread it runs; NULL: an application's */
+	struct vigia__worker *worker;   /* on whose thread it runs. NULL: an application's */
 	bool borrowed;                  /* it is freed by somebody else */
-	lua_State *home; /* a thread that never runs; at 1 of its stack what the registry keeps. The registry keeps it: 2 */
+	lua_State *home; /* a thread that never runs. At 1 of its stack what the registry keeps. The registry keeps it: 2 */
 	lua_State
-		*L; /* the state that drives it now: runs the log function, resumes the handlers; NULL outside of a call */
+		*L; /* the state that drives it now: runs the log function, resumes the handlers. NULL outside of a call */
 };
 
 extern const struct vigia__lua_class vigia__lua_registry_class; /* its methods are in registry.c */
 
-/* The registry at arg; raises if it is closed. [-0, +0, v] */
+/* The registry at arg. Raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
 /* The table of what the registry at idx keeps. [-0, +1, v] */
 void vigia__lua_registry_push_kept(lua_State *L, int idx);
@@ -51,7 +51,7 @@ void vigia__lua_registry_push_store(lua_State *L, int idx);
 /* The value at idx of a home's stack. False, and nil: other code has found the thread, and closed or resumed it.
  * [-0, +1, -] */
 bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
-/* Callbacks of the registry run on L from now on; returns what was before: give it back with leave. */
+/* Callbacks of the registry run on L from now on. Returns what was before: give it back with leave. */
 struct vigia__lua_entered {
 	lua_State *L;
 	bool at_once;
@@ -65,7 +65,7 @@ void vigia__lua_registry_keep(lua_State *L, struct lua_registry *r, int idx);
 /* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx.
  * [-0, +1, m] */
 struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker);
-/* A registry that C code made and frees; it must outlive the state. The store is the userdata at store_idx.
+/* A registry that C code made and frees. It must outlive the state. The store is the userdata at store_idx.
  * [-0, +1, m] */
 struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry);
 

@@ -8,7 +8,7 @@
 
 enum vigia__lua_drive { VIGIA_LUA_RUN, VIGIA_LUA_STEP, VIGIA_LUA_STOP };
 
-/* Run, step or stop the registry, or stop `only` one of its watchers; returns what C does. [-0, +0, e] */
+/* Run, step or stop the registry, or stop `only` one of its watchers. Returns what C does. [-0, +0, e] */
 int vigia__lua_drive(lua_State *L, struct lua_registry *r, enum vigia__lua_drive what, struct vigia_watcher *only,
                      int64_t timeout_ns, struct vigia_error *err);
 

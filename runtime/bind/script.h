@@ -15,10 +15,10 @@ struct vigia__script_order {
 	bool reload, isolated;
 	lua_CFunction open_module; /* opens vigia.core in the script's state */
 	struct vigia_registry *registry;
-	struct vigia__script_pace *pace; /* the registry's; used on its owner's thread only */
+	struct vigia__script_pace *pace; /* the registry's. Used on its owner's thread only */
 };
 
-/* The job of a worker that runs the script; it owns order->bytes from then on, and is freed by out->free. VIGIA_OK,
+/* The job of a worker that runs the script. It owns order->bytes from then on, and is freed by out->free. VIGIA_OK,
  * ENOMEM. The registry's thread. */
 int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out);
 

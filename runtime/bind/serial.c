@@ -126,7 +126,7 @@ void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx)
 
 /* ---- Calling ---- */
 
-/* The text of an error value; one whose __tostring fails is named by its type. */
+/* The text of an error value. One whose __tostring fails is named by its type. */
 static int to_text(lua_State *L)
 {
 	if (lua_type(L, 1) != LUA_TSTRING) luaL_tolstring(L, 1, NULL);
@@ -213,7 +213,7 @@ static void push_copy(lua_State *L)
 	}
 }
 
-/* Field `name`, or the one at `place`, of the table at idx; returns its type. [-0, +1, -] */
+/* Field `name`, or the one at `place`, of the table at idx. Returns its type. [-0, +1, -] */
 static int push_field(lua_State *L, int idx, const char *name, int place)
 {
 	if (push_raw(L, idx, name) != LUA_TNIL) return lua_type(L, -1);

@@ -36,7 +36,7 @@ int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int st
 int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct lua_serializer *s, int op_idx,
                           int type_idx, int obj_idx, struct vigia__buf *buf, struct vigia_error *err);
 
-/* Push the object of an event that the application's function wrote; the table on top is what is known of the event.
+/* Push the object of an event that the application's function wrote. The table on top is what is known of the event.
  * store_at: the store's place on the stack, 0: it is not a store of this Lua state. EDESERIAL: nothing is pushed. Runs
  * Lua code. [-0, +1, m] */
 int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err);

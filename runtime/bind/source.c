@@ -46,7 +46,7 @@ struct lua_call {
 	struct vigia_iterator from; /* READ, WAIT */
 	int64_t limit;              /* READ, WAIT */
 	uint64_t seq_num;           /* SAVE */
-	struct vigia_error err;     /* ENDED; code 0: it succeeded */
+	struct vigia_error err;     /* ENDED. Code 0: it succeeded */
 };
 
 /* Of a watcher. */
@@ -55,7 +55,7 @@ struct lua_source {
 	struct lua_call fetch, saver;
 	struct vigia_batch heads; /* the batch of the answer, until the driver takes it */
 	struct vigia_iterator next;
-	uint64_t first_seq; /* of the answer, wanted or not; 0: it has no event */
+	uint64_t first_seq; /* of the answer, wanted or not. 0: it has no event */
 	bool ahead;         /* a wait has brought an answer for the read that follows, or the error in it */
 	struct vigia_error ahead_err;
 	struct vigia_iterator ahead_from;
@@ -352,7 +352,7 @@ static int run_call(lua_State *L)
 }
 
 /* The coroutine came to a bad end: it yielded by itself, other code closed it, or memory ran out. Upvalue 1: its
- * userdata; the text is at 1. */
+ * userdata. The text is at 1. */
 static int call_failed(lua_State *L)
 {
 	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
@@ -376,7 +376,7 @@ static void advance(struct lua_call *call, int64_t *resume_mono_ns)
 	call->state = h->cancelled ? CALL_NONE : CALL_ENDED;
 }
 
-/* A task of the registry. Its stop ends no save; a read is cancelled by the watcher's. */
+/* A task of the registry. Its stop ends no save. A read is cancelled by the watcher's. */
 static int resume_call(void *ctx, bool stopping, int64_t *resume_mono_ns)
 {
 	struct lua_handler *h = ctx;

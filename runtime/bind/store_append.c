@@ -212,7 +212,7 @@ static int encode_list(lua_State *L, const struct lua_store *h, int idx, lua_Int
 	return 0;
 }
 
-/* How many events are in the list at idx; raises if it has other keys than 1..n. */
+/* How many events are in the list at idx. Raises if it has other keys than 1..n. */
 static lua_Integer check_list(lua_State *L, int idx)
 {
 	vigia__lua_check_type(L, idx, LUA_TTABLE, "events");
@@ -238,7 +238,7 @@ int vigia__lua_store_events(lua_State *L)
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	struct vigia_error err = {0};
 	if (h->store == NULL) return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
-	if (count == 0) { /* all of them are stored; there is no number to tell */
+	if (count == 0) { /* all of them are stored. There is no number to tell */
 		return vigia__lua_boolean(L, true);
 	}
 	if (h->serializer.functions || h->serializer.strict) {

@@ -10,7 +10,7 @@
 #include "lua_state.h"
 #include "registry_handle.h"
 
-/* What a task's function returned; a function is as good as anything else. */
+/* What a task's function returned. A function is as good as anything else. */
 static int finish_task(lua_State *L, int status, lua_KContext ctx)
 {
 	if (lua_type(L, 1) == LUA_TNIL || lua_type(L, 1) == LUA_TBOOLEAN) return vigia__lua_finish(L, LUA_OK, 0);

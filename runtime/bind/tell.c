@@ -44,7 +44,7 @@ static bool still_there(void)
 	return known && fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-/* In one call, so that lines stay whole; a reader that left does not end the application by SIGPIPE. */
+/* In one call, so that lines stay whole. A reader that left does not end the application by SIGPIPE. */
 static void write_line(const char *line, size_t len)
 {
 	static const struct timespec now = {0, 0};

@@ -2,8 +2,8 @@
  * verify.c - core.verify(path, from, upto, piece): look at a store in a child process, so that damaged LMDB pages that
  * crash LMDB are a finding, and the caller can go on behind them with another child (lua/vigia/cli/verify.lua).
  *
- * The child writes records to a pipe; the iterator that Lua gets reads them. Fork without exec is for the program
- * `vigia`, which has no other threads that matter; so this is not part of the module's public names.
+ * The child writes records to a pipe. The iterator that Lua gets reads them. Fork without exec is for the program
+ * `vigia`, which has no other threads that matter. So this is not part of the module's public names.
  */
 #include "verify.h"
 

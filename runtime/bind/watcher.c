@@ -101,7 +101,7 @@ static int watcher_stats(lua_State *L)
 	set_error(L, "stop_error", &stats.stop_error);
 	if (stats.blocked_seq_num) vigia__lua_set_integer(L, "blocked_on", stats.blocked_seq_num);
 	if (stats.last_error.code < 0) {
-		/* The handler's own has the value it raised; another error came from C. */
+		/* The handler's own has the value it raised. Another error came from C. */
 		if (w->handler) vigia__lua_handler_push_error(L, w->handler);
 		else lua_pushnil(L);
 		bool own = stats.last_error.code == VIGIA_EHANDLER && !lua_isnil(L, -1);
@@ -174,7 +174,7 @@ static int watcher_set_handler(lua_State *L)
 	return vigia__lua_done(L, rc, &err);
 }
 
-/* Let the registry keep_watcher the watcher, argument 1, alive under its id, or no longer; nothing if it keeps another
+/* Let the registry keep_watcher the watcher, argument 1, alive under its id, or no longer. Nothing if it keeps another
  * one there. [-0, +0, m] */
 static void keep_watcher(lua_State *L, struct lua_watcher *w, bool kept)
 {
@@ -213,7 +213,7 @@ static bool stop_watcher(lua_State *L, struct lua_watcher *w, int64_t timeout_ns
 	return vigia__lua_drive(L, w->owner, VIGIA_LUA_STOP, w->watcher, timeout_ns, NULL) == VIGIA_OK;
 }
 
-/* A stop_watcher that waits in a coroutine; the stack: the watcher, this. */
+/* A stop_watcher that waits in a coroutine. The stack: the watcher, this. */
 struct stopping {
 	int64_t until_mono_ns;
 	bool killed;

@@ -9,13 +9,13 @@
 struct lua_watcher {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;
-	struct lua_handler *handler; /* it keeps it: 2; NULL: none yet. 4: the predicate for one to come, or nil */
+	struct lua_handler *handler; /* it keeps it: 2. NULL: none yet. 4: the predicate for one to come, or nil */
 	const void *on_error;        /* not NULL: 3 is the function for a handler to come */
 };
 
-/* The watcher at arg; raises if there is none, or its registry is closed. [-0, +0, v] */
+/* The watcher at arg. Raises if there is none, or its registry is closed. [-0, +0, v] */
 struct vigia_watcher *vigia__lua_check_watcher(lua_State *L, int arg);
-/* A watcher's userdata, still empty; keeps the registry at registry_idx alive. [-0, +1, m] */
+/* A watcher's userdata, still empty. Keeps the registry at registry_idx alive. [-0, +1, m] */
 struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx);
 
 #endif

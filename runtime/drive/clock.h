@@ -4,7 +4,7 @@
  * Backoff, sleeps, long polls in coroutines and checkpoint_interval go by it. What only paces the driving (how long a
  * turn is, when to compare commit numbers, the timeout of a stop) stays with the system's clock.
  *
- * A clock may be read and advanced from any thread; it must outlive the registries that have it.
+ * A clock may be read and advanced from any thread. It must outlive the registries that have it.
  */
 #ifndef VIGIA_DRIVE_CLOCK_H
 #define VIGIA_DRIVE_CLOCK_H
@@ -37,7 +37,7 @@ int64_t vigia__time_after(const struct vigia__manual_clock *clock, int64_t ns);
 /* When a wait for `due_ns` of this clock ends on the system's: 0 at once, INT64_MAX never. A clock that stands still
  * makes nothing due. */
 int64_t vigia__time_wait(const struct vigia__manual_clock *clock, int64_t due_ns);
-/* Tells the users. `ns` is 0 or more; stops at INT64_MAX - 1, so that "never" never
+/* Tells the users. `ns` is 0 or more. Stops at INT64_MAX - 1, so that "never" never
  * comes. */
 void vigia__manual_clock_advance(struct vigia__manual_clock *clock, int64_t ns);
 

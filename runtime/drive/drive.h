@@ -70,18 +70,18 @@ struct vigia__source {
 	int (*look)(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
 	            struct vigia_error *err);
 	/* Events from request->from on that the watcher's filter wants, in order, into the batch, in place of what is
-	 * there; *next is behind what was looked at. EDAMAGED and EDESERIAL are the handler's to find; ECLOSED, while there
+	 * there. *next is behind what was looked at. EDAMAGED and EDESERIAL are the handler's to find. ECLOSED, while there
 	 * is nothing else to do, ends a step or run. May be pending: the batch is filled in by the call that returns
 	 * VIGIA_OK, and not if it was cancelled from within. */
 	int (*read)(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
 	            struct vigia_iterator *next, struct vigia_error *err);
-	/* Pending until an event at `from` or later may have come, then VIGIA_OK; failures are the next read's to tell.
+	/* Pending until an event at `from` or later may have come, then VIGIA_OK. Failures are the next read's to tell.
 	 * NULL: the wake words of the registry's store tell. */
 	int (*wait)(struct vigia_watcher *watcher, struct vigia_iterator from);
 	/* The outcome of the read, wait or look that is pending is not wanted any more: end it soon. The next call is a new
 	 * one. NULL where none is ever pending. */
 	void (*cancel)(struct vigia_watcher *watcher);
-	/* Save the checkpoint; `backwards` also if there is a higher one. Durable when it returns VIGIA_OK. May be
+	/* Save the checkpoint. `backwards` also if there is a higher one. Durable when it returns VIGIA_OK. May be
 	 * pending. */
 	int (*save)(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err);
 	/* As save by hand: never moves back, and commits under way neither undo it nor are undone. May be pending. */
@@ -89,12 +89,12 @@ struct vigia__source {
 	/* Run the id, as the only one, until disown. EOWNED: another one does. */
 	int (*own)(struct vigia_watcher *watcher, struct vigia_error *err);
 	void (*disown)(struct vigia_watcher *watcher);
-	/* Keep what it has not seen from being collected, and its checkpoint from expiring; may move where it starts.
+	/* Keep what it has not seen from being collected, and its checkpoint from expiring. May move where it starts.
 	 * NULL: nothing is collected. */
 	int (*hold)(struct vigia_watcher *watcher, struct vigia_error *err);
 	/* The watcher is about to be freed, whatever is pending. NULL: nothing is kept for it. */
 	void (*forget)(struct vigia_watcher *watcher);
-	/* A round begins: look whether what `wait` is pending for has come, where nothing else tells; may set the
+	/* A round begins: look whether what `wait` is pending for has come, where nothing else tells. May set the
 	 * registry's checkpoint_interval_ns. NULL: there is nothing to look at. */
 	void (*round)(struct vigia_registry *registry);
 	/* Start and end to save progress by itself, with other commits. NULL: the driver saves it (checkpoint_interval). */
@@ -112,11 +112,11 @@ struct vigia__driving {
 	/* Nothing of it is under way, and its id is free. */
 	bool (*rests)(const struct vigia_watcher *watcher);
 	int (*start)(struct vigia_watcher *watcher, struct vigia_error *err);
-	/* Ask it to stop; waits for nothing. */
+	/* Ask it to stop. Waits for nothing. */
 	void (*stop)(struct vigia_watcher *watcher);
 	/* Kill what it runs, which did not stop in time. False: that cannot be done, or it rests. NULL: never. */
 	bool (*kill)(struct vigia_watcher *watcher);
-	/* What the watcher itself knows; not what is in the store: checkpoint and lag. */
+	/* What the watcher itself knows. Not what is in the store: checkpoint and lag. */
 	void (*stats)(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out);
 	int (*seek)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 	int (*checkpoint)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
@@ -135,23 +135,23 @@ struct vigia__driving {
 	void (*end)(struct vigia_watcher *watcher);
 	/* Give up by force: no save, no more calls of the handler. For freeing a registry whose handler is pending. */
 	void (*abandon)(struct vigia_watcher *watcher);
-	/* Free the watcher and its handler; it must be stopped or idle. */
+	/* Free the watcher and its handler. It must be stopped or idle. */
 	void (*free)(struct vigia_watcher *watcher);
 };
 
-/* What is alike for all watchers; the first member of struct vigia__local and struct vigia__remote (drive_private.h).
+/* What is alike for all watchers. The first member of struct vigia__local and struct vigia__remote (drive_private.h).
  */
 struct vigia_watcher {
-	struct vigia__node node;     /* in the registry's `ids`; first */
+	struct vigia__node node;     /* in the registry's `ids`. First */
 	struct vigia_watcher *next;  /* owner: the registry's list of watchers, or of retired ones */
 	struct vigia_watcher **link; /* what points to it in that list */
 	struct vigia_registry *registry;
 	const struct vigia__driving *driving;
 	char id[256];
-	bool retired;    /* another watcher has its id now, or it was removed; kept for handles that still point here */
+	bool retired;    /* another watcher has its id now, or it was removed. Kept for handles that still point here */
 	bool removed;    /* retired by a call to remove it */
-	bool detached;   /* out of the registry, but a start brings it back; kept as above */
-	bool stop_asked; /* by a call, since its last start; seen by forget_stopped() */
+	bool detached;   /* out of the registry, but a start brings it back. Kept as above */
+	bool stop_asked; /* by a call, since its last start. Seen by forget_stopped() */
 	bool released;   /* there are none any more: it is freed when it is retired */
 	struct vigia_watch_options options;
 	struct vigia__filter *filter; /* NULL: all events, or not read here */
@@ -170,7 +170,7 @@ struct vigia_watcher {
 /* From vigia_registry_run, _step, _stop and vigia_watcher_stop: `signalled` said so. Call again to go on. */
 enum { VIGIA__SIGNALLED = 1000 };
 
-/* What other threads tell a registry; the mutex guards the records. */
+/* What other threads tell a registry. The mutex guards the records. */
 struct vigia__inbox {
 	pthread_mutex_t mutex;
 	struct vigia__record *first, **end; /* log records, oldest first */
@@ -178,12 +178,12 @@ struct vigia__inbox {
 	atomic_bool poked;                  /* there is something to look at */
 	_Atomic uint64_t progress;          /* counts when a worker that got on has nothing more to do */
 	atomic_bool wants_progress;         /* somebody waits for that */
-	uint64_t seen;                      /* the count at the last look; the registry's thread's */
+	uint64_t seen;                      /* the count at the last look. The registry's thread's */
 };
 
 struct vigia_registry {
 	struct vigia_store *store;
-	const struct vigia__source *source; /* of all its watchers; a store's unless another is set before the first */
+	const struct vigia__source *source; /* of all its watchers. A store's unless another is set before the first */
 	void *source_ctx;                   /* what that keeps for all */
 	struct vigia_watcher *watchers, **watchers_end;
 	struct vigia_watcher *retired;
@@ -194,15 +194,15 @@ struct vigia_registry {
 	void (*forgotten)(void *ctx, struct vigia_watcher *watcher);
 	void *forgotten_ctx;
 	bool stops_asked;                    /* of some watcher */
-	struct vigia__manual_clock *clock;   /* NULL: the system's; times called mono_ns are its own */
+	struct vigia__manual_clock *clock;   /* NULL: the system's. Times called mono_ns are its own */
 	struct vigia__clock_user clock_user; /* in the list of `clock` */
 	vigia_log_fn log;
 	void *log_ctx;
-	/* Takes failures in place of `log`; inherited by the registries of workers, and called on their threads. NULL:
+	/* Takes failures in place of `log`. Inherited by the registries of workers, and called on their threads. NULL:
 	 * `log` takes them. */
 	void (*tell)(struct vigia__limit *limit, enum vigia_log_level level, const char *text);
 	struct vigia__limit limit; /* of the failures of tasks */
-	char *trace;               /* where the handler failed that failed last, until that is logged; NULL: not known */
+	char *trace;               /* where the handler failed that failed last, until that is logged. NULL: not known */
 	bool failed_at_end;        /* and that what it failed with was its own end: stopping, a closed store */
 	int depth;                 /* handlers on the stack: a handler may stop other watchers */
 	struct vigia_watcher *current; /* whose handler is on top of it */
@@ -217,8 +217,8 @@ struct vigia_registry {
 	bool between_events;          /* begin no handler: something is to be done when none runs */
 	bool reload_soon;             /* of a worker: load its code again between two events */
 	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
-	struct vigia__worker *worker; /* whose thread this registry belongs to; NULL: an application's */
-	struct vigia__worker *ahead;  /* the next one, whose thread waits for its job; NULL: none */
+	struct vigia__worker *worker; /* whose thread this registry belongs to. NULL: an application's */
+	struct vigia__worker *ahead;  /* the next one, whose thread waits for its job. NULL: none */
 	struct vigia__fetch spare;    /* memory for the next watcher that reads */
 	struct vigia__inbox inbox;
 	bool told_closed; /* the handlers that wait know that the store was closed */
@@ -233,13 +233,13 @@ struct vigia_registry {
 	uint64_t commits;                     /* of the store, at the last look */
 	int64_t heal_mono_ns;                 /* when to compare them */
 	int64_t there_mono_ns;                /* when to ask whether the store is still what was opened */
-	int64_t dirty_mono_ns;                /* since when there is progress to save; 0: none */
+	int64_t dirty_mono_ns;                /* since when there is progress to save. 0: none */
 	int64_t checkpoint_interval_ns;       /* how long that waits for a commit to take it along */
 	struct vigia_error closed;            /* what the last read returned, if that was ECLOSED */
 	struct vigia__poller *_Atomic poller; /* NULL: there is no descriptor yet */
 	bool stepping;                        /* a step is under way: it looks at everything before it ends */
 
-	struct vigia__task *tasks, **tasks_end; /* oldest first; NULL: there was none yet */
+	struct vigia__task *tasks, **tasks_end; /* oldest first. NULL: there was none yet */
 	bool tasks_stopping;                    /* a wait of a task ends at once */
 	unsigned stop_waits;                    /* coroutines that wait until a watcher has stopped */
 };
@@ -283,12 +283,12 @@ bool vigia__watcher_rests(const struct vigia_watcher *watcher);
 /* It did not stop in time: kill its program, if it has one (false: it has not), and log that. */
 bool vigia__watcher_kill(struct vigia_watcher *watcher);
 /* One turn of vigia_registry_stop(), for a caller that waits somewhere else: with `first` ask all to stop, and give
- * each a turn. VIGIA_OK: all have stopped; VIGIA_PENDING, with what is left in err: call again; ESTATE: what is left
+ * each a turn. VIGIA_OK: all have stopped. VIGIA_PENDING, with what is left in err: call again; ESTATE: what is left
  * cannot stop before the caller returns. */
 int vigia__registry_stop_turn(struct vigia_registry *registry, bool first, struct vigia_error *err);
-/* vigia__watcher_kill() for all that have not stopped; was there any to kill? */
+/* vigia__watcher_kill() for all that have not stopped. Was there any to kill? */
 bool vigia__registry_kill(struct vigia_registry *registry);
-/* Ask the threads of scripts to stop; does one still run? */
+/* Ask the threads of scripts to stop. Does one still run? */
 bool vigia__registry_stop_workers(struct vigia_registry *registry);
 
 /* ---- log.c ---- */
@@ -302,7 +302,7 @@ void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *li
 /* ---- task.c ---- */
 
 /* Call `resume` in the rounds to come, first at `first_mono_ns` (0: in the next one), until it returns something else
- * than VIGIA_PENDING; *resume_mono_ns then says when to call again at the latest; an append or a stop is a reason,
+ * than VIGIA_PENDING. *resume_mono_ns then says when to call again at the latest. An append or a stop is a reason,
  * too. */
 int vigia__registry_spawn(struct vigia_registry *registry,
                           int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,

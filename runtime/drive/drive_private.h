@@ -28,7 +28,7 @@ struct vigia__driver {
 
 	struct vigia__stepper stepper;    /* what it decides */
 	struct vigia__action action;      /* what is to be done, or under way */
-	struct vigia__fetch fetch;        /* the batch in hand; empty while it listens (fetch.c) */
+	struct vigia__fetch fetch;        /* the batch in hand. Empty while it listens (fetch.c) */
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
 	bool owned;                       /* this process runs the id */
 	bool placed;                      /* `start` was found */
@@ -37,7 +37,7 @@ struct vigia__driver {
 	bool ready;      /* what was pending may have come */
 	bool news;       /* an append came while a read was pending, which may not have seen it */
 	bool writing;    /* a save of the source is pending */
-	uint64_t saving; /* progress that is being saved while handlers go on; 0: none */
+	uint64_t saving; /* progress that is being saved while handlers go on. 0: none */
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
@@ -53,14 +53,14 @@ static inline struct vigia__driver *vigia__driver(const struct vigia_watcher *wa
 	return (struct vigia__driver *)watcher;
 }
 
-/* With `driving` and all else of `base` filled in; the handler is the caller's still when this fails. */
+/* With `driving` and all else of `base` filled in. The handler is the caller's still when this fails. */
 int vigia__driver_new(struct vigia_registry *registry, const char *id, const struct vigia_handler *handler,
                       const struct vigia_watch_options *options, struct vigia__driver **out, struct vigia_error *err);
 /* Hold what it has not seen, if its source collects. */
 int vigia__driver_hold(struct vigia__driver *driver, struct vigia_error *err);
 /* Find where it starts without a checkpoint. May be pending, as a start. */
 int vigia__driver_place(struct vigia__driver *driver, struct vigia_error *err);
-/* Own the id, find the position, begin. VIGIA_PENDING: `starting`; call again when its source is ready. */
+/* Own the id, find the position, begin. VIGIA_PENDING: `starting`. Call again when its source is ready. */
 int vigia__driver_start(struct vigia__driver *driver, struct vigia_error *err);
 /* The handler is another one, and so may be the options (but checkpoint and ephemeral): takes the new filter, which is
  * its own from now on, and reads again behind what was handled. No handler may be in progress. */
@@ -84,7 +84,7 @@ void vigia__driver_cancel(struct vigia__driver *driver);
 void vigia__driver_disown_at_rest(struct vigia__driver *driver);
 /* Save progress while handlers go on, where the source does not. */
 void vigia__driver_save_progress(struct vigia__driver *driver);
-/* If a save is what it wants next, do it now and tell how it went; no handler runs. */
+/* If a save is what it wants next, do it now and tell how it went. No handler runs. */
 int vigia__driver_save(struct vigia__driver *driver, struct vigia_error *err);
 /* Of `driving`. */
 bool vigia__driver_run(struct vigia_watcher *watcher);
@@ -136,7 +136,7 @@ void vigia__registry_listen_also(struct vigia_registry *registry, const struct v
 /* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval
  * (W10). Returns whether there was any. */
 bool vigia__registry_save_progress(struct vigia_registry *registry, bool now);
-/* When that is due, on the registry's clock; INT64_MAX: there is none. */
+/* When that is due, on the registry's clock. INT64_MAX: there is none. */
 int64_t vigia__registry_save_due(const struct vigia_registry *registry);
 
 /* ---- round.c ---- */

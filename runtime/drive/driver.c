@@ -45,7 +45,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	w->base.driving = &driving;
 	snprintf(w->base.id, sizeof w->base.id, "%s", id);
 	w->base.options = *options;
-	w->base.options.filter = (struct vigia_filter){0}; /* the caller's memory; the copy is w->base.filter */
+	w->base.options.filter = (struct vigia_filter){0}; /* the caller's memory. The copy is w->base.filter */
 	int rc = vigia__filter_new(&options->filter, &w->base.filter, err);
 	struct vigia__stepper_options decides = stepper_options(options);
 	vigia__stepper_init(&w->stepper, &decides);
@@ -84,7 +84,7 @@ static bool rests(const struct vigia_watcher *watcher)
 
 /* ---- where it starts ---- */
 
-/* What is pending goes on in the rounds; what fails then is in the stats. */
+/* What is pending goes on in the rounds. What fails then is in the stats. */
 static int start(struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	int rc = vigia__driver_start(vigia__driver(watcher), err);

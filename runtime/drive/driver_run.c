@@ -10,7 +10,7 @@
 #include "../core/error.h"
 #include "drive_private.h"
 
-/* One turn handles so many events or takes so long; then the other watchers of the thread have theirs. */
+/* One turn handles so many events or takes so long. Then the other watchers of the thread have theirs. */
 enum { TURN_EVENTS = 256, TURN_NS = 2000000 };
 
 static void step_kind(struct vigia__driver *w, enum vigia__input_kind kind)
@@ -88,7 +88,7 @@ static void tell_gap(struct vigia__driver *w, uint64_t first, uint64_t count)
 		           err.message);
 }
 
-/* What was read, as an input. A store's answer is good; another source's is looked at. */
+/* What was read, as an input. A store's answer is good. Another source's is looked at. */
 static int take_batch(struct vigia__driver *w, struct vigia__input *input, struct vigia_error *err)
 {
 	const struct vigia_batch *batch = &w->fetch.batch;

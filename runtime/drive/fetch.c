@@ -1,5 +1,5 @@
 /*
- * fetch.c - memory of batches. A watcher that listens keeps little of it; more goes to the registry, up to a bound, or
+ * fetch.c - memory of batches. A watcher that listens keeps little of it. More goes to the registry, up to a bound, or
  * back to the system. So idle watchers hold next to nothing, and one that is woken again and again allocates nothing.
  */
 #include "../core/alloc.h"

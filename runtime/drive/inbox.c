@@ -70,7 +70,7 @@ void vigia__inbox_log(struct vigia_registry *registry, enum vigia_log_level leve
 
 void vigia__inbox_progress(struct vigia_registry *registry)
 {
-	/* Count, then look whether the owner waits; it says so, then looks at the count. */
+	/* Count, then look whether the owner waits. It says so, then looks at the count. */
 	atomic_fetch_add(&registry->inbox.progress, 1);
 	if (atomic_load(&registry->inbox.wants_progress)) vigia__inbox_poke(registry);
 }

@@ -3,7 +3,7 @@
  * own.
  *
  * Futexes cannot be polled: one helper thread waits on the wake words and the registry's bells and writes to an
- * eventfd; a timerfd stands for what is due at a time; an epoll descriptor holds both and is what the application
+ * eventfd. A timerfd stands for what is due at a time. An epoll descriptor holds both and is what the application
  * polls.
  */
 #include <errno.h>

@@ -141,7 +141,7 @@ static void append_watcher(struct vigia_registry *registry, struct vigia_watcher
 	registry->watchers_end = &w->next;
 }
 
-/* Out of the registry; the memory stays for handles that point to it. */
+/* Out of the registry. The memory stays for handles that point to it. */
 static void put_aside(struct vigia_watcher *w)
 {
 	struct vigia_registry *registry = w->registry;
@@ -182,7 +182,7 @@ void vigia__registry_add(struct vigia_registry *registry, struct vigia_watcher *
 	vigia__registry_free_released(registry);
 }
 
-/* An ephemeral watcher that was asked to stop and has leaves its registry, if that wants it; not one that an error
+/* An ephemeral watcher that was asked to stop and has leaves its registry, if that wants it. Not one that an error
  * stopped: its owner must be able to find it. */
 void vigia__registry_forget_stopped(struct vigia_registry *registry)
 {

@@ -68,7 +68,7 @@ static bool round_of(struct vigia_registry *registry)
 	return worked;
 }
 
-/* When, on the system's clock, there is work without an event; with `heal` at the latest when the commit number is to
+/* When, on the system's clock, there is work without an event. With `heal` at the latest when the commit number is to
  * be compared. */
 static int64_t due(const struct vigia_registry *registry, bool heal)
 {
@@ -123,7 +123,7 @@ static int closed_meanwhile(struct vigia_registry *registry, struct vigia_error 
 	return vigia__error(err, VIGIA_ECLOSED, "store '%s' was closed", registry->store->path);
 }
 
-/* Handlers that wait for an event when the store is closed are told (S11); those that sleep go on when it is time. */
+/* Handlers that wait for an event when the store is closed are told (S11). Those that sleep go on when it is time. */
 static bool round_after_close(struct vigia_registry *registry)
 {
 	bool worked = false;
@@ -141,7 +141,7 @@ static bool round_after_close(struct vigia_registry *registry)
 	return worked;
 }
 
-/* For step() a worker's progress counts as something done; run() sleeps on. */
+/* For step() a worker's progress counts as something done. run() sleeps on. */
 static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_progress, struct vigia_error *err)
 {
 	int rc = enter(registry, "step()", err);
@@ -178,7 +178,7 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 	registry->stepping = false;
 	poller = registry->poller; /* a handler may have asked for it */
 	if (poller) {
-		/* What rang meanwhile was seen; other threads raise a flag before they ring. */
+		/* What rang meanwhile was seen. Other threads raise a flag before they ring. */
 		vigia__poller_clear(poller);
 		vigia__poller_arm(poller, &registry->listen, registry->commits, due(registry, false));
 		if (atomic_load(&registry->interrupted) || atomic_load(&registry->inbox.poked)) vigia__poller_ring(poller);

@@ -69,7 +69,7 @@ static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vi
 		done = atomic_load(&w->progress->done);
 		vigia__progress_reset(&b->progress, w->progress, done, seq_num > saved ? seq_num : saved);
 	}
-	/* A commit in between may have taken more along; at rest another process may run the id. */
+	/* A commit in between may have taken more along. At rest another process may run the id. */
 	rc = b->checkpoint_put(b, watcher->id, seq_num, true, err);
 	if (w->progress && rc < 0) vigia__progress_reset(&b->progress, w->progress, done, saved);
 	return rc;
@@ -96,7 +96,7 @@ static int hold(struct vigia_watcher *watcher, struct vigia_error *err)
 	uint64_t held = 0;
 	int rc = b->hold(b, watcher->id, anew ? watcher->options.initial_event_iterator : w->start, &held, &w->begins, err);
 	if (rc == VIGIA_EDISKFULL || rc == VIGIA_EFULL) {
-		/* Reading on is worth more than the promise; its first checkpoint keeps it again. */
+		/* Reading on is worth more than the promise. Its first checkpoint keeps it again. */
 		vigia__log(watcher->registry, VIGIA_LOG_WARN,
 		           "watcher '%s': cannot hold back garbage collection: the disk or map is full",
 		           VIGIA_SHOWN(watcher->id));

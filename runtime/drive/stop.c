@@ -14,7 +14,7 @@ static bool settled(const struct vigia_watcher *w)
 }
 
 /* Drive these watchers until all have stopped: all (NULL) or one. While that one has not, the coroutines that wait have
- * turns, too. False: not in time, or `signalled`; then *hope tells whether what is left can stop before the caller
+ * turns, too. False: not in time, or `signalled`. Then *hope tells whether what is left can stop before the caller
  * returns. */
 static bool drive_until_settled(struct vigia_registry *registry, struct vigia_watcher *only, int64_t timeout_ns,
                                 bool *hope_out)

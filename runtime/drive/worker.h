@@ -4,10 +4,10 @@
  * owner's registry is driven.
  *
  * What it runs is a job: code that can be loaded, begun, ended, and loaded again (bind/script.c is one). The two
- * threads meet in a mailbox only: the owner leaves a request there and waits for the reply; the worker leaves its
+ * threads meet in a mailbox only: the owner leaves a request there and waits for the reply. The worker leaves its
  * statistics. No function of the job runs on another thread but `free`.
  *
- * A request is looked at between two events. So a reply may be as late as the handler in progress; a stop waits for
+ * A request is looked at between two events. So a reply may be as late as the handler in progress. A stop waits for
  * nothing.
  *
  * All functions here belong to the owner's thread, unless they say otherwise.
@@ -27,7 +27,7 @@
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
                               struct vigia_watcher **out, struct vigia_error *err);
 
-/* The worker that a watcher stands for; NULL: it is driven on the registry's thread. */
+/* The worker that a watcher stands for. NULL: it is driven on the registry's thread. */
 struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *watcher);
 
 /* Start the thread and wait until it has loaded and, if it was given its id and its options say `auto_start`, started:
@@ -36,10 +36,10 @@ struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *watcher)
 int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job,
                       struct vigia__worker **out, struct vigia_error *err);
 /* Start the thread of the registry's next worker. It prepares the job, and waits for the vigia__registry_watch_job of
- * this ctx, or for vigia__worker_drop_ahead(), which frees the job; it ends when neither has come after VIGIA_AHEAD_NS.
+ * this ctx, or for vigia__worker_drop_ahead(), which frees the job. It ends when neither has come after VIGIA_AHEAD_NS.
  * At most one is there. False: without memory or threads there is none, and the job is still the caller's. */
 bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia__job *job);
-/* Its ctx; NULL: there is none. */
+/* Its ctx. NULL: there is none. */
 void *vigia__worker_job_ahead(const struct vigia_registry *owner);
 void vigia__worker_drop_ahead(struct vigia_registry *owner);
 /* If it waits for this job, end it: the job is the caller's again. */
@@ -53,14 +53,14 @@ void vigia__worker_stats(struct vigia__worker *worker, struct vigia_watcher_stat
 /* Do this and wait for the reply. */
 int vigia__worker_call(struct vigia__worker *worker, enum vigia__worker_request request, uint64_t seq_num,
                        struct vigia_error *err);
-/* Handle nothing until it is released again; starting, stopping and the rest work. */
+/* Handle nothing until it is released again. Starting, stopping and the rest work. */
 void vigia__worker_hold(struct vigia__worker *worker, bool hold);
 /* Let the handler in progress finish, then stop. Waits for nothing. Any thread. */
 void vigia__worker_stop(struct vigia__worker *worker);
 /* Its handler did not end in time: kill what it runs, if that can be done (false: it cannot). Waits for nothing. Any
  * thread. */
 bool vigia__worker_kill(struct vigia__worker *worker);
-/* Stop, and end the thread; waits for the handler in progress, or a few seconds for one that can be killed. The
+/* Stop, and end the thread. Waits for the handler in progress, or a few seconds for one that can be killed. The
  * statistics stay. Safe twice. */
 void vigia__worker_end(struct vigia__worker *worker);
 /* The job is the caller's again once the worker is freed. */
@@ -76,6 +76,6 @@ struct vigia_registry *vigia__worker_registry(struct vigia__worker *worker);
 const atomic_bool *vigia__worker_stopping(const struct vigia__worker *worker);
 /* True once what it runs is to be killed, until the watcher rests. */
 const atomic_bool *vigia__worker_killed(const struct vigia__worker *worker);
-/* Wait until the time; false: it is to stop, now or before. */
+/* Wait until the time. False: it is to stop, now or before. */
 bool vigia__worker_sleep(struct vigia__worker *worker, int64_t until_mono_ns);
 #endif

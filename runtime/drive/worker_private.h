@@ -15,14 +15,14 @@ struct vigia__worker {
 	pthread_t thread;
 	char id[256]; /* written once, before `loaded` */
 	struct vigia_watch_options options;
-	bool start_loaded; /* start once it has loaded, if the options say so; written before it is handed over */
+	bool start_loaded; /* start once it has loaded, if the options say so. Written before it is handed over */
 	unsigned fork_generation;
 
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;             /* anything below */
 	bool handed_over;                   /* the job is complete, and its watcher's id is known */
 	bool expired;                       /* the thread waited for that in vain, and ends */
-	bool loaded;                        /* load, and the start after it, came to an end; the outcome is in rc and err */
+	bool loaded;                        /* load, and the start after it, came to an end. The outcome is in rc and err */
 	bool usable;                        /* load went well: the thread goes on, whatever became of the start */
 	enum vigia__worker_request request; /* NOTHING: done, the reply is in rc and err */
 	uint64_t request_seq_num;
@@ -31,8 +31,8 @@ struct vigia__worker {
 	bool stop, quit;
 	bool hold;                        /* started or not, drive no event */
 	struct vigia_watcher_stats stats; /* as of the last turn */
-	atomic_bool stopping;             /* stop or quit, until the next start; written under the mutex */
-	atomic_bool killed;               /* what it runs is to be killed, until the watcher rests; likewise */
+	atomic_bool stopping;             /* stop or quit, until the next start. Written under the mutex */
+	atomic_bool killed;               /* what it runs is to be killed, until the watcher rests. Likewise */
 	bool ended;                       /* the thread does nothing more */
 
 	/* the thread's own */
@@ -49,7 +49,7 @@ struct vigia__worker {
 
 /* If the job has begun, end it. */
 void vigia__worker_end_job(struct vigia__worker *worker);
-/* Load the code again and let it take over; whatever fails, the old code goes on. */
+/* Load the code again and let it take over. Whatever fails, the old code goes on. */
 int vigia__worker_reload(struct vigia__worker *worker, struct vigia_error *err);
 /* Between two turns: reload if somebody asked, or if there is new code. */
 void vigia__worker_look_for_new_code(struct vigia__worker *worker);
