@@ -62,7 +62,7 @@ static struct vigia__frame receive(struct vigia__message *message)
 	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave_program();
 	if (frame.magic != VIGIA_FRAME_MAGIC || frame.size > VIGIA_MESSAGE_MAX)
 		give_up_program("what it was sent is no message");
-	if (vigia__buf_reserve(&message->in, frame.size) != 0) give_up_program("there is not enough memory for a message");
+	if (vigia__buf_reserve(&message->in, frame.size) != 0) give_up_program("there is no memory for a message");
 	if (!transfer(false, message->in.data, frame.size)) leave_program();
 	message->in.len = frame.size;
 	return frame;

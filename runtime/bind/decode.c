@@ -156,7 +156,7 @@ static int decode_value(struct decoder *d, int depth, struct vigia_error *err)
 		}
 		if (!vigia__lua_has_levels(d->L, depth)) {
 			/* GCOVR_EXCL_START: the stack cannot grow. */
-			return vigia__error(err, VIGIA_ENOMEM, "not enough memory for an object");
+			return vigia__error(err, VIGIA_ENOMEM, "no memory for an object");
 			/* GCOVR_EXCL_STOP */
 		}
 		return token.kind == VIGIA_TOKEN_ARRAY ? decode_array(d, token.count, depth + 1, err)

@@ -308,7 +308,7 @@ static int fail(lua_State *L, struct failure *f)
 	struct lua_handler *h = f->h;
 	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
 		vigia__error(f->err, VIGIA_EHANDLER,
-		             atomic_load(&vigia__interrupted) ? "interrupted" : "not enough memory to tell the error");
+		             atomic_load(&vigia__interrupted) ? "interrupted" : "no memory to tell the error");
 	/* Its to-be-closed variables run here. Then it is of no more use. */
 	if (f->raised || h->suspended || f->own_text) vigia__lua_coroutine_close(h);
 	return f->err->code;
@@ -373,7 +373,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	h->watcher = attempt->watcher;
 	h->attempt = attempt->attempt;
 	h->told_stopping = false;
-	if (!vigia__lua_coroutine_ready(h)) return vigia__error(err, VIGIA_ENOMEM, "not enough memory to run the handler");
+	if (!vigia__lua_coroutine_ready(h)) return vigia__error(err, VIGIA_ENOMEM, "no memory to run the handler");
 	if (!vigia__lua_push_from(h->co, h->home, VIGIA_LUA_HOME_RUN)) {
 		lua_settop(h->co, 0);
 		h->event = NULL;

@@ -326,7 +326,7 @@ static bool fill(struct process *p, struct vigia__buf *in, size_t size, bool mid
 	while (in->len < size) {
 		if (vigia__buf_reserve(in, size - in->len) != 0) {
 			/* GCOVR_EXCL_START: want of memory. */
-			snprintf(p->end, sizeof p->end, "there is not enough memory for its message");
+			snprintf(p->end, sizeof p->end, "there is no memory for its message");
 			return false;
 			/* GCOVR_EXCL_STOP */
 		}

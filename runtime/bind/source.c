@@ -414,7 +414,7 @@ static int begin(struct lua_call *call, struct vigia_error *err)
 	h->cancelled = h->told_stopping = h->stopping = false;
 	if (!vigia__lua_coroutine_ready(h) || !vigia__lua_protected(L, push_run_call, h))
 		/* GCOVR_EXCL_START: a coroutine's. */
-		return vigia__error(err, VIGIA_ENOMEM, "not enough memory to call the store");
+		return vigia__error(err, VIGIA_ENOMEM, "no memory to call the store");
 	/* GCOVR_EXCL_STOP */
 	vigia__error_clear(&call->err);
 	call->state = CALL_RUNS;

@@ -37,7 +37,8 @@ const char *vigia__error_text(const struct vigia_error *err, struct vigia__told 
 
 /* If rc is a failure, note the watcher's id in err. Returns rc. */
 int vigia__error_watcher(struct vigia_error *err, const char *id, int rc);
-/* Set and return ENOMEM. */
+/* Set and return ENOMEM, in the words of Lua itself: "not enough memory". Where a message says for what, it is "no
+ * memory for" that. */
 int vigia__no_memory(struct vigia_error *err);
 
 #endif

@@ -74,7 +74,7 @@ int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, str
 	if (!standard && (rc = vigia__name_check(operation, "operation", err)) != 0) return rc;
 	if ((rc = vigia__name_check(object_type, "object_type", err)) != 0) return rc;
 	if (reserve(buf, OPERATION_AT + 2 * (2 + VIGIA_NAME_MAX) + 1) != 0)
-		return vigia__error(err, VIGIA_ENOMEM, "out of memory for an event");
+		return vigia__error(err, VIGIA_ENOMEM, "no memory for an event");
 	msgpack_packer packer = packer_for(buf);
 	msgpack_pack_array(&packer, 6);
 	msgpack_pack_fix_uint32(&packer, 0);

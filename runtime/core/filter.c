@@ -87,7 +87,7 @@ int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **
 	/* the caller's arrays of slices fit into memory, so these sums cannot overflow */
 	size_t slices = filter->object_types_count + filter->operations_count;
 	struct vigia__filter *made = vigia__calloc(sizeof *made + slices * sizeof(struct vigia_slice) + bytes);
-	if (!made) return vigia__error(err, VIGIA_ENOMEM, "out of memory for a filter");
+	if (!made) return vigia__error(err, VIGIA_ENOMEM, "no memory for a filter");
 	made->types.items = (struct vigia_slice *)(made + 1);
 	made->operations.items = made->types.items + filter->object_types_count;
 	char *text = (char *)(made->operations.items + filter->operations_count);

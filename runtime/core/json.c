@@ -246,7 +246,7 @@ static bool begins_character(const char *s, size_t len)
 
 int vigia__json_no_memory(struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_ENOMEM, "out of memory for JSON");
+	return vigia__error(err, VIGIA_ENOMEM, "no memory for JSON");
 }
 
 bool vigia__json_is_cut(const char *text, size_t len)

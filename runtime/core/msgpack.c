@@ -50,11 +50,6 @@ static struct vigia_slice content(const struct vigia_buffer *buffer)
 	return (struct vigia_slice){(const char *)buffer->bytes.data, buffer->bytes.len};
 }
 
-static int buffer_no_memory(struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ENOMEM, "out of memory");
-}
-
 /* ---- Writing ---- */
 
 /* May another value be added? */
@@ -71,7 +66,7 @@ static bool ready(struct vigia_buffer *buffer)
 /* Count a value that was put with this result and contains `follow` values. */
 static void finish(struct vigia_buffer *buffer, int put, uint64_t follow)
 {
-	if (put != 0) buffer->rc = buffer_no_memory(&buffer->err);
+	if (put != 0) buffer->rc = vigia__no_memory(&buffer->err);
 	else buffer->missing += follow - 1;
 }
 
@@ -135,7 +130,7 @@ void vigia_msgpack_json(struct vigia_buffer *buffer, const char *text, size_t le
 
 int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err)
 {
-	if (!buffer) return buffer_no_memory(err);
+	if (!buffer) return vigia__no_memory(err);
 	if (buffer->rc < 0) {
 		if (err) *err = buffer->err;
 		return buffer->rc;
@@ -280,7 +275,7 @@ int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buf
 		*object = event->object;
 		return VIGIA_OK;
 	}
-	if (!buffer) return buffer_no_memory(err);
+	if (!buffer) return vigia__no_memory(err);
 	vigia_buffer_clear(buffer);
 	int rc = vigia__event_object(event, &buffer->bytes, err);
 	if (rc < 0) return rc;
@@ -292,7 +287,7 @@ int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buf
 /* Return the text in the buffer, terminated by a NUL. */
 static int give_text(struct vigia_buffer *buffer, int rc, struct vigia_slice *text, struct vigia_error *err)
 {
-	if (rc == VIGIA_OK && vigia__buf_add(&buffer->bytes, "", 1) != 0) rc = buffer_no_memory(err);
+	if (rc == VIGIA_OK && vigia__buf_add(&buffer->bytes, "", 1) != 0) rc = vigia__no_memory(err);
 	if (rc < 0) {
 		vigia_buffer_clear(buffer);
 		return rc;
@@ -307,7 +302,7 @@ int vigia_event_json(const struct vigia_event *event, struct vigia_buffer *buffe
                      struct vigia_error *err)
 {
 	if (text) *text = (struct vigia_slice){0};
-	if (!buffer) return buffer_no_memory(err);
+	if (!buffer) return vigia__no_memory(err);
 	vigia_buffer_clear(buffer);
 	return give_text(buffer, vigia__json_from_event(event, &buffer->bytes, err), text, err);
 }
@@ -316,7 +311,7 @@ int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer,
                           struct vigia_error *err)
 {
 	if (text) *text = (struct vigia_slice){0};
-	if (!buffer) return buffer_no_memory(err);
+	if (!buffer) return vigia__no_memory(err);
 	vigia_buffer_clear(buffer);
 	return give_text(buffer, vigia__json_from_value(value, &buffer->bytes, err), text, err);
 }

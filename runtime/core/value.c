@@ -120,7 +120,7 @@ static int check_twice(struct check *check, const struct frame *up, struct vigia
 	struct vigia__twice twice;
 	int rc = vigia__keys_twice(pairs, count, &twice);
 	if (rc == VIGIA_OK) return VIGIA_OK;
-	if (rc < 0) return vigia__error(check->err, rc, "out of memory");
+	if (rc < 0) return vigia__no_memory(check->err);
 	struct frame frame = {.up = up, .in_map = true, .key = twice.key};
 	return refuse_value(check, &frame, "the key is there twice");
 }

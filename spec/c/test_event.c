@@ -392,7 +392,7 @@ static void test_without_memory(void **state)
 	struct vigia_error err;
 	size_t where;
 	vigia__alloc_fail_at(1, 1);
-	assert_error(vigia__event_begin(&buf, SLICE("CREATE"), SLICE("File"), &err), VIGIA_ENOMEM, &err, "out of memory");
+	assert_error(vigia__event_begin(&buf, SLICE("CREATE"), SLICE("File"), &err), VIGIA_ENOMEM, &err, "no memory");
 	assert_int_equal(vigia__put_nil(&buf), -1);
 	assert_int_equal(vigia__put_bool(&buf, true), -1);
 	assert_int_equal(vigia__put_int(&buf, 1), -1);

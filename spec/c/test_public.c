@@ -469,12 +469,12 @@ static void R1_what_may_be_null(void **state)
 	vigia_msgpack_array(NULL, 1);
 	vigia_msgpack_map(NULL, 1);
 	vigia_msgpack_json(NULL, "1", 1);
-	assert_fails(VIGIA_ENOMEM, "out of memory", vigia_msgpack_end(NULL, &object, err));
-	assert_fails(VIGIA_ENOMEM, "out of memory", vigia_event_object(&event, NULL, &object, err));
-	assert_fails(VIGIA_ENOMEM, "out of memory", vigia_event_json(&event, NULL, &text, err));
-	assert_fails(VIGIA_ENOMEM, "out of memory", vigia_event_json(&event, NULL, NULL, err));
-	assert_fails(VIGIA_ENOMEM, "out of memory", vigia_msgpack_to_json(SLICE("\x01"), NULL, &text, err));
-	assert_fails(VIGIA_ENOMEM, "out of memory", vigia_msgpack_to_json(SLICE("\x01"), NULL, NULL, err));
+	assert_fails(VIGIA_ENOMEM, "not enough memory", vigia_msgpack_end(NULL, &object, err));
+	assert_fails(VIGIA_ENOMEM, "not enough memory", vigia_event_object(&event, NULL, &object, err));
+	assert_fails(VIGIA_ENOMEM, "not enough memory", vigia_event_json(&event, NULL, &text, err));
+	assert_fails(VIGIA_ENOMEM, "not enough memory", vigia_event_json(&event, NULL, NULL, err));
+	assert_fails(VIGIA_ENOMEM, "not enough memory", vigia_msgpack_to_json(SLICE("\x01"), NULL, &text, err));
+	assert_fails(VIGIA_ENOMEM, "not enough memory", vigia_msgpack_to_json(SLICE("\x01"), NULL, NULL, err));
 	assert_null(object.data);
 	assert_null(text.data);
 	/* One whose first failure is kept: what follows changes nothing. */

@@ -261,7 +261,7 @@ function run_spec(spec, kind, number, n, forever, counted)
 			raised.message) or tostring(raised)) or tostring(raised)
 		if hits == 0 then return nil, where .. "it fails: " .. text .. result.trace end
 		if type(raised) == "table" and raised.code then errors[#errors + 1] = raised end
-		local wants_memory = text:find("not enough memory", 1, true) or text:find("out of memory", 1, true) -- raised, for a bad argument, say
+		local wants_memory = text:find("not enough memory", 1, true) or text:find("no memory", 1, true) -- raised, for a bad argument, say
 		local named, last_why = number == fail.ENOMEM and wants_memory, "no error was told"
 		for _, err in ipairs(errors) do
 			local good, complaint_here = verdict.names_cause(err, number)
