@@ -40,7 +40,9 @@ static const struct meaning {
 	const char *plain; /* NULL: LMDB's own words are enough */
 } meanings[] = {
 	{ENOMEM, VIGIA_ENOMEM, "no memory, or no address space for the map (ulimit -v)"},
-	{EBUSY, VIGIA_EFULL, "the map must change its size, but a backup or another long read uses it: try again"},
+	{EBUSY, VIGIA_EFULL,
+     "the map must change its size, but a backup, a long read or a write that waits for another process uses it: try "
+     "again"},
 	{EACCES, VIGIA_EPERM, NULL},
 	{EPERM, VIGIA_EPERM, NULL},
 	{EROFS, VIGIA_EPERM, NULL},
