@@ -159,6 +159,13 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(6, checkpoint("a"))
 		end)
 
+		it_if_committed("goes along with the commit of a lower checkpoint that is saved by hand [W10j]", function()
+			fill(store, 5)
+			local watcher = watched("a")
+			assert(watcher:checkpoint(3))
+			assert.equal(5, checkpoint("a"))
+		end)
+
 		it("is saved in mode \"batch\" by the clock, for all watchers at once [W10c]", function()
 			store = open{checkpoint_interval = 20}
 			fill(store, 5)
