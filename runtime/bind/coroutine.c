@@ -247,6 +247,13 @@ int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx)
 	return vigia__lua_fail_stopping(L, vigia__lua_running(L));
 }
 
+static int fail_sleep(lua_State *L, int code, const char *text)
+{
+	struct vigia_error err = {0};
+	vigia__error(&err, code, "%s", text);
+	return vigia__lua_fail(L, code, &err);
+}
+
 /* Outside of a handler's own coroutine the call blocks. An interrupt ends it, on a script's thread a stop, and in a
  * stock Lua what a hook raises that a signal handler sets: poll(2) is never restarted, and no signal comes between the
  * look and the wait. */
@@ -254,11 +261,8 @@ static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 {
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
 	if (worker) {
-		if (!vigia__worker_sleep(worker, until_mono_ns)) {
-			struct vigia_error err = {0};
-			vigia__error(&err, VIGIA_ESTOPPING, "the watcher is stopping");
-			return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
-		}
+		if (!vigia__worker_sleep(worker, until_mono_ns))
+			return fail_sleep(L, VIGIA_ESTOPPING, "the watcher is stopping");
 		return vigia__lua_boolean(L, true);
 	}
 	struct vigia__hooks hooks;
@@ -273,13 +277,7 @@ static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 		pthread_sigmask(SIG_SETMASK, &all, &mask);
 		int n = vigia__hooks_changed(&hooks) ? 0 : ppoll(&fd, 1, &ts, &mask);
 		pthread_sigmask(SIG_SETMASK, &mask, NULL);
-		if (n > 0) {
-			/* GCOVR_EXCL_START: the signal's own hook raises before. */
-			struct vigia_error err = {0};
-			vigia__error(&err, VIGIA_EINTERRUPTED, "the sleep was interrupted");
-			return vigia__lua_fail(L, VIGIA_EINTERRUPTED, &err);
-			/* GCOVR_EXCL_STOP */
-		}
+		if (n > 0) return fail_sleep(L, VIGIA_EINTERRUPTED, "the sleep was interrupted");
 		if (vigia__hooks_changed(&hooks)) vigia__hooks_run(L, &hooks);
 	}
 	return vigia__lua_boolean(L, true);

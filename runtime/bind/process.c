@@ -116,10 +116,7 @@ void vigia__message_encode(lua_State *L, int first, int last, int64_t object_max
 		                  buf->len - sizeof frame, VIGIA_MESSAGE_MAX);
 		/* GCOVR_EXCL_STOP */
 	}
-	if (rc == VIGIA_ETOOBIG) {
-		vigia__lua_push_error(L, &err);
-		lua_error(L);
-	}
+	if (rc == VIGIA_ETOOBIG) vigia__lua_push_error(L, &err), lua_error(L);
 	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
 }
 
@@ -482,8 +479,9 @@ int vigia__lua_spawn(lua_State *L)
 	char path[4096];
 	int pair[2];
 	if (program == NULL) program = find_program(path, sizeof path);
-	int rc = VIGIA_FD(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) == 0 ? 0 : errno;
-	if (rc == 0) {
+	bool connected = VIGIA_FD(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) == 0;
+	int rc = connected ? 0 : errno;
+	if (connected) {
 		int theirs = move_up(pair[1]), lock_fd = move_up(store ? store->backend->lock_fd : -1);
 		rc = theirs < 0 ? errno : spawn(p, program, theirs, lock_fd, &a);
 		if (theirs >= 0) close(theirs);

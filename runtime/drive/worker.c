@@ -318,8 +318,10 @@ bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia_
 	struct vigia__worker *w = create(owner, job);
 	if (w == NULL) return false;
 	if (vigia__thread_start(&w->thread, 0, work, w)) {
+		/* GCOVR_EXCL_START: no thread; the one in time is tried then. */
 		destroy(w);
 		return false;
+		/* GCOVR_EXCL_STOP */
 	}
 	w->owns_job = true;
 	owner->ahead = w;

@@ -212,7 +212,9 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		if (usable && !fits(fd, id)) {
 			/* It is left from a store that is gone, or, if in use, belongs to the earlier content of the file. */
 			if (in_use(fd)) {
+				/* GCOVR_EXCL_START: another process made it at this moment. */
 				return close_after(fd, refuse_newcomer(fd, store_path, err));
+				/* GCOVR_EXCL_STOP */
 			}
 			if (fstat(fd, &st) == 0 && st.st_size > 0) {
 				unlink(path);
