@@ -240,6 +240,7 @@ static void test_places(void **state)
 	struct live live = {0};
 	set(nursery, &live, 100, 7);
 	check(&live);
+	set(nursery, &live, 0, 0);
 	vigia__nursery_free(nursery);
 }
 
