@@ -151,11 +151,13 @@ int vigia__lua_registry(lua_State *L)
 	return 1;
 }
 
-/* close(), __gc, __close: safe twice. Progress is saved. No handler runs any more, one that waits does not go on, and
- * its event comes again. A script's handler in progress is waited for. */
+/* close(), __gc, __close: safe twice. One of somebody else only the collector closes. Progress is saved. No handler
+ * runs any more, one that waits does not go on, and its event comes again. A script's handler in progress is waited
+ * for. */
 static int registry_close(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_class);
+	if (r->borrowed && vigia__lua_collected(L, &vigia__lua_registry_class) == NULL) vigia__lua_check_own_registry(L, 1);
 	if (r->registry && r->registry->depth > 0)
 		return luaL_error(L, "a registry cannot be closed from one of its handlers");
 	struct vigia_registry *registry = r->registry;
@@ -268,7 +270,7 @@ static int registry_tostring(lua_State *L)
 
 static int registry_spawn(lua_State *L)
 {
-	vigia__lua_check_registry(L, 1);
+	vigia__lua_check_own_registry(L, 1);
 	luaL_checktype(L, 2, LUA_TFUNCTION);
 	lua_settop(L, 2);
 	struct vigia_error err = {0};
@@ -278,7 +280,7 @@ static int registry_spawn(lua_State *L)
 
 static int registry_get_watcher(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct lua_registry *r = vigia__lua_check_own_registry(L, 1);
 	const char *id = vigia__lua_check_cstring(L, 2, "id");
 	struct vigia_error err = {0};
 	struct vigia_watcher *watcher;
@@ -292,7 +294,7 @@ static int registry_get_watcher(lua_State *L)
 
 static int registry_remove(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct lua_registry *r = vigia__lua_check_own_registry(L, 1);
 	const char *id = vigia__lua_check_cstring(L, 2, "id");
 	struct vigia_error err = {0};
 	struct vigia_watcher *watcher = NULL;
@@ -312,7 +314,7 @@ static int registry_remove(lua_State *L)
 
 static int registry_run(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct lua_registry *r = vigia__lua_check_own_registry(L, 1);
 	struct vigia_error err = {0};
 	int rc = vigia__lua_drive(L, r, VIGIA_LUA_RUN, NULL, 0, &err);
 	return vigia__lua_done(L, rc, &err);
@@ -320,7 +322,7 @@ static int registry_run(lua_State *L)
 
 static int registry_step(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct lua_registry *r = vigia__lua_check_own_registry(L, 1);
 	int64_t timeout = lua_isnoneornil(L, 2) ? 0 : vigia__lua_check_seconds(L, 2, "timeout");
 	struct vigia_error err = {0};
 	int rc = vigia__lua_drive(L, r, VIGIA_LUA_STEP, NULL, timeout, &err);
@@ -330,7 +332,7 @@ static int registry_step(lua_State *L)
 
 static int registry_pollfd(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct lua_registry *r = vigia__lua_check_own_registry(L, 1);
 	struct vigia_error err = {0};
 	int fd = vigia_registry_pollfd(r->registry, &err);
 	if (fd < 0) return vigia__lua_fail(L, fd, &err);
@@ -366,7 +368,7 @@ static int stop_again(lua_State *L, int status, lua_KContext ctx)
 
 static int registry_stop(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	struct lua_registry *r = vigia__lua_check_own_registry(L, 1);
 	int64_t timeout = vigia__lua_check_stop(L, 2);
 	struct vigia_error err = {0};
 	if (timeout > 0 && may_wait(L, vigia__lua_running(L))) return stop_waiting(L, stopping_new(L, timeout));

@@ -27,6 +27,13 @@ struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
 	return r;
 }
 
+struct lua_registry *vigia__lua_check_own_registry(lua_State *L, int arg)
+{
+	struct lua_registry *r = vigia__lua_check_registry(L, arg);
+	luaL_argcheck(L, !r->borrowed, arg, "the registry is not of this Lua state");
+	return r;
+}
+
 void vigia__lua_registry_push_kept(lua_State *L, int idx)
 {
 	vigia__lua_check(L, idx, &vigia__lua_registry_class);

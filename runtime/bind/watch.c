@@ -135,6 +135,7 @@ static int watch_script(lua_State *L)
 {
 	enum { ORDER_MAX = 1 << 28 };
 	struct lua_registry *r = vigia__lua_check_registry(L, 1);
+	if (r->worker) vigia__lua_check_own_registry(L, 1);
 	const char *id = lua_isnil(L, 2) ? NULL : vigia__lua_check_cstring(L, 2, "id");
 	vigia__lua_check_cstring(L, 3, "handler");
 	lua_settop(L, 4);
@@ -192,8 +193,8 @@ static void push_watcher(lua_State *L, int kept, int id)
 
 int vigia__lua_watch(lua_State *L)
 {
-	struct lua_registry *r = vigia__lua_check_registry(L, 1);
 	if (lua_type(L, 3) == LUA_TSTRING) return watch_script(L);
+	struct lua_registry *r = vigia__lua_check_own_registry(L, 1);
 	const char *id = vigia__lua_check_cstring(L, 2, "id");
 	if (!lua_isnoneornil(L, 3)) vigia__lua_check_type(L, 3, LUA_TFUNCTION, "handler");
 	lua_settop(L, 4);

@@ -741,6 +741,36 @@ local function script_piece(name, options, expected, code, always)
 	end)
 end
 
+-- What would be put into that registry, or taken out of it, is C's to use after the script's state is gone.
+script_piece("the registry of its thread", nil, 0, [[
+	local class, registry = debug.getregistry()["vigia.Registry"], nil
+	local seen = {}
+	local function visit(value)
+		if value == nil or seen[value] then return end
+		seen[value] = true
+		if type(value) == "table" then
+			for k, v in next, value do visit(k) visit(v) end
+		elseif type(value) == "userdata" and debug.getmetatable(value) == class then
+			registry = value
+		end
+	end
+	visit(debug.getregistry())
+	assert(registry, "there is no registry to be found")
+	local done = 0
+	local function call(method, ...) if pcall(method, registry, ...) then done = done + 1 end end
+	for _, name in ipairs{"spawn", "watch", "get_watcher", "remove", "pollfd", "step", "stop", "close", "run"} do
+		local method = class.__index[name]
+		call(method)
+		call(method, function() end)
+		call(method, "x")
+		call(method, "x", function() end)
+		call(method, "x", "./idle.lua")
+	end
+	call(class.__close)
+	call(class.__gc)
+	vigia.sleep(0.001)
+	return done]], true)
+
 local CALL_STACK <const> = [[
 	local called = 0
 	for level = 1, 40 do
