@@ -56,13 +56,11 @@ static void *new_object(lua_State *L, size_t size, const struct vigia__lua_class
 	return object;
 }
 
-bool vigia__lua_state_init(lua_State *L)
+void vigia__lua_state_init(lua_State *L)
 {
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key) == LUA_TUSERDATA) {
-		lua_pop(L, 1);
-		return false;
-	}
+	bool there = lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key) == LUA_TUSERDATA;
 	lua_pop(L, 1);
+	if (there) return;
 	lua_newtable(L);
 	lua_createtable(L, 0, 1);
 	vigia__lua_set_string(L, "__mode", "k");
@@ -71,7 +69,6 @@ bool vigia__lua_state_init(lua_State *L)
 	struct vigia__lua *shared = new_object(L, sizeof *shared, &shared_class, 2);
 	shared->known = no_names;
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &shared_key);
-	return true;
 }
 
 struct vigia__lua *vigia__lua_shared(lua_State *L)

@@ -61,8 +61,8 @@ struct vigia__lua {
 	struct vigia__lua_name *names; /* NULL: none yet */
 };
 
-/* Make what this Lua state shares. False: it was there, the module is loaded again. [-0, +0, m] */
-bool vigia__lua_state_init(lua_State *L);
+/* Make what this Lua state shares, unless it is there: the module is loaded again. [-0, +0, m] */
+void vigia__lua_state_init(lua_State *L);
 /* What this Lua state shares. Raises when the state is closing: what would be made then would never be freed.
  * [-0, +0, v] */
 struct vigia__lua *vigia__lua_shared(lua_State *L);

@@ -146,12 +146,13 @@ int luaopen_vigia_core(lua_State *L)
 		/* GCOVR_EXCL_STOP */
 	}
 	vigia__tell_init();
-	if (vigia__lua_state_init(L)) {
+	vigia__lua_state_init(L);
+	if (vigia__lua_shared(L)->open_module == NULL) { /* or it was begun, and memory ran out */
 		vigia__lua_append_init(L);
 		vigia__lua_store_init(L);
 		vigia__lua_registry_init(L);
-		vigia__lua_shared(L)->open_module = luaopen_vigia_core;
 		null_init(L);
+		vigia__lua_shared(L)->open_module = luaopen_vigia_core;
 	}
 	luaL_newlib(L, functions);
 	static const char *const constants[][2] = {{"CREATE", VIGIA_CREATE},
