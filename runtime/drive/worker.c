@@ -310,7 +310,7 @@ static bool hand_over(struct vigia__worker *w, const char *watcher_id, const str
 
 void *vigia__worker_job_ahead(const struct vigia_registry *owner)
 {
-	return owner->ahead ? owner->ahead->job.ctx : NULL;
+	return owner->ahead && !forked(owner->ahead) ? owner->ahead->job.ctx : NULL;
 }
 
 bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia__job *job)

@@ -39,7 +39,7 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
  * this ctx, or for vigia__worker_drop_ahead(), which frees the job. It ends when neither has come after VIGIA_AHEAD_NS.
  * At most one is there. False: without memory or threads there is none, and the job is still the caller's. */
 bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia__job *job);
-/* Its ctx. NULL: there is none. */
+/* Its ctx. NULL: there is none. A forked child has none: the parent's thread may have been at work on that job. */
 void *vigia__worker_job_ahead(const struct vigia_registry *owner);
 void vigia__worker_drop_ahead(struct vigia_registry *owner);
 /* If it waits for this job, end it: the job is the caller's again. */

@@ -2,6 +2,7 @@
  * test_worker.c - watchers on threads of their own, with a job in C: for ThreadSanitizer, which sees all of it then.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -324,6 +325,38 @@ static void test_a_forked_child_is_told_that_it_rests(void **state)
 	vigia_store_free(store);
 }
 
+static void prepare_for_a_moment(void *ctx)
+{
+	atomic_int *begun = ctx;
+	atomic_store(begun, 1);
+	usleep(50000);
+}
+
+static void nothing(void *ctx)
+{
+}
+
+/* What the parent's thread is in the middle of making is not to be used, and not to be freed. */
+static void test_a_forked_child_has_no_thread_started_ahead(void **state)
+{
+	struct vigia_store *store = open_store();
+	struct vigia_registry *registry = vigia_registry_new(store);
+	static atomic_int begun;
+	const struct vigia__job ahead = {.prepare = prepare_for_a_moment, .close = nothing, .free = nothing, .ctx = &begun};
+	int status;
+	assert_true(vigia__worker_start_ahead(registry, &ahead));
+	while (atomic_load(&begun) == 0) sched_yield();
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) _exit(vigia__worker_job_ahead(registry) == NULL ? 0 : 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_ptr_equal(vigia__worker_job_ahead(registry), &begun);
+	vigia__worker_drop_ahead(registry);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
 enum { MANY = 50 };
 
 static void test_many_stop_at_once(void **state)
@@ -425,6 +458,8 @@ int main(void)
 		{"a job that does not load or begin leaves no thread [H3]", test_what_fails_leaves_nothing, NULL, NULL, NULL},
 		{"a watcher on a thread starts with one hand-over [W16]", test_a_start_is_one_hand_over, NULL, NULL, NULL},
 		{"in a forked child it rests [S15]", test_a_forked_child_is_told_that_it_rests, NULL, NULL, NULL},
+		{"in a forked child no job was started ahead [S15]", test_a_forked_child_has_no_thread_started_ahead, NULL,
+	     NULL, NULL},
 		{"fifty workers stop at once, some of them waiting [W16]", test_many_stop_at_once, NULL, NULL, NULL},
 		{"one that was released goes when its id is watched anew [W1]", test_released_when_watched_anew, NULL, NULL,
 	     NULL},
