@@ -54,8 +54,10 @@ return {
 		"w->done = in->seqs[0] - 1;", "w->done = in->seqs[0];"),
 	bug("D2 progress and queue are taken in the other order", "store/lmdb_commit.c", "test_progress", "D2_*",
 		"\t\trc = vigia__progress_commit_begin(&b->base.progress, &taken);\n"
-		.. "\t\tif (vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;",
-		"\t\tif (vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;\n"
+		.. "\t\ttakes = vigia__queue_any(queue);\n"
+		.. "\t\tif (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;",
+		"\t\ttakes = vigia__queue_any(queue);\n"
+		.. "\t\tif (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;\n"
 		.. "\t\telse rc = vigia__progress_commit_begin(&b->base.progress, &taken);"),
 	bug("W10 a commit undoes a seek", "store/progress.c", "test_progress", "W10_a_seek*",
 		"if (committed && p->epoch == taken->items[i].epoch && p->saved", "if (committed && p->saved"),
