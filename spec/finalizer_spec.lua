@@ -107,4 +107,22 @@ describe("a finalizer", function()
 	for name, use in pairs(watchers) do
 		it("may close the registry of a call in progress: " .. name .. " [R3h]", function() at_many_places(watcher, use) end)
 	end
+
+	it("is refused a store or registry while its state closes, which nothing would close; what is open still works [R3z]", function()
+		local output, ok = helper.run_lua("", [[
+			local vigia = require "vigia"
+			local store = assert(vigia.open(":memory:"))
+			local function try()
+				print(pcall(vigia.registry, store))
+				print(pcall(vigia.open, ":memory:"))
+				print(coroutine.wrap(function() return pcall(vigia.registry, store) end)())
+				print(store:store_event("CREATE", "Job", 1))
+			end
+			setmetatable({}, {__gc = function() assert(vigia.registry(store) and vigia.open(":memory:")) print "before" end})
+			collectgarbage()
+			last = setmetatable({}, {__gc = try})]])
+		assert(ok, output)
+		local refused = "false\tvigia cannot be used while the Lua state is closing\n"
+		assert.equal("before\n" .. refused:rep(3) .. "1\n", output)
+	end)
 end)

@@ -80,6 +80,23 @@ struct vigia__lua *vigia__lua_shared(lua_State *L)
 	return shared;
 }
 
+void vigia__lua_check_finalizes(lua_State *L)
+{
+#if LUA_VERSION_RELEASE_NUM >= 50404         /* older ones do finalize them */
+	if (lua_gc(L, LUA_GCCOUNT) >= 0) return; /* not in a finalizer */
+	lua_Debug ar;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+	lua_State *main = lua_tothread(L, -1);
+	lua_pop(L, 1);
+	int levels = 0;
+	while (main && lua_getstack(main, levels, &ar)) levels++;
+	/* lua_close() calls finalizers with nothing below them. */
+	if (levels > 0 && lua_getstack(main, levels - 1, &ar) && lua_getinfo(main, "n", &ar) && ar.name &&
+	    strcmp(ar.name, "__gc") == 0)
+		luaL_error(L, "vigia cannot be used while the Lua state is closing");
+#endif
+}
+
 void vigia__lua_check_program(lua_State *L, const char *what)
 {
 	if (vigia__lua_shared(L)->script) luaL_error(L, "core.%s is the program's own: a script cannot call it", what);

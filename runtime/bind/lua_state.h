@@ -66,6 +66,9 @@ void vigia__lua_state_init(lua_State *L);
 /* What this Lua state shares. Raises when the state is closing: what would be made then would never be freed.
  * [-0, +0, v] */
 struct vigia__lua *vigia__lua_shared(lua_State *L);
+/* Raises in a finalizer that lua_close() calls: what is made there is never finalized, and C would be left with it.
+ * [-0, +0, v] */
+void vigia__lua_check_finalizes(lua_State *L);
 /* Raises in a script's state, in a program of its own too: `what` concerns the whole process, its terminal, signals and
  * standard streams, or forks, and is for the state that the program itself runs in. [-0, +0, v] */
 void vigia__lua_check_program(lua_State *L, const char *what);

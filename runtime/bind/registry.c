@@ -108,6 +108,7 @@ int vigia__lua_registry(lua_State *L)
 {
 	if (vigia__cap_here())
 		return luaL_error(L, "vigia.registry is not there in a capped script: it is a watcher's handler already");
+	vigia__lua_check_finalizes(L);
 	bool in_lua = lua_istable(L, 1), wrapped = false;
 	if (!in_lua) vigia__lua_check_store(L, 1);
 	lua_settop(L, 2);

@@ -46,6 +46,7 @@ int vigia__lua_open(lua_State *L)
 	vigia_store_options_init(&target.options);
 	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
 	vigia__lua_shared(L); /* refuses a state that is closing */
+	vigia__lua_check_finalizes(L);
 	size_t size = strlen(path) + 1;
 	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, 2);
 	memcpy(h->path, path, size);
