@@ -274,7 +274,9 @@ static inline const uint8_t *read_names(const uint8_t *bytes, size_t len, struct
 
 int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out)
 {
-	return read_names(bytes, len, out) ? 0 : -1;
+	const uint8_t *at = read_names(bytes, len, out);
+	if (at == NULL) return -1;
+	return *at == 0 ? 0 : vigia__event_head(bytes, len, out); /* a payload of a serializer may be cut off */
 }
 
 int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out)

@@ -86,7 +86,7 @@ struct vigia__head {
 int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out);
 /* Does the checksum match? */
 bool vigia__event_intact(const uint8_t *bytes, size_t len, uint64_t seq_num);
-/* Read only its `standard`, or `operation` if that is 0, and `object_type`. 0, or -1 as above. */
+/* The same, if only its `standard`, or `operation` where that is 0, and its `object_type` are asked for. */
 int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out);
 /* Read only the time; 0 if the bytes are too short. */
 int64_t vigia__event_time(const uint8_t *bytes, size_t len);
