@@ -13,8 +13,8 @@
  *     filter              lists of types and operations, matched on the bytes
  *     batch               events copied out of a store
  *     stepper             ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
- *     backoff             attempt -> delay
- *     retention           ages, checkpoints, limits -> what may be removed
+ *     backoff             number of failures -> delay before the retry
+ *     retention           ages, checkpoints, limits -> what may be removed; when checkpoint_ttl has passed
  *     option_tables       every option: name, unit, default, limits, help
  *     options settings    setting and checking them by their rows; those that belong to a file
  *     nearest             the name that a misspelled one means
@@ -39,7 +39,8 @@
  *     lmdb_private        shared by its files, and how the file is laid out
  *     lmdb_commit         the transaction of a group commit
  *     lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
- *     lmdb_collect lmdb_settings lmdb_backup lmdb_verify  removing, settings, copies, looking for damage
+ *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
+ *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure
  *     lmdb_path lmdb_there lmdb_beside lmdb_format lmdb_meta  is it the right file, is it still, what says it of itself
  *     lmdb_map lmdb_reserve  room: the map, the disk
@@ -56,7 +57,7 @@
  *     driver_start driver_run   where it starts; its turns
  *     source_store fetch    a store as what it reads and saves in; memory of batches
  *     worker job worker_private   a thread that drives one watcher; what it runs
- *     reload remote         new code on it; the watcher that stands for its own
+ *     reload remote         new code for a script that runs; the watcher that stands for its own
  *     watcher               what is asked of one watcher: statistics, checkpoints, seeks
  *     task inbox poller   coroutines beside the watchers; what other threads tell; a descriptor to poll
  *     clock log           the time that watchers live by; records for the log function
@@ -72,7 +73,7 @@
  *     watch registry watcher clock owner          registry:watch; the classes of watching
  *     source answers      stores written in Lua: as what watchers read, and what they returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share
- *     edit                lines from a person: editing, history, completion, Ctrl-C
+ *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)
  *     interrupt hook      "the user wants the program to end"; waits that a signal handler's hook ends
  *     tell output         failures on standard error, where there is no log function; what a script prints
  *     script              a script as a handler: its Lua state, what its worker runs
@@ -82,7 +83,8 @@
  *     embed               libvigia-lua: handlers in Lua for applications in C
  *   isolated              the program of an isolated script
  *   main                  this file: signals, where the Lua files are, the exit status
- *   ../lua/vigia/         api.lua describes the Lua API; cli/ holds the commands
+ *   ../lua/vigia/         api.lua describes the Lua API; repl, repl_completion are the prompt; script loads handlers;
+ *                         cli/ holds the commands, one file each, and what they share: main, util, progress_line
  *
  * Arrows go down: main -> bind -> drive -> store -> core.
  */

@@ -3,7 +3,7 @@
 local cli = require "spec.support.cli"
 local helper = require "spec.helper"
 local vigia = require "vigia"
-local repl = require "vigia.repl"
+local complete = require "vigia.repl_completion"
 local show = require "vigia.show"
 
 local mentions, quoted = helper.mentions, helper.quoted
@@ -56,7 +56,7 @@ describe("completion", function()
 
 	local function words(line, env, store)
 		local start = #line - #line:match("[%w_.:]*$")
-		return repl.complete(env, store, line, start, #line)
+		return complete(env, store, line, start, #line)
 	end
 
 	it("offers names, fields, methods, watcher ids and object types, and runs nobody's code", function()

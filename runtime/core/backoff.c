@@ -1,5 +1,5 @@
 /*
- * backoff.c - doubling delays with a ceiling.
+ * backoff.c - the delay before a retry: it doubles with each failure, up to a maximum.
  */
 #include "backoff.h"
 

@@ -1,5 +1,6 @@
 /*
- * retention.c - decides which events may be removed. The rules are in retention.h.
+ * retention.c - decides which events may be removed, and when a checkpoint no longer counts (checkpoint_ttl). The rules
+ * are in retention.h.
  */
 #include "retention.h"
 

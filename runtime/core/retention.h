@@ -1,5 +1,6 @@
 /*
- * retention.h - decides which events may be removed, and why not more, from ages, checkpoints and limits.
+ * retention.h - decides which events may be removed, and why not more, from ages, checkpoints and limits. A checkpoint
+ * unused for checkpoint_ttl does not count.
  *
  * Age is measured on the store's own clock, so that steps of the wall clock do no harm. The collector writes marks: a
  * time and the last number then. Between two marks of one boot the clock advances by the machine's uptime, across a

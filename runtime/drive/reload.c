@@ -1,6 +1,6 @@
 /*
- * reload.c - how the code of a worker ends, and how new code takes over: it is loaded beside the old one, and the two
- * are exchanged between two events. Falling back is keeping what is there.
+ * reload.c - reloads a script that is running: loads the new code beside the old, and exchanges them between two
+ * events. If the new code fails, the old one stays. Also ends the code of a worker.
  */
 #include <stdio.h>
 

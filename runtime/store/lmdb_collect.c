@@ -1,5 +1,6 @@
 /*
- * lmdb_collect.c - removes events: as the user says (trim), and as marks, checkpoints and limits allow (collect).
+ * lmdb_collect.c - removes events: as the user says (trim), and as marks, checkpoints and limits allow (collect), where
+ * a checkpoint unused for checkpoint_ttl no longer counts.
  *
  * Both work in slices, each a call inside a group commit. A slice decides from what its own transaction sees, so that
  * it respects a checkpoint that was moved back, or a watcher that was created, since the previous slice. Small slices

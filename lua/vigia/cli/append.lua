@@ -1,5 +1,6 @@
 -- append.lua - `vigia append`: NDJSON from stdin into the store, in order.
 
+local progress_line = require("vigia.cli.progress_line")
 local util = require("vigia.cli.util")
 
 local M = {}
@@ -16,15 +17,14 @@ together, with one sync. Prints how many events were stored and the number of th
 A bad line ends it with exit status 1, the number of the line and what is wrong; every line
 before it is stored. With nothing on standard input it says so, and that is no failure.]]
 
-local STDIN, STDERR = 0, 2
+local STDIN <const> = 0
 
 function M.define(command)
 	util.define_store(command)
 end
 
--- A line that is written over itself.
 local function show_progress(count, last_seq)
-	io.stderr:write(("\r%s appended, last seq_num %d\27[K"):format(util.count(count, "event"), last_seq))
+	progress_line.show("%s appended, last seq_num %d", util.count(count, "event"), last_seq)
 end
 
 local function stored_so_far(count, last_seq)
@@ -57,10 +57,10 @@ function M.run(args)
 	local store <close> = open(args)
 	local count, last_seq, err = 0, 0, nil
 	if store then
-		local on_terminal = core.isatty(STDERR)
+		local on_terminal = progress_line.is_shown()
 		count, last_seq, err = core.ndjson_append(store, STDIN, on_terminal and show_progress or nil)
 		if on_terminal then
-			io.stderr:write("\r\27[K")
+			progress_line.clear()
 		end
 	end
 	if err then

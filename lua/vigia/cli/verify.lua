@@ -1,5 +1,6 @@
 -- verify.lua - `vigia verify`: look at all of a store, and say what is damaged.
 
+local progress_line = require("vigia.cli.progress_line")
 local util = require("vigia.cli.util")
 
 local M = {}
@@ -16,13 +17,12 @@ function M.define(command)
 	command:flag("--json"):description("One JSON object a line instead of sentences.")
 end
 
-local STDERR, BAR = 2, 30
+local BAR <const> = 30
 
 local function show_progress(at, first, last)
 	local part = (at - first + 1) / math.max(1, last - first + 1)
 	local filled = math.floor(part * BAR)
-	io.stderr:write(("\r[%s%s] %3d %%  event %d of %d\27[K"):format(("#"):rep(filled), ("."):rep(BAR - filled),
-		math.floor(part * 100), at, last))
+	progress_line.show("[%s%s] %3d %%  event %d of %d", ("#"):rep(filled), ("."):rep(BAR - filled), math.floor(part * 100), at, last)
 end
 
 local function write_found(args, first, last, text)
@@ -138,14 +138,14 @@ end
 
 function M.run(args)
 	local path = util.store_path(args)
-	local on_terminal = require("vigia.core").isatty(STDERR)
+	local on_terminal = progress_line.is_shown()
 	local damaged = 0
 	local function report(what, a, b, c)
 		if what == "progress" then
 			if on_terminal then show_progress(a, b, c) end
 			return
 		end
-		if on_terminal then io.stderr:write("\r\27[K") end
+		if on_terminal then progress_line.clear() end
 		if what == "damaged" then
 			damaged = damaged + 1
 			write_found(args, a, b, c)
