@@ -14,25 +14,21 @@
 
 enum { AT_ONCE_MAX = 256 }; /* appends of one coroutine that are done at once, until it lets others run */
 
-static const struct vigia__lua_class append_class;
 static const char idle_key; /* of the list of those that can be used again */
 
 enum { IDLE_MAX = 128, KEEP_BYTES = 4096 };
 
-static int append_gc(lua_State *L)
+static void free_append(lua_State *L, void *object)
 {
-	struct lua_append *append = vigia__lua_collected(L, &append_class);
-	if (append == NULL) return 0;
+	struct lua_append *append = object;
 	/* A dropped coroutine does not idle_or_new its event back: the committing thread still reads the bytes. */
 	vigia__store_await(&append->pending);
 	vigia__store_settle(&append->pending);
 	vigia__buf_deinit(&append->events);
 	vigia__buf_deinit(&append->ends);
-	return 0;
 }
 
-static const struct vigia__lua_class append_class = {
-	.name = "vigia.append", .metamethods = (const luaL_Reg[]){{"__gc", append_gc}, {NULL, NULL}}};
+static const struct vigia__lua_class append_class = {.name = "vigia.append", .free = free_append};
 
 void vigia__lua_append_init(lua_State *L)
 {

@@ -14,8 +14,6 @@
 #include "lua_state.h"
 #include "serial.h"
 
-static const struct vigia__lua_class value_class; /* of a userdata that owns a value's bytes while they are decoded */
-
 struct decoder {
 	lua_State *L;
 	struct vigia__lua *shared;
@@ -194,15 +192,13 @@ static int decode_object(struct decoder *d, struct vigia_slice object, struct vi
 	return 0;
 }
 
-static int value_gc(lua_State *L)
+static void free_value(lua_State *L, void *object)
 {
-	struct vigia__buf *value = vigia__lua_collected(L, &value_class);
-	if (value) vigia__buf_deinit(value);
-	return 0;
+	vigia__buf_deinit(object);
 }
 
-static const struct vigia__lua_class value_class = {
-	.name = "vigia.value", .metamethods = (const luaL_Reg[]){{"__gc", value_gc}, {NULL, NULL}}};
+/* Of a userdata that owns a value's bytes while they are decoded. */
+static const struct vigia__lua_class value_class = {.name = "vigia.value", .free = free_value};
 
 /* The same for an object that is not msgpack. */
 static int decode_foreign(struct decoder *d, int store_at, const struct vigia_event *event, struct vigia_error *err)

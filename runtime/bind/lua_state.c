@@ -14,7 +14,6 @@
 
 static const char shared_key; /* its address is the key in the registry */
 static const char kept_key;   /* the same, of what objects keep */
-static const struct vigia__lua_class shared_class;
 
 static const struct vigia__lua_name no_names[VIGIA_LUA_NAMES];
 
@@ -27,10 +26,9 @@ static void free_names(lua_State *L, struct vigia__lua *shared)
 	shared->known = no_names;
 }
 
-static int shared_gc(lua_State *L)
+static void free_shared(lua_State *L, void *object)
 {
-	struct vigia__lua *shared = vigia__lua_collected(L, &shared_class);
-	if (shared == NULL) return 0;
+	struct vigia__lua *shared = object;
 	shared->ended = true;
 	free_names(L, shared);
 	vigia__buf_deinit(&shared->events);
@@ -38,11 +36,9 @@ static int shared_gc(lua_State *L)
 	vigia__buf_deinit(&shared->text);
 	vigia_batch_free(shared->spare);
 	shared->spare = NULL;
-	return 0;
 }
 
-static const struct vigia__lua_class shared_class = {
-	.name = "vigia.shared", .metamethods = (const luaL_Reg[]){{"__gc", shared_gc}, {NULL, NULL}}};
+static const struct vigia__lua_class shared_class = {.name = "vigia.shared", .free = free_shared};
 
 /* The address of its class stands behind an object's own bytes, at the end of the userdata. [-0, +1, m] */
 static void *new_object(lua_State *L, size_t size, const struct vigia__lua_class *class, int user_values)
@@ -158,6 +154,16 @@ void vigia__lua_set_methods(lua_State *L, const luaL_Reg *metamethods, const lua
 	lua_setfield(L, -2, "__index");
 }
 
+/* The __gc of each class that has a `free`. Upvalue 1: the class. Lua code may have put another one there, or call
+ * this: only the collector's object of that class is freed. */
+static int collect_object(lua_State *L)
+{
+	const struct vigia__lua_class *class = lua_touserdata(L, lua_upvalueindex(1));
+	void *object = class ? vigia__lua_collected(L, class) : NULL;
+	if (object && class->free) class->free(L, object);
+	return 0;
+}
+
 void vigia__lua_push_class(lua_State *L, const struct vigia__lua_class *class)
 {
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, class) == LUA_TTABLE) return;
@@ -166,6 +172,11 @@ void vigia__lua_push_class(lua_State *L, const struct vigia__lua_class *class)
 	vigia__lua_set_string(L, "__name", class->name);
 	if (class->sealed) vigia__lua_set_string(L, "__metatable", class->name);
 	vigia__lua_set_methods(L, class->metamethods, class->methods);
+	if (class->free) {
+		lua_pushlightuserdata(L, (void *)(uintptr_t) class);
+		lua_pushcclosure(L, collect_object, 1);
+		lua_setfield(L, -2, "__gc");
+	}
 	bool there = lua_rawgetp(L, LUA_REGISTRYINDEX, class) == LUA_TTABLE; /* made by a finalizer meanwhile */
 	lua_remove(L, there ? -2 : -1);
 	lua_pushvalue(L, -1);

@@ -85,7 +85,9 @@ struct vigia__lua *vigia__lua_push_names(lua_State *L);
 struct vigia__lua_class {
 	const char *name;
 	const luaL_Reg *metamethods, *methods; /* NULL: none. With methods, __index is the table of them. */
-	bool sealed;                           /* getmetatable() gives the name */
+	void (*free)(lua_State *L,
+	             void *object); /* when the collector finds it. It may be called twice. NULL: nothing to do */
+	bool sealed;                /* getmetatable() gives the name */
 };
 
 /* Its metatable, which is made when it is first asked for. [-0, +1, m] */

@@ -33,8 +33,6 @@
 #include "options.h"
 #include "store_handle.h"
 
-static const struct vigia__lua_class append_class, dump_class;
-
 enum {
 	READ_BYTES = 1 << 18,
 	COMMIT_BYTES = 1 << 20,
@@ -83,22 +81,15 @@ struct append {
 	uint64_t count, last_seq;
 };
 
-static void append_deinit(struct append *a)
+static void free_append(lua_State *L, void *object)
 {
+	struct append *a = object;
 	vigia__buf_deinit(&a->input);
 	vigia__buf_deinit(&a->events);
 	vigia__buf_deinit(&a->ends);
 }
 
-static int append_gc(lua_State *L)
-{
-	struct append *a = vigia__lua_collected(L, &append_class);
-	if (a) append_deinit(a);
-	return 0;
-}
-
-static const struct vigia__lua_class append_class = {
-	.name = "vigia.ndjson_append", .metamethods = (const luaL_Reg[]){{"__gc", append_gc}, {NULL, NULL}}};
+static const struct vigia__lua_class append_class = {.name = "vigia.ndjson_append", .free = free_append};
 
 /* Store all waiting events, or none with an error that names their lines. */
 static int commit(struct append *a, struct vigia_store *store, struct vigia_error *err)
@@ -284,7 +275,7 @@ int vigia__lua_ndjson_append(lua_State *L)
 	lua_pushinteger(L, (lua_Integer)a->last_seq);
 	if (rc == 0 || rc == VIGIA_EINTERRUPTED) lua_pushnil(L);
 	else vigia__lua_push_error(L, &err);
-	append_deinit(a);
+	free_append(L, a);
 	return 3;
 }
 
@@ -317,18 +308,15 @@ struct dump {
 	uint64_t count; /* lines written or in `out` */
 };
 
-static int dump_gc(lua_State *L)
+static void free_dump(lua_State *L, void *object)
 {
-	struct dump *d = vigia__lua_collected(L, &dump_class);
-	if (d == NULL) return 0;
+	struct dump *d = object;
 	vigia__buf_deinit(&d->out);
 	vigia_batch_free(d->batch);
 	d->batch = NULL;
-	return 0;
 }
 
-static const struct vigia__lua_class dump_class = {.name = "vigia.ndjson_dump",
-                                                   .metamethods = (const luaL_Reg[]){{"__gc", dump_gc}, {NULL, NULL}}};
+static const struct vigia__lua_class dump_class = {.name = "vigia.ndjson_dump", .free = free_dump};
 
 static const struct vigia__option dump_option_table[] = {
 	{.name = "from", .type = VIGIA_OPTION_SPECIAL},

@@ -16,8 +16,6 @@
 #include "iterator.h"
 #include "lua_state.h"
 
-static const struct vigia__lua_class box_class; /* of a userdata that owns a struct vigia__filter */
-
 /* ---- Any table of options ---- */
 
 /* The value on top as core/options.h takes it. Strings are borrowed from the Lua value. */
@@ -281,17 +279,15 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, boo
 	lua_settop(L, top + 1);
 }
 
-static int box_gc(lua_State *L)
+static void free_box(lua_State *L, void *object)
 {
-	struct vigia__filter **box = vigia__lua_collected(L, &box_class);
-	if (box == NULL) return 0;
+	struct vigia__filter **box = object;
 	vigia__filter_free(*box);
 	*box = NULL;
-	return 0;
 }
 
-static const struct vigia__lua_class box_class = {.name = "vigia.filter",
-                                                  .metamethods = (const luaL_Reg[]){{"__gc", box_gc}, {NULL, NULL}}};
+/* Of a userdata that owns a struct vigia__filter. */
+static const struct vigia__lua_class box_class = {.name = "vigia.filter", .free = free_box};
 
 struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg)
 {

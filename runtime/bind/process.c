@@ -43,7 +43,7 @@ extern char **environ;
 
 const char *vigia__program;
 
-static const struct vigia__lua_class process_class, message_class;
+static const struct vigia__lua_class process_class;
 
 enum {
 	LOOK_MS = 20,       /* how often to look at the processor time, and whether it is to be killed */
@@ -71,17 +71,14 @@ struct process {
 
 /* ---- messages ---- */
 
-static int message_gc(lua_State *L)
+static void free_message(lua_State *L, void *object)
 {
-	struct vigia__message *message = vigia__lua_collected(L, &message_class);
-	if (message == NULL) return 0;
+	struct vigia__message *message = object;
 	vigia__buf_deinit(&message->out);
 	vigia__buf_deinit(&message->in);
-	return 0;
 }
 
-static const struct vigia__lua_class message_class = {
-	.name = "vigia.message", .metamethods = (const luaL_Reg[]){{"__gc", message_gc}, {NULL, NULL}}};
+static const struct vigia__lua_class message_class = {.name = "vigia.message", .free = free_message};
 
 struct vigia__message *vigia__message_new(lua_State *L)
 {

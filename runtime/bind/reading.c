@@ -29,21 +29,16 @@
 #include "options.h"
 #include "store_handle.h"
 
-static const struct vigia__lua_class batch_class, reading_class;
-
 /* ---- Batches ---- */
 
-static int batch_gc(lua_State *L)
+static void free_batch(lua_State *L, void *object)
 {
-	struct vigia_batch **box = vigia__lua_collected(L, &batch_class);
-	if (box == NULL) return 0;
+	struct vigia_batch **box = object;
 	vigia_batch_free(*box);
 	*box = NULL;
-	return 0;
 }
 
-static const struct vigia__lua_class batch_class = {
-	.name = "vigia.batch", .metamethods = (const luaL_Reg[]){{"__gc", batch_gc}, {NULL, NULL}}};
+static const struct vigia__lua_class batch_class = {.name = "vigia.batch", .free = free_batch};
 
 struct vigia_batch *vigia__lua_push_batch(lua_State *L)
 {
@@ -96,19 +91,16 @@ struct reading {
 	int64_t until_mono_ns; /* in a handler: when to answer without events */
 };
 
-static int reading_gc(lua_State *L)
+static void free_reading(lua_State *L, void *object)
 {
-	struct reading *r = vigia__lua_collected(L, &reading_class);
-	if (r == NULL) return 0;
+	struct reading *r = object;
 	vigia__filter_free(r->filter);
 	vigia_batch_free(r->batch);
 	r->filter = NULL;
 	r->batch = NULL;
-	return 0;
 }
 
-static const struct vigia__lua_class reading_class = {
-	.name = "vigia.reading", .metamethods = (const luaL_Reg[]){{"__gc", reading_gc}, {NULL, NULL}}};
+static const struct vigia__lua_class reading_class = {.name = "vigia.reading", .free = free_reading};
 
 static const struct vigia__option read_option_table[] = {
 	{.name = "event_iterator", .type = VIGIA_OPTION_SPECIAL, .help = "where to start (default: trim horizon)"},

@@ -23,8 +23,6 @@
 #include "tell.h"
 #include "watcher.h"
 
-static const struct vigia__lua_class order_class;
-
 /* ---- scripts ---- */
 
 /* In the table at the top: field `name` = the string at the top of it. */
@@ -103,15 +101,13 @@ static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 	lua_setfield(L, -2, "isolation");
 }
 
-static int free_order(lua_State *L)
+static void free_order(lua_State *L, void *object)
 {
-	struct vigia__script_order *order = vigia__lua_collected(L, &order_class);
-	if (order) vigia__buf_deinit(&order->bytes);
-	return 0;
+	struct vigia__script_order *order = object;
+	vigia__buf_deinit(&order->bytes);
 }
 
-static const struct vigia__lua_class order_class = {
-	.name = "vigia.order", .metamethods = (const luaL_Reg[]){{"__gc", free_order}, {NULL, NULL}}};
+static const struct vigia__lua_class order_class = {.name = "vigia.order", .free = free_order};
 
 /* "object.set.x: ..." is at home in the options. */
 static const char *without_object(const char *message)

@@ -277,18 +277,17 @@ static int watcher_stop(lua_State *L)
 
 /* No reference to this handle is left. One that runs is kept by its registry, so this one was replaced, removed or
  * stopped for good, or goes together with its registry. */
-static int watcher_gc(lua_State *L)
+static void free_watcher(lua_State *L, void *object)
 {
-	struct lua_watcher *w = vigia__lua_collected(L, &watcher_class);
-	if (w == NULL || w->watcher == NULL || w->owner->registry == NULL || w->owner->borrowed) return 0;
-	if (!w->watcher->retired && !w->watcher->detached) return 0;
+	struct lua_watcher *w = object;
+	if (w->watcher == NULL || w->owner->registry == NULL || w->owner->borrowed) return;
+	if (!w->watcher->retired && !w->watcher->detached) return;
 	if (w->handler) w->handler->watcher = NULL; /* what a finalizer may still see of a context */
 	/* A source in Lua forgets what it kept for it. */
 	struct vigia__lua_entered before = vigia__lua_registry_enter(w->owner, L);
 	vigia_watcher_release(w->watcher);
 	vigia__lua_registry_leave(w->owner, before);
 	w->watcher = NULL;
-	return 0;
 }
 
 static int watcher_tostring(lua_State *L)
@@ -301,7 +300,8 @@ static int watcher_tostring(lua_State *L)
 
 static const struct vigia__lua_class watcher_class = {
 	.name = "vigia.Watcher",
-	.metamethods = (const luaL_Reg[]){{"__gc", watcher_gc}, {"__tostring", watcher_tostring}, {NULL, NULL}},
+	.free = free_watcher,
+	.metamethods = (const luaL_Reg[]){{"__tostring", watcher_tostring}, {NULL, NULL}},
 	.methods = (const luaL_Reg[]){{"id", watcher_id},
                                   {"stats", watcher_stats},
                                   {"checkpoint", watcher_checkpoint},
