@@ -39,11 +39,10 @@ static int put_call(void *txn, void *arg, struct vigia_error *err)
 {
 	struct change *change = arg;
 	MDB_val key = id_key(change->id), value;
+	struct checkpoint_record there;
 	int64_t now;
-	uint64_t there = 0;
 	int rc = change->forward ? mdb_get(txn, change->b->checkpoints, &key, &value) : MDB_NOTFOUND;
-	if (rc == 0 && value.mv_size >= sizeof(struct checkpoint_record)) memcpy(&there, value.mv_data, sizeof there);
-	if (rc == 0 && there >= change->seq_num) return 0;
+	if (rc == 0 && vigia__lmdb_checkpoint_of(&value, &there) && there.seq_num >= change->seq_num) return 0;
 	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_time(change->b, txn, &now);
 	return rc == 0 ? lmdb_put_checkpoint(change->b, txn, change->id, change->seq_num, now) : rc;
 }
@@ -74,13 +73,12 @@ int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
-	struct checkpoint_record record = {0};
+	struct checkpoint_record record;
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
 	MDB_val key = id_key(id), value;
 	rc = mdb_get(reader->txn, b->checkpoints, &key, &value);
-	bool whole = rc == 0 && value.mv_size >= sizeof record && vigia__lmdb_whole(b, &value);
-	if (whole) memcpy(&record, value.mv_data, sizeof record);
+	bool whole = rc == 0 && vigia__lmdb_whole(b, &value) && vigia__lmdb_checkpoint_of(&value, &record);
 	vigia__lmdb_read_end(b, reader);
 	if (rc == MDB_NOTFOUND) return vigia__no_checkpoint(id, err);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "read a checkpoint", err);
@@ -103,9 +101,9 @@ int vigia__lmdb_checkpoint_each(struct vigia__backend *base, bool holds, void *c
 	if (rc == 0) {
 		MDB_val key, value;
 		while ((rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
-			uint64_t numbers[2] = {0, key.mv_size};
-			bool whole = value.mv_size >= sizeof(struct checkpoint_record) && vigia__lmdb_whole(b, &value);
-			if (whole) memcpy(&numbers[0], value.mv_data, sizeof numbers[0]);
+			struct checkpoint_record record;
+			bool whole = vigia__lmdb_whole(b, &value) && vigia__lmdb_checkpoint_of(&value, &record);
+			uint64_t numbers[2] = {whole ? record.seq_num : 0, key.mv_size};
 			if (vigia__buf_add(&copy, numbers, sizeof numbers) < 0 ||
 			    vigia__buf_add(&copy, key.mv_data, key.mv_size) < 0)
 				break;
@@ -138,12 +136,13 @@ int vigia__lmdb_checkpoint_each(struct vigia__backend *base, bool holds, void *c
 static int find_position(struct lmdb_backend *b, MDB_txn *txn, const char *id, bool *has_checkpoint, uint64_t *hold)
 {
 	MDB_val key = id_key(id), value;
+	struct checkpoint_record record;
 	int rc = mdb_get(txn, b->checkpoints, &key, &value);
 	*has_checkpoint = rc == 0;
 	if (rc != MDB_NOTFOUND) return rc;
 	rc = mdb_get(txn, b->holds, &key, &value);
-	if (rc == 0 && value.mv_size < sizeof(struct checkpoint_record)) rc = MDB_CORRUPTED;
-	if (rc == 0) memcpy(hold, value.mv_data, sizeof *hold);
+	if (rc == 0 && !vigia__lmdb_checkpoint_of(&value, &record)) rc = MDB_CORRUPTED;
+	if (rc == 0) *hold = record.seq_num;
 	return rc;
 }
 
@@ -201,15 +200,12 @@ static int touch_call(void *txn, void *arg, struct vigia_error *err)
 		struct checkpoint_record record;
 		MDB_val key = id_key(change->id), value;
 		rc = mdb_get(txn, both[i], &key, &value);
-		if (rc == MDB_NOTFOUND || (rc == 0 && value.mv_size < sizeof record)) {
-			rc = 0;
-			continue;
+		if (rc == 0 && vigia__lmdb_checkpoint_of(&value, &record)) {
+			record.touched_at_ns = now;
+			value = (MDB_val){sizeof record, &record};
+			rc = mdb_put(txn, both[i], &key, &value, 0);
 		}
-		if (rc != 0) break;
-		memcpy(&record, value.mv_data, sizeof record);
-		record.touched_at_ns = now;
-		value = (MDB_val){sizeof record, &record};
-		rc = mdb_put(txn, both[i], &key, &value, 0);
+		if (rc == MDB_NOTFOUND) rc = 0;
 	}
 	return rc;
 }
@@ -228,7 +224,6 @@ int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_
 struct saving {
 	struct lmdb_backend *b;
 	MDB_txn *txn;
-	uint64_t last; /* the last stored event */
 	int64_t now;
 	struct vigia_error *err;
 };
@@ -238,7 +233,7 @@ static int lmdb_save_one(void *ctx, const char *id, uint64_t done)
 	const struct saving *saving = ctx;
 	/* A watcher finishes only events it read here, so a number beyond the last event means that the file was
 	 * overwritten (contract W9). */
-	if (done > saving->last) return vigia__lmdb_overwritten(saving->b, saving->err);
+	if (done > saving->b->stamped.seq_num) return vigia__lmdb_overwritten(saving->b, saving->err);
 	return lmdb_put_checkpoint(saving->b, saving->txn, id, done, saving->now);
 }
 
@@ -246,12 +241,7 @@ int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct 
                              struct vigia_error *err)
 {
 	struct saving saving = {.b = b, .txn = txn, .err = err};
-	MDB_cursor *events;
 	if (taken == NULL) return 0;
-	int rc = mdb_cursor_open(txn, b->events, &events);
-	if (rc != 0) return rc;
-	rc = vigia__lmdb_last_number(b, txn, events, &saving.last);
-	mdb_cursor_close(events);
-	if (rc == 0) rc = vigia__lmdb_time(b, txn, &saving.now);
+	int rc = vigia__lmdb_time(b, txn, &saving.now);
 	return rc == 0 ? vigia__progress_each(taken, lmdb_save_one, &saving) : rc;
 }

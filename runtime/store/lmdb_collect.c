@@ -16,13 +16,6 @@ enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64, RENEW_AT_LEAST
 /* Queued events that make a commit a large one; how long such a commit may remove, for each event that it stores. */
 enum { LARGE_COMMIT = 1000, REMOVE_NS = 4000 };
 
-static uint64_t number_of(const MDB_val *key)
-{
-	size_t n = 0;
-	if (key->mv_size == sizeof n) memcpy(&n, key->mv_data, sizeof n);
-	return n;
-}
-
 /* ---- removing a prefix ---- */
 
 /* What a slice may remove, and what it removed. */
@@ -63,7 +56,7 @@ static int lmdb_remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefi
 	int rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
 	while ((rc = mdb_cursor_get(events, &key, &value, MDB_FIRST)) == 0) {
-		uint64_t seq_num = number_of(&key);
+		uint64_t seq_num = key.mv_size == sizeof(size_t) ? vigia__lmdb_number(&key) : 0;
 		p->oldest = seq_num;
 		if (seq_num > p->upto && (seq_num > p->bytes_upto || tree_bytes(txn, b->events) <= p->bytes_max)) break;
 		p->more = p->removed >= p->events_max ||
@@ -151,9 +144,8 @@ static int renew(struct lmdb_backend *b, MDB_txn *txn, int64_t now, int64_t ttl_
 	struct vigia__lmdb_walk walk = {.cursor = cursor};
 	rc = mdb_cursor_get(cursor, &key, &value, anew ? MDB_FIRST : MDB_SET_RANGE);
 	for (; rc == 0; rc = vigia__lmdb_next(&walk, &key, &value)) {
-		struct checkpoint_record record = {0};
-		if (key.mv_size > sizeof slice->renewal.after || value.mv_size < sizeof record) continue;
-		memcpy(&record, value.mv_data, sizeof record);
+		struct checkpoint_record record;
+		if (key.mv_size > sizeof slice->renewal.after || !vigia__lmdb_checkpoint_of(&value, &record)) continue;
 		if (!vigia__retention_expired(record.touched_at_ns, now, (ttl_ns + 3) / 4)) continue;
 		/* Renew at least a few, even if the time is over. The next slice starts at this id. */
 		memcpy(slice->renewal.after, key.mv_data, slice->renewal.len = key.mv_size);
@@ -180,9 +172,8 @@ static int add_holders(struct lmdb_backend *b, MDB_txn *txn, MDB_dbi dbi, int64_
 	int rc = mdb_cursor_open(txn, dbi, &walk.cursor);
 	if (rc != 0) return rc;
 	while (rc == 0 && (rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
-		struct checkpoint_record record = {0};
-		if (value.mv_size < sizeof record) continue;
-		memcpy(&record, value.mv_data, sizeof record);
+		struct checkpoint_record record;
+		if (!vigia__lmdb_checkpoint_of(&value, &record)) continue;
 		vigia__holders_add(holders, key.mv_data, key.mv_size, record.seq_num,
 		                   !vigia__retention_expired(record.touched_at_ns, now, ttl_ns));
 	}

@@ -12,13 +12,6 @@
 
 enum { LOOK_AT_CLOCK = 512, LOOK_BACK = 1000 };
 
-static uint64_t seq_of(const MDB_val *key)
-{
-	size_t n;
-	memcpy(&n, key->mv_data, sizeof n);
-	return n;
-}
-
 /* The record that the last removal wrote. */
 static int written_down(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out)
 {
@@ -35,7 +28,7 @@ int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *ev
 	struct last_record last = {0};
 	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
 	if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
-	if (rc == 0) last.seq_num = seq_of(&key);
+	if (rc == 0) last.seq_num = vigia__lmdb_number(&key);
 	else if (rc == MDB_NOTFOUND) rc = written_down(b, txn, &last);
 	*out = last.seq_num;
 	return rc;
@@ -48,7 +41,7 @@ int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest
 	int rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
 	rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
-	*oldest = rc == 0 ? seq_of(&key) : 0;
+	*oldest = rc == 0 ? vigia__lmdb_number(&key) : 0;
 	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, txn, events, latest);
 	mdb_cursor_close(events);
 	return rc;
@@ -64,9 +57,10 @@ int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, s
 	if (rc == MDB_NOTFOUND) return written_down(b, txn, out);
 	if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
 	if (rc != 0) return rc;
-	uint64_t last = seq_of(&key);
+	uint64_t last = vigia__lmdb_number(&key);
 	for (int i = 0; rc == 0 && i < LOOK_BACK; i++) {
-		struct last_record at = {seq_of(&key), value.mv_data ? vigia__event_time(value.mv_data, value.mv_size) : 0};
+		struct last_record at = {vigia__lmdb_number(&key),
+		                         value.mv_data ? vigia__event_time(value.mv_data, value.mv_size) : 0};
 		bool stamped = at.seq_num == b->stamped.seq_num &&
 		               at.at_ns == b->stamped.at_ns; /* stamped by this process, so no check is needed */
 		if (stamped || (vigia__lmdb_sane(b, &value) && vigia__event_intact(value.mv_data, value.mv_size, at.seq_num))) {
@@ -91,7 +85,8 @@ static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t fr
 	struct last_record last;
 	int rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_LAST);
 	if (rc == 0)
-		return seq_of(&key) >= from ? MDB_CORRUPTED : MDB_NOTFOUND; /* it exists, but the search did not find it */
+		return vigia__lmdb_number(&key) >= from ? MDB_CORRUPTED
+		                                        : MDB_NOTFOUND; /* it exists, but the search did not find it */
 	if (rc == MDB_NOTFOUND) rc = written_down(b, reader->txn, &last);
 	if (rc == 0 && last.seq_num >= from) *gone = last.seq_num - from + 1;
 	return rc == 0 ? MDB_NOTFOUND : rc;
@@ -105,12 +100,12 @@ static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from
 	*key = vigia__lmdb_key(&from);
 	int rc = vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
 	if (rc == MDB_NOTFOUND) return count_gone(b, reader, from, gone);
-	if (rc != 0 || seq_of(key) == from) return rc;
-	size_t first = seq_of(key);
+	if (rc != 0 || vigia__lmdb_number(key) == from) return rc;
+	size_t first = vigia__lmdb_number(key);
 	if (first < from) return MDB_CORRUPTED;
 	/* A number beyond the last one is damage; without this check the reader would continue there. */
 	rc = vigia__lmdb_get(b, reader->events, key, value, MDB_LAST);
-	if (rc == 0 && first > seq_of(key)) rc = MDB_CORRUPTED;
+	if (rc == 0 && first > vigia__lmdb_number(key)) rc = MDB_CORRUPTED;
 	*key = vigia__lmdb_key(&first);
 	if (rc == 0) rc = vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
 	*gone = first - from;
@@ -141,7 +136,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 	scan->looked_at = 0;
 	rc = find_first(b, reader, scan->from, &key, &value, &scan->gone);
 	while (rc == 0) {
-		uint64_t seq_num = seq_of(&key);
+		uint64_t seq_num = vigia__lmdb_number(&key);
 		/* A gap or a step back means damaged pages. The next call starts here and reports it. */
 		if (scan->looked_at > 0 && seq_num != scan->looked_at + 1) break;
 		bool wanted = vigia__filter_match(scan->filter, value.mv_data, value.mv_size);
@@ -168,17 +163,22 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 	return good ? VIGIA_OK : vigia__lmdb_error(b, rc, "read events", err);
 }
 
+int vigia__lmdb_bounds_of(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest)
+{
+	MDB_val key, value;
+	*latest = 0;
+	int rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
+	*oldest = rc == 0 ? vigia__lmdb_number(&key) : 0;
+	return rc == 0 || rc == MDB_NOTFOUND ? vigia__lmdb_last_number(b, reader->txn, reader->events, latest) : rc;
+}
+
 int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct reader *reader;
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	MDB_val key, value;
-	*latest = 0;
-	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
-	*oldest = rc == 0 ? seq_of(&key) : 0;
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, reader->txn, reader->events, latest);
+	rc = vigia__lmdb_bounds_of(b, reader, oldest, latest);
 	if (rc == 0 && *oldest > *latest) rc = MDB_CORRUPTED;
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the bounds", err);
@@ -188,11 +188,11 @@ int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *
 static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_val *key, MDB_val *value, size_t high,
                         int *rc)
 {
-	while (*rc == 0 && seq_of(key) <= high) {
-		size_t seq_num = seq_of(key);
+	while (*rc == 0 && vigia__lmdb_number(key) <= high) {
+		size_t seq_num = vigia__lmdb_number(key);
 		if (vigia__event_intact(value->mv_data, value->mv_size, seq_num)) return true;
 		*rc = vigia__lmdb_get(b, events, key, value, MDB_NEXT);
-		if (*rc == 0 && seq_of(key) <= seq_num) *rc = MDB_CORRUPTED; /* pages that lead in a circle */
+		if (*rc == 0 && vigia__lmdb_number(key) <= seq_num) *rc = MDB_CORRUPTED; /* pages that lead in a circle */
 	}
 	if (*rc == MDB_NOTFOUND) *rc = 0;
 	return false;
@@ -210,19 +210,19 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 	size_t low = 1, high = 0;
 	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
 	if (rc == 0) {
-		low = seq_of(&key);
+		low = vigia__lmdb_number(&key);
 		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_LAST);
-		if (rc == 0) high = seq_of(&key);
+		if (rc == 0) high = vigia__lmdb_number(&key);
 		if (rc == 0 && low > high) rc = MDB_CORRUPTED;
 	}
 	while (rc == 0 && low <= high) {
 		size_t middle = low + (high - low) / 2;
 		key = vigia__lmdb_key(&middle);
 		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
-		if (rc == 0 && seq_of(&key) < middle) rc = MDB_CORRUPTED;
+		if (rc == 0 && vigia__lmdb_number(&key) < middle) rc = MDB_CORRUPTED;
 		bool intact = find_intact(b, reader->events, &key, &value, high, &rc);
 		if (rc != 0) break;
-		if (intact && vigia__event_time(value.mv_data, value.mv_size) < at_ns) low = seq_of(&key) + 1;
+		if (intact && vigia__event_time(value.mv_data, value.mv_size) < at_ns) low = vigia__lmdb_number(&key) + 1;
 		else high = middle - 1;
 	}
 	bool found = false;
@@ -230,7 +230,7 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 		key = vigia__lmdb_key(&low);
 		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
 		found = rc == 0;
-		if (found) *seq_num = seq_of(&key);
+		if (found) *seq_num = vigia__lmdb_number(&key);
 	}
 	vigia__lmdb_read_end(b, reader);
 	if (found) return VIGIA_OK;

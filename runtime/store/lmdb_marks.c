@@ -16,12 +16,13 @@ struct mark_record {
 static bool mark_of(const MDB_val *key, const MDB_val *value, struct vigia__mark *out)
 {
 	struct mark_record record;
-	size_t at;
-	if (key->mv_size != sizeof at || value->mv_size < sizeof record) return false;
-	memcpy(&at, key->mv_data, sizeof at);
+	if (key->mv_size != sizeof(size_t) || value->mv_size < sizeof record) return false;
 	memcpy(&record, value->mv_data, sizeof record);
 	*out = (struct vigia__mark){
-		.at_ns = (int64_t)at, .seq_num = record.seq_num, .clock = {record.wall_ns, record.boot_ns, record.boot_id}};
+		.at_ns = (int64_t)vigia__lmdb_number(key),
+		.seq_num = record.seq_num,
+		.clock = {record.wall_ns, record.boot_ns, record.boot_id},
+	};
 	return true;
 }
 

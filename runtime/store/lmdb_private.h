@@ -114,6 +114,14 @@ struct lmdb_backend {
 	int64_t created_at_ns;
 };
 
+/* The record of a checkpoint or hold. False: the value is too short for one. */
+static inline bool vigia__lmdb_checkpoint_of(const MDB_val *value, struct checkpoint_record *out)
+{
+	if (value->mv_size < sizeof *out) return false;
+	memcpy(out, value->mv_data, sizeof *out);
+	return true;
+}
+
 /* The key of an event; points to `seq_num`. */
 static inline MDB_val vigia__lmdb_key(const size_t *seq_num)
 {
@@ -177,6 +185,8 @@ void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin);
 int vigia__lmdb_free_readers(struct lmdb_backend *b);
 /* Takes map_lock; commit or abort releases it. */
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
+/* The second half of it: the checks inside the transaction. After an error it is aborted. */
+int vigia__lmdb_write_begun(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
 
@@ -306,13 +316,17 @@ static inline bool vigia__lmdb_in_page(const struct lmdb_backend *b, const MDB_v
 {
 	return value->mv_data && b->pages_aligned && value->mv_size <= b->page_bytes - vigia__lmdb_place_in_page(b, value);
 }
+/* The number that a key of the right size is. */
+static inline size_t vigia__lmdb_number(const MDB_val *key)
+{
+	size_t number;
+	memcpy(&number, key->mv_data, sizeof number);
+	return number;
+}
 /* Is this a possible key of an event: a number that still has a successor? */
 static inline bool vigia__lmdb_is_number(const MDB_val *key)
 {
-	size_t number;
-	if (key->mv_size != sizeof number) return false;
-	memcpy(&number, key->mv_data, sizeof number);
-	return number > 0 && number < INT64_MAX;
+	return key->mv_size == sizeof(size_t) && vigia__lmdb_number(key) > 0 && vigia__lmdb_number(key) < INT64_MAX;
 }
 /* Can this be an event? */
 static inline bool vigia__lmdb_fits(const struct lmdb_backend *b, const MDB_val *key, const MDB_val *value)
@@ -336,6 +350,8 @@ int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value
 int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
 /* The oldest and the last number as the transaction sees them. 0 or LMDB's error. */
 int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest);
+/* The same in a reader's transaction, with a check of the oldest event. */
+int vigia__lmdb_bounds_of(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest);
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                      struct vigia_error *err);
@@ -383,7 +399,8 @@ int vigia__lmdb_checkpoint_each(struct vigia__backend *base, bool holds, void *c
 int vigia__lmdb_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
                      bool *made, struct vigia_error *err);
 int vigia__lmdb_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
-/* Inside a commit. 0, LMDB's error, or EREPLACED: watchers have finished events that the file does not hold. */
+/* Inside a commit, after its events (`stamped`). 0, LMDB's error, or EREPLACED: watchers have finished events that the
+ * file does not hold. */
 int vigia__lmdb_progress_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__progress_taken *taken,
                              struct vigia_error *err);
 

@@ -40,12 +40,9 @@ static int check_positions(struct look *look, MDB_dbi dbi, const char *what, uin
 		struct checkpoint_record record;
 		++*count;
 		count_record(look);
-		if (value.mv_size < sizeof record || !vigia__lmdb_whole(look->b, &value)) {
+		if (!vigia__lmdb_whole(look->b, &value) || !vigia__lmdb_checkpoint_of(&value, &record))
 			tell(look, what, &key, "its record is too short");
-			continue;
-		}
-		memcpy(&record, value.mv_data, sizeof record);
-		if (record.seq_num > look->latest) tell(look, what, &key, "it is beyond the last event");
+		else if (record.seq_num > look->latest) tell(look, what, &key, "it is beyond the last event");
 	}
 	mdb_cursor_close(walk.cursor);
 	return rc == MDB_NOTFOUND ? 0 : rc;
@@ -106,10 +103,7 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	if (rc < 0) return rc;
 	struct look look = {.b = b, .txn = reader->txn, .verify = verify};
 	uint64_t holds = 0;
-	MDB_val key, value;
-	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
-	if (rc == 0) memcpy(&look.oldest, key.mv_data, sizeof look.oldest);
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, reader->txn, reader->events, &look.latest);
+	rc = vigia__lmdb_bounds_of(b, reader, &look.oldest, &look.latest);
 	if (rc == 0) rc = check_count(&look);
 	if (rc == 0) rc = check_positions(&look, b->checkpoints, "checkpoint", &verify->checkpoints);
 	if (rc == 0) rc = check_positions(&look, b->holds, "hold", &holds);

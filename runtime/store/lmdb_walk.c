@@ -55,10 +55,8 @@ static bool ascends(const struct vigia__lmdb_walk *walk, const MDB_val *key)
 {
 	size_t common = walk->len < key->mv_size ? walk->len : key->mv_size;
 	if (walk->numbers) {
-		size_t before, now;
-		memcpy(&before, walk->before, sizeof before);
-		memcpy(&now, key->mv_data, sizeof now);
-		return now > before;
+		const MDB_val before = {sizeof(size_t), (void *)walk->before};
+		return vigia__lmdb_number(key) > vigia__lmdb_number(&before);
 	}
 	int order = memcmp(key->mv_data, walk->before, common);
 	return order > 0 || (order == 0 && key->mv_size > walk->len);
