@@ -224,14 +224,6 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 
 /* ---- room ---- */
 
-static int settle_before(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
-{
-	int rc = vigia__lmdb_unchanged(b, txn, err);
-	if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, txn, err);
-	if (rc < 0) vigia__lmdb_write_abort(b, txn);
-	return rc;
-}
-
 /* Begin in an enlarged map, or in one that ends where the file does. `refused`: the error to report if that map is not
  * possible now. */
 static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int refused, MDB_txn **txn,
@@ -243,7 +235,7 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 		if (claimed) {
 			rc = vigia__lmdb_uncut(b, err);
 			if (rc == 0) rc = mdb_txn_begin(b->env, NULL, 0, txn);
-			if (rc == 0) return settle_before(b, *txn, err);
+			if (rc == 0) return vigia__lmdb_write_begun(b, *txn, err);
 			vigia__lmdb_map_leave(b);
 			if (!lmdb_is_error(rc)) return rc;
 		}

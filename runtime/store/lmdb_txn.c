@@ -6,6 +6,15 @@
 #include "../core/error.h"
 #include "lmdb_private.h"
 
+/* After a transaction could not begin: remove the cause, if that is possible. VIGIA_OK: begin again. */
+static int recover(struct lmdb_backend *b, int rc, int tries, const char *what, struct vigia_error *err)
+{
+	enum { TRIES = 8 };
+	if (rc == MDB_PANIC && tries < TRIES) return vigia__lmdb_reopen(b, err);
+	if (rc == MDB_MAP_RESIZED && tries < TRIES) rc = vigia__lmdb_map_adopt(b);
+	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, what, err);
+}
+
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
@@ -28,12 +37,8 @@ int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, st
 		}
 		if (rc == MDB_READERS_FULL && tries < 2) rc = mdb_reader_check(b->env, NULL);
 		vigia__lmdb_map_leave(b);
-		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
-		if (rc == MDB_PANIC && tries < 8) {
-			rc = vigia__lmdb_reopen(b, err);
-			if (rc < 0) return rc;
-		}
-		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to read", err);
+		rc = recover(b, rc, tries, "begin to read", err);
+		if (rc < 0) return rc;
 	}
 }
 
@@ -87,6 +92,14 @@ int vigia__lmdb_free_readers(struct lmdb_backend *b)
 	return dead;
 }
 
+int vigia__lmdb_write_begun(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+{
+	int rc = vigia__lmdb_unchanged(b, txn, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, txn, err);
+	if (rc < 0) vigia__lmdb_write_abort(b, txn);
+	return rc;
+}
+
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err)
 {
 	for (int tries = 0;; tries++) {
@@ -97,19 +110,10 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 			return rc;
 		}
 		rc = b->env ? mdb_txn_begin(b->env, NULL, 0, out) : MDB_PANIC;
-		if (rc == 0) {
-			rc = vigia__lmdb_unchanged(b, *out, err);
-			if (rc == VIGIA_OK) rc = vigia__lmdb_meta_settle(b, *out, err);
-			if (rc < 0) vigia__lmdb_write_abort(b, *out);
-			return rc;
-		}
+		if (rc == 0) return vigia__lmdb_write_begun(b, *out, err);
 		vigia__lmdb_map_leave(b);
-		if (rc == MDB_MAP_RESIZED && tries < 8) rc = vigia__lmdb_map_adopt(b);
-		if (rc == MDB_PANIC && tries < 8) {
-			rc = vigia__lmdb_reopen(b, err);
-			if (rc < 0) return rc;
-		}
-		if (rc != 0) return vigia__lmdb_error(b, rc, "begin to write", err);
+		rc = recover(b, rc, tries, "begin to write", err);
+		if (rc < 0) return rc;
 	}
 }
 
