@@ -46,6 +46,14 @@ struct vigia__append {
 	uint64_t last_seq;
 };
 
+/* Event i of a request, and its length. */
+static inline uint8_t *vigia__append_event(const struct vigia__append *request, size_t i, size_t *len)
+{
+	size_t start = i > 0 ? request->ends[i - 1] : 0;
+	*len = (request->ends ? request->ends[i] : request->len) - start;
+	return request->bytes + start;
+}
+
 /* For backends: set and return ESEQUENCE, naming both numbers. */
 int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err);
 

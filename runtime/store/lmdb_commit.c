@@ -50,14 +50,13 @@ static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct sta
 /* The limit may have been lowered since the events were encoded. */
 static int sizes_check(const struct vigia__append *request, int64_t size_max, struct vigia_error *err)
 {
-	size_t start = 0;
 	if (request->len <= (uint64_t)size_max) return VIGIA_OK;
 	for (size_t i = 0; i < request->count; i++) {
-		size_t end = request->ends ? request->ends[i] : request->len;
-		if (end - start > (uint64_t)size_max)
-			return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes",
-			                    end - start, (long long)size_max);
-		start = end;
+		size_t len;
+		vigia__append_event(request, i, &len);
+		if (len > (uint64_t)size_max)
+			return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes", len,
+			                    (long long)size_max);
 	}
 	return VIGIA_OK;
 }
@@ -76,12 +75,11 @@ static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vig
 	int too_big = request->accepted ? 0 : sizes_check(request, stamp->size_max, err);
 	if (too_big < 0) return too_big;
 	request->first_seq = stamp->last.seq_num + 1;
-	size_t start = 0;
 	for (size_t i = 0; i < request->count; i++) {
-		size_t end = request->ends ? request->ends[i] : request->len;
-		int rc = append_one(events, request->bytes + start, end - start, stamp);
+		size_t len;
+		uint8_t *bytes = vigia__append_event(request, i, &len);
+		int rc = append_one(events, bytes, len, stamp);
 		if (rc != 0) return rc;
-		start = end;
 	}
 	request->last_seq = stamp->last.seq_num;
 	return request->key.len > 0 && request->count > 0 ? vigia__lmdb_key_put(b, mdb_cursor_txn(events), request) : 0;

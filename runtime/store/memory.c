@@ -23,12 +23,6 @@ struct key {
 	char bytes[];
 };
 
-/* A watcher id that a watcher of this store runs. */
-struct owned {
-	struct vigia__node entry; /* of `owned`; first */
-	char id[VIGIA_NAME_MAX + 1];
-};
-
 enum { LOOK_AT_CLOCK = 512 };
 
 static const struct stored *event_of(const struct memory_backend *b, uint64_t seq_num)
@@ -51,14 +45,6 @@ static int grow_items(void **items, size_t *cap, size_t count, size_t more, size
 }
 
 /* ---- events ---- */
-
-/* The bytes of event i of a request, and their length. */
-static uint8_t *event_in(const struct vigia__append *request, size_t i, size_t *len)
-{
-	size_t start = i > 0 ? request->ends[i - 1] : 0, end = request->ends ? request->ends[i] : request->len;
-	*len = end - start;
-	return request->bytes + start;
-}
 
 static const struct key *find_key(const struct memory_backend *b, struct vigia_slice wanted)
 {
@@ -124,7 +110,7 @@ static int make_room(struct memory_backend *b, const struct vigia__append *reque
 	b->events = items;
 	for (size_t i = 0; i < request->count && rc == 0; i++) {
 		struct stored *event = &b->events[end + i];
-		event_in(request, i, &event->len);
+		vigia__append_event(request, i, &event->len);
 		event->bytes = vigia__alloc(event->len);
 		if (event->bytes) continue;
 		while (i > 0) vigia__free(b->events[end + --i].bytes);
@@ -142,7 +128,7 @@ static void put_events(struct memory_backend *b, struct vigia__append *request, 
 	request->first_seq = b->latest + 1;
 	for (size_t i = 0; i < request->count; i++) {
 		size_t len;
-		uint8_t *bytes = event_in(request, i, &len);
+		uint8_t *bytes = vigia__append_event(request, i, &len);
 		struct vigia__head head;
 		vigia__event_stamp(bytes, len, ++b->latest, b->last_at_ns);
 		if (vigia__event_names(bytes, len, &head) == 0) *types |= vigia__wake_bit(head.object_type);
@@ -286,14 +272,6 @@ static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, s
 
 /* ---- garbage collection ---- */
 
-/* NULL: it has no owner. */
-static struct owned *owner_of(const struct memory_backend *b, const char *id)
-{
-	struct vigia__node *entry = vigia__table_first(&b->owned, vigia__memory_hash(id));
-	while (entry && strcmp(((struct owned *)entry)->id, id) != 0) entry = vigia__table_next(entry);
-	return (struct owned *)entry;
-}
-
 /* Write a mark if one is due. Returns the last number that is older than the age. */
 static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 {
@@ -330,9 +308,10 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 	int64_t now = vigia__memory_time(b);
 	for (struct vigia__node *entry = NULL; (entry = vigia__table_each(&b->checkpoints, entry));) {
 		struct checkpoint *at = (struct checkpoint *)entry;
-		if (slice->first && s->checkpoint_ttl_ns > 0 && owner_of(b, at->id)) at->touched_at_ns = now;
+		if (slice->first && s->checkpoint_ttl_ns > 0 && vigia__memory_find(&b->owned, at->named.id))
+			at->touched_at_ns = now;
 		bool expired = vigia__retention_expired(at->touched_at_ns, now, s->checkpoint_ttl_ns);
-		vigia__holders_add(&holders, at->id, strlen(at->id), at->seq_num, !expired);
+		vigia__holders_add(&holders, at->named.id, strlen(at->named.id), at->seq_num, !expired);
 	}
 	struct vigia__verdict *verdict = &slice->verdict;
 	vigia__retention_decide(s, &holders, vigia__memory_oldest(b), b->latest, old, verdict);
@@ -361,12 +340,11 @@ static void resign(struct vigia__backend *base)
 
 static int memory_own(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
-	struct owned *owned = vigia__calloc(sizeof *owned);
+	struct named *owned = vigia__calloc(sizeof *owned);
 	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
-	snprintf(owned->id, sizeof owned->id, "%s", id);
 	struct memory_backend *b = vigia__memory_enter(base);
-	bool other = owner_of(b, id) != NULL;
-	if (!other) vigia__table_add(&b->owned, &owned->entry, vigia__memory_hash(id));
+	bool other = vigia__memory_find(&b->owned, id) != NULL;
+	if (!other) vigia__memory_add(&b->owned, owned, id);
 	vigia__memory_leave(b);
 	if (!other) return VIGIA_OK;
 	vigia__free(owned);
@@ -378,7 +356,7 @@ static int memory_own(struct vigia__backend *base, const char *id, struct vigia_
 static void memory_disown(struct vigia__backend *base, const char *id)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
-	struct owned *owned = owner_of(b, id);
+	struct named *owned = vigia__memory_find(&b->owned, id);
 	if (owned) vigia__table_remove(&b->owned, &owned->entry);
 	vigia__memory_leave(b);
 	vigia__free(owned);

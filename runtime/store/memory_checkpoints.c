@@ -10,12 +10,22 @@
 #include "../core/iterator.h"
 #include "memory_private.h"
 
-/* NULL: not found. */
+struct named *vigia__memory_find(const struct vigia__table *table, const char *id)
+{
+	struct vigia__node *entry = vigia__table_first(table, vigia__table_hash(id, strlen(id)));
+	while (entry && strcmp(((struct named *)entry)->id, id) != 0) entry = vigia__table_next(entry);
+	return (struct named *)entry;
+}
+
+void vigia__memory_add(struct vigia__table *table, struct named *named, const char *id)
+{
+	snprintf(named->id, sizeof named->id, "%s", id);
+	vigia__table_add(table, &named->entry, vigia__table_hash(id, strlen(id)));
+}
+
 static struct checkpoint *find(const struct memory_backend *b, const char *id)
 {
-	struct vigia__node *entry = vigia__table_first(&b->checkpoints, vigia__memory_hash(id));
-	while (entry && strcmp(((struct checkpoint *)entry)->id, id) != 0) entry = vigia__table_next(entry);
-	return (struct checkpoint *)entry;
+	return (struct checkpoint *)vigia__memory_find(&b->checkpoints, id);
 }
 
 /* Cannot fail: commit_begin has allocated the memory. */
@@ -24,9 +34,8 @@ static struct checkpoint *memory_put_checkpoint(struct memory_backend *b, const 
 	struct checkpoint *at = find(b, id);
 	if (at == NULL) {
 		at = b->spare;
-		b->spare = (struct checkpoint *)at->entry.next;
-		snprintf(at->id, sizeof at->id, "%s", id);
-		vigia__table_add(&b->checkpoints, &at->entry, vigia__memory_hash(id));
+		b->spare = (struct checkpoint *)at->named.entry.next;
+		vigia__memory_add(&b->checkpoints, &at->named, id);
 	}
 	at->seq_num = seq_num;
 	at->hold = false;
@@ -34,11 +43,17 @@ static struct checkpoint *memory_put_checkpoint(struct memory_backend *b, const 
 	return at;
 }
 
+static void put_spare(struct memory_backend *b, struct checkpoint *spare)
+{
+	spare->named.entry.next = (struct vigia__node *)b->spare;
+	b->spare = spare;
+}
+
 static void discard_spare(struct memory_backend *b)
 {
 	while (b->spare) {
 		struct checkpoint *spare = b->spare;
-		b->spare = (struct checkpoint *)spare->entry.next;
+		b->spare = (struct checkpoint *)spare->named.entry.next;
 		vigia__free(spare);
 	}
 }
@@ -50,8 +65,7 @@ static int reserve_checkpoint(void *ctx, const char *id, uint64_t seq_num)
 	if (find(b, id)) return 0;
 	struct checkpoint *spare = vigia__calloc(sizeof *spare);
 	if (spare == NULL) return -1;
-	spare->entry.next = (struct vigia__node *)b->spare;
-	b->spare = spare;
+	put_spare(b, spare);
 	return 0;
 }
 
@@ -62,9 +76,7 @@ int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct 
 	if (rc == 0) rc = vigia__progress_commit_begin(&b->base.progress, &b->taken);
 	if (rc == 0) rc = vigia__progress_each(b->taken, reserve_checkpoint, b);
 	if (rc == 0) return VIGIA_OK;
-	discard_spare(b);
-	vigia__progress_commit_end(&b->base.progress, b->taken, false);
-	pthread_mutex_unlock(&b->mutex);
+	vigia__memory_commit_cancel(b);
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for checkpoints");
 }
 
@@ -120,9 +132,8 @@ int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id,
 	if (rc < 0) return rc;
 	struct checkpoint *at = find(b, id);
 	if (at) { /* kept for this commit, which creates it again if it saves progress of this id */
-		vigia__table_remove(&b->checkpoints, &at->entry);
-		at->entry.next = (struct vigia__node *)b->spare;
-		b->spare = at;
+		vigia__table_remove(&b->checkpoints, &at->named.entry);
+		put_spare(b, at);
 	}
 	vigia__memory_commit_end(b);
 	return at ? VIGIA_OK : vigia__no_checkpoint(id, err);
@@ -130,7 +141,7 @@ int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id,
 
 static int by_id(const void *a, const void *b)
 {
-	return strcmp(((const struct checkpoint *)a)->id, ((const struct checkpoint *)b)->id);
+	return strcmp(((const struct named *)a)->id, ((const struct named *)b)->id);
 }
 
 /* `fn` may use the store, so it is called with a copy, without the mutex. */
@@ -145,7 +156,7 @@ int vigia__memory_checkpoint_each(struct vigia__backend *base, bool holds, void 
 	vigia__memory_leave(b);
 	if (all > 0 && copy == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for the checkpoints");
 	if (count > 0) qsort(copy, count, sizeof *copy, by_id);
-	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].id, copy[i].seq_num);
+	for (size_t i = 0; i < count; i++) fn(ctx, copy[i].named.id, copy[i].seq_num);
 	vigia__free(copy);
 	return VIGIA_OK;
 }

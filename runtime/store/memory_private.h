@@ -14,9 +14,14 @@ struct stored {
 	size_t len;
 };
 
-struct checkpoint {
-	struct vigia__node entry; /* of `checkpoints`; first */
+/* What is found by a watcher's id: the first member of a struct in such a table. */
+struct named {
+	struct vigia__node entry; /* first */
 	char id[VIGIA_NAME_MAX + 1];
+};
+
+struct checkpoint {
+	struct named named; /* first */
 	uint64_t seq_num;
 	bool hold; /* no checkpoint yet: keeps events for its watcher */
 	int64_t touched_at_ns;
@@ -37,10 +42,10 @@ struct memory_backend {
 
 	struct vigia__mark *marks; /* oldest first */
 	size_t marks_count, marks_cap;
-	struct vigia__table checkpoints; /* and holds */
+	struct vigia__table checkpoints; /* and holds: struct checkpoint */
 	struct checkpoint *spare;        /* allocated for the change in progress, which then cannot fail */
 	struct vigia__progress_taken *taken;
-	struct vigia__table owned;
+	struct vigia__table owned; /* struct named, the ids that a watcher of this store runs */
 	struct vigia__table keys;
 	struct key *oldest_key, *newest_key;
 
@@ -68,11 +73,6 @@ static inline uint64_t vigia__memory_oldest(const struct memory_backend *b)
 	return b->count > 0 ? b->latest - b->count + 1 : 0;
 }
 
-static inline uint64_t vigia__memory_hash(const char *id)
-{
-	return vigia__table_hash(id, strlen(id));
-}
-
 /* The store's clock (core/retention.h). */
 static inline int64_t vigia__memory_time(struct memory_backend *b)
 {
@@ -82,6 +82,10 @@ static inline int64_t vigia__memory_time(struct memory_backend *b)
 }
 
 /* memory_checkpoints.c */
+
+/* NULL: the id is not in the table. */
+struct named *vigia__memory_find(const struct vigia__table *table, const char *id);
+void vigia__memory_add(struct vigia__table *table, struct named *named, const char *id);
 
 /* Begin a change: lock the mutex, allocate a checkpoint for `id` (NULL: none) and those for the progress that moved. 0,
  * or ENOMEM with the mutex unlocked. */
