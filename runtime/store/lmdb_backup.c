@@ -68,8 +68,7 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 	*t = (struct target){.path = path, .fd = -1};
 	if (strlen(path) >= sizeof t->dir) return cannot_copy(t, ENAMETOOLONG, "make it", err);
 	if (lstat(path, &st) == 0) return cannot_copy(t, EEXIST, "make it", err);
-	const char *slash = strrchr(path, '/');
-	snprintf(t->dir, sizeof t->dir, "%.*s", slash == path ? 1 : slash ? (int)(slash - path) : 1, slash ? path : ".");
+	vigia__place_folder(path, t->dir, sizeof t->dir);
 	t->fd = VIGIA_FD(open(t->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 	if (t->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
 		snprintf(t->temporary, sizeof t->temporary, "%s.%ld.partial", path, (long)getpid());

@@ -100,22 +100,13 @@ char *vigia__lmdb_path(const char *path, bool may_create, struct vigia_error *er
 		int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 		why = fd < 0 ? errno : (close(fd), 0);
 	}
-	if (why == EACCES) {
-		vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
-		return NULL;
-	}
 	errno = why;
-	char *at = why == ENOMEM ? NULL : behind_links(path);
-	if (at == NULL && errno == ENOMEM) {
-		path_no_memory(path, err);
-		return NULL;
-	}
-	if (at == NULL) {
-		not_found(path, ": it is a symbolic link that leads nowhere", err);
-		return NULL;
-	}
-	real = realpath(at, NULL); /* another process has just created it */
-	if (real == NULL) real = real_path_of_new(path, at, may_create, err);
+	char *at = why == EACCES || why == ENOMEM ? NULL : behind_links(path);
+	if (at) real = realpath(at, NULL); /* another process has just created it */
+	if (at && real == NULL) real = real_path_of_new(path, at, may_create, err);
+	if (at == NULL && errno == EACCES) vigia__error(err, VIGIA_EPERM, "no permission to reach '%s'", path);
+	else if (at == NULL && errno == ENOMEM) path_no_memory(path, err);
+	else if (at == NULL) not_found(path, ": it is a symbolic link that leads nowhere", err);
 	free(at);
 	return real;
 }
@@ -136,9 +127,8 @@ int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *o
 		                    "mount its folder",
 		                    path);
 	char dir[4096];
-	snprintf(dir, sizeof dir, "%s", path);
-	*strrchr(dir, '/') = '\0';
-	const char *network = options->allow_network_fs ? NULL : vigia__place_network(*exists ? path : dir[0] ? dir : "/");
+	vigia__place_folder(path, dir, sizeof dir);
+	const char *network = options->allow_network_fs ? NULL : vigia__place_network(*exists ? path : dir);
 	if (network)
 		return vigia__error(err, VIGIA_ENETFS,
 		                    "'%s' is on a network file system (%s), where locks do not hold; "

@@ -101,13 +101,17 @@ bool vigia__place_is_mounted(const char *path)
 	       (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
+bool vigia__place_folder(const char *path, char *out, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+	int len = slash == NULL || slash == path ? 1 : (int)(slash - path);
+	return (size_t)snprintf(out, size, "%.*s", len, slash ? path : ".") < size;
+}
+
 int vigia__place_sync_name(const char *path)
 {
 	char dir[4096];
-	const char *slash = strrchr(path, '/');
-	size_t len = slash == path ? 1 : slash ? (size_t)(slash - path) : 0;
-	if (len >= sizeof dir) return ENAMETOOLONG;
-	snprintf(dir, sizeof dir, "%.*s", len > 0 ? (int)len : 1, len > 0 ? path : ".");
+	if (!vigia__place_folder(path, dir, sizeof dir)) return ENAMETOOLONG;
 	int fd = VIGIA_FD(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	if (fd < 0) return errno == EACCES || errno == EPERM ? 0 : errno;
 	int rc = fsync(fd) < 0 ? errno : 0;

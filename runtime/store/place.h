@@ -8,6 +8,7 @@
 #define VIGIA_STORE_PLACE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* The name of the network file system that holds a file or folder; NULL if it is local or unknown. */
@@ -22,6 +23,9 @@ const char *vigia__place_of_type(uint32_t type, bool *fuse);
 const char *vigia__place_of_fuse(const char *type);
 /* The type of a device's mount, from the text of /proc/self/mountinfo. False: not found. */
 bool vigia__place_mount_type(const char *mountinfo, unsigned dev_major, unsigned dev_minor, char *out, unsigned size);
+
+/* The folder of a path: "." where it names none. False: it does not fit. */
+bool vigia__place_folder(const char *path, char *out, size_t size);
 
 /* Make the name of a file durable by syncing its folder. 0 or an error number. An unreadable folder, or a file system
  * that cannot sync one, is no error: nothing more can be done. */

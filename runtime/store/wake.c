@@ -26,6 +26,13 @@ struct waitv {
 };
 enum { WAITV_U32 = 2 };
 
+/* The kernel refuses a negative time. */
+static struct timespec timespec_of(int64_t mono_ns)
+{
+	if (mono_ns < 0) mono_ns = 0;
+	return (struct timespec){.tv_sec = mono_ns / 1000000000, .tv_nsec = mono_ns % 1000000000};
+}
+
 static atomic_int waitv_known; /* 0: not asked, 1: it works, 2: it does not */
 
 void vigia__wake_without_waitv(void)
@@ -68,8 +75,7 @@ static void listen_anything(struct vigia__listen *listen)
 void vigia__listen_init(struct vigia__listen *listen, const struct vigia_slice *types, size_t count)
 {
 	listen->count = listen->bells_count = 0;
-	if (count == 0) listen_anything(listen);
-	else vigia__listen_add(listen, types, count);
+	vigia__listen_add(listen, types, count);
 }
 
 void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *types, size_t count)
@@ -128,9 +134,7 @@ static int64_t signals_until(int64_t until_mono_ns)
 
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns)
 {
-	until_mono_ns = signals_until(until_mono_ns);
-	if (until_mono_ns < 0) until_mono_ns = 0;
-	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+	struct timespec until = timespec_of(signals_until(until_mono_ns));
 	bool alone = listen->bells_count > 0 && !waitv_works(); /* a ring then changes all words */
 	if (listen->count + listen->bells_count == 1 || alone) {
 		syscall(SYS_futex, &wake->word[listen->index[0]], FUTEX_WAIT_BITSET, listen->seen[0], &until, NULL,
@@ -203,8 +207,7 @@ void vigia__word_change_end(_Atomic uint32_t *word)
 
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns)
 {
-	if (until_mono_ns < 0) until_mono_ns = 0;
-	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+	struct timespec until = timespec_of(until_mono_ns);
 	syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, &until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
@@ -216,8 +219,7 @@ void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *
 		vigia__word_wait(word, seen, soon < until_mono_ns ? soon : until_mono_ns);
 		return;
 	}
-	if (until_mono_ns < 0) until_mono_ns = 0;
-	struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+	struct timespec until = timespec_of(until_mono_ns);
 	struct waitv waits[] = {{seen, (uintptr_t)word, WAITV_U32, 0}, {second_seen, (uintptr_t)second, WAITV_U32, 0}};
 	syscall(NR_FUTEX_WAITV, waits, 2u, 0u, &until, CLOCK_MONOTONIC);
 }
