@@ -28,25 +28,9 @@ struct target {
 
 static int code_of(int number)
 {
-	switch (number) {
-	case EEXIST:
-		return VIGIA_EFILEEXISTS;
-	case ENOSPC:
-	case EDQUOT:
-	case EFBIG:
-		return VIGIA_EDISKFULL;
-	case EACCES:
-	case EPERM:
-	case EROFS:
-		return VIGIA_EPERM;
-	case ENOENT:
-	case ENOTDIR:
-		return VIGIA_ENOTFOUND;
-	case ENOMEM:
-		return VIGIA_ENOMEM;
-	default:
-		return VIGIA_EIO;
-	}
+	if (number == EEXIST) return VIGIA_EFILEEXISTS;
+	if (number < 0 || number == EBUSY) return VIGIA_EIO;
+	return vigia__lmdb_code(number == ENOTDIR ? ENOENT : number);
 }
 
 static int cannot_copy(const struct target *t, int number, const char *what, struct vigia_error *err)
@@ -150,7 +134,7 @@ struct piece {
 	uint64_t end; /* out, with the first piece: the size of the whole copy */
 };
 
-/* Read the first pages, or a piece after them; its length becomes 0 at the end of the file. 0 or an error number;
+/* Read the first pages, or a piece after them. Its length becomes 0 at the end of the file. 0 or an error number.
  * MDB_MAP_RESIZED: start the copy again. Only this part needs the lock, while the piece is read. */
 static int read_piece(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct piece *piece)
 {

@@ -60,10 +60,21 @@ static const struct meaning {
 	{0, VIGIA_EIO, NULL},
 };
 
-int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
+static const struct meaning *meaning_of(int rc)
 {
 	const struct meaning *meaning = meanings;
 	while (meaning->rc != 0 && meaning->rc != rc) meaning++;
+	return meaning;
+}
+
+int vigia__lmdb_code(int rc)
+{
+	return meaning_of(rc)->code;
+}
+
+int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err)
+{
+	const struct meaning *meaning = meaning_of(rc);
 	int code = meaning->code;
 	const char *plain = meaning->plain;
 	char same_pid[160];

@@ -3,7 +3,7 @@
  *
  * Database "vigia", key -> value:
  *     "header"    struct header: the same in all later formats, so that any version can name the format it finds
- *     "settings"  a msgpack map of the file's options; a missing one has its default
+ *     "settings"  a msgpack map of the file's options. A missing one has its default
  *     "last"      struct last_record, written with every removal of events
  * Rule for upgrades: a library opens files of its own format. It upgrades an older one at the first open for writing,
  * and refuses a newer one, naming its number.
@@ -57,10 +57,7 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 	/* Opening and closing the data file is harmless: LMDB's locks are on its lock file. */
 	int fd = VIGIA_FD(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
 	if (fd < 0) {
-		int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM
-		           : errno == ENOENT                 ? VIGIA_ENOTFOUND
-		           : errno == ENOMEM                 ? VIGIA_ENOMEM
-		                                             : VIGIA_EIO;
+		int code = vigia__lmdb_code(errno);
 		return vigia__error_caused(err, code, strerror(errno), "%s the store '%s'",
 		                           code == VIGIA_EPERM ? "no permission to read" : "cannot open", path);
 	}
@@ -128,6 +125,25 @@ static MDB_val text(const char *s)
 	return (MDB_val){strlen(s), (void *)s};
 }
 
+int vigia__lmdb_settings_get(struct lmdb_backend *b, MDB_txn *txn, struct vigia__settings *out)
+{
+	MDB_val key = text("settings"), value = {0};
+	int rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc != 0) return rc;
+	bool whole = vigia__lmdb_sane(b, &value) && vigia__settings_decode(out, value.mv_data, value.mv_size);
+	return whole ? 0 : MDB_CORRUPTED;
+}
+
+int vigia__lmdb_settings_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__settings *settings)
+{
+	struct vigia__buf buf = {0};
+	int rc = vigia__settings_encode(settings, &buf) < 0 ? ENOMEM : 0;
+	MDB_val key = text("settings"), value = {buf.len, buf.data};
+	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
+	vigia__buf_deinit(&buf);
+	return rc;
+}
+
 /* In a transaction: read header and settings. MDB_NOTFOUND: there are none yet. */
 static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
@@ -149,12 +165,10 @@ static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error 
 		                    b->path, header.format, VIGIA_FORMAT);
 	memcpy(b->file_id, header.id, sizeof b->file_id);
 	b->created_at_ns = header.created_at_ns;
-	key = text("settings");
-	rc = mdb_get(txn, b->meta, &key, &value);
-	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
-	if (rc != 0 || !vigia__lmdb_sane(b, &value) || !vigia__settings_decode(&b->settings, value.mv_data, value.mv_size))
+	rc = vigia__lmdb_settings_get(b, txn, &b->settings);
+	if (rc == MDB_NOTFOUND || rc == MDB_CORRUPTED)
 		return vigia__error(err, VIGIA_ENOTSTORE, "the settings in the store '%s' are damaged", b->path);
-	return open_databases(b, txn, 0);
+	return rc == 0 ? open_databases(b, txn, 0) : rc;
 }
 
 static int random_id(uint8_t id[16])
@@ -176,18 +190,10 @@ static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 	                        .word_bytes = sizeof(size_t)};
 	memcpy(header.magic, magic, sizeof magic);
 	if (random_id(header.id) < 0) return errno;
-	struct vigia__buf buf = {0};
-	if (vigia__settings_encode(&b->settings, &buf) < 0) {
-		vigia__buf_deinit(&buf);
-		return ENOMEM;
-	}
 	int rc = mdb_dbi_open(txn, "vigia", MDB_CREATE, &b->meta);
 	MDB_val key = text("header"), value = {sizeof header, &header};
 	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
-	key = text("settings");
-	value = (MDB_val){buf.len, buf.data};
-	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
-	vigia__buf_deinit(&buf);
+	if (rc == 0) rc = vigia__lmdb_settings_put(b, txn, &b->settings);
 	if (rc == 0) rc = open_databases(b, txn, MDB_CREATE);
 	memcpy(b->file_id, header.id, sizeof b->file_id);
 	b->created_at_ns = header.created_at_ns;
@@ -218,7 +224,7 @@ int vigia__lmdb_format_new_id(MDB_txn *txn)
 	return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-/* Another program's database has entries; a store whose creator died before its first commit has none. 0 and *empty, or
+/* Another program's database has entries. A store whose creator died before its first commit has none. 0 and *empty, or
  * LMDB's error. */
 static int is_empty(MDB_txn *txn, bool *empty)
 {

@@ -3,14 +3,11 @@
  *
  * The databases inside the file (LMDB "named databases"):
  *     vigia               format, id and settings of the file (lmdb_format.c)
- *     events              seq_num (8 bytes, native) -> the event's bytes (core/event.h)      name: option events_bucket
- *     checkpoints         watcher id -> struct checkpoint_record                              name: option
- *                         checkpoint_bucket
- *     vigia.holds         watcher id -> struct checkpoint_record: where a watcher without checkpoint holds back
- *                         collection
+ *     events              seq_num (8 bytes, native) -> the event's bytes (core/event.h)   name: option events_bucket
+ *     checkpoints         watcher id -> struct checkpoint_record           name: option checkpoint_bucket
+ *     vigia.holds         watcher id -> struct checkpoint_record: where one without checkpoint holds back collection
  *     vigia.marks         the store's time (8 bytes, native) -> last seq_num then, and what the clocks said
- *                         (lmdb_collect.c)
- *     vigia.keys          key of an append stored once -> its numbers; and back (lmdb_keys.c)
+ *     vigia.keys          key of an append stored once -> its numbers, and back (lmdb_keys.c)
  * The last three are created with the file, so that no later version must convert it.
  *
  * Every transaction of the process holds `map_lock` (shared), because no transaction may run while the map's size
@@ -122,7 +119,7 @@ static inline bool vigia__lmdb_checkpoint_of(const MDB_val *value, struct checkp
 	return true;
 }
 
-/* The key of an event; points to `seq_num`. */
+/* The key of an event. Points to `seq_num`. */
 static inline MDB_val vigia__lmdb_key(const size_t *seq_num)
 {
 	return (MDB_val){sizeof *seq_num, (void *)seq_num};
@@ -135,6 +132,8 @@ static inline bool lmdb_is_error(int rc)
 }
 
 /* lmdb_error.c */
+/* What LMDB's error, or the system's, is for a caller. */
+int vigia__lmdb_code(int rc);
 int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct vigia_error *err);
 
 /* lmdb_path.c */
@@ -183,14 +182,14 @@ int vigia__lmdb_pin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struct 
 void vigia__lmdb_unpin(struct lmdb_backend *b, struct vigia__lmdb_pin *pin);
 /* Outside of transactions: free the slots of killed readers, which prevent the reuse of pages. Returns how many. */
 int vigia__lmdb_free_readers(struct lmdb_backend *b);
-/* Takes map_lock; commit or abort releases it. */
+/* Takes map_lock. Commit or abort releases it. */
 int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_error *err);
 /* The second half of it: the checks inside the transaction. After an error it is aborted. */
 int vigia__lmdb_write_begun(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn);
 
-/* lmdb_map.c; 0 or an error number for vigia__lmdb_error. */
+/* lmdb_map.c. 0 or an error number for vigia__lmdb_error. */
 void vigia__lmdb_map_init(struct lmdb_backend *b);
 /* Before a transaction: take the lock, shared. A thread must not take it twice. */
 void vigia__lmdb_map_enter(struct lmdb_backend *b);
@@ -215,16 +214,16 @@ int vigia__lmdb_map_cap(struct lmdb_backend *b);
 /* lmdb_reserve.c */
 /* How much of the reserve a transaction leaves: all (events), half (small changes), nothing (what frees room). */
 enum vigia__lmdb_keep { VIGIA_KEEP_ALL, VIGIA_KEEP_HALF, VIGIA_KEEP_NONE };
-/* In a writer's transaction: is there room for so many bytes of events? 0; ENOSPC, EDQUOT, EFBIG: it may only use freed
- * pages. */
+/* In a writer's transaction: is there room for so many bytes of events? 0, or ENOSPC, EDQUOT, EFBIG: it may only use
+ * freed pages. */
 int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes);
 
-/* lmdb_beside.c; the lock file is number 0, the side file number 1 */
+/* lmdb_beside.c. The lock file is number 0, the side file number 1 */
 /* Allocate the blocks of LMDB's lock file, before LMDB opens it (opened: false) and after. */
 int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_error *err);
 /* After MDB_INVALID: was it the lock file? */
 bool vigia__lmdb_lock_file_is_wrong(struct lmdb_backend *b);
-/* Under map_lock: which of the two was deleted or replaced; -1: neither, or unknown. */
+/* Under map_lock: which of the two was deleted or replaced. -1: neither, or unknown. */
 int vigia__lmdb_look_beside(struct lmdb_backend *b);
 /* EREPLACED, naming it. */
 int vigia__lmdb_lost_beside(struct lmdb_backend *b, int which, struct vigia_error *err);
@@ -232,10 +231,10 @@ int vigia__lmdb_lost_beside(struct lmdb_backend *b, int which, struct vigia_erro
  * only once a tick, because no write depends on it. */
 int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
 
-/* lmdb_there.c; all return 0 or EREPLACED */
-/* Is it still the file that was opened? Checks at most once a second; part of read_begin. */
+/* lmdb_there.c. All return 0 or EREPLACED */
+/* Is it still the file that was opened? Checks at most once a second. Part of read_begin. */
 int vigia__lmdb_still_there(struct lmdb_backend *b, struct vigia_error *err);
-/* The same for callers that come once a second: checks each time; concurrent calls share a check. */
+/* The same for callers that come once a second: checks each time. Concurrent calls share a check. */
 int vigia__lmdb_there(struct vigia__backend *base, struct vigia_error *err);
 /* Part of write_begin: before the transaction, under map_lock (checks once a tick), and inside it. */
 int vigia__lmdb_uncut(struct lmdb_backend *b, struct vigia_error *err);
@@ -246,20 +245,20 @@ int vigia__lmdb_there_at_open(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_overwritten(struct lmdb_backend *b, struct vigia_error *err);
 
 /* lmdb_meta.c */
-/* Read the newer meta page through the descriptor: the last commit, and the smallest size the file must have. 1; 0:
- * they are no meta pages, or damaged; -1 with errno: they cannot be read. */
+/* Read the newer meta page through the descriptor: the last commit, and the smallest size the file must have. Returns
+ * 1, 0 where they are no meta pages, or damaged ones, or -1 with errno where they cannot be read. */
 struct vigia__lmdb_metas {
 	uint64_t txn, bytes;
 };
 int vigia__lmdb_meta_look(int fd, struct vigia__lmdb_metas *out);
 /* The first two pages of a copy, made from the meta page of a commit that a reader keeps, and the bytes that this
- * commit's pages take. 1; 0: that meta page was overwritten (two commits later); -1 with errno. */
+ * commit's pages take. Returns 1, 0 where that meta page was overwritten (two commits later), or -1 with errno. */
 int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages, uint64_t *bytes);
 #define VIGIA__LMDB_MAGIC UINT32_C(0xBEEFC0DE)
 /* Was the creation of the file interrupted before its first commit? Then it never held an event. */
 bool vigia__lmdb_meta_unfinished(int fd);
-/* Before LMDB opens it: truncate such a file to 0 bytes. Any other is unchanged. 0; EPERM, EIO; ENOTFOUND if it may not
- * be written. */
+/* Before LMDB opens it: truncate such a file to 0 bytes. Any other is unchanged. 0, EPERM, EIO, or ENOTFOUND
+ * if it may not be written. */
 int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error *err);
 /* In the transaction that creates a store, before it changes a page: sync LMDB's initial pages and the file's name. */
 int vigia__lmdb_meta_begin(struct lmdb_backend *b, MDB_txn *txn);
@@ -285,6 +284,9 @@ int vigia__lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_format_id(struct lmdb_backend *b, MDB_txn *txn, uint8_t id[16]);
 /* In a transaction of a copy's environment: write a new id to its header. 0 or LMDB's error. */
 int vigia__lmdb_format_new_id(MDB_txn *txn);
+/* In a transaction: the record with the settings. 0, LMDB's error, or ENOMEM to write it. */
+int vigia__lmdb_settings_get(struct lmdb_backend *b, MDB_txn *txn, struct vigia__settings *out);
+int vigia__lmdb_settings_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__settings *settings);
 int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
                                  const struct vigia_store_options *options, struct vigia_error *err);
 
@@ -301,7 +303,7 @@ extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
 int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
 int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
 
-/* lmdb_walk.c; 0, LMDB's error, or MDB_CORRUPTED: pages of the file are damaged */
+/* lmdb_walk.c. 0, LMDB's error, or MDB_CORRUPTED: pages of the file are damaged */
 /* In a reader's transaction: does the value lie inside the pages it claims? */
 bool vigia__lmdb_whole(const struct lmdb_backend *b, const MDB_val *value);
 /* The same in a writer's transaction, whose pages may be anywhere in memory: only a value with pages of its own may be
@@ -345,7 +347,7 @@ struct vigia__lmdb_walk {
 int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value);
 
 /* lmdb_events.c */
-/* In a transaction: the last number ever assigned; vigia__lmdb_last also gives its time, taken only from an intact
+/* In a transaction: the last number ever assigned. vigia__lmdb_last also gives its time, taken only from an intact
  * event. 0 or LMDB's error. */
 int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
 /* The oldest and the last number as the transaction sees them. 0 or LMDB's error. */
@@ -367,7 +369,7 @@ int vigia__lmdb_collect_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t stored
 bool vigia__lmdb_elect(struct vigia__backend *base);
 void vigia__lmdb_resign(struct vigia__backend *base);
 
-/* lmdb_marks.c; in a transaction. 0 or LMDB's error. */
+/* lmdb_marks.c. In a transaction. 0 or LMDB's error. */
 /* The store's clock. */
 int vigia__lmdb_time(struct lmdb_backend *b, MDB_txn *txn, int64_t *out);
 /* Write a mark for the last number if one is due for this age. */
@@ -375,7 +377,7 @@ int vigia__lmdb_mark(struct lmdb_backend *b, MDB_cursor *marks, uint64_t latest,
 /* The last number that is older than the age. */
 int vigia__lmdb_old(MDB_cursor *marks, int64_t now, int64_t age_ns, uint64_t *old);
 
-/* lmdb_keys.c; inside the transaction that appends or removes. 0 or LMDB's error. */
+/* lmdb_keys.c. Inside the transaction that appends or removes. 0 or LMDB's error. */
 int vigia__lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn,
                          struct vigia__append *request); /* sets `existed` and the numbers */
 int vigia__lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);

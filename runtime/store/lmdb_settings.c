@@ -9,18 +9,11 @@
  * while it is marked, because the commit may come in between. The changer removes the mark after its commit. If it was
  * killed, the next writer does: while it has the lock, no other change is in progress.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "../core/error.h"
 #include "lmdb_private.h"
-
-static int read_settings(struct lmdb_backend *b, MDB_txn *txn, struct vigia__settings *out)
-{
-	MDB_val key = {8, "settings"}, value;
-	int rc = mdb_get(txn, b->meta, &key, &value);
-	if (rc == 0 && !vigia__settings_decode(out, value.mv_data, value.mv_size)) rc = MDB_CORRUPTED;
-	return rc;
-}
 
 void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings)
 {
@@ -39,7 +32,7 @@ int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn)
 	uint32_t word = atomic_load(b->base.settings_word);
 	if (word == b->settings_seen) return 0;
 	struct vigia__settings settings;
-	int rc = read_settings(b, txn, &settings);
+	int rc = vigia__lmdb_settings_get(b, txn, &settings);
 	if (rc != 0) return rc;
 	vigia__lmdb_settings_adopt(b, &settings);
 	b->settings_seen = word;
@@ -52,7 +45,7 @@ int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *ou
 	struct reader *reader;
 	int rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
-	rc = read_settings(b, reader->txn, out);
+	rc = vigia__lmdb_settings_get(b, reader->txn, out);
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read its settings", err);
 }
@@ -68,19 +61,13 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 	struct change *change = arg;
 	struct lmdb_backend *b = change->b;
 	struct vigia__problems problems = {0};
-	struct vigia__buf buf = {0};
-	int rc = read_settings(b, txn, &change->settings);
+	int rc = vigia__lmdb_settings_get(b, txn, &change->settings);
 	if (rc != 0) return rc;
 	vigia__settings_change(&change->settings, change->changes, &problems);
 	rc = vigia__problems_end(&problems, b->path, err);
 	if (rc < 0) return rc;
-	if (vigia__settings_encode(&change->settings, &buf) < 0) {
-		rc = vigia__error(err, VIGIA_ENOMEM, "no memory to change the settings");
-	} else {
-		MDB_val key = {8, "settings"}, value = {buf.len, buf.data};
-		rc = mdb_put(txn, b->meta, &key, &value, 0);
-	}
-	vigia__buf_deinit(&buf);
+	rc = vigia__lmdb_settings_put(b, txn, &change->settings);
+	if (rc == ENOMEM) return vigia__error(err, VIGIA_ENOMEM, "no memory to change the settings");
 	if (rc != 0) return rc;
 	/* If the commit fails, the next write sees another word and reads the file again. This commit is always synced: a
 	 * change from "none" makes earlier commits durable, a change to "none" is the last durable one. */
