@@ -1,6 +1,6 @@
 /*
  * backend.h - the interface of a backend: a table of functions, with their arguments and results. backend.c holds what
- * all backends share. The LMDB backend (lmdb_*.c) keeps a file; read memory.c first.
+ * all backends share. The LMDB backend (lmdb_*.c) keeps a file. Read memory.c first.
  */
 #ifndef VIGIA_STORE_BACKEND_H
 #define VIGIA_STORE_BACKEND_H
@@ -95,7 +95,7 @@ struct vigia__verify {
 	/* All events up to here were checked. Called before each piece, so that the last call tells where a crash
 	 * happened. */
 	void (*progress)(void *ctx, uint64_t seq_num, uint64_t first, uint64_t last);
-	/* The check of the other data has begun; called again every few thousand records. */
+	/* The check of the other data has begun. Called again every few thousand records. */
 	void (*beside)(void *ctx);
 	/* The range to check, to continue after an unreadable part: from this number (0: the oldest) to `upto` (0: the last
 	 * one, or with `from` any that exist), in pieces of so many events (0: 1000). */
@@ -155,7 +155,7 @@ struct vigia__backend {
 	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 	int (*trim)(struct vigia__backend *b, uint64_t upto, uint64_t *removed, struct vigia_error *err);
 
-	/* Checkpoints. put moves forward and back; with `forward` a stored one that is not smaller stays. get and delete
+	/* Checkpoints. put moves forward and back. With `forward` a stored one that is not smaller stays. get and delete
 	 * return ENOCHECKPOINT. each tells all checkpoints, or all holds, in the order of their ids. */
 	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, bool forward,
 	                      struct vigia_error *err);
@@ -170,19 +170,19 @@ struct vigia__backend {
 	/* Block until no other process owns it or cancel_fd is readable (EINTERRUPTED). NULL: no other process can. */
 	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);
 
-	/* Read the current settings of the file; change them for all processes (EOPTION: not possible). */
+	/* Read the current settings of the file. Change them for all processes (EOPTION: not possible). */
 	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
 	int (*configure)(struct vigia__backend *b, const struct vigia_store_options *changes, struct vigia_error *err);
 
-	/* Garbage collection (collect.h). `clock` is the machine's; tests set their own. */
+	/* Garbage collection (collect.h). `clock` is the machine's. Tests set their own. */
 	struct vigia__collector collector;
 	void (*clock)(struct vigia__clock *out);
 	int (*collect)(struct vigia__backend *b, struct vigia__collect *slice, struct vigia_error *err);
-	/* Become the process that collects in the background; false: another one does. */
+	/* Become the process that collects in the background. False: another one does. */
 	bool (*elect)(struct vigia__backend *b);
 	void (*resign)(struct vigia__backend *b);
 	/* Hold back collection from `from` on, for an id without a checkpoint. `from` is resolved in the transaction that
-	 * creates the hold, so that nothing is collected in between. *seq_num becomes the last number before the hold;
+	 * creates the hold, so that nothing is collected in between. *seq_num becomes the last number before the hold.
 	 * *made is true if there was none before. VIGIA_NONE: the id has a checkpoint. */
 	int (*hold)(struct vigia__backend *b, const char *id, struct vigia_iterator from, uint64_t *seq_num, bool *made,
 	            struct vigia_error *err);
@@ -197,7 +197,7 @@ struct vigia__backend {
 	/* Check the data other than events. NULL: nothing that can be damaged. */
 	int (*check)(struct vigia__backend *b, struct vigia__verify *verify, struct vigia_error *err);
 
-	/* A number that changes with every commit of any process; cheap, begins no transaction. Finds commits that were not
+	/* A number that changes with every commit of any process. Cheap, begins no transaction. Finds commits that were not
 	 * announced. */
 	uint64_t (*commits)(struct vigia__backend *b);
 	/* Called once a second by waiters: is the store still the one that was opened? 0, or EREPLACED. NULL: always. */
@@ -210,7 +210,7 @@ struct vigia__backend {
 	void (*release)(struct vigia__backend *b);
 };
 
-/* Open a backend. `path` is the user's; the function resolves it. */
+/* Open a backend. `path` is the user's. The function resolves it. */
 int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,
                      struct vigia_error *err);
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);

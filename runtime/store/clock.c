@@ -40,7 +40,7 @@ int64_t vigia__wall_ns(void)
 	return read_clock(CLOCK_REALTIME);
 }
 
-/* A number that differs after each start of the machine; 0 if the system does not give one. */
+/* A number that differs after each start of the machine. 0 if the system does not give one. */
 static uint64_t boot_id;
 
 static void read_boot_id(void)

@@ -107,7 +107,7 @@ static bool ask_to_be_called(struct vigia__backend *b, const struct vigia_store_
 	return b->bounds(b, &oldest, &now, NULL) < 0 || now < at;
 }
 
-/* Collect if this process is elected. Returns when to check again. After a failure it waits for the next cadence; the
+/* Collect if this process is elected. Returns when to check again. After a failure it waits for the next cadence. The
  * store's users get its errors. */
 static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_store_options *settings)
 {

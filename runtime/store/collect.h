@@ -2,12 +2,12 @@
  * collect.h - garbage collection: one run in slices, and the thread that runs it each cadence.
  *
  * core/retention.c decides what may be removed, from what a slice's transaction sees. Between slices the writer's lock
- * is free for a moment for appends of other processes; those of this process share the slice's commit. A slice's time
+ * is free for a moment for appends of other processes. Those of this process share the slice's commit. A slice's time
  * starts when it has the lock. Its size and its time depend on how much was appended since the previous one: however
  * rarely it gets the lock, it removes more than is added.
  *
  * Each process has one thread per open file, while a handle with `collect` is open. It sleeps until the next cadence,
- * or until a setting changes. Of all processes the one that holds the lock on a byte of the side file collects; the
+ * or until a setting changes. Of all processes the one that holds the lock on a byte of the side file collects. The
  * lock ends with the process. The thread is in this room and not in drive/ because only the store knows when the last
  * handle of a file is closed.
  */

@@ -53,7 +53,7 @@ void vigia__commit_deinit(struct vigia__commit *commit)
 	pthread_mutex_destroy(&commit->mutex);
 }
 
-/* Join the forming group, or begin one; under the mutex. NULL without memory. */
+/* Join the forming group, or begin one, under the mutex. NULL without memory. */
 static struct vigia__group *join_locked(struct vigia__commit *commit, struct vigia__ticket *ticket, bool *leads)
 {
 	struct vigia__group *group = commit->forming;

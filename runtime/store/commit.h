@@ -3,10 +3,10 @@
  *
  * The first caller that finds no batch forming becomes its leader: it waits for the writer's lock, takes all callers
  * that joined meanwhile, commits once and distributes the results. While it syncs, the next batch forms with a leader
- * of its own. A single caller commits at once; no other thread is involved.
+ * of its own. A single caller commits at once. No other thread is involved.
  *
  * A caller that must not block (a coroutine) submits its ticket and gets a call when it is finished. If it is the first
- * of a batch, a helper thread leads in its place; the first submit starts that thread.
+ * of a batch, a helper thread leads in its place. The first submit starts that thread.
  */
 #ifndef VIGIA_STORE_COMMIT_H
 #define VIGIA_STORE_COMMIT_H
@@ -20,8 +20,8 @@ struct vigia__append; /* backend.h */
 struct vigia__ticket; /* one caller in a batch */
 
 /* The steps of committing a batch. lock: take the writer's lock (may block long). write: store all tickets' requests,
- * durable when it returns, or fail some (ticket->rc) or all of them; release the lock; set *types to the wake words to
- * bump. publish: bump them, and the word for anything. */
+ * durable when it returns, or fail some (ticket->rc) or all of them, release the lock, and set *types to the wake words
+ * to bump. publish: bump them, and the word for anything. */
 struct vigia__commit_ops {
 	int (*lock)(void *ctx, void **txn, struct vigia_error *err);
 	int (*write)(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err);
@@ -55,7 +55,7 @@ struct vigia__commit {
 	const struct vigia__commit_ops *ops;
 	void *ctx;
 
-	/* the helper that leads for submitted tickets; under the mutex */
+	/* the helper that leads for submitted tickets. Under the mutex */
 	pthread_t helper;
 	pthread_cond_t wanted;
 	struct vigia__group *to_lead;
@@ -66,9 +66,9 @@ void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit
 void vigia__commit_deinit(struct vigia__commit *commit);
 /* Block until the ticket is durable or failed. */
 int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket);
-/* Run `call` inside a commit shared with concurrent appends; durable when it returns VIGIA_OK. It may run several
+/* Run `call` inside a commit shared with concurrent appends. Durable when it returns VIGIA_OK. It may run several
  * times, each time in another transaction: the last run's results in `arg` count. FREE: a call that frees room in the
- * file, or lets others do so; when the file is full, it goes first. */
+ * file, or lets others do so. When the file is full, it goes first. */
 int vigia__commit_call(struct vigia__commit *commit, enum vigia__ticket_kind kind, vigia__commit_fn call, void *arg,
                        struct vigia_error *err);
 /* Do not block: ticket->finished is called, on another thread, once it is durable or failed. Until then ticket, request

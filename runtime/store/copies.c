@@ -28,7 +28,7 @@ enum { NOTE_TYPE = 1 };
 /* The content is the distance from there to vigia__copy, so that the loader need not relocate it. */
 __asm__(".pushsection .note.vigia, \"a\", %note\n"
         "\t.balign 4\n"
-        "\t.long 6, 8, 1\n" /* lengths of name and content; NOTE_TYPE */
+        "\t.long 6, 8, 1\n" /* lengths of name and content, and NOTE_TYPE */
         "\t.asciz \"" NOTE_NAME "\"\n"
         "\t.balign 4\n"
         "0:\t.quad vigia__copy - 0b\n"
@@ -50,7 +50,7 @@ static void name_put(char out[256], const char *name)
 	snprintf(out + (len > 0 ? len : 0), 256 - (size_t)(len > 0 ? len : 0), "%s", len > 0 ? "" : "the program");
 }
 
-/* The copy that a Vigia note leads to; NULL: another kind of note. */
+/* The copy that a Vigia note leads to. NULL: another kind of note. */
 static struct copy *copy_of(const ElfW(Nhdr) * note, const char *name, const char *content)
 {
 	int64_t distance;

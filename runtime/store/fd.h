@@ -7,7 +7,7 @@
  * they fail as closed ones do, and what another thread opens meanwhile gets a higher number. scripts/lint checks that
  * nothing is opened in another way.
  *
- * Any thread; also around calls of a library that opens files of its own (mdb_env_open).
+ * Any thread. Also around calls of a library that opens files of its own (mdb_env_open).
  */
 #ifndef VIGIA_STORE_FD_H
 #define VIGIA_STORE_FD_H
@@ -15,10 +15,10 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* VIGIA_FD(open(...)): the call's result; -1 with errno if it fails. For every call that returns -1 with errno. */
+/* VIGIA_FD(open(...)): the call's result, or -1 with errno. For every call that returns -1 with errno. */
 #define VIGIA_FD(call) (vigia__fd_begin() < 0 ? -1 : vigia__fd_end(call))
 
-/* 0, or -1 with errno. Call end once after every 0; it returns its argument and keeps errno. */
+/* 0, or -1 with errno. Call end once after every 0. It returns its argument and keeps errno. */
 int vigia__fd_begin(void);
 int vigia__fd_end(int result);
 
@@ -28,10 +28,10 @@ int vigia__fd_end(int result);
 void vigia__fd_guard(void);
 
 /* Lock one byte of an open file description, or unlock it: F_RDLCK, F_WRLCK, F_UNLCK. The kernel unlocks it when the
- * description is closed for any reason. 0, or -1 with errno; EAGAIN: another description holds it. */
+ * description is closed for any reason. 0, or -1 with errno. EAGAIN: another description holds it. */
 int vigia__fd_lock(int fd, off_t byte, short type, bool wait);
 
-/* For a program of our own, at its start: replace the closed ones among the three for good. Input is at its end; output
+/* For a program of our own, at its start: replace the closed ones among the three for good. Input is at its end. Output
  * cannot be written, so that losing it is noticed. 0, or -1 with errno. */
 int vigia__fd_stand_in(void);
 

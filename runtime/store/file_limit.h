@@ -3,7 +3,7 @@
  *
  * A write beyond the limit on the size of files (RLIMIT_FSIZE, `ulimit -f`) sends that signal to its thread, and by
  * default ends the program. Between begin and end such a write, truncate or allocation only fails with EFBIG. Without a
- * limit this costs one system call. Pairs may be nested; both calls of a pair belong to the same thread. Any thread.
+ * limit this costs one system call. Pairs may be nested. Both calls of a pair belong to the same thread. Any thread.
  */
 #ifndef VIGIA_STORE_FILE_LIMIT_H
 #define VIGIA_STORE_FILE_LIMIT_H

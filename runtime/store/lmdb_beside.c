@@ -93,7 +93,7 @@ int vigia__lmdb_lost_beside(struct lmdb_backend *b, int which, struct vigia_erro
 	                    b->path, SUFFIXES[which]);
 }
 
-/* Which of the two names no longer leads to the open file; -1: neither, or unknown. */
+/* Which of the two names no longer leads to the open file. -1: neither, or unknown. */
 int vigia__lmdb_look_beside(struct lmdb_backend *b)
 {
 	char path[PATH_MAX];

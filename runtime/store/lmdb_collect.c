@@ -4,7 +4,7 @@
  *
  * Both work in slices, each a call inside a group commit. A slice decides from what its own transaction sees, so that
  * it respects a checkpoint that was moved back, or a watcher that was created, since the previous slice. Small slices
- * leave small free-list records; a record that needs pages of its own would slow down later appends of large events.
+ * leave small free-list records. A record that needs pages of its own would slow down later appends of large events.
  */
 #include <string.h>
 
@@ -13,7 +13,8 @@
 #include "lmdb_private.h"
 
 enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64, RENEW_AT_LEAST = 16 };
-/* Queued events that make a commit a large one; how long such a commit may remove, for each event that it stores. */
+/* Queued events that make a commit a large one, and how long such a commit may remove, for each event that it stores.
+ */
 enum { LARGE_COMMIT = 1000, REMOVE_NS = 4000 };
 
 /* ---- removing a prefix ---- */

@@ -6,8 +6,8 @@
  * one member may have caused (full map, full disk, no memory), each member gets a transaction of its own: first those
  * that free room, then the queued events, then those that need little room, then the appends.
  *
- * Full map: if the system limited its size, it grows; if the user did, it is enlarged for one transaction of members
- * that free room or need little. Full disk: lmdb_reserve.c says which members may use the last of it; all others are
+ * Full map: if the system limited its size, it grows. If the user did, it is enlarged for one transaction of members
+ * that free room or need little. Full disk: lmdb_reserve.c says which members may use the last of it. All others are
  * tried in a map that ends where the file does, so that they use freed pages. A transaction in doubt (commit_unknown)
  * is never tried again, because its content may be stored.
  */
@@ -61,7 +61,7 @@ static int sizes_check(const struct vigia__append *request, int64_t size_max, st
 	return VIGIA_OK;
 }
 
-/* 0; ESEQUENCE, ETOOBIG; LMDB's error. */
+/* 0, ESEQUENCE, ETOOBIG, or LMDB's error. */
 static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vigia__append *request,
                           struct stamp *stamp, struct vigia_error *err)
 {
@@ -312,7 +312,7 @@ static void nudge(struct lmdb_backend *b)
 
 /* ---- a group ---- */
 
-/* The order in which members are tried one by one: those that free room; after the queued events those that need little
+/* The order in which members are tried one by one: those that free room, after the queued events those that need little
  * room, then appends. */
 enum turn { TURN_FREES, TURN_SAVES, TURN_APPENDS, TURNS };
 
@@ -330,7 +330,7 @@ static void fail_ticket(struct vigia__ticket *ticket, int rc, const struct vigia
 
 /* Write the queued events and the watchers' progress. For a checkpoint, which must not get ahead of the queue, and for
  * a close, the last chance, the map may be exceeded. On a full disk, and at the limit on the size of files, a close may
- * use up the reserve; whether it suffices is not checked, because the attempt costs nothing. The queue may use what a
+ * use up the reserve. Whether it suffices is not checked, because the attempt costs nothing. The queue may use what a
  * trim freed, as appends may. */
 static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types,
                       struct vigia_error *err)

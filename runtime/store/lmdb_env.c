@@ -69,8 +69,8 @@ void vigia__lmdb_env_close(struct lmdb_backend *b)
 	b->lock_fd = -1;
 }
 
-/* The byte of the store file that is locked by whoever opens it; how long one waits for it, because its owner may have
- * been stopped, and how often it looks. */
+/* The byte of the store file that is locked by the process that opens it. How long others wait for it,
+ * because its owner may have been stopped, and how often they look. */
 enum { TURN_BYTE = 0, TURN_NS = 3000000000, TURN_LOOK_NS = 1000000 };
 
 int vigia__lmdb_turn_begin(const char *path, bool may_make)
@@ -110,7 +110,7 @@ static uint64_t name_number(const char *path)
 	return 1 + (hash >> (64 - NAME_BITS)) % ((UINT64_C(1) << NAME_BITS) - 1);
 }
 
-/* The pid of a process that shows another name in [from, from + len); -1: none does. */
+/* The pid of a process that shows another name in [from, from + len). -1: none does. */
 static pid_t other_name(int fd, off_t from, off_t len)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = from, .l_len = len};

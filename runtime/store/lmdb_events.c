@@ -103,7 +103,7 @@ static int find_first(struct lmdb_backend *b, struct reader *reader, size_t from
 	if (rc != 0 || vigia__lmdb_number(key) == from) return rc;
 	size_t first = vigia__lmdb_number(key);
 	if (first < from) return MDB_CORRUPTED;
-	/* A number beyond the last one is damage; without this check the reader would continue there. */
+	/* A number beyond the last one is damage. Without this check the reader would continue there. */
 	rc = vigia__lmdb_get(b, reader->events, key, value, MDB_LAST);
 	if (rc == 0 && first > vigia__lmdb_number(key)) rc = MDB_CORRUPTED;
 	*key = vigia__lmdb_key(&first);

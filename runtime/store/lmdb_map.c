@@ -3,7 +3,7 @@
  *
  * mdb_env_set_mapsize unmaps the file and maps it again. If the second step fails the environment has no map, and its
  * next transaction crashes. So check first that the system grants the address space, and close the environment if
- * mapping still fails; the next call reopens it or returns an error.
+ * mapping still fails. The next call reopens it or returns an error.
  *
  * The lock prefers the thread that changes the size: later readers wait for it. That thread waits a limited time, and
  * not at all for a compacting backup, which may take long. Pinned readers (lmdb_txn.c) read nothing through the map and
@@ -22,8 +22,8 @@
 #define MAP_BYTES_MAX ((size_t)1 << 40)
 #define MAP_BYTES_MIN ((size_t)1 << 20)
 
-/* How long a change of size waits for this process's transactions; how often it checks meanwhile for a compacting
- * backup; address space that growing leaves to the process; the smallest step. */
+/* How long a change of size waits for this process's transactions, how often it checks meanwhile for a compacting
+ * backup, address space that growing leaves to the process, and the smallest step. */
 enum { CLAIM_NS = 3000000000, LOOK_NS = 50000000, LEAVE_BYTES = 16 << 20, STEP_BYTES_MIN = 1 << 20 };
 
 /* ---- the lock ---- */
@@ -81,7 +81,7 @@ static bool is_granted(size_t bytes)
 	return true;
 }
 
-/* With the map claimed: change its size to `bytes`, or to the used size if that is larger. 0; ENOMEM: the map is
+/* With the map claimed: change its size to `bytes`, or to the used size if that is larger. 0, or ENOMEM: the map is
  * unchanged, or the environment closed. */
 static int set(struct lmdb_backend *b, size_t bytes, size_t leave)
 {

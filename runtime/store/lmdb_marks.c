@@ -26,7 +26,7 @@ static bool mark_of(const MDB_val *key, const MDB_val *value, struct vigia__mark
 	return true;
 }
 
-/* The newest mark; false: there is none. */
+/* The newest mark. False: there is none. */
 static bool last_mark(MDB_cursor *marks, struct vigia__mark *out)
 {
 	MDB_val key, value = {0};

@@ -1,7 +1,7 @@
 /*
  * lmdb_meta.c - LMDB's two meta pages: a file whose creation was interrupted, and a commit in doubt.
  *
- * A meta page names the roots of one commit; commit T is in page T % 2, and LMDB opens the newer of the two. LMDB
+ * A meta page names the roots of one commit. Commit T is in page T % 2, and LMDB opens the newer of the two. LMDB
  * writes the pages of commit T, syncs, and writes the meta page through a descriptor opened with O_DSYNC. LMDB has no
  * function for the two cases below, so this file knows version 1 of its data format (LMDB's mdb.c, MDB_meta).
  *
@@ -87,7 +87,7 @@ static bool begins_initial(const uint8_t *bytes, size_t len, size_t pgno)
 	       (len <= sizeof page || is_zero(bytes + sizeof page, len - sizeof page));
 }
 
-/* 1: the creation of the file was interrupted; 0: it was not; -1 with errno. */
+/* 1: the creation of the file was interrupted. 0: it was not. -1 with errno. */
 static int is_unfinished(int fd)
 {
 	long page_bytes = sysconf(_SC_PAGESIZE);

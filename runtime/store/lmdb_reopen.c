@@ -33,7 +33,7 @@ static int open_env(struct lmdb_backend *b, struct vigia_error *err)
 			                    "store '%s': the lock file '%s-lock' is damaged, or a lock of it was refused: when no "
 			                    "process has the store open, delete it",
 			                    b->path, b->path);
-		/* The system refuses so much address space (a limit: ENOMEM; valgrind: EINVAL): try less. */
+		/* The system refuses so much address space (a limit: ENOMEM, valgrind: EINVAL): try less. */
 		if ((rc != ENOMEM && rc != EINVAL) || !vigia__lmdb_map_smaller(b, &bytes))
 			return vigia__lmdb_error(b, rc, "open it", err);
 	}

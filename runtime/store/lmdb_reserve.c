@@ -2,10 +2,10 @@
  * lmdb_reserve.c - keeps room on the disk for transactions that free room.
  *
  * LMDB copies the pages it changes, so on a full disk not even a removal could be committed. Therefore some blocks
- * after the used part of the file are allocated in advance (fallocate; the file's size is unchanged). A transaction
+ * after the used part of the file are allocated in advance (fallocate, which leaves the file's size). A transaction
  * that would use the last of them is refused before it writes, and may then use only free pages inside the file.
  * Acknowledged events may take what they need when their process closes the store. Each process remembers where the
- * blocks end; at worst it allocates some that exist already.
+ * blocks end. At worst it allocates some that exist already.
  *
  * Without support for fallocate there is no reserve.
  */

@@ -119,7 +119,7 @@ static int still_there(struct lmdb_backend *b, int64_t age_ns, struct vigia_erro
 {
 	int64_t now = vigia__coarse_ns();
 	if (now - atomic_load_explicit(&b->looked_mono_ns, memory_order_relaxed) >= age_ns) {
-		/* Of concurrent calls one checks; the others wait for it and touch nothing before. */
+		/* Of concurrent calls one checks. The others wait for it and touch nothing before. */
 		pthread_mutex_lock(&b->look_mutex);
 		if (now - atomic_load(&b->looked_mono_ns) >= age_ns) {
 			look_at_file(b);

@@ -78,7 +78,7 @@ static void trim_keys(struct memory_backend *b, uint64_t upto)
 	}
 }
 
-/* Allocate the request's key without adding it; *out is NULL if it has none. 0 or -1. */
+/* Allocate the request's key without adding it. *out is NULL if it has none. 0 or -1. */
 static int make_key(const struct vigia__append *request, struct key **out)
 {
 	*out = NULL;

@@ -1,5 +1,5 @@
 /*
- * memory_checkpoints.c - checkpoints and holds in memory; begin and end of a commit, which also saves the watchers'
+ * memory_checkpoints.c - checkpoints and holds in memory, begin and end of a commit, which also saves the watchers'
  * progress.
  */
 #include <stdio.h>

@@ -25,13 +25,13 @@ struct vigia__owners {
 void vigia__owners_init(struct vigia__owners *owners, struct vigia__side *side);
 void vigia__owners_deinit(struct vigia__owners *owners);
 
-/* Become the owner of this watcher id. 0; EOWNED naming the pid; EIO. */
+/* Become the owner of this watcher id. 0, EIO, or EOWNED naming the pid. */
 int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia_error *err);
 void vigia__owner_release(struct vigia__owners *owners, const char *id);
 /* Does any process, this one included, run this watcher id now? */
 bool vigia__owner_is_held(struct vigia__owners *owners, const char *id);
 /* Block until no other process runs this watcher id, or cancel_fd (-1: none) is readable: EINTERRUPTED. Another waiter
- * may become the owner first. `still` is called once a second; its error ends the wait. */
+ * may become the owner first. `still` is called once a second. Its error ends the wait. */
 int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_fd,
                       int (*still)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err);
 

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The name of the network file system that holds a file or folder; NULL if it is local or unknown. */
+/* The name of the network file system that holds a file or folder. NULL if it is local or unknown. */
 const char *vigia__place_network(const char *path);
 
 /* Was the file itself mounted there, not its folder? False if the kernel cannot tell (before 5.8). */

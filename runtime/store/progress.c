@@ -36,7 +36,7 @@ static void queue_moved(struct vigia__progress_list *list)
 	atomic_store_explicit(&list->waits, true, memory_order_relaxed);
 }
 
-/* Under the mutex; NULL: the queue is empty. The caller gets the node's reference. */
+/* Under the mutex. NULL: the queue is empty. The caller gets the node's reference. */
 static struct vigia__progress *pop(struct vigia__progress_list *list)
 {
 	struct vigia__progress *p = list->first;
@@ -102,7 +102,7 @@ static void push(struct vigia__progress_list *list, struct vigia__progress *prog
 	while (!atomic_compare_exchange_weak(&list->moved, &progress->next, progress)) continue;
 }
 
-/* The watcher sets `done`, then reads `moved`; a commit clears `moved`, then reads `done`. So one of the two sees the
+/* The watcher sets `done`, then reads `moved`. A commit clears `moved`, then reads `done`. So one of the two sees the
  * other's change. */
 static void announce(struct vigia__progress_list *list, struct vigia__progress *progress)
 {

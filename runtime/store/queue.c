@@ -8,7 +8,7 @@
 #include "../core/error.h"
 #include "thread.h"
 
-/* Minimum delay before retrying a failed commit; what a buffer keeps for its next use. */
+/* Minimum delay before retrying a failed commit, and what a buffer keeps for its next use. */
 enum { RETRY_NS = 100000000, KEEP_BYTES = 1 << 20 };
 
 static void events_deinit(struct vigia__events *events)

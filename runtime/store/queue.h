@@ -7,8 +7,8 @@
  * the oldest event, the queue's thread, started with the first append, makes one. So a crash loses only the newest
  * events.
  *
- * A failed commit leaves its events at the front; until one succeeds, appends fail with its error. An append that finds
- * the queue full commits it. In a full file, calls that free room go before the queue; a checkpoint and a close store
+ * A failed commit leaves its events at the front. Until one succeeds, appends fail with its error. An append that finds
+ * the queue full commits it. In a full file, calls that free room go before the queue. A checkpoint and a close store
  * it in a map that is enlarged for that commit. After that each append is stored before it is acknowledged, until one
  * finds room. On a full disk a close may use up the reserve (lmdb_reserve.c).
  *
@@ -59,8 +59,8 @@ void vigia__queue_deinit(struct vigia__queue *queue);
 
 /* Is the file's durability "interval"? Reads changed settings. 0, 1 or an error. */
 int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err);
-/* Copy the request's events into the queue. 0; ENOMEM; the error of a failed commit; VIGIA_NONE: the last commit found
- * no room, so store this request before acknowledging it. */
+/* Copy the request's events into the queue. 0, ENOMEM, the error of a failed commit, or VIGIA_NONE: the last commit
+ * found no room, so store this request before acknowledging it. */
 int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max,
                      struct vigia_error *err);
 /* Commit the queue unless it is empty. `keep`, for the last chance: exceed a full map and use up a full disk's reserve
@@ -79,7 +79,7 @@ typedef enum vigia__queue_seen (*vigia__queue_look_fn)(void *ctx, uint64_t seq_n
 /* Is an event queued that is not stored yet? Each of those that were acknowledged before the call counts. */
 bool vigia__queue_any(const struct vigia__queue *queue);
 /* In a commit: take the queued events into *out (count 0: none). `look` finds the outcome of an earlier commit in
- * doubt. 0, or -1 without memory; call commit_end after each call. */
+ * doubt. 0, or -1 without memory. Call commit_end after each call. */
 int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look,
                               void *ctx);
 /* Find that outcome without taking anything. Call it soon after the failure, before another process removes the

@@ -21,7 +21,7 @@ static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
 /* ---- pids, for messages ---- */
 
-/* A process keeps its namespace; a child may be in another one. */
+/* A process keeps its namespace. A child may be in another one. */
 uint32_t vigia__side_pid_space(void)
 {
 	static _Atomic uint64_t known; /* the fork generation above the namespace's number; 0: not read yet */
@@ -127,7 +127,7 @@ static int still_named(int fd, const char *path)
 }
 
 /* Map the file of fd through another description. A mapping keeps its description open, and so its locks, even in a
- * forked child that closed the descriptor. NULL with errno; ESTALE: the name leads to another file by now. */
+ * forked child that closed the descriptor. NULL with errno. ESTALE: the name leads to another file by now. */
 static struct vigia__side_map *map_file(int fd, const char *path)
 {
 	int own = VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));

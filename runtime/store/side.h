@@ -4,16 +4,20 @@
  *
  * Layout (format 1, native byte order, 32 KiB):
  *        0  magic "VIGIAS1\n"   8  format u32   12  size u32   16  id of the store file, 16 bytes
- *       32  settings word u32: changes its value with each change of a setting; the highest bit: a change is in
- * progress 40  device u64, 48 inode u64 of the store file that is in use 56  tried u64: the number of the last
- * attempted commit (lmdb_meta.c) 64  wake words, struct vigia__wake 320  u64: the event number at which to call the
- * collector, 0 = none; 328 u32: bumped by the call 1024  owners: 1024 x { hash of the watcher id u64, pid i32, PID
- * namespace u32 }; an id is at hash % 1024 or after it 17408  users: 256 x { pid i32, PID namespace u32 } of the
- * processes that have the store open Lock bytes (open-file-description locks: the kernel frees them however the owner
- * dies): 0 making the file   1 collecting garbage   2 using it (shared)   1024 + n: being user n 2^62 + hash: running
- * the watcher id of that 62-bit hash The pids are only for messages, because such a lock does not give its owner's.
+ *       32  settings word u32: changes its value with each change of a setting (the highest bit: one is in progress)
+ *       40  device u64   48  inode u64 of the store file that is in use
+ *       56  tried u64: the number of the last attempted commit (lmdb_meta.c)
+ *       64  wake words, struct vigia__wake
+ *      320  u64: the event number at which to call the collector, 0 = none   328  u32: bumped by the call
+ *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, PID namespace u32 }
+ *           An id is at hash % 1024 or after it.
+ *    17408  users: 256 x { pid i32, PID namespace u32 } of the processes that have the store open
+ * Lock bytes (open-file-description locks: the kernel frees them however the owner dies):
+ *        0  making the file   1  collecting garbage   2  using it (shared)   1024 + n  being user n
+ *     2^62 + hash  running the watcher id of that 62-bit hash
+ * The pids are only for messages, because such a lock does not give its owner's.
  *
- * Threads: any; open and close under the caller's lock.
+ * Threads: any. Open and close under the caller's lock.
  */
 #ifndef VIGIA_STORE_SIDE_H
 #define VIGIA_STORE_SIDE_H
@@ -33,7 +37,7 @@ struct vigia__side {
 int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, bool empty, struct vigia_error *err);
 /* Set and return EREPLACED, naming such a process's pid. */
 int vigia__side_refuse(const char *store_path, struct vigia_error *err);
-/* Open or create the side file of a store. 0; EPERM, EIO. */
+/* Open or create the side file of a store. 0, EPERM or EIO. */
 int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], uint64_t dev, uint64_t ino,
                      struct vigia_error *err);
 void vigia__side_close(struct vigia__side *side);
@@ -46,7 +50,7 @@ _Atomic uint64_t *vigia__side_tried(struct vigia__side *side);
 /* The words by which a commit calls the collector. */
 struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side);
 
-/* Become the process that collects garbage; false: another one is. */
+/* Become the process that collects garbage. False: another one is. */
 bool vigia__side_elect(struct vigia__side *side);
 void vigia__side_resign(struct vigia__side *side);
 #endif

@@ -47,7 +47,7 @@ _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout dra
 _Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");
 _Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
 
-/* The number of this process's PID namespace; 0: unknown. */
+/* The number of this process's PID namespace. 0: unknown. */
 uint32_t vigia__side_pid_space(void);
 /* Format " (pid 12)", or "" if it is unknown. Returns out. */
 const char *vigia__side_pid_text(char *out, size_t size, int32_t pid, uint32_t space);

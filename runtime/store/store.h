@@ -53,7 +53,7 @@ struct vigia__pending {
 /* Start to append pending->request. Its bytes and `pending` must not move until `done`. VIGIA_OK: in progress, or done
  * already. The wake word for anything is bumped when it is done. */
 int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pending, struct vigia_error *err);
-/* Block until done; at once if it was never submitted. */
+/* Block until done, at once if it was never submitted. */
 void vigia__store_await(struct vigia__pending *pending);
 /* After `done`: return rc, and free what submit allocated. */
 int vigia__store_settle(struct vigia__pending *pending);
@@ -64,11 +64,11 @@ struct vigia__cancel {
 	bool (*asks)(void *ctx);  /* called when a signal may have interrupted the wait; NULL: none */
 	void *ctx;
 };
-/* As vigia_store_read, with a compiled filter; `cancel` may be NULL. */
+/* As vigia_store_read, with a compiled filter. `cancel` may be NULL. */
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
                       const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
                       struct vigia_error *err);
-/* Commit the queue, whichever handle filled it; part of every close. */
+/* Commit the queue, whichever handle filled it. Part of every close. */
 int vigia__store_flush(struct vigia_store *store, struct vigia_error *err);
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err);
 /* Save all progress of this process now, with a commit for each slice. Progress in another thread's commit may still

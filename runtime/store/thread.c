@@ -52,7 +52,7 @@ void vigia__thread_program_mask(sigset_t *out)
 }
 
 /* The part of a stack that the C library uses. glibc puts the thread-local variables of the program and its libraries
- * there, and has a function of its own for their size (which Rust and Java use too); other libraries have none. */
+ * there, and has a function of its own for their size (which Rust and Java use too). Other libraries have none. */
 static size_t stack_min(const pthread_attr_t *attr)
 {
 	size_t (*get)(const pthread_attr_t *attr) = NULL;

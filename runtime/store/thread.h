@@ -17,7 +17,7 @@
 
 struct vigia_error;
 
-/* Start a thread; stack_bytes on top of what the system needs, 0: the system's default. Returns 0, or an errno: ENOMEM
+/* Start a thread. stack_bytes on top of what the system needs, 0: the system's default. Returns 0, or an errno: ENOMEM
  * also if the system reports EAGAIN because there is no room for the stack. */
 int vigia__thread_start(pthread_t *thread, size_t stack_bytes, void *(*fn)(void *), void *arg);
 

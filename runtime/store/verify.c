@@ -66,7 +66,7 @@ static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch
 	return VIGIA_OK;
 }
 
-/* The range to check; *first is 0 if it is empty. Even the bounds may be unreadable, so they are read only once. */
+/* The range to check. *first is 0 if it is empty. Even the bounds may be unreadable, so they are read only once. */
 static int range_of(struct vigia__backend *b, const struct vigia__verify *v, uint64_t *first, uint64_t *last,
                     struct vigia_error *err)
 {

@@ -10,7 +10,7 @@
 
 #include "store.h"
 
-/* Checks what was stored when it began. 0, whatever it found; EIO and similar: it could not continue. */
+/* Checks what was stored when it began. 0, whatever it found. EIO and similar: it could not continue. */
 int vigia__store_verify(struct vigia_store *store, struct vigia__verify *verify, struct vigia_error *err);
 
 #endif

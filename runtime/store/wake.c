@@ -166,8 +166,8 @@ uint64_t vigia__wake_bit(struct vigia_slice type)
 }
 
 /* If no waiter has prepared, none has looked too early, and the word need not change. This reads with an exchange, not
- * a load, to pair with prepare's exchange on the same word. If ours is first, the waiter's look sees the commit;
- * otherwise we see its bit. */
+ * a load, to pair with prepare's exchange on the same word. If ours is first, the waiter's look sees the commit.
+ * Otherwise we see its bit. */
 static void bump(_Atomic uint32_t *word)
 {
 	uint32_t old = atomic_fetch_or(word, 0);

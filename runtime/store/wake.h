@@ -4,12 +4,12 @@
  * One word stands for "anything", each other word for the object types that hash to it, so that watchers of other types
  * sleep on. A word is `version << 1 | has a waiter`. This order loses no wake-up:
  *     waiter     prepare (set the bit, remember the word) - look for events - wait while the word is unchanged
- *     appender   commit - publish (next version, bit cleared; wake if it was set)
+ *     appender   commit - publish (next version, bit cleared. Wake if it was set)
  * A process killed between commit and publish leaves an event unannounced, so waiters also check the store's commit
  * number once a second. A waiter that dies leaves its bit set, which costs the next publisher one system call.
  *
  * A bell wakes one waiter alone (stop, interrupt, the close of its store). It is a word of the same kind in the memory
- * of the process, which the waiter listens to beside the shared ones. Set the reason, then ring; the waiter prepares,
+ * of the process, which the waiter listens to beside the shared ones. Set the reason, then ring. The waiter prepares,
  * then checks the reasons. Without futex_waitv (Linux before 5.16) a ring wakes all waiters.
  *
  * Any thread, any process. Only the wait functions block.
@@ -25,7 +25,7 @@
 #include "vigia.h"
 
 enum {
-	VIGIA_WAKE_WORDS = 64, /* word 0: anything; 1..63: types by hash */
+	VIGIA_WAKE_WORDS = 64, /* word 0: anything, 1..63: types by hash */
 	VIGIA_LISTEN_MAX = 32, /* words that one waiter can listen to */
 	VIGIA_BELLS_MAX = 4    /* and bells */
 };
@@ -34,12 +34,12 @@ struct vigia__wake {
 	_Atomic uint32_t word[VIGIA_WAKE_WORDS];
 };
 
-/* Belongs to one process. Zero-initialise; must outlive the waits and rings. */
+/* Belongs to one process. Zero-initialise. Must outlive the waits and rings. */
 struct vigia__bell {
 	_Atomic uint32_t word;
 };
 
-/* What one waiter listens to: some type words, or "anything"; and bells. */
+/* What one waiter listens to: some type words, or "anything", and bells. */
 struct vigia__listen {
 	unsigned count, bells_count;
 	uint8_t index[VIGIA_LISTEN_MAX];
@@ -55,11 +55,11 @@ void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *t
 /* Also wake when this bell rings, from now on. */
 void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell);
 
-/* Set the waiter bits and remember the words. Then look for events; then wait. */
+/* Set the waiter bits and remember the words. Then look for events. Then wait. */
 void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen);
 /* Wait until a word differs from what prepare saw, a bell rang, the monotonic time comes, or a signal handler ran.
  * True: a word differs. Spurious returns are possible. Exception: after a handler with SA_RESTART a wait for several
- * words continues (futex_waitv(2)); to notice Ctrl-C, wait until vigia__signal_until(). */
+ * words continues (futex_waitv(2)). To notice Ctrl-C, wait until vigia__signal_until(). */
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns);
 /* The given time, or soon if SIGINT has a handler with SA_RESTART, as in stock Lua. */
 int64_t vigia__signal_until(int64_t until_mono_ns);
