@@ -297,7 +297,7 @@ int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__nurser
                     lua_State **L, struct vigia_error *err)
 {
 	struct vigia__cap *cap = vigia__calloc(sizeof *cap);
-	if (cap == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
+	if (cap == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state");
 	cap->limits = *limits;
 	cap->nursery = nursery;
 	cap->used_max = limits->memory_bytes > 0 ? limits->memory_bytes : INT64_MAX / 2;
@@ -311,7 +311,7 @@ int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__nurser
 	if (!good) {
 		/* GCOVR_EXCL_START: the first allocations of a state fail. */
 		vigia__cap_close(cap);
-		return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
+		return vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state");
 		/* GCOVR_EXCL_STOP */
 	}
 	*out = cap;

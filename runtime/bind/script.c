@@ -67,8 +67,10 @@ struct job {
 	bool hooked;
 	struct vigia__script_order order;
 	struct code now, next;
-	struct code ahead; /* of a thread that was started ahead: a state with its libraries; what it was made of */
-	struct vigia__buf path_ahead, cpath_ahead;
+	struct code ahead; /* of a thread that was started ahead: a state with its libraries */
+	/* What states are made of: package.path and package.cpath, each with its NUL. They never change, so that a thread
+	 * that was started ahead may read them while the order comes. */
+	struct vigia__buf paths;
 	lua_CFunction open_module;
 	struct vigia__output output; /* what they print */
 	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written; 0: none */
@@ -79,40 +81,31 @@ struct job {
 
 /* ---- a Lua state ---- */
 
-struct paths {
-	const char *path, *cpath;
-	lua_CFunction open_module;
-	struct vigia__output *output;
-};
-
+/* Under vigia__lua_pcall(). */
 static int open_libraries(lua_State *L, void *arg)
 {
-	const struct paths *paths = arg;
+	struct job *job = arg;
+	const char *path = (const char *)job->paths.data;
 	luaL_openlibs(L);
 	vigia__lua_open_programs(L);
-	vigia__output_install(L, paths->output);
+	vigia__output_install(L, &job->output);
 	lua_getglobal(L, "package");
-	vigia__lua_set_string(L, "path", paths->path);
-	vigia__lua_set_string(L, "cpath", paths->cpath);
+	vigia__lua_set_string(L, "path", path);
+	vigia__lua_set_string(L, "cpath", path + strlen(path) + 1);
 	vigia__modules_install(L);
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-	lua_pushcfunction(L, paths->open_module);
+	lua_pushcfunction(L, job->open_module);
 	lua_setfield(L, -2, "vigia.core");
 	return 0;
 }
 
-/* False: it raised. */
-static bool open_state(lua_State *L, struct paths *paths)
-{
-	return vigia__lua_pcall(L, open_libraries, paths, 0, 0) == LUA_OK;
-}
-
-/* [-0, +1, e] */
-static void require_module(lua_State *L)
+/* Also under vigia__lua_pcall(). [-0, +1, e] */
+static int require_module(lua_State *L, void *arg)
 {
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "vigia.script");
 	lua_call(L, 1, 1);
+	return 1;
 }
 
 /* ---- the order, as the thread reads it ---- */
@@ -133,26 +126,6 @@ static void push_order(lua_State *L, const struct job *job)
 	if (vigia__lua_push_checked_event(L, 0, &event, &err) < 0) luaL_error(L, "%s", err.message);
 	lua_getfield(L, -1, "object");
 	lua_replace(L, -2);
-}
-
-/* The string `name` of the order, terminated, without Lua: its state is not there yet. False: no memory. */
-static bool order_string(const struct job *job, const char *name, struct vigia__buf *out)
-{
-	struct vigia_event event = order_event(job);
-	const uint8_t *bytes = (const uint8_t *)event.object.data;
-	struct vigia__reader reader = {bytes, bytes + event.object.len};
-	struct vigia__token token, key;
-	if (vigia__reader_next(&reader, &token, NULL) < 0) return false;
-	for (uint32_t i = 0; i < token.count; i++) {
-		if (vigia__reader_next(&reader, &key, NULL) < 0) return false;
-		if (key.kind == VIGIA_TOKEN_STRING && key.string.len == strlen(name) &&
-		    memcmp(key.string.data, name, key.string.len) == 0) {
-			if (vigia__reader_next(&reader, &key, NULL) < 0) return false;
-			return vigia__buf_add(out, key.string.data, key.string.len) == 0 && vigia__buf_add(out, "", 1) == 0;
-		}
-		if (vigia__reader_skip(&reader, NULL) < 0) return false;
-	}
-	return false;
 }
 
 /* ---- loading, on the script's state ---- */
@@ -260,7 +233,7 @@ static int load_script(lua_State *L, void *arg)
 {
 	struct loading *l = arg;
 	struct job *job = l->job;
-	require_module(L);
+	require_module(L, NULL);
 	push_order(L, job);
 	vigia__lua_shared(L)->script = true;
 	vigia__lua_shared(L)->worker = job->worker;
@@ -360,38 +333,20 @@ static void stop_worker(void *ctx)
 	vigia__worker_stop(ctx);
 }
 
-/* A state with its libraries; entered, if it is capped. */
-static int new_state(struct job *job, struct code *code, struct vigia_error *err)
+/* A state with its libraries. If it is capped, it is entered. */
+static int new_state(struct job *job, const struct vigia__cap_limits *limits, struct code *code,
+                     struct vigia_error *err)
 {
-	struct vigia__buf path = {0}, cpath = {0};
-	int rc = VIGIA_ENOMEM;
-	if (job->ahead.L) {
-		*code = job->ahead;
-		job->ahead = (struct code){0};
-		return VIGIA_OK;
-	}
 	code->nursery = vigia__nursery_new();
-	if (code->nursery == NULL) goto done;
-	if (!order_string(job, "path", &path) || !order_string(job, "cpath", &cpath)) goto done;
-	struct paths paths = {(const char *)path.data, (const char *)cpath.data, job->order.open_module, &job->output};
-	if (!vigia__cap_wanted(&job->order.limits)) {
+	if (code->nursery && vigia__cap_wanted(limits)) {
+		int rc = vigia__cap_open(limits, code->nursery, &code->cap, &code->L, err);
+		if (rc == VIGIA_OK) rc = enter_code(code, true, err);
+		if (rc < 0) return rc;
+	} else if (code->nursery) {
 		code->L = vigia__nursery_state(code->nursery);
-		if (code->L && open_state(code->L, &paths)) rc = VIGIA_OK;
-		goto done;
 	}
-	rc = vigia__cap_open(&job->order.limits, code->nursery, &code->cap, &code->L, err);
-	if (rc == VIGIA_OK) rc = enter_code(code, true, err);
-	if (rc < 0) goto done;
-	if (!open_state(code->L, &paths)) {
-		/* GCOVR_EXCL_START: in its first allocations. */
-		rc = leave_code(code, "the script", vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state"), err);
-		/* GCOVR_EXCL_STOP */
-	}
-done:
-	vigia__buf_deinit(&path);
-	vigia__buf_deinit(&cpath);
-	if (rc == VIGIA_ENOMEM) vigia__error(err, rc, "no memory for a script's Lua state");
-	return rc;
+	if (code->L && vigia__lua_pcall(code->L, open_libraries, job, 0, 0) == LUA_OK) return VIGIA_OK;
+	return leave_code(code, "the script", vigia__error(err, VIGIA_ENOMEM, "no memory for a script's Lua state"), err);
 }
 
 /* ---- what it prints ---- */
@@ -436,7 +391,13 @@ static int load_code(struct job *job, const struct vigia__buf *source, char id[2
 	struct code *code = &job->next;
 	close_code(code); /* of a load that came to nothing */
 	vigia__output_begin(&job->output);
-	int rc = new_state(job, code, err);
+	int rc = VIGIA_OK;
+	if (job->ahead.L) {
+		*code = job->ahead;
+		job->ahead = (struct code){0};
+	} else {
+		rc = new_state(job, &job->order.limits, code, err);
+	}
 	if (rc == VIGIA_OK) {
 		struct loading loading = {job, code, source, id, options};
 		lua_State *L = code->L;
@@ -630,9 +591,8 @@ static void free_job(void *ctx)
 	struct job *job = ctx;
 	if (job == NULL) return;
 	vigia__buf_deinit(&job->order.bytes);
+	vigia__buf_deinit(&job->paths);
 	close_code(&job->ahead);
-	vigia__buf_deinit(&job->path_ahead);
-	vigia__buf_deinit(&job->cpath_ahead);
 	close_code(&job->next);
 	close_code(&job->now);
 	vigia__output_deinit(&job->output);
@@ -640,11 +600,13 @@ static void free_job(void *ctx)
 	vigia__free(job);
 }
 
-static struct job *new_job(void)
+static struct job *new_job(const struct vigia__buf *paths, lua_CFunction open_module)
 {
 	struct job *job = vigia__calloc(sizeof *job);
-	if (job && vigia__output_init(&job->output)) return job;
-	vigia__free(job);
+	if (job == NULL) return NULL;
+	job->open_module = open_module;
+	if (vigia__output_init(&job->output) && vigia__buf_add(&job->paths, paths->data, paths->len) == 0) return job;
+	free_job(job);
 	return NULL;
 }
 
@@ -654,25 +616,14 @@ static struct job *new_job(void)
  * state's libraries. So while a script loads its code, the thread that waits for it starts the next one's. */
 enum { ENOUGH_IN_A_ROW = 4 };
 
-static int require_ahead(lua_State *L, void *arg)
-{
-	(void)arg;
-	require_module(L);
-	return 0;
-}
-
 /* What fails here is tried again with the script itself, and told then. */
 static void prepare(void *ctx)
 {
 	struct job *job = ctx;
 	struct code *code = &job->ahead;
-	struct paths paths = {(const char *)job->path_ahead.data, (const char *)job->cpath_ahead.data, job->open_module,
-	                      &job->output};
-	code->nursery = vigia__nursery_new();
-	code->L = code->nursery ? vigia__nursery_state(code->nursery) : NULL;
-	if (code->L && open_state(code->L, &paths) && vigia__lua_pcall(code->L, require_ahead, NULL, 0, 0) == LUA_OK)
-		return;
-	close_code(code);
+	if (new_state(job, &(struct vigia__cap_limits){0}, code, NULL) < 0 ||
+	    vigia__lua_pcall(code->L, require_module, NULL, 0, 0) != LUA_OK)
+		close_code(code);
 }
 
 static void start_ahead(void *ctx)
@@ -680,29 +631,16 @@ static void start_ahead(void *ctx)
 	const struct job *job = ctx;
 	const struct vigia__script_order *order = &job->order;
 	if (order->pace->in_a_row < ENOUGH_IN_A_ROW || vigia__cap_wanted(&order->limits)) return;
-	struct job *next = new_job();
+	struct job *next = new_job(&job->paths, job->open_module);
 	if (next == NULL) return;
-	next->open_module = order->open_module;
 	const struct vigia__job ahead = {.prepare = prepare, .close = close_job, .free = free_job, .ctx = next};
-	if (!order_string(job, "path", &next->path_ahead) || !order_string(job, "cpath", &next->cpath_ahead) ||
-	    !vigia__worker_start_ahead(order->registry, &ahead))
+	if (!vigia__worker_start_ahead(order->registry, &ahead))
 		free_job(next); /* GCOVR_EXCL_LINE: no thread, no memory. */
 }
 
 static bool is_same(const struct vigia__buf *a, const struct vigia__buf *b)
 {
 	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
-}
-
-static bool is_for(const struct job *ahead, const struct vigia__script_order *order)
-{
-	struct vigia__buf path = {0}, cpath = {0};
-	const struct job asked = {.order = *order};
-	bool same = order_string(&asked, "path", &path) && order_string(&asked, "cpath", &cpath) &&
-	            is_same(&path, &ahead->path_ahead) && is_same(&cpath, &ahead->cpath_ahead);
-	vigia__buf_deinit(&path);
-	vigia__buf_deinit(&cpath);
-	return same;
 }
 
 /* The job of the thread that was started ahead, if it is one for this order. What it knows of the process may be wrong
@@ -715,7 +653,7 @@ static struct job *take_ahead(const struct vigia__script_order *order)
 	pace->in_a_row = now - pace->begun_mono_ns < VIGIA_AHEAD_NS ? pace->in_a_row + 1 : 0;
 	pace->begun_mono_ns = now;
 	if (ahead == NULL) return NULL;
-	if (pace->in_a_row > 0 && !vigia__cap_wanted(&order->limits) && is_for(ahead, order)) return ahead;
+	if (pace->in_a_row > 0 && !vigia__cap_wanted(&order->limits) && is_same(&ahead->paths, &order->paths)) return ahead;
 	vigia__worker_drop_ahead(order->registry);
 	return NULL;
 }
@@ -723,10 +661,10 @@ static struct job *take_ahead(const struct vigia__script_order *order)
 int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out)
 {
 	struct job *job = take_ahead(order);
-	if (job == NULL) job = new_job();
+	if (job == NULL) job = new_job(&order->paths, order->open_module);
 	if (job == NULL) return VIGIA_ENOMEM;
 	job->order = *order;
-	order->bytes = (struct vigia__buf){0};
+	order->bytes = job->order.paths = (struct vigia__buf){0};
 	*out = (struct vigia__job){
 		.load = load_job,
 		.meanwhile = start_ahead,

@@ -10,7 +10,8 @@
 
 /* What a script's thread is told by the caller of registry:watch. */
 struct vigia__script_order {
-	struct vigia__buf bytes; /* an event whose object is {source =, set =, options =, path =, cpath =, isolation =} */
+	struct vigia__buf bytes; /* an event whose object is {source =, set =, options =, isolation =} */
+	struct vigia__buf paths; /* package.path and package.cpath, each with its NUL. The caller's */
 	struct vigia__cap_limits limits;
 	bool reload, isolated;
 	lua_CFunction open_module; /* opens vigia.core in the script's state */

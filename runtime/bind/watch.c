@@ -56,7 +56,7 @@ static void push_plain_options(lua_State *L, int arg)
 /* The table that goes over to the thread. [-0, +1, m] */
 static void push_new_order(lua_State *L)
 {
-	lua_createtable(L, 0, 5);
+	lua_createtable(L, 0, 4);
 	lua_pushvalue(L, 3);
 	lua_setfield(L, -2, "source");
 	push_plain_options(L, 4);
@@ -68,21 +68,21 @@ static void push_new_order(lua_State *L)
 		lua_setfield(L, -3, "set");
 	}
 	lua_pop(L, 1);
-	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-	lua_getfield(L, -1, "package");
+}
+
+/* What the script's package.path and package.cpath are to be: those of this state. [-0, +0, m] */
+static void add_paths(lua_State *L, struct vigia__buf *paths)
+{
 	static const char *const names[] = {"path", "cpath"};
+	int top = lua_gettop(L);
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	bool there = lua_getfield(L, -1, "package") == LUA_TTABLE;
 	for (int i = 0; i < 2; i++) {
-		if (lua_istable(L, -1)) lua_getfield(L, -1, names[i]);
-		else lua_pushnil(L); /* GCOVR_EXCL_LINE: package was taken away. */
-		if (lua_type(L, -1) != LUA_TSTRING) {
-			/* GCOVR_EXCL_START: package.path was taken away. */
-			lua_pop(L, 1);
-			lua_pushliteral(L, "");
-			/* GCOVR_EXCL_STOP */
-		}
-		lua_setfield(L, -4, names[i]);
+		bool given = there && lua_getfield(L, top + 2, names[i]) == LUA_TSTRING;
+		const char *path = given ? lua_tostring(L, -1) : "";
+		if (vigia__buf_add(paths, path, strlen(path) + 1) != 0) luaL_error(L, "not enough memory");
 	}
-	lua_pop(L, 2);
+	lua_settop(L, top);
 }
 
 /* In the order on top: what lua/vigia/isolated_host.lua is to know, of the options at 4. The caps are the other
@@ -105,6 +105,7 @@ static void free_order(lua_State *L, void *object)
 {
 	struct vigia__script_order *order = object;
 	vigia__buf_deinit(&order->bytes);
+	vigia__buf_deinit(&order->paths);
 }
 
 static const struct vigia__lua_class order_class = {.name = "vigia.order", .free = free_order};
@@ -149,6 +150,7 @@ static int watch_script(lua_State *L)
 	order->open_module = vigia__lua_shared(L)->open_module;
 	order->registry = r->registry;
 	order->pace = &r->pace;
+	add_paths(L, &order->paths);
 	push_new_order(L); /* 6 */
 	if (options.isolation) push_isolation(L, &limits);
 	else order->limits = limits;
