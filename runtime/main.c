@@ -48,7 +48,7 @@
  *     side side_private   the side file: wake words, hints
  *     owner               owner locks: who runs which watcher id
  *     place copies        network file systems, which are refused; one copy of the library per process
- *     fd file_limit thread     descriptors, files of limited size, threads: how ours are made
+ *     fd file_limit thread helper   descriptors, files of limited size, threads: how ours are made
  *   drive/                moves
  *     drive drive_private   watchers by id, carried through what core/stepper decides; what the room's files share
  *     registry round listen   watchers come and go; rounds over all; what wakes them

@@ -12,7 +12,6 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "clock.h"
-#include "thread.h"
 
 /* Callers that share one commit. */
 struct vigia__group {
@@ -31,26 +30,18 @@ enum { GATHER_NS = 300000 };
 void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit_ops *ops, void *ctx)
 {
 	*commit = (struct vigia__commit){.ops = ops, .ctx = ctx};
-	pthread_mutex_init(&commit->mutex, NULL);
-	pthread_cond_init(&commit->wanted, NULL);
+	vigia__helper_init(&commit->helper);
 }
 
 void vigia__commit_deinit(struct vigia__commit *commit)
 {
-	if (commit->helper_runs) {
-		pthread_mutex_lock(&commit->mutex);
-		commit->quit = true;
-		pthread_cond_signal(&commit->wanted);
-		pthread_mutex_unlock(&commit->mutex);
-		pthread_join(commit->helper, NULL);
-	}
+	vigia__helper_stop(&commit->helper);
 	while (commit->spare) {
 		struct vigia__group *group = commit->spare;
 		commit->spare = group->next;
 		vigia__free(group);
 	}
-	pthread_cond_destroy(&commit->wanted);
-	pthread_mutex_destroy(&commit->mutex);
+	vigia__helper_deinit(&commit->helper);
 }
 
 /* Join the forming group, or begin one, under the mutex. NULL without memory. */
@@ -83,10 +74,10 @@ static struct vigia__group *join_locked(struct vigia__commit *commit, struct vig
 static void leave(struct vigia__commit *commit, struct vigia__group *group)
 {
 	if (atomic_fetch_sub(&group->users, 1) > 1) return;
-	pthread_mutex_lock(&commit->mutex);
+	pthread_mutex_lock(&commit->helper.mutex);
 	group->next = commit->spare;
 	commit->spare = group;
-	pthread_mutex_unlock(&commit->mutex);
+	pthread_mutex_unlock(&commit->helper.mutex);
 }
 
 /* The writer's lock is held: from now on new callers form the next group. */
@@ -98,10 +89,10 @@ static void close_group(struct vigia__commit *commit, struct vigia__group *group
 		while (atomic_load_explicit(&group->count, memory_order_relaxed) < expected && vigia__mono_ns() < until)
 			sched_yield();
 	}
-	pthread_mutex_lock(&commit->mutex);
+	pthread_mutex_lock(&commit->helper.mutex);
 	commit->forming = NULL;
 	commit->last_count = atomic_load_explicit(&group->count, memory_order_relaxed);
-	pthread_mutex_unlock(&commit->mutex);
+	pthread_mutex_unlock(&commit->helper.mutex);
 }
 
 static void fail_all(struct vigia__ticket *ticket, int rc, const struct vigia_error *err)
@@ -153,9 +144,9 @@ int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket
 {
 	bool leads;
 	ticket->finished = NULL;
-	pthread_mutex_lock(&commit->mutex);
+	pthread_mutex_lock(&commit->helper.mutex);
 	struct vigia__group *group = join_locked(commit, ticket, &leads);
-	pthread_mutex_unlock(&commit->mutex);
+	pthread_mutex_unlock(&commit->helper.mutex);
 	if (group == NULL) return ticket_no_memory(ticket);
 	if (leads) lead(commit, group);
 	while (!atomic_load(&group->done)) syscall(SYS_futex, &group->done, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
@@ -173,41 +164,35 @@ int vigia__commit_call(struct vigia__commit *commit, enum vigia__ticket_kind kin
 static void *help(void *arg)
 {
 	struct vigia__commit *commit = arg;
-	pthread_mutex_lock(&commit->mutex);
-	while (!commit->quit) {
+	pthread_mutex_lock(&commit->helper.mutex);
+	while (!commit->helper.quit) {
 		struct vigia__group *group = commit->to_lead;
 		if (group == NULL) {
-			pthread_cond_wait(&commit->wanted, &commit->mutex);
+			pthread_cond_wait(&commit->helper.changed, &commit->helper.mutex);
 			continue;
 		}
 		commit->to_lead = NULL;
-		pthread_mutex_unlock(&commit->mutex);
+		pthread_mutex_unlock(&commit->helper.mutex);
 		lead(commit, group);
 		leave(commit, group);
-		pthread_mutex_lock(&commit->mutex);
+		pthread_mutex_lock(&commit->helper.mutex);
 	}
-	pthread_mutex_unlock(&commit->mutex);
+	pthread_mutex_unlock(&commit->helper.mutex);
 	return NULL;
 }
 
 int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *ticket)
 {
 	bool leads;
-	pthread_mutex_lock(&commit->mutex);
-	if (!commit->helper_runs) {
-		int failed = vigia__thread_start(&commit->helper, 0, help, commit);
-		commit->helper_runs = failed == 0;
-		if (failed) {
-			pthread_mutex_unlock(&commit->mutex);
-			return vigia__thread_error(ticket->err, failed, "start a thread to commit with");
-		}
-	}
-	struct vigia__group *group = join_locked(commit, ticket, &leads);
+	pthread_mutex_lock(&commit->helper.mutex);
+	int rc = vigia__helper_start(&commit->helper, help, commit, "start a thread to commit with", ticket->err);
+	struct vigia__group *group = rc == VIGIA_OK ? join_locked(commit, ticket, &leads) : NULL;
+	if (rc == VIGIA_OK && group == NULL) rc = ticket_no_memory(ticket);
 	if (group && leads) {
 		/* A group stops forming only once it is led, so there is never a second one to lead. */
 		commit->to_lead = group;
-		pthread_cond_signal(&commit->wanted);
+		pthread_cond_signal(&commit->helper.changed);
 	}
-	pthread_mutex_unlock(&commit->mutex);
-	return group ? VIGIA_OK : ticket_no_memory(ticket);
+	pthread_mutex_unlock(&commit->helper.mutex);
+	return rc;
 }

@@ -12,8 +12,8 @@
 #define VIGIA_STORE_COMMIT_H
 
 #include <stdatomic.h>
-#include <pthread.h>
 
+#include "helper.h"
 #include "vigia.h"
 
 struct vigia__append; /* backend.h */
@@ -48,18 +48,14 @@ struct vigia__ticket {
 };
 
 struct vigia__commit {
-	pthread_mutex_t mutex;
+	struct vigia__helper helper;  /* leads for submitted tickets. Its mutex is that of the following */
 	struct vigia__group *forming; /* the batch that callers join; NULL: the next caller leads */
 	struct vigia__group *spare;   /* used groups, for reuse */
 	unsigned last_count;          /* callers of the previous batch: how many a leader waits for */
 	const struct vigia__commit_ops *ops;
 	void *ctx;
 
-	/* the helper that leads for submitted tickets. Under the mutex */
-	pthread_t helper;
-	pthread_cond_t wanted;
-	struct vigia__group *to_lead;
-	bool helper_runs, quit;
+	struct vigia__group *to_lead; /* by the helper, under the mutex */
 };
 
 void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit_ops *ops, void *ctx);

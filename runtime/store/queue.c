@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "../core/error.h"
-#include "thread.h"
 
 /* Minimum delay before retrying a failed commit, and what a buffer keeps for its next use. */
 enum { RETRY_NS = 100000000, KEEP_BYTES = 1 << 20 };
@@ -51,24 +50,13 @@ void vigia__queue_init(struct vigia__queue *queue, struct vigia__backend *backen
 {
 	*queue = (struct vigia__queue){.backend = backend};
 	backend->queue = queue;
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&queue->changed, &attr);
-	pthread_condattr_destroy(&attr);
-	pthread_mutex_init(&queue->mutex, NULL);
+	vigia__helper_init(&queue->helper);
 	pthread_mutex_init(&queue->taking, NULL);
 }
 
 void vigia__queue_stop(struct vigia__queue *queue)
 {
-	if (!queue->thread_runs) return;
-	pthread_mutex_lock(&queue->mutex);
-	queue->quit = true;
-	pthread_cond_signal(&queue->changed);
-	pthread_mutex_unlock(&queue->mutex);
-	pthread_join(queue->thread, NULL);
-	queue->thread_runs = false;
+	vigia__helper_stop(&queue->helper);
 }
 
 void vigia__queue_deinit(struct vigia__queue *queue)
@@ -76,8 +64,7 @@ void vigia__queue_deinit(struct vigia__queue *queue)
 	events_deinit(&queue->waiting);
 	events_deinit(&queue->taken);
 	pthread_mutex_destroy(&queue->taking);
-	pthread_mutex_destroy(&queue->mutex);
-	pthread_cond_destroy(&queue->changed);
+	vigia__helper_deinit(&queue->helper);
 }
 
 /* ---- the settings of the file ---- */
@@ -94,14 +81,14 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 	int rc = queue->backend->settings(queue->backend, &settings, err);
 	if (rc < 0) return rc;
 	bool wanted = settings.values.durability == VIGIA_DURABILITY_INTERVAL;
-	pthread_mutex_lock(&queue->mutex);
+	pthread_mutex_lock(&queue->helper.mutex);
 	/* The settings belong to that word only if it is unchanged and no change is in progress. */
 	if (!(seen & VIGIA_WORD_CHANGING) && atomic_load(queue->backend->settings_word) == seen) {
 		atomic_store(&queue->wanted, wanted);
 		atomic_store(&queue->interval_ns, settings.values.commit_interval_ns);
 		atomic_store(&queue->word, seen | VIGIA_WORD_CHANGING);
 	}
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->helper.mutex);
 	return wanted;
 }
 
@@ -116,10 +103,10 @@ static int commit(struct vigia__queue *queue, bool keep, struct vigia_error *err
 static void *commit_in_time(void *arg)
 {
 	struct vigia__queue *queue = arg;
-	pthread_mutex_lock(&queue->mutex);
-	while (!queue->quit) {
+	pthread_mutex_lock(&queue->helper.mutex);
+	while (!queue->helper.quit) {
 		if (atomic_load(&queue->bytes) == 0) {
-			pthread_cond_wait(&queue->changed, &queue->mutex);
+			pthread_cond_wait(&queue->helper.changed, &queue->helper.mutex);
 			continue;
 		}
 		int64_t wait = atomic_load(&queue->interval_ns), at = queue->since_mono_ns;
@@ -127,29 +114,21 @@ static void *commit_in_time(void *arg)
 		at = wait > INT64_MAX - at ? INT64_MAX : at + wait;
 		if (vigia__mono_ns() < at) {
 			struct timespec until = {.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
-			pthread_cond_timedwait(&queue->changed, &queue->mutex, &until);
+			pthread_cond_timedwait(&queue->helper.changed, &queue->helper.mutex, &until);
 			continue;
 		}
 		at = queue->since_mono_ns;
-		pthread_mutex_unlock(&queue->mutex);
+		pthread_mutex_unlock(&queue->helper.mutex);
 		int rc = commit(queue, false, NULL);
-		pthread_mutex_lock(&queue->mutex);
+		pthread_mutex_lock(&queue->helper.mutex);
 		/* commit_end or not_begun note a failure, except when there was no memory to join a group. */
 		if (rc < 0 && queue->since_mono_ns == at) {
 			queue->failed = rc;
 			queue->since_mono_ns = vigia__mono_ns();
 		}
 	}
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->helper.mutex);
 	return NULL;
-}
-
-static int start_locked(struct vigia__queue *queue, struct vigia_error *err)
-{
-	if (queue->thread_runs) return VIGIA_OK;
-	int failed = vigia__thread_start(&queue->thread, 0, commit_in_time, queue);
-	queue->thread_runs = failed == 0;
-	return failed ? vigia__thread_error(err, failed, "start a thread to commit with") : VIGIA_OK;
 }
 
 /* ---- put, flush ---- */
@@ -161,32 +140,32 @@ int vigia__queue_flush(struct vigia__queue *queue, bool keep, struct vigia_error
 
 void vigia__queue_exceeded(struct vigia__queue *queue)
 {
-	pthread_mutex_lock(&queue->mutex);
+	pthread_mutex_lock(&queue->helper.mutex);
 	queue->failed = VIGIA_EFULL;
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->helper.mutex);
 }
 
 void vigia__queue_has_room(struct vigia__queue *queue)
 {
-	pthread_mutex_lock(&queue->mutex);
+	pthread_mutex_lock(&queue->helper.mutex);
 	if (atomic_load(&queue->bytes) == 0) queue->failed = VIGIA_OK;
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->helper.mutex);
 }
 
 int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *request, int64_t bytes_max,
                      struct vigia_error *err)
 {
 	for (;;) {
-		pthread_mutex_lock(&queue->mutex);
+		pthread_mutex_lock(&queue->helper.mutex);
 		size_t bytes = atomic_load(&queue->bytes);
 		bool full = bytes > 0 && bytes + request->len > (uint64_t)bytes_max;
 		if (!full && !queue->failed) break;
-		pthread_mutex_unlock(&queue->mutex);
+		pthread_mutex_unlock(&queue->helper.mutex);
 		if (bytes == 0) return VIGIA_NONE;
 		int rc = commit(queue, false, err);
 		if (rc < 0) return rc;
 	}
-	int rc = start_locked(queue, err);
+	int rc = vigia__helper_start(&queue->helper, commit_in_time, queue, "start a thread to commit with", err);
 	if (rc == VIGIA_OK && events_add(&queue->waiting, request->bytes, request->len, request->ends, request->count) < 0)
 		rc =
 			vigia__error(err, VIGIA_ENOMEM, "no memory to queue %zu events of %zu bytes", request->count, request->len);
@@ -194,10 +173,10 @@ int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *req
 		atomic_fetch_add(&queue->count, request->count);
 		if (atomic_fetch_add(&queue->bytes, request->len) == 0) {
 			queue->since_mono_ns = vigia__mono_ns();
-			pthread_cond_signal(&queue->changed);
+			pthread_cond_signal(&queue->helper.changed);
 		}
 	}
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->helper.mutex);
 	return rc;
 }
 
@@ -247,7 +226,7 @@ int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *
 	struct vigia__events *taken = &queue->taken;
 	settle_taken(queue, look, ctx);
 	queue->taken_mono_ns = vigia__mono_ns();
-	pthread_mutex_lock(&queue->mutex);
+	pthread_mutex_lock(&queue->helper.mutex);
 	struct vigia__events *waiting = &queue->waiting;
 	if (taken->count == 0) {
 		struct vigia__events swap = *taken;
@@ -257,7 +236,7 @@ int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *
 		rc = events_add(taken, waiting->bytes.data, waiting->bytes.len, ends_of(waiting), waiting->count);
 		if (rc == 0) events_clear(waiting);
 	}
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->helper.mutex);
 	*out = (struct vigia__append){.bytes = taken->bytes.data,
 	                              .ends = ends_of(taken),
 	                              .count = taken->count,
@@ -268,18 +247,18 @@ int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *
 
 void vigia__queue_not_begun(struct vigia__queue *queue, int rc)
 {
-	pthread_mutex_lock(&queue->mutex);
+	pthread_mutex_lock(&queue->helper.mutex);
 	if (atomic_load(&queue->bytes) > 0) {
 		queue->failed = rc;
 		queue->since_mono_ns = vigia__mono_ns();
-		pthread_cond_signal(&queue->changed);
+		pthread_cond_signal(&queue->helper.changed);
 	}
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_mutex_unlock(&queue->helper.mutex);
 }
 
 void vigia__queue_commit_end(struct vigia__queue *queue, const struct vigia__append *taken, int rc)
 {
-	pthread_mutex_lock(&queue->mutex);
+	pthread_mutex_lock(&queue->helper.mutex);
 	if (rc == VIGIA_OK) {
 		if (queue->taken.count > 0) queue->failed = VIGIA_OK;
 		discard_taken(queue);
@@ -289,7 +268,7 @@ void vigia__queue_commit_end(struct vigia__queue *queue, const struct vigia__app
 	}
 	/* The remaining events came after this commit began, or wait before they are tried again. */
 	queue->since_mono_ns = rc == VIGIA_OK ? queue->taken_mono_ns : vigia__mono_ns();
-	pthread_cond_signal(&queue->changed);
-	pthread_mutex_unlock(&queue->mutex);
+	pthread_cond_signal(&queue->helper.changed);
+	pthread_mutex_unlock(&queue->helper.mutex);
 	pthread_mutex_unlock(&queue->taking);
 }

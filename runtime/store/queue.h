@@ -22,6 +22,7 @@
 
 #include "../core/buf.h"
 #include "backend.h"
+#include "helper.h"
 
 /* Events back to back, and the offset behind each (size_t). */
 struct vigia__events {
@@ -31,12 +32,9 @@ struct vigia__events {
 
 struct vigia__queue {
 	struct vigia__backend *backend;
-	pthread_mutex_t mutex;
-	pthread_cond_t changed; /* for the thread */
+	struct vigia__helper helper; /* its mutex is that of the following */
 	struct vigia__events waiting;
-	int64_t since_mono_ns; /* when the oldest event came, or the last commit failed */
-	bool thread_runs, quit;
-	pthread_t thread;
+	int64_t since_mono_ns;       /* when the oldest event came, or the last commit failed */
 	int failed;                  /* code of the last commit's failure, 0 = it succeeded */
 	_Atomic size_t bytes, count; /* of all events that are not committed */
 

@@ -27,6 +27,7 @@
 #include "explore.h"
 #include "store/clock.h"
 #include "store/commit.h"
+#include "store/helper.h"
 #include "store/thread.h"
 #include "store/wake.h"
 
@@ -99,6 +100,8 @@ static int explore_join(int index)
 #include "explore_replace.h"
 
 #include "../../runtime/store/wake.c"
+
+#include "../../runtime/store/helper.c"
 
 #include "../../runtime/store/commit.c"
 
