@@ -58,21 +58,13 @@ void vigia__progress_deinit(struct vigia__progress_list *list)
 	pthread_mutex_destroy(&list->mutex);
 }
 
-uint64_t vigia__progress_in(struct vigia__progress_list *list)
+void vigia__progress_counts(struct vigia__progress_list *list, uint64_t *in, uint64_t *out)
 {
 	pthread_mutex_lock(&list->mutex);
 	queue_moved(list);
-	uint64_t in = list->in;
+	*in = list->in;
+	*out = list->out;
 	pthread_mutex_unlock(&list->mutex);
-	return in;
-}
-
-uint64_t vigia__progress_out(struct vigia__progress_list *list)
-{
-	pthread_mutex_lock(&list->mutex);
-	uint64_t out = list->out;
-	pthread_mutex_unlock(&list->mutex);
-	return out;
 }
 
 struct vigia__progress *vigia__progress_new(const char *id, uint64_t saved)

@@ -5,7 +5,7 @@
  * A watcher updates its node with one atomic write and, once between two commits, pushes it on a stack. A commit takes
  * the oldest nodes, writes their numbers in its transaction, and marks them saved once it is durable. So a commit's
  * cost depends on the watchers that moved, not on all, and is limited to a slice of them. To save all, commit until
- * vigia__progress_out() reaches the earlier value of vigia__progress_in().
+ * vigia__progress_counts() gives an `out` that has reached the earlier `in`.
  *
  * A backend calls three functions in each commit: vigia__progress_commit_begin(), vigia__progress_each() with a
  * function that writes one checkpoint, vigia__progress_commit_end().
@@ -70,8 +70,7 @@ void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__prog
                            uint64_t saved);
 
 /* How many nodes were added, including those on the stack, and how many commits have taken. */
-uint64_t vigia__progress_in(struct vigia__progress_list *list);
-uint64_t vigia__progress_out(struct vigia__progress_list *list);
+void vigia__progress_counts(struct vigia__progress_list *list, uint64_t *in, uint64_t *out);
 
 /* Inside a commit: take a slice of what moved, NULL if nothing did. 0, or ENOMEM with nothing changed. */
 int vigia__progress_commit_begin(struct vigia__progress_list *list, struct vigia__progress_taken **taken);

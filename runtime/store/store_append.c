@@ -112,12 +112,13 @@ int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *er
 {
 	struct vigia__append nothing = {.keep = true}; /* also commits what was queued before */
 	struct vigia__progress_list *progress = &store->backend->progress;
-	uint64_t wanted = vigia__progress_in(progress), before, out = vigia__progress_out(progress);
+	uint64_t wanted, in, before, out;
 	int rc;
+	vigia__progress_counts(progress, &wanted, &out);
 	do {
 		before = out;
 		rc = vigia__store_append(store, &nothing, err);
-		out = vigia__progress_out(progress);
+		vigia__progress_counts(progress, &in, &out);
 	} while (rc == VIGIA_OK && out < wanted && out > before);
 	return rc;
 }
