@@ -86,7 +86,7 @@ static int lmdb_stats(struct vigia__backend *base, struct vigia__backend_stats *
 	if (mdb_stat(reader->txn, b->events, &st) == 0) out->events = st.ms_entries;
 	if (mdb_env_info(b->env, &info) == 0) {
 		out->map_bytes = info.me_mapsize;
-		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * b->page_bytes;
 		out->readers = info.me_numreaders;
 		out->commits = info.me_last_txnid;
 	}
@@ -100,14 +100,9 @@ static int lmdb_own(struct vigia__backend *base, const char *id, struct vigia_er
 	return vigia__owner_take(&((struct lmdb_backend *)base)->owners, id, err);
 }
 
-static int still(void *ctx, struct vigia_error *err)
-{
-	return vigia__lmdb_there(ctx, err);
-}
-
 static int wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
 {
-	return vigia__owner_wait(&((struct lmdb_backend *)base)->owners, id, cancel_fd, still, base, err);
+	return vigia__owner_wait(&((struct lmdb_backend *)base)->owners, id, cancel_fd, vigia__lmdb_there, base, err);
 }
 
 static void lmdb_disown(struct vigia__backend *base, const char *id)
@@ -248,9 +243,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		rc = vigia__lmdb_format_load(b, options, err);
 	}
 	if (rc == VIGIA_OK) {
-		struct vigia__settings settings;
-		vigia__settings_copy(&settings, &b->settings);
-		vigia__lmdb_settings_adopt(b, &settings);
+		vigia__lmdb_settings_adopt(b, NULL);
 		rc = vigia__side_open(&b->side, b->path, b->file_id, b->dev, b->ino, err);
 		if (rc == VIGIA_OK) {
 			b->base.lock_fd = b->side.fd;

@@ -68,8 +68,7 @@ int vigia__lmdb_map_claim(struct lmdb_backend *b)
 /* How many bytes of the file are used. */
 static size_t used_bytes(struct lmdb_backend *b, const MDB_envinfo *info)
 {
-	MDB_stat st;
-	return mdb_env_stat(b->env, &st) == 0 ? (info->me_last_pgno + 1) * st.ms_psize : 0;
+	return (info->me_last_pgno + 1) * b->page_bytes;
 }
 
 /* Would the system map so many bytes? */
@@ -131,11 +130,10 @@ static size_t size_in_file(struct lmdb_backend *b)
 {
 	enum { SIZE_AT = 32 };
 	mdb_filehandle_t fd;
-	MDB_stat st;
 	size_t sizes[2] = {0};
-	if (mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0) return 0;
+	if (mdb_env_get_fd(b->env, &fd) != 0) return 0;
 	for (int i = 0; i < 2; i++)
-		if (pread(fd, &sizes[i], sizeof sizes[i], (off_t)(i * st.ms_psize + SIZE_AT)) != (ssize_t)sizeof sizes[i])
+		if (pread(fd, &sizes[i], sizeof sizes[i], (off_t)(i * b->page_bytes + SIZE_AT)) != (ssize_t)sizeof sizes[i])
 			return 0;
 	return sizes[0] > sizes[1] ? sizes[0] : sizes[1];
 }

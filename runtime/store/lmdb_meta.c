@@ -204,13 +204,12 @@ int vigia__lmdb_meta_of(int fd, size_t page_bytes, uint64_t txn, uint8_t *pages,
  * after a failed write the cache may treat as clean what is not on the disk. 0 or an error number. */
 static int rewrite_metas(struct lmdb_backend *b, MDB_txn *txn)
 {
-	MDB_stat st;
 	mdb_filehandle_t fd;
 	size_t last = mdb_txn_id(txn) - 1;
-	if (mdb_env_stat(b->env, &st) != 0 || mdb_env_get_fd(b->env, &fd) != 0) return EINVAL;
+	if (mdb_env_get_fd(b->env, &fd) != 0) return EINVAL;
 	for (size_t i = 0; i < META_PAGES; i++) {
 		struct meta_page page;
-		off_t at = (off_t)(i * st.ms_psize);
+		off_t at = (off_t)(i * b->page_bytes);
 		ssize_t got = pread(fd, &page, sizeof page, at);
 		if (got != (ssize_t)sizeof page) return got < 0 ? errno : EIO;
 		if (page.magic != VIGIA__LMDB_MAGIC || page.version != META_VERSION || page.txn > last + 1) return MDB_INVALID;

@@ -291,6 +291,7 @@ int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigi
                                  const struct vigia_store_options *options, struct vigia_error *err);
 
 /* lmdb_settings.c */
+/* Act on these settings from now on. NULL: on those that were read when it was opened. */
 void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings);
 /* Under the writer's lock: read settings that another process changed. 0 or LMDB's error. */
 int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);

@@ -43,13 +43,11 @@ static int open_env(struct lmdb_backend *b, struct vigia_error *err)
 static int check_size(struct lmdb_backend *b, struct vigia_error *err)
 {
 	MDB_envinfo info;
-	MDB_stat st;
 	struct stat file;
 	mdb_filehandle_t fd;
-	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || mdb_env_stat(b->env, &st) != 0 ||
-	    fstat(fd, &file) < 0)
+	if (mdb_env_info(b->env, &info) != 0 || mdb_env_get_fd(b->env, &fd) != 0 || fstat(fd, &file) < 0)
 		return vigia__lmdb_cannot_look(b->path, errno, err);
-	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * st.ms_psize;
+	uint64_t need = (uint64_t)(info.me_last_pgno + 1) * b->page_bytes;
 	if ((uint64_t)file.st_size < need) return vigia__lmdb_truncated(b->path, file.st_size, need, err);
 	int fd_flags = fcntl(fd, F_GETFD);
 	if (fd_flags >= 0) fcntl(fd, F_SETFD, fd_flags | FD_CLOEXEC); /* LMDB does not set it */

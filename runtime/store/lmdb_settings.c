@@ -17,11 +17,12 @@
 
 void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings)
 {
+	const struct vigia_store_options *now = &b->settings.values;
 	pthread_mutex_lock(&b->settings_mutex);
-	vigia__settings_copy(&b->settings, settings);
-	atomic_store(&b->base.max_event_size, settings->values.max_event_size_bytes);
-	atomic_store(&b->base.durability, settings->values.durability);
-	if (b->env) mdb_env_set_flags(b->env, MDB_NOSYNC, settings->values.durability == VIGIA_DURABILITY_NONE);
+	if (settings) vigia__settings_copy(&b->settings, settings);
+	atomic_store(&b->base.max_event_size, now->max_event_size_bytes);
+	atomic_store(&b->base.durability, now->durability);
+	if (b->env) mdb_env_set_flags(b->env, MDB_NOSYNC, now->durability == VIGIA_DURABILITY_NONE);
 	pthread_mutex_unlock(&b->settings_mutex);
 }
 

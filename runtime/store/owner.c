@@ -146,7 +146,8 @@ __attribute__((no_sanitize_address)) static void *wait_for_lock(void *arg)
 }
 
 int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_fd,
-                      int (*still)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err)
+                      int (*there)(struct vigia__backend *backend, struct vigia_error *err),
+                      struct vigia__backend *backend, struct vigia_error *err)
 {
 	char name[64];
 	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = VIGIA_FD(eventfd(0, EFD_CLOEXEC))};
@@ -162,7 +163,7 @@ int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_f
 		struct pollfd fds[2] = {{.fd = wait.done, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
 		int ready;
 		do ready = poll(fds, 2, STILL_MS);
-		while ((ready < 0 && errno == EINTR) || (ready == 0 && (rc = still(ctx, err)) == VIGIA_OK));
+		while ((ready < 0 && errno == EINTR) || (ready == 0 && (rc = there(backend, err)) == VIGIA_OK));
 		if (ready <= 0) fds[0].revents = 0;
 		if (!fds[0].revents) pthread_cancel(thread); /* fcntl is a cancellation point */
 		pthread_join(thread, NULL);

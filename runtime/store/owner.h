@@ -15,6 +15,8 @@
 #include "../core/table.h"
 #include "side.h"
 
+struct vigia__backend;
+
 struct vigia__owners {
 	struct vigia__side *side;
 	pthread_mutex_t mutex;    /* of the following */
@@ -31,8 +33,9 @@ void vigia__owner_release(struct vigia__owners *owners, const char *id);
 /* Does any process, this one included, run this watcher id now? */
 bool vigia__owner_is_held(struct vigia__owners *owners, const char *id);
 /* Block until no other process runs this watcher id, or cancel_fd (-1: none) is readable: EINTERRUPTED. Another waiter
- * may become the owner first. `still` is called once a second. Its error ends the wait. */
+ * may become the owner first. `there` is called once a second. Its error ends the wait. */
 int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_fd,
-                      int (*still)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err);
+                      int (*there)(struct vigia__backend *backend, struct vigia_error *err),
+                      struct vigia__backend *backend, struct vigia_error *err);
 
 #endif

@@ -16,7 +16,7 @@ local CONVERSATION <const> = "spec/conversation_spec.lua"
 return {
 	---- what is acknowledged is on the disk ----
 	bug("D1 a commit does not sync", "store/lmdb_settings.c", "test_faults", "D1_D2_D3_D5*",
-		"MDB_NOSYNC, settings->values.durability == VIGIA_DURABILITY_NONE", "MDB_NOSYNC, 1"),
+		"MDB_NOSYNC, now->durability == VIGIA_DURABILITY_NONE", "MDB_NOSYNC, 1"),
 	bug("D1 a commit syncs its pages and not its meta page (MDB_NOMETASYNC)", "store/lmdb_reopen.c", "power --states 300 single", nil,
 		"MDB_NOSUBDIR | MDB_NOTLS |", "MDB_NOSUBDIR | MDB_NOTLS | MDB_NOMETASYNC |"),
 	bug("D1 a commit in doubt is left to itself (A10)", "store/lmdb_meta.c", "test_faults", "D1_after_a_commit_in_doubt*",
