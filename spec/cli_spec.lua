@@ -217,8 +217,8 @@ describe("the program vigia", function()
 		end)
 
 		it("says in its help, and in that of events, that number and time are new [Z4t]", function()
-			mentions(cli.ok{"append", "--help"}.out, "number", "time are new", "$float")
-			mentions(cli.ok{"events", "--help"}.out, "number and the time are those of the new store")
+			mentions(cli.ok{"append", "--help"}.out, "assigns number and time", "$float")
+			mentions(cli.ok{"events", "--help"}.out, "assigns a new number and time")
 		end)
 
 		it("says that a line is cut off at the end [Z4n]", function()

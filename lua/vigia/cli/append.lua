@@ -5,17 +5,17 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Store the events that come in on standard input."
+M.summary = "Store events from standard input."
 M.description = [[
-Reads NDJSON from standard input, one event a line, and stores it in order:
+Reads NDJSON from standard input, one event a line, and stores the events in order:
     {"operation":"CREATE","object_type":"File","object":{"path":"README.md"}}
-Its number and its time are new: the "seq_num" and "timestamp" that `vigia events` writes are
-read over. Blank lines are, too. What JSON lacks is written {"$float":"nan"} ("inf", "-inf"),
+The store assigns number and time: "seq_num" and "timestamp", which `vigia events` writes, are
+ignored. So are blank lines. Values that JSON lacks are written {"$float":"nan"} ("inf", "-inf"),
 {"$bytes":"BASE64"}, {"$map":[[KEY,VALUE],...]}.
-The store is made with the first event if there is none. What waits on standard input is stored
-together, with one sync. Prints how many events were stored and the number of the last one.
-A bad line ends it with exit status 1, the number of the line and what is wrong; every line
-before it is stored. With nothing on standard input it says so, and that is no failure.]]
+The first event creates the store if it does not exist. Lines that wait on standard input are stored
+together, with one sync. At the end it prints how many events it stored, and the last number.
+A bad line ends it with exit status 1 and a message that names the line; all lines before it are
+stored. Empty standard input is reported, but is no failure.]]
 
 local STDIN <const> = 0
 

@@ -6,9 +6,9 @@ local M = {}
 
 M.summary = "Copy a store that is in use into a new file."
 M.description = [[
-Copies the store, as it is at one moment, into the new file TARGET, while others go on reading and
-writing. The copy is a store of its own. Nothing is overwritten, and what could not be finished is
-not left behind. `vigia verify --store TARGET` looks whether all of it is whole.]]
+Copies the store, as it is at one moment, into the new file TARGET. Other programs may use it
+meanwhile. The copy is a store of its own. Nothing is overwritten, and an unfinished copy is removed.
+Then check the copy: `vigia verify --store TARGET`. To restore, copy it to the name of the store.]]
 
 function M.define(command)
 	util.define_store(command)

@@ -4,11 +4,11 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Show how far each watcher has come."
+M.summary = "Show each watcher's checkpoint and lag."
 M.description = [[
-Shows the checkpoint of each watcher: the last event it has finished with, and its lag: how many
-events were stored after that one. A watcher that has none yet holds back the removal of old events
-behind the number shown as its hold.]]
+Shows the checkpoint of each watcher (the last event it has finished) and its lag (the number of
+events stored after that one). A watcher that has no checkpoint yet has a hold: it blocks the
+removal of the events after the number shown.]]
 
 function M.define(command)
 	util.define_store(command)

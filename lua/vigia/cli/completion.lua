@@ -4,9 +4,9 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Print what a shell needs to complete vigia's commands and options."
+M.summary = "Print completions of commands and options for a shell."
 M.description = [[
-Prints the completion for a shell. An installed vigia brings it along; otherwise:
+Prints the completions for a shell. They are part of an installation. In a clone:
     source <(vigia completion bash)
     vigia completion zsh > ~/.zfunc/_vigia        (a folder of your fpath)
     vigia completion fish > ~/.config/fish/completions/vigia.fish]]

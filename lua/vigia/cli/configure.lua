@@ -7,9 +7,9 @@ local M = {}
 
 M.summary = "Show or change the settings of a store."
 M.description = [[
-Without NAME=VALUE it shows the settings that belong to the file; `vigia options` tells what they
-mean. Durations are numbers of seconds; sizes are numbers of bytes, or end in KiB, MiB or GiB. Processes
-that have the store open work under what was changed from their next commit on.]]
+Changes settings of the file; without NAME=VALUE it shows them. `vigia options` explains each.
+Durations are numbers of seconds. Sizes are numbers of bytes, or end in KiB, MiB or GiB. Processes
+that have the store open use the new settings from their next commit on.]]
 
 function M.define(command)
 	util.define_store(command)

@@ -4,12 +4,12 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Write the events of the store to standard output."
+M.summary = "Print the events of a store."
 M.description = [[
-Writes events as NDJSON, one a line, in order; `vigia append` reads this back: operation, type and
-object come out equal, while the number and the time are those of the new store.
-With --follow it goes on with new events as they are stored, until Ctrl-C. When its
-reader closes the output (`vigia events ... | head -1`), it ends quietly with exit status 0.]]
+Prints events as NDJSON, one a line, in order. `vigia append` reads this form: it keeps operation,
+type and object, and assigns a new number and time.
+With --follow it continues with new events, until Ctrl-C. When the reader closes the output
+(`vigia events ... | head -1`), it ends with exit status 0.]]
 
 -- The library is loaded only when there is something to parse: `--help` does without.
 local function parse_from(text)
@@ -20,7 +20,7 @@ end
 local function parse_name(option)
 	return function(text)
 		if #text < 1 or #text > 255 or not utf8.len(text) then
-			return nil, ("%s wants 1 to 255 bytes of UTF-8"):format(option)
+			return nil, ("%s must have 1 to 255 bytes of UTF-8"):format(option)
 		end
 		return text
 	end
@@ -29,14 +29,14 @@ end
 function M.define(command)
 	util.define_store(command)
 	command:option("--from"):argname("WHERE"):convert(parse_from):overwrite(false)
-		:description("Where to start: trim_horizon (the oldest event there is; the default), latest, at:N or after:N.")
+		:description("Where to start: trim_horizon (the oldest event; the default), latest, at:N or after:N.")
 	command:option("--type"):argname("TYPE"):count("*"):target("types"):convert(parse_name("--type"))
 		:description("Only events of this object type. May be given several times.")
 	command:option("--operation"):argname("OP"):count("*"):target("operations"):convert(parse_name("--operation"))
 		:description("Only events of this operation. May be given several times.")
 	command:option("--limit"):argname("N"):convert(util.whole_number("--limit", 0)):overwrite(false)
 		:description("Print at most this many events (default: 0, all).")
-	command:flag("--follow"):description("Go on with new events as they are stored.")
+	command:flag("--follow"):description("Continue with new events, until Ctrl-C.")
 end
 
 function M.run(args)

@@ -6,7 +6,7 @@ local M = {}
 
 M.summary = "Remove old events now."
 M.description = [[
-Removes the events that are older than gc_age_threshold and that every watcher has seen, and those
+Removes the events that are older than gc_age_threshold and that every watcher has handled, and those
 beyond max_events and max_bytes; `vigia configure` shows and changes these settings. Age counts from
 when a collector (this command, `vigia run`, or a program that has the store open) first saw an event.]]
 

@@ -76,8 +76,8 @@ local function build_parser()
 		module.define(command)
 		define_help(command)
 	end
-	parser:epilog("VIGIA_STORE stands for --store FILE. Exit status: 0 success, 1 a failure, 2 wrong use.\n"
-		.. "`vigia COMMAND --help` tells more.")
+	parser:epilog("VIGIA_STORE is the default of --store. Exit status: 0 success, 1 a failure, 2 wrong use.\n"
+		.. "`vigia COMMAND --help` explains a command.")
 	return parser, commands
 end
 

@@ -6,7 +6,7 @@ local M = {}
 
 M.summary = "Print the manual page."
 M.description = [[
-Prints the manual page vigia(1). An installed vigia is shown by `man vigia`; otherwise:
+Prints the manual page vigia(1). After installation `man vigia` shows it. In a clone:
     vigia manual | man -l -]]
 
 function M.define()

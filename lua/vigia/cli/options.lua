@@ -6,8 +6,8 @@ local M = {}
 
 M.summary = "Show all options, their defaults and what they mean."
 M.description = [[
-Shows the options of vigia.open, registry:watch, vigia.registry and stop. Those of the file are given when
-it is made and changed by `vigia configure` (or store:configure{}), but for the fixed ones.]]
+Shows the options of vigia.open, registry:watch, vigia.registry and stop. Options of the file are given
+when it is created. `vigia configure` and store:configure{} change them, except the fixed ones.]]
 
 function M.define(command)
 	command:flag("--json"):description("One JSON object a line instead of a table.")

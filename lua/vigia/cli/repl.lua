@@ -4,17 +4,17 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Look into a store at a prompt."
+M.summary = "Read a store at a prompt."
 M.description = [[
-Reads Lua from the terminal, runs it and prints its values; it greets with how to list its commands.
-Others may go on writing to it: the prompt reads, collects nothing, and keeps no snapshot
-open while it waits. What was typed is kept in vigia/history below $XDG_STATE_HOME or ~/.local/state.
-Input from a file or pipe works as a script: each expression's value comes on a line of its own,
-errors go to stderr, and the exit status is 1 if there was one.]]
+Reads Lua from the terminal, runs it and prints its values. help() lists the commands.
+It only reads the store, unless --write is given; other programs may write meanwhile. The history
+is kept in vigia/history below $XDG_STATE_HOME or ~/.local/state.
+From a file or pipe it prints each expression's value on a line; errors go to standard error, and
+the exit status is 1 if there was one.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--write"):description("Allow changes: store:store_event and its like.")
+	command:flag("--write"):description("Allow changes, such as store:store_event.")
 end
 
 function M.run(args)

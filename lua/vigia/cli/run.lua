@@ -7,28 +7,30 @@ local M = {}
 
 M.summary = "Run handler scripts over the events."
 M.description = [[
-Runs each handler script as a watcher, on a thread and in a Lua state of its own: it sees the
-events in order, from behind its checkpoint on, and goes on with new ones as they come. A script
-is Lua; it returns its handler or a table:
+Runs each handler script as a watcher, on a thread and in a Lua state of its own. The watcher
+starts after its checkpoint, handles the events in order, and continues with new ones. A script
+returns a function or a table:
     return function(event, ctx) print(event.seq_num, event.object.path) end
     return {filter = {object_types = {"File"}}, handle = function(event, ctx) ... end}
-The table may also hold: id, the watcher's name (else the script's, without .lua); init(ctx),
-called once before the first event; stop(ctx), called when the watcher has stopped; and any
-option of registry:watch (`vigia options`). `require` in a script finds modules beside it first.
---cpu, --memory and --libraries cap what each script may use; a script that goes over a cap is
-stopped, the event counts as failed, and the script is loaded again. A script cannot change that.
-With --isolate a script that crashes, or computes in C for ever, is such a failure, too.
-SIGINT, SIGTERM and SIGHUP let the handlers in progress finish, save the checkpoints, run the
-stop functions and end with exit status 0; a SIGINT or SIGHUP that was ignored at the start
+The table may also have: id, the watcher's id (default: the script's name without .lua); init(ctx),
+called once before the first event; stop(ctx), called when the watcher has stopped; and the
+options of registry:watch (`vigia options`). `require` finds modules beside the script first.
+An event fails if the handler raises an error, or returns nil or false and a message. It is
+retried after initial_backoff (0.2 s), and then after ever longer delays.
+--cpu, --memory and --libraries limit each script. Going over a limit fails the event, and the
+script is loaded again. The script cannot prevent that. With --isolate a crash, or an endless loop
+in C, also fails only the event.
+On SIGINT, SIGTERM and SIGHUP the handlers in progress finish, it saves the checkpoints, runs the
+stop functions, and ends with exit status 0. A SIGINT or SIGHUP that was ignored at the start
 (nohup, & in a script) stays ignored. A handler that does not finish within --stop-timeout
-seconds is left, or with --isolate killed, and the exit status is 1.
-Output whose reader is gone (`| head -1`) ends it in the same way. A checkpoint or output that
-cannot be saved or written at the end makes the exit status 1.
-With --until-idle it ends when every watcher has handled all events there were at the start and
-all that handlers stored since. An event that keeps failing for --max-wait seconds ends it with
-exit status 1.
-A watcher runs in one process at a time. Where another process has it this one ends with exit
-status 1, or, with --wait, takes over at once when that process is gone, however it ended.]]
+seconds is abandoned, or killed with --isolate, and the exit status is 1.
+When the reader of its output is gone (`| head -1`), it ends in the same way. A checkpoint or output
+that cannot be written at the end is exit status 1.
+With --until-idle it ends when every watcher has handled all events that were stored at the start,
+and those that handlers stored meanwhile. It ends with exit status 1 when an event has failed for
+--max-wait seconds.
+A watcher id runs in one process at a time. If another process runs it, this one ends with exit
+status 1. With --wait it waits until that process ends, however it ends, and takes over.]]
 
 local MAX_WAIT = 30
 local STOP_TIMEOUT = 30
@@ -38,24 +40,24 @@ local LEVELS = {debug = "DEBUG", info = "INFO", warn = "WARN", error = "ERROR"}
 function M.define(command)
 	util.define_store(command)
 	command:argument("HANDLER.lua", "A handler script."):target("handlers"):args("+")
-	command:flag("--until-idle"):description("End when everything is handled.")
+	command:flag("--until-idle"):description("End when all events are handled.")
 	command:option("--max-wait"):argname("SECONDS"):convert(util.seconds("--max-wait")):overwrite(false)
-		:description(("With --until-idle: how long an event may go on failing (default: %d)."):format(MAX_WAIT))
+		:description(("With --until-idle: how long an event may fail (default: %d)."):format(MAX_WAIT))
 	command:option("--set"):argname("NAME=VALUE"):count("*")
 		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string."
 			.. " SCRIPT.NAME=VALUE is for the script SCRIPT.lua alone.")
-	command:flag("--reload"):description("Take over a script's new code, between two events, whenever its file changes.")
-	command:flag("--wait"):description("If another process runs a script's watcher, wait until it is gone, and take over.")
+	command:flag("--reload"):description("Load a script's new code whenever its file changes, between two events.")
+	command:flag("--wait"):description("If another process runs a script's watcher, wait until it ends, and take over.")
 	command:option("--cpu"):argname("SECONDS"):convert(util.seconds("--cpu")):overwrite(false)
-		:description("Processor time that a script may take for one event (or init, stop, loading).")
+		:description("Limit on the processor time of a script for one event, and for loading, init and stop.")
 	command:option("--memory"):argname("BYTES"):convert(util.bytes("--memory")):overwrite(false)
-		:description("Memory that a script may use; 64M, say.")
+		:description("Limit on the memory of a script, such as 64M.")
 	command:option("--libraries"):argname("NAMES"):convert(util.names()):overwrite(false)
-		:description("The Lua libraries that the scripts see beside base and vigia: string,table, say.")
+		:description("The Lua libraries that the scripts see beside base and vigia, such as string,table.")
 	command:flag("--isolate"):description("Run each script in a process of its own.")
 	command:option("--stop-timeout"):argname("SECONDS"):convert(util.seconds("--stop-timeout")):overwrite(false)
 		:description(("How long to wait for handlers at the end (default: %d)."):format(STOP_TIMEOUT))
-	command:flag("--verbose"):description("Show informational log lines too.")
+	command:flag("--verbose"):description("Print informational log lines too.")
 end
 
 -- log(level, message): one record a call, to stderr.

@@ -5,7 +5,7 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Show what is in the store and how it was made."
+M.summary = "Show the contents and settings of a store."
 
 function M.define(command)
 	util.define_store(command)
@@ -51,7 +51,7 @@ local function retention(stats)
 		parts[#parts + 1] = ("at most %s"):format(bytes(stats.max_bytes))
 	end
 	if stats.retention_passes_checkpoints and stats.max_events + stats.max_bytes > 0 then
-		parts[#parts + 1] = "also what a lagging watcher has not seen"
+		parts[#parts + 1] = "also events that a lagging watcher has not handled"
 	end
 	if stats.checkpoint_ttl > 0 then
 		parts[#parts + 1] = ("checkpoints count for %.15g s"):format(stats.checkpoint_ttl)

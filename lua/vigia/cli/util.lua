@@ -54,7 +54,7 @@ end
 ---The option of every command that opens a store.
 function M.define_store(command)
 	command:option("--store"):argname("FILE"):overwrite(false)
-		:description("The file of the store. The environment variable VIGIA_STORE stands for it.")
+		:description("The file of the store (default: the environment variable VIGIA_STORE).")
 end
 
 ---The path of the store that the command line or the environment names.
@@ -120,7 +120,7 @@ function M.whole_number(option, min)
 	return function(text)
 		local n = text:match("^%d+$") and math.tointeger(tonumber(text))
 		if not n or n < min then
-			return nil, ("%s wants a whole number from %d on, not '%s'"):format(option, min, M.printable(text))
+			return nil, ("%s must be a whole number from %d on, not '%s'"):format(option, min, M.printable(text))
 		end
 		return n
 	end
@@ -131,7 +131,7 @@ function M.seconds(option)
 	return function(text)
 		local n = text:match("^%d*%.?%d*$") and tonumber(text)
 		if not n then
-			return nil, ("%s wants a number of seconds, not '%s'"):format(option, M.printable(text))
+			return nil, ("%s must be a number of seconds, not '%s'"):format(option, M.printable(text))
 		end
 		return n
 	end
@@ -145,7 +145,7 @@ function M.bytes(option)
 		local digits, unit = text:match("^(%d+)([KMG]?)$")
 		local n = digits and math.tointeger(tonumber(digits))
 		if not n or n > math.maxinteger // UNITS[unit] then
-			return nil, ("%s wants a number of bytes, perhaps with K, M or G behind it, not '%s'"):format(option, M.printable(text))
+			return nil, ("%s must be a number of bytes, which may end in K, M or G, not '%s'"):format(option, M.printable(text))
 		end
 		return n * UNITS[unit]
 	end

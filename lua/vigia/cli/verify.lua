@@ -5,12 +5,11 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Look at all of a store and list what is damaged."
+M.summary = "Check all of a store for damage."
 M.description = [[
-Reads every event and checks its bytes, number, time and object, and what is kept beside the events:
-checkpoints and keys. The store may be in use. Damaged events are listed by their number; the others
-can still be read. Where pages of the file are damaged so that reading ends, it goes on behind them.
-Exit status 1 if anything is damaged.]]
+Checks each event's bytes, number, time and object, and the checkpoints and keys. The store may be
+in use. Damaged events are listed by number; all others can be read. Where damaged pages of the file
+make reading impossible, it continues after them. The exit status is 1 if anything is damaged.]]
 
 function M.define(command)
 	util.define_store(command)
