@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Armed by tests only. 0: off; n: fail the n-th allocation from now. Process-wide, because an allocation has no
+/* Armed by tests only. 0: off, n: fail the n-th allocation from now. Process-wide, because an allocation has no
  * owner. */
 static _Atomic long fail_at;
 static _Atomic int fail_forever;

@@ -8,7 +8,7 @@
 #include "alloc.h"
 #include "error.h"
 
-/* What a batch keeps for its next use; the memory of a larger one is freed. */
+/* What a batch keeps for its next use. The memory of a larger one is freed. */
 enum { KEEP_BYTES = 1 << 20, FIRST_ENTRIES = 64 };
 
 int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *bytes, size_t len)

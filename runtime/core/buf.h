@@ -1,5 +1,5 @@
 /*
- * buf.h - a growable byte buffer. One owner; `data` moves when it grows. Zero-initialise it; deinit frees it.
+ * buf.h - a growable byte buffer. One owner. `data` moves when it grows. Zero-initialise it. deinit frees it.
  */
 #ifndef VIGIA_CORE_BUF_H
 #define VIGIA_CORE_BUF_H

@@ -1,5 +1,5 @@
 /*
- * error.h - filling in struct vigia_error. Every function takes err == NULL. Any thread; no globals.
+ * error.h - filling in struct vigia_error. Every function takes err == NULL. Any thread, no globals.
  */
 #ifndef VIGIA_CORE_ERROR_H
 #define VIGIA_CORE_ERROR_H
@@ -9,7 +9,7 @@
 
 #define VIGIA_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* Set code and message, clear the rest; returns `code` so that a caller can `return vigia__error(...)`. */
+/* Set code and message, clear the rest. Returns `code` so that a caller can `return vigia__error(...)`. */
 int vigia__error(struct vigia_error *err, int code, const char *format, ...) VIGIA_PRINTF(3, 4);
 /* The same with the message of the layer below (Lua's err.cause), which must not be a field of *err. */
 int vigia__error_caused(struct vigia_error *err, int code, const char *cause, const char *format, ...)

@@ -1,5 +1,5 @@
 /*
- * event.h - the event and its bytes. Only event.c knows the layout; value.c checks objects.
+ * event.h - the event and its bytes. Only event.c knows the layout. value.c checks objects.
  *
  * A stored event is one msgpack array of six:
  *
@@ -9,12 +9,12 @@
  *     CF tttttttttttttttt timestamp, uint64, nanoseconds since the epoch
  *     01|02|03 or str     operation: CREATE, UPDATE, DELETE as an integer, any other as a string
  *     str                 object type
- *     00 or str           serializer of the object: 0 = msgpack, the object follows as a value; a name: it follows as
+ *     00 or str           serializer of the object: 0 = msgpack, the object follows as a value. A name: it follows as
  *                         bin
  *     ...                 the object
  *
  * Checksum and timestamp have fixed places, so the writer stamps them in place while it holds the lock. seq_num is the
- * key in the store. No globals. Any thread; a buffer or reader is used by one thread at a time.
+ * key in the store. No globals. Any thread. A buffer or reader is used by one thread at a time.
  */
 #ifndef VIGIA_CORE_EVENT_H
 #define VIGIA_CORE_EVENT_H
@@ -27,7 +27,7 @@
 enum {
 	VIGIA_DEPTH_MAX = 128, /* levels of arrays and maps in an object (contract E5: at least 100) */
 	VIGIA_NAME_MAX = 255,  /* bytes of an operation, an object type, a watcher id */
-	VIGIA_HEAD_MIN = 19    /* bytes of the shortest head; the object follows */
+	VIGIA_HEAD_MIN = 19    /* bytes of the shortest head. The object follows */
 };
 
 /* Does the slice hold exactly this text? */
@@ -41,7 +41,7 @@ int vigia__name_check(struct vigia_slice name, const char *field, struct vigia_e
 
 /* ---- Writing ---- */
 
-/* Append the head of an event to buf; the object's value must follow. EINVAL (names), ENOMEM. On error buf is as
+/* Append the head of an event to buf. The object's value must follow. EINVAL (names), ENOMEM. On error buf is as
  * before. */
 int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, struct vigia_slice object_type,
                        struct vigia_error *err);
@@ -88,7 +88,7 @@ int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out)
 bool vigia__event_intact(const uint8_t *bytes, size_t len, uint64_t seq_num);
 /* The same, if only its `standard`, or `operation` where that is 0, and its `object_type` are asked for. */
 int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out);
-/* Read only the time; 0 if the bytes are too short. */
+/* Read only the time. 0 if the bytes are too short. */
 int64_t vigia__event_time(const uint8_t *bytes, size_t len);
 
 enum vigia__token_kind {

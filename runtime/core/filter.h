@@ -8,14 +8,14 @@
 
 struct vigia__filter; /* an owned copy of a struct vigia_filter, made for matching; immutable, any thread */
 
-/* 0 and *out (NULL when the filter keeps all); EINVAL names the entry; ENOMEM. */
+/* 0 and *out (NULL when the filter keeps all), EINVAL, which names the entry, or ENOMEM. */
 int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **out, struct vigia_error *err);
 void vigia__filter_free(struct vigia__filter *filter);
 
 /* NULL matches all. Bytes with an unreadable head match, so that the reader gets to see the damage. */
 bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *bytes, size_t len);
 
-/* The object types it keeps; *count = 0: all. For choosing the wake words to wait on. */
+/* The object types it keeps. *count = 0: all. For choosing the wake words to wait on. */
 const struct vigia_slice *vigia__filter_types(const struct vigia__filter *filter, size_t *count);
 
 #endif

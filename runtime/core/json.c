@@ -43,7 +43,7 @@ static int refuse_at(const struct text *text, size_t offset, const char *what)
 	return vigia__error(text->err, VIGIA_ESERIAL, "line %zu, column %zu: %s", line, column, what);
 }
 
-/* Scan the brackets outside strings; the text need not be valid JSON. Returns where they first nest `level` deep, len
+/* Scan the brackets outside strings. The text need not be valid JSON. Returns where they first nest `level` deep, len
  * if they never do. Sets *open, unless NULL, to whether a bracket or a string is open at the end. */
 static size_t scan_brackets(const char *s, size_t len, int level, bool *open)
 {
@@ -170,7 +170,7 @@ static int refuse_jansson(const struct text *text, const json_error_t *error)
 	bool no_token = strncmp(error->text, "invalid token", 13) == 0 || strncmp(error->text, "string or", 9) == 0;
 	if (error->text[0] == '\0' || (no_token && end > 0 && text->data[end - 1] == '"'))
 		return vigia__json_no_memory(text->err);
-	/* "':' expected near '}'": `end` is behind that token; jansson names only short ones */
+	/* "':' expected near '}'": `end` is behind that token. jansson names only short ones */
 	const char *near = strstr(error->text, " near '");
 	size_t near_len = near ? strlen(near + 7) - 1 : 0;
 	size_t start = near_len && near_len <= end ? end - near_len : token_start(text->data, end);
@@ -468,7 +468,7 @@ int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, i
 {
 	struct load load = {.text = {text, len, err}, .buf = buf};
 	size_t start = buf->len;
-	/* Do not parse what cannot become an event: a byte of msgpack takes at most 6 bytes of JSON; the rest allows for
+	/* Do not parse what cannot become an event: a byte of msgpack takes at most 6 bytes of JSON. The rest allows for
 	 * blanks. */
 	if (len > 8 * (uint64_t)size_max + 65536)
 		return vigia__error(err, VIGIA_ETOOBIG,

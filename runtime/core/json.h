@@ -1,5 +1,5 @@
 /*
- * json.h - convert JSON text to and from an event's bytes, without Lua. json.c reads, and only it includes jansson;
+ * json.h - convert JSON text to and from an event's bytes, without Lua. json.c reads, and only it includes jansson.
  * json_write.c writes.
  *
  * A round trip keeps 1 and 1.0, null and true, [] and {} apart, and the order of a map's keys. A value that JSON cannot
@@ -20,7 +20,7 @@
 #include "event.h"
 
 /* Convert one JSON value to one msgpack value at the end of buf. ESERIAL names the fault and its column (in characters,
- * from 1; also the line if there are several); ENOMEM. On error buf is unchanged. */
+ * from 1, and the line if there are several), or ENOMEM. On error buf is unchanged. */
 int vigia__json_to_value(const char *text, size_t len, struct vigia__buf *buf, struct vigia_error *err);
 /* For a text that vigia__json_to_value() refused: is it the correct beginning of a value whose rest is missing? */
 bool vigia__json_is_cut(const char *text, size_t len);
@@ -31,7 +31,7 @@ bool vigia__json_is_cut(const char *text, size_t len);
 int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, int64_t size_max,
                          struct vigia_error *err);
 
-/* Convert one msgpack value to JSON text at the end of buf, without a line end. EDESERIAL, ENOMEM; on error buf is
+/* Convert one msgpack value to JSON text at the end of buf, without a line end. EDESERIAL, ENOMEM. On error buf is
  * unchanged. A float is written in its shortest exact form, always with '.' or 'e' or as $float, so that 1.0 is read
  * back as a float. */
 int vigia__json_from_value(struct vigia_slice value, struct vigia__buf *buf, struct vigia_error *err);

@@ -171,7 +171,7 @@ static bool map_is_odd(struct vigia__reader reader, uint32_t count)
 	return false;
 }
 
-/* ---- Values: 0 or -1 without memory; the survey has checked them ---- */
+/* ---- Values: 0 or -1 without memory. The survey has checked them ---- */
 
 static int put_value(struct writer *w);
 

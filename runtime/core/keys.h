@@ -14,7 +14,7 @@ struct vigia__twice {
 };
 
 /* Compare the keys of `count` pairs: strings, booleans, integers and finite floats. `reader` is at the first pair.
- * VIGIA_OK: all differ; VIGIA_NONE: *out has two equal ones; ENOMEM. */
+ * VIGIA_OK: all differ. VIGIA_NONE: *out has two equal ones. ENOMEM. */
 int vigia__keys_twice(struct vigia__reader reader, uint32_t count, struct vigia__twice *out);
 
 /* A cheap first look, while the keys of one map are read. Zero-initialise. */

@@ -15,7 +15,7 @@ struct vigia__limit {
 	unsigned left_out;    /* suppressed since then */
 };
 
-/* It happened at this monotonic time, which is not 0. True: report it; *left_out is how many reports were suppressed
+/* It happened at this monotonic time, which is not 0. True: report it. *left_out is how many reports were suppressed
  * since the last one. */
 bool vigia__limit_take(struct vigia__limit *limit, int64_t now_mono_ns, unsigned *left_out);
 

@@ -14,7 +14,7 @@ static int least_of_three(int a, int b, int c)
 	return m < c ? m : c;
 }
 
-/* The number of edits (insert, delete, replace, swap two neighbours) from a to b; both at most NEAR_MAX bytes. */
+/* The number of edits (insert, delete, replace, swap two neighbours) from a to b, both at most NEAR_MAX bytes. */
 static int edit_distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	int rows[3][NEAR_MAX + 1];

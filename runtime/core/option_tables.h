@@ -10,10 +10,10 @@ enum vigia__option_type {
 	VIGIA_OPTION_BOOL,    /* bool */
 	VIGIA_OPTION_COUNT,   /* int64_t, a whole number */
 	VIGIA_OPTION_BYTES,   /* int64_t */
-	VIGIA_OPTION_SECONDS, /* int64_t nanoseconds; outside a number of seconds */
+	VIGIA_OPTION_SECONDS, /* int64_t nanoseconds, outside a number of seconds */
 	VIGIA_OPTION_CHOICE,  /* int, index into `choices` */
 	VIGIA_OPTION_NAME,    /* const char *, 1..64 bytes, borrowed */
-	VIGIA_OPTION_SPECIAL  /* handled by the caller (iterator, filter, function); only the name is known here */
+	VIGIA_OPTION_SPECIAL  /* handled by the caller (iterator, filter, function). Only the name is known here */
 };
 
 enum vigia__option_scope {

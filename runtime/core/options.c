@@ -174,7 +174,7 @@ static size_t short_len(const char *problem)
 	return is ? (size_t)(is - problem) : strlen(problem);
 }
 
-/* Join all problems in one line. If they do not fit, the later ones are only named; if the names do not fit either, it
+/* Join all problems in one line. If they do not fit, the later ones are only named. If the names do not fit either, it
  * says so. */
 static void join_problems(const struct vigia__buf *text, char *out, size_t size)
 {

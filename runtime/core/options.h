@@ -27,7 +27,7 @@ struct vigia__problems {
 	int count, lost; /* how many, and how many of them have no text for want of memory */
 };
 
-/* The index-th word of a CHOICE; data NULL behind the last. */
+/* The index-th word of a CHOICE. data NULL behind the last. */
 struct vigia_slice vigia__option_choice(const struct vigia__option *option, int index);
 /* The index of this word of a CHOICE, -1 if it is none. */
 int vigia__option_choice_of(const struct vigia__option *option, const char *text, size_t len);
@@ -36,7 +36,7 @@ const char *vigia__option_show(const struct vigia__option *option, const void *f
 const struct vigia__option *vigia__option_find(const struct vigia__option *table, const char *name);
 void vigia__options_init(const struct vigia__option *table, void *target);
 /* Copy a program's options struct over `ours`, which holds the defaults. The program may have been compiled against an
- * older header, so the struct's first member is its size. EOPTION: a size that no version has; `least` is the smallest
+ * older header, so the struct's first member is its size. EOPTION: a size that no version has. `least` is the smallest
  * valid one. `name` is the struct's name. */
 int vigia__options_take(const char *name, void *ours, size_t ours_size, size_t least, const void *theirs,
                         struct vigia_error *err);

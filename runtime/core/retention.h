@@ -29,7 +29,7 @@ struct vigia__mark {
 
 enum { VIGIA_MARKS = 256 }; /* about how many are kept per age, at most */
 
-/* The store's clock now; `last` is the newest mark, NULL before the first. */
+/* The store's clock now. `last` is the newest mark, NULL before the first. */
 int64_t vigia__retention_now(const struct vigia__mark *last, const struct vigia__clock *clock);
 /* Should a new mark be written? */
 bool vigia__retention_mark_due(const struct vigia__mark *last, uint64_t latest, int64_t now_ns, int64_t age_ns);

@@ -12,15 +12,15 @@
 
 enum vigia__serializer { VIGIA_SERIALIZER_MSGPACK, VIGIA_SERIALIZER_JSON, VIGIA_SERIALIZER_OTHER };
 
-/* The serializer of a name; the empty name is msgpack. */
+/* The serializer of a name. The empty name is msgpack. */
 enum vigia__serializer vigia__serializer_of(struct vigia_slice name);
 
 /* Rewrite the msgpack object of the last event in buf, which begins at `start`, with the serializer `name`. ESERIAL: it
- * is not one of the library's; ETOOBIG, ENOMEM. On error the event is removed from buf. */
+ * is not one of the library's. ETOOBIG, ENOMEM. On error the event is removed from buf. */
 int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, int64_t size_max,
                         struct vigia_error *err);
 
-/* Append the object of an event that was not written as msgpack to buf as a msgpack value. EDESERIAL, ENOMEM; on error
+/* Append the object of an event that was not written as msgpack to buf as a msgpack value. EDESERIAL, ENOMEM. On error
  * buf is unchanged. */
 int vigia__event_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err);
 

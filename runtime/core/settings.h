@@ -1,9 +1,9 @@
 /*
  * settings.h - the options that belong to a store's file (scope FILE and FIXED in core/option_tables.c): kept with the
  * data as a msgpack map, compared when the file is opened, changed by configure. A new setting is one row in that
- * table; no name is known here.
+ * table. No name is known here.
  *
- * Values; no clock, no thread of their own.
+ * Values: no clock, no thread of their own.
  */
 #ifndef VIGIA_CORE_SETTINGS_H
 #define VIGIA_CORE_SETTINGS_H
@@ -22,9 +22,9 @@ struct vigia__settings {
 void vigia__settings_from(struct vigia__settings *settings, const struct vigia_store_options *options);
 void vigia__settings_copy(struct vigia__settings *to, const struct vigia__settings *from);
 
-/* Append a msgpack map, name -> value; durations in nanoseconds, choices by name. 0, or -1 without memory. */
+/* Append a msgpack map, name -> value, durations in nanoseconds, choices by name. 0, or -1 without memory. */
 int vigia__settings_encode(const struct vigia__settings *settings, struct vigia__buf *buf);
-/* A missing setting gets its default; a name from a later version is ignored. False: the bytes are damaged. */
+/* A missing setting gets its default. A name from a later version is ignored. False: the bytes are damaged. */
 bool vigia__settings_decode(struct vigia__settings *settings, const void *data, size_t len);
 
 /* Add a problem, naming both values, for each given option (`*_given`) that differs from the file's. */

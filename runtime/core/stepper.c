@@ -1,7 +1,7 @@
 /*
- * stepper.c - one watcher as a step function; stepper.h explains the inputs and actions.
+ * stepper.c - one watcher as a step function. stepper.h explains the inputs and actions.
  *
- * The phases (a phase is what is under way; `state` is what the user sees of it):
+ * The phases (a phase is what is under way, `state` is what the user sees of it):
  *
  *                    START            BATCH: events                  HANDLED, given up
  *       +----------+       +---------+                +----------+ ---.   ("event": SAVE first)
@@ -195,7 +195,7 @@ static struct vigia__action on_start(struct vigia__stepper *w, const struct vigi
 	assert(w->state == VIGIA_IDLE || w->state == VIGIA_STOPPED);
 	assert(resolved(in->next) && in->seq_num <= before(in->next));
 	w->state = VIGIA_RUNNING;
-	if (w->phase != REST) /* a seek made at rest is still being saved; the watcher continues there */
+	if (w->phase != REST) /* a seek made at rest is still being saved. The watcher continues there */
 		return waits(w) ? wait_again(w) : none();
 	w->stop_wanted = w->seek_wanted = w->save_due = false;
 	w->failures = w->stuck = 0;
@@ -320,7 +320,7 @@ static struct vigia__action on_save_failed(struct vigia__stepper *w, const struc
 	assert(w->phase == SAVING);
 	if (w->seek_wanted) /* newer than the save that failed */
 		return go_on(w);
-	if (w->stop_wanted) /* one try; the driver has the error */
+	if (w->stop_wanted) /* one try. The driver has the error */
 		return stopped(w);
 	if (w->saving_seek) {
 		w->seek_wanted = true;

@@ -6,20 +6,20 @@
  *
  *     action                 outcome to report
  *     READ                   BATCH or FETCH_FAILED
- *     HANDLE                 HANDLED or FAILED; DEFERRED if it was not begun
+ *     HANDLE                 HANDLED or FAILED. DEFERRED if it was not begun
  *     SAVE                   SAVED or SAVE_FAILED
- *     LISTEN                 WAKE when an event may have come; the driver listens from before the read on (wake.h:
+ *     LISTEN                 WAKE when an event may have come. The driver listens from before the read on (wake.h:
  *                            prepare, look, wait), so that an event stored behind the read is not lost
  *     WAIT                   TICK when `until_mono_ns` has come
  *     NONE                   nothing to do: an earlier action is still under way, or the watcher rests
- *     STOPPED                returned once, when the watcher becomes stopped; the end until START
+ *     STOPPED                returned once, when the watcher becomes stopped. The end until START
  *
  * Only one of READ, HANDLE and SAVE is ever under way. Until its outcome is reported, STOP, SEEK, WAKE and TICK return
  * NONE, and take effect with the outcome. LISTEN and WAIT need no outcome: the next action replaces them. These four
  * inputs are always valid.
  *
  * Invariants: events are handled in order, each until it succeeds or is given up. `done` never passes an event that is
- * neither; it passes events that the filter dropped. After STOP or SEEK no handler starts. A seek takes effect when the
+ * neither. It passes events that the filter dropped. After STOP or SEEK no handler starts. A seek takes effect when the
  * handler in progress returns.
  *
  * A BATCH says how many events were removed where the read began (`gone`). Each is counted as missed once, however
@@ -32,10 +32,10 @@
  * STOP    Takes effect at once while the watcher is idle, waits or listens, otherwise with the outcome (a
  *         handler's failure is then counted, not retried). A save that is due gets one try: after SAVE_FAILED
  *         the watcher stops anyway, and the driver has the error.
- * SEEK    Takes effect when STOP would: SAVE (backwards) and, once SAVED, READ from the number after it; `done`
+ * SEEK    Takes effect when STOP would: SAVE (backwards) and, once SAVED, READ from the number after it. `done`
  *         is unchanged until then. The last SEEK wins. SAVE_FAILED is retried with backoff. Followed by a STOP,
  *         the seek is still saved (one try), then STOPPED. While idle or stopped: SAVE at once, and NONE once
- *         SAVED. A START meanwhile makes the watcher run; it continues after the seek, not at START's `next`.
+ *         SAVED. A START meanwhile makes the watcher run. It continues after the seek, not at START's `next`.
  *         An ephemeral watcher moves without SAVE. While idle or stopped this returns NONE, and the driver
  *         STARTs it at vigia__stepper_position().
  * REREAD  After a HANDLE that was not begun, during a wait for another attempt, and while listening: READ after
@@ -56,7 +56,7 @@ enum vigia__input_kind {
 	VIGIA_INPUT_FETCH_FAILED,
 	VIGIA_INPUT_HANDLED,  /* or dropped by a function filter (`dropped`) */
 	VIGIA_INPUT_FAILED,   /* `permanent`: another attempt would fail too */
-	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time; a STOP or SEEK meanwhile goes first */
+	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time. A STOP or SEEK meanwhile goes first */
 	VIGIA_INPUT_SAVED,
 	VIGIA_INPUT_SAVE_FAILED,
 	VIGIA_INPUT_WAKE, /* an event may have been appended */
@@ -82,8 +82,8 @@ struct vigia__input {
 enum vigia__action_kind {
 	VIGIA_ACTION_NONE,
 	VIGIA_ACTION_READ,   /* fetch up to batch_size from `from`, without waiting */
-	VIGIA_ACTION_HANDLE, /* run the handler on event `index` of the batch, number `seq_num`; `attempt` from 1 */
-	VIGIA_ACTION_SAVE,   /* save checkpoint `seq_num` durably; `backwards`: a seek, which may also move it back */
+	VIGIA_ACTION_HANDLE, /* run the handler on event `index` of the batch, number `seq_num`, `attempt` from 1 */
+	VIGIA_ACTION_SAVE,   /* save checkpoint `seq_num` durably. `backwards`: a seek, which may also move it back */
 	VIGIA_ACTION_LISTEN, /* wait for an event after `from` */
 	VIGIA_ACTION_WAIT,   /* wait until `until_mono_ns` */
 	VIGIA_ACTION_STOPPED
@@ -148,7 +148,7 @@ struct vigia__stepper {
 
 void vigia__stepper_init(struct vigia__stepper *stepper, const struct vigia__stepper_options *options);
 /* Take the input and return what to do next. An input that is invalid now is a bug, and asserts. `now_mono_ns` never
- * goes back; HANDLED and BATCH ignore it. */
+ * goes back. HANDLED and BATCH ignore it. */
 struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const struct vigia__input *input,
                                          int64_t now_mono_ns);
 /* Why this BATCH is invalid for the read under way, or NULL: for a driver that does not trust where its events are
@@ -157,7 +157,7 @@ struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const s
 const char *vigia__stepper_misfit(const struct vigia__stepper *stepper, const struct vigia__input *input);
 /* Where it reads next (W15): after(done), or the resolved start before the first batch. Trim horizon before a START. */
 struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper);
-/* The event that failed and is being retried, waits for a retry, or stopped the watcher; 0 = none. */
+/* The event that failed and is being retried, waits for a retry, or stopped the watcher. 0 = none. */
 uint64_t vigia__stepper_blocked(const struct vigia__stepper *stepper);
 
 #endif

@@ -29,7 +29,7 @@ uint64_t vigia__table_hash(const void *bytes, size_t len);
 void vigia__table_add(struct vigia__table *table, struct vigia__node *entry, uint64_t hash);
 /* The entry must be in the table. */
 void vigia__table_remove(struct vigia__table *table, struct vigia__node *entry);
-/* Go through the entries with this hash; the caller compares the keys. NULL: no more. */
+/* Go through the entries with this hash. The caller compares the keys. NULL: no more. */
 struct vigia__node *vigia__table_first(const struct vigia__table *table, uint64_t hash);
 struct vigia__node *vigia__table_next(const struct vigia__node *entry);
 /* Remove and return any entry, NULL when the table is empty: for freeing all. */

@@ -23,12 +23,12 @@ bool vigia__utf8_valid(const char *text, size_t len)
 			if (left < 2 || (s[1] & 0xc0) != 0x80) return false;
 			s += 2;
 		} else if (*s < 0xf0) {
-			/* E0: no overlong; ED: no surrogate */
+			/* E0: no overlong. ED: no surrogate */
 			uint8_t low = *s == 0xe0 ? 0xa0 : 0x80, high = *s == 0xed ? 0x9f : 0xbf;
 			if (left < 3 || s[1] < low || s[1] > high || (s[2] & 0xc0) != 0x80) return false;
 			s += 3;
 		} else {
-			/* F0: no overlong; F4: nothing above U+10FFFF */
+			/* F0: no overlong. F4: nothing above U+10FFFF */
 			uint8_t low = *s == 0xf0 ? 0x90 : 0x80, high = *s == 0xf4 ? 0x8f : 0xbf;
 			if (*s > 0xf4 || left < 4 || s[1] < low || s[1] > high || (s[2] & 0xc0) != 0x80 || (s[3] & 0xc0) != 0x80)
 				return false;

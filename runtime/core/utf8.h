@@ -13,10 +13,10 @@ bool vigia__utf8_valid(const char *s, size_t len);
 bool vigia__is_identifier(const char *text, size_t len);
 
 /* May byte i be written to a terminal unescaped? Control characters may not, nor those of C1 (U+0080 to U+009F).
- * `valid`: the whole text is valid UTF-8; if not, only ASCII may. */
+ * `valid`: the whole text is valid UTF-8. If not, only ASCII may. */
 bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid);
 
-/* Write the text in double quotes, with escapes for a terminal; after 40 bytes it ends in "...". `size` is at least 20.
+/* Write the text in double quotes, with escapes for a terminal. After 40 bytes it ends in "...". `size` is at least 20.
  */
 void vigia__quote(const char *text, size_t len, char *out, size_t size);
 
