@@ -164,10 +164,10 @@ static int reload(struct vigia_watcher *watcher, struct vigia_error *err)
 		registry->reload_soon = registry->between_events = true;
 		return VIGIA_OK;
 	}
-	int rc = vigia__error(err, VIGIA_EUNSUPPORTED,
-	                      "watcher '%s' cannot be reloaded: its handler is a function, not a script",
-	                      VIGIA_SHOWN(watcher->id));
-	return vigia__error_watcher(err, watcher->id, rc);
+	return vigia__error_watcher(err, watcher->id,
+	                            vigia__error(err, VIGIA_EUNSUPPORTED,
+	                                         "watcher '%s' cannot be reloaded: its handler is a function, not a script",
+	                                         VIGIA_SHOWN(watcher->id)));
 }
 
 static void stats(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out)

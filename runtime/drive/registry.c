@@ -128,8 +128,8 @@ int vigia__registry_find_free(struct vigia_registry *registry, const char *id, s
 {
 	*old = find_watcher(registry, id);
 	if (*old == NULL || vigia__watcher_state(*old) == VIGIA_STOPPED) return VIGIA_OK;
-	int rc = vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", VIGIA_SHOWN(id));
-	return vigia__error_watcher(err, id, rc);
+	return vigia__error_watcher(
+		err, id, vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", VIGIA_SHOWN(id)));
 }
 
 static void append_watcher(struct vigia_registry *registry, struct vigia_watcher *w)
@@ -281,10 +281,10 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handler *handler, struct vigia_error *err)
 {
 	struct vigia_handler ours = {0};
-	int rc = VIGIA_OK;
-	if (w->has_handler) rc = vigia__error(err, VIGIA_EHANDLEREXISTS, "watcher '%s' has a handler", VIGIA_SHOWN(w->id));
-	if (rc < 0) return vigia__error_watcher(err, w->id, rc);
-	rc = take_handler(&ours, handler, err);
+	if (w->has_handler)
+		return vigia__error_watcher(
+			err, w->id, vigia__error(err, VIGIA_EHANDLEREXISTS, "watcher '%s' has a handler", VIGIA_SHOWN(w->id)));
+	int rc = take_handler(&ours, handler, err);
 	if (rc < 0) return rc;
 	w->handler = ours;
 	w->has_handler = true;
@@ -294,34 +294,31 @@ int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handle
 int vigia_watcher_start(struct vigia_watcher *w, struct vigia_error *err)
 {
 	if (w->retired || vigia__watcher_active(w)) return vigia__watcher_state_error(w, "started", err);
-	int rc = VIGIA_OK;
 	if (!w->has_handler)
-		rc =
-			vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: set_handler() first", VIGIA_SHOWN(w->id));
-	if (rc < 0) return vigia__error_watcher(err, w->id, rc);
+		return vigia__error_watcher(err, w->id,
+		                            vigia__error(err, VIGIA_ENOHANDLER,
+		                                         "watcher '%s' has no handler: set_handler() first",
+		                                         VIGIA_SHOWN(w->id)));
 	if (w->detached && find_watcher(w->registry, w->id)) return vigia__watcher_state_error(w, "started", err);
-	rc = vigia__store_enter(w->registry->store, err);
+	int rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
 	w->stop_asked = false;
 	rc = w->driving->start(w, err);
 	if (rc == VIGIA_OK && w->detached) attach_watcher(w);
 	if (rc == VIGIA_OK) vigia__registry_listen_also(w->registry, w);
 	vigia__registry_ring(w->registry);
-	vigia__store_leave(w->registry->store);
-	return rc;
+	return vigia__store_end(w->registry->store, rc);
 }
 
 int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out,
                        struct vigia_error *err)
 {
 	struct vigia_watcher *w = watcher_id ? find_watcher(registry, watcher_id) : NULL;
-	if (w == NULL) {
-		int rc =
-			vigia__error(err, VIGIA_ENOWATCHER, "there is no watcher '%s'", VIGIA_SHOWN(watcher_id ? watcher_id : ""));
-		return vigia__error_watcher(err, watcher_id, rc);
-	}
-	*out = w;
-	return VIGIA_OK;
+	if (w) *out = w;
+	int rc =
+		w ? VIGIA_OK
+		  : vigia__error(err, VIGIA_ENOWATCHER, "there is no watcher '%s'", VIGIA_SHOWN(watcher_id ? watcher_id : ""));
+	return vigia__error_watcher(err, watcher_id, rc);
 }
 
 /* ---- leaving ---- */

@@ -67,24 +67,20 @@ static int reload(struct vigia_watcher *w, struct vigia_error *err)
 /* The thread goes on by itself, and tells of it through the inbox. */
 static bool no_turn(struct vigia_watcher *w)
 {
-	(void)w;
 	return false;
 }
 
 static int64_t never(const struct vigia_watcher *w)
 {
-	(void)w;
 	return INT64_MAX;
 }
 
 static void nothing(struct vigia_watcher *w)
 {
-	(void)w;
 }
 
 static void replaced(struct vigia_watcher *w, const struct vigia_error *err)
 {
-	(void)w, (void)err;
 }
 
 static void end(struct vigia_watcher *w)
@@ -159,6 +155,5 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 		vigia__worker_forget_ahead(registry, job);
 		vigia__free(remote);
 	}
-	vigia__store_leave(registry->store);
-	return vigia__error_watcher(err, watcher_id, rc);
+	return vigia__error_watcher(err, watcher_id, vigia__store_end(registry->store, rc));
 }

@@ -89,14 +89,6 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 
 /* ---- step, run ---- */
 
-static int enter(struct vigia_registry *registry, const char *what, struct vigia_error *err)
-{
-	if (registry->depth > 0)
-		return vigia__error(err, VIGIA_ESTATE, "%s was called from a handler or the log function of the same registry",
-		                    what);
-	return vigia__store_enter(registry->store, err);
-}
-
 static int interrupted(struct vigia_registry *registry, struct vigia_error *err)
 {
 	if (!atomic_exchange(&registry->interrupted, false)) return VIGIA_OK;
@@ -116,11 +108,6 @@ static void wait_until(struct vigia_registry *registry, int64_t until_mono_ns)
 	if (registry->signalled) until_mono_ns = vigia__signal_until(until_mono_ns);
 	if (first > 0 && !atomic_load(&registry->store->closed) && !atomic_load(&registry->interrupted))
 		vigia__wake_wait(registry->store->backend->wake, &registry->listen, until_mono_ns);
-}
-
-static int closed_meanwhile(struct vigia_registry *registry, struct vigia_error *err)
-{
-	return vigia__error(err, VIGIA_ECLOSED, "store '%s' was closed", registry->store->path);
 }
 
 /* Handlers that wait for an event when the store is closed are told (S11). Those that sleep go on when it is time. */
@@ -144,7 +131,10 @@ static bool round_after_close(struct vigia_registry *registry)
 /* For step() a worker's progress counts as something done. run() sleeps on. */
 static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_progress, struct vigia_error *err)
 {
-	int rc = enter(registry, "step()", err);
+	if (registry->depth > 0)
+		return vigia__error(err, VIGIA_ESTATE,
+		                    "step() was called from a handler or the log function of the same registry");
+	int rc = vigia__store_enter(registry->store, err);
 	if (rc == VIGIA_ECLOSED && round_after_close(registry)) return VIGIA_OK;
 	if (rc < 0) return rc;
 	vigia__registry_free_released(registry);
@@ -169,7 +159,7 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 		rc = VIGIA_NONE;
 		if (timeout_ns == 0 || vigia__mono_ns() >= until) break;
 		if (atomic_load(&registry->store->closed)) {
-			rc = closed_meanwhile(registry, err);
+			rc = vigia__error(err, VIGIA_ECLOSED, "store '%s' was closed", registry->store->path);
 			break;
 		}
 		wait_until(registry, until);
@@ -183,8 +173,7 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 		vigia__poller_arm(poller, &registry->listen, registry->commits, due(registry, false));
 		if (atomic_load(&registry->interrupted) || atomic_load(&registry->inbox.poked)) vigia__poller_ring(poller);
 	}
-	vigia__store_leave(registry->store);
-	return rc;
+	return vigia__store_end(registry->store, rc);
 }
 
 int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err)
@@ -207,8 +196,7 @@ int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err)
 		if (rc == VIGIA_NONE && registry->clock) return VIGIA_OK; /* until the clock is advanced */
 	}
 	vigia__inbox_look(registry); /* what the last one had to say */
-	int rc = interrupted(registry, err);
-	return rc;
+	return interrupted(registry, err);
 }
 
 void vigia_registry_interrupt(struct vigia_registry *registry)

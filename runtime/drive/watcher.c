@@ -16,8 +16,9 @@ int vigia__watcher_state_error(struct vigia_watcher *w, const char *what, struct
 	const char *is = names[vigia__watcher_state(w)];
 	if (w->removed) is = "removed from its registry";
 	else if (w->retired || w->detached) is = "replaced by a newer one of its id";
-	int rc = vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", VIGIA_SHOWN(w->id), what, is);
-	return vigia__error_watcher(err, w->id, rc);
+	return vigia__error_watcher(
+		err, w->id,
+		vigia__error(err, VIGIA_ESTATE, "watcher '%s' cannot be %s: it is %s", VIGIA_SHOWN(w->id), what, is));
 }
 
 void vigia__watcher_ask_to_stop(struct vigia_watcher *w)
@@ -59,9 +60,10 @@ static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what,
 	struct vigia__look look;
 	int rc = w->registry->source->look(w, VIGIA_LOOK_BOUNDS, &look, err);
 	if (rc != VIGIA_OK || seq_num <= look.latest) return rc;
-	rc = vigia__error(err, VIGIA_EPOSITION, "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(w->id),
-	                  what, (unsigned long long)seq_num, (unsigned long long)look.latest);
-	return vigia__error_watcher(err, w->id, rc);
+	return vigia__error_watcher(err, w->id,
+	                            vigia__error(err, VIGIA_EPOSITION,
+	                                         "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(w->id),
+	                                         what, (unsigned long long)seq_num, (unsigned long long)look.latest));
 }
 
 /* What a watcher on another thread is told, that thread looks at. */
@@ -73,16 +75,15 @@ static int move(struct vigia_watcher *w, uint64_t seq_num, const char *what,
 	if (rc < 0) return rc;
 	rc = in_range(w, seq_num, what, err);
 	if (rc == VIGIA_OK) rc = to(w, seq_num, err);
-	vigia__store_leave(w->registry->store);
-	return rc;
+	return vigia__store_end(w->registry->store, rc);
 }
 
 int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
 {
-	int rc = VIGIA_OK;
 	if (w->options.ephemeral)
-		rc = vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", VIGIA_SHOWN(w->id));
-	if (rc < 0) return vigia__error_watcher(err, w->id, rc);
+		return vigia__error_watcher(
+			err, w->id,
+			vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", VIGIA_SHOWN(w->id)));
 	if (w->retired) return vigia__watcher_state_error(w, "checkpointed", err);
 	return move(w, seq_num, "save checkpoint", w->driving->checkpoint, err);
 }

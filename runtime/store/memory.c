@@ -348,9 +348,10 @@ static int memory_own(struct vigia__backend *base, const char *id, struct vigia_
 	vigia__memory_leave(b);
 	if (!other) return VIGIA_OK;
 	vigia__free(owned);
-	int rc = vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another registry of this process (pid %ld)",
-	                      VIGIA_SHOWN(id), (long)getpid());
-	return vigia__error_watcher(err, id, rc);
+	return vigia__error_watcher(err, id,
+	                            vigia__error(err, VIGIA_EOWNED,
+	                                         "watcher '%s' is run by another registry of this process (pid %ld)",
+	                                         VIGIA_SHOWN(id), (long)getpid()));
 }
 
 static void memory_disown(struct vigia__backend *base, const char *id)

@@ -53,9 +53,9 @@ void vigia__owners_deinit(struct vigia__owners *owners)
 static int owned_by(struct vigia_error *err, const char *id, const char *who, int32_t pid, uint32_t space)
 {
 	char text[96];
-	int rc = vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who,
-	                      vigia__side_pid_text(text, sizeof text, pid, space));
-	return vigia__error_watcher(err, id, rc);
+	return vigia__error_watcher(err, id,
+	                            vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by %s%s", VIGIA_SHOWN(id), who,
+	                                         vigia__side_pid_text(text, sizeof text, pid, space)));
 }
 
 /* By another process: the locks of one description do not exclude each other. */
