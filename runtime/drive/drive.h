@@ -283,7 +283,7 @@ bool vigia__watcher_rests(const struct vigia_watcher *watcher);
 /* It did not stop in time: kill its program, if it has one (false: it has not), and log that. */
 bool vigia__watcher_kill(struct vigia_watcher *watcher);
 /* One turn of vigia_registry_stop(), for a caller that waits somewhere else: with `first` ask all to stop, and give
- * each a turn. VIGIA_OK: all have stopped. VIGIA_PENDING, with what is left in err: call again; ESTATE: what is left
+ * each a turn. VIGIA_OK: all have stopped. VIGIA_PENDING, with what is left in err: call again. ESTATE: what is left
  * cannot stop before the caller returns. */
 int vigia__registry_stop_turn(struct vigia_registry *registry, bool first, struct vigia_error *err);
 /* vigia__watcher_kill() for all that have not stopped. Was there any to kill? */

@@ -17,17 +17,16 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "../store/fd.h"
+#include "../store/helper.h"
 #include "../store/thread.h"
 #include "drive_private.h"
 
 struct vigia__poller {
 	struct vigia__backend *backend;
 	int epoll_fd, event_fd, timer_fd;
-	pthread_t thread;
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;
-	/* under the mutex */
-	bool armed, quit;
+	struct vigia__helper helper;
+	/* under its mutex */
+	bool armed;
 	uint64_t generation; /* counts arms: a wait for an earlier one is worth nothing */
 	struct vigia__listen listen;
 	uint64_t commits;
@@ -37,7 +36,7 @@ struct vigia__poller {
 /* Under the mutex. */
 static bool is_over(const struct vigia__poller *p, uint64_t generation)
 {
-	return p->quit || !p->armed || p->generation != generation;
+	return p->helper.quit || !p->armed || p->generation != generation;
 }
 
 /* Wait for news about what was armed as `generation`. */
@@ -46,20 +45,20 @@ static void watch(struct vigia__poller *p, struct vigia__listen *armed, uint64_t
 	for (;;) {
 		struct vigia__listen listen = *armed;
 		vigia__listen_bell(&listen, &p->bell);
-		pthread_mutex_lock(&p->mutex);
+		pthread_mutex_lock(&p->helper.mutex);
 		bool over = is_over(p, generation); /* before its bell was looked at */
-		pthread_mutex_unlock(&p->mutex);
+		pthread_mutex_unlock(&p->helper.mutex);
 		if (over) return;
 		bool news = vigia__wake_wait(p->backend->wake, &listen, vigia__mono_ns() + VIGIA_HEAL_NS);
 		news = vigia__wake_rung(armed) || news || vigia__store_unannounced(p->backend, commits);
-		pthread_mutex_lock(&p->mutex);
+		pthread_mutex_lock(&p->helper.mutex);
 		over = is_over(p, generation);
 		if (!over && news) {
 			p->armed = false;
 			over = true;
 			vigia__poller_ring(p);
 		}
-		pthread_mutex_unlock(&p->mutex);
+		pthread_mutex_unlock(&p->helper.mutex);
 		if (over) return;
 	}
 }
@@ -67,27 +66,29 @@ static void watch(struct vigia__poller *p, struct vigia__listen *armed, uint64_t
 static void *poll_words(void *arg)
 {
 	struct vigia__poller *p = arg;
-	pthread_mutex_lock(&p->mutex);
-	while (!p->quit) {
+	pthread_mutex_lock(&p->helper.mutex);
+	while (!p->helper.quit) {
 		if (!p->armed) {
-			pthread_cond_wait(&p->changed, &p->mutex);
+			pthread_cond_wait(&p->helper.changed, &p->helper.mutex);
 			continue;
 		}
 		struct vigia__listen listen = p->listen;
 		uint64_t commits = p->commits, generation = p->generation;
-		pthread_mutex_unlock(&p->mutex);
+		pthread_mutex_unlock(&p->helper.mutex);
 		watch(p, &listen, commits, generation);
-		pthread_mutex_lock(&p->mutex);
+		pthread_mutex_lock(&p->helper.mutex);
 	}
-	pthread_mutex_unlock(&p->mutex);
+	pthread_mutex_unlock(&p->helper.mutex);
 	return NULL;
 }
 
-static void close_fds(struct vigia__poller *p)
+static void destroy(struct vigia__poller *p)
 {
 	if (p->epoll_fd >= 0) close(p->epoll_fd);
 	if (p->event_fd >= 0) close(p->event_fd);
 	if (p->timer_fd >= 0) close(p->timer_fd);
+	vigia__helper_deinit(&p->helper);
+	vigia__free(p);
 }
 
 int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out, struct vigia_error *err)
@@ -99,37 +100,26 @@ int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out
 	p->event_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	p->timer_fd = VIGIA_FD(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	struct epoll_event event = {.events = EPOLLIN};
-	int rc = -1;
-	if (p->epoll_fd >= 0 && p->event_fd >= 0 && p->timer_fd >= 0)
-		rc = epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->event_fd, &event) |
-		     epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->timer_fd, &event);
-	pthread_mutex_init(&p->mutex, NULL);
-	pthread_cond_init(&p->changed, NULL);
-	int failed = rc < 0 ? errno : vigia__thread_start(&p->thread, 0, poll_words, p);
-	if (failed) {
-		close_fds(p);
-		pthread_mutex_destroy(&p->mutex);
-		pthread_cond_destroy(&p->changed);
-		vigia__free(p);
-		return vigia__thread_error(err, failed, "make a poll descriptor");
-	}
-	*out = p;
-	return VIGIA_OK;
+	vigia__helper_init(&p->helper);
+	bool made = p->epoll_fd >= 0 && p->event_fd >= 0 && p->timer_fd >= 0 &&
+	            epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->event_fd, &event) == 0 &&
+	            epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->timer_fd, &event) == 0;
+	int rc = made ? vigia__helper_start(&p->helper, poll_words, p, "make a poll descriptor", err)
+	              : vigia__thread_error(err, errno, "make a poll descriptor");
+	if (rc == VIGIA_OK) *out = p;
+	else destroy(p);
+	return rc;
 }
 
 void vigia__poller_free(struct vigia__poller *p)
 {
 	if (p == NULL) return;
-	pthread_mutex_lock(&p->mutex);
-	p->quit = true;
-	pthread_cond_signal(&p->changed);
-	pthread_mutex_unlock(&p->mutex);
+	pthread_mutex_lock(&p->helper.mutex);
+	p->helper.quit = true;
+	pthread_mutex_unlock(&p->helper.mutex);
 	vigia__bell_ring(&p->bell, p->backend->wake); /* it may wait for a word */
-	pthread_join(p->thread, NULL);
-	close_fds(p);
-	pthread_mutex_destroy(&p->mutex);
-	pthread_cond_destroy(&p->changed);
-	vigia__free(p);
+	vigia__helper_stop(&p->helper);
+	destroy(p);
 }
 
 int vigia__poller_fd(struct vigia__poller *p)
@@ -171,7 +161,7 @@ void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *list
 		timer.it_value = (struct timespec){at / 1000000000, at % 1000000000};
 	}
 	timerfd_settime(p->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
-	pthread_mutex_lock(&p->mutex);
+	pthread_mutex_lock(&p->helper.mutex);
 	bool kick = false;
 	if (!p->armed || !same(&p->listen, listen)) {
 		kick = p->armed &&
@@ -180,9 +170,9 @@ void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *list
 		p->generation++;
 		p->listen = *listen;
 		p->commits = commits;
-		pthread_cond_signal(&p->changed);
+		pthread_cond_signal(&p->helper.changed);
 	}
-	pthread_mutex_unlock(&p->mutex);
+	pthread_mutex_unlock(&p->helper.mutex);
 	/* It waits for other words than it should. Where only the remembered versions differ, it is awake by itself. */
 	if (kick) vigia__bell_ring(&p->bell, p->backend->wake);
 }

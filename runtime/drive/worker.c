@@ -12,7 +12,6 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
-#include "../store/thread.h"
 #include "worker_private.h"
 
 /* How often a watcher at rest asks whether there is new code. */
@@ -20,18 +19,26 @@ enum { IDLE_LOOK_NS = 1000000000 };
 
 /* ---- between the threads ---- */
 
-/* Not with the mutex held: the woken thread takes it. The thread outlives its own calls of this, for it is joined
- * before the worker is freed. */
-static void wake(struct vigia__worker *w)
+/* Release the mutex, and then wake the other thread, which takes it. The thread outlives its own calls of this, for it
+ * is joined before the worker is freed. */
+static void unlock_and_wake(struct vigia__worker *w)
 {
-	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->helper.mutex);
+	pthread_cond_broadcast(&w->helper.changed);
 }
 
-/* In CLOCK_MONOTONIC. */
-static struct timespec after(int64_t ns)
+/* The same by the owner: the thread may be driving its registry. */
+static void unlock_and_interrupt(struct vigia__worker *w)
 {
-	int64_t at = vigia__mono_ns() + ns;
-	return (struct timespec){at / 1000000000, at % 1000000000};
+	unlock_and_wake(w);
+	vigia_registry_interrupt(w->registry);
+}
+
+/* Under the mutex: wait for a change. False: it is that late. */
+static bool changed_until(struct vigia__worker *w, int64_t mono_ns)
+{
+	struct timespec until = {mono_ns / 1000000000, mono_ns % 1000000000};
+	return pthread_cond_timedwait(&w->helper.changed, &w->helper.mutex, &until) == 0;
 }
 
 static bool forked(const struct vigia__worker *w)
@@ -54,11 +61,11 @@ static void publish(struct vigia__worker *w)
 	if (stats.stop_error.code == VIGIA_OK) stats.stop_error = w->stop_error;
 	/* While the job's end runs the watcher has not stopped yet. */
 	if (w->begun && stats.state == VIGIA_STOPPED) stats.state = VIGIA_STOPPING;
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	bool rests = at_rest(stats.state) && stats.state != w->stats.state;
 	w->stats = stats;
-	if (at_rest(stats.state) && !w->quit) atomic_store(&w->killed, false);
-	pthread_mutex_unlock(&w->mutex);
+	if (at_rest(stats.state) && !w->helper.quit) atomic_store(&w->killed, false);
+	pthread_mutex_unlock(&w->helper.mutex);
 	if (rests) vigia__inbox_poke(w->owner);
 	uint64_t progress = stats.processed + stats.failed + stats.fetch_errors + stats.next.seq_num;
 	if (progress != w->told && w->watcher->driving->due(w->watcher) > 0) {
@@ -77,10 +84,10 @@ static void log_record(void *ctx, enum vigia_log_level level, const char *messag
 
 static int start(struct vigia__worker *w, struct vigia_error *err)
 {
-	pthread_mutex_lock(&w->mutex);
-	bool stop = w->stop || w->quit;
+	pthread_mutex_lock(&w->helper.mutex);
+	bool stop = w->stop || w->helper.quit;
 	if (!stop) atomic_store(&w->stopping, false);
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	if (stop) return vigia__error(err, VIGIA_ESTOPPING, "watcher '%s' is stopping", VIGIA_SHOWN(w->id));
 	int rc = vigia_watcher_start(w->watcher, err);
 	if (rc < 0) return rc;
@@ -125,18 +132,18 @@ static bool idle(const struct vigia__worker *w, bool hold)
 	return rests(w) || (hold && vigia__watcher_state(w->watcher) == VIGIA_RUNNING);
 }
 
-/* Do what the mailbox asks for; with nothing there and nothing to drive, wait for it. False: the thread is to end. */
+/* Do what the mailbox asks for. With nothing there and nothing to drive, wait for it. False: the thread is to end. */
 static bool take_message(struct vigia__worker *w, bool *hold)
 {
-	pthread_mutex_lock(&w->mutex);
-	while (!w->quit && !w->stop && w->request == VIGIA_WORKER_NOTHING && idle(w, w->hold))
-		pthread_cond_wait(&w->changed, &w->mutex);
-	bool quit = w->quit, stops = w->stop;
+	pthread_mutex_lock(&w->helper.mutex);
+	while (!w->helper.quit && !w->stop && w->request == VIGIA_WORKER_NOTHING && idle(w, w->hold))
+		pthread_cond_wait(&w->helper.changed, &w->helper.mutex);
+	bool quit = w->helper.quit, stops = w->stop;
 	enum vigia__worker_request request = w->request;
 	uint64_t seq_num = w->request_seq_num;
 	w->stop = false;
 	*hold = w->hold;
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	if (stops || quit) stop(w);
 	if (quit) return false;
 	if (request == VIGIA_WORKER_NOTHING) return true;
@@ -148,12 +155,11 @@ static bool take_message(struct vigia__worker *w, bool *hold)
 	struct vigia_error err = {0};
 	int rc = carry_out(w, request, seq_num, &err);
 	publish(w);
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	w->request = VIGIA_WORKER_NOTHING;
 	w->rc = rc;
 	w->err = err;
-	pthread_mutex_unlock(&w->mutex);
-	wake(w);
+	unlock_and_wake(w);
 	return true;
 }
 
@@ -199,20 +205,18 @@ static int load(struct vigia__worker *w, struct vigia_error *err)
 /* A thread that was started ahead prepares meanwhile. False: what it was started for did not come. */
 static bool wait_for_job(struct vigia__worker *w)
 {
-	int timed_out = 0;
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	if (!w->handed_over) {
 		struct vigia__job job = w->job;
-		pthread_mutex_unlock(&w->mutex);
+		pthread_mutex_unlock(&w->helper.mutex);
 		job.prepare(job.ctx);
-		struct timespec until = after(VIGIA_AHEAD_NS);
-		pthread_mutex_lock(&w->mutex);
-		while (!w->handed_over && !w->quit && !timed_out)
-			timed_out = pthread_cond_timedwait(&w->changed, &w->mutex, &until);
+		int64_t until = vigia__mono_ns() + VIGIA_AHEAD_NS;
+		pthread_mutex_lock(&w->helper.mutex);
+		while (!w->handed_over && !w->helper.quit && changed_until(w, until)) continue;
 	}
 	bool handed_over = w->handed_over;
 	w->expired = !handed_over;
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	return handed_over;
 }
 
@@ -227,13 +231,12 @@ static bool load_and_start(struct vigia__worker *w)
 		rc = start(w, &err);
 		publish(w);
 	}
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	w->loaded = true;
 	w->usable = usable;
 	w->rc = rc;
 	w->err = err;
-	pthread_mutex_unlock(&w->mutex);
-	wake(w);
+	unlock_and_wake(w);
 	return usable;
 }
 
@@ -244,17 +247,16 @@ static void *work(void *arg)
 		bool hold;
 		while (take_message(w, &hold))
 			if (!idle(w, hold)) drive(w);
-		/* A handler that waits is told once; one that waits again is left. */
+		/* A handler that waits is told once. One that waits again is left. */
 		vigia_watcher_stop(w->watcher, 0, NULL);
 		if (!rests(w)) w->watcher->driving->abandon(w->watcher);
 		vigia__worker_end_job(w);
 		publish(w);
 	}
 	w->job.close(w->job.ctx);
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	w->ended = true;
-	pthread_mutex_unlock(&w->mutex);
-	wake(w);
+	unlock_and_wake(w);
 	return NULL;
 }
 
@@ -263,8 +265,7 @@ static void *work(void *arg)
 static void destroy(struct vigia__worker *w)
 {
 	vigia_registry_free(w->registry);
-	pthread_cond_destroy(&w->changed);
-	pthread_mutex_destroy(&w->mutex);
+	vigia__helper_deinit(&w->helper);
 	vigia__free(w);
 }
 
@@ -276,12 +277,7 @@ static struct vigia__worker *create(struct vigia_registry *owner, const struct v
 	w->owner = owner;
 	w->job = *job;
 	w->fork_generation = vigia__fork_generation();
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
-	pthread_mutex_init(&w->mutex, NULL);
+	vigia__helper_init(&w->helper);
 	w->registry = vigia_registry_new(owner->store);
 	if (w->registry == NULL) {
 		destroy(w);
@@ -296,15 +292,14 @@ static struct vigia__worker *create(struct vigia_registry *owner, const struct v
 /* The thread may be there already. False: it is, and waits no longer. */
 static bool hand_over(struct vigia__worker *w, const char *watcher_id, const struct vigia__job *job)
 {
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	w->job = *job;
 	snprintf(w->id, sizeof w->id, "%s", watcher_id ? watcher_id : "");
 	w->start_loaded = watcher_id != NULL;
 	w->registry->holds_late = w->owner->holds_late;
 	w->registry->tell = w->owner->tell;
 	w->handed_over = !w->expired;
-	pthread_mutex_unlock(&w->mutex);
-	wake(w);
+	unlock_and_wake(w);
 	return w->handed_over;
 }
 
@@ -317,8 +312,8 @@ bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia_
 {
 	struct vigia__worker *w = create(owner, job);
 	if (w == NULL) return false;
-	if (vigia__thread_start(&w->thread, 0, work, w)) {
-		/* GCOVR_EXCL_START: no thread; the one in time is tried then. */
+	if (vigia__helper_start(&w->helper, work, w, "start a thread", NULL) < 0) {
+		/* GCOVR_EXCL_START: no thread. The one in time is tried then. */
 		destroy(w);
 		return false;
 		/* GCOVR_EXCL_STOP */
@@ -335,7 +330,7 @@ void vigia__worker_drop_ahead(struct vigia_registry *owner)
 	vigia__worker_free(w);
 }
 
-/* The thread that was started ahead for this job; else NULL. */
+/* The thread that was started ahead for this job, or NULL. */
 static struct vigia__worker *take_ahead(struct vigia_registry *owner, const struct vigia__job *job)
 {
 	struct vigia__worker *w = owner->ahead;
@@ -357,25 +352,25 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 		w = create(owner, job);
 		if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a worker");
 		hand_over(w, watcher_id, job);
-		int failed = vigia__thread_start(&w->thread, 0, work, w);
-		if (failed) {
+		int started = vigia__helper_start(&w->helper, work, w, "start a thread", err);
+		if (started < 0) {
 			destroy(w);
-			return vigia__thread_error(err, failed, "start a thread");
+			return started;
 		}
 	}
 	if (w->job.meanwhile) w->job.meanwhile(w->job.ctx);
-	pthread_mutex_lock(&w->mutex);
-	while (!w->loaded) pthread_cond_wait(&w->changed, &w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
+	while (!w->loaded) pthread_cond_wait(&w->helper.changed, &w->helper.mutex);
 	int rc = w->rc;
 	bool usable = w->usable;
 	if (rc < 0 && err) *err = w->err;
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	if (usable) {
 		w->owns_job = true;
 		*out = w;
 		return rc;
 	}
-	pthread_join(w->thread, NULL);
+	pthread_join(w->helper.thread, NULL);
 	destroy(w);
 	return rc;
 }
@@ -388,26 +383,23 @@ void vigia__worker_forget_ahead(struct vigia_registry *owner, const struct vigia
 /* Wait for the thread's end, and kill what it runs if that takes too long. */
 static void give_grace(struct vigia__worker *w)
 {
-	struct timespec until = after(VIGIA_END_GRACE_NS);
-	int rc = 0;
-	pthread_mutex_lock(&w->mutex);
-	while (!w->ended && rc == 0) rc = pthread_cond_timedwait(&w->changed, &w->mutex, &until);
-	pthread_mutex_unlock(&w->mutex);
+	int64_t until = vigia__mono_ns() + VIGIA_END_GRACE_NS;
+	pthread_mutex_lock(&w->helper.mutex);
+	while (!w->ended && changed_until(w, until)) continue;
+	pthread_mutex_unlock(&w->helper.mutex);
 	vigia__worker_kill(w);
 }
 
 void vigia__worker_end(struct vigia__worker *w)
 {
-	if (w->joined || forked(w)) return;
-	pthread_mutex_lock(&w->mutex);
-	w->quit = true;
+	if (!w->helper.runs || forked(w)) return;
+	pthread_mutex_lock(&w->helper.mutex);
+	w->helper.quit = true;
 	atomic_store(&w->stopping, true);
-	pthread_mutex_unlock(&w->mutex);
-	wake(w);
-	vigia_registry_interrupt(w->registry);
+	unlock_and_interrupt(w);
 	if (w->job.killable) give_grace(w);
-	pthread_join(w->thread, NULL);
-	w->joined = true;
+	pthread_join(w->helper.thread, NULL);
+	w->helper.runs = false;
 }
 
 void vigia__worker_disown_job(struct vigia__worker *w)
@@ -441,9 +433,9 @@ void vigia__worker_stats(struct vigia__worker *w, struct vigia_watcher_stats *ou
 		*out = (struct vigia_watcher_stats){.state = VIGIA_STOPPED};
 		return;
 	}
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	*out = w->stats;
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	if (out->state != VIGIA_STOPPED && atomic_load(&w->stopping)) out->state = VIGIA_STOPPING;
 }
 
@@ -458,51 +450,45 @@ int vigia__worker_call(struct vigia__worker *w, enum vigia__worker_request reque
                        struct vigia_error *err)
 {
 	if (forked(w)) return vigia__error(err, VIGIA_EFORKED, "watcher '%s' is the parent process's", VIGIA_SHOWN(w->id));
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	w->request = request;
 	w->request_seq_num = seq_num;
-	pthread_mutex_unlock(&w->mutex);
-	wake(w);
-	vigia_registry_interrupt(w->registry);
-	pthread_mutex_lock(&w->mutex);
-	while (w->request != VIGIA_WORKER_NOTHING) pthread_cond_wait(&w->changed, &w->mutex);
+	unlock_and_interrupt(w);
+	pthread_mutex_lock(&w->helper.mutex);
+	while (w->request != VIGIA_WORKER_NOTHING) pthread_cond_wait(&w->helper.changed, &w->helper.mutex);
 	int rc = w->rc;
 	if (err && rc < 0) *err = w->err;
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	return rc;
 }
 
 void vigia__worker_hold(struct vigia__worker *w, bool hold)
 {
-	pthread_mutex_lock(&w->mutex);
+	pthread_mutex_lock(&w->helper.mutex);
 	w->hold = hold;
-	pthread_mutex_unlock(&w->mutex);
-	wake(w);
-	vigia_registry_interrupt(w->registry);
+	unlock_and_interrupt(w);
 }
 
 void vigia__worker_stop(struct vigia__worker *w)
 {
-	if (w->joined || forked(w)) return;
-	pthread_mutex_lock(&w->mutex);
+	if (!w->helper.runs || forked(w)) return;
+	pthread_mutex_lock(&w->helper.mutex);
 	bool wanted = !w->stop && (w->stats.state != VIGIA_STOPPED);
 	if (wanted) {
 		w->stop = true;
 		atomic_store(&w->stopping, true);
 	}
-	pthread_mutex_unlock(&w->mutex);
-	if (!wanted) return;
-	wake(w);
-	vigia_registry_interrupt(w->registry);
+	if (wanted) unlock_and_interrupt(w);
+	else pthread_mutex_unlock(&w->helper.mutex);
 }
 
 bool vigia__worker_kill(struct vigia__worker *w)
 {
-	if (!w->job.killable || w->joined || forked(w)) return false;
-	pthread_mutex_lock(&w->mutex);
-	bool works = w->quit || !at_rest(w->stats.state);
+	if (!w->job.killable || !w->helper.runs || forked(w)) return false;
+	pthread_mutex_lock(&w->helper.mutex);
+	bool works = w->helper.quit || !at_rest(w->stats.state);
 	if (works) atomic_store(&w->killed, true);
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	return works;
 }
 
@@ -525,11 +511,9 @@ const atomic_bool *vigia__worker_killed(const struct vigia__worker *w)
 
 bool vigia__worker_sleep(struct vigia__worker *w, int64_t until_mono_ns)
 {
-	struct timespec until = {until_mono_ns / 1000000000, until_mono_ns % 1000000000};
-	int rc = 0;
-	pthread_mutex_lock(&w->mutex);
-	while (rc == 0 && !atomic_load(&w->stopping)) rc = pthread_cond_timedwait(&w->changed, &w->mutex, &until);
+	pthread_mutex_lock(&w->helper.mutex);
+	while (!atomic_load(&w->stopping) && changed_until(w, until_mono_ns)) continue;
 	bool stopping = atomic_load(&w->stopping);
-	pthread_mutex_unlock(&w->mutex);
+	pthread_mutex_unlock(&w->helper.mutex);
 	return !stopping;
 }

@@ -4,6 +4,7 @@
 #ifndef VIGIA_DRIVE_WORKER_PRIVATE_H
 #define VIGIA_DRIVE_WORKER_PRIVATE_H
 
+#include "../store/helper.h"
 #include "drive_private.h"
 #include "job.h"
 
@@ -11,15 +12,13 @@ struct vigia__worker {
 	struct vigia_registry *owner;
 	struct vigia__job job;
 	bool owns_job;
-	bool joined; /* the thread is gone */
-	pthread_t thread;
-	char id[256]; /* written once, before `loaded` */
+	struct vigia__helper helper; /* the thread: `runs` until it is joined. `changed`: anything below */
+	char id[256];                /* written once, before `loaded` */
 	struct vigia_watch_options options;
 	bool start_loaded; /* start once it has loaded, if the options say so. Written before it is handed over */
 	unsigned fork_generation;
 
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;             /* anything below */
+	/* under the mutex */
 	bool handed_over;                   /* the job is complete, and its watcher's id is known */
 	bool expired;                       /* the thread waited for that in vain, and ends */
 	bool loaded;                        /* load, and the start after it, came to an end. The outcome is in rc and err */
@@ -28,7 +27,7 @@ struct vigia__worker {
 	uint64_t request_seq_num;
 	int rc;
 	struct vigia_error err;
-	bool stop, quit;
+	bool stop;
 	bool hold;                        /* started or not, drive no event */
 	struct vigia_watcher_stats stats; /* as of the last turn */
 	atomic_bool stopping;             /* stop or quit, until the next start. Written under the mutex */
