@@ -134,6 +134,21 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(5, checkpoint("a"))
 		end)
 
+		it_if_committed("is saved by a stop whose time passes while a handler waits on [W10a W14]", function()
+			fill(store, 2)
+			local registry = helper.registry(store)
+			local waits = true
+			local watcher = assert(registry:watch("a", function(event)
+				while event.seq_num == 2 and waits do vigia.sleep(3600) end
+			end))
+			drive(registry, function() return watcher:stats().processed == 1 end)
+			fails("invalid_state", registry:stop{timeout = 0.05})
+			assert.equal(1, checkpoint("a"))
+			waits = false
+			assert(registry:stop())
+			assert.equal(2, checkpoint("a"))
+		end)
+
 		it_if_committed("goes along with the commit of whoever appends between two steps, up to the last event that was handled [W10]", function()
 			local events = {}
 			for n = 1, 600 do events[n] = {"CREATE", "Job", n} end

@@ -48,9 +48,7 @@ static int save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards,
 		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
 		/* A commit of another thread has it, and is not known to have succeeded. */
 		if (rc == VIGIA_OK && vigia__progress_saved(&b->progress, w->progress) < seq_num)
-			/* GCOVR_EXCL_START: another thread's commit failed meanwhile. */
 			rc = b->checkpoint_put(b, watcher->id, seq_num, true, err);
-		/* GCOVR_EXCL_STOP */
 	}
 	return vigia__store_end(store, rc);
 }

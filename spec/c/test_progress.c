@@ -10,6 +10,8 @@
 #undef fail
 #define fail  fail_ticket
 #define write write_group
+#include "core/error.h"
+#include "drive/drive.h"
 #include "store/lmdb_private.h"
 #include "store/store.h"
 
@@ -38,18 +40,81 @@ static int take_queue(struct vigia__queue *queue, struct vigia__append *out, vig
 	return rc;
 }
 
+/* A commit in a thread of its own that waits, with the writer's lock, until another thread is about to commit the
+ * watchers' progress, takes it, and tells what became of it only when the other one has begun its second commit. */
+static _Thread_local bool is_other;
+static struct {
+	struct vigia__progress_list *list;
+	atomic_bool holds;
+	atomic_int begun; /* commits, of the thread that it is beside */
+	int rc;           /* its result */
+} other;
+
+static bool is_about_to_commit(void)
+{
+	return atomic_load(&other.list->moved) == NULL && atomic_load(&other.list->waits);
+}
+
+static bool has_begun_twice(void)
+{
+	return atomic_load(&other.begun) >= 2;
+}
+
+static bool holds_the_lock(void)
+{
+	return atomic_load(&other.holds);
+}
+
+static void wait_until(bool (*is_so)(void))
+{
+	for (int i = 0; i < 10000 && !is_so(); i++) usleep(1000);
+}
+
 static int take_progress(struct vigia__progress_list *list, struct vigia__progress_taken **taken)
 {
+	if (is_other) {
+		atomic_store(&other.holds, true);
+		wait_until(is_about_to_commit);
+	} else atomic_fetch_add(&other.begun, 1);
 	handle_one();
 	int rc = vigia__progress_commit_begin(list, taken);
 	handle_one();
 	return rc;
 }
 
+/* The next commit fails. Then, before what it had is told so, this is called once. */
+static struct {
+	bool fails;
+	void (*call)(void);
+} meanwhile;
+
+static int commit_or_fail(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+{
+	if (!meanwhile.fails && !is_other) return vigia__lmdb_write_commit(b, txn, err);
+	meanwhile.fails = false;
+	vigia__lmdb_write_abort(b, txn);
+	return vigia__error(err, VIGIA_EIO, "the disk is away");
+}
+
+static void end_progress(struct vigia__progress_list *list, struct vigia__progress_taken *taken, bool committed)
+{
+	void (*call)(void) = is_other ? NULL : meanwhile.call;
+	if (call) {
+		meanwhile.call = NULL;
+		call();
+	}
+	if (is_other) wait_until(has_begun_twice);
+	vigia__progress_commit_end(list, taken, committed);
+}
+
 #define vigia__queue_commit_begin    take_queue
 #define vigia__progress_commit_begin take_progress
+#define vigia__progress_commit_end   end_progress
+#define vigia__lmdb_write_commit     commit_or_fail
 #include "../../runtime/store/lmdb_commit.c"
 
+#undef vigia__lmdb_write_commit
+#undef vigia__progress_commit_end
 #undef vigia__queue_commit_begin
 #undef vigia__progress_commit_begin
 #undef write
@@ -228,6 +293,90 @@ static void D2_a_commit_holds_no_progress_without_what_was_queued_before(void **
 	vigia_store_free(store);
 }
 
+/* ---- a watcher whose progress a commit has that fails ---- */
+
+static struct vigia__manual_clock clock_by_hand;
+static struct vigia_registry *registry;
+static struct vigia_watcher *watcher;
+
+static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                  int64_t *resume_mono_ns, struct vigia_error *err)
+{
+	return VIGIA_OK;
+}
+
+static void save_by_the_clock(void)
+{
+	vigia__manual_clock_advance(&clock_by_hand, 3600 * INT64_C(1000000000));
+	assert_int_equal(vigia_registry_run(registry, NULL), VIGIA_OK);
+}
+
+static uint64_t checkpoint_of_watcher(struct vigia_store *store)
+{
+	uint64_t saved = 0;
+	int rc = vigia_checkpoint_get(store, "w", &saved, NULL);
+	assert_true(rc == VIGIA_OK || rc == VIGIA_ENOCHECKPOINT);
+	return saved;
+}
+
+/* It has handled event 1, which nobody has saved. */
+static struct vigia_store *with_a_watcher(void)
+{
+	struct vigia_store_options options = quiet_options();
+	struct vigia_store *store = open_with(&options);
+	struct vigia_new_event event = {{"CREATE", 6}, {"Job", 3}, {"\x01", 1}};
+	struct vigia_handler handler_in_c = {.size = sizeof handler_in_c, .handle = handle};
+	assert_int_equal(vigia_store_append(store, &event, 1, NULL, NULL), VIGIA_OK);
+	registry = vigia_registry_new(store);
+	vigia__manual_clock_init(&clock_by_hand, 1);
+	vigia__registry_use_clock(registry, &clock_by_hand);
+	assert_int_equal(vigia_registry_watch(registry, "w", &handler_in_c, NULL, &watcher, NULL), VIGIA_OK);
+	assert_int_equal(vigia_registry_run(registry, NULL), VIGIA_OK);
+	assert_int_equal(checkpoint_of_watcher(store), 0);
+	return store;
+}
+
+static void W10_the_clock_saves_what_a_commit_had_that_failed(void **state)
+{
+	(void)state;
+	struct vigia_error err = {0};
+	struct vigia_store *store = with_a_watcher();
+	meanwhile.fails = true;
+	meanwhile.call = save_by_the_clock;
+	assert_error(vigia_checkpoint_put(store, "other", 1, &err), VIGIA_EIO, &err, "the disk is away");
+	assert_null(meanwhile.call);
+	assert_int_equal(checkpoint_of_watcher(store), 0);
+	save_by_the_clock();
+	assert_int_equal(checkpoint_of_watcher(store), 1);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
+static void *commit_beside(void *store)
+{
+	is_other = true;
+	other.rc = vigia_checkpoint_put(store, "other", 1, NULL);
+	return NULL;
+}
+
+static void W10_a_stop_saves_what_a_commit_of_another_thread_has(void **state)
+{
+	(void)state;
+	pthread_t thread;
+	struct vigia_store *store = with_a_watcher();
+	other.list = &store->backend->progress;
+	assert_int_equal(pthread_create(&thread, NULL, commit_beside, store), 0);
+	wait_until(holds_the_lock);
+	atomic_store(&other.begun, 0);
+	assert_int_equal(vigia_watcher_stop(watcher, 0, NULL), VIGIA_OK);
+	assert_true(has_begun_twice());
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(other.rc, VIGIA_EIO);
+	assert_int_equal(checkpoint_of_watcher(store), 1);
+	vigia_registry_free(registry);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +386,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(W10_a_watcher_that_ended_is_left_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(W10_a_commit_takes_a_slice, setup, teardown),
 		cmocka_unit_test_setup_teardown(D2_a_commit_holds_no_progress_without_what_was_queued_before, folder_setup,
+	                                    folder_teardown),
+		cmocka_unit_test_setup_teardown(W10_the_clock_saves_what_a_commit_had_that_failed, folder_setup,
+	                                    folder_teardown),
+		cmocka_unit_test_setup_teardown(W10_a_stop_saves_what_a_commit_of_another_thread_has, folder_setup,
 	                                    folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
