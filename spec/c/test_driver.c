@@ -11,16 +11,26 @@ static const int64_t SECOND = 1000000000;
 /* What fails, and what was seen. One test at a time. */
 static int (*real_scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
                         struct vigia_error *err);
-static bool scan_fails;
+static int (*real_append)(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err);
+static bool scan_fails, is_replaced; /* the store, by another file; appends notice it, and scans */
 static int scans, warnings, handled;
 static char last_record[256];
+static const char *awaited; /* a record, if any */
+static bool told;           /* it came */
 
 static int scan_or_fail(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
                         struct vigia_error *err)
 {
 	scans++;
+	if (is_replaced) return vigia__error(err, VIGIA_EREPLACED, "it is another file");
 	if (scan_fails) return vigia__error_caused(err, VIGIA_EIO, "Input/output error", "the disk is away");
 	return real_scan(b, scan, batch, err);
+}
+
+static int append_or_fail(struct vigia__backend *b, struct vigia__append *request, struct vigia_error *err)
+{
+	if (is_replaced) return vigia__error(err, VIGIA_EREPLACED, "it is another file");
+	return real_append(b, request, err);
 }
 
 static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
@@ -34,6 +44,7 @@ static void record(void *ctx, enum vigia_log_level level, const char *message)
 {
 	if (level == VIGIA_LOG_WARN) warnings++;
 	snprintf(last_record, sizeof last_record, "%s", message);
+	if (awaited && strcmp(message, awaited) == 0) told = true;
 }
 
 static void append(struct vigia_store *store)
@@ -48,7 +59,9 @@ static struct vigia_store *open_store(void)
 	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
 	real_scan = store->backend->scan;
 	store->backend->scan = scan_or_fail;
-	scan_fails = false;
+	real_append = store->backend->append;
+	store->backend->append = append_or_fail;
+	scan_fails = is_replaced = false;
 	scans = warnings = handled = 0;
 	return store;
 }
@@ -157,6 +170,48 @@ static void test_a_fetch_without_memory(void **state)
 	assert_int_equal(handled, 1);
 	vigia_registry_free(registry);
 	vigia_store_free(store);
+}
+
+static int replace(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                   int64_t *resume_mono_ns, struct vigia_error *err)
+{
+	handled++;
+	is_replaced = true;
+	return VIGIA_OK;
+}
+
+/* A read or a save may notice it before the look of each second. */
+static void test_a_store_that_is_replaced_under_a_handler(void **state)
+{
+	static const char *const records[] = {
+		"watcher 'w': stops: cannot fetch events: it is another file",
+		"watcher 'w': cannot save its checkpoint: it is another file",
+	};
+	for (int saves = 0; saves < 2; saves++) {
+		struct vigia_store *store = open_store();
+		struct vigia_registry *registry = vigia_registry_new(store);
+		struct vigia_handler handler = {.size = sizeof handler, .handle = replace};
+		struct vigia_watch_options options;
+		struct vigia_watcher *watcher;
+		awaited = records[saves];
+		told = false;
+		vigia_registry_log(registry, NULL, record);
+		vigia_watch_options_init(&options);
+		options.batch_size = 1;
+		if (saves) options.checkpoint = VIGIA_CHECKPOINT_EVENT;
+		append(store);
+		append(store);
+		assert_int_equal(vigia_registry_watch(registry, "w", &handler, &options, &watcher, NULL), VIGIA_OK);
+		for (int steps = 0; steps < 10 && stats_of(watcher).state == VIGIA_RUNNING; steps++)
+			vigia_registry_step(registry, 0, NULL);
+		struct vigia_watcher_stats stats = stats_of(watcher);
+		assert_int_not_equal(stats.state, VIGIA_RUNNING);
+		assert_int_equal(handled, 1);
+		assert_error(stats.last_error.code, VIGIA_EREPLACED, &stats.last_error, "it is another file");
+		assert_true(told);
+		vigia_registry_free(registry);
+		vigia_store_free(store);
+	}
 }
 
 /* How a handler in C fails, and what becomes of it. */
@@ -292,6 +347,8 @@ int main(void)
 		{"a fetch that fails is tried again with the backoff, without end, and seen [W7b]", test_failing_fetches, NULL,
 	     NULL, NULL},
 		{"a fetch that finds no memory is tried again [W7c]", test_a_fetch_without_memory, NULL, NULL, NULL},
+		{"a watcher stops at once whose read or save finds another store [S18e]",
+	     test_a_store_that_is_replaced_under_a_handler, NULL, NULL, NULL},
 		{"a watcher is removed from its registry when it is asked for, and not before [W1p]", test_remove, NULL, NULL,
 	     NULL},
 		{"what a handler in C wrote into the error is quoted, whatever its code [W15]", test_quoted_failures, NULL,
