@@ -3,10 +3,11 @@
  *
  * With clang -fsanitize=fuzzer -DVIGIA_LIBFUZZER it is libFuzzer's. Otherwise main() below runs the entry over the
  * files named as arguments, or, without arguments, over the seeds and over VIGIA_FUZZ_RUNS random mutations of them,
- * the same ones for the same VIGIA_SEED (with AddressSanitizer a quarter of them, but for VIGIA_SOAK=1). Both forms
- * begin with the seeds, the files of spec/c/corpus/NAME (FUZZ_CORPUS): what a run found is kept there. The bytes are in
- * memory of exactly their size, so that a sanitizer sees one read too many. A property that does not hold aborts; in
- * the short form the bytes that did it are then in VIGIA_FUZZ_KEEP (or /tmp/fuzz-NAME), to be given as an argument.
+ * the same ones for the same VIGIA_SEED (with AddressSanitizer a quarter of them, but for VIGIA_SOAK=1; with
+ * ThreadSanitizer a sixteenth). Both forms begin with the seeds, the files of spec/c/corpus/NAME (FUZZ_CORPUS): what a
+ * run found is kept there. The bytes are in memory of exactly their size, so that a sanitizer sees one read too many. A
+ * property that does not hold aborts; in the short form the bytes that did it are then in VIGIA_FUZZ_KEEP (or
+ * /tmp/fuzz-NAME), to be given as an argument.
  */
 #ifndef VIGIA_SPEC_FUZZ_H
 #define VIGIA_SPEC_FUZZ_H
@@ -219,6 +220,9 @@ static inline int fuzz_main(int argc, char **argv, unsigned long runs)
 	fuzz_state = first;
 #ifdef __SANITIZE_ADDRESS__
 	if (!getenv("VIGIA_SOAK")) runs /= 4; /* each takes some ten times as long */
+#endif
+#ifdef __SANITIZE_THREAD__
+	runs /= 16; /* Lua's errors leave their calls on the runtime's stack, a copy of which is kept for each allocation */
 #endif
 	runs = told ? strtoul(told, NULL, 0) : runs;
 	for (size_t i = 0; i < count; i++) fuzz_once((const uint8_t *)seeds[i].data, seeds[i].len);
