@@ -104,6 +104,39 @@ describe("the cache of decoded events", function()
 		assert.same({1, 1, 1}, objects)
 	end)
 
+	it("takes an event once that is decoded while it is being decoded, as the last that was used [S16i]", function()
+		local serializer, decoded = counting()
+		local unmarshal, inner, other = serializer.unmarshal, nil, nil
+		serializer.unmarshal = function(bytes, head)
+			if not inner then
+				inner = {}
+				other:watch("inner", function(event) inner[#inner + 1] = event end)
+				repeat assert(other:step(0.01) ~= nil) until #inner == 2
+			end
+			return unmarshal(bytes, head)
+		end
+		local store = helper.memory{serializer = serializer, cache_size = 3}
+		other = helper.registry(store)
+		assert(store:store_event("CREATE", "Job", {n = 1}))
+		assert(store:store_event("CREATE", "Other", {n = 2}))
+		local registry = helper.registry(store)
+		local seen, watchers = watch(registry, 1, {ephemeral = true, filter = {object_types = {"Job"}}})
+		assert.same({2, 1}, decoded)
+		assert(not rawequal(inner[1], seen[1][1]))
+		-- Appends up to this event, handles them, and then all of its own once more.
+		local function append_and_look_again(last)
+			for n = store:get_latest_event_num() + 1, last do assert(store:store_event("CREATE", "Job", {n = n})) end
+			helper.drain(registry, watchers[1])
+			assert(watchers[1]:seek_to_offset(0))
+			helper.drain(registry, watchers[1])
+		end
+		append_and_look_again(4) -- 2 goes
+		assert.same({2, 1, 1, 1}, decoded)
+		assert(rawequal(seen[1][1], seen[1][4]))
+		append_and_look_again(17) -- which is where 1 was, in the list of those with its hash
+		assert.same({3, 1, 2, 2}, table.move(decoded, 1, 4, 1, {}))
+	end)
+
 	it("keeps stores apart, and lets the events go with the store [S16e]", function()
 		local one, other = helper.memory{cache_size = 10}, helper.memory{cache_size = 10}
 		assert(one:store_event("CREATE", "Job", {n = "one"}))

@@ -118,10 +118,8 @@ void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t s
 	} else if (!known) {
 		c->used++;
 	} else {
-		/* GCOVR_EXCL_START: put twice, by a coroutine that waited meanwhile. */
-		leave_ring(c, at);
+		leave_ring(c, at); /* its decoder had another registry handle it meanwhile */
 		leave_chain(c, at);
-		/* GCOVR_EXCL_STOP */
 	}
 	c->slots[at].seq_num = seq_num;
 	c->slots[at].chain = *bucket(c, seq_num);
