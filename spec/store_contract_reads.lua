@@ -407,10 +407,13 @@ return function(name, open)
 			assert.same({false, after(100001)}, {answer.at_end, answer.next_event_iterator})
 			assert.same({}, (to_the_end{filter = {object_types = {"None"}}}))
 			assert.same({true, after(count)}, {answer.at_end, answer.next_event_iterator})
-			local registry, turns, in_task = helper.registry(store), 0, nil
-			assert(registry:spawn(function() in_task = to_the_end{} end))
+			local registry, turns, in_task, is_over = helper.registry(store), 0, nil, nil
 			assert(registry:spawn(function()
-				while not in_task do
+				local _ <close> = setmetatable({}, {__close = function() is_over = true end}) -- also where it fails
+				in_task = to_the_end{}
+			end))
+			assert(registry:spawn(function()
+				while not is_over do
 					turns = turns + 1
 					vigia.sleep(0)
 				end
