@@ -147,6 +147,32 @@ describe("a store in Lua behind the driver", function()
 		assert.equal(3, handler:seq_nums()[#handler:seq_nums()])
 	end)
 
+	it("closes a read that goes on when its watcher is gone [W14a W1c]", function()
+		fill(inner, 3)
+		local begun, ended, closed = 0, 0, 0
+		store.before.get_events = function()
+			local _ <close> = setmetatable({}, {__close = function() closed = closed + 1 end})
+			begun = begun + 1
+			for _ = 1, 1000 do vigia.sleep(1) end -- and does not heed that it is left
+			ended = ended + 1
+		end
+		do
+			local watcher = assert(registry:watch("w", function() end))
+			assert(registry:run())
+			assert.is_true(watcher:stop())
+		end
+		store.before.get_events = nil
+		local handler = testing.handler()
+		assert(registry:watch("w", handler.handle)) -- in its place
+		for _ = 1, 2 do collectgarbage() end
+		assert(registry:run())
+		assert.same({1, 0, 1}, {begun, ended, closed})
+		assert.same({1, 2, 3}, handler:seq_nums())
+		clock:advance(5)
+		assert(registry:run())
+		assert.same({1, 0, 1}, {begun, ended, closed})
+	end)
+
 	it("reads what is appended to the store below while an answer is waited for [W3]", function()
 		local wrapped = {inner = inner}
 		for _, name in ipairs(METHODS) do wrapped[name] = function(_, ...) return inner[name](inner, ...) end end

@@ -381,12 +381,10 @@ static int resume_call(void *ctx, bool stopping, int64_t *resume_mono_ns)
 {
 	struct lua_handler *h = ctx;
 	struct lua_call *call = h->call;
-	if (call == NULL) {
-		/* GCOVR_EXCL_START: cancelled in the very round in which it was resumed. */
+	if (call == NULL) { /* the watcher is gone */
 		vigia__lua_coroutine_close(h);
 		vigia__lua_protected(h->owner->L, vigia__lua_task_forget, h);
 		return VIGIA_OK;
-		/* GCOVR_EXCL_STOP */
 	}
 	if (vigia__lua_task_waits(h, h->cancelled, resume_mono_ns)) return VIGIA_PENDING;
 	advance(call, resume_mono_ns);
