@@ -537,7 +537,7 @@ elseif options.worker then
 elseif options.hand then
 	good = hand()
 else
-	good = options.map or options.report or options.by or options.again or hand()
+	good = (options.map or options.report or options.by or options.again) and true or hand()
 	good = all() and good
 end
 os.exit(good)
