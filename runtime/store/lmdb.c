@@ -21,6 +21,17 @@
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct lmdb_backend *list; /* all open files of the process */
 
+static int append_and_wait(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+{
+	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_APPEND, .append = request, .err = err};
+	return vigia__commit_run(&((struct lmdb_backend *)base)->commit, &ticket);
+}
+
+static int submit(struct vigia__backend *base, struct vigia__ticket *ticket)
+{
+	return vigia__commit_submit(&((struct lmdb_backend *)base)->commit, ticket);
+}
+
 static int sync_now(struct vigia__backend *base, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -110,6 +121,16 @@ static void lmdb_disown(struct vigia__backend *base, const char *id)
 	vigia__owner_release(&((struct lmdb_backend *)base)->owners, id);
 }
 
+static bool elect_collector(struct vigia__backend *base)
+{
+	return vigia__side_elect(&((struct lmdb_backend *)base)->side);
+}
+
+static void resign_collector(struct vigia__backend *base)
+{
+	vigia__side_resign(&((struct lmdb_backend *)base)->side);
+}
+
 /* Also for a partly opened backend. */
 static void backend_free(struct lmdb_backend *b)
 {
@@ -145,8 +166,8 @@ static void lmdb_release(struct vigia__backend *base)
 static const struct vigia__backend lmdb_interface = {
 	.name = "lmdb",
 	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
-	.append = vigia__lmdb_append,
-	.submit = vigia__lmdb_submit,
+	.append = append_and_wait,
+	.submit = submit,
 	.scan = vigia__lmdb_scan,
 	.bounds = vigia__lmdb_bounds,
 	.find_time = vigia__lmdb_find_time,
@@ -159,8 +180,8 @@ static const struct vigia__backend lmdb_interface = {
 	.disown = lmdb_disown,
 	.wait_owner = wait_owner,
 	.collect = vigia__lmdb_collect,
-	.elect = vigia__lmdb_elect,
-	.resign = vigia__lmdb_resign,
+	.elect = elect_collector,
+	.resign = resign_collector,
 	.hold = vigia__lmdb_hold,
 	.touch = vigia__lmdb_touch,
 	.settings = vigia__lmdb_settings,

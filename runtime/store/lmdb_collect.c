@@ -279,13 +279,3 @@ int vigia__lmdb_collect_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t stored
 	};
 	return lmdb_remove_prefix(b, txn, &prefix);
 }
-
-bool vigia__lmdb_elect(struct vigia__backend *base)
-{
-	return vigia__side_elect(&((struct lmdb_backend *)base)->side);
-}
-
-void vigia__lmdb_resign(struct vigia__backend *base)
-{
-	vigia__side_resign(&((struct lmdb_backend *)base)->side);
-}

@@ -450,15 +450,3 @@ static void publish(void *ctx, uint64_t types)
 }
 
 const struct vigia__commit_ops vigia__lmdb_commit_ops = {.lock = lock, .write = write_limited, .publish = publish};
-
-int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket)
-{
-	return vigia__commit_submit(&((struct lmdb_backend *)base)->commit, ticket);
-}
-
-int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_APPEND, .append = request, .err = err};
-	return vigia__commit_run(&b->commit, &ticket);
-}

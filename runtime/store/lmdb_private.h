@@ -301,8 +301,6 @@ int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_
 
 /* lmdb_commit.c */
 extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
-int vigia__lmdb_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
-int vigia__lmdb_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
 
 /* lmdb_walk.c. 0, LMDB's error, or MDB_CORRUPTED: pages of the file are damaged */
 /* In a reader's transaction: does the value lie inside the pages it claims? */
@@ -367,8 +365,6 @@ int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *coll
 /* In a commit that stores so many events of the queue: remove as many and more, where the collector is late. The log is
  * then no longer than before. 0 or LMDB's error. */
 int vigia__lmdb_collect_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t stored);
-bool vigia__lmdb_elect(struct vigia__backend *base);
-void vigia__lmdb_resign(struct vigia__backend *base);
 
 /* lmdb_marks.c. In a transaction. 0 or LMDB's error. */
 /* The store's clock. */
