@@ -42,10 +42,7 @@ static inline int write_reserved(void *ctx, const char *data, size_t len)
 	return 0;
 }
 
-static inline msgpack_packer packer_for(struct vigia__buf *buf)
-{
-	return (msgpack_packer){.data = buf, .callback = write_reserved};
-}
+#define PACKER(buf) (&(msgpack_packer){.data = (buf), .callback = write_reserved})
 
 static inline int reserve(struct vigia__buf *buf, size_t more)
 {
@@ -75,14 +72,14 @@ int vigia__event_begin(struct vigia__buf *buf, struct vigia_slice operation, str
 	if ((rc = vigia__name_check(object_type, "object_type", err)) != 0) return rc;
 	if (reserve(buf, OPERATION_AT + 2 * (2 + VIGIA_NAME_MAX) + 1) != 0)
 		return vigia__error(err, VIGIA_ENOMEM, "no memory for an event");
-	msgpack_packer packer = packer_for(buf);
-	msgpack_pack_array(&packer, 6);
-	msgpack_pack_fix_uint32(&packer, 0);
-	msgpack_pack_fix_uint64(&packer, 0);
-	if (standard) msgpack_pack_uint8(&packer, (uint8_t)standard);
-	else put_name(&packer, operation);
-	put_name(&packer, object_type);
-	msgpack_pack_uint8(&packer, 0);
+	msgpack_packer *packer = PACKER(buf);
+	msgpack_pack_array(packer, 6);
+	msgpack_pack_fix_uint32(packer, 0);
+	msgpack_pack_fix_uint64(packer, 0);
+	if (standard) msgpack_pack_uint8(packer, (uint8_t)standard);
+	else put_name(packer, operation);
+	put_name(packer, object_type);
+	msgpack_pack_uint8(packer, 0);
 	return VIGIA_OK;
 }
 
@@ -101,51 +98,47 @@ int vigia__event_payload(struct vigia__buf *buf, size_t at, const char *serializ
 	size_t more = 2 + name.len + 5 + len, have = buf->len - at;
 	if (len > UINT32_MAX || (more > have && reserve(buf, more - have) != 0)) return -1;
 	buf->len = at;
-	msgpack_packer packer = packer_for(buf);
-	put_name(&packer, name);
-	msgpack_pack_bin(&packer, len);
-	if (len) msgpack_pack_bin_body(&packer, payload, len);
+	msgpack_packer *packer = PACKER(buf);
+	put_name(packer, name);
+	msgpack_pack_bin(packer, len);
+	if (len) msgpack_pack_bin_body(packer, payload, len);
 	return 0;
 }
 
 int vigia__put_nil(struct vigia__buf *buf)
 {
 	if (reserve(buf, 1) != 0) return -1;
-	msgpack_packer packer = packer_for(buf);
-	return msgpack_pack_nil(&packer);
+	return msgpack_pack_nil(PACKER(buf));
 }
 
 int vigia__put_bool(struct vigia__buf *buf, bool value)
 {
 	if (reserve(buf, 1) != 0) return -1;
-	msgpack_packer packer = packer_for(buf);
-	return value ? msgpack_pack_true(&packer) : msgpack_pack_false(&packer);
+	return value ? msgpack_pack_true(PACKER(buf)) : msgpack_pack_false(PACKER(buf));
 }
 
 int vigia__put_int(struct vigia__buf *buf, int64_t value)
 {
 	if (reserve(buf, 9) != 0) return -1;
-	msgpack_packer packer = packer_for(buf);
-	return msgpack_pack_int64(&packer, value);
+	return msgpack_pack_int64(PACKER(buf), value);
 }
 
 int vigia__put_float(struct vigia__buf *buf, double value)
 {
 	if (reserve(buf, 9) != 0) return -1;
-	msgpack_packer packer = packer_for(buf);
-	return msgpack_pack_double(&packer, value);
+	return msgpack_pack_double(PACKER(buf), value);
 }
 
 int vigia__put_string(struct vigia__buf *buf, const char *s, size_t len)
 {
 	if (len > UINT32_MAX || reserve(buf, 5 + len) != 0) return -1;
-	msgpack_packer packer = packer_for(buf);
+	msgpack_packer *packer = PACKER(buf);
 	if (vigia__utf8_valid(s, len)) {
-		msgpack_pack_str(&packer, len);
-		msgpack_pack_str_body(&packer, len ? s : "", len);
+		msgpack_pack_str(packer, len);
+		msgpack_pack_str_body(packer, len ? s : "", len);
 	} else {
-		msgpack_pack_bin(&packer, len);
-		msgpack_pack_bin_body(&packer, s, len);
+		msgpack_pack_bin(packer, len);
+		msgpack_pack_bin_body(packer, s, len);
 	}
 	return 0;
 }
@@ -153,15 +146,13 @@ int vigia__put_string(struct vigia__buf *buf, const char *s, size_t len)
 int vigia__put_array(struct vigia__buf *buf, size_t count)
 {
 	if (count > UINT32_MAX || reserve(buf, 5) != 0) return -1;
-	msgpack_packer packer = packer_for(buf);
-	return msgpack_pack_array(&packer, count);
+	return msgpack_pack_array(PACKER(buf), count);
 }
 
 int vigia__put_map(struct vigia__buf *buf, size_t count)
 {
 	if (count > UINT32_MAX || reserve(buf, 5) != 0) return -1;
-	msgpack_packer packer = packer_for(buf);
-	return msgpack_pack_map(&packer, count);
+	return msgpack_pack_map(PACKER(buf), count);
 }
 
 int vigia__put_map_begin(struct vigia__buf *buf, size_t *where)
@@ -181,8 +172,7 @@ int vigia__put_map_end(struct vigia__buf *buf, size_t where, size_t count)
 		memmove(buf->data + where + 1 + more, buf->data + where + 1, end - where - 1);
 	}
 	buf->len = where;
-	msgpack_packer packer = packer_for(buf);
-	msgpack_pack_map(&packer, count);
+	msgpack_pack_map(PACKER(buf), count);
 	buf->len = end + more;
 	return 0;
 }

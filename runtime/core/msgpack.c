@@ -284,6 +284,14 @@ int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buf
 	return VIGIA_OK;
 }
 
+/* Clear the buffer for a text. False: there is none. */
+static bool begin_text(struct vigia_buffer *buffer, struct vigia_slice *text)
+{
+	if (text) *text = (struct vigia_slice){0};
+	vigia_buffer_clear(buffer);
+	return buffer != NULL;
+}
+
 /* Return the text in the buffer, terminated by a NUL. */
 static int give_text(struct vigia_buffer *buffer, int rc, struct vigia_slice *text, struct vigia_error *err)
 {
@@ -301,17 +309,13 @@ static int give_text(struct vigia_buffer *buffer, int rc, struct vigia_slice *te
 int vigia_event_json(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *text,
                      struct vigia_error *err)
 {
-	if (text) *text = (struct vigia_slice){0};
-	if (!buffer) return vigia__no_memory(err);
-	vigia_buffer_clear(buffer);
+	if (!begin_text(buffer, text)) return vigia__no_memory(err);
 	return give_text(buffer, vigia__json_from_event(event, &buffer->bytes, err), text, err);
 }
 
 int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer, struct vigia_slice *text,
                           struct vigia_error *err)
 {
-	if (text) *text = (struct vigia_slice){0};
-	if (!buffer) return vigia__no_memory(err);
-	vigia_buffer_clear(buffer);
+	if (!begin_text(buffer, text)) return vigia__no_memory(err);
 	return give_text(buffer, vigia__json_from_value(value, &buffer->bytes, err), text, err);
 }

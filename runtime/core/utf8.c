@@ -60,7 +60,7 @@ bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid)
 	return valid && !is_c1(text, len, i) && !(i > 0 && is_c1(text, len, i - 1));
 }
 
-void vigia__quote(const char *text, size_t len, char *out, size_t size)
+const char *vigia__quote(const char *text, size_t len, char *out, size_t size)
 {
 	enum { SHOWN = 40 };
 	bool valid = vigia__utf8_valid(text, len);
@@ -78,6 +78,7 @@ void vigia__quote(const char *text, size_t len, char *out, size_t size)
 	}
 	out[n++] = '"';
 	out[n] = '\0';
+	return out;
 }
 
 size_t vigia__utf8_cut(const char *text, size_t len)

@@ -17,8 +17,8 @@ bool vigia__is_identifier(const char *text, size_t len);
 bool vigia__is_plain(const char *text, size_t len, size_t i, bool valid);
 
 /* Write the text in double quotes, with escapes for a terminal. After 40 bytes it ends in "...". `size` is at least 20.
- */
-void vigia__quote(const char *text, size_t len, char *out, size_t size);
+ * Returns out. */
+const char *vigia__quote(const char *text, size_t len, char *out, size_t size);
 
 /* The largest length up to `len` that cuts no character. text[len] must be readable. */
 size_t vigia__utf8_cut(const char *text, size_t len);

@@ -27,33 +27,16 @@ struct check {
 /* One step of a path: .name, ["a key"], [3]. */
 static void format_step(const struct frame *frame, char *out, size_t size)
 {
-	const struct vigia__token *key = &frame->key;
-	if (!frame->in_map) {
-		snprintf(out, size, "[%u]", frame->index);
-		return;
-	}
-	switch (key->kind) {
-	case VIGIA_TOKEN_INT:
-		snprintf(out, size, "[%lld]", (long long)key->integer);
-		return;
-	case VIGIA_TOKEN_FLOAT:
-		snprintf(out, size, "[%.17g]", key->number);
-		return;
-	case VIGIA_TOKEN_BOOL:
-		snprintf(out, size, "[%s]", key->boolean ? "true" : "false");
-		return;
-	default:
-		break;
-	}
 	enum { SHOWN = 40 };
-	struct vigia_slice s = key->string;
-	if (s.len <= SHOWN && vigia__is_identifier(s.data, s.len)) {
-		snprintf(out, size, ".%.*s", (int)s.len, s.data);
-		return;
-	}
+	const struct vigia__token *key = &frame->key;
 	char quoted[200];
-	vigia__quote(s.data, s.len, quoted, sizeof quoted);
-	snprintf(out, size, "[%s]", quoted);
+	if (!frame->in_map) snprintf(out, size, "[%u]", frame->index);
+	else if (key->kind == VIGIA_TOKEN_INT) snprintf(out, size, "[%lld]", (long long)key->integer);
+	else if (key->kind == VIGIA_TOKEN_FLOAT) snprintf(out, size, "[%.17g]", key->number);
+	else if (key->kind == VIGIA_TOKEN_BOOL) snprintf(out, size, "[%s]", key->boolean ? "true" : "false");
+	else if (key->string.len <= SHOWN && vigia__is_identifier(key->string.data, key->string.len))
+		snprintf(out, size, ".%.*s", (int)key->string.len, key->string.data);
+	else snprintf(out, size, "[%s]", vigia__quote(key->string.data, key->string.len, quoted, sizeof quoted));
 }
 
 /* "object" and the steps from there. If they do not fit, the innermost are left out. */
