@@ -9,12 +9,12 @@
  *     > 0 an expected outcome (VIGIA_NONE, VIGIA_PENDING).
  *   - Times are int64_t nanoseconds: `_ns` a duration, `_at_ns` since the Unix epoch, `_mono_ns` on the monotonic
  *     clock.
- *   - A store may be used by any number of threads. A registry belongs to one thread; only vigia_registry_interrupt()
+ *   - A store may be used by any number of threads. A registry belongs to one thread. Only vigia_registry_interrupt()
  *     may be called from another.
  *   - Nothing returned points into the file: batches own copies.
  *   - A struct of options or callbacks begins with `size`, the sizeof it was compiled with: new members come at its
  *     end, and a program compiled before them gets their defaults. A size of 0, or one larger than this version knows,
- *     is EOPTION. A struct that the library fills in (vigia_gc, vigia_watcher_stats) grows at its end, too; the header
+ *     is EOPTION. A struct that the library fills in (vigia_gc, vigia_watcher_stats) grows at its end, too. The header
  *     passes on how much of it the caller has. Values (slice, iterator, filter, events, vigia_error) stay as they are.
  */
 #ifndef VIGIA_H
@@ -33,7 +33,7 @@ extern "C" {
 #else
 #define VIGIA_API
 #endif
-#define VIGIA_LUA_API VIGIA_API /* in libvigia-lua; all others are in libvigia */
+#define VIGIA_LUA_API VIGIA_API /* in libvigia-lua. All others are in libvigia */
 
 #define VIGIA_VERSION "0.1.0"
 #define VIGIA_FORMAT  1 /* the number of the file format this library writes */
@@ -97,7 +97,7 @@ enum vigia_code {
 #undef X
 };
 
-/* What went wrong. Owned by the caller; functions overwrite it. Zero-initialise it or pass NULL. */
+/* What went wrong. Owned by the caller. Functions overwrite it. Zero-initialise it or pass NULL. */
 struct vigia_error {
 	int code;             /* enum vigia_code */
 	uint64_t seq_num;     /* the event concerned, 0 = none */
@@ -106,7 +106,7 @@ struct vigia_error {
 	char cause[256];      /* what the layer below said, "" = nothing */
 };
 
-/* The stable name of a code ("store_closed"); "ok" for 0, "unknown_error" for a foreign number. Static storage, any
+/* The stable name of a code ("store_closed"), "ok" for 0, "unknown_error" for a foreign number. Static storage, any
  * thread. */
 VIGIA_API const char *vigia_error_name(int code);
 
@@ -116,7 +116,7 @@ VIGIA_API const char *vigia_version(void);
 /* ---- Values
  * -------------------------------------------------------------------------------------------------------- */
 
-/* Borrowed bytes; not terminated. */
+/* Borrowed bytes, not terminated. */
 struct vigia_slice {
 	const char *data;
 	size_t len;
@@ -139,7 +139,7 @@ struct vigia_iterator {
 	uint64_t seq_num;
 };
 
-/* Lists of names to keep; an empty list keeps all; both must match. Borrowed for the time of the call. */
+/* Lists of names to keep. An empty list keeps all. Both must match. Borrowed for the time of the call. */
 struct vigia_filter {
 	const struct vigia_slice *object_types;
 	size_t object_types_count;
@@ -171,7 +171,7 @@ struct vigia_buffer; /* bytes that grow: an object being written, or text. For o
 
 VIGIA_API struct vigia_buffer *vigia_buffer_new(void);         /* NULL: out of memory */
 VIGIA_API void vigia_buffer_free(struct vigia_buffer *buffer); /* NULL is fine */
-/* Empty it, for the next object; the memory stays. */
+/* Empty it, for the next object. The memory stays. */
 VIGIA_API void vigia_buffer_clear(struct vigia_buffer *buffer);
 
 /* Write one value behind what is there. An array is followed by its `count` values, a map by `count` pairs of key and
@@ -190,8 +190,8 @@ VIGIA_API void vigia_msgpack_json(struct vigia_buffer *buffer, const char *text,
 /**
  * The object is written: is it exactly one value that an event can carry?
  *
- * Returns:   VIGIA_OK and *object; ESERIAL: values are missing, or there are too many, or one cannot be carried, or a
- *            map has duplicate keys; ENOMEM; the first failure of the functions above
+ * Returns:   VIGIA_OK and *object. ESERIAL: values are missing, or there are too many, or one cannot be carried, or a
+ *            map has duplicate keys. ENOMEM, or the first failure of the functions above
  * Ownership: *object points into the buffer, until that is written to, cleared or freed
  */
 VIGIA_API int vigia_msgpack_end(struct vigia_buffer *buffer, struct vigia_slice *object, struct vigia_error *err);
@@ -207,7 +207,7 @@ enum vigia_msgpack_kind {
 	VIGIA_MSGPACK_MAP
 };
 
-/* One value that was read; the members that its kind does not have are 0. */
+/* One value that was read. The members that its kind does not have are 0. */
 struct vigia_msgpack_value {
 	enum vigia_msgpack_kind kind;
 	bool boolean;
@@ -217,9 +217,9 @@ struct vigia_msgpack_value {
 	uint32_t count;            /* ARRAY: so many values follow; MAP: so many pairs */
 };
 
-/* Read the value at the beginning of `rest`, which moves on behind it; of an array or a map only its head, so that what
- * it holds comes next. VIGIA_NONE: nothing is left; EDESERIAL: the bytes are cut off, or no value. Any bytes may be
- * given: none beyond them is read. */
+/* Read the value at the beginning of `rest`, which moves on behind it. Of an array or a map it reads only the head, so
+ * that what it holds comes next. VIGIA_NONE: nothing is left. EDESERIAL: the bytes are cut off, or no value. Any bytes
+ * may be given: none beyond them is read. */
 VIGIA_API int vigia_msgpack_next(struct vigia_slice *rest, struct vigia_msgpack_value *value, struct vigia_error *err);
 /* Move `rest` on behind one value with all that it holds. Results as above. */
 VIGIA_API int vigia_msgpack_skip(struct vigia_slice *rest, struct vigia_error *err);
@@ -232,15 +232,15 @@ VIGIA_API int vigia_msgpack_at(struct vigia_slice array, size_t index, struct vi
                                struct vigia_error *err);
 
 /* The object of an event as msgpack, whichever of the library's serializers wrote it (a store made for JSON keeps
- * JSON). Clears and uses the buffer where it is not msgpack already; *object is valid until that or the event's batch
+ * JSON). Clears and uses the buffer where it is not msgpack already. *object is valid until that or the event's batch
  * changes. EDESERIAL: it is another serializer's. */
 VIGIA_API int vigia_event_object(const struct vigia_event *event, struct vigia_buffer *buffer,
                                  struct vigia_slice *object, struct vigia_error *err);
 /* The whole event as one line of JSON, as `vigia events` prints it, in the buffer, which is cleared first. *text may be
- * NULL; behind its end stands a NUL. */
+ * NULL. Behind its end stands a NUL. */
 VIGIA_API int vigia_event_json(const struct vigia_event *event, struct vigia_buffer *buffer, struct vigia_slice *text,
                                struct vigia_error *err);
-/* The same for one msgpack value, an object or a part of it; `value` must not point into the buffer. */
+/* The same for one msgpack value, an object or a part of it. `value` must not point into the buffer. */
 VIGIA_API int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer, struct vigia_slice *text,
                                     struct vigia_error *err);
 
@@ -252,7 +252,7 @@ struct vigia_store; /* a handle on a store; several handles of one file share it
 enum vigia_durability {
 	VIGIA_DURABILITY_COMMIT = 0, /* an append that returned survives power loss */
 	VIGIA_DURABILITY_NONE,       /* survives the death of the process, not power loss */
-	VIGIA_DURABILITY_INTERVAL /* waits in memory for the next commit, at most commit_interval; a crash loses what waits
+	VIGIA_DURABILITY_INTERVAL /* waits in memory for the next commit, at most commit_interval. A crash loses what waits
 	                           */
 };
 
@@ -304,19 +304,19 @@ static inline void vigia_store_options_init(struct vigia_store_options *options)
  * Open the store in the file `path`, or make it. ":memory:" gives a store without a file that lives as long as its
  * handle.
  *
- * Returns:   VIGIA_OK and *out; ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION,
+ * Returns:   VIGIA_OK and *out. ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION,
  *            ETWICE, EIO, ENOMEM
- * Ownership: *out is the caller's, ended by vigia_store_free(); `options` is only read, NULL means the defaults
- * Threads:   any; the same file opened twice in one process is one store inside
+ * Ownership: *out is the caller's, ended by vigia_store_free(). `options` is only read, NULL means the defaults
+ * Threads:   any. The same file opened twice in one process is one store inside
  */
 VIGIA_API int vigia_store_open(const char *path, const struct vigia_store_options *options, struct vigia_store **out,
                                struct vigia_error *err);
 
 /**
- * Change settings of the file: those of `changes` whose `*_given` bit is set; the others are left alone. Other
+ * Change settings of the file: those of `changes` whose `*_given` bit is set. The others are left alone. Other
  * processes work under the new settings from their next commit on.
  *
- * Returns:   VIGIA_OK; EOPTION naming all that is wrong, bucket names (they cannot be changed) among it; EREADONLY,
+ * Returns:   VIGIA_OK. EOPTION naming all that is wrong, bucket names (they cannot be changed) among it. EREADONLY,
  *            ECLOSED, EIO, ENOMEM
  * Threads:   any
  */
@@ -324,7 +324,7 @@ VIGIA_API int vigia_store_configure(struct vigia_store *store, const struct vigi
                                     struct vigia_error *err);
 
 /* End the service of this handle: every waiting call returns, every later one is ECLOSED. Safe twice, any thread. What
- * waits for its commit is committed, for which a full map is exceeded; what finds no room on a full disk is lost.
+ * waits for its commit is committed, for which a full map is exceeded. What finds no room on a full disk is lost.
  * vigia_store_sync() before tells whether the commit works, and keeps what waits if it does not. */
 VIGIA_API void vigia_store_close(struct vigia_store *store);
 
@@ -341,10 +341,10 @@ VIGIA_API void vigia_store_free(struct vigia_store *store);
  * At durability "interval" they are only copied to a queue, *first_seq is 0, and the next commit stores them
  * (store/queue.h). While commits fail, appends do.
  *
- * Returns:   VIGIA_OK once they are durable, *first_seq = the first one's number (may be NULL); EINVAL and ESERIAL name
- *            the field, ETOOBIG, EREADONLY, EFULL, EDISKFULL, EIO: nothing was stored; EUNKNOWN: look before storing
+ * Returns:   VIGIA_OK once they are durable, *first_seq = the first one's number (may be NULL). EINVAL and ESERIAL name
+ *            the field, ETOOBIG, EREADONLY, EFULL, EDISKFULL, EIO: nothing was stored. EUNKNOWN: look before storing
  *            again
- * Threads:   any; callers at the same time share one sync
+ * Threads:   any. Callers at the same time share one sync
  */
 VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
                                  uint64_t *first_seq, struct vigia_error *err);
@@ -353,7 +353,7 @@ VIGIA_API int vigia_store_append(struct vigia_store *store, const struct vigia_n
  * Commit now what waits in memory (durability "interval"), or put on the disk what was committed (durability "none").
  * *seq_num (may be NULL) becomes the last number ever given.
  *
- * Returns:   VIGIA_OK; the errors of vigia_store_append(): what waits goes on waiting
+ * Returns:   VIGIA_OK, or the errors of vigia_store_append(): what waits goes on waiting
  * Threads:   any
  */
 VIGIA_API int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
@@ -368,12 +368,12 @@ struct vigia_append_options {
 };
 
 /**
- * As vigia_store_append(), under conditions; NULL options: none.
+ * As vigia_store_append(), under conditions. NULL options: none.
  *
  * A key is kept for as long as the last event it brought. A call with a key that is known stores nothing, whatever its
  * events and if_last are, and answers the first number of the call that brought it, with *existed true (may be NULL).
  *
- * Returns:   as vigia_store_append(); ESEQUENCE, naming both numbers: nothing was stored; EINVAL: the key is empty or
+ * Returns:   as vigia_store_append(). ESEQUENCE, naming both numbers: nothing was stored. EINVAL: the key is empty or
  *            too long
  */
 VIGIA_API int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
@@ -389,9 +389,9 @@ VIGIA_API size_t vigia_batch_count(const struct vigia_batch *batch);
 VIGIA_API bool vigia_batch_at_end(const struct vigia_batch *batch);
 
 /**
- * The event at `index` of the batch; its checksum is checked here.
+ * The event at `index` of the batch. Its checksum is checked here.
  *
- * Returns:   VIGIA_OK; EDAMAGED or EDESERIAL with seq_num in err: the others in the batch can still be read
+ * Returns:   VIGIA_OK. EDAMAGED or EDESERIAL with seq_num in err: the others in the batch can still be read
  * Ownership: the slices point into the batch, valid until it is read into again or freed
  */
 VIGIA_API int vigia_batch_event(const struct vigia_batch *batch, size_t index, struct vigia_event *out,
@@ -399,7 +399,7 @@ VIGIA_API int vigia_batch_event(const struct vigia_batch *batch, size_t index, s
 
 enum vigia_scan {
 	VIGIA_SCAN_SLICE =
-		0,         /* drop events for about 10 ms at most, then return what there is; *next says how far it came */
+		0,         /* drop events for about 10 ms at most, then return what there is. *next says how far it came */
 	VIGIA_SCAN_END /* go on to the end of the log, `limit` or max_batch_bytes, however long that takes */
 };
 
@@ -414,24 +414,24 @@ struct vigia_read {
 };
 
 /**
- * Read events in order; wait for one if there is none and `timeout_ns` allows.
+ * Read events in order. Wait for one if there is none and `timeout_ns` allows.
  *
- * Shape:     the batch holds 0..limit events, seq_num strictly increasing; *next starts after the last one looked at
- * Returns:   VIGIA_OK, also with no event (time over, store closed while waiting, or a slice of dropped events;
- *            vigia_batch_at_end() tells whether there is more); ECLOSED if it was closed before; EIO, ENOMEM
- * Threads:   any; holds no transaction while it waits
+ * Shape:     the batch holds 0..limit events, seq_num strictly increasing. *next starts after the last one looked at
+ * Returns:   VIGIA_OK, also with no event (time over, store closed while waiting, or a slice of dropped events:
+ *            vigia_batch_at_end() tells whether there is more). ECLOSED if it was closed before. EIO, ENOMEM
+ * Threads:   any. Holds no transaction while it waits
  */
 VIGIA_API int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,
                                struct vigia_iterator *next, struct vigia_error *err);
 
 /* The last number ever assigned, 0 if none was. */
 VIGIA_API int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
-/* The number of the oldest event there is; VIGIA_NONE and 0 in a store that holds none. */
+/* The number of the oldest event there is. VIGIA_NONE and 0 in a store that holds none. */
 VIGIA_API int vigia_store_oldest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
-/* The first event stored at or after a time; VIGIA_NONE and 0 if there is none. */
+/* The first event stored at or after a time. VIGIA_NONE and 0 if there is none. */
 VIGIA_API int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, uint64_t *seq_num,
                                     struct vigia_error *err);
-/* Remove all events up to and including seq_num; *removed may be NULL. EPOSITION beyond the last event. */
+/* Remove all events up to and including seq_num. *removed may be NULL. EPOSITION beyond the last event. */
 VIGIA_API int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *removed, struct vigia_error *err);
 
 enum vigia_gc_reason {
@@ -453,8 +453,8 @@ struct vigia_gc {
  * One run of the garbage collection, now: remove what is older than gc_age_threshold and not after the smallest
  * checkpoint or hold, and what is beyond max_events and max_bytes. Works in small commits that let appends go first.
  *
- * Returns:   VIGIA_OK and *out (may be NULL); EREADONLY, ECLOSED, EIO, ...: what was removed before stays removed
- * Threads:   any; also while another process collects
+ * Returns:   VIGIA_OK and *out (may be NULL). EREADONLY, ECLOSED, EIO, ...: what was removed before stays removed
+ * Threads:   any. Also while another process collects
  */
 VIGIA_API int vigia_store_gc_sized(struct vigia_store *store, struct vigia_gc *out, size_t size,
                                    struct vigia_error *err);
@@ -464,12 +464,12 @@ static inline int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out
 }
 
 /**
- * Copy the store, as it is at one moment, into a new file, while others go on using it; `compact`: without the free
+ * Copy the store, as it is at one moment, into a new file, while others go on using it. `compact`: without the free
  * pages. The copy is a store of its own, with another id, and has its name only once it is whole. While a `compact` one
  * goes on, a map that must grow (small address space) or lend room cannot: those calls of this process return EFULL.
  *
- * Returns:   VIGIA_OK; EFILEEXISTS: nothing is overwritten; EDISKFULL, EPERM, ENOTFOUND, EIO, ENOMEM: nothing is left
- *            behind; EUNSUPPORTED
+ * Returns:   VIGIA_OK. EFILEEXISTS: nothing is overwritten. EDISKFULL, EPERM, ENOTFOUND, EIO, ENOMEM: nothing is left
+ *            behind. EUNSUPPORTED
  */
 VIGIA_API int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err);
 
@@ -490,7 +490,7 @@ typedef void (*vigia_checkpoint_fn)(void *ctx, const char *watcher_id, uint64_t 
 VIGIA_API int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn,
                                     struct vigia_error *err);
 
-/* A hold keeps events for a watcher that has no checkpoint yet; made with the watcher, gone with its first
+/* A hold keeps events for a watcher that has no checkpoint yet. It is made with the watcher, gone with its first
  * checkpoint. */
 VIGIA_API int vigia_hold_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 
@@ -539,20 +539,20 @@ struct vigia_attempt {
 	bool stopping;
 };
 
-/* What handles events: {.size = sizeof handler, .handle = ...}. All run on the registry's thread; all but `handle` may
+/* What handles events: {.size = sizeof handler, .handle = ...}. All run on the registry's thread. All but `handle` may
  * be NULL. */
 struct vigia_handler {
 	size_t size;
-	/* Handle one event. VIGIA_OK: done; VIGIA_NONE: not wanted after all (passed, not counted); VIGIA_PENDING: call
+	/* Handle one event. VIGIA_OK: done. VIGIA_NONE: not wanted after all (passed, not counted). VIGIA_PENDING: call
 	 * resume when `*resume_mono_ns` has come (INT64_MAX: no time), an event was appended, or, once, the watcher is
-	 * stopping. < 0: failed, and err->message, where it was filled in, says why; EDAMAGED and EDESERIAL are never
+	 * stopping. < 0: failed, and err->message, where it was filled in, says why. EDAMAGED and EDESERIAL are never
 	 * retried, see on_damage. The event is valid until it is done or failed. */
 	int (*handle)(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
 	              int64_t *resume_mono_ns, struct vigia_error *err);
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
 	void (*free)(void *ctx); /* the watcher is gone; the last call */
 	void *ctx;
-	/* The event's bytes are bad (`err`, which has its number): handle is not called. For reporting; may be NULL. */
+	/* The event's bytes are bad (`err`, which has its number): handle is not called. For reporting. May be NULL. */
 	void (*damaged)(void *ctx, const struct vigia_attempt *attempt, const struct vigia_error *err);
 	/* Does it have the event of this number from before (a cache)? Then handle, called at once, gets the number and no
 	 * more, and the bytes are not looked at. May be NULL. */
@@ -575,12 +575,12 @@ struct vigia_watcher_stats {
 	uint64_t reloads;                     /* how often new code took over */
 	struct vigia_error last_reload_error; /* why new code did not take over; code 0: it did, or was not tried */
 	/* of all: when it stopped last, why its checkpoint could not be saved, or what its stop function (a script's)
-	 * failed with; code 0: neither */
+	 * failed with. Code 0: neither */
 	struct vigia_error stop_error;
 };
 
 enum vigia_log_level { VIGIA_LOG_DEBUG = 0, VIGIA_LOG_INFO, VIGIA_LOG_WARN, VIGIA_LOG_ERROR };
-/* Receives one record a call; runs on the registry's thread. The library itself never writes to stderr. */
+/* Receives one record a call. Runs on the registry's thread. The library itself never writes to stderr. */
 typedef void (*vigia_log_fn)(void *ctx, enum vigia_log_level level, const char *message);
 
 /* A registry over `store`, which it keeps alive. NULL: no memory. */
@@ -592,9 +592,9 @@ VIGIA_API void vigia_registry_free(struct vigia_registry *registry);
 /**
  * Start a watcher. `handler` may be NULL with options->auto_start = false.
  *
- * Returns:   VIGIA_OK and *out (may be NULL); EEXISTS, EOWNED, EOPTION, EINVAL, ECLOSED, ENOMEM. On error handler->free
+ * Returns:   VIGIA_OK and *out (may be NULL). EEXISTS, EOWNED, EOPTION, EINVAL, ECLOSED, ENOMEM. On error handler->free
  *            is not called.
- * Ownership: the handler is copied; ctx is the registry's from now on. *out lives as long as the registry, or see
+ * Ownership: the handler is copied. ctx is the registry's from now on. *out lives as long as the registry, or see
  *            vigia_watcher_release()
  */
 VIGIA_API int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id,
@@ -603,16 +603,16 @@ VIGIA_API int vigia_registry_watch(struct vigia_registry *registry, const char *
 
 /**
  * Start a watcher whose handler is a Lua script, in a Lua state and on a thread of its own. Link with libvigia-lua
- * (pkg-config vigia-lua, CMake vigia::lua), which brings Lua 5.4; the application itself needs none.
+ * (pkg-config vigia-lua, CMake vigia::lua), which brings Lua 5.4. The application itself needs none.
  *
  * `script` is a path (with a slash in it, or ending in .lua) or a module's name. `options` is a Lua table as text, or
- * NULL; it may hold what registry:watch of the Lua API takes: "{set = {greeting = 'hello'}, reload = true, filter =
+ * NULL. It may hold what registry:watch of the Lua API takes: "{set = {greeting = 'hello'}, reload = true, filter =
  * {object_types = {'User'}}}". Where it says nothing, the script's own table decides. watcher_id NULL: the script's
  * name or its `id`.
  *
- * Returns:   as vigia_registry_watch(); ESCRIPT if the script does not load or its init fails; EINVAL: `options` is no
+ * Returns:   as vigia_registry_watch(). ESCRIPT if the script does not load or its init fails. EINVAL: `options` is no
  *            Lua table
- * Threads:   the registry's; the handler runs also while the registry is not driven
+ * Threads:   the registry's. The handler runs also while the registry is not driven
  */
 VIGIA_LUA_API int vigia_registry_watch_script(struct vigia_registry *registry, const char *watcher_id,
                                               const char *script, const char *options, struct vigia_watcher **out,
@@ -620,26 +620,26 @@ VIGIA_LUA_API int vigia_registry_watch_script(struct vigia_registry *registry, c
 VIGIA_API int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, struct vigia_watcher **out,
                                  struct vigia_error *err);
 
-/* One round: do what is due; if nothing is, wait up to timeout_ns (< 0 without end) for something and do that. VIGIA_OK
+/* One round: do what is due. If nothing is, wait up to timeout_ns (< 0 without end) for something and do that. VIGIA_OK
  * if something was done, VIGIA_NONE if nothing was, EINTERRUPTED after vigia_registry_interrupt(). */
 VIGIA_API int vigia_registry_step(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
 /* Rounds until no watcher is running any more, or EINTERRUPTED. */
 VIGIA_API int vigia_registry_run(struct vigia_registry *registry, struct vigia_error *err);
-/* Make a step or run in progress, or else the next one, return EINTERRUPTED soon. Any thread; not from a signal
+/* Make a step or run in progress, or else the next one, return EINTERRUPTED soon. Any thread, not from a signal
  * handler. */
 VIGIA_API void vigia_registry_interrupt(struct vigia_registry *registry);
-/* A descriptor that is readable while there is work for a step; the registry's. < 0: an error. Starts one helper
+/* A descriptor that is readable while there is work for a step. It is the registry's. < 0: an error. Starts one helper
  * thread. */
 VIGIA_API int vigia_registry_pollfd(struct vigia_registry *registry, struct vigia_error *err);
 /* Stop all watchers at the same time. VIGIA_OK, or ESTATE naming those that did not stop within timeout_ns. */
 VIGIA_API int vigia_registry_stop(struct vigia_registry *registry, int64_t timeout_ns, struct vigia_error *err);
 
 /* Take a watcher out of the registry and free it: no pointer to it may be used any more. Its checkpoint stays.
- * ENOWATCHER; ESTATE: it is running or stopping. */
+ * ENOWATCHER, or ESTATE: it is running or stopping. */
 VIGIA_API int vigia_registry_remove(struct vigia_registry *registry, const char *watcher_id, struct vigia_error *err);
 
 /* Give up this pointer. Without this call a watcher that was replaced under its id (a few kB) is kept until its
- * registry is freed; with it, it is freed when it is replaced, or now. The watcher itself runs on, and
+ * registry is freed. With it, it is freed when it is replaced, or now. The watcher itself runs on, and
  * vigia_registry_get() may find it while it has its id. NULL is fine. */
 VIGIA_API void vigia_watcher_release(struct vigia_watcher *watcher);
 
@@ -653,9 +653,9 @@ VIGIA_API int vigia_watcher_set_handler(struct vigia_watcher *watcher, const str
                                         struct vigia_error *err);
 VIGIA_API int vigia_watcher_start(struct vigia_watcher *watcher, struct vigia_error *err);
 /* Let the handler in progress finish, save progress, stop. VIGIA_OK stopped (or, from its own handler, will stop when
- * that returns); VIGIA_NONE: not yet after timeout_ns. */
+ * that returns). VIGIA_NONE: not yet after timeout_ns. */
 VIGIA_API int vigia_watcher_stop(struct vigia_watcher *watcher, int64_t timeout_ns, struct vigia_error *err);
-/* Save progress durably; a number below the checkpoint changes nothing. EEPHEMERAL, EPOSITION. */
+/* Save progress durably. A number below the checkpoint changes nothing. EEPHEMERAL, EPOSITION. */
 VIGIA_API int vigia_watcher_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 /* Stop, save seq_num as the checkpoint, go on with the event after it. EPOSITION beyond the last event. */
 VIGIA_API int vigia_watcher_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
