@@ -413,29 +413,9 @@ static int require_loaded(lua_State *L)
 
 /* ---- putting it together ---- */
 
-/* The library of this name is on top, or nil. [-0, +1, m] */
-static bool push_library(lua_State *L, const char *field)
-{
-	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-	bool there = lua_getfield(L, -1, field) == LUA_TTABLE;
-	lua_replace(L, -2);
-	return there;
-}
-
-/* Replace a function of the table on top. The original becomes upvalue 1. One that is not there stays away.
- * [-0, +0, m] */
-static void replace(lua_State *L, const char *name, lua_CFunction fn)
-{
-	if (lua_getfield(L, -1, name) == LUA_TFUNCTION) {
-		lua_pushcclosure(L, fn, 1);
-		lua_setfield(L, -2, name);
-	} else lua_pop(L, 1); /* GCOVR_EXCL_LINE: a Lua without this function. */
-}
-
 static void replace_all(lua_State *L, const char *library, const luaL_Reg *functions)
 {
-	if (push_library(L, library))
-		for (; functions->name; functions++) replace(L, functions->name, functions->func);
+	if (vigia__lua_push_library(L, library)) vigia__lua_replace_functions(L, functions);
 	lua_pop(L, 1);
 }
 
@@ -444,7 +424,7 @@ void vigia__cap_text_only(lua_State *L)
 	static const luaL_Reg base[] = {
 		{"load", capped_load}, {"loadfile", capped_loadfile}, {"dofile", capped_dofile}, {NULL, NULL}};
 	replace_all(L, LUA_GNAME, base);
-	if (push_library(L, LUA_LOADLIBNAME)) {
+	if (vigia__lua_push_library(L, LUA_LOADLIBNAME)) {
 		if (lua_getfield(L, -1, "searchers") == LUA_TTABLE) {
 			lua_pushvalue(L, -2);
 			lua_getfield(L, -1, "searchpath");
@@ -459,7 +439,7 @@ void vigia__cap_text_only(lua_State *L)
 /* Of debug only what cannot change anything. */
 static void reduce_debug(lua_State *L)
 {
-	if (!push_library(L, LUA_DBLIBNAME)) {
+	if (!vigia__lua_push_library(L, LUA_DBLIBNAME)) {
 		/* GCOVR_EXCL_START: a Lua without this library. */
 		lua_pop(L, 1);
 		return;

@@ -335,6 +335,24 @@ void vigia__lua_add_path(lua_State *L, const char *folder)
 	lua_pop(L, 2);
 }
 
+bool vigia__lua_push_library(lua_State *L, const char *name)
+{
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	bool there = lua_getfield(L, -1, name) == LUA_TTABLE;
+	lua_replace(L, -2);
+	return there;
+}
+
+void vigia__lua_replace_functions(lua_State *L, const luaL_Reg *functions)
+{
+	for (; functions->name; functions++) {
+		if (lua_getfield(L, -1, functions->name) == LUA_TFUNCTION) {
+			lua_pushcclosure(L, functions->func, 1);
+			lua_setfield(L, -2, functions->name);
+		} else lua_pop(L, 1); /* GCOVR_EXCL_LINE: a Lua without this function. */
+	}
+}
+
 int vigia__lua_call_original(lua_State *L)
 {
 	lua_pushvalue(L, lua_upvalueindex(1));

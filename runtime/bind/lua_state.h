@@ -129,6 +129,11 @@ bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
 
 /* Lua modules are looked for in this folder first. [-0, +0, m] */
 void vigia__lua_add_path(lua_State *L, const char *folder);
+/* The library of this name is on top, or nil and false. [-0, +1, m] */
+bool vigia__lua_push_library(lua_State *L, const char *name);
+/* These functions take the place of those in the table on top, which become upvalue 1 of theirs. One that is not there
+ * stays away. [-0, +0, m] */
+void vigia__lua_replace_functions(lua_State *L, const luaL_Reg *functions);
 /* Call the original of a function that took its place, upvalue 1, with the same arguments. [-all, +results, e] */
 int vigia__lua_call_original(lua_State *L);
 /* Push it, and return 1: the end of a function of one result. [-0, +1, -] */

@@ -339,30 +339,21 @@ static int keep_open(lua_State *L)
 	return 2;
 }
 
-/* Replace the function `name` of the table on top. [-0, +0, m] */
-static void replace_function(lua_State *L, const char *name, lua_CFunction fn)
-{
-	lua_getfield(L, -1, name);
-	lua_pushcclosure(L, fn, 1);
-	lua_setfield(L, -2, name);
-}
-
 void vigia__output_install(lua_State *L, struct vigia__output *o)
 {
+	static const luaL_Reg os[] = {{"execute", write_first_of_all}, {"exit", write_first_of_all}, {NULL, NULL}};
+	static const luaL_Reg io[] = {{"popen", write_first_of_all}, {"flush", flush_file}, {NULL, NULL}};
+	static const luaL_Reg methods[] = {{"flush", flush_file}, {"setvbuf", set_buffer}, {NULL, NULL}};
 	int top = lua_gettop(L);
 	luaL_checkstack(L, 6, NULL);
 	lua_pushlightuserdata(L, o);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &output_key);
 	lua_pushcfunction(L, print_line);
 	lua_setglobal(L, "print");
-	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-	lua_getfield(L, -1, LUA_OSLIBNAME);
-	replace_function(L, "execute", write_first_of_all);
-	replace_function(L, "exit", write_first_of_all);
-	lua_pop(L, 1);
-	lua_getfield(L, -1, LUA_IOLIBNAME);
-	replace_function(L, "popen", write_first_of_all);
-	replace_function(L, "flush", flush_file);
+	vigia__lua_push_library(L, LUA_OSLIBNAME);
+	vigia__lua_replace_functions(L, os);
+	vigia__lua_push_library(L, LUA_IOLIBNAME);
+	vigia__lua_replace_functions(L, io);
 	luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
 	*stream = (luaL_Stream){.f = o->file, .closef = NULL};
 	luaL_setmetatable(L, LUA_FILEHANDLE);
@@ -372,7 +363,6 @@ void vigia__output_install(lua_State *L, struct vigia__output *o)
 	lua_setfield(L, LUA_REGISTRYINDEX, "_IO_output"); /* as io.output(it) does */
 	luaL_getmetatable(L, LUA_FILEHANDLE);
 	lua_getfield(L, -1, "__index");
-	replace_function(L, "flush", flush_file);
-	replace_function(L, "setvbuf", set_buffer);
+	vigia__lua_replace_functions(L, methods);
 	lua_settop(L, top);
 }

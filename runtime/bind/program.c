@@ -21,6 +21,7 @@
 
 #include "../store/fd.h"
 #include "../store/thread.h"
+#include "lua_state.h"
 
 extern char **environ;
 
@@ -118,16 +119,11 @@ static int io_popen(lua_State *L)
 
 void vigia__lua_open_programs(lua_State *L)
 {
-	static const struct {
-		const char *library, *name;
-		lua_CFunction fn;
-	} functions[] = {{LUA_OSLIBNAME, "execute", os_execute}, {LUA_IOLIBNAME, "popen", io_popen}};
-	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-		lua_getfield(L, -1, functions[i].library);
-		lua_pushcfunction(L, functions[i].fn);
-		lua_setfield(L, -2, functions[i].name);
-		lua_pop(L, 1);
-	}
-	lua_pop(L, 1);
+	static const luaL_Reg os[] = {{"execute", os_execute}, {NULL, NULL}};
+	static const luaL_Reg io[] = {{"popen", io_popen}, {NULL, NULL}};
+	vigia__lua_push_library(L, LUA_OSLIBNAME);
+	vigia__lua_replace_functions(L, os);
+	vigia__lua_push_library(L, LUA_IOLIBNAME);
+	vigia__lua_replace_functions(L, io);
+	lua_pop(L, 2);
 }
