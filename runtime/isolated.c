@@ -187,16 +187,9 @@ static int run_program(lua_State *L, void *arg)
 		{"flush", channel_flush}, {"begin", channel_begin}, {"guard", channel_guard}, {NULL, NULL}};
 	luaL_openlibs(L);
 	vigia__output_install(L, &output);
-	const char *dir = arg;
-	lua_getglobal(L, "package");
-	lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", dir, dir);
-	lua_setfield(L, -2, "path");
-	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-	lua_pushcfunction(L, luaopen_vigia_core);
-	lua_setfield(L, -2, "vigia.core");
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "vigia.isolated_program");
-	lua_call(L, 1, 1);
+	vigia__lua_add_path(L, arg);
+	vigia__lua_preload_core(L, luaopen_vigia_core);
+	vigia__lua_require(L, "vigia.isolated_program");
 	luaL_newlib(L, channel);
 	lua_call(L, 1, 0);
 	return 0; /* GCOVR_EXCL_LINE: it is killed before. */

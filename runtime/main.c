@@ -302,10 +302,7 @@ static int run_command(lua_State *L, void *arg)
 		return luaL_error(
 			L, "the Lua files of vigia are missing: install them in ../share/lua/5.4 beside the folder of the program");
 	vigia__lua_add_path(L, lua_dir);
-	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-	lua_pushcfunction(L, luaopen_vigia_core);
-	lua_setfield(L, -2, "vigia.core");
-	lua_pop(L, 1);
+	vigia__lua_preload_core(L, luaopen_vigia_core);
 
 	lua_createtable(L, argc > 0 ? argc - 1 : 0, 1);
 	for (int i = 0; i < argc; i++) {
@@ -314,9 +311,7 @@ static int run_command(lua_State *L, void *arg)
 	}
 	lua_pushvalue(L, -1);
 	lua_setglobal(L, "arg");
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "vigia.cli.main");
-	lua_call(L, 1, 1);
+	vigia__lua_require(L, "vigia.cli.main");
 	lua_insert(L, -2);
 	lua_call(L, 1, 1);
 	return 1;

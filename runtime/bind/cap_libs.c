@@ -510,9 +510,8 @@ void vigia__cap_guard(lua_State *L, struct vigia__cap *cap)
 	static const luaL_Reg os[] = {{"exit", no_exit}, {"setlocale", no_setlocale}, {NULL, NULL}};
 	static const luaL_Reg module[] = {{"registry", no_registry}, {NULL, NULL}};
 	luaL_checkstack(L, 10, NULL);
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "vigia");
-	lua_call(L, 1, 0);
+	vigia__lua_require(L, "vigia");
+	lua_pop(L, 1);
 	vigia__cap_text_only(L);
 	replace_all(L, LUA_GNAME, base);
 	replace_all(L, LUA_COLIBNAME, coroutines);

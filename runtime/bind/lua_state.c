@@ -335,6 +335,21 @@ void vigia__lua_add_path(lua_State *L, const char *folder)
 	lua_pop(L, 2);
 }
 
+void vigia__lua_preload_core(lua_State *L, lua_CFunction open)
+{
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+	lua_pushcfunction(L, open);
+	lua_setfield(L, -2, "vigia.core");
+	lua_pop(L, 1);
+}
+
+void vigia__lua_require(lua_State *L, const char *module)
+{
+	lua_getglobal(L, "require");
+	lua_pushstring(L, module);
+	lua_call(L, 1, 1);
+}
+
 bool vigia__lua_push_library(lua_State *L, const char *name)
 {
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);

@@ -129,6 +129,10 @@ bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
 
 /* Lua modules are looked for in this folder first. [-0, +0, m] */
 void vigia__lua_add_path(lua_State *L, const char *folder);
+/* `require` finds this function for vigia.core. [-0, +0, m] */
+void vigia__lua_preload_core(lua_State *L, lua_CFunction open);
+/* Push what `require` returns for this module. [-0, +1, e] */
+void vigia__lua_require(lua_State *L, const char *module);
 /* The library of this name is on top, or nil and false. [-0, +1, m] */
 bool vigia__lua_push_library(lua_State *L, const char *name);
 /* These functions take the place of those in the table on top, which become upvalue 1 of theirs. One that is not there

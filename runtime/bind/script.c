@@ -93,18 +93,14 @@ static int open_libraries(lua_State *L, void *arg)
 	vigia__lua_set_string(L, "path", path);
 	vigia__lua_set_string(L, "cpath", path + strlen(path) + 1);
 	vigia__modules_install(L);
-	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-	lua_pushcfunction(L, job->open_module);
-	lua_setfield(L, -2, "vigia.core");
+	vigia__lua_preload_core(L, job->open_module);
 	return 0;
 }
 
 /* Also under vigia__lua_pcall(). [-0, +1, e] */
 static int require_module(lua_State *L, void *arg)
 {
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "vigia.script");
-	lua_call(L, 1, 1);
+	vigia__lua_require(L, "vigia.script");
 	return 1;
 }
 
