@@ -78,16 +78,19 @@ struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shar
 	return idle_or_new(L, shared);
 }
 
-int vigia__lua_queued(lua_State *L)
+int vigia__lua_push_stored(lua_State *L, const struct vigia__append *request)
 {
-	return vigia__lua_boolean(L, true);
+	if (request->queued) return vigia__lua_boolean(L, true);
+	bool list = request->ends != NULL;
+	lua_pushinteger(L, (lua_Integer)request->first_seq);
+	if (list) lua_pushinteger(L, (lua_Integer)request->last_seq);
+	if (request->existed) lua_pushboolean(L, 1);
+	return 1 + list + request->existed;
 }
 
 static int settled(lua_State *L, struct lua_append *append, int idx)
 {
-	uint64_t first = append->pending.request.first_seq, last = append->pending.request.last_seq;
-	bool list = append->pending.request.ends != NULL, existed = append->pending.request.existed;
-	bool queued = append->pending.request.queued;
+	struct vigia__append request = append->pending.request;
 	int rc = vigia__store_settle(&append->pending);
 	if (rc < 0) {
 		struct vigia_error err = append->pending.err;
@@ -95,11 +98,7 @@ static int settled(lua_State *L, struct lua_append *append, int idx)
 		return vigia__lua_fail(L, rc, &err);
 	}
 	keep_append(L, append, idx);
-	if (queued) return vigia__lua_queued(L);
-	lua_pushinteger(L, (lua_Integer)first);
-	if (list) lua_pushinteger(L, (lua_Integer)last);
-	if (existed) lua_pushboolean(L, 1);
-	return 1 + list + existed;
+	return vigia__lua_push_stored(L, &request);
 }
 
 /* Woken for whatever reason: durable by now? A stop does not end the wait: what was submitted will be stored. */

@@ -20,8 +20,9 @@ struct lua_append {
 };
 
 void vigia__lua_append_init(lua_State *L);
-/* The answer to an append that waits for its commit: true. [-0, +1, -] */
-int vigia__lua_queued(lua_State *L);
+/* What an append that went well returns: the first number, for a list the last one, and true if the key was there
+ * already; or, for one that waits for its commit, true. Returns how many values that is. [-0, +1..3, -] */
+int vigia__lua_push_stored(lua_State *L, const struct vigia__append *request);
 /* Where L may yield to a registry over this store: an empty one, pushed. Else NULL, and nothing pushed.
  * [-0, +0|1, m] */
 struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store);

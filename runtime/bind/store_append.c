@@ -77,6 +77,21 @@ static void set_conditions(struct vigia__append *request, const struct condition
 	}
 }
 
+enum { WRONG_USE = 1 }; /* beside the codes: to be raised */
+
+/* The events were encoded with this outcome. Store them: in a handler's coroutine, whose `append` has their bytes, wait
+ * meanwhile. */
+static int store_encoded(lua_State *L, struct vigia_store *store, struct vigia__lua *shared, struct lua_append *append,
+                         struct vigia__append *request, int rc, struct vigia_error *err)
+{
+	if (rc == 0 && append) return vigia__lua_append_wait(L, append, store, request);
+	if (rc == 0) rc = vigia__store_append(store, request, err);
+	vigia__buf_clear(append ? &append->events : &shared->events, VIGIA_LUA_KEEP);
+	vigia__buf_clear(append ? &append->ends : &shared->ends, VIGIA_LUA_KEEP);
+	if (rc == WRONG_USE) return luaL_argerror(L, 2, lua_pushstring(L, err->message));
+	return rc < 0 ? vigia__lua_fail_store(L, rc, err) : vigia__lua_push_stored(L, request);
+}
+
 int vigia__lua_store_event(lua_State *L)
 {
 	struct lua_store *h = vigia__lua_check_handle(L, 1);
@@ -103,18 +118,8 @@ int vigia__lua_store_event(lua_State *L)
 	int rc = vigia__lua_encode_for(L, h->store, &h->serializer, 2, 3, 4, buf, &err);
 	struct vigia__append request = {.bytes = buf->data, .count = 1, .len = buf->len};
 	set_conditions(&request, &conditions, append);
-	if (rc == 0 && append) return vigia__lua_append_wait(L, append, h->store, &request);
-	if (rc == 0) rc = vigia__store_append(h->store, &request, &err);
-	vigia__buf_clear(buf, VIGIA_LUA_KEEP);
-	if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
-	if (request.queued) return vigia__lua_queued(L);
-	lua_pushinteger(L, (lua_Integer)request.first_seq);
-	if (!request.existed) return 1;
-	lua_pushboolean(L, 1);
-	return 2;
+	return store_encoded(L, h->store, shared, append, &request, rc, &err);
 }
-
-enum { WRONG_USE = 1 }; /* beside the codes: to be raised */
 
 static const char *const event_fields[] = {"operation", "object_type", "object", "seq_num", "timestamp", NULL};
 
@@ -261,16 +266,5 @@ int vigia__lua_store_events(lua_State *L)
 	struct vigia__append request = {
 		.bytes = events->data, .ends = (const size_t *)(void *)ends->data, .count = (size_t)count, .len = events->len};
 	set_conditions(&request, &conditions, append);
-	if (rc == 0 && append) return vigia__lua_append_wait(L, append, h->store, &request);
-	if (rc == 0) rc = vigia__store_append(h->store, &request, &err);
-	vigia__buf_clear(events, VIGIA_LUA_KEEP);
-	vigia__buf_clear(ends, VIGIA_LUA_KEEP);
-	if (rc == WRONG_USE) return luaL_argerror(L, 2, lua_pushstring(L, err.message));
-	if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
-	if (request.queued) return vigia__lua_queued(L);
-	lua_pushinteger(L, (lua_Integer)request.first_seq);
-	lua_pushinteger(L, (lua_Integer)request.last_seq);
-	if (!request.existed) return 2;
-	lua_pushboolean(L, 1);
-	return 3;
+	return store_encoded(L, h->store, shared, append, &request, rc, &err);
 }
