@@ -391,24 +391,27 @@ void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script
 
 /* ---- The tables themselves ---- */
 
-static void push_default(lua_State *L, const struct vigia__option *option)
+void vigia__lua_push_option_value(lua_State *L, const struct vigia__option *option, const void *target)
 {
+	const void *field = (const char *)target + option->offset;
+	struct vigia_slice word;
 	switch (option->type) {
 	case VIGIA_OPTION_BOOL:
-		lua_pushboolean(L, option->initial != 0);
+		lua_pushboolean(L, *(const bool *)field);
 		break;
 	case VIGIA_OPTION_COUNT:
 	case VIGIA_OPTION_BYTES:
-		lua_pushinteger(L, (lua_Integer)option->initial);
+		lua_pushinteger(L, (lua_Integer) * (const int64_t *)field);
 		break;
 	case VIGIA_OPTION_SECONDS:
-		lua_pushnumber(L, option->initial);
+		lua_pushnumber(L, (double)*(const int64_t *)field / 1e9);
 		break;
 	case VIGIA_OPTION_CHOICE:
-		lua_pushlstring(L, option->choices, strcspn(option->choices, " "));
+		word = vigia__option_choice(option, *(const int *)field);
+		lua_pushlstring(L, word.data, word.len);
 		break;
 	case VIGIA_OPTION_NAME:
-		lua_pushstring(L, option->choices);
+		lua_pushstring(L, *(const char *const *)field);
 		break;
 	case VIGIA_OPTION_SPECIAL:
 		lua_pushnil(L);
@@ -416,7 +419,8 @@ static void push_default(lua_State *L, const struct vigia__option *option)
 	}
 }
 
-static void push_option(lua_State *L, const struct vigia__option *option)
+/* `defaults`: the struct that the table describes. */
+static void push_option(lua_State *L, const struct vigia__option *option, const void *defaults)
 {
 	static const char *const types[] = {"boolean", "count", "bytes", "seconds", "choice", "name", "special"};
 	static const char *const units[] = {NULL, NULL, "bytes", "seconds", NULL, NULL, NULL};
@@ -429,7 +433,7 @@ static void push_option(lua_State *L, const struct vigia__option *option)
 	}
 	vigia__lua_set_string(L, "scope", scopes[option->scope]);
 	vigia__lua_set_string(L, "help", option->help);
-	push_default(L, option);
+	vigia__lua_push_option_value(L, option, defaults);
 	lua_setfield(L, -2, "default");
 	if (option->type == VIGIA_OPTION_CHOICE) {
 		vigia__lua_set_string(L, "choices", option->choices);
@@ -448,10 +452,16 @@ int vigia__lua_options(lua_State *L)
 	                                              vigia__registry_option_table, vigia__script_option_table,
 	                                              vigia__stop_option_table};
 	const struct vigia__option *table = tables[luaL_checkoption(L, 1, NULL, names)];
+	union {
+		struct vigia_store_options store;
+		struct vigia__script_options script; /* which begins with a watcher's */
+		struct vigia__stop_options stop;
+	} defaults;
+	vigia__options_init(table, &defaults);
 	lua_newtable(L);
 	lua_Integer count = 0;
 	for (; table->name; table = vigia__option_next(table)) {
-		push_option(L, table);
+		push_option(L, table, &defaults);
 		lua_rawseti(L, -2, ++count);
 	}
 	return 1;

@@ -51,6 +51,8 @@ void vigia__lua_check_watch_options(lua_State *L, int arg, struct vigia_watch_op
 /* The same for a handler that is a script. Its filter is left to vigia__lua_push_filter(). [-0, +0, v] */
 void vigia__lua_check_script_options(lua_State *L, int arg, struct vigia__script_options *out);
 
+/* The value of an option in the struct `target`, as Lua code gives it. [-0, +1, m] */
+void vigia__lua_push_option_value(lua_State *L, const struct vigia__option *option, const void *target);
 /* core.options(): the tables as Lua lists, for the documentation and the command line. */
 int vigia__lua_options(lua_State *L);
 /* core.nearest(wrong, names): the name of the list that was meant, or nil. */

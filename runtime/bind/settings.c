@@ -36,26 +36,7 @@ void vigia__lua_set_settings(lua_State *L, const struct vigia__settings *setting
 {
 	for (const struct vigia__option *o = vigia__store_option_table; o->name; o++) {
 		if (o->scope == VIGIA_SCOPE_HANDLE) continue;
-		const void *field = (const char *)&settings->values + o->offset;
-		struct vigia_slice word;
-		switch (o->type) {
-		case VIGIA_OPTION_BOOL:
-			lua_pushboolean(L, *(const bool *)field);
-			break;
-		case VIGIA_OPTION_SECONDS:
-			lua_pushnumber(L, (double)*(const int64_t *)field / 1e9);
-			break;
-		case VIGIA_OPTION_CHOICE:
-			word = vigia__option_choice(o, *(const int *)field);
-			lua_pushlstring(L, word.data, word.len);
-			break;
-		case VIGIA_OPTION_NAME:
-			lua_pushstring(L, *(const char *const *)field);
-			break;
-		default:
-			lua_pushinteger(L, (lua_Integer) * (const int64_t *)field);
-			break;
-		}
+		vigia__lua_push_option_value(L, o, &settings->values);
 		lua_setfield(L, -2, o->name);
 	}
 }
