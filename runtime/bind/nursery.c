@@ -4,8 +4,6 @@
  * Blocks: Lua tells a block's size when it frees it, so none is written down. Sizes are whole units of 16 bytes. A free
  * block of up to SMALL_UNITS is in the list of its size. A larger one is in one list and is carved up again when
  * nothing else is left. Nothing is joined again: what a state's libraries need they hold until its end.
- *
- * Mappings: those with a free nursery come first in the list.
  */
 #include "nursery.h"
 
@@ -31,7 +29,7 @@ enum {
 };
 
 struct mapping {
-	struct mapping *next, *prev;
+	struct mapping *next;
 	char *memory;
 	uint32_t free; /* a bit for each nursery */
 };
@@ -53,7 +51,7 @@ struct vigia__nursery {
 /* ---- mappings ---- */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct mapping *mappings, *last_mapping;
+static struct mapping *mappings; /* few: each holds many nurseries */
 static unsigned mapping_count;
 
 static void lock_mappings(void)
@@ -89,28 +87,6 @@ static char *map(void)
 	return at + before;
 }
 
-static void take_out(struct mapping *m)
-{
-	*(m->prev ? &m->prev->next : &mappings) = m->next;
-	*(m->next ? &m->next->prev : &last_mapping) = m->prev;
-}
-
-static void put_first(struct mapping *m)
-{
-	m->prev = NULL;
-	m->next = mappings;
-	*(mappings ? &mappings->prev : &last_mapping) = m;
-	mappings = m;
-}
-
-static void put_last(struct mapping *m)
-{
-	m->next = NULL;
-	m->prev = last_mapping;
-	*(last_mapping ? &last_mapping->next : &mappings) = m;
-	last_mapping = m;
-}
-
 /* NULL: no memory. */
 static struct mapping *new_mapping(void)
 {
@@ -123,7 +99,8 @@ static struct mapping *new_mapping(void)
 	}
 	m->free = UINT32_MAX;
 	if (mapping_count++ >= HUGE_FROM) madvise(m->memory, MAPPED_BYTES, MADV_HUGEPAGE);
-	put_first(m);
+	m->next = mappings;
+	mappings = m;
 	return m;
 }
 
@@ -133,15 +110,13 @@ struct vigia__nursery *vigia__nursery_new(void)
 	_Static_assert(PER_MAPPING == 32, "a bit for each nursery");
 	pthread_once(&once, watch_forks);
 	lock_mappings();
-	struct mapping *m = mappings && mappings->free ? mappings : new_mapping();
+	struct mapping *m = mappings;
+	while (m && m->free == 0) m = m->next;
+	if (m == NULL) m = new_mapping();
 	int at = 0;
 	if (m) {
 		at = __builtin_ctz(m->free);
 		m->free &= m->free - 1;
-		if (m->free == 0) {
-			take_out(m);
-			put_last(m);
-		}
 	}
 	unlock_mappings();
 	if (m == NULL) return NULL;
@@ -161,13 +136,15 @@ void vigia__nursery_free(struct vigia__nursery *nursery)
 	if (nursery == NULL) return;
 	struct mapping *m = nursery->mapping;
 	lock_mappings();
-	bool was_full = m->free == 0;
 	m->free |= UINT32_C(1) << (size_t)((char *)nursery - m->memory) / BYTES;
 	/* The last one stays, for a script that is reloaded or started again. */
 	bool unused = m->free == UINT32_MAX && mapping_count > 1;
-	if (was_full || unused) take_out(m);
-	if (was_full && !unused) put_first(m);
-	if (unused) mapping_count--;
+	if (unused) {
+		struct mapping **at = &mappings;
+		while (*at != m) at = &(*at)->next;
+		*at = m->next;
+		mapping_count--;
+	}
 	unlock_mappings();
 	if (!unused) return;
 	munmap(m->memory, MAPPED_BYTES);
