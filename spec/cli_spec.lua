@@ -333,6 +333,17 @@ describe("the program vigia", function()
 	end)
 
 	describe("events", function()
+		it("ends on SIGINT though nobody reads, and says that it is not all", function()
+			fill(5000) -- more than a pipe takes
+			local process = cli.start{"events", "--store", store}
+			assert.equal(1, cli.parse(process:line()).seq_num)
+			process:signal("INT")
+			local result = process:wait()
+			assert.equal(1, result.status)
+			mentions(result.err, "interrupted before the last event was written")
+			assert(#cli.lines(result.out) < 4999)
+		end)
+
 		it("begins where --from says [S3i]", function()
 			fill(5)
 			for from, expected in pairs{

@@ -252,6 +252,23 @@ describe("a stop of a script", function()
 		assert.is_true(watcher:stop{timeout = 60})
 	end)
 
+	it("from a coroutine of another registry ends when the script's registry is closed meanwhile [W14z]", function()
+		local store = helper.memory()
+		fill(store, 1)
+		local registry, other, begun, result = helper.registry(store), helper.registry(store), nil, nil
+		local watcher = assert(registry:watch("w", function()
+			begun = true
+			while true do vigia.sleep(0.001) end -- and does not heed a stop
+		end))
+		drive(registry, function() return begun end)
+		other:spawn(function() result = {watcher:stop{timeout = 60}} end)
+		other:step(0)
+		assert.is_nil(result)
+		registry:close{timeout = 0}
+		drive(other, function() return result end)
+		assert.same({true}, result)
+	end)
+
 	for what, stop in pairs{
 		stop = function(registry) return registry:stop{timeout = 60} end,
 		close = function(registry) return registry:close() end,

@@ -250,10 +250,7 @@ static int look_again(lua_State *L, int status, lua_KContext ctx)
 	struct lua_watcher *w = vigia__lua_check(L, 1, &watcher_class);
 	if (ctx) vigia__lua_running(L)->owner->registry->stop_waits--; /* of its own registry */
 	if (w->owner->registry) return look_at_stop(L);
-	/* GCOVR_EXCL_START: closed between two looks. */
-	lua_pushboolean(L, 1); /* closed meanwhile, which stops it */
-	return 1;
-	/* GCOVR_EXCL_STOP */
+	return vigia__lua_boolean(L, true); /* closed meanwhile, which stops it */
 }
 
 static int watcher_stop(lua_State *L)
