@@ -9,7 +9,6 @@
  * while it is marked, because the commit may come in between. The changer removes the mark after its commit. If it was
  * killed, the next writer does: while it has the lock, no other change is in progress.
  */
-#include <errno.h>
 #include <string.h>
 
 #include "../core/error.h"
@@ -68,7 +67,6 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 	rc = vigia__problems_end(&problems, b->path, err);
 	if (rc < 0) return rc;
 	rc = vigia__lmdb_settings_put(b, txn, &change->settings);
-	if (rc == ENOMEM) return vigia__error(err, VIGIA_ENOMEM, "no memory to change the settings");
 	if (rc != 0) return rc;
 	/* If the commit fails, the next write sees another word and reads the file again. This commit is always synced: a
 	 * change from "none" makes earlier commits durable, a change to "none" is the last durable one. */
