@@ -59,7 +59,7 @@ static struct vigia__frame receive(struct vigia__message *message)
 	struct vigia__frame frame;
 	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave_program();
 	if (frame.magic != VIGIA_FRAME_MAGIC || frame.size > VIGIA_MESSAGE_MAX)
-		give_up_program("what it was sent is no message");
+		give_up_program("it was sent something that is not a message");
 	if (vigia__buf_reserve(&message->in, frame.size) != 0) give_up_program("there is no memory for a message");
 	if (!transfer(false, message->in.data, frame.size)) leave_program();
 	message->in.len = frame.size;
@@ -74,7 +74,7 @@ static int say(const void *bytes, size_t len, bool *kept)
 		leave_program();
 	if (!transfer(false, (uint8_t *)&frame, sizeof frame)) leave_program();
 	if (frame.magic != VIGIA_FRAME_MAGIC || frame.kind != VIGIA_FRAME_TAKEN)
-		give_up_program("its output was not answered");
+		give_up_program("there was no reply to its output");
 	*kept = frame.call;
 	return (int)frame.of;
 }
@@ -91,12 +91,12 @@ static void send_message(struct vigia__message *message, enum vigia__frame_kind 
 static int push_message(lua_State *L, struct vigia__message *message)
 {
 	int count = vigia__message_push(L, message);
-	if (count < 0) give_up_program("what it was sent cannot be read");
+	if (count < 0) give_up_program("a message to it cannot be read");
 	return count;
 }
 
 /* In both, no Lua code runs between the first byte sent and the last one received. What finalizers and hooks have to
- * say is said before or after, and answered at once. They raise what cannot be carried, before anything of it is
+ * say is said before or after, and gets its reply at once. They raise what cannot be carried, before anything of it is
  * sent. */
 
 /* call(header, ...) -> header, ...: ask the supervisor */
@@ -108,8 +108,7 @@ static int channel_call(lua_State *L)
 	uint64_t number = ++calls;
 	send_message(message, VIGIA_FRAME_CALL, number);
 	struct vigia__frame frame = receive(message);
-	if (frame.kind != VIGIA_FRAME_ANSWER || frame.of != number)
-		give_up_program("what it was sent answers another call");
+	if (frame.kind != VIGIA_FRAME_REPLY || frame.of != number) give_up_program("it was sent the reply to another call");
 	return push_message(L, message);
 }
 
@@ -124,7 +123,8 @@ static int channel_next(lua_State *L)
 		send_message(message, VIGIA_FRAME_END, 0);
 	}
 	struct vigia__frame frame = receive(message);
-	if (frame.kind != VIGIA_FRAME_REQUEST || frame.of != request + 1) give_up_program("what it was sent is no request");
+	if (frame.kind != VIGIA_FRAME_REQUEST || frame.of != request + 1)
+		give_up_program("it was sent a message that is not a request");
 	request = frame.of;
 	return push_message(L, message);
 }

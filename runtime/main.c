@@ -71,7 +71,7 @@
  *     registry_handle coroutine   what a registry's parts know of it; who runs, waiting, sleeping
  *     run handler task    running and stopping a registry; functions as handlers, and beside them
  *     watch registry watcher clock owner          registry:watch; the classes of watching
- *     source answers      stores written in Lua: as what watchers read, and what they returned
+ *     source results      stores written in Lua: as what watchers read, and what they returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share
  *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)
  *     interrupt hook      "the user wants the program to end"; waits that a signal handler's hook ends

@@ -364,7 +364,7 @@ describe("a capped script", function()
 				assert(ctx.store:get_latest_event_num() == 1)
 				assert(not pcall(os.exit) and not pcall(os.setlocale) and os.time())
 				local ok, message = pcall(require("vigia").registry, ctx.store)
-				assert(not ok and message:find("capped", 1, true))
+				assert(not ok and message:find("limited", 1, true))
 			end]]
 		local watcher = assert(registry:watch("a", path, caps{cpu_limit = 10}))
 		settle(registry, watcher)

@@ -307,9 +307,9 @@ describe("the conversation with an isolated script", function()
 		mentions(says(frame(0xffffffff, 4, 1) .. stay), "wrote into its socket")
 		mentions(says(frame(0, 4, 1) .. stay), "wrote into its socket") -- no message in it
 		mentions(says(frame(4, 4, 1) .. "\\377\\377\\377\\377" .. stay), "wrote into its socket")
-		mentions(says(frame(0, 4, 2) .. stay), "no part of this conversation")
-		mentions(says(frame(0, 2, 0) .. stay), "no part of this conversation")
-		mentions(says(frame(0, 1, 1) .. stay), "no part of this conversation")
+		mentions(says(frame(0, 4, 2) .. stay), "it sent an unexpected message")
+		mentions(says(frame(0, 2, 0) .. stay), "it sent an unexpected message")
+		mentions(says(frame(0, 1, 1) .. stay), "it sent an unexpected message")
 		mentions(says(frame(4, 4, 1) .. "ab' >&3; exit 5"), "ended with status 5")
 		mentions(says("printf '1M' >&3; exit 6"), "ended with status 6")
 	end)
@@ -372,16 +372,17 @@ describe("the conversation with an isolated script", function()
 				end}]]), {isolation = "process", worker_program = path, initial_event_iterator = vigia.trim_horizon(),
 				retry_strategy = "skip", max_retries = 1})
 		end
-		local REQUEST <const>, ANSWER <const>, TAKEN <const> = 1, 3, 6
+		local REQUEST <const>, REPLY <const>, TAKEN <const> = 1, 3, 6
 		-- With nothing changed it works.
-		local stats = settle(assert(between(ANSWER, 1, 4, 0)))
+		local stats = settle(assert(between(REPLY, 1, 4, 0)))
 		assert.equal(2, stats.processed, tostring(stats.last_error))
 		assert.same({1, 2}, seen())
 		for _, change in ipairs{
-			{ANSWER, 1, 4, 1, "answers another call"}, {ANSWER, 1, 4, -1, "answers another call"}, {ANSWER, 1, 3, -2, "answers another call"},
-			{ANSWER, 2, 4, -1, "answers another call"}, {ANSWER, 1, 1, 1, "is no message"}, {ANSWER, 1, 2, 1 << 28, "is no message"},
-			{REQUEST, 1, 4, 1, "is no request"}, {REQUEST, 1, 3, 2, "is no request"}, {REQUEST, 1, 1, -1, "is no message"},
-			{TAKEN, 1, 3, -1, "was not answered"}, {TAKEN, 1, 1, 1, "was not answered"},
+			{REPLY, 1, 4, 1, "the reply to another call"}, {REPLY, 1, 4, -1, "the reply to another call"},
+			{REPLY, 1, 3, -2, "the reply to another call"},
+			{REPLY, 2, 4, -1, "the reply to another call"}, {REPLY, 1, 1, 1, "is not a message"}, {REPLY, 1, 2, 1 << 28, "is not a message"},
+			{REQUEST, 1, 4, 1, "is not a request"}, {REQUEST, 1, 3, 2, "is not a request"}, {REQUEST, 1, 1, -1, "is not a message"},
+			{TAKEN, 1, 3, -1, "no reply to its output"}, {TAKEN, 1, 1, 1, "no reply to its output"},
 		} do
 			local what = ("kind %d, number %d, place %d, %d"):format(table.unpack(change, 1, 4))
 			local watcher, err = between(table.unpack(change, 1, 4))
@@ -391,7 +392,7 @@ describe("the conversation with an isolated script", function()
 				err = stats.last_error
 				watcher:stop()
 			end
-			mentions(err, "its program was sent what it did not wait for")
+			mentions(err, "its program was sent an unexpected message")
 			mentions(helper.read_file(helper.path("reason")), change[5])
 		end
 	end)

@@ -145,7 +145,7 @@ nil	there is no event 99: the last one is 30
 		make():close()
 		local output, errors = run{"events{form = 3}", "events{from = 0}", "events{limit = -1}", "events(5)", "tail(0)", "tail('x')", "1"}
 		assert.equal("1\n", output)
-		mentions(errors, "there is no 'form'", "from: ", "limit: ", "a table is expected", "tail: ")
+		mentions(errors, "unknown field 'form'", "from: ", "limit: ", "a table is expected", "tail: ")
 	end)
 
 	it("goes on after an error, whose trace goes to stderr, and ends with status 1", function()

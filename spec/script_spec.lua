@@ -568,8 +568,8 @@ describe("a script that changes", function()
 			["return 5"] = "returns a number",
 			["error 'no luck'"] = "no luck",
 			[version(2, "batch_size = 0")] = "batch_size",
-			[version(2, "ephemeral = true")] = "`ephemeral` cannot be another one",
-			[version(2, "checkpoint = 'event'")] = "`checkpoint` cannot be another one",
+			[version(2, "ephemeral = true")] = "`ephemeral` cannot change in a reload",
+			[version(2, "checkpoint = 'event'")] = "`checkpoint` cannot change in a reload",
 		} do
 			write("v.lua", text)
 			mentions(fails("script_error", watcher:reload()), part)

@@ -165,9 +165,9 @@ describe("a registry over a plain table with the methods of a store", function()
 		for n, case in ipairs{
 			{"no luck", function() error("no luck", 0) end},
 			{"gone", function() return nil, "gone" end},
-			{"answered nothing", function() end},
-			{"something else", function() return 5 end},
-			{"something else", function() return {} end},
+			{"returned nothing", function() end},
+			{"must return {events, next_event_iterator}", function() return 5 end},
+			{"must return {events, next_event_iterator}", function() return {} end},
 			{"next", function() return {events = {}} end},
 			{"before where", function() return {events = {}, next_event_iterator = after(0)} end},
 			{"not resolved", function() return {events = {}, next_event_iterator = vigia.latest()} end},
@@ -263,7 +263,7 @@ describe("a registry over a plain table with the methods of a store", function()
 		store.get_events = function() return false end
 		local watcher = assert(registry:watch("w", handle))
 		registry:step(0)
-		mentions(watcher:stats().last_error, "get_events: the store answered nothing")
+		mentions(watcher:stats().last_error, "get_events: the store returned nothing")
 		store.get_events = get_events
 		clock:advance(1)
 		helper.drain(registry, watcher)

@@ -225,7 +225,7 @@ describe("a damaged event", function()
 		local result = cli.run({"verify", "--store", make()}, {env = {LD_PRELOAD = preload, VIGIA_SPIN_AT = "150"}})
 		assert.equal(1, result.status)
 		assert.same({
-			"events 149 to 150: cannot be read, pages of the file are damaged: reading did not come to an end",
+			"events 149 to 150: cannot be read, pages of the file are damaged: reading did not end",
 			EVENTS - 2 .. " events, 1 checkpoint, 1 key: damaged in 1 place",
 		}, cli.lines(result.out))
 	end)

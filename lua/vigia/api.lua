@@ -190,7 +190,7 @@ local Store = {}
 ---Conditions of a store_event or store_events. If the key is known, the call stores nothing, whatever its events and if_last
 ---are, and returns the numbers of the call that stored the key. A key is known while the last event stored with it is kept.
 ---@class vigia.AppendOptions
----@field if_last? integer store only if the last number ever given is this one; else "sequence_conflict"
+---@field if_last? integer store only if the last number assigned is this one; else "sequence_conflict"
 ---@field key? string 1 to 255 bytes: the call, a list of events too, is stored once, however often it is sent
 
 ---Store one event; returns its number once it is durable. At durability "interval" it returns true: the event waits in memory, and gets its
@@ -224,7 +224,7 @@ function Store:store_events(events, options) end
 ---@field filter? vigia.Filter|vigia.Predicate
 ---@field where? vigia.Predicate asked about what the lists let through; what it raises is raised
 ---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
----@field scan? "slice"|"end" return after about 10 ms of events that are not wanted, or go on to the end of the log (default "slice")
+---@field scan? "slice"|"end" return after about 10 ms of events that are not wanted, or continue to the end of the log (default "slice")
 ---@field watcher_id? string for your logs; not used otherwise
 
 ---What store:get_events returns.
@@ -235,7 +235,7 @@ function Store:store_events(events, options) end
 
 ---Read events in order; wait for one if there is none. In a coroutine of a registry over another store it looks 20 times a second.
 ---@param request? vigia.GetEvents
----@return vigia.Events? answer
+---@return vigia.Events? result
 ---@return vigia.Error? err
 function Store:get_events(request) end
 

@@ -102,14 +102,14 @@ local function reply_to(self, process, message, ctx)
 	local ok, results, objects, places = pcall(perform, self, message[1], message, ctx)
 	if ok then
 		objects = objects or {n = 0}
-		local sent, good, how = pcall(process.answer, process, {results = results, places = places or {}},
+		local sent, good, how = pcall(process.reply, process, {results = results, places = places or {}},
 			table.unpack(objects, 1, objects.n))
 		if sent then
 			return good, how
 		end
 		results = good -- the results cannot be carried: nothing was sent
 	end
-	return process:answer({raise = raised(message[1], results)})
+	return process:reply({raise = raised(message[1], results)})
 end
 
 -- Perform the script's calls until its request ends. Returns the message that ends it, or nil and how the program ended.
@@ -134,7 +134,7 @@ function Isolated:request(what, ctx, header, object)
 	local process = self.process
 	if self.busy then
 		-- An earlier request was given up while the script waited: the program still works on it.
-		return self:give_up(what, "its program is still at work on something else")
+		return self:give_up(what, "its program is still busy with another call")
 	end
 	process:begin(header.t == "load" or header.t == "init")
 	local sent, ok, how = pcall(process.ask, process, header, object)

@@ -64,11 +64,11 @@ local function commands(store, registry)
 		query = query or {}
 		if type(query) ~= "table" then error("events: a table is expected, as in events{type = \"Job\"}", 0) end
 		for name in pairs(query) do
-			if not QUERY[name] then error(("events: there is no '%s' to ask for; see help()"):format(tostring(name)), 0) end
+			if not QUERY[name] then error(("events: unknown field '%s'; see help()"):format(tostring(name)), 0) end
 		end
 		local from, latest = query.from or 1, last()
 		from = whole(from)
-		if not from or from == 0 then error("from: a number of an event, or below 0 for the last ones", 0) end
+		if not from or from == 0 then error("from: the number of an event, or below 0 to count from the end", 0) end
 		local limit = query.limit == nil and LIMIT or whole(query.limit)
 		if not limit or limit < 0 then error("limit: an integer from 0 on", 0) end
 		if from < 0 then from = math.max(1, latest + from + 1) end

@@ -111,7 +111,7 @@ local MockStore = {}
 local is_method = {} -- of the inner store; others are not the double's to fail
 
 local function check_method(store, method)
-	if not is_method[store][method] then error(("method: '%s' is none of a store's"):format(tostring(method)), 3) end
+	if not is_method[store][method] then error(("method: '%s' is not a method of a store"):format(tostring(method)), 3) end
 end
 
 local function store_failure(err, method)

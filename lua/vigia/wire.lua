@@ -21,7 +21,7 @@ local ITERATORS <const> = {trim_horizon = core.trim_horizon, latest = core.lates
 local VALUES_MAX <const> = 65536
 
 ---The error for a message that our own program on the other side cannot have sent.
-M.FOREIGN = "what it sent is no part of this conversation"
+M.FOREIGN = "it sent an unexpected message"
 
 -- Deeper than what can be sent. What is deeper goes on as it is: sending refuses it, as it does a cycle, and says where.
 local LEVELS_MAX <const> = 150

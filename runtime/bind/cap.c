@@ -288,7 +288,7 @@ int vigia__cap_error(const struct vigia__cap *cap, const char *what, struct vigi
 
 static int keep_message(lua_State *L)
 {
-	lua_pushliteral(L, "over a cap of this script");
+	lua_pushliteral(L, "over a limit of this script");
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &message_key);
 	return 0;
 }

@@ -210,7 +210,7 @@ static int capped_setmetatable(lua_State *L)
 	if (lua_istable(L, 2)) {
 		lua_pushliteral(L, "__gc");
 		lua_rawget(L, 2);
-		if (!lua_isnil(L, -1)) luaL_argerror(L, 2, "__gc cannot be used in a capped script: use __close");
+		if (!lua_isnil(L, -1)) luaL_argerror(L, 2, "__gc cannot be used in a limited script: use __close");
 		lua_pop(L, 1);
 	}
 	return vigia__lua_call_original(L);
@@ -388,17 +388,17 @@ static int capped_remove(lua_State *L)
 
 static int no_exit(lua_State *L)
 {
-	return luaL_error(L, "os.exit would end the whole process: a capped script cannot call it");
+	return luaL_error(L, "os.exit would end the whole process: a limited script cannot call it");
 }
 
 static int no_setlocale(lua_State *L)
 {
-	return luaL_error(L, "os.setlocale concerns the whole process: a capped script cannot call it");
+	return luaL_error(L, "os.setlocale changes the whole process: a limited script cannot call it");
 }
 
 static int no_registry(lua_State *L)
 {
-	return luaL_error(L, "vigia.registry is not there in a capped script: it is a watcher's handler already");
+	return luaL_error(L, "a limited script has no vigia.registry: it is already a watcher's handler");
 }
 
 /* `require` for a script that may not have `package`: what is loaded, and nothing else. Upvalue 1: package.loaded. */

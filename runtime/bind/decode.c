@@ -106,7 +106,7 @@ static int decode_key(struct decoder *d, struct vigia_error *err)
 	default:
 		break;
 	}
-	return vigia__error(err, VIGIA_EDESERIAL, "a key of a map is no string, integer, boolean or finite float");
+	return vigia__error(err, VIGIA_EDESERIAL, "a key of a map is not a string, integer, boolean or finite float");
 }
 
 static int decode_map(struct decoder *d, uint32_t count, int depth, struct vigia_error *err)
@@ -186,7 +186,7 @@ static int decode_object(struct decoder *d, struct vigia_slice object, struct vi
 	push_name(d, NAME("object"));
 	int rc = decode_value(d, 0, err);
 	if (rc != 0) return rc;
-	if (d->reader.at != d->reader.end) return vigia__error(err, VIGIA_EDESERIAL, "there are bytes behind the object");
+	if (d->reader.at != d->reader.end) return vigia__error(err, VIGIA_EDESERIAL, "there are bytes after the object");
 	if (lua_islightuserdata(d->L, -1)) lua_pop(d->L, 2);
 	else lua_rawset(d->L, -3);
 	return 0;

@@ -126,7 +126,8 @@ int vigia_registry_watch_script(struct vigia_registry *registry, const char *wat
 		request.rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
 		/* GCOVR_EXCL_STOP */
 	} else if (status != LUA_OK) {
-		const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text";
+		const char *message =
+			lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error value that is not a string";
 		request.rc =
 			vigia__error(err, strstr(message, "(watch options: ") ? VIGIA_EOPTION : VIGIA_EINVAL, "%s", message);
 	}

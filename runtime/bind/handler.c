@@ -20,7 +20,7 @@
 #include "../drive/worker.h"
 #include "../drive/clock.h"
 #include "../drive/drive.h"
-#include "answers.h"
+#include "results.h"
 #include "cache.h"
 #include "cap.h"
 #include "coroutine.h"
@@ -66,7 +66,7 @@ static void push_new_context(lua_State *L, int handler_idx)
 
 /* ---- the coroutine ---- */
 
-/* The predicate's answer is on top of the function and the event. */
+/* The predicate's result is on top of the function and the event. */
 static int looked_at(lua_State *L, int status, lua_KContext ctx)
 {
 	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
@@ -78,13 +78,13 @@ static int looked_at(lua_State *L, int status, lua_KContext ctx)
 	return vigia__lua_finish(L, LUA_OK, 0);
 }
 
-/* Push the event in hand, or answer false with h->decode_error. Upvalue 1: the handler's userdata, 4: the cache's
+/* Push the event in hand, or return false with h->decode_error. Upvalue 1: the handler's userdata, 4: the cache's
  * table. [-0, +1, m] */
 static bool push_event(lua_State *L, struct lua_handler *h)
 {
 	int top = lua_gettop(L), store_at = 0, cache_at = 0;
 	uint64_t seq_num = h->event->seq_num;
-	if (h->owner->lua_store) return vigia__lua_answers_push_event(L, h->watcher, seq_num, &h->decode_error) == VIGIA_OK;
+	if (h->owner->lua_store) return vigia__lua_results_push_event(L, h->watcher, seq_num, &h->decode_error) == VIGIA_OK;
 	if (h->cache) {
 		lua_Integer at = vigia__lua_cache_use(h->cache, seq_num);
 		if (at > 0 && lua_istable(L, lua_upvalueindex(4))) {
@@ -252,7 +252,7 @@ static bool push_event_again(lua_State *L, const struct lua_handler *h)
 	struct vigia_error ignored = {0};
 	vigia__lua_push_kept(L, 1, VIGIA_LUA_KEEPS_REGISTRY); /* 7 */
 	if (h->owner->lua_store)
-		return vigia__lua_answers_push_event(L, h->watcher, vigia__watcher_seq_num(h->watcher), &ignored) == VIGIA_OK;
+		return vigia__lua_results_push_event(L, h->watcher, vigia__watcher_seq_num(h->watcher), &ignored) == VIGIA_OK;
 	vigia__lua_registry_push_store(L, 7);
 	return vigia__watcher_event(h->watcher, &event, NULL) == VIGIA_OK &&
 	       vigia__lua_push_checked_event(L, 8, &event, &ignored) == VIGIA_OK;

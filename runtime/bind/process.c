@@ -2,7 +2,7 @@
  * process.c - the class vigia.Process: a script's program, started, fed and watched by the state that supervises it.
  *
  * It never forks: posix_spawn runs the program `vigia` with one end of a socket pair. What the program used of the
- * processor is looked at while an answer is waited for. One that is over its cap is killed, as is every one whose
+ * processor is looked at while it waits for a reply. One that is over its cap is killed, as is every one whose
  * userdata goes.
  */
 #include "process.h"
@@ -184,7 +184,7 @@ static int64_t used_ns(const struct process *p)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* How it ended, from what waitid answered. */
+/* How it ended, from what waitid returned. */
 static void tell_end(struct process *p, int rc, const siginfo_t *info)
 {
 	if (rc < 0) snprintf(p->end, sizeof p->end, "its program ended"); /* the application waits for all its children */
@@ -192,7 +192,7 @@ static void tell_end(struct process *p, int rc, const siginfo_t *info)
 	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_MEMORY)
 		snprintf(p->end, sizeof p->end, "memory");
 	else if (info->si_code == CLD_EXITED && info->si_status == VIGIA_ISOLATED_BROKEN)
-		snprintf(p->end, sizeof p->end, "its program was sent what it did not wait for");
+		snprintf(p->end, sizeof p->end, "its program was sent an unexpected message");
 	else if (info->si_code == CLD_EXITED)
 		snprintf(p->end, sizeof p->end, "its program ended with status %d", info->si_status);
 	else
@@ -257,7 +257,7 @@ static bool wait_for(struct process *p, short events, bool middle)
 		int n = poll(fds, 2, look_ms);
 		if (n < 0 && errno != EINTR) return false;
 		if (to_be_killed(p)) {
-			snprintf(p->end, sizeof p->end, "it was killed: its watcher is to stop, and it did not in time");
+			snprintf(p->end, sizeof p->end, "it was killed: its watcher had to stop, and it did not end in time");
 			return false;
 		}
 		if (n > 0 && fds[0].revents) return true;
@@ -308,10 +308,10 @@ static int process_ask(lua_State *L)
 	return send_message(L, check(L), VIGIA_FRAME_REQUEST);
 }
 
-/* answer(header, ...): to the call that was received last */
-static int process_answer(lua_State *L)
+/* reply(header, ...): to the call that was received last */
+static int process_reply(lua_State *L)
 {
-	return send_message(L, check(L), VIGIA_FRAME_ANSWER);
+	return send_message(L, check(L), VIGIA_FRAME_REPLY);
 }
 
 /* Read until `in` holds this many bytes. */
@@ -345,8 +345,7 @@ static bool fetch(struct process *p, struct vigia__frame *frame, struct vigia__b
 	bool kind = ours && (frame->kind == VIGIA_FRAME_CALL || frame->kind == VIGIA_FRAME_END ||
 	                     frame->kind == VIGIA_FRAME_OUTPUT);
 	if (!ours || frame->size > VIGIA_MESSAGE_MAX) snprintf(p->end, sizeof p->end, "it wrote into its socket");
-	else if (!kind || frame->of != p->request)
-		snprintf(p->end, sizeof p->end, "what it sent is no part of this conversation");
+	else if (!kind || frame->of != p->request) snprintf(p->end, sizeof p->end, "it sent an unexpected message");
 	else return fill(p, in, frame->size, true);
 	return false;
 }
@@ -455,7 +454,7 @@ int vigia__lua_spawn(lua_State *L)
 	luaL_checktype(L, 2, LUA_TTABLE);
 	struct vigia_store *store = vigia__lua_check_store(L, 3);
 	if (vigia__lua_shared(L)->output == NULL || vigia__cap_here())
-		return luaL_error(L, "only a script's own thread can spawn its program, and no capped script");
+		return luaL_error(L, "only a script's own thread can spawn its program, and no limited script");
 	struct arguments a;
 	snprintf(a.parent, sizeof a.parent, "%ld", (long)getpid());
 	snprintf(a.memory, sizeof a.memory, "%lld", (long long)field(L, "memory"));
@@ -507,7 +506,7 @@ static const struct vigia__lua_class process_class = {
 	.name = "vigia.Process",
 	.metamethods = (const luaL_Reg[]){{"__gc", process_kill}, {"__close", process_kill}, {NULL, NULL}},
 	.methods = (const luaL_Reg[]){{"ask", process_ask},
-                                  {"answer", process_answer},
+                                  {"reply", process_reply},
                                   {"receive", process_receive},
                                   {"begin", process_begin},
                                   {"kill", process_kill},

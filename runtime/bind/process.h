@@ -27,14 +27,14 @@ enum {
 
 #define VIGIA_FRAME_MAGIC 0x56674d31u /* begins each message. Other bytes come from other code */
 
-/* The supervisor asks, the script makes calls meanwhile, each of which is answered, and ends. Both number what they ask
- * for, and both check that what they receive is for what they have in hand. The numbers are given and looked at in C,
- * with the bytes: finalizers and hooks, which may call in between anything that Lua does, cannot come between a number
- * and its message. */
+/* The supervisor asks, the script makes calls meanwhile, each of which gets a reply, and ends. Both number what they
+ * ask for, and both check that what they receive is for what they have in hand. The numbers are given and looked at in
+ * C, with the bytes: finalizers and hooks, which may call in between anything that Lua does, cannot come between a
+ * number and its message. */
 enum vigia__frame_kind {
 	VIGIA_FRAME_REQUEST = 1,
 	VIGIA_FRAME_CALL,
-	VIGIA_FRAME_ANSWER,
+	VIGIA_FRAME_REPLY,
 	VIGIA_FRAME_END,
 	VIGIA_FRAME_OUTPUT, /* bytes that the script printed. The supervisor writes them (output.h), and says so: */
 	VIGIA_FRAME_TAKEN   /* of: 0 or the errno; call: whether they are written later, then */
@@ -44,7 +44,7 @@ struct vigia__frame {
 	uint32_t magic;
 	uint32_t size; /* bytes that follow */
 	uint64_t kind; /* enum vigia__frame_kind */
-	uint64_t of;   /* the number of the request; of an answer, that of its call */
+	uint64_t of;   /* the number of the request; of a reply, that of its call */
 	uint64_t call; /* of a call: its number */
 };
 

@@ -1,5 +1,5 @@
 /*
- * reading.c - store:get_events: one reading from its request to its answer, blocking or waiting in a handler's
+ * reading.c - store:get_events: one reading from its request to its result, blocking or waiting in a handler's
  * coroutine; and batches.
  *
  * What C owns while Lua may raise is in userdata: a reading under way with its filter and batch, and a batch in a box
@@ -81,14 +81,14 @@ struct reading {
 	bool timeout_given;
 	bool has_where;               /* the predicate is at WHERE_AT */
 	int64_t limit;                /* of events that the predicate wants. request.limit bounds what it looks at */
-	bool to_end;                  /* go on to the end of the log (request.scan, or in slices) */
+	bool to_end;                  /* continue to the end of the log (request.scan, or in slices) */
 	int scan;                     /* the option */
 	lua_Integer kept;             /* events in the list */
 	bool ended;                   /* the list ends before what was read does: at damage, or at the limit */
 	struct vigia__filter *filter; /* the userdata's */
 	struct vigia_batch *batch;    /* the same */
 	struct vigia_iterator next;
-	int64_t until_mono_ns; /* in a handler: when to answer without events */
+	int64_t until_mono_ns; /* in a handler: when to return without events */
 };
 
 static void free_reading(lua_State *L, void *object)
@@ -108,9 +108,9 @@ static const struct vigia__option read_option_table[] = {
      .type = VIGIA_OPTION_COUNT,
      .offset = offsetof(struct reading, request.limit),
      .max = 0x1p63,
-     .help = "most events to answer, 0 = no bound"},
+     .help = "most events to return, 0 = no limit"},
 	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep, or a function"},
-	{.name = "where", .type = VIGIA_OPTION_SPECIAL, .help = "a function (event) -> boolean: which events to answer"},
+	{.name = "where", .type = VIGIA_OPTION_SPECIAL, .help = "a function (event) -> boolean: which events to return"},
 	{.name = "timeout",
      .type = VIGIA_OPTION_SECONDS,
      .offset = offsetof(struct reading, request.timeout_ns),
@@ -121,7 +121,7 @@ static const struct vigia__option read_option_table[] = {
      .type = VIGIA_OPTION_CHOICE,
      .offset = offsetof(struct reading, scan),
      .choices = "slice end",
-     .help = "slice: look at about 10 ms of events that the filter drops; end: go on to the end of the log"},
+     .help = "slice: look at about 10 ms of events that the filter drops; end: continue to the end of the log"},
 	{.name = "watcher_id", .type = VIGIA_OPTION_SPECIAL, .help = "for logs"},
 	{.name = NULL},
 };
@@ -276,7 +276,7 @@ static int add_events(lua_State *L, struct reading *r, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-/* Is there more to look at, for one that goes on to the end? Not where the last look got nowhere: the answer is as
+/* Is there more to look at, for one that goes on to the end? Not where the last look got nowhere: the result is as
  * large as it may be. */
 static bool goes_on(const struct reading *r)
 {
@@ -319,7 +319,7 @@ static int answer_list(lua_State *L, struct reading *r)
 	return 1;
 }
 
-static int answer(lua_State *L, struct reading *r)
+static int push_result(lua_State *L, struct reading *r)
 {
 	struct vigia_error err = {0};
 	lua_createtable(L, r->batch->count < INT32_MAX ? (int)r->batch->count : 0, 0);
@@ -418,5 +418,5 @@ int vigia__lua_get_events(lua_State *L)
 	r->request.scan = r->scan;
 	if (r->has_where) return search(L, r);
 	int rc = look_blocking(L, store, r, r->request.timeout_ns, &err);
-	return rc < 0 ? fail(L, r, rc, &err) : answer(L, r);
+	return rc < 0 ? fail(L, r, rc, &err) : push_result(L, r);
 }

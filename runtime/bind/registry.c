@@ -107,7 +107,7 @@ static void registry_special(lua_State *L, int idx, const char *name, void *ctx,
 int vigia__lua_registry(lua_State *L)
 {
 	if (vigia__cap_here())
-		return luaL_error(L, "vigia.registry is not there in a capped script: it is a watcher's handler already");
+		return luaL_error(L, "a limited script has no vigia.registry: it is already a watcher's handler");
 	vigia__lua_check_finalizes(L);
 	bool in_lua = lua_istable(L, 1), wrapped = false;
 	if (!in_lua) vigia__lua_check_store(L, 1);

@@ -276,7 +276,7 @@ static int raised(lua_State *L, const struct job *job, struct vigia_error *err)
 {
 	char message[sizeof err->message];
 	snprintf(message, sizeof message, "%s",
-	         lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text");
+	         lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error value that is not a string");
 	char *options = strstr(message, "(watch options: ");
 	if (strncmp(message, "bad argument", 12) == 0 && options) {
 		size_t len = strlen(options);
@@ -507,7 +507,7 @@ static int end_script(void *ctx, struct vigia_error *err)
 	const struct code *code = &job->now;
 	if (code->L == NULL || !code->has_stop) { /* without a state: it went over a cap, there is nothing to end */
 		vigia__output_begin(&job->output);
-		return finish_output(job, "what it printed is lost", VIGIA_OK, err);
+		return finish_output(job, "its output is lost", VIGIA_OK, err);
 	}
 	struct timespec until;
 	clock_gettime(CLOCK_REALTIME, &until);

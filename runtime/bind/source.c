@@ -19,7 +19,7 @@
 #include "../core/iterator.h"
 #include "../drive/drive.h"
 #include "../store/clock.h"
-#include "answers.h"
+#include "results.h"
 #include "coroutine.h"
 #include "error.h"
 #include "handler.h"
@@ -51,12 +51,12 @@ struct lua_call {
 
 /* Of a watcher. */
 struct lua_source {
-	struct lua_answers a; /* first */
+	struct lua_results a; /* first */
 	struct lua_call fetch, saver;
-	struct vigia_batch heads; /* the batch of the answer, until the driver takes it */
+	struct vigia_batch heads; /* the batch of the result, until the driver takes it */
 	struct vigia_iterator next;
-	uint64_t first_seq; /* of the answer, wanted or not. 0: it has no event */
-	bool ahead;         /* a wait has brought an answer for the read that follows, or the error in it */
+	uint64_t first_seq; /* of the result, wanted or not. 0: it has no event */
+	bool ahead;         /* a wait has brought the result of the read that follows, or its error */
 	struct vigia_error ahead_err;
 	struct vigia_iterator ahead_from;
 	int64_t begun_ns;          /* a wait, on the registry's clock */
@@ -75,7 +75,7 @@ struct question {
 	bool of_watcher; /* it takes the watcher's id */
 	bool saves;      /* and this number */
 	uint64_t seq_num;
-	uint64_t *answer; /* where a number goes, NULL: none is returned */
+	uint64_t *result; /* where a number goes, NULL: none is returned */
 	int rc;
 	struct vigia_error *err;
 };
@@ -92,8 +92,8 @@ static int ask_method(lua_State *L, void *arg)
 	if (q->saves) lua_pushinteger(L, (lua_Integer)q->seq_num);
 	int status = lua_pcall(L, 1 + q->of_watcher + q->saves, 2, 0);
 	q->rc = VIGIA_OK;
-	if (!vigia__lua_answers_check(L, &s->a, q->method, status, 2, q->saves, q->err)) q->rc = q->err->code;
-	else if (q->answer) q->rc = vigia__lua_answers_number(L, &s->a, q->method, 2, q->answer, q->err);
+	if (!vigia__lua_results_check(L, &s->a, q->method, status, 2, q->saves, q->err)) q->rc = q->err->code;
+	else if (q->result) q->rc = vigia__lua_results_number(L, &s->a, q->method, 2, q->result, q->err);
 	return 0;
 }
 
@@ -119,7 +119,7 @@ static int ask(struct question *q)
 
 static int ask_number(struct lua_source *s, const char *method, bool of_watcher, uint64_t *out, struct vigia_error *err)
 {
-	return ask(&(struct question){.source = s, .method = method, .of_watcher = of_watcher, .answer = out, .err = err});
+	return ask(&(struct question){.source = s, .method = method, .of_watcher = of_watcher, .result = out, .err = err});
 }
 
 static int ask_to_store(struct lua_source *s, uint64_t seq_num, struct vigia_error *err)
@@ -128,7 +128,7 @@ static int ask_to_store(struct lua_source *s, uint64_t seq_num, struct vigia_err
 		.source = s, .method = "store_checkpoint", .of_watcher = true, .saves = true, .seq_num = seq_num, .err = err});
 }
 
-/* ---- the answer to a read ---- */
+/* ---- the result of a read ---- */
 
 /* The string in field `name` of the event at the top, if it is a name that a filter may want: else one that none does.
  * It stays on the stack. [-0, +1, m] */
@@ -168,11 +168,11 @@ static bool add_head(lua_State *L, struct lua_source *s, uint64_t seq_num)
 	return wanted;
 }
 
-/* Under vigia__lua_pcall(): takes the answer that is kept apart. Raises if it is not what a store may return. */
-static int take_answer(lua_State *L, void *arg)
+/* Under vigia__lua_pcall(): takes the result that is kept apart. Raises if it is not what a store may return. */
+static int take_result(lua_State *L, void *arg)
 {
 	struct lua_source *s = arg;
-	vigia__lua_answers_push_at(L, &s->a, VIGIA_LUA_AT_ANSWER); /* 1 */
+	vigia__lua_results_push_at(L, &s->a, VIGIA_LUA_AT_RESULT); /* 1 */
 	lua_newtable(L);                                           /* 2: the events, by number */
 	lua_getfield(L, 1, "events");
 	vigia__batch_clear(&s->heads);
@@ -182,7 +182,7 @@ static int take_answer(lua_State *L, void *arg)
 		int whole = 0;
 		int type = lua_getfield(L, -1, "seq_num");
 		lua_Integer seq_num = type == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
-		if (!whole) luaL_error(L, "event %I of the answer has no number", (LUAI_UACINT)i);
+		if (!whole) luaL_error(L, "event %I of the result has no number", (LUAI_UACINT)i);
 		if (!lua_isinteger(L, -1)) {
 			lua_pushinteger(L, seq_num);
 			lua_setfield(L, -3, "seq_num");
@@ -197,7 +197,7 @@ static int take_answer(lua_State *L, void *arg)
 	if (next == NULL) return luaL_error(L, "next: an iterator expected, got %s", luaL_typename(L, -1));
 	s->next = *next;
 	lua_pushvalue(L, 2);
-	vigia__lua_answers_keep_at(L, &s->a, VIGIA_LUA_AT_EVENTS);
+	vigia__lua_results_keep_at(L, &s->a, VIGIA_LUA_AT_EVENTS);
 	return 0;
 }
 
@@ -238,12 +238,12 @@ static int counted(lua_State *L, int status, lua_KContext ctx)
 	return 0;
 }
 
-/* The answer is kept apart: make a batch of it. The store is at 1. */
+/* The result is kept apart: make a batch of it. The store is at 1. */
 static int finish_read(lua_State *L, struct lua_call *call)
 {
 	struct lua_source *s = call->source;
 	lua_settop(L, 1);
-	if (vigia__lua_pcall(L, take_answer, s, 0, 0) != LUA_OK) {
+	if (vigia__lua_pcall(L, take_result, s, 0, 0) != LUA_OK) {
 		vigia__lua_push_text(L, -1);
 		vigia__error(&call->err, VIGIA_EWATCHER, "get_events: %s", lua_tostring(L, -1));
 		return 0;
@@ -259,7 +259,7 @@ static int waited(lua_State *L, int status, lua_KContext ctx)
 	return 0;
 }
 
-/* A wait has an answer, or an error, for the read that follows. Where there is none, the store is asked again soon. */
+/* A wait has a result, or an error, for the read that follows. Where there is none, the store is asked again soon. */
 static int finish_wait(lua_State *L, struct lua_call *call)
 {
 	struct lua_source *s = call->source;
@@ -282,16 +282,15 @@ static int fetched(lua_State *L, int status, lua_KContext ctx)
 	struct lua_call *call = wanted_call(L);
 	if (call == NULL) return 0;
 	struct lua_source *s = call->source;
-	bool good = vigia__lua_answers_check(L, &s->a, "get_events", status, 2, true, &call->err);
+	bool good = vigia__lua_results_check(L, &s->a, "get_events", status, 2, true, &call->err);
 	if (good) {
 		good = lua_istable(L, 2) && lua_getfield(L, 2, "events") == LUA_TTABLE;
 		if (!good)
-			vigia__error(&call->err, VIGIA_EWATCHER,
-			             "get_events: the store answered something else than {events, next_event_iterator}");
+			vigia__error(&call->err, VIGIA_EWATCHER, "get_events: the store must return {events, next_event_iterator}");
 	}
 	if (good) {
 		lua_pushvalue(L, 2);
-		vigia__lua_answers_keep_at(L, &s->a, VIGIA_LUA_AT_ANSWER);
+		vigia__lua_results_keep_at(L, &s->a, VIGIA_LUA_AT_RESULT);
 	}
 	if (call->kind == CALL_WAIT) return finish_wait(L, call);
 	return good ? finish_read(L, call) : 0;
@@ -305,7 +304,7 @@ static void push_request(lua_State *L, const struct lua_call *call)
 	lua_setfield(L, -2, "event_iterator");
 	lua_pushinteger(L, call->limit);
 	lua_setfield(L, -2, "limit");
-	vigia__lua_answers_push_at(L, &call->source->a, VIGIA_LUA_AT_LISTS);
+	vigia__lua_results_push_at(L, &call->source->a, VIGIA_LUA_AT_LISTS);
 	lua_setfield(L, -2, "filter");
 	if (call->kind == CALL_WAIT) lua_pushnumber(L, poll_timeout_s);
 	else lua_pushinteger(L, 0);
@@ -318,7 +317,7 @@ static void push_request(lua_State *L, const struct lua_call *call)
 static int saved(lua_State *L, int status, lua_KContext ctx)
 {
 	struct lua_call *call = wanted_call(L);
-	if (call) vigia__lua_answers_check(L, &call->source->a, "store_checkpoint", status, 2, true, &call->err);
+	if (call) vigia__lua_results_check(L, &call->source->a, "store_checkpoint", status, 2, true, &call->err);
 	return 0;
 }
 
@@ -328,7 +327,7 @@ static int run_call(lua_State *L)
 	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
 	struct lua_call *call = h->call;
 	if (!h->begins || h->co != L || call == NULL)
-		return luaL_error(L, "this function is vigia's own: nobody else can call it");
+		return luaL_error(L, "this function is internal to vigia: Lua code cannot call it");
 	h->begins = false;
 	struct lua_source *s = call->source;
 	lua_settop(L, 0);
@@ -497,8 +496,8 @@ static void disown(struct vigia_watcher *watcher)
 	s->owned = false;
 }
 
-/* A coroutine that waits goes on to hear that nobody wants it any more. */
-static void let_go(struct lua_call *call)
+/* Forget the call. A coroutine that waits continues, and is told that its result is not needed. */
+static void release_call(struct lua_call *call)
 {
 	if (call->h == NULL) return;
 	call->h->call = NULL;
@@ -511,8 +510,8 @@ static void forget_watcher(struct vigia_watcher *watcher)
 	struct lua_source *s = watcher->source_ctx;
 	if (s == NULL) return;
 	disown(watcher);
-	let_go(&s->fetch);
-	let_go(&s->saver);
+	release_call(&s->fetch);
+	release_call(&s->saver);
 	if (s->a.r->L) vigia__lua_protected(s->a.r->L, drop_source, s); /* else it goes with the registry */
 	vigia__batch_deinit(&s->heads);
 	vigia__free(s);
@@ -737,10 +736,9 @@ int vigia__lua_push_host(lua_State *L, int arg, bool *wrapped)
 		lua_replace(L, top + 1);
 	}
 	if (lua_rawlen(L, -1) > 0)
-		return luaL_argerror(
-			L, arg,
-			lua_pushfstring(L, "vigia.Store expected, or a store written in Lua, which this table is not: it lacks %s",
-		                    lua_tostring(L, -1)));
+		return luaL_argerror(L, arg,
+		                     lua_pushfstring(L, "vigia.Store expected, or a store written in Lua: this table lacks %s",
+		                                     lua_tostring(L, -1)));
 	lua_pushvalue(L, arg);
 	while (lua_istable(L, -1)) {
 		lua_getfield(L, -1, "inner");

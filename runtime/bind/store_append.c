@@ -30,7 +30,7 @@ static const struct vigia__option append_option_table[] = {
      .offset = offsetof(struct conditions, if_last),
      .given_offset = offsetof(struct conditions, if_last_given),
      .max = 0x1p63,
-     .help = "store only if the last number ever given is this one"},
+     .help = "store only if the last number assigned is this one"},
 	{.name = "key", .type = VIGIA_OPTION_SPECIAL, .help = "store once, however often it is sent"},
 	{.name = NULL},
 };

@@ -200,10 +200,10 @@ static int next(lua_State *L)
 	}
 	int status = end_child(child);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
-		snprintf(record.text, sizeof record.text, "reading did not come to an end");
+		snprintf(record.text, sizeof record.text, "reading did not end");
 	else
 		snprintf(record.text, sizeof record.text, "reading ended with: %s",
-		         WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it ended before its time");
+		         WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it ended too early");
 	return push(L, "unreadable", &record);
 }
 

@@ -10,7 +10,7 @@
 #include "../core/options.h"
 #include "../drive/job.h"
 #include "../drive/worker.h"
-#include "answers.h"
+#include "results.h"
 #include "cap.h"
 #include "encode.h"
 #include "error.h"
@@ -243,7 +243,7 @@ int vigia__lua_watch(lua_State *L)
 			lua_pushvalue(L, old);
 			lua_rawset(L, 6);
 		}
-		return vigia__lua_answers_done(L, r, rc, &err);
+		return vigia__lua_results_done(L, r, rc, &err);
 	}
 	if (w->handler) w->handler->watcher = w->watcher;
 	lua_pushvalue(L, 8);

@@ -11,7 +11,7 @@
 #include "../drive/drive.h"
 #include "../drive/clock.h"
 #include "../store/clock.h"
-#include "answers.h"
+#include "results.h"
 #include "coroutine.h"
 #include "error.h"
 #include "handler.h"
@@ -108,7 +108,7 @@ static int watcher_stats(lua_State *L)
 		if (!own) {
 			lua_pop(L, 1);
 			bool open = w->owner->registry != NULL;
-			if (!open || !vigia__lua_answers_push_error(L, w->owner, w->watcher, &stats.last_error))
+			if (!open || !vigia__lua_results_push_error(L, w->owner, w->watcher, &stats.last_error))
 				vigia__lua_push_error(L, &stats.last_error);
 		}
 		lua_setfield(L, -2, "last_error");
@@ -124,7 +124,7 @@ static int move_watcher(lua_State *L, int (*move)(struct vigia_watcher *watcher,
 	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
 	int rc = move(w->watcher, n, &err);
 	vigia__lua_registry_leave(w->owner, before);
-	return vigia__lua_answers_done(L, w->owner, rc, &err);
+	return vigia__lua_results_done(L, w->owner, rc, &err);
 }
 
 static int watcher_checkpoint(lua_State *L)
@@ -205,7 +205,7 @@ static int watcher_start(lua_State *L)
 	int rc = vigia_watcher_start(w->watcher, &err);
 	vigia__lua_registry_leave(w->owner, before);
 	if (returns && w->watcher->detached) keep_watcher(L, w, false);
-	return vigia__lua_answers_done(L, w->owner, rc, &err);
+	return vigia__lua_results_done(L, w->owner, rc, &err);
 }
 
 static bool stop_watcher(lua_State *L, struct lua_watcher *w, int64_t timeout_ns)

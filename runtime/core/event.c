@@ -421,7 +421,7 @@ int vigia__reader_next(struct vigia__reader *r, struct vigia__token *out, struct
 	case 0xdf:
 		return take_count(r, 5, load32(at + 1), VIGIA_TOKEN_MAP, out, err);
 	case 0xc1:
-		return vigia__error(err, VIGIA_EDESERIAL, "the byte 0xc1 begins no msgpack value");
+		return vigia__error(err, VIGIA_EDESERIAL, "the byte 0xc1 does not begin a msgpack value");
 	default:
 		return refuse_extension(at, r->end, err);
 	}

@@ -136,7 +136,7 @@ static bool refuse_not_finite(const struct text *text, size_t at)
 		size_t len = strlen(names[i].name);
 		if (len > text->len - at || memcmp(text->data + at, names[i].name, len) != 0) continue;
 		char what[80];
-		snprintf(what, sizeof what, "%s is no JSON: write {\"$float\":\"%s\"}", names[i].name, names[i].form);
+		snprintf(what, sizeof what, "%s is not JSON: write {\"$float\":\"%s\"}", names[i].name, names[i].form);
 		refuse_at(text, at, what);
 		return true;
 	}
@@ -150,7 +150,7 @@ static int refuse_jansson(const struct text *text, const json_error_t *error)
 	char what[JSON_ERROR_TEXT_LENGTH + 64];
 	switch (json_error_code(error)) {
 	case json_error_invalid_utf8:
-		snprintf(what, sizeof what, "the byte 0x%02x begins no valid UTF-8",
+		snprintf(what, sizeof what, "the byte 0x%02x does not begin valid UTF-8",
 		         end < text->len ? (unsigned char)text->data[end] : 0);
 		return refuse_at(text, end, what);
 	case json_error_premature_end_of_input:
@@ -203,10 +203,10 @@ static int check_text(const struct text *text)
 {
 	const char *nul = text->len ? memchr(text->data, '\0', text->len) : NULL;
 	/* jansson silently skips a NUL in some places */
-	if (nul) return refuse_at(text, (size_t)(nul - text->data), "a NUL byte is no JSON");
+	if (nul) return refuse_at(text, (size_t)(nul - text->data), "a NUL byte is not JSON");
 	/* some editors write it, and none shows it */
 	if (text->len >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0)
-		return refuse_at(text, 0, "a byte order mark (the bytes EF BB BF) is no JSON");
+		return refuse_at(text, 0, "a byte order mark (the bytes EF BB BF) is not JSON");
 	if (is_blank(text->data, text->len)) return refuse_at(text, 0, "there is no value");
 	if (count_brackets(text->data, text->len) > NESTING_MAX &&
 	    find_nesting(text->data, text->len, NESTING_MAX + 1) < text->len)

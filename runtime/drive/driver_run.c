@@ -76,7 +76,7 @@ static void tell_gap(struct vigia__driver *w, uint64_t first, uint64_t count)
 	unsigned long long a = first, b = first + count - 1, n = count;
 	bool stops = w->base.options.on_gap == VIGIA_GAP_STOP;
 	vigia__error(&err, VIGIA_EEXPIRED, "%llu events were removed before it saw them, %llu to %llu%s", n, a, b,
-	             stops ? "; seek to a later one, or on_gap = \"continue\", goes on" : "");
+	             stops ? "; to continue, seek to a later one or set on_gap = \"continue\"" : "");
 	err.seq_num = first;
 	if (stops) {
 		vigia__driver_keep_error(w, &err);
@@ -86,7 +86,7 @@ static void tell_gap(struct vigia__driver *w, uint64_t first, uint64_t count)
 		           err.message);
 }
 
-/* What was read, as an input. A store's answer is good. Another source's is looked at. */
+/* What was read, as an input. A store's result is good. Another source's is checked. */
 static int take_batch(struct vigia__driver *w, struct vigia__input *input, struct vigia_error *err)
 {
 	const struct vigia_batch *batch = &w->fetch.batch;

@@ -99,7 +99,8 @@ bool vigia__inbox_look(struct vigia_registry *registry)
 	registry->depth--;
 	free_records(first);
 	if (dropped)
-		vigia__log(registry, VIGIA_LOG_WARN, "%u log records of watchers on threads were dropped: nobody took them",
+		vigia__log(registry, VIGIA_LOG_WARN,
+		           "%u log records of watchers on threads were dropped: their registry was not driven in time",
 		           dropped);
 	return true;
 }

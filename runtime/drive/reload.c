@@ -32,8 +32,8 @@ static int may_take(struct vigia__worker *w, const struct vigia_watch_options *o
 	                   : options->checkpoint != w->options.checkpoint ? "checkpoint"
 	                                                                  : NULL;
 	if (what == NULL) return VIGIA_OK;
-	return vigia__error(err, VIGIA_ESCRIPT,
-	                    "`%s` cannot be another one after a reload: stop the watcher and watch it anew", what);
+	return vigia__error(err, VIGIA_ESCRIPT, "`%s` cannot change in a reload: stop the watcher and watch it again",
+	                    what);
 }
 
 /* The new code beside the old, the old one's end, the new one's begin. Whatever fails, the old goes on. */
@@ -61,7 +61,7 @@ static int take_over(struct vigia__worker *w, struct vigia_error *err)
 		w->job.activate(w->job.ctx);
 		w->begun = w->job.begin(w->job.ctx, w->watcher, &again) == VIGIA_OK;
 		if (!w->begun) {
-			log_failure(w, "stops: the old code cannot begin again, either: ", again.message);
+			log_failure(w, "stops: the old code cannot be started again either: ", again.message);
 			vigia_watcher_stop(w->watcher, 0, NULL);
 		}
 	} else {
@@ -81,7 +81,7 @@ int vigia__worker_reload(struct vigia__worker *w, struct vigia_error *err)
 	w->last_reload_error = own;
 	if (rc < 0) {
 		snprintf(w->last_reload_error.watcher_id, sizeof own.watcher_id, "%s", w->id);
-		log_failure(w, "the new code is not taken over: ", own.message);
+		log_failure(w, "the new code cannot be used: ", own.message);
 	} else {
 		w->reloads++;
 		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs new code", VIGIA_SHOWN(w->id));

@@ -168,7 +168,7 @@ static void drive(struct vigia__worker *w)
 	struct vigia_error err = {0};
 	int rc = vigia_registry_step(w->registry, w->job.changed ? IDLE_LOOK_NS : -1, &err);
 	if (rc < 0 && rc != VIGIA_EINTERRUPTED) { /* the store was closed */
-		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': cannot go on: %s", VIGIA_SHOWN(w->id),
+		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': cannot continue: %s", VIGIA_SHOWN(w->id),
 		           VIGIA_TOLD(&err));
 		vigia__driver(w->watcher)->last_error = err;
 		stop(w);

@@ -264,7 +264,7 @@ struct vigia_store_options {
 	bool create;                     /* make the file if there is none (default true) */
 	bool allow_network_fs;           /* NFS and its like are refused otherwise */
 	int64_t long_polling_timeout_ns; /* of a read that waits and names no timeout */
-	int64_t max_batch_bytes;         /* bounds one answer; at least one event comes */
+	int64_t max_batch_bytes;         /* limit of one result; at least one event comes */
 	int64_t checkpoint_interval_ns;  /* at most so long does progress wait for a commit */
 	bool collect;                    /* remove old events in the background (default true) */
 	int64_t cache_size;              /* of the Lua binding: decoded events that the watchers of a handle share */
@@ -371,7 +371,7 @@ struct vigia_append_options {
  * As vigia_store_append(), under conditions. NULL options: none.
  *
  * A key is kept for as long as the last event it brought. A call with a key that is known stores nothing, whatever its
- * events and if_last are, and answers the first number of the call that brought it, with *existed true (may be NULL).
+ * events and if_last are, and returns the first number of the call that brought it, with *existed true (may be NULL).
  *
  * Returns:   as vigia_store_append(). ESEQUENCE, naming both numbers: nothing was stored. EINVAL: the key is empty or
  *            too long
@@ -408,7 +408,7 @@ struct vigia_read {
 	size_t size;
 	struct vigia_iterator from;
 	struct vigia_filter filter;
-	int64_t limit;      /* most events to answer, 0 = no bound on their number */
+	int64_t limit;      /* most events to return, 0 = no limit */
 	int64_t timeout_ns; /* 0 = do not wait, < 0 = the store's long_polling_timeout */
 	int scan;           /* enum vigia_scan */
 };

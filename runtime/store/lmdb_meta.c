@@ -142,7 +142,7 @@ int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error
 	if (fd >= 0) rc = is_unfinished(fd);
 	if (rc == 1 && !may_write) {
 		close(fd);
-		return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s': its making was cut short", path);
+		return vigia__error(err, VIGIA_ENOTFOUND, "there is no store '%s': its creation was interrupted", path);
 	}
 	if (rc == 1 && snprintf(lock_path, sizeof lock_path, "%s-lock", path) < (int)sizeof lock_path) {
 		lock_fd = VIGIA_FD(open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
@@ -150,7 +150,7 @@ int vigia__lmdb_meta_finish(const char *path, bool may_write, struct vigia_error
 	}
 	int code = errno == EACCES || errno == EPERM ? VIGIA_EPERM : errno == ENOMEM ? VIGIA_ENOMEM : VIGIA_EIO;
 	if (rc < 0)
-		vigia__error_caused(err, code, strerror(errno), "cannot finish the store '%s', whose making was cut short",
+		vigia__error_caused(err, code, strerror(errno), "cannot finish the store '%s', whose creation was interrupted",
 		                    path);
 	if (lock_fd >= 0) close(lock_fd);
 	if (fd >= 0) close(fd);

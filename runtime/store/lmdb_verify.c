@@ -109,5 +109,5 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	if (rc == 0) rc = check_positions(&look, b->holds, "hold", &holds);
 	if (rc == 0) rc = check_append_keys(&look);
 	vigia__lmdb_read_end(b, reader);
-	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "look at what is beside the events", err);
+	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "check the checkpoints and keys", err);
 }

@@ -52,7 +52,7 @@ static int check_piece(struct vigia__backend *b, const struct vigia_batch *batch
 	for (size_t i = 0; i < batch->count; i++) {
 		const struct vigia__entry *entry = &batch->entries[i];
 		if (entry->seq_num < s->expected)
-			return vigia__error(err, VIGIA_EIO, "the order of the events is damaged: %llu comes behind %llu",
+			return vigia__error(err, VIGIA_EIO, "the order of the events is damaged: %llu comes after %llu",
 			                    (unsigned long long)entry->seq_num, (unsigned long long)s->expected - 1);
 		if (entry->seq_num > s->expected && !was_trimmed(b, entry->seq_num)) {
 			snprintf(text, sizeof text, "%llu events before it are missing",

@@ -130,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 4:
 		case 5:
 			fuzz_values(&in, &content);
-			fuzz_frame(&wire, VIGIA_FRAME_ANSWER, ++wire.calls, 0, &content);
+			fuzz_frame(&wire, VIGIA_FRAME_REPLY, ++wire.calls, 0, &content);
 			break;
 		case 6:
 			fuzz_frame(&wire, VIGIA_FRAME_TAKEN, what & 64 ? fuzz_byte(&in) : 0, what >> 7, &content);

@@ -279,7 +279,7 @@ static void test_check_says_where(void **state)
 		{{"\x81\xa3"
 	      "a b\x91\xc1",
 	      7},
-	     "object[\"a b\"][1]: the byte 0xc1 begins no msgpack value"},
+	     "object[\"a b\"][1]: the byte 0xc1 does not begin a msgpack value"},
 		{{"\x81\xa5q\"\\\n\x7f\xc1", 8}, "object[\"q\\\"\\\\\\x0a\\x7f\"]: "},
 		{{"\x81\xc4\x02\xff"
 	      "a\xc1",

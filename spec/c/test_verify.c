@@ -291,7 +291,7 @@ static void E8_events_out_of_order_are_an_error(void **state)
 	real_scan = store->backend->scan;
 	store->backend->scan = scan_twice;
 	told.store = store;
-	assert_error(vigia__store_verify(store, &v, &err), VIGIA_EIO, &err, "3 comes behind 3");
+	assert_error(vigia__store_verify(store, &v, &err), VIGIA_EIO, &err, "3 comes after 3");
 	vigia_store_free(store);
 }
 

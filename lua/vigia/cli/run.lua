@@ -154,7 +154,7 @@ local function start(watcher, store, wait, log)
 	end
 end
 
--- One after the other runs its init; then all are let go.
+-- One after the other runs its init; then all start.
 local function start_all(entries, store, wait, log)
 	for _, entry in ipairs(entries) do
 		local ok, err = start(entry.watcher, store, wait, log)
@@ -224,7 +224,7 @@ end
 
 local function gave_up(stats, max_wait)
 	local what = stats.blocked_on and ("event %d still fails"):format(stats.blocked_on)
-		or ("reading behind event %d still fails"):format(position(stats))
+		or ("reading after event %d still fails"):format(position(stats))
 	return ("watcher '%s': %s after %g s: %s"):format(util.printable(stats.id), what, max_wait, tostring(stats.last_error))
 end
 

@@ -49,7 +49,7 @@ local function look(path, from, upto, piece, report)
 	for what, a, b, c, text, code in next do
 		if what == "interrupted" then
 			report("ended")
-			util.fail("interrupted before all was looked at")
+			util.fail("interrupted before the end of the check")
 		elseif what == "failed" then
 			report("ended")
 			if code == "store_not_found" then util.fail("%s", util.no_such_store(path, text)) end
@@ -114,7 +114,7 @@ local function walk(path, report)
 		events = events + seen.events
 		if seen.what == "done" then return events, seen.checkpoints, seen.keys end
 		if seen.beside then
-			report("damaged", 0, 0, "what is kept beside the events cannot be read: " .. seen.text)
+			report("damaged", 0, 0, "the checkpoints and keys cannot be read: " .. seen.text)
 			return events, 0, 0
 		end
 		if from and not seen.at then
@@ -128,7 +128,7 @@ local function walk(path, report)
 			local bad = seen.at + 1
 			local good = behind(path, bad, last)
 			report("damaged", bad, (good or bad + 1) - 1, "cannot be read, pages of the file are damaged" ..
-				(good and ": " or ", nor what is behind it: ") .. seen.text)
+				(good and ": " or ", and the events after it cannot be read either: ") .. seen.text)
 			if not good then good, last = bad + 1, bad end
 			from, piece = good, nil
 		end

@@ -1,7 +1,7 @@
 /*
- * answers.c - what a store written in Lua returned: errors, numbers, and the events that handlers get.
+ * results.c - what a store written in Lua returned: errors, numbers, and the events that handlers get.
  */
-#include "answers.h"
+#include "results.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@
 /* ---- what the registry keeps ---- */
 
 /* The table of the watcher. [-0, +1, v] */
-static void push_answers(lua_State *L, const struct lua_answers *s)
+static void push_answers(lua_State *L, const struct lua_results *s)
 {
 	if (!vigia__lua_push_from(L, s->r->home, 1) || lua_rawgetp(L, -1, s) != LUA_TTABLE)
 		/* GCOVR_EXCL_START: Lua code took it away (debug). */
@@ -23,7 +23,7 @@ static void push_answers(lua_State *L, const struct lua_answers *s)
 }
 
 /* [-0, +1, v] */
-void vigia__lua_answers_push_at(lua_State *L, const struct lua_answers *s, int n)
+void vigia__lua_results_push_at(lua_State *L, const struct lua_results *s, int n)
 {
 	push_answers(L, s);
 	lua_rawgeti(L, -1, n);
@@ -31,7 +31,7 @@ void vigia__lua_answers_push_at(lua_State *L, const struct lua_answers *s, int n
 }
 
 /* [-1, +0, m] */
-void vigia__lua_answers_keep_at(lua_State *L, const struct lua_answers *s, int n)
+void vigia__lua_results_keep_at(lua_State *L, const struct lua_results *s, int n)
 {
 	push_answers(L, s);
 	lua_insert(L, -2);
@@ -51,13 +51,13 @@ void vigia__lua_push_lua_store(lua_State *L, const struct lua_registry *r)
 
 /* The error value at the top was made into err: it is what Lua code gets in its place, from the call that fails with it
  * and, if it is `lasting`, from the stats. [-1, +0, m] */
-static void keep_error(lua_State *L, const struct lua_answers *s, bool lasting, const struct vigia_error *err)
+static void keep_error(lua_State *L, const struct lua_results *s, bool lasting, const struct vigia_error *err)
 {
 	if (lasting) {
 		lua_pushvalue(L, -1);
-		vigia__lua_answers_keep_at(L, s, VIGIA_LUA_AT_ERROR);
+		vigia__lua_results_keep_at(L, s, VIGIA_LUA_AT_ERROR);
 		lua_pushstring(L, err->message);
-		vigia__lua_answers_keep_at(L, s, VIGIA_LUA_AT_ERROR_TEXT);
+		vigia__lua_results_keep_at(L, s, VIGIA_LUA_AT_ERROR_TEXT);
 	}
 	if (vigia__lua_push_from(L, s->r->home, 1)) {
 		lua_insert(L, -2);
@@ -87,7 +87,7 @@ static bool take_error(lua_State *L, int idx, struct vigia_error *err)
 
 /* Did the method, which ended with `status`, succeed? Two values, or what it raised, are at `first`. Else *err, and the
  * value behind it, are filled in. [-0, +0, m] */
-bool vigia__lua_answers_check(lua_State *L, const struct lua_answers *s, const char *method, int status, int first,
+bool vigia__lua_results_check(lua_State *L, const struct lua_results *s, const char *method, int status, int first,
                               bool lasting, struct vigia_error *err)
 {
 	bool raised = status != LUA_OK && status != LUA_YIELD;
@@ -97,7 +97,7 @@ bool vigia__lua_answers_check(lua_State *L, const struct lua_answers *s, const c
 		lua_pushvalue(L, at);
 	} else {
 		bool nothing = lua_isnoneornil(L, at) || (lua_isboolean(L, at) && !lua_toboolean(L, at));
-		if (nothing) lua_pushliteral(L, "the store answered nothing");
+		if (nothing) lua_pushliteral(L, "the store returned nothing");
 		else vigia__lua_push_text(L, at);
 		vigia__error(err, VIGIA_EWATCHER, "%s: %s", method, lua_tostring(L, -1));
 		vigia__error_watcher(err, s->watcher->id, err->code);
@@ -113,14 +113,14 @@ bool vigia__lua_answers_check(lua_State *L, const struct lua_answers *s, const c
 }
 
 /* The value at idx as the number of an event. [-0, +0, m] */
-int vigia__lua_answers_number(lua_State *L, const struct lua_answers *s, const char *method, int idx, uint64_t *out,
+int vigia__lua_results_number(lua_State *L, const struct lua_results *s, const char *method, int idx, uint64_t *out,
                               struct vigia_error *err)
 {
 	int whole = 0, type = lua_type(L, idx);
 	lua_Integer n = type == LUA_TNUMBER ? lua_tointegerx(L, idx, &whole) : 0;
 	*out = (uint64_t)n;
 	if (whole && n >= 0) return VIGIA_OK;
-	static const char format[] = "%s: the store answered %s%s%s, not the number of an event";
+	static const char format[] = "%s: the store returned %s%s%s, not the number of an event";
 	const char *text = luaL_tolstring(L, idx, NULL);
 	if (type == LUA_TSTRING) vigia__error(err, VIGIA_EWATCHER, format, method, "the string '", VIGIA_SHOWN(text), "'");
 	else if (type == LUA_TNUMBER) vigia__error(err, VIGIA_EWATCHER, format, method, text, "", "");
@@ -129,25 +129,25 @@ int vigia__lua_answers_number(lua_State *L, const struct lua_answers *s, const c
 	return vigia__error_watcher(err, s->watcher->id, err->code);
 }
 
-int vigia__lua_answers_push_event(lua_State *L, const struct vigia_watcher *watcher, uint64_t seq_num,
+int vigia__lua_results_push_event(lua_State *L, const struct vigia_watcher *watcher, uint64_t seq_num,
                                   struct vigia_error *err)
 {
-	const struct lua_answers *s = watcher->source_ctx;
+	const struct lua_results *s = watcher->source_ctx;
 	if (s->damage.code < 0 && s->damage.seq_num == seq_num) {
 		*err = s->damage;
 		return err->code;
 	}
-	vigia__lua_answers_push_at(L, s, VIGIA_LUA_AT_EVENTS);
+	vigia__lua_results_push_at(L, s, VIGIA_LUA_AT_EVENTS);
 	lua_rawgeti(L, -1, (lua_Integer)seq_num);
 	lua_replace(L, -2);
 	return VIGIA_OK;
 }
 
-bool vigia__lua_answers_push_error(lua_State *L, const struct lua_registry *registry,
+bool vigia__lua_results_push_error(lua_State *L, const struct lua_registry *registry,
                                    const struct vigia_watcher *watcher, const struct vigia_error *err)
 {
 	if (registry->lua_store == NULL) return false;
-	const struct lua_answers *s = watcher ? watcher->source_ctx : NULL;
+	const struct lua_results *s = watcher ? watcher->source_ctx : NULL;
 	if (watcher && s == NULL) return false;
 	int value = VIGIA_LUA_AT_ERROR, text = VIGIA_LUA_AT_ERROR_TEXT;
 	if (s) push_answers(L, s);
@@ -168,11 +168,11 @@ bool vigia__lua_answers_push_error(lua_State *L, const struct lua_registry *regi
 	return same;
 }
 
-int vigia__lua_answers_done(lua_State *L, const struct lua_registry *registry, int rc, struct vigia_error *err)
+int vigia__lua_results_done(lua_State *L, const struct lua_registry *registry, int rc, struct vigia_error *err)
 {
 	if (rc >= 0) return vigia__lua_done(L, rc, err);
 	lua_pushnil(L);
-	if (vigia__lua_answers_push_error(L, registry, NULL, err)) return 2;
+	if (vigia__lua_results_push_error(L, registry, NULL, err)) return 2;
 	lua_pop(L, 1);
 	return vigia__lua_fail(L, rc, err);
 }
