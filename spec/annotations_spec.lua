@@ -302,7 +302,7 @@ describe("the description of the Lua API", function()
 		has_fields("vigia.Context", testing.context())
 	end)
 
-	it("has the fields of events, answers, iterators and errors", function()
+	it("has the fields of events, returns, iterators and errors", function()
 		local store = helper.memory()
 		helper.fill(store, 1)
 		local answer = assert(store:get_events{timeout = 0})

@@ -9,7 +9,7 @@ local drive, fails, fill, mentions, raises, range = helper.drive, helper.fails, 
 local FOLDER <const> = "spec/misbehaving"
 local MIB <const> = 1024 * 1024
 
--- A script in the test's folder; answers its path.
+-- A script in the test's folder; returns its path.
 local function script(source, name)
 	return helper.write_file((name or "script") .. ".lua", source)
 end

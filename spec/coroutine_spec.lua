@@ -15,7 +15,7 @@ local function drain(registry)
 	end
 end
 
--- What resuming it answers while it waits: no error, which would end it, but Lua's own message.
+-- What resuming it returns while it waits: no error, which would end it, but Lua's own message.
 local WAITS <const> = {true, false, "cannot resume non-suspended coroutine"}
 
 -- Arguments that would be in the way of what waits.

@@ -37,7 +37,7 @@ describe("every failure in turn", function()
 	local preload = build .. "/spec/c/fail.so"
 	if preload:sub(1, 1) ~= "/" then preload = lfs.currentdir() .. "/" .. preload end
 
-	-- Run one of the programs in spec/support, with calls of a kind failing; answers what it wrote.
+	-- Run one of the programs in spec/support, with calls of a kind failing; returns what it wrote.
 	local function run(program, kind, first)
 		local folder = quick_folder()
 		local words = {helper.quoted(folder), first}

@@ -10,7 +10,7 @@ local mentions = helper.mentions
 -- Each starts a program.
 local HAND_OVERS <const> = os.getenv("VIGIA_SOAK") and 500 or 60
 
--- Writes into a journal whose process it is, and answers each Job with an Ack that names it and says when it began.
+-- Writes into a journal whose process it is, and returns each Job with an Ack that names it and says when it began.
 local HANDLER = [[
 	local core = require "vigia.core"
 	local file = assert(io.open("/proc/self/stat"))

@@ -208,7 +208,7 @@ function M.objects(store, object_type)
 	return found
 end
 
--- Store `count` events {n = 1}, {n = 2}, ... and answer the last number.
+-- Store `count` events {n = 1}, {n = 2}, ... and return the last number.
 function M.fill(store, count, object_type, operation)
 	local events = {}
 	for n = 1, count do events[n] = {operation = operation or "CREATE", object_type = object_type or "Job", object = {n = n}} end
@@ -216,7 +216,7 @@ function M.fill(store, count, object_type, operation)
 	return last
 end
 
--- What a read without waiting answers: a list of numbers, and the iterator to go on with.
+-- What a read without waiting returns: a list of numbers, and the iterator to go on with.
 function M.read(store, request)
 	request = request or {}
 	request.timeout = request.timeout or 0
@@ -255,14 +255,14 @@ end
 
 ---- errors ----
 
--- A call that must raise; answers the message. The arguments are the function and what to call it with.
+-- A call that must raise; returns the message. The arguments are the function and what to call it with.
 function M.raises(fn, ...)
 	local ok, err = pcall(fn, ...)
 	assert(not ok, "should have raised, and did not")
 	return tostring(err)
 end
 
--- A call that must answer nil and an error of this code; answers the error.
+-- A call that must return nil and an error of this code; returns the error.
 function M.fails(code, value, err)
 	assert.is_nil(value)
 	assert.is_not_nil(err, "nil and no error")
@@ -336,7 +336,7 @@ function M.child(source, ...)
 	return child
 end
 
--- Run this Lua source to its end, behind a `prefix` in the shell ("umask 000;"); answers what it wrote.
+-- Run this Lua source to its end, behind a `prefix` in the shell ("umask 000;"); returns what it wrote.
 function M.run_lua(prefix, source, ...)
 	return M.shell(prefix .. " " .. lua_command(source, ...))
 end
@@ -361,7 +361,7 @@ function Child:asleep()
 	until state == "S" or M.now() > deadline
 end
 
--- Wait for its end; answers the lines it still said.
+-- Wait for its end; returns the lines it still said.
 function Child:wait()
 	local lines = {}
 	for line in self.pipe:lines() do lines[#lines + 1] = line end
@@ -377,7 +377,7 @@ function Child:kill()
 	self:wait()
 end
 
--- Write a file in the test's folder; answers its path.
+-- Write a file in the test's folder; returns its path.
 function M.write_file(name, text)
 	local path = M.path(name)
 	local file <close> = assert(io.open(path, "w"))
@@ -423,7 +423,7 @@ function M.thread_ids()
 	return ids
 end
 
--- The id of the thread that fn starts; then what fn answers.
+-- The id of the thread that fn starts; then what fn returns.
 function M.new_thread(fn)
 	local before = M.thread_ids()
 	local result = fn()
@@ -432,7 +432,7 @@ function M.new_thread(fn)
 	end
 end
 
--- Begin to watch how much memory the process has at most; the function it answers tells by how much that grew, nil where the system does
+-- Begin to watch how much memory the process has at most; the function it returns tells by how much that grew, nil where the system does
 -- not say.
 function M.peak_growth()
 	local file = io.open("/proc/self/clear_refs", "w")
@@ -446,7 +446,7 @@ end
 M.tsan = os.getenv("TSAN_OPTIONS") ~= nil
 M.sanitized = M.tsan or os.getenv("ASAN_OPTIONS") ~= nil
 
--- Run a shell command; answers what it wrote and whether it ended well.
+-- Run a shell command; returns what it wrote and whether it ended well.
 function M.shell(command)
 	local pipe = assert(io.popen(command .. " 2>&1", "r"))
 	local output = pipe:read("a")

@@ -61,7 +61,7 @@ describe("what a handler returns", function()
 		end)
 	end
 
-	it("decides what a double of a registry answers [R6c]", function()
+	it("decides what a double of a registry returns [R6c]", function()
 		for n, case in ipairs(ENDS) do
 			local registry = testing.registry(helper.memory())
 			assert(registry:watch("w" .. n, assert(load("return function(event, ctx) " .. case[1] .. " end"))()))

@@ -3,7 +3,7 @@
 local helper = require "spec.helper"
 local vigia = require "vigia"
 
--- In a process of its own too, so it is text: answers a table of what there is to hold, and the registry.
+-- In a process of its own too, so it is text: returns a table of what there is to hold, and the registry.
 local MAKE <const> = [[
 	local vigia, store = ...
 	local core = require "vigia.core"
@@ -39,7 +39,7 @@ local MAKE <const> = [[
 	assert(registry:watch("b", function() end))
 	return held, registry]]
 
--- Everything that can be done with them; answers what the contexts said.
+-- Everything that can be done with them; returns what the contexts said.
 local USE <const> = [[
 	local held = ...
 	local said = {}

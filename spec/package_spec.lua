@@ -96,7 +96,7 @@ describe("an installed Vigia", function()
 		end
 	end)
 
-	it("answers to require with LUA_PATH and LUA_CPATH alone", function()
+	it("can be loaded by require with LUA_PATH and LUA_CPATH alone", function()
 		sh("cp -r %s moved", quoted(prefix))
 		local before, before_lib = prefix, lib
 		prefix, lib = helper.path("moved"), helper.path("moved") .. lib:sub(#prefix + 1)

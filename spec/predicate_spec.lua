@@ -155,7 +155,7 @@ describe("a predicate", function()
 			child:wait()
 		end)
 
-		it("answers when the time is over although it dropped everything, and when the predicate closes the store [F3k]", function()
+		it("returns when the time is over although it dropped everything, and when the predicate closes the store [F3k]", function()
 			local store = helper.memory()
 			fill(store, 3)
 			local answer = assert(store:get_events{timeout = 0.01, where = function() return false end})

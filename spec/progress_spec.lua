@@ -15,7 +15,7 @@ for _, backend in ipairs(helper.backends) do
 	describe("progress in a store of kind " .. backend.name, function()
 		local store
 
-		-- Watch and handle all there is; answers the watcher, what it saw, and the registry.
+		-- Watch and handle all there is; returns the watcher, what it saw, and the registry.
 		local function watched(id, options)
 			local registry = helper.registry(store)
 			local handler, seen = recorder()
@@ -162,7 +162,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(#seen, checkpoint("w"))
 		end)
 
-		it_if_committed("W10b is saved in mode \"batch\" with the next commit, whoever makes it", function()
+		it_if_committed("is saved in mode \"batch\" with the next commit, whoever makes it [W10b]", function()
 			fill(store, 5)
 			local watcher, _, registry = watched("a")
 			assert.is_nil(checkpoint("a"))
@@ -238,7 +238,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 		end)
 
-		it_if_committed("W10g never passes an event that is still being retried", function()
+		it_if_committed("never passes an event that is still being retried [W10g]", function()
 			fill(store, 5)
 			local registry = helper.registry(store)
 			local watcher = assert(registry:watch("a", function(event)
@@ -251,7 +251,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(2, checkpoint("a"))
 		end)
 
-		it_if_committed("W10h never passes an event whose handler is still at it", function()
+		it_if_committed("never passes an event whose handler is still at it [W10h]", function()
 			fill(store, 3)
 			local registry = helper.registry(store)
 			local inside

@@ -418,7 +418,7 @@ describe("a registry", function()
 		assert.equal(2, watcher:stats().processed)
 	end)
 
-	-- What a failing event's log function does, given the registry and the watcher; answers what was handled.
+	-- What a failing event's log function does, given the registry and the watcher; returns what was handled.
 	local function handled_with_log(action, count)
 		fill(store, 4)
 		local registry, watcher
@@ -486,7 +486,7 @@ describe("a registry", function()
 		for _, other in ipairs{5, "x", {}, io.stdout} do raises(vigia.registry, other) end
 	end)
 
-	it("answers store_closed when its store is closed [S11k]", function()
+	it("returns store_closed when its store is closed [S11k]", function()
 		fill(store, 1)
 		local registry = helper.registry(store)
 		local watcher = assert(registry:watch("a", function() end))
@@ -537,7 +537,7 @@ describe("a registry over a file", function()
 				assert(store:store_event("CREATE", "Answer", n))
 			end
 			say "done"]], helper.path("store"))
-		local seen, slow, asked = 0, 0, nil -- slow: answers that came as late as by a look once a second
+		local seen, slow, asked = 0, 0, nil -- slow: returns that came as late as by a look once a second
 		assert(registry:watch("a", function(event, ctx)
 			seen = event.seq_num
 			if helper.now() - asked > 0.75 then slow = slow + 1 end

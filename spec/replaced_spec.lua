@@ -6,7 +6,7 @@ local vigia = require "vigia"
 
 local fill = helper.fill
 
--- Append until it is refused; answers the error, and the last number that was given. One that began more than a second after `since`, when
+-- Append until it is refused; returns the error, and the last number that was given. One that began more than a second after `since`, when
 -- the file went, is refused, however slow the machine is.
 local function refused(store, since)
 	local last
@@ -237,7 +237,7 @@ describe("a store under its users", function()
 	end)
 	after_each(helper.clean)
 
-	-- A process in a long poll; the function it answers expects that it was refused.
+	-- A process in a long poll; the function it returns expects that it was refused.
 	local function poll(path)
 		local child = helper.child([[
 			local store = assert(vigia.open(arg[1], {collect = false, durability = "none"}))

@@ -6,7 +6,7 @@ local vigia = require "vigia"
 
 local drive, fails, fill, mentions, raises, range = helper.drive, helper.fails, helper.fill, helper.mentions, helper.raises, helper.range
 
--- Write a script into the test's folder; answers its path.
+-- Write a script into the test's folder; returns its path.
 local function write(name, text)
 	local path = helper.path(name)
 	local file <close> = assert(io.open(path .. ".new", "w"))

@@ -196,7 +196,7 @@ describe("a serializer", function()
 			mentions(err, "`serializer` of an isolated script must be the name of a module")
 		end)
 
-		it("whose marshal fails, or answers no string, stores nothing [Z2m]", function()
+		it("whose marshal fails, or returns no string, stores nothing [Z2m]", function()
 			local store = helper.memory{serializer = reverser{marshal = function(object)
 				if object == "raise" then error("cannot marshal", 0) end
 				if object == "table" then error(setmetatable({}, {__tostring = function() return "an object" end})) end

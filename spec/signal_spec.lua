@@ -320,7 +320,7 @@ end)
 describe("SIGHUP and ignored signals", function()
 	after_each(cli.clean)
 
-	-- `vigia run` of a script that says that it began, behind a prefix in the shell; answers its pid and how to wait for its end.
+	-- `vigia run` of a script that says that it began, behind a prefix in the shell; returns its pid and how to wait for its end.
 	local function start(prefix)
 		cli.write("say.lua", [[return {
 			handle = function() io.write("began\n") io.flush() end,

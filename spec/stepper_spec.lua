@@ -1,4 +1,4 @@
--- stepper_spec.lua - what core/stepper makes of a store written in Lua: what is done next, and answers that no log could give.
+-- stepper_spec.lua - what core/stepper makes of a store written in Lua: what is done next, and returns that no log could give.
 
 local helper = require "spec.helper"
 local testing = require "vigia.testing"
@@ -6,7 +6,7 @@ local vigia = require "vigia"
 
 local after = vigia.after_sequence_number
 
--- A store whose get_events answers what `script` says, and writes down what it is asked for.
+-- A store whose get_events returns what `script` says, and writes down what it is asked for.
 local function scripted()
 	local store = {asked = {}, saved = {}, latest = 9}
 	function store:get_events(request)
@@ -102,7 +102,7 @@ describe("a watcher over a store that answers as it is told", function()
 		assert.same({3}, handler:seq_nums())
 	end)
 
-	it("keeps the order of events, whatever a store answers at random [R3a W3]", function()
+	it("keeps the order of events, whatever a store returns at random [R3a W3]", function()
 		local seed = math.tointeger(tonumber(os.getenv "VIGIA_SEED")) or os.time()
 		math.randomseed(seed)
 		local total = 0
@@ -142,7 +142,7 @@ describe("a watcher over a store that answers as it is told", function()
 			end
 			watcher:stop()
 		end
-		-- Not in each round: after answers that are wrong one after the other the watcher waits for longer than it lasts.
+		-- Not in each round: after returns that are wrong one after the other the watcher waits for longer than it lasts.
 		assert(total > 100, ("%d events were handled, VIGIA_SEED=%d"):format(total, seed))
 	end)
 end)

@@ -52,7 +52,7 @@ return function(name, open)
 			assert(event.timestamp // 1000000000 <= os.time() + 1, "the time is nanoseconds since the epoch")
 		end)
 
-		it("answers the same event from get_event and from get_events [E1]", function()
+		it("returns the same event from get_event and from get_events [E1]", function()
 			fill(store, 3)
 			local events = assert(store:get_events{timeout = 0}).events
 			for n = 1, 3 do assert.same(assert(store:get_event(n)), events[n]) end
@@ -78,7 +78,7 @@ return function(name, open)
 			assert.same({6}, (read(store)))
 		end)
 
-		it_if("persist", "E2d goes on counting after a reopen, also when everything was removed", function()
+		it_if("persist", "goes on counting after a reopen, also when everything was removed [E2d]", function()
 			fill(store, 5)
 			store:close()
 			store = open(nil, "again")
@@ -103,7 +103,7 @@ return function(name, open)
 
 		---- appending ----
 
-		it("answers the number of the event, which can be read at once [S1a]", function()
+		it("returns the number of the event, which can be read at once [S1a]", function()
 			for n = 1, 3 do
 				local seq_num = assert(store:store_event("UPDATE", "Node", {n = n}))
 				assert.equal(n, seq_num)
@@ -165,7 +165,7 @@ return function(name, open)
 
 		---- the last and the oldest ----
 
-		it("answers the last number ever assigned, 0 in a new store [S9a]", function()
+		it("returns the last number ever assigned, 0 in a new store [S9a]", function()
 			assert.equal(0, assert(store:get_latest_event_num()))
 			fill(store, 3)
 			assert.equal(3, assert(store:get_latest_event_num()))
@@ -174,7 +174,7 @@ return function(name, open)
 			assert.equal("integer", math.type(store:get_latest_event_num()))
 		end)
 
-		it_if("persist", "S9b knows the last number after a reopen, also when everything was removed", function()
+		it_if("persist", "knows the last number after a reopen, also when everything was removed [S9b]", function()
 			fill(store, 3)
 			store:close()
 			store = open(nil, "again")
@@ -259,7 +259,7 @@ return function(name, open)
 			assert.same(expected, assert(store:checkpoints()))
 		end)
 
-		it_if("persist", "S10h keeps checkpoints over a reopen", function()
+		it_if("persist", "keeps checkpoints over a reopen [S10h]", function()
 			assert(store:store_checkpoint("a", 5))
 			assert(store:store_checkpoint("b", 6))
 			assert(store:delete_checkpoint("b"))
@@ -275,7 +275,7 @@ return function(name, open)
 			assert.is_true(store:close())
 		end)
 
-		it("answers store_closed to every call on a closed store [S11b]", function()
+		it("returns store_closed to every call on a closed store [S11b]", function()
 			fill(store, 3)
 			store:close()
 			fails("store_closed", store:store_event("CREATE", "Job", 1))
@@ -295,7 +295,7 @@ return function(name, open)
 			assert.is_string(tostring(store))
 		end)
 
-		it("wakes a call that waits, which answers with no event and its position [S11c S6n]", function()
+		it("wakes a call that waits, which returns no event and its position [S11c S6n]", function()
 			fill(store, 1)
 			local registry = helper.registry(store)
 			local answer
@@ -339,7 +339,7 @@ return function(name, open)
 
 		---- more ways to read, and removing ----
 
-		it("answers one event by its number [S20a]", function()
+		it("returns one event by its number [S20a]", function()
 			fill(store, 3)
 			assert.same({n = 2}, assert(store:get_event(2)).object)
 			fails("event_not_found", store:get_event(4))
@@ -360,7 +360,7 @@ return function(name, open)
 			fails("event_not_found", store:get_event(4))
 		end)
 
-		it("answers the oldest number, 0 if there is no event [S20c]", function()
+		it("returns the oldest number, 0 if there is no event [S20c]", function()
 			assert.equal(0, assert(store:get_oldest_event_num()))
 			fill(store, 5)
 			assert.equal(1, assert(store:get_oldest_event_num()))
@@ -389,7 +389,7 @@ return function(name, open)
 			assert.equal(1, assert(store:find_time(-5)))
 		end)
 
-		it("answers nil and no error when no event is so young [S20e]", function()
+		it("returns nil and no error when no event is so young [S20e]", function()
 			for _ = 1, 2 do
 				local number, err = store:find_time(math.maxinteger)
 				assert.is_nil(number)

@@ -28,7 +28,7 @@ return function(name, open)
 			return list
 		end
 
-		it("answers true and no number; sync commits, and answers the last number [D2a]", function()
+		it("returns true and no number; sync commits, and returns the last number [D2a]", function()
 			local store = open_queue()
 			assert.same({true}, {store:store_event("CREATE", "Job", 1)})
 			assert.same({true}, {store:store_events{{"CREATE", "Job", 2}, {"CREATE", "Job", 3}}})

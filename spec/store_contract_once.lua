@@ -56,7 +56,7 @@ return function(name, open)
 			assert.same(range(1, 21), (read(store)))
 		end)
 
-		it("stores an event once under its key and answers the first one's number [S21d]", function()
+		it("stores an event once under its key and returns the first one's number [S21d]", function()
 			fill(store, 2)
 			local first = {store:store_event("CREATE", "Job", "mine", {key = "k-1"})}
 			assert.same({3}, first)

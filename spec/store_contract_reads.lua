@@ -14,7 +14,7 @@ local function watch(registry, id, body)
 	return assert(registry:watch(id, body, {ephemeral = true}))
 end
 
--- As the function that store_contract.lua answers.
+-- As the function that store_contract.lua returns.
 return function(name, open)
 	describe("reading from the store " .. name, function()
 		local store
@@ -24,7 +24,7 @@ return function(name, open)
 
 		---- reading: the request and the answer ----
 
-		it("answers a table of events, the next iterator and at_end, and nothing else [S2a]", function()
+		it("returns a table of events, the next iterator and at_end, and nothing else [S2a]", function()
 			fill(store, 2)
 			local answer = assert(store:get_events{event_iterator = vigia.trim_horizon(), limit = 10, timeout = 0, watcher_id = "w",
 				filter = {object_types = {"Job"}, operations = {"CREATE"}}})
@@ -150,7 +150,7 @@ return function(name, open)
 
 		---- reading: how much ----
 
-		it("answers at most `limit` events, and any number for 0 [S5a]", function()
+		it("returns at most `limit` events, and any number for 0 [S5a]", function()
 			fill(store, 250)
 			assert.same({1}, (read(store, {limit = 1})))
 			assert.same(range(1, 249), (read(store, {limit = 249})))
@@ -165,7 +165,7 @@ return function(name, open)
 			assert.same({2, 4, 6}, (read(store, {limit = 3, filter = {object_types = {"Job"}}})))
 		end)
 
-		it("bounds an answer by max_batch_bytes, also with limit 0 [S5c]", function()
+		it("bounds a result by max_batch_bytes, also with limit 0 [S5c]", function()
 			store:close()
 			store = open{max_batch_bytes = 8192}
 			for n = 1, 10 do assert(store:store_event("CREATE", "Job", n .. ("x"):rep(3000))) end
@@ -180,7 +180,7 @@ return function(name, open)
 			assert.same(range(1, 10), all)
 		end)
 
-		it("answers one event even if it alone is larger than max_batch_bytes [S5d]", function()
+		it("returns one event even if it alone is larger than max_batch_bytes [S5d]", function()
 			store:close()
 			store = open{max_batch_bytes = 1024}
 			for _ = 1, 2 do assert(store:store_event("CREATE", "Job", ("x"):rep(100000))) end
@@ -198,7 +198,7 @@ return function(name, open)
 			assert(helper.now() - begin < 30)
 		end)
 
-		it("resolves latest and the trim horizon first, then waits, and answers with the position when the timeout passes [S6b]", function()
+		it("resolves latest and the trim horizon first, then waits, and returns the position when the timeout passes [S6b]", function()
 			fill(store, 2)
 			for _, begin in ipairs{vigia.latest(), vigia.trim_horizon()} do
 				if begin.kind == "trim_horizon" then assert.equal(2, store:trim(2)) end
@@ -252,7 +252,7 @@ return function(name, open)
 			assert.is_false(read_in_task)
 		end)
 
-		it("answers with no event and the position when the timeout passes [S6c]", function()
+		it("returns no event and the position when the timeout passes [S6c]", function()
 			fill(store, 3, "Node")
 			local numbers, next_iterator = read(store, {event_iterator = after(3), timeout = 0.01})
 			assert.same({}, numbers)
@@ -423,7 +423,7 @@ return function(name, open)
 			assert(turns > 0, "the others had no turn")
 		end)
 
-		it("bounds an answer that goes on to the end by max_batch_bytes [S5e]", function()
+		it("bounds a result that goes on to the end by max_batch_bytes [S5e]", function()
 			store:close()
 			store = open{max_batch_bytes = 10000}
 			for _ = 1, 10 do assert(store:store_event("CREATE", "Job", ("x"):rep(3000))) end

@@ -30,7 +30,7 @@ local function spew(path, bytes)
 	file:close()
 end
 
--- Change bytes of a file: `change` gets the position of each place where `text` stands, and answers what to write there.
+-- Change bytes of a file: `change` gets the position of each place where `text` stands, and returns what to write there.
 local function patch(path, text, offset, bytes)
 	local whole = slurp(path)
 	local file = assert(io.open(path, "r+b"))
@@ -368,7 +368,7 @@ describe("a store file", function()
 	describe("of another kind", function()
 		local HEADER = "VIGIADB\n" -- then format, byte order, id, time, word size
 
-		-- Open a store with these bytes at an offset of its header; answers the error.
+		-- Open a store with these bytes at an offset of its header; returns the error.
 		local function altered(offset, bytes)
 			helper.open():close()
 			patch(helper.path("store"), HEADER, offset, bytes)

@@ -27,7 +27,7 @@ for _, backend in ipairs(helper.backends) do
 		-- Nothing that keeps a registry alive may outlive its test: each test makes its own.
 		local function new_registry() return helper.registry(store) end
 
-		-- Watch and handle all there is; answers the watcher, what it saw, and the registry.
+		-- Watch and handle all there is; returns the watcher, what it saw, and the registry.
 		local function watched(id, options)
 			local registry = new_registry()
 			local handler, seen = recorder()

@@ -16,7 +16,7 @@ for _, backend in ipairs(helper.backends) do
 	describe("a watcher's life over a store of kind " .. backend.name, function()
 		local store
 
-		-- Watch and handle all there is; answers the watcher, what it saw, and the registry.
+		-- Watch and handle all there is; returns the watcher, what it saw, and the registry.
 		local function watched(id, options)
 			local registry = helper.registry(store)
 			local handler, seen = recorder()
@@ -276,7 +276,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.equal(after(0), watcher:stats().checkpoint_iterator)
 		end)
 
-		it("answers a table of its own each time [W15e]", function()
+		it("returns a table of its own each time [W15e]", function()
 			local watcher = watched("a")
 			watcher:stats().state = "changed"
 			assert.equal("running", watcher:stats().state)

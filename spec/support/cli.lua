@@ -61,7 +61,7 @@ local function command_line(words, options, err_path)
 	return table.concat(line, " ") .. " <" .. quoted(stdin) .. " 2>" .. quoted(err_path)
 end
 
--- Run `vigia WORDS...` to its end; answers {status =, out =, err =}. One that should have ended and did not is ended (status 124).
+-- Run `vigia WORDS...` to its end; returns {status =, out =, err =}. One that should have ended and did not is ended (status 124).
 function M.run(words, options)
 	options = options or {}
 	local out_path, err_path = new_path("out"), new_path("err")
@@ -117,7 +117,7 @@ function Process:gone()
 	return self.ended or helper.read_file("/proc/" .. self.pid .. "/stat"):find("%) Z") ~= nil
 end
 
--- Wait for its end; answers {status =, out =, err =}. Ended by a signal, the status is "signal 9".
+-- Wait for its end; returns {status =, out =, err =}. Ended by a signal, the status is "signal 9".
 function Process:wait()
 	local out = self.pipe:read("a")
 	local _, how, status = self.pipe:close()

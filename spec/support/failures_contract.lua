@@ -57,7 +57,7 @@ end
 local helper = require "spec.helper"
 helper.pending = function() end
 
----- what the product answers is written down ----
+---- what the product returns is written down ----
 
 local noted -- of the run: errors, stores, what was acknowledged
 

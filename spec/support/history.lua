@@ -168,7 +168,7 @@ function M.check(logs, final)
 	local points = {}
 	for _, append in ipairs(acknowledged) do
 		points[#points + 1] = {t = append.t, last = append.last}
-		-- A key that was known answers an old number.
+		-- A key that was known returns an old number.
 		if not append.key then
 			wants[#wants + 1] = {t = append.t0, n = append.first - 1, what = ("%s got %d"):format(append.id, append.first)}
 		end

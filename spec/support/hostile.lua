@@ -294,7 +294,7 @@ end
 -- Run `body` at each place where Lua code is called while something of C's is under way.
 local SKIP <const> = {initial_backoff = 0.001, max_retries = 1, retry_strategy = "skip"}
 
--- A place in a method of a store in Lua, which then answers as the store below it, or what `answer` says.
+-- A place in a method of a store in Lua, which then returns as the store below it, or what `answer` says.
 local function over_lua(method, answer)
 	return function(registry, store, body)
 		local over = {inner = store}
