@@ -16,7 +16,7 @@
 
 struct fuzz_wire {
 	struct vigia__buf bytes;
-	uint64_t ends, calls; /* so many were sent as they should be */
+	uint64_t ends, calls; /* so many were sent as they should be, at most */
 	bool wrong;           /* what was sent last makes no sense: nothing behind it may be believed */
 };
 
@@ -50,7 +50,7 @@ static inline void fuzz_frame(struct fuzz_wire *wire, uint64_t kind, uint64_t of
 	fuzz_assert(content->len == 0 || vigia__buf_add(&wire->bytes, content->data, content->len) == 0);
 }
 
-/* A frame of any kind and with any numbers, or no frame. */
+/* A frame of any kind and with any numbers, or no frame: by chance some are as they should be. */
 static inline void fuzz_wrong(struct fuzz_wire *wire, struct fuzz_input *in)
 {
 	struct vigia__buf content = {0};
@@ -59,9 +59,11 @@ static inline void fuzz_wrong(struct fuzz_wire *wire, struct fuzz_input *in)
 		unsigned kind = fuzz_byte(in), of = fuzz_byte(in), call = fuzz_byte(in);
 		fuzz_values(in, &content);
 		fuzz_frame(wire, kind, of, call, &content);
+		wire->ends++;
 	} else {
 		struct vigia_slice raw = fuzz_slice(in);
 		fuzz_assert(vigia__buf_add(&wire->bytes, raw.data, raw.len) == 0);
+		wire->ends += raw.len / sizeof(struct vigia__frame);
 	}
 	vigia__buf_deinit(&content);
 }
