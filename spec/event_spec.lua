@@ -481,7 +481,7 @@ describe("the bytes of an event", function()
 		["an extension"] = {"\xc7\x06\x2aabcdef", "extension of type 42"},
 		["a timestamp, which is an extension"] = {"\x92\xd6\xffabcd\xc0\xc0", "extension of type -1"},
 		["a key that is nil"] = {"\x81\xc0\xa6abcdef", "key"},
-		["bytes behind it"] = {"\x01\x01\x01\x01\x01\x01\x01\x01\x01", "bytes behind"},
+		["bytes behind it"] = {"\x01\x01\x01\x01\x01\x01\x01\x01\x01", "bytes after"},
 		["a string that is cut off"] = {"\xd9\x20abcdefg", "cut off"},
 	} do
 		it("that hold " .. what .. " are a deserialization error with the event's number, and its neighbours can be read [E6h]", function()

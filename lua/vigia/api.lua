@@ -23,7 +23,7 @@ vigia.null = nil
 ---@class vigia.Error
 ---@field code string a stable name: "store_closed", "checkpoint_not_found", "handler_error", ... (lua/README.md, "Errors")
 ---@field message string what was wrong and where
----@field cause any what the layer below said: a string, or the value a handler raised
+---@field cause any the error of the layer below: a string, or the value a handler raised
 ---@field seq_num integer? the event concerned
 ---@field watcher_id string? the watcher concerned
 ---@field traceback string? where a Lua handler raised it
@@ -222,9 +222,9 @@ function Store:store_events(events, options) end
 ---@field event_iterator? vigia.Iterator default: trim horizon
 ---@field limit? integer most events to return, 0 = no bound (default 0)
 ---@field filter? vigia.Filter|vigia.Predicate
----@field where? vigia.Predicate asked about what the lists let through; what it raises is raised
+---@field where? vigia.Predicate called for events that pass the lists; its errors are raised
 ---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
----@field scan? "slice"|"end" return after about 10 ms of events that are not wanted, or continue to the end of the log (default "slice")
+---@field scan? "slice"|"end" return after about 10 ms of events that do not match, or continue to the end of the log (default "slice")
 ---@field watcher_id? string for your logs; not used otherwise
 
 ---What store:get_events returns.
@@ -361,7 +361,7 @@ function Store:stats() end
 ---@field max_bytes? integer
 ---@field retention_passes_checkpoints? boolean
 
----Change settings of the file; other processes work under them from their next commit on. Raises for a wrong or unknown one, and for
+---Change settings of the file; other processes use them from their next commit on. Raises for a wrong or unknown one, and for
 ---bucket names, which cannot be changed.
 ---@param settings vigia.Settings
 ---@return true? ok
@@ -370,14 +370,14 @@ function Store:configure(settings) end
 
 ---Commit the events that wait in memory (durability "interval"), or bring committed ones to the disk (durability "none").
 ---@return integer? seq_num the last number ever given
----@return vigia.Error? err what waits goes on waiting
+---@return vigia.Error? err the events keep waiting in memory
 function Store:sync() end
 
 ---@class vigia.BackupOptions
 ---@field compact? boolean leave out free pages (default false); meanwhile a map that must grow cannot: "store_full"
 
 ---Copy the store, as of one moment, to a new file. Others may use it meanwhile. The copy is a store with an id of its own.
----@param path string "file_exists": nothing is overwritten; what could not be finished is not left behind
+---@param path string "file_exists": nothing is overwritten. An unfinished copy is removed
 ---@param options? vigia.BackupOptions
 ---@return true? ok
 ---@return vigia.Error? err
@@ -386,7 +386,7 @@ function Store:backup(path, options) end
 ---Close this handle: waiting calls return, later ones return "store_closed". May be called twice. Events that wait in memory are committed,
 ---if necessary beyond a full map. A collected handle warns (`warn`) about those that could not be.
 ---@return true? ok
----@return vigia.Error? err what waited could not be committed, with the number of events, which are lost; `sync` first keeps them
+---@return vigia.Error? err waiting events could not be committed and are lost; it tells how many. `sync` first keeps them
 function Store:close() end
 
 ---Watchers by id, over one store.
@@ -448,7 +448,7 @@ local Registry = {}
 ---The argument of a script, which is called once.
 ---@class vigia.Given
 ---@field store vigia.Store
----@field log fun(level: "debug"|"info"|"warn"|"error", message: string) into the log of the registry that watches
+---@field log fun(level: "debug"|"info"|"warn"|"error", message: string) writes to the log of the registry that watches
 ---@field set table
 
 ---A script returns its handler, or this table, which may also have any option of a watcher except auto_start.

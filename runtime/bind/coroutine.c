@@ -93,7 +93,7 @@ void vigia__lua_coroutine_close(struct lua_handler *h)
 	if (co == NULL) return;
 	lua_State *before = vigia__cap_switch(vigia__cap_here(), co);
 	lua_resetthread(co);
-	lua_settop(co, 0); /* an error value that is left there would be called by whoever resumes it */
+	lua_settop(co, 0); /* an error value left there would be called by the next resume */
 	vigia__cap_switch(vigia__cap_here(), before);
 }
 

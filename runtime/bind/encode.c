@@ -318,7 +318,7 @@ int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx,
 	/* finish what is not far beyond the limit, so that the message can name its size */
 	e.size_stop = 2 * (size_t)size_max + 65536;
 	if (!lua_checkstack(L, VIGIA_LUA_LEVELS_STACK)) return vigia__no_memory(e.err);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &vigia__lua_array_class); /* nil: nobody has made an array */
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &vigia__lua_array_class); /* nil: there is no array yet */
 	e.array_mt = lua_topointer(L, -1);
 	lua_pop(L, 1);
 	int rc = vigia__event_begin(buf, slice_at(L, op_idx), slice_at(L, type_idx), err);

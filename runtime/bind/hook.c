@@ -52,7 +52,7 @@ void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks)
 	}
 	if (L != hooks->main) {
 		set_hook(L, &hook);
-		/* It is here that it is heard, and once. In a handler it is heard twice: what this ends is an event, which is
+		/* It is noticed here, once. In a handler it is noticed twice: what this ends is an event, which is
 		 * tried again. */
 		if (vigia__lua_shared(L)->handler == NULL) set_hook(hooks->main, &hooks->seen);
 	}

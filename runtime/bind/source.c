@@ -684,7 +684,7 @@ static int own(struct vigia_watcher *watcher, struct vigia_error *err)
 }
 
 /* Under vigia__lua_protected(): how long progress waits, and, on a clock that is moved by hand, whether there are new
- * events: nobody looks again by and by. */
+ * events: without a wake-up nothing looks again. */
 static int look_around(lua_State *L, void *arg)
 {
 	struct lua_registry *r = arg;

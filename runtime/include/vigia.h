@@ -265,7 +265,7 @@ struct vigia_store_options {
 	bool allow_network_fs;           /* NFS and its like are refused otherwise */
 	int64_t long_polling_timeout_ns; /* of a read that waits and names no timeout */
 	int64_t max_batch_bytes;         /* limit of one result; at least one event comes */
-	int64_t checkpoint_interval_ns;  /* at most so long does progress wait for a commit */
+	int64_t checkpoint_interval_ns;  /* longest time that progress waits for a commit */
 	bool collect;                    /* remove old events in the background (default true) */
 	int64_t cache_size;              /* of the Lua binding: decoded events that the watchers of a handle share */
 	int64_t map_size_bytes;          /* address space kept for the file, 0 = 1 TiB or what the system grants */
@@ -274,7 +274,7 @@ struct vigia_store_options {
 	 * `*_given` bits tell "asked for" from "default". */
 	int64_t max_event_size_bytes;
 	int durability;             /* enum vigia_durability */
-	int64_t commit_interval_ns; /* durability "interval": at most so long does an append wait for its commit */
+	int64_t commit_interval_ns; /* durability "interval": longest time that an append waits for its commit */
 	const char
 		*serializer; /* of the objects: "msgpack", "json", or an application's own, which Lua functions carry out */
 	const char *events_bucket; /* names of the LMDB databases inside the file, 1..64 bytes */
@@ -435,7 +435,7 @@ VIGIA_API int vigia_store_find_time(struct vigia_store *store, int64_t at_ns, ui
 VIGIA_API int vigia_store_trim(struct vigia_store *store, uint64_t seq_num, uint64_t *removed, struct vigia_error *err);
 
 enum vigia_gc_reason {
-	VIGIA_GC_DONE = 0,      /* nothing that is left is to go */
+	VIGIA_GC_DONE = 0,      /* nothing left is eligible for removal */
 	VIGIA_GC_OFF,           /* no age and no limit is set */
 	VIGIA_GC_NO_CHECKPOINT, /* there is no checkpoint: old events are kept for future watchers */
 	VIGIA_GC_HELD,          /* the checkpoint or hold of `held_by` keeps the rest */

@@ -2,7 +2,7 @@
  * lmdb_env.c - opens and closes an LMDB environment, with its readers.
  *
  * LMDB fills its lock file under a lock that it has alone, and a process that opens the file meanwhile waits to share
- * that lock. If the first one is killed, those that wait all share a lock file that nobody filled or that knows no
+ * that lock. If the first one is killed, those that wait all share a lock file that is not filled in or that knows no
  * commit: they fail, or read an old commit and undo a newer one. So processes open a file in turn, and wait for that
  * outside of LMDB.
  *

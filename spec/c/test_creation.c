@@ -243,7 +243,7 @@ static void D4_a_first_write_that_was_cut_short(void **state)
 			vigia_store_options_init(&options);
 			options.collect = options.create = false;
 			int rc = reader ? open_store(true, &store, &err) : vigia_store_open(path, &options, &store, &err);
-			assert_error(rc, VIGIA_ENOTFOUND, &err, cuts[i] > 0 ? "cut short" : "the file is empty");
+			assert_error(rc, VIGIA_ENOTFOUND, &err, cuts[i] > 0 ? "interrupted" : "the file is empty");
 			if (stat(path, &st) < 0 || st.st_size != cuts[i]) fail_msg("%s: changed by a reader", what);
 		}
 		works(what);
