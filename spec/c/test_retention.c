@@ -573,8 +573,8 @@ static uint64_t kept_after(struct vigia_store *store, int count, uint64_t *oldes
 	return *latest - *oldest + 1;
 }
 
-/* A removal is limited in time: under ThreadSanitizer on a busy machine no commit removes as many as it brings. */
-#ifdef __SANITIZE_THREAD__
+/* A removal is limited in time: under a sanitizer on a busy machine no commit removes as many as it brings. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { CATCHES_UP = false };
 #else
 enum { CATCHES_UP = true };
