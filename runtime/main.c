@@ -6,7 +6,7 @@
  *
  *   include/
  *     vigia               the whole public C API, to be read like a manual
- *   core/                 decides; no clock, disk, thread, Lua or LMDB
+ *   core/                 decisions; no clock, disk, thread, Lua or LMDB
  *     event               the event and its bytes
  *     msgpack value keys  reading msgpack, token by token; checking values from outside, and their maps' keys
  *     iterator            where a read starts
@@ -16,23 +16,23 @@
  *     backoff             number of failures -> delay before the retry
  *     retention           ages, checkpoints, limits -> what may be removed; when checkpoint_ttl has passed
  *     option_tables       every option: name, unit, default, limits, help
- *     options settings    setting and checking them by their rows; those that belong to a file
- *     nearest             the name that a misspelled one means
+ *     options settings    setting and checking options by their rows; the options that belong to a file
+ *     nearest             edit distance: the known name for a misspelled one
  *     json json_write json_event base64   NDJSON <-> events
  *     serial              the serializer that an event names
- *     limit               how often the same thing is told
+ *     limit               how often the same failure is logged
  *     error utf8 alloc buf table    codes and messages, text, memory, byte buffers, hash tables
- *   store/                remembers
- *     store store_private  handles: what is alike for all backends
- *     store_append store_read store_checkpoints  what callers do with them
+ *   store/                storage: events, checkpoints, holds, keys, settings
+ *     store store_private  handles: the part that is the same for all backends
+ *     store_append store_read store_checkpoints  appends; reads and the long poll; checkpoints and holds
  *     backend             the interface that each backend fills in
- *     clock               the time; is this process a forked child?
+ *     clock               the time; whether this process is a forked child
  *     commit              group commit: many callers, one sync
  *     queue               appends that wait in memory for the next commit
- *     progress            the watchers' progress on its way into commits
- *     collect             garbage collection and its thread
+ *     progress            saves the watchers' progress with commits
+ *     collect             garbage collection in slices, and its thread
  *     wake                version words in shared memory: appends wake readers, across processes
- *     verify              looks for damage in all that is stored
+ *     verify              checks all of a store for damage
  *     memory              the backend to read first, and the test double;
  *     memory_checkpoints memory_private   its checkpoints and commits, and what both share
  *     lmdb                the backend of a file: opening, closing, its table of functions
@@ -42,43 +42,44 @@
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure
- *     lmdb_path lmdb_there lmdb_beside lmdb_format lmdb_meta  is it the right file, is it still, what says it of itself
- *     lmdb_map lmdb_reserve  room: the map, the disk
+ *     lmdb_path lmdb_there   the file: its real path; whether it was replaced or deleted while open
+ *     lmdb_beside lmdb_format lmdb_meta  the files beside it; its header; LMDB's meta pages
+ *     lmdb_map lmdb_reserve  the size of the map; reserved room on the disk
  *     lmdb_env lmdb_walk lmdb_error   LMDB itself: environments, damaged pages, error numbers
  *     side side_private   the side file: wake words, hints
- *     owner               owner locks: who runs which watcher id
+ *     owner               owner locks: one process runs a watcher id at a time
  *     place copies        network file systems, which are refused; one copy of the library per process
- *     fd file_limit thread helper   descriptors, files of limited size, threads: how ours are made
- *   drive/                moves
- *     drive drive_private   watchers by id, carried through what core/stepper decides; what the room's files share
- *     registry round listen   watchers come and go; rounds over all; what wakes them
+ *     fd file_limit thread helper   making descriptors; limits on file sizes; starting threads
+ *   drive/                runs watchers
+ *     drive drive_private   the room's interface; what only its files share
+ *     registry round listen   watchers by id; rounds over all of them; the wake words they wait for
  *     save stop             saving their progress; stopping them
- *     driver driver_step    a watcher on this thread, and what its files stand on
- *     driver_start driver_run   where it starts; its turns
- *     source_store fetch    a store as what it reads and saves in; memory of batches
+ *     driver driver_step    a watcher on the registry's thread; its calls of core/stepper
+ *     driver_start driver_run   where it starts; its turns: fetch, handle, retry, save
+ *     source_store fetch    a store as the source of a watcher; memory of batches
  *     worker job worker_private   a thread that drives one watcher; what it runs
- *     reload remote         new code for a script that runs; the watcher that stands for its own
- *     watcher               what is asked of one watcher: statistics, checkpoints, seeks
- *     task inbox poller   coroutines beside the watchers; what other threads tell; a descriptor to poll
- *     clock log           the time that watchers live by; records for the log function
- *   bind/                 speaks Lua
+ *     reload remote         reloading a script that runs; the watcher that stands for a worker
+ *     watcher               statistics, checkpoints and seeks of one watcher
+ *     task inbox poller   coroutines beside the watchers; messages from other threads; a descriptor to poll
+ *     clock log           the clock of a registry, which tests can move; log records
+ *   bind/                 the Lua binding, and what scripts run in
  *     lua_state           what one Lua state shares; classes, calls that only C makes, checked arguments
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
- *     store_handle store_append   what a store's methods know of it; the methods that append
+ *     store_handle store_append   the userdata of a store; the methods that append
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
  *     encode decode array json   Lua values into events and back; arrays; JSON
- *     iterator options error     values in Lua and their C side
- *     registry_handle coroutine   what a registry's parts know of it; who runs, waiting, sleeping
- *     run handler task    running and stopping a registry; functions as handlers, and beside them
- *     watch registry watcher clock owner          registry:watch; the classes of watching
- *     source results      stores written in Lua: as what watchers read, and what they returned
+ *     iterator options error     iterators, tables of options and errors, between Lua and C
+ *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep
+ *     run handler task    running and stopping a registry; functions as handlers; functions beside them
+ *     watch registry watcher clock owner   registry:watch; the classes Registry, Watcher and Clock; run --wait
+ *     source results      stores written in Lua as sources of watchers; what their methods returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share
  *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)
- *     interrupt hook      "the user wants the program to end"; waits that a signal handler's hook ends
- *     tell output         failures on standard error, where there is no log function; what a script prints
+ *     interrupt hook      the flag that ends the program; waits that a signal handler's hook ends
+ *     tell output         failures on standard error, without a log function; the output of scripts
  *     script              a script as a handler: its Lua state, what its worker runs
- *     nursery             the first memory of a script's state
- *     cap cap_libs        caps on a script's state; what a capped script sees
+ *     nursery             the memory that a script's state starts with
+ *     cap cap_libs        limits on memory and processor time of a script; the libraries it sees
  *     process program     a script in a program of its own; os.execute and io.popen for scripts
  *     embed               libvigia-lua: handlers in Lua for applications in C
  *   isolated              the program of an isolated script

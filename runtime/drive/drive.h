@@ -1,17 +1,17 @@
 /*
- * drive.h - the door of the room that moves things: it carries out what core/stepper decides, on the thread that owns
- * the registry.
+ * drive.h - the interface of drive/, which runs watchers: it carries out what core/stepper decides, on the thread that
+ * owns the registry.
  *
- *     registry.c   watchers by id: how they come, leave and are freed
+ *     registry.c   watchers by id: adding, removing and freeing them
  *     save.c       saves progress that no other commit takes along
  *     round.c      rounds over all watchers, and waiting when none has work
- *     listen.c     which wake words that waits for
+ *     listen.c     the wake words that a registry waits for
  *     stop.c       stopping one watcher or all
- *     watcher.c    what vigia.h asks of one watcher: statistics, checkpoints, seeks
+ *     watcher.c    the functions of vigia.h for one watcher: statistics, checkpoints, seeks
  *     driver.c     a watcher that is driven on this thread
  *     driver_start.c where it starts
- *     driver_step.c what these stand on
- *     source_store.c a store as what watchers read and save in
+ *     driver_step.c the floor of these
+ *     source_store.c a store as the source of a watcher
  *     driver_run.c reads, calls the handler, saves, and tells the outcomes to core/stepper
  *     fetch.c      memory of batches, lent to the watchers that read
  *     remote.c     a watcher that stands for one that a worker drives

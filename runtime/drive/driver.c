@@ -1,6 +1,6 @@
 /*
- * driver.c - a watcher that is driven on the registry's thread: how it comes and goes, where it starts, and how it is
- * moved. Its turns are in driver_run.c.
+ * driver.c - a watcher that is driven on the registry's thread: making and freeing it, start, stop and seek. Its turns
+ * are in driver_run.c.
  */
 #include <stdio.h>
 

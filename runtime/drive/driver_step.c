@@ -1,5 +1,5 @@
 /*
- * driver_step.c - what the other files of the driver stand on: an input to core/stepper, errors, and what is given up.
+ * driver_step.c - the floor of the driver: inputs to core/stepper, errors, and events that are given up.
  */
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /*
- * inbox.c - what other threads have to tell a registry: records for its log, and that there is something to look at.
+ * inbox.c - messages from other threads to a registry: log records, and that there is something to look at.
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 /*
- * log.c - what a registry tells: records for its log function, and failures, which may go elsewhere where there is
- * none.
+ * log.c - log records of a registry: to its log function, or, for failures, to a fallback if there is none.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * watcher.c - what vigia.h asks of one watcher outside of a round: its statistics, a checkpoint, a seek.
+ * watcher.c - the functions of vigia.h for one watcher: statistics, checkpoint, seek.
  */
 #include "../core/error.h"
 #include "../core/iterator.h"
