@@ -126,13 +126,6 @@ void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx)
 
 /* ---- Calling ---- */
 
-/* The text of an error value. One whose __tostring fails is named by its type. */
-static int to_text(lua_State *L)
-{
-	if (lua_type(L, 1) != LUA_TSTRING) luaL_tolstring(L, 1, NULL);
-	return 1;
-}
-
 /* Push function `which` of the store. False: it has none. [-0, +1, -] */
 static bool push_function(lua_State *L, int store_idx, int which)
 {
@@ -148,17 +141,10 @@ static bool push_function(lua_State *L, int store_idx, int which)
 /* Call the function below its `count` arguments. False: it raised, and its words are on top. [-(count + 1), +1, m] */
 static bool call(lua_State *L, int count)
 {
-	int base = lua_gettop(L) - count;
-	lua_pushcfunction(L, to_text);
-	lua_insert(L, base);
-	bool good = lua_pcall(L, count, 1, base) == LUA_OK;
-	lua_remove(L, base);
-	return good;
-}
-
-static const char *text_at(lua_State *L, int idx)
-{
-	return lua_type(L, idx) == LUA_TSTRING ? lua_tostring(L, idx) : luaL_typename(L, idx);
+	if (lua_pcall(L, count, 1, 0) == LUA_OK) return true;
+	vigia__lua_push_text(L, -1);
+	lua_replace(L, -2);
+	return false;
 }
 
 /* ---- Storing ---- */
@@ -192,7 +178,7 @@ int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_i
 	lua_pushvalue(L, op_idx);
 	lua_pushvalue(L, type_idx);
 	int rc = VIGIA_OK;
-	if (!call(L, 3)) rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal failed: %s", text_at(L, -1));
+	if (!call(L, 3)) rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal failed: %s", lua_tostring(L, -1));
 	else if (lua_type(L, -1) != LUA_TSTRING)
 		rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal returned a %s, not a string",
 		                  luaL_typename(L, -1));
@@ -298,7 +284,7 @@ int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *e
 	lua_pushlstring(L, event->object.data, event->object.len);
 	lua_pushvalue(L, head);
 	if (call(L, 2)) return VIGIA_OK;
-	vigia__error(err, VIGIA_EDESERIAL, "the serializer's unmarshal failed: %s", text_at(L, -1));
+	vigia__error(err, VIGIA_EDESERIAL, "the serializer's unmarshal failed: %s", lua_tostring(L, -1));
 	lua_settop(L, head);
 	return VIGIA_EDESERIAL;
 }
