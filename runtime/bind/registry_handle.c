@@ -20,6 +20,11 @@ bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
 	return true;
 }
 
+void vigia__lua_push_home(lua_State *L, const struct lua_registry *r)
+{
+	if (!vigia__lua_push_from(L, r->home, 1)) luaL_error(L, "vigia: what the registry keeps was taken away");
+}
+
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
 {
 	struct lua_registry *r = vigia__lua_check(L, arg, &vigia__lua_registry_class);

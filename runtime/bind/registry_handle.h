@@ -54,6 +54,8 @@ void vigia__lua_registry_push_store(lua_State *L, int idx);
 /* The value at idx of a home's stack. False, and nil: other code has found the thread, and closed or resumed it.
  * [-0, +1, -] */
 bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx);
+/* The table that the registry keeps. Raises if that thread was found. [-0, +1, v] */
+void vigia__lua_push_home(lua_State *L, const struct lua_registry *r);
 /* Callbacks of the registry run on L from now on. Returns what was before: give it back with leave. */
 struct vigia__lua_entered {
 	lua_State *L;

@@ -15,10 +15,9 @@
 /* The table of the watcher. [-0, +1, v] */
 static void push_answers(lua_State *L, const struct lua_results *s)
 {
-	if (!vigia__lua_push_from(L, s->r->home, 1) || lua_rawgetp(L, -1, s) != LUA_TTABLE)
-		/* GCOVR_EXCL_START: Lua code took it away (debug). */
-		luaL_error(L, "vigia: what the registry keeps was taken away");
-	/* GCOVR_EXCL_STOP */
+	vigia__lua_push_home(L, s->r);
+	if (lua_rawgetp(L, -1, s) != LUA_TTABLE)
+		luaL_error(L, "vigia: what a watcher keeps was taken away"); /* GCOVR_EXCL_LINE: by Lua code (debug). */
 	lua_replace(L, -2);
 }
 
@@ -42,7 +41,7 @@ void vigia__lua_results_keep_at(lua_State *L, const struct lua_results *s, int n
 /* [-0, +1, v] */
 void vigia__lua_push_lua_store(lua_State *L, const struct lua_registry *r)
 {
-	if (!vigia__lua_push_from(L, r->home, 1)) luaL_error(L, "vigia: what the registry keeps was taken away");
+	vigia__lua_push_home(L, r);
 	lua_rawgeti(L, -1, VIGIA_LUA_REGISTRY_STORE);
 	lua_replace(L, -2);
 }
@@ -50,7 +49,7 @@ void vigia__lua_push_lua_store(lua_State *L, const struct lua_registry *r)
 /* ---- what a method returns ---- */
 
 /* The error value at the top was made into err: it is what Lua code gets in its place, from the call that fails with it
- * and, if it is `lasting`, from the stats. [-1, +0, m] */
+ * and, if it is `lasting`, from the stats. [-1, +0, v] */
 static void keep_error(lua_State *L, const struct lua_results *s, bool lasting, const struct vigia_error *err)
 {
 	if (lasting) {
@@ -59,12 +58,11 @@ static void keep_error(lua_State *L, const struct lua_results *s, bool lasting, 
 		lua_pushstring(L, err->message);
 		vigia__lua_results_keep_at(L, s, VIGIA_LUA_AT_ERROR_TEXT);
 	}
-	if (vigia__lua_push_from(L, s->r->home, 1)) {
-		lua_insert(L, -2);
-		lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_ERROR);
-		lua_pushstring(L, err->message);
-		lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_ERROR_TEXT);
-	}
+	vigia__lua_push_home(L, s->r);
+	lua_insert(L, -2);
+	lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_ERROR);
+	lua_pushstring(L, err->message);
+	lua_rawseti(L, -2, VIGIA_LUA_REGISTRY_ERROR_TEXT);
 	lua_pop(L, 1);
 }
 
@@ -86,7 +84,7 @@ static bool take_error(lua_State *L, int idx, struct vigia_error *err)
 }
 
 /* Did the method, which ended with `status`, succeed? Two values, or what it raised, are at `first`. Else *err, and the
- * value behind it, are filled in. [-0, +0, m] */
+ * value behind it, are filled in. [-0, +0, v] */
 bool vigia__lua_results_check(lua_State *L, const struct lua_results *s, const char *method, int status, int first,
                               bool lasting, struct vigia_error *err)
 {
@@ -154,12 +152,7 @@ bool vigia__lua_results_push_error(lua_State *L, const struct lua_registry *regi
 	else {
 		value = VIGIA_LUA_REGISTRY_ERROR;
 		text = VIGIA_LUA_REGISTRY_ERROR_TEXT;
-		if (!vigia__lua_push_from(L, registry->home, 1)) {
-			/* GCOVR_EXCL_START: Lua code took it away (debug). */
-			lua_pop(L, 1);
-			return false;
-			/* GCOVR_EXCL_STOP */
-		}
+		vigia__lua_push_home(L, registry);
 	}
 	bool same = lua_rawgeti(L, -1, text) == LUA_TSTRING && strcmp(lua_tostring(L, -1), err->message) == 0;
 	lua_pop(L, 1);

@@ -457,11 +457,7 @@ static void make_call(lua_State *L, struct lua_source *s, struct lua_call *call)
 static int make_source(lua_State *L, void *arg)
 {
 	struct lua_source *s = arg;
-	if (!vigia__lua_push_from(L, s->a.r->home, 1)) {
-		/* GCOVR_EXCL_START: Lua code took it away (debug). */
-		return luaL_error(L, "vigia: what the registry keeps was taken away");
-		/* GCOVR_EXCL_STOP */
-	}
+	vigia__lua_push_home(L, s->a.r);
 	s->shared = vigia__lua_shared(L);
 	make_call(L, s, &s->fetch);
 	make_call(L, s, &s->saver);
