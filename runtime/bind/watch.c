@@ -94,10 +94,12 @@ static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 	lua_rawget(L, 4); /* only now: a finalizer may have changed the table meanwhile */
 	if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0) lua_setfield(L, -2, "program");
 	else lua_pop(L, 1);
-	vigia__lua_set_integer(L, "memory", (uint64_t)limits->memory_bytes);
-	vigia__lua_set_integer(L, "cpu", (uint64_t)limits->cpu_ns);
-	vigia__lua_set_integer(L, "choose", (uint64_t)limits->choose);
-	vigia__lua_set_integer(L, "libraries", (uint64_t)limits->libraries);
+	const struct vigia__lua_number numbers[] = {{"memory", (uint64_t)limits->memory_bytes},
+	                                            {"cpu", (uint64_t)limits->cpu_ns},
+	                                            {"choose", limits->choose},
+	                                            {"libraries", limits->libraries},
+	                                            {NULL, 0}};
+	vigia__lua_set_integers(L, numbers);
 	lua_setfield(L, -2, "isolation");
 }
 
@@ -205,7 +207,6 @@ int vigia__lua_watch(lua_State *L)
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 8 */
 	lua_pushvalue(L, 7);
 	vigia__lua_keep(L, 8, 3);
-	w->on_error = lua_topointer(L, 7);
 	vigia__lua_push_where(L, 4);
 	vigia__lua_keep(L, 8, 4);
 	if (lua_istable(L, 4) && lua_getfield(L, 4, "filter") == LUA_TTABLE) {

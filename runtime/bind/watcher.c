@@ -153,9 +153,8 @@ static int watcher_set_handler(lua_State *L)
 	vigia__lua_check_type(L, 2, LUA_TFUNCTION, "handler");
 	lua_settop(L, 2);
 	struct vigia_error err = {0};
-	vigia__lua_push_kept(L, 1, 1); /* 3: the registry */
-	if (w->on_error) vigia__lua_push_kept(L, 1, 3);
-	else lua_pushnil(L);
+	vigia__lua_push_kept(L, 1, 1);                                    /* 3: the registry */
+	vigia__lua_push_kept(L, 1, 3);                                    /* 4: on_error */
 	struct lua_handler *handler = vigia__lua_handler_new(L, 3, 2, 4); /* 5 */
 	struct vigia_handler c;
 	vigia__lua_handler_c(handler, &c);

@@ -9,8 +9,8 @@
 struct lua_watcher {
 	struct lua_registry *owner;
 	struct vigia_watcher *watcher;
-	struct lua_handler *handler; /* it keeps it: 2. NULL: none yet. 4: the predicate for one to come, or nil */
-	const void *on_error;        /* not NULL: 3 is the function for a handler to come */
+	struct lua_handler *handler; /* it keeps it: 2. NULL: none yet. 3, 4: on_error and
+	                              * the predicate for one to come, or nil */
 };
 
 /* The watcher at arg. Raises if there is none, or its registry is closed. [-0, +0, v] */
