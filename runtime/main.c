@@ -276,14 +276,6 @@ static const char *find_lua(char *out, size_t size)
 	return has_lua(VIGIA_LUA_DIR) ? VIGIA_LUA_DIR : has_lua(VIGIA_LUA_DIR_INSTALLED) ? VIGIA_LUA_DIR_INSTALLED : NULL;
 }
 
-/* An uncaught error as text with a traceback. */
-static int on_error(lua_State *L)
-{
-	const char *message = luaL_tolstring(L, 1, NULL);
-	luaL_traceback(L, L, message, 1);
-	return 1;
-}
-
 struct command {
 	int argc;
 	char **argv;
@@ -348,7 +340,7 @@ int main(int argc, char **argv)
 		fputs("vigia: not enough memory\n", stderr);
 		return EXIT_FAILURE;
 	}
-	lua_pushcfunction(L, on_error);
+	lua_pushcfunction(L, vigia__lua_traceback);
 	struct command command = {argc, argv};
 	int status = EXIT_FAILURE;
 	if (vigia__lua_pcall(L, run_command, &command, 1, 1) == LUA_OK) status = status_of(L, -1);

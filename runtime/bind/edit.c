@@ -528,13 +528,6 @@ int vigia__lua_edit_line(lua_State *L)
 	return no_line(L);
 }
 
-static int traceback(lua_State *L)
-{
-	const char *message = luaL_tolstring(L, 1, NULL);
-	luaL_traceback(L, L, message, 1);
-	return 1;
-}
-
 int vigia__lua_edit_call(lua_State *L)
 {
 	vigia__lua_check_program(L, "edit_call");
@@ -542,7 +535,7 @@ int vigia__lua_edit_call(lua_State *L)
 	if (!here()) return luaL_error(L, "there is no REPL");
 	lua_State *outer = repl.L;
 	repl.L = L;
-	lua_pushcfunction(L, traceback);
+	lua_pushcfunction(L, vigia__lua_traceback);
 	lua_insert(L, 1);
 	atomic_store(&repl.signals, 0);
 	atomic_store(&repl.calling, true);

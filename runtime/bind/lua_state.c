@@ -326,6 +326,13 @@ bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg)
 	return good;
 }
 
+int vigia__lua_traceback(lua_State *L)
+{
+	const char *message = luaL_tolstring(L, 1, NULL);
+	luaL_traceback(L, L, message, 1);
+	return 1;
+}
+
 void vigia__lua_add_path(lua_State *L, const char *folder)
 {
 	lua_getglobal(L, "package");

@@ -127,6 +127,8 @@ int vigia__lua_pcall(lua_State *L, vigia__lua_body body, void *arg, int results,
 /* The same so that nothing it raises gets out. False: it raised. The value is gone. [-0, +0, -] */
 bool vigia__lua_protected(lua_State *L, vigia__lua_body body, void *arg);
 
+/* A message handler for lua_pcall: the error value as text, with a traceback. */
+int vigia__lua_traceback(lua_State *L);
 /* Lua modules are looked for in this folder first. [-0, +0, m] */
 void vigia__lua_add_path(lua_State *L, const char *folder);
 /* `require` finds this function for vigia.core. [-0, +0, m] */
