@@ -19,6 +19,7 @@
 #include <locale.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,9 +60,10 @@ static struct {
 	lua_State *_Atomic L; /* the coroutine that reads or runs */
 	char *history;        /* path, or NULL */
 	struct sigaction before_int, before_term, before_hup;
-	int before_fd;         /* vigia__interrupt_fd */
-	int level_fd, edge_fd; /* readable until it is cleared. Wakes the thread once per signal */
-	int line_fd;           /* like level_fd, but for the prompt, which concerns no other thread */
+	int before_fd; /* vigia__interrupt_fd */
+	int level_fd;  /* readable until it is cleared */
+	int line_fd;   /* the same for the prompt, which concerns no other thread */
+	sem_t told;    /* wakes the thread once per signal */
 	pthread_t thread;
 	atomic_int signals; /* SIGINTs since the expression began */
 	atomic_bool terminated, calling, quit;
@@ -121,7 +123,7 @@ static void on_signal(int signo)
 	} else {
 		arm(atomic_load(&repl.L));
 		atomic_store(&vigia__interrupted, true);
-		if (write(repl.level_fd, &one, sizeof one) < 0 || write(repl.edge_fd, &one, sizeof one) < 0) end_by(signo);
+		if (write(repl.level_fd, &one, sizeof one) < 0 || sem_post(&repl.told) != 0) end_by(signo);
 	}
 	errno = before;
 }
@@ -129,10 +131,8 @@ static void on_signal(int signo)
 /* End waits in C. This takes locks, which a signal handler must not do. */
 static void *tell_waiters(void *arg)
 {
-	uint64_t count;
 	for (;;) {
-		struct pollfd fd = {.fd = repl.edge_fd, .events = POLLIN};
-		if (poll(&fd, 1, -1) <= 0 || read(repl.edge_fd, &count, sizeof count) < 0) continue;
+		if (sem_wait(&repl.told) != 0) continue;
 		if (atomic_load(&repl.quit)) return NULL;
 		vigia__interrupt_thread(repl.owner);
 	}
@@ -169,14 +169,13 @@ static int signals_start(void)
 {
 	repl.owner = pthread_self();
 	repl.level_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	repl.edge_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	sem_init(&repl.told, 0, 0);
 	repl.line_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	bool open = repl.level_fd >= 0 && repl.edge_fd >= 0 && repl.line_fd >= 0;
+	bool open = repl.level_fd >= 0 && repl.line_fd >= 0;
 	int rc = open ? vigia__thread_start(&repl.thread, 0, tell_waiters, NULL) : errno;
 	if (rc != 0) {
 		/* GCOVR_EXCL_START: no descriptors, or no thread. */
 		close(repl.level_fd);
-		close(repl.edge_fd);
 		close(repl.line_fd);
 		return rc;
 		/* GCOVR_EXCL_STOP */
@@ -192,16 +191,15 @@ static int signals_start(void)
 
 static void signals_stop(void)
 {
-	uint64_t one = 1;
 	sigaction(SIGINT, &repl.before_int, NULL);
 	sigaction(SIGHUP, &repl.before_hup, NULL);
 	sigaction(SIGTERM, &repl.before_term, NULL);
 	clear();
 	vigia__interrupt_fd = repl.before_fd;
 	atomic_store(&repl.quit, true);
-	if (write(repl.edge_fd, &one, sizeof one) > 0) pthread_join(repl.thread, NULL);
+	sem_post(&repl.told);
+	pthread_join(repl.thread, NULL);
 	close(repl.level_fd);
-	close(repl.edge_fd);
 	close(repl.line_fd);
 }
 
