@@ -114,7 +114,7 @@ int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia
 {
 	struct vigia_error err;
 	vigia__error_clear(&err);
-	vigia__lua_listen_anything(append->shared->handler);
+	vigia__registry_listen_anything(append->shared->handler->owner->registry);
 	append->pending.request = *request;
 	int rc = vigia__store_submit(store, &append->pending, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);

@@ -163,11 +163,6 @@ bool vigia__lua_woken_by(const struct lua_handler *handler, const struct vigia_s
 	return handler->owner->registry->store->backend == store->backend;
 }
 
-void vigia__lua_listen_anything(const struct lua_handler *handler)
-{
-	vigia__registry_listen_anything(handler->owner->registry);
-}
-
 bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler)
 {
 	return handler && handler->co == L && lua_isyieldable(L);

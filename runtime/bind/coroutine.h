@@ -88,8 +88,6 @@ void vigia__lua_await(lua_State *L, struct lua_handler *handler, int idx);
 bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_handler *other);
 /* Do appends to this store wake the handler's registry? Not those to another file. */
 bool vigia__lua_woken_by(const struct lua_handler *handler, const struct vigia_store *store);
-/* Be woken by every append from now on. */
-void vigia__lua_listen_anything(const struct lua_handler *handler);
 /* nil and the error "stopping". Returns 2. [-0, +2, m] */
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
 int vigia__lua_sleep(lua_State *L);

@@ -297,13 +297,6 @@ static int encode_value(struct encoder *e, int idx)
 	return rc == 0 ? 0 : vigia__no_memory(e->err);
 }
 
-static struct vigia_slice slice_at(lua_State *L, int idx)
-{
-	struct vigia_slice slice;
-	slice.data = lua_tolstring(L, idx, &slice.len);
-	return slice;
-}
-
 int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx, struct vigia__buf *buf,
                             int64_t size_max, struct vigia_error *err)
 {
@@ -321,7 +314,7 @@ int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx,
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &vigia__lua_array_class); /* nil: there is no array yet */
 	e.array_mt = lua_topointer(L, -1);
 	lua_pop(L, 1);
-	int rc = vigia__event_begin(buf, slice_at(L, op_idx), slice_at(L, type_idx), err);
+	int rc = vigia__event_begin(buf, vigia__lua_slice(L, op_idx), vigia__lua_slice(L, type_idx), err);
 	if (rc == 0) rc = encode_value(&e, obj_idx);
 	if (rc == 0) rc = vigia__event_end(buf, e.start, size_max, err);
 	if (rc != 0) buf->len = e.start;

@@ -157,6 +157,13 @@ void vigia__lua_set_integers(lua_State *L, const struct vigia__lua_number *numbe
 
 /* Argument `arg` as a string (no number), naming it `name` if it is none. [-0, +0, v] */
 const char *vigia__lua_check_string(lua_State *L, int arg, const char *name, size_t *len);
+/* The string at idx. Borrowed from Lua. [-0, +0, -] */
+static inline struct vigia_slice vigia__lua_slice(lua_State *L, int idx)
+{
+	struct vigia_slice slice;
+	slice.data = lua_tolstring(L, idx, &slice.len);
+	return slice;
+}
 /* Argument `arg` must be of this type. [-0, +0, v] */
 void vigia__lua_check_type(lua_State *L, int arg, int type, const char *name);
 /* Argument `arg` as a string without a zero byte. [-0, +0, v] */

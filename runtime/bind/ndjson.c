@@ -304,6 +304,7 @@ struct dump {
 	bool follow;
 	bool regular;          /* the output is a file, so that writing never blocks for long */
 	struct vigia__buf out; /* lines not yet written */
+	struct vigia__filter *filter;
 	struct vigia_batch *batch;
 	uint64_t count; /* lines written or in `out` */
 };
@@ -313,7 +314,9 @@ static void free_dump(lua_State *L, void *object)
 	struct dump *d = object;
 	vigia__buf_deinit(&d->out);
 	vigia_batch_free(d->batch);
+	vigia__filter_free(d->filter);
 	d->batch = NULL;
+	d->filter = NULL;
 }
 
 static const struct vigia__lua_class dump_class = {.name = "vigia.ndjson_dump", .free = free_dump};
@@ -400,8 +403,8 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 	return flushed < 0 ? flushed : rc;
 }
 
-static int dump_loop(struct dump *d, struct vigia_store *store, const struct vigia__filter *filter,
-                     const struct vigia__cancel *cancel, struct vigia_error *err)
+static int dump_loop(struct dump *d, struct vigia_store *store, const struct vigia__cancel *cancel,
+                     struct vigia_error *err)
 {
 	uint64_t last = 0; /* without follow: do not output events appended from now on */
 	bool complete = false;
@@ -411,7 +414,7 @@ static int dump_loop(struct dump *d, struct vigia_store *store, const struct vig
 		struct vigia_read request = {.from = d->from,
 		                             .limit = d->limit ? d->limit - (int64_t)d->count : 0,
 		                             .timeout_ns = d->follow ? FOLLOW_NS : 0};
-		rc = vigia__store_read(store, &request, filter, cancel, d->batch, &next, err);
+		rc = vigia__store_read(store, &request, d->filter, cancel, d->batch, &next, err);
 		if (rc < 0) break;
 		rc = write_batch(d, &next, err);
 		if (rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL)
@@ -436,7 +439,7 @@ int vigia__lua_ndjson_dump(lua_State *L)
 	struct dump *d = vigia__lua_new(L, sizeof *d, &dump_class);
 	d->fd = STDOUT_FILENO;
 	vigia__lua_check_options(L, 2, dump_option_table, d, "ndjson_dump", dump_special, d);
-	struct vigia__filter *filter = vigia__lua_check_filter(L, 2);
+	vigia__lua_make_filter(L, 2, &d->filter);
 	d->batch = vigia_batch_new();
 	if (d->batch == NULL) return luaL_error(L, "not enough memory");
 	struct vigia_error err = {0};
@@ -456,7 +459,7 @@ int vigia__lua_ndjson_dump(lua_State *L)
 		struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell};
 		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};
 		vigia__interrupt_add(&hook);
-		rc = dump_loop(d, store, filter, &cancel, &err);
+		rc = dump_loop(d, store, &cancel, &err);
 		vigia__interrupt_remove(&hook);
 	}
 	vigia__lua_push_iterator(L, d->from);

@@ -85,15 +85,14 @@ static void check_table(lua_State *L, int arg, const struct vigia__option *table
 	if (vigia__problems_end(&problems, what, &err) != VIGIA_OK) luaL_argerror(L, arg, lua_pushstring(L, err.message));
 }
 
-/* [-0, +1, v] */
-static void push_copy(lua_State *L, int from, int levels)
+void vigia__lua_push_copy(lua_State *L, int from, int levels)
 {
 	luaL_checkstack(L, 6, "options: too many values on the stack");
 	lua_newtable(L);
 	int to = lua_gettop(L);
 	for (lua_pushnil(L); lua_next(L, from);) {
 		if (levels > 1 && lua_istable(L, -1)) {
-			push_copy(L, lua_gettop(L), levels - 1);
+			vigia__lua_push_copy(L, lua_gettop(L), levels - 1);
 			lua_replace(L, -2);
 		}
 		lua_pushvalue(L, -2);
@@ -105,7 +104,7 @@ static void push_copy(lua_State *L, int from, int levels)
 void vigia__lua_own_options(lua_State *L, int arg, int levels)
 {
 	if (!lua_istable(L, arg)) return;
-	push_copy(L, arg, levels);
+	vigia__lua_push_copy(L, arg, levels);
 	lua_replace(L, arg);
 }
 
@@ -167,10 +166,8 @@ static void check_list(lua_State *L, int idx, const char *where, struct vigia__p
 			vigia__problem(problems, "%s is a %s, allowed: a string", entry, luaL_typename(L, -1));
 			continue;
 		}
-		struct vigia_slice name;
 		struct vigia_error err;
-		name.data = lua_tolstring(L, -1, &name.len);
-		if (vigia__name_check(name, entry, &err) != 0) vigia__problem(problems, "%s", err.message);
+		if (vigia__name_check(vigia__lua_slice(L, -1), entry, &err) != 0) vigia__problem(problems, "%s", err.message);
 	}
 	if (found < count) vigia__problem(problems, "%s has a hole, allowed: a list of strings", where);
 }
@@ -240,7 +237,7 @@ static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count
 {
 	for (size_t i = 0; i < count; i++) {
 		if (lua_rawgeti(L, idx, (lua_Integer)i + 1) != LUA_TSTRING) luaL_error(L, "filter: it was changed meanwhile");
-		slices[i].data = lua_tolstring(L, -1, &slices[i].len);
+		slices[i] = vigia__lua_slice(L, -1);
 		if (kept) lua_rawseti(L, kept, (lua_Integer)(before + i) + 1);
 		else lua_pop(L, 1);
 	}
@@ -279,26 +276,14 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, boo
 	lua_settop(L, top + 1);
 }
 
-static void free_box(lua_State *L, void *object)
+void vigia__lua_make_filter(lua_State *L, int arg, struct vigia__filter **out)
 {
-	struct vigia__filter **box = object;
-	vigia__filter_free(*box);
-	*box = NULL;
-}
-
-/* Of a userdata that owns a struct vigia__filter. */
-static const struct vigia__lua_class box_class = {.name = "vigia.filter", .free = free_box};
-
-struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg)
-{
-	struct vigia__filter **box = vigia__lua_new(L, sizeof *box, &box_class);
-	struct vigia_filter filter;
-	vigia__lua_push_filter(L, arg, &filter, false);
-	struct vigia_error err;
-	int rc = vigia__filter_new(&filter, box, &err);
+	struct vigia_filter lists;
+	struct vigia_error err = {0};
+	vigia__lua_push_filter(L, arg, &lists, false);
+	int rc = vigia__filter_new(&lists, out, &err);
 	lua_pop(L, 1);
 	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
-	return *box;
 }
 
 /* ---- Options of registry:watch ---- */

@@ -13,6 +13,8 @@
 typedef void (*vigia__lua_special_fn)(lua_State *L, int idx, const char *name, void *ctx,
                                       struct vigia__problems *problems);
 
+/* A copy of the table at `from`, and of tables in it, `levels` in all. [-0, +1, v] */
+void vigia__lua_push_copy(lua_State *L, int from, int levels);
 /* Before it is looked at: a copy takes the place of the table of options at `arg`, and copies that of tables in it,
  * `levels` in all. Lua code that runs later (a finalizer, wherever something is allocated) cannot change it: what is
  * borrowed from it stays. [-0, +0, v] */
@@ -41,8 +43,8 @@ void vigia__lua_push_where(lua_State *L, int arg);
  * holds the lists and, if `keep`, their strings. Else they are the table's, and safe until something is allocated.
  * [-0, +1, v] */
 void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, bool keep);
-/* The same, made for matching. The userdata on the stack owns it. NULL keeps all. [-0, +1, m] */
-struct vigia__filter *vigia__lua_check_filter(lua_State *L, int arg);
+/* The same, made for matching. *out is the caller's to free, and NULL if it keeps all. [-0, +0, v] */
+void vigia__lua_make_filter(lua_State *L, int arg, struct vigia__filter **out);
 
 /* Options of registry:watch at `arg`. `on_error`, if there, is a function. Pushes a userdata that holds out->filter's
  * lists: keep it and the table until the options were used. [-0, +1, v] */

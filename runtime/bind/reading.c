@@ -148,16 +148,11 @@ static struct reading *push_reading(lua_State *L, int arg)
 	r->next = r->request.from;
 	r->limit = r->request.limit;
 	if (r->has_where && r->limit > 0 && r->limit < WHERE_AT_ONCE) r->request.limit = WHERE_AT_ONCE;
-	struct vigia_filter lists;
-	vigia__lua_push_filter(L, arg, &lists, false);
-	struct vigia_error err = {0};
-	int rc = vigia__filter_new(&lists, &r->filter, &err);
-	lua_pop(L, 1);
+	vigia__lua_make_filter(L, arg, &r->filter);
 	r->batch = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
-	if (r->batch) r->batch->taken = 0;
-	if (rc < 0 || r->batch == NULL)
-		luaL_error(L, "%s", rc < 0 && rc != VIGIA_ENOMEM ? err.message : "not enough memory");
+	if (r->batch == NULL) luaL_error(L, "not enough memory");
+	r->batch->taken = 0;
 	return r;
 }
 

@@ -3,7 +3,6 @@
  */
 #include "registry_handle.h"
 
-#include "../drive/worker.h"
 #include "lua_state.h"
 
 const struct vigia__lua_class vigia__lua_registry_class = {.name = "vigia.Registry"};
@@ -99,12 +98,5 @@ struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, str
 	r->registry = registry;
 	r->borrowed = true;
 	r->L = L;
-	return r;
-}
-
-struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker)
-{
-	struct lua_registry *r = vigia__lua_borrow_registry(L, store_idx, vigia__worker_registry(worker));
-	r->worker = worker;
 	return r;
 }

@@ -67,9 +67,6 @@ struct vigia__lua_entered vigia__lua_registry_enter_call(struct lua_registry *r,
 void vigia__lua_registry_leave(struct lua_registry *r, struct vigia__lua_entered before);
 /* The table on top is what the registry at idx keeps. [-1, +0, m] */
 void vigia__lua_registry_keep(lua_State *L, struct lua_registry *r, int idx);
-/* A registry that is the worker's own: handlers can be made for it. The store is the userdata at store_idx.
- * [-0, +1, m] */
-struct lua_registry *vigia__lua_worker_registry(lua_State *L, int store_idx, struct vigia__worker *worker);
 /* A registry that C code made and frees. It must outlive the state. The store is the userdata at store_idx.
  * [-0, +1, m] */
 struct lua_registry *vigia__lua_borrow_registry(lua_State *L, int store_idx, struct vigia_registry *registry);

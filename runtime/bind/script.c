@@ -234,8 +234,10 @@ static int load_script(lua_State *L, void *arg)
 	vigia__lua_shared(L)->script = true;
 	vigia__lua_shared(L)->worker = job->worker;
 	vigia__lua_shared(L)->output = &job->output;
-	vigia__lua_push_store(L, vigia__worker_registry(job->worker)->store);
-	struct lua_registry *registry = vigia__lua_worker_registry(L, STORE, job->worker);
+	struct vigia_registry *own = vigia__worker_registry(job->worker);
+	vigia__lua_push_store(L, own->store);
+	struct lua_registry *registry = vigia__lua_borrow_registry(L, STORE, own);
+	registry->worker = job->worker;
 	l->code->watcher = vigia__lua_watcher_new(L, REGISTRY);
 	if (l->source == NULL) find_file(L, job);
 

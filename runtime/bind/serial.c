@@ -16,6 +16,7 @@
 #include "encode.h"
 #include "error.h"
 #include "lua_state.h"
+#include "options.h"
 
 enum { MARSHAL = 1, UNMARSHAL, FUNCTIONS = 1, UV_TYPES = 2 };
 
@@ -187,18 +188,6 @@ int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_i
 	return rc;
 }
 
-/* A copy of the table on top: its fields are looked at later. [-0, +1, m] */
-static void push_copy(lua_State *L)
-{
-	int from = lua_gettop(L);
-	lua_createtable(L, 0, 3);
-	for (lua_pushnil(L); lua_next(L, from);) {
-		lua_pushvalue(L, -2);
-		lua_insert(L, -2);
-		lua_rawset(L, from + 1);
-	}
-}
-
 /* Field `name`, or the one at `place`, of the table at idx. Returns its type. [-0, +1, -] */
 static int push_field(lua_State *L, int idx, const char *name, int place)
 {
@@ -218,7 +207,7 @@ int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int st
 		lua_settop(L, top + 1);
 		lua_rawgeti(L, list_idx, i);
 		if (lua_istable(L, -1)) {
-			push_copy(L);
+			vigia__lua_push_copy(L, top + 2, 1); /* its fields are looked at later */
 			lua_replace(L, top + 2);
 			int op = push_field(L, top + 2, "operation", 1), type = push_field(L, top + 2, "object_type", 2);
 			bool named = push_raw(L, top + 2, "object") != LUA_TNIL;
@@ -240,13 +229,6 @@ int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int st
 	return rc;
 }
 
-static struct vigia_slice slice_at(lua_State *L, int idx)
-{
-	struct vigia_slice slice;
-	slice.data = lua_tolstring(L, idx, &slice.len);
-	return slice;
-}
-
 int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct lua_serializer *s, int op_idx,
                           int type_idx, int obj_idx, struct vigia__buf *buf, struct vigia_error *err)
 {
@@ -256,8 +238,8 @@ int vigia__lua_encode_for(lua_State *L, struct vigia_store *store, const struct 
 		int rc = vigia__lua_encode_event(L, op_idx, type_idx, obj_idx, buf, size_max, err);
 		return rc == 0 && store->recodes ? vigia__event_recode(buf, start, store->serializer, size_max, err) : rc;
 	}
-	int rc = vigia__event_begin(buf, slice_at(L, op_idx), slice_at(L, type_idx), err);
-	struct vigia_slice payload = slice_at(L, obj_idx);
+	int rc = vigia__event_begin(buf, vigia__lua_slice(L, op_idx), vigia__lua_slice(L, type_idx), err);
+	struct vigia_slice payload = vigia__lua_slice(L, obj_idx);
 	if (rc == 0 && (int64_t)payload.len > size_max)
 		rc = vigia__error(err, VIGIA_ETOOBIG, "the event has more than %zu bytes, max_event_size is %lld bytes",
 		                  payload.len, (long long)size_max);

@@ -137,8 +137,7 @@ static struct vigia_slice push_name(lua_State *L, const char *name)
 	lua_getfield(L, -1, name);
 	struct vigia_slice slice = {"\x7f(no name)", sizeof "\x7f(no name)" - 1};
 	if (lua_type(L, -1) != LUA_TSTRING) return slice;
-	struct vigia_slice given;
-	given.data = lua_tolstring(L, -1, &given.len);
+	struct vigia_slice given = vigia__lua_slice(L, -1);
 	return vigia__name_check(given, name, NULL) == VIGIA_OK ? given : slice;
 }
 

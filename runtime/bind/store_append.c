@@ -42,7 +42,7 @@ static void append_special(lua_State *L, int idx, const char *name, void *ctx, s
 	if (lua_type(L, idx) != LUA_TSTRING)
 		vigia__problem(problems, "key is a %s, allowed: a string of 1 to 255 bytes", luaL_typename(L, idx));
 	else {
-		conditions->key.data = lua_tolstring(L, idx, &conditions->key.len);
+		conditions->key = vigia__lua_slice(L, idx);
 		if (vigia__append_key_check(conditions->key, &err) < 0) vigia__problem(problems, "%s", err.message);
 	}
 }
@@ -58,7 +58,7 @@ static void check_conditions(lua_State *L, int arg, struct conditions *out)
 	lua_rawget(L, arg);
 	lua_replace(L, arg);
 	struct vigia_error err;
-	if (lua_type(L, arg) == LUA_TSTRING) out->key.data = lua_tolstring(L, arg, &out->key.len);
+	if (lua_type(L, arg) == LUA_TSTRING) out->key = vigia__lua_slice(L, arg);
 	if (lua_type(L, arg) != LUA_TSTRING || vigia__append_key_check(out->key, &err) < 0)
 		/* GCOVR_EXCL_START: by a metamethod or a finalizer. */
 		luaL_argerror(L, arg, "options: key was changed meanwhile");
