@@ -73,7 +73,6 @@ function M.run(args)
 	elseif count == 0 then
 		util.say("nothing to append: standard input was empty")
 	end
-	return util.OK
 end
 
 return M

@@ -51,11 +51,11 @@ function M.run(args)
 		for _, row in ipairs(rows) do
 			util.write(util.json_object({{"watcher", row.id}, {row.kind, row.number}, {"lag", latest - row.number}}), "\n")
 		end
-		return util.OK
+		return
 	end
 	if #rows == 0 then
 		util.say("no watcher has a checkpoint")
-		return util.OK
+		return
 	end
 	local lines = {{"WATCHER", "CHECKPOINT", "LAG"}}
 	for _, row in ipairs(rows) do
@@ -63,7 +63,6 @@ function M.run(args)
 		lines[#lines + 1] = {util.printable(row.id), number, tostring(latest - row.number)}
 	end
 	write_table(lines)
-	return util.OK
 end
 
 return M

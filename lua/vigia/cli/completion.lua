@@ -17,7 +17,6 @@ end
 
 function M.run(args, parser)
 	util.write((parser["get_" .. args.shell .. "_complete"](parser)))
-	return util.OK
 end
 
 return M

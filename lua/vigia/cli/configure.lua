@@ -66,7 +66,6 @@ local function show(args)
 		end
 		util.write(("%s=%s\n"):format(option.name, util.printable(tostring(value))))
 	end
-	return util.OK
 end
 
 function M.run(args)
@@ -80,7 +79,6 @@ function M.run(args)
 		util.usage("%s", (tostring(result):gsub("^.-%(settings: (.*)%)$", "%1"):gsub("^bad argument #%d to '[^']*' ", "")))
 	end
 	util.check(result, err)
-	return util.OK
 end
 
 return M

@@ -53,7 +53,6 @@ function M.run(args)
 	if err and err.cause ~= "Broken pipe" then
 		util.fail("%s", tostring(err))
 	end
-	return util.OK
 end
 
 return M

@@ -38,12 +38,11 @@ function M.run(args)
 	if args.json then
 		util.write(util.json_object({{"removed", removed}, {"oldest", result.oldest}, {"reason", result.reason},
 			{"held_by", result.held_by}}), "\n")
-		return util.OK
+		return
 	end
 	util.write(("%s removed"):format(util.count(removed, "event")))
 	local reason = why(result, util.check(store:stats()))
 	util.write(reason and "; " .. reason or "", "\n")
-	return util.OK
 end
 
 return M

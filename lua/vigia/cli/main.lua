@@ -1,7 +1,7 @@
 -- main.lua - the program `vigia`: finds the command, runs it, returns the exit status.
 --
 -- The host (runtime/main.c) calls the function this file returns with the words of the command line. Each command is a file beside
--- this one: {name =, summary =, define = function(argparse command), run = function(args, parser) -> status}.
+-- this one: {name =, summary =, define = function(argparse command), run = function(args, parser) -> status or nil, which is success}.
 
 local util = require("vigia.cli.util")
 

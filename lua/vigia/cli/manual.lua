@@ -61,7 +61,6 @@ function M.run()
 	local time = math.tointeger(tonumber(os.getenv("SOURCE_DATE_EPOCH"))) or os.time()
 	local date = os.date("!%B %d, %Y", time):gsub(" 0", " ")
 	util.write((file:read("a"):gsub("@DATE@", date):gsub("@OPTIONS (%l+)@", options):gsub("@ERRORS@", errors)))
-	return util.OK
 end
 
 return M

@@ -93,7 +93,6 @@ function M.run(args)
 			write_group(group[1], options)
 		end
 	end
-	return util.OK
 end
 
 return M

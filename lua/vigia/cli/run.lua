@@ -336,7 +336,6 @@ function M.run(args)
 	if #problems > 0 then
 		util.fail("%s", table.concat(problems, "\nvigia: "))
 	end
-	return util.OK
 end
 
 return M

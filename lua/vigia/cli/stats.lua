@@ -92,12 +92,11 @@ function M.run(args)
 			pairs_in_order[i] = {name, stats[name]}
 		end
 		util.write(util.json_object(pairs_in_order), "\n")
-		return util.OK
+		return
 	end
 	for _, line in ipairs(lines(stats)) do
 		util.write(("%-14s %s\n"):format(line[1], line[2]))
 	end
-	return util.OK
 end
 
 return M

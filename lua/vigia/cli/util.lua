@@ -1,6 +1,7 @@
 -- util.lua - what the commands of the program share: how they end, what they write, and how they read words from the command line.
 --
--- A command returns its exit status, or ends early by raising one of the values made here; main.lua catches it.
+-- A command returns its exit status, or nothing where all went well. It ends early by raising one of the values made here, which main.lua
+-- catches.
 
 local M = {}
 
