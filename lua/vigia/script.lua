@@ -174,11 +174,11 @@ function M.load(path, order, given, source)
 	only_before("load")
 	source = source or read(path)
 	begun = true
-	given.set = order.set
+	given.set = order.set or {}
 	look_beside(path)
 	local script
 	if order.isolation then
-		script = require("vigia.isolated_host").load(path, source, order.set, given, order.isolation)
+		script = require("vigia.isolated_host").load(path, source, given.set, given, order.isolation)
 	else
 		script = evaluate(path, compile(path, source), given)
 	end

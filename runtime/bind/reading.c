@@ -46,7 +46,6 @@ struct vigia_batch *vigia__lua_push_batch(lua_State *L)
 	struct vigia_batch **box = vigia__lua_new(L, sizeof *box, &batch_class);
 	*box = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
-	if (*box) (*box)->taken = 0;
 	return *box;
 }
 
@@ -56,6 +55,7 @@ static void give_back(struct vigia__lua *shared, struct vigia_batch **batch)
 	if (shared->spare == NULL && *batch) {
 		shared->spare = *batch;
 		vigia__batch_clear(shared->spare);
+		shared->spare->taken = 0;
 	} else {
 		vigia_batch_free(*batch);
 	}
@@ -152,7 +152,6 @@ static struct reading *push_reading(lua_State *L, int arg)
 	r->batch = shared->spare ? shared->spare : vigia_batch_new();
 	shared->spare = NULL;
 	if (r->batch == NULL) luaL_error(L, "not enough memory");
-	r->batch->taken = 0;
 	return r;
 }
 
@@ -368,10 +367,9 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 		return answer_list(L, r);
 	}
 	int rc = read_once(store, r, &err);
+	if (rc == VIGIA_OK) rc = add_events(L, r, &err);
 	if (rc < 0) return fail(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
-	rc = add_events(L, r, &err);
-	if (rc < 0) return fail(L, r, rc, &err);
 	bool more = goes_on(r);
 	if (!more && (r->kept > 0 || r->ended || vigia__lua_now(running) >= until)) return answer_list(L, r);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
