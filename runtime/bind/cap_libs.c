@@ -208,9 +208,8 @@ static int capped_xpcall(lua_State *L)
 static int capped_setmetatable(lua_State *L)
 {
 	if (lua_istable(L, 2)) {
-		lua_pushliteral(L, "__gc");
-		lua_rawget(L, 2);
-		if (!lua_isnil(L, -1)) luaL_argerror(L, 2, "__gc cannot be used in a limited script: use __close");
+		if (vigia__lua_push_raw(L, 2, "__gc") != LUA_TNIL)
+			luaL_argerror(L, 2, "__gc cannot be used in a limited script: use __close");
 		lua_pop(L, 1);
 	}
 	return vigia__lua_call_original(L);

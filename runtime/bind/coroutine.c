@@ -58,12 +58,9 @@ struct lua_handler *vigia__lua_coroutine_new(lua_State *L, int registry_idx, int
 	int self = lua_gettop(L);
 	h->shared = vigia__lua_shared(L);
 	h->owner = vigia__lua_check_registry(L, registry_idx);
-	lua_pushvalue(L, registry_idx);
-	vigia__lua_keep(L, self, VIGIA_LUA_KEEPS_REGISTRY);
-	lua_pushvalue(L, fn_idx);
-	vigia__lua_keep(L, self, VIGIA_LUA_KEEPS_FUNCTION);
-	lua_pushvalue(L, on_error_idx);
-	vigia__lua_keep(L, self, VIGIA_LUA_KEEPS_ON_ERROR);
+	vigia__lua_keep_value(L, self, VIGIA_LUA_KEEPS_REGISTRY, registry_idx);
+	vigia__lua_keep_value(L, self, VIGIA_LUA_KEEPS_FUNCTION, fn_idx);
+	vigia__lua_keep_value(L, self, VIGIA_LUA_KEEPS_ON_ERROR, on_error_idx);
 	return h;
 }
 
@@ -219,13 +216,10 @@ int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFu
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler)
 {
 	struct vigia_error err = {0};
-	if (handler->watcher == NULL) {
-		vigia__error(&err, VIGIA_ESTOPPING, "the %s is stopping", handler->cancelled ? "watcher" : "registry");
-		return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
-	}
-	vigia__error(&err, VIGIA_ESTOPPING, "watcher '%s' is stopping", VIGIA_SHOWN(vigia_watcher_id(handler->watcher)));
-	snprintf(err.watcher_id, sizeof err.watcher_id, "%s", vigia_watcher_id(handler->watcher));
-	return vigia__lua_fail(L, VIGIA_ESTOPPING, &err);
+	const char *id = handler->watcher ? vigia_watcher_id(handler->watcher) : NULL;
+	if (id) vigia__error(&err, VIGIA_ESTOPPING, "watcher '%s' is stopping", VIGIA_SHOWN(id));
+	else vigia__error(&err, VIGIA_ESTOPPING, "the %s is stopping", handler->cancelled ? "watcher" : "registry");
+	return vigia__lua_fail(L, vigia__error_watcher(&err, id, VIGIA_ESTOPPING), &err);
 }
 
 /* ---- vigia.sleep ---- */

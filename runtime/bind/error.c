@@ -13,10 +13,8 @@ static int error_tostring(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
-	lua_pushliteral(L, "message");
-	if (lua_rawget(L, 1) != LUA_TSTRING) lua_pushliteral(L, "vigia.Error");
-	lua_pushliteral(L, "cause");
-	if (lua_rawget(L, 1) == LUA_TSTRING && lua_rawlen(L, -1) > 0 &&
+	if (vigia__lua_push_raw(L, 1, "message") != LUA_TSTRING) lua_pushliteral(L, "vigia.Error");
+	if (vigia__lua_push_raw(L, 1, "cause") == LUA_TSTRING && lua_rawlen(L, -1) > 0 &&
 	    strstr(lua_tostring(L, -2), lua_tostring(L, -1)) == NULL)
 		lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
 	else lua_pop(L, 1);

@@ -172,8 +172,7 @@ static bool is_end(lua_State *L)
 {
 	if (atomic_load(&vigia__interrupted)) return true;
 	if (!vigia__lua_is_error(L, 2)) return false;
-	lua_pushliteral(L, "code");
-	lua_rawget(L, 2);
+	vigia__lua_push_raw(L, 2, "code");
 	const char *code = lua_tostring(L, -1);
 	bool end = code &&
 	           (strcmp(code, "stopping") == 0 || strcmp(code, "interrupted") == 0 || strcmp(code, "store_closed") == 0);
@@ -240,8 +239,7 @@ static void push_failure(lua_State *L, const struct failure *f)
 		}
 		note_place(L, h, f->raised);
 	}
-	lua_pushvalue(L, 4);
-	vigia__lua_keep(L, 1, UV_ERROR);
+	vigia__lua_keep_value(L, 1, UV_ERROR, 4);
 }
 
 /* The event in hand once more, as it is stored. Its userdata is at 1, the stack's top at 6; 7 is overwritten.
@@ -450,13 +448,11 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 	lua_pushvalue(L, self); /* the upvalues of run_handler: 1 */
 	vigia__lua_push_kept(L, self, VIGIA_LUA_KEEPS_FUNCTION);
 	push_new_context(L, self);
-	lua_pushvalue(L, -1);
-	vigia__lua_keep(L, self, UV_CONTEXT);
+	vigia__lua_keep_value(L, self, UV_CONTEXT, -1);
 	vigia__lua_registry_push_store(L, registry_idx);
 	if (h->owner->lua_store) lua_pushnil(L); /* its events are shared as the store likes */
 	else h->cache = vigia__lua_push_cache(L, -1);
-	lua_pushvalue(L, -1);
-	vigia__lua_keep(L, self, UV_CACHE);
+	vigia__lua_keep_value(L, self, UV_CACHE, -1);
 	lua_replace(L, -2);
 	vigia__lua_cache_push_table(L, -1);
 	lua_replace(L, -2); /* 4 */
@@ -468,17 +464,16 @@ struct lua_handler *vigia__lua_handler_new(lua_State *L, int registry_idx, int f
 	return h;
 }
 
-void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx)
+void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx, int watcher_idx)
 {
-	vigia__lua_keep(L, handler_idx, UV_WATCHER);
+	vigia__lua_keep_value(L, handler_idx, UV_WATCHER, watcher_idx);
 }
 
 void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx)
 {
 	handler_idx = lua_absindex(L, handler_idx);
 	vigia__lua_own_coroutine(L, handler_idx)->has_where = !lua_isnil(L, where_idx);
-	lua_pushvalue(L, where_idx);
-	vigia__lua_keep(L, handler_idx, UV_WHERE);
+	vigia__lua_keep_value(L, handler_idx, UV_WHERE, where_idx);
 }
 
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler)

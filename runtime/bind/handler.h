@@ -16,8 +16,8 @@ bool vigia__lua_wait_ended(const struct vigia_handler *handler, void *ctx);
 /* Report that an attempt failed for a reason outside of the handler, to on_error and the stats. Returns
  * err->code. */
 int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *err);
-/* The watcher's userdata, for ctx.watcher. The handler at idx. [-1, +0, m] */
-void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx);
+/* The watcher's userdata at watcher_idx, for ctx.watcher. [-0, +0, m] */
+void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx, int watcher_idx);
 /* The predicate at where_idx (or nil) decides which events the handler sees. [-0, +0, -] */
 void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx);
 /* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */

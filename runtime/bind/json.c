@@ -14,8 +14,7 @@
 /* Push field `name` of the event at 1. Raises if it is of another type. */
 static void push_field(lua_State *L, const char *name, int type)
 {
-	lua_pushstring(L, name);
-	int got = lua_rawget(L, 1);
+	int got = vigia__lua_push_raw(L, 1, name);
 	int whole = 1;
 	if (type == LUA_TNUMBER && got == type) lua_tointegerx(L, -1, &whole);
 	if (type != LUA_TNONE && (got != type || !whole))

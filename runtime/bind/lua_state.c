@@ -235,6 +235,13 @@ void vigia__lua_keep(lua_State *L, int idx, int n)
 	lua_setiuservalue(L, idx, n);
 }
 
+void vigia__lua_keep_value(lua_State *L, int idx, int n, int value)
+{
+	idx = lua_absindex(L, idx);
+	lua_pushvalue(L, value);
+	vigia__lua_keep(L, idx, n);
+}
+
 int vigia__lua_push_kept(lua_State *L, int idx, int n)
 {
 	bool there = push_list(L, idx);
@@ -279,6 +286,13 @@ void *vigia__lua_check(lua_State *L, int arg, const struct vigia__lua_class *cla
 	void *object = vigia__lua_test(L, arg, class);
 	if (object == NULL) luaL_typeerror(L, arg, class->name);
 	return object;
+}
+
+int vigia__lua_push_raw(lua_State *L, int idx, const char *name)
+{
+	idx = lua_absindex(L, idx);
+	lua_pushstring(L, name);
+	return lua_rawget(L, idx);
 }
 
 /* ---- Calls that only C makes ---- */

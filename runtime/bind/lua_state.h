@@ -102,6 +102,8 @@ void *vigia__lua_new_keeping(lua_State *L, size_t size, const struct vigia__lua_
 /* The value on top becomes number n, from 1, of what the object at idx keeps. It stays until another takes its place,
  * or as long as the object: debug.setuservalue does not reach it. [-1, +0, -] */
 void vigia__lua_keep(lua_State *L, int idx, int n);
+/* The same for the value at `value`, which stays where it is. [-0, +0, -] */
+void vigia__lua_keep_value(lua_State *L, int idx, int n, int value);
 /* The same for a value that Lua code must not find among the user values either: a table of what C points to. Something
  * else should keep it too, for the collector's sake (module.c). [-1, +0, -] */
 void vigia__lua_hide(lua_State *L, int idx, int n);
@@ -116,6 +118,9 @@ void *vigia__lua_test(lua_State *L, int idx, const struct vigia__lua_class *clas
 void *vigia__lua_collected(lua_State *L, const struct vigia__lua_class *class);
 /* The same, but raises. [-0, +0, v] */
 void *vigia__lua_check(lua_State *L, int arg, const struct vigia__lua_class *class);
+
+/* Field `name` of the table at idx, whatever its metatable says. Returns its type. [-0, +1, m] */
+int vigia__lua_push_raw(lua_State *L, int idx, const char *name);
 
 /* ---- calls that only C makes ---- */
 

@@ -214,8 +214,7 @@ void vigia__lua_push_where(lua_State *L, int arg)
 	lua_pushnil(L);
 	for (int i = 0; i < 2 && lua_istable(L, arg) && !lua_isfunction(L, -1); i++) {
 		lua_pop(L, 1);
-		lua_pushstring(L, i == 0 ? "where" : "filter");
-		lua_rawget(L, arg);
+		vigia__lua_push_raw(L, arg, i == 0 ? "where" : "filter");
 	}
 	if (!lua_isfunction(L, -1)) {
 		lua_pop(L, 1);
@@ -226,9 +225,7 @@ void vigia__lua_push_where(lua_State *L, int arg)
 /* The list `name` of the filter on top, or nothing in its place. [-0, +1, -] */
 static size_t push_list(lua_State *L, const char *name)
 {
-	lua_pushstring(L, name);
-	lua_rawget(L, -2);
-	return lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+	return vigia__lua_push_raw(L, -1, name) == LUA_TTABLE ? lua_rawlen(L, -1) : 0;
 }
 
 /* From the list at idx. The strings go into the table at `kept`, behind the first `before`, if there is one. Allocates
@@ -250,9 +247,7 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, boo
 	int top = lua_gettop(L);
 	lua_pushnil(L); /* the place of the result */
 	if (!lua_istable(L, arg)) return;
-	lua_pushliteral(L, "filter");
-	lua_rawget(L, arg);
-	if (lua_istable(L, -1)) {
+	if (vigia__lua_push_raw(L, arg, "filter") == LUA_TTABLE) {
 		size_t types = push_list(L, list_names[0]);
 		lua_insert(L, -2);
 		size_t operations =

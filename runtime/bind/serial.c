@@ -34,13 +34,6 @@ static bool own(const char *name)
 	return vigia__serializer_of((struct vigia_slice){name, strlen(name)}) != VIGIA_SERIALIZER_OTHER;
 }
 
-/* Field `name` of the table at idx. [-0, +1, -] */
-static int push_raw(lua_State *L, int idx, const char *name)
-{
-	lua_pushstring(L, name);
-	return lua_rawget(L, idx);
-}
-
 static void check_fields(lua_State *L, int idx, struct vigia__problems *problems)
 {
 	for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
@@ -58,7 +51,7 @@ static void check_fields(lua_State *L, int idx, struct vigia__problems *problems
 static void check_functions(lua_State *L, int idx, bool wanted, struct vigia__problems *problems)
 {
 	for (int i = MARSHAL; i <= UNMARSHAL; i++) {
-		int type = push_raw(L, idx, fields[i]);
+		int type = vigia__lua_push_raw(L, idx, fields[i]);
 		lua_pop(L, 1);
 		if (wanted && type != LUA_TFUNCTION)
 			vigia__problem(problems, "serializer.%s is a %s, allowed: a function", fields[i], lua_typename(L, type));
@@ -87,7 +80,8 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 		}
 	} else if (lua_istable(L, idx)) {
 		check_fields(L, idx, problems);
-		if (push_raw(L, idx, "name") == LUA_TSTRING) name = lua_tolstring(L, -1, &len); /* the table keeps it */
+		if (vigia__lua_push_raw(L, idx, "name") == LUA_TSTRING)
+			name = lua_tolstring(L, -1, &len); /* the table keeps it */
 		lua_pop(L, 1);
 		struct vigia_error err;
 		if (name == NULL || len == 0 || len > 64 || strlen(name) != len ||
@@ -98,7 +92,7 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 		}
 		out->functions = !own(name);
 		check_functions(L, idx, out->functions, problems);
-		int type = push_raw(L, idx, "strict");
+		int type = vigia__lua_push_raw(L, idx, "strict");
 		out->strict = lua_toboolean(L, -1);
 		lua_pop(L, 1);
 		if (type != LUA_TNIL && type != LUA_TBOOLEAN)
@@ -119,7 +113,7 @@ void vigia__lua_keep_serializer(lua_State *L, int option, int store_idx)
 	option = lua_absindex(L, option);
 	lua_createtable(L, UNMARSHAL, 0);
 	for (int i = MARSHAL; i <= UNMARSHAL; i++) {
-		push_raw(L, option, fields[i]);
+		vigia__lua_push_raw(L, option, fields[i]);
 		lua_rawseti(L, -2, i);
 	}
 	vigia__lua_keep(L, store_idx, FUNCTIONS);
@@ -191,7 +185,7 @@ int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_i
 /* Field `name`, or the one at `place`, of the table at idx. Returns its type. [-0, +1, -] */
 static int push_field(lua_State *L, int idx, const char *name, int place)
 {
-	if (push_raw(L, idx, name) != LUA_TNIL) return lua_type(L, -1);
+	if (vigia__lua_push_raw(L, idx, name) != LUA_TNIL) return lua_type(L, -1);
 	lua_pop(L, 1);
 	return lua_rawgeti(L, idx, place);
 }
@@ -210,7 +204,7 @@ int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int st
 			vigia__lua_push_copy(L, top + 2, 1); /* its fields are looked at later */
 			lua_replace(L, top + 2);
 			int op = push_field(L, top + 2, "operation", 1), type = push_field(L, top + 2, "object_type", 2);
-			bool named = push_raw(L, top + 2, "object") != LUA_TNIL;
+			bool named = vigia__lua_push_raw(L, top + 2, "object") != LUA_TNIL;
 			lua_pop(L, 1);
 			push_field(L, top + 2, "object", 3);
 			if (op == LUA_TSTRING && type == LUA_TSTRING)
@@ -276,8 +270,7 @@ int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *e
 void vigia__lua_make_instance(lua_State *L, struct vigia_slice object_type)
 {
 	int event = lua_gettop(L);
-	lua_pushliteral(L, "object");
-	if (lua_rawget(L, event) == LUA_TTABLE && !lua_getmetatable(L, -1)) {
+	if (vigia__lua_push_raw(L, event, "object") == LUA_TTABLE && !lua_getmetatable(L, -1)) {
 		vigia__lua_push_shared(L);
 		bool types = lua_getiuservalue(L, -1, UV_TYPES) == LUA_TTABLE;
 		lua_pushlstring(L, object_type.data, object_type.len);

@@ -461,8 +461,7 @@ static int make_source(lua_State *L, void *arg)
 	make_call(L, s, &s->fetch);
 	make_call(L, s, &s->saver);
 	lua_createtable(L, VIGIA_LUA_AT_LISTS, 0);
-	lua_pushstring(L, s->a.watcher->id);
-	if (lua_rawget(L, 1) == LUA_TUSERDATA) { /* the watcher's userdata */
+	if (vigia__lua_push_raw(L, 1, s->a.watcher->id) == LUA_TUSERDATA) { /* the watcher's userdata */
 		vigia__lua_push_kept(L, -1, VIGIA_LUA_WATCHER_LISTS);
 		lua_rawseti(L, -3, VIGIA_LUA_AT_LISTS);
 	}

@@ -52,8 +52,7 @@ int vigia__lua_open(lua_State *L)
 	memcpy(h->path, path, size);
 	h->serializer = target.serializer;
 	if (h->serializer.functions) {
-		lua_pushliteral(L, "serializer");
-		lua_rawget(L, 2);
+		vigia__lua_push_raw(L, 2, "serializer");
 		vigia__lua_keep_serializer(L, -1, -2);
 		lua_pop(L, 1);
 	}

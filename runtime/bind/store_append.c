@@ -54,8 +54,7 @@ static void check_conditions(lua_State *L, int arg, struct conditions *out)
 	*out = (struct conditions){0};
 	vigia__lua_check_options(L, arg, append_option_table, out, "options", append_special, out);
 	if (out->key.len == 0) return;
-	lua_pushliteral(L, "key");
-	lua_rawget(L, arg);
+	vigia__lua_push_raw(L, arg, "key");
 	lua_replace(L, arg);
 	struct vigia_error err;
 	if (lua_type(L, arg) == LUA_TSTRING) out->key = vigia__lua_slice(L, arg);

@@ -62,12 +62,6 @@ static void push_new_order(lua_State *L)
 	push_plain_options(L, 4);
 	lua_setfield(L, -2, "options");
 	if (lua_istable(L, 4)) copy_field(L, 4, "set");
-	lua_getfield(L, -1, "set");
-	if (lua_isnil(L, -1)) {
-		lua_newtable(L);
-		lua_setfield(L, -3, "set");
-	}
-	lua_pop(L, 1);
 }
 
 /* What the script's package.path and package.cpath are to be: those of this state. [-0, +0, m] */
@@ -90,8 +84,7 @@ static void add_paths(lua_State *L, struct vigia__buf *paths)
 static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 {
 	lua_createtable(L, 0, 5);
-	lua_pushliteral(L, "worker_program");
-	lua_rawget(L, 4); /* only now: a finalizer may have changed the table meanwhile */
+	vigia__lua_push_raw(L, 4, "worker_program"); /* only now: a finalizer may have changed the table meanwhile */
 	if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0) lua_setfield(L, -2, "program");
 	else lua_pop(L, 1);
 	const struct vigia__lua_number numbers[] = {{"memory", (uint64_t)limits->memory_bytes},
@@ -205,8 +198,7 @@ int vigia__lua_watch(lua_State *L)
 	if (lua_istable(L, 4)) lua_getfield(L, 4, "on_error");
 	else lua_pushnil(L);                                  /* 7 */
 	struct lua_watcher *w = vigia__lua_watcher_new(L, 1); /* 8 */
-	lua_pushvalue(L, 7);
-	vigia__lua_keep(L, 8, 3);
+	vigia__lua_keep_value(L, 8, 3, 7);
 	vigia__lua_push_where(L, 4);
 	vigia__lua_keep(L, 8, 4);
 	if (lua_istable(L, 4) && lua_getfield(L, 4, "filter") == LUA_TTABLE) {
@@ -216,13 +208,11 @@ int vigia__lua_watch(lua_State *L)
 	struct vigia_handler handler;
 	if (!lua_isnil(L, 3)) {
 		w->handler = vigia__lua_handler_new(L, 1, 3, 7); /* 9 */
-		lua_pushvalue(L, 8);
-		vigia__lua_handler_set_watcher(L, 9);
+		vigia__lua_handler_set_watcher(L, 9, 8);
 		vigia__lua_push_kept(L, 8, 4);
 		vigia__lua_handler_set_where(L, 9, -1);
 		lua_pop(L, 1);
-		lua_pushvalue(L, 9);
-		vigia__lua_keep(L, 8, 2);
+		vigia__lua_keep_value(L, 8, 2, 9);
 		vigia__lua_handler_c(w->handler, &handler);
 	}
 	vigia__lua_check_registry(L, 1); /* again: a finalizer may have closed it since. From here on nothing allocates */

@@ -43,8 +43,7 @@ struct lua_watcher *vigia__lua_watcher_new(lua_State *L, int registry_idx)
 	struct lua_watcher *w = vigia__lua_new_keeping(L, sizeof *w, &watcher_class, VIGIA_LUA_WATCHER_LISTS);
 	w->owner = owner;
 	vigia__lua_check_registry(L, registry_idx); /* again: a finalizer may have closed it since */
-	lua_pushvalue(L, registry_idx);
-	vigia__lua_keep(L, -2, 1);
+	vigia__lua_keep_value(L, -1, 1, registry_idx);
 	return w;
 }
 
@@ -161,8 +160,7 @@ static int watcher_set_handler(lua_State *L)
 	vigia__lua_push_kept(L, 1, 4);
 	vigia__lua_handler_set_where(L, 5, -1);
 	lua_pop(L, 1);
-	lua_pushvalue(L, 1);
-	vigia__lua_handler_set_watcher(L, 5);
+	vigia__lua_handler_set_watcher(L, 5, 1);
 	check_watcher(L, 1); /* again: a finalizer may have closed the registry since */
 	int rc = vigia_watcher_set_handler(w->watcher, &c, &err);
 	if (rc == VIGIA_OK) {
