@@ -102,9 +102,7 @@ static int push_message(lua_State *L, struct vigia__message *message)
 /* call(header, ...) -> header, ...: ask the supervisor */
 static int channel_call(lua_State *L)
 {
-	int last = lua_gettop(L);
-	struct vigia__message *message = vigia__message_new(L);
-	vigia__message_encode(L, 1, last, object_max, message);
+	struct vigia__message *message = vigia__message_encode(L, 1, object_max);
 	uint64_t number = ++calls;
 	send_message(message, VIGIA_FRAME_CALL, number);
 	struct vigia__frame frame = receive(message);
@@ -116,12 +114,9 @@ static int channel_call(lua_State *L)
  * one */
 static int channel_next(lua_State *L)
 {
-	int last = lua_gettop(L);
-	struct vigia__message *message = vigia__message_new(L);
-	if (last > 0) {
-		vigia__message_encode(L, 1, last, VIGIA_MESSAGE_MAX, message);
-		send_message(message, VIGIA_FRAME_END, 0);
-	}
+	bool ends = lua_gettop(L) > 0;
+	struct vigia__message *message = vigia__message_encode(L, 1, VIGIA_MESSAGE_MAX);
+	if (ends) send_message(message, VIGIA_FRAME_END, 0);
 	struct vigia__frame frame = receive(message);
 	if (frame.kind != VIGIA_FRAME_REQUEST || frame.of != request + 1)
 		give_up_program("it was sent a message that is not a request");
@@ -132,8 +127,7 @@ static int channel_next(lua_State *L)
 /* fits(header, ...): raises if the message cannot be carried */
 static int channel_fits(lua_State *L)
 {
-	int last = lua_gettop(L);
-	vigia__message_encode(L, 1, last, object_max, vigia__message_new(L));
+	vigia__message_encode(L, 1, object_max);
 	return 0;
 }
 

@@ -227,6 +227,18 @@ int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *
 	return rc != 0 ? rc : vigia__lua_push_checked_event(L, store_at, &event, err);
 }
 
+int vigia__lua_push_object(lua_State *L, const uint8_t *bytes, size_t len, struct vigia_error *err)
+{
+	struct vigia__head head;
+	if (vigia__event_head(bytes, len, &head) < 0) return vigia__error(err, VIGIA_EDESERIAL, "it has no head");
+	struct vigia_event event = {.operation = head.operation, .object_type = head.object_type, .object = head.object};
+	int rc = vigia__lua_push_checked_event(L, 0, &event, err);
+	if (rc < 0) return rc;
+	lua_getfield(L, -1, "object");
+	lua_replace(L, -2);
+	return VIGIA_OK;
+}
+
 int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err)
 {
 	int top = lua_gettop(L);

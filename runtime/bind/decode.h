@@ -16,5 +16,7 @@ int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *
 /* The same for an event whose checksum was checked already. Its bytes must outlive the call even if it raises.
  * [-0, +1, m] */
 int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err);
+/* The object of an event's bytes. EDESERIAL: nothing is pushed. As above. [-0, +1, m] */
+int vigia__lua_push_object(lua_State *L, const uint8_t *bytes, size_t len, struct vigia_error *err);
 
 #endif

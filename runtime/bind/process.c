@@ -85,8 +85,10 @@ struct vigia__message *vigia__message_new(lua_State *L)
 	return vigia__lua_new(L, sizeof(struct vigia__message), &message_class);
 }
 
-void vigia__message_encode(lua_State *L, int first, int last, int64_t object_max, struct vigia__message *message)
+struct vigia__message *vigia__message_encode(lua_State *L, int first, int64_t object_max)
 {
+	int last = lua_gettop(L);
+	struct vigia__message *message = vigia__message_new(L);
 	struct vigia_error err = {0};
 	struct vigia__buf *buf = &message->out;
 	struct vigia__frame frame = {0};
@@ -115,6 +117,7 @@ void vigia__message_encode(lua_State *L, int first, int last, int64_t object_max
 	}
 	if (rc == VIGIA_ETOOBIG) vigia__lua_push_error(L, &err), lua_error(L);
 	if (rc < 0) luaL_error(L, "%s", rc == VIGIA_ENOMEM ? "not enough memory" : err.message);
+	return message;
 }
 
 void vigia__message_number(struct vigia__message *message, enum vigia__frame_kind kind, uint64_t of, uint64_t call)
@@ -134,14 +137,7 @@ int vigia__message_push(lua_State *L, struct vigia__message *message)
 		memcpy(&size, bytes, sizeof size);
 		bytes += sizeof size;
 		len -= sizeof size;
-		struct vigia__head head;
-		if (size > len || vigia__event_head(bytes, size, &head) < 0) return -1;
-		struct vigia_event event = {
-			.operation = head.operation, .object_type = head.object_type, .object = head.object};
-		struct vigia_error err = {0};
-		if (!lua_checkstack(L, 4) || vigia__lua_push_checked_event(L, 0, &event, &err) < 0) return -1;
-		lua_getfield(L, -1, "object");
-		lua_replace(L, -2);
+		if (size > len || !lua_checkstack(L, 4) || vigia__lua_push_object(L, bytes, size, NULL) < 0) return -1;
 		bytes += size;
 		len -= size;
 		count++;
@@ -290,10 +286,8 @@ static bool send_bytes(struct process *p, const void *bytes, size_t len)
  * of it is sent. */
 static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind kind)
 {
-	int last = lua_gettop(L);
 	if (p->pid == 0) return fail_ended(L, p);
-	struct vigia__message *message = vigia__message_new(L);
-	vigia__message_encode(L, 2, last, VIGIA_MESSAGE_MAX, message);
+	struct vigia__message *message = vigia__message_encode(L, 2, VIGIA_MESSAGE_MAX);
 	vigia__message_number(message, kind, kind == VIGIA_FRAME_REQUEST ? ++p->request : p->call, 0);
 	if (!send_bytes(p, message->out.data, message->out.len)) return fail_ended(L, p);
 	vigia__buf_deinit(&message->out);

@@ -57,11 +57,11 @@ struct vigia__message {
 
 /* An empty one. [-0, +1, m] */
 struct vigia__message *vigia__message_new(lua_State *L);
-/* Write the message in the values from `first` to `last` of the stack into message->out. Raises what cannot be carried:
+/* The values from `first` on of the stack as a message, whose `out` has its bytes. Raises what cannot be carried:
  * an error object where a value is too large. `object_max`: most bytes of a value behind the first one. Tables that
  * share parts may stand for more than there is memory. Runs no Lua code once it has begun. vigia__message_number()
- * completes it. [-0, +0, v] */
-void vigia__message_encode(lua_State *L, int first, int last, int64_t object_max, struct vigia__message *message);
+ * completes it. [-0, +1, v] */
+struct vigia__message *vigia__message_encode(lua_State *L, int first, int64_t object_max);
 void vigia__message_number(struct vigia__message *message, enum vigia__frame_kind kind, uint64_t of, uint64_t call);
 /* Push the values of message->in, and release its bytes. Returns how many, -1 if they are no message: the first value
  * is then no table, or the rest cannot be read. [-0, +n, m] */

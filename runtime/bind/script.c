@@ -106,22 +106,12 @@ static int require_module(lua_State *L, void *arg)
 
 /* ---- the order, as the thread reads it ---- */
 
-/* The event that holds it. */
-static struct vigia_event order_event(const struct job *job)
-{
-	struct vigia__head head;
-	vigia__event_head(job->order.bytes.data, job->order.bytes.len, &head);
-	return (struct vigia_event){.operation = head.operation, .object_type = head.object_type, .object = head.object};
-}
-
 /* Push its table. [-0, +1, v] */
 static void push_order(lua_State *L, const struct job *job)
 {
-	struct vigia_event event = order_event(job);
 	struct vigia_error err = {0};
-	if (vigia__lua_push_checked_event(L, 0, &event, &err) < 0) luaL_error(L, "%s", err.message);
-	lua_getfield(L, -1, "object");
-	lua_replace(L, -2);
+	if (vigia__lua_push_object(L, job->order.bytes.data, job->order.bytes.len, &err) < 0)
+		luaL_error(L, "%s", err.message);
 }
 
 /* ---- loading, on the script's state ---- */
@@ -208,10 +198,8 @@ static void keep_code(lua_State *L, struct loading *l)
 	struct code *code = l->code;
 	lua_getfield(L, OPTIONS, "on_error");
 	code->handler = vigia__lua_handler_new(L, REGISTRY, HANDLE, ON_ERROR);
-	lua_pushvalue(L, WATCHER);
-	vigia__lua_handler_set_watcher(L, HANDLER);
-	lua_pushvalue(L, HANDLER);
-	vigia__lua_keep(L, WATCHER, 2);
+	vigia__lua_handler_set_watcher(L, HANDLER, WATCHER);
+	vigia__lua_keep_value(L, WATCHER, 2, HANDLER);
 	vigia__lua_push_where(L, OPTIONS);
 	vigia__lua_handler_set_where(L, HANDLER, -1);
 	lua_pushvalue(L, OPTIONS);
