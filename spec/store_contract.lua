@@ -22,7 +22,7 @@ return function(name, open)
 		-- A spec about something that not every backend can. Only these three are left to backends.
 		local function it_if(capability, description, body)
 			assert(capability == "persist" or capability == "share" or capability == "damage")
-			optional[#optional + 1] = description:match("^%w+")
+			optional[#optional + 1] = description:match("%[(%w+)[^%]]*%]$")
 			it(description, function()
 				if store:stats().can[capability] then return body() end
 				helper.pending("a store " .. name .. " cannot " .. capability)
