@@ -59,7 +59,7 @@ for _, backend in ipairs(helper.backends) do
 			end
 			assert.same(expected, told)
 			mentions(table.concat(records, "\n"), "warn watcher 'a': event failed: ", "answered",
-				"error watcher 'a': gave event 1 up after 3 attempts", "gave event 2 up")
+				"error watcher 'a': gave up event 1 after 3 attempts", "gave up event 2")
 			for _, record in ipairs(records) do assert.is_nil(record:find("on_error failed", 1, true), record) end
 		end)
 

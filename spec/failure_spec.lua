@@ -45,7 +45,7 @@ describe("a logged failure", function()
 			assert.matches("event failed: no such address %(event 1, attempt 1, the next one in 0%.0.-%) in the function at handlers%.lua:3$",
 				records[3])
 			assert.matches("%(event 1, attempt 2, the last one%)", records[4])
-			assert.matches("^error watcher 'answers': gave event 1 up after 2 attempts$", records[5])
+			assert.matches("^error watcher 'answers': gave up event 1 after 2 attempts$", records[5])
 		end)
 	end
 

@@ -77,7 +77,7 @@ describe("what a script prints", function()
 					on_error = function(err, event, ctx) note(err.code, event.seq_num, ctx.attempt, tostring(err)) end,
 				}]], "--until-idle", "--set", "log=" .. log, table.unpack(words)), {redirect = ">/dev/full"})
 			assert.equal(1, result.status)
-			mentions(result.err, "gave event 1 up after 3 attempts", "gave event 2 up")
+			mentions(result.err, "gave up event 1 after 3 attempts", "gave up event 2")
 			local notes = helper.read_file(log)
 			mentions(notes, "handled 1\nhandler_error 1 1 the output cannot be written: No space left on device\n")
 			assert.is_nil(notes:find("handled 2", 1, true)) -- what is before it cannot be written

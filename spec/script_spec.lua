@@ -296,7 +296,7 @@ describe("a handler that is a script", function()
 		assert.same({{"no luck", 2, 1}, {"no luck", 2, 2}}, objects(store, "Error"))
 		assert.equal("warn loaded", records[1])
 		mentions(records[2], "warn watcher 'a'", "no luck")
-		mentions(table.concat(records, "\n"), "gave event 2 up")
+		mentions(table.concat(records, "\n"), "gave up event 2")
 		assert(registry:stop())
 	end)
 

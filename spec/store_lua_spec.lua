@@ -149,7 +149,7 @@ describe("a registry over a plain table with the methods of a store", function()
 		settle()
 		assert.same({1, 1, 2}, handler:seq_nums())
 		assert.same({1, 1}, {watcher:stats().processed, watcher:stats().skipped})
-		mentions(table.concat(records, "\n"), "error watcher 'w': gave event 1 up")
+		mentions(table.concat(records, "\n"), "error watcher 'w': gave up event 1")
 	end)
 
 	it("retries a fetch that fails, whatever the store raised or answered, and shows it [W7a]", function()

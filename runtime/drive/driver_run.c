@@ -170,14 +170,15 @@ static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *e
 	uint64_t stuck = w->stepper.stuck;
 	log_event_error(w, err, attempt, given_up || stuck);
 	if (given_up && permanent)
-		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up, whose bytes are bad",
+		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave up event %llu, which cannot be read",
 		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num);
 	else if (given_up)
-		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave event %llu up after %lld attempts",
-		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num, (long long)w->base.options.max_retries);
+		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave up event %llu after %lld attempt%s",
+		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num, (long long)w->base.options.max_retries,
+		           w->base.options.max_retries == 1 ? "" : "s");
 	else if (stuck)
 		vigia__log(w->base.registry, VIGIA_LOG_ERROR,
-		           "watcher '%s': stops at event %llu, whose bytes are bad; on_damage = \"skip\" would pass it",
+		           "watcher '%s': stops at event %llu, which cannot be read; on_damage = \"skip\" skips such events",
 		           VIGIA_SHOWN(w->base.id), (unsigned long long)stuck);
 }
 

@@ -275,7 +275,7 @@ static void test_quoted_failures(void **state)
 		struct vigia_watcher_stats stats = stats_of(watcher);
 		assert_error(stats.last_error.code, failure->wanted_code, &stats.last_error, failure->wanted);
 		assert_true(strlen(stats.last_error.message) < sizeof stats.last_error.message);
-		assert_non_null(strstr(last_record, failure->rc == VIGIA_EDAMAGED ? "whose bytes are bad" : failure->wanted));
+		assert_non_null(strstr(last_record, failure->rc == VIGIA_EDAMAGED ? "which cannot be read" : failure->wanted));
 		assert_int_equal(stats.state == VIGIA_STOPPING || stats.state == VIGIA_STOPPED, failure->rc == VIGIA_EDAMAGED);
 		vigia_registry_free(registry);
 		vigia_store_free(store);
