@@ -105,7 +105,7 @@ return {
 		"int rc = occupy(), number = errno;", "int rc = 0, number = errno;"),
 
 	---- the isolated protocol ----
-	bug("H6 a program takes the answer to another call", "isolated.c", CONVERSATION, "is ended by its program",
+	bug("H6 a program takes the reply to another call", "isolated.c", CONVERSATION, "is ended by its program",
 		"if (frame.kind != VIGIA_FRAME_REPLY || frame.of != number)", "if (frame.kind != VIGIA_FRAME_REPLY)"),
 	bug("H6 a supervisor takes the end of another request", "bind/process.c", CONVERSATION, "ends a program that writes",
 		"else if (!kind || frame->of != p->request)", "else if (!kind)"),
