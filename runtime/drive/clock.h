@@ -41,4 +41,9 @@ int64_t vigia__time_wait(const struct vigia__manual_clock *clock, int64_t due_ns
  * comes. */
 void vigia__manual_clock_advance(struct vigia__manual_clock *clock, int64_t ns);
 
+static inline int64_t vigia__time_earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 #endif

@@ -76,15 +76,11 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 	int64_t first = vigia__tasks_due(registry);
 	bool listening = registry->tasks != NULL;
 	for (const struct vigia_watcher *w = registry->watchers; w; w = w->next) {
-		int64_t t = w->driving->due(w);
-		if (t < first) first = t;
+		first = vigia__time_earlier(first, w->driving->due(w));
 		listening |= w->driving->here && vigia__watcher_active(w);
 	}
-	int64_t save = vigia__registry_save_due(registry);
-	if (save < first) first = save;
-	first = vigia__time_wait(registry->clock, first);
-	if (heal && listening && registry->heal_mono_ns < first) first = registry->heal_mono_ns;
-	return first;
+	first = vigia__time_wait(registry->clock, vigia__time_earlier(first, vigia__registry_save_due(registry)));
+	return heal && listening ? vigia__time_earlier(first, registry->heal_mono_ns) : first;
 }
 
 /* ---- step, run ---- */
@@ -104,7 +100,7 @@ bool vigia__registry_signalled(const struct vigia_registry *registry)
 static void wait_until(struct vigia_registry *registry, int64_t until_mono_ns)
 {
 	int64_t first = due(registry, true);
-	if (first < until_mono_ns) until_mono_ns = first;
+	until_mono_ns = vigia__time_earlier(until_mono_ns, first);
 	if (registry->signalled) until_mono_ns = vigia__signal_until(until_mono_ns);
 	if (first > 0 && !atomic_load(&registry->store->closed) && !atomic_load(&registry->interrupted))
 		vigia__wake_wait(registry->store->backend->wake, &registry->listen, until_mono_ns);

@@ -31,8 +31,7 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			worked = vigia__tasks_run(registry);
 			if (only == NULL) all = registry->tasks == NULL;
 			hope = !all;
-			int64_t due = vigia__time_wait(registry->clock, vigia__tasks_due(registry));
-			if (due < first) first = due;
+			first = vigia__time_earlier(first, vigia__time_wait(registry->clock, vigia__tasks_due(registry)));
 		}
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 			/* A handler that is in progress may start others meanwhile. */
@@ -50,8 +49,7 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 			if (w->running_handler || w->in_source)
 				continue; /* waits for the handler that asks: it cannot stop before */
 			hope |= asked;
-			int64_t due = vigia__time_wait(registry->clock, w->driving->due(w));
-			if (due < first) first = due;
+			first = vigia__time_earlier(first, vigia__time_wait(registry->clock, w->driving->due(w)));
 		}
 		if (hope_out) *hope_out = hope;
 		if (all) return true;

@@ -60,8 +60,7 @@ int64_t vigia__tasks_due(const struct vigia_registry *registry)
 {
 	int64_t first = INT64_MAX;
 	for (const struct vigia__task *task = registry->tasks; task; task = task->next) {
-		int64_t due = task->running ? INT64_MAX : at_once(registry, task) ? 0 : task->resume_mono_ns;
-		if (due < first) first = due;
+		if (!task->running) first = vigia__time_earlier(first, at_once(registry, task) ? 0 : task->resume_mono_ns);
 	}
 	return first;
 }

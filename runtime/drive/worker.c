@@ -303,6 +303,14 @@ static bool hand_over(struct vigia__worker *w, const char *watcher_id, const str
 	return w->handed_over;
 }
 
+/* Start its thread. After an error it is gone. */
+static int begin(struct vigia__worker *w, struct vigia_error *err)
+{
+	int rc = vigia__helper_start(&w->helper, work, w, "start a thread", err);
+	if (rc < 0) destroy(w);
+	return rc;
+}
+
 void *vigia__worker_job_ahead(const struct vigia_registry *owner)
 {
 	return owner->ahead && !forked(owner->ahead) ? owner->ahead->job.ctx : NULL;
@@ -311,13 +319,7 @@ void *vigia__worker_job_ahead(const struct vigia_registry *owner)
 bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia__job *job)
 {
 	struct vigia__worker *w = create(owner, job);
-	if (w == NULL) return false;
-	if (vigia__helper_start(&w->helper, work, w, "start a thread", NULL) < 0) {
-		/* GCOVR_EXCL_START: no thread. The one in time is tried then. */
-		destroy(w);
-		return false;
-		/* GCOVR_EXCL_STOP */
-	}
+	if (w == NULL || begin(w, NULL) < 0) return false; /* the one in time is tried then */
 	w->owns_job = true;
 	owner->ahead = w;
 	return true;
@@ -352,11 +354,8 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 		w = create(owner, job);
 		if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a worker");
 		hand_over(w, watcher_id, job);
-		int started = vigia__helper_start(&w->helper, work, w, "start a thread", err);
-		if (started < 0) {
-			destroy(w);
-			return started;
-		}
+		int started = begin(w, err);
+		if (started < 0) return started;
 	}
 	if (w->job.meanwhile) w->job.meanwhile(w->job.ctx);
 	pthread_mutex_lock(&w->helper.mutex);

@@ -235,17 +235,11 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 			if (rc == 0) rc = mdb_txn_begin(b->env, NULL, 0, txn);
 			if (rc == 0) return vigia__lmdb_write_begun(b, *txn, err);
 			vigia__lmdb_map_leave(b);
-			if (!lmdb_is_error(rc)) return rc;
 		}
-		/* Another process used pages beyond this map before we got the lock. */
-		if (rc == MDB_MAP_RESIZED && tries < ALONE_TRIES) continue;
-		if (rc == MDB_PANIC && tries < ALONE_TRIES) {
-			/* GCOVR_EXCL_START: the environment was lost between two tries. */
-			rc = vigia__lmdb_reopen(b, err);
-			if (rc < 0) return rc;
-			continue;
-			/* GCOVR_EXCL_STOP */
-		}
+		if (rc == MDB_PANIC && tries < ALONE_TRIES) rc = vigia__lmdb_reopen(b, err);
+		/* Resized: another process used pages beyond this map before we got the lock. */
+		if (rc == 0 || (rc == MDB_MAP_RESIZED && tries < ALONE_TRIES)) continue;
+		if (!lmdb_is_error(rc)) return rc;
 		bool no_space = rc == ENOMEM && !claimed && b->map_grows; /* the reason why the map is full */
 		if (rc == MDB_MAP_RESIZED || (rc == EBUSY && capped) || no_space)
 			/* GCOVR_EXCL_START: another process enlarges the file all the time. */

@@ -77,7 +77,7 @@ typedef enum vigia__queue_seen (*vigia__queue_look_fn)(void *ctx, uint64_t seq_n
 /* Is an event queued that is not stored yet? Each of those that were acknowledged before the call counts. */
 bool vigia__queue_any(const struct vigia__queue *queue);
 /* In a commit: take the queued events into *out (count 0: none). `look` finds the outcome of an earlier commit in
- * doubt. 0, or -1 without memory. Call commit_end after each call. */
+ * doubt. NULL where none ever is. 0, or -1 without memory. Call commit_end after each call. */
 int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *out, vigia__queue_look_fn look,
                               void *ctx);
 /* Find that outcome without taking anything. Call it soon after the failure, before another process removes the
