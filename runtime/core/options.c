@@ -246,7 +246,7 @@ static void refuse_option(const struct vigia__option *option, const char *given,
 	vigia__problem(problems, "%s is %s, allowed: %s", option->name, given, allowed(option, text, sizeof text));
 }
 
-static const char *show(const struct vigia__value *value, char *out, size_t size)
+static const char *show_value(const struct vigia__value *value, char *out, size_t size)
 {
 	switch (value->kind) {
 	case VIGIA_VALUE_BOOL:
@@ -354,7 +354,7 @@ void vigia__option_set(const struct vigia__option *table, void *target, const ch
 	if (o->type == VIGIA_OPTION_SPECIAL) return;
 	if (!set_field(o, field_of(o, target), value)) {
 		char given[96];
-		refuse_option(o, show(value, given, sizeof given), problems);
+		refuse_option(o, show_value(value, given, sizeof given), problems);
 		return;
 	}
 	if (o->given_offset) *(bool *)((char *)target + o->given_offset) = true;
@@ -393,7 +393,7 @@ static void check_field(const struct vigia__option *o, const void *field, struct
 	default:
 		return;
 	}
-	refuse_option(o, show(&value, given, sizeof given), problems);
+	refuse_option(o, show_value(&value, given, sizeof given), problems);
 }
 
 /* Check options of one struct against each other. */

@@ -8,7 +8,7 @@
 
 #include "event.h"
 
-static const void *field(const struct vigia__option *o, const struct vigia_store_options *options)
+static const void *setting_of(const struct vigia__option *o, const struct vigia_store_options *options)
 {
 	return (const char *)options + o->offset;
 }
@@ -24,7 +24,7 @@ static bool given(const struct vigia__option *o, const struct vigia_store_option
 }
 
 /* The next row of the file's after `o`, the first for NULL. NULL after the last. */
-static const struct vigia__option *next(const struct vigia__option *o)
+static const struct vigia__option *next_setting(const struct vigia__option *o)
 {
 	for (o = o ? o + 1 : vigia__store_option_table; o->name; o++)
 		if (o->scope != VIGIA_SCOPE_HANDLE) return o;
@@ -35,9 +35,9 @@ static const struct vigia__option *next(const struct vigia__option *o)
 static void own_names(struct vigia__settings *s, const struct vigia_store_options *from)
 {
 	int i = 0;
-	for (const struct vigia__option *o = next(NULL); o; o = next(o)) {
+	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o)) {
 		if (o->type != VIGIA_OPTION_NAME || i >= VIGIA_SETTINGS_NAMES) continue;
-		snprintf(s->names[i], sizeof s->names[i], "%s", *(const char *const *)field(o, from));
+		snprintf(s->names[i], sizeof s->names[i], "%s", *(const char *const *)setting_of(o, from));
 		*(const char **)target(o, &s->values) = s->names[i++];
 	}
 }
@@ -75,10 +75,10 @@ static int put_setting(const struct vigia__option *o, const void *value, struct 
 int vigia__settings_encode(const struct vigia__settings *s, struct vigia__buf *buf)
 {
 	size_t count = 0;
-	for (const struct vigia__option *o = next(NULL); o; o = next(o)) count++;
+	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o)) count++;
 	if (vigia__put_map(buf, count) < 0) return -1;
-	for (const struct vigia__option *o = next(NULL); o; o = next(o))
-		if (vigia__put_string(buf, o->name, strlen(o->name)) < 0 || put_setting(o, field(o, &s->values), buf) < 0)
+	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o))
+		if (vigia__put_string(buf, o->name, strlen(o->name)) < 0 || put_setting(o, setting_of(o, &s->values), buf) < 0)
 			return -1;
 	return 0;
 }
@@ -109,8 +109,8 @@ static bool take_value(const struct vigia__option *o, void *out, const struct vi
 
 static const struct vigia__option *row_of(struct vigia_slice name)
 {
-	const struct vigia__option *o = next(NULL);
-	while (o && !vigia__slice_is(name, o->name)) o = next(o);
+	const struct vigia__option *o = next_setting(NULL);
+	while (o && !vigia__slice_is(name, o->name)) o = next_setting(o);
 	return o;
 }
 
@@ -152,7 +152,7 @@ static size_t size_of(const struct vigia__option *o)
 static bool equal(const struct vigia__option *o, const struct vigia_store_options *a,
                   const struct vigia_store_options *b)
 {
-	const void *x = field(o, a), *y = field(o, b);
+	const void *x = setting_of(o, a), *y = setting_of(o, b);
 	if (o->type == VIGIA_OPTION_NAME) return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
 	return memcmp(x, y, size_of(o)) == 0;
 }
@@ -161,25 +161,25 @@ void vigia__settings_conflicts(const struct vigia__settings *s, const struct vig
                                struct vigia__problems *problems)
 {
 	char file[96], other[96];
-	for (const struct vigia__option *o = next(NULL); o; o = next(o))
+	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o))
 		if (given(o, asked) && !equal(o, &s->values, asked))
 			vigia__problem(problems, "%s is %s in the file, %s was asked for", o->name,
-			               vigia__option_show(o, field(o, &s->values), file, sizeof file),
-			               vigia__option_show(o, field(o, asked), other, sizeof other));
+			               vigia__option_show(o, setting_of(o, &s->values), file, sizeof file),
+			               vigia__option_show(o, setting_of(o, asked), other, sizeof other));
 }
 
 void vigia__settings_change(struct vigia__settings *s, const struct vigia_store_options *changes,
                             struct vigia__problems *problems)
 {
 	char file[96];
-	for (const struct vigia__option *o = next(NULL); o; o = next(o)) {
+	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o)) {
 		if (!given(o, changes) || equal(o, &s->values, changes)) continue;
 		if (o->scope == VIGIA_SCOPE_FIXED) {
 			vigia__problem(problems, "%s is %s since the file was made, and cannot be changed", o->name,
-			               vigia__option_show(o, field(o, &s->values), file, sizeof file));
+			               vigia__option_show(o, setting_of(o, &s->values), file, sizeof file));
 			continue;
 		}
-		memcpy(target(o, &s->values), field(o, changes), size_of(o)); /* no name: they are all fixed */
+		memcpy(target(o, &s->values), setting_of(o, changes), size_of(o)); /* no name: they are all fixed */
 	}
 	vigia__options_check(vigia__store_option_table, &s->values, problems);
 }

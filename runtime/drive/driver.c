@@ -8,7 +8,7 @@
 #include "../core/error.h"
 #include "drive_private.h"
 
-static const struct vigia__driving driving;
+static const struct vigia__driving driver_driving;
 
 /* ---- life ---- */
 
@@ -26,7 +26,7 @@ static struct vigia__stepper_options stepper_options(const struct vigia_watch_op
 	};
 }
 
-static void destroy(struct vigia_watcher *watcher)
+static void driver_free(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	vigia__driver_release(w);
@@ -42,7 +42,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	struct vigia__driver *w = vigia__calloc(sizeof *w);
 	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	w->base.registry = registry;
-	w->base.driving = &driving;
+	w->base.driving = &driver_driving;
 	snprintf(w->base.id, sizeof w->base.id, "%s", id);
 	w->base.options = *options;
 	w->base.options.filter = (struct vigia_filter){0}; /* the caller's memory. The copy is w->base.filter */
@@ -51,7 +51,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	vigia__stepper_init(&w->stepper, &decides);
 	if (rc == VIGIA_OK) rc = vigia__driver_place(w, err);
 	if (rc < 0) {
-		destroy(&w->base);
+		driver_free(&w->base);
 		return rc;
 	}
 	if (handler) {
@@ -62,7 +62,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	return VIGIA_OK;
 }
 
-static void abandon(struct vigia_watcher *watcher)
+static void driver_abandon(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	w->stepper.state = VIGIA_STOPPED;
@@ -71,13 +71,13 @@ static void abandon(struct vigia_watcher *watcher)
 	vigia__driver_release(w);
 }
 
-static enum vigia_watcher_state state(const struct vigia_watcher *watcher)
+static enum vigia_watcher_state driver_state(const struct vigia_watcher *watcher)
 {
 	const struct vigia__driver *w = vigia__driver(watcher);
 	return w->starting ? VIGIA_RUNNING : w->stepper.state;
 }
 
-static bool rests(const struct vigia_watcher *watcher)
+static bool driver_rests(const struct vigia_watcher *watcher)
 {
 	return !vigia__watcher_active(watcher) && vigia__driver(watcher)->action.kind != VIGIA_ACTION_STOPPED;
 }
@@ -85,7 +85,7 @@ static bool rests(const struct vigia_watcher *watcher)
 /* ---- where it starts ---- */
 
 /* What is pending goes on in the rounds. What fails then is in the stats. */
-static int start(struct vigia_watcher *watcher, struct vigia_error *err)
+static int driver_start(struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	int rc = vigia__driver_start(vigia__driver(watcher), err);
 	return rc == VIGIA_PENDING ? VIGIA_OK : rc;
@@ -116,24 +116,24 @@ static void tell_driver(struct vigia__driver *w, enum vigia__input_kind kind, ui
 		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
 }
 
-static void stop(struct vigia_watcher *watcher)
+static void driver_stop(struct vigia_watcher *watcher)
 {
 	tell_driver(vigia__driver(watcher), VIGIA_INPUT_STOP, 0);
 }
 
-static void replaced(struct vigia_watcher *watcher, const struct vigia_error *err)
+static void driver_replaced(struct vigia_watcher *watcher, const struct vigia_error *err)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	if (w->stepper.state != VIGIA_RUNNING) return;
 	vigia__driver_keep_error(w, err);
-	stop(watcher);
+	driver_stop(watcher);
 	vigia__driver_log_error(w, err, "stops");
 }
 
 /* The save is made here, so that the caller learns of its failure. At rest the id is owned meanwhile, so that no other
  * process runs it.
  */
-static int seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
+static int driver_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	const struct vigia__source *source = vigia__source(w);
@@ -148,7 +148,7 @@ static int seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_er
 	return rc;
 }
 
-static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
+static int driver_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	int rc = vigia__source(w)->checkpoint(watcher, seq_num, err);
@@ -157,7 +157,7 @@ static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vi
 }
 
 /* In a script its own handler asks: it goes on with the old code until it returns. */
-static int reload(struct vigia_watcher *watcher, struct vigia_error *err)
+static int driver_reload(struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	struct vigia_registry *registry = watcher->registry;
 	if (registry->worker) {
@@ -170,11 +170,11 @@ static int reload(struct vigia_watcher *watcher, struct vigia_error *err)
 	                                         VIGIA_SHOWN(watcher->id)));
 }
 
-static void stats(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out)
+static void driver_stats(const struct vigia_watcher *watcher, struct vigia_watcher_stats *out)
 {
 	const struct vigia__driver *w = vigia__driver(watcher);
 	*out = (struct vigia_watcher_stats){
-		.state = state(watcher),
+		.state = driver_state(watcher),
 		.next = vigia__stepper_position(&w->stepper),
 		.last_processed_seq_num = w->stepper.last_processed,
 		.last_processed_at_ns = w->last_processed_at_ns,
@@ -206,28 +206,28 @@ void vigia__driver_renew(struct vigia__driver *w, const struct vigia_watch_optio
 	vigia__registry_listen(w->base.registry);
 }
 
-static void nothing(struct vigia_watcher *watcher)
+static void driver_end(struct vigia_watcher *watcher)
 {
 }
 
-static const struct vigia__driving driving = {
+static const struct vigia__driving driver_driving = {
 	.here = true,
-	.state = state,
-	.rests = rests,
-	.start = start,
-	.stop = stop,
-	.stats = stats,
-	.seek = seek,
-	.checkpoint = checkpoint,
-	.reload = reload,
+	.state = driver_state,
+	.rests = driver_rests,
+	.start = driver_start,
+	.stop = driver_stop,
+	.stats = driver_stats,
+	.seek = driver_seek,
+	.checkpoint = driver_checkpoint,
+	.reload = driver_reload,
 	.run = vigia__driver_run,
 	.due = vigia__driver_due,
 	.wake = vigia__driver_wake,
-	.replaced = replaced,
+	.replaced = driver_replaced,
 	.dirty = vigia__driver_dirty,
-	.end = nothing,
-	.abandon = abandon,
-	.free = destroy,
+	.end = driver_end,
+	.abandon = driver_abandon,
+	.free = driver_free,
 };
 
 /* ---- for handlers ---- */

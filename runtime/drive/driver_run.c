@@ -281,7 +281,7 @@ void vigia__driver_save_progress(struct vigia__driver *w)
 	poll_saving(w);
 }
 
-static int save(struct vigia__driver *w, struct vigia_error *err)
+static int save_checkpoint(struct vigia__driver *w, struct vigia_error *err)
 {
 	uint64_t seq_num = w->action.seq_num;
 	if (w->saving && !poll_saving(w)) return VIGIA_PENDING;
@@ -308,7 +308,7 @@ int vigia__driver_save(struct vigia__driver *w, struct vigia_error *err)
 	int rc = VIGIA_OK;
 	while (rc == VIGIA_OK && w->action.kind == VIGIA_ACTION_SAVE && !w->base.running_handler && !w->base.pending &&
 	       !w->base.in_source)
-		rc = save(w, err);
+		rc = save_checkpoint(w, err);
 	return rc;
 }
 
@@ -341,7 +341,7 @@ bool vigia__driver_dirty(struct vigia_watcher *watcher)
 /* ---- turns ---- */
 
 /* A start, or a save of progress, that was pending. Returns whether one came to its end. */
-static bool go_on(struct vigia__driver *w)
+static bool go_on_pending(struct vigia__driver *w)
 {
 	bool ended = w->saving && poll_saving(w);
 	if ((w->placed && !w->starting) || w->action.kind == VIGIA_ACTION_SAVE) return ended;
@@ -369,7 +369,7 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 	if (w->base.running_handler || w->base.in_source) return false; /* further up the stack */
 	bool ready = w->ready;
 	w->ready = false;
-	if (ready) worked = go_on(w);
+	if (ready) worked = go_on_pending(w);
 	for (;;) {
 		switch (w->base.pending ? VIGIA_ACTION_NONE : w->action.kind) {
 		case VIGIA_ACTION_READ:
@@ -396,7 +396,7 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 		case VIGIA_ACTION_SAVE:
 			if (w->writing && !ready) return worked;
 			ready = false;
-			if (save(w, &(struct vigia_error){0}) == VIGIA_PENDING) return worked;
+			if (save_checkpoint(w, &(struct vigia_error){0}) == VIGIA_PENDING) return worked;
 			vigia__driver_disown_at_rest(w);
 			break;
 		case VIGIA_ACTION_WAIT:

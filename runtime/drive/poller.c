@@ -82,7 +82,7 @@ static void *poll_words(void *arg)
 	return NULL;
 }
 
-static void destroy(struct vigia__poller *p)
+static void poller_destroy(struct vigia__poller *p)
 {
 	if (p->epoll_fd >= 0) close(p->epoll_fd);
 	if (p->event_fd >= 0) close(p->event_fd);
@@ -107,7 +107,7 @@ int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out
 	int rc = made ? vigia__helper_start(&p->helper, poll_words, p, "make a poll descriptor", err)
 	              : vigia__thread_error(err, errno, "make a poll descriptor");
 	if (rc == VIGIA_OK) *out = p;
-	else destroy(p);
+	else poller_destroy(p);
 	return rc;
 }
 
@@ -119,7 +119,7 @@ void vigia__poller_free(struct vigia__poller *p)
 	pthread_mutex_unlock(&p->helper.mutex);
 	vigia__bell_ring(&p->bell, p->backend->wake); /* it may wait for a word */
 	vigia__helper_stop(&p->helper);
-	destroy(p);
+	poller_destroy(p);
 }
 
 int vigia__poller_fd(struct vigia__poller *p)
@@ -145,7 +145,7 @@ void vigia__poller_clear(struct vigia__poller *p)
 	(void)!read(p->timer_fd, &count, sizeof count);
 }
 
-static bool same(const struct vigia__listen *a, const struct vigia__listen *b)
+static bool listens_alike(const struct vigia__listen *a, const struct vigia__listen *b)
 {
 	return a->count == b->count && memcmp(a->index, b->index, a->count) == 0 &&
 	       memcmp(a->seen, b->seen, a->count * sizeof a->seen[0]) == 0 &&
@@ -163,7 +163,7 @@ void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *list
 	timerfd_settime(p->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
 	pthread_mutex_lock(&p->helper.mutex);
 	bool kick = false;
-	if (!p->armed || !same(&p->listen, listen)) {
+	if (!p->armed || !listens_alike(&p->listen, listen)) {
 		kick = p->armed &&
 		       (p->listen.count != listen->count || memcmp(p->listen.index, listen->index, listen->count) != 0);
 		p->armed = true;

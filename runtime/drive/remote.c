@@ -19,22 +19,22 @@ static struct vigia__worker *worker_of(const struct vigia_watcher *w)
 	return ((const struct vigia__remote *)w)->worker;
 }
 
-static enum vigia_watcher_state state(const struct vigia_watcher *w)
+static enum vigia_watcher_state remote_state(const struct vigia_watcher *w)
 {
 	return vigia__worker_state(worker_of(w));
 }
 
-static bool rests(const struct vigia_watcher *w)
+static bool remote_rests(const struct vigia_watcher *w)
 {
 	return !vigia__watcher_active(w);
 }
 
-static int start(struct vigia_watcher *w, struct vigia_error *err)
+static int remote_start(struct vigia_watcher *w, struct vigia_error *err)
 {
 	return vigia__worker_call(worker_of(w), VIGIA_WORKER_START, 0, err);
 }
 
-static void stop(struct vigia_watcher *w)
+static void remote_stop(struct vigia_watcher *w)
 {
 	vigia__worker_stop(worker_of(w));
 }
@@ -44,22 +44,22 @@ static bool kill_program(struct vigia_watcher *w)
 	return vigia__worker_kill(worker_of(w));
 }
 
-static void stats(const struct vigia_watcher *w, struct vigia_watcher_stats *out)
+static void remote_stats(const struct vigia_watcher *w, struct vigia_watcher_stats *out)
 {
 	vigia__worker_stats(worker_of(w), out);
 }
 
-static int seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+static int remote_seek(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
 {
 	return vigia__worker_call(worker_of(w), VIGIA_WORKER_SEEK, seq_num, err);
 }
 
-static int checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+static int remote_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
 {
 	return vigia__worker_call(worker_of(w), VIGIA_WORKER_CHECKPOINT, seq_num, err);
 }
 
-static int reload(struct vigia_watcher *w, struct vigia_error *err)
+static int remote_reload(struct vigia_watcher *w, struct vigia_error *err)
 {
 	return vigia__worker_call(worker_of(w), VIGIA_WORKER_RELOAD, 0, err);
 }
@@ -75,48 +75,48 @@ static int64_t never(const struct vigia_watcher *w)
 	return INT64_MAX;
 }
 
-static void nothing(struct vigia_watcher *w)
+static void remote_nothing(struct vigia_watcher *w)
 {
 }
 
-static void replaced(struct vigia_watcher *w, const struct vigia_error *err)
+static void remote_replaced(struct vigia_watcher *w, const struct vigia_error *err)
 {
 }
 
-static void end(struct vigia_watcher *w)
+static void remote_end(struct vigia_watcher *w)
 {
 	vigia__worker_end(worker_of(w));
 }
 
-static void destroy(struct vigia_watcher *w)
+static void remote_free(struct vigia_watcher *w)
 {
 	vigia__worker_free(worker_of(w));
 	vigia__free(w);
 }
 
-static const struct vigia__driving driving = {
-	.state = state,
-	.rests = rests,
-	.start = start,
-	.stop = stop,
+static const struct vigia__driving remote_driving = {
+	.state = remote_state,
+	.rests = remote_rests,
+	.start = remote_start,
+	.stop = remote_stop,
 	.kill = kill_program,
-	.stats = stats,
-	.seek = seek,
-	.checkpoint = checkpoint,
-	.reload = reload,
+	.stats = remote_stats,
+	.seek = remote_seek,
+	.checkpoint = remote_checkpoint,
+	.reload = remote_reload,
 	.run = no_turn,
 	.due = never,
-	.wake = nothing,
-	.replaced = replaced,
+	.wake = remote_nothing,
+	.replaced = remote_replaced,
 	.dirty = no_turn,
-	.end = end,
-	.abandon = nothing, /* its thread gives up when the worker is freed */
-	.free = destroy,
+	.end = remote_end,
+	.abandon = remote_nothing, /* its thread gives up when the worker is freed */
+	.free = remote_free,
 };
 
 struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *w)
 {
-	return w->driving == &driving ? worker_of(w) : NULL;
+	return w->driving == &remote_driving ? worker_of(w) : NULL;
 }
 
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
@@ -136,20 +136,20 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 	if (remote && remote->worker) {
 		struct vigia_watcher *w = &remote->base;
 		w->registry = registry;
-		w->driving = &driving;
+		w->driving = &remote_driving;
 		w->has_handler = true; /* the job is one */
 		snprintf(w->id, sizeof w->id, "%s", vigia__worker_id(remote->worker));
 		w->options = *vigia__worker_options(remote->worker);
 		if (rc == VIGIA_OK) rc = vigia__registry_find_free(registry, w->id, &old, err);
 		/* With an id it has started. */
-		if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start) rc = start(w, err);
+		if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start) rc = remote_start(w, err);
 		if (rc == VIGIA_OK) {
 			vigia__registry_add(registry, w, old);
 			*out = w;
 		} else {
 			if (watcher_id == NULL && w->id[0]) vigia__error_watcher(err, w->id, rc);
 			vigia__worker_disown_job(remote->worker); /* still the caller's */
-			destroy(w);
+			remote_free(w);
 		}
 	} else {
 		vigia__worker_forget_ahead(registry, job);

@@ -26,14 +26,14 @@ static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for wha
 	return rc < 0 ? rc : bounds;
 }
 
-static int read_events(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
-                       struct vigia_iterator *next, struct vigia_error *err)
+static int store_read_events(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
+                             struct vigia_iterator *next, struct vigia_error *err)
 {
 	return vigia__store_read(watcher->registry->store, request, watcher->filter, NULL, batch, next, err);
 }
 
 /* Forward: all progress of the process in one commit. Backwards: this one by hand. */
-static int save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err)
+static int store_save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	struct vigia_store *store = watcher->registry->store;
@@ -54,7 +54,7 @@ static int save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards,
 }
 
 /* A commit under way must neither undo it nor be undone. */
-static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
+static int store_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	struct vigia__backend *b = watcher->registry->store->backend;
@@ -73,17 +73,17 @@ static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vi
 	return rc;
 }
 
-static int own(struct vigia_watcher *watcher, struct vigia_error *err)
+static int store_own(struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	return backend_of(watcher)->own(backend_of(watcher), watcher->id, err);
 }
 
-static void disown(struct vigia_watcher *watcher)
+static void store_disown(struct vigia_watcher *watcher)
 {
 	backend_of(watcher)->disown(backend_of(watcher), watcher->id);
 }
 
-static int hold(struct vigia_watcher *watcher, struct vigia_error *err)
+static int store_hold(struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	struct vigia__backend *b = watcher->registry->store->backend;
@@ -117,7 +117,7 @@ static int hold(struct vigia_watcher *watcher, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-static int begin_progress(struct vigia_watcher *watcher, uint64_t done, struct vigia_error *err)
+static int store_begin_progress(struct vigia_watcher *watcher, uint64_t done, struct vigia_error *err)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	w->progress = vigia__progress_new(watcher->id, done);
@@ -125,7 +125,7 @@ static int begin_progress(struct vigia_watcher *watcher, uint64_t done, struct v
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(watcher->id));
 }
 
-static void end_progress(struct vigia_watcher *watcher)
+static void store_end_progress(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	if (w->progress) vigia__progress_end(&backend_of(watcher)->progress, w->progress);
@@ -134,12 +134,12 @@ static void end_progress(struct vigia_watcher *watcher)
 
 const struct vigia__source vigia__store_source = {
 	.look = look_in_store,
-	.read = read_events,
-	.save = save,
-	.checkpoint = checkpoint,
-	.own = own,
-	.disown = disown,
-	.hold = hold,
-	.begin_progress = begin_progress,
-	.end_progress = end_progress,
+	.read = store_read_events,
+	.save = store_save,
+	.checkpoint = store_checkpoint,
+	.own = store_own,
+	.disown = store_disown,
+	.hold = store_hold,
+	.begin_progress = store_begin_progress,
+	.end_progress = store_end_progress,
 };

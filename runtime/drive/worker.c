@@ -52,7 +52,7 @@ static bool at_rest(enum vigia_watcher_state state)
 }
 
 /* Tell the owner. */
-static void publish(struct vigia__worker *w)
+static void worker_publish(struct vigia__worker *w)
 {
 	struct vigia_watcher_stats stats;
 	w->watcher->driving->stats(w->watcher, &stats);
@@ -82,7 +82,7 @@ static void log_record(void *ctx, enum vigia_log_level level, const char *messag
 
 /* ---- the thread ---- */
 
-static int start(struct vigia__worker *w, struct vigia_error *err)
+static int worker_start(struct vigia__worker *w, struct vigia_error *err)
 {
 	pthread_mutex_lock(&w->helper.mutex);
 	bool stop = w->stop || w->helper.quit;
@@ -97,13 +97,13 @@ static int start(struct vigia__worker *w, struct vigia_error *err)
 	return rc;
 }
 
-static void stop(struct vigia__worker *w)
+static void worker_stop(struct vigia__worker *w)
 {
 	w->watcher->driving->stop(w->watcher);
 }
 
 /* Stopped, and its id is free. */
-static bool rests(const struct vigia__worker *w)
+static bool worker_rests(const struct vigia__worker *w)
 {
 	return w->watcher->driving->rests(w->watcher);
 }
@@ -113,7 +113,7 @@ static int carry_out(struct vigia__worker *w, enum vigia__worker_request request
 {
 	switch (request) {
 	case VIGIA_WORKER_START:
-		return start(w, err);
+		return worker_start(w, err);
 	case VIGIA_WORKER_CHECKPOINT:
 		return vigia_watcher_checkpoint(w->watcher, seq_num, err);
 	case VIGIA_WORKER_SEEK:
@@ -129,7 +129,7 @@ static int carry_out(struct vigia__worker *w, enum vigia__worker_request request
 /* Nothing to drive, or not yet. */
 static bool idle(const struct vigia__worker *w, bool hold)
 {
-	return rests(w) || (hold && vigia__watcher_state(w->watcher) == VIGIA_RUNNING);
+	return worker_rests(w) || (hold && vigia__watcher_state(w->watcher) == VIGIA_RUNNING);
 }
 
 /* Do what the mailbox asks for. With nothing there and nothing to drive, wait for it. False: the thread is to end. */
@@ -144,7 +144,7 @@ static bool take_message(struct vigia__worker *w, bool *hold)
 	w->stop = false;
 	*hold = w->hold;
 	pthread_mutex_unlock(&w->helper.mutex);
-	if (stops || quit) stop(w);
+	if (stops || quit) worker_stop(w);
 	if (quit) return false;
 	if (request == VIGIA_WORKER_NOTHING) return true;
 	if (request == VIGIA_WORKER_RELOAD &&
@@ -154,7 +154,7 @@ static bool take_message(struct vigia__worker *w, bool *hold)
 	}
 	struct vigia_error err = {0};
 	int rc = carry_out(w, request, seq_num, &err);
-	publish(w);
+	worker_publish(w);
 	pthread_mutex_lock(&w->helper.mutex);
 	w->request = VIGIA_WORKER_NOTHING;
 	w->rc = rc;
@@ -171,20 +171,20 @@ static void drive(struct vigia__worker *w)
 		vigia__log(w->registry, VIGIA_LOG_ERROR, "watcher '%s': cannot continue: %s", VIGIA_SHOWN(w->id),
 		           VIGIA_TOLD(&err));
 		vigia__driver(w->watcher)->last_error = err;
-		stop(w);
+		worker_stop(w);
 		vigia_watcher_stop(w->watcher, 0, NULL);
-		if (!rests(w)) w->watcher->driving->abandon(w->watcher);
+		if (!worker_rests(w)) w->watcher->driving->abandon(w->watcher);
 	}
-	if (rests(w)) {
-		publish(w);
+	if (worker_rests(w)) {
+		worker_publish(w);
 		vigia__worker_end_job(w);
 	} else {
 		vigia__worker_look_for_new_code(w);
 	}
-	publish(w);
+	worker_publish(w);
 }
 
-static int load(struct vigia__worker *w, struct vigia_error *err)
+static int worker_load(struct vigia__worker *w, struct vigia_error *err)
 {
 	int rc = w->job.load(w->job.ctx, w, w->id, &w->options, err);
 	if (rc < 0) return rc;
@@ -224,12 +224,12 @@ static bool wait_for_job(struct vigia__worker *w)
 static bool load_and_start(struct vigia__worker *w)
 {
 	struct vigia_error err = {0};
-	int rc = load(w, &err);
+	int rc = worker_load(w, &err);
 	bool usable = rc == VIGIA_OK;
-	if (usable) publish(w);
+	if (usable) worker_publish(w);
 	if (usable && w->start_loaded && w->options.auto_start) {
-		rc = start(w, &err);
-		publish(w);
+		rc = worker_start(w, &err);
+		worker_publish(w);
 	}
 	pthread_mutex_lock(&w->helper.mutex);
 	w->loaded = true;
@@ -249,9 +249,9 @@ static void *work(void *arg)
 			if (!idle(w, hold)) drive(w);
 		/* A handler that waits is told once. One that waits again is left. */
 		vigia_watcher_stop(w->watcher, 0, NULL);
-		if (!rests(w)) w->watcher->driving->abandon(w->watcher);
+		if (!worker_rests(w)) w->watcher->driving->abandon(w->watcher);
 		vigia__worker_end_job(w);
-		publish(w);
+		worker_publish(w);
 	}
 	w->job.close(w->job.ctx);
 	pthread_mutex_lock(&w->helper.mutex);
@@ -262,7 +262,7 @@ static void *work(void *arg)
 
 /* ---- life ---- */
 
-static void destroy(struct vigia__worker *w)
+static void worker_destroy(struct vigia__worker *w)
 {
 	vigia_registry_free(w->registry);
 	vigia__helper_deinit(&w->helper);
@@ -280,7 +280,7 @@ static struct vigia__worker *create(struct vigia_registry *owner, const struct v
 	vigia__helper_init(&w->helper);
 	w->registry = vigia_registry_new(owner->store);
 	if (w->registry == NULL) {
-		destroy(w);
+		worker_destroy(w);
 		return NULL;
 	}
 	w->registry->one_watcher = true;
@@ -307,7 +307,7 @@ static bool hand_over(struct vigia__worker *w, const char *watcher_id, const str
 static int begin(struct vigia__worker *w, struct vigia_error *err)
 {
 	int rc = vigia__helper_start(&w->helper, work, w, "start a thread", err);
-	if (rc < 0) destroy(w);
+	if (rc < 0) worker_destroy(w);
 	return rc;
 }
 
@@ -370,7 +370,7 @@ int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, cons
 		return rc;
 	}
 	pthread_join(w->helper.thread, NULL);
-	destroy(w);
+	worker_destroy(w);
 	return rc;
 }
 
@@ -411,7 +411,7 @@ void vigia__worker_free(struct vigia__worker *w)
 	if (w == NULL || forked(w)) return;
 	vigia__worker_end(w);
 	if (w->owns_job) w->job.free(w->job.ctx);
-	destroy(w);
+	worker_destroy(w);
 }
 
 /* ---- for the owner ---- */

@@ -27,7 +27,7 @@ static int append_and_wait(struct vigia__backend *base, struct vigia__append *re
 	return vigia__commit_run(&((struct lmdb_backend *)base)->commit, &ticket);
 }
 
-static int submit(struct vigia__backend *base, struct vigia__ticket *ticket)
+static int submit_append(struct vigia__backend *base, struct vigia__ticket *ticket)
 {
 	return vigia__commit_submit(&((struct lmdb_backend *)base)->commit, ticket);
 }
@@ -65,7 +65,7 @@ static bool hides(struct lmdb_backend *b)
 /* Readers use a number in the lock file, which a writer sets after it wrote the meta page. A writer that is killed
  * between the two leaves a commit that no reader sees until the next writer finds the lock abandoned. This becomes that
  * writer. A commit that is being published looks the same while its sync lasts, so first wait a moment. */
-static bool heal(struct vigia__backend *base)
+static bool heal_hidden_commit(struct vigia__backend *base)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	MDB_txn *txn;
@@ -167,7 +167,7 @@ static const struct vigia__backend lmdb_interface = {
 	.name = "lmdb",
 	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
 	.append = append_and_wait,
-	.submit = submit,
+	.submit = submit_append,
 	.scan = vigia__lmdb_scan,
 	.bounds = vigia__lmdb_bounds,
 	.find_time = vigia__lmdb_find_time,
@@ -191,7 +191,7 @@ static const struct vigia__backend lmdb_interface = {
 	.check = vigia__lmdb_check,
 	.commits = lmdb_commits,
 	.there = vigia__lmdb_there,
-	.heal = heal,
+	.heal = heal_hidden_commit,
 	.stats = lmdb_stats,
 	.release = lmdb_release,
 };

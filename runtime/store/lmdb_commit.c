@@ -420,7 +420,7 @@ static int write_limited(void *ctx, void *txn, struct vigia__ticket *tickets, ui
 	return rc;
 }
 
-static int lock(void *ctx, void **txn, struct vigia_error *err)
+static int lock_writer(void *ctx, void **txn, struct vigia_error *err)
 {
 	struct lmdb_backend *b = ctx;
 	int rc = vigia__lmdb_still_there(b, err);
@@ -436,11 +436,12 @@ static int lock(void *ctx, void **txn, struct vigia_error *err)
 	return rc;
 }
 
-static void publish(void *ctx, uint64_t types)
+static void publish_commit(void *ctx, uint64_t types)
 {
 	struct lmdb_backend *b = ctx;
 	vigia__wake_publish(b->base.wake, types);
 	if (types) vigia__collect_call(&b->base.collect_call, atomic_load_explicit(&b->reached, memory_order_relaxed));
 }
 
-const struct vigia__commit_ops vigia__lmdb_commit_ops = {.lock = lock, .write = write_limited, .publish = publish};
+const struct vigia__commit_ops vigia__lmdb_commit_ops = {
+	.lock = lock_writer, .write = write_limited, .publish = publish_commit};

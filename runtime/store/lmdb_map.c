@@ -82,7 +82,7 @@ static bool is_granted(size_t bytes)
 
 /* With the map claimed: change its size to `bytes`, or to the used size if that is larger. 0, or ENOMEM: the map is
  * unchanged, or the environment closed. */
-static int set(struct lmdb_backend *b, size_t bytes, size_t leave)
+static int set_map_bytes(struct lmdb_backend *b, size_t bytes, size_t leave)
 {
 	MDB_envinfo info;
 	if (b->env == NULL) return MDB_PANIC;
@@ -148,7 +148,7 @@ int vigia__lmdb_map_adopt(struct lmdb_backend *b)
 		size_t used = used_bytes(b, &info), bytes = size_in_file(b);
 		if (used > info.me_mapsize) { /* else another thread was first */
 			if (bytes < used) bytes = used;
-			while ((rc = set(b, bytes, 0)) == ENOMEM && b->env && bytes > used)
+			while ((rc = set_map_bytes(b, bytes, 0)) == ENOMEM && b->env && bytes > used)
 				bytes = bytes / 2 > used ? bytes / 2 : used;
 			if (rc == 0) vigia__lmdb_map_opened(b);
 		}
@@ -163,7 +163,8 @@ int vigia__lmdb_map_grow(struct lmdb_backend *b, size_t seen)
 	if (rc != 0) return rc;
 	size_t bytes = b->map_bytes, step = bytes;
 	if (bytes == seen) { /* else another thread was first */
-		while ((rc = set(b, bytes + step, LEAVE_BYTES)) == ENOMEM && b->env && step > STEP_BYTES_MIN) step /= 2;
+		while ((rc = set_map_bytes(b, bytes + step, LEAVE_BYTES)) == ENOMEM && b->env && step > STEP_BYTES_MIN)
+			step /= 2;
 		if (rc == 0) vigia__lmdb_map_opened(b);
 	}
 	vigia__lmdb_map_leave(b);
@@ -174,7 +175,7 @@ static int lend(struct lmdb_backend *b, bool all, size_t more)
 {
 	int rc = vigia__lmdb_map_claim(b);
 	if (rc != 0) return rc;
-	rc = set(b, all ? b->map_bytes + more : 0, 0);
+	rc = set_map_bytes(b, all ? b->map_bytes + more : 0, 0);
 	if (rc == 0) b->map_lent = true;
 	else vigia__lmdb_map_leave(b);
 	return rc;
@@ -194,7 +195,7 @@ void vigia__lmdb_map_leave(struct lmdb_backend *b)
 {
 	if (b->map_lent) { /* claimed by this thread */
 		b->map_lent = false;
-		if (set(b, b->map_bytes, 0) != 0) vigia__lmdb_env_close(b);
+		if (set_map_bytes(b, b->map_bytes, 0) != 0) vigia__lmdb_env_close(b);
 	}
 	pthread_rwlock_unlock(&b->map_lock);
 }

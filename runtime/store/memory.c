@@ -161,7 +161,7 @@ static int append_locked(struct memory_backend *b, struct vigia__append *request
 	return VIGIA_OK;
 }
 
-static int append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+static int memory_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	struct vigia__append queued;
@@ -183,8 +183,8 @@ static int append(struct vigia__backend *base, struct vigia__append *request, st
 	return rc;
 }
 
-static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
-                struct vigia_error *err)
+static int memory_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
+                       struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	uint64_t seq_num = scan->from > vigia__memory_oldest(b) ? scan->from : vigia__memory_oldest(b);
@@ -213,7 +213,7 @@ static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vi
 	return VIGIA_OK;
 }
 
-static int bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
+static int memory_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	*oldest = vigia__memory_oldest(b);
@@ -222,7 +222,7 @@ static int bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *lates
 	return VIGIA_OK;
 }
 
-static int find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
+static int memory_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	size_t i = 0;
@@ -254,7 +254,7 @@ static size_t memory_remove_prefix(struct memory_backend *b, uint64_t upto, uint
 	return gone;
 }
 
-static int trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
+static int memory_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
@@ -291,7 +291,7 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 	return old;
 }
 
-static int collect(struct vigia__backend *base, struct vigia__collect *slice, struct vigia_error *err)
+static int memory_collect(struct vigia__backend *base, struct vigia__collect *slice, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
@@ -321,12 +321,12 @@ static int collect(struct vigia__backend *base, struct vigia__collect *slice, st
 }
 
 /* No other process shares it. */
-static bool elect(struct vigia__backend *base)
+static bool memory_elect(struct vigia__backend *base)
 {
 	return true;
 }
 
-static void resign(struct vigia__backend *base)
+static void memory_resign(struct vigia__backend *base)
 {
 }
 
@@ -380,7 +380,7 @@ static int memory_stats(struct vigia__backend *base, struct vigia__backend_stats
 
 /* ---- settings ---- */
 
-static int settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err)
+static int memory_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	vigia__settings_copy(out, &b->settings);
@@ -388,7 +388,8 @@ static int settings(struct vigia__backend *base, struct vigia__settings *out, st
 	return VIGIA_OK;
 }
 
-static int configure(struct vigia__backend *base, const struct vigia_store_options *changes, struct vigia_error *err)
+static int memory_configure(struct vigia__backend *base, const struct vigia_store_options *changes,
+                            struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	struct vigia__settings changed;
@@ -428,24 +429,24 @@ static void memory_release(struct vigia__backend *base)
 
 static const struct vigia__backend memory_interface = {
 	.name = "memory",
-	.append = append,
-	.scan = scan,
-	.bounds = bounds,
-	.find_time = find_time,
-	.trim = trim,
+	.append = memory_append,
+	.scan = memory_scan,
+	.bounds = memory_bounds,
+	.find_time = memory_find_time,
+	.trim = memory_trim,
 	.checkpoint_put = vigia__memory_checkpoint_put,
 	.checkpoint_get = vigia__memory_checkpoint_get,
 	.checkpoint_delete = vigia__memory_checkpoint_delete,
 	.checkpoint_each = vigia__memory_checkpoint_each,
 	.own = memory_own,
 	.disown = memory_disown,
-	.collect = collect,
-	.elect = elect,
-	.resign = resign,
+	.collect = memory_collect,
+	.elect = memory_elect,
+	.resign = memory_resign,
 	.hold = vigia__memory_hold,
 	.touch = vigia__memory_touch,
-	.settings = settings,
-	.configure = configure,
+	.settings = memory_settings,
+	.configure = memory_configure,
 	.commits = memory_commits,
 	.stats = memory_stats,
 	.release = memory_release,

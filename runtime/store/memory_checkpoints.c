@@ -23,7 +23,7 @@ void vigia__memory_add(struct vigia__table *table, struct named *named, const ch
 	vigia__table_add(table, &named->entry, vigia__table_hash(id, strlen(id)));
 }
 
-static struct checkpoint *find(const struct memory_backend *b, const char *id)
+static struct checkpoint *find_checkpoint(const struct memory_backend *b, const char *id)
 {
 	return (struct checkpoint *)vigia__memory_find(&b->checkpoints, id);
 }
@@ -31,7 +31,7 @@ static struct checkpoint *find(const struct memory_backend *b, const char *id)
 /* Cannot fail: commit_begin has allocated the memory. */
 static struct checkpoint *memory_put_checkpoint(struct memory_backend *b, const char *id, uint64_t seq_num)
 {
-	struct checkpoint *at = find(b, id);
+	struct checkpoint *at = find_checkpoint(b, id);
 	if (at == NULL) {
 		at = b->spare;
 		b->spare = (struct checkpoint *)at->named.entry.next;
@@ -62,7 +62,7 @@ static void discard_spare(struct memory_backend *b)
 static int reserve_checkpoint(void *ctx, const char *id, uint64_t seq_num)
 {
 	struct memory_backend *b = ctx;
-	if (find(b, id)) return 0;
+	if (find_checkpoint(b, id)) return 0;
 	struct checkpoint *spare = vigia__calloc(sizeof *spare);
 	if (spare == NULL) return -1;
 	put_spare(b, spare);
@@ -108,7 +108,7 @@ int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, ui
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, id, err);
 	if (rc < 0) return rc;
-	const struct checkpoint *at = forward ? find(b, id) : NULL;
+	const struct checkpoint *at = forward ? find_checkpoint(b, id) : NULL;
 	if (at == NULL || at->hold || at->seq_num < seq_num) memory_put_checkpoint(b, id, seq_num);
 	vigia__memory_commit_end(b);
 	return VIGIA_OK;
@@ -118,7 +118,7 @@ int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, ui
                                  struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
-	const struct checkpoint *at = find(b, id);
+	const struct checkpoint *at = find_checkpoint(b, id);
 	bool found = at && !at->hold;
 	if (found) *seq_num = at->seq_num;
 	vigia__memory_leave(b);
@@ -130,7 +130,7 @@ int vigia__memory_checkpoint_delete(struct vigia__backend *base, const char *id,
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	struct checkpoint *at = find(b, id);
+	struct checkpoint *at = find_checkpoint(b, id);
 	if (at) { /* kept for this commit, which creates it again if it saves progress of this id */
 		vigia__table_remove(&b->checkpoints, &at->named.entry);
 		put_spare(b, at);
@@ -167,7 +167,7 @@ int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, id, err);
 	if (rc < 0) return rc;
-	const struct checkpoint *at = find(b, id);
+	const struct checkpoint *at = find_checkpoint(b, id);
 	*made = at == NULL;
 	if (at == NULL) {
 		*seq_num = vigia__iterator_first(vigia__iterator_resolve(from, vigia__memory_oldest(b), b->latest)) - 1;
@@ -184,7 +184,7 @@ int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia
 int vigia__memory_touch(struct vigia__backend *base, const char *id, struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
-	struct checkpoint *at = find(b, id);
+	struct checkpoint *at = find_checkpoint(b, id);
 	if (at) at->touched_at_ns = vigia__memory_time(b);
 	vigia__memory_leave(b);
 	return VIGIA_OK;

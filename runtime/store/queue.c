@@ -94,7 +94,7 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 
 /* ---- the thread ---- */
 
-static int commit(struct vigia__queue *queue, bool keep, struct vigia_error *err)
+static int commit_queue(struct vigia__queue *queue, bool keep, struct vigia_error *err)
 {
 	struct vigia__append nothing = {.keep = keep, .last_chance = keep};
 	return queue->backend->append(queue->backend, &nothing, err); /* every append commits the queue too */
@@ -119,7 +119,7 @@ static void *commit_in_time(void *arg)
 		}
 		at = queue->since_mono_ns;
 		pthread_mutex_unlock(&queue->helper.mutex);
-		int rc = commit(queue, false, NULL);
+		int rc = commit_queue(queue, false, NULL);
 		pthread_mutex_lock(&queue->helper.mutex);
 		/* commit_end or not_begun note a failure, except when there was no memory to join a group. */
 		if (rc < 0 && queue->since_mono_ns == at) {
@@ -135,7 +135,7 @@ static void *commit_in_time(void *arg)
 
 int vigia__queue_flush(struct vigia__queue *queue, bool keep, struct vigia_error *err)
 {
-	return atomic_load(&queue->bytes) > 0 ? commit(queue, keep, err) : VIGIA_OK;
+	return atomic_load(&queue->bytes) > 0 ? commit_queue(queue, keep, err) : VIGIA_OK;
 }
 
 void vigia__queue_exceeded(struct vigia__queue *queue)
@@ -162,7 +162,7 @@ int vigia__queue_put(struct vigia__queue *queue, const struct vigia__append *req
 		if (!full && !queue->failed) break;
 		pthread_mutex_unlock(&queue->helper.mutex);
 		if (bytes == 0) return VIGIA_NONE;
-		int rc = commit(queue, false, err);
+		int rc = commit_queue(queue, false, err);
 		if (rc < 0) return rc;
 	}
 	int rc = vigia__helper_start(&queue->helper, commit_in_time, queue, "start a thread to commit with", err);

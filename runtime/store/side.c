@@ -79,7 +79,7 @@ int vigia__side_error(struct vigia_error *err, const char *what, const char *pat
 }
 
 /* With the making lock held: is it a finished side file of this store? */
-static bool fits(int fd, const uint8_t id[16])
+static bool fits_store(int fd, const uint8_t id[16])
 {
 	struct stat st;
 	char head[32];
@@ -107,7 +107,7 @@ static int write_new(int fd, const uint8_t id[16])
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
 }
 
-static int make(int fd, const uint8_t id[16])
+static int make_side_file(int fd, const uint8_t id[16])
 {
 	struct vigia__file_limit limit;
 	vigia__file_limit_begin(&limit);
@@ -209,7 +209,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		}
 		struct stat st;
 		bool usable = named == 1;
-		if (usable && !fits(fd, id)) {
+		if (usable && !fits_store(fd, id)) {
 			/* It is left from a store that is gone, or, if in use, belongs to the earlier content of the file. */
 			if (in_use(fd)) {
 				/* GCOVR_EXCL_START: another process made it at this moment. */
@@ -219,7 +219,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 			if (fstat(fd, &st) == 0 && st.st_size > 0) {
 				unlink(path);
 				usable = false;
-			} else if (make(fd, id) < 0) {
+			} else if (make_side_file(fd, id) < 0) {
 				return close_after(fd, vigia__side_error(err, "write", path));
 			}
 		}
