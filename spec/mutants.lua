@@ -290,13 +290,16 @@ end
 
 local BASE_SECONDS <const> = 25 -- for a test that takes no time at all: the machine may be busy
 
+-- The file with a bug of the watcher's step function. nil: the expression changes nothing.
+local function text_of_stepper(mutant)
+	local path = root .. "/" .. mutant.file
+	local text = output_of(("sed -e %s %s"):format(quoted(mutant.sed), quoted(path)))
+	return text ~= build.read(path) and text or nil
+end
+
 -- Of the watcher's: one of the three must fail.
 local function try_stepper(shop, mutant)
-	local source = build.read(root .. "/" .. mutant.file)
-	local path = place .. "/sed"
-	build.write(path, source)
-	local text = output_of(("sed -e %s %s"):format(quoted(mutant.sed), quoted(path)))
-	assert(text ~= source, mutant.name .. ": the expression changes nothing: " .. mutant.sed)
+	local text = assert(text_of_stepper(mutant), mutant.name .. ": the expression changes nothing: " .. mutant.sed)
 	if not shop:change(mutant.file, text) then return "no", "", "does not compile" end
 	for _, test in ipairs{"test_stepper", "test_stepper_phases", "sim_stepper"} do
 		local passed, what = shop:run(test, nil, BASE_SECONDS)
@@ -389,10 +392,19 @@ local function hand()
 	end, debug.traceback)
 	os.execute("rm -rf " .. quoted(dir))
 	if not good then error(problem, 0) end
-	tell("1..%d", #bugs)
+	-- The bugs of the watcher's step function are tried seldom, and their expressions must follow its lines.
+	local stale = 0
+	for _, mutant in ipairs(select_of_stepper()) do
+		if not text_of_stepper(mutant) then
+			stale = stale + 1
+			tell("# it changes nothing in %s: %s", mutant.file, mutant.sed)
+		end
+	end
+	tell("%s %d - each expression of stepper.txt makes a bug", stale > 0 and "not ok" or "ok", #bugs + 1)
+	tell("1..%d", #bugs + 1)
 	tell("# %.1f s of the processor", map.spent())
 	if options.hand then tell("# planted bugs: %d mutants, %d killed", #bugs, killed) end
-	return killed == #bugs
+	return killed == #bugs and stale == 0
 end
 
 ---- all ----
