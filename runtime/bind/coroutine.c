@@ -1,5 +1,6 @@
 /*
- * coroutine.c - coroutines that the registry runs: who runs, waiting, sleeping. What it promises is in coroutine.h.
+ * coroutine.c - coroutines that the registry runs: which one runs, waiting, sleeping. What it promises is in
+ * coroutine.h.
  *
  * The coroutine is kept from event to event. Between two events its stack is empty, so other code sees a dead
  * coroutine. C may start a finished one again, Lua cannot. After an error or a forbidden yield it is closed, and

@@ -1,5 +1,5 @@
 /*
- * coroutine.h - coroutines that a registry runs, for handlers and tasks: who runs, waiting, sleeping.
+ * coroutine.h - coroutines that a registry runs, for handlers and tasks: which one runs, waiting, sleeping.
  */
 #ifndef VIGIA_BIND_COROUTINE_H
 #define VIGIA_BIND_COROUTINE_H

@@ -152,9 +152,9 @@ int vigia__lua_registry(lua_State *L)
 	return 1;
 }
 
-/* close(), __gc, __close: safe twice. One of somebody else only the collector closes. Progress is saved. No handler
- * runs any more, one that waits does not go on, and its event comes again. A script's handler in progress is waited
- * for. */
+/* close(), __gc, __close: safe twice. A registry of another owner is closed by the collector only. Progress is saved.
+ * No handler runs any more, one that waits does not go on, and its event comes again. A script's handler in progress is
+ * waited for. */
 static int registry_close(lua_State *L)
 {
 	struct lua_registry *r = vigia__lua_check(L, 1, &vigia__lua_registry_class);

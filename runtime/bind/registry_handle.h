@@ -44,7 +44,7 @@ extern const struct vigia__lua_class vigia__lua_registry_class; /* its methods a
 
 /* The registry at arg. Raises if it is closed. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg);
-/* The same for what Lua code asks of it: raises for one of somebody else, too, which outlives what this state would put
+/* The same for what Lua code asks of it: raises for one of another owner, too, which outlives what this state would put
  * into it, and goes on while this state has closed it. [-0, +0, v] */
 struct lua_registry *vigia__lua_check_own_registry(lua_State *L, int arg);
 /* The table of what the registry at idx keeps. [-0, +1, v] */
