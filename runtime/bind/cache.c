@@ -44,7 +44,7 @@ static uint32_t *bucket(struct lua_cache *c, uint64_t seq_num)
 	return &c->buckets[seq_num & c->mask];
 }
 
-static uint32_t find(struct lua_cache *c, uint64_t seq_num)
+static uint32_t find_slot(struct lua_cache *c, uint64_t seq_num)
 {
 	uint32_t at = *bucket(c, seq_num);
 	while (at && c->slots[at].seq_num != seq_num) at = c->slots[at].chain;
@@ -76,7 +76,7 @@ static void leave_chain(struct lua_cache *c, uint32_t at)
 
 lua_Integer vigia__lua_cache_use(struct lua_cache *c, uint64_t seq_num)
 {
-	uint32_t at = find(c, seq_num);
+	uint32_t at = find_slot(c, seq_num);
 	if (at != 0 && c->slots[0].next != at) {
 		leave_ring(c, at);
 		enter_ring(c, at);
@@ -86,7 +86,7 @@ lua_Integer vigia__lua_cache_use(struct lua_cache *c, uint64_t seq_num)
 
 bool vigia__lua_cache_has(struct lua_cache *c, uint64_t seq_num)
 {
-	return find(c, seq_num) != 0;
+	return find_slot(c, seq_num) != 0;
 }
 
 /* The table of the cache at idx, which is `c` unless debug.setuservalue has put something else there. [-0, +1, v] */
@@ -107,7 +107,7 @@ void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t s
 {
 	push_table(L, idx, c);
 	lua_pushvalue(L, -2);
-	uint32_t at = find(c, seq_num);
+	uint32_t at = find_slot(c, seq_num);
 	bool known = at != 0;
 	if (!known) at = c->used < c->size ? c->used + 1 : c->slots[0].prev;
 	lua_rawseti(L, -2, at); /* may raise for want of memory: nothing has changed but an event that is not found */
@@ -130,7 +130,7 @@ void vigia__lua_cache_put(lua_State *L, int idx, struct lua_cache *c, uint64_t s
 /* Make the slot the next one to be used again. */
 void vigia__lua_cache_drop(lua_State *L, int idx, struct lua_cache *c, uint64_t seq_num)
 {
-	uint32_t at = find(c, seq_num);
+	uint32_t at = find_slot(c, seq_num);
 	if (at == 0) return;
 	push_table(L, idx, c);
 	lua_pushboolean(L, 0);

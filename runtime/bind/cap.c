@@ -108,7 +108,7 @@ bool vigia__cap_hooked(lua_State *co)
 	return lua_gethook(co) == hook;
 }
 
-static void arm(struct vigia__cap *cap)
+static void arm_cap(struct vigia__cap *cap)
 {
 	lua_sethook(cap->current, hook, LUA_MASKCALL | LUA_MASKCOUNT, 1);
 }
@@ -119,7 +119,8 @@ lua_State *vigia__cap_switch(struct vigia__cap *cap, lua_State *co)
 	lua_State *before = cap->current;
 	cap->current = co;
 	atomic_signal_fence(memory_order_seq_cst);
-	if (cap->trip != VIGIA_CAP_HELD && here == cap) arm(cap); /* it was made before, so it did not inherit the hook */
+	if (cap->trip != VIGIA_CAP_HELD && here == cap)
+		arm_cap(cap); /* it was made before, so it did not inherit the hook */
 	return before;
 }
 
@@ -131,7 +132,7 @@ static void trip_memory(struct vigia__cap *cap)
 		cap->trip = VIGIA_CAP_MEMORY;
 		cap->used_max += RESERVE;
 	}
-	if (here == cap) arm(cap);
+	if (here == cap) arm_cap(cap);
 }
 
 /* Lua reacts to a refusal with a full collection and asks for the same once more. A second refusal, or another request
@@ -151,7 +152,7 @@ static bool judge(struct vigia__cap *cap, int64_t used, const void *block, size_
 	return fits;
 }
 
-static void *allocate(void *ud, void *block, size_t old_size, size_t size)
+static void *cap_allocate(void *ud, void *block, size_t old_size, size_t size)
 {
 	struct vigia__cap *cap = ud;
 	if (block == NULL) old_size = 0; /* it is the kind of object */
@@ -188,7 +189,7 @@ static void on_tick(int signo, siginfo_t *info, void *context)
 	if (cap == NULL || cap->limits.cpu_ns == 0) return;
 	int before = errno;
 	look_at_time(cap);
-	if (cap->trip != VIGIA_CAP_HELD) arm(cap);
+	if (cap->trip != VIGIA_CAP_HELD) arm_cap(cap);
 	errno = before;
 }
 
@@ -264,7 +265,7 @@ int vigia__cap_enter(struct vigia__cap *cap, lua_State *L, struct vigia_error *e
 	cap->outer = here;
 	atomic_signal_fence(memory_order_seq_cst);
 	here = cap;
-	if (cap->trip != VIGIA_CAP_HELD) arm(cap);
+	if (cap->trip != VIGIA_CAP_HELD) arm_cap(cap);
 	return VIGIA_OK;
 }
 
@@ -301,7 +302,7 @@ int vigia__cap_open(const struct vigia__cap_limits *limits, struct vigia__nurser
 	cap->limits = *limits;
 	cap->nursery = nursery;
 	cap->used_max = limits->memory_bytes > 0 ? limits->memory_bytes : INT64_MAX / 2;
-	cap->L = lua_newstate(allocate, cap);
+	cap->L = lua_newstate(cap_allocate, cap);
 	bool good = cap->L != NULL;
 	if (good) {
 		cap->current = cap->L;

@@ -321,7 +321,8 @@ static int capped_rep(lua_State *L)
 }
 
 /* t2[to..] = t1[from..last], in the order that an overlap needs; as ltablib.c does it, but it can be stopped. */
-static void move(lua_State *L, int source, int target, lua_Integer from, lua_Integer last, lua_Integer to, bool up)
+static void move_elements(lua_State *L, int source, int target, lua_Integer from, lua_Integer last, lua_Integer to,
+                          bool up)
 {
 	lua_Integer count = last - from + 1;
 	for (lua_Integer done = 0; done < count; done++) {
@@ -333,7 +334,7 @@ static void move(lua_State *L, int source, int target, lua_Integer from, lua_Int
 	}
 }
 
-static void check_table(lua_State *L, int arg)
+static void check_table_like(lua_State *L, int arg)
 {
 	if (!lua_istable(L, arg) && luaL_getmetafield(L, arg, "__index") == LUA_TNIL) luaL_checktype(L, arg, LUA_TTABLE);
 }
@@ -342,13 +343,13 @@ static int capped_move(lua_State *L)
 {
 	lua_Integer from = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3), to = luaL_checkinteger(L, 4);
 	int target = lua_isnoneornil(L, 5) ? 1 : 5;
-	check_table(L, 1);
-	check_table(L, target);
+	check_table_like(L, 1);
+	check_table_like(L, target);
 	if (last >= from) {
 		luaL_argcheck(L, from > 0 || last < LUA_MAXINTEGER + from, 3, "too many elements to move");
 		luaL_argcheck(L, to <= LUA_MAXINTEGER - (last - from), 4, "destination wrap around");
 		bool up = to > last || to <= from || (target != 1 && !lua_compare(L, 1, target, LUA_OPEQ));
-		move(L, 1, target, from, last, to, up);
+		move_elements(L, 1, target, from, last, to, up);
 	}
 	lua_pushvalue(L, target);
 	return 1;
@@ -356,12 +357,12 @@ static int capped_move(lua_State *L)
 
 static int capped_insert(lua_State *L)
 {
-	check_table(L, 1);
+	check_table_like(L, 1);
 	lua_Integer end = (lua_Integer)((lua_Unsigned)luaL_len(L, 1) + 1), position = end;
 	if (lua_gettop(L) == 3) {
 		position = luaL_checkinteger(L, 2);
 		luaL_argcheck(L, (lua_Unsigned)position - 1u < (lua_Unsigned)end, 2, "position out of bounds");
-		if (end > position) move(L, 1, 1, position, end - 1, position + 1, false);
+		if (end > position) move_elements(L, 1, 1, position, end - 1, position + 1, false);
 	} else if (lua_gettop(L) != 2) return luaL_error(L, "wrong number of arguments to 'insert'");
 	lua_seti(L, 1, position);
 	return 0;
@@ -369,13 +370,13 @@ static int capped_insert(lua_State *L)
 
 static int capped_remove(lua_State *L)
 {
-	check_table(L, 1);
+	check_table_like(L, 1);
 	lua_Integer size = luaL_len(L, 1), position = luaL_optinteger(L, 2, size);
 	if (position != size)
 		luaL_argcheck(L, (lua_Unsigned)position - 1u <= (lua_Unsigned)size, 2, "position out of bounds");
 	lua_geti(L, 1, position);
 	if (position < size) {
-		move(L, 1, 1, position + 1, size, position, true);
+		move_elements(L, 1, 1, position + 1, size, position, true);
 		position = size;
 	}
 	lua_pushnil(L);

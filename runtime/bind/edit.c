@@ -89,7 +89,7 @@ static void end_by(int signo)
 }
 /* GCOVR_EXCL_STOP */
 
-static void arm(lua_State *L)
+static void arm_expression(lua_State *L)
 {
 	lua_sethook(L, raise_interrupted, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
@@ -99,12 +99,12 @@ bool vigia__edit_hooked(lua_State *co)
 	return lua_gethook(co) == raise_interrupted;
 }
 
-static void disarm(lua_State *L)
+static void disarm_expression(lua_State *L)
 {
 	if (vigia__edit_hooked(L)) lua_sethook(L, NULL, 0, 0);
 }
 
-static void on_signal(int signo)
+static void on_prompt_signal(int signo)
 {
 	int before = errno;
 	uint64_t one = 1;
@@ -121,7 +121,7 @@ static void on_signal(int signo)
 	if (!atomic_load(&repl.calling)) {
 		if (write(repl.line_fd, &one, sizeof one) < 0) end_by(signo);
 	} else {
-		arm(atomic_load(&repl.L));
+		arm_expression(atomic_load(&repl.L));
 		atomic_store(&vigia__interrupted, true);
 		if (write(repl.level_fd, &one, sizeof one) < 0 || sem_post(&repl.told) != 0) end_by(signo);
 	}
@@ -129,7 +129,7 @@ static void on_signal(int signo)
 }
 
 /* End waits in C. This takes locks, which a signal handler must not do. */
-static void *tell_waiters(void *arg)
+static void *tell_prompt_waiters(void *arg)
 {
 	for (;;) {
 		if (sem_wait(&repl.told) != 0) continue;
@@ -141,7 +141,7 @@ static void *tell_waiters(void *arg)
 static void clear(void)
 {
 	uint64_t count;
-	disarm(repl.L);
+	disarm_expression(repl.L);
 	atomic_store(&repl.signals, 0);
 	while (read(repl.line_fd, &count, sizeof count) > 0) continue;
 	while (read(repl.level_fd, &count, sizeof count) > 0) continue;
@@ -152,9 +152,9 @@ lua_State *vigia__edit_switch(lua_State *co)
 {
 	if (co == NULL || !atomic_load(&repl.calling) || !pthread_equal(pthread_self(), repl.owner)) return NULL;
 	lua_State *before = atomic_exchange(&repl.L, co);
-	disarm(before); /* it may be resumed long after this expression */
-	if (atomic_load(&repl.signals) > 0) arm(co);
-	else disarm(co); /* inherited from its creator, or left over */
+	disarm_expression(before); /* it may be resumed long after this expression */
+	if (atomic_load(&repl.signals) > 0) arm_expression(co);
+	else disarm_expression(co); /* inherited from its creator, or left over */
 	return before;
 }
 
@@ -165,14 +165,14 @@ static void take_signal(int signo, const struct sigaction *action, struct sigact
 	if (before->sa_handler != SIG_IGN) sigaction(signo, action, NULL);
 }
 
-static int signals_start(void)
+static int prompt_signals_start(void)
 {
 	repl.owner = pthread_self();
 	repl.level_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	sem_init(&repl.told, 0, 0);
 	repl.line_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	bool open = repl.level_fd >= 0 && repl.line_fd >= 0;
-	int rc = open ? vigia__thread_start(&repl.thread, 0, tell_waiters, NULL) : errno;
+	int rc = open ? vigia__thread_start(&repl.thread, 0, tell_prompt_waiters, NULL) : errno;
 	if (rc != 0) {
 		/* GCOVR_EXCL_START: no descriptors, or no thread. */
 		close(repl.level_fd);
@@ -182,14 +182,14 @@ static int signals_start(void)
 	}
 	repl.before_fd = vigia__interrupt_fd;
 	vigia__interrupt_fd = repl.level_fd;
-	struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read at the prompt must end */
+	struct sigaction action = {.sa_handler = on_prompt_signal}; /* no SA_RESTART: a read at the prompt must end */
 	take_signal(SIGINT, &action, &repl.before_int);
 	take_signal(SIGHUP, &action, &repl.before_hup);
 	sigaction(SIGTERM, &action, &repl.before_term);
 	return 0;
 }
 
-static void signals_stop(void)
+static void prompt_signals_stop(void)
 {
 	sigaction(SIGINT, &repl.before_int, NULL);
 	sigaction(SIGHUP, &repl.before_hup, NULL);
@@ -225,7 +225,7 @@ static int load_flags(void)
 	return -1;
 }
 
-static bool load(void)
+static bool load_libedit(void)
 {
 	if (lib.handle) return true;
 	int flags = load_flags();
@@ -334,7 +334,7 @@ struct asking {
 };
 
 /* Under pcall: the words as C strings. */
-static int ask(lua_State *L, void *arg)
+static int ask_completions(lua_State *L, void *arg)
 {
 	struct asking *a = arg;
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &complete_key);
@@ -360,7 +360,7 @@ static char **complete(const char *text, int from, int to)
 	*lib.completion_over = 1; /* no file names */
 	struct asking a = {*lib.line_buffer, from, to};
 	words_free();
-	vigia__lua_protected(repl.L, ask, &a);
+	vigia__lua_protected(repl.L, ask_completions, &a);
 	return repl.words && repl.words[0] ? lib.completion_matches(text, next_word) : NULL;
 }
 
@@ -443,9 +443,9 @@ int vigia__lua_edit_start(lua_State *L)
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &complete_key);
 	memset(&repl, 0, sizeof repl);
 	repl.L = L;
-	if (signals_start() != 0) return luaL_error(L, "cannot start a REPL: %s", strerror(errno));
+	if (prompt_signals_start() != 0) return luaL_error(L, "cannot start a REPL: %s", strerror(errno));
 	repl.running = true;
-	repl.edits = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && load();
+	repl.edits = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && load_libedit();
 	if (repl.edits) {
 		*lib.name = "vigia";
 		*lib.completion = complete;
@@ -551,7 +551,7 @@ int vigia__lua_edit_stop(lua_State *L)
 	vigia__lua_check_program(L, "edit_stop");
 	if (here()) {
 		repl.L = L;
-		signals_stop();
+		prompt_signals_stop();
 		free(repl.history);
 		repl.running = false;
 		lua_pushnil(L);

@@ -37,7 +37,7 @@ struct request {
 
 /* The folder with vigia/script.lua: beside the installed library, else the source tree's. False: neither, so Lua's own
  * paths decide. */
-static bool find_lua(char *out, size_t size)
+static bool find_lua_beside_library(char *out, size_t size)
 {
 	Dl_info info;
 	char file[4096 + 32];
@@ -89,13 +89,13 @@ static int error_from(lua_State *L, int idx, const char *id, struct vigia_error 
 	return code;
 }
 
-static int watch(lua_State *L, void *arg)
+static int watch_script(lua_State *L, void *arg)
 {
 	struct request *r = arg;
 	lua_pushnil(L); /* 1 */
 	luaL_openlibs(L);
 	char dir[4096];
-	if (find_lua(dir, sizeof dir)) vigia__lua_add_path(L, dir);
+	if (find_lua_beside_library(dir, sizeof dir)) vigia__lua_add_path(L, dir);
 	luaL_requiref(L, "vigia.core", luaopen_vigia_core, 0);
 	lua_settop(L, 1);
 	vigia__lua_push_store(L, r->registry->store);                                  /* 2 */
@@ -120,7 +120,7 @@ int vigia_registry_watch_script(struct vigia_registry *registry, const char *wat
 	lua_State *L = luaL_newstate();
 	if (L == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");
 	struct request request = {.registry = registry, .id = watcher_id, .script = script, .options = options, .err = err};
-	int status = vigia__lua_pcall(L, watch, &request, 0, 0);
+	int status = vigia__lua_pcall(L, watch_script, &request, 0, 0);
 	if (status == LUA_ERRMEM) {
 		/* GCOVR_EXCL_START: in the state's first allocations. */
 		request.rc = vigia__error(err, VIGIA_ENOMEM, "no memory for a Lua state");

@@ -301,7 +301,7 @@ static int report(lua_State *L, void *arg)
 	return 0;
 }
 
-static int fail(lua_State *L, struct failure *f)
+static int fail_call(lua_State *L, struct failure *f)
 {
 	struct lua_handler *h = f->h;
 	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
@@ -315,7 +315,7 @@ static int fail(lua_State *L, struct failure *f)
 int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *err)
 {
 	struct failure f = {.h = handler, .known = err, .err = err};
-	return fail(handler->owner->L, &f);
+	return fail_call(handler->owner->L, &f);
 }
 
 /* ---- what C calls ---- */
@@ -330,7 +330,7 @@ int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, 
 	if (vigia__lua_coroutine_lost(h)) {
 		struct failure closed = {
 			.h = h, .err = err, .own_text = "other code closed the handler's coroutine while it waited"};
-		return fail(L, &closed);
+		return fail_call(L, &closed);
 	}
 	h->suspended = h->dropped = false;
 	h->decode_error.code = VIGIA_OK;
@@ -348,17 +348,17 @@ int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, 
 	struct failure f = {.h = h, .err = err};
 	if (status == LUA_YIELD) {
 		f.own_text = "the handler yielded: in a handler only vigia's own functions may wait";
-		return fail(L, &f);
+		return fail_call(L, &f);
 	}
 	if (status != LUA_OK) {
 		f.raised = true;
-		return fail(L, &f);
+		return fail_call(L, &f);
 	}
 	lua_settop(h->co, 0); /* dead for everybody else */
 	if (h->decode_error.code != VIGIA_OK) {
 		*err = h->decode_error;
 		f.known = err;
-		return fail(L, &f);
+		return fail_call(L, &f);
 	}
 	return h->dropped ? VIGIA_NONE : VIGIA_OK;
 }
@@ -403,7 +403,7 @@ static void damaged(void *ctx, const struct vigia_attempt *attempt, const struct
 	h->attempt = attempt->attempt;
 	h->decode_error = *err;
 	struct failure f = {.h = h, .known = &h->decode_error, .err = &h->decode_error};
-	fail(h->owner->L, &f);
+	fail_call(h->owner->L, &f);
 }
 
 static bool knows(void *ctx, uint64_t seq_num)

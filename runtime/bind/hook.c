@@ -89,7 +89,7 @@ void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks)
 static const char hook_table[] = "_HOOKKEY";
 
 /* A prompt's or a cap's: they come and go with the coroutine that runs. */
-static bool is_ours(lua_State *co)
+static bool is_own_hook(lua_State *co)
 {
 	return vigia__edit_hooked(co) || vigia__cap_hooked(co);
 }
@@ -105,7 +105,7 @@ void vigia__hook_inherit(lua_State *L, lua_State *co, struct vigia__hook *own)
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
-	bool ours = is_ours(co);
+	bool ours = is_own_hook(co);
 	if (ours || of_lua) *own = (struct vigia__hook){NULL, 0, 0};
 	if (of_lua && !ours) lua_sethook(co, NULL, 0, 0);
 }
@@ -132,5 +132,5 @@ static int restore(lua_State *L, void *arg)
 void vigia__hook_restore(lua_State *L, lua_State *co, const struct vigia__hook *own)
 {
 	struct restoring r = {co, own};
-	if (lua_gethook(co) != own->fn && !is_ours(co)) vigia__lua_protected(L, restore, &r);
+	if (lua_gethook(co) != own->fn && !is_own_hook(co)) vigia__lua_protected(L, restore, &r);
 }

@@ -25,7 +25,7 @@ const struct vigia_iterator *vigia__lua_test_iterator(lua_State *L, int idx)
 	return vigia__lua_test(L, idx, &iterator_class);
 }
 
-static const struct vigia_iterator *check(lua_State *L, int arg)
+static const struct vigia_iterator *check_iterator(lua_State *L, int arg)
 {
 	return vigia__lua_check(L, arg, &iterator_class);
 }
@@ -33,7 +33,7 @@ static const struct vigia_iterator *check(lua_State *L, int arg)
 static int iterator_tostring(lua_State *L)
 {
 	char text[64];
-	lua_pushstring(L, vigia__iterator_format(*check(L, 1), text, sizeof text));
+	lua_pushstring(L, vigia__iterator_format(*check_iterator(L, 1), text, sizeof text));
 	return 1;
 }
 
@@ -45,7 +45,7 @@ static int iterator_eq(lua_State *L)
 
 static int iterator_index(lua_State *L)
 {
-	const struct vigia_iterator *it = check(L, 1);
+	const struct vigia_iterator *it = check_iterator(L, 1);
 	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
 	if (strcmp(key, "kind") == 0) lua_pushstring(L, kind_names[it->kind]);
 	else if (strcmp(key, "seq_num") == 0) lua_pushinteger(L, (lua_Integer)it->seq_num);
@@ -68,7 +68,7 @@ static const struct vigia__lua_class iterator_class = {
 	.sealed = true,
 };
 
-static int make(lua_State *L, enum vigia_iterator_kind kind, uint64_t seq_num)
+static int push_made(lua_State *L, enum vigia_iterator_kind kind, uint64_t seq_num)
 {
 	vigia__lua_push_iterator(L, (struct vigia_iterator){.kind = kind, .seq_num = seq_num});
 	return 1;
@@ -76,22 +76,22 @@ static int make(lua_State *L, enum vigia_iterator_kind kind, uint64_t seq_num)
 
 int vigia__lua_trim_horizon(lua_State *L)
 {
-	return make(L, VIGIA_TRIM_HORIZON, 0);
+	return push_made(L, VIGIA_TRIM_HORIZON, 0);
 }
 
 int vigia__lua_latest(lua_State *L)
 {
-	return make(L, VIGIA_LATEST, 0);
+	return push_made(L, VIGIA_LATEST, 0);
 }
 
 int vigia__lua_at(lua_State *L)
 {
-	return make(L, VIGIA_AT, vigia__lua_check_seq(L, 1, "n"));
+	return push_made(L, VIGIA_AT, vigia__lua_check_seq(L, 1, "n"));
 }
 
 int vigia__lua_after(lua_State *L)
 {
-	return make(L, VIGIA_AFTER, vigia__lua_check_seq(L, 1, "n"));
+	return push_made(L, VIGIA_AFTER, vigia__lua_check_seq(L, 1, "n"));
 }
 
 /* core.iterator_parse("at:5"): the command line's form -> an iterator, or nil and the error. */
@@ -102,5 +102,5 @@ int vigia__lua_iterator_parse(lua_State *L)
 	struct vigia_error err = {0};
 	int rc = vigia__iterator_parse(text, &it, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	return make(L, it.kind, it.seq_num);
+	return push_made(L, it.kind, it.seq_num);
 }

@@ -12,7 +12,7 @@
 #include "lua_state.h"
 
 /* Push field `name` of the event at 1. Raises if it is of another type. */
-static void push_field(lua_State *L, const char *name, int type)
+static void push_event_field(lua_State *L, const char *name, int type)
 {
 	int got = vigia__lua_push_raw(L, 1, name);
 	int whole = 1;
@@ -27,11 +27,11 @@ int vigia__lua_to_json(lua_State *L)
 {
 	vigia__lua_check_type(L, 1, LUA_TTABLE, "event");
 	lua_settop(L, 1);
-	push_field(L, "operation", LUA_TSTRING);
-	push_field(L, "object_type", LUA_TSTRING);
-	push_field(L, "object", LUA_TNONE);
-	push_field(L, "seq_num", LUA_TNUMBER);
-	push_field(L, "timestamp", LUA_TNUMBER);
+	push_event_field(L, "operation", LUA_TSTRING);
+	push_event_field(L, "object_type", LUA_TSTRING);
+	push_event_field(L, "object", LUA_TNONE);
+	push_event_field(L, "seq_num", LUA_TNUMBER);
+	push_event_field(L, "timestamp", LUA_TNUMBER);
 	struct vigia__lua *shared = vigia__lua_shared(L);
 	struct vigia_error err = {0};
 	vigia__buf_clear(&shared->events, VIGIA_LUA_KEEP);

@@ -196,7 +196,7 @@ void *vigia__lua_new(lua_State *L, size_t size, const struct vigia__lua_class *c
  * finalizers of its key, since a key that is finalized stays until the next cycle. */
 
 /* [-0, +1, -] */
-static bool push_list(lua_State *L, int idx)
+static bool push_kept_list(lua_State *L, int idx)
 {
 	idx = lua_absindex(L, idx);
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key) == LUA_TTABLE) {
@@ -221,7 +221,7 @@ void *vigia__lua_new_keeping(lua_State *L, size_t size, const struct vigia__lua_
 
 void vigia__lua_hide(lua_State *L, int idx, int n)
 {
-	if (!push_list(L, idx)) luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
+	if (!push_kept_list(L, idx)) luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
 	lua_insert(L, -2);
 	lua_rawseti(L, -2, n); /* the list has its place already: cannot raise */
 	lua_pop(L, 1);
@@ -244,7 +244,7 @@ void vigia__lua_keep_value(lua_State *L, int idx, int n, int value)
 
 int vigia__lua_push_kept(lua_State *L, int idx, int n)
 {
-	bool there = push_list(L, idx);
+	bool there = push_kept_list(L, idx);
 	if (there) lua_rawgeti(L, -1, n);
 	else lua_pushnil(L); /* GCOVR_EXCL_LINE: Lua code took it away (debug). */
 	lua_replace(L, -2);

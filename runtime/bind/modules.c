@@ -80,7 +80,7 @@ static void keep_module(lua_State *L, const char *name, const char *path, const 
 }
 
 /* package.searchers[2] of a state that no script's code has seen. Upvalue 1: Lua's own, 2: the table package. */
-static int search(lua_State *L)
+static int search_module(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
 	lua_settop(L, 1);
@@ -110,7 +110,7 @@ void vigia__modules_install(lua_State *L)
 	lua_getfield(L, -1, "searchers");
 	lua_rawgeti(L, -1, 2);
 	lua_pushvalue(L, -3);
-	lua_pushcclosure(L, search, 2);
+	lua_pushcclosure(L, search_module, 2);
 	lua_rawseti(L, -2, 2);
 	lua_pop(L, 2);
 }

@@ -81,7 +81,7 @@ struct append {
 	uint64_t count, last_seq;
 };
 
-static void free_append(lua_State *L, void *object)
+static void free_lines(lua_State *L, void *object)
 {
 	struct append *a = object;
 	vigia__buf_deinit(&a->input);
@@ -89,10 +89,10 @@ static void free_append(lua_State *L, void *object)
 	vigia__buf_deinit(&a->ends);
 }
 
-static const struct vigia__lua_class append_class = {.name = "vigia.ndjson_append", .free = free_append};
+static const struct vigia__lua_class append_class = {.name = "vigia.ndjson_append", .free = free_lines};
 
 /* Store all waiting events, or none with an error that names their lines. */
-static int commit(struct append *a, struct vigia_store *store, struct vigia_error *err)
+static int commit_lines(struct append *a, struct vigia_store *store, struct vigia_error *err)
 {
 	if (a->waiting == 0) return VIGIA_OK;
 	struct vigia__append request = {.bytes = a->events.data,
@@ -167,7 +167,7 @@ static int take_lines(struct append *a, struct vigia_store *store, struct vigia_
 		int rc = take_line(a, line, len, false, err);
 		if (rc < 0) return rc;
 		if (a->waiting >= COMMIT_EVENTS || a->events.len >= COMMIT_BYTES) {
-			rc = commit(a, store, err);
+			rc = commit_lines(a, store, err);
 			return rc < 0 ? rc : 1;
 		}
 	}
@@ -216,7 +216,7 @@ static int append_round(struct append *a, struct vigia_store *store, struct vigi
 			rc = wait_fd(a->fd, POLLIN, 0, err);
 			if (rc < 0) break;
 			if (rc == 0) { /* no input at the moment */
-				rc = commit(a, store, err);
+				rc = commit_lines(a, store, err);
 				return rc < 0 ? rc : 1;
 			}
 		}
@@ -232,7 +232,7 @@ static int append_round(struct append *a, struct vigia_store *store, struct vigi
 	if (rc > 0) return rc;
 	/* At the end, an interruption or a bad line, store what came before. */
 	struct vigia_error first = *err;
-	int stored = commit(a, store, err);
+	int stored = commit_lines(a, store, err);
 	if (stored == VIGIA_OK && rc < 0) *err = first;
 	return stored < 0 ? stored : rc;
 }
@@ -275,7 +275,7 @@ int vigia__lua_ndjson_append(lua_State *L)
 	lua_pushinteger(L, (lua_Integer)a->last_seq);
 	if (rc == 0 || rc == VIGIA_EINTERRUPTED) lua_pushnil(L);
 	else vigia__lua_push_error(L, &err);
-	free_append(L, a);
+	free_lines(L, a);
 	return 3;
 }
 
@@ -344,7 +344,7 @@ static int output_error(struct vigia_error *err, int number)
 
 /* Write all of `out`. A pipe or terminal gets only what it accepts for sure (a page), so that a reader that does not
  * read cannot delay an interruption. */
-static int flush_lines(struct dump *d, struct vigia_error *err)
+static int flush_dump(struct dump *d, struct vigia_error *err)
 {
 	enum { SURE = 4096 };
 	size_t at = 0;
@@ -395,10 +395,10 @@ static int write_batch(struct dump *d, struct vigia_iterator *next, struct vigia
 			break;
 		}
 		d->count++;
-		if (d->out.len >= WRITE_BYTES) rc = flush_lines(d, err);
+		if (d->out.len >= WRITE_BYTES) rc = flush_dump(d, err);
 	}
 	struct vigia_error first = *err;
-	int flushed = rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL ? flush_lines(d, err) : rc;
+	int flushed = rc == VIGIA_OK || rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL ? flush_dump(d, err) : rc;
 	if (flushed == VIGIA_OK && rc < 0) *err = first;
 	return flushed < 0 ? flushed : rc;
 }

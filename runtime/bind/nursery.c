@@ -163,7 +163,7 @@ static size_t units_of(size_t size)
 	return (size + UNIT - 1) / UNIT;
 }
 
-static void put(struct vigia__nursery *n, void *at, size_t units)
+static void put_block(struct vigia__nursery *n, void *at, size_t units)
 {
 	struct block *block = at;
 	if (units == 0) return;
@@ -181,14 +181,14 @@ static bool refresh(struct vigia__nursery *n, size_t units)
 	struct block *block = *link;
 	if (block == NULL) return false;
 	*link = block->next;
-	put(n, n->fresh, (size_t)(n->end - n->fresh) / UNIT);
+	put_block(n, n->fresh, (size_t)(n->end - n->fresh) / UNIT);
 	n->fresh = (char *)block;
 	n->end = n->fresh + block->units * UNIT;
 	return true;
 }
 
 /* NULL: nothing here is so large. */
-static void *take(struct vigia__nursery *n, size_t size)
+static void *take_block(struct vigia__nursery *n, size_t size)
 {
 	size_t units = units_of(size);
 #ifdef __SANITIZE_ADDRESS__
@@ -206,7 +206,7 @@ static void *take(struct vigia__nursery *n, size_t size)
 }
 
 /* The last of the fresh ones grows where it is. */
-static bool grow(struct vigia__nursery *n, char *block, size_t before, size_t after)
+static bool grow_block(struct vigia__nursery *n, char *block, size_t before, size_t after)
 {
 	if (block + before * UNIT != n->fresh || (after - before) * UNIT > (size_t)(n->end - n->fresh)) return false;
 	n->fresh += (after - before) * UNIT;
@@ -219,7 +219,7 @@ void *vigia__nursery_alloc(void *nursery, void *block, size_t old_size, size_t s
 	void *moved = NULL;
 	if (block == NULL) {
 		if (size == 0) return NULL;
-		if (n && size < BYTES) moved = take(n, size);
+		if (n && size < BYTES) moved = take_block(n, size);
 		return moved ? moved : malloc(size);
 	}
 	if (n == NULL || !is_inside(n, block)) {
@@ -229,15 +229,15 @@ void *vigia__nursery_alloc(void *nursery, void *block, size_t old_size, size_t s
 	}
 	size_t before = units_of(old_size), after = units_of(size);
 	if (after <= before) { /* never fails: Lua relies on that */
-		put(n, (char *)block + after * UNIT, before - after);
+		put_block(n, (char *)block + after * UNIT, before - after);
 		return size > 0 ? block : NULL;
 	}
-	if (grow(n, block, before, after)) return block;
-	if (size < BYTES) moved = take(n, size);
+	if (grow_block(n, block, before, after)) return block;
+	if (size < BYTES) moved = take_block(n, size);
 	if (moved == NULL) moved = malloc(size);
 	if (moved == NULL) return NULL;
 	memcpy(moved, block, old_size);
-	put(n, block, before);
+	put_block(n, block, before);
 	return moved;
 }
 

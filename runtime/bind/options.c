@@ -60,8 +60,8 @@ static const char *name_at(lua_State *L, const char *where, struct vigia__proble
 }
 
 /* `settings`: what does not belong to the file is for `special`, too. */
-static void check_table(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
-                        vigia__lua_special_fn special, void *ctx, bool settings)
+static void check_option_table(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
+                               vigia__lua_special_fn special, void *ctx, bool settings)
 {
 	if (!lua_istable(L, arg))
 		luaL_argerror(L, arg, lua_pushfstring(L, "%s: table expected, got %s", what, luaL_typename(L, arg)));
@@ -111,12 +111,12 @@ void vigia__lua_own_options(lua_State *L, int arg, int levels)
 void vigia__lua_check_options(lua_State *L, int arg, const struct vigia__option *table, void *target, const char *what,
                               vigia__lua_special_fn special, void *ctx)
 {
-	if (!lua_isnoneornil(L, arg)) check_table(L, arg, table, target, what, special, ctx, false);
+	if (!lua_isnoneornil(L, arg)) check_option_table(L, arg, table, target, what, special, ctx, false);
 }
 
 void vigia__lua_check_settings(lua_State *L, int arg, struct vigia_store_options *changes, vigia__lua_special_fn refuse)
 {
-	check_table(L, arg, vigia__store_option_table, changes, "settings", refuse, NULL, true);
+	check_option_table(L, arg, vigia__store_option_table, changes, "settings", refuse, NULL, true);
 }
 
 /* ---- Options that only Lua has ---- */
@@ -146,7 +146,7 @@ static const char *list_name_at(const void *ctx, int index)
 	return list_names[index];
 }
 
-static void check_list(lua_State *L, int idx, const char *where, struct vigia__problems *problems)
+static void check_names(lua_State *L, int idx, const char *where, struct vigia__problems *problems)
 {
 	if (!lua_istable(L, idx)) {
 		vigia__problem(problems, "%s is a %s, allowed: a list of strings", where, luaL_typename(L, idx));
@@ -198,7 +198,7 @@ void vigia__lua_option_filter(lua_State *L, int idx, const char *name, struct vi
 		}
 		char where[64];
 		snprintf(where, sizeof where, "%s.%s", name, list);
-		check_list(L, lua_gettop(L), where, problems);
+		check_names(L, lua_gettop(L), where, problems);
 	}
 }
 
@@ -223,14 +223,14 @@ void vigia__lua_push_where(lua_State *L, int arg)
 }
 
 /* The list `name` of the filter on top, or nothing in its place. [-0, +1, -] */
-static size_t push_list(lua_State *L, const char *name)
+static size_t push_filter_list(lua_State *L, const char *name)
 {
 	return vigia__lua_push_raw(L, -1, name) == LUA_TTABLE ? lua_rawlen(L, -1) : 0;
 }
 
 /* From the list at idx. The strings go into the table at `kept`, behind the first `before`, if there is one. Allocates
  * nothing. */
-static void fill(lua_State *L, int idx, struct vigia_slice *slices, size_t count, int kept, size_t before)
+static void fill_slices(lua_State *L, int idx, struct vigia_slice *slices, size_t count, int kept, size_t before)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (lua_rawgeti(L, idx, (lua_Integer)i + 1) != LUA_TSTRING) luaL_error(L, "filter: it was changed meanwhile");
@@ -248,10 +248,10 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, boo
 	lua_pushnil(L); /* the place of the result */
 	if (!lua_istable(L, arg)) return;
 	if (vigia__lua_push_raw(L, arg, "filter") == LUA_TTABLE) {
-		size_t types = push_list(L, list_names[0]);
+		size_t types = push_filter_list(L, list_names[0]);
 		lua_insert(L, -2);
 		size_t operations =
-			push_list(L, list_names[1]); /* the lists are at top + 2 and top + 4, the filter is between them */
+			push_filter_list(L, list_names[1]); /* the lists are at top + 2 and top + 4, the filter is between them */
 		struct vigia_slice *slices = lua_newuserdatauv(L, (types + operations) * sizeof *slices, 1);
 		lua_replace(L, top + 1);
 		int kept = 0;
@@ -261,8 +261,8 @@ void vigia__lua_push_filter(lua_State *L, int arg, struct vigia_filter *out, boo
 			lua_pushvalue(L, kept);
 			lua_setiuservalue(L, top + 1, 1);
 		}
-		fill(L, top + 2, slices, types, kept, 0);
-		fill(L, top + 4, slices + types, operations, kept, types);
+		fill_slices(L, top + 2, slices, types, kept, 0);
+		fill_slices(L, top + 4, slices + types, operations, kept, types);
 		*out = (struct vigia_filter){.object_types = slices,
 		                             .object_types_count = types,
 		                             .operations = slices + types,
@@ -320,7 +320,7 @@ static unsigned libraries_at(lua_State *L, int idx, const char *name, struct vig
 		return 0;
 	}
 	int before = problems->count;
-	check_list(L, idx, name, problems);
+	check_names(L, idx, name, problems);
 	if (problems->count > before) return 0;
 	unsigned bits = 0;
 	for (lua_Integer i = 1; lua_rawgeti(L, idx, i) != LUA_TNIL; i++) {

@@ -108,7 +108,7 @@ static size_t line_len(const uint8_t *bytes, size_t len)
 	return end ? (size_t)(end + 1 - bytes) : len;
 }
 
-static int write_rest(struct vigia__output *o)
+static int write_rest_of_line(struct vigia__output *o)
 {
 	size_t done;
 	if (rest.len > 0) {
@@ -124,7 +124,7 @@ static int write_rest(struct vigia__output *o)
 static int write_first(struct vigia__output *o, size_t len)
 {
 	size_t done;
-	int number = write_rest(o);
+	int number = write_rest_of_line(o);
 	if (number) return number;
 	number = write_bytes(o, o->buf.data, len, &done);
 	bool half = number && done > 0 && o->buf.data[done - 1] != '\n';
@@ -192,7 +192,7 @@ int vigia__output_flush(struct vigia__output *o)
 }
 
 /* Write whole lines. Other outputs may write between them. */
-static int flush_lines(struct vigia__output *o)
+static int flush_whole_lines(struct vigia__output *o)
 {
 	const uint8_t *end = o->buf.len ? memrchr(o->buf.data, '\n', o->buf.len) : NULL;
 	if (end == NULL && o->buf.len < VIGIA_OUTPUT_KEEP) return 0;
@@ -203,7 +203,7 @@ int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
 {
 	if (!o->sink && atomic_load(&gone)) return o->refused = EPIPE;
 	if (o->buf.len > 0 && o->buf.len + len > VIGIA_OUTPUT_KEEP) {
-		int number = flush_lines(o);
+		int number = flush_whole_lines(o);
 		if (number && o->buf.len + len > VIGIA_OUTPUT_KEEP) return o->refused = number;
 	}
 	if (o->sink && o->refused) return o->refused;
@@ -213,7 +213,7 @@ int vigia__output_add(struct vigia__output *o, const void *bytes, size_t len)
 	else if (o->mode == VIGIA_OUTPUT_LINE
 	             ? memchr(bytes, '\n', len) != NULL /* GCOVR_EXCL_LINE: a terminal. */
 	             : o->buf.len >= LARGE || (line && vigia__coarse_ns() - o->written_ns >= MOMENT_NS))
-		flush_lines(o);
+		flush_whole_lines(o);
 	return 0; /* what could not be written is kept. The flush at the end returns the error */
 }
 
@@ -293,7 +293,7 @@ static int print_line(lua_State *L)
 }
 
 /* Is the first argument, or without one io.output(), the script's standard output? */
-static bool is_ours(lua_State *L)
+static bool is_script_output(lua_State *L)
 {
 	luaL_Stream *stream = luaL_testudata(L, 1, LUA_FILEHANDLE);
 	if (lua_isnone(L, 1)) {
@@ -307,7 +307,7 @@ static bool is_ours(lua_State *L)
 /* file:flush, io.flush */
 static int flush_file(lua_State *L)
 {
-	if (!is_ours(L)) return vigia__lua_call_original(L);
+	if (!is_script_output(L)) return vigia__lua_call_original(L);
 	int number = vigia__output_flush(output_of(L));
 	errno = number;
 	return luaL_fileresult(L, number == 0, NULL);
@@ -317,7 +317,7 @@ static int flush_file(lua_State *L)
 static int set_buffer(lua_State *L)
 {
 	static const char *const names[] = {"full", "line", "no", NULL};
-	if (!is_ours(L)) return vigia__lua_call_original(L);
+	if (!is_script_output(L)) return vigia__lua_call_original(L);
 	output_of(L)->mode = (enum vigia__output_mode)luaL_checkoption(L, 2, NULL, names);
 	lua_pushboolean(L, 1);
 	return 1;

@@ -197,7 +197,7 @@ static void tell_end(struct process *p, int rc, const siginfo_t *info)
 }
 
 /* Kill it, and wait until it is gone. */
-static void end(struct process *p)
+static void end_program(struct process *p)
 {
 	if (p->pid == 0) return;
 	siginfo_t info = {0};
@@ -213,7 +213,7 @@ static void end(struct process *p)
 	p->pid = 0;
 }
 
-static struct process *check(lua_State *L)
+static struct process *check_process(lua_State *L)
 {
 	return vigia__lua_check(L, 1, &process_class);
 }
@@ -225,7 +225,7 @@ static int fail_ended(lua_State *L, struct process *p)
 	if (p->pid) {
 		struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
 		if (!p->killed && p->end[0] == '\0') poll(&fd, 1, 1000);
-		end(p);
+		end_program(p);
 	}
 	lua_pushnil(L);
 	lua_pushstring(L, p->killed ? "cpu" : p->end);
@@ -245,7 +245,7 @@ static bool to_be_killed(struct process *p)
 
 /* Wait until the socket can be read or written. False: it is gone, or over its cap and killed, or to be killed, or in
  * the `middle` of a message that does not go on. */
-static bool wait_for(struct process *p, short events, bool middle)
+static bool wait_socket(struct process *p, short events, bool middle)
 {
 	int look_ms = p->cpu_ns > 0 || p->kill ? LOOK_MS : middle ? 1000 : -1;
 	for (int64_t waited_ms = 0;; waited_ms += look_ms) {
@@ -276,7 +276,7 @@ static bool send_bytes(struct process *p, const void *bytes, size_t len)
 	for (size_t done = 0; done < len;) {
 		ssize_t n = send(p->fd, (const uint8_t *)bytes + done, len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0) done += (size_t)n;
-		else if (errno == EAGAIN && wait_for(p, POLLOUT, false)) continue;
+		else if (errno == EAGAIN && wait_socket(p, POLLOUT, false)) continue;
 		else if (errno != EINTR) return false;
 	}
 	return true;
@@ -284,7 +284,7 @@ static bool send_bytes(struct process *p, const void *bytes, size_t len)
 
 /* Send the message in the arguments from 2 on: true | nil, how it ended. Raises what cannot be carried, before anything
  * of it is sent. */
-static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind kind)
+static int send_to_program(lua_State *L, struct process *p, enum vigia__frame_kind kind)
 {
 	if (p->pid == 0) return fail_ended(L, p);
 	struct vigia__message *message = vigia__message_encode(L, 2, VIGIA_MESSAGE_MAX);
@@ -297,17 +297,17 @@ static int send_message(lua_State *L, struct process *p, enum vigia__frame_kind 
 /* ask(header, ...): the next request */
 static int process_ask(lua_State *L)
 {
-	return send_message(L, check(L), VIGIA_FRAME_REQUEST);
+	return send_to_program(L, check_process(L), VIGIA_FRAME_REQUEST);
 }
 
 /* reply(header, ...): to the call that was received last */
 static int process_reply(lua_State *L)
 {
-	return send_message(L, check(L), VIGIA_FRAME_REPLY);
+	return send_to_program(L, check_process(L), VIGIA_FRAME_REPLY);
 }
 
 /* Read until `in` holds this many bytes. */
-static bool fill(struct process *p, struct vigia__buf *in, size_t size, bool middle)
+static bool fill_message(struct process *p, struct vigia__buf *in, size_t size, bool middle)
 {
 	while (in->len < size) {
 		if (vigia__buf_reserve(in, size - in->len) != 0) {
@@ -319,7 +319,7 @@ static bool fill(struct process *p, struct vigia__buf *in, size_t size, bool mid
 		ssize_t n = recv(p->fd, in->data + in->len, size - in->len, MSG_DONTWAIT);
 		if (n > 0) in->len += (size_t)n, middle = true;
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR)) return false;
-		else if (errno == EAGAIN && !wait_for(p, POLLIN, middle)) return false;
+		else if (errno == EAGAIN && !wait_socket(p, POLLIN, middle)) return false;
 	}
 	return true;
 }
@@ -329,16 +329,16 @@ static bool fetch(struct process *p, struct vigia__frame *frame, struct vigia__b
 {
 	const uint32_t magic = VIGIA_FRAME_MAGIC;
 	in->len = 0;
-	if (!fill(p, in, sizeof magic, false)) return false;
+	if (!fill_message(p, in, sizeof magic, false)) return false;
 	bool ours = memcmp(in->data, &magic, sizeof magic) == 0;
-	if (ours && !fill(p, in, sizeof *frame, true)) return false;
+	if (ours && !fill_message(p, in, sizeof *frame, true)) return false;
 	if (ours) memcpy(frame, in->data, sizeof *frame);
 	in->len = 0;
 	bool kind = ours && (frame->kind == VIGIA_FRAME_CALL || frame->kind == VIGIA_FRAME_END ||
 	                     frame->kind == VIGIA_FRAME_OUTPUT);
 	if (!ours || frame->size > VIGIA_MESSAGE_MAX) snprintf(p->end, sizeof p->end, "it wrote into its socket");
 	else if (!kind || frame->of != p->request) snprintf(p->end, sizeof p->end, "it sent an unexpected message");
-	else return fill(p, in, frame->size, true);
+	else return fill_message(p, in, frame->size, true);
 	return false;
 }
 
@@ -356,7 +356,7 @@ static bool print_output(struct process *p, const struct vigia__buf *bytes)
 /* receive() -> is it a call, header, ... | nil, how it ended */
 static int process_receive(lua_State *L)
 {
-	struct process *p = check(L);
+	struct process *p = check_process(L);
 	lua_settop(L, 1);
 	if (p->pid == 0) return fail_ended(L, p);
 	struct vigia__message *message = vigia__message_new(L);
@@ -377,7 +377,7 @@ static int process_receive(lua_State *L)
  * waits for it */
 static int process_begin(lua_State *L)
 {
-	struct process *p = check(L);
+	struct process *p = check_process(L);
 	p->waited_for = lua_toboolean(L, 2);
 	p->stop_mono_ns = 0;
 	if (p->pid && p->cpu_ns > 0) p->since_ns = used_ns(p);
@@ -387,7 +387,7 @@ static int process_begin(lua_State *L)
 /* Method kill, __gc, __close: safe twice. */
 static int process_kill(lua_State *L)
 {
-	end(check(L));
+	end_program(check_process(L));
 	return 0;
 }
 
@@ -432,7 +432,7 @@ static int move_up(int fd)
 	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, VIGIA_ISOLATED_LOCK + 1);
 }
 
-static lua_Integer field(lua_State *L, const char *name)
+static lua_Integer number_field(lua_State *L, const char *name)
 {
 	lua_getfield(L, 2, name);
 	lua_Integer n = lua_tointeger(L, -1);
@@ -449,11 +449,11 @@ int vigia__lua_spawn(lua_State *L)
 		return luaL_error(L, "only a script's own thread can spawn its program, and no limited script");
 	struct arguments a;
 	snprintf(a.parent, sizeof a.parent, "%ld", (long)getpid());
-	snprintf(a.memory, sizeof a.memory, "%lld", (long long)field(L, "memory"));
-	snprintf(a.cpu, sizeof a.cpu, "%lld", (long long)field(L, "cpu"));
-	snprintf(a.choose, sizeof a.choose, "%d", (int)field(L, "choose"));
-	snprintf(a.libraries, sizeof a.libraries, "%u", (unsigned)field(L, "libraries"));
-	int64_t cpu_ns = field(L, "cpu");
+	snprintf(a.memory, sizeof a.memory, "%lld", (long long)number_field(L, "memory"));
+	snprintf(a.cpu, sizeof a.cpu, "%lld", (long long)number_field(L, "cpu"));
+	snprintf(a.choose, sizeof a.choose, "%d", (int)number_field(L, "choose"));
+	snprintf(a.libraries, sizeof a.libraries, "%u", (unsigned)number_field(L, "libraries"));
+	int64_t cpu_ns = number_field(L, "cpu");
 	struct process *p = vigia__lua_new(L, sizeof *p, &process_class);
 	p->pidfd = p->fd = -1;
 	p->cpu_ns = cpu_ns;

@@ -51,7 +51,7 @@ static int spawn_shell(const char *command, int theirs, int number, pid_t *pid)
 }
 
 /* The status of a program that was started, or -1 and errno. */
-static int wait_for(pid_t pid)
+static int wait_program(pid_t pid)
 {
 	int status;
 	while (waitpid(pid, &status, 0) < 0)
@@ -68,14 +68,14 @@ static int os_execute(lua_State *L)
 	}
 	pid_t pid;
 	errno = spawn_shell(command, -1, -1, &pid);
-	return luaL_execresult(L, errno ? -1 : wait_for(pid));
+	return luaL_execresult(L, errno ? -1 : wait_program(pid));
 }
 
 static int close_program(lua_State *L)
 {
 	struct program_file *file = luaL_checkudata(L, 1, LUA_FILEHANDLE);
 	bool good = fclose(file->stream.f) == 0;
-	int number = errno, status = wait_for(file->pid);
+	int number = errno, status = wait_program(file->pid);
 	if (status == 0 && !good) {
 		/* GCOVR_EXCL_START: its pipe broke, and it ended well. */
 		errno = number; /* what was written last did not get there */

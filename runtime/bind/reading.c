@@ -286,16 +286,16 @@ static void move_on(struct reading *r)
 }
 
 /* It has come to its end. */
-static void release(lua_State *L, struct reading *r)
+static void release_reading(lua_State *L, struct reading *r)
 {
 	give_back(vigia__lua_shared(L), &r->batch);
 	vigia__filter_free(r->filter);
 	r->filter = NULL;
 }
 
-static int fail(lua_State *L, struct reading *r, int rc, struct vigia_error *err)
+static int fail_reading(lua_State *L, struct reading *r, int rc, struct vigia_error *err)
 {
-	release(L, r);
+	release_reading(L, r);
 	return vigia__lua_fail(L, rc, err);
 }
 
@@ -309,7 +309,7 @@ static int answer_list(lua_State *L, struct reading *r)
 	lua_setfield(L, -2, "next_event_iterator");
 	lua_pushboolean(L, r->batch->at_end && !r->ended);
 	lua_setfield(L, -2, "at_end");
-	release(L, r);
+	release_reading(L, r);
 	return 1;
 }
 
@@ -318,12 +318,12 @@ static int push_result(lua_State *L, struct reading *r)
 	struct vigia_error err = {0};
 	lua_createtable(L, r->batch->count < INT32_MAX ? (int)r->batch->count : 0, 0);
 	int rc = add_events(L, r, &err);
-	return rc < 0 ? fail(L, r, rc, &err) : answer_list(L, r);
+	return rc < 0 ? fail_reading(L, r, rc, &err) : answer_list(L, r);
 }
 
 /* With a predicate: look until it wants something, the time is over or, without one, for a little while; or to the
  * end. */
-static int search(lua_State *L, struct reading *r)
+static int search_events(lua_State *L, struct reading *r)
 {
 	struct vigia_error err = {0};
 	int64_t start = vigia__mono_ns(), timeout = r->request.timeout_ns;
@@ -340,7 +340,7 @@ static int search(lua_State *L, struct reading *r)
 		int64_t left = timeout && r->kept == 0 ? until - vigia__mono_ns() : 0;
 		int rc = look_blocking(L, store, r, left > 0 ? left : 0, &err);
 		if (rc == VIGIA_OK) rc = add_events(L, r, &err);
-		if (rc < 0) return fail(L, r, rc, &err);
+		if (rc < 0) return fail_reading(L, r, rc, &err);
 		if (!goes_on(r) && (r->kept > 0 || r->ended || r->batch->count == 0 || vigia__mono_ns() >= enough))
 			return answer_list(L, r);
 		move_on(r);
@@ -359,7 +359,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 	struct lua_handler *running = vigia__lua_running(L);
 	struct vigia_error err = {0};
 	if (vigia__lua_stopping(running)) {
-		release(L, r);
+		release_reading(L, r);
 		return vigia__lua_fail_stopping(L, running);
 	}
 	if (store == NULL) { /* closed while it waited: no events, and the position reached (contract S6) */
@@ -368,7 +368,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 	}
 	int rc = read_once(store, r, &err);
 	if (rc == VIGIA_OK) rc = add_events(L, r, &err);
-	if (rc < 0) return fail(L, r, rc, &err);
+	if (rc < 0) return fail_reading(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
 	bool more = goes_on(r);
 	if (!more && (r->kept > 0 || r->ended || vigia__lua_now(running) >= until)) return answer_list(L, r);
@@ -391,13 +391,13 @@ int vigia__lua_get_events(lua_State *L)
 	struct vigia_error err = {0};
 	struct vigia_store *store = vigia__lua_check_store(L, 1); /* only now: a finalizer may have closed it meanwhile */
 	if (store == NULL) {
-		release(L, r);
+		release_reading(L, r);
 		return vigia__lua_fail_closed(L, 1);
 	}
 	struct lua_handler *running = vigia__lua_running(L);
 	bool waits = r->request.timeout_ns != 0 || r->to_end;
 	if (running && waits && vigia__lua_stopping(running)) {
-		release(L, r);
+		release_reading(L, r);
 		return vigia__lua_yield_stopping(L, running, vigia__lua_stopped);
 	}
 	if (waits && vigia__lua_may_suspend(L, running)) {
@@ -409,7 +409,7 @@ int vigia__lua_get_events(lua_State *L)
 		return poll_events(L, LUA_OK, 0);
 	}
 	r->request.scan = r->scan;
-	if (r->has_where) return search(L, r);
+	if (r->has_where) return search_events(L, r);
 	int rc = look_blocking(L, store, r, r->request.timeout_ns, &err);
-	return rc < 0 ? fail(L, r, rc, &err) : push_result(L, r);
+	return rc < 0 ? fail_reading(L, r, rc, &err) : push_result(L, r);
 }

@@ -130,7 +130,7 @@ static bool same_time(struct timespec a, struct timespec b)
 	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-static bool same(const struct identity *a, const struct identity *b)
+static bool same_file(const struct identity *a, const struct identity *b)
 {
 	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && same_time(a->mtime, b->mtime) &&
 	       same_time(a->ctime, b->ctime);
@@ -446,7 +446,7 @@ static int call_function(lua_State *L, void *arg)
 	return 0;
 }
 
-static int call(struct job *job, const char *name, struct vigia_error *err)
+static int call_script(struct job *job, const char *name, struct vigia_error *err)
 {
 	lua_State *L = job->now.L;
 	struct calling c = {&job->now, name, err, VIGIA_OK};
@@ -461,7 +461,7 @@ static int call(struct job *job, const char *name, struct vigia_error *err)
 }
 
 /* The state went over a cap: another one, of the same source. Its init is still to be run. */
-static int renew(struct job *job, struct vigia_watcher *watcher, struct vigia_error *err)
+static int renew_state(struct job *job, struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	char id[256];
 	struct vigia_watch_options ignored;
@@ -478,13 +478,13 @@ static int begin_script(void *ctx, struct vigia_watcher *watcher, struct vigia_e
 {
 	struct job *job = ctx;
 	if (job->now.L == NULL) {
-		int rc = renew(job, watcher, err);
+		int rc = renew_state(job, watcher, err);
 		if (rc < 0) return rc;
 	}
 	job->now.watcher->watcher = watcher;
 	job->now.watcher->handler = job->now.handler;
 	job->now.handler->watcher = watcher;
-	return call(job, "init", err);
+	return call_script(job, "init", err);
 }
 
 /* One at a time in the process: what they print at the end stays whole. One that takes long has had its turn, and the
@@ -503,7 +503,7 @@ static int end_script(void *ctx, struct vigia_error *err)
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += TURN_S;
 	bool alone = pthread_mutex_timedlock(&one_at_a_time, &until) == 0;
-	int rc = call(job, "stop", err);
+	int rc = call_script(job, "stop", err);
 	if (alone) pthread_mutex_unlock(&one_at_a_time);
 	return rc;
 }
@@ -513,7 +513,7 @@ static bool changed(void *ctx)
 	struct job *job = ctx;
 	struct identity identity;
 	/* A file that is gone may be about to be put back: only what is there is news. */
-	return look_at(path_of(job), &identity) && !same(&identity, &job->identity);
+	return look_at(path_of(job), &identity) && !same_file(&identity, &job->identity);
 }
 
 static int handle_event(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,

@@ -29,7 +29,7 @@ static const char *field_at(const void *ctx, int index)
 	return fields[index];
 }
 
-static bool own(const char *name)
+static bool is_own_serializer(const char *name)
 {
 	return vigia__serializer_of((struct vigia_slice){name, strlen(name)}) != VIGIA_SERIALIZER_OTHER;
 }
@@ -72,7 +72,7 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 	}
 	if (lua_type(L, idx) == LUA_TSTRING) {
 		name = lua_tolstring(L, idx, &len);
-		if (!own(name)) {
+		if (!is_own_serializer(name)) {
 			vigia__problem(
 				problems,
 				"serializer is '%.64s', allowed: 'msgpack', 'json', or a table {name =, marshal =, unmarshal =}", name);
@@ -90,7 +90,7 @@ void vigia__lua_option_serializer(lua_State *L, int idx, struct vigia_store_opti
 			               "serializer.name: allowed: a string of 1 to 64 bytes of UTF-8 without a zero byte");
 			return;
 		}
-		out->functions = !own(name);
+		out->functions = !is_own_serializer(name);
 		check_functions(L, idx, out->functions, problems);
 		int type = vigia__lua_push_raw(L, idx, "strict");
 		out->strict = lua_toboolean(L, -1);
@@ -134,7 +134,7 @@ static bool push_function(lua_State *L, int store_idx, int which)
 }
 
 /* Call the function below its `count` arguments. False: it raised, and its words are on top. [-(count + 1), +1, m] */
-static bool call(lua_State *L, int count)
+static bool call_serializer(lua_State *L, int count)
 {
 	if (lua_pcall(L, count, 1, 0) == LUA_OK) return true;
 	vigia__lua_push_text(L, -1);
@@ -173,7 +173,8 @@ int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_i
 	lua_pushvalue(L, op_idx);
 	lua_pushvalue(L, type_idx);
 	int rc = VIGIA_OK;
-	if (!call(L, 3)) rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal failed: %s", lua_tostring(L, -1));
+	if (!call_serializer(L, 3))
+		rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal failed: %s", lua_tostring(L, -1));
 	else if (lua_type(L, -1) != LUA_TSTRING)
 		rc = vigia__error(err, VIGIA_ESERIAL, "the serializer's marshal returned a %s, not a string",
 		                  luaL_typename(L, -1));
@@ -183,7 +184,7 @@ int vigia__lua_marshal(lua_State *L, const struct lua_serializer *s, int store_i
 }
 
 /* Field `name`, or the one at `place`, of the table at idx. Returns its type. [-0, +1, -] */
-static int push_field(lua_State *L, int idx, const char *name, int place)
+static int push_entry_field(lua_State *L, int idx, const char *name, int place)
 {
 	if (vigia__lua_push_raw(L, idx, name) != LUA_TNIL) return lua_type(L, -1);
 	lua_pop(L, 1);
@@ -203,10 +204,11 @@ int vigia__lua_marshal_list(lua_State *L, const struct lua_serializer *s, int st
 		if (lua_istable(L, -1)) {
 			vigia__lua_push_copy(L, top + 2, 1); /* its fields are looked at later */
 			lua_replace(L, top + 2);
-			int op = push_field(L, top + 2, "operation", 1), type = push_field(L, top + 2, "object_type", 2);
+			int op = push_entry_field(L, top + 2, "operation", 1),
+				type = push_entry_field(L, top + 2, "object_type", 2);
 			bool named = vigia__lua_push_raw(L, top + 2, "object") != LUA_TNIL;
 			lua_pop(L, 1);
-			push_field(L, top + 2, "object", 3);
+			push_entry_field(L, top + 2, "object", 3);
 			if (op == LUA_TSTRING && type == LUA_TSTRING)
 				rc = vigia__lua_marshal(L, s, store_idx, top + 3, top + 4, top + 5, err);
 			lua_pushvalue(L, top + 5);
@@ -259,7 +261,7 @@ int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *e
 		                    (int)name.len, name.data);
 	lua_pushlstring(L, event->object.data, event->object.len);
 	lua_pushvalue(L, head);
-	if (call(L, 2)) return VIGIA_OK;
+	if (call_serializer(L, 2)) return VIGIA_OK;
 	vigia__error(err, VIGIA_EDESERIAL, "the serializer's unmarshal failed: %s", lua_tostring(L, -1));
 	lua_settop(L, head);
 	return VIGIA_EDESERIAL;

@@ -11,7 +11,7 @@
 #include "store_handle.h"
 
 /* Only what belongs to the file, and of that only what may change. */
-static void refuse(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+static void refuse_setting(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
 {
 	const struct vigia__option *o = vigia__option_find(vigia__store_option_table, name);
 	if (o->scope == VIGIA_SCOPE_FIXED)
@@ -25,7 +25,7 @@ int vigia__lua_store_configure(lua_State *L)
 	luaL_checktype(L, 2, LUA_TTABLE);
 	struct vigia_store_options changes;
 	vigia_store_options_init(&changes);
-	vigia__lua_check_settings(L, 2, &changes, refuse);
+	vigia__lua_check_settings(L, 2, &changes, refuse_setting);
 	if (store == NULL) return vigia__lua_fail_closed(L, 1);
 	struct vigia_error err = {0};
 	int rc = vigia_store_configure(store, &changes, &err);

@@ -97,7 +97,7 @@ static int ask_method(lua_State *L, void *arg)
 	return 0;
 }
 
-static int ask(struct question *q)
+static int ask_store(struct question *q)
 {
 	struct lua_source *s = q->source;
 	vigia__error_clear(q->err);
@@ -119,12 +119,13 @@ static int ask(struct question *q)
 
 static int ask_number(struct lua_source *s, const char *method, bool of_watcher, uint64_t *out, struct vigia_error *err)
 {
-	return ask(&(struct question){.source = s, .method = method, .of_watcher = of_watcher, .result = out, .err = err});
+	return ask_store(
+		&(struct question){.source = s, .method = method, .of_watcher = of_watcher, .result = out, .err = err});
 }
 
 static int ask_to_store(struct lua_source *s, uint64_t seq_num, struct vigia_error *err)
 {
-	return ask(&(struct question){
+	return ask_store(&(struct question){
 		.source = s, .method = "store_checkpoint", .of_watcher = true, .saves = true, .seq_num = seq_num, .err = err});
 }
 
@@ -132,7 +133,7 @@ static int ask_to_store(struct lua_source *s, uint64_t seq_num, struct vigia_err
 
 /* The string in field `name` of the event at the top, if it is a name that a filter may want: else one that none does.
  * It stays on the stack. [-0, +1, m] */
-static struct vigia_slice push_name(lua_State *L, const char *name)
+static struct vigia_slice push_event_name(lua_State *L, const char *name)
 {
 	lua_getfield(L, -1, name);
 	struct vigia_slice slice = {"\x7f(no name)", sizeof "\x7f(no name)" - 1};
@@ -148,9 +149,9 @@ static bool add_head(lua_State *L, struct lua_source *s, uint64_t seq_num)
 	lua_getfield(L, -1, "timestamp");
 	int64_t at = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
 	lua_pop(L, 1);
-	struct vigia_slice operation = push_name(L, "operation");
+	struct vigia_slice operation = push_event_name(L, "operation");
 	lua_pushvalue(L, -2);
-	struct vigia_slice object_type = push_name(L, "object_type");
+	struct vigia_slice object_type = push_event_name(L, "object_type");
 	/* From here on nothing allocates in Lua: the buffer is the state's. */
 	vigia__buf_clear(&shared->events, VIGIA_LUA_KEEP);
 	int rc = vigia__event_begin(&shared->events, operation, object_type, NULL);
@@ -480,7 +481,7 @@ static int drop_source(lua_State *L, void *arg)
 	return 0;
 }
 
-static void disown(struct vigia_watcher *watcher)
+static void disown_in_lua(struct vigia_watcher *watcher)
 {
 	struct lua_source *s = watcher->source_ctx;
 	if (s == NULL || !s->owned) return;
@@ -503,7 +504,7 @@ static void forget_watcher(struct vigia_watcher *watcher)
 {
 	struct lua_source *s = watcher->source_ctx;
 	if (s == NULL) return;
-	disown(watcher);
+	disown_in_lua(watcher);
 	release_call(&s->fetch);
 	release_call(&s->saver);
 	if (s->a.r->L) vigia__lua_protected(s->a.r->L, drop_source, s); /* else it goes with the registry */
@@ -553,7 +554,7 @@ static int look_in_lua(struct vigia_watcher *watcher, enum vigia__look_for what,
 	return ask_number(s, "get_oldest_event_num", false, &out->oldest, err);
 }
 
-static int read_events(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
+static int read_in_lua(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
                        struct vigia_iterator *next, struct vigia_error *err)
 {
 	struct lua_source *s = source_of(watcher, err);
@@ -603,7 +604,7 @@ static int wait_for_events(struct vigia_watcher *watcher, struct vigia_iterator 
 	return VIGIA_OK;
 }
 
-static void cancel(struct vigia_watcher *watcher)
+static void cancel_in_lua(struct vigia_watcher *watcher)
 {
 	struct lua_source *s = watcher->source_ctx;
 	if (s == NULL) return;
@@ -630,7 +631,7 @@ static int end_save(struct lua_source *s, bool backwards, struct vigia_error *er
 	return !backwards && by_hand > call->seq_num ? ask_to_store(s, by_hand, err) : VIGIA_OK;
 }
 
-static int save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err)
+static int save_in_lua(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err)
 {
 	struct lua_source *s = source_of(watcher, err);
 	if (s == NULL) return VIGIA_ENOMEM;
@@ -645,7 +646,7 @@ static int save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards,
 	return call->state == CALL_ENDED ? end_save(s, backwards, err) : VIGIA_PENDING;
 }
 
-static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
+static int checkpoint_in_lua(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err)
 {
 	struct lua_source *s = source_of(watcher, err);
 	if (s == NULL) return VIGIA_ENOMEM;
@@ -659,7 +660,7 @@ static int checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vi
 }
 
 /* One at a time, in all registries of this Lua state. In a forked child those of the parent run nothing. */
-static int own(struct vigia_watcher *watcher, struct vigia_error *err)
+static int own_in_lua(struct vigia_watcher *watcher, struct vigia_error *err)
 {
 	struct lua_source *s = source_of(watcher, err);
 	if (s == NULL) return VIGIA_ENOMEM;
@@ -706,10 +707,11 @@ static void round_begins(struct vigia_registry *registry)
 	registry->depth--;
 }
 
-#define LUA_SOURCE(how_it_waits)                                                                                 \
-	{                                                                                                            \
-		.look = look_in_lua, .read = read_events, .wait = (how_it_waits), .cancel = cancel, .save = save,        \
-		.checkpoint = checkpoint, .own = own, .disown = disown, .forget = forget_watcher, .round = round_begins, \
+#define LUA_SOURCE(how_it_waits)                                                                          \
+	{                                                                                                     \
+		.look = look_in_lua, .read = read_in_lua, .wait = (how_it_waits), .cancel = cancel_in_lua,        \
+		.save = save_in_lua, .checkpoint = checkpoint_in_lua, .own = own_in_lua, .disown = disown_in_lua, \
+		.forget = forget_watcher, .round = round_begins,                                                  \
 	}
 static const struct vigia__source wrapped_source = LUA_SOURCE(NULL), alone_source = LUA_SOURCE(wait_for_events);
 

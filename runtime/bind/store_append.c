@@ -128,7 +128,7 @@ static const char *event_field_at(const void *ctx, int index)
 }
 
 /* Which of the three does the key at idx name? 1..3; 0: one that is ignored; -1: none. */
-static int field_of(lua_State *L, int idx)
+static int event_field_of(lua_State *L, int idx)
 {
 	if (lua_isinteger(L, idx)) {
 		lua_Integer n = lua_tointeger(L, idx);
@@ -169,7 +169,7 @@ static int encode_entry(lua_State *L, const struct lua_store *h, struct vigia__b
 	bool given[4] = {false};
 	lua_settop(L, entry + 3); /* operation, object type, object */
 	for (lua_pushnil(L); rc == 0 && lua_next(L, entry); lua_pop(L, 1)) {
-		int field = field_of(L, -2);
+		int field = event_field_of(L, -2);
 		if (field > 0 && given[field]) {
 			vigia__error(err, VIGIA_EINVAL, "%s is given twice, by name and by place", event_fields[field - 1]);
 			rc = WRONG_USE;
@@ -217,7 +217,7 @@ static int encode_list(lua_State *L, const struct lua_store *h, int idx, lua_Int
 }
 
 /* How many events are in the list at idx. Raises if it has other keys than 1..n. */
-static lua_Integer check_list(lua_State *L, int idx)
+static lua_Integer check_events(lua_State *L, int idx)
 {
 	vigia__lua_check_type(L, idx, LUA_TTABLE, "events");
 	lua_Integer count = 0, max = 0;
@@ -234,7 +234,7 @@ static lua_Integer check_list(lua_State *L, int idx)
 int vigia__lua_store_events(lua_State *L)
 {
 	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	lua_Integer count = check_list(L, 2);
+	lua_Integer count = check_events(L, 2);
 	lua_settop(L, 3);
 	struct conditions conditions;
 	check_conditions(L, 3, &conditions);

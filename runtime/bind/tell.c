@@ -38,7 +38,7 @@ void vigia__tell_init(void)
 	pthread_once(&once, remember_stderr);
 }
 
-static bool still_there(void)
+static bool is_stderr_there(void)
 {
 	struct stat st;
 	return known && fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
@@ -84,7 +84,7 @@ void vigia__tell(struct vigia__limit *limit, enum vigia_log_level level, const c
 {
 	int before = errno;
 	unsigned left_out;
-	bool gone = !still_there() || (level < VIGIA_LOG_ERROR && vigia__output_gone());
+	bool gone = !is_stderr_there() || (level < VIGIA_LOG_ERROR && vigia__output_gone());
 	if (!gone && vigia__limit_take(limit, vigia__mono_ns(), &left_out)) {
 		char line[2400];
 		char more[80] = "";

@@ -168,7 +168,7 @@ static int next_record(struct child *child, struct record *record)
 	return 1;
 }
 
-static int push(lua_State *L, const char *what, const struct record *record)
+static int push_finding(lua_State *L, const char *what, const struct record *record)
 {
 	lua_pushstring(L, what);
 	for (int i = 0; i < 3; i++) lua_pushinteger(L, (lua_Integer)record->numbers[i]);
@@ -178,7 +178,7 @@ static int push(lua_State *L, const char *what, const struct record *record)
 	return 6;
 }
 
-static int next(lua_State *L)
+static int next_finding(lua_State *L)
 {
 	static const char *const names[] = {"progress", "damaged", "beside", "done", "unreadable", "failed"};
 	struct child *child = vigia__lua_test(L, lua_upvalueindex(1), &child_class);
@@ -188,14 +188,14 @@ static int next(lua_State *L)
 	if (rc > 0 && record.kind <= FAILED) {
 		record.text[sizeof record.text - 1] = '\0';
 		child->done = record.kind >= DONE;
-		return push(L, names[record.kind], &record);
+		return push_finding(L, names[record.kind], &record);
 	}
 	child->done = true;
 	if (rc < 0) {
 		/* GCOVR_EXCL_START: an interrupt. */
 		kill(child->pid, SIGKILL);
 		end_child(child);
-		return push(L, "interrupted", &record);
+		return push_finding(L, "interrupted", &record);
 		/* GCOVR_EXCL_STOP */
 	}
 	int status = end_child(child);
@@ -204,7 +204,7 @@ static int next(lua_State *L)
 	else
 		snprintf(record.text, sizeof record.text, "reading ended with: %s",
 		         WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it ended too early");
-	return push(L, "unreadable", &record);
+	return push_finding(L, "unreadable", &record);
 }
 
 int vigia__lua_verify(lua_State *L)
@@ -237,7 +237,7 @@ int vigia__lua_verify(lua_State *L)
 	}
 	int self = lua_gettop(L);
 	lua_pushvalue(L, self);
-	lua_pushcclosure(L, next, 1);
+	lua_pushcclosure(L, next_finding, 1);
 	lua_pushnil(L);
 	lua_pushnil(L);
 	lua_pushvalue(L, self); /* for a loop that is left early */
