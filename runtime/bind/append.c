@@ -71,10 +71,10 @@ struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shar
 {
 	if (shared->worker) return NULL; /* alone on its thread: no other coroutine waits */
 	struct lua_handler *running = shared->handler;
-	/* Another store's commits do not wake this registry. */
-	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_woken_by(running, store)) return NULL;
-	if (running->owner->registry->clock)
-		return NULL; /* moved by hand: what a step does must not hang on another thread */
+	/* Another store's commits do not wake this registry. With a clock that is moved by hand, what a step does must not
+	 * hang on another thread. */
+	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_woken_by(running, store) || running->owner->registry->clock)
+		return NULL;
 	return idle_or_new(L, shared);
 }
 

@@ -242,7 +242,7 @@ static void push_failure(lua_State *L, const struct failure *f)
 	vigia__lua_keep_value(L, 1, UV_ERROR, 4);
 }
 
-/* The event in hand once more, as it is stored. Its userdata is at 1, the stack's top at 6; 7 is overwritten.
+/* The event in hand once more, as it is stored. Its userdata is at 1, the stack's top at 6. 7 is overwritten.
  * [-0, +1..3, m] */
 static bool push_event_again(lua_State *L, const struct lua_handler *h)
 {
@@ -327,10 +327,10 @@ int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, 
 	struct vigia__lua *shared = h->shared->ended ? vigia__lua_shared(L) /* raises */ : h->shared;
 	struct lua_handler *outer = shared->handler;
 	int results;
+	struct failure f = {.h = h, .err = err};
 	if (vigia__lua_coroutine_lost(h)) {
-		struct failure closed = {
-			.h = h, .err = err, .own_text = "other code closed the handler's coroutine while it waited"};
-		return fail_call(L, &closed);
+		f.own_text = "other code closed the handler's coroutine while it waited";
+		return fail_call(L, &f);
 	}
 	h->suspended = h->dropped = false;
 	h->decode_error.code = VIGIA_OK;
@@ -345,22 +345,18 @@ int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, 
 		*resume_mono_ns = h->until_mono_ns;
 		return VIGIA_PENDING;
 	}
-	struct failure f = {.h = h, .err = err};
+	if (status == LUA_OK) lua_settop(h->co, 0); /* dead for everybody else */
 	if (status == LUA_YIELD) {
 		f.own_text = "the handler yielded: in a handler only vigia's own functions may wait";
-		return fail_call(L, &f);
-	}
-	if (status != LUA_OK) {
+	} else if (status != LUA_OK) {
 		f.raised = true;
-		return fail_call(L, &f);
-	}
-	lua_settop(h->co, 0); /* dead for everybody else */
-	if (h->decode_error.code != VIGIA_OK) {
+	} else if (h->decode_error.code != VIGIA_OK) {
 		*err = h->decode_error;
 		f.known = err;
-		return fail_call(L, &f);
+	} else {
+		return h->dropped ? VIGIA_NONE : VIGIA_OK;
 	}
-	return h->dropped ? VIGIA_NONE : VIGIA_OK;
+	return fail_call(L, &f);
 }
 
 static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
