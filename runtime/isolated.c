@@ -131,7 +131,7 @@ static int channel_fits(lua_State *L)
 	return 0;
 }
 
-/* limit(bytes | nil): of each object of a call; nil: what a message can hold */
+/* limit(bytes | nil): of each object of a call. nil: what a message can hold */
 static int channel_limit(lua_State *L)
 {
 	object_max = luaL_optinteger(L, 1, 0);

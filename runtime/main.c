@@ -149,7 +149,7 @@ static bool output_closed(void)
 }
 
 /* Exists to be caught: ignoring SIGPIPE would be inherited by other programs, catching it is not. Handlers whose prints
- * go nowhere would pass all events; so that ends `vigia run`, which does not see what they print. */
+ * go nowhere would pass all events. So that ends `vigia run`, which does not see what they print. */
 static void on_pipe(int signo)
 {
 	int before = errno;
@@ -166,7 +166,7 @@ static void on_file_limit(int signo)
 {
 }
 
-/* Tells those who wait; they take locks, which a signal handler may not. */
+/* Tells those who wait. They take locks, which a signal handler may not. */
 static void *tell_waiters(void *arg)
 {
 	struct pollfd fd = {.fd = *(const int *)arg, .events = POLLIN};
@@ -232,7 +232,7 @@ static int output_seek(void *cookie, off64_t *at, int whence)
 }
 
 /* A write that fails leaves its mark on the stream, but its errno is gone when the program ends. So stdout is one that
- * keeps it; not on a terminal, whose descriptor the prompt wants to know. */
+ * keeps it. Not on a terminal, whose descriptor the prompt wants to know. */
 static void stdout_open(void)
 {
 	if (isatty(STDOUT_FILENO)) return;
@@ -310,7 +310,7 @@ static int run_command(lua_State *L, void *arg)
 	return 1;
 }
 
-/* The number main returned; nothing and true are success, anything else is a failure. */
+/* The number main returned. Nothing and true are success, anything else is a failure. */
 static int status_of(lua_State *L, int idx)
 {
 	if (lua_isinteger(L, idx)) {

@@ -21,7 +21,7 @@ struct lua_append {
 
 void vigia__lua_append_init(lua_State *L);
 /* What an append that went well returns: the first number, for a list the last one, and true if the key was there
- * already; or, for one that waits for its commit, true. Returns how many values that is. [-0, +1..3, -] */
+ * already. For one that waits in the queue only true. Returns how many values that is. [-0, +1..3, -] */
 int vigia__lua_push_stored(lua_State *L, const struct vigia__append *request);
 /* Where L may yield to a registry over this store: an empty one, pushed. Else NULL, and nothing pushed.
  * [-0, +0|1, m] */

@@ -1,7 +1,7 @@
 /*
  * cache.c - decoded events by number, least recently used first out.
  *
- * Slots are numbers from 1; 0 is none. A slot in use is in the ring of use (slot 0 is its anchor: next is the most,
+ * Slots are numbers from 1, and 0 is none. A slot in use is in the ring of use (slot 0 is its anchor: next is the most,
  * prev the least recently used) and in the chain of its bucket. Numbers of neighbours fall into neighbouring buckets,
  * so chains are short.
  */

@@ -66,7 +66,7 @@ const char *vigia__cap_library_name(int index);
  * A new Lua state under these limits, without any library yet. Its memory is taken from the nursery first, which must
  * outlive it. NULL: from malloc alone.
  *
- * Returns:   VIGIA_OK, *out and *L; EINVAL (memory_bytes is too small for a state), ENOMEM, EUNSUPPORTED (no timer or
+ * Returns:   VIGIA_OK, *out and *L. EINVAL (memory_bytes is too small for a state), ENOMEM, EUNSUPPORTED (no timer or
  *            free signal)
  * Ownership: the caller's, both ended by vigia__cap_close()
  */

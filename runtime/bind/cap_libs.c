@@ -320,7 +320,7 @@ static int capped_rep(lua_State *L)
 	return vigia__lua_call_original(L);
 }
 
-/* t2[to..] = t1[from..last], in the order that an overlap needs; as ltablib.c does it, but it can be stopped. */
+/* t2[to..] = t1[from..last], in the order that an overlap needs. As ltablib.c does it, but it can be stopped. */
 static void move_elements(lua_State *L, int source, int target, lua_Integer from, lua_Integer last, lua_Integer to,
                           bool up)
 {

@@ -179,7 +179,7 @@ static void set_integer(struct decoder *d, const char *field, size_t len, lua_In
 
 #define NAME(s) s, sizeof s - 1
 
-/* The table of five on top gets its object; nil stays away. */
+/* The table of five on top gets its object. nil stays away. */
 static int decode_object(struct decoder *d, struct vigia_slice object, struct vigia_error *err)
 {
 	d->reader = (struct vigia__reader){(const uint8_t *)object.data, (const uint8_t *)object.data + object.len};

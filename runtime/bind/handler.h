@@ -22,8 +22,8 @@ void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx, int watcher_i
 void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx);
 /* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler);
-/* Resume its coroutine. VIGIA_PENDING and the time it waits for; VIGIA_OK, VIGIA_NONE; or a failure, which was told to
- * on_error. */
+/* Resume its coroutine. Returns VIGIA_PENDING and the time it waits for, VIGIA_OK, VIGIA_NONE, or a failure that
+ * on_error was told. */
 int vigia__lua_handler_continue(struct lua_handler *handler, int64_t *resume_mono_ns, struct vigia_error *err);
 
 #endif

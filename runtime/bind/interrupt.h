@@ -23,7 +23,7 @@ extern atomic_bool vigia__ends_with_output; /* main.c also raises it after a wri
 struct vigia__interrupt_hook {
 	void (*fn)(void *ctx); /* runs on another thread, under the list's lock: must not block, add or remove */
 	void *ctx;
-	void (*undo)(void *ctx); /* for what fn leaves behind, when a REPL's interruption is over; or NULL */
+	void (*undo)(void *ctx); /* for what fn leaves behind, when a REPL's interruption is over. Or NULL */
 	pthread_t thread;        /* set by vigia__interrupt_add: the caller's */
 	struct vigia__interrupt_hook *next, **link; /* owner: the list. What points to it there, NULL: it is in none */
 };

@@ -198,7 +198,7 @@ static int read_more(struct append *a, struct vigia_error *err)
 			a->input.len += (size_t)n;
 			return n > 0;
 		}
-		/* GCOVR_EXCL_START: a disk or a network fails; a folder was refused before. */
+		/* GCOVR_EXCL_START: a disk or a network fails. A folder was refused before. */
 		if (errno != EINTR && errno != EAGAIN) return system_error(err, errno, "cannot read the input");
 		/* GCOVR_EXCL_STOP */
 	}

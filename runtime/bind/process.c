@@ -153,8 +153,8 @@ static bool is_program(const char *path)
 	return path[0] && access(path, X_OK) == 0;
 }
 
-/* Ourselves, if we are it; beside the module as it was built; installed: in ../../bin of the module's folders. NULL:
- * look in PATH. */
+/* This program, if it is vigia. Else the one beside the module as it was built, or in ../../bin of the folders that the
+ * module was installed in. NULL: look in PATH. */
 static const char *find_program(char *out, size_t size)
 {
 	Dl_info info;

@@ -37,14 +37,14 @@ enum vigia__frame_kind {
 	VIGIA_FRAME_REPLY,
 	VIGIA_FRAME_END,
 	VIGIA_FRAME_OUTPUT, /* bytes that the script printed. The supervisor writes them (output.h), and says so: */
-	VIGIA_FRAME_TAKEN   /* of: 0 or the errno; call: whether they are written later, then */
+	VIGIA_FRAME_TAKEN   /* of: 0 or the errno. call: whether they are written later, then */
 };
 
 struct vigia__frame {
 	uint32_t magic;
 	uint32_t size; /* bytes that follow */
 	uint64_t kind; /* enum vigia__frame_kind */
-	uint64_t of;   /* the number of the request; of a reply, that of its call */
+	uint64_t of;   /* the number of the request. Of a reply, that of its call */
 	uint64_t call; /* of a call: its number */
 };
 

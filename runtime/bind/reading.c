@@ -1,6 +1,6 @@
 /*
  * reading.c - store:get_events: one reading from its request to its result, blocking or waiting in a handler's
- * coroutine; and batches.
+ * coroutine. Also the batches for it.
  *
  * What C owns while Lua may raise is in userdata: a reading under way with its filter and batch, and a batch in a box
  * of its own.
@@ -321,8 +321,8 @@ static int push_result(lua_State *L, struct reading *r)
 	return rc < 0 ? fail_reading(L, r, rc, &err) : answer_list(L, r);
 }
 
-/* With a predicate: look until it wants something, the time is over or, without one, for a little while; or to the
- * end. */
+/* With a predicate: look until it wants something, the time is over or, without one, for a little while. With the scan
+ * "end": to the end of the log. */
 static int search_events(lua_State *L, struct reading *r)
 {
 	struct vigia_error err = {0};

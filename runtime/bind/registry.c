@@ -1,9 +1,9 @@
 /*
  * registry.c - the class vigia.Registry: watchers driven by the Lua state that made it.
  *
- * It keeps: 1, a table of what C refers to: the store, the log function, the clock and more (registry_handle.h),
- * watchers by id, and tasks by their address; 2, a thread with this table on its stack, for callbacks of C. All of it
- * goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
+ * It keeps, as 1, a table of what C refers to: the store, the log function, the clock and more (registry_handle.h),
+ * watchers by id, and tasks by their address. As 2 it keeps a thread with this table on its stack, for callbacks of C.
+ * All of it goes with the registry: a cycle through a handler's upvalues is a cycle of Lua objects, and is collected.
  */
 #include "registry.h"
 

@@ -27,9 +27,9 @@ struct vigia__script_pace {
 
 struct lua_registry {
 	struct vigia_registry *registry; /* NULL once closed */
-	const void *lua_store;           /* the address of its store, if that is written in Lua (source.c); */
-	bool wrapped;                    /* it is a wrapper, and the store below wakes its watchers; else */
-	lua_Integer latest;              /* its last number, at the last look */
+	const void *lua_store;           /* the address of its store, if that is written in Lua (source.c). */
+	bool wrapped;                    /* that is a wrapper, and the store below wakes its watchers */
+	lua_Integer latest;              /* the last number of one that is no wrapper, at the last look */
 	bool at_once;                    /* a call of the API waits for what its methods return: they block */
 	struct vigia__interrupt_hook hook;
 	struct vigia__script_pace pace; /* of its scripts */

@@ -3,7 +3,7 @@
  * (drive/worker.h).
  *
  * The owner's state and the script's share nothing: what the watcher was told (the options, `set`) goes over as the
- * bytes of a msgpack value, once, and is decoded again for each load. A load makes a whole new Lua state; taking over
+ * bytes of a msgpack value, once, and is decoded again for each load. A load makes a whole new Lua state. To take over
  * new code is to exchange two states between two events. So old code, its globals and the modules it required are gone
  * with the old state, and code that fails halfway through its loading has touched nothing.
  *
@@ -43,7 +43,7 @@
 
 /* A loaded script. */
 struct code {
-	lua_State *L;           /* NULL: none; with a source: it went over a cap, and is made again */
+	lua_State *L;           /* NULL: none. With a source: it went over a cap, and is made again */
 	struct vigia__cap *cap; /* NULL: nothing is capped */
 	struct vigia__nursery *nursery;
 	struct vigia__buf source; /* of a capped script: its state is made again from this */
@@ -73,7 +73,7 @@ struct job {
 	struct vigia__buf paths;
 	lua_CFunction open_module;
 	struct vigia__output output; /* what they print */
-	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written; 0: none */
+	uint64_t handled_seq_num; /* the event whose handler was done, and only its output could not be written. 0: none */
 	int handled_rc;           /* what its handler returned */
 	char *path;               /* of the file that was loaded, or was tried */
 	struct identity identity; /* of it, before it was read */
@@ -251,8 +251,8 @@ static int load_script(lua_State *L, void *arg)
 	return 0;
 }
 
-/* What went wrong in a script. Want of memory ends with Lua's own words, whatever `require` and others put before them;
- * where a script raises them, its traceback follows. */
+/* What went wrong in a script. Want of memory ends with Lua's own words, whatever `require` and others put before them.
+ * Where a script raises them, its traceback follows. */
 static int failed(const char *message, struct vigia_error *err)
 {
 	static const char words[] = "not enough memory";
@@ -294,7 +294,7 @@ static void close_code(struct code *code)
 
 /* ---- caps ---- */
 
-/* The script's code is about to run; `fresh`: with a new budget of processor time. */
+/* The script's code is about to run. `fresh`: with a new budget of processor time. */
 static int enter_code(struct code *code, bool fresh, struct vigia_error *err)
 {
 	if (code->cap == NULL) return VIGIA_OK;
@@ -426,7 +426,7 @@ static void discard(void *ctx)
 {
 	struct job *job = ctx;
 	close_code(&job->next);
-	vigia__output_flush(&job->output); /* of finalizers; what cannot be written waits */
+	vigia__output_flush(&job->output); /* of finalizers. What cannot be written waits */
 }
 
 struct calling {

@@ -61,9 +61,9 @@ struct lua_source {
 	struct vigia_iterator ahead_from;
 	int64_t begun_ns;          /* a wait, on the registry's clock */
 	uint64_t by_hand;          /* a checkpoint that was stored while a save ran: it may have been overtaken */
-	bool owned;                /* it runs its id, */
-	unsigned fork;             /* in this process; */
-	struct vigia__lua *shared; /* its Lua state has a list of those that do */
+	bool owned;                /* it runs its id */
+	unsigned fork;             /* in this process */
+	struct vigia__lua *shared; /* of its Lua state, which has a list of the sources that run their id */
 	struct lua_source *next_owned;
 };
 

@@ -127,7 +127,7 @@ static const char *event_field_at(const void *ctx, int index)
 	return event_fields[index];
 }
 
-/* Which of the three does the key at idx name? 1..3; 0: one that is ignored; -1: none. */
+/* Which of the three does the key at idx name? 1..3. 0: one that is ignored. -1: none. */
 static int event_field_of(lua_State *L, int idx)
 {
 	if (lua_isinteger(L, idx)) {
