@@ -53,10 +53,11 @@ describe("every failure in turn", function()
 				io.stdout:flush()
 			end
 		end
-		local text, good = table.concat(lines, "\n") .. "\n", pipe:close()
+		local text, good, how, status = table.concat(lines, "\n") .. "\n", pipe:close()
 		local last = helper.read_file(folder .. "/last")
 		helper.remove(folder)
-		assert(good, text .. last)
+		-- What a sanitizer finds, spec/support/run tells; its leak checker may also fail itself, which ends in the same status.
+		assert(good or helper.sanitized and status == 99, ("%s%sit ended: %s %s"):format(text, last, how, status))
 		return text
 	end
 
