@@ -303,10 +303,13 @@ static bool hand_over(struct vigia__worker *w, const char *watcher_id, const str
 	return w->handed_over;
 }
 
-/* Start its thread. After an error it is gone. */
+/* Start its thread. After an error it is gone. Others look under the mutex whether it runs: a signal may stop it before
+ * this returns. */
 static int begin(struct vigia__worker *w, struct vigia_error *err)
 {
+	pthread_mutex_lock(&w->helper.mutex);
 	int rc = vigia__helper_start(&w->helper, work, w, "start a thread", err);
+	pthread_mutex_unlock(&w->helper.mutex);
 	if (rc < 0) worker_destroy(w);
 	return rc;
 }
@@ -470,9 +473,9 @@ void vigia__worker_hold(struct vigia__worker *w, bool hold)
 
 void vigia__worker_stop(struct vigia__worker *w)
 {
-	if (!w->helper.runs || forked(w)) return;
+	if (forked(w)) return;
 	pthread_mutex_lock(&w->helper.mutex);
-	bool wanted = !w->stop && (w->stats.state != VIGIA_STOPPED);
+	bool wanted = w->helper.runs && !w->stop && w->stats.state != VIGIA_STOPPED;
 	if (wanted) {
 		w->stop = true;
 		atomic_store(&w->stopping, true);
@@ -483,9 +486,9 @@ void vigia__worker_stop(struct vigia__worker *w)
 
 bool vigia__worker_kill(struct vigia__worker *w)
 {
-	if (!w->job.killable || !w->helper.runs || forked(w)) return false;
+	if (!w->job.killable || forked(w)) return false;
 	pthread_mutex_lock(&w->helper.mutex);
-	bool works = w->helper.quit || !at_rest(w->stats.state);
+	bool works = w->helper.runs && (w->helper.quit || !at_rest(w->stats.state));
 	if (works) atomic_store(&w->killed, true);
 	pthread_mutex_unlock(&w->helper.mutex);
 	return works;
