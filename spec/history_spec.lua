@@ -1,7 +1,8 @@
 -- history_spec.lua - several processes append, read, wait, watch, collect and seek, are killed and stopped; each writes down what it was
 -- told, and support/history.lua proves from it that there was one log and that nothing of it was lost. Forged histories prove the prover.
 --
--- A normal run takes some seconds. `scripts/test --soak` goes on for VIGIA_HISTORY_SECONDS (180). VIGIA_SEED repeats a run's choices.
+-- A normal run takes some seconds. `scripts/test --long` goes on for VIGIA_HISTORY_SECONDS (180), and two minutes in which one process
+-- stands still. VIGIA_SEED repeats a run's choices.
 
 local helper = require "spec.helper"
 local lfs = require "lfs"
@@ -123,6 +124,9 @@ return function(event) record("handle", {watcher = "script", n = event.seq_num, 
 
 ---- a run ----
 
+-- In a run of at least so many seconds one process, by chance, stands still for so many minutes beside the others.
+local LONG <const>, MINUTES <const> = 60, 2
+
 local function run(seconds, seed)
 	math.randomseed(seed)
 	local path, folder = helper.path("store"), helper.path()
@@ -141,17 +145,24 @@ local function run(seconds, seed)
 	for _, one in ipairs(running) do one.child:expect "ready" end
 	local record = history.writer(folder .. "/stops", "driver")
 	local stop_time = helper.now() + seconds
+	local function pause(one, time)
+		local t0 = history.now()
+		os.execute("kill -STOP " .. one.child.pid)
+		vigia.sleep(time)
+		os.execute("kill -CONT " .. one.child.pid)
+		record("stopped", {t0 = t0, stopped = one.who})
+		counts.stops = counts.stops + 1
+	end
 	while helper.now() < stop_time do
 		vigia.sleep(0.05 + math.random() / 5)
 		local i = math.random(#running)
 		local one = running[i]
 		if math.random(3) == 1 then
-			local t0 = history.now()
-			os.execute("kill -STOP " .. one.child.pid)
-			vigia.sleep(math.random() / 2)
-			os.execute("kill -CONT " .. one.child.pid)
-			record("stopped", {t0 = t0, stopped = one.who})
-			counts.stops = counts.stops + 1
+			pause(one, math.random() / 2)
+		elseif seconds >= LONG and not counts.long and helper.now() > stop_time - seconds / 2 then
+			counts.long = one.name
+			stop_time = stop_time + MINUTES * 60
+			pause(one, MINUTES * 60)
 		else
 			one.child:kill()
 			counts.kills = counts.kills + 1
