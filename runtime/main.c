@@ -12,6 +12,7 @@
  *     iterator            where a read starts
  *     filter              lists of types and operations, matched on the bytes
  *     batch               events copied out of a store
+ *     record              the journal's records: the events of one commit, as bytes
  *     stepper             ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
  *     backoff             number of failures -> delay before the retry
  *     retention           ages, checkpoints, limits -> what may be removed; when checkpoint_ttl has passed
