@@ -38,8 +38,13 @@
  *     memory_checkpoints memory_private   its checkpoints and commits, and what both share
  *     lmdb                the backend of a file: opening, closing, its table of functions
  *     lmdb_private        shared by its files, and how the file is laid out
+ *     lmdb_append         stamps events, and puts them into LMDB or into a record
  *     lmdb_commit         the transaction of a group commit
- *     lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
+ *     lmdb_journal lmdb_tail lmdb_journal_private   the journal: appends with one sync, and reading what is in it
+ *     lmdb_area lmdb_recover lmdb_upgrade   where it is; what others left in it; one for a file made without it
+ *     journal_words       what processes share of it
+ *     lmdb_upgrade        a journal for a file that was made without one
+ *     lmdb_last lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure

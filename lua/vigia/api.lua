@@ -96,6 +96,8 @@ vigia.null = nil
 ---@field max_bytes? integer Bytes. Bytes of events to keep. 0: no limit. Default: 0. Belongs to the file.
 ---@field retention_passes_checkpoints? boolean Let max_events and max_bytes remove events that a lagging watcher has
 ---not handled. Default: false. Belongs to the file.
+---@field journal? boolean Write appends to the journal inside the file first, with one sync. false: each goes through
+---LMDB, with two. Default: false. Belongs to the file.
 
 ---Open the store in a file, or create it. ":memory:" is a store without a file.
 ---@param path string
@@ -327,6 +329,8 @@ function Store:gc() end
 ---@field map_bytes integer
 ---@field readers integer
 ---@field commits integer counts up with each commit of any process
+---@field journal_appends integer commits of appends that went through the journal, by any process since the side file was made
+---@field journal_drains integer how often LMDB took over what was in the journal
 ---@field max_event_size integer
 ---@field durability "commit"|"none"|"interval"
 ---@field commit_interval number seconds
@@ -341,6 +345,7 @@ function Store:gc() end
 ---@field max_events integer
 ---@field max_bytes integer
 ---@field retention_passes_checkpoints boolean
+---@field journal boolean
 
 ---The store's content, and the settings of its file.
 ---@return vigia.StoreStats? stats
@@ -360,6 +365,7 @@ function Store:stats() end
 ---@field max_events? integer
 ---@field max_bytes? integer
 ---@field retention_passes_checkpoints? boolean
+---@field journal? boolean In a file that was made without a journal it is true from when no other process has it open.
 
 ---Change settings of the file; other processes use them from their next commit on. Raises for a wrong or unknown one, and for
 ---bucket names, which cannot be changed.

@@ -403,7 +403,7 @@ static int store_stats(lua_State *L)
 	unsigned can = backend->can;
 	const char *name = backend->name;
 	uint64_t appended = atomic_load(&h->store->appended), queued = atomic_load(&backend->queue->count);
-	lua_createtable(L, 0, 28);
+	lua_createtable(L, 0, 31);
 	vigia__lua_set_string(L, "path", h->path);
 	vigia__lua_set_string(L, "backend", name);
 	set_can(L, can);
@@ -420,6 +420,8 @@ static int store_stats(lua_State *L)
 		{"map_bytes", stats.map_bytes},
 		{"readers", stats.readers},
 		{"commits", stats.commits},
+		{"journal_appends", stats.journal_appends},
+		{"journal_drains", stats.journal_drains},
 		{NULL, 0},
 	};
 	vigia__lua_set_integers(L, numbers);

@@ -32,6 +32,12 @@ int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *by
 	return 0;
 }
 
+void vigia__batch_cut(struct vigia_batch *batch, size_t count)
+{
+	if (count < batch->count) batch->bytes.len = batch->entries[count].offset;
+	if (count < batch->count) batch->count = count;
+}
+
 void vigia__batch_clear(struct vigia_batch *batch)
 {
 	vigia__buf_clear(&batch->bytes, KEEP_BYTES);

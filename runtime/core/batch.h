@@ -25,6 +25,8 @@ struct vigia_batch {
 
 /* Copy one event in. 0 or -1 without memory. */
 int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *bytes, size_t len);
+/* Drop all events from number `count` on. */
+void vigia__batch_cut(struct vigia_batch *batch, size_t count);
 void vigia__batch_clear(struct vigia_batch *batch);
 void vigia__batch_deinit(struct vigia_batch *batch);
 

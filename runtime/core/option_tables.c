@@ -202,6 +202,14 @@ const struct vigia__option vigia__store_option_table[] = {
      .initial = 0,
      OF_FILE,
      .help = "Let max_events and max_bytes remove events that a lagging watcher has not handled."},
+	{.name = "journal",
+     .type = VIGIA_OPTION_BOOL,
+     STORE(journal),
+     GIVEN(journal_given),
+     .initial = 0,
+     OF_FILE,
+     .help =
+         "Write appends to the journal inside the file first, with one sync. false: each goes through LMDB, with two."},
 	{.name = NULL},
 };
 

@@ -36,7 +36,7 @@ extern "C" {
 #define VIGIA_LUA_API VIGIA_API /* in libvigia-lua. All others are in libvigia */
 
 #define VIGIA_VERSION "0.1.0"
-#define VIGIA_FORMAT  1 /* the number of the file format this library writes */
+#define VIGIA_FORMAT  2 /* the number of the file format this library writes */
 
 /* ---- Errors
  * -------------------------------------------------------------------------------------------------------- */
@@ -291,6 +291,8 @@ struct vigia_store_options {
 	bool gc_cadence_given, gc_age_threshold_given, gc_max_records_per_run_given, gc_max_duration_given,
 		checkpoint_ttl_given;
 	bool max_events_given, max_bytes_given, retention_passes_checkpoints_given;
+	bool journal; /* the file's too: appends go through a journal, with one sync instead of two */
+	bool journal_given;
 };
 
 VIGIA_API void vigia_store_options_init_sized(struct vigia_store_options *options, size_t size);

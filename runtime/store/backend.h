@@ -77,8 +77,9 @@ struct vigia__backend_stats {
 	uint64_t events;
 	uint64_t file_bytes, used_bytes, map_bytes;
 	uint64_t readers;
-	uint64_t commits; /* incremented by each commit of any process */
-	char file_id[33]; /* hexadecimal, "" for memory */
+	uint64_t commits;                         /* incremented by each commit of any process */
+	uint64_t journal_appends, journal_drains; /* of any process, since the side file was made */
+	char file_id[33];                         /* hexadecimal, "" for memory */
 	int64_t created_at_ns;
 	int format;
 	struct vigia__settings settings; /* as the file has them now */

@@ -41,15 +41,22 @@ static int sync_now(struct vigia__backend *base, struct vigia_error *err)
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "sync", err);
 }
 
-static uint64_t lmdb_commits(struct vigia__backend *base)
+static uint64_t last_commit(struct lmdb_backend *b)
 {
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	MDB_envinfo info;
 	if (atomic_load_explicit(&b->overwritten, memory_order_relaxed)) return 0; /* the pages may be gone */
 	vigia__lmdb_map_enter(b);
 	uint64_t last = b->env && mdb_env_info(b->env, &info) == 0 ? info.me_last_txnid : 0;
 	vigia__lmdb_map_leave(b);
 	return last;
+}
+
+/* The journal's records change no page of LMDB. */
+static uint64_t lmdb_commits(struct vigia__backend *base)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct vigia__journal_words *journal = vigia__side_journal(&b->side);
+	return last_commit(b) + (journal ? atomic_load(&journal->published) : 0);
 }
 
 /* Is there a commit that readers cannot see? */
@@ -59,7 +66,7 @@ static bool hides(struct lmdb_backend *b)
 	if (vigia__lmdb_read_begin(b, &reader, NULL) < 0) return false;
 	uint64_t visible = mdb_txn_id(reader->txn);
 	vigia__lmdb_read_end(b, reader);
-	return lmdb_commits(&b->base) > visible;
+	return last_commit(b) > visible || vigia__journal_hides(b);
 }
 
 /* Readers use a number in the lock file, which a writer sets after it wrote the meta page. A writer that is killed
@@ -74,6 +81,7 @@ static bool heal_hidden_commit(struct vigia__backend *base)
 		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 		if (!hides(b)) return true;
 	}
+	if (vigia__journal_hides(b)) return vigia__journal_settle(b, NULL) == VIGIA_OK;
 	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return false;
 	vigia__lmdb_write_abort(b, txn);
 	return true;
@@ -82,7 +90,7 @@ static bool heal_hidden_commit(struct vigia__backend *base)
 static int lmdb_stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns, .format = VIGIA_FORMAT};
+	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns, .format = b->format};
 	for (int i = 0; i < 16; i++) snprintf(out->file_id + 2 * i, 3, "%02x", b->file_id[i]);
 	int rc = vigia__lmdb_bounds(base, &out->oldest, &out->latest, err);
 	if (rc == VIGIA_OK) rc = vigia__lmdb_settings(base, &out->settings, err);
@@ -94,7 +102,16 @@ static int lmdb_stats(struct vigia__backend *base, struct vigia__backend_stats *
 	MDB_stat st;
 	mdb_filehandle_t fd;
 	struct stat file;
+	const struct vigia__journal_words *journal = vigia__side_journal(&b->side);
+	if (journal) {
+		out->journal_appends = atomic_load(&journal->records);
+		out->journal_drains = atomic_load(&journal->drains);
+	}
 	if (mdb_stat(reader->txn, b->events, &st) == 0) out->events = st.ms_entries;
+	if (vigia__tail_begin(b, reader, NULL) == 0) {
+		if (!vigia__tail_is_empty(b)) out->events += vigia__tail_last(b) - vigia__tail_first(b) + 1;
+		vigia__tail_leave(b);
+	}
 	if (mdb_env_info(b->env, &info) == 0) {
 		out->map_bytes = info.me_mapsize;
 		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * b->page_bytes;
@@ -138,6 +155,8 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__commit_deinit(&b->commit); /* first, because its helper may still have to publish a finished commit */
 	vigia__queue_deinit(&b->queue);
 	vigia__lmdb_env_close(b);
+	vigia__tail_deinit(&b->tail);
+	vigia__buf_deinit(&b->journal.record);
 	vigia__owners_deinit(&b->owners);
 	vigia__side_close(&b->side);
 	vigia__copies_leave();
@@ -155,6 +174,7 @@ static void lmdb_release(struct vigia__backend *base)
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	pthread_mutex_lock(&list_mutex);
 	if (--b->refs == 0) {
+		vigia__journal_close(b);
 		struct lmdb_backend **at = &list;
 		while (*at != b) at = &(*at)->next;
 		*at = b->next;
@@ -233,6 +253,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	atomic_init(&b->lost_beside, -1);
 	b->lock_fd = -1;
 	b->fork_generation = vigia__fork_generation();
+	vigia__tail_init(&b->tail);
 	vigia__queue_init(&b->queue, &b->base);
 	vigia__commit_init(&b->commit, &vigia__lmdb_commit_ops, b);
 	pthread_mutex_init(&b->readers_mutex, NULL);
@@ -262,6 +283,8 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	if (rc == VIGIA_OK) {
 		vigia__lmdb_free_readers(b);
 		rc = vigia__lmdb_format_load(b, options, err);
+		if (rc == VIGIA_OK) rc = vigia__lmdb_upgrade(b, err);
+		if (rc == VIGIA_NONE) rc = vigia__lmdb_format_load(b, options, err);
 	}
 	if (rc == VIGIA_OK) {
 		vigia__lmdb_settings_adopt(b, NULL);
@@ -278,6 +301,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 			b->base.wake = &b->local_wake;
 			rc = VIGIA_OK;
 		}
+		if (rc == VIGIA_OK) rc = vigia__journal_open(b, err);
 	}
 	if (rc < 0) {
 		backend_free(b);

@@ -64,7 +64,7 @@ static int target_open(struct target *t, const char *path, struct vigia_error *e
 
 /* Give the copy an id of its own. It is opened through the descriptor's name in /proc, because it may have no other.
  * The map is only as large as this needs, because the system may refuse the size of the original's. */
-static int give_id(const struct target *t)
+static int give_id(const struct target *t, const struct vigia__journal_copy *tail)
 {
 	enum { ROOM = 1 << 20 };
 	char name[64];
@@ -80,6 +80,7 @@ static int give_id(const struct target *t)
 	if (rc == 0) rc = vigia__lmdb_env_open(env, name, MDB_NOSUBDIR | MDB_NOLOCK);
 	if (rc == 0) rc = mdb_txn_begin(env, NULL, 0, &txn);
 	if (rc == 0) rc = vigia__lmdb_format_new_id(txn);
+	if (rc == 0) rc = vigia__journal_restore(txn, t->fd, tail);
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else if (txn) mdb_txn_abort(txn);
 	mdb_env_close(env);
@@ -187,19 +188,24 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__file_limit limit;
 	struct target t;
+	struct vigia__journal_copy tail = {0};
 	int failed = MDB_MAP_RESIZED, rc = target_open(&t, path, err);
 	if (rc < 0) return rc;
 	vigia__file_limit_begin(&limit);
+	/* A process that may not drain the journal copies its tail. */
+	if (rc == VIGIA_OK && b->journal.at > 0 && !b->readonly) rc = vigia__journal_settle(b, err);
+	if (rc == VIGIA_OK && b->journal.at > 0 && b->readonly) rc = vigia__journal_copy(b, &tail, err);
 	for (int tries = 0; rc == VIGIA_OK && failed == MDB_MAP_RESIZED && tries < TRIES; tries++) {
 		if (ftruncate(t.fd, 0) < 0 || lseek(t.fd, 0, SEEK_SET) < 0) failed = errno;
 		else failed = compact ? copy_compact(b, &t, err, &rc) : copy_plain(b, &t, err, &rc);
 	}
 	if (rc == VIGIA_OK) {
-		if (failed == 0) failed = give_id(&t);
+		if (failed == 0) failed = give_id(&t, &tail);
 		if (failed == 0) failed = target_finish(&t);
 		if (failed != 0) rc = cannot_copy(&t, failed, "write it", err);
 	}
 	vigia__file_limit_end(&limit);
+	vigia__buf_deinit(&tail.area);
 	if (t.temporary[0]) unlink(t.temporary);
 	close(t.fd);
 	return rc;

@@ -25,66 +25,6 @@ enum { ROOM_BYTES = 256 * 1024, LOANS_MAX = 8, EVENTS_FACTOR = 2, ALONE_TRIES = 
 /* Commits between two checks for killed readers, which prevent the reuse of pages. */
 enum { COMMITS_UNTIL_LOOK = 256 };
 
-/* ---- append ---- */
-
-struct stamp {
-	struct last_record last;
-	int64_t now_at_ns; /* at least the last event's time, even if the clock went back */
-	uint64_t types;    /* wake words to bump */
-	int64_t size_max;  /* of an event */
-};
-
-static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct stamp *stamp)
-{
-	size_t seq_num = stamp->last.seq_num + 1;
-	vigia__event_stamp(bytes, len, seq_num, stamp->now_at_ns);
-	MDB_val key = vigia__lmdb_key(&seq_num), value = {len, bytes};
-	int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
-	if (rc != 0) return rc;
-	struct vigia__head head;
-	if (vigia__event_names(bytes, len, &head) == 0) stamp->types |= vigia__wake_bit(head.object_type);
-	stamp->last = (struct last_record){seq_num, stamp->now_at_ns};
-	return 0;
-}
-
-/* The limit may have been lowered since the events were encoded. */
-static int sizes_check(const struct vigia__append *request, int64_t size_max, struct vigia_error *err)
-{
-	if (request->len <= (uint64_t)size_max) return VIGIA_OK;
-	for (size_t i = 0; i < request->count; i++) {
-		size_t len;
-		vigia__append_event(request, i, &len);
-		if (len > (uint64_t)size_max)
-			return vigia__error(err, VIGIA_ETOOBIG, "the event has %zu bytes, max_event_size is %lld bytes", len,
-			                    (long long)size_max);
-	}
-	return VIGIA_OK;
-}
-
-/* 0, ESEQUENCE, ETOOBIG, or LMDB's error. */
-static int append_request(struct lmdb_backend *b, MDB_cursor *events, struct vigia__append *request,
-                          struct stamp *stamp, struct vigia_error *err)
-{
-	request->existed = false;
-	if (request->key.len > 0) {
-		int rc = vigia__lmdb_key_find(b, mdb_cursor_txn(events), request);
-		if (rc != 0 || request->existed) return rc;
-	}
-	if (request->if_last_given && request->if_last != stamp->last.seq_num)
-		return vigia__append_conflict(request, stamp->last.seq_num, err);
-	int too_big = request->accepted ? 0 : sizes_check(request, stamp->size_max, err);
-	if (too_big < 0) return too_big;
-	request->first_seq = stamp->last.seq_num + 1;
-	for (size_t i = 0; i < request->count; i++) {
-		size_t len;
-		uint8_t *bytes = vigia__append_event(request, i, &len);
-		int rc = append_one(events, bytes, len, stamp);
-		if (rc != 0) return rc;
-	}
-	request->last_seq = stamp->last.seq_num;
-	return request->key.len > 0 && request->count > 0 ? vigia__lmdb_key_put(b, mdb_cursor_txn(events), request) : 0;
-}
-
 /* ---- one transaction ---- */
 
 /* What one transaction contains. */
@@ -93,6 +33,8 @@ struct attempt {
 	bool one;                      /* only the first of them */
 	bool rest;                     /* also the queued events and the watchers' progress */
 	bool collects;                 /* it may remove events that are beyond the limits */
+	bool leaves_tail;              /* it does not drain the journal, because room is short */
+	uint64_t in_doubt;             /* the last event of a record of the tickets' events that may be in the journal */
 	enum vigia__lmdb_keep
 		keep;         /* how much of the disk's reserve it leaves; with events all, except on the last chance */
 	bool last_chance; /* the last chance of the queued events, which are lost afterwards */
@@ -115,13 +57,14 @@ static uint64_t ticket_bytes(const struct attempt *attempt)
 /* Bytes of all its events, as far as known before the queue is taken. */
 static uint64_t attempt_bytes(struct lmdb_backend *b, const struct attempt *attempt)
 {
-	return ticket_bytes(attempt) + (attempt->rest ? atomic_load(&b->queue.bytes) : 0);
+	uint64_t tail = attempt->leaves_tail ? 0 : b->journal.drained;
+	return tail + ticket_bytes(attempt) + (attempt->rest ? atomic_load(&b->queue.bytes) : 0);
 }
 
 /* Is there room on the disk? 0 or an error number. */
 static int find_room(struct lmdb_backend *b, struct attempt *attempt, const struct vigia__append *queued)
 {
-	uint64_t bytes = queued->len + ticket_bytes(attempt);
+	uint64_t bytes = queued->len + ticket_bytes(attempt) + b->journal.drained;
 	atomic_store(&b->writing_bytes, bytes);
 	enum vigia__lmdb_keep keep = bytes > 0 && !attempt->last_chance ? VIGIA_KEEP_ALL : attempt->keep;
 	attempt->disk = attempt->capped ? 0 : vigia__lmdb_reserve(b, keep, bytes);
@@ -151,7 +94,10 @@ static void settle_queue(struct lmdb_backend *b)
 {
 	MDB_txn *txn;
 	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return; /* the next commit settles it */
-	vigia__queue_settle(&b->queue, look_for_event, &(struct inside){b, txn});
+	uint64_t drained;
+	/* The queue may be in the journal. */
+	if (vigia__journal_drain(b, txn, &drained, NULL) == 0)
+		vigia__queue_settle(&b->queue, look_for_event, &(struct inside){b, txn});
 	vigia__lmdb_write_abort(b, txn);
 }
 
@@ -160,17 +106,15 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
                          const struct attempt *attempt, uint64_t *types)
 {
 	MDB_cursor *events;
-	struct stamp stamp = {0};
-	int rc = vigia__lmdb_settings_follow(b, txn);
-	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
+	struct vigia__lmdb_stamp stamp;
+	struct last_record last;
+	int rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
-	stamp.size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed);
-	rc = vigia__lmdb_last(b, txn, events, &stamp.last);
-	int64_t now = vigia__wall_ns();
-	stamp.now_at_ns = now > stamp.last.at_ns ? now : stamp.last.at_ns;
-	if (rc == 0 && queued->count > 0) rc = append_request(b, events, queued, &stamp, NULL);
+	rc = vigia__lmdb_last(b, txn, events, &last);
+	vigia__lmdb_stamp_begin(b, &stamp, last);
+	if (rc == 0 && queued->count > 0) rc = vigia__lmdb_append_request(b, events, queued, &stamp, NULL);
 	for (struct vigia__ticket *t = attempt->tickets; t && rc == 0; t = attempt->one ? NULL : t->next) {
-		t->rc = t->kind == VIGIA_TICKET_APPEND ? append_request(b, events, t->append, &stamp, t->err)
+		t->rc = t->kind == VIGIA_TICKET_APPEND ? vigia__lmdb_append_request(b, events, t->append, &stamp, t->err)
 		                                       : t->call(txn, t->call_arg, t->err);
 		if (lmdb_is_error(t->rc)) rc = t->rc; /* a failure of the transaction, not of the ticket */
 	}
@@ -181,6 +125,74 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	return rc;
 }
 
+/* ---- a record of the journal ---- */
+
+/* May the journal take all members? What needs LMDB goes there, and drains the journal first. */
+static bool only_appends(const struct vigia__ticket *tickets)
+{
+	for (const struct vigia__ticket *t = tickets; t; t = t->next) {
+		if (t->kind != VIGIA_TICKET_APPEND || t->append->key.len > 0) return false;
+		if (t->append->count == 0 && t->append->keep) return false;
+	}
+	return true;
+}
+
+/* Check the members' conditions as if the record were written. Sets their results, and counts what is accepted. */
+static void admit_tickets(struct vigia__ticket *tickets, struct vigia__lmdb_stamp stamp, size_t *count, size_t *bytes)
+{
+	for (struct vigia__ticket *t = tickets; t; t = t->next) {
+		t->rc = vigia__lmdb_admit(t->append, &stamp, t->err);
+		if (t->rc < 0) continue;
+		stamp.last.seq_num += t->append->count;
+		*count += t->append->count;
+		*bytes += t->append->len;
+	}
+}
+
+/* Write the group as one record. VIGIA_NONE: the journal does not take it, and the transaction goes on. Else the
+ * transaction is over: VIGIA_OK; EUNKNOWN with *in_doubt set: its events may be in the journal. */
+static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types,
+                        uint64_t *in_doubt)
+{
+	struct vigia__queue *queue = &b->queue;
+	struct vigia__append queued = {0};
+	size_t count = 0, bytes = 0;
+	bool takes = vigia__queue_any(queue), written = false;
+	*in_doubt = 0;
+	if (!only_appends(tickets) || vigia__lmdb_settings_follow(b, txn) != 0) return VIGIA_NONE;
+	if (!vigia__journal_is_ready(b, txn)) return VIGIA_NONE;
+	struct vigia__chain end = vigia__journal_end(b);
+	struct vigia__lmdb_stamp stamp;
+	vigia__lmdb_stamp_begin(b, &stamp, (struct last_record){end.last, end.last_at});
+	if (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &(struct inside){b, txn}) < 0) {
+		vigia__queue_commit_skip(queue);
+		return VIGIA_NONE;
+	}
+	stamp.last.seq_num += queued.count;
+	admit_tickets(tickets, stamp, &count, &bytes);
+	stamp.last.seq_num -= queued.count;
+	if (!vigia__journal_takes(b, count + queued.count, bytes + queued.len)) {
+		if (takes) vigia__queue_commit_skip(queue);
+		return VIGIA_NONE;
+	}
+	if (queued.count > 0) vigia__lmdb_record_request(b, &queued, &stamp);
+	for (struct vigia__ticket *t = tickets; t; t = t->next)
+		if (t->rc == VIGIA_OK) vigia__lmdb_record_request(b, t->append, &stamp);
+	int rc = vigia__journal_write(b, stamp.last.at_ns, &written);
+	bool again = rc != 0 && !written;
+	if (takes) vigia__queue_commit_end(queue, &queued, rc == 0 ? VIGIA_OK : again ? VIGIA_EIO : VIGIA_EUNKNOWN);
+	if (again) return VIGIA_NONE; /* LMDB's error will tell what is wrong, if it fails too */
+	b->stamped = stamp.last;
+	atomic_store_explicit(&b->reached, stamp.last.seq_num, memory_order_relaxed);
+	vigia__lmdb_write_abort(b, txn);
+	*types |= stamp.types;
+	if (rc == 0) return VIGIA_OK;
+	*in_doubt = stamp.last.seq_num;
+	return VIGIA_EUNKNOWN;
+}
+
+/* ---- one transaction of LMDB ---- */
+
 /* Write and commit. Of LMDB's errors only MDB_MAP_FULL is returned as such. Progress is read before the queue is taken,
  * so that no checkpoint is stored before what its handler had queued. */
 static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, uint64_t *types,
@@ -190,25 +202,31 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	struct inside in = {b, txn};
 	struct vigia__progress_taken *taken = NULL;
 	struct vigia__append queued = {0};
-	uint64_t stored = 0;
+	uint64_t stored = 0, drained = 0;
 	bool takes = false;
-	int rc = 0;
-	if (attempt->rest) {
+	int rc = vigia__lmdb_settings_follow(b, txn);
+	if (rc == 0 && !attempt->leaves_tail) rc = vigia__journal_drain(b, txn, &drained, err);
+	if (rc == 0 && attempt->rest) {
 		rc = vigia__progress_commit_begin(&b->base.progress, &taken);
 		takes = vigia__queue_any(queue);
 		if (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;
 		attempt->took = taken || queued.count > 0;
 	}
 	if (rc == 0) rc = find_room(b, attempt, &queued);
-	if (rc == 0) rc = write_tickets(b, txn, &queued, attempt, &stored);
+	/* A record in doubt that was there is drained, and has given its events their numbers. */
+	bool there = attempt->in_doubt > 0 && drained == attempt->in_doubt;
+	if (rc == 0 && !there) rc = write_tickets(b, txn, &queued, attempt, &stored);
+	if (rc == 0 && !attempt->leaves_tail) rc = vigia__journal_turn(b, txn, stored != 0 || drained > 0);
 	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken, err);
 	/* Not where room is short: a trim and the collector know what to do then. */
 	if (rc == 0 && attempt->collects) rc = vigia__lmdb_collect_in(b, txn, queued.count);
 	bool full = rc == MDB_MAP_FULL;
 	if (rc == 0) {
-		b->has_events = stored != 0;
+		b->has_events = stored != 0 || drained > 0;
 		rc = vigia__lmdb_write_commit(b, txn, err);
 		full = rc == VIGIA_EFULL;
+		if (rc == VIGIA_OK) vigia__journal_committed(b);
+		else vigia__journal_doubt(b);
 	} else {
 		vigia__lmdb_write_abort(b, txn);
 		if (lmdb_is_error(rc)) rc = vigia__lmdb_error(b, rc, "store", err);
@@ -301,7 +319,8 @@ static void nudge(struct lmdb_backend *b)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
 	uint64_t types;
-	write_in(b, true, &(struct attempt){.tickets = &ticket, .one = true, .keep = VIGIA_KEEP_NONE}, &types, NULL);
+	struct attempt attempt = {.tickets = &ticket, .one = true, .leaves_tail = true, .keep = VIGIA_KEEP_NONE};
+	write_in(b, true, &attempt, &types, NULL);
 }
 
 /* ---- a group ---- */
@@ -355,8 +374,10 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 		if (turn == TURN_SAVES) rest_rc = write_rest(b, tickets, types, &rest_err);
 		for (struct vigia__ticket *t = tickets; t; t = t->next) {
 			struct vigia_error err = {0};
-			struct attempt one = {
-				.tickets = t, .one = true, .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
+			struct attempt one = {.tickets = t,
+			                      .one = true,
+			                      .leaves_tail = turn == TURN_FREES,
+			                      .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 			if (turn_of(t) != turn) continue;
 			if (turn != TURN_FREES && rest_rc < 0) {
 				fail_ticket(t, rest_rc, &rest_err);
@@ -386,6 +407,19 @@ static bool may_be_one(int rc)
 	       rc == VIGIA_ENOTSTORE;
 }
 
+/* The record of this group may be in the journal, or not. Drain it: the commit then settles it. */
+static int drain_doubt(struct lmdb_backend *b, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
+{
+	struct vigia_error why = {0};
+	int rc = write_in(b, true, attempt, types, &why);
+	if (rc >= 0) return rc;
+	atomic_store(&b->journal.in_doubt, true);
+	return vigia__error_caused(err, VIGIA_EUNKNOWN, why.message,
+	                           "store '%s': a sync failed, and so did the commit after it: what it holds may be there "
+	                           "or not; look before storing it again",
+	                           b->path);
+}
+
 static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types,
                        struct vigia_error *err)
 {
@@ -394,7 +428,10 @@ static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticke
 	                      .collects = true,
 	                      .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
-	int rc = write_once(b, txn, &all, types, err);
+	int rc = write_record(b, txn, tickets, types, &all.in_doubt);
+	if (rc == VIGIA_EUNKNOWN) return drain_doubt(b, &all, types, err);
+	if (rc != VIGIA_NONE) return rc;
+	rc = write_once(b, txn, &all, types, err);
 	/* A killed reader may have kept pages that could be reused. */
 	if ((rc == MDB_MAP_FULL || all.disk != 0) && vigia__lmdb_free_readers(b) > 0) {
 		rc = vigia__lmdb_write_begin(b, &txn, err);
@@ -417,6 +454,7 @@ static int write_limited(void *ctx, void *txn, struct vigia__ticket *tickets, ui
 	vigia__file_limit_begin(&limit);
 	int rc = write_group(ctx, txn, tickets, types, err);
 	vigia__file_limit_end(&limit);
+	vigia__journal_unlock(ctx);
 	return rc;
 }
 
@@ -428,9 +466,10 @@ static int lock_writer(void *ctx, void **txn, struct vigia_error *err)
 		b->commits_since = 0;
 		vigia__lmdb_free_readers(b);
 	}
-	if (rc == VIGIA_OK) {
+	if (rc == VIGIA_OK && (rc = vigia__journal_lock(b, err)) == VIGIA_OK) {
 		rc = vigia__lmdb_write_begin(b, (MDB_txn **)txn, err);
 		if (rc == VIGIA_OK && (rc = vigia__lmdb_locks_there(b, err)) < 0) vigia__lmdb_write_abort(b, *txn);
+		if (rc < 0) vigia__journal_unlock(b);
 	}
 	if (rc < 0) vigia__queue_not_begun(&b->queue, rc);
 	return rc;

@@ -65,6 +65,7 @@ void vigia__lmdb_env_close(struct lmdb_backend *b)
 	if (b->env) mdb_env_close(b->env);
 	if (b->lock_fd >= 0) close(b->lock_fd);
 	b->env = NULL;
+	atomic_store(&b->journal.area, NULL);
 	b->reserved_bytes = 0;
 	b->lock_fd = -1;
 }

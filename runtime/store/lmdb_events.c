@@ -10,71 +10,7 @@
 #include "../core/event.h"
 #include "lmdb_private.h"
 
-enum { LOOK_AT_CLOCK = 512, LOOK_BACK = 1000 };
-
-/* The record that the last removal wrote. */
-static int written_down(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out)
-{
-	MDB_val key = {4, "last"}, value;
-	*out = (struct last_record){0};
-	int rc = mdb_get(txn, b->meta, &key, &value);
-	if (rc == 0 && value.mv_size >= sizeof *out) memcpy(out, value.mv_data, sizeof *out);
-	return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out)
-{
-	MDB_val key, value;
-	struct last_record last = {0};
-	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
-	if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
-	if (rc == 0) last.seq_num = vigia__lmdb_number(&key);
-	else if (rc == MDB_NOTFOUND) rc = written_down(b, txn, &last);
-	*out = last.seq_num;
-	return rc;
-}
-
-int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest)
-{
-	MDB_cursor *events;
-	MDB_val key, value;
-	int rc = mdb_cursor_open(txn, b->events, &events);
-	if (rc != 0) return rc;
-	rc = mdb_cursor_get(events, &key, &value, MDB_FIRST);
-	*oldest = rc == 0 ? vigia__lmdb_number(&key) : 0;
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = vigia__lmdb_last_number(b, txn, events, latest);
-	mdb_cursor_close(events);
-	return rc;
-}
-
-/* The last event's number and time, or those that its removal recorded. A damaged event gets the time of the nearest
- * intact one before it, because one flipped bit in a time would date all later events. */
-int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out)
-{
-	MDB_val key, value = {0};
-	*out = (struct last_record){0};
-	int rc = mdb_cursor_get(events, &key, &value, MDB_LAST);
-	if (rc == MDB_NOTFOUND) return written_down(b, txn, out);
-	if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
-	if (rc != 0) return rc;
-	uint64_t last = vigia__lmdb_number(&key);
-	for (int i = 0; rc == 0 && i < LOOK_BACK; i++) {
-		struct last_record at = {vigia__lmdb_number(&key),
-		                         value.mv_data ? vigia__event_time(value.mv_data, value.mv_size) : 0};
-		bool stamped = at.seq_num == b->stamped.seq_num &&
-		               at.at_ns == b->stamped.at_ns; /* stamped by this process, so no check is needed */
-		if (stamped || (vigia__lmdb_sane(b, &value) && vigia__event_intact(value.mv_data, value.mv_size, at.seq_num))) {
-			*out = (struct last_record){last, at.at_ns};
-			return 0;
-		}
-		value = (MDB_val){0};
-		rc = mdb_cursor_get(events, &key, &value, MDB_PREV);
-		if (rc == 0 && !vigia__lmdb_is_number(&key)) rc = MDB_CORRUPTED;
-	}
-	if (rc == 0 || rc == MDB_NOTFOUND) rc = written_down(b, txn, out);
-	out->seq_num = last;
-	return rc;
-}
+enum { LOOK_AT_CLOCK = 512 };
 
 /* ---- scan ---- */
 
@@ -87,7 +23,7 @@ static int count_gone(struct lmdb_backend *b, struct reader *reader, uint64_t fr
 	if (rc == 0)
 		return vigia__lmdb_number(&key) >= from ? MDB_CORRUPTED
 		                                        : MDB_NOTFOUND; /* it exists, but the search did not find it */
-	if (rc == MDB_NOTFOUND) rc = written_down(b, reader->txn, &last);
+	if (rc == MDB_NOTFOUND) rc = vigia__lmdb_last_written(b, reader->txn, &last);
 	if (rc == 0 && last.seq_num >= from) *gone = last.seq_num - from + 1;
 	return rc == 0 ? MDB_NOTFOUND : rc;
 }
@@ -120,47 +56,107 @@ static inline int next_event(const struct lmdb_backend *b, struct reader *reader
 	return rc == 0 && !vigia__lmdb_fits(b, key, value) ? MDB_CORRUPTED : rc;
 }
 
+/* A scan under way. */
+struct look {
+	struct vigia__scan *scan;
+	struct vigia_batch *batch;
+	size_t bytes, copied, dropped;
+	bool no_memory;
+};
+
+/* Look at the next event. False: the scan ends here. */
+static inline bool look_at(struct look *look, uint64_t seq_num, const MDB_val *event)
+{
+	struct vigia__scan *scan = look->scan;
+	bool wanted = vigia__filter_match(scan->filter, event->mv_data, event->mv_size);
+	if (wanted) {
+		if ((look->copied > 0 || scan->goes_on) && look->bytes + event->mv_size > scan->bytes_max) return false;
+		look->no_memory = vigia__batch_add(look->batch, seq_num, event->mv_data, event->mv_size) < 0;
+		if (look->no_memory) return false;
+		look->bytes += event->mv_size;
+		look->copied++;
+	}
+	scan->looked_at = seq_num;
+	if (look->copied >= scan->count_max) return false;
+	return wanted || ++look->dropped % LOOK_AT_CLOCK != 0 || vigia__mono_ns() < scan->until_mono_ns;
+}
+
+/* MDB_NOTFOUND: all events of LMDB were looked at. */
+static int scan_events(struct lmdb_backend *b, struct reader *reader, struct look *look, uint64_t from)
+{
+	MDB_val key, value;
+	uint64_t gone;
+	int rc = find_first(b, reader, from, &key, &value, &gone);
+	if (look->scan->looked_at == 0) look->scan->gone = gone;
+	while (rc == 0) {
+		uint64_t seq_num = vigia__lmdb_number(&key);
+		/* A gap or a step back means damaged pages. The next call starts here and reports it. */
+		if (look->scan->looked_at > 0 && seq_num != look->scan->looked_at + 1) break;
+		bool goes_on = look_at(look, seq_num, &value), is_full = look->copied >= look->scan->count_max;
+		if (!goes_on && !is_full) break;
+		rc = next_event(b, reader, &key, &value); /* after the last one only to see whether there is another */
+		if (is_full) break;
+	}
+	return rc;
+}
+
+/* The same for the tail, from the number `next` on. EAGAIN: start over. */
+static int scan_tail(struct lmdb_backend *b, struct reader *reader, struct look *look, uint64_t next,
+                     struct vigia_error *err)
+{
+	size_t before = look->copied, before_bytes = look->bytes, before_count = look->batch->count;
+	uint64_t looked_at = look->scan->looked_at;
+	int rc = vigia__tail_begin(b, reader, err);
+	if (rc != 0) return rc;
+	uint64_t last = vigia__tail_last(b);
+	bool goes_on = look->copied < look->scan->count_max;
+	if (next > last || vigia__tail_is_empty(b) || !goes_on) {
+		vigia__tail_leave(b);
+		return next > last ? MDB_NOTFOUND : 0;
+	}
+	if (next < vigia__tail_first(b)) {
+		look->scan->gone += vigia__tail_first(b) - next;
+		next = vigia__tail_first(b);
+	}
+	for (; goes_on && next <= last; next++) {
+		MDB_val event = vigia__tail_event(b, next);
+		goes_on = look_at(look, next, &event);
+	}
+	bool at_end = look->scan->looked_at == last;
+	rc = vigia__tail_end(b, reader);
+	if (rc == 0) return at_end ? MDB_NOTFOUND : 0;
+	vigia__batch_cut(look->batch, before_count);
+	look->copied = before;
+	look->bytes = before_bytes;
+	look->no_memory = false;
+	look->scan->looked_at = looked_at;
+	return rc;
+}
+
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                      struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct reader *reader;
+	struct look look = {.scan = scan, .batch = batch};
 	int rc = VIGIA_OK;
 	if (scan->now_mono_ns == 0 || scan->now_mono_ns >= atomic_load_explicit(&b->look_mono_ns, memory_order_relaxed))
 		rc = vigia__lmdb_still_there(b, err);
-	if (rc == VIGIA_OK) rc = vigia__lmdb_read_begin_there(b, &reader, err);
-	if (rc < 0) return rc;
-	size_t bytes = 0, copied = 0, dropped = 0;
-	bool no_memory = false;
-	MDB_val key, value;
-	scan->looked_at = 0;
-	rc = find_first(b, reader, scan->from, &key, &value, &scan->gone);
-	while (rc == 0) {
-		uint64_t seq_num = vigia__lmdb_number(&key);
-		/* A gap or a step back means damaged pages. The next call starts here and reports it. */
-		if (scan->looked_at > 0 && seq_num != scan->looked_at + 1) break;
-		bool wanted = vigia__filter_match(scan->filter, value.mv_data, value.mv_size);
-		if (wanted) {
-			if ((copied > 0 || scan->goes_on) && bytes + value.mv_size > scan->bytes_max) break;
-			no_memory = vigia__batch_add(batch, seq_num, value.mv_data, value.mv_size) < 0;
-			if (no_memory) break;
-			bytes += value.mv_size;
-			copied++;
-		}
-		scan->looked_at = seq_num;
-		if (copied >= scan->count_max) {
-			rc = next_event(b, reader, &key, &value); /* only to see whether there is another */
-			break;
-		}
-		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
-		rc = next_event(b, reader, &key, &value);
-	}
-	vigia__lmdb_read_end(b, reader);
+	scan->looked_at = scan->gone = 0;
+	do {
+		struct reader *reader;
+		if (rc >= 0) rc = vigia__lmdb_read_begin_there(b, &reader, err);
+		if (rc < 0) return rc;
+		rc = scan_events(b, reader, &look, scan->looked_at > 0 ? scan->looked_at + 1 : scan->from);
+		if (rc == MDB_NOTFOUND)
+			rc = scan_tail(b, reader, &look, scan->looked_at > 0 ? scan->looked_at + 1 : scan->from + scan->gone, err);
+		vigia__lmdb_read_end(b, reader);
+	} while (rc == EAGAIN);
 	scan->at_end = rc == MDB_NOTFOUND;
-	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
+	if (look.no_memory && look.copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
 	/* Events read before the damage are correct. */
-	bool good = rc == 0 || rc == MDB_NOTFOUND || (rc == MDB_CORRUPTED && scan->looked_at > 0);
-	return good ? VIGIA_OK : vigia__lmdb_error(b, rc, "read events", err);
+	bool damaged = rc == MDB_CORRUPTED || rc == VIGIA_EIO;
+	if (rc == 0 || rc == MDB_NOTFOUND || (damaged && scan->looked_at > 0)) return VIGIA_OK;
+	return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "read events", err) : rc;
 }
 
 int vigia__lmdb_bounds_of(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest)
@@ -172,16 +168,33 @@ int vigia__lmdb_bounds_of(struct lmdb_backend *b, struct reader *reader, uint64_
 	return rc == 0 || rc == MDB_NOTFOUND ? vigia__lmdb_last_number(b, reader->txn, reader->events, latest) : rc;
 }
 
+static int bounds_once(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest,
+                       struct vigia_error *err)
+{
+	int rc = vigia__lmdb_bounds_of(b, reader, oldest, latest);
+	if (rc == 0 && *oldest > *latest) rc = MDB_CORRUPTED;
+	if (rc == 0) rc = vigia__tail_begin(b, reader, err);
+	if (rc != 0) return rc;
+	if (!vigia__tail_is_empty(b)) {
+		*latest = vigia__tail_last(b);
+		if (*oldest == 0) *oldest = vigia__tail_first(b);
+	}
+	vigia__tail_leave(b);
+	return 0;
+}
+
 int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct reader *reader;
-	int rc = vigia__lmdb_read_begin(b, &reader, err);
-	if (rc < 0) return rc;
-	rc = vigia__lmdb_bounds_of(b, reader, oldest, latest);
-	if (rc == 0 && *oldest > *latest) rc = MDB_CORRUPTED;
-	vigia__lmdb_read_end(b, reader);
-	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the bounds", err);
+	int rc;
+	do {
+		struct reader *reader;
+		rc = vigia__lmdb_read_begin(b, &reader, err);
+		if (rc < 0) return rc;
+		rc = bounds_once(b, reader, oldest, latest, err);
+		vigia__lmdb_read_end(b, reader);
+	} while (rc == EAGAIN);
+	return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "read the bounds", err) : rc;
 }
 
 /* Move the cursor to the first intact event from here up to `high`. False: there is none, or *rc is an error. */
@@ -198,17 +211,14 @@ static bool find_intact(const struct lmdb_backend *b, MDB_cursor *events, MDB_va
 	return false;
 }
 
-/* A binary search, because times never decrease and numbers have no gaps. A damaged event counts as having the time of
- * the next intact one. On damaged pages a search may end before its start. */
-int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
+/* The first event of LMDB that is not older. A binary search, because times never decrease and numbers have no gaps. A
+ * damaged event counts as having the time of the next intact one. On damaged pages a search may end before its start.
+ */
+static int find_in_events(struct lmdb_backend *b, struct reader *reader, int64_t at_ns, uint64_t *seq_num)
 {
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct reader *reader;
-	int rc = vigia__lmdb_read_begin(b, &reader, err);
-	if (rc < 0) return rc;
 	MDB_val key, value;
 	size_t low = 1, high = 0;
-	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
+	int rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_FIRST);
 	if (rc == 0) {
 		low = vigia__lmdb_number(&key);
 		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_LAST);
@@ -225,15 +235,49 @@ int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *
 		if (intact && vigia__event_time(value.mv_data, value.mv_size) < at_ns) low = vigia__lmdb_number(&key) + 1;
 		else high = middle - 1;
 	}
-	bool found = false;
-	if (rc == 0) {
-		key = vigia__lmdb_key(&low);
-		rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
-		found = rc == 0;
-		if (found) *seq_num = vigia__lmdb_number(&key);
+	if (rc != 0) return rc;
+	key = vigia__lmdb_key(&low);
+	rc = vigia__lmdb_get(b, reader->events, &key, &value, MDB_SET_RANGE);
+	if (rc == 0) *seq_num = vigia__lmdb_number(&key);
+	return rc;
+}
+
+/* The same in the tail, whose records are intact. */
+static int find_in_tail(struct lmdb_backend *b, struct reader *reader, int64_t at_ns, uint64_t *seq_num,
+                        struct vigia_error *err)
+{
+	int rc = vigia__tail_begin(b, reader, err);
+	if (rc != 0) return rc;
+	uint64_t low = vigia__tail_first(b), last = vigia__tail_last(b), high = last;
+	if (vigia__tail_is_empty(b)) {
+		vigia__tail_leave(b);
+		return MDB_NOTFOUND;
 	}
-	vigia__lmdb_read_end(b, reader);
-	if (found) return VIGIA_OK;
+	while (low <= high) {
+		uint64_t middle = low + (high - low) / 2;
+		MDB_val event = vigia__tail_event(b, middle);
+		if (vigia__event_time(event.mv_data, event.mv_size) < at_ns) low = middle + 1;
+		else high = middle - 1;
+	}
+	rc = vigia__tail_end(b, reader);
+	*seq_num = low;
+	return rc == 0 && low > last ? MDB_NOTFOUND : rc;
+}
+
+int vigia__lmdb_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	int rc;
+	do {
+		struct reader *reader;
+		rc = vigia__lmdb_read_begin(b, &reader, err);
+		if (rc < 0) return rc;
+		rc = find_in_events(b, reader, at_ns, seq_num);
+		if (rc == MDB_NOTFOUND) rc = find_in_tail(b, reader, at_ns, seq_num, err);
+		vigia__lmdb_read_end(b, reader);
+	} while (rc == EAGAIN);
+	if (rc == 0) return VIGIA_OK;
 	*seq_num = 0;
-	return rc == 0 || rc == MDB_NOTFOUND ? VIGIA_NONE : vigia__lmdb_error(b, rc, "find a time", err);
+	if (rc == MDB_NOTFOUND) return VIGIA_NONE;
+	return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "find a time", err) : rc;
 }

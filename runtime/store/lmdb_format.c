@@ -22,6 +22,9 @@
 #include "file_limit.h"
 #include "lmdb_private.h"
 
+/* The oldest format that is used as it is: 1 has no journal. */
+enum { FORMAT_OLDEST = 1 };
+
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'D', 'B', '\n'};
 
 struct header {
@@ -160,15 +163,18 @@ static int read_header(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error 
 	if (header.byte_order != 0x01020304 || header.word_bytes != sizeof(size_t))
 		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another %s", b->path,
 		                    header.byte_order != 0x01020304 ? "byte order" : "word size");
-	if (header.format != VIGIA_FORMAT)
-		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' has format %u; this version of Vigia knows format %u",
-		                    b->path, header.format, VIGIA_FORMAT);
+	if (header.format < FORMAT_OLDEST || header.format > VIGIA_FORMAT)
+		return vigia__error(err, VIGIA_EFORMAT,
+		                    "the store '%s' has format %u; this version of Vigia knows formats %d to %d", b->path,
+		                    header.format, FORMAT_OLDEST, VIGIA_FORMAT);
+	b->format = (int)header.format;
 	memcpy(b->file_id, header.id, sizeof b->file_id);
 	b->created_at_ns = header.created_at_ns;
 	rc = vigia__lmdb_settings_get(b, txn, &b->settings);
 	if (rc == MDB_NOTFOUND || rc == MDB_CORRUPTED)
 		return vigia__error(err, VIGIA_ENOTSTORE, "the settings in the store '%s' are damaged", b->path);
-	return rc == 0 ? open_databases(b, txn, 0) : rc;
+	rc = open_databases(b, txn, 0);
+	return rc == 0 ? vigia__journal_find(b, txn) : rc;
 }
 
 static int random_id(uint8_t id[16])
@@ -184,7 +190,8 @@ static int random_id(uint8_t id[16])
 
 static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 {
-	struct header header = {.format = VIGIA_FORMAT,
+	b->format = b->settings.values.journal && vigia__journal_fits(b) ? VIGIA_FORMAT : FORMAT_OLDEST;
+	struct header header = {.format = (uint32_t)b->format,
 	                        .byte_order = 0x01020304,
 	                        .created_at_ns = vigia__wall_ns(),
 	                        .word_bytes = sizeof(size_t)};
@@ -195,6 +202,7 @@ static int write_header(struct lmdb_backend *b, MDB_txn *txn)
 	if (rc == 0) rc = mdb_put(txn, b->meta, &key, &value, 0);
 	if (rc == 0) rc = vigia__lmdb_settings_put(b, txn, &b->settings);
 	if (rc == 0) rc = open_databases(b, txn, MDB_CREATE);
+	if (rc == 0 && b->settings.values.journal) rc = vigia__journal_make(b, txn, &(struct last_record){0});
 	memcpy(b->file_id, header.id, sizeof b->file_id);
 	b->created_at_ns = header.created_at_ns;
 	return rc;
@@ -209,19 +217,41 @@ int vigia__lmdb_format_id(struct lmdb_backend *b, MDB_txn *txn, uint8_t id[16])
 	return rc;
 }
 
+static int read_raw(MDB_txn *txn, MDB_dbi dbi, struct header *out)
+{
+	MDB_val key = text("header"), value = {0};
+	int rc = mdb_get(txn, dbi, &key, &value);
+	if (rc == 0 && value.mv_size < sizeof *out) rc = MDB_CORRUPTED;
+	if (rc == 0) memcpy(out, value.mv_data, sizeof *out);
+	return rc;
+}
+
+static int put_raw(MDB_txn *txn, MDB_dbi dbi, struct header *header)
+{
+	MDB_val key = text("header"), value = {sizeof *header, header};
+	return mdb_put(txn, dbi, &key, &value, 0);
+}
+
 int vigia__lmdb_format_new_id(MDB_txn *txn)
 {
 	MDB_dbi dbi;
-	MDB_val key = text("header"), value = {0};
 	struct header header;
 	int rc = mdb_dbi_open(txn, "vigia", 0, &dbi);
-	if (rc == 0) rc = mdb_get(txn, dbi, &key, &value);
-	if (rc == 0 && value.mv_size < sizeof header) rc = MDB_CORRUPTED;
-	if (rc != 0) return rc;
-	memcpy(&header, value.mv_data, sizeof header);
-	if (random_id(header.id) < 0) return errno;
-	value = (MDB_val){sizeof header, &header};
-	return mdb_put(txn, dbi, &key, &value, 0);
+	if (rc == 0) rc = read_raw(txn, dbi, &header);
+	if (rc == 0 && random_id(header.id) < 0) rc = errno;
+	return rc == 0 ? put_raw(txn, dbi, &header) : rc;
+}
+
+int vigia__lmdb_format_raise(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
+{
+	struct header header;
+	struct last_record last;
+	int rc = read_header(b, txn, err);
+	if (rc == 0) rc = vigia__lmdb_last_in(b, txn, &last);
+	if (rc == 0 && b->journal.at == 0) rc = vigia__journal_make(b, txn, &last);
+	if (rc == 0) rc = read_raw(txn, b->meta, &header);
+	header.format = VIGIA_FORMAT;
+	return rc == 0 ? put_raw(txn, b->meta, &header) : rc;
 }
 
 /* Another program's database has entries. A store whose creator died before its first commit has none. 0 and *empty, or
@@ -262,6 +292,17 @@ int vigia__lmdb_format_reload(struct lmdb_backend *b, struct vigia_error *err)
 	return rc;
 }
 
+/* Where the commit that made it put it. */
+static int find_journal(struct lmdb_backend *b)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0) return rc;
+	rc = vigia__journal_find(b, txn);
+	mdb_txn_abort(txn);
+	return rc;
+}
+
 int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_options *options, struct vigia_error *err)
 {
 	vigia__settings_from(&b->settings, options);
@@ -296,6 +337,7 @@ int vigia__lmdb_format_load(struct lmdb_backend *b, const struct vigia_store_opt
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else mdb_txn_abort(txn);
 	vigia__file_limit_end(&limit);
+	if (rc == 0 && made) rc = find_journal(b);
 	if (rc == 0) return made ? VIGIA_OK : vigia__lmdb_format_conflicts(b, &b->settings, options, err);
 	return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "make the store", err) : rc;
 }

@@ -90,6 +90,7 @@ static int set_map_bytes(struct lmdb_backend *b, size_t bytes, size_t leave)
 	size_t used = used_bytes(b, &info);
 	if (bytes < used) bytes = used;
 	if (bytes > info.me_mapsize && !is_granted(bytes - info.me_mapsize + leave)) return ENOMEM;
+	atomic_store(&b->journal.area, NULL);
 	int rc = mdb_env_set_mapsize(b->env, bytes);
 	if (rc != 0) vigia__lmdb_env_close(b);
 	return rc;

@@ -22,6 +22,7 @@
 
 #include "backend.h"
 #include "commit.h"
+#include "lmdb_journal_private.h"
 #include "queue.h"
 #include "owner.h"
 
@@ -97,6 +98,8 @@ struct lmdb_backend {
 	struct reader *readers; /* not in use */
 	struct vigia__lmdb_pin *pins;
 
+	struct vigia__lmdb_journal journal;
+	struct vigia__lmdb_tail tail;
 	struct vigia__queue queue;
 	_Atomic uint64_t reached; /* the last number that a commit of this process assigned */
 	struct vigia__commit commit;
@@ -107,6 +110,7 @@ struct lmdb_backend {
 	pthread_mutex_t settings_mutex;
 	struct vigia__settings settings; /* as last read */
 	uint32_t settings_seen;          /* the settings word at that time; under the writer's lock */
+	int format;
 	uint8_t file_id[16];
 	int64_t created_at_ns;
 };
@@ -287,6 +291,13 @@ int vigia__lmdb_format_new_id(MDB_txn *txn);
 /* In a transaction: the record with the settings. 0, LMDB's error, or ENOMEM to write it. */
 int vigia__lmdb_settings_get(struct lmdb_backend *b, MDB_txn *txn, struct vigia__settings *out);
 int vigia__lmdb_settings_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__settings *settings);
+/* In a transaction: make a journal, and note the format that has one. 0, LMDB's error, or a Vigia code with err set. */
+int vigia__lmdb_format_raise(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
+
+/* lmdb_upgrade.c */
+/* After the format was loaded: if the file is to have a journal and has none, and no other process has it open, make
+ * one. The environment was opened anew then, and the format is to be loaded again (VIGIA_NONE). */
+int vigia__lmdb_upgrade(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
                                  const struct vigia_store_options *options, struct vigia_error *err);
 
@@ -298,6 +309,24 @@ int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
 int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
 int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes,
                           struct vigia_error *err);
+
+/* lmdb_append.c */
+/* What a transaction or a record gives its events. */
+struct vigia__lmdb_stamp {
+	struct last_record last;
+	int64_t now_at_ns; /* at least the last event's time, even if the clock went back */
+	uint64_t types;    /* wake words to bump */
+	int64_t size_max;  /* of an event */
+};
+void vigia__lmdb_stamp_begin(struct lmdb_backend *b, struct vigia__lmdb_stamp *stamp, struct last_record last);
+/* Check the conditions that need no look into LMDB. 0, ESEQUENCE, ETOOBIG. */
+int vigia__lmdb_admit(const struct vigia__append *request, const struct vigia__lmdb_stamp *stamp,
+                      struct vigia_error *err);
+/* Store its events. 0, ESEQUENCE, ETOOBIG, or LMDB's error. */
+int vigia__lmdb_append_request(struct lmdb_backend *b, MDB_cursor *events, struct vigia__append *request,
+                               struct vigia__lmdb_stamp *stamp, struct vigia_error *err);
+/* Copy the events of an admitted one into the record under way. */
+void vigia__lmdb_record_request(struct lmdb_backend *b, struct vigia__append *request, struct vigia__lmdb_stamp *stamp);
 
 /* lmdb_commit.c */
 extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
@@ -345,7 +374,7 @@ struct vigia__lmdb_walk {
 };
 int vigia__lmdb_next(struct vigia__lmdb_walk *walk, MDB_val *key, MDB_val *value);
 
-/* lmdb_events.c */
+/* lmdb_last.c */
 /* In a transaction: the last number ever assigned. vigia__lmdb_last also gives its time, taken only from an intact
  * event. 0 or LMDB's error. */
 int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out);
@@ -354,6 +383,11 @@ int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest
 /* The same in a reader's transaction, with a check of the oldest event. */
 int vigia__lmdb_bounds_of(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest);
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
+int vigia__lmdb_last_in(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out);
+/* What the last removal wrote down. */
+int vigia__lmdb_last_written(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out);
+
+/* lmdb_events.c */
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                      struct vigia_error *err);
 int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);

@@ -73,6 +73,7 @@ static int change_call(void *txn, void *arg, struct vigia_error *err)
 	vigia__word_change_begin(b->base.settings_word);
 	vigia__lmdb_settings_adopt(b, &change->settings);
 	mdb_env_set_flags(b->env, MDB_NOSYNC, 0);
+	vigia__journal_doubt(b); /* its generation is of the settings before */
 	return 0;
 }
 

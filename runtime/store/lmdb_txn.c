@@ -17,6 +17,10 @@ static int recover(struct lmdb_backend *b, int rc, int tries, const char *what, 
 
 int vigia__lmdb_read_begin_there(struct lmdb_backend *b, struct reader **out, struct vigia_error *err)
 {
+	if (atomic_load_explicit(&b->journal.in_doubt, memory_order_relaxed)) {
+		int settled = vigia__journal_settle(b, err);
+		if (settled < 0) return settled;
+	}
 	for (int tries = 0;; tries++) {
 		vigia__lmdb_map_enter(b);
 		pthread_mutex_lock(&b->readers_mutex);

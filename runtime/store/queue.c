@@ -245,6 +245,11 @@ int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *
 	return rc;
 }
 
+void vigia__queue_commit_skip(struct vigia__queue *queue)
+{
+	pthread_mutex_unlock(&queue->taking);
+}
+
 void vigia__queue_not_begun(struct vigia__queue *queue, int rc)
 {
 	pthread_mutex_lock(&queue->helper.mutex);

@@ -85,6 +85,8 @@ int vigia__queue_commit_begin(struct vigia__queue *queue, struct vigia__append *
 void vigia__queue_settle(struct vigia__queue *queue, vigia__queue_look_fn look, void *ctx);
 /* After the commit, with its result: VIGIA_OK or any error. */
 void vigia__queue_commit_end(struct vigia__queue *queue, const struct vigia__append *taken, int rc);
+/* Instead: it does not take the queue after all. What was taken is first in the next commit. */
+void vigia__queue_commit_skip(struct vigia__queue *queue);
 /* The commit could not begin: until one can, appends fail with the same error. */
 void vigia__queue_not_begun(struct vigia__queue *queue, int rc);
 

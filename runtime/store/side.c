@@ -156,6 +156,19 @@ static bool in_use(int fd)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* With the making lock held, and no other process that uses it. */
+static void begin_journal(struct vigia__journal_words *journal)
+{
+	pthread_mutexattr_t attr;
+	atomic_store(&journal->published, 0);
+	atomic_store(&journal->ready, 0);
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&journal->mutex, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
 static int refuse_newcomer(int fd, const char *store_path, struct vigia_error *err)
 {
 	char user[96];
@@ -235,6 +248,8 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 			if (again) continue;
 			return rc;
 		}
+		side->alone = !in_use(fd);
+		if (side->alone) begin_journal(&side->map->journal);
 		atomic_store(&side->map->dev, dev);
 		atomic_store(&side->map->ino, ino);
 		vigia__fd_lock(fd, LOCK_USING, F_RDLCK, false);
@@ -277,6 +292,16 @@ _Atomic uint64_t *vigia__side_tried(struct vigia__side *side)
 struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side)
 {
 	return (struct vigia__collect_call){&side->map->collect_at, &side->map->collect_word};
+}
+
+struct vigia__journal_words *vigia__side_journal(struct vigia__side *side)
+{
+	return side->map ? &side->map->journal : NULL;
+}
+
+bool vigia__side_is_shared(const struct vigia__side *side)
+{
+	return in_use(side->fd);
 }
 
 bool vigia__side_elect(struct vigia__side *side)

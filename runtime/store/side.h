@@ -9,6 +9,7 @@
  *       56  tried u64: the number of the last attempted commit (lmdb_meta.c)
  *       64  wake words, struct vigia__wake
  *      320  u64: the event number at which to call the collector, 0 = none   328  u32: bumped by the call
+ *      512  the journal, struct vigia__journal_words
  *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, PID namespace u32 }
  *           An id is at hash % 1024 or after it.
  *    17408  users: 256 x { pid i32, PID namespace u32 } of the processes that have the store open
@@ -22,12 +23,14 @@
 #ifndef VIGIA_STORE_SIDE_H
 #define VIGIA_STORE_SIDE_H
 
+#include "journal_words.h"
 #include "wake.h"
 
 struct vigia__side_map;
 
 struct vigia__side {
-	int fd; /* -1: not open */
+	int fd;     /* -1: not open */
+	bool alone; /* no other process used it when it was opened */
 	struct vigia__side_map *map;
 };
 
@@ -49,6 +52,11 @@ _Atomic uint32_t *vigia__side_settings(struct vigia__side *side);
 _Atomic uint64_t *vigia__side_tried(struct vigia__side *side);
 /* The words by which a commit calls the collector. */
 struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side);
+
+/* NULL: the side file is not open. */
+struct vigia__journal_words *vigia__side_journal(struct vigia__side *side);
+/* Does another process use it now? */
+bool vigia__side_is_shared(const struct vigia__side *side);
 
 /* Become the process that collects garbage. False: another one is. */
 bool vigia__side_elect(struct vigia__side *side);

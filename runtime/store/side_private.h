@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "journal_words.h"
 #include "wake.h"
 
 enum {
@@ -31,7 +32,9 @@ struct vigia__side_map {
 	struct vigia__wake wake;
 	_Atomic uint64_t collect_at;
 	_Atomic uint32_t collect_word;
-	uint8_t reserved2[1024 - 64 - 12 - sizeof(struct vigia__wake)];
+	uint8_t reserved2[512 - 64 - 12 - sizeof(struct vigia__wake)];
+	struct vigia__journal_words journal;
+	uint8_t reserved3[512 - sizeof(struct vigia__journal_words)];
 	struct owner {
 		_Atomic uint64_t hash;
 		_Atomic int32_t pid;
@@ -43,6 +46,7 @@ struct vigia__side_map {
 	} users[USERS];
 };
 _Static_assert(offsetof(struct vigia__side_map, tried) == 56, "the layout drawn in side.h");
+_Static_assert(offsetof(struct vigia__side_map, journal) == 512, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");
 _Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");

@@ -1,0 +1,21 @@
+/*
+ * journal_words.h - what the processes of a store share of its journal, in the side file: two words, and the mutex of
+ * those who write. lmdb_journal_private.h explains them.
+ */
+#ifndef VIGIA_STORE_JOURNAL_WORDS_H
+#define VIGIA_STORE_JOURNAL_WORDS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* The words change only under the mutex, which a process that dies gives back. Whoever opens the side file alone begins
+ * with new ones. */
+struct vigia__journal_words {
+	_Atomic uint64_t published;       /* number of the last event that readers may see */
+	_Atomic uint64_t ready;           /* the salt of a generation whose next record may be written. 0: none */
+	_Atomic uint64_t records, drains; /* counted since the side file was made */
+	pthread_mutex_t mutex;            /* robust. Locked around LMDB's writer lock */
+};
+
+#endif

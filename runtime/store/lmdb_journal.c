@@ -1,0 +1,237 @@
+/*
+ * lmdb_journal.c - writes records into the journal, and drains them into LMDB. lmdb_journal_private.h explains it.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../core/error.h"
+#include "lmdb_private.h"
+
+/* What the drain of a full journal may need beside the area: LMDB's pages are half full at worst. */
+enum { ROOM_FACTOR = 2, MAP_FACTOR = 4 };
+/* Sizes of a block on the disk, which a power loss may leave torn, and of what is copied without a sync. */
+enum { ALIGN_SYNCED = JOURNAL_BLOCK, ALIGN_UNSYNCED = VIGIA_RECORD_HEAD };
+
+/* ---- the lock and the words ---- */
+
+static struct vigia__journal_words *words_of(struct lmdb_backend *b)
+{
+	return vigia__side_journal(&b->side);
+}
+
+int vigia__journal_lock(struct lmdb_backend *b, struct vigia_error *err)
+{
+	struct vigia__journal_words *words = words_of(b);
+	if (b->journal.at == 0 || words == NULL) return VIGIA_OK;
+	int rc = pthread_mutex_lock(&words->mutex);
+	if (rc == EOWNERDEAD) {
+		atomic_store(&words->ready, 0);
+		rc = pthread_mutex_consistent(&words->mutex);
+	}
+	b->journal.locked = rc == 0;
+	if (rc == 0) return VIGIA_OK;
+	return vigia__error_caused(err, VIGIA_EIO, strerror(rc),
+	                           "store '%s': the side file '%s-side' is damaged: when no process has the store open, "
+	                           "delete it",
+	                           b->path, b->path);
+}
+
+void vigia__journal_unlock(struct lmdb_backend *b)
+{
+	if (!b->journal.locked) return;
+	b->journal.locked = false;
+	pthread_mutex_unlock(&words_of(b)->mutex);
+}
+
+void vigia__journal_doubt(struct lmdb_backend *b)
+{
+	struct vigia__journal_words *words = words_of(b);
+	if (words) atomic_store(&words->ready, 0);
+}
+
+/* ---- a record ---- */
+
+/* Follow the generation that is current in a writer's transaction. */
+static int follow(struct lmdb_backend *b, MDB_txn *txn)
+{
+	struct vigia__lmdb_journal *j = &b->journal;
+	struct vigia__chain begin;
+	uint64_t id = mdb_txn_id(txn) - 1;
+	if (j->txn == id) return 0;
+	int rc = vigia__journal_generation(b, txn, &begin);
+	if (rc != 0) return rc;
+	if (begin.salt != j->end.salt) j->end = begin;
+	j->txn = id;
+	return 0;
+}
+
+/* Continue behind the records that other processes wrote. False: the tail does not reach what was published. */
+static bool catch_up(struct lmdb_backend *b, MDB_txn *txn, uint64_t published)
+{
+	struct vigia__record record;
+	const uint8_t *area = vigia__journal_area(b, txn);
+	while (area && b->journal.end.last < published)
+		if (!vigia__record_next(area, b->journal.bytes, &b->journal.end, &record)) break;
+	return b->journal.end.last == published;
+}
+
+static size_t alignment_of(const struct lmdb_backend *b)
+{
+	return atomic_load_explicit(&b->base.durability, memory_order_relaxed) == VIGIA_DURABILITY_NONE ? ALIGN_UNSYNCED
+	                                                                                                : ALIGN_SYNCED;
+}
+
+bool vigia__journal_is_ready(struct lmdb_backend *b, MDB_txn *txn)
+{
+	struct vigia__lmdb_journal *j = &b->journal;
+	struct vigia__journal_words *words = words_of(b);
+	if (j->at == 0 || words == NULL || follow(b, txn) != 0) return false;
+	if (atomic_load_explicit(&words->ready, memory_order_relaxed) != j->end.salt) return false;
+	return catch_up(b, txn, atomic_load_explicit(&words->published, memory_order_relaxed));
+}
+
+bool vigia__journal_takes(struct lmdb_backend *b, size_t count, size_t bytes)
+{
+	struct vigia__lmdb_journal *j = &b->journal;
+	size_t size = vigia__record_size(count, bytes, alignment_of(b));
+	return count > 0 && size <= j->bytes && j->end.at <= j->bytes - size &&
+	       vigia__record_begin(&j->record, count, bytes, alignment_of(b)) == 0;
+}
+
+struct vigia__chain vigia__journal_end(const struct lmdb_backend *b)
+{
+	return b->journal.end;
+}
+
+int vigia__journal_write(struct lmdb_backend *b, int64_t last_at, bool *written)
+{
+	enum { KEEP_BYTES = 1 << 16 };
+	struct vigia__lmdb_journal *j = &b->journal;
+	struct vigia__journal_words *words = words_of(b);
+	struct vigia__chain end = j->end;
+	mdb_filehandle_t fd;
+	vigia__record_end(&j->record, &end, last_at);
+	atomic_store(&words->ready, 0);
+	int rc = mdb_env_get_fd(b->env, &fd);
+	if (rc == 0) rc = vigia__journal_write_at(fd, &j->record, j->at + (off_t)j->end.at);
+	*written = rc == 0;
+	if (rc == 0 && alignment_of(b) == ALIGN_SYNCED && fdatasync(fd) < 0) rc = errno;
+	if (rc == 0) {
+		j->end = end;
+		atomic_store(&words->published, end.last);
+		atomic_store(&words->ready, end.salt);
+		atomic_fetch_add_explicit(&words->records, 1, memory_order_relaxed);
+	}
+	vigia__buf_clear(&j->record, KEEP_BYTES);
+	return rc;
+}
+
+/* ---- a drain ---- */
+
+int vigia__journal_damaged(struct lmdb_backend *b, uint64_t last, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_EIO, "store '%s': the journal is damaged behind event %llu", b->path,
+	                    (unsigned long long)last);
+}
+
+static int put_record(MDB_cursor *events, const struct vigia__record *record)
+{
+	size_t start = 0, len;
+	const uint8_t *bytes;
+	for (uint32_t i = 0; i < record->count; i++) {
+		size_t seq_num = record->first + i;
+		if (!vigia__record_event(record, i, &start, &bytes, &len)) return MDB_CORRUPTED;
+		MDB_val key = vigia__lmdb_key(&seq_num), value = {len, (void *)bytes};
+		int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
+		if (rc != 0) return rc;
+	}
+	return 0;
+}
+
+/* Put all whole records, whether they were published or not. */
+static int put_tail(struct lmdb_backend *b, MDB_cursor *events, struct vigia__chain *chain)
+{
+	const uint8_t *area = vigia__journal_area(b, mdb_cursor_txn(events));
+	struct vigia__record record;
+	int rc = 0;
+	if (area == NULL) return MDB_CORRUPTED;
+	while (rc == 0 && vigia__record_next(area, b->journal.bytes, chain, &record)) rc = put_record(events, &record);
+	return rc;
+}
+
+int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *upto, struct vigia_error *err)
+{
+	struct vigia__journal_words *words = words_of(b);
+	struct vigia__chain chain = {0};
+	MDB_cursor *events;
+	uint64_t last;
+	*upto = 0;
+	b->journal.next.salt = 0;
+	b->journal.drained = 0;
+	if (b->journal.at == 0) return 0;
+	int rc = vigia__journal_generation(b, txn, &chain);
+	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
+	if (rc != 0) return rc;
+	uint64_t before = chain.last;
+	rc = vigia__lmdb_last_number(b, txn, events, &last);
+	if (rc == 0) rc = put_tail(b, events, &chain);
+	mdb_cursor_close(events);
+	if (rc != 0) return rc;
+	uint64_t reached = chain.last > last ? chain.last : last;
+	if ((chain.last > before && before != last) || (words && atomic_load(&words->published) > reached))
+		return vigia__journal_damaged(b, reached, err);
+	b->journal.drained = chain.at;
+	if (chain.last > before) *upto = chain.last;
+	return 0;
+}
+
+/* Is there room on the disk and in the map to drain a full journal? */
+static bool room_for_drain(struct lmdb_backend *b)
+{
+	size_t used = (b->last_page + 1) * b->page_bytes;
+	bool fits = b->map_grows || used + MAP_FACTOR * b->journal.bytes <= b->map_bytes;
+	return fits && vigia__lmdb_reserve(b, VIGIA_KEEP_ALL, ROOM_FACTOR * b->journal.bytes) == 0;
+}
+
+int vigia__journal_turn(struct lmdb_backend *b, MDB_txn *txn, bool stored)
+{
+	struct vigia__journal_words *words = words_of(b);
+	struct last_record last;
+	if (b->journal.at == 0) return 0;
+	int rc = follow(b, txn);
+	if (rc != 0) return rc;
+	if (!stored && b->journal.drained == 0 && words && atomic_load(&words->ready) == b->journal.end.salt) return 0;
+	rc = vigia__lmdb_last_in(b, txn, &last);
+	if (rc != 0) return rc;
+	vigia__journal_doubt(b); /* until the commit is known to be durable */
+	b->journal.has_room = b->settings.values.journal && room_for_drain(b);
+	return vigia__journal_put_generation(txn, b->meta, &last, &b->journal.next);
+}
+
+void vigia__journal_committed(struct lmdb_backend *b)
+{
+	struct vigia__lmdb_journal *j = &b->journal;
+	struct vigia__journal_words *words = words_of(b);
+	if (j->next.salt == 0 || words == NULL) return;
+	j->end = j->next;
+	j->next.salt = 0;
+	atomic_store(&j->in_doubt, false);
+	j->txn = 0; /* read again, which finds the same salt */
+	atomic_store(&words->published, j->end.last);
+	if (j->has_room) atomic_store(&words->ready, j->end.salt);
+	atomic_fetch_add_explicit(&words->drains, 1, memory_order_relaxed);
+}
+
+static int no_change(void *txn, void *arg, struct vigia_error *err)
+{
+	(void)txn;
+	(void)arg;
+	(void)err;
+	return 0;
+}
+
+int vigia__journal_settle(struct lmdb_backend *b, struct vigia_error *err)
+{
+	return vigia__commit_call(&b->commit, VIGIA_TICKET_FREE, no_change, NULL, err);
+}
