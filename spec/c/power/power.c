@@ -454,6 +454,7 @@ static const struct {
 } plants[] = {
 	{"fdatasync", "single", "a left-out fdatasync"},
 	{"fdatasync", "trims", "a left-out fdatasync, when pages are used again"},
+	{"fdatasync", "journal_single", "a left-out fdatasync of the journal"},
 	{"dsync", "single", "a meta page that is not synced (MDB_NOMETASYNC)"},
 	{"dsync", "checkpoints", "a meta page that is not synced, by a checkpoint"},
 	{"name", "making", "a file's name that is not synced"},

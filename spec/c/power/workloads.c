@@ -50,6 +50,7 @@ static void check(bool ok, const char *what, const struct vigia_error *err)
 /* ---- steps ---- */
 
 static const char *file;
+static bool with_journal;
 
 static struct vigia_store *open_with(const struct vigia_store_options *options)
 {
@@ -65,6 +66,7 @@ static struct vigia_store_options plain(void)
 	struct vigia_store_options options;
 	vigia_store_options_init(&options);
 	options.collect = false;
+	options.journal = options.journal_given = with_journal;
 	return options;
 }
 
@@ -645,30 +647,49 @@ static int recover(const char *path)
 }
 
 const struct workload workloads[] = {
-	{"single", single, 3},
-	{"batches", batches, 3},
-	{"keys", keys, 2},
-	{"checkpoints", checkpoints, 2},
-	{"trims", trims, 3},
-	{"collect", collect, 2},
-	{"interval", interval, 2},
-	{"settings", settings, 2},
-	{"none_and_back", none_and_back, 1},
-	{"backups", backups, 1},
-	{"watch", watch, 2},
-	{"watch_interval", watch_interval, 2},
-	{"full_map", full_map, 2},
-	{"making", making, 4},
-	{"making_cut", making_cut, 2},
-	{"making_killed", making_killed, 2},
-	{"processes", processes, 3},
-	{"threads", threads, 2},
-	{"killed", killed, 3},
-	{"doubt", doubt, 10},
-	{"doubt_beside", doubt_beside, 10},
-	{"doubt_after", doubt_after, 10},
-	{"recover", recover, 0}, /* on a state that a loss left: power.c */
-	{NULL, NULL, 0},
+	{"single", single, 3, false},
+	{"batches", batches, 3, false},
+	{"keys", keys, 2, false},
+	{"checkpoints", checkpoints, 2, false},
+	{"trims", trims, 3, false},
+	{"collect", collect, 2, false},
+	{"interval", interval, 2, false},
+	{"settings", settings, 2, false},
+	{"none_and_back", none_and_back, 1, false},
+	{"backups", backups, 1, false},
+	{"watch", watch, 2, false},
+	{"watch_interval", watch_interval, 2, false},
+	{"full_map", full_map, 2, false},
+	{"making", making, 4, false},
+	{"making_cut", making_cut, 2, false},
+	{"making_killed", making_killed, 2, false},
+	{"processes", processes, 3, false},
+	{"threads", threads, 2, false},
+	{"killed", killed, 3, false},
+	{"doubt", doubt, 10, false},
+	{"doubt_beside", doubt_beside, 10, false},
+	{"doubt_after", doubt_after, 10, false},
+	{"journal_single", single, 3, true},
+	{"journal_batches", batches, 3, true},
+	{"journal_keys", keys, 2, true},
+	{"journal_checkpoints", checkpoints, 2, true},
+	{"journal_trims", trims, 3, true},
+	{"journal_collect", collect, 2, true},
+	{"journal_interval", interval, 2, true},
+	{"journal_settings", settings, 2, true},
+	{"journal_none_and_back", none_and_back, 1, true},
+	{"journal_backups", backups, 1, true},
+	{"journal_watch", watch, 2, true},
+	{"journal_watch_interval", watch_interval, 2, true},
+	{"journal_making", making, 3, true},
+	{"journal_processes", processes, 3, true},
+	{"journal_threads", threads, 2, true},
+	{"journal_killed", killed, 3, true},
+	{"journal_doubt", doubt, 4, true},
+	{"journal_doubt_beside", doubt_beside, 4, true},
+	{"journal_doubt_after", doubt_after, 4, true},
+	{"recover", recover, 0, false}, /* on a state that a loss left: power.c */
+	{NULL, NULL, 0, false},
 };
 
 const struct workload *workload_find(const char *name)
@@ -681,5 +702,6 @@ const struct workload *workload_find(const char *name)
 int workload_run(const struct workload *workload, const char *path)
 {
 	file = path;
+	with_journal = workload->journal;
 	return workload->run(path);
 }

@@ -10,6 +10,7 @@ struct workload {
 	const char *name;
 	int (*run)(const char *path); /* 0, or it did not go as it should */
 	int share;                    /* of the states: how much there is to find */
+	bool journal;                 /* in a file with a journal */
 };
 
 extern const struct workload workloads[];
