@@ -83,6 +83,7 @@ static int give_id(const struct target *t, const struct vigia__journal_copy *tai
 	if (rc == 0) rc = vigia__journal_restore(txn, t->fd, tail);
 	if (rc == 0) rc = mdb_txn_commit(txn);
 	else if (txn) mdb_txn_abort(txn);
+	if (rc == 0) rc = vigia__lmdb_env_fill_all(env);
 	mdb_env_close(env);
 	return rc;
 }

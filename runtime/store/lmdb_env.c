@@ -59,6 +59,27 @@ static void discard_readers(struct lmdb_backend *b)
 	}
 }
 
+int vigia__lmdb_env_fill(MDB_env *env, int64_t *bytes)
+{
+	mdb_filehandle_t fd;
+	struct stat st;
+	int rc = mdb_env_get_fd(env, &fd);
+	if (rc != 0) return rc;
+	if (fstat(fd, &st) < 0 || (st.st_size < *bytes && ftruncate(fd, *bytes) < 0)) return errno;
+	if (st.st_size > *bytes) *bytes = st.st_size;
+	return 0;
+}
+
+int vigia__lmdb_env_fill_all(MDB_env *env)
+{
+	MDB_envinfo info;
+	MDB_stat st;
+	int rc = mdb_env_info(env, &info);
+	if (rc == 0) rc = mdb_env_stat(env, &st);
+	int64_t bytes = rc == 0 ? (int64_t)((info.me_last_pgno + 1) * st.ms_psize) : 0;
+	return rc == 0 ? vigia__lmdb_env_fill(env, &bytes) : rc;
+}
+
 void vigia__lmdb_env_close(struct lmdb_backend *b)
 {
 	discard_readers(b);

@@ -271,3 +271,26 @@ void vigia__lmdb_meta_doubt(struct lmdb_backend *b)
 	_Atomic uint64_t *tried = vigia__side_tried(&b->side);
 	if (tried) atomic_store(tried, UINT64_MAX);
 }
+
+/* ---- the pages that a transaction counts ---- */
+
+/* How LMDB's transactions begin (mdb.c, struct MDB_txn). */
+struct txn_head {
+	void *parent, *child;
+	size_t next_page;
+};
+
+void vigia__lmdb_meta_count(struct lmdb_backend *b, MDB_txn *txn)
+{
+	struct txn_head head;
+	memcpy(&head, txn, sizeof head);
+	/* In another version of LMDB it may be laid out differently. */
+	b->pages_counted = head.parent == NULL && head.child == NULL && head.next_page == b->last_page + 1;
+}
+
+uint64_t vigia__lmdb_meta_pages(const struct lmdb_backend *b, MDB_txn *txn)
+{
+	struct txn_head head;
+	memcpy(&head, txn, sizeof head);
+	return b->pages_counted ? head.next_page : 0;
+}

@@ -84,6 +84,7 @@ struct lmdb_backend {
 	size_t page_bytes;        /* a power of two */
 	bool pages_aligned;       /* a page's address in the map is a multiple of its size */
 	uint64_t last_page;       /* of the last commit; updated by each writer under the lock */
+	bool pages_counted;       /* what the current transaction counts is known; under the writer's lock */
 	bool has_events;          /* the current transaction stores events; under the writer's lock */
 	uint64_t reserved_bytes;  /* where the allocated blocks of the file end, as far as this process knows; under the
 	                             writer's lock */
@@ -159,6 +160,10 @@ void vigia__lmdb_turn_end(int turn);
 int vigia__lmdb_name_lock(struct lmdb_backend *b, struct vigia_error *err);
 /* mdb_env_open with no descriptor below 3 (fd.h). 0 or LMDB's error. */
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
+/* Make the file at least so long. *bytes becomes its size. 0 or an error number. */
+int vigia__lmdb_env_fill(MDB_env *env, int64_t *bytes);
+/* The same after a commit, for all pages that it counts. */
+int vigia__lmdb_env_fill_all(MDB_env *env);
 /* Close the environment and its readers. The caller has claimed the map, or is the only user. The next transaction
  * opens it again. */
 void vigia__lmdb_env_close(struct lmdb_backend *b);
@@ -275,6 +280,11 @@ uint64_t vigia__lmdb_meta_try(struct lmdb_backend *b, MDB_txn *txn);
 void vigia__lmdb_meta_tried(struct lmdb_backend *b, uint64_t mark);
 /* After a failure with unknown outcome: the next writer settles it, even if the commit is visible by then. */
 void vigia__lmdb_meta_doubt(struct lmdb_backend *b);
+
+/* In a writer's transaction, when it began: can it be known how many pages it counts? And how many it counts now, with
+ * those that it took and freed again. 0: that cannot be known. */
+void vigia__lmdb_meta_count(struct lmdb_backend *b, MDB_txn *txn);
+uint64_t vigia__lmdb_meta_pages(const struct lmdb_backend *b, MDB_txn *txn);
 
 /* lmdb_format.c */
 int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err);

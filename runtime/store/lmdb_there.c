@@ -151,6 +151,7 @@ int vigia__lmdb_unchanged(struct lmdb_backend *b, MDB_txn *txn, struct vigia_err
 	size_t last = mdb_txn_id(txn) - 1;
 	if (mdb_env_info(b->env, &info) != 0) return VIGIA_OK;
 	b->last_page = info.me_last_pgno;
+	vigia__lmdb_meta_count(b, txn);
 	if (info.me_last_txnid == last) return VIGIA_OK;
 	/* A later number may be a commit in doubt (lmdb_meta.c). */
 	bool later = info.me_last_txnid > last;

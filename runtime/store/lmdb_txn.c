@@ -1,7 +1,10 @@
 /*
  * lmdb_txn.c - read and write transactions: pooled readers, pins, begin, commit, and the outcome of a failed commit.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../core/error.h"
 #include "lmdb_private.h"
@@ -121,12 +124,32 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 	}
 }
 
+/* LMDB counts pages that a transaction took behind the end of the file and freed again, and does not write them. A file
+ * that is shorter than what its meta page counts looks truncated to the next one who opens it. So the file gets its
+ * size before a commit and, for what the commit itself takes, after it. 0 or an error number. */
+static int fill_file(struct lmdb_backend *b, uint64_t pages)
+{
+	int64_t bytes = (int64_t)(pages * b->page_bytes);
+	if (bytes <= atomic_load_explicit(&b->file_bytes, memory_order_relaxed)) return 0;
+	int rc = vigia__lmdb_env_fill(b->env, &bytes);
+	if (rc == 0) atomic_store(&b->file_bytes, bytes);
+	return rc;
+}
+
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)
 {
 	uint64_t mark = vigia__lmdb_meta_try(b, txn);
 	bool has_events = b->has_events;
 	b->has_events = false;
-	int rc = mdb_txn_commit(txn);
+	MDB_envinfo info;
+	int rc = fill_file(b, vigia__lmdb_meta_pages(b, txn));
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		vigia__lmdb_map_leave(b);
+		return vigia__lmdb_error(b, rc, "commit", err);
+	}
+	rc = mdb_txn_commit(txn);
+	if (rc == 0 && mdb_env_info(b->env, &info) == 0) fill_file(b, info.me_last_pgno + 1);
 	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
 	bool unknown = rc != 0 && vigia__lmdb_panics(b);
 	if (unknown) vigia__lmdb_meta_doubt(b);

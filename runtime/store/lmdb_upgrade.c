@@ -48,6 +48,7 @@ static int make_journal(struct lmdb_backend *b, struct vigia_error *err)
 		rc = vigia__lmdb_format_raise(b, txn, err);
 		if (rc == 0) rc = mdb_txn_commit(txn);
 		else mdb_txn_abort(txn);
+		if (rc == 0) rc = vigia__lmdb_env_fill_all(b->env);
 	}
 	vigia__file_limit_end(&limit);
 	vigia__lmdb_env_close(b);
