@@ -100,12 +100,8 @@ local function commands(store, registry)
 		return store:get_event(seq)
 	end
 
-	function C.checkpoints()
-		return store:checkpoints()
-	end
-
-	function C.stats()
-		return store:stats()
+	for _, name in ipairs{"checkpoints", "stats"} do
+		C[name] = function() return store[name](store) end
 	end
 
 	function C.watchers()
