@@ -468,9 +468,8 @@ static int renew_state(struct job *job, struct vigia_watcher *watcher, struct vi
 	snprintf(id, sizeof id, "%s", vigia_watcher_id(watcher));
 	int rc = load_code(job, &job->now.source, id, &ignored, err);
 	if (rc < 0) return rc;
-	close_code(&job->now);
-	job->now = job->next;
-	job->next = (struct code){0};
+	activate(job);
+	close_code(&job->next);
 	return VIGIA_OK;
 }
 
@@ -535,16 +534,14 @@ static int handle_event(void *ctx, const struct vigia_event *event, const struct
 	if (rc < 0) return rc;
 	vigia__output_begin(&job->output);
 	int number = vigia__output_flush(&job->output); /* of the last attempt, or of an event that was given up */
+	if (number == 0 || !handled) job->handled_seq_num = 0;
 	if (number) {
 		job->now.handler->watcher = attempt->watcher;
 		job->now.handler->attempt = attempt->attempt;
-		if (!handled) job->handled_seq_num = 0;
 		rc = fail_output(job, number, err);
 	} else if (handled) {
-		job->handled_seq_num = 0;
 		rc = job->handled_rc;
 	} else {
-		job->handled_seq_num = 0;
 		rc = job->now.c.handle(job->now.c.ctx, event, attempt, resume_mono_ns, err);
 		rc = finish_event(job, event->seq_num, rc, err);
 	}
