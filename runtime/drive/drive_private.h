@@ -153,6 +153,11 @@ void vigia__watcher_ask_to_stop(struct vigia_watcher *watcher);
 /* ESTATE: in its state it cannot be `what` ("started"). */
 int vigia__watcher_state_error(struct vigia_watcher *watcher, const char *what, struct vigia_error *err);
 
+/* ---- log.c ---- */
+
+/* Call the log function, which there must be. */
+void vigia__log_text(struct vigia_registry *registry, enum vigia_log_level level, const char *text);
+
 /* ---- inbox.c ---- */
 
 void vigia__inbox_init(struct vigia__inbox *inbox);

@@ -93,10 +93,8 @@ bool vigia__inbox_look(struct vigia_registry *registry)
 	inbox->end = &inbox->first;
 	inbox->count = inbox->dropped = 0;
 	pthread_mutex_unlock(&inbox->mutex);
-	registry->depth++;
 	for (const struct vigia__record *record = first; record && registry->log; record = record->next)
-		registry->log(registry->log_ctx, record->level, record->text);
-	registry->depth--;
+		vigia__log_text(registry, record->level, record->text);
 	free_records(first);
 	if (dropped)
 		vigia__log(registry, VIGIA_LOG_WARN,

@@ -6,7 +6,7 @@
 
 #include "drive_private.h"
 
-static void log_text(struct vigia_registry *registry, enum vigia_log_level level, const char *text)
+void vigia__log_text(struct vigia_registry *registry, enum vigia_log_level level, const char *text)
 {
 	registry->depth++; /* it may do what a handler may: not step or free the registry that is calling it */
 	registry->log(registry->log_ctx, level, text);
@@ -21,7 +21,7 @@ void vigia__log(struct vigia_registry *registry, enum vigia_log_level level, con
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	log_text(registry, level, text);
+	vigia__log_text(registry, level, text);
 }
 
 void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *limit, enum vigia_log_level level,
@@ -34,5 +34,5 @@ void vigia__log_failure(struct vigia_registry *registry, struct vigia__limit *li
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	if (registry->tell) registry->tell(limit, level, text);
-	else log_text(registry, level, text);
+	else vigia__log_text(registry, level, text);
 }

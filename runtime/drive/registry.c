@@ -274,8 +274,7 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 		w->base.has_handler = false; /* still the caller's */
 		w->base.driving->free(&w->base);
 	}
-	vigia__store_leave(registry->store);
-	return vigia__error_watcher(err, watcher_id, rc);
+	return vigia__error_watcher(err, watcher_id, vigia__store_end(registry->store, rc));
 }
 
 int vigia_watcher_set_handler(struct vigia_watcher *w, const struct vigia_handler *handler, struct vigia_error *err)

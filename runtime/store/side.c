@@ -236,18 +236,12 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 				return close_after(fd, vigia__side_error(err, "write", path));
 			}
 		}
-		if (!usable) {
+		if (usable) side->map = map_file(fd, path);
+		if (!usable || (side->map == NULL && (errno == ESTALE || errno == ENOENT))) {
 			close(fd);
 			continue;
 		}
-		side->map = map_file(fd, path);
-		if (side->map == NULL) {
-			bool again = errno == ESTALE || errno == ENOENT;
-			int rc = again ? VIGIA_OK : vigia__side_error(err, "map", path);
-			close(fd);
-			if (again) continue;
-			return rc;
-		}
+		if (side->map == NULL) return close_after(fd, vigia__side_error(err, "map", path));
 		side->alone = !in_use(fd);
 		if (side->alone) begin_journal(&side->map->journal);
 		atomic_store(&side->map->dev, dev);
