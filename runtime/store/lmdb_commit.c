@@ -159,7 +159,7 @@ static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tick
 	size_t count = 0, bytes = 0;
 	bool takes = vigia__queue_any(queue), written = false;
 	*in_doubt = 0;
-	if (!only_appends(tickets) || vigia__lmdb_settings_follow(b, txn) != 0) return VIGIA_NONE;
+	if (b->journal.at == 0 || !only_appends(tickets) || vigia__lmdb_settings_follow(b, txn) != 0) return VIGIA_NONE;
 	if (!vigia__journal_is_ready(b, txn)) return VIGIA_NONE;
 	struct vigia__chain end = vigia__journal_end(b);
 	struct vigia__lmdb_stamp stamp;

@@ -126,7 +126,7 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
 
 /* LMDB counts pages that a transaction took behind the end of the file and freed again, and does not write them. A file
  * that is shorter than what its meta page counts looks truncated to the next one who opens it. So the file gets its
- * size before a commit and, for what the commit itself takes, after it. 0 or an error number. */
+ * size before a commit, or after it where LMDB does not let us know. 0 or an error number. */
 static int fill_file(struct lmdb_backend *b, uint64_t pages)
 {
 	int64_t bytes = (int64_t)(pages * b->page_bytes);
@@ -149,7 +149,7 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 		return vigia__lmdb_error(b, rc, "commit", err);
 	}
 	rc = mdb_txn_commit(txn);
-	if (rc == 0 && mdb_env_info(b->env, &info) == 0) fill_file(b, info.me_last_pgno + 1);
+	if (rc == 0 && !b->pages_counted && mdb_env_info(b->env, &info) == 0) fill_file(b, info.me_last_pgno + 1);
 	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
 	bool unknown = rc != 0 && vigia__lmdb_panics(b);
 	if (unknown) vigia__lmdb_meta_doubt(b);
