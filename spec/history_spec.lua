@@ -127,10 +127,10 @@ return function(event) record("handle", {watcher = "script", n = event.seq_num, 
 -- In a run of at least so many seconds one process, by chance, stands still for so many minutes beside the others.
 local LONG <const>, MINUTES <const> = 60, 2
 
-local function run(seconds, seed)
+local function run(seconds, seed, journal)
 	math.randomseed(seed)
 	local path, folder = helper.path("store"), helper.path()
-	local store = helper.open(path, {gc_cadence = 1, max_events = 3000, collect = false})
+	local store = helper.open(path, {gc_cadence = 1, max_events = 3000, collect = false, journal = journal})
 	helper.write_file("script.lua", SCRIPT)
 	local made, logs, counts = 0, {}, {kills = 0, stops = 0}
 	local function start(source, name)
@@ -294,16 +294,18 @@ describe("a history", function()
 		end)
 	end
 
-	it("of processes that are killed and stopped is one log [E2k D1k S7k S13k S14k S21k W3k W11k]", function()
-		local seed = math.tointeger(tonumber(os.getenv("VIGIA_SEED"))) or os.time()
-		local seconds = os.getenv("VIGIA_SOAK") and (tonumber(os.getenv("VIGIA_HISTORY_SECONDS")) or 180) or 4
-		local histories, final, counts = run(seconds, seed)
-		local wrong, what = history.check(histories, final)
-		assert.same({}, wrong, "seed " .. seed)
-		assert(what.appends > 0 and final.latest > 0)
-		local records = 0
-		for _, log in ipairs(histories) do records = records + #log end
-		helper.covered("histories", "%d records of %d processes, %d appends acknowledged, %d events, %d kills, %d stops, seed %d", records,
-			#histories, what.appends, final.latest, counts.kills, counts.stops, seed)
-	end)
+	for kind, journal in pairs{[""] = false, [", with a journal"] = true} do
+		it("of processes that are killed and stopped is one log" .. kind .. " [E2k D1k S7k S13k S14k S21k W3k W11k]", function()
+			local seed = math.tointeger(tonumber(os.getenv("VIGIA_SEED"))) or os.time()
+			local seconds = os.getenv("VIGIA_SOAK") and (tonumber(os.getenv("VIGIA_HISTORY_SECONDS")) or 180) or 4
+			local histories, final, counts = run(seconds, seed, journal)
+			local wrong, what = history.check(histories, final)
+			assert.same({}, wrong, "seed " .. seed)
+			assert(what.appends > 0 and final.latest > 0)
+			local records = 0
+			for _, log in ipairs(histories) do records = records + #log end
+			helper.covered("histories", "%d records of %d processes, %d appends acknowledged, %d events, %d kills, %d stops, seed %d", records,
+				#histories, what.appends, final.latest, counts.kills, counts.stops, seed)
+		end)
+	end
 end)
