@@ -94,6 +94,19 @@ for _, backend in ipairs(helper.backends) do
 			end)
 		end
 
+		it("is readable at once after each append, however often it was [H1l]", function()
+			local handled = 0
+			assert(registry:watch("a", function() handled = handled + 1 end))
+			for n = 1, 5 do
+				quiet()
+				vigia.sleep(0.02) -- who listens has nothing to listen to between a ring and the next step
+				fill(store, 1)
+				assert.is_true(readable(fd, in_c and 0.5 or 60))
+				vigia.sleep(0.02)
+				helper.drive(registry, function() return handled == n end)
+			end
+		end)
+
 		it("is not readable over and over when there is nothing to do [H1m]", function()
 			local handled = 0
 			assert(registry:watch("a", function(event)
