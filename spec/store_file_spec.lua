@@ -384,8 +384,8 @@ describe("a store file", function()
 		end
 
 		it("is refused by name if its format is newer [Z5b]", function()
-			local err = altered(8, string.pack("=I4", 2))
-			mentions(fails("format_unsupported", nil, err), "format 2", "format 1", helper.path("store"))
+			local err = altered(8, string.pack("=I4", 3))
+			mentions(fails("format_unsupported", nil, err), "format 3", "formats 1 to 2", helper.path("store"))
 		end)
 
 		it("is refused by name if it is of another byte order [Z5c]", function()

@@ -167,9 +167,9 @@ int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *upto, s
 	MDB_cursor *events;
 	uint64_t last;
 	*upto = 0;
+	if (b->journal.at == 0) return 0; /* what follows is under the side file's mutex */
 	b->journal.next.salt = 0;
 	b->journal.drained = 0;
-	if (b->journal.at == 0) return 0;
 	int rc = vigia__journal_generation(b, txn, &chain);
 	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
@@ -213,7 +213,7 @@ void vigia__journal_committed(struct lmdb_backend *b)
 {
 	struct vigia__lmdb_journal *j = &b->journal;
 	struct vigia__journal_words *words = words_of(b);
-	if (j->next.salt == 0 || words == NULL) return;
+	if (j->at == 0 || j->next.salt == 0 || words == NULL) return;
 	j->end = j->next;
 	j->next.salt = 0;
 	atomic_store(&j->in_doubt, false);

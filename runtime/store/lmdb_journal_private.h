@@ -67,7 +67,7 @@ struct vigia__lmdb_tail {
 
 /* lmdb_area.c. Where nothing else is said: 0, or LMDB's or the system's error number. */
 
-/* In a transaction: find the area; make it in a file that gets one. */
+/* In a transaction: find the area. Make it in a file that gets one. */
 int vigia__journal_find(struct lmdb_backend *b, MDB_txn *txn);
 /* Is the map large enough for one? */
 bool vigia__journal_fits(const struct lmdb_backend *b);
@@ -103,12 +103,12 @@ int vigia__journal_damaged(struct lmdb_backend *b, uint64_t last, struct vigia_e
 bool vigia__journal_is_ready(struct lmdb_backend *b, MDB_txn *txn);
 /* Then: is there room for these events, `bytes` in all? If so, their record was begun in journal->record. */
 bool vigia__journal_takes(struct lmdb_backend *b, size_t count, size_t bytes);
-/* Write the record, which was begun and filled in journal->record, and publish it. 0; an error number: nothing was
+/* Write the record, which was begun and filled in journal->record, and publish it. 0. An error number: nothing was
  * published, and the next commit must drain. *written: the record may be in the file all the same. */
 int vigia__journal_write(struct lmdb_backend *b, int64_t last_at, bool *written);
 struct vigia__chain vigia__journal_end(const struct lmdb_backend *b);
 
-/* In a writer's transaction, before it stores events: store those of the tail; *last becomes its last event, 0 if it is
+/* In a writer's transaction, before it stores events: store those of the tail. *last becomes its last event, 0 if it is
  * empty. EIO with err set: the tail is damaged. */
 int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *last, struct vigia_error *err);
 /* In the same transaction, when all its events are stored: if there were any, or the generation is in doubt, begin a
@@ -123,7 +123,7 @@ void vigia__journal_doubt(struct lmdb_backend *b);
 int vigia__journal_settle(struct lmdb_backend *b, struct vigia_error *err);
 
 /* lmdb_recover.c */
-/* After opening, and before closing; VIGIA_OK or a Vigia code. A process that may not write reads the tail as it is. */
+/* After opening, and before closing. VIGIA_OK or a Vigia code. A process that may not write reads the tail as it is. */
 int vigia__journal_open(struct lmdb_backend *b, struct vigia_error *err);
 void vigia__journal_close(struct lmdb_backend *b);
 /* Did a killed process leave a record that readers do not see? */
@@ -136,13 +136,13 @@ void vigia__tail_init(struct vigia__lmdb_tail *tail);
 void vigia__tail_deinit(struct vigia__lmdb_tail *tail);
 /* In a reader's transaction: lock the tail behind its snapshot for reading, up to the last event that may be seen. Call
  * vigia__tail_end after 0. EAGAIN: the snapshot is too old: renew it and start over. EIO with err set: the tail is
- * damaged; or LMDB's error. */
+ * damaged. Or LMDB's error. */
 int vigia__tail_begin(struct lmdb_backend *b, struct reader *reader, struct vigia_error *err);
 /* Unlock it, if no event's bytes were read. */
 void vigia__tail_leave(struct lmdb_backend *b);
 /* Unlock it, and renew the snapshot. EAGAIN: what was read from the tail does not count: start over. */
 int vigia__tail_end(struct lmdb_backend *b, struct reader *reader);
-/* While it is locked: its first and last number; in an empty one, which may also have none, the last one is that of the
+/* While it is locked: its first and last number. In an empty one, which may also have none, the last one is that of the
  * event before it. */
 bool vigia__tail_is_empty(const struct lmdb_backend *b);
 uint64_t vigia__tail_first(const struct lmdb_backend *b);

@@ -1,5 +1,5 @@
 /*
- * lmdb_last.c - the last number that LMDB has or ever had, in a transaction; the journal's tail is behind it.
+ * lmdb_last.c - the last number that LMDB has or ever had, in a transaction. The journal's tail is behind it.
  */
 #include <string.h>
 

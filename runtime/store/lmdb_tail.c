@@ -86,7 +86,7 @@ static int extend(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto)
 	return rc;
 }
 
-/* Renew the snapshot. 0: its generation has this salt still; EAGAIN or an error. */
+/* Renew the snapshot. 0: its generation has this salt still. EAGAIN or an error. */
 static int confirm(struct lmdb_backend *b, struct reader *reader, uint64_t salt)
 {
 	struct vigia__chain now;
@@ -107,7 +107,7 @@ static int sync_file(struct lmdb_backend *b)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
-/* Index what this snapshot sees up to `upto`; *salt is that of its generation. */
+/* Index what this snapshot sees up to `upto`. *salt is that of its generation. */
 static int follow_to(struct lmdb_backend *b, struct reader *reader, uint64_t upto, uint64_t *salt, uint64_t *last)
 {
 	struct vigia__lmdb_tail *tail = &b->tail;
@@ -125,13 +125,14 @@ int vigia__tail_begin(struct lmdb_backend *b, struct reader *reader, struct vigi
 {
 	struct vigia__lmdb_tail *tail = &b->tail;
 	uint64_t id = mdb_txn_id(reader->txn), salt, last, upto = published(b);
+	if (b->journal.at == 0) return 0; /* an empty tail, which never changes */
 	pthread_rwlock_rdlock(&tail->lock);
-	if (b->journal.at == 0 || (tail->txn == id && tail->chain.last >= upto)) return 0;
+	if (tail->txn == id && tail->chain.last >= upto) return 0;
 	pthread_rwlock_unlock(&tail->lock);
 	int rc = follow_to(b, reader, upto, &salt, &last);
 	if (rc != 0) return rc;
 	if (last < upto && upto != UINT64_MAX) {
-		/* A drain published more than this snapshot has; or the records are not there. */
+		/* A drain published more than this snapshot has, or the records are not there. */
 		rc = confirm(b, reader, salt);
 		if (rc != 0 || mdb_txn_id(reader->txn) != id) return rc != 0 ? rc : EAGAIN;
 		return vigia__journal_damaged(b, last, err);
@@ -144,7 +145,7 @@ int vigia__tail_begin(struct lmdb_backend *b, struct reader *reader, struct vigi
 
 void vigia__tail_leave(struct lmdb_backend *b)
 {
-	pthread_rwlock_unlock(&b->tail.lock);
+	if (b->journal.at > 0) pthread_rwlock_unlock(&b->tail.lock);
 }
 
 int vigia__tail_end(struct lmdb_backend *b, struct reader *reader)

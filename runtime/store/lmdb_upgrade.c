@@ -16,7 +16,7 @@
 #include "file_limit.h"
 #include "lmdb_private.h"
 
-/* The byte of its lock file that LMDB locks; what a journal and the pages beside it take. */
+/* The byte of its lock file that LMDB locks, and what a journal and the pages beside it take. */
 enum { LMDB_BYTE = 0, ROOM_BYTES = JOURNAL_BYTES + (1 << 20), DATABASES_MAX = 32 };
 
 /* Lock LMDB's lock file alone. -1: another process has the store open, or it cannot be known. */
