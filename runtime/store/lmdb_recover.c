@@ -51,6 +51,10 @@ int vigia__journal_open(struct lmdb_backend *b, struct vigia_error *err)
 void vigia__journal_close(struct lmdb_backend *b)
 {
 	struct vigia__chain chain;
+	if (b->journal.at == 0) return;
+	/* A file that was cut is not touched. */
+	atomic_store(&b->looked_mono_ns, 0);
+	if (vigia__lmdb_there(&b->base, NULL) < 0) return;
 	if (b->readonly || vigia__side_journal(&b->side) == NULL || vigia__side_is_shared(&b->side) || walk(b, &chain) == 0)
 		return;
 	vigia__journal_settle(b, NULL);

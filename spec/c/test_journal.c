@@ -564,6 +564,19 @@ static void E8_damage_in_the_journal_is_told(void **state)
 	vigia_store_free(store);
 }
 
+/* Its pages are gone, and touching them would be a SIGBUS. */
+static void S18_a_file_that_was_emptied_is_not_touched_at_its_close(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_journal();
+	add(store, "T", 5);
+	assert_int_equal(truncate(path, 0), 0);
+	vigia_store_free(store);
+	struct stat st;
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 0);
+}
+
 /* ---- files with and without ---- */
 
 static void S12_a_journal_is_switched_off_and_on(void **state)
@@ -681,6 +694,7 @@ int main(void)
 		TEST(S19_who_only_reads_sees_the_journal),
 		TEST(S14_a_copy_has_what_is_in_the_journal),
 		TEST(E8_damage_in_the_journal_is_told),
+		TEST(S18_a_file_that_was_emptied_is_not_touched_at_its_close),
 		TEST(S12_a_journal_is_switched_off_and_on),
 		TEST(S13_a_file_without_gets_a_journal_when_nobody_has_it_open),
 		TEST(S13_a_small_map_has_none),
