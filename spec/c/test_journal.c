@@ -478,6 +478,28 @@ static void S4_readers_beside_drains(void **state)
 	vigia_store_free(store);
 }
 
+/* A reader stands still in the tail, while that is drained and overwritten. What it read does not count. */
+static void S4_what_was_overwritten_under_a_reader_does_not_count(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_journal();
+	struct lmdb_backend *b = backend_of(store);
+	struct reader *reader;
+	struct vigia_error err = {0};
+	add(store, "T", 4);
+	for (int overwritten = 0; overwritten < 2; overwritten++) {
+		assert_int_equal(vigia__lmdb_read_begin(b, &reader, &err), VIGIA_OK);
+		assert_int_equal(vigia__tail_begin(b, reader, &err), 0);
+		assert_false(vigia__tail_is_empty(b));
+		for (int i = 0; i < 30 && overwritten; i++)
+			assert_int_equal(append(store, "large", 50000, NULL, NULL), VIGIA_OK);
+		assert_int_equal(vigia__tail_end(b, reader), overwritten ? EAGAIN : 0);
+		vigia__lmdb_read_end(b, reader);
+	}
+	assert_int_equal(count(store, "T"), 4);
+	vigia_store_free(store);
+}
+
 static void keep_reading(void)
 {
 	struct vigia_store_options options = quiet_options();
@@ -691,6 +713,7 @@ int main(void)
 		TEST(D1_a_process_killed_inside_an_append),
 		TEST(S1_processes_append_in_turn),
 		TEST(S4_readers_beside_drains),
+		TEST(S4_what_was_overwritten_under_a_reader_does_not_count),
 		TEST(S19_who_only_reads_sees_the_journal),
 		TEST(S14_a_copy_has_what_is_in_the_journal),
 		TEST(E8_damage_in_the_journal_is_told),
