@@ -18,12 +18,10 @@
  *       it
  *   I5  saves happen when the mode says so and only then
  *   I6  attempts count up, skip gives up after max_retries, no retry comes before its time
- *   I7  after STOP nothing is handled or read; after SEEK nothing is handled; a wish is acted on as soon as nothing is
- *       under way
- *   I8  the counts are right
- *   I9  the position is behind what is done
- *   I11 after a reload it reads again at once, unless something is under way or wished
- *   I10 with the faults off it reaches the end, with all events handled, given up or left behind by a seek
+ *   I7  after STOP nothing is handled or read; after SEEK nothing is handled; a request is acted on as soon as nothing
+ * is under way I8  the counts are right I9  the position is behind what is done I11 after a reload it reads again at
+ * once, unless something is under way or requested I10 with the faults off it reaches the end, with all events handled,
+ * given up or left behind by a seek
  */
 #include <inttypes.h>
 #include <signal.h>
