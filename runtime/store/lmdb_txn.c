@@ -142,14 +142,15 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 	bool has_events = b->has_events;
 	b->has_events = false;
 	MDB_envinfo info;
-	int rc = fill_file(b, vigia__lmdb_meta_pages(b, txn));
+	uint64_t pages = vigia__lmdb_meta_pages(b, txn);
+	int rc = fill_file(b, pages);
 	if (rc != 0) {
 		mdb_txn_abort(txn);
 		vigia__lmdb_map_leave(b);
 		return vigia__lmdb_error(b, rc, "commit", err);
 	}
 	rc = mdb_txn_commit(txn);
-	if (rc == 0 && !b->pages_counted && mdb_env_info(b->env, &info) == 0) fill_file(b, info.me_last_pgno + 1);
+	if (rc == 0 && pages == 0 && mdb_env_info(b->env, &info) == 0) fill_file(b, info.me_last_pgno + 1);
 	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
 	bool unknown = rc != 0 && vigia__lmdb_panics(b);
 	if (unknown) vigia__lmdb_meta_doubt(b);
