@@ -112,10 +112,12 @@ describe("a finalizer", function()
 		local output, ok = helper.run_lua("", [[
 			local vigia = require "vigia"
 			local store = assert(vigia.open(":memory:"))
+			local registry = assert(vigia.registry(store))
 			local function try()
 				print(pcall(vigia.registry, store))
 				print(pcall(vigia.open, ":memory:"))
 				print(coroutine.wrap(function() return pcall(vigia.registry, store) end)())
+				print(pcall(registry.watch, registry, "w", "handler.lua"))
 				print(store:store_event("CREATE", "Job", 1))
 			end
 			setmetatable({}, {__gc = function() assert(vigia.registry(store) and vigia.open(":memory:")) print "before" end})
@@ -123,6 +125,6 @@ describe("a finalizer", function()
 			last = setmetatable({}, {__gc = try})]])
 		assert(ok, output)
 		local refused = "false\tvigia cannot be used while the Lua state is closing\n"
-		assert.equal("before\n" .. refused:rep(3) .. "1\n", output)
+		assert.equal("before\n" .. refused:rep(4) .. "1\n", output)
 	end)
 end)

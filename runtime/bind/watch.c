@@ -132,6 +132,7 @@ static int watch_script(lua_State *L)
 	vigia__lua_check_cstring(L, 3, "handler");
 	lua_settop(L, 4);
 	if (r->lua_store) return fail_script(L, id);
+	vigia__lua_check_finalizes(L); /* the order's memory */
 	struct vigia__script_options options;
 	vigia__lua_check_script_options(L, 4, &options);
 	struct vigia__script_order *order = vigia__lua_new(L, sizeof *order, &order_class); /* 5 */
