@@ -137,6 +137,25 @@ int vigia__journal_write_at(int fd, const struct vigia__buf *record, off_t at)
 	return 0;
 }
 
+int vigia__journal_confirm(struct lmdb_backend *b, MDB_txn *txn, uint64_t salt)
+{
+	struct vigia__chain now;
+	uint64_t id = mdb_txn_id(txn);
+	mdb_txn_reset(txn);
+	int rc = mdb_txn_renew(txn);
+	if (rc != 0 || mdb_txn_id(txn) == id) return rc;
+	rc = vigia__journal_generation(b, txn, &now);
+	return rc == 0 && now.salt != salt ? EAGAIN : rc;
+}
+
+int vigia__journal_sync(struct lmdb_backend *b)
+{
+	mdb_filehandle_t fd;
+	int rc = mdb_env_get_fd(b->env, &fd);
+	if (rc != 0) return rc;
+	return fdatasync(fd) == 0 ? 0 : errno;
+}
+
 /* ---- copies ---- */
 
 int vigia__journal_restore(MDB_txn *txn, int fd, const struct vigia__journal_copy *copy)

@@ -77,6 +77,10 @@ const uint8_t *vigia__journal_area(struct lmdb_backend *b, MDB_txn *txn);
 /* In a transaction: the generation as it began. */
 int vigia__journal_generation(struct lmdb_backend *b, MDB_txn *txn, struct vigia__chain *out);
 
+/* Renew a reader's transaction. 0: its generation has this salt still. EAGAIN: another one. */
+int vigia__journal_confirm(struct lmdb_backend *b, MDB_txn *txn, uint64_t salt);
+/* Bring the file to the disk. */
+int vigia__journal_sync(struct lmdb_backend *b);
 /* In a writer's transaction: begin a new generation behind `last`. NULL: behind the same event as the present one. */
 int vigia__journal_put_generation(MDB_txn *txn, MDB_dbi meta, const struct last_record *last, struct vigia__chain *out);
 int vigia__journal_write_at(int fd, const struct vigia__buf *bytes, off_t at);

@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <unistd.h>
 
 #include "lmdb_private.h"
 
@@ -26,11 +25,10 @@ static uint64_t walk(struct lmdb_backend *b, struct vigia__chain *chain)
 static int sync_tail(struct lmdb_backend *b)
 {
 	mdb_filehandle_t fd;
-	int rc = mdb_env_get_fd(b->env, &fd);
-	if (rc != 0) return rc;
-	if (fdatasync(fd) < 0) return errno;
+	int rc = vigia__journal_sync(b);
+	if (rc == 0) rc = mdb_env_get_fd(b->env, &fd);
 	/* After a write that failed the cache may hold what the disk does not. */
-	return posix_fadvise(fd, b->journal.at, (off_t)b->journal.bytes, POSIX_FADV_DONTNEED);
+	return rc == 0 ? posix_fadvise(fd, b->journal.at, (off_t)b->journal.bytes, POSIX_FADV_DONTNEED) : rc;
 }
 
 int vigia__journal_open(struct lmdb_backend *b, struct vigia_error *err)
@@ -73,17 +71,14 @@ bool vigia__journal_hides(struct lmdb_backend *b)
 /* EAGAIN: it is of a newer generation by now. */
 static int copy_area(struct lmdb_backend *b, struct reader *reader, struct vigia__journal_copy *out)
 {
-	struct vigia__chain before, now = {0};
+	struct vigia__chain before;
 	const uint8_t *area = vigia__journal_area(b, reader->txn);
 	if (area == NULL) return MDB_CORRUPTED;
 	int rc = vigia__journal_generation(b, reader->txn, &before);
 	out->salt = before.salt;
 	out->area.len = 0;
 	if (rc == 0 && vigia__buf_add(&out->area, area, b->journal.bytes) < 0) rc = ENOMEM;
-	mdb_txn_reset(reader->txn);
-	if (rc == 0) rc = mdb_txn_renew(reader->txn);
-	if (rc == 0) rc = vigia__journal_generation(b, reader->txn, &now);
-	return rc == 0 && now.salt != before.salt ? EAGAIN : rc;
+	return rc == 0 ? vigia__journal_confirm(b, reader->txn, before.salt) : rc;
 }
 
 int vigia__journal_copy(struct lmdb_backend *b, struct vigia__journal_copy *out, struct vigia_error *err)

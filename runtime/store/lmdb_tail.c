@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../core/error.h"
 #include "lmdb_private.h"
@@ -59,12 +58,11 @@ static int add_places(struct vigia__lmdb_tail *tail, const uint8_t *area, const 
 	size_t start = 0, len, before = tail->places.len;
 	const uint8_t *bytes;
 	for (uint32_t i = 0; i < record->count; i++) {
-		int rc = vigia__record_event(record, i, &start, &bytes, &len) ? 0 : EAGAIN;
-		struct place place = {(uint32_t)(bytes - area), (uint32_t)len};
-		if (rc == 0 && vigia__buf_add(&tail->places, &place, sizeof place) < 0) rc = ENOMEM;
-		if (rc == 0) continue;
+		bool whole = vigia__record_event(record, i, &start, &bytes, &len);
+		struct place place = {whole ? (uint32_t)(bytes - area) : 0, whole ? (uint32_t)len : 0};
+		if (whole && vigia__buf_add(&tail->places, &place, sizeof place) == 0) continue;
 		tail->places.len = before;
-		return rc;
+		return whole ? ENOMEM : EAGAIN;
 	}
 	return 0;
 }
@@ -86,34 +84,14 @@ static int extend(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto)
 	return rc;
 }
 
-/* Renew the snapshot. 0: its generation has this salt still. EAGAIN or an error. */
-static int confirm(struct lmdb_backend *b, struct reader *reader, uint64_t salt)
-{
-	struct vigia__chain now;
-	uint64_t id = mdb_txn_id(reader->txn);
-	mdb_txn_reset(reader->txn);
-	int rc = mdb_txn_renew(reader->txn);
-	if (rc != 0 || mdb_txn_id(reader->txn) == id) return rc;
-	rc = vigia__journal_generation(b, reader->txn, &now);
-	return rc == 0 && now.salt != salt ? EAGAIN : rc;
-}
-
-/* Who may not write the side file does not know what is synced: sync what is there. */
-static int sync_file(struct lmdb_backend *b)
-{
-	mdb_filehandle_t fd;
-	int rc = mdb_env_get_fd(b->env, &fd);
-	if (rc != 0) return rc;
-	return fdatasync(fd) == 0 ? 0 : errno;
-}
-
 /* Index what this snapshot sees up to `upto`. *salt is that of its generation. */
 static int follow_to(struct lmdb_backend *b, struct reader *reader, uint64_t upto, uint64_t *salt, uint64_t *last)
 {
 	struct vigia__lmdb_tail *tail = &b->tail;
 	pthread_rwlock_wrlock(&tail->lock);
 	int rc = follow(b, reader->txn);
-	if (rc == 0 && upto == UINT64_MAX) rc = sync_file(b);
+	/* Who may not write the side file does not know what is synced. */
+	if (rc == 0 && upto == UINT64_MAX) rc = vigia__journal_sync(b);
 	if (rc == 0) rc = extend(b, reader->txn, upto);
 	*salt = tail->chain.salt;
 	*last = tail->chain.last;
@@ -133,7 +111,7 @@ int vigia__tail_begin(struct lmdb_backend *b, struct reader *reader, struct vigi
 	if (rc != 0) return rc;
 	if (last < upto && upto != UINT64_MAX) {
 		/* A drain published more than this snapshot has, or the records are not there. */
-		rc = confirm(b, reader, salt);
+		rc = vigia__journal_confirm(b, reader->txn, salt);
 		if (rc != 0 || mdb_txn_id(reader->txn) != id) return rc != 0 ? rc : EAGAIN;
 		return vigia__journal_damaged(b, last, err);
 	}
@@ -152,7 +130,7 @@ int vigia__tail_end(struct lmdb_backend *b, struct reader *reader)
 {
 	uint64_t salt = b->tail.chain.salt;
 	vigia__tail_leave(b);
-	return b->journal.at > 0 ? confirm(b, reader, salt) : 0;
+	return b->journal.at > 0 ? vigia__journal_confirm(b, reader->txn, salt) : 0;
 }
 
 uint64_t vigia__tail_first(const struct lmdb_backend *b)

@@ -45,7 +45,7 @@ return {
 	bug("D4 a doubt is not settled before a read", "store/lmdb_txn.c", "test_journal", "D4_a_record_in_doubt*",
 		"if (atomic_load_explicit(&b->journal.in_doubt, memory_order_relaxed)) {", "if (false) {"),
 	bug("S4 a reader does not look whether what it read was overwritten", "store/lmdb_tail.c", "test_journal", "S4_what*",
-		"return b->journal.at > 0 ? confirm(b, reader, salt) : 0;", "(void)reader, (void)salt;\n\treturn 0;"),
+		"return b->journal.at > 0 ? vigia__journal_confirm(b, reader->txn, salt) : 0;", "(void)reader, (void)salt;\n\treturn 0;"),
 	bug("S21 a key goes into the journal", "store/lmdb_commit.c", "test_journal", "S21_*",
 		"t->kind != VIGIA_TICKET_APPEND || t->append->key.len > 0", "t->kind != VIGIA_TICKET_APPEND"),
 	bug("E8 a drain gives the numbers of damaged records again", "store/lmdb_journal.c", "test_journal", "E8_*",
