@@ -104,6 +104,7 @@ int vigia__tail_begin(struct lmdb_backend *b, struct reader *reader, struct vigi
 	struct vigia__lmdb_tail *tail = &b->tail;
 	uint64_t id = mdb_txn_id(reader->txn), salt, last, upto = published(b);
 	if (b->journal.at == 0) return 0; /* an empty tail, which never changes */
+	if (vigia__journal_area(b, reader->txn) == NULL) return MDB_CORRUPTED;
 	pthread_rwlock_rdlock(&tail->lock);
 	if (tail->txn == id && tail->chain.last >= upto) return 0;
 	pthread_rwlock_unlock(&tail->lock);

@@ -509,6 +509,20 @@ static void S4_what_was_overwritten_under_a_reader_does_not_count(void **state)
 	vigia_store_free(store);
 }
 
+/* LMDB maps the file anew, elsewhere. What is known of the tail stays, its address does not. */
+static void S4_the_tail_is_read_after_the_map_moved(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_journal();
+	struct lmdb_backend *b = backend_of(store);
+	add(store, "T", 4);
+	assert_int_equal(count(store, "T"), 4);
+	assert_int_equal(vigia__lmdb_map_lend(b, 1 << 20), 0);
+	vigia__lmdb_map_leave(b);
+	assert_int_equal(count(store, "T"), 4);
+	vigia_store_free(store);
+}
+
 static void keep_reading(void)
 {
 	struct vigia_store_options options = quiet_options();
@@ -723,6 +737,7 @@ int main(void)
 		TEST(S1_processes_append_in_turn),
 		TEST(S4_readers_beside_drains),
 		TEST(S4_what_was_overwritten_under_a_reader_does_not_count),
+		TEST(S4_the_tail_is_read_after_the_map_moved),
 		TEST(S19_who_only_reads_sees_the_journal),
 		TEST(S14_a_copy_has_what_is_in_the_journal),
 		TEST(E8_damage_in_the_journal_is_told),
