@@ -138,7 +138,7 @@ static int channel_limit(lua_State *L)
 	return 0;
 }
 
-/* flush() -> nil | what is to be said of output that cannot be written */
+/* flush() -> nil | the message about output that cannot be written */
 static int channel_flush(lua_State *L)
 {
 	char problem[160];

@@ -172,7 +172,7 @@ static void on_file_limit(int signo)
 {
 }
 
-/* Tells those who wait. They take locks, which a signal handler may not. */
+/* Wakes the threads that wait. That takes locks, which a signal handler may not. */
 static void *tell_waiters(void *arg)
 {
 	struct pollfd fd = {.fd = *(const int *)arg, .events = POLLIN};

@@ -38,7 +38,7 @@ local function pass(level, name, ok, ...)
 	error(message, level)
 end
 
--- Call a method of the inner store. `level` as for error; 2 is who called the function that calls this one last.
+-- Call a method of the inner store. `level` as for error; 2 is the caller of the function that calls this one last.
 local function ask(level, self, name, ...)
 	return pass(level, name, pcall(call, self.inner, name, ...))
 end

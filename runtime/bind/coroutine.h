@@ -38,7 +38,7 @@ struct lua_handler {
 	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                 /* an append ends the wait, too */
 	bool stopping;                   /* a task of a registry that stops. A watcher's handler asks the watcher */
-	bool cancelled;                  /* a call of a store whose waits are to end */
+	bool cancelled;                  /* a call of a store whose waits must end */
 	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
 	unsigned appends_at_once;        /* since it last waited: appends that needed no wait */
 	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
@@ -74,11 +74,11 @@ bool vigia__lua_may_suspend(lua_State *L, const struct lua_handler *handler);
 int64_t vigia__lua_now(const struct lua_handler *handler);
 /* core.outcome(what a handler returned...) -> true | false, the error value (contract W5, R6) */
 int vigia__lua_outcome(lua_State *L);
-/* Yield until the time or, `for_events`, an append. Then, or when the watcher is to stop, k goes on. Use as
+/* Yield until the time or, `for_events`, an append. Then, or when the watcher must stop, k goes on. Use as
  * `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events,
                        lua_KContext ctx, lua_KFunction k);
-/* A wait of a handler that is to stop: let the others have a turn where that can be, then k tells it. Use as `return
+/* A wait of a handler that must stop: let the others have a turn where that can be, then k tells it. Use as `return
  * ...`. */
 int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k);
 int vigia__lua_stopped(lua_State *L, int status, lua_KContext ctx); /* such a k: nil and the error "stopping" */

@@ -1,5 +1,5 @@
 /*
- * interrupt.h - "the user wants the program, or what runs at a prompt, to end": one flag for the process, and who is
+ * interrupt.h - "the user wants the program, or what runs at a prompt, to end": one flag for the process, and what is
  * told of it.
  *
  * The library never raises it by itself. main.c does, on SIGINT and SIGTERM, and a REPL for its own thread and as long

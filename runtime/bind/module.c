@@ -40,7 +40,7 @@ static int module_interrupted(lua_State *L)
 	return vigia__lua_boolean(L, atomic_load(&vigia__interrupted));
 }
 
-/* From now on the program is to end when its output goes nowhere. */
+/* Exit once stdout's reader is gone. */
 static int module_end_with_output(lua_State *L)
 {
 	vigia__lua_check_program(L, "end_with_output");

@@ -46,12 +46,12 @@ const char *vigia__program;
 static const struct vigia__lua_class process_class;
 
 enum {
-	LOOK_MS = 20,       /* how often to look at the processor time, and whether it is to be killed */
+	LOOK_MS = 20,       /* how often to look at the processor time, and whether it must be killed */
 	STALL_S = 30,       /* how long the rest of a message may be missing */
 	GRACE_NS = 70000000 /* what it may be over: its own cap should have ended it. With the looks it is below 100 ms */
 };
 
-#define START_GRACE_NS INT64_C(5000000000) /* how long loading or init may go on when the watcher is to stop */
+#define START_GRACE_NS INT64_C(5000000000) /* how long loading or init may go on when the watcher must stop */
 
 struct process {
 	pid_t pid; /* 0: none, or gone */
@@ -63,7 +63,7 @@ struct process {
 	int64_t since_ns;             /* what it had used when the piece of work began */
 	bool killed;                  /* by us, over its cap */
 	const atomic_bool *kill;      /* its watcher stops, and did not in time. NULL: never */
-	const atomic_bool *stop;      /* its watcher is to stop */
+	const atomic_bool *stop;      /* its watcher must stop */
 	bool waited_for;              /* the thread that sets `kill` waits for this piece of work: loading, init */
 	int64_t stop_mono_ns;         /* since when `stop` was seen during it, 0: it was not */
 	char end[96];                 /* how it ended, "" while it runs */

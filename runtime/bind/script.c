@@ -511,7 +511,7 @@ static bool changed(void *ctx)
 {
 	struct job *job = ctx;
 	struct identity identity;
-	/* A file that is gone may be about to be put back: only what is there is news. */
+	/* A file that is gone may be about to be put back: only a file that is there counts as changed. */
 	return look_at(path_of(job), &identity) && !same_file(&identity, &job->identity);
 }
 

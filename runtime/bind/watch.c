@@ -64,7 +64,7 @@ static void push_new_order(lua_State *L)
 	if (lua_istable(L, 4)) copy_field(L, 4, "set");
 }
 
-/* What the script's package.path and package.cpath are to be: those of this state. [-0, +0, m] */
+/* The script's package.path and package.cpath: those of this state. [-0, +0, m] */
 static void add_paths(lua_State *L, struct vigia__buf *paths)
 {
 	static const char *const names[] = {"path", "cpath"};
@@ -79,7 +79,7 @@ static void add_paths(lua_State *L, struct vigia__buf *paths)
 	lua_settop(L, top);
 }
 
-/* In the order on top: what lua/vigia/isolated_host.lua is to know, of the options at 4. The caps are the other
+/* In the order on top: what lua/vigia/isolated_host.lua must know of the options at 4. The caps are the other
  * program's then. [-0, +0, m] */
 static void push_isolation(lua_State *L, const struct vigia__cap_limits *limits)
 {

@@ -35,7 +35,7 @@ int64_t vigia__retention_now(const struct vigia__mark *last, const struct vigia_
 bool vigia__retention_mark_due(const struct vigia__mark *last, uint64_t latest, int64_t now_ns, int64_t age_ns);
 /* Is this mark older than the age? Of those that are, only the newest is needed. */
 bool vigia__retention_old(const struct vigia__mark *mark, int64_t now_ns, int64_t age_ns);
-/* Has this watcher's checkpoint been unused for so long that it no longer blocks removal? ttl 0: never. */
+/* Has this watcher's checkpoint been unused for its ttl, so that it no longer blocks removal? ttl 0: never. */
 bool vigia__retention_expired(int64_t touched_at_ns, int64_t now_ns, int64_t ttl_ns);
 
 /* A summary of all checkpoints and holds, added one by one. Zero-initialise. */

@@ -214,7 +214,7 @@ struct vigia_registry {
 	 * be told. NULL: nothing can. */
 	bool (*wait_ended)(const struct vigia_handler *handler, void *ctx);
 	bool one_watcher;             /* turns are counted by time, not by events */
-	bool between_events;          /* begin no handler: something is to be done when none runs */
+	bool between_events;          /* begin no handler: something waits until none runs */
 	bool reload_soon;             /* of a worker: load its code again between two events */
 	bool holds_late;              /* a watcher holds back garbage collection from its start on, not from its creation */
 	struct vigia__worker *worker; /* whose thread this registry belongs to. NULL: an application's */
@@ -227,7 +227,7 @@ struct vigia_registry {
 	struct vigia__bell bell;              /* interrupted, or the inbox was poked */
 	struct vigia__listen listen;          /* the words as they were before the last look */
 	bool listen_in_vain;                  /* no watcher wants an event, */
-	bool listen_for_inbox;                /* but some are driven elsewhere, whose news have a word */
+	bool listen_for_inbox;                /* but some are driven elsewhere, and ring a word */
 	bool listen_anything;                 /* a handler polls with a filter of its own */
 	bool listening;                       /* listen was prepared and not yet seen changed */
 	uint64_t commits;                     /* of the store, at the last look */
@@ -278,7 +278,7 @@ void vigia__source_leave(struct vigia_watcher *watcher, struct vigia__in_source 
 
 /* How long to wait for a watcher whose program was killed. */
 enum { VIGIA_KILL_NS = 1000000000 };
-/* Stopped, or its own handler asks: nothing is to be waited for. */
+/* Stopped, or its own handler asks: do not wait. */
 bool vigia__watcher_rests(const struct vigia_watcher *watcher);
 /* It did not stop in time: kill its program, if it has one (false: it has not), and log that. */
 bool vigia__watcher_kill(struct vigia_watcher *watcher);

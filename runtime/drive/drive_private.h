@@ -27,7 +27,7 @@ struct vigia__driver {
 	bool begins;                 /* where it starts was found out by this start: no checkpoint, no hold */
 
 	struct vigia__stepper stepper;    /* what it decides */
-	struct vigia__action action;      /* what is to be done, or under way */
+	struct vigia__action action;      /* what to do next, or what is under way */
 	struct vigia__fetch fetch;        /* the batch in hand. Empty while it listens (fetch.c) */
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
 	bool owned;                       /* this process runs the id */

@@ -10,7 +10,7 @@
 #include "../core/error.h"
 #include "drive_private.h"
 
-/* One turn handles so many events or takes so long. Then the other watchers of the thread have theirs. */
+/* The most events that one turn handles, and its longest time. Then the thread's other watchers have their turns. */
 enum { TURN_EVENTS = 256, TURN_NS = 2000000 };
 
 static void step_kind(struct vigia__driver *w, enum vigia__input_kind kind)
@@ -59,8 +59,8 @@ static void log_event_error(struct vigia__driver *w, const struct vigia_error *e
 
 /* ---- reading ---- */
 
-/* The store is not what was opened: nothing in it is to be trusted, and nothing may be saved. Stops when the outcome of
- * what is under way was told. True: it was that. */
+/* The store is not what was opened: trust nothing in it, and save nothing. Stops once the outcome of what is under way
+ * was told. True: it was that. */
 static bool is_replaced(struct vigia__driver *w, int rc)
 {
 	if (rc != VIGIA_EREPLACED || w->stepper.state != VIGIA_RUNNING) return false;

@@ -9,7 +9,7 @@
 /* What a worker runs. `changed` may be NULL: its code never changes. So may `prepare` and `meanwhile`. */
 struct vigia__job {
 	/* Load the code, beside what is loaded already: it is exchanged for it by `activate`, or freed by `discard`. An
-	 * empty id is to be filled in. options->filter must last until then. */
+	 * empty id must be filled in. options->filter must last until then. */
 	int (*load)(void *ctx, struct vigia__worker *worker, char id[256], struct vigia_watch_options *options,
 	            struct vigia_error *err);
 	/* On a thread that was started ahead (worker.h): do what needs nothing of the order. */

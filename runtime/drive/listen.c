@@ -15,8 +15,8 @@ void vigia__registry_listen(struct vigia_registry *registry)
 		const struct vigia_slice *types = vigia__filter_types(w->filter, &count);
 		vigia__listen_add(&all, types, count);
 	}
-	/* Watchers on other threads wait for events themselves. For their news any word serves: choose one that no event
-	 * type uses. */
+	/* Watchers on other threads wait for events themselves. To be woken by them any word serves: choose one that no
+	 * event type uses. */
 	static const struct vigia_slice nobody = {"\1 no type", 9};
 	registry->listen_in_vain = all.count == 0;
 	registry->listen_for_inbox = elsewhere;

@@ -30,7 +30,7 @@ struct vigia__poller {
 	uint64_t generation; /* counts arms: a wait for an earlier one is worth nothing */
 	struct vigia__listen listen;
 	uint64_t commits;
-	struct vigia__bell bell; /* rung when it is to listen to other words, or to end */
+	struct vigia__bell bell; /* rung when it must listen to other words, or end */
 };
 
 /* Under the mutex. */
@@ -39,7 +39,7 @@ static bool is_over(const struct vigia__poller *p, uint64_t generation)
 	return p->helper.quit || !p->armed || p->generation != generation;
 }
 
-/* Wait for news about what was armed as `generation`. */
+/* Wait for an event on the words that were armed as `generation`. */
 static void watch(struct vigia__poller *p, struct vigia__listen *armed, uint64_t commits, uint64_t generation)
 {
 	for (;;) {

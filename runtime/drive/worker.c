@@ -132,7 +132,7 @@ static bool idle(const struct vigia__worker *w, bool hold)
 	return worker_rests(w) || (hold && vigia__watcher_state(w->watcher) == VIGIA_RUNNING);
 }
 
-/* Do what the mailbox asks for. With nothing there and nothing to drive, wait for it. False: the thread is to end. */
+/* Do what the mailbox asks for. With nothing there and nothing to drive, wait for it. False: the thread must end. */
 static bool take_message(struct vigia__worker *w, bool *hold)
 {
 	pthread_mutex_lock(&w->helper.mutex);

@@ -72,10 +72,10 @@ void vigia__worker_free(struct vigia__worker *worker);
 
 /* The registry that the thread drives. */
 struct vigia_registry *vigia__worker_registry(struct vigia__worker *worker);
-/* True once it is to stop: for a read that waits. */
+/* Was it asked to stop? For a read that waits. */
 const atomic_bool *vigia__worker_stopping(const struct vigia__worker *worker);
-/* True once what it runs is to be killed, until the watcher rests. */
+/* Must what it runs be killed? True until the watcher rests. */
 const atomic_bool *vigia__worker_killed(const struct vigia__worker *worker);
-/* Wait until the time. False: it is to stop, now or before. */
+/* Wait until the time. False: it was asked to stop, now or before. */
 bool vigia__worker_sleep(struct vigia__worker *worker, int64_t until_mono_ns);
 #endif

@@ -31,7 +31,7 @@ struct vigia__worker {
 	bool hold;                        /* started or not, drive no event */
 	struct vigia_watcher_stats stats; /* as of the last turn */
 	atomic_bool stopping;             /* stop or quit, until the next start. Written under the mutex */
-	atomic_bool killed;               /* what it runs is to be killed, until the watcher rests. Likewise */
+	atomic_bool killed;               /* what it runs must be killed, until the watcher rests. Likewise */
 	bool ended;                       /* the thread does nothing more */
 
 	/* the thread's own */

@@ -160,7 +160,7 @@ void vigia__lmdb_turn_end(int turn);
 int vigia__lmdb_name_lock(struct lmdb_backend *b, struct vigia_error *err);
 /* mdb_env_open with no descriptor below 3 (fd.h). 0 or LMDB's error. */
 int vigia__lmdb_env_open(MDB_env *env, const char *path, unsigned flags);
-/* Make the file at least so long. *bytes becomes its size. 0 or an error number. */
+/* Make the file at least *bytes long. Then *bytes is its size. 0 or an error number. */
 int vigia__lmdb_env_fill(MDB_env *env, int64_t *bytes);
 /* The same after a commit, for all pages that it counts. */
 int vigia__lmdb_env_fill_all(MDB_env *env);
@@ -305,8 +305,8 @@ int vigia__lmdb_settings_put(struct lmdb_backend *b, MDB_txn *txn, const struct 
 int vigia__lmdb_format_raise(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err);
 
 /* lmdb_upgrade.c */
-/* After the format was loaded: if the file is to have a journal and has none, and no other process has it open, make
- * one. The environment was opened anew then, and the format is to be loaded again (VIGIA_NONE). */
+/* After the format was loaded: if the file should have a journal and has none, and no other process has it open, make
+ * one. Then the environment was opened again, and the format must be loaded again (VIGIA_NONE). */
 int vigia__lmdb_upgrade(struct lmdb_backend *b, struct vigia_error *err);
 int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigia__settings *settings,
                                  const struct vigia_store_options *options, struct vigia_error *err);

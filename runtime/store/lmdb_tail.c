@@ -90,7 +90,7 @@ static int follow_to(struct lmdb_backend *b, struct reader *reader, uint64_t upt
 	struct vigia__lmdb_tail *tail = &b->tail;
 	pthread_rwlock_wrlock(&tail->lock);
 	int rc = follow(b, reader->txn);
-	/* Who may not write the side file does not know what is synced. */
+	/* A process that may not write the side file does not know what is synced. */
 	if (rc == 0 && upto == UINT64_MAX) rc = vigia__journal_sync(b);
 	if (rc == 0) rc = extend(b, reader->txn, upto);
 	*salt = tail->chain.salt;
