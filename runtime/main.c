@@ -77,6 +77,7 @@
  *     iterator options error     iterators, tables of options and errors, between Lua and C
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep
  *     run handler task    running and stopping a registry; functions as handlers; functions beside them
+ *     signal              what handlers and tasks wait for until other code sets it
  *     watch registry watcher clock owner   registry:watch; the classes Registry, Watcher and Clock; run --wait
  *     source results      stores written in Lua as sources of watchers; what their methods returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share

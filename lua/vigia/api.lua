@@ -165,6 +165,10 @@ function vigia.is_type_registered(name) end
 ---@return vigia.Error? err
 function vigia.sleep(seconds) end
 
+---A signal: code of this Lua state, such as a callback of another loop, wakes the handlers and spawned functions that wait for it.
+---@return vigia.Signal
+function vigia.signal() end
+
 ---A registry over a store: watchers by id, driven by this Lua state. A store may also be written in Lua
 ---(lua/README.md, "Stores in Lua"); its registry and watchers have the same methods, and take functions as handlers.
 ---@param store vigia.Store
@@ -177,6 +181,22 @@ function vigia.registry(store, options) end
 ---@return string? line
 ---@return vigia.Error? err
 function vigia.to_json(event) end
+
+---@class vigia.Signal
+local Signal = {}
+
+---End every wait of this signal with the value, and make the pollfd of its registry readable. Without a wait the value is kept for the next
+---one; a later value replaces it.
+---@param value any
+---@return boolean woken whether there was a wait
+function Signal:set(value) end
+
+---Wait until the signal is set, and take the value. In a handler's own coroutine, and in a function of registry:spawn, the others go on
+---meanwhile; elsewhere this blocks.
+---@param timeout? number seconds (default: no limit)
+---@return any value
+---@return vigia.Error? err "timeout"; "stopping" when the watcher or registry stops
+function Signal:wait(timeout) end
 
 ---Options of vigia.registry.
 ---@class vigia.RegistryOptions

@@ -7,7 +7,7 @@ local M = {}
 
 for _, name in ipairs {
 	"_VERSION", "CREATE", "UPDATE", "DELETE", "null",
-	"open", "sleep",
+	"open", "sleep", "signal",
 	"trim_horizon", "latest", "at_sequence_number", "after_sequence_number",
 	"array", "is_array", "to_json", "register_type", "is_type_registered",
 } do

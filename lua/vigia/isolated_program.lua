@@ -145,6 +145,22 @@ return function(channel)
 	end
 	vigia.sleep, core.sleep = sleep, sleep
 
+	-- A wait of a signal: nothing sets it meanwhile but a hook, so it is a look, a sleep that a stop ends, and another look.
+	local signals = getmetatable(core.signal()).__index
+	local look = signals.wait
+
+	function signals.wait(signal, timeout)
+		local value, err = look(signal, 0)
+		if not err or err.code ~= "timeout" or timeout == 0 then
+			return value, err
+		end
+		local slept, problem = sleep(timeout or math.huge)
+		if not slept then
+			return nil, problem
+		end
+		return look(signal, 0)
+	end
+
 	local function log(level, message)
 		if type(level) ~= "string" or not LEVELS[level] then
 			error(("bad argument #1 to 'log' (invalid option '%s')"):format(printable(tostring(level))), 2)

@@ -87,6 +87,7 @@ void vigia__lua_coroutine_close(struct lua_handler *h)
 	lua_State *co = h->co;
 	h->co = NULL;
 	h->awaits = NULL;
+	h->waits_in = NULL;
 	h->suspended = false;
 	if (co == NULL) return;
 	lua_State *before = vigia__cap_switch(vigia__cap_here(), co);
@@ -244,10 +245,9 @@ static int fail_sleep(lua_State *L, int code, const char *text)
 	return vigia__lua_fail(L, code, &err);
 }
 
-/* Outside of a handler's own coroutine the call blocks. An interrupt ends it, on a script's thread a stop, and in a
- * stock Lua what a hook raises that a signal handler sets: poll(2) is never restarted, and no signal comes between the
- * look and the wait. */
-static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
+/* In a stock Lua what a hook raises that a signal handler sets ends it, too: poll(2) is never restarted, and no signal
+ * comes between the look and the wait. */
+int vigia__lua_block(lua_State *L, int64_t until_mono_ns, const bool *ended)
 {
 	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
 	if (worker) {
@@ -259,7 +259,7 @@ static int sleep_blocking(lua_State *L, int64_t until_mono_ns)
 	vigia__hooks_begin(L, &hooks);
 	for (;;) {
 		int64_t left = until_mono_ns - vigia__mono_ns();
-		if (left <= 0) break;
+		if (left <= 0 || (ended && *ended)) break;
 		struct timespec ts = {left / 1000000000, left % 1000000000};
 		struct pollfd fd = {.fd = vigia__interrupt_fd, .events = POLLIN};
 		sigset_t all, mask;
@@ -278,7 +278,7 @@ int vigia__lua_sleep(lua_State *L)
 	int64_t ns = vigia__lua_check_seconds(L, 1, "seconds");
 	struct lua_handler *h = vigia__lua_running(L);
 	if (h && vigia__lua_stopping(h)) return vigia__lua_yield_stopping(L, h, vigia__lua_stopped);
-	if (!vigia__lua_may_suspend(L, h)) return sleep_blocking(L, vigia__time_after(NULL, ns));
+	if (!vigia__lua_may_suspend(L, h)) return vigia__lua_block(L, vigia__time_after(NULL, ns), NULL);
 	int64_t until = vigia__time_after(h->owner->registry->clock, ns);
 	return vigia__lua_suspend(L, h, until, false, (lua_KContext)until, slept);
 }

@@ -42,6 +42,7 @@ struct lua_handler {
 	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
 	unsigned appends_at_once;        /* since it last waited: appends that needed no wait */
 	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
+	const void *waits_in;            /* while suspended in a signal's wait: that wait (signal.c), else NULL */
 	int64_t until_mono_ns;
 	int wait_top; /* of a wait: the stack it goes on with, and what goes on */
 	lua_KContext wait_ctx;
@@ -90,6 +91,9 @@ bool vigia__lua_awaited_by(const struct lua_handler *handler, const struct lua_h
 bool vigia__lua_woken_by(const struct lua_handler *handler, const struct vigia_store *store);
 /* nil and the error "stopping". Returns 2. [-0, +2, m] */
 int vigia__lua_fail_stopping(lua_State *L, const struct lua_handler *handler);
+/* Block until the time, or until a hook sets *ended (NULL: none does). An interrupt ends it, and on a script's thread a
+ * stop: nil and an error. Else true. [-0, +(1|2), e] */
+int vigia__lua_block(lua_State *L, int64_t until_mono_ns, const bool *ended);
 int vigia__lua_sleep(lua_State *L);
 
 #endif

@@ -27,6 +27,7 @@
 #include "reading.h"
 #include "registry.h"
 #include "serial.h"
+#include "signal.h"
 #include "store.h"
 #include "tell.h"
 #include "verify.h"
@@ -100,6 +101,7 @@ static const luaL_Reg functions[] = {
 	{"array", vigia__lua_array},
 	{"is_array", vigia__lua_is_array},
 	{"sleep", vigia__lua_sleep},
+	{"signal", vigia__lua_signal},
 	{"registry", vigia__lua_registry},
 	{"to_json", vigia__lua_to_json},
 	{"register_type", vigia__lua_register_type},

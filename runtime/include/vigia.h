@@ -86,7 +86,8 @@ extern "C" {
 	X(ESCRIPT, -41, "script_error", "The script did not load, or its init or stop failed.")                           \
 	X(ETWICE, -42, "library_twice", "Another copy of the library in this process has a store file open.")             \
 	X(ETYPE, -43, "already_registered", "The object type already has a class.")                                       \
-	X(EFILEEXISTS, -44, "file_exists", "A file with this name exists. It was not changed.")
+	X(EFILEEXISTS, -44, "file_exists", "A file with this name exists. It was not changed.")                           \
+	X(ETIMEOUT, -45, "timeout", "The wait ended before what it waited for came.")
 
 enum vigia_code {
 	VIGIA_OK = 0,
