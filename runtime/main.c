@@ -43,7 +43,6 @@
  *     lmdb_journal lmdb_tail lmdb_journal_private   the journal: appends with one sync, and reading what is in it
  *     lmdb_area lmdb_recover lmdb_upgrade   where it is; what others left in it; one for a file made without it
  *     journal_words       what processes share of it
- *     lmdb_upgrade        a journal for a file that was made without one
  *     lmdb_last lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
@@ -52,7 +51,7 @@
  *     lmdb_beside lmdb_format lmdb_meta  the files beside it; its header; LMDB's meta pages
  *     lmdb_map lmdb_reserve  the size of the map; reserved room on the disk
  *     lmdb_env lmdb_walk lmdb_error   LMDB itself: environments, damaged pages, error numbers
- *     side side_private   the side file: wake words, hints
+ *     side side_private   the side file: wake words, hints, which processes use it
  *     owner               owner locks: one process runs a watcher id at a time
  *     place copies        network file systems, which are refused; one copy of the library per process
  *     fd file_limit thread helper   making descriptors; limits on file sizes; starting threads

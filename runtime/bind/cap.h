@@ -1,13 +1,12 @@
 /*
  * cap.h - caps on a Lua state of its own: bytes of memory, seconds of processor time, which libraries it sees.
  *
- * Going over a cap trips it: whatever Lua code runs is ended, and nothing in Lua can catch that. The state is of no
- * more use then. Its owner closes it and makes another. What Lua's own code does is stopped. A C function that never
- * returns to Lua is not.
+ * Exceeding a cap trips it and ends the Lua code that runs. No pcall catches that. The owner then closes the state and
+ * makes another. A C function goes on until it returns to Lua.
  *
  * How the time cap works (cap.c): a timer on the thread's processor clock ticks now and then and looks whether still
  * the same piece of work runs. Only when the budget is used up does it set a hook, so until then a cap costs nothing.
- * Work that waited is also looked at when it goes on, because a tick between two waits hardly ever meets it. Ticks are
+ * The budget is also checked when work goes on after a wait: short pieces may always fall between two ticks. Ticks are
  * a realtime signal, directed at the thread. The handler stays in place for the rest of the process, and does nothing
  * on other threads.
  *
@@ -89,7 +88,7 @@ enum vigia__cap_trip vigia__cap_leave(struct vigia__cap *cap);
 /* What tripped it, in a sentence: returns VIGIA_EHANDLER. */
 int vigia__cap_error(const struct vigia__cap *cap, const char *what, struct vigia_error *err);
 
-/* Before C resumes, closes or comes back from a coroutine: which one runs now. Returns which one ran before. */
+/* Tell the cap which coroutine runs. Call it before C resumes, closes or returns from one. Returns the one before. */
 lua_State *vigia__cap_switch(struct vigia__cap *cap, lua_State *co);
 /* Is the coroutine's hook a cap's? */
 bool vigia__cap_hooked(lua_State *co);

@@ -4,8 +4,8 @@
  * A signal handler cannot call into Lua. It sets a hook that the interpreter runs at its next instruction. So does the
  * SIGINT handler of the program lua, whose hook raises "interrupted!". While we wait in C there is no next instruction:
  * each wait ends when a signal came, and looks whether there is a hook that was not there before. If so, C returns to
- * where raising is fine, and the hook runs there. Signal handlers set it on the state's main coroutine. So it is that
- * one's hooks that are looked at.
+ * where raising is fine, and the hook runs there. Signal handlers set the hook on the state's main coroutine, so waits
+ * check that coroutine's hook.
  *
  *     struct vigia__hooks hooks;
  *     vigia__hooks_begin(L, &hooks);               runs a hook that is there already; may raise
@@ -34,13 +34,14 @@ struct vigia__hooks {
 void vigia__hooks_begin(lua_State *L, struct vigia__hooks *hooks);
 /* Is there another hook than before? `ctx` is a struct vigia__hooks. The thread of its state. */
 bool vigia__hooks_changed(void *ctx);
-/* Let it run here, and take what is there then for known. [-0, +0, e] */
+/* Run the pending hook here. Then remember the present hook as seen. [-0, +0, e] */
 void vigia__hooks_run(lua_State *L, struct vigia__hooks *hooks);
 
 /* ---- the hook of a coroutine that handlers run in ---- */
 
-/* The coroutine co was just made, and has inherited the hook of L, which made it. A profiler's in C stays. One of
- * debug.sethook is taken away, because it knows only its own coroutine. *own: what is there from now on.
+/* The coroutine co was just made, and has inherited the hook of L, which made it. Keep a hook set from C (a
+ * profiler's). Remove one set by debug.sethook, because it works only for its own coroutine. *own: the hook from now
+ * on.
  * [-0, +0, m] */
 void vigia__hook_inherit(lua_State *L, lua_State *co, struct vigia__hook *own);
 /* Put that one back in place of a hook that an event left behind, or that other code set meanwhile. [-0, +0, -] */

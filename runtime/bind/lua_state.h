@@ -55,27 +55,27 @@ struct vigia__lua {
 	uint8_t nameless;             /* events decoded so far, until names are kept */
 	bool ended;                   /* the Lua state is closing */
 	bool script;                  /* it is a script's: what belongs to the program is none of its business */
-	/* VIGIA_LUA_NAMES of them. `known` is for looking up, and is empty until this state keeps names. Those are memory
-	 * of its allocator. */
+	/* `known` is read, `names` is written: VIGIA_LUA_NAMES slots. `known` points to an empty table until this state
+	 * keeps names. `names` is memory of the state's allocator. */
 	const struct vigia__lua_name *known;
 	struct vigia__lua_name *names; /* NULL: none yet */
 };
 
-/* Make what this Lua state shares, unless it is there: the module is loaded again. [-0, +0, m] */
+/* Create this state's struct vigia__lua. Do nothing if it exists: the module was loaded before. [-0, +0, m] */
 void vigia__lua_state_init(lua_State *L);
-/* What this Lua state shares. Raises when the state is closing: what would be made then would never be freed.
+/* This Lua state's struct vigia__lua. Raises when the state is closing: an object made then would never be freed.
  * [-0, +0, v] */
 struct vigia__lua *vigia__lua_shared(lua_State *L);
-/* Raises in a finalizer that lua_close() calls: what is made there is never finalized, and C would be left with it.
+/* Raise in a finalizer that lua_close() runs: an object made there is never finalized, so its C memory would leak.
  * [-0, +0, v] */
 void vigia__lua_check_finalizes(lua_State *L);
-/* Raises in a script's state, in a program of its own too: `what` concerns the whole process, its terminal, signals and
- * standard streams, or forks, and is for the state that the program itself runs in. [-0, +0, v] */
+/* Raise if this is a script's state, isolated or not. `what` affects the whole process (terminal, signals, standard
+ * streams, fork), so only the program's own state may call it. [-0, +0, v] */
 void vigia__lua_check_program(lua_State *L, const char *what);
-/* The userdata of it. [-0, +1, -] */
+/* Push the userdata of struct vigia__lua. [-0, +1, -] */
 void vigia__lua_push_shared(lua_State *L);
-/* What it shares, without that check, for decoding one event. Pushes the table of names' strings, or nil while no names
- * are kept. [-0, +1, m] */
+/* The same for decoding one event, without the check that the state is closing. Pushes the table of names' strings, or
+ * nil while no names are kept. [-0, +1, m] */
 struct vigia__lua *vigia__lua_push_names(lua_State *L);
 
 /* ---- classes ---- */
@@ -94,8 +94,8 @@ struct vigia__lua_class {
 void vigia__lua_push_class(lua_State *L, const struct vigia__lua_class *class);
 /* The same functions for the metatable on top, of a class whose methods are in other files. [-0, +0, m] */
 void vigia__lua_set_methods(lua_State *L, const luaL_Reg *metamethods, const luaL_Reg *methods);
-/* A zeroed userdata of the class on the stack. The class is written behind its bytes as well: debug.setmetatable and
- * what stands in for an object later change what Lua sees of it, never what C takes it for. [-0, +1, m] */
+/* A zeroed userdata of the class on the stack. The class is also stored behind its bytes, so C recognises the object
+ * even if Lua code changes its metatable. [-0, +1, m] */
 void *vigia__lua_new(lua_State *L, size_t size, const struct vigia__lua_class *class);
 /* The same, for one that keeps up to `count` values alive: what C points to from it. [-0, +1, m] */
 void *vigia__lua_new_keeping(lua_State *L, size_t size, const struct vigia__lua_class *class, int count);
@@ -104,8 +104,8 @@ void *vigia__lua_new_keeping(lua_State *L, size_t size, const struct vigia__lua_
 void vigia__lua_keep(lua_State *L, int idx, int n);
 /* The same for the value at `value`, which stays where it is. [-0, +0, -] */
 void vigia__lua_keep_value(lua_State *L, int idx, int n, int value);
-/* The same for a value that Lua code must not find among the user values either: a table of what C points to. Something
- * else should keep it too, for the collector's sake (module.c). [-1, +0, -] */
+/* The same for a table that C points into, hidden from debug.getuservalue. For the collector's sake something else must
+ * keep it, too (module.c). [-1, +0, -] */
 void vigia__lua_hide(lua_State *L, int idx, int n);
 /* Push number n of what the object at idx keeps, nil where there is none. Returns its type. [-0, +1, -] */
 int vigia__lua_push_kept(lua_State *L, int idx, int n);
@@ -116,7 +116,7 @@ void *vigia__lua_test(lua_State *L, int idx, const struct vigia__lua_class *clas
 /* For a __gc that frees what a call may be using: the argument, if it is the collector that calls and it is of the
  * class. Else NULL: Lua code called it, perhaps in the middle of that call. [-0, +0, -] */
 void *vigia__lua_collected(lua_State *L, const struct vigia__lua_class *class);
-/* The same, but raises. [-0, +0, v] */
+/* As vigia__lua_test(), but raises. [-0, +0, v] */
 void *vigia__lua_check(lua_State *L, int arg, const struct vigia__lua_class *class);
 
 /* Field `name` of the table at idx, whatever its metatable says. Returns its type. [-0, +1, m] */
@@ -142,8 +142,8 @@ void vigia__lua_preload_core(lua_State *L, lua_CFunction open);
 void vigia__lua_require(lua_State *L, const char *module);
 /* The library of this name is on top, or nil and false. [-0, +1, m] */
 bool vigia__lua_push_library(lua_State *L, const char *name);
-/* These functions take the place of those in the table on top, which become upvalue 1 of theirs. One that is not there
- * stays away. [-0, +0, m] */
+/* Replace functions of the table on top. Each new one has the original as upvalue 1. A name that is missing in the
+ * table is skipped. [-0, +0, m] */
 void vigia__lua_replace_functions(lua_State *L, const luaL_Reg *functions);
 /* Call the original of a function that took its place, upvalue 1, with the same arguments. [-all, +results, e] */
 int vigia__lua_call_original(lua_State *L);

@@ -1,5 +1,6 @@
 /*
- * limit.h - report a repeated event at most once a minute, with the number of reports left out.
+ * limit.h - report a repeated event at most once a minute, with the number of reports left out. Caps of scripts are in
+ * bind/cap.h.
  */
 #ifndef VIGIA_CORE_LIMIT_H
 #define VIGIA_CORE_LIMIT_H

@@ -18,9 +18,9 @@
  * NONE, and take effect with the outcome. LISTEN and WAIT need no outcome: the next action replaces them. These four
  * inputs are always valid.
  *
- * Invariants: events are handled in order, each until it succeeds or is given up. `done` never passes an event that is
- * neither. It passes events that the filter dropped. After STOP or SEEK no handler starts. A seek takes effect when the
- * handler in progress returns.
+ * Invariants: events are handled in order, each until it succeeds or is given up. `done` never passes an event that was
+ * neither handled nor given up. It does pass events that the filter dropped. After STOP or SEEK no handler starts. A
+ * seek takes effect when the handler in progress returns.
  *
  * A BATCH says how many events were removed where the read began (`gone`). Each is counted as missed once, however
  * often it is reported, and passed. With on_gap STOP the watcher stops before them (`stuck` is the first). Events that

@@ -61,8 +61,8 @@ enum vigia__look_for {
 /* Where the watchers of a registry read, and keep their checkpoints. source_store.c fills this in for a store, which
  * finishes each call at once. Another source may return VIGIA_PENDING where that is said: it then goes on by itself,
  * and calls vigia__source_ready(). The driver makes the same call again and gets the outcome, or VIGIA_PENDING once
- * more. Of a watcher one call of read and wait is under way, and beside it one of look and one of save. A source whose
- * functions run code that may call back in here runs it between vigia__source_enter() and vigia__source_leave().
+ * more. Of each watcher at most one read or wait is pending, and beside it at most one look and one save. A source
+ * whose functions run code that may call back in here runs it between vigia__source_enter() and vigia__source_leave().
  *
  * All on the registry's thread. `err` is filled in when a call fails. */
 struct vigia__source {
@@ -70,9 +70,9 @@ struct vigia__source {
 	int (*look)(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
 	            struct vigia_error *err);
 	/* Events from request->from on that the watcher's filter wants, in order, into the batch, in place of what is
-	 * there. *next is behind what was looked at. EDAMAGED and EDESERIAL are the handler's to find. ECLOSED, while there
-	 * is nothing else to do, ends a step or run. May be pending: the batch is filled in by the call that returns
-	 * VIGIA_OK, and not if it was cancelled from within. */
+	 * there. *next is behind what was looked at. It does not check the bytes: damage is found when the event is
+	 * handled. ECLOSED, while there is nothing else to do, ends a step or run. May be pending: the batch is filled in
+	 * by the call that returns VIGIA_OK, and not if it was cancelled from within. */
 	int (*read)(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
 	            struct vigia_iterator *next, struct vigia_error *err);
 	/* Pending until an event at `from` or later may have come, then VIGIA_OK. Failures are the next read's to tell.
@@ -86,7 +86,7 @@ struct vigia__source {
 	int (*save)(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err);
 	/* As save by hand: never moves back, and commits under way neither undo it nor are undone. May be pending. */
 	int (*checkpoint)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
-	/* Run the id, as the only one, until disown. EOWNED: another one does. */
+	/* Become the only owner of the watcher id, until disown. EOWNED: there is another one. */
 	int (*own)(struct vigia_watcher *watcher, struct vigia_error *err);
 	void (*disown)(struct vigia_watcher *watcher);
 	/* Keep what it has not seen from being collected, and its checkpoint from expiring. May move where it starts.
@@ -121,9 +121,9 @@ struct vigia__driving {
 	int (*seek)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 	int (*checkpoint)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 	int (*reload)(struct vigia_watcher *watcher, struct vigia_error *err);
-	/* Do what is due, at most about a slice of events. Returns whether anything was done. */
+	/* Take one turn, at most about a slice of events. Returns whether anything was done. */
 	bool (*run)(struct vigia_watcher *watcher);
-	/* When it wants to run without being woken: 0 now, INT64_MAX never. */
+	/* The time of its next turn if nothing wakes it: 0 now, INT64_MAX never. */
 	int64_t (*due)(const struct vigia_watcher *watcher);
 	/* Something may have been appended. */
 	void (*wake)(struct vigia_watcher *watcher);
@@ -152,7 +152,7 @@ struct vigia_watcher {
 	bool removed;    /* retired by a call to remove it */
 	bool detached;   /* out of the registry, but a start brings it back. Kept as above */
 	bool stop_asked; /* by a call, since its last start. Seen by forget_stopped() */
-	bool released;   /* there are none any more: it is freed when it is retired */
+	bool released;   /* no handle points here: free it when it is retired */
 	struct vigia_watch_options options;
 	struct vigia__filter *filter; /* NULL: all events, or not read here */
 	void *source_ctx;             /* what its source keeps for it, until forget */
@@ -188,9 +188,9 @@ struct vigia_registry {
 	struct vigia_watcher *watchers, **watchers_end;
 	struct vigia_watcher *retired;
 	struct vigia__table ids; /* of `watchers` */
-	bool any_released;       /* some of these may be freed */
-	/* Ephemeral watchers leave once a stop that was asked for is done, and this is told, as a log function is. NULL:
-	 * all stay. */
+	bool any_released;       /* a retired watcher may be freed */
+	/* Called after an ephemeral watcher left the registry, as it does once a stop by a call is done. The rules of a log
+	 * function hold. NULL: all stay. */
 	void (*forgotten)(void *ctx, struct vigia_watcher *watcher);
 	void *forgotten_ctx;
 	bool stops_asked;                    /* of some watcher */
@@ -203,15 +203,15 @@ struct vigia_registry {
 	void (*tell)(struct vigia__limit *limit, enum vigia_log_level level, const char *text);
 	struct vigia__limit limit; /* of the failures of tasks */
 	char *trace;               /* where the handler failed that failed last, until that is logged. NULL: not known */
-	bool failed_at_end;        /* and that what it failed with was its own end: stopping, a closed store */
+	bool failed_at_end;        /* that error says only that the watcher stops or the store was closed */
 	int depth;                 /* handlers on the stack: a handler may stop other watchers */
 	struct vigia_watcher *current; /* whose handler is on top of it */
 	atomic_bool interrupted;
 	bool (*signalled)(
 		void *ctx); /* does a signal handler of the application want a call that waits to return? NULL: no */
 	void *signalled_ctx;
-	/* Has something else ended the wait of a watcher's handler (of a task's: NULL)? It then goes on within a second, to
-	 * be told. NULL: nothing can. */
+	/* Has other code ended this handler's wait (coroutine.close)? Then the registry resumes it within a second, so that
+	 * it learns of it. `handler` NULL: a task's wait. NULL: nothing can end one. */
 	bool (*wait_ended)(const struct vigia_handler *handler, void *ctx);
 	bool one_watcher;             /* turns are counted by time, not by events */
 	bool between_events;          /* begin no handler: something waits until none runs */
@@ -226,8 +226,8 @@ struct vigia_registry {
 	/* waiting */
 	struct vigia__bell bell;              /* interrupted, or the inbox was poked */
 	struct vigia__listen listen;          /* the words as they were before the last look */
-	bool listen_in_vain;                  /* no watcher wants an event, */
-	bool listen_for_inbox;                /* but some are driven elsewhere, and ring a word */
+	bool listen_in_vain;                  /* no watcher of this thread wants an event */
+	bool listen_for_inbox;                /* some are driven by workers, and ring a word */
 	bool listen_anything;                 /* a handler polls with a filter of its own */
 	bool listening;                       /* listen was prepared and not yet seen changed */
 	uint64_t commits;                     /* of the store, at the last look */

@@ -1,6 +1,7 @@
 /*
  * reload.c - reloads a script that is running: loads the new code beside the old, and exchanges them between two
- * events. If the new code fails, the old one stays. Also ends the code of a worker.
+ * events. If the new code fails, the old one stays. bind/script.c tells whether a file has changed. Also ends the code
+ * of a worker.
  */
 #include <stdio.h>
 

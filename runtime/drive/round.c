@@ -4,7 +4,7 @@
 #include "../core/error.h"
 #include "drive_private.h"
 
-/* Once a second: coroutines are closed without a word to the registry. */
+/* Once a second: coroutine.close does not notify the registry. */
 static void look_at_waits(struct vigia_registry *registry)
 {
 	if (registry->wait_ended == NULL) return;
@@ -29,8 +29,8 @@ static void look_at_store(struct vigia_registry *registry, int64_t now)
 	}
 }
 
-/* Listen before looking: a word that changes from now on ends the next wait at once. Watchers that listened in vain
- * look again when a word has changed, or, once a second, when the store's commit number has. */
+/* Prepare the words before reading: a later change then ends the next wait at once. Otherwise watchers read again only
+ * when a word changed or, looked at once a second, the store's commit number. */
 void vigia__registry_poll(struct vigia_registry *registry)
 {
 	struct vigia__backend *b = registry->store->backend;

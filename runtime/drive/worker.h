@@ -30,21 +30,21 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 /* The worker that a watcher stands for. NULL: it is driven on the registry's thread. */
 struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *watcher);
 
-/* Start the thread and wait until it has loaded and, if it was given its id and its options say `auto_start`, started:
- * one hand-over for both. Without an id the caller looks at the job's first, and starts it by a call. On error with
- * *out set the start failed: free it. */
+/* Start the thread. Wait until it has loaded the job and, if an id was given and `auto_start` is set, started it.
+ * Without an id the caller reads the job's id, and starts it by a call. On error with *out set the start failed: free
+ * it. */
 int vigia__worker_new(struct vigia_registry *owner, const char *watcher_id, const struct vigia__job *job,
                       struct vigia__worker **out, struct vigia_error *err);
-/* Start the thread of the registry's next worker. It prepares the job, and waits for the vigia__registry_watch_job of
- * this ctx, or for vigia__worker_drop_ahead(), which frees the job. It ends when neither has come after VIGIA_AHEAD_NS.
- * At most one is there. False: without memory or threads there is none, and the job is still the caller's. */
+/* Start the thread of the registry's next worker ahead of time. It prepares the job, and waits VIGIA_AHEAD_NS at most
+ * for vigia__registry_watch_job() with this ctx, or for vigia__worker_drop_ahead(), which frees the job. At most one is
+ * there. False: without memory or threads there is none, and the job is still the caller's. */
 bool vigia__worker_start_ahead(struct vigia_registry *owner, const struct vigia__job *job);
 /* Its ctx. NULL: there is none. A forked child has none: the parent's thread may have been at work on that job. */
 void *vigia__worker_job_ahead(const struct vigia_registry *owner);
 void vigia__worker_drop_ahead(struct vigia_registry *owner);
 /* If it waits for this job, end it: the job is the caller's again. */
 void vigia__worker_forget_ahead(struct vigia_registry *owner, const struct vigia__job *job);
-/* As the job filled them in, once and for all. */
+/* As the job set them when it was loaded. */
 const char *vigia__worker_id(const struct vigia__worker *worker);
 const struct vigia_watch_options *vigia__worker_options(const struct vigia__worker *worker);
 

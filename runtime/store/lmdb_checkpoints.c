@@ -1,6 +1,6 @@
 /*
  * lmdb_checkpoints.c - checkpoints and holds in LMDB, and the watchers' progress, which is saved with the next commit
- * of any kind.
+ * of any kind. Expiry (checkpoint_ttl) is decided in core/retention.c, and renewed in lmdb_collect.c.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -50,8 +50,8 @@ struct vigia__lmdb_journal {
 	bool locked;
 	uint64_t txn;             /* the LMDB transaction in which the generation was read; 0: none was */
 	struct vigia__chain end;  /* where its next record begins */
-	struct vigia__chain next; /* the generation that the present transaction begins; salt 0: none */
-	bool has_room;            /* and there is room for its drain */
+	struct vigia__chain next; /* the generation that the transaction under way begins; salt 0: none */
+	bool has_room;            /* there is room on the disk for draining `next` */
 	size_t drained;           /* bytes of the tail that it stores */
 	struct vigia__buf record;
 };
@@ -77,7 +77,7 @@ const uint8_t *vigia__journal_area(struct lmdb_backend *b, MDB_txn *txn);
 /* In a transaction: the generation as it began. */
 int vigia__journal_generation(struct lmdb_backend *b, MDB_txn *txn, struct vigia__chain *out);
 
-/* Renew a reader's transaction. 0: its generation has this salt still. EAGAIN: another one. */
+/* Renew a reader's transaction. 0: the salt is unchanged. EAGAIN: another generation has begun. */
 int vigia__journal_confirm(struct lmdb_backend *b, MDB_txn *txn, uint64_t salt);
 /* Bring the file to the disk. */
 int vigia__journal_sync(struct lmdb_backend *b);
@@ -90,8 +90,8 @@ struct vigia__journal_copy {
 	uint64_t salt;
 	struct vigia__buf area;
 };
-/* In a transaction of the environment of a store's copy, whose file is fd: give the area these bytes if it is of their
- * generation. Else it holds nothing from now on. */
+/* In a transaction on a backup of the store, open as fd: write `copy` into its journal if it has the same generation.
+ * Otherwise leave the journal empty. */
 int vigia__journal_restore(MDB_txn *txn, int fd, const struct vigia__journal_copy *copy);
 
 /* lmdb_journal.c */
