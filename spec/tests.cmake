@@ -5,11 +5,11 @@
 # `ctest --preset asan -L asan -j4` is what scripts/test does.
 
 # Out of a normal run under AddressSanitizer, which is about memory and hostile input: what is about processes, disks or documents, and long.
-set(NOT_ASAN power annotations_spec contract_spec crash_spec data_spec handover_spec hidden_commit_spec history_spec lint_spec package_spec
+set(NOT_ASAN power annotations_spec bench_spec contract_spec crash_spec data_spec handover_spec hidden_commit_spec history_spec lint_spec package_spec
   quickstart_spec stopping_spec)
 # Out of the run under ThreadSanitizer: caps stop a thread by a signal, which the runtime keeps back until the thread makes a call; the others
 # have no threads of ours, or are about memory, folders that are mounted, other programs.
-set(NOT_TSAN annotations_spec backup_spec caps_spec disk_spec error_spec lint_spec package_spec quickstart_spec readme_spec repl_spec soak_spec)
+set(NOT_TSAN annotations_spec backup_spec bench_spec caps_spec disk_spec error_spec lint_spec package_spec quickstart_spec readme_spec repl_spec soak_spec)
 set(SOAK power fuzz history_spec soak_spec failures_spec finalizer_spec handover_spec test_schedules sim_stepper planted_bugs)
 # What takes longest begins first, so that none runs alone at the end. (CTest puts what it measured in their place.)
 set(SLOWEST power crash_spec failures_spec planted_bugs caps_spec cli_spec cli_run_spec isolation_spec lint fuzz_files repl_spec verify_spec

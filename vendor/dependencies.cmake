@@ -3,6 +3,7 @@
 # vigia_dep_lmdb, vigia_dep_msgpack, vigia_dep_jansson, vigia_dep_xxhash (header only: the source that includes it defines XXH_INLINE_ALL)
 # vigia_dep_lua        the headers only: a Lua module takes the functions from the program that loads it
 # vigia_dep_lua_host   with the library: for a program that runs Lua
+# vigia_dep_sqlite, vigia_dep_redis   only if they are there: what scripts/bench --peers measures beside Vigia
 # vigia_dep_cmocka     only if VIGIA_TESTS is on; VIGIA_LUA is the stock interpreter
 find_package(Threads REQUIRED)
 find_package(PkgConfig QUIET)
@@ -62,6 +63,17 @@ if(VIGIA_EDIT_INCLUDE)
 else()
   string(APPEND VIGIA_MISSING "\n  libedit (editline/readline.h) was not found: install the Debian package libedit-dev.")
 endif()
+
+# For scripts/bench --peers only: a target each if it is there.
+pkg_search_module(VIGIA_SQLITE QUIET IMPORTED_TARGET sqlite3)
+pkg_search_module(VIGIA_REDIS QUIET IMPORTED_TARGET hiredis)
+foreach(name IN ITEMS sqlite redis)
+  string(TOUPPER VIGIA_${name} prefix)
+  if(${prefix}_FOUND)
+    add_library(vigia_dep_${name} INTERFACE)
+    target_link_libraries(vigia_dep_${name} INTERFACE PkgConfig::${prefix})
+  endif()
+endforeach()
 
 find_program(VIGIA_LUA NAMES lua5.4 lua54 lua-5.4)
 if(VIGIA_TESTS AND NOT VIGIA_LUA)

@@ -1,0 +1,199 @@
+-- rows.lua - the rows of scripts/bench: what is measured, beside what, and the target of each ratio.
+--
+-- A row is a figure of one command ({engine =, WORK, ARGUMENT...}), and what it is compared with: a figure of another command of the same
+-- run (the ratio is the row's figure by that one), or a number by itself. `at_least` or `at_most` is the target.
+
+local function figure(name, work)
+	return {figure = name, work = work}
+end
+
+-- Options: scale (of the numbers of events), peers, long, groups (a set of names, nil: all).
+return function(options)
+	local scale = options.scale
+	local plan = {rows = {}, prepare = {}}
+	local group
+
+	-- A number of events, a multiple of `unit`.
+	local function some(count, unit)
+		unit = unit or 1
+		return math.max(unit, math.floor(count * scale / unit + 0.5) * unit)
+	end
+	local function begin(name)
+		group = name
+		return options.groups == nil or options.groups[name]
+	end
+	local function prepare(work)
+		table.insert(plan.prepare, work)
+	end
+	-- Comparisons with an engine that is not there are left out.
+	local function row(title, unit, value, against)
+		local kept = {}
+		for _, other in ipairs(against or {}) do
+			local engine = other.value and other.value.work.engine
+			if options.peers or not (engine == "sqlite" or engine == "redis") then kept[#kept + 1] = other end
+		end
+		table.insert(plan.rows, {group = group, title = title, unit = unit, value = value, against = kept})
+	end
+	local function rate(work)
+		return figure("rate", work)
+	end
+	local function vigia(callers, each, batch, durability, watchers)
+		return rate{engine = "vigia", "append", callers, each, batch, durability, watchers or 0}
+	end
+
+	local one, sixteen, sixty_four = some(3000), some(1000), some(500)
+	local batches, singles = some(300000, 1000), some(300000)
+	if begin("append") then
+		local lmdb = rate{engine = "lmdb", "append", some(2000), 1, "commit"}
+		row("durable, 1 caller", "/s", vigia(1, one, 1, "commit"), {
+			{to = "LMDB", value = lmdb, at_least = 2},
+			{to = "SQLite", value = rate{engine = "sqlite", "append", 1, one, 1}, at_least = 1},
+			{to = "one fdatasync of 4 KiB", value = rate{engine = "system", "sync", one}, at_least = 0.9},
+			{to = "Redis", value = rate{engine = "redis", "append", 1, one, 1}},
+		})
+		row("durable, 16 callers", "/s", vigia(16, sixteen, 1, "commit"), {
+			{to = "one LMDB caller", value = lmdb, at_least = 16},
+			{to = "Redis", value = rate{engine = "redis", "append", 16, sixteen, 1}},
+			{to = "SQLite", value = rate{engine = "sqlite", "append", 16, some(200), 1}},
+		})
+		row("durable, 64 callers", "/s", vigia(64, sixty_four, 1, "commit"), {
+			{to = "one LMDB caller", value = lmdb, at_least = 40},
+			{to = "Redis", value = rate{engine = "redis", "append", 64, sixty_four, 1}, at_least = 2},
+		})
+		row("durable, 64 coroutines of one Lua state", "/s", rate{engine = "lua", "coroutines", 64, some(500)}, {
+			{to = "one LMDB caller", value = lmdb, at_least = 60},
+		})
+		row("durable, batches of 1000", "/s", vigia(1, batches, 1000, "commit"), {
+			{to = "LMDB", value = rate{engine = "lmdb", "append", batches, 1000, "commit"}, at_least = 1.2},
+			{to = "SQLite", value = rate{engine = "sqlite", "append", 1, some(100000, 1000), 1000}},
+			{to = "Redis, in a pipeline", value = rate{engine = "redis", "append", 1, some(50000, 1000), 1000}},
+		})
+		row("not synced, 1 caller, C", "/s", vigia(1, singles, 1, "none"), {
+			{to = "LMDB", value = rate{engine = "lmdb", "append", singles, 1, "none"}, at_least = 3},
+			{at_least = 800e3},
+		})
+		row("not synced, 1 caller, Lua", "/s", rate{engine = "lua", "append", singles}, {
+			{at_least = 400e3},
+			{to = "the same from C", value = vigia(1, singles, 1, "none")},
+		})
+	end
+	if begin("beside") then
+		local function beside(title, callers, each, batch, durability)
+			row(title, "/s", vigia(callers, each, batch, durability, 10), {
+				{to = "without watchers", value = vigia(callers, each, batch, durability), at_least = 0.9},
+			})
+		end
+		beside("durable, 1 caller, ten watchers", 1, one, 1, "commit")
+		beside("durable, 16 callers", 16, sixteen, 1, "commit")
+		beside("durable, 64 callers", 64, sixty_four, 1, "commit")
+		beside("durable, batches of 1000", 1, batches, 1000, "commit")
+		beside("not synced, 1 caller, C", 1, singles, 1, "none")
+	end
+	if begin("replay") then
+		local total, lua_total, peer_total = some(5000000, 10000), some(500000, 1000), some(1000000, 10000)
+		prepare{engine = "vigia", "fill", "log.db", total}
+		prepare{engine = "lmdb", "fill", "lmdb-log.db", total}
+		prepare{engine = "lua", "fill", "lua-log.db", lua_total}
+		local scan = {engine = "lmdb", "scan", "lmdb-log.db", total}
+		row("to a C handler", "/s", rate{engine = "vigia", "replay", "log.db", total}, {
+			{to = "LMDB scan", value = rate(scan), at_least = 0.3},
+			{to = "SQLite", value = rate{engine = "sqlite", "scan", "sqlite-log.db", peer_total}},
+			{to = "Redis", value = rate{engine = "redis", "scan", some(100000, 1000)}},
+		})
+		row("to a C handler, of the journal's tail", "/s", figure("tail", {engine = "vigia", "tail", 3000, some(200)}), {
+			{to = "the same drained", value = figure("drained", {engine = "vigia", "tail", 3000, some(200)}), at_least = 0.9},
+		})
+		row("to a Lua handler, whole object", "/s", rate{engine = "lua", "replay", "lua-log.db", lua_total}, {
+			{to = "building such a table", value = rate{engine = "lua", "tables", lua_total}, at_least = 0.8},
+		})
+		row("a filter that keeps 1 %", "ms", figure("ms", {engine = "vigia", "replay", "log.db", total, "Rare", total // 100}), {
+			{at_most = 25 * total / 5e6},
+			{to = "LMDB scan", value = figure("ms", scan)},
+		})
+		row("a filter that keeps 0.01 %", "ms", figure("ms", {engine = "vigia", "replay", "log.db", total, "Scarce", total // 10000}), {
+			{at_most = 1},
+			{to = "LMDB scan", value = figure("ms", scan)},
+			{to = "SQLite", value = figure("ms", {engine = "sqlite", "scan", "sqlite-log.db", peer_total // 10000, "Scarce"})},
+		})
+		if options.peers then prepare{engine = "sqlite", "fill", "sqlite-log.db", peer_total} end
+	end
+	if begin("wake") then
+		local rounds = some(1000)
+		local futex = {engine = "system", "futex", "in", rounds, "idle"}
+		local across = {engine = "system", "futex", "across", rounds, "idle"}
+		local function wake(durability, threads, each)
+			return {engine = "vigia", "wake", durability, threads, each, rounds}
+		end
+		row("in one process, not synced, p50", "us", figure("p50", wake("none", 1, 1)), {
+			{to = "a bare futex", value = figure("p50", futex), at_most = 1.3},
+		})
+		row("in one process, not synced, p99", "us", figure("p99", wake("none", 1, 1)), {
+			{to = "a bare futex", value = figure("p99", futex)},
+		})
+		row("in one process, synced, p50", "us", figure("p50", wake("commit", 1, 1)), {
+			{to = "a bare futex", value = figure("p50", futex), at_most = 1.3},
+		})
+		row("the sync too, p50", "us", figure("p50", wake("call", 1, 1)), {
+			{to = "Redis, XREAD BLOCK", value = figure("p50", {engine = "redis", "wake", 1, rounds})},
+		})
+		row("across processes, p50", "us", figure("p50", {engine = "vigia", "across", rounds, "idle"}), {
+			{to = "a bare futex", value = figure("p50", across), at_most = 1.3},
+		})
+		row("across processes, p99", "us", figure("p99", {engine = "vigia", "across", rounds, "idle"}), {
+			{to = "a bare futex", value = figure("p99", across)},
+			{at_most = 40},
+		})
+		row("across processes, all processors busy, p50", "us", figure("p50", {engine = "vigia", "across", rounds, "busy"}), {
+			{to = "a bare futex", value = figure("p50", {engine = "system", "futex", "across", rounds, "busy"})},
+		})
+		row("the last of 100 in one registry, p50", "us", figure("p50", wake("none", 1, 100)), {{at_most = 60}})
+		row("the last of 100 in 100 threads, p50", "us", figure("p50", wake("none", 100, 1)), {{at_most = 350}})
+		row("the same with the sync, p50", "us", figure("p50", wake("call", 100, 1)), {
+			{to = "Redis, XREAD BLOCK", value = figure("p50", {engine = "redis", "wake", 100, some(300)})},
+		})
+	end
+	if begin("watchers") then
+		row("100 of other types cost an append", "ns", figure("ns", {engine = "vigia", "others", 100, 10, some(100000)}), {{at_most = 100}})
+		row("10,000 of other types cost an append", "ns", figure("ns", {engine = "vigia", "others", 10000, 10, some(100000)}), {
+			{at_most = 1000},
+		})
+		for _, count in ipairs{10, 100} do
+			local followed = {engine = "vigia", "followed", count, some(200000)}
+			row(("a writer that %d follow, not synced"):format(count), "/s", rate(followed))
+			row("  events that these see", "/s", figure("seen", followed))
+		end
+	end
+	if begin("store") then
+		local total = some(1000000, 1000)
+		row("removal of old events", "/s", rate{engine = "vigia", "gc", total}, {
+			{at_least = 4e6},
+			{to = "LMDB", value = rate{engine = "lmdb", "remove", total}},
+		})
+		row("opening after a crash, journal full", "ms", figure("ms", {engine = "vigia", "crash"}), {{at_most = 50}})
+		row("an empty file", "MiB", figure("MiB", {engine = "vigia", "empty"}), {{at_most = 1.3}})
+		local filled = {engine = "vigia", "fill", "bytes.db", some(1000000, 10000)}
+		row("bytes on disk an event", "B", figure("bytes", filled), {{at_most = 170}})
+	end
+	if options.long then
+		group = "growth"
+		local sizes = {{"10,000", 10000}, {"1,000,000", 1000000}, {"100,000,000", 100000000}}
+		local title_of = {append = "append, not synced", replay = "replay to a C handler", open = "opening",
+			filter = "0.01 %, each million looked at", gc = "removal of the oldest"}
+		local unit_of = {append = "/s", replay = "/s", open = "ms", filter = "ms", gc = "/s"}
+		for _, name in ipairs{"append", "replay", "filter", "open", "gc"} do
+			for _, size in ipairs(sizes) do
+				local function of(count)
+					return figure(name, {engine = "vigia", once = true, "growth", count})
+				end
+				local against = {}
+				if size[2] > 1e6 then
+					local flat = {to = "at 1,000,000", value = of(1000000)}
+					if name == "open" or name == "filter" then flat.at_most = 1.1 else flat.at_least = 0.9 end
+					against[1] = flat
+				end
+				row(("%s, at %s"):format(title_of[name], size[1]), unit_of[name], of(size[2]), against)
+			end
+		end
+	end
+	return plan
+end
