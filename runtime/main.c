@@ -10,7 +10,7 @@
  *     event               the event and its bytes
  *     msgpack value keys  reading msgpack, token by token; checking values from outside, and their maps' keys
  *     iterator            where a read starts
- *     filter              lists of types and operations, matched on the bytes
+ *     filter where path   lists of types and operations; places of the object and values there; matched on the bytes
  *     batch               events copied out of a store
  *     record              the journal's records: the events of one commit, as bytes
  *     stepper             ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
@@ -73,11 +73,11 @@
  *     store_handle store_append   the userdata of a store; the methods that append
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
  *     encode decode array json   Lua values into events and back; arrays; JSON
- *     iterator options error     iterators, tables of options and errors, between Lua and C
+ *     iterator options filter error   iterators, tables of options, filters and errors, between Lua and C
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep
  *     run handler task    running and stopping a registry; functions as handlers; functions beside them
  *     signal              what handlers and tasks wait for until other code sets it
- *     watch registry watcher clock owner   registry:watch; the classes Registry, Watcher and Clock; run --wait
+ *     watch watch_options registry watcher clock owner   registry:watch; Registry, Watcher, Clock; run --wait
  *     source results      stores written in Lua as sources of watchers; what their methods returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share
  *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)

@@ -373,6 +373,32 @@ describe("the program vigia", function()
 			assert(event.timestamp > 1700000000000000000)
 		end)
 
+		it("prints events with given values at places of the object [F4f]", function()
+			local objects = {'{"state":"lost","n":1}', '{"state":"done","n":2.0}', '{"state":"5","n":null}', '{"state":5,"a=b":{"x y":true}}'}
+			for i, object in ipairs(objects) do
+				objects[i] = ('{"operation":"CREATE","object_type":"Job","object":%s}'):format(object)
+			end
+			cli.append(store, objects)
+			assert.same({1}, numbers("--where", "object.state=lost"))
+			assert.same({1, 2}, numbers("--where", "object.state=lost", "--where", "object.state=done"))
+			assert.same({}, numbers("--where", "object.state=lost", "--where", "object.n=2"))
+			assert.same({2}, numbers("--where=object.n=2", "--type", "Job"))
+			assert.same({3, 4}, numbers("--where", "object.n=null"))
+			assert.same({4}, numbers("--where", "object.state=5"))
+			assert.same({3}, numbers("--where", 'object.state="5"'))
+			assert.same({4}, numbers("--where", 'object."a=b"["x y"]=true'))
+			assert.same({}, numbers("--where", "object.state=LOST"))
+			for _, case in ipairs{
+				{"object.state", "--where", "object.state=failed"},
+				{"state=lost", "--where", "character 1", "`object`"},
+				{"object.[=5", "character 8"},
+				{"object.state=[1]", "an array or a map"},
+			} do
+				mentions(cli.fails(2, {"events", "--store", store, "--where", case[1]}), table.unpack(case, 2))
+			end
+			mentions(cli.ok{"events", "--help"}.out, "--where", "object.state=failed")
+		end)
+
 		it("goes on with --follow as events are stored, until a signal, with status 0 [S6k]", function()
 			for i, signal in ipairs{"INT", "TERM"} do
 				fill(2)

@@ -390,6 +390,23 @@ describe("an isolated script", function()
 		assert.equal("event 2\nevent 4\nnot four handler_error 4 1\nevent 4\nnot four handler_error 4 2\n", read(log))
 	end)
 
+	it("filters by places of the object, and by a predicate beside them [F4e]", function()
+		fill(store, 6)
+		local log = helper.path("log")
+		local watcher = assert(registry:watch("a", script [[
+			local given = ...
+			return {
+				filter = {where = {["object.n"] = {2, 4, 5.0}}, predicate = function(event) return event.object.n ~= 4 end},
+				handle = function(event)
+					local file <close> = assert(io.open(given.set.log, "a"))
+					file:write("event ", event.seq_num, "\n")
+				end,
+			}]], isolated{set = {log = log}}))
+		settle(watcher)
+		assert.equal("event 2\nevent 5\n", read(log))
+		assert.equal(2, watcher:stats().processed)
+	end)
+
 	it("tells on_error of an error object that cannot be printed [H6m]", function()
 		fill(store, 1)
 		local log = helper.path("log")

@@ -127,6 +127,26 @@ describe("a handler that is a script", function()
 		mentions(fails("script_error", registry:watch("x", "no.such.module")), "no.such.module", "no file")
 	end)
 
+	it("filters by places of the object, and by a predicate beside them [F4e]", function()
+		local store = helper.memory()
+		for n = 1, 6 do assert(store:store_event("CREATE", "Job", {n = n, state = n % 2 == 0 and "lost" or vigia.null})) end
+		write("places.lua", [[
+			local function large(event) return event.object.n > 2 end
+			return {ephemeral = true, filter = {object_types = {"Job"}, where = {["object.state"] = "lost"}, predicate = large},
+				handle = function(event, ctx) ctx.store:store_event("CREATE", "Said", {event.seq_num, ctx.watcher:id()}) end}]])
+		local registry = helper.registry(store)
+		local own = assert(registry:watch("own", helper.path("places.lua")))
+		drive(registry, function() return own:stats().lag == 0 end)
+		assert.same({{4, "own"}, {6, "own"}}, objects(store, "Said"))
+		local given = assert(registry:watch("given", helper.path("places.lua"),
+			{filter = {object_types = {"Job"}, where = {["object.state"] = {vigia.null}, ["object.n"] = {1, 3}}}}))
+		drive(registry, function() return given:stats().lag == 0 end)
+		assert.same({{1, "given"}, {3, "given"}}, {table.unpack(objects(store, "Said"), 3)})
+		local function refused(filter) return raises(registry.watch, registry, "x", helper.path("places.lua"), {filter = filter}) end
+		mentions(refused{predicate = print}, "filter.predicate", "function")
+		mentions(refused{where = {state = 1}}, "filter.where", "object.state")
+	end)
+
 	it("is given copies of plain values [H3d]", function()
 		local store = helper.memory()
 		fill(store, 1)

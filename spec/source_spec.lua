@@ -269,6 +269,20 @@ describe("a store in Lua behind the driver", function()
 		assert.same(range(1, 3), handler:seq_nums())
 	end)
 
+	it("passes on the places of a filter, tests them where the store does not, and keeps the predicate [F4d]", function()
+		local asked, place = {}, {["object.n"] = {2, 3}}
+		store.before.get_events = function(request)
+			asked[#asked + 1] = request.filter
+			request.filter = nil
+		end
+		fill(inner, 4)
+		local handler = testing.handler()
+		assert(registry:watch("x", handler.handle, {filter = {where = place, predicate = function(event) return event.object.n > 2 end}}))
+		assert(registry:run())
+		assert.same({where = place}, asked[1])
+		assert.same({3}, handler:seq_nums())
+	end)
+
 	it("passes on the filter's lists, the limit and the watcher's id, and waits in between [W8a F1a]", function()
 		local asked = {}
 		store.before.get_events = function(request) asked[#asked + 1] = request end

@@ -500,6 +500,89 @@ return function(name, open)
 				helper.mentions(raises(matching, {operations = {("x"):rep(256)}}), "operations")
 				helper.mentions(raises(matching, {operation = {"CREATE"}}), "operation")
 			end)
+
+			it("wants one of the values at each place of the object [F4a]", function()
+				store = open()
+				local objects = {
+					{state = "failed", tries = 1, jobs = {{size = 5}}, ["x.y"] = true}, -- 1
+					{state = "lost", tries = 1.0, jobs = {{size = 5}, {size = 7}}},     -- 2
+					{state = "done", tries = 2, [3] = "three"},                         -- 3
+					{tries = vigia.null, state = "\xff"},                               -- 4
+					"failed",                                                           -- 5
+				}
+				for _, object in ipairs(objects) do assert(store:store_event("CREATE", "Job", object)) end
+				local function where(places) return matching{where = places} end
+				assert.same({1, 2}, where{["object.state"] = {"failed", "lost"}})
+				assert.same({3}, where{["object.state"] = "done"})
+				assert.same({4}, where{["object.state"] = "\xff"})
+				assert.same({1, 2}, where{["object.tries"] = 1})
+				assert.same({1, 2}, where{["object.tries"] = 1.0})
+				assert.same({3}, where{["object.tries"] = {2}})
+				assert.same({4, 5}, where{["object.tries"] = vigia.null})
+				assert.same({3, 4, 5}, where{["object.tries"] = {2, vigia.null}})
+				assert.same({2}, where{["object.jobs[2].size"] = 7})
+				assert.same({1, 3, 4, 5}, where{["object.jobs[2].size"] = vigia.null})
+				assert.same({1}, where{["object.\"x.y\""] = true})
+				assert.same({3}, where{["object[3]"] = "three"})
+				assert.same({5}, where{object = "failed"})
+				assert.same({}, where{["object.jobs"] = 1})
+				assert.same(range(1, 5), where{})
+			end)
+
+			it("wants places beside the lists and a predicate [F4b]", function()
+				for n = 1, 4 do assert(store:store_event("CREATE", n % 2 == 0 and "Job" or "Node", {n = n, half = n > 2})) end
+				local places = {["object.half"] = true}
+				assert.same({8, 9}, matching{where = places})
+				assert.same({9}, matching{object_types = {"Job"}, where = places})
+				assert.same({8}, matching{where = places, predicate = function(event) return event.object.n == 3 end})
+				assert.same({8}, (read(store, {filter = {where = places}, where = function(event) return event.object.n == 3 end})))
+				assert.same({6, 7, 8, 9}, matching{predicate = function(event) return event.object ~= nil end})
+				local numbers, next_iterator = read(store, {filter = {where = {["object.n"] = 2}}})
+				assert.same({{7}, after(9)}, {numbers, next_iterator})
+			end)
+
+			it("refuses places and values that cannot be, and names option and place [F4c]", function()
+				local many = {}
+				for n = 1, 17 do many["object.a" .. n] = 1 end
+				for message, where in pairs{
+					["filter.where is a string"] = "object.state",
+					["filter.where has the key [1]"] = {"object.state"},
+					['filter.where: the place "state" is wrong at character 1'] = {state = 1},
+					['filter.where: the place "object.a[" is wrong at character 10'] = {["object.a["] = 1},
+					['filter.where["object.a"] is a function'] = {["object.a"] = print},
+					['filter.where["object.a"] is empty'] = {["object.a"] = {}},
+					['filter.where["object.a"] has a key'] = {["object.a"] = {x = 1}},
+					['filter.where["object.a"][2] is a table'] = {["object.a"] = {1, {}}},
+					['filter.where["object.a"] is NaN'] = {["object.a"] = 0 / 0},
+					["filter.where has 17 places, allowed: at most 16"] = many,
+				} do
+					mentions(raises(matching, {where = where}), message)
+				end
+				mentions(raises(matching, {where = print}), "filter.where is a function", "predicate")
+				mentions(raises(matching, {predicate = 5}), "filter.predicate is a number")
+				mentions(raises(read, store, {filter = {predicate = print}, where = print}), "more than one function")
+				mentions(raises(read, store, {where = {["object.a"] = 1}}), "where is a table", "filter.where")
+			end)
+
+			it("gives watchers what fits, and moves them over the rest [F4d]", function()
+				store = open()
+				for n = 1, 6 do assert(store:store_event("CREATE", "Job", {state = n % 3 == 0 and "lost" or "done", n = n})) end
+				local registry = helper.registry(store)
+				local handler, seen = helper.recorder()
+				local filter = {where = {["object.state"] = {"lost"}}}
+				local watcher = assert(registry:watch("w", handler, {filter = filter}))
+				filter.where["object.state"][1] = "done" -- a copy was taken
+				helper.drain(registry, watcher)
+				assert.same({3, 6}, seen)
+				local picky, few = helper.recorder()
+				local other = assert(registry:watch("x", picky, {filter = {where = {["object.state"] = "done"},
+					predicate = function(event) return event.object.n > 2 end}}))
+				helper.drain(registry, other)
+				assert.same({4, 5}, few)
+				assert.equal(after(6), other:stats().next_event_iterator)
+				assert(registry:stop())
+				assert.equal(6, assert(store:get_checkpoint("w")))
+			end)
 		end)
 	end)
 end

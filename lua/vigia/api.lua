@@ -41,10 +41,17 @@ vigia.null = nil
 ---@field kind "trim_horizon"|"latest"|"at_sequence_number"|"after_sequence_number"
 ---@field seq_num integer 0 for the first two kinds
 
----Which events to read or handle; both lists must match.
+---A value that a filter wants at a place of the object: a string, a number, a boolean or vigia.null.
+---@alias vigia.Wanted string|number|boolean|lightuserdata
+
+---Which events to read or handle; all that is given must match.
 ---@class vigia.Filter
 ---@field object_types? string[] absent or empty: all
 ---@field operations? string[] absent or empty: all
+---@field where? table<string, vigia.Wanted|vigia.Wanted[]> the values wanted at places of the object, at most 16 places:
+---{["object.state"] = {"failed", "lost"}, ["object.jobs[1].size"] = 5}. 1 equals 1.0; a place that is missing equals only
+---vigia.null
+---@field predicate? vigia.Predicate as option `where`
 
 ---How objects are written. "msgpack" and "json" are the library's own and need no functions.
 ---@class vigia.Serializer
@@ -244,7 +251,7 @@ function Store:store_events(events, options) end
 ---@field event_iterator? vigia.Iterator default: trim horizon
 ---@field limit? integer most events to return, 0 = no bound (default 0)
 ---@field filter? vigia.Filter|vigia.Predicate
----@field where? vigia.Predicate called for events that pass the lists; its errors are raised
+---@field where? vigia.Predicate called for events that pass the filter; its errors are raised
 ---@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
 ---@field scan? "slice"|"end" return after about 10 ms of events that do not match, or continue to the end of the log (default "slice")
 ---@field watcher_id? string for your logs; not used otherwise
@@ -434,9 +441,9 @@ local Registry = {}
 ---Options of registry:watch.
 ---@class vigia.WatchOptions
 ---@field initial_event_iterator? vigia.Iterator Where to start without a checkpoint (default: trim horizon).
----@field filter? vigia.Filter|vigia.Predicate The object_types and operations to handle. An empty list means all. Or a
----function, as in where.
----@field where? vigia.Predicate A function (event) -> boolean, called for events that pass the lists.
+---@field filter? vigia.Filter|vigia.Predicate What to handle: object_types, operations, and where: places in the object
+---with the values wanted there. Or a function, as in where.
+---@field where? vigia.Predicate A function (event) -> boolean, called for events that pass the filter.
 ---@field batch_size? integer Number of events fetched at a time. Default: 100.
 ---@field buffer_size? integer Limit on the events fetched ahead of the handler. Default: 1000.
 ---@field initial_backoff? number Seconds. Delay after the first failure. It doubles with each further one. 0: retry at

@@ -224,6 +224,22 @@ return function(channel)
 		end
 	end
 
+	-- What of a table of options is no function.
+	local function plain(options)
+		local copy = {}
+		for name, value in next, options do
+			if type(value) ~= "function" then
+				copy[name] = value
+			end
+		end
+		return copy
+	end
+
+	local function predicate_of(options)
+		local filter = options.filter
+		return options.where or (type(filter) == "function" and filter) or (type(filter) == "table" and filter.predicate) or nil
+	end
+
 	local does = {}
 
 	function does.load(header)
@@ -244,14 +260,12 @@ return function(channel)
 			return {t = "failed", message = script.path
 				.. ": `serializer` of an isolated script must be the name of a module that returns it: it is loaded where the store is"}
 		end
-		local options = {}
-		for name, value in next, script.options do
-			if type(value) ~= "function" then
-				options[name] = value
-			end
+		local options = plain(script.options)
+		if type(options.filter) == "table" then
+			options.filter = plain(options.filter)
 		end
 		return {t = "loaded", script = wire.pack({path = script.path, id = script.id, serializer = script.serializer, options = options}),
-			wants = (script.options.where or type(script.options.filter) == "function") and true or nil}
+			wants = predicate_of(script.options) and true or nil}
 	end
 
 	function does.init(header)
@@ -266,7 +280,7 @@ return function(channel)
 	end
 
 	function does.want(header, object)
-		local wants = script.options.where or script.options.filter
+		local wants = predicate_of(script.options)
 		local ok, result = call_noted(wants, event_of(header, object))
 		return ok and {t = "done", wanted = result and true or false} or {t = "failed", message = tostring(result), place = place_of(wants)}
 	end

@@ -143,16 +143,32 @@ function Wrapper:get_event(n)
 	return nil, core.new_error{code = "event_not_found", message = ("event %d is hidden"):format(n), seq_num = n}
 end
 
+-- What of a filter is for the objects as they are seen here, as one function, and what the inner store can test. False: it is wrong.
+local function split(self, filter, where)
+	if type(filter) == "function" and where == nil then return true, filter, nil end
+	if type(filter) ~= "table" then return where == nil or type(where) == "function", where, filter end
+	local inner, places = {}, nil
+	for name, value in pairs(filter) do inner[name] = value end
+	inner.predicate = nil
+	if self.decode and filter.where ~= nil then
+		local right, test = pcall(core.filter_test, {filter = {where = filter.where}})
+		if not right then return false end
+		inner.where, places = nil, test
+	end
+	if where ~= nil and filter.predicate ~= nil then return false end
+	local rest = where or filter.predicate
+	if rest ~= nil and type(rest) ~= "function" then return false end
+	return true, places and function(event) return places(event) and (rest == nil or rest(event)) end or rest, inner
+end
+
 -- The inner store calls `where` while it reads, so it continues, and waits, until an event is visible here.
 function Wrapper:get_events(request)
 	if request ~= nil and type(request) ~= "table" then return ask(2, self, "get_events", request) end
 	local inner_request, kept, failed, failure = {}, {}, nil, nil
 	for name, value in pairs(request or {}) do inner_request[name] = value end
-	local predicate = inner_request.where
-	if predicate == nil and type(inner_request.filter) == "function" then
-		predicate, inner_request.filter = inner_request.filter, nil
-	end
-	if predicate ~= nil and type(predicate) ~= "function" then return ask(2, self, "get_events", request) end
+	local known, predicate, filter = split(self, inner_request.filter, inner_request.where)
+	if not known then return ask(2, self, "get_events", request) end
+	inner_request.filter = filter
 	inner_request.where = function(event)
 		if failed then return true end
 		local ok, result = seen(self, event)

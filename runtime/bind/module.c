@@ -15,6 +15,7 @@
 #include "decode.h"
 #include "edit.h"
 #include "error.h"
+#include "filter.h"
 #include "interrupt.h"
 #include "iterator.h"
 #include "json.h"
@@ -108,6 +109,8 @@ static const luaL_Reg functions[] = {
 	{"is_type_registered", vigia__lua_is_type_registered},
 	/* for the command line and the tests of the documentation */
 	{"iterator_parse", vigia__lua_iterator_parse},
+	{"filter_test", vigia__lua_filter_test},
+	{"where_parse", vigia__lua_where_parse},
 	{"options", vigia__lua_options},
 	{"nearest", vigia__lua_nearest},
 	{"errors", vigia__lua_errors},

@@ -27,6 +27,7 @@
 #include "../store/backend.h"
 #include "../store/store.h"
 #include "error.h"
+#include "filter.h"
 #include "interrupt.h"
 #include "iterator.h"
 #include "lua_state.h"
@@ -334,7 +335,7 @@ static void dump_special(lua_State *L, int idx, const char *name, void *ctx, str
 {
 	struct dump *d = ctx;
 	if (strcmp(name, "from") == 0) vigia__lua_option_iterator(L, idx, name, &d->from, problems);
-	else vigia__lua_option_filter(L, idx, name, problems);
+	else vigia__lua_option_filter(L, idx, name, NULL, problems);
 }
 
 static int output_error(struct vigia_error *err, int number)

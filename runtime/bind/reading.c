@@ -14,7 +14,6 @@
 #include "../core/iterator.h"
 #include "../drive/worker.h"
 #include "../core/batch.h"
-#include "../core/filter.h"
 #include "../core/options.h"
 #include "../drive/drive.h"
 #include "../store/clock.h"
@@ -22,6 +21,7 @@
 #include "coroutine.h"
 #include "decode.h"
 #include "error.h"
+#include "filter.h"
 #include "hook.h"
 #include "interrupt.h"
 #include "iterator.h"
@@ -109,7 +109,9 @@ static const struct vigia__option read_option_table[] = {
      .offset = offsetof(struct reading, request.limit),
      .max = 0x1p63,
      .help = "most events to return, 0 = no limit"},
-	{.name = "filter", .type = VIGIA_OPTION_SPECIAL, .help = "object_types and operations to keep, or a function"},
+	{.name = "filter",
+     .type = VIGIA_OPTION_SPECIAL,
+     .help = "what to keep: object_types, operations, places, or a function"},
 	{.name = "where", .type = VIGIA_OPTION_SPECIAL, .help = "a function (event) -> boolean: which events to return"},
 	{.name = "timeout",
      .type = VIGIA_OPTION_SECONDS,
@@ -130,9 +132,8 @@ static void read_special(lua_State *L, int idx, const char *name, void *ctx, str
 {
 	struct reading *r = ctx;
 	if (strcmp(name, "event_iterator") == 0) vigia__lua_option_iterator(L, idx, name, &r->request.from, problems);
-	else if (strcmp(name, "where") == 0 || (strcmp(name, "filter") == 0 && lua_isfunction(L, idx)))
-		vigia__lua_option_predicate(L, idx, name, &r->has_where, problems);
-	else if (strcmp(name, "filter") == 0) vigia__lua_option_filter(L, idx, name, problems);
+	else if (strcmp(name, "where") == 0) vigia__lua_option_predicate(L, idx, name, &r->has_where, problems);
+	else if (strcmp(name, "filter") == 0) vigia__lua_option_filter(L, idx, name, &r->has_where, problems);
 	else if (lua_type(L, idx) != LUA_TSTRING)
 		vigia__problem(problems, "watcher_id is a %s, allowed: a string", luaL_typename(L, idx));
 }

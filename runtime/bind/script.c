@@ -29,6 +29,7 @@
 #include "cap.h"
 #include "coroutine.h"
 #include "decode.h"
+#include "filter.h"
 #include "handler.h"
 #include "interrupt.h"
 #include "lua_state.h"
@@ -39,6 +40,7 @@
 #include "registry_handle.h"
 #include "store.h"
 #include "store_handle.h"
+#include "watch_options.h"
 #include "watcher.h"
 
 /* A loaded script. */

@@ -15,13 +15,13 @@
 #include "../core/alloc.h"
 #include "../core/batch.h"
 #include "../core/error.h"
-#include "../core/filter.h"
 #include "../core/iterator.h"
 #include "../drive/drive.h"
 #include "../store/clock.h"
 #include "results.h"
 #include "coroutine.h"
 #include "error.h"
+#include "filter.h"
 #include "handler.h"
 #include "iterator.h"
 #include "lua_state.h"
@@ -152,13 +152,19 @@ static bool add_head(lua_State *L, struct lua_source *s, uint64_t seq_num)
 	struct vigia_slice operation = push_event_name(L, "operation");
 	lua_pushvalue(L, -2);
 	struct vigia_slice object_type = push_event_name(L, "object_type");
+	bool tested = vigia__filter_places(s->a.watcher->filter) > 0, wants = true;
+	if (tested) {
+		lua_getfield(L, -2, "object");
+		wants = vigia__lua_filter_wants(L, s->a.watcher->filter, operation, object_type);
+		lua_pop(L, 1);
+	}
 	/* From here on nothing allocates in Lua: the buffer is the state's. */
 	vigia__buf_clear(&shared->events, VIGIA_LUA_KEEP);
 	int rc = vigia__event_begin(&shared->events, operation, object_type, NULL);
 	if (rc == VIGIA_OK && vigia__put_nil(&shared->events) < 0) rc = VIGIA_ENOMEM;
 	uint8_t *bytes = shared->events.data;
 	size_t len = shared->events.len;
-	bool wanted = rc == VIGIA_OK && vigia__filter_match(s->a.watcher->filter, bytes, len);
+	bool wanted = rc == VIGIA_OK && (tested ? wants : vigia__filter_match(s->a.watcher->filter, bytes, len));
 	if (wanted) {
 		vigia__event_stamp(bytes, len, seq_num, at);
 		if (vigia__batch_add(&s->heads, seq_num, bytes, len) != 0) rc = VIGIA_ENOMEM;

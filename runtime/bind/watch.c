@@ -14,6 +14,7 @@
 #include "cap.h"
 #include "encode.h"
 #include "error.h"
+#include "filter.h"
 #include "handler.h"
 #include "iterator.h"
 #include "lua_state.h"
@@ -21,6 +22,7 @@
 #include "registry_handle.h"
 #include "script.h"
 #include "tell.h"
+#include "watch_options.h"
 #include "watcher.h"
 
 /* ---- scripts ---- */
@@ -193,7 +195,7 @@ int vigia__lua_watch(lua_State *L)
 	if (!lua_isnoneornil(L, 3)) vigia__lua_check_type(L, 3, LUA_TFUNCTION, "handler");
 	lua_settop(L, 4);
 	struct vigia_watch_options options;
-	vigia__lua_own_options(L, 4, 3);
+	vigia__lua_own_options(L, 4, 4);
 	vigia__lua_check_watch_options(L, 4, &options); /* 5: its filter */
 	vigia__lua_registry_push_kept(L, 1);            /* 6 */
 	if (lua_istable(L, 4)) lua_getfield(L, 4, "on_error");
@@ -203,6 +205,8 @@ int vigia__lua_watch(lua_State *L)
 	vigia__lua_push_where(L, 4);
 	vigia__lua_keep(L, 8, 4);
 	if (lua_istable(L, 4) && lua_getfield(L, 4, "filter") == LUA_TTABLE) {
+		lua_pushnil(L); /* a store in Lua gets the table: the predicate is the handler's */
+		lua_setfield(L, -2, "predicate");
 		vigia__lua_keep(L, 8, VIGIA_LUA_WATCHER_LISTS);
 	}
 	lua_settop(L, 8);

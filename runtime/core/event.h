@@ -122,6 +122,10 @@ struct vigia__reader {
  * cannot hold. */
 int vigia__reader_next(struct vigia__reader *reader, struct vigia__token *out, struct vigia_error *err);
 
+/* Are two values equal that are neither array nor map? As in Lua: 1 equals 1.0, exactly, and a str a bin of the same
+ * bytes. */
+bool vigia__token_equal(const struct vigia__token *a, const struct vigia__token *b);
+
 /* Skip one value with everything inside it. Does not recurse. Errors as above. */
 int vigia__reader_skip(struct vigia__reader *reader, struct vigia_error *err);
 

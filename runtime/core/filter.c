@@ -1,5 +1,6 @@
 /*
- * filter.c - lists of names, sorted by length, so that most events are dropped without comparing a byte.
+ * filter.c - lists of names, sorted by length, so that most events are dropped without comparing a byte. What they keep
+ * is asked for its places (where.c).
  */
 #include "filter.h"
 
@@ -21,7 +22,8 @@ struct vigia__filter {
 	struct names operations; /* those that are not standard */
 	unsigned standard;       /* bit i: operation i (1 CREATE, 2 UPDATE, 3 DELETE) */
 	bool all_operations;
-	/* the slices of both lists, then their bytes, follow */
+	struct vigia__where *where; /* NULL: any object */
+								/* the slices of both lists, then their bytes, follow */
 };
 
 static int name_compare(const void *a, const void *b)
@@ -76,10 +78,13 @@ static unsigned standard_bit(struct vigia_slice name)
 	return 0;
 }
 
-int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **out, struct vigia_error *err)
+int vigia__filter_new_where(const struct vigia_filter *filter, const struct vigia_where *where, size_t where_count,
+                            struct vigia__filter **out, struct vigia_error *err)
 {
+	static const struct vigia_filter all = {0};
 	*out = NULL;
-	if (!filter || (filter->object_types_count == 0 && filter->operations_count == 0)) return VIGIA_OK;
+	if (filter == NULL) filter = &all;
+	if (filter->object_types_count == 0 && filter->operations_count == 0 && where_count == 0) return VIGIA_OK;
 	size_t bytes = 0;
 	int rc = check_names(filter->object_types, filter->object_types_count, "object_types", &bytes, err);
 	if (rc == 0) rc = check_names(filter->operations, filter->operations_count, "operations", &bytes, err);
@@ -88,6 +93,11 @@ int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **
 	size_t slices = filter->object_types_count + filter->operations_count;
 	struct vigia__filter *made = vigia__calloc(sizeof *made + slices * sizeof(struct vigia_slice) + bytes);
 	if (!made) return vigia__error(err, VIGIA_ENOMEM, "no memory for a filter");
+	rc = vigia__where_new(where, where_count, &made->where, err);
+	if (rc != 0) {
+		vigia__filter_free(made);
+		return rc;
+	}
 	made->types.items = (struct vigia_slice *)(made + 1);
 	made->operations.items = made->types.items + filter->object_types_count;
 	char *text = (char *)(made->operations.items + filter->operations_count);
@@ -104,8 +114,14 @@ int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **
 	return VIGIA_OK;
 }
 
+int vigia__filter_new(const struct vigia_filter *filter, struct vigia__filter **out, struct vigia_error *err)
+{
+	return vigia__filter_new_where(filter, NULL, 0, out, err);
+}
+
 void vigia__filter_free(struct vigia__filter *filter)
 {
+	if (filter) vigia__where_free(filter->where);
 	vigia__free(filter);
 }
 
@@ -118,7 +134,14 @@ bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *byte
 			head.standard ? filter->standard >> head.standard & 1 : names_have(&filter->operations, head.operation);
 		if (!wanted) return false;
 	}
-	return filter->types.count == 0 || names_have(&filter->types, head.object_type);
+	if (filter->types.count > 0 && !names_have(&filter->types, head.object_type)) return false;
+	if (filter->where == NULL || vigia__event_head(bytes, len, &head) != 0) return true;
+	return vigia__where_match(filter->where, &head);
+}
+
+size_t vigia__filter_places(const struct vigia__filter *filter)
+{
+	return filter ? vigia__where_count(filter->where) : 0;
 }
 
 const struct vigia_slice *vigia__filter_types(const struct vigia__filter *filter, size_t *count)

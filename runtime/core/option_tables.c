@@ -221,10 +221,11 @@ const struct vigia__option vigia__watch_option_table[] = {
 	{.name = "filter",
      .type = VIGIA_OPTION_SPECIAL,
      WATCH(filter),
-     .help = "The object_types and operations to handle. An empty list means all. Or a function, as in where."},
+     .help = "What to handle: object_types, operations, and where: places in the object with the values wanted there. "
+             "Or a function, as in where."},
 	{.name = "where",
      .type = VIGIA_OPTION_SPECIAL,
-     .help = "A function (event) -> boolean, called for events that pass the lists."},
+     .help = "A function (event) -> boolean, called for events that pass the filter."},
 	{.name = "batch_size",
      .type = VIGIA_OPTION_COUNT,
      WATCH(batch_size),

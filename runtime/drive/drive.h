@@ -167,6 +167,14 @@ struct vigia_watcher {
 	struct vigia__limit limit; /* of its failures */
 };
 
+/* What the options point to is the caller's memory. */
+static inline void vigia__forget_filter(struct vigia_watch_options *options)
+{
+	options->filter = (struct vigia_filter){0};
+	options->where = NULL;
+	options->where_count = 0;
+}
+
 /* From vigia_registry_run, _step, _stop and vigia_watcher_stop: `signalled` said so. Call again to go on. */
 enum { VIGIA__SIGNALLED = 1000 };
 

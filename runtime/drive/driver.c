@@ -45,8 +45,8 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	w->base.driving = &driver_driving;
 	snprintf(w->base.id, sizeof w->base.id, "%s", id);
 	w->base.options = *options;
-	w->base.options.filter = (struct vigia_filter){0}; /* the caller's memory. The copy is w->base.filter */
-	int rc = vigia__filter_new(&options->filter, &w->base.filter, err);
+	vigia__forget_filter(&w->base.options); /* the caller's memory. The copy is w->base.filter */
+	int rc = vigia__filter_new_where(&options->filter, options->where, options->where_count, &w->base.filter, err);
 	struct vigia__stepper_options decides = stepper_options(options);
 	vigia__stepper_init(&w->stepper, &decides);
 	if (rc == VIGIA_OK) rc = vigia__driver_place(w, err);
@@ -197,7 +197,7 @@ void vigia__driver_renew(struct vigia__driver *w, const struct vigia_watch_optio
 	vigia__filter_free(w->base.filter);
 	w->base.filter = filter;
 	w->base.options = *options;
-	w->base.options.filter = (struct vigia_filter){0};
+	vigia__forget_filter(&w->base.options);
 	w->stepper.options = stepper_options(options);
 	vigia__driver_cancel(w);
 	struct vigia__input input = {.kind = VIGIA_INPUT_REREAD};

@@ -47,7 +47,7 @@ static int take_over(struct vigia__worker *w, struct vigia_error *err)
 	int rc = w->job.load(w->job.ctx, w, id, &options, err);
 	if (rc < 0) return rc;
 	rc = may_take(w, &options, err);
-	if (rc == VIGIA_OK) rc = vigia__filter_new(&options.filter, &filter, err);
+	if (rc == VIGIA_OK) rc = vigia__filter_new_where(&options.filter, options.where, options.where_count, &filter, err);
 	if (rc < 0) {
 		w->job.discard(w->job.ctx);
 		return rc;

@@ -193,7 +193,7 @@ static int worker_load(struct vigia__worker *w, struct vigia_error *err)
 		.size = sizeof handler, .handle = w->job.handle, .resume = w->job.resume, .ctx = w->job.ctx};
 	options.auto_start = false;
 	rc = vigia_registry_watch(w->registry, w->id, &handler, &options, &w->watcher, err);
-	w->options.filter = (struct vigia_filter){0};
+	vigia__forget_filter(&w->options);
 	if (rc < 0) {
 		w->job.discard(w->job.ctx);
 		return rc;

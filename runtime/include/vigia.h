@@ -148,6 +148,15 @@ struct vigia_filter {
 	size_t operations_count;
 };
 
+/* A place in the object, and the values wanted there: any of them. `path` is "object.a.b[3].\"x.y\"": keys of maps,
+ * indexes of arrays from 1. Each value is one msgpack value: nil, boolean, number or string. 1 equals 1.0. A missing
+ * place equals only nil. Borrowed for the time of the call. */
+struct vigia_where {
+	struct vigia_slice path;
+	const struct vigia_slice *values;
+	size_t values_count;
+};
+
 /* An event to be stored. `object` is exactly one msgpack value without duplicate keys (1 and 1.0 are the same key). */
 struct vigia_new_event {
 	struct vigia_slice operation;   /* 1..255 bytes of UTF-8 */
@@ -411,9 +420,11 @@ struct vigia_read {
 	size_t size;
 	struct vigia_iterator from;
 	struct vigia_filter filter;
-	int64_t limit;      /* most events to return, 0 = no limit */
-	int64_t timeout_ns; /* 0 = do not wait, < 0 = the store's long_polling_timeout */
-	int scan;           /* enum vigia_scan */
+	int64_t limit;                   /* most events to return, 0 = no limit */
+	int64_t timeout_ns;              /* 0 = do not wait, < 0 = the store's long_polling_timeout */
+	int scan;                        /* enum vigia_scan */
+	const struct vigia_where *where; /* beside the filter's lists: all of these places must match, at most 16 */
+	size_t where_count;
 };
 
 /**
@@ -526,6 +537,8 @@ struct vigia_watch_options {
 	int checkpoint;      /* enum vigia_checkpoint_mode */
 	bool ephemeral;      /* never read or write a checkpoint */
 	bool auto_start;
+	const struct vigia_where *where; /* beside the filter's lists, as in vigia_read; copied by watch */
+	size_t where_count;
 };
 
 VIGIA_API void vigia_watch_options_init_sized(struct vigia_watch_options *options, size_t size);

@@ -114,7 +114,7 @@ int vigia_store_read(struct vigia_store *store, const struct vigia_read *request
 		return vigia__error(err, VIGIA_EINVAL, "scan: is %d, allowed: one of enum vigia_scan", ours.scan);
 	if (ours.limit < 0)
 		return vigia__error(err, VIGIA_EINVAL, "limit: must be 0 or more, got %lld", (long long)ours.limit);
-	rc = vigia__filter_new(&ours.filter, &filter, err);
+	rc = vigia__filter_new_where(&ours.filter, ours.where, ours.where_count, &filter, err);
 	if (rc < 0) return rc;
 	rc = vigia__store_read(store, &ours, filter, NULL, batch, next, err);
 	vigia__filter_free(filter);

@@ -5,6 +5,7 @@
 #include "core/batch.h"
 #include "core/filter.h"
 #include "core/json.h"
+#include "core/path.h"
 #include "lib/fuzz.h"
 
 static void try_event(const uint8_t *data, size_t size)
@@ -15,6 +16,14 @@ static void try_event(const uint8_t *data, size_t size)
 										operations[] = {{"UPDATE", 6}, {"rename", 6}};
 		fuzz_assert(vigia__filter_new(&(struct vigia_filter){types, 2, operations, 2}, &filter, NULL) == 0);
 	}
+	static struct vigia__filter *places;
+	if (!places) {
+		static const struct vigia_slice values[] = {{"\xc0", 1}, {"\1", 1}, {"\xa1x", 2}};
+		static const struct vigia_where where[] = {{{"object.a[1].\"x\"", 15}, values, 3},
+		                                           {{"object[1]", 9}, values, 3}};
+		fuzz_assert(vigia__filter_new_where(NULL, where, 2, &places, NULL) == 0);
+	}
+	vigia__filter_match(places, data, size);
 	struct vigia__head head;
 	bool is_event = vigia__event_head(data, size, &head) == 0;
 	bool matches = vigia__filter_match(filter, data, size);
@@ -38,6 +47,22 @@ static void try_event(const uint8_t *data, size_t size)
 	vigia_batch_free(batch);
 }
 
+/* The bytes as a place: what is none is refused in words, and no place finds more than the value has. */
+static void try_path(struct vigia_slice bytes)
+{
+	static struct vigia__path *deep;
+	struct vigia__path *path;
+	struct vigia_error err = {0};
+	struct vigia__reader at;
+	if (!deep) fuzz_assert(vigia__path_new((struct vigia_slice){"object[1][2].a", 14}, &deep, NULL) == 0);
+	int rc = vigia__path_find(deep, bytes, &at);
+	fuzz_assert(rc != VIGIA_OK || at.end - at.at <= (ptrdiff_t)bytes.len);
+	rc = vigia__path_new(bytes, &path, &err);
+	fuzz_assert(rc == VIGIA_OK || (rc == VIGIA_EINVAL && err.message[0] && path == NULL));
+	if (rc == VIGIA_OK) vigia__path_find(path, bytes, &at);
+	vigia__path_free(path);
+}
+
 static void try_value(const uint8_t *data, size_t size)
 {
 	struct vigia_slice value = {(const char *)data, size};
@@ -45,6 +70,7 @@ static void try_value(const uint8_t *data, size_t size)
 	struct vigia__buf text = {0}, back = {0}, again = {0};
 	struct vigia__reader reader = {data, data + size};
 	int skipped = vigia__reader_skip(&reader, NULL);
+	try_path(value);
 	int rc = vigia__value_check(value, VIGIA_ESERIAL, &err);
 	fuzz_assert(vigia__json_from_value(value, &text, NULL) == (rc == 0 ? 0 : VIGIA_EDESERIAL));
 	if (rc != 0) {

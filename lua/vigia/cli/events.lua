@@ -26,6 +26,25 @@ local function parse_name(option)
 	end
 end
 
+local function parse_where(text)
+	local place, value = require("vigia.core").where_parse(text)
+	if place == nil then
+		return nil, "--where: " .. tostring(value)
+	end
+	return {place, value}
+end
+
+-- A place that is given several times may have any of the values.
+local function places_of(list)
+	local where = {}
+	for _, pair in ipairs(list) do
+		local values = where[pair[1]] or {}
+		values[#values + 1] = pair[2]
+		where[pair[1]] = values
+	end
+	return where
+end
+
 function M.define(command)
 	util.define_store(command)
 	command:option("--from"):argname("WHERE"):convert(parse_from):overwrite(false)
@@ -34,6 +53,10 @@ function M.define(command)
 		:description("Only events of this object type. May be given several times.")
 	command:option("--operation"):argname("OP"):count("*"):target("operations"):convert(parse_name("--operation"))
 		:description("Only events of this operation. May be given several times.")
+	command:option("--where"):argname("PLACE=VALUE"):count("*"):convert(parse_where)
+		:description([[Only events whose object has this value at this place, as in --where object.state=failed.
+Places are object.name, object."any name", object.list[1]. A value is read as JSON (5, true, null, "5") where it is
+that, else as text. Given several times: all places must fit, each with one of its values.]])
 	command:option("--limit"):argname("N"):convert(util.whole_number("--limit", 0)):overwrite(false)
 		:description("Print at most this many events (default: 0, all).")
 	command:flag("--follow"):description("Continue with new events, until Ctrl-C.")
@@ -44,7 +67,7 @@ function M.run(args)
 	local store <close> = util.open_store(args, {readonly = true, create = false})
 	local _, _, err = core.ndjson_dump(store, {
 		from = args.from or vigia.trim_horizon(),
-		filter = {object_types = args.types, operations = args.operations},
+		filter = {object_types = args.types, operations = args.operations, where = places_of(args.where)},
 		limit = args.limit or 0,
 		follow = args.follow or false,
 		fd = 1,
