@@ -42,7 +42,7 @@
  *     lmdb_commit         the transaction of a group commit
  *     lmdb_journal lmdb_tail lmdb_journal_private   the journal: appends with one sync, and reading what is in it
  *     lmdb_area lmdb_recover lmdb_upgrade   where it is; what others left in it; one for a file made without it
- *     journal_words       what processes share of it
+ *     journal_words turns   what processes share of it; fair turns of those who write
  *     lmdb_last lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage

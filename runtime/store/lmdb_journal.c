@@ -12,6 +12,8 @@
 enum { ROOM_FACTOR = 2, MAP_FACTOR = 4 };
 /* Sizes of a block on the disk, which a power loss may leave torn, and of what is copied without a sync. */
 enum { ALIGN_SYNCED = JOURNAL_BLOCK, ALIGN_UNSYNCED = VIGIA_RECORD_HEAD };
+/* How long a writer without a journal waits for its turn. */
+enum { WITHOUT_NS = 1000000000 };
 
 /* ---- the lock and the words ---- */
 
@@ -20,17 +22,25 @@ static struct vigia__journal_words *words_of(struct lmdb_backend *b)
 	return vigia__side_journal(&b->side);
 }
 
+static size_t alignment_of(const struct lmdb_backend *b)
+{
+	return atomic_load_explicit(&b->base.durability, memory_order_relaxed) == VIGIA_DURABILITY_NONE ? ALIGN_UNSYNCED
+	                                                                                                : ALIGN_SYNCED;
+}
+
 int vigia__journal_lock(struct lmdb_backend *b, struct vigia_error *err)
 {
 	struct vigia__journal_words *words = words_of(b);
-	if (b->journal.at == 0 || words == NULL) return VIGIA_OK;
-	int rc = pthread_mutex_lock(&words->mutex);
+	bool has_journal = b->journal.at > 0;
+	if (words == NULL || (!has_journal && atomic_load_explicit(&words->made, memory_order_relaxed) != VIGIA_WORDS_MADE))
+		return VIGIA_OK;
+	int rc = vigia__turns_lock(&words->turns, &words->mutex, &b->journal.turn, has_journal ? INT64_MAX : WITHOUT_NS);
 	if (rc == EOWNERDEAD) {
 		atomic_store(&words->ready, 0);
 		rc = pthread_mutex_consistent(&words->mutex);
 	}
 	b->journal.locked = rc == 0;
-	if (rc == 0) return VIGIA_OK;
+	if (rc == 0 || !has_journal) return VIGIA_OK;
 	return vigia__error_caused(err, VIGIA_EIO, strerror(rc),
 	                           "store '%s': the side file '%s-side' is damaged: when no process has the store open, "
 	                           "delete it",
@@ -41,7 +51,8 @@ void vigia__journal_unlock(struct lmdb_backend *b)
 {
 	if (!b->journal.locked) return;
 	b->journal.locked = false;
-	pthread_mutex_unlock(&words_of(b)->mutex);
+	bool synced = alignment_of(b) == ALIGN_SYNCED;
+	vigia__turns_unlock(&words_of(b)->turns, &words_of(b)->mutex, &b->journal.turn, synced);
 }
 
 void vigia__journal_doubt(struct lmdb_backend *b)
@@ -74,12 +85,6 @@ static bool catch_up(struct lmdb_backend *b, MDB_txn *txn, uint64_t published)
 	while (area && b->journal.end.last < published)
 		if (!vigia__record_next(area, b->journal.bytes, &b->journal.end, &record)) break;
 	return b->journal.end.last == published;
-}
-
-static size_t alignment_of(const struct lmdb_backend *b)
-{
-	return atomic_load_explicit(&b->base.durability, memory_order_relaxed) == VIGIA_DURABILITY_NONE ? ALIGN_UNSYNCED
-	                                                                                                : ALIGN_SYNCED;
 }
 
 bool vigia__journal_is_ready(struct lmdb_backend *b, MDB_txn *txn)
@@ -167,8 +172,9 @@ int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *upto, s
 	MDB_cursor *events;
 	uint64_t last;
 	*upto = 0;
-	vigia__journal_leave(b, 0);
-	if (b->journal.at == 0) return 0;
+	if (b->journal.at == 0) return 0; /* what follows is under the side file's mutex */
+	b->journal.next.salt = 0;
+	b->journal.drained = 0;
 	int rc = vigia__journal_generation(b, txn, &chain);
 	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
@@ -183,13 +189,6 @@ int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *upto, s
 	b->journal.drained = chain.at;
 	if (chain.last > before) *upto = chain.last;
 	return 0;
-}
-
-void vigia__journal_leave(struct lmdb_backend *b, int why)
-{
-	b->journal.left = why;
-	b->journal.next.salt = 0;
-	b->journal.drained = 0;
 }
 
 /* Is there room on the disk and in the map to drain a full journal? */
@@ -207,14 +206,11 @@ int vigia__journal_turn(struct lmdb_backend *b, MDB_txn *txn, bool stored)
 	if (b->journal.at == 0) return 0;
 	int rc = follow(b, txn);
 	if (rc != 0) return rc;
-	bool empty = !stored && b->journal.drained == 0;
-	if (empty && words && atomic_load(&words->ready) == b->journal.end.salt) return 0;
-	b->journal.has_room = b->settings.values.journal && room_for_drain(b);
-	/* It would be written into by nobody. Commits that store nothing must use up no room where there is little. */
-	if (empty && !b->journal.has_room) return 0;
+	if (!stored && b->journal.drained == 0 && words && atomic_load(&words->ready) == b->journal.end.salt) return 0;
 	rc = vigia__lmdb_last_in(b, txn, &last);
 	if (rc != 0) return rc;
 	vigia__journal_doubt(b); /* until the commit is known to be durable */
+	b->journal.has_room = b->settings.values.journal && room_for_drain(b);
 	return vigia__journal_put_generation(txn, b->meta, &last, &b->journal.next);
 }
 
@@ -222,11 +218,10 @@ void vigia__journal_committed(struct lmdb_backend *b)
 {
 	struct vigia__lmdb_journal *j = &b->journal;
 	struct vigia__journal_words *words = words_of(b);
-	if (j->at == 0 || words == NULL) return;
-	if (!j->left) atomic_store(&j->in_doubt, false);
-	if (j->next.salt == 0) return;
+	if (j->at == 0 || j->next.salt == 0 || words == NULL) return;
 	j->end = j->next;
 	j->next.salt = 0;
+	atomic_store(&j->in_doubt, false);
 	j->txn = 0; /* read again, which finds the same salt */
 	atomic_store(&words->published, j->end.last);
 	if (j->has_room) atomic_store(&words->ready, j->end.salt);

@@ -30,6 +30,7 @@
 
 #include "../core/buf.h"
 #include "../core/record.h"
+#include "turns.h"
 #include "vigia.h"
 
 struct lmdb_backend;
@@ -48,12 +49,12 @@ struct vigia__lmdb_journal {
 	atomic_bool in_doubt;        /* a caller of this process was told commit_unknown: settle that before a read */
 	/* the writer's, under the side file's mutex */
 	bool locked;
+	struct vigia__turn turn;  /* this process's, at that mutex */
 	uint64_t txn;             /* the LMDB transaction in which the generation was read; 0: none was */
 	struct vigia__chain end;  /* where its next record begins */
 	struct vigia__chain next; /* the generation that the transaction under way begins; salt 0: none */
 	bool has_room;            /* there is room on the disk for draining `next` */
 	size_t drained;           /* bytes of the tail that it stores */
-	int left;                 /* why it leaves the tail instead, a Vigia code; 0: it does not */
 	struct vigia__buf record;
 };
 
@@ -97,7 +98,8 @@ int vigia__journal_restore(MDB_txn *txn, int fd, const struct vigia__journal_cop
 
 /* lmdb_journal.c */
 
-/* Around the lock of LMDB's writer. 0, or EIO: the side file's mutex is damaged. */
+/* Around the lock of LMDB's writer, in fair turns. 0, or EIO: the side file's mutex is damaged. Without a journal the
+ * turns are all that the mutex is for: it is left out where it cannot be had. */
 int vigia__journal_lock(struct lmdb_backend *b, struct vigia_error *err);
 void vigia__journal_unlock(struct lmdb_backend *b);
 
@@ -116,9 +118,6 @@ struct vigia__chain vigia__journal_end(const struct lmdb_backend *b);
 /* In a writer's transaction, before it stores events: store those of the tail. *last becomes its last event, 0 if it is
  * empty. EIO with err set: the tail is damaged. */
 int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *last, struct vigia_error *err);
-/* Instead, in one that leaves the tail as it is, for this reason (a Vigia code): forget what one before it, which
- * failed, was about to change. */
-void vigia__journal_leave(struct lmdb_backend *b, int why);
 /* In the same transaction, when all its events are stored: if there were any, or the generation is in doubt, begin a
  * new one behind the last event. */
 int vigia__journal_turn(struct lmdb_backend *b, MDB_txn *txn, bool stored);

@@ -167,6 +167,8 @@ static void begin_journal(struct vigia__journal_words *journal)
 	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
 	pthread_mutex_init(&journal->mutex, &attr);
 	pthread_mutexattr_destroy(&attr);
+	vigia__turns_init(&journal->turns);
+	atomic_store(&journal->made, VIGIA_WORDS_MADE);
 }
 
 static int refuse_newcomer(int fd, const char *store_path, struct vigia_error *err)

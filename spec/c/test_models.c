@@ -1,6 +1,6 @@
 /*
- * test_models.c - models of the wake words, the group commit and the hand-over of a watcher id: every interleaving of
- * up to four actors, without a limit of preemptions.
+ * test_models.c - models of the wake words, the group commit, the hand-over of a watcher id and the turns of those who
+ * write: every interleaving of up to four actors, without a limit of preemptions.
  *
  * A model is a state and a step of each actor. Each atomic operation, lock and futex of the product is a step. The
  * search visits every state that can be reached, once, and looks whether one is wrong, and whether actors are left that
@@ -440,12 +440,224 @@ static void W19_an_id_is_handed_over_to_one_owner(void **state)
 	for (planted = 1; planted <= 2; planted++) must_be_wrong(&model, &begin);
 }
 
+/* ---- turns (store/turns.c) ---- */
+
+/* The first three actors write, so many times each. The last one stops or kills the third while it waits, or kills it
+ * while it has the mutex. Time passes only then: without it nobody may depend on a timeout. */
+enum { WRITERS = 3, STOPPER = 3 };
+enum trouble { NO_TROUBLE, STOPS_A_WAITER, KILLS_A_WAITER, KILLS_A_HOLDER };
+
+struct turns {
+	uint8_t drawn, admitted, holder; /* the holder from 1 on */
+	bool busy, holder_is_dead, gone; /* gone: the trouble came */
+	uint8_t trouble, last, wrong;    /* the last ticket that had the mutex, from 1 on */
+	struct {
+		uint8_t at, ticket, seen, left, drawn_seen;
+		bool woken;
+	} actors[WRITERS];
+};
+_Static_assert(sizeof(struct turns) <= BYTES, "a state");
+
+enum {
+	FAST_DRAWN,
+	FAST_ADMITTED,
+	DRAW,
+	LOOK_TICKET,
+	SLEEP_TICKET,
+	TRY_MUTEX,
+	SLEEP_MUTEX,
+	ADMIT_READ,
+	ADMIT,
+	ADMIT_WAKE,
+	HOLDING,
+	UNLOCK_MUTEX,
+	WROTE
+};
+
+static void wake_ticket(struct turns *t, uint8_t ticket)
+{
+	for (int i = 0; i < WRITERS; i++)
+		if (t->actors[i].at == SLEEP_TICKET && t->actors[i].ticket == ticket) t->actors[i].woken = true;
+}
+
+static void take_mutex(struct turns *t, int actor, bool by_ticket)
+{
+	t->holder = (uint8_t)(actor + 1);
+	t->holder_is_dead = false;
+	t->busy = true;
+	t->actors[actor].at = by_ticket ? ADMIT_READ : HOLDING;
+	if (!by_ticket) return;
+	if (t->trouble == NO_TROUBLE && t->actors[actor].ticket + 1 != t->last + 1) t->wrong = 1;
+	t->last = (uint8_t)(t->actors[actor].ticket + 1);
+}
+
+/* The kernel wakes the first one. It may be stopped. */
+static void unlock_mutex(struct turns *t)
+{
+	t->holder = 0;
+	for (int i = WRITERS - 1; i >= 0; i--)
+		if (t->actors[i].at == SLEEP_MUTEX && !t->actors[i].woken) {
+			bool dead = i == WRITERS - 1 && t->gone && t->trouble != STOPS_A_WAITER;
+			if (dead) continue;
+			t->actors[i].woken = true;
+			return;
+		}
+}
+
+static bool writes(struct turns *t, int actor)
+{
+	uint8_t *at = &t->actors[actor].at, *ticket = &t->actors[actor].ticket, *seen = &t->actors[actor].seen;
+	bool time_passes = t->gone;
+	if (actor == WRITERS - 1 && t->gone) return false;
+	switch (*at) {
+	case FAST_DRAWN:
+		*seen = t->drawn;
+		*at = FAST_ADMITTED;
+		break;
+	case FAST_ADMITTED:
+		if (t->admitted == *seen && t->holder == 0) take_mutex(t, actor, false);
+		else *at = DRAW;
+		break;
+	case DRAW:
+		*ticket = t->drawn++;
+		*at = LOOK_TICKET;
+		break;
+	case LOOK_TICKET: /* and the kernel's comparison, if it is to sleep */
+		*seen = t->admitted;
+		t->actors[actor].woken = false;
+		*at = t->admitted >= *ticket || planted == 5 ? TRY_MUTEX : SLEEP_TICKET;
+		break;
+	case SLEEP_TICKET:
+		if (t->actors[actor].woken) {
+			*at = LOOK_TICKET;
+		} else if (time_passes && planted != 2 && t->admitted == *seen &&
+		           (!t->busy || (t->holder_is_dead && planted != 6))) {
+			t->admitted++;
+			for (int i = 0; i < WRITERS; i++) wake_ticket(t, t->admitted);
+			*at = LOOK_TICKET;
+		} else if (time_passes && t->admitted != *seen) {
+			*at = LOOK_TICKET;
+		} else {
+			return false;
+		}
+		break;
+	case TRY_MUTEX: /* and the kernel's comparison */
+		t->actors[actor].woken = false;
+		if (t->holder == 0 || t->holder_is_dead) take_mutex(t, actor, true);
+		else *at = SLEEP_MUTEX;
+		break;
+	case SLEEP_MUTEX:
+		/* Time passes for it, or the mutex's holder dies. */
+		if (!t->actors[actor].woken && !t->holder_is_dead && !(time_passes && planted != 3 && t->holder == 0))
+			return false;
+		*at = TRY_MUTEX;
+		break;
+	case ADMIT_READ: /* planted: who has drawn is looked at before the next ticket is admitted */
+		t->actors[actor].drawn_seen = t->drawn;
+		*at = ADMIT;
+		break;
+	case ADMIT:
+		if (t->admitted < *ticket + 1) t->admitted = (uint8_t)(*ticket + 1);
+		if (planted != 1) t->actors[actor].drawn_seen = t->drawn;
+		*at = ADMIT_WAKE;
+		break;
+	case ADMIT_WAKE:
+		if (t->actors[actor].drawn_seen > *ticket + 1 && planted != 4) wake_ticket(t, (uint8_t)(*ticket + 1));
+		*at = HOLDING;
+		break;
+	case HOLDING:
+		if (t->holder != actor + 1) t->wrong = 2;
+		t->busy = false;
+		*at = UNLOCK_MUTEX;
+		break;
+	default:
+		unlock_mutex(t);
+		*at = --t->actors[actor].left > 0 ? FAST_DRAWN : WROTE;
+	}
+	return true;
+}
+
+/* The third one waits, or has the mutex, as it should when it is stopped or killed. */
+static bool makes_trouble(struct turns *t)
+{
+	uint8_t at = t->actors[WRITERS - 1].at;
+	bool has_mutex = at >= ADMIT_READ && at <= HOLDING;
+	bool waits = at == LOOK_TICKET || at == SLEEP_TICKET || at == TRY_MUTEX || at == SLEEP_MUTEX;
+	if (t->trouble == KILLS_A_HOLDER ? !has_mutex : !waits) return false;
+	t->gone = true;
+	if (t->trouble == KILLS_A_HOLDER) t->holder_is_dead = true;
+	/* Of one that is killed the kernel passes the wake-up on. */
+	if (t->trouble == KILLS_A_WAITER && at == SLEEP_MUTEX && t->actors[WRITERS - 1].woken && t->holder == 0)
+		unlock_mutex(t);
+	return true;
+}
+
+static bool turns_step(struct state *state, int actor)
+{
+	struct turns t;
+	memcpy(&t, state, sizeof t);
+	bool goes_on = actor == STOPPER ? makes_trouble(&t) : writes(&t, actor);
+	memcpy(state, &t, sizeof t);
+	return goes_on;
+}
+
+/* There may be no more trouble to make. */
+static bool turns_done(const struct state *state, int actor)
+{
+	struct turns t;
+	memcpy(&t, state, sizeof t);
+	bool third_ended = t.actors[WRITERS - 1].at == WROTE;
+	if (actor == STOPPER) return t.trouble == NO_TROUBLE || t.gone || third_ended;
+	return t.actors[actor].at == WROTE || (actor == WRITERS - 1 && t.gone);
+}
+
+static const char *turns_wrong(const struct state *state)
+{
+	static const char *const texts[] = {NULL, "a turn comes out of order", "two have the mutex"};
+	struct turns t;
+	memcpy(&t, state, sizeof t);
+	return texts[t.wrong];
+}
+
+static struct state turns_begin(enum trouble trouble, uint8_t rounds)
+{
+	struct state begin = {{0}};
+	struct turns t = {.trouble = (uint8_t)trouble};
+	for (int i = 0; i < WRITERS; i++) t.actors[i].left = rounds;
+	memcpy(&begin, &t, sizeof t);
+	return begin;
+}
+
+static void D6h_turns_come_in_order_and_to_all(void **state)
+{
+	(void)state;
+	static const struct model models[] = {
+		{"turns", ACTORS, turns_step, turns_done, turns_wrong},
+		{"turns beside a stopped waiter", ACTORS, turns_step, turns_done, turns_wrong},
+		{"turns beside a killed waiter", ACTORS, turns_step, turns_done, turns_wrong},
+		{"turns beside a killed holder", ACTORS, turns_step, turns_done, turns_wrong},
+	};
+	static const enum trouble found_by[] = {NO_TROUBLE, NO_TROUBLE, STOPS_A_WAITER, STOPS_A_WAITER,
+	                                        NO_TROUBLE, NO_TROUBLE, KILLS_A_HOLDER};
+	for (enum trouble trouble = NO_TROUBLE; trouble <= KILLS_A_HOLDER; trouble++) {
+		struct state begin = turns_begin(trouble, 2);
+		must_be_right(&models[trouble], &begin);
+	}
+	/* Who drew a ticket is looked at too early. A stopped waiter keeps its turn. A stopped waiter keeps the mutex's
+	 * wake-up. The next one is not woken. Tickets are not looked at. A dead holder is waited for. */
+	for (planted = 1; planted <= 6; planted++) {
+		struct state begin = turns_begin(found_by[planted], 2);
+		must_be_wrong(&models[found_by[planted]], &begin);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(S7_no_waiter_sleeps_past_an_event, setup),
 		cmocka_unit_test_setup(D1_each_caller_of_a_group_commit_has_one_result, setup),
 		cmocka_unit_test_setup(W19_an_id_is_handed_over_to_one_owner, setup),
+		cmocka_unit_test_setup(D6h_turns_come_in_order_and_to_all, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
