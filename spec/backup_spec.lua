@@ -47,7 +47,8 @@ describe("a backup", function()
 		assert(store:backup(helper.path("whole")))
 		assert(store:backup(helper.path("small"), {compact = true}))
 		local whole, small = lfs.attributes(helper.path("whole"), "size"), lfs.attributes(helper.path("small"), "size")
-		assert(small < whole / 2, ("%d bytes, %d when compacted"):format(whole, small))
+		local journal <const> = 1 << 20 -- which is a part of both
+		assert(small - journal < (whole - journal) / 2, ("%d bytes, %d when compacted"):format(whole, small))
 	end)
 
 	it("needs no more address space than the store that it copies [E8h]", function()

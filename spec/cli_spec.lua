@@ -506,7 +506,7 @@ describe("the program vigia", function()
 			mentions(cli.ok{"stats", "--store", store}.out, store, file_id, "3", "1 to 3", "commit", "4096", "main, checkpoints")
 			local line = cli.ok{"stats", "--store", store, "--json"}.out
 			assert.equal(1, select(2, line:gsub("\n", "")))
-			mentions(line, ('"path":"%s"'):format(store), '"format":1,', ('"file_id":"%s"'):format(file_id), '"events":3,',
+			mentions(line, ('"path":"%s"'):format(store), '"format":2,', ('"file_id":"%s"'):format(file_id), '"events":3,',
 				'"oldest_event_num":1,', '"latest_event_num":3,', '"max_event_size":4096,', '"durability":"commit"', '"events_bucket":"main"')
 		end)
 

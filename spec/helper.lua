@@ -152,6 +152,12 @@ M.backends = {
 		opened = opened + 1
 		return M.open(M.path("store" .. opened), options)
 	end},
+	{name = "lmdb without a journal", commits_progress = true, open = function(options)
+		local given = {journal = false}
+		for name, value in pairs(options or {}) do given[name] = value end
+		opened = opened + 1
+		return M.open(M.path("store" .. opened), given)
+	end},
 	{name = "a store in Lua", open = M.wrapped},
 }
 

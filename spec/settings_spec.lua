@@ -46,7 +46,7 @@ describe("the settings of a file", function()
 	local OTHER <const> = {
 		max_event_size = 5000, durability = "none", commit_interval = 2.5, serializer = "json", events_bucket = "log",
 		checkpoint_bucket = "marks", gc_cadence = 7, gc_age_threshold = 90, gc_max_records_per_run = 5, gc_max_duration = 3,
-		checkpoint_ttl = 4, max_events = 6, max_bytes = 70000, retention_passes_checkpoints = true, journal = true,
+		checkpoint_ttl = 4, max_events = 6, max_bytes = 70000, retention_passes_checkpoints = true, journal = false,
 	}
 
 	for name, path in pairs{["a file"] = "store", ["memory"] = false} do

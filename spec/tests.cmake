@@ -5,11 +5,13 @@
 # `ctest --preset asan -L asan -j4` is what scripts/test does.
 
 # Out of a normal run under AddressSanitizer, which is about memory and hostile input: what is about processes, disks or documents, and long.
-set(NOT_ASAN power annotations_spec bench_spec contract_spec crash_spec data_spec handover_spec hidden_commit_spec history_spec lint_spec package_spec
+set(NOT_ASAN power annotations_spec contract_spec crash_spec data_spec handover_spec hidden_commit_spec history_spec lint_spec package_spec
   quickstart_spec stopping_spec)
 # Out of the run under ThreadSanitizer: caps stop a thread by a signal, which the runtime keeps back until the thread makes a call; the others
 # have no threads of ours, or are about memory, folders that are mounted, other programs.
-set(NOT_TSAN annotations_spec backup_spec bench_spec caps_spec disk_spec error_spec lint_spec package_spec quickstart_spec readme_spec repl_spec soak_spec)
+set(NOT_TSAN annotations_spec backup_spec caps_spec disk_spec error_spec lint_spec package_spec quickstart_spec readme_spec repl_spec soak_spec)
+# Out of both: what it runs is not built with a sanitizer.
+set(NOT_SANITIZED bench_spec budget_spec)
 set(SOAK power fuzz history_spec soak_spec failures_spec finalizer_spec handover_spec test_schedules sim_stepper planted_bugs)
 # What takes longest begins first, so that none runs alone at the end. (CTest puts what it measured in their place.)
 set(SLOWEST power crash_spec failures_spec planted_bugs caps_spec cli_spec cli_run_spec isolation_spec lint fuzz_files repl_spec verify_spec
@@ -43,6 +45,9 @@ function(vigia_run name)
     if(stem IN_LIST NOT_ASAN)
       set(labels long)
     endif()
+  endif()
+  if(SANITIZERS AND stem IN_LIST NOT_SANITIZED)
+    set(labels cannot)
   endif()
   if(stem IN_LIST SOAK)
     list(APPEND labels soak)
@@ -134,7 +139,8 @@ if(TARGET test_copies AND TARGET vigia_shared)
 endif()
 if(NOT VIGIA_FUZZ)
   # Power loss by enumeration: its recorder is preloaded into the workloads.
-  vigia_test(power/power spec/c/power/check.c spec/c/power/facts.c spec/c/power/states.c spec/c/power/workloads.c)
+  vigia_test(power/power spec/c/power/check.c spec/c/power/facts.c spec/c/power/states.c spec/c/power/workloads.c spec/c/power/failures.c
+    spec/c/power/steps.c)
   add_library(power_record MODULE spec/c/power/record.c)
   target_compile_options(power_record PRIVATE -fno-sanitize=all)
   target_link_options(power_record PRIVATE -fno-sanitize=all)
@@ -169,6 +175,20 @@ if(NOT VIGIA_FUZZ)
   if(TARGET tsan_first)
     target_link_options(tsan_first PRIVATE -Wl,-z,initfirst)
   endif()
+endif()
+if(NOT SANITIZERS AND NOT VIGIA_FUZZ)
+  # What spec/budget_spec.lua counts the instructions of: never those that gcov's counters add.
+  add_executable(budget spec/c/budget.c)
+  if(VIGIA_COUNT)
+    target_sources(budget PRIVATE ${CORE_SOURCES})
+    target_link_libraries(budget PRIVATE vigia_dep_lmdb vigia_dep_msgpack vigia_dep_jansson vigia_dep_xxhash Threads::Threads m ${CMAKE_DL_LIBS})
+    target_include_directories(budget PRIVATE runtime/include runtime)
+    target_compile_options(budget PRIVATE -fno-semantic-interposition)
+  else()
+    target_link_libraries(budget PRIVATE vigia_core)
+  endif()
+  target_include_directories(budget PRIVATE spec/c)
+  set_target_properties(budget PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
 endif()
 get_property(names GLOBAL PROPERTY VIGIA_TEST_NAMES)
 list(JOIN names "\n" lines)

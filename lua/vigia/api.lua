@@ -104,7 +104,7 @@ vigia.null = nil
 ---@field retention_passes_checkpoints? boolean Let max_events and max_bytes remove events that a lagging watcher has
 ---not handled. Default: false. Belongs to the file.
 ---@field journal? boolean Write appends to the journal inside the file first, with one sync. false: each goes through
----LMDB, with two. Default: false. Belongs to the file.
+---LMDB, with two. Default: true. Belongs to the file.
 
 ---Open the store in a file, or create it. ":memory:" is a store without a file.
 ---@param path string

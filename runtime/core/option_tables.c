@@ -206,7 +206,7 @@ const struct vigia__option vigia__store_option_table[] = {
      .type = VIGIA_OPTION_BOOL,
      STORE(journal),
      GIVEN(journal_given),
-     .initial = 0,
+     .initial = 1,
      OF_FILE,
      .help =
          "Write appends to the journal inside the file first, with one sync. false: each goes through LMDB, with two."},

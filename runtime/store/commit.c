@@ -21,15 +21,18 @@ struct vigia__group {
 	atomic_uint count;     /* tickets that joined */
 	_Atomic uint32_t done; /* futex: 1 when every ticket has its result */
 	atomic_uint users;     /* callers that still use the group */
+	bool behind;           /* it began while another one was written */
 };
 
-/* How long a leader waits for the batch to reach the previous batch's size: without it 16 callers settle into two
- * half-filled batches. */
-enum { GATHER_NS = 300000 };
+/* How long a leader waits for others at most, and for how many batches no leader waits after that was in vain: more and
+ * more of them. */
+enum { GATHER_NS = 300000, PAUSE_MIN = 4, PAUSE_MAX = 64 };
+/* How long those of a batch sleep on at most, until the next one is on its way. */
+enum { HAND_OVER_NS = 50000 };
 
 void vigia__commit_init(struct vigia__commit *commit, const struct vigia__commit_ops *ops, void *ctx)
 {
-	*commit = (struct vigia__commit){.ops = ops, .ctx = ctx};
+	*commit = (struct vigia__commit){.ops = ops, .ctx = ctx, .pause = PAUSE_MIN};
 	vigia__helper_init(&commit->helper);
 }
 
@@ -59,6 +62,7 @@ static struct vigia__group *join_locked(struct vigia__commit *commit, struct vig
 		atomic_init(&group->count, 0);
 		atomic_init(&group->done, 0);
 		atomic_init(&group->users, 0);
+		group->behind = atomic_load_explicit(&commit->writing, memory_order_relaxed) > 0;
 		commit->forming = group;
 	}
 	ticket->rc = VIGIA_OK;
@@ -80,19 +84,56 @@ static void leave(struct vigia__commit *commit, struct vigia__group *group)
 	pthread_mutex_unlock(&commit->helper.mutex);
 }
 
-/* The writer's lock is held: from now on new callers form the next group. */
-static void close_group(struct vigia__commit *commit, struct vigia__group *group, bool gather)
+static unsigned count_of(const struct vigia__group *group)
 {
-	unsigned expected = commit->last_count; /* only leaders touch it, one after another */
-	if (gather && expected > 1) {
-		int64_t until = vigia__mono_ns() + GATHER_NS;
-		while (atomic_load_explicit(&group->count, memory_order_relaxed) < expected && vigia__mono_ns() < until)
-			sched_yield();
+	return atomic_load_explicit(&group->count, memory_order_relaxed);
+}
+
+/* Wait for the callers of the previous batch, who are on their way back. Without it 16 callers settle into two
+ * half-filled batches. Those of a batch that began during the previous one were not in that. */
+static void gather(struct vigia__commit *commit, struct vigia__group *group)
+{
+	unsigned here = count_of(group), expected = atomic_load_explicit(&commit->last_count, memory_order_relaxed);
+	if (group->behind) expected += here;
+	unsigned paused = atomic_load_explicit(&commit->paused, memory_order_relaxed);
+	int64_t wait_ns = atomic_load_explicit(&commit->last_ns, memory_order_relaxed);
+	if (expected <= 1 || here >= expected) return;
+	if (paused > 0) {
+		atomic_store_explicit(&commit->paused, paused - 1, memory_order_relaxed);
+		return;
 	}
+	int64_t until = vigia__mono_ns() + (wait_ns < GATHER_NS ? wait_ns : GATHER_NS);
+	while (count_of(group) < expected && vigia__mono_ns() < until) sched_yield();
+	if (count_of(group) >= expected) commit->pause = PAUSE_MIN;
+	else {
+		atomic_store_explicit(&commit->paused, commit->pause, memory_order_relaxed);
+		commit->pause = commit->pause * 2 < PAUSE_MAX ? commit->pause * 2 : PAUSE_MAX;
+	}
+}
+
+/* The writer's lock is held, which is also that of what leaders remember: from now on new callers form the next
+ * group. */
+static void close_group(struct vigia__commit *commit, struct vigia__group *group)
+{
 	pthread_mutex_lock(&commit->helper.mutex);
 	commit->forming = NULL;
-	commit->last_count = atomic_load_explicit(&group->count, memory_order_relaxed);
+	atomic_store_explicit(&commit->last_count, count_of(group), memory_order_relaxed);
 	pthread_mutex_unlock(&commit->helper.mutex);
+	atomic_fetch_add_explicit(&commit->closed, 1, memory_order_relaxed);
+}
+
+/* Let the leader of the next batch go first, if it does not wait for those of this one: woken now, they would compete
+ * with it for the processors, which are free while it syncs. */
+static void let_next_go_first(struct vigia__commit *commit, unsigned closed)
+{
+	if (atomic_load_explicit(&commit->paused, memory_order_relaxed) == 0) return;
+	pthread_mutex_lock(&commit->helper.mutex);
+	bool forms = commit->forming != NULL;
+	pthread_mutex_unlock(&commit->helper.mutex);
+	if (!forms) return;
+	int64_t until = vigia__mono_ns() + HAND_OVER_NS;
+	while (atomic_load_explicit(&commit->closed, memory_order_relaxed) == closed && vigia__mono_ns() < until)
+		sched_yield();
 }
 
 static void fail_all(struct vigia__ticket *ticket, int rc, const struct vigia_error *err)
@@ -116,23 +157,40 @@ static bool finish_submitted(struct vigia__ticket *ticket)
 	return any;
 }
 
+/* Write it, and note how long that took where others may be waited for. */
+static int write_group(struct vigia__commit *commit, void *txn, struct vigia__group *group, bool alone, uint64_t *types,
+                       struct vigia_error *err)
+{
+	bool timed = !alone || group->behind;
+	int64_t began = timed ? vigia__mono_ns() : 0;
+	atomic_fetch_add_explicit(&commit->writing, 1, memory_order_relaxed);
+	int rc = commit->ops->write(commit->ctx, txn, group->head, types, err);
+	atomic_fetch_sub_explicit(&commit->writing, 1, memory_order_relaxed);
+	if (timed) atomic_store_explicit(&commit->last_ns, vigia__mono_ns() - began, memory_order_relaxed);
+	return rc;
+}
+
 static void lead(struct vigia__commit *commit, struct vigia__group *group)
 {
 	struct vigia_error err = {0};
 	void *txn = NULL;
 	uint64_t types = 0;
 	int rc = commit->ops->lock(commit->ctx, &txn, &err);
-	close_group(commit, group, rc == VIGIA_OK);
-	if (rc == VIGIA_OK) rc = commit->ops->write(commit->ctx, txn, group->head, &types, &err);
+	if (rc == VIGIA_OK) gather(commit, group);
+	close_group(commit, group);
+	unsigned closed = atomic_load_explicit(&commit->closed, memory_order_relaxed);
+	bool alone = count_of(group) == 1;
+	if (rc == VIGIA_OK) rc = write_group(commit, txn, group, alone, &types, &err);
 	if (rc < 0) fail_all(group->head, rc, &err);
 	/* First finish, then publish: a caller that wakes must find its result. A commit without events needs no wake-up of
 	 * readers. */
 	bool told = finish_submitted(group->head);
 	if ((rc == VIGIA_OK && types) || told) commit->ops->publish(commit->ctx, types);
 	/* After this store the followers may return, and their tickets, which are on their stacks, are gone. */
-	bool alone = atomic_load_explicit(&group->count, memory_order_relaxed) == 1;
 	atomic_store(&group->done, 1);
-	if (!alone) syscall(SYS_futex, &group->done, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	if (alone) return;
+	let_next_go_first(commit, closed);
+	syscall(SYS_futex, &group->done, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 static int ticket_no_memory(struct vigia__ticket *ticket)

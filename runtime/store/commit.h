@@ -5,6 +5,11 @@
  * that joined meanwhile, commits once and distributes the results. While it syncs, the next batch forms with a leader
  * of its own. A single caller commits at once. No other thread is involved.
  *
+ * A leader waits for those that were in the batch before, if they come back sooner than a sync takes: one full batch is
+ * then faster than two that take turns. Where many callers have few processors to come back on, it is the other way
+ * round: the next batch is written at once, and those of the previous one are woken during its sync, when nothing else
+ * needs the processors.
+ *
  * A caller that must not block (a coroutine) submits its ticket and gets a call when it is finished. If it is the first
  * of a batch, a helper thread leads in its place. The first submit starts that thread.
  */
@@ -51,7 +56,11 @@ struct vigia__commit {
 	struct vigia__helper helper;  /* leads for submitted tickets. Its mutex is that of the following */
 	struct vigia__group *forming; /* the batch that callers join; NULL: the next caller leads */
 	struct vigia__group *spare;   /* used groups, for reuse */
-	unsigned last_count;          /* callers of the previous batch: how many a leader waits for */
+	atomic_uint last_count;       /* callers of the previous batch */
+	unsigned pause;               /* batches for which leaders will not wait after the next wait in vain */
+	atomic_uint paused;           /* the same, those left */
+	_Atomic int64_t last_ns;      /* how long the previous batch with more than one caller took to write */
+	atomic_uint writing, closed;  /* batches being written, and all that stopped forming */
 	const struct vigia__commit_ops *ops;
 	void *ctx;
 

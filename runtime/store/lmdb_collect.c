@@ -83,13 +83,30 @@ static int lmdb_remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefi
 struct trim_slice {
 	struct lmdb_backend *b;
 	struct prefix prefix;
+	int left; /* why events up to there stay in the journal, a Vigia code; 0: none do */
 };
+
+/* Does its transaction leave events in the journal that it is to remove? Where it made room the next one may take them
+ * out. */
+static int left_of(struct trim_slice *slice, MDB_txn *txn)
+{
+	struct vigia__chain before;
+	slice->left = 0;
+	if (slice->b->journal.left == 0 || slice->prefix.more) return 0;
+	int rc = vigia__journal_generation(slice->b, txn, &before);
+	if (rc != 0 || slice->prefix.upto <= before.last) return rc;
+	slice->prefix.more = slice->prefix.removed > 0;
+	if (!slice->prefix.more) slice->left = slice->b->journal.left;
+	return 0;
+}
 
 static int trim_slice(void *txn, void *arg, struct vigia_error *err)
 {
 	struct trim_slice *slice = arg;
 	slice->prefix.until_mono_ns = vigia__mono_ns() + TRIM_NS;
-	return lmdb_remove_prefix(slice->b, txn, &slice->prefix);
+	int rc = lmdb_remove_prefix(slice->b, txn, &slice->prefix);
+	if (rc == 0) rc = left_of(slice, txn);
+	return rc;
 }
 
 /* When room is short, remove fewer events at a time: the key of each may change further pages. */
@@ -114,7 +131,9 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 		if (rc < 0) return rc;
 		*removed += slice.prefix.removed;
 	} while (slice.prefix.more);
-	return VIGIA_OK;
+	if (slice.left == 0 || *removed > 0) return VIGIA_OK;
+	return vigia__error(err, slice.left, "store '%s': there is no room to take events out of its journal",
+	                    slice.b->path);
 }
 
 /* ---- holders ---- */

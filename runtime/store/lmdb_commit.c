@@ -33,7 +33,7 @@ struct attempt {
 	bool one;                      /* only the first of them */
 	bool rest;                     /* also the queued events and the watchers' progress */
 	bool collects;                 /* it may remove events that are beyond the limits */
-	bool leaves_tail;              /* it does not drain the journal, because room is short */
+	int leaves_tail;               /* it does not drain the journal, for this reason (a Vigia code). 0: it does */
 	uint64_t in_doubt;             /* the last event of a record of the tickets' events that may be in the journal */
 	enum vigia__lmdb_keep
 		keep;         /* how much of the disk's reserve it leaves; with events all, except on the last chance */
@@ -64,9 +64,10 @@ static uint64_t attempt_bytes(struct lmdb_backend *b, const struct attempt *atte
 /* Is there room on the disk? 0 or an error number. */
 static int find_room(struct lmdb_backend *b, struct attempt *attempt, const struct vigia__append *queued)
 {
-	uint64_t bytes = queued->len + ticket_bytes(attempt) + b->journal.drained;
-	atomic_store(&b->writing_bytes, bytes);
+	uint64_t bytes = queued->len + ticket_bytes(attempt);
 	enum vigia__lmdb_keep keep = bytes > 0 && !attempt->last_chance ? VIGIA_KEEP_ALL : attempt->keep;
+	bytes += b->journal.drained; /* whose room is reserved */
+	atomic_store(&b->writing_bytes, bytes);
 	attempt->disk = attempt->capped ? 0 : vigia__lmdb_reserve(b, keep, bytes);
 	return attempt->disk;
 }
@@ -205,7 +206,8 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	uint64_t stored = 0, drained = 0;
 	bool takes = false;
 	int rc = vigia__lmdb_settings_follow(b, txn);
-	if (rc == 0 && !attempt->leaves_tail) rc = vigia__journal_drain(b, txn, &drained, err);
+	if (attempt->leaves_tail) vigia__journal_leave(b, attempt->leaves_tail);
+	else if (rc == 0) rc = vigia__journal_drain(b, txn, &drained, err);
 	if (rc == 0 && attempt->rest) {
 		rc = vigia__progress_commit_begin(&b->base.progress, &taken);
 		takes = vigia__queue_any(queue);
@@ -319,7 +321,7 @@ static void nudge(struct lmdb_backend *b)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
 	uint64_t types;
-	struct attempt attempt = {.tickets = &ticket, .one = true, .leaves_tail = true, .keep = VIGIA_KEEP_NONE};
+	struct attempt attempt = {.tickets = &ticket, .one = true, .leaves_tail = VIGIA_EFULL, .keep = VIGIA_KEEP_NONE};
 	write_in(b, true, &attempt, &types, NULL);
 }
 
@@ -374,10 +376,8 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 		if (turn == TURN_SAVES) rest_rc = write_rest(b, tickets, types, &rest_err);
 		for (struct vigia__ticket *t = tickets; t; t = t->next) {
 			struct vigia_error err = {0};
-			struct attempt one = {.tickets = t,
-			                      .one = true,
-			                      .leaves_tail = turn == TURN_FREES,
-			                      .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
+			struct attempt one = {
+				.tickets = t, .one = true, .keep = turn == TURN_FREES ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 			if (turn_of(t) != turn) continue;
 			if (turn != TURN_FREES && rest_rc < 0) {
 				fail_ticket(t, rest_rc, &rest_err);
@@ -389,6 +389,11 @@ static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *ticke
 			}
 			if (t->err) *t->err = err; /* clear what the first try left */
 			int rc = write_in(b, turn != TURN_APPENDS, &one, types, &err);
+			bool full = rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL;
+			if (turn == TURN_FREES && full && b->journal.drained > 0) {
+				one = (struct attempt){.tickets = t, .one = true, .leaves_tail = rc, .keep = VIGIA_KEEP_NONE};
+				rc = write_in(b, true, &one, types, &err);
+			}
 			if (rc < 0) fail_ticket(t, rc, &err);
 		}
 	}
@@ -414,7 +419,7 @@ static int drain_doubt(struct lmdb_backend *b, struct attempt *attempt, uint64_t
 	int rc = write_in(b, true, attempt, types, &why);
 	if (rc >= 0) return rc;
 	atomic_store(&b->journal.in_doubt, true);
-	return vigia__error_caused(err, VIGIA_EUNKNOWN, why.message,
+	return vigia__error_caused(err, VIGIA_EUNKNOWN, why.cause[0] ? why.cause : why.message,
 	                           "store '%s': a sync failed, and so did the commit after it: what it holds may be there "
 	                           "or not; look before storing it again",
 	                           b->path);

@@ -172,9 +172,8 @@ int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *upto, s
 	MDB_cursor *events;
 	uint64_t last;
 	*upto = 0;
-	if (b->journal.at == 0) return 0; /* what follows is under the side file's mutex */
-	b->journal.next.salt = 0;
-	b->journal.drained = 0;
+	vigia__journal_leave(b, 0);
+	if (b->journal.at == 0) return 0;
 	int rc = vigia__journal_generation(b, txn, &chain);
 	if (rc == 0) rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
@@ -189,6 +188,13 @@ int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *upto, s
 	b->journal.drained = chain.at;
 	if (chain.last > before) *upto = chain.last;
 	return 0;
+}
+
+void vigia__journal_leave(struct lmdb_backend *b, int why)
+{
+	b->journal.left = why;
+	b->journal.next.salt = 0;
+	b->journal.drained = 0;
 }
 
 /* Is there room on the disk and in the map to drain a full journal? */
@@ -206,11 +212,14 @@ int vigia__journal_turn(struct lmdb_backend *b, MDB_txn *txn, bool stored)
 	if (b->journal.at == 0) return 0;
 	int rc = follow(b, txn);
 	if (rc != 0) return rc;
-	if (!stored && b->journal.drained == 0 && words && atomic_load(&words->ready) == b->journal.end.salt) return 0;
+	bool empty = !stored && b->journal.drained == 0;
+	if (empty && words && atomic_load(&words->ready) == b->journal.end.salt) return 0;
+	b->journal.has_room = b->settings.values.journal && room_for_drain(b);
+	/* It would be written into by nobody. Commits that store nothing must use up no room where there is little. */
+	if (empty && !b->journal.has_room) return 0;
 	rc = vigia__lmdb_last_in(b, txn, &last);
 	if (rc != 0) return rc;
 	vigia__journal_doubt(b); /* until the commit is known to be durable */
-	b->journal.has_room = b->settings.values.journal && room_for_drain(b);
 	return vigia__journal_put_generation(txn, b->meta, &last, &b->journal.next);
 }
 
@@ -218,10 +227,11 @@ void vigia__journal_committed(struct lmdb_backend *b)
 {
 	struct vigia__lmdb_journal *j = &b->journal;
 	struct vigia__journal_words *words = words_of(b);
-	if (j->at == 0 || j->next.salt == 0 || words == NULL) return;
+	if (j->at == 0 || words == NULL) return;
+	if (!j->left) atomic_store(&j->in_doubt, false);
+	if (j->next.salt == 0) return;
 	j->end = j->next;
 	j->next.salt = 0;
-	atomic_store(&j->in_doubt, false);
 	j->txn = 0; /* read again, which finds the same salt */
 	atomic_store(&words->published, j->end.last);
 	if (j->has_room) atomic_store(&words->ready, j->end.salt);

@@ -55,6 +55,7 @@ struct vigia__lmdb_journal {
 	struct vigia__chain next; /* the generation that the transaction under way begins; salt 0: none */
 	bool has_room;            /* there is room on the disk for draining `next` */
 	size_t drained;           /* bytes of the tail that it stores */
+	int left;                 /* why it leaves the tail instead, a Vigia code; 0: it does not */
 	struct vigia__buf record;
 };
 
@@ -118,6 +119,9 @@ struct vigia__chain vigia__journal_end(const struct lmdb_backend *b);
 /* In a writer's transaction, before it stores events: store those of the tail. *last becomes its last event, 0 if it is
  * empty. EIO with err set: the tail is damaged. */
 int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *last, struct vigia_error *err);
+/* Instead, in one that leaves the tail as it is, for this reason (a Vigia code): forget what one before it, which
+ * failed, was about to change. */
+void vigia__journal_leave(struct lmdb_backend *b, int why);
 /* In the same transaction, when all its events are stored: if there were any, or the generation is in doubt, begin a
  * new one behind the last event. */
 int vigia__journal_turn(struct lmdb_backend *b, MDB_txn *txn, bool stored);

@@ -43,7 +43,9 @@ int vigia__journal_open(struct lmdb_backend *b, struct vigia_error *err)
 	if (words) atomic_store(&words->published, chain.last);
 	if (b->readonly) return VIGIA_OK;
 	rc = vigia__journal_settle(b, err);
-	return rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL ? VIGIA_OK : rc; /* it can be read, and is drained later */
+	if (rc != VIGIA_EFULL && rc != VIGIA_EDISKFULL) return rc;
+	if (err) *err = (struct vigia_error){0};
+	return VIGIA_OK; /* it can be read, and is drained later */
 }
 
 void vigia__journal_close(struct lmdb_backend *b)

@@ -158,6 +158,8 @@ static void make(unsigned which)
 	options.create = true;
 	options.durability = VIGIA_DURABILITY_NONE;
 	options.durability_given = true;
+	options.journal = false;
+	options.journal_given = true;
 	fuzz_assert(vigia_store_open(path_of("store"), &options, &store, &err) == 0);
 	for (uint64_t n = 1; n <= count; n++) {
 		char key[40];

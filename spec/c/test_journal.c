@@ -30,6 +30,8 @@ static struct vigia_store *open_journal(void)
 static struct vigia_store *open_plain(void)
 {
 	struct vigia_store_options options = quiet_options();
+	options.journal = false;
+	options.journal_given = true;
 	return open_with(&options);
 }
 
@@ -678,7 +680,7 @@ static void S13_a_file_without_gets_a_journal_when_nobody_has_it_open(void **sta
 	assert_int_equal(stats.format, 1);
 	vigia_store_free(store);
 	assert_int_equal(elsewhere(hold_open), 0);
-	store = open_plain();
+	store = open_journal();
 	assert_true(backend_of(store)->journal.at > 0);
 	assert_int_equal(vigia__store_stats(store, &stats, NULL), VIGIA_OK);
 	assert_int_equal(stats.format, 2);

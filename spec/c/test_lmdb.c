@@ -22,7 +22,9 @@
 
 static struct vigia_store *open_store(void)
 {
-	return open_with(NULL);
+	struct vigia_store_options options = quiet_options();
+	options.collect = true;
+	return open_with(&options);
 }
 
 static int open_without_thread(struct vigia_store **out, struct vigia_error *err)
@@ -522,7 +524,7 @@ static void R3_every_allocation_may_fail(void **state)
 		if (rc != VIGIA_ENOMEM) fail_msg("allocation %ld: %s: %s", nth, vigia_error_name(rc), err.message);
 		assert_true(nth < 1000);
 	}
-	assert_true(nth > 10);
+	assert_true(nth > 3);
 	/* What succeeded in part left a store that works. */
 	struct vigia_store *store = open_store();
 	uint64_t before, oldest;
@@ -596,9 +598,10 @@ static struct vigia_store *last_store;
 static int put_last(void *txn, void *arg, struct vigia_error *err)
 {
 	struct last_record *last = arg;
+	struct lmdb_backend *b = (struct lmdb_backend *)last_store->backend;
 	(void)err;
-	return mdb_put(txn, ((struct lmdb_backend *)last_store->backend)->meta, &(MDB_val){4, "last"},
-	               &(MDB_val){sizeof *last, last}, 0);
+	vigia__journal_doubt(b); /* its next generation begins behind this */
+	return mdb_put(txn, b->meta, &(MDB_val){4, "last"}, &(MDB_val){sizeof *last, last}, 0);
 }
 
 /* An event stored an hour from now, by a clock that was set back since. */
@@ -821,25 +824,25 @@ static void H2_who_awaits_an_append_is_woken_when_it_is_stored(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#define TEST(name) {#name, name, folder_setup, folder_teardown, NULL}
-		TEST(S13_one_order_for_all_threads),
-		TEST(S7_one_append_wakes_all),
+#define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
+		IN_BOTH_FORMS(S13_one_order_for_all_threads),
+		IN_BOTH_FORMS(S7_one_append_wakes_all),
 		TEST(S11_close_wakes_waiters_and_free_waits_for_them),
-		TEST(S6_no_wake_up_is_lost),
-		TEST(D2_a_commit_holds_no_progress_without_what_was_queued_before),
+		IN_BOTH_FORMS(S6_no_wake_up_is_lost),
+		IN_BOTH_FORMS(D2_a_commit_holds_no_progress_without_what_was_queued_before),
 		TEST(S15_a_store_is_refused_after_fork_and_opens_anew_in_the_child),
 		TEST(S15_one_thread_forks_while_another_opens),
 		TEST(W19_an_id_has_one_owner_over_all_processes),
 		TEST(W19_a_forked_child_does_not_keep_the_id_of_its_dead_parent),
 		TEST(W19_an_owner_that_is_not_noted_owns_its_id),
 		TEST(W9_a_checkpoint_moves_forward_only),
-		TEST(E3_timestamps_do_not_follow_a_clock_that_goes_back),
-		TEST(E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed),
-		TEST(S15_a_forked_child_waits_for_no_append_of_its_parent),
-		TEST(H2_who_awaits_an_append_is_woken_when_it_is_stored),
-		TEST(S5_S8_what_is_wanted_has_no_bound_in_time_what_is_dropped_has_one),
-		TEST(R3_every_allocation_may_fail),
-		TEST(S18_progress_beyond_the_last_event_is_not_saved),
+		IN_BOTH_FORMS(E3_timestamps_do_not_follow_a_clock_that_goes_back),
+		IN_BOTH_FORMS(E3_timestamps_do_not_go_back_behind_an_event_nor_when_it_was_removed),
+		IN_BOTH_FORMS(S15_a_forked_child_waits_for_no_append_of_its_parent),
+		IN_BOTH_FORMS(H2_who_awaits_an_append_is_woken_when_it_is_stored),
+		IN_BOTH_FORMS(S5_S8_what_is_wanted_has_no_bound_in_time_what_is_dropped_has_one),
+		IN_BOTH_FORMS(R3_every_allocation_may_fail),
+		IN_BOTH_FORMS(S18_progress_beyond_the_last_event_is_not_saved),
 #undef TEST
 	};
 	return cmocka_run_group_tests_name("lmdb", tests, NULL, NULL);

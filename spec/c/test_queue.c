@@ -93,7 +93,8 @@ static void queue_meanwhile(void)
 	assert_int_equal(append(queuing, "meanwhile", 100, NULL, NULL), VIGIA_OK);
 }
 
-/* Appends that come while a commit fails stand behind those that it had taken. */
+/* Appends that come while a commit fails stand behind those that it had taken. What the journal cannot have LMDB is to
+ * take: there both writes fail. */
 static void D2_what_is_queued_while_a_commit_fails(void **state)
 {
 	(void)state;
@@ -104,10 +105,10 @@ static void D2_what_is_queued_while_a_commit_fails(void **state)
 	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_OK);
 	for (int i = 0; i < 3; i++) assert_int_equal(append(queuing, "before", 100, NULL, NULL), VIGIA_OK);
 	on_fault = queue_meanwhile;
-	arm(FAULT_WRITE, 1, EIO, false);
+	arm(FAULT_WRITE, 1, EIO, with_journal);
 	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_EIO);
-	assert_int_equal(disarm(), 1);
-	assert_int_equal(queuing->backend->queue->taken.count, 3);
+	assert_in_range(disarm(), 1, with_journal ? 3 : 1);
+	assert_int_equal(queuing->backend->queue->taken.count, with_journal ? 4 : 3); /* LMDB had the one that came, too */
 	assert_int_equal(append(queuing, "after", 100, NULL, NULL), VIGIA_OK);
 	assert_int_equal(vigia_store_sync(queuing, &last, NULL), VIGIA_OK);
 	assert_int_equal(last, 6);
@@ -210,12 +211,10 @@ static void D2_a_commit_that_cannot_begin_for_want_of_memory_is_tried_again_afte
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(D2_a_queue_whose_commit_fails, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D2_appends_are_queued_again_once_a_commit_succeeded, folder_setup,
-	                                    folder_teardown),
-		cmocka_unit_test_setup_teardown(D2_what_is_queued_while_a_commit_fails, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(D2_a_queue_in_doubt_is_not_stored_again_though_others_trim, folder_setup,
-	                                    folder_teardown),
+		IN_BOTH_FORMS(D2_a_queue_whose_commit_fails),
+		IN_BOTH_FORMS(D2_appends_are_queued_again_once_a_commit_succeeded),
+		IN_BOTH_FORMS(D2_what_is_queued_while_a_commit_fails),
+		IN_BOTH_FORMS(D2_a_queue_in_doubt_is_not_stored_again_though_others_trim),
 		cmocka_unit_test_setup_teardown(D2_a_commit_that_cannot_begin_for_want_of_memory_is_tried_again_after_a_while,
 	                                    folder_setup, folder_teardown),
 	};

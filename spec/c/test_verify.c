@@ -295,7 +295,7 @@ static void E8_events_out_of_order_are_an_error(void **state)
 	vigia_store_free(store);
 }
 
-/* All of them: the time of the next one is unknown then, but not its number. */
+/* All of them: the time of the next one is unknown then, but not its number. A journal would know both. */
 static void E8_a_log_of_damaged_events_goes_on(void **state)
 {
 	(void)state;
@@ -345,7 +345,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(E8_each_kind_of_damage_is_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_an_end_that_cannot_be_reached_is_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_events_out_of_order_are_an_error, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(E8_a_log_of_damaged_events_goes_on, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(E8_a_log_of_damaged_events_goes_on, folder_setup_bare, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_meanwhile_is_no_damage, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(E8_what_is_trimmed_again_behind_a_read_is_no_damage, folder_setup,
 	                                    folder_teardown),

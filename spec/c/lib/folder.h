@@ -7,12 +7,22 @@
 #include "test.h"
 
 static char folder[FOLDER_MAX], path[FOLDER_MAX + 16]; /* and of the store in it */
+static bool with_journal = true;                       /* of the stores that quiet_options() makes */
 
 static inline int folder_setup(void **state)
 {
 	(void)state;
 	int rc = folder_make(folder);
+	with_journal = true;
 	snprintf(path, sizeof path, "%s/store", folder);
+	return rc;
+}
+
+/* For what is about LMDB's own way to the disk: stores without a journal. */
+static inline int folder_setup_bare(void **state)
+{
+	int rc = folder_setup(state);
+	with_journal = false;
 	return rc;
 }
 
@@ -23,6 +33,13 @@ static inline int folder_teardown(void **state)
 	return rmdir(folder);
 }
 
+/* A test that must hold with a journal and without. Its name says which one failed. */
+#define IN_BOTH_FORMS(test)                                                        \
+	cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown),          \
+	{                                                                              \
+#test "_without_a_journal", test, folder_setup_bare, folder_teardown, NULL \
+	}
+
 /* All defaults, but no collector: its commits would meet what is meant for others, and TSan allows no thread in a
  * forked child. */
 static inline struct vigia_store_options quiet_options(void)
@@ -30,6 +47,8 @@ static inline struct vigia_store_options quiet_options(void)
 	struct vigia_store_options options;
 	vigia_store_options_init(&options);
 	options.collect = false;
+	options.journal = with_journal;
+	options.journal_given = !with_journal;
 	return options;
 }
 

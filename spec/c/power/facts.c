@@ -70,6 +70,18 @@ static void add_position(struct facts *f, const char *word, const char *rest)
 	}
 }
 
+/* What came after the copy is forgotten: none of it may come back. */
+static void restore(struct facts *f, uint64_t last)
+{
+	unsigned kept = 0;
+	for (unsigned i = 0; i < f->appends_count; i++) {
+		const struct fact_append *append = &f->appends[i];
+		if (append->result == FACT_ACKED && append->seq_num <= last) f->appends[kept++] = *append;
+	}
+	f->appends_count = kept;
+	f->last = last;
+}
+
 void facts_add(struct facts *f, const char *line)
 {
 	static const char *const appends[] = {"try", "ack", "nack", "unknown", "queue"}, *const positions[] = {
@@ -117,6 +129,8 @@ void facts_add(struct facts *f, const char *line)
 		snprintf(f->copy, sizeof f->copy, "%s", name);
 		f->copy_done = false;
 		f->copy_from = f->appends_count;
+	} else if (strcmp(word, "restored") == 0 && sscanf(rest, "%" SCNu64, &n) == 1) {
+		restore(f, n);
 	} else if (strcmp(word, "copied") == 0) {
 		f->copy_done = true;
 	} else {

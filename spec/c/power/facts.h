@@ -16,6 +16,7 @@
  *     needs ID W V             the watcher of that id handles events of writer W, and queues one of writer V for each
  *     set N, changed N         max_event_size in bytes
  *     none, back               durability is "none" from here to there: a loss in between may leave anything
+ *     restored N               an older copy of the file, whose last event is N, is in its place
  *     copy NAME, copied NAME   a backup
  */
 #ifndef VIGIA_SPEC_POWER_FACTS_H

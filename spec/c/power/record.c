@@ -131,6 +131,14 @@ EXPORTED void power_fault(int fault, int n)
 	atomic_store(&armed.fault, fault);
 }
 
+static atomic_llong room = LLONG_MAX;
+
+EXPORTED void power_disk(long long bytes);
+EXPORTED void power_disk(long long bytes)
+{
+	atomic_store(&room, bytes);
+}
+
 /* Is this the call that fails? */
 static bool hit(bool concerned)
 {
@@ -207,10 +215,11 @@ EXPORTED int linkat(int old_dir, const char *old, int new_dir, const char *new, 
 EXPORTED int rename(const char *old, const char *new)
 {
 	const char *from = name_of(old), *to = name_of(new);
+	struct stat st;
 	int rc = (int)syscall(SYS_renameat, AT_FDCWD, old, AT_FDCWD, new);
 	if (rc == 0 && from && to) {
 		struct iovec parts[2] = {{(void *)from, strlen(from) + 1}, {(void *)to, strlen(to)}};
-		put(RECORD_RENAME, 0, 0, 0, 0, parts, 2);
+		put(RECORD_RENAME, stat(new, &st) == 0 ? st.st_ino : 0, 0, 0, 0, parts, 2);
 	} else if (rc == 0 && (from || to)) {
 		abort(); /* no workload does that */
 	}
@@ -252,11 +261,18 @@ static ssize_t write_noted(int fd, const struct iovec *parts, int count, off_t a
 	off_t where = at < 0 ? lseek(fd, 0, SEEK_CUR) : at;
 	bool noted = !left_out(dsync, parts, where);
 	if (!noted) atomic_store(&leaves_out, true);
+	long long len = 0;
+	for (int i = 0; i < count; i++) len += (long long)parts[i].iov_len;
+	if (where + len > atomic_load(&room)) {
+		errno = ENOSPC;
+		return -1;
+	}
 	uint64_t id = new_id();
-	if (noted) put(RECORD_WRITE, ino, id, where, dsync && !planted("dsync"), parts, count);
 	int fault = atomic_load(&armed.fault);
-	bool fails =
-		hit(fault == FAULT_SHORT || fault == FAULT_KILL || (dsync && fault != FAULT_SYNC && fault != FAULT_NONE));
+	bool of_meta = fault != FAULT_SYNC && fault != FAULT_SYNCS && fault != FAULT_NONE;
+	bool fails = hit(fault == FAULT_SHORT || fault == FAULT_KILL || (dsync && of_meta));
+	bool inside = fails && fault == FAULT_META_INSIDE;
+	if (noted) put(RECORD_WRITE, ino, id, where, dsync && !inside && !planted("dsync"), parts, count);
 	bool again = !fails && fault == FAULT_META_TWICE && !dsync && atomic_exchange(&armed.hits, 0) == 1;
 	ssize_t done = 0;
 	if (fails && fault == FAULT_SHORT) {
@@ -266,8 +282,8 @@ static ssize_t write_noted(int fd, const struct iovec *parts, int count, off_t a
 	}
 	if (!again && !(fails && fault == FAULT_META_EARLY))
 		done = at < 0 ? syscall(SYS_writev, fd, parts, count) : syscall(SYS_pwritev, fd, parts, count, at, 0);
-	bool killed =
-		(fails && fault == FAULT_KILL) || (!fails && fault == FAULT_META_KILL && atomic_load(&armed.hits) == 1);
+	bool killed = (fails && fault == FAULT_KILL) || inside ||
+	              (!fails && fault == FAULT_META_KILL && atomic_load(&armed.hits) == 1);
 	if (fails && (fault == FAULT_META_TWICE || fault == FAULT_META_KILL)) atomic_store(&armed.hits, 1);
 	if (killed) {
 		put(RECORD_WRITE_END, ino, id, done, done, NULL, 0); /* a signal is not delivered before the call is over */
@@ -328,11 +344,21 @@ static int allocated(int rc, int fd, int mode, off_t end)
 	return rc;
 }
 
-#define FALLOCATE(symbol)                                                                     \
-	EXPORTED int symbol(int fd, int mode, off_t at, off_t len);                               \
-	EXPORTED int symbol(int fd, int mode, off_t at, off_t len)                                \
-	{                                                                                         \
-		return allocated((int)syscall(SYS_fallocate, fd, mode, at, len), fd, mode, at + len); \
+static int allocate(int fd, int mode, off_t at, off_t len)
+{
+	uint64_t ino;
+	if (at + len > atomic_load(&room) && is_ours(fd, &ino)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return allocated((int)syscall(SYS_fallocate, fd, mode, at, len), fd, mode, at + len);
+}
+
+#define FALLOCATE(symbol)                                       \
+	EXPORTED int symbol(int fd, int mode, off_t at, off_t len); \
+	EXPORTED int symbol(int fd, int mode, off_t at, off_t len)  \
+	{                                                           \
+		return allocate(fd, mode, at, len);                     \
 	}
 FALLOCATE(fallocate)
 FALLOCATE(fallocate64)
@@ -351,7 +377,12 @@ static int sync_noted(int fd, bool data_only)
 	bool noted = ours && !(data_only ? planted("fdatasync") : ino == folder_ino ? planted("name") : planted("fsync"));
 	if (data_only && atomic_exchange(&leaves_out, false)) noted = false;
 	if (noted) put(RECORD_SYNC, ino, id, 0, 0, NULL, 0);
-	bool fails = ours && hit(data_only && atomic_load(&armed.fault) == FAULT_SYNC);
+	int fault = atomic_load(&armed.fault);
+	bool fails = ours && hit(data_only && fault == FAULT_SYNC);
+	if (ours && data_only && fault == FAULT_SYNCS && atomic_load(&armed.countdown) > 0) {
+		atomic_fetch_sub(&armed.countdown, 1);
+		fails = true;
+	}
 	int rc = fails ? -1 : (int)syscall(data_only ? SYS_fdatasync : SYS_fsync, fd);
 	if (noted) put(RECORD_SYNC_END, ino, id, rc, 0, NULL, 0);
 	if (fails) errno = EIO;

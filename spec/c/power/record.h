@@ -14,7 +14,7 @@
 enum record_kind {
 	RECORD_FILE = 1,  /* was there before: `ino`, payload: name, NUL, content */
 	RECORD_NAME,      /* a name now leads to `ino`; payload: the name */
-	RECORD_RENAME,    /* payload: old name, NUL, new name */
+	RECORD_RENAME,    /* a new name now leads to `ino`; payload: old name, NUL, new name */
 	RECORD_UNLINK,    /* payload: the name */
 	RECORD_WRITE,     /* `ino`, at `a`; payload: the bytes; `b`: on a descriptor of O_DSYNC */
 	RECORD_WRITE_END, /* `a`: how many bytes were written, < 0: it failed; `b`: how many are in the page cache */
@@ -39,15 +39,18 @@ struct record {
 /* What the recorder has for workloads, found by dlsym. */
 enum record_fault {
 	FAULT_NONE = 0,
-	FAULT_META,       /* the n-th write on a descriptor of O_DSYNC fails, though the page cache has it */
-	FAULT_META_TWICE, /* and the write after it fails, too, without the page cache */
-	FAULT_META_EARLY, /* it fails before the page cache has it */
-	FAULT_META_KILL,  /* and the process is killed behind the write after it */
-	FAULT_SYNC,       /* the n-th fdatasync fails */
-	FAULT_SHORT,      /* the n-th write of any kind takes half of its bytes */
-	FAULT_KILL        /* the process is killed behind the n-th write of any kind */
+	FAULT_META,        /* the n-th write on a descriptor of O_DSYNC fails, though the page cache has it */
+	FAULT_META_TWICE,  /* and the write after it fails, too, without the page cache */
+	FAULT_META_EARLY,  /* it fails before the page cache has it */
+	FAULT_META_KILL,   /* and the process is killed behind the write after it */
+	FAULT_META_INSIDE, /* the process is killed inside it: the page cache has it, and it is not synced */
+	FAULT_SYNC,        /* the n-th fdatasync fails */
+	FAULT_SYNCS,       /* the next n of them fail */
+	FAULT_SHORT,       /* the n-th write of any kind takes half of its bytes */
+	FAULT_KILL         /* the process is killed behind the n-th write of any kind */
 };
 typedef void record_mark_fn(const char *text);
 typedef void record_fault_fn(int fault, int n);
+typedef void record_disk_fn(long long bytes); /* no file of the folder has room beyond so many */
 
 #endif

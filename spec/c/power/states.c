@@ -241,6 +241,11 @@ static void take(struct reading *r, const struct record *head, const uint8_t *pa
 	case RECORD_NAME:
 		name_change(r, NAMED, file_of(h, head->ino), (const char *)payload, len);
 		break;
+	case RECORD_RENAME: /* at worst one of the two is there: no state has neither name */
+		number = (unsigned)strnlen((const char *)payload, len);
+		name_change(r, NAMED, file_of(h, head->ino), (const char *)payload + number + 1, len - number - 1);
+		name_change(r, UNNAMED, 0, (const char *)payload, number);
+		break;
 	case RECORD_UNLINK:
 		name_change(r, UNNAMED, 0, (const char *)payload, len);
 		break;
@@ -275,7 +280,7 @@ static void take(struct reading *r, const struct record *head, const uint8_t *pa
 		h->matters[r->place] = true;
 		break;
 	default:
-		abort(); /* RECORD_RENAME: nothing of ours renames */
+		abort();
 	}
 }
 
@@ -523,7 +528,20 @@ static unsigned name_drop(struct naming *names, unsigned count, const char *name
 
 enum { HEAD_KEPT = 32 }; /* by which a side file is known */
 
-/* What a file holds that nothing syncs. Half the time it is not there at all; false then. */
+/* What it held, its words in another order. */
+static void shuffle(uint8_t *bytes, size_t size, uint64_t random)
+{
+	for (size_t i = size / 8; i-- > HEAD_KEPT / 8 + 1;) {
+		size_t with = HEAD_KEPT / 8 + mix(random ^ i) % (i - HEAD_KEPT / 8);
+		uint64_t one, other;
+		memcpy(&one, bytes + 8 * i, 8);
+		memcpy(&other, bytes + 8 * with, 8);
+		memcpy(bytes + 8 * i, &other, 8);
+		memcpy(bytes + 8 * with, &one, 8);
+	}
+}
+
+/* What a file holds that nothing syncs. Some of the time it is not there at all; false then. */
 static bool build_hint(struct file *file, uint64_t random)
 {
 	size_t size = file->size;
@@ -546,6 +564,11 @@ static bool build_hint(struct file *file, uint64_t random)
 			bool kept = i < HEAD_KEPT || mix(random + i / SECTOR) & 1;
 			file->built[i] = kept ? file->cache[i] : (uint8_t)mix(random ^ i);
 		}
+		return true;
+	case 4:
+		file->built_size = size;
+		memcpy(file->built, file->cache, size);
+		shuffle(file->built, size, random);
 		return true;
 	default:
 		return false;

@@ -12,7 +12,7 @@
  *   - A write or sync that failed leaves what it concerned on the disk or not, and no later sync brings it there: the
  *     page cache takes it for clean. Only what is written again is.
  *   - Files that nothing ever syncs (the lock file and the side file) hold anything: nothing, zeros, what they held at
- *     the end, random bytes.
+ *     the end, that with its words in another order, random bytes.
  *
  * A state has a name, "P.K": the loss comes behind record P, and K numbers what is possible there; the same record
  * gives the same states.

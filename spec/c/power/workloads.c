@@ -4,159 +4,15 @@
  */
 #include "workloads.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "facts.h"
-#include "record.h"
-#include "store/store.h"
-#include "vigia.h"
-
-/* ---- what the recorder has for us ---- */
-
-__attribute__((format(printf, 1, 2))) static void told(const char *format, ...)
-{
-	char line[128];
-	va_list args;
-	record_mark_fn *mark;
-	*(void **)&mark = dlsym(RTLD_DEFAULT, "power_mark");
-	va_start(args, format);
-	vsnprintf(line, sizeof line, format, args);
-	va_end(args);
-	if (mark) mark(line);
-}
-
-static void fault(enum record_fault kind, int n)
-{
-	record_fault_fn *arm;
-	*(void **)&arm = dlsym(RTLD_DEFAULT, "power_fault");
-	if (arm) arm((int)kind, n);
-}
-
-static void check(bool ok, const char *what, const struct vigia_error *err)
-{
-	if (ok) return;
-	fprintf(stderr, "# %s: %s (%s)\n", what, err ? err->message : "", err ? err->cause : "");
-	exit(3);
-}
-
-/* ---- steps ---- */
-
-static const char *file;
-static bool with_journal;
-
-static struct vigia_store *open_with(const struct vigia_store_options *options)
-{
-	struct vigia_store *store = NULL;
-	struct vigia_error err = {0};
-	int rc = vigia_store_open(file, options, &store, &err);
-	check(rc == VIGIA_OK, "open", &err);
-	return store;
-}
-
-static struct vigia_store_options plain(void)
-{
-	struct vigia_store_options options;
-	vigia_store_options_init(&options);
-	options.collect = false;
-	options.journal = options.journal_given = with_journal;
-	return options;
-}
-
-static struct vigia_store *open_store(void)
-{
-	struct vigia_store_options options = plain();
-	return open_with(&options);
-}
-
-enum { OUTPUT = 50 }; /* the writer of what a handler stores */
-
-static struct vigia_slice type_of(unsigned writer)
-{
-	return writer == OUTPUT ? (struct vigia_slice){"Out", 3} : (struct vigia_slice){"Job", 3};
-}
-
-static int append_to(struct vigia_store *store, unsigned writer, unsigned number, unsigned count, bool key)
-{
-	static _Thread_local uint8_t objects[40][EVENT_BYTES_MAX];
-	struct vigia_new_event events[40];
-	struct vigia_error err = {0};
-	struct vigia_append_options options = {.size = sizeof options};
-	char name[32];
-	uint64_t seq_num = 0;
-	for (unsigned i = 0; i < count; i++)
-		events[i] = (struct vigia_new_event){
-			{"CREATE", 6}, type_of(writer), {(char *)objects[i], event_object(writer, number + i, objects[i])}};
-	snprintf(name, sizeof name, "k%u-%u", writer, number);
-	if (key) options.key = (struct vigia_slice){name, strlen(name)};
-	told("try %u %u %u%s", writer, number, count, key ? " key" : "");
-	int rc = vigia_store_append_with(store, events, count, &options, &seq_num, NULL, &err);
-	if (rc == VIGIA_OK && seq_num == 0) told("queue %u %u %u", writer, number, count);
-	else if (rc == VIGIA_OK) told("ack %u %u %u %llu", writer, number, count, (unsigned long long)seq_num);
-	else told("%s %u %u %u", rc == VIGIA_EUNKNOWN ? "unknown" : "nack", writer, number, count);
-	return rc;
-}
-
-static void append(struct vigia_store *store, unsigned writer, unsigned number)
-{
-	check(append_to(store, writer, number, 1, false) == VIGIA_OK, "append", NULL);
-}
-
-static void put(struct vigia_store *store, const char *id, uint64_t seq_num)
-{
-	struct vigia_error err = {0};
-	told("put %s %llu", id, (unsigned long long)seq_num);
-	check(vigia_checkpoint_put(store, id, seq_num, &err) == VIGIA_OK, "checkpoint", &err);
-	told("saved %s %llu", id, (unsigned long long)seq_num);
-}
-
-static void trim(struct vigia_store *store, uint64_t upto)
-{
-	struct vigia_error err = {0};
-	told("trim %llu", (unsigned long long)upto);
-	check(vigia_store_trim(store, upto, NULL, &err) == VIGIA_OK, "trim", &err);
-	told("trimmed %llu", (unsigned long long)upto);
-}
-
-static void configure(struct vigia_store *store, int64_t size)
-{
-	struct vigia_store_options changes;
-	struct vigia_error err = {0};
-	vigia_store_options_init(&changes);
-	changes.max_event_size_bytes = size;
-	changes.max_event_size_given = true;
-	told("set %lld", (long long)size);
-	check(vigia_store_configure(store, &changes, &err) == VIGIA_OK, "configure", &err);
-	told("changed %lld", (long long)size);
-}
-
-static void become(struct vigia_store *store, int durability)
-{
-	struct vigia_store_options changes;
-	struct vigia_error err = {0};
-	vigia_store_options_init(&changes);
-	changes.durability = durability;
-	changes.commit_interval_ns = INT64_C(3600) * 1000000000;
-	changes.durability_given = changes.commit_interval_given = true;
-	check(vigia_store_configure(store, &changes, &err) == VIGIA_OK, "durability", &err);
-}
-
-/* In a process of its own; its exit status, or 256 + the signal that killed it. */
-static int elsewhere(int (*run)(int arg), int arg)
-{
-	int status;
-	pid_t child = fork();
-	if (child == 0) _exit(run(arg));
-	waitpid(child, &status, 0);
-	return WIFSIGNALED(status) ? 256 + WTERMSIG(status) : WEXITSTATUS(status);
-}
+#include "steps.h"
 
 /* ---- one process ---- */
 
@@ -522,115 +378,6 @@ static int threads(const char *path)
 	return 0;
 }
 
-/* A process is killed in the middle of its commit; others go on. */
-static int append_killed(int n)
-{
-	struct vigia_store *store = open_store();
-	fault(FAULT_KILL, n);
-	append(store, 30 + (unsigned)n, 1);
-	append(store, 30 + (unsigned)n, 2);
-	return 0;
-}
-
-static int killed(const char *path)
-{
-	struct vigia_store *store = open_store();
-	for (unsigned i = 1; i <= 4; i++) append(store, 1, i);
-	for (int n = 1; n <= 6; n++) {
-		elsewhere(append_killed, n);
-		append(store, 1, 4 + (unsigned)n);
-	}
-	vigia_store_free(store);
-	return 0;
-}
-
-/* ---- a commit in doubt ---- */
-
-/* What fails, and what is done then. The one after it is of another shape, so that it uses other pages in other
- * ways. */
-static const struct {
-	enum record_fault fault;
-	enum { SMALL, BATCH, TRIM } doubtful;
-} doubts[] = {{FAULT_META, SMALL},      {FAULT_META_TWICE, BATCH}, {FAULT_META, BATCH},      {FAULT_META_EARLY, SMALL},
-              {FAULT_META, TRIM},       {FAULT_SYNC, BATCH},       {FAULT_META_TWICE, TRIM}, {FAULT_SHORT, BATCH},
-              {FAULT_META_KILL, BATCH}, {FAULT_META_KILL, SMALL}};
-enum { DOUBTS = sizeof doubts / sizeof *doubts, BEFORE = 60 };
-
-static bool kills(unsigned k)
-{
-	return doubts[k].fault == FAULT_META_KILL;
-}
-
-static void doubtful(struct vigia_store *store, unsigned k)
-{
-	fault(doubts[k].fault, 1);
-	if (doubts[k].doubtful == TRIM) {
-		told("trim %u", 3 * k);
-		if (vigia_store_trim(store, 3 * k, NULL, NULL) == VIGIA_OK) told("trimmed %u", 3 * k);
-	} else {
-		append_to(store, 40 + k, 1, doubts[k].doubtful == BATCH ? 12 : 1, false);
-	}
-	fault(FAULT_NONE, 0);
-}
-
-static struct vigia_store *open_to_doubt(void)
-{
-	struct vigia_store *store = open_store();
-	for (unsigned i = 1; i <= BEFORE; i += 20) check(append_to(store, 1, i, 20, false) == VIGIA_OK, "append", NULL);
-	return store;
-}
-
-static void after_doubt(struct vigia_store *store, unsigned k)
-{
-	append(store, 1, BEFORE + 1 + 2 * k);
-	put(store, "w", k);
-	append(store, 1, BEFORE + 2 + 2 * k);
-}
-
-/* One after the other in one process. */
-static int doubt(const char *path)
-{
-	struct vigia_store *store = open_to_doubt();
-	for (unsigned k = 0; k < DOUBTS && !kills(k); k++) {
-		doubtful(store, k);
-		after_doubt(store, k);
-	}
-	vigia_store_free(store);
-	return 0;
-}
-
-static int doubt_once(int k)
-{
-	doubtful(open_store(), (unsigned)k);
-	return 0; /* it ends as it is */
-}
-
-/* In one process; another, which has the store open, goes on. */
-static int doubt_beside(const char *path)
-{
-	struct vigia_store *store = open_to_doubt();
-	for (unsigned k = 0; k < DOUBTS; k++) {
-		elsewhere(doubt_once, (int)k);
-		after_doubt(store, k);
-	}
-	vigia_store_free(store);
-	return 0;
-}
-
-/* In one process; another, which opens the store afterwards, goes on. */
-static int doubt_after(const char *path)
-{
-	struct vigia_store *store = open_to_doubt();
-	vigia_store_free(store);
-	for (unsigned k = 0; k < DOUBTS; k++) {
-		elsewhere(doubt_once, (int)k);
-		store = open_store();
-		after_doubt(store, k);
-		vigia_store_free(store);
-	}
-	return 0;
-}
-
 /* ---- after a loss ---- */
 
 static int recover(const char *path)
@@ -647,49 +394,60 @@ static int recover(const char *path)
 }
 
 const struct workload workloads[] = {
-	{"single", single, 3, false},
-	{"batches", batches, 3, false},
-	{"keys", keys, 2, false},
-	{"checkpoints", checkpoints, 2, false},
-	{"trims", trims, 3, false},
-	{"collect", collect, 2, false},
-	{"interval", interval, 2, false},
-	{"settings", settings, 2, false},
-	{"none_and_back", none_and_back, 1, false},
-	{"backups", backups, 1, false},
-	{"watch", watch, 2, false},
-	{"watch_interval", watch_interval, 2, false},
-	{"full_map", full_map, 2, false},
-	{"making", making, 4, false},
-	{"making_cut", making_cut, 2, false},
-	{"making_killed", making_killed, 2, false},
-	{"processes", processes, 3, false},
-	{"threads", threads, 2, false},
-	{"killed", killed, 3, false},
-	{"doubt", doubt, 10, false},
-	{"doubt_beside", doubt_beside, 10, false},
-	{"doubt_after", doubt_after, 10, false},
-	{"journal_single", single, 3, true},
-	{"journal_batches", batches, 3, true},
-	{"journal_keys", keys, 2, true},
-	{"journal_checkpoints", checkpoints, 2, true},
-	{"journal_trims", trims, 3, true},
-	{"journal_collect", collect, 2, true},
-	{"journal_interval", interval, 2, true},
-	{"journal_settings", settings, 2, true},
-	{"journal_none_and_back", none_and_back, 1, true},
-	{"journal_backups", backups, 1, true},
-	{"journal_watch", watch, 2, true},
-	{"journal_watch_interval", watch_interval, 2, true},
-	{"journal_making", making, 3, true},
-	{"journal_processes", processes, 3, true},
-	{"journal_threads", threads, 2, true},
-	{"journal_killed", killed, 3, true},
-	{"journal_doubt", doubt, 4, true},
-	{"journal_doubt_beside", doubt_beside, 4, true},
-	{"journal_doubt_after", doubt_after, 4, true},
-	{"recover", recover, 0, false}, /* on a state that a loss left: power.c */
-	{NULL, NULL, 0, false},
+	{"single", single, 3, WITHOUT_JOURNAL},
+	{"batches", batches, 3, WITHOUT_JOURNAL},
+	{"keys", keys, 2, WITHOUT_JOURNAL},
+	{"checkpoints", checkpoints, 2, WITHOUT_JOURNAL},
+	{"trims", trims, 3, WITHOUT_JOURNAL},
+	{"collect", collect, 2, WITHOUT_JOURNAL},
+	{"interval", interval, 2, WITHOUT_JOURNAL},
+	{"settings", settings, 2, WITHOUT_JOURNAL},
+	{"none_and_back", none_and_back, 1, WITHOUT_JOURNAL},
+	{"backups", backups, 1, WITHOUT_JOURNAL},
+	{"watch", watch, 2, WITHOUT_JOURNAL},
+	{"watch_interval", watch_interval, 2, WITHOUT_JOURNAL},
+	{"full_map", full_map, 2, WITHOUT_JOURNAL},
+	{"making", making, 4, WITHOUT_JOURNAL},
+	{"making_cut", making_cut, 2, WITHOUT_JOURNAL},
+	{"making_killed", making_killed, 2, WITHOUT_JOURNAL},
+	{"processes", processes, 3, WITHOUT_JOURNAL},
+	{"threads", threads, 2, WITHOUT_JOURNAL},
+	{"killed", work_killed, 3, WITHOUT_JOURNAL},
+	{"doubt", work_doubt, 10, WITHOUT_JOURNAL},
+	{"doubt_beside", work_doubt_beside, 10, WITHOUT_JOURNAL},
+	{"doubt_after", work_doubt_after, 10, WITHOUT_JOURNAL},
+	{"journal_single", single, 3, WITH_JOURNAL},
+	{"journal_batches", batches, 3, WITH_JOURNAL},
+	{"journal_keys", keys, 2, WITH_JOURNAL},
+	{"journal_checkpoints", checkpoints, 2, WITH_JOURNAL},
+	{"journal_trims", trims, 3, WITH_JOURNAL},
+	{"journal_collect", collect, 2, WITH_JOURNAL},
+	{"journal_interval", interval, 2, WITH_JOURNAL},
+	{"journal_settings", settings, 2, WITH_JOURNAL},
+	{"journal_none_and_back", none_and_back, 1, WITH_JOURNAL},
+	{"journal_backups", backups, 1, WITH_JOURNAL},
+	{"journal_watch", watch, 2, WITH_JOURNAL},
+	{"journal_watch_interval", watch_interval, 2, WITH_JOURNAL},
+	{"journal_making", making, 3, WITH_JOURNAL},
+	{"journal_processes", processes, 3, WITH_JOURNAL},
+	{"journal_threads", threads, 2, WITH_JOURNAL},
+	{"journal_killed", work_killed, 3, WITH_JOURNAL},
+	{"journal_doubt", work_doubt, 4, WITH_JOURNAL},
+	{"journal_doubt_beside", work_doubt_beside, 4, WITH_JOURNAL},
+	{"journal_doubt_after", work_doubt_after, 4, WITH_JOURNAL},
+	{"meta_killed", work_meta_killed, 2, WITHOUT_JOURNAL},
+	{"journal_meta_killed", work_meta_killed, 4, WITH_JOURNAL},
+	{"eio", work_eio, 2, WITHOUT_JOURNAL},
+	{"journal_eio", work_eio, 5, WITH_JOURNAL},
+	{"killed_at_any_write", work_killed_at_any_write, 2, WITHOUT_JOURNAL},
+	{"journal_killed_at_any_write", work_killed_at_any_write, 5, WITH_JOURNAL},
+	{"restored", work_restored, 1, WITHOUT_JOURNAL},
+	{"journal_restored", work_restored, 3, WITH_JOURNAL},
+	{"journal_upgrade", work_upgrade, 3, WITH_JOURNAL},
+	{"journal_tight_disk", work_tight_disk, 1, WITH_JOURNAL},
+	{"journal_small_disk", work_small_disk, 2, WITH_JOURNAL},
+	{"recover", recover, 0, AS_IT_IS}, /* on a state that a loss left: power.c */
+	{NULL, NULL, 0, AS_IT_IS},
 };
 
 const struct workload *workload_find(const char *name)
@@ -702,6 +460,6 @@ const struct workload *workload_find(const char *name)
 int workload_run(const struct workload *workload, const char *path)
 {
 	file = path;
-	with_journal = workload->journal;
+	form = workload->form;
 	return workload->run(path);
 }
