@@ -11,6 +11,7 @@
  *     msgpack value keys  reading msgpack, token by token; checking values from outside, and their maps' keys
  *     iterator            where a read starts
  *     filter where path   lists of types and operations; places of the object and values there; matched on the bytes
+ *     block               which types and operations 4096 events have, and where, as a record of the index
  *     batch               events copied out of a store
  *     record              the journal's records: the events of one commit, as bytes
  *     stepper             ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
@@ -44,6 +45,7 @@
  *     lmdb_area lmdb_recover lmdb_upgrade   where it is; what others left in it; one for a file made without it
  *     journal_words turns   what processes share of it; fair turns of those who write
  *     lmdb_last lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
+ *     lmdb_index lmdb_index_private lmdb_index_old   the index: kept with the events; of old files; explain
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure
@@ -72,6 +74,7 @@
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
  *     store_handle store_append   the userdata of a store; the methods that append
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
+ *     explain             what a filter looks at
  *     encode decode array json   Lua values into events and back; arrays; JSON
  *     iterator options filter error   iterators, tables of options, filters and errors, between Lua and C
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep

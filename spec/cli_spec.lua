@@ -399,6 +399,20 @@ describe("the program vigia", function()
 			mentions(cli.ok{"events", "--help"}.out, "--where", "object.state=failed")
 		end)
 
+		it("explains what a filter looks at [F5b]", function()
+			local lines = {}
+			for n = 1, 9000 do
+				lines[n] = ('{"operation":"CREATE","object_type":"%s","object":%d}'):format(n % 3000 == 7 and "Rare" or "Job", n)
+			end
+			cli.append(store, lines)
+			local function explain(...) return cli.ok{"events", "--store", store, "--explain", ...}.out end
+			mentions(explain("--type", "Rare"), "events: 9000, 1 to 9000", "looked at: 811", "events: 3, 2 of them indexed, 3 looked into")
+			mentions(explain("--type", "None", "--from", "at:4000"), "events: 5001, 4000 to 9000", "looked at: 808", "1 looked into")
+			mentions(explain("--where", "object=7"), "looked at: 9000", "the index is not used: it knows types", "places: 1, tested on the bytes")
+			assert.same({7, 3007, 6007}, numbers("--type", "Rare"))
+			assert.same({3007}, numbers("--type", "Rare", "--from", "at:8", "--limit", "1"))
+		end)
+
 		it("goes on with --follow as events are stored, until a signal, with status 0 [S6k]", function()
 			for i, signal in ipairs{"INT", "TERM"} do
 				fill(2)

@@ -564,6 +564,31 @@ return function(name, open)
 				mentions(raises(read, store, {where = {["object.a"] = 1}}), "where is a table", "filter.where")
 			end)
 
+			it("explains what it would look at, and what is not tested on the bytes [F5a]", function()
+				local all = assert(store:explain())
+				assert.same({1, 5, 5, 5, 0, false, 0}, {all.from, all.to, all.events, all.events_looked_at, all.places, all.by_index,
+					all.blocks_indexed})
+				assert.same({}, all.not_pushed_down)
+				local jobs = assert(store:explain({object_types = {"Job"}, where = {["object.a"] = 1, ["object.b"] = 2}}, at(3)))
+				assert.same({3, 5, 3}, {jobs.from, jobs.to, jobs.events})
+				-- One that shows other objects than those that are stored tests them itself.
+				if jobs.places ~= 2 then mentions(table.concat(jobs.not_pushed_down), "filter.where") end
+				local both = {predicate = function() error("not called") end, operations = {"CREATE"}}
+				for _, filter in ipairs{both, both.predicate} do
+					mentions(table.concat(assert(store:explain(filter)).not_pushed_down, "; "), "function")
+				end
+				for _, iterator in ipairs{after(5), at(9), vigia.latest()} do
+					local none = assert(store:explain({}, iterator))
+					assert.same({0, 0, 0, 0}, {none.events, none.events_looked_at, none.from, none.to})
+				end
+				mentions(raises(store.explain, store, {object_type = {}}), "object_type", "explain")
+				mentions(raises(store.explain, store, {where = {a = 1}}), "filter.where", "character 1")
+				mentions(raises(store.explain, store, "Job"), "filter is a string")
+				mentions(raises(store.explain, store, {}, 5), "iterator expected, got number")
+				store:close()
+				helper.fails("store_closed", store:explain())
+			end)
+
 			it("gives watchers what fits, and moves them over the rest [F4d]", function()
 				store = open()
 				for n = 1, 6 do assert(store:store_event("CREATE", "Job", {state = n % 3 == 0 and "lost" or "done", n = n})) end

@@ -290,6 +290,26 @@ function Store:get_oldest_event_num() end
 ---@return vigia.Error? err
 function Store:find_time(timestamp) end
 
+---What store:explain returns. A block is 4096 events; the index has a record for each full one, of its types and operations.
+---@class vigia.Explained
+---@field from integer the first event that a read would pass, 0 = there is none
+---@field to integer the last one
+---@field events integer how many these are
+---@field events_looked_at integer of them: those whose bytes are looked at; the index rules out the others
+---@field blocks integer those that the events are in
+---@field blocks_indexed integer of them: those whose record in the index is used
+---@field blocks_looked_at integer of them: those in which events are looked at
+---@field places integer that filter.where names: tested in C, on the bytes of what is looked at
+---@field by_index boolean the index is used: the filter has types or operations, and the store has an index
+---@field not_pushed_down string[] what of the filter is not tested in C on the bytes, a sentence each
+
+---What would a read with this filter look at, from `from` (default: trim horizon) to the end of the log?
+---@param filter? vigia.Filter|vigia.Predicate
+---@param from? vigia.Iterator
+---@return vigia.Explained? explained
+---@return vigia.Error? err
+function Store:explain(filter, from) end
+
 ---Remove all events up to and including n, also those that a watcher has not handled: unlike gc(), it passes checkpoints.
 ---@param n integer
 ---@return integer? removed how many

@@ -18,8 +18,8 @@ local M = {}
 
 local METHODS = {
 	store = {store_event = true, store_events = true, get_events = true, get_event = true, get_latest_event_num = true,
-		get_oldest_event_num = true, find_time = true, store_checkpoint = true, get_checkpoint = true, delete_checkpoint = true,
-		checkpoints = true, stats = true, sync = true, trim = true},
+		get_oldest_event_num = true, find_time = true, explain = true, store_checkpoint = true, get_checkpoint = true,
+		delete_checkpoint = true, checkpoints = true, stats = true, sync = true, trim = true},
 	watcher = {checkpoint = true, seek_to_offset = true, stop = true, stats = true, reload = true},
 }
 

@@ -194,6 +194,24 @@ function Wrapper:get_events(request)
 	return {events = events, next_event_iterator = result.next_event_iterator, at_end = result.at_end}
 end
 
+function Wrapper:explain(filter, from)
+	local known, _, inner_filter = split(self, filter)
+	local kind = type(filter)
+	if not known or (kind ~= "nil" and kind ~= "table" and kind ~= "function") then return ask(2, self, "explain", filter, from) end
+	local result, err = ask(3, self, "explain", inner_filter, from)
+	if not result then return nil, err end
+	local lines = result.not_pushed_down
+	local places = kind == "table" and filter.where
+	if places and self.decode and next(places) ~= nil then
+		lines[#lines + 1] = "filter.where: the objects that this store shows are tested, not those that are stored"
+	end
+	if kind == "function" or (kind == "table" and filter.predicate) then
+		lines[#lines + 1] = "the function: it is called for each event that the rest of the filter keeps"
+	end
+	if self.keep then lines[#lines + 1] = "`keep` of this store: it is called for each event that the filter keeps" end
+	return result
+end
+
 ---- the end ----
 
 class.__close = function(self) self:close() end

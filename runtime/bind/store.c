@@ -16,6 +16,7 @@
 #include "cache.h"
 #include "decode.h"
 #include "error.h"
+#include "explain.h"
 #include "lua_state.h"
 #include "options.h"
 #include "reading.h"
@@ -444,6 +445,7 @@ void vigia__lua_store_init(lua_State *L)
 		{"get_latest_event_num", store_get_latest},
 		{"get_oldest_event_num", store_get_oldest},
 		{"find_time", store_find_time},
+		{"explain", vigia__lua_store_explain},
 		{"trim", store_trim},
 		{"sync", store_sync},
 		{"backup", store_backup},

@@ -269,6 +269,16 @@ int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out
 	return *at == 0 ? 0 : vigia__event_head(bytes, len, out); /* a payload of a serializer may be cut off */
 }
 
+struct vigia_slice vigia__operation_name(const struct vigia__head *head)
+{
+	return head->standard ? standard_operations[head->standard] : head->operation;
+}
+
+uint32_t vigia__name_hash(struct vigia_slice name)
+{
+	return (uint32_t)XXH3_64bits(name.data, name.len);
+}
+
 int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out)
 {
 	const uint8_t *at = read_names(bytes, len, out), *end = bytes + len;

@@ -88,6 +88,10 @@ int vigia__event_head(const uint8_t *bytes, size_t len, struct vigia__head *out)
 bool vigia__event_intact(const uint8_t *bytes, size_t len, uint64_t seq_num);
 /* The same, if only its `standard`, or `operation` where that is 0, and its `object_type` are asked for. */
 int vigia__event_names(const uint8_t *bytes, size_t len, struct vigia__head *out);
+/* The name of its operation, also where only vigia__event_names() was called. */
+struct vigia_slice vigia__operation_name(const struct vigia__head *head);
+/* The hash of a name, by which the index knows it (core/block.h): the same for ever. */
+uint32_t vigia__name_hash(struct vigia_slice name);
 /* Read only the time. 0 if the bytes are too short. */
 int64_t vigia__event_time(const uint8_t *bytes, size_t len);
 

@@ -23,7 +23,9 @@ struct vigia__filter {
 	unsigned standard;       /* bit i: operation i (1 CREATE, 2 UPDATE, 3 DELETE) */
 	bool all_operations;
 	struct vigia__where *where; /* NULL: any object */
-								/* the slices of both lists, then their bytes, follow */
+	uint32_t *hashes;           /* of all types, then of all operations */
+	size_t hashes_types, hashes_operations;
+	/* the slices of both lists, the hashes, then the names' bytes, follow */
 };
 
 static int name_compare(const void *a, const void *b)
@@ -91,7 +93,8 @@ int vigia__filter_new_where(const struct vigia_filter *filter, const struct vigi
 	if (rc != 0) return rc;
 	/* the caller's arrays of slices fit into memory, so these sums cannot overflow */
 	size_t slices = filter->object_types_count + filter->operations_count;
-	struct vigia__filter *made = vigia__calloc(sizeof *made + slices * sizeof(struct vigia_slice) + bytes);
+	struct vigia__filter *made =
+		vigia__calloc(sizeof *made + slices * (sizeof(struct vigia_slice) + sizeof(uint32_t)) + bytes);
 	if (!made) return vigia__error(err, VIGIA_ENOMEM, "no memory for a filter");
 	rc = vigia__where_new(where, where_count, &made->where, err);
 	if (rc != 0) {
@@ -100,7 +103,13 @@ int vigia__filter_new_where(const struct vigia_filter *filter, const struct vigi
 	}
 	made->types.items = (struct vigia_slice *)(made + 1);
 	made->operations.items = made->types.items + filter->object_types_count;
-	char *text = (char *)(made->operations.items + filter->operations_count);
+	made->hashes = (uint32_t *)(made->operations.items + filter->operations_count);
+	made->hashes_types = filter->object_types_count;
+	made->hashes_operations = filter->operations_count;
+	for (size_t i = 0; i < slices; i++)
+		made->hashes[i] = vigia__name_hash(i < made->hashes_types ? filter->object_types[i]
+		                                                          : filter->operations[i - made->hashes_types]);
+	char *text = (char *)(made->hashes + slices);
 	for (size_t i = 0; i < filter->object_types_count; i++) names_add(&made->types, filter->object_types[i], &text);
 	made->all_operations = filter->operations_count == 0;
 	for (size_t i = 0; i < filter->operations_count; i++) {
@@ -142,6 +151,18 @@ bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *byte
 size_t vigia__filter_places(const struct vigia__filter *filter)
 {
 	return filter ? vigia__where_count(filter->where) : 0;
+}
+
+const uint32_t *vigia__filter_type_hashes(const struct vigia__filter *filter, size_t *count)
+{
+	*count = filter ? filter->hashes_types : 0;
+	return filter ? filter->hashes : NULL;
+}
+
+const uint32_t *vigia__filter_operation_hashes(const struct vigia__filter *filter, size_t *count)
+{
+	*count = filter ? filter->hashes_operations : 0;
+	return filter ? filter->hashes + filter->hashes_types : NULL;
 }
 
 const struct vigia_slice *vigia__filter_types(const struct vigia__filter *filter, size_t *count)

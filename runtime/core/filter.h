@@ -22,6 +22,9 @@ bool vigia__filter_match(const struct vigia__filter *filter, const uint8_t *byte
 
 /* How many places of the object it looks at. */
 size_t vigia__filter_places(const struct vigia__filter *filter);
+/* The hashes of the types it keeps, and of the operations (vigia__name_hash). *count = 0: all. For the index. */
+const uint32_t *vigia__filter_type_hashes(const struct vigia__filter *filter, size_t *count);
+const uint32_t *vigia__filter_operation_hashes(const struct vigia__filter *filter, size_t *count);
 /* The object types it keeps. *count = 0: all. For choosing the wake words to wait on. */
 const struct vigia_slice *vigia__filter_types(const struct vigia__filter *filter, size_t *count);
 

@@ -440,6 +440,33 @@ VIGIA_API int vigia_store_read(struct vigia_store *store, const struct vigia_rea
 
 /* The last number ever assigned, 0 if none was. */
 VIGIA_API int vigia_store_latest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
+/* What a read would look at, from where it begins to the end of the log. The index has a record for each block of 4096
+ * events, of the types and operations in it, and where; it is kept as events are stored. */
+struct vigia_explain {
+	uint64_t from, to;         /* the first event and the last; 0 = there is none */
+	uint64_t events;           /* how many these are */
+	uint64_t events_looked_at; /* of them: those whose bytes are looked at. The index rules out the others */
+	uint64_t blocks;           /* those that the events are in */
+	uint64_t blocks_indexed;   /* of them: those whose record is used. The last block has none before it is full */
+	uint64_t blocks_looked_at; /* of them: those in which events are looked at */
+	uint64_t places;           /* that the filter names: tested on the bytes of what is looked at */
+	bool by_index;             /* the index is used: the filter has types or operations, and the store an index */
+};
+
+/**
+ * What would vigia_store_read() look at for this request? Only where it begins and its filter count.
+ *
+ * Returns:   VIGIA_OK and *out, or the errors of vigia_store_read()
+ * Threads:   any
+ */
+VIGIA_API int vigia_store_explain_sized(struct vigia_store *store, const struct vigia_read *request,
+                                        struct vigia_explain *out, size_t size, struct vigia_error *err);
+static inline int vigia_store_explain(struct vigia_store *store, const struct vigia_read *request,
+                                      struct vigia_explain *out, struct vigia_error *err)
+{
+	return vigia_store_explain_sized(store, request, out, sizeof *out, err);
+}
+
 /* The number of the oldest event there is. VIGIA_NONE and 0 in a store that holds none. */
 VIGIA_API int vigia_store_oldest(struct vigia_store *store, uint64_t *seq_num, struct vigia_error *err);
 /* The first event stored at or after a time. VIGIA_NONE and 0 if there is none. */

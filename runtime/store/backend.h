@@ -179,6 +179,12 @@ struct vigia__backend {
 	struct vigia__collector collector;
 	void (*clock)(struct vigia__clock *out);
 	int (*collect)(struct vigia__backend *b, struct vigia__collect *slice, struct vigia_error *err);
+	/* Fill in by_index, the blocks, and the events looked at, of the events out->from to out->to. NULL: all are. */
+	int (*explain)(struct vigia__backend *b, const struct vigia__filter *filter, struct vigia_explain *out,
+	               struct vigia_error *err);
+	/* Index some blocks of events that are not, from block *next on, which moves on. *more: there are further ones to
+	 * look at. NULL: there is no index. */
+	int (*index_some)(struct vigia__backend *b, uint64_t *next, bool *more, struct vigia_error *err);
 	/* Become the process that collects in the background. False: another one does. */
 	bool (*elect)(struct vigia__backend *b);
 	void (*resign)(struct vigia__backend *b);

@@ -1,5 +1,6 @@
 /*
- * collect.c - garbage collection: one run in slices, and the thread that runs it each cadence. See collect.h.
+ * collect.c - garbage collection: one run in slices, and the thread that runs it each cadence. It also indexes the
+ * blocks of files that were made without an index. See collect.h.
  */
 #include "collect.h"
 
@@ -20,7 +21,8 @@ enum {
 	OVER_EVENTS = 500,       /* or by so many events */
 	STACK_BYTES = 512 * 1024
 };
-#define ELECT_NS INT64_C(10000000000) /* how often to check that another process still applies the limits */
+#define INDEX_NS INT64_C(600000000000) /* how often to look for blocks that are not indexed */
+#define ELECT_NS INT64_C(10000000000)  /* how often to check that another process still applies the limits */
 
 /* Not a sleep: the kernel's timer slack would make it longer than the pause. */
 static void pause_between(void)
@@ -121,6 +123,18 @@ static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_
 	return vigia__mono_ns() + (again ? soon : cadence);
 }
 
+/* Index blocks that a version without an index completed, in slices, if this process is elected. Returns when to look
+ * for further ones. What cannot be done is tried then again. */
+static int64_t index_blocks(struct vigia__backend *b, bool *elected)
+{
+	uint64_t next = 0;
+	bool more = b->index_some != NULL;
+	if (more && !*elected) *elected = b->elect(b);
+	while (more && *elected && !atomic_load(&b->collector.stop) && b->index_some(b, &next, &more, NULL) == VIGIA_OK)
+		pause_between();
+	return b->index_some ? vigia__mono_ns() + INDEX_NS : INT64_MAX;
+}
+
 static bool is_on(const struct vigia_store_options *settings)
 {
 	return settings->gc_age_threshold_ns > 0 || settings->max_events > 0 || settings->max_bytes > 0;
@@ -130,7 +144,7 @@ static void *collector(void *arg)
 {
 	struct vigia__backend *b = arg;
 	bool elected = false;
-	int64_t cadence = 0, next = 0;
+	int64_t cadence = 0, next = 0, index = 0;
 	uint32_t calls = atomic_load(b->collect_call.word);
 	for (;;) {
 		uint32_t called = atomic_load(b->collect_call.word); /* before the turn that requests the next call */
@@ -150,8 +164,10 @@ static void *collector(void *arg)
 		else if (next == INT64_MAX || vigia__mono_ns() >= next || (limits && called != calls))
 			next = turn(b, &elected, now);
 		calls = called;
-		if (elected && has_limits(now)) vigia__words_wait(b->settings_word, word, b->collect_call.word, called, next);
-		else vigia__word_wait(b->settings_word, word, next);
+		if (vigia__mono_ns() >= index) index = index_blocks(b, &elected);
+		int64_t until = next < index ? next : index;
+		if (elected && has_limits(now)) vigia__words_wait(b->settings_word, word, b->collect_call.word, called, until);
+		else vigia__word_wait(b->settings_word, word, until);
 	}
 	if (elected) b->resign(b);
 	return NULL;

@@ -6,6 +6,8 @@
  * starts when it has the lock. Its size and its time depend on how much was appended since the previous one: however
  * rarely it gets the lock, it removes more than is added.
  *
+ * The thread also makes the index of blocks that have none, once at its start and then every ten minutes.
+ *
  * Each process has one thread per open file, while a handle with `collect` is open. It sleeps until the next cadence,
  * or until a setting changes. Of all processes the one that holds the lock on a byte of the side file collects. The
  * lock ends with the process. The thread is in this room and not in drive/ because only the store knows when the last

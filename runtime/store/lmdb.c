@@ -155,6 +155,7 @@ static void backend_free(struct lmdb_backend *b)
 	vigia__commit_deinit(&b->commit); /* first, because its helper may still have to publish a finished commit */
 	vigia__queue_deinit(&b->queue);
 	vigia__lmdb_env_close(b);
+	vigia__block_builder_free(b->index_notes.builder);
 	vigia__tail_deinit(&b->tail);
 	vigia__buf_deinit(&b->journal.record);
 	vigia__owners_deinit(&b->owners);
@@ -200,6 +201,8 @@ static const struct vigia__backend lmdb_interface = {
 	.disown = lmdb_disown,
 	.wait_owner = wait_owner,
 	.collect = vigia__lmdb_collect,
+	.index_some = vigia__lmdb_index_some,
+	.explain = vigia__lmdb_explain,
 	.elect = elect_collector,
 	.resign = resign_collector,
 	.hold = vigia__lmdb_hold,
@@ -252,6 +255,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	vigia__owners_init(&b->owners, &b->side);
 	atomic_init(&b->lost_beside, -1);
 	b->lock_fd = -1;
+	b->index_notes.sealed = UINT64_MAX;
 	b->fork_generation = vigia__fork_generation();
 	vigia__tail_init(&b->tail);
 	vigia__queue_init(&b->queue, &b->base);

@@ -14,21 +14,26 @@ void vigia__lmdb_stamp_begin(struct lmdb_backend *b, struct vigia__lmdb_stamp *s
 	                               .size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed)};
 }
 
-/* Give the next event its number and time. Its bytes are those that are stored, and looked for after a doubt. */
-static void stamp_event(uint8_t *bytes, size_t len, struct vigia__lmdb_stamp *stamp)
+/* Give the next event its number and time. Its bytes are those that are stored, and looked for after a doubt. Returns
+ * `head` with its names, NULL where they cannot be read. */
+static struct vigia__head *stamp_event(uint8_t *bytes, size_t len, struct vigia__lmdb_stamp *stamp,
+                                       struct vigia__head *head)
 {
-	struct vigia__head head;
 	stamp->last = (struct last_record){stamp->last.seq_num + 1, stamp->now_at_ns};
 	vigia__event_stamp(bytes, len, stamp->last.seq_num, stamp->now_at_ns);
-	if (vigia__event_names(bytes, len, &head) == 0) stamp->types |= vigia__wake_bit(head.object_type);
+	if (vigia__event_names(bytes, len, head) != 0) return NULL;
+	stamp->types |= vigia__wake_bit(head->object_type);
+	return head;
 }
 
-static int append_one(MDB_cursor *events, uint8_t *bytes, size_t len, struct vigia__lmdb_stamp *stamp)
+static int append_one(struct lmdb_backend *b, MDB_cursor *events, uint8_t *bytes, size_t len,
+                      struct vigia__lmdb_stamp *stamp)
 {
-	stamp_event(bytes, len, stamp);
+	struct vigia__head room, *head = stamp_event(bytes, len, stamp, &room);
 	size_t seq_num = stamp->last.seq_num;
 	MDB_val key = vigia__lmdb_key(&seq_num), value = {len, bytes};
-	return mdb_cursor_put(events, &key, &value, MDB_APPEND);
+	int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
+	return rc == 0 ? vigia__index_note(b, mdb_cursor_txn(events), seq_num, head) : rc;
 }
 
 /* The limit may have been lowered since the events were encoded. */
@@ -67,7 +72,7 @@ int vigia__lmdb_append_request(struct lmdb_backend *b, MDB_cursor *events, struc
 	for (size_t i = 0; i < request->count; i++) {
 		size_t len;
 		uint8_t *bytes = vigia__append_event(request, i, &len);
-		int rc = append_one(events, bytes, len, stamp);
+		int rc = append_one(b, events, bytes, len, stamp);
 		if (rc != 0) return rc;
 	}
 	request->last_seq = stamp->last.seq_num;
@@ -81,7 +86,8 @@ void vigia__lmdb_record_request(struct lmdb_backend *b, struct vigia__append *re
 	for (size_t i = 0; i < request->count; i++) {
 		size_t len;
 		uint8_t *bytes = vigia__append_event(request, i, &len);
-		stamp_event(bytes, len, stamp);
+		struct vigia__head head;
+		stamp_event(bytes, len, stamp, &head);
 		vigia__record_add(&b->journal.record, bytes, len);
 	}
 	request->last_seq = stamp->last.seq_num;

@@ -77,7 +77,8 @@ static int lmdb_remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefi
 		rc = 0;
 	}
 	mdb_cursor_close(events);
-	return rc == 0 && upto > 0 ? vigia__lmdb_keys_trim(b, txn, upto) : rc;
+	if (rc == 0 && upto > 0) rc = vigia__lmdb_keys_trim(b, txn, upto);
+	return rc == 0 && upto > 0 ? vigia__index_trim(b, txn, upto) : rc;
 }
 
 struct trim_slice {

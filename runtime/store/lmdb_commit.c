@@ -119,6 +119,7 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 		                                       : t->call(txn, t->call_arg, t->err);
 		if (lmdb_is_error(t->rc)) rc = t->rc; /* a failure of the transaction, not of the ticket */
 	}
+	if (rc == 0) rc = vigia__index_seal(b, events, last.seq_num, stamp.last.seq_num);
 	mdb_cursor_close(events);
 	b->stamped = stamp.last;
 	atomic_store_explicit(&b->reached, stamp.last.seq_num, memory_order_relaxed);

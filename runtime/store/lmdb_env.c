@@ -42,6 +42,7 @@ int vigia__lmdb_reader_new(struct lmdb_backend *b, struct reader **out)
 void vigia__lmdb_reader_free(struct reader *reader)
 {
 	mdb_cursor_close(reader->events);
+	if (reader->index) mdb_cursor_close(reader->index);
 	mdb_txn_abort(reader->txn);
 	vigia__free(reader);
 }

@@ -8,9 +8,10 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
-#include "lmdb_private.h"
+#include "lmdb_index_private.h"
 
-enum { LOOK_AT_CLOCK = 512 };
+/* Up to so many events that the index rules out are passed one by one. */
+enum { LOOK_AT_CLOCK = 512, NEAR = 8 };
 
 /* ---- scan ---- */
 
@@ -81,17 +82,60 @@ static inline bool look_at(struct look *look, uint64_t seq_num, const MDB_val *e
 	return wanted || ++look->dropped % LOOK_AT_CLOCK != 0 || vigia__mono_ns() < scan->until_mono_ns;
 }
 
+/* Pass the events from the cursor's up to the one before `next`, none of which is wanted. MDB_NOTFOUND: there is no
+ * further one. MDB_CORRUPTED: they are not as the index says, and the cursor is anywhere. */
+static int jump(struct lmdb_backend *b, struct reader *reader, uint64_t last, size_t next, MDB_val *key, MDB_val *value)
+{
+	uint64_t at = vigia__lmdb_number(key);
+	int rc = 0;
+	if (next - at <= NEAR) {
+		for (; rc == 0 && at < next; at++) {
+			rc = next_event(b, reader, key, value);
+			if (rc == 0 && vigia__lmdb_number(key) != at + 1) rc = MDB_CORRUPTED;
+		}
+	} else {
+		at = next;
+		*key = vigia__lmdb_key(&next);
+		rc = vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
+		if (rc == 0 && vigia__lmdb_number(key) != next) rc = MDB_CORRUPTED;
+	}
+	return rc == MDB_NOTFOUND && at <= last ? MDB_CORRUPTED : rc;
+}
+
+/* Pass what the index rules out, from the cursor's event on. Where the time is over, *late is set. */
+static int pass_unwanted(struct lmdb_backend *b, struct reader *reader, struct vigia__scan *scan,
+                         struct vigia__index_skip *skip, bool *skips, MDB_val *key, MDB_val *value, bool *late)
+{
+	size_t seq_num = vigia__lmdb_number(key);
+	uint64_t next = vigia__index_next(skip, seq_num, scan->until_mono_ns);
+	*late = false;
+	if (next == seq_num) return 0;
+	int rc = jump(b, reader, skip->last, next, key, value);
+	if (rc == MDB_CORRUPTED) { /* look at them one by one, as without an index */
+		*skips = false;
+		*key = vigia__lmdb_key(&seq_num);
+		return vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
+	}
+	scan->looked_at = next - 1;
+	*late = vigia__index_is_late(skip, scan->until_mono_ns);
+	return rc;
+}
+
 /* MDB_NOTFOUND: all events of LMDB were looked at. */
 static int scan_events(struct lmdb_backend *b, struct reader *reader, struct look *look, uint64_t from)
 {
 	MDB_val key, value;
 	uint64_t gone;
+	struct vigia__index_skip skip;
+	bool skips = vigia__index_begin(b, reader, look->scan->filter, &skip), late = false;
 	int rc = find_first(b, reader, from, &key, &value, &gone);
 	if (look->scan->looked_at == 0) look->scan->gone = gone;
 	while (rc == 0) {
-		uint64_t seq_num = vigia__lmdb_number(&key);
 		/* A gap or a step back means damaged pages. The next call starts here and reports it. */
-		if (look->scan->looked_at > 0 && seq_num != look->scan->looked_at + 1) break;
+		if (look->scan->looked_at > 0 && vigia__lmdb_number(&key) != look->scan->looked_at + 1) break;
+		if (skips) rc = pass_unwanted(b, reader, look->scan, &skip, &skips, &key, &value, &late);
+		if (rc != 0 || late) break;
+		uint64_t seq_num = vigia__lmdb_number(&key);
 		bool goes_on = look_at(look, seq_num, &value), is_full = look->copied >= look->scan->count_max;
 		if (!goes_on && !is_full) break;
 		rc = next_event(b, reader, &key, &value); /* after the last one only to see whether there is another */

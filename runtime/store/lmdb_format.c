@@ -120,7 +120,8 @@ static int open_databases(struct lmdb_backend *b, MDB_txn *txn, unsigned create)
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.holds", create, &b->holds);
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.marks", MDB_INTEGERKEY | create, &b->marks);
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.keys", create, &b->keys);
-	return rc;
+	if (rc == 0 && create) rc = mdb_dbi_open(txn, "vigia.index", MDB_INTEGERKEY | create, &b->index);
+	return rc == 0 ? vigia__index_find(b, txn) : rc;
 }
 
 static MDB_val text(const char *s)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "../core/event.h"
 #include "lmdb_private.h"
 
 /* What the drain of a full journal may need beside the area: LMDB's pages are half full at worst. */
@@ -140,7 +141,7 @@ int vigia__journal_damaged(struct lmdb_backend *b, uint64_t last, struct vigia_e
 	                    (unsigned long long)last);
 }
 
-static int put_record(MDB_cursor *events, const struct vigia__record *record)
+static int put_record(struct lmdb_backend *b, MDB_cursor *events, const struct vigia__record *record)
 {
 	size_t start = 0, len;
 	const uint8_t *bytes;
@@ -148,7 +149,9 @@ static int put_record(MDB_cursor *events, const struct vigia__record *record)
 		size_t seq_num = record->first + i;
 		if (!vigia__record_event(record, i, &start, &bytes, &len)) return MDB_CORRUPTED;
 		MDB_val key = vigia__lmdb_key(&seq_num), value = {len, (void *)bytes};
+		struct vigia__head room, *head = vigia__event_names(bytes, len, &room) == 0 ? &room : NULL;
 		int rc = mdb_cursor_put(events, &key, &value, MDB_APPEND);
+		if (rc == 0) rc = vigia__index_note(b, mdb_cursor_txn(events), seq_num, head);
 		if (rc != 0) return rc;
 	}
 	return 0;
@@ -161,7 +164,7 @@ static int put_tail(struct lmdb_backend *b, MDB_cursor *events, struct vigia__ch
 	struct vigia__record record;
 	int rc = 0;
 	if (area == NULL) return MDB_CORRUPTED;
-	while (rc == 0 && vigia__record_next(area, b->journal.bytes, chain, &record)) rc = put_record(events, &record);
+	while (rc == 0 && vigia__record_next(area, b->journal.bytes, chain, &record)) rc = put_record(b, events, &record);
 	return rc;
 }
 
@@ -180,6 +183,7 @@ int vigia__journal_drain(struct lmdb_backend *b, MDB_txn *txn, uint64_t *upto, s
 	uint64_t before = chain.last;
 	rc = vigia__lmdb_last_number(b, txn, events, &last);
 	if (rc == 0) rc = put_tail(b, events, &chain);
+	if (rc == 0 && chain.last > last) rc = vigia__index_seal(b, events, last, chain.last);
 	mdb_cursor_close(events);
 	if (rc != 0) return rc;
 	uint64_t reached = chain.last > last ? chain.last : last;

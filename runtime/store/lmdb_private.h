@@ -8,7 +8,9 @@
  *     vigia.holds         watcher id -> struct checkpoint_record: where one without checkpoint holds back collection
  *     vigia.marks         the store's time (8 bytes, native) -> last seq_num then, and what the clocks said
  *     vigia.keys          key of an append stored once -> its numbers, and back (lmdb_keys.c)
- * The last three are created with the file, so that no later version must convert it.
+ *     vigia.index         number of a block of events (8 bytes, native) -> which types and operations it has
+ *                         (lmdb_index.c). A file that is older gets it when a block is complete
+ * All others are created with the file, so that no later version must convert it.
  *
  * Every transaction of the process holds `map_lock` (shared), because no transaction may run while the map's size
  * changes (exclusive).
@@ -20,6 +22,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "../core/block.h"
 #include "backend.h"
 #include "commit.h"
 #include "lmdb_journal_private.h"
@@ -43,6 +46,7 @@ struct reader {
 	struct reader *next;
 	MDB_txn *txn;
 	MDB_cursor *events;
+	MDB_cursor *index; /* NULL: not opened yet. To be renewed before each use */
 };
 
 /* A snapshot whose pages stay in the file. The map may change its size meanwhile, so nothing is read through it. */
@@ -50,6 +54,15 @@ struct vigia__lmdb_pin {
 	struct vigia__lmdb_pin *next; /* owner: the backend, under readers_mutex */
 	struct reader *reader;        /* under map_lock; NULL: the environment was closed, and the pages may be reused */
 	uint64_t txn;
+};
+
+/* What the index is told of events as they are stored. */
+struct vigia__index_notes {
+	struct vigia__block_builder *builder; /* of the block that is being filled; NULL: not made yet */
+	uint64_t next;                        /* the event that it lacks, 0: it is of no use */
+	/* in the transaction under way */
+	bool noted;      /* there were some */
+	uint64_t sealed; /* the first block whose record it wrote, UINT64_MAX = none */
 };
 
 struct stat;
@@ -94,6 +107,10 @@ struct lmdb_backend {
 		stamped; /* the last number and time this process assigned, stored or not; under the writer's lock */
 	_Atomic uint64_t writing_bytes; /* of events in the current commit; to tell a full disk from a broken one */
 	MDB_dbi meta, events, checkpoints, holds, marks, keys;
+	MDB_dbi index;
+	atomic_bool has_index;                 /* the file has the database, and readers may use it */
+	bool makes_index;                      /* the transaction under way makes it; under the writer's lock */
+	struct vigia__index_notes index_notes; /* the writer's */
 
 	pthread_mutex_t readers_mutex;
 	struct reader *readers; /* not in use */
@@ -319,6 +336,24 @@ int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
 int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
 int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes,
                           struct vigia_error *err);
+
+/* lmdb_index.c. 0, or LMDB's error */
+/* In a transaction: open the database of the index, where the file has it. */
+int vigia__index_find(struct lmdb_backend *b, MDB_txn *txn);
+/* In a writer's transaction: this event was put into LMDB, behind all others. `head` has its names; NULL: they cannot
+ * be read. */
+int vigia__index_note(struct lmdb_backend *b, MDB_txn *txn, uint64_t seq_num, const struct vigia__head *head);
+/* In a writer's transaction, through its cursor: the events behind `before` up to `last` were stored. Write the records
+ * of blocks that they complete and whose events were not all noted. */
+int vigia__index_seal(struct lmdb_backend *b, MDB_cursor *events, uint64_t before, uint64_t last);
+/* In a writer's transaction: all events up to here were removed. */
+int vigia__index_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
+/* The writer's transaction is over. */
+void vigia__index_ended(struct lmdb_backend *b, bool committed);
+/* lmdb_index_old.c: as vigia__backend.explain and .index_some. */
+int vigia__lmdb_explain(struct vigia__backend *base, const struct vigia__filter *filter, struct vigia_explain *out,
+                        struct vigia_error *err);
+int vigia__lmdb_index_some(struct vigia__backend *base, uint64_t *next, bool *more, struct vigia_error *err);
 
 /* lmdb_append.c */
 /* What a transaction or a record gives its events. */

@@ -145,11 +145,13 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 	uint64_t pages = vigia__lmdb_meta_pages(b, txn);
 	int rc = fill_file(b, pages);
 	if (rc != 0) {
+		vigia__index_ended(b, false);
 		mdb_txn_abort(txn);
 		vigia__lmdb_map_leave(b);
 		return vigia__lmdb_error(b, rc, "commit", err);
 	}
 	rc = mdb_txn_commit(txn);
+	vigia__index_ended(b, rc == 0);
 	if (rc == 0 && pages == 0 && mdb_env_info(b->env, &info) == 0) fill_file(b, info.me_last_pgno + 1);
 	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
 	bool unknown = rc != 0 && vigia__lmdb_panics(b);
@@ -167,6 +169,7 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
 {
 	b->has_events = false;
+	vigia__index_ended(b, false);
 	mdb_txn_abort(txn);
 	vigia__lmdb_map_leave(b);
 }

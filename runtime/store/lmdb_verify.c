@@ -1,10 +1,11 @@
 /*
- * lmdb_verify.c - checks an LMDB store's data other than events: checkpoints, holds, keys and the number of events.
+ * lmdb_verify.c - checks an LMDB store's data other than events: checkpoints, holds, keys, the index and the number of
+ * events.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "lmdb_private.h"
+#include "lmdb_index_private.h"
 
 enum { TELL_EACH = 4096 };
 
@@ -95,6 +96,57 @@ static int check_count(struct look *look)
 	return rc;
 }
 
+static void tell_block(struct look *look, uint64_t block, const char *text)
+{
+	char line[160];
+	snprintf(line, sizeof line, "the index of events %llu to %llu: %s", (unsigned long long)vigia__block_first(block),
+	         (unsigned long long)vigia__block_first(block + 1) - 1, text);
+	look->verify->found(look->verify->ctx, 0, line);
+}
+
+/* Does a block's record lead to each of its events that are left? */
+static int check_block(struct look *look, MDB_cursor *events, uint64_t block, struct vigia_slice record)
+{
+	uint64_t behind = vigia__block_first(block + 1), first = vigia__block_first(block);
+	if (!vigia__block_whole(record, block)) {
+		tell_block(look, block, "its record is damaged");
+		return 0;
+	}
+	if (behind - 1 > look->latest || behind <= look->oldest) return 0;
+	size_t seq_num = first > look->oldest ? first : look->oldest;
+	MDB_val key = vigia__lmdb_key(&seq_num), value;
+	int rc = vigia__lmdb_get(look->b, events, &key, &value, MDB_SET_RANGE);
+	for (; rc == 0 && vigia__lmdb_number(&key) == seq_num && seq_num < behind; seq_num++) {
+		if (!vigia__block_has(record, block, vigia__block_place(seq_num), value.mv_data, value.mv_size)) {
+			tell_block(look, block, "it leaves out an event");
+			return 0;
+		}
+		rc = vigia__lmdb_get(look->b, events, &key, &value, MDB_NEXT);
+	}
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int check_index(struct look *look)
+{
+	struct vigia__lmdb_walk walk = {.numbers = true};
+	MDB_cursor *events;
+	MDB_val key, value;
+	if (!atomic_load(&look->b->has_index)) return 0;
+	int rc = mdb_cursor_open(look->txn, look->b->events, &events);
+	if (rc != 0) return rc;
+	rc = mdb_cursor_open(look->txn, look->b->index, &walk.cursor);
+	while (rc == 0 && (rc = vigia__lmdb_next(&walk, &key, &value)) == 0) {
+		uint64_t block = vigia__lmdb_number(&key);
+		look->verify->beside(look->verify->ctx);
+		if (vigia__lmdb_whole(look->b, &value))
+			rc = check_block(look, events, block, (struct vigia_slice){value.mv_data, value.mv_size});
+		else tell_block(look, block, "its record is damaged");
+	}
+	if (walk.cursor) mdb_cursor_close(walk.cursor);
+	mdb_cursor_close(events);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -108,6 +160,7 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	if (rc == 0) rc = check_positions(&look, b->checkpoints, "checkpoint", &verify->checkpoints);
 	if (rc == 0) rc = check_positions(&look, b->holds, "hold", &holds);
 	if (rc == 0) rc = check_append_keys(&look);
+	if (rc == 0) rc = check_index(&look);
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "check the checkpoints and keys", err);
 }

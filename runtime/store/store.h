@@ -64,6 +64,9 @@ struct vigia__cancel {
 	bool (*asks)(void *ctx);  /* called when a signal may have interrupted the wait; NULL: none */
 	void *ctx;
 };
+/* As vigia_store_explain, with a compiled filter. */
+int vigia__store_explain(struct vigia_store *store, struct vigia_iterator from, const struct vigia__filter *filter,
+                         struct vigia_explain *out, struct vigia_error *err);
 /* As vigia_store_read, with a compiled filter. `cancel` may be NULL. */
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
                       const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,

@@ -101,14 +101,20 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 	return vigia__store_end(store, rc < 0 ? rc : VIGIA_OK);
 }
 
+/* NULL: all defaults. */
+static int take_request(struct vigia_read *ours, const struct vigia_read *theirs, struct vigia_error *err)
+{
+	*ours = (struct vigia_read){0};
+	if (theirs == NULL) return VIGIA_OK;
+	return vigia__options_take("vigia_read", ours, sizeof *ours, offsetof(struct vigia_read, filter), theirs, err);
+}
+
 int vigia_store_read(struct vigia_store *store, const struct vigia_read *request, struct vigia_batch *batch,
                      struct vigia_iterator *next, struct vigia_error *err)
 {
 	struct vigia__filter *filter = NULL;
-	struct vigia_read ours = {0};
-	int rc = VIGIA_OK;
-	if (request)
-		rc = vigia__options_take("vigia_read", &ours, sizeof ours, offsetof(struct vigia_read, filter), request, err);
+	struct vigia_read ours;
+	int rc = take_request(&ours, request, err);
 	if (rc < 0) return rc;
 	if (ours.scan != VIGIA_SCAN_SLICE && ours.scan != VIGIA_SCAN_END)
 		return vigia__error(err, VIGIA_EINVAL, "scan: is %d, allowed: one of enum vigia_scan", ours.scan);
@@ -118,5 +124,42 @@ int vigia_store_read(struct vigia_store *store, const struct vigia_read *request
 	if (rc < 0) return rc;
 	rc = vigia__store_read(store, &ours, filter, NULL, batch, next, err);
 	vigia__filter_free(filter);
+	return rc;
+}
+
+int vigia__store_explain(struct vigia_store *store, struct vigia_iterator from, const struct vigia__filter *filter,
+                         struct vigia_explain *out, struct vigia_error *err)
+{
+	uint64_t oldest, latest;
+	int rc = vigia__store_enter(store, err);
+	if (rc < 0) return rc;
+	struct vigia__backend *b = store->backend;
+	*out = (struct vigia_explain){.places = vigia__filter_places(filter)};
+	rc = b->bounds(b, &oldest, &latest, err);
+	if (rc == VIGIA_OK) {
+		uint64_t first = vigia__iterator_first(vigia__iterator_resolve(from, oldest, latest));
+		if (first < oldest) first = oldest;
+		if (oldest > 0 && first <= latest) {
+			out->from = first;
+			out->to = latest;
+			out->events = latest - first + 1;
+		}
+		if (b->explain) rc = b->explain(b, filter, out, err);
+		else out->events_looked_at = out->events;
+	}
+	return vigia__store_end(store, rc);
+}
+
+int vigia_store_explain_sized(struct vigia_store *store, const struct vigia_read *request, struct vigia_explain *out,
+                              size_t size, struct vigia_error *err)
+{
+	struct vigia__filter *filter = NULL;
+	struct vigia_read read;
+	struct vigia_explain ours = {0};
+	int rc = take_request(&read, request, err);
+	if (rc == VIGIA_OK) rc = vigia__filter_new_where(&read.filter, read.where, read.where_count, &filter, err);
+	if (rc == VIGIA_OK) rc = vigia__store_explain(store, read.from, filter, &ours, err);
+	vigia__filter_free(filter);
+	if (rc == VIGIA_OK) vigia__options_give(out, size, &ours, sizeof ours);
 	return rc;
 }

@@ -3,6 +3,7 @@
  * end and written as JSON.
  */
 #include "core/batch.h"
+#include "core/block.h"
 #include "core/filter.h"
 #include "core/json.h"
 #include "core/path.h"
@@ -94,10 +95,27 @@ static void try_value(const uint8_t *data, size_t size)
 	vigia__buf_deinit(&again);
 }
 
+/* The bytes as a record of the index. */
+static void try_block(const uint8_t *data, size_t size)
+{
+	static struct vigia__filter *filter;
+	uint64_t bits[VIGIA_BLOCK_WORDS];
+	if (!filter) {
+		static const struct vigia_slice types[] = {{"File", 4}, {"T", 1}}, operations[] = {{"UPDATE", 6}};
+		fuzz_assert(vigia__filter_new(&(struct vigia_filter){types, 2, operations, 1}, &filter, NULL) == 0);
+	}
+	struct vigia_slice record = {(const char *)data, size};
+	bool whole = vigia__block_whole(record, 0);
+	enum vigia__block_found found = vigia__block_find(record, 0, filter, bits);
+	fuzz_assert(!whole || found != VIGIA_BLOCK_LOOK);
+	vigia__block_has(record, 0, size % VIGIA_BLOCK_EVENTS, data, size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	try_event(data, size);
 	try_value(data, size);
+	try_block(data, size);
 	return 0;
 }
 

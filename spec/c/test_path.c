@@ -45,7 +45,7 @@ static void expect_found(const char *json, const char *place, const char *expect
 	vigia__buf_deinit(&text);
 }
 
-static void test_finds(void **state)
+static void test_F4_finds(void **state)
 {
 	static const char object[] = "{\"a\":{\"b\":[1,[],{\"x.y\":true}],\"c-d\":null},\"\":2,\"q\\\"\\\\\":3,\"größe\":4,"
 								 "\"3\":\"text\",\"n\":{\"$map\":[[3,\"int\"],[-4.0,\"float\"],[true,\"bool\"]]}}";
@@ -85,7 +85,7 @@ static void test_finds(void **state)
 	expect_found("null", "object.x", "");
 }
 
-static void test_refuses_and_says_where(void **state)
+static void test_F4_refuses_and_says_where(void **state)
 {
 	static const struct {
 		const char *place, *says;
@@ -121,7 +121,7 @@ static void test_refuses_and_says_where(void **state)
 	}
 }
 
-static void test_bounds(void **state)
+static void test_F4_bounds(void **state)
 {
 	struct vigia__path *path;
 	struct vigia_error err = {0};
@@ -141,7 +141,7 @@ static void test_bounds(void **state)
 }
 
 /* As the decoder does. */
-static void test_the_last_of_duplicate_keys_counts(void **state)
+static void test_F4_the_last_of_duplicate_keys_counts(void **state)
 {
 	static const uint8_t object[] = {0x83, 0xa1, 'a', 1, 0xc4, 1, 'a', 2, 0xa1, 'b', 3};
 	struct vigia__path *path;
@@ -189,7 +189,7 @@ static bool matches(const char *place, const char *values, const char *object, c
 	return wants;
 }
 
-static void test_values(void **state)
+static void test_F4_values(void **state)
 {
 	static const struct {
 		const char *values, *object;
@@ -233,7 +233,7 @@ static void test_values(void **state)
 	assert_true(matches("object.s", "1", "{\"s\":2}", "of an application"));
 }
 
-static void test_all_places_must_match(void **state)
+static void test_F4_all_places_must_match(void **state)
 {
 	struct vigia__buf one = value_of("1"), two = value_of("2"), event = {0};
 	struct vigia_slice values[] = {slice_at(&one), slice_at(&two)}, type = slice_of("Job");
@@ -268,7 +268,7 @@ static void test_all_places_must_match(void **state)
 	vigia__buf_deinit(&event);
 }
 
-static void test_wrong_ones_are_named(void **state)
+static void test_F4_wrong_ones_are_named(void **state)
 {
 	struct vigia__buf one = value_of("1"), list = value_of("[1]"), map = value_of("{}");
 	struct vigia__buf nan = value_of("{\"$float\":\"nan\"}"), both = {0};
@@ -329,13 +329,13 @@ static void test_without_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_finds),
-		cmocka_unit_test(test_refuses_and_says_where),
-		cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_the_last_of_duplicate_keys_counts),
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_all_places_must_match),
-		cmocka_unit_test(test_wrong_ones_are_named),
+		cmocka_unit_test(test_F4_finds),
+		cmocka_unit_test(test_F4_refuses_and_says_where),
+		cmocka_unit_test(test_F4_bounds),
+		cmocka_unit_test(test_F4_the_last_of_duplicate_keys_counts),
+		cmocka_unit_test(test_F4_values),
+		cmocka_unit_test(test_F4_all_places_must_match),
+		cmocka_unit_test(test_F4_wrong_ones_are_named),
 		cmocka_unit_test(test_without_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

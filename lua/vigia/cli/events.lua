@@ -59,15 +59,45 @@ Places are object.name, object."any name", object.list[1]. A value is read as JS
 that, else as text. Given several times: all places must fit, each with one of its values.]])
 	command:option("--limit"):argname("N"):convert(util.whole_number("--limit", 0)):overwrite(false)
 		:description("Print at most this many events (default: 0, all).")
+	command:flag("--explain"):description("Print no events, but how many would be looked at, and what rules out the others.")
 	command:flag("--follow"):description("Continue with new events, until Ctrl-C.")
+end
+
+-- What --explain prints.
+local function explained(found)
+	local lines = {
+		("events: %d, %s"):format(found.events, found.events > 0 and ("%d to %d"):format(found.from, found.to) or "none"),
+		("looked at: %d"):format(found.events_looked_at),
+		("blocks of 4096 events: %d, %d of them indexed, %d looked into"):format(found.blocks, found.blocks_indexed, found.blocks_looked_at),
+	}
+	if not found.by_index then
+		lines[#lines + 1] = "the index is not used: " .. (found.indexable and "the store has none yet" or "it knows types and operations only")
+	end
+	if found.places > 0 then
+		lines[#lines + 1] = ("places: %d, tested on the bytes of what is looked at"):format(found.places)
+	end
+	for _, line in ipairs(found.not_pushed_down) do
+		lines[#lines + 1] = "not pushed down: " .. line
+	end
+	return table.concat(lines, "\n")
 end
 
 function M.run(args)
 	local vigia, core = require("vigia"), require("vigia.core")
 	local store <close> = util.open_store(args, {readonly = true, create = false})
+	local filter = {object_types = args.types, operations = args.operations, where = places_of(args.where)}
+	if args.explain then
+		local found, problem = store:explain(filter, args.from)
+		if not found then
+			util.fail("%s", tostring(problem))
+		end
+		found.indexable = #(args.types or {}) + #(args.operations or {}) > 0
+		print(explained(found))
+		return
+	end
 	local _, _, err = core.ndjson_dump(store, {
 		from = args.from or vigia.trim_horizon(),
-		filter = {object_types = args.types, operations = args.operations, where = places_of(args.where)},
+		filter = filter,
 		limit = args.limit or 0,
 		follow = args.follow or false,
 		fd = 1,
