@@ -29,6 +29,9 @@ static size_t alignment_of(const struct lmdb_backend *b)
 	                                                                                                : ALIGN_SYNCED;
 }
 
+/* The store whose mutex this thread has. Another thread of the process may be waiting for it, or go on without. */
+static _Thread_local const struct lmdb_backend *locked;
+
 int vigia__journal_lock(struct lmdb_backend *b, struct vigia_error *err)
 {
 	struct vigia__journal_words *words = words_of(b);
@@ -40,7 +43,7 @@ int vigia__journal_lock(struct lmdb_backend *b, struct vigia_error *err)
 		atomic_store(&words->ready, 0);
 		rc = pthread_mutex_consistent(&words->mutex);
 	}
-	b->journal.locked = rc == 0;
+	if (rc == 0) locked = b;
 	if (rc == 0 || !has_journal) return VIGIA_OK;
 	return vigia__error_caused(err, VIGIA_EIO, strerror(rc),
 	                           "store '%s': the side file '%s-side' is damaged: when no process has the store open, "
@@ -50,8 +53,8 @@ int vigia__journal_lock(struct lmdb_backend *b, struct vigia_error *err)
 
 void vigia__journal_unlock(struct lmdb_backend *b)
 {
-	if (!b->journal.locked) return;
-	b->journal.locked = false;
+	if (locked != b) return;
+	locked = NULL;
 	bool synced = alignment_of(b) == ALIGN_SYNCED;
 	vigia__turns_unlock(&words_of(b)->turns, &words_of(b)->mutex, &b->journal.turn, synced);
 }

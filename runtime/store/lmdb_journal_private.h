@@ -48,7 +48,6 @@ struct vigia__lmdb_journal {
 	const uint8_t *_Atomic area; /* its address in the map; NULL: not known */
 	atomic_bool in_doubt;        /* a caller of this process was told commit_unknown: settle that before a read */
 	/* the writer's, under the side file's mutex */
-	bool locked;
 	struct vigia__turn turn;  /* this process's, at that mutex */
 	uint64_t txn;             /* the LMDB transaction in which the generation was read; 0: none was */
 	struct vigia__chain end;  /* where its next record begins */
