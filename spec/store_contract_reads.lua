@@ -493,6 +493,43 @@ return function(name, open)
 				assert.same({6}, matching{object_types = names, operations = names})
 			end)
 
+			it("finds few events among many, and moves on over all others, a watcher's checkpoint too [F2c S4e]", function()
+				store = open()
+				local wanted, list = {}, {}
+				for n = 1, 13000 do
+					local rare = n == 4096 or n == 4097 or n % 3001 == 0
+					if rare then wanted[#wanted + 1] = n end
+					list[#list + 1] = {operation = n % 6002 == 0 and "renamed" or "CREATE", object_type = rare and "Rare" or "Job" .. n % 7, object = n}
+					if #list == 1000 then
+						assert(store:store_events(list))
+						list = {}
+					end
+				end
+				local function find(filter, from)
+					local answer = assert(store:get_events{filter = filter, event_iterator = from, timeout = 0, scan = "end"})
+					local numbers = {}
+					for i, event in ipairs(answer.events) do numbers[i] = event.seq_num end
+					return numbers, answer.next_event_iterator
+				end
+				local numbers, next_iterator = find{object_types = {"Rare"}}
+				assert.same({wanted, after(13000)}, {numbers, next_iterator})
+				assert.same({4097, 6002, 9003, 12004}, (find({object_types = {"Rare", "None"}}, after(4096))))
+				assert.same({6002, 12004}, (find{object_types = {"Rare"}, operations = {"renamed"}}))
+				assert.same({9003}, (find{object_types = {"Rare"}, where = {object = {9003, 9004}}}))
+				assert.same({{}, after(13000)}, {find{object_types = {"None"}}})
+				local first, from = read(store, {filter = {object_types = {"Rare"}}, limit = 2})
+				assert.same({{3001, 4096}, after(4096)}, {first, from})
+				local registry = helper.registry(store)
+				local handler, seen = helper.recorder()
+				local watcher = assert(registry:watch("w", handler, {filter = {object_types = {"Rare"}}, batch_size = 2}))
+				helper.drain(registry, watcher)
+				assert.same(wanted, seen)
+				assert(registry:stop())
+				assert.equal(13000, assert(store:get_checkpoint("w")))
+				assert(store:trim(4096))
+				assert.same({4097, 6002, 9003, 12004}, (find{object_types = {"Rare"}}))
+			end)
+
 			it("refuses a filter that cannot be one, and names what is wrong [F1g]", function()
 				helper.mentions(raises(matching, {object_types = "Job"}), "object_types")
 				helper.mentions(raises(matching, {object_types = {"Job", 5}}), "object_types")

@@ -102,6 +102,27 @@ static int jump(struct lmdb_backend *b, struct reader *reader, uint64_t last, si
 	return rc == MDB_NOTFOUND && at <= last ? MDB_CORRUPTED : rc;
 }
 
+/* LMDB's search for an event waits for memory at each step. Events that were appended in a row lie in a row, so the
+ * place of the next one that may be wanted can be guessed, and fetched while this one is copied (a third of the time).
+ * A wrong guess costs some lines of the cache. */
+static void fetch_ahead(const struct lmdb_backend *b, struct vigia__index_skip *skip, uint64_t seq_num,
+                        const MDB_val *value)
+{
+	enum { LINE = 64 };
+	uintptr_t in_page = b->page_bytes - 1, from = skip->at;
+	uintptr_t at = (uintptr_t)value->mv_data ^ in_page; /* LMDB fills a page from its end */
+	uint64_t events = seq_num - skip->at_seq, next = vigia__index_peek(skip, seq_num + 1);
+	bool known = skip->at_seq > 0 && next > 0 && at > from && at - from <= events * b->page_bytes;
+	skip->at = at;
+	skip->at_seq = seq_num;
+	if (!known) return;
+	uintptr_t guess = (at + (at - from) / events * (next - seq_num)) ^ in_page, page = guess & ~in_page;
+	/* the page's head, where a search in it begins, and the event */
+	for (size_t quarter = 0; quarter < b->page_bytes; quarter += b->page_bytes / 4)
+		__builtin_prefetch((const void *)(page + quarter));
+	for (int line = -2; line <= 2; line++) __builtin_prefetch((const void *)(guess + (uintptr_t)line * LINE));
+}
+
 /* Pass what the index rules out, from the cursor's event on. Where the time is over, *late is set. */
 static int pass_unwanted(struct lmdb_backend *b, struct reader *reader, struct vigia__scan *scan,
                          struct vigia__index_skip *skip, bool *skips, MDB_val *key, MDB_val *value, bool *late)
@@ -117,6 +138,7 @@ static int pass_unwanted(struct lmdb_backend *b, struct reader *reader, struct v
 		return vigia__lmdb_get(b, reader->events, key, value, MDB_SET_RANGE);
 	}
 	scan->looked_at = next - 1;
+	if (rc == 0) fetch_ahead(b, skip, next, value);
 	*late = vigia__index_is_late(skip, scan->until_mono_ns);
 	return rc;
 }

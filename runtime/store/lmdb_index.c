@@ -203,3 +203,10 @@ uint64_t vigia__index_next(struct vigia__index_skip *skip, uint64_t seq_num, int
 		if (place < VIGIA_BLOCK_EVENTS || vigia__index_is_late(skip, until_mono_ns)) return seq_num;
 	}
 }
+
+uint64_t vigia__index_peek(struct vigia__index_skip *skip, uint64_t seq_num)
+{
+	if (vigia__block_of(seq_num) != skip->block || skip->found != VIGIA_BLOCK_SOME) return 0;
+	unsigned place = vigia__index_bit(skip->bits, vigia__block_place(seq_num));
+	return place < VIGIA_BLOCK_EVENTS ? vigia__block_first(skip->block) + place : 0;
+}

@@ -14,6 +14,8 @@ struct vigia__index_skip {
 	const struct vigia__filter *filter;
 	uint64_t last; /* event of LMDB */
 	unsigned steps;
+	uintptr_t at;    /* where the last one that may be wanted was */
+	uint64_t at_seq; /* and its number, 0 = none */
 	/* of the block looked at last, UINT64_MAX = none */
 	uint64_t block;
 	enum vigia__block_found found;
@@ -26,6 +28,8 @@ bool vigia__index_begin(struct lmdb_backend *b, struct reader *reader, const str
 /* The first event from `seq_num` on that may be wanted, or the first that the index does not know of. Where the time is
  * over: one before it. Beyond the last event of LMDB there may be none. */
 uint64_t vigia__index_next(struct vigia__index_skip *skip, uint64_t seq_num, int64_t until_mono_ns);
+/* The first event from `seq_num` on that may be wanted, in the block looked at last. 0: none, or it is not known. */
+uint64_t vigia__index_peek(struct vigia__index_skip *skip, uint64_t seq_num);
 /* Count a step. Is the time over? Looks at the clock now and then. */
 bool vigia__index_is_late(struct vigia__index_skip *skip, int64_t until_mono_ns);
 /* What the index knows of a block. LOOK: nothing. */
