@@ -8,18 +8,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 static void only_its_signal(sigset_t *out)
 {
 	sigemptyset(out);
 	sigaddset(out, SIGXFSZ);
 }
 
-void vigia__file_limit_begin(struct vigia__file_limit *limit)
+static bool is_limited(void)
 {
 	struct rlimit size;
+	return getrlimit(RLIMIT_FSIZE, &size) != 0 || size.rlim_cur != RLIM_INFINITY;
+}
+
+static void block_it(struct vigia__file_limit *limit)
+{
 	sigset_t signal, pending;
-	limit->blocks = false;
-	if (getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_cur == RLIM_INFINITY) return;
 	only_its_signal(&signal);
 	pthread_sigmask(SIG_BLOCK, &signal, &limit->before);
 	/* If the application or an outer pair blocks it, it stays pending as it would without us. One that is pending
@@ -27,6 +32,20 @@ void vigia__file_limit_begin(struct vigia__file_limit *limit)
 	bool waits = sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
 	if (!waits && sigismember(&limit->before, SIGXFSZ) == 0) limit->blocks = true;
 	else pthread_sigmask(SIG_SETMASK, &limit->before, NULL);
+}
+
+void vigia__file_limit_begin(struct vigia__file_limit *limit)
+{
+	limit->blocks = false;
+	if (is_limited()) block_it(limit);
+}
+
+void vigia__file_limit_begin_often(struct vigia__file_limit *limit, _Atomic int64_t *tick)
+{
+	limit->blocks = false;
+	if (!vigia__clock_ticked(tick) || !is_limited()) return;
+	atomic_store_explicit(tick, 0, memory_order_relaxed); /* the next one looks, too */
+	block_it(limit);
 }
 
 void vigia__file_limit_end(struct vigia__file_limit *limit)

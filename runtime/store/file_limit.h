@@ -9,8 +9,10 @@
 #define VIGIA_STORE_FILE_LIMIT_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct vigia__file_limit {
@@ -19,6 +21,9 @@ struct vigia__file_limit {
 };
 
 void vigia__file_limit_begin(struct vigia__file_limit *limit);
+/* The same for small writes inside a file, of which there are a million a second: where there was no limit, the next
+ * look at it is in another tick of the coarse clock (1 to 10 ms). `tick` is the caller's, of one file. */
+void vigia__file_limit_begin_often(struct vigia__file_limit *limit, _Atomic int64_t *tick);
 void vigia__file_limit_end(struct vigia__file_limit *limit); /* keeps errno */
 
 /* write(2) between begin and end. */

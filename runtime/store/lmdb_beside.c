@@ -111,10 +111,10 @@ int vigia__lmdb_look_beside(struct lmdb_backend *b)
 	return -1;
 }
 
-int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err)
+int vigia__lmdb_locks_there(struct lmdb_backend *b, bool seldom, struct vigia_error *err)
 {
 	struct stat st;
-	int files = vigia__clock_ticked(&b->side_tick) ? BESIDE : 1;
+	int files = vigia__clock_ticked(&b->side_tick) ? BESIDE : seldom ? 0 : 1;
 	for (int i = 0; i < files; i++) {
 		if (fd_beside(b, i) < 0 || fstat(fd_beside(b, i), &st) < 0 || st.st_nlink > 0) continue;
 		atomic_store(&b->side_tick, 0); /* the next call checks again */

@@ -426,17 +426,29 @@ static int drain_doubt(struct lmdb_backend *b, struct attempt *attempt, uint64_t
 	                           b->path);
 }
 
-static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types,
-                       struct vigia_error *err)
+/* Was the lock file looked at only if the clock had ticked? */
+static bool seldom_checked(const struct lmdb_backend *b)
+{
+	return b->journal.at != 0 && vigia__journal_unsynced(b);
+}
+
+/* In LMDB. `in_doubt` is the last event of their record, if that may be in the journal; the transaction is over then.
+ */
+static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t in_doubt,
+                       uint64_t *types, struct vigia_error *err)
 {
 	struct attempt all = {.tickets = tickets,
 	                      .rest = true,
 	                      .collects = true,
+	                      .in_doubt = in_doubt,
 	                      .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};
 	size_t seen = b->map_bytes;
-	int rc = write_record(b, txn, tickets, types, &all.in_doubt);
-	if (rc == VIGIA_EUNKNOWN) return drain_doubt(b, &all, types, err);
-	if (rc != VIGIA_NONE) return rc;
+	if (in_doubt > 0) return drain_doubt(b, &all, types, err);
+	int rc = seldom_checked(b) ? vigia__lmdb_locks_there(b, false, err) : VIGIA_OK;
+	if (rc < 0) {
+		vigia__lmdb_write_abort(b, txn);
+		return rc;
+	}
 	rc = write_once(b, txn, &all, types, err);
 	/* A killed reader may have kept pages that could be reused. */
 	if ((rc == MDB_MAP_FULL || all.disk != 0) && vigia__lmdb_free_readers(b) > 0) {
@@ -457,9 +469,13 @@ static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticke
 static int write_limited(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
 {
 	struct vigia__file_limit limit;
-	vigia__file_limit_begin(&limit);
-	int rc = write_group(ctx, txn, tickets, types, err);
-	vigia__file_limit_end(&limit);
+	uint64_t in_doubt;
+	int rc = write_record(ctx, txn, tickets, types, &in_doubt);
+	if (rc == VIGIA_NONE || rc == VIGIA_EUNKNOWN) {
+		vigia__file_limit_begin(&limit);
+		rc = write_group(ctx, txn, tickets, in_doubt, types, err);
+		vigia__file_limit_end(&limit);
+	}
 	vigia__journal_unlock(ctx);
 	return rc;
 }
@@ -474,7 +490,8 @@ static int lock_writer(void *ctx, void **txn, struct vigia_error *err)
 	}
 	if (rc == VIGIA_OK && (rc = vigia__journal_lock(b, err)) == VIGIA_OK) {
 		rc = vigia__lmdb_write_begin(b, (MDB_txn **)txn, err);
-		if (rc == VIGIA_OK && (rc = vigia__lmdb_locks_there(b, err)) < 0) vigia__lmdb_write_abort(b, *txn);
+		if (rc == VIGIA_OK && (rc = vigia__lmdb_locks_there(b, seldom_checked(b), err)) < 0)
+			vigia__lmdb_write_abort(b, *txn);
 		if (rc < 0) vigia__journal_unlock(b);
 	}
 	if (rc < 0) vigia__queue_not_begun(&b->queue, rc);

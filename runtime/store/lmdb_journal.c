@@ -7,6 +7,7 @@
 
 #include "../core/error.h"
 #include "../core/event.h"
+#include "file_limit.h"
 #include "lmdb_private.h"
 
 /* What the drain of a full journal may need beside the area: LMDB's pages are half full at worst. */
@@ -23,10 +24,14 @@ static struct vigia__journal_words *words_of(struct lmdb_backend *b)
 	return vigia__side_journal(&b->side);
 }
 
+bool vigia__journal_unsynced(const struct lmdb_backend *b)
+{
+	return atomic_load_explicit(&b->base.durability, memory_order_relaxed) == VIGIA_DURABILITY_NONE;
+}
+
 static size_t alignment_of(const struct lmdb_backend *b)
 {
-	return atomic_load_explicit(&b->base.durability, memory_order_relaxed) == VIGIA_DURABILITY_NONE ? ALIGN_UNSYNCED
-	                                                                                                : ALIGN_SYNCED;
+	return vigia__journal_unsynced(b) ? ALIGN_UNSYNCED : ALIGN_SYNCED;
 }
 
 /* The store whose mutex this thread has. Another thread of the process may be waiting for it, or go on without. */
@@ -55,8 +60,7 @@ void vigia__journal_unlock(struct lmdb_backend *b)
 {
 	if (locked != b) return;
 	locked = NULL;
-	bool synced = alignment_of(b) == ALIGN_SYNCED;
-	vigia__turns_unlock(&words_of(b)->turns, &words_of(b)->mutex, &b->journal.turn, synced);
+	vigia__turns_unlock(&words_of(b)->turns, &words_of(b)->mutex, &b->journal.turn, !vigia__journal_unsynced(b));
 }
 
 void vigia__journal_doubt(struct lmdb_backend *b)
@@ -122,10 +126,15 @@ int vigia__journal_write(struct lmdb_backend *b, int64_t last_at, bool *written)
 	mdb_filehandle_t fd;
 	vigia__record_end(&j->record, &end, last_at);
 	atomic_store(&words->ready, 0);
+	struct vigia__file_limit limit;
+	bool unsynced = vigia__journal_unsynced(b);
+	if (unsynced) vigia__file_limit_begin_often(&limit, &b->limit_tick);
+	else vigia__file_limit_begin(&limit);
 	int rc = mdb_env_get_fd(b->env, &fd);
 	if (rc == 0) rc = vigia__journal_write_at(fd, &j->record, j->at + (off_t)j->end.at);
 	*written = rc == 0;
-	if (rc == 0 && alignment_of(b) == ALIGN_SYNCED && fdatasync(fd) < 0) rc = errno;
+	if (rc == 0 && !unsynced && fdatasync(fd) < 0) rc = errno;
+	vigia__file_limit_end(&limit);
 	if (rc == 0) {
 		j->end = end;
 		atomic_store(&words->published, end.last);

@@ -106,6 +106,8 @@ void vigia__journal_unlock(struct lmdb_backend *b);
 /* Set and return EIO: behind this event the tail is damaged. */
 int vigia__journal_damaged(struct lmdb_backend *b, uint64_t last, struct vigia_error *err);
 
+/* Are its records written without a sync (durability "none")? */
+bool vigia__journal_unsynced(const struct lmdb_backend *b);
 /* In a writer's transaction: may a record be written behind vigia__journal_end()? */
 bool vigia__journal_is_ready(struct lmdb_backend *b, MDB_txn *txn);
 /* Then: is there room for these events, `bytes` in all? If so, their record was begun in journal->record. */

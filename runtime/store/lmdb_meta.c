@@ -240,7 +240,7 @@ int vigia__lmdb_meta_settle(struct lmdb_backend *b, MDB_txn *txn, struct vigia_e
 	if (tried == NULL || (atomic_load(tried) & NUMBER_MASK) <= last) return VIGIA_OK;
 	/* With another lock file the last number would be from another count, and this would undo other processes'
 	 * commits. */
-	int rc = vigia__lmdb_locks_there(b, err);
+	int rc = vigia__lmdb_locks_there(b, false, err);
 	if (rc < 0) return rc;
 	rc = rewrite_metas(b, txn);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "settle a commit that failed before", err);

@@ -80,6 +80,7 @@ struct lmdb_backend {
 	_Atomic int64_t file_bytes;     /* its size at that check */
 	_Atomic int64_t cut_tick;       /* of the last check that it was not cut; the next one is in another tick */
 	_Atomic int64_t side_tick;      /* the same for the check of the side file's name */
+	_Atomic int64_t limit_tick;     /* the same for the limit on the size of files, before records without a sync */
 	atomic_bool replaced;           /* its name led to another file */
 	atomic_bool overwritten;        /* permanent */
 	atomic_int lost_beside;         /* the lock file (0) or the side file (1) was deleted or replaced; -1: neither */
@@ -254,8 +255,10 @@ int vigia__lmdb_look_beside(struct lmdb_backend *b);
 /* EREPLACED, naming it. */
 int vigia__lmdb_lost_beside(struct lmdb_backend *b, int which, struct vigia_error *err);
 /* Under the writer's lock: are both still the files that other processes open? 0 or EREPLACED. Checks the side file
- * only once a tick, because no write depends on it. */
-int vigia__lmdb_locks_there(struct lmdb_backend *b, struct vigia_error *err);
+ * only once a tick, because no write depends on it. `seldom`: the lock file, too, before a record without a sync; who
+ * opens the store under another lock file drains the journal first, and then a writer comes to LMDB, where it is
+ * checked again. */
+int vigia__lmdb_locks_there(struct lmdb_backend *b, bool seldom, struct vigia_error *err);
 
 /* lmdb_there.c. All return 0 or EREPLACED */
 /* Is it still the file that was opened? Checks at most once a second. Part of read_begin. */
