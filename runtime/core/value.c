@@ -79,8 +79,39 @@ static int refuse_msgpack(struct check *check, const struct frame *frame)
 	return refuse_value(check, frame, why.message);
 }
 
+/* Pass a value that its first byte tells all about, as most are: nil, a boolean, a number, a short string. False: it is
+ * none of these, or cut off, and the reader has not moved. */
+static inline bool pass_plain(struct vigia__reader *r)
+{
+	size_t room = (size_t)(r->end - r->at), size;
+	if (room == 0) return false;
+	uint8_t tag = *r->at;
+	if (tag < 0x80 || tag >= 0xe0 || tag == 0xc0 || tag == 0xc2 || tag == 0xc3) size = 1;
+	else if (tag >= 0xa0 && tag < 0xc0) size = 1 + (size_t)(tag & 0x1f);
+	else if (tag == 0xcb || tag == 0xd3) size = 9;
+	else if (tag == 0xca || tag == 0xce || tag == 0xd2) size = 5;
+	else if (tag == 0xcd || tag == 0xd1) size = 3;
+	else if (tag == 0xcc || tag == 0xd0) size = 2;
+	else return false;
+	if (size > room) return false;
+	r->at += size;
+	return true;
+}
+
+/* The same for a key that is a short string. */
+static inline bool take_short(struct vigia__reader *r, struct vigia__token *key)
+{
+	size_t room = (size_t)(r->end - r->at), len;
+	if (room == 0 || *r->at < 0xa0 || *r->at >= 0xc0 || (len = *r->at & 0x1f) >= room) return false;
+	key->kind = VIGIA_TOKEN_STRING;
+	key->string = (struct vigia_slice){(const char *)r->at + 1, len};
+	r->at += 1 + len;
+	return true;
+}
+
 static int check_key(struct check *check, const struct frame *up, struct vigia__token *key)
 {
+	if (take_short(&check->reader, key)) return VIGIA_OK;
 	if (vigia__reader_next(&check->reader, key, NULL) != 0) return refuse_msgpack(check, up);
 	switch (key->kind) {
 	case VIGIA_TOKEN_NIL:
@@ -125,7 +156,7 @@ static int check_value(struct check *check, const struct frame *up, int depth)
 		frame.index = i;
 		int rc = frame.in_map ? check_key(check, up, &frame.key) : 0;
 		if (rc == 0 && frame.in_map && check->fresh) vigia__seen_add(&seen, &frame.key);
-		if (rc == 0) rc = check_value(check, &frame, depth + 1);
+		if (rc == 0 && !pass_plain(&check->reader)) rc = check_value(check, &frame, depth + 1);
 		if (rc != 0) return rc;
 	}
 	return seen.maybe ? check_twice(check, up, pairs, token.count) : VIGIA_OK;
