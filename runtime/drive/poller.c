@@ -147,7 +147,7 @@ void vigia__poller_clear(struct vigia__poller *p)
 
 static bool listens_alike(const struct vigia__listen *a, const struct vigia__listen *b)
 {
-	return a->count == b->count && memcmp(a->index, b->index, a->count) == 0 &&
+	return a->count == b->count && memcmp(a->index, b->index, a->count * sizeof a->index[0]) == 0 &&
 	       memcmp(a->seen, b->seen, a->count * sizeof a->seen[0]) == 0 &&
 	       memcmp(a->bells_seen, b->bells_seen, sizeof a->bells_seen) == 0;
 }
@@ -164,8 +164,8 @@ void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *list
 	pthread_mutex_lock(&p->helper.mutex);
 	bool kick = false;
 	if (!p->armed || !listens_alike(&p->listen, listen)) {
-		kick = p->armed &&
-		       (p->listen.count != listen->count || memcmp(p->listen.index, listen->index, listen->count) != 0);
+		kick = p->armed && (p->listen.count != listen->count ||
+		                    memcmp(p->listen.index, listen->index, listen->count * sizeof listen->index[0]) != 0);
 		p->armed = true;
 		p->generation++;
 		p->listen = *listen;

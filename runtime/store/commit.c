@@ -12,6 +12,7 @@
 #include "../core/alloc.h"
 #include "../core/error.h"
 #include "clock.h"
+#include "wake.h"
 
 /* Callers that share one commit. */
 struct vigia__group {
@@ -160,8 +161,8 @@ static bool finish_submitted(struct vigia__ticket *ticket)
 }
 
 /* Write it, and note how long that took where others may be waited for. */
-static int write_group(struct vigia__commit *commit, void *txn, struct vigia__group *group, bool alone, uint64_t *types,
-                       struct vigia_error *err)
+static int write_group(struct vigia__commit *commit, void *txn, struct vigia__group *group, bool alone,
+                       struct vigia__wake_set *types, struct vigia_error *err)
 {
 	bool timed = !alone || group->behind;
 	int64_t began = timed ? vigia__mono_ns() : 0;
@@ -176,7 +177,8 @@ static void lead(struct vigia__commit *commit, struct vigia__group *group)
 {
 	struct vigia_error err = {0};
 	void *txn = NULL;
-	uint64_t types = 0;
+	struct vigia__wake_set types;
+	vigia__wake_set_clear(&types);
 	int rc = commit->ops->lock(commit->ctx, &txn, &err);
 	if (rc == VIGIA_OK) gather(commit, group);
 	close_group(commit, group);
@@ -187,7 +189,7 @@ static void lead(struct vigia__commit *commit, struct vigia__group *group)
 	/* First finish, then publish: a caller that wakes must find its result. A commit without events needs no wake-up of
 	 * readers. */
 	bool told = finish_submitted(group->head);
-	if ((rc == VIGIA_OK && types) || told) commit->ops->publish(commit->ctx, types);
+	if ((rc == VIGIA_OK && vigia__wake_set_any(&types)) || told) commit->ops->publish(commit->ctx, &types);
 	/* After this store the followers may return, and their tickets, which are on their stacks, are gone. */
 	atomic_store(&group->done, 1);
 	if (alone) return;

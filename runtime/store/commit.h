@@ -21,16 +21,18 @@
 #include "helper.h"
 #include "vigia.h"
 
-struct vigia__append; /* backend.h */
-struct vigia__ticket; /* one caller in a batch */
+struct vigia__append;   /* backend.h */
+struct vigia__ticket;   /* one caller in a batch */
+struct vigia__wake_set; /* wake.h */
 
 /* The steps of committing a batch. lock: take the writer's lock (may block long). write: store all tickets' requests,
- * durable when it returns, or fail some (ticket->rc) or all of them, release the lock, and set *types to the wake words
- * to bump. publish: bump them, and the word for anything. */
+ * durable when it returns, or fail some (ticket->rc) or all of them, release the lock, and add to `types` the
+ * wake words to bump. publish: bump them, and the word for anything. */
 struct vigia__commit_ops {
 	int (*lock)(void *ctx, void **txn, struct vigia_error *err);
-	int (*write)(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err);
-	void (*publish)(void *ctx, uint64_t types);
+	int (*write)(void *ctx, void *txn, struct vigia__ticket *tickets, struct vigia__wake_set *types,
+	             struct vigia_error *err);
+	void (*publish)(void *ctx, const struct vigia__wake_set *types);
 };
 
 /* FREE: a call that frees room in the file. */

@@ -292,7 +292,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	}
 	if (rc == VIGIA_OK) {
 		vigia__lmdb_settings_adopt(b, NULL);
-		rc = vigia__side_open(&b->side, b->path, b->file_id, b->dev, b->ino, err);
+		rc = vigia__side_open(&b->side, b->path, b->file_id, b->dev, b->ino, b->format > 1, err);
 		if (rc == VIGIA_OK) {
 			b->base.lock_fd = b->side.fd;
 			b->base.wake = vigia__side_wake(&b->side);
@@ -302,7 +302,8 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 		} else if (rc == VIGIA_EPERM && options->readonly) {
 			/* May only read: no wake-ups reach this process, so waiters rely on the check of the commit number once a
 			 * second. */
-			b->base.wake = &b->local_wake;
+			b->wake = (struct vigia__wake){b->local_words, VIGIA_WAKE_FEW};
+			b->base.wake = &b->wake;
 			rc = VIGIA_OK;
 		}
 		if (rc == VIGIA_OK) rc = vigia__journal_open(b, err);

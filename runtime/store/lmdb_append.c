@@ -5,11 +5,13 @@
 #include "../core/event.h"
 #include "lmdb_private.h"
 
-void vigia__lmdb_stamp_begin(struct lmdb_backend *b, struct vigia__lmdb_stamp *stamp, struct last_record last)
+void vigia__lmdb_stamp_begin(struct lmdb_backend *b, struct vigia__lmdb_stamp *stamp, struct last_record last,
+                             struct vigia__wake_set *types)
 {
 	int64_t now = vigia__wall_ns();
 	*stamp =
 		(struct vigia__lmdb_stamp){.last = last,
+	                               .types = types,
 	                               .now_at_ns = now > last.at_ns ? now : last.at_ns,
 	                               .size_max = atomic_load_explicit(&b->base.max_event_size, memory_order_relaxed)};
 }
@@ -22,7 +24,7 @@ static struct vigia__head *stamp_event(uint8_t *bytes, size_t len, struct vigia_
 	stamp->last = (struct last_record){stamp->last.seq_num + 1, stamp->now_at_ns};
 	vigia__event_stamp(bytes, len, stamp->last.seq_num, stamp->now_at_ns);
 	if (vigia__event_names(bytes, len, head) != 0) return NULL;
-	stamp->types |= vigia__wake_bit(head->object_type);
+	vigia__wake_set_add(stamp->types, head->object_type);
 	return head;
 }
 

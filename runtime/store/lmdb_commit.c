@@ -104,7 +104,7 @@ static void settle_queue(struct lmdb_backend *b)
 
 /* Write the queued events and the tickets in one transaction. An LMDB error number fails the whole transaction. */
 static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *queued,
-                         const struct attempt *attempt, uint64_t *types)
+                         const struct attempt *attempt, struct vigia__wake_set *types)
 {
 	MDB_cursor *events;
 	struct vigia__lmdb_stamp stamp;
@@ -112,7 +112,7 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	int rc = mdb_cursor_open(txn, b->events, &events);
 	if (rc != 0) return rc;
 	rc = vigia__lmdb_last(b, txn, events, &last);
-	vigia__lmdb_stamp_begin(b, &stamp, last);
+	vigia__lmdb_stamp_begin(b, &stamp, last, types);
 	if (rc == 0 && queued->count > 0) rc = vigia__lmdb_append_request(b, events, queued, &stamp, NULL);
 	for (struct vigia__ticket *t = attempt->tickets; t && rc == 0; t = attempt->one ? NULL : t->next) {
 		t->rc = t->kind == VIGIA_TICKET_APPEND ? vigia__lmdb_append_request(b, events, t->append, &stamp, t->err)
@@ -123,7 +123,6 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	mdb_cursor_close(events);
 	b->stamped = stamp.last;
 	atomic_store_explicit(&b->reached, stamp.last.seq_num, memory_order_relaxed);
-	if (rc == 0) *types |= stamp.types;
 	return rc;
 }
 
@@ -153,8 +152,8 @@ static void admit_tickets(struct vigia__ticket *tickets, struct vigia__lmdb_stam
 
 /* Write the group as one record. VIGIA_NONE: the journal does not take it, and the transaction goes on. Else the
  * transaction is over: VIGIA_OK; EUNKNOWN with *in_doubt set: its events may be in the journal. */
-static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t *types,
-                        uint64_t *in_doubt)
+static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets,
+                        struct vigia__wake_set *types, uint64_t *in_doubt)
 {
 	struct vigia__queue *queue = &b->queue;
 	struct vigia__append queued = {0};
@@ -165,7 +164,7 @@ static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tick
 	if (!vigia__journal_is_ready(b, txn)) return VIGIA_NONE;
 	struct vigia__chain end = vigia__journal_end(b);
 	struct vigia__lmdb_stamp stamp;
-	vigia__lmdb_stamp_begin(b, &stamp, (struct last_record){end.last, end.last_at});
+	vigia__lmdb_stamp_begin(b, &stamp, (struct last_record){end.last, end.last_at}, types);
 	if (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &(struct inside){b, txn}) < 0) {
 		vigia__queue_commit_skip(queue);
 		return VIGIA_NONE;
@@ -187,7 +186,6 @@ static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tick
 	b->stamped = stamp.last;
 	atomic_store_explicit(&b->reached, stamp.last.seq_num, memory_order_relaxed);
 	vigia__lmdb_write_abort(b, txn);
-	*types |= stamp.types;
 	if (rc == 0) return VIGIA_OK;
 	*in_doubt = stamp.last.seq_num;
 	return VIGIA_EUNKNOWN;
@@ -197,15 +195,17 @@ static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tick
 
 /* Write and commit. Of LMDB's errors only MDB_MAP_FULL is returned as such. Progress is read before the queue is taken,
  * so that no checkpoint is stored before what its handler had queued. */
-static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, uint64_t *types,
+static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *attempt, struct vigia__wake_set *types,
                       struct vigia_error *err)
 {
 	struct vigia__queue *queue = &b->queue;
 	struct inside in = {b, txn};
 	struct vigia__progress_taken *taken = NULL;
 	struct vigia__append queued = {0};
-	uint64_t stored = 0, drained = 0;
+	uint64_t drained = 0;
+	struct vigia__wake_set stored;
 	bool takes = false;
+	vigia__wake_set_clear(&stored);
 	int rc = vigia__lmdb_settings_follow(b, txn);
 	if (attempt->leaves_tail) vigia__journal_leave(b, attempt->leaves_tail);
 	else if (rc == 0) rc = vigia__journal_drain(b, txn, &drained, err);
@@ -219,13 +219,13 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	/* A record in doubt that was there is drained, and has given its events their numbers. */
 	bool there = attempt->in_doubt > 0 && drained == attempt->in_doubt;
 	if (rc == 0 && !there) rc = write_tickets(b, txn, &queued, attempt, &stored);
-	if (rc == 0 && !attempt->leaves_tail) rc = vigia__journal_turn(b, txn, stored != 0 || drained > 0);
+	if (rc == 0 && !attempt->leaves_tail) rc = vigia__journal_turn(b, txn, vigia__wake_set_any(&stored) || drained > 0);
 	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken, err);
 	/* Not where room is short: a trim and the collector know what to do then. */
 	if (rc == 0 && attempt->collects) rc = vigia__lmdb_collect_in(b, txn, queued.count);
 	bool full = rc == MDB_MAP_FULL;
 	if (rc == 0) {
-		b->has_events = stored != 0 || drained > 0;
+		b->has_events = vigia__wake_set_any(&stored) || drained > 0;
 		rc = vigia__lmdb_write_commit(b, txn, err);
 		full = rc == VIGIA_EFULL;
 		if (rc == VIGIA_OK) vigia__journal_committed(b);
@@ -234,7 +234,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 		vigia__lmdb_write_abort(b, txn);
 		if (lmdb_is_error(rc)) rc = vigia__lmdb_error(b, rc, "store", err);
 	}
-	if (rc == VIGIA_OK) *types |= stored;
+	if (rc == VIGIA_OK) vigia__wake_set_join(types, &stored);
 	if (takes) vigia__queue_commit_end(queue, &queued, rc);
 	vigia__progress_commit_end(&b->base.progress, taken, rc == VIGIA_OK);
 	if (rc == VIGIA_EUNKNOWN && queued.count > 0) settle_queue(b);
@@ -273,7 +273,7 @@ static int begin_alone(struct lmdb_backend *b, bool capped, size_t more, int ref
 /* One transaction, repeated while there is no room and the map can be enlarged. With `lent` the map may be enlarged for
  * it alone, even if it cannot grow a step, because a step leaves some address space to the process. VIGIA_OK or a Vigia
  * code. */
-static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, uint64_t *types,
+static int write_in(struct lmdb_backend *b, bool lent, struct attempt *attempt, struct vigia__wake_set *types,
                     struct vigia_error *err)
 {
 	for (size_t loans = 0;;) {
@@ -321,7 +321,8 @@ static int nudge_call(void *txn, void *arg, struct vigia_error *err)
 static void nudge(struct lmdb_backend *b)
 {
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
-	uint64_t types;
+	struct vigia__wake_set types;
+	vigia__wake_set_clear(&types);
 	struct attempt attempt = {.tickets = &ticket, .one = true, .leaves_tail = VIGIA_EFULL, .keep = VIGIA_KEEP_NONE};
 	write_in(b, true, &attempt, &types, NULL);
 }
@@ -348,7 +349,7 @@ static void fail_ticket(struct vigia__ticket *ticket, int rc, const struct vigia
  * a close, the last chance, the map may be exceeded. On a full disk, and at the limit on the size of files, a close may
  * use up the reserve. Whether it suffices is not checked, because the attempt costs nothing. The queue may use what a
  * trim freed, as appends may. */
-static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, uint64_t *types,
+static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *tickets, struct vigia__wake_set *types,
                       struct vigia_error *err)
 {
 	bool lent = atomic_load(&b->queue.bytes) == 0, last_chance = false;
@@ -368,7 +369,7 @@ static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *ticket
 }
 
 /* Write each member separately, so that each fails alone. */
-static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *tickets, uint64_t *types)
+static void write_one_by_one(struct lmdb_backend *b, struct vigia__ticket *tickets, struct vigia__wake_set *types)
 {
 	struct vigia_error rest_err = {0};
 	int rest_rc = VIGIA_OK;
@@ -414,7 +415,8 @@ static bool may_be_one(int rc)
 }
 
 /* The record of this group may be in the journal, or not. Drain it: the commit then settles it. */
-static int drain_doubt(struct lmdb_backend *b, struct attempt *attempt, uint64_t *types, struct vigia_error *err)
+static int drain_doubt(struct lmdb_backend *b, struct attempt *attempt, struct vigia__wake_set *types,
+                       struct vigia_error *err)
 {
 	struct vigia_error why = {0};
 	int rc = write_in(b, true, attempt, types, &why);
@@ -435,7 +437,7 @@ static bool seldom_checked(const struct lmdb_backend *b)
 /* In LMDB. `in_doubt` is the last event of their record, if that may be in the journal; the transaction is over then.
  */
 static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticket *tickets, uint64_t in_doubt,
-                       uint64_t *types, struct vigia_error *err)
+                       struct vigia__wake_set *types, struct vigia_error *err)
 {
 	struct attempt all = {.tickets = tickets,
 	                      .rest = true,
@@ -466,7 +468,8 @@ static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticke
 	return VIGIA_OK;
 }
 
-static int write_limited(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+static int write_limited(void *ctx, void *txn, struct vigia__ticket *tickets, struct vigia__wake_set *types,
+                         struct vigia_error *err)
 {
 	struct vigia__file_limit limit;
 	uint64_t in_doubt;
@@ -498,11 +501,12 @@ static int lock_writer(void *ctx, void **txn, struct vigia_error *err)
 	return rc;
 }
 
-static void publish_commit(void *ctx, uint64_t types)
+static void publish_commit(void *ctx, const struct vigia__wake_set *types)
 {
 	struct lmdb_backend *b = ctx;
 	vigia__wake_publish(b->base.wake, types);
-	if (types) vigia__collect_call(&b->base.collect_call, atomic_load_explicit(&b->reached, memory_order_relaxed));
+	if (vigia__wake_set_any(types))
+		vigia__collect_call(&b->base.collect_call, atomic_load_explicit(&b->reached, memory_order_relaxed));
 }
 
 const struct vigia__commit_ops vigia__lmdb_commit_ops = {

@@ -124,8 +124,9 @@ struct lmdb_backend {
 	struct vigia__commit commit;
 	struct vigia__side side;
 	struct vigia__owners owners;
-	struct vigia__wake local_wake; /* used if the side file may not be written */
-	_Atomic uint32_t local_word;   /* the settings word in that case */
+	_Atomic uint32_t local_words[VIGIA_WAKE_FEW]; /* used if the side file may not be written */
+	struct vigia__wake wake;
+	_Atomic uint32_t local_word; /* the settings word in that case */
 	pthread_mutex_t settings_mutex;
 	struct vigia__settings settings; /* as last read */
 	uint32_t settings_seen;          /* the settings word at that time; under the writer's lock */
@@ -362,11 +363,12 @@ int vigia__lmdb_index_some(struct vigia__backend *base, uint64_t *next, bool *mo
 /* What a transaction or a record gives its events. */
 struct vigia__lmdb_stamp {
 	struct last_record last;
-	int64_t now_at_ns; /* at least the last event's time, even if the clock went back */
-	uint64_t types;    /* wake words to bump */
-	int64_t size_max;  /* of an event */
+	int64_t now_at_ns;             /* at least the last event's time, even if the clock went back */
+	struct vigia__wake_set *types; /* wake words to bump */
+	int64_t size_max;              /* of an event */
 };
-void vigia__lmdb_stamp_begin(struct lmdb_backend *b, struct vigia__lmdb_stamp *stamp, struct last_record last);
+void vigia__lmdb_stamp_begin(struct lmdb_backend *b, struct vigia__lmdb_stamp *stamp, struct last_record last,
+                             struct vigia__wake_set *types);
 /* Check the conditions that need no look into LMDB. 0, ESEQUENCE, ETOOBIG. */
 int vigia__lmdb_admit(const struct vigia__append *request, const struct vigia__lmdb_stamp *stamp,
                       struct vigia_error *err);

@@ -121,7 +121,8 @@ static int make_room(struct memory_backend *b, const struct vigia__append *reque
 }
 
 /* Add them. make_room has allocated the memory. */
-static void put_events(struct memory_backend *b, struct vigia__append *request, struct key *key, uint64_t *types)
+static void put_events(struct memory_backend *b, struct vigia__append *request, struct key *key,
+                       struct vigia__wake_set *types)
 {
 	int64_t now = vigia__wall_ns();
 	if (request->count > 0 && now > b->last_at_ns) b->last_at_ns = now; /* the clock may go back, event times do not */
@@ -131,7 +132,7 @@ static void put_events(struct memory_backend *b, struct vigia__append *request, 
 		uint8_t *bytes = vigia__append_event(request, i, &len);
 		struct vigia__head head;
 		vigia__event_stamp(bytes, len, ++b->latest, b->last_at_ns);
-		if (vigia__event_names(bytes, len, &head) == 0) *types |= vigia__wake_bit(head.object_type);
+		if (vigia__event_names(bytes, len, &head) == 0) vigia__wake_set_add(types, head.object_type);
 		memcpy(b->events[b->first + b->count++].bytes, bytes, len);
 		b->bytes += len;
 	}
@@ -144,7 +145,7 @@ static int no_room(const struct vigia__append *request, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events of %zu bytes", request->count, request->len);
 }
 
-static int append_locked(struct memory_backend *b, struct vigia__append *request, uint64_t *types,
+static int append_locked(struct memory_backend *b, struct vigia__append *request, struct vigia__wake_set *types,
                          struct vigia_error *err)
 {
 	const struct key *known = request->key.len > 0 ? find_key(b, request->key) : NULL;
@@ -165,7 +166,8 @@ static int memory_append(struct vigia__backend *base, struct vigia__append *requ
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	struct vigia__append queued;
-	uint64_t types = 0;
+	struct vigia__wake_set types;
+	vigia__wake_set_clear(&types);
 	struct key *no_key;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
@@ -176,10 +178,10 @@ static int memory_append(struct vigia__backend *base, struct vigia__append *requ
 	vigia__queue_commit_end(&b->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
 	uint64_t latest = b->latest;
-	if (rc == VIGIA_ENOMEM && types == 0) vigia__memory_commit_cancel(b);
+	if (rc == VIGIA_ENOMEM && !vigia__wake_set_any(&types)) vigia__memory_commit_cancel(b);
 	else vigia__memory_commit_end(b);
-	if (types) vigia__wake_publish(&b->wake, types);
-	if (types) vigia__collect_call(&base->collect_call, latest);
+	if (vigia__wake_set_any(&types)) vigia__wake_publish(&b->wake, &types);
+	if (vigia__wake_set_any(&types)) vigia__collect_call(&base->collect_call, latest);
 	return rc;
 }
 
@@ -457,6 +459,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 	struct memory_backend *b = vigia__calloc(sizeof *b);
 	if (b == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a store");
 	vigia__backend_init(&b->base, &memory_interface);
+	b->wake = (struct vigia__wake){b->wake_words, VIGIA_WAKE_WORDS};
 	b->base.wake = &b->wake;
 	b->base.settings_word = &b->settings_word;
 	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};

@@ -30,6 +30,7 @@ struct checkpoint {
 struct memory_backend {
 	struct vigia__backend base;
 	struct vigia__wake wake;
+	_Atomic uint32_t wake_words[VIGIA_WAKE_WORDS];
 	struct vigia__queue queue;
 	pthread_mutex_t mutex; /* of everything below */
 

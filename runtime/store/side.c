@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/error.h"
@@ -16,6 +17,9 @@
 #include "fd.h"
 #include "file_limit.h"
 #include "side_private.h"
+
+/* How long a process that closes the store may take. */
+enum { CLOSING_NS = 3000000000 };
 
 static const char magic[8] = {'V', 'I', 'G', 'I', 'A', 'S', '1', '\n'};
 
@@ -78,24 +82,27 @@ int vigia__side_error(struct vigia_error *err, const char *what, const char *pat
 	                           code == VIGIA_EDISKFULL ? ": the disk is full" : "");
 }
 
-/* With the making lock held: is it a finished side file of this store? */
-static bool fits_store(int fd, const uint8_t id[16])
+/* With the making lock held: is it a finished side file of this store? *bytes is its size. */
+static bool is_of_store(int fd, const uint8_t id[16], off_t *bytes)
 {
-	struct stat st;
+	struct stat st = {0};
 	char head[32];
-	return fstat(fd, &st) == 0 && st.st_size == SIDE_BYTES && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
-	       memcmp(head, magic, sizeof magic) == 0 && memcmp(head + 16, id, 16) == 0;
+	bool known = fstat(fd, &st) == 0;
+	*bytes = st.st_size;
+	return known && (st.st_size == SIDE_BYTES || st.st_size == SIDE_BYTES_1) &&
+	       pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head && memcmp(head, magic, sizeof magic) == 0 &&
+	       memcmp(head + 16, id, 16) == 0;
 }
 
 /* Turn an empty file into a side file. The magic is written last, so that a crash leaves a file that does not fit. */
-static int write_new(int fd, const uint8_t id[16])
+static int write_new(int fd, const uint8_t id[16], size_t bytes)
 {
-	uint32_t numbers[2] = {VIGIA_FORMAT, SIDE_BYTES};
+	uint32_t numbers[2] = {bytes == SIDE_BYTES_1 ? 1 : VIGIA_FORMAT, (uint32_t)bytes};
 	static const char zeros[SIDE_BYTES];
 	if (ftruncate(fd, 0) < 0) return -1;
 	/* Write zeros instead of leaving a hole: touching a mapped hole on a full disk is a SIGBUS. */
-	ssize_t written = pwrite(fd, zeros, sizeof zeros, 0);
-	if (written != (ssize_t)sizeof zeros) {
+	ssize_t written = pwrite(fd, zeros, bytes, 0);
+	if (written != (ssize_t)bytes) {
 		if (written >= 0) errno = ENOSPC;
 		return -1;
 	}
@@ -107,11 +114,11 @@ static int write_new(int fd, const uint8_t id[16])
 	return pwrite(fd, magic, sizeof magic, 0) == (ssize_t)sizeof magic ? 0 : -1;
 }
 
-static int make_side_file(int fd, const uint8_t id[16])
+static int make_side_file(int fd, const uint8_t id[16], size_t bytes)
 {
 	struct vigia__file_limit limit;
 	vigia__file_limit_begin(&limit);
-	int rc = write_new(fd, id);
+	int rc = write_new(fd, id, bytes);
 	vigia__file_limit_end(&limit);
 	return rc;
 }
@@ -128,7 +135,7 @@ static int still_named(int fd, const char *path)
 
 /* Map the file of fd through another description. A mapping keeps its description open, and so its locks, even in a
  * forked child that closed the descriptor. NULL with errno. ESTALE: the name leads to another file by now. */
-static struct vigia__side_map *map_file(int fd, const char *path)
+static struct vigia__side_map *map_file(int fd, const char *path, size_t bytes)
 {
 	int own = VIGIA_FD(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
 	if (own < 0) return NULL;
@@ -136,7 +143,7 @@ static struct vigia__side_map *map_file(int fd, const char *path)
 	void *map = MAP_FAILED;
 	bool known = fstat(fd, &a) == 0 && fstat(own, &b) == 0;
 	if (known && (a.st_dev != b.st_dev || a.st_ino != b.st_ino)) errno = ESTALE;
-	else if (known) map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
+	else if (known) map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
 	int number = errno;
 	close(own);
 	errno = number;
@@ -210,10 +217,11 @@ static int close_after(int fd, int rc)
 }
 
 int vigia__side_open(struct vigia__side *side, const char *store_path, const uint8_t id[16], uint64_t dev, uint64_t ino,
-                     struct vigia_error *err)
+                     bool large, struct vigia_error *err)
 {
 	char path[4096];
-	*side = (struct vigia__side){.fd = -1};
+	int64_t until = vigia__mono_ns() + CLOSING_NS;
+	*side = (struct vigia__side){.fd = -1, .bytes = large ? SIDE_BYTES : SIDE_BYTES_1};
 	snprintf(path, sizeof path, "%s-side", store_path); /* LMDB has opened "-lock", which is as long */
 	for (;;) {
 		int fd = VIGIA_FD(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -222,28 +230,36 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		if (vigia__fd_lock(fd, LOCK_MAKING, F_WRLCK, true) < 0 || (named = still_named(fd, path)) < 0) {
 			return close_after(fd, vigia__side_error(err, "lock", path));
 		}
-		struct stat st;
-		bool usable = named == 1;
-		if (usable && !fits_store(fd, id)) {
+		off_t bytes;
+		bool usable = named == 1, is_ours = is_of_store(fd, id, &bytes);
+		if (usable && !(is_ours && bytes == (off_t)side->bytes)) {
+			/* A store's format changes only while no process has it open. One that had it open is closing this. */
+			if (is_ours && in_use(fd) && vigia__mono_ns() < until) {
+				close(fd);
+				nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+				continue;
+			}
 			/* It is left from a store that is gone, or, if in use, belongs to the earlier content of the file. */
 			if (in_use(fd)) {
 				/* GCOVR_EXCL_START: another process made it at this moment. */
 				return close_after(fd, refuse_newcomer(fd, store_path, err));
 				/* GCOVR_EXCL_STOP */
 			}
-			if (fstat(fd, &st) == 0 && st.st_size > 0) {
+			if (bytes > 0) {
 				unlink(path);
 				usable = false;
-			} else if (make_side_file(fd, id) < 0) {
+			} else if (make_side_file(fd, id, side->bytes) < 0) {
 				return close_after(fd, vigia__side_error(err, "write", path));
 			}
 		}
-		if (usable) side->map = map_file(fd, path);
+		if (usable) side->map = map_file(fd, path, side->bytes);
 		if (!usable || (side->map == NULL && (errno == ESTALE || errno == ENOENT))) {
 			close(fd);
 			continue;
 		}
 		if (side->map == NULL) return close_after(fd, vigia__side_error(err, "map", path));
+		side->wake = large ? (struct vigia__wake){side->map->words, VIGIA_WAKE_WORDS}
+		                   : (struct vigia__wake){side->map->few_words, VIGIA_WAKE_FEW};
 		side->alone = !in_use(fd);
 		if (side->alone) begin_journal(&side->map->journal);
 		atomic_store(&side->map->dev, dev);
@@ -259,7 +275,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 void vigia__side_close(struct vigia__side *side)
 {
 	if (side->fd < 0) return;
-	munmap(side->map, SIDE_BYTES);
+	munmap(side->map, side->bytes);
 	close(side->fd);
 	side->fd = -1;
 }
@@ -272,7 +288,7 @@ void vigia__side_forked(struct vigia__side *side)
 
 struct vigia__wake *vigia__side_wake(struct vigia__side *side)
 {
-	return &side->map->wake;
+	return &side->wake;
 }
 
 _Atomic uint32_t *vigia__side_settings(struct vigia__side *side)

@@ -11,7 +11,8 @@
 #include "wake.h"
 
 enum {
-	SIDE_BYTES = 32768,
+	SIDE_BYTES_1 = 32768, /* beside a store of format 1 */
+	SIDE_BYTES = 49152,
 	OWNERS = 1024,
 	USERS = 256,
 	LOCK_MAKING = 0,
@@ -29,10 +30,10 @@ struct vigia__side_map {
 	uint32_t reserved0;
 	_Atomic uint64_t dev, ino;
 	_Atomic uint64_t tried;
-	struct vigia__wake wake;
+	_Atomic uint32_t few_words[VIGIA_WAKE_FEW];
 	_Atomic uint64_t collect_at;
 	_Atomic uint32_t collect_word;
-	uint8_t reserved2[512 - 64 - 12 - sizeof(struct vigia__wake)];
+	uint8_t reserved2[512 - 64 - 12 - VIGIA_WAKE_FEW * sizeof(uint32_t)];
 	struct vigia__journal_words journal;
 	uint8_t reserved3[512 - sizeof(struct vigia__journal_words)];
 	struct owner {
@@ -44,12 +45,15 @@ struct vigia__side_map {
 		_Atomic int32_t pid;
 		_Atomic uint32_t space; /* the pid's namespace; 0: not known */
 	} users[USERS];
+	uint8_t reserved4[SIDE_BYTES_1 - 17408 - USERS * sizeof(struct user)];
+	_Atomic uint32_t words[VIGIA_WAKE_WORDS]; /* not in that of format 1 */
 };
 _Static_assert(offsetof(struct vigia__side_map, tried) == 56, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, journal) == 512, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");
-_Static_assert(sizeof(struct vigia__side_map) <= SIDE_BYTES, "the layout drawn in side.h");
+_Static_assert(offsetof(struct vigia__side_map, words) == SIDE_BYTES_1, "the layout drawn in side.h");
+_Static_assert(sizeof(struct vigia__side_map) == SIDE_BYTES, "the layout drawn in side.h");
 
 /* The number of this process's PID namespace. 0: unknown. */
 uint32_t vigia__side_pid_space(void);

@@ -51,12 +51,29 @@ static bool waitv_works(void)
 	return k == 1;
 }
 
-/* FNV-1a spreads short names well enough over 63 words. */
-static unsigned type_word(struct vigia_slice type)
+/* FNV-1a spreads short names well enough. 4095 is a multiple of 63, so that the few words are those of version 0.1.0.
+ */
+unsigned vigia__wake_word(struct vigia_slice type)
 {
+	_Static_assert((VIGIA_WAKE_WORDS - 1) % (VIGIA_WAKE_FEW - 1) == 0, "the few words are the many, folded");
 	uint32_t h = 2166136261u;
 	for (size_t i = 0; i < type.len; i++) h = (h ^ (uint8_t)type.data[i]) * 16777619u;
 	return 1 + h % (VIGIA_WAKE_WORDS - 1);
+}
+
+static _Atomic uint32_t *word_at(const struct vigia__wake *wake, unsigned n)
+{
+	return &wake->words[n == 0 || wake->count == VIGIA_WAKE_WORDS ? n : 1 + (n - 1) % (VIGIA_WAKE_FEW - 1)];
+}
+
+/* Between the two sides of a wake-up: the waiter sets its bit, then looks for events. The appender commits, then reads
+ * the bit. So one of the two sees the other's change. */
+static void fence(void)
+{
+#ifndef __SANITIZE_THREAD__ /* it knows none. There bump() reads by an exchange, which pairs with that of the waiter \
+                             */
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
 }
 
 void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell)
@@ -64,6 +81,7 @@ void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell)
 	assert(listen->bells_count < VIGIA_BELLS_MAX);
 	listen->bells_seen[listen->bells_count] = atomic_fetch_or(&bell->word, WAITS) | WAITS;
 	listen->bells[listen->bells_count++] = bell;
+	fence();
 }
 
 static void listen_anything(struct vigia__listen *listen)
@@ -83,14 +101,14 @@ void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *t
 	if (count == 0) listen_anything(listen);
 	for (size_t i = 0; i < count; i++) {
 		if (listen->count == 1 && listen->index[0] == 0) return;
-		unsigned word = type_word(types[i]), k = 0;
+		unsigned word = vigia__wake_word(types[i]), k = 0;
 		while (k < listen->count && listen->index[k] != word) k++;
 		if (k < listen->count) continue;
-		if (k == sizeof listen->index || (k == 1 && !waitv_works())) {
+		if (k == VIGIA_LISTEN_MAX || (k == 1 && !waitv_works())) {
 			listen_anything(listen);
 			return;
 		}
-		listen->index[k] = (uint8_t)word;
+		listen->index[k] = (uint16_t)word;
 		listen->count++;
 	}
 }
@@ -98,9 +116,10 @@ void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *t
 void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen)
 {
 	for (unsigned i = 0; i < listen->count; i++)
-		listen->seen[i] = atomic_fetch_or(&wake->word[listen->index[i]], WAITS) | WAITS;
+		listen->seen[i] = atomic_fetch_or(word_at(wake, listen->index[i]), WAITS) | WAITS;
 	for (unsigned i = 0; i < listen->bells_count; i++)
 		listen->bells_seen[i] = atomic_fetch_or(&listen->bells[i]->word, WAITS) | WAITS;
+	fence();
 }
 
 bool vigia__wake_rung(struct vigia__listen *listen)
@@ -111,13 +130,14 @@ bool vigia__wake_rung(struct vigia__listen *listen)
 		listen->bells_seen[i] = atomic_fetch_or(&listen->bells[i]->word, WAITS) | WAITS;
 		rung = true;
 	}
+	if (rung) fence();
 	return rung;
 }
 
 bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen)
 {
 	for (unsigned i = 0; i < listen->count; i++)
-		if (atomic_load(&wake->word[listen->index[i]]) != listen->seen[i]) return true;
+		if (atomic_load(word_at(wake, listen->index[i])) != listen->seen[i]) return true;
 	return false;
 }
 
@@ -137,13 +157,13 @@ bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *list
 	struct timespec until = timespec_of(signals_until(until_mono_ns));
 	bool alone = listen->bells_count > 0 && !waitv_works(); /* a ring then changes all words */
 	if (listen->count + listen->bells_count == 1 || alone) {
-		syscall(SYS_futex, &wake->word[listen->index[0]], FUTEX_WAIT_BITSET, listen->seen[0], &until, NULL,
+		syscall(SYS_futex, word_at(wake, listen->index[0]), FUTEX_WAIT_BITSET, listen->seen[0], &until, NULL,
 		        FUTEX_BITSET_MATCH_ANY);
 	} else {
 		struct waitv waits[VIGIA_LISTEN_MAX + VIGIA_BELLS_MAX];
 		unsigned count = 0;
 		for (unsigned i = 0; i < listen->count; i++)
-			waits[count++] = (struct waitv){listen->seen[i], (uintptr_t)&wake->word[listen->index[i]], WAITV_U32, 0};
+			waits[count++] = (struct waitv){listen->seen[i], (uintptr_t)word_at(wake, listen->index[i]), WAITV_U32, 0};
 		for (unsigned i = 0; i < listen->bells_count; i++)
 			waits[count++] = (struct waitv){listen->bells_seen[i], (uintptr_t)&listen->bells[i]->word, WAITV_U32, 0};
 		syscall(NR_FUTEX_WAITV, waits, count, 0u, &until, CLOCK_MONOTONIC);
@@ -160,27 +180,55 @@ int64_t vigia__signal_until(int64_t until_mono_ns)
 	return (action.sa_flags & SA_RESTART) && soon < until_mono_ns ? soon : until_mono_ns;
 }
 
-uint64_t vigia__wake_bit(struct vigia_slice type)
+void vigia__wake_set_clear(struct vigia__wake_set *set)
 {
-	return UINT64_C(1) << type_word(type);
+	set->parts = 0;
 }
 
-/* If no waiter has prepared, none has looked too early, and the word need not change. This reads with an exchange, not
- * a load, to pair with prepare's exchange on the same word. If ours is first, the waiter's look sees the commit.
- * Otherwise we see its bit. */
+static void add_to_part(struct vigia__wake_set *set, unsigned part, uint64_t bits)
+{
+	uint64_t bit = UINT64_C(1) << part;
+	set->words[part] = set->parts & bit ? set->words[part] | bits : bits;
+	set->parts |= bit;
+}
+
+void vigia__wake_set_add(struct vigia__wake_set *set, struct vigia_slice type)
+{
+	unsigned n = vigia__wake_word(type);
+	add_to_part(set, n / 64, UINT64_C(1) << n % 64);
+}
+
+void vigia__wake_set_join(struct vigia__wake_set *set, const struct vigia__wake_set *more)
+{
+	for (uint64_t parts = more->parts; parts; parts &= parts - 1) {
+		unsigned part = (unsigned)__builtin_ctzll(parts);
+		add_to_part(set, part, more->words[part]);
+	}
+}
+
+/* If no waiter has prepared, none has looked too early, and the word need not change. */
 static void bump(_Atomic uint32_t *word)
 {
+#ifdef __SANITIZE_THREAD__
 	uint32_t old = atomic_fetch_or(word, 0);
+#else
+	uint32_t old = atomic_load(word);
+#endif
 	do {
 		if (!(old & WAITS)) return;
 	} while (!atomic_compare_exchange_weak(word, &old, (old + STEP) & ~(uint32_t)WAITS));
 	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask)
+void vigia__wake_publish(struct vigia__wake *wake, const struct vigia__wake_set *set)
 {
-	bump(&wake->word[0]);
-	for (mask &= ~UINT64_C(1); mask; mask &= mask - 1) bump(&wake->word[__builtin_ctzll(mask)]);
+	fence();
+	bump(&wake->words[0]);
+	for (uint64_t parts = set->parts; parts; parts &= parts - 1) {
+		unsigned part = (unsigned)__builtin_ctzll(parts);
+		for (uint64_t bits = set->words[part]; bits; bits &= bits - 1)
+			bump(word_at(wake, part * 64 + (unsigned)__builtin_ctzll(bits)));
+	}
 }
 
 void vigia__word_bump(_Atomic uint32_t *word)
@@ -235,6 +283,8 @@ void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest
  * waiters in its bucket. */
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake)
 {
+	fence();
 	bump(&bell->word);
-	if (!waitv_works()) vigia__wake_publish(wake, UINT64_MAX);
+	if (waitv_works()) return;
+	for (unsigned n = 0; n < wake->count; n++) bump(&wake->words[n]);
 }

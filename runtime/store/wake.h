@@ -4,7 +4,8 @@
  * One word stands for "anything", each other word for the object types that hash to it, so that watchers of other types
  * sleep on. A word is `version << 1 | has a waiter`. This order loses no wake-up:
  *     waiter     prepare (set the bit, remember the word) - look for events - wait while the word is unchanged
- *     appender   commit - publish (next version, bit cleared. Wake if it was set)
+ *     appender   commit - publish (where the bit is set: next version, bit cleared, wake)
+ * An appender only reads the words that no one waits for.
  * A process killed between commit and publish leaves an event unannounced, so waiters also check the store's commit
  * number once a second. A waiter that dies leaves its bit set, which costs the next publisher one system call.
  *
@@ -25,13 +26,23 @@
 #include "vigia.h"
 
 enum {
-	VIGIA_WAKE_WORDS = 64, /* word 0: anything, 1..63: types by hash */
-	VIGIA_LISTEN_MAX = 32, /* words that one waiter can listen to */
-	VIGIA_BELLS_MAX = 4    /* and bells */
+	VIGIA_WAKE_WORDS = 4096, /* word 0: anything, from 1 on: types by hash */
+	VIGIA_WAKE_FEW = 64,     /* words in the side file of a store that version 0.1.0 may have open too */
+	VIGIA_LISTEN_MAX = 32,   /* words that one waiter can listen to */
+	VIGIA_BELLS_MAX = 4      /* and bells */
 };
 
+/* The words, in shared memory. With few of them word n > 0 of the many is word 1 + (n - 1) % 63. */
 struct vigia__wake {
-	_Atomic uint32_t word[VIGIA_WAKE_WORDS];
+	_Atomic uint32_t *words;
+	unsigned count; /* VIGIA_WAKE_WORDS or VIGIA_WAKE_FEW */
+};
+
+/* The words to publish after a commit: a bitmap of them, and one of its parts that are not empty. The other parts are
+ * not initialised. */
+struct vigia__wake_set {
+	uint64_t parts;
+	uint64_t words[VIGIA_WAKE_WORDS / 64];
 };
 
 /* Belongs to one process. Zero-initialise. Must outlive the waits and rings. */
@@ -42,7 +53,7 @@ struct vigia__bell {
 /* What one waiter listens to: some type words, or "anything", and bells. */
 struct vigia__listen {
 	unsigned count, bells_count;
-	uint8_t index[VIGIA_LISTEN_MAX];
+	uint16_t index[VIGIA_LISTEN_MAX];
 	uint32_t seen[VIGIA_LISTEN_MAX];
 	struct vigia__bell *bells[VIGIA_BELLS_MAX];
 	uint32_t bells_seen[VIGIA_BELLS_MAX];
@@ -68,10 +79,17 @@ bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *l
 /* Has a bell rung since prepare? Then it is prepared again: check the reasons. */
 bool vigia__wake_rung(struct vigia__listen *listen);
 
-/* A type's bit in the mask for publish. */
-uint64_t vigia__wake_bit(struct vigia_slice type);
-/* After a commit of events: wake those that listen to a word of the mask, or to anything. */
-void vigia__wake_publish(struct vigia__wake *wake, uint64_t mask);
+/* The number of a type's word. */
+unsigned vigia__wake_word(struct vigia_slice type);
+void vigia__wake_set_clear(struct vigia__wake_set *set);
+void vigia__wake_set_add(struct vigia__wake_set *set, struct vigia_slice type);
+void vigia__wake_set_join(struct vigia__wake_set *set, const struct vigia__wake_set *more);
+static inline bool vigia__wake_set_any(const struct vigia__wake_set *set)
+{
+	return set->parts != 0;
+}
+/* After a commit of events: wake those that listen to a word of the set, or to anything. */
+void vigia__wake_publish(struct vigia__wake *wake, const struct vigia__wake_set *set);
 /* A single word shared by processes, for rare changes. Bump: set the next value, and wake all waiters. */
 void vigia__word_bump(_Atomic uint32_t *word);
 /* A word for something that changes in a transaction. Begin sets another value, and a mark that the outcome is unknown.

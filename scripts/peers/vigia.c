@@ -80,7 +80,7 @@ static struct vigia_slice other_type(int n, char *out, size_t size)
 	const struct vigia_slice job = {"Job", 3};
 	for (int k = n % 1000;; k += 1000) {
 		struct vigia_slice type = {out, (size_t)snprintf(out, size, "Other%d", k)};
-		if (vigia__wake_bit(type) != vigia__wake_bit(job)) return type;
+		if (vigia__wake_word(type) != vigia__wake_word(job)) return type;
 	}
 }
 

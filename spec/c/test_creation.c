@@ -24,7 +24,7 @@
 
 #include "store/store.h"
 
-enum { PAGES = 8192 /* bytes of both meta pages */, SIDE_BYTES = 32768, IMAGE_MAX = 2 << 20 };
+enum { PAGES = 8192 /* bytes of both meta pages */, SIDE_BYTES_1 = 32768, SIDE_BYTES = 49152, IMAGE_MAX = 2 << 20 };
 
 static struct {
 	ssize_t cut; /* LMDB's first write takes so many bytes; -1: all */
@@ -36,7 +36,8 @@ static struct {
 static bool is_side(int fd)
 {
 	struct stat st;
-	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == S_IFREG && st.st_size == SIDE_BYTES;
+	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == S_IFREG &&
+	       (st.st_size == SIDE_BYTES || st.st_size == SIDE_BYTES_1);
 }
 
 static void note_write(int fd, off_t at)

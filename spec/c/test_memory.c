@@ -599,7 +599,7 @@ static void test_an_append_wakes_its_types_and_nothing_else_does(void **state)
 {
 	struct vigia__backend *b = open_memory();
 	struct vigia_slice file = SLICE("File"), folder = SLICE("Folder");
-	assert_true(vigia__wake_bit(file) != vigia__wake_bit(folder));
+	assert_true(vigia__wake_word(file) != vigia__wake_word(folder));
 	struct vigia__listen files, folders, all;
 	vigia__listen_init(&files, &file, 1);
 	vigia__listen_init(&folders, &folder, 1);
@@ -624,6 +624,92 @@ static void test_an_append_wakes_its_types_and_nothing_else_does(void **state)
 	b->release(b);
 }
 
+/* Of a thousand types a few hundred share a word with another one. Of a hundred hardly any do. */
+static void test_types_seldom_share_a_word(void **state)
+{
+	enum { TYPES = 1000, FEW = 100 };
+	static uint8_t used[VIGIA_WAKE_WORDS];
+	char name[16];
+	int shared[2] = {0, 0};
+	memset(used, 0, sizeof used);
+	for (int i = 0; i < TYPES; i++) {
+		unsigned word = vigia__wake_word((struct vigia_slice){name, (size_t)snprintf(name, sizeof name, "Type%d", i)});
+		assert_in_range(word, 1, VIGIA_WAKE_WORDS - 1); /* word 0 stands for anything */
+		shared[i >= FEW] += used[word];
+		used[word] = 1;
+	}
+	assert_in_range(shared[0], 0, 5);
+	assert_in_range(shared[1], 0, 200);
+}
+
+/* A set of words: those of its types, each once, whatever was in its memory before. */
+static void test_a_set_of_words_is_what_was_put_in(void **state)
+{
+	enum { TYPES = 500 };
+	struct vigia__wake_set some, all, both;
+	char name[16];
+	memset(&some, 0xff, sizeof some);
+	memset(&all, 0, sizeof all);
+	memset(&both, 0xff, sizeof both);
+	vigia__wake_set_clear(&some);
+	vigia__wake_set_clear(&all);
+	vigia__wake_set_clear(&both);
+	assert_false(vigia__wake_set_any(&some));
+	for (int i = 0; i < TYPES; i++) {
+		struct vigia_slice type = {name, (size_t)snprintf(name, sizeof name, "Type%d", i)};
+		vigia__wake_set_add(&all, type);
+		vigia__wake_set_add(i % 2 ? &some : &both, type);
+	}
+	vigia__wake_set_join(&both, &some);
+	assert_true(both.parts == all.parts);
+	for (int part = 0; part < 64; part++)
+		if (all.parts >> part & 1) assert_true(both.words[part] == all.words[part]);
+
+	/* Published, each changes its word, and no other one. */
+	static _Atomic uint32_t words[VIGIA_WAKE_WORDS];
+	struct vigia__wake wake = {words, VIGIA_WAKE_WORDS};
+	for (int n = 0; n < VIGIA_WAKE_WORDS; n++) words[n] = 1; /* someone waits */
+	vigia__wake_publish(&wake, &all);
+	for (int n = 0; n < VIGIA_WAKE_WORDS; n++) {
+		bool is_in = n == 0 || (all.parts >> n / 64 & 1 && all.words[n / 64] >> n % 64 & 1);
+		assert_int_equal(words[n], is_in ? 2 : 1);
+	}
+	/* Without a waiter a word is left as it is. */
+	vigia__wake_publish(&wake, &all);
+	for (int n = 0; n < VIGIA_WAKE_WORDS; n++) assert_in_range(words[n], 1, 2);
+}
+
+/* The word of a type in version 0.1.0, which may have a store of format 1 open too. */
+static unsigned word_in_0_1_0(const char *type)
+{
+	uint32_t h = 2166136261u;
+	for (; *type; type++) h = (h ^ (uint8_t)*type) * 16777619u;
+	return 1 + h % 63;
+}
+
+static void test_the_few_words_are_those_of_0_1_0(void **state)
+{
+	for (int i = 0; i < 200; i++) {
+		_Atomic uint32_t words[VIGIA_WAKE_FEW] = {0};
+		struct vigia__wake wake = {words, VIGIA_WAKE_FEW};
+		struct vigia__wake_set set;
+		struct vigia__listen listen;
+		char name[16];
+		struct vigia_slice type = {name, (size_t)snprintf(name, sizeof name, "Type%d", i)};
+		unsigned word = word_in_0_1_0(name);
+		/* It waits there, */
+		vigia__listen_init(&listen, &type, 1);
+		vigia__wake_prepare(&wake, &listen);
+		for (unsigned n = 0; n < VIGIA_WAKE_FEW; n++) assert_int_equal(words[n], n == word);
+		/* and wakes those who wait there. */
+		vigia__wake_set_clear(&set);
+		vigia__wake_set_add(&set, type);
+		vigia__wake_publish(&wake, &set);
+		for (unsigned n = 0; n < VIGIA_WAKE_FEW; n++) assert_int_equal(words[n], n == word ? 2 : 0);
+		assert_true(vigia__wake_changed(&wake, &listen));
+	}
+}
+
 /* A watcher of many types, or a registry of many watchers, is woken by each of its types and sleeps on for others. */
 static void test_a_waiter_listens_to_many_types(void **state)
 {
@@ -633,7 +719,7 @@ static void test_a_waiter_listens_to_many_types(void **state)
 	size_t count = 0;
 	for (int i = 0; count < TYPES; i++) {
 		types[count] = (struct vigia_slice){names[count], (size_t)snprintf(names[count], sizeof *names, "Type%d", i)};
-		if (vigia__wake_bit(types[count]) != vigia__wake_bit(other)) count++;
+		if (vigia__wake_word(types[count]) != vigia__wake_word(other)) count++;
 	}
 	struct vigia__backend *b = open_memory();
 	struct vigia__listen listen;
@@ -781,6 +867,9 @@ int main(void)
 		{"one owner per watcher id, named by its pid [W19]", test_one_owner_per_watcher_id, NULL, NULL, NULL},
 		{"an append wakes those who listen to its types [S6]", test_an_append_wakes_its_types_and_nothing_else_does,
 	     NULL, NULL, NULL},
+		cmocka_unit_test(test_types_seldom_share_a_word),
+		cmocka_unit_test(test_a_set_of_words_is_what_was_put_in),
+		cmocka_unit_test(test_the_few_words_are_those_of_0_1_0),
 		{"a waiter listens to many types, and to those only [S6]", test_a_waiter_listens_to_many_types, NULL, NULL,
 	     NULL},
 		cmocka_unit_test(test_stats_and_what_it_can),

@@ -126,6 +126,7 @@ static void must_be_found(const char *what, int preemptions, void (*begin)(void)
 
 static struct {
 	struct vigia__wake wake;
+	_Atomic uint32_t words[VIGIA_WAKE_WORDS];
 	struct vigia__bell bell;
 	atomic_int events, reason; /* what is committed; why a bell is rung */
 	int wanted;
@@ -140,14 +141,16 @@ static struct vigia_slice type_of(int i)
 /* Commits one event, then publishes it. */
 static void publisher(void *arg)
 {
-	uint64_t mask = vigia__wake_bit(type_of((int)(intptr_t)arg));
+	struct vigia__wake_set set;
+	vigia__wake_set_clear(&set);
+	vigia__wake_set_add(&set, type_of((int)(intptr_t)arg));
 	if (w.publishes_first) {
-		vigia__wake_publish(&w.wake, mask);
+		vigia__wake_publish(&w.wake, &set);
 		atomic_fetch_add(&w.events, 1);
 		return;
 	}
 	atomic_fetch_add(&w.events, 1);
-	vigia__wake_publish(&w.wake, mask);
+	vigia__wake_publish(&w.wake, &set);
 }
 
 static void ringer(void *arg)
@@ -190,6 +193,7 @@ static void wake_begin(void)
 {
 	bool looks_first = w.looks_first, publishes_first = w.publishes_first;
 	memset(&w, 0, sizeof w);
+	w.wake = (struct vigia__wake){w.words, VIGIA_WAKE_WORDS};
 	w.looks_first = looks_first;
 	w.publishes_first = publishes_first;
 }
@@ -350,7 +354,8 @@ static int op_lock(void *ctx, void **txn, struct vigia_error *err)
 	return VIGIA_OK;
 }
 
-static int op_write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_t *types, struct vigia_error *err)
+static int op_write(void *ctx, void *txn, struct vigia__ticket *tickets, struct vigia__wake_set *types,
+                    struct vigia_error *err)
 {
 	(void)ctx, (void)txn, (void)err;
 	explore_point(); /* the sync */
@@ -362,12 +367,12 @@ static int op_write(void *ctx, void *txn, struct vigia__ticket *tickets, uint64_
 		ticket->rc = i;
 	}
 	c.groups++;
-	*types = 1;
+	vigia__wake_set_add(types, type_of(0));
 	explore_unlock(&c.writing);
 	return VIGIA_OK;
 }
 
-static void op_publish(void *ctx, uint64_t types)
+static void op_publish(void *ctx, const struct vigia__wake_set *types)
 {
 	(void)ctx, (void)types;
 	explore_point();

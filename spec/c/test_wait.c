@@ -216,7 +216,7 @@ static void S7_all_are_woken_by_one_append_each_with_the_same_event(void **state
 
 /* ---- what nobody was told of ---- */
 
-static void tell_nobody(void *ctx, uint64_t words)
+static void tell_nobody(void *ctx, const struct vigia__wake_set *words)
 {
 	(void)ctx, (void)words;
 }
