@@ -193,9 +193,14 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 	int failed = MDB_MAP_RESIZED, rc = target_open(&t, path, err);
 	if (rc < 0) return rc;
 	vigia__file_limit_begin(&limit);
-	/* A process that may not drain the journal copies its tail. */
-	if (rc == VIGIA_OK && b->journal.at > 0 && !b->readonly) rc = vigia__journal_settle(b, err);
-	if (rc == VIGIA_OK && b->journal.at > 0 && b->readonly) rc = vigia__journal_copy(b, &tail, err);
+	if (b->journal.at > 0) {
+		/* A process that may not drain the journal copies its tail, and so does one that has no room. */
+		rc = b->readonly ? VIGIA_EDISKFULL : vigia__journal_settle(b, err);
+		if (rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL) {
+			*err = (struct vigia_error){0};
+			rc = vigia__journal_copy(b, &tail, err);
+		}
+	}
 	for (int tries = 0; rc == VIGIA_OK && failed == MDB_MAP_RESIZED && tries < TRIES; tries++) {
 		if (ftruncate(t.fd, 0) < 0 || lseek(t.fd, 0, SEEK_SET) < 0) failed = errno;
 		else failed = compact ? copy_compact(b, &t, err, &rc) : copy_plain(b, &t, err, &rc);

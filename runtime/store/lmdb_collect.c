@@ -133,8 +133,7 @@ int vigia__lmdb_trim(struct vigia__backend *base, uint64_t upto, uint64_t *remov
 		*removed += slice.prefix.removed;
 	} while (slice.prefix.more);
 	if (slice.left == 0 || *removed > 0) return VIGIA_OK;
-	return vigia__error(err, slice.left, "store '%s': there is no room to take events out of its journal",
-	                    slice.b->path);
+	return vigia__journal_no_room(slice.b, slice.left, err);
 }
 
 /* ---- holders ---- */

@@ -254,15 +254,20 @@ void vigia__journal_committed(struct lmdb_backend *b)
 	atomic_fetch_add_explicit(&words->drains, 1, memory_order_relaxed);
 }
 
-static int no_change(void *txn, void *arg, struct vigia_error *err)
+int vigia__journal_no_room(struct lmdb_backend *b, int code, struct vigia_error *err)
 {
+	return vigia__error(err, code, "store '%s': there is no room to take events out of its journal: the %s is full",
+	                    b->path, code == VIGIA_EFULL ? "map" : "disk");
+}
+
+static int is_drained(void *txn, void *arg, struct vigia_error *err)
+{
+	struct lmdb_backend *b = arg;
 	(void)txn;
-	(void)arg;
-	(void)err;
-	return 0;
+	return b->journal.left == 0 ? 0 : vigia__journal_no_room(b, b->journal.left, err);
 }
 
 int vigia__journal_settle(struct lmdb_backend *b, struct vigia_error *err)
 {
-	return vigia__commit_call(&b->commit, VIGIA_TICKET_FREE, no_change, NULL, err);
+	return vigia__commit_call(&b->commit, VIGIA_TICKET_FREE, is_drained, b, err);
 }

@@ -131,6 +131,9 @@ void vigia__journal_committed(struct lmdb_backend *b);
 /* A commit failed, or changed what the generation stands on: drain before anything else. */
 void vigia__journal_doubt(struct lmdb_backend *b);
 
+/* Set and return EFULL or EDISKFULL: the tail cannot be drained. */
+int vigia__journal_no_room(struct lmdb_backend *b, int code, struct vigia_error *err);
+
 /* Drain it now, in a commit of its own. VIGIA_OK or a Vigia code. */
 int vigia__journal_settle(struct lmdb_backend *b, struct vigia_error *err);
 

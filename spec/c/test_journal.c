@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -121,26 +122,33 @@ static void D1_an_append_is_synced_once(void **state)
 }
 
 static struct vigia_store *looked_at;
+static struct vigia__listen listen;
 static uint64_t seen_last;
+static bool woken;
 
 static void look_meanwhile(void)
 {
 	uint64_t oldest;
 	assert_int_equal(looked_at->backend->bounds(looked_at->backend, &oldest, &seen_last, NULL), VIGIA_OK);
+	woken = vigia__wake_changed(looked_at->backend->wake, &listen);
 }
 
-/* While a record is written and not synced, nobody sees it. */
+/* While a record is written and not synced, nobody sees it, and nobody is woken to see nothing. */
 static void D1_nothing_is_shown_before_its_sync(void **state)
 {
 	(void)state;
 	looked_at = open_journal();
 	add(looked_at, "T", 3);
 	seen_last = 0;
+	vigia__listen_init(&listen, NULL, 0);
+	vigia__wake_prepare(looked_at->backend->wake, &listen);
 	on_fault = look_meanwhile;
 	arm(FAULT_SYNC, 1, EIO, false);
 	add(looked_at, "T", 1);
 	disarm();
 	assert_int_equal(seen_last, 3);
+	assert_false(woken);
+	assert_true(vigia__wake_changed(looked_at->backend->wake, &listen));
 	assert_int_equal(latest(looked_at), 4);
 	vigia_store_free(looked_at);
 }
@@ -339,6 +347,80 @@ static void D2_a_queue_in_doubt_is_stored_once(void **state)
 	(void)state;
 	queue_in_doubt(false);
 	queue_in_doubt(true);
+}
+
+/* ---- little room ---- */
+
+/* Files may have so many bytes. 0: as many as they like. */
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_FSIZE, &limit);
+	limit.rlim_cur = bytes > 0 ? bytes : RLIM_INFINITY;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Where LMDB would have no room for what the journal holds, the journal is not used. */
+static void D4_a_journal_whose_drain_has_no_room_is_passed_by(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_journal();
+	limit_files(3 * JOURNAL_BYTES);
+	add(store, "T", 20);
+	assert_int_equal(records(store), 0);
+	assert_int_equal(checkpoint(store), VIGIA_OK);
+	limit_files(0);
+	assert_int_equal(checkpoint(store), VIGIA_OK);
+	add(store, "T", 5);
+	assert_int_equal(records(store), 5);
+	assert_int_equal(count(store, "T"), 25);
+	vigia_store_free(store);
+}
+
+static void add_large(struct vigia_store *store, unsigned n)
+{
+	struct vigia_error err = {0};
+	while (n-- > 0)
+		if (append(store, "T", 3000, NULL, &err) < 0) fail_msg("%s", err.message);
+}
+
+/* The room for its drain is gone: what frees room leaves the journal as it is, and says so where it had to take events
+ * out of it. */
+static void D4_a_trim_without_room_leaves_what_is_in_the_journal(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_journal(), *copy = NULL;
+	struct vigia_store_options options = quiet_options();
+	struct vigia_error err = {0};
+	struct stat st;
+	uint64_t removed = 0, oldest;
+	add_large(store, 50);
+	assert_int_equal(checkpoint(store), VIGIA_OK);
+	add_large(store, 200);
+	assert_int_equal(stat(path, &st), 0);
+	limit_files((rlim_t)st.st_size + 65536); /* what a trim needs */
+	uint64_t before = drains(store);
+	if (vigia_store_trim(store, 40, &removed, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(removed, 40);
+	if (vigia_store_trim(store, 60, &removed, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(removed, 10);
+	assert_error(vigia_store_trim(store, 60, &removed, &err), VIGIA_EDISKFULL, &err, "take events out of its journal");
+	assert_int_equal(drains(store), before);
+	assert_int_equal(vigia_store_oldest(store, &oldest, NULL), VIGIA_OK);
+	assert_int_equal(oldest, 51);
+	assert_int_equal(count(store, "T"), 200);
+	assert_int_equal(latest(store), 250);
+	/* A copy has them all the same, elsewhere. */
+	if (vigia_store_backup(store, folder_path("copy"), false, &err) < 0) fail_msg("%s", err.message);
+	limit_files(0);
+	assert_int_equal(drains(store), before);
+	if (vigia_store_open(folder_path("copy"), &options, &copy, &err) < 0) fail_msg("%s", err.message);
+	assert_int_equal(count(copy, "T"), 200);
+	vigia_store_free(copy);
+	assert_int_equal(vigia_store_trim(store, 60, &removed, &err), VIGIA_OK);
+	assert_int_equal(removed, 10);
+	assert_int_equal(latest(store), 250);
+	vigia_store_free(store);
 }
 
 /* ---- processes ---- */
@@ -734,6 +816,8 @@ int main(void)
 		TEST(D4_a_record_that_is_not_written_goes_to_lmdb),
 		TEST(D4_a_record_in_doubt_is_settled_before_a_read),
 		TEST(D2_a_queue_in_doubt_is_stored_once),
+		TEST(D4_a_journal_whose_drain_has_no_room_is_passed_by),
+		TEST(D4_a_trim_without_room_leaves_what_is_in_the_journal),
 		TEST(D1_what_a_killed_process_stored_is_there),
 		TEST(D1_a_process_killed_inside_an_append),
 		TEST(S1_processes_append_in_turn),
