@@ -246,7 +246,9 @@ describe("a full disk", function()
 
 	it("keeps what waits when a sync fails, and stores it when there is room [D2r]", function()
 		each_form(4096, [[
-			local function open() return assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600})) end
+			local function open()
+				return assert(vigia.open(disk .. "/store", {durability = "interval", commit_interval = 3600, collect = false}))
+			end
 			local store = open()
 			local body = ("x"):rep(3000)
 			fill()

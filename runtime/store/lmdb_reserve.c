@@ -29,7 +29,8 @@ enum {
 	STEP_BYTES_MIDDLE = 1 << 20,
 	STEP_BYTES_MAX = 16 << 20,
 	STEP_PART = 16,
-	SMALL_BYTES = 16 * 1024
+	SMALL_BYTES = 16 * 1024,
+	MUCH_BYTES = 1 << 20
 };
 
 static uint64_t between(uint64_t low, uint64_t value, uint64_t high)
@@ -64,7 +65,7 @@ static int allocate(struct lmdb_backend *b, uint64_t from, uint64_t to)
 }
 
 /* Has the disk so much room? Asked after a failure, because fallocate on a full disk may take long: it waits for blocks
- * to become free. */
+ * to become free. And before much is allocated: a call that fails has all the room there is until it returns. */
 static bool disk_has(struct lmdb_backend *b, uint64_t bytes)
 {
 	struct statvfs fs;
@@ -87,7 +88,8 @@ int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint
 		ample = need;
 	}
 	uint64_t from = b->reserved_bytes > used ? b->reserved_bytes : used;
-	if (b->reserve_failed != 0 && !disk_has(b, need - from)) return b->reserve_failed;
+	bool ask = b->reserve_failed != 0 || need - from >= MUCH_BYTES;
+	if (ask && !disk_has(b, need - from)) return b->reserve_failed != 0 ? b->reserve_failed : ENOSPC;
 	int failed = allocate(b, from, need);
 	b->reserve_failed = failed;
 	if (failed == ENOSPC || failed == EDQUOT) return failed;
