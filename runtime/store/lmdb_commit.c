@@ -462,8 +462,7 @@ static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticke
 		seen = b->map_bytes;
 		if (rc == VIGIA_OK) rc = write_once(b, txn, &all, types, err);
 	}
-	bool alone =
-		tickets->next == NULL && !all.took && b->journal.drained == 0 && rc != MDB_MAP_FULL && all.disk == 0;
+	bool alone = tickets->next == NULL && !all.took && b->journal.drained == 0 && rc != MDB_MAP_FULL && all.disk == 0;
 	if (!may_be_one(rc) || alone) return rc;
 	write_one_by_one(b, tickets, types);
 	return VIGIA_OK;
