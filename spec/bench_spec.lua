@@ -56,7 +56,7 @@ describe("scripts/bench", function()
 		local said, ok = bench("--rounds 1 --scale 0.001 2>&1")
 		assert(ok, said)
 		helper.mentions(said, "# scripts/bench --built ", "LMDB 0.", "medians of 1 interleaved rounds",
-			"durable, 1 caller ", "durable, 16 callers ", "durable, 64 callers ", "64 coroutines", "batches of 1000",
+			"durable, 1 caller ", "durable, 16 callers ", "durable, 64 callers ", "32 processes, p99", "64 coroutines", "batches of 1000",
 			"not synced, 1 caller, C", "not synced, 1 caller, Lua", "ten watchers",
 			"to a C handler ", "journal's tail", "whole object", "keeps 1 %", "keeps 0.01 %",
 			"in one process, not synced, p50", "across processes, p99", "all processors busy",

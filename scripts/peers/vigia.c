@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "peer.h"
@@ -158,6 +159,32 @@ static void work_append(char **arg)
 	if (crowd) dismiss(crowd, 1);
 	free(all);
 	vigia_store_free(store);
+}
+
+/* processes COUNT EACH: how long a durable append takes, of several processes that append at the same time. */
+static void work_processes(char **arg)
+{
+	int count = atoi(arg[0]), each = atoi(arg[1]), total = count * each;
+	double *us = mmap(NULL, (size_t)total * sizeof *us, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (us == MAP_FAILED) bench_die("processes", "no memory");
+	vigia_store_free(bench_store("processes.db", VIGIA_DURABILITY_COMMIT));
+	for (int n = 0; n < count; n++) {
+		pid_t child = fork();
+		if (child != 0) continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		struct vigia_store *store = open_again("processes.db");
+		for (int i = 0; i < each; i++) {
+			double start = bench_now();
+			append(store, 1, 1);
+			us[n * each + i] = (bench_now() - start) * 1e6;
+		}
+		_exit(0);
+	}
+	for (int n = 0, status; n < count; n++)
+		if (wait(&status) < 0 || status != 0) bench_die("processes", "one failed");
+	peer_figure("p50", bench_percentile(us, (size_t)total, 50));
+	peer_figure("p99", bench_percentile(us, (size_t)total, 99));
+	munmap(us, (size_t)total * sizeof *us);
 }
 
 /* ---- a log that is there, and reads of it ---- */
@@ -333,7 +360,7 @@ static void work_followed(char **arg)
 
 /* ---- the store ---- */
 
-/* gc EVENTS: events removed a second. */
+/* gc EVENTS: events removed a second, not synced. */
 static void work_gc(char **arg)
 {
 	char path[512];
@@ -347,6 +374,8 @@ static void work_gc(char **arg)
 	options.collect = false;
 	options.gc_age_threshold_ns = 1;
 	options.gc_age_threshold_given = true;
+	options.durability = VIGIA_DURABILITY_NONE; /* a sync for each slice would be the disk's figure */
+	options.durability_given = true;
 	bench_ok(vigia_store_open(bench_fresh_path("gc.db", path), &options, &store, &err), &err);
 	append(store, total, 1000);
 	bench_ok(vigia_checkpoint_put(store, "a", UINT64_C(1) << 40, &err), &err);
@@ -436,13 +465,11 @@ static void work_growth(char **arg)
 int main(int argc, char **argv)
 {
 	static const struct peer_work works[] = {
-		{"append", 5, work_append}, {"fill", 2, work_fill},
-		{"replay", 2, work_replay}, {"tail", 2, work_tail},
-		{"wake", 4, work_wake},     {"across", 2, work_across},
-		{"others", 3, work_others}, {"followed", 2, work_followed},
-		{"gc", 1, work_gc},         {"crash", 0, work_crash},
-		{"empty", 0, work_empty},   {"open", 1, work_open},
-		{"growth", 1, work_growth}, {NULL, 0, NULL},
+		{"append", 5, work_append}, {"processes", 2, work_processes}, {"fill", 2, work_fill},
+		{"replay", 2, work_replay}, {"tail", 2, work_tail},           {"wake", 4, work_wake},
+		{"across", 2, work_across}, {"others", 3, work_others},       {"followed", 2, work_followed},
+		{"gc", 1, work_gc},         {"crash", 0, work_crash},         {"empty", 0, work_empty},
+		{"open", 1, work_open},     {"growth", 1, work_growth},       {NULL, 0, NULL},
 	};
 	object = bench_object();
 	peer_main(argc, argv, works);
