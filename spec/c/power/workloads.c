@@ -172,6 +172,27 @@ static int none_and_back(const char *path)
 	return 0;
 }
 
+/* The last events of a block of 4096, whose record goes into the index with them, and out of it with a trim. */
+static int blocks(const char *path)
+{
+	struct vigia_store *store = open_store();
+	unsigned number = 2;
+	append(store, 1, 1);
+	become(store, VIGIA_DURABILITY_NONE);
+	told("none");
+	for (; number < 4080; number += 40) check(append_to(store, 1, number, 40, false) == VIGIA_OK, "append", NULL);
+	become(store, VIGIA_DURABILITY_COMMIT);
+	told("back");
+	for (; number < 4090; number++) append(store, 1, number);
+	put(store, "one", 7);
+	for (; number < 4100; number++) append(store, 1, number);
+	put(store, "one", 4000);
+	trim(store, 4098);
+	for (; number < 4104; number++) append(store, 1, number);
+	vigia_store_free(store);
+	return 0;
+}
+
 static int backups(const char *path)
 {
 	struct vigia_store *store = open_store();
@@ -403,6 +424,7 @@ const struct workload workloads[] = {
 	{"interval", interval, 2, WITHOUT_JOURNAL},
 	{"settings", settings, 2, WITHOUT_JOURNAL},
 	{"none_and_back", none_and_back, 1, WITHOUT_JOURNAL},
+	{"blocks", blocks, 1, WITHOUT_JOURNAL},
 	{"backups", backups, 1, WITHOUT_JOURNAL},
 	{"watch", watch, 2, WITHOUT_JOURNAL},
 	{"watch_interval", watch_interval, 2, WITHOUT_JOURNAL},
@@ -425,6 +447,7 @@ const struct workload workloads[] = {
 	{"journal_interval", interval, 2, WITH_JOURNAL},
 	{"journal_settings", settings, 2, WITH_JOURNAL},
 	{"journal_none_and_back", none_and_back, 1, WITH_JOURNAL},
+	{"journal_blocks", blocks, 1, WITH_JOURNAL},
 	{"journal_backups", backups, 1, WITH_JOURNAL},
 	{"journal_watch", watch, 2, WITH_JOURNAL},
 	{"journal_watch_interval", watch_interval, 2, WITH_JOURNAL},
