@@ -23,10 +23,13 @@
  *     json json_write json_event base64   NDJSON <-> events
  *     serial              the serializer that an event names
  *     limit               how often the same failure is logged
- *     error utf8 alloc buf table    codes and messages, text, memory, byte buffers, hash tables
+ *     state_key           names of buckets, and keys in them, as bytes
+ *     error utf8 alloc buf table ordered   codes and messages, text, memory, byte buffers, hash tables, ordered maps
  *   store/                storage: events, checkpoints, holds, keys, settings
  *     store store_private  handles: the part that is the same for all backends
  *     store_append store_read store_checkpoints  appends; reads and the long poll; checkpoints and holds
+ *     transaction         transactions: reads that lock nothing, one commit that checks them
+ *     state               the records of buckets, in a map that a backend offers
  *     backend             the interface that each backend fills in
  *     clock               the time; whether this process is a forked child
  *     commit              group commit: many callers, one sync
@@ -36,7 +39,7 @@
  *     wake                version words in shared memory: appends wake readers, across processes
  *     verify              checks all of a store for damage
  *     memory              the backend to read first, and the test double;
- *     memory_checkpoints memory_private   its checkpoints and commits, and what both share
+ *     memory_checkpoints memory_state memory_private   its checkpoints and commits, its buckets, what they share
  *     lmdb                the backend of a file: opening, closing, its table of functions
  *     lmdb_private        shared by its files, and how the file is laid out
  *     lmdb_append         stamps events, and puts them into LMDB or into a record
@@ -46,6 +49,7 @@
  *     journal_words turns   what processes share of it; fair turns of those who write
  *     lmdb_last lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
  *     lmdb_index lmdb_index_private lmdb_index_old   the index: kept with the events; of old files; explain
+ *     lmdb_state          buckets in a file
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure
@@ -78,6 +82,7 @@
  *     encode decode array json   Lua values into events and back; arrays; JSON
  *     iterator options filter error   iterators, tables of options, filters and errors, between Lua and C
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep
+ *     transaction transaction_handle   transactions and buckets; the userdata of a transaction
  *     run handler task    running and stopping a registry; functions as handlers; functions beside them
  *     signal              what handlers and tasks wait for until other code sets it
  *     watch watch_options registry watcher clock owner   registry:watch; Registry, Watcher, Clock; run --wait

@@ -100,7 +100,7 @@ describe("a damaged event", function()
 		}, cli.lines(result.out))
 		local json = cli.run{"verify", "--store", path, "--json"}
 		assert.equal(1, json.status)
-		mentions(json.out, '{"event":5,"damage":"', '{"event":200,"damage":"', '"events":300,"checkpoints":1,"keys":1,"damaged":2}')
+		mentions(json.out, '{"event":5,"damage":"', '{"event":200,"damage":"', '"events":300,"checkpoints":1,"keys":1,"values":0,"damaged":2}')
 	end)
 
 	it("verify says what is wrong with a checkpoint beyond the last event [E8d]", function()

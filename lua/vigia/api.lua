@@ -79,6 +79,9 @@ vigia.null = nil
 ---tables. Default: 0.
 ---@field map_size? integer Bytes. Address space reserved for the file. 0: 1 TiB, or what the system grants. Default: 0.
 ---@field max_event_size? integer Bytes. Largest event that is accepted. Default: 1 MiB. Belongs to the file.
+---@field max_transaction_bytes? integer Bytes. Limit on what a transaction reads, changes and appends. Default: 64 MiB.
+---@field transaction_retries? integer How often a transaction is run again after a conflict with another one. Default:
+---16.
 ---@field commit_queue_bytes? integer Bytes. Durability interval: limit on what waits in memory. An append beyond it
 ---commits first. Default: 16 MiB.
 ---@field durability? "commit"|"none"|"interval" What an append that has returned survives. commit: a power loss. none:
@@ -205,6 +208,67 @@ function Signal:set(value) end
 ---@return vigia.Error? err "timeout"; "stopping" when the watcher or registry stops
 function Signal:wait(timeout) end
 
+---A transaction: what the function of store:transaction is called with. Its calls see what it has put and deleted. A call that fails
+---ends it: nothing is stored, and store:transaction returns that error.
+---@class vigia.Transaction
+local Transaction = {}
+
+---A key of a bucket: a string of 1 to 255 bytes, or an integer. Integers sort before strings.
+---@alias vigia.Key string|integer
+
+---Part of a bucket. `from` and `to` are included.
+---@class vigia.Range
+---@field from? vigia.Key
+---@field to? vigia.Key
+---@field prefix? string the strings that begin with it, instead of from and to
+---@field reverse? boolean the last key first
+---@field limit? integer most rows, 0 = no limit
+
+---The value of a key of a bucket.
+---@param bucket string 1 to 64 of A-Z a-z 0-9 _ . -
+---@param key vigia.Key
+---@return any value nil: there is none
+---@return vigia.Error? err
+function Transaction:get(bucket, key) end
+
+---Set the value of a key.
+---@param bucket string
+---@param key vigia.Key
+---@param value any what an event's object can be. vigia.null for nil
+---@return true? ok
+---@return vigia.Error? err
+function Transaction:put(bucket, key, value) end
+
+---Delete a key, if it is there.
+---@param bucket string
+---@param key vigia.Key
+---@return true? ok
+---@return vigia.Error? err
+function Transaction:delete(bucket, key) end
+
+---The keys of a bucket, or of a part of it, in order.
+---@param bucket string
+---@param range? vigia.Range default: all of it
+---@return {key: vigia.Key, value: any}[]? rows in the order of the keys
+---@return vigia.Error? err
+function Transaction:range(bucket, range) end
+
+---Append an event with the commit. Options as of store:store_event, but if_last.
+---@param operation string
+---@param object_type string
+---@param object any
+---@param options? vigia.AppendOptions
+---@return true? ok
+---@return vigia.Error? err
+function Transaction:store_event(operation, object_type, object, options) end
+
+---The same for a list of events.
+---@param events vigia.NewEvent[]
+---@param options? vigia.AppendOptions
+---@return true? ok
+---@return vigia.Error? err
+function Transaction:store_events(events, options) end
+
 ---Options of vigia.registry.
 ---@class vigia.RegistryOptions
 ---@field log? fun(level: "debug"|"info"|"warn"|"error", message: string)|false A function (level, message) that
@@ -215,6 +279,54 @@ function Signal:wait(timeout) end
 ---A handle on a store. Closes itself when collected or leaving a `<close>` variable.
 ---@class vigia.Store
 local Store = {}
+
+---Read and change buckets and append events, all at once or not at all. The function is called with a vigia.Transaction, and again
+---when another transaction changed what it read, transaction_retries times. If it raises, nothing is stored and the error is raised;
+---if it returns nil or false and a message, nothing is stored and they are returned.
+---@param fn fun(tx: vigia.Transaction): any
+---@return integer[]? numbers of its events, in order
+---@return any ... what the function returned, or the error: "transaction_conflict", "transaction_too_large" or as of an append
+function Store:transaction(fn) end
+
+---The value of a key of a bucket. A transaction of one step, as the others here.
+---@param bucket string
+---@param key vigia.Key
+---@return any value nil: there is none
+---@return vigia.Error? err
+function Store:get(bucket, key) end
+
+---Set the value of a key.
+---@param bucket string
+---@param key vigia.Key
+---@param value any what an event's object can be. vigia.null for nil
+---@return true? ok
+---@return vigia.Error? err
+function Store:put(bucket, key, value) end
+
+---Delete a key, if it is there.
+---@param bucket string
+---@param key vigia.Key
+---@return true? ok
+---@return vigia.Error? err
+function Store:delete(bucket, key) end
+
+---The keys of a bucket, or of a part of it, in order.
+---@param bucket string
+---@param range? vigia.Range default: all of it
+---@return {key: vigia.Key, value: any}[]? rows in the order of the keys
+---@return vigia.Error? err
+function Store:range(bucket, range) end
+
+---The buckets in the order of their names, and how many values each has.
+---@return {name: string, values: integer}[]? buckets
+---@return vigia.Error? err
+function Store:buckets() end
+
+---Hide a bucket at once, and remove its values.
+---@param bucket string
+---@return boolean? existed
+---@return vigia.Error? err
+function Store:drop_bucket(bucket) end
 
 ---Conditions of a store_event or store_events. If the key is known, the call stores nothing, whatever its events and if_last
 ---are, and returns the numbers of the call that stored the key. A key is known while the last event stored with it is kept.
@@ -376,6 +488,8 @@ function Store:gc() end
 ---@field map_bytes integer
 ---@field readers integer
 ---@field commits integer counts up with each commit of any process
+---@field buckets integer
+---@field values integer in all buckets
 ---@field journal_appends integer commits of appends that went through the journal, by any process since the side file was made
 ---@field journal_drains integer how often LMDB took over what was in the journal
 ---@field max_event_size integer

@@ -50,6 +50,13 @@ for _, name in ipairs{
 	Wrapper[name] = function(self, ...) return ask(2, self, name, ...) end
 end
 
+-- What lies in buckets does not go through encode and decode, nor do a transaction's events: so there are none here.
+for _, name in ipairs{"transaction", "get", "put", "delete", "range", "buckets", "drop_bucket"} do
+	Wrapper[name] = function()
+		return nil, core.new_error{code = "not_supported", message = name .. ": a wrapper has no buckets and transactions; use the inner store's"}
+	end
+end
+
 ---@class vigia.WrapperFunctions
 ---@field encode? fun(object: any): any
 ---@field decode? fun(object: any): any

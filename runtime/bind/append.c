@@ -67,15 +67,19 @@ static struct lua_append *idle_or_new(lua_State *L, struct vigia__lua *shared)
 	return append;
 }
 
-struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store)
+bool vigia__lua_append_may_wait(lua_State *L, const struct vigia__lua *shared, const struct vigia_store *store)
 {
-	if (shared->worker) return NULL; /* alone on its thread: no other coroutine waits */
-	struct lua_handler *running = shared->handler;
+	if (shared->worker) return false; /* alone on its thread: no other coroutine waits */
+	const struct lua_handler *running = shared->handler;
 	/* Another store's commits do not wake this registry. With a clock that is moved by hand, what a step does must not
 	 * hang on another thread. */
-	if (!vigia__lua_may_suspend(L, running) || !vigia__lua_woken_by(running, store) || running->owner->registry->clock)
-		return NULL;
-	return idle_or_new(L, shared);
+	return vigia__lua_may_suspend(L, running) && vigia__lua_woken_by(running, store) &&
+	       running->owner->registry->clock == NULL;
+}
+
+struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store)
+{
+	return vigia__lua_append_may_wait(L, shared, store) ? idle_or_new(L, shared) : NULL;
 }
 
 int vigia__lua_push_stored(lua_State *L, const struct vigia__append *request)

@@ -26,6 +26,8 @@ int vigia__lua_push_stored(lua_State *L, const struct vigia__append *request);
 /* Where L may yield to a registry over this store: an empty one, pushed. Else NULL, and nothing pushed.
  * [-0, +0|1, m] */
 struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store);
+/* May an append of this coroutine be submitted, and waited for by a yield? [-0, +0, -] */
+bool vigia__lua_append_may_wait(lua_State *L, const struct vigia__lua *shared, const struct vigia_store *store);
 /* Submit the request, whose bytes are in `append`, and yield until it is durable. Then one number for one event, two
  * for a list. Use as `return vigia__lua_append_wait(...)`. `append` is on top of the stack. */
 int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store,

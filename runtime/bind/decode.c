@@ -227,6 +227,20 @@ int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *
 	return rc != 0 ? rc : vigia__lua_push_checked_event(L, store_at, &event, err);
 }
 
+int vigia__lua_push_value(lua_State *L, struct vigia_slice value, struct vigia_error *err)
+{
+	struct vigia_event event = {.object = value};
+	if (value.len == 1 && value.data[0] == (char)0xc0) {
+		lua_pushlightuserdata(L, NULL);
+		return VIGIA_OK;
+	}
+	int rc = vigia__lua_push_checked_event(L, 0, &event, err);
+	if (rc < 0) return rc;
+	lua_getfield(L, -1, "object");
+	lua_replace(L, -2);
+	return VIGIA_OK;
+}
+
 int vigia__lua_push_object(lua_State *L, const uint8_t *bytes, size_t len, struct vigia_error *err)
 {
 	struct vigia__head head;

@@ -18,5 +18,8 @@ int vigia__lua_push_event(lua_State *L, int store_at, const struct vigia_batch *
 int vigia__lua_push_checked_event(lua_State *L, int store_at, const struct vigia_event *event, struct vigia_error *err);
 /* The object of an event's bytes. EDESERIAL: nothing is pushed. As above. [-0, +1, m] */
 int vigia__lua_push_object(lua_State *L, const uint8_t *bytes, size_t len, struct vigia_error *err);
+/* A value of a bucket. vigia.null where it is nil. EDESERIAL: nothing is pushed. The bytes must outlive the call even
+ * if it raises. [-0, +1, m] */
+int vigia__lua_push_value(lua_State *L, struct vigia_slice value, struct vigia_error *err);
 
 #endif

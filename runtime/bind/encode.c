@@ -30,6 +30,8 @@ struct encoder {
 	size_t size_stop; /* an event larger than this is not worth finishing */
 	int64_t size_max;
 	const void *array_mt;
+	const char *root;  /* what messages call the value: "object", "value" */
+	const char *whole; /* and all its bytes: "event", "value" */
 	struct vigia_error *err;
 	int depth; /* steps in use */
 	struct step path[VIGIA_DEPTH_MAX];
@@ -70,7 +72,7 @@ static void format_path(const struct encoder *e, char *out, size_t size)
 {
 	enum { HEAD = 250 };
 	char step[240];
-	size_t n = (size_t)snprintf(out, size, "object");
+	size_t n = (size_t)snprintf(out, size, "%s", e->root);
 	int first_of_tail = 0;
 	size_t tail = 0;
 	for (int i = e->depth - 1; i >= 0; i--) { /* how many of the last steps fit */
@@ -106,7 +108,7 @@ static int refuse(struct encoder *e, const char *what)
 
 static int too_big(struct encoder *e, size_t at_least)
 {
-	return vigia__error(e->err, VIGIA_ETOOBIG, "the event has more than %zu bytes, max_event_size is %lld bytes",
+	return vigia__error(e->err, VIGIA_ETOOBIG, "the %s has more than %zu bytes, max_event_size is %lld bytes", e->whole,
 	                    at_least, (long long)e->size_max);
 }
 
@@ -297,24 +299,48 @@ static int encode_value(struct encoder *e, int idx)
 	return rc == 0 ? 0 : vigia__no_memory(e->err);
 }
 
+/* `path` is long, and most of it is not used: not cleared. */
+static int begin(struct encoder *e, lua_State *L, const char *root, const char *whole, struct vigia__buf *buf,
+                 int64_t size_max, struct vigia_error *err)
+{
+	e->L = L;
+	e->buf = buf;
+	e->start = buf->len;
+	e->size_max = size_max;
+	e->root = root;
+	e->whole = whole;
+	e->err = err;
+	e->depth = 0;
+	/* finish what is not far beyond the limit, so that the message can name its size */
+	e->size_stop = 2 * (size_t)size_max + 65536;
+	if (!lua_checkstack(L, VIGIA_LUA_LEVELS_STACK)) return vigia__no_memory(err);
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &vigia__lua_array_class); /* nil: there is no array yet */
+	e->array_mt = lua_topointer(L, -1);
+	lua_pop(L, 1);
+	return 0;
+}
+
+int vigia__lua_encode_value(lua_State *L, int idx, struct vigia__buf *buf, int64_t size_max, struct vigia_error *err)
+{
+	struct encoder e;
+	int rc = begin(&e, L, "value", "value", buf, size_max, err);
+	if (rc == 0) rc = encode_value(&e, lua_absindex(L, idx));
+	size_t size = buf->len - e.start;
+	if (rc == 0 && size > (uint64_t)size_max)
+		rc = vigia__error(err, VIGIA_ETOOBIG, "the value has %zu bytes, max_event_size is %lld bytes", size,
+		                  (long long)size_max);
+	if (rc != 0) buf->len = e.start;
+	return rc;
+}
+
 int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx, struct vigia__buf *buf,
                             int64_t size_max, struct vigia_error *err)
 {
 	obj_idx = lua_absindex(L, obj_idx);
-	struct encoder e; /* `path` is long, and most of it is not used: not cleared */
-	e.L = L;
-	e.buf = buf;
-	e.start = buf->len;
-	e.size_max = size_max;
-	e.err = err;
-	e.depth = 0;
-	/* finish what is not far beyond the limit, so that the message can name its size */
-	e.size_stop = 2 * (size_t)size_max + 65536;
-	if (!lua_checkstack(L, VIGIA_LUA_LEVELS_STACK)) return vigia__no_memory(e.err);
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &vigia__lua_array_class); /* nil: there is no array yet */
-	e.array_mt = lua_topointer(L, -1);
-	lua_pop(L, 1);
-	int rc = vigia__event_begin(buf, vigia__lua_slice(L, op_idx), vigia__lua_slice(L, type_idx), err);
+	struct encoder e;
+	int rc = begin(&e, L, "object", "event", buf, size_max, err);
+	if (rc != 0) return rc;
+	rc = vigia__event_begin(buf, vigia__lua_slice(L, op_idx), vigia__lua_slice(L, type_idx), err);
 	if (rc == 0) rc = encode_value(&e, obj_idx);
 	if (rc == 0) rc = vigia__event_end(buf, e.start, size_max, err);
 	if (rc != 0) buf->len = e.start;

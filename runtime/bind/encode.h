@@ -11,5 +11,7 @@
  * before. Runs no Lua code and no collection. [-0, +0, -] */
 int vigia__lua_encode_event(lua_State *L, int op_idx, int type_idx, int obj_idx, struct vigia__buf *buf,
                             int64_t size_max, struct vigia_error *err);
+/* The same for a value alone: "value.jobs[3].callback: function ...". [-0, +0, -] */
+int vigia__lua_encode_value(lua_State *L, int idx, struct vigia__buf *buf, int64_t size_max, struct vigia_error *err);
 
 #endif

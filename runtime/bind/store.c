@@ -24,6 +24,7 @@
 #include "settings.h"
 #include "store_append.h"
 #include "store_handle.h"
+#include "transaction.h"
 
 /* ---- Life ---- */
 
@@ -421,6 +422,8 @@ static int store_stats(lua_State *L)
 		{"map_bytes", stats.map_bytes},
 		{"readers", stats.readers},
 		{"commits", stats.commits},
+		{"buckets", stats.buckets},
+		{"values", stats.values},
 		{"journal_appends", stats.journal_appends},
 		{"journal_drains", stats.journal_drains},
 		{NULL, 0},
@@ -455,6 +458,13 @@ void vigia__lua_store_init(lua_State *L)
 		{"checkpoints", store_checkpoints},
 		{"holds", store_holds},
 		{"gc", store_gc},
+		{"transaction", vigia__lua_store_transaction},
+		{"get", vigia__lua_store_get},
+		{"put", vigia__lua_store_put},
+		{"delete", vigia__lua_store_delete},
+		{"range", vigia__lua_store_range},
+		{"buckets", vigia__lua_store_buckets},
+		{"drop_bucket", vigia__lua_store_drop_bucket},
 		{"stats", store_stats},
 		{"configure", vigia__lua_store_configure},
 		{"close", store_close},

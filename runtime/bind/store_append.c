@@ -10,12 +10,14 @@
 #include "../core/nearest.h"
 #include "../store/backend.h"
 #include "../store/store.h"
+#include "../store/transaction.h"
 #include "append.h"
 #include "error.h"
 #include "lua_state.h"
 #include "options.h"
 #include "serial.h"
 #include "store_handle.h"
+#include "transaction_handle.h"
 
 /* What an append was asked for beside its events. */
 struct conditions {
@@ -91,13 +93,49 @@ static int store_encoded(lua_State *L, struct vigia_store *store, struct vigia__
 	return rc < 0 ? vigia__lua_fail_store(L, rc, err) : vigia__lua_push_stored(L, request);
 }
 
-int vigia__lua_store_event(lua_State *L)
+/* Where the events go: into a store at 1, or into a transaction at 1, whose store is then at the next place. */
+struct target {
+	struct lua_store *h;
+	struct lua_transaction *tx; /* NULL: the store */
+	int store_at;
+};
+
+/* Behind the arguments, which end at `top`. Raises if it is neither. [-0, +0|1, v] */
+static struct target target_of(lua_State *L, bool is_tx, int top)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
+	struct target target = {.store_at = 1};
+	if (is_tx) {
+		target.tx = vigia__lua_check_transaction(L, 1);
+		vigia__lua_push_kept(L, 1, 1);
+		target.store_at = top + 1;
+	}
+	target.h = vigia__lua_check_handle(L, target.store_at);
+	return target;
+}
+
+/* The events were encoded with this outcome: add them to the transaction, which may have ended meanwhile. */
+static int add_encoded(lua_State *L, struct lua_transaction *tx, const struct vigia__append *request, int rc,
+                       struct vigia_error *err)
+{
+	const size_t one = request->len;
+	if (rc == WRONG_USE) return luaL_argerror(L, 2, lua_pushstring(L, err->message));
+	vigia__lua_check_transaction(L, 1);
+	if (rc == 0 && request->if_last_given)
+		return luaL_argerror(L, lua_gettop(L) - 1, "options: if_last is not for a transaction");
+	if (rc == 0)
+		rc = vigia__transaction_add(tx->tx, request->bytes, request->len, request->ends ? request->ends : &one,
+		                            request->count, request->key, err);
+	return vigia__lua_transaction_done(L, tx, rc, err);
+}
+
+static int store_event(lua_State *L, bool is_tx)
+{
 	vigia__lua_check_string(L, 2, "operation", NULL);
 	vigia__lua_check_string(L, 3, "object_type", NULL);
 	if (lua_isnone(L, 4)) luaL_argerror(L, 4, "object: value expected (nil is one)");
 	lua_settop(L, 5);
+	struct target target = target_of(L, is_tx, 5);
+	struct lua_store *h = target.h;
 	struct conditions conditions;
 	check_conditions(L, 5, &conditions);
 	struct vigia__lua *shared = vigia__lua_shared(L);
@@ -105,11 +143,11 @@ int vigia__lua_store_event(lua_State *L)
 	vigia__error_clear(&err);
 	if (h->store == NULL) return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
 	if (h->serializer.functions || h->serializer.strict) {
-		int refused = vigia__lua_marshal(L, &h->serializer, 1, 2, 3, 4, &err);
+		int refused = vigia__lua_marshal(L, &h->serializer, target.store_at, 2, 3, 4, &err);
 		if (refused < 0) return vigia__lua_fail(L, refused, &err);
 		if (h->store == NULL) return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
 	}
-	struct lua_append *append = vigia__lua_append_begin(L, shared, h->store);
+	struct lua_append *append = is_tx ? NULL : vigia__lua_append_begin(L, shared, h->store);
 	if (h->store == NULL) /* closed since by a finalizer */
 		return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
 	struct vigia__buf *buf = append ? &append->events : &shared->events;
@@ -117,7 +155,20 @@ int vigia__lua_store_event(lua_State *L)
 	int rc = vigia__lua_encode_for(L, h->store, &h->serializer, 2, 3, 4, buf, &err);
 	struct vigia__append request = {.bytes = buf->data, .count = 1, .len = buf->len};
 	set_conditions(&request, &conditions, append);
+	if (is_tx) return add_encoded(L, target.tx, &request, rc, &err);
 	return store_encoded(L, h->store, shared, append, &request, rc, &err);
+}
+
+int vigia__lua_store_event(lua_State *L)
+{
+	vigia__lua_check_handle(L, 1);
+	return store_event(L, false);
+}
+
+int vigia__lua_transaction_event(lua_State *L)
+{
+	vigia__lua_check_transaction(L, 1);
+	return store_event(L, true);
 }
 
 static const char *const event_fields[] = {"operation", "object_type", "object", "seq_num", "timestamp", NULL};
@@ -231,11 +282,12 @@ static lua_Integer check_events(lua_State *L, int idx)
 	return count;
 }
 
-int vigia__lua_store_events(lua_State *L)
+static int store_events(lua_State *L, bool is_tx)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
 	lua_Integer count = check_events(L, 2);
 	lua_settop(L, 3);
+	struct target target = target_of(L, is_tx, 3);
+	struct lua_store *h = target.h;
 	struct conditions conditions;
 	check_conditions(L, 3, &conditions);
 	luaL_checkstack(L, 16, NULL);
@@ -247,14 +299,14 @@ int vigia__lua_store_events(lua_State *L)
 	}
 	if (h->serializer.functions || h->serializer.strict) {
 		lua_Integer failed = 0;
-		int refused = vigia__lua_marshal_list(L, &h->serializer, 1, 2, count, &failed, &err);
+		int refused = vigia__lua_marshal_list(L, &h->serializer, target.store_at, 2, count, &failed, &err);
 		if (refused < 0) {
 			name_entry(failed, &err);
 			return vigia__lua_fail(L, refused, &err);
 		}
 		if (h->store == NULL) return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
 	}
-	struct lua_append *append = vigia__lua_append_begin(L, shared, h->store);
+	struct lua_append *append = is_tx ? NULL : vigia__lua_append_begin(L, shared, h->store);
 	if (h->store == NULL) /* closed since by a finalizer */
 		return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
 	struct vigia__buf *events = append ? &append->events : &shared->events,
@@ -265,5 +317,18 @@ int vigia__lua_store_events(lua_State *L)
 	struct vigia__append request = {
 		.bytes = events->data, .ends = (const size_t *)(void *)ends->data, .count = (size_t)count, .len = events->len};
 	set_conditions(&request, &conditions, append);
+	if (is_tx) return add_encoded(L, target.tx, &request, rc, &err);
 	return store_encoded(L, h->store, shared, append, &request, rc, &err);
+}
+
+int vigia__lua_store_events(lua_State *L)
+{
+	vigia__lua_check_handle(L, 1);
+	return store_events(L, false);
+}
+
+int vigia__lua_transaction_events(lua_State *L)
+{
+	vigia__lua_check_transaction(L, 1);
+	return store_events(L, true);
 }

@@ -121,7 +121,10 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd)
 	snprintf(text, sizeof text, "%s%s%s%s", err.message, err.cause[0] ? " (" : "", err.cause, err.cause[0] ? ")" : "");
 	if (opened < 0) send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
 	else if (rc < 0) send_record(fd, UNREADABLE, 0, 0, 0, text);
-	else send_record(fd, DONE, verify.events, verify.checkpoints, verify.keys, "");
+	else {
+		snprintf(text, sizeof text, "%llu", (unsigned long long)verify.values);
+		send_record(fd, DONE, verify.events, verify.checkpoints, verify.keys, text);
+	}
 	_Exit(0);
 }
 

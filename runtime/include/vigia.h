@@ -87,7 +87,11 @@ extern "C" {
 	X(ETWICE, -42, "library_twice", "Another copy of the library in this process has a store file open.")             \
 	X(ETYPE, -43, "already_registered", "The object type already has a class.")                                       \
 	X(EFILEEXISTS, -44, "file_exists", "A file with this name exists. It was not changed.")                           \
-	X(ETIMEOUT, -45, "timeout", "The wait ended before what it waited for came.")
+	X(ETIMEOUT, -45, "timeout", "The wait ended before what it waited for came.")                                     \
+	X(ETRANSACTION, -46, "transaction_conflict",                                                                      \
+	  "Another transaction changed what this one has read. Nothing was stored.")                                      \
+	X(ETXSIZE, -47, "transaction_too_large",                                                                          \
+	  "The transaction is larger than max_transaction_bytes. Nothing was stored.")
 
 enum vigia_code {
 	VIGIA_OK = 0,
@@ -303,6 +307,8 @@ struct vigia_store_options {
 	bool max_events_given, max_bytes_given, retention_passes_checkpoints_given;
 	bool journal; /* the file's too: appends go through a journal, with one sync instead of two */
 	bool journal_given;
+	int64_t max_transaction_bytes; /* of what a transaction keeps in memory */
+	int64_t transaction_retries;   /* how often a transaction is run again after a conflict */
 };
 
 VIGIA_API void vigia_store_options_init_sized(struct vigia_store_options *options, size_t size);
@@ -391,6 +397,97 @@ struct vigia_append_options {
 VIGIA_API int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_event *events, size_t count,
                                       const struct vigia_append_options *options, uint64_t *first_seq, bool *existed,
                                       struct vigia_error *err);
+
+/* ---- Transactions and state
+ * ------------------------------------------------------------------------------------------ */
+
+/*
+ * Buckets keep values by key in the store's file, beside the log. A bucket is made by its first value. Names have 1 to
+ * 64 bytes of [A-Za-z0-9_.-]. A value is one msgpack value, as an event's object.
+ *
+ * A transaction reads and changes buckets, and appends events: all at once, or nothing. Transactions are serializable,
+ * over all processes. No lock and no snapshot is held between two calls: the commit checks that nothing that was read
+ * has changed. If it has, the call that notices returns ETRANSACTION, and so does every later one: run the whole again,
+ * as vigia_transaction_run() does.
+ */
+struct vigia_transaction;
+
+/* Keys are strings of 1 to 255 bytes, or integers, which sort before strings. */
+struct vigia_key {
+	bool is_integer;
+	int64_t integer;
+	struct vigia_slice text;
+};
+
+/* Part of a bucket: {.size = sizeof range, ...}, the rest zero: all of it. */
+struct vigia_range {
+	size_t size;
+	const struct vigia_key *from, *to; /* both included. NULL: from the first, to the last */
+	struct vigia_slice prefix;         /* the strings that begin with it, instead of from and to */
+	bool reverse;                      /* the last one first */
+	int64_t limit;                     /* 0: no limit */
+};
+
+/**
+ * Begin a transaction. vigia_transaction_free() ends it, and forgets what was not committed.
+ *
+ * Returns:   VIGIA_OK, ECLOSED, EFORKED, ENOMEM
+ * Threads:   a transaction is used by one thread at a time
+ */
+VIGIA_API int vigia_transaction_begin(struct vigia_store *store, struct vigia_transaction **out,
+                                      struct vigia_error *err);
+VIGIA_API void vigia_transaction_free(struct vigia_transaction *tx); /* NULL is fine */
+/* Forget everything, to run it again. */
+VIGIA_API void vigia_transaction_reset(struct vigia_transaction *tx);
+
+/**
+ * The value of a key, as this transaction left it. VIGIA_NONE: there is none. *value is valid until the next call.
+ *
+ * Returns:   VIGIA_OK, VIGIA_NONE, ETRANSACTION, EDAMAGED, ETXSIZE, EINVAL, or the errors of vigia_store_read()
+ */
+VIGIA_API int vigia_transaction_get(struct vigia_transaction *tx, const char *bucket, const struct vigia_key *key,
+                                    struct vigia_slice *value, struct vigia_error *err);
+/* Set it. Copies the value. ETOOBIG: it is larger than max_event_size. ESERIAL: it is no msgpack value. */
+VIGIA_API int vigia_transaction_put(struct vigia_transaction *tx, const char *bucket, const struct vigia_key *key,
+                                    struct vigia_slice value, struct vigia_error *err);
+/* Remove it, if it is there. */
+VIGIA_API int vigia_transaction_delete(struct vigia_transaction *tx, const char *bucket, const struct vigia_key *key,
+                                       struct vigia_error *err);
+
+/* Called for each row. It may use the transaction. VIGIA_OK: go on. Anything else ends the range, which returns it. */
+typedef int (*vigia_row_fn)(void *ctx, const struct vigia_key *key, struct vigia_slice value);
+/* The keys of a bucket in order, with what this transaction has put and deleted. NULL range: all. Returns as get. */
+VIGIA_API int vigia_transaction_range(struct vigia_transaction *tx, const char *bucket, const struct vigia_range *range,
+                                      vigia_row_fn fn, void *ctx, struct vigia_error *err);
+
+/* Append events with the commit. Copies them. Of the conditions only `key` is allowed. */
+VIGIA_API int vigia_transaction_append(struct vigia_transaction *tx, const struct vigia_new_event *events, size_t count,
+                                       const struct vigia_append_options *options, struct vigia_error *err);
+
+/**
+ * Commit. After it the transaction has ended: only its numbers, reset and free are left.
+ *
+ * Returns:   VIGIA_OK: durable as the store's appends are. ETRANSACTION: nothing was stored, run it again. Or the
+ * errors of vigia_store_append()
+ */
+VIGIA_API int vigia_transaction_commit(struct vigia_transaction *tx, struct vigia_error *err);
+/* After a commit: how many calls of append there were, and the numbers of one. Returns whether its key was known: then
+ * the numbers are those of the append that brought it. */
+VIGIA_API size_t vigia_transaction_appends(const struct vigia_transaction *tx);
+VIGIA_API bool vigia_transaction_numbers(const struct vigia_transaction *tx, size_t index, uint64_t *first,
+                                         uint64_t *last);
+
+typedef int (*vigia_transaction_fn)(void *ctx, struct vigia_transaction *tx, struct vigia_error *err);
+/* Call fn and commit, and again after a conflict, transaction_retries times. If fn returns anything but VIGIA_OK,
+ * nothing is stored and that is returned. */
+VIGIA_API int vigia_transaction_run(struct vigia_store *store, vigia_transaction_fn fn, void *ctx,
+                                    struct vigia_error *err);
+
+/* Hide a bucket at once, and remove its values in slices. VIGIA_NONE: there is none. */
+VIGIA_API int vigia_store_drop_bucket(struct vigia_store *store, const char *bucket, struct vigia_error *err);
+/* The buckets in the order of their names, and how many values each has. Not VIGIA_OK ends it, and is returned. */
+typedef int (*vigia_bucket_fn)(void *ctx, const char *bucket, uint64_t values);
+VIGIA_API int vigia_store_buckets(struct vigia_store *store, vigia_bucket_fn fn, void *ctx, struct vigia_error *err);
 
 struct vigia_batch; /* events that were read; reusable */
 

@@ -14,6 +14,7 @@
 #include "../core/settings.h"
 #include "clock.h"
 #include "progress.h"
+#include "state.h"
 #include "wake.h"
 
 enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
@@ -72,9 +73,20 @@ struct vigia__scan {
 	bool at_end;        /* no events were left */
 };
 
+/* The commit of a transaction (transaction.h): `apply`, and the appends behind each other, or nothing. */
+struct vigia__transact {
+	vigia__state_fn apply; /* checks what was read, then changes the state. May be called several times */
+	void *arg;
+	struct vigia__append *appends; /* without if_last */
+	size_t appends_count;
+	uint64_t bytes; /* of all it stores, about */
+	bool frees;     /* it frees room in the file, and needs little */
+};
+
 struct vigia__backend_stats {
 	uint64_t oldest, latest; /* 0 = none */
 	uint64_t events;
+	uint64_t buckets, values; /* values of all buckets */
 	uint64_t file_bytes, used_bytes, map_bytes;
 	uint64_t readers;
 	uint64_t commits;                         /* incremented by each commit of any process */
@@ -102,7 +114,7 @@ struct vigia__verify {
 	 * one, or with `from` any that exist), in pieces of so many events (0: 1000). */
 	uint64_t from, upto, piece;
 	/* out */
-	uint64_t events, checkpoints, keys;
+	uint64_t events, checkpoints, keys, values;
 };
 
 /* One slice of a garbage collection: one transaction, which reads the holders and removes what may be removed. */
@@ -195,6 +207,11 @@ struct vigia__backend {
 	            struct vigia_error *err);
 	/* A watcher of this id starts: renew its checkpoint or hold (checkpoint_ttl). */
 	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);
+
+	/* Buckets. Call `fn` with what is stored, in one read transaction. */
+	int (*state_view)(struct vigia__backend *b, vigia__state_fn fn, void *arg, struct vigia_error *err);
+	/* Commit a transaction. Durable when it returns VIGIA_OK. */
+	int (*transact)(struct vigia__backend *b, struct vigia__transact *transact, struct vigia_error *err);
 
 	/* Durability "none": bring what was committed to the disk. NULL: nothing to do. */
 	int (*sync)(struct vigia__backend *b, struct vigia_error *err);

@@ -22,6 +22,7 @@
 #include "vigia.h"
 
 struct vigia__append;   /* backend.h */
+struct vigia__transact; /* backend.h */
 struct vigia__ticket;   /* one caller in a batch */
 struct vigia__wake_set; /* wake.h */
 
@@ -36,7 +37,7 @@ struct vigia__commit_ops {
 };
 
 /* FREE: a call that frees room in the file. */
-enum vigia__ticket_kind { VIGIA_TICKET_APPEND, VIGIA_TICKET_CALL, VIGIA_TICKET_FREE };
+enum vigia__ticket_kind { VIGIA_TICKET_APPEND, VIGIA_TICKET_CALL, VIGIA_TICKET_FREE, VIGIA_TICKET_TRANSACTION };
 
 /* A call inside the transaction of a commit. 0, or an error: a Vigia code or the backend's. */
 typedef int (*vigia__commit_fn)(void *txn, void *arg, struct vigia_error *err);
@@ -46,6 +47,7 @@ struct vigia__ticket {
 	struct vigia__append *append; /* APPEND */
 	vigia__commit_fn call;        /* CALL, FREE: another change inside the same commit (a checkpoint) */
 	void *call_arg;
+	struct vigia__transact *transact; /* TRANSACTION */
 	enum vigia__ticket_kind kind;
 	int rc;                  /* set by write for this ticket; a failure that write returns overrides it */
 	struct vigia_error *err; /* the caller's, may be NULL */

@@ -12,7 +12,7 @@
 #include "collect.h"
 #include "lmdb_private.h"
 
-enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64, RENEW_AT_LEAST = 16 };
+enum { TRIM_EVENTS = 1000, TRIM_NS = 2000000, LOOK_AT_CLOCK = 64, RENEW_AT_LEAST = 16, SWEEP_VALUES = 1000 };
 /* Queued events that make a commit a large one, and how long such a commit may remove, for each event that it stores.
  */
 enum { LARGE_COMMIT = 1000, REMOVE_NS = 4000 };
@@ -262,6 +262,9 @@ static int collect_slice(void *txn, void *arg, struct vigia_error *err)
 	collect->removed = prefix.removed;
 	collect->oldest = prefix.oldest;
 	collect->more = prefix.more;
+	bool left = false;
+	if (rc == 0) rc = vigia__lmdb_state_sweep(b, txn, SWEEP_VALUES, &left); /* of a drop that was interrupted */
+	collect->more = collect->more || left;
 	if (settings->max_bytes > 0 && !prefix.more && prefix.oldest > 0 && collect->verdict.reason == VIGIA_GC_DONE &&
 	    tree_bytes(txn, b->events) > prefix.bytes_max)
 		collect->verdict.reason = VIGIA_GC_HELD;

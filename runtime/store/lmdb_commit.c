@@ -51,6 +51,7 @@ static uint64_t ticket_bytes(const struct attempt *attempt)
 	uint64_t bytes = 0;
 	for (const struct vigia__ticket *t = attempt->tickets; t; t = attempt->one ? NULL : t->next)
 		if (t->kind == VIGIA_TICKET_APPEND) bytes += t->append->len;
+		else if (t->kind == VIGIA_TICKET_TRANSACTION) bytes += t->transact->bytes;
 	return bytes;
 }
 
@@ -115,8 +116,10 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	vigia__lmdb_stamp_begin(b, &stamp, last, types);
 	if (rc == 0 && queued->count > 0) rc = vigia__lmdb_append_request(b, events, queued, &stamp, NULL);
 	for (struct vigia__ticket *t = attempt->tickets; t && rc == 0; t = attempt->one ? NULL : t->next) {
-		t->rc = t->kind == VIGIA_TICKET_APPEND ? vigia__lmdb_append_request(b, events, t->append, &stamp, t->err)
-		                                       : t->call(txn, t->call_arg, t->err);
+		if (t->kind == VIGIA_TICKET_APPEND) t->rc = vigia__lmdb_append_request(b, events, t->append, &stamp, t->err);
+		else if (t->kind == VIGIA_TICKET_TRANSACTION)
+			t->rc = vigia__lmdb_transact_in(b, events, t->transact, &stamp, t->err);
+		else t->rc = t->call(txn, t->call_arg, t->err);
 		if (lmdb_is_error(t->rc)) rc = t->rc; /* a failure of the transaction, not of the ticket */
 	}
 	if (rc == 0) rc = vigia__index_seal(b, events, last.seq_num, stamp.last.seq_num);
@@ -335,6 +338,7 @@ enum turn { TURN_FREES, TURN_SAVES, TURN_APPENDS, TURNS };
 
 static enum turn turn_of(const struct vigia__ticket *ticket)
 {
+	if (ticket->kind == VIGIA_TICKET_TRANSACTION) return ticket->transact->frees ? TURN_FREES : TURN_APPENDS;
 	if (ticket->kind == VIGIA_TICKET_APPEND && ticket->append->count > 0) return TURN_APPENDS;
 	return ticket->kind == VIGIA_TICKET_FREE ? TURN_FREES : TURN_SAVES;
 }

@@ -175,3 +175,17 @@ bool vigia__lmdb_panics(struct lmdb_backend *b)
 	if (rc == 0) mdb_txn_abort(txn);
 	return rc == MDB_PANIC;
 }
+
+void vigia__lmdb_dbi_open(struct lmdb_backend *b)
+{
+	if (b->opens_dbi) return;
+	pthread_mutex_lock(&b->dbi_mutex);
+	b->opens_dbi = true;
+}
+
+void vigia__lmdb_dbi_opened(struct lmdb_backend *b)
+{
+	if (!b->opens_dbi) return;
+	b->opens_dbi = false;
+	pthread_mutex_unlock(&b->dbi_mutex);
+}

@@ -121,7 +121,13 @@ static int open_databases(struct lmdb_backend *b, MDB_txn *txn, unsigned create)
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.marks", MDB_INTEGERKEY | create, &b->marks);
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.keys", create, &b->keys);
 	if (rc == 0 && create) rc = mdb_dbi_open(txn, "vigia.index", MDB_INTEGERKEY | create, &b->index);
-	return rc == 0 ? vigia__index_find(b, txn) : rc;
+	if (rc == 0) rc = vigia__index_find(b, txn);
+	if (rc != 0) return rc;
+	MDB_dbi state = 0;
+	rc = mdb_dbi_open(txn, VIGIA__STATE_DATABASE, create, &state);
+	b->state_looked = 0;
+	atomic_store(&b->state, rc == 0 ? state : 0); /* an earlier version made none */
+	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 static MDB_val text(const char *s)

@@ -31,6 +31,7 @@ int vigia__index_find(struct lmdb_backend *b, MDB_txn *txn)
 int vigia__index_make(struct lmdb_backend *b, MDB_txn *txn)
 {
 	if (atomic_load(&b->has_index) || b->makes_index) return 0;
+	vigia__lmdb_dbi_open(b);
 	int rc = mdb_dbi_open(txn, "vigia.index", MDB_INTEGERKEY | MDB_CREATE, &b->index);
 	b->makes_index = rc == 0;
 	return rc;

@@ -10,6 +10,7 @@
  *     vigia.keys          key of an append stored once -> its numbers, and back (lmdb_keys.c)
  *     vigia.index         number of a block of events (8 bytes, native) -> which types and operations it has
  *                         (lmdb_index.c). A file that is older gets it when a block is complete
+ *     vigia.state         buckets (state.h). A file of an earlier version gets it with its first bucket
  * All others are created with the file, so that no later version must convert it.
  *
  * Every transaction of the process holds `map_lock` (shared), because no transaction may run while the map's size
@@ -112,6 +113,11 @@ struct lmdb_backend {
 	atomic_bool has_index;                 /* the file has the database, and readers may use it */
 	bool makes_index;                      /* the transaction under way makes it; under the writer's lock */
 	struct vigia__index_notes index_notes; /* the writer's */
+	atomic_uint state;                     /* the handle of the buckets; 0: the file has none, as far as known */
+	uint64_t state_looked;                 /* the last commit after which it had none; under dbi_mutex */
+	pthread_mutex_t state_mutex;           /* of making the database of the buckets. Taken before the writer's lock */
+	pthread_mutex_t dbi_mutex; /* of opening a database's handle, until that transaction ends. Taken after it */
+	bool opens_dbi;            /* the writer's transaction has it; under the writer's lock */
 
 	pthread_mutex_t readers_mutex;
 	struct reader *readers; /* not in use */
@@ -192,6 +198,11 @@ void vigia__lmdb_reader_free(struct reader *reader);
 /* Under map_lock: did a write of LMDB's meta page fail? LMDB then returns MDB_PANIC from every call until the
  * environment is reopened. */
 bool vigia__lmdb_panics(struct lmdb_backend *b);
+
+/* In a writer's transaction, before it opens a database's handle: LMDB lets one transaction at a time do that. */
+void vigia__lmdb_dbi_open(struct lmdb_backend *b);
+/* Such a transaction has ended, or any. */
+void vigia__lmdb_dbi_opened(struct lmdb_backend *b);
 
 /* lmdb_reopen.c */
 /* Open the environment. It must be closed. */
@@ -467,6 +478,22 @@ int vigia__lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
 
 /* Is this the key recorded for the last of these numbers? */
 bool vigia__lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
+
+/* lmdb_state.c */
+#define VIGIA__STATE_DATABASE "vigia.state"
+/* Before a transaction: make the database in a file that has none. */
+int vigia__lmdb_state_make(struct lmdb_backend *b, struct vigia_error *err);
+int vigia__lmdb_state_view(struct vigia__backend *base, vigia__state_fn fn, void *arg, struct vigia_error *err);
+/* In a transaction, a writer's the last one: how much there is; look for damage; remove up to `most` values of dropped
+ * buckets. 0 or LMDB's error. */
+int vigia__lmdb_state_counts(struct lmdb_backend *b, MDB_txn *txn, uint64_t *buckets, uint64_t *values);
+int vigia__lmdb_state_verify(struct lmdb_backend *b, MDB_txn *txn, void (*found)(void *ctx, const char *text),
+                             void *ctx, uint64_t *values);
+int vigia__lmdb_state_sweep(struct lmdb_backend *b, MDB_txn *txn, uint64_t most, bool *left);
+/* In the transaction of a commit: one of its transactions. 0, a Vigia code of this one alone, or LMDB's error. */
+int vigia__lmdb_transact_in(struct lmdb_backend *b, MDB_cursor *events, struct vigia__transact *transact,
+                            struct vigia__lmdb_stamp *stamp, struct vigia_error *err);
+int vigia__lmdb_transact(struct vigia__backend *base, struct vigia__transact *transact, struct vigia_error *err);
 
 /* lmdb_backup.c, lmdb_verify.c */
 int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err);

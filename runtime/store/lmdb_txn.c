@@ -147,10 +147,12 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 	if (rc != 0) {
 		vigia__index_ended(b, false);
 		mdb_txn_abort(txn);
+		vigia__lmdb_dbi_opened(b);
 		vigia__lmdb_map_leave(b);
 		return vigia__lmdb_error(b, rc, "commit", err);
 	}
 	rc = mdb_txn_commit(txn);
+	vigia__lmdb_dbi_opened(b);
 	vigia__index_ended(b, rc == 0);
 	if (rc == 0 && pages == 0 && mdb_env_info(b->env, &info) == 0) fill_file(b, info.me_last_pgno + 1);
 	if (rc == 0 && !has_events) vigia__lmdb_meta_tried(b, mark);
@@ -171,5 +173,6 @@ void vigia__lmdb_write_abort(struct lmdb_backend *b, MDB_txn *txn)
 	b->has_events = false;
 	vigia__index_ended(b, false);
 	mdb_txn_abort(txn);
+	vigia__lmdb_dbi_opened(b);
 	vigia__lmdb_map_leave(b);
 }

@@ -147,6 +147,12 @@ static int check_index(struct look *look)
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+static void tell_of_bucket(void *ctx, const char *text)
+{
+	struct look *look = ctx;
+	look->verify->found(look->verify->ctx, 0, text);
+}
+
 int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -161,6 +167,7 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	if (rc == 0) rc = check_positions(&look, b->holds, "hold", &holds);
 	if (rc == 0) rc = check_append_keys(&look);
 	if (rc == 0) rc = check_index(&look);
+	if (rc == 0) rc = vigia__lmdb_state_verify(b, reader->txn, tell_of_bucket, &look, &verify->values);
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "check the checkpoints and keys", err);
 }

@@ -99,12 +99,20 @@ static void move_up(struct memory_backend *b)
 	b->first = 0;
 }
 
-/* Allocate the request's events and its key, without adding them yet. 0, or -1 with everything freed. */
-static int make_room(struct memory_backend *b, const struct vigia__append *request, struct key **key)
+/* Free what make_room() allocated behind `skip` events. */
+static void free_room(struct memory_backend *b, const struct vigia__append *request, size_t skip, struct key *key)
+{
+	for (size_t i = 0; i < request->count; i++) vigia__free(b->events[b->first + b->count + skip + i].bytes);
+	vigia__free(key);
+}
+
+/* Allocate the request's events, behind `skip` others, and its key, without adding them yet. 0, or -1 with everything
+ * freed. */
+static int make_room(struct memory_backend *b, const struct vigia__append *request, size_t skip, struct key **key)
 {
 	if (make_key(request, key) < 0) return -1;
-	move_up(b);
-	size_t end = b->first + b->count;
+	if (skip == 0) move_up(b);
+	size_t end = b->first + b->count + skip;
 	void *items = b->events;
 	int rc = grow_items(&items, &b->cap, end, request->count, sizeof *b->events);
 	b->events = items;
@@ -145,9 +153,9 @@ static int no_room(const struct vigia__append *request, struct vigia_error *err)
 	return vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events of %zu bytes", request->count, request->len);
 }
 
-static int append_locked(struct memory_backend *b, struct vigia__append *request, struct vigia__wake_set *types,
-                         struct vigia_error *err)
+static int append_locked(struct memory_backend *b, void *arg, struct vigia__wake_set *types, struct vigia_error *err)
 {
+	struct vigia__append *request = arg;
 	const struct key *known = request->key.len > 0 ? find_key(b, request->key) : NULL;
 	request->existed = known != NULL;
 	if (known) {
@@ -157,14 +165,17 @@ static int append_locked(struct memory_backend *b, struct vigia__append *request
 	}
 	if (request->if_last_given && request->if_last != b->latest) return vigia__append_conflict(request, b->latest, err);
 	struct key *key;
-	if (make_room(b, request, &key) < 0) return no_room(request, err);
+	if (make_room(b, request, 0, &key) < 0) return no_room(request, err);
 	put_events(b, request, key, types);
 	return VIGIA_OK;
 }
 
-static int memory_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+/* A commit with what was queued, and then `rest`. */
+static int memory_commit(struct memory_backend *b,
+                         int (*rest)(struct memory_backend *b, void *arg, struct vigia__wake_set *types,
+                                     struct vigia_error *err),
+                         void *arg, struct vigia_error *err)
 {
-	struct memory_backend *b = (struct memory_backend *)base;
 	struct vigia__append queued;
 	struct vigia__wake_set types;
 	vigia__wake_set_clear(&types);
@@ -172,17 +183,85 @@ static int memory_append(struct vigia__backend *base, struct vigia__append *requ
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	/* A commit in memory fails before it begins, so none is ever in doubt. */
-	if (vigia__queue_commit_begin(&b->queue, &queued, NULL, NULL) < 0 || make_room(b, &queued, &no_key) < 0)
+	if (vigia__queue_commit_begin(&b->queue, &queued, NULL, NULL) < 0 || make_room(b, &queued, 0, &no_key) < 0)
 		rc = no_room(&queued, err);
 	else put_events(b, &queued, no_key, &types);
 	vigia__queue_commit_end(&b->queue, &queued, rc);
-	if (rc == VIGIA_OK) rc = append_locked(b, request, &types, err);
+	if (rc == VIGIA_OK) rc = rest(b, arg, &types, err);
 	uint64_t latest = b->latest;
 	if (rc == VIGIA_ENOMEM && !vigia__wake_set_any(&types)) vigia__memory_commit_cancel(b);
 	else vigia__memory_commit_end(b);
 	if (vigia__wake_set_any(&types)) vigia__wake_publish(&b->wake, &types);
-	if (vigia__wake_set_any(&types)) vigia__collect_call(&base->collect_call, latest);
+	if (vigia__wake_set_any(&types)) vigia__collect_call(&b->base.collect_call, latest);
 	return rc;
+}
+
+static int memory_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
+{
+	return memory_commit((struct memory_backend *)base, append_locked, request, err);
+}
+
+/* The keys of the appends of a transaction, while it is made. NULL: none, or known. */
+struct room {
+	struct key **keys;
+	size_t made;   /* of the appends */
+	size_t events; /* of these */
+};
+
+/* Allocate all its events and keys. 0 or -1. */
+static int make_all_room(struct memory_backend *b, const struct vigia__transact *t, struct room *room)
+{
+	room->keys = vigia__calloc((t->appends_count + 1) * sizeof *room->keys);
+	if (room->keys == NULL) return -1;
+	for (; room->made < t->appends_count; room->made++) {
+		struct vigia__append *append = &t->appends[room->made];
+		append->existed = append->key.len > 0 && find_key(b, append->key);
+		if (append->existed) continue;
+		if (make_room(b, append, room->events, &room->keys[room->made]) < 0) return -1;
+		room->events += append->count;
+	}
+	return 0;
+}
+
+static void free_all_room(struct memory_backend *b, const struct vigia__transact *t, struct room *room)
+{
+	size_t skip = 0;
+	for (size_t i = 0; i < room->made; i++) {
+		if (t->appends[i].existed) continue;
+		free_room(b, &t->appends[i], skip, room->keys[i]);
+		skip += t->appends[i].count;
+	}
+	vigia__free(room->keys);
+}
+
+static int transact_locked(struct memory_backend *b, void *arg, struct vigia__wake_set *types, struct vigia_error *err)
+{
+	struct vigia__transact *t = arg;
+	struct memory_kv *changes;
+	struct room room = {0};
+	int rc = make_all_room(b, t, &room) < 0 ? vigia__error(err, VIGIA_ENOMEM, "no memory for a transaction") : VIGIA_OK;
+	if (rc == VIGIA_OK) rc = vigia__memory_state_change(b, t->apply, t->arg, &changes, err);
+	if (rc != VIGIA_OK) {
+		free_all_room(b, t, &room);
+		return rc;
+	}
+	for (size_t i = 0; i < t->appends_count; i++) {
+		struct vigia__append *append = &t->appends[i];
+		const struct key *known = append->existed ? find_key(b, append->key) : NULL;
+		if (known == NULL) put_events(b, append, room.keys[i], types);
+		else {
+			append->first_seq = known->first_seq;
+			append->last_seq = known->last_seq;
+		}
+	}
+	vigia__memory_state_end(changes, false);
+	vigia__free(room.keys);
+	return VIGIA_OK;
+}
+
+static int memory_transact(struct vigia__backend *base, struct vigia__transact *transact, struct vigia_error *err)
+{
+	return memory_commit((struct memory_backend *)base, transact_locked, transact, err);
 }
 
 static int memory_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
@@ -375,6 +454,7 @@ static int memory_stats(struct vigia__backend *base, struct vigia__backend_stats
 		.created_at_ns = b->created_at_ns,
 		.format = VIGIA_FORMAT,
 	};
+	vigia__memory_state_counts(b, &out->buckets, &out->values);
 	vigia__settings_copy(&out->settings, &b->settings);
 	vigia__memory_leave(b);
 	return VIGIA_OK;
@@ -419,6 +499,7 @@ static void memory_release(struct vigia__backend *base)
 	for (size_t i = 0; i < b->count; i++) vigia__free(b->events[b->first + i].bytes);
 	vigia__free(b->events);
 	vigia__free(b->marks);
+	vigia__memory_state_free(b);
 	struct vigia__table *tables[] = {&b->checkpoints, &b->owned, &b->keys};
 	for (int i = 0; i < 3; i++) {
 		for (struct vigia__node *entry; (entry = vigia__table_pop(tables[i]));) vigia__free(entry);
@@ -449,6 +530,8 @@ static const struct vigia__backend memory_interface = {
 	.touch = vigia__memory_touch,
 	.settings = memory_settings,
 	.configure = memory_configure,
+	.state_view = vigia__memory_state_view,
+	.transact = memory_transact,
 	.commits = memory_commits,
 	.stats = memory_stats,
 	.release = memory_release,

@@ -49,6 +49,7 @@ struct memory_backend {
 	struct vigia__table owned; /* struct named, the ids that a watcher of this store runs */
 	struct vigia__table keys;
 	struct key *oldest_key, *newest_key;
+	struct vigia__ordered *state; /* records of buckets (state.h) */
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
@@ -105,5 +106,17 @@ int vigia__memory_checkpoint_each(struct vigia__backend *base, bool holds, void 
 int vigia__memory_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
                        bool *made, struct vigia_error *err);
 int vigia__memory_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
+
+/* memory_state.c */
+struct memory_kv;
+/* Under the mutex: change the state. VIGIA_OK: *changes can be undone, or made final, by vigia__memory_state_end().
+ * After an error nothing is changed. */
+int vigia__memory_state_change(struct memory_backend *b, vigia__state_fn fn, void *arg, struct memory_kv **changes,
+                               struct vigia_error *err);
+void vigia__memory_state_end(struct memory_kv *changes, bool undo);
+int vigia__memory_state_view(struct vigia__backend *base, vigia__state_fn fn, void *arg, struct vigia_error *err);
+/* Under the mutex. */
+void vigia__memory_state_counts(struct memory_backend *b, uint64_t *buckets, uint64_t *values);
+void vigia__memory_state_free(struct memory_backend *b);
 
 #endif

@@ -45,6 +45,7 @@ int vigia__store_append(struct vigia_store *store, struct vigia__append *request
 struct vigia__pending {
 	struct vigia_store *store;
 	struct vigia__append request;
+	struct vigia__transact *transact; /* in place of the request; NULL: the request */
 	struct vigia_error err;
 	int rc;
 	_Atomic uint32_t done;        /* futex: 1 when rc, err and request.first_seq are set */

@@ -14,7 +14,7 @@
 #include "store.h"
 #include "store_private.h"
 
-static void note_appended(struct vigia_store *store, const struct vigia__append *request)
+void vigia__store_note_appended(struct vigia_store *store, const struct vigia__append *request)
 {
 	if (request->count == 0 || request->existed) return;
 	uint64_t last = request->last_seq, known = atomic_load(&store->appended);
@@ -40,7 +40,7 @@ int vigia__store_append(struct vigia_store *store, struct vigia__append *request
 	}
 	if (rc == (queues ? VIGIA_NONE : 0)) {
 		rc = store->backend->append(store->backend, request, err);
-		if (rc == VIGIA_OK) note_appended(store, request);
+		if (rc == VIGIA_OK) vigia__store_note_appended(store, request);
 		if (rc == VIGIA_OK && queues) {
 			vigia__queue_has_room(store->backend->queue);
 			request->queued = true; /* without a number, as for every queued append */
@@ -54,7 +54,8 @@ static void append_finished(struct vigia__ticket *ticket)
 {
 	struct vigia__pending *pending = ticket->call_arg;
 	pending->rc = ticket->rc;
-	if (ticket->rc == VIGIA_OK) note_appended(pending->store, &pending->request);
+	if (ticket->rc == VIGIA_OK && pending->transact == NULL)
+		vigia__store_note_appended(pending->store, &pending->request);
 	atomic_store(&pending->done, 1);
 	syscall(SYS_futex, &pending->done, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
@@ -64,9 +65,12 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 	atomic_init(&pending->done, 0);
 	pending->store = store;
 	/* A queued append is done at once, or after one commit if the queue is full. */
-	bool queues = may_queue(&pending->request) && atomic_load(&store->backend->durability) == VIGIA_DURABILITY_INTERVAL;
+	struct vigia__transact *transact = pending->transact;
+	bool queues = transact == NULL && may_queue(&pending->request) &&
+	              atomic_load(&store->backend->durability) == VIGIA_DURABILITY_INTERVAL;
 	if (queues || store->backend->submit == NULL) {
-		pending->rc = vigia__store_append(store, &pending->request, &pending->err);
+		pending->rc = transact ? store->backend->transact(store->backend, transact, &pending->err)
+		                       : vigia__store_append(store, &pending->request, &pending->err);
 		atomic_store(&pending->done, 1);
 		return VIGIA_OK;
 	}
@@ -74,8 +78,9 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 	if (ticket == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to queue an append");
 	int rc = vigia__store_enter_to_write(store, err);
 	if (rc == VIGIA_OK) {
-		*ticket = (struct vigia__ticket){.kind = VIGIA_TICKET_APPEND,
+		*ticket = (struct vigia__ticket){.kind = transact ? VIGIA_TICKET_TRANSACTION : VIGIA_TICKET_APPEND,
 		                                 .append = &pending->request,
+		                                 .transact = transact,
 		                                 .call_arg = pending,
 		                                 .err = &pending->err,
 		                                 .finished = append_finished};
@@ -136,6 +141,28 @@ static int encode(struct vigia__buf *buf, const struct vigia_store *store, const
 	return rc;
 }
 
+int vigia__events_encode(struct vigia__buf *buf, size_t **out, const struct vigia_store *store,
+                         const struct vigia_new_event *events, size_t count, struct vigia_error *err)
+{
+	size_t *ends = *out = vigia__alloc(count * sizeof *ends);
+	int rc = ends ? VIGIA_OK : vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events", count);
+	for (size_t i = 0; i < count && rc == VIGIA_OK; i++) {
+		rc = encode(buf, store, &events[i], store->backend->max_event_size, err);
+		if (rc < 0 && count > 1) vigia__error_prefix(err, "events[%zu]: ", i);
+		ends[i] = buf->len;
+	}
+	return rc;
+}
+
+int vigia__append_conditions(struct vigia_append_options *ours, const struct vigia_append_options *theirs,
+                             struct vigia_error *err)
+{
+	if (theirs == NULL) return VIGIA_OK;
+	int rc = vigia__options_take("vigia_append_options", ours, sizeof *ours, offsetof(struct vigia_append_options, key),
+	                             theirs, err);
+	return rc == VIGIA_OK ? vigia__append_key_check(ours->key, err) : rc;
+}
+
 int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err)
 {
 	if (key.data && key.len == 0) return vigia__error(err, VIGIA_EINVAL, "key: must not be empty");
@@ -155,21 +182,12 @@ int vigia_store_append_with(struct vigia_store *store, const struct vigia_new_ev
                             struct vigia_error *err)
 {
 	struct vigia_append_options conditions = {0};
-	if (options) {
-		int bad = vigia__options_take("vigia_append_options", &conditions, sizeof conditions,
-		                              offsetof(struct vigia_append_options, key), options, err);
-		if (bad == VIGIA_OK) bad = vigia__append_key_check(conditions.key, err);
-		if (bad < 0) return bad;
-	}
+	int bad = vigia__append_conditions(&conditions, options, err);
+	if (bad < 0) return bad;
 	if (count == 0) return vigia__error(err, VIGIA_EINVAL, "events: at least one is needed");
 	struct vigia__buf buf = {0};
-	size_t *ends = vigia__alloc(count * sizeof *ends);
-	int rc = ends ? VIGIA_OK : vigia__error(err, VIGIA_ENOMEM, "no memory for %zu events", count);
-	for (size_t i = 0; i < count && rc == VIGIA_OK; i++) {
-		rc = encode(&buf, store, &events[i], store->backend->max_event_size, err);
-		if (rc < 0 && count > 1) vigia__error_prefix(err, "events[%zu]: ", i);
-		ends[i] = buf.len;
-	}
+	size_t *ends;
+	int rc = vigia__events_encode(&buf, &ends, store, events, count, err);
 	if (rc == VIGIA_OK) {
 		struct vigia__append request = {.bytes = buf.data,
 		                                .ends = ends,

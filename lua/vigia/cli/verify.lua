@@ -7,7 +7,7 @@ local M = {}
 
 M.summary = "Check all of a store for damage."
 M.description = [[
-Checks each event's bytes, number, time and object, and the checkpoints and keys. The store may be
+Checks each event's bytes, number, time and object, the checkpoints, the keys, and the values in buckets. The store may be
 in use. Damaged events are listed by number; all others can be read. Where damaged pages of the file
 make reading impossible, it continues after them. The exit status is 1 if anything is damaged.]]
 
@@ -61,7 +61,7 @@ local function look(path, from, upto, piece, report)
 		end
 		local result = {events = at and at - begin or 0, at = at, beside = beside, text = text}
 		if what == "done" then
-			result.what, result.events, result.checkpoints, result.keys = what, a, b, c
+			result.what, result.events, result.checkpoints, result.keys, result.values = what, a, b, c, math.tointeger(text)
 			return result
 		elseif what == "unreadable" then
 			result.what = what
@@ -112,14 +112,14 @@ local function walk(path, report)
 	while true do
 		local seen = look(path, from, last, piece, tell)
 		events = events + seen.events
-		if seen.what == "done" then return events, seen.checkpoints, seen.keys end
+		if seen.what == "done" then return events, seen.checkpoints, seen.keys, seen.values end
 		if seen.beside then
 			report("damaged", 0, 0, "the checkpoints and keys cannot be read: " .. seen.text)
-			return events, 0, 0
+			return events, 0, 0, 0
 		end
 		if from and not seen.at then
 			report("damaged", 0, 0, "cannot be opened, pages of the file are damaged: " .. seen.text)
-			return events, 0, 0
+			return events, 0, 0, 0
 		elseif not seen.at then
 			from = 1 -- not even where the events begin and end
 		elseif piece ~= 1 then
@@ -150,13 +150,15 @@ function M.run(args)
 			write_found(args, a, b, c)
 		end
 	end
-	local events, checkpoints, keys = walk(path, report)
+	local events, checkpoints, keys, values = walk(path, report)
 	report("ended")
 	if args.json then
-		util.write(util.json_object({{"events", events}, {"checkpoints", checkpoints}, {"keys", keys}, {"damaged", damaged}}), "\n")
+		util.write(util.json_object{{"events", events}, {"checkpoints", checkpoints}, {"keys", keys}, {"values", values}, {"damaged", damaged}},
+			"\n")
 	else
-		util.write(("%s, %s, %s: "):format(util.count(events, "event"), util.count(checkpoints, "checkpoint"), util.count(keys, "key")),
-			damaged == 0 and "no damage" or "damaged in " .. util.count(damaged, "place"), "\n")
+		local more = values > 0 and ", " .. util.count(values, "value") or ""
+		util.write(("%s, %s, %s%s: "):format(util.count(events, "event"), util.count(checkpoints, "checkpoint"),
+			util.count(keys, "key"), more), damaged == 0 and "no damage" or "damaged in " .. util.count(damaged, "place"), "\n")
 	end
 	return damaged == 0 and util.OK or util.FAILURE
 end

@@ -1,0 +1,505 @@
+/*
+ * transaction.c - the class vigia.Transaction, store:transaction, and the methods of a store that are transactions of
+ * one step.
+ */
+#include "transaction.h"
+
+#include <string.h>
+
+#include "../core/error.h"
+#include "../drive/drive.h"
+#include "../store/transaction.h"
+#include "append.h"
+#include "coroutine.h"
+#include "decode.h"
+#include "encode.h"
+#include "error.h"
+#include "lua_state.h"
+#include "options.h"
+#include "store_append.h"
+#include "store_handle.h"
+#include "transaction_handle.h"
+
+/* ---- arguments ---- */
+
+/* A string is borrowed from the stack. [-0, +0, v] */
+static struct vigia_key check_key(lua_State *L, int arg)
+{
+	if (lua_type(L, arg) == LUA_TSTRING) return (struct vigia_key){.text = vigia__lua_slice(L, arg)};
+	int is_integer;
+	struct vigia_key key = {.is_integer = true, .integer = lua_tointegerx(L, arg, &is_integer)};
+	if (lua_type(L, arg) != LUA_TNUMBER || !is_integer)
+		luaL_argerror(L, arg,
+		              lua_pushfstring(L, "key: a string or an integer expected, got %s", luaL_typename(L, arg)));
+	return key;
+}
+
+struct range {
+	struct vigia_range wanted;
+	struct vigia_key from, to;
+};
+
+static const struct vigia__option range_option_table[] = {
+	{.name = "from", .type = VIGIA_OPTION_SPECIAL, .help = "The first key."},
+	{.name = "to", .type = VIGIA_OPTION_SPECIAL, .help = "The last key."},
+	{.name = "prefix", .type = VIGIA_OPTION_SPECIAL, .help = "The strings that begin with it."},
+	{.name = "reverse",
+     .type = VIGIA_OPTION_BOOL,
+     .offset = offsetof(struct range, wanted.reverse),
+     .help = "The last key first."},
+	{.name = "limit",
+     .type = VIGIA_OPTION_COUNT,
+     .offset = offsetof(struct range, wanted.limit),
+     .max = 0x1p53,
+     .help = "Most rows. 0: no limit."},
+	{.name = NULL},
+};
+
+static void range_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
+{
+	struct range *range = ctx;
+	int is_integer;
+	lua_Integer integer = lua_type(L, idx) == LUA_TNUMBER ? lua_tointegerx(L, idx, &is_integer) : (is_integer = 0);
+	bool text = lua_type(L, idx) == LUA_TSTRING;
+	if (name[0] == 'p') {
+		if (text) range->wanted.prefix = vigia__lua_slice(L, idx);
+		else vigia__problem(problems, "prefix is a %s, allowed: a string", luaL_typename(L, idx));
+		return;
+	}
+	struct vigia_key *key = name[0] == 'f' ? &range->from : &range->to;
+	if (!text && !is_integer)
+		vigia__problem(problems, "%s is a %s, allowed: a string or an integer", name, luaL_typename(L, idx));
+	else if (text) *key = (struct vigia_key){.text = vigia__lua_slice(L, idx)};
+	else *key = (struct vigia_key){.is_integer = true, .integer = integer};
+	if (name[0] == 'f') range->wanted.from = key;
+	else range->wanted.to = key;
+}
+
+/* As vigia__lua_transaction_done(). A wrong name or key is wrong use. */
+static int done(lua_State *L, struct lua_transaction *t, int rc, struct vigia_error *err)
+{
+	if (rc == VIGIA_EINVAL) return luaL_error(L, "%s", err->message);
+	return vigia__lua_transaction_done(L, t, rc, err);
+}
+
+/* ---- reading ---- */
+
+/* A value or rows are decoded: what Lua code a collection runs meanwhile must not use the transaction. */
+static void decode_end(struct lua_transaction *t, int rc, struct vigia_error *err)
+{
+	t->busy = false;
+	if (rc < 0 && !t->failed) {
+		t->failed = true;
+		t->err = *err;
+	}
+}
+
+/* bucket at 2, key at 3 -> the value, or nil. */
+static int get(lua_State *L, struct lua_transaction *t)
+{
+	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
+	struct vigia_key key = check_key(L, 3);
+	struct vigia_error err = {0};
+	struct vigia_slice value;
+	int rc = vigia_transaction_get(t->tx, bucket, &key, &value, &err);
+	if (rc < 0) return done(L, t, rc, &err);
+	if (rc == VIGIA_NONE) {
+		lua_pushnil(L);
+		return 1;
+	}
+	t->busy = true;
+	rc = vigia__lua_push_value(L, value, &err);
+	decode_end(t, rc, &err);
+	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : 1;
+}
+
+struct row {
+	int64_t integer;
+	uint32_t key_len; /* 0: an integer */
+	uint32_t value_len;
+};
+
+static int keep_row(void *ctx, const struct vigia_key *key, struct vigia_slice value)
+{
+	struct vigia__buf *bytes = ctx;
+	struct row row = {key->integer, key->is_integer ? 0 : (uint32_t)key->text.len, (uint32_t)value.len};
+	if (vigia__buf_reserve(bytes, sizeof row + row.key_len + value.len) < 0) return VIGIA_ENOMEM;
+	vigia__buf_add(bytes, &row, sizeof row);
+	if (row.key_len > 0) vigia__buf_add(bytes, key->text.data, key->text.len);
+	vigia__buf_add(bytes, value.data, value.len);
+	return VIGIA_OK;
+}
+
+/* A list of {key =, value =}. EDESERIAL. [-0, +1, m] */
+static int push_rows(lua_State *L, const struct vigia__buf *bytes, struct vigia_error *err)
+{
+	lua_newtable(L);
+	lua_Integer n = 0;
+	for (size_t at = 0; at < bytes->len;) {
+		struct row row;
+		memcpy(&row, bytes->data + at, sizeof row);
+		const char *key = (const char *)bytes->data + at + sizeof row, *value = key + row.key_len;
+		lua_createtable(L, 0, 2);
+		if (row.key_len > 0) lua_pushlstring(L, key, row.key_len);
+		else lua_pushinteger(L, (lua_Integer)row.integer);
+		lua_setfield(L, -2, "key");
+		int rc = vigia__lua_push_value(L, (struct vigia_slice){value, row.value_len}, err);
+		if (rc < 0) return rc;
+		lua_setfield(L, -2, "value");
+		lua_rawseti(L, -2, ++n);
+		at += sizeof row + row.key_len + row.value_len;
+	}
+	return VIGIA_OK;
+}
+
+/* bucket at 2, options at 3. */
+static int range(lua_State *L, struct lua_transaction *t)
+{
+	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
+	struct range range = {.wanted.size = sizeof range.wanted};
+	struct vigia_error err = {0};
+	vigia__lua_check_options(L, 3, range_option_table, &range, "range options", range_special, &range);
+	t->bytes.len = 0;
+	int rc = vigia_transaction_range(t->tx, bucket, &range.wanted, keep_row, &t->bytes, &err);
+	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
+	if (rc < 0) return done(L, t, rc, &err);
+	t->busy = true;
+	rc = push_rows(L, &t->bytes, &err);
+	decode_end(t, rc, &err);
+	vigia__buf_clear(&t->bytes, VIGIA_LUA_KEEP);
+	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : 1;
+}
+
+/* ---- changing ---- */
+
+/* bucket at 2, key at 3, value at 4. */
+static int put(lua_State *L, struct lua_transaction *t)
+{
+	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
+	struct vigia_key key = check_key(L, 3);
+	struct vigia_error err = {0};
+	if (lua_isnoneornil(L, 4)) luaL_argerror(L, 4, "value: nil cannot be stored; delete the key, or store vigia.null");
+	vigia__lua_push_kept(L, 1, 1);
+	t->bytes.len = 0;
+	int64_t most = atomic_load(&vigia__transaction_store(t->tx)->backend->max_event_size);
+	lua_pop(L, 1);
+	int rc = vigia__lua_encode_value(L, 4, &t->bytes, most, &err);
+	struct vigia_slice value = {(const char *)t->bytes.data, t->bytes.len};
+	if (rc == 0) rc = vigia_transaction_put(t->tx, bucket, &key, value, &err);
+	vigia__buf_clear(&t->bytes, VIGIA_LUA_KEEP);
+	return done(L, t, rc, &err);
+}
+
+static int delete (lua_State *L, struct lua_transaction *t)
+{
+	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
+	struct vigia_key key = check_key(L, 3);
+	struct vigia_error err = {0};
+	return done(L, t, vigia_transaction_delete(t->tx, bucket, &key, &err), &err);
+}
+
+/* ---- commit ---- */
+
+/* Woken for whatever reason: is the commit done? A stop does not end the wait. */
+static int look_at_commit(lua_State *L, int status, lua_KContext at)
+{
+	struct lua_transaction *t = vigia__lua_check(L, (int)at, &vigia__lua_transaction_class);
+	if (!atomic_load(&t->pending.done))
+		return vigia__lua_suspend(L, vigia__lua_running(L), INT64_MAX, true, at, look_at_commit);
+	t->rc = vigia__store_settle(&t->pending);
+	t->err = t->pending.err;
+	vigia__transaction_committed(t->tx, t->rc);
+	return t->then(L, LUA_OK, t->then_ctx);
+}
+
+/* Commit the transaction at `at`, in a handler's coroutine without blocking the others. Then `then` finds the outcome
+ * in its rc and err. Use as `return commit(...)`. */
+static int commit(lua_State *L, int at, lua_KFunction then, lua_KContext ctx)
+{
+	struct lua_transaction *t = vigia__lua_check(L, at, &vigia__lua_transaction_class);
+	struct vigia_store *store = vigia__transaction_store(t->tx);
+	vigia__error_clear(&t->err);
+	if (!vigia__lua_append_may_wait(L, vigia__lua_shared(L), store)) {
+		t->rc = vigia_transaction_commit(t->tx, &t->err);
+		return then(L, LUA_OK, ctx);
+	}
+	vigia__registry_listen_anything(vigia__lua_running(L)->owner->registry);
+	t->then = then;
+	t->then_ctx = ctx;
+	t->rc = vigia__transaction_submit(t->tx, &t->pending, &t->err);
+	return t->rc < 0 ? then(L, LUA_OK, ctx) : look_at_commit(L, LUA_OK, at);
+}
+
+/* ---- store:transaction ---- */
+
+static const char running_key; /* of a table with weak keys: the coroutines that run a transaction's function */
+
+static void push_running(lua_State *L)
+{
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &running_key) != LUA_TNIL) return;
+	lua_pop(L, 1);
+	lua_newtable(L);
+	lua_createtable(L, 0, 1);
+	vigia__lua_set_string(L, "__mode", "k");
+	lua_setmetatable(L, -2);
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &running_key);
+}
+
+static void set_running(lua_State *L, bool runs)
+{
+	push_running(L);
+	lua_pushthread(L);
+	if (runs) lua_pushboolean(L, 1);
+	else lua_pushnil(L);
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
+}
+
+/* Raises inside the function of another transaction. [-0, +0, v] */
+static void refuse_nested(lua_State *L)
+{
+	push_running(L);
+	lua_pushthread(L);
+	if (lua_rawget(L, -2) != LUA_TNIL)
+		luaL_error(L, "transactions do not nest: inside its function, call the methods of the transaction");
+	lua_pop(L, 2);
+}
+
+enum { STORE = 1, FUNCTION, TRANSACTION, RESULTS }; /* the stack */
+
+/* The numbers of its events, in order. [-0, +1, m] */
+static void push_numbers(lua_State *L, const struct vigia_transaction *tx)
+{
+	lua_Integer n = 0;
+	lua_newtable(L);
+	for (size_t i = 0; i < vigia_transaction_appends(tx); i++) {
+		uint64_t first, last;
+		vigia_transaction_numbers(tx, i, &first, &last);
+		for (; first <= last; first++) {
+			lua_pushinteger(L, (lua_Integer)first);
+			lua_rawseti(L, -2, ++n);
+		}
+	}
+}
+
+static int run(lua_State *L, int status, lua_KContext tries, bool called);
+
+static int called(lua_State *L, int status, lua_KContext tries)
+{
+	return run(L, status, tries, true);
+}
+
+static bool may_run_again(struct lua_transaction *t, lua_KContext tries)
+{
+	return tries < vigia__transaction_store(t->tx)->options.transaction_retries;
+}
+
+/* Others changed what it has read. */
+static int conflicts(lua_State *L, lua_KContext tries)
+{
+	struct lua_transaction *t = vigia__lua_check(L, TRANSACTION, &vigia__lua_transaction_class);
+	struct vigia_error err = {0};
+	if (may_run_again(t, tries)) {
+		vigia__lua_transaction_reset(t);
+		lua_settop(L, TRANSACTION);
+		return run(L, LUA_OK, tries + 1, false);
+	}
+	vigia__error(&err, VIGIA_ETRANSACTION, "other transactions changed what this one reads, %lld times in a row",
+	             (long long)tries + 1);
+	vigia__lua_transaction_end(t);
+	return vigia__lua_fail(L, VIGIA_ETRANSACTION, &err);
+}
+
+static int committed(lua_State *L, int status, lua_KContext tries)
+{
+	struct lua_transaction *t = vigia__lua_check(L, TRANSACTION, &vigia__lua_transaction_class);
+	if (t->rc == VIGIA_ETRANSACTION) return conflicts(L, tries);
+	if (t->rc < 0) {
+		vigia__lua_transaction_end(t);
+		return vigia__lua_fail_store(L, t->rc, &t->err);
+	}
+	push_numbers(L, t->tx);
+	lua_insert(L, RESULTS);
+	vigia__lua_transaction_end(t);
+	return lua_gettop(L) - TRANSACTION;
+}
+
+/* Call the function, and look at what it returned: now, or where it goes on after it has yielded. */
+static int run(lua_State *L, int status, lua_KContext tries, bool goes_on)
+{
+	struct lua_transaction *t = vigia__lua_check(L, TRANSACTION, &vigia__lua_transaction_class);
+	if (!goes_on) {
+		set_running(L, true);
+		lua_pushvalue(L, FUNCTION);
+		lua_pushvalue(L, TRANSACTION);
+		status = lua_pcallk(L, 1, LUA_MULTRET, 0, tries, called);
+	}
+	set_running(L, false);
+	if (vigia__transaction_conflicts(t->tx)) return conflicts(L, tries);
+	if (status != LUA_OK && status != LUA_YIELD) {
+		vigia__lua_transaction_end(t);
+		return lua_error(L);
+	}
+	bool refused = lua_gettop(L) > RESULTS && !lua_toboolean(L, RESULTS) && !lua_isnil(L, RESULTS + 1);
+	if (refused) {
+		vigia__lua_transaction_end(t);
+		return lua_gettop(L) - TRANSACTION;
+	}
+	if (t->failed) {
+		vigia__lua_transaction_end(t);
+		return vigia__lua_fail_store(L, t->err.code, &t->err);
+	}
+	return commit(L, TRANSACTION, committed, tries);
+}
+
+int vigia__lua_store_transaction(lua_State *L)
+{
+	vigia__lua_check_handle(L, STORE);
+	vigia__lua_check_type(L, FUNCTION, LUA_TFUNCTION, "function");
+	lua_settop(L, FUNCTION);
+	refuse_nested(L);
+	if (vigia__lua_transaction_new(L, STORE) == NULL) return 2;
+	return run(L, LUA_OK, 0, false);
+}
+
+/* ---- transactions of one step ---- */
+
+enum { STEP_ARGUMENTS = 4, STEP = 5 };
+
+/* With the transaction in the place of the store, which it keeps. NULL: nil and the error are on the stack. */
+static struct lua_transaction *begin_step(lua_State *L)
+{
+	vigia__lua_check_handle(L, 1);
+	lua_settop(L, STEP_ARGUMENTS);
+	refuse_nested(L);
+	return vigia__lua_transaction_new(L, 1);
+}
+
+static int read_step(lua_State *L, int (*read)(lua_State *L, struct lua_transaction *t))
+{
+	struct lua_transaction *t = begin_step(L);
+	if (t == NULL) return 2;
+	int results = read(L, t);
+	vigia__lua_transaction_end(t);
+	return results;
+}
+
+int vigia__lua_store_get(lua_State *L)
+{
+	return read_step(L, get);
+}
+
+int vigia__lua_store_range(lua_State *L)
+{
+	return read_step(L, range);
+}
+
+static int step_committed(lua_State *L, int status, lua_KContext ctx)
+{
+	struct lua_transaction *t = vigia__lua_check(L, STEP, &vigia__lua_transaction_class);
+	vigia__lua_transaction_end(t);
+	return t->rc < 0 ? vigia__lua_fail_store(L, t->rc, &t->err) : vigia__lua_boolean(L, true);
+}
+
+static int change_step(lua_State *L, int (*change)(lua_State *L, struct lua_transaction *t))
+{
+	struct lua_transaction *t = begin_step(L);
+	if (t == NULL) return 2;
+	int results = change(L, t);
+	if (t->failed) {
+		vigia__lua_transaction_end(t);
+		return results;
+	}
+	return commit(L, STEP, step_committed, 0);
+}
+
+int vigia__lua_store_put(lua_State *L)
+{
+	return change_step(L, put);
+}
+
+int vigia__lua_store_delete(lua_State *L)
+{
+	return change_step(L, delete);
+}
+
+int vigia__lua_store_drop_bucket(lua_State *L)
+{
+	struct vigia_store *store = vigia__lua_check_store(L, 1);
+	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
+	struct vigia_error err = {0};
+	refuse_nested(L);
+	if (store == NULL) return vigia__lua_fail_closed(L, 1);
+	int rc = vigia_store_drop_bucket(store, bucket, &err);
+	if (rc == VIGIA_EINVAL) return luaL_argerror(L, 2, lua_pushstring(L, err.message));
+	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : vigia__lua_boolean(L, rc == VIGIA_OK);
+}
+
+static int keep_bucket(void *ctx, const char *bucket, uint64_t values)
+{
+	struct vigia_key name = {.integer = (int64_t)values, .text = {bucket, strlen(bucket)}};
+	return keep_row(ctx, &name, (struct vigia_slice){"", 0});
+}
+
+/* A list of {name =, values =}. */
+int vigia__lua_store_buckets(lua_State *L)
+{
+	struct lua_transaction *t = begin_step(L);
+	if (t == NULL) return 2;
+	struct vigia_error err = {0};
+	int rc = vigia_store_buckets(vigia__transaction_store(t->tx), keep_bucket, &t->bytes, &err);
+	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
+	if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
+	lua_newtable(L);
+	lua_Integer n = 0;
+	for (size_t at = 0; at < t->bytes.len;) {
+		struct row row;
+		memcpy(&row, t->bytes.data + at, sizeof row);
+		lua_createtable(L, 0, 2);
+		lua_pushlstring(L, (const char *)t->bytes.data + at + sizeof row, row.key_len);
+		lua_setfield(L, -2, "name");
+		lua_pushinteger(L, (lua_Integer)row.integer);
+		lua_setfield(L, -2, "values");
+		lua_rawseti(L, -2, ++n);
+		at += sizeof row + row.key_len;
+	}
+	vigia__lua_transaction_end(t);
+	return 1;
+}
+
+/* ---- the class ---- */
+
+static int transaction_get(lua_State *L)
+{
+	return get(L, vigia__lua_check_transaction(L, 1));
+}
+
+static int transaction_put(lua_State *L)
+{
+	return put(L, vigia__lua_check_transaction(L, 1));
+}
+
+static int transaction_delete(lua_State *L)
+{
+	return delete (L, vigia__lua_check_transaction(L, 1));
+}
+
+static int transaction_range(lua_State *L)
+{
+	return range(L, vigia__lua_check_transaction(L, 1));
+}
+
+void vigia__lua_transaction_init(lua_State *L)
+{
+	static const luaL_Reg methods[] = {{"get", transaction_get},
+	                                   {"put", transaction_put},
+	                                   {"delete", transaction_delete},
+	                                   {"range", transaction_range},
+	                                   {"store_event", vigia__lua_transaction_event},
+	                                   {"store_events", vigia__lua_transaction_events},
+	                                   {NULL, NULL}};
+	vigia__lua_push_class(L, &vigia__lua_transaction_class);
+	vigia__lua_set_methods(L, NULL, methods);
+	lua_pop(L, 1);
+}

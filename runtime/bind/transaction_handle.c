@@ -1,0 +1,64 @@
+/*
+ * transaction_handle.c - the userdata of a transaction in Lua.
+ */
+#include "transaction_handle.h"
+
+#include "../core/error.h"
+#include "error.h"
+#include "store_handle.h"
+
+static void free_transaction(lua_State *L, void *object)
+{
+	vigia__lua_transaction_end(object);
+}
+
+const struct vigia__lua_class vigia__lua_transaction_class = {.name = "vigia.Transaction", .free = free_transaction};
+
+void vigia__lua_transaction_end(struct lua_transaction *t)
+{
+	/* The committing thread still reads it. */
+	vigia__store_await(&t->pending);
+	vigia__store_settle(&t->pending);
+	vigia_transaction_free(t->tx);
+	t->tx = NULL;
+	vigia__buf_deinit(&t->bytes);
+}
+
+struct lua_transaction *vigia__lua_transaction_new(lua_State *L, int store_idx)
+{
+	struct vigia_error err = {0};
+	store_idx = lua_absindex(L, store_idx);
+	struct lua_transaction *t = vigia__lua_new_keeping(L, sizeof *t, &vigia__lua_transaction_class, 1);
+	vigia__lua_keep_value(L, -1, 1, store_idx);
+	struct vigia_store *store = vigia__lua_check_store(L, store_idx);
+	if (store == NULL) vigia__lua_fail_closed(L, store_idx);
+	else if (vigia_transaction_begin(store, &t->tx, &err) == VIGIA_OK) return t;
+	else vigia__lua_fail_store(L, err.code, &err);
+	return NULL;
+}
+
+struct lua_transaction *vigia__lua_check_transaction(lua_State *L, int arg)
+{
+	struct lua_transaction *t = vigia__lua_check(L, arg, &vigia__lua_transaction_class);
+	if (t->tx == NULL) luaL_error(L, "the transaction has ended");
+	if (t->busy) luaL_error(L, "the transaction is in use: a value of it is being read");
+	return t;
+}
+
+int vigia__lua_transaction_done(lua_State *L, struct lua_transaction *t, int rc, struct vigia_error *err)
+{
+	if (rc >= 0) return vigia__lua_boolean(L, true);
+	if (rc == VIGIA_ETRANSACTION) {
+		vigia__lua_push_error(L, err);
+		return lua_error(L);
+	}
+	if (!t->failed) t->err = *err;
+	t->failed = true;
+	return vigia__lua_fail_store(L, rc, err);
+}
+
+void vigia__lua_transaction_reset(struct lua_transaction *t)
+{
+	vigia_transaction_reset(t->tx);
+	t->busy = t->failed = false;
+}

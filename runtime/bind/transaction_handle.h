@@ -1,0 +1,39 @@
+/*
+ * transaction_handle.h - the userdata of a transaction, for all files with methods of the class vigia.Transaction.
+ */
+#ifndef VIGIA_BIND_TRANSACTION_HANDLE_H
+#define VIGIA_BIND_TRANSACTION_HANDLE_H
+
+#include "../core/buf.h"
+#include "../store/store.h"
+#include "lua_state.h"
+
+/* It keeps its store's userdata: 1. */
+struct lua_transaction {
+	struct vigia_transaction *tx; /* NULL: it has ended */
+	bool busy;                    /* its bytes are being decoded: a finalizer must not use it */
+	bool failed;                  /* a call failed: it cannot be committed */
+	struct vigia_error err;       /* why */
+	struct vigia__buf bytes;      /* a value that is stored, rows that were read */
+	/* while it is committed */
+	struct vigia__pending pending;
+	int rc;
+	lua_KFunction then;
+	lua_KContext then_ctx;
+};
+
+extern const struct vigia__lua_class vigia__lua_transaction_class; /* its methods are in transaction.c */
+
+/* A new one of the store at store_idx. NULL: nil and the error are on the stack instead. [-0, +1|2, v] */
+struct lua_transaction *vigia__lua_transaction_new(lua_State *L, int store_idx);
+/* The transaction at `arg`. Raises if it is none, or has ended. [-0, +0, v] */
+struct lua_transaction *vigia__lua_check_transaction(lua_State *L, int arg);
+/* The end of a call on it: true, or nil and the error, after which it cannot be committed. A conflict raises: its
+ * function is abandoned. Returns how many values. [-0, +1|2, v] */
+int vigia__lua_transaction_done(lua_State *L, struct lua_transaction *t, int rc, struct vigia_error *err);
+/* Forget what it read and wrote, to begin again. [-0, +0, -] */
+void vigia__lua_transaction_reset(struct lua_transaction *t);
+/* It ends: what was not committed is forgotten. [-0, +0, -] */
+void vigia__lua_transaction_end(struct lua_transaction *t);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * transaction.h - transactions (contract X1, X2): reads that lock nothing, changes kept in memory, one commit that
+ * checks the reads.
+ *
+ * Each read is a short transaction of the backend, and notes the version of what it found. If the store's state has a
+ * newer version than at the last read, what was read before is compared first: a transaction never sees two states. The
+ * commit compares once more, inside the group commit. What was changed by others ends the transaction (ETRANSACTION),
+ * and it is run again.
+ *
+ * A transaction is used by one thread at a time.
+ */
+#ifndef VIGIA_STORE_TRANSACTION_H
+#define VIGIA_STORE_TRANSACTION_H
+
+#include "store.h"
+
+/* An encoded event list with its key (len 0: none), for the commit. Copies the bytes. 0, EINVAL, ETXSIZE, ENOMEM. */
+int vigia__transaction_add(struct vigia_transaction *tx, const void *bytes, size_t len, const size_t *ends,
+                           size_t count, struct vigia_slice key, struct vigia_error *err);
+/* As vigia_transaction_commit(), without blocking: submits `pending` (store.h). Neither may move or be freed before it
+ * is done. Call vigia__transaction_committed() with what vigia__store_settle() returned. */
+int vigia__transaction_submit(struct vigia_transaction *tx, struct vigia__pending *pending, struct vigia_error *err);
+void vigia__transaction_committed(struct vigia_transaction *tx, int rc);
+/* Was something that it read changed since? Then every call on it fails. */
+bool vigia__transaction_conflicts(const struct vigia_transaction *tx);
+struct vigia_store *vigia__transaction_store(struct vigia_transaction *tx);
+
+#endif
