@@ -83,7 +83,7 @@ static bool heal_hidden_commit(struct vigia__backend *base)
 		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 		if (!hides(b)) return true;
 	}
-	if (vigia__journal_hides(b)) return vigia__journal_settle(b, NULL) == VIGIA_OK;
+	if (vigia__journal_hides(b)) return atomic_load(&b->writes) && vigia__journal_settle(b, NULL) == VIGIA_OK;
 	if (vigia__lmdb_write_begin(b, &txn, NULL) < 0) return false;
 	vigia__lmdb_write_abort(b, txn);
 	return true;
@@ -274,6 +274,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	pthread_mutex_init(&b->dbi_mutex, NULL);
 	b->base.settings_word = &b->local_word;
 	b->map_asked = (size_t)options->map_size_bytes;
+	atomic_init(&b->writes, !options->readonly);
 	vigia__lmdb_map_init(b);
 
 	if (exists && access(path, R_OK | W_OK) != 0) {
@@ -380,6 +381,7 @@ int vigia__lmdb_open(const char *path, const struct vigia_store_options *options
 		if (rc == VIGIA_OK) rc = vigia__lmdb_format_conflicts(b, &settings, options, err);
 		if (rc == VIGIA_OK && b->readonly && !options->readonly)
 			rc = vigia__error(err, VIGIA_EPERM, "no permission to write the store '%s'", real);
+		if (rc == VIGIA_OK && !options->readonly) atomic_store(&b->writes, true);
 		free(real);
 	} else if (rc == VIGIA_OK) {
 		rc = backend_open(real, exists, options, &b, err);

@@ -195,7 +195,7 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 	vigia__file_limit_begin(&limit);
 	if (b->journal.at > 0) {
 		/* A process that may not drain the journal copies its tail, and so does one that has no room. */
-		rc = b->readonly ? VIGIA_EDISKFULL : vigia__journal_settle(b, err);
+		rc = !atomic_load(&b->writes) ? VIGIA_EDISKFULL : vigia__journal_settle(b, err);
 		if (rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL) {
 			*err = (struct vigia_error){0};
 			rc = vigia__journal_copy(b, &tail, err);

@@ -86,9 +86,10 @@ struct lmdb_backend {
 	atomic_bool overwritten;        /* permanent */
 	atomic_int lost_beside;         /* the lock file (0) or the side file (1) was deleted or replaced; -1: neither */
 
-	MDB_env *env;  /* NULL: it could not be reopened after a failure; the next call tries again */
-	int lock_fd;   /* LMDB's lock file, open while the environment is; -1: none */
-	bool readonly; /* the file may only be read */
+	MDB_env *env;       /* NULL: it could not be reopened after a failure; the next call tries again */
+	int lock_fd;        /* LMDB's lock file, open while the environment is; -1: none */
+	bool readonly;      /* the file may only be read */
+	atomic_bool writes; /* and not only for reading: a handle was opened that may write */
 	pthread_rwlock_t map_lock;
 	atomic_int map_long;      /* compacting backups that hold map_lock */
 	size_t map_asked;         /* the option, 0 = what the system grants */

@@ -36,12 +36,13 @@ int vigia__journal_open(struct lmdb_backend *b, struct vigia_error *err)
 	struct vigia__journal_words *words = vigia__side_journal(&b->side);
 	struct vigia__chain chain;
 	if (b->journal.at == 0) return VIGIA_OK;
-	if (!b->side.alone) return b->readonly || !vigia__journal_hides(b) ? VIGIA_OK : vigia__journal_settle(b, err);
+	bool drains = atomic_load(&b->writes) && !b->readonly;
+	if (!b->side.alone) return !drains || !vigia__journal_hides(b) ? VIGIA_OK : vigia__journal_settle(b, err);
 	int rc = sync_tail(b);
 	if (rc != 0) return vigia__lmdb_error(b, rc, "read its journal", err);
 	if (walk(b, &chain) == 0) return VIGIA_OK;
 	if (words) atomic_store(&words->published, chain.last);
-	if (b->readonly) return VIGIA_OK;
+	if (!drains) return VIGIA_OK;
 	rc = vigia__journal_settle(b, err);
 	if (rc != VIGIA_EFULL && rc != VIGIA_EDISKFULL) return rc;
 	if (err) *err = (struct vigia_error){0};
@@ -55,7 +56,8 @@ void vigia__journal_close(struct lmdb_backend *b)
 	/* A file that was cut is not touched. */
 	atomic_store(&b->looked_mono_ns, 0);
 	if (vigia__lmdb_there(&b->base, NULL) < 0) return;
-	if (b->readonly || vigia__side_journal(&b->side) == NULL || vigia__side_is_shared(&b->side) || walk(b, &chain) == 0)
+	if (b->readonly || !atomic_load(&b->writes) || vigia__side_journal(&b->side) == NULL ||
+	    vigia__side_is_shared(&b->side) || walk(b, &chain) == 0)
 		return;
 	vigia__journal_settle(b, NULL);
 }

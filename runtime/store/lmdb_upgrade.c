@@ -57,7 +57,9 @@ static int make_journal(struct lmdb_backend *b, struct vigia_error *err)
 
 int vigia__lmdb_upgrade(struct lmdb_backend *b, struct vigia_error *err)
 {
-	if (!b->settings.values.journal || b->journal.at > 0 || b->readonly || !vigia__journal_fits(b)) return VIGIA_OK;
+	if (!b->settings.values.journal || b->journal.at > 0 || b->readonly || !atomic_load(&b->writes) ||
+	    !vigia__journal_fits(b))
+		return VIGIA_OK;
 	vigia__lmdb_env_close(b);
 	int turn = vigia__lmdb_turn_begin(b->path, false), fd = lock_alone(b->path), rc = 0;
 	if (fd >= 0) {
