@@ -166,6 +166,17 @@ describe("a predicate", function()
 		end)
 	end)
 
+	it("and places in large objects are looked at for about 10 ms at a time, like other events [S8g F4h]", function()
+		for _, store in ipairs{helper.memory(), helper.open(nil, {durability = "none"})} do
+			local list = {}
+			for n = 1, 60000 do list[n] = n % 100 end
+			for n = 1, 400 do assert(store:store_event("CREATE", "Job", {list, n})) end
+			local answer = assert(store:get_events{filter = {where = {["object[2]"] = 400}}, timeout = 0})
+			assert.same({0, false}, {#answer.events, answer.at_end})
+			assert.same({400}, (read(store, {filter = {where = {["object[2]"] = 400}}, scan = "end"})))
+		end
+	end)
+
 	it("and places of a filter see, in a store that wraps another one, the objects that it shows [F4g]", function()
 		local hidden = {encode = function(object) return {inner = object} end, decode = function(object) return object.inner end}
 		local store = helper.wrapped(nil, hidden)

@@ -129,6 +129,14 @@ int vigia__reader_next(struct vigia__reader *reader, struct vigia__token *out, s
 /* Are two values equal that are neither array nor map? As in Lua: 1 equals 1.0, exactly, and a str a bin of the same
  * bytes. */
 bool vigia__token_equal(const struct vigia__token *a, const struct vigia__token *b);
+/* An order of such values, by kind first. Not of NaN. */
+int vigia__token_compare(const struct vigia__token *a, const struct vigia__token *b);
+/* Is it a value that can be compared: neither array nor map, nor NaN? */
+static inline bool vigia__token_is_scalar(const struct vigia__token *token)
+{
+	return token->kind != VIGIA_TOKEN_ARRAY && token->kind != VIGIA_TOKEN_MAP &&
+	       !(token->kind == VIGIA_TOKEN_FLOAT && token->number != token->number);
+}
 
 /* Skip one value with everything inside it. Does not recurse. Errors as above. */
 int vigia__reader_skip(struct vigia__reader *reader, struct vigia_error *err);

@@ -41,13 +41,16 @@ static int compare(const void *a, const void *b)
 	}
 }
 
-bool vigia__token_equal(const struct vigia__token *a, const struct vigia__token *b)
+int vigia__token_compare(const struct vigia__token *a, const struct vigia__token *b)
 {
 	struct key x = {.token = normal(*a)}, y = {.token = normal(*b)};
-	if (x.token.kind != y.token.kind || x.token.kind == VIGIA_TOKEN_ARRAY || x.token.kind == VIGIA_TOKEN_MAP)
-		return false;
-	if (x.token.kind == VIGIA_TOKEN_FLOAT && !(x.token.number == y.token.number)) return false; /* NaN */
-	return x.token.kind == VIGIA_TOKEN_NIL || compare(&x, &y) == 0;
+	if (x.token.kind == y.token.kind && x.token.kind == VIGIA_TOKEN_NIL) return 0;
+	return compare(&x, &y);
+}
+
+bool vigia__token_equal(const struct vigia__token *a, const struct vigia__token *b)
+{
+	return vigia__token_is_scalar(a) && vigia__token_is_scalar(b) && vigia__token_compare(a, b) == 0;
 }
 
 int vigia__keys_twice(struct vigia__reader reader, uint32_t count, struct vigia__twice *out)

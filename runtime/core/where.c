@@ -3,6 +3,7 @@
  */
 #include "where.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "alloc.h"
@@ -14,7 +15,7 @@
 
 struct condition {
 	struct vigia__path *path;
-	size_t first, count; /* of `values` */
+	size_t first, count; /* of `values`, sorted */
 };
 
 struct vigia__where {
@@ -41,6 +42,11 @@ static int take_value(struct vigia_slice bytes, struct vigia__token *out, size_t
 	                    what);
 }
 
+static int compare_values(const void *a, const void *b)
+{
+	return vigia__token_compare(a, b);
+}
+
 static int take_place(struct vigia__where *where, const struct vigia_where *place, size_t first,
                       struct vigia_error *err)
 {
@@ -56,6 +62,7 @@ static int take_place(struct vigia__where *where, const struct vigia_where *plac
 		where->bytes.len += value.len;
 		rc = take_value(copy, &where->values[first + i], i, err);
 	}
+	if (rc == VIGIA_OK) qsort(where->values + first, condition->count, sizeof *where->values, compare_values);
 	if (rc == VIGIA_EINVAL) {
 		char shown[200];
 		vigia__error_prefix(err,
@@ -110,8 +117,16 @@ size_t vigia__where_count(const struct vigia__where *where)
 
 static bool wants(const struct vigia__where *where, const struct condition *condition, const struct vigia__token *value)
 {
-	for (size_t i = 0; i < condition->count; i++)
-		if (vigia__token_equal(&where->values[condition->first + i], value)) return true;
+	const struct vigia__token *values = where->values + condition->first;
+	size_t low = 0, high = condition->count;
+	if (!vigia__token_is_scalar(value)) return false;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = vigia__token_compare(&values[middle], value);
+		if (order == 0) return true;
+		if (order < 0) low = middle + 1;
+		else high = middle;
+	}
 	return false;
 }
 

@@ -58,6 +58,10 @@ static inline uint8_t *vigia__append_event(const struct vigia__append *request, 
 /* For backends: set and return ESEQUENCE, naming both numbers. */
 int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err);
 
+/* How often a scan that drops events looks at the clock: for each 512 of them, or for as many bytes of their objects,
+ * if the filter looks into these. */
+enum { VIGIA_SCAN_COST_CLOCK = 512, VIGIA_SCAN_COST_BYTES = 128 };
+
 /* One slice of a scan. */
 struct vigia__scan {
 	uint64_t from; /* first number to look at */

@@ -23,8 +23,6 @@ struct key {
 	char bytes[];
 };
 
-enum { LOOK_AT_CLOCK = 512 };
-
 static const struct stored *event_of(const struct memory_backend *b, uint64_t seq_num)
 {
 	return &b->events[b->first + (seq_num - vigia__memory_oldest(b))];
@@ -269,8 +267,8 @@ static int memory_scan(struct vigia__backend *base, struct vigia__scan *scan, st
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	uint64_t seq_num = scan->from > vigia__memory_oldest(b) ? scan->from : vigia__memory_oldest(b);
-	size_t copied = 0, bytes = 0, dropped = 0;
-	bool no_memory = false;
+	size_t copied = 0, bytes = 0, cost = 0;
+	bool no_memory = false, objects = vigia__filter_places(scan->filter) > 0;
 	scan->looked_at = scan->gone = 0;
 	uint64_t first = b->count > 0 ? vigia__memory_oldest(b) : b->latest + 1;
 	if (first > scan->from) scan->gone = first - scan->from;
@@ -286,7 +284,10 @@ static int memory_scan(struct vigia__backend *base, struct vigia__scan *scan, st
 		}
 		scan->looked_at = seq_num++;
 		if (copied >= scan->count_max) break;
-		if (!wanted && ++dropped % LOOK_AT_CLOCK == 0 && vigia__mono_ns() >= scan->until_mono_ns) break;
+		cost += wanted ? 0 : 1 + (objects ? event->len / VIGIA_SCAN_COST_BYTES : 0);
+		if (cost < VIGIA_SCAN_COST_CLOCK) continue;
+		cost = 0;
+		if (!wanted && vigia__mono_ns() >= scan->until_mono_ns) break;
 	}
 	scan->at_end = b->count == 0 || seq_num > b->latest;
 	vigia__memory_leave(b);

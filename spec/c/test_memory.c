@@ -283,7 +283,7 @@ static void test_scan_filters_and_looks_no_longer_than_its_time(void **state)
 	scan.until_mono_ns = 10;
 	assert_int_equal(b->scan(b, &scan, &batch, NULL), VIGIA_OK);
 	assert_int_equal(batch.count, 0);
-	assert_int_equal(scan.looked_at, 2 * LOOK_AT_CLOCK);
+	assert_int_equal(scan.looked_at, 2 * VIGIA_SCAN_COST_CLOCK);
 	assert_false(scan.at_end);
 	vigia__filter_free(filter);
 	vigia__batch_deinit(&batch);

@@ -222,6 +222,12 @@ static void test_F4_values(void **state)
 		{"null", "{\"s\":[]}", false},
 		{"\"x\"", "{}", false},
 		{"[null,\"x\"]", "{}", true},
+		{"[5,\"b\",true,2.5,\"a\",null,-1,\"abc\",4,3.0,false]", "{\"s\":3}", true},
+		{"[5,\"b\",true,2.5,\"a\",null,-1,\"abc\",4,3.0,false]", "{\"s\":\"abc\"}", true},
+		{"[5,\"b\",true,2.5,\"a\",null,-1,\"abc\",4,3.0,false]", "{\"s\":2.5}", true},
+		{"[5,\"b\",true,2.5,\"a\",null,-1,\"abc\",4,3.0,false]", "{\"s\":-1.0}", true},
+		{"[5,\"b\",true,2.5,\"a\",null,-1,\"abc\",4,3.0,false]", "{\"s\":\"ab\"}", false},
+		{"[5,\"b\",true,2.5,\"a\",null,-1,\"abc\",4,3.0,false]", "{\"s\":6}", false},
 		{"\"x\"", "{\"s\":[\"x\"]}", false},
 		{"\"x\"", "{\"s\":{\"x\":1}}", false},
 	};
