@@ -212,22 +212,35 @@ static int look_at_commit(lua_State *L, int status, lua_KContext at)
 	return t->then(L, LUA_OK, t->then_ctx);
 }
 
+static bool may_wait(lua_State *L, struct lua_transaction *t)
+{
+	return vigia__lua_append_may_wait(L, vigia__lua_shared(L), vigia__transaction_store(t->tx));
+}
+
+static int submit(lua_State *L, int status, lua_KContext at)
+{
+	struct lua_transaction *t = vigia__lua_check(L, (int)at, &vigia__lua_transaction_class);
+	struct lua_handler *running = vigia__lua_running(L);
+	if (vigia__transaction_waits(t->tx))
+		return vigia__lua_suspend(L, running, vigia__lua_now(running) + VIGIA_ELDER_LOOK_NS, false, at, submit);
+	t->rc = vigia__transaction_submit(t->tx, &t->pending, &t->err);
+	return t->rc < 0 ? t->then(L, LUA_OK, t->then_ctx) : look_at_commit(L, LUA_OK, at);
+}
+
 /* Commit the transaction at `at`, in a handler's coroutine without blocking the others. Then `then` finds the outcome
  * in its rc and err. Use as `return commit(...)`. */
 static int commit(lua_State *L, int at, lua_KFunction then, lua_KContext ctx)
 {
 	struct lua_transaction *t = vigia__lua_check(L, at, &vigia__lua_transaction_class);
-	struct vigia_store *store = vigia__transaction_store(t->tx);
 	vigia__error_clear(&t->err);
-	if (!vigia__lua_append_may_wait(L, vigia__lua_shared(L), store)) {
+	if (!may_wait(L, t)) {
 		t->rc = vigia_transaction_commit(t->tx, &t->err);
 		return then(L, LUA_OK, ctx);
 	}
 	vigia__registry_listen_anything(vigia__lua_running(L)->owner->registry);
 	t->then = then;
 	t->then_ctx = ctx;
-	t->rc = vigia__transaction_submit(t->tx, &t->pending, &t->err);
-	return t->rc < 0 ? then(L, LUA_OK, ctx) : look_at_commit(L, LUA_OK, at);
+	return submit(L, LUA_OK, at);
 }
 
 /* ---- store:transaction ---- */
@@ -283,38 +296,31 @@ static void push_numbers(lua_State *L, const struct vigia_transaction *tx)
 	}
 }
 
-static int run(lua_State *L, int status, lua_KContext tries, bool called);
+static int run(lua_State *L, int status, lua_KContext tries, bool goes_on);
 
 static int called(lua_State *L, int status, lua_KContext tries)
 {
 	return run(L, status, tries, true);
 }
 
-static bool may_run_again(struct lua_transaction *t, lua_KContext tries)
+/* Others changed what it has read: begin again, or *results. */
+static bool again(lua_State *L, struct lua_transaction *t, lua_KContext tries, int *results)
 {
-	return tries < vigia__transaction_store(t->tx)->options.transaction_retries;
-}
-
-/* Others changed what it has read. */
-static int conflicts(lua_State *L, lua_KContext tries)
-{
-	struct lua_transaction *t = vigia__lua_check(L, TRANSACTION, &vigia__lua_transaction_class);
 	struct vigia_error err = {0};
-	if (may_run_again(t, tries)) {
-		vigia__lua_transaction_reset(t);
+	if (tries < vigia__transaction_store(t->tx)->options.transaction_retries) {
+		vigia__lua_transaction_again(t, tries + 1);
 		lua_settop(L, TRANSACTION);
-		return run(L, LUA_OK, tries + 1, false);
+		return true;
 	}
 	vigia__error(&err, VIGIA_ETRANSACTION, "other transactions changed what this one reads, %lld times in a row",
 	             (long long)tries + 1);
 	vigia__lua_transaction_end(t);
-	return vigia__lua_fail(L, VIGIA_ETRANSACTION, &err);
+	*results = vigia__lua_fail(L, VIGIA_ETRANSACTION, &err);
+	return false;
 }
 
-static int committed(lua_State *L, int status, lua_KContext tries)
+static int committed(lua_State *L, struct lua_transaction *t)
 {
-	struct lua_transaction *t = vigia__lua_check(L, TRANSACTION, &vigia__lua_transaction_class);
-	if (t->rc == VIGIA_ETRANSACTION) return conflicts(L, tries);
 	if (t->rc < 0) {
 		vigia__lua_transaction_end(t);
 		return vigia__lua_fail_store(L, t->rc, &t->err);
@@ -325,32 +331,53 @@ static int committed(lua_State *L, int status, lua_KContext tries)
 	return lua_gettop(L) - TRANSACTION;
 }
 
-/* Call the function, and look at what it returned: now, or where it goes on after it has yielded. */
-static int run(lua_State *L, int status, lua_KContext tries, bool goes_on)
+/* After a commit that others ran beside. */
+static int waited(lua_State *L, int status, lua_KContext tries)
 {
 	struct lua_transaction *t = vigia__lua_check(L, TRANSACTION, &vigia__lua_transaction_class);
-	if (!goes_on) {
-		set_running(L, true);
-		lua_pushvalue(L, FUNCTION);
-		lua_pushvalue(L, TRANSACTION);
-		status = lua_pcallk(L, 1, LUA_MULTRET, 0, tries, called);
-	}
+	int results;
+	if (t->rc != VIGIA_ETRANSACTION) return committed(L, t);
+	return again(L, t, tries, &results) ? run(L, LUA_OK, tries + 1, false) : results;
+}
+
+/* The function has returned, or raised. VIGIA_OK: commit. ETRANSACTION. VIGIA_NONE: *results. */
+static int look_at_results(lua_State *L, struct lua_transaction *t, int status, int *results)
+{
 	set_running(L, false);
-	if (vigia__transaction_conflicts(t->tx)) return conflicts(L, tries);
+	if (vigia__transaction_conflicts(t->tx)) return VIGIA_ETRANSACTION;
 	if (status != LUA_OK && status != LUA_YIELD) {
 		vigia__lua_transaction_end(t);
 		return lua_error(L);
 	}
 	bool refused = lua_gettop(L) > RESULTS && !lua_toboolean(L, RESULTS) && !lua_isnil(L, RESULTS + 1);
-	if (refused) {
-		vigia__lua_transaction_end(t);
-		return lua_gettop(L) - TRANSACTION;
+	if (!refused && !t->failed) return VIGIA_OK;
+	vigia__lua_transaction_end(t);
+	*results = refused ? lua_gettop(L) - TRANSACTION : vigia__lua_fail_store(L, t->err.code, &t->err);
+	return VIGIA_NONE;
+}
+
+/* Call the function, and commit: from the beginning, or where it goes on after it has yielded. */
+static int run(lua_State *L, int status, lua_KContext tries, bool goes_on)
+{
+	struct lua_transaction *t = vigia__lua_check(L, TRANSACTION, &vigia__lua_transaction_class);
+	int results = 0;
+	for (;; tries++, goes_on = false) {
+		if (!goes_on) {
+			set_running(L, true);
+			lua_pushvalue(L, FUNCTION);
+			lua_pushvalue(L, TRANSACTION);
+			status = lua_pcallk(L, 1, LUA_MULTRET, 0, tries, called);
+		}
+		int rc = look_at_results(L, t, status, &results);
+		if (rc == VIGIA_NONE) return results;
+		if (rc == VIGIA_OK && may_wait(L, t)) return commit(L, TRANSACTION, waited, tries);
+		if (rc == VIGIA_OK) {
+			vigia__error_clear(&t->err);
+			rc = t->rc = vigia_transaction_commit(t->tx, &t->err);
+			if (rc != VIGIA_ETRANSACTION) return committed(L, t);
+		}
+		if (!again(L, t, tries, &results)) return results;
 	}
-	if (t->failed) {
-		vigia__lua_transaction_end(t);
-		return vigia__lua_fail_store(L, t->err.code, &t->err);
-	}
-	return commit(L, TRANSACTION, committed, tries);
 }
 
 int vigia__lua_store_transaction(lua_State *L)

@@ -5,6 +5,7 @@
 
 #include "../core/error.h"
 #include "error.h"
+#include "../store/transaction.h"
 #include "store_handle.h"
 
 static void free_transaction(lua_State *L, void *object)
@@ -57,8 +58,8 @@ int vigia__lua_transaction_done(lua_State *L, struct lua_transaction *t, int rc,
 	return vigia__lua_fail_store(L, rc, err);
 }
 
-void vigia__lua_transaction_reset(struct lua_transaction *t)
+void vigia__lua_transaction_again(struct lua_transaction *t, int64_t tries)
 {
-	vigia_transaction_reset(t->tx);
+	vigia__transaction_again(t->tx, tries);
 	t->busy = t->failed = false;
 }

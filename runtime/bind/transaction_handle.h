@@ -31,8 +31,8 @@ struct lua_transaction *vigia__lua_check_transaction(lua_State *L, int arg);
 /* The end of a call on it: true, or nil and the error, after which it cannot be committed. A conflict raises: its
  * function is abandoned. Returns how many values. [-0, +1|2, v] */
 int vigia__lua_transaction_done(lua_State *L, struct lua_transaction *t, int rc, struct vigia_error *err);
-/* Forget what it read and wrote, to begin again. [-0, +0, -] */
-void vigia__lua_transaction_reset(struct lua_transaction *t);
+/* After a conflict, for the try of that number: forget what it read and wrote. [-0, +0, -] */
+void vigia__lua_transaction_again(struct lua_transaction *t, int64_t tries);
 /* It ends: what was not committed is forgotten. [-0, +0, -] */
 void vigia__lua_transaction_end(struct lua_transaction *t);
 

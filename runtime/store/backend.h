@@ -13,6 +13,7 @@
 #include "../core/retention.h"
 #include "../core/settings.h"
 #include "clock.h"
+#include "elder.h"
 #include "progress.h"
 #include "state.h"
 #include "wake.h"
@@ -157,6 +158,7 @@ struct vigia__backend {
 	_Atomic int durability;
 	struct vigia__queue *queue; /* part of the backend, which initialises and ends it */
 	struct vigia__progress_list progress;
+	struct vigia__elder *elder;      /* in the memory that its processes share */
 	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 
 	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: no collector */

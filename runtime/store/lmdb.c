@@ -273,6 +273,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	pthread_mutex_init(&b->state_mutex, NULL);
 	pthread_mutex_init(&b->dbi_mutex, NULL);
 	b->base.settings_word = &b->local_word;
+	b->base.elder = &b->local_elder;
 	b->map_asked = (size_t)options->map_size_bytes;
 	atomic_init(&b->writes, !options->readonly);
 	vigia__lmdb_map_init(b);
@@ -307,6 +308,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 			b->base.lock_fd = b->side.fd;
 			b->base.wake = vigia__side_wake(&b->side);
 			b->base.settings_word = vigia__side_settings(&b->side);
+			b->base.elder = vigia__side_elder(&b->side);
 			b->base.collect_call = vigia__side_collect_call(&b->side);
 			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write reads them again */
 		} else if (rc == VIGIA_EPERM && options->readonly) {

@@ -133,6 +133,7 @@ struct lmdb_backend {
 	struct vigia__owners owners;
 	_Atomic uint32_t local_words[VIGIA_WAKE_FEW]; /* used if the side file may not be written */
 	struct vigia__wake wake;
+	struct vigia__elder local_elder;
 	_Atomic uint32_t local_word; /* the settings word in that case */
 	pthread_mutex_t settings_mutex;
 	struct vigia__settings settings; /* as last read */

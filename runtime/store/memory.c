@@ -546,6 +546,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 	b->wake = (struct vigia__wake){b->wake_words, VIGIA_WAKE_WORDS};
 	b->base.wake = &b->wake;
 	b->base.settings_word = &b->settings_word;
+	b->base.elder = &b->elder;
 	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};
 	b->base.max_event_size = options->max_event_size_bytes;
 	b->base.durability = options->durability;

@@ -50,6 +50,7 @@ struct memory_backend {
 	struct vigia__table keys;
 	struct key *oldest_key, *newest_key;
 	struct vigia__ordered *state; /* records of buckets (state.h) */
+	struct vigia__elder elder;
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;

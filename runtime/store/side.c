@@ -306,6 +306,11 @@ struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side)
 	return (struct vigia__collect_call){&side->map->collect_at, &side->map->collect_word};
 }
 
+struct vigia__elder *vigia__side_elder(struct vigia__side *side)
+{
+	return side->map ? &side->map->elder : NULL;
+}
+
 struct vigia__journal_words *vigia__side_journal(struct vigia__side *side)
 {
 	return side->map ? &side->map->journal : NULL;

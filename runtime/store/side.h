@@ -9,6 +9,7 @@
  *       56  tried u64: the number of the last attempted commit (lmdb_meta.c)
  *       64  64 wake words, in 32 KiB
  *      320  u64: the event number at which to call the collector, 0 = none   328  u32: bumped by the call
+ *      336  the transaction that goes first, struct vigia__elder
  *      512  the journal, struct vigia__journal_words
  *     1024  owners: 1024 x { hash of the watcher id u64, pid i32, PID namespace u32 }
  *           An id is at hash % 1024 or after it.
@@ -24,6 +25,7 @@
 #ifndef VIGIA_STORE_SIDE_H
 #define VIGIA_STORE_SIDE_H
 
+#include "elder.h"
 #include "journal_words.h"
 #include "wake.h"
 
@@ -57,6 +59,7 @@ _Atomic uint64_t *vigia__side_tried(struct vigia__side *side);
 struct vigia__collect_call vigia__side_collect_call(struct vigia__side *side);
 
 /* NULL: the side file is not open. */
+struct vigia__elder *vigia__side_elder(struct vigia__side *side);
 struct vigia__journal_words *vigia__side_journal(struct vigia__side *side);
 /* Does another process use it now? */
 bool vigia__side_is_shared(const struct vigia__side *side);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "elder.h"
 #include "journal_words.h"
 #include "wake.h"
 
@@ -33,7 +34,9 @@ struct vigia__side_map {
 	_Atomic uint32_t few_words[VIGIA_WAKE_FEW];
 	_Atomic uint64_t collect_at;
 	_Atomic uint32_t collect_word;
-	uint8_t reserved2[512 - 64 - 12 - VIGIA_WAKE_FEW * sizeof(uint32_t)];
+	uint32_t reserved1;
+	struct vigia__elder elder;
+	uint8_t reserved2[512 - 336 - sizeof(struct vigia__elder)];
 	struct vigia__journal_words journal;
 	uint8_t reserved3[512 - sizeof(struct vigia__journal_words)];
 	struct owner {
@@ -49,6 +52,7 @@ struct vigia__side_map {
 	_Atomic uint32_t words[VIGIA_WAKE_WORDS]; /* not in that of format 1 */
 };
 _Static_assert(offsetof(struct vigia__side_map, tried) == 56, "the layout drawn in side.h");
+_Static_assert(offsetof(struct vigia__side_map, elder) == 336, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, journal) == 512, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, owners) == 1024, "the layout drawn in side.h");
 _Static_assert(offsetof(struct vigia__side_map, users) == 17408, "the layout drawn in side.h");

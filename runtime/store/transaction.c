@@ -4,6 +4,7 @@
 #include "transaction.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "../core/alloc.h"
 #include "../core/error.h"
@@ -46,6 +47,8 @@ struct vigia_transaction {
 	bool read;        /* something */
 	uint64_t version; /* of all state, when its reads were last compared */
 	bool conflicts, ended;
+	int64_t begun_mono_ns;
+	uint64_t elder; /* this one goes first (elder.h). 0: it does not */
 	bool changes;
 	size_t bytes;
 	struct vigia__append *appends;
@@ -65,6 +68,7 @@ int vigia_transaction_begin(struct vigia_store *store, struct vigia_transaction 
 	else {
 		vigia__store_ref(store);
 		tx->store = store;
+		tx->begun_mono_ns = vigia__mono_ns();
 		*out = tx;
 	}
 	return vigia__store_end(store, rc);
@@ -93,6 +97,8 @@ static void free_append(struct vigia__append *append)
 
 static void forget_all(struct vigia_transaction *tx)
 {
+	vigia__elder_end(tx->store->backend->elder, tx->elder);
+	tx->elder = 0;
 	for (struct vigia__ordered *at; (at = vigia__ordered_pop(&tx->buckets));) free_bucket((struct bucket *)at);
 	for (size_t i = 0; i < tx->appends_count; i++) free_append(&tx->appends[i]);
 	tx->appends_count = tx->bytes = 0;
@@ -649,8 +655,35 @@ static int begin_commit(struct vigia_transaction *tx, struct vigia_error *err)
 
 void vigia__transaction_committed(struct vigia_transaction *tx, int rc)
 {
+	vigia__elder_end(tx->store->backend->elder, tx->elder);
+	tx->elder = 0;
 	if (rc == VIGIA_OK && tx->appends_count > 0)
 		vigia__store_note_appended(tx->store, &tx->appends[tx->appends_count - 1]);
+}
+
+/* Of the buckets that it touches. */
+static uint64_t hash_buckets(const struct vigia_transaction *tx)
+{
+	uint64_t hashes = 0;
+	for (const struct vigia__ordered *at = vigia__ordered_first(tx->buckets); at;
+	     at = vigia__ordered_after(tx->buckets, at))
+		hashes |= UINT64_C(1) << (vigia__state_hash(at->key, 0) & 63);
+	return hashes;
+}
+
+bool vigia__transaction_waits(const struct vigia_transaction *tx)
+{
+	return tx->changes && vigia__elder_waits(tx->store->backend->elder, hash_buckets(tx), tx->elder);
+}
+
+void vigia__transaction_again(struct vigia_transaction *tx, int64_t tries)
+{
+	enum { TRIES = 3 }; /* before it goes first */
+	int64_t now = vigia__mono_ns(), took = now - tx->begun_mono_ns;
+	uint64_t buckets = hash_buckets(tx);
+	forget_all(tx);
+	tx->begun_mono_ns = now;
+	if (tries >= TRIES) tx->elder = vigia__elder_begin(tx->store->backend->elder, buckets, took);
 }
 
 int vigia_transaction_commit(struct vigia_transaction *tx, struct vigia_error *err)
@@ -658,6 +691,7 @@ int vigia_transaction_commit(struct vigia_transaction *tx, struct vigia_error *e
 	struct vigia_store *store = tx->store;
 	int rc = vigia__store_enter(store, err);
 	if (rc != VIGIA_OK) return rc;
+	while (vigia__transaction_waits(tx)) nanosleep(&(struct timespec){.tv_nsec = VIGIA_ELDER_LOOK_NS}, NULL);
 	rc = begin_commit(tx, err);
 	if (rc == VIGIA_OK) rc = store->backend->transact(store->backend, &tx->transact, err);
 	vigia__transaction_committed(tx, rc);
@@ -701,7 +735,7 @@ int vigia_transaction_run(struct vigia_store *store, vigia_transaction_fn fn, vo
 		if (tx->conflicts) rc = VIGIA_ETRANSACTION; /* whatever the function made of it */
 		else if (rc == VIGIA_OK) rc = vigia_transaction_commit(tx, err);
 		if (rc != VIGIA_ETRANSACTION || tries >= store->options.transaction_retries) break;
-		vigia_transaction_reset(tx);
+		vigia__transaction_again(tx, tries + 1);
 	}
 	vigia_transaction_free(tx);
 	return rc;

@@ -21,6 +21,12 @@ int vigia__transaction_add(struct vigia_transaction *tx, const void *bytes, size
  * is done. Call vigia__transaction_committed() with what vigia__store_settle() returned. */
 int vigia__transaction_submit(struct vigia_transaction *tx, struct vigia__pending *pending, struct vigia_error *err);
 void vigia__transaction_committed(struct vigia_transaction *tx, int rc);
+/* After a conflict, for the try of that number: forget everything. One that has lost several times goes first
+ * (elder.h). */
+void vigia__transaction_again(struct vigia_transaction *tx, int64_t tries);
+/* Must its commit wait for such a one? Look again after VIGIA_ELDER_LOOK_NS. A blocking commit waits by itself. */
+bool vigia__transaction_waits(const struct vigia_transaction *tx);
+enum { VIGIA_ELDER_LOOK_NS = 300000 };
 /* Was something that it read changed since? Then every call on it fails. */
 bool vigia__transaction_conflicts(const struct vigia_transaction *tx);
 struct vigia_store *vigia__transaction_store(struct vigia_transaction *tx);
