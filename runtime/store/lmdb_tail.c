@@ -53,6 +53,7 @@ static int follow(struct lmdb_backend *b, MDB_txn *txn)
 	return 0;
 }
 
+/* ESTALE: its events are not where it says. It changed meanwhile, or is damaged. */
 static int add_places(struct vigia__lmdb_tail *tail, const uint8_t *area, const struct vigia__record *record)
 {
 	size_t start = 0, len, before = tail->places.len;
@@ -62,7 +63,7 @@ static int add_places(struct vigia__lmdb_tail *tail, const uint8_t *area, const 
 		struct place place = {whole ? (uint32_t)(bytes - area) : 0, whole ? (uint32_t)len : 0};
 		if (whole && vigia__buf_add(&tail->places, &place, sizeof place) == 0) continue;
 		tail->places.len = before;
-		return whole ? ENOMEM : EAGAIN;
+		return whole ? ENOMEM : ESTALE;
 	}
 	return 0;
 }
@@ -109,8 +110,9 @@ int vigia__tail_begin(struct lmdb_backend *b, struct reader *reader, struct vigi
 	if (tail->txn == id && tail->chain.last >= upto) return 0;
 	pthread_rwlock_unlock(&tail->lock);
 	int rc = follow_to(b, reader, upto, &salt, &last);
-	if (rc != 0) return rc;
-	if (last < upto && upto != UINT64_MAX) {
+	bool stale = rc == ESTALE;
+	if (rc != 0 && !stale) return rc;
+	if (stale || (last < upto && upto != UINT64_MAX)) {
 		/* A drain published more than this snapshot has, or the records are not there. */
 		rc = vigia__journal_confirm(b, reader->txn, salt);
 		if (rc != 0 || mdb_txn_id(reader->txn) != id) return rc != 0 ? rc : EAGAIN;

@@ -94,7 +94,9 @@ static void old_append(struct old *old)
 	MDB_txn *txn = old_begin(old, 0);
 	assert_int_equal(mdb_cursor_open(txn, old->events, &cursor), 0);
 	assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_LAST), 0);
-	size_t number = *(const size_t *)key.mv_data + 1;
+	size_t number;
+	memcpy(&number, key.mv_data, sizeof number);
+	number++;
 	assert_int_equal(vigia__event_begin(&bytes, slice_of("CREATE"), slice_of("T"), NULL), 0);
 	assert_int_equal(vigia__buf_add(&bytes, "\x01", 1), 0);
 	vigia__event_stamp(bytes.data, bytes.len, number, vigia__event_time(value.mv_data, value.mv_size));
