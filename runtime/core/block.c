@@ -23,7 +23,7 @@ enum {
 	OPERATIONS_MAX = 8,
 	HASH_BITS = 32,
 	SLOTS = 2 * VIGIA_BLOCK_EVENTS, /* of a hash table */
-	MEMO_BITS = 6,                  /* 64 names are found without hashing them */
+	MEMO_BITS = 8,                  /* 256 names are found without hashing them */
 	UNREADABLE = 0xffff
 };
 
