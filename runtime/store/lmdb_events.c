@@ -11,7 +11,7 @@
 #include "lmdb_index_private.h"
 
 /* Up to so many events that the index rules out are passed one by one. */
-enum { NEAR = 8 };
+enum { LOOK_AT_CLOCK = 512, NEAR = 8 };
 
 /* ---- scan ---- */
 
@@ -61,9 +61,7 @@ static inline int next_event(const struct lmdb_backend *b, struct reader *reader
 struct look {
 	struct vigia__scan *scan;
 	struct vigia_batch *batch;
-	size_t bytes, copied;
-	size_t cost;  /* since the last look at the clock: an event that is dropped costs 1, its object more */
-	bool objects; /* which the filter looks into */
+	size_t bytes, copied, dropped;
 	bool no_memory;
 };
 
@@ -81,10 +79,7 @@ static inline bool look_at(struct look *look, uint64_t seq_num, const MDB_val *e
 	}
 	scan->looked_at = seq_num;
 	if (look->copied >= scan->count_max) return false;
-	look->cost += wanted ? 0 : 1 + (look->objects ? event->mv_size / VIGIA_SCAN_COST_BYTES : 0);
-	if (look->cost < VIGIA_SCAN_COST_CLOCK) return true;
-	look->cost = 0;
-	return wanted || vigia__mono_ns() < scan->until_mono_ns;
+	return wanted || ++look->dropped % LOOK_AT_CLOCK != 0 || vigia__mono_ns() < scan->until_mono_ns;
 }
 
 /* Pass the events from the cursor's up to the one before `next`, none of which is wanted. MDB_NOTFOUND: there is no
@@ -171,8 +166,8 @@ static int scan_events(struct lmdb_backend *b, struct reader *reader, struct loo
 	return rc;
 }
 
-/* The same for the tail, from the number `next` on. EAGAIN: start over. */
-static int scan_tail(struct lmdb_backend *b, struct reader *reader, struct look *look, uint64_t next,
+/* The same for the tail, from the number `next` on. EAGAIN: start over. EDOM: `in_tail`, but that begins behind it. */
+static int scan_tail(struct lmdb_backend *b, struct reader *reader, struct look *look, uint64_t next, bool in_tail,
                      struct vigia_error *err)
 {
 	size_t before = look->copied, before_bytes = look->bytes, before_count = look->batch->count;
@@ -181,6 +176,10 @@ static int scan_tail(struct lmdb_backend *b, struct reader *reader, struct look 
 	if (rc != 0) return rc;
 	uint64_t last = vigia__tail_last(b);
 	bool goes_on = look->copied < look->scan->count_max;
+	if (in_tail && next < vigia__tail_first(b)) {
+		vigia__tail_leave(b);
+		return EDOM;
+	}
 	if (next > last || vigia__tail_is_empty(b) || !goes_on) {
 		vigia__tail_leave(b);
 		return next > last ? MDB_NOTFOUND : 0;
@@ -204,11 +203,25 @@ static int scan_tail(struct lmdb_backend *b, struct reader *reader, struct look 
 	return rc;
 }
 
+/* One scan from the number `next` on. Those who follow the log read the tail alone: LMDB's search would find that it
+ * has nothing for them. */
+static int scan_once(struct lmdb_backend *b, struct reader *reader, struct look *look, uint64_t next,
+                     struct vigia_error *err)
+{
+	uint64_t first = atomic_load_explicit(&b->tail.first, memory_order_relaxed);
+	int rc = first > 0 && next >= first ? scan_tail(b, reader, look, next, true, err) : EDOM;
+	if (rc != EDOM) return rc;
+	rc = scan_events(b, reader, look, next);
+	if (rc != MDB_NOTFOUND) return rc;
+	struct vigia__scan *scan = look->scan;
+	return scan_tail(b, reader, look, scan->looked_at > 0 ? scan->looked_at + 1 : next + scan->gone, false, err);
+}
+
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                      struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct look look = {.scan = scan, .batch = batch, .objects = vigia__filter_places(scan->filter) > 0};
+	struct look look = {.scan = scan, .batch = batch};
 	int rc = VIGIA_OK;
 	if (scan->now_mono_ns == 0 || scan->now_mono_ns >= atomic_load_explicit(&b->look_mono_ns, memory_order_relaxed))
 		rc = vigia__lmdb_still_there(b, err);
@@ -217,9 +230,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		struct reader *reader;
 		if (rc >= 0) rc = vigia__lmdb_read_begin_there(b, &reader, err);
 		if (rc < 0) return rc;
-		rc = scan_events(b, reader, &look, scan->looked_at > 0 ? scan->looked_at + 1 : scan->from);
-		if (rc == MDB_NOTFOUND)
-			rc = scan_tail(b, reader, &look, scan->looked_at > 0 ? scan->looked_at + 1 : scan->from + scan->gone, err);
+		rc = scan_once(b, reader, &look, scan->looked_at > 0 ? scan->looked_at + 1 : scan->from, err);
 		vigia__lmdb_read_end(b, reader);
 	} while (rc == EAGAIN);
 	scan->at_end = rc == MDB_NOTFOUND;

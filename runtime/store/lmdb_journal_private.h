@@ -61,8 +61,8 @@ struct vigia__lmdb_journal {
 /* The tail as this process knows it: the events up to `chain`, whose places are in the area. */
 struct vigia__lmdb_tail {
 	pthread_rwlock_t lock;
-	uint64_t txn; /* the newest LMDB transaction in which the generation was read; 0: none was */
-	uint64_t first;
+	uint64_t txn;           /* the newest LMDB transaction in which the generation was read; 0: none was */
+	_Atomic uint64_t first; /* changed under the lock; read without it as a hint. 0: not known yet */
 	struct vigia__chain chain;
 	struct vigia__buf places; /* struct place, of event `first` and those behind it */
 };
