@@ -14,7 +14,9 @@
 
 #include "clock.h"
 
-enum { WAITS = 1, STEP = 2, SIGNAL_NS = 250000000 };
+/* Of a bell, and of few words: whether someone waits, below the version. Of many words: whether someone waits, and
+ * whether someone may sleep. */
+enum { WAITS = 1, STEP = 2, SLEEPS = 2, STEP_MANY = 4, SIGNAL_NS = 250000000 };
 
 /* futex_waitv(2), Linux 5.16: older headers have neither the number nor the struct. */
 #define NR_FUTEX_WAITV 449
@@ -61,16 +63,28 @@ unsigned vigia__wake_word(struct vigia_slice type)
 	return 1 + h % (VIGIA_WAKE_WORDS - 1);
 }
 
+static bool has_many(const struct vigia__wake *wake)
+{
+	return wake->count == VIGIA_WAKE_WORDS;
+}
+
 static _Atomic uint32_t *word_at(const struct vigia__wake *wake, unsigned n)
 {
-	return &wake->words[n == 0 || wake->count == VIGIA_WAKE_WORDS ? n : 1 + (n - 1) % (VIGIA_WAKE_FEW - 1)];
+	return &wake->words[n == 0 || has_many(wake) ? n : 1 + (n - 1) % (VIGIA_WAKE_FEW - 1)];
+}
+
+/* A word's value without the bit that says nothing of events. */
+static uint32_t value_of(const struct vigia__wake *wake, uint32_t word)
+{
+	return has_many(wake) ? word & ~(uint32_t)SLEEPS : word;
 }
 
 /* Between the two sides of a wake-up: the waiter sets its bit, then looks for events. The appender commits, then reads
  * the bit. So one of the two sees the other's change. */
 static void fence(void)
 {
-#ifndef __SANITIZE_THREAD__ /* it knows none. There bump() reads by an exchange, which pairs with that of the waiter \
+#ifndef __SANITIZE_THREAD__ /* it knows none. There next_version() reads by an exchange, which pairs with that of the \
+                             * waiter                                                                                 \
                              */
 	atomic_thread_fence(memory_order_seq_cst);
 #endif
@@ -116,7 +130,7 @@ void vigia__listen_add(struct vigia__listen *listen, const struct vigia_slice *t
 void vigia__wake_prepare(struct vigia__wake *wake, struct vigia__listen *listen)
 {
 	for (unsigned i = 0; i < listen->count; i++)
-		listen->seen[i] = atomic_fetch_or(word_at(wake, listen->index[i]), WAITS) | WAITS;
+		listen->seen[i] = value_of(wake, atomic_fetch_or(word_at(wake, listen->index[i]), WAITS) | WAITS);
 	for (unsigned i = 0; i < listen->bells_count; i++)
 		listen->bells_seen[i] = atomic_fetch_or(&listen->bells[i]->word, WAITS) | WAITS;
 	fence();
@@ -137,8 +151,21 @@ bool vigia__wake_rung(struct vigia__listen *listen)
 bool vigia__wake_changed(struct vigia__wake *wake, const struct vigia__listen *listen)
 {
 	for (unsigned i = 0; i < listen->count; i++)
-		if (atomic_load(word_at(wake, listen->index[i])) != listen->seen[i]) return true;
+		if (value_of(wake, atomic_load(word_at(wake, listen->index[i]))) != listen->seen[i]) return true;
 	return false;
+}
+
+/* Say that this waiter is about to sleep: until then a publisher need not wake it. False: a word has changed. */
+static bool may_sleep(struct vigia__wake *wake, const struct vigia__listen *listen, uint32_t *expected)
+{
+	for (unsigned i = 0; i < listen->count; i++) {
+		expected[i] = listen->seen[i];
+		if (!has_many(wake)) continue;
+		uint32_t old = atomic_fetch_or(word_at(wake, listen->index[i]), SLEEPS);
+		if (value_of(wake, old) != listen->seen[i]) return false;
+		expected[i] |= SLEEPS;
+	}
+	return true;
 }
 
 /* ThreadSanitizer runs a signal's handler at the thread's next call that it sees. It sees no futex, so under it every
@@ -155,15 +182,17 @@ static int64_t signals_until(int64_t until_mono_ns)
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns)
 {
 	struct timespec until = timespec_of(signals_until(until_mono_ns));
+	uint32_t expected[VIGIA_LISTEN_MAX];
+	if (!may_sleep(wake, listen, expected)) return true;
 	bool alone = listen->bells_count > 0 && !waitv_works(); /* a ring then changes all words */
 	if (listen->count + listen->bells_count == 1 || alone) {
-		syscall(SYS_futex, word_at(wake, listen->index[0]), FUTEX_WAIT_BITSET, listen->seen[0], &until, NULL,
+		syscall(SYS_futex, word_at(wake, listen->index[0]), FUTEX_WAIT_BITSET, expected[0], &until, NULL,
 		        FUTEX_BITSET_MATCH_ANY);
 	} else {
 		struct waitv waits[VIGIA_LISTEN_MAX + VIGIA_BELLS_MAX];
 		unsigned count = 0;
 		for (unsigned i = 0; i < listen->count; i++)
-			waits[count++] = (struct waitv){listen->seen[i], (uintptr_t)word_at(wake, listen->index[i]), WAITV_U32, 0};
+			waits[count++] = (struct waitv){expected[i], (uintptr_t)word_at(wake, listen->index[i]), WAITV_U32, 0};
 		for (unsigned i = 0; i < listen->bells_count; i++)
 			waits[count++] = (struct waitv){listen->bells_seen[i], (uintptr_t)&listen->bells[i]->word, WAITV_U32, 0};
 		syscall(NR_FUTEX_WAITV, waits, count, 0u, &until, CLOCK_MONOTONIC);
@@ -206,8 +235,9 @@ void vigia__wake_set_join(struct vigia__wake_set *set, const struct vigia__wake_
 	}
 }
 
-/* If no waiter has prepared, none has looked too early, and the word need not change. */
-static void bump(_Atomic uint32_t *word)
+/* If no waiter has prepared, none has looked too early, and the word need not change. Returns what the word was, 0: it
+ * was left. */
+static uint32_t next_version(_Atomic uint32_t *word, uint32_t step)
 {
 #ifdef __SANITIZE_THREAD__
 	uint32_t old = atomic_fetch_or(word, 0);
@@ -215,26 +245,40 @@ static void bump(_Atomic uint32_t *word)
 	uint32_t old = atomic_load(word);
 #endif
 	do {
-		if (!(old & WAITS)) return;
-	} while (!atomic_compare_exchange_weak(word, &old, (old + STEP) & ~(uint32_t)WAITS));
+		if (!(old & WAITS)) return 0;
+	} while (!atomic_compare_exchange_weak(word, &old, (old + step) & ~(step - 1)));
+	return old;
+}
+
+static void wake_all(_Atomic uint32_t *word)
+{
 	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Of few words version 0.1.0 may sleep, which does not say so. */
+static void publish_word(struct vigia__wake *wake, unsigned n)
+{
+	bool many = has_many(wake);
+	_Atomic uint32_t *word = word_at(wake, n);
+	uint32_t was = next_version(word, many ? STEP_MANY : STEP);
+	if (many ? was & SLEEPS : was) wake_all(word);
 }
 
 void vigia__wake_publish(struct vigia__wake *wake, const struct vigia__wake_set *set)
 {
 	fence();
-	bump(&wake->words[0]);
+	publish_word(wake, 0);
 	for (uint64_t parts = set->parts; parts; parts &= parts - 1) {
 		unsigned part = (unsigned)__builtin_ctzll(parts);
 		for (uint64_t bits = set->words[part]; bits; bits &= bits - 1)
-			bump(word_at(wake, part * 64 + (unsigned)__builtin_ctzll(bits)));
+			publish_word(wake, part * 64 + (unsigned)__builtin_ctzll(bits));
 	}
 }
 
 void vigia__word_bump(_Atomic uint32_t *word)
 {
 	atomic_fetch_add(word, 1);
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	wake_all(word);
 }
 
 void vigia__word_change_begin(_Atomic uint32_t *word)
@@ -248,7 +292,7 @@ void vigia__word_change_end(_Atomic uint32_t *word)
 	uint32_t is = atomic_load(word);
 	while (is & VIGIA_WORD_CHANGING)
 		if (atomic_compare_exchange_weak(word, &is, (is + 1) & ~VIGIA_WORD_CHANGING)) {
-			syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+			wake_all(word);
 			return;
 		}
 }
@@ -284,7 +328,7 @@ void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake)
 {
 	fence();
-	bump(&bell->word);
+	if (next_version(&bell->word, STEP)) wake_all(&bell->word);
 	if (waitv_works()) return;
-	for (unsigned n = 0; n < wake->count; n++) bump(&wake->words[n]);
+	for (unsigned n = 0; n < wake->count; n++) publish_word(wake, n);
 }

@@ -2,10 +2,13 @@
  * wake.h - version words in memory shared by all processes of a store, with futexes: an append wakes waiters.
  *
  * One word stands for "anything", each other word for the object types that hash to it, so that watchers of other types
- * sleep on. A word is `version << 1 | has a waiter`. This order loses no wake-up:
- *     waiter     prepare (set the bit, remember the word) - look for events - wait while the word is unchanged
- *     appender   commit - publish (where the bit is set: next version, bit cleared, wake)
- * An appender only reads the words that no one waits for.
+ * sleep on. A word is `version << 2 | one may sleep << 1 | has a waiter`. This order loses no wake-up:
+ *     waiter     prepare (set the waiter's bit, remember the word) - look for events - wait (set the sleeper's bit,
+ *                sleep while the version is that one)
+ *     appender   commit - publish (where the waiter's bit is set: next version, both bits cleared, wake if the
+ *                sleeper's was set)
+ * An appender only reads the words that no one waits for, and makes a system call only if one may sleep: waiters that
+ * have work follow it without. A bell, and each of few words, is `version << 1 | has a waiter`, and always wakes.
  * A process killed between commit and publish leaves an event unannounced, so waiters also check the store's commit
  * number once a second. A waiter that dies leaves its bit set, which costs the next publisher one system call.
  *

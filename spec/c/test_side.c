@@ -3,7 +3,10 @@
  */
 #include "test.h"
 
+#include <linux/futex.h>
+#include <pthread.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,12 +97,38 @@ static void the_side_file_of_a_process_that_closes_is_waited_for(void **state)
 	vigia_store_free(store);
 }
 
+/* It waits as version 0.1.0 does: its bit, a look, its sleep. */
+static void *wait_as_0_1_0(void *arg)
+{
+	struct vigia_store *store = arg;
+	_Atomic uint32_t *word = &store->backend->wake->words[0];
+	for (;;) {
+		uint32_t seen = atomic_fetch_or(word, 1) | 1;
+		if (latest(store) > 0) return NULL;
+		syscall(SYS_futex, word, FUTEX_WAIT, seen, NULL, NULL, 0);
+	}
+}
+
+static void a_process_of_0_1_0_is_woken(void **state)
+{
+	(void)state;
+	struct vigia_store *store = open_of_format(false);
+	pthread_t thread;
+	assert_int_equal(pthread_create(&thread, NULL, wait_as_0_1_0, store), 0);
+	while (!(atomic_load(&store->backend->wake->words[0]) & 1)) usleep(100);
+	usleep(20000); /* it sleeps by now; where it does not, it finds the event at its look */
+	assert_int_equal(append(store, "a", 1, NULL, NULL), VIGIA_OK);
+	pthread_join(thread, NULL);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) {#name, name, folder_setup, folder_teardown, NULL}
 		TEST(a_store_of_format_1_has_the_side_file_of_0_1_0),
 		TEST(the_side_file_of_a_process_that_closes_is_waited_for),
+		TEST(a_process_of_0_1_0_is_woken),
 #undef TEST
 	};
 	return cmocka_run_group_tests_name("side", tests, NULL, NULL);
