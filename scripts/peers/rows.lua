@@ -162,6 +162,10 @@ return function(options)
 		row("10,000 of other types cost an append", "ns", figure("ns", {engine = "vigia", "others", 10000, 10, some(100000)}), {
 			{at_most = 1000},
 		})
+		row("a durable append beside 10,000 that move, p99", "us", figure("p99", {engine = "vigia", "moving", 10000, some(300)}), {
+			{at_most = 5000},
+			{to = "without watchers", value = figure("p99", {engine = "vigia", "moving", 0, some(300)})},
+		})
 		for _, count in ipairs{10, 100} do
 			local followed = {engine = "vigia", "followed", count, some(200000)}
 			row(("a writer that %d follow, not synced"):format(count), "/s", rate(followed))

@@ -340,6 +340,33 @@ static void work_others(char **arg)
 	vigia_store_free(store);
 }
 
+/* moving WATCHERS APPENDS: how long a durable append takes beside watchers that each handle every event, and save their
+ * progress. */
+static void work_moving(char **arg)
+{
+	int watchers = atoi(arg[0]), count = atoi(arg[1]);
+	struct vigia_error err = {0};
+	struct vigia_store_options options;
+	struct vigia_store *store =
+		bench_store("moving.db", VIGIA_DURABILITY_NONE); /* as each of them starts with a commit */
+	struct crowd *crowd = gather(store, 1, watchers, MOVING);
+	double *us = calloc((size_t)count, sizeof *us);
+	vigia_store_options_init(&options);
+	options.durability = VIGIA_DURABILITY_COMMIT;
+	options.durability_given = true;
+	bench_ok(vigia_store_configure(store, &options, &err), &err);
+	for (int i = 0; i < count; i++) {
+		usleep(5000);
+		int64_t from = vigia__mono_ns();
+		append(store, 1, 1);
+		us[i] = (double)(vigia__mono_ns() - from) / 1e3;
+	}
+	dismiss(crowd, 1);
+	percentiles(us, count);
+	free(us);
+	vigia_store_free(store);
+}
+
 /* followed WATCHERS EVENTS: events a second of a writer, not synced, that watchers of one registry follow, and events
  * a second that they saw in all, until the last one was there. */
 static void work_followed(char **arg)
@@ -465,11 +492,14 @@ static void work_growth(char **arg)
 int main(int argc, char **argv)
 {
 	static const struct peer_work works[] = {
-		{"append", 5, work_append}, {"processes", 2, work_processes}, {"fill", 2, work_fill},
-		{"replay", 2, work_replay}, {"tail", 2, work_tail},           {"wake", 4, work_wake},
-		{"across", 2, work_across}, {"others", 3, work_others},       {"followed", 2, work_followed},
-		{"gc", 1, work_gc},         {"crash", 0, work_crash},         {"empty", 0, work_empty},
-		{"open", 1, work_open},     {"growth", 1, work_growth},       {NULL, 0, NULL},
+		{"append", 5, work_append}, {"processes", 2, work_processes},
+		{"fill", 2, work_fill},     {"replay", 2, work_replay},
+		{"tail", 2, work_tail},     {"wake", 4, work_wake},
+		{"across", 2, work_across}, {"others", 3, work_others},
+		{"moving", 2, work_moving}, {"followed", 2, work_followed},
+		{"gc", 1, work_gc},         {"crash", 0, work_crash},
+		{"empty", 0, work_empty},   {"open", 1, work_open},
+		{"growth", 1, work_growth}, {NULL, 0, NULL},
 	};
 	object = bench_object();
 	peer_main(argc, argv, works);
