@@ -397,13 +397,14 @@ describe("an isolated script", function()
 			local given = ...
 			return {
 				filter = {where = {["object.n"] = {2, 4, 5.0}}, predicate = function(event) return event.object.n ~= 4 end},
-				handle = function(event)
+				handle = function(event, ctx)
 					local file <close> = assert(io.open(given.set.log, "a"))
-					file:write("event ", event.seq_num, "\n")
+					local explained = assert(ctx.store:explain({where = {["object.n"] = 2}}))
+					file:write("event ", event.seq_num, " of ", explained.events, ", places: ", explained.places, "\n")
 				end,
 			}]], isolated{set = {log = log}}))
 		settle(watcher)
-		assert.equal("event 2\nevent 5\n", read(log))
+		assert.equal("event 2 of 6, places: 1\nevent 5 of 6, places: 1\n", read(log))
 		assert.equal(2, watcher:stats().processed)
 	end)
 
