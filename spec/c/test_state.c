@@ -12,7 +12,7 @@
 
 /* ---- keys ---- */
 
-static void keys_sort_as_they_should(void **state)
+static void keys_sort_as_they_should_X3(void **state)
 {
 	(void)state;
 	const struct vigia_key keys[] = {number_key(INT64_MIN), number_key(-256), number_key(-1),  number_key(0),
@@ -233,7 +233,7 @@ static int next_name(void *ctx, const char *bucket, uint64_t values)
 	return VIGIA_OK;
 }
 
-static void many_buckets_share_a_file(void **state)
+static void many_buckets_share_a_file_X3(void **state)
 {
 	(void)state;
 	enum { MANY = 10000 };
@@ -452,14 +452,14 @@ static void the_collector_removes_what_a_drop_left(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(keys_sort_as_they_should, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(keys_sort_as_they_should_X3, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(wrong_names_and_keys_are_refused, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(memory_is_the_model, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(a_file_is_the_model, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(a_file_of_an_earlier_version_gets_buckets, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(damage_is_told_and_found, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(the_collector_removes_what_a_drop_left, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(many_buckets_share_a_file, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(many_buckets_share_a_file_X3, folder_setup, folder_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

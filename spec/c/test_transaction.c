@@ -15,7 +15,7 @@ static int add_up(void *ctx, const struct vigia_key *key, struct vigia_slice val
 	return VIGIA_OK;
 }
 
-static void what_was_read_and_changed_ends_a_transaction(void **state)
+static void what_was_read_and_changed_ends_a_transaction_X2(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -80,7 +80,7 @@ static void what_was_read_and_changed_ends_a_transaction(void **state)
 	}
 }
 
-static void phantoms_end_a_transaction(void **state)
+static void phantoms_end_a_transaction_X2(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -158,7 +158,7 @@ static void *move_money(void *arg)
 	return NULL;
 }
 
-static void no_update_is_lost_among_threads(void **state)
+static void no_update_is_lost_among_threads_X2(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -236,7 +236,7 @@ static int add_one_slowly(void *ctx, struct vigia_transaction *tx, struct vigia_
 	return rc < 0 ? rc : add_one(NULL, tx, err);
 }
 
-static void an_old_transaction_wins_after_some_tries(void **state)
+static void an_old_transaction_wins_after_some_tries_X2(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -300,7 +300,7 @@ static void what_a_dead_one_left_ends(void **state)
 
 /* ---- events ---- */
 
-static void events_commit_with_the_state(void **state)
+static void events_commit_with_the_state_X5(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -412,12 +412,12 @@ static void one_without_memory_leaves_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(what_was_read_and_changed_ends_a_transaction, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(phantoms_end_a_transaction, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(no_update_is_lost_among_threads, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(an_old_transaction_wins_after_some_tries, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(what_was_read_and_changed_ends_a_transaction_X2, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(phantoms_end_a_transaction_X2, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(no_update_is_lost_among_threads_X2, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(an_old_transaction_wins_after_some_tries_X2, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(what_a_dead_one_left_ends, folder_setup, folder_teardown),
-		cmocka_unit_test_setup_teardown(events_commit_with_the_state, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(events_commit_with_the_state_X5, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(the_size_is_bounded, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(one_without_memory_leaves_nothing, folder_setup, folder_teardown),
 	};
