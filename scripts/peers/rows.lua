@@ -196,8 +196,9 @@ return function(options)
 				local against = {}
 				if size[2] > 1e6 then
 					local flat = {to = "at 1,000,000", value = of(1000000)}
-					if name == "open" or name == "filter" then flat.at_most = 1.1 else flat.at_least = 0.9 end
+					if name == "filter" then flat.at_most = 1.1 elseif name ~= "open" then flat.at_least = 0.9 end
 					against[1] = flat
+					if name == "open" then against[2] = {at_most = 5} end
 				end
 				row(("%s, at %s"):format(title_of[name], size[1]), unit_of[name], of(size[2]), against)
 			end
