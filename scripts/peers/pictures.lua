@@ -3,8 +3,8 @@ local M = {}
 
 -- gnuplot draws text and lines in this colour; in the file it becomes the page's.
 local INK <const> = "#24292f"
--- By the first word of a curve's name.
-local COLOURS <const> = {Vigia = "#2f81f7", Redis = "#d29922", SQLite = "#3fb950", bare = "#a371f7", Threads = "#39c5cf"}
+-- By the first word of a curve's name, if it names none.
+local COLOURS <const> = {Vigia = "#2f81f7", Redis = "#d29922", SQLite = "#3fb950", bare = "#a371f7"}
 local STYLE <const> = "<style>g{color:inherit}svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 
 local function figure(name, ...)
@@ -26,14 +26,16 @@ function M.series(scale)
 	local series = {wanted = {}, prepare = {}, pictures = {}}
 	local function picture(name, title, xlabel, ylabel, xs, curves)
 		local one = {name = name, title = title, xlabel = xlabel, ylabel = ylabel, curves = {}}
-		for _, curve in ipairs(curves) do
-			local points = {}
-			for _, x in ipairs(xs) do
+		for i, curve in ipairs(curves) do
+			one.curves[i] = {name = curve[1], colour = curve[3] or COLOURS[curve[1]:match("^%a+")], points = {}}
+		end
+		-- The engines in turn: what disturbs the machine for a while disturbs all of them.
+		for k, x in ipairs(xs) do
+			for i, curve in ipairs(curves) do
 				local from = curve[2](x)
-				points[#points + 1] = {x, from}
+				one.curves[i].points[k] = {x, from}
 				series.wanted[#series.wanted + 1] = from
 			end
-			one.curves[#one.curves + 1] = {name = curve[1], points = points}
 		end
 		series.pictures[#series.pictures + 1] = one
 	end
@@ -53,7 +55,7 @@ function M.series(scale)
 		"microseconds", {1, 3, 10, 30, 100, 300}, {
 		{"Vigia, all in one registry", function(count) return work("p50", "vigia", "wake", "call", 1, count, some(500)) end},
 		{"Redis Streams, XREAD BLOCK", function(count) return work("p50", "redis", "wake", count, some(200)) end},
-		{"Threads: Vigia, each watcher in one", function(count) return work("p50", "vigia", "wake", "call", count, 1, some(500)) end},
+		{"Vigia, a thread for each", function(count) return work("p50", "vigia", "wake", "call", count, 1, some(500)) end, "#39c5cf"},
 	})
 	local sizes = {}
 	for i, size in ipairs{100000, 300000, 1000000, 3000000, 10000000} do
@@ -105,7 +107,7 @@ local function commands_of(one, file, about, value)
 			lines[#lines + 1] = ("%d %.6g"):format(point[1], y)
 		end
 		lines[#lines + 1] = "END"
-		plots[i] = ("$curve%d with linespoints lc rgb '%s' lw %s pt 7 ps 0.6 title %s"):format(i, COLOURS[curve.name:match("^%a+")],
+		plots[i] = ("$curve%d with linespoints lc rgb '%s' lw %s pt 7 ps 0.6 title %s"):format(i, curve.colour,
 			curve.name:find("^Vigia") and 2.5 or 1.5, text(curve.name))
 	end
 	-- Room for the names above the curves.
