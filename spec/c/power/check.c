@@ -255,6 +255,30 @@ static void check_queued_by(struct look *look)
 		         handled, queued);
 }
 
+/* Each transaction appended events and set the number of the last one: both are there, or neither. */
+static void check_counts(struct look *look)
+{
+	for (unsigned writer = 0; writer < FACT_WRITERS && !look->bad; writer++) {
+		struct vigia_key key = {.is_integer = true, .integer = writer};
+		struct vigia_msgpack_value value = {0};
+		struct vigia_transaction *tx;
+		struct vigia_slice bytes;
+		struct vigia_error err = {0};
+		unsigned last = 0;
+		if (!look->facts->counts[writer]) continue;
+		for (unsigned i = 0; i < look->count; i++)
+			if (look->events[i].writer == writer && look->events[i].number > last) last = look->events[i].number;
+		int rc = vigia_transaction_begin(look->store, &tx, &err);
+		if (rc == VIGIA_OK) rc = vigia_transaction_get(tx, "last", &key, &bytes, &err);
+		if (rc == VIGIA_OK) rc = vigia_msgpack_next(&bytes, &value, &err);
+		if (rc < 0) complain(look, "the bucket cannot be read: %s", err.message);
+		else if (value.integer != last)
+			complain(look, "writer %u: its last event is %u, and its bucket says %" PRId64, writer, last,
+			         value.integer);
+		vigia_transaction_free(tx);
+	}
+}
+
 static void check_settings(struct look *look)
 {
 	struct vigia_store_options defaults;
@@ -371,6 +395,7 @@ bool check_state(const char *folder, const struct facts *facts, bool thorough, c
 		check_events(&look);
 		check_positions(&look);
 		check_queued_by(&look);
+		check_counts(&look);
 		check_settings(&look);
 		verify(&look);
 		check_keys(&look);

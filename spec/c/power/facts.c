@@ -121,6 +121,8 @@ void facts_add(struct facts *f, const char *line)
 		snprintf(f->needs, sizeof f->needs, "%s", name);
 		f->needs_handled = writer;
 		f->needs_queued = number;
+	} else if (strcmp(word, "counts") == 0 && sscanf(rest, "%u", &writer) == 1 && writer < FACT_WRITERS) {
+		f->counts[writer] = true;
 	} else if (strcmp(word, "none") == 0) {
 		f->nothing_stays = true;
 	} else if (strcmp(word, "back") == 0) {

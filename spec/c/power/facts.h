@@ -14,6 +14,7 @@
  *     handled ID N             the watcher of that id is about to say that it handled event N: it may be saved from now
  *                              on
  *     needs ID W V             the watcher of that id handles events of writer W, and queues one of writer V for each
+ *     counts W                 writer W appends by transactions, which keep the number of its last event in a bucket
  *     set N, changed N         max_event_size in bytes
  *     none, back               durability is "none" from here to there: a loss in between may leave anything
  *     restored N               an older copy of the file, whose last event is N, is in its place
@@ -59,6 +60,7 @@ struct facts {
 	bool nothing_stays;
 	char needs[32];
 	unsigned needs_handled, needs_queued;
+	bool counts[FACT_WRITERS];
 	char copy[32];
 	bool copy_done;
 	unsigned copy_from; /* appends_count when the copy began */

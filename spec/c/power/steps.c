@@ -97,6 +97,51 @@ int append_to(struct vigia_store *store, unsigned writer, unsigned number, unsig
 	return rc;
 }
 
+struct transact {
+	unsigned writer, number, count;
+};
+
+static int transact_in(void *ctx, struct vigia_transaction *tx, struct vigia_error *err)
+{
+	static _Thread_local uint8_t objects[40][EVENT_BYTES_MAX];
+	const struct transact *t = ctx;
+	struct vigia_new_event events[40];
+	struct vigia_key key = {.is_integer = true, .integer = t->writer};
+	struct vigia_msgpack_value before = {0};
+	struct vigia_slice value;
+	struct vigia_buffer *buffer = vigia_buffer_new();
+	for (unsigned i = 0; i < t->count; i++)
+		events[i] = (struct vigia_new_event){{"CREATE", 6},
+		                                     type_of(t->writer),
+		                                     {(char *)objects[i], event_object(t->writer, t->number + i, objects[i])}};
+	int rc = vigia_transaction_get(tx, "last", &key, &value, err);
+	if (rc == VIGIA_OK) rc = vigia_msgpack_next(&value, &before, err);
+	check(before.integer == t->number - 1, "the bucket's number", err);
+	vigia_msgpack_integer(buffer, t->number + t->count - 1);
+	if (rc >= 0) rc = vigia_msgpack_end(buffer, &value, err);
+	if (rc >= 0) rc = vigia_transaction_put(tx, "last", &key, value, err);
+	if (rc >= 0) rc = vigia_transaction_append(tx, events, t->count, NULL, err);
+	vigia_buffer_free(buffer);
+	return rc;
+}
+
+void transact(struct vigia_store *store, unsigned writer, unsigned number, unsigned count)
+{
+	struct transact t = {writer, number, count};
+	struct vigia_transaction *tx;
+	struct vigia_error err = {0};
+	uint64_t first, last;
+	told("counts %u", writer);
+	told("try %u %u %u", writer, number, count);
+	int rc = vigia_transaction_begin(store, &tx, &err);
+	if (rc == VIGIA_OK) rc = transact_in(&t, tx, &err);
+	if (rc == VIGIA_OK) rc = vigia_transaction_commit(tx, &err);
+	check(rc == VIGIA_OK, "transaction", &err);
+	vigia_transaction_numbers(tx, 0, &first, &last);
+	vigia_transaction_free(tx);
+	told("ack %u %u %u %llu", writer, number, count, (unsigned long long)first);
+}
+
 void append(struct vigia_store *store, unsigned writer, unsigned number)
 {
 	check(append_to(store, writer, number, 1, false) == VIGIA_OK, "append", NULL);

@@ -31,6 +31,8 @@ struct vigia_slice type_of(unsigned writer);
 
 /* It may fail: what append_with() says. */
 int append_to(struct vigia_store *store, unsigned writer, unsigned number, unsigned count, bool key);
+/* By a transaction, which also reads and sets the number of the last event in a bucket. */
+void transact(struct vigia_store *store, unsigned writer, unsigned number, unsigned count);
 void append(struct vigia_store *store, unsigned writer, unsigned number);
 void put(struct vigia_store *store, const char *id, uint64_t seq_num);
 void trim(struct vigia_store *store, uint64_t upto);

@@ -354,7 +354,45 @@ static int making_killed(const char *path)
 	return elsewhere(make_one, 1) || elsewhere(make_one, 2);
 }
 
+/* With appends between them, which the journal takes. */
+static int transactions(const char *path)
+{
+	struct vigia_store *store = open_store();
+	for (unsigned i = 1; i <= 8; i++) {
+		transact(store, 1, 2 * i - 1, 2);
+		append(store, 2, 2 * i - 1);
+		append(store, 2, 2 * i);
+	}
+	check(vigia_store_drop_bucket(store, "none", NULL) == VIGIA_NONE, "drop", NULL);
+	vigia_store_free(store);
+	store = open_store();
+	for (unsigned i = 9; i <= 12; i++) transact(store, 1, 2 * i - 1, 2);
+	vigia_store_free(store);
+	return 0;
+}
+
 /* ---- several processes ---- */
+
+static int transact_some(int writer)
+{
+	struct vigia_store *store = open_store();
+	for (unsigned i = 1; i <= 5; i++) {
+		transact(store, (unsigned)writer, i, 1);
+		append(store, (unsigned)writer + 10, i);
+	}
+	vigia_store_free(store);
+	return 0;
+}
+
+static int transacting_processes(const char *path)
+{
+	pid_t child = fork();
+	int status;
+	if (child == 0) _exit(transact_some(30));
+	int rc = transact_some(31);
+	waitpid(child, &status, 0);
+	return rc | status;
+}
 
 static int append_some(int writer)
 {
@@ -433,6 +471,8 @@ const struct workload workloads[] = {
 	{"making_cut", making_cut, 2, WITHOUT_JOURNAL},
 	{"making_killed", making_killed, 2, WITHOUT_JOURNAL},
 	{"processes", processes, 3, WITHOUT_JOURNAL},
+	{"transactions", transactions, 2, WITHOUT_JOURNAL},
+	{"transacting_processes", transacting_processes, 2, WITHOUT_JOURNAL},
 	{"threads", threads, 2, WITHOUT_JOURNAL},
 	{"killed", work_killed, 3, WITHOUT_JOURNAL},
 	{"doubt", work_doubt, 10, WITHOUT_JOURNAL},
@@ -453,6 +493,8 @@ const struct workload workloads[] = {
 	{"journal_watch_interval", watch_interval, 2, WITH_JOURNAL},
 	{"journal_making", making, 3, WITH_JOURNAL},
 	{"journal_processes", processes, 3, WITH_JOURNAL},
+	{"journal_transactions", transactions, 2, WITH_JOURNAL},
+	{"journal_transacting_processes", transacting_processes, 2, WITH_JOURNAL},
 	{"journal_threads", threads, 2, WITH_JOURNAL},
 	{"journal_killed", work_killed, 3, WITH_JOURNAL},
 	{"journal_doubt", work_doubt, 4, WITH_JOURNAL},
