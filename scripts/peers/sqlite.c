@@ -58,7 +58,7 @@ static void insert(sqlite3 *db, sqlite3_stmt *stmt, const char *type)
 
 #define INSERT "INSERT INTO events (operation, type, object) VALUES (?, ?, ?)"
 
-/* The callers share one connection, under a mutex: with one each they wait for SQLite's lock by sleeping, and are
+/* The callers share one connection, under a mutex: with one each they would wait for SQLite's lock by sleeping, and be
  * slower. */
 struct caller {
 	pthread_t thread;

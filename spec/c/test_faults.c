@@ -524,6 +524,12 @@ struct writer {
 	unsigned stored, failed, unknown;
 };
 
+static void told_wrongly(const char *who, int rc)
+{
+	fprintf(stderr, "# %s was told %s\n", who, vigia_error_name(rc));
+	abort();
+}
+
 static void *write_some(void *arg)
 {
 	struct writer *w = arg;
@@ -534,7 +540,7 @@ static void *write_some(void *arg)
 		if (rc == VIGIA_OK) w->stored++;
 		else if (rc == VIGIA_EUNKNOWN) w->unknown++;
 		else if (rc == VIGIA_EIO || rc == VIGIA_EDISKFULL) w->failed++;
-		else abort();
+		else told_wrongly("a writer", rc);
 	}
 	return NULL;
 }
@@ -547,7 +553,7 @@ static void *read_some(void *arg)
 		struct vigia_iterator next;
 		int rc = vigia_store_read(arg, &request, batch, &next, NULL);
 		/* A doubt about what the journal has is settled before a read, which fails if it cannot be. */
-		if (rc < 0 && !(with_journal && (rc == VIGIA_EIO || rc == VIGIA_EUNKNOWN))) abort();
+		if (rc < 0 && !(with_journal && (rc == VIGIA_EIO || rc == VIGIA_EUNKNOWN))) told_wrongly("a reader", rc);
 	}
 	vigia_batch_free(batch);
 	return NULL;
