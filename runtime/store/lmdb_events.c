@@ -11,7 +11,7 @@
 #include "lmdb_index_private.h"
 
 /* Up to so many events that the index rules out are passed one by one. */
-enum { LOOK_AT_CLOCK = 512, NEAR = 8 };
+enum { NEAR = 8 };
 
 /* ---- scan ---- */
 
@@ -61,7 +61,9 @@ static inline int next_event(const struct lmdb_backend *b, struct reader *reader
 struct look {
 	struct vigia__scan *scan;
 	struct vigia_batch *batch;
-	size_t bytes, copied, dropped;
+	size_t bytes, copied;
+	size_t cost;  /* since the last look at the clock: an event that is dropped costs 1, its object more */
+	bool objects; /* which the filter looks into */
 	bool no_memory;
 };
 
@@ -79,7 +81,10 @@ static inline bool look_at(struct look *look, uint64_t seq_num, const MDB_val *e
 	}
 	scan->looked_at = seq_num;
 	if (look->copied >= scan->count_max) return false;
-	return wanted || ++look->dropped % LOOK_AT_CLOCK != 0 || vigia__mono_ns() < scan->until_mono_ns;
+	look->cost += wanted ? 0 : 1 + (look->objects ? event->mv_size / VIGIA_SCAN_COST_BYTES : 0);
+	if (look->cost < VIGIA_SCAN_COST_CLOCK) return true;
+	look->cost = 0;
+	return wanted || vigia__mono_ns() < scan->until_mono_ns;
 }
 
 /* Pass the events from the cursor's up to the one before `next`, none of which is wanted. MDB_NOTFOUND: there is no
@@ -221,7 +226,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
                      struct vigia_error *err)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct look look = {.scan = scan, .batch = batch};
+	struct look look = {.scan = scan, .batch = batch, .objects = vigia__filter_places(scan->filter) > 0};
 	int rc = VIGIA_OK;
 	if (scan->now_mono_ns == 0 || scan->now_mono_ns >= atomic_load_explicit(&b->look_mono_ns, memory_order_relaxed))
 		rc = vigia__lmdb_still_there(b, err);

@@ -186,8 +186,10 @@ bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *list
 	if (!may_sleep(wake, listen, expected)) return true;
 	bool alone = listen->bells_count > 0 && !waitv_works(); /* a ring then changes all words */
 	if (listen->count + listen->bells_count == 1 || alone) {
-		syscall(SYS_futex, word_at(wake, listen->index[0]), FUTEX_WAIT_BITSET, expected[0], &until, NULL,
-		        FUTEX_BITSET_MATCH_ANY);
+		/* Of no word, but a bell: what has nothing to listen to until it is rung. */
+		_Atomic uint32_t *word = listen->count > 0 ? word_at(wake, listen->index[0]) : &listen->bells[0]->word;
+		uint32_t value = listen->count > 0 ? expected[0] : listen->bells_seen[0];
+		syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, &until, NULL, FUTEX_BITSET_MATCH_ANY);
 	} else {
 		struct waitv waits[VIGIA_LISTEN_MAX + VIGIA_BELLS_MAX];
 		unsigned count = 0;
