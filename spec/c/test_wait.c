@@ -497,9 +497,42 @@ static void S7_a_wait_for_two_words_sees_a_change_of_either(void **state)
 	}
 }
 
+struct ringer {
+	struct vigia__bell bell;
+	struct vigia__wake *wake;
+};
+
+static void *ring_later(void *arg)
+{
+	struct ringer *ringer = arg;
+	usleep(50000);
+	vigia__bell_ring(&ringer->bell, ringer->wake);
+	return NULL;
+}
+
+/* A poll descriptor of a registry without watchers listens to no word. */
+static void a_bell_alone_ends_a_wait_H1l(void **state)
+{
+	(void)state;
+	struct vigia_store *store;
+	assert_int_equal(vigia_store_open(":memory:", NULL, &store, NULL), VIGIA_OK);
+	struct ringer ringer = {.wake = store->backend->wake};
+	struct vigia__listen listen = {0};
+	pthread_t thread;
+	vigia__listen_bell(&listen, &ringer.bell);
+	int64_t begin = vigia__mono_ns();
+	assert_int_equal(pthread_create(&thread, NULL, ring_later, &ringer), 0);
+	vigia__wake_wait(ringer.wake, &listen, begin + INT64_C(20000000000));
+	assert_in_range(vigia__mono_ns() - begin, 50000000, INT64_C(15000000000));
+	assert_true(vigia__wake_rung(&listen));
+	pthread_join(thread, NULL);
+	vigia_store_free(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_bell_alone_ends_a_wait_H1l),
 		cmocka_unit_test(S7_who_waits_for_a_type_listens_to_its_word_only),
 #define TEST(name) {#name, name, folder_setup, folder_teardown, NULL}
 		TEST(S8_a_look_has_ten_milliseconds),

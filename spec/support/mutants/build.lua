@@ -337,7 +337,7 @@ function Shop:run(name, case, seconds, environment, cpu_seconds)
 	local tmp = output_of("mktemp -d \"${TMPDIR:-/tmp}/vigia-mutant.XXXXXX\""):gsub("\n", "")
 	run("chmod 711 " .. tmp) -- specs run programs as another user
 	local log = self.dir .. "/log"
-	local words = {"cd", quoted(base.root), "&& ulimit -c 0 && ulimit -d 6000000 &&",
+	local words = {"cd", quoted(base.root), "&& ulimit -c 0 && ulimit -d 6000000 && export VIGIA_PLANTED=1 &&",
 		cpu_seconds and ("ulimit -t %d &&"):format(cpu_seconds) or "",
 		"env -u VIGIA_SOAK LC_ALL=C.UTF-8 SHELL=/bin/sh TERM=dumb LUA=lua5.4 VIGIA_SPEC_DEADLINE=20",
 		"CMOCKA_MESSAGE_OUTPUT=TAP MALLOC_PERTURB_=165 TMPDIR=" .. tmp, environment or ""}

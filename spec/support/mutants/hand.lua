@@ -217,7 +217,7 @@ return {
 
 	---- who waits, who writes beside ----
 	bug("S7 a waiter sleeps without comparing the version it saw", "store/wake.c", "test_schedules", "D1_no_wake_up*",
-		"FUTEX_WAIT_BITSET, expected[0], &until", "FUTEX_WAIT_BITSET, atomic_load(word_at(wake, listen->index[0])), &until",
+		"FUTEX_WAIT_BITSET, value, &until", "FUTEX_WAIT_BITSET, atomic_load(word), &until",
 		"(struct waitv){expected[i], (uintptr_t)word_at", "(struct waitv){atomic_load(word_at(wake, listen->index[i])), (uintptr_t)word_at"),
 	bug("S7 an append does not see that somebody waits", "store/wake.c", "test_schedules", "D1_no_wake_up*",
 		"value_of(wake, atomic_fetch_or(word_at(wake, listen->index[i]), WAITS) | WAITS);",
@@ -230,6 +230,8 @@ return {
 		"if (value_of(wake, old) != listen->seen[i]) return false;", "", "expected[i] |= SLEEPS;", "expected[i] = old | SLEEPS;"),
 	bug("S7 one who sleeps at few words is not woken", "store/wake.c", "test_side", "a_process_of_0_1_0*",
 		"if (many ? was & SLEEPS : was) wake_all(word);", "if (was & SLEEPS) wake_all(word);"),
+	bug("S7 one who listens to a bell alone sleeps on a word", "store/wake.c", "test_wait", "a_bell_alone*",
+		"listen->count > 0 ? word_at(wake, listen->index[0]) : &listen->bells[0]->word", "word_at(wake, listen->index[0])"),
 	bug("S6 an append changes words that no one waits for", "store/wake.c", "test_memory", "test_a_set_of_words*",
 		"if (!(old & WAITS)) return 0;", "if (false) return 0;"),
 	bug("S6 an append wakes words that were in its memory", "store/wake.c", "test_memory", "test_a_set_of_words*",
