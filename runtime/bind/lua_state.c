@@ -52,15 +52,20 @@ static void *new_object(lua_State *L, size_t size, const struct vigia__lua_class
 	return object;
 }
 
+void vigia__lua_push_weak_keys(lua_State *L)
+{
+	lua_newtable(L);
+	lua_createtable(L, 0, 1);
+	vigia__lua_set_string(L, "__mode", "k");
+	lua_setmetatable(L, -2);
+}
+
 void vigia__lua_state_init(lua_State *L)
 {
 	bool there = lua_rawgetp(L, LUA_REGISTRYINDEX, &shared_key) == LUA_TUSERDATA;
 	lua_pop(L, 1);
 	if (there) return;
-	lua_newtable(L);
-	lua_createtable(L, 0, 1);
-	vigia__lua_set_string(L, "__mode", "k");
-	lua_setmetatable(L, -2);
+	vigia__lua_push_weak_keys(L);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &kept_key);
 	struct vigia__lua *shared = new_object(L, sizeof *shared, &shared_class, 2);
 	shared->known = no_names;

@@ -147,6 +147,8 @@ bool vigia__lua_push_library(lua_State *L, const char *name);
 void vigia__lua_replace_functions(lua_State *L, const luaL_Reg *functions);
 /* Call the original of a function that took its place, upvalue 1, with the same arguments. [-all, +results, e] */
 int vigia__lua_call_original(lua_State *L);
+/* Push an empty table whose entries go with their keys. [-0, +1, m] */
+void vigia__lua_push_weak_keys(lua_State *L);
 /* Push it, and return 1: the end of a function of one result. [-0, +1, -] */
 int vigia__lua_boolean(lua_State *L, bool value);
 /* Set a field of the table on top. [-0, +0, m] */

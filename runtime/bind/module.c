@@ -31,7 +31,6 @@
 #include "signal.h"
 #include "store.h"
 #include "tell.h"
-#include "transaction.h"
 #include "verify.h"
 #include "watch.h"
 #include "watcher.h"
@@ -156,7 +155,6 @@ int luaopen_vigia_core(lua_State *L)
 	if (vigia__lua_shared(L)->open_module == NULL) { /* or it was begun, and memory ran out */
 		vigia__lua_append_init(L);
 		vigia__lua_store_init(L);
-		vigia__lua_transaction_init(L);
 		vigia__lua_registry_init(L);
 		null_init(L);
 		vigia__lua_shared(L)->open_module = luaopen_vigia_core;

@@ -33,10 +33,7 @@ static const struct vigia__lua_class wait_class = {.name = "vigia.wait"};
 int vigia__lua_signal(lua_State *L)
 {
 	vigia__lua_new_keeping(L, sizeof(struct lua_signal), &signal_class, 2);
-	lua_newtable(L);
-	lua_createtable(L, 0, 1);
-	vigia__lua_set_string(L, "__mode", "k");
-	lua_setmetatable(L, -2);
+	vigia__lua_push_weak_keys(L);
 	vigia__lua_keep(L, -2, SIGNAL_KEEPS_WAITS);
 	return 1;
 }

@@ -22,13 +22,22 @@
 
 /* ---- arguments ---- */
 
-/* A string is borrowed from the stack. [-0, +0, v] */
+/* A string is borrowed from the stack. False: it is neither. [-0, +0, -] */
+static bool read_key(lua_State *L, int idx, struct vigia_key *out)
+{
+	int is_integer = 0;
+	*out = (struct vigia_key){0};
+	if (lua_type(L, idx) == LUA_TSTRING) out->text = vigia__lua_slice(L, idx);
+	else if (lua_type(L, idx) == LUA_TNUMBER) out->integer = lua_tointegerx(L, idx, &is_integer);
+	out->is_integer = is_integer;
+	return is_integer || lua_type(L, idx) == LUA_TSTRING;
+}
+
+/* [-0, +0, v] */
 static struct vigia_key check_key(lua_State *L, int arg)
 {
-	if (lua_type(L, arg) == LUA_TSTRING) return (struct vigia_key){.text = vigia__lua_slice(L, arg)};
-	int is_integer;
-	struct vigia_key key = {.is_integer = true, .integer = lua_tointegerx(L, arg, &is_integer)};
-	if (lua_type(L, arg) != LUA_TNUMBER || !is_integer)
+	struct vigia_key key;
+	if (!read_key(L, arg, &key))
 		luaL_argerror(L, arg,
 		              lua_pushfstring(L, "key: a string or an integer expected, got %s", luaL_typename(L, arg)));
 	return key;
@@ -58,19 +67,14 @@ static const struct vigia__option range_option_table[] = {
 static void range_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
 {
 	struct range *range = ctx;
-	int is_integer;
-	lua_Integer integer = lua_type(L, idx) == LUA_TNUMBER ? lua_tointegerx(L, idx, &is_integer) : (is_integer = 0);
-	bool text = lua_type(L, idx) == LUA_TSTRING;
 	if (name[0] == 'p') {
-		if (text) range->wanted.prefix = vigia__lua_slice(L, idx);
+		if (lua_type(L, idx) == LUA_TSTRING) range->wanted.prefix = vigia__lua_slice(L, idx);
 		else vigia__problem(problems, "prefix is a %s, allowed: a string", luaL_typename(L, idx));
 		return;
 	}
 	struct vigia_key *key = name[0] == 'f' ? &range->from : &range->to;
-	if (!text && !is_integer)
+	if (!read_key(L, idx, key))
 		vigia__problem(problems, "%s is a %s, allowed: a string or an integer", name, luaL_typename(L, idx));
-	else if (text) *key = (struct vigia_key){.text = vigia__lua_slice(L, idx)};
-	else *key = (struct vigia_key){.is_integer = true, .integer = integer};
 	if (name[0] == 'f') range->wanted.from = key;
 	else range->wanted.to = key;
 }
@@ -83,16 +87,6 @@ static int done(lua_State *L, struct lua_transaction *t, int rc, struct vigia_er
 }
 
 /* ---- reading ---- */
-
-/* A value or rows are decoded: what Lua code a collection runs meanwhile must not use the transaction. */
-static void decode_end(struct lua_transaction *t, int rc, struct vigia_error *err)
-{
-	t->busy = false;
-	if (rc < 0 && !t->failed) {
-		t->failed = true;
-		t->err = *err;
-	}
-}
 
 /* bucket at 2, key at 3 -> the value, or nil. */
 static int get(lua_State *L, struct lua_transaction *t)
@@ -107,10 +101,10 @@ static int get(lua_State *L, struct lua_transaction *t)
 		lua_pushnil(L);
 		return 1;
 	}
-	t->busy = true;
+	t->busy = true; /* Lua code that a collection runs meanwhile must not use the transaction */
 	rc = vigia__lua_push_value(L, value, &err);
-	decode_end(t, rc, &err);
-	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : 1;
+	t->busy = false;
+	return rc < 0 ? done(L, t, rc, &err) : 1;
 }
 
 struct row {
@@ -165,9 +159,9 @@ static int range(lua_State *L, struct lua_transaction *t)
 	if (rc < 0) return done(L, t, rc, &err);
 	t->busy = true;
 	rc = push_rows(L, &t->bytes, &err);
-	decode_end(t, rc, &err);
+	t->busy = false;
 	vigia__buf_clear(&t->bytes, VIGIA_LUA_KEEP);
-	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : 1;
+	return rc < 0 ? done(L, t, rc, &err) : 1;
 }
 
 /* ---- changing ---- */
@@ -179,10 +173,8 @@ static int put(lua_State *L, struct lua_transaction *t)
 	struct vigia_key key = check_key(L, 3);
 	struct vigia_error err = {0};
 	if (lua_isnoneornil(L, 4)) luaL_argerror(L, 4, "value: nil cannot be stored; delete the key, or store vigia.null");
-	vigia__lua_push_kept(L, 1, 1);
 	t->bytes.len = 0;
 	int64_t most = atomic_load(&vigia__transaction_store(t->tx)->backend->max_event_size);
-	lua_pop(L, 1);
 	int rc = vigia__lua_encode_value(L, 4, &t->bytes, most, &err);
 	struct vigia_slice value = {(const char *)t->bytes.data, t->bytes.len};
 	if (rc == 0) rc = vigia_transaction_put(t->tx, bucket, &key, value, &err);
@@ -196,6 +188,49 @@ static int delete (lua_State *L, struct lua_transaction *t)
 	struct vigia_key key = check_key(L, 3);
 	struct vigia_error err = {0};
 	return done(L, t, vigia_transaction_delete(t->tx, bucket, &key, &err), &err);
+}
+
+/* ---- the class ---- */
+
+static int transaction_get(lua_State *L)
+{
+	return get(L, vigia__lua_check_transaction(L, 1));
+}
+
+static int transaction_put(lua_State *L)
+{
+	return put(L, vigia__lua_check_transaction(L, 1));
+}
+
+static int transaction_delete(lua_State *L)
+{
+	return delete (L, vigia__lua_check_transaction(L, 1));
+}
+
+static int transaction_range(lua_State *L)
+{
+	return range(L, vigia__lua_check_transaction(L, 1));
+}
+
+static const luaL_Reg methods[] = {{"get", transaction_get},
+                                   {"put", transaction_put},
+                                   {"delete", transaction_delete},
+                                   {"range", transaction_range},
+                                   {"store_event", vigia__lua_transaction_event},
+                                   {"store_events", vigia__lua_transaction_events},
+                                   {NULL, NULL}};
+
+/* vigia__lua_transaction_new(). The first one of a Lua state gives the class its methods: few states need them. */
+static struct lua_transaction *begin(lua_State *L, int store_idx)
+{
+	vigia__lua_push_class(L, &vigia__lua_transaction_class);
+	if (vigia__lua_push_raw(L, -1, "__index") == LUA_TNIL) {
+		lua_pop(L, 1);
+		vigia__lua_set_methods(L, NULL, methods);
+		lua_pushnil(L);
+	}
+	lua_pop(L, 2);
+	return vigia__lua_transaction_new(L, store_idx);
 }
 
 /* ---- commit ---- */
@@ -251,10 +286,7 @@ static void push_running(lua_State *L)
 {
 	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &running_key) != LUA_TNIL) return;
 	lua_pop(L, 1);
-	lua_newtable(L);
-	lua_createtable(L, 0, 1);
-	vigia__lua_set_string(L, "__mode", "k");
-	lua_setmetatable(L, -2);
+	vigia__lua_push_weak_keys(L);
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &running_key);
 }
@@ -386,7 +418,7 @@ int vigia__lua_store_transaction(lua_State *L)
 	vigia__lua_check_type(L, FUNCTION, LUA_TFUNCTION, "function");
 	lua_settop(L, FUNCTION);
 	refuse_nested(L);
-	if (vigia__lua_transaction_new(L, STORE) == NULL) return 2;
+	if (begin(L, STORE) == NULL) return 2;
 	return run(L, LUA_OK, 0, false);
 }
 
@@ -400,7 +432,7 @@ static struct lua_transaction *begin_step(lua_State *L)
 	vigia__lua_check_handle(L, 1);
 	lua_settop(L, STEP_ARGUMENTS);
 	refuse_nested(L);
-	return vigia__lua_transaction_new(L, 1);
+	return begin(L, 1);
 }
 
 static int read_step(lua_State *L, int (*read)(lua_State *L, struct lua_transaction *t))
@@ -493,40 +525,4 @@ int vigia__lua_store_buckets(lua_State *L)
 	}
 	vigia__lua_transaction_end(t);
 	return 1;
-}
-
-/* ---- the class ---- */
-
-static int transaction_get(lua_State *L)
-{
-	return get(L, vigia__lua_check_transaction(L, 1));
-}
-
-static int transaction_put(lua_State *L)
-{
-	return put(L, vigia__lua_check_transaction(L, 1));
-}
-
-static int transaction_delete(lua_State *L)
-{
-	return delete (L, vigia__lua_check_transaction(L, 1));
-}
-
-static int transaction_range(lua_State *L)
-{
-	return range(L, vigia__lua_check_transaction(L, 1));
-}
-
-void vigia__lua_transaction_init(lua_State *L)
-{
-	static const luaL_Reg methods[] = {{"get", transaction_get},
-	                                   {"put", transaction_put},
-	                                   {"delete", transaction_delete},
-	                                   {"range", transaction_range},
-	                                   {"store_event", vigia__lua_transaction_event},
-	                                   {"store_events", vigia__lua_transaction_events},
-	                                   {NULL, NULL}};
-	vigia__lua_push_class(L, &vigia__lua_transaction_class);
-	vigia__lua_set_methods(L, NULL, methods);
-	lua_pop(L, 1);
 }

@@ -6,7 +6,6 @@
 
 #include <lua.h>
 
-void vigia__lua_transaction_init(lua_State *L);
 int vigia__lua_store_transaction(lua_State *L);
 int vigia__lua_store_get(lua_State *L);
 int vigia__lua_store_put(lua_State *L);

@@ -18,6 +18,12 @@ struct vigia__elder {
 	_Atomic uint64_t buckets; /* a set of hashes */
 };
 
+/* May there be one? In a few instructions. */
+static inline bool vigia__elder_may_be(const struct vigia__elder *elder)
+{
+	return atomic_load_explicit(&elder->until_mono_ns, memory_order_relaxed) != 0;
+}
+
 /* Become the elder for about so long. What it returns is for end and waits; 0: another one is. */
 uint64_t vigia__elder_begin(struct vigia__elder *elder, uint64_t buckets, int64_t duration_ns);
 void vigia__elder_end(struct vigia__elder *elder, uint64_t own);

@@ -673,7 +673,8 @@ static uint64_t hash_buckets(const struct vigia_transaction *tx)
 
 bool vigia__transaction_waits(const struct vigia_transaction *tx)
 {
-	return tx->changes && vigia__elder_waits(tx->store->backend->elder, hash_buckets(tx), tx->elder);
+	const struct vigia__elder *elder = tx->store->backend->elder;
+	return tx->changes && vigia__elder_may_be(elder) && vigia__elder_waits(elder, hash_buckets(tx), tx->elder);
 }
 
 void vigia__transaction_again(struct vigia_transaction *tx, int64_t tries)

@@ -23,17 +23,6 @@ static long side_bytes(void)
 	return stat(name, &st) == 0 ? (long)st.st_size : -1;
 }
 
-static struct vigia_store *open_of_format(bool journal)
-{
-	struct vigia_error err = {0};
-	struct vigia_store_options options = quiet_options();
-	struct vigia_store *store;
-	options.journal = journal;
-	options.journal_given = true;
-	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
-	return store;
-}
-
 /* Version 0.1.0 knows format 1 and a side file of 32 KiB with 64 words, and may have a file of that format open. */
 static void a_store_of_format_1_has_the_side_file_of_0_1_0(void **state)
 {

@@ -262,21 +262,34 @@ static void many_buckets_share_a_file_X3(void **state)
 
 /* ---- the file ---- */
 
-/* As an earlier version left it: without the database. Nobody has it open. */
-static void take_database_away(void)
+/* A transaction on the database, without the library. Nobody has the file open. */
+static MDB_txn *raw_begin(MDB_dbi *dbi)
 {
 	MDB_env *env;
 	MDB_txn *txn;
-	MDB_dbi dbi;
 	assert_int_equal(mdb_env_create(&env), 0);
 	assert_int_equal(mdb_env_set_maxdbs(env, 32), 0);
 	assert_int_equal(mdb_env_set_mapsize(env, 1 << 28), 0);
 	assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
 	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-	assert_int_equal(mdb_dbi_open(txn, "vigia.state", 0, &dbi), 0);
-	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+	assert_int_equal(mdb_dbi_open(txn, "vigia.state", 0, dbi), 0);
+	return txn;
+}
+
+static void raw_end(MDB_txn *txn)
+{
+	MDB_env *env = mdb_txn_env(txn);
 	assert_int_equal(mdb_txn_commit(txn), 0);
 	mdb_env_close(env);
+}
+
+/* As an earlier version left it: without the database. Nobody has it open. */
+static void take_database_away(void)
+{
+	MDB_dbi dbi;
+	MDB_txn *txn = raw_begin(&dbi);
+	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+	raw_end(txn);
 }
 
 static void a_file_of_an_earlier_version_gets_buckets(void **state)
@@ -349,25 +362,17 @@ static void not_beside(void *ctx)
 /* Change a record of the database. Nobody has the file open. */
 static void change_record(const char *key_text, size_t key_len, size_t at)
 {
-	MDB_env *env;
-	MDB_txn *txn;
 	MDB_dbi dbi;
+	MDB_txn *txn = raw_begin(&dbi);
 	MDB_val key = {key_len, (void *)key_text}, value;
 	char bytes[64];
-	assert_int_equal(mdb_env_create(&env), 0);
-	assert_int_equal(mdb_env_set_maxdbs(env, 32), 0);
-	assert_int_equal(mdb_env_set_mapsize(env, 1 << 28), 0);
-	assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
-	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-	assert_int_equal(mdb_dbi_open(txn, "vigia.state", 0, &dbi), 0);
 	assert_int_equal(mdb_get(txn, dbi, &key, &value), 0);
 	assert_in_range(value.mv_size, at + 1, sizeof bytes);
 	memcpy(bytes, value.mv_data, value.mv_size);
 	bytes[at] ^= 1;
 	value.mv_data = bytes;
 	assert_int_equal(mdb_put(txn, dbi, &key, &value, 0), 0);
-	assert_int_equal(mdb_txn_commit(txn), 0);
-	mdb_env_close(env);
+	raw_end(txn);
 }
 
 static void damage_is_told_and_found(void **state)

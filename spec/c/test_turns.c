@@ -386,17 +386,6 @@ static void words_of_any_content_do_no_harm_D6e(void **state)
 
 /* ---- a store ---- */
 
-static struct vigia_store *open_store(bool journal)
-{
-	struct vigia_error err = {0};
-	struct vigia_store_options options = quiet_options();
-	struct vigia_store *store;
-	options.journal = journal;
-	options.journal_given = true;
-	if (vigia_store_open(path, &options, &store, &err) < 0) fail_msg("%s", err.message);
-	return store;
-}
-
 static struct vigia__journal_words *words_of(struct vigia_store *store)
 {
 	return vigia__side_journal(&((struct lmdb_backend *)store->backend)->side);
@@ -411,7 +400,7 @@ static void start_appender(int number, bool journal)
 		struct vigia_error err = {0};
 		struct vigia_new_event event = {{"CREATE", 6}, {type, 1}, {"\x01", 1}};
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		struct vigia_store *store = open_store(journal);
+		struct vigia_store *store = open_of_format(journal);
 		atomic_fetch_add(&shared->count, 1);
 		while (atomic_load(&shared->goes) <= number) rest();
 		if (vigia_store_append(store, &event, 1, NULL, &err) < 0) _exit(2);
@@ -437,7 +426,7 @@ static void appends_have_turns(bool journal)
 	atomic_store(&shared->count, 0);
 	for (int i = 0; i < PROCESSES; i++) start_appender(i, journal);
 	wait_or_fail("the stores", were_had, PROCESSES);
-	struct vigia_store *store = open_store(journal);
+	struct vigia_store *store = open_of_format(journal);
 	words = words_of(store);
 	assert_int_equal(vigia__turns_lock(&words->turns, &words->mutex, &own, INT64_MAX), 0);
 	int before = (int)atomic_load(&words->turns.drawn);
@@ -478,7 +467,7 @@ static void without_a_journal_an_append_needs_no_turn(void **state)
 {
 	(void)state;
 	struct vigia__turn own = {0};
-	struct vigia_store *store = open_store(false);
+	struct vigia_store *store = open_of_format(false);
 	words = words_of(store);
 	for (int made = 0; made < 2; made++) {
 		assert_int_equal(vigia__turns_lock(&words->turns, &words->mutex, &own, INT64_MAX), 0);

@@ -71,4 +71,13 @@ static inline struct vigia_store *open_with(const struct vigia_store_options *op
 	return store;
 }
 
+/* Of the format with a journal, or of the one without. */
+static inline struct vigia_store *open_of_format(bool journal)
+{
+	struct vigia_store_options options = quiet_options();
+	options.journal = journal;
+	options.journal_given = true;
+	return open_with(&options);
+}
+
 #endif
