@@ -68,5 +68,8 @@ uint64_t vigia__state_sum(struct vigia_slice key, struct vigia_slice value)
 
 uint64_t vigia__state_hash(struct vigia_slice key, uint64_t version)
 {
-	return XXH3_64bits_withSeed(key.data, key.len, version);
+	/* The version is no seed: of up to eight bytes XXH3 uses the difference of key and seed, so that "a" with one
+	 * version and "b" with a version close by had the same hash. */
+	uint64_t both[2] = {XXH3_64bits(key.data, key.len), version};
+	return XXH3_64bits(both, sizeof both);
 }
