@@ -19,6 +19,7 @@
  *     retention           ages, checkpoints, limits -> what may be removed; when checkpoint_ttl has passed
  *     option_tables       every option: name, unit, default, limits, help
  *     options settings    setting and checking options by their rows; the options that belong to a file
+ *     quantity            sizes and durations as people write them: 64M, 250ms
  *     nearest             edit distance: the known name for a misspelled one
  *     json json_write json_event base64   NDJSON <-> events
  *     serial              the serializer that an event names

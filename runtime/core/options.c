@@ -10,6 +10,7 @@
 
 #include "error.h"
 #include "nearest.h"
+#include "quantity.h"
 
 #define KIB 1024.0
 
@@ -240,10 +241,12 @@ static const char *allowed(const struct vigia__option *o, char *out, size_t size
 	return out;
 }
 
-static void refuse_option(const struct vigia__option *option, const char *given, struct vigia__problems *problems)
+/* `more`: what else is wrong with it, or "". */
+static void refuse_option(const struct vigia__option *option, const char *given, const char *more,
+                          struct vigia__problems *problems)
 {
 	char text[128];
-	vigia__problem(problems, "%s is %s, allowed: %s", option->name, given, allowed(option, text, sizeof text));
+	vigia__problem(problems, "%s is %s, allowed: %s%s", option->name, given, allowed(option, text, sizeof text), more);
 }
 
 static const char *show_value(const struct vigia__value *value, char *out, size_t size)
@@ -272,6 +275,15 @@ static const char *show_value(const struct vigia__value *value, char *out, size_
 
 /* ---- Setting ---- */
 
+/* A size or a duration as text with a unit, in bytes or nanoseconds. */
+static bool read_quantity(const struct vigia__option *o, const struct vigia__value *value, int64_t *out)
+{
+	enum vigia__quantity_kind kind = o->type == VIGIA_OPTION_BYTES ? VIGIA_QUANTITY_SIZE : VIGIA_QUANTITY_DURATION;
+	size_t len = strlen(value->string);
+	return vigia__quantity_has_unit(value->string, len) &&
+	       vigia__quantity_read(kind, value->string, len, out) == VIGIA_QUANTITY_OK;
+}
+
 static bool set_whole(const struct vigia__option *o, int64_t *field, const struct vigia__value *value)
 {
 	int64_t n = value->integer;
@@ -281,6 +293,8 @@ static bool set_whole(const struct vigia__option *o, int64_t *field, const struc
 		    value->number != floor(value->number))
 			return false;
 		n = (int64_t)value->number;
+	} else if (value->kind == VIGIA_VALUE_STRING && o->type == VIGIA_OPTION_BYTES) {
+		if (!read_quantity(o, value, &n)) return false;
 	} else if (value->kind != VIGIA_VALUE_INT) return false;
 	if ((double)n < o->min || (double)n > o->max) return false;
 	*field = n;
@@ -290,6 +304,12 @@ static bool set_whole(const struct vigia__option *o, int64_t *field, const struc
 static bool set_seconds(const struct vigia__option *o, int64_t *field, const struct vigia__value *value)
 {
 	double seconds;
+	if (value->kind == VIGIA_VALUE_STRING) {
+		int64_t ns;
+		if (!read_quantity(o, value, &ns) || ns < seconds_to_ns(o->min) || ns > seconds_to_ns(o->max)) return false;
+		*field = ns;
+		return true;
+	}
 	if (value->kind == VIGIA_VALUE_INT) seconds = (double)value->integer;
 	else if (value->kind == VIGIA_VALUE_FLOAT) seconds = value->number;
 	else return false;
@@ -335,6 +355,16 @@ static bool set_field(const struct vigia__option *o, void *field, const struct v
 	return true;
 }
 
+/* How a text says a size or a duration, for one that does not. */
+static const char *in_text(const struct vigia__option *o, const struct vigia__value *value)
+{
+	int64_t read;
+	if (value->kind != VIGIA_VALUE_STRING || (o->type != VIGIA_OPTION_BYTES && o->type != VIGIA_OPTION_SECONDS))
+		return "";
+	if (read_quantity(o, value, &read)) return ""; /* it is beyond the limits */
+	return o->type == VIGIA_OPTION_BYTES ? ", as in 64M or 64MiB" : ", as in 250ms or 1h";
+}
+
 void vigia__option_set(const struct vigia__option *table, void *target, const char *name,
                        const struct vigia__value *value, struct vigia__problems *problems)
 {
@@ -354,7 +384,7 @@ void vigia__option_set(const struct vigia__option *table, void *target, const ch
 	if (o->type == VIGIA_OPTION_SPECIAL) return;
 	if (!set_field(o, field_of(o, target), value)) {
 		char given[96];
-		refuse_option(o, show_value(value, given, sizeof given), problems);
+		refuse_option(o, show_value(value, given, sizeof given), in_text(o, value), problems);
 		return;
 	}
 	if (o->given_offset) *(bool *)((char *)target + o->given_offset) = true;
@@ -393,7 +423,7 @@ static void check_field(const struct vigia__option *o, const void *field, struct
 	default:
 		return;
 	}
-	refuse_option(o, show_value(&value, given, sizeof given), problems);
+	refuse_option(o, show_value(&value, given, sizeof given), "", problems);
 }
 
 /* Check options of one struct against each other. */

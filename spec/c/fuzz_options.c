@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "core/options.h"
+#include "core/quantity.h"
 #include "lib/fuzz.h"
 
 union target {
@@ -70,6 +71,12 @@ static void taken(const struct table *table, const struct vigia__option *row, co
 	switch (row->type) {
 	case VIGIA_OPTION_COUNT:
 	case VIGIA_OPTION_BYTES:
+		if (value->kind == VIGIA_VALUE_STRING) {
+			int64_t bytes = -1;
+			fuzz_assert(vigia__quantity_read(VIGIA_QUANTITY_SIZE, value->string, strlen(value->string), &bytes) == 0);
+			fuzz_assert(*(const int64_t *)field == bytes);
+			break;
+		}
 		fuzz_assert(value->kind == VIGIA_VALUE_INT ? *(const int64_t *)field == value->integer
 		                                           : (double)*(const int64_t *)field == value->number);
 		break;
