@@ -3,7 +3,8 @@
 -- what the module has.
 --
 -- Wrong use (a missing argument, a wrong type, a wrong option) raises. A failure at run time returns nil and a vigia.Error.
--- Durations are numbers of seconds, timestamps integers of nanoseconds since the Unix epoch.
+-- Durations are numbers of seconds, timestamps integers of nanoseconds since the Unix epoch. Tables of options also take durations and
+-- sizes as text, such as "250ms", "1h" or "64M".
 
 ---The module.
 ---@class vigia
@@ -68,42 +69,44 @@ vigia.null = nil
 ---@field create? boolean Create the file if it does not exist. Default: true.
 ---@field allow_network_fs? boolean Open files on NFS and other network file systems, where locks do not hold between
 ---machines. Default: false.
----@field long_polling_timeout? number Seconds. How long a read waits for an event when the call sets no timeout.
+---@field long_polling_timeout? number|string Seconds. How long a read waits for an event when the call sets no timeout.
 ---math.huge: until there is one. Default: 10 s.
----@field max_batch_bytes? integer Bytes. Limit on the bytes of one result. At least one event is returned. Default: 8
----MiB.
----@field checkpoint_interval? number Seconds. How long progress waits for another commit before it gets one of its own.
----Default: 1 s.
+---@field max_batch_bytes? integer|string Bytes. Limit on the bytes of one result. At least one event is returned.
+---Default: 8 MiB.
+---@field checkpoint_interval? number|string Seconds. How long progress waits for another commit before it gets one of
+---its own. Default: 1 s.
 ---@field collect? boolean Remove old events in the background, unless another process does. Default: true.
 ---@field cache_size? integer Number of decoded events that the watchers of one Lua state share. They get the same
 ---tables. Default: 0.
----@field map_size? integer Bytes. Address space reserved for the file. 0: 1 TiB, or what the system grants. Default: 0.
----@field max_event_size? integer Bytes. Largest event that is accepted. Default: 1 MiB. Belongs to the file.
----@field max_transaction_bytes? integer Bytes. Limit on what a transaction reads, changes and appends. Default: 64 MiB.
+---@field map_size? integer|string Bytes. Address space reserved for the file. 0: 1 TiB, or what the system grants.
+---Default: 0.
+---@field max_event_size? integer|string Bytes. Largest event that is accepted. Default: 1 MiB. Belongs to the file.
+---@field max_transaction_bytes? integer|string Bytes. Limit on what a transaction reads, changes and appends. Default:
+---64 MiB.
 ---@field transaction_retries? integer How often a transaction is run again after a conflict with another one. Default:
 ---16.
----@field commit_queue_bytes? integer Bytes. Durability interval: limit on what waits in memory. An append beyond it
----commits first. Default: 16 MiB.
+---@field commit_queue_bytes? integer|string Bytes. Durability interval: limit on what waits in memory. An append beyond
+---it commits first. Default: 16 MiB.
 ---@field durability? "commit"|"none"|"interval" What an append that has returned survives. commit: a power loss. none:
 ---the end of the process. interval: nothing yet, it waits in memory for the next commit. Default: "commit". Belongs to
 ---the file.
----@field commit_interval? number Seconds. Durability interval: how long an append waits for its commit, at most.
+---@field commit_interval? number|string Seconds. Durability interval: how long an append waits for its commit, at most.
 ---Default: 0.1 s. Belongs to the file.
 ---@field events_bucket? string Name of the database of events inside the file. Default: events. Fixed when the file is
 ---made.
 ---@field checkpoint_bucket? string Name of the database of checkpoints inside the file. Default: checkpoints. Fixed
 ---when the file is made.
----@field gc_cadence? number Seconds. How often old events are removed. Default: 600 s. Belongs to the file.
----@field gc_age_threshold? number Seconds. Age from which events that every watcher has finished are removed. 0: never.
----Default: 86400 s. Belongs to the file.
+---@field gc_cadence? number|string Seconds. How often old events are removed. Default: 600 s. Belongs to the file.
+---@field gc_age_threshold? number|string Seconds. Age from which events that every watcher has finished are removed. 0:
+---never. Default: 86400 s. Belongs to the file.
 ---@field gc_max_records_per_run? integer Limit on the events that one run removes. The next run follows soon. Default:
 ---1000000. Belongs to the file.
----@field gc_max_duration? number Seconds. Limit on the time of one run. The next run follows soon. Default: 10 s.
----Belongs to the file.
----@field checkpoint_ttl? number Seconds. A checkpoint unused for this long no longer blocks removal. 0: it always does.
----Default: 0 s. Belongs to the file.
+---@field gc_max_duration? number|string Seconds. Limit on the time of one run. The next run follows soon. Default: 10
+---s. Belongs to the file.
+---@field checkpoint_ttl? number|string Seconds. A checkpoint unused for this long no longer blocks removal. 0: it
+---always does. Default: 0 s. Belongs to the file.
 ---@field max_events? integer Number of events to keep. 0: no limit. Default: 0. Belongs to the file.
----@field max_bytes? integer Bytes. Bytes of events to keep. 0: no limit. Default: 0. Belongs to the file.
+---@field max_bytes? integer|string Bytes. Bytes of events to keep. 0: no limit. Default: 0. Belongs to the file.
 ---@field retention_passes_checkpoints? boolean Let max_events and max_bytes remove events that a lagging watcher has
 ---not handled. Default: false. Belongs to the file.
 ---@field journal? boolean Write appends to the journal inside the file first, with one sync. false: each goes through
@@ -364,7 +367,7 @@ function Store:store_events(events, options) end
 ---@field limit? integer most events to return, 0 = no bound (default 0)
 ---@field filter? vigia.Filter|vigia.Predicate
 ---@field where? vigia.Predicate called for events that pass the filter; its errors are raised
----@field timeout? number seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
+---@field timeout? number|string seconds to wait for an event if there is none; 0 = do not wait (default: long_polling_timeout)
 ---@field scan? "slice"|"end" return after about 10 ms of events that do not match, or continue to the end of the log (default "slice")
 ---@field watcher_id? string for your logs; not used otherwise
 
@@ -515,16 +518,16 @@ function Store:stats() end
 
 ---The settings of a file, which store:configure changes.
 ---@class vigia.Settings
----@field max_event_size? integer bytes
+---@field max_event_size? integer|string bytes
 ---@field durability? "commit"|"none"|"interval"
----@field commit_interval? number seconds
----@field gc_cadence? number
----@field gc_age_threshold? number
+---@field commit_interval? number|string seconds
+---@field gc_cadence? number|string
+---@field gc_age_threshold? number|string
 ---@field gc_max_records_per_run? integer
----@field gc_max_duration? number
----@field checkpoint_ttl? number
+---@field gc_max_duration? number|string
+---@field checkpoint_ttl? number|string
 ---@field max_events? integer
----@field max_bytes? integer
+---@field max_bytes? integer|string
 ---@field retention_passes_checkpoints? boolean
 ---@field journal? boolean In a file that was made without a journal it is true from when no other process has it open.
 

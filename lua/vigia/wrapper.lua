@@ -61,7 +61,7 @@ end
 ---@field encode? fun(object: any): any
 ---@field decode? fun(object: any): any
 ---@field keep? fun(event: vigia.Event): boolean
----@field checkpoint_interval? number the option of vigia.open, for this store's watchers (default 1)
+---@field checkpoint_interval? number|string the option of vigia.open, for this store's watchers (default 1)
 
 ---Wrap the store `inner` with these functions. Closing the wrapper closes it.
 ---@param inner vigia.Store a store of vigia.open, or another written in Lua
@@ -71,8 +71,9 @@ function M.new(inner, functions)
 	if type(inner) ~= "userdata" and type(inner) ~= "table" then error("inner: a store expected, got " .. type(inner), 2) end
 	if functions ~= nil and type(functions) ~= "table" then error("functions: a table expected, got " .. type(functions), 2) end
 	local interval = functions and functions.checkpoint_interval
-	if interval ~= nil and (type(interval) ~= "number" or interval < 0) then
-		error("checkpoint_interval: a number of seconds expected, got " .. tostring(interval), 2)
+	local seconds = type(interval) == "string" and interval:find("%a$") and core.quantity("duration", interval) or interval
+	if interval ~= nil and (type(seconds) ~= "number" or seconds < 0) then
+		error("checkpoint_interval: a number of seconds, or text such as \"1h\", expected, got " .. tostring(interval), 2)
 	end
 	local self = {inner = inner, checkpoint_interval = interval}
 	for name, value in pairs(functions or {}) do

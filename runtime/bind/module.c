@@ -68,6 +68,13 @@ static int module_monotonic(lua_State *L)
 	return 1;
 }
 
+/* The time, in nanoseconds since 1970, as events get it. */
+static int module_wall(lua_State *L)
+{
+	lua_pushinteger(L, (lua_Integer)vigia__wall_ns());
+	return 1;
+}
+
 /* tostring(vigia.null) is "null". All light userdata of a state share one metatable: only set where there is none
  * yet. */
 static int light_tostring(lua_State *L)
@@ -112,6 +119,7 @@ static const luaL_Reg functions[] = {
 	{"filter_test", vigia__lua_filter_test},
 	{"where_parse", vigia__lua_where_parse},
 	{"options", vigia__lua_options},
+	{"quantity", vigia__lua_quantity},
 	{"nearest", vigia__lua_nearest},
 	{"errors", vigia__lua_errors},
 	{"interrupted", module_interrupted},
@@ -129,6 +137,7 @@ static const luaL_Reg functions[] = {
 	{"verify", vigia__lua_verify},
 	{"wait_owner", vigia__lua_wait_owner},
 	{"ndjson_append", vigia__lua_ndjson_append},
+	{"wall", module_wall},
 	{"ndjson_dump", vigia__lua_ndjson_dump},
 	{"spawn", vigia__lua_spawn},
 	/* for the REPL */

@@ -11,6 +11,7 @@
 #include "../core/event.h"
 #include "../core/nearest.h"
 #include "../core/options.h"
+#include "../core/quantity.h"
 #include "iterator.h"
 #include "lua_state.h"
 
@@ -158,6 +159,41 @@ void vigia__lua_option_names(lua_State *L, int idx, const char *where, struct vi
 		if (vigia__name_check(vigia__lua_slice(L, -1), entry, &err) != 0) vigia__problem(problems, "%s", err.message);
 	}
 	if (found < count) vigia__problem(problems, "%s has a hole, allowed: a list of strings", where);
+}
+
+bool vigia__lua_option_seconds(lua_State *L, int idx, double *out)
+{
+	int64_t ns;
+	size_t len;
+	if (lua_type(L, idx) == LUA_TSTRING) {
+		const char *text = lua_tolstring(L, idx, &len);
+		if (!vigia__quantity_has_unit(text, len) ||
+		    vigia__quantity_read(VIGIA_QUANTITY_DURATION, text, len, &ns) != VIGIA_QUANTITY_OK)
+			return false;
+		*out = (double)ns / 1e9;
+		return true;
+	}
+	if (lua_type(L, idx) != LUA_TNUMBER || !(lua_tonumber(L, idx) >= 0)) return false;
+	*out = lua_tonumber(L, idx);
+	return true;
+}
+
+int vigia__lua_quantity(lua_State *L)
+{
+	static const char *const kinds[] = {"size", "duration", NULL};
+	enum vigia__quantity_kind kind =
+		luaL_checkoption(L, 1, NULL, kinds) == 0 ? VIGIA_QUANTITY_SIZE : VIGIA_QUANTITY_DURATION;
+	size_t len;
+	int64_t value;
+	const char *text = luaL_checklstring(L, 2, &len);
+	enum vigia__quantity_result result = vigia__quantity_read(kind, text, len, &value);
+	if (result == VIGIA_QUANTITY_OK) {
+		lua_pushinteger(L, (lua_Integer)value);
+		return 1;
+	}
+	lua_pushnil(L);
+	lua_pushstring(L, vigia__quantity_problem(kind, result));
+	return 2;
 }
 
 /* ---- The tables themselves ---- */

@@ -32,11 +32,15 @@ void vigia__lua_option_iterator(lua_State *L, int idx, const char *name, struct 
 void vigia__lua_option_function(lua_State *L, int idx, const char *name, struct vigia__problems *problems);
 /* ... a list of names. */
 void vigia__lua_option_names(lua_State *L, int idx, const char *where, struct vigia__problems *problems);
+/* Seconds, 0 or more, as a number or as text with a unit (core/quantity.h). False: it is neither. [-0, +0, -] */
+bool vigia__lua_option_seconds(lua_State *L, int idx, double *out);
 /* The key below the value on top, as a name. NULL after a complaint. [-0, +0, -] */
 const char *vigia__lua_option_name(lua_State *L, const char *where, struct vigia__problems *problems);
 
 /* The value of an option in the struct `target`, as Lua code gives it. [-0, +1, m] */
 void vigia__lua_push_option_value(lua_State *L, const struct vigia__option *option, const void *target);
+/* core.quantity("size" or "duration", text) -> bytes or nanoseconds | nil, what is wrong. */
+int vigia__lua_quantity(lua_State *L);
 /* core.options(): the tables as Lua lists, for the documentation and the command line. */
 int vigia__lua_options(lua_State *L);
 /* core.nearest(wrong, names): the name of the list that was meant, or nil. */

@@ -25,6 +25,7 @@
 #include "handler.h"
 #include "iterator.h"
 #include "lua_state.h"
+#include "options.h"
 #include "store.h"
 #include "store_handle.h"
 #include "task.h"
@@ -690,8 +691,9 @@ static int look_around(lua_State *L, void *arg)
 {
 	struct lua_registry *r = arg;
 	vigia__lua_push_lua_store(L, r);
-	double seconds = lua_getfield(L, 1, "checkpoint_interval") == LUA_TNUMBER ? lua_tonumber(L, -1) : 1;
-	if (!(seconds >= 0)) seconds = 1;
+	double seconds = 1;
+	lua_getfield(L, 1, "checkpoint_interval");
+	vigia__lua_option_seconds(L, -1, &seconds);
 	r->registry->checkpoint_interval_ns = seconds < 4e9 ? (int64_t)llround(seconds * 1e9) : INT64_MAX / 2;
 	if (r->wrapped || r->registry->clock == NULL) return 0;
 	lua_settop(L, 1);

@@ -68,7 +68,7 @@ static void try_numbers(struct vigia_slice text)
 		"local options = {} for _, o in ipairs(require('vigia.core').options('store')) do options[o.name] = o end\n"
 		"fuzz_converters = {util.whole_number('--n', 0), util.seconds('--n'), util.bytes('--n'), function(text)\n"
 		"	local value = configure.value_of(options.max_bytes, text)\n"
-		"	return math.type(value) == 'integer' and value or nil, 'no'\n"
+		"	return require('vigia.core').quantity('size', value)\n"
 		"end}\n";
 	static bool loaded;
 	if (!loaded) fuzz_lua_do(L, converters, 0, 0);
@@ -80,19 +80,21 @@ static void try_numbers(struct vigia_slice text)
 	fuzz_assert(convert(L, WHOLE, text, &number, &integer) == right && (!right || integer == wanted));
 	if (convert(L, SECONDS, text, &number, &integer))
 		fuzz_assert(number >= 0 && (!right || number == (lua_Number)wanted));
-	size_t len = text.len;
-	const char *unit = len ? strchr("KMG", text.data[len - 1]) : NULL;
-	if (unit && *unit) len--, factor = INT64_C(1) << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 30);
-	bool taken = convert(L, BYTES, text, &number, &integer);
-	if (taken) fuzz_assert(digits(text.data, len, &wanted) && (__int128)wanted * factor == integer);
-	else if (digits(text.data, len, &wanted)) fuzz_assert((__int128)wanted * factor > INT64_MAX);
-	len = text.len, factor = 1;
-	if (len > 3 && memcmp(text.data + len - 2, "iB", 2) == 0 && strchr("KMG", text.data[len - 3])) {
-		char c = text.data[len - 3];
-		len -= 3, factor = INT64_C(1) << (c == 'K' ? 10 : c == 'M' ? 20 : 30);
+	/* the two read alike; without a point and a space the number is the digits' times the unit's */
+	int64_t size = -1, bytes = -1;
+	bool taken = convert(L, BYTES, text, &number, &bytes);
+	fuzz_assert(convert(L, SIZE, text, &number, &size) == taken && size == bytes);
+	if (memchr(text.data, '.', text.len) || memchr(text.data, ' ', text.len)) {
+		fuzz_assert(!taken || bytes >= 0);
+		return;
 	}
-	if (convert(L, SIZE, text, &number, &integer))
-		fuzz_assert(digits(text.data, len, &wanted) && (__int128)wanted * factor == integer);
+	size_t len = text.len, unit = 0;
+	if (len > 2 && memcmp(text.data + len - 2, "iB", 2) == 0 && strchr("KMGT", text.data[len - 3])) unit = 3;
+	else if (len > 0 && text.data[len - 1] && strchr("BKMGT", text.data[len - 1])) unit = 1;
+	if (unit) factor = INT64_C(1) << (strchr("BKMGT", text.data[len - unit]) - "BKMGT") * 10;
+	bool number_first = digits(text.data, len - unit, &wanted);
+	if (taken) fuzz_assert(number_first && (__int128)wanted * factor == bytes);
+	else if (number_first) fuzz_assert((__int128)wanted * factor > INT64_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -8,35 +8,34 @@ local M = {}
 M.summary = "Show or change the settings of a store."
 M.description = [[
 Changes settings of the file; without NAME=VALUE it shows them. `vigia options` explains each.
-Durations are numbers of seconds. Sizes are numbers of bytes, or end in KiB, MiB or GiB. Processes
-that have the store open use the new settings from their next commit on.]]
+A duration is a number of seconds, or has a unit: 250ms, 30s, 5m, 12h, 7d. A size is a number of
+bytes, or has a unit: 64K, 64M, 64MiB, 1G. Processes that have the store open use the new settings
+from their next commit on.]]
 
 function M.define(command)
 	util.define_store(command)
 	command:argument("settings", "A setting and its new value."):argname("NAME=VALUE"):args("*")
 end
 
-local UNITS = {KiB = 1 << 10, MiB = 1 << 20, GiB = 1 << 30}
+local UNITS <const> = {bytes = "B", seconds = "s"} -- of a plain number
 
--- A word of the command line as a value of the option's type. What is no such value goes on as it is, for the check to complain of.
+-- A word of the command line as a value of the option's type. Sizes and durations stay text, which the
+-- library reads; so does what is no such value, for its check to complain of.
 function M.value_of(option, text)
 	if option.type == "boolean" then
 		if text == "true" or text == "false" then
 			return text == "true"
 		end
-	elseif option.type == "bytes" then
-		local number, unit = text:match("^(%d+)(%a*)$")
-		if number and (unit == "" or UNITS[unit]) then
-			local n, factor = math.tointeger(tonumber(number)), UNITS[unit] or 1
-			return n and n <= math.maxinteger // factor and n * factor or text
-		end
-	elseif option.type == "count" or option.type == "seconds" then
+	elseif option.type == "count" then
 		return text:match("^%d*%.?%d*e?%-?%d*$") and tonumber(text) or text
+	elseif UNITS[option.unit] and text:find("^[%d.]+$") then
+		return text .. UNITS[option.unit]
 	end
 	return text
 end
 
-local function changes_of(words)
+---The settings that words like NAME=VALUE give, as a table.
+function M.changes_of(words)
 	local by_name, names, changes = {}, {}, {}
 	for i, option in ipairs(options.set("file")) do
 		by_name[option.name] = option
@@ -56,6 +55,11 @@ local function changes_of(words)
 	return changes
 end
 
+---What is wrong with settings, of the error that was raised.
+function M.problem_of(raised)
+	return (tostring(raised):gsub("^.-%(%l[%l ]*: (.*)%)$", "%1"):gsub("^bad argument #%d to '[^']*' ", ""))
+end
+
 local function show(args)
 	local store <close> = util.open_store(args, {readonly = true, create = false})
 	local stats = util.check(store:stats())
@@ -72,11 +76,11 @@ function M.run(args)
 	if #args.settings == 0 then
 		return show(args)
 	end
-	local changes = changes_of(args.settings)
+	local changes = M.changes_of(args.settings)
 	local store <close> = util.open_store(args, {create = false})
 	local ok, result, err = pcall(store.configure, store, changes)
 	if not ok then
-		util.usage("%s", (tostring(result):gsub("^.-%(settings: (.*)%)$", "%1"):gsub("^bad argument #%d to '[^']*' ", "")))
+		util.usage("%s", M.problem_of(result))
 	end
 	util.check(result, err)
 end

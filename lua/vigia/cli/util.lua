@@ -127,28 +127,107 @@ function M.whole_number(option, min)
 	end
 end
 
----A converter for argparse: a number of seconds.
+-- What a text says of a size (in bytes) or a duration (in nanoseconds); nil and what is wrong with it.
+local function read_quantity(kind, option, text)
+	local n, problem = require("vigia.core").quantity(kind, text)
+	if n then
+		return n
+	elseif problem:find("^must ") then
+		return nil, ("%s %s, not '%s'"):format(option, problem, M.printable(text))
+	end
+	return nil, ("%s: '%s' %s"):format(option, M.printable(text), problem)
+end
+
+local SECOND <const> = 1000000000
+
+---A converter for argparse: a duration, in seconds.
 function M.seconds(option)
 	return function(text)
-		local n = text:match("^%d*%.?%d*$") and tonumber(text)
-		if not n then
-			return nil, ("%s must be a number of seconds, not '%s'"):format(option, M.printable(text))
+		local ns, problem = read_quantity("duration", option, text)
+		if not ns then
+			return nil, problem
 		end
-		return n
+		return ns % SECOND == 0 and ns // SECOND or ns / SECOND
 	end
 end
 
-local UNITS = {[""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30}
-
----A converter for argparse: a number of bytes, perhaps with K, M or G.
+---A converter for argparse: a number of bytes.
 function M.bytes(option)
 	return function(text)
-		local digits, unit = text:match("^(%d+)([KMG]?)$")
-		local n = digits and math.tointeger(tonumber(digits))
-		if not n or n > math.maxinteger // UNITS[unit] then
-			return nil, ("%s must be a number of bytes, which may end in K, M or G, not '%s'"):format(option, M.printable(text))
+		return read_quantity("size", option, text)
+	end
+end
+
+-- Days since 1970 of a day in the Gregorian calendar, or nil where there is no such day.
+local function days_of(year, month, day)
+	if month < 1 or month > 12 or day < 1 or year < 1970 then
+		return nil
+	end
+	-- Years begin in March, so that the leap day is the last one.
+	local function count(y, m, d)
+		if m <= 2 then
+			y, m = y - 1, m + 12
 		end
-		return n * UNITS[unit]
+		return 365 * y + y // 4 - y // 100 + y // 400 + (153 * (m - 3) + 2) // 5 + d - 719469
+	end
+	local behind = month < 12 and count(year, month + 1, 1) or count(year + 1, 1, 1)
+	local days = count(year, month, day)
+	return days < behind and days or nil
+end
+
+local LATEST_YEAR <const> = 2261 -- the last whole one that nanoseconds can tell
+
+-- 2026-12-24, 2026-12-24T18:00, 2026-12-24 18:00:30.5, with Z or +01:00 behind it -> nanoseconds since 1970; nil: it is none.
+local function read_time(text)
+	local year, month, day, rest = text:match("^(%d%d%d%d)-(%d%d)-(%d%d)(.*)$")
+	if not year then
+		return nil
+	end
+	local hour, minute, more = rest:match("^[T ](%d%d):(%d%d)(.*)$")
+	hour, minute, more = hour or "0", minute or "0", more or rest
+	local second, fraction, zone = more:match("^:(%d%d)(%.?%d*)(.*)$")
+	second, fraction, zone = tonumber(second or "0"), fraction or "", zone or more
+	hour, minute = tonumber(hour), tonumber(minute)
+	local days = days_of(tonumber(year), tonumber(month), tonumber(day))
+	if not days or tonumber(year) > LATEST_YEAR or hour > 23 or minute > 59 or second > 59 or fraction == "." then
+		return nil
+	end
+	local seconds = days * 86400 + hour * 3600 + minute * 60 + second
+	local sign, hours, minutes = zone:match("^([+-])(%d%d):?(%d%d)$")
+	if sign and (tonumber(hours) > 23 or tonumber(minutes) > 59) then
+		return nil
+	elseif sign then
+		seconds = seconds - tonumber(sign .. "1") * (tonumber(hours) * 3600 + tonumber(minutes) * 60)
+	elseif zone == "" then
+		seconds = os.time({year = tonumber(year), month = tonumber(month), day = tonumber(day), hour = hour, min = minute, sec = second})
+	elseif zone ~= "Z" then
+		return nil
+	end
+	local nanoseconds = tonumber((fraction:sub(2) .. "000000000"):sub(1, 9))
+	return seconds >= 0 and seconds * SECOND + nanoseconds or nil
+end
+
+---A converter for argparse: a time, in nanoseconds since 1970. With `ages` also an age, 2h for two hours ago.
+function M.time(option, ages)
+	return function(text)
+		local at = text:match("^%d+$") and math.tointeger(tonumber(text)) or read_time(text)
+		if at then
+			return at
+		end
+		local problem
+		if ages and text:find("^[%d.]+ ?%l+$") then
+			local core = require("vigia.core")
+			local age
+			age, problem = core.quantity("duration", text)
+			if age then
+				return math.max(core.wall() - age, 0)
+			end
+		end
+		if problem and not problem:find("^must ") then
+			return nil, ("%s: '%s' %s"):format(option, M.printable(text), problem)
+		end
+		return nil, ("%s must be a time, such as 2026-12-24T18:00%s, or nanoseconds since 1970, not '%s'"):format(option,
+			ages and ", an age, such as 2h" or "", M.printable(text))
 	end
 end
 
