@@ -21,7 +21,7 @@
  *     options settings    setting and checking options by their rows; the options that belong to a file
  *     quantity            sizes and durations as people write them: 64M, 250ms
  *     nearest             edit distance: the known name for a misspelled one
- *     json json_write json_event base64   NDJSON <-> events
+ *     json json_big json_write json_event base64   NDJSON <-> events
  *     serial              the serializer that an event names
  *     limit               how often the same failure is logged
  *     state_key           names of buckets, and keys in them, as bytes

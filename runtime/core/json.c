@@ -26,18 +26,22 @@ struct text {
 	const char *data;
 	size_t len;
 	struct vigia_error *err;
+	const char *given; /* what `data` was made of (vigia__json_widen). NULL: it is what was given */
+	size_t given_len;
 };
 
 /* ESERIAL "column 12: what", "line 2, column 3: what" for the character at a byte offset. */
 static int refuse_at(const struct text *text, size_t offset, const char *what)
 {
 	if (offset > text->len) offset = text->len;
+	const char *data = text->given ? text->given : text->data;
+	if (text->given) offset = vigia__json_narrow(text->data, offset, text->given, text->given_len);
 	size_t line = 1, column = 1;
 	for (size_t i = 0; i < offset; i++) {
-		if (text->data[i] == '\n') {
+		if (data[i] == '\n') {
 			line++;
 			column = 1;
-		} else if (((unsigned char)text->data[i] & 0xc0) != 0x80) column++;
+		} else if (((unsigned char)data[i] & 0xc0) != 0x80) column++;
 	}
 	if (line == 1) return vigia__error(text->err, VIGIA_ESERIAL, "column %zu: %s", column, what);
 	return vigia__error(text->err, VIGIA_ESERIAL, "line %zu, column %zu: %s", line, column, what);
@@ -403,7 +407,7 @@ static int put_tree(struct load *load, json_t *json, int depth, int nesting)
 
 int vigia__json_to_value(const char *text, size_t len, struct vigia__buf *buf, struct vigia_error *err)
 {
-	struct load load = {.text = {text, len, err}, .buf = buf};
+	struct load load = {.text = {.data = text, .len = len, .err = err}, .buf = buf};
 	size_t start = buf->len;
 	int rc;
 	json_t *root = parse(&load.text, &rc);
@@ -463,25 +467,45 @@ static struct vigia_slice string_slice(json_t *json)
 	return (struct vigia_slice){json_string_value(json), json_string_length(json)};
 }
 
-int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, int64_t size_max,
-                         struct vigia_error *err)
+static int to_event(struct load *load, int64_t size_max)
 {
-	struct load load = {.text = {text, len, err}, .buf = buf};
-	size_t start = buf->len;
+	struct vigia_error *err = load->text.err;
+	size_t start = load->buf->len;
+	int rc;
+	json_t *root = parse(&load->text, &rc), *fields[FIELDS] = {NULL};
+	if (!root) return rc;
+	rc = pick_fields(root, fields, err);
+	if (rc == 0)
+		rc = vigia__event_begin(load->buf, string_slice(fields[OPERATION]), string_slice(fields[OBJECT_TYPE]), err);
+	if (rc == 0) rc = put_tree(load, fields[OBJECT], 0, 1);
+	if (rc == 0) rc = vigia__event_end(load->buf, start, size_max, err);
+	json_decref(root);
+	if (rc != 0) load->buf->len = start;
+	return rc;
+}
+
+int vigia__json_to_event_with(const char *text, size_t len, enum vigia__json_big big, struct vigia__buf *buf,
+                              int64_t size_max, struct vigia_error *err)
+{
+	struct load load = {.text = {.data = text, .len = len, .err = err}, .buf = buf};
+	struct vigia__buf wide = {0};
 	/* Do not parse what cannot become an event: a byte of msgpack takes at most 6 bytes of JSON. The rest allows for
 	 * blanks. */
 	if (len > 8 * (uint64_t)size_max + 65536)
 		return vigia__error(err, VIGIA_ETOOBIG,
 		                    "the line has %zu bytes, too many for an event: max_event_size is %lld bytes", len,
 		                    (long long)size_max);
-	int rc;
-	json_t *root = parse(&load.text, &rc), *fields[FIELDS] = {NULL};
-	if (!root) return rc;
-	rc = pick_fields(root, fields, err);
-	if (rc == 0) rc = vigia__event_begin(buf, string_slice(fields[OPERATION]), string_slice(fields[OBJECT_TYPE]), err);
-	if (rc == 0) rc = put_tree(&load, fields[OBJECT], 0, 1);
-	if (rc == 0) rc = vigia__event_end(buf, start, size_max, err);
-	json_decref(root);
-	if (rc != 0) buf->len = start;
+	int rc = big == VIGIA_JSON_BIG_REFUSED ? VIGIA_NONE : vigia__json_widen(text, len, big, &wide, err);
+	if (rc == VIGIA_OK)
+		load.text = (struct text){
+			.data = (const char *)wide.data, .len = wide.len, .err = err, .given = text, .given_len = len};
+	if (rc >= 0) rc = to_event(&load, size_max);
+	vigia__buf_deinit(&wide);
 	return rc;
+}
+
+int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, int64_t size_max,
+                         struct vigia_error *err)
+{
+	return vigia__json_to_event_with(text, len, VIGIA_JSON_BIG_REFUSED, buf, size_max, err);
 }

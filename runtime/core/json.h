@@ -11,13 +11,14 @@
  *                                       names
  * An object with such a key but a value of another form is an ordinary map.
  *
- * Refused: integers outside int64, floats beyond a double, duplicate keys, invalid UTF-8, nesting beyond
- * VIGIA_DEPTH_MAX, and anything behind the value. Any thread.
+ * Refused: integers outside int64 (json_big.h: what else a caller may want of them), floats beyond a double, duplicate
+ * keys, invalid UTF-8, nesting beyond VIGIA_DEPTH_MAX, and anything behind the value. Any thread.
  */
 #ifndef VIGIA_CORE_JSON_H
 #define VIGIA_CORE_JSON_H
 
 #include "event.h"
+#include "json_big.h"
 
 /* Convert one JSON value to one msgpack value at the end of buf. ESERIAL names the fault and its column (in characters,
  * from 1, and the line if there are several), or ENOMEM. On error buf is unchanged. */
@@ -31,6 +32,9 @@ bool vigia__json_is_cut(const char *text, size_t len);
 int vigia__json_to_event(const char *text, size_t len, struct vigia__buf *buf, int64_t size_max,
                          struct vigia_error *err);
 
+/* The same, with such integers as the nearest floats, or as strings of their digits. */
+int vigia__json_to_event_with(const char *text, size_t len, enum vigia__json_big big, struct vigia__buf *buf,
+                              int64_t size_max, struct vigia_error *err);
 /* Convert one msgpack value to JSON text at the end of buf, without a line end. EDESERIAL, ENOMEM. On error buf is
  * unchanged. A float is written in its shortest exact form, always with '.' or 'e' or as $float, so that 1.0 is read
  * back as a float. */
@@ -41,5 +45,7 @@ int vigia__json_no_memory(struct vigia_error *err);
 int vigia__json_put_string(struct vigia__buf *buf, struct vigia_slice s);
 /* json_event.c: {"seq_num":7,"timestamp":...,"operation":"CREATE","object_type":"File","object":...} */
 int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err);
+/* The same for the object alone. On error buf may have part of it. */
+int vigia__json_from_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err);
 
 #endif

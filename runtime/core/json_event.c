@@ -16,7 +16,7 @@ static int put_serializer(struct vigia__buf *buf, struct vigia_slice name)
 	return vigia__buf_add_text(buf, ",\"serializer\":") != 0 || vigia__json_put_string(buf, name) != 0 ? -1 : 0;
 }
 
-static int write_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
+int vigia__json_from_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
 {
 	struct vigia__buf value = {0};
 	int rc;
@@ -48,7 +48,7 @@ int vigia__json_from_event(const struct vigia_event *event, struct vigia__buf *b
 	    vigia__buf_add_text(buf, ",\"object_type\":") != 0 || vigia__json_put_string(buf, event->object_type) != 0 ||
 	    put_serializer(buf, event->serializer) != 0 || vigia__buf_add_text(buf, ",\"object\":") != 0)
 		rc = vigia__json_no_memory(err);
-	if (rc == 0) rc = write_object(event, buf, err);
+	if (rc == 0) rc = vigia__json_from_object(event, buf, err);
 	if (rc == 0 && vigia__buf_add_text(buf, "}") != 0) rc = vigia__json_no_memory(err);
 	if (rc != 0) buf->len = start;
 	return rc;

@@ -457,6 +457,72 @@ static void test_wrong_lines(void **state)
 	vigia__buf_deinit(&buf);
 }
 
+/* The columns of faults are those of the text that was given. */
+static void test_big_integers(void **state)
+{
+	static const struct {
+		enum vigia__json_big big;
+		const char *object, *what; /* what it becomes; or where, and what is wrong */
+	} rows[] = {
+		{VIGIA_JSON_BIG_FLOAT, "[9223372036854775807,-9223372036854775808]",
+	     "[9223372036854775807,-9223372036854775808]"},
+		{VIGIA_JSON_BIG_FLOAT, "[9223372036854775808,-9223372036854775809]",
+	     "[9.223372036854776e+18,-9.223372036854776e+18]"},
+		{VIGIA_JSON_BIG_STRING, "[9223372036854775808,-9223372036854775809]",
+	     "[\"9223372036854775808\",\"-9223372036854775809\"]"},
+		{VIGIA_JSON_BIG_STRING, "[\"99999999999999999999\\\" 99999999999999999999\",99999999999999999999.5]",
+	     "[\"99999999999999999999\\\" 99999999999999999999\",1e+20]"},
+		{VIGIA_JSON_BIG_STRING, "[1.99999999999999999999,1e99]", "[2.0,1e+99]"},
+		{VIGIA_JSON_BIG_STRING, "[99999999999999999999,y]", "column 75: invalid token near 'y'"},
+		{VIGIA_JSON_BIG_FLOAT, "[99999999999999999999,99999999999999999999,y]", "column 96: invalid token near 'y'"},
+		{VIGIA_JSON_BIG_STRING, "99999999999999999999-4", "column 73: "},
+		{VIGIA_JSON_BIG_STRING, "00000000000000000000099", "column 5"},
+		{VIGIA_JSON_BIG_STRING, "-", "column 5"},
+	};
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		char line[256];
+		struct vigia__buf buf = {0}, text = {0};
+		struct vigia_error err;
+		struct vigia__head head;
+		snprintf(line, sizeof line, "{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":%s}",
+		         rows[i].object);
+		int rc = vigia__json_to_event_with(line, strlen(line), rows[i].big, &buf, 1000, &err);
+		if (strncmp(rows[i].what, "column", 6) == 0) {
+			assert_error(rc, VIGIA_ESERIAL, &err, rows[i].what);
+			assert_int_equal(buf.len, 0);
+		} else {
+			assert_int_equal(rc, 0);
+			assert_int_equal(vigia__event_head(buf.data, buf.len, &head), 0);
+			assert_int_equal(vigia__json_from_value(head.object, &text, &err), 0);
+			assert_int_equal(text.len, strlen(rows[i].what));
+			assert_memory_equal(text.data, rows[i].what, text.len);
+		}
+		vigia__buf_deinit(&buf);
+		vigia__buf_deinit(&text);
+	}
+}
+
+static void test_big_integers_without_memory(void **state)
+{
+	static const char line[] =
+		"{\"operation\":\"CREATE\",\"object_type\":\"File\",\"object\":[99999999999999999999,1]}";
+	int failures = 0;
+	for (long nth = 1; nth < 20; nth++) {
+		struct vigia__buf buf = {0};
+		struct vigia_error err = {0};
+		vigia__alloc_fail_at(nth, 0);
+		int rc = vigia__json_to_event_with(line, sizeof line - 1, VIGIA_JSON_BIG_STRING, &buf, 1000, &err);
+		vigia__alloc_fail_at(0, 0);
+		if (rc != VIGIA_OK) {
+			assert_error(rc, VIGIA_ENOMEM, &err, "memory");
+			assert_int_equal(buf.len, 0);
+			failures++;
+		}
+		vigia__buf_deinit(&buf);
+	}
+	assert_in_range(failures, 2, 18);
+}
+
 static void test_depth_of_a_line(void **state)
 {
 	for (int levels = 128; levels <= 129; levels++) {
@@ -628,6 +694,8 @@ int main(void)
 		cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_a_line_is_an_event),
 		cmocka_unit_test(test_wrong_lines),
+		cmocka_unit_test(test_big_integers),
+		cmocka_unit_test(test_big_integers_without_memory),
 		cmocka_unit_test(test_depth_of_a_line),
 		cmocka_unit_test(test_without_memory),
 		cmocka_unit_test(test_without_memory_at_any_place),
