@@ -25,6 +25,7 @@
  *     serial              the serializer that an event names
  *     limit               how often the same failure is logged
  *     state_key           names of buckets, and keys in them, as bytes
+ *     location            a path, or a server's URI, whose password is shown to no one
  *     error utf8 alloc buf table ordered   codes and messages, text, memory, byte buffers, hash tables, ordered maps
  *   store/                storage: events, checkpoints, holds, keys, settings
  *     store store_private  handles: the part that is the same for all backends

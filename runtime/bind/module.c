@@ -119,6 +119,7 @@ static const luaL_Reg functions[] = {
 	{"filter_test", vigia__lua_filter_test},
 	{"where_parse", vigia__lua_where_parse},
 	{"options", vigia__lua_options},
+	{"show_location", vigia__lua_show_location},
 	{"quantity", vigia__lua_quantity},
 	{"nearest", vigia__lua_nearest},
 	{"errors", vigia__lua_errors},

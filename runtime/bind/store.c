@@ -9,6 +9,7 @@
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/buf.h"
+#include "../core/location.h"
 #include "../core/options.h"
 #include "../store/backend.h"
 #include "../store/store.h"
@@ -51,7 +52,7 @@ int vigia__lua_open(lua_State *L)
 	vigia__lua_check_finalizes(L);
 	size_t size = strlen(path) + 1;
 	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, 2);
-	memcpy(h->path, path, size);
+	vigia__location_show(path, h->path);
 	h->serializer = target.serializer;
 	if (h->serializer.functions) {
 		vigia__lua_push_raw(L, 2, "serializer");
@@ -65,6 +66,18 @@ int vigia__lua_open(lua_State *L)
 	struct vigia_error err = {0};
 	int rc = vigia_store_open(path, &target.options, &h->store, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
+}
+
+int vigia__lua_show_location(lua_State *L)
+{
+	size_t len;
+	const char *location = luaL_checklstring(L, 1, &len);
+	luaL_Buffer buffer;
+	char *shown = luaL_buffinitsize(L, &buffer, len + 1);
+	vigia__location_show(location, shown);
+	/* One with a NUL in it is no location: shown as far as that. */
+	luaL_pushresultsize(&buffer, strlen(shown));
+	return 1;
 }
 
 void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx)

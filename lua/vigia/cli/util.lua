@@ -70,6 +70,11 @@ function M.store_path(args)
 	return path
 end
 
+---The location of a store for a message: printable, and without a password.
+function M.shown(path)
+	return M.printable(require("vigia.core").show_location(path))
+end
+
 ---What to say of a store that is not there: why, if the error knows more than that.
 function M.no_such_store(path, message)
 	local why = tostring(message):match("^there is no store '.*': (.+)$")
