@@ -211,6 +211,8 @@ describe("whatever comes from outside", function()
 		to_json = function(value)
 			return {{operation = "CREATE", object_type = "Job", object = {list = {value}}, seq_num = 1, timestamp = 1}}
 		end,
+		export = function(value, random) return {random(2) == 1 and value or "export", {progress = value}} end,
+		import = function(value, random) return {random(2) == 1 and value or "export", {anew = value, progress = value}} end,
 		store_checkpoint = function(value, random) return random(2) == 1 and {"a", value} or {value, 1} end,
 		get_events = function(value, _, option) return {{timeout = 0, [option] = value}} end,
 		watch = function(value, random, option) return {"w" .. random(5), nothing, {[option] = value}} end,
@@ -231,6 +233,7 @@ describe("whatever comes from outside", function()
 		if name == "sleep" and math.type(arguments[1]) and arguments[1] > 0 then return end
 		if name == "step" and math.type(arguments[1]) and arguments[1] > 0 then return end
 		if name == "get_events" and (type(arguments[1]) ~= "table" or rawget(arguments[1], "timeout") ~= 0) then return end
+		if (name == "export" or name == "import") and arguments[1] == io.stdout then return end -- it is the output of the specs
 		if name == "open" and type(arguments[1]) == "string" and arguments[1] ~= ":memory:x" then arguments[1] = ":memory:" end
 		if self then return pcall(fn, self, table.unpack(arguments, 1, 4)) end
 		return pcall(fn, table.unpack(arguments, 1, 4))

@@ -7,8 +7,7 @@
  * Rules that hold for every function:
  *   - `int` results: 0 (VIGIA_OK) success, < 0 an error of the list below with the detail in `err` (which may be NULL),
  *     > 0 an expected outcome (VIGIA_NONE, VIGIA_PENDING).
- *   - Times are int64_t nanoseconds: `_ns` a duration, `_at_ns` since the Unix epoch, `_mono_ns` on the monotonic
- *     clock.
+ *   - Times are int64_t nanoseconds: `_ns` a duration, `_at_ns` since 1970 (UTC), `_mono_ns` monotonic.
  *   - A store may be used by any number of threads. A registry belongs to one thread. Only vigia_registry_interrupt()
  *     may be called from another.
  *   - Nothing returned points into the file: batches own copies.
@@ -24,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vigia_errors.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -38,69 +39,7 @@ extern "C" {
 #define VIGIA_VERSION "0.1.0"
 #define VIGIA_FORMAT  2 /* the number of the file format this library writes */
 
-/* ---- Errors
- * -------------------------------------------------------------------------------------------------------- */
-
-/* code, number, stable name (what Lua's err.code holds), what it means and the state afterwards */
-#define VIGIA_ERROR_MAP(X)                                                                                            \
-	X(EINVAL, -1, "invalid_argument", "A value is not allowed. Nothing was done.")                                    \
-	X(EOPTION, -2, "invalid_option", "One or more options are wrong. Nothing was done.")                              \
-	X(ECONFLICT, -3, "option_conflict", "The file was made with another value of this option.")                       \
-	X(ENOMEM, -4, "out_of_memory", "Out of memory. Nothing was done.")                                                \
-	X(ECLOSED, -5, "store_closed", "The store was closed.")                                                           \
-	X(EFORKED, -6, "store_forked", "The store was opened before a fork. Open it again in the child.")                 \
-	X(ENOTFOUND, -7, "store_not_found", "The file or its folder does not exist.")                                     \
-	X(EPERM, -8, "permission_denied", "No permission to use the file or folder.")                                     \
-	X(ENOTSTORE, -9, "not_a_store", "The file is not a Vigia store. It was not changed.")                             \
-	X(EFORMAT, -10, "format_unsupported", "The file has another format, byte order or word size.")                    \
-	X(ETRUNCATED, -11, "store_truncated", "The file is shorter than its own size field.")                             \
-	X(EREPLACED, -12, "store_replaced", "The file was deleted, replaced or overwritten while it was open.")           \
-	X(ELINKED, -13, "store_linked", "The file has a second name: a hard link, or a mount of itself.")                 \
-	X(ENETFS, -14, "network_filesystem", "The file is on a network file system.")                                     \
-	X(EREADONLY, -15, "store_readonly", "The store was opened read-only.")                                            \
-	X(EFULL, -16, "store_full", "The map is full. Nothing was stored.")                                               \
-	X(EDISKFULL, -17, "disk_full", "The disk is full. Nothing was stored.")                                           \
-	X(EIO, -18, "io_error", "Reading or writing failed. Nothing was stored.")                                         \
-	X(EUNKNOWN, -19, "commit_unknown", "Publishing the commit failed. Look for the event before you store it again.") \
-	X(ETOOBIG, -20, "event_too_large", "The event is larger than max_event_size. Nothing was stored.")                \
-	X(ESERIAL, -21, "serialization_error", "The object cannot be stored. Nothing was stored.")                        \
-	X(EDESERIAL, -22, "deserialization_error", "The stored bytes cannot be decoded into an object.")                  \
-	X(EDAMAGED, -23, "event_damaged", "The stored bytes do not match their checksum.")                                \
-	X(ENOEVENT, -24, "event_not_found", "No event has this number.")                                                  \
-	X(ENOCHECKPOINT, -25, "checkpoint_not_found", "The watcher id has no checkpoint.")                                \
-	X(ESEQUENCE, -26, "sequence_conflict", "The last number is not the expected one. Nothing was stored.")            \
-	X(EEXPIRED, -27, "sequence_expired", "The events at this position were removed.")                                 \
-	X(EPOSITION, -28, "position_out_of_range", "The number is beyond the last event. Nothing was moved.")             \
-	X(EEXISTS, -29, "watcher_already_exists", "A watcher with this id is running.")                                   \
-	X(ENOWATCHER, -30, "watcher_not_found", "The registry has no watcher with this id.")                              \
-	X(EOWNED, -31, "watcher_owned", "Another process or registry runs this watcher id.")                              \
-	X(EHANDLEREXISTS, -32, "handler_exists", "The watcher already has a handler.")                                    \
-	X(ENOHANDLER, -33, "no_handler", "The watcher has no handler.")                                                   \
-	X(ESTATE, -34, "invalid_state", "Not possible in the watcher's state.")                                           \
-	X(EEPHEMERAL, -35, "watcher_ephemeral", "An ephemeral watcher has no checkpoint.")                                \
-	X(ESTOPPING, -36, "stopping", "The watcher is stopping.")                                                         \
-	X(EHANDLER, -37, "handler_error", "The handler failed.")                                                          \
-	X(EUNSUPPORTED, -38, "not_supported", "This backend or system does not support it.")                              \
-	X(EINTERRUPTED, -39, "interrupted", "The call was interrupted.")                                                  \
-	X(EWATCHER, -40, "watcher_error", "The watcher could not continue.")                                              \
-	X(ESCRIPT, -41, "script_error", "The script did not load, or its init or stop failed.")                           \
-	X(ETWICE, -42, "library_twice", "Another copy of the library in this process has a store file open.")             \
-	X(ETYPE, -43, "already_registered", "The object type already has a class.")                                       \
-	X(EFILEEXISTS, -44, "file_exists", "A file with this name exists. It was not changed.")                           \
-	X(ETIMEOUT, -45, "timeout", "The wait ended before what it waited for came.")                                     \
-	X(ETRANSACTION, -46, "transaction_conflict",                                                                      \
-	  "Another transaction changed what this one has read. Nothing was stored.")                                      \
-	X(ETXSIZE, -47, "transaction_too_large",                                                                          \
-	  "The transaction is larger than max_transaction_bytes. Nothing was stored.")
-
-enum vigia_code {
-	VIGIA_OK = 0,
-	VIGIA_NONE = 1,    /* nothing there, nothing wrong */
-	VIGIA_PENDING = 2, /* a handler that goes on later (vigia_handler.resume) */
-#define X(name, number, text, help) VIGIA_##name = number,
-	VIGIA_ERROR_MAP(X)
-#undef X
-};
+/* ---- Errors ---- */
 
 /* What went wrong. Owned by the caller. Functions overwrite it. Zero-initialise it or pass NULL. */
 struct vigia_error {
@@ -118,8 +57,7 @@ VIGIA_API const char *vigia_error_name(int code);
 /* The library's version, "MAJOR.MINOR.PATCH". Static storage, any thread. */
 VIGIA_API const char *vigia_version(void);
 
-/* ---- Values
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- Values ---- */
 
 /* Borrowed bytes, not terminated. */
 struct vigia_slice {
@@ -178,8 +116,7 @@ struct vigia_event {
 	struct vigia_slice object; /* msgpack, one value; of another serializer ("json", or an application's) its bytes */
 };
 
-/* ---- Objects: msgpack and JSON
- * --------------------------------------------------------------------------------------- */
+/* ---- Objects: msgpack and JSON ---- */
 
 struct vigia_buffer; /* bytes that grow: an object being written, or text. For one thread at a time */
 
@@ -258,8 +195,7 @@ VIGIA_API int vigia_event_json(const struct vigia_event *event, struct vigia_buf
 VIGIA_API int vigia_msgpack_to_json(struct vigia_slice value, struct vigia_buffer *buffer, struct vigia_slice *text,
                                     struct vigia_error *err);
 
-/* ---- Store: life
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Store: life ---- */
 
 struct vigia_store; /* a handle on a store; several handles of one file share it */
 
@@ -350,8 +286,7 @@ VIGIA_API void vigia_store_close(struct vigia_store *store);
  * fine. */
 VIGIA_API void vigia_store_free(struct vigia_store *store);
 
-/* ---- Store: append and read
- * ------------------------------------------------------------------------------------------ */
+/* ---- Store: append and read ---- */
 
 /**
  * Append `count` events, all or none, under consecutive numbers.
@@ -398,8 +333,7 @@ VIGIA_API int vigia_store_append_with(struct vigia_store *store, const struct vi
                                       const struct vigia_append_options *options, uint64_t *first_seq, bool *existed,
                                       struct vigia_error *err);
 
-/* ---- Transactions and state
- * ------------------------------------------------------------------------------------------ */
+/* ---- Transactions and state ---- */
 
 /*
  * Buckets keep values by key in the store's file, beside the log. A bucket is made by its first value. Names have 1 to
@@ -488,6 +422,8 @@ VIGIA_API int vigia_store_drop_bucket(struct vigia_store *store, const char *buc
 /* The buckets in the order of their names, and how many values each has. Not VIGIA_OK ends it, and is returned. */
 typedef int (*vigia_bucket_fn)(void *ctx, const char *bucket, uint64_t values);
 VIGIA_API int vigia_store_buckets(struct vigia_store *store, vigia_bucket_fn fn, void *ctx, struct vigia_error *err);
+
+/* ---- Batches and reads ---- */
 
 struct vigia_batch; /* events that were read; reusable */
 
@@ -611,8 +547,7 @@ static inline int vigia_store_gc(struct vigia_store *store, struct vigia_gc *out
  */
 VIGIA_API int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err);
 
-/* ---- Store: checkpoints
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Store: checkpoints ---- */
 
 /* A checkpoint is the last number a watcher has finished with. `watcher_id` is a string of 1..255 bytes. All are
  * durable. */
@@ -632,8 +567,7 @@ VIGIA_API int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_
  * checkpoint. */
 VIGIA_API int vigia_hold_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err);
 
-/* ---- Registry and watchers
- * --------------------------------------------------------------------------------------------- */
+/* ---- Registry and watchers ---- */
 
 struct vigia_registry; /* watchers by id, driven by one thread */
 struct vigia_watcher;  /* one watcher in a registry; the registry's until it is freed (see vigia_watcher_release) */
@@ -799,8 +733,7 @@ VIGIA_API int vigia_watcher_stop(struct vigia_watcher *watcher, int64_t timeout_
 VIGIA_API int vigia_watcher_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 /* Stop, save seq_num as the checkpoint, go on with the event after it. EPOSITION beyond the last event. */
 VIGIA_API int vigia_watcher_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
-/* Take over a script's new code, between two events. ESCRIPT: it does not load, and the old goes on. EUNSUPPORTED: no
- * script. */
+/* Take over a script's new code, between two events. ESCRIPT: it does not load. EUNSUPPORTED: no script. */
 VIGIA_API int vigia_watcher_reload(struct vigia_watcher *watcher, struct vigia_error *err);
 
 #ifdef __cplusplus

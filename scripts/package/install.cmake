@@ -1,7 +1,7 @@
 # install.cmake - what is installed where, how others find it (pkg-config, CMake), and the Debian package.
 #
 #   bin/vigia                       the program              share/man/man1, share/bash-completion, zsh, fish
-#   lib/libvigia.so.0, libvigia.a   the library              include/vigia.h, lib/pkgconfig/vigia.pc, lib/cmake/vigia
+#   lib/libvigia.so.0, libvigia.a   the library              include/vigia*.h, lib/pkgconfig/vigia.pc, lib/cmake/vigia
 #   lib/libvigia-lua.so.0           scripts as handlers, for C; lib/pkgconfig/vigia-lua.pc
 #   lib/lua/5.4/vigia/core.so       the Lua module's C part, linked with the same libvigia.so.0
 #   share/lua/5.4/vigia             its Lua part, and the program's commands
@@ -16,7 +16,7 @@ endif()
 install(TARGETS vigia RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS vigia_shared vigia_embed EXPORT vigia LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS vigia_core ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES runtime/include/vigia.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES runtime/include/vigia.h runtime/include/vigia_errors.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY scripts/handlers DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia FILES_MATCHING PATTERN "*.lua")
 install(DIRECTORY scripts/embed DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia RENAME copyright)
