@@ -24,8 +24,9 @@
  *
  * READING, HANDLING and SAVING end only with an outcome: a request meanwhile (STOP, SEEK) waits for it. In LISTENING
  * and the three LATER phases a request takes effect at once. Whenever nothing is under way, go_on() decides: a seek
- * first, then a stop, then a save that is due, then the next event. (Not drawn: after DEFERRED, a handler that was not
- * begun, the phase is HANDLING again.)
+ * first, then a stop, then a save that is due, then the next event; and before all of them the commit of a transaction
+ * that must not wait. (Not drawn: after DEFERRED, a handler that was not begun, the phase is HANDLING again. A CONFLICT
+ * leads from HANDLING or SAVING to READING.)
  */
 #include "stepper.h"
 
@@ -70,6 +71,12 @@ static bool saves_at_stop(const struct vigia__stepper *w)
 	return w->options.checkpoint != VIGIA_CHECKPOINT_MANUAL && !w->options.ephemeral;
 }
 
+/* What is done once the current event is passed: it, and those behind it that the filter dropped. */
+static uint64_t passed(const struct vigia__stepper *w)
+{
+	return w->index + 1 < w->count ? w->seqs[w->index + 1] - 1 : before(w->batch_next);
+}
+
 /* ---- Actions ---- */
 
 static struct vigia__action none(void)
@@ -102,6 +109,7 @@ static void forget_batch(struct vigia__stepper *w)
 
 static struct vigia__action read_on(struct vigia__stepper *w)
 {
+	assert(w->in_tx == 0 && "a transaction holds events of one batch");
 	forget_batch(w);
 	w->phase = READING;
 	return (struct vigia__action){.kind = VIGIA_ACTION_READ, .from = w->next};
@@ -110,8 +118,37 @@ static struct vigia__action read_on(struct vigia__stepper *w)
 static struct vigia__action handle(struct vigia__stepper *w)
 {
 	w->phase = HANDLING;
+	if (w->tried_seq == w->seqs[w->index] && w->failures == 0) w->failures = w->tried;
 	return (struct vigia__action){
 		.kind = VIGIA_ACTION_HANDLE, .index = w->index, .attempt = w->failures + 1, .seq_num = w->seqs[w->index]};
+}
+
+/* Put the current event aside. */
+static struct vigia__action save_aside(struct vigia__stepper *w)
+{
+	w->phase = SAVING;
+	w->saving = passed(w);
+	w->saving_seek = false;
+	return (struct vigia__action){
+		.kind = VIGIA_ACTION_SAVE, .aside = true, .index = w->index, .attempt = w->failures, .seq_num = w->saving};
+}
+
+static struct vigia__action handle_letter(struct vigia__stepper *w)
+{
+	w->phase = HANDLING;
+	return (struct vigia__action){
+		.kind = VIGIA_ACTION_HANDLE, .letter = true, .attempt = w->letter_attempts + 1, .seq_num = w->letter};
+}
+
+static struct vigia__action save_letter(struct vigia__stepper *w, bool failed)
+{
+	w->phase = SAVING;
+	w->saving_seek = false;
+	return (struct vigia__action){.kind = VIGIA_ACTION_SAVE,
+	                              .letter = true,
+	                              .failed = failed,
+	                              .attempt = w->letter_attempts + 1,
+	                              .seq_num = w->letter};
 }
 
 static struct vigia__action listen_on(struct vigia__stepper *w)
@@ -128,8 +165,29 @@ static struct vigia__action save(struct vigia__stepper *w, uint64_t seq_num, boo
 	return (struct vigia__action){.kind = VIGIA_ACTION_SAVE, .seq_num = seq_num, .backwards = backwards};
 }
 
+/* The transaction is lost: its events are to be handled again. */
+static void take_back(struct vigia__stepper *w)
+{
+	bool failed = w->retry_after_save || w->aside || (w->phase == HANDLING && w->failures > 0);
+	if (failed) {
+		w->tried_seq = w->seqs[w->index];
+		w->tried = w->failures;
+	}
+	w->processed -= w->letter_handled;
+	w->letter_handled = false;
+	w->failures = w->letter = 0;
+	w->save_due = w->retry_after_save = w->reread_after_save = w->aside = false;
+	if (w->in_tx == 0) return;
+	w->processed -= w->in_tx;
+	w->in_tx = 0;
+	w->done = w->tx_from;
+	forget_batch(w);
+	w->next = vigia__iterator_after(w->done);
+}
+
 static struct vigia__action stopped(struct vigia__stepper *w)
 {
+	take_back(w);
 	forget_batch(w);
 	w->phase = REST;
 	w->state = VIGIA_STOPPED;
@@ -142,16 +200,43 @@ static struct vigia__action stopped(struct vigia__stepper *w)
 
 static struct vigia__action seek(struct vigia__stepper *w);
 
+/* Is there something that the open transaction must not be open for? A stop saves by itself. */
+static bool must_commit(const struct vigia__stepper *w)
+{
+	return w->seek_wanted || w->save_due || w->retry_after_save || w->reread_after_save || w->aside;
+}
+
+/* What was to follow a commit. */
+static struct vigia__action after_save(struct vigia__stepper *w)
+{
+	if (w->reread_after_save) {
+		w->reread_after_save = false;
+		return read_on(w);
+	}
+	w->retry_after_save = false;
+	w->phase = HANDLE_LATER;
+	return wait_again(w);
+}
+
+/* A request, or an event to put aside, comes before the next event. */
+static struct vigia__action go_elsewhere(struct vigia__stepper *w)
+{
+	if (w->seek_wanted) return seek(w);
+	if (w->aside) return save_aside(w);
+	return saves_at_stop(w) && w->done > w->saved ? save(w, w->done, false) : stopped(w);
+}
+
 /* Decide what to do when nothing is under way. A new batch, and a read or event whose wait is over, call this only if
  * there is a request, because here having no batch means that the end was found. */
 static struct vigia__action go_on(struct vigia__stepper *w)
 {
-	if (w->seek_wanted) return seek(w);
-	if (w->stop_wanted) return saves_at_stop(w) && w->done > w->saved ? save(w, w->done, false) : stopped(w);
+	if (w->in_tx > 0 && must_commit(w)) return save(w, w->done, false);
+	if (w->seek_wanted | w->aside | w->stop_wanted) return go_elsewhere(w);
 	assert(w->state == VIGIA_RUNNING);
 	if (w->save_due && w->done > w->saved) /* unless the driver's own commit saved it first */
 		return save(w, w->done, false);
 	w->save_due = false;
+	if (w->reread_after_save | w->retry_after_save) return after_save(w);
 	w->failures = 0;
 	if (w->index < w->count) return handle(w);
 	/* After a used-up batch there may be more events. Without a batch the last read found the end. */
@@ -173,19 +258,22 @@ static struct vigia__action land(struct vigia__stepper *w, uint64_t seq_num)
 static struct vigia__action seek(struct vigia__stepper *w)
 {
 	w->seek_wanted = false;
-	w->save_due = false; /* the old position need not be saved any more */
+	w->letter = 0;
+	w->save_due = w->retry_after_save = w->reread_after_save = w->aside =
+		false; /* the old position is of no interest */
 	forget_batch(w);
 	return w->options.ephemeral ? land(w, w->seek_to) : save(w, w->seek_to, true);
 }
 
 /* Pass the current event, which was handled or given up, and those behind it that the filter dropped. */
-static void finish_event(struct vigia__stepper *w)
+static void finish_event(struct vigia__stepper *w, bool due)
 {
 	w->failures = 0;
+	if (w->seqs[w->index] == w->tried_seq) w->tried_seq = 0;
+	w->done = passed(w);
 	w->index++;
-	w->done = w->index < w->count ? w->seqs[w->index] - 1 : before(w->batch_next);
 	assert(w->done >= w->seqs[w->index - 1] && "a batch is in order");
-	w->save_due = saves_each_event(w);
+	w->save_due = saves_each_event(w) || (w->in_tx > 0 && (due || w->index == w->count));
 }
 
 /* ---- Inputs ---- */
@@ -198,7 +286,7 @@ static struct vigia__action on_start(struct vigia__stepper *w, const struct vigi
 	if (w->phase != REST) /* a seek made at rest is still being saved. The watcher continues there */
 		return waits(w) ? wait_again(w) : none();
 	w->stop_wanted = w->seek_wanted = w->save_due = false;
-	w->failures = w->stuck = 0;
+	w->failures = w->stuck = w->tried_seq = 0;
 	w->done = in->seq_num;
 	w->next = in->next;
 	if (in->sought) w->sought = true;
@@ -260,15 +348,30 @@ static struct vigia__action on_fetch_failed(struct vigia__stepper *w, const stru
 	return wait_in(w, READ_LATER, in->random, now);
 }
 
+static struct vigia__action on_letter(struct vigia__stepper *w, const struct vigia__input *in)
+{
+	assert(w->phase == READING && in->seq_num > 0);
+	w->failures = 0;
+	if (w->seek_wanted || w->stop_wanted) return go_on(w);
+	w->letter = in->seq_num;
+	w->letter_attempts = in->attempts;
+	return handle_letter(w);
+}
+
 static struct vigia__action on_handled(struct vigia__stepper *w, const struct vigia__input *in)
 {
 	assert(w->phase == HANDLING);
 	if (!in->dropped) {
 		w->processed++;
-		w->last_processed = w->seqs[w->index];
+		w->last_processed = w->letter ? w->letter : w->seqs[w->index];
 	}
-	if (!w->seek_wanted) /* a seek leaves the event, finished or not */
-		finish_event(w);
+	if (w->letter) {
+		w->letter_handled = !in->dropped;
+		return save_letter(w, false);
+	}
+	if (w->options.transactional && !in->dropped && w->in_tx++ == 0) w->tx_from = w->done;
+	if (!w->seek_wanted || w->options.transactional) /* a seek leaves the event, finished or not */
+		finish_event(w, in->due);
 	return go_on(w);
 }
 
@@ -276,7 +379,7 @@ static struct vigia__action on_handled(struct vigia__stepper *w, const struct vi
 static struct vigia__action give_up(struct vigia__stepper *w)
 {
 	w->skipped++;
-	finish_event(w);
+	finish_event(w, false);
 	return go_on(w);
 }
 
@@ -284,6 +387,7 @@ static struct vigia__action on_failed(struct vigia__stepper *w, const struct vig
 {
 	assert(w->phase == HANDLING);
 	w->failed++;
+	if (w->letter) return save_letter(w, true);
 	if (w->seek_wanted || w->stop_wanted) return go_on(w);
 	if (in->permanent && w->options.on_damage == VIGIA_DAMAGE_SKIP) return give_up(w);
 	if (in->permanent) {
@@ -293,20 +397,54 @@ static struct vigia__action on_failed(struct vigia__stepper *w, const struct vig
 		return go_on(w);
 	}
 	w->failures++;
-	if (w->options.retry_strategy == VIGIA_RETRY_SKIP && w->failures >= w->options.max_retries) return give_up(w);
-	return wait_in(w, HANDLE_LATER, in->random, now);
+	bool last = w->failures >= w->options.max_retries;
+	if (last && w->options.retry_strategy == VIGIA_RETRY_SKIP) return give_up(w);
+	if (last && w->options.retry_strategy == VIGIA_RETRY_DEAD_LETTER) {
+		w->aside = true;
+		return go_on(w);
+	}
+	struct vigia__action wait = wait_in(w, HANDLE_LATER, in->random, now);
+	if (w->in_tx == 0) return wait;
+	w->retry_after_save = true;
+	return go_on(w);
 }
 
-static struct vigia__action on_deferred(struct vigia__stepper *w)
+static struct vigia__action on_deferred(struct vigia__stepper *w, const struct vigia__input *in)
 {
 	assert(w->phase == HANDLING);
-	return w->seek_wanted || w->stop_wanted ? go_on(w) : handle(w);
+	bool commits = in->due && w->in_tx > 0;
+	w->save_due |= commits;
+	if (w->seek_wanted || w->stop_wanted || commits) {
+		w->letter = 0;
+		return go_on(w);
+	}
+	return w->letter ? handle_letter(w) : handle(w);
+}
+
+static struct vigia__action on_conflict(struct vigia__stepper *w)
+{
+	assert(w->options.transactional && (w->phase == HANDLING || (w->phase == SAVING && !w->saving_seek)));
+	take_back(w);
+	return w->seek_wanted || w->stop_wanted ? go_on(w) : read_on(w);
 }
 
 static struct vigia__action on_saved(struct vigia__stepper *w)
 {
 	assert(w->phase == SAVING);
-	w->failures = 0;
+	bool is_letter = w->letter > 0, is_aside = w->aside && w->in_tx == 0;
+	if (!w->retry_after_save && (!w->aside || is_aside)) w->failures = 0;
+	w->in_tx = w->lost_saves = 0;
+	if (is_letter) {
+		w->letter = 0;
+		w->letter_handled = false;
+		return w->seek_wanted || w->stop_wanted ? go_on(w) : read_on(w);
+	}
+	if (is_aside) {
+		w->aside = false;
+		w->dead_lettered++;
+		finish_event(w, false);
+		if (w->options.checkpoint == VIGIA_CHECKPOINT_MANUAL) return go_on(w);
+	}
 	if (w->saving_seek) {
 		w->saved = w->saving;
 		return land(w, w->saving);
@@ -318,10 +456,20 @@ static struct vigia__action on_saved(struct vigia__stepper *w)
 static struct vigia__action on_save_failed(struct vigia__stepper *w, const struct vigia__input *in, int64_t now)
 {
 	assert(w->phase == SAVING);
+	bool ends = w->seek_wanted || w->stop_wanted;
+	bool lost = w->letter > 0 || (w->in_tx > 0 && (!in->in_doubt || ends)) || (w->aside && ends);
+	if (lost) take_back(w);
 	if (w->seek_wanted) /* newer than the save that failed */
 		return go_on(w);
 	if (w->stop_wanted) /* one try. The driver has the error */
 		return stopped(w);
+	if (lost || w->in_tx > 0 || w->aside) { /* the failures of the event in hand are others */
+		uint64_t failures = w->failures;
+		w->failures = ++w->lost_saves;
+		struct vigia__action wait = wait_in(w, lost ? READ_LATER : SAVE_LATER, in->random, now);
+		w->failures = failures;
+		return wait;
+	}
 	if (w->saving_seek) {
 		w->seek_wanted = true;
 		w->seek_to = w->saving;
@@ -358,17 +506,31 @@ static struct vigia__action on_seek(struct vigia__stepper *w, const struct vigia
 {
 	w->seek_wanted = true;
 	w->seek_to = in->seq_num;
-	w->failures = w->stuck = 0; /* the seek leaves the failed event */
+	w->failures = w->stuck = w->tried_seq = 0; /* the seek leaves the failed event */
 	return busy(w) ? none() : go_on(w);
 }
 
 static struct vigia__action on_reread(struct vigia__stepper *w)
 {
-	if (w->phase != HANDLING && w->phase != HANDLE_LATER && w->phase != LISTENING)
+	bool commits_later = w->phase == SAVE_LATER && (w->in_tx > 0 || w->aside);
+	if (w->phase != HANDLING && w->phase != HANDLE_LATER && w->phase != LISTENING && !commits_later)
 		return waits(w) ? wait_again(w) : none();
 	if (w->seek_wanted || w->stop_wanted) return go_on(w);
+	w->tried_seq = w->letter = 0;
+	w->retry_after_save = false;
+	if (w->aside && w->in_tx == 0) return wait_again(w); /* it may be stored as a letter already */
+	w->aside = false;
 	w->failures = 0;
-	return read_on(w);
+	if (w->in_tx == 0) return read_on(w);
+	w->reread_after_save = true;
+	return commits_later ? wait_again(w) : go_on(w);
+}
+
+static struct vigia__action on_retry(struct vigia__stepper *w)
+{
+	if (w->phase != HANDLE_LATER) return waits(w) ? wait_again(w) : none();
+	w->retried++;
+	return handle(w);
 }
 
 /* ---- The door ---- */
@@ -389,12 +551,16 @@ struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const s
 		return on_batch(stepper, input);
 	case VIGIA_INPUT_FETCH_FAILED:
 		return on_fetch_failed(stepper, input, now_mono_ns);
+	case VIGIA_INPUT_LETTER:
+		return on_letter(stepper, input);
 	case VIGIA_INPUT_HANDLED:
 		return on_handled(stepper, input);
 	case VIGIA_INPUT_FAILED:
 		return on_failed(stepper, input, now_mono_ns);
 	case VIGIA_INPUT_DEFERRED:
-		return on_deferred(stepper);
+		return on_deferred(stepper, input);
+	case VIGIA_INPUT_CONFLICT:
+		return on_conflict(stepper);
 	case VIGIA_INPUT_SAVED:
 		return on_saved(stepper);
 	case VIGIA_INPUT_SAVE_FAILED:
@@ -407,6 +573,8 @@ struct vigia__action vigia__stepper_step(struct vigia__stepper *stepper, const s
 		return on_stop(stepper);
 	case VIGIA_INPUT_SEEK:
 		return on_seek(stepper, input);
+	case VIGIA_INPUT_RETRY:
+		return on_retry(stepper);
 	case VIGIA_INPUT_REREAD:
 		return on_reread(stepper);
 	}
@@ -438,6 +606,18 @@ struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepp
 uint64_t vigia__stepper_blocked(const struct vigia__stepper *stepper)
 {
 	if (stepper->stuck) return stepper->stuck;
-	bool blocked = stepper->failures > 0 && (stepper->phase == HANDLING || stepper->phase == HANDLE_LATER);
+	bool in_hand =
+		stepper->phase == HANDLING || stepper->phase == HANDLE_LATER || stepper->retry_after_save || stepper->aside;
+	bool blocked = stepper->failures > 0 && in_hand;
 	return blocked ? stepper->seqs[stepper->index] : 0;
+}
+
+uint64_t vigia__stepper_waits_for(const struct vigia__stepper *stepper)
+{
+	return stepper->phase == HANDLE_LATER ? stepper->seqs[stepper->index] : 0;
+}
+
+bool vigia__stepper_saves_later(const struct vigia__stepper *stepper)
+{
+	return stepper->phase == SAVE_LATER;
 }

@@ -5,9 +5,9 @@
  * simulator in the specs) carries out the action and reports the outcome as the next input:
  *
  *     action                 outcome to report
- *     READ                   BATCH or FETCH_FAILED
- *     HANDLE                 HANDLED or FAILED. DEFERRED if it was not begun
- *     SAVE                   SAVED or SAVE_FAILED
+ *     READ                   BATCH or FETCH_FAILED. LETTER: one of its dead letters is to be handled again
+ *     HANDLE                 HANDLED or FAILED. DEFERRED if it was not begun. CONFLICT: of a transactional one
+ *     SAVE                   SAVED or SAVE_FAILED. CONFLICT: of a transactional one
  *     LISTEN                 WAKE when an event may have come. The driver listens from before the read on (wake.h:
  *                            prepare, look, wait), so that an event stored behind the read is not lost
  *     WAIT                   TICK when `until_mono_ns` has come
@@ -38,9 +38,22 @@
  *         SAVED. A START meanwhile makes the watcher run. It continues after the seek, not at START's `next`.
  *         An ephemeral watcher moves without SAVE. While idle or stopped this returns NONE, and the driver
  *         STARTs it at vigia__stepper_position().
+ * A transactional watcher handles events in a transaction, which the driver keeps. A SAVE that is not `backwards`
+ * commits it, with the checkpoint. It comes at the end of a batch, when HANDLED or DEFERRED said `due`, before the wait
+ * for another attempt, and before a stop or a seek. The driver takes back what a failed event wrote. After a CONFLICT
+ * (what the transaction had read was changed) and after SAVE_FAILED the transaction's events are read and handled
+ * again; the attempts of one that had failed before go on counting. SAVE_FAILED `in_doubt` (it may be stored) is
+ * followed by the same SAVE, for which the driver looks what is stored.
+ *
+ * With the retry strategy DEAD_LETTER an event that failed max_retries times is put aside: a SAVE with `aside`, which
+ * stores it as a letter, and with it the checkpoint, but in manual mode. It is passed once that is SAVED. A letter that
+ * is to be handled again comes as the outcome of a READ: HANDLE with `letter`, then SAVE with `letter`, which removes
+ * it, or after FAILED (`failed`) keeps it with one more attempt. `done` does not move. Then it READs on.
+ *
  * REREAD  After a HANDLE that was not begun, during a wait for another attempt, and while listening: READ after
  *         the last handled event. The current event counts as not tried yet. Otherwise it changes nothing:
  *         NONE, or the WAIT that is under way.
+ * RETRY   Ends the wait for another attempt. Otherwise it changes nothing, as REREAD.
  *
  * One thread at a time.
  */
@@ -54,15 +67,18 @@ enum vigia__input_kind {
 	VIGIA_INPUT_START, /* from idle or stopped: start at `next` */
 	VIGIA_INPUT_BATCH, /* the read gave `count` events (`seqs`), the next read starts at `next` */
 	VIGIA_INPUT_FETCH_FAILED,
+	VIGIA_INPUT_LETTER,   /* number `seq_num`, which has failed `attempts` times */
 	VIGIA_INPUT_HANDLED,  /* or dropped by a function filter (`dropped`) */
 	VIGIA_INPUT_FAILED,   /* `permanent`: another attempt would fail too */
 	VIGIA_INPUT_DEFERRED, /* the handler was not begun, for want of time. A STOP or SEEK meanwhile goes first */
 	VIGIA_INPUT_SAVED,
 	VIGIA_INPUT_SAVE_FAILED,
-	VIGIA_INPUT_WAKE, /* an event may have been appended */
-	VIGIA_INPUT_TICK, /* time passed */
+	VIGIA_INPUT_CONFLICT, /* the transaction must begin again */
+	VIGIA_INPUT_WAKE,     /* an event may have been appended */
+	VIGIA_INPUT_TICK,     /* time passed */
 	VIGIA_INPUT_STOP,
 	VIGIA_INPUT_SEEK,  /* continue after `seq_num` */
+	VIGIA_INPUT_RETRY, /* do not wait any longer to try the event again */
 	VIGIA_INPUT_REREAD /* handler or filter were replaced: forget the events fetched ahead and the current failure */
 };
 
@@ -72,9 +88,12 @@ struct vigia__input {
 	const uint64_t *seqs;       /* BATCH: borrowed until the batch is used up */
 	size_t count;               /* BATCH */
 	uint64_t gone;              /* BATCH: how many events were removed where the read began; `next` is behind them */
-	uint64_t seq_num;           /* SEEK: the target. START: the checkpoint, 0 = none; not beyond `next` */
+	uint64_t attempts;          /* LETTER */
+	uint64_t seq_num;           /* LETTER. SEEK: the target. START: the checkpoint, 0 = none; not beyond `next` */
 	bool sought;     /* START: `next` comes from a seek or is the trim horizon: earlier events were not missed */
 	bool dropped;    /* HANDLED: no handler ran; the event is passed, not counted as processed */
+	bool due;        /* HANDLED, DEFERRED: the transaction is large or long enough */
+	bool in_doubt;   /* SAVE_FAILED: the transaction may be stored */
 	bool permanent;  /* FAILED: the event's bytes are bad; `on_damage` decides, not `retry_strategy` */
 	uint64_t random; /* FAILED, FETCH_FAILED, SAVE_FAILED: 64 bits for the jitter */
 };
@@ -96,17 +115,21 @@ struct vigia__action {
 	uint64_t attempt;
 	uint64_t seq_num;
 	bool backwards;
+	bool letter; /* HANDLE, SAVE: of a letter that is handled again */
+	bool failed; /* SAVE: of such a one, that it failed once more */
+	bool aside;  /* SAVE: the event `index` of the batch becomes a letter, after `attempt` attempts */
 	int64_t until_mono_ns;
 };
 
 struct vigia__stepper_options {
 	struct vigia__backoff backoff;
-	uint64_t max_retries; /* attempts in all, for SKIP */
+	uint64_t max_retries; /* attempts in all, for SKIP and DEAD_LETTER */
 	int retry_strategy;   /* enum vigia_retry_strategy */
 	int on_gap;           /* enum vigia_on_gap */
 	int on_damage;        /* enum vigia_on_damage */
 	int checkpoint;       /* enum vigia_checkpoint_mode */
 	bool ephemeral;
+	bool transactional; /* neither ephemeral, nor with a checkpoint mode */
 };
 
 struct vigia__stepper {
@@ -131,6 +154,20 @@ struct vigia__stepper {
 	int64_t retry_mono_ns;
 	uint64_t stuck; /* the event that the watcher stopped for, 0 = none; until the next START or SEEK */
 
+	/* a transaction */
+	uint64_t in_tx;        /* events handled in it, not committed yet */
+	uint64_t tx_from;      /* `done` before the first of them */
+	bool retry_after_save; /* the current event failed, and waits once those before it are saved */
+	bool reread_after_save;
+	uint64_t tried_seq, tried; /* an event that failed in a transaction that begins again, and how often */
+	uint64_t lost_saves;       /* commits that failed in a row */
+
+	/* dead letters */
+	bool aside;               /* the current event is to be put aside */
+	uint64_t letter;          /* in hand, 0 = none */
+	uint64_t letter_attempts; /* of it before */
+	bool letter_handled;      /* it counts as processed, and is not saved yet */
+
 	/* gaps */
 	uint64_t gap;       /* how many events the last BATCH found removed */
 	uint64_t missed_to; /* missed events up to here are counted */
@@ -142,7 +179,7 @@ struct vigia__stepper {
 	uint64_t seek_to;
 
 	/* counts for the stats */
-	uint64_t processed, failed, retried, skipped, missed, fetch_errors;
+	uint64_t processed, failed, retried, skipped, dead_lettered, missed, fetch_errors;
 	uint64_t last_processed;
 };
 
@@ -159,5 +196,9 @@ const char *vigia__stepper_misfit(const struct vigia__stepper *stepper, const st
 struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper);
 /* The event that failed and is being retried, waits for a retry, or stopped the watcher. 0 = none. */
 uint64_t vigia__stepper_blocked(const struct vigia__stepper *stepper);
+/* The event that waits for its next attempt. 0 = none. */
+uint64_t vigia__stepper_waits_for(const struct vigia__stepper *stepper);
+/* Does it wait to save again? */
+bool vigia__stepper_saves_later(const struct vigia__stepper *stepper);
 
 #endif

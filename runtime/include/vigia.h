@@ -573,7 +573,7 @@ struct vigia_registry; /* watchers by id, driven by one thread */
 struct vigia_watcher;  /* one watcher in a registry; the registry's until it is freed (see vigia_watcher_release) */
 
 enum vigia_watcher_state { VIGIA_IDLE = 0, VIGIA_RUNNING, VIGIA_STOPPING, VIGIA_STOPPED };
-enum vigia_retry_strategy { VIGIA_RETRY_BLOCK = 0, VIGIA_RETRY_SKIP };
+enum vigia_retry_strategy { VIGIA_RETRY_BLOCK = 0, VIGIA_RETRY_SKIP, VIGIA_RETRY_DEAD_LETTER };
 enum vigia_on_gap { VIGIA_GAP_CONTINUE = 0, VIGIA_GAP_STOP };
 enum vigia_on_damage { VIGIA_DAMAGE_STOP = 0, VIGIA_DAMAGE_SKIP };
 enum vigia_checkpoint_mode { VIGIA_CHECKPOINT_BATCH = 0, VIGIA_CHECKPOINT_EVENT, VIGIA_CHECKPOINT_MANUAL };

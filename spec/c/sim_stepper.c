@@ -6,9 +6,9 @@
  * 20000 schedules from seed 1 if nothing is said, two million with VIGIA_SOAK set. Schedule i runs from seed + i: it
  * appends events (some of which the filter drops), starts, stops, seeks, reloads, lets handlers, reads and saves
  * succeed and fail (a failed save may have happened all the same), lets the driver and the handler checkpoint, wakes
- * and ticks at any time, and crashes. A model beside it knows what must come next. At the end the faults are turned off
- * and the watcher must reach the last event. On failure it prints the seed, runs that schedule again with every step
- * shown, and exits with 1.
+ * and ticks at any time, asks for retries, and crashes. A model beside it knows what must come next. At the end the
+ * faults are turned off and the watcher must reach the last event. On failure it prints the seed, runs that schedule
+ * again with every step shown, and exits with 1.
  *
  * What is checked after every step (the numbers are used in the messages):
  *   I1  the event to handle is the next one wanted behind what is finished: in order, no gap, none twice but as a retry
@@ -21,7 +21,7 @@
  *   I7  after STOP nothing is handled or read; after SEEK nothing is handled; a request is acted on as soon as nothing
  * is under way I8  the counts are right I9  the position is behind what is done I11 after a reload it reads again at
  * once, unless something is under way or requested I10 with the faults off it reaches the end, with all events handled,
- * given up or left behind by a seek
+ * given up or left behind by a seek I12 a retry ends the wait for another attempt of the event, and nothing else
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -32,11 +32,12 @@
 #include <unistd.h>
 
 #include "core/stepper.h"
+#include "rng.h"
 
 enum { EVENTS_MAX = 80, STEPS_MAX = 150, TOLD = 100000 /* schedules, at a time */ };
 
 struct world {
-	uint64_t random_state;
+	struct rng rng;
 	int64_t now;
 	bool faults;
 	bool told_not_begun; /* the reload comes in the place of a handler */
@@ -113,16 +114,13 @@ static void broken(const char *format, ...)
 #define CHECK(condition, ...) ((condition) ? (void)0 : broken(__VA_ARGS__))
 
 static uint64_t rnd(struct world *s)
-{ /* splitmix64 */
-	uint64_t z = (s->random_state += 0x9e3779b97f4a7c15u);
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
+{
+	return rng_next(&s->rng);
 }
 
 static uint64_t below(struct world *s, uint64_t n)
 {
-	return rnd(s) % n;
+	return rng_below(&s->rng, n);
 }
 
 static bool percent(struct world *s, int p)
@@ -171,7 +169,8 @@ static void check_handle(struct world *s, const struct vigia__action *a)
 	s->event = event;
 	if (s->tries > 0 && s->told != VIGIA_INPUT_DEFERRED) {
 		s->retried++;
-		CHECK(s->told == VIGIA_INPUT_TICK && s->now >= s->resting.until_mono_ns, "I6: retried too early");
+		bool in_time = s->told == VIGIA_INPUT_TICK && s->now >= s->resting.until_mono_ns;
+		CHECK(in_time || s->told == VIGIA_INPUT_RETRY, "I6: retried too early");
 	}
 	s->tries++;
 	CHECK(a->attempt == s->tries, "I6: attempt %" PRIu64 ", expected %" PRIu64, a->attempt, s->tries);
@@ -287,6 +286,7 @@ static const char *const input_names[] = {
 	[VIGIA_INPUT_TICK] = "TICK",
 	[VIGIA_INPUT_STOP] = "STOP",
 	[VIGIA_INPUT_SEEK] = "SEEK",
+	[VIGIA_INPUT_RETRY] = "RETRY",
 	[VIGIA_INPUT_REREAD] = "REREAD",
 };
 static const char *const action_names[] = {"NONE", "READ", "HANDLE", "SAVE", "LISTEN", "WAIT", "STOPPED"};
@@ -544,6 +544,19 @@ static void tick(struct world *s)
 	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_TICK});
 }
 
+/* It ends the wait for another attempt, and no other. */
+static void retry(struct world *s)
+{
+	bool waits = s->resting.kind == VIGIA_ACTION_WAIT && vigia__stepper_waits_for(&s->w) > 0;
+	uint64_t event = waits ? vigia__stepper_blocked(&s->w) : 0;
+	struct vigia__action doing = s->doing;
+	tell(s, (struct vigia__input){.kind = VIGIA_INPUT_RETRY});
+	if (waits)
+		CHECK(s->doing.kind == VIGIA_ACTION_HANDLE && s->doing.seq_num == event, "I12: does not try %" PRIu64 " again",
+		      event);
+	else CHECK(s->doing.kind == doing.kind, "I12: a retry begins something else");
+}
+
 static void stop(struct world *s)
 {
 	if (s->running || s->w.state == VIGIA_IDLE || s->doing.kind != VIGIA_ACTION_NONE ||
@@ -577,6 +590,7 @@ static void one_step(struct world *s)
 	} else if (dice < 88) commit_progress(s);
 	else if (dice < 91) checkpoint_by_hand(s);
 	else if (dice < 93) crash(s);
+	else if (dice < 96) retry(s);
 	else if (!s->running && !s->stop_wanted) start(s);
 }
 
@@ -600,7 +614,7 @@ static void finish(struct world *s)
 
 static void schedule(uint64_t seed)
 {
-	struct world world = {.random_state = seed, .faults = true}, *s = &world;
+	struct world world = {.rng = {seed}, .faults = true}, *s = &world;
 	static const int fail_percents[] = {0, 10, 40, 80};
 	s->fail_percent = fail_percents[below(s, 4)];
 	s->options = (struct vigia__stepper_options){

@@ -66,6 +66,18 @@
 	{                                   \
 		.kind = VIGIA_INPUT_SAVE_FAILED \
 	}
+#define LETTER(n, attempts_)                                                \
+	{                                                                       \
+		.kind = VIGIA_INPUT_LETTER, .seq_num = (n), .attempts = (attempts_) \
+	}
+#define RETRY                     \
+	{                             \
+		.kind = VIGIA_INPUT_RETRY \
+	}
+#define REREAD                     \
+	{                              \
+		.kind = VIGIA_INPUT_REREAD \
+	}
 #define WAKE                     \
 	{                            \
 		.kind = VIGIA_INPUT_WAKE \
@@ -98,6 +110,22 @@
 #define SAVE_BACK(n)                                                 \
 	{                                                                \
 		.kind = VIGIA_ACTION_SAVE, .seq_num = (n), .backwards = true \
+	}
+#define SAVE_ASIDE(n, index_, attempt_)                                                                    \
+	{                                                                                                      \
+		.kind = VIGIA_ACTION_SAVE, .seq_num = (n), .index = (index_), .attempt = (attempt_), .aside = true \
+	}
+#define HANDLE_LETTER(n, attempt_)                                                         \
+	{                                                                                      \
+		.kind = VIGIA_ACTION_HANDLE, .seq_num = (n), .attempt = (attempt_), .letter = true \
+	}
+#define SAVE_LETTER(n, attempt_)                                                         \
+	{                                                                                    \
+		.kind = VIGIA_ACTION_SAVE, .seq_num = (n), .attempt = (attempt_), .letter = true \
+	}
+#define KEEP_LETTER(n, attempt_)                                                                         \
+	{                                                                                                    \
+		.kind = VIGIA_ACTION_SAVE, .seq_num = (n), .attempt = (attempt_), .letter = true, .failed = true \
 	}
 #define LISTEN(from_)                              \
 	{                                              \
@@ -135,7 +163,7 @@ struct row {
 struct end {
 	enum vigia_watcher_state state;
 	uint64_t done, saved;
-	uint64_t processed, failed, retried, skipped, missed, fetch_errors, last_processed;
+	uint64_t processed, failed, retried, skipped, dead_lettered, missed, fetch_errors, last_processed;
 	struct vigia_iterator position; /* {0}: after(done) */
 	bool never_started;             /* position: trim horizon */
 	uint64_t blocked;
@@ -147,6 +175,7 @@ enum { ROWS_MAX = 32 };
 #define MANUAL       .options.checkpoint = VIGIA_CHECKPOINT_MANUAL
 #define EPHEMERAL    .options.ephemeral = true
 #define SKIP_DAMAGED .options.on_damage = VIGIA_DAMAGE_SKIP
+#define ASIDE(n)     .options.retry_strategy = VIGIA_RETRY_DEAD_LETTER, .options.max_retries = (n)
 #define SKIP(n)      .options.retry_strategy = VIGIA_RETRY_SKIP, .options.max_retries = (n)
 
 static const char *const action_names[] = {"NONE", "READ", "HANDLE", "SAVE", "LISTEN", "WAIT", "STOPPED"};
@@ -155,16 +184,17 @@ static inline const char *show(struct vigia__action a, char *out, size_t size)
 {
 	char from[64];
 	vigia__iterator_format(a.from, from, sizeof from);
-	snprintf(out, size, "%s from=%s index=%zu attempt=%" PRIu64 " seq_num=%" PRIu64 "%s until=%" PRId64,
+	snprintf(out, size, "%s from=%s index=%zu attempt=%" PRIu64 " seq_num=%" PRIu64 "%s%s%s%s until=%" PRId64,
 	         action_names[a.kind], from, a.index, a.attempt, a.seq_num, a.backwards ? " backwards" : "",
-	         a.until_mono_ns);
+	         a.aside ? " aside" : "", a.letter ? " letter" : "", a.failed ? " failed" : "", a.until_mono_ns);
 	return out;
 }
 
 static inline bool same(struct vigia__action a, struct vigia__action b)
 {
 	return a.kind == b.kind && vigia__iterator_equal(a.from, b.from) && a.index == b.index && a.attempt == b.attempt &&
-	       a.seq_num == b.seq_num && a.backwards == b.backwards && a.until_mono_ns == b.until_mono_ns;
+	       a.seq_num == b.seq_num && a.backwards == b.backwards && a.aside == b.aside && a.letter == b.letter &&
+	       a.failed == b.failed && a.until_mono_ns == b.until_mono_ns;
 }
 
 static inline void run_rows(struct vigia__stepper *w, const struct row *rows, const char *part)
@@ -197,6 +227,7 @@ static inline void check_end(const struct vigia__stepper *w, const struct end *e
 	assert_int_equal(w->failed, end->failed);
 	assert_int_equal(w->retried, end->retried);
 	assert_int_equal(w->skipped, end->skipped);
+	assert_int_equal(w->dead_lettered, end->dead_lettered);
 	assert_int_equal(w->missed, end->missed);
 	assert_int_equal(w->fetch_errors, end->fetch_errors);
 	assert_int_equal(w->last_processed, end->last_processed);

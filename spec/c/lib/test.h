@@ -17,6 +17,7 @@
 
 #include "core/alloc.h"
 #include "core/buf.h"
+#include "rng.h"
 #include "vigia.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -96,31 +97,12 @@ static inline void folder_empty(const char *folder)
 
 /* ---- Random numbers: the same ones in every run, unless VIGIA_SEED says otherwise ---- */
 
-struct rng {
-	uint64_t state;
-};
-
 static inline struct rng rng_seeded(void)
 {
 	const char *seed = getenv("VIGIA_SEED");
 	struct rng rng = {seed ? strtoull(seed, NULL, 0) : 20240229};
 	print_message("VIGIA_SEED=%llu\n", (unsigned long long)rng.state);
 	return rng;
-}
-
-/* splitmix64 */
-static inline uint64_t rng_next(struct rng *rng)
-{
-	uint64_t z = rng->state += 0x9e3779b97f4a7c15;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
-
-/* 0 .. bound-1 */
-static inline uint64_t rng_below(struct rng *rng, uint64_t bound)
-{
-	return rng_next(rng) % bound;
 }
 
 #endif
