@@ -14,16 +14,16 @@
 
 #include "clock.h"
 
-/* Of a bell, and of few words: whether someone waits, below the version. Of many words: whether someone waits, and
- * whether someone may sleep. */
-enum { WAITS = 1, STEP = 2, SLEEPS = 2, STEP_MANY = 4, SIGNAL_NS = 250000000 };
+/* Of a bell, and of few words: whether someone waits, below the version. Of many words: whether someone waits, whether
+ * someone may sleep, and how often bells rang for one that sleeps there. */
+enum { WAITS = 1, STEP = 2, SLEEPS = 2, RING = 4, RINGS = 63 * RING, STEP_MANY = 256, SIGNAL_NS = 250000000 };
 
 /* futex_waitv(2), Linux 5.16: older headers have neither the number nor the struct. */
 #define NR_FUTEX_WAITV 449
 struct waitv {
 	uint64_t val;
 	uint64_t uaddr;
-	uint32_t flags; /* WAITV_U32; without the private flag, see vigia__bell_ring() */
+	uint32_t flags; /* WAITV_U32; without the private flag, see wake_some() */
 	uint32_t reserved;
 };
 enum { WAITV_U32 = 2 };
@@ -53,6 +53,9 @@ static bool waitv_works(void)
 	return k == 1;
 }
 
+/* A type that no event has. */
+static const struct vigia_slice nobody = {"\1 no type", 9};
+
 /* FNV-1a spreads short names well enough. 4095 is a multiple of 63, so that the few words are those of version 0.1.0.
  */
 unsigned vigia__wake_word(struct vigia_slice type)
@@ -73,10 +76,10 @@ static _Atomic uint32_t *word_at(const struct vigia__wake *wake, unsigned n)
 	return &wake->words[n == 0 || has_many(wake) ? n : 1 + (n - 1) % (VIGIA_WAKE_FEW - 1)];
 }
 
-/* A word's value without the bit that says nothing of events. */
+/* A word's value without what says nothing of events. */
 static uint32_t value_of(const struct vigia__wake *wake, uint32_t word)
 {
-	return has_many(wake) ? word & ~(uint32_t)SLEEPS : word;
+	return has_many(wake) ? word & ~(uint32_t)(SLEEPS | RINGS) : word;
 }
 
 /* Between the two sides of a wake-up: the waiter sets its bit, then looks for events. The appender commits, then reads
@@ -90,9 +93,20 @@ static void fence(void)
 #endif
 }
 
+/* Bells have bits in turn, so that those of few waiters differ. Other processes begin elsewhere. */
+static void give_bit(struct vigia__bell *bell)
+{
+	static atomic_uint given;
+	uint32_t none = 0;
+	if (atomic_load_explicit(&bell->bit, memory_order_relaxed) != 0) return;
+	unsigned n = atomic_fetch_add(&given, 1) + (unsigned)getpid() * 5;
+	atomic_compare_exchange_strong(&bell->bit, &none, UINT32_C(1) << n % 32);
+}
+
 void vigia__listen_bell(struct vigia__listen *listen, struct vigia__bell *bell)
 {
 	assert(listen->bells_count < VIGIA_BELLS_MAX);
+	give_bit(bell);
 	listen->bells_seen[listen->bells_count] = atomic_fetch_or(&bell->word, WAITS) | WAITS;
 	listen->bells[listen->bells_count++] = bell;
 	fence();
@@ -163,7 +177,7 @@ static bool may_sleep(struct vigia__wake *wake, const struct vigia__listen *list
 		if (!has_many(wake)) continue;
 		uint32_t old = atomic_fetch_or(word_at(wake, listen->index[i]), SLEEPS);
 		if (value_of(wake, old) != listen->seen[i]) return false;
-		expected[i] |= SLEEPS;
+		expected[i] = old | SLEEPS;
 	}
 	return true;
 }
@@ -179,17 +193,51 @@ static int64_t signals_until(int64_t until_mono_ns)
 	return until_mono_ns;
 }
 
+/* Words for each bit of a bell's parts. */
+enum { PART_WORDS = VIGIA_WAKE_WORDS / 64 };
+
+/* Let the bells find this word, on which their waiter sleeps. False: one has rung. */
+static bool bells_find(const struct vigia__listen *listen, unsigned word, uint32_t *bits)
+{
+	uint64_t part = UINT64_C(1) << word / PART_WORDS;
+	*bits = 0;
+	for (unsigned i = 0; i < listen->bells_count; i++) {
+		struct vigia__bell *bell = listen->bells[i];
+		*bits |= atomic_load_explicit(&bell->bit, memory_order_relaxed);
+		if (!(atomic_load(&bell->parts) & part)) atomic_fetch_or(&bell->parts, part);
+		if (atomic_load(&bell->word) != listen->bells_seen[i]) return false;
+	}
+	if (*bits == 0) *bits = FUTEX_BITSET_MATCH_ANY;
+	return true;
+}
+
+/* On one futex, whatever the number of bells. */
+static void sleep_on_word(struct vigia__wake *wake, const struct vigia__listen *listen, unsigned n, uint32_t expected,
+                          const struct timespec *until)
+{
+	uint32_t bits;
+	if (bells_find(listen, n, &bits))
+		syscall(SYS_futex, word_at(wake, n), FUTEX_WAIT_BITSET, expected, until, NULL, bits);
+}
+
+/* Has only bells to listen to: sleep on a word that no event has. */
+static void sleep_on_bells(struct vigia__wake *wake, const struct vigia__listen *listen, const struct timespec *until)
+{
+	unsigned n = vigia__wake_word(nobody);
+	uint32_t bits = has_many(wake) ? WAITS | SLEEPS : WAITS;
+	uint32_t expected = atomic_fetch_or(word_at(wake, n), bits) | bits;
+	sleep_on_word(wake, listen, n, expected, until);
+}
+
 bool vigia__wake_wait(struct vigia__wake *wake, const struct vigia__listen *listen, int64_t until_mono_ns)
 {
 	struct timespec until = timespec_of(signals_until(until_mono_ns));
 	uint32_t expected[VIGIA_LISTEN_MAX];
 	if (!may_sleep(wake, listen, expected)) return true;
-	bool alone = listen->bells_count > 0 && !waitv_works(); /* a ring then changes all words */
-	if (listen->count + listen->bells_count == 1 || alone) {
-		/* Of no word, but a bell: what has nothing to listen to until it is rung. */
-		_Atomic uint32_t *word = listen->count > 0 ? word_at(wake, listen->index[0]) : &listen->bells[0]->word;
-		uint32_t value = listen->count > 0 ? expected[0] : listen->bells_seen[0];
-		syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+	if (listen->count == 0) {
+		sleep_on_bells(wake, listen, &until);
+	} else if (listen->count == 1) {
+		sleep_on_word(wake, listen, listen->index[0], expected[0], &until);
 	} else {
 		struct waitv waits[VIGIA_LISTEN_MAX + VIGIA_BELLS_MAX];
 		unsigned count = 0;
@@ -252,9 +300,17 @@ static uint32_t next_version(_Atomic uint32_t *word, uint32_t step)
 	return old;
 }
 
+/* Not private futexes, although only one process uses a bell: since Linux 6.16 a process's private futexes share few
+ * buckets (16 on two processors), and each wake of the application's mutexes and conditions would step over the idle
+ * waiters in its bucket. */
+static void wake_some(_Atomic uint32_t *word, uint32_t bits)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, bits);
+}
+
 static void wake_all(_Atomic uint32_t *word)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	wake_some(word, FUTEX_BITSET_MATCH_ANY);
 }
 
 /* Of few words version 0.1.0 may sleep, which does not say so. */
@@ -324,13 +380,30 @@ void vigia__collect_call(const struct vigia__collect_call *call, uint64_t latest
 	if (at != 0 && latest >= at && atomic_exchange(call->at, 0) != 0) vigia__word_bump(call->word);
 }
 
-/* Not a private futex, although only one process uses it: since Linux 6.16 a process's private futexes share few
- * buckets (16 on two processors), and each wake of the application's mutexes and conditions would step over the idle
- * waiters in its bucket. */
+/* Its waiters that sleep on a shared word are woken there, by the bell's bit; the others sleep on. The word changes for
+ * a waiter that has looked at the bell and does not sleep yet. The two bits stay, for those that sleep on. Few words
+ * have no count of rings: there their waiters look for events in vain. */
+static void ring_word(struct vigia__wake *wake, unsigned n, uint32_t bits)
+{
+	_Atomic uint32_t *word = word_at(wake, n);
+	bool many = has_many(wake);
+	uint32_t old = atomic_load(word), next;
+	do {
+		if (!(old & (many ? SLEEPS : WAITS))) return;
+		next = many ? (old & ~(uint32_t)RINGS) | ((old + RING) & RINGS) : old + STEP;
+	} while (!atomic_compare_exchange_weak(word, &old, next));
+	wake_some(word, bits);
+}
+
 void vigia__bell_ring(struct vigia__bell *bell, struct vigia__wake *wake)
 {
 	fence();
-	if (next_version(&bell->word, STEP)) wake_all(&bell->word);
-	if (waitv_works()) return;
-	for (unsigned n = 0; n < wake->count; n++) publish_word(wake, n);
+	if (!next_version(&bell->word, STEP)) return;
+	wake_all(&bell->word);
+	uint32_t bit = atomic_load_explicit(&bell->bit, memory_order_relaxed);
+	if (bit == 0) bit = FUTEX_BITSET_MATCH_ANY; /* what a damaged side file may say */
+	for (uint64_t parts = atomic_load(&bell->parts); parts; parts &= parts - 1) {
+		unsigned first = (unsigned)__builtin_ctzll(parts) * PART_WORDS;
+		for (unsigned n = first; n < first + PART_WORDS; n++) ring_word(wake, n, bit);
+	}
 }

@@ -2,7 +2,7 @@
  * wake.h - version words in memory shared by all processes of a store, with futexes: an append wakes waiters.
  *
  * One word stands for "anything", each other word for the object types that hash to it, so that watchers of other types
- * sleep on. A word is `version << 2 | one may sleep << 1 | has a waiter`. This order loses no wake-up:
+ * sleep on. A word is `version << 8 | rings << 2 | one may sleep << 1 | has a waiter`. This order loses no wake-up:
  *     waiter     prepare (set the waiter's bit, remember the word) - look for events - wait (set the sleeper's bit,
  *                sleep while the version is that one)
  *     appender   commit - publish (where the waiter's bit is set: next version, both bits cleared, wake if the
@@ -14,7 +14,13 @@
  *
  * A bell wakes one waiter alone (stop, interrupt, the close of its store). It is a word of the same kind in the memory
  * of the process, which the waiter listens to beside the shared ones. Set the reason, then ring. The waiter prepares,
- * then checks the reasons. Without futex_waitv (Linux before 5.16) a ring wakes all waiters.
+ * then checks the reasons.
+ *
+ * A waiter for one word sleeps on that futex alone, with a bit for each of its bells. This order loses no ring:
+ *     waiter     sleeper's bit - note in the bell near which words it sleeps - look at the bell - sleep
+ *     ringer     next version of the bell - look for the note - count a ring in the words there that one may sleep on -
+ *                wake those that sleep there with the bell's bit
+ * Waiters for several words use futex_waitv(2), with the bells among them. Before Linux 5.16 they wait for anything.
  *
  * Any thread, any process. Only the wait functions block.
  */
@@ -51,6 +57,8 @@ struct vigia__wake_set {
 /* Belongs to one process. Zero-initialise. Must outlive the waits and rings. */
 struct vigia__bell {
 	_Atomic uint32_t word;
+	_Atomic uint32_t bit;   /* with which its waiters sleep; 0: none has listened. 32 bells have different ones */
+	_Atomic uint64_t parts; /* a bit for each 64 words on one of which a waiter slept */
 };
 
 /* What one waiter listens to: some type words, or "anything", and bells. */

@@ -42,12 +42,12 @@ static long explore_syscall(long number, ...)
 	if (number == SYS_futex) {
 		uint32_t *word = va_arg(args, uint32_t *);
 		int op = va_arg(args, int) & FUTEX_CMD_MASK;
-		if (op == FUTEX_WAKE) {
-			result = explore_futex_wake(word, va_arg(args, int));
-		} else {
-			uint32_t seen = va_arg(args, uint32_t);
-			result = explore_futex_wait((const uint32_t *const[]){word}, &seen, 1);
-		}
+		uint32_t value = va_arg(args, uint32_t);
+		va_arg(args, void *);
+		va_arg(args, void *);
+		uint32_t bits = op == FUTEX_WAKE_BITSET || op == FUTEX_WAIT_BITSET ? va_arg(args, uint32_t) : UINT32_MAX;
+		if (op == FUTEX_WAKE || op == FUTEX_WAKE_BITSET) result = explore_futex_wake(word, (int)value, bits);
+		else result = explore_futex_wait((const uint32_t *const[]){word}, &value, 1, bits);
 	} else {
 		struct one {
 			uint64_t val, uaddr;
@@ -64,7 +64,7 @@ static long explore_syscall(long number, ...)
 				words[i] = (const uint32_t *)(uintptr_t)waits[i].uaddr;
 				seen[i] = (uint32_t)waits[i].val;
 			}
-			result = explore_futex_wait(words, seen, count);
+			result = explore_futex_wait(words, seen, count, UINT32_MAX);
 		}
 	}
 	va_end(args);
@@ -127,8 +127,8 @@ static void must_be_found(const char *what, int preemptions, void (*begin)(void)
 static struct {
 	struct vigia__wake wake;
 	_Atomic uint32_t words[VIGIA_WAKE_WORDS];
-	struct vigia__bell bell;
-	atomic_int events, reason; /* what is committed; why a bell is rung */
+	struct vigia__bell bell, second; /* that no one rings */
+	atomic_int events, reason;       /* what is committed; why a bell is rung */
 	int wanted;
 	bool ends_by_reason, looks_first, publishes_first, dies;
 } w;
@@ -228,6 +228,86 @@ static void a_bell_and_an_event(void)
 	explore_spawn(waiter, (void *)0);
 	explore_spawn(publisher, (void *)0);
 	explore_spawn(ringer, NULL);
+}
+
+/* Waits until it is rung; `arg` says on which words: as for waiter(), or 4: on none. */
+static void rung_waiter(void *arg)
+{
+	int kind = (int)(intptr_t)arg;
+	struct vigia__listen listen = {0};
+	struct vigia_slice types[] = {type_of(kind == 1), type_of(1)};
+	if (kind != 4) vigia__listen_init(&listen, types, kind == 3 ? 0 : kind == 2 ? 2 : 1);
+	vigia__listen_bell(&listen, &w.second);
+	vigia__listen_bell(&listen, &w.bell);
+	for (;;) {
+		vigia__wake_prepare(&w.wake, &listen);
+		if (atomic_load(&w.reason) == 1) return;
+		vigia__wake_wait(&w.wake, &listen, INT64_MAX);
+	}
+}
+
+/* Sleeps with a bell that no one rings. */
+static void other_waiter(void *arg)
+{
+	struct vigia__listen listen;
+	struct vigia_slice type = type_of((int)(intptr_t)arg);
+	vigia__listen_init(&listen, &type, 1);
+	vigia__listen_bell(&listen, &w.second);
+	for (;;) {
+		vigia__wake_prepare(&w.wake, &listen);
+		if (atomic_load(&w.events) >= w.wanted) return;
+		vigia__wake_wait(&w.wake, &listen, INT64_MAX);
+	}
+}
+
+static void a_bell_of_one_of_two_on_a_word(void)
+{
+	wake_begin();
+	w.wanted = 1;
+	explore_spawn(rung_waiter, (void *)0);
+	explore_spawn(other_waiter, (void *)0);
+	explore_spawn(ringer, NULL);
+	explore_spawn(publisher, (void *)0);
+}
+
+static void a_bell_of_two_on_two_words(void)
+{
+	wake_begin();
+	explore_spawn(rung_waiter, (void *)0);
+	explore_spawn(rung_waiter, (void *)1);
+	explore_spawn(ringer, NULL);
+}
+
+static void a_bell_beside_several_words(void)
+{
+	wake_begin();
+	explore_spawn(rung_waiter, (void *)2);
+	explore_spawn(publisher, (void *)1);
+	explore_spawn(ringer, NULL);
+}
+
+static void a_bell_beside_no_word(void)
+{
+	wake_begin();
+	explore_spawn(rung_waiter, (void *)4);
+	explore_spawn(rung_waiter, (void *)4);
+	explore_spawn(ringer, NULL);
+}
+
+static void with_few_words(void)
+{
+	a_bell_of_one_of_two_on_a_word();
+	w.wake.count = VIGIA_WAKE_FEW;
+}
+
+static void D1_no_ring_is_lost_S11x(void **state)
+{
+	(void)state;
+	explore_or_fail("a bell of one of two on a word", 2, a_bell_of_one_of_two_on_a_word, nothing);
+	explore_or_fail("the same with few words", 2, with_few_words, nothing);
+	explore_or_fail("a bell of two on two words", 2, a_bell_of_two_on_two_words, nothing);
+	explore_or_fail("a bell beside several words", 3, a_bell_beside_several_words, nothing);
+	explore_or_fail("a bell beside no word", 2, a_bell_beside_no_word, nothing);
 }
 
 static void dying_waiter(void *arg)
@@ -489,6 +569,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(D1_no_wake_up_is_lost_S7x),
+		cmocka_unit_test(D1_no_ring_is_lost_S11x),
 		cmocka_unit_test(a_look_before_the_bit_is_found),
 		cmocka_unit_test(S12_no_change_of_a_word_is_missed),
 		cmocka_unit_test(D1_each_caller_is_written_once_and_told_H2x),

@@ -39,6 +39,7 @@ struct explore_actor {
 	bool done, killed;
 	unsigned waits_count; /* it waits until one of these is woken; 0: it can go on */
 	const void *waits[EXPLORE_WAITS_MAX];
+	uint32_t bits; /* and with these bits */
 };
 
 static struct {
@@ -78,25 +79,36 @@ static inline void explore_point(void)
 	swapcontext(&self->context, &explore.main);
 }
 
-static inline void explore_block(const void *const *on, unsigned count)
+static inline void explore_block_bits(const void *const *on, unsigned count, uint32_t bits)
 {
 	struct explore_actor *self = explore_self();
+	self->bits = bits;
 	memcpy(self->waits, on, count * sizeof *on);
 	self->waits_count = count;
 	explore_point();
 }
 
-/* Let those go on that wait for it, at most `max`. */
-static inline void explore_wake(const void *on, int max)
+static inline void explore_block(const void *const *on, unsigned count)
+{
+	explore_block_bits(on, count, UINT32_MAX);
+}
+
+/* Let those go on that wait for it with one of the bits, at most `max`. */
+static inline void explore_wake_bits(const void *on, int max, uint32_t bits)
 {
 	for (int i = 0; i < explore.count && max > 0; i++) {
 		struct explore_actor *actor = &explore.actors[i];
 		bool waits = false;
 		for (unsigned w = 0; w < actor->waits_count; w++) waits |= actor->waits[w] == on;
-		if (!waits) continue;
+		if (!waits || !(actor->bits & bits)) continue;
 		actor->waits_count = 0;
 		max--;
 	}
+}
+
+static inline void explore_wake(const void *on, int max)
+{
+	explore_wake_bits(on, max, UINT32_MAX);
 }
 
 static inline int *explore_owner(const void *mutex)
@@ -135,7 +147,7 @@ static inline int explore_cond_wait(const void *cond, const void *mutex)
 }
 
 /* Wait while all words are as seen; no time passes, so whoever is not woken waits for ever. */
-static inline long explore_futex_wait(const uint32_t *const *words, const uint32_t *seen, unsigned count)
+static inline long explore_futex_wait(const uint32_t *const *words, const uint32_t *seen, unsigned count, uint32_t bits)
 {
 	explore_point();
 	for (unsigned i = 0; i < count; i++) {
@@ -143,14 +155,14 @@ static inline long explore_futex_wait(const uint32_t *const *words, const uint32
 		errno = EAGAIN;
 		return -1;
 	}
-	explore_block((const void *const *)words, count);
+	explore_block_bits((const void *const *)words, count, bits);
 	return 0;
 }
 
-static inline long explore_futex_wake(const void *word, int max)
+static inline long explore_futex_wake(const void *word, int max, uint32_t bits)
 {
 	explore_point();
-	explore_wake(word, max);
+	explore_wake_bits(word, max, bits);
 	return 0;
 }
 

@@ -34,7 +34,7 @@
 #define pthread_cond_init(cond, attr)                ((void)(cond))
 #define pthread_cond_destroy(cond)                   ((void)(cond))
 #define pthread_cond_wait(cond, mutex)               explore_cond_wait(cond, mutex)
-#define pthread_cond_signal(cond)                    explore_futex_wake(cond, 1)
+#define pthread_cond_signal(cond)                    explore_futex_wake(cond, 1, UINT32_MAX)
 #define pthread_join(thread, result)                 explore_join((int)(thread))
 #define sched_yield()                                explore_point()
 #define vigia__mono_ns()                             explore_mono_ns()
