@@ -128,6 +128,8 @@ void vigia__registry_forget_stopped(struct vigia_registry *registry);
 
 /* A filter changed, or a watcher left. */
 void vigia__registry_listen(struct vigia_registry *registry);
+/* Of a new registry, too: an interrupt and a close wake one without watchers. */
+void vigia__registry_listen_to_bells(struct vigia_registry *registry);
 /* It was added or started: the words of the others stay. */
 void vigia__registry_listen_also(struct vigia_registry *registry, const struct vigia_watcher *watcher);
 

@@ -3,6 +3,14 @@
  */
 #include "drive_private.h"
 
+/* To those too, and to the words from now on. */
+void vigia__registry_listen_to_bells(struct vigia_registry *registry)
+{
+	vigia__listen_bell(&registry->listen, &registry->bell);
+	vigia__listen_bell(&registry->listen, &registry->store->bell);
+	registry->listening = false;
+}
+
 /* What every waiter of this registry listens to together. */
 void vigia__registry_listen(struct vigia_registry *registry)
 {
@@ -22,10 +30,8 @@ void vigia__registry_listen(struct vigia_registry *registry)
 	registry->listen_for_inbox = elsewhere;
 	if (all.count == 0 && elsewhere) vigia__listen_add(&all, &nobody, 1);
 	if (all.count == 0 || registry->listen_anything) vigia__listen_init(&all, NULL, 0);
-	vigia__listen_bell(&all, &registry->bell);
-	vigia__listen_bell(&all, &registry->store->bell);
 	registry->listen = all;
-	registry->listening = false;
+	vigia__registry_listen_to_bells(registry);
 }
 
 /* It was added or started: the words of the others stay. What it reads first needs no word. */

@@ -164,7 +164,7 @@ void vigia__poller_arm(struct vigia__poller *p, const struct vigia__listen *list
 	pthread_mutex_lock(&p->helper.mutex);
 	bool kick = false;
 	if (!p->armed || !listens_alike(&p->listen, listen)) {
-		kick = p->armed && (p->listen.count != listen->count ||
+		kick = p->armed && (p->listen.count != listen->count || p->listen.bells_count != listen->bells_count ||
 		                    memcmp(p->listen.index, listen->index, listen->count * sizeof listen->index[0]) != 0);
 		p->armed = true;
 		p->generation++;

@@ -21,6 +21,7 @@ struct vigia_registry *vigia_registry_new(struct vigia_store *store)
 	registry->watchers_end = &registry->watchers;
 	vigia__store_ref(store);
 	vigia__inbox_init(&registry->inbox);
+	vigia__registry_listen_to_bells(registry); /* without watchers there is nothing else */
 	return registry;
 }
 
