@@ -69,7 +69,7 @@ static int watcher_stats(lua_State *L)
 	vigia_watcher_stats(w->watcher, &stats);
 	vigia__lua_registry_leave(w->owner, before);
 	/* From here on a finalizer may close the registry, and with it goes the watcher. */
-	const bool on_thread = !w->watcher->driving->here;
+	const bool on_thread = !w->watcher->here;
 	char id[256];
 	snprintf(id, sizeof id, "%s", vigia_watcher_id(w->watcher));
 	lua_createtable(L, 0, 20);

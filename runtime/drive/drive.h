@@ -105,9 +105,6 @@ struct vigia__source {
 /* How a watcher is driven: what driver.c and remote.c fill in, and a registry and the calls of vigia.h go by. All on
  * the registry's thread. */
 struct vigia__driving {
-	/* Its events are read on this thread: an append may be work for it. False: another thread reads them, and tells of
-	 * itself through the inbox. */
-	bool here;
 	enum vigia_watcher_state (*state)(const struct vigia_watcher *watcher);
 	/* Nothing of it is under way, and its id is free. */
 	bool (*rests)(const struct vigia_watcher *watcher);
@@ -147,6 +144,9 @@ struct vigia_watcher {
 	struct vigia_watcher **link; /* what points to it in that list */
 	struct vigia_registry *registry;
 	const struct vigia__driving *driving;
+	/* Its events are read on this thread: an append may be work for it. False: another thread reads them, and tells of
+	 * itself through the inbox. */
+	bool here;
 	char id[256];
 	bool retired;    /* another watcher has its id now, or it was removed. Kept for handles that still point here */
 	bool removed;    /* retired by a call to remove it */

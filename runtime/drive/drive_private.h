@@ -78,6 +78,14 @@ void vigia__driver_keep_error(struct vigia__driver *driver, const struct vigia_e
 bool vigia__error_is_end(const struct vigia_error *err);
 /* Only when the outcome was told to the stepper: the log function may stop or move the watcher. */
 void vigia__driver_log_error(struct vigia__driver *driver, const struct vigia_error *err, const char *doing);
+/* The store is not what was opened: trust nothing in it, and save nothing. Stops once the outcome of what is under way
+ * was told. True: it was that. */
+bool vigia__driver_is_replaced(struct vigia__driver *driver, int rc);
+/* Give it an input from outside: STOP or SEEK. */
+void vigia__driver_tell(struct vigia__driver *driver, enum vigia__input_kind kind, uint64_t seq_num);
+/* Tell that a save failed, and log it. */
+void vigia__driver_save_failed(struct vigia__driver *driver, int rc, struct vigia__input *input,
+                               const struct vigia_error *err);
 /* End the read or wait that is pending: it has to do something else. */
 void vigia__driver_cancel(struct vigia__driver *driver);
 /* A save at rest has ended: others may run the id. */
@@ -182,20 +190,5 @@ void vigia__registry_rested(struct vigia_registry *registry);
 int64_t vigia__tasks_due(const struct vigia_registry *registry);
 bool vigia__tasks_run(struct vigia_registry *registry);
 void vigia__tasks_free(struct vigia_registry *registry); /* without resuming them */
-
-/* ---- poller.c ---- */
-
-/* A helper thread that turns a changed wake word into a readable descriptor. */
-int vigia__poller_new(struct vigia__backend *backend, struct vigia__poller **out, struct vigia_error *err);
-void vigia__poller_free(struct vigia__poller *poller);
-int vigia__poller_fd(struct vigia__poller *poller);
-/* Readable at once, until the next round. Any thread. */
-void vigia__poller_ring(struct vigia__poller *poller);
-/* A round begins: not readable until armed again. */
-void vigia__poller_clear(struct vigia__poller *poller);
-/* A round ended: readable when a word of `listen` changes or the monotonic time comes (0: at once, INT64_MAX:
- * never). */
-void vigia__poller_arm(struct vigia__poller *poller, const struct vigia__listen *listen, uint64_t commits,
-                       int64_t due_mono_ns);
 
 #endif

@@ -43,6 +43,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	w->base.registry = registry;
 	w->base.driving = &driver_driving;
+	w->base.here = true;
 	snprintf(w->base.id, sizeof w->base.id, "%s", id);
 	w->base.options = *options;
 	vigia__forget_filter(&w->base.options); /* the caller's memory. The copy is w->base.filter */
@@ -93,32 +94,9 @@ static int driver_start(struct vigia_watcher *watcher, struct vigia_error *err)
 
 /* ---- from outside ---- */
 
-/* Give it an input from outside: STOP or SEEK. */
-static void tell_driver(struct vigia__driver *w, enum vigia__input_kind kind, uint64_t seq_num)
-{
-	if (kind == VIGIA_INPUT_SEEK && w->base.options.ephemeral) { /* where its next start begins */
-		w->start = vigia__iterator_after(seq_num);
-		w->sought = true;
-	}
-	vigia__driver_cancel(w);
-	if (w->starting && kind == VIGIA_INPUT_STOP) {
-		w->starting = false;
-		vigia__driver_release(w);
-	}
-	struct vigia__input input = {.kind = kind, .seq_num = seq_num};
-	struct vigia__action action = vigia__stepper_step(&w->stepper, &input, vigia__time_now(w->base.registry->clock));
-	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon
-	 * and has not begun must not begin now. */
-	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
-	else if (w->action.kind == VIGIA_ACTION_HANDLE && !w->base.running_handler && !w->base.pending)
-		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_DEFERRED});
-	else if (w->action.kind == VIGIA_ACTION_READ)
-		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
-}
-
 static void driver_stop(struct vigia_watcher *watcher)
 {
-	tell_driver(vigia__driver(watcher), VIGIA_INPUT_STOP, 0);
+	vigia__driver_tell(vigia__driver(watcher), VIGIA_INPUT_STOP, 0);
 }
 
 static void driver_replaced(struct vigia_watcher *watcher, const struct vigia_error *err)
@@ -142,7 +120,7 @@ static int driver_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct v
 		if (rc < 0) return rc;
 		w->owned = true;
 	}
-	tell_driver(w, VIGIA_INPUT_SEEK, seq_num);
+	vigia__driver_tell(w, VIGIA_INPUT_SEEK, seq_num);
 	int rc = vigia__driver_save(w, err);
 	if (rc != VIGIA_PENDING) vigia__driver_disown_at_rest(w);
 	return rc;
@@ -211,7 +189,6 @@ static void driver_end(struct vigia_watcher *watcher)
 }
 
 static const struct vigia__driving driver_driving = {
-	.here = true,
 	.state = driver_state,
 	.rests = driver_rests,
 	.start = driver_start,

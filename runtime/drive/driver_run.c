@@ -59,16 +59,6 @@ static void log_event_error(struct vigia__driver *w, const struct vigia_error *e
 
 /* ---- reading ---- */
 
-/* The store is not what was opened: trust nothing in it, and save nothing. Stops once the outcome of what is under way
- * was told. True: it was that. */
-static bool is_replaced(struct vigia__driver *w, int rc)
-{
-	if (rc != VIGIA_EREPLACED || w->stepper.state != VIGIA_RUNNING) return false;
-	vigia__stepper_step(&w->stepper, &(struct vigia__input){.kind = VIGIA_INPUT_STOP},
-	                    vigia__time_now(w->base.registry->clock));
-	return true;
-}
-
 /* Events were removed that it had not seen (contract W20). */
 static void tell_gap(struct vigia__driver *w, uint64_t first, uint64_t count)
 {
@@ -104,6 +94,15 @@ static int take_batch(struct vigia__driver *w, struct vigia__input *input, struc
 	return wrong ? vigia__error(err, VIGIA_EWATCHER, "get_events: %s", wrong) : VIGIA_OK;
 }
 
+static void read_failed(struct vigia__driver *w, int rc, const struct vigia_error *err)
+{
+	if (rc == VIGIA_ECLOSED) w->base.registry->closed = *err;
+	vigia__driver_keep_error(w, err);
+	bool stops = vigia__driver_is_replaced(w, rc);
+	step_kind(w, VIGIA_INPUT_FETCH_FAILED);
+	vigia__driver_log_error(w, err, stops ? "stops: cannot fetch events" : "cannot fetch events");
+}
+
 static void read_events(struct vigia__driver *w)
 {
 	struct vigia_error err = {0};
@@ -120,12 +119,8 @@ static void read_events(struct vigia__driver *w)
 	if (w->reading) return;
 	if (rc == VIGIA_OK) rc = take_batch(w, &input, &err);
 	w->base.registry->closed.code = VIGIA_OK;
-	if (rc == VIGIA_ECLOSED) w->base.registry->closed = err;
 	if (rc < 0) {
-		vigia__driver_keep_error(w, &err);
-		bool stops = is_replaced(w, rc);
-		step_kind(w, VIGIA_INPUT_FETCH_FAILED);
-		vigia__driver_log_error(w, &err, stops ? "stops: cannot fetch events" : "cannot fetch events");
+		read_failed(w, rc, &err);
 		return;
 	}
 	w->last_listen_at_ns = vigia__wall_ns();
@@ -289,15 +284,8 @@ static int save_checkpoint(struct vigia__driver *w, struct vigia_error *err)
 	int rc = vigia__source(w)->save(&w->base, seq_num, w->action.backwards, err);
 	w->writing = rc == VIGIA_PENDING;
 	if (rc == VIGIA_PENDING) return rc;
-	if (rc < 0) vigia__driver_keep_error(w, err);
-	is_replaced(w, rc);
-	step_kind(w, rc < 0 ? VIGIA_INPUT_SAVE_FAILED : VIGIA_INPUT_SAVED);
-	if (rc < 0 && w->stepper.state == VIGIA_STOPPED) { /* there is no other try */
-		w->stop_error = w->last_error;
-		vigia__error_prefix(&w->stop_error, "watcher '%s': cannot save its checkpoint %llu: ", VIGIA_SHOWN(w->base.id),
-		                    (unsigned long long)seq_num);
-	}
-	if (rc < 0) vigia__driver_log_error(w, err, "cannot save its checkpoint");
+	if (rc < 0) vigia__driver_save_failed(w, rc, &(struct vigia__input){.kind = VIGIA_INPUT_SAVE_FAILED}, err);
+	else step_kind(w, VIGIA_INPUT_SAVED);
 	return rc;
 }
 

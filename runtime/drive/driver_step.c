@@ -46,6 +46,29 @@ void vigia__driver_log_error(struct vigia__driver *w, const struct vigia_error *
 		                   VIGIA_TOLD(err));
 }
 
+bool vigia__driver_is_replaced(struct vigia__driver *w, int rc)
+{
+	if ((rc != VIGIA_EREPLACED && rc != VIGIA_EOWNED) || w->stepper.state != VIGIA_RUNNING) return false;
+	vigia__stepper_step(&w->stepper, &(struct vigia__input){.kind = VIGIA_INPUT_STOP},
+	                    vigia__time_now(w->base.registry->clock));
+	return true;
+}
+
+void vigia__driver_save_failed(struct vigia__driver *w, int rc, struct vigia__input *input,
+                               const struct vigia_error *err)
+{
+	unsigned long long seq_num = w->action.seq_num;
+	vigia__driver_keep_error(w, err);
+	vigia__driver_is_replaced(w, rc);
+	vigia__driver_step(w, input);
+	if (w->stepper.state == VIGIA_STOPPED) { /* there is no other try */
+		w->stop_error = w->last_error;
+		vigia__error_prefix(&w->stop_error, "watcher '%s': cannot save its checkpoint %llu: ", VIGIA_SHOWN(w->base.id),
+		                    seq_num);
+	}
+	vigia__driver_log_error(w, err, "cannot save its checkpoint");
+}
+
 void vigia__driver_cancel(struct vigia__driver *w)
 {
 	if ((w->reading || w->starting) && vigia__source(w)->cancel) vigia__source(w)->cancel(&w->base);
@@ -60,6 +83,28 @@ void vigia__driver_release(struct vigia__driver *w)
 	if (w->owned) source->disown(&w->base);
 	w->owned = false;
 	vigia__fetch_deinit(&w->fetch);
+}
+
+void vigia__driver_tell(struct vigia__driver *w, enum vigia__input_kind kind, uint64_t seq_num)
+{
+	if (kind == VIGIA_INPUT_SEEK && w->base.options.ephemeral) { /* where its next start begins */
+		w->start = vigia__iterator_after(seq_num);
+		w->sought = true;
+	}
+	vigia__driver_cancel(w);
+	if (w->starting && kind == VIGIA_INPUT_STOP) {
+		w->starting = false;
+		vigia__driver_release(w);
+	}
+	struct vigia__input input = {.kind = kind, .seq_num = seq_num};
+	struct vigia__action action = vigia__stepper_step(&w->stepper, &input, vigia__time_now(w->base.registry->clock));
+	/* NONE: an action is under way and its outcome will bring the next one. A handler or a read that was decided upon
+	 * and has not begun must not begin now. */
+	if (action.kind != VIGIA_ACTION_NONE) w->action = action;
+	else if (w->action.kind == VIGIA_ACTION_HANDLE && !w->base.running_handler && !w->base.pending)
+		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_DEFERRED});
+	else if (w->action.kind == VIGIA_ACTION_READ)
+		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
 }
 
 void vigia__driver_disown_at_rest(struct vigia__driver *w)

@@ -6,6 +6,7 @@
 
 #include "../core/alloc.h"
 #include "drive_private.h"
+#include "poller.h"
 
 enum { RECORDS_MAX = 1000 };
 

@@ -18,8 +18,8 @@ void vigia__registry_listen(struct vigia_registry *registry)
 	bool elsewhere = false;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 		size_t count;
-		elsewhere |= !w->driving->here;
-		if (!w->driving->here || !vigia__watcher_active(w)) continue;
+		elsewhere |= !w->here;
+		if (!w->here || !vigia__watcher_active(w)) continue;
 		const struct vigia_slice *types = vigia__filter_types(w->filter, &count);
 		vigia__listen_add(&all, types, count);
 	}
@@ -40,9 +40,9 @@ void vigia__registry_listen_also(struct vigia_registry *registry, const struct v
 	struct vigia__listen more = registry->listen;
 	size_t count;
 	const struct vigia_slice *types = vigia__filter_types(w->filter, &count);
-	bool wants = w->driving->here && vigia__watcher_active(w);
+	bool wants = w->here && vigia__watcher_active(w);
 	bool alone = registry->watchers->next == NULL;
-	if (alone || (registry->listen_in_vain && (wants || (!w->driving->here && !registry->listen_for_inbox)))) {
+	if (alone || (registry->listen_in_vain && (wants || (!w->here && !registry->listen_for_inbox)))) {
 		vigia__registry_listen(registry);
 		return;
 	}

@@ -20,6 +20,7 @@
 #include "../store/helper.h"
 #include "../store/thread.h"
 #include "drive_private.h"
+#include "poller.h"
 
 struct vigia__poller {
 	struct vigia__backend *backend;

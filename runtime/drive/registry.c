@@ -8,6 +8,7 @@
 #include "../core/error.h"
 #include "../core/options.h"
 #include "drive_private.h"
+#include "poller.h"
 
 /* ---- life ---- */
 

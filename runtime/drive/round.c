@@ -3,6 +3,7 @@
  */
 #include "../core/error.h"
 #include "drive_private.h"
+#include "poller.h"
 
 /* Once a second: coroutine.close does not notify the registry. */
 static void look_at_waits(struct vigia_registry *registry)
@@ -77,7 +78,7 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 	bool listening = registry->tasks != NULL;
 	for (const struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 		first = vigia__time_earlier(first, w->driving->due(w));
-		listening |= w->driving->here && vigia__watcher_active(w);
+		listening |= w->here && vigia__watcher_active(w);
 	}
 	first = vigia__time_wait(registry->clock, vigia__time_earlier(first, vigia__registry_save_due(registry)));
 	return heal && listening ? vigia__time_earlier(first, registry->heal_mono_ns) : first;

@@ -157,7 +157,7 @@ bool vigia__registry_stop_workers(struct vigia_registry *registry)
 {
 	bool any = false;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
-		if (w->driving->here) continue;
+		if (w->here) continue;
 		w->driving->stop(w);
 		any |= vigia__watcher_active(w);
 	}
@@ -171,7 +171,7 @@ int vigia_watcher_stop(struct vigia_watcher *w, int64_t timeout_ns, struct vigia
 	bool stopped = drive_until_settled(w->registry, w, timeout_ns, NULL);
 	if (!stopped && vigia__registry_signalled(w->registry)) return VIGIA__SIGNALLED;
 	if (!stopped) kill_unsettled(w->registry, w, timeout_ns);
-	if (!w->driving->here) vigia__inbox_look(w->registry);
+	if (!w->here) vigia__inbox_look(w->registry);
 	vigia__registry_forget_stopped(w->registry);
 	vigia__registry_ring(w->registry);
 	return stopped ? VIGIA_OK : VIGIA_NONE;

@@ -70,7 +70,7 @@ static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what,
 static int move(struct vigia_watcher *w, uint64_t seq_num, const char *what,
                 int (*to)(struct vigia_watcher *, uint64_t, struct vigia_error *), struct vigia_error *err)
 {
-	if (!w->driving->here) return to(w, seq_num, err);
+	if (!w->here) return to(w, seq_num, err);
 	int rc = vigia__store_enter(w->registry->store, err);
 	if (rc < 0) return rc;
 	rc = in_range(w, seq_num, what, err);
