@@ -32,12 +32,13 @@ struct vigia__driver {
 	struct vigia__progress *progress; /* while it runs and saves its progress with others' commits */
 	bool owned;                       /* this process runs the id */
 	bool placed;                      /* `start` was found */
-	bool starting;   /* the source's look, or the save of a checkpoint that is drawn back, is pending */
-	bool reading;    /* the source's read or wait is pending */
-	bool ready;      /* what was pending may have come */
-	bool news;       /* an append came while a read was pending, which may not have seen it */
-	bool writing;    /* a save of the source is pending */
-	uint64_t saving; /* progress that is being saved while handlers go on. 0: none */
+	bool starting;       /* the source's look, or the save of a checkpoint that is drawn back, is pending */
+	bool reading;        /* the source's read or wait is pending */
+	bool ready;          /* what was pending may have come */
+	bool news;           /* an append came while a read was pending, which may not have seen it */
+	uint64_t end;        /* the log ended before this number at the last read, and no one has woken since; 0: not so */
+	bool writing;        /* a save of the source is pending */
+	uint64_t saving;     /* progress that is being saved while handlers go on. 0: none */
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */

@@ -124,9 +124,22 @@ static void read_events(struct vigia__driver *w)
 		return;
 	}
 	w->last_listen_at_ns = vigia__wall_ns();
+	bool found_end = vigia__source(w) == &vigia__store_source && w->fetch.batch.at_end;
+	w->end = found_end ? vigia__iterator_first(input.next) : 0;
 	uint64_t first = vigia__iterator_first(request.from);
 	vigia__driver_step(w, &input);
 	if (w->stepper.gap > 0) tell_gap(w, first, w->stepper.gap);
+}
+
+/* Would a read find nothing? The last one found the end of the log where this one would begin, and no word has changed
+ * since. The words were prepared before that read: otherwise the next round prepares them, and wakes. Nor was there
+ * another commit: events that it does not want, such as those that its handler stores, are to be passed, too. */
+static bool at_end(const struct vigia__driver *w)
+{
+	const struct vigia_registry *r = w->base.registry;
+	struct vigia__backend *b = r->store->backend;
+	return w->end != 0 && w->end == vigia__iterator_first(w->action.from) && r->listening &&
+	       !vigia__wake_changed(b->wake, &r->listen) && b->commits(b) == r->commits;
 }
 
 /* ---- handling ---- */
@@ -363,6 +376,10 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 		case VIGIA_ACTION_READ:
 			if (w->reading && !ready) return worked;
 			ready = false;
+			if (at_end(w)) {
+				vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
+				break;
+			}
 			read_events(w);
 			if (w->reading) return worked;
 			/* A slice of events that the filter dropped, and more to look at: a turn. A stop need not wait
@@ -431,6 +448,7 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 void vigia__driver_wake(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
+	w->end = 0;
 	if (w->base.pending) w->base.resume_now = true;
 	else if (w->action.kind == VIGIA_ACTION_READ && w->reading) w->news = true;
 	else if (w->action.kind == VIGIA_ACTION_LISTEN && vigia__source(w)->wait == NULL) step_kind(w, VIGIA_INPUT_WAKE);
