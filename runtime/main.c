@@ -57,7 +57,7 @@
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure
  *     lmdb_path lmdb_there   the file: its real path; whether it was replaced or deleted while open
  *     lmdb_beside lmdb_format lmdb_meta  the files beside it; its header; LMDB's meta pages
- *     lmdb_map lmdb_reserve  the size of the map; reserved room on the disk
+ *     lmdb_map lmdb_reserve lmdb_large  the size of the map; room on the disk; how it is cached
  *     lmdb_env lmdb_walk lmdb_error   LMDB itself: environments, damaged pages, error numbers
  *     side side_private   the side file: wake words, hints, which processes use it
  *     owner               owner locks: one process runs a watcher id at a time

@@ -259,6 +259,15 @@ enum vigia__lmdb_keep { VIGIA_KEEP_ALL, VIGIA_KEEP_HALF, VIGIA_KEEP_NONE };
  * freed pages. */
 int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint64_t event_bytes);
 
+/* lmdb_large.c: parts of the file that the system caches in one piece. */
+/* Where the reserve of a file that uses so much ends, if it is to end at `end` or behind that. */
+uint64_t vigia__lmdb_large_reserve(uint64_t used, uint64_t end);
+/* With the writer's lock, before the commit: the size to give a file that must have `bytes`. A large one ends with a
+ * part. */
+int64_t vigia__lmdb_large_size(const struct lmdb_backend *b, int64_t bytes);
+/* It has that size now: have its new parts cached. */
+void vigia__lmdb_large_make(const struct lmdb_backend *b, int64_t before, int64_t size);
+
 /* lmdb_beside.c. The lock file is number 0, the side file number 1 */
 /* Allocate the blocks of LMDB's lock file, before LMDB opens it (opened: false) and after. */
 int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia_error *err);

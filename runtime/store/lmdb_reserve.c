@@ -80,7 +80,7 @@ int vigia__lmdb_reserve(struct lmdb_backend *b, enum vigia__lmdb_keep keep, uint
 	if (keep == VIGIA_KEEP_HALF) reserve /= 2;
 	uint64_t need = used + EVENTS_FACTOR * event_bytes + OVERHEAD_BYTES + reserve, ample = need + step_of(used);
 	need = (need + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
-	ample = (ample + b->page_bytes - 1) / b->page_bytes * b->page_bytes;
+	ample = vigia__lmdb_large_reserve(used, (ample + b->page_bytes - 1) / b->page_bytes * b->page_bytes);
 	if (need <= b->reserved_bytes) return 0;
 	/* Blocks allocated beyond this limit could not be written. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && ample > limit.rlim_cur) {

@@ -129,11 +129,15 @@ int vigia__lmdb_write_begin(struct lmdb_backend *b, MDB_txn **out, struct vigia_
  * size before a commit, or after it where LMDB does not let us know. 0 or an error number. */
 static int fill_file(struct lmdb_backend *b, uint64_t pages)
 {
-	int64_t bytes = (int64_t)(pages * b->page_bytes);
-	if (bytes <= atomic_load_explicit(&b->file_bytes, memory_order_relaxed)) return 0;
-	int rc = vigia__lmdb_env_fill(b->env, &bytes);
-	if (rc == 0) atomic_store(&b->file_bytes, bytes);
-	return rc;
+	int64_t bytes = (int64_t)(pages * b->page_bytes),
+			before = atomic_load_explicit(&b->file_bytes, memory_order_relaxed);
+	if (bytes <= before) return 0;
+	int64_t large = vigia__lmdb_large_size(b, bytes), size = large;
+	int rc = vigia__lmdb_env_fill(b->env, &size);
+	if (rc != 0) return rc;
+	atomic_store(&b->file_bytes, size);
+	if (size == large && large > bytes) vigia__lmdb_large_make(b, before, size);
+	return 0;
 }
 
 int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_error *err)

@@ -71,6 +71,12 @@ static inline struct vigia_store *open_with(const struct vigia_store_options *op
 	return store;
 }
 
+static inline struct vigia_store *open_durable(void)
+{
+	struct vigia_store_options options = quiet_options();
+	return open_with(&options);
+}
+
 /* Of the format with a journal, or of the one without. */
 static inline struct vigia_store *open_of_format(bool journal)
 {
