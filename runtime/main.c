@@ -47,7 +47,7 @@
  *     lmdb_append         stamps events, and puts them into LMDB or into a record
  *     lmdb_commit         the transaction of a group commit
  *     lmdb_journal lmdb_tail lmdb_journal_private   the journal: appends with one sync, and reading what is in it
- *     lmdb_area lmdb_recover lmdb_upgrade   where it is; what others left in it; one for a file made without it
+ *     lmdb_area lmdb_window lmdb_recover lmdb_upgrade   where it is, also mapped; what others left; of an old file
  *     journal_words turns   what processes share of it; fair turns of those who write
  *     lmdb_last lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
  *     lmdb_index lmdb_index_private lmdb_index_old   the index: kept with the events; of old files; explain

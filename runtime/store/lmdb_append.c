@@ -90,7 +90,7 @@ void vigia__lmdb_record_request(struct lmdb_backend *b, struct vigia__append *re
 		uint8_t *bytes = vigia__append_event(request, i, &len);
 		struct vigia__head head;
 		stamp_event(bytes, len, stamp, &head);
-		vigia__record_add(&b->journal.record, bytes, len);
+		vigia__record_add(b->journal.under_way, bytes, len);
 	}
 	request->last_seq = stamp->last.seq_num;
 }

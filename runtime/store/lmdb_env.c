@@ -84,6 +84,7 @@ int vigia__lmdb_env_fill_all(MDB_env *env)
 void vigia__lmdb_env_close(struct lmdb_backend *b)
 {
 	discard_readers(b);
+	vigia__journal_window_close(b);
 	if (b->env) mdb_env_close(b->env);
 	if (b->lock_fd >= 0) close(b->lock_fd);
 	b->env = NULL;

@@ -108,13 +108,37 @@ bool vigia__journal_takes(struct lmdb_backend *b, size_t count, size_t bytes)
 {
 	struct vigia__lmdb_journal *j = &b->journal;
 	size_t size = vigia__record_size(count, bytes, alignment_of(b));
-	return count > 0 && size <= j->bytes && j->end.at <= j->bytes - size &&
-	       vigia__record_begin(&j->record, count, bytes, alignment_of(b)) == 0;
+	if (count == 0 || size > j->bytes || j->end.at > j->bytes - size) return false;
+	uint8_t *window = vigia__journal_unsynced(b) ? vigia__journal_window(b) : NULL;
+	j->under_way = window ? &j->in_window : &j->record;
+	if (window) {
+		j->in_window = (struct vigia__buf){.data = window + j->end.at, .cap = size};
+		atomic_store(&words_of(b)->ready, 0);
+		atomic_signal_fence(memory_order_seq_cst); /* a process that is killed from here on leaves it so */
+	}
+	return vigia__record_begin(j->under_way, count, bytes, alignment_of(b)) == 0;
 }
 
 struct vigia__chain vigia__journal_end(const struct lmdb_backend *b)
 {
 	return b->journal.end;
+}
+
+/* Write the record, and sync it where it must survive a power loss. */
+static int put_in_file(struct lmdb_backend *b, bool *written)
+{
+	struct vigia__lmdb_journal *j = &b->journal;
+	bool unsynced = vigia__journal_unsynced(b);
+	struct vigia__file_limit limit;
+	mdb_filehandle_t fd;
+	if (unsynced) vigia__file_limit_begin_often(&limit, &b->limit_tick);
+	else vigia__file_limit_begin(&limit);
+	int rc = mdb_env_get_fd(b->env, &fd);
+	if (rc == 0) rc = vigia__journal_write_at(fd, &j->record, j->at + (off_t)j->end.at);
+	*written = rc == 0;
+	if (rc == 0 && !unsynced && fdatasync(fd) < 0) rc = errno;
+	vigia__file_limit_end(&limit);
+	return rc;
 }
 
 int vigia__journal_write(struct lmdb_backend *b, int64_t last_at, bool *written)
@@ -123,18 +147,11 @@ int vigia__journal_write(struct lmdb_backend *b, int64_t last_at, bool *written)
 	struct vigia__lmdb_journal *j = &b->journal;
 	struct vigia__journal_words *words = words_of(b);
 	struct vigia__chain end = j->end;
-	mdb_filehandle_t fd;
-	vigia__record_end(&j->record, &end, last_at);
+	int rc = 0;
+	vigia__record_end(j->under_way, &end, last_at);
 	atomic_store(&words->ready, 0);
-	struct vigia__file_limit limit;
-	bool unsynced = vigia__journal_unsynced(b);
-	if (unsynced) vigia__file_limit_begin_often(&limit, &b->limit_tick);
-	else vigia__file_limit_begin(&limit);
-	int rc = mdb_env_get_fd(b->env, &fd);
-	if (rc == 0) rc = vigia__journal_write_at(fd, &j->record, j->at + (off_t)j->end.at);
-	*written = rc == 0;
-	if (rc == 0 && !unsynced && fdatasync(fd) < 0) rc = errno;
-	vigia__file_limit_end(&limit);
+	*written = true; /* in the window it is already */
+	if (j->under_way == &j->record) rc = put_in_file(b, written);
 	if (rc == 0) {
 		j->end = end;
 		atomic_store(&words->published, end.last);

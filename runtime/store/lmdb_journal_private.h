@@ -39,6 +39,14 @@ struct vigia__ticket;
 struct vigia__append;
 struct last_record;
 
+/* The area mapped for writing: at durability "none" a record is made there, without a system call. */
+struct vigia__journal_window {
+	uint8_t *area; /* NULL: there is none */
+	void *map;
+	size_t bytes; /* of the map, which begins with a page */
+	bool refused; /* there may be none: do not try again */
+};
+
 /* Of the area, and of a block on the disk, which a power loss may leave torn. */
 enum { JOURNAL_BYTES = 1 << 20, JOURNAL_BLOCK = 4096 };
 
@@ -54,8 +62,11 @@ struct vigia__lmdb_journal {
 	struct vigia__chain next; /* the generation that the transaction under way begins; salt 0: none */
 	bool has_room;            /* there is room on the disk for draining `next` */
 	size_t drained;           /* bytes of the tail that it stores */
-	int left;                 /* why it leaves the tail instead, a Vigia code; 0: it does not */
-	struct vigia__buf record;
+	struct vigia__journal_window window;
+	int left;                     /* why it leaves the tail instead, a Vigia code; 0: it does not */
+	struct vigia__buf record;     /* one that will be written */
+	struct vigia__buf in_window;  /* one that is made in the window */
+	struct vigia__buf *under_way; /* which of these */
 };
 
 /* The tail as this process knows it: the events up to `chain`, whose places are in the area. */
@@ -66,6 +77,14 @@ struct vigia__lmdb_tail {
 	struct vigia__chain chain;
 	struct vigia__buf places; /* struct place, of event `first` and those behind it */
 };
+
+/* lmdb_window.c */
+
+/* The writer's: the area, to make records in that are not synced. NULL: they are written instead. What is there is
+ * what a write would have left, for all processes, and stays when this one is killed. */
+uint8_t *vigia__journal_window(struct lmdb_backend *b);
+/* Before the file is closed. */
+void vigia__journal_window_close(struct lmdb_backend *b);
 
 /* lmdb_area.c. Where nothing else is said: 0, or LMDB's or the system's error number. */
 
@@ -110,9 +129,10 @@ int vigia__journal_damaged(struct lmdb_backend *b, uint64_t last, struct vigia_e
 bool vigia__journal_unsynced(const struct lmdb_backend *b);
 /* In a writer's transaction: may a record be written behind vigia__journal_end()? */
 bool vigia__journal_is_ready(struct lmdb_backend *b, MDB_txn *txn);
-/* Then: is there room for these events, `bytes` in all? If so, their record was begun in journal->record. */
+/* Then: is there room for these events, `bytes` in all? If so, their record was begun in journal->under_way.
+ * It is to be filled and written. */
 bool vigia__journal_takes(struct lmdb_backend *b, size_t count, size_t bytes);
-/* Write the record, which was begun and filled in journal->record, and publish it. 0. An error number: nothing was
+/* Write the record, which was begun and filled in journal->under_way, and publish it. 0. An error number: nothing was
  * published, and the next commit must drain. *written: the record may be in the file all the same. */
 int vigia__journal_write(struct lmdb_backend *b, int64_t last_at, bool *written);
 struct vigia__chain vigia__journal_end(const struct lmdb_backend *b);

@@ -101,6 +101,12 @@ bool vigia__place_is_mounted(const char *path)
 	       (st.stx_attributes & st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
+bool vigia__place_keeps_blocks(int fd)
+{
+	struct statfs fs;
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
+}
+
 bool vigia__place_folder(const char *path, char *out, size_t size)
 {
 	const char *slash = strrchr(path, '/');

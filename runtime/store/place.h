@@ -24,6 +24,10 @@ const char *vigia__place_of_fuse(const char *type);
 /* The type of a device's mount, from the text of /proc/self/mountinfo. False: not found. */
 bool vigia__place_mount_type(const char *mountinfo, unsigned dev_major, unsigned dev_minor, char *out, unsigned size);
 
+/* Does its file system keep the blocks of a file where they are when they are changed? Then a change needs no room.
+ * False: copies on write and shared blocks are possible, or it is not known. */
+bool vigia__place_keeps_blocks(int fd);
+
 /* The folder of a path: "." where it names none. False: it does not fit. */
 bool vigia__place_folder(const char *path, char *out, size_t size);
 
