@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "store/lmdb_private.h"
 #include "store/store.h"
@@ -835,7 +836,7 @@ static void fill_and_die(void)
 	kill(getpid(), SIGKILL);
 }
 
-/* The best of a few: others use the machine, too. */
+/* Of the processor, and the best of a few: others use the machine, too. scripts/bench measures the time that passes. */
 static void D1_a_full_journal_costs_an_open_little(void **state)
 {
 	(void)state;
@@ -843,17 +844,17 @@ static void D1_a_full_journal_costs_an_open_little(void **state)
 	uint64_t last = 0;
 	for (int i = 0; i < 5; i++) {
 		assert_true(WIFSIGNALED(elsewhere(fill_and_die)));
-		int64_t begin = vigia__mono_ns();
+		int64_t begin = clock();
 		struct vigia_store_options options = quiet_options();
 		struct vigia_store *store = open_with(&options);
-		int64_t took = vigia__mono_ns() - begin;
+		int64_t took = clock() - begin; /* us */
 		if (took < best) best = took;
 		assert_true(latest(store) > last + 4000);
 		last = latest(store);
 		vigia_store_free(store);
 	}
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
-	assert_in_range(best, 0, 50000000);
+	assert_in_range(best, 0, 50000);
 #endif
 }
 
