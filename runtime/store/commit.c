@@ -223,6 +223,13 @@ int vigia__commit_call(struct vigia__commit *commit, enum vigia__ticket_kind kin
 	return vigia__commit_run(commit, &ticket);
 }
 
+int vigia__commit_aside(struct vigia__commit *commit, enum vigia__ticket_kind kind, vigia__commit_fn call, void *arg,
+                        struct vigia_error *err)
+{
+	struct vigia__ticket ticket = {.kind = kind, .aside = true, .call = call, .call_arg = arg, .err = err};
+	return vigia__commit_run(commit, &ticket);
+}
+
 static void *help(void *arg)
 {
 	struct vigia__commit *commit = arg;

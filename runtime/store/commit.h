@@ -49,7 +49,9 @@ struct vigia__ticket {
 	void *call_arg;
 	struct vigia__transact *transact; /* TRANSACTION */
 	enum vigia__ticket_kind kind;
-	int rc;                  /* set by write for this ticket; a failure that write returns overrides it */
+	bool aside; /* a batch of such tickets alone leaves what else waits for a commit to the next one */
+	bool inner; /* CALL, FREE: changes nothing that users see, so that an unfinished import does not refuse it */
+	int rc;     /* set by write for this ticket; a failure that write returns overrides it */
 	struct vigia_error *err; /* the caller's, may be NULL */
 	/* Submitted tickets: called by the leader, with rc and err set, before the wake words are published. The leader
 	 * does not touch the ticket afterwards. NULL: the caller waits. */
@@ -80,6 +82,10 @@ int vigia__commit_run(struct vigia__commit *commit, struct vigia__ticket *ticket
  * file, or lets others do so. When the file is full, it goes first. */
 int vigia__commit_call(struct vigia__commit *commit, enum vigia__ticket_kind kind, vigia__commit_fn call, void *arg,
                        struct vigia_error *err);
+/* The same for work that no caller asked for (collection, the index, a doubt). While events are queued it commits
+ * neither them nor the watchers' progress: if that failed, appends would before a commit of their own does. */
+int vigia__commit_aside(struct vigia__commit *commit, enum vigia__ticket_kind kind, vigia__commit_fn call, void *arg,
+                        struct vigia_error *err);
 /* Do not block: ticket->finished is called, on another thread, once it is durable or failed. Until then ticket, request
  * and err must stay valid. 0, or ENOMEM, EIO (no thread could be started): then finished is not called. */
 int vigia__commit_submit(struct vigia__commit *commit, struct vigia__ticket *ticket);

@@ -276,7 +276,7 @@ int vigia__lmdb_collect(struct vigia__backend *base, struct vigia__collect *coll
 	struct collect_slice slice = {.b = (struct lmdb_backend *)base, .collect = collect};
 	if (collect->first) vigia__lmdb_free_readers(slice.b);
 	int rc;
-	do rc = vigia__commit_call(&slice.b->commit, VIGIA_TICKET_FREE, collect_slice, &slice, err);
+	do rc = vigia__commit_aside(&slice.b->commit, VIGIA_TICKET_FREE, collect_slice, &slice, err);
 	while (may_be_smaller(rc, &collect->events_left));
 	if (rc == VIGIA_OK) *collect = slice.result;
 	return rc;

@@ -32,6 +32,7 @@ struct attempt {
 	struct vigia__ticket *tickets; /* a group's, or NULL */
 	bool one;                      /* only the first of them */
 	bool rest;                     /* also the queued events and the watchers' progress */
+	bool aside;                    /* not the rest while events are queued: they are for a caller's own commit */
 	bool collects;                 /* it may remove events that are beyond the limits */
 	int leaves_tail;               /* it does not drain the journal, for this reason (a Vigia code). 0: it does */
 	uint64_t in_doubt;             /* the last event of a record of the tickets' events that may be in the journal */
@@ -215,6 +216,13 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	if (rc == 0 && attempt->rest) {
 		rc = vigia__progress_commit_begin(&b->base.progress, &taken);
 		takes = vigia__queue_any(queue);
+		if (takes && attempt->aside) {
+			/* Without the queue no progress. What was in doubt is settled before its events may be removed. */
+			vigia__progress_commit_end(&b->base.progress, taken, false);
+			if (!attempt->leaves_tail) vigia__queue_settle(queue, look_for_event, &in);
+			taken = NULL;
+			takes = false;
+		}
 		if (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;
 		attempt->took = taken || queued.count > 0;
 	}
@@ -349,6 +357,12 @@ static void fail_ticket(struct vigia__ticket *ticket, int rc, const struct vigia
 	if (ticket->err) *ticket->err = *err;
 }
 
+static bool all_aside(const struct vigia__ticket *ticket)
+{
+	while (ticket && ticket->aside) ticket = ticket->next;
+	return ticket == NULL;
+}
+
 /* Write the queued events and the watchers' progress. For a checkpoint, which must not get ahead of the queue, and for
  * a close, the last chance, the map may be exceeded. On a full disk, and at the limit on the size of files, a close may
  * use up the reserve. Whether it suffices is not checked, because the attempt costs nothing. The queue may use what a
@@ -361,11 +375,12 @@ static int write_rest(struct lmdb_backend *b, const struct vigia__ticket *ticket
 		last_chance |= t->kind == VIGIA_TICKET_APPEND && t->append->last_chance;
 		lent |= turn_of(t) == TURN_SAVES && (t->kind == VIGIA_TICKET_CALL || t->append->keep);
 	}
-	struct attempt rest = {.rest = true, .keep = VIGIA_KEEP_HALF};
+	const struct attempt tried = {.rest = true, .aside = all_aside(tickets), .keep = VIGIA_KEEP_HALF};
+	struct attempt rest = tried;
 	int rc = write_in(b, lent, &rest, types, err);
 	if (rc == VIGIA_EFULL || rc == VIGIA_EDISKFULL) {
 		nudge(b);
-		rest = (struct attempt){.rest = true, .keep = VIGIA_KEEP_HALF};
+		rest = tried;
 		rc = write_in(b, lent, &rest, types, err);
 	}
 	if (rc != VIGIA_EDISKFULL || !last_chance || rest.first_disk == 0) return rc;
@@ -445,6 +460,7 @@ static int write_group(struct lmdb_backend *b, MDB_txn *txn, struct vigia__ticke
 {
 	struct attempt all = {.tickets = tickets,
 	                      .rest = true,
+	                      .aside = all_aside(tickets),
 	                      .collects = true,
 	                      .in_doubt = in_doubt,
 	                      .keep = only_frees(tickets) ? VIGIA_KEEP_NONE : VIGIA_KEEP_HALF};

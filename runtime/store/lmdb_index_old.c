@@ -76,7 +76,7 @@ int vigia__lmdb_index_some(struct vigia__backend *base, uint64_t *next, bool *mo
 		vigia__lmdb_read_end(b, reader);
 		if (rc != 0) rc = vigia__lmdb_error(b, rc, "read for the index", err);
 	}
-	if (rc == VIGIA_OK && f.count > 0) rc = vigia__commit_call(&b->commit, VIGIA_TICKET_CALL, put_records, &f, err);
+	if (rc == VIGIA_OK && f.count > 0) rc = vigia__commit_aside(&b->commit, VIGIA_TICKET_CALL, put_records, &f, err);
 	vigia__buf_deinit(&f.bytes);
 	vigia__block_builder_free(f.builder);
 	return rc;

@@ -286,5 +286,7 @@ static int is_drained(void *txn, void *arg, struct vigia_error *err)
 
 int vigia__journal_settle(struct lmdb_backend *b, struct vigia_error *err)
 {
-	return vigia__commit_call(&b->commit, VIGIA_TICKET_FREE, is_drained, b, err);
+	struct vigia__ticket ticket = {
+		.kind = VIGIA_TICKET_FREE, .aside = true, .inner = true, .call = is_drained, .call_arg = b, .err = err};
+	return vigia__commit_run(&b->commit, &ticket);
 }

@@ -1,11 +1,11 @@
 /*
  * queue.h - appends that wait in memory for the next commit (durability "interval", contract D2).
  *
- * An append copies its events to the end of the queue and returns. The next commit of this process, of any kind, stores
- * the queue: it reads the watchers' progress first and takes the queue second, so that no checkpoint gets ahead of what
- * its handler queued. Events stored directly never overtake queued ones. If no commit comes within `commit_interval` of
- * the oldest event, the queue's thread, started with the first append, makes one. So a crash loses only the newest
- * events.
+ * An append copies its events to the end of the queue and returns. The next commit of this process stores the queue: it
+ * reads the watchers' progress first and takes the queue second, so that no checkpoint gets ahead of what its handler
+ * queued. A commit that no caller asked for, such as the collector's, leaves both where they are (vigia__commit_aside).
+ * Events stored directly never overtake queued ones. If no commit comes within `commit_interval` of the oldest event,
+ * the queue's thread, started with the first append, makes one. So a crash loses only the newest events.
  *
  * A failed commit leaves its events at the front. Until one succeeds, appends fail with its error. An append that finds
  * the queue full commits it. In a full file, calls that free room go before the queue. A checkpoint and a close store
