@@ -113,7 +113,7 @@ static int jump(struct lmdb_backend *b, struct reader *reader, uint64_t last, si
 static void fetch_ahead(const struct lmdb_backend *b, struct vigia__index_skip *skip, uint64_t seq_num,
                         const MDB_val *value)
 {
-	enum { LINE = 64 };
+	enum { LINE = 64, PAGE_HEAD = 16, NODE_HEAD = 16 };
 	uintptr_t in_page = b->page_bytes - 1, from = skip->at;
 	uintptr_t at = (uintptr_t)value->mv_data ^ in_page; /* LMDB fills a page from its end */
 	uint64_t events = seq_num - skip->at_seq, next = vigia__index_peek(skip, seq_num + 1);
@@ -121,10 +121,16 @@ static void fetch_ahead(const struct lmdb_backend *b, struct vigia__index_skip *
 	skip->at = at;
 	skip->at_seq = seq_num;
 	if (!known) return;
-	uintptr_t guess = (at + (at - from) / events * (next - seq_num)) ^ in_page, page = guess & ~in_page;
-	/* the page's head, where a search in it begins, and the event */
-	for (size_t quarter = 0; quarter < b->page_bytes; quarter += b->page_bytes / 4)
-		__builtin_prefetch((const void *)(page + quarter));
+	uintptr_t guess = (at + (at - from) * (next - seq_num) / events) ^ in_page, page = guess & ~in_page;
+	/* the page's head, the keys at which a search in it looks if all events have this one's size, and the event */
+	__builtin_prefetch((const void *)page);
+	size_t bytes = (NODE_HEAD + value->mv_size + 1) / 2 * 2, wanted = (page + b->page_bytes - guess) / bytes;
+	for (size_t low = 0, high = (b->page_bytes - PAGE_HEAD) / (bytes + 2); low < high;) {
+		size_t middle = (low + high - 1) / 2;
+		__builtin_prefetch((const void *)(page + b->page_bytes - (middle + 1) * bytes));
+		if (middle < wanted) low = middle + 1;
+		else high = middle;
+	}
 	for (int line = -2; line <= 2; line++) __builtin_prefetch((const void *)(guess + (uintptr_t)line * LINE));
 }
 
