@@ -243,6 +243,7 @@ int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, stru
 		if (rc < 0) return rc;
 		rc = scan_once(b, reader, &look, scan->looked_at > 0 ? scan->looked_at + 1 : scan->from, err);
 		vigia__lmdb_read_end(b, reader);
+		if (rc == EAGAIN && look.copied >= scan->count_max) rc = 0; /* full; what lies behind is the next call's */
 	} while (rc == EAGAIN);
 	scan->at_end = rc == MDB_NOTFOUND;
 	if (look.no_memory && look.copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
