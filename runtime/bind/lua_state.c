@@ -81,20 +81,38 @@ struct vigia__lua *vigia__lua_shared(lua_State *L)
 	return shared;
 }
 
-void vigia__lua_check_finalizes(lua_State *L)
+#if LUA_VERSION_RELEASE_NUM >= 50404
+/* One of the levels of L that is a finalizer, as far as Lua tells: not one that made a tail call. */
+static bool has_finalizer(lua_State *L)
 {
-#if LUA_VERSION_RELEASE_NUM >= 50404         /* older ones do finalize them */
-	if (lua_gc(L, LUA_GCCOUNT) >= 0) return; /* not in a finalizer */
+	lua_Debug ar;
+	for (int level = 0; lua_getstack(L, level, &ar); level++) {
+		if (lua_getinfo(L, "n", &ar) && ar.name && strcmp(ar.name, "__gc") == 0) return true;
+	}
+	return false;
+}
+
+/* lua_close() calls finalizers with nothing below them on the main thread. One that ended with a tail call has lost its
+ * name there; so has a program that did, whose finalizer is then another level, as a rule. */
+static bool is_closing(lua_State *L)
+{
 	lua_Debug ar;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
 	lua_State *main = lua_tothread(L, -1);
 	lua_pop(L, 1);
 	int levels = 0;
 	while (main && lua_getstack(main, levels, &ar)) levels++;
-	/* lua_close() calls finalizers with nothing below them. */
-	if (levels > 0 && lua_getstack(main, levels - 1, &ar) && lua_getinfo(main, "n", &ar) && ar.name &&
-	    strcmp(ar.name, "__gc") == 0)
-		luaL_error(L, "vigia cannot be used while the Lua state is closing");
+	if (levels == 0 || !lua_getstack(main, levels - 1, &ar) || !lua_getinfo(main, "nt", &ar)) return false;
+	if (ar.istailcall) return !has_finalizer(main) && !has_finalizer(L);
+	return ar.name && strcmp(ar.name, "__gc") == 0;
+}
+#endif
+
+void vigia__lua_check_finalizes(lua_State *L)
+{
+#if LUA_VERSION_RELEASE_NUM >= 50404         /* older ones do finalize them */
+	if (lua_gc(L, LUA_GCCOUNT) >= 0) return; /* not in a finalizer */
+	if (is_closing(L)) luaL_error(L, "vigia cannot be used while the Lua state is closing");
 #endif
 }
 
@@ -278,10 +296,11 @@ void *vigia__lua_test(lua_State *L, int idx, const struct vigia__lua_class *clas
 void *vigia__lua_collected(lua_State *L, const struct vigia__lua_class *class)
 {
 #if LUA_VERSION_RELEASE_NUM >= 50404 /* older ones do not tell a finalizer from another call */
+	/* While C calls a hook, Lua names the finalizer "hook". A hook written in Lua is called so, too, but with text. */
 	lua_Debug ar;
-	if (!lua_getstack(L, 0, &ar) || !lua_getinfo(L, "n", &ar) || strcmp(ar.namewhat, "metamethod") != 0 ||
-	    strcmp(ar.name, "__gc") != 0)
-		return NULL;
+	if (!lua_getstack(L, 0, &ar) || !lua_getinfo(L, "n", &ar)) return NULL;
+	bool finalizer = strcmp(ar.namewhat, "metamethod") == 0 && strcmp(ar.name, "__gc") == 0;
+	if (!finalizer && strcmp(ar.namewhat, "hook") != 0) return NULL;
 #endif
 	return vigia__lua_test(L, 1, class);
 }
