@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,7 +36,7 @@
 #include "interrupt.h"
 #include "lua_state.h"
 
-enum { HISTORY_MAX = 1000, GIVE_UP = 3 };
+enum { HISTORY_MAX = 1000, GIVE_UP = 3, CTRL_D = 4 };
 
 /* The functions and variables of libedit that are used. */
 static struct {
@@ -68,6 +69,7 @@ static struct {
 	atomic_int signals; /* SIGINTs since the expression began */
 	atomic_bool terminated, calling, quit;
 	bool cut_off; /* a signal dropped the current line */
+	int ahead;    /* bytes typed before libedit took the terminal, still to be read; -1: not counted yet */
 	char **words; /* the completions */
 	size_t word;
 } repl;
@@ -278,8 +280,22 @@ static void locale_leave(char *before)
 	free(before);
 }
 
+/* A Ctrl-D typed while the terminal still cooks its input ends a line of its own, which is a NUL for libedit. libedit
+ * takes a NUL for "quote the next key", and turns signals off until that key comes. So a NUL typed before is a Ctrl-D
+ * again, and one typed at the prompt (Ctrl-Space) is nothing. */
+static bool is_key(unsigned char *byte)
+{
+	if (!repl.edits) return true;
+	bool ahead = repl.ahead > 0;
+	if (ahead) repl.ahead--;
+	if (*byte != '\0') return true;
+	*byte = CTRL_D;
+	return ahead;
+}
+
 static int next_byte(void)
 {
+	if (repl.edits && repl.ahead < 0 && ioctl(STDIN_FILENO, FIONREAD, &repl.ahead) != 0) repl.ahead = 0;
 	for (;;) {
 		struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = repl.line_fd, .events = POLLIN}};
 		if (poll(fds, 2, -1) < 0 && errno != EINTR) return EOF;
@@ -290,7 +306,8 @@ static int next_byte(void)
 		unsigned char byte;
 		if (fds[0].revents == 0) continue;
 		ssize_t n = read(STDIN_FILENO, &byte, 1);
-		if (n == 1) return byte;
+		if (n == 1 && is_key(&byte)) return byte;
+		if (n == 1) continue;
 		if (n == 0 || errno != EINTR) return EOF;
 	}
 }
@@ -504,6 +521,7 @@ int vigia__lua_edit_line(lua_State *L)
 		if (read_plain(L, prompt) && !repl.cut_off) return 1;
 		return no_line(L);
 	}
+	repl.ahead = -1;
 	char *before = locale_enter();
 	char *line = lib.readline(prompt);
 	locale_leave(before);
