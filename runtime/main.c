@@ -51,7 +51,7 @@
  *     journal_words turns   what processes share of it; fair turns of those who write
  *     lmdb_last lmdb_events lmdb_keys lmdb_checkpoints lmdb_marks  what is in the file
  *     lmdb_index lmdb_index_private lmdb_index_old   the index: kept with the events; of old files; explain
- *     lmdb_state          buckets in a file
+ *     lmdb_kv lmdb_state   a database as an ordered map; buckets and timers in a file
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure

@@ -80,7 +80,10 @@ struct vigia__scan {
 
 /* The commit of a transaction (transaction.h): `apply`, and the appends behind each other, or nothing. */
 struct vigia__transact {
-	vigia__state_fn apply; /* checks what was read, then changes the state. May be called several times */
+	enum vigia__map map;         /* of `apply` */
+	struct vigia__append *asked; /* before it: look up its key, as if it were appended. NULL: none */
+	vigia__state_fn apply;       /* checks what was read, then changes the map. May be called several times. That of the
+	                                timers sets the appends, `accepted`. NULL: none */
 	void *arg;
 	struct vigia__append *appends; /* without if_last */
 	size_t appends_count;
@@ -214,8 +217,11 @@ struct vigia__backend {
 	/* A watcher of this id starts: renew its checkpoint or hold (checkpoint_ttl). */
 	int (*touch)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 
-	/* Buckets. Call `fn` with what is stored, in one read transaction. */
-	int (*state_view)(struct vigia__backend *b, vigia__state_fn fn, void *arg, struct vigia_error *err);
+	/* Buckets and timers. Call `fn` with what is stored, in one read transaction. */
+	int (*view)(struct vigia__backend *b, enum vigia__map map, vigia__state_fn fn, void *arg, struct vigia_error *err);
+	/* The same, and the bounds at that moment. NULL: no export. */
+	int (*view_at)(struct vigia__backend *b, enum vigia__map map, vigia__state_fn fn, void *arg, uint64_t *oldest,
+	               uint64_t *latest, struct vigia_error *err);
 	/* Commit a transaction. Durable when it returns VIGIA_OK. */
 	int (*transact)(struct vigia__backend *b, struct vigia__transact *transact, struct vigia_error *err);
 

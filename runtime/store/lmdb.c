@@ -30,7 +30,8 @@ static int append_and_wait(struct vigia__backend *base, struct vigia__append *re
 static int submit_append(struct vigia__backend *base, struct vigia__ticket *ticket)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	int rc = ticket->kind == VIGIA_TICKET_TRANSACTION ? vigia__lmdb_state_make(b, ticket->err) : VIGIA_OK;
+	int rc = VIGIA_OK;
+	if (ticket->kind == VIGIA_TICKET_TRANSACTION) rc = vigia__lmdb_kv_make(b, ticket->transact->map, ticket->err);
 	return rc == VIGIA_OK ? vigia__commit_submit(&b->commit, ticket) : rc;
 }
 
@@ -114,7 +115,7 @@ static int lmdb_stats(struct vigia__backend *base, struct vigia__backend_stats *
 		if (!vigia__tail_is_empty(b)) out->events += vigia__tail_last(b) - vigia__tail_first(b) + 1;
 		vigia__tail_leave(b);
 	}
-	vigia__lmdb_state_counts(b, reader->txn, &out->buckets, &out->values);
+	vigia__lmdb_state_counts(b, reader->txn, out);
 	if (mdb_env_info(b->env, &info) == 0) {
 		out->map_bytes = info.me_mapsize;
 		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * b->page_bytes;
@@ -167,7 +168,7 @@ static void backend_free(struct lmdb_backend *b)
 	pthread_mutex_destroy(&b->readers_mutex);
 	pthread_mutex_destroy(&b->look_mutex);
 	pthread_mutex_destroy(&b->settings_mutex);
-	pthread_mutex_destroy(&b->state_mutex);
+	pthread_mutex_destroy(&b->make_mutex);
 	pthread_mutex_destroy(&b->dbi_mutex);
 	vigia__backend_deinit(&b->base);
 	pthread_rwlock_destroy(&b->map_lock);
@@ -211,7 +212,8 @@ static const struct vigia__backend lmdb_interface = {
 	.elect = elect_collector,
 	.resign = resign_collector,
 	.hold = vigia__lmdb_hold,
-	.state_view = vigia__lmdb_state_view,
+	.view = vigia__lmdb_view,
+	.view_at = vigia__lmdb_view_at,
 	.transact = vigia__lmdb_transact,
 	.touch = vigia__lmdb_touch,
 	.settings = vigia__lmdb_settings,
@@ -270,7 +272,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	pthread_mutex_init(&b->readers_mutex, NULL);
 	pthread_mutex_init(&b->look_mutex, NULL);
 	pthread_mutex_init(&b->settings_mutex, NULL);
-	pthread_mutex_init(&b->state_mutex, NULL);
+	pthread_mutex_init(&b->make_mutex, NULL);
 	pthread_mutex_init(&b->dbi_mutex, NULL);
 	b->base.settings_word = &b->local_word;
 	b->base.elder = &b->local_elder;

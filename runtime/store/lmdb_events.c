@@ -262,8 +262,8 @@ int vigia__lmdb_bounds_of(struct lmdb_backend *b, struct reader *reader, uint64_
 	return rc == 0 || rc == MDB_NOTFOUND ? vigia__lmdb_last_number(b, reader->txn, reader->events, latest) : rc;
 }
 
-static int bounds_once(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest,
-                       struct vigia_error *err)
+int vigia__lmdb_bounds_once(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest,
+                            struct vigia_error *err)
 {
 	int rc = vigia__lmdb_bounds_of(b, reader, oldest, latest);
 	if (rc == 0 && *oldest > *latest) rc = MDB_CORRUPTED;
@@ -285,7 +285,7 @@ int vigia__lmdb_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *
 		struct reader *reader;
 		rc = vigia__lmdb_read_begin(b, &reader, err);
 		if (rc < 0) return rc;
-		rc = bounds_once(b, reader, oldest, latest, err);
+		rc = vigia__lmdb_bounds_once(b, reader, oldest, latest, err);
 		vigia__lmdb_read_end(b, reader);
 	} while (rc == EAGAIN);
 	return lmdb_is_error(rc) ? vigia__lmdb_error(b, rc, "read the bounds", err) : rc;

@@ -122,12 +122,14 @@ static int open_databases(struct lmdb_backend *b, MDB_txn *txn, unsigned create)
 	if (rc == 0) rc = mdb_dbi_open(txn, "vigia.keys", create, &b->keys);
 	if (rc == 0 && create) rc = mdb_dbi_open(txn, "vigia.index", MDB_INTEGERKEY | create, &b->index);
 	if (rc == 0) rc = vigia__index_find(b, txn);
-	if (rc != 0) return rc;
-	MDB_dbi state = 0;
-	rc = mdb_dbi_open(txn, VIGIA__STATE_DATABASE, create, &state);
-	b->state_looked = 0;
-	atomic_store(&b->state, rc == 0 ? state : 0); /* an earlier version made none */
-	return rc == MDB_NOTFOUND ? 0 : rc;
+	for (enum vigia__map map = 0; map < VIGIA_MAPS && rc == 0; map++) {
+		MDB_dbi dbi = 0;
+		rc = mdb_dbi_open(txn, vigia__lmdb_kv_name(map), create, &dbi);
+		b->maps[map].looked = 0;
+		atomic_store(&b->maps[map].dbi, rc == 0 ? dbi : 0);
+		if (rc == MDB_NOTFOUND) rc = 0; /* an earlier version made none */
+	}
+	return rc;
 }
 
 static MDB_val text(const char *s)

@@ -11,6 +11,7 @@
  *     vigia.index         number of a block of events (8 bytes, native) -> which types and operations it has
  *                         (lmdb_index.c). A file that is older gets it when a block is complete
  *     vigia.state         buckets (state.h). A file of an earlier version gets it with its first bucket
+ *     vigia.timers        events that wait for their time (timer_records.h). The same with its first timer
  * All others are created with the file, so that no later version must convert it.
  *
  * Every transaction of the process holds `map_lock` (shared), because no transaction may run while the map's size
@@ -114,11 +115,13 @@ struct lmdb_backend {
 	atomic_bool has_index;                 /* the file has the database, and readers may use it */
 	bool makes_index;                      /* the transaction under way makes it; under the writer's lock */
 	struct vigia__index_notes index_notes; /* the writer's */
-	atomic_uint state;                     /* the handle of the buckets; 0: the file has none, as far as known */
-	uint64_t state_looked;                 /* the last commit after which it had none; under dbi_mutex */
-	pthread_mutex_t state_mutex;           /* of making the database of the buckets. Taken before the writer's lock */
-	pthread_mutex_t dbi_mutex; /* of opening a database's handle, until that transaction ends. Taken after it */
-	bool opens_dbi;            /* the writer's transaction has it; under the writer's lock */
+	struct vigia__lmdb_kv {
+		atomic_uint dbi; /* 0: the file has no such database, as far as known */
+		uint64_t looked; /* the last commit after which it had none; under dbi_mutex */
+	} maps[VIGIA_MAPS];
+	pthread_mutex_t make_mutex; /* of making such a database. Taken before the writer's lock */
+	pthread_mutex_t dbi_mutex;  /* of opening a database's handle, until that transaction ends. Taken after it */
+	bool opens_dbi;             /* the writer's transaction has it; under the writer's lock */
 
 	pthread_mutex_t readers_mutex;
 	struct reader *readers; /* not in use */
@@ -454,6 +457,9 @@ int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *ev
 int vigia__lmdb_bounds_in(struct lmdb_backend *b, MDB_txn *txn, uint64_t *oldest, uint64_t *latest);
 /* The same in a reader's transaction, with a check of the oldest event. */
 int vigia__lmdb_bounds_of(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest);
+/* With the journal's tail. 0, EAGAIN (begin again with a new snapshot), a Vigia code or LMDB's error. */
+int vigia__lmdb_bounds_once(struct lmdb_backend *b, struct reader *reader, uint64_t *oldest, uint64_t *latest,
+                            struct vigia_error *err);
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int vigia__lmdb_last_in(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out);
 /* What the last removal wrote down. */
@@ -490,14 +496,25 @@ int vigia__lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
 /* Is this the key recorded for the last of these numbers? */
 bool vigia__lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
 
-/* lmdb_state.c */
-#define VIGIA__STATE_DATABASE "vigia.state"
+/* lmdb_kv.c */
+static inline const char *vigia__lmdb_kv_name(enum vigia__map map)
+{
+	return map == VIGIA_MAP_TIMERS ? "vigia.timers" : "vigia.state";
+}
 /* Before a transaction: make the database in a file that has none. */
-int vigia__lmdb_state_make(struct lmdb_backend *b, struct vigia_error *err);
-int vigia__lmdb_state_view(struct vigia__backend *base, vigia__state_fn fn, void *arg, struct vigia_error *err);
+int vigia__lmdb_kv_make(struct lmdb_backend *b, enum vigia__map map, struct vigia_error *err);
+/* In a transaction: call fn with one of them. Returns what fn does. */
+int vigia__lmdb_kv_in(struct lmdb_backend *b, MDB_txn *txn, enum vigia__map map, bool writes, vigia__state_fn fn,
+                      void *arg, struct vigia_error *err);
+int vigia__lmdb_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                     struct vigia_error *err);
+int vigia__lmdb_view_at(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                        uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
+
+/* lmdb_state.c */
 /* In a transaction, a writer's the last one: how much there is; look for damage; remove up to `most` values of dropped
  * buckets. 0 or LMDB's error. */
-int vigia__lmdb_state_counts(struct lmdb_backend *b, MDB_txn *txn, uint64_t *buckets, uint64_t *values);
+int vigia__lmdb_state_counts(struct lmdb_backend *b, MDB_txn *txn, struct vigia__backend_stats *out);
 int vigia__lmdb_state_verify(struct lmdb_backend *b, MDB_txn *txn, void (*found)(void *ctx, const char *text),
                              void *ctx, uint64_t *values);
 int vigia__lmdb_state_sweep(struct lmdb_backend *b, MDB_txn *txn, uint64_t most, bool *left);

@@ -1,211 +1,19 @@
 /*
- * lmdb_state.c - buckets in LMDB: the database "vigia.state" as an ordered map (state.h), and the commit of a
- * transaction.
- *
- * A file that was made by an earlier version gets the database when the first bucket is made.
+ * lmdb_state.c - buckets, dead letters and timers in LMDB (lmdb_kv.c), and the commit of a transaction.
  */
 #include <errno.h>
 
-#include "../core/error.h"
 #include "lmdb_private.h"
-
-enum { RECORD_KEY_MAX = 511 };
-
-/* The database inside a transaction. */
-struct lmdb_kv {
-	struct lmdb_backend *b;
-	MDB_txn *txn;
-	MDB_dbi dbi;        /* 0: the file has none */
-	MDB_cursor *cursor; /* NULL before the first seek */
-	bool writes;
-	bool reverse;
-	size_t len; /* of the last key that was found */
-	char last[RECORD_KEY_MAX];
-};
-
-/* Two of the system's numbers are codes of ours. */
-static int plain(int rc)
-{
-	if (rc == MDB_NOTFOUND) return VIGIA_NONE;
-	return rc == VIGIA_NONE || rc == VIGIA_PENDING ? EIO : rc;
-}
-
-static MDB_val val(struct vigia_slice slice)
-{
-	return (MDB_val){slice.len, (void *)slice.data};
-}
-
-/* Can it be a value of a page? What a writer's transaction has changed is not in the map, but in memory of LMDB's. */
-static bool fits(const struct lmdb_kv *kv, const MDB_val *value)
-{
-	return kv->writes ? vigia__lmdb_sane(kv->b, value) : vigia__lmdb_whole(kv->b, value);
-}
-
-static int kv_get(void *ctx, struct vigia_slice key, struct vigia_slice *value)
-{
-	struct lmdb_kv *kv = ctx;
-	MDB_val wanted = val(key), found = {0};
-	if (kv->dbi == 0) return VIGIA_NONE;
-	int rc = mdb_get(kv->txn, kv->dbi, &wanted, &found);
-	if (rc == 0 && !fits(kv, &found)) rc = MDB_CORRUPTED;
-	*value = (struct vigia_slice){found.mv_data, found.mv_size};
-	return plain(rc);
-}
-
-/* Is what the cursor found a record, and behind the one before? Damaged pages may lead in a circle. */
-static int found_at(struct lmdb_kv *kv, int rc, bool first, const MDB_val *key, const MDB_val *value,
-                    struct vigia_slice *out_key, struct vigia_slice *out_value)
-{
-	if (rc != 0) return plain(rc);
-	*out_key = (struct vigia_slice){key->mv_data, key->mv_size};
-	*out_value = (struct vigia_slice){value->mv_data, value->mv_size};
-	if (key->mv_size == 0 || key->mv_size > sizeof kv->last || !fits(kv, value)) return MDB_CORRUPTED;
-	int order = first ? 0 : vigia__ordered_compare(*out_key, (struct vigia_slice){kv->last, kv->len});
-	if (!first && (kv->reverse ? order >= 0 : order <= 0)) return MDB_CORRUPTED;
-	memcpy(kv->last, key->mv_data, kv->len = key->mv_size);
-	return 0;
-}
-
-static int kv_seek(void *ctx, struct vigia_slice key, enum vigia__ordered_from from, struct vigia_slice *found,
-                   struct vigia_slice *value)
-{
-	struct lmdb_kv *kv = ctx;
-	MDB_val at = val(key), data = {0};
-	if (kv->dbi == 0) return VIGIA_NONE;
-	int rc = kv->cursor ? 0 : mdb_cursor_open(kv->txn, kv->dbi, &kv->cursor);
-	kv->reverse = from == VIGIA_BELOW;
-	if (rc == 0) rc = mdb_cursor_get(kv->cursor, &at, &data, MDB_SET_RANGE);
-	if (kv->reverse && (rc == 0 || rc == MDB_NOTFOUND)) {
-		data = (MDB_val){0};
-		rc = mdb_cursor_get(kv->cursor, &at, &data, rc == 0 ? MDB_PREV : MDB_LAST);
-	}
-	return found_at(kv, rc, true, &at, &data, found, value);
-}
-
-static int kv_next(void *ctx, struct vigia_slice *found, struct vigia_slice *value)
-{
-	struct lmdb_kv *kv = ctx;
-	MDB_val at = {0}, data = {0};
-	int rc = mdb_cursor_get(kv->cursor, &at, &data, kv->reverse ? MDB_PREV : MDB_NEXT);
-	return found_at(kv, rc, false, &at, &data, found, value);
-}
-
-static int kv_put(void *ctx, struct vigia_slice key, struct vigia_slice value)
-{
-	struct lmdb_kv *kv = ctx;
-	MDB_val at = val(key), data = val(value);
-	return plain(mdb_put(kv->txn, kv->dbi, &at, &data, 0));
-}
-
-static int kv_del(void *ctx, struct vigia_slice key)
-{
-	struct lmdb_kv *kv = ctx;
-	MDB_val at = val(key);
-	return plain(mdb_del(kv->txn, kv->dbi, &at, NULL));
-}
-
-static int with_kv(struct lmdb_backend *b, MDB_txn *txn, bool writes, vigia__state_fn fn, void *arg,
-                   struct vigia_error *err)
-{
-	struct lmdb_kv ours = {.b = b, .txn = txn, .dbi = atomic_load(&b->state), .writes = writes};
-	struct vigia__kv kv = {&ours, kv_get, kv_seek, kv_next, writes ? kv_put : NULL, writes ? kv_del : NULL};
-	int rc = fn(&kv, arg, err);
-	if (ours.cursor) mdb_cursor_close(ours.cursor);
-	return rc;
-}
-
-/* ---- the handle ---- */
-
-/* Has another process made the database since the last look? Looks again only after a commit. */
-static int find_database(struct lmdb_backend *b)
-{
-	MDB_txn *txn;
-	MDB_dbi dbi;
-	if (atomic_load(&b->state) != 0) return 0;
-	vigia__lmdb_map_enter(b);
-	pthread_mutex_lock(&b->dbi_mutex);
-	MDB_envinfo info = {0};
-	int rc = 0;
-	if (b->env && mdb_env_info(b->env, &info) == 0 && info.me_last_txnid != b->state_looked &&
-	    atomic_load(&b->state) == 0)
-		rc = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &txn);
-	else info.me_last_txnid = 0;
-	if (rc == 0 && info.me_last_txnid > 0) {
-		rc = mdb_dbi_open(txn, VIGIA__STATE_DATABASE, 0, &dbi);
-		if (rc == 0) rc = mdb_txn_commit(txn);
-		else mdb_txn_abort(txn);
-		if (rc == 0) atomic_store(&b->state, dbi);
-		if (rc == MDB_NOTFOUND) {
-			b->state_looked = info.me_last_txnid;
-			rc = 0;
-		}
-	}
-	pthread_mutex_unlock(&b->dbi_mutex);
-	vigia__lmdb_map_leave(b);
-	return rc;
-}
-
-struct make {
-	struct lmdb_backend *b;
-	MDB_dbi dbi;
-};
-
-static int make_call(void *txn, void *arg, struct vigia_error *err)
-{
-	struct make *make = arg;
-	vigia__lmdb_dbi_open(make->b);
-	return mdb_dbi_open(txn, VIGIA__STATE_DATABASE, MDB_CREATE, &make->dbi);
-}
-
-int vigia__lmdb_state_make(struct lmdb_backend *b, struct vigia_error *err)
-{
-	struct make make = {.b = b};
-	int rc = find_database(b);
-	if (rc != 0) return vigia__lmdb_error(b, rc, "read its state", err);
-	if (atomic_load(&b->state) != 0) return VIGIA_OK;
-	pthread_mutex_lock(&b->state_mutex);
-	if (atomic_load(&b->state) == 0) {
-		rc = vigia__commit_call(&b->commit, VIGIA_TICKET_CALL, make_call, &make, err);
-		if (rc == VIGIA_OK) atomic_store(&b->state, make.dbi);
-	}
-	pthread_mutex_unlock(&b->state_mutex);
-	return rc;
-}
-
-/* ---- for transactions ---- */
-
-int vigia__lmdb_state_view(struct vigia__backend *base, vigia__state_fn fn, void *arg, struct vigia_error *err)
-{
-	struct lmdb_backend *b = (struct lmdb_backend *)base;
-	struct reader *reader;
-	int rc = find_database(b);
-	if (rc != 0) return vigia__lmdb_error(b, rc, "read its state", err);
-	rc = vigia__lmdb_read_begin(b, &reader, err);
-	if (rc < 0) return rc;
-	rc = with_kv(b, reader->txn, false, fn, arg, err);
-	vigia__lmdb_read_end(b, reader);
-	return lmdb_is_error(rc) && rc != VIGIA_NONE ? vigia__lmdb_error(b, rc, "read its state", err) : rc;
-}
-
-/* ---- for the rest of the backend ---- */
-
-struct counts {
-	uint64_t buckets, values;
-};
 
 static int count_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
-	struct counts *counts = arg;
-	return vigia__state_counts(kv, &counts->buckets, &counts->values);
+	struct vigia__backend_stats *out = arg;
+	return vigia__state_counts(kv, &out->buckets, &out->values);
 }
 
-int vigia__lmdb_state_counts(struct lmdb_backend *b, MDB_txn *txn, uint64_t *buckets, uint64_t *values)
+int vigia__lmdb_state_counts(struct lmdb_backend *b, MDB_txn *txn, struct vigia__backend_stats *out)
 {
-	struct counts counts = {0};
-	int rc = with_kv(b, txn, false, count_in, &counts, NULL);
-	*buckets = counts.buckets;
-	*values = counts.values;
-	return rc;
+	return vigia__lmdb_kv_in(b, txn, VIGIA_MAP_STATE, false, count_in, out, NULL);
 }
 
 struct verify {
@@ -224,7 +32,7 @@ int vigia__lmdb_state_verify(struct lmdb_backend *b, MDB_txn *txn, void (*found)
                              void *ctx, uint64_t *values)
 {
 	struct verify verify = {found, ctx, 0};
-	int rc = with_kv(b, txn, false, verify_in, &verify, NULL);
+	int rc = vigia__lmdb_kv_in(b, txn, VIGIA_MAP_STATE, false, verify_in, &verify, NULL);
 	*values = verify.values;
 	return rc;
 }
@@ -243,7 +51,7 @@ static int sweep_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 int vigia__lmdb_state_sweep(struct lmdb_backend *b, MDB_txn *txn, uint64_t most, bool *left)
 {
 	struct sweep sweep = {most, false};
-	int rc = with_kv(b, txn, true, sweep_in, &sweep, NULL);
+	int rc = vigia__lmdb_kv_in(b, txn, VIGIA_MAP_STATE, true, sweep_in, &sweep, NULL);
 	*left = sweep.left;
 	return rc == VIGIA_ENOMEM ? ENOMEM : rc;
 }
@@ -253,7 +61,7 @@ int vigia__lmdb_transact_in(struct lmdb_backend *b, MDB_cursor *events, struct v
 {
 	int rc = VIGIA_OK;
 	for (size_t i = 0; i < t->appends_count && rc == VIGIA_OK; i++) rc = vigia__lmdb_admit(&t->appends[i], stamp, err);
-	if (rc == VIGIA_OK) rc = with_kv(b, mdb_cursor_txn(events), true, t->apply, t->arg, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_kv_in(b, mdb_cursor_txn(events), t->map, true, t->apply, t->arg, err);
 	if (rc == VIGIA_ENOMEM) return ENOMEM; /* part of it may be written: the whole LMDB transaction must fail */
 	for (size_t i = 0; i < t->appends_count && rc == VIGIA_OK; i++)
 		rc = vigia__lmdb_append_request(b, events, &t->appends[i], stamp, err);
@@ -264,6 +72,6 @@ int vigia__lmdb_transact(struct vigia__backend *base, struct vigia__transact *t,
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_TRANSACTION, .transact = t, .err = err};
-	int rc = vigia__lmdb_state_make(b, err);
+	int rc = vigia__lmdb_kv_make(b, t->map, err);
 	return rc == VIGIA_OK ? vigia__commit_run(&b->commit, &ticket) : rc;
 }

@@ -238,7 +238,7 @@ static int transact_locked(struct memory_backend *b, void *arg, struct vigia__wa
 	struct memory_kv *changes;
 	struct room room = {0};
 	int rc = make_all_room(b, t, &room) < 0 ? vigia__error(err, VIGIA_ENOMEM, "no memory for a transaction") : VIGIA_OK;
-	if (rc == VIGIA_OK) rc = vigia__memory_state_change(b, t->apply, t->arg, &changes, err);
+	if (rc == VIGIA_OK) rc = vigia__memory_state_change(b, t->map, t->apply, t->arg, &changes, err);
 	if (rc != VIGIA_OK) {
 		free_all_room(b, t, &room);
 		return rc;
@@ -455,7 +455,7 @@ static int memory_stats(struct vigia__backend *base, struct vigia__backend_stats
 		.created_at_ns = b->created_at_ns,
 		.format = VIGIA_FORMAT,
 	};
-	vigia__memory_state_counts(b, &out->buckets, &out->values);
+	vigia__memory_state_counts(b, out);
 	vigia__settings_copy(&out->settings, &b->settings);
 	vigia__memory_leave(b);
 	return VIGIA_OK;
@@ -531,7 +531,8 @@ static const struct vigia__backend memory_interface = {
 	.touch = vigia__memory_touch,
 	.settings = memory_settings,
 	.configure = memory_configure,
-	.state_view = vigia__memory_state_view,
+	.view = vigia__memory_view,
+	.view_at = vigia__memory_view_at,
 	.transact = memory_transact,
 	.commits = memory_commits,
 	.stats = memory_stats,

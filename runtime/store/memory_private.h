@@ -49,7 +49,7 @@ struct memory_backend {
 	struct vigia__table owned; /* struct named, the ids that a watcher of this store runs */
 	struct vigia__table keys;
 	struct key *oldest_key, *newest_key;
-	struct vigia__ordered *state; /* records of buckets (state.h) */
+	struct vigia__ordered *maps[VIGIA_MAPS]; /* records of buckets (state.h) and timers */
 	struct vigia__elder elder;
 
 	_Atomic uint64_t commits;
@@ -112,12 +112,15 @@ int vigia__memory_touch(struct vigia__backend *base, const char *id, struct vigi
 struct memory_kv;
 /* Under the mutex: change the state. VIGIA_OK: *changes can be undone, or made final, by vigia__memory_state_end().
  * After an error nothing is changed. */
-int vigia__memory_state_change(struct memory_backend *b, vigia__state_fn fn, void *arg, struct memory_kv **changes,
-                               struct vigia_error *err);
+int vigia__memory_state_change(struct memory_backend *b, enum vigia__map map, vigia__state_fn fn, void *arg,
+                               struct memory_kv **changes, struct vigia_error *err);
 void vigia__memory_state_end(struct memory_kv *changes, bool undo);
-int vigia__memory_state_view(struct vigia__backend *base, vigia__state_fn fn, void *arg, struct vigia_error *err);
+int vigia__memory_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                       struct vigia_error *err);
+int vigia__memory_view_at(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                          uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 /* Under the mutex. */
-void vigia__memory_state_counts(struct memory_backend *b, uint64_t *buckets, uint64_t *values);
+void vigia__memory_state_counts(struct memory_backend *b, struct vigia__backend_stats *out);
 void vigia__memory_state_free(struct memory_backend *b);
 
 #endif

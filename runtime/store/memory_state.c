@@ -1,5 +1,6 @@
 /*
- * memory_state.c - buckets in memory: an ordered map (state.h), with what a transaction changed kept until it succeeds.
+ * memory_state.c - buckets and timers in memory: ordered maps (state.h), with what a transaction changed kept until it
+ * succeeds.
  */
 #include "../core/alloc.h"
 #include "../core/error.h"
@@ -15,25 +16,24 @@ struct record {
 };
 
 struct memory_kv {
-	struct memory_backend *b;
+	struct vigia__ordered **map;
 	struct record *undo; /* the last change first */
 	struct vigia__ordered *at;
 	bool reverse;
 };
 
-static int found_at(struct memory_kv *kv, struct vigia_slice *key, struct vigia_slice *value)
+static int found_at(struct vigia__ordered *at, struct vigia_slice *key, struct vigia_slice *value)
 {
-	if (kv->at == NULL) return VIGIA_NONE;
-	*key = kv->at->key;
-	*value = ((struct record *)kv->at)->value;
+	if (at == NULL) return VIGIA_NONE;
+	*key = at->key;
+	*value = ((struct record *)at)->value;
 	return 0;
 }
 
 static int kv_get(void *ctx, struct vigia_slice key, struct vigia_slice *value)
 {
 	struct memory_kv *kv = ctx;
-	kv->at = vigia__ordered_find(kv->b->state, key);
-	return found_at(kv, &key, value);
+	return found_at(vigia__ordered_find(*kv->map, key), &key, value);
 }
 
 static int kv_seek(void *ctx, struct vigia_slice key, enum vigia__ordered_from from, struct vigia_slice *found,
@@ -41,15 +41,15 @@ static int kv_seek(void *ctx, struct vigia_slice key, enum vigia__ordered_from f
 {
 	struct memory_kv *kv = ctx;
 	kv->reverse = from == VIGIA_BELOW;
-	kv->at = vigia__ordered_seek(kv->b->state, key, from);
-	return found_at(kv, found, value);
+	kv->at = vigia__ordered_seek(*kv->map, key, from);
+	return found_at(kv->at, found, value);
 }
 
 static int kv_next(void *ctx, struct vigia_slice *found, struct vigia_slice *value)
 {
 	struct memory_kv *kv = ctx;
-	kv->at = vigia__ordered_seek(kv->b->state, kv->at->key, kv->reverse ? VIGIA_BELOW : VIGIA_ABOVE);
-	return found_at(kv, found, value);
+	kv->at = vigia__ordered_seek(*kv->map, kv->at->key, kv->reverse ? VIGIA_BELOW : VIGIA_ABOVE);
+	return found_at(kv->at, found, value);
 }
 
 static void note(struct memory_kv *kv, struct record *record, bool added)
@@ -63,11 +63,11 @@ static void note(struct memory_kv *kv, struct record *record, bool added)
  * which frees it once. */
 static int take_away(struct memory_kv *kv, struct vigia_slice key)
 {
-	struct record *old = (struct record *)vigia__ordered_find(kv->b->state, key);
+	struct record *old = (struct record *)vigia__ordered_find(*kv->map, key);
 	if (old == NULL) return VIGIA_NONE;
 	struct record *mark = vigia__calloc(sizeof *mark);
 	if (mark == NULL) return VIGIA_ENOMEM;
-	vigia__ordered_remove(&kv->b->state, &old->at);
+	vigia__ordered_remove(kv->map, &old->at);
 	mark->at.child[0] = &old->at; /* what it puts back */
 	note(kv, mark, false);
 	return 0;
@@ -86,7 +86,7 @@ static int kv_put(void *ctx, struct vigia_slice key, struct vigia_slice value)
 		vigia__free(record);
 		return VIGIA_ENOMEM;
 	}
-	vigia__ordered_add(&kv->b->state, &record->at);
+	vigia__ordered_add(kv->map, &record->at);
 	note(kv, record, true);
 	return 0;
 }
@@ -104,8 +104,8 @@ static void end_changes(struct memory_kv *kv, bool undo)
 		struct record *change = kv->undo;
 		kv->undo = change->undo;
 		struct record *old = change->added ? NULL : (struct record *)change->at.child[0];
-		if (undo && change->added) vigia__ordered_remove(&kv->b->state, &change->at);
-		if (undo && old) vigia__ordered_add(&kv->b->state, &old->at);
+		if (undo && change->added) vigia__ordered_remove(kv->map, &change->at);
+		if (undo && old) vigia__ordered_add(kv->map, &old->at);
 		struct record *gone = undo ? change : old;
 		if (gone == NULL) continue; /* it was added, and stays or is freed by the change that took it away */
 		if (!undo) vigia__free(change);
@@ -119,12 +119,12 @@ static void end_changes(struct memory_kv *kv, bool undo)
 	}
 }
 
-int vigia__memory_state_change(struct memory_backend *b, vigia__state_fn fn, void *arg, struct memory_kv **changes,
-                               struct vigia_error *err)
+int vigia__memory_state_change(struct memory_backend *b, enum vigia__map map, vigia__state_fn fn, void *arg,
+                               struct memory_kv **changes, struct vigia_error *err)
 {
 	struct memory_kv *ours = vigia__calloc(sizeof *ours);
 	if (ours == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a transaction");
-	ours->b = b;
+	ours->map = &b->maps[map];
 	struct vigia__kv kv = {ours, kv_get, kv_seek, kv_next, kv_put, kv_del};
 	int rc = fn(&kv, arg, err);
 	if (rc == VIGIA_ENOMEM) vigia__error(err, VIGIA_ENOMEM, "no memory for a transaction");
@@ -139,23 +139,35 @@ void vigia__memory_state_end(struct memory_kv *changes, bool undo)
 	vigia__free(changes);
 }
 
-int vigia__memory_state_view(struct vigia__backend *base, vigia__state_fn fn, void *arg, struct vigia_error *err)
+int vigia__memory_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                       struct vigia_error *err)
+{
+	uint64_t oldest, latest;
+	return vigia__memory_view_at(base, map, fn, arg, &oldest, &latest, err);
+}
+
+int vigia__memory_view_at(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                          uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
-	struct memory_kv ours = {.b = b};
+	*oldest = vigia__memory_oldest(b);
+	*latest = b->latest;
+	struct memory_kv ours = {.map = &b->maps[map]};
 	struct vigia__kv kv = {&ours, kv_get, kv_seek, kv_next, NULL, NULL};
 	int rc = fn(&kv, arg, err);
 	vigia__memory_leave(b);
 	return rc;
 }
 
-void vigia__memory_state_counts(struct memory_backend *b, uint64_t *buckets, uint64_t *values)
+void vigia__memory_state_counts(struct memory_backend *b, struct vigia__backend_stats *out)
 {
-	struct memory_kv ours = {.b = b};
-	vigia__state_counts(&(struct vigia__kv){.ctx = &ours, .get = kv_get}, buckets, values);
+	struct memory_kv state = {.map = &b->maps[VIGIA_MAP_STATE]};
+	struct vigia__kv kv = {&state, kv_get, kv_seek, kv_next, NULL, NULL};
+	vigia__state_counts(&kv, &out->buckets, &out->values);
 }
 
 void vigia__memory_state_free(struct memory_backend *b)
 {
-	for (struct vigia__ordered *at; (at = vigia__ordered_pop(&b->state));) vigia__free(at);
+	for (int i = 0; i < VIGIA_MAPS; i++)
+		for (struct vigia__ordered *at; (at = vigia__ordered_pop(&b->maps[i]));) vigia__free(at);
 }

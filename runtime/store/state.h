@@ -33,6 +33,9 @@ struct vigia__kv {
 	int (*del)(void *ctx, struct vigia_slice key);
 };
 
+/* The maps that a backend keeps. */
+enum vigia__map { VIGIA_MAP_STATE, VIGIA_MAP_TIMERS, VIGIA_MAPS };
+
 /* What a backend does with one in a transaction of its own. It may be called several times. */
 typedef int (*vigia__state_fn)(struct vigia__kv *kv, void *arg, struct vigia_error *err);
 

@@ -287,7 +287,7 @@ static int view(struct vigia_transaction *tx, vigia__state_fn fn, void *arg, str
 	struct vigia_store *store = tx->store;
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	return vigia__store_end(store, store->backend->state_view(store->backend, fn, arg, err));
+	return vigia__store_end(store, store->backend->view(store->backend, VIGIA_MAP_STATE, fn, arg, err));
 }
 
 int vigia_transaction_get(struct vigia_transaction *tx, const char *bucket, const struct vigia_key *key,
@@ -812,7 +812,7 @@ int vigia_store_buckets(struct vigia_store *store, vigia_bucket_fn fn, void *ctx
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	do {
-		rc = store->backend->state_view(store->backend, look_at_buckets, &look, err);
+		rc = store->backend->view(store->backend, VIGIA_MAP_STATE, look_at_buckets, &look, err);
 		bool more = rc == VIGIA_NONE;
 		if (more) rc = VIGIA_OK;
 		for (size_t i = 0; i < look.page.count && rc == VIGIA_OK; i++)
