@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "elder.h"
 #include "progress.h"
+#include "running.h"
 #include "state.h"
 #include "wake.h"
 
@@ -161,6 +162,7 @@ struct vigia__backend {
 	_Atomic int durability;
 	struct vigia__queue *queue; /* part of the backend, which initialises and ends it */
 	struct vigia__progress_list progress;
+	struct vigia__running_list running; /* watchers of this process */
 	struct vigia__elder *elder;      /* in the memory that its processes share */
 	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "lmdb_private.h"
+#include "steer.h"
 
 static int count_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
@@ -25,7 +26,8 @@ struct verify {
 static int verify_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
 	struct verify *v = arg;
-	return vigia__state_verify(kv, v->found, v->ctx, &v->values);
+	int rc = vigia__state_verify(kv, v->found, v->ctx, &v->values);
+	return rc == VIGIA_OK || rc == VIGIA_NONE ? vigia__steer_verify(kv, v->found, v->ctx) : rc;
 }
 
 int vigia__lmdb_state_verify(struct lmdb_backend *b, MDB_txn *txn, void (*found)(void *ctx, const char *text),

@@ -128,6 +128,27 @@ void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__prog
 	pthread_mutex_unlock(&list->mutex);
 }
 
+uint64_t vigia__progress_raise(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t saved)
+{
+	pthread_mutex_lock(&list->mutex);
+	uint64_t before = progress->saved;
+	progress->epoch++;
+	if (saved > before) progress->saved = saved;
+	if (atomic_load(&progress->done) > progress->saved)
+		announce(list, progress); /* a commit that took it may not tell */
+	pthread_mutex_unlock(&list->mutex);
+	return before;
+}
+
+void vigia__progress_unraise(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t saved,
+                             uint64_t before)
+{
+	pthread_mutex_lock(&list->mutex);
+	if (progress->saved == saved) progress->saved = before;
+	if (atomic_load(&progress->done) > progress->saved) announce(list, progress);
+	pthread_mutex_unlock(&list->mutex);
+}
+
 int vigia__progress_commit_begin(struct vigia__progress_list *list, struct vigia__progress_taken **out)
 {
 	struct vigia__progress_taken *taken = NULL;

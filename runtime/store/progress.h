@@ -68,6 +68,11 @@ uint64_t vigia__progress_saved(struct vigia__progress_list *list, struct vigia__
  * `done` does not mark it as saved. */
 void vigia__progress_reset(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t done,
                            uint64_t saved);
+/* The same from any thread, for a checkpoint stored by hand, which only moves forward: `done` stays. Returns what was
+ * saved before, for unraise: it was not stored. */
+uint64_t vigia__progress_raise(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t saved);
+void vigia__progress_unraise(struct vigia__progress_list *list, struct vigia__progress *progress, uint64_t saved,
+                             uint64_t before);
 
 /* How many nodes were added, including those on the stack, and how many commits have taken. */
 void vigia__progress_counts(struct vigia__progress_list *list, uint64_t *in, uint64_t *out);

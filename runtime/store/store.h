@@ -13,6 +13,7 @@
 
 #include "backend.h"
 #include "queue.h"
+#include "steer.h"
 
 struct vigia_store {
 	struct vigia__backend *backend;
