@@ -42,7 +42,8 @@
  *     wake                version words in shared memory: appends wake readers, across processes
  *     verify              checks all of a store for damage
  *     memory              the backend to read first, and the test double;
- *     memory_checkpoints memory_state memory_private   its checkpoints and commits, its buckets, what they share
+ *     memory_events memory_checkpoints memory_state memory_private   its events and keys; its checkpoints and
+ *                         commits; its buckets; what they share
  *     lmdb                the backend of a file: opening, closing, its table of functions
  *     lmdb_private        shared by its files, and how the file is laid out
  *     lmdb_append         stamps events, and puts them into LMDB or into a record

@@ -38,10 +38,11 @@ struct vigia__append {
 	struct vigia_slice key; /* len 0: none */
 	uint64_t if_last;
 	bool if_last_given;
-	bool now;         /* do not queue it, whatever the file's durability */
-	bool keep;        /* store what was queued even if a full map must be exceeded for it */
-	bool last_chance; /* and even if that uses up a full disk's reserve */
-	bool accepted;    /* its sizes were checked already */
+	bool now;              /* do not queue it, whatever the file's durability */
+	bool keep;             /* store what was queued even if a full map must be exceeded for it */
+	bool last_chance;      /* and even if that uses up a full disk's reserve */
+	bool accepted;         /* its sizes were checked already */
+	int64_t not_before_ns; /* the events' time is at least this */
 	/* out */
 	bool queued;  /* it waits in memory, without numbers */
 	bool existed; /* the key was stored before: the numbers are those of that append, and nothing was stored now */
@@ -105,6 +106,9 @@ struct vigia__backend_stats {
 	int format;
 	struct vigia__settings settings; /* as the file has them now */
 };
+
+/* One key of an append that was stored once. 0, or an error that ends the call. */
+typedef int (*vigia__key_fn)(void *ctx, struct vigia_slice key, uint64_t first_seq, uint64_t last_seq);
 
 struct vigia__queue;  /* queue.h */
 struct vigia__ticket; /* commit.h */
@@ -198,6 +202,10 @@ struct vigia__backend {
 	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
 	int (*configure)(struct vigia__backend *b, const struct vigia_store_options *changes, struct vigia_error *err);
 
+	/* The time of events, and of timers: NULL: the machine's. Tests set their own, and no thread stores what is due. */
+	int64_t (*wall)(void *ctx);
+	void *wall_ctx;
+
 	/* Garbage collection (collect.h). `clock` is the machine's. Tests set their own. */
 	struct vigia__collector collector;
 	void (*clock)(struct vigia__clock *out);
@@ -247,6 +255,12 @@ struct vigia__backend {
 	/* The last handle was freed. */
 	void (*release)(struct vigia__backend *b);
 };
+
+/* The time of day that events get. */
+static inline int64_t vigia__backend_wall_ns(const struct vigia__backend *b)
+{
+	return b->wall ? b->wall(b->wall_ctx) : vigia__wall_ns();
+}
 
 /* Open a backend. `path` is the user's. The function resolves it. */
 int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,

@@ -8,7 +8,7 @@
 void vigia__lmdb_stamp_begin(struct lmdb_backend *b, struct vigia__lmdb_stamp *stamp, struct last_record last,
                              struct vigia__wake_set *types)
 {
-	int64_t now = vigia__wall_ns();
+	int64_t now = vigia__backend_wall_ns(&b->base);
 	*stamp =
 		(struct vigia__lmdb_stamp){.last = last,
 	                               .types = types,
@@ -70,6 +70,7 @@ int vigia__lmdb_append_request(struct lmdb_backend *b, MDB_cursor *events, struc
 	}
 	int refused = vigia__lmdb_admit(request, stamp, err);
 	if (refused < 0) return refused;
+	if (stamp->now_at_ns < request->not_before_ns) stamp->now_at_ns = request->not_before_ns;
 	request->first_seq = stamp->last.seq_num + 1;
 	for (size_t i = 0; i < request->count; i++) {
 		size_t len;

@@ -14,137 +14,7 @@
 #include "collect.h"
 #include "memory_private.h"
 
-/* The key of an append that is stored once. */
-struct key {
-	struct vigia__node entry; /* of `keys`; first */
-	struct key *next;         /* in the order of the events */
-	uint64_t first_seq, last_seq;
-	size_t len;
-	char bytes[];
-};
-
-static const struct stored *event_of(const struct memory_backend *b, uint64_t seq_num)
-{
-	return &b->events[b->first + (seq_num - vigia__memory_oldest(b))];
-}
-
-/* Make room for `more` items behind `count`. 0 or -1. */
-static int grow_items(void **items, size_t *cap, size_t count, size_t more, size_t item_size)
-{
-	size_t wanted = *cap ? *cap : 16;
-	if (more > SIZE_MAX / 2 / item_size - count) return -1;
-	while (wanted < count + more) wanted *= 2;
-	if (wanted == *cap) return 0;
-	void *grown = vigia__realloc(*items, wanted * item_size);
-	if (grown == NULL) return -1;
-	*items = grown;
-	*cap = wanted;
-	return 0;
-}
-
-/* ---- events ---- */
-
-static const struct key *find_key(const struct memory_backend *b, struct vigia_slice wanted)
-{
-	struct vigia__node *entry = vigia__table_first(&b->keys, vigia__table_hash(wanted.data, wanted.len));
-	for (; entry; entry = vigia__table_next(entry)) {
-		const struct key *key = (struct key *)entry;
-		if (key->len == wanted.len && memcmp(key->bytes, wanted.data, wanted.len) == 0) return key;
-	}
-	return NULL;
-}
-
-static void put_key(struct memory_backend *b, struct key *key, const struct vigia__append *request)
-{
-	key->first_seq = request->first_seq;
-	key->last_seq = request->last_seq;
-	if (b->newest_key) b->newest_key->next = key;
-	else b->oldest_key = key;
-	b->newest_key = key;
-	vigia__table_add(&b->keys, &key->entry, vigia__table_hash(key->bytes, key->len));
-}
-
-/* Remove the keys of the events up to `upto`, which were removed. */
-static void trim_keys(struct memory_backend *b, uint64_t upto)
-{
-	while (b->oldest_key && b->oldest_key->last_seq <= upto) {
-		struct key *key = b->oldest_key;
-		b->oldest_key = key->next;
-		if (key->next == NULL) b->newest_key = NULL;
-		vigia__table_remove(&b->keys, &key->entry);
-		vigia__free(key);
-	}
-}
-
-/* Allocate the request's key without adding it. *out is NULL if it has none. 0 or -1. */
-static int make_key(const struct vigia__append *request, struct key **out)
-{
-	*out = NULL;
-	if (request->key.len == 0) return 0;
-	struct key *key = vigia__calloc(sizeof *key + request->key.len);
-	if (key == NULL) return -1;
-	key->len = request->key.len;
-	memcpy(key->bytes, request->key.data, key->len);
-	*out = key;
-	return 0;
-}
-
-/* Events are removed at the front: now and then move the others there. */
-static void move_up(struct memory_backend *b)
-{
-	if (b->first < b->count + 16) return;
-	memmove(b->events, b->events + b->first, b->count * sizeof *b->events);
-	b->first = 0;
-}
-
-/* Free what make_room() allocated behind `skip` events. */
-static void free_room(struct memory_backend *b, const struct vigia__append *request, size_t skip, struct key *key)
-{
-	for (size_t i = 0; i < request->count; i++) vigia__free(b->events[b->first + b->count + skip + i].bytes);
-	vigia__free(key);
-}
-
-/* Allocate the request's events, behind `skip` others, and its key, without adding them yet. 0, or -1 with everything
- * freed. */
-static int make_room(struct memory_backend *b, const struct vigia__append *request, size_t skip, struct key **key)
-{
-	if (make_key(request, key) < 0) return -1;
-	if (skip == 0) move_up(b);
-	size_t end = b->first + b->count + skip;
-	void *items = b->events;
-	int rc = grow_items(&items, &b->cap, end, request->count, sizeof *b->events);
-	b->events = items;
-	for (size_t i = 0; i < request->count && rc == 0; i++) {
-		struct stored *event = &b->events[end + i];
-		vigia__append_event(request, i, &event->len);
-		event->bytes = vigia__alloc(event->len);
-		if (event->bytes) continue;
-		while (i > 0) vigia__free(b->events[end + --i].bytes);
-		rc = -1;
-	}
-	if (rc < 0) vigia__free(*key);
-	return rc;
-}
-
-/* Add them. make_room has allocated the memory. */
-static void put_events(struct memory_backend *b, struct vigia__append *request, struct key *key,
-                       struct vigia__wake_set *types)
-{
-	int64_t now = vigia__wall_ns();
-	if (request->count > 0 && now > b->last_at_ns) b->last_at_ns = now; /* the clock may go back, event times do not */
-	request->first_seq = b->latest + 1;
-	for (size_t i = 0; i < request->count; i++) {
-		size_t len;
-		uint8_t *bytes = vigia__append_event(request, i, &len);
-		struct vigia__head head;
-		vigia__event_stamp(bytes, len, ++b->latest, b->last_at_ns);
-		if (vigia__event_names(bytes, len, &head) == 0) vigia__wake_set_add(types, head.object_type);
-		memcpy(b->events[b->first + b->count++].bytes, bytes, len);
-		b->bytes += len;
-	}
-	request->last_seq = b->latest;
-	if (key) put_key(b, key, request);
-}
+/* ---- commits ---- */
 
 static int no_room(const struct vigia__append *request, struct vigia_error *err)
 {
@@ -154,17 +24,12 @@ static int no_room(const struct vigia__append *request, struct vigia_error *err)
 static int append_locked(struct memory_backend *b, void *arg, struct vigia__wake_set *types, struct vigia_error *err)
 {
 	struct vigia__append *request = arg;
-	const struct key *known = request->key.len > 0 ? find_key(b, request->key) : NULL;
-	request->existed = known != NULL;
-	if (known) {
-		request->first_seq = known->first_seq;
-		request->last_seq = known->last_seq;
-		return VIGIA_OK;
-	}
+	vigia__memory_look_up(b, request);
+	if (request->existed) return VIGIA_OK;
 	if (request->if_last_given && request->if_last != b->latest) return vigia__append_conflict(request, b->latest, err);
 	struct key *key;
-	if (make_room(b, request, 0, &key) < 0) return no_room(request, err);
-	put_events(b, request, key, types);
+	if (vigia__memory_make_room(b, request, 0, &key) < 0) return no_room(request, err);
+	vigia__memory_put_events(b, request, key, types);
 	return VIGIA_OK;
 }
 
@@ -181,9 +46,10 @@ static int memory_commit(struct memory_backend *b,
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
 	/* A commit in memory fails before it begins, so none is ever in doubt. */
-	if (vigia__queue_commit_begin(&b->queue, &queued, NULL, NULL) < 0 || make_room(b, &queued, 0, &no_key) < 0)
+	if (vigia__queue_commit_begin(&b->queue, &queued, NULL, NULL) < 0 ||
+	    vigia__memory_make_room(b, &queued, 0, &no_key) < 0)
 		rc = no_room(&queued, err);
-	else put_events(b, &queued, no_key, &types);
+	else vigia__memory_put_events(b, &queued, no_key, &types);
 	vigia__queue_commit_end(&b->queue, &queued, rc);
 	if (rc == VIGIA_OK) rc = rest(b, arg, &types, err);
 	uint64_t latest = b->latest;
@@ -213,9 +79,9 @@ static int make_all_room(struct memory_backend *b, const struct vigia__transact 
 	if (room->keys == NULL) return -1;
 	for (; room->made < t->appends_count; room->made++) {
 		struct vigia__append *append = &t->appends[room->made];
-		append->existed = append->key.len > 0 && find_key(b, append->key);
+		vigia__memory_look_up(b, append);
 		if (append->existed) continue;
-		if (make_room(b, append, room->events, &room->keys[room->made]) < 0) return -1;
+		if (vigia__memory_make_room(b, append, room->events, &room->keys[room->made]) < 0) return -1;
 		room->events += append->count;
 	}
 	return 0;
@@ -226,7 +92,7 @@ static void free_all_room(struct memory_backend *b, const struct vigia__transact
 	size_t skip = 0;
 	for (size_t i = 0; i < room->made; i++) {
 		if (t->appends[i].existed) continue;
-		free_room(b, &t->appends[i], skip, room->keys[i]);
+		vigia__memory_free_room(b, &t->appends[i], skip, room->keys[i]);
 		skip += t->appends[i].count;
 	}
 	vigia__free(room->keys);
@@ -245,12 +111,8 @@ static int transact_locked(struct memory_backend *b, void *arg, struct vigia__wa
 	}
 	for (size_t i = 0; i < t->appends_count; i++) {
 		struct vigia__append *append = &t->appends[i];
-		const struct key *known = append->existed ? find_key(b, append->key) : NULL;
-		if (known == NULL) put_events(b, append, room.keys[i], types);
-		else {
-			append->first_seq = known->first_seq;
-			append->last_seq = known->last_seq;
-		}
+		if (!append->existed) vigia__memory_put_events(b, append, room.keys[i], types);
+		else vigia__memory_look_up(b, append);
 	}
 	vigia__memory_state_end(changes, false);
 	vigia__free(room.keys);
@@ -262,86 +124,12 @@ static int memory_transact(struct vigia__backend *base, struct vigia__transact *
 	return memory_commit((struct memory_backend *)base, transact_locked, transact, err);
 }
 
-static int memory_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
-                       struct vigia_error *err)
-{
-	struct memory_backend *b = vigia__memory_enter(base);
-	uint64_t seq_num = scan->from > vigia__memory_oldest(b) ? scan->from : vigia__memory_oldest(b);
-	size_t copied = 0, bytes = 0, cost = 0;
-	bool no_memory = false, objects = vigia__filter_places(scan->filter) > 0;
-	scan->looked_at = scan->gone = 0;
-	uint64_t first = b->count > 0 ? vigia__memory_oldest(b) : b->latest + 1;
-	if (first > scan->from) scan->gone = first - scan->from;
-	while (b->count > 0 && seq_num <= b->latest) {
-		const struct stored *event = event_of(b, seq_num);
-		bool wanted = vigia__filter_match(scan->filter, event->bytes, event->len);
-		if (wanted) {
-			if ((copied > 0 || scan->goes_on) && bytes + event->len > scan->bytes_max) break;
-			no_memory = vigia__batch_add(batch, seq_num, event->bytes, event->len) < 0;
-			if (no_memory) break;
-			bytes += event->len;
-			copied++;
-		}
-		scan->looked_at = seq_num++;
-		if (copied >= scan->count_max) break;
-		cost += wanted ? 0 : 1 + (objects ? event->len / VIGIA_SCAN_COST_BYTES : 0);
-		if (cost < VIGIA_SCAN_COST_CLOCK) continue;
-		cost = 0;
-		if (!wanted && vigia__mono_ns() >= scan->until_mono_ns) break;
-	}
-	scan->at_end = b->count == 0 || seq_num > b->latest;
-	vigia__memory_leave(b);
-	if (no_memory && copied == 0) return vigia__error(err, VIGIA_ENOMEM, "no memory for a batch of events");
-	return VIGIA_OK;
-}
-
-static int memory_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err)
-{
-	struct memory_backend *b = vigia__memory_enter(base);
-	*oldest = vigia__memory_oldest(b);
-	*latest = b->latest;
-	vigia__memory_leave(b);
-	return VIGIA_OK;
-}
-
-static int memory_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err)
-{
-	struct memory_backend *b = vigia__memory_enter(base);
-	size_t i = 0;
-	for (const struct stored *event; i < b->count; i++) {
-		event = &b->events[b->first + i];
-		if (vigia__event_time(event->bytes, event->len) >= at_ns) break;
-	}
-	bool found = i < b->count;
-	*seq_num = found ? vigia__memory_oldest(b) + i : 0;
-	vigia__memory_leave(b);
-	return found ? VIGIA_OK : VIGIA_NONE;
-}
-
-/* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept, but at most `count_max`
- * events. */
-static size_t memory_remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max,
-                                   size_t count_max)
-{
-	size_t gone = 0;
-	uint64_t oldest = vigia__memory_oldest(b);
-	while (gone < b->count && gone < count_max &&
-	       (oldest + gone <= upto || (oldest + gone <= bytes_upto && b->bytes > bytes_max))) {
-		b->bytes -= b->events[b->first + gone].len;
-		vigia__free(b->events[b->first + gone++].bytes);
-	}
-	b->count -= gone;
-	b->first += gone;
-	if (gone > 0) trim_keys(b, oldest + gone - 1);
-	return gone;
-}
-
 static int memory_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
 {
 	struct memory_backend *b = (struct memory_backend *)base;
 	int rc = vigia__memory_commit_begin(b, NULL, err);
 	if (rc < 0) return rc;
-	*removed = memory_remove_prefix(b, upto, 0, 0, SIZE_MAX);
+	*removed = vigia__memory_remove_prefix(b, upto, 0, 0, SIZE_MAX);
 	vigia__memory_commit_end(b);
 	return VIGIA_OK;
 }
@@ -357,7 +145,7 @@ static uint64_t old_of(struct memory_backend *b, int64_t age_ns)
 	const struct vigia__mark *last = b->marks_count > 0 ? &b->marks[b->marks_count - 1] : NULL;
 	void *items = b->marks;
 	bool due = vigia__retention_mark_due(last, b->latest, mark.at_ns, age_ns);
-	if (due && grow_items(&items, &b->marks_cap, b->marks_count, 1, sizeof mark) == 0) {
+	if (due && vigia__memory_grow(&items, &b->marks_cap, b->marks_count, 1, sizeof mark) == 0) {
 		b->marks = items;
 		b->marks[b->marks_count++] = mark;
 	}
@@ -391,8 +179,8 @@ static int memory_collect(struct vigia__backend *base, struct vigia__collect *sl
 	}
 	struct vigia__verdict *verdict = &slice->verdict;
 	vigia__retention_decide(s, &holders, vigia__memory_oldest(b), b->latest, old, verdict);
-	slice->removed = memory_remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes,
-	                                      vigia__collect_share(slice, b->latest));
+	slice->removed = vigia__memory_remove_prefix(b, verdict->upto, verdict->bytes_upto, (uint64_t)s->max_bytes,
+	                                             vigia__collect_share(slice, b->latest));
 	slice->latest = b->latest;
 	slice->oldest = vigia__memory_oldest(b);
 	bool heavy = s->max_bytes > 0 && b->bytes > (uint64_t)s->max_bytes;
@@ -514,9 +302,9 @@ static void memory_release(struct vigia__backend *base)
 static const struct vigia__backend memory_interface = {
 	.name = "memory",
 	.append = memory_append,
-	.scan = memory_scan,
-	.bounds = memory_bounds,
-	.find_time = memory_find_time,
+	.scan = vigia__memory_scan,
+	.bounds = vigia__memory_bounds,
+	.find_time = vigia__memory_find_time,
 	.trim = memory_trim,
 	.checkpoint_put = vigia__memory_checkpoint_put,
 	.checkpoint_get = vigia__memory_checkpoint_get,

@@ -123,4 +123,35 @@ int vigia__memory_view_at(struct vigia__backend *base, enum vigia__map map, vigi
 void vigia__memory_state_counts(struct memory_backend *b, struct vigia__backend_stats *out);
 void vigia__memory_state_free(struct memory_backend *b);
 
+/* memory_events.c, under the mutex where no backend is given */
+struct key; /* of an append that is stored once */
+/* Make room for `more` items behind `count`. 0 or -1. */
+int vigia__memory_grow(void **items, size_t *cap, size_t count, size_t more, size_t item_size);
+/* Sets `existed`, and then the numbers. */
+void vigia__memory_look_up(struct memory_backend *b, struct vigia__append *request);
+/* Allocate the request's events, behind `skip` others, and its key, without adding them yet. 0, or -1 with everything
+ * freed. */
+int vigia__memory_make_room(struct memory_backend *b, const struct vigia__append *request, size_t skip,
+                            struct key **key);
+void vigia__memory_free_room(struct memory_backend *b, const struct vigia__append *request, size_t skip,
+                             struct key *key);
+/* Add them, stamped. */
+void vigia__memory_put_events(struct memory_backend *b, struct vigia__append *request, struct key *key,
+                              struct vigia__wake_set *types);
+/* Append an event with its number and time, or a key, of an export. 0 or ENOMEM. */
+int vigia__memory_put_event(struct memory_backend *b, uint64_t seq_num, struct vigia_slice bytes);
+int vigia__memory_put_key(struct memory_backend *b, struct vigia_slice key, uint64_t first_seq, uint64_t last_seq);
+/* Remove everything up to `upto`, and up to `bytes_upto` while more than `bytes_max` are kept, but at most `count_max`
+ * events. Returns how many. */
+size_t vigia__memory_remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max,
+                                   size_t count_max);
+/* As if it were new: events, checkpoints, buckets, timers. */
+void vigia__memory_clear(struct memory_backend *b);
+int vigia__memory_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
+                       struct vigia_error *err);
+int vigia__memory_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
+int vigia__memory_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+int vigia__memory_keys_of(struct vigia__backend *base, uint64_t from, uint64_t upto, vigia__key_fn fn, void *ctx,
+                          struct vigia_error *err);
+
 #endif

@@ -1,12 +1,13 @@
 /*
  * test_memory.c - the memory backend behind struct vigia__backend, with a clock the test sets; then the same store
- * through vigia.h with threads. It includes memory.c, so that the backend sees that clock.
+ * through vigia.h with threads. It includes the backend's files that read the clock.
  */
 #include "test.h"
 
 #define vigia__wall_ns test_wall_ns
 #define vigia__mono_ns test_mono_ns
 #include "../../runtime/store/memory.c"
+#include "../../runtime/store/memory_events.c"
 #include "store/store.h"
 #undef vigia__wall_ns
 #undef vigia__mono_ns
