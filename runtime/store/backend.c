@@ -11,6 +11,7 @@ void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *
 	b->lock_fd = -1;
 	b->clock = vigia__clock_now;
 	vigia__progress_init(&b->progress);
+	vigia__rows_init(&b->rows);
 	vigia__running_init(&b->running);
 	pthread_mutex_init(&b->collector.mutex, NULL);
 }
@@ -18,6 +19,7 @@ void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *
 void vigia__backend_deinit(struct vigia__backend *b)
 {
 	vigia__progress_deinit(&b->progress);
+	vigia__rows_deinit(&b->rows);
 	vigia__running_deinit(&b->running);
 	pthread_mutex_destroy(&b->collector.mutex);
 }

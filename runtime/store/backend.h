@@ -15,9 +15,11 @@
 #include "clock.h"
 #include "elder.h"
 #include "progress.h"
+#include "rows.h"
 #include "running.h"
 #include "state.h"
 #include "wake.h"
+#include "wants.h"
 
 enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
 
@@ -107,6 +109,9 @@ struct vigia__backend_stats {
 	struct vigia__settings settings; /* as the file has them now */
 };
 
+/* What one process does for all in the background. */
+enum vigia__office { VIGIA_OFFICE_COLLECT, VIGIA_OFFICE_TIMERS };
+
 /* One key of an append that was stored once. 0, or an error that ends the call. */
 typedef int (*vigia__key_fn)(void *ctx, struct vigia_slice key, uint64_t first_seq, uint64_t last_seq);
 
@@ -166,9 +171,14 @@ struct vigia__backend {
 	_Atomic int durability;
 	struct vigia__queue *queue; /* part of the backend, which initialises and ends it */
 	struct vigia__progress_list progress;
+	struct vigia__rows rows;            /* of running watchers */
+	struct vigia__elder *elder;         /* in the memory that its processes share */
+	struct vigia__outcomes *outcomes;   /* there, too */
+	_Atomic uint32_t *letter_requests;  /* there, too: counts requests to retry dead letters */
+	_Atomic uint32_t *steer_requests;   /* there, too: counts requests to watchers, and answers (steer.h) */
 	struct vigia__running_list running; /* watchers of this process */
-	struct vigia__elder *elder;      /* in the memory that its processes share */
-	_Atomic uint32_t *settings_word; /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
+	struct vigia__wants *wants;         /* there, too. NULL: what this process waits for, no other learns */
+	_Atomic uint32_t *settings_word;    /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 
 	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: no collector */
 
@@ -216,9 +226,9 @@ struct vigia__backend {
 	/* Index some blocks of events that are not, from block *next on, which moves on. *more: there are further ones to
 	 * look at. NULL: there is no index. */
 	int (*index_some)(struct vigia__backend *b, uint64_t *next, bool *more, struct vigia_error *err);
-	/* Become the process that collects in the background. False: another one does. */
-	bool (*elect)(struct vigia__backend *b);
-	void (*resign)(struct vigia__backend *b);
+	/* Become the process that does this. False: another one does. */
+	bool (*elect)(struct vigia__backend *b, enum vigia__office office);
+	void (*resign)(struct vigia__backend *b, enum vigia__office office);
 	/* Hold back collection from `from` on, for an id without a checkpoint. `from` is resolved in the transaction that
 	 * creates the hold, so that nothing is collected in between. *seq_num becomes the last number before the hold.
 	 * *made is true if there was none before. VIGIA_NONE: the id has a checkpoint. */

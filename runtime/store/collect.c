@@ -115,7 +115,7 @@ static int64_t turn(struct vigia__backend *b, bool *elected, const struct vigia_
 {
 	struct vigia_gc gc = {.reason = VIGIA_GC_DONE};
 	int64_t cadence = settings->gc_cadence_ns, soon = cadence < SOON_NS ? cadence : SOON_NS;
-	if (!*elected) *elected = b->elect(b);
+	if (!*elected) *elected = b->elect(b, VIGIA_OFFICE_COLLECT);
 	if (*elected) vigia__collect(b, &b->collector.stop, &gc, NULL);
 	bool again = gc.reason == VIGIA_GC_BOUND || (*elected && !ask_to_be_called(b, settings));
 	/* The elected process may be killed, and then no writer's call reaches a collector. */
@@ -129,7 +129,7 @@ static int64_t index_blocks(struct vigia__backend *b, bool *elected)
 {
 	uint64_t next = 0;
 	bool more = b->index_some != NULL;
-	if (more && !*elected) *elected = b->elect(b);
+	if (more && !*elected) *elected = b->elect(b, VIGIA_OFFICE_COLLECT);
 	while (more && *elected && !atomic_load(&b->collector.stop) && b->index_some(b, &next, &more, NULL) == VIGIA_OK)
 		pause_between();
 	return b->index_some ? vigia__mono_ns() + INDEX_NS : INT64_MAX;
@@ -169,7 +169,7 @@ static void *collector(void *arg)
 		if (elected && has_limits(now)) vigia__words_wait(b->settings_word, word, b->collect_call.word, called, until);
 		else vigia__word_wait(b->settings_word, word, until);
 	}
-	if (elected) b->resign(b);
+	if (elected) b->resign(b, VIGIA_OFFICE_COLLECT);
 	return NULL;
 }
 

@@ -18,6 +18,13 @@ struct vigia__elder {
 	_Atomic uint64_t buckets; /* a set of hashes */
 };
 
+/* What became of transactions, in the same memory. May have any content. */
+struct vigia__outcomes {
+	_Atomic uint64_t committed; /* something */
+	_Atomic uint64_t conflicts; /* runs that were in vain: others changed what they had read */
+	_Atomic uint64_t given_up;  /* transactions that returned transaction_conflict */
+};
+
 /* May there be one? In a few instructions. */
 static inline bool vigia__elder_may_be(const struct vigia__elder *elder)
 {

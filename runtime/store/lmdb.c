@@ -142,14 +142,14 @@ static void lmdb_disown(struct vigia__backend *base, const char *id)
 	vigia__owner_release(&((struct lmdb_backend *)base)->owners, id);
 }
 
-static bool elect_collector(struct vigia__backend *base)
+static bool elect(struct vigia__backend *base, enum vigia__office office)
 {
-	return vigia__side_elect(&((struct lmdb_backend *)base)->side);
+	return vigia__side_elect(&((struct lmdb_backend *)base)->side, office);
 }
 
-static void resign_collector(struct vigia__backend *base)
+static void resign(struct vigia__backend *base, enum vigia__office office)
 {
-	vigia__side_resign(&((struct lmdb_backend *)base)->side);
+	vigia__side_resign(&((struct lmdb_backend *)base)->side, office);
 }
 
 /* Also for a partly opened backend. */
@@ -209,8 +209,8 @@ static const struct vigia__backend lmdb_interface = {
 	.collect = vigia__lmdb_collect,
 	.index_some = vigia__lmdb_index_some,
 	.explain = vigia__lmdb_explain,
-	.elect = elect_collector,
-	.resign = resign_collector,
+	.elect = elect,
+	.resign = resign,
 	.hold = vigia__lmdb_hold,
 	.view = vigia__lmdb_view,
 	.view_at = vigia__lmdb_view_at,
@@ -276,6 +276,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	pthread_mutex_init(&b->dbi_mutex, NULL);
 	b->base.settings_word = &b->local_word;
 	b->base.elder = &b->local_elder;
+	b->base.outcomes = &b->local_outcomes;
 	b->map_asked = (size_t)options->map_size_bytes;
 	atomic_init(&b->writes, !options->readonly);
 	vigia__lmdb_map_init(b);
@@ -311,7 +312,12 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 			b->base.wake = vigia__side_wake(&b->side);
 			b->base.settings_word = vigia__side_settings(&b->side);
 			b->base.elder = vigia__side_elder(&b->side);
+			b->base.outcomes = vigia__side_outcomes(&b->side);
+			b->base.wants = vigia__side_wants(&b->side);
+			b->base.letter_requests = vigia__side_letter_requests(&b->side);
+			b->base.steer_requests = vigia__side_steer_requests(&b->side);
 			b->base.collect_call = vigia__side_collect_call(&b->side);
+			vigia__side_share_rows(&b->side, &b->base.rows);
 			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write reads them again */
 		} else if (rc == VIGIA_EPERM && options->readonly) {
 			/* May only read: no wake-ups reach this process, so waiters rely on the check of the commit number once a

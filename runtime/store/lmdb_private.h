@@ -137,7 +137,8 @@ struct lmdb_backend {
 	_Atomic uint32_t local_words[VIGIA_WAKE_FEW]; /* used if the side file may not be written */
 	struct vigia__wake wake;
 	struct vigia__elder local_elder;
-	_Atomic uint32_t local_word; /* the settings word in that case */
+	struct vigia__outcomes local_outcomes;
+	_Atomic uint32_t local_word, local_timers_word; /* the words of the settings and timers in that case */
 	pthread_mutex_t settings_mutex;
 	struct vigia__settings settings; /* as last read */
 	uint32_t settings_seen;          /* the settings word at that time; under the writer's lock */

@@ -191,12 +191,12 @@ static int memory_collect(struct vigia__backend *base, struct vigia__collect *sl
 }
 
 /* No other process shares it. */
-static bool memory_elect(struct vigia__backend *base)
+static bool memory_elect(struct vigia__backend *base, enum vigia__office office)
 {
 	return true;
 }
 
-static void memory_resign(struct vigia__backend *base)
+static void memory_resign(struct vigia__backend *base, enum vigia__office office)
 {
 }
 
@@ -336,6 +336,10 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 	b->base.wake = &b->wake;
 	b->base.settings_word = &b->settings_word;
 	b->base.elder = &b->elder;
+	b->base.outcomes = &b->outcomes;
+	b->base.wants = &b->wants;
+	b->base.letter_requests = &b->letter_requests;
+	b->base.steer_requests = &b->steer_requests;
 	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};
 	b->base.max_event_size = options->max_event_size_bytes;
 	b->base.durability = options->durability;

@@ -51,6 +51,9 @@ struct memory_backend {
 	struct key *oldest_key, *newest_key;
 	struct vigia__ordered *maps[VIGIA_MAPS]; /* records of buckets (state.h) and timers */
 	struct vigia__elder elder;
+	struct vigia__outcomes outcomes;
+	struct vigia__wants wants;
+	_Atomic uint32_t letter_requests, steer_requests;
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;

@@ -59,8 +59,8 @@ static const char *user_text(char *out, size_t size, int fd)
 	return vigia__side_pid_text(out, size, atomic_load(&user.pid), atomic_load(&user.space));
 }
 
-/* If all places are taken, this process is not noted. */
-static void note_user(int fd, struct vigia__side_map *map)
+/* Its place. -1: all are taken, and this process is not noted. */
+static int note_user(int fd, struct vigia__side_map *map)
 {
 	int first = (int)(getpid() % USERS);
 	for (int i = 0; i < USERS; i++) {
@@ -68,8 +68,9 @@ static void note_user(int fd, struct vigia__side_map *map)
 		if (vigia__fd_lock(fd, LOCK_USERS + n, F_WRLCK, false) < 0) continue;
 		atomic_store(&map->users[n].pid, (int32_t)getpid());
 		atomic_store(&map->users[n].space, vigia__side_pid_space());
-		return;
+		return n;
 	}
+	return -1;
 }
 
 int vigia__side_error(struct vigia_error *err, const char *what, const char *path)
@@ -98,13 +99,16 @@ static bool is_of_store(int fd, const uint8_t id[16], off_t *bytes)
 static int write_new(int fd, const uint8_t id[16], size_t bytes)
 {
 	uint32_t numbers[2] = {bytes == SIDE_BYTES_1 ? 1 : VIGIA_FORMAT, (uint32_t)bytes};
-	static const char zeros[SIDE_BYTES];
+	static const char zeros[SIDE_BYTES_1];
 	if (ftruncate(fd, 0) < 0) return -1;
 	/* Write zeros instead of leaving a hole: touching a mapped hole on a full disk is a SIGBUS. */
-	ssize_t written = pwrite(fd, zeros, bytes, 0);
-	if (written != (ssize_t)bytes) {
-		if (written >= 0) errno = ENOSPC;
-		return -1;
+	for (size_t at = 0; at < bytes;) {
+		ssize_t written = pwrite(fd, zeros, bytes - at < sizeof zeros ? bytes - at : sizeof zeros, (off_t)at);
+		if (written <= 0) {
+			if (written == 0) errno = ENOSPC;
+			return -1;
+		}
+		at += (size_t)written;
 	}
 	if (pwrite(fd, numbers, sizeof numbers, 8) != (ssize_t)sizeof numbers) return -1;
 	if (pwrite(fd, id, 16, 16) != 16) return -1;
@@ -186,6 +190,15 @@ static int refuse_newcomer(int fd, const char *store_path, struct vigia_error *e
 	                    user_text(user, sizeof user, fd), store_path);
 }
 
+/* It is of this store, and has another layout than this version's. */
+static int refuse_version(int fd, const char *store_path, struct vigia_error *err)
+{
+	char user[96];
+	return vigia__error(err, VIGIA_EFORMAT,
+	                    "a process%s of another version of Vigia has '%s' open: it must close the store first",
+	                    user_text(user, sizeof user, fd), store_path);
+}
+
 int vigia__side_check(const char *store_path, uint64_t dev, uint64_t ino, bool empty, struct vigia_error *err)
 {
 	uint64_t used[2] = {0, 0};
@@ -240,6 +253,7 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 				continue;
 			}
 			/* It is left from a store that is gone, or, if in use, belongs to the earlier content of the file. */
+			if (is_ours && in_use(fd)) return close_after(fd, refuse_version(fd, store_path, err));
 			if (in_use(fd)) {
 				/* GCOVR_EXCL_START: another process made it at this moment. */
 				return close_after(fd, refuse_newcomer(fd, store_path, err));
@@ -261,11 +275,15 @@ int vigia__side_open(struct vigia__side *side, const char *store_path, const uin
 		side->wake = large ? (struct vigia__wake){side->map->words, VIGIA_WAKE_WORDS}
 		                   : (struct vigia__wake){side->map->few_words, VIGIA_WAKE_FEW};
 		side->alone = !in_use(fd);
-		if (side->alone) begin_journal(&side->map->journal);
+		if (side->alone) {
+			begin_journal(&side->map->journal);
+			vigia__wants_clear(&side->map->wants);
+			atomic_store(&side->map->timers, 0); /* no commit is under way that it could tell of */
+		}
 		atomic_store(&side->map->dev, dev);
 		atomic_store(&side->map->ino, ino);
 		vigia__fd_lock(fd, LOCK_USING, F_RDLCK, false);
-		note_user(fd, side->map);
+		side->user = note_user(fd, side->map);
 		vigia__fd_lock(fd, LOCK_MAKING, F_UNLCK, false);
 		side->fd = fd;
 		return VIGIA_OK;
@@ -311,6 +329,26 @@ struct vigia__elder *vigia__side_elder(struct vigia__side *side)
 	return side->map ? &side->map->elder : NULL;
 }
 
+struct vigia__outcomes *vigia__side_outcomes(struct vigia__side *side)
+{
+	return side->map ? &side->map->outcomes : NULL;
+}
+
+_Atomic uint32_t *vigia__side_letter_requests(struct vigia__side *side)
+{
+	return &side->map->letter_requests;
+}
+
+_Atomic uint32_t *vigia__side_steer_requests(struct vigia__side *side)
+{
+	return &side->map->steer_requests;
+}
+
+struct vigia__wants *vigia__side_wants(struct vigia__side *side)
+{
+	return side->map ? &side->map->wants : NULL;
+}
+
 struct vigia__journal_words *vigia__side_journal(struct vigia__side *side)
 {
 	return side->map ? &side->map->journal : NULL;
@@ -321,12 +359,29 @@ bool vigia__side_is_shared(const struct vigia__side *side)
 	return in_use(side->fd);
 }
 
-bool vigia__side_elect(struct vigia__side *side)
+_Atomic uint32_t *vigia__side_timers(struct vigia__side *side)
 {
-	return side->fd >= 0 && vigia__fd_lock(side->fd, LOCK_COLLECTING, F_WRLCK, false) == 0;
+	return &side->map->timers;
 }
 
-void vigia__side_resign(struct vigia__side *side)
+void vigia__side_share_rows(struct vigia__side *side, struct vigia__rows *rows)
 {
-	if (side->fd >= 0) vigia__fd_lock(side->fd, LOCK_COLLECTING, F_UNLCK, false);
+	if (side->bytes == SIDE_BYTES)
+		vigia__rows_share(rows, &side->map->rows, &side->fd, LOCK_ROWS, LOCK_USERS, side->user,
+		                  vigia__side_pid_space());
+}
+
+static int lock_of(enum vigia__office office)
+{
+	return office == VIGIA_OFFICE_TIMERS ? LOCK_TIMERS : LOCK_COLLECTING;
+}
+
+bool vigia__side_elect(struct vigia__side *side, enum vigia__office office)
+{
+	return side->fd >= 0 && vigia__fd_lock(side->fd, lock_of(office), F_WRLCK, false) == 0;
+}
+
+void vigia__side_resign(struct vigia__side *side, enum vigia__office office)
+{
+	if (side->fd >= 0) vigia__fd_lock(side->fd, lock_of(office), F_UNLCK, false);
 }

@@ -24,7 +24,7 @@
 
 #include "store/store.h"
 
-enum { PAGES = 8192 /* bytes of both meta pages */, SIDE_BYTES_1 = 32768, SIDE_BYTES = 49152, IMAGE_MAX = 2 << 20 };
+enum { PAGES = 8192 /* bytes of both meta pages */, SIDE_BYTES_1 = 32768, SIDE_BYTES = 581632, IMAGE_MAX = 2 << 20 };
 
 static struct {
 	ssize_t cut; /* LMDB's first write takes so many bytes; -1: all */

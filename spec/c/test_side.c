@@ -45,7 +45,7 @@ static void a_store_of_format_1_has_the_side_file_of_0_1_0(void **state)
 	if (vigia_store_configure(store, &change, &err) < 0) fail_msg("%s", err.message);
 	vigia_store_free(store);
 	store = open_of_format(true);
-	assert_int_equal(side_bytes(), 49152);
+	assert_int_equal(side_bytes(), 581632);
 	assert_int_equal(store->backend->wake->count, VIGIA_WAKE_WORDS);
 	assert_int_equal(append(store, "b", 1, NULL, NULL), VIGIA_OK);
 	assert_int_equal(latest(store), 2);
@@ -77,7 +77,7 @@ static void the_side_file_of_a_process_that_closes_is_waited_for(void **state)
 	assert_int_equal(read(told[0], &c, 1), 1);
 	assert_int_equal(side_bytes(), 32768);
 	store = open_of_format(true);
-	assert_int_equal(side_bytes(), 49152);
+	assert_int_equal(side_bytes(), 581632);
 	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
