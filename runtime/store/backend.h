@@ -204,6 +204,9 @@ struct vigia__backend {
 
 	/* Become the one owner of a watcher id in all processes: 0, or EOWNED naming the pid. */
 	int (*own)(struct vigia__backend *b, const char *id, struct vigia_error *err);
+	/* The same for a moment, to change what is stored of the id. Those that start it meanwhile wait for that.
+	 * NULL: watchers of this backend are not steered from outside. */
+	int (*own_briefly)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	void (*disown)(struct vigia__backend *b, const char *id);
 	/* Block until no other process owns it or cancel_fd is readable (EINTERRUPTED). NULL: no other process can. */
 	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);

@@ -132,6 +132,11 @@ static int lmdb_own(struct vigia__backend *base, const char *id, struct vigia_er
 	return vigia__owner_take(&((struct lmdb_backend *)base)->owners, id, err);
 }
 
+static int own_briefly(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	return vigia__owner_take_briefly(&((struct lmdb_backend *)base)->owners, id, err);
+}
+
 static int wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
 {
 	return vigia__owner_wait(&((struct lmdb_backend *)base)->owners, id, cancel_fd, vigia__lmdb_there, base, err);
@@ -204,6 +209,7 @@ static const struct vigia__backend lmdb_interface = {
 	.checkpoint_delete = vigia__lmdb_checkpoint_delete,
 	.checkpoint_each = vigia__lmdb_checkpoint_each,
 	.own = lmdb_own,
+	.own_briefly = own_briefly,
 	.disown = lmdb_disown,
 	.wait_owner = wait_owner,
 	.collect = vigia__lmdb_collect,

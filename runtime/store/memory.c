@@ -6,6 +6,7 @@
  * hash.
  */
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
@@ -202,20 +203,39 @@ static void memory_resign(struct vigia__backend *base, enum vigia__office office
 
 /* ---- owners, numbers ---- */
 
-static int memory_own(struct vigia__backend *base, const char *id, struct vigia_error *err)
+enum { LOOK_NS = 100000 }; /* while another one owns an id for a moment */
+
+/* As owner.h has it, for this process alone. */
+static int own(struct vigia__backend *base, const char *id, bool briefly, struct vigia_error *err)
 {
-	struct named *owned = vigia__calloc(sizeof *owned);
+	struct owned *owned = vigia__calloc(sizeof *owned);
 	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
-	struct memory_backend *b = vigia__memory_enter(base);
-	bool other = vigia__memory_find(&b->owned, id) != NULL;
-	if (!other) vigia__memory_add(&b->owned, owned, id);
-	vigia__memory_leave(b);
-	if (!other) return VIGIA_OK;
+	owned->briefly = briefly;
+	for (;;) {
+		struct memory_backend *b = vigia__memory_enter(base);
+		const struct owned *other = (struct owned *)vigia__memory_find(&b->owned, id);
+		bool moment = other && other->briefly;
+		if (other == NULL) vigia__memory_add(&b->owned, &owned->named, id);
+		vigia__memory_leave(b);
+		if (other == NULL) return VIGIA_OK;
+		if (!moment) break;
+		nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+	}
 	vigia__free(owned);
 	return vigia__error_watcher(err, id,
 	                            vigia__error(err, VIGIA_EOWNED,
 	                                         "watcher '%s' is run by another registry of this process (pid %ld)",
 	                                         VIGIA_SHOWN(id), (long)getpid()));
+}
+
+static int memory_own(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	return own(base, id, false, err);
+}
+
+static int memory_own_briefly(struct vigia__backend *base, const char *id, struct vigia_error *err)
+{
+	return own(base, id, true, err);
 }
 
 static void memory_disown(struct vigia__backend *base, const char *id)
@@ -311,6 +331,7 @@ static const struct vigia__backend memory_interface = {
 	.checkpoint_delete = vigia__memory_checkpoint_delete,
 	.checkpoint_each = vigia__memory_checkpoint_each,
 	.own = memory_own,
+	.own_briefly = memory_own_briefly,
 	.disown = memory_disown,
 	.collect = memory_collect,
 	.elect = memory_elect,

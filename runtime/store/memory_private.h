@@ -20,6 +20,11 @@ struct named {
 	char id[VIGIA_NAME_MAX + 1];
 };
 
+struct owned {
+	struct named named; /* first */
+	bool briefly;
+};
+
 struct checkpoint {
 	struct named named; /* first */
 	uint64_t seq_num;
@@ -46,7 +51,7 @@ struct memory_backend {
 	struct vigia__table checkpoints; /* and holds: struct checkpoint */
 	struct checkpoint *spare;        /* allocated for the change in progress, which then cannot fail */
 	struct vigia__progress_taken *taken;
-	struct vigia__table owned; /* struct named, the ids that a watcher of this store runs */
+	struct vigia__table owned; /* struct owned, the ids that a watcher of this store runs */
 	struct vigia__table keys;
 	struct key *oldest_key, *newest_key;
 	struct vigia__ordered *maps[VIGIA_MAPS]; /* records of buckets (state.h) and timers */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/alloc.h"
@@ -18,23 +19,33 @@
 #include "thread.h"
 
 enum { STILL_MS = 1000 };
+/* How long to wait for one who owns an id for a moment, and between two looks. */
+enum { BRIEF_NS = 1000000000, LOOK_NS = 500000 };
 
 /* A watcher id that this process runs. */
 struct owned {
 	struct vigia__node entry; /* of `here`; first */
+	bool briefly;
 };
 
 /* 62 bits: if two ids collide, one only waits for the other. */
-static uint64_t id_hash(const char *id)
+uint64_t vigia__owner_hash(const char *id)
 {
 	uint64_t h = vigia__table_hash(id, strlen(id));
 	h = (h ^ (h >> 62)) & ((UINT64_C(1) << 62) - 1);
 	return h ? h : 1; /* 0 is an entry that was never used */
 }
 
-static off_t id_byte(uint64_t hash)
+off_t vigia__owner_byte(uint64_t hash)
 {
 	return (off_t)((UINT64_C(1) << 62) | hash);
+}
+
+/* Locked first by one who owns the id for a moment, and last unlocked. So whoever else has the id's byte, while this
+ * one is free, runs the id. */
+static off_t moment_byte(uint64_t hash)
+{
+	return (off_t)((UINT64_C(1) << 61) | (hash & ((UINT64_C(1) << 61) - 1)));
 }
 
 void vigia__owners_init(struct vigia__owners *owners, struct vigia__side *side)
@@ -59,10 +70,15 @@ static int owned_by(struct vigia_error *err, const char *id, const char *who, in
 }
 
 /* By another process: the locks of one description do not exclude each other. */
+static bool is_locked(struct vigia__owners *owners, off_t byte)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	return fcntl(owners->side->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 static bool locked(struct vigia__owners *owners, uint64_t hash)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = id_byte(hash), .l_len = 1};
-	return fcntl(owners->side->fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+	return is_locked(owners, vigia__owner_byte(hash));
 }
 
 /* The entry with this hash, searched from its own place on. NULL: none. */
@@ -92,33 +108,71 @@ static void note_owner(struct vigia__owners *owners, uint64_t hash)
 	} else owners->full = true; /* until one of ours ends, because each search costs a system call per entry */
 }
 
-int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia_error *err)
+/* 1: it is locked. 0: another process has it, which may have done so for a moment. < 0: an error, in errno. */
+static int lock_id(struct vigia__owners *owners, uint64_t hash, bool briefly, bool *moment)
 {
-	uint64_t hash = id_hash(id);
+	int fd = owners->side->fd;
+	*moment = true;
+	if (briefly && vigia__fd_lock(fd, moment_byte(hash), F_WRLCK, false) < 0)
+		return errno == EAGAIN || errno == EACCES ? 0 : -1;
+	bool before = !briefly && is_locked(owners, moment_byte(hash));
+	if (vigia__fd_lock(fd, vigia__owner_byte(hash), F_WRLCK, false) == 0) return 1;
+	int error = errno;
+	*moment = before || (!briefly && is_locked(owners, moment_byte(hash)));
+	if (briefly) vigia__fd_lock(fd, moment_byte(hash), F_UNLCK, false);
+	errno = error;
+	return error == EAGAIN || error == EACCES ? 0 : -1;
+}
+
+/* Under the mutex. *moment: the one who owns it may do so for a moment only. */
+static int try_take(struct vigia__owners *owners, const char *id, uint64_t hash, bool briefly, bool *moment,
+                    struct vigia_error *err)
+{
+	const struct owned *other = (struct owned *)vigia__table_first(&owners->here, hash);
+	*moment = other && other->briefly;
+	if (other) return owned_by(err, id, "another registry of this process", (int32_t)getpid(), 0);
+	int rc = lock_id(owners, hash, briefly, moment);
+	if (rc != 0) return rc > 0 ? VIGIA_OK : vigia__side_error(err, "lock", id);
+	const struct owner *owner = find_owner(owners, hash);
+	return owned_by(err, id, "another process", owner ? atomic_load(&owner->pid) : 0,
+	                owner ? atomic_load(&owner->space) : 0);
+}
+
+static int take(struct vigia__owners *owners, const char *id, bool briefly, struct vigia_error *err)
+{
+	uint64_t hash = vigia__owner_hash(id);
+	int64_t until = 0;
 	struct owned *mine = vigia__calloc(sizeof *mine);
 	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", VIGIA_SHOWN(id));
-	pthread_mutex_lock(&owners->mutex);
-	struct vigia__node *other = vigia__table_first(&owners->here, hash);
-	int rc = VIGIA_OK;
-	if (other) {
-		rc = owned_by(err, id, "another registry of this process", (int32_t)getpid(), 0);
-	} else if (vigia__fd_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {
-		if (errno == EAGAIN || errno == EACCES) {
-			struct owner *owner = find_owner(owners, hash);
-			rc = owned_by(err, id, "another process", owner ? atomic_load(&owner->pid) : 0,
-			              owner ? atomic_load(&owner->space) : 0);
-		} else {
-			rc = vigia__side_error(err, "lock", id);
+	mine->briefly = briefly;
+	for (;;) {
+		bool moment;
+		pthread_mutex_lock(&owners->mutex);
+		int rc = try_take(owners, id, hash, briefly, &moment, err);
+		if (rc == VIGIA_OK) {
+			vigia__table_add(&owners->here, &mine->entry, hash);
+			if (!briefly) note_owner(owners, hash);
+			mine = NULL;
 		}
+		pthread_mutex_unlock(&owners->mutex);
+		int64_t now = rc == VIGIA_EOWNED && moment ? vigia__mono_ns() : 0;
+		if (until == 0) until = now + BRIEF_NS;
+		if (now == 0 || now >= until) {
+			vigia__free(mine);
+			return rc;
+		}
+		nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
 	}
-	if (rc == VIGIA_OK) {
-		vigia__table_add(&owners->here, &mine->entry, hash);
-		note_owner(owners, hash);
-		mine = NULL;
-	}
-	pthread_mutex_unlock(&owners->mutex);
-	vigia__free(mine);
-	return rc;
+}
+
+int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia_error *err)
+{
+	return take(owners, id, false, err);
+}
+
+int vigia__owner_take_briefly(struct vigia__owners *owners, const char *id, struct vigia_error *err)
+{
+	return take(owners, id, true, err);
 }
 
 /* ---- waiting for an owner to end ---- */
@@ -150,7 +204,8 @@ int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_f
                       struct vigia__backend *backend, struct vigia_error *err)
 {
 	char name[64];
-	struct wait wait = {.fd = -1, .byte = id_byte(id_hash(id)), .done = VIGIA_FD(eventfd(0, EFD_CLOEXEC))};
+	struct wait wait = {
+		.fd = -1, .byte = vigia__owner_byte(vigia__owner_hash(id)), .done = VIGIA_FD(eventfd(0, EFD_CLOEXEC))};
 	pthread_t thread;
 	snprintf(name, sizeof name, "/proc/self/fd/%d", owners->side->fd);
 	if (wait.done >= 0) wait.fd = VIGIA_FD(open(name, O_RDWR | O_CLOEXEC));
@@ -179,13 +234,14 @@ int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_f
 void vigia__owner_release(struct vigia__owners *owners, const char *id)
 {
 	if (owners->side->fd < 0) return;
-	uint64_t hash = id_hash(id);
+	uint64_t hash = vigia__owner_hash(id);
 	pthread_mutex_lock(&owners->mutex);
 	struct vigia__node *mine = vigia__table_first(&owners->here, hash);
 	if (mine) {
 		vigia__table_remove(&owners->here, mine);
 		owners->full = false;
-		vigia__fd_lock(owners->side->fd, id_byte(hash), F_UNLCK, false);
+		vigia__fd_lock(owners->side->fd, vigia__owner_byte(hash), F_UNLCK, false);
+		if (((struct owned *)mine)->briefly) vigia__fd_lock(owners->side->fd, moment_byte(hash), F_UNLCK, false);
 	}
 	pthread_mutex_unlock(&owners->mutex);
 	vigia__free(mine);
@@ -194,10 +250,19 @@ void vigia__owner_release(struct vigia__owners *owners, const char *id)
 bool vigia__owner_is_held(struct vigia__owners *owners, const char *id)
 {
 	if (owners->side->fd < 0) return false;
-	uint64_t hash = id_hash(id);
+	uint64_t hash = vigia__owner_hash(id);
 	pthread_mutex_lock(&owners->mutex);
-	bool mine = vigia__table_first(&owners->here, hash) != NULL;
+	const struct owned *mine = (struct owned *)vigia__table_first(&owners->here, hash);
+	bool runs = mine && !mine->briefly;
 	pthread_mutex_unlock(&owners->mutex);
-	if (mine) return true;
-	return locked(owners, hash);
+	if (mine) return runs;
+	return locked(owners, hash) && !is_locked(owners, moment_byte(hash));
+}
+
+bool vigia__owner_find(struct vigia__owners *owners, const char *id, int32_t *pid)
+{
+	if (!vigia__owner_is_held(owners, id)) return false;
+	const struct owner *owner = find_owner(owners, vigia__owner_hash(id));
+	*pid = owner ? atomic_load(&owner->pid) : 0;
+	return true;
 }

@@ -29,9 +29,14 @@ void vigia__owners_deinit(struct vigia__owners *owners);
 
 /* Become the owner of this watcher id. 0, EIO, or EOWNED naming the pid. */
 int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia_error *err);
+/* The same for a moment, to change what is stored of the id. vigia__owner_take() waits for the end of that, up to a
+ * second. The pid of the last one that ran it stays. */
+int vigia__owner_take_briefly(struct vigia__owners *owners, const char *id, struct vigia_error *err);
 void vigia__owner_release(struct vigia__owners *owners, const char *id);
 /* Does any process, this one included, run this watcher id now? */
 bool vigia__owner_is_held(struct vigia__owners *owners, const char *id);
+/* The same, and its pid: 0 where it is not known. */
+bool vigia__owner_find(struct vigia__owners *owners, const char *id, int32_t *pid);
 /* Block until no other process runs this watcher id, or cancel_fd (-1: none) is readable: EINTERRUPTED. Another waiter
  * may become the owner first. `there` is called once a second. Its error ends the wait. */
 int vigia__owner_wait(struct vigia__owners *owners, const char *id, int cancel_fd,

@@ -76,6 +76,9 @@ _Static_assert(offsetof(struct vigia__side_map, words) == SIDE_BYTES_1, "the lay
 _Static_assert(offsetof(struct vigia__side_map, rows) == 49152, "the layout drawn in side.h");
 _Static_assert(sizeof(struct vigia__side_map) == SIDE_BYTES, "the layout drawn in side.h");
 
+/* owner.c: an id's hash, and the byte that whoever runs it has locked. */
+uint64_t vigia__owner_hash(const char *id);
+off_t vigia__owner_byte(uint64_t hash);
 /* The number of this process's PID namespace. 0: unknown. */
 uint32_t vigia__side_pid_space(void);
 /* Format " (pid 12)", or "" if it is unknown. Returns out. */
