@@ -37,7 +37,8 @@
  *     clock               the time; whether this process is a forked child
  *     commit              group commit: many callers, one sync
  *     queue               appends that wait in memory for the next commit
- *     progress            saves the watchers' progress with commits
+ *     progress wants      saves the watchers' progress with commits; who waits for it
+ *     store_wait          waits until a checkpoint has come to a number
  *     collect             garbage collection in slices, and its thread
  *     wake                version words in shared memory: appends wake readers, across processes
  *     verify              checks all of a store for damage
@@ -68,7 +69,7 @@
  *   drive/                runs watchers
  *     drive drive_private   the room's interface; what only its files share
  *     registry round listen   watchers by id; rounds over all of them; the wake words they wait for
- *     save stop             saving their progress; stopping them
+ *     save wanted stop      saving their progress; who waits for that; stopping them
  *     driver driver_step    a watcher on the registry's thread; its calls of core/stepper
  *     driver_start driver_run   where it starts; its turns: fetch, handle, retry, save
  *     source_store fetch    a store as the source of a watcher; memory of batches
@@ -88,7 +89,7 @@
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep
  *     transaction transaction_handle   transactions and buckets; the userdata of a transaction
  *     run handler task    running and stopping a registry; functions as handlers; functions beside them
- *     signal              what handlers and tasks wait for until other code sets it
+ *     signal wait_for     waits until other code sets something, or a watcher has saved its progress
  *     watch watch_options registry watcher clock owner   registry:watch; Registry, Watcher, Clock; run --wait
  *     source results      stores written in Lua as sources of watchers; what their methods returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share

@@ -455,6 +455,16 @@ function Store:delete_checkpoint(watcher_id) end
 ---@return vigia.Error? err
 function Store:checkpoints() end
 
+---Wait until the checkpoint of a watcher is n or more. The watcher, in this process or another, saves it as soon as it gets there, also
+---where it would save later. An id that has no checkpoint, or does not run, is waited for. In a handler or task other watchers go on
+---meanwhile; elsewhere those of this Lua state stand still.
+---@param watcher_id string
+---@param n integer
+---@param timeout? number seconds; none, or `math.huge`: without limit
+---@return integer? checkpoint
+---@return vigia.Error? err "timeout", "stopping", "invalid_state" in the handler of that watcher
+function Store:wait_for(watcher_id, n, timeout) end
+
 ---All holds: watcher id -> number. A hold keeps the events behind that number for a watcher that has no checkpoint yet.
 ---@return table<string, integer>? holds
 ---@return vigia.Error? err

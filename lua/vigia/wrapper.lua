@@ -57,6 +57,11 @@ for _, name in ipairs{"transaction", "get", "put", "delete", "range", "buckets",
 	end
 end
 
+-- Its watchers save through store_checkpoint, when they would anyway.
+Wrapper.wait_for = function()
+	return nil, core.new_error{code = "not_supported", message = "wait_for: watchers of a wrapper save when they save; use the inner store's"}
+end
+
 ---@class vigia.WrapperFunctions
 ---@field encode? fun(object: any): any
 ---@field decode? fun(object: any): any

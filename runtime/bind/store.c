@@ -26,6 +26,7 @@
 #include "store_append.h"
 #include "store_handle.h"
 #include "transaction.h"
+#include "wait_for.h"
 
 /* ---- Life ---- */
 
@@ -470,6 +471,7 @@ void vigia__lua_store_init(lua_State *L)
 		{"delete_checkpoint", store_delete_checkpoint},
 		{"checkpoints", store_checkpoints},
 		{"holds", store_holds},
+		{"wait_for", vigia__lua_store_wait_for},
 		{"gc", store_gc},
 		{"transaction", vigia__lua_store_transaction},
 		{"get", vigia__lua_store_get},

@@ -4,6 +4,7 @@
  *
  *     registry.c   watchers by id: adding, removing and freeing them
  *     save.c       saves progress that no other commit takes along
+ *     wanted.c     whether somebody waits for that
  *     round.c      rounds over all watchers, and waiting when none has work
  *     listen.c     the wake words that a registry waits for
  *     stop.c       stopping one watcher or all
@@ -154,9 +155,10 @@ struct vigia_watcher {
 	bool stop_asked; /* by a call, since its last start. Seen by forget_stopped() */
 	bool released;   /* no handle points here: free it when it is retired */
 	struct vigia_watch_options options;
-	struct vigia__filter *filter; /* NULL: all events, or not read here */
-	void *source_ctx;             /* what its source keeps for it, until forget */
-	bool in_source;               /* a call of its source, which may call back, is on the stack */
+	struct vigia__filter *filter;  /* NULL: all events, or not read here */
+	void *source_ctx;              /* what its source keeps for it, until forget */
+	bool in_source;                /* a call of its source, which may call back, is on the stack */
+	struct vigia__handled handled; /* while its handler is on the stack */
 
 	/* the handler, where it runs on this thread */
 	struct vigia_handler handler;
@@ -243,6 +245,7 @@ struct vigia_registry {
 	int64_t there_mono_ns;                /* when to ask whether the store is still what was opened */
 	int64_t dirty_mono_ns;                /* since when there is progress to save. 0: none */
 	int64_t checkpoint_interval_ns;       /* how long that waits for a commit to take it along */
+	uint32_t wants_seen;                  /* what is waited for was looked at as of this change (wants.h) */
 	struct vigia_error closed;            /* what the last read returned, if that was ECLOSED */
 	struct vigia__poller *_Atomic poller; /* NULL: there is no descriptor yet */
 	bool stepping;                        /* a step is under way: it looks at everything before it ends */

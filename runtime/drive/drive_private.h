@@ -39,6 +39,9 @@ struct vigia__driver {
 	uint64_t end;        /* the log ended before this number at the last read, and no one has woken since; 0: not so */
 	bool writing;        /* a save of the source is pending */
 	uint64_t saving;     /* progress that is being saved while handlers go on. 0: none */
+	uint64_t wanted;     /* somebody waits until this number is saved. 0: nobody does */
+	uint32_t wants_seen; /* as of this change of store/wants.h */
+
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
@@ -91,8 +94,8 @@ void vigia__driver_save_failed(struct vigia__driver *driver, int rc, struct vigi
 void vigia__driver_cancel(struct vigia__driver *driver);
 /* A save at rest has ended: others may run the id. */
 void vigia__driver_disown_at_rest(struct vigia__driver *driver);
-/* Save progress while handlers go on, where the source does not. */
-void vigia__driver_save_progress(struct vigia__driver *driver);
+/* Save progress while handlers go on, of a watcher whose progress no other commit takes along. */
+void vigia__driver_save_alone(struct vigia__driver *driver);
 /* If a save is what it wants next, do it now and tell how it went. No handler runs. */
 int vigia__driver_save(struct vigia__driver *driver, struct vigia_error *err);
 /* Of `driving`. */
@@ -145,10 +148,27 @@ void vigia__registry_listen_also(struct vigia_registry *registry, const struct v
 /* ---- save.c ---- */
 
 /* Progress that no other commit took along is saved by one of its own, for all watchers, after checkpoint_interval
- * (W10). Returns whether there was any. */
+ * (W10), or `now`. Returns whether there was any. */
 bool vigia__registry_save_progress(struct vigia_registry *registry, bool now);
 /* When that is due, on the registry's clock. INT64_MAX: there is none. */
 int64_t vigia__registry_save_due(const struct vigia_registry *registry);
+
+/* ---- wanted.c ---- */
+
+/* False: nobody waits for progress of the watcher. In a few instructions, for each event. */
+static inline bool vigia__driver_may_be_wanted(const struct vigia__driver *w)
+{
+	const struct vigia__wants *wants = w->base.registry->store->backend->wants;
+	return wants && (w->wanted || atomic_load_explicit(&wants->changes, memory_order_relaxed) != w->wants_seen);
+}
+/* Does somebody wait for this number, or a lower one, to be saved? In a few instructions while nothing changes. */
+bool vigia__driver_wants(struct vigia__driver *driver, uint64_t reached);
+/* The same for what the watcher has finished, and not saved, outside of a transaction. */
+bool vigia__driver_wanted(struct vigia__driver *driver);
+/* The same of any of its watchers. */
+bool vigia__registry_wanted(struct vigia_registry *registry);
+/* *listen with the bell of those waits, if there is progress to save. False: look again before waiting. */
+bool vigia__registry_listen_wants(const struct vigia_registry *registry, struct vigia__listen *listen);
 
 /* ---- round.c ---- */
 

@@ -196,10 +196,13 @@ static void enter_handler(struct vigia__driver *w, struct vigia_watcher **outer)
 	w->base.registry->current = &w->base;
 	w->base.registry->depth++;
 	w->base.running_handler = true;
+	w->base.handled = (struct vigia__handled){w->base.registry->store->backend, w->base.id, vigia__handled};
+	vigia__handled = &w->base.handled;
 }
 
 static void leave_handler(struct vigia__driver *w, struct vigia_watcher *outer)
 {
+	vigia__handled = w->base.handled.outer;
 	w->base.running_handler = false;
 	w->base.registry->depth--;
 	w->base.registry->current = outer;
@@ -282,9 +285,9 @@ static bool poll_saving(struct vigia__driver *w)
 	return true;
 }
 
-void vigia__driver_save_progress(struct vigia__driver *w)
+void vigia__driver_save_alone(struct vigia__driver *w)
 {
-	if (w->saving || w->writing) return;
+	if (w->progress || w->saving || w->writing) return;
 	w->saving = w->stepper.done;
 	poll_saving(w);
 }
@@ -318,7 +321,16 @@ static bool saves_progress(const struct vigia__driver *w)
 	return w->base.options.checkpoint == VIGIA_CHECKPOINT_BATCH && !w->base.options.ephemeral;
 }
 
-/* Let the next commit take along what was finished. */
+/* What fails is tried again after checkpoint_interval. */
+static void save_wanted(struct vigia__driver *w)
+{
+	struct vigia_error err = {0};
+	if (w->progress == NULL) vigia__driver_save_alone(w);
+	else if (vigia__store_save_progress(w->base.registry->store, &err) < 0)
+		vigia__driver_log_error(w, &err, "cannot save its checkpoint");
+}
+
+/* Let the next commit take along what was finished. Commit it now if somebody waits for it. */
 static void offer_progress(struct vigia__driver *w)
 {
 	if (!saves_progress(w)) return;
@@ -326,14 +338,14 @@ static void offer_progress(struct vigia__driver *w)
 		vigia__progress_move(&w->base.registry->store->backend->progress, w->progress, w->stepper.done);
 	if (w->base.registry->dirty_mono_ns == 0 && w->stepper.done > w->stepper.saved)
 		w->base.registry->dirty_mono_ns = vigia__time_now(w->base.registry->clock);
+	if (vigia__driver_may_be_wanted(w) && vigia__driver_wanted(w)) save_wanted(w);
 }
 
 bool vigia__driver_dirty(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	if (w->stepper.done <= w->stepper.saved) return false;
-	if (w->progress == NULL)
-		return w->stepper.state == VIGIA_RUNNING && saves_progress(w) && vigia__source(w)->begin_progress == NULL;
+	if (w->progress == NULL) return w->stepper.state == VIGIA_RUNNING && saves_progress(w) && w->stepper.in_tx == 0;
 	struct vigia__backend *b = w->base.registry->store->backend;
 	w->stepper.saved = vigia__progress_saved(&b->progress, w->progress);
 	return w->stepper.done > w->stepper.saved;

@@ -65,7 +65,7 @@ static bool round_of(struct vigia_registry *registry)
 		if (w->retired || w->detached) break;
 	}
 	if (registry->tasks && vigia__tasks_run(registry)) worked = true;
-	vigia__registry_save_progress(registry, false);
+	vigia__registry_save_progress(registry, vigia__registry_wanted(registry));
 	return worked;
 }
 
@@ -103,8 +103,10 @@ static void wait_until(struct vigia_registry *registry, int64_t until_mono_ns)
 	int64_t first = due(registry, true);
 	until_mono_ns = vigia__time_earlier(until_mono_ns, first);
 	if (registry->signalled) until_mono_ns = vigia__signal_until(until_mono_ns);
-	if (first > 0 && !atomic_load(&registry->store->closed) && !atomic_load(&registry->interrupted))
-		vigia__wake_wait(registry->store->backend->wake, &registry->listen, until_mono_ns);
+	struct vigia__listen listen = registry->listen;
+	if (!vigia__registry_listen_wants(registry, &listen)) return;
+	if (first <= 0 || atomic_load(&registry->store->closed) || atomic_load(&registry->interrupted)) return;
+	vigia__wake_wait(registry->store->backend->wake, &listen, until_mono_ns);
 }
 
 /* Handlers that wait for an event when the store is closed are told (S11). Those that sleep go on when it is time. */
@@ -167,7 +169,10 @@ static int step(struct vigia_registry *registry, int64_t timeout_ns, bool wants_
 	if (poller) {
 		/* What rang meanwhile was seen. Other threads raise a flag before they ring. */
 		vigia__poller_clear(poller);
-		vigia__poller_arm(poller, &registry->listen, registry->commits, due(registry, false));
+		struct vigia__listen listen = registry->listen;
+		int64_t first = due(registry, false);
+		if (!vigia__registry_listen_wants(registry, &listen)) first = 0;
+		vigia__poller_arm(poller, &listen, registry->commits, first);
 		if (atomic_load(&registry->interrupted) || atomic_load(&registry->inbox.poked)) vigia__poller_ring(poller);
 	}
 	return vigia__store_end(registry->store, rc);

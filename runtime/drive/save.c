@@ -17,18 +17,16 @@ bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) dirty |= w->driving->dirty(w);
 	registry->dirty_mono_ns = 0;
 	if (!dirty) return false;
-	if (registry->source->begin_progress == NULL) {
-		for (struct vigia_watcher *w = registry->watchers, *next; w && !now; w = next) { /* a stop saves by itself */
-			next = w->next;
-			if (w->driving->dirty(w)) vigia__driver_save_progress(vigia__driver(w));
-			if (!w->retired && !w->detached) continue;
-			/* GCOVR_EXCL_START: its handler, which runs meanwhile, let it go. */
-			registry->dirty_mono_ns = vigia__time_now(registry->clock); /* the rest of the list is not behind it */
-			break;
-			/* GCOVR_EXCL_STOP */
-		}
-		return true;
+	for (struct vigia_watcher *w = registry->watchers, *next; w && !now; w = next) { /* a stop saves by itself */
+		next = w->next;
+		if (w->here && w->driving->dirty(w)) vigia__driver_save_alone(vigia__driver(w));
+		if (!w->retired && !w->detached) continue;
+		/* GCOVR_EXCL_START: its handler, which runs meanwhile, let it go. */
+		registry->dirty_mono_ns = vigia__time_now(registry->clock); /* the rest of the list is not behind it */
+		break;
+		/* GCOVR_EXCL_STOP */
 	}
+	if (registry->source->begin_progress == NULL) return true;
 	struct vigia_error err = {0};
 	if (vigia__store_save_progress(registry->store, &err) < 0) {
 		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", VIGIA_TOLD(&err));

@@ -42,13 +42,13 @@ static int store_save(struct vigia_watcher *watcher, uint64_t seq_num, bool back
 	if (rc < 0) return rc;
 	if (backwards || w->progress == NULL) {
 		if (w->progress) vigia__progress_reset(&b->progress, w->progress, seq_num, seq_num);
-		rc = b->checkpoint_put(b, watcher->id, seq_num, false, err);
+		rc = vigia__backend_checkpoint_put(b, watcher->id, seq_num, false, err);
 	} else {
 		vigia__progress_move(&b->progress, w->progress, seq_num);
 		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
 		/* A commit of another thread has it, and is not known to have succeeded. */
 		if (rc == VIGIA_OK && vigia__progress_saved(&b->progress, w->progress) < seq_num)
-			rc = b->checkpoint_put(b, watcher->id, seq_num, true, err);
+			rc = vigia__backend_checkpoint_put(b, watcher->id, seq_num, true, err);
 	}
 	return vigia__store_end(store, rc);
 }
@@ -68,7 +68,7 @@ static int store_checkpoint(struct vigia_watcher *watcher, uint64_t seq_num, str
 		vigia__progress_reset(&b->progress, w->progress, done, seq_num > saved ? seq_num : saved);
 	}
 	/* A commit in between may have taken more along. At rest another process may run the id. */
-	rc = b->checkpoint_put(b, watcher->id, seq_num, true, err);
+	rc = vigia__backend_checkpoint_put(b, watcher->id, seq_num, true, err);
 	if (w->progress && rc < 0) vigia__progress_reset(&b->progress, w->progress, done, saved);
 	return rc;
 }

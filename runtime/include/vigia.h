@@ -558,6 +558,20 @@ VIGIA_API int vigia_checkpoint_get(struct vigia_store *store, const char *watche
 /* Also the hold of a watcher that has no checkpoint yet. */
 VIGIA_API int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, struct vigia_error *err);
 
+/**
+ * Wait until the checkpoint of a watcher is `seq_num` or more, and put it into *saved (NULL: not asked for). Whoever
+ * runs the watcher, in any process, saves it as soon as it is reached, also where it would save later
+ * (checkpoint_interval). An id that has no checkpoint, or does not run, is waited for.
+ *
+ * Units:     timeout_ns from now, < 0 = no limit
+ * Returns:   VIGIA_OK; ETIMEOUT; ESTATE: the caller is that watcher's handler; ECLOSED: the store was closed meanwhile;
+ *            EINVAL, EIO, EREPLACED
+ * Threads:   any; holds no lock and no transaction while it waits. Watchers that this thread drives do not run
+ * meanwhile
+ */
+VIGIA_API int vigia_checkpoint_wait(struct vigia_store *store, const char *watcher_id, uint64_t seq_num,
+                                    int64_t timeout_ns, uint64_t *saved, struct vigia_error *err);
+
 typedef void (*vigia_checkpoint_fn)(void *ctx, const char *watcher_id, uint64_t seq_num);
 /* Call `fn` for each checkpoint, ids in byte order. `fn` runs without a transaction and may use the store. */
 VIGIA_API int vigia_checkpoint_each(struct vigia_store *store, void *ctx, vigia_checkpoint_fn fn,

@@ -3,7 +3,10 @@
  */
 #include "backend.h"
 
+#include <string.h>
+
 #include "../core/error.h"
+#include "../core/table.h"
 
 void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *table)
 {
@@ -40,4 +43,35 @@ bool vigia__store_unannounced(struct vigia__backend *backend, uint64_t commits)
 	/* First, because a store that was replaced must not be touched. */
 	if (backend->there && backend->there(backend, NULL) < 0) return true;
 	return (backend->heal && backend->heal(backend)) || backend->commits(backend) != commits;
+}
+
+void vigia__backend_saved(struct vigia__backend *b, const char *id, uint64_t seq_num)
+{
+	/* Nobody has ever waited. One that enters what it wants from now on looks at the checkpoint afterwards. */
+	if (b->wants == NULL || atomic_load(&b->wants->changes) == 0) return;
+	size_t len = strlen(id);
+	if (!vigia__wants_reached(b->wants, vigia__table_hash(id, len), seq_num)) return;
+	struct vigia__wake_set set;
+	vigia__wake_set_clear(&set);
+	vigia__wake_set_add(&set, (struct vigia_slice){id, len});
+	vigia__wake_publish(b->wake, &set);
+}
+
+static int saved_one(void *ctx, const char *id, uint64_t done)
+{
+	vigia__backend_saved(ctx, id, done);
+	return 0;
+}
+
+void vigia__backend_saved_all(struct vigia__backend *b, const struct vigia__progress_taken *taken)
+{
+	vigia__progress_each(taken, saved_one, b);
+}
+
+int vigia__backend_checkpoint_put(struct vigia__backend *b, const char *id, uint64_t seq_num, bool forward,
+                                  struct vigia_error *err)
+{
+	int rc = b->checkpoint_put(b, id, seq_num, forward, err);
+	if (rc == VIGIA_OK) vigia__backend_saved(b, id, seq_num);
+	return rc;
 }

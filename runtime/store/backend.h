@@ -193,8 +193,9 @@ struct vigia__backend {
 	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 	int (*trim)(struct vigia__backend *b, uint64_t upto, uint64_t *removed, struct vigia_error *err);
 
-	/* Checkpoints. put moves forward and back. With `forward` a stored one that is not smaller stays. get and delete
-	 * return ENOCHECKPOINT. each tells all checkpoints, or all holds, in the order of their ids. */
+	/* Checkpoints. put (call vigia__backend_checkpoint_put) moves forward and back. With `forward` a stored one that is
+	 * not smaller stays. get and delete return ENOCHECKPOINT. each tells all checkpoints, or all holds, in the order of
+	 * their ids. */
 	int (*checkpoint_put)(struct vigia__backend *b, const char *id, uint64_t seq_num, bool forward,
 	                      struct vigia_error *err);
 	int (*checkpoint_get)(struct vigia__backend *b, const char *id, uint64_t *seq_num, struct vigia_error *err);
@@ -282,6 +283,13 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 
 /* For backends: set and return ENOCHECKPOINT. */
 int vigia__no_checkpoint(const char *id, struct vigia_error *err);
+/* Store a checkpoint with the backend's function, and wake those that wait for it. */
+int vigia__backend_checkpoint_put(struct vigia__backend *b, const char *id, uint64_t seq_num, bool forward,
+                                  struct vigia_error *err);
+/* The checkpoint of this id is seq_num now, durably: wake those that wait for it. */
+void vigia__backend_saved(struct vigia__backend *b, const char *id, uint64_t seq_num);
+/* For backends: the same for what a commit took along, before vigia__progress_commit_end(). */
+void vigia__backend_saved_all(struct vigia__backend *b, const struct vigia__progress_taken *taken);
 
 /* For backends: initialise the shared part from this table. The backend then sets its words and initialises its
  * queue. */

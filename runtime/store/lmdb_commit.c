@@ -247,6 +247,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	}
 	if (rc == VIGIA_OK) vigia__wake_set_join(types, &stored);
 	if (takes) vigia__queue_commit_end(queue, &queued, rc);
+	if (rc == VIGIA_OK) vigia__backend_saved_all(&b->base, taken);
 	vigia__progress_commit_end(&b->base.progress, taken, rc == VIGIA_OK);
 	if (rc == VIGIA_EUNKNOWN && queued.count > 0) settle_queue(b);
 	return full ? MDB_MAP_FULL : rc;

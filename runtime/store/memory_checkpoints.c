@@ -96,6 +96,7 @@ static int memory_save_one(void *ctx, const char *id, uint64_t done)
 void vigia__memory_commit_end(struct memory_backend *b)
 {
 	vigia__progress_each(b->taken, memory_save_one, b);
+	vigia__backend_saved_all(&b->base, b->taken);
 	discard_spare(b);
 	vigia__progress_commit_end(&b->base.progress, b->taken, true);
 	atomic_fetch_add(&b->commits, 1);

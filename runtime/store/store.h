@@ -81,5 +81,31 @@ int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *o
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);
 /* 0, or EINVAL if the watcher id does not have 1..255 bytes, or holds a NUL. */
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);
+/* ---- store_wait.c ---- */
+
+/* A watcher whose handler is on this thread's stack. drive/ keeps the list. */
+struct vigia__handled {
+	const struct vigia__backend *backend;
+	const char *id;
+	const struct vigia__handled *outer; /* further down the stack */
+};
+/* The innermost one, NULL: none. Of this model, because each event sets it. */
+extern _Thread_local const struct vigia__handled *vigia__handled __attribute__((tls_model("initial-exec")));
+
+/* Is the checkpoint of this id seq_num or more? VIGIA_OK, VIGIA_NONE: not yet, or an error. *saved is the checkpoint, 0
+ * without one. `wants`: the owner must save soon, until vigia__checkpoint_unwant(). Call this again in each wait: after
+ * a wake-up by the word for anything or the id's, and once a second. */
+int vigia__checkpoint_look(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, bool wants,
+                           uint64_t *saved, struct vigia_error *err);
+void vigia__checkpoint_unwant(struct vigia_store *store, const char *watcher_id, uint64_t seq_num);
+/* ETIMEOUT: it was not reached in time. */
+int vigia__checkpoint_late(const char *watcher_id, uint64_t seq_num, uint64_t saved, struct vigia_error *err);
+/* As vigia_checkpoint_wait(). VIGIA_NONE: `cancel`, which may be NULL, ended it. */
+int vigia__checkpoint_wait(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, int64_t timeout_ns,
+                           const struct vigia__cancel *cancel, uint64_t *saved, struct vigia_error *err);
+
+/* Is the caller, further up or down the stack, a handler of this watcher? */
+bool vigia__in_handler_of(const struct vigia_store *store, const char *watcher_id);
+
 
 #endif

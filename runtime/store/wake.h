@@ -54,7 +54,8 @@ struct vigia__wake_set {
 	uint64_t words[VIGIA_WAKE_WORDS / 64];
 };
 
-/* Belongs to one process. Zero-initialise. Must outlive the waits and rings. */
+/* Belongs to one process, but for that of wants.h, which is all processes'. Zero-initialise. Must outlive the waits and
+ * rings. */
 struct vigia__bell {
 	_Atomic uint32_t word;
 	_Atomic uint32_t bit;   /* with which its waiters sleep; 0: none has listened. 32 bells have different ones */

@@ -30,6 +30,7 @@
 #include "store/helper.h"
 #include "store/thread.h"
 #include "store/wake.h"
+#include "store/wants.h"
 
 /* ---- what the source under test calls ---- */
 
@@ -100,6 +101,8 @@ static int explore_join(int index)
 #include "explore_replace.h"
 
 #include "../../runtime/store/wake.c"
+
+#include "../../runtime/store/wants.c"
 
 #include "../../runtime/store/helper.c"
 
@@ -351,6 +354,170 @@ static void a_look_before_the_bit_is_found(void **state)
 	w.publishes_first = false;
 }
 
+/* ---- waits for progress ---- */
+
+/* What store_wait.c and drive/wanted.c do, in their order, around the table. A look at the clock does not save. */
+static struct {
+	struct vigia__wants wants;
+	atomic_int done, saved; /* of the owner's watcher; the checkpoint */
+	int last;               /* the owner ends when this is saved */
+	enum { RIGHT, LOOKS_FIRST, HEARS_NO_BELL, SAVES_LAST, LEAVES_SILENTLY } planted;
+} x;
+
+enum { WATCHER = 12345 }; /* the hash of its id */
+static const struct vigia_slice watcher_id = {"watcher", 7};
+
+static void publish_saved(void)
+{
+	struct vigia__wake_set set;
+	vigia__wake_set_clear(&set);
+	vigia__wake_set_add(&set, watcher_id);
+	vigia__wake_publish(&w.wake, &set);
+}
+
+static void want(int n)
+{
+	if (vigia__wants_add(&x.wants, WATCHER, (uint64_t)n)) vigia__bell_ring(&x.wants.bell, &w.wake);
+}
+
+static void unwant(int n)
+{
+	if (vigia__wants_remove(&x.wants, WATCHER, (uint64_t)n) && x.planted != LEAVES_SILENTLY) publish_saved();
+}
+
+static void progress_waiter(void *arg)
+{
+	int n = (int)(intptr_t)arg;
+	struct vigia__listen listen;
+	vigia__listen_init(&listen, &watcher_id, 1);
+	for (;;) {
+		vigia__wake_prepare(&w.wake, &listen);
+		bool before = x.planted == LOOKS_FIRST && atomic_load(&x.saved) >= n;
+		want(n);
+		if (x.planted == LOOKS_FIRST ? before : atomic_load(&x.saved) >= n) break;
+		vigia__wake_wait(&w.wake, &listen, INT64_MAX);
+	}
+	unwant(n);
+}
+
+/* Its time is over at once. */
+static void impatient_waiter(void *arg)
+{
+	int n = (int)(intptr_t)arg;
+	want(n);
+	unwant(n);
+}
+
+static void save(void)
+{
+	int done = atomic_load(&x.done);
+	if (x.planted != SAVES_LAST) atomic_store(&x.saved, done);
+	if (vigia__wants_reached(&x.wants, WATCHER, (uint64_t)done)) publish_saved();
+	atomic_store(&x.saved, done);
+}
+
+static void save_if_wanted(uint32_t *seen, uint64_t *wanted)
+{
+	uint32_t changes = atomic_load(&x.wants.changes);
+	int done = atomic_load(&x.done);
+	if (changes != *seen) *wanted = vigia__wants_lowest(&x.wants, WATCHER);
+	*seen = changes;
+	if (*wanted == 0 || (uint64_t)done < *wanted) return;
+	*wanted = 0;
+	if (done > atomic_load(&x.saved)) save();
+}
+
+/* Handles `last` events, then sleeps with what is not saved. */
+static void progress_owner(void *arg)
+{
+	uint32_t seen = 0;
+	uint64_t wanted = 0;
+	struct vigia_slice type = type_of(0);
+	(void)arg;
+	while (atomic_load(&x.done) < x.last) {
+		atomic_fetch_add(&x.done, 1);
+		save_if_wanted(&seen, &wanted);
+	}
+	for (;;) {
+		struct vigia__listen listen;
+		vigia__listen_init(&listen, &type, 1);
+		vigia__wake_prepare(&w.wake, &listen);
+		save_if_wanted(&seen, &wanted);
+		if (atomic_load(&x.saved) >= x.last) return;
+		if (x.planted != HEARS_NO_BELL) vigia__listen_bell(&listen, &x.wants.bell);
+		if (atomic_load(&x.wants.changes) != seen) continue;
+		vigia__wake_wait(&w.wake, &listen, INT64_MAX);
+	}
+}
+
+static void progress_begin(int last, int done)
+{
+	int planted = x.planted;
+	wake_begin();
+	memset(&x, 0, sizeof x);
+	x.planted = planted;
+	x.last = last;
+	x.done = done;
+	explore_spawn(progress_owner, NULL);
+}
+
+static void one_waits_for_an_owner_at_rest(void)
+{
+	progress_begin(2, 2);
+	explore_spawn(progress_waiter, (void *)1);
+}
+
+/* As that of an append, which nobody asked for. */
+static void passing_commit(void *arg)
+{
+	(void)arg;
+	save();
+}
+
+static void a_commit_passes_one_who_begins_to_wait(void)
+{
+	one_waits_for_an_owner_at_rest();
+	explore_spawn(passing_commit, NULL);
+}
+
+static void two_wait_for_an_owner_that_moves(void)
+{
+	progress_begin(2, 0);
+	explore_spawn(progress_waiter, (void *)1);
+	explore_spawn(progress_waiter, (void *)2);
+}
+
+static void one_waits_behind_one_that_gives_up(void)
+{
+	progress_begin(3, 0);
+	explore_spawn(impatient_waiter, (void *)1);
+	explore_spawn(progress_waiter, (void *)3);
+}
+
+static void X6_nobody_waits_for_ever_for_progress(void **state)
+{
+	(void)state;
+	explore_or_fail("one that waits for an owner at rest", 2, one_waits_for_an_owner_at_rest, nothing);
+	explore_or_fail("a commit that passes one who begins to wait", 2, a_commit_passes_one_who_begins_to_wait, nothing);
+	explore_or_fail("two that wait for an owner that moves", 1, two_wait_for_an_owner_that_moves, nothing);
+	explore_or_fail("one that waits behind one that gives up", 1, one_waits_behind_one_that_gives_up, nothing);
+}
+
+static void faults_of_waits_for_progress_are_found(void **state)
+{
+	(void)state;
+	x.planted = LOOKS_FIRST;
+	must_be_found("a waiter that looks before it says what it wants", 2, a_commit_passes_one_who_begins_to_wait,
+	              nothing);
+	x.planted = HEARS_NO_BELL;
+	must_be_found("an owner that sleeps without the bell", 2, one_waits_for_an_owner_at_rest, nothing);
+	x.planted = SAVES_LAST;
+	must_be_found("a commit that tells before it is there", 2, two_wait_for_an_owner_that_moves, nothing);
+	x.planted = LEAVES_SILENTLY;
+	must_be_found("a waiter that leaves others behind its entry", 2, one_waits_behind_one_that_gives_up, nothing);
+	x.planted = RIGHT;
+}
+
 /* ---- single words ---- */
 
 /* What the words tell of, as settings are for the collector: it is there, and then the word is another one. */
@@ -571,6 +738,8 @@ int main(void)
 		cmocka_unit_test(D1_no_wake_up_is_lost_S7x),
 		cmocka_unit_test(D1_no_ring_is_lost_S11x),
 		cmocka_unit_test(a_look_before_the_bit_is_found),
+		cmocka_unit_test(X6_nobody_waits_for_ever_for_progress),
+		cmocka_unit_test(faults_of_waits_for_progress_are_found),
 		cmocka_unit_test(S12_no_change_of_a_word_is_missed),
 		cmocka_unit_test(D1_each_caller_is_written_once_and_told_H2x),
 	};

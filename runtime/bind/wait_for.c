@@ -1,0 +1,130 @@
+/*
+ * wait_for.c - store:wait_for: waits for the checkpoint of a watcher, in a coroutine of a registry or in the thread.
+ */
+#include "wait_for.h"
+
+#include "../core/error.h"
+#include "../drive/clock.h"
+#include "../drive/drive.h"
+#include "../drive/worker.h"
+#include "../store/clock.h"
+#include "coroutine.h"
+#include "error.h"
+#include "hook.h"
+#include "interrupt.h"
+#include "lua_state.h"
+#include "store_handle.h"
+
+enum { STORE = 1, ID, NUMBER, TIMEOUT }; /* the stack */
+
+/* How often a coroutine of another store's registry looks: saves in this one do not wake it. */
+enum { FOREIGN_LOOK_NS = 50000000 };
+
+/* What is at ID and NUMBER stays there. */
+struct wanted {
+	const char *id;
+	uint64_t seq_num;
+};
+
+static struct wanted wanted_at(lua_State *L)
+{
+	return (struct wanted){lua_tostring(L, ID), (uint64_t)lua_tointeger(L, NUMBER)};
+}
+
+static int push_saved(lua_State *L, uint64_t saved)
+{
+	lua_pushinteger(L, (lua_Integer)saved);
+	return 1;
+}
+
+/* Look. While it is not reached let the others go on. */
+static int poll_checkpoint(lua_State *L, int status, lua_KContext until)
+{
+	struct vigia_store *store = vigia__lua_check_store(L, STORE);
+	struct lua_handler *running = vigia__lua_running(L);
+	struct vigia_error err = {0};
+	struct wanted wanted = wanted_at(L);
+	uint64_t saved;
+	if (store == NULL) return vigia__lua_fail_closed(L, STORE);
+	int rc = vigia__checkpoint_look(store, wanted.id, wanted.seq_num, true, &saved, &err);
+	bool stopping = rc == VIGIA_NONE && vigia__lua_stopping(running);
+	int64_t now = stopping ? 0 : vigia__lua_now(running), first = until;
+	if (rc == VIGIA_NONE && !stopping && now >= until)
+		rc = vigia__checkpoint_late(wanted.id, wanted.seq_num, saved, &err);
+	if (rc == VIGIA_NONE && !stopping) {
+		if (!vigia__lua_woken_by(running, store) && now + FOREIGN_LOOK_NS < until) first = now + FOREIGN_LOOK_NS;
+		return vigia__lua_suspend(L, running, first, true, until, poll_checkpoint);
+	}
+	vigia__checkpoint_unwant(store, wanted.id, wanted.seq_num);
+	if (stopping && status == LUA_YIELD) return vigia__lua_fail_stopping(L, running);
+	if (stopping) return vigia__lua_yield_stopping(L, running, vigia__lua_stopped);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : push_saved(L, saved);
+}
+
+/* On a script's thread. A stop ends it. */
+static int wait_until_stop(struct vigia_store *store, struct wanted wanted, int64_t timeout_ns,
+                           struct vigia__worker *worker, uint64_t *saved, struct vigia_error *err)
+{
+	struct vigia__cancel cancel = {.flag = vigia__worker_stopping(worker),
+	                               .bell = &vigia__worker_registry(worker)->bell};
+	int rc = vigia__checkpoint_wait(store, wanted.id, wanted.seq_num, timeout_ns, &cancel, saved, err);
+	return rc == VIGIA_NONE ? vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping") : rc;
+}
+
+/* In the program `vigia` a signal ends the wait. Elsewhere a hook that a signal handler sets runs meanwhile.
+ * [-0, +0, e] */
+static int wait_with_hooks(lua_State *L, struct wanted wanted, int64_t until_mono_ns, uint64_t *saved,
+                           struct vigia_error *err)
+{
+	struct vigia__hooks hooks;
+	vigia__hooks_begin(L, &hooks);
+	struct vigia__interrupt_bell interruption = {0};
+	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell, .ctx = &hooks};
+	if (hooks.watched) cancel.asks = vigia__hooks_changed;
+	for (;;) {
+		struct vigia_store *store = vigia__lua_check_store(L, STORE);
+		if (store == NULL) return vigia__error(err, VIGIA_ECLOSED, "the store was closed"); /* by a hook */
+		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};
+		int64_t left = until_mono_ns == INT64_MAX ? -1 : until_mono_ns - vigia__mono_ns();
+		interruption.wake = store->backend->wake;
+		vigia__interrupt_add(&hook);
+		int rc = vigia__checkpoint_wait(store, wanted.id, wanted.seq_num,
+		                                left < 0 && until_mono_ns != INT64_MAX ? 0 : left, &cancel, saved, err);
+		vigia__interrupt_remove(&hook);
+		if (rc != VIGIA_NONE) return rc;
+		if (atomic_load(&vigia__interrupted)) return vigia__error(err, VIGIA_EINTERRUPTED, "wait_for was interrupted");
+		vigia__hooks_run(L, &hooks);
+	}
+}
+
+static int wait_blocking(lua_State *L, int64_t ns)
+{
+	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
+	struct vigia_error err = {0};
+	uint64_t saved;
+	int64_t left = ns == INT64_MAX ? -1 : ns;
+	int rc = worker ? wait_until_stop(vigia__lua_check_store(L, STORE), wanted_at(L), left, worker, &saved, &err)
+	                : wait_with_hooks(L, wanted_at(L), vigia__time_after(NULL, ns), &saved, &err);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : push_saved(L, saved);
+}
+
+int vigia__lua_store_wait_for(lua_State *L)
+{
+	size_t len;
+	struct vigia_error err = {0};
+	vigia__lua_check_handle(L, STORE);
+	const char *id = vigia__lua_check_string(L, ID, "watcher_id", &len);
+	uint64_t seq_num = vigia__lua_check_seq(L, NUMBER, "n");
+	int64_t ns = lua_isnoneornil(L, TIMEOUT) ? INT64_MAX : vigia__lua_check_seconds(L, TIMEOUT, "timeout");
+	int rc = vigia__watcher_id_check(id, len, &err);
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	lua_settop(L, TIMEOUT);
+	lua_pushinteger(L, (lua_Integer)seq_num); /* of a float, the integer */
+	lua_replace(L, NUMBER);
+	if (vigia__lua_check_store(L, STORE) == NULL) return vigia__lua_fail_closed(L, STORE);
+	struct lua_handler *running = vigia__lua_running(L);
+	bool stopping = running && vigia__lua_stopping(running);
+	if (!stopping && !vigia__lua_may_suspend(L, running)) return wait_blocking(L, ns);
+	if (!stopping) vigia__registry_listen_anything(running->owner->registry);
+	return poll_checkpoint(L, LUA_OK, stopping ? INT64_MAX : vigia__time_after(running->owner->registry->clock, ns));
+}
