@@ -30,9 +30,9 @@
  *   store/                storage: events, checkpoints, holds, keys, settings
  *     store store_private  handles: the part that is the same for all backends
  *     store_append store_read store_checkpoints  appends; reads and the long poll; checkpoints and holds
+ *     transaction transaction_range transaction_commit transaction_private elder   transactions: reads that lock
+ *                         nothing, one commit that checks them; who goes first
  *     steer store_steer running   what is asked of watchers of any process; those of this process
- *     transaction elder   transactions: reads that lock nothing, one commit that checks them; who goes first
- *     state               the records of buckets, in a map that a backend offers
  *     backend             the interface that each backend fills in
  *     clock               the time; whether this process is a forked child
  *     commit              group commit: many callers, one sync

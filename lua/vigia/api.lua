@@ -505,6 +505,8 @@ function Store:gc() end
 ---@field values integer in all buckets
 ---@field journal_appends integer commits of appends that went through the journal, by any process since the side file was made
 ---@field journal_drains integer how often LMDB took over what was in the journal
+---@field transactions {committed: integer, conflicts: integer, given_up: integer} by any process since the side file was made: those that
+---committed something; runs in vain, since others changed what they had read; those that returned transaction_conflict
 ---@field max_event_size integer
 ---@field durability "commit"|"none"|"interval"
 ---@field commit_interval number seconds

@@ -443,6 +443,11 @@ static int store_stats(lua_State *L)
 		{NULL, 0},
 	};
 	vigia__lua_set_integers(L, numbers);
+	lua_createtable(L, 0, 3);
+	vigia__lua_set_integer(L, "committed", stats.committed);
+	vigia__lua_set_integer(L, "conflicts", stats.conflicts);
+	vigia__lua_set_integer(L, "given_up", stats.given_up);
+	lua_setfield(L, -2, "transactions");
 	vigia__lua_set_string(L, "file_id", stats.file_id);
 	vigia__lua_set_settings(L, &stats.settings);
 	return 1;

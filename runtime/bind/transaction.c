@@ -344,6 +344,7 @@ static bool again(lua_State *L, struct lua_transaction *t, lua_KContext tries, i
 		lua_settop(L, TRANSACTION);
 		return true;
 	}
+	vigia__transaction_given_up(t->tx);
 	vigia__error(&err, VIGIA_ETRANSACTION, "other transactions changed what this one reads, %lld times in a row",
 	             (long long)tries + 1);
 	vigia__lua_transaction_end(t);

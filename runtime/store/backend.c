@@ -57,6 +57,13 @@ void vigia__backend_saved(struct vigia__backend *b, const char *id, uint64_t seq
 	vigia__wake_publish(b->wake, &set);
 }
 
+int vigia__transact_apply(struct vigia__kv *kv, void *arg, struct vigia_error *err)
+{
+	const struct vigia__transact *t = arg;
+	int rc = t->apply ? t->apply(kv, t->arg, err) : VIGIA_OK;
+	return rc == VIGIA_OK && t->also ? t->also(kv, t->also_arg, err) : rc;
+}
+
 static int saved_one(void *ctx, const char *id, uint64_t done)
 {
 	vigia__backend_saved(ctx, id, done);

@@ -82,18 +82,28 @@ struct vigia__scan {
 	bool at_end;        /* no events were left */
 };
 
-/* The commit of a transaction (transaction.h): `apply`, and the appends behind each other, or nothing. */
+/* The commit of a transaction (transaction.h): `apply`, the appends behind each other, and a checkpoint, or nothing. */
 struct vigia__transact {
 	enum vigia__map map;         /* of `apply` */
 	struct vigia__append *asked; /* before it: look up its key, as if it were appended. NULL: none */
 	vigia__state_fn apply;       /* checks what was read, then changes the map. May be called several times. That of the
 	                                timers sets the appends, `accepted`. NULL: none */
 	void *arg;
-	struct vigia__append *appends; /* without if_last */
+	void (*after)(
+		struct vigia__transact *transact); /* of one that was submitted: it is stored, or failed. NULL: none */
+	struct vigia__append *appends;         /* without if_last */
 	size_t appends_count;
+	const char *watcher_id; /* whose checkpoint becomes `checkpoint`; NULL: no one's */
+	uint64_t checkpoint;
+	const uint64_t *moves; /* the checkpoint, as `also` finds it, instead of `checkpoint`. NULL: that one */
+	vigia__state_fn also;  /* a change of letters (letters.h) behind `apply`, in the map of the state. NULL: none */
+	void *also_arg;
 	uint64_t bytes; /* of all it stores, about */
 	bool frees;     /* it frees room in the file, and needs little */
 };
+/* Its changes of the map: apply, also. `arg`: the transaction. */
+int vigia__transact_apply(struct vigia__kv *kv, void *arg, struct vigia_error *err);
+
 
 struct vigia__backend_stats {
 	uint64_t oldest, latest; /* 0 = none */
@@ -103,6 +113,7 @@ struct vigia__backend_stats {
 	uint64_t readers;
 	uint64_t commits;                         /* incremented by each commit of any process */
 	uint64_t journal_appends, journal_drains; /* of any process, since the side file was made */
+	uint64_t committed, conflicts, given_up;  /* transactions, as these (struct vigia__outcomes) */
 	char file_id[33];                         /* hexadecimal, "" for memory */
 	int64_t created_at_ns;
 	int format;

@@ -47,6 +47,13 @@ static int put_call(void *txn, void *arg, struct vigia_error *err)
 	return rc == 0 ? lmdb_put_checkpoint(change->b, txn, change->id, change->seq_num, now) : rc;
 }
 
+int vigia__lmdb_checkpoint_in(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num)
+{
+	int64_t now;
+	int rc = vigia__lmdb_time(b, txn, &now);
+	return rc == 0 ? lmdb_put_checkpoint(b, txn, id, seq_num, now) : rc;
+}
+
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                struct vigia_error *err)
 {

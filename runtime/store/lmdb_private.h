@@ -529,6 +529,8 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
 
 /* lmdb_checkpoints.c */
+/* In a writer's transaction. 0 or an error of LMDB's. */
+int vigia__lmdb_checkpoint_in(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num);
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                struct vigia_error *err);
 int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);

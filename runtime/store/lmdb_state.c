@@ -61,12 +61,18 @@ int vigia__lmdb_state_sweep(struct lmdb_backend *b, MDB_txn *txn, uint64_t most,
 int vigia__lmdb_transact_in(struct lmdb_backend *b, MDB_cursor *events, struct vigia__transact *t,
                             struct vigia__lmdb_stamp *stamp, struct vigia_error *err)
 {
-	int rc = VIGIA_OK;
+	MDB_txn *txn = mdb_cursor_txn(events);
+	/* A watcher has finished only events that it read here. */
+	int rc = t->watcher_id && t->moves == NULL && t->checkpoint > stamp->last.seq_num ? vigia__lmdb_overwritten(b, err)
+	                                                                                  : VIGIA_OK;
+	if (rc == VIGIA_OK && t->asked && t->asked->key.len > 0) rc = vigia__lmdb_key_find(b, txn, t->asked);
 	for (size_t i = 0; i < t->appends_count && rc == VIGIA_OK; i++) rc = vigia__lmdb_admit(&t->appends[i], stamp, err);
-	if (rc == VIGIA_OK) rc = vigia__lmdb_kv_in(b, mdb_cursor_txn(events), t->map, true, t->apply, t->arg, err);
+	if (rc == VIGIA_OK) rc = vigia__lmdb_kv_in(b, txn, t->map, true, vigia__transact_apply, t, err);
 	if (rc == VIGIA_ENOMEM) return ENOMEM; /* part of it may be written: the whole LMDB transaction must fail */
 	for (size_t i = 0; i < t->appends_count && rc == VIGIA_OK; i++)
 		rc = vigia__lmdb_append_request(b, events, &t->appends[i], stamp, err);
+	if (rc == VIGIA_OK && t->watcher_id)
+		rc = vigia__lmdb_checkpoint_in(b, txn, t->watcher_id, t->moves ? *t->moves : t->checkpoint);
 	return rc;
 }
 

@@ -34,17 +34,17 @@ static int append_locked(struct memory_backend *b, void *arg, struct vigia__wake
 	return VIGIA_OK;
 }
 
-/* A commit with what was queued, and then `rest`. */
+/* A commit with what was queued, and then `rest`, which may put the checkpoint of watcher_id (NULL: none). */
 static int memory_commit(struct memory_backend *b,
                          int (*rest)(struct memory_backend *b, void *arg, struct vigia__wake_set *types,
                                      struct vigia_error *err),
-                         void *arg, struct vigia_error *err)
+                         void *arg, const char *watcher_id, struct vigia_error *err)
 {
 	struct vigia__append queued;
 	struct vigia__wake_set types;
 	vigia__wake_set_clear(&types);
 	struct key *no_key;
-	int rc = vigia__memory_commit_begin(b, NULL, err);
+	int rc = vigia__memory_commit_begin(b, watcher_id, err);
 	if (rc < 0) return rc;
 	/* A commit in memory fails before it begins, so none is ever in doubt. */
 	if (vigia__queue_commit_begin(&b->queue, &queued, NULL, NULL) < 0 ||
@@ -63,7 +63,7 @@ static int memory_commit(struct memory_backend *b,
 
 static int memory_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err)
 {
-	return memory_commit((struct memory_backend *)base, append_locked, request, err);
+	return memory_commit((struct memory_backend *)base, append_locked, request, NULL, err);
 }
 
 /* The keys of the appends of a transaction, while it is made. NULL: none, or known. */
@@ -104,17 +104,20 @@ static int transact_locked(struct memory_backend *b, void *arg, struct vigia__wa
 	struct vigia__transact *t = arg;
 	struct memory_kv *changes;
 	struct room room = {0};
-	int rc = make_all_room(b, t, &room) < 0 ? vigia__error(err, VIGIA_ENOMEM, "no memory for a transaction") : VIGIA_OK;
-	if (rc == VIGIA_OK) rc = vigia__memory_state_change(b, t->map, t->apply, t->arg, &changes, err);
-	if (rc != VIGIA_OK) {
+	if (t->asked) vigia__memory_look_up(b, t->asked);
+	int rc = vigia__memory_state_change(b, t->map, vigia__transact_apply, t, &changes, err);
+	if (rc != VIGIA_OK) return rc;
+	if (make_all_room(b, t, &room) < 0) {
 		free_all_room(b, t, &room);
-		return rc;
+		vigia__memory_state_end(changes, true);
+		return vigia__error(err, VIGIA_ENOMEM, "no memory for a transaction");
 	}
 	for (size_t i = 0; i < t->appends_count; i++) {
 		struct vigia__append *append = &t->appends[i];
 		if (!append->existed) vigia__memory_put_events(b, append, room.keys[i], types);
 		else vigia__memory_look_up(b, append);
 	}
+	if (t->watcher_id) vigia__memory_checkpoint_in(b, t->watcher_id, t->moves ? *t->moves : t->checkpoint);
 	vigia__memory_state_end(changes, false);
 	vigia__free(room.keys);
 	return VIGIA_OK;
@@ -122,7 +125,7 @@ static int transact_locked(struct memory_backend *b, void *arg, struct vigia__wa
 
 static int memory_transact(struct vigia__backend *base, struct vigia__transact *transact, struct vigia_error *err)
 {
-	return memory_commit((struct memory_backend *)base, transact_locked, transact, err);
+	return memory_commit((struct memory_backend *)base, transact_locked, transact, transact->watcher_id, err);
 }
 
 static int memory_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)

@@ -103,6 +103,11 @@ void vigia__memory_commit_end(struct memory_backend *b)
 	pthread_mutex_unlock(&b->mutex);
 }
 
+void vigia__memory_checkpoint_in(struct memory_backend *b, const char *id, uint64_t seq_num)
+{
+	memory_put_checkpoint(b, id, seq_num);
+}
+
 int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                  struct vigia_error *err)
 {

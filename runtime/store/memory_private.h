@@ -105,6 +105,7 @@ int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct 
 void vigia__memory_commit_cancel(struct memory_backend *b);
 /* End a change: the watchers' progress is saved with it, as with every commit (contract W10). */
 void vigia__memory_commit_end(struct memory_backend *b);
+void vigia__memory_checkpoint_in(struct memory_backend *b, const char *id, uint64_t seq_num); /* reserved before */
 int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                  struct vigia_error *err);
 int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num,

@@ -241,5 +241,10 @@ int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *o
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	return vigia__store_end(store, store->backend->stats(store->backend, out, err));
+	rc = store->backend->stats(store->backend, out, err);
+	const struct vigia__outcomes *outcomes = store->backend->outcomes;
+	out->committed = atomic_load(&outcomes->committed);
+	out->conflicts = atomic_load(&outcomes->conflicts);
+	out->given_up = atomic_load(&outcomes->given_up);
+	return vigia__store_end(store, rc);
 }

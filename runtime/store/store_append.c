@@ -56,6 +56,7 @@ static void append_finished(struct vigia__ticket *ticket)
 	pending->rc = ticket->rc;
 	if (ticket->rc == VIGIA_OK && pending->transact == NULL)
 		vigia__store_note_appended(pending->store, &pending->request);
+	if (pending->transact && pending->transact->after) pending->transact->after(pending->transact);
 	atomic_store(&pending->done, 1);
 	syscall(SYS_futex, &pending->done, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
@@ -71,6 +72,7 @@ int vigia__store_submit(struct vigia_store *store, struct vigia__pending *pendin
 	if (queues || store->backend->submit == NULL) {
 		pending->rc = transact ? store->backend->transact(store->backend, transact, &pending->err)
 		                       : vigia__store_append(store, &pending->request, &pending->err);
+		if (transact && transact->after) transact->after(transact);
 		atomic_store(&pending->done, 1);
 		return VIGIA_OK;
 	}
