@@ -6,7 +6,9 @@
 local util = require("vigia.cli.util")
 
 local COMMANDS = {
-	"append", "events", "run", "repl", "checkpoints", "stats", "configure", "gc", "verify", "backup", "options", "completion", "manual",
+	"append", "events", "run", "repl",
+	"checkpoints", "state", "stats",
+	"configure", "gc", "verify", "backup", "options", "completion", "manual",
 }
 
 local function load_argparse()
