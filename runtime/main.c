@@ -25,6 +25,7 @@
  *     serial              the serializer that an event names
  *     limit               how often the same failure is logged
  *     state_key           names of buckets, and keys in them, as bytes
+ *     lane_key ranges     the key by which an event belongs to a lane; a checkpoint and the ranges above it
  *     location            a path, or a server's URI, whose password is shown to no one
  *     error utf8 alloc buf table ordered   codes and messages, text, memory, byte buffers, hash tables, ordered maps
  *   store/                storage: events, checkpoints, holds, keys, settings
@@ -72,6 +73,8 @@
  *     save wanted stop      saving their progress; who waits for that; stopping them
  *     driver driver_step    a watcher on the registry's thread; its calls of core/stepper
  *     driver_start driver_run   where it starts; its turns: fetch, handle, retry, save
+ *     lanes lanes_save      what the lanes of a watcher share; saving what they have finished
+ *     driver_lane laned laned_make   a driver as a lane; calls on a watcher with lanes are calls on all; making them
  *     source_store fetch    a store as the source of a watcher; memory of batches
  *     worker job worker_private   a thread that drives one watcher; what it runs
  *     reload remote         reloading a script that runs; the watcher that stands for a worker

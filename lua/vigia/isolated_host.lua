@@ -26,7 +26,7 @@ local METHODS = {
 local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
 
 -- How a request ends when it does not fail.
-local ENDS <const> = {load = "loaded", init = "done", stop = "done", want = "done", event = "done"}
+local ENDS <const> = {load = "loaded", init = "done", stop = "done", want = "done", key = "done", event = "done"}
 
 local Isolated = {}
 Isolated.__index = Isolated
@@ -180,7 +180,8 @@ local function described(loaded)
 	local script = ok and values[1]
 	if type(script) == "table" and is_text(script.path) and is_text(script.id) and type(script.options) == "table"
 		and #script.id >= 1 and #script.id <= 255 and (script.serializer == nil or is_text(script.serializer)) then
-		return {path = script.path, id = script.id, serializer = script.serializer, options = script.options, wants = loaded.wants}
+		return {path = script.path, id = script.id, serializer = script.serializer, options = script.options, wants = loaded.wants,
+			keys = loaded.keys}
 	end
 end
 
@@ -275,6 +276,11 @@ function M.load(path, source, set, given, caps)
 	if script.wants then
 		script.options.where = function(event)
 			return ask("its filter", "want", event, {store = given.store, watcher = watcher, stopping = false}).wanted
+		end
+	end
+	if script.keys then
+		script.options.lane_key = function(event)
+			return ask("its lane_key", "key", event, {store = given.store, watcher = watcher, stopping = false}).key
 		end
 	end
 	return script

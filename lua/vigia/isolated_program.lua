@@ -265,7 +265,7 @@ return function(channel)
 			options.filter = plain(options.filter)
 		end
 		return {t = "loaded", script = wire.pack({path = script.path, id = script.id, serializer = script.serializer, options = options}),
-			wants = predicate_of(script.options) and true or nil}
+			wants = predicate_of(script.options) and true or nil, keys = type(script.options.lane_key) == "function" or nil}
 	end
 
 	function does.init(header)
@@ -283,6 +283,15 @@ return function(channel)
 		local wants = predicate_of(script.options)
 		local ok, result = call_noted(wants, event_of(header, object))
 		return ok and {t = "done", wanted = result and true or false} or {t = "failed", message = tostring(result), place = place_of(wants)}
+	end
+
+	function does.key(header, object)
+		local key_of = script.options.lane_key
+		local ok, key = call_noted(key_of, event_of(header, object))
+		if ok and (type(key) == "table" or type(key) == "function" or type(key) == "userdata" or type(key) == "thread") then
+			return {t = "failed", message = "lane_key returned a " .. type(key) .. ", allowed: a string, a number, a boolean, nil"}
+		end
+		return ok and {t = "done", key = key} or {t = "failed", message = tostring(key), place = place_of(key_of)}
 	end
 
 	function does.event(header, object)

@@ -29,20 +29,26 @@ struct lua_handler {
 	struct vigia__hook hook;         /* what its coroutine was made with */
 	const struct vigia_event *event; /* while handle() is on the stack */
 	uint64_t attempt;
-	struct vigia_error decode_error; /* of the event in hand. Code 0 = none */
-	struct vigia__lua *shared;       /* of its Lua state */
-	struct lua_cache *cache;         /* decoded events to share. NULL: none */
-	bool has_where;                  /* a predicate looks at each event first */
-	bool dropped;                    /* and did not want this one */
-	bool begins;                     /* C begins an event, and its function is not running yet */
-	bool suspended;                  /* yielded by vigia__lua_suspend, not by the handler itself */
-	bool for_events;                 /* an append ends the wait, too */
-	bool stopping;                   /* a task of a registry that stops. A watcher's handler asks the watcher */
-	bool cancelled;                  /* a call of a store whose waits must end */
-	bool told_stopping;              /* a wait ended with "stopping" already: the next one that does is paced */
-	unsigned appends_at_once;        /* since it last waited: appends that needed no wait */
-	struct lua_handler *awaits;      /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
-	const void *waits_in;            /* while suspended in a signal's wait: that wait (signal.c), else NULL */
+	struct vigia_error decode_error;             /* of the event in hand. Code 0 = none */
+	struct vigia__lua *shared;                   /* of its Lua state */
+	struct vigia_transaction *tx;                /* of a transactional watcher, while it handles an event; else NULL */
+	struct lua_handler *next_lane;               /* of a watcher with lanes, which it keeps */
+	bool has_key;                                /* a function tells the lane of an event */
+	bool asks_key;                               /* it is on the stack */
+	const struct vigia_dead_letter *dead_letter; /* while it is handled again; else NULL */
+	struct lua_transaction *lent;                /* ctx.tx, which it keeps. NULL: nobody asked for it yet */
+	struct lua_cache *cache;                     /* decoded events to share. NULL: none */
+	bool has_where;                              /* a predicate looks at each event first */
+	bool dropped;                                /* and did not want this one */
+	bool begins;                                 /* C begins an event, and its function is not running yet */
+	bool suspended;                              /* yielded by vigia__lua_suspend, not by the handler itself */
+	bool for_events;                             /* an append ends the wait, too */
+	bool stopping;              /* a task of a registry that stops. A watcher's handler asks the watcher */
+	bool cancelled;             /* a call of a store whose waits must end */
+	bool told_stopping;         /* a wait ended with "stopping" already: the next one that does is paced */
+	unsigned appends_at_once;   /* since it last waited: appends that needed no wait */
+	struct lua_handler *awaits; /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
+	const void *waits_in;       /* while suspended in a signal's wait: that wait (signal.c), else NULL */
 	int64_t until_mono_ns;
 	int wait_top; /* of a wait: the stack it goes on with, and what goes on */
 	lua_KContext wait_ctx;

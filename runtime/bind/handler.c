@@ -17,6 +17,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "../core/lane_key.h"
 #include "../drive/worker.h"
 #include "../drive/clock.h"
 #include "../drive/drive.h"
@@ -32,7 +33,18 @@
 #include "store_handle.h"
 
 /* What a handler's userdata keeps beside what a coroutine's does. */
-enum { UV_CONTEXT = VIGIA_LUA_KEEPS_TASK + 1, UV_WATCHER, UV_WHERE, UV_CACHE, UV_ERROR, UV_HOME, UV_COUNT = UV_HOME };
+enum {
+	UV_CONTEXT = VIGIA_LUA_KEEPS_TASK + 1,
+	UV_WATCHER,
+	UV_WHERE,
+	UV_CACHE,
+	UV_ERROR,
+	UV_TRANSACTION,
+	UV_KEY,
+	UV_LANE,
+	UV_HOME,
+	UV_COUNT = UV_HOME
+};
 
 /* ---- the context: what a handler is told beside the event ---- */
 
@@ -66,16 +78,61 @@ static void push_new_context(lua_State *L, int handler_idx)
 
 /* ---- the coroutine ---- */
 
+static int call_handler(lua_State *L)
+{
+	lua_settop(L, 2);
+	lua_pushvalue(L, lua_upvalueindex(3));
+	lua_callk(L, 2, LUA_MULTRET, 0, vigia__lua_finish);
+	return vigia__lua_finish(L, LUA_OK, 0);
+}
+
 /* The predicate's result is on top of the function and the event. */
 static int looked_at(lua_State *L, int status, lua_KContext ctx)
 {
 	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
 	h->dropped = !lua_toboolean(L, 3);
-	if (h->dropped) return 0;
-	lua_settop(L, 2);
-	lua_pushvalue(L, lua_upvalueindex(3));
-	lua_callk(L, 2, LUA_MULTRET, 0, vigia__lua_finish);
-	return vigia__lua_finish(L, LUA_OK, 0);
+	return h->dropped ? 0 : call_handler(L);
+}
+
+static int ask_predicate(lua_State *L, struct lua_handler *h)
+{
+	if (!h->has_where) return call_handler(L);
+	vigia__lua_push_kept(L, lua_upvalueindex(1), UV_WHERE);
+	lua_pushvalue(L, 2);
+	lua_callk(L, 1, 1, 0, looked_at);
+	return looked_at(L, LUA_OK, 0);
+}
+
+/* The key is on top of the function and the event: whose lane is it? */
+static int keyed(lua_State *L, int status, lua_KContext ctx)
+{
+	struct lua_handler *h = vigia__lua_own_coroutine(L, lua_upvalueindex(1));
+	struct vigia__token key = {.kind = VIGIA_TOKEN_NIL};
+	int is_integer = 0;
+	switch (lua_type(L, 3)) {
+	case LUA_TNIL:
+		break;
+	case LUA_TBOOLEAN:
+		key = (struct vigia__token){.kind = VIGIA_TOKEN_BOOL, .boolean = lua_toboolean(L, 3)};
+		break;
+	case LUA_TNUMBER:
+		key = (struct vigia__token){.kind = VIGIA_TOKEN_INT, .integer = lua_tointegerx(L, 3, &is_integer)};
+		if (!is_integer) key = (struct vigia__token){.kind = VIGIA_TOKEN_FLOAT, .number = lua_tonumber(L, 3)};
+		break;
+	case LUA_TSTRING:
+		key = (struct vigia__token){.kind = VIGIA_TOKEN_STRING, .string = vigia__lua_slice(L, 3)};
+		break;
+	default:
+		return luaL_error(L, "lane_key returned a %s, allowed: a string, a number, a boolean, nil",
+		                  luaL_typename(L, 3));
+	}
+	uint64_t hash = vigia__lane_key_token(&key);
+	bool mine;
+	int rc = vigia__watcher_assign(h->watcher, &hash, &mine);
+	h->asks_key = false;
+	if (rc < 0) return luaL_error(L, "not enough memory");
+	h->dropped = !mine;
+	return mine ? ask_predicate(L, h) : 0;
 }
 
 /* Push the event in hand, or return false with h->decode_error. Upvalue 1: the handler's userdata, 4: the cache's
@@ -118,15 +175,16 @@ static int run_handler(lua_State *L)
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));
 	if (!push_event(L, h)) return 0;
-	if (h->has_where) {
-		vigia__lua_push_kept(L, lua_upvalueindex(1), UV_WHERE);
+	bool mine = true;
+	if (h->has_key && !vigia__watcher_lane_is_known(h->watcher, &mine)) {
+		h->asks_key = true;
+		vigia__lua_push_kept(L, lua_upvalueindex(1), UV_KEY);
 		lua_pushvalue(L, 2);
-		lua_callk(L, 1, 1, 0, looked_at);
-		return looked_at(L, LUA_OK, 0);
+		lua_callk(L, 1, 1, 0, keyed);
+		return keyed(L, LUA_OK, 0);
 	}
-	lua_pushvalue(L, lua_upvalueindex(3));
-	lua_callk(L, 2, LUA_MULTRET, 0, vigia__lua_finish);
-	return vigia__lua_finish(L, LUA_OK, 0);
+	h->dropped = !mine;
+	return mine ? ask_predicate(L, h) : 0;
 }
 
 /* ---- failures ---- */
@@ -346,6 +404,13 @@ int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, 
 		return VIGIA_PENDING;
 	}
 	if (status == LUA_OK) lua_settop(h->co, 0); /* dead for everybody else */
+	bool mine = true;
+	if (h->asks_key) vigia__watcher_assign(h->watcher, NULL, &mine); /* the key is not known */
+	h->asks_key = false;
+	if (!mine) { /* another lane has found it out meanwhile */
+		vigia__lua_coroutine_close(h);
+		return VIGIA_NONE;
+	}
 	if (status == LUA_YIELD) {
 		f.own_text = "the handler yielded: in a handler only vigia's own functions may wait";
 	} else if (status != LUA_OK) {
@@ -408,6 +473,13 @@ static bool knows(void *ctx, uint64_t seq_num)
 	return vigia__lua_cache_has(h->cache, seq_num);
 }
 
+static void *lane_of(void *ctx, unsigned lane)
+{
+	struct lua_handler *h = ctx;
+	while (lane-- > 0 && h) h = h->next_lane;
+	return h;
+}
+
 /* What a store in Lua returned is there as it is. */
 static bool knows_all(void *ctx, uint64_t seq_num)
 {
@@ -427,6 +499,7 @@ void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out
 	                              .resume = resume,
 	                              .ctx = handler,
 	                              .damaged = damaged,
+	                              .lane = lane_of,
 	                              .knows = handler->owner->lua_store ? knows_all
 	                                       : handler->cache          ? knows
 	                                                                 : NULL};
@@ -470,6 +543,20 @@ void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx)
 	handler_idx = lua_absindex(L, handler_idx);
 	vigia__lua_own_coroutine(L, handler_idx)->has_where = !lua_isnil(L, where_idx);
 	vigia__lua_keep_value(L, handler_idx, UV_WHERE, where_idx);
+}
+
+void vigia__lua_handler_set_key(lua_State *L, int handler_idx, int key_idx)
+{
+	handler_idx = lua_absindex(L, handler_idx);
+	vigia__lua_own_coroutine(L, handler_idx)->has_key = lua_isfunction(L, key_idx);
+	vigia__lua_keep_value(L, handler_idx, UV_KEY, key_idx);
+}
+
+void vigia__lua_handler_set_next(lua_State *L, int handler_idx, int next_idx)
+{
+	handler_idx = lua_absindex(L, handler_idx);
+	vigia__lua_own_coroutine(L, handler_idx)->next_lane = vigia__lua_own_coroutine(L, next_idx);
+	vigia__lua_keep_value(L, handler_idx, UV_LANE, next_idx);
 }
 
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler)

@@ -20,6 +20,10 @@ int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *e
 void vigia__lua_handler_set_watcher(lua_State *L, int handler_idx, int watcher_idx);
 /* The predicate at where_idx (or nil) decides which events the handler sees. [-0, +0, -] */
 void vigia__lua_handler_set_where(lua_State *L, int handler_idx, int where_idx);
+/* The function at key_idx (or nil) tells the lane of an event. [-0, +0, -] */
+void vigia__lua_handler_set_key(lua_State *L, int handler_idx, int key_idx);
+/* The handler at next_idx is that of the next lane, and kept. [-0, +0, -] */
+void vigia__lua_handler_set_next(lua_State *L, int handler_idx, int next_idx);
 /* The last error the handler made, as on_error saw it, or nil. [-0, +1, m] */
 void vigia__lua_handler_push_error(lua_State *L, struct lua_handler *handler);
 /* Resume its coroutine. Returns VIGIA_PENDING and the time it waits for, VIGIA_OK, VIGIA_NONE, or a failure that

@@ -23,6 +23,7 @@
 #include "../drive/worker.h"
 #include "../core/buf.h"
 #include "../core/options.h"
+#include "../core/path.h"
 #include "../drive/drive.h"
 #include "../drive/job.h"
 #include "../store/clock.h"
@@ -194,6 +195,19 @@ static void find_file(lua_State *L, struct job *job)
 	look_at(job->path, &job->identity);
 }
 
+static void check_lane_key(lua_State *L, const struct vigia_watch_options *options)
+{
+	struct vigia__path *path = NULL;
+	struct vigia_error err = {0};
+	if (options->lanes <= 1) return;
+	if (lua_getfield(L, OPTIONS, "lane_key") == LUA_TNIL)
+		luaL_error(L, "watch options: lane_key: missing, it says which events are handled in order");
+	lua_pop(L, 1);
+	if (options->lane_key.len > 0 && vigia__path_new(options->lane_key, &path, &err) != VIGIA_OK)
+		luaL_error(L, "watch options: lane_key: %s", err.message);
+	vigia__path_free(path);
+}
+
 /* The handler, and what C refers to in Lua: it all stays as long as the state, whatever the script does. */
 static void keep_code(lua_State *L, struct loading *l)
 {
@@ -204,8 +218,11 @@ static void keep_code(lua_State *L, struct loading *l)
 	vigia__lua_keep_value(L, WATCHER, 2, HANDLER);
 	vigia__lua_push_where(L, OPTIONS);
 	vigia__lua_handler_set_where(L, HANDLER, -1);
+	lua_getfield(L, OPTIONS, "lane_key");
+	vigia__lua_handler_set_key(L, HANDLER, -1);
 	lua_pushvalue(L, OPTIONS);
 	vigia__lua_check_watch_options(L, lua_gettop(L), l->options);
+	check_lane_key(L, l->options);
 	luaL_ref(L, LUA_REGISTRYINDEX); /* the filter's lists, which hold its strings */
 	vigia__lua_handler_c(code->handler, &code->c);
 	lua_pushvalue(L, HANDLER); /* keeps the watcher, the registry and the store */
@@ -623,6 +640,19 @@ static void start_ahead(void *ctx)
 		free_job(next); /* GCOVR_EXCL_LINE: no thread, no memory. */
 }
 
+/* Of the same order. */
+static int again(void *ctx, struct vigia__job *out)
+{
+	const struct job *job = ctx;
+	struct vigia__script_order order = job->order;
+	order.bytes = (struct vigia__buf){0};
+	order.paths = job->paths;
+	if (vigia__buf_add(&order.bytes, job->order.bytes.data, job->order.bytes.len) < 0) return VIGIA_ENOMEM;
+	int rc = vigia__script_job(&order, out);
+	vigia__buf_deinit(&order.bytes); /* empty, if the job has it */
+	return rc;
+}
+
 static bool is_same(const struct vigia__buf *a, const struct vigia__buf *b)
 {
 	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
@@ -662,6 +692,7 @@ int vigia__script_job(struct vigia__script_order *order, struct vigia__job *out)
 		.resume = resume_event,
 		.close = close_job,
 		.free = free_job,
+		.again = again,
 		.ctx = job,
 		.killable = order->isolated,
 	};

@@ -187,6 +187,27 @@ static void push_watcher(lua_State *L, int kept, int id)
 	lua_rawget(L, kept);
 }
 
+/* A handler for each further lane, behind the one at 9. [-0, +0, v] */
+static void add_lanes(lua_State *L, const struct vigia_watch_options *options)
+{
+	if (lua_getfield(L, 4, "lane_key") == LUA_TNIL)
+		luaL_argerror(L, 4, "lane_key: missing, it says which events are handled in order");
+	int key = lua_gettop(L), last = 9;
+	vigia__lua_handler_set_key(L, 9, key);
+	for (int64_t lane = 1; lane < options->lanes; lane++) {
+		vigia__lua_handler_new(L, 1, 3, 7);
+		vigia__lua_handler_set_watcher(L, -1, 8);
+		vigia__lua_push_kept(L, 8, 4);
+		vigia__lua_handler_set_where(L, -2, -1);
+		lua_pop(L, 1);
+		vigia__lua_handler_set_key(L, -1, key);
+		vigia__lua_handler_set_next(L, last, -1);
+		if (last == 9) last = lua_gettop(L);
+		else lua_replace(L, last);
+	}
+	lua_settop(L, 9);
+}
+
 int vigia__lua_watch(lua_State *L)
 {
 	if (lua_type(L, 3) == LUA_TSTRING) return watch_script(L);
@@ -219,6 +240,7 @@ int vigia__lua_watch(lua_State *L)
 		lua_pop(L, 1);
 		vigia__lua_keep_value(L, 8, 2, 9);
 		vigia__lua_handler_c(w->handler, &handler);
+		if (options.lanes > 1) add_lanes(L, &options);
 	}
 	vigia__lua_check_registry(L, 1); /* again: a finalizer may have closed it since. From here on nothing allocates */
 	/* Kept before C knows of it: what follows must not raise. The one that stood under the id is put back if nothing
@@ -251,9 +273,10 @@ int vigia__lua_watch(lua_State *L)
 int vigia__lua_hold(lua_State *L)
 {
 	vigia__lua_check_program(L, "hold");
-	struct vigia__worker *worker = vigia__watcher_worker(vigia__lua_check_watcher(L, 1));
-	luaL_argcheck(L, worker, 1, "a script's watcher expected");
-	vigia__worker_hold(worker, lua_toboolean(L, 2));
+	const struct vigia_watcher *watcher = vigia__lua_check_watcher(L, 1);
+	luaL_argcheck(L, vigia__watcher_worker(watcher), 1, "a script's watcher expected");
+	for (; watcher; watcher = watcher->next_lane)
+		vigia__worker_hold(vigia__watcher_worker(watcher), lua_toboolean(L, 2));
 	return 0;
 }
 

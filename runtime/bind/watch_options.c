@@ -22,6 +22,10 @@ static void watch_special(lua_State *L, int idx, const char *name, void *ctx, st
 		vigia__lua_option_iterator(L, idx, name, &target->options->initial_event_iterator, problems);
 	else if (strcmp(name, "where") == 0) vigia__lua_option_predicate(L, idx, name, &target->predicate, problems);
 	else if (strcmp(name, "filter") == 0) vigia__lua_option_filter(L, idx, name, &target->predicate, problems);
+	else if (strcmp(name, "lane_key") == 0 && lua_type(L, idx) == LUA_TSTRING)
+		target->options->lane_key = vigia__lua_slice(L, idx);
+	else if (strcmp(name, "lane_key") == 0 && !lua_isfunction(L, idx))
+		vigia__problem(problems, "lane_key is a %s, allowed: a string, a function", luaL_typename(L, idx));
 	else vigia__lua_option_function(L, idx, name, problems);
 }
 

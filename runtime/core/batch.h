@@ -27,6 +27,12 @@ struct vigia_batch {
 int vigia__batch_add(struct vigia_batch *batch, uint64_t seq_num, const void *bytes, size_t len);
 /* Drop all events from number `count` on. */
 void vigia__batch_cut(struct vigia_batch *batch, size_t count);
+/* The stored bytes of an event in it, valid until it changes. */
+static inline struct vigia_slice vigia__batch_bytes(const struct vigia_batch *batch, size_t index)
+{
+	const struct vigia__entry *entry = &batch->entries[index];
+	return (struct vigia_slice){(const char *)batch->bytes.data + entry->offset, entry->len};
+}
 void vigia__batch_clear(struct vigia_batch *batch);
 void vigia__batch_deinit(struct vigia_batch *batch);
 

@@ -14,6 +14,9 @@
  *     driver_step.c the floor of these
  *     source_store.c a store as the source of a watcher
  *     driver_run.c reads, calls the handler, saves, and tells the outcomes to core/stepper
+ *     laned.c      a watcher with lanes: one for all of them
+ *     lanes.c      whose an event is, and what the lanes have finished
+ *     lanes_save.c saving that
  *     fetch.c      memory of batches, lent to the watchers that read
  *     remote.c     a watcher that stands for one that a worker drives
  *     task.c       coroutines beside the watchers
@@ -36,6 +39,7 @@
 #include "../store/store.h"
 #include "clock.h"
 
+struct vigia__lanes;
 struct vigia__poller;
 struct vigia__worker;
 
@@ -167,7 +171,25 @@ struct vigia_watcher {
 	bool pending;              /* the handler goes on later */
 	bool resume_now;           /* an event came */
 	struct vigia__limit limit; /* of its failures */
+
+	/* With lanes each is one in the registry's list, which knows them by the first alone (laned.c). */
+	struct vigia_watcher *leader;     /* of a lane that is not the first: that one. NULL: it is the first, or alone */
+	struct vigia_watcher *next_lane;  /* of the same watcher. Owned by the first */
+	struct vigia__lanes *lanes;       /* what they share, of the first */
+	const struct vigia__driving *one; /* of the first: how each lane by itself is driven */
 };
+
+/* The watcher that users know. */
+static inline struct vigia_watcher *vigia__watcher_leader(const struct vigia_watcher *watcher)
+{
+	return watcher->leader ? watcher->leader : (struct vigia_watcher *)watcher;
+}
+/* Is a handler of it on the stack, of any lane? */
+static inline bool vigia__watcher_in_handler(const struct vigia_watcher *watcher)
+{
+	while (watcher && !watcher->running_handler) watcher = watcher->next_lane;
+	return watcher != NULL;
+}
 
 /* What the options point to is the caller's memory. */
 static inline void vigia__forget_filter(struct vigia_watch_options *options)
@@ -272,6 +294,10 @@ void vigia__registry_listen_anything(struct vigia_registry *registry);
 /* The event in hand, and its number. EDAMAGED: its bytes are bad. */
 uint64_t vigia__watcher_seq_num(const struct vigia_watcher *watcher);
 int vigia__watcher_event(const struct vigia_watcher *watcher, struct vigia_event *event, struct vigia_error *err);
+/* Of a lane with a function for its key: need it not be asked for the event in hand? Then *mine: it is this lane's. */
+bool vigia__watcher_lane_is_known(const struct vigia_watcher *watcher, bool *mine);
+/* It is that of this hash, or, without one, not known: this lane handles it, alone. *mine: it does. ENOMEM. */
+int vigia__watcher_assign(const struct vigia_watcher *watcher, const uint64_t *hash, bool *mine);
 bool vigia__watcher_stopping(const struct vigia_watcher *watcher);
 /* What a call of its source was pending for has come. */
 void vigia__source_ready(struct vigia_watcher *watcher);

@@ -5,6 +5,7 @@
 #define VIGIA_DRIVE_DRIVE_PRIVATE_H
 
 #include "drive.h"
+#include "lanes.h"
 
 static inline enum vigia_watcher_state vigia__watcher_state(const struct vigia_watcher *watcher)
 {
@@ -42,6 +43,12 @@ struct vigia__driver {
 	uint64_t wanted;     /* somebody waits until this number is saved. 0: nobody does */
 	uint32_t wants_seen; /* as of this change of store/wants.h */
 
+	struct vigia_transaction *tx; /* of a transactional one, once it has handled an event */
+	int64_t tx_until_mono_ns;     /* when it is to be committed */
+	int64_t conflicts;            /* of it, in a row */
+	bool in_doubt;                /* its commit may be stored */
+
+	struct vigia__lane *lane;          /* NULL: it has none */
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
@@ -96,6 +103,45 @@ void vigia__driver_cancel(struct vigia__driver *driver);
 void vigia__driver_disown_at_rest(struct vigia__driver *driver);
 /* Save progress while handlers go on, of a watcher whose progress no other commit takes along. */
 void vigia__driver_save_alone(struct vigia__driver *driver);
+/* ---- driver_lane.c: of a lane ---- */
+
+/* Before it is started. ENOMEM. */
+int vigia__driver_be_lane(struct vigia__driver *driver, struct vigia__lanes *shared, unsigned index,
+                          struct vigia_error *err);
+void vigia__driver_lane_free(struct vigia__driver *driver);
+/* What a read found: numbers that no lane handles are finished. ENOMEM: read it again. */
+int vigia__driver_lane_read(struct vigia__driver *driver, uint64_t from, uint64_t reached);
+/* Whose is the event that is to be handled? LATER: not now. */
+enum vigia__lane_look vigia__driver_lane_look(struct vigia__driver *driver);
+/* Its handler has ended so, HANDLED or FAILED, before the stepper is told. */
+void vigia__driver_lane_handled(struct vigia__driver *driver, const struct vigia__input *input);
+/* The event in hand is passed for good, without a commit of its own. */
+void vigia__driver_lane_finish(struct vigia__driver *driver, uint64_t seq_num);
+/* Before the handler: make room to note it, and ask a key function in C. VIGIA_NONE: the event is another lane's. Or
+ * how the function failed. */
+int vigia__driver_lane_ask(struct vigia__driver *driver, struct vigia_error *err);
+/* After it, `done` or failed: was it found that another lane has the event in hand? Look again whose it is. */
+bool vigia__driver_lane_gave_back(struct vigia__driver *driver, bool done);
+/* Is there something that no commit has saved? */
+bool vigia__driver_lane_dirty(const struct vigia__driver *driver);
+
+/* ---- laned.c ---- */
+
+/* EOPTION: lanes with options that exclude them, or without a key. `keyed`: a function may tell it. */
+int vigia__laned_check(const struct vigia_watch_options *options, const struct vigia_registry *registry, bool keyed,
+                       struct vigia_error *err);
+/* These are its lanes: each is driven by `one`. */
+void vigia__laned_join(struct vigia_watcher *first, struct vigia__lanes *lanes, const struct vigia__driving *one);
+
+/* Without lanes itself, is it started where lanes have finished events above the checkpoint? Then it becomes a single
+ * one, which passes those. EIO and others. */
+int vigia__laned_continue(struct vigia__driver *driver, struct vigia_error *err);
+/* laned_make.c. Give the watcher lanes, before it is started: the others are made. */
+int vigia__laned_make(struct vigia__driver *first, const struct vigia_handler *handler,
+                      const struct vigia_watch_options *options, struct vigia_error *err);
+
+/* ---- driver_run.c ---- */
+
 /* If a save is what it wants next, do it now and tell how it went. No handler runs. */
 int vigia__driver_save(struct vigia__driver *driver, struct vigia_error *err);
 /* Of `driving`. */

@@ -30,8 +30,10 @@ static void driver_free(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	vigia__driver_release(w);
+	vigia__driver_lane_free(w);
 	if (vigia__source(w)->forget) vigia__source(w)->forget(watcher);
-	if (watcher->has_handler && watcher->handler.free) watcher->handler.free(watcher->handler.ctx);
+	if (watcher->has_handler && watcher->handler.free && watcher->leader == NULL)
+		watcher->handler.free(watcher->handler.ctx);
 	vigia__filter_free(watcher->filter);
 	vigia__free(w);
 }

@@ -11,7 +11,7 @@
 #include "drive_private.h"
 
 /* The most events that one turn handles, and its longest time. Then the thread's other watchers have their turns. */
-enum { TURN_EVENTS = 256, TURN_NS = 2000000 };
+enum { TURN_EVENTS = 256, TURN_NS = 2000000, TURN_PASSED = 10000 };
 
 static void step_kind(struct vigia__driver *w, enum vigia__input_kind kind)
 {
@@ -127,6 +127,12 @@ static void read_events(struct vigia__driver *w)
 	bool found_end = vigia__source(w) == &vigia__store_source && w->fetch.batch.at_end;
 	w->end = found_end ? vigia__iterator_first(input.next) : 0;
 	uint64_t first = vigia__iterator_first(request.from);
+	if (w->lane) rc = vigia__driver_lane_read(w, first, vigia__iterator_first(input.next) - 1);
+	if (rc < 0) {
+		vigia__error(&err, rc, "no memory to note which events are finished");
+		read_failed(w, rc, &err);
+		return;
+	}
 	vigia__driver_step(w, &input);
 	if (w->stepper.gap > 0) tell_gap(w, first, w->stepper.gap);
 }
@@ -159,13 +165,22 @@ static void name_failure(int rc, struct vigia_error *err)
 static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *err)
 {
 	w->base.pending = false;
-	if (rc == VIGIA_NONE) {
-		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_HANDLED, .dropped = true});
+	if (rc == VIGIA_OK && w->tx == NULL && w->lane == NULL) { /* the way of most events: keep it short */
+		static const struct vigia__input handled = {.kind = VIGIA_INPUT_HANDLED};
+		w->last_processed_at_ns = w->event_at_ns;
+		w->action = vigia__stepper_step(&w->stepper, &handled, 0);
 		return;
 	}
-	if (rc == VIGIA_OK) {
-		w->last_processed_at_ns = w->event_at_ns;
-		step_kind(w, VIGIA_INPUT_HANDLED);
+	bool done = rc == VIGIA_OK || rc == VIGIA_NONE;
+	if (w->lane && vigia__driver_lane_gave_back(w, done)) {
+		step_kind(w, VIGIA_INPUT_DEFERRED);
+		return;
+	}
+	struct vigia__input input = {.kind = done ? VIGIA_INPUT_HANDLED : VIGIA_INPUT_FAILED, .dropped = rc == VIGIA_NONE};
+	if (w->lane && done) vigia__driver_lane_handled(w, &input);
+	if (done) {
+		if (rc == VIGIA_OK) w->last_processed_at_ns = w->event_at_ns;
+		vigia__driver_step(w, &input);
 		return;
 	}
 	name_failure(rc, err);
@@ -176,6 +191,7 @@ static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *e
 	vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
 	bool given_up = w->stepper.skipped > skipped;
 	uint64_t stuck = w->stepper.stuck;
+	if (w->lane && given_up) vigia__driver_lane_finish(w, err->seq_num);
 	log_event_error(w, err, attempt, given_up || stuck);
 	if (given_up && permanent)
 		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave up event %llu, which cannot be read",
@@ -193,7 +209,7 @@ static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *e
 static void enter_handler(struct vigia__driver *w, struct vigia_watcher **outer)
 {
 	*outer = w->base.registry->current;
-	w->base.registry->current = &w->base;
+	w->base.registry->current = vigia__watcher_leader(&w->base);
 	w->base.registry->depth++;
 	w->base.running_handler = true;
 	w->base.handled = (struct vigia__handled){w->base.registry->store->backend, w->base.id, vigia__handled};
@@ -229,6 +245,7 @@ static void call_handler(struct vigia__driver *w)
 		w->base.handler.damaged(w->base.handler.ctx, &attempt, &err);
 		leave_handler(w, outer);
 	}
+	if (rc == VIGIA_OK && w->lane) rc = vigia__driver_lane_ask(w, &err);
 	if (rc == VIGIA_OK) {
 		w->event_at_ns = known ? time_of(w, w->action.index) : event.at_ns;
 		w->resume_mono_ns = INT64_MAX;
@@ -336,7 +353,8 @@ static void offer_progress(struct vigia__driver *w)
 	if (!saves_progress(w)) return;
 	if (w->progress && w->stepper.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
 		vigia__progress_move(&w->base.registry->store->backend->progress, w->progress, w->stepper.done);
-	if (w->base.registry->dirty_mono_ns == 0 && w->stepper.done > w->stepper.saved)
+	bool moved = w->lane ? vigia__driver_lane_dirty(w) : w->stepper.done > w->stepper.saved;
+	if (w->base.registry->dirty_mono_ns == 0 && moved)
 		w->base.registry->dirty_mono_ns = vigia__time_now(w->base.registry->clock);
 	if (vigia__driver_may_be_wanted(w) && vigia__driver_wanted(w)) save_wanted(w);
 }
@@ -344,6 +362,7 @@ static void offer_progress(struct vigia__driver *w)
 bool vigia__driver_dirty(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
+	if (w->lane) return w->stepper.state == VIGIA_RUNNING && saves_progress(w) && vigia__driver_lane_dirty(w);
 	if (w->stepper.done <= w->stepper.saved) return false;
 	if (w->progress == NULL) return w->stepper.state == VIGIA_RUNNING && saves_progress(w) && w->stepper.in_tx == 0;
 	struct vigia__backend *b = w->base.registry->store->backend;
@@ -376,7 +395,7 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	const struct vigia_registry *r = w->base.registry;
-	int events = 0;
+	int events = 0, passed = 0;
 	int64_t until = 0;
 	bool worked = false, resumed = false, waited = false;
 	if (w->base.running_handler || w->base.in_source) return false; /* further up the stack */
@@ -402,6 +421,19 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 			}
 			break;
 		case VIGIA_ACTION_HANDLE:
+			if (w->lane && !w->action.letter) {
+				enum vigia__lane_look whose = vigia__driver_lane_look(w);
+				if (whose == VIGIA_LANE_LATER && w->stepper.in_tx > 0) { /* others may wait for what it has done */
+					vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_DEFERRED, .due = true});
+					break;
+				}
+				if (whose == VIGIA_LANE_LATER) return worked;
+				if (whose == VIGIA_LANE_OTHERS) {
+					if (++passed >= TURN_PASSED) return true;
+					vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_HANDLED, .dropped = true});
+					break;
+				}
+			}
 			if (events == 0) until = vigia__mono_ns() + TURN_NS;
 			if (events >= TURN_EVENTS || r->between_events) return true;
 			if ((events % 8 == 7 || (r->one_watcher && events)) && vigia__mono_ns() >= until) return true;
@@ -483,6 +515,8 @@ int64_t vigia__driver_due(const struct vigia_watcher *watcher)
 		return w->reading ? INT64_MAX : 0;
 	case VIGIA_ACTION_SAVE:
 		return w->writing ? INT64_MAX : 0;
+	case VIGIA_ACTION_HANDLE:
+		return w->lane && w->lane->waits ? INT64_MAX : 0;
 	default:
 		return 0;
 	}

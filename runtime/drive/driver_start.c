@@ -50,11 +50,27 @@ static int find_checkpoint(struct vigia__driver *w, struct vigia_iterator *next,
 	return rc;
 }
 
+/* The first lane does it for all. */
+static int take_lane(struct vigia__driver *w, struct vigia_iterator *next, struct vigia_error *err)
+{
+	struct vigia__backend *b = w->base.registry->store->backend;
+	uint64_t checkpoint;
+	int rc = vigia__driver_hold(w, err);
+	if (rc == VIGIA_OK) rc = vigia__lane_begin(w->lane, b, vigia__iterator_first(w->start) - 1, &checkpoint, err);
+	if (rc != VIGIA_OK) return rc;
+	w->owned = true;
+	*next = vigia__iterator_after(checkpoint);
+	return VIGIA_OK;
+}
+
 /* Own the id, and find where it begins. */
 static int take_place(struct vigia__driver *w, struct vigia_iterator *next, struct vigia_error *err)
 {
 	const struct vigia__source *source = vigia__source(w);
-	int rc = w->owned ? VIGIA_OK : source->own(&w->base, err);
+	int rc = w->lane || w->owned ? VIGIA_OK : vigia__laned_continue(w, err);
+	if (rc < 0) return rc;
+	if (w->lane) return take_lane(w, next, err);
+	rc = w->owned ? VIGIA_OK : source->own(&w->base, err);
 	if (rc < 0) return rc;
 	w->owned = true;
 	rc = vigia__driver_hold(w, err);

@@ -6,6 +6,8 @@
 
 #include "drive.h"
 
+struct vigia__lanes;
+
 /* What a worker runs. `changed` may be NULL: its code never changes. So may `prepare` and `meanwhile`. */
 struct vigia__job {
 	/* Load the code, beside what is loaded already: it is exchanged for it by `activate`, or freed by `discard`. An
@@ -31,7 +33,11 @@ struct vigia__job {
 	int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err);
 	void (*close)(void *ctx); /* the thread's last call */
 	void (*free)(void *ctx);  /* on the owner's thread, when the thread is gone */
+	/* Another job of the same code, for a lane on a thread of its own. NULL: it has no lanes. ENOMEM. */
+	int (*again)(void *ctx, struct vigia__job *out);
 	void *ctx;
+	struct vigia__lanes *lanes; /* of a lane that is not the first: what they share. Else NULL */
+	unsigned lane;
 	bool killable; /* it heeds vigia__worker_killed(), wherever it is: a program of its own */
 };
 

@@ -57,6 +57,12 @@ static void stop_without_handlers(struct vigia_registry *registry)
 		if (!w->pending) w->driving->run(w);
 }
 
+static void unlink_from_list(struct vigia_watcher *w)
+{
+	*w->link = w->next;
+	if (w->next) w->next->link = w->link;
+}
+
 void vigia_registry_free(struct vigia_registry *registry)
 {
 	if (registry == NULL) return;
@@ -74,6 +80,9 @@ void vigia_registry_free(struct vigia_registry *registry)
 			while (*lists[i]) {
 				struct vigia_watcher *w = *lists[i];
 				*lists[i] = w->next;
+				if (w->next) w->next->link = lists[i];
+				for (struct vigia_watcher *lane = w->next_lane; lane; lane = lane->next_lane)
+					if (!lane->retired) unlink_from_list(lane);
 				w->driving->abandon(w);
 				w->driving->free(w);
 			}
@@ -89,12 +98,6 @@ void vigia_registry_free(struct vigia_registry *registry)
 }
 
 /* ---- the lists ---- */
-
-static void unlink_from_list(struct vigia_watcher *w)
-{
-	*w->link = w->next;
-	if (w->next) w->next->link = w->link;
-}
 
 void vigia__registry_free_released(struct vigia_registry *registry)
 {
@@ -136,11 +139,17 @@ int vigia__registry_find_free(struct vigia_registry *registry, const char *id, s
 
 static void append_watcher(struct vigia_registry *registry, struct vigia_watcher *w)
 {
-	vigia__table_add(&registry->ids, &w->node, vigia__table_hash(w->id, strlen(w->id)));
+	if (w->leader == NULL) vigia__table_add(&registry->ids, &w->node, vigia__table_hash(w->id, strlen(w->id)));
 	w->next = NULL;
 	w->link = registry->watchers_end;
 	*w->link = w;
 	registry->watchers_end = &w->next;
+}
+
+static void leave_list(struct vigia_watcher *w)
+{
+	if (w->registry->watchers_end == &w->next) w->registry->watchers_end = w->link;
+	unlink_from_list(w);
 }
 
 /* Out of the registry. The memory stays for handles that point to it. */
@@ -148,8 +157,7 @@ static void put_aside(struct vigia_watcher *w)
 {
 	struct vigia_registry *registry = w->registry;
 	vigia__table_remove(&registry->ids, &w->node);
-	if (registry->watchers_end == &w->next) registry->watchers_end = w->link;
-	unlink_from_list(w);
+	leave_list(w);
 	w->next = registry->retired;
 	if (w->next) w->next->link = &w->next;
 	w->link = &registry->retired;
@@ -160,6 +168,11 @@ static void put_aside(struct vigia_watcher *w)
 /* For good. */
 static void retire(struct vigia_watcher *w)
 {
+	for (struct vigia_watcher *lane = w->next_lane; lane; lane = lane->next_lane) {
+		leave_list(lane);
+		lane->retired = true;
+		lane->driving->end(lane);
+	}
 	put_aside(w);
 	w->retired = true;
 	w->driving->end(w);
@@ -177,7 +190,7 @@ static void attach_watcher(struct vigia_watcher *w)
 void vigia__registry_add(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_watcher *old)
 {
 	if (old) retire(old);
-	append_watcher(registry, w);
+	for (struct vigia_watcher *lane = w; lane; lane = lane->next_lane) append_watcher(registry, lane);
 	if (old) vigia__registry_listen(registry);
 	else vigia__registry_listen_also(registry, w);
 	vigia__registry_ring(registry);
@@ -243,6 +256,14 @@ static int take_handler(struct vigia_handler *ours, const struct vigia_handler *
 	return rc;
 }
 
+/* A watcher that was not added. Its handler is the caller's still. */
+static void free_unborn(struct vigia_watcher *w)
+{
+	for (struct vigia_watcher *lane = w; lane; lane = lane->next_lane) lane->has_handler = false;
+	w->driving->abandon(w);
+	w->driving->free(w);
+}
+
 int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id, const struct vigia_handler *handler,
                          const struct vigia_watch_options *options, struct vigia_watcher **out, struct vigia_error *err)
 {
@@ -254,6 +275,9 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	if (handler) handler = &own;
 	options = &taken;
 	if (rc == VIGIA_OK) rc = check_options(options, registry, err);
+	if (rc == VIGIA_OK && options->lanes > 1 && handler == NULL)
+		rc = vigia__error(err, VIGIA_EOPTION, "lanes: the handler must be given with them");
+	if (rc == VIGIA_OK) rc = vigia__laned_check(options, registry, handler && (handler->key || handler->lane), err);
 	if (rc == VIGIA_OK && handler == NULL && options->auto_start)
 		rc = vigia__error(err, VIGIA_ENOHANDLER, "watcher '%s' has no handler: give one, or auto_start = false",
 		                  VIGIA_SHOWN(watcher_id));
@@ -264,17 +288,17 @@ int vigia_registry_watch(struct vigia_registry *registry, const char *watcher_id
 	struct vigia__driver *w = NULL;
 	rc = vigia__registry_find_free(registry, watcher_id, &old, err);
 	if (rc == VIGIA_OK) rc = vigia__driver_new(registry, watcher_id, handler, options, &w, err);
+	if (rc == VIGIA_OK && options->lanes > 1) rc = vigia__laned_make(w, handler, options, err);
 	if (rc == VIGIA_OK && options->auto_start) rc = w->base.driving->start(&w->base, err);
 	else if (rc == VIGIA_OK && !registry->holds_late) rc = vigia__driver_hold(w, err);
 	if (rc == VIGIA_OK)
 		rc = vigia__registry_find_free(registry, watcher_id, &old, err); /* again: the log function may have watched */
 	if (rc == VIGIA_OK) {
-		w->created = true;
+		for (struct vigia_watcher *lane = &w->base; lane; lane = lane->next_lane) vigia__driver(lane)->created = true;
 		vigia__registry_add(registry, &w->base, old);
 		if (out) *out = &w->base;
 	} else if (w) {
-		w->base.has_handler = false; /* still the caller's */
-		w->base.driving->free(&w->base);
+		free_unborn(&w->base);
 	}
 	return vigia__error_watcher(err, watcher_id, vigia__store_end(registry->store, rc));
 }

@@ -29,9 +29,12 @@ void vigia__worker_end_job(struct vigia__worker *w)
 /* What cannot change under a watcher that has a place in the log. */
 static int may_take(struct vigia__worker *w, const struct vigia_watch_options *options, struct vigia_error *err)
 {
-	const char *what = options->ephemeral != w->options.ephemeral     ? "ephemeral"
-	                   : options->checkpoint != w->options.checkpoint ? "checkpoint"
-	                                                                  : NULL;
+	const char *what = options->ephemeral != w->options.ephemeral                        ? "ephemeral"
+	                   : options->checkpoint != w->options.checkpoint                    ? "checkpoint"
+	                   : options->transactional != w->options.transactional              ? "transactional"
+	                   : options->lanes != w->options.lanes                              ? "lanes"
+	                   : w->lanes && !vigia__lanes_keyed_by(w->lanes, options->lane_key) ? "lane_key"
+	                                                                                     : NULL;
 	if (what == NULL) return VIGIA_OK;
 	return vigia__error(err, VIGIA_ESCRIPT, "`%s` cannot change in a reload: stop the watcher and watch it again",
 	                    what);

@@ -116,7 +116,48 @@ static const struct vigia__driving remote_driving = {
 
 struct vigia__worker *vigia__watcher_worker(const struct vigia_watcher *w)
 {
-	return w->driving == &remote_driving ? worker_of(w) : NULL;
+	return w->driving == &remote_driving || w->one == &remote_driving ? worker_of(w) : NULL;
+}
+
+static void begin_remote(struct vigia__remote *remote, struct vigia_registry *registry)
+{
+	struct vigia_watcher *w = &remote->base;
+	w->registry = registry;
+	w->driving = &remote_driving;
+	w->has_handler = true; /* the job is one */
+	snprintf(w->id, sizeof w->id, "%s", vigia__worker_id(remote->worker));
+	w->options = *vigia__worker_options(remote->worker);
+}
+
+/* A worker for each further lane. Those that have started stop with the first, if one fails. */
+static int make_lanes(struct vigia__remote *first, const char *watcher_id, const struct vigia__job *job,
+                      struct vigia_error *err)
+{
+	struct vigia__lanes *lanes = vigia__worker_lanes(first->worker);
+	struct vigia_watcher *last = &first->base;
+	int rc = VIGIA_OK;
+	vigia__laned_join(&first->base, lanes, &remote_driving);
+	for (unsigned i = 1; i < (unsigned)first->base.options.lanes && rc == VIGIA_OK; i++) {
+		struct vigia__job another;
+		struct vigia__remote *remote = vigia__calloc(sizeof *remote);
+		if (remote == NULL || job->again(job->ctx, &another) != VIGIA_OK) {
+			vigia__free(remote);
+			return vigia__error(err, VIGIA_ENOMEM, "no memory for a lane");
+		}
+		another.lanes = lanes;
+		another.lane = i;
+		rc = vigia__worker_new(first->base.registry, watcher_id, &another, &remote->worker, err);
+		if (remote->worker == NULL) {
+			another.free(another.ctx);
+			vigia__free(remote);
+			return rc;
+		}
+		begin_remote(remote, first->base.registry);
+		remote->base.leader = &first->base;
+		last->next_lane = &remote->base;
+		last = &remote->base;
+	}
+	return rc;
 }
 
 int vigia__registry_watch_job(struct vigia_registry *registry, const char *watcher_id, const struct vigia__job *job,
@@ -135,21 +176,18 @@ int vigia__registry_watch_job(struct vigia_registry *registry, const char *watch
 	if (rc == VIGIA_OK) rc = vigia__worker_new(registry, watcher_id, job, &remote->worker, err);
 	if (remote && remote->worker) {
 		struct vigia_watcher *w = &remote->base;
-		w->registry = registry;
-		w->driving = &remote_driving;
-		w->has_handler = true; /* the job is one */
-		snprintf(w->id, sizeof w->id, "%s", vigia__worker_id(remote->worker));
-		w->options = *vigia__worker_options(remote->worker);
+		begin_remote(remote, registry);
 		if (rc == VIGIA_OK) rc = vigia__registry_find_free(registry, w->id, &old, err);
+		if (rc == VIGIA_OK && w->options.lanes > 1) rc = make_lanes(remote, watcher_id, job, err);
 		/* With an id it has started. */
-		if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start) rc = remote_start(w, err);
+		if (rc == VIGIA_OK && watcher_id == NULL && w->options.auto_start) rc = w->driving->start(w, err);
 		if (rc == VIGIA_OK) {
 			vigia__registry_add(registry, w, old);
 			*out = w;
 		} else {
 			if (watcher_id == NULL && w->id[0]) vigia__error_watcher(err, w->id, rc);
 			vigia__worker_disown_job(remote->worker); /* still the caller's */
-			remote_free(w);
+			w->driving->free(w);
 		}
 	} else {
 		vigia__worker_forget_ahead(registry, job);

@@ -40,7 +40,8 @@ static int store_save(struct vigia_watcher *watcher, uint64_t seq_num, bool back
 	struct vigia__backend *b = store->backend;
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	if (backwards || w->progress == NULL) {
+	if (w->lane) rc = backwards ? vigia__lane_save_seek(w->lane, b, seq_num, err) : vigia__lane_save(w->lane, b, err);
+	else if (backwards || w->progress == NULL) {
 		if (w->progress) vigia__progress_reset(&b->progress, w->progress, seq_num, seq_num);
 		rc = vigia__backend_checkpoint_put(b, watcher->id, seq_num, false, err);
 	} else {

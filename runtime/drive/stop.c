@@ -10,7 +10,7 @@
 /* Stopped and its id released, or the watcher whose handler asks: that one stops when its handler returns. */
 static bool settled(const struct vigia_watcher *w)
 {
-	return w->driving->rests(w) || w == w->registry->current;
+	return w->driving->rests(w) || vigia__watcher_leader(w) == w->registry->current;
 }
 
 /* Drive these watchers until all have stopped: all (NULL) or one. While that one has not, the coroutines that wait have
@@ -36,7 +36,7 @@ static bool drive_until_settled(struct vigia_registry *registry, struct vigia_wa
 		for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
 			/* A handler that is in progress may start others meanwhile. */
 			if (only == NULL && vigia__watcher_state(w) == VIGIA_RUNNING) vigia__watcher_ask_to_stop(w);
-			bool asked = only == NULL || w == only;
+			bool asked = only == NULL || vigia__watcher_leader(w) == only;
 			if (asked ? settled(w) : !(others && w->pending)) continue;
 			worked |= w->driving->run(w);
 			if (w->retired || w->detached) { /* by the log function: the rest of the list is not behind it any more */
@@ -101,7 +101,7 @@ static int name_unsettled(struct vigia_registry *registry, struct vigia_error *e
 	char names[sizeof err->message - 80] = "";
 	int count = 0, named = 0;
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
-		if (settled(w)) continue;
+		if (w->leader || settled(w)) continue;
 		size_t len = strlen(names), more = sizeof " and 1234567890 more";
 		if (named == count && len + strlen(w->id) + sizeof ", ''" + more <= sizeof names)
 			named += snprintf(names + len, sizeof names - len, "%s'%s'", count ? ", " : "", VIGIA_SHOWN(w->id)) > 0;

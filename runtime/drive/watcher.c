@@ -60,10 +60,7 @@ static int in_range(struct vigia_watcher *w, uint64_t seq_num, const char *what,
 	struct vigia__look look;
 	int rc = w->registry->source->look(w, VIGIA_LOOK_BOUNDS, &look, err);
 	if (rc != VIGIA_OK || seq_num <= look.latest) return rc;
-	return vigia__error_watcher(err, w->id,
-	                            vigia__error(err, VIGIA_EPOSITION,
-	                                         "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(w->id),
-	                                         what, (unsigned long long)seq_num, (unsigned long long)look.latest));
+	return vigia__checkpoint_beyond(w->id, what, seq_num, look.latest, err);
 }
 
 /* What a watcher on another thread is told, that thread looks at. */
@@ -85,6 +82,8 @@ int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct v
 			err, w->id,
 			vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", VIGIA_SHOWN(w->id)));
 	if (w->retired) return vigia__watcher_state_error(w, "checkpointed", err);
+	int rc = vigia__checkpoint_refuse(w->id, w->lanes || w->leader, w->options.transactional, err);
+	if (rc < 0) return rc;
 	return move(w, seq_num, "save checkpoint", w->driving->checkpoint, err);
 }
 

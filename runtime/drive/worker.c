@@ -184,6 +184,17 @@ static void drive(struct vigia__worker *w)
 	worker_publish(w);
 }
 
+/* The first one makes what all share. */
+static int be_lane(struct vigia__worker *w, const struct vigia_watch_options *options, struct vigia_error *err)
+{
+	int rc = VIGIA_OK;
+	if (w->job.lanes) w->lanes = vigia__lanes_ref(w->job.lanes);
+	else
+		rc = vigia__lanes_new(w->id, (unsigned)w->options.lanes, (uint64_t)options->lane_window, options->lane_key,
+		                      vigia__inbox_poke, &w->lanes, err);
+	return rc == VIGIA_OK ? vigia__driver_be_lane(vigia__driver(w->watcher), w->lanes, w->job.lane, err) : rc;
+}
+
 static int worker_load(struct vigia__worker *w, struct vigia_error *err)
 {
 	int rc = w->job.load(w->job.ctx, w, w->id, &w->options, err);
@@ -192,7 +203,10 @@ static int worker_load(struct vigia__worker *w, struct vigia_error *err)
 	struct vigia_handler handler = {
 		.size = sizeof handler, .handle = w->job.handle, .resume = w->job.resume, .ctx = w->job.ctx};
 	options.auto_start = false;
-	rc = vigia_registry_watch(w->registry, w->id, &handler, &options, &w->watcher, err);
+	rc = vigia__laned_check(&options, w->registry, w->job.again != NULL, err);
+	options.lanes = 1; /* the others are other threads' */
+	if (rc == VIGIA_OK) rc = vigia_registry_watch(w->registry, w->id, &handler, &options, &w->watcher, err);
+	if (rc == VIGIA_OK && w->options.lanes > 1) rc = be_lane(w, &options, err);
 	vigia__forget_filter(&w->options);
 	if (rc < 0) {
 		w->job.discard(w->job.ctx);
@@ -265,6 +279,7 @@ static void *work(void *arg)
 static void worker_destroy(struct vigia__worker *w)
 {
 	vigia_registry_free(w->registry);
+	vigia__lanes_unref(w->lanes);
 	vigia__helper_deinit(&w->helper);
 	vigia__free(w);
 }
@@ -422,6 +437,11 @@ void vigia__worker_free(struct vigia__worker *w)
 const char *vigia__worker_id(const struct vigia__worker *w)
 {
 	return w->id;
+}
+
+struct vigia__lanes *vigia__worker_lanes(const struct vigia__worker *w)
+{
+	return w->lanes;
 }
 
 const struct vigia_watch_options *vigia__worker_options(const struct vigia__worker *w)

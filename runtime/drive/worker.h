@@ -48,6 +48,9 @@ void vigia__worker_forget_ahead(struct vigia_registry *owner, const struct vigia
 const char *vigia__worker_id(const struct vigia__worker *worker);
 const struct vigia_watch_options *vigia__worker_options(const struct vigia__worker *worker);
 
+/* What its lanes share. NULL: it has none. */
+struct vigia__lanes *vigia__worker_lanes(const struct vigia__worker *worker);
+
 enum vigia_watcher_state vigia__worker_state(struct vigia__worker *worker);
 void vigia__worker_stats(struct vigia__worker *worker, struct vigia_watcher_stats *out);
 /* Do this and wait for the reply. */

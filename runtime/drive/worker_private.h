@@ -15,7 +15,8 @@ struct vigia__worker {
 	struct vigia__helper helper; /* the thread: `runs` until it is joined. `changed`: anything below */
 	char id[256];                /* written once, before `loaded` */
 	struct vigia_watch_options options;
-	bool start_loaded; /* start once it has loaded, if the options say so. Written before it is handed over */
+	struct vigia__lanes *lanes; /* of a script with lanes; written before `loaded` */
+	bool start_loaded;          /* start once it has loaded, if the options say so. Written before it is handed over */
 	unsigned fork_generation;
 
 	/* under the mutex */

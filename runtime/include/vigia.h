@@ -611,6 +611,11 @@ struct vigia_watch_options {
 	bool auto_start;
 	const struct vigia_where *where; /* beside the filter's lists, as in vigia_read; copied by watch */
 	size_t where_count;
+	bool transactional; /* effects and progress are one commit: the handler gets a transaction */
+	/* Events with equal keys are handled in order, others independently, in so many lanes. 1: none. */
+	int64_t lanes;
+	struct vigia_slice lane_key; /* a path, as in vigia_where: the key. NULL, 0: the handler's `key` tells it */
+	int64_t lane_window;         /* how many events a lane may be ahead of the checkpoint */
 };
 
 VIGIA_API void vigia_watch_options_init_sized(struct vigia_watch_options *options, size_t size);
@@ -645,6 +650,12 @@ struct vigia_handler {
 	/* Does it have the event of this number from before (a cache)? Then handle, called at once, gets the number and no
 	 * more, and the bytes are not looked at. May be NULL. */
 	bool (*knows)(void *ctx, uint64_t seq_num);
+	/* The ctx of a lane, from 0: of a handler with lanes that goes on later, so that each lane has its own. NULL from
+	 * it: no memory. NULL: all lanes have `ctx`. */
+	void *(*lane)(void *ctx, unsigned lane);
+	/* The key of an event for lanes without `lane_key`, as a hash. < 0: it is not known, which is the event's failure.
+	 */
+	int (*key)(void *ctx, const struct vigia_event *event, uint64_t *hash, struct vigia_error *err);
 };
 
 struct vigia_watcher_stats {

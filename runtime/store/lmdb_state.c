@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 
+#include "lane_record.h"
 #include "lmdb_private.h"
 #include "steer.h"
 
@@ -27,6 +28,7 @@ static int verify_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
 	struct verify *v = arg;
 	int rc = vigia__state_verify(kv, v->found, v->ctx, &v->values);
+	if (rc == VIGIA_OK || rc == VIGIA_NONE) rc = vigia__lane_records_verify(kv, v->found, v->ctx);
 	return rc == VIGIA_OK || rc == VIGIA_NONE ? vigia__steer_verify(kv, v->found, v->ctx) : rc;
 }
 

@@ -81,6 +81,18 @@ int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *o
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);
 /* 0, or EINVAL if the watcher id does not have 1..255 bytes, or holds a NUL. */
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);
+/* Have lanes of this watcher finished events above its checkpoint (lane_record.h)? */
+int vigia__lanes_left(struct vigia__backend *b, const char *id, bool *any, struct vigia_error *err);
+/* That no longer counts. Of an id that the caller owns. */
+int vigia__lanes_forget(struct vigia__backend *b, const char *id, struct vigia_error *err);
+/* The same as part of a transaction: `id` is a const char *. */
+int vigia__lanes_forget_in(struct vigia__kv *kv, void *id, struct vigia_error *err);
+/* EUNSUPPORTED: the progress of such a watcher is not saved by hand. */
+int vigia__checkpoint_refuse(const char *id, bool has_lanes, bool transactional, struct vigia_error *err);
+/* EPOSITION: it cannot `what` ("seek to") a number beyond the last event. */
+int vigia__checkpoint_beyond(const char *id, const char *what, uint64_t seq_num, uint64_t latest,
+                             struct vigia_error *err);
+
 /* ---- store_wait.c ---- */
 
 /* A watcher whose handler is on this thread's stack. drive/ keeps the list. */

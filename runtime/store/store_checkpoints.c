@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../core/error.h"
+#include "lane_record.h"
 #include "store.h"
 #include "store_private.h"
 
@@ -26,6 +27,73 @@ static int id_check(const char *id, struct vigia_error *err)
 static int end_about(struct vigia_store *store, const char *id, int rc, struct vigia_error *err)
 {
 	return vigia__error_watcher(err, id, vigia__store_end(store, rc));
+}
+
+/* ---- lanes ---- */
+
+int vigia__lanes_forget_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
+{
+	const char *id = arg;
+	struct vigia_slice name = {id, strlen(id)};
+	struct vigia__ranges ranges;
+	uint64_t epoch = 0;
+	vigia__ranges_init(&ranges, 0);
+	int rc = vigia__lane_record_get(kv, name, &epoch, &ranges);
+	vigia__ranges_reset(&ranges, ranges.checkpoint);
+	if (rc == VIGIA_OK || rc == VIGIA_EDAMAGED) rc = vigia__lane_record_put(kv, name, epoch + 1, &ranges);
+	vigia__ranges_deinit(&ranges);
+	return rc == VIGIA_NONE ? VIGIA_OK : rc;
+}
+
+struct left {
+	const char *id;
+	bool any;
+};
+
+static int look_for_ranges(struct vigia__kv *kv, void *arg, struct vigia_error *err)
+{
+	struct left *left = arg;
+	struct vigia__ranges ranges;
+	uint64_t epoch;
+	vigia__ranges_init(&ranges, 0);
+	int rc = vigia__lane_record_get(kv, (struct vigia_slice){left->id, strlen(left->id)}, &epoch, &ranges);
+	left->any = rc == VIGIA_OK && ranges.count > 0;
+	vigia__ranges_deinit(&ranges);
+	return rc == VIGIA_NONE || rc == VIGIA_EDAMAGED ? VIGIA_OK : rc;
+}
+
+int vigia__lanes_left(struct vigia__backend *b, const char *id, bool *any, struct vigia_error *err)
+{
+	struct left left = {.id = id};
+	int rc = b->view(b, VIGIA_MAP_STATE, look_for_ranges, &left, err);
+	*any = left.any;
+	return rc == VIGIA_NONE ? VIGIA_OK : rc;
+}
+
+int vigia__lanes_forget(struct vigia__backend *b, const char *id, struct vigia_error *err)
+{
+	struct vigia__transact transact = {.also = vigia__lanes_forget_in, .also_arg = (void *)id};
+	return b->transact(b, &transact, err);
+}
+
+/* ---- checkpoints ---- */
+
+int vigia__checkpoint_refuse(const char *id, bool has_lanes, bool transactional, struct vigia_error *err)
+{
+	if (!has_lanes && !transactional) return VIGIA_OK;
+	const char *what = has_lanes ? "has lanes, whose progress is saved together"
+	                             : "is transactional: its progress is saved with its transactions";
+	return vigia__error_watcher(
+		err, id, vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' %s; to move it, seek", VIGIA_SHOWN(id), what));
+}
+
+int vigia__checkpoint_beyond(const char *id, const char *what, uint64_t seq_num, uint64_t latest,
+                             struct vigia_error *err)
+{
+	return vigia__error_watcher(err, id,
+	                            vigia__error(err, VIGIA_EPOSITION,
+	                                         "watcher '%s' cannot %s %llu: the last event is %llu", VIGIA_SHOWN(id),
+	                                         what, (unsigned long long)seq_num, (unsigned long long)latest));
 }
 
 int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err)

@@ -1,6 +1,6 @@
 /*
- * state.h - what the tests of buckets and transactions share: a store, numbers under keys. To be included by a test,
- * once.
+ * state.h - what the tests of buckets, transactions and their watchers share: a store, numbers under keys. To be
+ * included by a test, once.
  */
 #ifndef VIGIA_SPEC_STATE_H
 #define VIGIA_SPEC_STATE_H
@@ -83,6 +83,17 @@ static inline int64_t get_number(struct vigia_store *store, const char *bucket, 
 static inline const char *kinds(int i)
 {
 	return i == 0 ? ":memory:" : path;
+}
+
+static inline void drive_to_the_end(struct vigia_registry *registry, struct vigia_watcher *watcher)
+{
+	struct vigia_watcher_stats stats;
+	for (int i = 0; i < 3000; i++) {
+		vigia_watcher_stats(watcher, &stats);
+		if (stats.lag == 0) return;
+		vigia_registry_step(registry, 2000000, NULL);
+	}
+	fail_msg("it does not get to the end: %s", stats.last_error.message);
 }
 
 #endif
