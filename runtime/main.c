@@ -72,6 +72,7 @@
  *     registry round listen   watchers by id; rounds over all of them; the wake words they wait for
  *     save wanted stop      saving their progress; who waits for that; stopping them
  *     driver driver_step    a watcher on the registry's thread; its calls of core/stepper
+ *     driver_transaction driver_letters   the transaction of a transactional watcher; dead letters
  *     driver_start driver_run   where it starts; its turns: fetch, handle, retry, save
  *     lanes lanes_save      what the lanes of a watcher share; saving what they have finished
  *     driver_lane laned laned_make   a driver as a lane; calls on a watcher with lanes are calls on all; making them

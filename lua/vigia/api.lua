@@ -211,8 +211,8 @@ function Signal:set(value) end
 ---@return vigia.Error? err "timeout"; "stopping" when the watcher or registry stops
 function Signal:wait(timeout) end
 
----A transaction: what the function of store:transaction is called with. Its calls see what it has put and deleted. A call that fails
----ends it: nothing is stored, and store:transaction returns that error.
+---A transaction: what the function of store:transaction is called with, and `ctx.tx` of a transactional watcher. Its calls see what it has
+---put and deleted. A call that fails ends it: nothing is stored, and store:transaction returns that error, or the event has failed.
 ---@class vigia.Transaction
 local Transaction = {}
 

@@ -19,7 +19,11 @@ local M = {}
 local METHODS = {
 	store = {store_event = true, store_events = true, get_events = true, get_event = true, get_latest_event_num = true,
 		get_oldest_event_num = true, find_time = true, explain = true, store_checkpoint = true, get_checkpoint = true,
-		delete_checkpoint = true, checkpoints = true, stats = true, sync = true, trim = true},
+		wait_for = true, seek = true, pause = true, resume = true, retry = true, forget = true, delete_checkpoint = true, checkpoints = true,
+		watchers = true, stats = true, sync = true, trim = true,
+		get = true, put = true, delete = true, range = true, buckets = true, drop_bucket = true, schedule = true, unschedule = true,
+		scheduled = true, dead_letters = true, retry_dead_letter = true, drop_dead_letter = true},
+	tx = {get = true, put = true, delete = true, range = true, store_event = true, store_events = true},
 	watcher = {checkpoint = true, seek_to_offset = true, stop = true, stats = true, reload = true},
 }
 
@@ -57,7 +61,9 @@ end
 -- Perform a call of the script's. Returns its results as wire.pack gives them, the objects of events, and their places.
 local function perform(self, call, message, ctx)
 	local args = wire.unpack(call.args)
-	if call.on == "ctx" then
+	if call.on == "ctx" and call.method == "is_lost" then
+		return wire.pack(core.is_lost(ctx.tx))
+	elseif call.on == "ctx" then
 		return wire.pack(ctx.stopping or false)
 	elseif call.on == "vigia" then
 		return wire.pack(vigia.sleep(args[1]))
@@ -74,7 +80,7 @@ local function perform(self, call, message, ctx)
 	end
 	wire.put_objects(args, call.places, message)
 	local results = table.pack(target[call.method](target, table.unpack(args, 1, args.n)))
-	local objects, places = wire.take_objects(call.method, results)
+	local objects, places = wire.take_results(call.method, results)
 	return wire.pack(table.unpack(results, 1, results.n)), objects, places
 end
 

@@ -12,7 +12,7 @@ local printable <const> = require("vigia.text").printable
 
 local error, pcall, rawset, setmetatable, tostring, type, xpcall = error, pcall, rawset, setmetatable, tostring, type, xpcall
 local getinfo, traceback = debug.getinfo, debug.traceback
-local next, package, pack, unpack = next, package, table.pack, table.unpack
+local next, package, pack, select, unpack = next, package, table.pack, select, table.unpack
 
 local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
 
@@ -87,7 +87,7 @@ return function(channel)
 		return ok and before and (not bytes or bytes > before)
 	end
 
-	-- The error that a store returns for an event that cannot be carried, and so cannot be stored.
+	-- The error that a store returns for an event or a value that cannot be carried, and so cannot be stored.
 	local function refusal(objects, places)
 		for i = 1, objects.n do
 			local ok, message = pcall(fits, {}, objects[i])
@@ -103,11 +103,11 @@ return function(channel)
 		end
 	end
 
-	local function store_call(method, args, objects, places)
-		local results = pack(pcall(ask, "store", method, args, objects, places))
+	local function store_call(on, method, args, objects, places)
+		local results = pack(pcall(ask, on, method, args, objects, places))
 		local problem = not results[1] and results[2]
 		if type(problem) == "table" and problem.code == "event_too_large" and is_limit_raised() then
-			results = pack(pcall(ask, "store", method, args, objects, places))
+			results = pack(pcall(ask, on, method, args, objects, places))
 		end
 		if results[1] then
 			return unpack(results, 2, results.n)
@@ -123,7 +123,7 @@ return function(channel)
 		return setmetatable({}, {__name = name, __index = function(_, method)
 			return function(_, ...)
 				local args = pack(...)
-				local objects, places = wire.take_objects(method, args)
+				local objects, places = wire.take_arguments(method, args)
 				local packed
 				packed, args = pcall(wire.pack, unpack(args, 1, args.n))
 				if not packed then
@@ -131,13 +131,14 @@ return function(channel)
 					return finish(false, number and ("bad argument #%s to '%s' (%s)"):format(number, printable(tostring(method)), problem) or args)
 				end
 				if objects.n > 0 then
-					return finish(store_call(method, args, objects, places))
+					return finish(store_call(on, method, args, objects, places))
 				end
 				return finish(plain_call(on, method, args, places))
 			end
 		end})
 	end
 	local store, watcher = proxy("store", "vigia.Store"), proxy("watcher", "vigia.Watcher")
+	local tx = proxy("tx", "vigia.Transaction")
 	rawset(watcher, "id", function() return id end)
 
 	local function sleep(seconds)
@@ -206,7 +207,9 @@ return function(channel)
 	end
 
 	local function context_of(header)
-		return setmetatable({attempt = header.attempt, store = store, watcher = watcher}, {__name = "vigia.Context", __index = function(_, key)
+		local fields = {attempt = header.attempt, store = store, watcher = watcher, tx = header.transactional and tx,
+			dead_letter = header.dead_letter}
+		return setmetatable(fields, {__name = "vigia.Context", __index = function(_, key)
 			if key == "stopping" then
 				return finish(ask("ctx", "stopping", wire.pack(), NOTHING))
 			end
@@ -307,7 +310,10 @@ return function(channel)
 		end
 		local shown, text = pcall(tostring, cause)
 		text = shown and text or ("(an error object: %s whose __tostring fails)"):format(type(cause))
-		tell_on_error(cause, text, event, ctx)
+		local lost = header.transactional and select(3, pcall(ask, "ctx", "is_lost", wire.pack(), NOTHING))
+		if lost ~= true then -- else it is run again, and has not failed
+			tell_on_error(cause, text, event, ctx)
+		end
 		return {t = "failed", message = text, place = place}
 	end
 

@@ -1,7 +1,8 @@
 -- wire.lua - converts arguments and results to plain values for the messages between an isolated script and its host (isolated_host.lua).
 --
 -- An iterator or an error becomes a table with a marking key. A table that already has such a key is wrapped in another table. The objects
--- of events are separate values of the message, so that they may nest as deeply as in a store; `places` holds the path of each.
+-- of events, and the values of buckets, are separate values of the message, so that they may nest as deeply as in a store; `places` holds
+-- the path of each.
 
 local core = require("vigia.core")
 
@@ -148,7 +149,8 @@ local function copy_events(list)
 	return copy
 end
 
-local PLACES <const> = {
+-- Where they are: in a method's arguments, and in its results.
+local ARGUMENTS <const> = {
 	store_event = function(values, take)
 		take(values, 3)
 	end,
@@ -162,11 +164,38 @@ local PLACES <const> = {
 			end
 		end
 	end,
+	put = function(values, take)
+		take(values, 3)
+	end,
+	schedule = function(values, take)
+		take(values, 4)
+	end,
+}
+
+local RESULTS <const> = {
+	get = function(values, take)
+		take(values, 1)
+	end,
+	range = function(values, take)
+		for i, row in ipairs(type(values[1]) == "table" and values[1] or {}) do
+			take(row, "value", 1, i)
+		end
+	end,
+	scheduled = function(values, take)
+		for i, timer in ipairs(type(values[1]) == "table" and values[1] or {}) do
+			take(timer, "object", 1, i)
+		end
+	end,
 	get_events = function(values, take)
 		local result = values[1]
 		if type(result) ~= "table" or type(result.events) ~= "table" then return end
 		for i, event in ipairs(result.events) do
 			take(event, "object", 1, "events", i)
+		end
+	end,
+	dead_letters = function(values, take)
+		for i, letter in ipairs(type(values[1]) == "table" and values[1] or {}) do
+			take(letter.event, "object", 1, i, "event")
 		end
 	end,
 	get_event = function(values, take)
@@ -176,11 +205,8 @@ local PLACES <const> = {
 	end,
 }
 
----Take the objects of events out of a method's arguments or results. Returns the objects, and the path to the place of each. The events
----of store_events are copied first; others lose their object.
-function M.take_objects(method, values)
+local function take_objects(find, values)
 	local objects, places = {n = 0}, {}
-	local find = PLACES[method]
 	if find then
 		find(values, function(event, key, ...)
 			local object = rawget(event, key)
@@ -194,6 +220,17 @@ function M.take_objects(method, values)
 		end)
 	end
 	return objects, places
+end
+
+---Take the objects of events, and the values of buckets, out of a method's arguments. Returns them, and the path to the place of each. The
+---events of store_events are copied first; others lose their object.
+function M.take_arguments(method, values)
+	return take_objects(ARGUMENTS[method], values)
+end
+
+---The same for its results.
+function M.take_results(method, values)
+	return take_objects(RESULTS[method], values)
 end
 
 ---Put the objects back; they are in `message` from 2 on.

@@ -31,6 +31,9 @@
 #include "lua_state.h"
 #include "registry_handle.h"
 #include "store_handle.h"
+#include "transaction.h"
+#include "transaction_handle.h"
+#include "../store/transaction.h"
 
 /* What a handler's userdata keeps beside what a coroutine's does. */
 enum {
@@ -48,6 +51,30 @@ enum {
 
 /* ---- the context: what a handler is told beside the event ---- */
 
+/* A context outlives its event, and its registry: the driver has taken back what it lent with the event then. */
+static bool has_event_in_hand(const struct lua_handler *h)
+{
+	return h->owner->registry && h->watcher && (h->watcher->running_handler || h->watcher->pending);
+}
+
+/* ctx.tx, made when it is asked for. Upvalue 1: the handler's userdata. [-0, +1..3, m] */
+static void push_transaction(lua_State *L, struct lua_handler *h)
+{
+	if (h->tx == NULL || !has_event_in_hand(h)) {
+		lua_pushnil(L);
+		return;
+	}
+	if (h->lent == NULL) {
+		vigia__lua_push_kept(L, lua_upvalueindex(1), VIGIA_LUA_KEEPS_REGISTRY);
+		vigia__lua_registry_push_store(L, -1);
+		struct lua_transaction *lent = vigia__lua_transaction_push_lent(L, -1);
+		vigia__lua_keep_value(L, lua_upvalueindex(1), UV_TRANSACTION, -1);
+		h->lent = lent;
+		vigia__lua_transaction_lend(lent, h->tx);
+	}
+	vigia__lua_push_kept(L, lua_upvalueindex(1), UV_TRANSACTION);
+}
+
 /* Upvalue 1: the handler's userdata. attempt and stopping are looked up when asked for, so that an event costs nothing
  * for them. */
 static int context_index(lua_State *L)
@@ -56,6 +83,7 @@ static int context_index(lua_State *L)
 	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
 	if (strcmp(key, "attempt") == 0) lua_pushinteger(L, (lua_Integer)h->attempt);
 	else if (strcmp(key, "stopping") == 0) lua_pushboolean(L, vigia__lua_stopping(h));
+	else if (strcmp(key, "tx") == 0) push_transaction(L, h);
 	else if (strcmp(key, "watcher") == 0) vigia__lua_push_kept(L, lua_upvalueindex(1), UV_WATCHER);
 	else if (strcmp(key, "store") == 0) {
 		vigia__lua_push_kept(L, lua_upvalueindex(1), VIGIA_LUA_KEEPS_REGISTRY);
@@ -379,7 +407,7 @@ int vigia__lua_handler_failed(struct lua_handler *handler, struct vigia_error *e
 /* ---- what C calls ---- */
 
 /* Resume, and make of what comes out what C expects. */
-int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_error *err)
+static int go_on(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	lua_State *L = h->owner->L;
 	struct vigia__lua *shared = h->shared->ended ? vigia__lua_shared(L) /* raises */ : h->shared;
@@ -411,6 +439,12 @@ int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, 
 		vigia__lua_coroutine_close(h);
 		return VIGIA_NONE;
 	}
+	int lost = h->tx ? vigia__transaction_lost(h->tx) : VIGIA_OK;
+	if (lost != VIGIA_OK) { /* no failure of its own, whatever it made of it */
+		if (status != LUA_OK) vigia__lua_coroutine_close(h);
+		return lost;
+	}
+	const struct vigia_error *refused = h->lent ? vigia__lua_transaction_failed(h->lent) : NULL;
 	if (status == LUA_YIELD) {
 		f.own_text = "the handler yielded: in a handler only vigia's own functions may wait";
 	} else if (status != LUA_OK) {
@@ -418,10 +452,22 @@ int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, 
 	} else if (h->decode_error.code != VIGIA_OK) {
 		*err = h->decode_error;
 		f.known = err;
+	} else if (refused) { /* a call on ctx.tx failed: without it the rest must not be stored */
+		f.own_text = refused->message;
 	} else {
 		return h->dropped ? VIGIA_NONE : VIGIA_OK;
 	}
 	return fail_call(L, &f);
+}
+
+int vigia__lua_handler_continue(struct lua_handler *h, int64_t *resume_mono_ns, struct vigia_error *err)
+{
+	int rc = go_on(h, resume_mono_ns, err);
+	if (rc == VIGIA_PENDING) return rc;
+	if (h->lent) vigia__lua_transaction_lend(h->lent, NULL);
+	h->tx = NULL;
+	h->dead_letter = NULL;
+	return rc;
 }
 
 static int handle(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
@@ -440,6 +486,8 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 		                    "other code closed or resumed a coroutine that belongs to the handler");
 	}
 	h->begins = true;
+	h->tx = attempt->tx;
+	if (h->lent) vigia__lua_transaction_lend(h->lent, h->tx);
 	int rc = vigia__lua_handler_continue(h, resume_mono_ns, err);
 	h->begins = false;
 	h->event = NULL;

@@ -31,6 +31,7 @@
 #include "signal.h"
 #include "store.h"
 #include "tell.h"
+#include "transaction.h"
 #include "verify.h"
 #include "watch.h"
 #include "watcher.h"
@@ -131,6 +132,7 @@ static const luaL_Reg functions[] = {
 	{"clock", vigia__lua_clock},
 	{"new_error", vigia__lua_new_error},
 	{"outcome", vigia__lua_outcome},
+	{"is_lost", vigia__lua_is_lost},
 	{"has_input", vigia__lua_has_input},
 	{"hold", vigia__lua_hold},
 	{"hold_late", vigia__lua_hold_late},

@@ -88,6 +88,15 @@ static int done(lua_State *L, struct lua_transaction *t, int rc, struct vigia_er
 
 /* ---- reading ---- */
 
+/* What is decoded of a watcher's transaction, as a string on the stack: a finalizer may drive the registry meanwhile,
+ * which ends the transaction, and lends the next one. [-0, +0|1, m] */
+static struct vigia_slice own_copy(lua_State *L, const struct lua_transaction *t, struct vigia_slice bytes)
+{
+	if (!t->lent) return bytes;
+	lua_pushlstring(L, bytes.data, bytes.len);
+	return vigia__lua_slice(L, -1);
+}
+
 /* bucket at 2, key at 3 -> the value, or nil. */
 static int get(lua_State *L, struct lua_transaction *t)
 {
@@ -101,6 +110,7 @@ static int get(lua_State *L, struct lua_transaction *t)
 		lua_pushnil(L);
 		return 1;
 	}
+	value = own_copy(L, t, value);
 	t->busy = true; /* Lua code that a collection runs meanwhile must not use the transaction */
 	rc = vigia__lua_push_value(L, value, &err);
 	t->busy = false;
@@ -125,14 +135,14 @@ static int keep_row(void *ctx, const struct vigia_key *key, struct vigia_slice v
 }
 
 /* A list of {key =, value =}. EDESERIAL. [-0, +1, m] */
-static int push_rows(lua_State *L, const struct vigia__buf *bytes, struct vigia_error *err)
+static int push_rows(lua_State *L, struct vigia_slice bytes, struct vigia_error *err)
 {
 	lua_newtable(L);
 	lua_Integer n = 0;
-	for (size_t at = 0; at < bytes->len;) {
+	for (size_t at = 0; at < bytes.len;) {
 		struct row row;
-		memcpy(&row, bytes->data + at, sizeof row);
-		const char *key = (const char *)bytes->data + at + sizeof row, *value = key + row.key_len;
+		memcpy(&row, bytes.data + at, sizeof row);
+		const char *key = bytes.data + at + sizeof row, *value = key + row.key_len;
 		lua_createtable(L, 0, 2);
 		if (row.key_len > 0) lua_pushlstring(L, key, row.key_len);
 		else lua_pushinteger(L, (lua_Integer)row.integer);
@@ -157,8 +167,9 @@ static int range(lua_State *L, struct lua_transaction *t)
 	int rc = vigia_transaction_range(t->tx, bucket, &range.wanted, keep_row, &t->bytes, &err);
 	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
 	if (rc < 0) return done(L, t, rc, &err);
+	struct vigia_slice rows = own_copy(L, t, (struct vigia_slice){(const char *)t->bytes.data, t->bytes.len});
 	t->busy = true;
-	rc = push_rows(L, &t->bytes, &err);
+	rc = push_rows(L, rows, &err);
 	t->busy = false;
 	vigia__buf_clear(&t->bytes, VIGIA_LUA_KEEP);
 	return rc < 0 ? done(L, t, rc, &err) : 1;
@@ -220,8 +231,8 @@ static const luaL_Reg methods[] = {{"get", transaction_get},
                                    {"store_events", vigia__lua_transaction_events},
                                    {NULL, NULL}};
 
-/* vigia__lua_transaction_new(). The first one of a Lua state gives the class its methods: few states need them. */
-static struct lua_transaction *begin(lua_State *L, int store_idx)
+/* The first transaction of a Lua state gives the class its methods: few states need them. */
+static void make_class(lua_State *L)
 {
 	vigia__lua_push_class(L, &vigia__lua_transaction_class);
 	if (vigia__lua_push_raw(L, -1, "__index") == LUA_TNIL) {
@@ -230,7 +241,24 @@ static struct lua_transaction *begin(lua_State *L, int store_idx)
 		lua_pushnil(L);
 	}
 	lua_pop(L, 2);
+}
+
+static struct lua_transaction *begin(lua_State *L, int store_idx)
+{
+	make_class(L);
 	return vigia__lua_transaction_new(L, store_idx);
+}
+
+struct lua_transaction *vigia__lua_transaction_push_lent(lua_State *L, int store_idx)
+{
+	make_class(L);
+	return vigia__lua_transaction_new_lent(L, store_idx);
+}
+
+int vigia__lua_is_lost(lua_State *L)
+{
+	const struct lua_transaction *t = vigia__lua_check(L, 1, &vigia__lua_transaction_class);
+	return vigia__lua_boolean(L, t->tx && vigia__transaction_lost(t->tx) != VIGIA_OK);
 }
 
 /* ---- commit ---- */

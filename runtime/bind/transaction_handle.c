@@ -20,9 +20,32 @@ void vigia__lua_transaction_end(struct lua_transaction *t)
 	/* The committing thread still reads it. */
 	vigia__store_await(&t->pending);
 	vigia__store_settle(&t->pending);
+	if (t->lent) vigia__lua_transaction_lend(t, NULL);
 	vigia_transaction_free(t->tx);
 	t->tx = NULL;
 	vigia__buf_deinit(&t->bytes);
+}
+
+void vigia__lua_transaction_lend(struct lua_transaction *t, struct vigia_transaction *tx)
+{
+	if (tx) vigia__transaction_ref(tx);
+	if (t->tx) vigia__transaction_unref(t->tx);
+	t->tx = tx;
+	t->busy = t->failed = false;
+}
+
+const struct vigia_error *vigia__lua_transaction_failed(const struct lua_transaction *t)
+{
+	return t->failed ? &t->err : NULL;
+}
+
+struct lua_transaction *vigia__lua_transaction_new_lent(lua_State *L, int store_idx)
+{
+	store_idx = lua_absindex(L, store_idx);
+	struct lua_transaction *t = vigia__lua_new_keeping(L, sizeof *t, &vigia__lua_transaction_class, 1);
+	vigia__lua_keep_value(L, -1, 1, store_idx);
+	t->lent = true;
+	return t;
 }
 
 struct lua_transaction *vigia__lua_transaction_new(lua_State *L, int store_idx)

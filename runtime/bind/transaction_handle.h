@@ -11,6 +11,7 @@
 /* It keeps its store's userdata: 1. */
 struct lua_transaction {
 	struct vigia_transaction *tx; /* NULL: it has ended */
+	bool lent;                    /* a watcher's, and only while its handler runs */
 	bool busy;                    /* its bytes are being decoded: a finalizer must not use it */
 	bool failed;                  /* a call failed: it cannot be committed */
 	struct vigia_error err;       /* why */
@@ -26,6 +27,12 @@ extern const struct vigia__lua_class vigia__lua_transaction_class; /* its method
 
 /* A new one of the store at store_idx. NULL: nil and the error are on the stack instead. [-0, +1|2, v] */
 struct lua_transaction *vigia__lua_transaction_new(lua_State *L, int store_idx);
+/* One that a watcher's is lent to: it has ended while it has none. [-0, +1, m] */
+struct lua_transaction *vigia__lua_transaction_new_lent(lua_State *L, int store_idx);
+/* Why a call on it failed, as long as it is lent. NULL: none did. */
+const struct vigia_error *vigia__lua_transaction_failed(const struct lua_transaction *t);
+/* Lend it this one, or none (NULL). [-0, +0, -] */
+void vigia__lua_transaction_lend(struct lua_transaction *t, struct vigia_transaction *tx);
 /* The transaction at `arg`. Raises if it is none, or has ended. [-0, +0, v] */
 struct lua_transaction *vigia__lua_check_transaction(lua_State *L, int arg);
 /* The end of a call on it: true, or nil and the error, after which it cannot be committed. A conflict raises: its

@@ -14,6 +14,7 @@
  *     driver_step.c the floor of these
  *     source_store.c a store as the source of a watcher
  *     driver_run.c reads, calls the handler, saves, and tells the outcomes to core/stepper
+ *     driver_transaction.c the transaction of a transactional watcher
  *     laned.c      a watcher with lanes: one for all of them
  *     lanes.c      whose an event is, and what the lanes have finished
  *     lanes_save.c saving that

@@ -103,6 +103,16 @@ void vigia__driver_cancel(struct vigia__driver *driver);
 void vigia__driver_disown_at_rest(struct vigia__driver *driver);
 /* Save progress while handlers go on, of a watcher whose progress no other commit takes along. */
 void vigia__driver_save_alone(struct vigia__driver *driver);
+/* ---- driver_transaction.c: the transaction of a transactional watcher ---- */
+
+/* Before an event's handler runs. */
+int vigia__driver_tx_begin(struct vigia__driver *driver, struct vigia_error *err);
+/* After it: may change the outcome `input`, HANDLED or FAILED, and takes back what a failed one wrote. True: what
+ * happened is neither a success nor a failure of the event. */
+bool vigia__driver_tx_handled(struct vigia__driver *driver, struct vigia__input *input);
+/* Commit it with the checkpoint, and tell the outcome. VIGIA_OK also after a conflict. */
+int vigia__driver_tx_save(struct vigia__driver *driver, uint64_t seq_num, struct vigia_error *err);
+
 /* ---- driver_lane.c: of a lane ---- */
 
 /* Before it is started. ENOMEM. */

@@ -23,6 +23,7 @@ static struct vigia__stepper_options stepper_options(const struct vigia_watch_op
 		.on_damage = options->on_damage,
 		.checkpoint = options->checkpoint,
 		.ephemeral = options->ephemeral,
+		.transactional = options->transactional,
 	};
 }
 
@@ -49,7 +50,12 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	snprintf(w->base.id, sizeof w->base.id, "%s", id);
 	w->base.options = *options;
 	vigia__forget_filter(&w->base.options); /* the caller's memory. The copy is w->base.filter */
-	int rc = vigia__filter_new_where(&options->filter, options->where, options->where_count, &w->base.filter, err);
+	int rc = VIGIA_OK;
+	bool of_store = vigia__source(w) == &vigia__store_source;
+	if (options->transactional && !of_store)
+		rc = vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s': a store in Lua has no transactions", VIGIA_SHOWN(id));
+	if (rc == VIGIA_OK)
+		rc = vigia__filter_new_where(&options->filter, options->where, options->where_count, &w->base.filter, err);
 	struct vigia__stepper_options decides = stepper_options(options);
 	vigia__stepper_init(&w->stepper, &decides);
 	if (rc == VIGIA_OK) rc = vigia__driver_place(w, err);

@@ -24,8 +24,10 @@ static void step_kind(struct vigia__driver *w, enum vigia__input_kind kind)
 static const char *next_attempt(const struct vigia__driver *w, char *out, size_t size)
 {
 	if (w->stepper.state != VIGIA_RUNNING) return "the next one after a start";
-	if (w->action.kind != VIGIA_ACTION_WAIT) return "the next one at once";
-	int64_t wait = w->action.until_mono_ns - vigia__time_now(w->base.registry->clock);
+	bool saves_first = w->stepper.retry_after_save;
+	if (w->action.kind != VIGIA_ACTION_WAIT && !saves_first) return "the next one at once";
+	int64_t until = saves_first ? w->stepper.retry_mono_ns : w->action.until_mono_ns;
+	int64_t wait = until - vigia__time_now(w->base.registry->clock);
 	if (wait < 0) wait = 0;
 	double wait_s = (double)wait / 1e9;
 	int n = snprintf(out, size, wait_s < 1000 ? "the next one in %.3g s" : "the next one in %.0f s", wait_s);
@@ -177,6 +179,10 @@ static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *e
 		return;
 	}
 	struct vigia__input input = {.kind = done ? VIGIA_INPUT_HANDLED : VIGIA_INPUT_FAILED, .dropped = rc == VIGIA_NONE};
+	if (w->tx && vigia__driver_tx_handled(w, &input)) {
+		vigia__driver_step(w, &input);
+		return;
+	}
 	if (w->lane && done) vigia__driver_lane_handled(w, &input);
 	if (done) {
 		if (rc == VIGIA_OK) w->last_processed_at_ns = w->event_at_ns;
@@ -237,10 +243,12 @@ static void call_handler(struct vigia__driver *w)
 	struct vigia_event event = {.seq_num = w->action.seq_num};
 	struct vigia_watcher *outer;
 	vigia__error_clear(&err);
-	bool known = w->base.handler.knows && w->base.handler.knows(w->base.handler.ctx, event.seq_num);
-	int rc = known ? VIGIA_OK : vigia_batch_event(&w->fetch.batch, w->action.index, &event, &err);
-	struct vigia_attempt attempt = {&w->base, w->action.attempt, w->stepper.state == VIGIA_STOPPING};
-	if (rc < 0 && w->base.handler.damaged) {
+	bool known =
+		w->base.handler.knows && !w->action.letter && w->base.handler.knows(w->base.handler.ctx, event.seq_num);
+	int rc = w->base.options.transactional ? vigia__driver_tx_begin(w, &err) : VIGIA_OK;
+	if (rc == VIGIA_OK && !known) rc = vigia_batch_event(&w->fetch.batch, w->action.index, &event, &err);
+	struct vigia_attempt attempt = {&w->base, w->action.attempt, w->stepper.state == VIGIA_STOPPING, w->tx};
+	if (rc < 0 && (rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL) && w->base.handler.damaged) {
 		enter_handler(w, &outer);
 		w->base.handler.damaged(w->base.handler.ctx, &attempt, &err);
 		leave_handler(w, outer);
@@ -313,6 +321,7 @@ static int save_checkpoint(struct vigia__driver *w, struct vigia_error *err)
 {
 	uint64_t seq_num = w->action.seq_num;
 	if (w->saving && !poll_saving(w)) return VIGIA_PENDING;
+	if (w->stepper.in_tx > 0 && !w->action.backwards) return vigia__driver_tx_save(w, seq_num, err);
 	w->writing = true;
 	int rc = vigia__source(w)->save(&w->base, seq_num, w->action.backwards, err);
 	w->writing = rc == VIGIA_PENDING;

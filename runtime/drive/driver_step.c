@@ -80,6 +80,8 @@ void vigia__driver_release(struct vigia__driver *w)
 	const struct vigia__source *source = vigia__source(w);
 	vigia__driver_cancel(w);
 	if (source->end_progress) source->end_progress(&w->base);
+	vigia_transaction_free(w->tx);
+	w->tx = NULL;
 	if (w->owned && w->lane) vigia__lane_end(w->lane, w->base.registry->store->backend);
 	else if (w->owned) source->disown(&w->base);
 	w->owned = false;

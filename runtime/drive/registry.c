@@ -234,6 +234,10 @@ static int check_options(const struct vigia_watch_options *options, const struct
 	if (registry->source == &vigia__store_source && registry->store->options.readonly && !options->ephemeral)
 		vigia__problem(&problems,
 		               "ephemeral: must be true on a store that was opened read-only: no checkpoint can be saved");
+	if (options->transactional && (options->ephemeral || options->checkpoint != VIGIA_CHECKPOINT_BATCH))
+		vigia__problem(&problems,
+		               "transactional: excludes ephemeral and another checkpoint than \"batch\": its progress "
+		               "is saved with its transactions");
 	return vigia__problems_end(&problems, "watch options", err);
 }
 

@@ -13,7 +13,7 @@ static struct vigia__wants *wants_of(const struct vigia_registry *registry)
 
 bool vigia__driver_wants(struct vigia__driver *w, uint64_t reached)
 {
-	bool saves = w->progress != NULL;
+	bool saves = w->progress || w->base.options.transactional;
 	const struct vigia__wants *wants = saves ? wants_of(w->base.registry) : NULL;
 	if (wants == NULL) return false;
 	uint32_t changes = atomic_load(&wants->changes);

@@ -597,7 +597,7 @@ struct vigia_watch_options {
 	size_t size;                                  /* set by vigia_watch_options_init() */
 	struct vigia_iterator initial_event_iterator; /* where to start without a checkpoint */
 	struct vigia_filter filter;                   /* copied by watch */
-	int64_t batch_size;                           /* events fetched at a time */
+	int64_t batch_size;                           /* events fetched at a time; most in a transaction */
 	int64_t buffer_size;                          /* events held before the handler at most */
 	int64_t initial_backoff_ns;
 	int64_t max_backoff_ns;
@@ -630,6 +630,10 @@ struct vigia_attempt {
 	struct vigia_watcher *watcher;
 	uint64_t attempt; /* 1 for the first try */
 	bool stopping;
+	/* Of a transactional watcher: it has what earlier events wrote that are not committed yet. The watcher commits it
+	 * with its progress. What the event wrote is taken back if its handler fails. Valid until the event is done or
+	 * failed. */
+	struct vigia_transaction *tx; /* NULL: it is none */
 };
 
 /* What handles events: {.size = sizeof handler, .handle = ...}. All run on the registry's thread. All but `handle` may
