@@ -33,7 +33,10 @@
  *     store_append store_read store_checkpoints  appends; reads and the long poll; checkpoints and holds
  *     transaction transaction_range transaction_commit transaction_private elder   transactions: reads that lock
  *                         nothing, one commit that checks them; who goes first
+ *     buckets store_letters   which buckets there are, and dropping one; dead letters
  *     steer store_steer running   what is asked of watchers of any process; those of this process
+ *     state letters timer_records lane_record   the records of buckets, dead letters, timers and lanes, in maps that a
+ *                         backend offers
  *     backend             the interface that each backend fills in
  *     clock               the time; whether this process is a forked child
  *     commit              group commit: many callers, one sync
@@ -91,7 +94,7 @@
  *     encode decode array json   Lua values into events and back; arrays; JSON
  *     iterator options filter error   iterators, tables of options, filters and errors, between Lua and C
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep
- *     transaction transaction_handle   transactions and buckets; the userdata of a transaction
+ *     transaction transaction_handle letters   transactions and buckets; the userdata of one; dead letters
  *     run handler task    running and stopping a registry; functions as handlers; functions beside them
  *     signal wait_for     waits until other code sets something, or a watcher has saved its progress
  *     watch watch_options registry watcher clock owner   registry:watch; Registry, Watcher, Clock; run --wait

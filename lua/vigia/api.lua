@@ -331,6 +331,46 @@ function Store:buckets() end
 ---@return vigia.Error? err
 function Store:drop_bucket(bucket) end
 
+function Store:scheduled(query) end
+
+---Which dead letters to list.
+---@class vigia.DeadLetters
+---@field watcher? string of this watcher only
+---@field from? integer the number of the first event
+---@field limit? integer 0 or nothing: all
+
+---An event that a watcher with retry_strategy "dead_letter" failed on max_retries times.
+---@class vigia.DeadLetter
+---@field watcher string
+---@field seq_num integer of the event
+---@field attempts integer
+---@field timestamp integer of the last failure, ns
+---@field error string of the last failure
+---@field traceback? string where it failed
+---@field retry boolean it is to be handled again
+---@field event? vigia.Event not in ctx.dead_letter: it is the handler's event
+
+---The dead letters of the store, in the order of the watchers' ids.
+---@param options? vigia.DeadLetters
+---@return vigia.DeadLetter[]? letters
+---@return vigia.Error? err
+function Store:dead_letters(options) end
+
+---Have a watcher handle a dead letter again, or all of its letters. The request is stored: the watcher, in whatever process, handles it
+---before new events, at once or when it is started, with ctx.dead_letter set. On success the letter goes.
+---@param watcher_id string
+---@param seq_num? integer nil: all
+---@return integer? count of the letters that are to be retried
+---@return vigia.Error? err
+function Store:retry_dead_letter(watcher_id, seq_num) end
+
+---Remove a dead letter of a watcher, or all of its letters.
+---@param watcher_id string
+---@param seq_num? integer nil: all
+---@return integer? count of the letters that were removed
+---@return vigia.Error? err
+function Store:drop_dead_letter(watcher_id, seq_num) end
+
 ---Conditions of a store_event or store_events. If the key is known, the call stores nothing, whatever its events and if_last
 ---are, and returns the numbers of the call that stored the key. A key is known while the last event stored with it is kept.
 ---@class vigia.AppendOptions
@@ -503,6 +543,8 @@ function Store:gc() end
 ---@field commits integer counts up with each commit of any process
 ---@field buckets integer
 ---@field values integer in all buckets
+---@field timers integer
+---@field dead_letters integer
 ---@field journal_appends integer commits of appends that went through the journal, by any process since the side file was made
 ---@field journal_drains integer how often LMDB took over what was in the journal
 ---@field transactions {committed: integer, conflicts: integer, given_up: integer} by any process since the side file was made: those that

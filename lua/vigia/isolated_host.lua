@@ -237,7 +237,7 @@ end
 
 local function event_message(t, event, ctx)
 	return {t = t, seq_num = event.seq_num, timestamp = event.timestamp, operation = event.operation, object_type = event.object_type,
-		attempt = ctx.attempt}
+		attempt = ctx.attempt, transactional = ctx.tx and true or nil, dead_letter = ctx.dead_letter}
 end
 
 ---Load a script in a program of its own. Returns what vigia.script.load returns.

@@ -57,6 +57,13 @@ for _, name in ipairs{"transaction", "get", "put", "delete", "range", "buckets",
 	end
 end
 
+-- A letter keeps the bytes of an event, which decode has not seen.
+for _, name in ipairs{"dead_letters", "retry_dead_letter", "drop_dead_letter"} do
+	Wrapper[name] = function()
+		return nil, core.new_error{code = "not_supported", message = name .. ": a wrapper has no dead letters; use the inner store's"}
+	end
+end
+
 -- Its watchers save through store_checkpoint, when they would anyway.
 Wrapper.wait_for = function()
 	return nil, core.new_error{code = "not_supported", message = "wait_for: watchers of a wrapper save when they save; use the inner store's"}

@@ -28,6 +28,7 @@
 #include "decode.h"
 #include "error.h"
 #include "interrupt.h"
+#include "letters.h"
 #include "lua_state.h"
 #include "registry_handle.h"
 #include "store_handle.h"
@@ -84,6 +85,8 @@ static int context_index(lua_State *L)
 	if (strcmp(key, "attempt") == 0) lua_pushinteger(L, (lua_Integer)h->attempt);
 	else if (strcmp(key, "stopping") == 0) lua_pushboolean(L, vigia__lua_stopping(h));
 	else if (strcmp(key, "tx") == 0) push_transaction(L, h);
+	else if (strcmp(key, "dead_letter") == 0 && h->dead_letter && has_event_in_hand(h))
+		vigia__lua_push_letter(L, h->dead_letter);
 	else if (strcmp(key, "watcher") == 0) vigia__lua_push_kept(L, lua_upvalueindex(1), UV_WATCHER);
 	else if (strcmp(key, "store") == 0) {
 		vigia__lua_push_kept(L, lua_upvalueindex(1), VIGIA_LUA_KEEPS_REGISTRY);
@@ -203,6 +206,7 @@ static int run_handler(lua_State *L)
 	lua_settop(L, 0);
 	lua_pushvalue(L, lua_upvalueindex(2));
 	if (!push_event(L, h)) return 0;
+	if (h->dead_letter) return call_handler(L);
 	bool mine = true;
 	if (h->has_key && !vigia__watcher_lane_is_known(h->watcher, &mine)) {
 		h->asks_key = true;
@@ -487,6 +491,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 	}
 	h->begins = true;
 	h->tx = attempt->tx;
+	h->dead_letter = attempt->dead_letter;
 	if (h->lent) vigia__lua_transaction_lend(h->lent, h->tx);
 	int rc = vigia__lua_handler_continue(h, resume_mono_ns, err);
 	h->begins = false;

@@ -18,6 +18,7 @@
 #include "decode.h"
 #include "error.h"
 #include "explain.h"
+#include "letters.h"
 #include "lua_state.h"
 #include "options.h"
 #include "reading.h"
@@ -438,6 +439,7 @@ static int store_stats(lua_State *L)
 		{"commits", stats.commits},
 		{"buckets", stats.buckets},
 		{"values", stats.values},
+		{"dead_letters", stats.dead_letters},
 		{"journal_appends", stats.journal_appends},
 		{"journal_drains", stats.journal_drains},
 		{NULL, 0},
@@ -485,6 +487,9 @@ void vigia__lua_store_init(lua_State *L)
 		{"range", vigia__lua_store_range},
 		{"buckets", vigia__lua_store_buckets},
 		{"drop_bucket", vigia__lua_store_drop_bucket},
+		{"dead_letters", vigia__lua_dead_letters},
+		{"retry_dead_letter", vigia__lua_retry_dead_letter},
+		{"drop_dead_letter", vigia__lua_drop_dead_letter},
 		{"stats", store_stats},
 		{"configure", vigia__lua_store_configure},
 		{"close", store_close},

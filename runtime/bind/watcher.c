@@ -90,6 +90,7 @@ static int watcher_stats(lua_State *L)
 		{"failed", stats.failed},
 		{"retried", stats.retried},
 		{"skipped", stats.skipped},
+		{"dead_lettered", stats.dead_lettered},
 		{"missed", stats.missed},
 		{"fetch_errors", stats.fetch_errors},
 		{NULL, 0},

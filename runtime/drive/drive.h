@@ -15,6 +15,7 @@
  *     source_store.c a store as the source of a watcher
  *     driver_run.c reads, calls the handler, saves, and tells the outcomes to core/stepper
  *     driver_transaction.c the transaction of a transactional watcher
+ *     driver_letters.c     dead letters
  *     laned.c      a watcher with lanes: one for all of them
  *     lanes.c      whose an event is, and what the lanes have finished
  *     lanes_save.c saving that
@@ -264,6 +265,7 @@ struct vigia_registry {
 	bool listen_anything;                 /* a handler polls with a filter of its own */
 	bool listening;                       /* listen was prepared and not yet seen changed */
 	uint64_t commits;                     /* of the store, at the last look */
+	uint32_t heals;                       /* commits that were not announced */
 	int64_t heal_mono_ns;                 /* when to compare them */
 	int64_t there_mono_ns;                /* when to ask whether the store is still what was opened */
 	int64_t dirty_mono_ns;                /* since when there is progress to save. 0: none */

@@ -4,6 +4,7 @@
 #ifndef VIGIA_DRIVE_DRIVE_PRIVATE_H
 #define VIGIA_DRIVE_DRIVE_PRIVATE_H
 
+#include "../store/letters.h"
 #include "drive.h"
 #include "lanes.h"
 
@@ -19,6 +20,17 @@ static inline bool vigia__watcher_active(const struct vigia_watcher *watcher)
 }
 
 /* ---- driver.c, driver_run.c: a watcher that is driven on the registry's thread ---- */
+
+/* What a letter needs beside the batch, which has its event. */
+struct vigia__letter_room {
+	struct vigia__buf texts;         /* the error, its place */
+	size_t error_len, traceback_len; /* in texts */
+	struct vigia_dead_letter in_hand;
+	struct vigia__buf known; /* of in_hand: its error and place */
+	/* of a SAVE */
+	struct vigia__letter letter;
+	bool failed;
+};
 
 struct vigia__driver {
 	struct vigia_watcher base;   /* first */
@@ -49,6 +61,11 @@ struct vigia__driver {
 	bool in_doubt;                /* its commit may be stored */
 
 	struct vigia__lane *lane;          /* NULL: it has none */
+	struct vigia__letter_room *letter; /* the dead letter in hand, or what becomes one. NULL: neither yet */
+	uint32_t letters_seen;             /* whether there is one to handle again was looked at as of this request */
+	uint32_t heals_seen;               /* and as of this commit that was not announced */
+	bool letters_looked;               /* since it was started */
+
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
@@ -149,6 +166,18 @@ int vigia__laned_continue(struct vigia__driver *driver, struct vigia_error *err)
 /* laned_make.c. Give the watcher lanes, before it is started: the others are made. */
 int vigia__laned_make(struct vigia__driver *first, const struct vigia_handler *handler,
                       const struct vigia_watch_options *options, struct vigia_error *err);
+
+/* ---- driver_letters.c: dead letters ---- */
+
+/* Instead of a read: is there a letter to handle again? VIGIA_OK: it is the batch, and *input is LETTER. VIGIA_NONE, or
+ * why that is not known. In a few instructions while nobody asked for one. */
+int vigia__driver_letter_read(struct vigia__driver *driver, struct vigia__input *input, struct vigia_error *err);
+/* The letter in hand, as its handler is told. */
+const struct vigia_dead_letter *vigia__driver_letter(const struct vigia__driver *driver);
+/* A handler failed: keep what a letter says of it. Without memory it says less. */
+void vigia__driver_letter_note(struct vigia__driver *driver, const struct vigia_error *err, const char *traceback);
+/* Carry out a SAVE with `aside` or `letter`, and tell the outcome. VIGIA_OK also after a conflict. */
+int vigia__driver_letter_save(struct vigia__driver *driver, struct vigia_error *err);
 
 /* ---- driver_run.c ---- */
 

@@ -54,6 +54,8 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	bool of_store = vigia__source(w) == &vigia__store_source;
 	if (options->transactional && !of_store)
 		rc = vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s': a store in Lua has no transactions", VIGIA_SHOWN(id));
+	else if (options->retry_strategy == VIGIA_RETRY_DEAD_LETTER && !of_store)
+		rc = vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s': a store in Lua has no dead letters", VIGIA_SHOWN(id));
 	if (rc == VIGIA_OK)
 		rc = vigia__filter_new_where(&options->filter, options->where, options->where_count, &w->base.filter, err);
 	struct vigia__stepper_options decides = stepper_options(options);
@@ -169,6 +171,7 @@ static void driver_stats(const struct vigia_watcher *watcher, struct vigia_watch
 		.failed = w->stepper.failed,
 		.retried = w->stepper.retried,
 		.skipped = w->stepper.skipped,
+		.dead_lettered = w->stepper.dead_lettered,
 		.missed = w->stepper.missed,
 		.fetch_errors = w->stepper.fetch_errors,
 		.blocked_seq_num = vigia__stepper_blocked(&w->stepper),

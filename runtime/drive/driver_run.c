@@ -113,9 +113,19 @@ static void read_events(struct vigia__driver *w)
 	                                                                         : w->base.options.buffer_size;
 	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
 	vigia__fetch_borrow(w->base.registry, &w->fetch);
+	int rc = vigia__driver_letter_read(w, &input, &err);
+	if (rc == VIGIA_OK) {
+		w->end = 0; /* behind it there may be another one */
+		vigia__driver_step(w, &input);
+		return;
+	}
+	if (rc < 0) {
+		read_failed(w, rc, &err);
+		return;
+	}
 	if (!w->reading) w->news = false;
 	w->reading = true;
-	int rc = vigia__source(w)->read(&w->base, &request, &w->fetch.batch, &input.next, &err);
+	rc = vigia__source(w)->read(&w->base, &request, &w->fetch.batch, &input.next, &err);
 	if (!w->reading) return; /* cancelled from within */
 	w->reading = rc == VIGIA_PENDING;
 	if (w->reading) return;
@@ -190,16 +200,25 @@ static void handler_ended(struct vigia__driver *w, int rc, struct vigia_error *e
 		return;
 	}
 	name_failure(rc, err);
-	err->seq_num = w->fetch.seqs[w->stepper.index];
+	err->seq_num = w->action.seq_num;
 	vigia__driver_keep_error(w, err);
+	vigia__driver_letter_note(w, err, w->base.registry->trace);
 	uint64_t skipped = w->stepper.skipped, attempt = w->action.attempt;
+	bool again = w->action.letter;
 	bool permanent = err->code == VIGIA_EDAMAGED || err->code == VIGIA_EDESERIAL;
-	vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_FAILED, .permanent = permanent});
-	bool given_up = w->stepper.skipped > skipped;
+	input.permanent = permanent;
+	vigia__driver_step(w, &input);
+	bool given_up = w->stepper.skipped > skipped, aside = w->stepper.aside;
 	uint64_t stuck = w->stepper.stuck;
 	if (w->lane && given_up) vigia__driver_lane_finish(w, err->seq_num);
-	log_event_error(w, err, attempt, given_up || stuck);
-	if (given_up && permanent)
+	log_event_error(w, err, attempt, given_up || stuck || aside || again);
+	if (aside)
+		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': puts event %llu aside as a dead letter",
+		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num);
+	else if (again)
+		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': event %llu stays a dead letter",
+		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num);
+	else if (given_up && permanent)
 		vigia__log(w->base.registry, VIGIA_LOG_ERROR, "watcher '%s': gave up event %llu, which cannot be read",
 		           VIGIA_SHOWN(w->base.id), (unsigned long long)err->seq_num);
 	else if (given_up)
@@ -247,7 +266,8 @@ static void call_handler(struct vigia__driver *w)
 		w->base.handler.knows && !w->action.letter && w->base.handler.knows(w->base.handler.ctx, event.seq_num);
 	int rc = w->base.options.transactional ? vigia__driver_tx_begin(w, &err) : VIGIA_OK;
 	if (rc == VIGIA_OK && !known) rc = vigia_batch_event(&w->fetch.batch, w->action.index, &event, &err);
-	struct vigia_attempt attempt = {&w->base, w->action.attempt, w->stepper.state == VIGIA_STOPPING, w->tx};
+	struct vigia_attempt attempt = {&w->base, w->action.attempt, w->stepper.state == VIGIA_STOPPING, w->tx,
+	                                w->action.letter ? vigia__driver_letter(w) : NULL};
 	if (rc < 0 && (rc == VIGIA_EDAMAGED || rc == VIGIA_EDESERIAL) && w->base.handler.damaged) {
 		enter_handler(w, &outer);
 		w->base.handler.damaged(w->base.handler.ctx, &attempt, &err);
@@ -321,6 +341,7 @@ static int save_checkpoint(struct vigia__driver *w, struct vigia_error *err)
 {
 	uint64_t seq_num = w->action.seq_num;
 	if (w->saving && !poll_saving(w)) return VIGIA_PENDING;
+	if (w->action.aside || w->action.letter) return vigia__driver_letter_save(w, err);
 	if (w->stepper.in_tx > 0 && !w->action.backwards) return vigia__driver_tx_save(w, seq_num, err);
 	w->writing = true;
 	int rc = vigia__source(w)->save(&w->base, seq_num, w->action.backwards, err);

@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 
+#include "../core/alloc.h"
 #include "../core/error.h"
 #include "drive_private.h"
 
@@ -75,6 +76,16 @@ void vigia__driver_cancel(struct vigia__driver *w)
 	w->reading = false;
 }
 
+static void free_letter(struct vigia__driver *w)
+{
+	w->letters_looked = false;
+	if (w->letter == NULL) return;
+	vigia__buf_deinit(&w->letter->texts);
+	vigia__buf_deinit(&w->letter->known);
+	vigia__free(w->letter);
+	w->letter = NULL;
+}
+
 void vigia__driver_release(struct vigia__driver *w)
 {
 	const struct vigia__source *source = vigia__source(w);
@@ -82,6 +93,7 @@ void vigia__driver_release(struct vigia__driver *w)
 	if (source->end_progress) source->end_progress(&w->base);
 	vigia_transaction_free(w->tx);
 	w->tx = NULL;
+	free_letter(w);
 	if (w->owned && w->lane) vigia__lane_end(w->lane, w->base.registry->store->backend);
 	else if (w->owned) source->disown(&w->base);
 	w->owned = false;

@@ -58,6 +58,7 @@ static void laned_stats(const struct vigia_watcher *first, struct vigia_watcher_
 		out->failed += more.failed;
 		out->retried += more.retried;
 		out->skipped += more.skipped;
+		out->dead_lettered += more.dead_lettered;
 		out->fetch_errors += more.fetch_errors;
 		if (more.last_processed_seq_num > out->last_processed_seq_num) {
 			out->last_processed_seq_num = more.last_processed_seq_num;

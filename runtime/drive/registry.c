@@ -238,6 +238,8 @@ static int check_options(const struct vigia_watch_options *options, const struct
 		vigia__problem(&problems,
 		               "transactional: excludes ephemeral and another checkpoint than \"batch\": its progress "
 		               "is saved with its transactions");
+	if (options->ephemeral && options->retry_strategy == VIGIA_RETRY_DEAD_LETTER)
+		vigia__problem(&problems, "retry_strategy: \"dead_letter\" excludes ephemeral: it has no place in the store");
 	return vigia__problems_end(&problems, "watch options", err);
 }
 

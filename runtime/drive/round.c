@@ -41,6 +41,7 @@ void vigia__registry_poll(struct vigia_registry *registry)
 	bool news = !registry->listening || vigia__wake_changed(b->wake, &registry->listen);
 	if (!news && now >= registry->heal_mono_ns) {
 		news = vigia__store_unannounced(b, registry->commits);
+		registry->heals += news;
 		registry->heal_mono_ns = now + VIGIA_HEAL_NS;
 	}
 	if (!news) return;

@@ -417,6 +417,44 @@ typedef int (*vigia_transaction_fn)(void *ctx, struct vigia_transaction *tx, str
 VIGIA_API int vigia_transaction_run(struct vigia_store *store, vigia_transaction_fn fn, void *ctx,
                                     struct vigia_error *err);
 
+/* ---- Dead letters ---- */
+
+/* An event that a watcher's handler failed on max_retries times, with retry_strategy VIGIA_RETRY_DEAD_LETTER. It is
+ * known by the watcher and the event's number, and stays when the event is removed. */
+struct vigia_dead_letter {
+	const char *watcher_id;
+	uint64_t seq_num;
+	uint64_t attempts;                   /* of its handler */
+	int64_t failed_at_ns;                /* the last one */
+	bool retry;                          /* it is to be handled again */
+	struct vigia_slice error, traceback; /* of the last one; 16 KiB at most */
+	struct vigia_event event;
+};
+
+/* Called for each letter. Its slices are valid meanwhile. It may use the store. Not VIGIA_OK ends it, and is
+ * returned. */
+typedef int (*vigia_dead_letter_fn)(void *ctx, const struct vigia_dead_letter *letter);
+/**
+ * The dead letters of a watcher (NULL: of all, in the order of the ids), from the event `from` on.
+ *
+ * Returns:   VIGIA_OK, what fn returned, EINVAL, EDAMAGED, or the errors of vigia_store_read()
+ * Threads:   any
+ */
+VIGIA_API int vigia_dead_letters(struct vigia_store *store, const char *watcher_id, uint64_t from,
+                                 vigia_dead_letter_fn fn, void *ctx, struct vigia_error *err);
+/**
+ * Ask the watcher to handle a letter again (seq_num 0: all of its letters). The request is durable: its owner, in
+ * whatever process, does it before new events, now or when it is started. On success the letter goes.
+ *
+ * Returns:   VIGIA_OK, and how many in *count (may be NULL). VIGIA_NONE: there is none. Or the errors of
+ *            vigia_store_append()
+ */
+VIGIA_API int vigia_dead_letter_retry(struct vigia_store *store, const char *watcher_id, uint64_t seq_num,
+                                      uint64_t *count, struct vigia_error *err);
+/* Remove it, or all of them. As above. */
+VIGIA_API int vigia_dead_letter_drop(struct vigia_store *store, const char *watcher_id, uint64_t seq_num,
+                                     uint64_t *count, struct vigia_error *err);
+
 /* Hide a bucket at once, and remove its values in slices. VIGIA_NONE: there is none. */
 VIGIA_API int vigia_store_drop_bucket(struct vigia_store *store, const char *bucket, struct vigia_error *err);
 /* The buckets in the order of their names, and how many values each has. Not VIGIA_OK ends it, and is returned. */
@@ -634,6 +672,8 @@ struct vigia_attempt {
 	 * with its progress. What the event wrote is taken back if its handler fails. Valid until the event is done or
 	 * failed. */
 	struct vigia_transaction *tx; /* NULL: it is none */
+	/* The event is one of the watcher's dead letters, which is tried again. NULL: it is none. Valid as tx is. */
+	const struct vigia_dead_letter *dead_letter;
 };
 
 /* What handles events: {.size = sizeof handler, .handle = ...}. All run on the registry's thread. All but `handle` may
@@ -680,6 +720,7 @@ struct vigia_watcher_stats {
 	/* of all: when it stopped last, why its checkpoint could not be saved, or what its stop function (a script's)
 	 * failed with. Code 0: neither */
 	struct vigia_error stop_error;
+	uint64_t dead_lettered; /* events that were put aside */
 };
 
 enum vigia_log_level { VIGIA_LOG_DEBUG = 0, VIGIA_LOG_INFO, VIGIA_LOG_WARN, VIGIA_LOG_ERROR };

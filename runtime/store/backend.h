@@ -109,6 +109,7 @@ struct vigia__backend_stats {
 	uint64_t oldest, latest; /* 0 = none */
 	uint64_t events;
 	uint64_t buckets, values; /* values of all buckets */
+	uint64_t timers, dead_letters;
 	uint64_t file_bytes, used_bytes, map_bytes;
 	uint64_t readers;
 	uint64_t commits;                         /* incremented by each commit of any process */

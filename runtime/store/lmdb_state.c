@@ -4,13 +4,15 @@
 #include <errno.h>
 
 #include "lane_record.h"
+#include "letters.h"
 #include "lmdb_private.h"
 #include "steer.h"
 
 static int count_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
 	struct vigia__backend_stats *out = arg;
-	return vigia__state_counts(kv, &out->buckets, &out->values);
+	int rc = vigia__state_counts(kv, &out->buckets, &out->values);
+	return rc == 0 ? vigia__letters_count(kv, &out->dead_letters) : rc;
 }
 
 int vigia__lmdb_state_counts(struct lmdb_backend *b, MDB_txn *txn, struct vigia__backend_stats *out)
@@ -28,6 +30,7 @@ static int verify_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
 	struct verify *v = arg;
 	int rc = vigia__state_verify(kv, v->found, v->ctx, &v->values);
+	if (rc == VIGIA_OK || rc == VIGIA_NONE) rc = vigia__letters_verify(kv, v->found, v->ctx);
 	if (rc == VIGIA_OK || rc == VIGIA_NONE) rc = vigia__lane_records_verify(kv, v->found, v->ctx);
 	return rc == VIGIA_OK || rc == VIGIA_NONE ? vigia__steer_verify(kv, v->found, v->ctx) : rc;
 }

@@ -4,6 +4,7 @@
  */
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "letters.h"
 #include "memory_private.h"
 
 /* A record. While a transaction is under way its replaced records are in `undo`, and what it added is marked. */
@@ -164,6 +165,7 @@ void vigia__memory_state_counts(struct memory_backend *b, struct vigia__backend_
 	struct memory_kv state = {.map = &b->maps[VIGIA_MAP_STATE]};
 	struct vigia__kv kv = {&state, kv_get, kv_seek, kv_next, NULL, NULL};
 	vigia__state_counts(&kv, &out->buckets, &out->values);
+	vigia__letters_count(&kv, &out->dead_letters);
 }
 
 void vigia__memory_state_free(struct memory_backend *b)

@@ -79,6 +79,8 @@ int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *o
 /* Save all progress of this process now, with a commit for each slice. Progress in another thread's commit may still
  * fail to be saved: check vigia__progress_saved(). */
 int vigia__store_save_progress(struct vigia_store *store, struct vigia_error *err);
+/* The event of a dead letter. False: its bytes are none. */
+bool vigia__letter_event(uint64_t seq_num, struct vigia_slice bytes, struct vigia_event *out);
 /* 0, or EINVAL if the watcher id does not have 1..255 bytes, or holds a NUL. */
 int vigia__watcher_id_check(const char *id, size_t len, struct vigia_error *err);
 /* Have lanes of this watcher finished events above its checkpoint (lane_record.h)? */

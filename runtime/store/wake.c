@@ -3,6 +3,7 @@
  */
 #include "wake.h"
 
+#include <string.h>
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
@@ -275,6 +276,11 @@ void vigia__wake_set_add(struct vigia__wake_set *set, struct vigia_slice type)
 {
 	unsigned n = vigia__wake_word(type);
 	add_to_part(set, n / 64, UINT64_C(1) << n % 64);
+}
+
+void vigia__wake_set_all(struct vigia__wake_set *set)
+{
+	memset(set, 0xff, sizeof *set);
 }
 
 void vigia__wake_set_join(struct vigia__wake_set *set, const struct vigia__wake_set *more)

@@ -95,6 +95,7 @@ bool vigia__wake_rung(struct vigia__listen *listen);
 unsigned vigia__wake_word(struct vigia_slice type);
 void vigia__wake_set_clear(struct vigia__wake_set *set);
 void vigia__wake_set_add(struct vigia__wake_set *set, struct vigia_slice type);
+void vigia__wake_set_all(struct vigia__wake_set *set); /* every word */
 void vigia__wake_set_join(struct vigia__wake_set *set, const struct vigia__wake_set *more);
 static inline bool vigia__wake_set_any(const struct vigia__wake_set *set)
 {

@@ -231,7 +231,7 @@ static void test_checking_a_struct(void **state)
 	vigia_watch_options_init(&watch);
 	watch.batch_size = 0;
 	watch.initial_backoff_ns = -5;
-	watch.retry_strategy = 2;
+	watch.retry_strategy = 3;
 	watch.checkpoint = -1;
 	watch.initial_event_iterator.kind = 9;
 	vigia__options_check(vigia__watch_option_table, &watch, &problems);
@@ -239,7 +239,7 @@ static void test_checking_a_struct(void **state)
 	assert_error(
 		vigia__problems_end(&problems, "watch options", &err), VIGIA_EOPTION, &err,
 		"watch options: batch_size is 0, allowed: a whole number from 1 to 1000000; initial_backoff is -5e-09, "
-		"allowed: 0 to 86400 seconds; retry_strategy is 2, allowed: \"block\" or \"skip\"; "
+		"allowed: 0 to 86400 seconds; retry_strategy is 3, allowed: \"block\" or \"skip\" or \"dead_letter\"; "
 		"checkpoint is -1, allowed: \"batch\" or \"event\" or \"manual\"; "
 		"initial_event_iterator is of kind 9");
 

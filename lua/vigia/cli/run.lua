@@ -27,13 +27,14 @@ seconds is abandoned, or killed with --isolate, and the exit status is 1.
 When the reader of its output is gone (`| head -1`), it ends in the same way. A checkpoint or output
 that cannot be written at the end is exit status 1.
 With --until-idle it ends when every watcher has handled all events that were stored at the start,
-and those that handlers stored meanwhile. It ends with exit status 1 when an event has failed for
---max-wait seconds.
+those that handlers stored meanwhile, and dead letters to be retried. It ends with exit status 1
+when an event has failed for --max-wait seconds.
 A watcher id runs in one process at a time. If another process runs it, this one ends with exit
 status 1. With --wait it waits until that process ends, however it ends, and takes over.]]
 
 local MAX_WAIT = 30
 local STOP_TIMEOUT = 30
+local LETTER_WAIT = 0.05 -- seconds between two looks whether letters are left
 local GRACE = 1 -- seconds that an idle watcher's thread may take to notice a stop, with a timeout of 0
 local LEVELS = {debug = "DEBUG", info = "INFO", warn = "WARN", error = "ERROR"}
 
@@ -251,7 +252,22 @@ local function look(entries, target, now, max_wait)
 	return all_passed, wait, nil
 end
 
--- Rounds until every watcher has passed the last event of the start and the last one that a handler stored.
+-- Whether a watcher has letters left that it was asked to handle again. Where they cannot be read, the watcher says so.
+local function has_letters(entries, store)
+	local stats = store:stats()
+	for _, entry in ipairs(stats and stats.dead_letters > 0 and entries or {}) do
+		if entry.watcher:stats().state ~= "stopped" then
+			for _, letter in ipairs(store:dead_letters({watcher = entry.watcher:id()}) or {}) do
+				if letter.retry then
+					return true
+				end
+			end
+		end
+	end
+	return false
+end
+
+-- Rounds until every watcher has passed the last event of the start and the last one that a handler stored, and has no letters to retry.
 local function drive_until_idle(registry, entries, store, max_wait)
 	local now = core.monotonic
 	local target, target_err = store:get_latest_event_num()
@@ -272,11 +288,21 @@ local function drive_until_idle(registry, entries, store, max_wait)
 				return problem
 			end
 			if all_passed then
+				local retries = has_letters(entries, store) -- first: their handlers may store events
 				local stats, stats_err = store:stats()
-				if not stats or stats.last_appended_event_num <= target then
+				if not stats then
 					return stats_err
+				elseif stats.last_appended_event_num > target then
+					target = stats.last_appended_event_num
+				elseif not retries then
+					return nil
+				else
+					problem = select(3, look(entries, math.maxinteger, now(), max_wait))
+					err = problem or select(2, registry:step(LETTER_WAIT))
+					if err then
+						return err
+					end
 				end
-				target = stats.last_appended_event_num
 			elseif not worked then
 				err = select(2, registry:step(wait))
 				if err then
