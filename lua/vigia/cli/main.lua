@@ -7,7 +7,7 @@ local util = require("vigia.cli.util")
 
 local COMMANDS = {
 	"append", "events", "run", "repl",
-	"checkpoints", "state", "stats",
+	"checkpoints", "state", "dead", "stats",
 	"configure", "gc", "verify", "backup", "options", "completion", "manual",
 }
 
