@@ -37,6 +37,7 @@
  *     steer store_steer running   what is asked of watchers of any process; those of this process
  *     state letters timer_records lane_record   the records of buckets, dead letters, timers and lanes, in maps that a
  *                         backend offers
+ *     store_timers timers   timers: schedule, list; the thread that stores what is due
  *     backend             the interface that each backend fills in
  *     clock               the time; whether this process is a forked child
  *     commit              group commit: many callers, one sync
@@ -84,13 +85,14 @@
  *     reload remote         reloading a script that runs; the watcher that stands for a worker
  *     watcher               statistics, checkpoints and seeks of one watcher
  *     task inbox poller   coroutines beside the watchers; messages from other threads; a descriptor to poll
- *     clock log           the clock of a registry, which tests can move; log records
+ *     clock store_clock log   the clock of a registry, which tests can move; of a store in memory; log records
  *   bind/                 the Lua binding, and what scripts run in
  *     lua_state           what one Lua state shares; classes, calls that only C makes, checked arguments
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
  *     store_handle store_append   the userdata of a store; the methods that append
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
  *     explain             what a filter looks at
+ *     timer               schedule, unschedule, scheduled
  *     encode decode array json   Lua values into events and back; arrays; JSON
  *     iterator options filter error   iterators, tables of options, filters and errors, between Lua and C
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep

@@ -331,6 +331,46 @@ function Store:buckets() end
 ---@return vigia.Error? err
 function Store:drop_bucket(bucket) end
 
+---Append an event at a time, by the system's clock of the day: then, or as soon after as any process has the store open for writing; once.
+---The event's timestamp is never before the time. With a key that a timer or a stored event has, nothing is changed.
+---@param at integer|{after: number|string} nanoseconds since 1970, or in so many seconds. A time that has passed: at once
+---@param operation string
+---@param object_type string
+---@param object any
+---@param options? {key?: string} of the event, as of store:store_event
+---@return integer? id of the timer; 0: the event of this key is stored already
+---@return true|vigia.Error? existed true: the key was known
+---@return integer? seq_num of the event of this key that is stored
+function Store:schedule(at, operation, object_type, object, options) end
+
+---Remove a timer. Ids are never reused.
+---@param id integer
+---@return boolean? existed false: there is none, or its event was stored
+---@return vigia.Error? err
+function Store:unschedule(id) end
+
+---Which timers store:scheduled returns: those that all fields allow.
+---@class vigia.TimerQuery
+---@field from? integer due from then on, in nanoseconds since 1970
+---@field to? integer due until then
+---@field operation? string
+---@field object_type? string
+---@field key? string
+---@field limit? integer so many at most, 0: any number (default 0)
+
+---An event that waits for its time.
+---@class vigia.Timer
+---@field id integer
+---@field at integer when it is due, in nanoseconds since 1970
+---@field operation string
+---@field object_type string
+---@field object any
+---@field key? string
+
+---The timers, in the order of their times.
+---@param query? vigia.TimerQuery default: all
+---@return vigia.Timer[]? timers
+---@return vigia.Error? err
 function Store:scheduled(query) end
 
 ---Which dead letters to list.

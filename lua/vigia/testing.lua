@@ -13,7 +13,11 @@ function M.store(options)
 	-- No collector: its commits would save the watchers' progress at times of their own.
 	local given = {collect = false}
 	for name, value in pairs(options or {}) do given[name] = value end
-	return assert(vigia.open(":memory:", given))
+	local clock = given.clock
+	given.clock = nil
+	local store = assert(vigia.open(":memory:", given))
+	if clock ~= nil then assert(core.use_clock(store, clock)) end
+	return store
 end
 
 M.clock = core.clock

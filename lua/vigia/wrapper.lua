@@ -69,6 +69,13 @@ Wrapper.wait_for = function()
 	return nil, core.new_error{code = "not_supported", message = "wait_for: watchers of a wrapper save when they save; use the inner store's"}
 end
 
+-- Nor would the event of a timer, which the inner store appends later.
+for _, name in ipairs{"schedule", "unschedule", "scheduled"} do
+	Wrapper[name] = function()
+		return nil, core.new_error{code = "not_supported", message = name .. ": a wrapper has no timers; use the inner store's"}
+	end
+end
+
 ---@class vigia.WrapperFunctions
 ---@field encode? fun(object: any): any
 ---@field decode? fun(object: any): any

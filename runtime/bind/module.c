@@ -130,6 +130,7 @@ static const luaL_Reg functions[] = {
 	{"isatty", module_isatty},
 	{"monotonic", module_monotonic},
 	{"clock", vigia__lua_clock},
+	{"use_clock", vigia__lua_use_clock},
 	{"new_error", vigia__lua_new_error},
 	{"outcome", vigia__lua_outcome},
 	{"is_lost", vigia__lua_is_lost},

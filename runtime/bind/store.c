@@ -26,6 +26,7 @@
 #include "settings.h"
 #include "store_append.h"
 #include "store_handle.h"
+#include "timer.h"
 #include "transaction.h"
 #include "wait_for.h"
 
@@ -53,7 +54,7 @@ int vigia__lua_open(lua_State *L)
 	vigia__lua_shared(L); /* refuses a state that is closing */
 	vigia__lua_check_finalizes(L);
 	size_t size = strlen(path) + 1;
-	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, 2);
+	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, VIGIA_LUA_STORE_KEEPS);
 	vigia__location_show(path, h->path);
 	h->serializer = target.serializer;
 	if (h->serializer.functions) {
@@ -439,6 +440,7 @@ static int store_stats(lua_State *L)
 		{"commits", stats.commits},
 		{"buckets", stats.buckets},
 		{"values", stats.values},
+		{"timers", stats.timers},
 		{"dead_letters", stats.dead_letters},
 		{"journal_appends", stats.journal_appends},
 		{"journal_drains", stats.journal_drains},
@@ -487,6 +489,9 @@ void vigia__lua_store_init(lua_State *L)
 		{"range", vigia__lua_store_range},
 		{"buckets", vigia__lua_store_buckets},
 		{"drop_bucket", vigia__lua_store_drop_bucket},
+		{"schedule", vigia__lua_store_schedule},
+		{"unschedule", vigia__lua_store_unschedule},
+		{"scheduled", vigia__lua_store_scheduled},
 		{"dead_letters", vigia__lua_dead_letters},
 		{"retry_dead_letter", vigia__lua_retry_dead_letter},
 		{"drop_dead_letter", vigia__lua_drop_dead_letter},

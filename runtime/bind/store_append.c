@@ -37,6 +37,8 @@ static const struct vigia__option append_option_table[] = {
 	{.name = NULL},
 };
 
+static const struct vigia__option *const key_option_table = append_option_table + 1;
+
 static void append_special(lua_State *L, int idx, const char *name, void *ctx, struct vigia__problems *problems)
 {
 	struct conditions *conditions = ctx;
@@ -51,10 +53,10 @@ static void append_special(lua_State *L, int idx, const char *name, void *ctx, s
 
 /* The options at `arg`, which the key takes the place of: a finalizer that runs may change the table. If it does before
  * the key is taken out of it, that is another one, and is looked at, too. [-0, +0, v] */
-static void check_conditions(lua_State *L, int arg, struct conditions *out)
+static void check_options(lua_State *L, int arg, const struct vigia__option *table, struct conditions *out)
 {
 	*out = (struct conditions){0};
-	vigia__lua_check_options(L, arg, append_option_table, out, "options", append_special, out);
+	vigia__lua_check_options(L, arg, table, out, "options", append_special, out);
 	if (out->key.len == 0) return;
 	vigia__lua_push_raw(L, arg, "key");
 	lua_replace(L, arg);
@@ -64,6 +66,18 @@ static void check_conditions(lua_State *L, int arg, struct conditions *out)
 		/* GCOVR_EXCL_START: by a metamethod or a finalizer. */
 		luaL_argerror(L, arg, "options: key was changed meanwhile");
 	/* GCOVR_EXCL_STOP */
+}
+
+static void check_conditions(lua_State *L, int arg, struct conditions *out)
+{
+	check_options(L, arg, append_option_table, out);
+}
+
+struct vigia_slice vigia__lua_check_key(lua_State *L, int arg)
+{
+	struct conditions conditions;
+	check_options(L, arg, key_option_table, &conditions);
+	return conditions.key;
 }
 
 static void set_conditions(struct vigia__append *request, const struct conditions *conditions,

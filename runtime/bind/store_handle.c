@@ -49,7 +49,7 @@ struct lua_cache *vigia__lua_push_cache(lua_State *L, int idx)
 void vigia__lua_push_store(lua_State *L, struct vigia_store *store)
 {
 	size_t size = strlen(store->path) + 1;
-	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, 2);
+	struct lua_store *h = vigia__lua_new_keeping(L, sizeof *h + size, &vigia__lua_store_class, VIGIA_LUA_STORE_KEEPS);
 	memcpy(h->path, store->path, size);
 	h->borrowed = true;
 	vigia__store_ref(store);

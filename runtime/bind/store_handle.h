@@ -7,6 +7,8 @@
 #include "cache.h"
 #include "serial.h"
 
+enum { VIGIA_LUA_STORE_CLOCK = 3, VIGIA_LUA_STORE_KEEPS = 3 }; /* the clock it goes by, if it is not the system's */
+
 struct lua_store {
 	struct vigia_store *store;        /* NULL once closed */
 	bool borrowed;                    /* another Lua state's: only kept in memory from here */

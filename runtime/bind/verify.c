@@ -122,7 +122,7 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd)
 	if (opened < 0) send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
 	else if (rc < 0) send_record(fd, UNREADABLE, 0, 0, 0, text);
 	else {
-		snprintf(text, sizeof text, "%llu", (unsigned long long)verify.values);
+		snprintf(text, sizeof text, "%llu %llu", (unsigned long long)verify.values, (unsigned long long)verify.timers);
 		send_record(fd, DONE, verify.events, verify.checkpoints, verify.keys, text);
 	}
 	_Exit(0);

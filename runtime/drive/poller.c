@@ -19,6 +19,7 @@
 #include "../store/fd.h"
 #include "../store/helper.h"
 #include "../store/thread.h"
+#include "../store/timers.h"
 #include "drive_private.h"
 #include "poller.h"
 
@@ -51,6 +52,7 @@ static void watch(struct vigia__poller *p, struct vigia__listen *armed, uint64_t
 		pthread_mutex_unlock(&p->helper.mutex);
 		if (over) return;
 		bool news = vigia__wake_wait(p->backend->wake, &listen, vigia__mono_ns() + VIGIA_HEAL_NS);
+		vigia__timers_notice(p->backend);
 		news = vigia__wake_rung(armed) || news || vigia__store_unannounced(p->backend, commits);
 		pthread_mutex_lock(&p->helper.mutex);
 		over = is_over(p, generation);

@@ -2,6 +2,7 @@
  * round.c - rounds over all watchers of a registry, and waiting when none has work.
  */
 #include "../core/error.h"
+#include "../store/timers.h"
 #include "drive_private.h"
 #include "poller.h"
 
@@ -40,6 +41,7 @@ void vigia__registry_poll(struct vigia_registry *registry)
 	if (registry->listening) vigia__wake_rung(&registry->listen); /* the reasons are looked at in each round */
 	bool news = !registry->listening || vigia__wake_changed(b->wake, &registry->listen);
 	if (!news && now >= registry->heal_mono_ns) {
+		vigia__timers_notice(b);
 		news = vigia__store_unannounced(b, registry->commits);
 		registry->heals += news;
 		registry->heal_mono_ns = now + VIGIA_HEAL_NS;

@@ -461,6 +461,59 @@ VIGIA_API int vigia_store_drop_bucket(struct vigia_store *store, const char *buc
 typedef int (*vigia_bucket_fn)(void *ctx, const char *bucket, uint64_t values);
 VIGIA_API int vigia_store_buckets(struct vigia_store *store, vigia_bucket_fn fn, void *ctx, struct vigia_error *err);
 
+/* ---- Timers ---- */
+
+/*
+ * A timer is an event that is appended later: at its time, or as soon after as a handle that may write is open in any
+ * process. That happens once, in the commit that removes the timer, and the event's timestamp is not before the time.
+ * Times are those of the system's clock of the day, and follow it when it is set. A process that opened the store with
+ * `collect` = false notices the first timers of others when it calls any function of the store.
+ */
+struct vigia_schedule_options {
+	size_t size;
+	struct vigia_slice key; /* of the event, as in vigia_append_options. NULL, 0: none */
+};
+
+/**
+ * Append an event at a time. One that has passed: at once. NULL options: none.
+ *
+ * With a key that a timer or a stored event has, nothing is changed, and *existed is true: *id is the timer's, or 0 and
+ * *seq_num the number of the event. If an event is appended under the key of a timer, the timer brings none. `id`,
+ * `existed` and `seq_num` may be NULL.
+ *
+ * Returns:   VIGIA_OK once the timer is durable, or the errors of vigia_store_append(). EINVAL: the time is before 1970
+ * Threads:   any. The first timer of a process starts a thread
+ */
+VIGIA_API int vigia_schedule(struct vigia_store *store, int64_t at_ns, const struct vigia_new_event *event,
+                             const struct vigia_schedule_options *options, uint64_t *id, bool *existed,
+                             uint64_t *seq_num, struct vigia_error *err);
+/* Remove a timer. VIGIA_NONE: there is none of this id, or its event was appended. Ids are never reused. */
+VIGIA_API int vigia_unschedule(struct vigia_store *store, uint64_t id, struct vigia_error *err);
+
+struct vigia_timer {
+	uint64_t id;
+	int64_t at_ns;            /* when it is due */
+	struct vigia_slice key;   /* len 0: none */
+	struct vigia_event event; /* with the same time, and without a number */
+};
+
+/* Which timers: {.size = sizeof query, ...}, the rest zero: all. */
+struct vigia_timer_query {
+	size_t size;
+	int64_t from_at_ns, to_at_ns; /* due from then on, and until then, both included */
+	bool to_given;
+	struct vigia_slice operation, object_type, key; /* len 0: any */
+	int64_t limit;                                  /* 0: no limit */
+};
+
+/* Called for each. What it is given is valid until it returns. It may use the store. Not VIGIA_OK ends the list, and is
+ * returned. */
+typedef int (*vigia_timer_fn)(void *ctx, const struct vigia_timer *timer);
+/* The timers in the order of their times. NULL query: all. EDAMAGED, behind the others: one that does not match its
+ * checksum. */
+VIGIA_API int vigia_timers(struct vigia_store *store, const struct vigia_timer_query *query, vigia_timer_fn fn,
+                           void *ctx, struct vigia_error *err);
+
 /* ---- Batches and reads ---- */
 
 struct vigia_batch; /* events that were read; reusable */

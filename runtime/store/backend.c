@@ -17,6 +17,7 @@ void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *
 	vigia__rows_init(&b->rows);
 	vigia__running_init(&b->running);
 	pthread_mutex_init(&b->collector.mutex, NULL);
+	pthread_mutex_init(&b->timers.mutex, NULL);
 }
 
 void vigia__backend_deinit(struct vigia__backend *b)
@@ -25,6 +26,7 @@ void vigia__backend_deinit(struct vigia__backend *b)
 	vigia__rows_deinit(&b->rows);
 	vigia__running_deinit(&b->running);
 	pthread_mutex_destroy(&b->collector.mutex);
+	pthread_mutex_destroy(&b->timers.mutex);
 }
 
 int vigia__append_conflict(const struct vigia__append *request, uint64_t last_seq, struct vigia_error *err)

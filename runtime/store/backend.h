@@ -144,7 +144,7 @@ struct vigia__verify {
 	 * one, or with `from` any that exist), in pieces of so many events (0: 1000). */
 	uint64_t from, upto, piece;
 	/* out */
-	uint64_t events, checkpoints, keys, values;
+	uint64_t events, checkpoints, keys, values, timers;
 };
 
 /* One slice of a garbage collection: one transaction, which reads the holders and removes what may be removed. */
@@ -170,6 +170,17 @@ struct vigia__collect {
 struct vigia__collector {
 	pthread_mutex_t mutex;
 	unsigned users; /* handles opened with `collect` */
+	pthread_t thread;
+	atomic_bool stop;
+};
+
+/* What stores events that are due (timers.h). */
+struct vigia__timers {
+	_Atomic uint32_t *word; /* shared by all processes: bumped when an earlier timer comes */
+	_Atomic uint32_t seen;  /* its value when this process last looked whether there are timers */
+	pthread_mutex_t mutex;
+	unsigned users; /* handles that may write */
+	bool runs;      /* the thread */
 	pthread_t thread;
 	atomic_bool stop;
 };
@@ -228,6 +239,7 @@ struct vigia__backend {
 	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
 	int (*configure)(struct vigia__backend *b, const struct vigia_store_options *changes, struct vigia_error *err);
 
+	struct vigia__timers timers;
 	/* The time of events, and of timers: NULL: the machine's. Tests set their own, and no thread stores what is due. */
 	int64_t (*wall)(void *ctx);
 	void *wall_ctx;

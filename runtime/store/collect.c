@@ -9,6 +9,7 @@
 
 #include "../core/error.h"
 #include "thread.h"
+#include "timers.h"
 
 enum {
 	SLICE_EVENTS = 500,
@@ -152,6 +153,7 @@ static void *collector(void *arg)
 			b->settings_word); /* before the check of `stop`, because the word is bumped after `stop` is set */
 		struct vigia__settings settings;
 		if (atomic_load(&b->collector.stop)) break;
+		vigia__timers_notice(b); /* who makes the first timer bumps the word */
 		if (b->settings(b, &settings, NULL) < 0) {
 			vigia__word_wait(b->settings_word, word, vigia__mono_ns() + INT64_C(1000000000));
 			continue;

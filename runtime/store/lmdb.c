@@ -116,6 +116,7 @@ static int lmdb_stats(struct vigia__backend *base, struct vigia__backend_stats *
 		vigia__tail_leave(b);
 	}
 	vigia__lmdb_state_counts(b, reader->txn, out);
+	vigia__lmdb_timers_count(b, reader->txn, &out->timers);
 	if (mdb_env_info(b->env, &info) == 0) {
 		out->map_bytes = info.me_mapsize;
 		out->used_bytes = (uint64_t)(info.me_last_pgno + 1) * b->page_bytes;
@@ -283,6 +284,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 	b->base.settings_word = &b->local_word;
 	b->base.elder = &b->local_elder;
 	b->base.outcomes = &b->local_outcomes;
+	b->base.timers.word = &b->local_timers_word;
 	b->map_asked = (size_t)options->map_size_bytes;
 	atomic_init(&b->writes, !options->readonly);
 	vigia__lmdb_map_init(b);
@@ -323,6 +325,7 @@ static int backend_open(char *path, bool exists, const struct vigia_store_option
 			b->base.letter_requests = vigia__side_letter_requests(&b->side);
 			b->base.steer_requests = vigia__side_steer_requests(&b->side);
 			b->base.collect_call = vigia__side_collect_call(&b->side);
+			b->base.timers.word = vigia__side_timers(&b->side);
 			vigia__side_share_rows(&b->side, &b->base.rows);
 			b->settings_seen = atomic_load(b->base.settings_word) - 1; /* the first write reads them again */
 		} else if (rc == VIGIA_EPERM && options->readonly) {

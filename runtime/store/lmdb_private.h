@@ -519,6 +519,10 @@ int vigia__lmdb_state_counts(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 int vigia__lmdb_state_verify(struct lmdb_backend *b, MDB_txn *txn, void (*found)(void *ctx, const char *text),
                              void *ctx, uint64_t *values);
 int vigia__lmdb_state_sweep(struct lmdb_backend *b, MDB_txn *txn, uint64_t most, bool *left);
+/* The same for timers. */
+int vigia__lmdb_timers_count(struct lmdb_backend *b, MDB_txn *txn, uint64_t *count);
+int vigia__lmdb_timers_verify(struct lmdb_backend *b, MDB_txn *txn, void (*found)(void *ctx, const char *text),
+                              void *ctx, uint64_t *count);
 /* In the transaction of a commit: one of its transactions. 0, a Vigia code of this one alone, or LMDB's error. */
 int vigia__lmdb_transact_in(struct lmdb_backend *b, MDB_cursor *events, struct vigia__transact *transact,
                             struct vigia__lmdb_stamp *stamp, struct vigia_error *err);

@@ -7,6 +7,7 @@
 #include "letters.h"
 #include "lmdb_private.h"
 #include "steer.h"
+#include "timer_records.h"
 
 static int count_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
@@ -61,6 +62,31 @@ int vigia__lmdb_state_sweep(struct lmdb_backend *b, MDB_txn *txn, uint64_t most,
 	int rc = vigia__lmdb_kv_in(b, txn, VIGIA_MAP_STATE, true, sweep_in, &sweep, NULL);
 	*left = sweep.left;
 	return rc == VIGIA_ENOMEM ? ENOMEM : rc;
+}
+
+static int timers_count_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
+{
+	return vigia__timers_count(kv, arg);
+}
+
+int vigia__lmdb_timers_count(struct lmdb_backend *b, MDB_txn *txn, uint64_t *count)
+{
+	return vigia__lmdb_kv_in(b, txn, VIGIA_MAP_TIMERS, false, timers_count_in, count, NULL);
+}
+
+static int timers_verify_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
+{
+	struct verify *v = arg;
+	return vigia__timers_verify(kv, v->found, v->ctx, &v->values);
+}
+
+int vigia__lmdb_timers_verify(struct lmdb_backend *b, MDB_txn *txn, void (*found)(void *ctx, const char *text),
+                              void *ctx, uint64_t *count)
+{
+	struct verify verify = {found, ctx, 0};
+	int rc = vigia__lmdb_kv_in(b, txn, VIGIA_MAP_TIMERS, false, timers_verify_in, &verify, NULL);
+	*count = verify.values;
+	return rc;
 }
 
 int vigia__lmdb_transact_in(struct lmdb_backend *b, MDB_cursor *events, struct vigia__transact *t,

@@ -1,6 +1,6 @@
 /*
- * lmdb_verify.c - checks an LMDB store's data other than events: checkpoints, holds, keys, the index and the number of
- * events.
+ * lmdb_verify.c - checks an LMDB store's data other than events: checkpoints, holds, keys, the index, buckets, timers
+ * and the number of events.
  */
 #include <stdio.h>
 #include <string.h>
@@ -147,7 +147,7 @@ static int check_index(struct look *look)
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static void tell_of_bucket(void *ctx, const char *text)
+static void tell_of_record(void *ctx, const char *text)
 {
 	struct look *look = ctx;
 	look->verify->found(look->verify->ctx, 0, text);
@@ -167,7 +167,8 @@ int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify,
 	if (rc == 0) rc = check_positions(&look, b->holds, "hold", &holds);
 	if (rc == 0) rc = check_append_keys(&look);
 	if (rc == 0) rc = check_index(&look);
-	if (rc == 0) rc = vigia__lmdb_state_verify(b, reader->txn, tell_of_bucket, &look, &verify->values);
+	if (rc == 0) rc = vigia__lmdb_state_verify(b, reader->txn, tell_of_record, &look, &verify->values);
+	if (rc == 0) rc = vigia__lmdb_timers_verify(b, reader->txn, tell_of_record, &look, &verify->timers);
 	vigia__lmdb_read_end(b, reader);
 	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "check the checkpoints and keys", err);
 }

@@ -364,6 +364,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 	b->base.wants = &b->wants;
 	b->base.letter_requests = &b->letter_requests;
 	b->base.steer_requests = &b->steer_requests;
+	b->base.timers.word = &b->timers_word;
 	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};
 	b->base.max_event_size = options->max_event_size_bytes;
 	b->base.durability = options->durability;

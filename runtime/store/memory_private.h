@@ -63,7 +63,7 @@ struct memory_backend {
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
 	struct vigia__settings settings;
-	_Atomic uint32_t settings_word, collect_word;
+	_Atomic uint32_t settings_word, collect_word, timers_word;
 	_Atomic uint64_t collect_at;
 };
 

@@ -6,6 +6,7 @@
 #include "../core/error.h"
 #include "letters.h"
 #include "memory_private.h"
+#include "timer_records.h"
 
 /* A record. While a transaction is under way its replaced records are in `undo`, and what it added is marked. */
 struct record {
@@ -162,10 +163,11 @@ int vigia__memory_view_at(struct vigia__backend *base, enum vigia__map map, vigi
 
 void vigia__memory_state_counts(struct memory_backend *b, struct vigia__backend_stats *out)
 {
-	struct memory_kv state = {.map = &b->maps[VIGIA_MAP_STATE]};
+	struct memory_kv state = {.map = &b->maps[VIGIA_MAP_STATE]}, timers = {.map = &b->maps[VIGIA_MAP_TIMERS]};
 	struct vigia__kv kv = {&state, kv_get, kv_seek, kv_next, NULL, NULL};
 	vigia__state_counts(&kv, &out->buckets, &out->values);
 	vigia__letters_count(&kv, &out->dead_letters);
+	vigia__timers_count(&(struct vigia__kv){.ctx = &timers, .get = kv_get}, &out->timers);
 }
 
 void vigia__memory_state_free(struct memory_backend *b)

@@ -12,6 +12,7 @@
 #include "../core/options.h"
 #include "collect.h"
 #include "store_private.h"
+#include "timers.h"
 
 /* ---- life of a handle ---- */
 
@@ -62,8 +63,12 @@ int vigia_store_open(const char *path, const struct vigia_store_options *options
 	store->collects = options->collect && !options->readonly;
 	if (store->collects) rc = vigia__collector_add(store->backend, err);
 	if (rc < 0) goto release;
+	if (!options->readonly) rc = vigia__timers_add(store->backend, err);
+	if (rc < 0) goto stop;
 	*out = store;
 	return VIGIA_OK;
+stop:
+	if (store->collects) vigia__collector_drop(store->backend);
 release:
 	store->backend->release(store->backend);
 fail:
@@ -83,6 +88,7 @@ void vigia__store_unref(struct vigia_store *store)
 	/* In a forked child the backend is the parent's: do not touch its locks and descriptors. */
 	if (store->fork_generation == vigia__fork_generation()) {
 		if (store->collects) vigia__collector_drop(store->backend);
+		if (!store->options.readonly) vigia__timers_drop(store->backend);
 		vigia__queue_flush(store->backend->queue, true, NULL);
 		store->backend->release(store->backend);
 	}
@@ -112,6 +118,7 @@ int vigia__store_enter(struct vigia_store *store, struct vigia_error *err)
 		                    store->path);
 	if (atomic_load(&store->closed)) return vigia__error(err, VIGIA_ECLOSED, "store '%s' is closed", store->path);
 	vigia__store_ref(store);
+	vigia__timers_notice(store->backend);
 	return VIGIA_OK;
 }
 

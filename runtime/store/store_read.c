@@ -6,6 +6,7 @@
 #include "../core/options.h"
 #include "store.h"
 #include "store_private.h"
+#include "timers.h"
 
 /* How long one scan may skip events that the filter drops (contract S8). */
 enum { SCAN_NS = 10000000 };
@@ -39,6 +40,7 @@ static void wait_for_event(struct vigia_store *store, struct vigia__listen *list
 		if (vigia__wake_wait(b->wake, listen, first)) return;
 		/* if this thread ran late and both are due, still compare: the event was there in time */
 		int64_t now = vigia__mono_ns();
+		vigia__timers_notice(b);
 		if ((now < until_mono_ns || now >= heal) && vigia__store_unannounced(b, commits)) return;
 		if (now >= until_mono_ns) return;
 	}

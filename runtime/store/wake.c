@@ -361,10 +361,33 @@ void vigia__word_change_end(_Atomic uint32_t *word)
 		}
 }
 
+uint32_t vigia__word_mark(_Atomic uint32_t *word)
+{
+	uint32_t is = atomic_load(word), next;
+	do next = (is + 1) | VIGIA_WORD_CHANGING;
+	while (!atomic_compare_exchange_weak(word, &is, next));
+	wake_all(word);
+	return next;
+}
+
+void vigia__word_unmark(_Atomic uint32_t *word, uint32_t marked)
+{
+	uint32_t is = atomic_load(word), next;
+	do next = ((is + 1) & ~VIGIA_WORD_CHANGING) | (is == marked ? 0 : is & VIGIA_WORD_CHANGING);
+	while (!atomic_compare_exchange_weak(word, &is, next));
+	wake_all(word);
+}
+
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns)
 {
 	struct timespec until = timespec_of(until_mono_ns);
 	syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+void vigia__word_wait_until(_Atomic uint32_t *word, uint32_t seen, int64_t until_at_ns)
+{
+	struct timespec until = timespec_of(until_at_ns);
+	syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, seen, &until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
 void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen,

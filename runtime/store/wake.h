@@ -111,10 +111,18 @@ void vigia__word_bump(_Atomic uint32_t *word);
 #define VIGIA_WORD_CHANGING (UINT32_C(1) << 31)
 void vigia__word_change_begin(_Atomic uint32_t *word);
 void vigia__word_change_end(_Atomic uint32_t *word);
+/* The same for changes that several may make at a time, and whose begin must be seen. Mark: set the next value, with
+ * the mark, and wake all waiters. Returns the value. Unmark: set the next value, and wake them. It takes the mark away
+ * only if no other has set it since `marked`; 0: it leaves it. */
+uint32_t vigia__word_mark(_Atomic uint32_t *word);
+void vigia__word_unmark(_Atomic uint32_t *word, uint32_t marked);
 /* Wait until the word is no longer `seen`, or the monotonic time comes. Spurious returns are possible. */
 void vigia__word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t until_mono_ns);
 
-/* The same for two words. Without futex_waitv it waits for the first only, and at most 50 ms. */
+/* The same until the time of day comes, which follows a clock that is set. */
+void vigia__word_wait_until(_Atomic uint32_t *word, uint32_t seen, int64_t until_at_ns);
+
+/* The same as wait for two words. Without futex_waitv it waits for the first only, and at most 50 ms. */
 void vigia__words_wait(_Atomic uint32_t *word, uint32_t seen, _Atomic uint32_t *second, uint32_t second_seen,
                        int64_t until_mono_ns);
 

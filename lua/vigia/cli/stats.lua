@@ -14,7 +14,7 @@ end
 
 local FIELDS = {
 	"path", "format", "file_id", "created", "events", "oldest_event_num", "latest_event_num", "file_bytes", "used_bytes", "map_bytes",
-	"readers",
+	"readers", "buckets", "values", "timers", "dead_letters", "transactions",
 }
 
 -- The settings of the file follow, in the order of their table.
@@ -71,6 +71,11 @@ local function lines(stats)
 		{"created", os.date("!%Y-%m-%d %H:%M:%S UTC", stats.created // NANOSECONDS)},
 		{"events", ("%d"):format(stats.events)},
 		{"numbers", numbers},
+		{"state", util.count(stats.values, "value") .. " in " .. util.count(stats.buckets, "bucket")},
+		{"scheduled", util.count(stats.timers, "event")},
+		{"dead letters", util.count(stats.dead_letters, "event")},
+		{"transactions", ("%d committed, %d run in vain, %d given up"):format(stats.transactions.committed, stats.transactions.conflicts,
+			stats.transactions.given_up)},
 		{"file", bytes(stats.file_bytes)},
 		{"used", bytes(stats.used_bytes)},
 		{"map", bytes(stats.map_bytes)},
@@ -78,7 +83,7 @@ local function lines(stats)
 		{"durability", stats.durability},
 		{"largest event", bytes(stats.max_event_size)},
 		{"serializer", util.printable(stats.serializer)},
-		{"buckets", util.printable(stats.events_bucket .. ", " .. stats.checkpoint_bucket)},
+		{"databases", util.printable(stats.events_bucket .. ", " .. stats.checkpoint_bucket)},
 		{"old events", retention(stats)},
 	}
 end

@@ -7,21 +7,13 @@ local M = {}
 
 M.summary = "Check all of a store for damage."
 M.description = [[
-Checks each event's bytes, number, time and object, the checkpoints, the keys, and the values in buckets. The store may be
+Checks each event's bytes, number, time and object, the checkpoints, the keys, the values in buckets, and the timers. The store may be
 in use. Damaged events are listed by number; all others can be read. Where damaged pages of the file
 make reading impossible, it continues after them. The exit status is 1 if anything is damaged.]]
 
 function M.define(command)
-	util.define_store(command)
+	util.define_store(command, {create = false})
 	command:flag("--json"):description("One JSON object a line instead of sentences.")
-end
-
-local BAR <const> = 30
-
-local function show_progress(at, first, last)
-	local part = (at - first + 1) / math.max(1, last - first + 1)
-	local filled = math.floor(part * BAR)
-	progress_line.show("[%s%s] %3d %%  event %d of %d", ("#"):rep(filled), ("."):rep(BAR - filled), math.floor(part * 100), at, last)
 end
 
 local function write_found(args, first, last, text)
@@ -61,7 +53,9 @@ local function look(path, from, upto, piece, report)
 		end
 		local result = {events = at and at - begin or 0, at = at, beside = beside, text = text}
 		if what == "done" then
-			result.what, result.events, result.checkpoints, result.keys, result.values = what, a, b, c, math.tointeger(text)
+			local values, timers = text:match "^(%d+) (%d+)$"
+			result.what, result.events, result.checkpoints, result.keys = what, a, b, c
+			result.values, result.timers = math.tointeger(values), math.tointeger(timers)
 			return result
 		elseif what == "unreadable" then
 			result.what = what
@@ -93,6 +87,8 @@ local function behind(path, bad, last)
 	return high
 end
 
+local NOTHING <const> = {checkpoints = 0, keys = 0, values = 0, timers = 0}
+
 -- Damaged pages that end a child are passed: another one goes on behind them. `report` is called with progress, and with damage as
 -- ("damaged", first, last, text). Returns the counts.
 local function walk(path, report)
@@ -112,14 +108,14 @@ local function walk(path, report)
 	while true do
 		local seen = look(path, from, last, piece, tell)
 		events = events + seen.events
-		if seen.what == "done" then return events, seen.checkpoints, seen.keys, seen.values end
+		if seen.what == "done" then return events, seen end
 		if seen.beside then
 			report("damaged", 0, 0, "the checkpoints and keys cannot be read: " .. seen.text)
-			return events, 0, 0, 0
+			return events, NOTHING
 		end
 		if from and not seen.at then
 			report("damaged", 0, 0, "cannot be opened, pages of the file are damaged: " .. seen.text)
-			return events, 0, 0, 0
+			return events, NOTHING
 		elseif not seen.at then
 			from = 1 -- not even where the events begin and end
 		elseif piece ~= 1 then
@@ -137,28 +133,29 @@ end
 
 function M.run(args)
 	local path = util.store_path(args)
-	local on_terminal = progress_line.is_shown()
+	local line = progress_line.new("checked", "events")
 	local damaged = 0
 	local function report(what, a, b, c)
 		if what == "progress" then
-			if on_terminal then show_progress(a, b, c) end
+			line:show(a - b + 1, c - b + 1)
 			return
 		end
-		if on_terminal then progress_line.clear() end
+		line:clear()
 		if what == "damaged" then
 			damaged = damaged + 1
 			write_found(args, a, b, c)
 		end
 	end
-	local events, checkpoints, keys, values = walk(path, report)
+	local events, seen = walk(path, report)
 	report("ended")
 	if args.json then
-		util.write(util.json_object{{"events", events}, {"checkpoints", checkpoints}, {"keys", keys}, {"values", values}, {"damaged", damaged}},
-			"\n")
+		util.write(util.json_object{{"events", events}, {"checkpoints", seen.checkpoints}, {"keys", seen.keys}, {"values", seen.values},
+			{"timers", seen.timers}, {"damaged", damaged}}, "\n")
 	else
-		local more = values > 0 and ", " .. util.count(values, "value") or ""
-		util.write(("%s, %s, %s%s: "):format(util.count(events, "event"), util.count(checkpoints, "checkpoint"),
-			util.count(keys, "key"), more), damaged == 0 and "no damage" or "damaged in " .. util.count(damaged, "place"), "\n")
+		local more = seen.values > 0 and ", " .. util.count(seen.values, "value") or ""
+		if seen.timers > 0 then more = more .. ", " .. util.count(seen.timers, "timer") end
+		util.write(("%s, %s, %s%s: "):format(util.count(events, "event"), util.count(seen.checkpoints, "checkpoint"),
+			util.count(seen.keys, "key"), more), damaged == 0 and "no damage" or "damaged in " .. util.count(damaged, "place"), "\n")
 	end
 	return damaged == 0 and util.OK or util.FAILURE
 end
