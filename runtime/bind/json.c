@@ -1,15 +1,18 @@
 /*
- * json.c - vigia.to_json: an event table as a line of JSON.
+ * json.c - vigia.to_json: an event table as a line of JSON. core.from_json: the value of a text.
  */
 #include "json.h"
 
+#include "../core/batch.h"
 #include "../core/error.h"
 #include "../core/event.h"
 #include "../core/json.h"
 #include "../core/buf.h"
+#include "decode.h"
 #include "encode.h"
 #include "error.h"
 #include "lua_state.h"
+#include "reading.h"
 
 /* Push field `name` of the event at 1. Raises if it is of another type. */
 static void push_event_field(lua_State *L, const char *name, int type)
@@ -53,4 +56,19 @@ int vigia__lua_to_json(lua_State *L)
 	if (rc != 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushlstring(L, (const char *)shared->text.data, shared->text.len);
 	return 1;
+}
+
+int vigia__lua_from_json(lua_State *L)
+{
+	size_t len;
+	const char *text = vigia__lua_check_string(L, 1, "text", &len);
+	struct vigia_error err = {0};
+	lua_settop(L, 1);
+	struct vigia_batch *batch = vigia__lua_push_batch(L); /* for its bytes, which nothing else uses */
+	int rc = batch ? vigia__json_to_value(text, len, &batch->bytes, &err) : VIGIA_ENOMEM;
+	if (rc == VIGIA_ENOMEM) return luaL_error(L, "not enough memory");
+	struct vigia_slice value = {(const char *)batch->bytes.data, batch->bytes.len};
+	if (rc == 0) rc = vigia__lua_push_value(L, value, &err);
+	vigia__lua_return_batch(L, 2);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
 }

@@ -119,6 +119,7 @@ static const luaL_Reg functions[] = {
 	{"iterator_parse", vigia__lua_iterator_parse},
 	{"filter_test", vigia__lua_filter_test},
 	{"where_parse", vigia__lua_where_parse},
+	{"from_json", vigia__lua_from_json},
 	{"options", vigia__lua_options},
 	{"show_location", vigia__lua_show_location},
 	{"quantity", vigia__lua_quantity},

@@ -6,7 +6,7 @@
 local util = require("vigia.cli.util")
 
 local COMMANDS = {
-	"append", "events", "run", "repl",
+	"append", "schedule", "events", "scheduled", "run", "repl",
 	"checkpoints", "state", "dead", "stats",
 	"configure", "gc", "verify", "backup", "options", "completion", "manual",
 }
