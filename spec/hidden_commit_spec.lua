@@ -50,3 +50,35 @@ describe("a killed appender", function()
 		helper.covered("crashes", "%d kills of appenders", 12)
 	end)
 end)
+
+-- Handles one event a commit.
+local WATCHER <const> = [[
+local store = assert(vigia.open(..., {collect = false}))
+local registry = vigia.registry(store)
+registry:watch("effects", function(event, ctx)
+	assert(ctx.tx:put("times", event.seq_num, (ctx.tx:get("times", event.seq_num) or 0) + 1))
+end, {transactional = true, batch_size = 1})
+say("ready")
+assert(registry:run())
+]]
+
+describe("a killed transactional watcher", function()
+	after_each(helper.clean)
+
+	-- Nobody writes between two lives. Killed in a commit, the next life must not begin where that commit began.
+	it("handles no event twice, although no reader sees its last commit [X4]", function()
+		local store = helper.open()
+		local count = 3000
+		helper.fill(store, count)
+		for _ = 1, 15 do
+			local child = helper.child(WATCHER, helper.path("store"))
+			child:expect("ready")
+			assert(vigia.sleep(math.random() / 50))
+			child:kill()
+		end
+		local rows = assert(store:range("times"))
+		assert(#rows > 0)
+		for n, row in ipairs(rows) do assert.same({n, 1}, {row.key, row.value}) end
+		helper.covered("crashes", "%d kills of transactional watchers", 15)
+	end)
+end)

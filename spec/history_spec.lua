@@ -18,13 +18,20 @@ math.randomseed(math.tointeger(tonumber(seed)))
 local record = history.writer(log, who)
 ]]
 
--- Appends alone, in lists, with keys, under conditions, and from coroutines that share commits.
+-- Appends alone, in lists, with keys, under conditions, for later, and from coroutines that share commits.
 local APPENDER = COMMON .. [[
 local store = assert(vigia.open(path, {collect = false}))
 local calls = 0
+local function schedule(id)
+	local at = (os.time() + math.random(0, 1)) * 1000000000 + math.random(1000000000)
+	record("later", {id = id, at = at})
+	if store:schedule(at, "CREATE", math.random(3) == 1 and "A" or "B", id .. ".1") then record("waits", {id = id}) end
+end
 local function append()
 	calls = calls + 1
 	local id = who .. "." .. calls
+	if math.random(10) == 1 then return schedule(id) end
+	if math.random(20) == 1 then assert(store:put("noise", "n", id)) end
 	local count = math.random(4) == 1 and math.random(20) or 1
 	local options, fields = {}, {id = id, count = count}
 	local choice = math.random(10)
@@ -79,6 +86,7 @@ while true do
 			local n = store:get_checkpoint(name)
 			if n then record("point", {watcher = name, n = n}) end
 		end
+		if math.random(4) == 1 then assert(store:retry_dead_letter("effects")) end
 	else
 		local after = assert(store:get_latest_event_num())
 		t0 = history.now()
@@ -89,7 +97,8 @@ while true do
 end
 ]]
 
--- Three watchers: one saved with commits that pass by, one by hand and moved back now and then, one in a script on its own thread.
+-- Four watchers: one saved with commits that pass by, one by hand and moved back now and then, one in a script on its own thread, one
+-- that is transactional and reads what others change.
 local WATCHER = COMMON .. [[
 local store = assert(vigia.open(path))
 local registry = vigia.registry(store)
@@ -97,7 +106,7 @@ local function start(name, handler, options)
 	record("start", {watcher = name})
 	return assert(registry:watch(name, handler, options))
 end
-start("batch", function(event) record("handle", {watcher = "batch", n = event.seq_num, tag = event.object}) end)
+start("batch", function(event) record("handle", {watcher = "batch", n = event.seq_num, tag = event.object, at = event.timestamp}) end)
 start("hand", function(event, ctx)
 	record("handle", {watcher = "hand", n = event.seq_num, tag = event.object})
 	if math.random(50) == 1 then error("now and then") end
@@ -110,6 +119,15 @@ start("hand", function(event, ctx)
 		assert(ctx.watcher:seek_to_offset(n))
 	end
 end, {checkpoint = "manual", initial_backoff = 0.001})
+assert(registry:watch("effects", function(event, ctx)
+	record("effect", {watcher = "effects", n = event.seq_num})
+	assert(ctx.tx:put("effects", event.seq_num, (ctx.tx:get("effects", event.seq_num) or 0) + 1))
+	ctx.tx:get("noise", "n")
+	if math.random(20) == 1 then
+		record("fails", {watcher = "effects", n = event.seq_num})
+		error("now and then")
+	end
+end, {transactional = true, retry_strategy = "dead_letter", max_retries = 2, initial_backoff = 0.001}))
 start("script", log:gsub("[^/]*$", "") .. "script.lua", {set = {log = log .. "-script", who = who}})
 say "ready"
 assert(registry:run())
@@ -172,18 +190,31 @@ local function run(seconds, seed, journal)
 	end
 	for i = 1, 3 do running[i].child:kill() end
 
-	-- The watchers come to the end.
+	-- What is due comes, and the watchers come to the end.
+	helper.eventually(function() return store:stats().timers == 0 end, "there are timers left")
 	local latest = store:get_latest_event_num()
 	helper.eventually(function()
-		return (store:get_checkpoint("batch") or 0) == latest and (store:get_checkpoint("script") or 0) == latest
+		for _, name in ipairs{"batch", "script", "effects"} do
+			if (store:get_checkpoint(name) or 0) ~= latest then return false end
+		end
+		return true
 	end, ("the watchers did not come to the end, seed %d"):format(seed))
 	running[4].child:kill()
-	local final = {oldest = store:get_oldest_event_num(), latest = latest, events = {}, points = {}}
+	local final = {oldest = store:get_oldest_event_num(), latest = latest, events = {}, points = {}, waiting = {}, times = {}}
+	for _, timer in ipairs(assert(store:scheduled())) do final.waiting[timer.object] = true end
 	for name in pairs{batch = true, hand = true, script = true} do final.points[name] = store:get_checkpoint(name) end
+	local effects = {point = store:get_checkpoint("effects"), done = {}, letters = {}}
+	local key = 0
+	repeat
+		local rows = assert(store:range("effects", {from = key, limit = 10000}))
+		for _, row in ipairs(rows) do effects.done[row.key], key = row.value, row.key + 1 end
+	until #rows == 0
+	for _, letter in ipairs(assert(store:dead_letters{watcher = "effects"})) do effects.letters[letter.seq_num] = true end
+	final.effects = {effects = effects}
 	local from = vigia.trim_horizon()
 	repeat
 		local answer = assert(store:get_events{event_iterator = from, limit = 1000, timeout = 0})
-		for _, event in ipairs(answer.events) do final.events[event.seq_num] = event.object end
+		for _, event in ipairs(answer.events) do final.events[event.seq_num], final.times[event.object] = event.object, event.timestamp end
 		from = answer.next_event_iterator
 	until #answer.events == 0
 	store:close()
@@ -216,6 +247,8 @@ local function forged(change)
 			r("begin", "a", 4.0, {id = "a.4", count = 1, key = "k"}), r("ok", "a", 4.1, {id = "a.4", first = 5, last = 5}),
 			r("begin", "a", 5.0, {id = "a.5", count = 1, if_last = 5}), r("ok", "a", 5.1, {id = "a.5", first = 6, last = 6}),
 			r("begin", "a", 6.0, {id = "a.6", count = 1, if_last = 5}), r("failed", "a", 6.1, {id = "a.6", code = "sequence_conflict"}),
+			r("later", "a", 6.2, {id = "a.8", at = 100}), r("waits", "a", 6.3, {id = "a.8"}),
+			r("later", "a", 6.4, {id = "a.9", at = 200}), r("waits", "a", 6.5, {id = "a.9"}),
 			r("begin", "a", 7.0, {id = "a.7", count = 2}), -- killed: stored, and nobody was told
 		}, {
 			r("latest", "r", 2.6, {t0 = 2.5, n = 4}), r("read", "r", 5.5, {t0 = 5.4, items = "3:a.2.2,4:a.2.3,5:a.3.1"}),
@@ -232,11 +265,16 @@ local function forged(change)
 			r("handle", "x", 9.15, {watcher = "w", n = 3, tag = "a.2.2"}), r("handle", "x", 9.2, {watcher = "w", n = 4, tag = "a.2.3"}),
 			r("seek", "x", 9.3, {watcher = "w", n = 1}), r("handle", "x", 9.4, {watcher = "w", n = 2, tag = "a.2.1"}),
 			r("handle", "x", 9.5, {watcher = "w", n = 3, tag = "a.2.2"}),
+		}, {
+			r("effect", "y", 9.0, {watcher = "e", n = 1}), r("effect", "y", 9.1, {watcher = "e", n = 2}),
+			r("fails", "y", 9.2, {watcher = "e", n = 2}), r("effect", "y", 9.3, {watcher = "e", n = 1}),
+			r("effect", "y", 9.4, {watcher = "e", n = 3}), r("effect", "y", 9.5, {watcher = "e", n = 4}), -- killed before the commit
 		},
 	}
 	local final = {
-		oldest = 1, latest = 9, points = {w = 3},
-		events = {"a.1.1", "a.2.1", "a.2.2", "a.2.3", "a.3.1", "a.5.1", "a.7.1", "a.7.2", "b.1.1"},
+		oldest = 1, latest = 10, points = {w = 3}, waiting = {["a.9.1"] = true}, times = {["a.8.1"] = 105},
+		effects = {e = {point = 3, done = {[1] = 1, [3] = 1}, letters = {[2] = true}}},
+		events = {"a.1.1", "a.2.1", "a.2.2", "a.2.3", "a.3.1", "a.5.1", "a.7.1", "a.7.2", "b.1.1", "a.8.1"},
 	}
 	if change then change(logs, final) end
 	return (history.check(logs, final))
@@ -245,7 +283,13 @@ end
 -- Each breaks one rule, whose name the complaint begins with.
 local FORGERIES <const> = {
 	{"no hole", "an event is missing from the file", function(_, final) final.events[7] = nil end},
-	{"nothing lost", "an acknowledged event is missing from the end", function(_, final) final.events[9], final.latest = nil, 8 end},
+	{"nothing lost", "an acknowledged event is missing from the end", function(_, final)
+		final.events[10], final.events[9], final.latest = nil, nil, 8
+	end},
+	{"no timer is lost", "a timer is gone", function(_, final) final.waiting = {} end},
+	{"a timer comes once", "a timer came, and is left", function(_, final) final.waiting["a.8.1"] = true end},
+	{"one number an event", "a timer came twice", function(_, final) final.events[11], final.latest = "a.8.1", 11 end},
+	{"no timer comes early", "a timer came too early", function(_, final) final.times["a.8.1"] = 99 end},
 	{"one event a number", "a number was given twice", function(logs) logs[3][2].first, logs[3][2].last = 6, 6 end},
 	{"one event a number", "a read saw another event", function(logs) logs[2][2].items = "3:a.2.2,4:a.5.1" end},
 	{"one number an event", "a handler saw an event under another number", function(logs) logs[4][3].tag = "a.2.2" end},
@@ -274,6 +318,13 @@ local FORGERIES <const> = {
 	{"no checkpoint ahead", "a checkpoint came before its event", function(logs) logs[4][4].n = 3 end},
 	{"no checkpoint ahead", "the last checkpoint is ahead", function(_, final) final.points.w = 5 end},
 	{"no checkpoint ahead", "somebody read a checkpoint that was ahead", function(logs) logs[2][5].n = 5 end},
+	{"effects come once", "an effect came twice", function(_, final) final.effects.e.done[1] = 2 end},
+	{"effects come once", "an effect is missing", function(_, final) final.effects.e.done[3] = nil end},
+	{"effects come once", "a letter is missing", function(_, final) final.effects.e.letters[2] = nil end},
+	{"effects come once", "an event has its effect and a letter", function(_, final) final.effects.e.done[2] = 1 end},
+	{"no effect ahead", "an effect is ahead of the checkpoint", function(_, final) final.effects.e.point = 2 end},
+	{"no effect by itself", "an effect was nobody's", function(logs) table.remove(logs[6], 5) end},
+	{"no letter without a failure", "a letter came without a failure", function(logs) table.remove(logs[6], 3) end},
 	{"checkpoints stay", "a saved checkpoint was lost", function(logs)
 		table.insert(logs[5], 2, {kind = "handle", who = "x", t = 9.05, watcher = "w", n = 2, tag = "a.2.1"})
 	end},
@@ -295,17 +346,18 @@ describe("a history", function()
 	end
 
 	for kind, journal in pairs{[""] = false, [", with a journal"] = true} do
-		it("of processes that are killed and stopped is one log" .. kind .. " [E2k D1k S7k S13k S14k S21k W3k W11k]", function()
+		it("of processes that are killed and stopped is one log" .. kind .. " [E2k D1k S7k S13k S14k S21k W3k W11k K1k X4 L1]", function()
 			local seed = math.tointeger(tonumber(os.getenv("VIGIA_SEED"))) or os.time()
 			local seconds = os.getenv("VIGIA_SOAK") and (tonumber(os.getenv("VIGIA_HISTORY_SECONDS")) or 180) or 4
 			local histories, final, counts = run(seconds, seed, journal)
 			local wrong, what = history.check(histories, final)
 			assert.same({}, wrong, "seed " .. seed)
-			assert(what.appends > 0 and final.latest > 0)
+			assert(what.appends > 0 and what.timers > 0 and what.effects > 0 and final.latest > 0)
 			local records = 0
 			for _, log in ipairs(histories) do records = records + #log end
-			helper.covered("histories", "%d records of %d processes, %d appends acknowledged, %d events, %d kills, %d stops, seed %d", records,
-				#histories, what.appends, final.latest, counts.kills, counts.stops, seed)
+			helper.covered("histories",
+				"%d records of %d processes, %d appends and %d timers acknowledged, %d events, %d effects, %d letters, %d kills, %d stops, seed %d",
+				records, #histories, what.appends, what.timers, final.latest, what.effects, what.letters, counts.kills, counts.stops, seed)
 		end)
 	end
 end)

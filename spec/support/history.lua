@@ -8,11 +8,15 @@
 --     read    t0 items oldest            a read returned these "number:tag" pairs; `oldest` was looked up before it
 --     latest  t0 n                       get_latest_event_num returned n
 --     wait    t0 after timeout first     a long poll returned its first number, 0: none
+--     later   id at                      a timer is about to be made, for this time; its event carries the tag id.1
+--     waits   id                         it was made
 --     start   watcher                    a watcher begins in this process
---     handle  watcher n tag              its handler has the event
+--     handle  watcher n tag [at]         its handler has the event, which has this time
 --     saved   watcher n                  a checkpoint by hand returned
 --     seek    watcher n                  a seek is about to be made
 --     point   watcher n                  somebody read this checkpoint
+--     effect  watcher n                  the handler of a transactional watcher has the event, and may give it its effect
+--     fails   watcher n                  and is about to fail
 --     stopped t0                         the process `who` stood still from t0 to t
 --
 -- Every record has `kind`, `who` and `t`, the monotonic time in seconds when the call had returned; t0 is when it began.
@@ -74,7 +78,9 @@ local function first_index(count, reached)
 end
 
 -- What is wrong with the histories: a list of sentences, empty if nothing is. `logs` are lists of records, one for each process, each in
--- the order of that process; `final` is {oldest =, latest =, events = {[number] = tag}, points = {[watcher] = checkpoint}}.
+-- the order of that process; `final` is {oldest =, latest =, events = {[number] = tag}, points = {[watcher] = checkpoint},
+-- waiting = {[tag] = true}: the timers that are left, times = {[tag] = the event's time},
+-- effects = {[transactional watcher] = {point = its checkpoint, done = {[number] = how often}, letters = {[number] = true}}}}.
 function M.check(logs, final)
 	local wrong = {}
 	local function complain(rule, format, ...)
@@ -162,6 +168,26 @@ function M.check(logs, final)
 		if append.code and append.code ~= "commit_unknown" and there > 0 then
 			complain("what failed is not there", "%s failed with %s and is there", id, append.code)
 		end
+	end
+
+	-- A timer waits or has come, and not before its time. Some watcher has handled each event that was removed.
+	local timers, made, times = {}, 0, final.times or {}
+	for _, log in ipairs(logs) do
+		for _, r in ipairs(log) do
+			if r.kind == "later" then timers[r.id .. ".1"] = {at = r.at}
+			elseif r.kind == "waits" then timers[r.id .. ".1"].waits = true
+			elseif r.kind == "handle" then
+				seen(r.n, r.tag, "the handler of " .. r.watcher)
+				if r.at then times[r.tag] = r.at end
+			end
+		end
+	end
+	for tag, timer in pairs(timers) do
+		local waiting = final.waiting and final.waiting[tag]
+		made = made + (timer.waits and 1 or 0)
+		if waiting and number_of[tag] then complain("a timer comes once", "%s has come, and waits", tag) end
+		if timer.waits and not waiting and not number_of[tag] then complain("no timer is lost", "%s has not come, and does not wait", tag) end
+		if times[tag] and times[tag] < timer.at then complain("no timer comes early", "%s came %d ns early", tag, timer.at - times[tag]) end
 	end
 
 	-- Time: an append that returned before another began has smaller numbers; so for whoever asks for the last number.
@@ -282,6 +308,32 @@ function M.check(logs, final)
 			end
 		end
 	end
+	-- A transactional watcher: each event up to its checkpoint has had its effect once, or has a letter; no other event has either.
+	local effects, letters = 0, 0
+	for name, final_of in pairs(final.effects or {}) do
+		local handled, failed, top = {}, {}, final_of.point
+		for _, log in ipairs(logs) do
+			for _, r in ipairs(log) do
+				if r.kind == "effect" and r.watcher == name then handled[r.n] = true
+				elseif r.kind == "fails" and r.watcher == name then failed[r.n] = true end
+			end
+		end
+		for _, numbers in pairs{final_of.done, final_of.letters} do
+			for n in pairs(numbers) do top = math.max(top, n) end
+		end
+		for n = 1, top do
+			local done, letter = final_of.done[n] or 0, final_of.letters[n] and 1 or 0
+			if n > final_of.point and done + letter > 0 then
+				complain("no effect ahead", "%s stands at %d, and %d has an effect or a letter", name, final_of.point, n)
+			elseif n <= final_of.point and done + letter ~= 1 then
+				complain("effects come once", "%s gave %d its effect %d times, and it has %d letters", name, n, done, letter)
+			end
+			if done > 0 and not handled[n] then complain("no effect by itself", "%s never handled %d, which has an effect", name, n) end
+			if letter > 0 and not failed[n] then complain("no letter without a failure", "%s never failed on %d, which has a letter", name, n) end
+			effects, letters = effects + done, letters + letter
+		end
+	end
+
 	for _, log in ipairs(logs) do
 		for _, r in ipairs(log) do
 			if r.kind == "point" then
@@ -292,7 +344,7 @@ function M.check(logs, final)
 			end
 		end
 	end
-	return wrong, {appends = #acknowledged, events = final.latest, watchers = watchers}
+	return wrong, {timers = made, effects = effects, letters = letters, appends = #acknowledged, events = final.latest, watchers = watchers}
 end
 
 return M

@@ -13,13 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "effects.h"
 #include "store/store.h"
+#include "store/store_timers.h"
+#include "store/timers.h"
 #include "store/verify.h"
-
-struct found {
-	uint64_t seq_num;
-	unsigned writer, number;
-};
 
 struct look {
 	const struct facts *facts;
@@ -121,6 +119,7 @@ static void read_all(struct look *look)
 			else if (look->count > 0 && event.seq_num != found[-1].seq_num + 1)
 				complain(look, "event %" PRIu64 " comes after %" PRIu64, event.seq_num, found[-1].seq_num);
 			found->seq_num = event.seq_num;
+			found->at_ns = event.at_ns;
 			look->count++;
 		}
 	}
@@ -231,6 +230,9 @@ static void check_positions(struct look *look)
 		bool fits = rc == VIGIA_OK &&
 		            ((p->saved && value == p->value) || (p->handled > 0 && value <= p->handled && value >= p->value));
 		for (unsigned k = 0; k < p->tried_count; k++) fits |= rc == VIGIA_OK && value == p->tried[k];
+		/* It passes what the filter drops; whether it passed what it should not, its effects tell. */
+		if (strcmp(p->id, look->facts->effects.id) == 0)
+			fits = rc == VIGIA_OK && value >= p->value && value <= look->latest;
 		if (!fits)
 			complain(look, "the checkpoint of %s is %" PRIu64 ": saved was %" PRIu64 ", handled %" PRIu64 " (%s)",
 			         p->id, value, p->value, p->handled, rc < 0 ? err.message : "");
@@ -277,6 +279,69 @@ static void check_counts(struct look *look)
 			         value.integer);
 		vigia_transaction_free(tx);
 	}
+}
+
+/* ---- timers ---- */
+
+static int64_t last_tick(void *ctx)
+{
+	return fact_time(1000);
+}
+
+struct waiting {
+	struct look *look;
+	unsigned times[FACT_TIMERS]; /* of each timer of the facts */
+};
+
+static int add_waiting(void *ctx, const struct vigia_timer *timer)
+{
+	struct waiting *waiting = ctx;
+	struct look *look = waiting->look;
+	unsigned writer, number, i = 0;
+	if (!event_of(timer->event.object.data, timer->event.object.len, &writer, &number))
+		complain(look, "timer %" PRIu64 " has other bytes than were scheduled", timer->id);
+	else {
+		const struct fact_timer *timers = look->facts->timers;
+		while (i < look->facts->timers_count && (timers[i].writer != writer || timers[i].number != number)) i++;
+		if (i == look->facts->timers_count) complain(look, "timer %u of writer %u was never scheduled", number, writer);
+		else if (timer->at_ns != fact_time(timers[i].tick)) complain(look, "timer %u is due at another time", number);
+		else waiting->times[i]++;
+	}
+	return look->bad ? 77 : VIGIA_OK;
+}
+
+/* Each waits or was stored, not both, not early, and not lost. Then what waits is stored, and once. */
+static void check_timers(struct look *look)
+{
+	const struct facts *facts = look->facts;
+	struct waiting waiting = {.look = look};
+	struct vigia_error err = {0};
+	if (facts->timers_count == 0 || look->bad) return;
+	if (vigia_timers(look->store, NULL, add_waiting, &waiting, &err) < 0)
+		complain(look, "the timers cannot be read: %s", err.message);
+	for (unsigned i = 0; i < facts->timers_count && !look->bad; i++) {
+		const struct fact_timer *timer = &facts->timers[i];
+		const struct found *found = find(look, timer->writer, timer->number);
+		if ((found != NULL) + waiting.times[i] > 1)
+			complain(look, "timer %u of writer %u is there more than once", timer->number, timer->writer);
+		if (timer->waits && !found && waiting.times[i] == 0)
+			complain(look, "timer %u of writer %u is lost", timer->number, timer->writer);
+		if (timer->stored && !found)
+			complain(look, "the event of timer %u of writer %u was stored, and is lost", timer->number, timer->writer);
+		if (found && (timer->tick > facts->tick || found->at_ns < fact_time(timer->tick)))
+			complain(look, "timer %u of writer %u came early", timer->number, timer->writer);
+	}
+	if (look->bad) return;
+	struct vigia__backend *b = look->store->backend;
+	vigia__timers_drop(b);
+	b->wall = last_tick;
+	if (vigia__timers_add(b, &err) < 0 || vigia__store_run_timers(look->store, &err) < 0)
+		complain(look, "what is due cannot be stored: %s", err.message);
+	read_all(look);
+	for (unsigned i = 0; i < look->count && !look->bad; i++) check_found(look, &look->events[i]);
+	for (unsigned i = 0; i < facts->timers_count && !look->bad; i++)
+		if (waiting.times[i] > 0 && !find(look, facts->timers[i].writer, facts->timers[i].number))
+			complain(look, "timer %u of writer %u did not come", facts->timers[i].number, facts->timers[i].writer);
 }
 
 static void check_settings(struct look *look)
@@ -396,9 +461,11 @@ bool check_state(const char *folder, const struct facts *facts, bool thorough, c
 		check_positions(&look);
 		check_queued_by(&look);
 		check_counts(&look);
+		if (!look.bad) look.bad = !effects_fit(look.store, facts, look.events, look.count, why, size);
 		check_settings(&look);
 		verify(&look);
 		check_keys(&look);
+		check_timers(&look);
 		go_on(&look);
 		vigia_store_free(look.store);
 	}

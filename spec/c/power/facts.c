@@ -70,6 +70,44 @@ static void add_position(struct facts *f, const char *word, const char *rest)
 	}
 }
 
+/* The event of a timer is one that may be there. */
+static void add_timer(struct facts *f, const char *word, const char *rest)
+{
+	unsigned a, b, tick = 0;
+	if (sscanf(rest, "%u %u %u", &a, &b, &tick) < 2) abort();
+	if (strcmp(word, "later") == 0) {
+		if (f->timers_count == FACT_TIMERS || f->appends_count == FACT_APPENDS || a >= FACT_WRITERS) abort();
+		f->timers[f->timers_count++] = (struct fact_timer){.writer = a, .number = b, .tick = tick};
+		f->appends[f->appends_count++] =
+			(struct fact_append){.writer = a, .first = b, .count = 1, .result = FACT_UNKNOWN};
+		return;
+	}
+	if (strcmp(word, "tick") == 0 && b > f->tick) f->tick = b;
+	for (unsigned i = 0; i < f->timers_count; i++) {
+		struct fact_timer *timer = &f->timers[i];
+		bool due = timer->waits && timer->tick <= b;
+		if (strcmp(word, "tick") == 0 && due) timer->owed |= 1u << a;
+		if (strcmp(word, "ticked") == 0 && due && (timer->owed & 1u << a)) timer->stored = true;
+		if (strcmp(word, "waits") == 0 && timer->writer == a && timer->number == b) timer->waits = f->any = true;
+	}
+}
+
+static void add_letter(struct facts *f, const char *word, uint64_t seq_num)
+{
+	struct fact_effects *effects = &f->effects;
+	unsigned i = 0;
+	while (i < effects->letters_count && effects->letters[i].seq_num != seq_num) i++;
+	if (i == FACT_LETTERS) abort();
+	if (i == effects->letters_count) effects->letters_count++;
+	struct fact_letter *letter = &effects->letters[i];
+	letter->seq_num = seq_num;
+	letter->asking |= strcmp(word, "ask") == 0;
+	letter->asked |= strcmp(word, "asked") == 0;
+	letter->settled |= strcmp(word, "settled") == 0;
+	letter->dropping |= strcmp(word, "drop") == 0;
+	letter->dropped |= strcmp(word, "dropped") == 0;
+}
+
 /* What came after the copy is forgotten: none of it may come back. */
 static void restore(struct facts *f, uint64_t last)
 {
@@ -84,8 +122,9 @@ static void restore(struct facts *f, uint64_t last)
 
 void facts_add(struct facts *f, const char *line)
 {
-	static const char *const appends[] = {"try", "ack", "nack", "unknown", "queue"}, *const positions[] = {
-																						 "put", "saved", "handled"};
+	static const char *const appends[] = {"try", "ack", "nack", "unknown", "queue"};
+	static const char *const positions[] = {"put", "saved", "handled"};
+	static const char *const letters[] = {"ask", "asked", "settled", "drop", "dropped"};
 	char word[32], name[32];
 	int at = 0;
 	unsigned writer, number;
@@ -100,6 +139,11 @@ void facts_add(struct facts *f, const char *line)
 	for (size_t i = 0; i < sizeof positions / sizeof *positions; i++)
 		if (strcmp(word, positions[i]) == 0) {
 			add_position(f, word, rest);
+			return;
+		}
+	for (size_t i = 0; i < sizeof letters / sizeof *letters; i++)
+		if (strcmp(word, letters[i]) == 0 && sscanf(rest, "%31s %" SCNu64, name, &n) == 2) {
+			add_letter(f, word, n);
 			return;
 		}
 	if (strcmp(word, "synced") == 0 && sscanf(rest, "%u %u", &writer, &number) == 2) {
@@ -121,8 +165,15 @@ void facts_add(struct facts *f, const char *line)
 		snprintf(f->needs, sizeof f->needs, "%s", name);
 		f->needs_handled = writer;
 		f->needs_queued = number;
+	} else if (strcmp(word, "effects") == 0 && sscanf(rest, "%31s %u %u", name, &writer, &number) == 3) {
+		snprintf(f->effects.id, sizeof f->effects.id, "%s", name);
+		f->effects.writer = writer;
+		f->effects.transactional = number == 1;
 	} else if (strcmp(word, "counts") == 0 && sscanf(rest, "%u", &writer) == 1 && writer < FACT_WRITERS) {
 		f->counts[writer] = true;
+	} else if (strcmp(word, "later") == 0 || strcmp(word, "waits") == 0 || strcmp(word, "tick") == 0 ||
+	           strcmp(word, "ticked") == 0) {
+		add_timer(f, word, rest);
 	} else if (strcmp(word, "none") == 0) {
 		f->nothing_stays = true;
 	} else if (strcmp(word, "back") == 0) {

@@ -14,7 +14,13 @@
  *     handled ID N             the watcher of that id is about to say that it handled event N: it may be saved from now
  *                              on
  *     needs ID W V             the watcher of that id handles events of writer W, and queues one of writer V for each
+ *     effects ID W T           the watcher of that id handles events of writer W; T = 1: it is transactional
+ *     ask ID N, asked ID N     its dead letter of event N is to be handled again
+ *     settled ID N             that letter was handled
+ *     drop ID N, dropped ID N  that letter is removed
  *     counts W                 writer W appends by transactions, which keep the number of its last event in a bucket
+ *     later W N T, waits W N   writer W's event N is being scheduled for tick T of a clock moved by hand; was scheduled
+ *     tick P T, ticked P T     process P moves its clock to tick T, and stores what is due; has done so
  *     set N, changed N         max_event_size in bytes
  *     none, back               durability is "none" from here to there: a loss in between may leave anything
  *     restored N               an older copy of the file, whose last event is N, is in its place
@@ -27,7 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FACT_APPENDS = 4096, FACT_IDS = 16, FACT_TRIED = 64, FACT_WRITERS = 64 };
+enum { FACT_APPENDS = 4096, FACT_IDS = 16, FACT_TRIED = 64, FACT_WRITERS = 64, FACT_TIMERS = 64, FACT_LETTERS = 16 };
 
 enum fact_result { FACT_TRIED_ONLY, FACT_ACKED, FACT_REFUSED, FACT_UNKNOWN, FACT_QUEUED };
 
@@ -47,6 +53,32 @@ struct fact_position {
 	uint64_t handled;
 };
 
+struct fact_timer {
+	unsigned writer, number, tick;
+	bool waits;    /* it was acknowledged */
+	unsigned owed; /* the processes that began to store what is due when it was, as bits */
+	bool stored;   /* one of them has ended since */
+};
+
+struct fact_letter {
+	uint64_t seq_num;
+	bool asking, asked, settled, dropping, dropped;
+};
+
+struct fact_effects {
+	char id[32]; /* "": there is no such watcher */
+	unsigned writer;
+	bool transactional;
+	struct fact_letter letters[FACT_LETTERS];
+	unsigned letters_count;
+};
+
+/* The time of day at a tick: nothing is due then by the system's clock. */
+static inline int64_t fact_time(unsigned tick)
+{
+	return INT64_C(4000000000000000000) + (int64_t)tick * 1000000;
+}
+
 struct facts {
 	struct fact_append appends[FACT_APPENDS];
 	unsigned appends_count;
@@ -61,6 +93,10 @@ struct facts {
 	char needs[32];
 	unsigned needs_handled, needs_queued;
 	bool counts[FACT_WRITERS];
+	struct fact_timer timers[FACT_TIMERS];
+	unsigned timers_count;
+	struct fact_effects effects;
+	unsigned tick; /* the last one that a clock was moved to */
 	char copy[32];
 	bool copy_done;
 	unsigned copy_from; /* appends_count when the copy began */

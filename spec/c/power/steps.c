@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "facts.h"
+#include "store/store_timers.h"
+#include "store/timers.h"
 
 /* ---- what the recorder has for us ---- */
 
@@ -145,6 +147,44 @@ void transact(struct vigia_store *store, unsigned writer, unsigned number, unsig
 void append(struct vigia_store *store, unsigned writer, unsigned number)
 {
 	check(append_to(store, writer, number, 1, false) == VIGIA_OK, "append", NULL);
+}
+
+static unsigned now_tick;
+
+static int64_t hand(void *ctx)
+{
+	return fact_time(*(const unsigned *)ctx);
+}
+
+struct vigia_store *open_by_hand(void)
+{
+	struct vigia_store *store = open_store();
+	struct vigia_error err = {0};
+	vigia__timers_drop(store->backend); /* with its thread */
+	store->backend->wall = hand;
+	store->backend->wall_ctx = &now_tick;
+	check(vigia__timers_add(store->backend, &err) == VIGIA_OK, "timers", &err);
+	return store;
+}
+
+void schedule(struct vigia_store *store, unsigned writer, unsigned number, unsigned tick)
+{
+	static uint8_t object[EVENT_BYTES_MAX];
+	struct vigia_error err = {0};
+	struct vigia_new_event event = {
+		{"CREATE", 6}, type_of(writer), {(char *)object, event_object(writer, number, object)}};
+	told("later %u %u %u", writer, number, tick);
+	check(vigia_schedule(store, fact_time(tick), &event, NULL, NULL, NULL, NULL, &err) == VIGIA_OK, "schedule", &err);
+	told("waits %u %u", writer, number);
+}
+
+void tick(struct vigia_store *store, unsigned process, unsigned tick)
+{
+	struct vigia_error err = {0};
+	told("tick %u %u", process, tick);
+	now_tick = tick;
+	check(vigia__store_run_timers(store, &err) == VIGIA_OK, "store what is due", &err);
+	told("ticked %u %u", process, tick);
 }
 
 void put(struct vigia_store *store, const char *id, uint64_t seq_num)

@@ -34,6 +34,10 @@ int append_to(struct vigia_store *store, unsigned writer, unsigned number, unsig
 /* By a transaction, which also reads and sets the number of the last event in a bucket. */
 void transact(struct vigia_store *store, unsigned writer, unsigned number, unsigned count);
 void append(struct vigia_store *store, unsigned writer, unsigned number);
+/* A store whose time of day is a tick that this process sets. It has no thread. */
+struct vigia_store *open_by_hand(void);
+void schedule(struct vigia_store *store, unsigned writer, unsigned number, unsigned tick);
+void tick(struct vigia_store *store, unsigned process, unsigned tick);
 void put(struct vigia_store *store, const char *id, uint64_t seq_num);
 void trim(struct vigia_store *store, uint64_t upto);
 void configure(struct vigia_store *store, int64_t size);

@@ -371,7 +371,54 @@ static int transactions(const char *path)
 	return 0;
 }
 
+/* In another order than they are due in, with appends between them, which the journal takes. */
+static int timers(const char *path)
+{
+	static const unsigned ticks[] = {5, 2, 9, 1, 7, 4, 12, 3, 10, 6, 11, 8};
+	struct vigia_store *store = open_by_hand();
+	for (unsigned i = 0; i < 12; i++) {
+		schedule(store, 1, ticks[i], 10 + ticks[i]);
+		append(store, 2, i + 1);
+		if (i == 5) tick(store, 0, 9);
+	}
+	for (unsigned now = 11; now <= 17; now += 3) {
+		tick(store, 0, now);
+		append(store, 2, now + 2);
+	}
+	vigia_store_free(store);
+	store = open_by_hand();
+	schedule(store, 1, 13, 30);
+	tick(store, 0, 29);
+	tick(store, 0, 30);
+	vigia_store_free(store);
+	return 0;
+}
+
 /* ---- several processes ---- */
+
+/* Each stores what is due of the other, too. */
+static int schedule_some(int process)
+{
+	struct vigia_store *store = open_by_hand();
+	for (unsigned i = 1; i <= 5; i++) {
+		schedule(store, 40 + (unsigned)process, i, 3 * i);
+		append(store, 42 + (unsigned)process, i);
+		tick(store, (unsigned)process, 3 * i - 1);
+	}
+	tick(store, (unsigned)process, 13);
+	vigia_store_free(store);
+	return 0;
+}
+
+static int scheduling_processes(const char *path)
+{
+	pid_t child = fork();
+	int status;
+	if (child == 0) _exit(schedule_some(0));
+	int rc = schedule_some(1);
+	waitpid(child, &status, 0);
+	return rc | status;
+}
 
 static int transact_some(int writer)
 {
@@ -473,6 +520,11 @@ const struct workload workloads[] = {
 	{"processes", processes, 3, WITHOUT_JOURNAL},
 	{"transactions", transactions, 2, WITHOUT_JOURNAL},
 	{"transacting_processes", transacting_processes, 2, WITHOUT_JOURNAL},
+	{"timers", timers, 2, WITHOUT_JOURNAL},
+	{"scheduling_processes", scheduling_processes, 2, WITHOUT_JOURNAL},
+	{"effects", work_effects, 3, WITHOUT_JOURNAL},
+	{"effects_processes", work_effects_processes, 2, WITHOUT_JOURNAL},
+	{"letters", work_letters, 2, WITHOUT_JOURNAL},
 	{"threads", threads, 2, WITHOUT_JOURNAL},
 	{"killed", work_killed, 3, WITHOUT_JOURNAL},
 	{"doubt", work_doubt, 10, WITHOUT_JOURNAL},
@@ -495,6 +547,11 @@ const struct workload workloads[] = {
 	{"journal_processes", processes, 3, WITH_JOURNAL},
 	{"journal_transactions", transactions, 2, WITH_JOURNAL},
 	{"journal_transacting_processes", transacting_processes, 2, WITH_JOURNAL},
+	{"journal_timers", timers, 2, WITH_JOURNAL},
+	{"journal_scheduling_processes", scheduling_processes, 2, WITH_JOURNAL},
+	{"journal_effects", work_effects, 3, WITH_JOURNAL},
+	{"journal_effects_processes", work_effects_processes, 2, WITH_JOURNAL},
+	{"journal_letters", work_letters, 2, WITH_JOURNAL},
 	{"journal_threads", threads, 2, WITH_JOURNAL},
 	{"journal_killed", work_killed, 3, WITH_JOURNAL},
 	{"journal_doubt", work_doubt, 4, WITH_JOURNAL},

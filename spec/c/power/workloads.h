@@ -31,4 +31,9 @@ int work_upgrade(const char *path);
 int work_tight_disk(const char *path);
 int work_small_disk(const char *path);
 
+/* Those of effects.c. */
+int work_effects(const char *path);
+int work_effects_processes(const char *path);
+int work_letters(const char *path);
+
 #endif
