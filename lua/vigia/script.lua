@@ -81,8 +81,14 @@ local function read(path)
 end
 
 -- Source only: bytecode can crash the interpreter. Drops a byte order mark, and turns a first line for the shell into a comment.
-local function compile(path, source)
-	local chunk, message = load(source:gsub("^\xEF\xBB\xBF", ""):gsub("^#", "--#"), "@" .. path, "t")
+local function compile(path, source, env)
+	source = source:gsub("^\xEF\xBB\xBF", ""):gsub("^#", "--#")
+	local chunk, message
+	if env then
+		chunk, message = load(source, "@" .. path, "t", env)
+	else
+		chunk, message = load(source, "@" .. path, "t")
+	end
 	if not chunk then
 		if message:find("attempt to load a binary chunk", 1, true) then
 			message = path .. ": this is bytecode; a handler script is Lua source"
@@ -161,6 +167,12 @@ local function serializer_of(script)
 			text.printable(name), type(result))
 	end
 	return result
+end
+
+---Run a script whose source was read already, with these globals. It touches no file: a script's code may call it too.
+---@param given {store: vigia.Store, log: function, set: table}
+function M.from_source(path, source, given, env)
+	return evaluate(path, compile(path, source, env), given)
 end
 
 ---Load and run a script.

@@ -185,6 +185,13 @@ function MockStore:calls_of(method)
 	return found
 end
 
+---- scripts ----
+
+function M.script(source, options)
+	local script, err = require "vigia.testing_script"(source, options)
+	return script, err
+end
+
 ---- mocks on luassert's spies ----
 
 local function spies(object, functions)
