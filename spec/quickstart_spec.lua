@@ -1,6 +1,8 @@
 -- quickstart_spec.lua - the history of a git repository as events: scripts/quickstart, scripts/git_events.lua and scripts/handlers.
 
+local cli = require "spec.support.cli"
 local helper = require "spec.helper"
+local lfs = require "lfs"
 
 local quoted = helper.quoted
 
@@ -96,6 +98,25 @@ describe("quickstart", function()
 		assert(ok, output)
 		assert.truthy(output:find("3 events appended", 1, true), output)
 		matches(output, FILES)
+	end)
+
+	it("keeps the list of files in the store, and handles new events only [X4]", function()
+		assert(on_history("a.db"))
+		local store = helper.open(helper.path("a.db"))
+		local all = assert(store:get_latest_event_num())
+		assert.equal(all, store:get_checkpoint("tree_state"))
+		assert.equal(FILES, #store:range("tree"))
+		assert(store:put("tree", "planted", "blob")) -- would be gone if the list were made again
+		store:close()
+		local output, ok = on_history("a.db")
+		assert.falsy(ok)
+		assert.truthy(output:find("\n> blob  planted\n", 1, true), output)
+	end)
+
+	it("keeps the whole history, also that which its watchers have finished", function()
+		on_history("a.db")
+		local settings = shell("%s configure --store %s", quoted(program), quoted(helper.path("a.db")))
+		assert.truthy(settings:find("\ngc_age_threshold=0\n", 1, true), settings)
 	end)
 
 	it("goes on in the middle of a commit, without a gap or a repetition [E2]", function()
@@ -209,6 +230,51 @@ describe("a handler script", function()
 	it("tree.lua keeps no checkpoint and prints what there is, sorted by path [W12]", function()
 		for _ = 1, 2 do
 			assert.equal("b4  B\nb3  src/b\nb1  src/new\nline\n", run("", "tree.lua"))
+		end
+	end)
+
+	it("tree_state.lua keeps the tree in the store, goes on behind its checkpoint and puts aside what is no file [X4 L1]", function()
+		local deep = ("d/"):rep(130)
+		local function file(operation, path)
+			return ([[{"operation":"%s","object_type":"File","object":{"path":"%s","blob":"b6"}}]]):format(operation, path)
+		end
+		assert.equal("b4  B\nb3  src/b\nb1  src/new\nline\n", run("", "tree_state.lua"))
+		append("store", {
+			file("CREATE", deep), file("CREATE", "x/" .. deep), file("CREATE", "y/" .. deep), file("DELETE", "x/" .. deep), file("DELETE", "B"),
+			[[{"operation":"CREATE","object_type":"File","object":{"path":""}}]],
+			[[{"operation":"CREATE","object_type":"File","object":7}]],
+		})
+		local words = ("%s run --until-idle --store %s scripts/handlers/tree_state.lua"):format(quoted(program), quoted(store))
+		local output, ok = helper.shell(words)
+		assert.truthy(ok)
+		local expected = ("b6  %s\nb3  src/b\nb1  src/new\nline\nb6  y/%s\n"):format(deep, deep)
+		assert.truthy(output:find("a File event without a path", 1, true), output)
+		assert.truthy(output:find(expected, 1, true), output)
+		assert.equal(expected, run("", "tree_state.lua"))
+		append("store", {file("DELETE", deep), file("DELETE", "y/" .. deep)})
+		assert.equal("b3  src/b\nb1  src/new\nline\n", run("", "tree_state.lua"))
+		local handle = helper.open(store)
+		local letters = assert(handle:dead_letters{watcher = "tree_state"})
+		assert.same({13, 14}, {letters[1].seq_num, letters[2].seq_num})
+		assert.equal(2, #handle:range("tree"))
+		assert.same({}, handle:range("long_paths"))
+		handle:close()
+	end)
+
+	it("does what its first lines say to try", function()
+		for name in lfs.dir("scripts/handlers") do
+			if name:find("%.lua$") then
+				local head = cli.read("scripts/handlers/" .. name):match("^.-\n\n")
+				local tried = 0
+				for command in head:match("Try it:.*"):gmatch("[^\n]*vigia %l[^\n]*") do
+					command = command:gsub("^Try it:", ""):gsub("^%-%-", ""):gsub("vigia ", quoted(program) .. " "):gsub("FILE", quoted(store))
+						:gsub("audit%.log", quoted(helper.path("audit.log"))):gsub("(%l[%w_]*%.lua)", "scripts/handlers/%1")
+						:gsub(" run ", " run --until-idle "):gsub("\"after\":2", "\"after\":0")
+					shell("%s", command)
+					tried = tried + 1
+				end
+				assert(tried > 0, name)
+			end
 		end
 	end)
 
