@@ -54,7 +54,7 @@ struct vigia__fetch {
 
 /* What a watcher may know of its log before it reads. */
 struct vigia__look {
-	uint64_t oldest, latest; /* 0: no event */
+	uint64_t oldest, latest; /* 0: no event, or the look failed */
 	uint64_t checkpoint;
 	bool has_checkpoint; /* false for one that is ephemeral */
 };

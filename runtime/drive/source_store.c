@@ -23,6 +23,7 @@ static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for wha
 	else rc = found;
 	if (what == VIGIA_LOOK_CHECKPOINT && !out->has_checkpoint) return rc;
 	int bounds = b->bounds(b, &out->oldest, &out->latest, rc < 0 ? &later : err);
+	if (bounds < 0) out->latest = 0;
 	return rc < 0 ? rc : bounds;
 }
 

@@ -35,13 +35,14 @@ static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 	struct vigia_store *store = w->registry->store;
 	if (vigia__store_enter(store, NULL) < 0) return;
 	struct vigia__look look = {0};
-	w->registry->source->look(w, VIGIA_LOOK_BOTH, &look, NULL);
+	int rc = w->registry->source->look(w, VIGIA_LOOK_BOTH, &look, NULL);
 	out->has_checkpoint = look.has_checkpoint;
 	out->checkpoint = look.checkpoint;
 	if (out->has_checkpoint && out->state == VIGIA_IDLE)
 		out->next = vigia__iterator_after(out->checkpoint); /* where it will begin */
 	uint64_t looked_at = vigia__iterator_first(out->next) - 1;
 	if (look.latest > looked_at) out->lag = look.latest - looked_at;
+	else if (rc != VIGIA_OK && look.latest == 0) out->lag = VIGIA_LAG_UNKNOWN;
 	vigia__store_leave(store);
 }
 

@@ -755,6 +755,9 @@ struct vigia_handler {
 	int (*key)(void *ctx, const struct vigia_event *event, uint64_t *hash, struct vigia_error *err);
 };
 
+/* The log could not be read: not even whether the lag is 0 is known. */
+#define VIGIA_LAG_UNKNOWN INT64_MAX
+
 struct vigia_watcher_stats {
 	enum vigia_watcher_state state;
 	struct vigia_iterator next; /* what it will look at next */
@@ -763,7 +766,7 @@ struct vigia_watcher_stats {
 	uint64_t last_processed_seq_num; /* 0 = none */
 	int64_t last_processed_at_ns;    /* the time of that event */
 	int64_t last_listen_at_ns;       /* the last fetch that succeeded, 0 = none */
-	uint64_t lag;                    /* events behind the last one in the store, before the filter */
+	uint64_t lag; /* events behind the last one in the store, before the filter; or VIGIA_LAG_UNKNOWN */
 	uint64_t processed, failed, retried, skipped, missed, fetch_errors;
 	uint64_t blocked_seq_num;      /* the event it retries, or for which it stopped; 0 = none */
 	struct vigia_error last_error; /* code 0 = none */
