@@ -43,6 +43,7 @@
  *     commit              group commit: many callers, one sync
  *     queue               appends that wait in memory for the next commit
  *     progress wants      saves the watchers' progress with commits; who waits for it
+ *     rows store_watchers   what running watchers tell of themselves; what is known of each
  *     store_wait          waits until a checkpoint has come to a number
  *     collect             garbage collection in slices, and its thread
  *     wake                version words in shared memory: appends wake readers, across processes
@@ -77,6 +78,7 @@
  *     save wanted stop      saving their progress; who waits for that; stopping them
  *     driver driver_step    a watcher on the registry's thread; its calls of core/stepper
  *     driver_transaction driver_letters   the transaction of a transactional watcher; dead letters
+ *     driver_row driver_steer   what other processes see of a watcher; what they ask of it
  *     driver_start driver_run   where it starts; its turns: fetch, handle, retry, save
  *     lanes lanes_save      what the lanes of a watcher share; saving what they have finished
  *     driver_lane laned laned_make   a driver as a lane; calls on a watcher with lanes are calls on all; making them
@@ -102,6 +104,7 @@
  *     watch watch_options registry watcher clock owner   registry:watch; Registry, Watcher, Clock; run --wait
  *     source results      stores written in Lua as sources of watchers; what their methods returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share
+ *     watchers            what is known of the watchers of a store
  *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)
  *     interrupt hook      the flag that ends the program; waits that a signal handler's hook ends
  *     tell output         failures on standard error, without a log function; the output of scripts

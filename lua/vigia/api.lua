@@ -550,6 +550,41 @@ function Store:wait_for(watcher_id, n, timeout) end
 ---@return vigia.Error? err
 function Store:holds() end
 
+---What is known of a watcher that runs in any process, or has a checkpoint or hold.
+---@class vigia.WatcherStatus
+---@field watcher string its id
+---@field state "running"|"stopping"|"stopped"|"died" died: its process ended before it stopped
+---@field pid? integer of the process that runs it, or died
+---@field ephemeral boolean it has no checkpoint, and may run several times under one id
+---@field paused? true it begins no event, now or when it is started, until store:resume
+---@field request? "seek"|"pause"|"resume"|"retry" it is asked to, and has not done it yet
+---@field checkpoint? integer
+---@field hold? integer it has no checkpoint yet: the events behind this number are kept for it
+---@field position integer it has finished all events up to this number
+---@field lag integer events stored behind that, before its filter
+---@field lag_seconds number how old the first of them is
+---@field rate? number events that it handles in a second
+---@field blocked_on? integer the event that it tries again, or for which it stopped
+---@field attempts? integer how often its handler failed on that event
+---@field next_attempt? integer ns
+---@field last_error? string at most 511 bytes; one that died or stopped keeps it
+---@field last_error_time? integer ns
+---@field started? integer ns
+---@field processed? integer as in its stats, like the following
+---@field failed? integer
+---@field retried? integer
+---@field skipped? integer
+---@field dead_lettered? integer
+---@field missed? integer
+---@field fetch_errors? integer
+
+---The watchers that run in any process, or have a checkpoint or hold, in the order of their ids. Running ones tell of themselves in memory
+---beside the file: this makes no commit and wakes none of them. It works on a read-only store, too.
+---@return vigia.WatcherStatus[]? watchers
+---@return integer|vigia.Error? unshown how many run of which no more is known than their checkpoint or hold: that memory is full
+function Store:watchers() end
+
+---Let a watcher of any process continue at another place, back or ahead: its checkpoint is moved. A place among removed events is the
 ---What store:gc returns.
 ---@class vigia.Collected
 ---@field removed integer how many events

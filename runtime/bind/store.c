@@ -29,6 +29,7 @@
 #include "timer.h"
 #include "transaction.h"
 #include "wait_for.h"
+#include "watchers.h"
 
 /* ---- Life ---- */
 
@@ -480,6 +481,7 @@ void vigia__lua_store_init(lua_State *L)
 		{"delete_checkpoint", store_delete_checkpoint},
 		{"checkpoints", store_checkpoints},
 		{"holds", store_holds},
+		{"watchers", vigia__lua_store_watchers},
 		{"wait_for", vigia__lua_store_wait_for},
 		{"gc", store_gc},
 		{"transaction", vigia__lua_store_transaction},

@@ -16,6 +16,7 @@
  *     driver_run.c reads, calls the handler, saves, and tells the outcomes to core/stepper
  *     driver_transaction.c the transaction of a transactional watcher
  *     driver_letters.c     dead letters
+ *     driver_row.c what other processes see of it
  *     laned.c      a watcher with lanes: one for all of them
  *     lanes.c      whose an event is, and what the lanes have finished
  *     lanes_save.c saving that

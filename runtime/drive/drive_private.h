@@ -66,6 +66,7 @@ struct vigia__driver {
 	uint32_t heals_seen;               /* and as of this commit that was not announced */
 	bool letters_looked;               /* since it was started */
 
+	bool paused;
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
@@ -74,6 +75,15 @@ struct vigia__driver {
 	struct vigia_error stop_error; /* why its checkpoint could not be saved when it stopped the last time */
 	int64_t last_listen_at_ns, last_processed_at_ns;
 	int64_t event_at_ns; /* of the event whose handler was called last */
+
+	struct vigia__row *row; /* what other processes see of it. NULL: nothing */
+	bool row_missing;       /* it runs, and there was none for it */
+	bool row_due;           /* there is an error that the row does not tell yet */
+	struct {
+		enum vigia_watcher_state state;
+		uint64_t blocked, attempts;
+		bool paused;
+	} told; /* by the row */
 };
 
 static inline struct vigia__driver *vigia__driver(const struct vigia_watcher *watcher)
@@ -178,6 +188,22 @@ const struct vigia_dead_letter *vigia__driver_letter(const struct vigia__driver 
 void vigia__driver_letter_note(struct vigia__driver *driver, const struct vigia_error *err, const char *traceback);
 /* Carry out a SAVE with `aside` or `letter`, and tell the outcome. VIGIA_OK also after a conflict. */
 int vigia__driver_letter_save(struct vigia__driver *driver, struct vigia_error *err);
+
+/* ---- driver_row.c: what other processes see of it ---- */
+
+/* It runs, on a store's events: take a row. */
+void vigia__driver_row_begin(struct vigia__driver *driver);
+/* After a turn that did something, and a call from outside: write what has changed, if anything has. */
+void vigia__driver_row_show(struct vigia__driver *driver);
+/* After a read. */
+void vigia__driver_row_sample(struct vigia__driver *driver);
+/* It runs no more: what the row says stays. */
+void vigia__driver_row_end(struct vigia__driver *driver);
+/* After each event. */
+static inline void vigia__driver_row_move(const struct vigia__driver *w)
+{
+	if (w->row) vigia__row_move(w->row, w->stepper.done, w->stepper.processed);
+}
 
 /* ---- driver_run.c ---- */
 

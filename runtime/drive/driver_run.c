@@ -136,6 +136,7 @@ static void read_events(struct vigia__driver *w)
 		return;
 	}
 	w->last_listen_at_ns = vigia__wall_ns();
+	vigia__driver_row_sample(w);
 	bool found_end = vigia__source(w) == &vigia__store_source && w->fetch.batch.at_end;
 	w->end = found_end ? vigia__iterator_first(input.next) : 0;
 	uint64_t first = vigia__iterator_first(request.from);
@@ -380,6 +381,7 @@ static void save_wanted(struct vigia__driver *w)
 /* Let the next commit take along what was finished. Commit it now if somebody waits for it. */
 static void offer_progress(struct vigia__driver *w)
 {
+	vigia__driver_row_move(w);
 	if (!saves_progress(w)) return;
 	if (w->progress && w->stepper.done > atomic_load_explicit(&w->progress->done, memory_order_relaxed))
 		vigia__progress_move(&w->base.registry->store->backend->progress, w->progress, w->stepper.done);
@@ -421,9 +423,8 @@ static bool go_on_pending(struct vigia__driver *w)
 	return ended || rc != VIGIA_PENDING;
 }
 
-bool vigia__driver_run(struct vigia_watcher *watcher)
+static bool take_turn(struct vigia__driver *w)
 {
-	struct vigia__driver *w = vigia__driver(watcher);
 	const struct vigia_registry *r = w->base.registry;
 	int events = 0, passed = 0;
 	int64_t until = 0;
@@ -517,6 +518,14 @@ bool vigia__driver_run(struct vigia_watcher *watcher)
 		}
 		worked = true;
 	}
+}
+
+bool vigia__driver_run(struct vigia_watcher *watcher)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	bool worked = take_turn(w);
+	if (worked && w->row) vigia__driver_row_show(w);
+	return worked;
 }
 
 void vigia__driver_wake(struct vigia_watcher *watcher)

@@ -29,6 +29,7 @@ void vigia__driver_step(struct vigia__driver *w, struct vigia__input *input)
 void vigia__driver_keep_error(struct vigia__driver *w, const struct vigia_error *err)
 {
 	w->last_error = *err;
+	w->row_due = true;
 	snprintf(w->last_error.watcher_id, sizeof w->last_error.watcher_id, "%s", w->base.id);
 }
 
@@ -97,6 +98,7 @@ void vigia__driver_release(struct vigia__driver *w)
 	if (w->owned && w->lane) vigia__lane_end(w->lane, w->base.registry->store->backend);
 	else if (w->owned) source->disown(&w->base);
 	w->owned = false;
+	vigia__driver_row_end(w);
 	vigia__fetch_deinit(&w->fetch);
 }
 
@@ -120,6 +122,7 @@ void vigia__driver_tell(struct vigia__driver *w, enum vigia__input_kind kind, ui
 		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_DEFERRED});
 	else if (w->action.kind == VIGIA_ACTION_READ)
 		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_BATCH, .next = w->action.from});
+	vigia__driver_row_show(w);
 }
 
 void vigia__driver_disown_at_rest(struct vigia__driver *w)

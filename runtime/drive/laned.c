@@ -67,6 +67,7 @@ static void laned_stats(const struct vigia_watcher *first, struct vigia_watcher_
 		if (more.last_listen_at_ns > out->last_listen_at_ns) out->last_listen_at_ns = more.last_listen_at_ns;
 		bool earlier = more.blocked_seq_num && more.blocked_seq_num < out->blocked_seq_num;
 		if (out->blocked_seq_num == 0 || earlier) out->blocked_seq_num = more.blocked_seq_num;
+		out->paused |= more.paused;
 		if (out->last_error.code == 0) out->last_error = more.last_error;
 		if (out->stop_error.code == 0) out->stop_error = more.stop_error;
 	}

@@ -777,6 +777,7 @@ struct vigia_watcher_stats {
 	 * failed with. Code 0: neither */
 	struct vigia_error stop_error;
 	uint64_t dead_lettered; /* events that were put aside */
+	bool paused;            /* it begins no event until it is resumed (vigia_steer.h) */
 };
 
 enum vigia_log_level { VIGIA_LOG_DEBUG = 0, VIGIA_LOG_INFO, VIGIA_LOG_WARN, VIGIA_LOG_ERROR };
@@ -865,4 +866,6 @@ VIGIA_API int vigia_watcher_reload(struct vigia_watcher *watcher, struct vigia_e
 #ifdef __cplusplus
 }
 #endif
+
+#include "vigia_steer.h"
 #endif

@@ -232,6 +232,8 @@ struct vigia__backend {
 	 * NULL: watchers of this backend are not steered from outside. */
 	int (*own_briefly)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	void (*disown)(struct vigia__backend *b, const char *id);
+	/* Does anyone, this process included, own it? Then *pid is the owner's, 0 where it is not known. */
+	bool (*owner)(struct vigia__backend *b, const char *id, int32_t *pid);
 	/* Block until no other process owns it or cancel_fd is readable (EINTERRUPTED). NULL: no other process can. */
 	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);
 

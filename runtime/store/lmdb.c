@@ -148,6 +148,11 @@ static void lmdb_disown(struct vigia__backend *base, const char *id)
 	vigia__owner_release(&((struct lmdb_backend *)base)->owners, id);
 }
 
+static bool lmdb_owner(struct vigia__backend *base, const char *id, int32_t *pid)
+{
+	return vigia__owner_find(&((struct lmdb_backend *)base)->owners, id, pid);
+}
+
 static bool elect(struct vigia__backend *base, enum vigia__office office)
 {
 	return vigia__side_elect(&((struct lmdb_backend *)base)->side, office);
@@ -212,6 +217,7 @@ static const struct vigia__backend lmdb_interface = {
 	.own = lmdb_own,
 	.own_briefly = own_briefly,
 	.disown = lmdb_disown,
+	.owner = lmdb_owner,
 	.wait_owner = wait_owner,
 	.collect = vigia__lmdb_collect,
 	.index_some = vigia__lmdb_index_some,

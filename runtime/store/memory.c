@@ -250,6 +250,16 @@ static void memory_disown(struct vigia__backend *base, const char *id)
 	vigia__free(owned);
 }
 
+static bool memory_owner(struct vigia__backend *base, const char *id, int32_t *pid)
+{
+	struct memory_backend *b = vigia__memory_enter(base);
+	const struct owned *one = (struct owned *)vigia__memory_find(&b->owned, id);
+	bool owned = one && !one->briefly;
+	vigia__memory_leave(b);
+	*pid = (int32_t)getpid();
+	return owned;
+}
+
 static uint64_t memory_commits(struct vigia__backend *base)
 {
 	return atomic_load(&((struct memory_backend *)base)->commits);
@@ -336,6 +346,7 @@ static const struct vigia__backend memory_interface = {
 	.own = memory_own,
 	.own_briefly = memory_own_briefly,
 	.disown = memory_disown,
+	.owner = memory_owner,
 	.collect = memory_collect,
 	.elect = memory_elect,
 	.resign = memory_resign,
