@@ -105,6 +105,7 @@
  *     source results      stores written in Lua as sources of watchers; what their methods returned
  *     serial cache        an application's serializers and classes; decoded events that watchers share
  *     watchers            what is known of the watchers of a store
+ *     terminal            keys and the size of the terminal, for commands that draw on it
  *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)
  *     interrupt hook      the flag that ends the program; waits that a signal handler's hook ends
  *     tell output         failures on standard error, without a log function; the output of scripts

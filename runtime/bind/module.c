@@ -31,6 +31,7 @@
 #include "signal.h"
 #include "store.h"
 #include "tell.h"
+#include "terminal.h"
 #include "transaction.h"
 #include "verify.h"
 #include "watch.h"
@@ -129,6 +130,10 @@ static const luaL_Reg functions[] = {
 	{"end_with_output", module_end_with_output},
 	{"output_gone", module_output_gone},
 	{"isatty", module_isatty},
+	{"terminal_open", vigia__lua_terminal_open},
+	{"terminal_close", vigia__lua_terminal_close},
+	{"terminal_size", vigia__lua_terminal_size},
+	{"terminal_wait", vigia__lua_terminal_wait},
 	{"monotonic", module_monotonic},
 	{"clock", vigia__lua_clock},
 	{"use_clock", vigia__lua_use_clock},

@@ -15,20 +15,6 @@ function M.define(command)
 	command:flag("--json"):description("One JSON object a line instead of a table.")
 end
 
-local function write_table(rows)
-	local widths = {}
-	for _, row in ipairs(rows) do
-		for i, cell in ipairs(row) do
-			widths[i] = math.max(widths[i] or 0, utf8.len(cell) or #cell)
-		end
-	end
-	for _, row in ipairs(rows) do
-		local id = row[1]
-		local pad = (" "):rep(widths[1] - (utf8.len(id) or #id))
-		util.write(("%s%s  %" .. widths[2] .. "s  %" .. widths[3] .. "s\n"):format(id, pad, row[2], row[3]))
-	end
-end
-
 -- Rows {id =, number =, kind = "checkpoint"|"hold"}, by id.
 local function rows_of(store)
 	local rows = {}
@@ -62,7 +48,7 @@ function M.run(args)
 		local number = row.kind == "hold" and "hold " .. row.number or tostring(row.number)
 		lines[#lines + 1] = {util.printable(row.id), number, tostring(latest - row.number)}
 	end
-	write_table(lines)
+	util.write_table(lines)
 end
 
 return M

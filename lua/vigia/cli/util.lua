@@ -43,6 +43,24 @@ function M.write(...)
 	end
 end
 
+---Print rows of cells, the first column on the left, and those of `left` too. The others are numbers.
+function M.write_table(rows, left)
+	local widths = {}
+	for _, row in ipairs(rows) do
+		for i, cell in ipairs(row) do
+			widths[i] = math.max(widths[i] or 0, utf8.len(cell) or #cell)
+		end
+	end
+	for _, row in ipairs(rows) do
+		local cells = {}
+		for i, cell in ipairs(row) do
+			local pad = (" "):rep(widths[i] - (utf8.len(cell) or #cell))
+			cells[i] = (i == 1 or (left and left[i])) and cell .. pad or pad .. cell
+		end
+		M.write(table.concat(cells, "  "), "\n")
+	end
+end
+
 ---One event, two events.
 function M.count(n, noun)
 	return ("%d %s%s"):format(n, noun, n == 1 and "" or "s")
