@@ -14,6 +14,7 @@
  *     block               which types and operations 4096 events have, and where, as a record of the index
  *     batch               events copied out of a store
  *     record              the journal's records: the events of one commit, as bytes
+ *     export_record       the records of an export, as bytes
  *     stepper             ONE WATCHER AS A STEP FUNCTION: (state, what just happened, now) -> what to do next
  *     backoff             number of failures -> delay before the retry
  *     retention           ages, checkpoints, limits -> what may be removed; when checkpoint_ttl has passed
@@ -62,6 +63,8 @@
  *     lmdb_index lmdb_index_private lmdb_index_old   the index: kept with the events; of old files; explain
  *     lmdb_kv lmdb_state   a database as an ordered map; buckets and timers in a file
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
+ *     transfer export import export_stream   all of a store as a stream of records, and back
+ *     import_records lmdb_import memory_import   one commit of an import
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure
  *     lmdb_path lmdb_there   the file: its real path; whether it was replaced or deleted while open

@@ -168,6 +168,20 @@ void vigia__settings_conflicts(const struct vigia__settings *s, const struct vig
 			               vigia__option_show(o, setting_of(o, asked), other, sizeof other));
 }
 
+void vigia__settings_replace(struct vigia__settings *s, const struct vigia__settings *by,
+                             struct vigia__problems *problems)
+{
+	char ours[96], theirs[96];
+	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o)) {
+		if (o->scope == VIGIA_SCOPE_FIXED && !equal(o, &s->values, &by->values))
+			vigia__problem(problems, "%s is %s since the file was made, and %s in the export", o->name,
+			               vigia__option_show(o, setting_of(o, &s->values), ours, sizeof ours),
+			               vigia__option_show(o, setting_of(o, &by->values), theirs, sizeof theirs));
+		else if (o->type != VIGIA_OPTION_NAME)
+			memcpy(target(o, &s->values), setting_of(o, &by->values), size_of(o)); /* names are all fixed */
+	}
+}
+
 void vigia__settings_change(struct vigia__settings *s, const struct vigia_store_options *changes,
                             struct vigia__problems *problems)
 {

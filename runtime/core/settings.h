@@ -30,6 +30,9 @@ bool vigia__settings_decode(struct vigia__settings *settings, const void *data, 
 /* Add a problem, naming both values, for each given option (`*_given`) that differs from the file's. */
 void vigia__settings_conflicts(const struct vigia__settings *settings, const struct vigia_store_options *asked,
                                struct vigia__problems *problems);
+/* Take all of another file's. One that is FIXED and differs is a problem. */
+void vigia__settings_replace(struct vigia__settings *settings, const struct vigia__settings *by,
+                             struct vigia__problems *problems);
 /* Apply the given changes. Changing a FIXED one is a problem. The result is checked as a whole. */
 void vigia__settings_change(struct vigia__settings *settings, const struct vigia_store_options *changes,
                             struct vigia__problems *problems);

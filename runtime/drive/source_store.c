@@ -16,6 +16,10 @@ static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for wha
 	struct vigia_error later = {0};
 	int found = VIGIA_ENOCHECKPOINT, rc = VIGIA_OK;
 	*out = (struct vigia__look){0};
+	if (what != VIGIA_LOOK_BOTH) { /* no watcher starts until an import is over */
+		rc = vigia__backend_imported(b, err);
+		if (rc < 0) return rc;
+	}
 	if (what != VIGIA_LOOK_BOUNDS && !watcher->options.ephemeral)
 		found = b->checkpoint_get(b, watcher->id, &out->checkpoint, err);
 	out->has_checkpoint = found == VIGIA_OK;

@@ -608,10 +608,10 @@ enum vigia_gc_reason {
 };
 
 struct vigia_gc {
-	uint64_t removed;
-	uint64_t oldest; /* the oldest event that is left, 0 = none */
+	uint64_t removed, oldest; /* the oldest event that is left, 0 = none */
 	enum vigia_gc_reason reason;
 	char held_by[256]; /* the watcher id whose checkpoint holds the rest back, "" = none */
+	uint64_t left;     /* BOUND: how many more may go by their age and number; those beyond max_bytes are not counted */
 };
 
 /**
@@ -868,4 +868,5 @@ VIGIA_API int vigia_watcher_reload(struct vigia_watcher *watcher, struct vigia_e
 #endif
 
 #include "vigia_steer.h"
+#include "vigia_transfer.h"
 #endif

@@ -35,6 +35,24 @@ int vigia__append_conflict(const struct vigia__append *request, uint64_t last_se
 	                    (unsigned long long)last_seq, (unsigned long long)request->if_last);
 }
 
+int vigia__unfinished(struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_EUNFINISHED,
+	                    "an import into this store is not finished: import the same export again to go on with it");
+}
+
+int vigia__backend_imported(struct vigia__backend *b, struct vigia_error *err)
+{
+	struct vigia__import_mark mark;
+	int rc = b->import_mark ? b->import_mark(b, &mark, err) : VIGIA_NONE;
+	return rc == VIGIA_NONE ? VIGIA_OK : rc == VIGIA_OK ? vigia__unfinished(err) : rc;
+}
+
+int vigia__not_empty(const char *what, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_ENOTEMPTY, "the store is not empty, it has %s; nothing was imported", what);
+}
+
 int vigia__no_checkpoint(const char *id, struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_ENOCHECKPOINT, "watcher '%s' has no checkpoint", VIGIA_SHOWN(id));

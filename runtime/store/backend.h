@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "../core/batch.h"
+#include "../core/export_record.h"
 #include "../core/filter.h"
 #include "../core/retention.h"
 #include "../core/settings.h"
@@ -104,6 +105,36 @@ struct vigia__transact {
 /* Its changes of the map: apply, also. `arg`: the transaction. */
 int vigia__transact_apply(struct vigia__kv *kv, void *arg, struct vigia_error *err);
 
+/* Where an unfinished import has come to, kept in the store until it is finished. */
+struct vigia__import_mark {
+	uint64_t first_sum;      /* of the export's first record */
+	uint64_t records, bytes; /* of the export that are stored */
+	uint64_t sum;            /* of the last of them */
+};
+
+/* BEGINS: make the mark, and take the settings. ENDS: remove it. */
+enum vigia__import_step { VIGIA_IMPORT_BEGINS, VIGIA_IMPORT_GOES_ON, VIGIA_IMPORT_ENDS };
+
+/* A record of an export that was checked. */
+struct vigia__import_item {
+	enum vigia__export_kind kind;
+	struct vigia__export_field fields[VIGIA_EXPORT_FIELDS];
+};
+
+/* One commit of an import. */
+struct vigia__import {
+	enum vigia__import_step step;
+	struct vigia__import_mark before, mark; /* the mark there must be, but for BEGINS, and the one there is then */
+	const struct vigia__import_item *items;
+	size_t count;
+	uint64_t bytes; /* of all it stores, about */
+	/* BEGINS */
+	bool anew; /* remove all that an unfinished import has stored */
+	const struct vigia__settings *settings;
+	uint64_t gone; /* the last number that is gone; its event's time */
+	int64_t gone_at_ns;
+	uint64_t next_timer;
+};
 
 struct vigia__backend_stats {
 	uint64_t oldest, latest; /* 0 = none */
@@ -115,6 +146,7 @@ struct vigia__backend_stats {
 	uint64_t commits;                         /* incremented by each commit of any process */
 	uint64_t journal_appends, journal_drains; /* of any process, since the side file was made */
 	uint64_t committed, conflicts, given_up;  /* transactions, as these (struct vigia__outcomes) */
+	bool importing;                           /* an import is not finished */
 	char file_id[33];                         /* hexadecimal, "" for memory */
 	int64_t created_at_ns;
 	int format;
@@ -145,6 +177,14 @@ struct vigia__verify {
 	uint64_t from, upto, piece;
 	/* out */
 	uint64_t events, checkpoints, keys, values, timers;
+};
+
+/* A copy that is to be made. */
+struct vigia__backup {
+	const char *path;
+	bool compact;
+	vigia_transfer_fn progress; /* NULL: none */
+	void *ctx;
 };
 
 /* One slice of a garbage collection: one transaction, which reads the holders and removes what may be removed. */
@@ -202,6 +242,7 @@ struct vigia__backend {
 	struct vigia__running_list running; /* watchers of this process */
 	struct vigia__wants *wants;         /* there, too. NULL: what this process waits for, no other learns */
 	_Atomic uint32_t *settings_word;    /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
+	atomic_bool importing; /* an import is not finished: nothing else is stored. Known under the writer's lock */
 
 	struct vigia__collect_call collect_call; /* made after commits with events; `at` NULL: no collector */
 
@@ -275,11 +316,22 @@ struct vigia__backend {
 	/* Commit a transaction. Durable when it returns VIGIA_OK. */
 	int (*transact)(struct vigia__backend *b, struct vigia__transact *transact, struct vigia_error *err);
 
+	/* Export: tell the keys whose last number is from..upto, in the order of these. And the time of the last event,
+	 * where all are gone. NULL, as view_at: it cannot. */
+	int (*keys_of)(struct vigia__backend *b, uint64_t from, uint64_t upto, vigia__key_fn fn, void *ctx,
+	               struct vigia_error *err);
+	int (*gone_at)(struct vigia__backend *b, int64_t *at_ns, struct vigia_error *err);
+	/* Import: one commit, as its numbers and times say. What is there already is no error. ENOTEMPTY, EUNFINISHED, ...
+	 */
+	int (*import)(struct vigia__backend *b, struct vigia__import *import, struct vigia_error *err);
+	/* VIGIA_NONE: no import is unfinished. Both NULL: it cannot. */
+	int (*import_mark)(struct vigia__backend *b, struct vigia__import_mark *out, struct vigia_error *err);
+
 	/* Durability "none": bring what was committed to the disk. NULL: nothing to do. */
 	int (*sync)(struct vigia__backend *b, struct vigia_error *err);
 
 	/* Copy the store to a new file. NULL: this backend has no files. */
-	int (*backup)(struct vigia__backend *b, const char *path, bool compact, struct vigia_error *err);
+	int (*backup)(struct vigia__backend *b, const struct vigia__backup *backup, struct vigia_error *err);
 	/* Check the data other than events. NULL: nothing that can be damaged. */
 	int (*check)(struct vigia__backend *b, struct vigia__verify *verify, struct vigia_error *err);
 
@@ -302,11 +354,17 @@ static inline int64_t vigia__backend_wall_ns(const struct vigia__backend *b)
 	return b->wall ? b->wall(b->wall_ctx) : vigia__wall_ns();
 }
 
+/* EUNFINISHED while an import is unfinished. */
+int vigia__backend_imported(struct vigia__backend *b, struct vigia_error *err);
+
 /* Open a backend. `path` is the user's. The function resolves it. */
 int vigia__lmdb_open(const char *path, const struct vigia_store_options *options, struct vigia__backend **out,
                      struct vigia_error *err);
 int vigia__memory_open(const struct vigia_store_options *options, struct vigia__backend **out, struct vigia_error *err);
 
+/* For backends: set and return EUNFINISHED. ENOTEMPTY, which says what is there. */
+int vigia__unfinished(struct vigia_error *err);
+int vigia__not_empty(const char *what, struct vigia_error *err);
 /* For backends: set and return ENOCHECKPOINT. */
 int vigia__no_checkpoint(const char *id, struct vigia_error *err);
 /* Store a checkpoint with the backend's function, and wake those that wait for it. */

@@ -74,6 +74,8 @@ int vigia__collect(struct vigia__backend *b, const atomic_bool *stop, struct vig
 		pause_between();
 	}
 	out->reason = slice.more || slice.first ? VIGIA_GC_BOUND : slice.verdict.reason;
+	if (out->reason == VIGIA_GC_BOUND && slice.oldest > 0 && slice.verdict.upto >= slice.oldest)
+		out->left = slice.verdict.upto - slice.oldest + 1;
 	if (out->reason == VIGIA_GC_HELD) memcpy(out->held_by, slice.verdict.held_by, sizeof out->held_by);
 	return VIGIA_OK;
 }

@@ -23,6 +23,7 @@
 
 struct vigia__append;   /* backend.h */
 struct vigia__transact; /* backend.h */
+struct vigia__import;   /* backend.h */
 struct vigia__ticket;   /* one caller in a batch */
 struct vigia__wake_set; /* wake.h */
 
@@ -37,7 +38,13 @@ struct vigia__commit_ops {
 };
 
 /* FREE: a call that frees room in the file. */
-enum vigia__ticket_kind { VIGIA_TICKET_APPEND, VIGIA_TICKET_CALL, VIGIA_TICKET_FREE, VIGIA_TICKET_TRANSACTION };
+enum vigia__ticket_kind {
+	VIGIA_TICKET_APPEND,
+	VIGIA_TICKET_CALL,
+	VIGIA_TICKET_FREE,
+	VIGIA_TICKET_TRANSACTION,
+	VIGIA_TICKET_IMPORT
+};
 
 /* A call inside the transaction of a commit. 0, or an error: a Vigia code or the backend's. */
 typedef int (*vigia__commit_fn)(void *txn, void *arg, struct vigia_error *err);
@@ -48,6 +55,7 @@ struct vigia__ticket {
 	vigia__commit_fn call;        /* CALL, FREE: another change inside the same commit (a checkpoint) */
 	void *call_arg;
 	struct vigia__transact *transact; /* TRANSACTION */
+	struct vigia__import *import;     /* IMPORT */
 	enum vigia__ticket_kind kind;
 	bool aside; /* a batch of such tickets alone leaves what else waits for a commit to the next one */
 	bool inner; /* CALL, FREE: changes nothing that users see, so that an unfinished import does not refuse it */

@@ -97,7 +97,10 @@ static int lmdb_stats(struct vigia__backend *base, struct vigia__backend_stats *
 	for (int i = 0; i < 16; i++) snprintf(out->file_id + 2 * i, 3, "%02x", b->file_id[i]);
 	int rc = vigia__lmdb_bounds(base, &out->oldest, &out->latest, err);
 	if (rc == VIGIA_OK) rc = vigia__lmdb_settings(base, &out->settings, err);
+	struct vigia__import_mark mark;
+	if (rc == VIGIA_OK) rc = vigia__lmdb_import_mark(base, &mark, err);
 	if (rc < 0) return rc;
+	out->importing = rc == VIGIA_OK;
 	struct reader *reader;
 	rc = vigia__lmdb_read_begin(b, &reader, err);
 	if (rc < 0) return rc;
@@ -232,6 +235,10 @@ static const struct vigia__backend lmdb_interface = {
 	.settings = vigia__lmdb_settings,
 	.configure = vigia__lmdb_configure,
 	.sync = sync_now,
+	.keys_of = vigia__lmdb_keys_of,
+	.gone_at = vigia__lmdb_gone_at,
+	.import = vigia__lmdb_import,
+	.import_mark = vigia__lmdb_import_mark,
 	.backup = vigia__lmdb_backup,
 	.check = vigia__lmdb_check,
 	.commits = lmdb_commits,

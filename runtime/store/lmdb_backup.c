@@ -18,9 +18,12 @@
 #include "file_limit.h"
 #include "lmdb_private.h"
 #include "place.h"
+#include "thread.h"
 
 struct target {
 	const char *path;
+	const struct vigia__backup *backup;
+	uint64_t bytes_all; /* of the copy, about */
 	char dir[4096];
 	char temporary[4352]; /* "" while it has no name */
 	int fd;
@@ -29,6 +32,7 @@ struct target {
 static int code_of(int number)
 {
 	if (number == EEXIST) return VIGIA_EFILEEXISTS;
+	if (number == ECANCELED) return VIGIA_EINTERRUPTED;
 	if (number < 0 || number == EBUSY) return VIGIA_EIO;
 	return vigia__lmdb_code(number == ENOTDIR ? ENOENT : number);
 }
@@ -40,16 +44,26 @@ static int cannot_copy(const struct target *t, int number, const char *what, str
 	if (code == VIGIA_EFILEEXISTS)
 		return vigia__error_caused(err, code, cause,
 		                           "cannot copy the store to '%s': the file is there, and is left as it is", t->path);
+	if (code == VIGIA_EINTERRUPTED)
+		return vigia__error(err, code, "the copy of the store to '%s' was interrupted; nothing of it is left", t->path);
 	return vigia__error_caused(err, code, cause, "cannot copy the store to '%s': cannot %s%s", t->path, what,
 	                           number == EFBIG           ? ": the file may grow no further (RLIMIT_FSIZE)"
 	                           : code == VIGIA_EDISKFULL ? ": the disk is full"
 	                                                     : "");
 }
 
-static int target_open(struct target *t, const char *path, struct vigia_error *err)
+/* Tell how far the copy has come. 0, or ECANCELED. */
+static int tell(const struct target *t, uint64_t bytes)
+{
+	const struct vigia_transfer at = {.bytes = bytes, .bytes_all = bytes > t->bytes_all ? bytes : t->bytes_all};
+	return t->backup->progress == NULL || t->backup->progress(t->backup->ctx, &at) ? 0 : ECANCELED;
+}
+
+static int target_open(struct target *t, const struct vigia__backup *backup, struct vigia_error *err)
 {
 	struct stat st;
-	*t = (struct target){.path = path, .fd = -1};
+	const char *path = backup->path;
+	*t = (struct target){.path = path, .backup = backup, .fd = -1};
 	if (strlen(path) >= sizeof t->dir) return cannot_copy(t, ENAMETOOLONG, "make it", err);
 	if (lstat(path, &st) == 0) return cannot_copy(t, EEXIST, "make it", err);
 	vigia__place_folder(path, t->dir, sizeof t->dir);
@@ -101,18 +115,7 @@ static int target_finish(struct target *t)
 	return rc;
 }
 
-/* Copy only used pages, in order. LMDB reads them through the map, in its own transaction. 0 or an error number. */
-static int copy_compact(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
-{
-	struct reader *reader; /* makes sure that the environment is open and its map large enough */
-	*rc = vigia__lmdb_read_begin(b, &reader, err);
-	if (*rc < 0) return 0;
-	atomic_fetch_add(&b->map_long, 1);
-	int failed = mdb_env_copyfd2(b->env, t->fd, MDB_CP_COMPACT);
-	atomic_fetch_sub(&b->map_long, 1);
-	vigia__lmdb_read_end(b, reader);
-	return failed;
-}
+enum { COPY_BYTES = 1 << 20, META_PAGES = 2 };
 
 static int write_all(int fd, const uint8_t *bytes, size_t len)
 {
@@ -127,7 +130,70 @@ static int write_all(int fd, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
-enum { COPY_BYTES = 1 << 20, META_PAGES = 2 };
+/* LMDB copies into a pipe, so that the caller learns how far it is, and can end it. */
+struct compacting {
+	MDB_env *env;
+	int fd, failed;
+};
+
+static void *compact(void *arg)
+{
+	struct compacting *c = arg;
+	c->failed = mdb_env_copyfd2(c->env, c->fd, MDB_CP_COMPACT);
+	close(c->fd);
+	return NULL;
+}
+
+/* Write what comes through the pipe. 0 or an error number. */
+static int take_compact(const struct target *t, int from, uint8_t *room)
+{
+	uint64_t bytes = 0, told = 0;
+	for (;;) {
+		ssize_t got = read(from, room, COPY_BYTES);
+		if (got < 0 && errno == EINTR) continue;
+		if (got <= 0) return got == 0 ? 0 : errno;
+		int failed = write_all(t->fd, room, (size_t)got);
+		bytes += (uint64_t)got;
+		if (failed == 0 && bytes - told >= COPY_BYTES) failed = tell(t, told = bytes);
+		if (failed != 0) return failed;
+	}
+}
+
+static int run_compact(struct lmdb_backend *b, const struct target *t, uint8_t *room)
+{
+	int ends[2];
+	pthread_t thread;
+	if (VIGIA_FD(pipe2(ends, O_CLOEXEC)) < 0) return errno;
+	struct compacting c = {b->env, ends[1], 0};
+	int failed = vigia__thread_start(&thread, 0, compact, &c);
+	if (failed != 0) {
+		close(ends[1]);
+		close(ends[0]);
+		return failed;
+	}
+	failed = take_compact(t, ends[0], room);
+	close(ends[0]); /* what LMDB still writes fails then */
+	pthread_join(thread, NULL);
+	return failed != 0 ? failed : c.failed;
+}
+
+/* Copy only used pages, in order. LMDB reads them through the map, in its own transaction. 0 or an error number. */
+static int copy_compact(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
+{
+	struct reader *reader; /* makes sure that the environment is open and its map large enough */
+	uint8_t *room = vigia__alloc(COPY_BYTES);
+	if (room == NULL) return ENOMEM;
+	int failed = 0;
+	*rc = vigia__lmdb_read_begin(b, &reader, err);
+	if (*rc == VIGIA_OK) {
+		atomic_fetch_add(&b->map_long, 1);
+		failed = run_compact(b, t, room);
+		atomic_fetch_sub(&b->map_long, 1);
+		vigia__lmdb_read_end(b, reader);
+	}
+	vigia__free(room);
+	return failed;
+}
 
 struct piece {
 	uint8_t *bytes;
@@ -161,7 +227,7 @@ static int read_piece(struct lmdb_backend *b, struct vigia__lmdb_pin *pin, struc
 
 /* Copy all pages as they are. A pinned reader keeps them in the file, and they are read through the descriptor, so the
  * map may change its size even while a slow target is written. */
-static int copy_plain(struct lmdb_backend *b, const struct target *t, struct vigia_error *err, int *rc)
+static int copy_plain(struct lmdb_backend *b, struct target *t, struct vigia_error *err, int *rc)
 {
 	struct vigia__lmdb_pin pin;
 	struct piece piece = {.bytes = vigia__alloc(COPY_BYTES)};
@@ -173,6 +239,8 @@ static int copy_plain(struct lmdb_backend *b, const struct target *t, struct vig
 			failed = read_piece(b, &pin, &piece);
 			if (failed == 0) failed = write_all(t->fd, piece.bytes, piece.len);
 			piece.at += (off_t)piece.len;
+			t->bytes_all = piece.end;
+			if (failed == 0) failed = tell(t, (uint64_t)piece.at);
 			if (piece.len == 0) break; /* pages that LMDB counted and never wrote */
 			piece.len = piece.end - (uint64_t)piece.at < COPY_BYTES ? piece.end - (uint64_t)piece.at : COPY_BYTES;
 		} while (failed == 0 && (uint64_t)piece.at < piece.end);
@@ -183,14 +251,14 @@ static int copy_plain(struct lmdb_backend *b, const struct target *t, struct vig
 	return failed;
 }
 
-int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err)
+int vigia__lmdb_backup(struct vigia__backend *base, const struct vigia__backup *backup, struct vigia_error *err)
 {
 	enum { TRIES = 100 };
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
 	struct vigia__file_limit limit;
 	struct target t;
 	struct vigia__journal_copy tail = {0};
-	int failed = MDB_MAP_RESIZED, rc = target_open(&t, path, err);
+	int failed = MDB_MAP_RESIZED, rc = target_open(&t, backup, err);
 	if (rc < 0) return rc;
 	vigia__file_limit_begin(&limit);
 	if (b->journal.at > 0) {
@@ -201,9 +269,11 @@ int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compa
 			rc = vigia__journal_copy(b, &tail, err);
 		}
 	}
+	struct vigia__backend_stats stats;
+	if (rc == VIGIA_OK && base->stats(base, &stats, NULL) == VIGIA_OK) t.bytes_all = stats.used_bytes;
 	for (int tries = 0; rc == VIGIA_OK && failed == MDB_MAP_RESIZED && tries < TRIES; tries++) {
 		if (ftruncate(t.fd, 0) < 0 || lseek(t.fd, 0, SEEK_SET) < 0) failed = errno;
-		else failed = compact ? copy_compact(b, &t, err, &rc) : copy_plain(b, &t, err, &rc);
+		else failed = backup->compact ? copy_compact(b, &t, err, &rc) : copy_plain(b, &t, err, &rc);
 	}
 	if (rc == VIGIA_OK) {
 		if (failed == 0) failed = give_id(&t, &tail);

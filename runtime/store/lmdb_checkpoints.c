@@ -54,6 +54,14 @@ int vigia__lmdb_checkpoint_in(struct lmdb_backend *b, MDB_txn *txn, const char *
 	return rc == 0 ? lmdb_put_checkpoint(b, txn, id, seq_num, now) : rc;
 }
 
+int vigia__lmdb_hold_in(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num)
+{
+	struct checkpoint_record record = {.seq_num = seq_num};
+	int rc = vigia__lmdb_time(b, txn, &record.touched_at_ns);
+	MDB_val key = id_key(id), value = {sizeof record, &record};
+	return rc == 0 ? mdb_put(txn, b->holds, &key, &value, 0) : rc;
+}
+
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                struct vigia_error *err)
 {

@@ -43,8 +43,7 @@ static int write_down_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *eve
 	struct last_record last;
 	int rc = vigia__lmdb_last(b, txn, events, &last);
 	if (rc != 0) return rc;
-	MDB_val key = {4, "last"}, value = {sizeof last, &last};
-	return mdb_put(txn, b->meta, &key, &value, 0);
+	return vigia__lmdb_last_write(b, txn, &last);
 }
 
 static int lmdb_remove_prefix(struct lmdb_backend *b, MDB_txn *txn, struct prefix *p)

@@ -53,6 +53,7 @@ static uint64_t ticket_bytes(const struct attempt *attempt)
 	for (const struct vigia__ticket *t = attempt->tickets; t; t = attempt->one ? NULL : t->next)
 		if (t->kind == VIGIA_TICKET_APPEND) bytes += t->append->len;
 		else if (t->kind == VIGIA_TICKET_TRANSACTION) bytes += t->transact->bytes;
+		else if (t->kind == VIGIA_TICKET_IMPORT) bytes += t->import->bytes;
 	return bytes;
 }
 
@@ -104,6 +105,18 @@ static void settle_queue(struct lmdb_backend *b)
 	vigia__lmdb_write_abort(b, txn);
 }
 
+/* What one ticket stores. 0, an error of this ticket alone (a Vigia code), or LMDB's error. */
+static int write_ticket(struct lmdb_backend *b, MDB_cursor *events, struct vigia__ticket *t,
+                        struct vigia__lmdb_stamp *stamp)
+{
+	bool imports = t->kind == VIGIA_TICKET_IMPORT;
+	if (atomic_load(&b->base.importing) && !imports && !t->inner) return vigia__unfinished(t->err);
+	if (imports) return vigia__lmdb_import_in(b, events, t->import, stamp, t->err);
+	if (t->kind == VIGIA_TICKET_APPEND) return vigia__lmdb_append_request(b, events, t->append, stamp, t->err);
+	if (t->kind == VIGIA_TICKET_TRANSACTION) return vigia__lmdb_transact_in(b, events, t->transact, stamp, t->err);
+	return t->call(mdb_cursor_txn(events), t->call_arg, t->err);
+}
+
 /* Write the queued events and the tickets in one transaction. An LMDB error number fails the whole transaction. */
 static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__append *queued,
                          const struct attempt *attempt, struct vigia__wake_set *types)
@@ -117,10 +130,8 @@ static int write_tickets(struct lmdb_backend *b, MDB_txn *txn, struct vigia__app
 	vigia__lmdb_stamp_begin(b, &stamp, last, types);
 	if (rc == 0 && queued->count > 0) rc = vigia__lmdb_append_request(b, events, queued, &stamp, NULL);
 	for (struct vigia__ticket *t = attempt->tickets; t && rc == 0; t = attempt->one ? NULL : t->next) {
-		if (t->kind == VIGIA_TICKET_APPEND) t->rc = vigia__lmdb_append_request(b, events, t->append, &stamp, t->err);
-		else if (t->kind == VIGIA_TICKET_TRANSACTION)
-			t->rc = vigia__lmdb_transact_in(b, events, t->transact, &stamp, t->err);
-		else t->rc = t->call(txn, t->call_arg, t->err);
+		t->rc = write_ticket(b, events, t, &stamp);
+		if (t->kind == VIGIA_TICKET_IMPORT && t->import->step == VIGIA_IMPORT_BEGINS) last = stamp.last;
 		if (lmdb_is_error(t->rc)) rc = t->rc; /* a failure of the transaction, not of the ticket */
 	}
 	if (rc == 0) rc = vigia__index_seal(b, events, last.seq_num, stamp.last.seq_num);
@@ -165,7 +176,7 @@ static int write_record(struct lmdb_backend *b, MDB_txn *txn, struct vigia__tick
 	bool takes = vigia__queue_any(queue), written = false;
 	*in_doubt = 0;
 	if (b->journal.at == 0 || !only_appends(tickets) || vigia__lmdb_settings_follow(b, txn) != 0) return VIGIA_NONE;
-	if (!vigia__journal_is_ready(b, txn)) return VIGIA_NONE;
+	if (atomic_load(&b->base.importing) || !vigia__journal_is_ready(b, txn)) return VIGIA_NONE;
 	struct vigia__chain end = vigia__journal_end(b);
 	struct vigia__lmdb_stamp stamp;
 	vigia__lmdb_stamp_begin(b, &stamp, (struct last_record){end.last, end.last_at}, types);
@@ -213,7 +224,8 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	int rc = vigia__lmdb_settings_follow(b, txn);
 	if (attempt->leaves_tail) vigia__journal_leave(b, attempt->leaves_tail);
 	else if (rc == 0) rc = vigia__journal_drain(b, txn, &drained, err);
-	if (rc == 0 && attempt->rest) {
+	bool importing = atomic_load(&b->base.importing);
+	if (rc == 0 && attempt->rest && !importing) {
 		rc = vigia__progress_commit_begin(&b->base.progress, &taken);
 		takes = vigia__queue_any(queue);
 		if (takes && attempt->aside) {
@@ -233,7 +245,7 @@ static int write_once(struct lmdb_backend *b, MDB_txn *txn, struct attempt *atte
 	if (rc == 0 && !attempt->leaves_tail) rc = vigia__journal_turn(b, txn, vigia__wake_set_any(&stored) || drained > 0);
 	if (rc == 0) rc = vigia__lmdb_progress_put(b, txn, taken, err);
 	/* Not where room is short: a trim and the collector know what to do then. */
-	if (rc == 0 && attempt->collects) rc = vigia__lmdb_collect_in(b, txn, queued.count);
+	if (rc == 0 && attempt->collects && !importing) rc = vigia__lmdb_collect_in(b, txn, queued.count);
 	bool full = rc == MDB_MAP_FULL;
 	if (rc == 0) {
 		b->has_events = vigia__wake_set_any(&stored) || drained > 0;
@@ -332,7 +344,7 @@ static int nudge_call(void *txn, void *arg, struct vigia_error *err)
  * are for those that free room. */
 static void nudge(struct lmdb_backend *b)
 {
-	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .call = nudge_call, .call_arg = b};
+	struct vigia__ticket ticket = {.kind = VIGIA_TICKET_CALL, .inner = true, .call = nudge_call, .call_arg = b};
 	struct vigia__wake_set types;
 	vigia__wake_set_clear(&types);
 	struct attempt attempt = {.tickets = &ticket, .one = true, .leaves_tail = VIGIA_EFULL, .keep = VIGIA_KEEP_NONE};
@@ -349,6 +361,7 @@ static enum turn turn_of(const struct vigia__ticket *ticket)
 {
 	if (ticket->kind == VIGIA_TICKET_TRANSACTION) return ticket->transact->frees ? TURN_FREES : TURN_APPENDS;
 	if (ticket->kind == VIGIA_TICKET_APPEND && ticket->append->count > 0) return TURN_APPENDS;
+	if (ticket->kind == VIGIA_TICKET_IMPORT) return TURN_APPENDS;
 	return ticket->kind == VIGIA_TICKET_FREE ? TURN_FREES : TURN_SAVES;
 }
 

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "../core/error.h"
 #include "lmdb_private.h"
 
 struct key_record {
@@ -66,6 +67,53 @@ bool vigia__lmdb_key_is_of(struct lmdb_backend *b, MDB_txn *txn, const struct vi
 	MDB_val key = back(&room, request->last_seq), value;
 	return mdb_get(txn, b->keys, &key, &value) == 0 && value.mv_size == request->key.len &&
 	       memcmp(value.mv_data, request->key.data, value.mv_size) == 0;
+}
+
+static int tell_keys(struct lmdb_backend *b, MDB_cursor *cursor, uint64_t from, uint64_t upto, vigia__key_fn fn,
+                     void *ctx)
+{
+	struct vigia__lmdb_walk walk = {.cursor = cursor};
+	struct key_bytes room;
+	struct key_record record;
+	MDB_val at = back(&room, from), name = {0}, value;
+	int rc = mdb_cursor_get(cursor, &at, &name, MDB_SET_RANGE);
+	for (; rc == 0; rc = vigia__lmdb_next(&walk, &at, &name)) {
+		uint64_t last;
+		const uint8_t *bytes = at.mv_data;
+		if (at.mv_size != 1 + sizeof last || bytes[0] != 's') break;
+		memcpy(&last, bytes + 1, sizeof last);
+		last = __builtin_bswap64(last);
+		if (last > upto) break;
+		if (name.mv_size == 0 || name.mv_size > VIGIA_KEY_MAX || !vigia__lmdb_whole(b, &name)) return MDB_CORRUPTED;
+		struct vigia_slice key = {name.mv_data, name.mv_size};
+		struct key_bytes other;
+		MDB_val forth = forward(&other, key);
+		rc = mdb_get(mdb_cursor_txn(cursor), b->keys, &forth, &value);
+		if (rc != 0 || value.mv_size < sizeof record) return rc == 0 || rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
+		memcpy(&record, value.mv_data, sizeof record);
+		if (record.last_seq != last || record.first_seq > last || record.first_seq == 0) return MDB_CORRUPTED;
+		rc = fn(ctx, key, record.first_seq, last);
+		if (rc != 0) return rc;
+	}
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int vigia__lmdb_keys_of(struct vigia__backend *base, uint64_t from, uint64_t upto, vigia__key_fn fn, void *ctx,
+                        struct vigia_error *err)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	struct reader *reader;
+	MDB_cursor *cursor;
+	int rc = vigia__lmdb_read_begin(b, &reader, err);
+	if (rc < 0) return rc;
+	rc = mdb_cursor_open(reader->txn, b->keys, &cursor);
+	if (rc == 0) {
+		rc = tell_keys(b, cursor, from, upto, fn, ctx);
+		mdb_cursor_close(cursor);
+	}
+	vigia__lmdb_read_end(b, reader);
+	if (rc == VIGIA_ENOMEM) return vigia__no_memory(err);
+	return rc == 0 ? VIGIA_OK : vigia__lmdb_error(b, rc, "read the keys of appends", err);
 }
 
 int vigia__lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto)

@@ -18,6 +18,12 @@ int vigia__lmdb_last_written(struct lmdb_backend *b, MDB_txn *txn, struct last_r
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+int vigia__lmdb_last_write(struct lmdb_backend *b, MDB_txn *txn, const struct last_record *last)
+{
+	MDB_val key = {4, "last"}, value = {sizeof *last, (void *)last};
+	return mdb_put(txn, b->meta, &key, &value, 0);
+}
+
 int vigia__lmdb_last_number(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, uint64_t *out)
 {
 	MDB_val key, value;

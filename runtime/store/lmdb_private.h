@@ -361,8 +361,13 @@ int vigia__lmdb_format_conflicts(const struct lmdb_backend *b, const struct vigi
 /* lmdb_settings.c */
 /* Act on these settings from now on. NULL: on those that were read when it was opened. */
 void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings);
-/* Under the writer's lock: read settings that another process changed. 0 or LMDB's error. */
+/* Under the writer's lock: read settings that another process changed, and whether an import is unfinished. 0 or LMDB's
+ * error. */
 int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn);
+/* In a transaction: the mark of an unfinished import. MDB_NOTFOUND: there is none. Note whether there is one. */
+MDB_val vigia__lmdb_import_key(void);
+int vigia__lmdb_import_mark_get(struct lmdb_backend *b, MDB_txn *txn, struct vigia__import_mark *out);
+int vigia__lmdb_import_look(struct lmdb_backend *b, MDB_txn *txn);
 int vigia__lmdb_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
 int vigia__lmdb_configure(struct vigia__backend *base, const struct vigia_store_options *changes,
                           struct vigia_error *err);
@@ -403,6 +408,13 @@ int vigia__lmdb_append_request(struct lmdb_backend *b, MDB_cursor *events, struc
                                struct vigia__lmdb_stamp *stamp, struct vigia_error *err);
 /* Copy the events of an admitted one into the record under way. */
 void vigia__lmdb_record_request(struct lmdb_backend *b, struct vigia__append *request, struct vigia__lmdb_stamp *stamp);
+
+/* lmdb_import.c */
+/* In the transaction of a commit: one of an import. 0, a Vigia code of this one alone, or LMDB's error. */
+int vigia__lmdb_import_in(struct lmdb_backend *b, MDB_cursor *events, struct vigia__import *import,
+                          struct vigia__lmdb_stamp *stamp, struct vigia_error *err);
+int vigia__lmdb_import(struct vigia__backend *base, struct vigia__import *import, struct vigia_error *err);
+int vigia__lmdb_import_mark(struct vigia__backend *base, struct vigia__import_mark *out, struct vigia_error *err);
 
 /* lmdb_commit.c */
 extern const struct vigia__commit_ops vigia__lmdb_commit_ops;
@@ -463,8 +475,10 @@ int vigia__lmdb_bounds_once(struct lmdb_backend *b, struct reader *reader, uint6
                             struct vigia_error *err);
 int vigia__lmdb_last(struct lmdb_backend *b, MDB_txn *txn, MDB_cursor *events, struct last_record *out);
 int vigia__lmdb_last_in(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out);
-/* What the last removal wrote down. */
+/* What the last removal wrote down. Write it down. */
 int vigia__lmdb_last_written(struct lmdb_backend *b, MDB_txn *txn, struct last_record *out);
+int vigia__lmdb_last_write(struct lmdb_backend *b, MDB_txn *txn, const struct last_record *last);
+int vigia__lmdb_gone_at(struct vigia__backend *base, int64_t *at_ns, struct vigia_error *err);
 
 /* lmdb_events.c */
 int vigia__lmdb_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
@@ -491,6 +505,8 @@ int vigia__lmdb_old(MDB_cursor *marks, int64_t now, int64_t age_ns, uint64_t *ol
 int vigia__lmdb_key_find(struct lmdb_backend *b, MDB_txn *txn,
                          struct vigia__append *request); /* sets `existed` and the numbers */
 int vigia__lmdb_key_put(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__append *request);
+int vigia__lmdb_keys_of(struct vigia__backend *base, uint64_t from, uint64_t upto, vigia__key_fn fn, void *ctx,
+                        struct vigia_error *err);
 /* Remove the keys of the events up to `upto`, which were removed. */
 int vigia__lmdb_keys_trim(struct lmdb_backend *b, MDB_txn *txn, uint64_t upto);
 
@@ -529,12 +545,13 @@ int vigia__lmdb_transact_in(struct lmdb_backend *b, MDB_cursor *events, struct v
 int vigia__lmdb_transact(struct vigia__backend *base, struct vigia__transact *transact, struct vigia_error *err);
 
 /* lmdb_backup.c, lmdb_verify.c */
-int vigia__lmdb_backup(struct vigia__backend *base, const char *path, bool compact, struct vigia_error *err);
+int vigia__lmdb_backup(struct vigia__backend *base, const struct vigia__backup *backup, struct vigia_error *err);
 int vigia__lmdb_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
 
 /* lmdb_checkpoints.c */
 /* In a writer's transaction. 0 or an error of LMDB's. */
 int vigia__lmdb_checkpoint_in(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num);
+int vigia__lmdb_hold_in(struct lmdb_backend *b, MDB_txn *txn, const char *id, uint64_t seq_num);
 int vigia__lmdb_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                struct vigia_error *err);
 int vigia__lmdb_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);

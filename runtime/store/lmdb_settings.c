@@ -8,11 +8,37 @@
  * Without the lock (queue.c) the settings are read together with the word, and kept until it changes. They are not kept
  * while it is marked, because the commit may come in between. The changer removes the mark after its commit. If it was
  * killed, the next writer does: while it has the lock, no other change is in progress.
+ *
+ * The beginning and the end of an import are told in the same way.
  */
 #include <string.h>
 
 #include "../core/error.h"
 #include "lmdb_private.h"
+
+MDB_val vigia__lmdb_import_key(void)
+{
+	return (MDB_val){6, "import"};
+}
+
+/* MDB_NOTFOUND: there is none. */
+int vigia__lmdb_import_mark_get(struct lmdb_backend *b, MDB_txn *txn, struct vigia__import_mark *out)
+{
+	MDB_val key = vigia__lmdb_import_key(), value = {0};
+	int rc = mdb_get(txn, b->meta, &key, &value);
+	if (rc != 0) return rc;
+	if (value.mv_size < sizeof *out || !vigia__lmdb_sane(b, &value)) return MDB_CORRUPTED;
+	memcpy(out, value.mv_data, sizeof *out);
+	return 0;
+}
+
+int vigia__lmdb_import_look(struct lmdb_backend *b, MDB_txn *txn)
+{
+	struct vigia__import_mark mark;
+	int rc = vigia__lmdb_import_mark_get(b, txn, &mark);
+	if (rc == 0 || rc == MDB_NOTFOUND) atomic_store(&b->base.importing, rc == 0);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
 
 void vigia__lmdb_settings_adopt(struct lmdb_backend *b, const struct vigia__settings *settings)
 {
@@ -33,6 +59,7 @@ int vigia__lmdb_settings_follow(struct lmdb_backend *b, MDB_txn *txn)
 	if (word == b->settings_seen) return 0;
 	struct vigia__settings settings;
 	int rc = vigia__lmdb_settings_get(b, txn, &settings);
+	if (rc == 0) rc = vigia__lmdb_import_look(b, txn);
 	if (rc != 0) return rc;
 	vigia__lmdb_settings_adopt(b, &settings);
 	b->settings_seen = word;

@@ -275,6 +275,7 @@ static int memory_stats(struct vigia__backend *base, struct vigia__backend_stats
 		.used_bytes = b->bytes,
 		.created_at_ns = b->created_at_ns,
 		.format = VIGIA_FORMAT,
+		.importing = atomic_load(&b->base.importing),
 	};
 	vigia__memory_state_counts(b, out);
 	vigia__settings_copy(&out->settings, &b->settings);
@@ -300,7 +301,7 @@ static int memory_configure(struct vigia__backend *base, const struct vigia_stor
 	struct vigia__problems problems = {0};
 	vigia__settings_copy(&changed, &b->settings);
 	vigia__settings_change(&changed, changes, &problems);
-	int rc = vigia__problems_end(&problems, ":memory:", err);
+	int rc = atomic_load(&base->importing) ? vigia__unfinished(err) : vigia__problems_end(&problems, ":memory:", err);
 	if (rc == VIGIA_OK) {
 		vigia__settings_copy(&b->settings, &changed);
 		atomic_store(&b->base.max_event_size, changed.values.max_event_size_bytes);
@@ -309,6 +310,16 @@ static int memory_configure(struct vigia__backend *base, const struct vigia_stor
 	vigia__memory_leave(b);
 	if (rc == VIGIA_OK) vigia__word_bump(&b->settings_word);
 	return rc;
+}
+
+/* ---- export ---- */
+
+static int memory_gone_at(struct vigia__backend *base, int64_t *at_ns, struct vigia_error *err)
+{
+	struct memory_backend *b = vigia__memory_enter(base);
+	*at_ns = b->last_at_ns;
+	vigia__memory_leave(b);
+	return VIGIA_OK;
 }
 
 /* ---- life ---- */
@@ -359,6 +370,10 @@ static const struct vigia__backend memory_interface = {
 	.transact = memory_transact,
 	.commits = memory_commits,
 	.stats = memory_stats,
+	.keys_of = vigia__memory_keys_of,
+	.gone_at = memory_gone_at,
+	.import = vigia__memory_import,
+	.import_mark = vigia__memory_import_mark,
 	.release = memory_release,
 };
 

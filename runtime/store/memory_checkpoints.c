@@ -71,6 +71,14 @@ static int reserve_checkpoint(void *ctx, const char *id, uint64_t seq_num)
 
 int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
 {
+	int rc = vigia__memory_import_begin(b, id, err);
+	if (rc < 0 || !atomic_load(&b->base.importing)) return rc;
+	vigia__memory_commit_cancel(b);
+	return vigia__unfinished(err);
+}
+
+int vigia__memory_import_begin(struct memory_backend *b, const char *id, struct vigia_error *err)
+{
 	pthread_mutex_lock(&b->mutex);
 	int rc = id ? reserve_checkpoint(b, id, 0) : 0;
 	if (rc == 0) rc = vigia__progress_commit_begin(&b->base.progress, &b->taken);
@@ -106,6 +114,11 @@ void vigia__memory_commit_end(struct memory_backend *b)
 void vigia__memory_checkpoint_in(struct memory_backend *b, const char *id, uint64_t seq_num)
 {
 	memory_put_checkpoint(b, id, seq_num);
+}
+
+void vigia__memory_hold_in(struct memory_backend *b, const char *id, uint64_t seq_num)
+{
+	memory_put_checkpoint(b, id, seq_num)->hold = true;
 }
 
 int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,

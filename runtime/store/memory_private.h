@@ -62,6 +62,7 @@ struct memory_backend {
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
+	struct vigia__import_mark import; /* valid while base.importing */
 	struct vigia__settings settings;
 	_Atomic uint32_t settings_word, collect_word, timers_word;
 	_Atomic uint64_t collect_at;
@@ -99,13 +100,16 @@ struct named *vigia__memory_find(const struct vigia__table *table, const char *i
 void vigia__memory_add(struct vigia__table *table, struct named *named, const char *id);
 
 /* Begin a change: lock the mutex, allocate a checkpoint for `id` (NULL: none) and those for the progress that moved. 0,
- * or ENOMEM with the mutex unlocked. */
+ * or ENOMEM, EUNFINISHED with the mutex unlocked. */
 int vigia__memory_commit_begin(struct memory_backend *b, const char *id, struct vigia_error *err);
+/* The same for an import. */
+int vigia__memory_import_begin(struct memory_backend *b, const char *id, struct vigia_error *err);
 /* Cancel a change: nothing was done, and no progress is saved. */
 void vigia__memory_commit_cancel(struct memory_backend *b);
 /* End a change: the watchers' progress is saved with it, as with every commit (contract W10). */
 void vigia__memory_commit_end(struct memory_backend *b);
 void vigia__memory_checkpoint_in(struct memory_backend *b, const char *id, uint64_t seq_num); /* reserved before */
+void vigia__memory_hold_in(struct memory_backend *b, const char *id, uint64_t seq_num);
 int vigia__memory_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                                  struct vigia_error *err);
 int vigia__memory_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num,
@@ -162,5 +166,9 @@ int vigia__memory_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t
 int vigia__memory_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 int vigia__memory_keys_of(struct vigia__backend *base, uint64_t from, uint64_t upto, vigia__key_fn fn, void *ctx,
                           struct vigia_error *err);
+
+/* memory_import.c */
+int vigia__memory_import(struct vigia__backend *base, struct vigia__import *import, struct vigia_error *err);
+int vigia__memory_import_mark(struct vigia__backend *base, struct vigia__import_mark *out, struct vigia_error *err);
 
 #endif

@@ -79,6 +79,7 @@ int vigia__queue_wanted(struct vigia__queue *queue, struct vigia_error *err)
 	if ((seen & VIGIA_WORD_CHANGING) && queue->backend->heal) queue->backend->heal(queue->backend);
 	struct vigia__settings settings;
 	int rc = queue->backend->settings(queue->backend, &settings, err);
+	if (rc == VIGIA_OK) rc = vigia__backend_imported(queue->backend, err); /* until the word changes */
 	if (rc < 0) return rc;
 	bool wanted = settings.values.durability == VIGIA_DURABILITY_INTERVAL;
 	pthread_mutex_lock(&queue->helper.mutex);

@@ -172,13 +172,20 @@ int vigia_store_sync(struct vigia_store *store, uint64_t *seq_num, struct vigia_
 
 int vigia_store_backup(struct vigia_store *store, const char *path, bool compact, struct vigia_error *err)
 {
+	return vigia_store_copy(store, path, compact, NULL, NULL, err);
+}
+
+int vigia_store_copy(struct vigia_store *store, const char *path, bool compact, vigia_transfer_fn progress, void *ctx,
+                     struct vigia_error *err)
+{
 	if (path == NULL || path[0] == '\0') return vigia__error(err, VIGIA_EINVAL, "path: must name a file");
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	if (b->backup == NULL) rc = vigia__error(err, VIGIA_EUNSUPPORTED, "a store in memory has no file to copy");
 	else if (!store->options.readonly) rc = vigia__queue_flush(b->queue, false, err);
-	if (rc == VIGIA_OK) rc = b->backup(b, path, compact, err);
+	const struct vigia__backup backup = {path, compact, progress, ctx};
+	if (rc == VIGIA_OK) rc = b->backup(b, &backup, err);
 	return vigia__store_end(store, rc);
 }
 

@@ -730,10 +730,11 @@ static int settings_fail(struct vigia__backend *backend, struct vigia__settings 
 static void G2_a_collector_that_cannot_read_the_settings_looks_again_after_a_second(void **state)
 {
 	(void)state;
-	_Atomic uint32_t settings_word = 0, collect_word = 0;
+	_Atomic uint32_t settings_word = 0, collect_word = 0, timers_word = 0;
 	_Atomic uint64_t collect_at = 0;
 	struct vigia__backend broken = {.settings = settings_fail,
 	                                .settings_word = &settings_word,
+	                                .timers = {.word = &timers_word},
 	                                .collect_call = {.at = &collect_at, .word = &collect_word}};
 	pthread_mutex_init(&broken.collector.mutex, NULL);
 	assert_int_equal(vigia__collector_add(&broken, NULL), VIGIA_OK);
