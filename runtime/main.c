@@ -98,6 +98,7 @@
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
  *     explain             what a filter looks at
  *     timer               schedule, unschedule, scheduled
+ *     transfer            store:export and store:import
  *     encode decode array json   Lua values into events and back; arrays; JSON
  *     iterator options filter error   iterators, tables of options, filters and errors, between Lua and C
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep

@@ -64,8 +64,8 @@ for name, path in pairs{["a file"] = false, memory = ":memory:"} do
 			local store = open{gc_max_records_per_run = 1200}
 			fill(store, 3000)
 			assert(store:store_checkpoint("a", 3000))
-			assert.same({removed = 1200, oldest = 1201, reason = "bound"}, store:gc())
-			assert.same({removed = 1200, oldest = 2401, reason = "bound"}, store:gc())
+			assert.same({removed = 1200, oldest = 1201, reason = "bound", left = 1800}, store:gc())
+			assert.same({removed = 1200, oldest = 2401, reason = "bound", left = 600}, store:gc())
 			assert.same({removed = 600, oldest = 0, reason = "done"}, store:gc())
 		end)
 

@@ -591,6 +591,7 @@ function Store:watchers() end
 ---@field oldest integer the number of the oldest event that is left, 0 = none
 ---@field reason "done"|"off"|"no_checkpoint"|"held"|"bound" why it went no further; "bound": the run was long enough, call it again
 ---@field held_by string? the watcher id whose checkpoint or hold keeps the rest
+---@field left integer? "bound": how many more may go by their age and number
 
 ---Do one run of the background collector now, with its bounds: remove events older than gc_age_threshold that every watcher has finished,
 ---and those beyond max_events and max_bytes.
@@ -601,6 +602,7 @@ function Store:gc() end
 ---What store:stats returns.
 ---@class vigia.StoreStats
 ---@field path string
+---@field importing boolean an import is not finished
 ---@field backend "lmdb"|"memory"
 ---@field can {persist: boolean, share: boolean, damage: boolean}
 ---@field format integer
@@ -674,6 +676,7 @@ function Store:sync() end
 
 ---@class vigia.BackupOptions
 ---@field compact? boolean leave out free pages (default false); meanwhile a map that must grow cannot: "store_full"
+---@field progress? fun(at: vigia.Transfer): any called now and then; false ends it with "interrupted"
 
 ---Copy the store, as of one moment, to a new file. Others may use it meanwhile. The copy is a store with an id of its own.
 ---@param path string "file_exists": nothing is overwritten. An unfinished copy is removed
@@ -681,6 +684,39 @@ function Store:sync() end
 ---@return true? ok
 ---@return vigia.Error? err
 function Store:backup(path, options) end
+
+---How far an export or import has come.
+---@class vigia.Transfer
+---@field first integer of its events; without any, `last` is first - 1
+---@field last integer
+---@field at integer the last event that was written or stored; first - 1: none yet
+---@field records integer of the stream, so far
+---@field bytes integer
+---@field resumed_bytes integer of these bytes, those that were there before this call
+---@field bytes_all integer backup: how many there will be, about
+---@field changed boolean export: the buckets changed while they were read
+
+---@class vigia.ExportOptions
+---@field progress? fun(at: vigia.Transfer): any called now and then; false ends it with "interrupted"
+
+---@class vigia.ImportOptions: vigia.ExportOptions
+---@field anew? boolean remove what an unfinished import has stored, and begin again (default false)
+
+---Write all that the store holds to a file, which store:import reads. A file in which an export of this store was interrupted is
+---continued. Others may use the store meanwhile.
+---@param target string|file* a path, or an open file. "file_exists": it has another content, and is left as it is
+---@param options? vigia.ExportOptions
+---@return vigia.Transfer? done
+---@return vigia.Error? err "sequence_expired": events were removed before they were written
+function Store:export(target, options) end
+
+---Read an export into this store, which must be empty, or have an unfinished import of the same export. Until it is finished, appends
+---and watchers are refused ("import_unfinished").
+---@param source string|file* a path, or an open file of which nothing was read yet
+---@param options? vigia.ImportOptions
+---@return vigia.Transfer? done
+---@return vigia.Error? err "export_damaged" names the record and the byte; what came before is imported
+function Store:import(source, options) end
 
 ---Close this handle: waiting calls return, later ones return "store_closed". May be called twice. Events that wait in memory are committed,
 ---if necessary beyond a full map. A collected handle warns (`warn`) about those that could not be.

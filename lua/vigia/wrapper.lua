@@ -44,8 +44,8 @@ local function ask(level, self, name, ...)
 end
 
 for _, name in ipairs{
-	"get_latest_event_num", "get_oldest_event_num", "find_time", "trim", "gc", "holds", "sync", "store_checkpoint", "get_checkpoint",
-	"delete_checkpoint", "checkpoints", "stats", "configure", "backup", "close",
+	"get_latest_event_num", "get_oldest_event_num", "find_time", "trim", "gc", "holds", "watchers", "sync", "store_checkpoint",
+	"get_checkpoint", "delete_checkpoint", "checkpoints", "stats", "configure", "backup", "export", "import", "close",
 } do
 	Wrapper[name] = function(self, ...) return ask(2, self, name, ...) end
 end

@@ -33,6 +33,7 @@
 #include "tell.h"
 #include "terminal.h"
 #include "transaction.h"
+#include "transfer.h"
 #include "verify.h"
 #include "watch.h"
 #include "watcher.h"
@@ -146,6 +147,9 @@ static const luaL_Reg functions[] = {
 	{"tell_failures", vigia__lua_tell_failures},
 	{"verify", vigia__lua_verify},
 	{"wait_owner", vigia__lua_wait_owner},
+	{"export", vigia__lua_export},
+	{"index", vigia__lua_index},
+	{"import_begin", vigia__lua_import_begin},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"wall", module_wall},
 	{"ndjson_dump", vigia__lua_ndjson_dump},

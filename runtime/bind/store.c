@@ -28,6 +28,7 @@
 #include "store_handle.h"
 #include "timer.h"
 #include "transaction.h"
+#include "transfer.h"
 #include "wait_for.h"
 #include "watchers.h"
 
@@ -246,26 +247,6 @@ static int store_trim(lua_State *L)
 	return number_or_fail(L, rc, removed, &err);
 }
 
-static int store_backup(lua_State *L)
-{
-	struct backup {
-		bool compact;
-	} options = {false};
-	static const struct vigia__option table[] = {
-		{.name = "compact",
-	     .type = VIGIA_OPTION_BOOL,
-	     .offset = offsetof(struct backup, compact),
-	     .help = "leave out free pages"},
-		{.name = NULL},
-	};
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	const char *path = vigia__lua_check_cstring(L, 2, "path");
-	vigia__lua_check_options(L, 3, table, &options, "options", NULL, NULL);
-	struct vigia_error err = {0};
-	int rc = h->store ? vigia_store_backup(h->store, path, options.compact, &err) : vigia__lua_closed(h, &err);
-	return vigia__lua_done(L, rc, &err);
-}
-
 /* ---- Checkpoints ---- */
 
 /* The id at 2: *rc tells whether it may be one. */
@@ -384,9 +365,10 @@ static int store_gc(lua_State *L)
 	struct vigia_gc gc;
 	int rc = h->store ? vigia_store_gc(h->store, &gc, &err) : vigia__lua_closed(h, &err);
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	lua_createtable(L, 0, 4);
+	lua_createtable(L, 0, 5);
 	vigia__lua_set_integer(L, "removed", gc.removed);
 	vigia__lua_set_integer(L, "oldest", gc.oldest);
+	if (gc.left > 0) vigia__lua_set_integer(L, "left", gc.left);
 	vigia__lua_set_string(L, "reason", reasons[gc.reason]);
 	if (gc.held_by[0]) {
 		vigia__lua_set_string(L, "held_by", gc.held_by);
@@ -422,8 +404,10 @@ static int store_stats(lua_State *L)
 	unsigned can = backend->can;
 	const char *name = backend->name;
 	uint64_t appended = atomic_load(&h->store->appended), queued = atomic_load(&backend->queue->count);
-	lua_createtable(L, 0, 31);
+	lua_createtable(L, 0, 39);
 	vigia__lua_set_string(L, "path", h->path);
+	lua_pushboolean(L, stats.importing);
+	lua_setfield(L, -2, "importing");
 	vigia__lua_set_string(L, "backend", name);
 	set_can(L, can);
 	const struct vigia__lua_number numbers[] = {
@@ -475,7 +459,9 @@ void vigia__lua_store_init(lua_State *L)
 		{"explain", vigia__lua_store_explain},
 		{"trim", store_trim},
 		{"sync", store_sync},
-		{"backup", store_backup},
+		{"backup", vigia__lua_store_backup},
+		{"export", vigia__lua_store_export},
+		{"import", vigia__lua_store_import},
 		{"store_checkpoint", store_store_checkpoint},
 		{"get_checkpoint", store_get_checkpoint},
 		{"delete_checkpoint", store_delete_checkpoint},

@@ -1,5 +1,6 @@
 -- backup.lua - `vigia backup`: a copy of a store that is in use.
 
+local progress_line = require("vigia.cli.progress_line")
 local util = require("vigia.cli.util")
 
 local M = {}
@@ -18,7 +19,11 @@ end
 
 function M.run(args)
 	local store <close> = util.open_store(args, {readonly = true, create = false})
-	util.check(store:backup(args.target, {compact = args.compact or false}))
+	local line = progress_line.new("copied", "bytes")
+	local function show(at) line:show(at.bytes, at.bytes_all) end
+	local done, err = store:backup(args.target, {compact = args.compact or false, progress = show})
+	line:clear()
+	util.check(done, err)
 	local copy <close> = util.check(io.open(args.target, "rb"))
 	util.write(("copied, %d bytes\n"):format(copy:seek("end")))
 end

@@ -1,5 +1,6 @@
 -- gc.lua - `vigia gc`: remove old events now.
 
+local progress_line = require("vigia.cli.progress_line")
 local util = require("vigia.cli.util")
 
 local M = {}
@@ -8,7 +9,9 @@ M.summary = "Remove old events now."
 M.description = [[
 Removes the events that are older than gc_age_threshold and that every watcher has handled, and those
 beyond max_events and max_bytes; `vigia configure` shows and changes these settings. Age counts from
-when a collector (this command, `vigia run`, or a program that has the store open) first saw an event.]]
+when a collector (this command, `vigia run`, or a program that has the store open) first saw an event.
+It also indexes the events of a file that a version without an index made; a program that has the
+store open does that in the background.]]
 
 function M.define(command)
 	util.define_store(command)
@@ -31,10 +34,21 @@ end
 function M.run(args)
 	local store <close> = util.open_store(args, {create = false})
 	local removed, result = 0
+	local core = require("vigia.core")
+	local line = progress_line.new("removed", "events")
 	repeat
-		result = util.check(store:gc())
+		local err
+		result, err = store:gc()
+		if not result then line:clear() end
+		util.check(result, err)
 		removed = removed + result.removed
-	until result.reason ~= "bound" or require("vigia.core").interrupted()
+		line:show(removed, result.left and removed + result.left or nil)
+	until result.reason ~= "bound" or core.interrupted()
+	line:clear()
+	line = progress_line.new("indexed", "events")
+	local looked, err = core.index(store, function(events, of) line:show(events, of) end)
+	line:clear()
+	util.check(looked, err)
 	if args.json then
 		util.write(util.json_object({{"removed", removed}, {"oldest", result.oldest}, {"reason", result.reason},
 			{"held_by", result.held_by}}), "\n")

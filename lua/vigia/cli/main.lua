@@ -8,7 +8,7 @@ local util = require("vigia.cli.util")
 local COMMANDS = {
 	"append", "schedule", "events", "scheduled", "run", "repl", "watchers",
 	"checkpoints", "state", "dead", "stats",
-	"configure", "gc", "verify", "backup", "options", "completion", "manual",
+	"configure", "gc", "verify", "backup", "export", "import", "options", "completion", "manual",
 }
 
 local function load_argparse()
