@@ -95,7 +95,8 @@
  *     lua_state           what one Lua state shares; classes, calls that only C makes, checked arguments
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
  *     store_handle store_append   the userdata of a store; the methods that append
- *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON
+ *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON as input
+ *     dump pretty fd_wait   events as lines: NDJSON, or for people; waiting for an input or output
  *     explain             what a filter looks at
  *     timer               schedule, unschedule, scheduled
  *     transfer            store:export and store:import

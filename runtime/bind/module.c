@@ -13,8 +13,10 @@
 #include "clock.h"
 #include "coroutine.h"
 #include "decode.h"
+#include "dump.h"
 #include "edit.h"
 #include "error.h"
+#include "fd_wait.h"
 #include "filter.h"
 #include "interrupt.h"
 #include "iterator.h"
@@ -151,8 +153,8 @@ static const luaL_Reg functions[] = {
 	{"index", vigia__lua_index},
 	{"import_begin", vigia__lua_import_begin},
 	{"ndjson_append", vigia__lua_ndjson_append},
+	{"dump", vigia__lua_dump},
 	{"wall", module_wall},
-	{"ndjson_dump", vigia__lua_ndjson_dump},
 	{"spawn", vigia__lua_spawn},
 	/* for the REPL */
 	{"edit_start", vigia__lua_edit_start},

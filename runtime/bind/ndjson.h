@@ -1,16 +1,15 @@
 /*
- * ndjson.h - fast input and output for the command line. Not part of the public module.
+ * ndjson.h - fast input for the command line. Not part of the public module.
  */
 #ifndef VIGIA_BIND_NDJSON_H
 #define VIGIA_BIND_NDJSON_H
 
 #include <lua.h>
 
-/* core.has_input(fd) -> boolean | nil, err: waits until something can be read, or the input ends (false) */
-int vigia__lua_has_input(lua_State *L);
-/* core.ndjson_append(store, fd, on_progress | nil) -> count, last_seq, err | nil */
+/* core.ndjson_append(store, fd, on_progress | nil, {type =, operation =, key =, big_integers =, on_bad =} | nil) ->
+ * count, last_seq, err | nil, known. on_progress(count, last_seq, bytes, of) is told how much of the input is stored,
+ * of how much (0: not known). on_bad(line, reason, text) is told of bad lines, and ends the input by returning true.
+ * known: lines whose key was stored before */
 int vigia__lua_ndjson_append(lua_State *L);
-/* core.ndjson_dump(store, {from =, filter =, limit =, follow =, fd =}) -> next_iterator, count, err | nil */
-int vigia__lua_ndjson_dump(lua_State *L);
 
 #endif

@@ -42,6 +42,9 @@ void vigia__store_unref(struct vigia_store *store);
 int vigia__append_key_check(struct vigia_slice key, struct vigia_error *err);
 /* Append bytes encoded with core/event (for C callers vigia_store_append encodes). */
 int vigia__store_append(struct vigia_store *store, struct vigia__append *request, struct vigia_error *err);
+/* Many, each with its key, in one commit. A key that is there, or earlier among them, is no failure: `existed`. */
+int vigia__store_append_all(struct vigia_store *store, struct vigia__append *requests, size_t count,
+                            struct vigia_error *err);
 /* The same without blocking. */
 struct vigia__pending {
 	struct vigia_store *store;

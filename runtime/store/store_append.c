@@ -49,6 +49,18 @@ int vigia__store_append(struct vigia_store *store, struct vigia__append *request
 	return vigia__store_end(store, rc);
 }
 
+int vigia__store_append_all(struct vigia_store *store, struct vigia__append *requests, size_t count,
+                            struct vigia_error *err)
+{
+	struct vigia__transact transact = {.appends = requests, .appends_count = count};
+	for (size_t i = 0; i < count; i++) transact.bytes += requests[i].len + requests[i].key.len;
+	int rc = vigia__store_enter_to_write(store, err);
+	if (rc < 0) return rc;
+	rc = store->backend->transact(store->backend, &transact, err);
+	for (size_t i = 0; i < count && rc == VIGIA_OK; i++) vigia__store_note_appended(store, &requests[i]);
+	return vigia__store_end(store, rc);
+}
+
 /* On the committing thread. */
 static void append_finished(struct vigia__ticket *ticket)
 {

@@ -1,6 +1,6 @@
 /*
  * fuzz_ndjson.c - any bytes as lines for `vigia append`, and what is stored written out again as `vigia events` does
- * (bind/ndjson.c).
+ * (bind/ndjson.c, bind/dump.c).
  *
  * All lines before the first bad one are stored, each as core/json takes it alone, and no other; the error names that
  * line. What is written out is whole lines of UTF-8, one an event; appended to another store they are the same events,
@@ -34,7 +34,7 @@ static const char setup[] =
 	"	return count, last_seq, err and tostring(err), err and err.code, store\n"
 	"end\n"
 	"function fuzz_dump(store, fd, limit)\n"
-	"	local iterator, count, err = core.ndjson_dump(store, {fd = fd, limit = limit})\n"
+	"	local iterator, count, err = core.dump(store, {fd = fd, limit = limit})\n"
 	"	assert(not err, err)\n"
 	"	assert(count == 0 or iterator == vigia.after_sequence_number(count), tostring(iterator))\n"
 	"	return count\n"

@@ -95,8 +95,9 @@ function M.run(args)
 		print(explained(found))
 		return
 	end
-	local _, _, err = core.ndjson_dump(store, {
-		from = args.from or vigia.trim_horizon(),
+	local _, _, err = core.dump(store, {
+		from = from or vigia.trim_horizon(),
+		upto = upto,
 		filter = filter,
 		limit = args.limit or 0,
 		follow = args.follow or false,
