@@ -15,16 +15,78 @@ ignored. So are blank lines. Values that JSON lacks are written {"$float":"nan"}
 The first event creates the store if it does not exist. Lines that wait on standard input are stored
 together, with one sync. At the end it prints how many events it stored, and the last number.
 A bad line ends it with exit status 1 and a message that names the line; all lines before it are
-stored. Empty standard input is reported, but is no failure.]]
+stored. With --skip-bad it goes on: each bad line is reported, or with a FILE written there as JSON,
+{"line":3,"error":"...","text":"..."}, behind what the FILE has; the exit status is 1 at the end.
+With --key each line is stored once, however often it is sent: the value at PATH, a string or an
+integer, is the event's key (as of store_event). A line whose key is known counts as known.
+With --lines a line is text, and the object of an event of --type is that string.
+Empty standard input is reported, but is no failure.]]
 
 local STDIN <const> = 0
 
 function M.define(command)
 	util.define_store(command)
+	command:option("--skip-bad"):argname("FILE"):args("?"):overwrite(false)
+		:description("Put bad lines aside, and go on with the next.")
+	command:flag("--lines"):description("Read lines of text instead of JSON; needs --type.")
+	command:option("--type"):argname("TYPE"):overwrite(false):description("With --lines: the object type of the events.")
+	command:option("--operation"):argname("OP"):overwrite(false):description("With --lines: their operation (default: CREATE).")
+	command:option("--key"):argname("PATH"):overwrite(false)
+		:description("Store each line once: the value at this place, such as object.id, is its key.")
+	command:option("--big-integers"):argname("FORM"):overwrite(false):choices({"float", "string"})
+		:description("Store integers beyond 64 bits as float (the nearest) or string (the digits).")
 end
 
-local function show_progress(count, last_seq)
-	progress_line.show("%s appended, last seq_num %d", util.count(count, "event"), last_seq)
+-- What the options say of lines, for core.ndjson_append.
+local function form_of(args)
+	if args.lines and (args.type or "") == "" then
+		util.usage("--lines needs --type TYPE")
+	elseif not args.lines and (args.type or args.operation) then
+		util.usage("%s is for --lines; a line of JSON has its own", args.type and "--type" or "--operation")
+	elseif args.lines and args.big_integers then
+		util.usage("--big-integers is for JSON; with --lines a line is text")
+	end
+	if args.key then
+		local ok, problem = require("vigia.core").where_parse(args.key .. "=0")
+		if not ok then
+			util.usage("--key: %s", tostring(problem))
+		end
+	end
+	return {type = args.type, operation = args.lines and (args.operation or "CREATE") or nil, key = args.key,
+		big_integers = args.big_integers}
+end
+
+-- What takes bad lines: it has their number in `count`, `problem` if they cannot be written, and `on_bad` for core.ndjson_append.
+local function bad_lines(path)
+	local bad = {count = 0, path = path}
+	local file, why
+	if path then
+		file, why = io.open(path, "a")
+		if not file then
+			util.fail("cannot write bad lines: %s", why)
+		end
+	end
+	function bad.on_bad(line, reason, text)
+		bad.count = bad.count + 1
+		if not file then
+			util.say(("line %d: %s"):format(line, reason))
+			return false
+		end
+		local written, problem = file:write(util.json_object({{"line", line}, {"error", reason}, {"text", text}}), "\n")
+		if written then
+			written, problem = file:flush()
+		end
+		bad.problem = not written and ("cannot write bad lines: line %d: %s"):format(line, problem) or nil
+		return bad.problem ~= nil
+	end
+	function bad.close()
+		local closed, problem = true, nil
+		if file then
+			closed, problem = file:close()
+		end
+		bad.problem = bad.problem or not closed and "cannot write bad lines: " .. tostring(problem) or nil
+	end
+	return bad
 end
 
 local function stored_so_far(count, last_seq)
@@ -49,30 +111,50 @@ local function open(args)
 	return store or util.fail("%s", tostring(err))
 end
 
+-- What came of it, on stdout; on stderr what went wrong. Returns the exit status.
+local function report(count, last_seq, known, bad)
+	local more = known > 0 and (", %d known"):format(known) or ""
+	if count > 0 then
+		util.write(("%s appended%s, last seq_num %d\n"):format(util.count(count, "event"), more, last_seq))
+	elseif known > 0 then
+		util.write(("0 events appended%s\n"):format(more))
+	end
+	if bad.count > 0 then
+		util.say(("%s skipped%s"):format(util.count(bad.count, "bad line"), bad.path and ", see " .. bad.path or ""))
+		return util.FAILURE
+	end
+	return util.OK
+end
+
 function M.run(args)
 	local core = require("vigia.core")
+	local form = form_of(args)
 	if core.isatty(STDIN) then
-		util.say("type events, one JSON object a line; end with Ctrl-D. `vigia append --help` shows their form")
+		util.say(args.lines and "type lines of text; end with Ctrl-D"
+			or "type events, one JSON object a line; end with Ctrl-D. `vigia append --help` shows their form")
 	end
 	local store <close> = open(args)
-	local count, last_seq, err = 0, 0, nil
+	local bad = bad_lines(args.skip_bad and args.skip_bad[1])
+	form.on_bad = args.skip_bad and bad.on_bad or nil
+	local count, last_seq, err, known = 0, 0, nil, 0
 	if store then
-		local on_terminal = progress_line.is_shown()
-		count, last_seq, err = core.ndjson_append(store, STDIN, on_terminal and show_progress or nil)
-		if on_terminal then
-			progress_line.clear()
-		end
+		local line = progress_line.new("appended", "events")
+		local function show(done, _, bytes, of) line:show(done, nil, of > 0 and math.min(bytes / of, 1) or nil) end
+		count, last_seq, err, known = core.ndjson_append(store, STDIN, line.shows and show or nil, form)
+		line:clear()
 	end
-	if err then
-		util.fail("%s; %s", tostring(err), stored_so_far(count, last_seq))
-	elseif count > 0 then
-		util.write(("%s appended, last seq_num %d\n"):format(util.count(count, "event"), last_seq))
+	bad.close()
+	local problem = err and tostring(err) or bad.problem
+	if problem then
+		util.fail("%s; %s", problem, stored_so_far(count, last_seq))
 	end
+	local status = report(count, last_seq, known, bad)
 	if core.interrupted() then
 		util.fail("interrupted before the end of standard input")
-	elseif count == 0 then
+	elseif count + known + bad.count == 0 then
 		util.say("nothing to append: standard input was empty")
 	end
+	return status
 end
 
 return M

@@ -6,7 +6,7 @@
 local util = require("vigia.cli.util")
 
 local COMMANDS = {
-	"append", "schedule", "events", "scheduled", "run", "repl", "watchers",
+	"create", "append", "schedule", "events", "scheduled", "run", "repl", "watchers",
 	"checkpoints", "state", "dead", "stats",
 	"configure", "gc", "verify", "backup", "export", "import", "options", "completion", "manual",
 }

@@ -70,10 +70,13 @@ for name, f in pairs(require("vigia.text")) do
 	M[name] = f
 end
 
----The option of every command that opens a store.
-function M.define_store(command)
+---The options of every command that opens a store; with {create = false} not the one that makes it.
+function M.define_store(command, with)
 	command:option("--store"):argname("FILE"):overwrite(false)
 		:description("The file of the store (default: the environment variable VIGIA_STORE).")
+	if not with or with.create ~= false then
+		command:flag("--create"):description("Make the store if it is not there yet.")
+	end
 end
 
 ---The path of the store that the command line or the environment names.
@@ -97,8 +100,8 @@ end
 function M.no_such_store(path, message)
 	local why = tostring(message):match("^there is no store '.*': (.+)$")
 	local cannot = why and (why:find("does not exist", 1, true) or why:find("leads nowhere", 1, true))
-	return ("%s: there is no such store%s%s"):format(M.printable(path), why and ": " .. why or "",
-		cannot and "" or " (`vigia append` makes one)")
+	return ("%s: there is no such store%s%s"):format(M.shown(path), why and ": " .. why or "",
+		cannot and "" or " (`vigia create` makes one, and so does `vigia append`)")
 end
 
 ---Split a text into lines of at most `width` bytes. A longer word gets a line of its own.
@@ -117,10 +120,26 @@ function M.wrap(text, width, begins_line)
 	return lines
 end
 
----Open the store. Commands that do not append never make one, and but for run and gc none collects garbage.
+-- With --create: make the store if it is not there. One that is, of whatever settings, is left as it is.
+local function create_store(path)
+	local vigia = require("vigia")
+	local there, err = vigia.open(path, {create = false, collect = false, readonly = true})
+	if not there and err.code == "store_not_found" then
+		there, err = vigia.open(path, {collect = false})
+	end
+	if not there then
+		M.fail("%s", tostring(err))
+	end
+	there:close()
+end
+
+---Open the store. Commands that do not append never make one without --create, and but for run and gc none collects garbage.
 function M.open_store(args, options)
 	local path = M.store_path(args)
 	options.collect = options.collect or false
+	if args.create then
+		create_store(path)
+	end
 	local store, err = require("vigia").open(path, options)
 	if not store then
 		if err.code == "store_not_found" and options.create == false then
