@@ -97,6 +97,7 @@
  *     store_handle store_append   the userdata of a store; the methods that append
  *     store append reading settings verify ndjson   a store; its appends, reads, settings, damage, NDJSON as input
  *     dump pretty fd_wait   events as lines: NDJSON, or for people; waiting for an input or output
+ *     last types          the N-th event from the end; how many events each type and operation has
  *     explain             what a filter looks at
  *     timer               schedule, unschedule, scheduled
  *     transfer            store:export and store:import

@@ -21,6 +21,7 @@
 #include "interrupt.h"
 #include "iterator.h"
 #include "json.h"
+#include "last.h"
 #include "lua_state.h"
 #include "ndjson.h"
 #include "options.h"
@@ -36,6 +37,7 @@
 #include "terminal.h"
 #include "transaction.h"
 #include "transfer.h"
+#include "types.h"
 #include "verify.h"
 #include "watch.h"
 #include "watcher.h"
@@ -154,6 +156,8 @@ static const luaL_Reg functions[] = {
 	{"import_begin", vigia__lua_import_begin},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"dump", vigia__lua_dump},
+	{"last", vigia__lua_last},
+	{"types", vigia__lua_types},
 	{"wall", module_wall},
 	{"spawn", vigia__lua_spawn},
 	/* for the REPL */

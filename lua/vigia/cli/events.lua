@@ -1,4 +1,4 @@
--- events.lua - `vigia events`: events from the store as NDJSON.
+-- events.lua - `vigia events`: events from the store, as NDJSON or for people.
 
 local util = require("vigia.cli.util")
 
@@ -7,9 +7,12 @@ local M = {}
 M.summary = "Print the events of a store."
 M.description = [[
 Prints events as NDJSON, one a line, in order. `vigia append` reads this form: it keeps operation,
-type and object, and assigns a new number and time.
+type and object, and assigns a new number and time. --format pretty prints a line for people: number,
+time (UTC), operation, type and object, which a terminal's width shortens; control characters are escaped.
 With --follow it continues with new events, until Ctrl-C. When the reader closes the output
-(`vigia events ... | head -1`), it ends with exit status 0.]]
+(`vigia events ... | head -1`), it ends with exit status 0.
+A time is 2026-12-24T18:00 (local time; with Z behind it UTC, with +01:00 that zone), only a day
+(its first moment), an age (90s, 30m, 2h, 7d: so long ago), or a number of nanoseconds since 1970.]]
 
 -- The library is loaded only when there is something to parse: `--help` does without.
 local function parse_from(text)
@@ -45,10 +48,8 @@ local function places_of(list)
 	return where
 end
 
-function M.define(command)
-	util.define_store(command)
-	command:option("--from"):argname("WHERE"):convert(parse_from):overwrite(false)
-		:description("Where to start: trim_horizon (the oldest event; the default), latest, at:N or after:N.")
+-- Which events, and how they are written: also for `vigia tail`.
+function M.define_choice(command)
 	command:option("--type"):argname("TYPE"):count("*"):target("types"):convert(parse_name("--type"))
 		:description("Only events of this object type. May be given several times.")
 	command:option("--operation"):argname("OP"):count("*"):target("operations"):convert(parse_name("--operation"))
@@ -57,6 +58,23 @@ function M.define(command)
 		:description([[Only events whose object has this value at this place, as in --where object.state=failed.
 Places are object.name, object."any name", object.list[1]. A value is read as JSON (5, true, null, "5") where it is
 that, else as text. Given several times: all places must fit, each with one of its values.]])
+	command:option("--format"):argname("FORMAT"):choices({"ndjson", "pretty"}):overwrite(false)
+		:description("ndjson or pretty.")
+	command:option("--color"):argname("WHEN"):choices({"auto", "always", "never"}):overwrite(false)
+		:description("Colors in pretty lines: auto (the default: on a terminal, unless NO_COLOR is set), always or never.")
+end
+
+function M.define(command)
+	util.define_store(command)
+	command:option("--from"):argname("WHERE"):convert(parse_from):overwrite(false)
+		:description("Where to start: trim_horizon (the oldest event; the default), latest, at:N or after:N.")
+	command:option("--last"):argname("N"):convert(util.whole_number("--last", 0)):overwrite(false)
+		:description("Only the last N events, of those that the other options choose.")
+	command:option("--since"):argname("TIME"):convert(util.time("--since", true)):overwrite(false)
+		:description("Only events stored at this time or later.")
+	command:option("--until"):argname("TIME"):convert(util.time("--until", true)):overwrite(false)
+		:description("Only events stored at this time or earlier.")
+	M.define_choice(command)
 	command:option("--limit"):argname("N"):convert(util.whole_number("--limit", 0)):overwrite(false)
 		:description("Print at most this many events (default: 0, all).")
 	command:flag("--explain"):description("Print no events, but how many would be looked at, and what rules out the others.")
@@ -82,17 +100,84 @@ local function explained(found)
 	return table.concat(lines, "\n")
 end
 
+-- Options that exclude each other, by their names in `args`.
+local EXCLUDE <const> = {
+	{"from", "since"}, {"from", "last"}, {"limit", "last"}, {"follow", "until"},
+	{"explain", "until"}, {"explain", "last"}, {"explain", "limit"}, {"explain", "format"}, {"explain", "follow"},
+}
+
+local function check_words(args)
+	for _, pair in ipairs(EXCLUDE) do
+		if args[pair[1]] and args[pair[2]] then
+			util.usage("--%s and --%s exclude each other", pair[1], pair[2])
+		end
+	end
+	if args.since and args["until"] and args.since > args["until"] then
+		util.usage("--since is later than --until")
+	elseif args.color and args.format ~= "pretty" then
+		util.usage("--color is for --format pretty")
+	end
+end
+
+-- Whether pretty lines have colors.
+local function has_colors(args)
+	if args.format ~= "pretty" or args.color == "never" then
+		return false
+	end
+	return args.color == "always"
+		or (require("vigia.core").isatty(1) and (os.getenv("NO_COLOR") or "") == "" and os.getenv("TERM") ~= "dumb")
+end
+
+-- The numbers of the first and the last event that the times leave; last < first: none are left. With --follow there is no last one yet.
+local function range_of(store, args)
+	local latest = util.check(store:get_latest_event_num())
+	local first, last = util.check(store:get_oldest_event_num()), latest
+	if args.since then
+		local found = util.check(store:find_time(args.since))
+		if not found and args.follow and args.since > require("vigia.core").wall() then
+			util.usage("--since is in the future: --follow would print earlier events")
+		end
+		first = math.max(first, found or latest + 1)
+	elseif first == 0 then
+		first = latest + 1 -- all were removed
+	end
+	if args["until"] and args["until"] < math.maxinteger then
+		local behind = util.check(store:find_time(args["until"] + 1))
+		last = behind and behind - 1 or last
+	end
+	return first, last
+end
+
+-- Where to start so that `count` events of the range follow, and all that come.
+local function last_ones(store, filter, first, last, count)
+	if count == 0 or last < first then
+		return math.max(last + 1, first)
+	elseif #(filter.object_types or {}) + #(filter.operations or {}) == 0 and not next(filter.where) then
+		return count > last - first and first or last - count + 1 -- numbers have no gaps
+	end
+	return util.check(require("vigia.core").last(store, {filter = filter, first = first, last = last, count = count}))
+end
+
 function M.run(args)
+	check_words(args)
 	local vigia, core = require("vigia"), require("vigia.core")
 	local store <close> = util.open_store(args, {readonly = true, create = false})
 	local filter = {object_types = args.types, operations = args.operations, where = places_of(args.where)}
+	local from, upto = args.from, nil
+	if args.since or args["until"] or args.last then
+		local first, last = range_of(store, args)
+		if args.last then
+			first = last_ones(store, filter, first, last, args.last)
+		end
+		from, upto = from or vigia.at_sequence_number(first), not args.follow and last or nil
+	end
 	if args.explain then
-		local found, problem = store:explain(filter, args.from)
+		local found, problem = store:explain(filter, from)
 		if not found then
 			util.fail("%s", tostring(problem))
 		end
 		found.indexable = #(args.types or {}) + #(args.operations or {}) > 0
-		print(explained(found))
+		util.write(explained(found), "\n")
 		return
 	end
 	local _, _, err = core.dump(store, {
@@ -101,6 +186,8 @@ function M.run(args)
 		filter = filter,
 		limit = args.limit or 0,
 		follow = args.follow or false,
+		format = args.format,
+		colour = has_colors(args),
 		fd = 1,
 	})
 	-- A closed pipe: the reader has seen enough.
