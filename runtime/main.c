@@ -87,6 +87,7 @@
  *     driver_lane laned laned_make   a driver as a lane; calls on a watcher with lanes are calls on all; making them
  *     source_store fetch    a store as the source of a watcher; memory of batches
  *     worker job worker_private   a thread that drives one watcher; what it runs
+ *     pulse watchdog        whether a loop goes on; whether all of a registry do
  *     reload remote         reloading a script that runs; the watcher that stands for a worker
  *     watcher               statistics, checkpoints and seeks of one watcher
  *     task inbox poller   coroutines beside the watchers; messages from other threads; a descriptor to poll
@@ -115,6 +116,7 @@
  *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)
  *     interrupt hook      the flag that ends the program; waits that a signal handler's hook ends
  *     tell output         failures on standard error, without a log function; the output of scripts
+ *     log_format notify   what a log record looks like; messages to the system's manager of services
  *     script              a script as a handler: its Lua state, what its worker runs
  *     nursery             the memory that a script's state starts with
  *     cap cap_libs        limits on memory and processor time of a script; the libraries it sees

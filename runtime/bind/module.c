@@ -22,8 +22,10 @@
 #include "iterator.h"
 #include "json.h"
 #include "last.h"
+#include "log_format.h"
 #include "lua_state.h"
 #include "ndjson.h"
+#include "notify.h"
 #include "options.h"
 #include "output.h"
 #include "owner.h"
@@ -151,6 +153,10 @@ static const luaL_Reg functions[] = {
 	{"tell_failures", vigia__lua_tell_failures},
 	{"verify", vigia__lua_verify},
 	{"wait_owner", vigia__lua_wait_owner},
+	{"log", vigia__lua_log},
+	{"log_format", vigia__lua_log_format},
+	{"notify", vigia__lua_notify},
+	{"watchdog", vigia__lua_watchdog},
 	{"export", vigia__lua_export},
 	{"index", vigia__lua_index},
 	{"import_begin", vigia__lua_import_begin},

@@ -4,6 +4,7 @@
 #include "tell.h"
 
 #include <errno.h>
+#include <lauxlib.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include "../store/file_limit.h"
 #include "../core/limit.h"
 #include "../store/clock.h"
+#include "log_format.h"
+#include "lua_state.h"
 #include "output.h"
 
 static bool known;
@@ -80,6 +83,15 @@ static size_t flatten(char *out, const char *text, size_t size)
 	return len;
 }
 
+void vigia__tell_record(enum vigia_log_level level, const char *text, size_t len)
+{
+	struct vigia__buf line = {0};
+	if (!is_stderr_there()) return;
+	if (vigia__log_format(&line, level, text, len) == 0) write_line((const char *)line.data, line.len);
+	else write_line(text, len); /* GCOVR_EXCL_LINE: no memory. */
+	vigia__buf_deinit(&line);
+}
+
 void vigia__tell(struct vigia__limit *limit, enum vigia_log_level level, const char *text)
 {
 	int before = errno;
@@ -89,10 +101,19 @@ void vigia__tell(struct vigia__limit *limit, enum vigia_log_level level, const c
 		char line[2400];
 		char more[80] = "";
 		if (left_out > 0) snprintf(more, sizeof more, " [%u more since the last line]", left_out);
-		size_t len = (size_t)snprintf(line, sizeof line, "vigia: %s ", level == VIGIA_LOG_ERROR ? "ERROR" : "WARN");
-		len += flatten(line + len, text, sizeof line - sizeof more - len - 1);
-		len += (size_t)snprintf(line + len, sizeof line - len, "%s\n", more);
-		write_line(line, len);
+		size_t len = flatten(line, text, sizeof line - sizeof more);
+		len += (size_t)snprintf(line + len, sizeof line - len, "%s", more);
+		vigia__tell_record(level, line, len);
 	}
 	errno = before;
+}
+
+int vigia__lua_log(lua_State *L)
+{
+	vigia__lua_check_program(L, "log");
+	int level = luaL_checkoption(L, 1, NULL, vigia__log_levels);
+	size_t len;
+	const char *text = luaL_checklstring(L, 2, &len);
+	vigia__tell_record((enum vigia_log_level)level, text, len);
+	return 0;
 }

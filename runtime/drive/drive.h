@@ -41,6 +41,7 @@
 #include "../core/stepper.h"
 #include "../store/store.h"
 #include "clock.h"
+#include "pulse.h"
 
 struct vigia__lanes;
 struct vigia__poller;
@@ -279,6 +280,11 @@ struct vigia_registry {
 	struct vigia__task *tasks, **tasks_end; /* oldest first. NULL: there was none yet */
 	bool tasks_stopping;                    /* a wait of a task ends at once */
 	unsigned stop_waits;                    /* coroutines that wait until a watcher has stopped */
+
+	struct vigia__pulse pulse; /* of the loop that drives it */
+	void (*every)(void *ctx);  /* called every every_ns, next at every_mono_ns. NULL: nothing */
+	void *every_ctx;
+	int64_t every_ns, every_mono_ns;
 };
 
 /* ---- registry.c ---- */
@@ -287,6 +293,11 @@ struct vigia_registry {
 void vigia__registry_use_clock(struct vigia_registry *registry, struct vigia__manual_clock *clock);
 /* As vigia_registry_remove(), but the memory stays until vigia_watcher_release(). */
 int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *watcher, struct vigia_error *err);
+
+/* ---- round.c ---- */
+
+/* While the registry is stepped or run: call fn that often, on its thread. The rules of a log function hold. */
+void vigia__registry_every(struct vigia_registry *registry, int64_t every_ns, void (*fn)(void *ctx), void *ctx);
 
 /* ---- listen.c ---- */
 

@@ -237,6 +237,7 @@ static void enter_handler(struct vigia__driver *w, struct vigia_watcher **outer)
 	*outer = w->base.registry->current;
 	w->base.registry->current = vigia__watcher_leader(&w->base);
 	w->base.registry->depth++;
+	vigia__pulse_beat(&w->base.registry->pulse);
 	w->base.running_handler = true;
 	w->base.handled = (struct vigia__handled){w->base.registry->store->backend, w->base.id, vigia__handled};
 	vigia__handled = &w->base.handled;

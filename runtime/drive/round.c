@@ -55,10 +55,30 @@ void vigia__registry_poll(struct vigia_registry *registry)
 	vigia__tasks_wake(registry);
 }
 
+void vigia__registry_every(struct vigia_registry *registry, int64_t every_ns, void (*fn)(void *ctx), void *ctx)
+{
+	registry->every = fn;
+	registry->every_ctx = ctx;
+	registry->every_ns = every_ns;
+	registry->every_mono_ns = vigia__mono_ns();
+}
+
+static void call_every(struct vigia_registry *registry)
+{
+	int64_t now = registry->every ? vigia__mono_ns() : 0;
+	if (registry->every == NULL || now < registry->every_mono_ns) return;
+	registry->every_mono_ns = now + registry->every_ns;
+	registry->depth++;
+	registry->every(registry->every_ctx);
+	registry->depth--;
+}
+
 /* One turn for each watcher. */
 static bool round_of(struct vigia_registry *registry)
 {
 	bool worked = false;
+	vigia__pulse_beat(&registry->pulse);
+	call_every(registry);
 	vigia__registry_poll(registry);
 	if (registry->source->round) registry->source->round(registry);
 	if (vigia__inbox_look(registry)) worked = true;
@@ -84,6 +104,7 @@ static int64_t due(const struct vigia_registry *registry, bool heal)
 		listening |= w->here && vigia__watcher_active(w);
 	}
 	first = vigia__time_wait(registry->clock, vigia__time_earlier(first, vigia__registry_save_due(registry)));
+	if (registry->every) first = vigia__time_earlier(first, registry->every_mono_ns);
 	return heal && listening ? vigia__time_earlier(first, registry->heal_mono_ns) : first;
 }
 
@@ -109,7 +130,9 @@ static void wait_until(struct vigia_registry *registry, int64_t until_mono_ns)
 	struct vigia__listen listen = registry->listen;
 	if (!vigia__registry_listen_wants(registry, &listen)) return;
 	if (first <= 0 || atomic_load(&registry->store->closed) || atomic_load(&registry->interrupted)) return;
+	vigia__pulse_rest(&registry->pulse, true);
 	vigia__wake_wait(registry->store->backend->wake, &listen, until_mono_ns);
+	vigia__pulse_rest(&registry->pulse, false);
 }
 
 /* Handlers that wait for an event when the store is closed are told (S11). Those that sleep go on when it is time. */

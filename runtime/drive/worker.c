@@ -136,8 +136,10 @@ static bool idle(const struct vigia__worker *w, bool hold)
 static bool take_message(struct vigia__worker *w, bool *hold)
 {
 	pthread_mutex_lock(&w->helper.mutex);
+	vigia__pulse_rest(&w->registry->pulse, true);
 	while (!w->helper.quit && !w->stop && w->request == VIGIA_WORKER_NOTHING && idle(w, w->hold))
 		pthread_cond_wait(&w->helper.changed, &w->helper.mutex);
+	vigia__pulse_rest(&w->registry->pulse, false);
 	bool quit = w->helper.quit, stops = w->stop;
 	enum vigia__worker_request request = w->request;
 	uint64_t seq_num = w->request_seq_num;
@@ -534,7 +536,9 @@ const atomic_bool *vigia__worker_killed(const struct vigia__worker *w)
 bool vigia__worker_sleep(struct vigia__worker *w, int64_t until_mono_ns)
 {
 	pthread_mutex_lock(&w->helper.mutex);
+	vigia__pulse_rest(&w->registry->pulse, true);
 	while (!atomic_load(&w->stopping) && changed_until(w, until_mono_ns)) continue;
+	vigia__pulse_rest(&w->registry->pulse, false);
 	bool stopping = atomic_load(&w->stopping);
 	pthread_mutex_unlock(&w->helper.mutex);
 	return !stopping;

@@ -5,6 +5,7 @@
 #   lib/libvigia-lua.so.0           scripts as handlers, for C; lib/pkgconfig/vigia-lua.pc
 #   lib/lua/5.4/vigia/core.so       the Lua module's C part, linked with the same libvigia.so.0
 #   share/lua/5.4/vigia             its Lua part, and the program's commands
+#   lib/systemd/system, sysusers.d  the service vigia-run@, and its user
 include(CMakePackageConfigHelpers)
 
 install(TARGETS vigia_lua LIBRARY DESTINATION ${VIGIA_MODULE_INSTALL_DIR}/vigia)
@@ -64,6 +65,12 @@ set(reference ${CMAKE_CURRENT_BINARY_DIR}/reference.md)
 add_custom_command(OUTPUT ${reference} COMMAND ${VIGIA_LUA} ${CMAKE_CURRENT_SOURCE_DIR}/scripts/reference > ${reference}
   DEPENDS scripts/reference scripts/api.lua lua/vigia/api.lua VERBATIM)
 add_custom_target(reference DEPENDS ${reference})
+
+# ---- a service ----
+
+# systemd looks for units, and for the program that one names, below /usr and below /usr/local.
+install(FILES "scripts/systemd/vigia-run@.service" "scripts/systemd/vigia-serve@.service" DESTINATION lib/systemd/system)
+install(FILES scripts/systemd/vigia.conf DESTINATION lib/sysusers.d)
 
 # ---- how others find it ----
 

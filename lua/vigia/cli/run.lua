@@ -29,6 +29,9 @@ that cannot be written at the end is exit status 1.
 With --until-idle it ends when every watcher has handled all events that were stored at the start,
 those that handlers stored meanwhile, and dead letters to be retried. It ends with exit status 1
 when an event has failed for --max-wait seconds.
+Log records go to standard error: with their time, but for systemd's journal, which has it; or as
+logfmt or JSON with --log-format. As a service of systemd (Type=notify) it says when all watchers have
+started, and with WatchdogSec= that their loops go on: a handler that takes longer than that hangs.
 A watcher id runs in one process at a time. If another process runs it, this one ends with exit
 status 1. With --wait it waits until that process ends, however it ends, and takes over.]]
 
@@ -36,7 +39,7 @@ local MAX_WAIT = 30
 local STOP_TIMEOUT = 30
 local LETTER_WAIT = 0.05 -- seconds between two looks whether letters are left
 local GRACE = 1 -- seconds that an idle watcher's thread may take to notice a stop, with a timeout of 0
-local LEVELS = {debug = "DEBUG", info = "INFO", warn = "WARN", error = "ERROR"}
+local LEVELS <const> = {debug = true, info = true, warn = true, error = true}
 
 function M.define(command)
 	util.define_store(command)
@@ -59,19 +62,19 @@ function M.define(command)
 	command:option("--stop-timeout"):argname("SECONDS"):convert(util.seconds("--stop-timeout")):overwrite(false)
 		:description(("How long to wait for handlers at the end (default: %d)."):format(STOP_TIMEOUT))
 	command:flag("--verbose"):description("Print informational log lines too.")
+	util.define_log_format(command)
 end
 
 -- log(level, message): one record a call, to stderr.
 local function make_log(verbose)
 	return function(level, message)
-		local name = LEVELS[level]
-		if not name then
+		if not LEVELS[level] then
 			error(("log: the level must be debug, info, warn or error, not %s"):format(tostring(level)), 2)
 		end
 		if core.output_gone() and level ~= "error" then
 			return -- an event failed because of that, and the program ends
 		elseif verbose or level == "warn" or level == "error" then
-			util.say(("%s %s"):format(name, (tostring(message):gsub("\n", "\n    "))))
+			core.log(level, tostring(message))
 		end
 	end
 end
@@ -146,6 +149,7 @@ local function start(watcher, store, wait, log)
 		end
 		if not told then
 			log("warn", tostring(err) .. "; waiting until it is gone")
+			core.notify("STATUS=standing by: " .. util.printable(tostring(err)))
 			told = true
 		end
 		ok, err = core.wait_owner(store, err.watcher_id)
@@ -327,13 +331,22 @@ local function drive(registry, entries)
 	return nil
 end
 
+-- What the run ended with.
+local function tell(problems, format)
+	for _, problem in ipairs(problems) do
+		util.tell(problem, format)
+	end
+end
+
 function M.run(args)
 	if args.max_wait and not args.until_idle then
 		util.usage("--max-wait needs --until-idle: without it a failing event is tried for ever")
 	end
 	local set = parse_set(args.set, args.handlers)
 	local store <close> = util.open_store(args, {create = false, collect = true})
+	core.log_format(args.log_format)
 	local log = make_log(args.verbose)
+	core.notify("STATUS=starting") -- before the first script: it takes what systemd says out of the environment
 	core.end_with_output()
 	local registry = require("vigia").registry(store, {log = log})
 	core.tell_failures(registry)
@@ -341,6 +354,8 @@ function M.run(args)
 	local entries = watch_all(registry, args, set)
 	local problem = start_all(entries, store, args.wait, log)
 	if not problem then
+		core.notify(("READY=1\nSTATUS=%s running"):format(util.count(#entries, "watcher")))
+		core.watchdog(registry)
 		if args.until_idle then
 			problem = drive_until_idle(registry, entries, store, args.max_wait or MAX_WAIT)
 		else
@@ -352,16 +367,16 @@ function M.run(args)
 		problem = nil
 	end
 
+	core.notify("STOPPING=1\nSTATUS=stopping")
 	local problems = {problem and tostring(problem)}
 	local timeout = args.stop_timeout or STOP_TIMEOUT
 	if not stop_all(registry, entries, problems, timeout > 0 and timeout or GRACE) then
 		-- A thread that does not come back would be waited for when the Lua state closes.
-		util.say(table.concat(problems, "\nvigia: "))
+		tell(problems, args.log_format)
 		os.exit(util.FAILURE, false)
 	end
-	if #problems > 0 then
-		util.fail("%s", table.concat(problems, "\nvigia: "))
-	end
+	tell(problems, args.log_format)
+	return #problems > 0 and util.FAILURE or util.OK
 end
 
 return M

@@ -79,6 +79,20 @@ function M.define_store(command, with)
 	end
 end
 
+function M.define_log_format(command)
+	command:option("--log-format"):argname("FORMAT"):choices({"plain", "logfmt", "json"}):overwrite(false)
+		:description("How log records are written (default: plain, or for the journal of systemd).")
+end
+
+---What a service ended with: a sentence for people, or a log record where a program reads them.
+function M.tell(problem, log_format)
+	if log_format and log_format ~= "plain" then
+		require("vigia.core").log("error", problem)
+	else
+		M.say(problem)
+	end
+end
+
 ---The path of the store that the command line or the environment names.
 function M.store_path(args)
 	if args.store and args.store_before then
