@@ -73,6 +73,7 @@
  *     lmdb_env lmdb_walk lmdb_error   LMDB itself: environments, damaged pages, error numbers
  *     side side_private   the side file: wake words, hints, which processes use it
  *     owner               owner locks: one process runs a watcher id at a time
+ *     look                who has a store open, seen from outside
  *     place copies        network file systems, which are refused; one copy of the library per process
  *     fd file_limit thread helper   making descriptors; limits on file sizes; starting threads
  *   drive/                runs watchers
@@ -116,6 +117,7 @@
  *     edit                lines that a user types at the REPL: editing, history, Ctrl-C (repl_completion.lua completes)
  *     interrupt hook      the flag that ends the program; waits that a signal handler's hook ends
  *     tell output         failures on standard error, without a log function; the output of scripts
+ *     surroundings        what is around a store, for `vigia doctor`
  *     log_format notify   what a log record looks like; messages to the system's manager of services
  *     script              a script as a handler: its Lua state, what its worker runs
  *     nursery             the memory that a script's state starts with

@@ -159,9 +159,11 @@ if(NOT VIGIA_FUZZ)
   target_compile_options(spin PRIVATE -fno-sanitize=all)
   target_link_options(spin PRIVATE -fno-sanitize=all)
   set_target_properties(fail spin PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
-  # What spec/notify_spec.lua has in place of systemd.
+  # What spec/notify_spec.lua has in place of systemd, and what spec/doctor_spec.lua finds.
   add_executable(notify_listener spec/c/notify_listener.c)
-  set_target_properties(notify_listener PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
+  add_executable(map_holder spec/c/map_holder.c)
+  target_link_libraries(map_holder PRIVATE vigia_core)
+  set_target_properties(notify_listener map_holder PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
   # Preloaded into a stock lua5.4 together with a sanitizer's runtime.
   set(preloaded preload_once)
   if(SANITIZERS STREQUAL "thread" AND CMAKE_C_COMPILER_ID MATCHES "Clang")

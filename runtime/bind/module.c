@@ -35,6 +35,7 @@
 #include "serial.h"
 #include "signal.h"
 #include "store.h"
+#include "surroundings.h"
 #include "tell.h"
 #include "terminal.h"
 #include "transaction.h"
@@ -156,6 +157,8 @@ static const luaL_Reg functions[] = {
 	{"log", vigia__lua_log},
 	{"log_format", vigia__lua_log_format},
 	{"notify", vigia__lua_notify},
+	{"owner", vigia__lua_owner},
+	{"surroundings", vigia__lua_surroundings},
 	{"watchdog", vigia__lua_watchdog},
 	{"export", vigia__lua_export},
 	{"index", vigia__lua_index},
