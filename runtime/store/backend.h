@@ -161,6 +161,7 @@ typedef int (*vigia__key_fn)(void *ctx, struct vigia_slice key, uint64_t first_s
 
 struct vigia__queue;  /* queue.h */
 struct vigia__ticket; /* commit.h */
+struct vigia__meter;  /* commit.h */
 
 /* A check for damage, with the functions that report its findings (verify.h). */
 struct vigia__verify {
@@ -344,6 +345,9 @@ struct vigia__backend {
 	 * commit, so that readers cannot see it, make the commit visible and return true. NULL: cannot happen. */
 	bool (*heal)(struct vigia__backend *b);
 	int (*stats)(struct vigia__backend *b, struct vigia__backend_stats *out, struct vigia_error *err);
+	/* Count this process's commits from now on. Where they are counted, as long as the backend lives. NULL: it cannot.
+	 */
+	const struct vigia__meter *(*meter)(struct vigia__backend *b);
 	/* The last handle was freed. */
 	void (*release)(struct vigia__backend *b);
 };

@@ -11,6 +11,7 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "backend.h"
 #include "clock.h"
 #include "wake.h"
 
@@ -160,16 +161,44 @@ static bool finish_submitted(struct vigia__ticket *ticket)
 	return any;
 }
 
+const int64_t vigia__meter_took_ns[VIGIA_METER_BOUNDS] = {
+	100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 25000000, 100000000, 250000000, 1000000000, 5000000000,
+};
+const uint64_t vigia__meter_events[VIGIA_METER_BOUNDS] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000};
+
+/* Count a commit that stored events, before its tickets are finished. */
+static void count(struct vigia__meter *meter, const struct vigia__ticket *ticket, int64_t took_ns)
+{
+	uint64_t events = 0;
+	for (; ticket; ticket = ticket->next) {
+		if (ticket->rc != VIGIA_OK) continue;
+		if (ticket->kind == VIGIA_TICKET_APPEND && !ticket->append->existed) events += ticket->append->count;
+		for (size_t i = 0; ticket->kind == VIGIA_TICKET_TRANSACTION && i < ticket->transact->appends_count; i++)
+			events += ticket->transact->appends[i].existed ? 0 : ticket->transact->appends[i].count;
+	}
+	if (events == 0) return;
+	unsigned took = 0, many = 0;
+	while (took < VIGIA_METER_BOUNDS && took_ns > vigia__meter_took_ns[took]) took++;
+	while (many < VIGIA_METER_BOUNDS && events > vigia__meter_events[many]) many++;
+	atomic_fetch_add_explicit(&meter->took[took], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&meter->events[many], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&meter->took_ns, (uint64_t)took_ns, memory_order_relaxed);
+	atomic_fetch_add_explicit(&meter->events_count, events, memory_order_relaxed);
+}
+
 /* Write it, and note how long that took where others may be waited for. */
 static int write_group(struct vigia__commit *commit, void *txn, struct vigia__group *group, bool alone,
                        struct vigia__wake_set *types, struct vigia_error *err)
 {
-	bool timed = !alone || group->behind;
+	bool metered = atomic_load_explicit(&commit->metered, memory_order_relaxed);
+	bool timed = !alone || group->behind || metered;
 	int64_t began = timed ? vigia__mono_ns() : 0;
 	atomic_fetch_add_explicit(&commit->writing, 1, memory_order_relaxed);
 	int rc = commit->ops->write(commit->ctx, txn, group->head, types, err);
 	atomic_fetch_sub_explicit(&commit->writing, 1, memory_order_relaxed);
-	if (timed) atomic_store_explicit(&commit->last_ns, vigia__mono_ns() - began, memory_order_relaxed);
+	int64_t took = timed ? vigia__mono_ns() - began : 0;
+	if (!alone || group->behind) atomic_store_explicit(&commit->last_ns, took, memory_order_relaxed);
+	if (metered && rc == VIGIA_OK) count(&commit->meter, group->head, took);
 	return rc;
 }
 

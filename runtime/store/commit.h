@@ -66,6 +66,16 @@ struct vigia__ticket {
 	void (*finished)(struct vigia__ticket *ticket);
 };
 
+/* What the commits of this process took, for who watches: histograms, each bound included. Counts only grow. */
+enum { VIGIA_METER_BOUNDS = 12 };
+struct vigia__meter {
+	_Atomic uint64_t took[VIGIA_METER_BOUNDS + 1];   /* commits by how long they took; the last: longer */
+	_Atomic uint64_t events[VIGIA_METER_BOUNDS + 1]; /* and by how many events they stored */
+	_Atomic uint64_t took_ns, events_count;          /* sums */
+};
+extern const int64_t vigia__meter_took_ns[VIGIA_METER_BOUNDS];
+extern const uint64_t vigia__meter_events[VIGIA_METER_BOUNDS];
+
 struct vigia__commit {
 	struct vigia__helper helper;  /* leads for submitted tickets. Its mutex is that of the following */
 	struct vigia__group *forming; /* the batch that callers join; NULL: the next caller leads */
@@ -75,6 +85,8 @@ struct vigia__commit {
 	atomic_uint paused;           /* the same, those left */
 	_Atomic int64_t last_ns;      /* how long the previous batch with more than one caller took to write */
 	atomic_uint writing, closed;  /* batches being written, and all that stopped forming */
+	atomic_bool metered;          /* commits are counted in */
+	struct vigia__meter meter;
 	const struct vigia__commit_ops *ops;
 	void *ctx;
 

@@ -27,6 +27,13 @@ static int append_and_wait(struct vigia__backend *base, struct vigia__append *re
 	return vigia__commit_run(&((struct lmdb_backend *)base)->commit, &ticket);
 }
 
+static const struct vigia__meter *get_meter(struct vigia__backend *base)
+{
+	struct lmdb_backend *b = (struct lmdb_backend *)base;
+	atomic_store_explicit(&b->commit.metered, true, memory_order_relaxed);
+	return &b->commit.meter;
+}
+
 static int submit_append(struct vigia__backend *base, struct vigia__ticket *ticket)
 {
 	struct lmdb_backend *b = (struct lmdb_backend *)base;
@@ -209,6 +216,7 @@ static const struct vigia__backend lmdb_interface = {
 	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
 	.append = append_and_wait,
 	.submit = submit_append,
+	.meter = get_meter,
 	.scan = vigia__lmdb_scan,
 	.bounds = vigia__lmdb_bounds,
 	.find_time = vigia__lmdb_find_time,
