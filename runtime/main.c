@@ -93,6 +93,16 @@
  *     watcher               statistics, checkpoints and seeks of one watcher
  *     task inbox poller   coroutines beside the watchers; messages from other threads; a descriptor to poll
  *     clock store_clock log   the clock of a registry, which tests can move; of a store in memory; log records
+ *   serve/                a store over HTTP, for the program alone
+ *     serve server serve_private   the server: its start, rounds and end; what the room shares
+ *     access routes         what libmicrohttpd calls, and who may; which function serves which address
+ *     events append         reading and following events; appending them
+ *     watchers buckets dead page   watchers; buckets; dead letters; page.html
+ *     metrics metrics_watchers   numbers for Prometheus, of the store and of each watcher
+ *     request reply log     requests that wait; replies; log records of them
+ *     feed                  events as text for one client
+ *     guard query address text   where a request comes from; its address; where to listen; writing text
+ *     mhd                   libmicrohttpd, loaded
  *   bind/                 the Lua binding, and what scripts run in
  *     lua_state           what one Lua state shares; classes, calls that only C makes, checked arguments
  *     module modules      the tables of the module vigia; our own Lua modules, compiled once per process
@@ -124,12 +134,13 @@
  *     cap cap_libs        limits on memory and processor time of a script; the libraries it sees
  *     process program     a script in a program of its own; os.execute and io.popen for scripts
  *     embed               libvigia-lua: handlers in Lua for applications in C
+ *     serve               the module vigia.server of the program
  *   isolated              the program of an isolated script
  *   main                  this file: signals, where the Lua files are, the exit status
  *   ../lua/vigia/         api.lua describes the Lua API; repl, repl_completion are the prompt; script loads handlers;
  *                         cli/ holds the commands, one file each, and what they share: main, util, progress_line
  *
- * Arrows go down: main -> bind -> drive -> store -> core.
+ * Arrows go down: main -> bind -> serve -> drive -> store -> core.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -150,6 +161,7 @@
 #include "bind/module.h"
 #include "bind/interrupt.h"
 #include "bind/process.h"
+#include "bind/serve.h"
 #include "store/fd.h"
 #include "store/file_limit.h"
 #include "store/thread.h"
@@ -338,6 +350,7 @@ static int run_command(lua_State *L, void *arg)
 			L, "the Lua files of vigia are missing: install them in ../share/lua/5.4 beside the folder of the program");
 	vigia__lua_add_path(L, lua_dir);
 	vigia__lua_preload_core(L, luaopen_vigia_core);
+	vigia__lua_preload_server(L);
 
 	lua_createtable(L, argc > 0 ? argc - 1 : 0, 1);
 	for (int i = 0; i < argc; i++) {

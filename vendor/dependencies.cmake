@@ -64,6 +64,17 @@ else()
   string(APPEND VIGIA_MISSING "\n  libedit (editline/readline.h) was not found: install the Debian package libedit-dev.")
 endif()
 
+# Only the header: the library is loaded when `vigia serve` starts (runtime/serve/mhd.c).
+add_library(vigia_dep_microhttpd INTERFACE)
+if(NOT VIGIA_ROCK)
+  find_path(VIGIA_MICROHTTPD_INCLUDE microhttpd.h)
+  if(VIGIA_MICROHTTPD_INCLUDE)
+    target_include_directories(vigia_dep_microhttpd SYSTEM INTERFACE ${VIGIA_MICROHTTPD_INCLUDE})
+  else()
+    string(APPEND VIGIA_MISSING "\n  libmicrohttpd (microhttpd.h) was not found: install the Debian package libmicrohttpd-dev.")
+  endif()
+endif()
+
 # For scripts/bench --peers only: a target each if it is there.
 pkg_search_module(VIGIA_SQLITE QUIET IMPORTED_TARGET sqlite3)
 pkg_search_module(VIGIA_REDIS QUIET IMPORTED_TARGET hiredis)

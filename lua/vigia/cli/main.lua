@@ -8,7 +8,7 @@ local util = require("vigia.cli.util")
 local COMMANDS = {
 	"create", "append", "schedule", "events", "scheduled", "run", "repl", "tail", "types", "watchers",
 	"checkpoints", "state", "dead", "stats",
-	"configure", "gc", "verify", "doctor", "backup", "export", "import", "options", "completion", "manual",
+	"serve", "configure", "gc", "verify", "doctor", "backup", "export", "import", "options", "completion", "manual",
 }
 
 local function load_argparse()
