@@ -5,7 +5,7 @@
  * stands for its .h and .c; scripts/lint sees that each file is here, scripts/arrows prints which leans on which.
  *
  *   include/
- *     vigia               the whole public C API, to be read like a manual
+ *     vigia vigia_errors vigia_steer vigia_transfer  the public C API, like a manual; codes; steering; moving
  *   core/                 decisions; no clock, disk, thread, Lua or LMDB
  *     event               the event and its bytes
  *     msgpack value keys  reading msgpack, token by token; checking values from outside, and their maps' keys

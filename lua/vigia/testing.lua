@@ -213,6 +213,7 @@ function M.watcher(id, stats)
 				id = id, state = "running", next_event_iterator = vigia.after_sequence_number(0), last_processed_seq_num = 0,
 				last_processed_event_time = 0, last_listen_time = 0, lag = 0, processed = 0, failed = 0, retried = 0, skipped = 0, dead_lettered = 0,
 				missed = 0, fetch_errors = 0,
+				paused = false,
 			}
 			for name, value in pairs(stats or {}) do result[name] = value end
 			return result

@@ -96,6 +96,8 @@ static int watcher_stats(lua_State *L)
 		{NULL, 0},
 	};
 	vigia__lua_set_integers(L, numbers);
+	lua_pushboolean(L, stats.paused);
+	lua_setfield(L, -2, "paused");
 	if (on_thread) vigia__lua_set_integer(L, "reloads", stats.reloads);
 	set_error(L, "last_reload_error", &stats.last_reload_error);
 	set_error(L, "stop_error", &stats.stop_error);

@@ -17,6 +17,7 @@
  *     driver_transaction.c the transaction of a transactional watcher
  *     driver_letters.c     dead letters
  *     driver_row.c what other processes see of it
+ *     driver_steer.c what others ask of it
  *     laned.c      a watcher with lanes: one for all of them
  *     lanes.c      whose an event is, and what the lanes have finished
  *     lanes_save.c saving that
@@ -127,6 +128,8 @@ struct vigia__driving {
 	int (*seek)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 	int (*checkpoint)(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
 	int (*reload)(struct vigia_watcher *watcher, struct vigia_error *err);
+	/* Carry out what is asked of it from outside (driver_steer.c). NULL: it is asked elsewhere. */
+	void (*attend)(struct vigia_watcher *watcher);
 	/* Take one turn, at most about a slice of events. Returns whether anything was done. */
 	bool (*run)(struct vigia_watcher *watcher);
 	/* The time of its next turn if nothing wakes it: 0 now, INT64_MAX never. */

@@ -66,7 +66,15 @@ struct vigia__driver {
 	uint32_t heals_seen;               /* and as of this commit that was not announced */
 	bool letters_looked;               /* since it was started */
 
+	const _Atomic uint32_t *steer_requests; /* counts what others ask of watchers (store/steer.h) */
+	uint32_t steer_seen;                    /* it was looked at as of this count */
+	bool held;                              /* it begins no event: it is paused, or that is not known yet */
 	bool paused;
+	int64_t steer_later_mono_ns; /* look again at this time at the earliest. 0: at once */
+	uint64_t unsettled;          /* the request whose answer may be stored, 0 = none */
+	enum vigia__steer_kind unsettled_kind;
+	uint64_t unsettled_seq_num;
+	struct vigia__running running;
 
 	int64_t resume_mono_ns; /* of a pending handler */
 	bool told_stopping;     /* its handler went on once since it is to stop: from then on when it asked to */
@@ -119,6 +127,8 @@ void vigia__driver_log_error(struct vigia__driver *driver, const struct vigia_er
 /* The store is not what was opened: trust nothing in it, and save nothing. Stops once the outcome of what is under way
  * was told. True: it was that. */
 bool vigia__driver_is_replaced(struct vigia__driver *driver, int rc);
+/* Nothing is asked of it yet. */
+void vigia__driver_steer_init(struct vigia__driver *driver);
 /* Give it an input from outside: STOP or SEEK. */
 void vigia__driver_tell(struct vigia__driver *driver, enum vigia__input_kind kind, uint64_t seq_num);
 /* Tell that a save failed, and log it. */
@@ -204,6 +214,20 @@ static inline void vigia__driver_row_move(const struct vigia__driver *w)
 {
 	if (w->row) vigia__row_move(w->row, w->stepper.done, w->stepper.processed);
 }
+
+/* ---- driver_steer.c: what others ask of it ---- */
+
+/* It has been started. */
+void vigia__driver_steer_begin(struct vigia__driver *driver);
+/* Is there something to look at, or is it held? For each event. */
+static inline bool vigia__driver_is_steered(const struct vigia__driver *w)
+{
+	return w->held | (atomic_load_explicit(w->steer_requests, memory_order_relaxed) != w->steer_seen);
+}
+/* Then look, and carry it out. False: it is held, and has nothing to do now. */
+bool vigia__driver_steer(struct vigia__driver *driver);
+/* When its next turn is due, if it would be `due`. */
+int64_t vigia__driver_steer_due(const struct vigia__driver *driver, int64_t due);
 
 /* ---- driver_run.c ---- */
 

@@ -45,6 +45,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 	struct vigia__driver *w = vigia__calloc(sizeof *w);
 	if (w == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	w->base.registry = registry;
+	vigia__driver_steer_init(w);
 	w->base.driving = &driver_driving;
 	w->base.here = true;
 	snprintf(w->base.id, sizeof w->base.id, "%s", id);
@@ -177,6 +178,7 @@ static void driver_stats(const struct vigia_watcher *watcher, struct vigia_watch
 		.blocked_seq_num = vigia__stepper_blocked(&w->stepper),
 		.last_error = w->last_error,
 		.stop_error = w->stop_error,
+		.paused = w->paused,
 	};
 }
 
@@ -195,6 +197,18 @@ void vigia__driver_renew(struct vigia__driver *w, const struct vigia_watch_optio
 	vigia__registry_listen(w->base.registry);
 }
 
+static void driver_attend(struct vigia_watcher *watcher)
+{
+	struct vigia__driver *w = vigia__driver(watcher);
+	enum { SAVES = 4 }; /* of a transaction, of a seek */
+	for (int i = 0; i < SAVES; i++) {
+		w->steer_later_mono_ns = 0;
+		vigia__driver_steer(w);
+		if (w->action.kind != VIGIA_ACTION_SAVE || vigia__driver_save(w, NULL) != VIGIA_OK) break;
+	}
+	vigia__registry_ring(watcher->registry);
+}
+
 static void driver_end(struct vigia_watcher *watcher)
 {
 }
@@ -208,6 +222,7 @@ static const struct vigia__driving driver_driving = {
 	.seek = driver_seek,
 	.checkpoint = driver_checkpoint,
 	.reload = driver_reload,
+	.attend = driver_attend,
 	.run = vigia__driver_run,
 	.due = vigia__driver_due,
 	.wake = vigia__driver_wake,

@@ -435,6 +435,12 @@ static bool take_turn(struct vigia__driver *w)
 	w->ready = false;
 	if (ready) worked = go_on_pending(w);
 	for (;;) {
+		if (vigia__driver_is_steered(w)) {
+			uint32_t seen = w->steer_seen;
+			bool goes_on = vigia__driver_steer(w);
+			worked |= w->steer_seen != seen;
+			if (!goes_on) return worked;
+		}
 		switch (w->base.pending ? VIGIA_ACTION_NONE : w->action.kind) {
 		case VIGIA_ACTION_READ:
 			if (w->reading && !ready) return worked;
@@ -538,9 +544,8 @@ void vigia__driver_wake(struct vigia_watcher *watcher)
 	else if (w->action.kind == VIGIA_ACTION_LISTEN && vigia__source(w)->wait == NULL) step_kind(w, VIGIA_INPUT_WAKE);
 }
 
-int64_t vigia__driver_due(const struct vigia_watcher *watcher)
+static int64_t next_turn(const struct vigia__driver *w)
 {
-	const struct vigia__driver *w = vigia__driver(watcher);
 	if (w->base.running_handler || w->base.in_source) return INT64_MAX;
 	if (w->ready) return 0;
 	if (w->base.pending) return pending_due(w) ? 0 : w->resume_mono_ns;
@@ -560,4 +565,11 @@ int64_t vigia__driver_due(const struct vigia_watcher *watcher)
 	default:
 		return 0;
 	}
+}
+
+int64_t vigia__driver_due(const struct vigia_watcher *watcher)
+{
+	const struct vigia__driver *w = vigia__driver(watcher);
+	int64_t due = next_turn(w);
+	return vigia__driver_is_steered(w) ? vigia__driver_steer_due(w, due) : due;
 }

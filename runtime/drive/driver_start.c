@@ -116,6 +116,7 @@ int vigia__driver_start(struct vigia__driver *w, struct vigia_error *err)
 	bool left_behind = w->sought || (w->begins && from_horizon);
 	vigia__driver_step(
 		w, &(struct vigia__input){.kind = VIGIA_INPUT_START, .next = next, .seq_num = done, .sought = left_behind});
+	vigia__driver_steer_begin(w);
 	vigia__driver_row_begin(w);
 	return VIGIA_OK;
 }

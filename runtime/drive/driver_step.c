@@ -77,6 +77,22 @@ void vigia__driver_cancel(struct vigia__driver *w)
 	w->reading = false;
 }
 
+/* Of one that others ask nothing of. */
+static const _Atomic uint32_t no_requests;
+
+void vigia__driver_steer_init(struct vigia__driver *w)
+{
+	w->steer_requests = &no_requests;
+}
+
+static void end_steer(struct vigia__driver *w)
+{
+	vigia__running_leave(&w->base.registry->store->backend->running, &w->running);
+	w->steer_requests = &no_requests;
+	w->steer_seen = 0;
+	w->held = w->paused = false;
+}
+
 static void free_letter(struct vigia__driver *w)
 {
 	w->letters_looked = false;
@@ -91,6 +107,7 @@ void vigia__driver_release(struct vigia__driver *w)
 {
 	const struct vigia__source *source = vigia__source(w);
 	vigia__driver_cancel(w);
+	end_steer(w);
 	if (source->end_progress) source->end_progress(&w->base);
 	vigia_transaction_free(w->tx);
 	w->tx = NULL;

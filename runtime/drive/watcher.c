@@ -43,6 +43,9 @@ static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
 	uint64_t looked_at = vigia__iterator_first(out->next) - 1;
 	if (look.latest > looked_at) out->lag = look.latest - looked_at;
 	else if (rc != VIGIA_OK && look.latest == 0) out->lag = VIGIA_LAG_UNKNOWN;
+	bool rests = out->state == VIGIA_IDLE || out->state == VIGIA_STOPPED;
+	if (rests && !w->options.ephemeral && w->registry->source == &vigia__store_source)
+		vigia__pause_look(store->backend, w->id, &out->paused, NULL);
 	vigia__store_leave(store);
 }
 

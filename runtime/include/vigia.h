@@ -641,7 +641,8 @@ VIGIA_API int vigia_store_backup(struct vigia_store *store, const char *path, bo
 /* ---- Store: checkpoints ---- */
 
 /* A checkpoint is the last number a watcher has finished with. `watcher_id` is a string of 1..255 bytes. All are
- * durable. */
+ * durable. Of a watcher that this process runs, put is vigia_watcher_checkpoint(), from any thread. Of one that another
+ * process runs, put and delete are EOWNED: vigia_store_seek() moves it. */
 VIGIA_API int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num,
                                    struct vigia_error *err);
 VIGIA_API int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num,

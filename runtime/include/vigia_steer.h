@@ -42,6 +42,41 @@ typedef int (*vigia_watcher_fn)(void *ctx, const struct vigia_watcher_status *st
 VIGIA_API int vigia_store_watchers(struct vigia_store *store, vigia_watcher_fn fn, void *ctx, uint64_t *unshown,
                                    struct vigia_error *err);
 
+/* ---- Steered ---- */
+
+/* The functions below are for a watcher of any process. Where none runs it, what they ask for is done at once. Where
+ * one does, they leave a request in the store, which that process carries out between two events: a handler in progress
+ * ends first. If it does not within timeout_ns, the request is withdrawn. What was carried out is durable.
+ *
+ * Returns:   VIGIA_OK. ETIMEOUT, naming the process: it did not carry the request out, which was withdrawn. ENOWATCHER:
+ *            no watcher of this id runs, or has a checkpoint or hold. EEPHEMERAL: nothing of it is stored. ESTATE: not
+ *            possible in its state, or its own handler asks, or this thread drives it and its handler is in progress.
+ *            EREADONLY, ECLOSED, EINVAL, EIO, ...
+ * Threads:   any. Holds no transaction while it waits. A watcher that the calling thread drives does it at once. Others
+ *            that this thread drives do not run meanwhile
+ */
+
+enum { VIGIA_STEER_TIMEOUT_S = 10 }; /* what the program `vigia` and Lua wait if nothing else is said */
+
+/* Let it continue at another place, back or ahead: its checkpoint becomes *seq_num (NULL: not asked for), and the event
+ * behind that comes next. A place among removed events is the oldest one that is left. EPOSITION: it is beyond the last
+ * event, or for VIGIA_AT beyond the number behind it. */
+VIGIA_API int vigia_store_seek(struct vigia_store *store, const char *watcher_id, struct vigia_iterator to,
+                               int64_t timeout_ns, uint64_t *seq_num, struct vigia_error *err);
+/* Let it begin no event until it is resumed, after restarts too. It keeps its id and its place, and holds back garbage
+ * collection as before. Of one that is paused already: nothing. */
+VIGIA_API int vigia_store_pause(struct vigia_store *store, const char *watcher_id, int64_t timeout_ns,
+                                struct vigia_error *err);
+VIGIA_API int vigia_store_resume(struct vigia_store *store, const char *watcher_id, int64_t timeout_ns,
+                                 struct vigia_error *err);
+/* Let it try again now the event that it waits to try again, *seq_num (NULL: not asked for). ESTATE: it waits for none,
+ * is paused, or does not run. */
+VIGIA_API int vigia_store_retry(struct vigia_store *store, const char *watcher_id, int64_t timeout_ns,
+                                uint64_t *seq_num, struct vigia_error *err);
+/* Remove all that is stored of a watcher, as if it had never run: its checkpoint or hold, its pause, its dead letters.
+ * EOWNED: it runs. */
+VIGIA_API int vigia_store_forget(struct vigia_store *store, const char *watcher_id, struct vigia_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -124,5 +124,34 @@ int vigia__checkpoint_wait(struct vigia_store *store, const char *watcher_id, ui
 /* Is the caller, further up or down the stack, a handler of this watcher? */
 bool vigia__in_handler_of(const struct vigia_store *store, const char *watcher_id);
 
+/* ---- store_steer.c ---- */
+
+/* What a caller asks of a watcher (vigia_steer.h), from begin to its outcome. Zero-initialise. */
+struct vigia__steering {
+	struct vigia__steer steer; /* its kind; for others the outcome: `seq_num` */
+	char id[256];
+	int64_t timeout_ns;    /* < 0: no limit */
+	int64_t until_mono_ns; /* set by begin */
+	bool by_caller;        /* the calling thread drives it: it must go on to do that */
+	int32_t pid;           /* of the process that runs it; 0: not known */
+};
+/* Do it, or ask for it. `to`: of a seek. VIGIA_OK: it is done. VIGIA_PENDING: it is asked for. Then poll or wait, or
+ * withdraw it. */
+int vigia__steer_begin(struct vigia_store *store, struct vigia__steering *steering, const char *watcher_id,
+                       struct vigia_iterator to, struct vigia_error *err);
+/* VIGIA_OK: it is done. VIGIA_NONE: not yet. Call it again after a wake-up by the word of the id or for anything, and
+ * every VIGIA_STEER_LOOK_NS: its owner may die. Any other result ends it. */
+int vigia__steer_poll(struct vigia_store *store, struct vigia__steering *steering, struct vigia_error *err);
+/* ETIMEOUT, or the outcome, if there is one by now. */
+int vigia__steer_withdraw(struct vigia_store *store, struct vigia__steering *steering, struct vigia_error *err);
+/* Wait for the outcome, until its time is over. VIGIA_NONE: `cancel`, which may be NULL, ended the wait: withdraw it,
+ * or wait again. */
+int vigia__steer_wait(struct vigia_store *store, struct vigia__steering *steering, const struct vigia__cancel *cancel,
+                      struct vigia_error *err);
+enum { VIGIA_STEER_LOOK_NS = 100000000 };
+
+/* Something was asked for or answered: wake all that it may concern, in all processes. */
+void vigia__steer_tell(struct vigia__backend *b);
+int vigia__pause_look(struct vigia__backend *b, const char *id, bool *paused, struct vigia_error *err);
 
 #endif

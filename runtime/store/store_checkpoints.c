@@ -96,13 +96,47 @@ int vigia__checkpoint_beyond(const char *id, const char *what, uint64_t seq_num,
 	                                         what, (unsigned long long)seq_num, (unsigned long long)latest));
 }
 
+/* Of a watcher that this process runs: as vigia_watcher_checkpoint(), from any thread. */
+static int put_running(struct vigia__backend *b, const char *id, const struct vigia__runs *runs, uint64_t seq_num,
+                       struct vigia_error *err)
+{
+	uint64_t oldest, latest;
+	int rc = vigia__checkpoint_refuse(id, runs->has_lanes, runs->transactional, err);
+	if (rc == VIGIA_OK) rc = b->bounds(b, &oldest, &latest, err);
+	if (rc == VIGIA_OK && seq_num > latest) rc = vigia__checkpoint_beyond(id, "save checkpoint", seq_num, latest, err);
+	if (rc != VIGIA_OK) return rc;
+	uint64_t before = vigia__running_raise(&b->running, &b->progress, id, seq_num);
+	rc = vigia__backend_checkpoint_put(b, id, seq_num, true, err);
+	if (rc < 0) vigia__running_unraise(&b->running, &b->progress, id, seq_num, before);
+	return rc;
+}
+
+/* The checkpoint is set by hand: what lanes finished above the old one does not belong to it. */
+static int put_owned(struct vigia__backend *b, const char *id, uint64_t seq_num, struct vigia_error *err)
+{
+	bool any = false;
+	int rc = vigia__lanes_left(b, id, &any, err);
+	if (rc == VIGIA_OK && any) rc = vigia__lanes_forget(b, id, err);
+	return rc == VIGIA_OK ? vigia__backend_checkpoint_put(b, id, seq_num, false, err) : rc;
+}
+
 int vigia_checkpoint_put(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, struct vigia_error *err)
 {
 	int rc = id_check(watcher_id, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
-	return end_about(store, watcher_id, store->backend->checkpoint_put(store->backend, watcher_id, seq_num, false, err),
-	                 err);
+	struct vigia__backend *b = store->backend;
+	rc = b->own_briefly ? b->own_briefly(b, watcher_id, err) : VIGIA_OK;
+	struct vigia__runs runs = {false};
+	if (rc == VIGIA_EOWNED) runs = vigia__running_find(&b->running, watcher_id);
+	if (rc == VIGIA_OK) {
+		rc = put_owned(b, watcher_id, seq_num, err);
+		if (b->own_briefly) b->disown(b, watcher_id);
+	} else if (runs.here) {
+		vigia__error_clear(err);
+		rc = put_running(b, watcher_id, &runs, seq_num, err);
+	}
+	return end_about(store, watcher_id, rc, err);
 }
 
 int vigia_checkpoint_get(struct vigia_store *store, const char *watcher_id, uint64_t *seq_num, struct vigia_error *err)
@@ -118,7 +152,16 @@ int vigia_checkpoint_delete(struct vigia_store *store, const char *watcher_id, s
 	int rc = id_check(watcher_id, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
-	return end_about(store, watcher_id, store->backend->checkpoint_delete(store->backend, watcher_id, err), err);
+	struct vigia__backend *b = store->backend;
+	bool any = false;
+	rc = b->own_briefly ? b->own_briefly(b, watcher_id, err) : VIGIA_OK;
+	bool owned = rc == VIGIA_OK, here = rc == VIGIA_EOWNED && vigia__running_find(&b->running, watcher_id).here;
+	if (here) vigia__error_clear(err); /* its next save makes one again */
+	if (owned) rc = vigia__lanes_left(b, watcher_id, &any, err);
+	if (owned && rc == VIGIA_OK && any) rc = vigia__lanes_forget(b, watcher_id, err);
+	if (here || rc == VIGIA_OK) rc = b->checkpoint_delete(b, watcher_id, err);
+	if (owned && b->own_briefly) b->disown(b, watcher_id);
+	return end_about(store, watcher_id, rc, err);
 }
 
 static int each(struct vigia_store *store, bool holds, void *ctx, vigia_checkpoint_fn fn, struct vigia_error *err)
