@@ -111,6 +111,7 @@
  *     dump pretty fd_wait   events as lines: NDJSON, or for people; waiting for an input or output
  *     last types          the N-th event from the end; how many events each type and operation has
  *     explain             what a filter looks at
+ *     steer               seek, pause, resume, retry, forget
  *     timer               schedule, unschedule, scheduled
  *     transfer            store:export and store:import
  *     encode decode array json   Lua values into events and back; arrays; JSON

@@ -511,11 +511,12 @@ function Store:explain(filter, from) end
 ---@return vigia.Error? err
 function Store:trim(n) end
 
----Save a checkpoint, durably. A watcher saves its own; this is for consumers that read by themselves.
+---Save a checkpoint, durably. A watcher saves its own; this is for consumers that read by themselves. For a watcher of this process it is
+---watcher:checkpoint.
 ---@param watcher_id string
 ---@param n integer
 ---@return true? ok
----@return vigia.Error? err
+---@return vigia.Error? err "watcher_owned": another process runs it, see store:seek
 function Store:store_checkpoint(watcher_id, n) end
 
 ---The last number that the watcher has finished with.
@@ -527,7 +528,7 @@ function Store:get_checkpoint(watcher_id) end
 ---Forget a checkpoint, durably.
 ---@param watcher_id string
 ---@return true? ok
----@return vigia.Error? err "checkpoint_not_found"
+---@return vigia.Error? err "checkpoint_not_found"; "watcher_owned": another process runs it
 function Store:delete_checkpoint(watcher_id) end
 
 ---All checkpoints: watcher id -> number.
@@ -585,6 +586,45 @@ function Store:holds() end
 function Store:watchers() end
 
 ---Let a watcher of any process continue at another place, back or ahead: its checkpoint is moved. A place among removed events is the
+---oldest one that is left. Where no process runs it, this and the following are done at once. Where one does, it is asked to, and does so
+---between two events, when the handler in progress has ended. If it does not in time, the request is withdrawn. A watcher of this thread
+---does it at once; with its handler in progress only a coroutine of its registry can wait for that.
+---@param watcher_id string
+---@param iterator vigia.Iterator
+---@param timeout? number seconds (default 10); `math.huge`: without limit
+---@return integer? checkpoint the event behind it comes next
+---@return vigia.Error? err "timeout", which names the process; "watcher_not_found", "position_out_of_range"; "invalid_state" in its own
+---handler, or where this thread would wait for itself; "watcher_ephemeral"
+function Store:seek(watcher_id, iterator, timeout) end
+
+---Let a watcher of any process begin no event until it is resumed, after restarts too. It keeps its id and its place, and holds back
+---collection as before.
+---@param watcher_id string
+---@param timeout? number as of seek, like what it returns for an error
+---@return true? ok
+---@return vigia.Error? err
+function Store:pause(watcher_id, timeout) end
+
+---End a pause.
+---@param watcher_id string
+---@param timeout? number
+---@return true? ok
+---@return vigia.Error? err
+function Store:resume(watcher_id, timeout) end
+
+---Let a watcher of any process try again now the event that it waits to try again.
+---@param watcher_id string
+---@param timeout? number
+---@return integer? seq_num the event
+---@return vigia.Error? err "invalid_state": it waits for none, is paused, or does not run
+function Store:retry(watcher_id, timeout) end
+
+---Remove all that is stored of a watcher, as if it had never run: its checkpoint or hold, its pause, its dead letters.
+---@param watcher_id string
+---@return true? ok
+---@return vigia.Error? err "watcher_owned": it runs; "watcher_not_found"
+function Store:forget(watcher_id) end
+
 ---What store:gc returns.
 ---@class vigia.Collected
 ---@field removed integer how many events

@@ -69,6 +69,13 @@ Wrapper.wait_for = function()
 	return nil, core.new_error{code = "not_supported", message = "wait_for: watchers of a wrapper save when they save; use the inner store's"}
 end
 
+-- Nor does the inner store know the places of its watchers.
+for _, name in ipairs{"seek", "pause", "resume", "retry", "forget"} do
+	Wrapper[name] = function()
+		return nil, core.new_error{code = "not_supported", message = name .. ": watchers of a wrapper are steered by their program alone"}
+	end
+end
+
 -- Nor would the event of a timer, which the inner store appends later.
 for _, name in ipairs{"schedule", "unschedule", "scheduled"} do
 	Wrapper[name] = function()

@@ -25,6 +25,7 @@
 #include "serial.h"
 #include "settings.h"
 #include "store_append.h"
+#include "steer.h"
 #include "store_handle.h"
 #include "timer.h"
 #include "transaction.h"
@@ -469,6 +470,11 @@ void vigia__lua_store_init(lua_State *L)
 		{"holds", store_holds},
 		{"watchers", vigia__lua_store_watchers},
 		{"wait_for", vigia__lua_store_wait_for},
+		{"seek", vigia__lua_store_seek},
+		{"pause", vigia__lua_store_pause},
+		{"resume", vigia__lua_store_resume},
+		{"retry", vigia__lua_store_retry},
+		{"forget", vigia__lua_store_forget},
 		{"gc", store_gc},
 		{"transaction", vigia__lua_store_transaction},
 		{"get", vigia__lua_store_get},

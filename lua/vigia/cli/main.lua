@@ -7,7 +7,7 @@ local util = require("vigia.cli.util")
 
 local COMMANDS = {
 	"create", "append", "schedule", "events", "scheduled", "run", "repl", "tail", "types", "watchers",
-	"checkpoints", "state", "dead", "stats",
+	"seek", "pause", "resume", "retry", "forget", "checkpoints", "state", "dead", "stats",
 	"serve", "configure", "gc", "verify", "doctor", "backup", "export", "import", "options", "completion", "manual",
 }
 

@@ -244,7 +244,7 @@ local function look(entries, target, now, max_wait)
 			if problem then
 				return false, wait, problem
 			end
-		elseif position(stats) < target then
+		elseif position(stats) < target and not stats.paused then
 			all_passed = false
 			local since = failing_since(entry, stats, now)
 			if since and now - since >= max_wait then
