@@ -138,7 +138,8 @@
  *     serve               the module vigia.server of the program
  *   isolated              the program of an isolated script
  *   main                  this file: signals, where the Lua files are, the exit status
- *   ../lua/vigia/         api.lua describes the Lua API; repl, repl_completion are the prompt; script loads handlers;
+ *   ../lua/vigia/         api.lua describes the Lua API; repl, repl_completion, show, show_events are the
+ *                         prompt; script loads handlers;
  *                         cli/ holds the commands, one file each, and what they share: main, util, progress_line
  *
  * Arrows go down: main -> bind -> serve -> drive -> store -> core.

@@ -5,6 +5,7 @@ local helper = require "spec.helper"
 local vigia = require "vigia"
 local complete = require "vigia.repl_completion"
 local show = require "vigia.show"
+local show_events = require "vigia.show_events"
 
 local mentions, quoted = helper.mentions, helper.quoted
 
@@ -33,9 +34,9 @@ describe("a value at the prompt", function()
 		assert.equal('{1, 2, a = "x", b = {c = true}}', show.show{1, 2, b = {c = true}, a = "x"})
 		assert.equal("text as it is", show.show("text as it is"))
 		assert.equal([["a\nb"]], show.show("a\nb"))
-		assert.equal([[{"\xff\x00", "mão"}]], show.show{"\xff\0", "mão"})
+		assert.equal([=[["\xff\x00", "mão"]]=], show.show{"\xff\0", "mão"})
 		assert.equal("{me = <itself>}", show.show(endless))
-		assert.equal("{{{{{{{...}}}}}}}", show.show{{{{{{{{}, 1}}}}}}})
+		assert.equal("[[[[[[[...]]]]]]]", show.show{{{{{{{{}, 1}}}}}}})
 		assert.equal('{[false] = 1, [2.5] = 2, ["two words"] = 3}', show.show{[2.5] = 2, ["two words"] = 3, [false] = 1})
 		mentions(show.show(helper.range(1, 100)), "60", "40 more")
 		mentions(show.show{x = ("y"):rep(5000)}, "(5000 bytes)")
@@ -48,6 +49,38 @@ describe("a value at the prompt", function()
 		end
 		assert(#show.show(tree(6)) < 20000) -- and not 6^6 numbers
 		assert.equal("null", show.show(vigia.null))
+	end)
+
+	it("shows whether a table is stored as an array or as a map, an empty one, too", function()
+		local store = helper.memory()
+		for given, shown in pairs{[{1, {2}}] = "[1, [2]]", [{a = {1}}] = "{a = [1]}", [{}] = "{}", [vigia.array{}] = "[]",
+			[{list = vigia.array{}, map = {}}] = "{list = [], map = {}}", [vigia.array{"x"}] = '["x"]', [{[3] = "x"}] = '{[3] = "x"}'} do
+			local n = assert(store:store_event("CREATE", "Job", given))
+			assert.equal(shown, show.show(given))
+			assert.equal(shown, show.show(store:get_event(n).object))
+		end
+		assert.equal("[\n  1,\n  2\n]", show.show({1, 2}, 3))
+	end)
+
+	it("shows events in columns, with times in ISO 8601", function()
+		local function event(n, operation, object_type, object)
+			return {seq_num = n, timestamp = 1772359200120345678, operation = operation, object_type = object_type, object = object}
+		end
+		local long = ("x"):rep(200)
+		assert.equal("7  2026-03-01T10:00:00.120345678Z  CREATE  Job  {n = 1}", show_events.one(event(7, "CREATE", "Job", {n = 1}), 100))
+		assert.equal(('7  2026-03-01T10:00:00.120345678Z  CREATE  Job\n{\n  a = "%s",\n  b = []\n}'):format(long),
+			show_events.one(event(7, "CREATE", "Job", {a = long, b = vigia.array{}}), 100))
+		local cut = ('%s  2026-03-01T10:00:00.120Z  ação    Job      "%s'):format("10", long):sub(1, 160) -- ç and ã are two bytes
+		assert.equal(" 9  2026-03-01T10:00:00.120Z  CREATE  Job\\x1b  nil\n" .. cut:sub(1, 156) .. "...",
+			show_events.list{event(9, "CREATE", "Job\27"), event(10, "ação", "Job", long)})
+		assert.is_true(show_events.is_event(event(1, "A", "B")))
+		assert.is_false(show_events.is_event{seq_num = 1, operation = "A", object_type = "B"})
+		local more = event(1, "A", "B")
+		more.watcher = "w"
+		assert.is_false(show_events.is_event(more)) -- nothing is hidden
+		assert.is_false(show_events.is_list{})
+		assert.is_false(show_events.is_list{event(1, "A", "B"), 2})
+		assert.is_false(show_events.is_list{event(1, "A", "B"), n = event(2, "A", "B")})
 	end)
 end)
 
@@ -125,7 +158,7 @@ describe("the REPL with its input from a pipe", function()
 5	text	nil
 1
 2
-{a = {2}, b = 1}
+{a = [2], b = 1}
 29
 20
 30
@@ -134,11 +167,73 @@ describe("the REPL with its input from a pipe", function()
 2
 3
 {audit = 12}
-{audit = {checkpoint = 12, lag = 18}}
+{audit = {checkpoint = 12, lag = 18, state = "stopped"}}
 30
 vigia.Store: %s
 nil	there is no event 99: the last one is 30
 ]]):format(helper.path("store")), output)
+	end)
+
+	it("prints =expressions, and keeps the last value in _", function()
+		make():close()
+		local output, errors, status = run{"=6 * 7", "_ + 1", "= _,", "'x'", "nil, 'no'", "_", "x = 5", "_", "tail(2)[2].object", "_.n", "=x y",
+			"_"}
+		assert.equal("42\n43\n43\tx\nnil\tno\n43\n43\n{n = 30}\n30\n30\n", output)
+		mentions(errors, "near 'y'")
+		assert.equal(1, status)
+	end)
+
+	it("leaves at exit and quit, which a program's own names may hide, and knows help as a word", function()
+		make():close()
+		for _, word in ipairs{"exit", "quit", " exit ", "quit()", "print('bye') exit() print('bye')"} do
+			local output, errors, status = run{"1", word, "2"}
+			assert.equal(word:find("bye") and "1\nbye\nbye\n" or "1\n", output)
+			assert.equal("", errors)
+			assert.equal(0, status)
+		end
+		assert.equal("5\n6\n", (run{"exit = 5", "exit", "_ + 1"}))
+		assert.equal(1, select(3, run{"nosuch.field", "exit"}))
+		assert.equal(run{"help()"}, (run{"help"}))
+		mentions(run{"help"}, "events{", "exit, quit")
+		for line in run{"help"}:gmatch("[^\n]+") do assert(#line <= 80, line) end
+		local output = helper.shell("printf '%s\\n' exit 'quit()' 'print(1)' | " .. helper.lua_command([[
+			local env = setmetatable({exit = "my own"}, {__index = function(_, name)
+				return _G[name] or error("not declared: " .. name)
+			end})
+			say(vigia.repl{env = env})]]))
+		assert.equal("my own\ntrue\n", output)
+	end)
+
+	it("says in its help what changes a store, refuses that without --write, and allows it with it", function()
+		local store = make()
+		assert(store:put("b", "k", 1))
+		store:close()
+		local calls = {
+			store_event = "'A', 'B', 1", store_events = "{{'A', 'B', 1}}", schedule = "os.time() + 1000, 'A', 'B', 1", unschedule = "99",
+			put = "'b', 'k', 2", delete = "'b', 'k'", drop_bucket = "'c'", transaction = "function(tx) tx:put('b', 'k', 3) end",
+			store_checkpoint = "'w', 1", delete_checkpoint = "'nobody'", retry_dead_letter = "'w', 1", drop_dead_letter = "'w', 1", trim = "1",
+			seek = "'w', vigia.latest()", pause = "'w'", resume = "'w'", retry = "'w'", forget = "'w'", gc = "", configure = "{gc_cadence = 60}",
+		}
+		local lines, names = {"help"}, {}
+		for name, arguments in pairs(calls) do
+			names[#names + 1] = name
+			lines[#lines + 1] = ("print(%q, select(2, store:%s(%s)))"):format("#" .. name, name, arguments)
+		end
+		local refused, _, status = run(lines)
+		assert.equal(0, status)
+		mentions(refused, "only reads", "--write")
+		local allowed = run(lines, "--write")
+		mentions(allowed, "may write")
+		local listed = refused:match("only reads.-:\n(.-)\n#")
+		for _, name in ipairs(names) do
+			assert(listed:find("%f[%w_]" .. name .. "%f[^%w_]"), name)
+			local said = "#" .. name .. "%f[^%w_][^\n]*"
+			mentions(refused:match(said), "read-only")
+			assert.is_nil(allowed:match(said):find("read-only", 1, true))
+		end
+		for line in listed:gmatch("[^\n]+") do
+			for name in line:match("^  (.-)  "):gmatch("[%w_]+") do assert(calls[name], name) end
+		end
 	end)
 
 	it("refuses a question that it does not understand", function()
@@ -208,20 +303,13 @@ describe("the REPL at a terminal", function()
 	local terminal
 	local screens = 0 -- each has a file of its own
 
-	-- When the program has left, so does `script`; what is written to it meanwhile would be a SIGPIPE for us.
+	-- When the program has left, so does `script`. A test that failed kills what runs in its terminal: no key ends it whatever it does.
 	local function close()
 		if terminal then
-			if terminal.left then
-				helper.eventually(function() return slurp(terminal.screen):find("Script done", 1, true) end, "`script` goes on")
-			else
-				-- A test that failed: three Ctrl-C end it whatever it does. They are spaced, as one that still waits swallows the next;
-				-- and `script` may be gone, which would be a SIGPIPE.
-				for key in ("\3\3\3\4"):gmatch(".") do
-					if slurp(terminal.screen):find("Script done", 1, true) then break end
-					terminal.pipe:write(key)
-					vigia.sleep(0.2)
-				end
+			if not terminal.left then
+				helper.shell(("kill -KILL -- -$(cat %s)"):format(quoted(terminal.leader)))
 			end
+			helper.eventually(function() return slurp(terminal.screen):find("Script done", 1, true) end, "`script` goes on")
 			terminal.pipe:close()
 		end
 		terminal = nil
@@ -238,11 +326,13 @@ describe("the REPL at a terminal", function()
 		screens = screens + 1
 		local screen = helper.path("screen" .. screens)
 		inner = inner or ("%s repl --store %s"):format(program, quoted(helper.path("store")))
-		local command = ("trap : INT; %s; echo left $?"):format(inner)
+		local leader = helper.path("leader" .. screens)
+		local command = ("echo $$ > %s; trap : INT; %s; echo left $?"):format(quoted(leader), inner)
 		local pipe = io.popen(("SHELL=/bin/sh XDG_STATE_HOME=%s TERM=xterm LC_ALL=C.UTF-8 script -qfc %s %s > /dev/null 2>&1"):format(
 			quoted(helper.path("state")), quoted(command), quoted(screen)), "w")
-		terminal = {screen = screen, seen = 0, pipe = assert(pipe)}
+		terminal = {screen = screen, leader = leader, seen = 0, pipe = assert(pipe)}
 		terminal.pipe:setvbuf("no")
+		helper.eventually(function() return slurp(leader):find("\n") end, "`script` does not start")
 	end
 
 	local function type_in(text)
@@ -272,33 +362,20 @@ describe("the REPL at a terminal", function()
 		terminal.left = true
 	end
 
-	-- Ctrl-D, until the screen shows the text: libedit writes the prompt before it takes the terminal into its hands, and until then the
-	-- terminal takes a Ctrl-D for its own, and nothing is left of it.
-	local function end_input(text)
-		local tries = 0
-		repeat
-			type_in("\4")
-			tries = tries + 1
-			if tries > 12 then
-				error(("Ctrl-D does not end it:\n%s\n%s"):format(slurp(terminal.screen):sub(terminal.seen + 1),
-					helper.shell("ps -eo pid,ppid,stat,wchan:24,args | grep -F " .. quoted(terminal.screen))))
-			end
-		until shows(text, 5)
-	end
-
 	local function leave()
-		end_input("left 0")
-		terminal.left = true
+		type_in("\4")
+		left()
 	end
 
 	if not program or not helper.shell("command -v script"):find("script", 1, true) then
 		return it("is left out", function() helper.pending("there is no program beside the module, or no `script`") end)
 	end
 
-	it("prompts, prints values over several lines, goes on in the next line, and leaves with Ctrl-D", function()
+	it("prompts, prints values over several lines, goes on in the next line, and leaves at exit", function()
 		make():close()
 		open()
-		expect("help()")
+		expect("to read only (--write allows changes)")
+		expect("help lists")
 		expect("> ")
 		type_in("1 +\n")
 		expect(">> ")
@@ -306,23 +383,30 @@ describe("the REPL at a terminal", function()
 		expect("\n42\r\n")
 		type_in("tail(2)\n")
 		expect("\n29  ")
-		expect("CREATE  Job  {n = 29}\r\n30  ")
+		expect("Z  CREATE  Job   {n = 29}\r\n30  ")
+		type_in("_[2]\n")
+		expect("\n30  ")
+		expect("Z  UPDATE  Node  {n = 30}\r\n")
+		type_in("store:get_events{event_iterator = vigia.at_sequence_number(30), timeout = 0}.events\n")
+		expect("\n30  ")
+		expect("Z  UPDATE  Node  {n = 30}\r\n")
 		type_in("events{from = 31}\n")
 		expect("no events")
-		type_in("help()\n")
+		type_in("help\n")
 		expect("\nevents{from=, type=")
 		type_in("stats()\n")
 		expect("{\r\n  backend = ")
 		type_in("#'ü'\n")
 		expect("\n2\r\n")
 		expect("> ")
-		leave()
+		type_in("exit\n")
+		left()
 	end)
 
 	it("shows what the guide shows", function()
 		make():close()
 		open()
-		expect("help()")
+		expect("help lists")
 		local lines, inside = 0, false
 		for line in io.lines("scripts/README.md") do
 			inside = line == "## At a prompt" or inside and not line:find("^## ")
@@ -334,13 +418,13 @@ describe("the REPL at a terminal", function()
 					expect("> ")
 					type_in(typed .. "\n")
 				else
-					local before, after = line:match("^(%d+  )[%d-]+ [%d:.]+(  .*)") -- but for the time
+					local before, after = line:match("^(%d+  )[%d-]+T[%d:.]+(Z  .*)") -- but for the time
 					if before then expect(before) end
 					expect((after or line) .. "\r")
 				end
 			end
 		end
-		assert.equal(7, lines)
+		assert.equal(11, lines)
 		expect("> ")
 		leave()
 	end)
@@ -363,7 +447,8 @@ describe("the REPL at a terminal", function()
 		type_in("\3")
 		expect("interrupted")
 		expect("> ")
-		end_input("looping")
+		type_in("\4")
+		expect("looping")
 		type_in("\3")
 		expect("false\t")
 		expect("interrupted!")
@@ -402,7 +487,8 @@ describe("the REPL at a terminal", function()
 		type_in("\3")
 		expect("^C")
 		expect("> ")
-		end_input("step\ttrue")
+		type_in("\4")
+		expect("step\ttrue")
 		left()
 	end)
 
@@ -421,7 +507,8 @@ describe("the REPL at a terminal", function()
 		type_in("'日本語', store:get_lat\t()\n")
 		expect("日本語\t30\r\n")
 		expect("> ")
-		leave()
+		type_in("exi\t\n")
+		left()
 	end)
 
 	it("stops what runs with Ctrl-C, also in a loop that swallows errors, and what waits in C, and drops a line", function()
@@ -457,6 +544,31 @@ describe("the REPL at a terminal", function()
 		expect("\nafterwards")
 		expect("> ")
 		leave()
+	end)
+
+	it("takes a Ctrl-D that was typed while an expression ran, and nothing for Ctrl-Space", function()
+		make():close()
+		open()
+		expect("> ")
+		type_in("fter'\0\1'a\n") -- Ctrl-A goes to the beginning of the line; quoted, it would be a part of it
+		expect("\nafter\r\n")
+		expect("> ")
+		local gate = helper.path("gate")
+		type_in(("print('be' .. 'gun') while not io.open(%q) do vigia.sleep(0.01) end\n"):format(gate))
+		expect("begun")
+		type_in("\4and then\n")
+		expect("and then") -- the terminal's echo: the Ctrl-D has come, too
+		spew(gate, "")
+		left()
+	end)
+
+	it("says at the start that it may write", function()
+		make():close()
+		open(("%s repl --write --store %s"):format(program, quoted(helper.path("store"))))
+		expect(", to read and write: changes are stored at once.\r\n")
+		expect("> ")
+		type_in("quit\n")
+		left()
 	end)
 
 	it("keeps its history between runs, for its owner only", function()

@@ -156,12 +156,12 @@ function vigia.is_array(t) end
 function vigia.register_type(name, class) end
 
 ---@class vigia.ReplOptions
----@field store? vigia.Store for events(), tail(), watchers() and the other commands; help() lists them
+---@field store? vigia.Store for events(), tail(), watchers() and the other commands; help lists them
 ---@field registry? vigia.Registry whose watchers' stats watchers() shows
 ---@field env? table what names mean at the prompt (default: _G)
 
----Run a prompt in the terminal: it evaluates Lua until Ctrl-D. Returns whether nothing failed. Only one can run in a process. It handles
----SIGINT, SIGTERM and SIGHUP meanwhile.
+---Run a prompt in the terminal: it evaluates Lua until exit or Ctrl-D. Returns whether nothing failed. Only one can run in a process.
+---It handles SIGINT, SIGTERM and SIGHUP meanwhile.
 ---@param options? vigia.ReplOptions
 ---@return boolean good
 function vigia.repl(options) end

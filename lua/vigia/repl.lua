@@ -3,7 +3,7 @@
 local complete = require "vigia.repl_completion"
 local core = require "vigia.core"
 local show = require "vigia.show"
-local text = require "vigia.text"
+local show_events = require "vigia.show_events"
 
 local M = {}
 
@@ -13,32 +13,57 @@ local WIDTH = 100 -- columns of a table on one line
 local LIMIT = 20 -- events, unless more are asked for
 
 local HELP = [[
-events{from=, type=, operation=, where=, limit=}   a list of events; from: a number (1), below 0 from the
-                                                   end; where: a function; limit: 20, 0 for all
+events{from=, type=, operation=, where=, limit=}   a list of events. from: the
+                 number of the first (1), below 0 counted from the end; where: a
+                 function (event) -> boolean; limit: 20, 0 for all
 tail(n)          the last n events (10)
 event(seq)       one event
-watchers()       every watcher's checkpoint or hold and how far behind it is
+watchers()       every watcher of any process: state, lag, last error
 checkpoints()    watcher id -> number
+state()          the buckets and how many values each has
+state(bucket)    its first 20 rows; a part of it: state(bucket, "prefix*") or
+                 state(bucket, {from=, to=, prefix=, reverse=, limit=})
+state(bucket, key)   a value
+scheduled{from=, to=, operation=, object_type=, key=, limit=}   the events that
+                 wait for their time, the first 20
+dead()           the first 20 dead letters, without traceback and object;
+                 dead(watcher) those of one, dead(watcher, seq) one in full,
+                 dead{watcher=, from=, limit=} a part of them
 stats()          what is in the store and how it was made
 store, vigia     the store and the module, with all their functions
-help()           this text
-An expression prints its value. Any Lua code works. An unfinished line continues on the next one. Globals stay, locals end with
-their line. Tab completes, Ctrl-C stops the running expression or drops the line, Ctrl-D leaves.]]
+_                the last value that was not nil
+help             this text
+exit, quit       leave, as Ctrl-D does
+An expression prints its value, and so does =expression. Any Lua code works. An
+unfinished line continues on the next one. Globals stay, locals end with their
+line. [1, 2] is an array, {a = 1} a map. Tab completes, Ctrl-C stops the running
+expression or drops the line.
+
+%s
+  store_event, store_events, schedule, unschedule   events
+  put, delete, drop_bucket, transaction             values by key
+  seek, pause, resume, retry, forget                watchers, of any process
+  store_checkpoint, delete_checkpoint               the progress of watchers
+  retry_dead_letter, drop_dead_letter               events put aside
+  trim, gc, configure                               removal of events, settings]]
+
+-- By the access that the prompt was given: none for an application's store.
+local CHANGES <const> = {
+	readonly = "This prompt only reads. Start it with --write to allow these functions of the\n"
+		.. "store, which return nil and an error now (a transaction if it writes):",
+	write = "This prompt may write (--write). These functions change the store at once:",
+	application = "These functions change the store at once, unless it was opened read-only:",
+}
+local GREETINGS <const> = {
+	readonly = ", to read only (--write allows changes)",
+	write = ", to read and write: changes are stored at once",
+	application = "",
+}
 
 ---- lists of events ----
 
 local QUERY = {from = true, type = true, operation = true, where = true, limit = true}
 local Events = {__name = "vigia.Events"}
-
-local function time_text(ns)
-	return os.date("!%Y-%m-%d %H:%M:%S", ns // 1000000000) .. (".%03d"):format(ns // 1000000 % 1000)
-end
-
-local function event_line(event)
-	local line = ("%d  %s  %s  %s  %s"):format(event.seq_num, time_text(event.timestamp), text.printable(event.operation),
-		text.printable(event.object_type), show.quote(event.object))
-	return #line > 160 and line:sub(1, (utf8.offset(line, 0, 157) or 157) - 1) .. "..." or line
-end
 
 -- A number as an integer, nil if it is not one.
 local function whole(value)
@@ -64,7 +89,7 @@ local function commands(store, registry)
 		query = query or {}
 		if type(query) ~= "table" then error("events: a table is expected, as in events{type = \"Job\"}", 0) end
 		for name in pairs(query) do
-			if not QUERY[name] then error(("events: unknown field '%s'; see help()"):format(tostring(name)), 0) end
+			if not QUERY[name] then error(("events: unknown field '%s'; see help"):format(tostring(name)), 0) end
 		end
 		local from, latest = query.from or 1, last()
 		from = whole(from)
@@ -104,14 +129,48 @@ local function commands(store, registry)
 		C[name] = function() return store[name](store) end
 	end
 
+	function C.state(bucket, what)
+		if bucket == nil then
+			local counts = {}
+			for _, one in ipairs(assert(store:buckets())) do counts[one.name] = one.values end
+			return counts
+		end
+		local prefix = type(what) == "string" and what:match("^(.*)%*$") or nil
+		if what ~= nil and type(what) ~= "table" and not prefix then return store:get(bucket, what) end
+		local range = {limit = LIMIT, prefix = prefix}
+		for name, value in pairs(type(what) == "table" and what or {}) do range[name] = value end
+		return store:range(bucket, range)
+	end
+
+	function C.scheduled(query)
+		local wanted = {limit = LIMIT}
+		for name, value in pairs(query or {}) do wanted[name] = value end
+		return store:scheduled(wanted)
+	end
+
+	function C.dead(watcher, seq)
+		if seq ~= nil then
+			local letters, err = store:dead_letters{watcher = watcher, from = seq, limit = 1}
+			if not letters then return nil, err end
+			return letters[1] and letters[1].seq_num == seq and letters[1] or nil
+		end
+		local wanted = {limit = LIMIT}
+		for name, value in pairs(type(watcher) == "table" and watcher or {watcher = watcher}) do wanted[name] = value end
+		local letters, err = store:dead_letters(wanted)
+		for _, letter in ipairs(letters or {}) do
+			letter.operation, letter.object_type = letter.event.operation, letter.event.object_type
+			letter.event, letter.traceback = nil, nil
+		end
+		return letters, err
+	end
+
 	function C.watchers()
-		local latest, all = last(), {}
-		for kind, numbers in pairs{checkpoint = assert(store:checkpoints()), hold = assert(store:holds())} do
-			for id, number in pairs(numbers) do
-				all[id] = all[id] or {}
-				all[id][kind] = number
-				all[id].lag = math.max(0, latest - number)
-			end
+		local all = {}
+		for _, watcher in ipairs(assert(store:watchers())) do
+			all[watcher.watcher] = all[watcher.watcher] or watcher
+			watcher.watcher, watcher.lag_seconds = nil, nil
+			watcher.ephemeral = watcher.ephemeral or nil
+			if watcher.position == (watcher.checkpoint or watcher.hold) then watcher.position = nil end
 		end
 		for id, watcher in pairs(all) do
 			local running = registry and registry:get_watcher(id)
@@ -129,28 +188,30 @@ end
 
 -- Compile the lines. Returns a function; nil, nil if they are unfinished; or nil and a message.
 local function compile(source, env)
-	local chunk, why = load("return " .. source, "=repl", "t", env)
+	local expression <const> = source:match("^%s*=(.*)") -- as in Lua 5.3
+	local chunk, why = load("return " .. (expression or source), "=repl", "t", env)
 	if chunk then return chunk end
-	local message
-	chunk, message = load(source, "=repl", "t", env)
+	local message = why
+	if not expression then chunk, message = load(source, "=repl", "t", env) end
 	if chunk then return chunk end
 	if message:find("near <eof>$") or why:find("near <eof>$") then return nil end
 	return nil, message
 end
 
-local function print_values(interactive, ...)
-	local count = select("#", ...)
-	if count == 0 then return end
-	local words = {}
-	for i = 1, count do
-		local value = select(i, ...)
-		if getmetatable(value) == Events and interactive then
-			for j, event in ipairs(value) do words[#words + 1] = (j > 1 and "\n" or "") .. event_line(event) end
-			if #value == 0 then words[#words + 1] = "no events" end
-			return print(table.concat(words))
-		end
-		words[i] = show.show(value, interactive and WIDTH or nil)
+-- To a person events are shown in columns; a line from a pipe gives a line.
+local function shown(value, interactive)
+	if interactive then
+		if show_events.is_event(value) then return show_events.one(value, WIDTH) end
+		if show_events.is_list(value) then return show_events.list(value) end
+		if getmetatable(value) == Events and #value == 0 then return "no events" end
 	end
+	return show.show(value, interactive and WIDTH or nil)
+end
+
+local function print_values(interactive, values)
+	if values.n == 0 then return end
+	local words = {}
+	for i = 1, values.n do words[i] = shown(values[i], interactive) end
 	print(table.concat(words, "\t"))
 end
 
@@ -188,10 +249,17 @@ local function check(options)
 	if problem then error(("bad argument #1 to 'repl' (%s)"):format(problem), 4) end
 end
 
+-- Does an application have something of this name? Looking may fail, as it does where globals must be declared.
+local function has(env, name)
+	local ok, value = pcall(function() return env[name] end)
+	return ok and value ~= nil
+end
+
 ---Read, run and print until the input ends. Returns whether nothing failed.
 ---@param options? vigia.ReplOptions
-function M.run(options)
-	options = options or {}
+---@param access? "readonly"|"write" what a store of the command's own allows
+function M.run(options, access)
+	options, access = options or {}, access or "application"
 	check(options)
 	local store, registry = options.store, options.registry
 	local env = setmetatable({}, {__index = options.env or _G})
@@ -202,9 +270,15 @@ function M.run(options)
 	if store then
 		for name, command in pairs(commands(store, registry)) do env[name] = command end
 	end
+	local leaving = false
+	local function leave() leaving = true end
 	function env.help()
-		print(HELP)
+		print(HELP:format(CHANGES[access]))
 	end
+	for _, name in ipairs{"exit", "quit"} do
+		if not has(options.env or _G, name) then env[name] = leave end
+	end
+	local bare <const> = {[env.help] = true, [leave] = true} -- called as a word, too
 
 	local good = true
 	local function complain(message)
@@ -225,14 +299,23 @@ function M.run(options)
 			if library[name] == f then library[name] = originals[name] end
 		end
 	end})
-	if edits then print(("%s, %s. help() lists the commands, Ctrl-D leaves."):format(core._VERSION, tostring(store or "no store"))) end
+	if edits then
+		print(("%s, %s%s."):format(core._VERSION, tostring(store or "no store"), GREETINGS[access]))
+		print("help lists the commands, exit or Ctrl-D leaves.")
+	end
 
 	local function run(chunk)
-		local ok, trace = core.edit_call(function() print_values(interactive, chunk()) end)
+		local ok, trace = core.edit_call(function()
+			local values = table.pack(chunk())
+			local first = values[1]
+			if values.n == 1 and first ~= nil and bare[first] then return first() end
+			if first ~= nil then rawset(env, "_", first) end
+			print_values(interactive, values)
+		end)
 		if not ok then complain(shorten(trace)) end
 	end
 	local lines = {}
-	while true do
+	while not leaving do
 		local line, why = core.edit_line(#lines == 0 and "> " or ">> ")
 		if not line and why == "interrupted" then
 			if interactive then print("^C") end

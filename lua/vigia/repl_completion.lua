@@ -6,7 +6,7 @@ local text = require "vigia.text"
 
 local KNOWN_EVENTS <const> = 1000 -- the last ones, searched for object types
 
--- The object types of the last events, and the watcher ids.
+-- The object types of the last events, the watcher ids, and the buckets.
 local function known_names(store)
 	local names = {}
 	if not store then return names end
@@ -16,6 +16,7 @@ local function known_names(store)
 	for _, event in ipairs(result and result.events or {}) do names[event.object_type] = true end
 	for id in pairs(store:checkpoints() or {}) do names[id] = true end
 	for id in pairs(store:holds() or {}) do names[id] = true end
+	for _, bucket in ipairs(store:buckets() or {}) do names[bucket.name] = true end
 	for name in pairs(names) do -- names that a string literal cannot contain unescaped
 		if text.printable(name) ~= name or name:find("[\"'\\]") then names[name] = nil end
 	end

@@ -1,5 +1,6 @@
--- show.lua - formats values for reading: tables sorted, and cut at a sensible depth and length.
+-- show.lua - formats values for reading: [1, 2] for an array, {a = 1} for any other table; sorted, and cut at a sensible depth and length.
 
+local is_array <const> = require("vigia.core").is_array
 local printable <const> = require("vigia.text").printable
 
 local M = {}
@@ -49,7 +50,7 @@ end
 
 local show
 
--- The entries of a table as sorted texts.
+-- The entries of a table as sorted texts, and whether some have other keys than those of an array.
 local function entries(value, depth, inside)
 	local list, keys = {}, {}
 	local length = rawlen(value)
@@ -66,7 +67,7 @@ local function entries(value, depth, inside)
 		end
 		list[#list + 1] = key_text(key) .. " = " .. show(rawget(value, key), depth + 1, inside)
 	end
-	return list
+	return list, keys[1] ~= nil
 end
 
 -- `inside`: the tables being shown, the width of lines (nil: all on one), and how many entries may still be shown.
@@ -76,16 +77,20 @@ function show(value, depth, inside)
 	local metatable = getmetatable(value)
 	if type(metatable) == "table" and metatable.__tostring then return named(value) end
 	if inside[value] then return "<itself>" end
-	if next(value) == nil then return "{}" end
-	if depth >= DEPTH or inside.left <= 0 then return "{...}" end
+	-- An empty table is stored as a map, unless it is marked as an array.
+	local array = is_array(value) or rawlen(value) > 0
+	if next(value) == nil then return array and "[]" or "{}" end
+	if depth >= DEPTH or inside.left <= 0 then return array and "[...]" or "{...}" end
 	inside[value] = true
-	local list = entries(value, depth, inside)
+	local list, has_keys = entries(value, depth, inside)
 	inside.left = inside.left - #list
 	inside[value] = nil
-	local line = "{" .. table.concat(list, ", ") .. "}"
+	local open, close = "[", "]"
+	if has_keys or not array then open, close = "{", "}" end
+	local line = open .. table.concat(list, ", ") .. close
 	if not inside.width or (#line + 2 * depth <= inside.width and not line:find("\n", 1, true)) then return line end
 	local indent = ("  "):rep(depth + 1)
-	return "{\n" .. indent .. table.concat(list, ",\n" .. indent) .. "\n" .. ("  "):rep(depth) .. "}"
+	return open .. "\n" .. indent .. table.concat(list, ",\n" .. indent) .. "\n" .. ("  "):rep(depth) .. close
 end
 
 ---Format a value. With a width, longer tables take several lines. A string is not quoted if it is printable.

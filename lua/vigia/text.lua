@@ -1,4 +1,4 @@
--- text.lua - text for messages: escapes for a terminal, suggestions for misspelled names, tracebacks.
+-- text.lua - text for messages: escapes for a terminal, times, suggestions for misspelled names, tracebacks.
 
 local core <const> = require "vigia.core"
 
@@ -28,6 +28,12 @@ function M.printable(text)
 		parts[#parts + 1] = stray:find("[\x80-\x9F]") and escape(stray) or stray
 		from = bad + 1
 	end
+end
+
+---A time in nanoseconds since the epoch as ISO 8601, to so many digits behind the second (9).
+function M.time(ns, digits)
+	digits = digits or 9
+	return os.date("!%Y-%m-%dT%H:%M:%S.", ns // 1000000000) .. ("%09d"):format(ns % 1000000000):sub(1, digits) .. "Z"
 end
 
 ---The known name nearest to a wrong one; nil if none is near. The dashes of options do not count.

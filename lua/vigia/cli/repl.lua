@@ -6,7 +6,7 @@ local M = {}
 
 M.summary = "Read a store at a prompt."
 M.description = [[
-Reads Lua from the terminal, runs it and prints its values. help() lists the commands.
+Reads Lua from the terminal, runs it and prints its values. help lists the commands, exit leaves.
 It only reads the store, unless --write is given; other programs may write meanwhile. The history
 is kept in vigia/history below $XDG_STATE_HOME or ~/.local/state.
 From a file or pipe it prints each expression's value on a line; errors go to standard error, and
@@ -14,12 +14,12 @@ the exit status is 1 if there was one.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--write"):description("Allow changes, such as store:store_event.")
+	command:flag("--write"):description("Allow changes, such as store:store_event; help at the prompt lists them.")
 end
 
 function M.run(args)
 	local store <close> = util.open_store(args, {readonly = not args.write, create = false, collect = false})
-	return require("vigia.repl").run{store = store} and util.OK or util.FAILURE
+	return require("vigia.repl").run({store = store}, args.write and "write" or "readonly") and util.OK or util.FAILURE
 end
 
 return M
