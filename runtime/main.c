@@ -49,6 +49,7 @@
  *     collect             garbage collection in slices, and its thread
  *     wake                version words in shared memory: appends wake readers, across processes
  *     verify              checks all of a store for damage
+ *     module              loads the backend of a server, a library of its own (store/pg/)
  *     memory              the backend to read first, and the test double;
  *     memory_events memory_checkpoints memory_state memory_private   its events and keys; its checkpoints and
  *                         commits; its buckets; what they share
@@ -76,6 +77,14 @@
  *     look                who has a store open, seen from outside
  *     place copies        network file systems, which are refused; one copy of the library per process
  *     fd file_limit thread helper   making descriptors; limits on file sizes; starting threads
+ *   store/pg/             a log on PostgreSQL: libvigia-pg, loaded at the first such location
+ *     pg pg_private       opening, closing, its table of functions; shared by its files
+ *     location link param statements calls   the URI; a connection with deadlines; what is sent over it
+ *     create              finds or makes a log; its settings
+ *     commit message doubt   appends and transactions: a commit, its parameters, what became of it
+ *     read checkpoints collect stats   reads; positions; removing; numbers
+ *     maps                buckets, dead letters and timers as rows
+ *     wake                hears of other processes; owns watcher ids
  *   drive/                runs watchers
  *     drive drive_private   the room's interface; what only its files share
  *     registry round listen   watchers by id; rounds over all of them; the wake words they wait for

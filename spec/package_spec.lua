@@ -57,7 +57,8 @@ describe("an installed Vigia", function()
 
 	it("has a library that exports the names of vigia.h, and its private ones under this version", function()
 		local declared, public = {}, {}
-		for name in read("runtime/include/vigia.h"):gmatch("VIGIA_API [^;(]*[ *](vigia_[%w_]+)%(") do declared[#declared + 1] = name end
+		local headers = read("runtime/include/vigia.h") .. read("runtime/include/vigia_steer.h") .. read("runtime/include/vigia_transfer.h")
+		for name in headers:gmatch("VIGIA_API [^;(]*[ *](vigia_[%w_]+)%(") do declared[#declared + 1] = name end
 		for _, name in ipairs(exported(lib .. "/libvigia.so")) do
 			local bare, version = name:match("^([^@]+)@*(.*)$")
 			if bare:find("^vigia__") then
@@ -205,6 +206,26 @@ describe("an installed Vigia", function()
 		assert.equal("2\n", sh("%s/bin/vigia events --store h.db | wc -l", quoted(prefix)))
 	end)
 
+	-- ---- the service ----
+
+	for _, name in ipairs{"run", "serve"} do
+		it(("has a unit for systemd that gives little away, where systemd can tell: %s [O7]"):format(name), function()
+			local unit = read(("%s/lib/systemd/system/vigia-%s@.service"):format(prefix, name))
+			helper.mentions(unit, ("\nExecStart=vigia %s "):format(name), "\nType=notify\n", "\nWatchdogSec=")
+			assert(lfs.attributes(prefix .. "/lib/sysusers.d/vigia.conf"))
+			if not os.execute("command -v systemd-analyze >/dev/null") then return helper.pending("there is no systemd-analyze") end
+			local path = helper.path(("vigia-%s@x.service"):format(name))
+			local file = assert(io.open(path, "w"))
+			assert(file:write(unit)):close()
+			local said = sh("systemd-analyze security --offline=true %s 2>&1 || true", quoted(path))
+			local exposure = said:match("Overall exposure level for %S+: ([%d.]+)")
+			if not exposure then return helper.pending("systemd-analyze cannot tell offline") end
+			assert.is_true(tonumber(exposure) < 2, said)
+			local problems = sh("systemd-analyze verify %s 2>&1 | grep -iE 'unknown|invalid|failed to parse' || true", quoted(path))
+			assert.equal("", problems)
+		end)
+	end
+
 	-- ---- manual page and completions ----
 
 	local function program_says(words)
@@ -216,14 +237,17 @@ describe("an installed Vigia", function()
 		sh("%s manual > vigia.1", quoted(build .. "/vigia"))
 		assert.equal("", in_root("mandoc -Tlint -Wstyle %s 2>&1 | grep -vE 'outdated mandoc.db|referenced manual not found' || true",
 			quoted(page)))
-		for command in program_says("--help"):match("Commands:\n(.-)\n\n"):gmatch("\n? +(%l+) +%u") do
+		for line in program_says("--help"):match("Commands:\n(.-)\n\n"):gmatch("[^\n]+") do
+			local command = assert(line:match("^ +(%l+) +%u"), line)
 			local section = read(page):match("\n%.Ss " .. command .. "\n(.-)\n%.S[sh]")
 			assert(section, command)
 			for option in program_says(command .. " --help"):gmatch("\n +%-%-([%l-]+)") do
-				local said = section:find("\n.It Fl -" .. option, 1, true) or option == "store" and section:find("Fl -store Ar FILE", 1, true)
+				local said = section:find("\n.It Fl -" .. option, 1, true)
+					or (option == "store" or option == "create") and section:find("Fl -store Ar FILE", 1, true)
 				assert(said, command .. " --" .. option)
 			end
 		end
+		helper.mentions(read(page):match("\n%.Sh DESCRIPTION\n(.-)\n%.Sh"), "\n.Fl -store Ar FILE", "\n.Fl -create\n")
 		local core = require "vigia.core"
 		for _, kind in ipairs{"store", "watch"} do
 			for _, option in ipairs(core.options(kind)) do helper.mentions(read(page), "\n.It Li " .. option.name .. "\n") end
@@ -267,7 +291,8 @@ describe("an installed Vigia", function()
 		helper.mentions(in_root("dpkg-deb -f %s Depends", quoted(deb)), "liblmdb0", "liblua5.4-0", "libjansson4", "lua-argparse", "libc6")
 		sh("dpkg-deb -x %s deb", quoted(deb))
 		local multiarch = in_root("gcc -print-multiarch"):gsub("\n", "")
-		for _, file in ipairs{"bin/vigia", "include/vigia.h", "share/lua/5.4/vigia/init.lua", "share/man/man1/vigia.1", "LIB/libvigia.so.0",
+		for _, file in ipairs{"bin/vigia", "include/vigia.h", "include/vigia_errors.h", "include/vigia_steer.h", "include/vigia_transfer.h",
+			"share/lua/5.4/vigia/init.lua", "share/man/man1/vigia.1", "LIB/libvigia.so.0",
 			"LIB/lua/5.4/vigia/core.so", "LIB/pkgconfig/vigia.pc", "share/doc/vigia/copyright"} do
 			file = file:gsub("^LIB", "lib/" .. multiarch)
 			assert(lfs.attributes(helper.path("deb/usr/" .. file)), file .. " is not in it")

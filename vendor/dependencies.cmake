@@ -4,6 +4,7 @@
 # vigia_dep_lua        the headers only: a Lua module takes the functions from the program that loads it
 # vigia_dep_lua_host   with the library: for a program that runs Lua
 # vigia_dep_sqlite, vigia_dep_redis   only if they are there: what scripts/bench --peers measures beside Vigia
+# vigia_dep_libpq      only if VIGIA_POSTGRESQL is on
 # vigia_dep_cmocka     only if VIGIA_TESTS is on; VIGIA_LUA is the stock interpreter
 find_package(Threads REQUIRED)
 find_package(PkgConfig QUIET)
@@ -29,6 +30,9 @@ vigia_dependency(lmdb liblmdb-dev "LMDB (lmdb.h, liblmdb)" lmdb)
 vigia_dependency(msgpack libmsgpack-dev "msgpack-c (msgpack.h, libmsgpackc)" msgpack-c msgpack)
 vigia_dependency(jansson libjansson-dev "Jansson (jansson.h, libjansson)" jansson)
 vigia_dependency(lua_host liblua5.4-dev "Lua 5.4 (lua.h, liblua5.4)" lua5.4 lua-5.4 lua54)
+if(VIGIA_POSTGRESQL AND NOT VIGIA_ROCK)
+  vigia_dependency(libpq libpq-dev "libpq (libpq-fe.h; -DVIGIA_POSTGRESQL=OFF builds without)" libpq)
+endif()
 if(VIGIA_TESTS)
   vigia_dependency(cmocka libcmocka-dev "cmocka (cmocka.h, libcmocka; -DVIGIA_TESTS=OFF builds without)" cmocka)
 endif()

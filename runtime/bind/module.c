@@ -130,6 +130,7 @@ static const luaL_Reg functions[] = {
 	{"where_parse", vigia__lua_where_parse},
 	{"from_json", vigia__lua_from_json},
 	{"options", vigia__lua_options},
+	{"create_sql", vigia__lua_create_sql},
 	{"show_location", vigia__lua_show_location},
 	{"quantity", vigia__lua_quantity},
 	{"nearest", vigia__lua_nearest},

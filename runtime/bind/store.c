@@ -12,6 +12,7 @@
 #include "../core/location.h"
 #include "../core/options.h"
 #include "../store/backend.h"
+#include "../store/module.h"
 #include "../store/store.h"
 #include "append.h"
 #include "cache.h"
@@ -72,6 +73,26 @@ int vigia__lua_open(lua_State *L)
 	struct vigia_error err = {0};
 	int rc = vigia_store_open(path, &target.options, &h->store, &err);
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
+}
+
+int vigia__lua_create_sql(lua_State *L)
+{
+	vigia__lua_check_program(L, "create_sql");
+	const char *location = vigia__lua_check_cstring(L, 1, "location");
+	lua_settop(L, 2);
+	struct open_target target = {0};
+	vigia__lua_own_options(L, 2, 2);
+	vigia_store_options_init(&target.options);
+	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
+	struct vigia__buf *text = &vigia__lua_shared(L)->text;
+	struct vigia_error err = {0};
+	int rc = VIGIA_OK;
+	vigia__buf_clear(text, 1 << 20);
+	if (vigia__location_is_postgresql(location)) rc = vigia__module_script(location, &target.options, text, &err);
+	else rc = vigia__error(&err, VIGIA_EUNSUPPORTED, "a file is not made by SQL: only postgresql://... is");
+	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	lua_pushlstring(L, (const char *)text->data, text->len);
+	return 1;
 }
 
 int vigia__lua_show_location(lua_State *L)

@@ -136,7 +136,7 @@ struct vigia__driving {
 	int64_t (*due)(const struct vigia_watcher *watcher);
 	/* Something may have been appended. */
 	void (*wake)(struct vigia_watcher *watcher);
-	/* The store is not what was opened: stop with this error. */
+	/* The store is not what was opened, or another process runs the id: stop with this error. */
 	void (*replaced)(struct vigia_watcher *watcher, const struct vigia_error *err);
 	/* Is there progress that no commit has taken along yet? */
 	bool (*dirty)(struct vigia_watcher *watcher);

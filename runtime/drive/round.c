@@ -16,16 +16,19 @@ static void look_at_waits(struct vigia_registry *registry)
 	vigia__tasks_wake_ended(registry);
 }
 
-/* Once a second, for watchers that do not read: those that wait to try an event again, or have many in hand. */
+/* Once a second, for watchers that do not read: those that wait to try an event again, or have many in hand; and for
+ * ids that another process has taken. */
 static void look_at_store(struct vigia_registry *registry, int64_t now)
 {
 	struct vigia__backend *b = registry->store->backend;
 	struct vigia_error err;
 	registry->there_mono_ns = now + VIGIA_HEAL_NS;
 	look_at_waits(registry);
-	if (b->there == NULL || b->there(b, &err) == VIGIA_OK) return;
+	bool there = b->there == NULL || b->there(b, &err) == VIGIA_OK;
+	if (there && b->lost == NULL) return;
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
 		next = w->next;
+		if (there && (!vigia__watcher_active(w) || b->lost(b, w->id, &err) == VIGIA_OK)) continue;
 		w->driving->replaced(w, &err);
 		if (w->retired || w->detached) break; /* by the log function */
 	}

@@ -256,7 +256,7 @@ static inline void vigia_store_options_init(struct vigia_store_options *options)
 
 /**
  * Open the store in the file `path`, or make it. ":memory:" gives a store without a file that lives as long as its
- * handle.
+ * handle, "postgresql://HOST/DATABASE?log=NAME" one in a database, by libvigia-pg.
  *
  * Returns:   VIGIA_OK and *out. ENOTFOUND, EPERM, ENOTSTORE, EFORMAT, ETRUNCATED, ELINKED, ENETFS, ECONFLICT, EOPTION,
  *            ETWICE, EIO, ENOMEM

@@ -276,6 +276,9 @@ struct vigia__backend {
 	void (*disown)(struct vigia__backend *b, const char *id);
 	/* Does anyone, this process included, own it? Then *pid is the owner's, 0 where it is not known. */
 	bool (*owner)(struct vigia__backend *b, const char *id, int32_t *pid);
+	/* Has another process taken an id that this one owned, because the server saw it gone? VIGIA_OK, or EOWNED. Cheap,
+	 * called once a second. NULL: that cannot happen. */
+	int (*lost)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	/* Block until no other process owns it or cancel_fd is readable (EINTERRUPTED). NULL: no other process can. */
 	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);
 

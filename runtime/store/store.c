@@ -9,8 +9,10 @@
 
 #include "../core/alloc.h"
 #include "../core/error.h"
+#include "../core/location.h"
 #include "../core/options.h"
 #include "collect.h"
+#include "module.h"
 #include "store_private.h"
 #include "timers.h"
 
@@ -40,20 +42,21 @@ int vigia_store_open(const char *path, const struct vigia_store_options *options
 	if (rc < 0) return rc;
 
 	struct vigia_store *store = vigia__calloc(sizeof *store);
-	if (store == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+	if (store == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
 	store->path = vigia__strdup(path);
 	if (store->path == NULL) {
-		rc = vigia__error(err, VIGIA_ENOMEM, "no memory to open '%s'", path);
+		rc = vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
 		goto fail;
 	}
+	vigia__location_show(path, store->path); /* a password is no part of it */
 	store->options = *options;
 	/* The caller's strings may be freed after this call. */
 	store->options.events_bucket = store->options.checkpoint_bucket = store->options.serializer = NULL;
 	store->fork_generation = vigia__fork_generation();
 	atomic_init(&store->refs, 1);
-	bool memory = strcmp(path, ":memory:") == 0;
-	rc = memory ? vigia__memory_open(options, &store->backend, err)
-	            : vigia__lmdb_open(path, options, &store->backend, err);
+	if (strcmp(path, ":memory:") == 0) rc = vigia__memory_open(options, &store->backend, err);
+	else if (vigia__location_is_postgresql(path)) rc = vigia__module_open(path, options, &store->backend, err);
+	else rc = vigia__lmdb_open(path, options, &store->backend, err);
 	if (rc < 0) goto fail;
 	struct vigia__settings settings;
 	rc = store->backend->settings(store->backend, &settings, err);

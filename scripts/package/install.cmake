@@ -3,6 +3,7 @@
 #   bin/vigia                       the program              share/man/man1, share/bash-completion, zsh, fish
 #   lib/libvigia.so.0, libvigia.a   the library              include/vigia*.h, lib/pkgconfig/vigia.pc, lib/cmake/vigia
 #   lib/libvigia-lua.so.0           scripts as handlers, for C; lib/pkgconfig/vigia-lua.pc
+#   lib/libvigia-pg.so.0            stores on PostgreSQL, loaded by libvigia.so.0 when one is opened
 #   lib/lua/5.4/vigia/core.so       the Lua module's C part, linked with the same libvigia.so.0
 #   share/lua/5.4/vigia             its Lua part, and the program's commands
 #   lib/systemd/system, sysusers.d  the service vigia-run@, and its user
@@ -16,6 +17,12 @@ endif()
 
 install(TARGETS vigia RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS vigia_shared vigia_embed EXPORT vigia LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(TARGET vigia_pg)
+  install(TARGETS vigia_pg LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP)
+  if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+    set_target_properties(vigia_pg PROPERTIES INSTALL_RPATH "$ORIGIN")
+  endif()
+endif()
 install(TARGETS vigia_core ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES runtime/include/vigia.h runtime/include/vigia_errors.h runtime/include/vigia_steer.h runtime/include/vigia_transfer.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY scripts/handlers DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia FILES_MATCHING PATTERN "*.lua")

@@ -1,0 +1,54 @@
+/*
+ * doubt.c - what became of a commit whose answer was lost.
+ *
+ * The server is asked, and from then on never does it later. The question is itself a commit: where standbys must
+ * confirm, its answer confirms the one before, too.
+ */
+#include "../../core/error.h"
+#include "pg_private.h"
+
+int vigia__pg_settle(struct pg_backend *b, PGresult **out, int64_t until, struct vigia_error *err)
+{
+	struct pg_number counter;
+	const struct pg_param params[] = {vigia__pg_blob(b->client, sizeof b->client), vigia__pg_big(&counter, b->counter)};
+	int rc;
+	*out = NULL;
+	do {
+		rc = vigia__pg_link_ready(&b->writer, until, err);
+		b->writer.warned = false;
+		if (rc == VIGIA_OK) rc = vigia__pg_call(&b->writer, VIGIA_PG_SETTLE, params, out, until, "store in", err);
+		bool again = rc == VIGIA_EUNREACHABLE || (rc < 0 && vigia__pg_again(&b->writer));
+		if (rc == VIGIA_OK && !b->writer.warned) break;
+		if (rc < 0 && !again) return rc;
+		if (rc == VIGIA_OK) PQclear(*out);
+		*out = NULL;
+		if (rc == VIGIA_OK) rc = vigia__error(err, VIGIA_EUNREACHABLE, "the standbys did not confirm a commit");
+	} while (vigia__mono_ns() < until);
+	if (rc == VIGIA_OK && PQgetisnull(*out, 0, 0)) {
+		PQclear(*out);
+		*out = NULL;
+	}
+	return rc;
+}
+
+int vigia__pg_settle_doubt(struct pg_backend *b, int64_t until, struct vigia_error *err)
+{
+	PGresult *result;
+	if (!atomic_load(&b->in_doubt)) return VIGIA_OK;
+	int rc = vigia__pg_settle(b, &result, until, err);
+	if (rc < 0) return rc;
+	b->doubt_done = result != NULL;
+	atomic_store(&b->in_doubt, false);
+	PQclear(result);
+	return VIGIA_OK;
+}
+
+/* Who got commit_unknown looks, and what it finds must not change: so a read of this process settles first. */
+int vigia__pg_settle_to_read(struct pg_backend *b, struct vigia_error *err)
+{
+	if (!atomic_load(&b->in_doubt)) return VIGIA_OK;
+	pthread_mutex_lock(&b->writer.mutex);
+	int rc = vigia__pg_settle_doubt(b, vigia__pg_until(&b->writer), err);
+	pthread_mutex_unlock(&b->writer.mutex);
+	return rc;
+}

@@ -1,0 +1,64 @@
+/*
+ * link.h - one connection to the server, which is made when it is needed, and again after it broke.
+ *
+ * All of it is asynchronous, with a deadline: no call hangs, whatever becomes of the server. A call that finds the
+ * connection broken makes it again; whether what was sent before is done again is the caller's to know (`sent`). While
+ * the server was found to be away, calls fail at once for a moment, so that nothing spins and no one queues.
+ *
+ * A link is used by one thread at a time: call under its mutex.
+ */
+#ifndef VIGIA_STORE_PG_LINK_H
+#define VIGIA_STORE_PG_LINK_H
+
+#include <libpq-fe.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "param.h"
+#include "statements.h"
+#include "vigia.h"
+
+struct pg_location;
+
+struct pg_link {
+	pthread_mutex_t mutex;
+	const struct pg_location *location;
+	char *const *texts; /* of the statements */
+	PGconn *conn;       /* NULL: not connected */
+	uint64_t prepared;  /* a bit for each statement */
+	int64_t away_until_mono_ns;
+	bool sent;       /* the last call reached the server, perhaps */
+	bool warned;     /* the server said that a commit may not be replicated (01000) */
+	char state[6];   /* SQLSTATE of the last failure; "" : it is the connection's */
+	bool *found_new; /* set when a connection was made. NULL: nobody asks */
+};
+
+void vigia__pg_link_init(struct pg_link *link, const struct pg_location *location, char *const *texts);
+void vigia__pg_link_deinit(struct pg_link *link);
+/* In a forked child: the connection is the parent's. */
+void vigia__pg_link_forked(struct pg_link *link);
+/* Connect, unless it is. */
+int vigia__pg_link_ready(struct pg_link *link, int64_t until_mono_ns, struct vigia_error *err);
+void vigia__pg_link_close(struct pg_link *link);
+/* One statement, on a connection that is ready. `what` it is for goes into the error. *out is the caller's to
+ * PQclear(); NULL: the result is not wanted. After EUNREACHABLE the link is closed. */
+int vigia__pg_call(struct pg_link *link, enum pg_statement statement, const struct pg_param *params, PGresult **out,
+                   int64_t until_mono_ns, const char *what, struct vigia_error *err);
+/* The same of a text without parameters, which may hold several statements. */
+int vigia__pg_exec(struct pg_link *link, const char *text, PGresult **out, int64_t until_mono_ns, const char *what,
+                   struct vigia_error *err);
+/* Is it worth trying the same again at once: the server gave up in favour of others? */
+bool vigia__pg_again(const struct pg_link *link);
+/* The deadline of a call that begins now. */
+int64_t vigia__pg_until(const struct pg_link *link);
+
+/* Fields of a result, in binary. */
+int64_t vigia__pg_int(const PGresult *result, int row, int column);
+bool vigia__pg_bool(const PGresult *result, int row, int column);
+struct vigia_slice vigia__pg_bytes(const PGresult *result, int row, int column);
+/* A list of bigint: how many, and one of them. */
+size_t vigia__pg_list_count(const PGresult *result, int row, int column);
+int64_t vigia__pg_list_item(const PGresult *result, int row, int column, size_t index);
+
+#endif

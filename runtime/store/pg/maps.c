@@ -1,0 +1,153 @@
+/*
+ * maps.c - buckets, dead letters and timers: ordered maps of bytes (state.h), each record a row.
+ *
+ * A look is a transaction of the server that reads only, with one snapshot. A change is inside the writer's. Each
+ * record that is asked for is a round trip, records in order come by the page.
+ */
+#include "../../core/error.h"
+#include "pg_private.h"
+
+enum { PAGE = 100 };
+
+struct pg_map {
+	struct pg_backend *b;
+	struct pg_link *link;
+	enum vigia__map map;
+	int64_t until_mono_ns;
+	struct vigia_error *err;
+	PGresult *got, *page; /* what the slices point into */
+	int row;              /* of the page: the last one that was given */
+	bool reverse;
+};
+
+static int map_call(struct pg_map *m, enum pg_statement statement, struct vigia_slice key, struct pg_param third,
+                    struct pg_param fourth, PGresult **out)
+{
+	struct pg_number map;
+	const struct pg_param params[] = {vigia__pg_small(&map, (int32_t)m->map), vigia__pg_blob(key.data, key.len), third,
+	                                  fourth};
+	return vigia__pg_call(m->link, statement, params, out, m->until_mono_ns, "use the state of", m->err);
+}
+
+static const struct pg_param none = {NULL, 0};
+
+static int map_get(void *ctx, struct vigia_slice key, struct vigia_slice *value)
+{
+	struct pg_map *m = ctx;
+	PGresult *result;
+	int rc = map_call(m, VIGIA_PG_MAP_GET, key, none, none, &result);
+	if (rc < 0) return rc;
+	PQclear(m->got);
+	m->got = result;
+	if (PQgetisnull(result, 0, 0)) return VIGIA_NONE;
+	*value = vigia__pg_bytes(result, 0, 0);
+	return VIGIA_OK;
+}
+
+static int found_at(struct pg_map *m, struct vigia_slice *found, struct vigia_slice *value)
+{
+	if (m->row >= PQntuples(m->page)) return VIGIA_NONE;
+	*found = vigia__pg_bytes(m->page, m->row, 0);
+	*value = vigia__pg_bytes(m->page, m->row, 1);
+	return VIGIA_OK;
+}
+
+static int turn_page(struct pg_map *m, struct vigia_slice key, enum vigia__ordered_from from)
+{
+	struct pg_number direction, count;
+	PGresult *page;
+	int rc = map_call(m, VIGIA_PG_MAP_SEEK, key, vigia__pg_small(&direction, (int32_t)from),
+	                  vigia__pg_small(&count, PAGE), &page);
+	if (rc < 0) return rc;
+	PQclear(m->page); /* `key` may have been in it */
+	m->page = page;
+	m->row = 0;
+	return VIGIA_OK;
+}
+
+static int map_seek(void *ctx, struct vigia_slice key, enum vigia__ordered_from from, struct vigia_slice *found,
+                    struct vigia_slice *value)
+{
+	struct pg_map *m = ctx;
+	m->reverse = from == VIGIA_AT_MOST || from == VIGIA_BELOW;
+	int rc = turn_page(m, key, from);
+	return rc == VIGIA_OK ? found_at(m, found, value) : rc;
+}
+
+static int map_next(void *ctx, struct vigia_slice *found, struct vigia_slice *value)
+{
+	struct pg_map *m = ctx;
+	int rc = VIGIA_OK;
+	if (m->row + 1 < PQntuples(m->page)) m->row++;
+	else if (PQntuples(m->page) < PAGE) return VIGIA_NONE;
+	else rc = turn_page(m, vigia__pg_bytes(m->page, m->row, 0), m->reverse ? VIGIA_BELOW : VIGIA_ABOVE);
+	return rc == VIGIA_OK ? found_at(m, found, value) : rc;
+}
+
+/* What other processes are to be told of. */
+static void note(const struct pg_map *m, struct vigia_slice key)
+{
+	if (m->map == VIGIA_MAP_TIMERS) m->b->changed_timers = true;
+	else if (key.len > 0 && key.data[0] == 'n') m->b->changed_letters = true; /* the counts of letters.c */
+}
+
+static int map_put(void *ctx, struct vigia_slice key, struct vigia_slice value)
+{
+	struct pg_map *m = ctx;
+	note(m, key);
+	return map_call(m, VIGIA_PG_MAP_PUT, key, vigia__pg_blob(value.data, value.len), none, NULL);
+}
+
+static int map_del(void *ctx, struct vigia_slice key)
+{
+	struct pg_map *m = ctx;
+	PGresult *result;
+	note(m, key);
+	int rc = map_call(m, VIGIA_PG_MAP_DEL, key, none, none, &result);
+	if (rc < 0) return rc;
+	rc = vigia__pg_bool(result, 0, 0) ? VIGIA_OK : VIGIA_NONE;
+	PQclear(result);
+	return rc;
+}
+
+static int with_map(struct pg_map *m, bool changes, vigia__state_fn fn, void *arg)
+{
+	struct vigia__kv kv = {
+		m, map_get, map_seek, map_next, changes ? map_put : NULL, changes ? map_del : NULL,
+	};
+	int rc = fn(&kv, arg, m->err);
+	PQclear(m->got);
+	PQclear(m->page);
+	return rc;
+}
+
+int vigia__pg_change(struct pg_backend *b, enum vigia__map map, vigia__state_fn fn, void *arg, struct vigia_error *err)
+{
+	struct pg_map m = {
+		.b = b, .link = &b->writer, .map = map, .until_mono_ns = vigia__pg_until(&b->writer), .err = err};
+	return with_map(&m, true, fn, arg);
+}
+
+/* An empty map that nobody has asked for yet costs its transaction too: that is two round trips more. */
+int vigia__pg_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                   struct vigia_error *err)
+{
+	struct pg_backend *b = pg_of(base);
+	struct pg_link *link = &b->reader;
+	struct vigia_error own;
+	if (err == NULL) err = &own;
+	int rc = vigia__pg_settle_to_read(b, err);
+	if (rc < 0) return rc;
+	pthread_mutex_lock(&link->mutex);
+	int64_t until = vigia__pg_until(link);
+	rc = vigia__pg_link_ready(link, until, err);
+	if (rc == VIGIA_OK)
+		rc = vigia__pg_exec(link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, until, "read", err);
+	if (rc == VIGIA_OK) {
+		struct pg_map m = {.b = b, .link = link, .map = map, .until_mono_ns = until, .err = err};
+		rc = with_map(&m, false, fn, arg);
+		if (link->conn && vigia__pg_exec(link, "COMMIT", NULL, until, "read", NULL) < 0) vigia__pg_link_close(link);
+	}
+	pthread_mutex_unlock(&link->mutex);
+	return rc;
+}

@@ -1,0 +1,182 @@
+/*
+ * pg_private.h - for the files of this room: a connection, and the backend of a log on PostgreSQL.
+ *
+ * Locks, in the order in which they are taken: the list of open logs (pg.c), the writer's (held over a whole commit),
+ * the reader's, then those of small things (`owners_mutex`, `settings_mutex`), under which nothing is sent.
+ */
+#ifndef VIGIA_STORE_PG_PRIVATE_H
+#define VIGIA_STORE_PG_PRIVATE_H
+
+#include <libpq-fe.h>
+#include <string.h>
+
+#include "../../core/table.h"
+#include "../commit.h"
+#include "../queue.h"
+#include "link.h"
+#include "location.h"
+
+enum { VIGIA_PG_FORMAT = 1 };
+
+/* A watcher id that this process runs. */
+struct pg_owned {
+	struct vigia__node entry; /* of `owned`; first */
+	int64_t epoch;
+	bool lost;  /* the connection that held the lock broke, and another process has it now */
+	bool again; /* taken again, after a new connection */
+	char id[256];
+};
+
+struct pg_backend {
+	struct vigia__backend base;
+	struct pg_backend *next; /* owner: the list of open logs */
+	unsigned refs;           /* under the list's lock */
+	struct pg_location location;
+	char *texts[VIGIA_PG_STATEMENTS]; /* the statements, in this log's schema */
+	uint8_t id[16];
+	int64_t created_at_ns;
+	unsigned fork_generation;
+
+	struct vigia__commit commit;
+	struct vigia__queue queue;
+	struct pg_link writer; /* its mutex is the writer's lock */
+	struct pg_link reader;
+	uint8_t client[16]; /* this process, for the server */
+	/* under the writer's lock */
+	int64_t counter;                      /* of the last commit that was sent */
+	bool in_doubt;                        /* nobody knows what became of it */
+	bool doubt_done;                      /* until the next one: it was stored after all */
+	bool changed_timers, changed_letters; /* by the transaction under way: others are told with its commit */
+
+	/* wake.c: the thread that listens, and holds the locks of the session */
+	struct pg_link listener;
+	pthread_t thread;
+	bool runs;
+	atomic_bool stop;
+	int event_fd; /* wakes it */
+	pthread_mutex_t jobs_mutex;
+	pthread_cond_t jobs_done;
+	struct pg_job *jobs;        /* to do, first in, first out */
+	_Atomic int32_t writer_pid; /* whose notifications are not told again */
+	_Atomic uint64_t news;      /* counts commits that were told of, or made */
+	_Atomic uint64_t latest;    /* the last number that was told of, or made */
+
+	pthread_mutex_t owners_mutex;
+	struct vigia__table owned; /* struct pg_owned */
+
+	pthread_mutex_t settings_mutex;
+	struct vigia__settings settings;
+	int64_t settings_version;
+
+	/* what the processes of a file share is this process's own here */
+	struct vigia__wake wake;
+	_Atomic uint32_t wake_words[VIGIA_WAKE_WORDS];
+	struct vigia__elder elder;
+	struct vigia__outcomes outcomes;
+	struct vigia__wants wants;
+	_Atomic uint32_t letter_requests, settings_word, collect_word, timers_word;
+	_Atomic uint64_t collect_at;
+	_Atomic uint64_t commits;
+};
+
+static inline struct pg_backend *pg_of(struct vigia__backend *base)
+{
+	return (struct pg_backend *)base;
+}
+
+/* The last number is this one, or higher. */
+static inline void vigia__pg_reached(struct pg_backend *b, uint64_t last)
+{
+	uint64_t known = atomic_load(&b->latest);
+	while (known < last && !atomic_compare_exchange_weak(&b->latest, &known, last)) continue;
+}
+
+/* doubt.c, under the writer's lock */
+/* Ask what became of the last commit. *out NULL: it was not done, and never will be. Else its numbers. */
+int vigia__pg_settle(struct pg_backend *b, PGresult **out, int64_t until_mono_ns, struct vigia_error *err);
+/* If the last commit is in doubt, settle it, and keep what came of it in `doubt_done`. */
+int vigia__pg_settle_doubt(struct pg_backend *b, int64_t until_mono_ns, struct vigia_error *err);
+/* The same without the lock. */
+int vigia__pg_settle_to_read(struct pg_backend *b, struct vigia_error *err);
+
+/* calls.c */
+/* Call on the reader's connection. The result is the caller's, PQclear() it; NULL after an error. */
+int vigia__pg_ask(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params, PGresult **out,
+                  const char *what, struct vigia_error *err);
+/* The same for what changes something and may be done twice, on the writer's, under its lock. */
+int vigia__pg_do(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params, PGresult **out,
+                 const char *what, struct vigia_error *err);
+/* A transaction on the writer's connection, under its lock: fn's statements, in READ COMMITTED. It is run again where
+ * the server asks for that. `fn` may run several times. */
+int vigia__pg_transaction(struct pg_backend *b, int (*fn)(struct pg_backend *b, void *arg, struct vigia_error *err),
+                          void *arg, const char *what, struct vigia_error *err);
+/* A statement inside it. */
+int vigia__pg_step(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params, PGresult **out,
+                   struct vigia_error *err);
+
+/* create.c: find the log, or make it; check its format; read its settings. */
+int vigia__pg_load(struct pg_backend *b, const struct vigia_store_options *options, struct vigia_error *err);
+int vigia__pg_script(const char *text, const struct vigia_store_options *options, struct vigia__buf *out,
+                     struct vigia_error *err);
+int vigia__pg_settings_read(struct pg_backend *b, struct vigia_error *err);
+int vigia__pg_settings(struct vigia__backend *base, struct vigia__settings *out, struct vigia_error *err);
+int vigia__pg_configure(struct vigia__backend *base, const struct vigia_store_options *changes,
+                        struct vigia_error *err);
+
+/* commit.c */
+extern const struct vigia__commit_ops vigia__pg_commit_ops;
+int vigia__pg_append(struct vigia__backend *base, struct vigia__append *request, struct vigia_error *err);
+int vigia__pg_submit(struct vigia__backend *base, struct vigia__ticket *ticket);
+int vigia__pg_transact(struct vigia__backend *base, struct vigia__transact *transact, struct vigia_error *err);
+int vigia__pg_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
+                             struct vigia_error *err);
+
+/* read.c */
+int vigia__pg_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
+                   struct vigia_error *err);
+int vigia__pg_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
+int vigia__pg_find_time(struct vigia__backend *base, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
+
+/* stats.c */
+int vigia__pg_stats(struct vigia__backend *base, struct vigia__backend_stats *out, struct vigia_error *err);
+int vigia__pg_check(struct vigia__backend *base, struct vigia__verify *verify, struct vigia_error *err);
+
+/* checkpoints.c */
+int vigia__pg_checkpoint_get(struct vigia__backend *base, const char *id, uint64_t *seq_num, struct vigia_error *err);
+int vigia__pg_checkpoint_delete(struct vigia__backend *base, const char *id, struct vigia_error *err);
+int vigia__pg_checkpoint_each(struct vigia__backend *base, bool holds, void *ctx, vigia_checkpoint_fn fn,
+                              struct vigia_error *err);
+int vigia__pg_hold(struct vigia__backend *base, const char *id, struct vigia_iterator from, uint64_t *seq_num,
+                   bool *made, struct vigia_error *err);
+int vigia__pg_touch(struct vigia__backend *base, const char *id, struct vigia_error *err);
+
+/* maps.c: buckets and timers */
+int vigia__pg_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                   struct vigia_error *err);
+/* Inside a transaction of the writer. */
+int vigia__pg_change(struct pg_backend *b, enum vigia__map map, vigia__state_fn fn, void *arg, struct vigia_error *err);
+
+/* collect.c */
+int vigia__pg_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
+int vigia__pg_collect(struct vigia__backend *base, struct vigia__collect *slice, struct vigia_error *err);
+
+/* wake.c */
+int vigia__pg_listen_start(struct pg_backend *b, struct vigia_error *err);
+void vigia__pg_listen_stop(struct pg_backend *b);
+int vigia__pg_own(struct vigia__backend *base, const char *id, struct vigia_error *err);
+void vigia__pg_disown(struct vigia__backend *base, const char *id);
+bool vigia__pg_owner(struct vigia__backend *base, const char *id, int32_t *pid);
+int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_error *err);
+int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err);
+bool vigia__pg_elect(struct vigia__backend *base, enum vigia__office office);
+void vigia__pg_resign(struct vigia__backend *base, enum vigia__office office);
+/* Another process has it now. */
+void vigia__pg_lose(struct pg_backend *b, const char *id);
+/* Under `owners_mutex`. NULL: this process does not own it. */
+struct pg_owned *vigia__pg_owned_find(const struct pg_backend *b, const char *id);
+/* The epoch with which this process owns the id, 0: it does not. */
+int64_t vigia__pg_epoch(struct pg_backend *b, const char *id);
+/* All ids that this process owns, as a list of bytea. -1 without memory. */
+int vigia__pg_owned_ids(struct pg_backend *b, struct pg_array *out);
+
+#endif

@@ -1,0 +1,505 @@
+-- schema.sql - a log in a database: its tables, and the functions that are the only way to them.
+--
+-- create.c puts in: @S@ the schema, quoted; @CHANNEL@ its name as a text; @LOCK@ the log's lock (the last three bits are 0: +1 is that of
+-- collection, +2 and more those of offices); @ID@, @SETTINGS@ bytes in hexadecimal; @CREATED@ a time. All of it is one transaction.
+--
+-- The order of locks is: @LOCK@ + 1, @LOCK@. Each function that is VOLATILE looks with a new snapshot in each of its statements, so what it
+-- looks at behind a lock is what was there when it got it. That needs READ COMMITTED.
+CREATE SCHEMA @S@;
+
+CREATE TABLE @S@.meta (
+	one bool PRIMARY KEY DEFAULT true CHECK (one),
+	format int NOT NULL,
+	id bytea NOT NULL,
+	created_at_ns bigint NOT NULL,
+	settings bytea NOT NULL,
+	settings_version bigint NOT NULL
+);
+-- bytes: the event, stamped with number and time 0. total: bytes of all events up to this one, those that were removed too.
+CREATE TABLE @S@.events (
+	seq bigint PRIMARY KEY,
+	at_ns bigint NOT NULL,
+	total bigint NOT NULL,
+	type bytea NOT NULL,
+	op bytea NOT NULL,
+	bytes bytea NOT NULL
+) WITH (toast_tuple_target = 8160);
+ALTER TABLE @S@.events ALTER COLUMN bytes SET STORAGE EXTERNAL;
+-- The last event that was removed.
+CREATE TABLE @S@.tail (
+	one bool PRIMARY KEY DEFAULT true CHECK (one),
+	trimmed bigint NOT NULL,
+	at_ns bigint NOT NULL,
+	total bigint NOT NULL
+);
+CREATE TABLE @S@.checkpoints (
+	id bytea PRIMARY KEY,
+	seq bigint NOT NULL,
+	hold bool NOT NULL,
+	touched_at_ns bigint NOT NULL
+) WITH (fillfactor = 20);
+CREATE TABLE @S@.keys (key bytea PRIMARY KEY, first bigint NOT NULL, last bigint NOT NULL);
+CREATE INDEX ON @S@.keys (last);
+CREATE TABLE @S@.owners (id bytea PRIMARY KEY, epoch bigint NOT NULL, host bytea NOT NULL, pid int NOT NULL);
+-- What each process has stored last. results NULL: that commit never comes to be.
+CREATE TABLE @S@.clients (
+	id bytea PRIMARY KEY,
+	counter bigint NOT NULL,
+	results bigint[],
+	at_ns bigint NOT NULL
+) WITH (fillfactor = 20);
+CREATE TABLE @S@.marks (
+	at_ns bigint PRIMARY KEY,
+	seq bigint NOT NULL,
+	wall_ns bigint NOT NULL,
+	boot_ns bigint NOT NULL,
+	boot_id bigint NOT NULL
+);
+-- Buckets, dead letters and timers, as runtime/store writes them.
+CREATE TABLE @S@.maps (map int NOT NULL, key bytea NOT NULL, value bytea NOT NULL, PRIMARY KEY (map, key));
+ALTER TABLE @S@.maps ALTER COLUMN value SET STORAGE EXTERNAL;
+
+INSERT INTO @S@.meta VALUES (true, 1, '\x@ID@', @CREATED@, '\x@SETTINGS@', 1);
+INSERT INTO @S@.tail VALUES (true, 0, 0, 0);
+
+-- ---- times, locks, the store itself ----
+
+CREATE FUNCTION @S@.wall_ns() RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000
+$$;
+
+CREATE FUNCTION @S@.lock_writer() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'a log is written in READ COMMITTED only' USING ERRCODE = '40001';
+	END IF;
+	PERFORM pg_advisory_xact_lock(@LOCK@);
+END
+$$;
+
+CREATE FUNCTION @S@.lock_collector() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock(@LOCK@ + 1);
+END
+$$;
+
+CREATE FUNCTION @S@.meta_read()
+RETURNS TABLE (format int, id bytea, created_at_ns bigint, settings bytea, settings_version bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT m.format, m.id, m.created_at_ns, m.settings, m.settings_version FROM @S@.meta m
+$$;
+
+CREATE FUNCTION @S@.meta_write(p_settings bytea) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT pg_notify(@CHANNEL@, 's');
+	UPDATE @S@.meta SET settings = p_settings, settings_version = settings_version + 1 RETURNING settings_version
+$$;
+
+CREATE FUNCTION @S@.notify(p_news text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT pg_notify(@CHANNEL@, p_news)
+$$;
+
+CREATE FUNCTION @S@.sizes() RETURNS TABLE (file_bytes bigint, used_bytes bigint)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
+		coalesce((SELECT e.total FROM @S@.events e ORDER BY e.seq DESC LIMIT 1) - (SELECT t.total FROM @S@.tail t), 0)
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = @CHANNEL@ AND c.relkind = 'r'
+$$;
+
+-- ---- appends ----
+
+-- One commit. What it stores, in order: appends (p_counts events each, of the lists p_types, p_ops, p_bytes), progress (p_epochs 0 or more:
+-- only if the id's epoch is that; with p_strict all of it or nothing), and checkpoints (-1; -2: not back). The numbers of a commit: of each
+-- append 0 stored, 1 existed, 2 refused because of if_last (its first number is then the last there is), first, last; behind them the
+-- places in p_ids of progress that was not stored. Asked again with the same counter it returns the same and does nothing.
+CREATE FUNCTION @S@.commit(p_client bytea, p_counter bigint, p_now bigint, p_counts int[], p_keys bytea[], p_if_last bigint[],
+	p_not_before bigint[], p_types bytea[], p_ops bytea[], p_bytes bytea[], p_ids bytea[], p_done bigint[], p_epochs bigint[],
+	p_strict bool, p_async bool, p_news text)
+RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_counter bigint;
+	v_results bigint[];
+	v_last bigint;
+	v_at bigint;
+	v_total bigint;
+	v_wall bigint := @S@.wall_ns();
+	v_fenced bigint[];
+	v_from int := 1;
+	v_to int;
+	v_first bigint;
+	v_key_last bigint;
+BEGIN
+	PERFORM @S@.lock_writer();
+	SELECT c.counter, c.results INTO v_counter, v_results FROM @S@.clients c WHERE c.id = p_client;
+	IF v_counter = p_counter AND v_results IS NOT NULL THEN
+		RETURN v_results;
+	ELSIF v_counter >= p_counter THEN
+		RAISE EXCEPTION 'the commit % comes after %, which was given up', p_counter, v_counter USING ERRCODE = 'VG001';
+	END IF;
+	IF p_async THEN
+		PERFORM set_config('synchronous_commit', 'off', true);
+	END IF;
+	v_results := '{}';
+	IF cardinality(p_counts) > 0 THEN
+		SELECT e.seq, e.at_ns, e.total INTO v_last, v_at, v_total FROM @S@.events e ORDER BY e.seq DESC LIMIT 1;
+		IF NOT FOUND THEN
+			SELECT t.trimmed, t.at_ns, t.total INTO v_last, v_at, v_total FROM @S@.tail t;
+		END IF;
+		v_at := greatest(v_at, coalesce(p_now, v_wall));
+		IF p_keys IS NULL AND p_if_last IS NULL AND p_not_before IS NULL THEN
+			INSERT INTO @S@.events (seq, at_ns, total, type, op, bytes)
+				SELECT v_last + u.ord, v_at, v_total + sum(octet_length(u.bytes)) OVER (ORDER BY u.ord), u.type, u.op, u.bytes
+				FROM unnest(p_types, p_ops, p_bytes) WITH ORDINALITY AS u(type, op, bytes, ord);
+			FOR i IN 1 .. cardinality(p_counts) LOOP
+				v_results := v_results || ARRAY[0, v_last + 1, v_last + p_counts[i]];
+				v_last := v_last + p_counts[i];
+			END LOOP;
+		ELSE
+			FOR i IN 1 .. cardinality(p_counts) LOOP
+				v_to := v_from + p_counts[i] - 1;
+				v_first := NULL;
+				IF p_keys[i] IS NOT NULL THEN
+					SELECT k.first, k.last INTO v_first, v_key_last FROM @S@.keys k WHERE k.key = p_keys[i];
+				END IF;
+				IF v_first IS NOT NULL THEN
+					v_results := v_results || ARRAY[1, v_first, v_key_last];
+				ELSIF p_if_last[i] <> v_last THEN
+					v_results := v_results || ARRAY[2, v_last, 0];
+				ELSE
+					v_at := greatest(v_at, p_not_before[i]);
+					INSERT INTO @S@.events (seq, at_ns, total, type, op, bytes)
+						SELECT v_last + u.ord, v_at, v_total + sum(octet_length(u.bytes)) OVER (ORDER BY u.ord), u.type, u.op, u.bytes
+						FROM unnest(p_types[v_from:v_to], p_ops[v_from:v_to], p_bytes[v_from:v_to])
+							WITH ORDINALITY AS u(type, op, bytes, ord);
+					IF p_keys[i] IS NOT NULL THEN
+						INSERT INTO @S@.keys VALUES (p_keys[i], v_last + 1, v_last + p_counts[i]);
+					END IF;
+					v_results := v_results || ARRAY[0, v_last + 1, v_last + p_counts[i]];
+					v_last := v_last + p_counts[i];
+					SELECT e.total INTO v_total FROM @S@.events e WHERE e.seq = v_last;
+				END IF;
+				v_from := v_to + 1;
+			END LOOP;
+		END IF;
+	END IF;
+	IF cardinality(p_ids) > 0 THEN
+		SELECT array_agg(u.ord ORDER BY u.ord) INTO v_fenced FROM unnest(p_ids, p_epochs) WITH ORDINALITY AS u(id, epoch, ord)
+			WHERE u.epoch >= 0 AND NOT EXISTS (SELECT 1 FROM @S@.owners o WHERE o.id = u.id AND o.epoch = u.epoch);
+		IF p_strict AND v_fenced IS NOT NULL THEN
+			RAISE EXCEPTION 'another process runs the watcher' USING ERRCODE = 'VG002';
+		END IF;
+		INSERT INTO @S@.checkpoints AS c (id, seq, hold, touched_at_ns)
+			SELECT DISTINCT ON (u.id) u.id, u.seq, false, v_wall
+			FROM unnest(p_ids, p_done, p_epochs) WITH ORDINALITY AS u(id, seq, epoch, ord)
+			WHERE u.epoch >= 0 AND EXISTS (SELECT 1 FROM @S@.owners o WHERE o.id = u.id AND o.epoch = u.epoch)
+			ORDER BY u.id, u.ord DESC
+			ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hold = false, touched_at_ns = excluded.touched_at_ns;
+		FOR i IN 1 .. cardinality(p_ids) LOOP
+			CONTINUE WHEN p_epochs[i] >= 0;
+			INSERT INTO @S@.checkpoints AS c (id, seq, hold, touched_at_ns) VALUES (p_ids[i], p_done[i], false, v_wall)
+				ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hold = false, touched_at_ns = excluded.touched_at_ns
+				WHERE p_epochs[i] = -1 OR c.hold OR c.seq < excluded.seq;
+		END LOOP;
+		v_results := v_results || v_fenced;
+	END IF;
+	INSERT INTO @S@.clients AS c VALUES (p_client, p_counter, v_results, v_wall)
+		ON CONFLICT (id) DO UPDATE SET counter = excluded.counter, results = excluded.results, at_ns = excluded.at_ns;
+	IF p_news <> '' THEN
+		PERFORM pg_notify(@CHANNEL@, p_news || '#' || coalesce(v_last, 0));
+	END IF;
+	RETURN v_results;
+END
+$$;
+
+-- What became of a commit whose answer was lost: its numbers; NULL: it was not done, and never will be. It writes in any case, so that an
+-- answer that a quorum has confirmed confirms that commit too.
+CREATE FUNCTION @S@.settle(p_client bytea, p_counter bigint) RETURNS bigint[]
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_results bigint[];
+BEGIN
+	PERFORM @S@.lock_writer();
+	INSERT INTO @S@.clients AS c VALUES (p_client, p_counter, NULL, @S@.wall_ns())
+		ON CONFLICT (id) DO UPDATE SET counter = excluded.counter, at_ns = excluded.at_ns,
+			results = CASE WHEN c.counter = p_counter THEN c.results END
+		WHERE c.counter <= p_counter
+		RETURNING c.results INTO v_results;
+	RETURN v_results;
+END
+$$;
+
+-- The process ends, and asks no more.
+CREATE FUNCTION @S@.leave(p_client bytea) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	DELETE FROM @S@.clients WHERE id = p_client
+$$;
+
+CREATE FUNCTION @S@.key_find(p_key bytea) RETURNS TABLE (first bigint, last bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT k.first, k.last FROM @S@.keys k WHERE k.key = p_key
+$$;
+
+-- ---- reads ----
+
+-- oldest 0: there is no event.
+CREATE FUNCTION @S@.bounds() RETURNS TABLE (oldest bigint, latest bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN e.seq IS NULL THEN 0 ELSE t.trimmed + 1 END, coalesce(e.seq, t.trimmed)
+	FROM @S@.tail t LEFT JOIN (SELECT x.seq FROM @S@.events x ORDER BY x.seq DESC LIMIT 1) e ON true
+$$;
+
+-- The first row has the bounds (oldest in seq, latest in at_ns), those behind it up to p_count events, up to about p_bytes bytes.
+CREATE FUNCTION @S@.read(p_from bigint, p_count int, p_bytes bigint) RETURNS TABLE (seq bigint, at_ns bigint, bytes bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	v_oldest bigint;
+	v_latest bigint;
+BEGIN
+	SELECT b.oldest, b.latest INTO v_oldest, v_latest FROM @S@.bounds() b;
+	RETURN QUERY SELECT v_oldest, v_latest, NULL::bytea;
+	RETURN QUERY SELECT w.seq, w.at_ns, w.bytes FROM (
+			SELECT e.seq, e.at_ns, e.bytes, sum(octet_length(e.bytes)) OVER (ORDER BY e.seq) - octet_length(e.bytes) AS ahead
+			FROM (SELECT x.seq, x.at_ns, x.bytes FROM @S@.events x WHERE x.seq >= greatest(p_from, v_oldest)
+				ORDER BY x.seq LIMIT p_count) e
+		) w WHERE w.ahead < p_bytes ORDER BY w.seq;
+END
+$$;
+
+-- The first event at or behind a time, NULL: none. Times never go back, and numbers have no holes.
+CREATE FUNCTION @S@.find_time(p_at_ns bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_low bigint;
+	v_high bigint;
+	v_middle bigint;
+	v_at bigint;
+BEGIN
+	SELECT b.oldest, b.latest + 1 INTO v_low, v_high FROM @S@.bounds() b;
+	IF v_low = 0 THEN
+		RETURN NULL;
+	END IF;
+	WHILE v_low < v_high LOOP
+		v_middle := (v_low + v_high) / 2;
+		SELECT e.at_ns INTO v_at FROM @S@.events e WHERE e.seq = v_middle;
+		IF v_at < p_at_ns THEN v_low := v_middle + 1; ELSE v_high := v_middle; END IF;
+	END LOOP;
+	RETURN (SELECT e.seq FROM @S@.events e WHERE e.seq = v_low);
+END
+$$;
+
+-- ---- checkpoints ----
+
+CREATE FUNCTION @S@.checkpoint_get(p_id bytea) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT c.seq FROM @S@.checkpoints c WHERE c.id = p_id AND NOT c.hold
+$$;
+
+CREATE FUNCTION @S@.checkpoint_each(p_hold bool) RETURNS TABLE (id bytea, seq bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT c.id, c.seq FROM @S@.checkpoints c WHERE c.hold = p_hold ORDER BY c.id
+$$;
+
+CREATE FUNCTION @S@.checkpoint_delete(p_id bytea) RETURNS bool
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM @S@.lock_writer();
+	DELETE FROM @S@.checkpoints WHERE id = p_id;
+	RETURN FOUND;
+END
+$$;
+
+CREATE FUNCTION @S@.touch(p_id bytea) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	UPDATE @S@.checkpoints SET touched_at_ns = @S@.wall_ns() WHERE id = p_id
+$$;
+
+-- p_seq NULL: behind the last event, or with p_horizon before the oldest one. has: it has a checkpoint.
+CREATE FUNCTION @S@.hold(p_id bytea, p_seq bigint, p_horizon bool) RETURNS TABLE (has bool, seq bigint, made bool)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	v_seq bigint := p_seq;
+BEGIN
+	PERFORM @S@.lock_collector();
+	PERFORM @S@.lock_writer();
+	RETURN QUERY SELECT NOT c.hold, c.seq, false FROM @S@.checkpoints c WHERE c.id = p_id;
+	IF FOUND THEN
+		RETURN;
+	END IF;
+	IF v_seq IS NULL THEN
+		SELECT CASE WHEN p_horizon AND b.oldest > 0 THEN b.oldest - 1 ELSE b.latest END INTO v_seq FROM @S@.bounds() b;
+	END IF;
+	INSERT INTO @S@.checkpoints VALUES (p_id, v_seq, true, @S@.wall_ns());
+	RETURN QUERY SELECT false, v_seq, true;
+END
+$$;
+
+-- ---- owners and offices: locks of the session that calls ----
+
+CREATE FUNCTION @S@.owner_lock(p_id bytea) RETURNS bigint LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT ('x' || encode(substr(sha256('\x@ID@'::bytea || p_id), 1, 8), 'hex'))::bit(64)::bigint
+$$;
+
+-- The epoch, NULL: another session owns it. p_epoch: go on with that one if no other has owned it since; 0: a new one.
+CREATE FUNCTION @S@.own(p_id bytea, p_epoch bigint, p_host bytea, p_pid int) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_epoch bigint;
+BEGIN
+	IF NOT pg_try_advisory_lock(@S@.owner_lock(p_id)) THEN
+		RETURN NULL;
+	END IF;
+	PERFORM @S@.lock_writer();
+	SELECT o.epoch INTO v_epoch FROM @S@.owners o WHERE o.id = p_id;
+	IF v_epoch = p_epoch THEN
+		RETURN v_epoch;
+	ELSIF p_epoch > 0 THEN
+		PERFORM pg_advisory_unlock(@S@.owner_lock(p_id));
+		RETURN NULL;
+	END IF;
+	INSERT INTO @S@.owners AS o VALUES (p_id, 1, p_host, p_pid)
+		ON CONFLICT (id) DO UPDATE SET epoch = o.epoch + 1, host = excluded.host, pid = excluded.pid
+		RETURNING o.epoch INTO v_epoch;
+	RETURN v_epoch;
+END
+$$;
+
+CREATE FUNCTION @S@.disown(p_id bytea) RETURNS bool LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT pg_advisory_unlock(@S@.owner_lock(p_id))
+$$;
+
+CREATE FUNCTION @S@.owner(p_id bytea) RETURNS TABLE (held bool, host bytea, pid int)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+			AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+			AND l.classid::bigint = (@S@.owner_lock(p_id) >> 32 & 4294967295)
+			AND l.objid::bigint = (@S@.owner_lock(p_id) & 4294967295)),
+		o.host, o.pid
+	FROM (SELECT 1) AS one(x) LEFT JOIN @S@.owners o ON o.id = p_id
+$$;
+
+CREATE FUNCTION @S@.elect(p_office int) RETURNS bool LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT pg_try_advisory_lock(@LOCK@ + 2 + p_office)
+$$;
+
+CREATE FUNCTION @S@.resign(p_office int) RETURNS bool LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT pg_advisory_unlock(@LOCK@ + 2 + p_office)
+$$;
+
+-- ---- removing ----
+
+-- Up to p_upto, but at most p_most events.
+CREATE FUNCTION @S@.trim(p_upto bigint, p_most bigint) RETURNS TABLE (removed bigint, oldest bigint, latest bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	v_trimmed bigint;
+	v_upto bigint;
+BEGIN
+	PERFORM @S@.lock_collector();
+	SELECT t.trimmed, least(p_upto, t.trimmed + p_most, b.latest) INTO v_trimmed, v_upto FROM @S@.tail t, @S@.bounds() b;
+	IF v_upto > v_trimmed THEN
+		UPDATE @S@.tail SET trimmed = e.seq, at_ns = e.at_ns, total = e.total FROM @S@.events e WHERE e.seq = v_upto;
+		DELETE FROM @S@.events e WHERE e.seq > v_trimmed AND e.seq <= v_upto;
+		DELETE FROM @S@.keys k WHERE k.last <= v_upto;
+	END IF;
+	RETURN QUERY SELECT greatest(v_upto - v_trimmed, 0), b.oldest, b.latest FROM @S@.bounds() b;
+END
+$$;
+
+-- The last number that goes when no more than p_bytes bytes of events are to stay.
+CREATE FUNCTION @S@.heavy(p_bytes bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_low bigint;
+	v_high bigint;
+	v_middle bigint;
+	v_total bigint;
+	v_limit bigint;
+BEGIN
+	SELECT b.oldest, b.latest INTO v_low, v_high FROM @S@.bounds() b;
+	SELECT e.total - p_bytes INTO v_limit FROM @S@.events e WHERE e.seq = v_high;
+	IF v_low = 0 OR v_limit <= (SELECT t.total FROM @S@.tail t) THEN
+		RETURN 0;
+	END IF;
+	WHILE v_low < v_high LOOP
+		v_middle := (v_low + v_high) / 2;
+		SELECT e.total INTO v_total FROM @S@.events e WHERE e.seq = v_middle;
+		IF v_total < v_limit THEN v_low := v_middle + 1; ELSE v_high := v_middle; END IF;
+	END LOOP;
+	RETURN v_low;
+END
+$$;
+
+-- All checkpoints and holds: how many, how many that count, the lowest of these, whose it is.
+CREATE FUNCTION @S@.holders(p_ttl_ns bigint) RETURNS TABLE (count bigint, live bigint, seq bigint, id bytea)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH alive AS (SELECT c.id, c.seq FROM @S@.checkpoints c WHERE p_ttl_ns = 0 OR c.touched_at_ns > @S@.wall_ns() - p_ttl_ns)
+	SELECT (SELECT count(*) FROM @S@.checkpoints), (SELECT count(*) FROM alive), l.seq, l.id
+	FROM (SELECT 1) AS one(x) LEFT JOIN (SELECT a.seq, a.id FROM alive a ORDER BY a.seq, a.id LIMIT 1) l ON true
+$$;
+
+CREATE FUNCTION @S@.touch_all(p_ids bytea[]) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	UPDATE @S@.checkpoints SET touched_at_ns = @S@.wall_ns() WHERE id = ANY (p_ids)
+$$;
+
+CREATE FUNCTION @S@.marks_read() RETURNS TABLE (at_ns bigint, seq bigint, wall_ns bigint, boot_ns bigint, boot_id bigint, now_ns bigint)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT m.at_ns, m.seq, m.wall_ns, m.boot_ns, m.boot_id, @S@.wall_ns() FROM @S@.marks m ORDER BY m.at_ns
+$$;
+
+-- And forget those before p_keep, and clients that have not stored anything for a week.
+CREATE FUNCTION @S@.mark(p_at bigint, p_seq bigint, p_wall bigint, p_boot bigint, p_boot_id bigint, p_keep bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	INSERT INTO @S@.marks SELECT p_at, p_seq, p_wall, p_boot, p_boot_id WHERE p_seq > 0 ON CONFLICT DO NOTHING;
+	DELETE FROM @S@.marks WHERE at_ns < p_keep;
+	DELETE FROM @S@.clients WHERE at_ns < @S@.wall_ns() - 604800000000000
+$$;
+
+-- ---- maps ----
+
+CREATE FUNCTION @S@.map_get(p_map int, p_key bytea) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT m.value FROM @S@.maps m WHERE m.map = p_map AND m.key = p_key
+$$;
+
+-- Up to p_count records from a key on. p_from: 0 at least, 1 above, 2 at most, 3 below.
+CREATE FUNCTION @S@.map_seek(p_map int, p_key bytea, p_from int, p_count int) RETURNS TABLE (key bytea, value bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF p_from = 0 THEN
+		RETURN QUERY SELECT m.key, m.value FROM @S@.maps m WHERE m.map = p_map AND m.key >= p_key ORDER BY m.key LIMIT p_count;
+	ELSIF p_from = 1 THEN
+		RETURN QUERY SELECT m.key, m.value FROM @S@.maps m WHERE m.map = p_map AND m.key > p_key ORDER BY m.key LIMIT p_count;
+	ELSIF p_from = 2 THEN
+		RETURN QUERY SELECT m.key, m.value FROM @S@.maps m WHERE m.map = p_map AND m.key <= p_key ORDER BY m.key DESC LIMIT p_count;
+	ELSE
+		RETURN QUERY SELECT m.key, m.value FROM @S@.maps m WHERE m.map = p_map AND m.key < p_key ORDER BY m.key DESC LIMIT p_count;
+	END IF;
+END
+$$;
+
+CREATE FUNCTION @S@.map_put(p_map int, p_key bytea, p_value bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	INSERT INTO @S@.maps AS m VALUES (p_map, p_key, p_value) ON CONFLICT (map, key) DO UPDATE SET value = excluded.value
+$$;
+
+CREATE FUNCTION @S@.map_del(p_map int, p_key bytea) RETURNS bool
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	DELETE FROM @S@.maps WHERE map = p_map AND key = p_key;
+	RETURN FOUND;
+END
+$$;
+
+-- Of the keys of appends: how many, and how many say what cannot be.
+CREATE FUNCTION @S@.look_beside() RETURNS TABLE (checkpoints bigint, beyond bigint, keys bigint, keys_wrong bigint, events bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT (SELECT count(*) FROM @S@.checkpoints WHERE NOT hold), (SELECT count(*) FROM @S@.checkpoints WHERE seq > b.latest),
+		(SELECT count(*) FROM @S@.keys), (SELECT count(*) FROM @S@.keys WHERE first < 1 OR first > last OR last > b.latest),
+		(SELECT count(*) FROM @S@.events)
+	FROM @S@.bounds() b
+$$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA @S@ FROM PUBLIC;

@@ -1,0 +1,493 @@
+-- store_pg_spec.lua - the store on PostgreSQL: the contract that all backends keep, and what is its own. A server is started for it; where
+-- there is none, it says so.
+
+local helper = require "spec.helper"
+local postgres = require "spec.support.postgres"
+local vigia = require "vigia"
+
+local fails, mentions, range, read = helper.fails, helper.mentions, helper.range, helper.read
+
+describe("a store on PostgreSQL without its library", function()
+	after_each(helper.clean)
+
+	it("is not supported, and names the package", function()
+		local program = assert(helper.program())
+		local build = program:match("^(.*)/")
+		helper.shell(("cp '%s' '%s'/libvigia.so.0 '%s'"):format(program, build, helper.path()))
+		local said, _, _, status = helper.shell(("'%s' events --store 'postgresql://u:s3cret@/d?log=a'"):format(helper.path("vigia")))
+		assert.equal(1, status)
+		mentions(said, "libvigia-pg", "apt-get install vigia-postgresql")
+		assert.is_nil(said:find("s3cret", 1, true))
+	end)
+end)
+
+local server, why = postgres.start()
+if not server then
+	describe("the store on PostgreSQL", function()
+		it("is tested where there is a server", function() helper.pending(why) end)
+	end)
+	return
+end
+
+-- A normal run has one in four specs of the contract, because each makes a log and three connections. VIGIA_SEED says which.
+local SEED <const> = math.tointeger(tonumber(os.getenv("VIGIA_SEED"))) or os.time()
+local SHARE <const> = os.getenv("VIGIA_SOAK") and 1 or 4
+local number = SEED
+require "busted".subscribe({"register", "it"}, function(_, body)
+	if not debug.getinfo(body, "S").source:find("store_contract", 1, true) then return nil, true end
+	number = number + 1
+	return nil, number % SHARE == 0
+end, {priority = 1})
+
+local current
+require "spec.store_contract"("on PostgreSQL (VIGIA_SEED=" .. SEED .. ")", function(options, again)
+	if not again then current = server:new_location() end
+	return helper.open(current, options)
+end)
+-- The number of a statement, by which the library names it to the server (statements.h).
+local function statement(name)
+	local count = -1
+	for found in helper.read_file("runtime/store/pg/statements.h"):gmatch("\n\tX%(([%u_]+),") do
+		count = count + 1
+		if found == name then return "v" .. count .. "\0" end
+	end
+	error("no statement " .. name)
+end
+
+local function objects(store)
+	local list = {}
+	for i, event in ipairs(assert(store:get_events{timeout = 0}).events) do
+		assert.equal(i, event.seq_num)
+		list[i] = event.object
+	end
+	return list
+end
+
+describe("a store on PostgreSQL", function()
+	after_each(helper.clean)
+
+	it("says that it lasts, is shared and finds damage", function()
+		local stats = assert(helper.open(server:new_location()):stats())
+		assert.equal("postgresql", stats.backend)
+		assert.same({persist = true, share = true, damage = true}, stats.can)
+	end)
+
+	it("is not made unless that is wanted, and is told apart from what is none", function()
+		local location = server:new_location()
+		mentions(fails("store_not_found", vigia.open(location, {create = false})), "vigia_log" .. server.logs)
+		mentions(fails("store_not_found", vigia.open(location, {readonly = true})), "there is no store")
+		mentions(fails("store_not_found", vigia.open((location:gsub("/vigia%?", "/nobody?")))), "no such database", "3D000")
+		server:sql("CREATE SCHEMA vigia_else")
+		mentions(fails("not_a_store", vigia.open(server:location("else"))), "vigia_else", "42883")
+		helper.open(location):close()
+		helper.open(location, {create = false}):close()
+		server:sql(("UPDATE vigia_log%d.meta SET format = 2"):format(server.logs))
+		mentions(fails("format_unsupported", vigia.open(location)), "format 2", "up to 1")
+	end)
+
+	it("has a location that is refused if it says nothing, and names what is wrong", function()
+		local function refused(location, ...) mentions(fails("invalid_argument", vigia.open(location)), ...) end
+		refused("postgresql://vigia@/vigia", "it names no log", "log=NAME")
+		refused("postgresql://vigia@/vigia?log=", "1 to 48")
+		refused("postgres://vigia@/vigia?log=A", "a-z, 0-9 and _")
+		refused("postgresql://vigia@/vigia?log=" .. ("x"):rep(49), "1 to 48")
+		refused("postgresql://vigia@/vigia?log=a&nonsense=1", "nonsense")
+		refused("postgresql://vigia@/vigia?log=a&connect_timeout=0", "connect_timeout must be 1 to 3600")
+		refused("postgresql://vigia@/vigia?log=a&connect_timeout=never", "connect_timeout")
+	end)
+
+	it("is made by the statements that `vigia create --sql` prints, which ask no server", function()
+		local cli = require "spec.support.cli"
+		local location = server:new_location()
+		local sql = cli.ok{"create", "--store", location, "--sql", "max_events=321"}.out
+		mentions(sql, "CREATE SCHEMA \"vigia_log" .. server.logs .. "\"", "COMMIT;\n")
+		fails("store_not_found", vigia.open(location, {create = false}))
+		helper.shell(("psql -X -h %s -U vigia -d vigia -q -v ON_ERROR_STOP=1 -f %s"):format(server.folder, helper.write_file("log.sql", sql)))
+		local store = helper.open(location, {create = false})
+		assert.equal(321, store:stats().max_events)
+		assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
+		mentions(cli.fails(1, {"create", "--store", location}), "there is a store already")
+		mentions(cli.fails(1, {"create", "--store", "file.db", "--sql"}), "a file is not made by SQL")
+		mentions(cli.fails(2, {"create", "--store", location, "--sql", "max_events=-1"}), "max_events")
+		mentions(cli.fails(1, {"events", "--store", (location:gsub("vigia@", "vigia:s3cret@"):gsub("log=log", "log=nolog"))}), "vigia:*@")
+	end)
+
+	it("shows its password nowhere", function()
+		local function hides(location, text, ...)
+			assert.is_nil(tostring(text):find("s3cret", 1, true), tostring(text))
+			mentions(text, ...)
+			return location
+		end
+		local with = server:new_location():gsub("vigia@", "vigia:s3cret@")
+		local store = helper.open(with)
+		hides(with, store, "vigia:*@")
+		hides(with, store:stats().path, "vigia:*@")
+		store:close()
+		hides(with, select(2, store:get_event(1)), "is closed")
+		for _, location in ipairs{
+			"postgresql://vigia:s3cret@/vigia",
+			"postgresql://vigia:s3cret@/vigia?log=a&bad=1",
+			"postgresql://vigia:s3cret%zz@/vigia?log=a",
+			"postgresql://vigia:s3cret@x@/vigia?log=a&connect_timeout=1",
+			"postgresql://vigia:a@s3cret@/vigia?log=A",
+			"postgresql://vigia:s3cret?@/vigia?log=A",
+			"postgresql:///vigia?log=A&password=s3cret",
+			"postgresql:///vigia?p%61ssword=s3cret&log=A",
+			"postgresql:///vigia?sslpassword=s3cret&log=A",
+			"postgresql://vigia:s3cret@/vigia?log=a&host=" .. server.folder .. "/nowhere&connect_timeout=1",
+		} do
+			hides(location, select(2, vigia.open(location)), "postgresql://")
+		end
+	end)
+
+	it("is one store for all handles, with options of its own", function()
+		local location = server:new_location()
+		local one, two = helper.open(location, {max_events = 7}), helper.open(location)
+		assert.equal(1, assert(one:store_event("CREATE", "Job", 1)))
+		assert.equal(2, assert(two:store_event("CREATE", "Job", 2)))
+		assert.same({1, 2}, (read(one)))
+		assert.equal(7, two:stats().max_events)
+		mentions(fails("option_conflict", vigia.open(location, {max_events = 8})), "max_events")
+		assert(two:configure{max_events = 9})
+		assert.equal(9, one:stats().max_events)
+		mentions(fails("not_supported", one:backup(helper.path("copy"))), "pg_dump")
+	end)
+
+	it("finds a damaged event, gives those before and after, and names it to verify [E8]", function()
+		local location = server:new_location()
+		local store = helper.open(location)
+		helper.fill(store, 3)
+		server:sql(("UPDATE vigia_log%d.events SET bytes = set_byte(bytes, length(bytes) - 1, 99) WHERE seq = 2"):format(server.logs))
+		assert.equal(2, fails("event_damaged", store:get_event(2)).seq_num)
+		assert.same({n = 1}, store:get_event(1).object)
+		assert.same({n = 3}, store:get_event(3).object)
+		local said = helper.shell(assert(helper.program()) .. " verify --store '" .. location .. "'")
+		mentions(said, "2", "checksum")
+	end)
+
+	it("keeps buckets, dead letters and timers, in order and over a reopen", function()
+		local location = server:new_location()
+		local store = helper.open(location)
+		for n = 1, 250 do assert(store:put("b", n, {n = n})) end
+		assert(store:put("b", "text", "value"))
+		assert.same({249, 250, "text"}, (function()
+			local keys = {}
+			for _, entry in ipairs(assert(store:range("b", {from = 249}))) do keys[#keys + 1] = entry.key end
+			return keys
+		end)())
+		local registry = helper.registry(store)
+		helper.fill(store, 1)
+		assert(registry:watch("w", function() error("no") end, {retry_strategy = "dead_letter", max_retries = 1}))
+		helper.drive(registry, function() return #assert(store:dead_letters{}) == 1 end)
+		assert(registry:stop())
+		assert(store:schedule({after = 3600}, "CREATE", "Job", 1))
+		assert(store:schedule({after = 0}, "CREATE", "Due", 2))
+		helper.eventually(function() return store:get_latest_event_num() == 2 end)
+		store:close()
+		store = helper.open(location)
+		assert.same({n = 3}, store:get("b", 3))
+		local stats = store:stats()
+		assert.same({251, 1, 1}, {stats.values, stats.dead_letters, stats.timers})
+		assert.same(1, assert(store:get_checkpoint("w")))
+		assert.equal("Due", store:get_event(2).object_type)
+	end)
+
+	it("commits transactions of coroutines together, each of which fails alone [X1]", function()
+		local store = helper.open(server:new_location())
+		local registry = helper.registry(store)
+		local before, failed = store:stats().commits, 0
+		for n = 1, 50 do
+			registry:spawn(function()
+				for _ = 1, 2 do
+					assert(store:transaction(function(tx)
+						tx:put("b", n, (tx:get("b", n) or 0) + 1)
+						tx:store_event("CREATE", "Job", n)
+					end))
+				end
+				local value, err = store:store_event("CREATE", "Job", n, {if_last = 100000})
+				assert.is_nil(value)
+				failed = failed + (err.code == "sequence_conflict" and 1 or 0)
+			end)
+		end
+		assert(registry:run())
+		assert.equal(50, failed)
+		for n = 1, 50 do assert.equal(2, store:get("b", n)) end
+		assert.equal(100, store:get_latest_event_num())
+		local commits = store:stats().commits - before
+		assert(commits < 75, commits .. " commits of 100 transactions")
+	end)
+
+	it("removes what the limits say", function()
+		local location = server:new_location()
+		local store = helper.open(location, {max_events = 10, retention_passes_checkpoints = true})
+		helper.fill(store, 50)
+		assert.equal(40, assert(store:gc()).removed)
+		assert.same(range(41, 50), (read(store)))
+		local used = store:stats().used_bytes
+		assert(store:configure{max_events = 0, max_bytes = used // 2})
+		assert(store:gc())
+		local stats = store:stats()
+		assert(stats.used_bytes <= used // 2 and stats.events >= 4, stats.used_bytes .. " of " .. used)
+		-- An age of next to nothing: what a mark covers is old, but for what a watcher has yet to see.
+		assert(store:configure{max_bytes = 0, gc_age_threshold = 0.001})
+		assert(store:store_checkpoint("w", 48))
+		helper.eventually(function()
+			assert(store:gc())
+			return store:get_oldest_event_num() == 49
+		end)
+	end)
+end)
+
+describe("several processes with a store on PostgreSQL", function()
+	after_each(helper.clean)
+
+	it("see each other's events at once, and all in one order [S7 S13]", function()
+		local location = server:new_location()
+		local store = helper.open(location)
+		local child = helper.child([[
+			local store = assert(vigia.open(..., {collect = false}))
+			say("ready")
+			local seen, iterator = 0, vigia.trim_horizon()
+			while seen < 40 do
+				local answer = assert(store:get_events{event_iterator = iterator, timeout = 60, filter = {object_types = {"Job"}}})
+				for _, event in ipairs(answer.events) do
+					seen = seen + 1
+					if event.object == "ping" then assert(store:store_event("CREATE", "Answer", event.seq_num)) end
+				end
+				iterator = answer.next_event_iterator
+			end
+			say("seen")
+		]], location)
+		child:expect("ready")
+		for _ = 1, 20 do
+			local ping = assert(store:store_event("CREATE", "Job", "ping"))
+			local answer = assert(store:get_events{event_iterator = vigia.after_sequence_number(ping), timeout = 60})
+			assert.equal(ping, answer.events[1].object)
+			assert(store:store_event("CREATE", "Job", "more"))
+		end
+		child:expect("seen")
+		assert.same(range(1, 60), (read(store)))
+	end)
+
+	it("run a watcher id once, and get it when its owner was killed [W19]", function()
+		local location = server:new_location()
+		local store = helper.open(location)
+		helper.fill(store, 3)
+		local child = helper.child([[
+			local store = assert(vigia.open(..., {collect = false}))
+			local registry = assert(vigia.registry(store, {log = false}))
+			assert(registry:watch("w", function(event) say("handled", event.seq_num) end, {checkpoint = "event"}))
+			registry:run()
+		]], location)
+		for n = 1, 3 do child:expect("handled\t" .. n) end
+		local registry = helper.registry(store)
+		local handler, seen = helper.recorder()
+		local err = fails("watcher_owned", registry:watch("w", handler))
+		assert.equal("w", err.watcher_id)
+		mentions(err, tostring(child.pid))
+		child:kill()
+		local watcher
+		helper.eventually(function()
+			watcher, err = registry:watch("w", handler)
+			assert(watcher or err.code == "watcher_owned", tostring(err))
+			return watcher
+		end)
+		helper.fill(store, 1)
+		helper.drive(registry, function() return seen[#seen] == 4 end)
+		mentions(fails("watcher_already_exists", registry:watch("w", handler)), "w")
+	end)
+
+	it("hear of settings, timers and letters that another changed", function()
+		local location = server:new_location()
+		local store = helper.open(location)
+		local registry = helper.registry(store)
+		local fine, handled = false, 0
+		helper.fill(store, 1)
+		assert(registry:watch("w", function()
+			if not fine then error("not yet") end
+			handled = handled + 1
+		end, {retry_strategy = "dead_letter", max_retries = 1}))
+		helper.drive(registry, function() return #assert(store:dead_letters{}) == 1 end)
+		fine = true
+		helper.run_lua("", [[
+			local store = assert(vigia.open(..., {collect = false}))
+			assert(store:configure{max_events = 77})
+			assert(store:retry_dead_letter("w", 1))
+			store:close()
+		]], location)
+		helper.drive(registry, function() return handled == 1 end)
+		helper.eventually(function() return store:stats().max_events == 77 end)
+	end)
+end)
+
+describe("a store on PostgreSQL whose server fails", function()
+	after_each(helper.clean)
+
+	it("stores once what was sent again because its answer was lost [P2]", function()
+		local location = server:new_location()
+		local name = "log" .. server.logs
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location(name))
+		assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
+		proxy.swallow(statement "COMMIT")
+		assert.equal(2, assert(store:store_event("CREATE", "Job", 2)))
+		assert.is_true(proxy.swallowed())
+		proxy.swallow(statement "COMMIT")
+		assert.same({3, 4}, {assert(store:store_events{{"CREATE", "Job", 3}, {"CREATE", "Job", 4}})})
+		assert.is_true(proxy.swallowed())
+		local loses = true
+		assert(store:transaction(function(tx)
+			local count = (tx:get("b", "count") or 0) + 1
+			if loses then proxy.swallow("COMMIT\0") end -- behind the reads, which end with one, too
+			loses = false
+			tx:put("b", "count", count)
+			tx:store_event("CREATE", "Job", 5)
+		end))
+		assert.is_true(proxy.swallowed())
+		assert.equal(1, store:get("b", "count"))
+		assert.same(range(1, 5), objects(store))
+		assert.same(range(1, 5), objects(helper.open(location)))
+	end)
+
+	it("does a transaction again that was lost before its commit", function()
+		server:new_location()
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs))
+		assert(store:put("b", "count", 1))
+		proxy.swallow(statement "MAP_PUT")
+		assert(store:transaction(function(tx)
+			tx:put("b", "count", tx:get("b", "count") + 1)
+			tx:store_event("CREATE", "Job", "once")
+		end))
+		assert.is_true(proxy.swallowed())
+		assert.equal(2, store:get("b", "count"))
+		assert.same({"once"}, objects(store))
+	end)
+
+	it("says that it is not known whether a commit was stored, and finds out before the next", function()
+		server:new_location()
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=1"), {durability = "interval", commit_interval = 3600})
+		assert(store:store_event("CREATE", "Job", 1, {if_last = 0}))
+		assert.is_true(store:store_event("CREATE", "Job", 2))
+		proxy.stall("all")
+		mentions(fails("commit_unknown", store:sync()), "not known", "in time")
+		mentions(fails("store_unreachable", store:sync()), "in time")
+		proxy.stall()
+		helper.eventually(function() return store:sync() end)
+		assert.same({1, 2}, objects(store))
+		-- And where it was stored all the same.
+		assert.is_true(store:store_event("CREATE", "Job", 3))
+		proxy.stall("answers")
+		fails("commit_unknown", store:sync())
+		proxy.stall()
+		helper.eventually(function() return store:sync() end)
+		assert.is_true(store:store_event("CREATE", "Job", 4))
+		assert.equal(4, assert(store:sync()))
+		assert.same({1, 2, 3, 4}, objects(store))
+	end)
+
+	it("returns store_unreachable while the server is away, and works when it is back [P4]", function()
+		server:new_location()
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=1"))
+		local registry = helper.registry(store)
+		local handler, seen = helper.recorder()
+		assert(store:store_event("CREATE", "Job", 1))
+		local watcher = assert(registry:watch("w", handler, {initial_backoff = 0.05}))
+		helper.drive(registry, function() return #seen == 1 end)
+		proxy.stall("all")
+		server:sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vigia'")
+		fails("store_unreachable", store:get_latest_event_num())
+		local err = select(2, store:store_event("CREATE", "Job", 2))
+		assert(err.code == "store_unreachable" or err.code == "commit_unknown", tostring(err))
+		helper.drive(registry, function() return watcher:stats().fetch_errors > 0 end)
+		proxy.stall()
+		helper.eventually(function() return (store:store_event("CREATE", "Job", 3)) end)
+		helper.drive(registry, function() return seen[#seen] == store:get_latest_event_num() end)
+		for i, n in ipairs(seen) do assert.equal(i, n) end
+	end)
+
+	it("goes on when its connections are ended by the server", function()
+		local store = helper.open(server:new_location())
+		local registry = helper.registry(store)
+		local handler, seen = helper.recorder()
+		assert(registry:watch("w", handler))
+		for n = 1, 5 do
+			server:sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vigia'")
+			assert.equal(n, assert(store:store_event("CREATE", "Job", n)))
+			helper.drive(registry, function() return seen[n] == n end)
+		end
+		assert(registry:stop())
+		assert.equal(5, assert(store:get_checkpoint("w")))
+	end)
+
+	it("saves no progress of a watcher that another process has taken, and stops it [P3]", function()
+		local location = server:new_location()
+		local schema = "vigia_log" .. server.logs
+		local store = helper.open(location, {checkpoint_interval = 3600})
+		local registry = helper.registry(store)
+		local handler, seen = helper.recorder()
+		helper.fill(store, 1)
+		local watcher = assert(registry:watch("w", handler))
+		helper.drive(registry, function() return #seen == 1 end)
+		-- As another process does that finds the lock free.
+		server:sql(("UPDATE %s.owners SET epoch = epoch + 1, host = 'other', pid = 4711"):format(schema))
+		assert(store:store_event("CREATE", "Job", 2))
+		fails("checkpoint_not_found", store:get_checkpoint("w"))
+		helper.drive(registry, function() return watcher:stats().state == "stopped" end)
+		local err = watcher:stats().last_error
+		assert.equal("watcher_owned", err.code)
+		mentions(err, "4711", "on other")
+		assert(registry:stop())
+		fails("checkpoint_not_found", store:get_checkpoint("w"))
+	end)
+
+	it("commits no effect of a watcher that another process has taken, and stops it [P3]", function()
+		server:new_location()
+		local schema = "vigia_log" .. server.logs
+		local store = helper.open(server:location("log" .. server.logs))
+		local registry = helper.registry(store)
+		helper.fill(store, 3)
+		local watcher = assert(registry:watch("w", function(event, ctx)
+			if event.seq_num == 2 then server:sql(("UPDATE %s.owners SET epoch = epoch + 1"):format(schema)) end
+			ctx.tx:put("effects", event.seq_num, true)
+		end, {transactional = true, batch_size = 1}))
+		helper.drive(registry, function() return watcher:stats().state == "stopped" end)
+		assert.equal("watcher_owned", watcher:stats().last_error.code)
+		assert.equal(1, store:get_checkpoint("w"))
+		assert.is_true(store:get("effects", 1))
+		assert.is_nil((store:get("effects", 2)))
+		assert.is_nil((store:get("effects", 3)))
+	end)
+
+	it("loses an id to who took it while its connection was broken", function()
+		local location = server:new_location()
+		local schema = "vigia_log" .. server.logs
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=1"))
+		local registry = helper.registry(store)
+		local watcher = assert(registry:watch("w", function() end))
+		proxy.stall("all")
+		server:sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vigia'")
+		local other = helper.registry(helper.open(location))
+		local theirs
+		helper.eventually(function()
+			theirs = other:watch("w", function() end)
+			return theirs
+		end)
+		assert.equal("2", server:sql(("SELECT epoch FROM %s.owners"):format(schema)))
+		proxy.stall()
+		helper.drive(registry, function() return watcher:stats().state == "stopped" end)
+		assert.equal("watcher_owned", watcher:stats().last_error.code)
+		assert.equal("running", theirs:stats().state)
+	end)
+end)
+
+describe("the server", function()
+	it("ends", function()
+		local folder = server.folder
+		server:stop()
+		assert.is_nil(require "lfs".attributes(folder))
+	end)
+end)

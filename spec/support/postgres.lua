@@ -1,0 +1,127 @@
+-- postgres.lua - a PostgreSQL server for the specs of a file, which ends with the process, whatever becomes of that; and logs on it.
+
+local lfs = require "lfs"
+local helper = require "spec.helper"
+
+local M = {}
+
+local function quoted(word)
+	return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+-- A server, or nil and why there is none. Its folder is not in that of a test: another user must get there.
+function M.start(settings)
+	local folder
+	for n = 1, 1000 do
+		folder = ("/tmp/vigia-postgres-%d"):format(n)
+		if not lfs.symlinkattributes(folder) and lfs.mkdir(folder .. ".taken") then break end
+	end
+	local words = {"exec", "spec/support/postgres", quoted(folder)}
+	for _, setting in ipairs(settings or {}) do words[#words + 1] = quoted(setting) end
+	local pipe = assert(io.popen(table.concat(words, " "), "w"))
+	local server = {folder = folder, pipe = pipe, logs = 0}
+	local deadline = helper.now() + 60
+	while not lfs.attributes(folder .. "/ready") and helper.now() < deadline do
+		if not lfs.attributes(folder) and helper.now() > deadline - 55 then break end -- it has ended
+		require("vigia").sleep(0.02)
+	end
+	if lfs.attributes(folder .. "/ready") then return setmetatable(server, {__index = M}) end
+	pipe:close()
+	lfs.rmdir(folder .. ".taken")
+	return nil, "no PostgreSQL server could be started (Debian: apt-get install postgresql)"
+end
+
+function M:stop()
+	self.pipe:close() -- waits until it is gone
+end
+
+-- The location of a log on it.
+function M:location(name, parameters)
+	return ("postgresql://vigia@/vigia?host=%s&log=%s%s"):format(self.folder, name, parameters or "")
+end
+
+-- That of one that nobody has used.
+function M:new_location(parameters)
+	self.logs = self.logs + 1
+	return self:location("log" .. self.logs, parameters)
+end
+
+-- What psql prints for a statement: rows of fields with | between them.
+function M:sql(text, database)
+	local pipe = assert(io.popen(("psql -X -h %s -U vigia -d %s -qAt -c %s 2>&1")
+		:format(quoted(self.folder), database or "vigia", quoted(text))))
+	local out = pipe:read("a")
+	local ok = pipe:close()
+	assert(ok, out)
+	return (out:gsub("\n$", ""))
+end
+
+-- ---- a server that fails ----
+
+local PROXY <const> = [[
+	local uv = require "luv"
+	local here, there = ...
+	local function there_is(name)
+		local file = io.open(here .. "/" .. name)
+		local text = file and file:read("a")
+		if file then file:close() end
+		return text
+	end
+	local listener = uv.new_pipe(false)
+	assert(listener:bind(here .. "/.s.PGSQL.5432"))
+	assert(listener:listen(64, function()
+		local client, server = uv.new_pipe(false), uv.new_pipe(false)
+		local swallows = false
+		local function finish()
+			if not client:is_closing() then client:close() end
+			if not server:is_closing() then server:close() end
+		end
+		listener:accept(client)
+		server:connect(there .. "/.s.PGSQL.5432", function(failed)
+			if failed then return finish() end
+			client:read_start(function(_, data)
+				local pattern = data and there_is("swallow")
+				if not data then return finish() end
+				if there_is("stall") == "all" then return end
+				if pattern and data:find(pattern, 1, true) then
+					os.remove(here .. "/swallow")
+					swallows = true
+				end
+				server:write(data)
+			end)
+			server:read_start(function(_, data)
+				if not data or swallows then return finish() end
+				if not there_is("stall") then client:write(data) end
+			end)
+		end)
+	end))
+	say("ready")
+	uv.run()
+]]
+
+-- Something between a store and the server that loses what it is told to lose. It ends with the test. `swallow(text)`: the answer to the
+-- next message that has this text in it does not arrive, and the connection breaks. `stall("all")`: nothing arrives any more;
+-- `stall("answers")`: no answer does; `stall()`: all does again, on new connections.
+function M:proxy()
+	local folder = helper.path("proxy")
+	assert(lfs.mkdir(folder))
+	local child = helper.child(PROXY, folder, self.folder)
+	child:expect("ready")
+	local proxy = {}
+	function proxy.location(name, parameters)
+		return ("postgresql://vigia@/vigia?host=%s&log=%s%s"):format(folder, name, parameters or "")
+	end
+	function proxy.swallow(text)
+		helper.write_file("proxy/swallow", text)
+	end
+	-- Was it lost already?
+	function proxy.swallowed()
+		return not lfs.attributes(folder .. "/swallow")
+	end
+	function proxy.stall(what)
+		if what then helper.write_file("proxy/stall", what) else os.remove(folder .. "/stall") end
+	end
+	return proxy
+end
+
+return M
