@@ -94,6 +94,30 @@ static void work_append(char **arg)
 	free(all);
 }
 
+/* transact COUNT: transactions a second, durable, each with a get and a put of one of 1000 keys. */
+static void work_transact(char **arg)
+{
+	enum { KEYS = 1000 };
+	char path[512];
+	MDB_dbi dbi;
+	int count = atoi(arg[0]);
+	MDB_env *env = open_env(bench_fresh_path("lmdb.db", path), 0, &dbi);
+	put(env, dbi, KEYS, KEYS);
+	double start = bench_now();
+	for (int i = 0; i < count; i++) {
+		MDB_txn *txn;
+		size_t number = (size_t)(i * 7 % KEYS) + 1;
+		MDB_val key = {sizeof number, &number}, value;
+		ok(mdb_txn_begin(env, NULL, 0, &txn));
+		ok(mdb_get(txn, dbi, &key, &value));
+		value = (MDB_val){event.len, event.data};
+		ok(mdb_put(txn, dbi, &key, &value, 0));
+		ok(mdb_txn_commit(txn));
+	}
+	peer_figure("rate", count / (bench_now() - start));
+	mdb_env_close(env);
+}
+
 /* fill NAME EVENTS */
 static void work_fill(char **arg)
 {
@@ -166,8 +190,13 @@ static void work_version(char **arg)
 int main(int argc, char **argv)
 {
 	static const struct peer_work works[] = {
-		{"append", 3, work_append}, {"fill", 2, work_fill},       {"scan", 2, work_scan},
-		{"remove", 1, work_remove}, {"version", 0, work_version}, {NULL, 0, NULL},
+		{"append", 3, work_append},
+		{"fill", 2, work_fill},
+		{"scan", 2, work_scan},
+		{"remove", 1, work_remove},
+		{"transact", 1, work_transact},
+		{"version", 0, work_version},
+		{NULL, 0, NULL},
 	};
 	struct vigia__buf object = bench_object();
 	vigia__event_begin(&event, (struct vigia_slice){"UPDATE", 6}, (struct vigia_slice){"Job", 3}, NULL);

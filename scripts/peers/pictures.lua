@@ -53,9 +53,9 @@ function M.series(scale)
 	})
 	picture("latency", "From the call of a durable append to the handler of the last watcher, p50", "watchers that wait for the event",
 		"microseconds", {1, 3, 10, 30, 100, 300}, {
-		{"Vigia, all in one registry", function(count) return work("p50", "vigia", "wake", "call", 1, count, some(500)) end},
+		{"Vigia, all in one registry", function(count) return work("p50", "vigia", "wake", "commit", 1, count, some(500), "call") end},
 		{"Redis Streams, XREAD BLOCK", function(count) return work("p50", "redis", "wake", count, some(200)) end},
-		{"Vigia, a thread for each", function(count) return work("p50", "vigia", "wake", "call", count, 1, some(500)) end, "#39c5cf"},
+		{"Vigia, a thread for each", function(count) return work("p50", "vigia", "wake", "commit", count, 1, some(500), "call") end, "#39c5cf"},
 	})
 	local sizes = {}
 	for i, size in ipairs{100000, 300000, 1000000, 3000000, 10000000} do

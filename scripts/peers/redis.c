@@ -102,7 +102,7 @@ static void work_scan(char **arg)
 /* ---- readers that wait ---- */
 
 static atomic_int still_to_see;
-static _Atomic int64_t last_seen_at;
+static struct peer_wake *last_saw;
 static int rounds;
 
 static void *wait_for_all(void *arg)
@@ -115,7 +115,7 @@ static void *wait_for_all(void *arg)
 		redisReply *last = reply->element[0]->element[1]->element[0];
 		snprintf(from, sizeof from, "%s", last->element[0]->str);
 		freeReplyObject(reply);
-		if (atomic_fetch_sub(&still_to_see, 1) == 1) atomic_store(&last_seen_at, vigia__mono_ns());
+		if (atomic_fetch_sub(&still_to_see, 1) == 1) peer_wake_ran(last_saw);
 	}
 	return NULL;
 }
@@ -133,16 +133,14 @@ static void work_wake(char **arg)
 		contexts[i] = join();
 		if (pthread_create(&threads[i], NULL, wait_for_all, contexts[i]) != 0) bench_die("redis", "no thread");
 	}
+	last_saw = peer_wake_new();
 	usleep(100000);
 	for (int i = 0; i < rounds; i++) {
-		int64_t seen_at;
-		usleep(300);
-		atomic_store(&last_seen_at, 0);
+		usleep(PEER_PAUSE_US);
 		atomic_store(&still_to_see, readers);
-		int64_t from = vigia__mono_ns();
+		peer_wake_begin(last_saw);
 		add(redis, 1, 1);
-		while ((seen_at = atomic_load(&last_seen_at)) == 0) usleep(50);
-		us[i] = seen_at > from ? (double)(seen_at - from) / 1e3 : 0;
+		us[i] = peer_wake_end(last_saw);
 	}
 	for (int i = 0; i < readers; i++) {
 		pthread_join(threads[i], NULL);

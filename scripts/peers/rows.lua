@@ -93,6 +93,33 @@ return function(options)
 		beside("durable, batches of 1000", 1, batches, 1000, "commit")
 		beside("not synced, 1 caller, C", 1, singles, 1, "none")
 	end
+	if begin("transactions") then
+		-- Each has a get and a put.
+		local function transact(callers, each, durability, open)
+			return rate{engine = "vigia", "transact", callers, each, durability, open or 0}
+		end
+		row("durable, 1 caller", "/s", transact(1, one, "commit"), {
+			{to = "LMDB", value = rate{engine = "lmdb", "transact", some(2000)}, at_least = 1 / 1.2},
+		})
+		row("durable, 16 callers", "/s", transact(16, sixteen, "commit"), {
+			{to = "1 caller", value = transact(1, one, "commit"), at_least = 8},
+		})
+		row("not synced, beside one that is open for long", "/s", transact(1, some(100000), "none", 1), {
+			{to = "without it", value = transact(1, some(100000), "none"), at_least = 0.9},
+		})
+		local function effects(durability, how)
+			return {engine = "lua", "effects", some(200000, 1000), durability, how}
+		end
+		row("through a watcher, Lua, not synced", "/s", rate(effects("none", "transactional")), {
+			{at_least = 150e3},
+			{to = "without them", value = rate(effects("none", "none"))},
+		})
+		row("through a watcher, Lua, durable", "/s", rate(effects("commit", "transactional")), {
+			{at_least = 150e3},
+			{to = "not synced", value = rate(effects("none", "transactional"))},
+		})
+		row("through a watcher, durable, events a commit", "", figure("a_commit", effects("commit", "transactional")), {{at_least = 90}})
+	end
 	if begin("replay") then
 		local total, lua_total, peer_total = some(5000000, 10000), some(500000, 1000), some(1000000, 10000)
 		prepare{engine = "vigia", "fill", "log.db", total}
@@ -124,36 +151,48 @@ return function(options)
 	end
 	if begin("wake") then
 		local rounds = some(1000)
-		local futex = {engine = "system", "futex", "in", rounds, "idle"}
-		local across = {engine = "system", "futex", "across", rounds, "idle"}
-		local function wake(durability, threads, each)
-			return {engine = "vigia", "wake", durability, threads, each, rounds}
+		-- From where the append wakes, as a bare futex's time begins just before its wake-up; what the append itself takes is in the rows
+		-- "from the call".
+		local function futex(where, load, before)
+			return {engine = "system", "futex", where, rounds, load, before or "none"}
 		end
-		row("in one process, not synced, p50", "us", figure("p50", wake("none", 1, 1)), {
-			{to = "a bare futex", value = figure("p50", futex), at_most = 1.3},
+		local function wake(durability, threads, each, from)
+			return {engine = "vigia", "wake", durability, threads, each, rounds, from}
+		end
+		local function across(load, from)
+			return {engine = "vigia", "across", rounds, load, from}
+		end
+		row("in one process, not synced, p50", "us", figure("p50", wake("none", 1, 1, "publish")), {
+			{to = "a bare futex", value = figure("p50", futex("in", "idle")), at_most = 1.3},
 		})
-		row("in one process, not synced, p99", "us", figure("p99", wake("none", 1, 1)), {
-			{to = "a bare futex", value = figure("p99", futex)},
+		row("in one process, not synced, p99", "us", figure("p99", wake("none", 1, 1, "publish")), {
+			{to = "a bare futex", value = figure("p99", futex("in", "idle"))},
 		})
-		row("in one process, synced, p50", "us", figure("p50", wake("commit", 1, 1)), {
-			{to = "a bare futex", value = figure("p50", futex), at_most = 1.3},
+		row("in one process, synced, p50", "us", figure("p50", wake("commit", 1, 1, "publish")), {
+			{to = "a bare futex behind a sync", value = figure("p50", futex("in", "idle", "sync")), at_most = 1.3},
 		})
-		row("the sync too, p50", "us", figure("p50", wake("call", 1, 1)), {
+		row("from the call, not synced, p50", "us", figure("p50", wake("none", 1, 1, "call")), {
+			{to = "a bare futex", value = figure("p50", futex("in", "idle"))},
+		})
+		row("from the call, synced, p50", "us", figure("p50", wake("commit", 1, 1, "call")), {
 			{to = "Redis, XREAD BLOCK", value = figure("p50", {engine = "redis", "wake", 1, rounds})},
 		})
-		row("across processes, p50", "us", figure("p50", {engine = "vigia", "across", rounds, "idle"}), {
-			{to = "a bare futex", value = figure("p50", across), at_most = 1.3},
+		row("across processes, p50", "us", figure("p50", across("idle", "publish")), {
+			{to = "a bare futex", value = figure("p50", futex("across", "idle")), at_most = 1.3},
 		})
-		row("across processes, p99", "us", figure("p99", {engine = "vigia", "across", rounds, "idle"}), {
-			{to = "a bare futex", value = figure("p99", across)},
+		row("across processes, p99", "us", figure("p99", across("idle", "publish")), {
+			{to = "a bare futex", value = figure("p99", futex("across", "idle"))},
 			{at_most = 40},
 		})
-		row("across processes, all processors busy, p50", "us", figure("p50", {engine = "vigia", "across", rounds, "busy"}), {
-			{to = "a bare futex", value = figure("p50", {engine = "system", "futex", "across", rounds, "busy"})},
+		row("across processes, from the call, p50", "us", figure("p50", across("idle", "call")), {
+			{to = "a bare futex", value = figure("p50", futex("across", "idle"))},
 		})
-		row("the last of 100 in one registry, p50", "us", figure("p50", wake("none", 1, 100)), {{at_most = 60}})
-		row("the last of 100 in 100 threads, p50", "us", figure("p50", wake("none", 100, 1)), {{at_most = 350}})
-		row("the same with the sync, p50", "us", figure("p50", wake("call", 100, 1)), {
+		row("across processes, all processors busy, p50", "us", figure("p50", across("busy", "publish")), {
+			{to = "a bare futex", value = figure("p50", futex("across", "busy"))},
+		})
+		row("the last of 100 in one registry, p50", "us", figure("p50", wake("none", 1, 100, "call")), {{at_most = 60}})
+		row("the last of 100 in 100 threads, p50", "us", figure("p50", wake("none", 100, 1, "call")), {{at_most = 350}})
+		row("the same with the sync, p50", "us", figure("p50", wake("commit", 100, 1, "call")), {
 			{to = "Redis, XREAD BLOCK", value = figure("p50", {engine = "redis", "wake", 100, some(300)})},
 		})
 	end

@@ -5,12 +5,7 @@
  * Usage: peer_system FOLDER WORK [ARGUMENT...]; each line of output is "name figure".
  */
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 
 #include "peer.h"
 
@@ -34,69 +29,77 @@ static void work_sync(char **arg)
 	close(fd);
 }
 
-static void futex(_Atomic uint32_t *word, int op, uint32_t value)
-{
-	syscall(SYS_futex, word, op, value, NULL, NULL, 0);
-}
-
-/* What the two sides share: the word, when it was bumped, when the other side ran. */
+/* What the two sides of a wake-up share beside its times. */
 struct shared {
 	_Atomic uint32_t word;
-	_Atomic int64_t told_at, woke_at;
 	int rounds;
 };
 
-static void *wait_for_all(void *arg)
+static void wait_for_all(struct shared *shared, struct peer_wake *wake)
 {
-	struct shared *shared = arg;
 	for (uint32_t seen = 0; seen < (uint32_t)shared->rounds; seen++) {
-		while (atomic_load(&shared->word) == seen) futex(&shared->word, FUTEX_WAIT, seen);
-		atomic_store(&shared->woke_at, vigia__mono_ns());
+		while (atomic_load(&shared->word) == seen) peer_futex(&shared->word, FUTEX_WAIT, seen);
+		peer_wake_ran(wake);
 	}
+}
+
+static struct shared *shared;
+static struct peer_wake *wake;
+
+static void *wait_in_thread(void *arg)
+{
+	(void)arg;
+	wait_for_all(shared, wake);
 	return NULL;
 }
 
-/* futex in|across ROUNDS idle|busy: from before the wake-up until the other side runs, in one process or across two. */
+/* futex in|across ROUNDS idle|busy none|sync: from before the wake-up until the other side runs, in one process or
+ * across two. "sync": a record is written to a file and synced first, and the time begins behind that. */
 static void work_futex(char **arg)
 {
-	bool across = strcmp(arg[0], "across") == 0;
-	int rounds = atoi(arg[1]), busy_count = 0;
+	enum { BYTES = 256, AREA = 1 << 20 }; /* of a record, and of the journal */
+	static char block[AREA];
+	char path[512];
+	bool across = strcmp(arg[0], "across") == 0, syncs = strcmp(arg[3], "sync") == 0;
+	int rounds = atoi(arg[1]), busy_count = 0, fd = open(bench_fresh_path("futex.db", path), O_RDWR | O_CREAT, 0600);
+	off_t at = 0;
 	pid_t busy[PEER_BUSY_MAX];
 	double *us = calloc((size_t)rounds, sizeof *us);
 	pthread_t thread;
-	struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (pwrite(fd, block, AREA, 0) != AREA || fsync(fd) < 0) bench_die("futex", "cannot write");
+	wake = peer_wake_new();
+	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED) bench_die("futex", "no memory");
 	shared->rounds = rounds;
 	pid_t child = across ? fork() : -1;
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		wait_for_all(shared);
+		wait_for_all(shared, wake);
 		_exit(0);
 	}
-	if (!across && pthread_create(&thread, NULL, wait_for_all, shared) != 0) bench_die("futex", "no thread");
+	if (!across && pthread_create(&thread, NULL, wait_in_thread, NULL) != 0) bench_die("futex", "no thread");
 	if (strcmp(arg[2], "busy") == 0) busy_count = peer_keep_busy(busy);
 	usleep(50000);
 	for (int i = 0; i < rounds; i++) {
-		int64_t woke_at;
-		usleep(across ? 500 : 300); /* the other side sleeps again */
-		atomic_store(&shared->woke_at, 0);
-		int64_t from = vigia__mono_ns();
+		usleep(PEER_PAUSE_US);
+		if (syncs && (pwrite(fd, block, BYTES, at) != BYTES || fdatasync(fd) < 0)) bench_die("futex", "cannot write");
+		at = (at + BYTES) % AREA;
+		peer_wake_begin(wake);
 		atomic_fetch_add(&shared->word, 1);
-		futex(&shared->word, FUTEX_WAKE, INT_MAX);
-		while ((woke_at = atomic_load(&shared->woke_at)) == 0) usleep(50);
-		us[i] = woke_at > from ? (double)(woke_at - from) / 1e3 : 0;
+		peer_futex(&shared->word, FUTEX_WAKE, INT_MAX);
+		us[i] = peer_wake_end(wake);
 	}
 	if (across) waitpid(child, NULL, 0);
 	else pthread_join(thread, NULL);
 	peer_end_busy(busy, busy_count);
-	peer_figure("p50", bench_percentile(us, (size_t)rounds, 50));
-	peer_figure("p99", bench_percentile(us, (size_t)rounds, 99));
+	peer_percentiles(us, rounds);
+	close(fd);
 	free(us);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct peer_work works[] = {{"sync", 1, work_sync}, {"futex", 3, work_futex}, {NULL, 0, NULL}};
+	static const struct peer_work works[] = {{"sync", 1, work_sync}, {"futex", 4, work_futex}, {NULL, 0, NULL}};
 	peer_main(argc, argv, works);
 	return 0;
 }

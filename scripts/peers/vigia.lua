@@ -79,6 +79,34 @@ function works.replay(name, total)
 	store:close()
 end
 
+-- effects EVENTS DURABILITY HOW: stored events a second through a watcher, with a get and a put of one of 1000 keys for each
+-- ("transactional"), or with neither ("none"); and how many events share a commit. A durable commit has one sync.
+function works.effects(total, durability, how)
+	local store = fresh("effects.db", {durability = "none"})
+	local events = {}
+	for from = 1, total, 1000 do
+		for k = 1, 1000 do events[k] = {"UPDATE", "Job", from + k} end
+		assert(store:store_events(events))
+	end
+	assert(store:configure{durability = durability})
+	local registry = vigia.registry(store)
+	local before = store:stats().commits
+	local handlers = {}
+	function handlers.transactional(event, ctx)
+		local tx, key = ctx.tx, event.seq_num % 1000
+		tx:put("bench", key, (tx:get("bench", key) or 0) + 1)
+		if event.seq_num == total then ctx.watcher:stop() end
+	end
+	function handlers.none(event, ctx)
+		if event.seq_num == total then ctx.watcher:stop() end
+	end
+	local watcher = assert(registry:watch("bench", handlers[how], {transactional = how == "transactional"}))
+	figure("rate", total / timed(function() assert(registry:run()) end))
+	assert(watcher:stats().processed == total)
+	figure("a_commit", total / math.max(1, store:stats().commits - before))
+	store:close()
+end
+
 -- tables COUNT: what Lua itself takes for such an object, without its strings.
 function works.tables(count)
 	local names = {}
