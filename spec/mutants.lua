@@ -13,6 +13,7 @@
 --         --jobs N                   so many at the same time (2)
 --         --seed N, --count N        other bugs by rule, and how many
 --         --build NAME               on build/NAME (dev); with --hand
+--         --share N                  one in N, VIGIA_SEED says which; with --hand
 --
 -- Those by rule were chosen by a seed once, and are in spec/mutants.txt, which a run reads first: what it says was killed is not tried
 -- again without --fresh. A line that moved to another function or file is found there by its text; for one that is gone the seed chooses
@@ -48,7 +49,7 @@ do
 			options[name] = true
 		elseif name == "only" or name == "worker" or name == "by" or name == "build" then
 			options[name], n = assert(arg[n + 1], "a word is missing"), n + 1
-		elseif name == "jobs" or name == "seed" or name == "count" then
+		elseif name == "jobs" or name == "seed" or name == "count" or name == "share" then
 			options[name], n = assert(math.tointeger(tonumber(arg[n + 1])), "a number is missing"), n + 1
 		else
 			io.stderr:write(("mutants: there is no option %s; they are told at the top of spec/mutants.lua\n"):format(arg[n]))
@@ -255,7 +256,7 @@ local function select_by_hand()
 	return list
 end
 
--- Of the watcher's step function: sed expressions, and three tests that must find them.
+-- Of the watcher's step function: sed expressions, and the tests that must find them.
 local function select_of_stepper()
 	local list = {}
 	local file = "runtime/core/stepper.c"
@@ -297,11 +298,11 @@ local function text_of_stepper(mutant)
 	return text ~= build.read(path) and text or nil
 end
 
--- Of the watcher's: one of the three must fail.
+-- Of the watcher's: one of the five must fail.
 local function try_stepper(shop, mutant)
 	local text = assert(text_of_stepper(mutant), mutant.name .. ": the expression changes nothing: " .. mutant.sed)
 	if not shop:change(mutant.file, text) then return "no", "", "does not compile" end
-	for _, test in ipairs{"test_stepper", "test_stepper_phases", "sim_stepper"} do
+	for _, test in ipairs{"test_stepper", "test_stepper_phases", "test_stepper_letters", "sim_stepper", "sim_transactional"} do
 		local passed, what = shop:run(test, nil, BASE_SECONDS)
 		if not passed then return "killed", test, what end
 	end
@@ -358,8 +359,20 @@ end
 
 ---- by hand ----
 
+-- One in N. One whose text is not in its file any more is always among them.
+local function share(bugs)
+	local seed = math.tointeger(tonumber(os.getenv "VIGIA_SEED")) or os.time()
+	local out = {}
+	for n, bug in ipairs(bugs) do
+		if bug.wrong or (n + seed) % options.share == 0 then out[#out + 1] = bug end
+	end
+	tell("# VIGIA_SEED=%d chose %d of %d", seed, #out, #bugs)
+	return out
+end
+
 local function hand()
 	local bugs = only(select_by_hand())
+	if options.share then bugs = share(bugs) end
 	local dir = output_of("mktemp -d \"${TMPDIR:-/tmp}/vigia-mutants.XXXXXX\""):gsub("\n", "")
 	local killed = 0
 	local good, problem = xpcall(function()
@@ -381,7 +394,8 @@ local function hand()
 			local spent = map.spent()
 			local compiles = not bug.wrong and shop:change(bug.file, bug.text)
 			local passed, what = true, bug.wrong or "it does not compile"
-			if compiles and bug.sound then passed, what = shop:run(bug.by, bug.case, 60) end
+			local limit = bug.by:find("^test_") and 20 or 60 -- a C test alone takes seconds
+			if compiles and bug.sound then passed, what = shop:run(bug.by, bug.case, limit) end
 			if not passed then killed = killed + 1 end
 			keep(bug.id, passed and "survived" or "killed", bug.by, tostring(what))
 			-- Without the line of the contract: it is the test that proves it.

@@ -196,13 +196,18 @@ function Shop:fresh()
 	self.stale = nil
 end
 
+-- Is it of the library? Else it is of the program, the module or both.
+local function is_of_library(file)
+	return file:find("^runtime/[cds]%a+/") ~= nil and not file:find("^runtime/serve/")
+end
+
 -- The program, with its own objects or one of them replaced.
 function Shop:program(file, object)
 	local command = link_command("vigia"):gsub(" %-g ", " ")
 	command = put(command, "-o vigia ", "-o " .. quoted(self.dir .. "/vigia") .. " ")
 	command = put(command, " libvigia.so.0.1.0 ", " " .. quoted(self.dir .. "/libvigia.so.0.1.0") .. " ")
 	if file then
-		local library = file:find("^runtime/bind/") and "vigia_bind" or "vigia"
+		local library = file:find("^runtime/bind/") and "vigia_bind" or file:find("^runtime/serve/") and "vigia_serve" or "vigia"
 		command = put(command, ("CMakeFiles/%s.dir/%s.o "):format(library, file), quoted(object) .. " ")
 	end
 	if self.main then command = put(command, "CMakeFiles/vigia.dir/runtime/main.c.o", quoted(self.main)) end
@@ -269,7 +274,7 @@ function Shop:count(objects, leave)
 	end
 	local members = {quoted(leave)}
 	for file, object in pairs(objects) do
-		if file:find("^runtime/[csd]%a+/") then members[#members + 1] = quoted(object) end
+		if is_of_library(file) then members[#members + 1] = quoted(object) end
 	end
 	self.archive = quoted(self.dir .. "/libcounted.a")
 	assert(run(("rm -f %s && ar qc %s %s"):format(self.archive, self.archive, table.concat(members, " "))))
@@ -285,7 +290,7 @@ function Shop:reset()
 		self.lua = nil
 	end
 	run(("find %s/tree -name '*.[ch]' -delete"):format(quoted(self.dir)))
-	if self.file and not self.file:find("^runtime/[csd]") then
+	if self.file and not is_of_library(self.file) then
 		self.main = nil
 		assert(run(("cd %s && rm -f %s/vigia %s/lua/vigia/core.so && cp vigia %s && cp lua/vigia/core.so %s/lua/vigia/"):format(
 			quoted(base.dir), quoted(self.dir), quoted(self.dir), quoted(self.dir), quoted(self.dir))))
@@ -314,7 +319,7 @@ function Shop:change(file, text)
 	M.write(path, text)
 	local object = self.dir .. "/mutant.o"
 	if not self:compile(file, path, object) then return false end
-	if file:find("^runtime/[csd]%a+/") then
+	if is_of_library(file) then
 		self.object, self.stale = object, file -- linked when it is needed
 	else
 		self:library()

@@ -11,7 +11,11 @@ end
 
 local LMDB <const> = "spec/store_lmdb_spec.lua"
 local MEMORY <const> = "spec/store_memory_spec.lua"
+local EXPORT <const> = "spec/export_spec.lua"
 local CONVERSATION <const> = "spec/conversation_spec.lua"
+local SERVE <const> = "spec/serve_spec.lua"
+local STEER <const> = "spec/steer_spec.lua"
+local CLIENTS <const> = "spec/serve_clients_spec.lua"
 
 return {
 	---- what is acknowledged is on the disk ----
@@ -35,7 +39,7 @@ return {
 	bug("D1 a record is not synced", "store/lmdb_journal.c", "test_journal", "D1_an_append*",
 		"if (rc == 0 && !unsynced && fdatasync(fd) < 0)", "if (rc == 0 && unsynced && fdatasync(fd) < 0)"),
 	bug("D1 a record is published before its sync", "store/lmdb_journal.c", "test_journal", "D1_nothing_is_shown*",
-		"*written = rc == 0;", "*written = rc == 0;\n\tatomic_store(&words->published, end.last);"),
+		"*written = true; /* in the window it is already */", "*written = true;\n\tatomic_store(&words->published, end.last);"),
 	bug("D1 readers see what was not published", "store/lmdb_tail.c", "test_journal", "D1_nothing_is_shown*",
 		"while (rc == 0 && tail->chain.last < upto) {", "while (rc == 0) {"),
 	bug("D1 what a killed process left is not looked for", "store/lmdb.c", "test_journal", "D1_a_process_killed*",
@@ -65,10 +69,10 @@ return {
 	bug("D1 records are packed at \"commit\" as they are at \"none\"", "store/lmdb_journal.c", "test_journal", "D3_*",
 		"return vigia__journal_unsynced(b) ? ALIGN_UNSYNCED", "return b ? ALIGN_UNSYNCED"),
 	bug("D1 a record of many callers is not synced", "store/lmdb_journal.c", "power --states 20000 journal_batches", nil,
-		"!unsynced && fdatasync(fd) < 0", "!unsynced && end.last < j->end.last + 2 && fdatasync(fd) < 0"),
+		"!unsynced && fdatasync(fd) < 0", "!unsynced && j->record.len < 400 && fdatasync(fd) < 0"),
 	bug("D1 neither a write nor a dead owner clears `ready`", "store/lmdb_journal.c", "test_journal", "D1_a_process_killed*",
 		"atomic_store(&words->ready, 0);\n\t\trc = pthread_mutex_consistent", "rc = pthread_mutex_consistent",
-		"vigia__record_end(&j->record, &end, last_at);\n\tatomic_store(&words->ready, 0);", "vigia__record_end(&j->record, &end, last_at);"),
+		"vigia__record_end(j->under_way, &end, last_at);\n\tatomic_store(&words->ready, 0);", "vigia__record_end(j->under_way, &end, last_at);"),
 	bug("D1 who opens the side file alone keeps its words", "store/side.c", "power --states 6000 journal_restored", nil,
 		"atomic_store(&journal->published, 0);\n\tatomic_store(&journal->ready, 0);", ""),
 	bug("D1 who opens the side file alone keeps `published`", "store/side.c", "power --states 6000 journal_restored", nil,
@@ -131,7 +135,7 @@ return {
 		"if (p->removed == 0) {\n\t\t\trc = write_down_last", "if (false) {\n\t\t\trc = write_down_last"),
 	bug("E2 a number that was written down is not believed", "store/lmdb_last.c", LMDB, "S9b",
 		"if (rc == 0 && value.mv_size >= sizeof *out) memcpy(out, value.mv_data, sizeof *out);", ""),
-	bug("E2 in memory, numbers begin again when everything was removed", "store/memory.c", MEMORY, "E2c",
+	bug("E2 in memory, numbers begin again when everything was removed", "store/memory_events.c", MEMORY, "E2c",
 		"request->first_seq = b->latest + 1;", "if (b->count == 0) b->latest = 0;\n\trequest->first_seq = b->latest + 1;"),
 	bug("E3 times follow a clock that goes back", "store/lmdb_append.c", "test_lmdb", "E3_timestamps_do_not_follow*",
 		".now_at_ns = now > last.at_ns ? now : last.at_ns,", ".now_at_ns = now,"),
@@ -149,13 +153,32 @@ return {
 		"w->done = in->seqs[0] - 1;", "w->done = in->seqs[0];"),
 	bug("D2 progress and queue are taken in the other order", "store/lmdb_commit.c", "test_progress", "D2_*",
 		"\t\trc = vigia__progress_commit_begin(&b->base.progress, &taken);\n"
-		.. "\t\ttakes = vigia__queue_any(queue);\n"
+		.. "\t\ttakes = vigia__queue_any(queue);\n\t\tif (takes && attempt->aside) {\n"
+		.. "\t\t\t/* Without the queue no progress. What was in doubt is settled before its events may be removed. */\n"
+		.. "\t\t\tvigia__progress_commit_end(&b->base.progress, taken, false);\n"
+		.. "\t\t\tif (!attempt->leaves_tail) vigia__queue_settle(queue, look_for_event, &in);\n"
+		.. "\t\t\ttaken = NULL;\n\t\t\ttakes = false;\n\t\t}\n"
 		.. "\t\tif (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;",
-		"\t\ttakes = vigia__queue_any(queue);\n"
+		"\t\ttakes = vigia__queue_any(queue) && !attempt->aside;\n"
 		.. "\t\tif (takes && vigia__queue_commit_begin(queue, &queued, look_for_event, &in) < 0) rc = ENOMEM;\n"
 		.. "\t\telse rc = vigia__progress_commit_begin(&b->base.progress, &taken);"),
 	bug("W10 a commit undoes a seek", "store/progress.c", "test_progress", "W10_a_seek*",
 		"if (committed && p->epoch == taken->items[i].epoch && p->saved", "if (committed && p->saved"),
+	bug("X2 a commit does not compare what its transaction has read", "store/transaction_commit.c", "spec/serializable_spec.lua",
+		"without a sync",
+		"int rc = vigia__tx_check(tx, kv, err);", "int rc = VIGIA_OK;"),
+	bug("X2 a range is not compared, so that keys come and go in it", "store/transaction.c", "spec/serializable_spec.lua", "without a sync",
+		"if (hash != span->hash) return VIGIA_NONE;", ""),
+	bug("X2 a transaction sees two states while it runs", "store/transaction.c", "spec/serializable_spec.lua", "without a sync",
+		"int rc = vigia__tx_compare(g->tx, kv, err);", "int rc = VIGIA_OK;"),
+	bug("X2 what was compared in a commit that was undone counts", "store/transaction_commit.c", "test_transaction", "what_was_compared*",
+		"int rc = vigia__tx_check(tx, kv, err);", "int rc = vigia__tx_compare(tx, kv, err);"),
+	bug("X2 a key and its version are one hash with another key and a version close by", "core/state_key.c", "test_state", "like_keys*",
+		"return XXH3_64bits(both, sizeof both);", "return XXH3_64bits_withSeed(key.data, key.len, version);"),
+	bug("X6 an owner at rest does not hear who waits", "drive/wanted.c", "test_wants", "X6_an_owner_at_rest*",
+		"vigia__listen_bell(listen, &wants->bell);", ""),
+	bug("X6 a handler waits for its own watcher", "store/store_wait.c", "test_wants", "X6_a_handler*",
+		"h->backend == store->backend && strcmp(h->id, watcher_id) == 0", "h->backend == NULL && strcmp(h->id, watcher_id) == 0"),
 	bug("W10 what a failed commit held does not travel again", "store/progress.c", "test_progress", "W10_what_was_not*",
 		"if (!p->removed && atomic_load(&p->done) > p->saved) announce(list, p);", ""),
 	bug("W9 a checkpoint moves backwards", "store/lmdb_checkpoints.c", "test_lmdb", "W9_*",
@@ -165,7 +188,7 @@ return {
 	bug("G1 collection passes the lowest checkpoint", "core/retention.c", "test_retention", "G1_G4*",
 		"uint64_t age_ceiling = holders->count > 0 ? low : 0;", "uint64_t age_ceiling = holders->count > 0 ? latest : 0;"),
 	bug("W19 an id has two owners", "store/owner.c", "test_lmdb", "W19_an_id*",
-		"} else if (vigia__fd_lock(owners->side->fd, id_byte(hash), F_WRLCK, false) < 0) {", "} else if (false) {"),
+		"if (vigia__fd_lock(fd, vigia__owner_byte(hash), F_WRLCK, false) == 0) return 1;", "return 1;"),
 
 	---- the index ----
 	bug("F2 names that share an entry of the index are not found", "core/block.c", "test_block", "test_F2_finds*",
@@ -217,7 +240,7 @@ return {
 
 	---- who waits, who writes beside ----
 	bug("S7 a waiter sleeps without comparing the version it saw", "store/wake.c", "test_schedules", "D1_no_wake_up*",
-		"FUTEX_WAIT_BITSET, value, &until", "FUTEX_WAIT_BITSET, atomic_load(word), &until",
+		"FUTEX_WAIT_BITSET, expected, until", "FUTEX_WAIT_BITSET, atomic_load(word_at(wake, n)), until",
 		"(struct waitv){expected[i], (uintptr_t)word_at", "(struct waitv){atomic_load(word_at(wake, listen->index[i])), (uintptr_t)word_at"),
 	bug("S7 an append does not see that somebody waits", "store/wake.c", "test_schedules", "D1_no_wake_up*",
 		"value_of(wake, atomic_fetch_or(word_at(wake, listen->index[i]), WAITS) | WAITS);",
@@ -225,13 +248,21 @@ return {
 	bug("S7 a waiter does not say that it sleeps", "store/wake.c", "test_schedules", "D1_no_wake_up*",
 		"uint32_t old = atomic_fetch_or(word_at(wake, listen->index[i]), SLEEPS);",
 		"uint32_t old = atomic_load(word_at(wake, listen->index[i]));",
-		"expected[i] |= SLEEPS;", "expected[i] = old;"),
+		"expected[i] = old | SLEEPS;", "expected[i] = old;"),
 	bug("S7 a version is not compared where a waiter says that it sleeps", "store/wake.c", "test_schedules", "D1_no_wake_up*",
-		"if (value_of(wake, old) != listen->seen[i]) return false;", "", "expected[i] |= SLEEPS;", "expected[i] = old | SLEEPS;"),
+		"if (value_of(wake, old) != listen->seen[i]) return false;", ""),
+	bug("S11 a waiter looks at the bell before it can be found", "store/wake.c", "test_schedules", "D1_no_ring*",
+		"\t\tif (!(atomic_load(&bell->parts) & part)) atomic_fetch_or(&bell->parts, part);\n", "",
+		"listen->bells_seen[i]) return false;\n\t}\n\tif (*bits", "listen->bells_seen[i]) return false;\n"
+		.. "\t\tif (!(atomic_load(&bell->parts) & part)) atomic_fetch_or(&bell->parts, part);\n\t}\n\tif (*bits"),
+	bug("S11 a ring does not stop who is about to sleep", "store/wake.c", "test_schedules", "D1_no_ring*",
+		"((old + RING) & RINGS)", "(old & RINGS)"),
+	bug("S11 a ring lets others sleep past an event", "store/wake.c", "test_schedules", "D1_no_ring*",
+		"(old & ~(uint32_t)RINGS) |", "(old & ~(uint32_t)(RINGS | SLEEPS | WAITS)) |"),
 	bug("S7 one who sleeps at few words is not woken", "store/wake.c", "test_side", "a_process_of_0_1_0*",
 		"if (many ? was & SLEEPS : was) wake_all(word);", "if (was & SLEEPS) wake_all(word);"),
-	bug("S7 one who listens to a bell alone sleeps on a word", "store/wake.c", "test_wait", "a_bell_alone*",
-		"listen->count > 0 ? word_at(wake, listen->index[0]) : &listen->bells[0]->word", "word_at(wake, listen->index[0])"),
+	bug("S7 a bell does not find who sleeps on a word", "store/wake.c", "test_wait", "a_bell_alone*",
+		"if (!(atomic_load(&bell->parts) & part)) atomic_fetch_or(&bell->parts, part);", "(void)part;"),
 	bug("S6 an append changes words that no one waits for", "store/wake.c", "test_memory", "test_a_set_of_words*",
 		"if (!(old & WAITS)) return 0;", "if (false) return 0;"),
 	bug("S6 an append wakes words that were in its memory", "store/wake.c", "test_memory", "test_a_set_of_words*",
@@ -266,4 +297,131 @@ return {
 		"if (frame.kind != VIGIA_FRAME_REPLY || frame.of != number)", "if (frame.kind != VIGIA_FRAME_REPLY)"),
 	bug("H6 a supervisor takes the end of another request", "bind/process.c", CONVERSATION, "ends a program that writes",
 		"else if (!kind || frame->of != p->request)", "else if (!kind)"),
+	---- timers ----
+	bug("K1 an event is stored a little early", "store/timers.c", "test_timers", "what_is_due*",
+		"batch->now = vigia__backend_wall_ns(batch->b);", "batch->now = vigia__backend_wall_ns(batch->b) + 2000000;"),
+	bug("K1 of what is due the last one is lost", "store/timers.c", "test_timers", "many_that*",
+		"batch->transact.appends_count = batch->count;", "batch->transact.appends_count = batch->count - 1;"),
+	bug("K1 the event of a timer is older than its time", "store/lmdb_append.c", "test_timers", "an_event_is_never_older*",
+		"if (stamp->now_at_ns < request->not_before_ns)", "if (false)"),
+	bug("K1 a damaged timer is stored", "store/timers.c", "test_timers", "verify_finds*",
+		"\tif (!timer->intact) return VIGIA_OK;\n\tif (timer->at_ns", "\tif (timer->at_ns"),
+	bug("K1 an earlier timer does not wake the thread", "store/timers.c", "test_timers", "a_thread_stores*",
+		"uint32_t marked = vigia__word_mark(b->timers.word);", "uint32_t marked = 0;"),
+	bug("K1 nobody is told before the commit", "store/store_timers.c", "test_timer_processes", "a_timer_is_found*",
+		"s->announced = vigia__timers_announce(s->backend, s->done.alone);", "(void)s;"),
+	bug("K1 nobody takes over from a process that is stopped", "store/timers.c", "test_timer_processes", "it_takes_over*",
+		"now < first ? first : later_by(first, GRACE_NS)", "now < first ? first : INT64_MAX"),
+	bug("K1 the first timer of a file calls no collector", "store/timers.c", "test_timer_processes", "one_that_had_none*",
+		"if (alone) vigia__word_bump(b->settings_word);", ""),
+
+	---- dead letters ----
+	bug("L1 the checkpoint passes the event before its letter is stored", "drive/driver_letters.c", "test_letters", "a_kill_at_any_write*",
+		"int rc = VIGIA_OK;\n\tif (w->progress && vigia__progress_saved(&b->progress, w->progress) <",
+		"int rc = vigia__backend_checkpoint_put(b, w->base.id, w->action.seq_num, true, err);\n" ..
+		"\tif (w->progress && vigia__progress_saved(&b->progress, w->progress) <"),
+	bug("L1 the letter is stored and the checkpoint not", "drive/driver_letters.c", "test_letters", "a_kill_at_any_write*",
+		"if (w->base.options.checkpoint != VIGIA_CHECKPOINT_MANUAL) {", "if (false) {"),
+	bug("L2 a retry is not noticed at once", "store/store_letters.c", "test_letters", "a_retry_is_noticed*",
+		"atomic_fetch_add(b->letter_requests, 1);", ""),
+	bug("L2 a letter's count is not kept", "store/letters.c", "test_letters", "letters_are_kept*",
+		"counts.letters += rc == VIGIA_NONE;", "counts.letters++;"),
+
+	---- transactional watchers ----
+	bug("X4 what a failed event wrote is committed", "drive/driver_transaction.c", "test_transactional",
+		"each_effect_is_there_once_when_the_disk*",
+		"vigia__transaction_rollback(w->tx);\n\tif (lost", "if (lost"),
+	bug("X4 the checkpoint is not part of the commit", "store/lmdb_state.c", "test_transactional", "each_effect_is_there_once_after_a_kill*",
+		"if (rc == VIGIA_OK && t->watcher_id)", "if (false)"),
+	bug("X4 the checkpoint has a commit of its own", "store/transaction_commit.c", "spec/effects_spec.lua",
+		"has each effect of a made.up stream",
+		"int rc = commit(tx, with, err);\n\tif (rc != VIGIA_ETRANSACTION) vigia__tx_forget(tx);",
+		"struct vigia__transact alone = *with;\n\talone.watcher_id = NULL;\n\tint rc = commit(tx, &alone, err);\n"
+			.. "\tif (rc == VIGIA_OK && with->watcher_id)\n"
+			.. "\t\trc = vigia_checkpoint_put(tx->store, with->watcher_id, with->checkpoint, err);\n"
+			.. "\tif (rc != VIGIA_ETRANSACTION) vigia__tx_forget(tx);"),
+	bug("X4 a power loss leaves effects without the checkpoint", "store/transaction_commit.c", "power --states 30000 effects", nil,
+		"int rc = commit(tx, with, err);\n\tif (rc != VIGIA_ETRANSACTION) vigia__tx_forget(tx);",
+		"struct vigia__transact alone = *with;\n\talone.watcher_id = NULL;\n\tint rc = commit(tx, &alone, err);\n"
+			.. "\tif (rc == VIGIA_OK && with->watcher_id)\n"
+			.. "\t\trc = vigia_checkpoint_put(tx->store, with->watcher_id, with->checkpoint, err);\n"
+			.. "\tif (rc != VIGIA_ETRANSACTION) vigia__tx_forget(tx);"),
+	bug("X4 a commit in doubt is taken for lost", "drive/driver_transaction.c", "test_transactional",
+		"each_effect_is_there_once_when_the_disk*",
+		"look.checkpoint >= seq_num ? VIGIA_OK", "look.checkpoint > seq_num ? VIGIA_OK"),
+	bug("X4 what was taken back once is not taken back again", "store/transaction.c", "test_transactional", "what_is_behind_a_mark*",
+		"undo->entry->mark = 0;", ""),
+	bug("X4 what a handler wrote for an event that it does not want is committed", "drive/driver_transaction.c", "test_transactional",
+		"what_is_not_wanted*", "if (lost == VIGIA_OK && handled && !input->dropped)", "if (lost == VIGIA_OK && handled)"),
+	bug("K3 what is finished above the checkpoint is not stored with it", "drive/lanes_save.c", "test_lanes", "a_kill_at_any_write*",
+		"if (vigia__ranges_join(&stored, commit->ranges) < 0) rc = VIGIA_ENOMEM;",
+		"if (vigia__ranges_add(&stored, 1, commit->ranges->checkpoint) < 0) rc = VIGIA_ENOMEM;"),
+	bug("K3 others pass an event whose key is not known", "drive/lanes.c", "spec/lanes_spec.lua", "takes an error of the key function",
+		"if (of && of->alone) {", "if (of && of->alone && of->lane == lane->index) {"),
+	bug("K3 a lane handles what another one has finished", "drive/lanes.c", "test_lanes", "a_kill_at_any_write*",
+		"if (vigia__ranges_has(&lanes->finished, seq_num)) return VIGIA_LANE_OTHERS;", ""),
+	bug("K3 a letter is the first lane's, whatever its key", "drive/driver_letters.c", "spec/lanes_spec.lua", "handles a letter in its key",
+		"vigia__lane_has_letter(ctx, letter->lane_key, letter->event)", "vigia__lane_has_letter(ctx, 0, letter->event)"),
+	bug("L2 a damaged letter holds up all others", "store/letters.c", "spec/dead_letters_spec.lua", "goes on with events and other letters",
+		"if (letter->damaged || !letter->retry) return VIGIA_OK;",
+		"if (letter->damaged) return VIGIA_EDAMAGED;\n\tif (!letter->retry) return VIGIA_OK;"),
+	bug("L2 a context reads a letter that its registry has freed", "bind/handler.c", "spec/dead_letters_spec.lua", "are gone from a context",
+		"&& h->dead_letter && has_event_in_hand(h))", "&& h->dead_letter)"),
+
+	---- seen from anywhere, and served ----
+	bug("O1 a row that is being written is shown", "store/rows.c", "test_rows", "O1_a_torn_row*",
+		"out->torn = (version & 1) != 0 ||", "out->torn ="),
+	bug("O1 a row that changed meanwhile is shown", "store/rows.c", "test_rows", "O1_a_torn_row*",
+		"|| atomic_load_explicit(&row->version, memory_order_relaxed) != version;", ";"),
+	bug("O1 an error is cut within a character", "store/rows.c", "test_rows", "O1_an_error_is_cut*",
+		"len = vigia__utf8_cut(text, VIGIA_ROW_ERROR - 1);", "len = VIGIA_ROW_ERROR - 1;"),
+	bug("O1 a watcher whose process died has stopped", "store/store_watchers.c", "test_rows", "O1_another_process*",
+		".died = !told->runs && !ended,", ".died = false,"),
+	bug("O6 a client goes on behind all that was read, not behind what it was given", "serve/feed.c", SERVE, "long log in pieces",
+		"vigia__iterator_after(batch->entries[done - 1].seq_num)", "next"),
+	bug("O6 Last-Event-ID is not looked at", "serve/events.c", CLIENTS, "begin where they were cut",
+		"if (seen.kind == VIGIA_AFTER) request->feed.next = seen;", ""),
+	bug("O6 a client is not told of events that were removed", "serve/feed.c", CLIENTS, "are told of events that were removed",
+		"if (feed->stream && batch->gone && moved)", "if (false)"),
+	bug("O6 the beginning of the token is enough", "serve/guard.c", SERVE, "needs the token",
+		"differ = len != token_len;", "differ = 0;"),
+	bug("O6 without a token all may change the store", "serve/access.c", SERVE, "needs the token",
+		"if (request->route->changes && request->server->options.token == NULL) {", "if (false) {"),
+	bug("O6 a page of another site may give the server a name", "serve/guard.c", SERVE, "serves no page of another site",
+		"if (!vigia__guard_host(from->host, names, names_count)) {", "if (false) {"),
+	bug("O6 a page of another site may send requests", "serve/guard.c", SERVE, "serves no page of another site",
+		"if (strncasecmp(from->origin, scheme, len) != 0 || strcasecmp(from->origin + len, from->host) != 0)", "if (false)"),
+	bug("O6 a client that trickles is waited for", "serve/server.c", CLIENTS, "take too long",
+		"if (due <= now) shutdown(client->fd, SHUT_RDWR);", "if (false) return 0;"),
+	bug("O6 a body has no bound", "serve/access.c", SERVE, "refuses a body",
+		"request->body.len + len > VIGIA_BODY_MAX || ", ""),
+	bug("O6 a client that has gone is kept", "serve/server.c", CLIENTS, "in the middle of anything",
+		"((struct vigia__client *)events[i].data.ptr)->gone = true;", "continue;"),
+	bug("O6 an id may break a line of the metrics", "serve/metrics_watchers.c", SERVE, "shows watchers as",
+		[[else if (c == '"') full |= vigia__buf_add(out, "\\\"", 2);]], ""),
+	bug("O6 a watcher that runs twice has two lines", "serve/metrics_watchers.c", SERVE, "shows watchers as",
+		"if (lines->any && strcmp(lines->id, s->watcher_id) == 0) {", "if (false) {"),
+
+	---- export and import ----
+	bug("O2 a paused watcher begins the next event", "drive/driver_steer.c", STEER, "O2c",
+		"return !w->held || (w->action.kind != VIGIA_ACTION_READ && w->action.kind != VIGIA_ACTION_HANDLE);", "return true;"),
+	bug("O2 a transaction stays open in a pause", "drive/driver_steer.c", STEER, "O2j",
+		"\t\tcommit_first(w);\n", ""),
+	bug("O2 a watcher that runs is forgotten", "store/store_steer.c", STEER, "O2g",
+		"rc = store->backend->own_briefly(store->backend, watcher_id, err);", "rc = VIGIA_OK;"),
+	bug("O5 an unfinished import lets others append", "store/lmdb_commit.c", EXPORT, "refuses every change",
+		"if (atomic_load(&b->base.importing) && !imports && !t->inner) return vigia__unfinished(t->err);", ""),
+	bug("O5 a watcher starts while an import is unfinished", "drive/source_store.c", EXPORT, "refuses every change",
+		"rc = vigia__backend_imported(b, err);", "rc = VIGIA_OK;"),
+	bug("O5 an import goes into a store that has checkpoints", "store/lmdb_import.c", EXPORT, "goes into an empty store",
+		"{b->checkpoints, \"checkpoints\"},", "{0, \"checkpoints\"},"),
+	bug("O5 the mark does not move with a commit", "store/lmdb_import.c", EXPORT, "killed at any commit",
+		"if (import->step != VIGIA_IMPORT_ENDS) return mdb_put(txn, b->meta, &key, &value, 0);",
+		"if (import->step != VIGIA_IMPORT_ENDS) return begins ? mdb_put(txn, b->meta, &key, &value, 0) : 0;"),
+	bug("O5 an export does not notice that events are gone", "store/export.c", EXPORT, "sequence_expired",
+		"if (n != x->done.at + 1) return gone(x, err);", ""),
+	bug("O5 a sum does not continue the one before it", "core/export_record.c", EXPORT, "that is damaged",
+		"uint64_t own = XXH3_64bits_withSeed(bytes, len - SUM_BYTES, *sum);", "uint64_t own = big_at(bytes + len - SUM_BYTES, SUM_BYTES);"),
+	bug("A3 an interrupted copy goes on", "store/lmdb_backup.c", "test_transfer", "A3_*",
+		"t->backup->progress(t->backup->ctx, &at) ? 0 : ECANCELED;", "t->backup->progress(t->backup->ctx, &at) ? 0 : 0;"),
 }
