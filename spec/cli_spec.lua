@@ -6,7 +6,8 @@ local lfs = require "lfs"
 
 local mentions = helper.mentions
 
-local COMMANDS = {"append", "events", "run", "checkpoints", "stats"}
+local COMMANDS = {"create", "append", "schedule", "events", "scheduled", "run", "tail", "types", "checkpoints", "state", "dead", "stats",
+	"doctor"}
 local EVENT = '{"operation":"CREATE","object_type":"Job","object":%s}'
 
 local store -- the path of the test's store
@@ -17,11 +18,7 @@ local function fill(count)
 	cli.append(store, lines)
 end
 
-local function numbers(...)
-	local list = {}
-	for i, event in ipairs(cli.events(store, ...)) do list[i] = event.seq_num end
-	return list
-end
+local function numbers(...) return cli.numbers(store, ...) end
 
 describe("the program vigia", function()
 	before_each(function() store = helper.path("a.db") end)
@@ -57,7 +54,7 @@ describe("the program vigia", function()
 
 	describe("with a wrong command line", function()
 		for name, case in pairs{
-			["no command"] = {{}, "a command is required", "append, events, run, repl, checkpoints, stats", "vigia --help"},
+			["no command"] = {{}, "a command is required", "append, schedule, events, scheduled, run, repl", "vigia --help"},
 			["an unknown command"] = {{"chekpoint"}, "unknown command 'chekpoint'", "did you mean 'checkpoints'?"},
 			["a command nothing is like"] = {{"frobnicate"}, "unknown command 'frobnicate'"},
 			["an unknown option"] = {{"events", "--limt", "3"}, "unknown option '--limt'", "did you mean '--limit'?", "vigia events --help"},
@@ -113,8 +110,11 @@ describe("the program vigia", function()
 
 	describe("with a store that cannot be used", function()
 		for _, words in ipairs{
-			{"events"}, {"events", "--follow"}, {"checkpoints"}, {"stats"}, {"run", "x.lua"}, {"run", "x.lua", "--until-idle"}, {"gc"},
-			{"configure"}, {"configure", "max_events=5"}, {"verify"}, {"backup", "copy.db"}, {"repl"}, {"repl", "--write"},
+			{"events"}, {"events", "--follow"}, {"tail"}, {"types"},
+			{"checkpoints"}, {"scheduled"}, {"scheduled", "--drop", "1"}, {"state"}, {"dead"}, {"stats"},
+			{"dead", "show", "w", "1"}, {"dead", "retry", "w", "1"}, {"dead", "drop", "w", "--all"},
+			{"run", "x.lua"}, {"run", "x.lua", "--until-idle"}, {"gc"},
+			{"configure"}, {"configure", "max_events=5"}, {"verify"}, {"doctor"}, {"backup", "copy.db"}, {"repl"}, {"repl", "--write"},
 		} do
 			it("never makes one: " .. table.concat(words, " ") .. " [S19h]", function()
 				cli.write("x.lua", "return print")
@@ -249,7 +249,8 @@ describe("the program vigia", function()
 				cli.write("go", "")
 				local result = process:wait()
 				assert.equal(1, result.status)
-				local line = math.tointeger(tonumber(result.err:match(named)))
+				-- On a busy machine even a quick producer may be read one line at a time.
+				local line = math.tointeger(tonumber(result.err:match(named) or result.err:match "^vigia: line (%d+): "))
 				assert(line and line >= 2, result.err)
 				mentions(result.err, "deleted", "last seq_num " .. line - 1,
 					line == 2 and "the event before it is stored" or ("the %d events before it are stored"):format(line - 1))
@@ -327,7 +328,7 @@ describe("the program vigia", function()
 			local stdin = cli.write("lines", (EVENT:format(1) .. "\n"):rep(9000))
 			local inner = ("%s append --store %s <%s"):format(helper.quoted(cli.program), helper.quoted(store), helper.quoted(stdin))
 			local output = helper.shell("script -qec " .. helper.quoted(inner) .. " /dev/null </dev/null")
-			mentions(output, "\r4096 events appended, last seq_num 4096\27[K", "\r\27[K9000 events appended, last seq_num 9000")
+			mentions(output, "\r[####......]  45 %  appended 4096 events\27[K", "\r\27[K9000 events appended, last seq_num 9000")
 			assert.equal("", cli.ok({"append", "--store", store}, {stdin_path = stdin}).err)
 		end)
 	end)
@@ -449,13 +450,18 @@ describe("the program vigia", function()
 	it("fails when its output cannot be written", function()
 		local event <const> = '{"operation":"CREATE","object_type":"A","object":1}\n'
 		-- What is short fails at the end, what is long in the middle.
-		local PRINT <const> = {"--help", "--version", "help append", "append", "events", "stats", "stats --json", "checkpoints",
-			"configure",
+		local PRINT <const> = {"--help", "--version", "help append", "append", "events", "events --format pretty", "tail", "types",
+			"types --json", "stats", "stats --json", "checkpoints", "state", "dead",
+			"schedule --after 9 A B", "scheduled", "configure",
 			"gc", "verify", "backup", "options", "options --json", "completion bash", "completion zsh", "manual", "repl"}
 		local INPUT <const> = {append = event, repl = "print(1) for _ = 1, 3000 do print('some text') end\n"}
 		fill(3)
 		local handle = helper.open(store)
 		assert(handle:store_checkpoint("w", 1))
+		assert(handle:put("b", 1, 1))
+		local registry = helper.registry(handle)
+		helper.drain(registry, registry:watch("letters", function() error "bad" end, {retry_strategy = "dead_letter", max_retries = 1}))
+		registry:close()
 		handle:close()
 		local copies = 0
 		for _, text in ipairs(PRINT) do

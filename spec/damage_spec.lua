@@ -2,21 +2,7 @@
 
 local helper = require "spec.helper"
 
-local mentions = helper.mentions
-
--- Change the last byte of `marker` wherever it is in the file: pages that LMDB left hold copies.
-local function damage(path, marker)
-	local file = assert(io.open(path, "r+b"))
-	local bytes, at, last = file:read("a"), 1
-	while true do
-		at, last = bytes:find(marker, at, true)
-		if not at then break end
-		file:seek("set", last - 1)
-		file:write("X")
-		at = last
-	end
-	file:close()
-end
+local damage, mentions = helper.damage, helper.mentions
 
 -- Drive until the watcher has stopped, or tries what does not get better by trying.
 local function run(registry, watcher)

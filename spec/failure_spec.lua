@@ -211,7 +211,7 @@ describe("a failure without a log function", function()
 		cli.write("mail.lua", "return {initial_backoff = 0.001, max_backoff = 0.001, handle = function(event, ctx)\n\tif ctx.attempt < 9 then "
 			.. "error('no luck') end\nend}")
 		local result = cli.ok{"run", "--store", helper.path("store"), helper.path("mail.lua"), "--until-idle"}
-		assert.matches("^vigia: WARN watcher 'mail': event failed: .*mail%.lua:2: no luck %(event 1, attempt 1, .-%) "
+		assert.matches("^vigia: [%d-]+ [%d:.]+ WARN watcher 'mail': event failed: .*mail%.lua:2: no luck %(event 1, attempt 1, .-%) "
 			.. "stack traceback:[^\n]*\n$", result.err)
 	end)
 end)

@@ -112,7 +112,7 @@ for _, kind in ipairs{"memory", "file"} do
 		end)
 
 		it("is safe in finalizers when the Lua state is closed, before ours and after them [R3x]", function()
-			local output, ok = helper.run_lua("", ([[
+			local output, ok, how, status = helper.run_lua("", ([[
 				local function last(name) return setmetatable({}, {__gc = function(self) self.use(self.held) say(name) end}) end
 				local early = last "early" -- of those that are marked first the finalizers come last
 				local store = assert(vigia.open(%q))
@@ -121,7 +121,7 @@ for _, kind in ipairs{"memory", "file"} do
 				local late = last "late"
 				early.use, late.use, early.held, late.held = use, use, held, held
 				keep = {early, late}]]):format(kind == "file" and helper.path("store") or ":memory:", MAKE, USE))
-			assert(ok, output)
+			assert(ok, ("%s(%s %s)"):format(output, how, status))
 			assert.equal("late\nearly\n", output)
 		end)
 	end)

@@ -55,7 +55,7 @@ for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 	end
 	function runners.sh(block)
 		write("example.sh", block.text)
-		return run("bash -eu example.sh")
+		return run([[bash -eu -c 'trap "kill \$(jobs -p) 2>/dev/null || true" EXIT; . ./example.sh']]) -- one that fails leaves no server behind
 	end
 	function runners.c(block)
 		write("example.c", block.text)

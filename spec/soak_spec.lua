@@ -19,6 +19,7 @@ while true do
 		events[n] = {math.random(100) == 1 and "RARE" or "UPDATE", name, {n = n, text = text:sub(1, math.random(200))}}
 	end
 	assert(store:store_events(events))
+	if math.random(10) == 1 then assert(store:schedule({after = math.random() * 3}, "LATER", name, {text = text})) end
 	assert(vigia.sleep(math.random() / 200))
 end
 ]]
@@ -98,7 +99,8 @@ describe("a long run", function()
 		running[1]:kill()
 		running[2]:kill()
 
-		-- The watcher catches up, then the journal must have each number at least once.
+		-- What is due comes, and the watcher catches up, then the journal must have each number at least once.
+		helper.eventually(function() return store:stats().timers == 0 end, "timers are left")
 		local last = store:get_latest_event_num()
 		local deadline = helper.now() + 60
 		repeat

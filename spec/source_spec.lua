@@ -250,6 +250,22 @@ describe("a store in Lua behind the driver", function()
 		end
 	end)
 
+	it("does not say that a watcher has come to the end while the store cannot be read [W15]", function()
+		fill(inner, 3)
+		local watcher = assert(registry:watch("w", function() end, {auto_start = false}))
+		assert.equal(3, watcher:stats().lag)
+		for _, name in ipairs{"get_latest_event_num", "get_checkpoint"} do
+			store.before[name] = function() return true, {code = "io_error", message = "no luck"} end
+			assert.equal(name == "get_checkpoint" and 3 or math.maxinteger, watcher:stats().lag)
+			store.before[name] = nil
+		end
+		assert(watcher:start())
+		assert(registry:run())
+		assert.equal(0, watcher:stats().lag)
+		store.before.get_latest_event_num = function() return true, {code = "io_error", message = "no luck"} end
+		assert.equal(math.maxinteger, watcher:stats().lag)
+	end)
+
 	it("saves progress when its registry is closed, as far as that needs no waiting [W14]", function()
 		fill(inner, 3)
 		for _, id in ipairs{"quick", "slow"} do assert(registry:watch(id, function() end)) end

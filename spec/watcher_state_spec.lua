@@ -234,7 +234,7 @@ for _, backend in ipairs(helper.backends) do
 			assert.same({
 				id = "a", state = "running", next_event_iterator = after(5), lag = 0,
 				last_processed_seq_num = 5, last_processed_event_time = assert(store:get_event(5)).timestamp,
-				processed = 4, failed = 5, retried = 4, skipped = 1, missed = 0, fetch_errors = 0,
+				processed = 4, failed = 5, retried = 4, skipped = 1, dead_lettered = 0, missed = 0, fetch_errors = 0, paused = false,
 			}, stats)
 			assert.same({"handler_error", 4, "a"}, {last_error.code, last_error.seq_num, last_error.watcher_id})
 		end)
@@ -244,7 +244,8 @@ for _, backend in ipairs(helper.backends) do
 			local stats = assert(registry:watch("a", function() end, {auto_start = false})):stats()
 			assert.same({
 				id = "a", state = "idle", next_event_iterator = after(0), lag = 0, last_processed_seq_num = 0, last_processed_event_time = 0,
-				last_listen_time = 0, processed = 0, failed = 0, retried = 0, skipped = 0, missed = 0, fetch_errors = 0,
+				last_listen_time = 0, processed = 0, failed = 0, retried = 0, skipped = 0, dead_lettered = 0, missed = 0, fetch_errors = 0,
+				paused = false,
 			}, stats)
 		end)
 

@@ -30,7 +30,7 @@ static void make_block(unsigned types, unsigned operations, unsigned unreadable_
 	for (unsigned i = 0; i < N; i++) {
 		unsigned type = random_below(types), operation = random_below(operations);
 		if (random_below(2) == 0) type = type % 3; /* some are common */
-		snprintf(block.types[i], 16, "%s%u", "a long name" + type % 11, type);
+		snprintf(block.types[i], 16, "%s%u", &"a long name"[type % 11], type);
 		if (operation < 3) snprintf(block.operations[i], 16, "%s", standard[operation]);
 		else snprintf(block.operations[i], 16, "op %u", operation);
 		block.starts[i] = block.bytes.len;

@@ -156,6 +156,13 @@ function M.events(store, ...)
 	return events
 end
 
+-- Their numbers.
+function M.numbers(...)
+	local list = {}
+	for i, event in ipairs(M.events(...)) do list[i] = event.seq_num end
+	return list
+end
+
 -- Store these lines with `vigia append`.
 function M.append(store, lines)
 	return M.ok({"append", "--store", store}, {stdin = table.concat(lines, "\n") .. "\n"})

@@ -24,7 +24,8 @@ local function need(value, ...)
 	return value, ...
 end
 
----- scenarios: functions of a path and a table `acked`, number -> object; before(path) prepares what no fault concerns ----
+---- scenarios: functions of a path and a table `acked`, number -> object; before(path) prepares what no fault concerns. acked.check(store)
+---- looks at the file afterwards, and returns a complaint or nil. ----
 
 local function fill(path)
 	local store <close> = assert(vigia.open(path, {collect = false}))
@@ -53,6 +54,43 @@ local function fill_beside_script(path)
 	local file <close> = assert(io.open(path .. ".lua", "w"))
 	file:write("return function() end")
 end
+
+-- Drive a watcher until `done()`.
+local function drive(registry, done)
+	local until_time = core.monotonic() + 10
+	while not done() do
+		need(registry:step(0.05) ~= nil, "a step failed")
+		assert(core.monotonic() < until_time, "the watcher does not come to its end")
+	end
+end
+
+-- Each old event up to the watcher's checkpoint has had its effects once, or has a letter, if it may; a later one has neither.
+local function check_effects(may_have_letter, may_be_dropped)
+	return function(store)
+		local checkpoint, letters, outputs = store:get_checkpoint("w") or 0, {}, {}
+		for _, letter in ipairs(assert(store:dead_letters())) do letters[letter.seq_num] = 1 end
+		for _, event in ipairs(assert(store:get_events{timeout = 0, filter = {object_types = {"Output"}}}).events) do
+			outputs[event.object] = (outputs[event.object] or 0) + 1
+		end
+		for n = 1, LIST do
+			local effects, letter = store:get("effects", n) or 0, letters[n] or 0
+			if effects ~= (outputs[n] or 0) then return ("event %d has %d effects and %d events"):format(n, effects, outputs[n] or 0) end
+			if letter > 0 and not may_have_letter[n] then return ("event %d has a letter"):format(n) end
+			local wanted = n <= checkpoint and 1 or 0
+			if effects + letter ~= wanted and not (effects + letter == 0 and may_be_dropped[n]) then
+				return ("event %d has %d effects and %d letters at the checkpoint %d"):format(n, effects, letter, checkpoint)
+			end
+		end
+	end
+end
+
+local function effect(event, ctx)
+	assert(ctx.tx:put("effects", event.seq_num, (ctx.tx:get("effects", event.seq_num) or 0) + 1))
+	assert(ctx.tx:store_event("CREATE", "Output", event.seq_num))
+end
+
+local EFFECTS <const> = {transactional = true, filter = {object_types = {"Old"}}, initial_backoff = 0.001, max_backoff = 0.001,
+	retry_strategy = "dead_letter", max_retries = 2}
 
 local SCENARIOS <const> = {
 	{"a new store", with_store({}, function(store, acked) append(store, acked, "a") end), before = function() end},
@@ -92,6 +130,13 @@ local SCENARIOS <const> = {
 		need(store:trim(2))
 		need(store:gc())
 	end)},
+	{"timers", retries = true, with_store({}, function(store)
+		local id = need(store:schedule({after = 3600}, "CREATE", "Later", "a", {key = "k"}))
+		need(store:schedule({after = 3600}, "CREATE", "Later", ("x"):rep(20000)))
+		assert(#need(store:scheduled()) == 2, "a timer that was acknowledged is not there")
+		assert(need(store:schedule({after = 3600}, "CREATE", "Later", "b", {key = "k"})) == id)
+		need(store:unschedule(id))
+	end)},
 	{"settings", with_store({}, function(store) need(store:configure{gc_cadence = 77}) end)},
 	{"a backup", with_store({}, function(store, _, path) need(store:backup(path .. ".copy")) end)},
 	{"interval", function(path, acked)
@@ -124,6 +169,40 @@ local SCENARIOS <const> = {
 		need(registry:stop{timeout = 5})
 		assert(seen >= LIST, "the watcher missed events")
 		need(not failed, failed)
+	end)},
+	{"a transactional watcher", retries = true, with_store({checkpoint_interval = 0.01}, function(store, acked)
+		acked.check = check_effects({}, {})
+		local registry = need(vigia.registry(store, {log = function() end}))
+		local runs, seen = 0, 0
+		local watcher = need(registry:watch("w", function(event, ctx)
+			effect(event, ctx)
+			assert(ctx.tx:put("effects", "last", (ctx.tx:get("effects", "last") or 0) + 1))
+			if event.seq_num == 2 then runs = runs + 1 end
+			if event.seq_num == 2 and runs == 1 then assert(ctx.store:put("effects", "last", 100)) end -- a conflict
+			seen = math.max(seen, event.seq_num)
+		end, EFFECTS))
+		drive(registry, function() return seen >= LIST and watcher:stats().lag == 0 end)
+		need(registry:stop{timeout = 5})
+	end)},
+	{"dead letters", retries = true, with_store({}, function(store, acked)
+		local may_be_dropped = {}
+		acked.check = check_effects({[2] = true, [4] = true}, may_be_dropped)
+		local registry = need(vigia.registry(store, {log = function() end}))
+		local seen, again = 0, false
+		local watcher = need(registry:watch("w", function(event, ctx)
+			again = again or ctx.dead_letter ~= nil -- once: if it fails, the letter stays
+			effect(event, ctx)
+			seen = math.max(seen, event.seq_num)
+			if not ctx.dead_letter and event.seq_num % 2 == 0 then error("never") end
+		end, EFFECTS))
+		drive(registry, function() return seen >= LIST and watcher:stats().lag == 0 end)
+		assert(watcher:stats().dead_lettered == 2, "two events were not put aside")
+		assert(#need(store:dead_letters()) == 2, "a letter is lost")
+		assert(need(store:retry_dead_letter("w", 2)) == 1)
+		drive(registry, function() return again and watcher:stats().blocked_on == nil end)
+		may_be_dropped[4] = true
+		need(store:drop_dead_letter("w", 4))
+		need(registry:stop{timeout = 5})
 	end)},
 	{"coroutines", with_store({}, function(store, acked)
 		local registry = need(vigia.registry(store, {log = function() end}))
@@ -201,6 +280,8 @@ local function look(path, acked, existed)
 			return ("%d was acknowledged and is %s"):format(n, tostring(found[n]))
 		end
 	end
+	local wrong = acked.check and acked.check(store)
+	if wrong then return wrong end
 	if not store:store_event("CREATE", "New", "afterwards") then return "it takes no events afterwards" end
 end
 
