@@ -1,13 +1,13 @@
--- api.lua - reads lua/vigia/api.lua, where the Lua API is described, into a table: for scripts/reference and the specs.
+-- api.lua - reads lua/vigia/api.lua and its parts, where the Lua API is described, into a table: for scripts/reference and specs.
 --
--- read(path) answers a list of {kind = "text"|"class"|"alias"|"function"|"value", line =, description =, ...} in the file's order:
+-- read(folder) answers a list of {kind = "text"|"class"|"alias"|"function"|"value", line =, description =, ...} in the files' order:
 --   class     name, fields = {{name, optional, type, text}}, variable = what functions are declared on, if there are any
 --   alias     name, type
 --   function  class, name, method = true for a:b, parameters = {names}, params = {{name, optional, type, text}},
 --             returns = {{type, name, text}}
 --   value     class, name, type or value
 
-local M = {}
+local M = {FILES = {"api.lua", "api_watching.lua", "api_testing.lua"}}
 
 -- A type at the beginning of a text, and the rest: brackets and what follows `fun(...):` belong to it.
 function M.split_type(text)
@@ -41,8 +41,9 @@ local function returned(text)
 	return {type = kind, name = name, text = words or ""}
 end
 
-function M.read(path)
-	local items, class_of = {}, {}
+-- Add what one file describes.
+local function read_file(path, items)
+	local class_of, before = {}, #items
 	local description, params, returns, class, kind = {}, {}, {}, nil, nil
 	local number = 0
 
@@ -95,14 +96,21 @@ function M.read(path)
 		elseif constant and class_of[of] then
 			add{kind = "value", class = class_of[of], name = constant, type = kind, value = value}
 			kind, class = nil, nil
-		elseif line:find("^%-%- ") and #items == 0 then
+		elseif line:find("^%-%- ") and #items == before then
 			description[#description + 1] = line:sub(4)
 		elseif line == "" then
-			if #items == 0 and #description > 0 then
+			if #items == before and #description > 0 then
 				add{kind = "text"}
 			end
 			description, class = {}, nil
 		end
+	end
+end
+
+function M.read(folder)
+	local items = {}
+	for _, name in ipairs(M.FILES) do
+		read_file(folder .. "/" .. name, items)
 	end
 	return items
 end

@@ -1,15 +1,21 @@
--- annotations_spec.lua - lua/vigia/api.lua describes the Lua API for editors: it and the module have the same, no more, no less.
+-- annotations_spec.lua - lua/vigia/api.lua and its parts describe the Lua API: they and the module have the same, no more, no less.
 
 local helper = require "spec.helper"
 local testing = require "vigia.testing"
 local vigia = require "vigia"
 
--- What api.lua describes: functions[class][name] = list of parameters, fields[class][name] = its type, constants[name] = value.
+local api = dofile "scripts/api.lua"
+local folder = assert(package.searchpath("vigia.api", package.path)):match("^(.*)/")
+
+-- What the files describe: functions[class][name] = list of parameters, fields[class][name] = its type, constants[name] = value.
 local function described()
-	local path = assert(package.searchpath("vigia.api", package.path))
 	local functions, fields, constants = {}, {}, {}
 	local class, last, of_variable = nil, nil, {}
-	for line in io.lines(path) do
+	local lines = {}
+	for _, name in ipairs(api.FILES) do
+		for line in io.lines(folder .. "/" .. name) do lines[#lines + 1] = line end
+	end
+	for _, line in ipairs(lines) do
 		local named = line:match("^%-%-%-@class ([%w_.]+)")
 		if named then
 			class = named
@@ -99,7 +105,7 @@ local function read_type(text, at, use)
 			if word(":") then
 				repeat kind() until not word(", ?%f[%S]")
 			end
-		elseif not word('"[^"]*"') and not word("%-?%d+") then
+		elseif not word('"[^"]*"') and not word("%-?%d+") and not word("file%*") then
 			use(expect("[%a_][%w_.]*"))
 			if word("<") then list(">", kind) end
 		end
@@ -205,7 +211,7 @@ describe("the description of the Lua API", function()
 
 	it("says what each function does", function()
 		local silent, count = {}, 0
-		for _, item in ipairs(dofile("scripts/api.lua").read(assert(package.searchpath("vigia.api", package.path)))) do
+		for _, item in ipairs(api.read(folder)) do
 			if item.kind == "function" then
 				count = count + 1
 				if item.description == "" then silent[#silent + 1] = ("line %d: %s"):format(item.line, item.name) end
@@ -216,7 +222,7 @@ describe("the description of the Lua API", function()
 	end)
 
 	it("tells each parameter of each function, in their order", function()
-		for _, item in ipairs(dofile("scripts/api.lua").read(assert(package.searchpath("vigia.api", package.path)))) do
+		for _, item in ipairs(api.read(folder)) do
 			if item.kind == "function" then
 				local told = {}
 				for i, param in ipairs(item.params) do told[i] = param.name end
@@ -269,6 +275,12 @@ describe("the description of the Lua API", function()
 		handler.handle(testing.event())
 		has_fields("vigia.testing.Call", handler.calls[1])
 		for _, name in ipairs(field_names("vigia.testing.Handler")) do assert(handler[name] ~= nil, name) end
+		local script <close> = assert(testing.script(helper.write_file("x.lua", "(...).log('info', 'x') return print")))
+		assert.same(names(functions["vigia.testing.Script"]), own_methods(script))
+		has_fields("vigia.testing.LogRecord", script.log[1])
+		local seen = {}
+		for name, value in pairs(script) do seen[name] = name ~= "inside" and value or nil end
+		has_fields("vigia.testing.Script", seen)
 	end)
 
 	it("has stores in Lua with the methods of a store, and registries and watchers of such with all of theirs", function()
@@ -337,10 +349,11 @@ describe("the description of the Lua API", function()
 		local missing, context = {}, nil
 		local watcher = assert(registry:watch("a", function(_, ctx)
 			context = ctx
-			for _, name in ipairs(field_names("vigia.Context")) do
+			for _, name in ipairs(field_names("vigia.Context", true)) do
 				if ctx[name] == nil then missing[#missing + 1] = name end
 			end
-		end))
+			assert(ctx.tx and not ctx.dead_letter)
+		end, {transactional = true}))
 		helper.drain(registry, watcher)
 		assert.same({}, missing)
 		assert(context)
@@ -376,7 +389,9 @@ describe("the description of the Lua API", function()
 		assert(store:get_events(samples("vigia.GetEvents")))
 		local registry = helper.registry(store, samples("vigia.RegistryOptions"))
 		assert(registry:stop(samples("vigia.StopOptions")))
-		local watcher = assert(registry:watch("a", function() end, samples("vigia.WatchOptions")))
+		local watching = samples("vigia.WatchOptions")
+		watching.lanes, watching.lane_key = 64, "object.name"
+		local watcher = assert(registry:watch("a", function() end, watching))
 		assert(watcher:stop(samples("vigia.StopOptions")))
 		local filter = samples("vigia.Filter")
 		for _, name in ipairs(names(filter)) do assert(store:get_events{timeout = 0, filter = {[name] = filter[name]}}) end

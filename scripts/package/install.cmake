@@ -70,7 +70,7 @@ endif()
 
 set(reference ${CMAKE_CURRENT_BINARY_DIR}/reference.md)
 add_custom_command(OUTPUT ${reference} COMMAND ${VIGIA_LUA} ${CMAKE_CURRENT_SOURCE_DIR}/scripts/reference > ${reference}
-  DEPENDS scripts/reference scripts/api.lua lua/vigia/api.lua VERBATIM)
+  DEPENDS scripts/reference scripts/api.lua lua/vigia/api.lua lua/vigia/api_watching.lua lua/vigia/api_testing.lua VERBATIM)
 add_custom_target(reference DEPENDS ${reference})
 
 # ---- a service ----
