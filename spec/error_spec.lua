@@ -232,6 +232,7 @@ describe("whatever comes from outside", function()
 		end
 		if name == "sleep" and math.type(arguments[1]) and arguments[1] > 0 then return end
 		if name == "step" and math.type(arguments[1]) and arguments[1] > 0 then return end
+		if name == "wait_for" and (arguments[3] == nil or math.type(arguments[3]) and arguments[3] > 0) then arguments[3] = 0 end
 		if name == "get_events" and (type(arguments[1]) ~= "table" or rawget(arguments[1], "timeout") ~= 0) then return end
 		if (name == "export" or name == "import") and arguments[1] == io.stdout then return end -- it is the output of the specs
 		if name == "open" and type(arguments[1]) == "string" and arguments[1] ~= ":memory:x" then arguments[1] = ":memory:" end
