@@ -474,6 +474,7 @@ static void child_verifies(void)
 	must(lua_isboolean(L, 1), "%s: %s", lua_tostring(L, 1), told->message);
 	told->result = lua_toboolean(L, 1) ? FINISHED : REFUSED;
 	must(told->message[0], "not a word");
+	lua_close(L);
 }
 
 /* ---- outside ---- */
