@@ -102,7 +102,7 @@ describe("scripts/bench", function()
 			local peers = peers_are_there() and "--peers" or ""
 			-- It runs in a session of its own; all of what it started has its folder as an argument or as its own.
 			local said = helper.shell(([[
-				env --default-signal=INT scripts/bench --built %s --folder %s %s >%s/out 2>&1 & bench=$!
+				env --default-signal=INT scripts/bench --only append --built %s --folder %s %s >%s/out 2>&1 & bench=$!
 				busy() { pgrep -f -- %s/bench >/dev/null; }
 				for i in $(seq 400); do [ -z "$(pgrep -f -- %s/'bench.*append')" ] || break; sleep 0.05; done
 				busy || { cat %s/out; echo it does not run; }

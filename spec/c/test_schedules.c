@@ -113,7 +113,7 @@ static int explore_join(int index)
 static void explore_or_fail(const char *what, int preemptions, void (*begin)(void), void (*end)(void))
 {
 	bool soak = getenv("VIGIA_SOAK") != NULL;
-	long runs = explore_all(preemptions + soak, soak ? 0 : 100000, begin, end);
+	long runs = explore_all(preemptions + soak, soak ? 0 : 50000, begin, end);
 	if (explore.wrong) fail_msg("%s: %s, in schedule %s", what, explore.wrong, explore.schedule);
 	print_message("# interleavings: %ld schedules of %s with %d preemptions\n", runs, what, preemptions + soak);
 	fflush(stdout); /* for those who watch the long form, or interrupt it */
