@@ -128,6 +128,7 @@
  *     registry_handle coroutine   the userdata of a registry; its coroutines: suspend, sleep
  *     transaction transaction_handle letters   transactions and buckets; the userdata of one; dead letters
  *     run handler task    running and stopping a registry; functions as handlers; functions beside them
+ *     thread_wait         a wait of the thread, which a stop or a signal ends
  *     signal wait_for     waits until other code sets something, or a watcher has saved its progress
  *     watch watch_options registry watcher clock owner   registry:watch; Registry, Watcher, Clock; run --wait
  *     source results      stores written in Lua as sources of watchers; what their methods returned

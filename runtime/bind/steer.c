@@ -7,15 +7,13 @@
 #include "../core/error.h"
 #include "../drive/clock.h"
 #include "../drive/drive.h"
-#include "../drive/worker.h"
 #include "../store/clock.h"
 #include "coroutine.h"
 #include "error.h"
-#include "hook.h"
-#include "interrupt.h"
 #include "iterator.h"
 #include "lua_state.h"
 #include "store_handle.h"
+#include "thread_wait.h"
 
 enum { STORE = 1, ID, TO, TIMEOUT, STEERING }; /* the stack */
 
@@ -60,54 +58,20 @@ static int poll_outcome(lua_State *L, int status, lua_KContext until)
 
 /* ---- in the thread ---- */
 
-/* It is not waited for any longer, because of `why`. */
-static int give_up(struct vigia_store *store, struct vigia__steering *s, int why, const char *text,
-                   struct vigia_error *err)
+static int wait_for_outcome(struct vigia_store *store, const struct vigia__cancel *cancel, void *ctx,
+                            struct vigia_error *err)
 {
-	int rc = vigia__steer_withdraw(store, s, err);
-	return rc == VIGIA_ETIMEOUT ? vigia__error(err, why, "%s", text) : rc;
-}
-
-/* On a script's thread. A stop ends it. */
-static int wait_until_stop(struct vigia_store *store, struct vigia__steering *s, struct vigia__worker *worker,
-                           struct vigia_error *err)
-{
-	struct vigia__cancel cancel = {.flag = vigia__worker_stopping(worker),
-	                               .bell = &vigia__worker_registry(worker)->bell};
-	int rc = vigia__steer_wait(store, s, &cancel, err);
-	return rc == VIGIA_NONE ? give_up(store, s, VIGIA_ESTOPPING, "the watcher is stopping", err) : rc;
-}
-
-/* In the program `vigia` a signal ends the wait. Elsewhere a hook that a signal handler sets runs meanwhile.
- * [-0, +0, e] */
-static int wait_with_hooks(lua_State *L, struct vigia__steering *s, struct vigia_error *err)
-{
-	struct vigia__hooks hooks;
-	vigia__hooks_begin(L, &hooks);
-	struct vigia__interrupt_bell interruption = {0};
-	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell, .ctx = &hooks};
-	if (hooks.watched) cancel.asks = vigia__hooks_changed;
-	for (;;) {
-		struct vigia_store *store = vigia__lua_check_store(L, STORE);
-		if (store == NULL) return vigia__error(err, VIGIA_ECLOSED, "the store was closed"); /* by a hook */
-		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};
-		interruption.wake = store->backend->wake;
-		vigia__interrupt_add(&hook);
-		int rc = vigia__steer_wait(store, s, &cancel, err);
-		vigia__interrupt_remove(&hook);
-		if (rc != VIGIA_NONE) return rc;
-		if (atomic_load(&vigia__interrupted)) return give_up(store, s, VIGIA_EINTERRUPTED, "interrupted", err);
-		vigia__hooks_run(L, &hooks);
-	}
+	return vigia__steer_wait(store, ctx, cancel, err);
 }
 
 static int wait_blocking(lua_State *L)
 {
-	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
 	struct vigia__steering *s = steering_at(L);
-	struct vigia_error err = {0};
-	int rc = worker ? wait_until_stop(vigia__lua_check_store(L, STORE), s, worker, &err) : wait_with_hooks(L, s, &err);
-	return push_outcome(L, s, rc, &err);
+	struct vigia_error err = {0}, outcome_err = {0};
+	int rc = vigia__lua_wait_in_thread(L, STORE, "the request", wait_for_outcome, s, &err);
+	if (rc != VIGIA_ESTOPPING && rc != VIGIA_EINTERRUPTED) return push_outcome(L, s, rc, &err);
+	int outcome = vigia__steer_withdraw(vigia__lua_check_store(L, STORE), s, &outcome_err);
+	return outcome == VIGIA_ETIMEOUT ? push_outcome(L, s, rc, &err) : push_outcome(L, s, outcome, &outcome_err);
 }
 
 /* ---- the methods ---- */

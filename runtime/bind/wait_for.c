@@ -6,14 +6,12 @@
 #include "../core/error.h"
 #include "../drive/clock.h"
 #include "../drive/drive.h"
-#include "../drive/worker.h"
 #include "../store/clock.h"
 #include "coroutine.h"
 #include "error.h"
-#include "hook.h"
-#include "interrupt.h"
 #include "lua_state.h"
 #include "store_handle.h"
+#include "thread_wait.h"
 
 enum { STORE = 1, ID, NUMBER, TIMEOUT }; /* the stack */
 
@@ -61,51 +59,31 @@ static int poll_checkpoint(lua_State *L, int status, lua_KContext until)
 	return rc < 0 ? vigia__lua_fail(L, rc, &err) : push_saved(L, saved);
 }
 
-/* On a script's thread. A stop ends it. */
-static int wait_until_stop(struct vigia_store *store, struct wanted wanted, int64_t timeout_ns,
-                           struct vigia__worker *worker, uint64_t *saved, struct vigia_error *err)
-{
-	struct vigia__cancel cancel = {.flag = vigia__worker_stopping(worker),
-	                               .bell = &vigia__worker_registry(worker)->bell};
-	int rc = vigia__checkpoint_wait(store, wanted.id, wanted.seq_num, timeout_ns, &cancel, saved, err);
-	return rc == VIGIA_NONE ? vigia__error(err, VIGIA_ESTOPPING, "the watcher is stopping") : rc;
-}
+/* A wait of the thread. */
+struct waiting {
+	struct wanted wanted;
+	int64_t until_mono_ns; /* INT64_MAX: without a limit */
+	uint64_t saved;
+};
 
-/* In the program `vigia` a signal ends the wait. Elsewhere a hook that a signal handler sets runs meanwhile.
- * [-0, +0, e] */
-static int wait_with_hooks(lua_State *L, struct wanted wanted, int64_t until_mono_ns, uint64_t *saved,
-                           struct vigia_error *err)
+static int wait_for_checkpoint(struct vigia_store *store, const struct vigia__cancel *cancel, void *ctx,
+                               struct vigia_error *err)
 {
-	struct vigia__hooks hooks;
-	vigia__hooks_begin(L, &hooks);
-	struct vigia__interrupt_bell interruption = {0};
-	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell, .ctx = &hooks};
-	if (hooks.watched) cancel.asks = vigia__hooks_changed;
-	for (;;) {
-		struct vigia_store *store = vigia__lua_check_store(L, STORE);
-		if (store == NULL) return vigia__error(err, VIGIA_ECLOSED, "the store was closed"); /* by a hook */
-		struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};
-		int64_t left = until_mono_ns == INT64_MAX ? -1 : until_mono_ns - vigia__mono_ns();
-		interruption.wake = store->backend->wake;
-		vigia__interrupt_add(&hook);
-		int rc = vigia__checkpoint_wait(store, wanted.id, wanted.seq_num,
-		                                left < 0 && until_mono_ns != INT64_MAX ? 0 : left, &cancel, saved, err);
-		vigia__interrupt_remove(&hook);
-		if (rc != VIGIA_NONE) return rc;
-		if (atomic_load(&vigia__interrupted)) return vigia__error(err, VIGIA_EINTERRUPTED, "wait_for was interrupted");
-		vigia__hooks_run(L, &hooks);
+	struct waiting *w = ctx;
+	int64_t left = -1;
+	if (w->until_mono_ns != INT64_MAX) {
+		left = w->until_mono_ns - vigia__mono_ns();
+		if (left < 0) left = 0;
 	}
+	return vigia__checkpoint_wait(store, w->wanted.id, w->wanted.seq_num, left, cancel, &w->saved, err);
 }
 
 static int wait_blocking(lua_State *L, int64_t ns)
 {
-	struct vigia__worker *worker = vigia__lua_shared(L)->worker;
 	struct vigia_error err = {0};
-	uint64_t saved;
-	int64_t left = ns == INT64_MAX ? -1 : ns;
-	int rc = worker ? wait_until_stop(vigia__lua_check_store(L, STORE), wanted_at(L), left, worker, &saved, &err)
-	                : wait_with_hooks(L, wanted_at(L), vigia__time_after(NULL, ns), &saved, &err);
-	return rc < 0 ? vigia__lua_fail(L, rc, &err) : push_saved(L, saved);
+	struct waiting w = {.wanted = wanted_at(L), .until_mono_ns = vigia__time_after(NULL, ns)};
+	int rc = vigia__lua_wait_in_thread(L, STORE, "wait_for", wait_for_checkpoint, &w, &err);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : push_saved(L, w.saved);
 }
 
 int vigia__lua_store_wait_for(lua_State *L)
