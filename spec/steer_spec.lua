@@ -545,7 +545,7 @@ describe("a watcher of another process", function()
 
 	it("can start while others set its checkpoint, which never fails for the other [O2u]", function()
 		local askers = {}
-		for i = 1, 2 do
+		for i = 1, 4 do
 			askers[i] = helper.child([[
 				local store = assert(vigia.open(arg[1]))
 				say("ready")

@@ -214,14 +214,18 @@ static int own(struct vigia__backend *base, const char *id, bool briefly, struct
 	struct owned *owned = vigia__calloc(sizeof *owned);
 	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 	owned->briefly = briefly;
-	for (;;) {
+	for (bool starting = false;;) {
 		struct memory_backend *b = vigia__memory_enter(base);
 		const struct owned *other = (struct owned *)vigia__memory_find(&b->owned, id);
-		bool moment = other && other->briefly;
-		if (other == NULL) vigia__memory_add(&b->owned, &owned->named, id);
+		bool waits = other ? other->briefly : briefly && b->starting > 0, taken = other == NULL && !waits;
+		if (taken) vigia__memory_add(&b->owned, &owned->named, id);
+		if (!briefly && starting != waits) {
+			starting = waits;
+			b->starting += starting ? 1 : -1;
+		}
 		vigia__memory_leave(b);
-		if (other == NULL) return VIGIA_OK;
-		if (!moment) break;
+		if (taken) return VIGIA_OK;
+		if (!waits) break;
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
 	}
 	vigia__free(owned);

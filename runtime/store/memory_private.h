@@ -52,6 +52,7 @@ struct memory_backend {
 	struct checkpoint *spare;        /* allocated for the change in progress, which then cannot fail */
 	struct vigia__progress_taken *taken;
 	struct vigia__table owned; /* struct owned, the ids that a watcher of this store runs */
+	int starting;              /* threads that wait to run an id, while another has it for a moment */
 	struct vigia__table keys;
 	struct key *oldest_key, *newest_key;
 	struct vigia__ordered *maps[VIGIA_MAPS]; /* records of buckets (state.h) and timers */

@@ -20,7 +20,8 @@
 
 enum { STILL_MS = 1000 };
 /* How long to wait for one who owns an id for a moment, and between two looks. */
-enum { BRIEF_NS = 1000000000, LOOK_NS = 500000 };
+static const int64_t BRIEF_NS = 5000000000;
+enum { LOOK_NS = 500000 };
 
 /* A watcher id that this process runs. */
 struct owned {
@@ -46,6 +47,13 @@ off_t vigia__owner_byte(uint64_t hash)
 static off_t moment_byte(uint64_t hash)
 {
 	return (off_t)((UINT64_C(1) << 61) | (hash & ((UINT64_C(1) << 61) - 1)));
+}
+
+/* Locked, shared, by one who waits to run the id while another owns it for a moment. Nobody begins another moment
+ * then, so that an id which is changed all the time can be run. */
+static off_t start_byte(uint64_t hash)
+{
+	return (off_t)((UINT64_C(1) << 60) | (hash & ((UINT64_C(1) << 60) - 1)));
 }
 
 void vigia__owners_init(struct vigia__owners *owners, struct vigia__side *side)
@@ -113,6 +121,7 @@ static int lock_id(struct vigia__owners *owners, uint64_t hash, bool briefly, bo
 {
 	int fd = owners->side->fd;
 	*moment = true;
+	if (briefly && (owners->starting > 0 || is_locked(owners, start_byte(hash)))) return 0;
 	if (briefly && vigia__fd_lock(fd, moment_byte(hash), F_WRLCK, false) < 0)
 		return errno == EAGAIN || errno == EACCES ? 0 : -1;
 	bool before = !briefly && is_locked(owners, moment_byte(hash));
@@ -142,6 +151,7 @@ static int take(struct vigia__owners *owners, const char *id, bool briefly, stru
 {
 	uint64_t hash = vigia__owner_hash(id);
 	int64_t until = 0;
+	bool starting = false;
 	struct owned *mine = vigia__calloc(sizeof *mine);
 	if (mine == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to run watcher '%s'", VIGIA_SHOWN(id));
 	mine->briefly = briefly;
@@ -154,10 +164,16 @@ static int take(struct vigia__owners *owners, const char *id, bool briefly, stru
 			if (!briefly) note_owner(owners, hash);
 			mine = NULL;
 		}
-		pthread_mutex_unlock(&owners->mutex);
 		int64_t now = rc == VIGIA_EOWNED && moment ? vigia__mono_ns() : 0;
 		if (until == 0) until = now + BRIEF_NS;
-		if (now == 0 || now >= until) {
+		bool ends = now == 0 || now >= until;
+		if (!briefly && starting == ends) {
+			starting = !ends;
+			owners->starting += starting ? 1 : -1;
+			vigia__fd_lock(owners->side->fd, start_byte(hash), starting ? F_RDLCK : F_UNLCK, false);
+		}
+		pthread_mutex_unlock(&owners->mutex);
+		if (ends) {
 			vigia__free(mine);
 			return rc;
 		}

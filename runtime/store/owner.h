@@ -21,6 +21,7 @@ struct vigia__owners {
 	struct vigia__side *side;
 	pthread_mutex_t mutex;    /* of the following */
 	struct vigia__table here; /* ids that this process runs, by their hash */
+	int starting;             /* threads of this process that wait to run an id, while another has it for a moment */
 	bool full;                /* all entries for pids belong to running watchers */
 };
 
@@ -29,8 +30,8 @@ void vigia__owners_deinit(struct vigia__owners *owners);
 
 /* Become the owner of this watcher id. 0, EIO, or EOWNED naming the pid. */
 int vigia__owner_take(struct vigia__owners *owners, const char *id, struct vigia_error *err);
-/* The same for a moment, to change what is stored of the id. vigia__owner_take() waits for the end of that, up to a
- * second. The pid of the last one that ran it stays. */
+/* The same for a moment, to change what is stored of the id. vigia__owner_take() waits for the end of that, up to five
+ * seconds, and meanwhile nobody takes it for a moment again. The pid of the last one that ran it stays. */
 int vigia__owner_take_briefly(struct vigia__owners *owners, const char *id, struct vigia_error *err);
 void vigia__owner_release(struct vigia__owners *owners, const char *id);
 /* Does any process, this one included, run this watcher id now? */

@@ -27,6 +27,7 @@
  *        0  making the file   1  collecting garbage   2  using it (shared)   3  storing what is due
  *     1024 + n  being user n
  *     4096 + n  running the watcher of row n
+ *     2^60 + hash  waiting to run the watcher id, while others own it for moments (60 bits of the hash; shared)
  *     2^61 + hash  owning a watcher id for a moment (61 bits of the hash)
  *     2^62 + hash  running the watcher id of that 62-bit hash
  * The pids are only for messages, because such a lock does not give its owner's.
