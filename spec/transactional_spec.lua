@@ -414,11 +414,14 @@ describe("a transactional script", function()
 				registry:step(0.01)
 				return (store:get_checkpoint("effects") or 0) >= 5
 			end, "the script gets on: " .. table.concat(logged, "\n"))
-			assert.same({n = 103, deep = {{{{"x"}}}}}, store:get("counts", "n"))
+			-- The conflict runs the events of its batch again: 3, 4 and 5, or, where a busy machine let the batch end by time, without 3.
+			local n = store:get("counts", "n").n
+			assert(n == 103 or n == 102, n)
+			assert.same({n = n, deep = {{{{"x"}}}}}, store:get("counts", "n"))
 			local objects = helper.objects(store, "Other")
 			assert.equal(10, #objects)
 			assert.same({n = 1, errors = 0}, objects[1])
-			assert.same({n = 103, errors = 1}, objects[9]) -- on_error was not told of the conflict
+			assert.same({n = n, errors = 1}, objects[9]) -- on_error was not told of the conflict
 			local stats = watcher:stats()
 			assert.same({5, 1}, {stats.processed, stats.failed})
 			assert(registry:stop())
