@@ -239,7 +239,7 @@ describe("log records of vigia serve", function()
 	it("are of the format that is asked for also where it cannot start [O7]", function()
 		local result = cli.run{"serve", "--store", store, "--listen", "nowhere", "--log-format", "logfmt"}
 		assert.equal(1, result.status)
-		assert.matches("^time=%S+ level=error msg=\"[^\n]*no address to listen on[^\n]*\n$", result.err)
+		assert.matches("^time=%S+ level=error msg=\"[^\n]*not an address to listen on[^\n]*\n$", result.err)
 	end)
 end)
 

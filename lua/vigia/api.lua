@@ -83,15 +83,13 @@ vigia.null = nil
 ---@field max_event_size? integer|string Bytes. Largest event that is accepted. Default: 1 MiB. Belongs to the file.
 ---@field max_transaction_bytes? integer|string Bytes. Limit on what a transaction reads, changes and appends. Default:
 ---64 MiB.
----@field transaction_retries? integer How often a transaction is run again after a conflict with another one. Default:
----16.
----@field commit_queue_bytes? integer|string Bytes. Durability interval: limit on what waits in memory. An append beyond
----it commits first. Default: 16 MiB.
----@field durability? "commit"|"none"|"interval" What an append that has returned survives. commit: a power loss. none:
----the end of the process. interval: nothing yet, it waits in memory for the next commit. Default: "commit". Belongs to
----the file.
----@field commit_interval? number|string Seconds. Durability interval: how long an append waits for its commit, at most.
----Default: 0.1 s. Belongs to the file.
+---@field transaction_retries? integer How often a transaction is retried after a conflict. Default: 16.
+---@field commit_queue_bytes? integer|string Bytes. Limit on the appends that wait in memory, with durability interval.
+---An append beyond it commits first. Default: 16 MiB.
+---@field durability? "commit"|"none"|"interval" What a returned append survives. commit: a power loss. none: a crash of
+---the process. interval: nothing until the next commit. Default: "commit". Belongs to the file.
+---@field commit_interval? number|string Seconds. Longest time that an append waits for its commit, with durability
+---interval. Default: 0.1 s. Belongs to the file.
 ---@field events_bucket? string Name of the database of events inside the file. Default: events. Fixed when the file is
 ---made.
 ---@field checkpoint_bucket? string Name of the database of checkpoints inside the file. Default: checkpoints. Fixed

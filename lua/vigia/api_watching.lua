@@ -24,47 +24,48 @@ local Registry = {}
 ---Options of registry:watch.
 ---@class vigia.WatchOptions
 ---@field initial_event_iterator? vigia.Iterator Where to start without a checkpoint (default: trim horizon).
----@field filter? vigia.Filter|vigia.Predicate What to handle: object_types, operations, and where: places in the object
----with the values wanted there. Or a function, as in where.
+---@field filter? vigia.Filter|vigia.Predicate Which events to handle: a table of object_types, operations and where
+---(places in the object, each with the values wanted there), or a function.
 ---@field where? vigia.Predicate A function (event) -> boolean, called for events that pass the filter.
 ---@field batch_size? integer Number of events fetched at a time, and most that a transactional watcher commits at once.
 ---Default: 100.
 ---@field buffer_size? integer Limit on the events fetched ahead of the handler. Default: 1000.
----@field initial_backoff? number|string Seconds. Delay after the first failure. It doubles with each further one. 0:
----retry at once. Default: 0.2 s.
+---@field initial_backoff? number|string Seconds. Delay after the first failure. It doubles with each further failure.
+---0: retry at once. Default: 0.2 s.
 ---@field max_backoff? number|string Seconds. Longest delay between two attempts. Default: 180 s.
 ---@field jitter? boolean Wait a random time between 0 and the backoff. Default: false.
 ---@field retry_strategy? "block"|"skip"|"dead_letter" block: retry without end. skip: give the event up after
----max_retries attempts. dead_letter: put it aside then, with its error. Default: "block".
+---max_retries attempts. dead_letter: then put it aside with its error. Default: "block".
 ---@field max_retries? integer Number of attempts after which "skip" and "dead_letter" give an event up. Default: 3.
----@field on_gap? "continue"|"stop" What to do when events were removed before the watcher saw them. continue: with the
----oldest event, and count the missed ones. stop: stop with sequence_expired. Default: "continue".
+---@field on_gap? "continue"|"stop" What to do when events were removed before the watcher saw them. continue: go on
+---with the oldest event and count the missed ones. stop: stop with sequence_expired. Default: "continue".
 ---@field on_damage? "stop"|"skip" What to do with an event that is damaged or cannot be decoded. stop: stop before it.
 ---skip: give it up. Default: "stop".
 ---@field checkpoint? "batch"|"event"|"manual" When to save progress. batch: with the next commit, soon. event: durably
 ---after each event. manual: only when the handler asks. Default: "batch".
 ---@field ephemeral? boolean Never read or write a checkpoint. Default: false.
----@field transactional? boolean Give the handler a transaction, ctx.tx: what it writes and stores there and the
+---@field transactional? boolean Give the handler a transaction, ctx.tx. Its writes, its appends and the watcher's
 ---progress are one commit. Default: false.
 ---@field lanes? integer Number of lanes. Events with equal keys are handled in order, others independently. Default: 1.
 ---@field lane_key? string|vigia.LaneKey The key of an event: a place in its object, or a function (event) -> key.
 ---@field lane_window? integer How many events a lane may be ahead of the checkpoint. Default: 10000.
----@field auto_start? boolean Start at once. Otherwise the watcher is idle until it is started. Default: true.
+---@field auto_start? boolean Start at once. false: the watcher is idle until it is started. Default: true.
 ---@field on_error? fun(err: vigia.Error, event: vigia.Event?, ctx: vigia.Context) A function (err, event, ctx), called
 ---for every failure.
 
 ---Options of a watcher whose handler is a script. They win over those in the script's table. Functions (on_error, where) belong in that
 ---table.
 ---@class vigia.ScriptOptions: vigia.WatchOptions
----@field set? table A table of plain values, copied for the script, which finds it as `set`.
+---@field set? table A table of plain values. The script gets a copy of it as `set`.
 ---@field reload? boolean Load the script's new code whenever its file changes. Default: false.
 ---@field cpu_limit? number|string Seconds. Processor time for one event, and for init, stop and loading. 0 or
 ---math.huge: no limit. Default: 0 s.
 ---@field memory_limit? integer|string Bytes. Memory that the script's Lua state may use. 0: no limit. Default: 0.
----@field libraries? string[] Names of the Lua libraries that the script sees, beside base and vigia (default: all).
----@field isolation? "thread"|"process" thread: run in this process. process: run in a program of its own, whose crash
----or endless loop in C is a handler failure. Default: "thread".
----@field worker_program? string With isolation "process": path of the program vigia (default: the running one, the one
+---@field libraries? string[] Names of the Lua libraries that the script may use, in addition to base and vigia
+---(default: all).
+---@field isolation? "thread"|"process" thread: run in this process. process: run in a process of its own. A crash or an
+---endless loop in C then fails the event only. Default: "thread".
+---@field worker_program? string Path of the program vigia, for isolation "process" (default: the running one, the one
 ---of the same build, PATH).
 
 ---The argument of a script, which is called once.

@@ -76,7 +76,7 @@ const struct vigia__option vigia__store_option_table[] = {
      .initial = 16 * MIB,
      .min = 1,
      .max = 256 * MIB,
-     .help = "Durability interval: limit on what waits in memory. An append beyond it commits first."},
+     .help = "Limit on the appends that wait in memory, with durability interval. An append beyond it commits first."},
 	{.name = "max_transaction_bytes",
      .type = VIGIA_OPTION_BYTES,
      STORE(max_transaction_bytes),
@@ -90,7 +90,7 @@ const struct vigia__option vigia__store_option_table[] = {
      .initial = 16,
      .min = 0,
      .max = 1000000,
-     .help = "How often a transaction is run again after a conflict with another one."},
+     .help = "How often a transaction is retried after a conflict."},
 	{.name = "max_event_size",
      .type = VIGIA_OPTION_BYTES,
      STORE(max_event_size_bytes),
@@ -106,8 +106,9 @@ const struct vigia__option vigia__store_option_table[] = {
      GIVEN(durability_given),
      .choices = "commit none interval",
      OF_FILE,
-     .help = "What an append that has returned survives. commit: a power loss. none: the end of the process. "
-             "interval: nothing yet, it waits in memory for the next commit."},
+     .help =
+         "What a returned append survives. commit: a power loss. none: a crash of the process. interval: nothing until "
+         "the next commit."},
 	{.name = "commit_interval",
      .type = VIGIA_OPTION_SECONDS,
      STORE(commit_interval_ns),
@@ -116,7 +117,7 @@ const struct vigia__option vigia__store_option_table[] = {
      .min = 0,
      .max = DAY,
      OF_FILE,
-     .help = "Durability interval: how long an append waits for its commit, at most."},
+     .help = "Longest time that an append waits for its commit, with durability interval."},
 	{.name = "serializer",
      .type = VIGIA_OPTION_NAME,
      STORE(serializer),
@@ -235,8 +236,9 @@ const struct vigia__option vigia__watch_option_table[] = {
 	{.name = "filter",
      .type = VIGIA_OPTION_SPECIAL,
      WATCH(filter),
-     .help = "What to handle: object_types, operations, and where: places in the object with the values wanted there. "
-             "Or a function, as in where."},
+     .help =
+         "Which events to handle: a table of object_types, operations and where (places in the object, each with the "
+         "values wanted there), or a function."},
 	{.name = "where",
      .type = VIGIA_OPTION_SPECIAL,
      .help = "A function (event) -> boolean, called for events that pass the filter."},
@@ -260,7 +262,7 @@ const struct vigia__option vigia__watch_option_table[] = {
      .initial = 0.2,
      .min = 0,
      .max = DAY,
-     .help = "Delay after the first failure. It doubles with each further one. 0: retry at once."},
+     .help = "Delay after the first failure. It doubles with each further failure. 0: retry at once."},
 	{.name = "max_backoff",
      .type = VIGIA_OPTION_SECONDS,
      WATCH(max_backoff_ns),
@@ -277,8 +279,8 @@ const struct vigia__option vigia__watch_option_table[] = {
      .type = VIGIA_OPTION_CHOICE,
      WATCH(retry_strategy),
      .choices = "block skip dead_letter",
-     .help = "block: retry without end. skip: give the event up after max_retries attempts. dead_letter: put it aside "
-             "then, with its error."},
+     .help = "block: retry without end. skip: give the event up after max_retries attempts. dead_letter: then put it "
+             "aside with its error."},
 	{.name = "max_retries",
      .type = VIGIA_OPTION_COUNT,
      WATCH(max_retries),
@@ -290,7 +292,7 @@ const struct vigia__option vigia__watch_option_table[] = {
      .type = VIGIA_OPTION_CHOICE,
      WATCH(on_gap),
      .choices = "continue stop",
-     .help = "What to do when events were removed before the watcher saw them. continue: with the oldest event, "
+     .help = "What to do when events were removed before the watcher saw them. continue: go on with the oldest event "
              "and count the missed ones. stop: stop with sequence_expired."},
 	{.name = "on_damage",
      .type = VIGIA_OPTION_CHOICE,
@@ -330,12 +332,12 @@ const struct vigia__option vigia__watch_option_table[] = {
      WATCH(transactional),
      .initial = 0,
      .help =
-         "Give the handler a transaction, ctx.tx: what it writes and stores there and the progress are one commit."},
+         "Give the handler a transaction, ctx.tx. Its writes, its appends and the watcher's progress are one commit."},
 	{.name = "auto_start",
      .type = VIGIA_OPTION_BOOL,
      WATCH(auto_start),
      .initial = 1,
-     .help = "Start at once. Otherwise the watcher is idle until it is started."},
+     .help = "Start at once. false: the watcher is idle until it is started."},
 	{.name = "on_error",
      .type = VIGIA_OPTION_SPECIAL,
      .help = "A function (err, event, ctx), called for every failure."},
@@ -345,7 +347,7 @@ const struct vigia__option vigia__watch_option_table[] = {
 const struct vigia__option vigia__script_option_table[] = {
 	{.name = "set",
      .type = VIGIA_OPTION_SPECIAL,
-     .help = "A table of plain values, copied for the script, which finds it as `set`."},
+     .help = "A table of plain values. The script gets a copy of it as `set`."},
 	{.name = "reload",
      .type = VIGIA_OPTION_BOOL,
      SCRIPT(reload),
@@ -367,20 +369,20 @@ const struct vigia__option vigia__script_option_table[] = {
      .help = "Processor time for one event, and for init, stop and loading. 0 or math.huge: no limit."},
 	{.name = "libraries",
      .type = VIGIA_OPTION_SPECIAL,
-     .help = "Names of the Lua libraries that the script sees, beside base and vigia (default: all)."},
+     .help = "Names of the Lua libraries that the script may use, in addition to base and vigia (default: all)."},
 	{.name = "isolation",
      .type = VIGIA_OPTION_CHOICE,
      SCRIPT(isolation),
      .choices = "thread process",
-     .help = "thread: run in this process. process: run in a program of its own, whose crash or endless loop in C "
-             "is a handler failure."},
+     .help = "thread: run in this process. process: run in a process of its own. A crash or an endless loop in C then "
+             "fails the event only."},
 	{.name = "worker_program",
      .type = VIGIA_OPTION_NAME,
      SCRIPT(worker_program),
      .choices = "",
      .min = 0,
      .max = 4095,
-     .help = "With isolation \"process\": path of the program vigia (default: the running one, the one of the same "
+     .help = "Path of the program vigia, for isolation \"process\" (default: the running one, the one of the same "
              "build, PATH)."},
 	{.name = NULL, .more = vigia__watch_option_table},
 };

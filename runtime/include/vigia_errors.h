@@ -39,7 +39,7 @@
 	X(EOWNED, -31, "watcher_owned", "Another process or registry runs this watcher id.")                              \
 	X(EHANDLEREXISTS, -32, "handler_exists", "The watcher already has a handler.")                                    \
 	X(ENOHANDLER, -33, "no_handler", "The watcher has no handler.")                                                   \
-	X(ESTATE, -34, "invalid_state", "Not possible in the watcher's state.")                                           \
+	X(ESTATE, -34, "invalid_state", "The watcher's state does not allow this call.")                                  \
 	X(EEPHEMERAL, -35, "watcher_ephemeral", "An ephemeral watcher has no checkpoint.")                                \
 	X(ESTOPPING, -36, "stopping", "The watcher is stopping.")                                                         \
 	X(EHANDLER, -37, "handler_error", "The handler failed.")                                                          \
@@ -50,15 +50,15 @@
 	X(ETWICE, -42, "library_twice", "Another copy of the library in this process has a store file open.")             \
 	X(ETYPE, -43, "already_registered", "The object type already has a class.")                                       \
 	X(EFILEEXISTS, -44, "file_exists", "A file with this name exists. It was not changed.")                           \
-	X(ETIMEOUT, -45, "timeout", "The wait ended before what it waited for came.")                                     \
+	X(ETIMEOUT, -45, "timeout", "The wait timed out.")                                                                \
 	X(ETRANSACTION, -46, "transaction_conflict",                                                                      \
 	  "Another transaction changed what this one has read. Nothing was stored.")                                      \
 	X(ETXSIZE, -47, "transaction_too_large",                                                                          \
 	  "The transaction is larger than max_transaction_bytes. Nothing was stored.")                                    \
 	X(EUNREACHABLE, -48, "store_unreachable", "The store's server did not answer in time. Nothing was stored.")       \
-	X(ENOTEMPTY, -49, "store_not_empty", "The store holds something. An import goes only into an empty one.")         \
-	X(EUNFINISHED, -50, "import_unfinished", "An import into the store is not finished. Nothing else is stored.")     \
-	X(EEXPORT, -51, "export_damaged", "The input is no whole export. What came before that place is imported.")
+	X(ENOTEMPTY, -49, "store_not_empty", "The store is not empty. An import needs an empty store.")                   \
+	X(EUNFINISHED, -50, "import_unfinished", "An import into the store is not finished. Nothing was done.")           \
+	X(EEXPORT, -51, "export_damaged", "The input is not a complete export. The records before the damage are imported.")
 
 enum vigia_code {
 	VIGIA_OK = 0,

@@ -73,7 +73,7 @@ static unsigned refuse_origin(struct vigia__request *request, struct vigia_error
 	rc = vigia__guard_origin(&from, options->hosts, options->hosts_count, err);
 	if (rc != VIGIA_OK) return MHD_HTTP_FORBIDDEN;
 	if (options->token == NULL || vigia__guard_token(from.authorization, options->token)) return 0;
-	vigia__error(err, VIGIA_EPERM, "the token is missing or wrong: Authorization: Bearer TOKEN");
+	vigia__error(err, VIGIA_EPERM, "the token is missing or wrong: send the header Authorization: Bearer TOKEN");
 	vigia__reply_header(request, "WWW-Authenticate", "Basic realm=\"vigia\", charset=\"UTF-8\"");
 	return MHD_HTTP_UNAUTHORIZED;
 }

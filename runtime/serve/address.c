@@ -62,7 +62,7 @@ int vigia__address_parse(const char *text, struct vigia__address *out, struct vi
 	}
 	char shown[80];
 	return vigia__error(err, VIGIA_EINVAL,
-	                    "%s is no address to listen on: use 127.0.0.1:8080, [::1]:8080 or localhost:8080",
+	                    "%s is not an address to listen on: use 127.0.0.1:8080, [::1]:8080 or localhost:8080",
 	                    vigia__quote(text, strlen(text), shown, sizeof shown));
 }
 

@@ -87,7 +87,7 @@ static int take_body(struct vigia__request *request, struct vigia_error *err)
 	    vigia_msgpack_next(&at, &value, err) == VIGIA_OK && value.kind == VIGIA_MSGPACK_INTEGER && value.integer > 0)
 		request->seq_num = (uint64_t)value.integer;
 	if (rc == VIGIA_OK && all == (request->seq_num > 0))
-		rc = vigia__error(err, VIGIA_EINVAL, "one is needed: \"seq_num\" (a number from 1 on), or \"all\":true");
+		rc = vigia__error(err, VIGIA_EINVAL, "give either \"seq_num\", 1 or more, or \"all\":true");
 	vigia__buf_deinit(&bytes);
 	return rc;
 }

@@ -140,7 +140,8 @@ static int last_seen(struct vigia__request *request, struct vigia_iterator *from
 	if (rc == VIGIA_OK) rc = vigia_store_latest(request->server->store, &latest, err);
 	if (rc == VIGIA_OK && from->seq_num > latest)
 		return vigia__error(err, VIGIA_EPOSITION,
-		                    "Last-Event-ID: is %s, and the last event is %" PRIu64 ": it is another store", id, latest);
+		                    "Last-Event-ID: is %s, but the last event is %" PRIu64 ": the id is from another store", id,
+		                    latest);
 	return rc;
 }
 

@@ -47,7 +47,7 @@ int vigia__guard_origin(const struct vigia__origin *from, const char *const *nam
 	if (from->host == NULL) return vigia__error(err, VIGIA_EPERM, "the request has no Host header");
 	if (!vigia__guard_host(from->host, names, names_count)) {
 		char shown[64];
-		return vigia__error(err, VIGIA_EPERM, "%s is no name of this server: start it with --host to add one",
+		return vigia__error(err, VIGIA_EPERM, "%s is not a name of this server: start it with --host to add one",
 		                    vigia__quote(from->host, strlen(from->host), shown, sizeof shown));
 	}
 	if (from->origin) {

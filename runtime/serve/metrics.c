@@ -29,10 +29,11 @@ static int event_time(struct vigia__server *server, struct vigia_iterator from, 
 
 static int put_store(struct vigia__buf *out, const struct vigia__backend_stats *stats, double oldest, double latest)
 {
-	return put(out, "vigia_events_appended_total", "counter", "Events ever stored: the last number.", stats->latest) |
+	return put(out, "vigia_events_appended_total", "counter", "Events ever stored: the number of the last one.",
+	           stats->latest) |
 	       put(out, "vigia_events", "gauge", "Events that are in the store.", stats->events) |
-	       put(out, "vigia_oldest_event_number", "gauge", "The oldest event there is.", stats->oldest) |
-	       put(out, "vigia_latest_event_number", "gauge", "The last event that was stored.", stats->latest) |
+	       put(out, "vigia_oldest_event_number", "gauge", "Number of the oldest event.", stats->oldest) |
+	       put(out, "vigia_latest_event_number", "gauge", "Number of the last event.", stats->latest) |
 	       vigia__metric_head(out, "vigia_oldest_event_timestamp_seconds", "gauge",
 	                          "When the oldest event was stored.") |
 	       vigia__text_add(out, "vigia_oldest_event_timestamp_seconds %.3f\n", oldest) |
@@ -40,11 +41,12 @@ static int put_store(struct vigia__buf *out, const struct vigia__backend_stats *
 	       vigia__text_add(out, "vigia_latest_event_timestamp_seconds %.3f\n", latest) |
 	       put(out, "vigia_file_bytes", "gauge", "Size of the file.", stats->file_bytes) |
 	       put(out, "vigia_used_bytes", "gauge", "Bytes of the file in use.", stats->used_bytes) |
-	       put(out, "vigia_map_bytes", "gauge", "Address space kept for the file.", stats->map_bytes) |
-	       put(out, "vigia_dead_letters", "gauge", "Events that watchers have put aside.", stats->dead_letters) |
+	       put(out, "vigia_map_bytes", "gauge", "Address space reserved for the file.", stats->map_bytes) |
+	       put(out, "vigia_dead_letters", "gauge", "Dead letters: events that watchers have put aside.",
+	           stats->dead_letters) |
 	       put(out, "vigia_timers", "gauge", "Events that wait for their time.", stats->timers) |
 	       put(out, "vigia_state_values", "gauge", "Values in all buckets.", stats->values) |
-	       put(out, "vigia_readers", "gauge", "Readers of the file.", stats->readers);
+	       put(out, "vigia_readers", "gauge", "Readers that have the file open.", stats->readers);
 }
 
 static int put_histogram(struct vigia__buf *out, const char *name, const char *help, const _Atomic uint64_t *counts,
@@ -71,7 +73,7 @@ static int put_commits(struct vigia__buf *out, const struct vigia__meter *meter)
 	double sum = (double)atomic_load_explicit(&meter->took_ns, memory_order_relaxed) / 1e9;
 	return put_histogram(out, "vigia_commit_duration_seconds", "How long commits of this server took.", meter->took,
 	                     took, sum) |
-	       put_histogram(out, "vigia_commit_events", "Events of a commit of this server.", meter->events, events,
+	       put_histogram(out, "vigia_commit_events", "Events in a commit of this server.", meter->events, events,
 	                     (double)atomic_load_explicit(&meter->events_count, memory_order_relaxed));
 }
 

@@ -16,17 +16,17 @@ static const struct group {
 } groups[GROUPS] = {
 	{"vigia_watcher_running", "gauge", "1 while the watcher runs in a process, else 0."},
 	{"vigia_watcher_paused", "gauge", "1 while the watcher is paused, else 0."},
-	{"vigia_watcher_checkpoint", "gauge", "Number of the last event that counts as handled after a restart."},
+	{"vigia_watcher_checkpoint", "gauge", "Checkpoint: number of the last event saved as handled."},
 	{"vigia_watcher_position", "gauge", "Number of the last event that the watcher has finished."},
 	{"vigia_watcher_lag_events", "gauge", "Events stored after the position, before the filter."},
-	{"vigia_watcher_lag_seconds", "gauge", "Age of the first of these."},
+	{"vigia_watcher_lag_seconds", "gauge", "Age of the first event after the position."},
 	{"vigia_watcher_blocked_event_number", "gauge", "Number of the event that is being retried, 0 without one."},
 	{"vigia_watcher_handled_total", "counter", "Events handled since the watcher was started."},
 	{"vigia_watcher_failed_total", "counter", "Attempts that failed."},
 	{"vigia_watcher_retried_total", "counter", "Attempts after the first one."},
 	{"vigia_watcher_skipped_total", "counter", "Events given up after their last retry."},
 	{"vigia_watcher_dead_lettered_total", "counter", "Events put aside as dead letters."},
-	{"vigia_watcher_missed_total", "counter", "Events removed before the watcher came to them."},
+	{"vigia_watcher_missed_total", "counter", "Events removed before the watcher read them."},
 	{"vigia_watcher_fetch_errors_total", "counter", "Reads of the store that failed."},
 };
 
@@ -135,7 +135,7 @@ static int join(struct lines *lines, uint64_t unshown, struct vigia__buf *out)
 	for (unsigned i = 0; i < GROUPS; i++)
 		full |= vigia__metric_head(out, groups[i].name, groups[i].type, groups[i].help) |
 		        vigia__buf_add(out, lines->of[i].data, lines->of[i].len);
-	full |= vigia__metric_head(out, "vigia_watchers_unshown", "gauge", "Watchers that run and have no row here.") |
+	full |= vigia__metric_head(out, "vigia_watchers_unshown", "gauge", "Watchers that run and are not listed.") |
 	        vigia__text_add(out, "vigia_watchers_unshown %" PRIu64 "\n", unshown);
 	return full ? VIGIA_ENOMEM : VIGIA_OK;
 }

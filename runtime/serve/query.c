@@ -31,7 +31,7 @@ static int decode(struct vigia_slice in, bool plus, char **to, struct vigia_slic
 			c = (char)(high << 4 | low);
 			i += 2;
 		} else if (c == '+' && plus) c = ' ';
-		if (c == '\0') return vigia__error(err, VIGIA_EINVAL, "the address has a NUL");
+		if (c == '\0') return vigia__error(err, VIGIA_EINVAL, "the address has a NUL byte");
 		*end++ = c;
 	}
 	*out = (struct vigia_slice){begin, (size_t)(end - begin)};

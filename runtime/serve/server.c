@@ -31,8 +31,9 @@ static int check(struct vigia__server *server, struct vigia_error *err)
 	if (rc == VIGIA_OK && options->token) rc = vigia__guard_token_check(options->token, err);
 	if (rc != VIGIA_OK || vigia__address_is_loopback(&server->address) || options->insecure) return rc;
 	if (options->token && options->cert) return VIGIA_OK;
-	return vigia__error(err, VIGIA_EINVAL, "others can reach %s: that needs %s%s%s, or --insecure", options->listen,
-	                    options->token ? "" : "a token", options->token || options->cert ? "" : " and ",
+	return vigia__error(err, VIGIA_EINVAL, "other machines can reach %s: this needs %s%s%s, or --insecure",
+	                    options->listen, options->token ? "" : "a token",
+	                    options->token || options->cert ? "" : " and ",
 	                    options->cert ? "" : "TLS (--tls-cert, --tls-key)");
 }
 
