@@ -417,7 +417,7 @@ describe("a capped script", function()
 			local store <close> = vigia.open ":memory:"
 			local registry = vigia.registry(store)
 			print(select(2, registry:watch("a", arg[1], {cpu_limit = 1})))]], script("return function() end"))
-		mentions(output, "cpu_limit: there is no timer for it")
+		mentions(output, "cpu_limit: no timer is available")
 	end)
 
 	it("tells on_error of what the handler raised while it stays within its caps [H4o]", function()

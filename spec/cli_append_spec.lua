@@ -159,7 +159,7 @@ describe("vigia append", function()
 		local BIG = '[9223372036854775807,9223372036854775808,-9223372036854775809,"99999999999999999999",123456789012345678901234567890,1e30]'
 
 		it("stores integers beyond 64 bits as floats or as strings; without it they are refused [O4]", function()
-			mentions(cli.fails(1, {"append", "--store", store}, {stdin = EVENT:format(BIG)}), "does not fit into 64 bits")
+			mentions(cli.fails(1, {"append", "--store", store}, {stdin = EVENT:format(BIG)}), "does not fit into a signed 64-bit integer")
 			assert.equal(0, append(EVENT:format(BIG), "--big-integers", "float").status)
 			assert.equal(0, append(EVENT:format(BIG), "--big-integers", "string").status)
 			assert.same({
@@ -174,7 +174,7 @@ describe("vigia append", function()
 					"[99999999999999999999,y]"} do
 					local line = EVENT:format(wrong)
 					local message = cli.fails(1, {"append", "--store", store, "--big-integers", form}, {stdin = line})
-					assert.is_nil(message:find "64 bits", message)
+					assert.is_nil(message:find "64-bit", message)
 					mentions(message, "line 1: column ")
 				end
 				mentions(cli.fails(1, {"append", "--store", store, "--big-integers", form}, {stdin = EVENT:format("[99999999999999999999,1,y]")}),

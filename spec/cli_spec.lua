@@ -393,7 +393,7 @@ describe("the program vigia", function()
 				{"object.state", "--where", "object.state=failed"},
 				{"state=lost", "--where", "character 1", "`object`"},
 				{"object.[=5", "character 8"},
-				{"object.state=[1]", "an array or a map"},
+				{"object.state=[1]", "a JSON array or map"},
 			} do
 				mentions(cli.fails(2, {"events", "--store", store, "--where", case[1]}), table.unpack(case, 2))
 			end

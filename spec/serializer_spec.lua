@@ -174,13 +174,13 @@ describe("a serializer", function()
 			local objects, stats = echoed("")
 			assert.same({}, objects)
 			assert.same({"stopped", 1, "deserialization_error"}, {stats.state, stats.blocked_on, stats.last_error.code})
-			mentions(stats.last_error, "'regetni'", "a script names it in the table it returns (`serializer`)")
+			mentions(stats.last_error, "'regetni'", "name it as `serializer` in the table that the script returns")
 			for rest, parts in pairs{
 				["serializer = 5, "] = {"`serializer` is a number", "the name of a module"},
 				["serializer = {name = 'regetni'}, "] = {"serializer.marshal is a nil", "serializer.unmarshal is a nil"},
 				["serializer = 'no.such.module', "] = {"script.lua: `serializer`: module 'no.such.module' not found"},
 				["serializer = 'string', "] = {"serializer"},
-				["serializer = 'json', "] = {"the serializer is 'json', but that of the store is 'regetni'"},
+				["serializer = 'json', "] = {"the serializer is 'json', but the store has 'regetni'"},
 				["serialiser = 'json', "] = {"did you mean 'serializer'"},
 			} do
 				helper.clean()
@@ -244,7 +244,7 @@ describe("a serializer", function()
 			store = helper.open()
 			assert.equal(3, assert(store:stats()).events)
 			assert.equal("reverser", assert(store:stats()).serializer)
-			mentions(fails("serialization_error", store:store_event("CREATE", "Job", 4)), "reverser", "opened with it")
+			mentions(fails("serialization_error", store:store_event("CREATE", "Job", 4)), "reverser", "open the store with that serializer")
 			mentions(fails("deserialization_error", store:get_event(1)), "reverser", "vigia.open")
 			assert.equal(1, assert(store:trim(1)))
 			mentions(fails("option_conflict", vigia.open(helper.path("store"), {serializer = "json"})), "reverser", "json")

@@ -88,7 +88,7 @@ for _, kind in ipairs{"a file", "memory"} do
 		it("says so when the time is over, and names the watcher and both numbers [X6]", function()
 			assert(store:store_checkpoint("a", 2))
 			local err = fails("timeout", store:wait_for("a", 3, 0))
-			mentions(err, "'a'", "is 2", "to 3")
+			mentions(err, "'a'", "is 2", "reach 3")
 			assert.equal("a", err.watcher_id)
 			fails("timeout", store:wait_for("a", 3, 0.01))
 			local inside
@@ -96,7 +96,7 @@ for _, kind in ipairs{"a file", "memory"} do
 				inside = fails("timeout", store:wait_for("b", 1, 0.01))
 			end)
 			assert(registry:run())
-			mentions(inside, "'b'", "is 0", "to 1")
+			mentions(inside, "'b'", "is 0", "reach 1")
 			assert.equal(0, store:wait_for("b", 0, 0))
 		end)
 
@@ -398,7 +398,7 @@ end)
 describe("store:wait_for of a store in Lua", function()
 	after_each(helper.clean)
 
-	it("is not there: watchers of a wrapper save when they save [X6]", function()
+	it("is not there: a wrapper cannot wait for a watcher [X6]", function()
 		mentions(fails("not_supported", helper.wrapped():wait_for("a", 1, 0)), "wait_for")
 	end)
 end)

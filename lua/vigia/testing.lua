@@ -36,7 +36,7 @@ end
 
 local function check_count(count, name)
 	if type(count) ~= "number" or not math.tointeger(count) or count < 1 then
-		error(name .. ": integer from 1 on expected, got " .. tostring(count), 3)
+		error(name .. ": integer of 1 or more expected, got " .. tostring(count), 3)
 	end
 end
 
@@ -85,7 +85,7 @@ function Handler:fail_on(which, err)
 	if type(which) == "number" and math.tointeger(which) then
 		matches = function(event) return event.seq_num == which end
 	elseif type(which) ~= "function" then
-		error("which: a number of an event or a function expected, got " .. type(which), 2)
+		error("which: the number of an event, or a function, expected, got " .. type(which), 2)
 	end
 	self.rules[#self.rules + 1] = {matches = matches, error = err}
 	return self

@@ -141,7 +141,7 @@ end
 function Script:drain(seconds)
 	seconds = seconds or 60
 	if type(seconds) ~= "number" or seconds < 0 or seconds ~= seconds then
-		error("seconds: a number from 0 on expected, got " .. tostring(seconds), 2)
+		error("seconds: a number of 0 or more expected, got " .. tostring(seconds), 2)
 	end
 	local ends = self.clock:now() + seconds
 	local ok, err = run(self)

@@ -51,7 +51,7 @@ function plain(value, copies, level)
 		local count = copies.counts[value] or 0 -- none: a cycle
 		copies.repeated = copies.repeated + count
 		if copies.repeated > REPEATED_MAX then
-			error(("#%d: tables that are in it several times make it too large"):format(copies.argument), 0)
+			error(("#%d: the argument is too large, because it contains the same tables several times"):format(copies.argument), 0)
 		end
 		return copies[value], count
 	end

@@ -66,13 +66,13 @@ end
 
 -- Its watchers save through store_checkpoint, when they would anyway.
 Wrapper.wait_for = function()
-	return nil, core.new_error{code = "not_supported", message = "wait_for: watchers of a wrapper save when they save; use the inner store's"}
+	return nil, core.new_error{code = "not_supported", message = "wait_for: a wrapper cannot wait for a watcher; use the inner store's"}
 end
 
 -- Nor does the inner store know the places of its watchers.
 for _, name in ipairs{"seek", "pause", "resume", "retry", "forget"} do
 	Wrapper[name] = function()
-		return nil, core.new_error{code = "not_supported", message = name .. ": watchers of a wrapper are steered by their program alone"}
+		return nil, core.new_error{code = "not_supported", message = name .. ": a wrapper cannot steer watchers; only their own program can"}
 	end
 end
 

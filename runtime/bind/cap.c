@@ -219,7 +219,7 @@ static void stop_ticking(struct vigia__cap *cap)
 
 static int no_timer(struct vigia_error *err)
 {
-	return vigia__error_caused(err, VIGIA_EUNSUPPORTED, strerror(errno), "cpu_limit: there is no timer for it");
+	return vigia__error_caused(err, VIGIA_EUNSUPPORTED, strerror(errno), "cpu_limit: no timer is available");
 }
 
 /* A timer that follows the processor time of this thread. */

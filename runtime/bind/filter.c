@@ -444,8 +444,8 @@ static int push_wanted(lua_State *L, struct vigia_slice text, struct vigia_error
 	if (rc < 0 || is_value(L, -1)) return rc;
 	lua_pop(L, 1);
 	return vigia__error(err, VIGIA_EINVAL,
-	                    "the value is JSON of an array or a map, allowed: a string, a number, true, "
-	                    "false, null, or text that is no JSON");
+	                    "the value is a JSON array or map, allowed: a string, a number, true, "
+	                    "false, null, or text that is not JSON");
 }
 
 int vigia__lua_where_parse(lua_State *L)

@@ -396,7 +396,7 @@ static int fail_call(lua_State *L, struct failure *f)
 	struct lua_handler *h = f->h;
 	if (!vigia__lua_protected(L, report, f) && f->err->code >= 0)
 		vigia__error(f->err, VIGIA_EHANDLER,
-		             atomic_load(&vigia__interrupted) ? "interrupted" : "no memory to tell the error");
+		             atomic_load(&vigia__interrupted) ? "interrupted" : "out of memory while reporting the error");
 	/* Its to-be-closed variables run here. Then it is of no more use. */
 	if (f->raised || h->suspended || f->own_text) vigia__lua_coroutine_close(h);
 	return f->err->code;

@@ -20,7 +20,7 @@ struct wanted {
 };
 
 static const struct vigia__option letters_option_table[] = {
-	{.name = "watcher", .type = VIGIA_OPTION_SPECIAL, .help = "The id of the watcher whose letters they are."},
+	{.name = "watcher", .type = VIGIA_OPTION_SPECIAL, .help = "The id of a watcher."},
 	{.name = "from", .type = VIGIA_OPTION_SPECIAL, .help = "The number of the first event."},
 	{.name = "limit",
      .type = VIGIA_OPTION_COUNT,
@@ -41,7 +41,7 @@ static void letters_special(lua_State *L, int idx, const char *name, void *ctx, 
 	int is_integer;
 	lua_Integer from = lua_tointegerx(L, idx, &is_integer);
 	if (!is_integer || lua_type(L, idx) != LUA_TNUMBER || from < 0)
-		vigia__problem(problems, "from: allowed is the number of an event");
+		vigia__problem(problems, "from: must be the number of an event");
 	wanted->from = (uint64_t)from;
 }
 

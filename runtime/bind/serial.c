@@ -255,9 +255,8 @@ int vigia__lua_unmarshal(lua_State *L, int store_at, const struct vigia_event *e
 	struct vigia_slice name = event->serializer;
 	if (store_at == 0 || !push_function(L, store_at, UNMARSHAL))
 		return vigia__error(err, VIGIA_EDESERIAL,
-		                    "the object was written by the serializer '%.*s', functions of an application: "
-		                    "give it to vigia.open in the Lua state that reads; a script names it in the table it "
-		                    "returns (`serializer`)",
+		                    "the object needs the serializer '%.*s' of an application: give it to vigia.open in the "
+		                    "Lua state that reads, or name it as `serializer` in the table that the script returns",
 		                    (int)name.len, name.data);
 	lua_pushlstring(L, event->object.data, event->object.len);
 	lua_pushvalue(L, head);

@@ -89,7 +89,9 @@ int vigia__lua_create_sql(lua_State *L)
 	int rc = VIGIA_OK;
 	vigia__buf_clear(text, 1 << 20);
 	if (vigia__location_is_postgresql(location)) rc = vigia__module_script(location, &target.options, text, &err);
-	else rc = vigia__error(&err, VIGIA_EUNSUPPORTED, "a file is not made by SQL: only postgresql://... is");
+	else
+		rc = vigia__error(&err, VIGIA_EUNSUPPORTED,
+		                  "SQL creates no file: give the location of a server, postgresql://...");
 	if (rc < 0) return vigia__lua_fail(L, rc, &err);
 	lua_pushlstring(L, (const char *)text->data, text->len);
 	return 1;
@@ -116,8 +118,7 @@ void vigia__lua_use_serializer(lua_State *L, int store_idx, int idx)
 	struct vigia_error err = {0};
 	if (vigia__problems_end(&problems, "serializer", &err) != VIGIA_OK) luaL_error(L, "%s", err.message);
 	if (strcmp(target.options.serializer, h->store->serializer) != 0) {
-		vigia__error(&err, VIGIA_EINVAL, "the serializer is '%s', but that of the store is '%s'",
-		             target.options.serializer,
+		vigia__error(&err, VIGIA_EINVAL, "the serializer is '%s', but the store has '%s'", target.options.serializer,
 		             h->store->serializer); /* the name is the table's, and a message in Lua is made of pieces */
 		luaL_error(L, "%s", err.message);
 	}

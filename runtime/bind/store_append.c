@@ -135,7 +135,7 @@ static int add_encoded(lua_State *L, struct lua_transaction *tx, const struct vi
 	if (rc == WRONG_USE) return luaL_argerror(L, 2, lua_pushstring(L, err->message));
 	vigia__lua_check_transaction(L, 1);
 	if (rc == 0 && request->if_last_given)
-		return luaL_argerror(L, lua_gettop(L) - 1, "options: if_last is not for a transaction");
+		return luaL_argerror(L, lua_gettop(L) - 1, "options: if_last is not allowed in a transaction");
 	if (rc == 0)
 		rc = vigia__transaction_add(tx->tx, request->bytes, request->len, request->ends ? request->ends : &one,
 		                            request->count, request->key, err);
@@ -146,7 +146,7 @@ static int store_event(lua_State *L, bool is_tx)
 {
 	vigia__lua_check_string(L, 2, "operation", NULL);
 	vigia__lua_check_string(L, 3, "object_type", NULL);
-	if (lua_isnone(L, 4)) luaL_argerror(L, 4, "object: value expected (nil is one)");
+	if (lua_isnone(L, 4)) luaL_argerror(L, 4, "object: value expected (nil is allowed)");
 	lua_settop(L, 5);
 	struct target target = target_of(L, is_tx, 5);
 	struct lua_store *h = target.h;

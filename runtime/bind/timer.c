@@ -130,7 +130,7 @@ int vigia__lua_store_schedule(lua_State *L)
 	bool is_time = check_time(L, AT, &schedule.at_ns, &after);
 	vigia__lua_check_string(L, OPERATION, "operation", NULL);
 	vigia__lua_check_string(L, TYPE, "object_type", NULL);
-	if (lua_isnone(L, OBJECT)) luaL_argerror(L, OBJECT, "object: value expected (nil is one)");
+	if (lua_isnone(L, OBJECT)) luaL_argerror(L, OBJECT, "object: value expected (nil is allowed)");
 	lua_settop(L, OPTIONS);
 	schedule.key = vigia__lua_check_key(L, OPTIONS);
 	struct vigia__lua *shared = vigia__lua_shared(L);
@@ -179,13 +179,13 @@ static const struct vigia__option query_table[] = {
      .type = VIGIA_OPTION_COUNT,
      .offset = offsetof(struct query, wanted.from_at_ns),
      .max = 0x1p63,
-     .help = "due from then on"},
+     .help = "due at this time or later"},
 	{.name = "to",
      .type = VIGIA_OPTION_COUNT,
      .offset = offsetof(struct query, wanted.to_at_ns),
      .given_offset = offsetof(struct query, wanted.to_given),
      .max = 0x1p63,
-     .help = "due until then"},
+     .help = "due at this time or earlier"},
 	{.name = "operation", .type = VIGIA_OPTION_SPECIAL, .help = "with this operation"},
 	{.name = "object_type", .type = VIGIA_OPTION_SPECIAL, .help = "with this object type"},
 	{.name = "key", .type = VIGIA_OPTION_SPECIAL, .help = "with this key"},
@@ -193,7 +193,7 @@ static const struct vigia__option query_table[] = {
      .type = VIGIA_OPTION_COUNT,
      .offset = offsetof(struct query, wanted.limit),
      .max = 0x1p53,
-     .help = "so many at most, 0: any number"},
+     .help = "most timers to return, 0 = no limit"},
 	{.name = NULL},
 };
 

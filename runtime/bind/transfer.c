@@ -118,7 +118,7 @@ static int open_file(int fd, const char *store, struct lua_transfer *t, struct v
 	struct stat st;
 	if (fstat(fd, &st) < 0) return cannot_open("the file", errno, err);
 	if (is_of_store(&st, store))
-		return vigia__error(err, VIGIA_EFILEEXISTS, "the file belongs to the store itself; it is left as it is");
+		return vigia__error(err, VIGIA_EFILEEXISTS, "the file belongs to the store itself; it was not changed");
 	t->fd = VIGIA_FD(fcntl(fd, F_DUPFD_CLOEXEC, 3));
 	t->opened = t->fd >= 0;
 	return t->opened ? VIGIA_OK : cannot_open("the file", errno, err);
@@ -129,9 +129,9 @@ static int open_path(const char *path, bool writes, const char *store, struct lu
 	struct stat st;
 	bool there = stat(path, &st) == 0;
 	if (there && is_of_store(&st, store))
-		return vigia__error(err, VIGIA_EFILEEXISTS, "'%s' belongs to the store itself; it is left as it is", path);
+		return vigia__error(err, VIGIA_EFILEEXISTS, "'%s' belongs to the store itself; it was not changed", path);
 	if (writes && there && !S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
-		return vigia__error(err, VIGIA_EFILEEXISTS, "'%s' is no file", path);
+		return vigia__error(err, VIGIA_EFILEEXISTS, "'%s' is not a file", path);
 	int flags = !writes ? O_RDONLY : there && !S_ISREG(st.st_mode) ? O_WRONLY : O_RDWR | O_CREAT;
 	t->fd = VIGIA_FD(open(path, flags | O_CLOEXEC | O_NOCTTY, 0600));
 	t->opened = t->fd >= 0;

@@ -346,7 +346,7 @@ static int refuse_extension(const uint8_t *at, const uint8_t *end, struct vigia_
 	/* after the first byte comes the length (none for fixext), then the type */
 	size_t type_at = *at >= 0xd4 ? 1 : *at == 0xc7 ? 2 : *at == 0xc8 ? 3 : 5;
 	if ((size_t)(end - at) <= type_at) return cut_off(err);
-	return vigia__error(err, VIGIA_EDESERIAL, "a msgpack extension of type %d cannot be carried", (int8_t)at[type_at]);
+	return vigia__error(err, VIGIA_EDESERIAL, "a msgpack extension of type %d is not supported", (int8_t)at[type_at]);
 }
 
 /* Bytes of the header, a number's value included, for C0..DF: one test then covers "cut off". */
@@ -404,7 +404,7 @@ int vigia__reader_next(struct vigia__reader *r, struct vigia__token *out, struct
 	case 0xcf: {
 		uint64_t value = load64(at + 1);
 		if (value > INT64_MAX)
-			return vigia__error(err, VIGIA_EDESERIAL, "the integer %llu is beyond 64 bits with a sign",
+			return vigia__error(err, VIGIA_EDESERIAL, "the integer %llu does not fit into a signed 64-bit integer",
 			                    (unsigned long long)value);
 		return give_int(r, 9, (int64_t)value, out);
 	}

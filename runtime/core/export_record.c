@@ -205,13 +205,13 @@ int vigia__export_decode(const uint8_t *bytes, uint32_t len, uint64_t *sum, enum
 	if (vigia__reader_next(&reader, &name, NULL) < 0 || name.kind != VIGIA_TOKEN_STRING)
 		return fail(VIGIA_EDESERIAL, "it has no kind", why);
 	for (*kind = 0; *kind < VIGIA_EXPORT_KINDS && !vigia__slice_is(name.string, rows[*kind].name);) ++*kind;
-	if (*kind == VIGIA_EXPORT_KINDS) return fail(VIGIA_EFORMAT, "its kind is of a later version of Vigia", why);
+	if (*kind == VIGIA_EXPORT_KINDS) return fail(VIGIA_EFORMAT, "a later version of Vigia wrote it", why);
 	const char *types = rows[*kind].fields;
 	if ((size_t)(bytes[0] & 0x0F) != strlen(types) + AROUND)
-		return fail(VIGIA_EDESERIAL, "it has too many fields, or too few", why);
+		return fail(VIGIA_EDESERIAL, "it has the wrong number of fields", why);
 	for (size_t i = 0; types[i]; i++)
 		if (!take_field(&reader, types[i], &fields[i])) return fail(VIGIA_EDESERIAL, "a field has a wrong type", why);
-	if (reader.at != reader.end) return fail(VIGIA_EDESERIAL, "its fields do not fill it", why);
+	if (reader.at != reader.end) return fail(VIGIA_EDESERIAL, "there are bytes after its fields", why);
 	*sum = own;
 	return 0;
 }

@@ -162,10 +162,10 @@ static int refuse_jansson(const struct text *text, const json_error_t *error)
 	case json_error_null_byte_in_key:
 		return refuse_token(text, end, "the key", "holds a NUL: write the map as {\"$map\":[[key,value],...]}");
 	case json_error_duplicate_key:
-		return refuse_token(text, end, "the key", "is there twice");
+		return refuse_token(text, end, "the key", "occurs twice");
 	case json_error_numeric_overflow:
 		if (strstr(error->text, "integer"))
-			return refuse_token(text, end, "the integer", "does not fit into 64 bits with a sign");
+			return refuse_token(text, end, "the integer", "does not fit into a signed 64-bit integer");
 		return refuse_token(text, end, "the number", "is too large for a float");
 	default:
 		break;

@@ -199,10 +199,11 @@ int vigia__problems_end(struct vigia__problems *problems, const char *what, stru
 {
 	int rc = VIGIA_OK;
 	if (problems->count && problems->text.len == 0)
-		rc = vigia__error(err, VIGIA_EOPTION, "%s: %d wrong (no memory for which)", what, problems->count);
+		rc = vigia__error(err, VIGIA_EOPTION, "%s: wrong options: %d (out of memory while listing them)", what,
+		                  problems->count);
 	else if (problems->count) {
 		char text[sizeof err->message - 64], lost[64] = "";
-		if (problems->lost) snprintf(lost, sizeof lost, "; %d more (no memory for which)", problems->lost);
+		if (problems->lost) snprintf(lost, sizeof lost, "; %d more (out of memory while listing them)", problems->lost);
 		join_problems(&problems->text, text, sizeof text - strlen(lost));
 		rc = vigia__error(err, VIGIA_EOPTION, "%s: %s%s", what, text, lost);
 	}

@@ -66,7 +66,7 @@ static bool is_name(char c)
 static int plain_name(struct parser *p, struct step *step)
 {
 	const char *begin = p->text.data + p->at;
-	if (at_end(p)) return refuse(p, "a name is missing behind the dot");
+	if (at_end(p)) return refuse(p, "a name is missing after the dot");
 	if (is_digit(*begin) || *begin == '-')
 		return refuse(p, "a name begins with a letter or _: write [3] for the third value, .\"3\" for a key");
 	while (!at_end(p) && is_name(p->text.data[p->at])) p->at++;
@@ -106,7 +106,7 @@ static int number(struct parser *p, struct step *step)
 		return refuse(p, "an integer or a name in double quotes is expected");
 	for (; !at_end(p) && is_digit(p->text.data[p->at]); p->at++) {
 		unsigned digit = (unsigned)(p->text.data[p->at] - '0');
-		if (value > (limit - digit) / 10) return refuse(p, "the number is beyond 64 bits with a sign");
+		if (value > (limit - digit) / 10) return refuse(p, "the number does not fit into a signed 64-bit integer");
 		value = 10 * value + digit;
 	}
 	step->by_number = true;

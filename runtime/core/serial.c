@@ -22,11 +22,10 @@ int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, 
 	struct vigia__head head;
 	int rc = VIGIA_OK;
 	if (kind == VIGIA_SERIALIZER_OTHER)
-		rc = vigia__error(
-			err, VIGIA_ESERIAL,
-			"objects of this store are written by the serializer '%s', functions of an application: "
-			"store through a handle that was opened with it; a script names it in the table it returns (`serializer`)",
-			name);
+		rc = vigia__error(err, VIGIA_ESERIAL,
+		                  "this store uses the serializer '%s' of an application: open the store with that serializer, "
+		                  "or name it as `serializer` in the table that the script returns",
+		                  name);
 	else if (kind == VIGIA_SERIALIZER_JSON) {
 		if (vigia__event_head(buf->data + start, buf->len - start, &head) != 0)
 			rc = vigia__error(err, VIGIA_ESERIAL, "it has no head"); /* GCOVR_EXCL_LINE: what made it gave it one. */
@@ -43,7 +42,7 @@ int vigia__event_recode(struct vigia__buf *buf, size_t start, const char *name, 
 int vigia__event_object(const struct vigia_event *event, struct vigia__buf *buf, struct vigia_error *err)
 {
 	if (vigia__serializer_of(event->serializer) != VIGIA_SERIALIZER_JSON) {
-		vigia__error(err, VIGIA_EDESERIAL, "the object was written by the serializer '%.*s', which is not known here",
+		vigia__error(err, VIGIA_EDESERIAL, "the object needs the serializer '%.*s', which this program does not have",
 		             (int)event->serializer.len, event->serializer.data);
 		return VIGIA_EDESERIAL;
 	}

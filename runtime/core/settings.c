@@ -163,7 +163,7 @@ void vigia__settings_conflicts(const struct vigia__settings *s, const struct vig
 	char file[96], other[96];
 	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o))
 		if (given(o, asked) && !equal(o, &s->values, asked))
-			vigia__problem(problems, "%s is %s in the file, %s was asked for", o->name,
+			vigia__problem(problems, "%s is %s in the file, but %s was requested", o->name,
 			               vigia__option_show(o, setting_of(o, &s->values), file, sizeof file),
 			               vigia__option_show(o, setting_of(o, asked), other, sizeof other));
 }
@@ -174,7 +174,7 @@ void vigia__settings_replace(struct vigia__settings *s, const struct vigia__sett
 	char ours[96], theirs[96];
 	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o)) {
 		if (o->scope == VIGIA_SCOPE_FIXED && !equal(o, &s->values, &by->values))
-			vigia__problem(problems, "%s is %s since the file was made, and %s in the export", o->name,
+			vigia__problem(problems, "%s is fixed: it is %s in the file and %s in the export", o->name,
 			               vigia__option_show(o, setting_of(o, &s->values), ours, sizeof ours),
 			               vigia__option_show(o, setting_of(o, &by->values), theirs, sizeof theirs));
 		else if (o->type != VIGIA_OPTION_NAME)
@@ -189,7 +189,7 @@ void vigia__settings_change(struct vigia__settings *s, const struct vigia_store_
 	for (const struct vigia__option *o = next_setting(NULL); o; o = next_setting(o)) {
 		if (!given(o, changes) || equal(o, &s->values, changes)) continue;
 		if (o->scope == VIGIA_SCOPE_FIXED) {
-			vigia__problem(problems, "%s is %s since the file was made, and cannot be changed", o->name,
+			vigia__problem(problems, "%s is fixed: it is %s and cannot be changed", o->name,
 			               vigia__option_show(o, setting_of(o, &s->values), file, sizeof file));
 			continue;
 		}

@@ -25,7 +25,8 @@ int vigia__bucket_check(struct vigia_slice name, struct vigia_error *err)
 		                    VIGIA_BUCKET_NAME_MAX, name.len);
 	for (size_t i = 0; i < name.len; i++)
 		if (!is_name(name.data[i]))
-			return vigia__error(err, VIGIA_EINVAL, "bucket: byte %zu of its name is none of A-Z a-z 0-9 _ . -", i + 1);
+			return vigia__error(err, VIGIA_EINVAL, "bucket: byte %zu of its name is not allowed; use A-Z a-z 0-9 _ . -",
+			                    i + 1);
 	return VIGIA_OK;
 }
 

@@ -136,7 +136,7 @@ static int check_twice(struct check *check, const struct frame *up, struct vigia
 	if (rc == VIGIA_OK) return VIGIA_OK;
 	if (rc < 0) return vigia__no_memory(check->err);
 	struct frame frame = {.up = up, .in_map = true, .key = twice.key};
-	return refuse_value(check, &frame, "the key is there twice");
+	return refuse_value(check, &frame, "the key occurs twice");
 }
 
 static int check_value(struct check *check, const struct frame *up, int depth)

@@ -71,7 +71,7 @@ int vigia__driver_letter_read(struct vigia__driver *w, struct vigia__input *inpu
 	if (rc == VIGIA_OK) rc = vigia__store_end(r->store, b->view(b, VIGIA_MAP_STATE, find_wanted, &find, err));
 	if (rc >= 0 && err->code == VIGIA_EDAMAGED) { /* it does not hold up other letters, nor events */
 		vigia__driver_keep_error(w, err);
-		vigia__driver_log_error(w, err, "passes over a dead letter");
+		vigia__driver_log_error(w, err, "skips a dead letter");
 		vigia__error_clear(err);
 	}
 	if (rc == VIGIA_OK &&

@@ -221,7 +221,7 @@ static int retry(struct vigia__driver *w, const struct vigia__steer *steer, bool
 	if (paused) return refuse(w, steer, VIGIA_ESTATE, "is paused: resume it first", err);
 	if (blocked == 0) {
 		if (!all_agree(w, steer)) return VIGIA_PENDING;
-		return refuse(w, steer, VIGIA_ESTATE, "does not wait to try an event again", err);
+		return refuse(w, steer, VIGIA_ESTATE, "is not waiting to retry an event", err);
 	}
 	int rc = answer_plain(w, steer, blocked, err);
 	if (rc == VIGIA_OK) vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_RETRY});
@@ -271,7 +271,7 @@ static int look_and_do(struct vigia__driver *w)
 		struct look look = {.w = w, .now_ns = vigia__backend_wall_ns(backend_of(w))};
 		int rc = backend_of(w)->view(backend_of(w), VIGIA_MAP_STATE, look_in, &look, &err);
 		if (rc < 0) {
-			failed(w, &err, "cannot look for requests");
+			failed(w, &err, "cannot read requests");
 			return VIGIA_PENDING;
 		}
 		if (w->unsettled) settle(w, look.answered == w->unsettled);
@@ -290,7 +290,7 @@ static int look_and_do(struct vigia__driver *w)
 		bool settles = w->unsettled && !settled;
 		settled |= settles;
 		if (rc < 0 && !settles) {
-			failed(w, &err, "cannot answer a request");
+			failed(w, &err, "cannot carry out a request");
 			return VIGIA_PENDING;
 		}
 	}

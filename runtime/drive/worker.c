@@ -473,7 +473,8 @@ enum vigia_watcher_state vigia__worker_state(struct vigia__worker *w)
 int vigia__worker_call(struct vigia__worker *w, enum vigia__worker_request request, uint64_t seq_num,
                        struct vigia_error *err)
 {
-	if (forked(w)) return vigia__error(err, VIGIA_EFORKED, "watcher '%s' is the parent process's", VIGIA_SHOWN(w->id));
+	if (forked(w))
+		return vigia__error(err, VIGIA_EFORKED, "watcher '%s' belongs to the parent process", VIGIA_SHOWN(w->id));
 	pthread_mutex_lock(&w->helper.mutex);
 	w->request = request;
 	w->request_seq_num = seq_num;

@@ -163,7 +163,7 @@ static int watchers_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 	if (rc == VIGIA_OK) rc = vigia__steer_each(kv, put_pause, &w);
 	if (rc == VIGIA_OK) rc = w.rc;
 	if (rc == VIGIA_OK) rc = vigia__lane_records_each(kv, put_lanes, x);
-	return rc == VIGIA_EDAMAGED ? vigia__error(err, rc, "what the lanes of a watcher have finished is damaged") : rc;
+	return rc == VIGIA_EDAMAGED ? vigia__error(err, rc, "the lane progress of a watcher is damaged") : rc;
 }
 
 static int put_timer(void *ctx, const struct vigia__timer *timer)
@@ -448,7 +448,7 @@ static int put_events(struct exporter *x, struct vigia_error *err)
 
 static int not_ours(const char *why, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_EFILEEXISTS, "the file %s; it is left as it is", why);
+	return vigia__error(err, VIGIA_EFILEEXISTS, "the file %s; it was not changed", why);
 }
 
 /* Where an export can go on: the last record of its kind, and what was before it. */
@@ -480,7 +480,7 @@ static int read_file(struct exporter *x, struct vigia__export_stream *in, struct
 			x->in_bucket = record.kind == VIGIA_EXPORT_VALUE;
 			if (f[0].bytes.len > VIGIA_BUCKET_NAME_MAX ||
 			    (x->in_bucket && vigia__state_key_encode(&key, &x->key, NULL) < 0))
-				return not_ours("is no export of a store", err);
+				return not_ours("is not an export of a store", err);
 			memcpy(x->bucket, f[0].bytes.data, f[0].bytes.len);
 			x->bucket[f[0].bytes.len] = '\0';
 		}
@@ -525,7 +525,7 @@ static int cut(struct exporter *x, const struct place *place, struct vigia_error
 	x->stream.bytes = place->at;
 	x->done.resumed_bytes = place->at;
 	if (ftruncate(x->stream.fd, (off_t)place->at) < 0 || lseek(x->stream.fd, (off_t)place->at, SEEK_SET) < 0)
-		return vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot go on with the file of an export");
+		return vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot continue the export in its file");
 	return VIGIA_OK;
 }
 
@@ -544,7 +544,7 @@ static int go_on(struct exporter *x, enum vigia__export_kind *kind, struct vigia
 		return not_ours("is being written by another export", err);
 	if (fstat(fd, &st) < 0 || st.st_size == 0) return VIGIA_OK;
 	ssize_t got = pread(fd, head, sizeof head, 0);
-	if (got < 0 || !vigia__export_begins(head, (size_t)got)) return not_ours("is there, and is no export", err);
+	if (got < 0 || !vigia__export_begins(head, (size_t)got)) return not_ours("exists and is not an export", err);
 	if (lseek(fd, 0, SEEK_SET) < 0) return vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot read the file");
 	int rc = vigia__export_stream_init(&in, fd, x->watch->cancel_fd, err);
 	if (rc < 0) return rc;
@@ -581,7 +581,7 @@ static int export_all(struct exporter *x, struct vigia_error *err)
 	if (rc == VIGIA_OK && from < VIGIA_EXPORT_EVENT) rc = put_buckets(x, err);
 	if (rc == VIGIA_OK) rc = put_events(x, err);
 	if (rc == VIGIA_OK && x->stream.regular && fsync(x->stream.fd) < 0)
-		rc = vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot bring the export to the disk");
+		rc = vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot sync the export to the disk");
 	/* After an interruption a file keeps what was read, for the next try. */
 	if (rc == VIGIA_EINTERRUPTED && x->stream.regular) vigia__export_flush(&x->stream, NULL);
 	return rc;

@@ -128,16 +128,17 @@ int vigia__export_next(struct vigia__export_stream *s, struct vigia__export_reco
 	if (rc < 0) return rc;
 	if (there == 0 && s->records > 0) return VIGIA_NONE;
 	if (s->records == 0 && (there == 0 || !vigia__export_begins(s->buf.data + s->taken, there)))
-		return vigia__export_wrong(out, err, there == 0 ? "the input is empty" : "the input is no export of a store");
-	if (there < VIGIA_EXPORT_HEAD) return vigia__export_wrong(out, err, "the input ends in it");
-	if (!vigia__export_length(s->buf.data + s->taken, &len)) return vigia__export_wrong(out, err, "it is no record");
+		return vigia__export_wrong(out, err,
+		                           there == 0 ? "the input is empty" : "the input is not an export of a store");
+	if (there < VIGIA_EXPORT_HEAD) return vigia__export_wrong(out, err, "the input ends inside it");
+	if (!vigia__export_length(s->buf.data + s->taken, &len)) return vigia__export_wrong(out, err, "it is not a record");
 	rc = read_up_to(s, len, &there, err);
 	if (rc < 0) return rc;
 	if (there < len)
-		return vigia__export_wrong(out, err, "the input ends in it, %zu bytes of %u are there", there, len);
+		return vigia__export_wrong(out, err, "the input ends inside it, after %zu of %u bytes", there, len);
 	const uint8_t *bytes = s->buf.data + s->taken;
 	if (s->records == 0 && !vigia__export_begins(bytes, len))
-		return vigia__export_wrong(out, err, "the input is no export of a store");
+		return vigia__export_wrong(out, err, "the input is not an export of a store");
 	rc = vigia__export_decode(bytes, len, &s->sum, &out->kind, out->fields, &why);
 	if (rc < 0) {
 		vigia__export_wrong(out, err, "%s", why);

@@ -27,7 +27,7 @@ static int read_first(struct vigia__importer *im, struct vigia_error *err)
 	int rc = vigia__export_next(&im->stream, &record, err);
 	if (rc < 0) return rc;
 	if (record.kind != VIGIA_EXPORT_BEGIN)
-		return vigia__export_wrong(&record, err, "the input is no export of a store");
+		return vigia__export_wrong(&record, err, "the input is not an export of a store");
 	if (f[0].number != VIGIA_EXPORT_VERSION) {
 		vigia__export_wrong(&record, err, "the export has version %lld; this version of Vigia knows version %d",
 		                    (long long)f[0].number, VIGIA_EXPORT_VERSION);
@@ -41,7 +41,7 @@ static int read_first(struct vigia__importer *im, struct vigia_error *err)
 	im->first_sum = im->stream.sum;
 	if (im->first < 1 || im->first > NUMBER_MAX || im->last < im->first - 1 || im->last > NUMBER_MAX ||
 	    im->next_timer < 1)
-		return vigia__export_wrong(&record, err, "its numbers are not possible");
+		return vigia__export_wrong(&record, err, "its numbers are invalid");
 	rc = vigia__export_next(&im->stream, &record, err);
 	if (rc == VIGIA_NONE) return vigia__export_wrong(&record, err, "the input ends before it");
 	if (rc < 0) return rc;
@@ -123,7 +123,7 @@ static int check_watcher(struct importing *im, const struct vigia__export_record
 	struct vigia_slice id = record->fields[0].bytes;
 	uint64_t place = record->kind == VIGIA_EXPORT_LETTER ? number : 0;
 	if (vigia__watcher_id_check(id.data, id.len, NULL) < 0)
-		return vigia__export_wrong(record, err, "its watcher has no possible name");
+		return vigia__export_wrong(record, err, "its watcher id is invalid");
 	if (number > im->from->last) return vigia__export_wrong(record, err, "its number is beyond the last event");
 	if (!is_behind(im, record, id, place)) return out_of_order(record, err);
 	im->before.number = place;
@@ -191,7 +191,7 @@ static int check_value(struct importing *im, const struct vigia__export_record *
 	struct vigia__state_key bytes = {0};
 	bool value = record->kind == VIGIA_EXPORT_VALUE;
 	if (vigia__bucket_check(f[0].bytes, NULL) < 0 || (value && vigia__state_key_encode(&key, &bytes, NULL) < 0))
-		return vigia__export_wrong(record, err, "its bucket or key has no possible name");
+		return vigia__export_wrong(record, err, "its bucket or key is invalid");
 	bool before = im->before.kind == VIGIA_EXPORT_VALUE || im->before.kind == VIGIA_EXPORT_BUCKET;
 	int order = before ? vigia__ordered_compare(f[0].bytes, slice_of(&im->before.name)) : 1;
 	/* Keys in a bucket that has values, and no value in one that has none. */
@@ -209,7 +209,7 @@ static int check_event(struct importing *im, const struct vigia__export_record *
 	const struct vigia__export_field *f = record->fields;
 	uint64_t number = (uint64_t)f[0].number;
 	if (number != im->before.next || number > im->from->last)
-		return vigia__export_wrong(record, err, "it is event %llu, and event %llu should come",
+		return vigia__export_wrong(record, err, "it is event %llu, but event %llu is expected",
 		                           (unsigned long long)number, (unsigned long long)im->before.next);
 	if (!is_event(f[1].bytes, number))
 		return vigia__export_wrong(record, err, "event %llu does not match its own checksum",
@@ -227,7 +227,7 @@ static int check_key(struct importing *im, const struct vigia__export_record *re
 	const struct vigia__export_field *f = record->fields;
 	if (im->before.kind != VIGIA_EXPORT_EVENT || (uint64_t)f[1].number != im->before.next - 1 || f[0].number < 1 ||
 	    f[0].number > f[1].number || f[2].bytes.len < 1 || f[2].bytes.len > VIGIA_KEY_MAX)
-		return vigia__export_wrong(record, err, "it is no key of the event before it");
+		return vigia__export_wrong(record, err, "it is not a key of the event before it");
 	return VIGIA_OK;
 }
 
@@ -347,13 +347,14 @@ static int begin(struct importing *im, bool anew, struct vigia_error *err)
 	struct vigia__importer *from = im->from;
 	struct vigia__import_mark there;
 	if (im->b->import == NULL)
-		return vigia__error(err, VIGIA_EUNSUPPORTED, "a store of kind %s takes no import", im->b->name);
+		return vigia__error(err, VIGIA_EUNSUPPORTED, "a store of kind %s does not support import", im->b->name);
 	int rc = im->b->import_mark(im->b, &there, err);
 	if (rc < 0) return rc;
 	if (rc == VIGIA_OK && !anew) {
 		if (there.first_sum != from->first_sum)
 			return vigia__error(err, VIGIA_EUNFINISHED,
-			                    "the store has an unfinished import of another export; import that one, or begin anew");
+			                    "the store has an unfinished import of another export; finish that import, or begin "
+			                    "again with the option anew");
 		im->mark = there;
 		im->skip = there.records;
 		im->done.resumed_bytes = there.bytes;
@@ -379,7 +380,8 @@ static int skip(struct importing *im, const struct vigia__export_record *record,
 	im->slice_sum = im->from->stream.sum;
 	if (record->number < im->skip || im->from->stream.sum == im->mark.sum) return VIGIA_OK;
 	return vigia__error(err, VIGIA_EUNFINISHED,
-	                    "the store has an unfinished import of another export; import that one, or begin anew");
+	                    "the store has an unfinished import of another export; finish that import, or begin again with "
+	                    "the option anew");
 }
 
 static int take(struct importing *im, const struct vigia__export_record *record, struct vigia_error *err)
@@ -402,7 +404,8 @@ static int import_all(struct importing *im, struct vigia_error *err)
 	for (;;) {
 		rc = vigia__export_next(&im->from->stream, &record, err);
 		if (rc == VIGIA_NONE && !im->ended) rc = vigia__export_wrong(&record, err, "the input ends before it");
-		else if (rc == VIGIA_OK && im->ended) rc = vigia__export_wrong(&record, err, "it comes behind the end");
+		else if (rc == VIGIA_OK && im->ended)
+			rc = vigia__export_wrong(&record, err, "it is after the end of the export");
 		if (rc != VIGIA_OK) break;
 		rc = take(im, &record, err);
 		if (rc < 0) break;

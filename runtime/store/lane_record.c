@@ -107,7 +107,7 @@ int vigia__lane_records_verify(struct vigia__kv *kv, void (*found)(void *ctx, co
 		rc = vigia__lane_record_get(kv, (struct vigia_slice){id, len}, &epoch, &ranges);
 		vigia__ranges_deinit(&ranges);
 		if (rc == VIGIA_EDAMAGED) {
-			snprintf(text, sizeof text, "what the lanes of watcher '%s' have finished is damaged", VIGIA_SHOWN(id));
+			snprintf(text, sizeof text, "the progress of the lanes of watcher '%s' is damaged", VIGIA_SHOWN(id));
 			found(ctx, text);
 		} else if (rc != 0) {
 			return rc;

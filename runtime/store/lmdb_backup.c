@@ -43,9 +43,10 @@ static int cannot_copy(const struct target *t, int number, const char *what, str
 	const char *cause = number > 0 ? strerror(number) : mdb_strerror(number);
 	if (code == VIGIA_EFILEEXISTS)
 		return vigia__error_caused(err, code, cause,
-		                           "cannot copy the store to '%s': the file is there, and is left as it is", t->path);
+		                           "cannot copy the store to '%s': the file exists and was not changed", t->path);
 	if (code == VIGIA_EINTERRUPTED)
-		return vigia__error(err, code, "the copy of the store to '%s' was interrupted; nothing of it is left", t->path);
+		return vigia__error(err, code, "the copy of the store to '%s' was interrupted; the unfinished file was removed",
+		                    t->path);
 	return vigia__error_caused(err, code, cause, "cannot copy the store to '%s': cannot %s%s", t->path, what,
 	                           number == EFBIG           ? ": the file may grow no further (RLIMIT_FSIZE)"
 	                           : code == VIGIA_EDISKFULL ? ": the disk is full"

@@ -35,7 +35,7 @@ int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia
 		bool there = access(path, F_OK) == 0, store_there = access(b->path, F_OK) == 0;
 		if (there)
 			return vigia__error_caused(err, VIGIA_EPERM, strerror(number),
-			                           "no permission to write the lock file '%s', which readers need too", path);
+			                           "no permission to write the lock file '%s'; readers need it too", path);
 		return vigia__error_caused(err, VIGIA_EPERM, strerror(number),
 		                           "cannot make the %s '%s': no permission to write its folder",
 		                           store_there ? "lock file" : "store", store_there ? path : b->path);
@@ -43,7 +43,7 @@ int vigia__lmdb_lock_file_fill(struct lmdb_backend *b, bool opened, struct vigia
 	if (fd < 0) return VIGIA_OK; /* LMDB will report this failure */
 	int rc = VIGIA_OK;
 	if (fstat(fd, &st) < 0) {
-		rc = vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot look at the lock file '%s'", path);
+		rc = vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot access the lock file '%s'", path);
 	} else if (!S_ISREG(st.st_mode)) {
 		rc = vigia__error(err, VIGIA_EIO, "the lock file '%s' is not a regular file", path);
 	} else {

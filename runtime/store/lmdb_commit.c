@@ -456,8 +456,8 @@ static int drain_doubt(struct lmdb_backend *b, struct attempt *attempt, struct v
 	if (rc >= 0) return rc;
 	atomic_store(&b->journal.in_doubt, true);
 	return vigia__error_caused(err, VIGIA_EUNKNOWN, why.cause[0] ? why.cause : why.message,
-	                           "store '%s': a sync failed, and so did the commit after it: what it holds may be there "
-	                           "or not; look before storing it again",
+	                           "store '%s': a sync failed, and the commit after it failed too: its changes may or may "
+	                           "not be stored; check before you store them again",
 	                           b->path);
 }
 

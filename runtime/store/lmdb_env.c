@@ -154,8 +154,8 @@ int vigia__lmdb_name_lock(struct lmdb_backend *b, struct vigia_error *err)
 	if (pid < 0) pid = other_name(fd, behind, NAME_BYTE + ((off_t)1 << (NAME_BITS + PID_BITS)) - behind);
 	if (pid < 0) return VIGIA_OK;
 	return vigia__error(err, VIGIA_EREPLACED,
-	                    "a process (pid %ld) opened '%s' when it had another name, and still uses it: it must close "
-	                    "the store first",
+	                    "a process (pid %ld) opened '%s' under another name and still uses it: it must close the store "
+	                    "first",
 	                    (long)pid, b->path);
 }
 

@@ -80,7 +80,7 @@ int vigia__lmdb_error(struct lmdb_backend *b, int rc, const char *what, struct v
 	char same_pid[160];
 	if (rc == EAGAIN) { /* LMDB locks a byte of its lock file by the pid */
 		snprintf(same_pid, sizeof same_pid,
-		         "a process of another PID namespace (a container) has it open, and the same pid %ld: "
+		         "a process in another PID namespace (a container) has it open with the same pid %ld: "
 		         "run both in one PID namespace",
 		         (long)getpid());
 		plain = same_pid;

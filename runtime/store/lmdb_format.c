@@ -96,7 +96,7 @@ int vigia__lmdb_format_precheck(const char *path, struct vigia_error *err)
 		                    path);
 	if (at64 == __builtin_bswap32(lmdb_magic) || at32 == __builtin_bswap32(lmdb_magic))
 		return vigia__error(err, VIGIA_EFORMAT, "the store '%s' was made on a machine of another byte order", path);
-	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a Vigia store; it was left as it is", path);
+	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a Vigia store; it was not changed", path);
 }
 
 /* ---- settings ---- */
@@ -277,7 +277,7 @@ static int is_empty(MDB_txn *txn, bool *empty)
 
 static int no_store(struct lmdb_backend *b, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is an LMDB file, but not a Vigia store; it was left as it is",
+	return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is an LMDB file, but not a Vigia store; it was not changed",
 	                    b->path);
 }
 

@@ -187,7 +187,7 @@ static int check_mark(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__
 	    (memcmp(&there, &import->before, sizeof there) == 0 || memcmp(&there, &import->mark, sizeof there) == 0))
 		return 0;
 	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
-	return vigia__error(err, VIGIA_EUNFINISHED, "another process imports into the store '%s', too", b->path);
+	return vigia__error(err, VIGIA_EUNFINISHED, "another process is importing into the store '%s'", b->path);
 }
 
 int vigia__lmdb_import_in(struct lmdb_backend *b, MDB_cursor *events, struct vigia__import *import,

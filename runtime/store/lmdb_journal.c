@@ -166,7 +166,7 @@ int vigia__journal_write(struct lmdb_backend *b, int64_t last_at, bool *written)
 
 int vigia__journal_damaged(struct lmdb_backend *b, uint64_t last, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_EIO, "store '%s': the journal is damaged behind event %llu", b->path,
+	return vigia__error(err, VIGIA_EIO, "store '%s': the journal is damaged after event %llu", b->path,
 	                    (unsigned long long)last);
 }
 
@@ -273,8 +273,8 @@ void vigia__journal_committed(struct lmdb_backend *b)
 
 int vigia__journal_no_room(struct lmdb_backend *b, int code, struct vigia_error *err)
 {
-	return vigia__error(err, code, "store '%s': there is no room to take events out of its journal: the %s is full",
-	                    b->path, code == VIGIA_EFULL ? "map" : "disk");
+	return vigia__error(err, code, "store '%s': cannot move events out of the journal: the %s is full", b->path,
+	                    code == VIGIA_EFULL ? "map" : "disk");
 }
 
 static int is_drained(void *txn, void *arg, struct vigia_error *err)

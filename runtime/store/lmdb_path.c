@@ -26,7 +26,7 @@ static int path_no_memory(const char *path, struct vigia_error *err)
 
 int vigia__lmdb_cannot_look(const char *path, int number, struct vigia_error *err)
 {
-	return vigia__error_caused(err, VIGIA_EIO, strerror(number), "cannot look at the store '%s'", path);
+	return vigia__error_caused(err, VIGIA_EIO, strerror(number), "cannot access the store '%s'", path);
 }
 
 /* Does this error number mean that the path does not exist? */
@@ -119,20 +119,22 @@ int vigia__lmdb_path_check(const char *path, const struct vigia_store_options *o
 		return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is a folder, not a store", path);
 	if (*exists && !S_ISREG(st->st_mode)) return vigia__error(err, VIGIA_ENOTSTORE, "'%s' is not a regular file", path);
 	if (*exists && st->st_nlink > 1)
-		return vigia__error(err, VIGIA_ELINKED, "the store '%s' has %lu hard links: two names would become two writers",
-		                    path, (unsigned long)st->st_nlink);
+		return vigia__error(
+			err, VIGIA_ELINKED,
+			"the store '%s' has %lu hard links: remove all but one, because two names would become two writers", path,
+			(unsigned long)st->st_nlink);
 	if (*exists && vigia__place_is_mounted(path))
 		return vigia__error(err, VIGIA_ELINKED,
-		                    "the store '%s' is a file that was mounted by itself: two names would become two writers; "
-		                    "mount its folder",
+		                    "the store '%s' is mounted as a single file: mount its folder, because two names would "
+		                    "become two writers",
 		                    path);
 	char dir[4096];
 	vigia__place_folder(path, dir, sizeof dir);
 	const char *network = options->allow_network_fs ? NULL : vigia__place_network(*exists ? path : dir);
 	if (network)
 		return vigia__error(err, VIGIA_ENETFS,
-		                    "'%s' is on a network file system (%s), where locks do not hold; "
-		                    "the option allow_network_fs opens it all the same",
+		                    "'%s' is on a network file system (%s), where locks do not work; "
+		                    "the option allow_network_fs opens it anyway",
 		                    path, network);
 	/* LMDB would initialise it. */
 	if (*exists && st->st_size == 0 && (options->readonly || !options->create))

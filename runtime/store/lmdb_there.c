@@ -24,7 +24,7 @@ static int gone(struct lmdb_backend *b, struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_EREPLACED,
 	                    "the store '%s' was deleted or replaced by another file while it was open: close it, and "
-	                    "open what is there now",
+	                    "open the store again",
 	                    b->path);
 }
 
@@ -32,7 +32,7 @@ static int overwritten(struct lmdb_backend *b, struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_EREPLACED,
 	                    "the store '%s' was overwritten in place while it was open: close it in all processes, and "
-	                    "open what is there now",
+	                    "open the store again",
 	                    b->path);
 }
 

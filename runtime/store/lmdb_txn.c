@@ -167,8 +167,8 @@ int vigia__lmdb_write_commit(struct lmdb_backend *b, MDB_txn *txn, struct vigia_
 	if (!unknown) return vigia__lmdb_error(b, rc, "commit", err);
 	return vigia__error_caused(
 		err, VIGIA_EUNKNOWN, mdb_strerror(rc),
-		"store '%s': a commit failed while it was being published: what it holds may be there or "
-		"not; look before storing it again",
+		"store '%s': a commit failed while it was being published: its changes may or may not be "
+		"stored; check before you store them again",
 		b->path);
 }
 

@@ -31,9 +31,10 @@ static int load(const struct vigia__module **out, struct vigia_error *err)
 	const struct vigia__module *module = handle ? dlsym(handle, "vigia_module") : NULL;
 	if (module && module->backend_init == vigia__backend_init) loaded = module;
 	else if (module)
-		rc = vigia__error(err, VIGIA_EUNSUPPORTED,
-		                  "a program that has Vigia inside itself cannot load libvigia-pg, which needs libvigia.so: "
-		                  "link it with that");
+		rc =
+			vigia__error(err, VIGIA_EUNSUPPORTED,
+		                 "libvigia-pg needs libvigia.so, but this program contains Vigia itself: link the program with "
+		                 "libvigia.so");
 	else if (loaded == NULL)
 		rc = vigia__error_caused(err, VIGIA_EUNSUPPORTED, dlerror(),
 		                         "a store on PostgreSQL needs libvigia-pg (Debian: apt-get install vigia-postgresql)");

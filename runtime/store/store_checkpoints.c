@@ -84,7 +84,7 @@ int vigia__checkpoint_refuse(const char *id, bool has_lanes, bool transactional,
 	const char *what = has_lanes ? "has lanes, whose progress is saved together"
 	                             : "is transactional: its progress is saved with its transactions";
 	return vigia__error_watcher(
-		err, id, vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' %s; to move it, seek", VIGIA_SHOWN(id), what));
+		err, id, vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s' %s; use seek to move it", VIGIA_SHOWN(id), what));
 }
 
 int vigia__checkpoint_beyond(const char *id, const char *what, uint64_t seq_num, uint64_t latest,

@@ -85,7 +85,7 @@ static int check_known(struct vigia__backend *b, const char *id, struct vigia_er
 	if (found.ephemeral)
 		return vigia__error(
 			err, VIGIA_EEPHEMERAL,
-			"watcher '%s' is ephemeral: nothing of it is stored, and it is steered by its program alone",
+			"watcher '%s' is ephemeral: the store keeps nothing of it, so only its own program can steer it",
 			VIGIA_SHOWN(id));
 	return vigia__error(err, VIGIA_ENOWATCHER, "there is no watcher '%s': none runs or has a checkpoint",
 	                    VIGIA_SHOWN(id));
@@ -210,7 +210,7 @@ static int enter(struct vigia_store *store, const char *id, struct vigia_error *
 	int rc = vigia__watcher_id_check(id, id ? strlen(id) : 0, err);
 	if (rc == VIGIA_OK) rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0 || store->backend->own_briefly) return rc;
-	rc = vigia__error(err, VIGIA_EUNSUPPORTED, "watchers of this store are not steered from outside");
+	rc = vigia__error(err, VIGIA_EUNSUPPORTED, "this store does not support steering a watcher from outside");
 	return vigia__store_end(store, rc);
 }
 
@@ -244,7 +244,7 @@ int vigia__steer_begin(struct vigia_store *store, struct vigia__steering *s, con
 	snprintf(s->id, sizeof s->id, "%s", watcher_id);
 	if (vigia__in_handler_of(store, s->id))
 		rc = vigia__error(err, VIGIA_ESTATE,
-		                  "watcher '%s' cannot wait for its own handler; that steers it by the watcher itself",
+		                  "watcher '%s' cannot wait for its own handler: there use the methods of ctx.watcher",
 		                  VIGIA_SHOWN(s->id));
 	if (rc == VIGIA_OK && s->steer.kind == VIGIA_STEER_SEEK) rc = resolve(b, s, to, err);
 	if (rc == VIGIA_OK) rc = try_at_rest(b, s, err);
@@ -276,7 +276,7 @@ static int late(const struct vigia__steering *s, struct vigia_error *err)
 	if (s->pid > 0) snprintf(who, sizeof who, "process %ld", (long)s->pid);
 	return vigia__error(
 		err, VIGIA_ETIMEOUT,
-		"watcher '%s' is run by %s, which did not carry out the request (%s) in %.15g s: it is withdrawn",
+		"watcher '%s' is run by %s, which did not carry out the request (%s) in %.15g s: the request is withdrawn",
 		VIGIA_SHOWN(s->id), who, vigia__steer_name(s->steer.kind), (double)s->timeout_ns / 1e9);
 }
 
@@ -310,7 +310,7 @@ static int refuse_busy(struct vigia_store *store, struct vigia__steering *s, str
 	return vigia__error_watcher(
 		err, s->id,
 		vigia__error(err, VIGIA_ESTATE,
-	                 "watcher '%s' has an event in hand, and this thread drives it: call %s in a "
+	                 "watcher '%s' is handling an event, and this thread drives it: call %s in a "
 	                 "coroutine of its registry, or when its handler has ended",
 	                 VIGIA_SHOWN(s->id), vigia__steer_name(s->steer.kind)));
 }

@@ -250,7 +250,7 @@ static int tell_timer(void *ctx, const struct vigia__timer *row)
 	struct telling *telling = ctx;
 	struct vigia__head head;
 	if (vigia__event_head((const uint8_t *)row->event.data, row->event.len, &head) < 0)
-		return vigia__error(telling->err, VIGIA_EDAMAGED, "timer %llu: its bytes are no event",
+		return vigia__error(telling->err, VIGIA_EDAMAGED, "timer %llu: its bytes are not an event",
 		                    (unsigned long long)row->id);
 	struct vigia_timer timer = {.id = row->id,
 	                            .at_ns = row->at_ns,
@@ -288,8 +288,7 @@ int vigia__store_use_wall(struct vigia_store *store, int64_t (*wall)(void *ctx),
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	if (b->can & VIGIA_CAN_SHARE)
-		rc = vigia__error(err, VIGIA_EUNSUPPORTED,
-		                  "a store in a file goes by the system's clock, as other processes do");
+		rc = vigia__error(err, VIGIA_EUNSUPPORTED, "a store in a file always uses the system's clock");
 	else if (b->wall || b->timers.runs) rc = vigia__error(err, VIGIA_ESTATE, "the store has a clock or timers already");
 	else {
 		b->wall = wall;

@@ -21,7 +21,7 @@ static int refuse_own(const struct vigia_store *store, const char *id, struct vi
 {
 	if (!vigia__in_handler_of(store, id)) return VIGIA_OK;
 	return vigia__error(err, VIGIA_ESTATE,
-	                    "watcher '%s' cannot wait for itself: its checkpoint moves when its handler has returned",
+	                    "watcher '%s' cannot wait for itself: its checkpoint moves after its handler returns",
 	                    VIGIA_SHOWN(id));
 }
 
@@ -86,7 +86,7 @@ int vigia__checkpoint_late(const char *watcher_id, uint64_t seq_num, uint64_t sa
 	unsigned long long n = seq_num, at = saved;
 	return vigia__error_watcher(err, watcher_id,
 	                            vigia__error(err, VIGIA_ETIMEOUT,
-	                                         "the checkpoint of watcher '%s' is %llu, and did not come to %llu in time",
+	                                         "the checkpoint of watcher '%s' is %llu and did not reach %llu in time",
 	                                         VIGIA_SHOWN(watcher_id), at, n));
 }
 

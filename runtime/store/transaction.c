@@ -108,7 +108,7 @@ static int conflict(struct vigia_transaction *tx, struct vigia_error *err)
 {
 	if (!tx->conflicts) atomic_fetch_add_explicit(&tx->store->backend->outcomes->conflicts, 1, memory_order_relaxed);
 	tx->conflicts = true;
-	return vigia__error(err, VIGIA_ETRANSACTION, "what the transaction has read was changed by another one");
+	return vigia__error(err, VIGIA_ETRANSACTION, "another transaction changed what this one has read");
 }
 
 int vigia__tx_usable(struct vigia_transaction *tx, struct vigia_error *err)

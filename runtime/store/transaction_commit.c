@@ -61,7 +61,7 @@ int vigia_transaction_append(struct vigia_transaction *tx, const struct vigia_ne
 	struct vigia_append_options conditions = {0};
 	int rc = vigia__append_conditions(&conditions, options, err);
 	if (rc == VIGIA_OK && conditions.if_last_given)
-		rc = vigia__error(err, VIGIA_EINVAL, "if_last: a transaction does not have it");
+		rc = vigia__error(err, VIGIA_EINVAL, "if_last: not allowed in a transaction");
 	if (rc == VIGIA_OK && count == 0) rc = vigia__error(err, VIGIA_EINVAL, "events: at least one is needed");
 	if (rc < 0) return rc;
 	struct vigia__buf buf = {0};

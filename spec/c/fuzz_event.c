@@ -81,10 +81,10 @@ static void try_value(const uint8_t *data, size_t size)
 		fuzz_assert(skipped == 0 && reader.at == reader.end);
 		/* duplicate keys are all that can be wrong with the text, and with a value about to be stored */
 		bool twice = vigia__value_check_new(value, &err) != 0;
-		if (twice) fuzz_assert(err.code == VIGIA_ESERIAL && strstr(err.message, "is there twice"));
+		if (twice) fuzz_assert(err.code == VIGIA_ESERIAL && strstr(err.message, "occurs twice"));
 		rc = vigia__json_to_value((char *)text.data, text.len, &back, &err);
 		fuzz_assert((rc != 0) == twice);
-		if (rc != 0) fuzz_assert(strstr(err.message, "is there twice") || strstr(err.message, "are the same"));
+		if (rc != 0) fuzz_assert(strstr(err.message, "occurs twice") || strstr(err.message, "are the same"));
 		else {
 			fuzz_assert(vigia__json_from_value((struct vigia_slice){(char *)back.data, back.len}, &again, NULL) == 0);
 			fuzz_assert(again.len == text.len && memcmp(again.data, text.data, text.len) == 0);

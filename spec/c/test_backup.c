@@ -68,7 +68,7 @@ static void A3_a_backup_without_nameless_files(void **state)
 		if (vigia_store_backup(store, copy, i == 1, &err) < 0) fail_msg("%s", err.message);
 		assert_int_equal(names_with(".partial"), 0);
 		/* Nothing is replaced, and nothing is left of what failed. */
-		assert_error(vigia_store_backup(store, copy, false, &err), VIGIA_EFILEEXISTS, &err, "is left as it is");
+		assert_error(vigia_store_backup(store, copy, false, &err), VIGIA_EFILEEXISTS, &err, "was not changed");
 		assert_int_equal(names_with(".partial"), 0);
 		nameless_fails_with = 0;
 		struct vigia_store *restored = NULL;

@@ -307,7 +307,7 @@ static void D4_a_record_in_doubt_is_settled_before_a_read(void **state)
 	struct vigia_iterator next;
 	add(store, "T", 3);
 	arm(FAULT_SYNC, 1, EIO, true);
-	assert_error(append(store, "doubt", 100, NULL, &err), VIGIA_EUNKNOWN, &err, "look before storing it again");
+	assert_error(append(store, "doubt", 100, NULL, &err), VIGIA_EUNKNOWN, &err, "check before you store them again");
 	assert_true(vigia_store_read(store, NULL, batch, &next, &err) < 0); /* it cannot be told now */
 	assert_true(append(store, "refused", 100, NULL, &err) < 0);
 	disarm();
@@ -405,7 +405,7 @@ static void D4_a_trim_without_room_leaves_what_is_in_the_journal(void **state)
 	assert_int_equal(removed, 40);
 	if (vigia_store_trim(store, 60, &removed, &err) < 0) fail_msg("%s", err.message);
 	assert_int_equal(removed, 10);
-	assert_error(vigia_store_trim(store, 60, &removed, &err), VIGIA_EDISKFULL, &err, "take events out of its journal");
+	assert_error(vigia_store_trim(store, 60, &removed, &err), VIGIA_EDISKFULL, &err, "move events out of the journal");
 	assert_int_equal(drains(store), before);
 	assert_int_equal(vigia_store_oldest(store, &oldest, NULL), VIGIA_OK);
 	assert_int_equal(oldest, 51);
@@ -699,10 +699,10 @@ static void E8_damage_in_the_journal_is_told(void **state)
 	add(store, "T", 5); /* the first is in LMDB, the second begins the journal */
 	flip_in_journal(store, 2);
 	assert_int_equal(vigia_store_read(store, NULL, batch, &next, &err), VIGIA_EIO);
-	assert_non_null(strstr(err.message, "the journal is damaged behind event 3"));
-	assert_error(vigia_store_latest(store, &last, &err), VIGIA_EIO, &err, "damaged behind event 3");
+	assert_non_null(strstr(err.message, "the journal is damaged after event 3"));
+	assert_error(vigia_store_latest(store, &last, &err), VIGIA_EIO, &err, "damaged after event 3");
 	/* No number is given twice. */
-	assert_error(vigia_checkpoint_put(store, "w", 1, &err), VIGIA_EIO, &err, "damaged behind event 3");
+	assert_error(vigia_checkpoint_put(store, "w", 1, &err), VIGIA_EIO, &err, "damaged after event 3");
 	vigia_batch_free(batch);
 	vigia_store_free(store);
 }

@@ -167,7 +167,7 @@ static void test_a_key_twice(void **state)
 		struct vigia_slice object;
 		const char *place; /* NULL: it is good */
 	} rows[] = {
-		{SLICE_INIT("\x82\xa1k\x01\xa1k\x02"), "object.k: the key is there twice"},
+		{SLICE_INIT("\x82\xa1k\x01\xa1k\x02"), "object.k: the key occurs twice"},
 		{SLICE_INIT("\x82\xa1k\x01\xd9\x01k\x02"), "object.k:"},                /* the same text, written longer */
 		{SLICE_INIT("\x82\xa1k\x01\xc4\x01k\x02"), "object.k:"},                /* as bytes */
 		{SLICE_INIT("\x82\x01\x01\xcb\x3f\xf0\0\0\0\0\0\0\x02"), "object[1]:"}, /* 1 and 1.0 */
@@ -216,7 +216,7 @@ static void test_a_key_twice(void **state)
 		vigia_msgpack_float(buffer, i == MANY - 3 ? 21 : i);
 		vigia_msgpack_nil(buffer);
 	}
-	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "object[21]: the key is there twice");
+	assert_error(vigia_msgpack_end(buffer, &object, &err), VIGIA_ESERIAL, &err, "object[21]: the key occurs twice");
 	vigia_buffer_free(buffer);
 }
 

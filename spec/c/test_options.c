@@ -324,7 +324,7 @@ static void test_without_memory(void **state)
 	vigia_watch_options_init(&watch);
 	vigia__alloc_fail_at(1, 1);
 	vigia__option_set(vigia__watch_option_table, &watch, "batch_size", &v, &problems);
-	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "no memory");
+	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "out of memory");
 	vigia__alloc_fail_at(0, 0);
 	assert_int_equal(vigia__problems_end(&problems, "x", &err), 0);
 	/* For some of them: the others are told of, and how many are not. */
@@ -334,10 +334,10 @@ static void test_without_memory(void **state)
 	}
 	vigia__alloc_fail_at(0, 0);
 	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "x: problem 0 ");
-	if (strstr(err.message, "; 2 more (no memory for which)") == NULL) fail_msg("%s", err.message);
+	if (strstr(err.message, "; 2 more (out of memory while listing them)") == NULL) fail_msg("%s", err.message);
 	vigia__problem(&problems, "another");
 	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "x: another");
-	assert_null(strstr(err.message, "no memory"));
+	assert_null(strstr(err.message, "out of memory"));
 }
 
 int main(void)

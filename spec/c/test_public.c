@@ -159,7 +159,7 @@ static void R2_a_path_that_cannot_be_followed(void **state)
 	refuse = EACCES;
 	assert_fails(VIGIA_EPERM, "no permission to reach", vigia_store_open(file, NULL, &store, err));
 	refuse = EIO;
-	assert_fails(VIGIA_EIO, "cannot look at", vigia_store_open(file, NULL, &store, err));
+	assert_fails(VIGIA_EIO, "cannot access", vigia_store_open(file, NULL, &store, err));
 	refuse = ENOTDIR;
 	assert_fails(VIGIA_ENOTFOUND, "its folder does not exist", vigia_store_open(file, NULL, &store, err));
 	refuse = 0;

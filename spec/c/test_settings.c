@@ -119,8 +119,8 @@ static void S12_conflicts_name_both_values_of_all(void **state)
 	assert_int_equal(problems.count, 4);
 	vigia__problems_end(&problems, "x", &err);
 	static const char *const said[] = {
-		"max_events is 7 in the file, 8 was asked for", "durability is 'none' in the file, 'commit' was",
-		"events_bucket is 'log' in the file, 'events' was", "gc_age_threshold is 1e-09 in the file, 1.5 was"};
+		"max_events is 7 in the file, but 8 was requested", "durability is 'none' in the file, but 'commit' was",
+		"events_bucket is 'log' in the file, but 'events' was", "gc_age_threshold is 1e-09 in the file, but 1.5 was"};
 	for (size_t i = 0; i < COUNT_OF(said); i++)
 		if (!strstr(err.message, said[i])) fail_msg("%s", err.message);
 }
@@ -142,8 +142,7 @@ static void S12_what_is_given_changes_but_for_the_fixed(void **state)
 	assert_int_equal(s.values.max_bytes, 0);
 	changes.events_bucket_given = true;
 	vigia__settings_change(&s, &changes, &problems);
-	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err,
-	             "events_bucket is 'log' since the file was made");
+	assert_error(vigia__problems_end(&problems, "x", &err), VIGIA_EOPTION, &err, "events_bucket is fixed: it is 'log'");
 	changes.events_bucket_given = false;
 	changes.max_events = -5;
 	vigia__settings_change(&s, &changes, &problems);

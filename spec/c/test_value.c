@@ -183,7 +183,8 @@ static void test_reader_refuses(void **state)
 		{{"\xdc\x00\x02\xc0", 4}, "an array of 2"},
 		{{"\xa2x", 2}, "cut off"},
 		{{"\xdb\xff\xff\xff\xffx", 6}, "cut off"},
-		{{"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 9}, "the integer 18446744073709551615 is beyond 64 bits with a sign"},
+		{{"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 9},
+	     "the integer 18446744073709551615 does not fit into a signed 64-bit integer"},
 		{{"\xcf\x80\x00\x00\x00\x00\x00\x00\x00", 9}, "the integer 9223372036854775808"},
 		{{"\xc1", 1}, "0xc1"},
 		{{"\xd4\x05\x00", 3}, "extension of type 5"},
@@ -303,11 +304,11 @@ static void test_check_says_where(void **state)
 		{{"", 0}, "object: there is no value"},
 		{{"\xc0", 1}, NULL},
 		{{"\xc0\xc0", 2}, "object: unexpected bytes after the value"},
-		{{"\xc7\x00\x05", 3}, "object: a msgpack extension of type 5 cannot be carried"},
+		{{"\xc7\x00\x05", 3}, "object: a msgpack extension of type 5 is not supported"},
 		{{"\x81\xa4jobs\x93\x01\x02\x81\xa8"
 	      "callback\xd4\x05\x00",
 	      23},
-	     "object.jobs[3].callback: a msgpack extension of type 5 cannot be carried"},
+	     "object.jobs[3].callback: a msgpack extension of type 5 is not supported"},
 		{{"\x81\xa3"
 	      "a b\x91\xc1",
 	      7},
@@ -334,7 +335,8 @@ static void test_check_says_where(void **state)
 		{{"\x81\xcb\x7f\xf0\0\0\0\0\0\0\x01", 11}, "object: a key of the map is a float that is not finite"},
 		{{"\x82\x01\x02\x03\x04", 5}, NULL},
 		{{"\x81\xd4\x05\x00", 4}, "object: a msgpack extension of type 5"},
-		{{"\x92\x01\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 11}, "object[2]: the integer 18446744073709551615 is beyond"},
+		{{"\x92\x01\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 11},
+	     "object[2]: the integer 18446744073709551615 does not fit"},
 		{{"\x92\x01", 2}, "object: the bytes are cut off: an array of 2"},
 	};
 	static const int codes[] = {VIGIA_ESERIAL, VIGIA_EDESERIAL};

@@ -366,7 +366,7 @@ static void X6_one_that_gives_up_takes_nobody_along(void **state)
 	begin_waiter(&waiter);
 	while (atomic_load(&looks) < 2) pause_a_little();
 	assert_error(vigia_checkpoint_wait(store, "nobody", 3, 50000000, &saved, &err), VIGIA_ETIMEOUT, &err,
-	             "the checkpoint of watcher 'nobody' is 0, and did not come to 3 in time");
+	             "the checkpoint of watcher 'nobody' is 0 and did not reach 3 in time");
 	assert_int_equal(saved, 0);
 	until_wanted(store, "nobody", 5);
 	assert_int_equal(vigia_checkpoint_put(store, "nobody", 5, NULL), VIGIA_OK);
