@@ -129,7 +129,8 @@ struct vigia__import {
 	size_t count;
 	uint64_t bytes; /* of all it stores, about */
 	/* BEGINS */
-	bool anew; /* remove all that an unfinished import has stored */
+	bool anew;    /* remove all that an unfinished import has stored */
+	bool resumes; /* there is an unfinished one: remove what it has stored beside events and their keys, and go on */
 	const struct vigia__settings *settings;
 	uint64_t gone; /* the last number that is gone; its event's time */
 	int64_t gone_at_ns;

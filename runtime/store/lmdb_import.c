@@ -78,17 +78,24 @@ static int check_empty(struct lmdb_backend *b, MDB_txn *txn, const struct vigia_
 }
 
 /* What an unfinished import has stored. */
-static int remove_all(struct lmdb_backend *b, MDB_txn *txn)
+static int remove_all(struct lmdb_backend *b, MDB_txn *txn, bool events)
 {
 	MDB_dbi dbis[DATABASES];
 	const char *names[DATABASES];
 	MDB_val key = {4, "last"};
 	int count = databases(b, dbis, names), rc = 0;
-	for (int i = 0; i < count && rc == 0; i++) rc = mdb_drop(txn, dbis[i], 0);
+	for (int i = 0; i < count && rc == 0; i++)
+		if (events || (dbis[i] != b->events && dbis[i] != b->keys)) rc = mdb_drop(txn, dbis[i], 0);
+	if (!events) return rc;
 	if (rc == 0 && atomic_load(&b->has_index)) rc = mdb_drop(txn, b->index, 0);
 	b->index_notes.next = 0;
 	if (rc == 0) rc = mdb_del(txn, b->meta, &key, NULL);
 	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int other_imports(const struct lmdb_backend *b, struct vigia_error *err)
+{
+	return vigia__error(err, VIGIA_EUNFINISHED, "another process is importing into the store '%s'", b->path);
 }
 
 /* From now on all processes know. The flags follow the file again, should this commit fail. */
@@ -107,7 +114,8 @@ static int begin(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__impor
 	struct vigia__problems problems = {0};
 	int rc = vigia__lmdb_import_mark_get(b, txn, &there);
 	bool removes = rc == 0;
-	if (removes && !import->anew) return vigia__unfinished(err);
+	if (removes && !import->anew && !import->resumes) return vigia__unfinished(err);
+	if (rc == MDB_NOTFOUND && import->resumes) return other_imports(b, err);
 	if (rc == MDB_NOTFOUND) rc = check_empty(b, txn, stamp, err);
 	if (rc == 0) rc = vigia__lmdb_settings_get(b, txn, &settings);
 	if (rc != 0) return rc;
@@ -118,11 +126,12 @@ static int begin(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__impor
 		return VIGIA_ECONFLICT;
 	}
 	announce(b, true);
-	if (removes) rc = remove_all(b, txn);
+	if (removes) rc = remove_all(b, txn, !import->resumes);
 	if (rc == 0) rc = vigia__lmdb_settings_put(b, txn, &settings);
 	if (rc != 0) return rc;
 	vigia__lmdb_settings_adopt(b, &settings);
 	mdb_env_set_flags(b->env, MDB_NOSYNC, 0);
+	if (import->resumes) return 0;
 	stamp->last = (struct last_record){import->gone, import->gone_at_ns};
 	return import->gone > 0 ? vigia__lmdb_last_write(b, txn, &stamp->last) : 0;
 }
@@ -187,7 +196,7 @@ static int check_mark(struct lmdb_backend *b, MDB_txn *txn, const struct vigia__
 	    (memcmp(&there, &import->before, sizeof there) == 0 || memcmp(&there, &import->mark, sizeof there) == 0))
 		return 0;
 	if (rc != 0 && rc != MDB_NOTFOUND) return rc;
-	return vigia__error(err, VIGIA_EUNFINISHED, "another process is importing into the store '%s'", b->path);
+	return other_imports(b, err);
 }
 
 int vigia__lmdb_import_in(struct lmdb_backend *b, MDB_cursor *events, struct vigia__import *import,

@@ -195,11 +195,16 @@ size_t vigia__memory_remove_prefix(struct memory_backend *b, uint64_t upto, uint
 	return gone;
 }
 
+void vigia__memory_clear_beside(struct memory_backend *b)
+{
+	vigia__memory_state_free(b);
+	for (struct vigia__node *entry; (entry = vigia__table_pop(&b->checkpoints));) vigia__free(entry);
+}
+
 void vigia__memory_clear(struct memory_backend *b)
 {
 	vigia__memory_remove_prefix(b, UINT64_MAX, 0, 0, SIZE_MAX);
-	vigia__memory_state_free(b);
-	for (struct vigia__node *entry; (entry = vigia__table_pop(&b->checkpoints));) vigia__free(entry);
+	vigia__memory_clear_beside(b);
 	b->latest = 0;
 	b->last_at_ns = 0;
 }

@@ -32,7 +32,7 @@ static int begin(struct memory_backend *b, const struct vigia__import *import, s
 	struct vigia__settings settings;
 	bool importing = atomic_load(&b->base.importing);
 	const char *there = importing ? NULL : what_is_there(b);
-	if (importing && !import->anew) return vigia__unfinished(err);
+	if (importing && !import->anew && !import->resumes) return vigia__unfinished(err);
 	if (there) return vigia__not_empty(there, err);
 	vigia__settings_copy(&settings, &b->settings);
 	vigia__settings_replace(&settings, import->settings, &problems);
@@ -40,11 +40,13 @@ static int begin(struct memory_backend *b, const struct vigia__import *import, s
 		if (err) err->code = VIGIA_ECONFLICT;
 		return VIGIA_ECONFLICT;
 	}
-	if (importing) vigia__memory_clear(b);
+	if (importing && !import->resumes) vigia__memory_clear(b);
+	else if (importing) vigia__memory_clear_beside(b);
 	vigia__settings_copy(&b->settings, &settings);
 	atomic_store(&b->base.max_event_size, settings.values.max_event_size_bytes);
 	atomic_store(&b->base.durability, settings.values.durability);
 	atomic_store(&b->base.importing, true);
+	if (import->resumes) return VIGIA_OK;
 	b->latest = import->gone;
 	b->last_at_ns = import->gone_at_ns;
 	return VIGIA_OK;

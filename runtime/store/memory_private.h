@@ -159,8 +159,9 @@ int vigia__memory_put_key(struct memory_backend *b, struct vigia_slice key, uint
  * events. Returns how many. */
 size_t vigia__memory_remove_prefix(struct memory_backend *b, uint64_t upto, uint64_t bytes_upto, uint64_t bytes_max,
                                    size_t count_max);
-/* As if it were new: events, checkpoints, buckets, timers. */
+/* As if it were new: events, checkpoints, buckets, timers. Or all of that but events and their keys. */
 void vigia__memory_clear(struct memory_backend *b);
+void vigia__memory_clear_beside(struct memory_backend *b);
 int vigia__memory_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                        struct vigia_error *err);
 int vigia__memory_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
