@@ -84,6 +84,7 @@
  *     commit message doubt   appends and transactions: a commit, its parameters, what became of it
  *     read checkpoints collect stats   reads; positions; removing; numbers
  *     maps                buckets, dead letters and timers as rows
+ *     import              one commit of an import
  *     wake                hears of other processes; owns watcher ids
  *   drive/                runs watchers
  *     drive drive_private   the room's interface; what only its files share

@@ -2,7 +2,10 @@
 
 local assert = require "luassert"
 local helper = require "spec.helper"
+local postgres = require "spec.support.postgres"
 local vigia = require "vigia"
+
+local server, no_server = postgres.start()
 
 local function bytes_of(path)
 	local file <close> = assert(io.open(path, "rb"))
@@ -58,10 +61,17 @@ end
 describe("an export", function()
 	after_each(helper.clean)
 
+	local function open_at(place)
+		return helper.open(place == "postgresql" and server:new_location() or place == ":memory:" and place or helper.path(place))
+	end
+
+	if not server then
+		it("of a log on PostgreSQL", function() helper.pending(no_server) end)
+	end
 	for _, from in ipairs{"store", ":memory:"} do
-		for _, to in ipairs{"copy", ":memory:"} do
+		for _, to in ipairs(server and from == "store" and {"copy", ":memory:", "postgresql"} or {"copy", ":memory:"}) do
 			it(("of %s, imported into %s and exported again, is equal byte for byte [O5]"):format(from, to), function()
-				local store = fill(helper.open(from ~= "store" and from or nil))
+				local store = fill(open_at(from))
 				assert(store:trim(99))
 				local done = assert(store:export(helper.path("a")))
 				assert.same({100, 630, 630, 0, false}, {done.first, done.last, done.at, done.resumed_bytes, done.changed})
@@ -71,7 +81,7 @@ describe("an export", function()
 					event = 531, key = 26, ["end"] = 1} do
 					assert.equal(least, count(whole, kind), kind)
 				end
-				local copy = helper.open(to == "copy" and helper.path("copy") or to)
+				local copy = open_at(to)
 				assert(copy:import(helper.path("a")))
 				assert(copy:export(helper.path("b")))
 				assert.equal(bytes_of(helper.path("a")), bytes_of(helper.path("b")))
@@ -249,9 +259,10 @@ describe("an unfinished import", function()
 		return copy
 	end
 
-	for kind, open in pairs{memory = helper.memory, file = helper.open, ["file without a journal"] = function()
-		return helper.open(nil, {journal = false})
-	end} do
+	local kinds = {memory = helper.memory, file = helper.open}
+	kinds["file without a journal"] = function() return helper.open(nil, {journal = false}) end
+	kinds.postgresql = server and function() return helper.open(server:new_location()) end
+	for kind, open in pairs(kinds) do
 		it(("refuses every change and each watcher: a store of kind %s [O5]"):format(kind), function()
 			local copy = begin(open)
 			local function refused(...) helper.mentions(tostring(helper.fails("import_unfinished", ...)), "import") end
@@ -413,3 +424,9 @@ describe("store:export and store:import", function()
 		assert.equal(4, copy:store_event("A", "B", 1))
 	end)
 end)
+
+if server then
+	describe("the server", function()
+		it("ends", function() server:stop() end)
+	end)
+end

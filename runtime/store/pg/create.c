@@ -16,7 +16,7 @@ static const char schema_text[] = {
 /* ---- the script ---- */
 
 struct words {
-	char schema[VIGIA_PG_NAME_MAX + 16], channel[VIGIA_PG_NAME_MAX + 16], lock[32], id[40], created[32];
+	char schema[VIGIA_PG_NAME_MAX + 16], channel[VIGIA_PG_NAME_MAX + 16], lock[32], id[40], created[32], size[32];
 	struct vigia__buf settings; /* hexadecimal */
 };
 
@@ -36,8 +36,9 @@ static const char *word_of(const struct words *words, const char *name, size_t l
 	const struct {
 		const char *name, *value;
 	} all[] = {
-		{"S", words->schema}, {"CHANNEL", words->channel}, {"LOCK", words->lock},
-		{"ID", words->id},    {"CREATED", words->created}, {"SETTINGS", (const char *)words->settings.data},
+		{"S", words->schema},  {"CHANNEL", words->channel}, {"LOCK", words->lock},
+		{"ID", words->id},     {"CREATED", words->created}, {"SETTINGS", (const char *)words->settings.data},
+		{"SIZE", words->size},
 	};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		if (strlen(all[i].name) == len && memcmp(all[i].name, name, len) == 0) return all[i].value;
@@ -65,6 +66,7 @@ static int fill_words(struct words *words, const struct pg_location *location,
 	snprintf(words->created, sizeof words->created, "%lld", (long long)vigia__wall_ns());
 	for (int i = 0; i < 16; i++) snprintf(words->id + 2 * i, 3, "%02x", id[i]);
 	vigia__settings_from(&settings, options);
+	snprintf(words->size, sizeof words->size, "%lld", (long long)settings.values.max_event_size_bytes);
 	int rc = vigia__settings_encode(&settings, &encoded);
 	if (rc == 0) rc = add_hex(&words->settings, encoded.data, encoded.len);
 	if (rc == 0) rc = vigia__buf_add(&words->settings, "", 1);
@@ -145,6 +147,7 @@ static int decode(struct pg_backend *b, const PGresult *row, struct vigia_error 
 	pthread_mutex_unlock(&b->settings_mutex);
 	atomic_store(&b->base.max_event_size, settings.values.max_event_size_bytes);
 	atomic_store(&b->base.durability, settings.values.durability);
+	atomic_store(&b->base.importing, vigia__pg_bool(row, 0, 5));
 	return VIGIA_OK;
 }
 
@@ -191,8 +194,10 @@ static int change_inside(struct pg_backend *b, void *arg, struct vigia_error *er
 	rc = vigia__problems_end(&problems, b->location.shown, err);
 	if (rc == VIGIA_OK && vigia__settings_encode(&change->settings, &encoded) < 0)
 		rc = vigia__error(err, VIGIA_ENOMEM, "no memory for settings");
-	const struct pg_param param = vigia__pg_blob(encoded.data, encoded.len);
-	if (rc == VIGIA_OK) rc = vigia__pg_step(b, VIGIA_PG_META_WRITE, &param, NULL, err);
+	struct pg_number size;
+	const struct pg_param params[] = {vigia__pg_blob(encoded.data, encoded.len),
+	                                  vigia__pg_big(&size, change->settings.values.max_event_size_bytes)};
+	if (rc == VIGIA_OK) rc = vigia__pg_step(b, VIGIA_PG_META_WRITE, params, NULL, err);
 	vigia__buf_deinit(&encoded);
 	return rc;
 }

@@ -74,6 +74,7 @@ static const struct {
 	{"42P01", VIGIA_ENOTSTORE},    {"42883", VIGIA_ENOTSTORE},    {"42703", VIGIA_ENOTSTORE},
 	{"42804", VIGIA_ENOTSTORE},    {"25006", VIGIA_EREADONLY},    {"53100", VIGIA_EDISKFULL},
 	{"54", VIGIA_ETOOBIG},         {"VG001", VIGIA_EUNKNOWN},     {"VG002", VIGIA_EOWNED},
+	{"VG003", VIGIA_EUNFINISHED},
 };
 
 static int code_of(const char *state)

@@ -128,9 +128,21 @@ int vigia__pg_change(struct pg_backend *b, enum vigia__map map, vigia__state_fn 
 	return with_map(&m, true, fn, arg);
 }
 
-/* An empty map that nobody has asked for yet costs its transaction too: that is two round trips more. */
-int vigia__pg_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
-                   struct vigia_error *err)
+static int read_bounds(struct pg_link *link, uint64_t *oldest, uint64_t *latest, int64_t until, struct vigia_error *err)
+{
+	PGresult *row;
+	int rc = vigia__pg_call(link, VIGIA_PG_BOUNDS, NULL, &row, until, "read", err);
+	if (rc < 0) return rc;
+	*oldest = (uint64_t)vigia__pg_int(row, 0, 0);
+	*latest = (uint64_t)vigia__pg_int(row, 0, 1);
+	PQclear(row);
+	return VIGIA_OK;
+}
+
+/* An empty map that nobody has asked for yet costs its transaction too: that is two round trips more. oldest NULL: the
+ * bounds are not asked for. */
+int vigia__pg_view_at(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg, uint64_t *oldest,
+                      uint64_t *latest, struct vigia_error *err)
 {
 	struct pg_backend *b = pg_of(base);
 	struct pg_link *link = &b->reader;
@@ -146,8 +158,15 @@ int vigia__pg_view(struct vigia__backend *base, enum vigia__map map, vigia__stat
 	if (rc == VIGIA_OK) {
 		struct pg_map m = {.b = b, .link = link, .map = map, .until_mono_ns = until, .err = err};
 		rc = with_map(&m, false, fn, arg);
+		if (rc == VIGIA_OK && oldest) rc = read_bounds(link, oldest, latest, until, err);
 		if (link->conn && vigia__pg_exec(link, "COMMIT", NULL, until, "read", NULL) < 0) vigia__pg_link_close(link);
 	}
 	pthread_mutex_unlock(&link->mutex);
 	return rc;
+}
+
+int vigia__pg_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
+                   struct vigia_error *err)
+{
+	return vigia__pg_view_at(base, map, fn, arg, NULL, NULL, err);
 }

@@ -153,8 +153,18 @@ int vigia__pg_touch(struct vigia__backend *base, const char *id, struct vigia_er
 /* maps.c: buckets and timers */
 int vigia__pg_view(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg,
                    struct vigia_error *err);
+/* The same, and the bounds at that moment. */
+int vigia__pg_view_at(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg, uint64_t *oldest,
+                      uint64_t *latest, struct vigia_error *err);
 /* Inside a transaction of the writer. */
 int vigia__pg_change(struct pg_backend *b, enum vigia__map map, vigia__state_fn fn, void *arg, struct vigia_error *err);
+
+/* import.c */
+int vigia__pg_import(struct vigia__backend *base, struct vigia__import *import, struct vigia_error *err);
+int vigia__pg_import_mark(struct vigia__backend *base, struct vigia__import_mark *out, struct vigia_error *err);
+int vigia__pg_keys_of(struct vigia__backend *base, uint64_t from, uint64_t upto, vigia__key_fn fn, void *ctx,
+                      struct vigia_error *err);
+int vigia__pg_gone_at(struct vigia__backend *base, int64_t *at_ns, struct vigia_error *err);
 
 /* collect.c */
 int vigia__pg_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);

@@ -1,7 +1,8 @@
 -- schema.sql - a log in a database: its tables, and the functions that are the only way to them.
 --
 -- create.c puts in: @S@ the schema, quoted; @CHANNEL@ its name as a text; @LOCK@ the log's lock (the last three bits are 0: +1 is that of
--- collection, +2 and more those of offices); @ID@, @SETTINGS@ bytes in hexadecimal; @CREATED@ a time. All of it is one transaction.
+-- collection, +2 and more those of offices); @ID@, @SETTINGS@ bytes in hexadecimal; @SIZE@ a number; @CREATED@ a time. All of it is one
+-- transaction.
 --
 -- The order of locks is: @LOCK@ + 1, @LOCK@. Each function that is VOLATILE looks with a new snapshot in each of its statements, so what it
 -- looks at behind a lock is what was there when it got it. That needs READ COMMITTED.
@@ -13,7 +14,8 @@ CREATE TABLE @S@.meta (
 	id bytea NOT NULL,
 	created_at_ns bigint NOT NULL,
 	settings bytea NOT NULL,
-	settings_version bigint NOT NULL
+	settings_version bigint NOT NULL,
+	max_event_size bigint NOT NULL -- the one of `settings`, for append()
 );
 -- bytes: the event, stamped with number and time 0. total: bytes of all events up to this one, those that were removed too.
 CREATE TABLE @S@.events (
@@ -59,7 +61,16 @@ CREATE TABLE @S@.marks (
 CREATE TABLE @S@.maps (map int NOT NULL, key bytea NOT NULL, value bytea NOT NULL, PRIMARY KEY (map, key));
 ALTER TABLE @S@.maps ALTER COLUMN value SET STORAGE EXTERNAL;
 
-INSERT INTO @S@.meta VALUES (true, 1, '\x@ID@', @CREATED@, '\x@SETTINGS@', 1);
+-- Where an import that is not finished has come to. While there is a row, nothing else is stored.
+CREATE TABLE @S@.import (
+	one bool PRIMARY KEY DEFAULT true CHECK (one),
+	first_sum bigint NOT NULL,
+	records bigint NOT NULL,
+	bytes bigint NOT NULL,
+	sum bigint NOT NULL
+);
+
+INSERT INTO @S@.meta VALUES (true, 1, '\x@ID@', @CREATED@, '\x@SETTINGS@', 1, @SIZE@);
 INSERT INTO @S@.tail VALUES (true, 0, 0, 0);
 
 -- ---- times, locks, the store itself ----
@@ -68,12 +79,15 @@ CREATE FUNCTION @S@.wall_ns() RETURNS bigint LANGUAGE sql VOLATILE SET search_pa
 	SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000
 $$;
 
-CREATE FUNCTION @S@.lock_writer() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION @S@.lock_writer() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION 'a log is written in READ COMMITTED only' USING ERRCODE = '40001';
 	END IF;
 	PERFORM pg_advisory_xact_lock(@LOCK@);
+	IF EXISTS (SELECT 1 FROM @S@.import) THEN
+		RAISE EXCEPTION 'an import into this store is not finished: import the same export again to go on with it' USING ERRCODE = 'VG003';
+	END IF;
 END
 $$;
 
@@ -84,15 +98,16 @@ END
 $$;
 
 CREATE FUNCTION @S@.meta_read()
-RETURNS TABLE (format int, id bytea, created_at_ns bigint, settings bytea, settings_version bigint)
+RETURNS TABLE (format int, id bytea, created_at_ns bigint, settings bytea, settings_version bigint, importing bool)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT m.format, m.id, m.created_at_ns, m.settings, m.settings_version FROM @S@.meta m
+	SELECT m.format, m.id, m.created_at_ns, m.settings, m.settings_version, EXISTS (SELECT 1 FROM @S@.import) FROM @S@.meta m
 $$;
 
-CREATE FUNCTION @S@.meta_write(p_settings bytea) RETURNS bigint
+CREATE FUNCTION @S@.meta_write(p_settings bytea, p_max_event_size bigint) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT pg_notify(@CHANNEL@, 's');
-	UPDATE @S@.meta SET settings = p_settings, settings_version = settings_version + 1 RETURNING settings_version
+	UPDATE @S@.meta SET settings = p_settings, settings_version = settings_version + 1, max_event_size = p_max_event_size
+		RETURNING settings_version
 $$;
 
 CREATE FUNCTION @S@.notify(p_news text) RETURNS void
@@ -219,7 +234,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	v_results bigint[];
 BEGIN
-	PERFORM @S@.lock_writer();
+	PERFORM pg_advisory_xact_lock(@LOCK@); -- also beside an import
 	INSERT INTO @S@.clients AS c VALUES (p_client, p_counter, NULL, @S@.wall_ns())
 		ON CONFLICT (id) DO UPDATE SET counter = excluded.counter, at_ns = excluded.at_ns,
 			results = CASE WHEN c.counter = p_counter THEN c.results END
@@ -397,6 +412,9 @@ DECLARE
 	v_upto bigint;
 BEGIN
 	PERFORM @S@.lock_collector();
+	IF EXISTS (SELECT 1 FROM @S@.import) THEN
+		RAISE EXCEPTION 'an import into this store is not finished' USING ERRCODE = 'VG003';
+	END IF;
 	SELECT t.trimmed, least(p_upto, t.trimmed + p_most, b.latest) INTO v_trimmed, v_upto FROM @S@.tail t, @S@.bounds() b;
 	IF v_upto > v_trimmed THEN
 		UPDATE @S@.tail SET trimmed = e.seq, at_ns = e.at_ns, total = e.total FROM @S@.events e WHERE e.seq = v_upto;
@@ -500,6 +518,114 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 		(SELECT count(*) FROM @S@.keys), (SELECT count(*) FROM @S@.keys WHERE first < 1 OR first > last OR last > b.latest),
 		(SELECT count(*) FROM @S@.events)
 	FROM @S@.bounds() b
+$$;
+
+-- ---- export and import ----
+
+CREATE FUNCTION @S@.keys_of(p_from bigint, p_upto bigint) RETURNS TABLE (key bytea, first bigint, last bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT k.key, k.first, k.last FROM @S@.keys k WHERE k.last BETWEEN p_from AND p_upto ORDER BY k.last
+$$;
+
+CREATE FUNCTION @S@.gone_at() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT t.at_ns FROM @S@.tail t
+$$;
+
+CREATE FUNCTION @S@.import_mark() RETURNS TABLE (first_sum bigint, records bigint, bytes bigint, sum bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT i.first_sum, i.records, i.bytes, i.sum FROM @S@.import i
+$$;
+
+-- The locks of an import's commit: others wait, and find its mark.
+CREATE FUNCTION @S@.import_lock() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM @S@.lock_collector();
+	PERFORM pg_advisory_xact_lock(@LOCK@);
+END
+$$;
+
+-- Behind import_lock. NULL: begun, and the mark is there. Else why not: 'import', an unfinished one; or what the log holds. p_anew: remove what
+-- an unfinished one has stored. p_resumes: only what it has stored beside events and keys.
+CREATE FUNCTION @S@.import_begin(p_anew bool, p_resumes bool, p_settings bytea, p_max_event_size bigint, p_gone bigint, p_gone_at_ns bigint,
+	p_mark bigint[])
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_unfinished bool := EXISTS (SELECT 1 FROM @S@.import);
+BEGIN
+	IF NOT p_anew AND EXISTS (SELECT 1 FROM @S@.import i WHERE ARRAY[i.first_sum, i.records, i.bytes, i.sum] = p_mark) THEN
+		RETURN NULL; -- asked again, because the answer was lost
+	ELSIF v_unfinished <> (p_anew AND v_unfinished OR p_resumes) THEN
+		RETURN 'import';
+	ELSIF NOT v_unfinished THEN
+		IF EXISTS (SELECT 1 FROM @S@.events) THEN RETURN 'events'; END IF;
+		IF EXISTS (SELECT 1 FROM @S@.tail WHERE trimmed > 0) THEN RETURN 'given numbers to events that were removed'; END IF;
+		IF EXISTS (SELECT 1 FROM @S@.checkpoints) THEN RETURN 'checkpoints, or watchers that hold events'; END IF;
+		IF EXISTS (SELECT 1 FROM @S@.maps WHERE map = 0) THEN RETURN 'buckets or dead letters'; END IF;
+		IF EXISTS (SELECT 1 FROM @S@.maps) THEN RETURN 'events that wait for their time'; END IF;
+	END IF;
+	DELETE FROM @S@.checkpoints;
+	DELETE FROM @S@.maps;
+	IF NOT p_resumes THEN
+		DELETE FROM @S@.events;
+		DELETE FROM @S@.keys;
+		UPDATE @S@.tail SET trimmed = p_gone, at_ns = p_gone_at_ns, total = 0;
+	END IF;
+	PERFORM @S@.meta_write(p_settings, p_max_event_size);
+	DELETE FROM @S@.import;
+	INSERT INTO @S@.import VALUES (true, p_mark[1], p_mark[2], p_mark[3], p_mark[4]);
+	RETURN NULL;
+END
+$$;
+
+-- Behind import_lock: move the mark, or remove it. False: it is neither of the two, so another process imports, too. NULL: there is none.
+CREATE FUNCTION @S@.import_step(p_before bigint[], p_mark bigint[], p_ends bool) RETURNS bool
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_there bigint[];
+BEGIN
+	SELECT ARRAY[i.first_sum, i.records, i.bytes, i.sum] INTO v_there FROM @S@.import i;
+	IF v_there IS NULL OR v_there NOT IN (p_before, p_mark) THEN
+		RETURN v_there IN (p_before, p_mark);
+	END IF;
+	IF p_ends THEN
+		DELETE FROM @S@.import;
+		PERFORM pg_notify(@CHANNEL@, 's');
+	ELSE
+		UPDATE @S@.import SET records = p_mark[2], bytes = p_mark[3], sum = p_mark[4];
+	END IF;
+	PERFORM pg_notify(@CHANNEL@, 'tlw*#' || b.latest) FROM @S@.bounds() b;
+	RETURN true;
+END
+$$;
+
+-- Events from number p_first on. Those that are there were stored by a commit whose answer was lost.
+CREATE FUNCTION @S@.import_events(p_first bigint, p_at_ns bigint[], p_types bytea[], p_ops bytea[], p_bytes bytea[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_last bigint;
+	v_total bigint;
+BEGIN
+	SELECT e.seq, e.total INTO v_last, v_total FROM @S@.events e ORDER BY e.seq DESC LIMIT 1;
+	IF NOT FOUND THEN
+		SELECT t.trimmed, t.total INTO v_last, v_total FROM @S@.tail t;
+	END IF;
+	INSERT INTO @S@.events (seq, at_ns, total, type, op, bytes)
+		SELECT p_first + u.ord - 1, u.at_ns, v_total + sum(octet_length(u.bytes)) OVER (ORDER BY u.ord), u.type, u.op, u.bytes
+		FROM unnest(p_at_ns, p_types, p_ops, p_bytes) WITH ORDINALITY AS u(at_ns, type, op, bytes, ord)
+		WHERE p_first + u.ord - 1 > v_last;
+END
+$$;
+
+CREATE FUNCTION @S@.import_keys(p_keys bytea[], p_first bigint[], p_last bigint[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	INSERT INTO @S@.keys SELECT * FROM unnest(p_keys, p_first, p_last) ON CONFLICT DO NOTHING
+$$;
+
+-- p_holds: 0 a checkpoint, 1 a hold.
+CREATE FUNCTION @S@.import_watchers(p_ids bytea[], p_seqs bigint[], p_holds bigint[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	INSERT INTO @S@.checkpoints SELECT u.id, u.seq, u.hold = 1, @S@.wall_ns() FROM unnest(p_ids, p_seqs, p_holds) AS u(id, seq, hold)
+		ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hold = excluded.hold, touched_at_ns = excluded.touched_at_ns
 $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA @S@ FROM PUBLIC;

@@ -26,8 +26,10 @@ int vigia__pg_stats(struct vigia__backend *base, struct vigia__backend_stats *ou
 {
 	struct pg_backend *b = pg_of(base);
 	PGresult *row;
-	*out = (struct vigia__backend_stats){
-		.created_at_ns = b->created_at_ns, .format = VIGIA_PG_FORMAT, .commits = atomic_load(&b->commits)};
+	*out = (struct vigia__backend_stats){.created_at_ns = b->created_at_ns,
+	                                     .format = VIGIA_PG_FORMAT,
+	                                     .commits = atomic_load(&b->commits),
+	                                     .importing = atomic_load(&base->importing)};
 	for (int i = 0; i < 16; i++) snprintf(out->file_id + 2 * i, 3, "%02x", b->id[i]);
 	int rc = vigia__pg_bounds(base, &out->oldest, &out->latest, err);
 	if (rc == VIGIA_OK) rc = vigia__pg_settings(base, &out->settings, err);
