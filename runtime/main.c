@@ -65,6 +65,7 @@
  *     lmdb_kv lmdb_state   a database as an ordered map; buckets and timers in a file
  *     lmdb_collect        removing events; renewing the checkpoints of running watchers (checkpoint_ttl)
  *     transfer export import export_stream   all of a store as a stream of records, and back
+ *     copy                the events of one log in another, each once
  *     import_records lmdb_import memory_import   one commit of an import
  *     lmdb_settings lmdb_backup lmdb_verify  settings, copies, looking for damage
  *     lmdb_txn lmdb_reopen   transactions; opening, and opening again after a failure

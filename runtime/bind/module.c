@@ -164,6 +164,8 @@ static const luaL_Reg functions[] = {
 	{"export", vigia__lua_export},
 	{"index", vigia__lua_index},
 	{"import_begin", vigia__lua_import_begin},
+	{"copy", vigia__lua_copy},
+	{"copy_settings", vigia__lua_copy_settings},
 	{"ndjson_append", vigia__lua_ndjson_append},
 	{"dump", vigia__lua_dump},
 	{"last", vigia__lua_last},

@@ -1,5 +1,6 @@
 /*
- * transfer.c - store:export and store:import, between a store and a file, by its path or an open one of Lua's; copies.
+ * transfer.c - store:export and store:import, between a store and a file, by its path or an open one of Lua's; backups;
+ * copies into another store.
  *
  * A call of Lua's progress function is protected: what it raises ends the export or import as an interruption does, and
  * is raised again afterwards.
@@ -17,6 +18,7 @@
 #include "../core/error.h"
 #include "../core/options.h"
 #include "../store/backend.h"
+#include "../store/copy.h"
 #include "../store/fd.h"
 #include "../store/transfer.h"
 #include "error.h"
@@ -360,16 +362,20 @@ static struct lua_transfer *check_import(lua_State *L)
 }
 
 /* What is fixed when a file is made. */
-static int transfer_settings(lua_State *L)
+static int push_fixed(lua_State *L, const struct vigia__settings *settings)
 {
-	struct lua_transfer *t = check_import(L);
 	lua_newtable(L);
 	for (const struct vigia__option *o = vigia__store_option_table; o->name; o++) {
 		if (o->scope != VIGIA_SCOPE_FIXED && strcmp(o->name, "journal") != 0) continue;
-		vigia__lua_push_option_value(L, o, &t->importer.settings.values);
+		vigia__lua_push_option_value(L, o, &settings->values);
 		lua_setfield(L, -2, o->name);
 	}
 	return 1;
+}
+
+static int transfer_settings(lua_State *L)
+{
+	return push_fixed(L, &check_import(L)->importer.settings);
 }
 
 static int transfer_run(lua_State *L)
@@ -378,4 +384,66 @@ static int transfer_run(lua_State *L)
 	struct lua_store *h = vigia__lua_check_handle(L, 2);
 	lua_settop(L, 3);
 	return run_import(L, h, t, 3);
+}
+
+/* ---- copies into another store ---- */
+
+int vigia__lua_copy_settings(lua_State *L)
+{
+	vigia__lua_check_program(L, "copy_settings");
+	struct vigia_store *store = vigia__lua_check_store(L, 1);
+	struct vigia__settings settings;
+	struct vigia_error err = {0};
+	int rc = store->backend->settings(store->backend, &settings, &err);
+	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : push_fixed(L, &settings);
+}
+
+static const struct vigia__option copy_table[] = {
+	{.name = "progress", .type = VIGIA_OPTION_SPECIAL},
+	{.name = "merge", .type = VIGIA_OPTION_BOOL, .offset = offsetof(struct vigia__copy, merge)},
+	{.name = "anew", .type = VIGIA_OPTION_BOOL, .offset = offsetof(struct vigia__copy, anew)},
+	{.name = "skip_removed", .type = VIGIA_OPTION_BOOL, .offset = offsetof(struct vigia__copy, skip_removed)},
+	{.name = "follow", .type = VIGIA_OPTION_BOOL, .offset = offsetof(struct vigia__copy, follow)},
+	{.name = NULL},
+};
+
+static void push_copied(lua_State *L, const struct vigia__copy *copy)
+{
+	lua_createtable(L, 0, 5);
+	vigia__lua_set_integers(L, (const struct vigia__lua_number[]){{"events", copy->events},
+	                                                              {"at", copy->at},
+	                                                              {"skipped", copy->skipped},
+	                                                              {"timers", copy->timers},
+	                                                              {NULL, 0}});
+	lua_pushboolean(L, copy->whole);
+	lua_setfield(L, -2, "whole");
+}
+
+int vigia__lua_copy(lua_State *L)
+{
+	vigia__lua_check_program(L, "copy");
+	struct vigia__copy copy = {.from = vigia__lua_check_store(L, 1), .to = vigia__lua_check_store(L, 2)};
+	luaL_argcheck(L, copy.from && copy.to, 1, "a store is closed");
+	vigia__lua_check_options(L, 3, copy_table, &copy, "copy", take_special, NULL);
+	lua_settop(L, 3);
+	struct telling telling = begin_telling(L, 3);
+	struct vigia__transfer_watch watch = {.cancel_fd = vigia__interrupt_fd, .progress = tell, .ctx = &telling};
+	struct vigia__interrupt_bell interruption = {.wake = copy.from->backend->wake};
+	struct vigia__cancel cancel = {.flag = &vigia__interrupted, .bell = &interruption.bell};
+	struct vigia__interrupt_hook hook = {.fn = vigia__interrupt_ring, .ctx = &interruption};
+	struct vigia_error err = {0};
+	copy.watch = &watch;
+	copy.cancel = &cancel;
+	vigia__interrupt_add(&hook);
+	int rc = vigia__copy_run(&copy, &err);
+	vigia__interrupt_remove(&hook);
+	luaL_unref(L, LUA_REGISTRYINDEX, telling.function);
+	if (telling.raised) return lua_error(L);
+	if (rc == VIGIA_OK) {
+		push_copied(L, &copy);
+		return 1;
+	}
+	int results = vigia__lua_fail_store(L, rc, &err);
+	push_copied(L, &copy);
+	return results + 1;
 }

@@ -17,6 +17,11 @@ int vigia__lua_store_backup(lua_State *L);
 int vigia__lua_index(lua_State *L);
 /* core.export(store, target, options): the same, and the target may be a descriptor. */
 int vigia__lua_export(lua_State *L);
+/* core.copy(from, to, options): copy what is new in one store into another (store/copy.h). Options: merge, anew,
+ * skip_removed, follow, progress. A table with events, at, whole, skipped, timers; or nil, an error, and that table. */
+int vigia__lua_copy(lua_State *L);
+/* core.copy_settings(store): the options of a store that is made for a copy of this one. */
+int vigia__lua_copy_settings(lua_State *L);
 /* core.import_begin(source): an object with settings(), the options of the store that it needs, and run(store,
  * options), which does as store:import. Or nil and an error. */
 int vigia__lua_import_begin(lua_State *L);

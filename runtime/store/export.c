@@ -38,6 +38,8 @@ struct exporter {
 	struct waiting wait;
 	uint64_t state_version, next_timer, timer_id;
 	int64_t last_at_ns;
+	uint64_t from; /* for a copy: the first event, 0: all of them. And without timers */
+	bool copies;
 	/* where a slice goes on */
 	char id[VIGIA_NAME_MAX + 1];
 	size_t id_len;
@@ -178,8 +180,9 @@ static int put_timer(void *ctx, const struct vigia__timer *timer)
 static int timers_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
 	struct exporter *x = arg;
-	int rc = vigia__timers_next(kv, &x->next_timer);
-	if (rc == VIGIA_OK) rc = vigia__timers_each(kv, 0, 0, put_timer, x);
+	x->next_timer = 1;
+	int rc = x->copies ? VIGIA_OK : vigia__timers_next(kv, &x->next_timer);
+	if (rc == VIGIA_OK && !x->copies) rc = vigia__timers_each(kv, 0, 0, put_timer, x);
 	if (rc == VIGIA_ENOMEM) return vigia__no_memory(err);
 	if (rc == VIGIA_EDAMAGED)
 		return vigia__error(err, rc, "timer %llu does not match its checksum", (unsigned long long)x->timer_id);
@@ -238,6 +241,11 @@ static int put_start(struct exporter *x, struct vigia_error *err)
 {
 	int rc = read_start(x, err);
 	if (rc < 0) return rc;
+	if (x->from > 0 && x->from < x->done.first)
+		return vigia__error(err, VIGIA_EEXPIRED,
+		                    "the events from %llu to %llu were removed before they were copied; begin anew",
+		                    (unsigned long long)x->from, (unsigned long long)x->done.first - 1);
+	if (x->from > 0) x->done.first = x->from;
 	struct vigia__export_field fields[] = {number(VIGIA_EXPORT_VERSION), number(x->done.first), number(x->done.last),
 	                                       number((uint64_t)x->last_at_ns), number(x->next_timer)};
 	x->done.at = x->done.first - 1;
@@ -587,13 +595,15 @@ static int export_all(struct exporter *x, struct vigia_error *err)
 	return rc;
 }
 
-int vigia__store_export(struct vigia_store *store, int fd, const struct vigia__transfer_watch *watch,
-                        struct vigia_transfer *out, struct vigia_error *err)
+static int run(struct vigia_store *store, int fd, const struct exporter *how, struct vigia_transfer *out,
+               struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
-	struct exporter x = {.b = b, .watch = watch};
+	struct exporter x = *how;
+	const struct vigia__transfer_watch *watch = how->watch;
+	x.b = b;
 	if (!store->options.readonly) rc = vigia__queue_flush(b->queue, false, err);
 	if (b->heal) b->heal(b);
 	if (rc == VIGIA_OK) rc = vigia__export_stream_init(&x.stream, fd, watch->cancel_fd, err);
@@ -607,6 +617,19 @@ int vigia__store_export(struct vigia_store *store, int fd, const struct vigia__t
 	vigia__buf_deinit(&x.wait.bytes);
 	vigia__export_stream_deinit(&x.stream);
 	return vigia__store_end(store, rc);
+}
+
+int vigia__store_export(struct vigia_store *store, int fd, const struct vigia__transfer_watch *watch,
+                        struct vigia_transfer *out, struct vigia_error *err)
+{
+	return run(store, fd, &(struct exporter){.watch = watch}, out, err);
+}
+
+int vigia__store_export_copy(struct vigia_store *store, int fd, uint64_t from,
+                             const struct vigia__transfer_watch *watch, struct vigia_error *err)
+{
+	struct vigia_transfer done;
+	return run(store, fd, &(struct exporter){.watch = watch, .copies = true, .from = from}, &done, err);
 }
 
 int vigia_store_export_sized(struct vigia_store *store, int fd, vigia_transfer_fn progress, void *ctx,

@@ -290,7 +290,7 @@ static int make_items(struct importing *im, struct vigia_error *err)
 {
 	uint64_t sum = im->slice_sum;
 	im->items.len = 0;
-	if (vigia__buf_reserve(&im->items, (im->count + 1) * sizeof(struct vigia__import_item)) < 0)
+	if (vigia__buf_reserve(&im->items, (im->count + 2) * sizeof(struct vigia__import_item)) < 0)
 		return vigia__no_memory(err);
 	struct vigia__import_item *items = (struct vigia__import_item *)(void *)im->items.data;
 	for (size_t at = 0, i = 0; i < im->count; i++) {
@@ -315,11 +315,13 @@ static int commit(struct importing *im, const struct vigia__import_mark *mark, b
 	struct vigia__backend *b = im->b;
 	int rc = make_items(im, err);
 	if (rc < 0) return rc;
+	bool more = ends && im->from->mark;
+	if (more) ((struct vigia__import_item *)(void *)im->items.data)[im->count] = *im->from->mark;
 	struct vigia__import import = {.step = ends ? VIGIA_IMPORT_ENDS : VIGIA_IMPORT_GOES_ON,
 	                               .before = im->mark,
 	                               .mark = *mark,
 	                               .items = (struct vigia__import_item *)(void *)im->items.data,
-	                               .count = im->count,
+	                               .count = im->count + more,
 	                               .bytes = im->slice.len};
 	uint32_t marked = ends ? vigia__timers_announce(b, true) : 0;
 	rc = b->import(b, &import, err);
@@ -350,7 +352,7 @@ static int begin(struct importing *im, bool anew, struct vigia_error *err)
 		return vigia__error(err, VIGIA_EUNSUPPORTED, "a store of kind %s does not support import", im->b->name);
 	int rc = im->b->import_mark(im->b, &there, err);
 	if (rc < 0) return rc;
-	if (rc == VIGIA_OK && !anew) {
+	if (rc == VIGIA_OK && !anew && !from->resumes) {
 		if (there.first_sum != from->first_sum)
 			return vigia__error(err, VIGIA_EUNFINISHED,
 			                    "the store has an unfinished import of another export; finish that import, or begin "
@@ -364,6 +366,7 @@ static int begin(struct importing *im, bool anew, struct vigia_error *err)
 	struct vigia__import import = {.step = VIGIA_IMPORT_BEGINS,
 	                               .mark = mark_of(from),
 	                               .anew = anew,
+	                               .resumes = from->resumes && !anew,
 	                               .settings = &from->settings,
 	                               .gone = from->first - 1,
 	                               .gone_at_ns = none ? from->last_at_ns : 0,
@@ -431,6 +434,7 @@ int vigia__importer_run(struct vigia__importer *from, struct vigia_store *store,
 {
 	int rc = vigia__store_enter_to_write(store, err);
 	if (rc < 0) return rc;
+	if (from->mark) from->first_sum = from->mark_sum;
 	struct importing im = {.from = from, .b = store->backend, .watch = watch, .before = {.next = from->first}};
 	im.done = (struct vigia_transfer){.first = from->first, .last = from->last, .at = from->first - 1};
 	rc = begin(&im, anew, err);

@@ -27,12 +27,20 @@ struct vigia__transfer_watch {
 int vigia__store_export(struct vigia_store *store, int fd, const struct vigia__transfer_watch *watch,
                         struct vigia_transfer *out, struct vigia_error *err);
 
+/* For a copy (copy.h): the same without timers, and of events those from number `from` on. 0: all. */
+int vigia__store_export_copy(struct vigia_store *store, int fd, uint64_t from,
+                             const struct vigia__transfer_watch *watch, struct vigia_error *err);
+
 /* An import whose first records were read, which say what store it needs. */
 struct vigia__importer {
 	struct vigia__export_stream stream;
 	struct vigia__settings settings;
 	uint64_t first, last, next_timer, first_sum;
 	int64_t last_at_ns;
+	/* For a copy: set these before it runs. */
+	const struct vigia__import_item *mark; /* what the last commit stores, too. NULL: it is no copy */
+	uint64_t mark_sum;                     /* in place of the first record's sum */
+	bool resumes; /* the store has an unfinished import with that sum: the stream goes on behind its events */
 };
 /* Read the first records. After an error there is nothing to end. */
 int vigia__importer_begin(struct vigia__importer *importer, int fd, int cancel_fd, struct vigia_error *err);

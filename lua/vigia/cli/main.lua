@@ -8,7 +8,7 @@ local util = require("vigia.cli.util")
 local COMMANDS = {
 	"create", "append", "schedule", "events", "scheduled", "run", "repl", "tail", "types", "watchers",
 	"seek", "pause", "resume", "retry", "forget", "checkpoints", "state", "dead", "stats",
-	"serve", "configure", "gc", "verify", "doctor", "backup", "export", "import", "options", "completion", "manual",
+	"serve", "configure", "gc", "verify", "doctor", "backup", "export", "import", "copy", "options", "completion", "manual",
 }
 
 local function load_argparse()
