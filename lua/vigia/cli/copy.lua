@@ -88,7 +88,8 @@ local function fail_to_open(args, err)
 end
 
 local function report(args, events, whole, timers, skipped, at)
-	util.write(("copied %s%s\n"):format(util.count(events, "event"), at > 0 and (", up to event %d of %s"):format(at, util.shown(args.from)) or ""))
+	local place = at > 0 and (", up to event %d of %s"):format(at, util.shown(args.from)) or ""
+	util.write(("copied %s%s\n"):format(util.count(events, "event"), place))
 	if whole and timers > 0 then
 		util.say(("%s in %s; `vigia export` and `vigia import` carry them"):format(
 			timers == 1 and "1 timer stays" or timers .. " timers stay", util.shown(args.from)))
@@ -142,8 +143,7 @@ function M.run(args)
 	local ended = args.follow and core.interrupted()
 	if not done and not ended then
 		if events > 0 then
-			util.fail("%s; %s copied before, up to event %d", tostring(err), events == 1 and "1 event was" or events .. " events were",
-				at)
+			util.fail("%s; copied %s before, up to event %d", tostring(err), util.count(events, "event"), at)
 		end
 		fail_to_open(args, err)
 	end

@@ -51,7 +51,7 @@ static int no_memory(struct vigia_error *err)
 
 static int other_imports(struct pg_backend *b, struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_EUNFINISHED, "another process imports into the store '%s', too", b->location.shown);
+	return vigia__error(err, VIGIA_EUNFINISHED, "another process is importing into the store '%s'", b->location.shown);
 }
 
 /* The log's settings with those of the import in their place, encoded. */
