@@ -85,7 +85,7 @@
  *     commit message doubt   appends and transactions: a commit, its parameters, what became of it
  *     read checkpoints collect stats   reads; positions; removing; numbers
  *     maps                buckets, dead letters and timers as rows
- *     import              one commit of an import
+ *     import sql_event    one commit of an import; events that the server's function `append` made
  *     wake                hears of other processes; owns watcher ids
  *   drive/                runs watchers
  *     drive drive_private   the room's interface; what only its files share

@@ -7,6 +7,7 @@
 #include "../../core/error.h"
 #include "../../core/event.h"
 #include "pg_private.h"
+#include "sql_event.h"
 
 enum {
 	PAGE_EVENTS = 1000,
@@ -75,7 +76,7 @@ static int turn_page(struct pg_backend *b, struct page *page, bool *goes_on, str
 	*goes_on = PQntuples(rows) > 1;
 	for (int row = 1; row < PQntuples(rows) && *goes_on; row++)
 		*goes_on = look_at(page, (uint64_t)vigia__pg_int(rows, row, 0), vigia__pg_int(rows, row, 1),
-		                   vigia__pg_bytes(rows, row, 2));
+		                   vigia__pg_sql_event(vigia__pg_bytes(rows, row, 2)));
 	scan->at_end = oldest == 0 || page->from > latest;
 	PQclear(rows);
 	return rc;

@@ -254,6 +254,73 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT k.first, k.last FROM @S@.keys k WHERE k.key = p_key
 $$;
 
+-- ---- appends in SQL ----
+
+-- The head of a string or of bytes of this length, as in an event (core/event.h).
+CREATE FUNCTION @S@.str_head(p_length int) RETURNS bytea LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN p_length < 32 THEN set_byte('\x00', 0, 160 + p_length) ELSE set_byte('\xd900', 1, p_length) END
+$$;
+CREATE FUNCTION @S@.bin_head(p_length int) RETURNS bytea LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN p_length < 256 THEN set_byte('\xc400', 1, p_length)
+		WHEN p_length < 65536 THEN '\xc5'::bytea || substr(int4send(p_length), 3) ELSE '\xc6'::bytea || int4send(p_length) END
+$$;
+
+-- Store an event as part of the caller's transaction: its number, or that of the event that has the key. From here to its end, no other
+-- transaction stores events: so call it last. The object is kept as JSON, by the library's serializer of that name. sql_event.c says what
+-- sum it has.
+CREATE FUNCTION @S@.append(p_type text, p_operation text, p_object jsonb, p_key text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_type bytea := convert_to(coalesce(p_type, ''), 'UTF8');
+	v_op bytea := convert_to(coalesce(p_operation, ''), 'UTF8');
+	v_key bytea := convert_to(p_key, 'UTF8');
+	v_object bytea := convert_to(coalesce(p_object, 'null')::text, 'UTF8');
+	v_rest bytea;
+	v_last bigint;
+	v_at bigint;
+	v_total bigint;
+	v_most bigint;
+BEGIN
+	IF octet_length(v_type) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'object_type must have 1 to 255 bytes, has %', octet_length(v_type) USING ERRCODE = '22023';
+	ELSIF octet_length(v_op) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'operation must have 1 to 255 bytes, has %', octet_length(v_op) USING ERRCODE = '22023';
+	ELSIF octet_length(v_key) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'key must have 1 to 255 bytes, has %', octet_length(v_key) USING ERRCODE = '22023';
+	ELSIF jsonb_path_exists(p_object,
+			'strict $.** ? (@.type() == "number" && (@ > 9223372036854775807 || @ < -9223372036854775808))') THEN
+		RAISE EXCEPTION 'object has a number beyond 64 bits' USING ERRCODE = '22003';
+	ELSIF jsonb_path_exists(p_object, 'strict $.**{128 to last} ? (@.type() == "array" || @.type() == "object")') THEN
+		RAISE EXCEPTION 'object has more than 128 levels' USING ERRCODE = '22023';
+	END IF;
+	v_rest := '\xcf0000000000000000'::bytea
+		|| CASE p_operation WHEN 'CREATE' THEN '\x01'::bytea WHEN 'UPDATE' THEN '\x02' WHEN 'DELETE' THEN '\x03'
+			ELSE @S@.str_head(octet_length(v_op)) || v_op END
+		|| @S@.str_head(octet_length(v_type)) || v_type
+		|| '\xa46a736f6e' || @S@.bin_head(octet_length(v_object)) || v_object;
+	PERFORM @S@.lock_writer();
+	SELECT k.first INTO v_last FROM @S@.keys k WHERE k.key = v_key;
+	IF FOUND THEN
+		RETURN v_last;
+	END IF;
+	SELECT m.max_event_size INTO v_most FROM @S@.meta m;
+	IF octet_length(v_rest) + 6 > v_most THEN
+		RAISE EXCEPTION 'the event has % bytes, max_event_size is % bytes', octet_length(v_rest) + 6, v_most USING ERRCODE = '54000';
+	END IF;
+	SELECT e.seq, e.at_ns, e.total INTO v_last, v_at, v_total FROM @S@.events e ORDER BY e.seq DESC LIMIT 1;
+	IF NOT FOUND THEN
+		SELECT t.trimmed, t.at_ns, t.total INTO v_last, v_at, v_total FROM @S@.tail t;
+	END IF;
+	INSERT INTO @S@.events VALUES (v_last + 1, greatest(v_at, @S@.wall_ns()), v_total + octet_length(v_rest) + 6, v_type, v_op,
+		'\x96d2'::bytea || substr(sha256(v_rest), 1, 4) || v_rest);
+	IF v_key IS NOT NULL THEN
+		INSERT INTO @S@.keys VALUES (v_key, v_last + 1, v_last + 1);
+	END IF;
+	PERFORM pg_notify(@CHANNEL@, 'w*#' || v_last + 1);
+	RETURN v_last + 1;
+END
+$$;
+
 -- ---- reads ----
 
 -- oldest 0: there is no event.
