@@ -83,7 +83,8 @@
  *     location link param statements calls   the URI; a connection with deadlines; what is sent over it
  *     create              finds or makes a log; its settings
  *     commit message doubt   appends and transactions: a commit, its parameters, what became of it
- *     read checkpoints collect stats   reads; positions; removing; numbers
+ *     read tail           reads events; keeps those that watchers read
+ *     checkpoints collect stats   positions; removing; numbers
  *     maps                buckets, dead letters and timers as rows
  *     import sql_event    one commit of an import; events that the server's function `append` made
  *     wake                hears of other processes; owns watcher ids
@@ -97,7 +98,7 @@
  *     driver_start driver_run   where it starts; its turns: fetch, handle, retry, save
  *     lanes lanes_save      what the lanes of a watcher share; saving what they have finished
  *     driver_lane laned laned_make   a driver as a lane; calls on a watcher with lanes are calls on all; making them
- *     source_store fetch    a store as the source of a watcher; memory of batches
+ *     source_store fetch errand   a store as the source of a watcher; memory of batches; calls that wait for a server
  *     worker job worker_private   a thread that drives one watcher; what it runs
  *     pulse watchdog        whether a loop goes on; whether all of a registry do
  *     reload remote         reloading a script that runs; the watcher that stands for a worker

@@ -238,6 +238,66 @@ describe("a store on PostgreSQL", function()
 	end)
 end)
 
+describe("watchers of a store on PostgreSQL", function()
+	after_each(helper.clean)
+
+	it("share what they read: an event crosses the network once a process", function()
+		local direct = helper.open(server:new_location())
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs))
+		local registry = helper.registry(store)
+		local WATCHERS <const>, EVENTS <const> = 100, 60
+		local seen, total = {}, 0
+		local function store_events(first, last)
+			for n = first, last do assert(direct:store_event("CREATE", "Job", ("<event %d>"):format(n))) end
+		end
+		store_events(1, EVENTS // 2)
+		proxy.record()
+		for n = 1, WATCHERS do
+			seen[n] = {}
+			assert(registry:watch("w" .. n, function(event)
+				total = total + 1
+				table.insert(seen[n], event.seq_num)
+			end, {batch_size = 1 + n % 9, filter = n % 2 == 0 and {object_types = {"Job"}} or nil}))
+		end
+		for n = EVENTS // 2 + 1, EVENTS do
+			store_events(n, n)
+			registry:step(0)
+		end
+		helper.drive(registry, function() return total == WATCHERS * EVENTS end)
+		for n = 1, WATCHERS do assert.same(range(1, EVENTS), seen[n]) end
+		local answers = table.concat(proxy.answers(), "\n")
+		for n = 1, EVENTS do
+			local _, count = answers:gsub(("<event %d>"):format(n), "")
+			assert.equal(1, count, "event " .. n)
+		end
+	end)
+
+	it("pass what was removed while they waited, and read on far behind the others", function()
+		local location = server:new_location()
+		local store = helper.open(location)
+		local registry = helper.registry(store)
+		local handler, seen = helper.recorder()
+		local blob = ("x"):rep(300000)
+		for n = 1, 40 do assert(store:store_event("CREATE", "Job", {n = n, blob = blob})) end -- more than is kept in memory
+		for n = 1, 3 do
+			local from = vigia.after_sequence_number(10 * n)
+			assert(registry:watch("w" .. n, handler, {batch_size = 1, ephemeral = true, initial_event_iterator = from}))
+		end
+		helper.drive(registry, function() return #seen == 30 + 20 + 10 end)
+		assert(store:trim(39))
+		local late = assert(registry:watch("late", handler, {ephemeral = true, initial_event_iterator = vigia.after_sequence_number(5)}))
+		helper.drive(registry, function() return #seen == 61 end)
+		assert.equal(40, seen[61])
+		assert.equal(34, late:stats().missed)
+		assert(store:trim(40))
+		local last = assert(registry:watch("last", handler, {ephemeral = true, initial_event_iterator = vigia.after_sequence_number(5)}))
+		helper.drive(registry, function() return last:stats().missed == 35 end)
+		helper.fill(store, 1)
+		helper.drive(registry, function() return #seen == 61 + 5 end)
+	end)
+end)
+
 describe("several processes with a store on PostgreSQL", function()
 	after_each(helper.clean)
 
@@ -401,11 +461,89 @@ describe("a store on PostgreSQL whose server fails", function()
 		fails("store_unreachable", store:get_latest_event_num())
 		local err = select(2, store:store_event("CREATE", "Job", 2))
 		assert(err.code == "store_unreachable" or err.code == "commit_unknown", tostring(err))
-		helper.drive(registry, function() return watcher:stats().fetch_errors > 0 end)
+		assert.equal("running", watcher:stats().state)
 		proxy.stall()
 		helper.eventually(function() return (store:store_event("CREATE", "Job", 3)) end)
 		helper.drive(registry, function() return seen[#seen] == store:get_latest_event_num() end)
 		for i, n in ipairs(seen) do assert.equal(i, n) end
+	end)
+
+	it("waits for no server in a registry, and loses nothing, however long that hangs [P4]", function()
+		local TIMEOUT <const> = 2
+		local direct = helper.open(server:new_location())
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=" .. TIMEOUT), {checkpoint_interval = 0.01})
+		local registry = helper.registry(store)
+		local polled, seen, stalled, failed = {}, {}, false, 0
+		registry:spawn(function()
+			local iterator = vigia.trim_horizon()
+			while true do
+				local answer, err = store:get_events{event_iterator = iterator, timeout = 60}
+				if err and err.code == "stopping" then return end
+				for _, event in ipairs(answer and answer.events or {}) do polled[#polled + 1] = event.seq_num end
+				iterator = answer and answer.next_event_iterator or iterator
+			end
+		end)
+		local function watch(id, options, handle)
+			seen[id] = {}
+			return assert(registry:watch(id, function(event, ctx)
+				if not stalled and event.seq_num > 1 then
+					stalled = true
+					proxy.stall("all") -- all have the events in memory, and nothing is saved
+				end
+				if handle then handle(event, ctx) end
+				table.insert(seen[id], event.seq_num)
+			end, options))
+		end
+		watch("each", {checkpoint = "event"})
+		watch("some", {batch_size = 7})
+		watch("lanes", {lanes = 2, lane_key = "object.n"})
+		watch("effects", {transactional = true}, function(event, ctx)
+			ctx.tx:put("effects", event.seq_num, true)
+		end)
+		watch("letters", {retry_strategy = "dead_letter", max_retries = 1}, function(event)
+			if event.seq_num ~= 3 then return end
+			failed = failed + 1
+			error("no")
+		end)
+		local function all_saw(last)
+			return function()
+				for _, list in pairs(seen) do
+					if #list == 0 or list[#list] < last then return false end
+				end
+				return polled[#polled] == last and #seen.lanes == last
+			end
+		end
+		helper.fill(direct, 1)
+		helper.drive(registry, all_saw(1))
+		helper.fill(direct, 19)
+		helper.drive(registry, function() return stalled end)
+		local ends, steps, more = helper.now() + 1.5 * TIMEOUT, {}, false
+		while helper.now() < ends do
+			if not more and #seen.some == 20 then
+				more = true
+				helper.fill(direct, 20)
+			end
+			local begun = helper.now()
+			registry:step(0)
+			steps[#steps + 1] = helper.now() - begun
+			vigia.sleep(0.002)
+		end
+		assert.is_true(more)
+		table.sort(steps)
+		local longest, median = steps[#steps], steps[(#steps + 1) // 2]
+		assert(longest < TIMEOUT / 4, ("a step took %.3f s"):format(longest))
+		assert(median < 0.01, ("the median of %d steps is %.3f s"):format(#steps, median))
+		proxy.stall()
+		helper.drive(registry, all_saw(40))
+		assert(registry:stop())
+		table.sort(seen.lanes)
+		for _, list in ipairs{polled, seen.each, seen.some, seen.lanes} do assert.same(range(1, 40), list) end
+		local letters = assert(direct:dead_letters{})
+		assert.same({1, 3}, {#letters, letters[1].seq_num})
+		for n = 1, 40 do assert.is_true(direct:get("effects", n)) end
+		for _, id in ipairs{"each", "some", "lanes", "effects", "letters"} do assert.equal(40, assert(direct:get_checkpoint(id)), id) end
+		assert(helper.registry(direct):watch("each", function() end)) -- its id is free
 	end)
 
 	it("goes on when its connections are ended by the server", function()

@@ -89,11 +89,24 @@ struct reading {
 	struct vigia_batch *batch;    /* the same */
 	struct vigia_iterator next;
 	int64_t until_mono_ns; /* in a handler: when to return without events */
+	/* in a handler: what a look is pending for, and the store that it is pending in, which it keeps. NULL: none is */
+	struct vigia__arrival arrival;
+	struct vigia_store *store;
 };
+
+static void forget_arrival(struct reading *r)
+{
+	if (r->store == NULL) return;
+	if (r->store->fork_generation == vigia__fork_generation())
+		r->store->backend->forget_scan(r->store->backend, &r->arrival);
+	vigia__store_unref(r->store);
+	r->store = NULL;
+}
 
 static void free_reading(lua_State *L, void *object)
 {
 	struct reading *r = object;
+	forget_arrival(r);
 	vigia__filter_free(r->filter);
 	vigia_batch_free(r->batch);
 	r->filter = NULL;
@@ -164,6 +177,31 @@ static int read_once(struct vigia_store *store, struct reading *r, struct vigia_
 	struct vigia_read request = r->request;
 	request.timeout_ns = 0;
 	return vigia__store_read(store, &request, r->filter, NULL, r->batch, &r->next, err);
+}
+
+/* Wake the registries whose coroutines look for events. */
+static void look_again(void *ctx)
+{
+	const struct vigia_store *store = ctx;
+	struct vigia__wake_set none;
+	vigia__wake_set_clear(&none);
+	vigia__wake_publish(store->backend->wake, &none);
+}
+
+/* The same, which does not wait for a server either: VIGIA_PENDING. */
+static int look_now(struct vigia_store *store, struct reading *r, struct vigia_error *err)
+{
+	if (!store->backend->waits) return read_once(store, r, err);
+	if (r->store == NULL) {
+		vigia__store_ref(store);
+		r->store = store;
+		r->arrival.tell = look_again;
+		r->arrival.ctx = store;
+		r->arrival.asks = true; /* what other processes stored before counts, also where that was not told yet */
+	}
+	int rc = vigia__store_look(store, &r->request, r->filter, &r->arrival, r->batch, &r->next, err);
+	if (rc != VIGIA_PENDING) r->arrival.asks = false;
+	return rc;
 }
 
 /* On a script's thread: a stop ends the wait. */
@@ -289,6 +327,7 @@ static void move_on(struct reading *r)
 /* It has come to its end. */
 static void release_reading(lua_State *L, struct reading *r)
 {
+	forget_arrival(r);
 	give_back(vigia__lua_shared(L), &r->batch);
 	vigia__filter_free(r->filter);
 	r->filter = NULL;
@@ -367,11 +406,13 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 		vigia__batch_clear(r->batch);
 		return answer_list(L, r);
 	}
-	int rc = read_once(store, r, &err);
+	int rc = look_now(store, r, &err);
+	bool comes = rc == VIGIA_PENDING; /* the server was asked */
 	if (rc == VIGIA_OK) rc = add_events(L, r, &err);
 	if (rc < 0) return fail_reading(L, r, rc, &err);
 	int64_t until = r->until_mono_ns;
-	bool more = goes_on(r);
+	bool more = comes || goes_on(r);
+	if (comes) until = INT64_MAX; /* it answers soon, or is found to be away */
 	if (!more && (r->kept > 0 || r->ended || vigia__lua_now(running) >= until)) return answer_list(L, r);
 	bool moved = !vigia__iterator_equal(r->next, r->request.from);
 	move_on(r);
@@ -380,7 +421,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 		int64_t soon = vigia__lua_now(running) + FOREIGN_LOOK_NS;
 		until = soon < until ? soon : until;
 	}
-	return vigia__lua_suspend(L, running, moved ? 0 : until, true, 0, poll_events);
+	return vigia__lua_suspend(L, running, moved && !comes ? 0 : until, true, 0, poll_events);
 }
 
 int vigia__lua_get_events(lua_State *L)

@@ -21,6 +21,7 @@
  *     laned.c      a watcher with lanes: one for all of them
  *     lanes.c      whose an event is, and what the lanes have finished
  *     lanes_save.c saving that
+ *     errand.c     calls of a store that waits for a server, which the registry does not wait for
  *     fetch.c      memory of batches, lent to the watchers that read
  *     remote.c     a watcher that stands for one that a worker drives
  *     task.c       coroutines beside the watchers
@@ -44,6 +45,7 @@
 #include "clock.h"
 #include "pulse.h"
 
+struct vigia__errands;
 struct vigia__lanes;
 struct vigia__poller;
 struct vigia__worker;
@@ -276,6 +278,9 @@ struct vigia_registry {
 	int64_t dirty_mono_ns;                /* since when there is progress to save. 0: none */
 	int64_t checkpoint_interval_ns;       /* how long that waits for a commit to take it along */
 	uint32_t wants_seen;                  /* what is waited for was looked at as of this change (wants.h) */
+	struct vigia__errands *errands;       /* calls of a store that waits for a server (errand.c). NULL: none yet */
+	bool saving;                          /* one of them saves the progress of all watchers */
+	bool save_again;                      /* save in the next round, or once that has ended */
 	struct vigia_error closed;            /* what the last read returned, if that was ECLOSED */
 	struct vigia__poller *_Atomic poller; /* NULL: there is no descriptor yet */
 	bool stepping;                        /* a step is under way: it looks at everything before it ends */

@@ -19,6 +19,8 @@ static inline bool vigia__watcher_active(const struct vigia_watcher *watcher)
 	return state == VIGIA_RUNNING || state == VIGIA_STOPPING;
 }
 
+struct vigia__driver;
+
 /* ---- driver.c, driver_run.c: a watcher that is driven on the registry's thread ---- */
 
 /* What a letter needs beside the batch, which has its event. */
@@ -32,12 +34,53 @@ struct vigia__letter_room {
 	bool failed;
 };
 
+/* A function that is called on another thread (errand.c). */
+enum vigia__errand_state { VIGIA_ERRAND_NONE, VIGIA_ERRAND_UNDER_WAY, VIGIA_ERRAND_DONE };
+struct vigia__errand {
+	struct vigia__errand *next; /* owner: the list of those to do */
+	int (*fn)(void *ctx, struct vigia_error *err);
+	void *ctx;
+	atomic_int state; /* enum vigia__errand_state. rc and err are set before it is DONE */
+	int rc;
+	struct vigia_error err;
+};
+
+/* What one of a watcher is about. */
+struct vigia__asked {
+	uint64_t seq_num;
+	bool backwards;
+	bool looks;
+};
+typedef int (*vigia__errand_fn)(struct vigia__driver *driver, const struct vigia__asked *asked,
+                                struct vigia_error *err);
+
+/* A dead letter that is to be handled again, as it was found. */
+struct vigia__letter_found {
+	struct vigia_batch batch; /* its event */
+	struct vigia__buf known;
+	struct vigia_dead_letter in_hand;
+	struct vigia__input input;
+	uint32_t requests, heals; /* it was looked for as of these */
+};
+
+/* Of a watcher of a store that waits for a server. */
+struct vigia__remote_store {
+	struct vigia__arrival arrival; /* of its reads */
+	struct vigia__errand errand;   /* a save, or its end: one at a time */
+	vigia__errand_fn fn;
+	struct vigia__asked asked;
+	struct vigia__errand look; /* for a dead letter */
+	struct vigia__letter_found found;
+	bool stale; /* what that finds is not wanted any more */
+};
+
 struct vigia__driver {
-	struct vigia_watcher base;   /* first */
-	struct vigia_iterator start; /* where to begin without a checkpoint, resolved when the watcher was created */
-	bool sought;                 /* an ephemeral one: a seek said so */
-	bool created;                /* the call that made it has returned */
-	bool begins;                 /* where it starts was found out by this start: no checkpoint, no hold */
+	struct vigia_watcher base;         /* first */
+	struct vigia__remote_store *waits; /* NULL: no call of its store waits for a server */
+	struct vigia_iterator start;       /* where to begin without a checkpoint, resolved when the watcher was created */
+	bool sought;                       /* an ephemeral one: a seek said so */
+	bool created;                      /* the call that made it has returned */
+	bool begins;                       /* where it starts was found out by this start: no checkpoint, no hold */
 
 	struct vigia__stepper stepper;    /* what it decides */
 	struct vigia__action action;      /* what to do next, or what is under way */
@@ -115,6 +158,10 @@ void vigia__driver_renew(struct vigia__driver *driver, const struct vigia_watch_
 
 /* Give up the id, the progress and the memory of the batch. */
 void vigia__driver_release(struct vigia__driver *driver);
+/* The id alone, where that waits for a server: false while it is pending. */
+bool vigia__driver_give_up_id(struct vigia__driver *driver);
+/* If that is all that its stop waits for: wait here. */
+void vigia__driver_end_stop(struct vigia__driver *driver);
 /* Take an input, and keep what it asks for. */
 void vigia__driver_step(struct vigia__driver *driver, struct vigia__input *input);
 /* The stats tell of this error. */
@@ -238,6 +285,33 @@ bool vigia__driver_run(struct vigia_watcher *watcher);
 void vigia__driver_wake(struct vigia_watcher *watcher);
 int64_t vigia__driver_due(const struct vigia_watcher *watcher);
 bool vigia__driver_dirty(struct vigia_watcher *watcher);
+
+/* ---- errand.c: a store whose calls wait for a server ---- */
+
+/* ENOMEM. Does nothing for a store that never waits. */
+int vigia__driver_errands_begin(struct vigia__driver *driver, struct vigia_error *err);
+void vigia__driver_errands_end(struct vigia__driver *driver);
+/* Call fn, where the store waits on another thread: VIGIA_PENDING. Then once the source is ready make the same call for
+ * the outcome. It has the watcher to itself but for what other threads may use, too. */
+int vigia__driver_errand(struct vigia__driver *driver, vigia__errand_fn fn, struct vigia__asked asked,
+                         struct vigia_error *err);
+/* The same of a look beside it, which may be cancelled: `fn` leaves what it finds in `waits->found`. */
+int vigia__driver_look_errand(struct vigia__driver *driver, int (*fn)(void *ctx, struct vigia_error *err),
+                              struct vigia_error *err);
+/* The outcome of a read, and of a look, is not wanted any more. */
+void vigia__driver_cancel_errands(struct vigia__driver *driver);
+/* Wait for the errand. False: none is under way. */
+bool vigia__driver_await(struct vigia__driver *driver);
+/* Of a watcher that was asked to stop: wait until it has nothing under way that ends by itself. */
+void vigia__watcher_finish(struct vigia_watcher *watcher);
+/* Wait for it, and forget its outcome. */
+void vigia__driver_drop_errand(struct vigia__driver *driver);
+/* Save the progress of all watchers, pending (`saving`) as above. */
+int vigia__registry_save_errand(struct vigia_registry *registry, struct vigia_error *err);
+void vigia__registry_await_save(struct vigia_registry *registry);
+/* Has what it waits for come, or may it have? */
+bool vigia__driver_has_news(const struct vigia__driver *driver);
+void vigia__errands_free(struct vigia_registry *registry);
 
 /* ---- source_store.c ---- */
 

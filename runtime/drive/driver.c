@@ -31,6 +31,7 @@ static void driver_free(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	vigia__driver_release(w);
+	vigia__driver_errands_end(w);
 	vigia__driver_lane_free(w);
 	if (vigia__source(w)->forget) vigia__source(w)->forget(watcher);
 	if (watcher->has_handler && watcher->handler.free && watcher->leader == NULL)
@@ -59,6 +60,7 @@ int vigia__driver_new(struct vigia_registry *registry, const char *id, const str
 		rc = vigia__error(err, VIGIA_EUNSUPPORTED, "watcher '%s': a store in Lua has no dead letters", VIGIA_SHOWN(id));
 	if (rc == VIGIA_OK)
 		rc = vigia__filter_new_where(&options->filter, options->where, options->where_count, &w->base.filter, err);
+	if (rc == VIGIA_OK && of_store) rc = vigia__driver_errands_begin(w, err);
 	struct vigia__stepper_options decides = stepper_options(options);
 	vigia__stepper_init(&w->stepper, &decides);
 	if (rc == VIGIA_OK) rc = vigia__driver_place(w, err);
@@ -99,6 +101,7 @@ static bool driver_rests(const struct vigia_watcher *watcher)
 /* What is pending goes on in the rounds. What fails then is in the stats. */
 static int driver_start(struct vigia_watcher *watcher, struct vigia_error *err)
 {
+	vigia__driver_end_stop(vigia__driver(watcher));
 	int rc = vigia__driver_start(vigia__driver(watcher), err);
 	return rc == VIGIA_PENDING ? VIGIA_OK : rc;
 }
@@ -126,6 +129,7 @@ static int driver_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct v
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	const struct vigia__source *source = vigia__source(w);
+	vigia__driver_end_stop(w);
 	if (!vigia__watcher_active(watcher) && !watcher->options.ephemeral && !w->owned) {
 		int rc = source->own(watcher, err);
 		if (rc < 0) return rc;
@@ -133,6 +137,7 @@ static int driver_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct v
 	}
 	vigia__driver_tell(w, VIGIA_INPUT_SEEK, seq_num);
 	int rc = vigia__driver_save(w, err);
+	while (rc == VIGIA_PENDING && vigia__driver_await(w)) rc = vigia__driver_save(w, err);
 	if (rc != VIGIA_PENDING) vigia__driver_disown_at_rest(w);
 	return rc;
 }
@@ -185,6 +190,7 @@ static void driver_stats(const struct vigia_watcher *watcher, struct vigia_watch
 void vigia__driver_renew(struct vigia__driver *w, const struct vigia_watch_options *options,
                          struct vigia__filter *filter)
 {
+	vigia__driver_await(w); /* a save looks at the options */
 	vigia__filter_free(w->base.filter);
 	w->base.filter = filter;
 	w->base.options = *options;

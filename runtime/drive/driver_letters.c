@@ -18,9 +18,12 @@ static struct vigia__letter_room *room_of(struct vigia__driver *w)
 
 /* ---- one to handle again ---- */
 
+/* Where it goes. */
 struct find {
 	struct vigia__driver *w;
-	struct vigia__letter_room *room;
+	struct vigia_batch *batch;
+	struct vigia__buf *known;
+	struct vigia_dead_letter *in_hand;
 	struct vigia__input *input;
 };
 
@@ -34,26 +37,64 @@ static int find_wanted(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
 	struct find *find = arg;
 	struct vigia__letter letter;
-	struct vigia__letter_room *room = find->room;
+	struct vigia__buf *known = find->known;
 	const char *id = find->w->base.id;
 	int rc = vigia__letter_next_wanted(kv, (struct vigia_slice){id, strlen(id)}, find->w->lane ? is_of_lane : NULL,
 	                                   find->w->lane, &letter, err);
 	if (rc != VIGIA_OK) return rc;
-	vigia__buf_clear(&room->known, VIGIA_LETTER_TEXT_MAX);
-	if (vigia__batch_add(&find->w->fetch.batch, letter.seq_num, letter.event.data, letter.event.len) < 0 ||
-	    vigia__buf_add(&room->known, letter.error.data, letter.error.len) < 0 ||
-	    vigia__buf_add(&room->known, letter.traceback.data, letter.traceback.len) < 0)
+	vigia__buf_clear(known, VIGIA_LETTER_TEXT_MAX);
+	if (vigia__batch_add(find->batch, letter.seq_num, letter.event.data, letter.event.len) < 0 ||
+	    vigia__buf_add(known, letter.error.data, letter.error.len) < 0 ||
+	    vigia__buf_add(known, letter.traceback.data, letter.traceback.len) < 0)
 		return vigia__error(err, VIGIA_ENOMEM, "no memory for a dead letter");
-	const char *texts = (const char *)room->known.data;
-	room->in_hand = (struct vigia_dead_letter){.watcher_id = id,
-	                                           .seq_num = letter.seq_num,
-	                                           .attempts = letter.attempts,
-	                                           .failed_at_ns = letter.failed_at_ns,
-	                                           .retry = true,
-	                                           .error = {texts, letter.error.len},
-	                                           .traceback = {texts + letter.error.len, letter.traceback.len}};
+	const char *texts = (const char *)known->data;
+	*find->in_hand = (struct vigia_dead_letter){.watcher_id = id,
+	                                            .seq_num = letter.seq_num,
+	                                            .attempts = letter.attempts,
+	                                            .failed_at_ns = letter.failed_at_ns,
+	                                            .retry = true,
+	                                            .error = {texts, letter.error.len},
+	                                            .traceback = {texts + letter.error.len, letter.traceback.len}};
 	*find->input =
 		(struct vigia__input){.kind = VIGIA_INPUT_LETTER, .seq_num = letter.seq_num, .attempts = letter.attempts};
+	return VIGIA_OK;
+}
+
+static int look_for_letter(struct find *find, struct vigia_error *err)
+{
+	struct vigia_store *store = find->w->base.registry->store;
+	struct vigia__backend *b = store->backend;
+	vigia__batch_clear(find->batch);
+	int rc = vigia__store_enter(store, err);
+	return rc == VIGIA_OK ? vigia__store_end(store, b->view(b, VIGIA_MAP_STATE, find_wanted, find, err)) : rc;
+}
+
+static int look_on_errand(void *ctx, struct vigia_error *err)
+{
+	struct vigia__driver *w = ctx;
+	struct vigia__letter_found *found = &w->waits->found;
+	found->requests = atomic_load(w->base.registry->store->backend->letter_requests);
+	struct find find = {w, &found->batch, &found->known, &found->in_hand, &found->input};
+	return look_for_letter(&find, err);
+}
+
+/* From an errand, which may go on while the watcher does something else: so it has memory of its own. */
+static int look_remotely(struct vigia__driver *w, struct vigia__letter_room *room, struct vigia__input *input,
+                         struct vigia_error *err)
+{
+	struct vigia__letter_found *found = &w->waits->found;
+	bool begins = w->waits->stale || atomic_load(&w->waits->look.state) == VIGIA_ERRAND_NONE;
+	if (begins) found->heals = w->base.registry->heals;
+	int rc = vigia__driver_look_errand(w, look_on_errand, err);
+	if (rc != VIGIA_OK) return rc;
+	struct vigia_batch batch = w->fetch.batch;
+	struct vigia__buf known = room->known;
+	w->fetch.batch = found->batch;
+	room->known = found->known;
+	found->batch = batch;
+	found->known = known;
+	room->in_hand = found->in_hand;
+	*input = found->input;
 	return VIGIA_OK;
 }
 
@@ -62,26 +103,26 @@ int vigia__driver_letter_read(struct vigia__driver *w, struct vigia__input *inpu
 	const struct vigia_registry *r = w->base.registry;
 	struct vigia__backend *b = r->store->backend;
 	if (vigia__source(w) != &vigia__store_source || w->base.options.ephemeral) return VIGIA_NONE;
-	uint32_t requests = atomic_load_explicit(b->letter_requests, memory_order_relaxed);
-	if (w->letters_looked && requests == w->letters_seen && r->heals == w->heals_seen) return VIGIA_NONE;
-	struct find find = {w, room_of(w), input};
-	if (find.room == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a dead letter");
-	vigia__batch_clear(&w->fetch.batch);
-	int rc = vigia__store_enter(r->store, err);
-	if (rc == VIGIA_OK) rc = vigia__store_end(r->store, b->view(b, VIGIA_MAP_STATE, find_wanted, &find, err));
+	uint32_t requests = atomic_load_explicit(b->letter_requests, memory_order_relaxed), heals = r->heals;
+	if (w->letters_looked && requests == w->letters_seen && heals == w->heals_seen) return VIGIA_NONE;
+	struct vigia__letter_room *room = room_of(w);
+	if (room == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a dead letter");
+	struct find find = {w, &w->fetch.batch, &room->known, &room->in_hand, input};
+	int rc = w->waits ? look_remotely(w, room, input, err) : look_for_letter(&find, err);
+	if (rc == VIGIA_PENDING) return rc;
 	if (rc >= 0 && err->code == VIGIA_EDAMAGED) { /* it does not hold up other letters, nor events */
 		vigia__driver_keep_error(w, err);
 		vigia__driver_log_error(w, err, "skips a dead letter");
 		vigia__error_clear(err);
 	}
 	if (rc == VIGIA_OK &&
-	    !vigia__letter_event(input->seq_num, vigia__batch_bytes(&w->fetch.batch, 0), &find.room->in_hand.event))
+	    !vigia__letter_event(input->seq_num, vigia__batch_bytes(&w->fetch.batch, 0), &room->in_hand.event))
 		return vigia__error(err, VIGIA_EDAMAGED, "the event of the dead letter %llu is damaged",
 		                    (unsigned long long)input->seq_num);
 	if (rc != VIGIA_NONE) return rc;
 	w->letters_looked = true;
-	w->letters_seen = requests;
-	w->heals_seen = r->heals;
+	w->letters_seen = w->waits ? w->waits->found.requests : requests;
+	w->heals_seen = w->waits ? w->waits->found.heals : heals;
 	return VIGIA_NONE;
 }
 
@@ -180,24 +221,29 @@ static int end_letter(struct vigia__driver *w, struct vigia__letter_room *room, 
 	return w->tx ? vigia__transaction_save(w->tx, &transact, err) : b->transact(b, &transact, err);
 }
 
-int vigia__driver_letter_save(struct vigia__driver *w, struct vigia_error *err)
+static int store_letter(struct vigia__driver *w, const struct vigia__asked *asked, struct vigia_error *err)
 {
 	struct vigia_registry *r = w->base.registry;
 	struct vigia__letter_room *room = room_of(w);
 	int rc = room ? vigia__store_enter(r->store, err) : vigia__error(err, VIGIA_ENOMEM, "no memory for a dead letter");
-	if (rc == VIGIA_OK) {
-		const char *texts = (const char *)room->texts.data;
-		room->letter = (struct vigia__letter){
-			.watcher_id = {w->base.id, strlen(w->base.id)},
-			.seq_num = w->action.aside ? w->fetch.seqs[w->action.index] : w->action.seq_num,
-			.attempts = w->action.attempt,
-			.failed_at_ns = vigia__wall_ns(),
-			.error = {texts, room->error_len},
-			.traceback = {texts + room->error_len, room->traceback_len},
-		};
-		rc = w->action.aside ? put_aside(w, room, err) : end_letter(w, room, err);
-		rc = vigia__store_end(r->store, rc);
-	}
+	if (rc < 0) return rc;
+	const char *texts = (const char *)room->texts.data;
+	room->letter = (struct vigia__letter){
+		.watcher_id = {w->base.id, strlen(w->base.id)},
+		.seq_num = w->action.aside ? w->fetch.seqs[w->action.index] : w->action.seq_num,
+		.attempts = w->action.attempt,
+		.failed_at_ns = vigia__wall_ns(),
+		.error = {texts, room->error_len},
+		.traceback = {texts + room->error_len, room->traceback_len},
+	};
+	rc = w->action.aside ? put_aside(w, room, err) : end_letter(w, room, err);
+	return vigia__store_end(r->store, rc);
+}
+
+int vigia__driver_letter_save(struct vigia__driver *w, struct vigia_error *err)
+{
+	int rc = vigia__driver_errand(w, store_letter, (struct vigia__asked){0}, err);
+	if (rc == VIGIA_PENDING) return rc;
 	if (rc == VIGIA_OK) {
 		w->conflicts = 0;
 		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_SAVED});

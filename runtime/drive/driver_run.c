@@ -113,7 +113,10 @@ static void read_events(struct vigia__driver *w)
 	                                                                         : w->base.options.buffer_size;
 	struct vigia_read request = {.from = w->action.from, .limit = count, .timeout_ns = 0};
 	vigia__fetch_borrow(w->base.registry, &w->fetch);
+	if (!w->reading) w->news = false;
 	int rc = vigia__driver_letter_read(w, &input, &err);
+	w->reading = rc == VIGIA_PENDING;
+	if (w->reading) return;
 	if (rc == VIGIA_OK) {
 		w->end = 0; /* behind it there may be another one */
 		vigia__driver_step(w, &input);
@@ -123,7 +126,6 @@ static void read_events(struct vigia__driver *w)
 		read_failed(w, rc, &err);
 		return;
 	}
-	if (!w->reading) w->news = false;
 	w->reading = true;
 	rc = vigia__source(w)->read(&w->base, &request, &w->fetch.batch, &input.next, &err);
 	if (!w->reading) return; /* cancelled from within */
@@ -343,8 +345,12 @@ static int save_checkpoint(struct vigia__driver *w, struct vigia_error *err)
 {
 	uint64_t seq_num = w->action.seq_num;
 	if (w->saving && !poll_saving(w)) return VIGIA_PENDING;
-	if (w->action.aside || w->action.letter) return vigia__driver_letter_save(w, err);
-	if (w->stepper.in_tx > 0 && !w->action.backwards) return vigia__driver_tx_save(w, seq_num, err);
+	if (w->action.aside || w->action.letter || (w->stepper.in_tx > 0 && !w->action.backwards)) {
+		bool letter = w->action.aside || w->action.letter;
+		int rc = letter ? vigia__driver_letter_save(w, err) : vigia__driver_tx_save(w, seq_num, err);
+		w->writing = rc == VIGIA_PENDING;
+		return rc;
+	}
 	w->writing = true;
 	int rc = vigia__source(w)->save(&w->base, seq_num, w->action.backwards, err);
 	w->writing = rc == VIGIA_PENDING;
@@ -375,6 +381,7 @@ static void save_wanted(struct vigia__driver *w)
 {
 	struct vigia_error err = {0};
 	if (w->progress == NULL) vigia__driver_save_alone(w);
+	else if (w->waits) w->base.registry->save_again = true; /* in this round */
 	else if (vigia__store_save_progress(w->base.registry->store, &err) < 0)
 		vigia__driver_log_error(w, &err, "cannot save its checkpoint");
 }
@@ -431,7 +438,7 @@ static bool take_turn(struct vigia__driver *w)
 	int64_t until = 0;
 	bool worked = false, resumed = false, waited = false;
 	if (w->base.running_handler || w->base.in_source) return false; /* further up the stack */
-	bool ready = w->ready;
+	bool ready = w->ready || vigia__driver_has_news(w);
 	w->ready = false;
 	if (ready) worked = go_on_pending(w);
 	for (;;) {
@@ -493,6 +500,10 @@ static bool take_turn(struct vigia__driver *w)
 			step_kind(w, VIGIA_INPUT_TICK);
 			break;
 		case VIGIA_ACTION_STOPPED:
+			if (w->saving || (w->writing && !ready)) return worked;
+			ready = false;
+			w->writing = !vigia__driver_give_up_id(w);
+			if (w->writing) return worked;
 			vigia__driver_release(w);
 			w->action = (struct vigia__action){.kind = VIGIA_ACTION_NONE};
 			vigia__registry_rested(w->base.registry);
@@ -547,7 +558,7 @@ void vigia__driver_wake(struct vigia_watcher *watcher)
 static int64_t next_turn(const struct vigia__driver *w)
 {
 	if (w->base.running_handler || w->base.in_source) return INT64_MAX;
-	if (w->ready) return 0;
+	if (w->ready || ((w->reading || w->writing) && vigia__driver_has_news(w))) return 0;
 	if (w->base.pending) return pending_due(w) ? 0 : w->resume_mono_ns;
 	switch (w->action.kind) {
 	case VIGIA_ACTION_WAIT:
@@ -559,6 +570,7 @@ static int64_t next_turn(const struct vigia__driver *w)
 	case VIGIA_ACTION_READ:
 		return w->reading ? INT64_MAX : 0;
 	case VIGIA_ACTION_SAVE:
+	case VIGIA_ACTION_STOPPED:
 		return w->writing ? INT64_MAX : 0;
 	case VIGIA_ACTION_HANDLE:
 		return w->lane && w->lane->waits ? INT64_MAX : 0;

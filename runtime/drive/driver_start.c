@@ -44,7 +44,8 @@ static int find_checkpoint(struct vigia__driver *w, struct vigia_iterator *next,
 		vigia__log(w->base.registry, VIGIA_LOG_WARN,
 		           "watcher '%s': its checkpoint %llu is beyond the last event %llu: it starts after that one",
 		           VIGIA_SHOWN(w->base.id), (unsigned long long)look.checkpoint, (unsigned long long)look.latest);
-		rc = vigia__source(w)->save(&w->base, look.latest, true, err);
+		do rc = vigia__source(w)->save(&w->base, look.latest, true, err);
+		while (rc == VIGIA_PENDING && vigia__driver_await(w));
 	}
 	*next = vigia__iterator_after(look.checkpoint < look.latest ? look.checkpoint : look.latest);
 	return rc;

@@ -103,17 +103,43 @@ static void free_letter(struct vigia__driver *w)
 	w->letter = NULL;
 }
 
+static int disown(struct vigia__driver *w, const struct vigia__asked *asked, struct vigia_error *err)
+{
+	if (w->lane) vigia__lane_end(w->lane, w->base.registry->store->backend);
+	else vigia__source(w)->disown(&w->base);
+	return VIGIA_OK;
+}
+
+/* No commit takes its progress along any more. */
+bool vigia__driver_give_up_id(struct vigia__driver *w)
+{
+	struct vigia_error err;
+	if (w->waits == NULL || (!w->owned && !w->writing)) return true;
+	if (vigia__source(w)->end_progress) vigia__source(w)->end_progress(&w->base);
+	w->owned = false;
+	int rc = vigia__driver_errand(w, disown, (struct vigia__asked){0}, &err);
+	if (rc < 0) disown(w, NULL, NULL); /* without a thread */
+	return rc != VIGIA_PENDING;
+}
+
+void vigia__driver_end_stop(struct vigia__driver *w)
+{
+	while (w->action.kind == VIGIA_ACTION_STOPPED && w->writing && !w->base.running_handler && !w->base.in_source &&
+	       vigia__driver_await(w))
+		w->base.driving->run(&w->base);
+}
+
 void vigia__driver_release(struct vigia__driver *w)
 {
 	const struct vigia__source *source = vigia__source(w);
+	vigia__driver_drop_errand(w);
 	vigia__driver_cancel(w);
 	end_steer(w);
 	if (source->end_progress) source->end_progress(&w->base);
 	vigia_transaction_free(w->tx);
 	w->tx = NULL;
 	free_letter(w);
-	if (w->owned && w->lane) vigia__lane_end(w->lane, w->base.registry->store->backend);
-	else if (w->owned) source->disown(&w->base);
+	if (w->owned) disown(w, NULL, NULL);
 	w->owned = false;
 	vigia__driver_row_end(w);
 	vigia__fetch_deinit(&w->fetch);

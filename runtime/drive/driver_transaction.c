@@ -86,10 +86,16 @@ static int commit(struct vigia__driver *w, uint64_t seq_num, struct vigia_error 
 	return rc;
 }
 
+static int look_or_commit(struct vigia__driver *w, const struct vigia__asked *asked, struct vigia_error *err)
+{
+	return asked->looks ? look_what_is_stored(w, asked->seq_num, err) : commit(w, asked->seq_num, err);
+}
+
 int vigia__driver_tx_save(struct vigia__driver *w, uint64_t seq_num, struct vigia_error *err)
 {
 	bool looks = w->in_doubt;
-	int rc = looks ? look_what_is_stored(w, seq_num, err) : commit(w, seq_num, err);
+	int rc = vigia__driver_errand(w, look_or_commit, (struct vigia__asked){seq_num, false, looks}, err);
+	if (rc == VIGIA_PENDING) return rc;
 	if (rc == VIGIA_ETRANSACTION) {
 		w->in_doubt = false;
 		if (!looks) conflict(w);

@@ -53,8 +53,12 @@ static void stop_without_handlers(struct vigia_registry *registry)
 {
 	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) w->driving->stop(w);
 	if (!atomic_load(&registry->store->closed)) vigia__registry_save_progress(registry, true);
-	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
-		if (!w->pending) w->driving->run(w);
+	vigia__registry_await_save(registry);
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next) {
+		if (w->pending) continue;
+		w->driving->run(w);
+		vigia__watcher_finish(w);
+	}
 }
 
 static void unlink_from_list(struct vigia_watcher *w)
@@ -87,6 +91,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 				w->driving->free(w);
 			}
 		}
+		vigia__errands_free(registry);
 		vigia__poller_free(registry->poller); /* the threads of scripts ring it */
 	}
 	vigia__fetch_deinit(&registry->spare);
@@ -127,11 +132,19 @@ static struct vigia_watcher *find_watcher(struct vigia_registry *registry, const
 	return (struct vigia_watcher *)node;
 }
 
+/* Where its id is given up only now. */
+static void end_stop(struct vigia_watcher *w)
+{
+	for (; w; w = w->next_lane)
+		if (w->here) vigia__driver_end_stop(vigia__driver(w));
+}
+
 /* Is the id free? *old is the stopped watcher that has it, NULL if there is none. */
 int vigia__registry_find_free(struct vigia_registry *registry, const char *id, struct vigia_watcher **old,
                               struct vigia_error *err)
 {
 	*old = find_watcher(registry, id);
+	if (*old) end_stop(*old);
 	if (*old == NULL || vigia__watcher_state(*old) == VIGIA_STOPPED) return VIGIA_OK;
 	return vigia__error_watcher(
 		err, id, vigia__error(err, VIGIA_EEXISTS, "watcher '%s' exists already: stop it first", VIGIA_SHOWN(id)));
@@ -357,6 +370,7 @@ int vigia_registry_get(struct vigia_registry *registry, const char *watcher_id, 
 int vigia__registry_retire(struct vigia_registry *registry, struct vigia_watcher *w, struct vigia_error *err)
 {
 	if (vigia__watcher_state(w) == VIGIA_STOPPED && !w->driving->rests(w)) w->driving->run(w);
+	end_stop(w);
 	if (!w->driving->rests(w)) return vigia__watcher_state_error(w, "removed", err);
 	w->removed = true;
 	retire(w);

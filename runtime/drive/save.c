@@ -6,11 +6,35 @@
 
 int64_t vigia__registry_save_due(const struct vigia_registry *registry)
 {
+	if (registry->saving) return INT64_MAX; /* its end pokes the registry */
 	return registry->dirty_mono_ns ? registry->dirty_mono_ns + registry->checkpoint_interval_ns : INT64_MAX;
+}
+
+/* The outcome of a save of all. */
+static void saved(struct vigia_registry *registry, int rc, const struct vigia_error *err)
+{
+	if (rc < 0) {
+		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", VIGIA_TOLD(err));
+		registry->dirty_mono_ns = vigia__time_now(registry->clock);
+		return;
+	}
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if (w->driving->dirty(w))
+			registry->dirty_mono_ns = vigia__time_now(registry->clock); /* moved on, or is still under way */
 }
 
 bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
 {
+	registry->save_again |= now;
+	if (registry->saving) { /* by an errand, which may not take along what is finished by now */
+		struct vigia_error err = {0};
+		int rc = vigia__registry_save_errand(registry, &err);
+		if (rc == VIGIA_PENDING) return false;
+		saved(registry, rc, &err);
+		if (rc < 0) registry->save_again = false; /* after checkpoint_interval */
+	}
+	now = registry->save_again;
+	registry->save_again = false;
 	if (registry->dirty_mono_ns == 0) return false;
 	if (!now && vigia__time_now(registry->clock) < vigia__registry_save_due(registry)) return false;
 	bool dirty = false;
@@ -28,13 +52,7 @@ bool vigia__registry_save_progress(struct vigia_registry *registry, bool now)
 	}
 	if (registry->source->begin_progress == NULL) return true;
 	struct vigia_error err = {0};
-	if (vigia__store_save_progress(registry->store, &err) < 0) {
-		vigia__log_failure(registry, &registry->limit, VIGIA_LOG_ERROR, "cannot save progress: %s", VIGIA_TOLD(&err));
-		registry->dirty_mono_ns = vigia__time_now(registry->clock);
-	} else {
-		for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
-			if (w->driving->dirty(w))
-				registry->dirty_mono_ns = vigia__time_now(registry->clock); /* moved on, or is still under way */
-	}
+	int rc = vigia__registry_save_errand(registry, &err);
+	if (rc != VIGIA_PENDING) saved(registry, rc, &err);
 	return true;
 }

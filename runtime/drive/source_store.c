@@ -1,5 +1,6 @@
 /*
- * source_store.c - a store as what watchers read, and keep their checkpoints in. No call is ever pending.
+ * source_store.c - a store as what watchers read, and keep their checkpoints in. With one that waits for a server,
+ * reads and saves are pending until that has answered (errand.c).
  */
 #include "../core/error.h"
 #include "drive_private.h"
@@ -34,29 +35,43 @@ static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for wha
 static int store_read_events(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,
                              struct vigia_iterator *next, struct vigia_error *err)
 {
-	return vigia__store_read(watcher->registry->store, request, watcher->filter, NULL, batch, next, err);
+	const struct vigia__driver *w = vigia__driver(watcher);
+	struct vigia__arrival *arrival = w->waits ? &w->waits->arrival : NULL;
+	return vigia__store_look(watcher->registry->store, request, watcher->filter, arrival, batch, next, err);
+}
+
+static void store_cancel(struct vigia_watcher *watcher)
+{
+	vigia__driver_cancel_errands(vigia__driver(watcher));
 }
 
 /* Forward: all progress of the process in one commit. Backwards: this one by hand. */
-static int store_save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err)
+static int save_now(struct vigia__driver *w, const struct vigia__asked *asked, struct vigia_error *err)
 {
-	struct vigia__driver *w = vigia__driver(watcher);
-	struct vigia_store *store = watcher->registry->store;
+	const uint64_t seq_num = asked->seq_num;
+	const bool backwards = asked->backwards;
+	struct vigia_store *store = w->base.registry->store;
 	struct vigia__backend *b = store->backend;
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
 	if (w->lane) rc = backwards ? vigia__lane_save_seek(w->lane, b, seq_num, err) : vigia__lane_save(w->lane, b, err);
 	else if (backwards || w->progress == NULL) {
 		if (w->progress) vigia__progress_reset(&b->progress, w->progress, seq_num, seq_num);
-		rc = vigia__backend_checkpoint_put(b, watcher->id, seq_num, false, err);
+		rc = vigia__backend_checkpoint_put(b, w->base.id, seq_num, false, err);
 	} else {
 		vigia__progress_move(&b->progress, w->progress, seq_num);
 		if (vigia__progress_saved(&b->progress, w->progress) < seq_num) rc = vigia__store_save_progress(store, err);
 		/* A commit of another thread has it, and is not known to have succeeded. */
 		if (rc == VIGIA_OK && vigia__progress_saved(&b->progress, w->progress) < seq_num)
-			rc = vigia__backend_checkpoint_put(b, watcher->id, seq_num, true, err);
+			rc = vigia__backend_checkpoint_put(b, w->base.id, seq_num, true, err);
 	}
 	return vigia__store_end(store, rc);
+}
+
+static int store_save(struct vigia_watcher *watcher, uint64_t seq_num, bool backwards, struct vigia_error *err)
+{
+	return vigia__driver_errand(vigia__driver(watcher), save_now, (struct vigia__asked){seq_num, backwards, false},
+	                            err);
 }
 
 /* A commit under way must neither undo it nor be undone. */
@@ -141,6 +156,7 @@ static void store_end_progress(struct vigia_watcher *watcher)
 const struct vigia__source vigia__store_source = {
 	.look = look_in_store,
 	.read = store_read_events,
+	.cancel = store_cancel,
 	.save = store_save,
 	.checkpoint = store_checkpoint,
 	.own = store_own,

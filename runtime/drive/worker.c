@@ -265,6 +265,7 @@ static void *work(void *arg)
 			if (!idle(w, hold)) drive(w);
 		/* A handler that waits is told once. One that waits again is left. */
 		vigia_watcher_stop(w->watcher, 0, NULL);
+		vigia__watcher_finish(w->watcher);
 		if (!worker_rests(w)) w->watcher->driving->abandon(w->watcher);
 		vigia__worker_end_job(w);
 		worker_publish(w);

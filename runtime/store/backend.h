@@ -68,6 +68,24 @@ int vigia__append_conflict(const struct vigia__append *request, uint64_t last_se
  * if the filter looks into these. */
 enum { VIGIA_SCAN_COST_CLOCK = 512, VIGIA_SCAN_COST_BYTES = 128 };
 
+/* What a scan that must not wait for a server leaves behind (`waits` below). Of one reader, on one thread.
+ * Zero-initialise it and set `tell`; give it to forget_scan before its memory goes. */
+struct vigia__arrival {
+	void (*tell)(
+		void *ctx); /* the same scan knows more now. Any thread, under the backend's lock: only wake somebody */
+	void *ctx;
+	atomic_bool came; /* set before that */
+	bool asks;        /* the reader's: at the end of what is known, ask the server whether that is the end */
+	/* the backend's, under its lock */
+	struct vigia__arrival *next;
+	bool waits, answered;
+	uint64_t scanned_from, from; /* what the scan asked for, and what it waits for */
+	uint64_t asked;              /* questions before it: a later one counts */
+	uint64_t known;              /* the last number that was known when the answer was asked for */
+	void *page;
+	struct vigia_error err;
+};
+
 /* One slice of a scan. */
 struct vigia__scan {
 	uint64_t from; /* first number to look at */
@@ -77,6 +95,9 @@ struct vigia__scan {
 	bool goes_on;          /* the result has events already: it need not add one */
 	int64_t now_mono_ns;   /* now, 0 = read the clock */
 	int64_t until_mono_ns; /* stop skipping filtered events at this time; the bounds above limit the others */
+	/* With a backend that `waits`: do not wait for the server, return VIGIA_PENDING. Once it was told, scan again with
+	 * the same `from`. NULL: wait. */
+	struct vigia__arrival *arrival;
 	/* out */
 	uint64_t gone;      /* events removed between `from` and the first one found */
 	uint64_t looked_at; /* the last number scanned, 0 = none */
@@ -231,6 +252,7 @@ struct vigia__backend {
 	const char *name; /* "lmdb", "memory" */
 	int lock_fd;      /* while it is open, this process owns the watcher ids that it runs; -1: none */
 	unsigned can;
+	bool waits;               /* its calls wait for a server, which may be away */
 	struct vigia__wake *wake; /* bumped after each commit */
 	_Atomic int64_t max_event_size;
 	_Atomic int durability;
@@ -255,6 +277,8 @@ struct vigia__backend {
 	int (*submit)(struct vigia__backend *b, struct vigia__ticket *ticket);
 	/* Add to the batch, in one read transaction, which is closed when it returns. */
 	int (*scan)(struct vigia__backend *b, struct vigia__scan *scan, struct vigia_batch *batch, struct vigia_error *err);
+	/* The outcome of a pending scan is not wanted any more. NULL where none is ever pending. */
+	void (*forget_scan)(struct vigia__backend *b, struct vigia__arrival *arrival);
 	int (*bounds)(struct vigia__backend *b, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);
 	int (*find_time)(struct vigia__backend *b, int64_t at_ns, uint64_t *seq_num, struct vigia_error *err);
 	int (*trim)(struct vigia__backend *b, uint64_t upto, uint64_t *removed, struct vigia_error *err);

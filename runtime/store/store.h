@@ -76,6 +76,10 @@ int vigia__store_explain(struct vigia_store *store, struct vigia_iterator from, 
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
                       const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
                       struct vigia_error *err);
+/* One look, which does not wait for an event; with an arrival (backend.h) not for a server either: VIGIA_PENDING. */
+int vigia__store_look(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
+                      struct vigia__arrival *arrival, struct vigia_batch *batch, struct vigia_iterator *next,
+                      struct vigia_error *err);
 /* Commit the queue, whichever handle filled it. Part of every close. */
 int vigia__store_flush(struct vigia_store *store, struct vigia_error *err);
 int vigia__store_stats(struct vigia_store *store, struct vigia__backend_stats *out, struct vigia_error *err);

@@ -46,9 +46,10 @@ static void wait_for_event(struct vigia_store *store, struct vigia__listen *list
 	}
 }
 
-int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
-                      const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
-                      struct vigia_error *err)
+/* `arrival`: where it must not wait for a server. */
+static int read_events(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
+                       const struct vigia__cancel *cancel, struct vigia__arrival *arrival, struct vigia_batch *batch,
+                       struct vigia_iterator *next, struct vigia_error *err)
 {
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
@@ -82,9 +83,11 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 			.goes_on = used > 0,
 			.now_mono_ns = now,
 			.until_mono_ns = now + SCAN_NS,
+			.arrival = arrival,
 		};
 		rc = b->scan(b, &scan, batch, err);
-		if (rc < 0) break;
+		if (rc == VIGIA_PENDING && batch->count > 0) rc = VIGIA_OK;
+		if (rc < 0 || rc == VIGIA_PENDING) break;
 		if (batch->gone == 0) batch->gone = scan.gone;
 		if (scan.looked_at > 0) it = vigia__iterator_after(scan.looked_at);
 		batch->at_end = scan.at_end;
@@ -100,7 +103,23 @@ int vigia__store_read(struct vigia_store *store, const struct vigia_read *reques
 		else if (now >= until || ended(store, cancel)) break;
 	}
 	*next = it;
-	return vigia__store_end(store, rc < 0 ? rc : VIGIA_OK);
+	return vigia__store_end(store, rc < 0 || rc == VIGIA_PENDING ? rc : VIGIA_OK);
+}
+
+int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
+                      const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
+                      struct vigia_error *err)
+{
+	return read_events(store, request, filter, cancel, NULL, batch, next, err);
+}
+
+int vigia__store_look(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
+                      struct vigia__arrival *arrival, struct vigia_batch *batch, struct vigia_iterator *next,
+                      struct vigia_error *err)
+{
+	struct vigia_read now = *request;
+	now.timeout_ns = 0;
+	return read_events(store, &now, filter, NULL, arrival, batch, next, err);
 }
 
 /* NULL: all defaults. */

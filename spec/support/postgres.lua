@@ -67,11 +67,20 @@ local PROXY <const> = [[
 		if file then file:close() end
 		return text
 	end
+	local connections = 0
+	local function record(connection, data)
+		if not there_is("record") then return end
+		local file = assert(io.open(here .. "/answers." .. connection, "a"))
+		file:write(data)
+		file:close()
+	end
 	local listener = uv.new_pipe(false)
 	assert(listener:bind(here .. "/.s.PGSQL.5432"))
 	assert(listener:listen(64, function()
 		local client, server = uv.new_pipe(false), uv.new_pipe(false)
 		local swallows = false
+		connections = connections + 1
+		local connection = connections
 		local function finish()
 			if not client:is_closing() then client:close() end
 			if not server:is_closing() then server:close() end
@@ -91,6 +100,7 @@ local PROXY <const> = [[
 			end)
 			server:read_start(function(_, data)
 				if not data or swallows then return finish() end
+				record(connection, data)
 				if not there_is("stall") then client:write(data) end
 			end)
 		end)
@@ -101,7 +111,8 @@ local PROXY <const> = [[
 
 -- Something between a store and the server that loses what it is told to lose. It ends with the test. `swallow(text)`: the answer to the
 -- next message that has this text in it does not arrive, and the connection breaks. `stall("all")`: nothing arrives any more;
--- `stall("answers")`: no answer does; `stall()`: all does again, on new connections.
+-- `stall("answers")`: no answer does; `stall()`: all does again, on new connections. `record()`: from now on keep what the server says;
+-- `answers()`: a list of that, for each connection.
 function M:proxy()
 	local folder = helper.path("proxy")
 	assert(lfs.mkdir(folder))
@@ -120,6 +131,16 @@ function M:proxy()
 	end
 	function proxy.stall(what)
 		if what then helper.write_file("proxy/stall", what) else os.remove(folder .. "/stall") end
+	end
+	function proxy.record()
+		helper.write_file("proxy/record", "")
+	end
+	function proxy.answers()
+		local list = {}
+		for name in lfs.dir(folder) do
+			if name:find("^answers") then list[#list + 1] = helper.read_file(folder .. "/" .. name) end
+		end
+		return list
 	end
 	return proxy
 end

@@ -20,6 +20,12 @@ static int trim_some(struct pg_backend *b, uint64_t upto, uint64_t most, PGresul
 	return vigia__pg_step(b, VIGIA_PG_TRIM, params, row, err);
 }
 
+/* What is gone is not read from memory any more. */
+static void note_trimmed(struct pg_backend *b, uint64_t oldest, uint64_t latest)
+{
+	vigia__pg_tail_trimmed(b, oldest > 0 ? oldest : latest + 1);
+}
+
 /* A slice that is done a second time, after a lost answer, goes on from where the first one ended: so what is removed
  * is told by the numbers. */
 int vigia__pg_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err)
@@ -36,6 +42,7 @@ int vigia__pg_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed
 		if (rc < 0) return rc;
 		oldest = (uint64_t)vigia__pg_int(row, 0, 1);
 		more = oldest > 0 && oldest <= upto;
+		note_trimmed(b, oldest, (uint64_t)vigia__pg_int(row, 0, 2));
 		PQclear(row);
 	}
 	return rc;
@@ -178,5 +185,6 @@ int vigia__pg_collect(struct vigia__backend *base, struct vigia__collect *collec
 	if (rc == VIGIA_OK) rc = vigia__pg_transaction(b, collect_slice, &s, "remove events from", err);
 	vigia__pg_array_deinit(&s.owned);
 	if (rc == VIGIA_OK) *collect = s.result;
+	if (rc == VIGIA_OK && s.result.removed > 0) note_trimmed(b, s.result.oldest, s.result.latest);
 	return rc;
 }

@@ -255,6 +255,7 @@ int vigia__pg_import(struct vigia__backend *base, struct vigia__import *import, 
 	int rc = vigia__pg_settle_to_read(b, err); /* a commit before it counts, or never comes to be */
 	if (rc == VIGIA_OK) rc = vigia__pg_transaction(b, import_inside, &step, "import into", err);
 	if (import->step != VIGIA_IMPORT_GOES_ON) vigia__pg_settings_read(b, NULL);
+	if (import->step == VIGIA_IMPORT_BEGINS) vigia__pg_tail_clear(b); /* it may give numbers again */
 	vigia__word_bump(base->settings_word);
 	atomic_fetch_add(&b->news, 1);
 	vigia__wake_set_all(&all);

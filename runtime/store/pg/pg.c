@@ -26,6 +26,13 @@ static int no_backup(struct vigia__backend *base, const struct vigia__backup *ba
 	                    pg_of(base)->location.schema);
 }
 
+/* What watchers read comes from memory. */
+static int scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
+                struct vigia_error *err)
+{
+	return scan->arrival ? vigia__pg_tail_scan(pg_of(base), scan, batch, err) : vigia__pg_scan(base, scan, batch, err);
+}
+
 static uint64_t news_of(struct vigia__backend *base)
 {
 	return atomic_load(&pg_of(base)->news);
@@ -45,6 +52,7 @@ static void backend_free(struct pg_backend *b)
 	vigia__commit_deinit(&b->commit);
 	vigia__queue_deinit(&b->queue);
 	vigia__pg_listen_stop(b);
+	vigia__pg_tail_deinit(b);
 	if (b->counter > 0 && b->writer.conn) {
 		const struct pg_param param = vigia__pg_blob(b->client, sizeof b->client);
 		vigia__pg_call(&b->writer, VIGIA_PG_LEAVE, &param, NULL, vigia__pg_until(&b->writer), "leave", NULL);
@@ -84,7 +92,9 @@ static const struct vigia__backend pg_interface = {
 	.append = vigia__pg_append,
 	.submit = vigia__pg_submit,
 	.meter = get_meter,
-	.scan = vigia__pg_scan,
+	.waits = true,
+	.scan = scan,
+	.forget_scan = vigia__pg_tail_forget_scan,
 	.bounds = vigia__pg_bounds,
 	.find_time = vigia__pg_find_time,
 	.trim = vigia__pg_trim,
@@ -142,6 +152,7 @@ static struct pg_backend *backend_new(void)
 	vigia__pg_link_init(&b->writer, &b->location, b->texts);
 	vigia__pg_link_init(&b->reader, &b->location, b->texts);
 	vigia__pg_link_init(&b->listener, &b->location, b->texts);
+	vigia__pg_tail_init(b);
 	pthread_mutex_init(&b->jobs_mutex, NULL);
 	pthread_cond_init(&b->jobs_done, NULL);
 	pthread_mutex_init(&b->owners_mutex, NULL);

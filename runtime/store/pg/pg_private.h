@@ -2,7 +2,7 @@
  * pg_private.h - for the files of this room: a connection, and the backend of a log on PostgreSQL.
  *
  * Locks, in the order in which they are taken: the list of open logs (pg.c), the writer's (held over a whole commit),
- * the reader's, then those of small things (`owners_mutex`, `settings_mutex`), under which nothing is sent.
+ * the reader's, then those of small things (`owners_mutex`, `settings_mutex`, the tail's), under which nothing is sent.
  */
 #ifndef VIGIA_STORE_PG_PRIVATE_H
 #define VIGIA_STORE_PG_PRIVATE_H
@@ -27,6 +27,18 @@ struct pg_owned {
 	char id[256];
 };
 
+/* Events that were read, for all watchers of the process (tail.c). */
+struct pg_page;
+struct pg_tail {
+	struct vigia__helper helper; /* fills it. Its mutex is that of the following */
+	struct pg_page *pages;
+	size_t bytes;
+	struct vigia__arrival *wishes; /* what is waited for, first in, first out */
+	uint64_t ahead;                /* a number that will be wanted soon. 0: none */
+	uint64_t oldest;               /* events before it are gone */
+	uint64_t asked;                /* how often the server was asked */
+};
+
 struct pg_backend {
 	struct vigia__backend base;
 	struct pg_backend *next; /* owner: the list of open logs */
@@ -41,6 +53,7 @@ struct pg_backend {
 	struct vigia__queue queue;
 	struct pg_link writer; /* its mutex is the writer's lock */
 	struct pg_link reader;
+	struct pg_tail tail;
 	uint8_t client[16]; /* this process, for the server */
 	/* under the writer's lock */
 	int64_t counter;                      /* of the last commit that was sent */
@@ -131,7 +144,32 @@ int vigia__pg_transact(struct vigia__backend *base, struct vigia__transact *tran
 int vigia__pg_checkpoint_put(struct vigia__backend *base, const char *id, uint64_t seq_num, bool forward,
                              struct vigia_error *err);
 
+/* What a scan has taken so far. */
+struct pg_take {
+	struct vigia__scan *scan;
+	struct vigia_batch *batch;
+	uint64_t from; /* the next number */
+	size_t copied, bytes, cost;
+	bool objects, no_memory;
+};
+
+/* tail.c */
+void vigia__pg_tail_init(struct pg_backend *b);
+/* Ends the thread. */
+void vigia__pg_tail_deinit(struct pg_backend *b);
+/* A scan with an arrival. */
+int vigia__pg_tail_scan(struct pg_backend *b, struct vigia__scan *scan, struct vigia_batch *batch,
+                        struct vigia_error *err);
+void vigia__pg_tail_forget_scan(struct vigia__backend *base, struct vigia__arrival *arrival);
+/* Events before this number are gone. */
+void vigia__pg_tail_trimmed(struct pg_backend *b, uint64_t oldest);
+/* The server may be another one. */
+void vigia__pg_tail_clear(struct pg_backend *b);
+
 /* read.c */
+void vigia__pg_take_begin(struct pg_take *take, struct vigia__scan *scan, struct vigia_batch *batch);
+/* The next event. at_ns NULL: it is stamped. False: the scan ends here. */
+bool vigia__pg_take(struct pg_take *take, uint64_t seq_num, const int64_t *at_ns, struct vigia_slice event);
 int vigia__pg_scan(struct vigia__backend *base, struct vigia__scan *scan, struct vigia_batch *batch,
                    struct vigia_error *err);
 int vigia__pg_bounds(struct vigia__backend *base, uint64_t *oldest, uint64_t *latest, struct vigia_error *err);

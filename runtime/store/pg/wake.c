@@ -232,6 +232,7 @@ static int begin_to_listen(struct pg_backend *b)
 	for (struct vigia__node *at = NULL; (at = vigia__table_each(&b->owned, at));)
 		((struct pg_owned *)at)->again = false;
 	pthread_mutex_unlock(&b->owners_mutex);
+	vigia__pg_tail_clear(b);
 	int rc = vigia__pg_exec(&b->listener, text, NULL, vigia__pg_until(&b->listener), "listen to", NULL);
 	if (rc == VIGIA_OK) rc = own_again(b);
 	if (rc == VIGIA_OK) rc = look(b);
