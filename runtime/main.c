@@ -80,7 +80,8 @@
  *     fd file_limit thread helper   making descriptors; limits on file sizes; starting threads
  *   store/pg/             a log on PostgreSQL: libvigia-pg, loaded at the first such location
  *     pg pg_private       opening, closing, its table of functions; shared by its files
- *     location link param statements calls   the URI; a connection with deadlines; what is sent over it
+ *     location search link  the URI; finding the server that takes writes; a connection with deadlines
+ *     sqlstate param statements calls   its codes; what is sent over it
  *     create              finds or makes a log; its settings
  *     commit message doubt   appends and transactions: a commit, its parameters, what became of it
  *     read tail           reads events; keeps those that watchers read

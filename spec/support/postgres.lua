@@ -9,16 +9,15 @@ local function quoted(word)
 	return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
--- A server, or nil and why there is none. Its folder is not in that of a test: another user must get there.
-function M.start(settings)
+local function start(words, settings)
 	local folder
 	for n = 1, 1000 do
 		folder = ("/tmp/vigia-postgres-%d"):format(n)
 		if not lfs.symlinkattributes(folder) and lfs.mkdir(folder .. ".taken") then break end
 	end
-	local words = {"exec", "spec/support/postgres", quoted(folder)}
+	words[#words + 1] = quoted(folder)
 	for _, setting in ipairs(settings or {}) do words[#words + 1] = quoted(setting) end
-	local pipe = assert(io.popen(table.concat(words, " "), "w"))
+	local pipe = assert(io.popen("exec spec/support/postgres " .. table.concat(words, " "), "w"))
 	local server = {folder = folder, pipe = pipe, logs = 0}
 	local deadline = helper.now() + 60
 	while not lfs.attributes(folder .. "/ready") and helper.now() < deadline do
@@ -29,6 +28,30 @@ function M.start(settings)
 	pipe:close()
 	lfs.rmdir(folder .. ".taken")
 	return nil, "no PostgreSQL server could be started (Debian: apt-get install postgresql)"
+end
+
+-- A server, or nil and why there is none. Its folder is not in that of a test: another user must get there.
+function M.start(settings)
+	return start({}, settings)
+end
+
+-- A standby of this one, with this name in `synchronous_standby_names`.
+function M:standby(name, settings)
+	return assert(start({"--standby-of", quoted(self.folder), quoted(name)}, settings))
+end
+
+-- A signal to all its processes, as it meets a machine.
+function M:signal(name)
+	local pid = helper.read_file(self.folder .. "/pid"):match("%d+")
+	local children = helper.read_file(("/proc/%s/task/%s/children"):format(pid, pid))
+	helper.shell(("kill -%s %s %s"):format(name, pid, children))
+end
+
+-- The location of a log on several, of which one takes writes.
+function M.location_on(servers, name, parameters)
+	local folders = {}
+	for i, server in ipairs(servers) do folders[i] = server.folder end
+	return ("postgresql://vigia@/vigia?host=%s&log=%s%s"):format(table.concat(folders, ","), name, parameters or "")
 end
 
 function M:stop()

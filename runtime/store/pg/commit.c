@@ -170,11 +170,10 @@ static int try_transaction(struct group *g, PGresult **out, int64_t until, struc
 	if (rc == VIGIA_OK) rc = vigia__pg_call(link, VIGIA_PG_LOCK_WRITER, NULL, NULL, until, STORING, err);
 	if (rc == VIGIA_OK) rc = apply_all(g, until, err);
 	if (rc == VIGIA_OK) rc = vigia__pg_message_send(&g->message, out, until, err);
-	link->warned = false;
 	if (rc == VIGIA_OK) {
 		rc = vigia__pg_exec(link, "COMMIT", NULL, until, STORING, err);
-		g->doubtful = rc == VIGIA_EUNREACHABLE || (rc == VIGIA_OK && link->warned);
-		return rc == VIGIA_OK && link->warned ? VIGIA_EUNREACHABLE : rc;
+		g->doubtful = rc == VIGIA_EUNREACHABLE;
+		return rc;
 	}
 	if (link->conn) {
 		char state[sizeof link->state];
@@ -188,16 +187,9 @@ static int try_transaction(struct group *g, PGresult **out, int64_t until, struc
 /* As one call. It may be sent again with the same number. */
 static int try_call(struct group *g, PGresult **out, int64_t until, struct vigia_error *err)
 {
-	struct pg_link *link = &g->b->writer;
-	link->warned = false;
 	int rc = vigia__pg_message_send(&g->message, out, until, err);
-	g->doubtful = g->doubtful || (rc == VIGIA_EUNREACHABLE && link->sent);
-	if (rc != VIGIA_OK || !link->warned) return rc;
-	PQclear(*out);
-	*out = NULL;
-	g->doubtful = true;
-	rc = vigia__pg_settle(g->b, out, until, err);
-	return rc == VIGIA_OK && *out == NULL ? VIGIA_EUNREACHABLE : rc;
+	g->doubtful = g->doubtful || (rc == VIGIA_EUNREACHABLE && g->b->writer.sent);
+	return rc;
 }
 
 static void pause_for(int64_t ns)

@@ -15,14 +15,8 @@ int vigia__pg_settle(struct pg_backend *b, PGresult **out, int64_t until, struct
 	*out = NULL;
 	do {
 		rc = vigia__pg_link_ready(&b->writer, until, err);
-		b->writer.warned = false;
 		if (rc == VIGIA_OK) rc = vigia__pg_call(&b->writer, VIGIA_PG_SETTLE, params, out, until, "store in", err);
-		bool again = rc == VIGIA_EUNREACHABLE || (rc < 0 && vigia__pg_again(&b->writer));
-		if (rc == VIGIA_OK && !b->writer.warned) break;
-		if (rc < 0 && !again) return rc;
-		if (rc == VIGIA_OK) PQclear(*out);
-		*out = NULL;
-		if (rc == VIGIA_OK) rc = vigia__error(err, VIGIA_EUNREACHABLE, "the standbys did not confirm a commit");
+		if (rc != VIGIA_EUNREACHABLE && !(rc < 0 && vigia__pg_again(&b->writer))) break;
 	} while (vigia__mono_ns() < until);
 	if (rc == VIGIA_OK && PQgetisnull(*out, 0, 0)) {
 		PQclear(*out);

@@ -1,8 +1,5 @@
 /*
  * link.c - a connection with deadlines. See link.h.
- *
- * Failed logins tell their SQLSTATE only in the text of the connection, and only with the verbosity that is set between
- * the two steps of connecting.
  */
 #include "link.h"
 
@@ -10,24 +7,28 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../../core/alloc.h"
 #include "../../core/error.h"
 #include "../clock.h"
-#include "../fd.h"
-#include "location.h"
+#include "sqlstate.h"
 
 enum {
-	AWAY_NS = 500000000,   /* how long calls fail at once after the server was found to be away */
-	SERVER_LEAST = 130000, /* its version */
-	POLL_MS_MAX = 1000
+	AWAY_NS = 500000000, /* how long calls fail at once after the server was found to be away */
+	POLL_MS_MAX = 250,   /* how often one that waits looks whether another server has taken over */
+	SURVEY_MS = 300
 };
+/* When the other servers are looked at beside a call; how often, if one did not answer. */
+static const int64_t SURVEY_AFTER_NS = 2000000000, SURVEY_EVERY_NS = 3000000000, SURVEY_SELDOM_NS = 6000000000;
 
-void vigia__pg_link_init(struct pg_link *link, const struct pg_location *location, char *const *texts)
+void vigia__pg_link_init(struct pg_link *link, const struct pg_location *location, struct pg_known *known,
+                         char *const *texts)
 {
-	*link = (struct pg_link){.location = location, .texts = texts};
+	*link = (struct pg_link){.location = location, .known = known, .texts = texts};
 	pthread_mutex_init(&link->mutex, NULL);
 }
 
@@ -50,6 +51,8 @@ void vigia__pg_link_forked(struct pg_link *link)
 	int fd = link->conn ? PQsocket(link->conn) : -1;
 	if (fd >= 0) close(fd);
 	link->conn = NULL;
+	struct pg_search *search = atomic_load(&link->search);
+	if (search) vigia__pg_search_forked(search);
 }
 
 int64_t vigia__pg_until(const struct pg_link *link)
@@ -59,30 +62,11 @@ int64_t vigia__pg_until(const struct pg_link *link)
 
 bool vigia__pg_again(const struct pg_link *link)
 {
-	return strcmp(link->state, "40001") == 0 || strcmp(link->state, "40P01") == 0 || strcmp(link->state, "55P03") == 0;
+	return strcmp(link->state, "40001") == 0 || strcmp(link->state, "40P01") == 0 ||
+	       strcmp(link->state, "55P03") == 0 || strcmp(link->state, "57014") == 0;
 }
 
 /* ---- errors ---- */
-
-static const struct {
-	const char *state; /* or how it begins */
-	int code;
-} codes[] = {
-	{"08", VIGIA_EUNREACHABLE},    {"57P01", VIGIA_EUNREACHABLE}, {"57P02", VIGIA_EUNREACHABLE},
-	{"57P03", VIGIA_EUNREACHABLE}, {"53300", VIGIA_EUNREACHABLE}, {"28", VIGIA_EPERM},
-	{"42501", VIGIA_EPERM},        {"3D000", VIGIA_ENOTFOUND},    {"3F000", VIGIA_ENOTFOUND},
-	{"42P01", VIGIA_ENOTSTORE},    {"42883", VIGIA_ENOTSTORE},    {"42703", VIGIA_ENOTSTORE},
-	{"42804", VIGIA_ENOTSTORE},    {"25006", VIGIA_EREADONLY},    {"53100", VIGIA_EDISKFULL},
-	{"54", VIGIA_ETOOBIG},         {"VG001", VIGIA_EUNKNOWN},     {"VG002", VIGIA_EOWNED},
-	{"VG003", VIGIA_EUNFINISHED},
-};
-
-static int code_of(const char *state)
-{
-	for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-		if (strncmp(state, codes[i].state, strlen(codes[i].state)) == 0) return codes[i].code;
-	return VIGIA_EIO;
-}
 
 static int fail(struct pg_link *link, int code, const char *what, const char *why, struct vigia_error *err)
 {
@@ -114,32 +98,68 @@ static int refused(struct pg_link *link, const PGresult *result, const char *wha
 {
 	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	take_state(link, PQresultErrorField(result, PG_DIAG_SQLSTATE));
-	int code = code_of(link->state);
+	int code = vigia__pg_code_of(link->state);
 	if (*link->state == '\0' || code == VIGIA_EUNREACHABLE)
 		return unreachable(link, what, message ? message : PQerrorMessage(link->conn), err);
+	/* Perhaps a commit before this one waits for standbys that have left for another primary. */
+	if (strcmp(link->state, "55P03") == 0 || code == VIGIA_EREADONLY) link->doubts = true;
 	return fail(link, code, what, message ? message : "no reason given", err);
 }
 
+/* A commit whose wait for the standbys was cancelled is there, and may be nowhere else. It tells that by a warning,
+ * with a state that other warnings have, too, but not from this place in the server. */
 static void notice(void *arg, const PGresult *result)
 {
 	struct pg_link *link = arg;
-	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	/* A commit whose wait for the standbys was cancelled: it is there, and may be nowhere else. */
-	if (state && strcmp(state, "01000") == 0) link->warned = true;
+	const char *place = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+	if (place && strcmp(place, "SyncRepWaitForLSN") == 0) link->cancelled = true;
+}
+
+/* ---- other servers ---- */
+
+/* Look at all servers, for what is known of them. False: one did not answer. */
+static bool survey(struct pg_link *link)
+{
+	struct pg_search *search = link->location->hosts_count > 1 ? vigia__calloc(sizeof *search) : NULL;
+	if (search == NULL) return true;
+	int64_t until = vigia__mono_ns() + SURVEY_MS * INT64_C(1000000);
+	vigia__pg_search_begin(search, link->location, link->known, true, until);
+	atomic_store(&link->search, search);
+	bool all = vigia__pg_search_survey(search, until);
+	atomic_store(&link->search, NULL);
+	vigia__pg_search_end(search);
+	vigia__free(search);
+	return all;
+}
+
+/* The same, but not all the time. */
+static void survey_again(struct pg_link *link)
+{
+	int64_t now = vigia__mono_ns();
+	if (now < link->survey_mono_ns) return;
+	link->survey_mono_ns = now + SURVEY_EVERY_NS;
+	if (!survey(link)) link->survey_mono_ns = now + SURVEY_SELDOM_NS;
 }
 
 /* ---- waiting ---- */
 
-/* False: the time is over. */
-static bool wait_for(const PGconn *conn, short events, int64_t until_mono_ns)
+/* A server has taken over since this connection was made. */
+static bool is_behind(const struct pg_link *link)
 {
-	struct pollfd fd = {.fd = PQsocket(conn), .events = events};
+	return link->reign != atomic_load(&link->known->reign);
+}
+
+/* A call that takes long has the others asked beside it. False: the time is over, or there is another primary. */
+static bool wait_for(struct pg_link *link, short events, int64_t until_mono_ns)
+{
+	struct pollfd fd = {.fd = PQsocket(link->conn), .events = events};
 	for (;;) {
 		int64_t left = until_mono_ns - vigia__mono_ns();
-		if (left <= 0) return false;
+		if (left <= 0 || is_behind(link)) return false;
 		int64_t ms = (left + 999999) / 1000000;
 		int rc = poll(&fd, 1, ms < POLL_MS_MAX ? (int)ms : POLL_MS_MAX);
 		if (rc > 0 || (rc < 0 && errno != EINTR)) return true; /* libpq says what is wrong */
+		if (rc == 0 && vigia__mono_ns() - link->called_mono_ns > SURVEY_AFTER_NS) survey_again(link);
 	}
 }
 
@@ -165,7 +185,7 @@ static PGresult *finish(struct pg_link *link, int64_t until_mono_ns, bool *late)
 			if (!failed) kept = next;
 			continue;
 		}
-		*late = !wait_for(link->conn, flushed > 0 ? POLLIN | POLLOUT : POLLIN, until_mono_ns);
+		*late = !wait_for(link, flushed > 0 ? POLLIN | POLLOUT : POLLIN, until_mono_ns);
 		if (*late || !PQconsumeInput(link->conn)) break;
 	}
 	PQclear(kept);
@@ -178,12 +198,20 @@ static int outcome(struct pg_link *link, bool begun, PGresult **out, int64_t unt
 	bool late = false;
 	*link->state = '\0';
 	link->sent = true;
+	link->cancelled = false;
+	link->called_mono_ns = vigia__mono_ns();
 	PGresult *result = begun ? finish(link, until_mono_ns, &late) : NULL;
 	if (result == NULL) {
+		if (late) link->doubts = true;
+		if (late && is_behind(link)) return unreachable(link, what, "another server has taken over", err);
 		if (late) return unreachable(link, what, "the server did not answer in time", err);
 		return unreachable(link, what, PQerrorMessage(link->conn), err);
 	}
 	ExecStatusType status = PQresultStatus(result);
+	if (link->cancelled) {
+		PQclear(result);
+		return unreachable(link, what, "its wait for the standbys was cancelled", err);
+	}
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY) {
 		if (out) *out = result;
 		else PQclear(result);
@@ -196,63 +224,38 @@ static int outcome(struct pg_link *link, bool begun, PGresult **out, int64_t unt
 
 /* ---- connecting ---- */
 
-/* A failed login names its state in the text: "FATAL:  28P01". */
-static int login_failed(struct pg_link *link, const char *what, struct vigia_error *err)
-{
-	const char *text = PQerrorMessage(link->conn), *fatal = NULL;
-	for (const char *at = text; (at = strstr(at, "FATAL:  ")); at += 8) fatal = at + 8;
-	bool coded = fatal && strspn(fatal, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5;
-	take_state(link, coded ? fatal : "");
-	int code = coded ? code_of(link->state) : VIGIA_EUNREACHABLE;
-	bool password = !coded && strstr(text, "password") != NULL;
-	if (code == VIGIA_EUNREACHABLE && !password) return unreachable(link, what, text, err);
-	vigia__pg_link_close(link);
-	return fail(link, password ? VIGIA_EPERM : code, what,
-	            code == VIGIA_ENOTFOUND ? "there is no such database" : "the server refused the login", err);
-}
-
-static int step_until_connected(struct pg_link *link, int64_t until_mono_ns, bool *late)
-{
-	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-	while (status == PGRES_POLLING_WRITING || status == PGRES_POLLING_READING) {
-		*late = !wait_for(link->conn, status == PGRES_POLLING_READING ? POLLIN : POLLOUT, until_mono_ns);
-		if (*late || vigia__fd_begin() < 0) return -1;
-		status = PQconnectPoll(link->conn);
-		vigia__fd_end(0);
-	}
-	return status == PGRES_POLLING_OK ? 0 : -1;
-}
-
 static int connect_once(struct pg_link *link, int64_t until_mono_ns, struct vigia_error *err)
 {
-	bool late = false;
+	const struct pg_try *failure = NULL;
+	struct pg_search *search = vigia__calloc(sizeof *search);
 	*link->state = '\0';
-	if (vigia__fd_begin() < 0) return fail(link, VIGIA_EIO, "connect to", "no descriptor is free", err);
-	link->conn = PQconnectStartParams(link->location->keywords, link->location->values, 0);
-	vigia__fd_end(0);
-	if (link->conn == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to connect to a server");
-	PQsetErrorVerbosity(link->conn, PQERRORS_SQLSTATE);
-	if (PQstatus(link->conn) == CONNECTION_BAD || step_until_connected(link, until_mono_ns, &late) < 0) {
-		if (late) return unreachable(link, "connect to", "the server did not answer in time", err);
-		return login_failed(link, "connect to", err);
+	if (search == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory to connect to a server");
+	vigia__pg_search_begin(search, link->location, link->known, link->doubts, until_mono_ns);
+	atomic_store(&link->search, search);
+	link->conn = vigia__pg_search_run(search, until_mono_ns, &link->reign, &failure);
+	int rc = VIGIA_OK;
+	if (link->conn) {
+		link->doubts = false;
+		link->connections++;
+		PQsetNoticeReceiver(link->conn, notice, link);
+	} else {
+		take_state(link, failure->sqlstate);
+		rc = fail(link, failure->code, "connect to", failure->why, err);
 	}
-	PQsetErrorVerbosity(link->conn, PQERRORS_DEFAULT);
-	PQsetNoticeReceiver(link->conn, notice, link);
-	if (PQserverVersion(link->conn) < SERVER_LEAST || PQsetnonblocking(link->conn, 1) < 0) {
-		vigia__pg_link_close(link);
-		return fail(link, VIGIA_EUNSUPPORTED, "use", "the server is older than PostgreSQL 13", err);
-	}
-	/* Waits for locks end in time for an answer. What is not done then is not done later. */
-	char text[160];
-	snprintf(text, sizeof text, "SET lock_timeout = %lld; SET statement_timeout = 0; SET bytea_output = 'hex'",
-	         (long long)(link->location->deadline_ns / 2000000));
-	return vigia__pg_exec(link, text, NULL, until_mono_ns, "connect to", err);
+	atomic_store(&link->search, NULL);
+	vigia__pg_search_end(search);
+	vigia__free(search);
+	return rc;
 }
 
 int vigia__pg_link_ready(struct pg_link *link, int64_t until_mono_ns, struct vigia_error *err)
 {
 	link->sent = false;
-	if (link->conn && PQstatus(link->conn) == CONNECTION_OK) return VIGIA_OK;
+	if (link->conn && link->doubts) {
+		survey(link);
+		link->doubts = false;
+	}
+	if (link->conn && !is_behind(link) && PQstatus(link->conn) == CONNECTION_OK) return VIGIA_OK;
 	vigia__pg_link_close(link);
 	if (vigia__mono_ns() < link->away_until_mono_ns) {
 		/* The caller may have time: a server that restarts is back soon. */
@@ -266,8 +269,25 @@ int vigia__pg_link_ready(struct pg_link *link, int64_t until_mono_ns, struct vig
 	link->sent = false;
 	if (rc == VIGIA_EUNREACHABLE) link->away_until_mono_ns = vigia__mono_ns() + AWAY_NS;
 	else link->away_until_mono_ns = 0;
-	if (rc == VIGIA_OK && link->found_new) *link->found_new = true;
 	return rc;
+}
+
+/* While a primary has all its standbys, none of them has taken over. */
+static bool lacks_standbys(struct pg_link *link)
+{
+	PGresult *row = NULL;
+	int rc = vigia__pg_exec(link, "SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders()", &row,
+	                        vigia__pg_until(link), "look at", NULL);
+	long long count = rc == VIGIA_OK && PQntuples(row) == 1 ? strtoll(PQgetvalue(row, 0, 0), NULL, 10) : 0;
+	PQclear(row);
+	return rc == VIGIA_OK && count + 1 < (long long)vigia__pg_location_hosts(link->location);
+}
+
+void vigia__pg_link_survey(struct pg_link *link)
+{
+	if (link->conn == NULL || link->location->hosts_count < 2 || vigia__mono_ns() < link->survey_mono_ns) return;
+	if (lacks_standbys(link)) survey_again(link);
+	else link->survey_mono_ns = vigia__mono_ns() + SURVEY_EVERY_NS;
 }
 
 /* ---- statements ---- */

@@ -5,6 +5,8 @@
  * connection broken makes it again; whether what was sent before is done again is the caller's to know (`sent`). While
  * the server was found to be away, calls fail at once for a moment, so that nothing spins and no one queues.
  *
+ * A commit whose wait for the standbys was cancelled counts as one whose answer was lost.
+ *
  * A link is used by one thread at a time: call under its mutex.
  */
 #ifndef VIGIA_STORE_PG_LINK_H
@@ -16,25 +18,31 @@
 #include <stdint.h>
 
 #include "param.h"
+#include "search.h"
 #include "statements.h"
 #include "vigia.h"
-
-struct pg_location;
 
 struct pg_link {
 	pthread_mutex_t mutex;
 	const struct pg_location *location;
-	char *const *texts; /* of the statements */
-	PGconn *conn;       /* NULL: not connected */
-	uint64_t prepared;  /* a bit for each statement */
+	struct pg_known *known; /* about the servers, by all links of a backend */
+	char *const *texts;     /* of the statements */
+	PGconn *conn;           /* NULL: not connected */
+	uint64_t prepared;      /* a bit for each statement */
 	int64_t away_until_mono_ns;
-	bool sent;       /* the last call reached the server, perhaps */
-	bool warned;     /* the server said that a commit may not be replicated (01000) */
-	char state[6];   /* SQLSTATE of the last failure; "" : it is the connection's */
-	bool *found_new; /* set when a connection was made. NULL: nobody asks */
+	int64_t called_mono_ns;           /* when the call began */
+	int64_t survey_mono_ns;           /* the next one */
+	unsigned reign;                   /* under which server the connection was made (pg_known) */
+	unsigned connections;             /* counts them */
+	bool sent;                        /* the last call reached the server, perhaps */
+	bool cancelled;                   /* the server did not wait for its standbys */
+	bool doubts;                      /* it does not answer, or cannot commit: there may be another primary */
+	char state[6];                    /* SQLSTATE of the last failure; "" : it is the connection's */
+	struct pg_search *_Atomic search; /* under way */
 };
 
-void vigia__pg_link_init(struct pg_link *link, const struct pg_location *location, char *const *texts);
+void vigia__pg_link_init(struct pg_link *link, const struct pg_location *location, struct pg_known *known,
+                         char *const *texts);
 void vigia__pg_link_deinit(struct pg_link *link);
 /* In a forked child: the connection is the parent's. */
 void vigia__pg_link_forked(struct pg_link *link);
@@ -48,6 +56,9 @@ int vigia__pg_call(struct pg_link *link, enum pg_statement statement, const stru
 /* The same of a text without parameters, which may hold several statements. */
 int vigia__pg_exec(struct pg_link *link, const char *text, PGresult **out, int64_t until_mono_ns, const char *what,
                    struct vigia_error *err);
+/* Call once in a while: where the primary lacks standbys, look whether one of these has taken over. Connections to a
+ * server of the past are then made again when they are used next, those that wait for it at once. */
+void vigia__pg_link_survey(struct pg_link *link);
 /* Is it worth trying the same again at once: the server gave up in favour of others? */
 bool vigia__pg_again(const struct pg_link *link);
 /* The deadline of a call that begins now. */

@@ -4,6 +4,7 @@
 #include "location.h"
 
 #include <libpq-fe.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,10 @@ static const char *const ours[][2] = {
 	{"keepalives_idle", "5"},     {"keepalives_interval", "2"},           {"keepalives_count", "3"},
 	{"tcp_user_timeout", "8000"}, {"target_session_attrs", "read-write"}, {"fallback_application_name", "vigia"},
 };
+
+/* The parameters that are lists, an item for each host. */
+enum { HOST, ADDRESS, PORT, HOST_PARAMS };
+static const char *const host_params[HOST_PARAMS] = {"host", "hostaddr", "port"};
 
 static int bad(const struct pg_location *location, const char *why, struct vigia_error *err)
 {
@@ -73,7 +78,7 @@ static int take_options(struct pg_location *location, PQconninfoOption *options,
 				return bad(location, "connect_timeout must be 1 to 3600 seconds", err);
 			location->deadline_ns = seconds * INT64_C(1000000000);
 		}
-		if (count + sizeof ours / sizeof *ours + 1 >= VIGIA_PG_OPTIONS_MAX)
+		if (count + sizeof ours / sizeof *ours + HOST_PARAMS + 1 >= VIGIA_PG_OPTIONS_MAX)
 			return bad(location, "it has too many parameters", err);
 		location->keywords[count] = o->keyword;
 		location->values[count++] = o->val;
@@ -87,6 +92,82 @@ static int take_options(struct pg_location *location, PQconninfoOption *options,
 	}
 	return VIGIA_OK;
 }
+
+/* ---- several hosts ---- */
+
+/* Of the location, else of the environment. */
+static const char *value_of(const struct pg_location *location, const PQconninfoOption *defaults, const char *keyword)
+{
+	for (size_t i = 0; location->keywords[i]; i++)
+		if (strcmp(location->keywords[i], keyword) == 0) return location->values[i];
+	for (const PQconninfoOption *o = defaults; o && o->keyword; o++)
+		if (strcmp(o->keyword, keyword) == 0) return o->val;
+	return NULL;
+}
+
+/* Cut a list at its commas. The number of items, 0: there are too many. */
+static size_t cut(char *list, const char **items)
+{
+	size_t count = 0;
+	for (char *rest = list; rest; count++) {
+		char *comma = strchr(rest, ',');
+		if (count == VIGIA_PG_HOSTS_MAX) return 0;
+		items[count] = rest;
+		if (comma) *comma = '\0';
+		rest = comma ? comma + 1 : NULL;
+	}
+	return count;
+}
+
+/* What does not fit together is left to libpq, which says so; and what wants another than the server that takes writes.
+ */
+static int take_hosts(struct pg_location *location, const PQconninfoOption *defaults)
+{
+	const char **items[HOST_PARAMS] = {location->hosts, location->addresses, location->ports};
+	size_t counts[HOST_PARAMS] = {0};
+	const char *wanted = value_of(location, NULL, "target_session_attrs");
+	if (value_of(location, NULL, "service") || strcmp(wanted, "prefer-standby") == 0) return 0;
+	for (int i = 0; i < HOST_PARAMS; i++) {
+		const char *list = value_of(location, defaults, host_params[i]);
+		if (list == NULL || *list == '\0') continue;
+		location->lists[i] = vigia__strdup(list);
+		if (location->lists[i] == NULL) return -1;
+		counts[i] = cut(location->lists[i], items[i]);
+	}
+	size_t count = counts[counts[ADDRESS] > 0 ? ADDRESS : HOST];
+	bool fits = (counts[HOST] == count || counts[HOST] == 0) && (counts[PORT] == count || counts[PORT] <= 1);
+	if (!fits || count < 2) return 0;
+	for (size_t i = 1; i < count && counts[PORT] == 1; i++) location->ports[i] = location->ports[0];
+	location->hosts_count = count;
+	return 0;
+}
+
+size_t vigia__pg_location_hosts(const struct pg_location *location)
+{
+	return location->hosts_count > 0 ? location->hosts_count : 1;
+}
+
+void vigia__pg_location_params(const struct pg_location *location, size_t host, const char **keywords,
+                               const char **values)
+{
+	const char *of_host[HOST_PARAMS] = {location->hosts[host], location->addresses[host], location->ports[host]};
+	size_t count = 0;
+	for (size_t i = 0; location->keywords[i]; i++) {
+		bool list = false;
+		for (int n = 0; n < HOST_PARAMS; n++) list = list || strcmp(location->keywords[i], host_params[n]) == 0;
+		if (list && location->hosts_count > 0) continue;
+		keywords[count] = location->keywords[i];
+		values[count++] = location->values[i];
+	}
+	for (int n = 0; n < HOST_PARAMS && location->hosts_count > 0; n++) {
+		if (of_host[n] == NULL) continue;
+		keywords[count] = host_params[n];
+		values[count++] = of_host[n];
+	}
+	keywords[count] = values[count] = NULL;
+}
+
+/* ---- all of it ---- */
 
 int vigia__pg_location_init(struct pg_location *location, const char *text, struct vigia_error *err)
 {
@@ -110,6 +191,11 @@ int vigia__pg_location_init(struct pg_location *location, const char *text, stru
 		PQconninfoOption *options = PQconninfoParse(rest, NULL);
 		rc = options ? take_options(location, options, err) : refused(location, err);
 	}
+	if (rc == VIGIA_OK) {
+		PQconninfoOption *defaults = PQconndefaults();
+		if (take_hosts(location, defaults) < 0) rc = vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
+		PQconninfoFree(defaults);
+	}
 	vigia__free(rest);
 	return rc;
 }
@@ -117,6 +203,7 @@ int vigia__pg_location_init(struct pg_location *location, const char *text, stru
 void vigia__pg_location_deinit(struct pg_location *location)
 {
 	PQconninfoFree(location->options);
+	for (int i = 0; i < HOST_PARAMS; i++) vigia__free(location->lists[i]);
 	vigia__free(location->text);
 	vigia__free(location->shown);
 }

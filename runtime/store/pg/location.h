@@ -1,6 +1,6 @@
 /*
- * location.h - a log's location, postgresql://HOSTS/DATABASE?log=NAME&..., taken apart: the log's name, and what libpq
- * gets. Pure, but for what libpq itself looks up.
+ * location.h - a log's location, postgresql://HOSTS/DATABASE?log=NAME&..., taken apart: the log's name, the hosts, and
+ * what libpq gets. Pure, but for what libpq itself looks up.
  */
 #ifndef VIGIA_STORE_PG_LOCATION_H
 #define VIGIA_STORE_PG_LOCATION_H
@@ -13,7 +13,8 @@
 enum {
 	VIGIA_PG_NAME_MAX = 48,    /* bytes of a log's name: PostgreSQL cuts identifiers at 63 without a word */
 	VIGIA_PG_OPTIONS_MAX = 80, /* parameters of libpq */
-	VIGIA_PG_DEADLINE_S = 10   /* of a call, unless the location has connect_timeout */
+	VIGIA_PG_HOSTS_MAX = 16,
+	VIGIA_PG_DEADLINE_S = 10 /* of a call, unless the location has connect_timeout */
 };
 
 struct pg_location {
@@ -23,11 +24,20 @@ struct pg_location {
 	char schema[VIGIA_PG_NAME_MAX + 7];                                        /* vigia_NAME */
 	const char *keywords[VIGIA_PG_OPTIONS_MAX], *values[VIGIA_PG_OPTIONS_MAX]; /* of PQconnectStartParams() */
 	void *options;                                                             /* owns these */
-	int64_t deadline_ns;                                                       /* of a call */
+	/* The hosts, if there are several that are asked one by one. 0: libpq gets all of it as it is. */
+	size_t hosts_count;
+	const char *hosts[VIGIA_PG_HOSTS_MAX], *addresses[VIGIA_PG_HOSTS_MAX], *ports[VIGIA_PG_HOSTS_MAX];
+	char *lists[3];      /* owns these */
+	int64_t deadline_ns; /* of a call */
 };
 
 /* 0, EINVAL saying what is wrong, ENOMEM. deinit it in any case. Zero-initialise. */
 int vigia__pg_location_init(struct pg_location *location, const char *text, struct vigia_error *err);
 void vigia__pg_location_deinit(struct pg_location *location);
+/* The parameters of one host, into arrays of VIGIA_PG_OPTIONS_MAX. */
+void vigia__pg_location_params(const struct pg_location *location, size_t host, const char **keywords,
+                               const char **values);
+/* How many servers are asked one by one: 1 at least. */
+size_t vigia__pg_location_hosts(const struct pg_location *location);
 
 #endif

@@ -60,6 +60,7 @@ static void backend_free(struct pg_backend *b)
 	vigia__pg_link_deinit(&b->writer);
 	vigia__pg_link_deinit(&b->reader);
 	vigia__pg_link_deinit(&b->listener);
+	vigia__pg_known_deinit(&b->known);
 	for (struct vigia__node *entry; (entry = vigia__table_pop(&b->owned));) vigia__free(entry);
 	vigia__table_deinit(&b->owned);
 	for (int i = 0; i < VIGIA_PG_STATEMENTS; i++) vigia__free(b->texts[i]);
@@ -149,9 +150,10 @@ static struct pg_backend *backend_new(void)
 	init_shared(b);
 	vigia__queue_init(&b->queue, &b->base);
 	vigia__commit_init(&b->commit, &vigia__pg_commit_ops, b);
-	vigia__pg_link_init(&b->writer, &b->location, b->texts);
-	vigia__pg_link_init(&b->reader, &b->location, b->texts);
-	vigia__pg_link_init(&b->listener, &b->location, b->texts);
+	vigia__pg_known_init(&b->known);
+	vigia__pg_link_init(&b->writer, &b->location, &b->known, b->texts);
+	vigia__pg_link_init(&b->reader, &b->location, &b->known, b->texts);
+	vigia__pg_link_init(&b->listener, &b->location, &b->known, b->texts);
 	vigia__pg_tail_init(b);
 	pthread_mutex_init(&b->jobs_mutex, NULL);
 	pthread_cond_init(&b->jobs_done, NULL);

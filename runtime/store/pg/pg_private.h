@@ -44,6 +44,7 @@ struct pg_backend {
 	struct pg_backend *next; /* owner: the list of open logs */
 	unsigned refs;           /* under the list's lock */
 	struct pg_location location;
+	struct pg_known known;            /* of the servers */
 	char *texts[VIGIA_PG_STATEMENTS]; /* the statements, in this log's schema */
 	uint8_t id[16];
 	int64_t created_at_ns;

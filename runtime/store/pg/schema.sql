@@ -127,7 +127,8 @@ $$;
 -- One commit. What it stores, in order: appends (p_counts events each, of the lists p_types, p_ops, p_bytes), progress (p_epochs 0 or more:
 -- only if the id's epoch is that; with p_strict all of it or nothing), and checkpoints (-1; -2: not back). The numbers of a commit: of each
 -- append 0 stored, 1 existed, 2 refused because of if_last (its first number is then the last there is), first, last; behind them the
--- places in p_ids of progress that was not stored. Asked again with the same counter it returns the same and does nothing.
+-- places in p_ids of progress that was not stored. Asked again with the same counter it returns the same and stores nothing; it writes all the
+-- same, because its own commit then waits until standbys have confirmed that one.
 CREATE FUNCTION @S@.commit(p_client bytea, p_counter bigint, p_now bigint, p_counts int[], p_keys bytea[], p_if_last bigint[],
 	p_not_before bigint[], p_types bytea[], p_ops bytea[], p_bytes bytea[], p_ids bytea[], p_done bigint[], p_epochs bigint[],
 	p_strict bool, p_async bool, p_news text)
@@ -148,6 +149,7 @@ BEGIN
 	PERFORM @S@.lock_writer();
 	SELECT c.counter, c.results INTO v_counter, v_results FROM @S@.clients c WHERE c.id = p_client;
 	IF v_counter = p_counter AND v_results IS NOT NULL THEN
+		UPDATE @S@.clients SET at_ns = v_wall WHERE id = p_client;
 		RETURN v_results;
 	ELSIF v_counter >= p_counter THEN
 		RAISE EXCEPTION 'the commit % comes after %, which was given up', p_counter, v_counter USING ERRCODE = 'VG001';

@@ -267,8 +267,9 @@ static void *listen_thread(void *arg)
 	int64_t next = vigia__mono_ns() + LOOK_NS;
 	while (!atomic_load(&b->stop)) {
 		struct vigia_error err = {0};
-		bool new = b->listener.conn == NULL;
+		unsigned before = b->listener.connections;
 		int rc = vigia__pg_link_ready(&b->listener, vigia__pg_until(&b->listener), &err);
+		bool new = b->listener.connections != before;
 		if (rc == VIGIA_OK && new) rc = begin_to_listen(b);
 		if (rc < 0) {
 			if (err.code == VIGIA_OK)
@@ -281,6 +282,7 @@ static void *listen_thread(void *arg)
 		do_jobs(b, NULL);
 		if (vigia__mono_ns() >= next) {
 			look(b);
+			vigia__pg_link_survey(&b->listener);
 			next = vigia__mono_ns() + LOOK_NS;
 		}
 		hear_all(b);

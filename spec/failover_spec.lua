@@ -1,0 +1,182 @@
+-- failover_spec.lua - a log on several PostgreSQL servers, one of which takes over when the primary fails. The servers are started for it;
+-- where there are none, it says so. cluster_spec.lua is the long form, over a cluster that decides by itself.
+
+local helper = require "spec.helper"
+local lfs = require "lfs"
+local history = require "spec.support.history"
+local postgres = require "spec.support.postgres"
+local vigia = require "vigia"
+
+local one, why = postgres.start()
+if not one then
+	describe("a log on several PostgreSQL servers", function()
+		it("is tested where there are such", function() helper.pending(why) end)
+	end)
+	return
+end
+
+-- Of a server: it waits for this standby, "": for none.
+local function wait_for_standby(server, name)
+	server:sql("ALTER SYSTEM SET synchronous_standby_names = '" .. name .. "'")
+	server:sql("SELECT pg_reload_conf()")
+	helper.eventually(function() return server:sql("SHOW synchronous_standby_names") == name end)
+end
+
+-- The backend that waits for standbys, other than `old`.
+local function waiting_backend(server, old)
+	local pid
+	helper.eventually(function()
+		pid = server:sql("SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+		return pid ~= "0" and pid ~= old
+	end, "nothing waits for standbys")
+	return pid
+end
+
+describe("a commit whose wait for the standbys is given up by the server", function()
+	after_each(helper.clean)
+
+	for _, way in ipairs{"pg_cancel_backend", "pg_terminate_backend"} do
+		for kind, call in pairs{
+			append = "store:store_event('CREATE', 'Job', 'it')",
+			transaction = [[store:transaction(function(tx)
+				tx:put('b', 'n', (tx:get('b', 'n') or 0) + 1)
+				tx:store_event('CREATE', 'Job', 'it')
+			end)]],
+		} do
+			it(("by %s is not acknowledged before they have it: %s [P2]"):format(way, kind), function()
+				local location = one:new_location("&connect_timeout=60")
+				local store = helper.open(location)
+				local child = helper.child(([[
+					local location, go = ...
+					local store = assert(vigia.open(location, {collect = false}))
+					while not io.open(go) do vigia.sleep(0.005) end
+					assert(%s)
+					say "stored"
+					io.open(go .. ".stored", "w"):close()
+					while true do vigia.sleep(1) end
+				]]):format(call), location, helper.path("go"))
+				wait_for_standby(one, "nobody")
+				helper.write_file("go", "")
+				local pid = waiting_backend(one)
+				-- It is visible now, and nowhere else. So it must be waited for once more.
+				one:sql(("SELECT %s(%s)"):format(way, pid))
+				helper.eventually(function() return store:get_latest_event_num() == 1 end)
+				waiting_backend(one, pid)
+				assert.is_nil(lfs.attributes(helper.path("go.stored")))
+				wait_for_standby(one, "")
+				child:expect "stored"
+				assert.equal(1, store:get_latest_event_num())
+				if kind == "transaction" then assert.equal(1, store:get("b", "n")) end
+			end)
+		end
+	end
+end)
+
+-- Appends until it is told to end, and writes down what it was told.
+local APPENDER <const> = [[
+	local history = require "spec.support.history"
+	local location, log, stop = ...
+	local store = assert(vigia.open(location, {collect = false}))
+	local record, calls = history.writer(log, "a"), 0
+	while not io.open(stop) do
+		calls = calls + 1
+		local id, count = "a." .. calls, calls % 3 + 1
+		local events = {}
+		for i = 1, count do events[i] = {"CREATE", "Job", id .. "." .. i} end
+		record("begin", {id = id, count = count})
+		local first, last = store:store_events(events)
+		if first then record("ok", {id = id, first = first, last = last})
+		else record("failed", {id = id, code = last.code}) end
+	end
+	say "end"
+]]
+
+local WATCHER <const> = [[
+	local history = require "spec.support.history"
+	local location, log = ...
+	local store = assert(vigia.open(location, {collect = false}))
+	local registry, record = vigia.registry(store), history.writer(log, "w")
+	record("start", {watcher = "plain"})
+	assert(registry:watch("plain", function(event) record("handle", {watcher = "plain", n = event.seq_num, tag = event.object}) end,
+		{initial_backoff = 0.01}))
+	assert(registry:watch("effects", function(event, ctx)
+		record("effect", {watcher = "effects", n = event.seq_num})
+		ctx.tx:put("effects", event.seq_num, (ctx.tx:get("effects", event.seq_num) or 0) + 1)
+	end, {transactional = true, initial_backoff = 0.01}))
+	say "ready"
+	assert(registry:run())
+]]
+
+describe("a log on several PostgreSQL servers", function()
+	after_each(helper.clean)
+
+	it("goes on with the standby that took over, and loses, doubles and renumbers nothing [P2]", function()
+		local two, three = one:standby("two"), one:standby("three")
+		finally(function()
+			two:stop()
+			three:stop()
+		end)
+		wait_for_standby(one, "two")
+		helper.eventually(function()
+			return one:sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1"
+		end)
+		local location = postgres.location_on({one, two, three}, "cluster", "&connect_timeout=60")
+		helper.open(location):close()
+		local stop = helper.path("stop")
+		local appender = helper.child(APPENDER, location, helper.path("a"), stop)
+		local watcher = helper.child(WATCHER, location, helper.path("w"))
+		watcher:expect "ready"
+		local function appends(calls)
+			local before = #history.read(helper.path("a"))
+			helper.eventually(function() return #history.read(helper.path("a")) > before + 2 * calls end, "nothing is appended any more")
+		end
+		helper.eventually(function() return lfs.attributes(helper.path("a")) end)
+
+		-- The primary dies.
+		appends(50)
+		one:signal("KILL")
+		two:sql("SELECT pg_promote()")
+		appends(50)
+
+		-- The next one lives, but its standby has left it: nothing that it is sent is ever confirmed.
+		three:sql(("ALTER SYSTEM SET primary_conninfo = 'host=%s user=vigia application_name=three'"):format(two.folder))
+		three:sql("SELECT pg_reload_conf()")
+		wait_for_standby(two, "three")
+		helper.eventually(function()
+			return two:sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1"
+		end)
+		appends(50)
+		three:sql("SELECT pg_promote()")
+		assert.equal("f", two:sql("SELECT pg_is_in_recovery()"))
+		appends(100)
+
+		-- And it hangs.
+		two:signal("STOP")
+		local store = helper.open(location)
+		helper.write_file("stop", "")
+		appender:expect "end"
+		local latest = store:get_latest_event_num()
+		helper.eventually(function()
+			return store:get_checkpoint("plain") == latest and store:get_checkpoint("effects") == latest
+		end, "the watchers did not come to the end")
+		watcher:kill()
+
+		local final = {oldest = 1, latest = latest, events = {}, points = {plain = latest}}
+		local effects = {point = latest, done = {}, letters = {}}
+		for _, row in ipairs(assert(store:range("effects", {limit = latest + 1}))) do effects.done[row.key] = row.value end
+		final.effects = {effects = effects}
+		local from = vigia.trim_horizon()
+		repeat
+			local answer = assert(store:get_events{event_iterator = from, timeout = 0})
+			for _, event in ipairs(answer.events) do final.events[event.seq_num] = event.object end
+			from = answer.next_event_iterator
+		until #answer.events == 0
+		local logs = {history.read(helper.path("a")), history.read(helper.path("w"))}
+		assert.same({}, (history.check(logs, final)))
+		for _, record in ipairs(logs[1]) do assert(record.kind ~= "failed", record.code) end
+	end)
+end)
+
+describe("the first server", function()
+	it("ends", function() one:stop() end)
+end)
