@@ -103,8 +103,8 @@ describe("vigia append", function()
 
 		it("refuses what does not go together, with status 2 [O4]", function()
 			for _, case in ipairs{
-				{"--lines", "--lines needs --type"}, {"--type", "X", "--type is for --lines"}, {"--operation", "X", "--operation is for --lines"},
-				{"--lines", "--type", "X", "--big-integers", "float", "--big-integers is for JSON"}, {"--key", "objekt.id", "--key: "},
+				{"--lines", "--lines needs --type"}, {"--type", "X", "--type needs --lines"}, {"--operation", "X", "--operation needs --lines"},
+				{"--lines", "--type", "X", "--big-integers", "float", "--big-integers does not go with --lines"}, {"--key", "objekt.id", "--key: "},
 				{"--big-integers", "int", "float"},
 			} do
 				local words = {"append", "--store", store, table.unpack(case, 1, #case - 1)}
@@ -191,7 +191,7 @@ describe("a store that is not there", function()
 	after_each(cli.clean)
 
 	it("is made by `vigia create`, with settings of the file [O4]", function()
-		mentions(cli.ok({"create", "--store", store, "max_events=5", "serializer=json", "max_event_size=64KiB"}).out, store, "made")
+		mentions(cli.ok({"create", "--store", store, "max_events=5", "serializer=json", "max_event_size=64KiB"}).out, store, "created")
 		local stats = cli.ok({"configure", "--store", store}).out
 		mentions(stats, "max_events=5\n", "serializer=json\n", "max_event_size=65536\n")
 		mentions(cli.ok{"stats", "--store", store}.out, "events         0\n")
@@ -199,7 +199,7 @@ describe("a store that is not there", function()
 
 	it("is left as it is by `vigia create` if it is there [O4]", function()
 		cli.append(store, {EVENT:format(1)})
-		mentions(cli.fails(1, {"create", "--store", store, "max_events=5"}), store, "there is a store already")
+		mentions(cli.fails(1, {"create", "--store", store, "max_events=5"}), store, "the store exists already")
 		mentions(cli.ok({"configure", "--store", store}).out, "max_events=0\n")
 		cli.write("text", "my only copy")
 		mentions(cli.fails(1, {"create", "--store", helper.path("text")}), "not a Vigia store")
@@ -209,7 +209,7 @@ describe("a store that is not there", function()
 	it("is not made with wrong settings, which is status 2 [O4]", function()
 		for setting, message in pairs{
 			["max_eventz=5"] = "did you mean 'max_events'?", ["max_events=x"] = "vigia: max_events is \"x\"",
-			["serializer=xml"] = "vigia: serializer", max_events = "NAME=VALUE expected",
+			["serializer=xml"] = "vigia: serializer", max_events = "expected NAME=VALUE",
 		} do
 			mentions(cli.fails(2, {"create", "--store", store, setting}), message)
 		end

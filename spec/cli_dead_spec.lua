@@ -85,7 +85,7 @@ describe("vigia dead", function()
 		make{mail = {[2] = true, [3] = true, [4] = true}, bill = {[1] = true}}
 		assert.equal("1 dead letter of watcher 'mail' to be retried\n", dead("retry", "mail", 3))
 		assert.same({"bill 1", "mail 2", "mail 3 retry", "mail 4"}, listed())
-		mentions(dead("show", "mail", 3), "retry     asked for\n")
+		mentions(dead("show", "mail", 3), "retry     requested\n")
 		mentions(refused(1, "retry", "mail", 1), "watcher 'mail' has no dead letter of event 1")
 		assert.equal("3 dead letters of watcher 'mail' to be retried\n", dead("retry", "mail", "--all"))
 		local script = helper.write_file("mail.lua", [[
@@ -122,8 +122,8 @@ describe("vigia dead", function()
 			{"--json is for show\n", "drop", "mail", "2", "--json"},
 			{"--limit is for list", "drop", "mail", "2", "--limit", "1"},
 			{"list takes no number", "list", "mail", "2"},
-			{"N must be a whole number from 1 on, not 'x'", "show", "mail", "x"},
-			{"N must be a whole number from 1 on, not '0'", "drop", "mail", "0"},
+			{"N must be a whole number, at least 1, not 'x'", "show", "mail", "x"},
+			{"N must be a whole number, at least 1, not '0'", "drop", "mail", "0"},
 			{"WATCHER must have 1 to 255 bytes", "drop", "", "--all"},
 			{"must be one of 'list', 'show', 'retry', 'drop'", "lst"},
 		} do

@@ -161,7 +161,7 @@ describe("vigia run", function()
 			write("a.lua", SAY)
 			write("b.lua", 'return {id = "a", handle = print}')
 			mentions(cli.fails(1, run("a.lua", "b.lua")), helper.path("a.lua"), helper.path("b.lua"), "the same id, 'a'")
-			mentions(cli.fails(1, run("a.lua", "a.lua")), "named twice")
+			mentions(cli.fails(1, run("a.lua", "a.lua")), "given twice")
 		end)
 
 		it("runs the stop function of those whose init ran, and of no other", function()

@@ -33,7 +33,7 @@ describe("vigia state", function()
 			assert(store:put("counts", 7, 1))
 		end)
 		assert.equal('{"bucket":"counts","values":1}\n{"bucket":"orders","values":2}\n', state())
-		mentions(cli.ok{"stats", "--store", path}.out, "3 values in 2 buckets", "3 committed, 0 run in vain, 0 given up")
+		mentions(cli.ok{"stats", "--store", path}.out, "3 values in 2 buckets", "3 committed, 0 conflicts, 0 given up")
 		mentions(cli.ok{"stats", "--store", path, "--json"}.out, '"buckets":2', '"values":3')
 	end)
 

@@ -58,7 +58,7 @@ describe("vigia export and vigia import", function()
 		if not os.execute("command -v script >/dev/null") then return helper.pending("no program `script`") end
 		local screen = helper.shell(("script -qec %s /dev/null </dev/null"):format(
 			quoted(quoted(cli.program) .. " export --store " .. quoted(from) .. " -")))
-		mentions(screen, "no text for a terminal")
+		mentions(screen, "an export is binary")
 	end)
 
 	-- Feeds the first part of the export to an import until `events` of it are stored, and ends it by the signal.

@@ -42,7 +42,7 @@ describe("a watcher id", function()
 			local deadline = helper.now() + 60
 			while true do
 				for pid, process in pairs(running) do
-					if pid ~= owner and cli.read(process.err_path):find("waiting until it is gone", 1, true) then return end
+					if pid ~= owner and cli.read(process.err_path):find("waiting until it ends", 1, true) then return end
 				end
 				assert(helper.now() <= deadline, "nobody waits")
 				vigia.sleep(0.001)
@@ -122,7 +122,7 @@ describe("a watcher id", function()
 		assert.equal(1, result.status)
 		mentions(result.err, "watcher 'w' is run by another process (pid")
 		local waiting = cli.start{"run", "--store", path, "--wait", script}
-		repeat until cli.read(waiting.err_path):find("waiting until it is gone", 1, true)
+		repeat until cli.read(waiting.err_path):find("waiting until it ends", 1, true)
 		waiting:signal("TERM")
 		local ended = waiting:wait()
 		assert.equal(0, ended.status, ended.err)

@@ -259,7 +259,7 @@ describe("vigia watchers", function()
 		local store = start_one(path)
 		for _, keys in ipairs{"printf q", "printf '\\003'"} do
 			local screen = on_terminal(path, keys, "rows 10 cols 130")
-			mentions(screen, "\27[?1049h\27[?25l\27[H", "\27[?25h\27[?1049l", "status 0", "q: leave", "▁")
+			mentions(screen, "\27[?1049h\27[?25l\27[H", "\27[?25h\27[?1049l", "status 0", "q: quit", "▁")
 			assert(select(2, screen:gsub("\27%[H", "")) >= 3, "it was painted again")
 			local behind = screen:match("\27%[%?1049l(.*)$")
 			mentions(behind, "icanon", "echo")

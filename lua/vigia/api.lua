@@ -64,7 +64,7 @@ vigia.null = nil
 ---Options of vigia.open.
 ---@class vigia.StoreOptions
 ---@field serializer? "msgpack"|"json"|vigia.Serializer How objects are written: msgpack, json, or your own functions
----(in Lua a table {name =, marshal =, unmarshal =}). Default: msgpack. Fixed when the file is made.
+---(in Lua a table {name =, marshal =, unmarshal =}). Default: msgpack. Fixed when the file is created.
 ---@field readonly? boolean Never create or write. Default: false.
 ---@field create? boolean Create the file if it does not exist. Default: true.
 ---@field allow_network_fs? boolean Open files on NFS and other network file systems, where locks do not hold between
@@ -91,9 +91,9 @@ vigia.null = nil
 ---@field commit_interval? number|string Seconds. Longest time that an append waits for its commit, with durability
 ---interval. Default: 0.1 s. Belongs to the file.
 ---@field events_bucket? string Name of the database of events inside the file. Default: events. Fixed when the file is
----made.
+---created.
 ---@field checkpoint_bucket? string Name of the database of checkpoints inside the file. Default: checkpoints. Fixed
----when the file is made.
+---when the file is created.
 ---@field gc_cadence? number|string Seconds. How often old events are removed. Default: 600 s. Belongs to the file.
 ---@field gc_age_threshold? number|string Seconds. Age from which events that every watcher has finished are removed. 0:
 ---never. Default: 86400 s. Belongs to the file.

@@ -14,13 +14,13 @@ local LIMIT = 20 -- events, unless more are asked for
 
 local HELP = [[
 events{from=, type=, operation=, where=, limit=}   a list of events. from: the
-                 number of the first (1), below 0 counted from the end; where: a
+                 number of the first (1), negative: from the end; where: a
                  function (event) -> boolean; limit: 20, 0 for all
 tail(n)          the last n events (10)
 event(seq)       one event
 watchers()       every watcher of any process: state, lag, last error
 checkpoints()    watcher id -> number
-state()          the buckets and how many values each has
+state()          the buckets and the number of values in each
 state(bucket)    its first 20 rows; a part of it: state(bucket, "prefix*") or
                  state(bucket, {from=, to=, prefix=, reverse=, limit=})
 state(bucket, key)   a value
@@ -29,15 +29,15 @@ scheduled{from=, to=, operation=, object_type=, key=, limit=}   the events that
 dead()           the first 20 dead letters, without traceback and object;
                  dead(watcher) those of one, dead(watcher, seq) one in full,
                  dead{watcher=, from=, limit=} a part of them
-stats()          what is in the store and how it was made
+stats()          the contents and settings of the store
 store, vigia     the store and the module, with all their functions
 _                the last value that was not nil
 help             this text
-exit, quit       leave, as Ctrl-D does
+exit, quit       leave the prompt, as Ctrl-D does
 An expression prints its value, and so does =expression. Any Lua code works. An
-unfinished line continues on the next one. Globals stay, locals end with their
-line. [1, 2] is an array, {a = 1} a map. Tab completes, Ctrl-C stops the running
-expression or drops the line.
+unfinished line continues on the next one. Globals are kept. A local ends with
+its line. [1, 2] is an array, {a = 1} a map. Tab completes. Ctrl-C stops the
+running expression or drops the line.
 
 %s
   store_event, store_events, schedule, unschedule   events
@@ -49,14 +49,14 @@ expression or drops the line.
 
 -- By the access that the prompt was given: none for an application's store.
 local CHANGES <const> = {
-	readonly = "This prompt only reads. Start it with --write to allow these functions of the\n"
-		.. "store, which return nil and an error now (a transaction if it writes):",
+	readonly = "This prompt is read-only. These functions of the store return nil and an error\n"
+		.. "(a transaction only if it writes). Start with --write to allow them:",
 	write = "This prompt may write (--write). These functions change the store at once:",
 	application = "These functions change the store at once, unless it was opened read-only:",
 }
 local GREETINGS <const> = {
-	readonly = ", to read only (--write allows changes)",
-	write = ", to read and write: changes are stored at once",
+	readonly = ", read-only (--write allows changes)",
+	write = ", read and write: changes are stored at once",
 	application = "",
 }
 
@@ -87,15 +87,15 @@ local function commands(store, registry)
 
 	function C.events(query)
 		query = query or {}
-		if type(query) ~= "table" then error("events: a table is expected, as in events{type = \"Job\"}", 0) end
+		if type(query) ~= "table" then error("events: must be called with a table, as in events{type = \"Job\"}", 0) end
 		for name in pairs(query) do
 			if not QUERY[name] then error(("events: unknown field '%s'; see help"):format(tostring(name)), 0) end
 		end
 		local from, latest = query.from or 1, last()
 		from = whole(from)
-		if not from or from == 0 then error("from: the number of an event, or below 0 to count from the end", 0) end
+		if not from or from == 0 then error("from: must be the number of an event, or negative to count from the end", 0) end
 		local limit = query.limit == nil and LIMIT or whole(query.limit)
-		if not limit or limit < 0 then error("limit: an integer from 0 on", 0) end
+		if not limit or limit < 0 then error("limit: must be an integer of 0 or more", 0) end
 		if from < 0 then from = math.max(1, latest + from + 1) end
 		local request = {
 			event_iterator = core.at_sequence_number(from), timeout = 0, where = query.where, limit = limit,
@@ -117,7 +117,7 @@ local function commands(store, registry)
 
 	function C.tail(n)
 		n = n == nil and 10 or whole(n)
-		if not n or n < 1 then error("tail: a number of events from 1 on", 0) end
+		if not n or n < 1 then error("tail: must be a number of events, 1 or more", 0) end
 		return C.events{from = -n, limit = n}
 	end
 

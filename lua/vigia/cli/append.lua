@@ -9,28 +9,29 @@ M.summary = "Store events from standard input."
 M.description = [[
 Reads NDJSON from standard input, one event a line, and stores the events in order:
     {"operation":"CREATE","object_type":"File","object":{"path":"README.md"}}
-The store assigns number and time: "seq_num" and "timestamp", which `vigia events` writes, are
-ignored. So are blank lines. Values that JSON lacks are written {"$float":"nan"} ("inf", "-inf"),
+The store assigns number and time. "seq_num" and "timestamp", which `vigia events` writes, are
+ignored. Blank lines are skipped. Write values that JSON lacks as {"$float":"nan"} ("inf", "-inf"),
 {"$bytes":"BASE64"}, {"$map":[[KEY,VALUE],...]}.
 The first event creates the store if it does not exist. Lines that wait on standard input are stored
-together, with one sync. At the end it prints how many events it stored, and the last number.
-A bad line ends it with exit status 1 and a message that names the line; all lines before it are
-stored. With --skip-bad it goes on: each bad line is reported, or with a FILE written there as JSON,
-{"line":3,"error":"...","text":"..."}, behind what the FILE has; the exit status is 1 at the end.
-With --key each line is stored once, however often it is sent: the value at PATH, a string or an
-integer, is the event's key (as of store_event). A line whose key is known counts as known.
-With --lines a line is text, and the object of an event of --type is that string.
-Empty standard input is reported, but is no failure.]]
+together, with one sync. At the end the command prints the number of stored events and the last
+seq_num.
+A bad line ends the command with exit status 1. The message names the line. All lines before it are
+stored. --skip-bad continues after a bad line, and reports it. --skip-bad=FILE appends it to FILE as
+JSON, {"line":3,"error":"...","text":"..."}. The exit status is then 1 at the end.
+--key stores each line once, however often it is sent. The value at PATH, a string or an integer, is
+the event's key (as of store_event). The summary counts a line with a stored key as known.
+--lines reads text. Each line becomes the object of an event of type --type.
+Empty standard input is reported. It is not a failure.]]
 
 local STDIN <const> = 0
 
 function M.define(command)
 	util.define_store(command)
 	command:option("--skip-bad"):argname("FILE"):args("?"):overwrite(false)
-		:description("Put bad lines aside, and go on with the next.")
-	command:flag("--lines"):description("Read lines of text instead of JSON; needs --type.")
-	command:option("--type"):argname("TYPE"):overwrite(false):description("With --lines: the object type of the events.")
-	command:option("--operation"):argname("OP"):overwrite(false):description("With --lines: their operation (default: CREATE).")
+		:description("Set bad lines aside and continue with the next line.")
+	command:flag("--lines"):description("Read lines of text instead of JSON. Needs --type.")
+	command:option("--type"):argname("TYPE"):overwrite(false):description("Object type of the events, with --lines.")
+	command:option("--operation"):argname("OP"):overwrite(false):description("Operation of the events, with --lines (default: CREATE).")
 	command:option("--key"):argname("PATH"):overwrite(false)
 		:description("Store each line once: the value at this place, such as object.id, is its key.")
 	command:option("--big-integers"):argname("FORM"):overwrite(false):choices({"float", "string"})
@@ -42,9 +43,9 @@ local function form_of(args)
 	if args.lines and (args.type or "") == "" then
 		util.usage("--lines needs --type TYPE")
 	elseif not args.lines and (args.type or args.operation) then
-		util.usage("%s is for --lines; a line of JSON has its own", args.type and "--type" or "--operation")
+		util.usage("%s needs --lines: a line of JSON has its own", args.type and "--type" or "--operation")
 	elseif args.lines and args.big_integers then
-		util.usage("--big-integers is for JSON; with --lines a line is text")
+		util.usage("--big-integers does not go with --lines: a line of text has no numbers")
 	end
 	if args.key then
 		local ok, problem = require("vigia.core").where_parse(args.key .. "=0")

@@ -8,13 +8,14 @@ local M = {}
 M.summary = "Copy a store that is in use into a new file."
 M.description = [[
 Copies the store, as it is at one moment, into the new file TARGET. Other programs may use it
-meanwhile. The copy is a store of its own. Nothing is overwritten, and an unfinished copy is removed.
-Then check the copy: `vigia verify --store TARGET`. To restore, copy it to the name of the store.]]
+meanwhile. The copy is a store of its own. An existing TARGET is not changed. An unfinished copy is
+removed. Check the copy with `vigia verify --store TARGET`. To restore, copy it to the name of the
+store.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:argument("target"):args(1):description("The new file.")
-	command:flag("--compact"):description("Leave out free pages: a smaller file, a slower copy.")
+	command:argument("target"):args(1):description("Path of the copy.")
+	command:flag("--compact"):description("Leave out free pages. The file is smaller, and the copy is slower.")
 end
 
 function M.run(args)

@@ -12,7 +12,7 @@ removal of the events after the number shown.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--json"):description("One JSON object a line instead of a table.")
+	command:flag("--json"):description("Print one JSON object a line instead of a table.")
 end
 
 -- Rows {id =, number =, kind = "checkpoint"|"hold"}, by id.

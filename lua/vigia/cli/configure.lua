@@ -7,7 +7,7 @@ local M = {}
 
 M.summary = "Show or change the settings of a store."
 M.description = [[
-Changes settings of the file; without NAME=VALUE it shows them. `vigia options` explains each.
+Changes settings of the file. Without NAME=VALUE it shows them. `vigia options` explains each.
 A duration is a number of seconds, or has a unit: 250ms, 30s, 5m, 12h, 7d. A size is a number of
 bytes, or has a unit: 64K, 64M, 64MiB, 1G. Processes that have the store open use the new settings
 from their next commit on.]]
@@ -44,9 +44,9 @@ function M.changes_of(words)
 	for _, word in ipairs(words) do
 		local name, text = word:match("^([^=]*)=(.*)$")
 		if not name then
-			util.usage("NAME=VALUE expected, not '%s'", util.printable(word))
+			util.usage("expected NAME=VALUE, not '%s'", util.printable(word))
 		elseif not by_name[name] then
-			util.usage("no setting of a store is called '%s'%s", util.printable(name), util.did_you_mean(name, names))
+			util.usage("unknown setting '%s'%s", util.printable(name), util.did_you_mean(name, names))
 		elseif changes[name] ~= nil then
 			util.usage("%s is given twice", name)
 		end

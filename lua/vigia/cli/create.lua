@@ -5,16 +5,16 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Make an empty store."
+M.summary = "Create an empty store."
 M.description = [[
-Makes an empty store with these settings of the file, and the defaults for the others.
-`vigia options` explains each; some are fixed afterwards, `vigia configure` changes the others.
-A store that is there already is left as it is, and the exit status is 1. --sql prints the
-statements that make a store on PostgreSQL, for an administrator, and asks no server.]]
+Creates an empty store. Settings that are not given have their defaults. `vigia options` explains
+them. `vigia configure` changes them later, except the fixed ones. If the store exists, it is not
+changed and the exit status is 1. --sql prints the statements that create a store on PostgreSQL, for
+an administrator. It does not connect to the server.]]
 
 function M.define(command)
 	util.define_store(command, {create = false})
-	command:flag("--sql", "Print the statements that make it, and make nothing.")
+	command:flag("--sql", "Print the SQL statements that create the store, and create nothing.")
 	command:argument("settings", "A setting and its value."):argname("NAME=VALUE"):args("*")
 end
 
@@ -33,7 +33,7 @@ function M.run(args)
 	local there, err = vigia.open(path, {create = false, readonly = true, collect = false})
 	if there then
 		there:close()
-		util.fail("%s: there is a store already", util.shown(path))
+		util.fail("%s: the store exists already", util.shown(path))
 	elseif err.code ~= "store_not_found" then
 		util.fail("%s", tostring(err))
 	end
@@ -43,7 +43,7 @@ function M.run(args)
 		util.usage("%s", configure.problem_of(store))
 	end
 	util.check(store, open_err):close()
-	util.write(("%s: made, empty\n"):format(util.shown(path)))
+	util.write(("%s: created, empty\n"):format(util.shown(path)))
 end
 
 return M

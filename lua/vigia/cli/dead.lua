@@ -9,10 +9,10 @@ M.description = [[
 A watcher with retry_strategy = "dead_letter" puts an event aside after max_retries attempts.
     list [WATCHER]     the letters as NDJSON, one a line, without traceback and object
     show WATCHER N     the letter of event N, with its traceback and the event
-    retry WATCHER N    have the watcher handle the event again, before new ones, at once or when it runs
+    retry WATCHER N    handle the event again, before new events; a stopped watcher does it when started
     drop WATCHER N     remove the letter
-retry and drop take --all in place of N, for all letters of WATCHER. The exit status is 1 if there is
-no such letter.]]
+retry and drop take --all in place of N, for all letters of WATCHER. The exit status is 1 if the
+letter does not exist.]]
 
 local does = {}
 
@@ -77,7 +77,7 @@ function does.show(args)
 		{"watcher", util.printable(letter.watcher)},
 		{"attempts", ("%d"):format(letter.attempts)},
 		{"failed", os.date("!%Y-%m-%d %H:%M:%S UTC", letter.timestamp // 1000000000)},
-		{"retry", letter.retry and "asked for" or "no"},
+		{"retry", letter.retry and "requested" or "no"},
 		{"error", indented(letter.error)},
 		{"event", event},
 	}
@@ -117,7 +117,7 @@ local function check_words(args, action)
 		util.usage("--limit is for list")
 	elseif action == "list" then
 		if args.seq_num then
-			util.usage("list takes no number: say `show` for one letter")
+			util.usage("list takes no number: use `show` for one letter")
 		end
 	elseif not args.watcher then
 		util.usage("WATCHER is missing: %s WATCHER N", action)

@@ -9,20 +9,20 @@ local M = {}
 
 M.summary = "Look for what is wrong with a store, and say what to do."
 M.description = [[
-Looks at the store and at what is around it: rights of its files, the kind of file system, the processes that
-have it open, watchers that nobody runs or that do not get on, checkpoints beyond the end, what
-holds back the removal of old events, room in the map and on the disk, limits of the system, dead
-letters, and an upgrade that waits. Each finding comes with what to do. It changes nothing, and
-reads no events: `vigia verify` looks for damage. It takes two looks at the watchers, --seconds apart.
-The exit status is 0 when nothing is wrong, and 1 when something is.]]
+Checks the store and its surroundings: the mode of its files, the file system, the processes that
+have it open, watchers that no process runs or that make no progress, checkpoints beyond the end,
+what blocks the removal of old events, room in the map and on the disk, limits of the system, dead
+letters, and a pending upgrade. Each finding says what to do. The command changes nothing. It does
+not look for damaged events: use `vigia verify`. It looks at the watchers twice, --seconds apart.
+The exit status is 0 if nothing is wrong, else 1.]]
 
 local SECONDS <const> = 2
 
 function M.define(command)
 	util.define_store(command, {create = false})
-	command:flag("--json"):description("JSON: a line for the store, and one for each finding.")
+	command:flag("--json"):description("Print a JSON object for the store and one for each finding, one a line.")
 	command:option("--seconds"):argname("SECONDS"):convert(util.seconds("--seconds")):overwrite(false)
-		:description(("How long to watch whether watchers get on (default: %d)."):format(SECONDS))
+		:description(("Time between the two looks at the watchers (default: %d)."):format(SECONDS))
 end
 
 -- The numbers of all watchers: {id =, at =, kind =, lag =}, by id; and the last number.
@@ -99,7 +99,7 @@ end
 local function process_text(user)
 	local file <close> = user.pid and user.here and io.open(("/proc/%d/comm"):format(user.pid), "rb")
 	local name = file and file:read("l")
-	return ("%s%s%s"):format(user.pid or "one that is not noted", name and " (" .. util.printable(name) .. ")" or "",
+	return ("%s%s%s"):format(user.pid or "an unknown one", name and " (" .. util.printable(name) .. ")" or "",
 		user.here and "" or " of another PID namespace")
 end
 

@@ -7,12 +7,13 @@ local M = {}
 M.summary = "Print the events of a store."
 M.description = [[
 Prints events as NDJSON, one a line, in order. `vigia append` reads this form: it keeps operation,
-type and object, and assigns a new number and time. --format pretty prints a line for people: number,
-time (UTC), operation, type and object, which a terminal's width shortens; control characters are escaped.
-With --follow it continues with new events, until Ctrl-C. When the reader closes the output
-(`vigia events ... | head -1`), it ends with exit status 0.
-A time is 2026-12-24T18:00 (local time; with Z behind it UTC, with +01:00 that zone), only a day
-(its first moment), an age (90s, 30m, 2h, 7d: so long ago), or a number of nanoseconds since 1970.]]
+type and object, and assigns a new number and time. --format pretty prints a line for people:
+number, time (UTC), operation, type and object. On a terminal a long object is cut. Control
+characters are escaped.
+--follow continues with new events, until Ctrl-C. When the reader closes the output
+(`vigia events ... | head -1`), the command ends with exit status 0.
+A time is 2026-12-24T18:00 (local time; UTC with a final Z, another zone with a final +01:00), only
+a day (its first moment), an age (90s, 30m, 2h, 7d), or a number of nanoseconds since 1970.]]
 
 -- The library is loaded only when there is something to parse: `--help` does without.
 local function parse_from(text)
@@ -56,10 +57,10 @@ function M.define_choice(command)
 		:description("Only events of this operation. May be given several times.")
 	command:option("--where"):argname("PLACE=VALUE"):count("*"):convert(parse_where)
 		:description([[Only events whose object has this value at this place, as in --where object.state=failed.
-Places are object.name, object."any name", object.list[1]. A value is read as JSON (5, true, null, "5") where it is
-that, else as text. Given several times: all places must fit, each with one of its values.]])
+Places are object.name, object."any name", object.list[1]. A value that is JSON (5, true, null, "5") is read as JSON,
+any other as text. May be given several times. Then all places must match, each with one of its values.]])
 	command:option("--format"):argname("FORMAT"):choices({"ndjson", "pretty"}):overwrite(false)
-		:description("ndjson or pretty.")
+		:description("Format of the output: ndjson or pretty.")
 	command:option("--color"):argname("WHEN"):choices({"auto", "always", "never"}):overwrite(false)
 		:description("Colors in pretty lines: auto (the default: on a terminal, unless NO_COLOR is set), always or never.")
 end
@@ -69,7 +70,7 @@ function M.define(command)
 	command:option("--from"):argname("WHERE"):convert(parse_from):overwrite(false)
 		:description("Where to start: trim_horizon (the oldest event; the default), latest, at:N or after:N.")
 	command:option("--last"):argname("N"):convert(util.whole_number("--last", 0)):overwrite(false)
-		:description("Only the last N events, of those that the other options choose.")
+		:description("Only the last N events that match the other options.")
 	command:option("--since"):argname("TIME"):convert(util.time("--since", true)):overwrite(false)
 		:description("Only events stored at this time or later.")
 	command:option("--until"):argname("TIME"):convert(util.time("--until", true)):overwrite(false)
@@ -77,7 +78,7 @@ function M.define(command)
 	M.define_choice(command)
 	command:option("--limit"):argname("N"):convert(util.whole_number("--limit", 0)):overwrite(false)
 		:description("Print at most this many events (default: 0, all).")
-	command:flag("--explain"):description("Print no events, but how many would be looked at, and what rules out the others.")
+	command:flag("--explain"):description("Print how many events would be read and what excludes the others, instead of the events.")
 	command:flag("--follow"):description("Continue with new events, until Ctrl-C.")
 end
 

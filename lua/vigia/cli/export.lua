@@ -7,10 +7,10 @@ local M = {}
 
 M.summary = "Write all that a store holds to a file, for `vigia import`."
 M.description = [[
-Writes events with their numbers, times and keys, buckets, checkpoints, holds, dead letters, timers and
-settings to FILE, or to standard output (-). Other programs may use the store meanwhile: the events
-are those up to the last one at the start. An interrupted export to a file continues where it was.
-Any other file is left as it is.]]
+Writes events with their numbers, times and keys, buckets, checkpoints, holds, dead letters, timers
+and settings to FILE, or to standard output (-). Other programs may use the store meanwhile. The
+export has the events up to the last one at its start. Run the command again to continue an
+interrupted export to a file. Any other existing file is not changed.]]
 
 local STDOUT <const> = 1
 
@@ -22,7 +22,7 @@ end
 function M.run(args)
 	local core = require("vigia.core")
 	if args.file == "-" and core.isatty(STDOUT) then
-		util.usage("an export is no text for a terminal: give a FILE, or send standard output into a file or program")
+		util.usage("an export is binary, and standard output is a terminal: give a FILE, or redirect standard output")
 	end
 	local store <close> = util.open_store(args, {readonly = true, create = false})
 	local line = progress_line.new("exported", "events")
@@ -33,7 +33,7 @@ function M.run(args)
 	local summary = ("exported %s, %d bytes"):format(util.count(done.last - done.first + 1, "event"), done.bytes)
 	if args.file == "-" then util.say(summary) else util.write(summary, "\n") end
 	if done.changed then
-		util.say("buckets changed meanwhile: for all of them at one moment, export a copy that `vigia backup` made")
+		util.say("buckets changed during the export: to get all of them as of one moment, export a copy made by `vigia backup`")
 	end
 end
 

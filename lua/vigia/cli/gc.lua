@@ -7,15 +7,15 @@ local M = {}
 
 M.summary = "Remove old events now."
 M.description = [[
-Removes the events that are older than gc_age_threshold and that every watcher has handled, and those
-beyond max_events and max_bytes; `vigia configure` shows and changes these settings. Age counts from
-when a collector (this command, `vigia run`, or a program that has the store open) first saw an event.
-It also indexes the events of a file that a version without an index made; a program that has the
-store open does that in the background.]]
+Removes events that are older than gc_age_threshold and that every watcher has handled. Also removes
+events beyond max_events and max_bytes. `vigia configure` shows and changes these settings. Age
+counts from when a collector (this command, `vigia run`, or a program that has the store open) first
+saw an event. The command also indexes events that an older version stored without an index. A
+program that has the store open does that in the background.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--json"):description("One JSON object instead of a line.")
+	command:flag("--json"):description("Print one JSON object instead of a line.")
 end
 
 local function why(result, stats)

@@ -7,9 +7,9 @@ local M = {}
 
 M.summary = "Read an export into a new or empty store."
 M.description = [[
-Reads FILE, or standard input (-), which `vigia export` wrote, into a store that is made for it or is
-empty. An interrupted import continues: give the same export again. Until it is finished, appends to
-the store and watchers of it are refused.]]
+Reads an export from FILE, or from standard input (-), into a new or empty store. Run the command
+again with the same export to continue an interrupted import. Until the import is finished, the
+store refuses appends and watchers.]]
 
 local STDIN <const> = 0
 

@@ -39,7 +39,7 @@ local function options(name)
 	for _, option in ipairs(of.set(name)) do
 		local default = of.default_text(option)
 		rows[#rows + 1] = {option.name, option.help .. (default ~= "-" and " Default: " .. default .. "." or "")
-			.. (option.scope == "fixed" and " Fixed when the file is made." or "")}
+			.. (option.scope == "fixed" and " Fixed when the file is created." or "")}
 	end
 	return list(rows)
 end

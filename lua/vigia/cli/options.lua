@@ -6,11 +6,12 @@ local M = {}
 
 M.summary = "Show all options, their defaults and what they mean."
 M.description = [[
-Shows the options of vigia.open, registry:watch, vigia.registry and stop. Options of the file are given
-when it is created. `vigia configure` and store:configure{} change them, except the fixed ones.]]
+Shows the options of vigia.open, registry:watch, vigia.registry and stop. Options of the file are
+given when it is created. `vigia configure` and store:configure{} change them, except the fixed
+ones.]]
 
 function M.define(command)
-	command:flag("--json"):description("One JSON object a line instead of a table.")
+	command:flag("--json"):description("Print one JSON object a line instead of a table.")
 end
 
 -- Their titles, and the set of options below each.
@@ -18,7 +19,7 @@ local GROUPS = {
 	{"vigia.open: the handle", "handle"},
 	{"vigia.open: the file", "file"},
 	{"registry:watch", "watch"},
-	{"registry:watch: a script, beside those", "script"},
+	{"registry:watch: a script, in addition", "script"},
 	{"vigia.registry", "registry"},
 	{"registry:stop, watcher:stop", "stop"},
 }

@@ -2,7 +2,8 @@
 
 local steer = require("vigia.cli.steer")
 
-return steer.command("pause", "Let a watcher wait until it is resumed.", [[
-Lets a watcher begin no event until `vigia resume`, in a process that is started later, too. Its id stays
-taken while it runs, its place is kept, and events that it has not handled are not collected.
+return steer.command("pause", "Pause a watcher until it is resumed.", [[
+Lets a watcher begin no event until `vigia resume`. The pause also holds after a restart of the
+watcher. A running watcher keeps its id. Its position is kept. Events that it has not handled are
+not removed.
 ]] .. steer.HOW, "watcher '%s' is paused")

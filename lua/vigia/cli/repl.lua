@@ -7,14 +7,14 @@ local M = {}
 M.summary = "Read a store at a prompt."
 M.description = [[
 Reads Lua from the terminal, runs it and prints its values. help lists the commands, exit leaves.
-It only reads the store, unless --write is given; other programs may write meanwhile. The history
+The prompt is read-only unless --write is given. Other programs may write meanwhile. The history
 is kept in vigia/history below $XDG_STATE_HOME or ~/.local/state.
-From a file or pipe it prints each expression's value on a line; errors go to standard error, and
-the exit status is 1 if there was one.]]
+Input from a file or pipe prints each expression's value on a line. Errors go to standard error.
+The exit status is 1 if there was an error.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--write"):description("Allow changes, such as store:store_event; help at the prompt lists them.")
+	command:flag("--write"):description("Allow changes, such as store:store_event. `help` at the prompt lists them.")
 end
 
 function M.run(args)

@@ -3,5 +3,5 @@
 local steer = require("vigia.cli.steer")
 
 return steer.command("resume", "Let a paused watcher continue.", [[
-Ends a pause: the watcher continues where it was, or where it was moved meanwhile.
+Ends a pause. The watcher continues where it stopped, or where `vigia seek` moved it.
 ]] .. steer.HOW, "watcher '%s' is resumed")

@@ -20,20 +20,21 @@ retried after initial_backoff (0.2 s), and then after ever longer delays.
 --cpu, --memory and --libraries limit each script. Going over a limit fails the event, and the
 script is loaded again. The script cannot prevent that. With --isolate a crash, or an endless loop
 in C, also fails only the event.
-On SIGINT, SIGTERM and SIGHUP the handlers in progress finish, it saves the checkpoints, runs the
-stop functions, and ends with exit status 0. A SIGINT or SIGHUP that was ignored at the start
-(nohup, & in a script) stays ignored. A handler that does not finish within --stop-timeout
-seconds is abandoned, or killed with --isolate, and the exit status is 1.
-When the reader of its output is gone (`| head -1`), it ends in the same way. A checkpoint or output
-that cannot be written at the end is exit status 1.
-With --until-idle it ends when every watcher has handled all events that were stored at the start,
-those that handlers stored meanwhile, and dead letters to be retried. It ends with exit status 1
-when an event has failed for --max-wait seconds.
-Log records go to standard error: with their time, but for systemd's journal, which has it; or as
-logfmt or JSON with --log-format. As a service of systemd (Type=notify) it says when all watchers have
-started, and with WatchdogSec= that their loops go on: a handler that takes longer than that hangs.
-A watcher id runs in one process at a time. If another process runs it, this one ends with exit
-status 1. With --wait it waits until that process ends, however it ends, and takes over.]]
+On SIGINT, SIGTERM and SIGHUP the handlers in progress finish. Then the command saves the
+checkpoints, runs the stop functions, and ends with exit status 0. A SIGINT or SIGHUP that was
+ignored at the start (nohup, & in a script) stays ignored. A handler that does not finish within
+--stop-timeout seconds is abandoned, or killed with --isolate. The exit status is then 1.
+The command ends in the same way when the reader of its output is gone (`| head -1`). If a
+checkpoint or output cannot be written at the end, the exit status is 1.
+With --until-idle the command ends when every watcher has handled all events that were stored at the
+start, events that handlers stored meanwhile, and its dead letters to be retried. If an event has
+failed for --max-wait seconds, the exit status is 1.
+Log records go to standard error, each with its time. The systemd journal has the time, so records
+for it have a level mark instead. --log-format chooses logfmt or JSON. Under systemd (Type=notify)
+the command reports when all watchers have started. With WatchdogSec= it sends watchdog
+notifications, and none while a handler takes longer than that.
+A watcher id runs in one process at a time. If another process runs it, the exit status is 1. With
+--wait the command waits until that process ends, however it ends, and takes over.]]
 
 local MAX_WAIT = 30
 local STOP_TIMEOUT = 30
@@ -46,10 +47,10 @@ function M.define(command)
 	command:argument("HANDLER.lua", "A handler script."):target("handlers"):args("+")
 	command:flag("--until-idle"):description("End when all events are handled.")
 	command:option("--max-wait"):argname("SECONDS"):convert(util.seconds("--max-wait")):overwrite(false)
-		:description(("With --until-idle: how long an event may fail (default: %d)."):format(MAX_WAIT))
+		:description(("How long an event may fail, with --until-idle (default: %d)."):format(MAX_WAIT))
 	command:option("--set"):argname("NAME=VALUE"):count("*")
-		:description("A value for the scripts: each is called with a table, whose `set.NAME` is VALUE, a string."
-			.. " SCRIPT.NAME=VALUE is for the script SCRIPT.lua alone.")
+		:description("Give the scripts a value: each is called with a table that has the string VALUE as `set.NAME`."
+			.. " SCRIPT.NAME=VALUE is for SCRIPT.lua only.")
 	command:flag("--reload"):description("Load a script's new code whenever its file changes, between two events.")
 	command:flag("--wait"):description("If another process runs a script's watcher, wait until it ends, and take over.")
 	command:option("--cpu"):argname("SECONDS"):convert(util.seconds("--cpu")):overwrite(false)
@@ -57,7 +58,7 @@ function M.define(command)
 	command:option("--memory"):argname("BYTES"):convert(util.bytes("--memory")):overwrite(false)
 		:description("Limit on the memory of a script, such as 64M.")
 	command:option("--libraries"):argname("NAMES"):convert(util.names()):overwrite(false)
-		:description("The Lua libraries that the scripts see beside base and vigia, such as string,table.")
+		:description("The Lua libraries that the scripts may use besides base and vigia, such as string,table.")
 	command:flag("--isolate"):description("Run each script in a process of its own.")
 	command:option("--stop-timeout"):argname("SECONDS"):convert(util.seconds("--stop-timeout")):overwrite(false)
 		:description(("How long to wait for handlers at the end (default: %d)."):format(STOP_TIMEOUT))
@@ -92,7 +93,7 @@ local function parse_set(pairs_given, handlers)
 	for _, pair in ipairs(pairs_given or {}) do
 		local name, value = pair:match("^([^=]+)=(.*)$")
 		if not name then
-			util.usage("--set %s: say --set NAME=VALUE or --set SCRIPT.NAME=VALUE", pair)
+			util.usage("--set %s: use --set NAME=VALUE or --set SCRIPT.NAME=VALUE", pair)
 		end
 		local script, rest = name:match("^(.*)%.([^.]+)$") -- a script's name may have dots
 		if script and not for_one[script] then
@@ -128,7 +129,7 @@ local function watch_all(registry, args, set)
 			paths[watcher:id()] = path
 			entries[i] = {path = path, watcher = watcher}
 		elseif err.code == "watcher_already_exists" and paths[err.watcher_id] == path then
-			util.fail("%s is named twice", path)
+			util.fail("%s is given twice", path)
 		elseif err.code == "watcher_already_exists" then
 			util.fail("%s and %s have the same id, '%s': give one of them another with `id = \"...\"` in the table it returns",
 				paths[err.watcher_id], path, util.printable(err.watcher_id))
@@ -148,7 +149,7 @@ local function start(watcher, store, wait, log)
 			return ok, err
 		end
 		if not told then
-			log("warn", tostring(err) .. "; waiting until it is gone")
+			log("warn", tostring(err) .. "; waiting until it ends")
 			core.notify("STATUS=standing by: " .. util.printable(tostring(err)))
 			told = true
 		end
@@ -340,7 +341,7 @@ end
 
 function M.run(args)
 	if args.max_wait and not args.until_idle then
-		util.usage("--max-wait needs --until-idle: without it a failing event is tried for ever")
+		util.usage("--max-wait needs --until-idle: without it a failing event is retried forever")
 	end
 	local set = parse_set(args.set, args.handlers)
 	local store <close> = util.open_store(args, {create = false, collect = true})

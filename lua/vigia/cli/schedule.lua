@@ -6,23 +6,26 @@ local M = {}
 
 M.summary = "Store events at a later time."
 M.description = [[
-Schedules one event, whose OBJECT is JSON (default: null), or without OPERATION those of standard
-input, one a line as for `vigia append`. A line may also have "at" and "key", as `vigia scheduled`
-writes them. Each event is stored once, at its time, or as soon after as any process has the store
-open for writing: `vigia run`, or a program of yours. It creates the store if it does not exist.
-A time is 2026-12-24T18:00 (local time; with Z behind it UTC, with +01:00 that zone), only a day,
-or a number of nanoseconds since 1970. One that has passed means at once.
-Scheduling a key again changes nothing. A bad line ends it with exit status 1 and a message that
-names the line; all lines before it are scheduled.]]
+Schedules one event. OBJECT is JSON (default: null). Without OPERATION the command reads events from
+standard input, one a line as for `vigia append`. A line may also have "at" and "key", as `vigia
+scheduled` writes them. Each event is stored once, at its time, by a process that has the store open
+for writing: `vigia run`, or a program of yours. If there is none, the next such process stores it.
+The command creates the store if it does not exist.
+A time is 2026-12-24T18:00 (local time; UTC with a final Z, another zone with a final +01:00), only
+a day, or a number of nanoseconds since 1970. An event whose time has passed is stored at once.
+Scheduling a key again changes nothing. A bad line ends the command with exit status 1. The message
+names the line. All lines before it are scheduled.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:option("--at"):argname("TIME"):convert(util.time("--at")):overwrite(false):description("When.")
-	command:option("--after"):argname("SECONDS"):convert(util.seconds("--after")):overwrite(false):description("In so many seconds.")
-	command:option("--key"):argname("KEY"):overwrite(false):description("The event's key: it is stored once under it.")
-	command:argument("operation"):args("?"):argname("OPERATION"):description("As in CREATE.")
-	command:argument("object_type"):args("?"):argname("OBJECT_TYPE")
-	command:argument("object"):args("?"):argname("OBJECT"):description("JSON.")
+	command:option("--at"):argname("TIME"):convert(util.time("--at")):overwrite(false)
+		:description("Store the events at this time.")
+	command:option("--after"):argname("SECONDS"):convert(util.seconds("--after")):overwrite(false)
+		:description("Store the events after this many seconds.")
+	command:option("--key"):argname("KEY"):overwrite(false):description("Key of the event. An event with a known key is not scheduled again.")
+	command:argument("operation"):args("?"):argname("OPERATION"):description("The operation, such as CREATE.")
+	command:argument("object_type"):args("?"):argname("OBJECT_TYPE"):description("The type of the object.")
+	command:argument("object"):args("?"):argname("OBJECT"):description("The object as JSON (default: null).")
 end
 
 local KNOWN <const> = {operation = true, object_type = true, object = true, at = true, key = true, id = true, seq_num = true,
@@ -71,7 +74,7 @@ local function schedule_lines(store, when)
 			end
 			local at = event.at or when
 			if not at then
-				fail("it has no time: say --at or --after, or give the line an \"at\"")
+				fail("it has no time: use --at or --after, or add \"at\" to the line")
 			end
 			local id, existed = store:schedule(at, event.operation, event.object_type, event.object, {key = event.key})
 			if not id then
@@ -89,9 +92,9 @@ local function check_words(args)
 	elseif args.operation and not args.object_type then
 		util.usage("OBJECT_TYPE is missing")
 	elseif args.operation and not (args.at or args.after) then
-		util.usage("when? say --at TIME or --after SECONDS")
+		util.usage("no time is given: use --at TIME or --after SECONDS")
 	elseif args.key and not args.operation then
-		util.usage("--key is for one event; lines have a \"key\" of their own")
+		util.usage("--key is for one event: give each line a \"key\" of its own")
 	elseif args.key and (#args.key < 1 or #args.key > 255) then
 		util.usage("--key must have 1 to 255 bytes")
 	end

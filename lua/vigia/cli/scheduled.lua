@@ -7,19 +7,21 @@ local M = {}
 M.summary = "Show or drop events that are scheduled."
 M.description = [[
 Prints the events that wait for their time as NDJSON, one a line, in the order of their times.
-`vigia schedule` reads this form. With --drop it removes timers instead, by their ids. Times are
-those of `vigia schedule`. The exit status is 1 if a timer to be dropped is not there.]]
+`vigia schedule` reads this form. --drop removes timers instead, by their ids. A TIME has the form
+that `vigia schedule` takes. The exit status is 1 if a timer to drop does not exist.]]
 
 -- How many are read at a time. Others may come and go meanwhile.
 local PAGE <const> = 500
 
 function M.define(command)
 	util.define_store(command)
-	command:option("--from"):argname("TIME"):convert(util.time("--from")):overwrite(false):description("Only those due from then on.")
-	command:option("--to"):argname("TIME"):convert(util.time("--to")):overwrite(false):description("Only those due until then.")
-	command:option("--type"):argname("TYPE"):overwrite(false):description("Only those of this object type.")
-	command:option("--operation"):argname("OP"):overwrite(false):description("Only those of this operation.")
-	command:option("--key"):argname("KEY"):overwrite(false):description("Only the one with this key.")
+	command:option("--from"):argname("TIME"):convert(util.time("--from")):overwrite(false)
+		:description("Only events due at this time or later.")
+	command:option("--to"):argname("TIME"):convert(util.time("--to")):overwrite(false)
+		:description("Only events due at this time or earlier.")
+	command:option("--type"):argname("TYPE"):overwrite(false):description("Only events of this object type.")
+	command:option("--operation"):argname("OP"):overwrite(false):description("Only events of this operation.")
+	command:option("--key"):argname("KEY"):overwrite(false):description("Only the event with this key.")
 	command:option("--limit"):argname("N"):convert(util.whole_number("--limit", 0)):overwrite(false)
 		:description("Print at most this many (default: 0, all).")
 	command:option("--drop"):argname("ID"):count("*"):convert(util.whole_number("--drop", 1))

@@ -5,16 +5,16 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Let a watcher continue at another event."
+M.summary = "Move a watcher to another event."
 M.description = [[
-Moves a watcher back, to handle events again, or ahead, to leave events out. WHERE is
-    oldest      the oldest event there is
-    latest      what is stored from now on
-    at:N        event N; beyond the last event is refused
+Moves a watcher back, to handle events again, or ahead, to skip events. WHERE is
+    oldest      the oldest event
+    latest      the next event that is stored
+    at:N        event N, not beyond the last event
     after:N     the event after N
-    time:T      the first event stored at this time or later: 2026-12-24T18:00 (local time; with Z behind
-                it UTC), an age (2h: two hours ago), or nanoseconds since 1970
-Events that were removed are left out. A paused watcher stays paused.
+    time:T      the first event stored at this time or later: 2026-12-24T18:00 (local time; UTC with a
+                final Z), an age (2h: two hours ago), or nanoseconds since 1970
+Removed events are skipped. A paused watcher stays paused.
 ]] .. steer.HOW
 
 local TIME <const> = "^time:(.*)$"

@@ -12,14 +12,14 @@ Serves the store until Ctrl-C:
     GET /metrics       numbers for Prometheus
     GET /events        events as NDJSON: from, types, operations, limit, wait (seconds)
     GET /events/stream the same as server-sent events, as they come
-    POST /events       one event as JSON, or NDJSON, all of it or nothing; Idempotency-Key
+    POST /events       one event as JSON, or NDJSON, stored all or none; Idempotency-Key
     GET /watchers, /dead, /state; POST /dead/retry, /dead/drop
-A token (--token-file, or the environment variable VIGIA_TOKEN) is needed for everything once it is
-set: `Authorization: Bearer TOKEN`, or as the password in a browser. Without one nothing can be
-changed, and the store is opened for reading only. Elsewhere than on loopback a token and TLS are
-needed, or --insecure.
-Log records go to standard error, as those of run do. As a service of systemd (Type=notify) it says
-when it listens, and with WatchdogSec= that its loop goes on.]]
+If a token is set (--token-file, or the environment variable VIGIA_TOKEN), every request must carry
+it: `Authorization: Bearer TOKEN`, or as the password in a browser. Without a token the store is
+opened read-only, and the server refuses all changes. An address other than loopback needs a token
+and TLS, or --insecure.
+Log records go to standard error, as with `vigia run`. Under systemd (Type=notify) the server
+reports when it listens. With WatchdogSec= it sends watchdog notifications while its loop runs.]]
 
 function M.define(command)
 	util.define_store(command)
@@ -28,14 +28,14 @@ function M.define(command)
 	command:option("--token-file"):argname("FILE"):overwrite(false)
 		:description("The token is the first line of this file.")
 	command:option("--host"):argname("NAME"):count("*"):target("hosts")
-		:description("A name under which clients may call it, beside its addresses and localhost. May be given several times.")
-	command:option("--tls-cert"):argname("FILE"):overwrite(false):description("The certificate, and those it needs, as PEM.")
-	command:option("--tls-key"):argname("FILE"):overwrite(false):description("Its private key, as PEM.")
-	command:flag("--insecure"):description("Allow others than loopback without a token or TLS.")
+		:description("A host name that clients may use, besides its addresses and localhost. May be given several times.")
+	command:option("--tls-cert"):argname("FILE"):overwrite(false):description("PEM file of the certificate, with the chain it needs.")
+	command:option("--tls-key"):argname("FILE"):overwrite(false):description("PEM file of the private key.")
+	command:flag("--insecure"):description("Allow an address other than loopback without a token or TLS.")
 	command:option("--client-timeout"):argname("SECONDS"):convert(util.seconds("--client-timeout")):default("30"):overwrite(false)
 		:description("How long a client may be idle, take for a request, or not read (default: 30)."):show_default(false)
 	command:option("--max-connections"):argname("N"):convert(util.whole_number("--max-connections", 1)):default("512"):overwrite(false)
-		:description("Connections at a time (default: 512)."):show_default(false)
+		:description("Limit on open connections (default: 512)."):show_default(false)
 	command:flag("--verbose"):description("Log every request, not only those that failed or were refused.")
 	util.define_log_format(command)
 end
@@ -62,7 +62,7 @@ end
 
 function M.run(args)
 	if (args.tls_cert == nil) ~= (args.tls_key == nil) then
-		util.usage("--tls-cert and --tls-key belong together")
+		util.usage("--tls-cert and --tls-key need each other")
 	end
 	local token = token_of(args)
 	local options = {

@@ -6,10 +6,10 @@ local M = {}
 
 M.summary = "Show buckets and their values."
 M.description = [[
-Prints one JSON object a line: without BUCKET one for each bucket, with the number of its values;
-with BUCKET one for each key in order, with its value. KEY is one key, or PREFIX* for all string
-keys that begin with PREFIX. Digits are looked up as an integer and as a string. A KEY that begins
-with - stands behind --.]]
+Without BUCKET it prints one JSON object a line for each bucket, with the number of its values. With
+BUCKET it prints one for each key in order, with its value. KEY is one key, or PREFIX* for all
+string keys that begin with PREFIX. Digits match an integer key and a string key. Put -- before a
+KEY that begins with -.]]
 
 -- How many rows are read at a time. Each page is as it is then: others may change the bucket meanwhile.
 local PAGE <const> = 100

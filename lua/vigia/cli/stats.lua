@@ -9,7 +9,7 @@ M.summary = "Show the contents and settings of a store."
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--json"):description("One JSON object instead of lines.")
+	command:flag("--json"):description("Print one JSON object instead of lines.")
 end
 
 local FIELDS = {
@@ -56,7 +56,7 @@ local function retention(stats)
 	if stats.checkpoint_ttl > 0 then
 		parts[#parts + 1] = ("checkpoints count for %.15g s"):format(stats.checkpoint_ttl)
 	end
-	return #parts > 0 and table.concat(parts, "; ") or "kept for ever"
+	return #parts > 0 and table.concat(parts, "; ") or "kept forever"
 end
 
 local function lines(stats)
@@ -74,7 +74,7 @@ local function lines(stats)
 		{"state", util.count(stats.values, "value") .. " in " .. util.count(stats.buckets, "bucket")},
 		{"scheduled", util.count(stats.timers, "event")},
 		{"dead letters", util.count(stats.dead_letters, "event")},
-		{"transactions", ("%d committed, %d run in vain, %d given up"):format(stats.transactions.committed, stats.transactions.conflicts,
+		{"transactions", ("%d committed, %d conflicts, %d given up"):format(stats.transactions.committed, stats.transactions.conflicts,
 			stats.transactions.given_up)},
 		{"file", bytes(stats.file_bytes)},
 		{"used", bytes(stats.used_bytes)},

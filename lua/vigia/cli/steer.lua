@@ -8,16 +8,17 @@ local TIMEOUT <const> = 10 -- seconds; that of the library
 
 ---Words for the end of a description.
 M.HOW = [[
-If a process runs the watcher, it is asked to do it: it does so between two events, when the handler in
-progress has ended. If it has not done so within --timeout, the request is withdrawn, the process is
-named, and the exit status is 1. If no process runs the watcher, it is done at once.]]
+If a process runs the watcher, it gets a request. It carries out the request between two events. If
+it has not done so within --timeout, the request is withdrawn and the exit status is 1. The message
+then names the process. If no process runs the watcher, the command makes the change itself, at
+once.]]
 
 function M.define(command, waits)
 	util.define_store(command)
 	command:argument("watcher"):argname("WATCHER"):description("The id of a watcher; `vigia watchers` lists them.")
 	if waits then
 		command:option("--timeout"):argname("SECONDS"):convert(util.seconds("--timeout")):overwrite(false)
-			:description(("How long the process that runs it may take (default: %d)."):format(TIMEOUT))
+			:description(("How long to wait for the process that runs the watcher (default: %d)."):format(TIMEOUT))
 	end
 end
 

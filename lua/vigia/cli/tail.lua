@@ -9,13 +9,13 @@ local LAST <const> = 20
 
 M.summary = "Print the last events, and new ones as they come."
 M.description = [[
-The same as `vigia events --follow --last 20 --format pretty`: it prints the last events and continues
-with new ones, until Ctrl-C.]]
+Prints the last events and continues with new ones, until Ctrl-C. It is the same as
+`vigia events --follow --last 20 --format pretty`.]]
 
 function M.define(command)
 	util.define_store(command)
 	command:option("--last"):argname("N"):convert(util.whole_number("--last", 0)):overwrite(false)
-		:description(("How many of the stored events to begin with (default: %d)."):format(LAST))
+		:description(("Number of stored events to print first (default: %d)."):format(LAST))
 	events.define_choice(command)
 end
 

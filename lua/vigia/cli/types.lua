@@ -8,12 +8,12 @@ local M = {}
 M.summary = "Count events by type and operation."
 M.description = [[
 Prints each object type and operation that an event has, with the number of these events. It reads
-all events. Events that are damaged are not counted; the exit status is 1 then, and `vigia verify`
-tells which they are.]]
+all events. Damaged events are not counted. If there are any, the exit status is 1. `vigia verify`
+lists them.]]
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--json"):description("One JSON object a line instead of a table.")
+	command:flag("--json"):description("Print one JSON object a line instead of a table.")
 end
 
 local function by_name(a, b)
@@ -46,7 +46,7 @@ function M.run(args)
 		util.say("the store has no events")
 	end
 	if damaged > 0 then
-		util.fail("%s damaged, and not counted; `vigia verify` tells which", damaged == 1 and "1 event is" or damaged .. " events are")
+		util.fail("%s damaged and not counted; `vigia verify` lists them", damaged == 1 and "1 event is" or damaged .. " events are")
 	end
 end
 

@@ -75,13 +75,13 @@ function M.define_store(command, with)
 	command:option("--store"):argname("FILE"):overwrite(false)
 		:description("The file of the store (default: the environment variable VIGIA_STORE).")
 	if not with or with.create ~= false then
-		command:flag("--create"):description("Make the store if it is not there yet.")
+		command:flag("--create"):description("Create the store if it does not exist.")
 	end
 end
 
 function M.define_log_format(command)
 	command:option("--log-format"):argname("FORMAT"):choices({"plain", "logfmt", "json"}):overwrite(false)
-		:description("How log records are written (default: plain, or for the journal of systemd).")
+		:description("Format of log records (default: plain, or that of the systemd journal).")
 end
 
 ---What a service ended with: a sentence for people, or a log record where a program reads them.
@@ -100,7 +100,7 @@ function M.store_path(args)
 	end
 	local path = args.store or args.store_before or os.getenv("VIGIA_STORE")
 	if not path or path == "" then
-		M.usage("no store: say --store FILE, or set VIGIA_STORE")
+		M.usage("no store is given: use --store FILE, or set VIGIA_STORE")
 	end
 	return path
 end
@@ -115,7 +115,7 @@ function M.no_such_store(path, message)
 	local why = tostring(message):match("^there is no store '.*': (.+)$")
 	local cannot = why and (why:find("does not exist", 1, true) or why:find("leads nowhere", 1, true))
 	return ("%s: there is no such store%s%s"):format(M.shown(path), why and ": " .. why or "",
-		cannot and "" or " (`vigia create` makes one, and so does `vigia append`)")
+		cannot and "" or " (`vigia create` and `vigia append` create one)")
 end
 
 ---Split a text into lines of at most `width` bytes. A longer word gets a line of its own.
@@ -177,7 +177,7 @@ function M.whole_number(option, min)
 	return function(text)
 		local n = text:match("^%d+$") and math.tointeger(tonumber(text))
 		if not n or n < min then
-			return nil, ("%s must be a whole number from %d on, not '%s'"):format(option, min, M.printable(text))
+			return nil, ("%s must be a whole number, at least %d, not '%s'"):format(option, min, M.printable(text))
 		end
 		return n
 	end

@@ -7,13 +7,14 @@ local M = {}
 
 M.summary = "Check all of a store for damage."
 M.description = [[
-Checks each event's bytes, number, time and object, the checkpoints, the keys, the values in buckets, and the timers. The store may be
-in use. Damaged events are listed by number; all others can be read. Where damaged pages of the file
-make reading impossible, it continues after them. The exit status is 1 if anything is damaged.]]
+Checks each event's bytes, number, time and object, the checkpoints, the keys, the values in
+buckets, and the timers. The store may be in use. Damaged events are listed by number. All others
+can be read. The check continues after pages of the file that cannot be read. The exit status is 1
+if anything is damaged.]]
 
 function M.define(command)
 	util.define_store(command, {create = false})
-	command:flag("--json"):description("One JSON object a line instead of sentences.")
+	command:flag("--json"):description("Print one JSON object a line instead of sentences.")
 end
 
 local function write_found(args, first, last, text)

@@ -7,15 +7,16 @@ local M = {}
 
 M.summary = "Show what every watcher does, in all processes."
 M.description = [[
-Shows each watcher that runs in any process, or has a checkpoint or hold: its state, the pid of the
-process that runs it, the last event it has finished (POSITION), how many events are stored behind
-that (LAG) and how old the first of them is (BEHIND), how many events it handles in a second, the
-event that it tries again, and its last error. "died": its process ended before it stopped. "paused":
-it waits for `vigia resume`. "asked": `vigia seek`, pause, resume or retry waits for it.
-The watchers leave this in memory beside the store. Looking at it disturbs none of them.
-With --follow the table is renewed every second, the watcher that is furthest behind first, until
-q or Ctrl-C. Behind LAG and RATE it draws how they changed. Without a terminal a table is printed
-each time.]]
+Shows each watcher that runs in any process, or has a checkpoint or hold: its state, the pid of its
+process, the last event it has finished (POSITION), the number of events stored after that (LAG),
+the age of the first of them (BEHIND), the events handled in a second (RATE), the event that it
+retries (BLOCKED), and its last error. "died": its process ended before it stopped. "paused": it
+waits for `vigia resume`. "asked": a request of `vigia seek`, pause, resume or retry is not carried
+out yet.
+The watchers publish this in memory beside the store. Reading it does not disturb them.
+--follow refreshes the table every second, until q or Ctrl-C. The watcher with the largest lag is
+first.
+On a terminal, bars show how LAG and RATE changed. Elsewhere the table is printed each time.]]
 
 local INTERVAL <const> = 1
 local HISTORY <const> = 20 -- samples in a sparkline
@@ -24,10 +25,10 @@ local ERROR_WIDTH <const> = 60 -- of the table on no terminal
 
 function M.define(command)
 	util.define_store(command)
-	command:flag("--json"):description("One JSON object a line instead of a table.")
-	command:flag("--follow"):description("Show it again and again, the furthest behind first.")
+	command:flag("--json"):description("Print one JSON object a line instead of a table.")
+	command:flag("--follow"):description("Refresh the table until q or Ctrl-C, largest lag first.")
 	command:option("--interval"):argname("SECONDS"):convert(util.seconds("--interval")):overwrite(false)
-		:description(("With --follow: how often (default: %d)."):format(INTERVAL))
+		:description(("Time between two refreshes, with --follow (default: %d)."):format(INTERVAL))
 end
 
 ---- cells ----
@@ -146,7 +147,7 @@ local function write_json(watchers)
 end
 
 local function unshown_text(unshown)
-	return ("%s more run, of which no more is known: the memory beside the store has no room for them"):format(
+	return ("%s more not shown: the memory beside the store has no room for their state"):format(
 		util.count(unshown, "watcher"))
 end
 
@@ -217,7 +218,7 @@ local function paint(watchers, unshown, histories)
 	local samples = room_for_samples(lines, columns)
 	if samples > 0 then lines = table_of(watchers, now, histories, samples) end
 	if #watchers == 0 then lines = {"no watcher runs or has a checkpoint"} end
-	local foot = os.date("%H:%M:%S") .. "  q: leave"
+	local foot = os.date("%H:%M:%S") .. "  q: quit"
 	if unshown > 0 then foot = foot .. "  " .. unshown_text(unshown) end
 	if #lines > rows - 1 then
 		foot = ("%s  %s below"):format(foot, util.count(#lines - rows + 1, "watcher"))
@@ -280,7 +281,7 @@ end
 
 function M.run(args)
 	if args.interval and not args.follow then
-		util.usage("--interval is for --follow")
+		util.usage("--interval needs --follow")
 	elseif args.interval and (args.interval < 0.05 or args.interval > 86400) then
 		util.usage("--interval must be a number of seconds from 0.05 to 86400")
 	end
