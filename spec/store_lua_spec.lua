@@ -169,7 +169,7 @@ describe("a registry over a plain table with the methods of a store", function()
 			{"must return {events, next_event_iterator}", function() return 5 end},
 			{"must return {events, next_event_iterator}", function() return {} end},
 			{"next", function() return {events = {}} end},
-			{"before where", function() return {events = {}, next_event_iterator = after(0)} end},
+			{"before the start of the read", function() return {events = {}, next_event_iterator = after(0)} end},
 			{"not resolved", function() return {events = {}, next_event_iterator = vigia.latest()} end},
 			{"not in order", function() return {events = {store.events[1]}, next_event_iterator = after(1)} end},
 			{"no number", function() return {events = {{object_type = "Job"}}, next_event_iterator = after(9)} end},

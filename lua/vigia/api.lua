@@ -580,7 +580,7 @@ function Store:holds() end
 ---The watchers that run in any process, or have a checkpoint or hold, in the order of their ids. Running ones tell of themselves in memory
 ---beside the file: this makes no commit and wakes none of them. It works on a read-only store, too.
 ---@return vigia.WatcherStatus[]? watchers
----@return integer|vigia.Error? unshown how many run of which no more is known than their checkpoint or hold: that memory is full
+---@return integer|vigia.Error? unshown number of running watchers whose state is unknown, because that memory is full
 function Store:watchers() end
 
 ---Let a watcher of any process continue at another place, back or ahead: its checkpoint is moved. A place among removed events is the
@@ -663,7 +663,7 @@ function Store:gc() end
 ---@field journal_appends integer commits of appends that went through the journal, by any process since the side file was made
 ---@field journal_drains integer how often LMDB took over what was in the journal
 ---@field transactions {committed: integer, conflicts: integer, given_up: integer} by any process since the side file was made: those that
----committed something; runs in vain, since others changed what they had read; those that returned transaction_conflict
+---committed something; runs that conflicted with another transaction; those that returned transaction_conflict
 ---@field max_event_size integer
 ---@field durability "commit"|"none"|"interval"
 ---@field commit_interval number seconds
@@ -742,7 +742,7 @@ function Store:backup(path, options) end
 
 ---Write all that the store holds to a file, which store:import reads. A file in which an export of this store was interrupted is
 ---continued. Others may use the store meanwhile.
----@param target string|file* a path, or an open file. "file_exists": it has another content, and is left as it is
+---@param target string|file* a path, or an open file. "file_exists": it has other content and was not changed
 ---@param options? vigia.ExportOptions
 ---@return vigia.Transfer? done
 ---@return vigia.Error? err "sequence_expired": events were removed before they were written

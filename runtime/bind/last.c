@@ -100,7 +100,7 @@ int vigia__lua_last(lua_State *L)
 	struct search *s = vigia__lua_new(L, sizeof *s, &search_class);
 	s->first = s->last = s->count = 1;
 	vigia__lua_check_options(L, 2, search_option_table, s, "last", search_special, s);
-	luaL_argcheck(L, s->first <= s->last, 2, "first must not be behind last");
+	luaL_argcheck(L, s->first <= s->last, 2, "first must not be after last");
 	vigia__lua_make_filter(L, 2, &s->filter);
 	s->batch = vigia_batch_new();
 	if (s->batch == NULL) return luaL_error(L, "not enough memory");

@@ -130,7 +130,7 @@ void vigia__lua_push_shared(lua_State *L)
  * decodes few events does without. [-0, +0, m] */
 static void keep_names(lua_State *L, struct vigia__lua *shared)
 {
-	if (shared->names) luaL_error(L, "vigia: the names it keeps were replaced");
+	if (shared->names) luaL_error(L, "vigia: its table of names was replaced");
 	if (shared->ended || ++shared->nameless < VIGIA_LUA_NAMELESS) return;
 	lua_createtable(L, VIGIA_LUA_NAMES, 0);
 	for (int i = 1; i <= VIGIA_LUA_NAMES; i++) {
@@ -244,7 +244,7 @@ void *vigia__lua_new_keeping(lua_State *L, size_t size, const struct vigia__lua_
 
 void vigia__lua_hide(lua_State *L, int idx, int n)
 {
-	if (!push_kept_list(L, idx)) luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
+	if (!push_kept_list(L, idx)) luaL_error(L, "vigia: the data of its objects was removed from the Lua registry");
 	lua_insert(L, -2);
 	lua_rawseti(L, -2, n); /* the list has its place already: cannot raise */
 	lua_pop(L, 1);

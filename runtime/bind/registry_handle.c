@@ -21,7 +21,7 @@ bool vigia__lua_push_from(lua_State *L, lua_State *home, int idx)
 
 void vigia__lua_push_home(lua_State *L, const struct lua_registry *r)
 {
-	if (!vigia__lua_push_from(L, r->home, 1)) luaL_error(L, "vigia: what the registry keeps was taken away");
+	if (!vigia__lua_push_from(L, r->home, 1)) luaL_error(L, "vigia: the data of the registry was removed");
 }
 
 struct lua_registry *vigia__lua_check_registry(lua_State *L, int arg)
@@ -43,7 +43,7 @@ void vigia__lua_registry_push_kept(lua_State *L, int idx)
 	vigia__lua_check(L, idx, &vigia__lua_registry_class);
 	if (vigia__lua_push_kept(L, idx, 1) != LUA_TTABLE) {
 		/* GCOVR_EXCL_START: Lua code took it away (debug). */
-		luaL_error(L, "vigia: what its objects keep was taken out of the Lua registry");
+		luaL_error(L, "vigia: the data of its objects was removed from the Lua registry");
 		/* GCOVR_EXCL_STOP */
 	}
 }

@@ -17,7 +17,7 @@ static void push_answers(lua_State *L, const struct lua_results *s)
 {
 	vigia__lua_push_home(L, s->r);
 	if (lua_rawgetp(L, -1, s) != LUA_TTABLE)
-		luaL_error(L, "vigia: what a watcher keeps was taken away"); /* GCOVR_EXCL_LINE: by Lua code (debug). */
+		luaL_error(L, "vigia: the data of the watcher was removed"); /* GCOVR_EXCL_LINE: by Lua code (debug). */
 	lua_replace(L, -2);
 }
 

@@ -588,14 +588,14 @@ const char *vigia__stepper_misfit(const struct vigia__stepper *w, const struct v
 {
 	uint64_t seen = before(w->next), reached = before(in->next);
 	if (!resolved(in->next)) return "the next iterator is not resolved";
-	if (reached < seen) return "the next iterator lies before where the read began";
-	if (in->gone > reached - seen) return "the next iterator lies among what was removed";
+	if (reached < seen) return "the next iterator is before the start of the read";
+	if (in->gone > reached - seen) return "the next iterator is among removed events";
 	for (size_t i = 0; i < in->count; i++) {
 		if (in->seqs[i] <= seen || in->seqs[i] > INT64_MAX)
-			return "the events are not in order, or lie before where the read began";
+			return "the events are not in order, or are before the start of the read";
 		seen = in->seqs[i];
 	}
-	return reached < seen ? "the next iterator lies before the last event" : NULL;
+	return reached < seen ? "the next iterator is before the last event" : NULL;
 }
 
 struct vigia_iterator vigia__stepper_position(const struct vigia__stepper *stepper)

@@ -67,7 +67,7 @@ static void tell_gap(struct vigia__driver *w, uint64_t first, uint64_t count)
 	struct vigia_error err;
 	unsigned long long a = first, b = first + count - 1, n = count;
 	bool stops = w->base.options.on_gap == VIGIA_GAP_STOP;
-	vigia__error(&err, VIGIA_EEXPIRED, "%llu events were removed before it saw them, %llu to %llu%s", n, a, b,
+	vigia__error(&err, VIGIA_EEXPIRED, "%llu events were removed before it read them, %llu to %llu%s", n, a, b,
 	             stops ? "; to continue, seek to a later one or set on_gap = \"continue\"" : "");
 	err.seq_num = first;
 	if (stops) {

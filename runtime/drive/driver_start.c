@@ -17,8 +17,9 @@ int vigia__driver_place(struct vigia__driver *w, struct vigia_error *err)
 	if (vigia__iterator_first(w->start) > look.latest + 1) {
 		char text[64];
 		vigia__log(w->base.registry, VIGIA_LOG_WARN,
-		           "watcher '%s': %s is beyond the last event %llu: it starts after that one", VIGIA_SHOWN(w->base.id),
-		           vigia__iterator_format(w->start, text, sizeof text), (unsigned long long)look.latest);
+		           "watcher '%s': %s is beyond the last event %llu: the watcher starts after that event",
+		           VIGIA_SHOWN(w->base.id), vigia__iterator_format(w->start, text, sizeof text),
+		           (unsigned long long)look.latest);
 		w->start = vigia__iterator_after(look.latest);
 	}
 	w->stepper.next = w->start;
@@ -41,9 +42,10 @@ static int find_checkpoint(struct vigia__driver *w, struct vigia_iterator *next,
 	int rc = vigia__source(w)->look(&w->base, VIGIA_LOOK_CHECKPOINT, &look, err);
 	if (rc != VIGIA_OK || !look.has_checkpoint) return rc;
 	if (look.checkpoint > look.latest) {
-		vigia__log(w->base.registry, VIGIA_LOG_WARN,
-		           "watcher '%s': its checkpoint %llu is beyond the last event %llu: it starts after that one",
-		           VIGIA_SHOWN(w->base.id), (unsigned long long)look.checkpoint, (unsigned long long)look.latest);
+		vigia__log(
+			w->base.registry, VIGIA_LOG_WARN,
+			"watcher '%s': its checkpoint %llu is beyond the last event %llu: the watcher starts after that event",
+			VIGIA_SHOWN(w->base.id), (unsigned long long)look.checkpoint, (unsigned long long)look.latest);
 		do rc = vigia__source(w)->save(&w->base, look.latest, true, err);
 		while (rc == VIGIA_PENDING && vigia__driver_await(w));
 	}

@@ -88,7 +88,7 @@ int vigia__worker_reload(struct vigia__worker *w, struct vigia_error *err)
 		log_failure(w, "the new code cannot be used: ", own.message);
 	} else {
 		w->reloads++;
-		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs new code", VIGIA_SHOWN(w->id));
+		vigia__log(w->registry, VIGIA_LOG_INFO, "watcher '%s': runs the new code", VIGIA_SHOWN(w->id));
 	}
 	if (err) *err = w->last_reload_error;
 	return rc;

@@ -135,8 +135,9 @@ static int join(struct lines *lines, uint64_t unshown, struct vigia__buf *out)
 	for (unsigned i = 0; i < GROUPS; i++)
 		full |= vigia__metric_head(out, groups[i].name, groups[i].type, groups[i].help) |
 		        vigia__buf_add(out, lines->of[i].data, lines->of[i].len);
-	full |= vigia__metric_head(out, "vigia_watchers_unshown", "gauge", "Watchers that run and are not listed.") |
-	        vigia__text_add(out, "vigia_watchers_unshown %" PRIu64 "\n", unshown);
+	full |=
+		vigia__metric_head(out, "vigia_watchers_unshown", "gauge", "Watchers that run and whose state is unknown.") |
+		vigia__text_add(out, "vigia_watchers_unshown %" PRIu64 "\n", unshown);
 	return full ? VIGIA_ENOMEM : VIGIA_OK;
 }
 

@@ -60,7 +60,7 @@ static int find_ids(struct copying *c, struct vigia_error *err)
 	int rc = vigia__store_stats(c->copy->from, &stats[0], err);
 	if (rc == VIGIA_OK) rc = vigia__store_stats(c->copy->to, &stats[1], err);
 	if (rc == VIGIA_OK && (*stats[0].file_id == '\0' || *stats[1].file_id == '\0'))
-		rc = vigia__error(err, VIGIA_EINVAL, "a store in memory has no id by which a copy could know it");
+		rc = vigia__error(err, VIGIA_EINVAL, "a store in memory has no id, so it cannot be copied");
 	else if (rc == VIGIA_OK && strcmp(stats[0].file_id, stats[1].file_id) == 0)
 		rc = vigia__error(err, VIGIA_EINVAL, "both are the same store: '%s' and '%s'", c->copy->from->path,
 		                  c->copy->to->path);
@@ -103,10 +103,9 @@ static int look_at_mark(struct copying *c, struct vigia_error *err)
 	uint64_t oldest, latest = c->upto;
 	if (rc == VIGIA_OK && c->marked && c->copy->at > c->upto) rc = from->bounds(from, &oldest, &latest, err);
 	if (rc == VIGIA_OK && c->marked && c->copy->at > latest)
-		rc =
-			vigia__error(err, VIGIA_ECONFLICT,
-		                 "%llu events of '%s' were copied, and it has %llu: it is not as it was, perhaps from a backup",
-		                 (unsigned long long)c->copy->at, c->copy->from->path, (unsigned long long)latest);
+		rc = vigia__error(err, VIGIA_ECONFLICT,
+		                  "%llu events of '%s' were copied, but it has %llu: it was replaced, perhaps by a backup",
+		                  (unsigned long long)c->copy->at, c->copy->from->path, (unsigned long long)latest);
 	return rc;
 }
 

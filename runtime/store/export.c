@@ -242,9 +242,10 @@ static int put_start(struct exporter *x, struct vigia_error *err)
 	int rc = read_start(x, err);
 	if (rc < 0) return rc;
 	if (x->from > 0 && x->from < x->done.first)
-		return vigia__error(err, VIGIA_EEXPIRED,
-		                    "the events from %llu to %llu were removed before they were copied; begin anew",
-		                    (unsigned long long)x->from, (unsigned long long)x->done.first - 1);
+		return vigia__error(
+			err, VIGIA_EEXPIRED,
+			"the events from %llu to %llu were removed before they were copied; begin again with the option anew",
+			(unsigned long long)x->from, (unsigned long long)x->done.first - 1);
 	if (x->from > 0) x->done.first = x->from;
 	struct vigia__export_field fields[] = {number(VIGIA_EXPORT_VERSION), number(x->done.first), number(x->done.last),
 	                                       number((uint64_t)x->last_at_ns), number(x->next_timer)};

@@ -243,9 +243,10 @@ int vigia__steer_begin(struct vigia_store *store, struct vigia__steering *s, con
 	struct vigia__backend *b = store->backend;
 	snprintf(s->id, sizeof s->id, "%s", watcher_id);
 	if (vigia__in_handler_of(store, s->id))
-		rc = vigia__error(err, VIGIA_ESTATE,
-		                  "watcher '%s' cannot wait for its own handler: there use the methods of ctx.watcher",
-		                  VIGIA_SHOWN(s->id));
+		rc = vigia__error(
+			err, VIGIA_ESTATE,
+			"watcher '%s' cannot wait for its own handler: in the handler, use the functions of the watcher itself",
+			VIGIA_SHOWN(s->id));
 	if (rc == VIGIA_OK && s->steer.kind == VIGIA_STEER_SEEK) rc = resolve(b, s, to, err);
 	if (rc == VIGIA_OK) rc = try_at_rest(b, s, err);
 	if (rc == VIGIA_PENDING) {

@@ -286,15 +286,15 @@ static int check_timer(struct look *look, const struct vigia__timer *timer, uint
 	}
 	if (timer->key.len > 0) look->with_key++;
 	struct vigia_slice key = timer->key.len > 0 ? name_key(&name, timer->key) : slice_of(NULL, 0);
-	if (timer->id >= next_id) tell(look, timer->id, "its id was never given");
+	if (timer->id >= next_id) tell(look, timer->id, "its id was never assigned");
 	int rc = get_number(look->kv, id_key(&room, timer->id), &at_ns);
 	if (rc == VIGIA_NONE || (rc == 0 && (int64_t)at_ns != timer->at_ns)) {
-		tell(look, timer->id, "its id does not lead to it");
+		tell(look, timer->id, "it cannot be found by its id");
 		rc = 0;
 	}
 	if (rc == 0 && key.len > 0) rc = get_number(look->kv, key, &owner);
 	if (rc == VIGIA_NONE || (rc == 0 && key.len > 0 && owner != timer->id)) {
-		tell(look, timer->id, "its key does not lead to it");
+		tell(look, timer->id, "it cannot be found by its key");
 		rc = 0;
 	}
 	return rc;

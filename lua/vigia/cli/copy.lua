@@ -5,27 +5,27 @@ local util = require("vigia.cli.util")
 
 local M = {}
 
-M.summary = "Copy a store into another one, or forward its events as they come."
+M.summary = "Copy a store into another one, or forward its new events."
 M.description = [[
-Copies the store FROM into the store TO: files or PostgreSQL, in any direction. Each event is stored once,
-however often the command is run, interrupted or killed: TO has, with the events, the id of FROM and the
-number reached (bucket vigia.copied). So the same command again continues, and brings what is new.
-If there is no store TO it is made. If TO is empty it becomes like FROM: events with their numbers, times
-and keys, buckets, checkpoints, holds, pauses, dead letters and settings. Timers stay in FROM, which stores
-their events when they are due; for a store that moves with its timers, use `vigia export` and `vigia import`.
-Until that first copy is finished, appends to TO and watchers of it are refused.
-Later, or if TO is not empty, events alone are appended: with the next numbers and times of TO, which stay
-those of FROM while nothing else appends to TO, and without their keys. So several stores can be copied into
-one; --merge does so into an empty one, too.
-With --follow it then waits for new events and copies them, until Ctrl-C. It goes on by itself after FROM or
-TO was away, or TO was full.]]
+Copies the store FROM into the store TO: files or PostgreSQL, in any direction. Each event is stored
+once, however often the command is run, interrupted or killed. TO keeps the id of FROM and the number
+reached, in the bucket vigia.copied. Run the same command again to continue, or to copy new events.
+If TO does not exist, it is created. If TO is empty, it becomes like FROM: events with their numbers,
+times and keys, buckets, checkpoints, holds, pauses, dead letters and settings. Timers stay in FROM,
+which stores their events when they are due. To move a store with its timers, use `vigia export` and
+`vigia import`. Until the first copy is finished, TO refuses appends and watchers.
+Later, or if TO is not empty, only events are copied. They get the next numbers and times of TO, and no
+keys. The numbers are those of FROM while nothing else appends to TO. So several stores can be copied
+into one. --merge does the same with an empty TO.
+--follow then waits for new events and copies them, until Ctrl-C. It continues by itself after FROM or
+TO was unreachable, or TO was full.]]
 
 function M.define(command)
 	command:argument("from"):args(1):description("The store to copy: a file, or postgresql://HOST/DATABASE?log=NAME.")
 	command:argument("to"):args(1):description("The store to copy into.")
-	command:flag("--follow"):description("Continue with new events as they come, until Ctrl-C.")
-	command:flag("--merge"):description("Only append the events, also to an empty store: for several stores in one.")
-	command:flag("--skip-removed"):description("Go on behind events that FROM removed before they were copied.")
+	command:flag("--follow"):description("Continue with new events, until Ctrl-C.")
+	command:flag("--merge"):description("Only append the events, also to an empty store. Use it to copy several stores into one.")
+	command:flag("--skip-removed"):description("Continue after events that FROM removed before they were copied.")
 	command:flag("--anew"):description("Remove what an unfinished first copy has stored, and begin again.")
 end
 
@@ -91,7 +91,7 @@ local function report(args, events, whole, timers, skipped, at)
 	local place = at > 0 and (", up to event %d of %s"):format(at, util.shown(args.from)) or ""
 	util.write(("copied %s%s\n"):format(util.count(events, "event"), place))
 	if whole and timers > 0 then
-		util.say(("%s in %s; `vigia export` and `vigia import` carry them"):format(
+		util.say(("%s in %s; use `vigia export` and `vigia import` to move them"):format(
 			timers == 1 and "1 timer stays" or timers .. " timers stay", util.shown(args.from)))
 	end
 	if skipped > 0 then
@@ -113,7 +113,7 @@ function M.run(args)
 	function options.progress(here)
 		if told then
 			line:clear()
-			util.say("going on")
+			util.say("continuing")
 			told = nil
 		end
 		wait = FIRST_WAIT

@@ -171,7 +171,7 @@ local function start_all(entries, store, wait, log)
 			return message:sub(1, #entry.path + 1) == entry.path .. ":" and message or ("%s: %s"):format(entry.path, message)
 		end
 		local stats = entry.watcher:stats()
-		log("info", ("watcher '%s': %s, %s"):format(util.printable(stats.id), entry.path, tostring(stats.next_event_iterator)))
+		log("info", ("watcher '%s': %s starts at %s"):format(util.printable(stats.id), entry.path, tostring(stats.next_event_iterator)))
 	end
 	for _, entry in ipairs(entries) do
 		core.hold(entry.watcher, false)

@@ -147,7 +147,7 @@ local function write_json(watchers)
 end
 
 local function unshown_text(unshown)
-	return ("%s more not shown: the memory beside the store has no room for their state"):format(
+	return ("%s more in an unknown state: the memory beside the store has no room for them"):format(
 		util.count(unshown, "watcher"))
 end
 
