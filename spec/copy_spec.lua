@@ -121,6 +121,7 @@ describe("vigia copy", function()
 		expect_once(to, {a = 1500, b = 3001, c = 4500, own = 7})
 	end)
 
+	local KILLS <const> = os.getenv("VIGIA_SOAK") and 20 or 2
 	-- Kill it each time it has stored something, `most` times, then let it end. `target` is where it copies to.
 	local function kill_often(from, to, target, most)
 		local kills = 0
@@ -141,13 +142,13 @@ describe("vigia copy", function()
 	for _, kind in ipairs(server and {"file", "postgresql"} or {"file"}) do
 		it("doubles and loses nothing when it is killed, into " .. kind .. " [P6]", function()
 			local from, to, target = helper.path("from"), nil, nil
-			local store, kills, count = open(from), 0, 20000
+			local store, kills, count = open(from), 0, 10000
 			for n = 1, count, 5000 do append(store, "a", n, n + 4999) end
 			assert(store:put("b", 1, 1))
 			for try = 1, 20 do -- on a busy machine it may be faster than its end
 				to = place(kind, "to" .. try)
 				target = open(to)
-				kills = kill_often(from, to, target, 3)
+				kills = kill_often(from, to, target, KILLS)
 				expect_once(to, {a = count})
 				if kills > 0 then break end
 			end
@@ -158,7 +159,7 @@ describe("vigia copy", function()
 			for _ = 1, 20 do
 				append(store, "a", count + 1, count + 5000)
 				count = count + 5000
-				kills = kill_often(from, to, target, 5)
+				kills = kill_often(from, to, target, KILLS)
 				expect_once(to, {a = count, own = 1})
 				if kills > 0 then break end
 			end
@@ -281,21 +282,23 @@ describe("vigia copy --follow", function()
 		helper.eventually(function() return cli.read(process.err_path):find("trying again") end)
 		proxy.stall()
 		helper.eventually(function() return last_of(to) == 100 end)
-		for round = 1, 3 do
+		local ROUNDS <const> = os.getenv("VIGIA_SOAK") and 9 or 2
+		for round = 1, ROUNDS do
 			proxy.stall(round == 2 and "answers" or "all")
 			append(store, "a", 100 * round + 1, 100 * round + 100)
 			local said = #cli.read(process.err_path)
 			helper.eventually(function() return cli.read(process.err_path):find("trying again", said + 1, true) end)
-			if round < 3 then server:sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vigia'") end
+			if round % 2 == 1 then server:sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vigia'") end
 			proxy.stall()
 			helper.eventually(function() return last_of(to) == 100 * round + 100 end)
 		end
 		process:signal("INT")
 		local result = process:wait()
 		assert.equal(0, result.status, result.err)
-		mentions(result.out, "copied 400 events, up to event 400")
-		expect_once(to, {a = 400})
-		assert.equal(400, copied_of(from, to))
+		local count = 100 * ROUNDS + 100
+		mentions(result.out, ("copied %d events, up to event %d"):format(count, count))
+		expect_once(to, {a = count})
+		assert.equal(count, copied_of(from, to))
 	end)
 
 	it("outlives outages of its source, and a kill of either side's connections [P6]", function()

@@ -309,6 +309,39 @@ describe("an unfinished import", function()
 		end)
 	end
 
+	if server then
+		it("goes on where an answer of the server was lost, of any of its statements and commits [O5]", function()
+			local store = helper.memory()
+			helper.fill(store, 5000)
+			for n = 1, 80 do assert(store:put("b", n, n)) end
+			assert(store:store_event("KEYED", "K", 1, {key = "k"}))
+			assert(store:store_checkpoint("w", 3))
+			assert(store:schedule({after = 86400}, "LATER", "T", 1))
+			assert(store:export(helper.path("a")))
+			local proxy = server:proxy()
+			for _, text in ipairs{"IMPORT_LOCK", "IMPORT_BEGIN", "IMPORT_STEP", "IMPORT_EVENTS", "IMPORT_KEYS", "IMPORT_WATCHERS", "MAP_PUT",
+				"COMMIT\0"} do
+				local copy = helper.open((proxy.location("lost_" .. text:lower():gsub("%Z+%z$", "commit"))))
+				text = text:find("\0") and text or postgres.statement(text)
+				proxy.swallow(text)
+				local again = 0
+				assert(copy:import(helper.path("a"), {progress = function()
+					if proxy.swallowed() then -- and the next one, which ends it
+						again = again + 1
+						proxy.swallow(text)
+					end
+				end}))
+				assert(again > 0, text)
+				os.remove(helper.path("proxy/swallow"))
+				assert(copy:export(helper.path("b")))
+				assert.equal(bytes_of(helper.path("a")), bytes_of(helper.path("b")))
+				os.remove(helper.path("b"))
+				assert.equal(5002, copy:store_event("A", "B", 1))
+				copy:close()
+			end
+		end)
+	end
+
 	it("refuses the changes of other processes, too, which go on when it is finished [O5]", function()
 		helper.open():close()
 		local child = helper.child([[

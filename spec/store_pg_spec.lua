@@ -44,15 +44,7 @@ require "spec.store_contract"("on PostgreSQL (VIGIA_SEED=" .. SEED .. ")", funct
 	if not again then current = server:new_location() end
 	return helper.open(current, options)
 end)
--- The number of a statement, by which the library names it to the server (statements.h).
-local function statement(name)
-	local count = -1
-	for found in helper.read_file("runtime/store/pg/statements.h"):gmatch("\n\tX%(([%u_]+),") do
-		count = count + 1
-		if found == name then return "v" .. count .. "\0" end
-	end
-	error("no statement " .. name)
-end
+local statement = postgres.statement
 
 local function objects(store)
 	local list = {}

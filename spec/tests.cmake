@@ -12,7 +12,7 @@ set(NOT_ASAN power annotations_spec cluster_spec contract_spec crash_spec data_s
 set(NOT_TSAN annotations_spec backup_spec caps_spec cluster_spec disk_spec error_spec failover_spec lint_spec package_spec quickstart_spec readme_spec repl_spec serve_page_spec soak_spec)
 # Out of both: what it runs is not built with a sanitizer.
 set(NOT_SANITIZED bench_spec budget_spec)
-set(SOAK cluster_spec store_pg_spec serve_spec serve_clients_spec serve_page_spec power fuzz effects_spec lanes_kill_spec history_spec serializable_spec soak_spec failures_spec finalizer_spec handover_spec test_schedules test_steer sim_stepper sim_transactional planted_bugs)
+set(SOAK cluster_spec copy_spec store_pg_spec serve_spec serve_clients_spec serve_page_spec power fuzz effects_spec lanes_kill_spec history_spec serializable_spec soak_spec failures_spec finalizer_spec handover_spec test_schedules test_steer sim_stepper sim_transactional planted_bugs)
 # What takes longest begins first, so that none runs alone at the end. (CTest puts what it measured in their place.)
 set(SLOWEST power crash_spec failures_spec effects_spec planted_bugs caps_spec cli_spec cli_run_spec isolation_spec lint fuzz_files repl_spec verify_spec
   fuzz_ndjson disk_spec conversation_spec signal_spec cooperation_spec handover_spec quickstart_spec data_spec stopping_spec finalizer_spec

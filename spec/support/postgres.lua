@@ -168,4 +168,14 @@ function M:proxy()
 	return proxy
 end
 
+-- The number of a statement, by which the library names it to the server (statements.h): for `swallow`.
+function M.statement(name)
+	local count = -1
+	for found in helper.read_file("runtime/store/pg/statements.h"):gmatch("\n\tX%(([%u_]+),") do
+		count = count + 1
+		if found == name then return "v" .. count .. "\0" end
+	end
+	error("no statement " .. name)
+end
+
 return M
