@@ -37,8 +37,9 @@ int vigia__append_conflict(const struct vigia__append *request, uint64_t last_se
 
 int vigia__unfinished(struct vigia_error *err)
 {
-	return vigia__error(err, VIGIA_EUNFINISHED,
-	                    "an import into this store is not finished: import the same export again to continue");
+	return vigia__error(
+		err, VIGIA_EUNFINISHED,
+		"an import into this store is not finished: import the same export, or copy the same store, again to continue");
 }
 
 int vigia__backend_imported(struct vigia__backend *b, struct vigia_error *err)

@@ -220,6 +220,7 @@ static int begin_whole(struct copying *c, struct vigia_error *err)
 	if (rc < 0) return rc;
 	if (!unfinished && (latest > 0 || c->copy->merge)) return VIGIA_NONE;
 	rc = copy_whole(c, unfinished && !c->copy->anew ? latest + 1 : 0, err);
+	if (rc == VIGIA_EINTERRUPTED) return vigia__error(err, rc, "the copy was interrupted");
 	if (rc == VIGIA_ENOTEMPTY) {
 		vigia__error_clear(err);
 		return VIGIA_NONE;

@@ -86,7 +86,8 @@ BEGIN
 	END IF;
 	PERFORM pg_advisory_xact_lock(@LOCK@);
 	IF EXISTS (SELECT 1 FROM @S@.import) THEN
-		RAISE EXCEPTION 'an import into this store is not finished: import the same export again to continue' USING ERRCODE = 'VG003';
+		RAISE EXCEPTION 'an import into this store is not finished: import the same export, or copy the same store, again to continue'
+			USING ERRCODE = 'VG003';
 	END IF;
 END
 $$;
