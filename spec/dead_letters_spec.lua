@@ -292,8 +292,8 @@ describe("retry_strategy = \"dead_letter\"", function()
 		fill(store, 3)
 		store:close()
 		local bytes = helper.read_file(path)
-		local at = assert(bytes:find("n\2", 1, true)) -- the object of the second event
-		helper.write_file("t.vigia", bytes:sub(1, at) .. "\9" .. bytes:sub(at + 2))
+		local at = assert(bytes:find("\x81\xa1n\2", 1, true)) -- the object of the second event, {n = 2}
+		helper.write_file("t.vigia", bytes:sub(1, at + 2) .. "\9" .. bytes:sub(at + 4))
 		store = helper.open(path)
 		local registry = helper.registry(store)
 		local watcher = registry:watch("w", function() end, options{on_damage = "skip"})
