@@ -29,15 +29,16 @@ static int bad(const struct pg_location *location, const char *why, struct vigia
 	return vigia__error(err, VIGIA_EINVAL, "location '%s': %s", location->shown, why);
 }
 
-/* Take the parameter `log` out of the query. False: it is not there. */
-static bool take_log(char *text, char *log, size_t size, bool *fits)
+/* Take one of our parameters, "NAME=", out of the query. False: it is not there. */
+static bool take(char *text, const char *key, char *out, size_t size, bool *fits)
 {
+	size_t skip = 1 + strlen(key);
 	for (char *name = strchr(text, '?'); name; name = strchr(name + 1, '&')) {
-		if (strncmp(name + 1, "log=", 4) != 0) continue;
-		size_t len = strcspn(name + 5, "&");
+		if (strncmp(name + 1, key, skip - 1) != 0) continue;
+		size_t len = strcspn(name + skip, "&");
 		*fits = len < size;
-		snprintf(log, size, "%.*s", (int)len, name + 5);
-		char *behind = name + 5 + len;
+		snprintf(out, size, "%.*s", (int)len, name + skip);
+		char *behind = name + skip + len;
 		if (*behind == '&') memmove(name + 1, behind + 1, strlen(behind + 1) + 1);
 		else *name = '\0';
 		return true;
@@ -53,9 +54,10 @@ static bool name_is_good(const char *log)
 /* libpq's own words, of a text without the password: they quote it. */
 static int refused(const struct pg_location *location, struct vigia_error *err)
 {
-	char *why = NULL, *text = vigia__strdup(location->shown), log[VIGIA_PG_NAME_MAX + 1];
+	char *why = NULL, *text = vigia__strdup(location->shown), value[VIGIA_PG_NAME_MAX + 1];
 	bool fits;
-	if (text) take_log(text, log, sizeof log, &fits);
+	if (text) take(text, "log=", value, sizeof value, &fits);
+	if (text) take(text, "lease=", value, sizeof value, &fits);
 	PQconninfoOption *options = text ? PQconninfoParse(text, &why) : NULL;
 	PQconninfoFree(options);
 	vigia__free(text);
@@ -65,19 +67,24 @@ static int refused(const struct pg_location *location, struct vigia_error *err)
 	return rc;
 }
 
+/* False: it is no number of seconds. */
+static bool read_seconds(const char *text, int64_t *ns)
+{
+	char *end;
+	long seconds = strtol(text, &end, 10);
+	if (*end != '\0' || end == text || seconds < 1 || seconds > 3600) return false;
+	*ns = seconds * INT64_C(1000000000);
+	return true;
+}
+
 static int take_options(struct pg_location *location, PQconninfoOption *options, struct vigia_error *err)
 {
 	size_t count = 0;
 	location->options = options;
 	for (const PQconninfoOption *o = options; o->keyword; o++) {
 		if (o->val == NULL) continue;
-		if (strcmp(o->keyword, "connect_timeout") == 0) {
-			char *end;
-			long seconds = strtol(o->val, &end, 10);
-			if (*end != '\0' || end == o->val || seconds < 1 || seconds > 3600)
-				return bad(location, "connect_timeout must be 1 to 3600 seconds", err);
-			location->deadline_ns = seconds * INT64_C(1000000000);
-		}
+		if (strcmp(o->keyword, "connect_timeout") == 0 && !read_seconds(o->val, &location->deadline_ns))
+			return bad(location, "connect_timeout must be 1 to 3600 seconds", err);
 		if (count + sizeof ours / sizeof *ours + HOST_PARAMS + 1 >= VIGIA_PG_OPTIONS_MAX)
 			return bad(location, "it has too many parameters", err);
 		location->keywords[count] = o->keyword;
@@ -171,18 +178,23 @@ void vigia__pg_location_params(const struct pg_location *location, size_t host, 
 
 int vigia__pg_location_init(struct pg_location *location, const char *text, struct vigia_error *err)
 {
+	char lease[16];
 	location->deadline_ns = VIGIA_PG_DEADLINE_S * INT64_C(1000000000);
+	location->lease_ns = VIGIA_PG_LEASE_S * INT64_C(1000000000);
 	location->text = vigia__strdup(text);
 	location->shown = vigia__strdup(text);
 	char *rest = vigia__strdup(text);
-	bool fits = false;
+	bool fits = false, lease_fits = true;
 	int rc = VIGIA_OK;
 	if (location->text == NULL || location->shown == NULL || rest == NULL) {
 		vigia__free(rest);
 		return vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
 	}
 	vigia__location_show(text, location->shown);
-	if (!take_log(rest, location->log, sizeof location->log, &fits))
+	if (take(rest, "lease=", lease, sizeof lease, &lease_fits) &&
+	    !(lease_fits && read_seconds(lease, &location->lease_ns)))
+		rc = bad(location, "lease must be 1 to 3600 seconds", err);
+	else if (!take(rest, "log=", location->log, sizeof location->log, &fits))
 		rc = bad(location, "it names no log: add ?log=NAME, or &log=NAME behind other parameters", err);
 	else if (!fits || !name_is_good(location->log))
 		rc = bad(location, "log must be 1 to 48 of the characters a-z, 0-9 and _", err);

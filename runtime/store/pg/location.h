@@ -14,7 +14,8 @@ enum {
 	VIGIA_PG_NAME_MAX = 48,    /* bytes of a log's name: PostgreSQL cuts identifiers at 63 without a word */
 	VIGIA_PG_OPTIONS_MAX = 80, /* parameters of libpq */
 	VIGIA_PG_HOSTS_MAX = 16,
-	VIGIA_PG_DEADLINE_S = 10 /* of a call, unless the location has connect_timeout */
+	VIGIA_PG_DEADLINE_S = 10, /* of a call, unless the location has connect_timeout */
+	VIGIA_PG_LEASE_S = 10     /* after which others may take the watchers of a process, unless it has lease */
 };
 
 struct pg_location {
@@ -29,6 +30,7 @@ struct pg_location {
 	const char *hosts[VIGIA_PG_HOSTS_MAX], *addresses[VIGIA_PG_HOSTS_MAX], *ports[VIGIA_PG_HOSTS_MAX];
 	char *lists[3];      /* owns these */
 	int64_t deadline_ns; /* of a call */
+	int64_t lease_ns;    /* of an owner */
 };
 
 /* 0, EINVAL saying what is wrong, ENOMEM. deinit it in any case. Zero-initialise. */

@@ -45,6 +45,14 @@ static const struct vigia__meter *get_meter(struct vigia__backend *base)
 	return &b->commit.meter;
 }
 
+/* The process gives up what it owns. */
+static void leave(struct pg_backend *b)
+{
+	struct pg_link *link = b->writer.conn ? &b->writer : &b->listener;
+	const struct pg_param param = vigia__pg_blob(b->client, sizeof b->client);
+	if (link->conn) vigia__pg_call(link, VIGIA_PG_LEAVE, &param, NULL, vigia__pg_until(link), "leave", NULL);
+}
+
 /* Also for a partly opened backend. */
 static void backend_free(struct pg_backend *b)
 {
@@ -53,10 +61,7 @@ static void backend_free(struct pg_backend *b)
 	vigia__queue_deinit(&b->queue);
 	vigia__pg_listen_stop(b);
 	vigia__pg_tail_deinit(b);
-	if (b->counter > 0 && b->writer.conn) {
-		const struct pg_param param = vigia__pg_blob(b->client, sizeof b->client);
-		vigia__pg_call(&b->writer, VIGIA_PG_LEAVE, &param, NULL, vigia__pg_until(&b->writer), "leave", NULL);
-	}
+	leave(b);
 	vigia__pg_link_deinit(&b->writer);
 	vigia__pg_link_deinit(&b->reader);
 	vigia__pg_link_deinit(&b->listener);

@@ -21,9 +21,9 @@ enum { VIGIA_PG_FORMAT = 1 };
 /* A watcher id that this process runs. */
 struct pg_owned {
 	struct vigia__node entry; /* of `owned`; first */
-	int64_t epoch;
-	bool lost;  /* the connection that held the lock broke, and another process has it now */
-	bool again; /* taken again, after a new connection */
+	int64_t epoch;            /* 0: it is being taken */
+	bool briefly;
+	bool lost; /* another process has taken it */
 	char id[256];
 };
 
@@ -75,8 +75,11 @@ struct pg_backend {
 	_Atomic uint64_t news;      /* counts commits that were told of, or made */
 	_Atomic uint64_t latest;    /* the last number that was told of, or made */
 
+	/* owners.c */
 	pthread_mutex_t owners_mutex;
 	struct vigia__table owned; /* struct pg_owned */
+	int64_t renew_mono_ns;     /* the listening thread's: when the lease is to be renewed */
+	int64_t times_lost;        /* likewise: how many ids others have taken of this process, as far as it has looked */
 
 	pthread_mutex_t settings_mutex;
 	struct vigia__settings settings;
@@ -212,20 +215,32 @@ int vigia__pg_collect(struct vigia__backend *base, struct vigia__collect *slice,
 /* wake.c */
 int vigia__pg_listen_start(struct pg_backend *b, struct vigia_error *err);
 void vigia__pg_listen_stop(struct pg_backend *b);
+/* Have the thread that listens do it, and wait. `then` (NULL: nothing) is called there with the result, which is the
+ * caller's afterwards. */
+int vigia__pg_run_job(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params,
+                      void (*then)(void *arg, const PGresult *result), void *arg, PGresult **out,
+                      struct vigia_error *err);
+bool vigia__pg_elect(struct vigia__backend *base, enum vigia__office office);
+void vigia__pg_resign(struct vigia__backend *base, enum vigia__office office);
+
+/* owners.c */
 int vigia__pg_own(struct vigia__backend *base, const char *id, struct vigia_error *err);
+int vigia__pg_own_briefly(struct vigia__backend *base, const char *id, struct vigia_error *err);
 void vigia__pg_disown(struct vigia__backend *base, const char *id);
 bool vigia__pg_owner(struct vigia__backend *base, const char *id, int32_t *pid);
 int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_error *err);
 int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err);
-bool vigia__pg_elect(struct vigia__backend *base, enum vigia__office office);
-void vigia__pg_resign(struct vigia__backend *base, enum vigia__office office);
 /* Another process has it now. */
 void vigia__pg_lose(struct pg_backend *b, const char *id);
-/* Under `owners_mutex`. NULL: this process does not own it. */
-struct pg_owned *vigia__pg_owned_find(const struct pg_backend *b, const char *id);
 /* The epoch with which this process owns the id, 0: it does not. */
 int64_t vigia__pg_epoch(struct pg_backend *b, const char *id);
 /* All ids that this process owns, as a list of bytea. -1 without memory. */
 int vigia__pg_owned_ids(struct pg_backend *b, struct pg_array *out);
+/* On the thread that listens: its connection is new. Take the lock and the lease, and find out what was lost. */
+int vigia__pg_owners_enter(struct pg_backend *b);
+/* Likewise: renew the lease when it is time. Returns when that is next. */
+int64_t vigia__pg_owners_renew(struct pg_backend *b);
+/* Likewise: find out soon what was lost. */
+void vigia__pg_owners_look(struct pg_backend *b);
 
 #endif

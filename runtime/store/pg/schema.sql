@@ -42,7 +42,17 @@ CREATE TABLE @S@.checkpoints (
 ) WITH (fillfactor = 20);
 CREATE TABLE @S@.keys (key bytea PRIMARY KEY, first bigint NOT NULL, last bigint NOT NULL);
 CREATE INDEX ON @S@.keys (last);
-CREATE TABLE @S@.owners (id bytea PRIMARY KEY, epoch bigint NOT NULL, host bytea NOT NULL, pid int NOT NULL);
+-- Processes. Others may take what one owns from until_ns on, or when its lock is gone (session_lock). lost: how often they have.
+CREATE TABLE @S@.sessions (
+	client bytea PRIMARY KEY,
+	host bytea NOT NULL,
+	pid int NOT NULL,
+	until_ns bigint NOT NULL,
+	lost bigint NOT NULL
+) WITH (fillfactor = 20);
+-- Watcher ids. client NULL: no process owns it.
+CREATE TABLE @S@.owners (id bytea PRIMARY KEY, epoch bigint NOT NULL, client bytea, brief bool NOT NULL) WITH (fillfactor = 50);
+CREATE INDEX ON @S@.owners (client);
 -- What each process has stored last. results NULL: that commit never comes to be.
 CREATE TABLE @S@.clients (
 	id bytea PRIMARY KEY,
@@ -203,14 +213,16 @@ BEGIN
 	END IF;
 	IF cardinality(p_ids) > 0 THEN
 		SELECT array_agg(u.ord ORDER BY u.ord) INTO v_fenced FROM unnest(p_ids, p_epochs) WITH ORDINALITY AS u(id, epoch, ord)
-			WHERE u.epoch >= 0 AND NOT EXISTS (SELECT 1 FROM @S@.owners o WHERE o.id = u.id AND o.epoch = u.epoch);
+			WHERE u.epoch >= 0 AND NOT EXISTS (SELECT 1 FROM @S@.owners o
+				WHERE o.id = u.id AND o.epoch = u.epoch AND o.client = p_client);
 		IF p_strict AND v_fenced IS NOT NULL THEN
 			RAISE EXCEPTION 'another process runs the watcher' USING ERRCODE = 'VG002';
 		END IF;
 		INSERT INTO @S@.checkpoints AS c (id, seq, hold, touched_at_ns)
 			SELECT DISTINCT ON (u.id) u.id, u.seq, false, v_wall
 			FROM unnest(p_ids, p_done, p_epochs) WITH ORDINALITY AS u(id, seq, epoch, ord)
-			WHERE u.epoch >= 0 AND EXISTS (SELECT 1 FROM @S@.owners o WHERE o.id = u.id AND o.epoch = u.epoch)
+			WHERE u.epoch >= 0 AND EXISTS (SELECT 1 FROM @S@.owners o
+				WHERE o.id = u.id AND o.epoch = u.epoch AND o.client = p_client)
 			ORDER BY u.id, u.ord DESC
 			ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hold = false, touched_at_ns = excluded.touched_at_ns;
 		FOR i IN 1 .. cardinality(p_ids) LOOP
@@ -249,6 +261,8 @@ $$;
 
 -- The process ends, and asks no more.
 CREATE FUNCTION @S@.leave(p_client bytea) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	UPDATE @S@.owners SET client = NULL WHERE client = p_client;
+	DELETE FROM @S@.sessions WHERE client = p_client;
 	DELETE FROM @S@.clients WHERE id = p_client
 $$;
 
@@ -419,49 +433,87 @@ BEGIN
 END
 $$;
 
--- ---- owners and offices: locks of the session that calls ----
+-- ---- owners ----
 
-CREATE FUNCTION @S@.owner_lock(p_id bytea) RETURNS bigint LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ('x' || encode(substr(sha256('\x@ID@'::bytea || p_id), 1, 8), 'hex'))::bit(64)::bigint
+CREATE FUNCTION @S@.session_lock(p_client bytea) RETURNS bigint LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT ('x' || encode(substr(sha256('\x@ID@'::bytea || p_client), 1, 8), 'hex'))::bit(64)::bigint
 $$;
 
--- The epoch, NULL: another session owns it. p_epoch: go on with that one if no other has owned it since; 0: a new one.
-CREATE FUNCTION @S@.own(p_id bytea, p_epoch bigint, p_host bytea, p_pid int) RETURNS bigint
+-- Does the process have its lease, and a session with its lock?
+CREATE FUNCTION @S@.alive(p_client bytea) RETURNS bool LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT 1 FROM @S@.sessions s WHERE s.client = p_client AND s.until_ns > @S@.wall_ns())
+		AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+			AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+			AND l.classid::bigint = (@S@.session_lock(p_client) >> 32 & 4294967295)
+			AND l.objid::bigint = (@S@.session_lock(p_client) & 4294967295))
+$$;
+
+-- A session of this process begins, which has these ids at these epochs. The first row: how often it has lost one; behind it those it has
+-- no more. The lock is shared: the server may not know yet that an earlier session of the process is gone.
+CREATE FUNCTION @S@.enter(p_client bytea, p_host bytea, p_pid int, p_lease bigint, p_ids bytea[], p_epochs bigint[])
+RETURNS TABLE (lost bigint, id bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	v_lost bigint;
+BEGIN
+	PERFORM pg_advisory_lock_shared(@S@.session_lock(p_client));
+	PERFORM pg_advisory_xact_lock(@LOCK@); -- also while an import is not finished
+	INSERT INTO @S@.sessions AS s VALUES (p_client, p_host, p_pid, @S@.wall_ns() + p_lease, 0)
+		ON CONFLICT (client) DO UPDATE SET until_ns = excluded.until_ns RETURNING s.lost INTO v_lost;
+	UPDATE @S@.owners o SET client = NULL
+		WHERE o.client = p_client AND NOT EXISTS (SELECT 1 FROM unnest(p_ids) AS u(id) WHERE u.id = o.id);
+	RETURN QUERY SELECT v_lost, NULL::bytea;
+	RETURN QUERY SELECT v_lost, u.id FROM unnest(p_ids, p_epochs) AS u(id, epoch)
+		WHERE NOT EXISTS (SELECT 1 FROM @S@.owners o WHERE o.id = u.id AND o.epoch = u.epoch AND o.client = p_client);
+END
+$$;
+
+-- How often the process has lost an id. NULL: it is not known here.
+CREATE FUNCTION @S@.renew(p_client bytea, p_lease bigint) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT set_config('synchronous_commit', 'off', true);
+	UPDATE @S@.sessions SET until_ns = @S@.wall_ns() + p_lease WHERE client = p_client RETURNING lost
+$$;
+
+-- The new epoch. 0: another process has it for a moment. NULL: another one runs it.
+CREATE FUNCTION @S@.own(p_id bytea, p_client bytea, p_brief bool) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	v_client bytea;
+	v_brief bool;
 	v_epoch bigint;
 BEGIN
-	IF NOT pg_try_advisory_lock(@S@.owner_lock(p_id)) THEN
-		RETURN NULL;
-	END IF;
 	PERFORM @S@.lock_writer();
-	SELECT o.epoch INTO v_epoch FROM @S@.owners o WHERE o.id = p_id;
-	IF v_epoch = p_epoch THEN
-		RETURN v_epoch;
-	ELSIF p_epoch > 0 THEN
-		PERFORM pg_advisory_unlock(@S@.owner_lock(p_id));
-		RETURN NULL;
+	SELECT o.client, o.brief INTO v_client, v_brief FROM @S@.owners o WHERE o.id = p_id;
+	IF v_client <> p_client THEN
+		IF @S@.alive(v_client) THEN
+			RETURN CASE WHEN v_brief THEN 0 END;
+		END IF;
+		UPDATE @S@.sessions SET lost = lost + 1 WHERE client = v_client;
+		PERFORM pg_notify(@CHANNEL@, 'o');
 	END IF;
-	INSERT INTO @S@.owners AS o VALUES (p_id, 1, p_host, p_pid)
-		ON CONFLICT (id) DO UPDATE SET epoch = o.epoch + 1, host = excluded.host, pid = excluded.pid
+	INSERT INTO @S@.owners AS o VALUES (p_id, 1, p_client, p_brief)
+		ON CONFLICT (id) DO UPDATE SET epoch = o.epoch + 1, client = excluded.client, brief = excluded.brief
 		RETURNING o.epoch INTO v_epoch;
 	RETURN v_epoch;
 END
 $$;
 
-CREATE FUNCTION @S@.disown(p_id bytea) RETURNS bool LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT pg_advisory_unlock(@S@.owner_lock(p_id))
+CREATE FUNCTION @S@.disown(p_id bytea, p_client bytea, p_epoch bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT set_config('synchronous_commit', 'off', true);
+	UPDATE @S@.owners SET client = NULL WHERE id = p_id AND client = p_client AND epoch = p_epoch
 $$;
 
+-- held: a process runs it. host, pid: its, or those of the last one.
 CREATE FUNCTION @S@.owner(p_id bytea) RETURNS TABLE (held bool, host bytea, pid int)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-			AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-			AND l.classid::bigint = (@S@.owner_lock(p_id) >> 32 & 4294967295)
-			AND l.objid::bigint = (@S@.owner_lock(p_id) & 4294967295)),
-		o.host, o.pid
-	FROM (SELECT 1) AS one(x) LEFT JOIN @S@.owners o ON o.id = p_id
+	SELECT coalesce(NOT o.brief AND @S@.alive(o.client), false), s.host, s.pid
+	FROM (SELECT 1) AS one(x) LEFT JOIN @S@.owners o ON o.id = p_id LEFT JOIN @S@.sessions s ON s.client = o.client
 $$;
+
+-- ---- offices: locks of the session that calls ----
 
 CREATE FUNCTION @S@.elect(p_office int) RETURNS bool LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT pg_try_advisory_lock(@LOCK@ + 2 + p_office)
@@ -536,11 +588,12 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 	SELECT m.at_ns, m.seq, m.wall_ns, m.boot_ns, m.boot_id, @S@.wall_ns() FROM @S@.marks m ORDER BY m.at_ns
 $$;
 
--- And forget those before p_keep, and clients that have not stored anything for a week.
+-- And forget those before p_keep, and processes of which nothing was heard for a week.
 CREATE FUNCTION @S@.mark(p_at bigint, p_seq bigint, p_wall bigint, p_boot bigint, p_boot_id bigint, p_keep bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	INSERT INTO @S@.marks SELECT p_at, p_seq, p_wall, p_boot, p_boot_id WHERE p_seq > 0 ON CONFLICT DO NOTHING;
 	DELETE FROM @S@.marks WHERE at_ns < p_keep;
+	DELETE FROM @S@.sessions WHERE until_ns < @S@.wall_ns() - 604800000000000;
 	DELETE FROM @S@.clients WHERE at_ns < @S@.wall_ns() - 604800000000000
 $$;
 

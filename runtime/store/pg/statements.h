@@ -23,8 +23,10 @@
 	X(CHECKPOINT_DELETE, 1, "SELECT @.checkpoint_delete($1)")                                                \
 	X(TOUCH, 1, "SELECT @.touch($1)")                                                                        \
 	X(HOLD, 3, "SELECT has, seq, made FROM @.hold($1, $2, $3)")                                              \
-	X(OWN, 4, "SELECT @.own($1, $2, $3, $4)")                                                                \
-	X(DISOWN, 1, "SELECT @.disown($1)")                                                                      \
+	X(ENTER, 6, "SELECT lost, id FROM @.enter($1, $2, $3, $4, $5, $6)")                                      \
+	X(RENEW, 2, "SELECT @.renew($1, $2)")                                                                    \
+	X(OWN, 3, "SELECT @.own($1, $2, $3)")                                                                    \
+	X(DISOWN, 3, "SELECT @.disown($1, $2, $3)")                                                              \
 	X(OWNER, 1, "SELECT held, host, pid FROM @.owner($1)")                                                   \
 	X(ELECT, 1, "SELECT @.elect($1)")                                                                        \
 	X(RESIGN, 1, "SELECT @.resign($1)")                                                                      \

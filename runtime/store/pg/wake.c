@@ -1,12 +1,12 @@
 /*
  * wake.c - the thread that listens: it hears of other processes' commits and bumps this process's wake words, and it
- * owns what belongs to a session: watcher ids and offices.
+ * has what belongs to a session: the lock that says that this process lives (owners.c), and those of offices.
  *
  * Others hand it jobs, and wait. Once a second it looks at the last number, because a notification may be lost with a
- * connection. After a new connection it listens first, then takes its ids again, then looks, then wakes everyone.
+ * connection. After a new connection it listens first, then enters again, then looks, then wakes everyone.
  *
- * A notification is "s" (settings), or "t" (timers), "l" (dead letters to be retried), "w" and numbers of wake words or
- * "w*" for all, in this order, and behind "#" the last number.
+ * A notification is "s" (settings), "o" (a process lost a watcher to another), or "t" (timers), "l" (dead letters to be
+ * retried), "w" and numbers of wake words or "w*" for all, in this order, and behind "#" the last number.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,18 +15,19 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../../core/alloc.h"
 #include "../../core/error.h"
 #include "../fd.h"
 #include "../thread.h"
 #include "pg_private.h"
 
-enum { LOOK_NS = 1000000000, AWAY_MS = 500, STACK_BYTES = 512 * 1024, WAIT_OWNER_MS = 1000 };
+enum { LOOK_NS = 1000000000, AWAY_MS = 500, STACK_BYTES = 512 * 1024 };
 
 struct pg_job {
 	struct pg_job *next;
 	enum pg_statement statement;
 	const struct pg_param *params;
+	void (*then)(void *arg, const PGresult *result);
+	void *arg;
 	PGresult *result;
 	int rc;
 	bool done;
@@ -76,6 +77,7 @@ static void hear(struct pg_backend *b, const char *news)
 	const char *number = strchr(news, '#');
 	if (number) vigia__pg_reached(b, strtoull(number + 1, NULL, 10));
 	if (*news == 's') settings_changed(b);
+	if (*news == 'o') vigia__pg_owners_look(b);
 	if (*news == 't') {
 		timers_changed(b);
 		news++;
@@ -143,8 +145,10 @@ static void do_jobs(struct pg_backend *b, const struct vigia_error *away)
 		} else {
 			rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, vigia__pg_until(&b->listener),
 			                    "use", &job->err);
+			if (rc == VIGIA_OK && job->then) job->then(job->arg, job->result);
 		}
 		job_end(b, job, rc);
+		if (!away) vigia__pg_owners_renew(b); /* many jobs must not cost the lease */
 	}
 }
 
@@ -155,11 +159,11 @@ static void ring(struct pg_backend *b)
 	(void)written; /* full: it wakes anyway */
 }
 
-/* Have the thread do it, and wait. The result is the caller's. */
-static int run_job(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params, PGresult **out,
-                   struct vigia_error *err)
+int vigia__pg_run_job(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params,
+                      void (*then)(void *arg, const PGresult *result), void *arg, PGresult **out,
+                      struct vigia_error *err)
 {
-	struct pg_job job = {.statement = statement, .params = params};
+	struct pg_job job = {.statement = statement, .params = params, .then = then, .arg = arg};
 	pthread_mutex_lock(&b->jobs_mutex);
 	struct pg_job **end = &b->jobs;
 	while (*end) end = &(*end)->next;
@@ -175,66 +179,13 @@ static int run_job(struct pg_backend *b, enum pg_statement statement, const stru
 
 /* ---- the thread ---- */
 
-static void host_name(char *out, size_t size)
-{
-	if (gethostname(out, size) != 0) *out = '\0';
-	out[size - 1] = '\0';
-}
-
-static int call_own(struct pg_link *link, struct pg_backend *b, const char *id, int64_t epoch, PGresult **out,
-                    struct vigia_error *err)
-{
-	struct pg_number number, pid;
-	char host[256];
-	host_name(host, sizeof host);
-	const struct pg_param params[] = {vigia__pg_blob(id, strlen(id)), vigia__pg_big(&number, epoch),
-	                                  vigia__pg_blob(host, strlen(host)), vigia__pg_small(&pid, (int32_t)getpid())};
-	return link ? vigia__pg_call(link, VIGIA_PG_OWN, params, out, vigia__pg_until(link), "own a watcher in", err)
-	            : run_job(b, VIGIA_PG_OWN, params, out, err);
-}
-
-/* The connection is new: its session has none of the locks. An id that another session took meanwhile is lost. */
-static int own_again(struct pg_backend *b)
-{
-	struct vigia__node *at = NULL;
-	for (;;) {
-		char id[256];
-		int64_t epoch = 0;
-		pthread_mutex_lock(&b->owners_mutex);
-		while ((at = vigia__table_each(&b->owned, at)) && ((struct pg_owned *)at)->again) continue;
-		struct pg_owned *owned = (struct pg_owned *)at;
-		if (owned) {
-			memcpy(id, owned->id, sizeof id);
-			epoch = owned->epoch;
-			owned->again = true;
-		}
-		pthread_mutex_unlock(&b->owners_mutex);
-		if (owned == NULL) return VIGIA_OK;
-		at = NULL;                /* the table may change meanwhile */
-		if (epoch == 0) continue; /* it is being taken, by a job */
-		PGresult *row;
-		int rc = call_own(&b->listener, b, id, epoch, &row, NULL);
-		if (rc < 0) return rc;
-		bool lost = PQgetisnull(row, 0, 0);
-		PQclear(row);
-		pthread_mutex_lock(&b->owners_mutex);
-		owned = vigia__pg_owned_find(b, id);
-		if (owned && owned->epoch == epoch) owned->lost = lost;
-		pthread_mutex_unlock(&b->owners_mutex);
-	}
-}
-
 static int begin_to_listen(struct pg_backend *b)
 {
 	char text[VIGIA_PG_NAME_MAX + 32];
 	snprintf(text, sizeof text, "LISTEN \"%s\"", b->location.schema);
-	pthread_mutex_lock(&b->owners_mutex);
-	for (struct vigia__node *at = NULL; (at = vigia__table_each(&b->owned, at));)
-		((struct pg_owned *)at)->again = false;
-	pthread_mutex_unlock(&b->owners_mutex);
 	vigia__pg_tail_clear(b);
 	int rc = vigia__pg_exec(&b->listener, text, NULL, vigia__pg_until(&b->listener), "listen to", NULL);
-	if (rc == VIGIA_OK) rc = own_again(b);
+	if (rc == VIGIA_OK) rc = vigia__pg_owners_enter(b);
 	if (rc == VIGIA_OK) rc = look(b);
 	if (rc < 0) vigia__pg_link_close(&b->listener);
 	return rc;
@@ -286,7 +237,8 @@ static void *listen_thread(void *arg)
 			next = vigia__mono_ns() + LOOK_NS;
 		}
 		hear_all(b);
-		wait_for_news(b, next);
+		int64_t renewal = vigia__pg_owners_renew(b);
+		wait_for_news(b, renewal < next ? renewal : next);
 	}
 	do_jobs(b, NULL);
 	return NULL;
@@ -316,141 +268,6 @@ void vigia__pg_listen_stop(struct pg_backend *b)
 	if (b->event_fd >= 0) close(b->event_fd);
 }
 
-/* ---- owners ---- */
-
-struct pg_owned *vigia__pg_owned_find(const struct pg_backend *b, const char *id)
-{
-	struct vigia__node *entry = vigia__table_first(&b->owned, vigia__table_hash(id, strlen(id)));
-	while (entry && strcmp(((struct pg_owned *)entry)->id, id) != 0) entry = vigia__table_next(entry);
-	return (struct pg_owned *)entry;
-}
-
-void vigia__pg_lose(struct pg_backend *b, const char *id)
-{
-	pthread_mutex_lock(&b->owners_mutex);
-	struct pg_owned *owned = vigia__pg_owned_find(b, id);
-	if (owned) owned->lost = true;
-	pthread_mutex_unlock(&b->owners_mutex);
-}
-
-int64_t vigia__pg_epoch(struct pg_backend *b, const char *id)
-{
-	pthread_mutex_lock(&b->owners_mutex);
-	const struct pg_owned *owned = vigia__pg_owned_find(b, id);
-	int64_t epoch = owned ? owned->epoch : 0;
-	pthread_mutex_unlock(&b->owners_mutex);
-	return epoch;
-}
-
-int vigia__pg_owned_ids(struct pg_backend *b, struct pg_array *out)
-{
-	vigia__pg_array_begin(out, VIGIA_PG_BYTES);
-	pthread_mutex_lock(&b->owners_mutex);
-	for (struct vigia__node *at = NULL; (at = vigia__table_each(&b->owned, at));)
-		vigia__pg_array_blob(out, ((struct pg_owned *)at)->id, strlen(((struct pg_owned *)at)->id));
-	pthread_mutex_unlock(&b->owners_mutex);
-	return out->failed ? -1 : 0;
-}
-
-static void forget(struct pg_backend *b, const char *id)
-{
-	pthread_mutex_lock(&b->owners_mutex);
-	struct pg_owned *owned = vigia__pg_owned_find(b, id);
-	if (owned) vigia__table_remove(&b->owned, &owned->entry);
-	pthread_mutex_unlock(&b->owners_mutex);
-	vigia__free(owned);
-}
-
-static int owned_by_other(struct pg_backend *b, const char *id, struct vigia_error *err)
-{
-	char host[256], theirs[256] = "";
-	const struct pg_param param = vigia__pg_blob(id, strlen(id));
-	PGresult *row;
-	int32_t pid = 0;
-	if (vigia__pg_ask(b, VIGIA_PG_OWNER, &param, &row, "look at", NULL) == VIGIA_OK) {
-		struct vigia_slice name = vigia__pg_bytes(row, 0, 1);
-		snprintf(theirs, sizeof theirs, "%.*s", (int)name.len, name.data);
-		pid = (int32_t)vigia__pg_int(row, 0, 2);
-		PQclear(row);
-	}
-	host_name(host, sizeof host);
-	bool here = strcmp(host, theirs) == 0;
-	return vigia__error_watcher(err, id,
-	                            vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by process %ld%s%s",
-	                                         VIGIA_SHOWN(id), (long)pid, here ? "" : " on ",
-	                                         here ? "" : VIGIA_SHOWN(theirs)));
-}
-
-int vigia__pg_own(struct vigia__backend *base, const char *id, struct vigia_error *err)
-{
-	struct pg_backend *b = pg_of(base);
-	struct pg_owned *owned = vigia__calloc(sizeof *owned);
-	if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
-	snprintf(owned->id, sizeof owned->id, "%s", id);
-	pthread_mutex_lock(&b->owners_mutex);
-	bool mine = vigia__pg_owned_find(b, id) != NULL;
-	if (!mine) vigia__table_add(&b->owned, &owned->entry, vigia__table_hash(id, strlen(id)));
-	pthread_mutex_unlock(&b->owners_mutex);
-	if (mine) {
-		vigia__free(owned);
-		return vigia__error_watcher(err, id,
-		                            vigia__error(err, VIGIA_EOWNED,
-		                                         "watcher '%s' is run by another registry of this process (pid %ld)",
-		                                         VIGIA_SHOWN(id), (long)getpid()));
-	}
-	PGresult *row = NULL;
-	int rc = call_own(NULL, b, id, 0, &row, err);
-	if (rc == VIGIA_OK && PQgetisnull(row, 0, 0)) rc = owned_by_other(b, id, err);
-	if (rc < 0) forget(b, id);
-	else {
-		pthread_mutex_lock(&b->owners_mutex);
-		owned->epoch = vigia__pg_int(row, 0, 0);
-		pthread_mutex_unlock(&b->owners_mutex);
-	}
-	PQclear(row);
-	return rc;
-}
-
-void vigia__pg_disown(struct vigia__backend *base, const char *id)
-{
-	struct pg_backend *b = pg_of(base);
-	const struct pg_param param = vigia__pg_blob(id, strlen(id));
-	forget(b, id);
-	run_job(b, VIGIA_PG_DISOWN, &param, NULL, NULL); /* a connection that broke has no locks */
-}
-
-bool vigia__pg_owner(struct vigia__backend *base, const char *id, int32_t *pid)
-{
-	const struct pg_param param = vigia__pg_blob(id, strlen(id));
-	PGresult *row;
-	*pid = 0;
-	if (vigia__pg_ask(pg_of(base), VIGIA_PG_OWNER, &param, &row, "look at", NULL) < 0) return false;
-	bool held = vigia__pg_bool(row, 0, 0);
-	if (held) *pid = (int32_t)vigia__pg_int(row, 0, 2);
-	PQclear(row);
-	return held;
-}
-
-int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_error *err)
-{
-	struct pg_backend *b = pg_of(base);
-	pthread_mutex_lock(&b->owners_mutex);
-	const struct pg_owned *owned = vigia__pg_owned_find(b, id);
-	bool lost = owned && owned->lost;
-	pthread_mutex_unlock(&b->owners_mutex);
-	return lost ? owned_by_other(b, id, err) : VIGIA_OK;
-}
-
-int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
-{
-	struct pollfd fd = {.fd = cancel_fd, .events = POLLIN};
-	int32_t pid;
-	while (vigia__pg_owner(base, id, &pid))
-		if (poll(&fd, 1, WAIT_OWNER_MS) > 0)
-			return vigia__error(err, VIGIA_EINTERRUPTED, "the wait for watcher '%s' was interrupted", VIGIA_SHOWN(id));
-	return VIGIA_OK;
-}
-
 /* ---- offices ---- */
 
 bool vigia__pg_elect(struct vigia__backend *base, enum vigia__office office)
@@ -458,7 +275,7 @@ bool vigia__pg_elect(struct vigia__backend *base, enum vigia__office office)
 	struct pg_number number;
 	const struct pg_param param = vigia__pg_small(&number, (int32_t)office);
 	PGresult *row;
-	if (run_job(pg_of(base), VIGIA_PG_ELECT, &param, &row, NULL) < 0) return false;
+	if (vigia__pg_run_job(pg_of(base), VIGIA_PG_ELECT, &param, NULL, NULL, &row, NULL) < 0) return false;
 	bool elected = vigia__pg_bool(row, 0, 0);
 	PQclear(row);
 	return elected;
@@ -468,5 +285,5 @@ void vigia__pg_resign(struct vigia__backend *base, enum vigia__office office)
 {
 	struct pg_number number;
 	const struct pg_param param = vigia__pg_small(&number, (int32_t)office);
-	run_job(pg_of(base), VIGIA_PG_RESIGN, &param, NULL, NULL);
+	vigia__pg_run_job(pg_of(base), VIGIA_PG_RESIGN, &param, NULL, NULL, NULL, NULL);
 }
