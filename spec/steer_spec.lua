@@ -2,6 +2,7 @@
 -- hand for watchers that run.
 
 local cli = require "spec.support.cli"
+local contract = require "spec.processes_contract"
 local helper = require "spec.helper"
 local vigia = require "vigia"
 
@@ -412,166 +413,7 @@ describe("watchers on other threads, steered from outside", function()
 	end)
 end)
 
----- other processes ----
-
--- Runs the watcher "w", which counts its events in a bucket and fails at event 3 while the bucket says so.
-local OWNER <const> = [[
-	local store = assert(vigia.open(arg[1]))
-	local registry = vigia.registry(store, {log = false})
-	assert(registry:watch("w", function(event)
-		if event.seq_num == 3 and store:get("b", "away") then error("away", 0) end
-		assert(store:transaction(function(tx) tx:put("b", event.seq_num, (tx:get("b", event.seq_num) or 0) + 1) end))
-	end, {initial_backoff = 3600, max_backoff = 3600}))
-	say("ready")
-	assert(registry:run())]]
-
--- Does it and says what became of it.
-local ASKER <const> = [=[
-	local store = assert(vigia.open(arg[1]))
-	say("ready")
-	print(store[arg[2]](store, "w", table.unpack(arg[2] == "seek" and {vigia.at_sequence_number(math.tointeger(arg[3])), 1000} or {1000})))]=]
-
-describe("a watcher of another process", function()
-	local store, path
-
-	before_each(function()
-		path = helper.path("store")
-		store = helper.open(path)
-		fill(store, 5)
-	end)
-	after_each(function()
-		store = nil
-		helper.clean()
-	end)
-
-	local function start()
-		local child = helper.child(OWNER, path)
-		child:expect("ready")
-		return child
-	end
-
-	local function handled(n, times)
-		helper.eventually(function() return store:get("b", n) == times end, ("event %d should be handled %d times"):format(n, times))
-	end
-
-	local function signal(child, name)
-		assert(os.execute(("kill -%s %d"):format(name, child.pid)))
-	end
-
-	it("does what it is asked, keeps a pause over its death, and is named where it runs [O2p]", function()
-		local owner = start()
-		handled(5, 1)
-		assert.is_true(store:pause("w"))
-		fill(store, 1)
-		assert.equal(1, store:seek("w", at(2)))
-		for _, call in ipairs{"store_checkpoint", "delete_checkpoint", "forget"} do
-			mentions(fails("watcher_owned", store[call](store, "w", 2)), "'w'", ("pid %d"):format(owner.pid))
-		end
-		owner:kill()
-		owner = start()
-		assert(helper.eventually(function() return shown(store, "w").state == "running" end) == nil)
-		fill(store, 1)
-		assert.is_true(store:pause("w")) -- has looked
-		assert.equal(1, store:get("b", 5))
-		assert.is_nil(store:get("b", 7))
-		assert.is_true(store:resume("w"))
-		handled(7, 1)
-		assert.same({1, 2}, {store:get("b", 1), store:get("b", 2)})
-		assert(store:put("b", "away", true))
-		assert.equal(0, store:seek("w", at(1)))
-		helper.eventually(function() return shown(store, "w").blocked_on == 3 end)
-		assert(store:put("b", "away", false))
-		assert.equal(3, store:retry("w"))
-		handled(7, 2)
-		owner:kill()
-		assert.is_true(store:forget("w"))
-	end)
-
-	it("that does not answer is named, and does not carry out what was withdrawn [O2q]", function()
-		local owner = start()
-		handled(5, 1)
-		signal(owner, "STOP")
-		local err = fails("timeout", store:seek("w", at(1), 0.1))
-		mentions(err, "'w'", ("process %d"):format(owner.pid), "seek", "0.1 s", "withdrawn")
-		mentions(fails("timeout", store:pause("w", 0)), "pause")
-		assert.is_nil(shown(store, "w").request)
-		signal(owner, "CONT")
-		assert.is_true(store:pause("w"))
-		assert.is_true(store:resume("w"))
-		fill(store, 1)
-		handled(6, 1)
-		assert.equal(1, store:get("b", 1))
-	end)
-
-	it("that is killed before it answers leaves it to the one who asked [O2r]", function()
-		local owner = start()
-		handled(5, 1)
-		signal(owner, "STOP")
-		local asker = helper.child(ASKER, path, "seek", 2)
-		asker:expect("ready")
-		helper.eventually(function() return (shown(store, "w") or {}).request == "seek" end)
-		owner:kill()
-		assert.equal("1", asker:line())
-		assert.equal(1, store:get_checkpoint("w"))
-		assert.is_nil(shown(store, "w").request)
-	end)
-
-	it("carries out what was asked for by one that was killed, until its time is over [O2s]", function()
-		local owner = start()
-		handled(5, 1)
-		signal(owner, "STOP")
-		local asker = helper.child(ASKER, path, "seek", 2)
-		asker:expect("ready")
-		helper.eventually(function() return (shown(store, "w") or {}).request == "seek" end)
-		asker:kill()
-		signal(owner, "CONT")
-		handled(2, 2)
-		handled(5, 2)
-		assert.equal(1, store:get("b", 1))
-	end)
-
-	it("takes the requests of several one after the other [O2t]", function()
-		start()
-		handled(5, 1)
-		local askers = {}
-		for i = 1, 4 do
-			askers[i] = helper.child(ASKER, path, i % 2 == 0 and "pause" or "seek", 2)
-			askers[i]:expect("ready")
-		end
-		for i, asker in ipairs(askers) do assert.equal(i % 2 == 0 and "true" or "1", asker:line()) end
-		assert.is_true(store:resume("w"))
-		helper.eventually(function() return store:get("b", 5) >= 2 end)
-	end)
-
-	it("can start while others set its checkpoint, which never fails for the other [O2u]", function()
-		local askers = {}
-		for i = 1, 4 do
-			askers[i] = helper.child([[
-				local store = assert(vigia.open(arg[1]))
-				say("ready")
-				for n = 1, 300 do
-					local ok, err = store:store_checkpoint("w", n % 5)
-					if not ok and err.code ~= "watcher_owned" then say(tostring(err)) end
-				end]], path)
-			askers[i]:expect("ready")
-		end
-		for _ = 1, 30 do
-			local registry = helper.registry(store)
-			assert(registry:watch("w", function() end))
-			assert(registry:stop())
-		end
-		for _, asker in ipairs(askers) do assert.same({}, asker:wait()) end
-	end)
-
-	it("is not steered through a store that is open to read only [O2v]", function()
-		assert(store:store_checkpoint("w", 1))
-		local reader = helper.open(path, {readonly = true})
-		for _, call in ipairs{"pause", "resume", "retry", "forget"} do fails("store_readonly", reader[call](reader, "w")) end
-		fails("store_readonly", reader:seek("w", at(1)))
-		assert(store:pause("w"))
-		assert.is_true(shown(reader, "w").paused)
-	end)
-end)
+contract.steer("", function() return helper.path("store") end)
 
 describe("vigia seek, pause, resume, retry and forget", function()
 	after_each(cli.clean)
@@ -611,7 +453,7 @@ describe("vigia seek, pause, resume, retry and forget", function()
 	it("wait as long as they are told for a process that does not answer, and `vigia run --until-idle` for no pause [O2x]", function()
 		local store = helper.open()
 		fill(store, 5)
-		local owner = helper.child(OWNER, helper.path("store"))
+		local owner = helper.child(contract.STEERED, helper.path("store"))
 		owner:expect("ready")
 		helper.eventually(function() return store:get("b", 5) == 1 end)
 		assert(os.execute("kill -STOP " .. owner.pid))

@@ -2,6 +2,7 @@
 --
 -- All stores here save progress once an hour, so that what is saved sooner was waited for.
 
+local contract = require "spec.processes_contract"
 local cqueues = require "cqueues"
 local helper = require "spec.helper"
 local testing = require "vigia.testing"
@@ -10,17 +11,6 @@ local vigia = require "vigia"
 local fails, fill, mentions, raises = helper.fails, helper.fill, helper.mentions, helper.raises
 
 local LATE <const> = {checkpoint_interval = 3600}
-
--- Runs the watcher arg[2] until it is killed or told to stop by the event arg[3].
-local OWNER <const> = [[
-	local store = assert(vigia.open(arg[1], {checkpoint_interval = 3600}))
-	local registry = vigia.registry(store)
-	local last = math.tointeger(tonumber(arg[3] or "0"))
-	assert(registry:watch(arg[2], function(event, ctx)
-		if event.seq_num == last then ctx.watcher:stop() end
-	end, {checkpoint = arg[4] or "batch", initial_event_iterator = vigia.trim_horizon()}))
-	say("ready")
-	assert(registry:run())]]
 
 for _, kind in ipairs{"a file", "memory"} do
 	describe("store:wait_for in " .. kind, function()
@@ -296,103 +286,10 @@ for _, kind in ipairs{"a file", "memory"} do
 	end)
 end
 
-describe("store:wait_for and other processes", function()
-	local store
-
-	before_each(function() store = helper.open(nil, LATE) end)
-	after_each(function()
-		store = nil
-		helper.clean()
-	end)
-
-	local function owner(id, ...)
-		local child = helper.child(OWNER, helper.path("store"), id, ...)
-		child:expect("ready")
-		return child
-	end
-
-	it("makes the owner in another process save at once [X6]", function()
-		local child = owner("far")
-		local quickest = math.huge -- what looks once a second finds the wait too
-		for n = 1, 20 do
-			assert.equal(n, assert(store:store_event("CREATE", "Job", n)))
-			if n % 2 == 0 then child:asleep() end
-			local before = helper.now()
-			assert.equal(n, assert(store:wait_for("far", n, 60)))
-			if n % 2 == 0 then quickest = math.min(quickest, helper.now() - before) end
-		end
-		assert(quickest < 0.5, quickest)
-		child:kill()
-	end)
-
-	it("makes one save whose events wait for their commit, and these are there then [X6]", function()
-		local path = helper.path("queuing")
-		local queuing = helper.open(path, {durability = "interval", commit_interval = 3600, checkpoint_interval = 3600})
-		local child = helper.child(OWNER, path, "w")
-		child:expect("ready")
-		assert.is_true(queuing:store_event("CREATE", "Job", 1))
-		assert.equal(1, assert(queuing:sync()))
-		assert.equal(1, assert(queuing:wait_for("w", 1, 60)))
-		child:kill()
-	end)
-
-	it("saves each event's own checkpoint there too, and manual ones are theirs [X6]", function()
-		local child = owner("each", 0, "event")
-		fill(store, 3)
-		assert.equal(3, assert(store:wait_for("each", 3, 60)))
-		child:kill()
-		child = owner("never", 0, "manual")
-		fails("timeout", store:wait_for("never", 1, 0.05))
-		child:kill()
-	end)
-
-	it("waits on when the owner is killed, and another one takes over [X6]", function()
-		local first = owner("w")
-		fill(store, 2)
-		assert(store:wait_for("w", 2, 60))
-		first:kill()
-		fill(store, 1)
-		local waiter = helper.child([[
-			local store = assert(vigia.open(arg[1]))
-			say("ready")
-			say(store:wait_for("w", 3, 60))]], helper.path("store"))
-		waiter:expect("ready")
-		waiter:asleep()
-		fails("timeout", store:wait_for("w", 3, 0.05))
-		local second = owner("w")
-		assert.same({"3"}, waiter:wait())
-		second:kill()
-	end)
-
-	it("costs nothing more than a save when a waiter is killed [X6]", function()
-		local waiter = helper.child([[
-			local store = assert(vigia.open(arg[1]))
-			say("ready")
-			store:wait_for("w", 2, 3600)]], helper.path("store"))
-		waiter:expect("ready")
-		waiter:asleep()
-		waiter:kill()
-		local child = owner("w")
-		fill(store, 5)
-		assert(store:wait_for("w", 5, 60) >= 5)
-		child:kill()
-		assert.equal("ok", store:stats() and "ok")
-	end)
-
-	it("works from a handle that only reads [X6]", function()
-		local child = owner("w")
-		fill(store, 1)
-		local readonly <close> = assert(vigia.open(helper.path("store"), {readonly = true}))
-		assert(readonly:wait_for("w", 1, 60) >= 1)
-		child:kill()
-	end)
-
-	it("sees the checkpoint of an owner that stops [X6]", function()
-		local child = owner("w", 3)
-		fill(store, 3)
-		assert.equal(3, assert(store:wait_for("w", 3, 60)))
-		child:wait()
-	end)
+local stores = 0
+contract.wait_for("", function()
+	stores = stores + 1
+	return helper.path("other store " .. stores)
 end)
 
 describe("store:wait_for of a store in Lua", function()

@@ -1,6 +1,7 @@
 -- watchers_spec.lua - what is seen of watchers from outside: store:watchers() and `vigia watchers`.
 
 local cli = require "spec.support.cli"
+local contract = require "spec.processes_contract"
 local core = require "vigia.core"
 local helper = require "spec.helper"
 
@@ -149,36 +150,6 @@ describe("store:watchers()", function()
 		assert.equal(commits, store:stats().commits)
 	end)
 
-	it("tells of another process, and keeps what it failed with after it was killed [O1e]", function()
-		local path = helper.path("store")
-		local store = helper.open(path)
-		helper.fill(store, 4)
-		local child = helper.child([[
-			local vigia = require "vigia"
-			local registry = vigia.registry(assert(vigia.open(arg[1])), {log = false})
-			local function handle(event) if event.seq_num == 3 then error("no such host", 0) end end
-			local watcher = assert(registry:watch("w", handle, {initial_backoff = 3600, max_backoff = 3600}))
-			assert(registry:watch("e", function() end, {ephemeral = true}))
-			while watcher:stats().failed == 0 do registry:step(1) end
-			print("failed")
-			io.stdout:flush()
-			registry:run()]], path)
-		child:expect("failed")
-		local registry = helper.registry(store)
-		assert(registry:watch("e", function() end, {ephemeral = true}))
-		local watchers = assert(store:watchers())
-		assert.equal(3, #watchers) -- an ephemeral one runs twice
-		assert.equal("e", watchers[1].watcher)
-		assert.equal("e", watchers[2].watcher)
-		assert(watchers[1].pid ~= watchers[2].pid)
-		assert.same({"w", "running", child.pid, 3}, {watchers[3].watcher, watchers[3].state, watchers[3].pid, watchers[3].blocked_on})
-		child:kill()
-		local all = by_id(store)
-		assert.same({"died", child.pid, "no such host", 3}, {all.w.state, all.w.pid, all.w.last_error, all.w.blocked_on})
-		assert.is_nil(all.w.rate)
-		assert.equal("running", all.e.state)
-	end)
-
 	it("is a clear error on a closed store, and goes through a wrapper [O1f]", function()
 		local store = helper.open(helper.path("store"))
 		assert(store:store_checkpoint("w", 0))
@@ -188,6 +159,8 @@ describe("store:watchers()", function()
 		helper.fails("store_closed", store:watchers())
 	end)
 end)
+
+contract.watchers("", function() return helper.path("store") end)
 
 describe("vigia watchers", function()
 	after_each(cli.clean)
