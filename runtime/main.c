@@ -88,7 +88,8 @@
  *     checkpoints collect stats   positions; removing; numbers
  *     maps                buckets, dead letters and timers as rows
  *     import sql_event    one commit of an import; events that the server's function `append` made
- *     wake                hears of other processes; owns watcher ids
+ *     wake jobs tell shown  hears of other processes; what its thread does for others, tells, and shows of watchers
+ *     owners              owns watcher ids, and has a lease
  *   drive/                runs watchers
  *     drive drive_private   the room's interface; what only its files share
  *     registry round listen   watchers by id; rounds over all of them; the wake words they wait for

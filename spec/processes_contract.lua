@@ -28,6 +28,19 @@ local function by_id(store)
 	return all
 end
 
+-- What store:watchers() says of this one.
+local function shown(store, id)
+	for _, watcher in ipairs(assert(store:watchers())) do
+		if watcher.watcher == id then return watcher end
+	end
+end
+
+-- Kill the one who runs a watcher. Not every store sees at once that it is gone.
+local function kill_owner(child, store, id)
+	child:kill()
+	helper.eventually(function() return (shown(store, id) or {}).state ~= "running" end)
+end
+
 function M.watchers(kind, new_location)
 	describe("store:watchers() and other processes" .. kind, function()
 		after_each(helper.clean)
@@ -58,7 +71,7 @@ function M.watchers(kind, new_location)
 			assert.equal("e", watchers[2].watcher)
 			assert(watchers[1].pid ~= watchers[2].pid)
 			assert.same({"w", "running", child.pid, 3}, {watchers[3].watcher, watchers[3].state, watchers[3].pid, watchers[3].blocked_on})
-			child:kill()
+			kill_owner(child, store, "w")
 			local all = by_id(store)
 			assert.same({"died", child.pid, "no such host", 3}, {all.w.state, all.w.pid, all.w.last_error, all.w.blocked_on})
 			assert.is_nil(all.w.rate)
@@ -68,13 +81,6 @@ function M.watchers(kind, new_location)
 end
 
 ---- steering ----
-
--- What store:watchers() says of this one.
-local function shown(store, id)
-	for _, watcher in ipairs(assert(store:watchers())) do
-		if watcher.watcher == id then return watcher end
-	end
-end
 
 -- Runs the watcher "w", which counts its events in a bucket and fails at event 3 while the bucket says so.
 M.STEERED = [[
@@ -130,7 +136,7 @@ function M.steer(kind, new_location)
 			for _, call in ipairs{"store_checkpoint", "delete_checkpoint", "forget"} do
 				mentions(fails("watcher_owned", store[call](store, "w", 2)), "'w'", ("pid %d"):format(owner.pid))
 			end
-			owner:kill()
+			kill_owner(owner, store, "w")
 			owner = start()
 			assert(helper.eventually(function() return shown(store, "w").state == "running" end) == nil)
 			fill(store, 1)
@@ -146,7 +152,7 @@ function M.steer(kind, new_location)
 			assert(store:put("b", "away", false))
 			assert.equal(3, store:retry("w"))
 			handled(7, 2)
-			owner:kill()
+			kill_owner(owner, store, "w")
 			assert.is_true(store:forget("w"))
 		end)
 
@@ -173,7 +179,7 @@ function M.steer(kind, new_location)
 			local asker = helper.child(ASKER, path, "seek", 2)
 			asker:expect("ready")
 			helper.eventually(function() return (shown(store, "w") or {}).request == "seek" end)
-			owner:kill()
+			kill_owner(owner, store, "w")
 			assert.equal("1", asker:line())
 			assert.equal(1, store:get_checkpoint("w"))
 			assert.is_nil(shown(store, "w").request)
@@ -301,7 +307,7 @@ function M.wait_for(kind, new_location)
 			local child = owner("each", 0, "event")
 			fill(store, 3)
 			assert.equal(3, assert(store:wait_for("each", 3, 60)))
-			child:kill()
+			kill_owner(child, store, "each")
 			child = owner("never", 0, "manual")
 			fails("timeout", store:wait_for("never", 1, 0.05))
 			child:kill()
@@ -311,7 +317,7 @@ function M.wait_for(kind, new_location)
 			local first = owner("w")
 			fill(store, 2)
 			assert(store:wait_for("w", 2, 60))
-			first:kill()
+			kill_owner(first, store, "w")
 			fill(store, 1)
 			local waiter = helper.child([[
 				local store = assert(vigia.open(arg[1]))

@@ -76,6 +76,14 @@ void vigia__backend_saved(struct vigia__backend *b, const char *id, uint64_t seq
 	vigia__wake_set_clear(&set);
 	vigia__wake_set_add(&set, (struct vigia_slice){id, len});
 	vigia__wake_publish(b->wake, &set);
+	if (b->tells) b->tells->words(b, &set);
+}
+
+int vigia__backend_rows(struct vigia__backend *b, vigia__row_fn fn, void *ctx, uint64_t *unshown,
+                        struct vigia_error *err)
+{
+	int rc = vigia__rows_each(&b->rows, fn, ctx, unshown);
+	return rc == VIGIA_OK && b->rows_of_others ? b->rows_of_others(b, fn, ctx, unshown, err) : rc;
 }
 
 int vigia__transact_apply(struct vigia__kv *kv, void *arg, struct vigia_error *err)

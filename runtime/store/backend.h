@@ -248,6 +248,19 @@ struct vigia__timers {
 	atomic_bool stop;
 };
 
+struct vigia__backend;
+
+/* How a backend whose processes share no memory tells the others what they would see there. Nothing blocks, and what is
+ * told may be lost. */
+struct vigia__tells {
+	/* Somebody waits for that (wants.h). Call it at each look, it is told now and then. */
+	void (*wanted)(struct vigia__backend *b, uint64_t hash, uint64_t seq_num);
+	/* These words were bumped, because what was wanted is stored. */
+	void (*words)(struct vigia__backend *b, const struct vigia__wake_set *set);
+	/* A transaction of this process goes first (elder.h), after a last run that took so long. -1: no more. */
+	void (*elder)(struct vigia__backend *b, uint64_t buckets, int64_t duration_ns);
+};
+
 struct vigia__backend {
 	const char *name; /* "lmdb", "memory" */
 	int lock_fd;      /* while it is open, this process owns the watcher ids that it runs; -1: none */
@@ -264,7 +277,8 @@ struct vigia__backend {
 	_Atomic uint32_t *letter_requests;  /* there, too: counts requests to retry dead letters */
 	_Atomic uint32_t *steer_requests;   /* there, too: counts requests to watchers, and answers (steer.h) */
 	struct vigia__running_list running; /* watchers of this process */
-	struct vigia__wants *wants;         /* there, too. NULL: what this process waits for, no other learns */
+	struct vigia__wants *wants;         /* there, too */
+	const struct vigia__tells *tells;   /* NULL: the processes share the memory of all these */
 	_Atomic uint32_t *settings_word;    /* bumped, and woken, when the settings of the file change (vigia__word_wait) */
 	atomic_bool importing; /* an import is not finished: nothing else is stored. Known under the writer's lock */
 
@@ -306,6 +320,11 @@ struct vigia__backend {
 	int (*lost)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	/* Block until no other process owns it or cancel_fd is readable (EINTERRUPTED). NULL: no other process can. */
 	int (*wait_owner)(struct vigia__backend *b, const char *id, int cancel_fd, struct vigia_error *err);
+
+	/* Call fn with the rows of other processes, and count their watchers without one, as vigia__rows_each(). NULL: they
+	 * are among `rows`. */
+	int (*rows_of_others)(struct vigia__backend *b, vigia__row_fn fn, void *ctx, uint64_t *unshown,
+	                      struct vigia_error *err);
 
 	/* Read the current settings of the file. Change them for all processes (EOPTION: not possible). */
 	int (*settings)(struct vigia__backend *b, struct vigia__settings *out, struct vigia_error *err);
@@ -406,6 +425,10 @@ int vigia__backend_checkpoint_put(struct vigia__backend *b, const char *id, uint
 void vigia__backend_saved(struct vigia__backend *b, const char *id, uint64_t seq_num);
 /* For backends: the same for what a commit took along, before vigia__progress_commit_end(). */
 void vigia__backend_saved_all(struct vigia__backend *b, const struct vigia__progress_taken *taken);
+
+/* Call fn for the rows of all processes (rows.h). What fn returns that is not VIGIA_OK ends it. */
+int vigia__backend_rows(struct vigia__backend *b, vigia__row_fn fn, void *ctx, uint64_t *unshown,
+                        struct vigia_error *err);
 
 /* For backends: initialise the shared part from this table. The backend then sets its words and initialises its
  * queue. */

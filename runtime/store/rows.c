@@ -303,8 +303,7 @@ static uint64_t count_all_unshown(const struct vigia__rows *rows)
 	return count;
 }
 
-int vigia__rows_each(struct vigia__rows *rows, int (*fn)(void *ctx, const struct vigia__row_told *told), void *ctx,
-                     uint64_t *unshown)
+int vigia__rows_each(struct vigia__rows *rows, vigia__row_fn fn, void *ctx, uint64_t *unshown)
 {
 	int rc = VIGIA_OK;
 	pthread_mutex_lock(&rows->mutex);
@@ -314,6 +313,7 @@ int vigia__rows_each(struct vigia__rows *rows, int (*fn)(void *ctx, const struct
 	for (int n = 0; n < VIGIA_ROWS && table && rc == VIGIA_OK; n++) {
 		struct vigia__row_told told;
 		if (atomic_load(&table->hashes[n]) == 0) continue;
+		told.place = n;
 		/* First whether its owner lives: one that ends meanwhile is still shown as running, and none as dead that is
 		 * not. */
 		pthread_mutex_lock(&rows->mutex);

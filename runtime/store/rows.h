@@ -79,6 +79,7 @@ struct vigia__rows {
 
 /* What a row says. */
 struct vigia__row_told {
+	int place; /* in the table */
 	char id[VIGIA_ROW_ID];
 	bool runs; /* its owner lives, and has not stopped */
 	bool torn; /* its texts are not known: `error` is empty */
@@ -133,10 +134,10 @@ static inline void vigia__row_move(struct vigia__row *row, uint64_t position, ui
 /* After a read, at this time: `processed` as it is now. */
 void vigia__row_sample(struct vigia__row *row, int64_t at_ns);
 
+typedef int (*vigia__row_fn)(void *ctx, const struct vigia__row_told *told);
 /* Call fn for each row that was ever used and not been given to another id since. VIGIA_OK, or what fn returned.
  * *unshown: watchers that have none. */
-int vigia__rows_each(struct vigia__rows *rows, int (*fn)(void *ctx, const struct vigia__row_told *told), void *ctx,
-                     uint64_t *unshown);
+int vigia__rows_each(struct vigia__rows *rows, vigia__row_fn fn, void *ctx, uint64_t *unshown);
 /* Events a second at this time. */
 double vigia__row_rate(const struct vigia__row_told *told, int64_t now_ns);
 

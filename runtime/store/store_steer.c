@@ -81,7 +81,8 @@ static int check_known(struct vigia__backend *b, const char *id, struct vigia_er
 	if (rc == VIGIA_OK && !found.stored) rc = vigia__pause_look(b, id, &found.stored, err);
 	if (rc != VIGIA_OK || found.stored) return rc;
 	uint64_t unshown;
-	vigia__rows_each(&b->rows, find_row, &found, &unshown);
+	rc = vigia__backend_rows(b, find_row, &found, &unshown, err);
+	if (rc < 0) return rc;
 	if (found.ephemeral)
 		return vigia__error(
 			err, VIGIA_EEPHEMERAL,

@@ -49,8 +49,10 @@ static int look(struct vigia__backend *b, const char *id, uint64_t seq_num, uint
 
 static void want(struct vigia__backend *b, const char *id, uint64_t seq_num)
 {
-	if (b->wants && vigia__wants_add(b->wants, vigia__table_hash(id, strlen(id)), seq_num))
-		vigia__bell_ring(&b->wants->bell, b->wake);
+	uint64_t hash = vigia__table_hash(id, strlen(id));
+	if (b->wants == NULL) return;
+	if (vigia__wants_add(b->wants, hash, seq_num)) vigia__bell_ring(&b->wants->bell, b->wake);
+	if (b->tells) b->tells->wanted(b, hash, seq_num);
 }
 
 static void unwant(struct vigia__backend *b, const char *id, uint64_t seq_num)

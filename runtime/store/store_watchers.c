@@ -245,7 +245,7 @@ static int gather(struct vigia_store *store, struct list *list, uint64_t *unshow
 {
 	struct vigia__backend *b = store->backend;
 	uint64_t oldest, latest;
-	int rc = vigia__rows_each(&b->rows, add_row, list, unshown);
+	int rc = vigia__backend_rows(b, add_row, list, unshown, err);
 	if (rc == VIGIA_OK) rc = b->checkpoint_each(b, false, list, add_checkpoint, err);
 	list->holds = true;
 	if (rc == VIGIA_OK) rc = b->checkpoint_each(b, true, list, add_checkpoint, err);

@@ -58,11 +58,19 @@ static void free_undo(struct vigia_transaction *tx)
 	}
 }
 
+void vigia__tx_elder_end(struct vigia_transaction *tx)
+{
+	struct vigia__backend *b = tx->store->backend;
+	if (tx->elder == 0) return;
+	vigia__elder_end(b->elder, tx->elder);
+	if (b->tells) b->tells->elder(b, 0, -1);
+	tx->elder = 0;
+}
+
 void vigia__tx_forget(struct vigia_transaction *tx)
 {
 	free_undo(tx);
-	vigia__elder_end(tx->store->backend->elder, tx->elder);
-	tx->elder = 0;
+	vigia__tx_elder_end(tx);
 	for (struct vigia__ordered *at; (at = vigia__ordered_pop(&tx->buckets));) free_bucket((struct tx_bucket *)at);
 	for (size_t i = 0; i < tx->appends_count; i++) vigia__tx_free_append(&tx->appends[i]);
 	tx->appends_count = tx->bytes = 0;

@@ -108,8 +108,7 @@ static int begin_commit(struct vigia_transaction *tx, struct vigia_error *err)
 
 void vigia__transaction_committed(struct vigia_transaction *tx, int rc)
 {
-	vigia__elder_end(tx->store->backend->elder, tx->elder);
-	tx->elder = 0;
+	vigia__tx_elder_end(tx);
 	if (rc == VIGIA_OK && (tx->changes || tx->appends_count > 0))
 		atomic_fetch_add_explicit(&tx->store->backend->outcomes->committed, 1, memory_order_relaxed);
 	if (rc == VIGIA_OK && tx->appends_count > 0)
@@ -139,7 +138,9 @@ void vigia__transaction_again(struct vigia_transaction *tx, int64_t tries)
 	uint64_t buckets = hash_buckets(tx);
 	vigia__tx_forget(tx);
 	tx->begun_mono_ns = now;
-	if (tries >= TRIES) tx->elder = vigia__elder_begin(tx->store->backend->elder, buckets, took);
+	struct vigia__backend *b = tx->store->backend;
+	if (tries >= TRIES) tx->elder = vigia__elder_begin(b->elder, buckets, took);
+	if (tx->elder && b->tells) b->tells->elder(b, buckets, took);
 }
 
 void vigia__transaction_given_up(struct vigia_transaction *tx)

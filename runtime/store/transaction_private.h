@@ -95,6 +95,8 @@ int vigia__tx_check(struct vigia_transaction *tx, struct vigia__kv *kv, struct v
 int vigia__tx_begin_bucket(struct vigia__kv *kv, struct tx_bucket *bucket);
 
 void vigia__tx_free_append(struct vigia__append *append);
+/* It goes first no more. */
+void vigia__tx_elder_end(struct vigia_transaction *tx);
 /* Everything that it has read and changed. */
 void vigia__tx_forget(struct vigia_transaction *tx);
 

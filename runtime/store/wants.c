@@ -75,6 +75,11 @@ bool vigia__wants_add(struct vigia__wants *wants, uint64_t hash, uint64_t seq_nu
 	return new_one;
 }
 
+void vigia__wants_look_again(struct vigia__wants *wants)
+{
+	atomic_fetch_add(&wants->changes, 1);
+}
+
 bool vigia__wants_remove(struct vigia__wants *wants, uint64_t hash, uint64_t seq_num)
 {
 	_Atomic uint64_t *place = wants->entries[hash % VIGIA_WANTS_PLACES];

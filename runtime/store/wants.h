@@ -37,6 +37,8 @@ struct vigia__wants {
 void vigia__wants_clear(struct vigia__wants *wants);
 /* Somebody waits until the checkpoint is seq_num or more. True: that is new. Then ring the bell. */
 bool vigia__wants_add(struct vigia__wants *wants, uint64_t hash, uint64_t seq_num);
+/* Have the owners look again at what is there. Then ring the bell. */
+void vigia__wants_look_again(struct vigia__wants *wants);
 /* The waiter gives up. True: others may have waited behind its entry. Then publish the id's wake word. */
 bool vigia__wants_remove(struct vigia__wants *wants, uint64_t hash, uint64_t seq_num);
 /* The lowest number that is waited for. 0: none is. */

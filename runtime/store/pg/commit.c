@@ -217,7 +217,7 @@ static int run(struct group *g, PGresult **out, int64_t until, struct vigia_erro
 	*out = NULL;
 	b->counter++;
 	do {
-		b->changed_timers = b->changed_letters = false;
+		b->changed_timers = b->changed_letters = b->changed_steers = false;
 		vigia__pg_message_end(&g->message);
 		vigia__pg_message_begin(&g->message, b);
 		fill(g);

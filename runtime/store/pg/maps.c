@@ -89,6 +89,7 @@ static void note(const struct pg_map *m, struct vigia_slice key)
 {
 	if (m->map == VIGIA_MAP_TIMERS) m->b->changed_timers = true;
 	else if (key.len > 0 && key.data[0] == 'n') m->b->changed_letters = true; /* the counts of letters.c */
+	else if (key.len > 0 && (key.data[0] == 'p' || key.data[0] == 'q')) m->b->changed_steers = true; /* steer.c */
 }
 
 static int map_put(void *ctx, struct vigia_slice key, struct vigia_slice value)

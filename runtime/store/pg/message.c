@@ -58,7 +58,7 @@ void vigia__pg_message_checkpoint(struct pg_message *m, const char *id, uint64_t
 	vigia__pg_array_number(&m->lists[VIGIA_PG_EPOCHS], epoch);
 }
 
-/* "w" and the wake words, or "w*"; then "t" and "l" for what else changed. */
+/* "t", "l" and "q" for what else changed, then "w" and the wake words, or "w*". */
 static void write_news(struct pg_message *m)
 {
 	char *at = m->news;
@@ -68,6 +68,7 @@ static void write_news(struct pg_message *m)
 	*at = '\0';
 	if (m->b->changed_timers) *at++ = 't';
 	if (m->b->changed_letters) *at++ = 'l';
+	if (m->b->changed_steers) *at++ = 'q';
 	if (count > VIGIA_PG_NEWS_WORDS) at += sprintf(at, "w*");
 	else if (count > 0) {
 		*at++ = 'w';

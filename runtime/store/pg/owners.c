@@ -18,7 +18,8 @@
 #include "../../core/error.h"
 #include "pg_private.h"
 
-enum { WAIT_OWNER_MS = 1000, BRIEF_NS = 2000000000, LOOK_NS = 10000000 };
+static const int64_t BRIEF_NS = 5000000000; /* how long to wait for one who owns an id for a moment */
+enum { WAIT_OWNER_MS = 1000, LOOK_NS = 10000000 };
 
 /* ---- the list ---- */
 
@@ -57,15 +58,38 @@ int vigia__pg_owned_ids(struct pg_backend *b, struct pg_array *out)
 	return out->failed ? -1 : 0;
 }
 
-/* True: it is in the list now. Else *moment says whether the one who owns it does so for a moment. */
-static bool enlist(struct pg_backend *b, struct pg_owned *owned, bool *moment)
+bool vigia__pg_owned_with(struct pg_backend *b, uint64_t hash, char id[256])
+{
+	pthread_mutex_lock(&b->owners_mutex);
+	const struct pg_owned *owned = (struct pg_owned *)vigia__table_first(&b->owned, hash);
+	bool runs = owned && owned->epoch != 0 && !owned->briefly;
+	if (runs) memcpy(id, owned->id, sizeof owned->id);
+	pthread_mutex_unlock(&b->owners_mutex);
+	return runs;
+}
+
+/* True: it is in the list now. Else *moment says whether the one who owns it does so for a moment. *starting: it is one
+ * that waits for that, to run the id; others begin no moment then. */
+static bool enlist(struct pg_backend *b, struct pg_owned *owned, bool *moment, bool *starting)
 {
 	pthread_mutex_lock(&b->owners_mutex);
 	const struct pg_owned *other = find(b, owned->id);
-	*moment = other && other->briefly;
-	if (other == NULL) vigia__table_add(&b->owned, &owned->entry, vigia__table_hash(owned->id, strlen(owned->id)));
+	*moment = other ? other->briefly : owned->briefly && b->starting > 0;
+	bool enlisted = other == NULL && !*moment;
+	if (enlisted) vigia__table_add(&b->owned, &owned->entry, vigia__table_hash(owned->id, strlen(owned->id)));
+	if (!owned->briefly && *starting != *moment) {
+		*starting = *moment;
+		b->starting += *starting ? 1 : -1;
+	}
 	pthread_mutex_unlock(&b->owners_mutex);
-	return other == NULL;
+	return enlisted;
+}
+
+static void end_starting(struct pg_backend *b, bool starting)
+{
+	pthread_mutex_lock(&b->owners_mutex);
+	if (starting) b->starting--;
+	pthread_mutex_unlock(&b->owners_mutex);
 }
 
 /* Its epoch. */
@@ -238,19 +262,22 @@ static int take(struct vigia__backend *base, const char *id, bool briefly, struc
 {
 	struct pg_backend *b = pg_of(base);
 	int64_t until = vigia__mono_ns() + BRIEF_NS;
-	for (;;) {
+	for (bool starting = false;;) {
 		bool moment;
 		struct pg_owned *owned = vigia__calloc(sizeof *owned);
 		if (owned == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for watcher '%s'", VIGIA_SHOWN(id));
 		snprintf(owned->id, sizeof owned->id, "%s", id);
 		owned->briefly = briefly;
-		bool mine = !enlist(b, owned, &moment);
+		bool mine = !enlist(b, owned, &moment, &starting);
 		int rc = mine ? VIGIA_EOWNED : take_listed(b, owned, &moment, err);
 		if (rc == VIGIA_OK) return rc;
 		if (mine) vigia__free(owned);
 		else strike(b, id);
 		if (rc != VIGIA_EOWNED) return rc;
-		if (!moment || vigia__mono_ns() >= until) return mine ? owned_here(id, err) : owned_by_other(b, id, err);
+		if (!moment || vigia__mono_ns() >= until) {
+			end_starting(b, starting);
+			return mine ? owned_here(id, err) : owned_by_other(b, id, err);
+		}
 		nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
 	}
 }

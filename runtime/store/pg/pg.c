@@ -73,6 +73,7 @@ static void backend_free(struct pg_backend *b)
 	pthread_mutex_destroy(&b->jobs_mutex);
 	pthread_cond_destroy(&b->jobs_done);
 	pthread_mutex_destroy(&b->owners_mutex);
+	pthread_mutex_destroy(&b->tells_mutex);
 	pthread_mutex_destroy(&b->settings_mutex);
 	vigia__backend_deinit(&b->base);
 	vigia__free(b);
@@ -109,6 +110,7 @@ static const struct vigia__backend pg_interface = {
 	.checkpoint_delete = vigia__pg_checkpoint_delete,
 	.checkpoint_each = vigia__pg_checkpoint_each,
 	.own = vigia__pg_own,
+	.own_briefly = vigia__pg_own_briefly,
 	.disown = vigia__pg_disown,
 	.owner = vigia__pg_owner,
 	.lost = vigia__pg_lost,
@@ -118,6 +120,7 @@ static const struct vigia__backend pg_interface = {
 	.resign = vigia__pg_resign,
 	.hold = vigia__pg_hold,
 	.touch = vigia__pg_touch,
+	.rows_of_others = vigia__pg_rows_of_others,
 	.settings = vigia__pg_settings,
 	.configure = vigia__pg_configure,
 	.view = vigia__pg_view,
@@ -142,7 +145,9 @@ static void init_shared(struct pg_backend *b)
 	b->base.elder = &b->elder;
 	b->base.outcomes = &b->outcomes;
 	b->base.wants = &b->wants;
+	b->base.tells = &vigia__pg_tells;
 	b->base.letter_requests = &b->letter_requests;
+	b->base.steer_requests = &b->steer_requests;
 	b->base.timers.word = &b->timers_word;
 	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};
 }
@@ -163,6 +168,7 @@ static struct pg_backend *backend_new(void)
 	pthread_mutex_init(&b->jobs_mutex, NULL);
 	pthread_cond_init(&b->jobs_done, NULL);
 	pthread_mutex_init(&b->owners_mutex, NULL);
+	pthread_mutex_init(&b->tells_mutex, NULL);
 	pthread_mutex_init(&b->settings_mutex, NULL);
 	b->event_fd = -1;
 	b->fork_generation = vigia__fork_generation();

@@ -39,6 +39,18 @@ struct pg_tail {
 	uint64_t asked;                /* how often the server was asked */
 };
 
+/* A wait for a checkpoint that others were told of (tell.c). */
+struct pg_wanted {
+	uint64_t hash, seq_num;
+	int64_t told_mono_ns;
+};
+enum { VIGIA_PG_WANTED = 32, VIGIA_PG_TELLS = 4096 };
+
+/* Another process's transaction that goes first: whose it is, and until when. */
+struct pg_elder {
+	uint64_t tag, until;
+};
+
 struct pg_backend {
 	struct vigia__backend base;
 	struct pg_backend *next; /* owner: the list of open logs */
@@ -57,10 +69,11 @@ struct pg_backend {
 	struct pg_tail tail;
 	uint8_t client[16]; /* this process, for the server */
 	/* under the writer's lock */
-	int64_t counter;                      /* of the last commit that was sent */
-	bool in_doubt;                        /* nobody knows what became of it */
-	bool doubt_done;                      /* until the next one: it was stored after all */
-	bool changed_timers, changed_letters; /* by the transaction under way: others are told with its commit */
+	int64_t counter; /* of the last commit that was sent */
+	bool in_doubt;   /* nobody knows what became of it */
+	bool doubt_done; /* until the next one: it was stored after all */
+	/* by the transaction under way: others are told with its commit */
+	bool changed_timers, changed_letters, changed_steers;
 
 	/* wake.c: the thread that listens, and holds the locks of the session */
 	struct pg_link listener;
@@ -78,8 +91,20 @@ struct pg_backend {
 	/* owners.c */
 	pthread_mutex_t owners_mutex;
 	struct vigia__table owned; /* struct pg_owned */
+	int starting;              /* callers that wait for one of these that is owned for a moment, to run it */
 	int64_t renew_mono_ns;     /* the listening thread's: when the lease is to be renewed */
 	int64_t times_lost;        /* likewise: how many ids others have taken of this process, as far as it has looked */
+
+	/* tell.c */
+	pthread_mutex_t tells_mutex;
+	char tells[VIGIA_PG_TELLS]; /* lines to be sent */
+	size_t tells_len;
+	struct pg_wanted wanted[VIGIA_PG_WANTED];
+	struct pg_elder elder_heard; /* the listening thread's */
+
+	/* shown.c, the listening thread's */
+	uint64_t shown[VIGIA_ROWS]; /* a hash of each row as it was put last. 0: it was not */
+	uint64_t unshown;
 
 	pthread_mutex_t settings_mutex;
 	struct vigia__settings settings;
@@ -91,7 +116,7 @@ struct pg_backend {
 	struct vigia__elder elder;
 	struct vigia__outcomes outcomes;
 	struct vigia__wants wants;
-	_Atomic uint32_t letter_requests, settings_word, collect_word, timers_word;
+	_Atomic uint32_t letter_requests, steer_requests, settings_word, collect_word, timers_word;
 	_Atomic uint64_t collect_at;
 	_Atomic uint64_t commits;
 };
@@ -212,14 +237,19 @@ int vigia__pg_gone_at(struct vigia__backend *base, int64_t *at_ns, struct vigia_
 int vigia__pg_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed, struct vigia_error *err);
 int vigia__pg_collect(struct vigia__backend *base, struct vigia__collect *slice, struct vigia_error *err);
 
-/* wake.c */
-int vigia__pg_listen_start(struct pg_backend *b, struct vigia_error *err);
-void vigia__pg_listen_stop(struct pg_backend *b);
+/* jobs.c */
 /* Have the thread that listens do it, and wait. `then` (NULL: nothing) is called there with the result, which is the
  * caller's afterwards. */
 int vigia__pg_run_job(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params,
                       void (*then)(void *arg, const PGresult *result), void *arg, PGresult **out,
                       struct vigia_error *err);
+void vigia__pg_ring(struct pg_backend *b); /* let the thread look what there is to do */
+/* On the thread: do the next one. `away` (NULL: none): why none can be done. False: there is none. */
+bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away);
+
+/* wake.c */
+int vigia__pg_listen_start(struct pg_backend *b, struct vigia_error *err);
+void vigia__pg_listen_stop(struct pg_backend *b);
 bool vigia__pg_elect(struct vigia__backend *base, enum vigia__office office);
 void vigia__pg_resign(struct vigia__backend *base, enum vigia__office office);
 
@@ -230,6 +260,8 @@ void vigia__pg_disown(struct vigia__backend *base, const char *id);
 bool vigia__pg_owner(struct vigia__backend *base, const char *id, int32_t *pid);
 int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_error *err);
 int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err);
+/* Does this process run an id with this hash? */
+bool vigia__pg_owned_with(struct pg_backend *b, uint64_t hash, char id[256]);
 /* Another process has it now. */
 void vigia__pg_lose(struct pg_backend *b, const char *id);
 /* The epoch with which this process owns the id, 0: it does not. */
@@ -242,5 +274,18 @@ int vigia__pg_owners_enter(struct pg_backend *b);
 int64_t vigia__pg_owners_renew(struct pg_backend *b);
 /* Likewise: find out soon what was lost. */
 void vigia__pg_owners_look(struct pg_backend *b);
+
+/* tell.c; all but the first on the thread that listens */
+extern const struct vigia__tells vigia__pg_tells;
+void vigia__pg_tell_all(struct pg_backend *b);
+bool vigia__pg_tells_any(struct pg_backend *b);
+void vigia__pg_hear_wanted(struct pg_backend *b, const char *text);
+void vigia__pg_hear_elder(struct pg_backend *b, const char *text);
+
+/* shown.c; the first two on the thread that listens */
+void vigia__pg_rows_put(struct pg_backend *b);       /* those that have changed */
+void vigia__pg_rows_put_again(struct pg_backend *b); /* the next time all */
+int vigia__pg_rows_of_others(struct vigia__backend *base, vigia__row_fn fn, void *ctx, uint64_t *unshown,
+                             struct vigia_error *err);
 
 #endif

@@ -48,10 +48,29 @@ CREATE TABLE @S@.sessions (
 	host bytea NOT NULL,
 	pid int NOT NULL,
 	until_ns bigint NOT NULL,
-	lost bigint NOT NULL
+	lost bigint NOT NULL,
+	unshown bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20);
--- Watcher ids. client NULL: no process owns it.
-CREATE TABLE @S@.owners (id bytea PRIMARY KEY, epoch bigint NOT NULL, client bytea, brief bool NOT NULL) WITH (fillfactor = 50);
+-- What running watchers tell of themselves (shown.c). It may be lost with the server.
+CREATE UNLOGGED TABLE @S@.rows (
+	client bytea NOT NULL,
+	place int NOT NULL,
+	at_ns bigint NOT NULL,
+	id bytea NOT NULL,
+	numbers bytea NOT NULL,
+	error bytea NOT NULL,
+	PRIMARY KEY (client, place)
+) WITH (fillfactor = 50);
+CREATE INDEX ON @S@.rows (id);
+-- Watcher ids. client NULL: no process owns it. brief: for a moment. Until awaited_ns no one begins another moment, since one waits to
+-- run it.
+CREATE TABLE @S@.owners (
+	id bytea PRIMARY KEY,
+	epoch bigint NOT NULL,
+	client bytea,
+	brief bool NOT NULL,
+	awaited_ns bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
 CREATE INDEX ON @S@.owners (client);
 -- What each process has stored last. results NULL: that commit never comes to be.
 CREATE TABLE @S@.clients (
@@ -123,6 +142,7 @@ $$;
 
 CREATE FUNCTION @S@.notify(p_news text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT set_config('synchronous_commit', 'off', true);
 	SELECT pg_notify(@CHANNEL@, p_news)
 $$;
 
@@ -476,25 +496,31 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	UPDATE @S@.sessions SET until_ns = @S@.wall_ns() + p_lease WHERE client = p_client RETURNING lost
 $$;
 
--- The new epoch. 0: another process has it for a moment. NULL: another one runs it.
+-- The new epoch. 0: another process has it for a moment, or with p_brief waits to run it. NULL: another one runs it.
 CREATE FUNCTION @S@.own(p_id bytea, p_client bytea, p_brief bool) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	v_client bytea;
 	v_brief bool;
+	v_awaited bigint;
 	v_epoch bigint;
 BEGIN
 	PERFORM @S@.lock_writer();
-	SELECT o.client, o.brief INTO v_client, v_brief FROM @S@.owners o WHERE o.id = p_id;
-	IF v_client <> p_client THEN
-		IF @S@.alive(v_client) THEN
-			RETURN CASE WHEN v_brief THEN 0 END;
+	SELECT o.client, o.brief, o.awaited_ns INTO v_client, v_brief, v_awaited FROM @S@.owners o WHERE o.id = p_id;
+	IF v_client <> p_client AND @S@.alive(v_client) THEN
+		IF v_brief AND NOT p_brief THEN
+			UPDATE @S@.owners SET awaited_ns = @S@.wall_ns() + 1000000000 WHERE id = p_id;
 		END IF;
+		RETURN CASE WHEN v_brief THEN 0 END;
+	ELSIF p_brief AND v_awaited > @S@.wall_ns() THEN
+		RETURN 0;
+	ELSIF v_client <> p_client THEN
 		UPDATE @S@.sessions SET lost = lost + 1 WHERE client = v_client;
 		PERFORM pg_notify(@CHANNEL@, 'o');
 	END IF;
+	DELETE FROM @S@.rows r WHERE r.id = p_id AND NOT p_brief AND r.client <> p_client AND NOT @S@.alive(r.client);
 	INSERT INTO @S@.owners AS o VALUES (p_id, 1, p_client, p_brief)
-		ON CONFLICT (id) DO UPDATE SET epoch = o.epoch + 1, client = excluded.client, brief = excluded.brief
+		ON CONFLICT (id) DO UPDATE SET epoch = o.epoch + 1, client = excluded.client, brief = excluded.brief, awaited_ns = 0
 		RETURNING o.epoch INTO v_epoch;
 	RETURN v_epoch;
 END
@@ -511,6 +537,29 @@ CREATE FUNCTION @S@.owner(p_id bytea) RETURNS TABLE (held bool, host bytea, pid 
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(NOT o.brief AND @S@.alive(o.client), false), s.host, s.pid
 	FROM (SELECT 1) AS one(x) LEFT JOIN @S@.owners o ON o.id = p_id LEFT JOIN @S@.sessions s ON s.client = o.client
+$$;
+
+-- ---- the rows of running watchers ----
+
+CREATE FUNCTION @S@.rows_put(p_client bytea, p_places int[], p_ids bytea[], p_numbers bytea[], p_errors bytea[], p_unshown bigint)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT set_config('synchronous_commit', 'off', true);
+	UPDATE @S@.sessions SET unshown = p_unshown WHERE client = p_client AND unshown <> p_unshown;
+	INSERT INTO @S@.rows AS r SELECT p_client, u.place, @S@.wall_ns(), u.id, u.numbers, u.error
+		FROM unnest(p_places, p_ids, p_numbers, p_errors) AS u(place, id, numbers, error)
+		ON CONFLICT (client, place) DO UPDATE
+		SET at_ns = excluded.at_ns, id = excluded.id, numbers = excluded.numbers, error = excluded.error
+$$;
+
+-- Those of other processes; and a row without an id, whose age is the number of watchers without one.
+CREATE FUNCTION @S@.rows_of_others(p_client bytea)
+RETURNS TABLE (id bytea, numbers bytea, error bytea, age_ns bigint, alive bool, pid int)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH s AS MATERIALIZED (SELECT x.client, x.pid, x.unshown, @S@.alive(x.client) AS alive FROM @S@.sessions x
+		WHERE x.client <> p_client)
+	SELECT r.id, r.numbers, r.error, @S@.wall_ns() - r.at_ns, coalesce(s.alive, false), s.pid
+		FROM @S@.rows r LEFT JOIN s ON s.client = r.client WHERE r.client <> p_client
+	UNION ALL SELECT NULL, NULL, NULL, coalesce(sum(s.unshown), 0)::bigint, NULL, NULL FROM s WHERE s.alive
 $$;
 
 -- ---- offices: locks of the session that calls ----
@@ -594,6 +643,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	INSERT INTO @S@.marks SELECT p_at, p_seq, p_wall, p_boot, p_boot_id WHERE p_seq > 0 ON CONFLICT DO NOTHING;
 	DELETE FROM @S@.marks WHERE at_ns < p_keep;
 	DELETE FROM @S@.sessions WHERE until_ns < @S@.wall_ns() - 604800000000000;
+	DELETE FROM @S@.rows WHERE at_ns < @S@.wall_ns() - 604800000000000;
 	DELETE FROM @S@.clients WHERE at_ns < @S@.wall_ns() - 604800000000000
 $$;
 

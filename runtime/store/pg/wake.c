@@ -5,8 +5,9 @@
  * Others hand it jobs, and wait. Once a second it looks at the last number, because a notification may be lost with a
  * connection. After a new connection it listens first, then enters again, then looks, then wakes everyone.
  *
- * A notification is "s" (settings), "o" (a process lost a watcher to another), or "t" (timers), "l" (dead letters to be
- * retried), "w" and numbers of wake words or "w*" for all, in this order, and behind "#" the last number.
+ * A notification has lines, each of which is "s" (settings), "o" (a process lost a watcher to another), "n" or "e" (see
+ * tell.c), or "t" (timers), "l" (dead letters to be retried), "q" (requests to watchers, or answers), "w" and numbers
+ * of wake words or "w*" for all, in this order, and behind "#" the last number.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,18 +22,6 @@
 #include "pg_private.h"
 
 enum { LOOK_NS = 1000000000, AWAY_MS = 500, STACK_BYTES = 512 * 1024 };
-
-struct pg_job {
-	struct pg_job *next;
-	enum pg_statement statement;
-	const struct pg_param *params;
-	void (*then)(void *arg, const PGresult *result);
-	void *arg;
-	PGresult *result;
-	int rc;
-	bool done;
-	struct vigia_error err;
-};
 
 /* ---- what was heard ---- */
 
@@ -72,30 +61,36 @@ static void timers_changed(struct pg_backend *b)
 	vigia__word_bump(&b->settings_word); /* a collector that sleeps looks whether there are timers */
 }
 
-static void hear(struct pg_backend *b, const char *news)
+static void hear_line(struct pg_backend *b, const char *news)
 {
 	const char *number = strchr(news, '#');
 	if (number) vigia__pg_reached(b, strtoull(number + 1, NULL, 10));
 	if (*news == 's') settings_changed(b);
 	if (*news == 'o') vigia__pg_owners_look(b);
-	if (*news == 't') {
-		timers_changed(b);
-		news++;
-	}
-	if (*news == 'l') {
-		atomic_fetch_add(&b->letter_requests, 1);
-		bump_all(b);
-		news++;
+	if (*news == 'n') vigia__pg_hear_wanted(b, news + 1);
+	if (*news == 'e') vigia__pg_hear_elder(b, news + 1);
+	for (; *news == 't' || *news == 'l' || *news == 'q'; news++) {
+		if (*news == 't') timers_changed(b);
+		else if (*news == 'l') atomic_fetch_add(&b->letter_requests, 1);
+		else atomic_fetch_add(&b->steer_requests, 1);
+		if (*news != 't') bump_all(b);
 	}
 	if (news[0] == 'w' && news[1] == '*') bump_all(b);
 	else if (news[0] == 'w') hear_words(b, news + 1);
+}
+
+static void hear(struct pg_backend *b, char *news)
+{
+	char *rest = NULL;
+	for (char *line = strtok_r(news, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) hear_line(b, line);
 }
 
 static void hear_all(struct pg_backend *b)
 {
 	for (PGnotify *told; b->listener.conn && (told = PQnotifies(b->listener.conn));) {
 		/* This process has told itself. */
-		if (told->be_pid != atomic_load(&b->writer_pid)) hear(b, told->extra);
+		bool own = told->be_pid == atomic_load(&b->writer_pid) || told->be_pid == PQbackendPID(b->listener.conn);
+		if (!own) hear(b, told->extra);
 		PQfreemem(told);
 	}
 }
@@ -114,67 +109,11 @@ static int look(struct pg_backend *b)
 	return VIGIA_OK;
 }
 
-/* ---- jobs ---- */
-
-static void job_end(struct pg_backend *b, struct pg_job *job, int rc)
-{
-	pthread_mutex_lock(&b->jobs_mutex);
-	job->rc = rc;
-	job->done = true;
-	pthread_cond_broadcast(&b->jobs_done);
-	pthread_mutex_unlock(&b->jobs_mutex);
-}
-
-static struct pg_job *job_next(struct pg_backend *b)
-{
-	pthread_mutex_lock(&b->jobs_mutex);
-	struct pg_job *job = b->jobs;
-	if (job) b->jobs = job->next;
-	pthread_mutex_unlock(&b->jobs_mutex);
-	return job;
-}
-
+/* Many jobs must not cost the lease. */
 static void do_jobs(struct pg_backend *b, const struct vigia_error *away)
 {
-	for (struct pg_job *job; (job = job_next(b));) {
-		int rc;
-		if (away || b->listener.conn == NULL) {
-			if (away) job->err = *away;
-			rc = away ? away->code
-			          : vigia__error(&job->err, VIGIA_EUNREACHABLE, "the server of '%s' is away", b->location.shown);
-		} else {
-			rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, vigia__pg_until(&b->listener),
-			                    "use", &job->err);
-			if (rc == VIGIA_OK && job->then) job->then(job->arg, job->result);
-		}
-		job_end(b, job, rc);
-		if (!away) vigia__pg_owners_renew(b); /* many jobs must not cost the lease */
-	}
-}
-
-static void ring(struct pg_backend *b)
-{
-	uint64_t one = 1;
-	ssize_t written = write(b->event_fd, &one, sizeof one);
-	(void)written; /* full: it wakes anyway */
-}
-
-int vigia__pg_run_job(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params,
-                      void (*then)(void *arg, const PGresult *result), void *arg, PGresult **out,
-                      struct vigia_error *err)
-{
-	struct pg_job job = {.statement = statement, .params = params, .then = then, .arg = arg};
-	pthread_mutex_lock(&b->jobs_mutex);
-	struct pg_job **end = &b->jobs;
-	while (*end) end = &(*end)->next;
-	*end = &job;
-	ring(b);
-	while (!job.done) pthread_cond_wait(&b->jobs_done, &b->jobs_mutex);
-	pthread_mutex_unlock(&b->jobs_mutex);
-	if (job.rc < 0 && err) *err = job.err;
-	if (job.rc == VIGIA_OK && out) *out = job.result;
-	else PQclear(job.result);
-	return job.rc;
+	while (vigia__pg_job_do(b, away))
+		if (!away) vigia__pg_owners_renew(b);
 }
 
 /* ---- the thread ---- */
@@ -186,6 +125,7 @@ static int begin_to_listen(struct pg_backend *b)
 	vigia__pg_tail_clear(b);
 	int rc = vigia__pg_exec(&b->listener, text, NULL, vigia__pg_until(&b->listener), "listen to", NULL);
 	if (rc == VIGIA_OK) rc = vigia__pg_owners_enter(b);
+	vigia__pg_rows_put_again(b);
 	if (rc == VIGIA_OK) rc = look(b);
 	if (rc < 0) vigia__pg_link_close(&b->listener);
 	return rc;
@@ -197,6 +137,7 @@ static void wake_everyone(struct pg_backend *b)
 	settings_changed(b);
 	timers_changed(b);
 	atomic_fetch_add(&b->letter_requests, 1);
+	atomic_fetch_add(&b->steer_requests, 1);
 	bump_all(b);
 }
 
@@ -234,13 +175,17 @@ static void *listen_thread(void *arg)
 		if (vigia__mono_ns() >= next) {
 			look(b);
 			vigia__pg_link_survey(&b->listener);
+			vigia__pg_rows_put(b);
 			next = vigia__mono_ns() + LOOK_NS;
 		}
-		hear_all(b);
+		vigia__pg_tell_all(b);
 		int64_t renewal = vigia__pg_owners_renew(b);
+		hear_all(b); /* behind all calls, which may have read what was told */
+		if (vigia__pg_tells_any(b)) continue;
 		wait_for_news(b, renewal < next ? renewal : next);
 	}
 	do_jobs(b, NULL);
+	vigia__pg_rows_put(b); /* who stopped */
 	return NULL;
 }
 
@@ -262,10 +207,11 @@ void vigia__pg_listen_stop(struct pg_backend *b)
 {
 	atomic_store(&b->stop, true);
 	if (b->runs) {
-		ring(b);
+		vigia__pg_ring(b);
 		pthread_join(b->thread, NULL);
 	}
 	if (b->event_fd >= 0) close(b->event_fd);
+	b->event_fd = -1;
 }
 
 /* ---- offices ---- */

@@ -1,0 +1,74 @@
+/*
+ * jobs.c - what others have the thread that listens do, since it has the session's locks. They wait for it.
+ */
+#include <unistd.h>
+
+#include "../../core/error.h"
+#include "pg_private.h"
+
+struct pg_job {
+	struct pg_job *next;
+	enum pg_statement statement;
+	const struct pg_param *params;
+	void (*then)(void *arg, const PGresult *result);
+	void *arg;
+	PGresult *result;
+	int rc;
+	bool done;
+	struct vigia_error err;
+};
+
+static void end(struct pg_backend *b, struct pg_job *job, int rc)
+{
+	pthread_mutex_lock(&b->jobs_mutex);
+	job->rc = rc;
+	job->done = true;
+	pthread_cond_broadcast(&b->jobs_done);
+	pthread_mutex_unlock(&b->jobs_mutex);
+}
+
+bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away)
+{
+	int rc;
+	pthread_mutex_lock(&b->jobs_mutex);
+	struct pg_job *job = b->jobs;
+	if (job) b->jobs = job->next;
+	pthread_mutex_unlock(&b->jobs_mutex);
+	if (job == NULL) return false;
+	if (away || b->listener.conn == NULL) {
+		if (away) job->err = *away;
+		rc = away ? away->code
+		          : vigia__error(&job->err, VIGIA_EUNREACHABLE, "the server of '%s' is away", b->location.shown);
+	} else {
+		rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, vigia__pg_until(&b->listener),
+		                    "use", &job->err);
+		if (rc == VIGIA_OK && job->then) job->then(job->arg, job->result);
+	}
+	end(b, job, rc);
+	return true;
+}
+
+void vigia__pg_ring(struct pg_backend *b)
+{
+	uint64_t one = 1;
+	ssize_t written = write(b->event_fd, &one, sizeof one);
+	(void)written; /* full: it wakes anyway */
+}
+
+int vigia__pg_run_job(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params,
+                      void (*then)(void *arg, const PGresult *result), void *arg, PGresult **out,
+                      struct vigia_error *err)
+{
+	struct pg_job job = {.statement = statement, .params = params, .then = then, .arg = arg};
+	pthread_mutex_lock(&b->jobs_mutex);
+	struct pg_job **last = &b->jobs;
+	while (*last) last = &(*last)->next;
+	*last = &job;
+	vigia__pg_ring(b);
+	while (!job.done) pthread_cond_wait(&b->jobs_done, &b->jobs_mutex);
+	pthread_mutex_unlock(&b->jobs_mutex);
+	if (job.rc < 0 && err) *err = job.err;
+	if (job.rc == VIGIA_OK && out) *out = job.result;
+	else PQclear(job.result);
+	return job.rc;
+}
