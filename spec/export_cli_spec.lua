@@ -61,6 +61,20 @@ describe("vigia export and vigia import", function()
 		mentions(screen, "an export is binary")
 	end)
 
+	it("and append, events and run fail at once with the end of a pipe that is not theirs [O5]", function()
+		local from, to, fifo = fill(helper.path("from"), 10), helper.path("to"), helper.path("fifo")
+		local script = cli.write("script.lua", 'return function() print "a line" end\n')
+		assert(os.execute("mkfifo " .. quoted(fifo)))
+		fifo = quoted(fifo)
+		local to_reader = {redirect = ("3<>%s 4<%s >&4"):format(fifo, fifo)}
+		local from_writer = {redirect = ("3<>%s 4>%s <&4 >/dev/null"):format(fifo, fifo)}
+		mentions(cli.fails(1, {"export", "--store", from, "-"}, to_reader), "cannot write the export (Bad file descriptor)")
+		mentions(cli.fails(1, {"import", "--store", to, "-"}, from_writer), "cannot read the export (Bad file descriptor)")
+		mentions(cli.fails(1, {"append", "--store", from}, from_writer), "cannot read the input (Bad file descriptor)")
+		mentions(cli.fails(1, {"events", "--store", from}, to_reader), "cannot write the output (Bad file descriptor)")
+		mentions(cli.run({"run", "--store", from, script, "--until-idle", "--max-wait", "0"}, to_reader).err, "Bad file descriptor")
+	end)
+
 	-- Feeds the first part of the export to an import until `events` of it are stored, and ends it by the signal.
 	local function interrupt(signal, file, to, events)
 		local fifo, rest = helper.path("fifo"), helper.path("part")

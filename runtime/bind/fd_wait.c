@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "../store/fd.h"
 #include "error.h"
 #include "interrupt.h"
 #include "lua_state.h"
@@ -25,6 +26,7 @@ int vigia__fd_wait(int fd, short events, int timeout_ms, struct vigia_error *err
 	struct pollfd fds[2] = {{.fd = fd, .events = events}, {.fd = vigia__interrupt_fd, .events = POLLIN}};
 	for (;;) {
 		if (atomic_load(&vigia__interrupted)) return VIGIA_EINTERRUPTED;
+		if (!vigia__fd_permits(fd, events == POLLOUT)) return 1; /* the read or write returns the error */
 		int n = poll(fds, 2, timeout_ms);
 		if (n < 0 && errno != EINTR) return vigia__fd_error(err, errno, "cannot wait for input or output");
 		if (n < 0 && timeout_ms != 0) continue;

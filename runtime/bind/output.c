@@ -20,6 +20,7 @@
 #include "../core/alloc.h"
 #include "../core/buf.h"
 #include "../store/clock.h"
+#include "../store/fd.h"
 #include "../store/file_limit.h"
 #include "interrupt.h"
 #include "lua_state.h"
@@ -69,6 +70,7 @@ static int lock_output(struct vigia__output *o)
 static int wait_ready(struct vigia__output *o)
 {
 	for (int waited_ms = 0;; waited_ms += LOOK_MS) {
+		if (!vigia__fd_permits(STDOUT_FILENO, true)) return 0;
 		struct pollfd fd = {.fd = STDOUT_FILENO, .events = POLLOUT};
 		int n = poll(&fd, 1, LOOK_MS);
 		if (n > 0) return 0; /* also for an error, which the write returns */

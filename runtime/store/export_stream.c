@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "fd.h"
 #include "file_limit.h"
 
 enum {
@@ -38,7 +39,7 @@ void vigia__export_stream_deinit(struct vigia__export_stream *s)
 static int wait_for(const struct vigia__export_stream *s, short events, struct vigia_error *err)
 {
 	struct pollfd fds[2] = {{.fd = s->fd, .events = events}, {.fd = s->cancel_fd, .events = POLLIN}};
-	if (s->regular) return VIGIA_OK;
+	if (s->regular || !vigia__fd_permits(s->fd, events == POLLOUT)) return VIGIA_OK;
 	while (poll(fds, 2, -1) < 0)
 		if (errno != EINTR) return vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot wait for a descriptor");
 	return fds[1].revents ? vigia__error(err, VIGIA_EINTERRUPTED, "interrupted") : VIGIA_OK;

@@ -96,6 +96,12 @@ int vigia__fd_lock(int fd, off_t byte, short type, bool wait)
 	return rc;
 }
 
+bool vigia__fd_permits(int fd, bool writing)
+{
+	int flags = fcntl(fd, F_GETFL);
+	return flags < 0 || (flags & O_ACCMODE) != (writing ? O_RDONLY : O_WRONLY);
+}
+
 int vigia__fd_stand_in(void)
 {
 	static const int modes[3] = {O_RDONLY, O_RDONLY, O_WRONLY};

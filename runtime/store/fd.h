@@ -31,6 +31,10 @@ void vigia__fd_guard(void);
  * description is closed for any reason. 0, or -1 with errno. EAGAIN: another description holds it. */
 int vigia__fd_lock(int fd, off_t byte, short type, bool wait);
 
+/* Ask before poll(2): false means that the descriptor is open for the other direction only. poll never finds such an
+ * end of a pipe ready, while read(2) and write(2) fail at once. True for one that is not open: poll returns that. */
+bool vigia__fd_permits(int fd, bool writing);
+
 /* For a program of our own, at its start: replace the closed ones among the three for good. Input is at its end. Output
  * cannot be written, so that losing it is noticed. 0, or -1 with errno. */
 int vigia__fd_stand_in(void);
