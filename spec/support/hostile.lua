@@ -1,6 +1,7 @@
 -- hostile.lua - a program: pieces of Lua code that do with the module what nobody should, run one after the other in a folder of its own.
 -- A piece fails when it raises, and the process may die in it: "begin N NAME" is said before each, "ok N" or "not ok N: ..." after it,
 -- and "done" in the end. Arguments: the folder, the number to begin with, then words that a piece's name must have one of, if any.
+-- The file `call` in the folder has what is being called. HOSTILE_SEED=N takes the order of a run that said "seed N" again.
 --
 -- Most pieces do the same at many places: they harvest whatever can be reached from where they run (by debug.getinfo, getlocal,
 -- getupvalue, getuservalue, getregistry), then call each function of C among it with everything else as arguments, and change what C
@@ -14,6 +15,7 @@ local folder, first = arg[1], tonumber(arg[2])
 assert(lfs.chdir(folder))
 
 local pieces = {}
+local seed = math.tointeger(tonumber(os.getenv "HOSTILE_SEED")) or os.time() << 20 | math.random(0, (1 << 20) - 1)
 
 local function piece(name, body)
 	pieces[#pieces + 1] = {name = name, body = body}
@@ -44,9 +46,6 @@ for name, fn in pairs(core) do
 end
 for _, name in ipairs{"verify", "has_input", "wait_owner", "spawn", "end_with_output", "hold_late"} do left_out[core[name]] = true end
 left_out[debug.getregistry()["vigia.Registry"].__index.run] = true -- it returns when no watcher runs any more
-for _, name in ipairs{"seek", "pause", "resume", "retry"} do -- they wait ten seconds for a watcher that does not get on
-	left_out[debug.getregistry()["vigia.Store"].__index[name]] = true
-end
 left_out[pieces] = true
 left_out[debug.getregistry()] = true -- harvest() chooses from it
 for _, value in next, debug.getregistry() do -- what the objects of all pieces keep, until they are collected: some would run for ever
@@ -58,16 +57,41 @@ for level = 1, 10 do -- the interpreter's own
 	if info then left_out[info.func] = true end
 end
 
+-- The entries of a table: in the order of the seed, as far as its keys are names.
+local function entries(t, most)
+	local names, keys = {}, {}
+	for k in next, t do
+		local list = type(k) == "string" and names or keys
+		list[#list + 1] = k
+		if #names + #keys == most then break end
+	end
+	table.sort(names)
+	table.move(names, 1, #names, #keys + 1, keys)
+	for i = #keys, 2, -1 do
+		local j = math.random(i)
+		keys[i], keys[j] = keys[j], keys[i]
+	end
+	local i = 0
+	return function()
+		i = i + 1
+		return keys[i], rawget(t, keys[i])
+	end
+end
+
+local named = setmetatable({}, {__mode = "k"}) -- the names of functions, for the note
+left_out[named] = true
+
 -- Everything that can be reached from the stack of the running coroutine, from `also` and, if `all`, from the registry.
 local function harvest(also, all)
 	local found, seen = {}, {}
 	local visit
 	local function visit_table(t)
 		visit(debug.getmetatable(t))
-		local count = 0
-		for k, v in next, t do
-			count = count + 1
-			if count > 200 then break end
+		local class = rawget(t, "__name") or named[t]
+		for k, v in entries(t, 200) do
+			if type(k) == "string" and (type(v) == "function" or k == "__index" and type(v) == "table") then
+				named[v] = k == "__index" and class or ("%s.%s"):format(class or "?", k)
+			end
 			visit(k)
 			visit(v)
 		end
@@ -114,7 +138,7 @@ local function harvest(also, all)
 	end
 	visit(also)
 	if all then
-		for k, v in next, debug.getregistry() do
+		for k, v in entries(debug.getregistry()) do
 			-- What other libraries keep there is theirs: they trust it.
 			if type(k) == "userdata" or (type(k) == "string" and k:find "^vigia") then visit(v) end
 		end
@@ -128,13 +152,50 @@ end
 
 ---- calling ----
 
+-- Write down what is being called, where the spec looks when the process does not end.
+local note_file = assert(io.open("call", "w"))
+note_file:setvbuf "no"
+left_out[note_file] = true
+
+local function shown(value)
+	if type(value) == "string" then return ("%q"):format(value) end
+	if rawequal(value, io.stdout) then return "io.stdout" end
+	local class = type(value) == "userdata" and debug.getmetatable(value)
+	local name = named[value] or type(class) == "table" and rawget(class, "__name") or type(value)
+	return type(value) == "number" and tostring(value) or tostring(name)
+end
+
+local function note(what, ...)
+	local words = table.pack(...)
+	for i = 1, words.n do words[i] = shown(words[i]) end
+	note_file:seek("set", 0)
+	note_file:write(("%s(%s)\n"):format(shown(what), table.concat(words, ", ")))
+end
+
+local function try(fn, ...)
+	note(fn, ...)
+	pcall(fn, ...)
+end
+
 local function some_coroutines()
 	local waiting = coroutine.create(function() coroutine.yield() end)
 	coroutine.resume(waiting)
 	return waiting, coroutine.create(function() end)
 end
 
-local verbose = os.getenv "HOSTILE_VERBOSE"
+-- Functions of C in the order they were found in, or those last that end an object.
+local function functions_of(found)
+	local functions, ends = {}, {}
+	local late = math.random(2) == 1
+	for _, fn in ipairs(found) do
+		if is_c(fn) then
+			local name = late and (named[fn] or ""):match "[^.]*$"
+			local list = (name == "close" or name == "__close" or name == "__gc") and ends or functions
+			list[#list + 1] = fn
+		end
+	end
+	return table.move(ends, 1, #ends, #functions + 1, functions)
+end
 
 -- Call each function of C in `found` with each value, alone and in pairs.
 local function bombard(found)
@@ -151,20 +212,16 @@ local function bombard(found)
 			pool[#pool + 1] = value
 		end
 	end
-	local called = 0
-	for n, fn in ipairs(found) do
-		if is_c(fn) then
-			if verbose then io.stdout:write("  calls ", n, " of ", #found, " ", tostring(fn), "\n") io.stdout:flush() end
-			pcall(fn)
-			for i, value in ipairs(pool) do
-				pcall(fn, value)
-				pcall(fn, value, pool[(n * 7 + i * 3) % #pool + 1])
-				pcall(fn, value, "x", pool[(n * 5 + i * 11) % #pool + 1])
-			end
-			called = called + 1
+	local functions = functions_of(found)
+	for _, fn in ipairs(functions) do
+		try(fn)
+		for _, value in ipairs(pool) do
+			try(fn, value)
+			try(fn, value, pool[math.random(#pool)])
+			try(fn, value, "x", pool[math.random(#pool)])
 		end
 	end
-	return called
+	return #functions
 end
 
 -- Put other values into the upvalues of each function of C, call it, and put the old ones back.
@@ -182,6 +239,7 @@ local function falsify_upvalues(found)
 				local name, old = debug.getupvalue(fn, i)
 				if not name then break end
 				for _, other in ipairs{false, 1, "x", {}, io.stdout, light, coroutine.create(print)} do
+					note(fn, i, other)
 					debug.setupvalue(fn, i, other or nil)
 					pcall(fn)
 					pcall(fn, {}, "store")
@@ -211,7 +269,8 @@ local function falsify_classes(found)
 			if metatable ~= own then
 				debug.setmetatable(object, metatable)
 				pcall(tostring, object)
-				for name, fn in next, metatable do
+				for name, fn in entries(metatable) do
+					note(fn, object)
 					if is_c(fn) and name ~= "__gc" then
 						pcall(fn, object)
 						pcall(fn, object, "x")
@@ -221,8 +280,9 @@ local function falsify_classes(found)
 					end
 				end
 				if type(metatable.__index) == "table" then
-					for _, fn in next, metatable.__index do
+					for _, fn in entries(metatable.__index) do
 						if not left_out[fn] then
+							note(fn, object)
 							pcall(fn, object)
 							pcall(fn, object, "x", "y", {})
 							pcall(fn, object, 1)
@@ -247,8 +307,9 @@ local function falsify_user_values(found)
 				if not there then break end
 				for _, other in ipairs{false, 1, "x", {}, io.stdout} do
 					debug.setuservalue(object, other or nil, i)
-					for _, fn in next, methods do
+					for _, fn in entries(methods) do
 						if not left_out[fn] then
+							note(fn, object, i, other)
 							pcall(fn, object)
 							pcall(fn, object, "x", "y", {})
 							pcall(fn, object, 1)
@@ -415,17 +476,18 @@ end
 -- At a place: `body` once, with what is in hand there.
 local function at(place, kind, body)
 	local store = new_store(kind)
-	local done, problem = false, nil
+	local done, finished, problem = false, false, nil
 	local function once(also)
 		if done then return end
 		done = true
 		local ok, err = xpcall(body, debug.traceback, also)
 		if not ok then problem = err end
+		finished = true
 	end
 	local registry = assert(vigia.registry(store, {log = function(...) if LOGS[place] then once{store, ...} end end}))
 	if LOGS[place] then LOGS[place](registry, store)
 	else PLACES[place](registry, store, once) end
-	drive(registry, function() return done end)
+	drive(registry, function() return finished end)
 	assert(done, "it never came to that place")
 	assert(not problem, problem)
 	pcall(registry.close, registry)
@@ -716,15 +778,17 @@ require "spec.support.hostile_scripts"{piece = piece, new_store = new_store}
 ---- run ----
 
 local function run()
+	io.stdout:write("seed ", seed, "\n")
 	for n = first, #pieces do
 		local wanted = #arg < 3
 		for i = 3, #arg do wanted = wanted or pieces[n].name:find(arg[i], 1, true) end
 		if wanted then
 			io.stdout:write("begin ", n, " ", pieces[n].name, "\n")
 			io.stdout:flush()
+			math.randomseed(seed, n)
 			local ok, problem = xpcall(pieces[n].body, debug.traceback)
 			if ok then ok, problem = xpcall(still_works, debug.traceback) end
-			io.stdout:write(ok and "ok " or "not ok ", n, ok and "" or ": " .. tostring(problem), "\n")
+			io.stdout:write(ok and "\nok " or "\nnot ok ", n, ok and "" or ": " .. tostring(problem), "\n")
 			io.stdout:flush()
 			collectgarbage()
 		end
