@@ -82,7 +82,7 @@ describe("a store that cannot be opened", function()
 		local path = helper.path("none/store")
 		for _, command in ipairs{"verify", "stats", "events"} do
 			mentions(cli.fails(1, {command, "--store", path}), "no such store: its folder does not exist")
-			mentions(cli.fails(1, {command, "--store", helper.path("none")}), "no such store (`vigia create` makes one, and so does `vigia append`)")
+			mentions(cli.fails(1, {command, "--store", helper.path("none")}), "there is no such store (`vigia create` and `vigia")
 		end
 		helper.write_file("empty", "")
 		mentions(cli.fails(1, {"verify", "--store", helper.path("empty")}), "the file is empty")
