@@ -139,6 +139,16 @@ local SCENARIOS <const> = {
 	end)},
 	{"settings", with_store({}, function(store) need(store:configure{gc_cadence = 77}) end)},
 	{"a backup", with_store({}, function(store, _, path) need(store:backup(path .. ".copy")) end)},
+	{"an export", with_store({}, function(store, _, path) need(store:export(path .. ".export")) end)},
+	{"an import", function(path)
+		local target <close> = need(vigia.open(path .. ".copy", {collect = false}))
+		need(target:import(path .. ".export"))
+		assert(need(target:get_latest_event_num()) == LIST)
+	end, before = function(path)
+		fill(path)
+		local store <close> = assert(vigia.open(path, {collect = false}))
+		assert(store:export(path .. ".export"))
+	end},
 	{"interval", function(path, acked)
 		local store <close> = need(vigia.open(path, {durability = "interval", commit_interval = 5, collect = false}))
 		local first = need(store:get_latest_event_num()) + 1
@@ -256,7 +266,7 @@ local SCENARIOS <const> = {
 ---- one run ----
 
 local function remove(path)
-	for _, suffix in ipairs{"", "-lock", "-side", ".lua", ".copy", ".copy-lock", ".copy-side"} do os.remove(path .. suffix) end
+	for _, suffix in ipairs{"", "-lock", "-side", ".lua", ".copy", ".copy-lock", ".copy-side", ".export"} do os.remove(path .. suffix) end
 end
 
 -- What the file holds now: complaints, or nil.
