@@ -2,7 +2,7 @@
 -- store_contract_reads.lua, conditions of an append in store_contract_once.lua, durability "interval" in store_contract_interval.lua.
 --
 -- require "spec.store_contract"(name, open): open(options) makes a new store for the test, open(options, "again") the same one
--- after a close. A backend leaves out only what its capability flags (store:stats().can) say it cannot do, and says so aloud; its
+-- after a close. A backend leaves out only what its capability flags (store:stats().capabilities) say it cannot do, and says so aloud; its
 -- own spec states which flags those are, and which specs: the answer is a list, filled when the suite is read, of what may be left out.
 
 local assert = require "luassert"
@@ -24,7 +24,7 @@ return function(name, open)
 			assert(capability == "persist" or capability == "share" or capability == "damage")
 			optional[#optional + 1] = description:match("%[(%w+)[^%]]*%]$")
 			it(description, function()
-				if store:stats().can[capability] then return body() end
+				if store:stats().capabilities[capability] then return body() end
 				helper.pending("a store " .. name .. " cannot " .. capability)
 			end)
 		end

@@ -112,7 +112,7 @@ return function(name, open)
 
 		it("loses nothing at close [D2h]", function()
 			local store = open_queue()
-			local lasts = store:stats().can.persist
+			local lasts = store:stats().capabilities.persist
 			fill(store, 10)
 			assert.is_true(store:close())
 			if not lasts then return end

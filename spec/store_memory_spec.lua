@@ -13,7 +13,7 @@ describe("a memory store", function()
 	it("says that it neither outlives its handle, nor is shared, nor can be damaged", function()
 		local stats = assert(helper.memory():stats())
 		assert.equal("memory", stats.backend)
-		assert.same({persist = false, share = false, damage = false}, stats.can)
+		assert.same({persist = false, share = false, damage = false, file = false}, stats.capabilities)
 	end)
 
 	it("leaves out nothing of what all backends promise but three specs, about what lasts", function()

@@ -61,7 +61,7 @@ describe("a store on PostgreSQL", function()
 	it("says that it lasts, is shared and finds damage", function()
 		local stats = assert(helper.open(server:new_location()):stats())
 		assert.equal("postgresql", stats.backend)
-		assert.same({persist = true, share = true, damage = true}, stats.can)
+		assert.same({persist = true, share = true, damage = true, file = false}, stats.capabilities)
 	end)
 
 	it("is not made unless that is wanted, and is told apart from what is none", function()

@@ -641,8 +641,8 @@ function Store:gc() end
 ---@class vigia.StoreStats
 ---@field path string
 ---@field importing boolean an import is not finished
----@field backend "lmdb"|"memory"
----@field can {persist: boolean, share: boolean, damage: boolean}
+---@field backend "lmdb"|"memory"|"postgresql"
+---@field capabilities {persist: boolean, share: boolean, damage: boolean, file: boolean}
 ---@field format integer
 ---@field file_id string
 ---@field created integer nanoseconds since the epoch

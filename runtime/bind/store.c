@@ -401,18 +401,21 @@ static int store_gc(lua_State *L)
 
 /* ---- Stats ---- */
 
-static void set_can(lua_State *L, unsigned can)
+static void set_capabilities(lua_State *L, unsigned can)
 {
 	static const struct {
 		const char *name;
 		unsigned bit;
-	} flags[] = {{"persist", VIGIA_CAN_PERSIST}, {"share", VIGIA_CAN_SHARE}, {"damage", VIGIA_CAN_DAMAGE}};
-	lua_createtable(L, 0, 3);
+	} flags[] = {{"persist", VIGIA_CAN_PERSIST},
+	             {"share", VIGIA_CAN_SHARE},
+	             {"damage", VIGIA_CAN_DAMAGE},
+	             {"file", VIGIA_CAN_FILE}};
+	lua_createtable(L, 0, sizeof flags / sizeof *flags);
 	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
 		lua_pushboolean(L, (can & flags[i].bit) != 0);
 		lua_setfield(L, -2, flags[i].name);
 	}
-	lua_setfield(L, -2, "can");
+	lua_setfield(L, -2, "capabilities");
 }
 
 static int store_stats(lua_State *L)
@@ -432,7 +435,7 @@ static int store_stats(lua_State *L)
 	lua_pushboolean(L, stats.importing);
 	lua_setfield(L, -2, "importing");
 	vigia__lua_set_string(L, "backend", name);
-	set_can(L, can);
+	set_capabilities(L, can);
 	const struct vigia__lua_number numbers[] = {
 		{"format", (uint64_t)stats.format},
 		{"created", (uint64_t)stats.created_at_ns},

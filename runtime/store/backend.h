@@ -28,7 +28,8 @@ enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
 enum {
 	VIGIA_CAN_PERSIST = 1, /* survives close and crash */
 	VIGIA_CAN_SHARE = 2,   /* several processes */
-	VIGIA_CAN_DAMAGE = 4   /* its bytes can be damaged, and it detects that */
+	VIGIA_CAN_DAMAGE = 4,  /* its bytes can be damaged, and it detects that */
+	VIGIA_CAN_FILE = 8     /* it is a file: `backup` copies it, and it notices that the file was replaced or cut */
 };
 
 /* One call to append: events encoded back to back in `bytes`, stamped in place by the thread that commits them. */

@@ -213,7 +213,7 @@ static void lmdb_release(struct vigia__backend *base)
 
 static const struct vigia__backend lmdb_interface = {
 	.name = "lmdb",
-	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE,
+	.can = VIGIA_CAN_PERSIST | VIGIA_CAN_SHARE | VIGIA_CAN_DAMAGE | VIGIA_CAN_FILE,
 	.append = append_and_wait,
 	.submit = submit_append,
 	.meter = get_meter,
