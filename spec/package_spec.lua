@@ -279,7 +279,7 @@ describe("an installed Vigia", function()
 	local packages = os.getenv("VIGIA_PACKAGES") and not helper.preload
 	local try = packages and it or function(name) pending(name .. " (scripts/test --packages tries it)") end
 
-	try("becomes a .deb that holds all of it and names what it needs", function()
+	try("becomes a .deb that holds all of it and names what it needs, and one for PostgreSQL", function()
 		local folder = quoted(build .. "/deb")
 		in_root("rm -rf %s", folder)
 		for _, installed in ipairs{"/usr/local", "/usr"} do -- as after quickstart: what depends on the prefix follows it
@@ -297,6 +297,12 @@ describe("an installed Vigia", function()
 			file = file:gsub("^LIB", "lib/" .. multiarch)
 			assert(lfs.attributes(helper.path("deb/usr/" .. file)), file .. " is not in it")
 		end
+		-- What links libpq is in a package of its own.
+		local pg = in_root("ls %s/vigia-postgresql_*.deb", folder):gsub("\n", "")
+		helper.mentions(in_root("dpkg-deb -f %s Depends", quoted(pg)), "libpq5", "vigia (= ")
+		assert.is_nil(in_root("dpkg-deb -f %s Depends", quoted(deb)):find("libpq", 1, true))
+		assert.is_nil(in_root("dpkg-deb -c %s", quoted(deb)):find("libvigia-pg", 1, true))
+		helper.mentions(in_root("dpkg-deb -c %s", quoted(pg)), "libvigia-pg.so.0")
 		local text = sh([[LD_LIBRARY_PATH=deb/usr/lib/%s LUA_PATH="deb/usr/share/lua/5.4/?.lua;deb/usr/share/lua/5.4/?/init.lua" \
 			LUA_CPATH="deb/usr/lib/%s/lua/5.4/?.so" lua5.4 -e 'print(require("vigia").open("d.db"):store_event("CREATE", "A", 1))']],
 			multiarch, multiarch)

@@ -18,7 +18,7 @@ endif()
 install(TARGETS vigia RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS vigia_shared vigia_embed EXPORT vigia LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 if(TARGET vigia_pg)
-  install(TARGETS vigia_pg LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP)
+  install(TARGETS vigia_pg LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} NAMELINK_SKIP COMPONENT postgresql)
   if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
     set_target_properties(vigia_pg PROPERTIES INSTALL_RPATH "$ORIGIN")
   endif()
@@ -119,18 +119,19 @@ write_basic_package_version_file(vigiaConfigVersion.cmake COMPATIBILITY SameMino
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vigiaConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/vigiaConfigVersion.cmake DESTINATION ${config_dir})
 install(EXPORT vigia NAMESPACE vigia:: FILE vigiaTargets.cmake DESTINATION ${config_dir})
 
-# ---- the Debian package: cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr, build, cpack ----
+# ---- the Debian packages, vigia and vigia-postgresql: cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr, build, cpack ----
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME vigia)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_CONTACT "Vigia maintainers <maintainers@vigia.invalid>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "embeddable event log for Lua and C")
-set(CPACK_PACKAGE_DESCRIPTION "What happens in a program is stored once, in order, in one file;
+set(description "What happens in a program is stored once, in order, in one file;
 any number of watchers, written in Lua or C, see it in that order, each
 at its own pace, and go on where they were after a crash.
 This package has the library, its header, the Lua 5.4 module and the
 program vigia.")
+set(CPACK_PACKAGE_DESCRIPTION "${description}")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
@@ -138,10 +139,22 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS lua-argparse)
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "lua5.4, libedit2, libmicrohttpd12")
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "pkg-config, liblmdb-dev, libmsgpack-dev, libjansson-dev")
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_CURRENT_BINARY_DIR})
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/triggers "activate-noawait ldconfig\n")
-set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/triggers)
+# A package of its own for what links libpq. All the rest has no component.
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_UNSPECIFIED_PACKAGE_NAME vigia)
+set(CPACK_DEBIAN_UNSPECIFIED_DESCRIPTION "${description}")
+set(CPACK_DEBIAN_UNSPECIFIED_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/triggers)
+set(CPACK_DEBIAN_UNSPECIFIED_PACKAGE_SUGGESTS "vigia-postgresql, pkg-config, liblmdb-dev, libmsgpack-dev, libjansson-dev")
+set(CPACK_DEBIAN_POSTGRESQL_PACKAGE_NAME vigia-postgresql)
+set(CPACK_COMPONENT_POSTGRESQL_DESCRIPTION "stores of Vigia on PostgreSQL
+The library that vigia loads for a location like
+postgresql://HOST/DATABASE?log=NAME.")
+set(CPACK_DEBIAN_POSTGRESQL_PACKAGE_DEPENDS "vigia (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_POSTGRESQL_PACKAGE_RECOMMENDS "")
+set(CPACK_DEBIAN_POSTGRESQL_PACKAGE_SUGGESTS postgresql)
+set(CPACK_DEBIAN_POSTGRESQL_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/triggers)
 include(CPack)
