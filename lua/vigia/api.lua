@@ -385,7 +385,7 @@ function Store:scheduled(query) end
 ---@field timestamp integer of the last failure, ns
 ---@field error string of the last failure
 ---@field traceback? string where it failed
----@field retry boolean it is to be handled again
+---@field retry boolean a retry was requested
 ---@field event? vigia.Event not in ctx.dead_letter: it is the handler's event
 
 ---The dead letters of the store, in the order of the watchers' ids.
@@ -398,7 +398,7 @@ function Store:dead_letters(options) end
 ---before new events, at once or when it is started, with ctx.dead_letter set. On success the letter goes.
 ---@param watcher_id string
 ---@param seq_num? integer nil: all
----@return integer? count of the letters that are to be retried
+---@return integer? count of the letters to retry
 ---@return vigia.Error? err
 function Store:retry_dead_letter(watcher_id, seq_num) end
 

@@ -426,7 +426,7 @@ struct vigia_dead_letter {
 	uint64_t seq_num;
 	uint64_t attempts;                   /* of its handler */
 	int64_t failed_at_ns;                /* the last one */
-	bool retry;                          /* it is to be handled again */
+	bool retry;                          /* a retry was requested */
 	struct vigia_slice error, traceback; /* of the last one; 16 KiB at most */
 	struct vigia_event event;
 };
