@@ -47,14 +47,21 @@ static void open_special(lua_State *L, int idx, const char *name, void *ctx, str
 	vigia__lua_option_serializer(L, idx, &target->options, &target->serializer, problems);
 }
 
+/* The options at 2, which become a table of our own there. [-0, +0, e] */
+static void read_options(lua_State *L, struct open_target *target)
+{
+	*target = (struct open_target){0};
+	vigia__lua_own_options(L, 2, 2);
+	vigia_store_options_init(&target->options);
+	vigia__lua_check_options(L, 2, vigia__store_option_table, &target->options, "store options", open_special, target);
+}
+
 int vigia__lua_open(lua_State *L)
 {
 	const char *path = vigia__lua_check_cstring(L, 1, "path");
 	lua_settop(L, 2);
-	struct open_target target = {0};
-	vigia__lua_own_options(L, 2, 2);
-	vigia_store_options_init(&target.options);
-	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
+	struct open_target target;
+	read_options(L, &target);
 	vigia__lua_shared(L); /* refuses a state that is closing */
 	vigia__lua_check_finalizes(L);
 	size_t size = strlen(path) + 1;
@@ -80,10 +87,8 @@ int vigia__lua_create_sql(lua_State *L)
 	vigia__lua_check_program(L, "create_sql");
 	const char *location = vigia__lua_check_cstring(L, 1, "location");
 	lua_settop(L, 2);
-	struct open_target target = {0};
-	vigia__lua_own_options(L, 2, 2);
-	vigia_store_options_init(&target.options);
-	vigia__lua_check_options(L, 2, vigia__store_option_table, &target.options, "store options", open_special, &target);
+	struct open_target target;
+	read_options(L, &target);
 	struct vigia__buf *text = &vigia__lua_shared(L)->text;
 	struct vigia_error err = {0};
 	int rc = VIGIA_OK;
