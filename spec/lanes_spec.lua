@@ -380,7 +380,8 @@ describe("a script with lanes", function()
 				local watcher = assert(registry:watch("laned", path, {isolation = how, worker_program = how == "process" and program or nil}))
 				settled(40)
 				for k = 1, 8 do assert.same({k, k + 8, k + 16, k + 24, k + 32}, store:get("by", k)) end
-				assert.equal(40, watcher:stats().processed)
+				-- A lane's thread tells its numbers after the commit that moves the checkpoint.
+				helper.eventually(function() return watcher:stats().processed == 40 end, "each event is counted once")
 				assert(watcher:seek_to_offset(32))
 				settled(40)
 				helper.eventually(function() return #store:get("by", 8) == 6 and watcher:stats().lag == 0 end, "handled again")
