@@ -81,6 +81,91 @@ describe("a commit whose wait for the standbys is given up by the server", funct
 	end
 end)
 
+-- A primary whose clock is so many seconds ahead (-: behind), as the functions of a log see it.
+local function set_clock(server, seconds)
+	server:sql(([[CREATE OR REPLACE FUNCTION vigia_log%d.wall_ns() RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+		AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + %d000000000']]):format(server.logs, seconds))
+end
+
+describe("a primary with another clock than the one before", function()
+	after_each(helper.clean)
+
+	it("lets no time go back [E3 P2]", function()
+		local store = helper.open(one:new_location())
+		helper.fill(store, 2)
+		for _, seconds in ipairs{-3600, 7200, -86400, 0} do
+			set_clock(one, seconds)
+			helper.fill(store, 2)
+			assert(store:store_event("CREATE", "Job", {}, {key = "at " .. seconds}))
+			assert(store:transaction(function(tx) tx:store_event("CREATE", "Job", {}) end))
+			assert(store:schedule((os.time() - 7200) * 1000000000, "CREATE", "Job", {}))
+			one:sql(("SELECT vigia_log%d.append('Job', 'CREATE', '{}')"):format(one.logs))
+		end
+		helper.eventually(function() return store:get_latest_event_num() == 26 end)
+		local events, last = assert(store:get_events{timeout = 0}).events, 0
+		for _, event in ipairs(events) do
+			assert(event.timestamp >= last, event.seq_num)
+			last = event.timestamp
+		end
+		assert.equal(26, #events)
+		assert(last > (os.time() + 3600) * 1000000000) -- it has followed the one that was ahead
+	end)
+
+	it("lets watchers start, be steered and be owned as before [P3 O2p]", function()
+		local location = one:new_location()
+		local store, other = helper.open(location), helper.open(location)
+		helper.fill(store, 3)
+		local handler, seen = helper.recorder()
+		set_clock(one, 3600)
+		local registry = helper.registry(store)
+		helper.drain(registry, assert(registry:watch("w", handler)))
+		-- As where one waited for the end of such a moment when the primary failed.
+		one:sql(("UPDATE vigia_log%d.owners SET awaited_ns = vigia_log%d.wall_ns() + 1000000000"):format(one.logs, one.logs))
+		set_clock(one, -3600)
+		assert(registry:stop())
+		assert.is_true(other:pause("w"))
+		assert.is_true(other:resume("w"))
+		local second = helper.registry(other)
+		helper.fill(store, 1)
+		helper.drain(second, assert(second:watch("w", handler)))
+		assert.same({1, 2, 3, 4}, seen)
+		set_clock(one, 3600)
+		helper.fill(store, 1)
+		helper.drain(second, assert(second:get_watcher("w")))
+		assert.same({1, 2, 3, 4, 5}, seen)
+		assert.equal("running", second:get_watcher("w"):stats().state)
+	end)
+
+	it("is the clock by which machines that collect one after the other measure ages, and forgets no process that is there [S14]", function()
+		local location = one:new_location()
+		local store = helper.open(location, {gc_age_threshold = 3600})
+		helper.fill(store, 3)
+		set_clock(one, -7200)
+		assert(store:gc())
+		local function mark(what) return one:sql(("SELECT %s FROM vigia_log%d.marks ORDER BY at_ns DESC LIMIT 1"):format(what, one.logs)) end
+		local early = (os.time() - 7200) * 1000000000 - tonumber(mark "wall_ns")
+		assert(math.abs(early) < 600e9, early)
+		-- A collector on another machine measures by that clock, and the next one finds its mark.
+		one:sql(("UPDATE vigia_log%d.marks SET boot_id = 1, boot_ns = 1"):format(one.logs))
+		helper.fill(store, 1)
+		local before = tonumber(mark "at_ns")
+		set_clock(one, -7200 + 1000)
+		assert(store:gc())
+		assert.equal("4", mark "seq")
+		assert(math.abs(tonumber(mark "at_ns") - before - 1000e9) < 300e9)
+		assert.equal(4, assert(store:stats()).events)
+		-- In a week's time, by its clock.
+		one:sql(("UPDATE vigia_log%d.marks SET boot_id = 1, boot_ns = 1"):format(one.logs))
+		set_clock(one, 8 * 86400)
+		helper.fill(store, 1)
+		one:sql(("UPDATE vigia_log%d.clients SET at_ns = 0"):format(one.logs))
+		one:sql(("UPDATE vigia_log%d.sessions SET until_ns = 0"):format(one.logs))
+		assert(store:gc())
+		assert.equal("1|1", one:sql(("SELECT (SELECT count(*) FROM vigia_log%d.clients), (SELECT count(*) FROM vigia_log%d.sessions)")
+			:format(one.logs, one.logs)))
+	end)
+end)
+
 -- Appends until it is told to end, and writes down what it was told.
 local APPENDER <const> = [[
 	local history = require "spec.support.history"

@@ -257,13 +257,13 @@ local function forged(change)
 		}, {
 			r("begin", "b", 30.0, {id = "b.1", count = 1}), r("ok", "b", 30.1, {id = "b.1", first = 9, last = 9}),
 		}, {
-			r("start", "w", 8.0, {watcher = "w"}), r("handle", "w", 8.1, {watcher = "w", n = 1, tag = "a.1.1"}),
-			r("handle", "w", 8.2, {watcher = "w", n = 2, tag = "a.2.1"}), r("saved", "w", 8.3, {watcher = "w", n = 2}),
+			r("start", "w", 8.0, {watcher = "w"}), r("handle", "w", 8.1, {watcher = "w", n = 1, tag = "a.1.1", at = 50}),
+			r("handle", "w", 8.2, {watcher = "w", n = 2, tag = "a.2.1", at = 50}), r("saved", "w", 8.3, {watcher = "w", n = 2}),
 			r("handle", "w", 8.4, {watcher = "w", n = 3, tag = "a.2.2"}),
 		}, {
 			r("start", "x", 9.0, {watcher = "w"}), r("handle", "x", 9.1, {watcher = "w", n = 3, tag = "a.2.2"}),
 			r("handle", "x", 9.15, {watcher = "w", n = 3, tag = "a.2.2"}), r("handle", "x", 9.2, {watcher = "w", n = 4, tag = "a.2.3"}),
-			r("seek", "x", 9.3, {watcher = "w", n = 1}), r("handle", "x", 9.4, {watcher = "w", n = 2, tag = "a.2.1"}),
+			r("seek", "x", 9.3, {watcher = "w", n = 1}), r("handle", "x", 9.4, {watcher = "w", n = 2, tag = "a.2.1", at = 50}),
 			r("handle", "x", 9.5, {watcher = "w", n = 3, tag = "a.2.2"}),
 		}, {
 			r("effect", "y", 9.0, {watcher = "e", n = 1}), r("effect", "y", 9.1, {watcher = "e", n = 2}),
@@ -272,7 +272,7 @@ local function forged(change)
 		},
 	}
 	local final = {
-		oldest = 1, latest = 10, points = {w = 3}, waiting = {["a.9.1"] = true}, times = {["a.8.1"] = 105},
+		oldest = 1, latest = 10, points = {w = 3}, waiting = {["a.9.1"] = true}, times = {["a.7.2"] = 104, ["b.1.1"] = 105, ["a.8.1"] = 105},
 		effects = {e = {point = 3, done = {[1] = 1, [3] = 1}, letters = {[2] = true}}},
 		events = {"a.1.1", "a.2.1", "a.2.2", "a.2.3", "a.3.1", "a.5.1", "a.7.1", "a.7.2", "b.1.1", "a.8.1"},
 	}
@@ -290,6 +290,9 @@ local FORGERIES <const> = {
 	{"a timer comes once", "a timer came, and is left", function(_, final) final.waiting["a.8.1"] = true end},
 	{"one number an event", "a timer came twice", function(_, final) final.events[11], final.latest = "a.8.1", 11 end},
 	{"no timer comes early", "a timer came too early", function(_, final) final.times["a.8.1"] = 99 end},
+	{"times never go back", "an event is earlier than the one before", function(_, final) final.times["b.1.1"] = 103 end},
+	{"times never go back", "a handler saw one that is", function(logs) logs[4][2].at = 51 end},
+	{"one time an event", "an event had two times", function(logs) logs[5][6].at = 51 end},
 	{"one event a number", "a number was given twice", function(logs) logs[3][2].first, logs[3][2].last = 6, 6 end},
 	{"one event a number", "a read saw another event", function(logs) logs[2][2].items = "3:a.2.2,4:a.5.1" end},
 	{"one number an event", "a handler saw an event under another number", function(logs) logs[4][3].tag = "a.2.2" end},

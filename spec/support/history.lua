@@ -178,6 +178,9 @@ function M.check(logs, final)
 			elseif r.kind == "waits" then timers[r.id .. ".1"].waits = true
 			elseif r.kind == "handle" then
 				seen(r.n, r.tag, "the handler of " .. r.watcher)
+				if r.at and times[r.tag] and times[r.tag] ~= r.at then
+					complain("one time an event", "%s has the time %d and, for %s, %d", r.tag, times[r.tag], r.watcher, r.at)
+				end
 				if r.at then times[r.tag] = r.at end
 			end
 		end
@@ -188,6 +191,19 @@ function M.check(logs, final)
 		if waiting and number_of[tag] then complain("a timer comes once", "%s has come, and waits", tag) end
 		if timer.waits and not waiting and not number_of[tag] then complain("no timer is lost", "%s has not come, and does not wait", tag) end
 		if times[tag] and times[tag] < timer.at then complain("no timer comes early", "%s came %d ns early", tag, timer.at - times[tag]) end
+	end
+
+	-- The times of events go with their numbers.
+	local timed = {}
+	for tag in pairs(times) do
+		if number_of[tag] then timed[#timed + 1] = tag end
+	end
+	table.sort(timed, function(a, b) return number_of[a] < number_of[b] end)
+	for i = 2, #timed do
+		local tag, before = timed[i], timed[i - 1]
+		if times[tag] < times[before] then
+			complain("times never go back", "%d is %d ns earlier than %d", number_of[tag], times[before] - times[tag], number_of[before])
+		end
 	end
 
 	-- Time: an append that returned before another began has smaller numbers; so for whoever asks for the last number.

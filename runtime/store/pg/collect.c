@@ -2,8 +2,9 @@
  * collect.c - removes events: by hand, and what core/retention.c says may go.
  *
  * A slice is one transaction under the collector's lock, which a new hold takes too: so none is made below what is
- * being removed. It never takes the writer's lock: appends go on meanwhile. Ages are measured by the server's clock,
- * unless a test has set one.
+ * being removed. It never takes the writer's lock: appends go on meanwhile. Ages are measured as for a file, by the
+ * time that the collector's machine is up; where another machine collected before, by the server's wall clock, since
+ * those of the machines may differ.
  */
 #include "../../core/error.h"
 #include "../collect.h"
@@ -66,8 +67,10 @@ static int read_marks(struct pg_backend *b, const struct slice *s, uint64_t late
 	int rc = vigia__pg_step(b, VIGIA_PG_MARKS, NULL, &rows, err);
 	if (rc < 0) return rc;
 	struct vigia__mark mark, last = {0}, new = {.seq_num = latest};
-	int count = PQntuples(rows);
+	int count = PQgetisnull(rows, 0, 0) ? 0 : PQntuples(rows);
 	b->base.clock(&new.clock);
+	if (b->base.clock == vigia__clock_now && PQntuples(rows) > 0)
+		new.clock.wall_ns = vigia__pg_int(rows, 0, 5); /* not a test's */
 	for (int row = 0; row < count; row++)
 		last = (struct vigia__mark){
 			.at_ns = vigia__pg_int(rows, row, 0),

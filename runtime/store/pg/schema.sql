@@ -62,8 +62,8 @@ CREATE UNLOGGED TABLE @S@.rows (
 	PRIMARY KEY (client, place)
 ) WITH (fillfactor = 50);
 CREATE INDEX ON @S@.rows (id);
--- Watcher ids. client NULL: no process owns it. brief: for a moment. Until awaited_ns no one begins another moment, since one waits to
--- run it.
+-- Watcher ids. client NULL: no process owns it. brief: for a moment. Until awaited_ns, for a second at most, no one begins another moment,
+-- since one waits to run it.
 CREATE TABLE @S@.owners (
 	id bytea PRIMARY KEY,
 	epoch bigint NOT NULL,
@@ -459,13 +459,18 @@ CREATE FUNCTION @S@.session_lock(p_client bytea) RETURNS bigint LANGUAGE sql IMM
 	SELECT ('x' || encode(substr(sha256('\x@ID@'::bytea || p_client), 1, 8), 'hex'))::bit(64)::bigint
 $$;
 
--- Does the process have its lease, and a session with its lock?
+-- Does the process have a session with its lock?
+CREATE FUNCTION @S@.connected(p_client bytea) RETURNS bool LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+		AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+		AND l.classid::bigint = (@S@.session_lock(p_client) >> 32 & 4294967295)
+		AND l.objid::bigint = (@S@.session_lock(p_client) & 4294967295))
+$$;
+
+-- And its lease?
 CREATE FUNCTION @S@.alive(p_client bytea) RETURNS bool LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT EXISTS (SELECT 1 FROM @S@.sessions s WHERE s.client = p_client AND s.until_ns > @S@.wall_ns())
-		AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-			AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-			AND l.classid::bigint = (@S@.session_lock(p_client) >> 32 & 4294967295)
-			AND l.objid::bigint = (@S@.session_lock(p_client) & 4294967295))
+		AND @S@.connected(p_client)
 $$;
 
 -- A session of this process begins, which has these ids at these epochs. The first row: how often it has lost one; behind it those it has
@@ -512,7 +517,7 @@ BEGIN
 			UPDATE @S@.owners SET awaited_ns = @S@.wall_ns() + 1000000000 WHERE id = p_id;
 		END IF;
 		RETURN CASE WHEN v_brief THEN 0 END;
-	ELSIF p_brief AND v_awaited > @S@.wall_ns() THEN
+	ELSIF p_brief AND v_awaited - @S@.wall_ns() BETWEEN 1 AND 1000000000 THEN -- more: by the clock of an earlier primary
 		RETURN 0;
 	ELSIF v_client <> p_client THEN
 		UPDATE @S@.sessions SET lost = lost + 1 WHERE client = v_client;
@@ -632,19 +637,22 @@ CREATE FUNCTION @S@.touch_all(p_ids bytea[]) RETURNS void LANGUAGE sql SECURITY 
 	UPDATE @S@.checkpoints SET touched_at_ns = @S@.wall_ns() WHERE id = ANY (p_ids)
 $$;
 
+-- There is always a row, which has now_ns.
 CREATE FUNCTION @S@.marks_read() RETURNS TABLE (at_ns bigint, seq bigint, wall_ns bigint, boot_ns bigint, boot_id bigint, now_ns bigint)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT m.at_ns, m.seq, m.wall_ns, m.boot_ns, m.boot_id, @S@.wall_ns() FROM @S@.marks m ORDER BY m.at_ns
+	SELECT m.at_ns, m.seq, m.wall_ns, m.boot_ns, m.boot_id, c.now_ns
+		FROM (SELECT @S@.wall_ns()) AS c(now_ns) LEFT JOIN @S@.marks m ON true ORDER BY m.at_ns
 $$;
 
--- And forget those before p_keep, and processes of which nothing was heard for a week.
+-- And forget those before p_keep, and processes of which nothing was heard for a week, but for those that are connected.
 CREATE FUNCTION @S@.mark(p_at bigint, p_seq bigint, p_wall bigint, p_boot bigint, p_boot_id bigint, p_keep bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	INSERT INTO @S@.marks SELECT p_at, p_seq, p_wall, p_boot, p_boot_id WHERE p_seq > 0 ON CONFLICT DO NOTHING;
 	DELETE FROM @S@.marks WHERE at_ns < p_keep;
-	DELETE FROM @S@.sessions WHERE until_ns < @S@.wall_ns() - 604800000000000;
+	DELETE FROM @S@.sessions s WHERE s.until_ns < @S@.wall_ns() - 604800000000000 AND NOT @S@.connected(s.client);
 	DELETE FROM @S@.rows WHERE at_ns < @S@.wall_ns() - 604800000000000;
-	DELETE FROM @S@.clients WHERE at_ns < @S@.wall_ns() - 604800000000000
+	DELETE FROM @S@.clients c WHERE c.at_ns < @S@.wall_ns() - 604800000000000
+		AND NOT EXISTS (SELECT 1 FROM @S@.sessions s WHERE s.client = c.id)
 $$;
 
 -- ---- maps ----
