@@ -20,6 +20,20 @@ void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *
 	pthread_mutex_init(&b->timers.mutex, NULL);
 }
 
+void vigia__backend_unshared(struct vigia__backend *b, struct vigia__unshared *own)
+{
+	own->wake = (struct vigia__wake){own->wake_words, VIGIA_WAKE_WORDS};
+	b->wake = &own->wake;
+	b->elder = &own->elder;
+	b->outcomes = &own->outcomes;
+	b->wants = &own->wants;
+	b->letter_requests = &own->letter_requests;
+	b->steer_requests = &own->steer_requests;
+	b->settings_word = &own->settings_word;
+	b->timers.word = &own->timers_word;
+	b->collect_call = (struct vigia__collect_call){&own->collect_at, &own->collect_word};
+}
+
 void vigia__backend_deinit(struct vigia__backend *b)
 {
 	vigia__progress_deinit(&b->progress);

@@ -24,6 +24,17 @@
 
 enum { VIGIA_KEY_MAX = 255 }; /* bytes of the key of an append */
 
+/* What the processes of a file share in its side file, in a backend whose process has it alone. */
+struct vigia__unshared {
+	struct vigia__wake wake;
+	_Atomic uint32_t wake_words[VIGIA_WAKE_WORDS];
+	struct vigia__elder elder;
+	struct vigia__outcomes outcomes;
+	struct vigia__wants wants;
+	_Atomic uint32_t letter_requests, steer_requests, settings_word, collect_word, timers_word;
+	_Atomic uint64_t collect_at;
+};
+
 /* ---- capability flags ---- */
 enum {
 	VIGIA_CAN_PERSIST = 1, /* survives close and crash */
@@ -434,6 +445,8 @@ int vigia__backend_rows(struct vigia__backend *b, vigia__row_fn fn, void *ctx, u
 /* For backends: initialise the shared part from this table. The backend then sets its words and initialises its
  * queue. */
 void vigia__backend_init(struct vigia__backend *b, const struct vigia__backend *table);
+/* For backends whose process has its words alone: use these, which are part of the backend. */
+void vigia__backend_unshared(struct vigia__backend *b, struct vigia__unshared *own);
 /* For backends: call it after the last commit. */
 void vigia__backend_deinit(struct vigia__backend *b);
 

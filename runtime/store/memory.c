@@ -56,7 +56,7 @@ static int memory_commit(struct memory_backend *b,
 	uint64_t latest = b->latest;
 	if (rc == VIGIA_ENOMEM && !vigia__wake_set_any(&types)) vigia__memory_commit_cancel(b);
 	else vigia__memory_commit_end(b);
-	if (vigia__wake_set_any(&types)) vigia__wake_publish(&b->wake, &types);
+	if (vigia__wake_set_any(&types)) vigia__wake_publish(&b->own.wake, &types);
 	if (vigia__wake_set_any(&types)) vigia__collect_call(&b->base.collect_call, latest);
 	return rc;
 }
@@ -312,7 +312,7 @@ static int memory_configure(struct vigia__backend *base, const struct vigia_stor
 		atomic_store(&b->base.durability, changed.values.durability);
 	}
 	vigia__memory_leave(b);
-	if (rc == VIGIA_OK) vigia__word_bump(&b->settings_word);
+	if (rc == VIGIA_OK) vigia__word_bump(&b->own.settings_word);
 	return rc;
 }
 
@@ -386,16 +386,7 @@ int vigia__memory_open(const struct vigia_store_options *options, struct vigia__
 	struct memory_backend *b = vigia__calloc(sizeof *b);
 	if (b == NULL) return vigia__error(err, VIGIA_ENOMEM, "no memory for a store");
 	vigia__backend_init(&b->base, &memory_interface);
-	b->wake = (struct vigia__wake){b->wake_words, VIGIA_WAKE_WORDS};
-	b->base.wake = &b->wake;
-	b->base.settings_word = &b->settings_word;
-	b->base.elder = &b->elder;
-	b->base.outcomes = &b->outcomes;
-	b->base.wants = &b->wants;
-	b->base.letter_requests = &b->letter_requests;
-	b->base.steer_requests = &b->steer_requests;
-	b->base.timers.word = &b->timers_word;
-	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};
+	vigia__backend_unshared(&b->base, &b->own);
 	b->base.max_event_size = options->max_event_size_bytes;
 	b->base.durability = options->durability;
 	vigia__queue_init(&b->queue, &b->base);

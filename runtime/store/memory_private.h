@@ -34,8 +34,7 @@ struct checkpoint {
 
 struct memory_backend {
 	struct vigia__backend base;
-	struct vigia__wake wake;
-	_Atomic uint32_t wake_words[VIGIA_WAKE_WORDS];
+	struct vigia__unshared own;
 	struct vigia__queue queue;
 	pthread_mutex_t mutex; /* of everything below */
 
@@ -56,17 +55,11 @@ struct memory_backend {
 	struct vigia__table keys;
 	struct key *oldest_key, *newest_key;
 	struct vigia__ordered *maps[VIGIA_MAPS]; /* records of buckets (state.h) and timers */
-	struct vigia__elder elder;
-	struct vigia__outcomes outcomes;
-	struct vigia__wants wants;
-	_Atomic uint32_t letter_requests, steer_requests;
 
 	_Atomic uint64_t commits;
 	int64_t created_at_ns;
 	struct vigia__import_mark import; /* valid while base.importing */
 	struct vigia__settings settings;
-	_Atomic uint32_t settings_word, collect_word, timers_word;
-	_Atomic uint64_t collect_at;
 };
 
 static inline struct memory_backend *vigia__memory_enter(struct vigia__backend *base)

@@ -365,7 +365,7 @@ static int write_group(void *ctx, void *txn, struct vigia__ticket *tickets, stru
 static void publish(void *ctx, const struct vigia__wake_set *types)
 {
 	struct pg_backend *b = ctx;
-	vigia__wake_publish(&b->wake, types);
+	vigia__wake_publish(&b->own.wake, types);
 	vigia__collect_call(&b->base.collect_call, atomic_load(&b->latest));
 }
 

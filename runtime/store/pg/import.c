@@ -259,7 +259,7 @@ int vigia__pg_import(struct vigia__backend *base, struct vigia__import *import, 
 	vigia__word_bump(base->settings_word);
 	atomic_fetch_add(&b->news, 1);
 	vigia__wake_set_all(&all);
-	vigia__wake_publish(&b->wake, &all);
+	vigia__wake_publish(&b->own.wake, &all);
 	return rc;
 }
 

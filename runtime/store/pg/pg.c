@@ -137,27 +137,13 @@ static const struct vigia__backend pg_interface = {
 	.release = pg_release,
 };
 
-static void init_shared(struct pg_backend *b)
-{
-	b->wake = (struct vigia__wake){b->wake_words, VIGIA_WAKE_WORDS};
-	b->base.wake = &b->wake;
-	b->base.settings_word = &b->settings_word;
-	b->base.elder = &b->elder;
-	b->base.outcomes = &b->outcomes;
-	b->base.wants = &b->wants;
-	b->base.tells = &vigia__pg_tells;
-	b->base.letter_requests = &b->letter_requests;
-	b->base.steer_requests = &b->steer_requests;
-	b->base.timers.word = &b->timers_word;
-	b->base.collect_call = (struct vigia__collect_call){&b->collect_at, &b->collect_word};
-}
-
 static struct pg_backend *backend_new(void)
 {
 	struct pg_backend *b = vigia__calloc(sizeof *b);
 	if (b == NULL) return NULL;
 	vigia__backend_init(&b->base, &pg_interface);
-	init_shared(b);
+	vigia__backend_unshared(&b->base, &b->own);
+	b->base.tells = &vigia__pg_tells;
 	vigia__queue_init(&b->queue, &b->base);
 	vigia__commit_init(&b->commit, &vigia__pg_commit_ops, b);
 	vigia__pg_known_init(&b->known);

@@ -110,14 +110,7 @@ struct pg_backend {
 	struct vigia__settings settings;
 	int64_t settings_version;
 
-	/* what the processes of a file share is this process's own here */
-	struct vigia__wake wake;
-	_Atomic uint32_t wake_words[VIGIA_WAKE_WORDS];
-	struct vigia__elder elder;
-	struct vigia__outcomes outcomes;
-	struct vigia__wants wants;
-	_Atomic uint32_t letter_requests, steer_requests, settings_word, collect_word, timers_word;
-	_Atomic uint64_t collect_at;
+	struct vigia__unshared own;
 	_Atomic uint64_t commits;
 };
 

@@ -114,9 +114,9 @@ void vigia__pg_hear_wanted(struct pg_backend *b, const char *text)
 	uint64_t hash = strtoull(text, &end, 16), seq_num = strtoull(end, &end, 10);
 	struct vigia__wake_set set;
 	if (seq_num == 0 || !vigia__pg_owned_with(b, hash, id)) return;
-	bool entered = vigia__wants_add(&b->wants, hash, seq_num), first = *end == ' ';
-	vigia__wants_look_again(&b->wants);
-	vigia__bell_ring(&b->wants.bell, &b->wake);
+	bool entered = vigia__wants_add(&b->own.wants, hash, seq_num), first = *end == ' ';
+	vigia__wants_look_again(&b->own.wants);
+	vigia__bell_ring(&b->own.wants.bell, &b->own.wake);
 	if (!entered && !first) return;
 	vigia__wake_set_clear(&set);
 	vigia__wake_set_add(&set, (struct vigia_slice){id, strlen(id)});
@@ -129,7 +129,7 @@ void vigia__pg_hear_elder(struct pg_backend *b, const char *text)
 	uint64_t tag = strtoull(text, &end, 16), buckets = strtoull(end, &end, 16);
 	int64_t duration_ns = strtoll(end, NULL, 10);
 	if (duration_ns >= 0) {
-		uint64_t heard = vigia__elder_begin(&b->elder, buckets, duration_ns);
+		uint64_t heard = vigia__elder_begin(&b->own.elder, buckets, duration_ns);
 		if (heard) b->elder_heard = (struct pg_elder){tag, heard};
-	} else if (tag == b->elder_heard.tag) vigia__elder_end(&b->elder, b->elder_heard.until);
+	} else if (tag == b->elder_heard.tag) vigia__elder_end(&b->own.elder, b->elder_heard.until);
 }

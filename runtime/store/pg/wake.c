@@ -30,7 +30,7 @@ static void bump_all(struct pg_backend *b)
 	struct vigia__wake_set set;
 	vigia__wake_set_all(&set);
 	atomic_fetch_add(&b->news, 1);
-	vigia__wake_publish(&b->wake, &set);
+	vigia__wake_publish(&b->own.wake, &set);
 }
 
 static void hear_words(struct pg_backend *b, const char *at)
@@ -46,19 +46,19 @@ static void hear_words(struct pg_backend *b, const char *at)
 		set.words[word / 64] |= UINT64_C(1) << word % 64;
 	}
 	atomic_fetch_add(&b->news, 1);
-	vigia__wake_publish(&b->wake, &set);
+	vigia__wake_publish(&b->own.wake, &set);
 }
 
 static void settings_changed(struct pg_backend *b)
 {
 	vigia__pg_settings_read(b, NULL);
-	vigia__word_bump(&b->settings_word);
+	vigia__word_bump(&b->own.settings_word);
 }
 
 static void timers_changed(struct pg_backend *b)
 {
-	vigia__word_bump(&b->timers_word);
-	vigia__word_bump(&b->settings_word); /* a collector that sleeps looks whether there are timers */
+	vigia__word_bump(&b->own.timers_word);
+	vigia__word_bump(&b->own.settings_word); /* a collector that sleeps looks whether there are timers */
 }
 
 static void hear_line(struct pg_backend *b, const char *news)
@@ -71,8 +71,8 @@ static void hear_line(struct pg_backend *b, const char *news)
 	if (*news == 'e') vigia__pg_hear_elder(b, news + 1);
 	for (; *news == 't' || *news == 'l' || *news == 'q'; news++) {
 		if (*news == 't') timers_changed(b);
-		else if (*news == 'l') atomic_fetch_add(&b->letter_requests, 1);
-		else atomic_fetch_add(&b->steer_requests, 1);
+		else if (*news == 'l') atomic_fetch_add(&b->own.letter_requests, 1);
+		else atomic_fetch_add(&b->own.steer_requests, 1);
 		if (*news != 't') bump_all(b);
 	}
 	if (news[0] == 'w' && news[1] == '*') bump_all(b);
@@ -136,8 +136,8 @@ static void wake_everyone(struct pg_backend *b)
 {
 	settings_changed(b);
 	timers_changed(b);
-	atomic_fetch_add(&b->letter_requests, 1);
-	atomic_fetch_add(&b->steer_requests, 1);
+	atomic_fetch_add(&b->own.letter_requests, 1);
+	atomic_fetch_add(&b->own.steer_requests, 1);
 	bump_all(b);
 }
 
