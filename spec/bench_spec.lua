@@ -97,6 +97,17 @@ describe("scripts/bench", function()
 		assert.equal("", left_behind())
 	end)
 
+	it("measures logs on PostgreSQL, on one server and with a quorum", function()
+		if not os.getenv("VIGIA_SOAK") then helper.pending("four servers are started with VIGIA_SOAK=1") end
+		if not peers_are_there() then helper.pending("vendor/install bench has not been run") end
+		local said, ok = bench("--peers --only postgresql --rounds 1 --scale 0.01 2>&1")
+		assert(ok, said)
+		helper.mentions(said, "PostgreSQL 1", "durable, 64 callers ", "one server (", "the same with a quorum (", "batches of 1000",
+			"catch-up of a watcher, Lua", "from the answer, p50", "reads of an event for 100 watchers")
+		assert.equal("", left_behind())
+		assert.equal("", (helper.shell("find /var/tmp -maxdepth 1 -name 'vigia-bench.*'")))
+	end)
+
 	for name, signal in pairs{["Ctrl-C"] = "INT", ["SIGTERM"] = "TERM"} do
 		it("leaves neither a server nor files behind after " .. name, function()
 			local peers = peers_are_there() and "--peers" or ""
@@ -122,6 +133,7 @@ describe("scripts/bench", function()
 		refused("--rounds 0", "--rounds needs a number", "'0'")
 		refused("--scale x", "--scale needs a number", "'x'")
 		refused("--only nope", "no part 'nope'", "append, beside")
+		refused("--only postgresql", "--only postgresql needs --peers")
 		refused("--plot /nowhere", "--plot needs a folder", "'/nowhere'")
 		refused("--folder /nowhere", "--folder needs a folder")
 		refused("--built /nowhere", "--built needs a build folder")

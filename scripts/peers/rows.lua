@@ -7,7 +7,7 @@ local function figure(name, work)
 	return {figure = name, work = work}
 end
 
--- Options: scale (of the numbers of events), peers, long, groups (a set of names, nil: all).
+-- Options: scale (of the numbers of events), peers, long, groups (a set of names, nil: all), postgresql (there are servers).
 return function(options)
 	local scale = options.scale
 	local plan = {rows = {}, prepare = {}}
@@ -220,6 +220,41 @@ return function(options)
 		row("an empty file", "MiB", figure("MiB", {engine = "vigia", "empty"}), {{at_most = 1.3}})
 		local filled = {engine = "vigia", "fill", "bytes.db", some(1000000, 10000)}
 		row("bytes on disk an event", "B", figure("bytes", filled), {{at_most = 170}})
+	end
+	if options.postgresql and begin("postgresql") then
+		-- On "one" a commit is synced; on "many" it also waits for one of two standbys, which is a quorum.
+		local function pg(server, fresh, ...)
+			return {engine = "postgresql", server = server, fresh = fresh, ...}
+		end
+		local function on(server, callers, each, batch)
+			return rate(pg(server, "append", "append", callers, each, batch, "commit", 0))
+		end
+		local each, many = some(500), some(200000, 1000)
+		row("durable, 1 caller", "/s", on("one", 1, some(2000), 1), {
+			{to = "the same with a quorum", value = on("many", 1, some(2000), 1)},
+		})
+		row("durable, 64 callers", "/s", on("one", 64, each, 1), {{at_least = 55e3}})
+		row("the same with a quorum", "/s", on("many", 64, each, 1), {
+			{to = "one server", value = on("one", 64, each, 1), at_least = 0.8},
+		})
+		row("durable, batches of 1000", "/s", on("one", 1, many, 1000), {{at_least = 130e3}})
+		row("the same with a quorum", "/s", on("many", 1, many, 1000), {
+			{to = "one server", value = on("one", 1, many, 1000), at_least = 0.8},
+		})
+		local total = some(500000, 10000)
+		prepare(pg("one", "log", "fill", "log", total))
+		row("catch-up of a watcher, Lua", "/s", rate{engine = "lua", server = "one", "catch_up", "log", total}, {{at_least = 400e3}})
+		local function heard(from)
+			return pg("one", "heard", "heard", some(1000), from)
+		end
+		row("a watcher wakes, from the answer, p50", "us", figure("p50", heard("answer")), {{at_most = 150}})
+		row("the same, p99", "us", figure("p99", heard("answer")))
+		row("a watcher wakes, from the call, p50", "us", figure("p50", heard("call")))
+		local short = some(20000, 1000)
+		prepare(pg("one", "short", "fill", "short", short))
+		local crossed = {engine = "lua", server = "one", "crossed", "short", short, 100}
+		row("reads of an event for 100 watchers", "", figure("crossed", crossed), {{at_most = 1.01}})
+		row("  events that these see", "/s", rate(crossed))
 	end
 	if options.long then
 		group = "growth"

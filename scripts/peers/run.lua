@@ -1,7 +1,7 @@
 -- run.lua - runs the measurements of scripts/bench in rounds, each in turn, and prints each row as a ratio of medians beside its target.
 --
 -- Usage: lua5.4 run.lua OPTION=VALUE...; scripts/bench gives them: folder, build, root, rounds, scale, peers, long, json, plot, groups,
--- command.
+-- postgresql (the folder of the servers), command.
 local here = arg[0]:match("^(.*)/[^/]*$")
 package.path = here .. "/?.lua;" .. package.path
 local rows_of = require "rows"
@@ -31,6 +31,16 @@ local function lines_of(command)
 	return lines
 end
 
+-- Works on PostgreSQL name their `server`; `fresh` is a log that is removed before, and what it leaves to write is written.
+local function on_server(work, words)
+	local host = options.postgresql .. "/" .. work.server
+	words[2] = quoted(("postgresql://vigia@/vigia?host=%s&log="):format(host))
+	if work.fresh then
+		words[1] = ("psql -X -q -h %s -U vigia -d vigia -c 'DROP SCHEMA IF EXISTS vigia_%s CASCADE' -c CHECKPOINT 2>/dev/null && %s")
+			:format(quoted(host), work.fresh, words[1])
+	end
+end
+
 local function command_of(work)
 	local words = {}
 	if work.engine == "lua" then
@@ -40,6 +50,7 @@ local function command_of(work)
 		words[1] = quoted(options.build .. "/peers/" .. work.engine)
 	end
 	words[2] = quoted(options.folder)
+	if work.server then on_server(work, words) end
 	for i, word in ipairs(work) do words[2 + i] = quoted(word) end
 	return table.concat(words, " ")
 end
@@ -110,7 +121,8 @@ if options.groups and options.groups ~= "" then
 end
 
 options.quiet = lines_of("test -t 2 && echo yes || echo no")[1] ~= "yes"
-local plan = rows_of{scale = options.scale, peers = options.peers == "1", long = options.long == "1", groups = groups}
+local plan = rows_of{scale = options.scale, peers = options.peers == "1", long = options.long == "1", groups = groups,
+	postgresql = options.postgresql ~= ""}
 prepare(plan.prepare)
 local wanted = {}
 for _, row in ipairs(plan.rows) do
@@ -155,6 +167,7 @@ if options.peers == "1" then
 	versions[#versions + 1] = {"SQLite", first_line(command_of{engine = "sqlite", "version"})}
 	versions[#versions + 1] = {"Redis", first_line("redis-server --version"):match("v=([%d.]+)")}
 end
+if options.postgresql ~= "" then versions[#versions + 1] = {"PostgreSQL", first_line("psql --version"):match("%d[%d.]*")} end
 local version_words = {}
 for i, version in ipairs(versions) do version_words[i] = version[1] .. " " .. version[2] end
 local about = {

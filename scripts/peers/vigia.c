@@ -2,7 +2,8 @@
  * vigia.c - one measurement of Vigia: appends, replay, wake-ups, what watchers cost, removal, opening. Run by
  * scripts/peers/run.lua, which measures the others in turn.
  *
- * Usage: peer_vigia FOLDER WORK [ARGUMENT...]; each line of output is "name figure".
+ * Usage: peer_vigia FOLDER WORK [ARGUMENT...]; each line of output is "name figure". The same source, linked with
+ * libvigia.so, is the engine "postgresql", whose folder is a location (lib/bench.h).
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -58,6 +59,14 @@ static int see(void *ctx, const struct vigia_event *event, const struct vigia_at
 	return VIGIA_OK;
 }
 
+static int see_each(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
+                    int64_t *resume_mono_ns, struct vigia_error *err)
+{
+	(void)ctx, (void)event, (void)attempt, (void)resume_mono_ns, (void)err;
+	peer_wake_ran(last_saw);
+	return VIGIA_OK;
+}
+
 static int pass(void *ctx, const struct vigia_event *event, const struct vigia_attempt *attempt,
                 int64_t *resume_mono_ns, struct vigia_error *err)
 {
@@ -86,7 +95,7 @@ static struct vigia_slice other_type(int n, char *out, size_t size)
 	}
 }
 
-enum crowd_kind { SEEING, MOVING, OF_OTHER_TYPES };
+enum crowd_kind { SEEING, SEEING_EACH, MOVING, OF_OTHER_TYPES };
 
 /* `threads` threads, each with a registry of `each` watchers. Moving ones have checkpoints, which they save. */
 static struct crowd *gather(struct vigia_store *store, int threads, int each, enum crowd_kind kind)
@@ -94,7 +103,10 @@ static struct crowd *gather(struct vigia_store *store, int threads, int each, en
 	struct crowd *crowds = calloc((size_t)threads, sizeof *crowds);
 	struct vigia_error err = {0};
 	struct vigia_watch_options options;
-	const struct vigia_handler handler = {.size = sizeof handler, .handle = kind == MOVING ? pass : see};
+	const struct vigia_handler handler = {.size = sizeof handler,
+	                                      .handle = kind == MOVING        ? pass
+	                                                : kind == SEEING_EACH ? see_each
+	                                                                      : see};
 	vigia_watch_options_init(&options);
 	options.ephemeral = kind != MOVING;
 	options.initial_event_iterator = (struct vigia_iterator){VIGIA_LATEST, 0};
@@ -415,6 +427,42 @@ static void work_across(char **arg)
 	vigia_store_free(store);
 }
 
+/* heard ROUNDS call|answer: from an append, durable, in another process to the handler of a watcher. "call": from the
+ * call of the append; "answer": from where it returned. */
+static void work_heard(char **arg)
+{
+	int rounds = atoi(arg[0]), go[2];
+	bool from_answer = strcmp(arg[1], "answer") == 0;
+	double *us = mmap(NULL, (size_t)rounds * sizeof *us, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (us == MAP_FAILED || pipe(go) < 0) bench_die("heard", "no memory or pipe");
+	last_saw = peer_wake_new();
+	pid_t child = fork();
+	if (child == 0) {
+		char c;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (read(go[0], &c, 1) != 1) _exit(1);
+		struct vigia_store *store = open_again("heard.db");
+		append(store, 1, 1);
+		for (int i = 0; i < rounds; i++) {
+			usleep(PEER_PAUSE_US);
+			peer_wake_begin(last_saw);
+			append(store, 1, 1);
+			if (from_answer) atomic_store(&last_saw->from, vigia__mono_ns());
+			us[i] = peer_wake_end(last_saw);
+		}
+		vigia_store_free(store);
+		_exit(0);
+	}
+	struct vigia_store *store = bench_store("heard.db", VIGIA_DURABILITY_COMMIT);
+	struct crowd *crowd = gather(store, 1, 1, SEEING_EACH);
+	if (write(go[1], "g", 1) != 1) bench_die("pipe", "failed");
+	waitpid(child, NULL, 0);
+	dismiss(crowd, 1);
+	peer_percentiles(us, rounds);
+	munmap(us, (size_t)rounds * sizeof *us);
+	vigia_store_free(store);
+}
+
 /* others WATCHERS THREADS APPENDS: what an append that is not synced costs more, in ns, beside watchers of other types.
  * The best of several runs of each. */
 static void work_others(char **arg)
@@ -609,23 +657,12 @@ static void work_growth(char **arg)
 int main(int argc, char **argv)
 {
 	static const struct peer_work works[] = {
-		{"append", 5, work_append},
-		{"processes", 2, work_processes},
-		{"fill", 2, work_fill},
-		{"replay", 2, work_replay},
-		{"tail", 2, work_tail},
-		{"wake", 5, work_wake},
-		{"across", 3, work_across},
-		{"others", 3, work_others},
-		{"moving", 2, work_moving},
-		{"followed", 2, work_followed},
-		{"gc", 1, work_gc},
-		{"crash", 0, work_crash},
-		{"empty", 0, work_empty},
-		{"open", 1, work_open},
-		{"growth", 1, work_growth},
-		{"transact", 4, work_transact},
-		{NULL, 0, NULL},
+		{"append", 5, work_append}, {"processes", 2, work_processes}, {"fill", 2, work_fill},
+		{"replay", 2, work_replay}, {"tail", 2, work_tail},           {"wake", 5, work_wake},
+		{"across", 3, work_across}, {"heard", 2, work_heard},         {"others", 3, work_others},
+		{"moving", 2, work_moving}, {"followed", 2, work_followed},   {"gc", 1, work_gc},
+		{"crash", 0, work_crash},   {"empty", 0, work_empty},         {"open", 1, work_open},
+		{"growth", 1, work_growth}, {"transact", 4, work_transact},   {NULL, 0, NULL},
 	};
 	object = bench_object();
 	peer_main(argc, argv, works);

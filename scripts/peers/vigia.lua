@@ -1,7 +1,8 @@
 -- vigia.lua - one measurement of Vigia from Lua: coroutines that append, single appends, replay of whole objects. Run by
 -- scripts/peers/run.lua.
 --
--- Usage: lua5.4 vigia.lua FOLDER WORK [ARGUMENT...]; each line of output is "name figure".
+-- Usage: lua5.4 vigia.lua FOLDER WORK [ARGUMENT...]; each line of output is "name figure". The FOLDER of logs on PostgreSQL is a location
+-- up to the log's name.
 local vigia = require "vigia"
 local core = require "vigia.core"
 
@@ -23,8 +24,12 @@ local function job(i)
 		started = 1700000000 + i, ok = i % 2 == 0}
 end
 
+local function path_of(name)
+	return folder:find("^postgresql:") and folder .. name:match("^[^.]*") or folder .. "/" .. name
+end
+
 local function fresh(name, options)
-	local path = folder .. "/" .. name
+	local path = path_of(name)
 	for _, ending in ipairs{"", "-lock", "-side"} do os.remove(path .. ending) end
 	return assert(vigia.open(path, options))
 end
@@ -77,6 +82,54 @@ function works.replay(name, total)
 	figure("rate", total / timed(function() assert(registry:run()) end))
 	assert(watcher:stats().processed == total)
 	store:close()
+end
+
+-- catch_up NAME EVENTS: to a handler that looks at the head of each event, of a watcher that saves how far it is.
+function works.catch_up(name, total)
+	local store = assert(vigia.open(path_of(name)))
+	local registry = vigia.registry(store)
+	local watcher = assert(registry:watch("bench", function(event, ctx)
+		if event.operation and event.seq_num == total then ctx.watcher:stop() end
+	end))
+	figure("rate", total / timed(function() assert(registry:run()) end))
+	assert(watcher:stats().processed == total)
+	registry:stop()
+	assert(store:delete_checkpoint("bench"))
+	store:close()
+end
+
+-- crossed NAME EVENTS WATCHERS: how often an event was read from its table by this process while all of these watchers handled all events.
+function works.crossed(name, total, count)
+	local host = assert(folder:match("host=([^&]*)"))
+	local function ask(text)
+		local pipe <close> = assert(io.popen(("psql -X -h '%s' -U vigia -d vigia -qAt -c \"%s\""):format(host, text)))
+		return assert(pipe:read("n"))
+	end
+	-- The counts are complete when the connections have ended.
+	local function reads()
+		while ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") > 1 do vigia.sleep(0.02) end
+		return ask("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE schemaname = 'vigia_" .. name
+			.. "' AND relname = 'events'")
+	end
+	local function handle_all()
+		local left = count
+		local store = assert(vigia.open(path_of(name)))
+		local registry = vigia.registry(store)
+		for n = 1, count do
+			assert(registry:watch("bench" .. n, function(event, ctx)
+				if event.seq_num < total then return end
+				left = left - 1
+				ctx.watcher:stop()
+			end, {ephemeral = true}))
+		end
+		figure("rate", total * count / timed(function() assert(registry:run()) end))
+		assert(left == 0)
+		store:close()
+	end
+	local before = reads()
+	handle_all()
+	collectgarbage() -- the registry has the store, too
+	figure("crossed", (reads() - before) / total)
 end
 
 -- effects EVENTS DURABILITY HOW: stored events a second through a watcher, with a get and a put of one of 1000 keys for each

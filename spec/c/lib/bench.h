@@ -33,10 +33,13 @@ static inline void bench_ok(int rc, const struct vigia_error *err)
 	if (rc < 0) bench_die("vigia", err->message);
 }
 
-/* The path of a store in the folder, of 512 bytes, into out. */
+/* The path of a store in the folder, of 512 bytes, into out. The "folder" of stores on PostgreSQL is a location up to
+ * the log's name, which is `name` up to its first dot. */
 static inline char *bench_path(const char *name, char *out)
 {
-	snprintf(out, 512, "%s/%s", bench_folder, name);
+	if (strncmp(bench_folder, "postgresql:", 11) == 0)
+		snprintf(out, 512, "%s%.*s", bench_folder, (int)strcspn(name, "."), name);
+	else snprintf(out, 512, "%s/%s", bench_folder, name);
 	return out;
 }
 
