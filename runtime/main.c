@@ -100,7 +100,8 @@
  *     driver_start driver_run   where it starts; its turns: fetch, handle, retry, save
  *     lanes lanes_save      what the lanes of a watcher share; saving what they have finished
  *     driver_lane laned laned_make   a driver as a lane; calls on a watcher with lanes are calls on all; making them
- *     source_store fetch errand   a store as the source of a watcher; memory of batches; calls that wait for a server
+ *     source_store fetch  a store as the source of a watcher; memory of batches
+ *     errand question     calls that wait for a server; those of coroutines
  *     worker job worker_private   a thread that drives one watcher; what it runs
  *     pulse watchdog        whether a loop goes on; whether all of a registry do
  *     reload remote         reloading a script that runs; the watcher that stands for a worker
@@ -134,6 +135,7 @@
  *     transaction transaction_handle letters   transactions and buckets; the userdata of one; dead letters
  *     run handler task    running and stopping a registry; functions as handlers; functions beside them
  *     thread_wait         a wait of the thread, which a stop or a signal ends
+ *     ask                 calls of a store for which a coroutine yields, where that waits for a server
  *     signal wait_for     waits until other code sets something, or a watcher has saved its progress
  *     watch watch_options registry watcher clock owner   registry:watch; Registry, Watcher, Clock; run --wait
  *     source results      stores written in Lua as sources of watchers; what their methods returned

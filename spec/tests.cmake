@@ -166,6 +166,13 @@ if(NOT VIGIA_FUZZ)
   target_compile_options(spin PRIVATE -fno-sanitize=all)
   target_link_options(spin PRIVATE -fno-sanitize=all)
   set_target_properties(fail spin PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
+  if(VIGIA_POSTGRESQL)
+    add_library(waits MODULE spec/c/failures/waits.c) # for spec/store_pg_waits_spec.lua
+    target_link_libraries(waits PRIVATE vigia_dep_lua vigia_dep_libpq ${CMAKE_DL_LIBS}) # RTLD_NEXT must find libpq
+    target_compile_options(waits PRIVATE -fno-sanitize=all)
+    target_link_options(waits PRIVATE -fno-sanitize=all)
+    set_target_properties(waits PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
+  endif()
   # What spec/notify_spec.lua has in place of systemd, and what spec/doctor_spec.lua finds.
   add_executable(notify_listener spec/c/notify_listener.c)
   add_executable(map_holder spec/c/map_holder.c)

@@ -71,10 +71,18 @@ bool vigia__lua_append_may_wait(lua_State *L, const struct vigia__lua *shared, c
 {
 	if (shared->worker) return false; /* alone on its thread: no other coroutine waits */
 	const struct lua_handler *running = shared->handler;
-	/* Another store's commits do not wake this registry. With a clock that is moved by hand, what a step does must not
-	 * hang on another thread. */
-	return vigia__lua_may_suspend(L, running) && vigia__lua_woken_by(running, store) &&
+	/* Another store's commits do not wake this registry: it looks now and then where they wait for a server. With a
+	 * clock that is moved by hand, what a step does must not hang on another thread. */
+	return vigia__lua_may_suspend(L, running) && (store->backend->waits || vigia__lua_woken_by(running, store)) &&
 	       running->owner->registry->clock == NULL;
+}
+
+int vigia__lua_suspend_pending(lua_State *L, const struct vigia_store *store, lua_KContext ctx, lua_KFunction k)
+{
+	enum { FOREIGN_LOOK_NS = 2000000 };
+	struct lua_handler *running = vigia__lua_running(L);
+	int64_t until = vigia__lua_woken_by(running, store) ? INT64_MAX : vigia__lua_now(running) + FOREIGN_LOOK_NS;
+	return vigia__lua_suspend(L, running, until, true, ctx, k);
 }
 
 struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store)
@@ -110,7 +118,7 @@ static int look_at_append(lua_State *L, int status, lua_KContext where)
 {
 	struct lua_append *append = vigia__lua_check(L, (int)where, &append_class);
 	if (atomic_load(&append->pending.done)) return settled(L, append, (int)where);
-	return vigia__lua_suspend(L, append->shared->handler, INT64_MAX, true, where, look_at_append);
+	return vigia__lua_suspend_pending(L, append->pending.store, where, look_at_append);
 }
 
 int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store,

@@ -28,6 +28,8 @@ int vigia__lua_push_stored(lua_State *L, const struct vigia__append *request);
 struct lua_append *vigia__lua_append_begin(lua_State *L, struct vigia__lua *shared, const struct vigia_store *store);
 /* May an append of this coroutine be submitted, and waited for by a yield? [-0, +0, -] */
 bool vigia__lua_append_may_wait(lua_State *L, const struct vigia__lua *shared, const struct vigia_store *store);
+/* Yield until what was submitted to the store may be durable. */
+int vigia__lua_suspend_pending(lua_State *L, const struct vigia_store *store, lua_KContext ctx, lua_KFunction k);
 /* Submit the request, whose bytes are in `append`, and yield until it is durable. Then one number for one event, two
  * for a list. Use as `return vigia__lua_append_wait(...)`. `append` is on top of the stack. */
 int vigia__lua_append_wait(lua_State *L, struct lua_append *append, struct vigia_store *store,

@@ -29,7 +29,18 @@
 #include "lua_state.h"
 #include "registry_handle.h"
 
-static const struct vigia__lua_class handler_class = {.name = "vigia.Handler"};
+static void forget_question(struct lua_handler *h)
+{
+	vigia__question_unref(h->asks);
+	h->asks = NULL;
+}
+
+static void free_handler(lua_State *L, void *object)
+{
+	forget_question(object);
+}
+
+static const struct vigia__lua_class handler_class = {.name = "vigia.Handler", .free = free_handler};
 
 struct lua_handler *vigia__lua_own_coroutine(lua_State *L, int idx)
 {
@@ -88,6 +99,7 @@ void vigia__lua_coroutine_close(struct lua_handler *h)
 	h->co = NULL;
 	h->awaits = NULL;
 	h->waits_in = NULL;
+	forget_question(h);
 	h->suspended = false;
 	if (co == NULL) return;
 	lua_State *before = vigia__cap_switch(vigia__cap_here(), co);
@@ -173,6 +185,7 @@ static int continued(lua_State *L, int status, lua_KContext ctx)
 	struct lua_handler *h = (struct lua_handler *)ctx;
 	lua_settop(L, h->wait_top); /* whatever it was resumed with */
 	if (h->shared->handler == h && h->co == L) {
+		if (h->asks) forget_question(h);
 		if (h->awaits) {
 			lua_pushnil(L);
 			set_awaited(L, h);
@@ -190,7 +203,8 @@ static int suspend(lua_State *L, struct lua_handler *h, int64_t until_mono_ns, b
                    lua_KFunction k)
 {
 	h->suspended = true;
-	h->until_mono_ns = until_mono_ns;
+	h->until_mono_ns = for_events && h->missed ? 0 : until_mono_ns;
+	h->missed = false;
 	h->for_events = for_events;
 	h->appends_at_once = 0;
 	h->wait_k = k;
@@ -204,6 +218,24 @@ int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_
 {
 	handler->told_stopping = false;
 	return suspend(L, handler, until_mono_ns, for_events, ctx, k);
+}
+
+int vigia__lua_suspend_asking(lua_State *L, struct lua_handler *handler, struct vigia__question *question,
+                              lua_KContext ctx, lua_KFunction k)
+{
+	handler->asks = vigia__question_ref(question);
+	return suspend(L, handler, INT64_MAX, false, ctx, k);
+}
+
+/* A question is not cut short, as an append is not. What else would end the wait is looked at behind it. */
+bool vigia__lua_wait_is_over(struct lua_handler *h, bool ends)
+{
+	if (vigia__lua_coroutine_lost(h)) return true;
+	if (h->asks && !vigia__question_answered(h->asks, NULL, NULL)) {
+		h->missed = true;
+		return false;
+	}
+	return h->asks || (ends && !h->told_stopping) || h->for_events || vigia__lua_now(h) >= h->until_mono_ns;
 }
 
 int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k)

@@ -43,12 +43,14 @@ struct lua_handler {
 	bool begins;                                 /* C begins an event, and its function is not running yet */
 	bool suspended;                              /* yielded by vigia__lua_suspend, not by the handler itself */
 	bool for_events;                             /* an append ends the wait, too */
-	bool stopping;              /* a task of a registry that stops. A watcher's handler asks the watcher */
-	bool cancelled;             /* a call of a store whose waits must end */
-	bool told_stopping;         /* a wait ended with "stopping" already: the next one that does is paced */
-	unsigned appends_at_once;   /* since it last waited: appends that needed no wait */
-	struct lua_handler *awaits; /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
-	const void *waits_in;       /* while suspended in a signal's wait: that wait (signal.c), else NULL */
+	bool stopping;                /* a task of a registry that stops. A watcher's handler asks the watcher */
+	bool cancelled;               /* a call of a store whose waits must end */
+	bool told_stopping;           /* a wait ended with "stopping" already: the next one that does is paced */
+	unsigned appends_at_once;     /* since it last waited: appends that needed no wait */
+	struct lua_handler *awaits;   /* while suspended: the handler of the watcher whose stop it waits for, or NULL */
+	struct vigia__question *asks; /* while suspended: whose answer ends that wait, or NULL. A reference */
+	bool missed;                  /* an append came during that: a wait for one that follows ends at once */
+	const void *waits_in;         /* while suspended in a signal's wait: that wait (signal.c), else NULL */
 	int64_t until_mono_ns;
 	int wait_top; /* of a wait: the stack it goes on with, and what goes on */
 	lua_KContext wait_ctx;
@@ -85,6 +87,11 @@ int vigia__lua_outcome(lua_State *L);
  * `return vigia__lua_suspend(...)`. */
 int vigia__lua_suspend(lua_State *L, struct lua_handler *handler, int64_t until_mono_ns, bool for_events,
                        lua_KContext ctx, lua_KFunction k);
+/* Yield until the question is answered, whatever else happens. `k` keeps it. */
+int vigia__lua_suspend_asking(lua_State *L, struct lua_handler *handler, struct vigia__question *question,
+                              lua_KContext ctx, lua_KFunction k);
+/* Is the handler to go on, although its time has not come? `ends`: its watcher or registry stops. */
+bool vigia__lua_wait_is_over(struct lua_handler *handler, bool ends);
 /* A wait of a handler that must stop: let the others have a turn where that can be, then k tells it. Use as `return
  * ...`. */
 int vigia__lua_yield_stopping(lua_State *L, struct lua_handler *handler, lua_KFunction k);

@@ -7,6 +7,7 @@
 
 #include "../core/serial.h"
 #include "../store/store.h"
+#include "ask.h"
 #include "error.h"
 #include "filter.h"
 #include "iterator.h"
@@ -21,14 +22,27 @@ static void explain_special(lua_State *L, int idx, const char *name, void *ctx, 
 	vigia__lua_option_filter(L, idx, name, ctx, problems);
 }
 
-static void free_filter(lua_State *L, void *object)
+struct explaining {
+	struct vigia_iterator from;
+	struct vigia__filter *filter;
+	bool predicate;
+	/* out */
+	bool foreign; /* only the application's serializer reads the objects */
+	struct vigia_explain found;
+};
+
+static int ask_explain(struct vigia_store *store, void *what, struct vigia_error *err)
 {
-	struct vigia__filter **filter = object;
-	vigia__filter_free(*filter);
-	*filter = NULL;
+	struct explaining *e = what;
+	const char *serializer = store->serializer;
+	e->foreign = vigia__serializer_of((struct vigia_slice){serializer, strlen(serializer)}) == VIGIA_SERIALIZER_OTHER;
+	return vigia__store_explain(store, e->from, e->filter, &e->found, err);
 }
 
-static const struct vigia__lua_class filter_class = {.name = "vigia.explained_filter", .free = free_filter};
+static void free_explain(void *what)
+{
+	vigia__filter_free(((struct explaining *)what)->filter);
+}
 
 /* Add a line to the list on top. [-0, +0, m] */
 static void add_line(lua_State *L, const char *line)
@@ -64,6 +78,19 @@ static void push_explained(lua_State *L, const struct vigia_explain *found)
 	lua_setfield(L, -2, "by_index");
 }
 
+static int answer_explain(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct explaining *e = what;
+	if (rc < 0) return vigia__lua_fail(L, rc, err);
+	push_explained(L, &e->found);
+	push_not_pushed(L, &e->found, e->predicate, e->foreign);
+	lua_setfield(L, -2, "not_pushed_down");
+	return 1;
+}
+
+static const struct vigia__lua_call explain_call = {
+	.size = sizeof(struct explaining), .ask = ask_explain, .answer = answer_explain, .free = free_explain};
+
 int vigia__lua_store_explain(lua_State *L)
 {
 	static const struct vigia__option table[] = {{.name = "filter", .type = VIGIA_OPTION_SPECIAL}, {.name = NULL}};
@@ -81,20 +108,9 @@ int vigia__lua_store_explain(lua_State *L)
 	lua_pushvalue(L, OPTIONS_AT);
 	lua_setfield(L, -2, "filter");
 	lua_replace(L, OPTIONS_AT);
-	struct vigia__filter **filter = vigia__lua_new(L, sizeof(void *), &filter_class);
-	bool predicate = false;
-	vigia__lua_check_options(L, OPTIONS_AT, table, filter, "explain", explain_special, &predicate);
-	vigia__lua_make_filter(L, OPTIONS_AT, filter);
-	struct vigia_error err = {0};
-	struct vigia_explain found;
-	struct lua_store *h = vigia__lua_check_handle(L, 1); /* only now: a finalizer may have closed it meanwhile */
-	int rc = h->store ? vigia__store_explain(h->store, from, *filter, &found, &err) : vigia__lua_closed(h, &err);
-	free_filter(L, filter);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	const char *serializer = h->store->serializer;
-	bool foreign = vigia__serializer_of((struct vigia_slice){serializer, strlen(serializer)}) == VIGIA_SERIALIZER_OTHER;
-	push_explained(L, &found);
-	push_not_pushed(L, &found, predicate, foreign);
-	lua_setfield(L, -2, "not_pushed_down");
-	return 1;
+	struct explaining *e = vigia__lua_ask_new(L, &explain_call);
+	e->from = from;
+	vigia__lua_check_options(L, OPTIONS_AT, table, e, "explain", explain_special, &e->predicate);
+	vigia__lua_make_filter(L, OPTIONS_AT, &e->filter);
+	return vigia__lua_ask_made(L, 1);
 }

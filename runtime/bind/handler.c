@@ -502,8 +502,7 @@ static int handle(void *ctx, const struct vigia_event *event, const struct vigia
 static int resume(void *ctx, bool stopping, int64_t *resume_mono_ns, struct vigia_error *err)
 {
 	struct lua_handler *h = ctx;
-	if (!vigia__lua_coroutine_lost(h) && !(stopping && !h->told_stopping) && !h->for_events &&
-	    vigia__lua_now(h) < h->until_mono_ns) {
+	if (!vigia__lua_wait_is_over(h, stopping)) {
 		*resume_mono_ns = h->until_mono_ns; /* an append is not what it waits for */
 		return VIGIA_PENDING;
 	}
@@ -541,7 +540,9 @@ static bool knows_all(void *ctx, uint64_t seq_num)
 
 bool vigia__lua_wait_ended(const struct vigia_handler *handler, void *ctx)
 {
-	return (handler == NULL || handler->handle == handle) && vigia__lua_coroutine_lost(ctx);
+	const struct lua_handler *h = ctx;
+	if (handler && handler->handle != handle) return false;
+	return vigia__lua_coroutine_lost(h) || (h->suspended && h->asks && vigia__question_answered(h->asks, NULL, NULL));
 }
 
 void vigia__lua_handler_c(struct lua_handler *handler, struct vigia_handler *out)

@@ -5,8 +5,10 @@
 
 #include <string.h>
 
+#include "../core/alloc.h"
 #include "../core/buf.h"
 #include "../core/error.h"
+#include "ask.h"
 #include "decode.h"
 #include "error.h"
 #include "lua_state.h"
@@ -15,9 +17,17 @@
 
 struct wanted {
 	const char *watcher_id; /* NULL: of all */
+	char *copy;             /* of that, on another thread */
 	uint64_t from;
 	int64_t limit; /* 0: none */
 };
+
+static bool keep_id(const char **id, char **copy)
+{
+	if (*id) *id = *copy = vigia__strdup(*id);
+	else return true;
+	return *copy != NULL;
+}
 
 static const struct vigia__option letters_option_table[] = {
 	{.name = "watcher", .type = VIGIA_OPTION_SPECIAL, .help = "The id of a watcher."},
@@ -52,19 +62,25 @@ struct row {
 	struct vigia_event event;
 };
 
-/* Copies, in memory of a userdata. */
-struct lua_letters {
+/* Copies. */
+struct letters {
+	struct wanted wanted;
 	struct vigia__buf bytes;
 	int64_t left;
 };
 
-static void free_letters(lua_State *L, void *object)
+static bool keep_wanted(void *what)
 {
-	struct lua_letters *letters = object;
-	vigia__buf_deinit(&letters->bytes);
+	struct wanted *wanted = &((struct letters *)what)->wanted;
+	return keep_id(&wanted->watcher_id, &wanted->copy);
 }
 
-static const struct vigia__lua_class letters_class = {.name = "vigia.letters", .free = free_letters};
+static void free_letters(void *what)
+{
+	struct letters *letters = what;
+	vigia__buf_deinit(&letters->bytes);
+	vigia__free(letters->wanted.copy);
+}
 
 /* A string as its length, its bytes and a zero byte. */
 static int add_text(struct vigia__buf *bytes, struct vigia_slice text)
@@ -86,7 +102,7 @@ static struct vigia_slice next_text(const char **at)
 /* VIGIA_NONE: enough. */
 static int keep_letter(void *ctx, const struct vigia_dead_letter *letter)
 {
-	struct lua_letters *letters = ctx;
+	struct letters *letters = ctx;
 	struct vigia__buf *bytes = &letters->bytes;
 	const struct vigia_event *event = &letter->event;
 	struct row row = {.letter = *letter, .event = *event};
@@ -135,54 +151,100 @@ void vigia__lua_push_letter(lua_State *L, const struct vigia_dead_letter *letter
 	lua_setfield(L, -2, "retry");
 }
 
+static int ask_letters(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct letters *letters = what;
+	letters->left = letters->wanted.limit;
+	int rc = vigia_dead_letters(store, letters->wanted.watcher_id, letters->wanted.from, keep_letter, letters, err);
+	if (rc == VIGIA_ENOMEM && err->code == VIGIA_OK) vigia__no_memory(err);
+	return rc;
+}
+
+static int answer_letters(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct letters *letters = what;
+	if (rc == VIGIA_EINVAL) return luaL_error(L, "%s", err->message);
+	if (rc < 0) return vigia__lua_fail_store(L, rc, err);
+	const char *at = (const char *)letters->bytes.data, *end = at + letters->bytes.len;
+	lua_newtable(L);
+	for (lua_Integer n = 1; at < end; n++) {
+		struct vigia_dead_letter letter = next_letter(&at);
+		vigia__lua_push_letter(L, &letter);
+		rc = vigia__lua_push_checked_event(L, 1, &letter.event, err);
+		if (rc < 0) return vigia__lua_fail_store(L, rc, err);
+		lua_setfield(L, -2, "event");
+		lua_rawseti(L, -2, n);
+	}
+	return 1;
+}
+
+static const struct vigia__lua_call letters_call = {.size = sizeof(struct letters),
+                                                    .ask = ask_letters,
+                                                    .answer = answer_letters,
+                                                    .keep = keep_wanted,
+                                                    .free = free_letters};
+
 /* store, options -> a list. */
 int vigia__lua_dead_letters(lua_State *L)
 {
 	struct wanted wanted = {0};
-	struct vigia_error err = {0};
 	lua_settop(L, 2);
 	vigia__lua_own_options(L, 2, 1);
 	vigia__lua_check_options(L, 2, letters_option_table, &wanted, "dead letter options", letters_special, &wanted);
-	struct vigia_store *store = vigia__lua_check_store(L, 1);
-	if (store == NULL) return vigia__lua_fail_closed(L, 1);
-	struct lua_letters *letters = vigia__lua_new(L, sizeof *letters, &letters_class); /* 3 */
-	letters->left = wanted.limit;
-	store = vigia__lua_check_store(L, 1); /* a finalizer may have closed it */
-	if (store == NULL) return vigia__lua_fail_closed(L, 1);
-	int rc = vigia_dead_letters(store, wanted.watcher_id, wanted.from, keep_letter, letters, &err);
-	if (rc == VIGIA_EINVAL) return luaL_error(L, "%s", err.message);
-	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
-	if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
-	const char *at = (const char *)letters->bytes.data, *end = at + letters->bytes.len;
-	lua_newtable(L); /* 4 */
-	for (lua_Integer n = 1; at < end; n++) {
-		struct vigia_dead_letter letter = next_letter(&at);
-		vigia__lua_push_letter(L, &letter);
-		rc = vigia__lua_push_checked_event(L, 1, &letter.event, &err);
-		if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
-		lua_setfield(L, -2, "event");
-		lua_rawseti(L, 4, n);
-	}
+	if (vigia__lua_check_store(L, 1) == NULL) return vigia__lua_fail_closed(L, 1);
+	struct letters *letters = vigia__lua_ask_new(L, &letters_call); /* 3 */
+	letters->wanted = wanted;
+	return vigia__lua_ask_made(L, 1);
+}
+
+struct change {
+	int (*fn)(struct vigia_store *store, const char *watcher_id, uint64_t seq_num, uint64_t *count,
+	          struct vigia_error *err);
+	const char *watcher_id;
+	char *copy;
+	uint64_t seq_num, count;
+};
+
+static int ask_change(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct change *change = what;
+	return change->fn(store, change->watcher_id, change->seq_num, &change->count, err);
+}
+
+static int answer_change(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	if (rc == VIGIA_EINVAL) return luaL_argerror(L, 2, lua_pushstring(L, err->message));
+	if (rc < 0) return vigia__lua_fail_store(L, rc, err);
+	lua_pushinteger(L, (lua_Integer)((struct change *)what)->count);
 	return 1;
 }
+
+static bool keep_change(void *what)
+{
+	struct change *change = what;
+	return keep_id(&change->watcher_id, &change->copy);
+}
+
+static void free_change(void *what)
+{
+	vigia__free(((struct change *)what)->copy);
+}
+
+static const struct vigia__lua_call change_call = {.size = sizeof(struct change),
+                                                   .ask = ask_change,
+                                                   .answer = answer_change,
+                                                   .keep = keep_change,
+                                                   .free = free_change};
 
 /* store, watcher id, the number of an event or nil (all) -> how many. */
 static int change(lua_State *L, int (*fn)(struct vigia_store *store, const char *watcher_id, uint64_t seq_num,
                                           uint64_t *count, struct vigia_error *err))
 {
-	struct vigia_error err = {0};
-	uint64_t count = 0;
-	const char *id = vigia__lua_check_cstring(L, 2, "watcher_id");
+	struct change change = {.fn = fn, .watcher_id = vigia__lua_check_cstring(L, 2, "watcher_id")};
 	bool all = lua_isnoneornil(L, 3);
-	uint64_t seq_num = all ? 0 : vigia__lua_check_seq(L, 3, "seq_num");
-	if (!all && seq_num == 0) luaL_argerror(L, 3, "seq_num: no event has the number 0");
-	struct vigia_store *store = vigia__lua_check_store(L, 1);
-	if (store == NULL) return vigia__lua_fail_closed(L, 1);
-	int rc = fn(store, id, seq_num, &count, &err);
-	if (rc == VIGIA_EINVAL) return luaL_argerror(L, 2, lua_pushstring(L, err.message));
-	if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
-	lua_pushinteger(L, (lua_Integer)count);
-	return 1;
+	change.seq_num = all ? 0 : vigia__lua_check_seq(L, 3, "seq_num");
+	if (!all && change.seq_num == 0) luaL_argerror(L, 3, "seq_num: no event has the number 0");
+	return vigia__lua_ask(L, 1, &change_call, &change);
 }
 
 int vigia__lua_retry_dead_letter(lua_State *L)

@@ -18,6 +18,7 @@
 #include "../drive/drive.h"
 #include "../store/clock.h"
 #include "../store/store.h"
+#include "ask.h"
 #include "coroutine.h"
 #include "decode.h"
 #include "error.h"
@@ -71,6 +72,7 @@ void vigia__lua_return_batch(lua_State *L, int idx)
 
 enum {
 	WHERE_AT = 4,
+	LIST_AT = 5, /* in a coroutine */
 	WHERE_AT_ONCE = 100,
 	WHERE_NS = 10000000
 }; /* the stack of get_events: store, request, reading, predicate */
@@ -84,6 +86,7 @@ struct reading {
 	bool to_end;                  /* continue to the end of the log (request.scan, or in slices) */
 	int scan;                     /* the option */
 	lua_Integer kept;             /* events in the list */
+	bool at_once;                 /* it waits for no event, but for a server */
 	bool ended;                   /* the list ends before what was read does: at damage, or at the limit */
 	struct vigia__filter *filter; /* the userdata's */
 	struct vigia_batch *batch;    /* the same */
@@ -398,7 +401,7 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 	struct reading *r = vigia__lua_check(L, 3, &reading_class);
 	struct lua_handler *running = vigia__lua_running(L);
 	struct vigia_error err = {0};
-	if (vigia__lua_stopping(running)) {
+	if (vigia__lua_stopping(running) && !r->at_once) {
 		release_reading(L, r);
 		return vigia__lua_fail_stopping(L, running);
 	}
@@ -424,6 +427,24 @@ static int poll_events(lua_State *L, int status, lua_KContext ctx)
 	return vigia__lua_suspend(L, running, moved && !comes ? 0 : until, true, 0, poll_events);
 }
 
+/* Where it begins, for a read that does not wait for the server. */
+static int ask_start(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	return vigia__store_resolve(store, what, err);
+}
+
+static int answer_start(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	struct reading *r = vigia__lua_check(L, 3, &reading_class);
+	if (rc < 0) return fail_reading(L, r, rc, err);
+	r->request.from = *(const struct vigia_iterator *)what;
+	lua_settop(L, LIST_AT);
+	return poll_events(L, LUA_OK, 0);
+}
+
+static const struct vigia__lua_call start_call = {
+	.size = sizeof(struct vigia_iterator), .ask = ask_start, .answer = answer_start};
+
 int vigia__lua_get_events(lua_State *L)
 {
 	vigia__lua_check_store(L, 1);
@@ -442,12 +463,17 @@ int vigia__lua_get_events(lua_State *L)
 		release_reading(L, r);
 		return vigia__lua_yield_stopping(L, running, vigia__lua_stopped);
 	}
-	if (waits && vigia__lua_may_suspend(L, running)) {
+	r->at_once = !waits;
+	if (waits ? vigia__lua_may_suspend(L, running) : vigia__lua_asks(L, store)) {
 		int64_t now = vigia__lua_now(running);
 		int64_t timeout = r->request.timeout_ns < 0 ? store->options.long_polling_timeout_ns : r->request.timeout_ns;
 		r->until_mono_ns = timeout > INT64_MAX - now ? INT64_MAX : now + timeout;
 		vigia__registry_listen_anything(running->owner->registry);
 		lua_newtable(L);
+		enum vigia_iterator_kind kind = r->request.from.kind;
+		bool known = kind != VIGIA_TRIM_HORIZON && kind != VIGIA_LATEST;
+		if (!known && vigia__lua_asks(L, vigia__lua_check_store(L, 1)))
+			return vigia__lua_ask(L, 1, &start_call, &r->request.from);
 		return poll_events(L, LUA_OK, 0);
 	}
 	r->request.scan = r->scan;

@@ -15,6 +15,7 @@
 #include "../store/module.h"
 #include "../store/store.h"
 #include "append.h"
+#include "ask.h"
 #include "cache.h"
 #include "decode.h"
 #include "error.h"
@@ -195,182 +196,298 @@ static int no_event(struct vigia_store *store, uint64_t n, struct vigia_error *e
 	return rc;
 }
 
+/* A call with a number, a time or nothing, whose result is a number. */
+struct one_number {
+	int (*question)(struct vigia_store *store, struct one_number *number, struct vigia_error *err);
+	uint64_t given, n;
+	int64_t at_ns;
+	bool or_nil; /* where there is none. Else that is 0 */
+};
+
+static int ask_number(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct one_number *number = what;
+	return number->question(store, number, err);
+}
+
+/* The number, or nil and the error. */
+static int answer_number(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct one_number *number = what;
+	if (rc < 0) return vigia__lua_fail(L, rc, err);
+	if (rc == VIGIA_NONE && number->or_nil) lua_pushnil(L);
+	else lua_pushinteger(L, (lua_Integer)number->n);
+	return 1;
+}
+
+static const struct vigia__lua_call number_call = {
+	.size = sizeof(struct one_number), .ask = ask_number, .answer = answer_number};
+
+struct one_event {
+	uint64_t n;
+	struct vigia_batch *batch;
+};
+
+static int ask_event(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct one_event *event = what;
+	struct vigia_read request = {.from = {.kind = VIGIA_AT, .seq_num = event->n}, .limit = 1};
+	struct vigia_iterator next;
+	int rc = vigia__store_read(store, &request, NULL, NULL, event->batch, &next, err);
+	bool found = rc == VIGIA_OK && event->batch->count > 0 && event->batch->entries[0].seq_num == event->n;
+	return rc == VIGIA_OK && !found ? no_event(store, event->n, err) : rc;
+}
+
+static int answer_event(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct one_event *event = what;
+	if (rc == VIGIA_OK) rc = vigia__lua_push_event(L, 1, event->batch, 0, err);
+	return rc < 0 ? vigia__lua_fail(L, rc, err) : 1;
+}
+
+static bool keep_event(void *what)
+{
+	struct one_event *event = what;
+	event->batch = vigia_batch_new();
+	return event->batch != NULL;
+}
+
+static void free_event(void *what)
+{
+	vigia_batch_free(((struct one_event *)what)->batch);
+}
+
+static const struct vigia__lua_call event_call = {
+	.size = sizeof(struct one_event), .ask = ask_event, .answer = answer_event, .keep = keep_event, .free = free_event};
+
 static int store_get_event(lua_State *L)
 {
 	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	uint64_t n = vigia__lua_check_seq(L, 2, "n");
+	struct one_event event = {.n = vigia__lua_check_seq(L, 2, "n")};
 	lua_settop(L, 2);
-	struct vigia_batch *batch = vigia__lua_push_batch(L);
+	if (vigia__lua_asks(L, h->store)) return vigia__lua_ask(L, 1, &event_call, &event);
+	event.batch = vigia__lua_push_batch(L);
 	struct vigia_error err = {0};
-	if (batch == NULL) return vigia__lua_fail_store(L, VIGIA_ENOMEM, &err);
+	if (event.batch == NULL) return vigia__lua_fail_store(L, VIGIA_ENOMEM, &err);
 	if (h->store == NULL) {
 		vigia__lua_return_batch(L, 3);
 		return vigia__lua_fail(L, vigia__lua_closed(h, &err), &err);
 	}
-	struct vigia_read request = {.from = {.kind = VIGIA_AT, .seq_num = n}, .limit = 1};
-	struct vigia_iterator next;
-	int rc = vigia__store_read(h->store, &request, NULL, NULL, batch, &next, &err);
-	if (rc == VIGIA_OK && (batch->count == 0 || batch->entries[0].seq_num != n)) rc = no_event(h->store, n, &err);
-	if (rc == VIGIA_OK) rc = vigia__lua_push_event(L, 1, batch, 0, &err);
+	int results = answer_event(L, &event, ask_event(h->store, &event, &err), &err);
 	vigia__lua_return_batch(L, 3);
-	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
+	return results;
 }
 
-/* The number, or nil and the error. */
-static int number_or_fail(lua_State *L, int rc, uint64_t n, struct vigia_error *err)
+static int latest(struct vigia_store *store, struct one_number *number, struct vigia_error *err)
 {
-	if (rc < 0) return vigia__lua_fail(L, rc, err);
-	lua_pushinteger(L, (lua_Integer)n);
-	return 1;
-}
-
-/* A question without arguments. */
-static int number_of(lua_State *L, int (*question)(struct vigia_store *store, uint64_t *n, struct vigia_error *err))
-{
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	struct vigia_error err = {0};
-	uint64_t n = 0;
-	int rc = h->store ? question(h->store, &n, &err) : vigia__lua_closed(h, &err);
-	return number_or_fail(L, rc, n, &err);
+	return vigia_store_latest(store, &number->n, err);
 }
 
 static int store_get_latest(lua_State *L)
 {
-	return number_of(L, vigia_store_latest);
+	return vigia__lua_ask(L, 1, &number_call, &(struct one_number){.question = latest});
+}
+
+static int oldest(struct vigia_store *store, struct one_number *number, struct vigia_error *err)
+{
+	return vigia_store_oldest(store, &number->n, err);
 }
 
 static int store_get_oldest(lua_State *L)
 {
-	return number_of(L, vigia_store_oldest);
+	return vigia__lua_ask(L, 1, &number_call, &(struct one_number){.question = oldest});
+}
+
+static int sync(struct vigia_store *store, struct one_number *number, struct vigia_error *err)
+{
+	return vigia_store_sync(store, &number->n, err);
 }
 
 static int store_sync(lua_State *L)
 {
-	return number_of(L, vigia_store_sync);
+	return vigia__lua_ask(L, 1, &number_call, &(struct one_number){.question = sync});
+}
+
+static int find_time(struct vigia_store *store, struct one_number *number, struct vigia_error *err)
+{
+	return vigia_store_find_time(store, number->at_ns, &number->n, err);
 }
 
 static int store_find_time(lua_State *L)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
+	vigia__lua_check_handle(L, 1);
 	int whole = 0;
 	lua_Integer at_ns = lua_type(L, 2) == LUA_TNUMBER ? lua_tointegerx(L, 2, &whole) : 0;
 	if (!whole)
 		luaL_argerror(L, 2,
 		              lua_pushfstring(L, "timestamp: integer of nanoseconds expected, got %s",
 		                              lua_type(L, 2) == LUA_TNUMBER ? "a float" : luaL_typename(L, 2)));
-	struct vigia_error err = {0};
-	uint64_t n = 0;
-	int rc = h->store ? vigia_store_find_time(h->store, at_ns, &n, &err) : vigia__lua_closed(h, &err);
-	if (rc != VIGIA_NONE) return number_or_fail(L, rc, n, &err);
-	lua_pushnil(L);
-	return 1;
+	return vigia__lua_ask(L, 1, &number_call,
+	                      &(struct one_number){.question = find_time, .at_ns = at_ns, .or_nil = true});
+}
+
+static int trim(struct vigia_store *store, struct one_number *number, struct vigia_error *err)
+{
+	return vigia_store_trim(store, number->given, &number->n, err);
 }
 
 static int store_trim(lua_State *L)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	uint64_t n = vigia__lua_check_seq(L, 2, "n"), removed = 0;
-	struct vigia_error err = {0};
-	int rc = h->store ? vigia_store_trim(h->store, n, &removed, &err) : vigia__lua_closed(h, &err);
-	return number_or_fail(L, rc, removed, &err);
+	vigia__lua_check_handle(L, 1);
+	uint64_t n = vigia__lua_check_seq(L, 2, "n");
+	return vigia__lua_ask(L, 1, &number_call, &(struct one_number){.question = trim, .given = n});
 }
 
 /* ---- Checkpoints ---- */
 
+struct one_checkpoint {
+	int (*question)(struct vigia_store *store, struct one_checkpoint *checkpoint, struct vigia_error *err);
+	uint64_t n;
+	char id[VIGIA_NAME_MAX + 1];
+};
+
+static int ask_checkpoint(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct one_checkpoint *checkpoint = what;
+	return checkpoint->question(store, checkpoint, err);
+}
+
+/* True, or nil and the error. */
+static int answer_done(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	return vigia__lua_done(L, rc, err);
+}
+
+static int answer_checkpoint(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	if (rc < 0) return vigia__lua_fail(L, rc, err);
+	lua_pushinteger(L, (lua_Integer)((struct one_checkpoint *)what)->n);
+	return 1;
+}
+
+static const struct vigia__lua_call get_checkpoint_call = {
+	.size = sizeof(struct one_checkpoint), .ask = ask_checkpoint, .answer = answer_checkpoint};
+static const struct vigia__lua_call change_checkpoint_call = {
+	.size = sizeof(struct one_checkpoint), .ask = ask_checkpoint, .answer = answer_done};
+
 /* The id at 2: *rc tells whether it may be one. */
-static const char *check_id(lua_State *L, int *rc, struct vigia_error *err)
+static void check_id(lua_State *L, struct one_checkpoint *checkpoint, int *rc, struct vigia_error *err)
 {
 	size_t len;
 	const char *id = vigia__lua_check_string(L, 2, "watcher_id", &len);
 	*rc = vigia__watcher_id_check(id, len, err);
-	return id;
+	if (*rc == VIGIA_OK) memcpy(checkpoint->id, id, len + 1);
+}
+
+static int put_checkpoint(struct vigia_store *store, struct one_checkpoint *checkpoint, struct vigia_error *err)
+{
+	return vigia_checkpoint_put(store, checkpoint->id, checkpoint->n, err);
 }
 
 static int store_store_checkpoint(lua_State *L)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
 	struct vigia_error err = {0};
+	struct one_checkpoint checkpoint;
 	int rc;
-	const char *id = check_id(L, &rc, &err);
-	uint64_t n = vigia__lua_check_seq(L, 3, "n");
-	if (rc == VIGIA_OK) rc = h->store ? vigia_checkpoint_put(h->store, id, n, &err) : vigia__lua_closed(h, &err);
-	return vigia__lua_done(L, rc, &err);
+	vigia__lua_check_handle(L, 1);
+	checkpoint.question = put_checkpoint;
+	check_id(L, &checkpoint, &rc, &err);
+	checkpoint.n = vigia__lua_check_seq(L, 3, "n");
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : vigia__lua_ask(L, 1, &change_checkpoint_call, &checkpoint);
+}
+
+static int get_checkpoint(struct vigia_store *store, struct one_checkpoint *checkpoint, struct vigia_error *err)
+{
+	return vigia_checkpoint_get(store, checkpoint->id, &checkpoint->n, err);
+}
+
+static int delete_checkpoint(struct vigia_store *store, struct one_checkpoint *checkpoint, struct vigia_error *err)
+{
+	return vigia_checkpoint_delete(store, checkpoint->id, err);
+}
+
+static int of_id(lua_State *L, const struct vigia__lua_call *call,
+                 int (*question)(struct vigia_store *store, struct one_checkpoint *checkpoint, struct vigia_error *err))
+{
+	struct vigia_error err = {0};
+	struct one_checkpoint checkpoint;
+	int rc;
+	vigia__lua_check_handle(L, 1);
+	checkpoint.question = question;
+	check_id(L, &checkpoint, &rc, &err);
+	return rc < 0 ? vigia__lua_fail(L, rc, &err) : vigia__lua_ask(L, 1, call, &checkpoint);
 }
 
 static int store_get_checkpoint(lua_State *L)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	struct vigia_error err = {0};
-	int rc;
-	const char *id = check_id(L, &rc, &err);
-	uint64_t n = 0;
-	if (rc == VIGIA_OK) rc = h->store ? vigia_checkpoint_get(h->store, id, &n, &err) : vigia__lua_closed(h, &err);
-	return number_or_fail(L, rc, n, &err);
+	return of_id(L, &get_checkpoint_call, get_checkpoint);
 }
 
 static int store_delete_checkpoint(lua_State *L)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	struct vigia_error err = {0};
-	int rc;
-	const char *id = check_id(L, &rc, &err);
-	if (rc == VIGIA_OK) rc = h->store ? vigia_checkpoint_delete(h->store, id, &err) : vigia__lua_closed(h, &err);
-	return vigia__lua_done(L, rc, &err);
+	return of_id(L, &change_checkpoint_call, delete_checkpoint);
 }
 
 /* Lists are gathered in bytes first, because a raise must not jump over the store's loop: id, zero, number. */
-struct gather {
-	struct vigia__buf *buf;
+struct ids {
+	int (*each)(struct vigia_store *, void *, vigia_checkpoint_fn, struct vigia_error *);
+	struct vigia__buf buf;
 	bool failed;
 };
 
 static void gather(void *ctx, const char *watcher_id, uint64_t seq_num)
 {
-	struct gather *g = ctx;
-	size_t before = g->buf->len;
-	if (vigia__buf_add(g->buf, watcher_id, strlen(watcher_id) + 1) != 0 ||
-	    vigia__buf_add(g->buf, &seq_num, sizeof seq_num) != 0) {
+	struct ids *ids = ctx;
+	size_t before = ids->buf.len;
+	if (vigia__buf_add(&ids->buf, watcher_id, strlen(watcher_id) + 1) != 0 ||
+	    vigia__buf_add(&ids->buf, &seq_num, sizeof seq_num) != 0) {
 		/* GCOVR_EXCL_START: want of memory. */
-		g->buf->len = before;
-		g->failed = true;
+		ids->buf.len = before;
+		ids->failed = true;
 		/* GCOVR_EXCL_STOP */
 	}
 }
 
-/* A table id -> number of what `each` calls back with. */
-static int push_each(lua_State *L, int (*each)(struct vigia_store *, void *, vigia_checkpoint_fn, struct vigia_error *))
+static int ask_each(struct vigia_store *store, void *what, struct vigia_error *err)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	struct vigia__buf *text = &vigia__lua_shared(L)->text;
-	struct vigia_error err = {0};
-	size_t room = 1024, len;
-	char *copy;
-	/* Making an object may run finalizers, which may use the shared buffer: between filling it and copying it nothing
-	 * is made. */
-	for (;;) {
-		copy = lua_newuserdatauv(L, room, 0);
-		struct gather g = {.buf = text};
-		vigia__buf_clear(text, VIGIA_LUA_KEEP);
-		int rc = h->store ? each(h->store, &g, gather, &err) : vigia__lua_closed(h, &err);
-		if (rc == VIGIA_OK && g.failed) rc = VIGIA_ENOMEM;
-		if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
-		len = text->len;
-		if (len <= room) break;
-		room = len * 2;
-		lua_pop(L, 1);
-	}
-	if (len) memcpy(copy, text->data, len);
+	struct ids *ids = what;
+	int rc = ids->each(store, ids, gather, err);
+	return rc == VIGIA_OK && ids->failed ? VIGIA_ENOMEM : rc;
+}
+
+static int answer_each(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct ids *ids = what;
+	const char *at = (const char *)ids->buf.data, *end = at + ids->buf.len;
+	if (rc < 0) return vigia__lua_fail_store(L, rc, err);
 	lua_newtable(L);
-	for (size_t at = 0; at < len;) {
+	while (at < end) {
 		uint64_t seq_num;
-		size_t id_len = strlen(copy + at);
-		memcpy(&seq_num, copy + at + id_len + 1, sizeof seq_num);
-		lua_pushlstring(L, copy + at, id_len);
+		size_t id_len = strlen(at);
+		memcpy(&seq_num, at + id_len + 1, sizeof seq_num);
+		lua_pushlstring(L, at, id_len);
 		lua_pushinteger(L, (lua_Integer)seq_num);
 		lua_rawset(L, -3);
 		at += id_len + 1 + sizeof seq_num;
 	}
 	return 1;
+}
+
+static void free_ids(void *what)
+{
+	vigia__buf_deinit(&((struct ids *)what)->buf);
+}
+
+static const struct vigia__lua_call each_call = {
+	.size = sizeof(struct ids), .ask = ask_each, .answer = answer_each, .free = free_ids};
+
+/* A table id -> number of what `each` calls back with. */
+static int push_each(lua_State *L, int (*each)(struct vigia_store *, void *, vigia_checkpoint_fn, struct vigia_error *))
+{
+	vigia__lua_check_handle(L, 1);
+	struct ids *ids = vigia__lua_ask_new(L, &each_call);
+	ids->each = each;
+	return vigia__lua_ask_made(L, 1);
 }
 
 static int store_checkpoints(lua_State *L)
@@ -385,23 +502,33 @@ static int store_holds(lua_State *L)
 
 /* ---- Garbage collection ---- */
 
-static int store_gc(lua_State *L)
+static int ask_gc(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct vigia_gc *gc = what;
+	return vigia_store_gc(store, gc, err);
+}
+
+static int answer_gc(lua_State *L, void *what, int rc, struct vigia_error *err)
 {
 	static const char *const reasons[] = {"done", "off", "no_checkpoint", "held", "bound"};
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	struct vigia_error err = {0};
-	struct vigia_gc gc;
-	int rc = h->store ? vigia_store_gc(h->store, &gc, &err) : vigia__lua_closed(h, &err);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
+	const struct vigia_gc *gc = what;
+	if (rc < 0) return vigia__lua_fail(L, rc, err);
 	lua_createtable(L, 0, 5);
-	vigia__lua_set_integer(L, "removed", gc.removed);
-	vigia__lua_set_integer(L, "oldest", gc.oldest);
-	if (gc.left > 0) vigia__lua_set_integer(L, "left", gc.left);
-	vigia__lua_set_string(L, "reason", reasons[gc.reason]);
-	if (gc.held_by[0]) {
-		vigia__lua_set_string(L, "held_by", gc.held_by);
+	vigia__lua_set_integer(L, "removed", gc->removed);
+	vigia__lua_set_integer(L, "oldest", gc->oldest);
+	if (gc->left > 0) vigia__lua_set_integer(L, "left", gc->left);
+	vigia__lua_set_string(L, "reason", reasons[gc->reason]);
+	if (gc->held_by[0]) {
+		vigia__lua_set_string(L, "held_by", gc->held_by);
 	}
 	return 1;
+}
+
+static const struct vigia__lua_call gc_call = {.size = sizeof(struct vigia_gc), .ask = ask_gc, .answer = answer_gc};
+
+static int store_gc(lua_State *L)
+{
+	return vigia__lua_ask(L, 1, &gc_call, &(struct vigia_gc){0});
 }
 
 /* ---- Stats ---- */
@@ -423,32 +550,45 @@ static void set_capabilities(lua_State *L, unsigned can)
 	lua_setfield(L, -2, "capabilities");
 }
 
-static int store_stats(lua_State *L)
+/* Taken at once: making the table may run a finalizer that closes the store. */
+struct numbers {
+	struct vigia__backend_stats stats;
+	const char *backend;
+	unsigned can;
+	uint64_t appended, queued;
+};
+
+static int ask_stats(struct vigia_store *store, void *what, struct vigia_error *err)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, 1);
-	struct vigia__backend_stats stats = {0};
-	struct vigia_error err = {0};
-	int rc = h->store ? vigia__store_stats(h->store, &stats, &err) : vigia__lua_closed(h, &err);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	const struct vigia__backend *backend = h->store->backend;
-	/* Taken now: making the table may run a finalizer that closes the store. */
-	unsigned can = backend->can;
-	const char *name = backend->name;
-	uint64_t appended = atomic_load(&h->store->appended), queued = atomic_load(&backend->queue->count);
+	struct numbers *numbers = what;
+	const struct vigia__backend *backend = store->backend;
+	int rc = vigia__store_stats(store, &numbers->stats, err);
+	numbers->backend = backend->name;
+	numbers->can = backend->can;
+	numbers->appended = atomic_load(&store->appended);
+	numbers->queued = atomic_load(&backend->queue->count);
+	return rc;
+}
+
+static int answer_stats(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct numbers *found = what;
+	const struct vigia__backend_stats stats = found->stats;
+	if (rc < 0) return vigia__lua_fail(L, rc, err);
 	lua_createtable(L, 0, 39);
-	vigia__lua_set_string(L, "path", h->path);
+	vigia__lua_set_string(L, "path", vigia__lua_check_handle(L, 1)->path);
 	lua_pushboolean(L, stats.importing);
 	lua_setfield(L, -2, "importing");
-	vigia__lua_set_string(L, "backend", name);
-	set_capabilities(L, can);
+	vigia__lua_set_string(L, "backend", found->backend);
+	set_capabilities(L, found->can);
 	const struct vigia__lua_number numbers[] = {
 		{"format", (uint64_t)stats.format},
 		{"created", (uint64_t)stats.created_at_ns},
 		{"events", stats.events},
 		{"oldest_event_num", stats.oldest},
 		{"latest_event_num", stats.latest},
-		{"last_appended_event_num", appended},
-		{"queued_events", queued},
+		{"last_appended_event_num", found->appended},
+		{"queued_events", found->queued},
 		{"file_bytes", stats.file_bytes},
 		{"used_bytes", stats.used_bytes},
 		{"map_bytes", stats.map_bytes},
@@ -471,6 +611,14 @@ static int store_stats(lua_State *L)
 	vigia__lua_set_string(L, "file_id", stats.file_id);
 	vigia__lua_set_settings(L, &stats.settings);
 	return 1;
+}
+
+static const struct vigia__lua_call stats_call = {
+	.size = sizeof(struct numbers), .ask = ask_stats, .answer = answer_stats};
+
+static int store_stats(lua_State *L)
+{
+	return vigia__lua_ask(L, 1, &stats_call, &(struct numbers){0});
 }
 
 /* ---- The class ---- */

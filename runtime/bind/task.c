@@ -46,10 +46,9 @@ static int push_task_function(lua_State *L, void *arg)
 	return 0;
 }
 
-bool vigia__lua_task_waits(const struct lua_handler *h, bool ends, int64_t *resume_mono_ns)
+bool vigia__lua_task_waits(struct lua_handler *h, bool ends, int64_t *resume_mono_ns)
 {
-	if (!h->suspended || vigia__lua_coroutine_lost(h) || (ends && !h->told_stopping)) return false;
-	if (h->for_events || vigia__lua_now(h) >= h->until_mono_ns) return false;
+	if (!h->suspended || vigia__lua_wait_is_over(h, ends)) return false;
 	*resume_mono_ns = h->until_mono_ns;
 	return true;
 }

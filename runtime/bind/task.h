@@ -13,6 +13,6 @@ int vigia__lua_task_forget(lua_State *L, void *arg);
 int vigia__lua_task_new(lua_State *L, int registry_idx, int fn_idx, struct vigia_error *err);
 /* Has the task, which was woken, nothing to go on with? Then *resume_mono_ns says until when it waits. `ends`: it is to
  * stop, and is told once in a wait. */
-bool vigia__lua_task_waits(const struct lua_handler *task, bool ends, int64_t *resume_mono_ns);
+bool vigia__lua_task_waits(struct lua_handler *task, bool ends, int64_t *resume_mono_ns);
 
 #endif

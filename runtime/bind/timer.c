@@ -10,6 +10,7 @@
 #include "../drive/drive.h"
 #include "../store/store_timers.h"
 #include "append.h"
+#include "ask.h"
 #include "coroutine.h"
 #include "decode.h"
 #include "error.h"
@@ -104,7 +105,7 @@ static int look_at_schedule(lua_State *L, int status, lua_KContext at)
 {
 	struct lua_schedule *waiting = vigia__lua_check(L, (int)at, &schedule_class);
 	if (!atomic_load(&waiting->pending.done))
-		return vigia__lua_suspend(L, vigia__lua_running(L), INT64_MAX, true, at, look_at_schedule);
+		return vigia__lua_suspend_pending(L, waiting->pending.store, at, look_at_schedule);
 	int rc = vigia__store_settle(&waiting->pending);
 	return rc < 0 ? vigia__lua_fail(L, rc, &waiting->pending.err) : push_scheduled(L, &waiting->schedule);
 }
@@ -158,20 +159,32 @@ int vigia__lua_store_schedule(lua_State *L)
 	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : push_scheduled(L, &schedule);
 }
 
+static int ask_unschedule(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	return vigia_unschedule(store, *(const uint64_t *)what, err);
+}
+
+static int answer_unschedule(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	return rc < 0 ? vigia__lua_fail(L, rc, err) : vigia__lua_boolean(L, rc == VIGIA_OK);
+}
+
+static const struct vigia__lua_call unschedule_call = {
+	.size = sizeof(uint64_t), .ask = ask_unschedule, .answer = answer_unschedule};
+
 int vigia__lua_store_unschedule(lua_State *L)
 {
-	struct lua_store *h = vigia__lua_check_handle(L, STORE);
+	vigia__lua_check_handle(L, STORE);
 	uint64_t id = vigia__lua_check_seq(L, 2, "id");
-	struct vigia_error err = {0};
-	int rc = h->store ? vigia_unschedule(h->store, id, &err) : vigia__lua_closed(h, &err);
-	if (rc < 0) return vigia__lua_fail(L, rc, &err);
-	return vigia__lua_boolean(L, rc == VIGIA_OK);
+	return vigia__lua_ask(L, STORE, &unschedule_call, &id);
 }
 
 /* ---- scheduled ---- */
 
 struct query {
 	struct vigia_timer_query wanted;
+	struct vigia__buf copies; /* of its strings, on another thread */
+	struct vigia_batch *batch;
 };
 
 static const struct vigia__option query_table[] = {
@@ -239,6 +252,54 @@ static int push_timer(lua_State *L, const struct vigia_batch *batch, size_t i, s
 	return VIGIA_OK;
 }
 
+static int ask_scheduled(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	const struct query *query = what;
+	int rc = vigia__store_timers(store, &query->wanted, add_timer, query->batch, err);
+	if (rc == VIGIA_ENOMEM && err->code == VIGIA_OK) vigia__no_memory(err);
+	return rc;
+}
+
+static int answer_scheduled(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct vigia_batch *batch = ((const struct query *)what)->batch;
+	lua_newtable(L);
+	for (size_t i = 0; rc == VIGIA_OK && i < batch->count; i += 2) {
+		rc = push_timer(L, batch, i, err);
+		if (rc == VIGIA_OK) lua_rawseti(L, -2, (lua_Integer)(i / 2 + 1));
+	}
+	return rc < 0 ? vigia__lua_fail(L, rc, err) : 1;
+}
+
+static bool keep_query(void *what)
+{
+	struct query *query = what;
+	struct vigia_slice *texts[] = {&query->wanted.operation, &query->wanted.object_type, &query->wanted.key};
+	size_t len = 0;
+	query->batch = vigia_batch_new();
+	for (int i = 0; i < 3; i++) len += texts[i]->len;
+	if (query->batch == NULL || vigia__buf_reserve(&query->copies, len + 1) < 0) return false;
+	for (int i = 0; i < 3; i++) {
+		const char *at = (const char *)query->copies.data + query->copies.len;
+		vigia__buf_add(&query->copies, texts[i]->data, texts[i]->len);
+		if (texts[i]->data) texts[i]->data = at;
+	}
+	return true;
+}
+
+static void free_query(void *what)
+{
+	struct query *query = what;
+	vigia_batch_free(query->batch);
+	vigia__buf_deinit(&query->copies);
+}
+
+static const struct vigia__lua_call scheduled_call = {.size = sizeof(struct query),
+                                                      .ask = ask_scheduled,
+                                                      .answer = answer_scheduled,
+                                                      .keep = keep_query,
+                                                      .free = free_query};
+
 int vigia__lua_store_scheduled(lua_State *L)
 {
 	struct lua_store *h = vigia__lua_check_handle(L, STORE);
@@ -246,17 +307,12 @@ int vigia__lua_store_scheduled(lua_State *L)
 	lua_settop(L, 2);
 	vigia__lua_own_options(L, 2, 1);
 	vigia__lua_check_options(L, 2, query_table, &query, "query", query_special, &query);
+	if (vigia__lua_asks(L, h->store)) return vigia__lua_ask(L, STORE, &scheduled_call, &query);
 	struct vigia_error err = {0};
-	struct vigia_batch *batch = vigia__lua_push_batch(L);
-	if (batch == NULL) return vigia__lua_fail_store(L, VIGIA_ENOMEM, &err);
-	int rc =
-		h->store ? vigia__store_timers(h->store, &query.wanted, add_timer, batch, &err) : vigia__lua_closed(h, &err);
-	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
-	lua_newtable(L);
-	for (size_t i = 0; i < batch->count && rc == VIGIA_OK; i += 2) {
-		rc = push_timer(L, batch, i, &err);
-		if (rc == VIGIA_OK) lua_rawseti(L, -2, (lua_Integer)(i / 2 + 1));
-	}
+	query.batch = vigia__lua_push_batch(L);
+	if (query.batch == NULL) return vigia__lua_fail_store(L, VIGIA_ENOMEM, &err);
+	int rc = h->store ? ask_scheduled(h->store, &query, &err) : vigia__lua_closed(h, &err);
+	int results = answer_scheduled(L, &query, rc, &err);
 	vigia__lua_return_batch(L, 3);
-	return rc < 0 ? vigia__lua_fail(L, rc, &err) : 1;
+	return results;
 }

@@ -6,10 +6,12 @@
 
 #include <string.h>
 
+#include "../core/alloc.h"
 #include "../core/error.h"
 #include "../drive/drive.h"
 #include "../store/transaction.h"
 #include "append.h"
+#include "ask.h"
 #include "coroutine.h"
 #include "decode.h"
 #include "encode.h"
@@ -97,24 +99,127 @@ static struct vigia_slice own_copy(lua_State *L, const struct lua_transaction *t
 	return vigia__lua_slice(L, -1);
 }
 
-/* bucket at 2, key at 3 -> the value, or nil. */
-static int get(lua_State *L, struct lua_transaction *t)
+/* What was found of a key: the value, or nil. */
+static int push_found(lua_State *L, struct lua_transaction *t, int rc, struct vigia_slice value,
+                      struct vigia_error *err)
 {
-	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
-	struct vigia_key key = check_key(L, 3);
-	struct vigia_error err = {0};
-	struct vigia_slice value;
-	int rc = vigia_transaction_get(t->tx, bucket, &key, &value, &err);
-	if (rc < 0) return done(L, t, rc, &err);
+	if (rc < 0) return done(L, t, rc, err);
 	if (rc == VIGIA_NONE) {
 		lua_pushnil(L);
 		return 1;
 	}
 	value = own_copy(L, t, value);
 	t->busy = true; /* Lua code that a collection runs meanwhile must not use the transaction */
-	rc = vigia__lua_push_value(L, value, &err);
+	rc = vigia__lua_push_value(L, value, err);
 	t->busy = false;
-	return rc < 0 ? done(L, t, rc, &err) : 1;
+	return rc < 0 ? done(L, t, rc, err) : 1;
+}
+
+/* Where a read waits for a server, in a coroutine (ask.h). Its transaction is at `at`, of one step (STEP) or the
+ * caller's. */
+struct asking {
+	struct vigia_transaction *tx;
+	int at;
+	char *bucket;
+	struct vigia__buf texts; /* of its keys */
+	struct vigia_key key;
+	struct range range;
+	struct vigia_slice value;
+	struct vigia__buf rows;
+};
+
+enum { STEP_ARGUMENTS = 4, STEP = 5 };
+
+static struct lua_transaction *answered(lua_State *L, const struct asking *asking)
+{
+	struct lua_transaction *t = vigia__lua_check(L, asking->at, &vigia__lua_transaction_class);
+	vigia__lua_transaction_answered(t);
+	return t;
+}
+
+static int end_step(const struct asking *asking, struct lua_transaction *t, int results)
+{
+	if (asking->at == STEP) vigia__lua_transaction_end(t);
+	return results;
+}
+
+static int ask_get(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct asking *asking = what;
+	return vigia_transaction_get(asking->tx, asking->bucket, &asking->key, &asking->value, err);
+}
+
+static int answer_get(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct asking *asking = what;
+	struct lua_transaction *t = answered(L, asking);
+	return end_step(asking, t, push_found(L, t, rc, asking->value, err));
+}
+
+/* A copy of the text, where there is room for it. */
+static void keep_text(struct asking *asking, struct vigia_slice *text)
+{
+	const char *at = (const char *)asking->texts.data + asking->texts.len;
+	if (text->data == NULL) return;
+	vigia__buf_add(&asking->texts, text->data, text->len);
+	text->data = at;
+}
+
+static bool keep_asking(void *what)
+{
+	struct asking *asking = what;
+	struct range *range = &asking->range;
+	size_t len = asking->key.text.len + range->from.text.len + range->to.text.len + range->wanted.prefix.len;
+	asking->bucket = vigia__strdup(asking->bucket);
+	if (asking->bucket == NULL || vigia__buf_reserve(&asking->texts, len + 1) < 0) return false;
+	keep_text(asking, &asking->key.text);
+	keep_text(asking, &range->from.text);
+	keep_text(asking, &range->to.text);
+	keep_text(asking, &range->wanted.prefix);
+	if (range->wanted.from) range->wanted.from = &range->from;
+	if (range->wanted.to) range->wanted.to = &range->to;
+	return true;
+}
+
+static void free_asking(void *what)
+{
+	struct asking *asking = what;
+	vigia__free(asking->bucket);
+	vigia__buf_deinit(&asking->texts);
+	vigia__buf_deinit(&asking->rows);
+}
+
+static const struct vigia__lua_call get_call = {
+	.size = sizeof(struct asking), .ask = ask_get, .answer = answer_get, .free = free_asking};
+
+/* For a transaction of the caller's, at 1, or of one step, at STEP. */
+static int ask(lua_State *L, struct lua_transaction *t, const struct vigia__lua_call *call, struct asking asking)
+{
+	asking.tx = t->tx;
+	asking.at = lua_touserdata(L, 1) == t ? 1 : STEP;
+	struct asking *what = vigia__lua_ask_new(L, call);
+	if (t->tx != asking.tx) return luaL_error(L, "the transaction has ended"); /* by a finalizer */
+	*what = asking;
+	if (!keep_asking(what)) return luaL_error(L, "not enough memory");
+	vigia__lua_transaction_asked(L, t);
+	return vigia__lua_ask_made_of(L, vigia__transaction_store(t->tx));
+}
+
+static bool asks(lua_State *L, const struct lua_transaction *t)
+{
+	return vigia__lua_asks(L, vigia__transaction_store(t->tx));
+}
+
+/* bucket at 2, key at 3. */
+static int get(lua_State *L, struct lua_transaction *t)
+{
+	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
+	struct vigia_key key = check_key(L, 3);
+	struct vigia_error err = {0};
+	struct vigia_slice value;
+	if (asks(L, t)) return ask(L, t, &get_call, (struct asking){.bucket = (char *)bucket, .key = key});
+	int rc = vigia_transaction_get(t->tx, bucket, &key, &value, &err);
+	return push_found(L, t, rc, value, &err);
 }
 
 struct row {
@@ -156,6 +261,33 @@ static int push_rows(lua_State *L, struct vigia_slice bytes, struct vigia_error 
 	return VIGIA_OK;
 }
 
+static int push_range(lua_State *L, struct lua_transaction *t, int rc, struct vigia_slice rows, struct vigia_error *err)
+{
+	if (rc == VIGIA_ENOMEM && err->code == VIGIA_OK) vigia__no_memory(err);
+	if (rc < 0) return done(L, t, rc, err);
+	t->busy = true;
+	rc = push_rows(L, rows, err);
+	t->busy = false;
+	return rc < 0 ? done(L, t, rc, err) : 1;
+}
+
+static int ask_range(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	struct asking *asking = what;
+	return vigia_transaction_range(asking->tx, asking->bucket, &asking->range.wanted, keep_row, &asking->rows, err);
+}
+
+static int answer_range(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct asking *asking = what;
+	struct lua_transaction *t = answered(L, asking);
+	struct vigia_slice rows = {(const char *)asking->rows.data, asking->rows.len};
+	return end_step(asking, t, push_range(L, t, rc, rows, err));
+}
+
+static const struct vigia__lua_call range_call = {
+	.size = sizeof(struct asking), .ask = ask_range, .answer = answer_range, .free = free_asking};
+
 /* bucket at 2, options at 3. */
 static int range(lua_State *L, struct lua_transaction *t)
 {
@@ -163,16 +295,14 @@ static int range(lua_State *L, struct lua_transaction *t)
 	struct range range = {.wanted.size = sizeof range.wanted};
 	struct vigia_error err = {0};
 	vigia__lua_check_options(L, 3, range_option_table, &range, "range options", range_special, &range);
+	if (asks(L, t)) return ask(L, t, &range_call, (struct asking){.bucket = (char *)bucket, .range = range});
 	t->bytes.len = 0;
 	int rc = vigia_transaction_range(t->tx, bucket, &range.wanted, keep_row, &t->bytes, &err);
-	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
-	if (rc < 0) return done(L, t, rc, &err);
-	struct vigia_slice rows = own_copy(L, t, (struct vigia_slice){(const char *)t->bytes.data, t->bytes.len});
-	t->busy = true;
-	rc = push_rows(L, rows, &err);
-	t->busy = false;
+	struct vigia_slice rows = {(const char *)t->bytes.data, t->bytes.len};
+	if (rc >= 0) rows = own_copy(L, t, rows);
+	int results = push_range(L, t, rc, rows, &err);
 	vigia__buf_clear(&t->bytes, VIGIA_LUA_KEEP);
-	return rc < 0 ? done(L, t, rc, &err) : 1;
+	return results;
 }
 
 /* ---- changing ---- */
@@ -268,7 +398,7 @@ static int look_at_commit(lua_State *L, int status, lua_KContext at)
 {
 	struct lua_transaction *t = vigia__lua_check(L, (int)at, &vigia__lua_transaction_class);
 	if (!atomic_load(&t->pending.done))
-		return vigia__lua_suspend(L, vigia__lua_running(L), INT64_MAX, true, at, look_at_commit);
+		return vigia__lua_suspend_pending(L, vigia__transaction_store(t->tx), at, look_at_commit);
 	t->rc = vigia__store_settle(&t->pending);
 	t->err = t->pending.err;
 	vigia__transaction_committed(t->tx, t->rc);
@@ -453,8 +583,6 @@ int vigia__lua_store_transaction(lua_State *L)
 
 /* ---- transactions of one step ---- */
 
-enum { STEP_ARGUMENTS = 4, STEP = 5 };
-
 /* With the transaction in the place of the store, which it keeps. NULL: nil and the error are on the stack. */
 static struct lua_transaction *begin_step(lua_State *L)
 {
@@ -512,16 +640,26 @@ int vigia__lua_store_delete(lua_State *L)
 	return change_step(L, delete);
 }
 
+static int ask_drop(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	return vigia_store_drop_bucket(store, ((const struct asking *)what)->bucket, err);
+}
+
+static int answer_drop(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	if (rc == VIGIA_EINVAL) return luaL_argerror(L, 2, lua_pushstring(L, err->message));
+	return rc < 0 ? vigia__lua_fail_store(L, rc, err) : vigia__lua_boolean(L, rc == VIGIA_OK);
+}
+
+static const struct vigia__lua_call drop_call = {
+	.size = sizeof(struct asking), .ask = ask_drop, .answer = answer_drop, .keep = keep_asking, .free = free_asking};
+
 int vigia__lua_store_drop_bucket(lua_State *L)
 {
-	struct vigia_store *store = vigia__lua_check_store(L, 1);
-	const char *bucket = vigia__lua_check_cstring(L, 2, "bucket");
-	struct vigia_error err = {0};
+	vigia__lua_check_store(L, 1);
+	struct asking asking = {.bucket = (char *)vigia__lua_check_cstring(L, 2, "bucket")};
 	refuse_nested(L);
-	if (store == NULL) return vigia__lua_fail_closed(L, 1);
-	int rc = vigia_store_drop_bucket(store, bucket, &err);
-	if (rc == VIGIA_EINVAL) return luaL_argerror(L, 2, lua_pushstring(L, err.message));
-	return rc < 0 ? vigia__lua_fail_store(L, rc, &err) : vigia__lua_boolean(L, rc == VIGIA_OK);
+	return vigia__lua_ask(L, 1, &drop_call, &asking);
 }
 
 static int keep_bucket(void *ctx, const char *bucket, uint64_t values)
@@ -530,28 +668,42 @@ static int keep_bucket(void *ctx, const char *bucket, uint64_t values)
 	return keep_row(ctx, &name, (struct vigia_slice){"", 0});
 }
 
-/* A list of {name =, values =}. */
-int vigia__lua_store_buckets(lua_State *L)
+static int ask_buckets(struct vigia_store *store, void *what, struct vigia_error *err)
 {
-	struct lua_transaction *t = begin_step(L);
-	if (t == NULL) return 2;
-	struct vigia_error err = {0};
-	int rc = vigia_store_buckets(vigia__transaction_store(t->tx), keep_bucket, &t->bytes, &err);
-	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
-	if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
+	int rc = vigia_store_buckets(store, keep_bucket, &((struct asking *)what)->rows, err);
+	if (rc == VIGIA_ENOMEM && err->code == VIGIA_OK) vigia__no_memory(err);
+	return rc;
+}
+
+static int answer_buckets(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct vigia__buf *rows = &((const struct asking *)what)->rows;
+	if (rc < 0) return vigia__lua_fail_store(L, rc, err);
 	lua_newtable(L);
 	lua_Integer n = 0;
-	for (size_t at = 0; at < t->bytes.len;) {
+	for (size_t at = 0; at < rows->len;) {
 		struct row row;
-		memcpy(&row, t->bytes.data + at, sizeof row);
+		memcpy(&row, rows->data + at, sizeof row);
 		lua_createtable(L, 0, 2);
-		lua_pushlstring(L, (const char *)t->bytes.data + at + sizeof row, row.key_len);
+		lua_pushlstring(L, (const char *)rows->data + at + sizeof row, row.key_len);
 		lua_setfield(L, -2, "name");
 		lua_pushinteger(L, (lua_Integer)row.integer);
 		lua_setfield(L, -2, "values");
 		lua_rawseti(L, -2, ++n);
 		at += sizeof row + row.key_len;
 	}
-	vigia__lua_transaction_end(t);
 	return 1;
+}
+
+static const struct vigia__lua_call buckets_call = {
+	.size = sizeof(struct asking), .ask = ask_buckets, .answer = answer_buckets, .free = free_asking};
+
+/* A list of {name =, values =}. */
+int vigia__lua_store_buckets(lua_State *L)
+{
+	vigia__lua_check_handle(L, 1);
+	lua_settop(L, 1);
+	refuse_nested(L);
+	vigia__lua_ask_new(L, &buckets_call);
+	return vigia__lua_ask_made(L, 1);
 }

@@ -4,6 +4,8 @@
 #include "transaction_handle.h"
 
 #include "../core/error.h"
+#include "../drive/drive.h"
+#include "ask.h"
 #include "error.h"
 #include "../store/transaction.h"
 #include "store_handle.h"
@@ -15,8 +17,30 @@ static void free_transaction(lua_State *L, void *object)
 
 const struct vigia__lua_class vigia__lua_transaction_class = {.name = "vigia.Transaction", .free = free_transaction};
 
+/* What it was asked uses it until the answer: a coroutine that is closed meanwhile waits for that. */
+static void forget_question(struct lua_transaction *t)
+{
+	vigia__question_await(t->asked);
+	vigia__question_unref(t->asked);
+	t->asked = NULL;
+}
+
+void vigia__lua_transaction_asked(lua_State *L, struct lua_transaction *t)
+{
+	t->asked = vigia__lua_ask_question(L);
+	t->busy = true;
+}
+
+void vigia__lua_transaction_answered(struct lua_transaction *t)
+{
+	vigia__question_unref(t->asked);
+	t->asked = NULL;
+	t->busy = false;
+}
+
 void vigia__lua_transaction_end(struct lua_transaction *t)
 {
+	forget_question(t);
 	/* The committing thread still reads it. */
 	vigia__store_await(&t->pending);
 	vigia__store_settle(&t->pending);
@@ -28,6 +52,7 @@ void vigia__lua_transaction_end(struct lua_transaction *t)
 
 void vigia__lua_transaction_lend(struct lua_transaction *t, struct vigia_transaction *tx)
 {
+	forget_question(t);
 	if (tx) vigia__transaction_ref(tx);
 	if (t->tx) vigia__transaction_unref(t->tx);
 	t->tx = tx;

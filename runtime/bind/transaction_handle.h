@@ -10,12 +10,13 @@
 
 /* It keeps its store's userdata: 1. */
 struct lua_transaction {
-	struct vigia_transaction *tx; /* NULL: it has ended */
-	bool lent;                    /* a watcher's, and only while its handler runs */
-	bool busy;                    /* its bytes are being decoded: a finalizer must not use it */
-	bool failed;                  /* a call failed: it cannot be committed */
-	struct vigia_error err;       /* why */
-	struct vigia__buf bytes;      /* a value that is stored, rows that were read */
+	struct vigia_transaction *tx;  /* NULL: it has ended */
+	bool lent;                     /* a watcher's, and only while its handler runs */
+	bool busy;                     /* its bytes are being decoded, or it is asked: others must not use it */
+	bool failed;                   /* a call failed: it cannot be committed */
+	struct vigia_error err;        /* why */
+	struct vigia__buf bytes;       /* a value that is stored, rows that were read */
+	struct vigia__question *asked; /* while a coroutine waits for what it reads. NULL: none does */
 	/* while it is committed */
 	struct vigia__pending pending;
 	int rc;
@@ -38,6 +39,10 @@ struct lua_transaction *vigia__lua_check_transaction(lua_State *L, int arg);
 /* The end of a call on it: true, or nil and the error, after which it cannot be committed. A conflict raises: its
  * function is abandoned. Returns how many values. [-0, +1|2, v] */
 int vigia__lua_transaction_done(lua_State *L, struct lua_transaction *t, int rc, struct vigia_error *err);
+/* The question in the userdata on top uses it from now on. [-0, +0, v] */
+void vigia__lua_transaction_asked(lua_State *L, struct lua_transaction *t);
+/* It does not any more. [-0, +0, -] */
+void vigia__lua_transaction_answered(struct lua_transaction *t);
 /* After a conflict, for the try of that number: forget what it read and wrote. [-0, +0, -] */
 void vigia__lua_transaction_again(struct lua_transaction *t, int64_t tries);
 /* It ends: what was not committed is forgotten. [-0, +0, -] */

@@ -3,10 +3,14 @@
  */
 #include "wait_for.h"
 
+#include <string.h>
+
 #include "../core/error.h"
+#include "../core/event.h"
 #include "../drive/clock.h"
 #include "../drive/drive.h"
 #include "../store/clock.h"
+#include "ask.h"
 #include "coroutine.h"
 #include "error.h"
 #include "lua_state.h"
@@ -35,28 +39,62 @@ static int push_saved(lua_State *L, uint64_t saved)
 	return 1;
 }
 
-/* Look. While it is not reached let the others go on. */
-static int poll_checkpoint(lua_State *L, int status, lua_KContext until)
+/* A look in a coroutine. */
+struct look {
+	char id[VIGIA_NAME_MAX + 1];
+	uint64_t seq_num, saved;
+	int64_t until;
+	bool waited; /* others had a turn */
+};
+
+static int ask_look(struct vigia_store *store, void *what, struct vigia_error *err)
 {
+	struct look *look = what;
+	return vigia__checkpoint_look(store, look->id, look->seq_num, true, &look->saved, err);
+}
+
+static int poll_again(lua_State *L, int status, lua_KContext until);
+
+/* While it is not reached let the others go on. */
+static int answer_look(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct look *look = what;
 	struct vigia_store *store = vigia__lua_check_store(L, STORE);
 	struct lua_handler *running = vigia__lua_running(L);
-	struct vigia_error err = {0};
-	struct wanted wanted = wanted_at(L);
-	uint64_t saved;
 	if (store == NULL) return vigia__lua_fail_closed(L, STORE);
-	int rc = vigia__checkpoint_look(store, wanted.id, wanted.seq_num, true, &saved, &err);
 	bool stopping = rc == VIGIA_NONE && vigia__lua_stopping(running);
-	int64_t now = stopping ? 0 : vigia__lua_now(running), first = until;
+	int64_t until = look->until, now = stopping ? 0 : vigia__lua_now(running), first = until;
 	if (rc == VIGIA_NONE && !stopping && now >= until)
-		rc = vigia__checkpoint_late(wanted.id, wanted.seq_num, saved, &err);
+		rc = vigia__checkpoint_late(look->id, look->seq_num, look->saved, err);
 	if (rc == VIGIA_NONE && !stopping) {
 		if (!vigia__lua_woken_by(running, store) && now + FOREIGN_LOOK_NS < until) first = now + FOREIGN_LOOK_NS;
-		return vigia__lua_suspend(L, running, first, true, until, poll_checkpoint);
+		lua_settop(L, TIMEOUT);
+		return vigia__lua_suspend(L, running, first, true, until, poll_again);
 	}
-	vigia__checkpoint_unwant(store, wanted.id, wanted.seq_num);
-	if (stopping && status == LUA_YIELD) return vigia__lua_fail_stopping(L, running);
+	vigia__checkpoint_unwant(store, look->id, look->seq_num);
+	if (stopping && look->waited) return vigia__lua_fail_stopping(L, running);
 	if (stopping) return vigia__lua_yield_stopping(L, running, vigia__lua_stopped);
-	return rc < 0 ? vigia__lua_fail(L, rc, &err) : push_saved(L, saved);
+	return rc < 0 ? vigia__lua_fail(L, rc, err) : push_saved(L, look->saved);
+}
+
+static const struct vigia__lua_call look_call = {.size = sizeof(struct look), .ask = ask_look, .answer = answer_look};
+
+static int poll_checkpoint(lua_State *L, int64_t until, bool waited)
+{
+	struct vigia_store *store = vigia__lua_check_store(L, STORE);
+	struct wanted wanted = wanted_at(L);
+	struct look look = {.seq_num = wanted.seq_num, .until = until, .waited = waited};
+	struct vigia_error err = {0};
+	memcpy(look.id, wanted.id, strlen(wanted.id) + 1);
+	/* That a handler cannot wait for itself is known on its own thread. */
+	if (store == NULL || !vigia__in_handler_of(store, wanted.id)) return vigia__lua_ask(L, STORE, &look_call, &look);
+	int rc = ask_look(store, &look, &err);
+	return answer_look(L, &look, rc, &err);
+}
+
+static int poll_again(lua_State *L, int status, lua_KContext until)
+{
+	return poll_checkpoint(L, until, true);
 }
 
 /* A wait of the thread. */
@@ -104,5 +142,5 @@ int vigia__lua_store_wait_for(lua_State *L)
 	bool stopping = running && vigia__lua_stopping(running);
 	if (!stopping && !vigia__lua_may_suspend(L, running)) return wait_blocking(L, ns);
 	if (!stopping) vigia__registry_listen_anything(running->owner->registry);
-	return poll_checkpoint(L, LUA_OK, stopping ? INT64_MAX : vigia__time_after(running->owner->registry->clock, ns));
+	return poll_checkpoint(L, stopping ? INT64_MAX : vigia__time_after(running->owner->registry->clock, ns), false);
 }

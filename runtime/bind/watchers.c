@@ -7,26 +7,25 @@
 
 #include "../core/buf.h"
 #include "../core/error.h"
+#include "ask.h"
 #include "error.h"
 #include "lua_state.h"
 #include "store_handle.h"
 
-/* Copies, in memory of a userdata: a status, its id and its error, each with a zero byte. */
-struct lua_statuses {
+/* Copies: a status, its id and its error, each with a zero byte. */
+struct statuses {
 	struct vigia__buf bytes;
+	uint64_t unshown;
 };
 
-static void free_statuses(lua_State *L, void *object)
+static void free_statuses(void *what)
 {
-	struct lua_statuses *statuses = object;
-	vigia__buf_deinit(&statuses->bytes);
+	vigia__buf_deinit(&((struct statuses *)what)->bytes);
 }
-
-static const struct vigia__lua_class statuses_class = {.name = "vigia.statuses", .free = free_statuses};
 
 static int keep(void *ctx, const struct vigia_watcher_status *status)
 {
-	struct vigia__buf *bytes = &((struct lua_statuses *)ctx)->bytes;
+	struct vigia__buf *bytes = &((struct statuses *)ctx)->bytes;
 	bool fits = vigia__buf_add(bytes, status, sizeof *status) == 0 &&
 	            vigia__buf_add(bytes, status->watcher_id, strlen(status->watcher_id) + 1) == 0 &&
 	            vigia__buf_add(bytes, status->last_error, strlen(status->last_error) + 1) == 0;
@@ -90,20 +89,20 @@ static void push_status(lua_State *L, const struct vigia_watcher_status *s)
 	}
 }
 
-int vigia__lua_store_watchers(lua_State *L)
+static int ask_statuses(struct vigia_store *store, void *what, struct vigia_error *err)
 {
-	struct vigia_error err = {0};
-	uint64_t unshown = 0;
-	lua_settop(L, 1);
-	vigia__lua_check_store(L, 1);
-	struct lua_statuses *statuses = vigia__lua_new(L, sizeof *statuses, &statuses_class); /* 2 */
-	struct vigia_store *store = vigia__lua_check_store(L, 1); /* a finalizer may have closed it */
-	if (store == NULL) return vigia__lua_fail_closed(L, 1);
-	int rc = vigia_store_watchers(store, keep, statuses, &unshown, &err);
-	if (rc == VIGIA_ENOMEM && err.code == VIGIA_OK) vigia__no_memory(&err);
-	if (rc < 0) return vigia__lua_fail_store(L, rc, &err);
+	struct statuses *statuses = what;
+	int rc = vigia_store_watchers(store, keep, statuses, &statuses->unshown, err);
+	if (rc == VIGIA_ENOMEM && err->code == VIGIA_OK) vigia__no_memory(err);
+	return rc;
+}
+
+static int answer_statuses(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	const struct statuses *statuses = what;
+	if (rc < 0) return vigia__lua_fail_store(L, rc, err);
 	const char *at = (const char *)statuses->bytes.data, *end = at + statuses->bytes.len;
-	lua_newtable(L); /* 3 */
+	lua_newtable(L);
 	for (lua_Integer n = 1; at < end; n++) {
 		struct vigia_watcher_status status;
 		memcpy(&status, at, sizeof status);
@@ -111,8 +110,19 @@ int vigia__lua_store_watchers(lua_State *L)
 		status.last_error = status.watcher_id + strlen(status.watcher_id) + 1;
 		at = status.last_error + strlen(status.last_error) + 1;
 		push_status(L, &status);
-		lua_rawseti(L, 3, n);
+		lua_rawseti(L, -2, n);
 	}
-	lua_pushinteger(L, (lua_Integer)unshown);
+	lua_pushinteger(L, (lua_Integer)statuses->unshown);
 	return 2;
+}
+
+static const struct vigia__lua_call statuses_call = {
+	.size = sizeof(struct statuses), .ask = ask_statuses, .answer = answer_statuses, .free = free_statuses};
+
+int vigia__lua_store_watchers(lua_State *L)
+{
+	lua_settop(L, 1);
+	vigia__lua_check_store(L, 1);
+	vigia__lua_ask_new(L, &statuses_call);
+	return vigia__lua_ask_made(L, 1);
 }

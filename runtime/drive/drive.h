@@ -22,6 +22,7 @@
  *     lanes.c      whose an event is, and what the lanes have finished
  *     lanes_save.c saving that
  *     errand.c     calls of a store that waits for a server, which the registry does not wait for
+ *     question.c   such calls of coroutines
  *     fetch.c      memory of batches, lent to the watchers that read
  *     remote.c     a watcher that stands for one that a worker drives
  *     task.c       coroutines beside the watchers
@@ -217,6 +218,7 @@ struct vigia__inbox {
 	struct vigia__record *first, **end; /* log records, oldest first */
 	unsigned count, dropped;            /* there are; there was no room for */
 	atomic_bool poked;                  /* there is something to look at */
+	atomic_bool answered;               /* a coroutine's question, too (question.c) */
 	_Atomic uint64_t progress;          /* counts when a worker that got on has nothing more to do */
 	atomic_bool wants_progress;         /* somebody waits for that */
 	uint64_t seen;                      /* the count at the last look. The registry's thread's */
@@ -252,7 +254,8 @@ struct vigia_registry {
 		void *ctx); /* does a signal handler of the application want a call that waits to return? NULL: no */
 	void *signalled_ctx;
 	/* Has other code ended this handler's wait (coroutine.close)? Then the registry resumes it within a second, so that
-	 * it learns of it. `handler` NULL: a task's wait. NULL: nothing can end one. */
+	 * it learns of it. Or was its question answered? Then at once. `handler` NULL: a task's wait. NULL: nothing can end
+	 * one. */
 	bool (*wait_ended)(const struct vigia_handler *handler, void *ctx);
 	bool one_watcher;             /* turns are counted by time, not by events */
 	bool between_events;          /* begin no handler: something waits until none runs */
@@ -368,6 +371,26 @@ int vigia__registry_spawn(struct vigia_registry *registry,
                           int (*resume)(void *ctx, bool stopping, int64_t *resume_mono_ns), void *ctx,
                           int64_t first_mono_ns, struct vigia_error *err);
 void vigia__tasks_wake(struct vigia_registry *registry);
+
+/* ---- question.c: what a coroutine asks a store, while it yields ---- */
+
+struct vigia__question;
+/* With room for what is asked, zeroed, and the function that frees what that points to, on any thread (NULL: nothing).
+ * NULL without memory. */
+struct vigia__question *vigia__question_new(size_t size, void (*free)(void *body));
+void *vigia__question_body(struct vigia__question *question);
+/* Call fn on the registry's thread for that: VIGIA_PENDING, or it could not begin. Until the answer the body is fn's.
+ */
+int vigia__question_ask(struct vigia_registry *registry, struct vigia__question *question, struct vigia_store *store,
+                        int (*fn)(struct vigia_store *store, void *body, struct vigia_error *err),
+                        struct vigia_error *err);
+/* Then `wait_ended` may say that the coroutine goes on. `rc` and `err` may be NULL. */
+bool vigia__question_answered(const struct vigia__question *question, int *rc, struct vigia_error *err);
+/* Wait for the answer. For a question that uses what its asker is about to free. */
+void vigia__question_await(struct vigia__question *question);
+struct vigia__question *vigia__question_ref(struct vigia__question *question);
+/* NULL: nothing. */
+void vigia__question_unref(struct vigia__question *question);
 
 /* ---- poller.c ---- */
 

@@ -43,6 +43,9 @@ struct vigia__errand {
 	atomic_int state; /* enum vigia__errand_state. rc and err are set before it is DONE */
 	int rc;
 	struct vigia_error err;
+	/* Of a question: what server it asks, and what is called once it has ended, on any thread. NULL: it is none. */
+	const void *server;
+	void (*release)(struct vigia__errand *errand);
 };
 
 /* What one of a watcher is about. */
@@ -63,6 +66,30 @@ struct vigia__letter_found {
 	uint32_t requests, heals; /* it was looked for as of these */
 };
 
+/* What is looked for of a watcher that others steer. */
+struct vigia__steer_look {
+	int64_t now_ns;
+	/* out */
+	bool paused, any;
+	uint64_t answered; /* the last one that was */
+	struct vigia__steer steer;
+};
+
+/* That, and an answer, on whatever thread (driver_steer.c). */
+struct vigia__steer_work {
+	struct vigia__errand errand;
+	struct vigia__driver *w;
+	bool looking, answering; /* that is under way, or its outcome is there */
+	bool again;              /* the answer in doubt was looked at */
+	bool stops;              /* the watcher is to stop behind it */
+	uint32_t seen;           /* the count before the look */
+	struct vigia__steer_look look;
+	struct vigia__steer steer; /* as it was found, then as it is written */
+	bool gone;                 /* out: it was withdrawn, or another lane has answered */
+	bool held;                 /* the watcher was, before */
+	uint64_t done, saved;      /* its progress, before a seek */
+};
+
 /* Of a watcher of a store that waits for a server. */
 struct vigia__remote_store {
 	struct vigia__arrival arrival; /* of its reads */
@@ -72,6 +99,7 @@ struct vigia__remote_store {
 	struct vigia__errand look; /* for a dead letter */
 	struct vigia__letter_found found;
 	bool stale; /* what that finds is not wanted any more */
+	struct vigia__steer_work steer;
 };
 
 struct vigia__driver {
@@ -273,6 +301,8 @@ static inline bool vigia__driver_is_steered(const struct vigia__driver *w)
 }
 /* Then look, and carry it out. False: it is held, and has nothing to do now. */
 bool vigia__driver_steer(struct vigia__driver *driver);
+/* Wait for an answer under way, and carry it out: for calls of the application. */
+void vigia__driver_finish_steer(struct vigia__driver *driver);
 /* When its next turn is due, if it would be `due`. */
 int64_t vigia__driver_steer_due(const struct vigia__driver *driver, int64_t due);
 
@@ -302,6 +332,16 @@ int vigia__driver_look_errand(struct vigia__driver *driver, int (*fn)(void *ctx,
 void vigia__driver_cancel_errands(struct vigia__driver *driver);
 /* Wait for the errand. False: none is under way. */
 bool vigia__driver_await(struct vigia__driver *driver);
+/* Of what others ask of it (driver_steer.c). Is its answer under way? Then nothing else begins. */
+bool vigia__driver_answers(const struct vigia__driver *driver);
+/* Then it is to stop behind that. */
+bool vigia__driver_stops_later(struct vigia__driver *driver);
+/* Has a look, or an answer, ended? */
+bool vigia__driver_steer_news(const struct vigia__driver *driver);
+/* Wait for that. False: none is under way. */
+bool vigia__driver_await_steer(struct vigia__driver *driver);
+/* The same, and forget it. */
+void vigia__driver_drop_steer(struct vigia__driver *driver);
 /* Of a watcher that was asked to stop: wait until it has nothing under way that ends by itself. */
 void vigia__watcher_finish(struct vigia_watcher *watcher);
 /* Wait for it, and forget its outcome. */
@@ -312,6 +352,16 @@ void vigia__registry_await_save(struct vigia_registry *registry);
 /* Has what it waits for come, or may it have? */
 bool vigia__driver_has_news(const struct vigia__driver *driver);
 void vigia__errands_free(struct vigia_registry *registry);
+/* No coroutine goes on any more: wait for the question that is under way, and ask no other. */
+void vigia__questions_end(struct vigia_registry *registry);
+/* VIGIA_PENDING: it is under way. Or it could not begin. */
+int vigia__errand_begin(struct vigia_registry *registry, struct vigia__errand *errand,
+                        int (*fn)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err);
+/* The same call again, until it is not pending any more, for the outcome. */
+int vigia__errand_run(struct vigia_registry *registry, struct vigia__errand *errand,
+                      int (*fn)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err);
+/* Wait for its end, at once if it is not under way. */
+void vigia__errand_await(struct vigia_registry *registry, const struct vigia__errand *errand);
 
 /* ---- source_store.c ---- */
 
@@ -413,8 +463,9 @@ bool vigia__inbox_look(struct vigia_registry *registry);
 
 /* ---- task.c ---- */
 
-/* Those whose wait something else has ended. */
-void vigia__tasks_wake_ended(struct vigia_registry *registry);
+/* The handlers and tasks whose wait something else has ended: after an answer, and once a second, since
+ * coroutine.close does not notify the registry. */
+void vigia__registry_look_at_waits(struct vigia_registry *registry);
 /* One has stopped: the coroutines that wait for that look again. */
 void vigia__registry_rested(struct vigia_registry *registry);
 int64_t vigia__tasks_due(const struct vigia_registry *registry);

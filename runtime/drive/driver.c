@@ -110,6 +110,7 @@ static int driver_start(struct vigia_watcher *watcher, struct vigia_error *err)
 
 static void driver_stop(struct vigia_watcher *watcher)
 {
+	if (vigia__driver_stops_later(vigia__driver(watcher))) return;
 	vigia__driver_tell(vigia__driver(watcher), VIGIA_INPUT_STOP, 0);
 }
 
@@ -129,6 +130,7 @@ static int driver_seek(struct vigia_watcher *watcher, uint64_t seq_num, struct v
 {
 	struct vigia__driver *w = vigia__driver(watcher);
 	const struct vigia__source *source = vigia__source(w);
+	vigia__driver_finish_steer(w);
 	vigia__driver_end_stop(w);
 	if (!vigia__watcher_active(watcher) && !watcher->options.ephemeral && !w->owned) {
 		int rc = source->own(watcher, err);
@@ -190,6 +192,7 @@ static void driver_stats(const struct vigia_watcher *watcher, struct vigia_watch
 void vigia__driver_renew(struct vigia__driver *w, const struct vigia_watch_options *options,
                          struct vigia__filter *filter)
 {
+	vigia__driver_finish_steer(w);
 	vigia__driver_await(w); /* a save looks at the options */
 	vigia__filter_free(w->base.filter);
 	w->base.filter = filter;
@@ -209,8 +212,12 @@ static void driver_attend(struct vigia_watcher *watcher)
 	enum { SAVES = 4 }; /* of a transaction, of a seek */
 	for (int i = 0; i < SAVES; i++) {
 		w->steer_later_mono_ns = 0;
-		vigia__driver_steer(w);
-		if (w->action.kind != VIGIA_ACTION_SAVE || vigia__driver_save(w, NULL) != VIGIA_OK) break;
+		do vigia__driver_steer(w);
+		while (vigia__driver_await_steer(w)); /* its caller waits in this thread */
+		if (w->action.kind != VIGIA_ACTION_SAVE) break;
+		int rc = vigia__driver_save(w, NULL);
+		while (rc == VIGIA_PENDING && vigia__driver_await(w)) rc = vigia__driver_save(w, NULL);
+		if (rc != VIGIA_OK) break;
 	}
 	vigia__registry_ring(watcher->registry);
 }

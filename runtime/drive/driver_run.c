@@ -336,7 +336,7 @@ static bool poll_saving(struct vigia__driver *w)
 
 void vigia__driver_save_alone(struct vigia__driver *w)
 {
-	if (w->progress || w->saving || w->writing) return;
+	if (w->progress || w->saving || w->writing || vigia__driver_answers(w)) return;
 	w->saving = w->stepper.done;
 	poll_saving(w);
 }
@@ -402,6 +402,7 @@ static void offer_progress(struct vigia__driver *w)
 bool vigia__driver_dirty(struct vigia_watcher *watcher)
 {
 	struct vigia__driver *w = vigia__driver(watcher);
+	if (vigia__driver_answers(w)) return false; /* a seek, perhaps, which a save would undo */
 	if (w->lane) return w->stepper.state == VIGIA_RUNNING && saves_progress(w) && vigia__driver_lane_dirty(w);
 	if (w->stepper.done <= w->stepper.saved) return false;
 	if (w->progress == NULL) return w->stepper.state == VIGIA_RUNNING && saves_progress(w) && w->stepper.in_tx == 0;

@@ -6,6 +6,10 @@
  * is asked for is carried out between two events. The answer is one commit with what it changes in the store, and fails
  * with it if the request was withdrawn. What it changes in memory follows, and cannot fail.
  *
+ * With a store that waits for a server the look and the answer are errands (errand.c). During a look the watcher goes
+ * on. While an answer is under way it does nothing: a stop waits for that, and calls of the application wait in their
+ * thread.
+ *
  * Lanes look each by itself. The first that comes moves the checkpoint for a seek; the others see that their epoch is
  * over, and follow. A pause, and that no lane waits for a retry, is answered by the last lane that agrees.
  */
@@ -47,86 +51,88 @@ static void failed(struct vigia__driver *w, struct vigia_error *err, const char 
 
 /* ---- the look ---- */
 
-struct look {
-	const struct vigia__driver *w;
-	int64_t now_ns;
-	/* out */
-	bool paused, any;
-	uint64_t answered; /* the last one that was */
-	struct vigia__steer steer;
-};
-
 static int look_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
-	struct look *look = arg;
-	int rc = vigia__pause_get(kv, id_of(look->w), &look->paused);
-	if (rc == VIGIA_OK) rc = vigia__steer_answered(kv, id_of(look->w), &look->answered);
-	if (rc == VIGIA_OK) rc = vigia__steer_next(kv, id_of(look->w), look->now_ns, &look->steer);
+	struct vigia__steer_work *work = arg;
+	struct vigia__steer_look *look = &work->look;
+	int rc = vigia__pause_get(kv, id_of(work->w), &look->paused);
+	if (rc == VIGIA_OK) rc = vigia__steer_answered(kv, id_of(work->w), &look->answered);
+	if (rc == VIGIA_OK) rc = vigia__steer_next(kv, id_of(work->w), look->now_ns, &look->steer);
 	look->any = rc == VIGIA_OK;
 	return rc == VIGIA_NONE ? VIGIA_OK : rc;
+}
+
+static int look_now(void *ctx, struct vigia_error *err)
+{
+	struct vigia__steer_work *work = ctx;
+	struct vigia__backend *b = backend_of(work->w);
+	work->look = (struct vigia__steer_look){.now_ns = vigia__backend_wall_ns(b)};
+	return b->view(b, VIGIA_MAP_STATE, look_in, work, err);
+}
+
+/* On the thread of errands, where there is one: then VIGIA_PENDING, and the same call again. */
+static int call(struct vigia__steer_work *work, int (*fn)(void *ctx, struct vigia_error *err), struct vigia_error *err)
+{
+	if (work->w->waits == NULL) return fn(work, err);
+	return vigia__errand_run(work->w->base.registry, &work->errand, fn, work, err);
 }
 
 /* ---- answers ---- */
 
 /* An answer, and what it changes in the store. */
-struct answer {
-	const struct vigia__driver *w;
-	struct vigia__steer steer; /* as it was found, then as it is written */
-	bool gone;                 /* out: it was withdrawn, or another lane has answered */
-};
-
 static int answer_in(struct vigia__kv *kv, void *arg, struct vigia_error *err)
 {
-	struct answer *answer = arg;
+	struct vigia__steer_work *work = arg;
 	struct vigia__steer there;
-	struct vigia_slice id = id_of(answer->w);
-	int rc = vigia__steer_get(kv, id, answer->steer.number, &there);
-	answer->gone = rc == VIGIA_NONE || (rc == VIGIA_OK && there.answered);
-	if (answer->gone) return vigia__error(err, VIGIA_ESTATE, "the request was withdrawn");
-	bool pauses = answer->steer.kind == VIGIA_STEER_PAUSE || answer->steer.kind == VIGIA_STEER_RESUME;
-	if (rc == VIGIA_OK && pauses && answer->steer.code == VIGIA_OK)
-		rc = vigia__pause_set(kv, id, answer->steer.kind == VIGIA_STEER_PAUSE);
-	return rc == VIGIA_OK ? vigia__steer_answer(kv, id, &answer->steer) : rc;
+	struct vigia_slice id = id_of(work->w);
+	int rc = vigia__steer_get(kv, id, work->steer.number, &there);
+	work->gone = rc == VIGIA_NONE || (rc == VIGIA_OK && there.answered);
+	if (work->gone) return vigia__error(err, VIGIA_ESTATE, "the request was withdrawn");
+	bool pauses = work->steer.kind == VIGIA_STEER_PAUSE || work->steer.kind == VIGIA_STEER_RESUME;
+	if (rc == VIGIA_OK && pauses && work->steer.code == VIGIA_OK)
+		rc = vigia__pause_set(kv, id, work->steer.kind == VIGIA_STEER_PAUSE);
+	return rc == VIGIA_OK ? vigia__steer_answer(kv, id, &work->steer) : rc;
 }
 
-/* With `transact`, what else is in its commit. VIGIA_OK: it is answered. VIGIA_NONE: it is not there any more. */
-static int commit_answer(struct vigia__driver *w, struct answer *answer, struct vigia__transact *transact,
-                         struct vigia_error *err)
+/* Other lanes save only once it is known. */
+static bool is_stored(struct vigia__steer_work *work)
 {
-	answer->w = w;
-	answer->steer.answered = true;
-	transact->apply = answer_in;
-	transact->arg = answer;
-	int rc = backend_of(w)->transact(backend_of(w), transact, err);
-	if (rc == VIGIA_OK) vigia__steer_tell(backend_of(w));
-	if (rc == VIGIA_EUNKNOWN && answer->steer.code == VIGIA_OK) {
-		w->unsettled = answer->steer.number;
-		w->unsettled_kind = answer->steer.kind;
-		w->unsettled_seq_num = answer->steer.seq_num;
-		w->held = true; /* until that is known */
+	struct vigia_error err;
+	return look_now(work, &err) >= 0 && work->look.answered == work->steer.number;
+}
+
+static bool is_done(const struct vigia__steer_work *work, enum vigia__steer_kind kind)
+{
+	return work->steer.kind == kind && work->steer.code == VIGIA_OK;
+}
+
+/* With what else is in its commit. */
+static int answer_now(void *ctx, struct vigia_error *err)
+{
+	struct vigia__steer_work *work = ctx;
+	struct vigia__driver *w = work->w;
+	struct vigia__backend *b = backend_of(w);
+	struct vigia__transact transact = {.apply = answer_in, .arg = work};
+	struct vigia__lane_seek seek;
+	bool seeks = is_done(work, VIGIA_STEER_SEEK);
+	work->steer.answered = true;
+	if (seeks && w->lane) vigia__lane_seek_begin(w->lane, &seek, work->steer.seq_num, &transact);
+	else if (seeks) {
+		transact.watcher_id = w->base.id;
+		transact.checkpoint = work->steer.seq_num;
 	}
-	if (rc != VIGIA_ESTATE || !answer->gone) return rc;
-	vigia__error_clear(err);
-	return VIGIA_NONE;
+	int rc = b->transact(b, &transact, err);
+	if (seeks && w->lane)
+		vigia__lane_seek_end(w->lane, &seek, rc == VIGIA_OK || (rc == VIGIA_EUNKNOWN && is_stored(work)));
+	if (seeks && rc == VIGIA_OK) vigia__backend_saved(b, w->base.id, work->steer.seq_num);
+	if (rc == VIGIA_OK) vigia__steer_tell(b);
+	return rc;
 }
 
-static int answer_plain(struct vigia__driver *w, const struct vigia__steer *steer, uint64_t seq_num,
-                        struct vigia_error *err)
+static void refuse(struct vigia__steer_work *work, int code, const char *why)
 {
-	struct vigia__transact transact = {0};
-	struct answer answer = {.steer = *steer};
-	if (seq_num > 0) answer.steer.seq_num = seq_num;
-	return commit_answer(w, &answer, &transact, err);
-}
-
-static int refuse(struct vigia__driver *w, const struct vigia__steer *steer, int code, const char *why,
-                  struct vigia_error *err)
-{
-	struct vigia__transact transact = {0};
-	struct answer answer = {.steer = *steer};
-	answer.steer.code = code;
-	snprintf(answer.steer.text, sizeof answer.steer.text, "watcher '%.80s' %s", VIGIA_SHOWN(w->base.id), why);
-	return commit_answer(w, &answer, &transact, err);
+	work->steer.code = code;
+	snprintf(work->steer.text, sizeof work->steer.text, "watcher '%.80s' %s", VIGIA_SHOWN(work->w->base.id), why);
 }
 
 /* ---- seek ---- */
@@ -134,48 +140,28 @@ static int refuse(struct vigia__driver *w, const struct vigia__steer *steer, int
 /* The checkpoint is there already: nothing is saved again. */
 static void move_to(struct vigia__driver *w, uint64_t seq_num)
 {
-	vigia__backend_saved(backend_of(w), w->base.id, seq_num);
 	vigia__driver_tell(w, VIGIA_INPUT_SEEK, seq_num);
 	if (w->action.kind == VIGIA_ACTION_SAVE && w->action.backwards)
 		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_SAVED});
 }
 
-static int seek_alone(struct vigia__driver *w, const struct vigia__steer *steer, struct vigia_error *err)
+/* No commit of others takes its old progress along. */
+static void begin_seek(struct vigia__steer_work *work)
 {
-	struct vigia__backend *b = backend_of(w);
-	struct vigia__transact transact = {.watcher_id = w->base.id, .checkpoint = steer->seq_num};
-	struct answer answer = {.steer = *steer};
-	uint64_t done = w->stepper.done, saved = w->stepper.saved;
-	if (w->progress) {
-		saved = vigia__progress_saved(&b->progress, w->progress);
-		vigia__progress_reset(&b->progress, w->progress, steer->seq_num, steer->seq_num);
-	}
-	int rc = commit_answer(w, &answer, &transact, err);
-	/* In doubt it stays: what is held finishes nothing, and settle() puts it back. */
-	if (rc != VIGIA_OK && rc != VIGIA_EUNKNOWN && w->progress)
-		vigia__progress_reset(&b->progress, w->progress, done, saved);
-	if (rc == VIGIA_OK) move_to(w, steer->seq_num);
-	return rc;
+	struct vigia__driver *w = work->w;
+	struct vigia__progress_list *list = &backend_of(w)->progress;
+	work->done = w->stepper.done;
+	work->saved = w->progress ? vigia__progress_saved(list, w->progress) : 0;
+	if (w->progress) vigia__progress_reset(list, w->progress, work->steer.seq_num, work->steer.seq_num);
 }
 
-/* Other lanes save only once it is known. */
-static bool is_stored(const struct vigia__driver *w, uint64_t number)
+/* In doubt it stays: what is held finishes nothing, and settle() puts it back. */
+static void end_seek(const struct vigia__steer_work *work, int rc)
 {
-	struct look look = {.w = w};
-	int rc = backend_of(w)->view(backend_of(w), VIGIA_MAP_STATE, look_in, &look, NULL);
-	return rc >= 0 && look.answered == number;
-}
-
-static int seek_lanes(struct vigia__driver *w, const struct vigia__steer *steer, struct vigia_error *err)
-{
-	struct vigia__transact transact = {0};
-	struct answer answer = {.w = w, .steer = *steer};
-	struct vigia__lane_seek seek;
-	vigia__lane_seek_begin(w->lane, &seek, steer->seq_num, &transact);
-	int rc = commit_answer(w, &answer, &transact, err);
-	vigia__lane_seek_end(w->lane, &seek, rc == VIGIA_OK || (rc == VIGIA_EUNKNOWN && is_stored(w, steer->number)));
-	if (rc == VIGIA_OK) vigia__backend_saved(backend_of(w), w->base.id, steer->seq_num);
-	return rc;
+	struct vigia__driver *w = work->w;
+	if (rc == VIGIA_OK) move_to(w, work->steer.seq_num);
+	else if (rc != VIGIA_EUNKNOWN && w->progress)
+		vigia__progress_reset(&backend_of(w)->progress, w->progress, work->done, work->saved);
 }
 
 /* A seek whose answer was in doubt. */
@@ -183,8 +169,10 @@ static void settle(struct vigia__driver *w, bool stored)
 {
 	bool sought = w->unsettled_kind == VIGIA_STEER_SEEK && w->lane == NULL;
 	w->unsettled = 0;
-	if (sought && stored) move_to(w, w->unsettled_seq_num);
-	else if (sought && w->progress)
+	if (sought && stored) {
+		vigia__backend_saved(backend_of(w), w->base.id, w->unsettled_seq_num);
+		move_to(w, w->unsettled_seq_num);
+	} else if (sought && w->progress)
 		vigia__progress_reset(&backend_of(w)->progress, w->progress, w->stepper.done, w->stepper.saved);
 	else if (w->unsettled_kind == VIGIA_STEER_RETRY && stored && vigia__stepper_waits_for(&w->stepper) > 0)
 		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_RETRY});
@@ -197,7 +185,7 @@ static void follow(struct vigia__driver *w)
 	if (w->lane && vigia__lane_is_behind(w->lane, &seq_num)) vigia__driver_tell(w, VIGIA_INPUT_SEEK, seq_num);
 }
 
-/* ---- pause, resume, retry ---- */
+/* ---- carrying out ---- */
 
 /* Of lanes: do all of them agree to it? Alone: yes. */
 static bool all_agree(struct vigia__driver *w, const struct vigia__steer *steer)
@@ -207,40 +195,53 @@ static bool all_agree(struct vigia__driver *w, const struct vigia__steer *steer)
 	return false;
 }
 
-/* VIGIA_PENDING: other lanes do not agree yet. */
-static int pause(struct vigia__driver *w, const struct vigia__steer *steer, struct vigia_error *err)
+/* Make the answer. False: other lanes do not agree yet. */
+static bool begin_answer(struct vigia__steer_work *work)
 {
-	w->held = true;
-	if (!all_agree(w, steer)) return VIGIA_PENDING;
-	return answer_plain(w, steer, 0, err);
-}
-
-static int retry(struct vigia__driver *w, const struct vigia__steer *steer, bool paused, struct vigia_error *err)
-{
+	struct vigia__driver *w = work->w;
 	uint64_t blocked = vigia__stepper_waits_for(&w->stepper);
-	if (paused) return refuse(w, steer, VIGIA_ESTATE, "is paused: resume it first", err);
-	if (blocked == 0) {
-		if (!all_agree(w, steer)) return VIGIA_PENDING;
-		return refuse(w, steer, VIGIA_ESTATE, "is not waiting to retry an event", err);
+	work->steer = work->look.steer;
+	work->held = w->held;
+	switch (work->steer.kind) {
+	case VIGIA_STEER_SEEK:
+		if (w->lane == NULL) begin_seek(work);
+		break;
+	case VIGIA_STEER_PAUSE:
+		w->held = work->held = true;
+		if (!all_agree(w, &work->steer)) return false;
+		break;
+	case VIGIA_STEER_RESUME:
+		break;
+	case VIGIA_STEER_RETRY:
+		if (work->look.paused) refuse(work, VIGIA_ESTATE, "is paused: resume it first");
+		else if (blocked == 0 && !all_agree(w, &work->steer)) return false;
+		else if (blocked == 0) refuse(work, VIGIA_ESTATE, "is not waiting to retry an event");
+		else work->steer.seq_num = blocked;
+		break;
 	}
-	int rc = answer_plain(w, steer, blocked, err);
-	if (rc == VIGIA_OK) vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_RETRY});
-	return rc;
+	work->answering = true;
+	if (w->waits) w->held = true;
+	return true;
 }
 
-static int carry_out(struct vigia__driver *w, const struct look *look, struct vigia_error *err)
+/* What it changes in memory. VIGIA_NONE: the request is not there any more. */
+static int end_answer(struct vigia__steer_work *work, int rc, struct vigia_error *err)
 {
-	switch (look->steer.kind) {
-	case VIGIA_STEER_SEEK:
-		return w->lane ? seek_lanes(w, &look->steer, err) : seek_alone(w, &look->steer, err);
-	case VIGIA_STEER_PAUSE:
-		return pause(w, &look->steer, err);
-	case VIGIA_STEER_RESUME:
-		return answer_plain(w, &look->steer, 0, err);
-	case VIGIA_STEER_RETRY:
-		return retry(w, &look->steer, look->paused, err);
+	struct vigia__driver *w = work->w;
+	work->answering = false;
+	w->held = work->held;
+	if (rc == VIGIA_EUNKNOWN && work->steer.code == VIGIA_OK) {
+		w->unsettled = work->steer.number;
+		w->unsettled_kind = work->steer.kind;
+		w->unsettled_seq_num = work->steer.seq_num;
+		w->held = true; /* until that is known */
 	}
-	return VIGIA_OK;
+	if (is_done(work, VIGIA_STEER_SEEK) && w->lane == NULL) end_seek(work, rc);
+	if (is_done(work, VIGIA_STEER_RETRY) && rc == VIGIA_OK)
+		vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_RETRY});
+	if (rc != VIGIA_ESTATE || !work->gone) return rc;
+	vigia__error_clear(err);
+	return VIGIA_NONE;
 }
 
 /* ---- turns ---- */
@@ -261,50 +262,102 @@ static void commit_first(struct vigia__driver *w)
 	vigia__driver_step(w, &(struct vigia__input){.kind = VIGIA_INPUT_DEFERRED, .due = true});
 }
 
-/* VIGIA_OK: all is done. VIGIA_PENDING: look again later. */
-static int look_and_do(struct vigia__driver *w)
+/* VIGIA_OK: it was found. */
+static int look(struct vigia__steer_work *work, struct vigia_error *err)
 {
+	struct vigia__driver *w = work->w;
+	if (!work->looking) {
+		work->seen = atomic_load(w->steer_requests);
+		work->looking = true;
+	}
+	int rc = call(work, look_now, err);
+	if (rc == VIGIA_PENDING) return rc;
+	work->looking = false;
+	if (rc < 0) {
+		failed(w, err, "cannot read requests");
+		return VIGIA_PENDING;
+	}
+	if (w->unsettled) settle(w, work->look.answered == w->unsettled);
+	follow(w);
+	return is_between(w) ? VIGIA_OK : VIGIA_PENDING;
+}
+
+/* VIGIA_OK: all is done. VIGIA_PENDING: look again later, or at the end of an errand. */
+static int look_and_do(struct vigia__steer_work *work)
+{
+	struct vigia__driver *w = work->w;
 	struct vigia_error err = {0};
-	uint32_t seen = atomic_load(w->steer_requests);
-	bool settled = false;
+	if (!work->answering && !work->looking) work->again = false;
 	for (;;) {
-		struct look look = {.w = w, .now_ns = vigia__backend_wall_ns(backend_of(w))};
-		int rc = backend_of(w)->view(backend_of(w), VIGIA_MAP_STATE, look_in, &look, &err);
-		if (rc < 0) {
-			failed(w, &err, "cannot read requests");
-			return VIGIA_PENDING;
-		}
-		if (w->unsettled) settle(w, look.answered == w->unsettled);
-		follow(w);
-		if (!is_between(w)) return VIGIA_PENDING;
-		if (!look.any) {
-			w->held = w->paused = look.paused;
-			w->steer_seen = seen;
+		int rc = work->answering ? VIGIA_OK : look(work, &err);
+		if (rc != VIGIA_OK) return rc;
+		if (!work->answering && !work->look.any) {
+			w->held = w->paused = work->look.paused;
+			w->steer_seen = work->seen;
 			w->steer_later_mono_ns = 0;
 			return VIGIA_OK;
 		}
-		commit_first(w);
-		if (!is_between(w)) return VIGIA_PENDING; /* it saves first */
-		rc = carry_out(w, &look, &err);
-		if (rc == VIGIA_PENDING) return rc;
-		bool settles = w->unsettled && !settled;
-		settled |= settles;
-		if (rc < 0 && !settles) {
-			failed(w, &err, "cannot carry out a request");
-			return VIGIA_PENDING;
+		if (!work->answering) {
+			commit_first(w);
+			if (!is_between(w)) return VIGIA_PENDING; /* it saves first */
+			if (!begin_answer(work)) return VIGIA_PENDING;
 		}
+		rc = call(work, answer_now, &err);
+		if (rc == VIGIA_PENDING) return rc;
+		rc = end_answer(work, rc, &err);
+		bool settles = w->unsettled && !work->again;
+		work->again |= settles;
+		if (rc < 0 && !settles) failed(w, &err, "cannot carry out a request");
+		if (work->stops) {
+			work->stops = false;
+			vigia__driver_tell(w, VIGIA_INPUT_STOP, 0);
+		}
+		if ((rc < 0 && !settles) || !is_between(w)) return VIGIA_PENDING;
+		vigia__error_clear(&err);
 	}
+}
+
+static int work_on(struct vigia__driver *w)
+{
+	struct vigia__steer_work work;
+	work.w = w;
+	if (w->waits) {
+		w->waits->steer.w = w;
+		return look_and_do(&w->waits->steer);
+	}
+	work.looking = work.answering = work.stops = false;
+	return look_and_do(&work);
+}
+
+static bool is_under_way(const struct vigia__driver *w)
+{
+	return w->waits && atomic_load(&w->waits->steer.errand.state) == VIGIA_ERRAND_UNDER_WAY;
 }
 
 bool vigia__driver_steer(struct vigia__driver *w)
 {
 	if (!is_between(w)) return true;
-	if (is_asked(w) && vigia__time_now(w->base.registry->clock) >= w->steer_later_mono_ns) {
+	bool ended = vigia__driver_steer_news(w);
+	bool wanted = is_asked(w) && vigia__time_now(w->base.registry->clock) >= w->steer_later_mono_ns;
+	if ((ended || wanted) && !is_under_way(w)) {
 		int rc = vigia__store_enter(w->base.registry->store, NULL);
-		if (rc == VIGIA_OK) rc = vigia__store_end(w->base.registry->store, look_and_do(w));
+		if (rc == VIGIA_OK) rc = vigia__store_end(w->base.registry->store, work_on(w));
 		vigia__driver_row_show(w);
 	}
+	if (vigia__driver_answers(w)) return false;
 	return !w->held || (w->action.kind != VIGIA_ACTION_READ && w->action.kind != VIGIA_ACTION_HANDLE);
+}
+
+/* ---- for those that wait for an answer ---- */
+
+void vigia__driver_finish_steer(struct vigia__driver *w)
+{
+	while (vigia__driver_answers(w)) {
+		vigia__driver_await_steer(w);
+		if (is_between(w) && vigia__store_enter(w->base.registry->store, NULL) == VIGIA_OK)
+			vigia__store_end(w->base.registry->store, work_on(w));
+		else vigia__driver_drop_steer(w);
+	}
 }
 
 static void attend(void *ctx)
@@ -317,8 +370,11 @@ static void attend(void *ctx)
 
 int64_t vigia__driver_steer_due(const struct vigia__driver *w, int64_t due)
 {
+	if (vigia__driver_steer_news(w) && is_between(w)) return 0;
+	if (vigia__driver_answers(w)) return INT64_MAX;
 	if (w->held && (w->action.kind == VIGIA_ACTION_READ || w->action.kind == VIGIA_ACTION_HANDLE)) due = INT64_MAX;
-	return is_asked(w) && is_between(w) ? vigia__time_earlier(due, w->steer_later_mono_ns) : due;
+	if (is_under_way(w) || !is_asked(w) || !is_between(w)) return due;
+	return vigia__time_earlier(due, w->steer_later_mono_ns);
 }
 
 /* ---- life ---- */

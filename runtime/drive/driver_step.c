@@ -133,6 +133,7 @@ void vigia__driver_release(struct vigia__driver *w)
 {
 	const struct vigia__source *source = vigia__source(w);
 	vigia__driver_drop_errand(w);
+	vigia__driver_drop_steer(w);
 	vigia__driver_cancel(w);
 	end_steer(w);
 	if (source->end_progress) source->end_progress(&w->base);

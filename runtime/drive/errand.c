@@ -16,6 +16,7 @@ struct vigia__errands {
 	struct vigia__helper helper; /* its mutex is that of the following, and of the errands */
 	struct vigia_registry *registry;
 	struct vigia__errand *first; /* to do, first in, first out */
+	bool asks;                   /* a question is under way */
 	struct vigia__errand saver;  /* saves the progress of all watchers */
 };
 
@@ -25,6 +26,46 @@ static void poke(void *ctx)
 }
 
 /* ---- the thread ---- */
+
+/* Under the mutex. From then on it is its owner's. */
+static void end(struct vigia__errand *e, int rc, const struct vigia_error *err)
+{
+	e->rc = rc;
+	e->err = *err;
+	atomic_store(&e->state, VIGIA_ERRAND_DONE);
+}
+
+/* Take those of this server out of the list: they have waited as long as one that did not reach it. NULL: all of any.
+ */
+static struct vigia__errand *take(struct vigia__errands *errands, const void *server)
+{
+	struct vigia__errand *taken = NULL, **end = &taken;
+	for (struct vigia__errand **at = &errands->first; *at;) {
+		struct vigia__errand *e = *at;
+		if (e->release == NULL || (server && e->server != server)) {
+			at = &e->next;
+			continue;
+		}
+		*at = e->next;
+		e->next = NULL;
+		*end = e;
+		end = &e->next;
+	}
+	return taken;
+}
+
+/* Under the mutex, which is not held while they are released: that may end a store. */
+static void end_all(struct vigia__errands *errands, struct vigia__errand *list, int rc, const struct vigia_error *err)
+{
+	for (struct vigia__errand *e = list; e; e = e->next) end(e, rc, err);
+	pthread_mutex_unlock(&errands->helper.mutex);
+	while (list) {
+		struct vigia__errand *e = list;
+		list = e->next;
+		e->release(e);
+	}
+	pthread_mutex_lock(&errands->helper.mutex);
+}
 
 static void *do_errands(void *arg)
 {
@@ -37,13 +78,19 @@ static void *do_errands(void *arg)
 			continue;
 		}
 		errands->first = e->next;
+		errands->asks = e->release != NULL;
 		pthread_mutex_unlock(&errands->helper.mutex);
 		struct vigia_error err = {0};
 		int rc = e->fn(e->ctx, &err);
 		pthread_mutex_lock(&errands->helper.mutex);
-		e->rc = rc;
-		e->err = err;
-		atomic_store(&e->state, VIGIA_ERRAND_DONE);
+		struct vigia__errand *also = NULL;
+		if (e->release) {
+			also = rc == VIGIA_EUNREACHABLE ? take(errands, e->server) : NULL;
+			e->next = also;
+			also = e;
+		} else end(e, rc, &err);
+		errands->asks = false;
+		end_all(errands, also, rc, &err);
 		pthread_cond_broadcast(&errands->helper.changed);
 		vigia__inbox_poke(errands->registry);
 	}
@@ -66,10 +113,23 @@ static struct vigia__errands *errands_of(struct vigia_registry *registry, struct
 	return errands;
 }
 
+void vigia__questions_end(struct vigia_registry *registry)
+{
+	struct vigia__errands *errands = registry->errands;
+	struct vigia_error err = {0};
+	if (errands == NULL) return;
+	vigia__error(&err, VIGIA_ECLOSED, "the registry was closed");
+	pthread_mutex_lock(&errands->helper.mutex);
+	end_all(errands, take(errands, NULL), VIGIA_ECLOSED, &err);
+	while (errands->asks) pthread_cond_wait(&errands->helper.changed, &errands->helper.mutex);
+	pthread_mutex_unlock(&errands->helper.mutex);
+}
+
 void vigia__errands_free(struct vigia_registry *registry)
 {
 	struct vigia__errands *errands = registry->errands;
 	if (errands == NULL) return;
+	vigia__questions_end(registry);
 	vigia__helper_stop(&errands->helper);
 	vigia__helper_deinit(&errands->helper);
 	vigia__free(errands);
@@ -78,15 +138,17 @@ void vigia__errands_free(struct vigia_registry *registry)
 
 /* ---- one errand ---- */
 
-static int begin(struct vigia_registry *registry, struct vigia__errand *e, int (*fn)(void *ctx, struct vigia_error *),
-                 void *ctx, struct vigia_error *err)
+int vigia__errand_begin(struct vigia_registry *registry, struct vigia__errand *e,
+                        int (*fn)(void *ctx, struct vigia_error *), void *ctx, struct vigia_error *err)
 {
 	struct vigia__errands *errands = errands_of(registry, err);
 	if (errands == NULL) return VIGIA_ENOMEM;
 	pthread_mutex_lock(&errands->helper.mutex);
 	int rc = vigia__helper_start(&errands->helper, do_errands, errands, "start a thread to wait for a server", err);
 	if (rc == VIGIA_OK) {
-		*e = (struct vigia__errand){.fn = fn, .ctx = ctx};
+		e->next = NULL;
+		e->fn = fn;
+		e->ctx = ctx;
 		atomic_init(&e->state, VIGIA_ERRAND_UNDER_WAY);
 		struct vigia__errand **end = &errands->first;
 		while (*end) end = &(*end)->next;
@@ -97,19 +159,18 @@ static int begin(struct vigia_registry *registry, struct vigia__errand *e, int (
 	return rc < 0 ? rc : VIGIA_PENDING;
 }
 
-/* The same call again, until it is not pending any more. */
-static int run(struct vigia_registry *registry, struct vigia__errand *e, int (*fn)(void *ctx, struct vigia_error *),
-               void *ctx, struct vigia_error *err)
+int vigia__errand_run(struct vigia_registry *registry, struct vigia__errand *e,
+                      int (*fn)(void *ctx, struct vigia_error *), void *ctx, struct vigia_error *err)
 {
 	int state = atomic_load(&e->state);
 	if (state == VIGIA_ERRAND_UNDER_WAY) return VIGIA_PENDING;
-	if (state == VIGIA_ERRAND_NONE) return begin(registry, e, fn, ctx, err);
+	if (state == VIGIA_ERRAND_NONE) return vigia__errand_begin(registry, e, fn, ctx, err);
 	atomic_store(&e->state, VIGIA_ERRAND_NONE);
 	*err = e->err;
 	return e->rc;
 }
 
-static void await(struct vigia_registry *registry, const struct vigia__errand *e)
+void vigia__errand_await(struct vigia_registry *registry, const struct vigia__errand *e)
 {
 	if (atomic_load(&e->state) != VIGIA_ERRAND_UNDER_WAY) return;
 	struct vigia__helper *helper = &registry->errands->helper;
@@ -134,8 +195,9 @@ void vigia__driver_errands_end(struct vigia__driver *w)
 {
 	struct vigia__backend *b = w->base.registry->store->backend;
 	if (w->waits == NULL) return;
-	await(w->base.registry, &w->waits->errand);
-	await(w->base.registry, &w->waits->look);
+	vigia__errand_await(w->base.registry, &w->waits->errand);
+	vigia__errand_await(w->base.registry, &w->waits->look);
+	vigia__driver_drop_steer(w);
 	b->forget_scan(b, &w->waits->arrival);
 	vigia__batch_deinit(&w->waits->found.batch);
 	vigia__buf_deinit(&w->waits->found.known);
@@ -157,17 +219,17 @@ int vigia__driver_errand(struct vigia__driver *w, vigia__errand_fn fn, struct vi
 		w->waits->fn = fn;
 		w->waits->asked = asked;
 	}
-	return run(w->base.registry, &w->waits->errand, call, w, err);
+	return vigia__errand_run(w->base.registry, &w->waits->errand, call, w, err);
 }
 
 int vigia__driver_look_errand(struct vigia__driver *w, int (*fn)(void *ctx, struct vigia_error *err),
                               struct vigia_error *err)
 {
-	int rc = run(w->base.registry, &w->waits->look, fn, w, err);
+	int rc = vigia__errand_run(w->base.registry, &w->waits->look, fn, w, err);
 	if (rc == VIGIA_PENDING || !w->waits->stale) return rc;
 	w->waits->stale = false; /* what was asked before a stop or a seek */
 	vigia__error_clear(err);
-	return run(w->base.registry, &w->waits->look, fn, w, err);
+	return vigia__errand_run(w->base.registry, &w->waits->look, fn, w, err);
 }
 
 void vigia__driver_cancel_errands(struct vigia__driver *w)
@@ -181,7 +243,7 @@ void vigia__driver_cancel_errands(struct vigia__driver *w)
 bool vigia__driver_await(struct vigia__driver *w)
 {
 	if (w->waits == NULL || atomic_load(&w->waits->errand.state) == VIGIA_ERRAND_NONE) return false;
-	await(w->base.registry, &w->waits->errand);
+	vigia__errand_await(w->base.registry, &w->waits->errand);
 	w->ready = true;
 	return true;
 }
@@ -191,9 +253,43 @@ void vigia__driver_drop_errand(struct vigia__driver *w)
 	if (vigia__driver_await(w)) atomic_store(&w->waits->errand.state, VIGIA_ERRAND_NONE);
 }
 
+bool vigia__driver_answers(const struct vigia__driver *w)
+{
+	return w->waits && w->waits->steer.answering;
+}
+
+bool vigia__driver_stops_later(struct vigia__driver *w)
+{
+	if (!vigia__driver_answers(w)) return false;
+	w->waits->steer.stops = true;
+	return true;
+}
+
+bool vigia__driver_steer_news(const struct vigia__driver *w)
+{
+	return w->waits && atomic_load(&w->waits->steer.errand.state) == VIGIA_ERRAND_DONE;
+}
+
+bool vigia__driver_await_steer(struct vigia__driver *w)
+{
+	if (w->waits == NULL || atomic_load(&w->waits->steer.errand.state) != VIGIA_ERRAND_UNDER_WAY) return false;
+	vigia__errand_await(w->base.registry, &w->waits->steer.errand);
+	return true;
+}
+
+void vigia__driver_drop_steer(struct vigia__driver *w)
+{
+	if (w->waits == NULL) return;
+	vigia__driver_await_steer(w);
+	atomic_store(&w->waits->steer.errand.state, VIGIA_ERRAND_NONE);
+	w->waits->steer.looking = w->waits->steer.answering = w->waits->steer.stops = false;
+}
+
 void vigia__watcher_finish(struct vigia_watcher *w)
 {
-	while (w->here && !w->driving->rests(w) && vigia__driver_await(vigia__driver(w))) w->driving->run(w);
+	while (w->here && !w->driving->rests(w) &&
+	       (vigia__driver_await(vigia__driver(w)) || vigia__driver_await_steer(vigia__driver(w))))
+		w->driving->run(w);
 }
 
 bool vigia__driver_has_news(const struct vigia__driver *w)
@@ -215,12 +311,12 @@ int vigia__registry_save_errand(struct vigia_registry *registry, struct vigia_er
 {
 	if (!registry->store->backend->waits) return save_all(registry, err);
 	struct vigia__errands *errands = errands_of(registry, err);
-	int rc = errands ? run(registry, &errands->saver, save_all, registry, err) : VIGIA_ENOMEM;
+	int rc = errands ? vigia__errand_run(registry, &errands->saver, save_all, registry, err) : VIGIA_ENOMEM;
 	registry->saving = rc == VIGIA_PENDING;
 	return rc;
 }
 
 void vigia__registry_await_save(struct vigia_registry *registry)
 {
-	if (registry->saving) await(registry, &registry->errands->saver);
+	if (registry->saving) vigia__errand_await(registry, &registry->errands->saver);
 }

@@ -87,6 +87,7 @@ bool vigia__inbox_look(struct vigia_registry *registry)
 	}
 	if (!news) return false;
 	vigia__registry_rested(registry); /* a script may have stopped */
+	if (atomic_exchange(&inbox->answered, false)) vigia__registry_look_at_waits(registry);
 	pthread_mutex_lock(&inbox->mutex);
 	struct vigia__record *first = inbox->first;
 	unsigned dropped = inbox->dropped;

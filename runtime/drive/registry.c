@@ -78,6 +78,7 @@ void vigia_registry_free(struct vigia_registry *registry)
 	bool forked = registry->store->fork_generation != vigia__fork_generation();
 	if (!forked) {
 		stop_without_handlers(registry);
+		vigia__questions_end(registry); /* they may use a transaction that goes with its watcher */
 		vigia__tasks_free(registry);
 		struct vigia_watcher **lists[] = {&registry->watchers, &registry->retired};
 		for (int i = 0; i < 2; i++) {

@@ -6,16 +6,6 @@
 #include "drive_private.h"
 #include "poller.h"
 
-/* Once a second: coroutine.close does not notify the registry. */
-static void look_at_waits(struct vigia_registry *registry)
-{
-	if (registry->wait_ended == NULL) return;
-	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
-		if (w->pending && !w->running_handler && registry->wait_ended(&w->handler, w->handler.ctx))
-			w->resume_now = true;
-	vigia__tasks_wake_ended(registry);
-}
-
 /* Once a second, for watchers that do not read: those that wait to try an event again, or have many in hand; and for
  * ids that another process has taken. */
 static void look_at_store(struct vigia_registry *registry, int64_t now)
@@ -23,7 +13,7 @@ static void look_at_store(struct vigia_registry *registry, int64_t now)
 	struct vigia__backend *b = registry->store->backend;
 	struct vigia_error err;
 	registry->there_mono_ns = now + VIGIA_HEAL_NS;
-	look_at_waits(registry);
+	vigia__registry_look_at_waits(registry);
 	bool there = b->there == NULL || b->there(b, &err) == VIGIA_OK;
 	if (there && b->lost == NULL) return;
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
@@ -143,6 +133,7 @@ static bool round_after_close(struct vigia_registry *registry)
 {
 	bool worked = false;
 	vigia__registry_forget_stopped(registry);
+	if (atomic_load(&registry->inbox.poked)) vigia__inbox_look(registry);
 	for (struct vigia_watcher *w = registry->watchers, *next; w; w = next) {
 		next = w->next;
 		if (!w->pending) continue;

@@ -37,8 +37,12 @@ void vigia__tasks_wake(struct vigia_registry *registry)
 	for (struct vigia__task *task = registry->tasks; task; task = task->next) task->resume_now = true;
 }
 
-void vigia__tasks_wake_ended(struct vigia_registry *registry)
+void vigia__registry_look_at_waits(struct vigia_registry *registry)
 {
+	if (registry->wait_ended == NULL) return;
+	for (struct vigia_watcher *w = registry->watchers; w; w = w->next)
+		if (w->pending && !w->running_handler && registry->wait_ended(&w->handler, w->handler.ctx))
+			w->resume_now = true;
 	for (struct vigia__task *task = registry->tasks; task; task = task->next)
 		if (!task->running && registry->wait_ended(NULL, task->ctx)) task->resume_now = true;
 }

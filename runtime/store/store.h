@@ -76,7 +76,10 @@ int vigia__store_explain(struct vigia_store *store, struct vigia_iterator from, 
 int vigia__store_read(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
                       const struct vigia__cancel *cancel, struct vigia_batch *batch, struct vigia_iterator *next,
                       struct vigia_error *err);
-/* One look, which does not wait for an event; with an arrival (backend.h) not for a server either: VIGIA_PENDING. */
+/* Make a number of the trim horizon or latest, as a read does. */
+int vigia__store_resolve(struct vigia_store *store, struct vigia_iterator *it, struct vigia_error *err);
+/* One look, which does not wait for an event; with an arrival (backend.h) not for a server either: VIGIA_PENDING. That
+ * needs a request whose position is a number. */
 int vigia__store_look(struct vigia_store *store, const struct vigia_read *request, const struct vigia__filter *filter,
                       struct vigia__arrival *arrival, struct vigia_batch *batch, struct vigia_iterator *next,
                       struct vigia_error *err);

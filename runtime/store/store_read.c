@@ -20,6 +20,12 @@ static int resolve(struct vigia_store *store, struct vigia_iterator *it, struct 
 	return rc;
 }
 
+int vigia__store_resolve(struct vigia_store *store, struct vigia_iterator *it, struct vigia_error *err)
+{
+	int rc = vigia__store_enter(store, err);
+	return rc == VIGIA_OK ? vigia__store_end(store, resolve(store, it, err)) : rc;
+}
+
 static bool ended(const struct vigia_store *store, const struct vigia__cancel *cancel)
 {
 	if (atomic_load(&store->closed)) return true;

@@ -104,13 +104,36 @@ static int64_t strike(struct pg_backend *b, const char *id)
 	return epoch;
 }
 
-/* ---- the thread that listens ---- */
+/* ---- who has an id ---- */
 
 static void host_name(char *out, size_t size)
 {
 	if (gethostname(out, size) != 0) *out = '\0';
 	out[size - 1] = '\0';
 }
+
+static struct pg_taker taker_of(const PGresult *row)
+{
+	struct pg_taker taker = {.pid = (int32_t)vigia__pg_int(row, 0, 2)};
+	struct vigia_slice name = vigia__pg_bytes(row, 0, 1);
+	snprintf(taker.host, sizeof taker.host, "%.*s", (int)name.len, name.data);
+	return taker;
+}
+
+/* pid 0: it is not known. */
+static int owned_by(const struct pg_taker *taker, const char *id, struct vigia_error *err)
+{
+	char host[256], who[320] = "";
+	host_name(host, sizeof host);
+	bool here = strcmp(host, taker->host) == 0;
+	if (taker->pid > 0)
+		snprintf(who, sizeof who, " (pid %ld%s%s)", (long)taker->pid, here ? "" : " on ",
+		         here ? "" : VIGIA_SHOWN(taker->host));
+	return vigia__error_watcher(
+		err, id, vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another process%s", VIGIA_SHOWN(id), who));
+}
+
+/* ---- the thread that listens ---- */
 
 /* What it owns, but for what is being taken, by a job behind this. */
 static void list_owned(struct pg_backend *b, struct pg_array *ids, struct pg_array *epochs)
@@ -134,9 +157,20 @@ static void lose_all(struct pg_backend *b, const PGresult *rows)
 		if (PQgetisnull(rows, row, 1)) continue;
 		struct vigia_slice bytes = vigia__pg_bytes(rows, row, 1);
 		snprintf(id, sizeof id, "%.*s", (int)bytes.len, bytes.data);
+		const struct pg_param param = vigia__pg_blob(id, strlen(id));
+		struct pg_taker taker = {0};
+		PGresult *owner;
+		if (b->listener.conn && vigia__pg_call(&b->listener, VIGIA_PG_OWNER, &param, &owner,
+		                                       vigia__pg_until(&b->listener), "look at", NULL) == VIGIA_OK) {
+			taker = taker_of(owner);
+			PQclear(owner);
+		}
 		pthread_mutex_lock(&b->owners_mutex);
 		struct pg_owned *owned = find(b, id);
-		if (owned && owned->epoch != 0) owned->lost = true; /* 0: given up meanwhile, and taken again */
+		if (owned && owned->epoch != 0) { /* 0: given up meanwhile, and taken again */
+			owned->lost = true;
+			owned->taker = taker;
+		}
 		pthread_mutex_unlock(&b->owners_mutex);
 	}
 }
@@ -202,23 +236,14 @@ int64_t vigia__pg_owners_renew(struct pg_backend *b)
 
 static int owned_by_other(struct pg_backend *b, const char *id, struct vigia_error *err)
 {
-	char host[256], theirs[256] = "";
 	const struct pg_param param = vigia__pg_blob(id, strlen(id));
+	struct pg_taker taker = {0};
 	PGresult *row;
-	int32_t pid = 0;
 	if (vigia__pg_ask(b, VIGIA_PG_OWNER, &param, &row, "look at", NULL) == VIGIA_OK) {
-		struct vigia_slice name = vigia__pg_bytes(row, 0, 1);
-		snprintf(theirs, sizeof theirs, "%.*s", (int)name.len, name.data);
-		pid = (int32_t)vigia__pg_int(row, 0, 2);
+		taker = taker_of(row);
 		PQclear(row);
 	}
-	host_name(host, sizeof host);
-	bool here = strcmp(host, theirs) == 0;
-	char who[320] = "";
-	if (pid > 0)
-		snprintf(who, sizeof who, " (pid %ld%s%s)", (long)pid, here ? "" : " on ", here ? "" : VIGIA_SHOWN(theirs));
-	return vigia__error_watcher(
-		err, id, vigia__error(err, VIGIA_EOWNED, "watcher '%s' is run by another process%s", VIGIA_SHOWN(id), who));
+	return owned_by(&taker, id, err);
 }
 
 static int owned_here(const char *id, struct vigia_error *err)
@@ -322,8 +347,10 @@ int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_err
 	pthread_mutex_lock(&b->owners_mutex);
 	const struct pg_owned *owned = find(b, id);
 	bool lost = owned && owned->lost;
+	struct pg_taker taker = {0};
+	if (lost) taker = owned->taker;
 	pthread_mutex_unlock(&b->owners_mutex);
-	return lost ? owned_by_other(b, id, err) : VIGIA_OK;
+	return lost ? owned_by(&taker, id, err) : VIGIA_OK;
 }
 
 int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)

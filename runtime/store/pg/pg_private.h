@@ -18,12 +18,19 @@
 
 enum { VIGIA_PG_FORMAT = 1 };
 
+/* A process that runs a watcher. pid 0: it is not known. */
+struct pg_taker {
+	char host[256];
+	int32_t pid;
+};
+
 /* A watcher id that this process runs. */
 struct pg_owned {
 	struct vigia__node entry; /* of `owned`; first */
 	int64_t epoch;            /* 0: it is being taken */
 	bool briefly;
-	bool lost; /* another process has taken it */
+	bool lost; /* another process has taken it: */
+	struct pg_taker taker;
 	char id[256];
 };
 
