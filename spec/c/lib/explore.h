@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,8 +33,10 @@ enum {
 };
 
 struct explore_actor {
-	ucontext_t context;
+	ucontext_t context; /* begins on the stack; from then on it is entered by `there` */
+	jmp_buf there;
 	char *stack;
+	bool begun, idle; /* its stack is in use; by one that has ended and takes another function */
 	void (*run)(void *arg);
 	void *arg;
 	bool done, killed;
@@ -43,7 +46,7 @@ struct explore_actor {
 };
 
 static struct {
-	ucontext_t main;
+	jmp_buf main;
 	struct explore_actor actors[EXPLORE_ACTORS_MAX];
 	int count, current;
 	struct {
@@ -72,11 +75,25 @@ static inline struct explore_actor *explore_self(void)
 	return &explore.actors[explore.current];
 }
 
+/* The explorer goes on. Not by swapcontext(), which makes a system call each time. */
+static __attribute__((noinline)) void explore_leave(struct explore_actor *self)
+{
+	if (_setjmp(self->there) == 0) _longjmp(explore.main, 1);
+}
+
+/* An actor goes on, until its next step. */
+static __attribute__((noinline)) void explore_enter(struct explore_actor *actor)
+{
+	if (_setjmp(explore.main) != 0) return;
+	if (actor->begun) _longjmp(actor->there, 1);
+	actor->begun = true;
+	setcontext(&actor->context);
+}
+
 /* A step begins: others may go first. */
 static inline void explore_point(void)
 {
-	struct explore_actor *self = explore_self();
-	swapcontext(&self->context, &explore.main);
+	explore_leave(explore_self());
 }
 
 static inline void explore_block_bits(const void *const *on, unsigned count, uint32_t bits)
@@ -176,21 +193,30 @@ static inline int64_t explore_mono_ns(void)
 static inline void explore_entry(void)
 {
 	struct explore_actor *self = explore_self();
-	self->run(self->arg);
-	self->done = true;
-	swapcontext(&self->context, &explore.main);
+	for (;;) {
+		self->run(self->arg);
+		self->done = self->idle = true;
+		explore_leave(self);
+	}
 }
 
 static inline int explore_spawn(void (*run)(void *arg), void *arg)
 {
 	struct explore_actor *actor = &explore.actors[explore.count++];
-	char *stack = actor->stack ? actor->stack : malloc(EXPLORE_STACK);
-	*actor = (struct explore_actor){.stack = stack, .run = run, .arg = arg};
-	getcontext(&actor->context);
-	actor->context.uc_stack.ss_sp = stack;
-	actor->context.uc_stack.ss_size = EXPLORE_STACK;
-	actor->context.uc_link = &explore.main;
-	makecontext(&actor->context, explore_entry, 0);
+	if (actor->stack == NULL) actor->stack = malloc(EXPLORE_STACK);
+	actor->run = run;
+	actor->arg = arg;
+	actor->done = actor->killed = false;
+	actor->waits_count = 0;
+	actor->begun = actor->idle;
+	actor->idle = false;
+	if (!actor->begun) {
+		getcontext(&actor->context);
+		actor->context.uc_stack.ss_sp = actor->stack;
+		actor->context.uc_stack.ss_size = EXPLORE_STACK;
+		actor->context.uc_link = NULL;
+		makecontext(&actor->context, explore_entry, 0);
+	}
 	return explore.count - 1;
 }
 
@@ -237,8 +263,7 @@ static inline long explore_all(int preemptions_max, long runs_max, void (*begin)
 		begin();
 		while (explore.wrong == NULL && explore_next()) {
 			if (explore.steps >= EXPLORE_STEPS_MAX - 1) explore_fail("it does not come to an end");
-			struct explore_actor *actor = explore_self();
-			swapcontext(&explore.main, &actor->context);
+			explore_enter(explore_self());
 		}
 		runs++;
 		for (int i = 0; i < explore.count && explore.wrong == NULL; i++)
