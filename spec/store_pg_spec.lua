@@ -211,6 +211,22 @@ describe("a store on PostgreSQL", function()
 		assert(commits < 75, commits .. " commits of 100 transactions")
 	end)
 
+	it("makes room by itself for new events after many removals", function()
+		local store = helper.open(server:new_location(), {durability = "none"})
+		local events = {}
+		for n = 1, 1000 do events[n] = {"CREATE", "Job", n} end
+		for _ = 1, 21 do assert(store:store_events(events)) end
+		local function vacuums()
+			return tonumber(server:sql("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'events' AND schemaname = 'vigia_log"
+				.. server.logs .. "'"))
+		end
+		assert(store:trim(15000))
+		assert.equal(0, vacuums())
+		assert(store:trim(20500))
+		helper.eventually(function() return vacuums() == 1 end)
+		assert.equal(20501, store:get_oldest_event_num())
+	end)
+
 	it("removes what the limits say", function()
 		local location = server:new_location()
 		local store = helper.open(location, {max_events = 10, retention_passes_checkpoints = true})

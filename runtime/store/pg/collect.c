@@ -6,11 +6,42 @@
  * time that the collector's machine is up; where another machine collected before, by the server's wall clock, since
  * those of the machines may differ.
  */
+#include <stdio.h>
+
 #include "../../core/error.h"
 #include "../collect.h"
 #include "pg_private.h"
 
-enum { TRIM_MOST = 5000 }; /* events in one transaction of a trim */
+enum {
+	TRIM_MOST = 5000,    /* events in one transaction of a trim */
+	VACUUM_EACH = 20000, /* removals, after which their room is made free */
+};
+
+/* ---- room ---- */
+
+/* So that new events find room where old ones were. The server does that by itself, too, but looks once a minute, while
+ * a log may have removed ten times what it holds. On a connection for that alone, since it takes a while. A role that
+ * does not own the table gets a warning and changes nothing. */
+static void make_room(struct pg_backend *b)
+{
+	struct pg_link *link = &b->cleaner;
+	char text[2 * VIGIA_PG_NAME_MAX + 128];
+	if (pthread_mutex_trylock(&link->mutex) != 0) return; /* another thread does */
+	snprintf(text, sizeof text, "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, SKIP_LOCKED ON) \"%s\".events, \"%s\".keys",
+	         b->location.schema, b->location.schema);
+	int64_t until = vigia__pg_until(link);
+	if (vigia__pg_link_ready(link, until, NULL) == VIGIA_OK)
+		vigia__pg_exec(link, text, NULL, until, "make room in", NULL);
+	vigia__pg_link_close(link);
+	pthread_mutex_unlock(&link->mutex);
+}
+
+static void count_removed(struct pg_backend *b, uint64_t count)
+{
+	if (atomic_fetch_add(&b->removed, count) + count < VACUUM_EACH) return;
+	atomic_store(&b->removed, 0);
+	make_room(b);
+}
 
 /* ---- by hand ---- */
 
@@ -44,6 +75,7 @@ int vigia__pg_trim(struct vigia__backend *base, uint64_t upto, uint64_t *removed
 		oldest = (uint64_t)vigia__pg_int(row, 0, 1);
 		more = oldest > 0 && oldest <= upto;
 		note_trimmed(b, oldest, (uint64_t)vigia__pg_int(row, 0, 2));
+		count_removed(b, (uint64_t)vigia__pg_int(row, 0, 0));
 		PQclear(row);
 	}
 	return rc;
@@ -188,6 +220,9 @@ int vigia__pg_collect(struct vigia__backend *base, struct vigia__collect *collec
 	if (rc == VIGIA_OK) rc = vigia__pg_transaction(b, collect_slice, &s, "remove events from", err);
 	vigia__pg_array_deinit(&s.owned);
 	if (rc == VIGIA_OK) *collect = s.result;
-	if (rc == VIGIA_OK && s.result.removed > 0) note_trimmed(b, s.result.oldest, s.result.latest);
+	if (rc == VIGIA_OK && s.result.removed > 0) {
+		note_trimmed(b, s.result.oldest, s.result.latest);
+		count_removed(b, s.result.removed);
+	}
 	return rc;
 }

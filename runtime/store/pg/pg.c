@@ -64,6 +64,7 @@ static void backend_free(struct pg_backend *b)
 	leave(b);
 	vigia__pg_link_deinit(&b->writer);
 	vigia__pg_link_deinit(&b->reader);
+	vigia__pg_link_deinit(&b->cleaner);
 	vigia__pg_link_deinit(&b->listener);
 	vigia__pg_known_deinit(&b->known);
 	for (struct vigia__node *entry; (entry = vigia__table_pop(&b->owned));) vigia__free(entry);
@@ -149,6 +150,7 @@ static struct pg_backend *backend_new(void)
 	vigia__pg_known_init(&b->known);
 	vigia__pg_link_init(&b->writer, &b->location, &b->known, b->texts);
 	vigia__pg_link_init(&b->reader, &b->location, &b->known, b->texts);
+	vigia__pg_link_init(&b->cleaner, &b->location, &b->known, b->texts);
 	vigia__pg_link_init(&b->listener, &b->location, &b->known, b->texts);
 	vigia__pg_tail_init(b);
 	pthread_mutex_init(&b->jobs_mutex, NULL);
@@ -202,6 +204,7 @@ static void after_fork_child(void)
 	for (struct pg_backend *b = list; b; b = b->next) {
 		vigia__pg_link_forked(&b->writer);
 		vigia__pg_link_forked(&b->reader);
+		vigia__pg_link_forked(&b->cleaner);
 		vigia__pg_link_forked(&b->listener);
 		if (b->event_fd >= 0) close(b->event_fd);
 		b->event_fd = -1;

@@ -73,6 +73,8 @@ struct pg_backend {
 	struct vigia__queue queue;
 	struct pg_link writer; /* its mutex is the writer's lock */
 	struct pg_link reader;
+	struct pg_link cleaner;   /* connected while it makes room (collect.c) */
+	_Atomic uint64_t removed; /* events, since that was done last */
 	struct pg_tail tail;
 	uint8_t client[16]; /* this process, for the server */
 	/* under the writer's lock */
