@@ -86,7 +86,7 @@
  *     commit message doubt   appends and transactions: a commit, its parameters, what became of it
  *     read tail           reads events; keeps those that watchers read
  *     checkpoints collect stats   positions; removing; numbers
- *     maps                buckets, dead letters and timers as rows
+ *     maps changes        buckets, dead letters and timers as rows; those that a commit reads and changes
  *     import sql_event    one commit of an import; events that the server's function `append` made
  *     wake jobs tell shown  hears of other processes; what its thread does for others, tells, and shows of watchers
  *     owners              owns watcher ids, and has a lease

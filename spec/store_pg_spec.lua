@@ -211,6 +211,35 @@ describe("a store on PostgreSQL", function()
 		assert(commits < 75, commits .. " commits of 100 transactions")
 	end)
 
+	it("asks for the records of a transaction together, and writes none by itself", function()
+		server:new_location()
+		local proxy = server:proxy()
+		local store = helper.open(proxy.location("log" .. server.logs))
+		local KEYS <const> = 100
+		local function change()
+			assert(store:transaction(function(tx)
+				for n = 1, KEYS do tx:put("b", n, (tx:get("b", n) or 0) + 1) end
+			end))
+		end
+		change()
+		proxy.record()
+		local registry = helper.registry(store)
+		for n = 1, 20 do
+			registry:spawn(function()
+				assert(store:transaction(function(tx)
+					for k = 1, KEYS do tx:put("b" .. n, k, n) end
+				end))
+			end)
+		end
+		assert(registry:run())
+		local trips = select(2, table.concat(proxy.answers()):gsub("Z\0\0\0\5", "")) -- ReadyForQuery
+		assert(trips < 20 * KEYS / 4, trips .. " round trips for " .. 20 * KEYS .. " values")
+		for n = 1, 20 do
+			for k = 1, KEYS do assert.equal(n, store:get("b" .. n, k)) end
+		end
+		assert.equal(1, store:get("b", KEYS))
+	end)
+
 	it("makes room by itself for new events after many removals", function()
 		local store = helper.open(server:new_location(), {durability = "none"})
 		local events = {}
@@ -367,6 +396,32 @@ describe("several processes with a store on PostgreSQL", function()
 		mentions(fails("watcher_already_exists", registry:watch("w", handler)), "w")
 	end)
 
+	it("are told of many commits together where there are many, and of the last one", function()
+		local location = server:new_location()
+		local schema = "vigia_log" .. server.logs
+		helper.open(location, {durability = "none"}):close()
+		collectgarbage()
+		server:sql(("INSERT INTO %s.sessions SELECT int4send(n) || '\\x00'::bytea, '', 0, 9e18::bigint, 0 FROM generate_series(1, 100) n")
+			:format(schema))
+		local listener = assert(io.popen(("psql -X -h '%s' -U vigia -d vigia -c 'LISTEN %s' -c 'SELECT pg_sleep(4)' 2>&1")
+			:format(server.folder, schema)))
+		vigia.sleep(0.5)
+		local store = helper.open(location, {durability = "none"})
+		local EVENTS <const> = 300
+		local began = helper.now()
+		for n = 1, EVENTS do assert(store:store_event("CREATE", "Job", n)) end
+		local most = (helper.now() - began) / 0.005 + 3
+		local heard, last = 0, nil
+		for line in listener:lines() do
+			local at = line:match('payload "w[%d *]*#(%d+)"')
+			heard = heard + (at and 1 or 0)
+			last = at or last
+		end
+		listener:close()
+		assert.equal(tostring(EVENTS), last)
+		assert(heard >= 1 and heard <= most, heard .. " notifications, " .. most .. " are the most")
+	end)
+
 	it("hear of settings, timers and letters that another changed", function()
 		local location = server:new_location()
 		local store = helper.open(location)
@@ -424,7 +479,7 @@ describe("a store on PostgreSQL whose server fails", function()
 		local proxy = server:proxy()
 		local store = helper.open(proxy.location("log" .. server.logs))
 		assert(store:put("b", "count", 1))
-		proxy.swallow(statement "MAP_PUT")
+		proxy.swallow(statement "LOOK")
 		assert(store:transaction(function(tx)
 			tx:put("b", "count", tx:get("b", "count") + 1)
 			tx:store_event("CREATE", "Job", "once")

@@ -1,7 +1,7 @@
 /*
  * commit.c - a group's commit: one call of the server's function `commit`, with the appends, the queue, checkpoints and
  * the watchers' progress. If transactions are in the group, which look at buckets, it is one transaction of the server:
- * their changes one after the other, each behind a savepoint, and then that call.
+ * they run one after the other, on records in memory (changes.h), and what they change goes with that call.
  *
  * A commit has this process's number. If its answer is lost, the call is sent again with the same number: the server
  * stores it once and answers the same. A transaction is settled first (doubt.c), and run again if it was not done. When
@@ -15,8 +15,8 @@
 #include "../../core/alloc.h"
 #include "../../core/error.h"
 #include "../../core/event.h"
+#include "changes.h"
 #include "message.h"
-#include "pg_private.h"
 
 enum { RETRY_NS = 20000000 }; /* before a commit is tried again that the server gave up in favour of others */
 
@@ -62,9 +62,10 @@ struct group {
 	bool one;                      /* only the first of them */
 	struct along *along;           /* NULL: nothing */
 	struct pg_message message;
-	bool transacts; /* there are transactions among the tickets */
-	bool many;      /* and something else that must not fail with one of them */
-	bool doubtful;  /* it was sent, and may be stored */
+	struct pg_changes changes; /* of transactions */
+	bool transacts;            /* there are transactions among the tickets */
+	bool many;                 /* and something else that must not fail with one of them */
+	bool doubtful;             /* it was sent, and may be stored */
 };
 
 static struct vigia__ticket *next_of(const struct group *g, const struct vigia__ticket *t)
@@ -114,22 +115,23 @@ static int ask_key(struct pg_backend *b, struct vigia__append *asked, int64_t un
 	return VIGIA_OK;
 }
 
-/* Its changes of the map, and what it adds to the message. */
-static int apply(struct group *g, struct vigia__transact *t, int64_t until, struct vigia_error *err)
+/* Its changes of the map. */
+static int apply(struct group *g, struct vigia__transact *t, struct vigia_error *err)
 {
-	struct pg_backend *b = g->b;
-	int rc = t->asked ? ask_key(b, t->asked, until, err) : VIGIA_OK;
-	if (rc == VIGIA_OK) rc = vigia__pg_change(b, t->map, vigia__transact_apply, t, err);
-	for (size_t i = 0; i < t->appends_count && rc == VIGIA_OK; i++) rc = vigia__pg_check_sizes(b, &t->appends[i], err);
-	if (rc != VIGIA_OK) return rc;
+	int rc = vigia__pg_change(g->b, &g->changes, t->map, vigia__transact_apply, t, err);
+	for (size_t i = 0; i < t->appends_count && rc == VIGIA_OK; i++)
+		rc = vigia__pg_check_sizes(g->b, &t->appends[i], err);
+	return rc;
+}
+
+static void add_transaction(struct group *g, const struct vigia__transact *t)
+{
 	for (size_t i = 0; i < t->appends_count; i++) vigia__pg_message_append(&g->message, &t->appends[i]);
-	if (t->watcher_id) {
-		int64_t epoch = vigia__pg_epoch(b, t->watcher_id);
-		g->message.strict = g->message.strict || epoch > 0;
-		vigia__pg_message_checkpoint(&g->message, t->watcher_id, t->moves ? *t->moves : t->checkpoint,
-		                             epoch > 0 ? epoch : VIGIA_PG_PUT);
-	}
-	return VIGIA_OK;
+	if (t->watcher_id == NULL) return;
+	int64_t epoch = vigia__pg_epoch(g->b, t->watcher_id);
+	g->message.strict = g->message.strict || epoch > 0;
+	vigia__pg_message_checkpoint(&g->message, t->watcher_id, t->moves ? *t->moves : t->checkpoint,
+	                             epoch > 0 ? epoch : VIGIA_PG_PUT);
 }
 
 /* Did this end the server's transaction, or the connection? Then the group fails. Else it is the ticket's own. */
@@ -139,43 +141,67 @@ static bool is_over(const struct group *g, int rc)
 	return rc < 0 && (link->conn == NULL || *link->state != '\0');
 }
 
-static int apply_all(struct group *g, int64_t until, struct vigia_error *err)
+/* Run all on what is known. *missing: one of them was in want of a record. */
+static int apply_all(struct group *g, bool *missing, struct vigia_error *err)
 {
-	struct pg_link *link = &g->b->writer;
+	struct pg_changes *c = &g->changes;
+	*missing = false;
 	for (struct vigia__ticket *t = g->tickets; t; t = next_of(g, t)) {
 		if (t->kind != VIGIA_TICKET_TRANSACTION) continue;
-		int rc = g->many ? vigia__pg_exec(link, "SAVEPOINT one", NULL, until, STORING, err) : VIGIA_OK;
-		if (rc < 0) return rc;
-		*link->state = '\0';
 		struct vigia_error why = {0};
-		t->rc = apply(g, t->transact, until, &why);
-		if (t->rc != VIGIA_OK && t->err) *t->err = why;
-		if (is_over(g, t->rc) || (t->rc != VIGIA_OK && !g->many)) {
+		*g->b->writer.state = '\0';
+		t->rc = apply(g, t->transact, &why);
+		if (c->misses && t->rc != VIGIA_ENOMEM) {
+			*missing = true;
+			t->rc = VIGIA_EINTERRUPTED;
+		} else if (is_over(g, t->rc) || (t->rc != VIGIA_OK && !g->many)) {
 			if (err) *err = why;
+			if (t->err) *t->err = why;
 			return t->rc;
-		}
-		if (!g->many) continue;
-		rc = vigia__pg_exec(link, t->rc == VIGIA_OK ? "RELEASE one" : "ROLLBACK TO one; RELEASE one", NULL, until,
-		                    STORING, err);
-		if (rc < 0) return rc;
+		} else if (t->rc != VIGIA_OK && t->err) *t->err = why;
+		if (t->rc == VIGIA_OK) vigia__pg_changes_keep(c);
+		else vigia__pg_changes_drop(c);
 	}
 	return VIGIA_OK;
+}
+
+/* Begin, and run them until no record is missing. The keys of appends are looked up first. */
+static int change_all(struct group *g, int64_t until, struct vigia_error *err)
+{
+	struct pg_link *link = &g->b->writer;
+	bool missing;
+	vigia__pg_changes_guess(&g->changes, g->b);
+	int rc = vigia__pg_changes_fetch(&g->changes, link, "BEGIN ISOLATION LEVEL READ COMMITTED", until, err);
+	for (struct vigia__ticket *t = g->tickets; t && rc == VIGIA_OK; t = next_of(g, t))
+		if (t->kind == VIGIA_TICKET_TRANSACTION && t->transact->asked)
+			rc = ask_key(g->b, t->transact->asked, until, err);
+	if (rc == VIGIA_OK) rc = apply_all(g, &missing, err);
+	while (rc == VIGIA_OK && missing) {
+		rc = vigia__pg_changes_fetch(&g->changes, link, NULL, until, err);
+		vigia__pg_changes_restart(&g->changes);
+		if (rc == VIGIA_OK) rc = apply_all(g, &missing, err);
+	}
+	if (rc == VIGIA_OK) vigia__pg_changes_remember(&g->changes, g->b);
+	return rc;
 }
 
 /* As a transaction of the server. After EUNREACHABLE `doubtful` says whether its COMMIT was sent. */
 static int try_transaction(struct group *g, PGresult **out, int64_t until, struct vigia_error *err)
 {
 	struct pg_link *link = &g->b->writer;
-	int rc = vigia__pg_exec(link, "BEGIN ISOLATION LEVEL READ COMMITTED", NULL, until, STORING, err);
-	if (rc == VIGIA_OK) rc = vigia__pg_call(link, VIGIA_PG_LOCK_WRITER, NULL, NULL, until, STORING, err);
-	if (rc == VIGIA_OK) rc = apply_all(g, until, err);
-	if (rc == VIGIA_OK) rc = vigia__pg_message_send(&g->message, out, until, err);
+	struct pg_array *lists = g->message.lists;
+	vigia__pg_changes_begin(&g->changes);
+	int rc = change_all(g, until, err);
+	for (struct vigia__ticket *t = g->tickets; t && rc == VIGIA_OK; t = next_of(g, t))
+		if (t->kind == VIGIA_TICKET_TRANSACTION && t->rc == VIGIA_OK) add_transaction(g, t->transact);
 	if (rc == VIGIA_OK) {
-		rc = vigia__pg_exec(link, "COMMIT", NULL, until, STORING, err);
-		g->doubtful = rc == VIGIA_EUNREACHABLE;
-		return rc;
+		vigia__pg_changes_list(&g->changes, &lists[VIGIA_PG_MAPS], &lists[VIGIA_PG_MAP_KEYS],
+		                       &lists[VIGIA_PG_MAP_VALUES]);
+		rc = vigia__pg_message_send(&g->message, true, out, until, err);
+		g->doubtful = rc == VIGIA_EUNREACHABLE && link->sent;
 	}
-	if (link->conn) {
+	vigia__pg_changes_end(&g->changes);
+	if (rc != VIGIA_OK && link->conn) {
 		char state[sizeof link->state];
 		memcpy(state, link->state, sizeof state);
 		if (vigia__pg_exec(link, "ROLLBACK", NULL, until, STORING, NULL) < 0) vigia__pg_link_close(link);
@@ -187,7 +213,7 @@ static int try_transaction(struct group *g, PGresult **out, int64_t until, struc
 /* As one call. It may be sent again with the same number. */
 static int try_call(struct group *g, PGresult **out, int64_t until, struct vigia_error *err)
 {
-	int rc = vigia__pg_message_send(&g->message, out, until, err);
+	int rc = vigia__pg_message_send(&g->message, false, out, until, err);
 	g->doubtful = g->doubtful || (rc == VIGIA_EUNREACHABLE && g->b->writer.sent);
 	return rc;
 }

@@ -21,6 +21,8 @@ int vigia__pg_settle(struct pg_backend *b, PGresult **out, int64_t until, struct
 	if (rc == VIGIA_OK && PQgetisnull(*out, 0, 0)) {
 		PQclear(*out);
 		*out = NULL;
+	} else if (rc == VIGIA_OK) {
+		atomic_store(&b->untold, true); /* others may not have been told */
 	}
 	return rc;
 }

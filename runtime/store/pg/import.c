@@ -7,7 +7,7 @@
 #include "../../core/error.h"
 #include "../../core/event.h"
 #include "../import_records.h"
-#include "pg_private.h"
+#include "changes.h"
 
 enum { MAP_ITEMS = 64 }; /* of a map, in one deadline: each is some round trips */
 
@@ -212,6 +212,24 @@ static int put_watchers(struct pg_backend *b, const struct vigia__import *import
 	return call_lists(b, VIGIA_PG_IMPORT_WATCHERS, lists, 3, NULL, err);
 }
 
+static int put_part(struct pg_backend *b, struct vigia__import *part, enum vigia__map map, struct vigia_error *err)
+{
+	struct pg_changes changes;
+	struct pg_array lists[3] = {{.count = 0}};
+	for (int i = 0; i < 3; i++) vigia__pg_array_begin(&lists[i], i == 0 ? VIGIA_PG_INT : VIGIA_PG_BYTES);
+	vigia__pg_changes_begin(&changes);
+	changes.at_once = true;
+	int rc = vigia__pg_change(b, &changes, map, map == VIGIA_MAP_STATE ? vigia__import_state : vigia__import_timers,
+	                          part, err);
+	if (rc == VIGIA_OK) {
+		vigia__pg_changes_keep(&changes);
+		vigia__pg_changes_list(&changes, &lists[0], &lists[1], &lists[2]);
+	}
+	vigia__pg_changes_end(&changes);
+	int stored = call_lists(b, VIGIA_PG_MAP_STORE, lists, 3, NULL, err);
+	return rc == VIGIA_OK ? stored : rc;
+}
+
 /* In parts, each of which has the time of a call. */
 static int put_map(struct pg_backend *b, const struct vigia__import *import, enum vigia__map map,
                    struct vigia_error *err)
@@ -223,9 +241,7 @@ static int put_map(struct pg_backend *b, const struct vigia__import *import, enu
 		part.items = import->items + at;
 		part.count = import->count - at < MAP_ITEMS ? import->count - at : MAP_ITEMS;
 		part.step = at == 0 ? import->step : VIGIA_IMPORT_GOES_ON;
-		if (vigia__import_has(&part, map))
-			rc = vigia__pg_change(b, map, map == VIGIA_MAP_STATE ? vigia__import_state : vigia__import_timers, &part,
-			                      err);
+		if (vigia__import_has(&part, map)) rc = put_part(b, &part, map, err);
 	}
 	return rc == VIGIA_ENOMEM ? no_memory(err) : rc;
 }

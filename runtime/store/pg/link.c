@@ -37,6 +37,7 @@ void vigia__pg_link_close(struct pg_link *link)
 	if (link->conn) PQfinish(link->conn);
 	link->conn = NULL;
 	link->prepared = 0;
+	link->owed = false;
 }
 
 void vigia__pg_link_deinit(struct pg_link *link)
@@ -169,38 +170,63 @@ static void pause_until(int64_t until_mono_ns)
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) continue;
 }
 
-/* Send what waits, and read until the statement's results are all there. The last one, or that of a failure. NULL: the
- * connection failed, or the time is over (*late). */
-static PGresult *finish(struct pg_link *link, int64_t until_mono_ns, bool *late)
+/* The results of what was sent. */
+struct answers {
+	PGresult *kept; /* the last one, in a pipeline that of statement `wanted`; or that of a failure */
+	int wanted, seen;
+	bool piped;
+	bool skips, owes; /* those of a `then` come first, or follow */
+};
+
+/* The next result. False: there is no more. */
+static bool take(struct answers *answers, PGresult *next)
 {
-	PGresult *kept = NULL;
+	if (next == NULL) {
+		answers->seen++; /* of a pipeline, a statement ends */
+		return answers->piped;
+	}
+	ExecStatusType status = PQresultStatus(next);
+	bool failed = answers->kept && PQresultStatus(answers->kept) == PGRES_FATAL_ERROR;
+	bool wanted = !answers->piped || status == PGRES_FATAL_ERROR || answers->seen == answers->wanted;
+	PGresult *other = failed || !wanted ? next : answers->kept;
+	if (other != next) answers->kept = next;
+	PQclear(other);
+	if (status != PGRES_PIPELINE_SYNC || !answers->skips) return status != PGRES_PIPELINE_SYNC;
+	PQclear(answers->kept);
+	*answers = (struct answers){.wanted = answers->wanted, .piped = true, .owes = answers->owes};
+	return true;
+}
+
+/* Send what waits, and read until all results are there. NULL: the connection failed, or the time is over (*late). */
+static PGresult *finish(struct pg_link *link, struct answers *answers, int64_t until_mono_ns, bool *late)
+{
 	for (;;) {
 		int flushed = PQflush(link->conn);
 		if (flushed < 0) break;
 		if (flushed == 0 && !PQisBusy(link->conn)) {
-			PGresult *next = PQgetResult(link->conn);
-			if (next == NULL) return kept;
-			bool failed = kept && PQresultStatus(kept) == PGRES_FATAL_ERROR;
-			PQclear(failed ? next : kept);
-			if (!failed) kept = next;
-			continue;
+			bool more = take(answers, PQgetResult(link->conn));
+			if (more && PQstatus(link->conn) != CONNECTION_OK) break; /* a pipeline that broke has no end */
+			if (more) continue;
+			link->owed = answers->owes;
+			if (answers->piped && !link->owed && PQexitPipelineMode(link->conn) != 1) break;
+			return answers->kept;
 		}
 		*late = !wait_for(link, flushed > 0 ? POLLIN | POLLOUT : POLLIN, until_mono_ns);
 		if (*late || !PQconsumeInput(link->conn)) break;
 	}
-	PQclear(kept);
+	PQclear(answers->kept);
 	return NULL;
 }
 
-static int outcome(struct pg_link *link, bool begun, PGresult **out, int64_t until_mono_ns, const char *what,
-                   struct vigia_error *err)
+static int outcome(struct pg_link *link, bool begun, struct answers answers, PGresult **out, int64_t until_mono_ns,
+                   const char *what, struct vigia_error *err)
 {
 	bool late = false;
 	*link->state = '\0';
 	link->sent = true;
 	link->cancelled = false;
 	link->called_mono_ns = vigia__mono_ns();
-	PGresult *result = begun ? finish(link, until_mono_ns, &late) : NULL;
+	PGresult *result = begun ? finish(link, &answers, until_mono_ns, &late) : NULL;
 	if (result == NULL) {
 		if (late) link->doubts = true;
 		if (late && is_behind(link)) return unreachable(link, what, "another server has taken over", err);
@@ -292,35 +318,92 @@ void vigia__pg_link_survey(struct pg_link *link)
 
 /* ---- statements ---- */
 
+static const struct answers alone = {.kept = NULL};
+
+static int read_owed(struct pg_link *link, int64_t until_mono_ns, const char *what, struct vigia_error *err)
+{
+	bool late = false;
+	struct answers answers = {.piped = true, .wanted = 0};
+	*link->state = '\0';
+	link->sent = false;
+	link->called_mono_ns = vigia__mono_ns();
+	if (!link->owed) return VIGIA_OK;
+	PGresult *result = finish(link, &answers, until_mono_ns, &late);
+	if (result == NULL)
+		return unreachable(link, what, late ? "the server did not answer in time" : PQerrorMessage(link->conn), err);
+	PQclear(result);
+	return VIGIA_OK;
+}
+
 int vigia__pg_exec(struct pg_link *link, const char *text, PGresult **out, int64_t until_mono_ns, const char *what,
                    struct vigia_error *err)
 {
-	return outcome(link, PQsendQuery(link->conn, text) == 1, out, until_mono_ns, what, err);
+	int rc = read_owed(link, until_mono_ns, what, err);
+	return rc < 0 ? rc : outcome(link, PQsendQuery(link->conn, text) == 1, alone, out, until_mono_ns, what, err);
+}
+
+/* By which the server knows it. */
+static const char *name_of(enum pg_statement statement, char room[16])
+{
+	snprintf(room, 16, "v%d", (int)statement);
+	return room;
+}
+
+static bool send_call(struct pg_link *link, enum pg_statement statement, const struct pg_param *params)
+{
+	static const int binary[VIGIA_PG_PARAMS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+	const char *values[VIGIA_PG_PARAMS_MAX];
+	int lengths[VIGIA_PG_PARAMS_MAX], count = vigia__pg_statement_params(statement);
+	char name[16];
+	for (int i = 0; i < count; i++) {
+		values[i] = params[i].data;
+		lengths[i] = params[i].len;
+	}
+	return PQsendQueryPrepared(link->conn, name_of(statement, name), count, values, lengths, binary, 1) == 1;
+}
+
+static int prepare(struct pg_link *link, enum pg_statement statement, int64_t until_mono_ns, const char *what,
+                   struct vigia_error *err)
+{
+	char name[16];
+	if (link->prepared & UINT64_C(1) << statement) return VIGIA_OK;
+	int rc = read_owed(link, until_mono_ns, what, err);
+	if (rc < 0) return rc;
+	bool begun = PQsendPrepare(link->conn, name_of(statement, name), link->texts[statement], 0, NULL) == 1;
+	rc = outcome(link, begun, alone, NULL, until_mono_ns, what, err);
+	if (rc < 0) link->sent = false;
+	else link->prepared |= UINT64_C(1) << statement;
+	return rc;
 }
 
 int vigia__pg_call(struct pg_link *link, enum pg_statement statement, const struct pg_param *params, PGresult **out,
                    int64_t until_mono_ns, const char *what, struct vigia_error *err)
 {
-	static const int binary[VIGIA_PG_PARAMS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-	const char *values[VIGIA_PG_PARAMS_MAX];
-	int lengths[VIGIA_PG_PARAMS_MAX], count = vigia__pg_statement_params(statement);
-	char name[16];
-	snprintf(name, sizeof name, "v%d", (int)statement);
-	for (int i = 0; i < count; i++) {
-		values[i] = params[i].data;
-		lengths[i] = params[i].len;
-	}
-	if (!(link->prepared & UINT64_C(1) << statement)) {
-		bool begun = PQsendPrepare(link->conn, name, link->texts[statement], 0, NULL) == 1;
-		int rc = outcome(link, begun, NULL, until_mono_ns, what, err);
-		if (rc < 0) {
-			link->sent = false;
-			return rc;
-		}
-		link->prepared |= UINT64_C(1) << statement;
-	}
-	bool begun = PQsendQueryPrepared(link->conn, name, count, values, lengths, binary, 1) == 1;
-	return outcome(link, begun, out, until_mono_ns, what, err);
+	int rc = prepare(link, statement, until_mono_ns, what, err);
+	if (rc == VIGIA_OK) rc = read_owed(link, until_mono_ns, what, err);
+	return rc < 0 ? rc : outcome(link, send_call(link, statement, params), alone, out, until_mono_ns, what, err);
+}
+
+static bool send_text(struct pg_link *link, const char *text)
+{
+	return text == NULL || PQsendQueryParams(link->conn, text, 0, NULL, NULL, NULL, NULL, 0) == 1;
+}
+
+int vigia__pg_call_round(struct pg_link *link, enum pg_statement statement, const struct pg_param *params,
+                         const struct pg_round *round, PGresult **out, int64_t until_mono_ns, const char *what,
+                         struct vigia_error *err)
+{
+	struct answers answers = {.piped = true, .wanted = round->before ? 1 : 0, .owes = round->then_params != NULL};
+	int rc = answers.owes ? prepare(link, round->then, until_mono_ns, what, err) : VIGIA_OK;
+	if (rc == VIGIA_OK) rc = prepare(link, statement, until_mono_ns, what, err);
+	if (rc < 0) return rc;
+	answers.skips = link->owed;
+	bool begun = PQenterPipelineMode(link->conn) == 1 && send_text(link, round->before) &&
+	             send_call(link, statement, params) && send_text(link, round->behind) &&
+	             PQpipelineSync(link->conn) == 1;
+	if (answers.owes)
+		begun = begun && send_call(link, round->then, round->then_params) && PQpipelineSync(link->conn) == 1;
+	return outcome(link, begun, answers, out, until_mono_ns, what, err);
 }
 
 /* ---- fields ---- */

@@ -35,6 +35,7 @@ struct pg_link {
 	unsigned reign;                   /* under which server the connection was made (pg_known) */
 	unsigned connections;             /* counts them */
 	bool sent;                        /* the last call reached the server, perhaps */
+	bool owed;                        /* the answer to the last `then` has not been read yet */
 	bool cancelled;                   /* the server did not wait for its standbys */
 	bool doubts;                      /* it does not answer, or cannot commit: there may be another primary */
 	char state[6];                    /* SQLSTATE of the last failure; "" : it is the connection's */
@@ -53,6 +54,17 @@ void vigia__pg_link_close(struct pg_link *link);
  * PQclear(); NULL: the result is not wanted. After EUNREACHABLE the link is closed. */
 int vigia__pg_call(struct pg_link *link, enum pg_statement statement, const struct pg_param *params, PGresult **out,
                    int64_t until_mono_ns, const char *what, struct vigia_error *err);
+/* The same, with texts without parameters sent before and behind it, in one round trip: what follows a failure is not
+ * done. And with a call of `then`, a transaction of its own, for which nobody waits: it is done also where this one
+ * fails, and what comes of it is not told. NULL: nothing. */
+struct pg_round {
+	const char *before, *behind;
+	enum pg_statement then;
+	const struct pg_param *then_params;
+};
+int vigia__pg_call_round(struct pg_link *link, enum pg_statement statement, const struct pg_param *params,
+                         const struct pg_round *round, PGresult **out, int64_t until_mono_ns, const char *what,
+                         struct vigia_error *err);
 /* The same of a text without parameters, which may hold several statements. */
 int vigia__pg_exec(struct pg_link *link, const char *text, PGresult **out, int64_t until_mono_ns, const char *what,
                    struct vigia_error *err);

@@ -1,11 +1,13 @@
 /*
  * maps.c - buckets, dead letters and timers: ordered maps of bytes (state.h), each record a row.
  *
- * A look is a transaction of the server that reads only, with one snapshot. A change is inside the writer's. Each
- * record that is asked for is a round trip, records in order come by the page.
+ * A look is a transaction of the server that reads only, with one snapshot. Each record that is asked for is a round
+ * trip, records in order come by the page. A change is inside the writer's, on what was changed already (changes.h),
+ * which is laid over what the server has.
  */
+#include "../../core/alloc.h"
 #include "../../core/error.h"
-#include "pg_private.h"
+#include "changes.h"
 
 enum { PAGE = 100 };
 
@@ -16,8 +18,11 @@ struct pg_map {
 	int64_t until_mono_ns;
 	struct vigia_error *err;
 	PGresult *got, *page; /* what the slices point into */
-	int row;              /* of the page: the last one that was given */
+	int row;              /* of the page: the next one, or the last one that was given */
 	bool reverse;
+
+	struct pg_changes *changes; /* NULL: it is only looked at */
+	struct vigia__buf last;     /* with changes: the key that was given last */
 };
 
 static int map_call(struct pg_map *m, enum pg_statement statement, struct vigia_slice key, struct pg_param third,
@@ -31,26 +36,38 @@ static int map_call(struct pg_map *m, enum pg_statement statement, struct vigia_
 
 static const struct pg_param none = {NULL, 0};
 
-static int map_get(void *ctx, struct vigia_slice key, struct vigia_slice *value)
+static int ask(struct pg_map *m, struct vigia_slice key, struct vigia_slice *value)
 {
-	struct pg_map *m = ctx;
 	PGresult *result;
 	int rc = map_call(m, VIGIA_PG_MAP_GET, key, none, none, &result);
 	if (rc < 0) return rc;
-	PQclear(m->got);
-	m->got = result;
-	if (PQgetisnull(result, 0, 0)) return VIGIA_NONE;
-	*value = vigia__pg_bytes(result, 0, 0);
-	return VIGIA_OK;
+	bool there = !PQgetisnull(result, 0, 0);
+	*value = there ? vigia__pg_bytes(result, 0, 0) : (struct vigia_slice){NULL, 0};
+	if (m->changes) rc = vigia__pg_changes_learn(m->changes, m->map, key, *value, result);
+	else {
+		PQclear(m->got);
+		m->got = result;
+	}
+	return rc;
 }
 
-static int found_at(struct pg_map *m, struct vigia_slice *found, struct vigia_slice *value)
+static int map_get(void *ctx, struct vigia_slice key, struct vigia_slice *value)
 {
-	if (m->row >= PQntuples(m->page)) return VIGIA_NONE;
-	*found = vigia__pg_bytes(m->page, m->row, 0);
-	*value = vigia__pg_bytes(m->page, m->row, 1);
-	return VIGIA_OK;
+	struct pg_map *m = ctx;
+	int rc = VIGIA_OK;
+	if (m->changes == NULL || !vigia__pg_changes_get(m->changes, m->map, key, value)) {
+		if (m->changes && !m->changes->at_once) {
+			rc = vigia__pg_changes_miss(m->changes, m->map, key);
+			/* Its checks are behind it, and it runs again in any case: go on, to see what else is missing. */
+			return rc == VIGIA_EINTERRUPTED && m->changes->touched ? VIGIA_NONE : rc;
+		}
+		rc = ask(m, key, value);
+	}
+	if (rc < 0) return rc;
+	return value->data ? VIGIA_OK : VIGIA_NONE;
 }
+
+/* ---- records in order ---- */
 
 static int turn_page(struct pg_map *m, struct vigia_slice key, enum vigia__ordered_from from)
 {
@@ -65,24 +82,60 @@ static int turn_page(struct pg_map *m, struct vigia_slice key, enum vigia__order
 	return VIGIA_OK;
 }
 
+/* The next row of the server that no change has replaced. VIGIA_NONE: there is none. */
+static int next_row(struct pg_map *m, struct vigia_slice *found, struct vigia_slice *value)
+{
+	for (;; m->row++) {
+		int rc = VIGIA_OK, count = PQntuples(m->page);
+		if (m->row >= count) {
+			if (count < PAGE) return VIGIA_NONE;
+			rc = turn_page(m, vigia__pg_bytes(m->page, count - 1, 0), m->reverse ? VIGIA_BELOW : VIGIA_ABOVE);
+			if (rc < 0) return rc;
+			if (PQntuples(m->page) == 0) return VIGIA_NONE;
+		}
+		*found = vigia__pg_bytes(m->page, m->row, 0);
+		*value = vigia__pg_bytes(m->page, m->row, 1);
+		if (m->changes == NULL || !vigia__pg_changes_covers(m->changes, m->map, *found)) return VIGIA_OK;
+	}
+}
+
+/* The server's next row, or what a change has put before it. */
+static int step(struct pg_map *m, struct vigia_slice key, enum vigia__ordered_from from, struct vigia_slice *found,
+                struct vigia_slice *value)
+{
+	struct vigia_slice put, put_value;
+	int rc = next_row(m, found, value);
+	bool is_put = m->changes && rc >= 0 && vigia__pg_changes_seek(m->changes, m->map, key, from, &put, &put_value);
+	if (is_put && rc == VIGIA_OK) is_put = (vigia__ordered_compare(put, *found) < 0) != m->reverse;
+	if (is_put) {
+		*found = put;
+		*value = put_value;
+		rc = VIGIA_OK;
+	} else if (rc == VIGIA_OK) {
+		m->row++;
+	}
+	if (rc != VIGIA_OK || m->changes == NULL) return rc;
+	vigia__buf_clear(&m->last, SIZE_MAX);
+	return vigia__buf_add(&m->last, found->data, found->len) < 0 ? VIGIA_ENOMEM : VIGIA_OK;
+}
+
 static int map_seek(void *ctx, struct vigia_slice key, enum vigia__ordered_from from, struct vigia_slice *found,
                     struct vigia_slice *value)
 {
 	struct pg_map *m = ctx;
 	m->reverse = from == VIGIA_AT_MOST || from == VIGIA_BELOW;
 	int rc = turn_page(m, key, from);
-	return rc == VIGIA_OK ? found_at(m, found, value) : rc;
+	return rc == VIGIA_OK ? step(m, key, from, found, value) : rc;
 }
 
 static int map_next(void *ctx, struct vigia_slice *found, struct vigia_slice *value)
 {
 	struct pg_map *m = ctx;
-	int rc = VIGIA_OK;
-	if (m->row + 1 < PQntuples(m->page)) m->row++;
-	else if (PQntuples(m->page) < PAGE) return VIGIA_NONE;
-	else rc = turn_page(m, vigia__pg_bytes(m->page, m->row, 0), m->reverse ? VIGIA_BELOW : VIGIA_ABOVE);
-	return rc == VIGIA_OK ? found_at(m, found, value) : rc;
+	struct vigia_slice last = {(const char *)m->last.data, m->last.len};
+	return step(m, last, m->reverse ? VIGIA_BELOW : VIGIA_ABOVE, found, value);
 }
+
+/* ---- changes ---- */
 
 /* What other processes are to be told of. */
 static void note(const struct pg_map *m, struct vigia_slice key)
@@ -96,37 +149,39 @@ static int map_put(void *ctx, struct vigia_slice key, struct vigia_slice value)
 {
 	struct pg_map *m = ctx;
 	note(m, key);
-	return map_call(m, VIGIA_PG_MAP_PUT, key, vigia__pg_blob(value.data, value.len), none, NULL);
+	return vigia__pg_changes_put(m->changes, m->map, key,
+	                             value.data ? value : (struct vigia_slice){"", 0}); /* a value without bytes is one */
 }
 
 static int map_del(void *ctx, struct vigia_slice key)
 {
 	struct pg_map *m = ctx;
-	PGresult *result;
+	struct vigia_slice value;
+	int rc = map_get(ctx, key, &value);
+	if (rc != VIGIA_OK) return rc;
 	note(m, key);
-	int rc = map_call(m, VIGIA_PG_MAP_DEL, key, none, none, &result);
-	if (rc < 0) return rc;
-	rc = vigia__pg_bool(result, 0, 0) ? VIGIA_OK : VIGIA_NONE;
-	PQclear(result);
-	return rc;
+	return vigia__pg_changes_put(m->changes, m->map, key, (struct vigia_slice){NULL, 0});
 }
 
-static int with_map(struct pg_map *m, bool changes, vigia__state_fn fn, void *arg)
+static int with_map(struct pg_map *m, vigia__state_fn fn, void *arg)
 {
+	bool changes = m->changes != NULL;
 	struct vigia__kv kv = {
 		m, map_get, map_seek, map_next, changes ? map_put : NULL, changes ? map_del : NULL,
 	};
 	int rc = fn(&kv, arg, m->err);
 	PQclear(m->got);
 	PQclear(m->page);
+	vigia__buf_deinit(&m->last);
 	return rc;
 }
 
-int vigia__pg_change(struct pg_backend *b, enum vigia__map map, vigia__state_fn fn, void *arg, struct vigia_error *err)
+int vigia__pg_change(struct pg_backend *b, struct pg_changes *c, enum vigia__map map, vigia__state_fn fn, void *arg,
+                     struct vigia_error *err)
 {
 	struct pg_map m = {
-		.b = b, .link = &b->writer, .map = map, .until_mono_ns = vigia__pg_until(&b->writer), .err = err};
-	return with_map(&m, true, fn, arg);
+		.b = b, .link = &b->writer, .map = map, .until_mono_ns = vigia__pg_until(&b->writer), .err = err, .changes = c};
+	return with_map(&m, fn, arg);
 }
 
 static int read_bounds(struct pg_link *link, uint64_t *oldest, uint64_t *latest, int64_t until, struct vigia_error *err)
@@ -158,7 +213,7 @@ int vigia__pg_view_at(struct vigia__backend *base, enum vigia__map map, vigia__s
 		rc = vigia__pg_exec(link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, until, "read", err);
 	if (rc == VIGIA_OK) {
 		struct pg_map m = {.b = b, .link = link, .map = map, .until_mono_ns = until, .err = err};
-		rc = with_map(&m, false, fn, arg);
+		rc = with_map(&m, fn, arg);
 		if (rc == VIGIA_OK && oldest) rc = read_bounds(link, oldest, latest, until, err);
 		if (link->conn && vigia__pg_exec(link, "COMMIT", NULL, until, "read", NULL) < 0) vigia__pg_link_close(link);
 	}

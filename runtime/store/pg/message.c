@@ -3,16 +3,15 @@
  */
 #include "message.h"
 
-#include <stdio.h>
-
 #include "../../core/error.h"
 #include "../../core/event.h"
 
 static const enum pg_kind kind_of[VIGIA_PG_LISTS] = {
-	[VIGIA_PG_COUNTS] = VIGIA_PG_INT,     [VIGIA_PG_KEYS] = VIGIA_PG_BYTES,  [VIGIA_PG_IF_LAST] = VIGIA_PG_BIG,
-	[VIGIA_PG_NOT_BEFORE] = VIGIA_PG_BIG, [VIGIA_PG_TYPES] = VIGIA_PG_BYTES, [VIGIA_PG_OPS] = VIGIA_PG_BYTES,
-	[VIGIA_PG_EVENTS] = VIGIA_PG_BYTES,   [VIGIA_PG_IDS] = VIGIA_PG_BYTES,   [VIGIA_PG_DONE] = VIGIA_PG_BIG,
-	[VIGIA_PG_EPOCHS] = VIGIA_PG_BIG,
+	[VIGIA_PG_COUNTS] = VIGIA_PG_INT,       [VIGIA_PG_KEYS] = VIGIA_PG_BYTES,  [VIGIA_PG_IF_LAST] = VIGIA_PG_BIG,
+	[VIGIA_PG_NOT_BEFORE] = VIGIA_PG_BIG,   [VIGIA_PG_TYPES] = VIGIA_PG_BYTES, [VIGIA_PG_OPS] = VIGIA_PG_BYTES,
+	[VIGIA_PG_EVENTS] = VIGIA_PG_BYTES,     [VIGIA_PG_IDS] = VIGIA_PG_BYTES,   [VIGIA_PG_DONE] = VIGIA_PG_BIG,
+	[VIGIA_PG_EPOCHS] = VIGIA_PG_BIG,       [VIGIA_PG_MAPS] = VIGIA_PG_INT,    [VIGIA_PG_MAP_KEYS] = VIGIA_PG_BYTES,
+	[VIGIA_PG_MAP_VALUES] = VIGIA_PG_BYTES, [VIGIA_PG_ENDS] = VIGIA_PG_BIG,
 };
 
 void vigia__pg_message_begin(struct pg_message *m, struct pg_backend *b)
@@ -48,6 +47,8 @@ void vigia__pg_message_append(struct pg_message *m, const struct vigia__append *
 		vigia__pg_array_blob(&m->lists[VIGIA_PG_TYPES], head.object_type.data, head.object_type.len);
 		vigia__pg_array_blob(&m->lists[VIGIA_PG_OPS], op.data, op.len);
 		vigia__pg_array_blob(&m->lists[VIGIA_PG_EVENTS], bytes, len);
+		m->bytes += (int64_t)len;
+		vigia__pg_array_number(&m->lists[VIGIA_PG_ENDS], m->bytes);
 	}
 }
 
@@ -58,27 +59,15 @@ void vigia__pg_message_checkpoint(struct pg_message *m, const char *id, uint64_t
 	vigia__pg_array_number(&m->lists[VIGIA_PG_EPOCHS], epoch);
 }
 
-/* "t", "l" and "q" for what else changed, then "w" and the wake words, or "w*". */
+/* "t", "l" and "q" for what else changed, then the words. */
 static void write_news(struct pg_message *m)
 {
 	char *at = m->news;
-	size_t count = 0;
-	for (uint64_t parts = m->words.parts; parts; parts &= parts - 1)
-		count += (size_t)__builtin_popcountll(m->words.words[__builtin_ctzll(parts)]);
-	*at = '\0';
 	if (m->b->changed_timers) *at++ = 't';
 	if (m->b->changed_letters) *at++ = 'l';
 	if (m->b->changed_steers) *at++ = 'q';
-	if (count > VIGIA_PG_NEWS_WORDS) at += sprintf(at, "w*");
-	else if (count > 0) {
-		*at++ = 'w';
-		for (uint64_t parts = m->words.parts; parts; parts &= parts - 1) {
-			int part = __builtin_ctzll(parts);
-			for (uint64_t bits = m->words.words[part]; bits; bits &= bits - 1)
-				at += sprintf(at, "%d ", part * 64 + __builtin_ctzll(bits));
-		}
-	}
-	*at = '\0';
+	m->inside = at > m->news;
+	vigia__pg_words_write(&m->words, at);
 }
 
 /* The clock that tests set. Null: the server's. */
@@ -87,7 +76,7 @@ static struct pg_param now_of(struct pg_backend *b, struct pg_number *number)
 	return b->base.wall ? vigia__pg_big(number, b->base.wall(b->base.wall_ctx)) : (struct pg_param){NULL, 0};
 }
 
-int vigia__pg_message_send(struct pg_message *m, PGresult **out, int64_t until, struct vigia_error *err)
+int vigia__pg_message_send(struct pg_message *m, bool commits, PGresult **out, int64_t until, struct vigia_error *err)
 {
 	struct pg_backend *b = m->b;
 	struct pg_number counter, now, strict, async;
@@ -99,6 +88,7 @@ int vigia__pg_message_send(struct pg_message *m, PGresult **out, int64_t until, 
 	if (!m->conditions)
 		lists[VIGIA_PG_KEYS] = lists[VIGIA_PG_IF_LAST] = lists[VIGIA_PG_NOT_BEFORE] = (struct pg_param){NULL, 0};
 	write_news(m);
+	const struct pg_param news = vigia__pg_blob(m->news, strlen(m->news));
 	const struct pg_param params[] = {
 		vigia__pg_blob(b->client, sizeof b->client),
 		vigia__pg_big(&counter, b->counter),
@@ -113,11 +103,22 @@ int vigia__pg_message_send(struct pg_message *m, PGresult **out, int64_t until, 
 		lists[VIGIA_PG_IDS],
 		lists[VIGIA_PG_DONE],
 		lists[VIGIA_PG_EPOCHS],
+		lists[VIGIA_PG_ENDS],
 		vigia__pg_truth(&strict, m->strict),
+		lists[VIGIA_PG_MAPS],
+		lists[VIGIA_PG_MAP_KEYS],
+		lists[VIGIA_PG_MAP_VALUES],
 		vigia__pg_truth(&async, atomic_load(&b->base.durability) == VIGIA_DURABILITY_NONE),
-		vigia__pg_blob(m->news, strlen(m->news)),
+		m->inside ? news : vigia__pg_blob("", 0),
 	};
-	return vigia__pg_call(&b->writer, VIGIA_PG_COMMIT, params, out, until, "store in", err);
+	/* Words alone are told behind the commit. Who does not hear of them looks once a second; for the rest nobody does.
+	 */
+	bool behind = !m->inside && vigia__wake_set_any(&m->words), due = behind && vigia__pg_tell_is_due(b);
+	struct pg_round round = {.behind = commits ? "COMMIT" : NULL, .then = VIGIA_PG_TELL};
+	if (due) round.then_params = &news;
+	int rc = vigia__pg_call_round(&b->writer, VIGIA_PG_COMMIT, params, &round, out, until, "store in", err);
+	if (rc == VIGIA_OK && behind && !due) vigia__pg_tell_later(b, &m->words);
+	return rc;
 }
 
 bool vigia__pg_message_any(const struct pg_message *m)

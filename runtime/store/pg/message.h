@@ -17,20 +17,25 @@ enum pg_list {
 	VIGIA_PG_IDS,
 	VIGIA_PG_DONE,
 	VIGIA_PG_EPOCHS,
+	VIGIA_PG_ENDS,
+	VIGIA_PG_MAPS,
+	VIGIA_PG_MAP_KEYS,
+	VIGIA_PG_MAP_VALUES,
 	VIGIA_PG_LISTS
 };
 
 enum { VIGIA_PG_PUT = -1, VIGIA_PG_PUT_FORWARD = -2 }; /* in place of an epoch */
-enum { VIGIA_PG_NEWS_WORDS = 400 };                    /* more wake words are told as "all" */
 
 struct pg_message {
 	struct pg_backend *b;
 	struct pg_array lists[VIGIA_PG_LISTS];
 	size_t appends;
+	int64_t bytes;                /* of all events */
 	bool conditions;              /* a key, if_last, or a time */
 	bool strict;                  /* an epoch that does not match fails all */
 	struct vigia__wake_set words; /* of all events */
-	char news[VIGIA_PG_NEWS_WORDS * 5 + 16];
+	bool inside;                  /* they are told with the commit, since there is more to tell than words */
+	char news[VIGIA_PG_WORDS_TEXT + 4];
 };
 
 void vigia__pg_message_begin(struct pg_message *m, struct pg_backend *b);
@@ -40,8 +45,10 @@ bool vigia__pg_message_any(const struct pg_message *m);
 void vigia__pg_message_append(struct pg_message *m, const struct vigia__append *request);
 /* `epoch`: the owner's, or one of the above. */
 void vigia__pg_message_checkpoint(struct pg_message *m, const char *id, uint64_t seq_num, int64_t epoch);
-/* Send it once, under the number b->counter. *out: the numbers of the commit. */
-int vigia__pg_message_send(struct pg_message *m, PGresult **out, int64_t until_mono_ns, struct vigia_error *err);
+/* Send it once, under the number b->counter. *out: the numbers of the commit. `commits`: with it the server's
+ * transaction ends. */
+int vigia__pg_message_send(struct pg_message *m, bool commits, PGresult **out, int64_t until_mono_ns,
+                           struct vigia_error *err);
 
 /* What the numbers say of append `at` of the message: VIGIA_OK, or ESEQUENCE. */
 int vigia__pg_message_result(const PGresult *numbers, size_t at, struct vigia__append *request,

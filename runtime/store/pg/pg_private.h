@@ -58,6 +58,14 @@ struct pg_elder {
 	uint64_t tag, until;
 };
 
+/* A record that the next commit will read, too. */
+struct pg_guess {
+	enum vigia__map map;
+	size_t len;
+	char key[80];
+};
+enum { VIGIA_PG_GUESSES = 16 };
+
 struct pg_backend {
 	struct vigia__backend base;
 	struct pg_backend *next; /* owner: the list of open logs */
@@ -83,6 +91,8 @@ struct pg_backend {
 	bool doubt_done; /* until the next one: it was stored after all */
 	/* by the transaction under way: others are told with its commit */
 	bool changed_timers, changed_letters, changed_steers;
+	struct pg_guess guesses[VIGIA_PG_GUESSES];
+	size_t guesses_count;
 
 	/* wake.c: the thread that listens, and holds the locks of the session */
 	struct pg_link listener;
@@ -109,6 +119,10 @@ struct pg_backend {
 	char tells[VIGIA_PG_TELLS]; /* lines to be sent */
 	size_t tells_len;
 	struct pg_wanted wanted[VIGIA_PG_WANTED];
+	struct vigia__wake_set late; /* words of commits that others were not told of yet */
+	atomic_bool untold;          /* of a commit that was in doubt: tell all words */
+	int64_t told_mono_ns;        /* when they were told of the last ones */
+	int64_t gap_ns;              /* how long it lasts until they are told again */
 	struct pg_elder elder_heard; /* the listening thread's */
 
 	/* shown.c, the listening thread's */
@@ -225,9 +239,6 @@ int vigia__pg_view(struct vigia__backend *base, enum vigia__map map, vigia__stat
 /* The same, and the bounds at that moment. */
 int vigia__pg_view_at(struct vigia__backend *base, enum vigia__map map, vigia__state_fn fn, void *arg, uint64_t *oldest,
                       uint64_t *latest, struct vigia_error *err);
-/* Inside a transaction of the writer. */
-int vigia__pg_change(struct pg_backend *b, enum vigia__map map, vigia__state_fn fn, void *arg, struct vigia_error *err);
-
 /* import.c */
 int vigia__pg_import(struct vigia__backend *base, struct vigia__import *import, struct vigia_error *err);
 int vigia__pg_import_mark(struct vigia__backend *base, struct vigia__import_mark *out, struct vigia_error *err);
@@ -277,8 +288,18 @@ int64_t vigia__pg_owners_renew(struct pg_backend *b);
 /* Likewise: find out soon what was lost. */
 void vigia__pg_owners_look(struct pg_backend *b);
 
-/* tell.c; all but the first on the thread that listens */
+/* tell.c; all but the first ones on the thread that listens */
 extern const struct vigia__tells vigia__pg_tells;
+/* "w" and the numbers of the words, "w*" for many, "" for none. */
+enum { VIGIA_PG_WORDS = 400, VIGIA_PG_WORDS_TEXT = VIGIA_PG_WORDS * 5 + 4 };
+void vigia__pg_words_write(const struct vigia__wake_set *set, char text[VIGIA_PG_WORDS_TEXT]);
+/* A commit: are others to be told of its words at once? Else later. */
+bool vigia__pg_tell_is_due(struct pg_backend *b);
+void vigia__pg_tell_later(struct pg_backend *b, const struct vigia__wake_set *words);
+/* Tell the words that wait, if it is time. When it is: INT64_MAX: there are none. */
+int64_t vigia__pg_tell_late(struct pg_backend *b);
+/* So many processes use the log. */
+void vigia__pg_tell_processes(struct pg_backend *b, int64_t count);
 void vigia__pg_tell_all(struct pg_backend *b);
 bool vigia__pg_tells_any(struct pg_backend *b);
 void vigia__pg_hear_wanted(struct pg_backend *b, const char *text);

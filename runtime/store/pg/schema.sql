@@ -146,6 +146,18 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT pg_notify(@CHANNEL@, p_news)
 $$;
 
+-- Others are told of wake words, and of the last number.
+CREATE FUNCTION @S@.tell(p_words text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	v_last bigint;
+BEGIN
+	PERFORM set_config('synchronous_commit', 'off', true);
+	SELECT e.seq INTO v_last FROM @S@.events e ORDER BY e.seq DESC LIMIT 1;
+	PERFORM pg_notify(@CHANNEL@, p_words || '#' || coalesce(v_last, 0));
+END
+$$;
+
 CREATE FUNCTION @S@.sizes() RETURNS TABLE (file_bytes bigint, used_bytes bigint)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
@@ -155,14 +167,16 @@ $$;
 
 -- ---- appends ----
 
--- One commit. What it stores, in order: appends (p_counts events each, of the lists p_types, p_ops, p_bytes), progress (p_epochs 0 or more:
--- only if the id's epoch is that; with p_strict all of it or nothing), and checkpoints (-1; -2: not back). The numbers of a commit: of each
+-- One commit. What it stores, in order: appends (p_counts events each, of the lists p_types, p_ops, p_bytes; p_sizes: the bytes of each and of
+-- those before it), progress (p_epochs 0 or more:
+-- only if the id's epoch is that; with p_strict all of it or nothing), checkpoints (-1; -2: not back), and records of maps (a value that is
+-- NULL: removed), which the same transaction has looked at. The numbers of a commit: of each
 -- append 0 stored, 1 existed, 2 refused because of if_last (its first number is then the last there is), first, last; behind them the
 -- places in p_ids of progress that was not stored. Asked again with the same counter it returns the same and stores nothing; it writes all the
 -- same, because its own commit then waits until standbys have confirmed that one.
 CREATE FUNCTION @S@.commit(p_client bytea, p_counter bigint, p_now bigint, p_counts int[], p_keys bytea[], p_if_last bigint[],
 	p_not_before bigint[], p_types bytea[], p_ops bytea[], p_bytes bytea[], p_ids bytea[], p_done bigint[], p_epochs bigint[],
-	p_strict bool, p_async bool, p_news text)
+	p_sizes bigint[], p_strict bool, p_maps int[], p_map_keys bytea[], p_map_values bytea[], p_async bool, p_news text)
 RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	v_counter bigint;
@@ -170,15 +184,30 @@ DECLARE
 	v_last bigint;
 	v_at bigint;
 	v_total bigint;
-	v_wall bigint := @S@.wall_ns();
+	v_wall bigint;
 	v_fenced bigint[];
+	v_importing bool;
 	v_from int := 1;
 	v_to int;
+	v_before bigint := 0; -- of p_sizes
 	v_first bigint;
 	v_key_last bigint;
+	v_nothing text;
 BEGIN
-	PERFORM @S@.lock_writer();
-	SELECT c.counter, c.results INTO v_counter, v_results FROM @S@.clients c WHERE c.id = p_client;
+	-- As lock_writer(), and without a statement of its own for each: a commit of one event would spend half its time on them.
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'a log is written in READ COMMITTED only' USING ERRCODE = '40001';
+	END IF;
+	v_nothing := pg_advisory_xact_lock(@LOCK@);
+	v_wall := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000;
+	SELECT EXISTS (SELECT 1 FROM @S@.import), c.counter, c.results, coalesce(e.seq, t.trimmed), coalesce(e.at_ns, t.at_ns),
+			coalesce(e.total, t.total)
+		INTO v_importing, v_counter, v_results, v_last, v_at, v_total
+		FROM @S@.tail t LEFT JOIN @S@.clients c ON c.id = p_client
+			LEFT JOIN (SELECT x.seq, x.at_ns, x.total FROM @S@.events x ORDER BY x.seq DESC LIMIT 1) e ON true;
+	IF v_importing THEN
+		PERFORM @S@.lock_writer(); -- which says so
+	END IF;
 	IF v_counter = p_counter AND v_results IS NOT NULL THEN
 		UPDATE @S@.clients SET at_ns = v_wall WHERE id = p_client;
 		RETURN v_results;
@@ -186,19 +215,20 @@ BEGIN
 		RAISE EXCEPTION 'the commit % comes after %, which was given up', p_counter, v_counter USING ERRCODE = 'VG001';
 	END IF;
 	IF p_async THEN
-		PERFORM set_config('synchronous_commit', 'off', true);
+		v_nothing := set_config('synchronous_commit', 'off', true);
 	END IF;
 	v_results := '{}';
 	IF cardinality(p_counts) > 0 THEN
-		SELECT e.seq, e.at_ns, e.total INTO v_last, v_at, v_total FROM @S@.events e ORDER BY e.seq DESC LIMIT 1;
-		IF NOT FOUND THEN
-			SELECT t.trimmed, t.at_ns, t.total INTO v_last, v_at, v_total FROM @S@.tail t;
-		END IF;
 		v_at := greatest(v_at, coalesce(p_now, v_wall));
 		IF p_keys IS NULL AND p_if_last IS NULL AND p_not_before IS NULL THEN
-			INSERT INTO @S@.events (seq, at_ns, total, type, op, bytes)
-				SELECT v_last + u.ord, v_at, v_total + sum(octet_length(u.bytes)) OVER (ORDER BY u.ord), u.type, u.op, u.bytes
-				FROM unnest(p_types, p_ops, p_bytes) WITH ORDINALITY AS u(type, op, bytes, ord);
+			IF cardinality(p_bytes) = 1 THEN
+				INSERT INTO @S@.events (seq, at_ns, total, type, op, bytes)
+					VALUES (v_last + 1, v_at, v_total + p_sizes[1], p_types[1], p_ops[1], p_bytes[1]);
+			ELSE
+				INSERT INTO @S@.events (seq, at_ns, total, type, op, bytes)
+					SELECT v_last + u.ord, v_at, v_total + u.size, u.type, u.op, u.bytes
+					FROM unnest(p_types, p_ops, p_bytes, p_sizes) WITH ORDINALITY AS u(type, op, bytes, size, ord);
+			END IF;
 			FOR i IN 1 .. cardinality(p_counts) LOOP
 				v_results := v_results || ARRAY[0, v_last + 1, v_last + p_counts[i]];
 				v_last := v_last + p_counts[i];
@@ -217,16 +247,17 @@ BEGIN
 				ELSE
 					v_at := greatest(v_at, p_not_before[i]);
 					INSERT INTO @S@.events (seq, at_ns, total, type, op, bytes)
-						SELECT v_last + u.ord, v_at, v_total + sum(octet_length(u.bytes)) OVER (ORDER BY u.ord), u.type, u.op, u.bytes
-						FROM unnest(p_types[v_from:v_to], p_ops[v_from:v_to], p_bytes[v_from:v_to])
-							WITH ORDINALITY AS u(type, op, bytes, ord);
+						SELECT v_last + u.ord, v_at, v_total + u.size - v_before, u.type, u.op, u.bytes
+						FROM unnest(p_types[v_from:v_to], p_ops[v_from:v_to], p_bytes[v_from:v_to], p_sizes[v_from:v_to])
+							WITH ORDINALITY AS u(type, op, bytes, size, ord);
 					IF p_keys[i] IS NOT NULL THEN
 						INSERT INTO @S@.keys VALUES (p_keys[i], v_last + 1, v_last + p_counts[i]);
 					END IF;
 					v_results := v_results || ARRAY[0, v_last + 1, v_last + p_counts[i]];
 					v_last := v_last + p_counts[i];
-					SELECT e.total INTO v_total FROM @S@.events e WHERE e.seq = v_last;
+					v_total := v_total + coalesce(p_sizes[v_to], 0) - v_before;
 				END IF;
+				v_before := coalesce(p_sizes[v_to], 0);
 				v_from := v_to + 1;
 			END LOOP;
 		END IF;
@@ -253,9 +284,15 @@ BEGIN
 		END LOOP;
 		v_results := v_results || v_fenced;
 	END IF;
-	INSERT INTO @S@.clients AS c VALUES (p_client, p_counter, v_results, v_wall)
-		ON CONFLICT (id) DO UPDATE SET counter = excluded.counter, results = excluded.results, at_ns = excluded.at_ns;
-	IF p_news <> '' THEN
+	IF cardinality(p_maps) > 0 THEN
+		PERFORM @S@.map_store(p_maps, p_map_keys, p_map_values);
+	END IF;
+	IF v_counter IS NULL THEN
+		INSERT INTO @S@.clients VALUES (p_client, p_counter, v_results, v_wall);
+	ELSE
+		UPDATE @S@.clients SET counter = p_counter, results = v_results, at_ns = v_wall WHERE id = p_client;
+	END IF;
+	IF p_news <> '' THEN -- what must not be lost
 		PERFORM pg_notify(@CHANNEL@, p_news || '#' || coalesce(v_last, 0));
 	END IF;
 	RETURN v_results;
@@ -367,6 +404,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	FROM @S@.tail t LEFT JOIN (SELECT x.seq FROM @S@.events x ORDER BY x.seq DESC LIMIT 1) e ON true
 $$;
 
+-- What each process looks at once a second. processes: that use the log.
+CREATE FUNCTION @S@.look_around() RETURNS TABLE (latest bigint, processes bigint)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT b.latest, (SELECT count(*) FROM @S@.sessions s WHERE s.until_ns > @S@.wall_ns()) FROM @S@.bounds() b
+$$;
+
 -- The first row has the bounds (oldest in seq, latest in at_ns), those behind it up to p_count events, up to about p_bytes bytes.
 CREATE FUNCTION @S@.read(p_from bigint, p_count int, p_bytes bigint) RETURNS TABLE (seq bigint, at_ns bigint, bytes bytea)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -374,14 +417,22 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
 	v_oldest bigint;
 	v_latest bigint;
+	v_before bigint; -- bytes of all events before the first one
+	v_from bigint;
 BEGIN
-	SELECT b.oldest, b.latest INTO v_oldest, v_latest FROM @S@.bounds() b;
-	RETURN QUERY SELECT v_oldest, v_latest, NULL::bytea;
-	RETURN QUERY SELECT w.seq, w.at_ns, w.bytes FROM (
-			SELECT e.seq, e.at_ns, e.bytes, sum(octet_length(e.bytes)) OVER (ORDER BY e.seq) - octet_length(e.bytes) AS ahead
-			FROM (SELECT x.seq, x.at_ns, x.bytes FROM @S@.events x WHERE x.seq >= greatest(p_from, v_oldest)
-				ORDER BY x.seq LIMIT p_count) e
-		) w WHERE w.ahead < p_bytes ORDER BY w.seq;
+	SELECT t.trimmed + 1, coalesce(e.seq, t.trimmed), t.total INTO v_oldest, v_latest, v_before
+		FROM @S@.tail t LEFT JOIN (SELECT x.seq FROM @S@.events x ORDER BY x.seq DESC LIMIT 1) e ON true;
+	v_from := greatest(p_from, v_oldest);
+	IF v_from > v_oldest THEN
+		SELECT e.total INTO v_before FROM @S@.events e WHERE e.seq = v_from - 1;
+	END IF;
+	RETURN QUERY SELECT CASE WHEN v_oldest > v_latest THEN 0 ELSE v_oldest END, v_latest, NULL::bytea;
+	IF v_from > v_latest THEN
+		RETURN;
+	END IF;
+	-- A sum over the rows, or a limit on them, would take three times as long.
+	RETURN QUERY SELECT e.seq, e.at_ns, e.bytes FROM @S@.events e
+		WHERE e.seq >= v_from AND e.seq < v_from + p_count AND e.total - v_before - octet_length(e.bytes) < p_bytes ORDER BY e.seq;
 END
 $$;
 
@@ -679,16 +730,29 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION @S@.map_put(p_map int, p_key bytea, p_value bytea) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	INSERT INTO @S@.maps AS m VALUES (p_map, p_key, p_value) ON CONFLICT (map, key) DO UPDATE SET value = excluded.value
+-- Records by their keys, with the log's lock, until the transaction ends; value NULL: there is none.
+CREATE FUNCTION @S@.look(p_maps int[], p_keys bytea[]) RETURNS TABLE (map int, key bytea, value bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	PERFORM @S@.lock_writer();
+	FOR i IN 1 .. cardinality(p_keys) LOOP
+		map := p_maps[i];
+		key := p_keys[i];
+		value := (SELECT m.value FROM @S@.maps m WHERE m.map = p_maps[i] AND m.key = p_keys[i]);
+		RETURN NEXT;
+	END LOOP;
+END
 $$;
 
-CREATE FUNCTION @S@.map_del(p_map int, p_key bytea) RETURNS bool
+-- Each key is there once.
+CREATE FUNCTION @S@.map_store(p_maps int[], p_keys bytea[], p_values bytea[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	DELETE FROM @S@.maps WHERE map = p_map AND key = p_key;
-	RETURN FOUND;
+	DELETE FROM @S@.maps m USING unnest(p_maps, p_keys, p_values) AS u(map, key, value)
+		WHERE u.value IS NULL AND m.map = u.map AND m.key = u.key;
+	INSERT INTO @S@.maps AS m SELECT u.map, u.key, u.value FROM unnest(p_maps, p_keys, p_values) AS u(map, key, value)
+		WHERE u.value IS NOT NULL ON CONFLICT (map, key) DO UPDATE SET value = excluded.value;
 END
 $$;
 

@@ -2,6 +2,12 @@
  * tell.c - what processes tell each other beside their commits, since they share no memory: who waits for a checkpoint
  * (wants.h), that it is there, and which transaction goes first (elder.h).
  *
+ * The words of commits are told here, too. The first of them goes with its commit, as a transaction behind it on the
+ * same connection; those that follow within a moment are told together at its end, by the thread that listens. The more
+ * processes there are, the longer is the moment, because each notification wakes all of them: 50 microseconds for each,
+ * 5 ms at most. So they cost a process no more than it has time for, and one that is alone with another waits for
+ * nothing.
+ *
  * Callers add lines, and do not wait. The thread that listens sends what there is as one notification. What finds no
  * room, or no server, is not told: waiters look once a second all the same, and an elder only goes first sooner.
  *
@@ -16,7 +22,7 @@
 
 #include "pg_private.h"
 
-enum { AGAIN_NS = 20000000, WORDS = 50 }; /* more words are told as all */
+enum { AGAIN_NS = 20000000, GAP_NS = 50000, GAPS_MAX = 100 };
 
 static void add(struct pg_backend *b, const char *line)
 {
@@ -61,16 +67,29 @@ static void tell_wanted(struct vigia__backend *base, uint64_t hash, uint64_t seq
 	add(b, line);
 }
 
-static void tell_words(struct vigia__backend *base, const struct vigia__wake_set *set)
+void vigia__pg_words_write(const struct vigia__wake_set *set, char text[VIGIA_PG_WORDS_TEXT])
 {
-	char line[8 + WORDS * 5] = "w";
-	size_t len = 1, count = 0;
+	size_t count = 0;
+	for (uint64_t parts = set->parts; parts; parts &= parts - 1)
+		count += (size_t)__builtin_popcountll(set->words[__builtin_ctzll(parts)]);
+	if (count > VIGIA_PG_WORDS) {
+		memcpy(text, "w*", 3);
+		return;
+	}
+	if (count > 0) *text++ = 'w';
+	*text = '\0';
 	for (uint64_t parts = set->parts; parts; parts &= parts - 1) {
 		int part = __builtin_ctzll(parts);
 		for (uint64_t bits = set->words[part]; bits; bits &= bits - 1)
-			if (count++ < WORDS) len += (size_t)sprintf(line + len, "%d ", part * 64 + __builtin_ctzll(bits));
+			text += sprintf(text, "%d ", part * 64 + __builtin_ctzll(bits));
 	}
-	add(pg_of(base), count <= WORDS ? line : "w*");
+}
+
+static void tell_words(struct vigia__backend *base, const struct vigia__wake_set *set)
+{
+	char line[VIGIA_PG_WORDS_TEXT];
+	vigia__pg_words_write(set, line);
+	add(pg_of(base), line);
 }
 
 static void tell_elder(struct vigia__backend *base, uint64_t buckets, int64_t duration_ns)
@@ -85,7 +104,56 @@ static void tell_elder(struct vigia__backend *base, uint64_t buckets, int64_t du
 
 const struct vigia__tells vigia__pg_tells = {.wanted = tell_wanted, .words = tell_words, .elder = tell_elder};
 
+/* ---- words of commits ---- */
+
+bool vigia__pg_tell_is_due(struct pg_backend *b)
+{
+	int64_t now = vigia__mono_ns();
+	pthread_mutex_lock(&b->tells_mutex);
+	bool due = now - b->told_mono_ns >= b->gap_ns;
+	if (due) b->told_mono_ns = now;
+	pthread_mutex_unlock(&b->tells_mutex);
+	return due;
+}
+
+void vigia__pg_tell_later(struct pg_backend *b, const struct vigia__wake_set *words)
+{
+	pthread_mutex_lock(&b->tells_mutex);
+	bool first = !vigia__wake_set_any(&b->late);
+	vigia__wake_set_join(&b->late, words);
+	pthread_mutex_unlock(&b->tells_mutex);
+	if (first) vigia__pg_ring(b);
+}
+
 /* ---- on the thread that listens ---- */
+
+int64_t vigia__pg_tell_late(struct pg_backend *b)
+{
+	char text[VIGIA_PG_WORDS_TEXT];
+	int64_t now = vigia__mono_ns(), due = INT64_MAX;
+	bool tells = false;
+	pthread_mutex_lock(&b->tells_mutex);
+	if (atomic_exchange(&b->untold, false)) vigia__wake_set_all(&b->late);
+	if (vigia__wake_set_any(&b->late)) due = b->told_mono_ns + b->gap_ns;
+	if (due <= now) {
+		vigia__pg_words_write(&b->late, text);
+		vigia__wake_set_clear(&b->late);
+		b->told_mono_ns = now;
+		tells = true;
+		due = INT64_MAX;
+	}
+	pthread_mutex_unlock(&b->tells_mutex);
+	const struct pg_param param = vigia__pg_blob(text, tells ? strlen(text) : 0);
+	if (tells) vigia__pg_call(&b->listener, VIGIA_PG_TELL, &param, NULL, vigia__pg_until(&b->listener), "use", NULL);
+	return due;
+}
+
+void vigia__pg_tell_processes(struct pg_backend *b, int64_t count)
+{
+	pthread_mutex_lock(&b->tells_mutex);
+	b->gap_ns = GAP_NS * (count < GAPS_MAX ? count : GAPS_MAX);
+	pthread_mutex_unlock(&b->tells_mutex);
+}
 
 bool vigia__pg_tells_any(struct pg_backend *b)
 {

@@ -100,9 +100,10 @@ static int look(struct pg_backend *b)
 {
 	PGresult *row;
 	struct vigia_error err = {0};
-	int rc = vigia__pg_call(&b->listener, VIGIA_PG_BOUNDS, NULL, &row, vigia__pg_until(&b->listener), "look at", &err);
+	int rc = vigia__pg_call(&b->listener, VIGIA_PG_AROUND, NULL, &row, vigia__pg_until(&b->listener), "look at", &err);
 	if (rc < 0) return rc;
-	uint64_t latest = (uint64_t)vigia__pg_int(row, 0, 1), known = atomic_load(&b->latest);
+	uint64_t latest = (uint64_t)vigia__pg_int(row, 0, 0), known = atomic_load(&b->latest);
+	vigia__pg_tell_processes(b, vigia__pg_int(row, 0, 1));
 	PQclear(row);
 	vigia__pg_reached(b, latest);
 	if (latest > known) bump_all(b);
@@ -179,12 +180,15 @@ static void *listen_thread(void *arg)
 			next = vigia__mono_ns() + LOOK_NS;
 		}
 		vigia__pg_tell_all(b);
-		int64_t renewal = vigia__pg_owners_renew(b);
+		int64_t renewal = vigia__pg_owners_renew(b), late = vigia__pg_tell_late(b);
 		hear_all(b); /* behind all calls, which may have read what was told */
 		if (vigia__pg_tells_any(b)) continue;
-		wait_for_news(b, renewal < next ? renewal : next);
+		int64_t first = renewal < next ? renewal : next;
+		wait_for_news(b, late < first ? late : first);
 	}
 	do_jobs(b, NULL);
+	vigia__pg_tell_processes(b, 0);
+	if (b->listener.conn) vigia__pg_tell_late(b);
 	vigia__pg_rows_put(b); /* who stopped */
 	return NULL;
 }
