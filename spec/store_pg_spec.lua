@@ -801,13 +801,7 @@ describe("the SQL function append of a log on PostgreSQL", function()
 		local registry = helper.registry(store)
 		local handler, seen = helper.recorder()
 		assert(registry:watch("w", handler))
-		local out = helper.path("psql")
-		local session = assert(io.popen(("psql -X -h %s -U vigia -d vigia -qAt >'%s' 2>&1"):format(server.folder, out), "w"))
-		local function run(sql, answer)
-			session:write(sql, "\n")
-			session:flush()
-			if answer then helper.eventually(function() return helper.read_file(out):find(answer .. "\n$") end, sql) end
-		end
+		local run, out, finish = server:session()
 		run("CREATE TABLE orders (n int); BEGIN; INSERT INTO orders VALUES (1);")
 		run(("SELECT %s.append('Order', 'CREATE', '{\"n\": 1}');"):format(schema), "1")
 		assert.equal(0, store:get_latest_event_num())
@@ -831,7 +825,7 @@ describe("the SQL function append of a log on PostgreSQL", function()
 				:format(level, schema), "over")
 			mentions(helper.read_file(out), "40001", "READ COMMITTED only")
 		end
-		session:close()
+		finish()
 		assert.equal(4, store:get_latest_event_num())
 	end)
 

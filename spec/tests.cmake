@@ -173,6 +173,12 @@ if(NOT VIGIA_FUZZ)
     target_link_options(waits PRIVATE -fno-sanitize=all)
     set_target_properties(waits PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
   endif()
+  # The server's disk in spec/store_pg_failures_spec.lua.
+  add_library(full MODULE spec/c/failures/full.c)
+  target_link_libraries(full PRIVATE ${CMAKE_DL_LIBS})
+  target_compile_options(full PRIVATE -fno-sanitize=all)
+  target_link_options(full PRIVATE -fno-sanitize=all)
+  set_target_properties(full PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/spec/c)
   # What spec/notify_spec.lua has in place of systemd, and what spec/doctor_spec.lua finds.
   add_executable(notify_listener spec/c/notify_listener.c)
   add_executable(map_holder spec/c/map_holder.c)

@@ -35,6 +35,17 @@ function M.start(settings)
 	return start({}, settings)
 end
 
+-- The same, whose disk is full() until that is over.
+function M.start_with_disk(settings)
+	local server, why = start({"--preload", quoted(helper.program():match("^(.*)/") .. "/spec/c/full.so")}, settings)
+	if server then
+		function server.full(is)
+			if is then io.open(server.folder .. "/full", "w"):close() else os.remove(server.folder .. "/full") end
+		end
+	end
+	return server, why
+end
+
 -- A standby of this one, with this name in `synchronous_standby_names`.
 function M:standby(name, settings)
 	return assert(start({"--standby-of", quoted(self.folder), quoted(name)}, settings))
@@ -77,6 +88,19 @@ function M:sql(text, database)
 	local ok = pipe:close()
 	assert(ok, out)
 	return (out:gsub("\n$", ""))
+end
+
+-- A session of psql, as an application has one, whose transactions may stay open: a function that runs statements and, with an answer
+-- (a pattern for the end of what was printed so far), waits for that; the file with what was printed; and one that ends it.
+function M:session(database)
+	local out = helper.path("psql" .. math.random(1 << 40))
+	local pipe = assert(io.popen(("psql -X -h %s -U vigia -d %s -qAt >%s 2>&1")
+		:format(quoted(self.folder), database or "vigia", quoted(out)), "w"))
+	return function(sql, answer)
+		pipe:write(sql, "\n")
+		pipe:flush()
+		if answer then helper.eventually(function() return helper.read_file(out):find(answer .. "\n$") end, sql) end
+	end, out, function() pipe:close() end
 end
 
 -- ---- a server that fails ----

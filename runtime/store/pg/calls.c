@@ -4,6 +4,13 @@
 #include "../../core/error.h"
 #include "pg_private.h"
 
+int64_t vigia__pg_until_to_read(const struct pg_link *link)
+{
+	int64_t now = vigia__mono_ns();
+	bool away = link->conn == NULL && now < link->away_until_mono_ns; /* as it was a moment ago: do not wait */
+	return away ? now : vigia__pg_until(link);
+}
+
 int vigia__pg_ask(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params, PGresult **out,
                   const char *what, struct vigia_error *err)
 {
@@ -12,17 +19,14 @@ int vigia__pg_ask(struct pg_backend *b, enum pg_statement statement, const struc
 	int rc = vigia__pg_settle_to_read(b, err);
 	if (rc < 0) return rc;
 	pthread_mutex_lock(&link->mutex);
-	int64_t now = vigia__mono_ns(), until = vigia__pg_until(link);
-	if (link->conn == NULL && now < link->away_until_mono_ns) until = now; /* it was away a moment ago: do not wait */
-	bool old = link->conn != NULL;
+	int64_t until = vigia__pg_until_to_read(link);
+	bool connected;
 	do {
 		rc = vigia__pg_link_ready(link, until, err);
-		if (rc == VIGIA_OK) rc = vigia__pg_call(link, statement, params, out, until, what, err);
-		/* A connection that was there may have broken long ago: then a new one is as good. */
-		bool again = old && rc == VIGIA_EUNREACHABLE;
-		old = false;
-		if (!again) break;
-	} while (vigia__mono_ns() < until);
+		connected = rc == VIGIA_OK;
+		if (connected) rc = vigia__pg_call(link, statement, params, out, until, what, err);
+		/* A connection that was there may have broken long ago: then a new one is as good. Without any it fails now. */
+	} while (connected && vigia__pg_again(link, rc, until));
 	pthread_mutex_unlock(&link->mutex);
 	return rc;
 }
@@ -38,8 +42,7 @@ int vigia__pg_do(struct pg_backend *b, enum pg_statement statement, const struct
 	do {
 		rc = vigia__pg_link_ready(link, until, err);
 		if (rc == VIGIA_OK) rc = vigia__pg_call(link, statement, params, out, until, what, err);
-		if (rc != VIGIA_EUNREACHABLE && !(rc < 0 && vigia__pg_again(link))) break;
-	} while (vigia__mono_ns() < until);
+	} while (vigia__pg_again(link, rc, until));
 	pthread_mutex_unlock(&link->mutex);
 	return rc;
 }
@@ -61,15 +64,9 @@ int vigia__pg_transaction(struct pg_backend *b, int (*fn)(struct pg_backend *b, 
 		rc = vigia__pg_link_ready(link, until, err);
 		if (rc == VIGIA_OK) rc = vigia__pg_exec(link, "BEGIN ISOLATION LEVEL READ COMMITTED", NULL, until, what, err);
 		if (rc == VIGIA_OK) rc = fn(b, arg, err);
-		bool again = rc == VIGIA_EUNREACHABLE || (rc < 0 && vigia__pg_again(link));
-		if (rc == VIGIA_OK) {
-			rc = vigia__pg_exec(link, "COMMIT", NULL, until, what, err);
-			again = rc == VIGIA_EUNREACHABLE;
-		} else if (link->conn && vigia__pg_exec(link, "ROLLBACK", NULL, until, what, NULL) < 0) {
-			vigia__pg_link_close(link);
-		}
-		if (!again) break;
-	} while (vigia__mono_ns() < until);
+		if (rc == VIGIA_OK) rc = vigia__pg_exec(link, "COMMIT", NULL, until, what, err);
+		else vigia__pg_rollback(link, until, what);
+	} while (vigia__pg_again(link, rc, until));
 	pthread_mutex_unlock(&link->mutex);
 	return rc;
 }

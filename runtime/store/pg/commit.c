@@ -10,15 +10,11 @@
  * If the server refuses a group with transactions for a reason that one of them may be (an owner's epoch, its size),
  * each member is tried alone.
  */
-#include <time.h>
-
 #include "../../core/alloc.h"
 #include "../../core/error.h"
 #include "../../core/event.h"
 #include "changes.h"
 #include "message.h"
-
-enum { RETRY_NS = 20000000 }; /* before a commit is tried again that the server gave up in favour of others */
 
 static const char *const STORING = "store in";
 
@@ -201,12 +197,7 @@ static int try_transaction(struct group *g, PGresult **out, int64_t until, struc
 		g->doubtful = rc == VIGIA_EUNREACHABLE && link->sent;
 	}
 	vigia__pg_changes_end(&g->changes);
-	if (rc != VIGIA_OK && link->conn) {
-		char state[sizeof link->state];
-		memcpy(state, link->state, sizeof state);
-		if (vigia__pg_exec(link, "ROLLBACK", NULL, until, STORING, NULL) < 0) vigia__pg_link_close(link);
-		memcpy(link->state, state, sizeof state);
-	}
+	if (rc != VIGIA_OK) vigia__pg_rollback(link, until, STORING);
 	return rc;
 }
 
@@ -216,11 +207,6 @@ static int try_call(struct group *g, PGresult **out, int64_t until, struct vigia
 	int rc = vigia__pg_message_send(&g->message, false, out, until, err);
 	g->doubtful = g->doubtful || (rc == VIGIA_EUNREACHABLE && g->b->writer.sent);
 	return rc;
-}
-
-static void pause_for(int64_t ns)
-{
-	nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
 }
 
 static int give_up(struct group *g, int rc, struct vigia_error *err)
@@ -262,11 +248,8 @@ static int run(struct group *g, PGresult **out, int64_t until, struct vigia_erro
 		if (rc == VIGIA_OK) return VIGIA_OK;
 		PQclear(*out);
 		*out = NULL;
-		bool again = rc < 0 && vigia__pg_again(link);
-		if (rc != VIGIA_EUNREACHABLE && !again) return rc < 0 ? give_up(g, rc, err) : rc;
-		pause_for(RETRY_NS);
-	} while (vigia__mono_ns() < until);
-	return give_up(g, rc, err);
+	} while (vigia__pg_again(link, rc, until));
+	return rc < 0 ? give_up(g, rc, err) : rc;
 }
 
 /* ---- results ---- */

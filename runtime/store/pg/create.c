@@ -74,10 +74,14 @@ static int fill_words(struct words *words, const struct pg_location *location,
 	return rc;
 }
 
+/* What a role or a database has as its default must not change what the statements mean. */
+static const char begin[] = "BEGIN ISOLATION LEVEL READ COMMITTED;\n"
+							"SET LOCAL search_path = pg_catalog, pg_temp;\n";
+
 /* schema.sql with the words put in. 0 or -1. */
 static int write_script(const struct words *words, struct vigia__buf *out)
 {
-	int rc = vigia__buf_add_text(out, "BEGIN;\n");
+	int rc = vigia__buf_add_text(out, begin);
 	for (const char *at = schema_text; *at && rc == 0;) {
 		size_t plain = strcspn(at, "@"), len = at[plain] ? strspn(at + plain + 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") : 0;
 		bool named = len > 0 && at[plain + 1 + len] == '@';

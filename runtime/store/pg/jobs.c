@@ -14,6 +14,7 @@ struct pg_job {
 	void *arg;
 	PGresult *result;
 	int rc;
+	int64_t until_mono_ns; /* when it is no longer done again on a new connection */
 	bool done;
 	struct vigia_error err;
 };
@@ -27,7 +28,31 @@ static void end(struct pg_backend *b, struct pg_job *job, int rc)
 	pthread_mutex_unlock(&b->jobs_mutex);
 }
 
-bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away)
+static void put_first(struct pg_backend *b, struct pg_job *job)
+{
+	pthread_mutex_lock(&b->jobs_mutex);
+	job->next = b->jobs;
+	b->jobs = job;
+	pthread_mutex_unlock(&b->jobs_mutex);
+}
+
+/* Its connection broke. False: it is over. */
+static bool later(struct pg_backend *b, struct pg_job *job)
+{
+	bool in_time = vigia__mono_ns() < job->until_mono_ns && !atomic_load(&b->stop);
+	if (in_time) put_first(b, job);
+	return in_time;
+}
+
+bool vigia__pg_jobs_any(struct pg_backend *b)
+{
+	pthread_mutex_lock(&b->jobs_mutex);
+	bool any = b->jobs != NULL;
+	pthread_mutex_unlock(&b->jobs_mutex);
+	return any;
+}
+
+bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away, bool broke)
 {
 	int rc;
 	pthread_mutex_lock(&b->jobs_mutex);
@@ -35,13 +60,18 @@ bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away)
 	if (job) b->jobs = job->next;
 	pthread_mutex_unlock(&b->jobs_mutex);
 	if (job == NULL) return false;
+	if (broke && later(b, job)) return false;
 	if (away || b->listener.conn == NULL) {
 		if (away) job->err = *away;
 		rc = away ? away->code
 		          : vigia__error(&job->err, VIGIA_EUNREACHABLE, "the server of '%s' is away", b->location.shown);
 	} else {
-		rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, vigia__pg_until(&b->listener),
-		                    "use", &job->err);
+		int64_t until = vigia__pg_until(&b->listener);
+		do {
+			rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, until, "use", &job->err);
+		} while (b->listener.conn && vigia__pg_again(&b->listener, rc, until));
+		/* It may have been broken for long. Each of these statements may be done twice. */
+		if (rc == VIGIA_EUNREACHABLE && later(b, job)) return false;
 		if (rc == VIGIA_OK && job->then) job->then(job->arg, job->result);
 	}
 	end(b, job, rc);
@@ -60,6 +90,7 @@ int vigia__pg_run_job(struct pg_backend *b, enum pg_statement statement, const s
                       struct vigia_error *err)
 {
 	struct pg_job job = {.statement = statement, .params = params, .then = then, .arg = arg};
+	job.until_mono_ns = vigia__pg_until(&b->listener);
 	pthread_mutex_lock(&b->jobs_mutex);
 	struct pg_job **last = &b->jobs;
 	while (*last) last = &(*last)->next;

@@ -18,9 +18,11 @@
 #include "sqlstate.h"
 
 enum {
+	RETRY_NS = 20000000, /* before the same is tried again */
 	AWAY_NS = 500000000, /* how long calls fail at once after the server was found to be away */
 	POLL_MS_MAX = 250,   /* how often one that waits looks whether another server has taken over */
-	SURVEY_MS = 300
+	SURVEY_MS = 300,
+	SESSIONS_ENDED_MAX = 3
 };
 /* When the other servers are looked at beside a call; how often, if one did not answer. */
 static const int64_t SURVEY_AFTER_NS = 2000000000, SURVEY_EVERY_NS = 3000000000, SURVEY_SELDOM_NS = 6000000000;
@@ -61,10 +63,34 @@ int64_t vigia__pg_until(const struct pg_link *link)
 	return vigia__mono_ns() + link->location->deadline_ns;
 }
 
-bool vigia__pg_again(const struct pg_link *link)
+static bool is_state(const struct pg_link *link, const char *state)
 {
-	return strcmp(link->state, "40001") == 0 || strcmp(link->state, "40P01") == 0 ||
-	       strcmp(link->state, "55P03") == 0 || strcmp(link->state, "57014") == 0;
+	return strcmp(link->state, state) == 0;
+}
+
+/* What the server gave up is sent again only if there is time for its answer, and for the whole wait for a lock: a call
+ * that is broken off leaves in doubt what became of it. */
+static bool may_pass(const struct pg_link *link, int rc, int64_t left_ns)
+{
+	if (rc >= 0) return false;
+	if (rc == VIGIA_EUNREACHABLE || (rc == VIGIA_EREADONLY && link->conn == NULL)) return true;
+	if (is_state(link, "55P03")) return left_ns > vigia__pg_lock_ns(link->location);
+	if (left_ns < link->location->deadline_ns / 10) return false;
+	return is_state(link, "40001") || is_state(link, "40P01") || is_state(link, "57014");
+}
+
+static void pause_until(int64_t until_mono_ns)
+{
+	struct timespec at = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) continue;
+}
+
+bool vigia__pg_again(const struct pg_link *link, int rc, int64_t until_mono_ns)
+{
+	int64_t next = vigia__mono_ns() + RETRY_NS;
+	if (next >= until_mono_ns || !may_pass(link, rc, until_mono_ns - next)) return false;
+	pause_until(next);
+	return true;
 }
 
 /* ---- errors ---- */
@@ -81,12 +107,11 @@ static int fail(struct pg_link *link, int code, const char *what, const char *wh
 static int unreachable(struct pg_link *link, const char *what, const char *why, struct vigia_error *err)
 {
 	char text[200];
-	/* libpq says on several lines which hosts it tried: the last one says why. */
-	snprintf(text, sizeof text, "%s", why);
-	for (size_t len = strlen(text); len > 0 && text[len - 1] == '\n';) text[--len] = '\0';
-	const char *last = strrchr(text, '\n');
+	size_t len;
+	const char *line = vigia__pg_why(why, &len);
+	snprintf(text, sizeof text, "%.*s", (int)len, line);
 	vigia__pg_link_close(link);
-	return fail(link, VIGIA_EUNREACHABLE, what, last ? last + 1 : text, err);
+	return fail(link, VIGIA_EUNREACHABLE, what, text, err);
 }
 
 static void take_state(struct pg_link *link, const char *state)
@@ -162,12 +187,6 @@ static bool wait_for(struct pg_link *link, short events, int64_t until_mono_ns)
 		if (rc > 0 || (rc < 0 && errno != EINTR)) return true; /* libpq says what is wrong */
 		if (rc == 0 && vigia__mono_ns() - link->called_mono_ns > SURVEY_AFTER_NS) survey_again(link);
 	}
-}
-
-static void pause_until(int64_t until_mono_ns)
-{
-	struct timespec at = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) continue;
 }
 
 /* The results of what was sent. */
@@ -287,14 +306,20 @@ int vigia__pg_link_ready(struct pg_link *link, int64_t until_mono_ns, struct vig
 		/* The caller may have time: a server that restarts is back soon. */
 		if (until_mono_ns <= link->away_until_mono_ns) {
 			*link->state = '\0';
-			return fail(link, VIGIA_EUNREACHABLE, "connect to", "the server was away a moment ago", err);
+			bool away = link->away_code == VIGIA_EUNREACHABLE;
+			return fail(link, link->away_code, "connect to",
+			            away ? "the server was away a moment ago" : "the server was read-only a moment ago", err);
 		}
 		pause_until(link->away_until_mono_ns);
 	}
 	int rc = connect_once(link, until_mono_ns, err);
+	/* A new session that was ended by hand tells nothing of the server. */
+	for (int i = 0; i < SESSIONS_ENDED_MAX && rc < 0 && is_state(link, "57P01"); i++)
+		rc = connect_once(link, until_mono_ns, err);
 	link->sent = false;
-	if (rc == VIGIA_EUNREACHABLE) link->away_until_mono_ns = vigia__mono_ns() + AWAY_NS;
-	else link->away_until_mono_ns = 0;
+	bool away = rc == VIGIA_EUNREACHABLE || rc == VIGIA_EREADONLY;
+	link->away_until_mono_ns = away ? vigia__mono_ns() + AWAY_NS : 0;
+	link->away_code = rc;
 	return rc;
 }
 
@@ -374,6 +399,15 @@ static int prepare(struct pg_link *link, enum pg_statement statement, int64_t un
 	if (rc < 0) link->sent = false;
 	else link->prepared |= UINT64_C(1) << statement;
 	return rc;
+}
+
+void vigia__pg_rollback(struct pg_link *link, int64_t until_mono_ns, const char *what)
+{
+	char state[sizeof link->state];
+	if (link->conn == NULL) return;
+	memcpy(state, link->state, sizeof state);
+	if (vigia__pg_exec(link, "ROLLBACK", NULL, until_mono_ns, what, NULL) < 0) vigia__pg_link_close(link);
+	memcpy(link->state, state, sizeof state);
 }
 
 int vigia__pg_call(struct pg_link *link, enum pg_statement statement, const struct pg_param *params, PGresult **out,

@@ -30,6 +30,7 @@ struct pg_link {
 	PGconn *conn;           /* NULL: not connected */
 	uint64_t prepared;      /* a bit for each statement */
 	int64_t away_until_mono_ns;
+	int away_code;                    /* why it was found to be away */
 	int64_t called_mono_ns;           /* when the call began */
 	int64_t survey_mono_ns;           /* the next one */
 	unsigned reign;                   /* under which server the connection was made (pg_known) */
@@ -68,11 +69,15 @@ int vigia__pg_call_round(struct pg_link *link, enum pg_statement statement, cons
 /* The same of a text without parameters, which may hold several statements. */
 int vigia__pg_exec(struct pg_link *link, const char *text, PGresult **out, int64_t until_mono_ns, const char *what,
                    struct vigia_error *err);
+/* The end of a transaction that failed, if it has not ended with the connection. The link's state stays that of the
+ * failure. */
+void vigia__pg_rollback(struct pg_link *link, int64_t until_mono_ns, const char *what);
 /* Call once in a while: where the primary lacks standbys, look whether one of these has taken over. Connections to a
  * server of the past are then made again when they are used next, those that wait for it at once. */
 void vigia__pg_link_survey(struct pg_link *link);
-/* Is it worth trying the same again at once: the server gave up in favour of others? */
-bool vigia__pg_again(const struct pg_link *link);
+/* Is what failed like this to be tried again: the connection broke, no server takes writes, or this one gave up in
+ * favour of others? Then wait a moment first. False also when the time is over. */
+bool vigia__pg_again(const struct pg_link *link, int rc, int64_t until_mono_ns);
 /* The deadline of a call that begins now. */
 int64_t vigia__pg_until(const struct pg_link *link);
 

@@ -39,6 +39,11 @@ void vigia__pg_location_deinit(struct pg_location *location);
 /* The parameters of one host, into arrays of VIGIA_PG_OPTIONS_MAX. */
 void vigia__pg_location_params(const struct pg_location *location, size_t host, const char **keywords,
                                const char **values);
+/* How long a statement waits for a lock: so that it can be sent twice in a call's deadline. */
+static inline int64_t vigia__pg_lock_ns(const struct pg_location *location)
+{
+	return location->deadline_ns / 5 * 2;
+}
 /* How many servers are asked one by one: 1 at least. */
 size_t vigia__pg_location_hosts(const struct pg_location *location);
 

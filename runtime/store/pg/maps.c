@@ -207,10 +207,14 @@ int vigia__pg_view_at(struct vigia__backend *base, enum vigia__map map, vigia__s
 	int rc = vigia__pg_settle_to_read(b, err);
 	if (rc < 0) return rc;
 	pthread_mutex_lock(&link->mutex);
-	int64_t until = vigia__pg_until(link);
-	rc = vigia__pg_link_ready(link, until, err);
-	if (rc == VIGIA_OK)
-		rc = vigia__pg_exec(link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, until, "read", err);
+	int64_t until = vigia__pg_until_to_read(link);
+	bool connected;
+	do {
+		rc = vigia__pg_link_ready(link, until, err);
+		connected = rc == VIGIA_OK;
+		if (connected)
+			rc = vigia__pg_exec(link, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, until, "read", err);
+	} while (connected && vigia__pg_again(link, rc, until)); /* not behind this: fn is called once */
 	if (rc == VIGIA_OK) {
 		struct pg_map m = {.b = b, .link = link, .map = map, .until_mono_ns = until, .err = err};
 		rc = with_map(&m, fn, arg);

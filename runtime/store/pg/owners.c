@@ -180,7 +180,7 @@ static void renewed(struct pg_backend *b)
 	b->renew_mono_ns = vigia__mono_ns() + b->location.lease_ns / 10 * 3;
 }
 
-int vigia__pg_owners_enter(struct pg_backend *b)
+int vigia__pg_owners_enter(struct pg_backend *b, struct vigia_error *err)
 {
 	char host[256];
 	struct pg_number pid, lease;
@@ -196,9 +196,9 @@ int vigia__pg_owners_enter(struct pg_backend *b)
 		vigia__pg_array_end(&ids),
 		vigia__pg_array_end(&epochs),
 	};
-	int rc = ids.failed || epochs.failed ? VIGIA_ENOMEM
+	int rc = ids.failed || epochs.failed ? vigia__error(err, VIGIA_ENOMEM, "no memory for the watchers of this process")
 	                                     : vigia__pg_call(&b->listener, VIGIA_PG_ENTER, params, &rows,
-	                                                      vigia__pg_until(&b->listener), "enter", NULL);
+	                                                      vigia__pg_until(&b->listener), "open", err);
 	if (rc == VIGIA_OK) {
 		b->times_lost = vigia__pg_int(rows, 0, 0);
 		lose_all(b, rows);
@@ -228,7 +228,7 @@ int64_t vigia__pg_owners_renew(struct pg_backend *b)
 	if (rc < 0) return b->renew_mono_ns;
 	bool known = !PQgetisnull(row, 0, 0) && vigia__pg_int(row, 0, 0) == b->times_lost;
 	PQclear(row);
-	if (!known) vigia__pg_owners_enter(b);
+	if (!known) vigia__pg_owners_enter(b, NULL);
 	return b->renew_mono_ns;
 }
 

@@ -86,9 +86,9 @@ struct pg_backend {
 	struct pg_tail tail;
 	uint8_t client[16]; /* this process, for the server */
 	/* under the writer's lock */
-	int64_t counter; /* of the last commit that was sent */
-	bool in_doubt;   /* nobody knows what became of it */
-	bool doubt_done; /* until the next one: it was stored after all */
+	int64_t counter;      /* of the last commit that was sent */
+	atomic_bool in_doubt; /* it is not known what became of it. Read without the lock */
+	bool doubt_done;      /* until the next one: it was stored after all */
 	/* by the transaction under way: others are told with its commit */
 	bool changed_timers, changed_letters, changed_steers;
 	struct pg_guess guesses[VIGIA_PG_GUESSES];
@@ -158,6 +158,8 @@ int vigia__pg_settle_doubt(struct pg_backend *b, int64_t until_mono_ns, struct v
 int vigia__pg_settle_to_read(struct pg_backend *b, struct vigia_error *err);
 
 /* calls.c */
+/* The deadline of a read that begins now. */
+int64_t vigia__pg_until_to_read(const struct pg_link *link);
 /* Call on the reader's connection. The result is the caller's, PQclear() it; NULL after an error. */
 int vigia__pg_ask(struct pg_backend *b, enum pg_statement statement, const struct pg_param *params, PGresult **out,
                   const char *what, struct vigia_error *err);
@@ -257,8 +259,10 @@ int vigia__pg_run_job(struct pg_backend *b, enum pg_statement statement, const s
                       void (*then)(void *arg, const PGresult *result), void *arg, PGresult **out,
                       struct vigia_error *err);
 void vigia__pg_ring(struct pg_backend *b); /* let the thread look what there is to do */
-/* On the thread: do the next one. `away` (NULL: none): why none can be done. False: there is none. */
-bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away);
+/* On the thread: do the next one. `away` (NULL: none): why none can be done; `broke`: since a connection that was made
+ * broke again, so it is done later, if there is time. False: there is none, or not before a new connection. */
+bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away, bool broke);
+bool vigia__pg_jobs_any(struct pg_backend *b);
 
 /* wake.c */
 int vigia__pg_listen_start(struct pg_backend *b, struct vigia_error *err);
@@ -282,7 +286,7 @@ int64_t vigia__pg_epoch(struct pg_backend *b, const char *id);
 /* All ids that this process owns, as a list of bytea. -1 without memory. */
 int vigia__pg_owned_ids(struct pg_backend *b, struct pg_array *out);
 /* On the thread that listens: its connection is new. Take the lock and the lease, and find out what was lost. */
-int vigia__pg_owners_enter(struct pg_backend *b);
+int vigia__pg_owners_enter(struct pg_backend *b, struct vigia_error *err);
 /* Likewise: renew the lease when it is time. Returns when that is next. */
 int64_t vigia__pg_owners_renew(struct pg_backend *b);
 /* Likewise: find out soon what was lost. */

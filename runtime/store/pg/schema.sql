@@ -4,6 +4,8 @@
 -- collection, +2 and more those of offices); @ID@, @SETTINGS@ bytes in hexadecimal; @SIZE@ a number; @CREATED@ a time. All of it is one
 -- transaction.
 --
+-- Backslashes are in E'...' only: such a text means the same whatever standard_conforming_strings is where it is read.
+--
 -- The order of locks is: @LOCK@ + 1, @LOCK@. Each function that is VOLATILE looks with a new snapshot in each of its statements, so what it
 -- looks at behind a lock is what was there when it got it. That needs READ COMMITTED.
 CREATE SCHEMA @S@;
@@ -99,7 +101,7 @@ CREATE TABLE @S@.import (
 	sum bigint NOT NULL
 );
 
-INSERT INTO @S@.meta VALUES (true, 1, '\x@ID@', @CREATED@, '\x@SETTINGS@', 1, @SIZE@);
+INSERT INTO @S@.meta VALUES (true, 1, E'\\x@ID@', @CREATED@, E'\\x@SETTINGS@', 1, @SIZE@);
 INSERT INTO @S@.tail VALUES (true, 0, 0, 0);
 
 -- ---- times, locks, the store itself ----
@@ -332,11 +334,11 @@ $$;
 
 -- The head of a string or of bytes of this length, as in an event (core/event.h).
 CREATE FUNCTION @S@.str_head(p_length int) RETURNS bytea LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN p_length < 32 THEN set_byte('\x00', 0, 160 + p_length) ELSE set_byte('\xd900', 1, p_length) END
+	SELECT CASE WHEN p_length < 32 THEN set_byte(E'\\x00', 0, 160 + p_length) ELSE set_byte(E'\\xd900', 1, p_length) END
 $$;
 CREATE FUNCTION @S@.bin_head(p_length int) RETURNS bytea LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN p_length < 256 THEN set_byte('\xc400', 1, p_length)
-		WHEN p_length < 65536 THEN '\xc5'::bytea || substr(int4send(p_length), 3) ELSE '\xc6'::bytea || int4send(p_length) END
+	SELECT CASE WHEN p_length < 256 THEN set_byte(E'\\xc400', 1, p_length)
+		WHEN p_length < 65536 THEN E'\\xc5'::bytea || substr(int4send(p_length), 3) ELSE E'\\xc6'::bytea || int4send(p_length) END
 $$;
 
 -- Store an event as part of the caller's transaction: its number, or that of the event that has the key. From here to its end, no other
@@ -367,11 +369,11 @@ BEGIN
 	ELSIF jsonb_path_exists(p_object, 'strict $.**{128 to last} ? (@.type() == "array" || @.type() == "object")') THEN
 		RAISE EXCEPTION 'object has more than 128 levels' USING ERRCODE = '22023';
 	END IF;
-	v_rest := '\xcf0000000000000000'::bytea
-		|| CASE p_operation WHEN 'CREATE' THEN '\x01'::bytea WHEN 'UPDATE' THEN '\x02' WHEN 'DELETE' THEN '\x03'
+	v_rest := E'\\xcf0000000000000000'::bytea
+		|| CASE p_operation WHEN 'CREATE' THEN E'\\x01'::bytea WHEN 'UPDATE' THEN E'\\x02' WHEN 'DELETE' THEN E'\\x03'
 			ELSE @S@.str_head(octet_length(v_op)) || v_op END
 		|| @S@.str_head(octet_length(v_type)) || v_type
-		|| '\xa46a736f6e' || @S@.bin_head(octet_length(v_object)) || v_object;
+		|| E'\\xa46a736f6e' || @S@.bin_head(octet_length(v_object)) || v_object;
 	PERFORM @S@.lock_writer();
 	SELECT k.first INTO v_last FROM @S@.keys k WHERE k.key = v_key;
 	IF FOUND THEN
@@ -386,7 +388,7 @@ BEGIN
 		SELECT t.trimmed, t.at_ns, t.total INTO v_last, v_at, v_total FROM @S@.tail t;
 	END IF;
 	INSERT INTO @S@.events VALUES (v_last + 1, greatest(v_at, @S@.wall_ns()), v_total + octet_length(v_rest) + 6, v_type, v_op,
-		'\x96d2'::bytea || substr(sha256(v_rest), 1, 4) || v_rest);
+		E'\\x96d2'::bytea || substr(sha256(v_rest), 1, 4) || v_rest);
 	IF v_key IS NOT NULL THEN
 		INSERT INTO @S@.keys VALUES (v_key, v_last + 1, v_last + 1);
 	END IF;
@@ -507,7 +509,7 @@ $$;
 -- ---- owners ----
 
 CREATE FUNCTION @S@.session_lock(p_client bytea) RETURNS bigint LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ('x' || encode(substr(sha256('\x@ID@'::bytea || p_client), 1, 8), 'hex'))::bit(64)::bigint
+	SELECT ('x' || encode(substr(sha256(E'\\x@ID@'::bytea || p_client), 1, 8), 'hex'))::bit(64)::bigint
 $$;
 
 -- Does the process have a session with its lock?

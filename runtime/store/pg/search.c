@@ -24,10 +24,13 @@ enum {
 	POLL_MS_MAX = 100
 };
 
-/* Waits for locks end in time for an answer: what is not done then is not done later. Then: which timeline does this
- * primary write, 0: it is none, and of which cluster? */
+/* Waits for locks end in time for an answer: what is not done then is not done later. What the role or the database has
+ * as its default must neither change what statements mean, nor keep the warning of a commit back that no standby has.
+ * Then: which timeline does this primary write, 0: it is none, and of which cluster? */
 static const char QUESTION[] =
 	"SET lock_timeout = %lld; SET statement_timeout = 0; SET bytea_output = 'hex'; "
+	"SET search_path = pg_catalog, pg_temp; SET default_transaction_isolation = 'read committed'; "
+	"SET client_min_messages = 'warning'; "
 	"SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name("
 	"pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::pg_catalog.int8 END, "
 	"(SELECT c.system_identifier FROM pg_catalog.pg_control_system() c)";
@@ -72,6 +75,19 @@ static bool is_behind(struct pg_known *known, const struct pg_try *t)
 
 /* ---- one host ---- */
 
+/* libpq says on several lines which addresses it tried: the last one says why. Behind a tab it asks whether a server
+ * runs there. */
+const char *vigia__pg_why(const char *text, size_t *len)
+{
+	const char *line = text;
+	for (const char *at = text; at; at = strchr(at, '\n')) {
+		if (*at == '\n') at++;
+		if (*at != '\0' && *at != '\t') line = at;
+	}
+	*len = strcspn(line, "\n");
+	return line;
+}
+
 static void close_try(struct pg_try *t)
 {
 	if (t->conn) PQfinish(t->conn);
@@ -80,12 +96,9 @@ static void close_try(struct pg_try *t)
 
 static void failed(struct pg_try *t, int code, const char *why)
 {
-	/* libpq says on several lines which addresses it tried: the last one says why. */
-	char text[300];
-	snprintf(text, sizeof text, "%s", why);
-	for (size_t len = strlen(text); len > 0 && text[len - 1] == '\n';) text[--len] = '\0';
-	const char *last = strrchr(text, '\n');
-	snprintf(t->why, sizeof t->why, "%s", last ? last + 1 : text);
+	size_t len;
+	const char *line = vigia__pg_why(why, &len);
+	snprintf(t->why, sizeof t->why, "%.*s", (int)len, line);
 	t->code = code;
 	t->state = PG_TRY_FAILED;
 	t->again_mono_ns = vigia__mono_ns() + AGAIN_NS;
@@ -102,6 +115,10 @@ static void login_failed(struct pg_try *t)
 	int code = coded ? vigia__pg_code_of(t->sqlstate) : VIGIA_EUNREACHABLE;
 	bool password = !coded && strstr(text, "password") != NULL;
 	if (password) code = VIGIA_EPERM;
+	/* libpq's own word, for which there is no code; not of one of several addresses. */
+	const char *end = strchr(text, '\n');
+	if (!coded && strstr(text, "read-only") && (end == NULL || end[1] == '\0'))
+		snprintf(t->sqlstate, sizeof t->sqlstate, "25006");
 	if (code == VIGIA_EUNREACHABLE) failed(t, code, text);
 	else failed(t, code, code == VIGIA_ENOTFOUND ? "there is no such database" : "the server refused the login");
 }
@@ -130,7 +147,7 @@ static void begin_try(struct pg_search *search, size_t host)
 static void ask(struct pg_search *search, struct pg_try *t)
 {
 	char text[sizeof QUESTION + 32];
-	snprintf(text, sizeof text, QUESTION, (long long)(search->location->deadline_ns / 2000000));
+	snprintf(text, sizeof text, QUESTION, (long long)(vigia__pg_lock_ns(search->location) / 1000000));
 	PQsetErrorVerbosity(t->conn, PQERRORS_DEFAULT);
 	if (PQserverVersion(t->conn) < SERVER_LEAST)
 		return failed(t, VIGIA_EUNSUPPORTED, "the server is older than PostgreSQL 13");
@@ -254,17 +271,20 @@ static struct pg_try *best(struct pg_search *search)
 	return found;
 }
 
-/* Which failure says most: of a server that may be the one, before one that said no, before one that is read-only. */
-static const struct pg_try *worst(struct pg_search *search)
+static bool is_readonly(const struct pg_try *t)
 {
-	const struct pg_try *found = NULL;
+	return strcmp(t->sqlstate, "25006") == 0;
+}
+
+/* Which failure says most: of a server that may be the one, before one that said no, before one that is read-only. */
+static struct pg_try *worst(struct pg_search *search)
+{
+	struct pg_try *found = NULL;
 	for (size_t n = 0; n < search->begun; n++) {
 		struct pg_try *t = &search->tries[(search->first + n) % search->count];
 		if (runs(t)) failed(t, VIGIA_EUNREACHABLE, "the server did not answer in time");
-		bool standby = strstr(t->why, "read-only") != NULL;
-		if (found == NULL || (t->code == VIGIA_EUNREACHABLE && !standby && found->code != VIGIA_EUNREACHABLE) ||
-		    strstr(found->why, "read-only"))
-			found = t;
+		bool unknown = t->code == VIGIA_EUNREACHABLE && !is_readonly(t);
+		if (found == NULL || (unknown && found->code != VIGIA_EUNREACHABLE) || is_readonly(found)) found = t;
 	}
 	return found;
 }
@@ -286,7 +306,9 @@ PGconn *vigia__pg_search_run(struct pg_search *search, int64_t until_mono_ns, un
 		}
 		if (!step(search, t && waits ? search->all_mono_ns : until_mono_ns) && best(search) == NULL) break;
 	}
-	*failure = worst(search);
+	struct pg_try *t = worst(search);
+	if (is_readonly(t)) t->code = VIGIA_EREADONLY;
+	*failure = t;
 	return NULL;
 }
 

@@ -52,6 +52,9 @@ struct pg_search {
 	struct pg_try tries[VIGIA_PG_HOSTS_MAX];
 };
 
+/* The line of a message of libpq's that says why, and its length. */
+const char *vigia__pg_why(const char *text, size_t *len);
+
 void vigia__pg_known_init(struct pg_known *known);
 void vigia__pg_known_deinit(struct pg_known *known);
 

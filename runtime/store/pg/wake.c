@@ -21,7 +21,7 @@
 #include "../thread.h"
 #include "pg_private.h"
 
-enum { LOOK_NS = 1000000000, AWAY_MS = 500, STACK_BYTES = 512 * 1024 };
+enum { LOOK_NS = 1000000000, AWAY_MS = 500, RETRY_MS = 20, STACK_BYTES = 512 * 1024 };
 
 /* ---- what was heard ---- */
 
@@ -96,11 +96,10 @@ static void hear_all(struct pg_backend *b)
 }
 
 /* The last number, also where nothing was heard. */
-static int look(struct pg_backend *b)
+static int look(struct pg_backend *b, struct vigia_error *err)
 {
 	PGresult *row;
-	struct vigia_error err = {0};
-	int rc = vigia__pg_call(&b->listener, VIGIA_PG_AROUND, NULL, &row, vigia__pg_until(&b->listener), "look at", &err);
+	int rc = vigia__pg_call(&b->listener, VIGIA_PG_AROUND, NULL, &row, vigia__pg_until(&b->listener), "look at", err);
 	if (rc < 0) return rc;
 	uint64_t latest = (uint64_t)vigia__pg_int(row, 0, 0), known = atomic_load(&b->latest);
 	vigia__pg_tell_processes(b, vigia__pg_int(row, 0, 1));
@@ -111,23 +110,23 @@ static int look(struct pg_backend *b)
 }
 
 /* Many jobs must not cost the lease. */
-static void do_jobs(struct pg_backend *b, const struct vigia_error *away)
+static void do_jobs(struct pg_backend *b, const struct vigia_error *away, bool broke)
 {
-	while (vigia__pg_job_do(b, away))
+	while (vigia__pg_job_do(b, away, broke))
 		if (!away) vigia__pg_owners_renew(b);
 }
 
 /* ---- the thread ---- */
 
-static int begin_to_listen(struct pg_backend *b)
+static int begin_to_listen(struct pg_backend *b, struct vigia_error *err)
 {
 	char text[VIGIA_PG_NAME_MAX + 32];
 	snprintf(text, sizeof text, "LISTEN \"%s\"", b->location.schema);
 	vigia__pg_tail_clear(b);
-	int rc = vigia__pg_exec(&b->listener, text, NULL, vigia__pg_until(&b->listener), "listen to", NULL);
-	if (rc == VIGIA_OK) rc = vigia__pg_owners_enter(b);
+	int rc = vigia__pg_exec(&b->listener, text, NULL, vigia__pg_until(&b->listener), "listen to", err);
+	if (rc == VIGIA_OK) rc = vigia__pg_owners_enter(b, err);
 	vigia__pg_rows_put_again(b);
-	if (rc == VIGIA_OK) rc = look(b);
+	if (rc == VIGIA_OK) rc = look(b, err);
 	if (rc < 0) vigia__pg_link_close(&b->listener);
 	return rc;
 }
@@ -163,18 +162,19 @@ static void *listen_thread(void *arg)
 		unsigned before = b->listener.connections;
 		int rc = vigia__pg_link_ready(&b->listener, vigia__pg_until(&b->listener), &err);
 		bool new = b->listener.connections != before;
-		if (rc == VIGIA_OK && new) rc = begin_to_listen(b);
+		bool connected = rc == VIGIA_OK;
+		if (rc == VIGIA_OK && new) rc = begin_to_listen(b, &err);
 		if (rc < 0) {
-			if (err.code == VIGIA_OK)
-				vigia__error(&err, VIGIA_EUNREACHABLE, "the server of '%s' is away", b->location.shown);
-			do_jobs(b, &err);
-			wait_for_news(b, vigia__mono_ns() + AWAY_MS * INT64_C(1000000));
+			do_jobs(b, &err, connected && vigia__pg_again(&b->listener, rc, INT64_MAX));
+			int64_t pause_ms = vigia__pg_jobs_any(b) ? RETRY_MS : AWAY_MS;
+			wait_for_news(b, vigia__mono_ns() + pause_ms * INT64_C(1000000));
 			continue;
 		}
 		if (new) wake_everyone(b);
-		do_jobs(b, NULL);
+		do_jobs(b, NULL, false);
+		if (b->listener.conn == NULL) continue; /* at once: a job may wait for the next one */
 		if (vigia__mono_ns() >= next) {
-			look(b);
+			look(b, NULL);
 			vigia__pg_link_survey(&b->listener);
 			vigia__pg_rows_put(b);
 			next = vigia__mono_ns() + LOOK_NS;
@@ -186,7 +186,7 @@ static void *listen_thread(void *arg)
 		int64_t first = renewal < next ? renewal : next;
 		wait_for_news(b, late < first ? late : first);
 	}
-	do_jobs(b, NULL);
+	do_jobs(b, NULL, false);
 	vigia__pg_tell_processes(b, 0);
 	if (b->listener.conn) vigia__pg_tell_late(b);
 	vigia__pg_rows_put(b); /* who stopped */
@@ -198,9 +198,14 @@ int vigia__pg_listen_start(struct pg_backend *b, struct vigia_error *err)
 {
 	b->event_fd = VIGIA_FD(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (b->event_fd < 0) return vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot make an eventfd");
-	int rc = vigia__pg_link_ready(&b->listener, vigia__pg_until(&b->listener), err);
-	if (rc == VIGIA_OK && begin_to_listen(b) < 0)
-		rc = vigia__error(err, VIGIA_EUNREACHABLE, "the server of '%s' is away", b->location.shown);
+	int64_t until = vigia__pg_until(&b->listener);
+	bool connected;
+	int rc;
+	do {
+		rc = vigia__pg_link_ready(&b->listener, until, err);
+		connected = rc == VIGIA_OK;
+		if (connected) rc = begin_to_listen(b, err);
+	} while (connected && vigia__pg_again(&b->listener, rc, until));
 	if (rc < 0) return rc;
 	int failed = vigia__thread_start(&b->thread, STACK_BYTES, listen_thread, b);
 	b->runs = failed == 0;
