@@ -2,6 +2,7 @@
 
 local helper = require "helper"
 local lfs = require "lfs"
+local postgres = require "spec.support.postgres"
 
 local quoted = helper.quoted
 local root = lfs.currentdir()
@@ -11,11 +12,11 @@ local function blocks(path)
 	local found, block, number = {}, nil, 0
 	for line in io.lines(path) do
 		number = number + 1
-		local language, rest = line:match("^```(%l+)%s*(%S*)$")
+		local language, rest = line:match("^```(%l+)%s*(%S*)$") -- file=NAME; libraries=NAME,...: by pkg-config
 		if block and line == "```" then
 			found[#found + 1], block = block, nil
 		elseif not block and language then
-			block = {language = language, file = rest:match("^file=(.+)$"), text = "", line = number}
+			block = {language = language, file = rest:match("^file=(.+)$"), libraries = rest:match("^libraries=(.+)$"), text = "", line = number}
 		elseif block then
 			block.text = block.text .. line .. "\n"
 		end
@@ -24,19 +25,24 @@ local function blocks(path)
 	return found
 end
 
--- A document, and how many examples it has at least.
-local DOCUMENTS <const> = {{"README.md", 5}, {"lua/README.md", 14}, {"scripts/README.md", 7}, {"scripts/embed/README.md", 2}}
+-- A document, and how many examples it has at least. server: it needs one of PostgreSQL.
+local DOCUMENTS <const> = {{"README.md", 5}, {"lua/README.md", 14}, {"scripts/README.md", 7}, {"scripts/embed/README.md", 2},
+	{"scripts/postgresql.md", 8, server = true}}
 
 for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 	local program = helper.program()
 	local build = program and program:match("^(.*)/")
 	if build and build:sub(1, 1) ~= "/" then build = root .. "/" .. build end
-	local folder
+	local folder, server, no_server
 
 	setup(function()
 		folder = helper.folder()
+		if document.server then server, no_server = postgres.start() end
 	end)
-	teardown(function() os.execute("rm -rf " .. quoted(folder)) end)
+	teardown(function()
+		if server then server:stop() end
+		os.execute("rm -rf " .. quoted(folder))
+	end)
 
 	local function write(name, text)
 		local file <close> = assert(io.open(folder .. "/" .. name, "w"))
@@ -44,7 +50,8 @@ for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 	end
 
 	local function run(command)
-		return helper.shell(("cd %s && export PATH=%s:$PATH && %s"):format(quoted(folder), quoted(build), command))
+		local at_home = server and ("export PGHOST=%s PGUSER=vigia;"):format(quoted(server.folder)) or ""
+		return helper.shell(("cd %s && %s export PATH=%s:$PATH && %s"):format(quoted(folder), at_home, quoted(build), command))
 	end
 
 	local runners = {}
@@ -59,6 +66,10 @@ for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 	end
 	function runners.c(block)
 		write("example.c", block.text)
+		if block.libraries then
+			return run(("cc -std=c11 -Wall -Wextra -Werror example.c $(pkg-config --cflags --libs %s) -o example && ./example")
+				:format((block.libraries:gsub(",", " "))))
+		end
 		local library = quoted(build .. "/libvigia.a")
 		return run(("cc -std=c11 -Wall -Wextra -Werror %s -I%s example.c %s -llmdb -lmsgpackc -ljansson -lm -lpthread -o example && ./example")
 			:format(helper.flags(), quoted(root .. "/runtime/include"), library))
@@ -79,6 +90,7 @@ for _, document in ipairs(DOCUMENTS) do describe(document[1], function()
 			it("line " .. block.line .. ": the file " .. block.file .. " is written", function() write(block.file, block.text) end)
 		elseif block.language ~= "output" then
 			it("line " .. block.line .. ": the " .. block.language .. " example does what it says", function()
+				if no_server then return helper.pending(no_server) end
 				local runner = assert(runners[block.language], "no way to run " .. block.language)
 				local text, good = runner(block)
 				assert.is_true(good, text)

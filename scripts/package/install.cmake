@@ -30,7 +30,7 @@ install(DIRECTORY scripts/embed DESTINATION ${CMAKE_INSTALL_DATADIR}/vigia)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia RENAME copyright)
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia)
 install(FILES lua/README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia/lua)
-install(FILES scripts/README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia/scripts)
+install(FILES scripts/README.md scripts/postgresql.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia/scripts)
 install(DIRECTORY scripts/pictures DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/vigia/scripts)
 
 # A prefix can be moved as a whole: program and module look for the library beside themselves. Not under /usr, where the loader looks anyway.
