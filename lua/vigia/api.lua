@@ -554,6 +554,7 @@ function Store:holds() end
 ---@field watcher string its id
 ---@field state "running"|"stopping"|"stopped"|"died" died: its process ended before it stopped
 ---@field pid? integer of the process that runs it, or died
+---@field host? string the machine of that process, where several machines share the store
 ---@field ephemeral boolean it has no checkpoint, and may run several times under one id
 ---@field paused? true it begins no event, now or when it is started, until store:resume
 ---@field request? "seek"|"pause"|"resume"|"retry" it is asked to, and has not done it yet

@@ -12,7 +12,7 @@
 #include "lua_state.h"
 #include "store_handle.h"
 
-/* Copies: a status, its id and its error, each with a zero byte. */
+/* Copies: a status, its id, its error and its host, each with a zero byte. */
 struct statuses {
 	struct vigia__buf bytes;
 	uint64_t unshown;
@@ -28,7 +28,8 @@ static int keep(void *ctx, const struct vigia_watcher_status *status)
 	struct vigia__buf *bytes = &((struct statuses *)ctx)->bytes;
 	bool fits = vigia__buf_add(bytes, status, sizeof *status) == 0 &&
 	            vigia__buf_add(bytes, status->watcher_id, strlen(status->watcher_id) + 1) == 0 &&
-	            vigia__buf_add(bytes, status->last_error, strlen(status->last_error) + 1) == 0;
+	            vigia__buf_add(bytes, status->last_error, strlen(status->last_error) + 1) == 0 &&
+	            vigia__buf_add(bytes, status->host, strlen(status->host) + 1) == 0;
 	return fits ? VIGIA_OK : VIGIA_ENOMEM;
 }
 
@@ -72,6 +73,7 @@ static void push_status(lua_State *L, const struct vigia_watcher_status *s)
 	if (s->paused) lua_pushboolean(L, true), lua_setfield(L, -2, "paused");
 	if (s->request[0]) vigia__lua_set_string(L, "request", s->request);
 	if (s->pid > 0) vigia__lua_set_integer(L, "pid", (uint64_t)s->pid);
+	if (s->host[0]) vigia__lua_set_string(L, "host", s->host);
 	if (s->has_checkpoint || s->has_hold)
 		vigia__lua_set_integer(L, s->has_checkpoint ? "checkpoint" : "hold", s->checkpoint);
 	vigia__lua_set_integer(L, "position", s->position);
@@ -108,7 +110,8 @@ static int answer_statuses(lua_State *L, void *what, int rc, struct vigia_error 
 		memcpy(&status, at, sizeof status);
 		status.watcher_id = at + sizeof status; /* `request` is a constant */
 		status.last_error = status.watcher_id + strlen(status.watcher_id) + 1;
-		at = status.last_error + strlen(status.last_error) + 1;
+		status.host = status.last_error + strlen(status.last_error) + 1;
+		at = status.host + strlen(status.host) + 1;
 		push_status(L, &status);
 		lua_rawseti(L, -2, n);
 	}

@@ -30,6 +30,7 @@ struct vigia_watcher_status {
 	uint64_t processed, failed, retried, skipped, dead_lettered, missed, fetch_errors; /* as in its stats */
 	bool paused;         /* it begins no event, now or when it is started */
 	const char *request; /* "seek", "pause", "resume" or "retry": it was asked to, and has not done it yet. "" = none */
+	const char *host;    /* the machine of the process `pid`, of a store that several machines share. "" = not known */
 };
 /* Called for each watcher. It may use the store. Not VIGIA_OK ends it, and is returned. */
 typedef int (*vigia_watcher_fn)(void *ctx, const struct vigia_watcher_status *status);

@@ -30,6 +30,7 @@ static int put_place(struct vigia__buf *out, const struct vigia_watcher_status *
 	int full = vigia__buf_add_text(out, "{\"watcher\":") | vigia__text_json(out, s->watcher_id) |
 	           put_text(out, "state", s->died ? "died" : states[s->state]);
 	if (s->pid > 0) full |= put_number(out, "pid", (uint64_t)s->pid);
+	if (s->host[0]) full |= put_text(out, "host", s->host);
 	full |= vigia__text_add(out, ",\"ephemeral\":%s", s->ephemeral ? "true" : "false");
 	if (s->paused) full |= vigia__buf_add_text(out, ",\"paused\":true");
 	if (s->request[0]) full |= put_text(out, "request", s->request);

@@ -284,6 +284,7 @@ struct vigia__backend {
 	struct vigia__queue *queue; /* part of the backend, which initialises and ends it */
 	struct vigia__progress_list progress;
 	struct vigia__rows rows;            /* of running watchers */
+	const char *host;                   /* this machine's name, where others use the store, too. NULL: none do */
 	struct vigia__elder *elder;         /* in the memory that its processes share */
 	struct vigia__outcomes *outcomes;   /* there, too */
 	_Atomic uint32_t *letter_requests;  /* there, too: counts requests to retry dead letters */
@@ -325,8 +326,8 @@ struct vigia__backend {
 	 * NULL: watchers of this backend are not steered from outside. */
 	int (*own_briefly)(struct vigia__backend *b, const char *id, struct vigia_error *err);
 	void (*disown)(struct vigia__backend *b, const char *id);
-	/* Does anyone, this process included, own it? Then *pid is the owner's, 0 where it is not known. */
-	bool (*owner)(struct vigia__backend *b, const char *id, int32_t *pid);
+	/* Does any process, this one included, own it? Then *out is which. */
+	bool (*owner)(struct vigia__backend *b, const char *id, struct vigia__runner *out);
 	/* Has another process taken an id that this one owned, because the server saw it gone? VIGIA_OK, or EOWNED. Cheap,
 	 * called once a second. NULL: that cannot happen. */
 	int (*lost)(struct vigia__backend *b, const char *id, struct vigia_error *err);

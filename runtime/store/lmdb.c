@@ -158,9 +158,10 @@ static void lmdb_disown(struct vigia__backend *base, const char *id)
 	vigia__owner_release(&((struct lmdb_backend *)base)->owners, id);
 }
 
-static bool lmdb_owner(struct vigia__backend *base, const char *id, int32_t *pid)
+static bool lmdb_owner(struct vigia__backend *base, const char *id, struct vigia__runner *out)
 {
-	return vigia__owner_find(&((struct lmdb_backend *)base)->owners, id, pid);
+	*out = (struct vigia__runner){0};
+	return vigia__owner_find(&((struct lmdb_backend *)base)->owners, id, &out->pid);
 }
 
 static bool elect(struct vigia__backend *base, enum vigia__office office)

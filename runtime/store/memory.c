@@ -254,13 +254,13 @@ static void memory_disown(struct vigia__backend *base, const char *id)
 	vigia__free(owned);
 }
 
-static bool memory_owner(struct vigia__backend *base, const char *id, int32_t *pid)
+static bool memory_owner(struct vigia__backend *base, const char *id, struct vigia__runner *out)
 {
 	struct memory_backend *b = vigia__memory_enter(base);
 	const struct owned *one = (struct owned *)vigia__memory_find(&b->owned, id);
 	bool owned = one && !one->briefly;
 	vigia__memory_leave(b);
-	*pid = (int32_t)getpid();
+	*out = (struct vigia__runner){.pid = (int32_t)getpid()};
 	return owned;
 }
 

@@ -282,6 +282,7 @@ static bool read_row(const struct vigia__rows *rows, int n, struct vigia__row_to
 	const struct vigia__row *row = &rows->table->rows[n];
 	uint64_t hash = atomic_load(&rows->table->hashes[n]);
 	out->torn = true;
+	out->host[0] = '\0';
 	for (int i = 0; i < TRIES && out->torn; i++) {
 		if (i >= TRIES / 2) sched_yield();
 		uint32_t version = atomic_load(&row->version);

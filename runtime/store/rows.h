@@ -27,6 +27,7 @@ enum {
 	VIGIA_ROW_BYTES = 1024,
 	VIGIA_ROW_ID = 256,    /* bytes, with the zero */
 	VIGIA_ROW_ERROR = 512, /* likewise */
+	VIGIA_ROW_HOST = 65,   /* likewise; not in the table, which is of one machine */
 	VIGIA_ROW_SAMPLES = 3,
 	VIGIA_ROW_USERS = 256 /* processes that count what is not shown */
 };
@@ -90,6 +91,13 @@ struct vigia__row_told {
 	int64_t sampled_at_ns[VIGIA_ROW_SAMPLES];
 	uint64_t sampled[VIGIA_ROW_SAMPLES];
 	char error[VIGIA_ROW_ERROR];
+	char host[VIGIA_ROW_HOST]; /* the machine of its process; "": this one */
+};
+
+/* Which process runs a watcher. */
+struct vigia__runner {
+	int32_t pid;               /* 0: it is not known */
+	char host[VIGIA_ROW_HOST]; /* its machine; "": it is not known, or the store is of one machine */
 };
 
 void vigia__rows_init(struct vigia__rows *rows);

@@ -140,7 +140,7 @@ struct vigia__steering {
 	int64_t timeout_ns;    /* < 0: no limit */
 	int64_t until_mono_ns; /* set by begin */
 	bool by_caller;        /* the calling thread drives it: it must go on to do that */
-	int32_t pid;           /* of the process that runs it; 0: not known */
+	struct vigia__runner runner;
 };
 /* Do it, or ask for it. `to`: of a seek. VIGIA_OK: it is done. VIGIA_PENDING: it is asked for. Then poll or wait, or
  * withdraw it. */

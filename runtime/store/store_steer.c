@@ -268,14 +268,17 @@ int vigia__steer_poll(struct vigia_store *store, struct vigia__steering *s, stru
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	rc = look(b, s, err);
-	if (rc == VIGIA_NONE && !b->owner(b, s->id, &s->pid)) rc = try_at_rest(b, s, err);
+	if (rc == VIGIA_NONE && !b->owner(b, s->id, &s->runner)) rc = try_at_rest(b, s, err);
 	return leave(store, s->id, rc == VIGIA_PENDING ? VIGIA_NONE : rc, err);
 }
 
-static int late(const struct vigia__steering *s, struct vigia_error *err)
+static int late(const struct vigia__backend *b, const struct vigia__steering *s, struct vigia_error *err)
 {
-	char who[64] = "another process";
-	if (s->pid > 0) snprintf(who, sizeof who, "process %ld", (long)s->pid);
+	char who[64 + VIGIA_ROW_HOST] = "another process";
+	const char *host = s->runner.host;
+	if (b->host && strcmp(host, b->host) == 0) host = "";
+	if (s->runner.pid > 0)
+		snprintf(who, sizeof who, "process %ld%s%s", (long)s->runner.pid, *host ? " on " : "", VIGIA_SHOWN(host));
 	return vigia__error(
 		err, VIGIA_ETIMEOUT,
 		"watcher '%s' is run by %s, which did not carry out the request (%s) in %.15g s: the request is withdrawn",
@@ -290,12 +293,12 @@ int vigia__steer_withdraw(struct vigia_store *store, struct vigia__steering *s, 
 	if (rc < 0) return rc;
 	struct vigia__backend *b = store->backend;
 	struct vigia__transact transact = {.also = withdraw_in, .also_arg = s};
-	b->owner(b, s->id, &s->pid);
+	b->owner(b, s->id, &s->runner);
 	rc = b->transact(b, &transact, err);
 	if (rc == VIGIA_OK && s->steer.answered) rc = outcome(s, err);
 	else {
 		vigia__steer_tell(b); /* lanes that wait for others to agree */
-		rc = late(s, err);    /* if the commit failed, its time is over soon */
+		rc = late(b, s, err); /* if the commit failed, its time is over soon */
 	}
 	return leave(store, s->id, rc, err);
 }

@@ -2,6 +2,7 @@
  * store_watchers.c - what is known of each watcher, running or not: what its rows say, its checkpoint or hold, and who
  * owns its id.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct watcher {
 	char id[VIGIA_NAME_MAX + 1];
 	struct vigia_watcher_status status; /* its texts are set at the end */
 	char error[VIGIA_ROW_ERROR];
+	char host[VIGIA_ROW_HOST];
 };
 
 struct list {
@@ -24,6 +26,7 @@ struct list {
 	size_t rows;           /* so many of them, the first, have rows */
 	bool holds;            /* what is added now */
 	int64_t now_ns;
+	const char *host; /* of this process; "": of no interest */
 	bool failed;
 };
 
@@ -86,7 +89,7 @@ static void take_blocked(struct vigia_watcher_status *s, const struct vigia__row
 }
 
 /* What a row says in place of all before. */
-static void take_first(struct watcher *w, const struct vigia__row_told *told, int64_t now_ns)
+static void take_first(struct watcher *w, const struct vigia__row_told *told, const struct list *list)
 {
 	enum vigia_watcher_state state = told->flags & VIGIA_ROW_STATE;
 	bool ended = state == VIGIA_STOPPED || state == VIGIA_IDLE;
@@ -102,10 +105,11 @@ static void take_first(struct watcher *w, const struct vigia__row_told *told, in
 		.started_at_ns = told->started_at_ns,
 	};
 	w->error[0] = '\0';
+	snprintf(w->host, sizeof w->host, "%s", s->pid == 0 ? "" : *told->host ? told->host : list->host);
 	take_counts(s, told);
 	take_error(w, told);
 	take_blocked(s, told);
-	if (told->runs) s->rate = vigia__row_rate(told, now_ns);
+	if (told->runs) s->rate = vigia__row_rate(told, list->now_ns);
 }
 
 /* Another lane of the same run. */
@@ -131,13 +135,13 @@ static int add_row(void *ctx, const struct vigia__row_told *told)
 	if (w == NULL) {
 		w = add(list, told->id);
 		list->rows = count_of(list);
-		if (w) take_first(w, told, list->now_ns);
+		if (w) take_first(w, told, list);
 		return w ? VIGIA_OK : VIGIA_ENOMEM;
 	}
 	bool same_run = told->started_at_ns == w->status.started_at_ns && told->runs == w->status.told;
 	if (same_run || (told->runs && w->status.told)) take_lane(w, told, list->now_ns);
 	else if (told->runs || (!w->status.told && told->started_at_ns > w->status.started_at_ns))
-		take_first(w, told, list->now_ns);
+		take_first(w, told, list);
 	return VIGIA_OK;
 }
 
@@ -179,13 +183,13 @@ static bool complete(struct vigia__backend *b, struct watcher *w)
 {
 	struct vigia_watcher_status *s = &w->status;
 	bool stored = s->has_checkpoint || s->has_hold;
-	int32_t pid;
+	struct vigia__runner runner;
 	if (s->told) return true;
 	if (!stored) return false;
 	s->position = s->checkpoint;
-	if (!b->owner(b, w->id, &pid)) return true;
+	if (!b->owner(b, w->id, &runner)) return true;
 	struct vigia_watcher_status now = {.state = VIGIA_RUNNING,
-	                                   .pid = pid,
+	                                   .pid = runner.pid,
 	                                   .has_checkpoint = s->has_checkpoint,
 	                                   .has_hold = s->has_hold,
 	                                   .checkpoint = s->checkpoint,
@@ -194,6 +198,7 @@ static bool complete(struct vigia__backend *b, struct watcher *w)
 	                                   .request = s->request};
 	*s = now; /* a row that is left tells of an earlier run */
 	w->error[0] = '\0';
+	memcpy(w->host, runner.host, sizeof w->host);
 	return true;
 }
 
@@ -271,13 +276,15 @@ int vigia_store_watchers(struct vigia_store *store, vigia_watcher_fn fn, void *c
 	uint64_t not_shown = 0;
 	int rc = vigia__store_enter(store, err);
 	if (rc < 0) return rc;
-	struct list list = {.now_ns = vigia__backend_wall_ns(store->backend)};
+	const char *host = store->backend->host;
+	struct list list = {.now_ns = vigia__backend_wall_ns(store->backend), .host = host ? host : ""};
 	rc = gather(store, &list, &not_shown, err);
 	if (unshown) *unshown = not_shown;
 	for (size_t i = 0; i < count_of(&list) && rc == VIGIA_OK; i++) {
 		struct watcher *w = at(&list, i);
 		w->status.watcher_id = w->id;
 		w->status.last_error = w->error;
+		w->status.host = w->host;
 		if (w->status.request == NULL) w->status.request = "";
 		rc = fn(ctx, &w->status);
 	}

@@ -8,11 +8,11 @@ local M = {}
 M.summary = "Show what every watcher does, in all processes."
 M.description = [[
 Shows each watcher that runs in any process, or has a checkpoint or hold: its state, the pid of its
-process, the last event it has finished (POSITION), the number of events stored after that (LAG),
-the age of the first of them (BEHIND), the events handled in a second (RATE), the event that it
-retries (BLOCKED), and its last error. "died": its process ended before it stopped. "paused": it
-waits for `vigia resume`. "asked": a request of `vigia seek`, pause, resume or retry is not carried
-out yet.
+process, in a store on PostgreSQL the machine of that (HOST), the last event it has finished
+(POSITION), the number of events stored after that (LAG), the age of the first of them (BEHIND), the
+events handled in a second (RATE), the event that it retries (BLOCKED), and its last error. "died":
+its process ended before it stopped. "paused": it waits for `vigia resume`. "asked": a request of
+`vigia seek`, pause, resume or retry is not carried out yet.
 The watchers publish this in memory beside the store. Reading it does not disturb them.
 --follow refreshes the table every second, until q or Ctrl-C. The watcher with the largest lag is
 first.
@@ -113,6 +113,14 @@ local function align(rows)
 	return lines
 end
 
+-- Does any process run on a machine that is named?
+local function has_hosts(watchers)
+	for _, w in ipairs(watchers) do
+		if w.host then return true end
+	end
+	return false
+end
+
 -- The lines of the table. histories: of each watcher, or nil; the last `shown` samples of them.
 local function table_of(watchers, now, histories, shown)
 	local rows = {{"WATCHER", "STATE", "PID", "POSITION", "LAG", "BEHIND", "RATE", "BLOCKED", "LAST ERROR"}}
@@ -129,10 +137,16 @@ local function table_of(watchers, now, histories, shown)
 			table.insert(row, 6, history and sparkline(history.lag, shown) or "")
 		end
 	end
+	if has_hosts(watchers) then
+		for i, row in ipairs(rows) do
+			table.insert(row, 4, i == 1 and "HOST" or util.printable(watchers[i - 1].host or "-"))
+		end
+	end
 	return align(rows)
 end
 
-local JSON <const> = {"watcher", "state", "pid", "ephemeral", "paused", "request", "checkpoint", "hold", "position", "lag", "lag_seconds",
+local JSON <const> = {"watcher", "state", "pid", "host", "ephemeral", "paused", "request", "checkpoint", "hold", "position", "lag",
+	"lag_seconds",
 	"rate", "blocked_on", "attempts", "next_attempt", "last_error", "last_error_time", "started", "processed", "failed", "retried", "skipped",
 	"dead_lettered", "missed", "fetch_errors"}
 
@@ -178,7 +192,8 @@ end
 local function by_lag(a, b)
 	if a.lag ~= b.lag then return a.lag > b.lag end
 	if a.watcher ~= b.watcher then return a.watcher < b.watcher end
-	return (a.pid or 0) < (b.pid or 0)
+	if a.pid ~= b.pid then return (a.pid or 0) < (b.pid or 0) end
+	return (a.host or "") < (b.host or "")
 end
 
 local function add_sample(samples, value)
@@ -190,7 +205,7 @@ end
 local function take_samples(watchers, kept)
 	local histories, still = {}, {}
 	for _, w in ipairs(watchers) do
-		local key = w.watcher .. "\0" .. (w.ephemeral and w.pid or "")
+		local key = w.watcher .. "\0" .. (w.ephemeral and w.pid .. "\0" .. (w.host or "") or "")
 		local history = still[key] or kept[key] or {lag = {}, rate = {}}
 		add_sample(history.lag, w.lag)
 		add_sample(history.rate, w.rate or 0)

@@ -106,26 +106,20 @@ static int64_t strike(struct pg_backend *b, const char *id)
 
 /* ---- who has an id ---- */
 
-static void host_name(char *out, size_t size)
+static struct vigia__runner taker_of(const PGresult *row)
 {
-	if (gethostname(out, size) != 0) *out = '\0';
-	out[size - 1] = '\0';
-}
-
-static struct pg_taker taker_of(const PGresult *row)
-{
-	struct pg_taker taker = {.pid = (int32_t)vigia__pg_int(row, 0, 2)};
+	struct vigia__runner taker = {.pid = (int32_t)vigia__pg_int(row, 0, 2)};
 	struct vigia_slice name = vigia__pg_bytes(row, 0, 1);
 	snprintf(taker.host, sizeof taker.host, "%.*s", (int)name.len, name.data);
 	return taker;
 }
 
 /* pid 0: it is not known. */
-static int owned_by(const struct pg_taker *taker, const char *id, struct vigia_error *err)
+static int owned_by(const struct pg_backend *b, const struct vigia__runner *taker, const char *id,
+                    struct vigia_error *err)
 {
-	char host[256], who[320] = "";
-	host_name(host, sizeof host);
-	bool here = strcmp(host, taker->host) == 0;
+	char who[64 + VIGIA_ROW_HOST] = "";
+	bool here = strcmp(b->host, taker->host) == 0;
 	if (taker->pid > 0)
 		snprintf(who, sizeof who, " (pid %ld%s%s)", (long)taker->pid, here ? "" : " on ",
 		         here ? "" : VIGIA_SHOWN(taker->host));
@@ -158,7 +152,7 @@ static void lose_all(struct pg_backend *b, const PGresult *rows)
 		struct vigia_slice bytes = vigia__pg_bytes(rows, row, 1);
 		snprintf(id, sizeof id, "%.*s", (int)bytes.len, bytes.data);
 		const struct pg_param param = vigia__pg_blob(id, strlen(id));
-		struct pg_taker taker = {0};
+		struct vigia__runner taker = {0};
 		PGresult *owner;
 		if (b->listener.conn && vigia__pg_call(&b->listener, VIGIA_PG_OWNER, &param, &owner,
 		                                       vigia__pg_until(&b->listener), "look at", NULL) == VIGIA_OK) {
@@ -182,15 +176,13 @@ static void renewed(struct pg_backend *b)
 
 int vigia__pg_owners_enter(struct pg_backend *b, struct vigia_error *err)
 {
-	char host[256];
 	struct pg_number pid, lease;
 	struct pg_array ids = {0}, epochs = {0};
 	PGresult *rows = NULL;
-	host_name(host, sizeof host);
 	list_owned(b, &ids, &epochs);
 	const struct pg_param params[] = {
 		vigia__pg_blob(b->client, sizeof b->client),
-		vigia__pg_blob(host, strlen(host)),
+		vigia__pg_blob(b->host, strlen(b->host)),
 		vigia__pg_small(&pid, (int32_t)getpid()),
 		vigia__pg_big(&lease, b->location.lease_ns),
 		vigia__pg_array_end(&ids),
@@ -234,16 +226,24 @@ int64_t vigia__pg_owners_renew(struct pg_backend *b)
 
 /* ---- taking and giving up ---- */
 
-static int owned_by_other(struct pg_backend *b, const char *id, struct vigia_error *err)
+/* Does a process own it? *out: which, or the last one that did. */
+static bool ask_owner(struct pg_backend *b, const char *id, struct vigia__runner *out)
 {
 	const struct pg_param param = vigia__pg_blob(id, strlen(id));
-	struct pg_taker taker = {0};
 	PGresult *row;
-	if (vigia__pg_ask(b, VIGIA_PG_OWNER, &param, &row, "look at", NULL) == VIGIA_OK) {
-		taker = taker_of(row);
-		PQclear(row);
-	}
-	return owned_by(&taker, id, err);
+	*out = (struct vigia__runner){0};
+	if (vigia__pg_ask(b, VIGIA_PG_OWNER, &param, &row, "look at", NULL) < 0) return false;
+	bool held = vigia__pg_bool(row, 0, 0);
+	*out = taker_of(row);
+	PQclear(row);
+	return held;
+}
+
+static int owned_by_other(struct pg_backend *b, const char *id, struct vigia_error *err)
+{
+	struct vigia__runner runner;
+	ask_owner(b, id, &runner);
+	return owned_by(b, &runner, id, err);
 }
 
 static int owned_here(const char *id, struct vigia_error *err)
@@ -329,15 +329,10 @@ void vigia__pg_disown(struct vigia__backend *base, const char *id)
 
 /* ---- what others own ---- */
 
-bool vigia__pg_owner(struct vigia__backend *base, const char *id, int32_t *pid)
+bool vigia__pg_owner(struct vigia__backend *base, const char *id, struct vigia__runner *out)
 {
-	const struct pg_param param = vigia__pg_blob(id, strlen(id));
-	PGresult *row;
-	*pid = 0;
-	if (vigia__pg_ask(pg_of(base), VIGIA_PG_OWNER, &param, &row, "look at", NULL) < 0) return false;
-	bool held = vigia__pg_bool(row, 0, 0);
-	if (held) *pid = (int32_t)vigia__pg_int(row, 0, 2);
-	PQclear(row);
+	bool held = ask_owner(pg_of(base), id, out);
+	if (!held) *out = (struct vigia__runner){0};
 	return held;
 }
 
@@ -347,17 +342,17 @@ int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_err
 	pthread_mutex_lock(&b->owners_mutex);
 	const struct pg_owned *owned = find(b, id);
 	bool lost = owned && owned->lost;
-	struct pg_taker taker = {0};
+	struct vigia__runner taker = {0};
 	if (lost) taker = owned->taker;
 	pthread_mutex_unlock(&b->owners_mutex);
-	return lost ? owned_by(&taker, id, err) : VIGIA_OK;
+	return lost ? owned_by(b, &taker, id, err) : VIGIA_OK;
 }
 
 int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err)
 {
 	struct pollfd fd = {.fd = cancel_fd, .events = POLLIN};
-	int32_t pid;
-	while (vigia__pg_owner(base, id, &pid))
+	struct vigia__runner runner;
+	while (vigia__pg_owner(base, id, &runner))
 		if (poll(&fd, 1, WAIT_OWNER_MS) > 0)
 			return vigia__error(err, VIGIA_EINTERRUPTED, "the wait for watcher '%s' was interrupted", VIGIA_SHOWN(id));
 	return VIGIA_OK;

@@ -160,6 +160,9 @@ static struct pg_backend *backend_new(void)
 	pthread_mutex_init(&b->settings_mutex, NULL);
 	b->event_fd = -1;
 	b->fork_generation = vigia__fork_generation();
+	if (gethostname(b->host, sizeof b->host) != 0) b->host[0] = '\0';
+	b->host[sizeof b->host - 1] = '\0';
+	b->base.host = b->host;
 	return b;
 }
 

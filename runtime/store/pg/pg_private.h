@@ -18,19 +18,13 @@
 
 enum { VIGIA_PG_FORMAT = 1 };
 
-/* A process that runs a watcher. pid 0: it is not known. */
-struct pg_taker {
-	char host[256];
-	int32_t pid;
-};
-
 /* A watcher id that this process runs. */
 struct pg_owned {
 	struct vigia__node entry; /* of `owned`; first */
 	int64_t epoch;            /* 0: it is being taken */
 	bool briefly;
 	bool lost; /* another process has taken it: */
-	struct pg_taker taker;
+	struct vigia__runner taker;
 	char id[256];
 };
 
@@ -85,6 +79,7 @@ struct pg_backend {
 	_Atomic uint64_t removed; /* events, since that was done last */
 	struct pg_tail tail;
 	uint8_t client[16]; /* this process, for the server */
+	char host[VIGIA_ROW_HOST];
 	/* under the writer's lock */
 	int64_t counter;      /* of the last commit that was sent */
 	atomic_bool in_doubt; /* it is not known what became of it. Read without the lock */
@@ -274,7 +269,7 @@ void vigia__pg_resign(struct vigia__backend *base, enum vigia__office office);
 int vigia__pg_own(struct vigia__backend *base, const char *id, struct vigia_error *err);
 int vigia__pg_own_briefly(struct vigia__backend *base, const char *id, struct vigia_error *err);
 void vigia__pg_disown(struct vigia__backend *base, const char *id);
-bool vigia__pg_owner(struct vigia__backend *base, const char *id, int32_t *pid);
+bool vigia__pg_owner(struct vigia__backend *base, const char *id, struct vigia__runner *out);
 int vigia__pg_lost(struct vigia__backend *base, const char *id, struct vigia_error *err);
 int vigia__pg_wait_owner(struct vigia__backend *base, const char *id, int cancel_fd, struct vigia_error *err);
 /* Does this process run an id with this hash? */

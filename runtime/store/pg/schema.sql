@@ -611,13 +611,13 @@ $$;
 
 -- Those of other processes; and a row without an id, whose age is the number of watchers without one.
 CREATE FUNCTION @S@.rows_of_others(p_client bytea)
-RETURNS TABLE (id bytea, numbers bytea, error bytea, age_ns bigint, alive bool, pid int)
+RETURNS TABLE (id bytea, numbers bytea, error bytea, age_ns bigint, alive bool, pid int, host bytea)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	WITH s AS MATERIALIZED (SELECT x.client, x.pid, x.unshown, @S@.alive(x.client) AS alive FROM @S@.sessions x
+	WITH s AS MATERIALIZED (SELECT x.client, x.pid, x.host, x.unshown, @S@.alive(x.client) AS alive FROM @S@.sessions x
 		WHERE x.client <> p_client)
-	SELECT r.id, r.numbers, r.error, @S@.wall_ns() - r.at_ns, coalesce(s.alive, false), s.pid
+	SELECT r.id, r.numbers, r.error, @S@.wall_ns() - r.at_ns, coalesce(s.alive, false), s.pid, s.host
 		FROM @S@.rows r LEFT JOIN s ON s.client = r.client WHERE r.client <> p_client
-	UNION ALL SELECT NULL, NULL, NULL, coalesce(sum(s.unshown), 0)::bigint, NULL, NULL FROM s WHERE s.alive
+	UNION ALL SELECT NULL, NULL, NULL, coalesce(sum(s.unshown), 0)::bigint, NULL, NULL, NULL FROM s WHERE s.alive
 $$;
 
 -- ---- offices: locks of the session that calls ----

@@ -112,7 +112,7 @@ void vigia__pg_rows_put(struct pg_backend *b)
 static bool open_row(const PGresult *rows, int row, int64_t now_ns, struct vigia__row_told *out)
 {
 	struct vigia_slice id = vigia__pg_bytes(rows, row, 0), numbers = vigia__pg_bytes(rows, row, 1),
-					   error = vigia__pg_bytes(rows, row, 2);
+					   error = vigia__pg_bytes(rows, row, 2), host = vigia__pg_bytes(rows, row, 6);
 	struct numbers n;
 	if (numbers.len != sizeof n) return false;
 	memcpy(&n, numbers.data, sizeof n);
@@ -121,6 +121,7 @@ static bool open_row(const PGresult *rows, int row, int64_t now_ns, struct vigia
 	unpack(&n, out);
 	out->runs = out->runs && (out->flags & VIGIA_ROW_STATE) != VIGIA_STOPPED;
 	snprintf(out->id, sizeof out->id, "%.*s", (int)id.len, id.data);
+	snprintf(out->host, sizeof out->host, "%.*s", (int)host.len, host.data);
 	snprintf(out->error, sizeof out->error, "%.*s", (int)error.len, error.data);
 	int64_t shift = now_ns - vigia__pg_int(rows, row, 3) - (int64_t)n.at[WRITTEN];
 	for (int i = 0; i < VIGIA_ROW_SAMPLES; i++)

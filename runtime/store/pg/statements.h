@@ -31,7 +31,7 @@
 	X(OWN, 3, "SELECT @.own($1, $2, $3)")                                                                           \
 	X(DISOWN, 3, "SELECT @.disown($1, $2, $3)")                                                                     \
 	X(ROWS_PUT, 6, "SELECT @.rows_put($1, $2, $3, $4, $5, $6)")                                                     \
-	X(ROWS, 1, "SELECT id, numbers, error, age_ns, alive, pid FROM @.rows_of_others($1)")                           \
+	X(ROWS, 1, "SELECT id, numbers, error, age_ns, alive, pid, host FROM @.rows_of_others($1)")                     \
 	X(OWNER, 1, "SELECT held, host, pid FROM @.owner($1)")                                                          \
 	X(ELECT, 1, "SELECT @.elect($1)")                                                                               \
 	X(RESIGN, 1, "SELECT @.resign($1)")                                                                             \
