@@ -533,6 +533,25 @@ local function check_watchers(store, registry, seen)
 	return last
 end
 
+describe("a store on PostgreSQL that is verified", function()
+	after_each(helper.clean)
+
+	it("is not said to be damaged when its server refuses to read on, and knows of no process afterwards", function()
+		local location, schema = new_log("&connect_timeout=1")
+		helper.fill(helper.open(location), 3)
+		local function verify() return helper.shell(("%s verify --store '%s'"):format(helper.program(), location)) end
+		mentions(verify(), "3 events", "no damage")
+		assert.equal("1", server:sql(("SELECT count(*) FROM %s.sessions"):format(schema)))
+		server:sql(([[CREATE OR REPLACE FUNCTION %s.read(p_from bigint, p_count int, p_bytes bigint)
+			RETURNS TABLE (seq bigint, at_ns bigint, bytes bytea) LANGUAGE plpgsql SECURITY DEFINER
+			AS $$ BEGIN RAISE EXCEPTION 'planted' USING ERRCODE = '58030'; END $$]]):format(schema))
+		local said, good, _, status = verify()
+		assert.same({false, 1}, {good or false, status})
+		mentions(said, "planted", "58030")
+		assert.is_nil(said:find("damage", 1, true), said)
+	end)
+end)
+
 describe("a store on PostgreSQL whose connections are ended at random", function()
 	after_each(helper.clean)
 

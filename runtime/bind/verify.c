@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "../core/error.h"
+#include "../core/location.h"
 #include "../store/fd.h"
 #include "../store/verify.h"
 #include "../store/backend.h"
@@ -119,7 +120,10 @@ static void verify_in_child(const char *path, const uint64_t range[3], int fd)
 		rc = vigia__store_verify(store, &verify, &err);
 	}
 	snprintf(text, sizeof text, "%s%s%s%s", err.message, err.cause[0] ? " (" : "", err.cause, err.cause[0] ? ")" : "");
-	if (opened < 0) send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
+	/* A server that fails meanwhile is no damage; and it has to be told that this process ends. */
+	bool server = vigia__location_is_postgresql(path);
+	if (server && opened == VIGIA_OK) vigia_store_free(store);
+	if (opened < 0 || (server && rc < 0)) send_record(fd, FAILED, (uint64_t)-rc, 0, 0, text);
 	else if (rc < 0) send_record(fd, UNREADABLE, 0, 0, 0, text);
 	else {
 		snprintf(text, sizeof text, "%llu %llu", (unsigned long long)verify.values, (unsigned long long)verify.timers);
