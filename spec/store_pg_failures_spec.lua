@@ -676,6 +676,55 @@ describe("a store on PostgreSQL without its server", function()
 	end)
 end)
 
+describe("a store on PostgreSQL over TLS", function()
+	local remote
+
+	setup(function() remote = assert(postgres.start_on_port()) end)
+	teardown(function() remote:stop() end)
+	after_each(helper.clean)
+
+	it("is encrypted and checks the server as the parameters of libpq say", function()
+		if not select(2, helper.shell("openssl version")) then return helper.pending("there is no openssl (Debian: apt-get install openssl)") end
+		-- By the server's user, in its folder.
+		local made, said = pcall(remote.sql, remote, [[COPY (SELECT 1) TO PROGRAM
+			'openssl req -new -x509 -days 2 -nodes -subj /CN=localhost -keyout server.key -out server.crt 2>&1 && chmod 600 server.key']])
+		assert(made, said)
+		remote:sql("ALTER SYSTEM SET ssl = on")
+		remote:sql("SELECT pg_reload_conf()")
+		helper.eventually(function() return remote:sql("SHOW ssl") == "on" end)
+		local root = helper.write_file("root.crt", remote:sql("SELECT pg_read_file('server.crt')") .. "\n")
+		local function location(host, parameters)
+			return ("postgresql://vigia@%s:%d/vigia?connect_timeout=5&%s&log=tls"):format(host, remote.port, parameters)
+		end
+		local store
+		helper.eventually(function() -- the postmaster may not have read it yet
+			store = vigia.open(location("localhost", "hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert=" .. root), {collect = false})
+			return store
+		end)
+		assert.equal(1, assert(store:store_event("CREATE", "Job", 1)))
+		assert.same({1}, (read(store)))
+		assert.equal("t|3", remote:sql([[SELECT bool_and(s.ssl), count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+			WHERE a.application_name = 'vigia']]))
+		store:close()
+		helper.open(location("127.0.0.1", "sslmode=require")):close()
+		local err = fails("store_unreachable", vigia.open(location("127.0.0.1", "sslmode=verify-full&sslrootcert=" .. root)))
+		mentions(err, "127.0.0.1", "localhost")
+		assert(os.execute(("openssl req -new -x509 -days 2 -nodes -subj /CN=localhost -keyout /dev/null -out '%s' 2>/dev/null")
+			:format(helper.path("other.crt"))))
+		mentions(fails("store_unreachable", vigia.open(location("127.0.0.1", "sslmode=verify-ca&sslrootcert=" .. helper.path("other.crt")))),
+			"certificate verify failed")
+		remote:sql("ALTER SYSTEM SET ssl = off")
+		remote:sql("SELECT pg_reload_conf()")
+		helper.eventually(function()
+			local another
+			another, err = vigia.open(location("127.0.0.1", "sslmode=require"))
+			if another then another:close() end
+			return err
+		end)
+		mentions(fails("store_unreachable", nil, err), "SSL")
+	end)
+end)
+
 describe("a store on PostgreSQL whose server has a full disk", function()
 	local small
 

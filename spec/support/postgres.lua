@@ -35,6 +35,18 @@ function M.start(settings)
 	return start({}, settings)
 end
 
+-- The same, which also listens on a port of loopback.
+function M.start_on_port(settings)
+	local socket = require "luv".new_tcp()
+	assert(socket:bind("127.0.0.1", 0))
+	local port = socket:getsockname().port
+	socket:close()
+	require "luv".run "nowait"
+	local server, why = start({"--port", tostring(port)}, settings)
+	if server then server.port = port end
+	return server, why
+end
+
 -- The same, whose disk is full() until that is over.
 function M.start_with_disk(settings)
 	local server, why = start({"--preload", quoted(helper.program():match("^(.*)/") .. "/spec/c/full.so")}, settings)
@@ -82,8 +94,8 @@ end
 
 -- What psql prints for a statement: rows of fields with | between them.
 function M:sql(text, database)
-	local pipe = assert(io.popen(("psql -X -h %s -U vigia -d %s -qAt -c %s 2>&1")
-		:format(quoted(self.folder), database or "vigia", quoted(text))))
+	local pipe = assert(io.popen(("psql -X -h %s -p %d -U vigia -d %s -qAt -c %s 2>&1")
+		:format(quoted(self.folder), self.port or 5432, database or "vigia", quoted(text))))
 	local out = pipe:read("a")
 	local ok = pipe:close()
 	assert(ok, out)
