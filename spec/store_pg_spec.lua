@@ -823,7 +823,7 @@ describe("the SQL function append of a log on PostgreSQL", function()
 		for _, level in ipairs{"REPEATABLE READ", "SERIALIZABLE"} do
 			run(("\\set VERBOSITY verbose\nBEGIN ISOLATION LEVEL %s; SELECT %s.append('Order', 'CREATE', '5'); ROLLBACK; SELECT 'over';")
 				:format(level, schema), "over")
-			mentions(helper.read_file(out), "40001", "READ COMMITTED only")
+			mentions(helper.read_file(out), "40001", "READ COMMITTED")
 		end
 		finish()
 		assert.equal(4, store:get_latest_event_num())

@@ -216,7 +216,7 @@ static int give_up(struct group *g, int rc, struct vigia_error *err)
 	if (err) why = *err;
 	atomic_store(&g->b->in_doubt, true);
 	return vigia__error_caused(err, VIGIA_EUNKNOWN, why.cause,
-	                           "it is not known whether the commit was stored, since its answer was lost: %s",
+	                           "it is not known whether the commit was stored, because the reply was lost: %s",
 	                           why.message);
 }
 

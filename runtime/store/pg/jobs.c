@@ -64,11 +64,12 @@ bool vigia__pg_job_do(struct pg_backend *b, const struct vigia_error *away, bool
 	if (away || b->listener.conn == NULL) {
 		if (away) job->err = *away;
 		rc = away ? away->code
-		          : vigia__error(&job->err, VIGIA_EUNREACHABLE, "the server of '%s' is away", b->location.shown);
+		          : vigia__error(&job->err, VIGIA_EUNREACHABLE, "cannot reach the server of '%s'", b->location.shown);
 	} else {
 		int64_t until = vigia__pg_until(&b->listener);
 		do {
-			rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, until, "use", &job->err);
+			rc = vigia__pg_call(&b->listener, job->statement, job->params, &job->result, until, "change watchers in",
+			                    &job->err);
 		} while (b->listener.conn && vigia__pg_again(&b->listener, rc, until));
 		/* It may have been broken for long. Each of these statements may be done twice. */
 		if (rc == VIGIA_EUNREACHABLE && later(b, job)) return false;

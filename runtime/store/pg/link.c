@@ -249,13 +249,13 @@ static int outcome(struct pg_link *link, bool begun, struct answers answers, PGr
 	if (result == NULL) {
 		if (late) link->doubts = true;
 		if (late && is_behind(link)) return unreachable(link, what, "another server has taken over", err);
-		if (late) return unreachable(link, what, "the server did not answer in time", err);
+		if (late) return unreachable(link, what, "the server did not reply in time", err);
 		return unreachable(link, what, PQerrorMessage(link->conn), err);
 	}
 	ExecStatusType status = PQresultStatus(result);
 	if (link->cancelled) {
 		PQclear(result);
-		return unreachable(link, what, "its wait for the standbys was cancelled", err);
+		return unreachable(link, what, "an administrator cancelled its wait for the standbys", err);
 	}
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY) {
 		if (out) *out = result;
@@ -308,7 +308,7 @@ int vigia__pg_link_ready(struct pg_link *link, int64_t until_mono_ns, struct vig
 			*link->state = '\0';
 			bool away = link->away_code == VIGIA_EUNREACHABLE;
 			return fail(link, link->away_code, "connect to",
-			            away ? "the server was away a moment ago" : "the server was read-only a moment ago", err);
+			            away ? "it could not be reached a moment ago" : "it was read-only a moment ago", err);
 		}
 		pause_until(link->away_until_mono_ns);
 	}

@@ -62,7 +62,9 @@ static int refused(const struct pg_location *location, struct vigia_error *err)
 	PQconninfoFree(options);
 	vigia__free(text);
 	if (why) why[strcspn(why, "\n")] = '\0';
-	int rc = bad(location, why ? why : "its password cannot be read: write %XX for what is no letter or digit", err);
+	int rc =
+		bad(location,
+	        why ? why : "cannot read its password: write %XX for each character that is not a letter or digit", err);
 	PQfreemem(why);
 	return rc;
 }
@@ -195,7 +197,7 @@ int vigia__pg_location_init(struct pg_location *location, const char *text, stru
 	    !(lease_fits && read_seconds(lease, &location->lease_ns)))
 		rc = bad(location, "lease must be 1 to 3600 seconds", err);
 	else if (!take(rest, "log=", location->log, sizeof location->log, &fits))
-		rc = bad(location, "it names no log: add ?log=NAME, or &log=NAME behind other parameters", err);
+		rc = bad(location, "it names no log: add ?log=NAME, or &log=NAME after other parameters", err);
 	else if (!fits || !name_is_good(location->log))
 		rc = bad(location, "log must be 1 to 48 of the characters a-z, 0-9 and _", err);
 	if (rc == VIGIA_OK) {

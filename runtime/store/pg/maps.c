@@ -31,7 +31,7 @@ static int map_call(struct pg_map *m, enum pg_statement statement, struct vigia_
 	struct pg_number map;
 	const struct pg_param params[] = {vigia__pg_small(&map, (int32_t)m->map), vigia__pg_blob(key.data, key.len), third,
 	                                  fourth};
-	return vigia__pg_call(m->link, statement, params, out, m->until_mono_ns, "use the state of", m->err);
+	return vigia__pg_call(m->link, statement, params, out, m->until_mono_ns, "read or change the buckets of", m->err);
 }
 
 static const struct pg_param none = {NULL, 0};

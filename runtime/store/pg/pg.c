@@ -22,7 +22,7 @@ static struct pg_backend *list; /* all open logs of the process */
 static int no_backup(struct vigia__backend *base, const struct vigia__backup *backup, struct vigia_error *err)
 {
 	return vigia__error(err, VIGIA_EUNSUPPORTED,
-	                    "a log on PostgreSQL is copied with the server's own tools: pg_basebackup, or pg_dump -n %s",
+	                    "copy a log on PostgreSQL with the server's own tools: pg_basebackup, or pg_dump -n %s",
 	                    pg_of(base)->location.schema);
 }
 
@@ -173,7 +173,8 @@ static int backend_open(struct pg_backend *b, const struct vigia_store_options *
 	if (vigia__pg_statements_make(b->texts, schema) < 0)
 		return vigia__error(err, VIGIA_ENOMEM, "no memory to open a store");
 	if (getrandom(b->client, sizeof b->client, 0) != sizeof b->client)
-		return vigia__error_caused(err, VIGIA_EIO, strerror(errno), "cannot make a number for this process");
+		return vigia__error_caused(err, VIGIA_EIO, strerror(errno),
+		                           "cannot get random bytes for the id of this process");
 	int rc = vigia__pg_load(b, options, err);
 	return rc == VIGIA_OK ? vigia__pg_listen_start(b, err) : rc;
 }

@@ -113,7 +113,7 @@ $$;
 CREATE FUNCTION @S@.lock_writer() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
-		RAISE EXCEPTION 'a log is written in READ COMMITTED only' USING ERRCODE = '40001';
+		RAISE EXCEPTION 'append needs isolation level READ COMMITTED, and this transaction has another one' USING ERRCODE = '40001';
 	END IF;
 	PERFORM pg_advisory_xact_lock(@LOCK@);
 	IF EXISTS (SELECT 1 FROM @S@.import) THEN
@@ -214,7 +214,7 @@ BEGIN
 		UPDATE @S@.clients SET at_ns = v_wall WHERE id = p_client;
 		RETURN v_results;
 	ELSIF v_counter >= p_counter THEN
-		RAISE EXCEPTION 'the commit % comes after %, which was given up', p_counter, v_counter USING ERRCODE = 'VG001';
+		RAISE EXCEPTION 'commit % was given up: commit % of this process is stored', p_counter, v_counter USING ERRCODE = 'VG001';
 	END IF;
 	IF p_async THEN
 		v_nothing := set_config('synchronous_commit', 'off', true);

@@ -133,7 +133,7 @@ static void begin_try(struct pg_search *search, size_t host)
 	*t = (struct pg_try){0};
 	const char *keywords[VIGIA_PG_OPTIONS_MAX], *values[VIGIA_PG_OPTIONS_MAX];
 	vigia__pg_location_params(search->location, host, keywords, values);
-	if (vigia__fd_begin() < 0) return failed(t, VIGIA_EIO, "no descriptor is free");
+	if (vigia__fd_begin() < 0) return failed(t, VIGIA_EIO, "the process has no free file descriptor");
 	t->conn = PQconnectStartParams(keywords, values, 0);
 	vigia__fd_end(0);
 	if (t->conn == NULL) return failed(t, VIGIA_ENOMEM, "no memory to connect to a server");
@@ -159,7 +159,7 @@ static void ask(struct pg_search *search, struct pg_try *t)
 
 static void go_on_connecting(struct pg_search *search, struct pg_try *t)
 {
-	if (vigia__fd_begin() < 0) return failed(t, VIGIA_EIO, "no descriptor is free");
+	if (vigia__fd_begin() < 0) return failed(t, VIGIA_EIO, "the process has no free file descriptor");
 	PostgresPollingStatusType status = PQconnectPoll(t->conn);
 	vigia__fd_end(0);
 	if (status == PGRES_POLLING_READING) t->events = POLLIN;
@@ -282,7 +282,7 @@ static struct pg_try *worst(struct pg_search *search)
 	struct pg_try *found = NULL;
 	for (size_t n = 0; n < search->begun; n++) {
 		struct pg_try *t = &search->tries[(search->first + n) % search->count];
-		if (runs(t)) failed(t, VIGIA_EUNREACHABLE, "the server did not answer in time");
+		if (runs(t)) failed(t, VIGIA_EUNREACHABLE, "the server did not reply in time");
 		bool unknown = t->code == VIGIA_EUNREACHABLE && !is_readonly(t);
 		if (found == NULL || (unknown && found->code != VIGIA_EUNREACHABLE) || is_readonly(found)) found = t;
 	}

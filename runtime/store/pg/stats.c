@@ -83,7 +83,7 @@ int vigia__pg_check(struct vigia__backend *base, struct vigia__verify *verify, s
 	verify->checkpoints = (uint64_t)vigia__pg_int(row, 0, 0);
 	verify->keys = (uint64_t)vigia__pg_int(row, 0, 2);
 	tell_count(verify, vigia__pg_int(row, 0, 1), "checkpoints or holds are beyond the last event");
-	tell_count(verify, vigia__pg_int(row, 0, 3), "keys of appends have numbers that cannot be");
+	tell_count(verify, vigia__pg_int(row, 0, 3), "keys of appends have impossible numbers");
 	PQclear(row);
 	rc = vigia__pg_view(base, VIGIA_MAP_STATE, check_state, verify, err);
 	return rc == VIGIA_OK ? vigia__pg_view(base, VIGIA_MAP_TIMERS, check_timers, verify, err) : rc;
