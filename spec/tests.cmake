@@ -9,7 +9,7 @@ set(NOT_ASAN power annotations_spec cluster_spec contract_spec crash_spec data_s
   quickstart_spec stopping_spec)
 # Out of the run under ThreadSanitizer: caps stop a thread by a signal, which the runtime keeps back until the thread makes a call; the others
 # have no threads of ours, or are about memory, folders that are mounted, other programs and servers.
-set(NOT_TSAN annotations_spec backup_spec caps_spec cluster_spec disk_spec error_spec failover_spec lint_spec package_spec quickstart_spec readme_spec repl_spec serve_page_spec soak_spec)
+set(NOT_TSAN annotations_spec backup_spec caps_spec cluster_spec disk_spec error_spec lint_spec package_spec quickstart_spec readme_spec repl_spec serve_page_spec soak_spec)
 # Out of both: what it runs is not built with a sanitizer.
 set(NOT_SANITIZED bench_spec budget_spec)
 set(SOAK cluster_spec copy_spec store_pg_spec serve_spec serve_clients_spec serve_page_spec power fuzz effects_spec lanes_kill_spec history_spec serializable_spec soak_spec failures_spec finalizer_spec handover_spec test_schedules test_steer sim_stepper sim_transactional planted_bugs)
