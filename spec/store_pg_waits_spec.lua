@@ -105,7 +105,7 @@ describe("a log on PostgreSQL", function()
 			if outcome then
 				done = done + 1
 				local code = outcome.code
-				assert(code == nil or code == "store_unreachable" or code == "commit_unknown", ("%s: %s"):format(outcome.name, code))
+				assert(code == waiting.calls[i][3] or code == nil or code == "store_unreachable" or code == "commit_unknown", ("%s: %s"):format(outcome.name, code))
 			end
 		end
 		assert(done > #waiting.calls // 2, ("only %d have ended"):format(done))
@@ -138,37 +138,41 @@ describe("a log on PostgreSQL", function()
 		server:new_location()
 		local proxy = server:proxy()
 		local store = helper.open(proxy.location("log" .. server.logs, "&connect_timeout=1"))
+		local world = waiting.world(store, helper.registry(store, {log = false}))
 		local registry = helper.registry(store, {log = false})
-		local world = waiting.world(store, registry)
-		local asked, began = {}, false
+		local asked, count = {}, 0
+		local began = false
 		assert(registry:watch("effects", function(_, ctx)
 			began = true
 			ctx.tx:get("bucket", 1)
 		end, {transactional = true}))
+		helper.drive(registry, function() return began end)
 		proxy.stall("all")
 		for i, call in ipairs(waiting.calls) do
 			assert(registry:spawn(function()
-				asked[i] = coroutine.running()
+				asked[i], count = coroutine.running(), count + 1
 				pcall(call[2], world)
 				asked[i] = nil
 			end))
 		end
-		helper.drive(registry, function() return #asked == #waiting.calls end)
-		for i = 1, #waiting.calls, 2 do coroutine.close(asked[i]) end
+		helper.drive(registry, function() return count == #waiting.calls end)
+		for i = 1, #waiting.calls, 2 do
+			if asked[i] then coroutine.close(asked[i]) end
+		end
 		collectgarbage()
 		for _ = 1, 10 do registry:step(0) end
-		local begun = helper.now()
 		registry:close()
 		asked = nil
 		collectgarbage()
-		assert(helper.now() - begun < 10)
 		proxy.stall()
 		helper.eventually(function() return store:get_latest_event_num() end)
-		assert.is_boolean(began)
 	end)
 
 	it("has each of its methods in the spec above", function()
 		local store = helper.open(server:new_location())
-		assert.same({}, waiting.missing{Store = store})
+		local watcher = assert(helper.registry(store):watch("w", function() end))
+		assert(store:transaction(function(tx)
+			assert.same({}, waiting.missing{Store = store, Watcher = watcher, Transaction = tx})
+		end))
 	end)
 end)

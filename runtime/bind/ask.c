@@ -121,3 +121,8 @@ struct vigia__question *vigia__lua_ask_question(lua_State *L)
 {
 	return vigia__question_ref(((struct asked *)vigia__lua_check(L, -1, &asked_class))->question);
 }
+
+void vigia__lua_ask_use(lua_State *L, const struct vigia_watcher *watcher)
+{
+	vigia__question_use(((struct asked *)vigia__lua_check(L, -1, &asked_class))->question, watcher);
+}

@@ -12,7 +12,7 @@
 struct vigia_store;
 struct vigia_error;
 struct vigia__question;
-struct lua_handler;
+struct vigia_watcher;
 
 /* A kind of call. `what` is a struct of `size` bytes with the arguments and the results. */
 struct vigia__lua_call {
@@ -38,6 +38,8 @@ void *vigia__lua_ask_new(lua_State *L, const struct vigia__lua_call *call);
 int vigia__lua_ask_made(lua_State *L, int store_at);
 /* Of a store that something else keeps. */
 int vigia__lua_ask_made_of(lua_State *L, struct vigia_store *store);
+/* The call in the userdata on top uses this watcher, which waits for it when it goes. [-0, +0, v] */
+void vigia__lua_ask_use(lua_State *L, const struct vigia_watcher *watcher);
 /* The question in the userdata on top, for a call that uses what its caller may free. It is kept until an unref. */
 struct vigia__question *vigia__lua_ask_question(lua_State *L);
 

@@ -11,6 +11,7 @@
 #include "../drive/drive.h"
 #include "../drive/clock.h"
 #include "../store/clock.h"
+#include "ask.h"
 #include "results.h"
 #include "coroutine.h"
 #include "error.h"
@@ -60,14 +61,9 @@ static void set_error(lua_State *L, const char *field, const struct vigia_error 
 	lua_setfield(L, -2, field);
 }
 
-static int watcher_stats(lua_State *L)
+static int push_stats(lua_State *L, struct lua_watcher *w, const struct vigia_watcher_stats stats)
 {
 	static const char *const states[] = {"idle", "running", "stopping", "stopped"};
-	struct lua_watcher *w = check_watcher(L, 1);
-	struct vigia_watcher_stats stats;
-	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
-	vigia_watcher_stats(w->watcher, &stats);
-	vigia__lua_registry_leave(w->owner, before);
 	/* From here on a finalizer may close the registry, and with it goes the watcher. */
 	const bool on_thread = !w->watcher->here;
 	char id[256];
@@ -118,6 +114,40 @@ static int watcher_stats(lua_State *L)
 	return 1;
 }
 
+static int ask_stats(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	return vigia__watcher_known_ask(store, what);
+}
+
+/* What the store does not say is not known, as when it is closed. */
+static int answer_stats(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	struct lua_watcher *w = check_watcher(L, 1);
+	struct vigia_watcher_stats stats = {0};
+	vigia__watcher_known_stats(w->watcher, what, &stats);
+	return push_stats(L, w, stats);
+}
+
+static const struct vigia__lua_call stats_call = {
+	.size = sizeof(struct vigia__watcher_known), .ask = ask_stats, .answer = answer_stats};
+
+static int watcher_stats(lua_State *L)
+{
+	struct lua_watcher *w = check_watcher(L, 1);
+	if (w->owner->lua_store == NULL && vigia__lua_asks(L, w->owner->registry->store)) {
+		lua_settop(L, 1);
+		struct vigia__watcher_known *known = vigia__lua_ask_new(L, &stats_call);
+		w = check_watcher(L, 1); /* a finalizer may have closed the registry */
+		vigia__watcher_known_begin(w->watcher, known);
+		return vigia__lua_ask_made_of(L, w->owner->registry->store);
+	}
+	struct vigia_watcher_stats stats;
+	struct vigia__lua_entered before = vigia__lua_registry_enter_call(w->owner, L);
+	vigia_watcher_stats(w->watcher, &stats);
+	vigia__lua_registry_leave(w->owner, before);
+	return push_stats(L, w, stats);
+}
+
 static int move_watcher(lua_State *L, int (*move)(struct vigia_watcher *watcher, uint64_t n, struct vigia_error *err))
 {
 	struct lua_watcher *w = check_watcher(L, 1);
@@ -129,8 +159,42 @@ static int move_watcher(lua_State *L, int (*move)(struct vigia_watcher *watcher,
 	return vigia__lua_results_done(L, w->owner, rc, &err);
 }
 
+struct checkpoint {
+	struct vigia_watcher *watcher;
+	uint64_t n;
+};
+
+static int ask_checkpoint(struct vigia_store *store, void *what, struct vigia_error *err)
+{
+	const struct checkpoint *checkpoint = what;
+	return vigia__watcher_checkpoint_ask(checkpoint->watcher, checkpoint->n, err);
+}
+
+static int answer_checkpoint(lua_State *L, void *what, int rc, struct vigia_error *err)
+{
+	struct lua_watcher *w = check_watcher(L, 1);
+	if (rc >= 0) vigia__watcher_checkpoint_saved(w->watcher, ((const struct checkpoint *)what)->n);
+	return vigia__lua_results_done(L, w->owner, rc, err);
+}
+
+static const struct vigia__lua_call checkpoint_call = {
+	.size = sizeof(struct checkpoint), .ask = ask_checkpoint, .answer = answer_checkpoint};
+
 static int watcher_checkpoint(lua_State *L)
 {
+	struct lua_watcher *w = check_watcher(L, 1);
+	struct vigia_error err = {0};
+	if (w->owner->lua_store == NULL && w->watcher->here && vigia__lua_asks(L, w->owner->registry->store)) {
+		uint64_t n = vigia__lua_check_seq(L, 2, "n");
+		lua_settop(L, 2);
+		struct checkpoint *checkpoint = vigia__lua_ask_new(L, &checkpoint_call);
+		w = check_watcher(L, 1); /* a finalizer may have closed the registry */
+		int rc = vigia__watcher_checkpoint_begin(w->watcher, &err);
+		if (rc < 0) return vigia__lua_results_done(L, w->owner, rc, &err);
+		*checkpoint = (struct checkpoint){w->watcher, n};
+		vigia__lua_ask_use(L, w->watcher);
+		return vigia__lua_ask_made_of(L, w->owner->registry->store);
+	}
 	return move_watcher(L, vigia_watcher_checkpoint);
 }
 

@@ -337,6 +337,28 @@ struct vigia__in_source {
 struct vigia__in_source vigia__source_enter(struct vigia_watcher *watcher);
 void vigia__source_leave(struct vigia_watcher *watcher, struct vigia__in_source before);
 
+/* ---- watcher.c ---- */
+
+/* What the store says of a watcher, for vigia_watcher_stats() in three steps: on the registry's thread, on any, and on
+ * the registry's again. */
+struct vigia__watcher_known {
+	char id[256];
+	bool ephemeral, asks_pause;
+	/* out */
+	bool open, paused; /* open: it was asked */
+	int rc;            /* of the look */
+	struct vigia__look look;
+};
+void vigia__watcher_known_begin(const struct vigia_watcher *watcher, struct vigia__watcher_known *known);
+int vigia__watcher_known_ask(struct vigia_store *store, struct vigia__watcher_known *known);
+void vigia__watcher_known_stats(struct vigia_watcher *watcher, const struct vigia__watcher_known *known,
+                                struct vigia_watcher_stats *out);
+
+/* vigia_watcher_checkpoint() in the same steps, of a watcher on its registry's thread. */
+int vigia__watcher_checkpoint_begin(struct vigia_watcher *watcher, struct vigia_error *err);
+int vigia__watcher_checkpoint_ask(struct vigia_watcher *watcher, uint64_t seq_num, struct vigia_error *err);
+void vigia__watcher_checkpoint_saved(struct vigia_watcher *watcher, uint64_t seq_num);
+
 /* ---- stop.c ---- */
 
 /* How long to wait for a watcher whose program was killed. */
@@ -384,6 +406,8 @@ void *vigia__question_body(struct vigia__question *question);
 int vigia__question_ask(struct vigia_registry *registry, struct vigia__question *question, struct vigia_store *store,
                         int (*fn)(struct vigia_store *store, void *body, struct vigia_error *err),
                         struct vigia_error *err);
+/* Before that: it uses the watcher, whose progress does not go before the answer. */
+void vigia__question_use(struct vigia__question *question, const struct vigia_watcher *watcher);
 /* Then `wait_ended` may say that the coroutine goes on. `rc` and `err` may be NULL. */
 bool vigia__question_answered(const struct vigia__question *question, int *rc, struct vigia_error *err);
 /* Wait for the answer. For a question that uses what its asker is about to free. */

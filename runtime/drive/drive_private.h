@@ -45,6 +45,7 @@ struct vigia__errand {
 	struct vigia_error err;
 	/* Of a question: what server it asks, and what is called once it has ended, on any thread. NULL: it is none. */
 	const void *server;
+	const void *user; /* what it uses, NULL: nothing that may go */
 	void (*release)(struct vigia__errand *errand);
 };
 
@@ -354,6 +355,8 @@ bool vigia__driver_has_news(const struct vigia__driver *driver);
 void vigia__errands_free(struct vigia_registry *registry);
 /* No coroutine goes on any more: wait for the question that is under way, and ask no other. */
 void vigia__questions_end(struct vigia_registry *registry);
+/* The same of those that use this, of the watcher of this id. */
+void vigia__questions_forget(struct vigia_registry *registry, const void *user, const char *id);
 /* VIGIA_PENDING: it is under way. Or it could not begin. */
 int vigia__errand_begin(struct vigia_registry *registry, struct vigia__errand *errand,
                         int (*fn)(void *ctx, struct vigia_error *err), void *ctx, struct vigia_error *err);
@@ -366,6 +369,9 @@ void vigia__errand_await(struct vigia_registry *registry, const struct vigia__er
 /* ---- source_store.c ---- */
 
 extern const struct vigia__source vigia__store_source;
+/* Its look, for a watcher of this id. Any thread. */
+int vigia__look_in_store(struct vigia__backend *backend, const char *id, bool ephemeral, enum vigia__look_for what,
+                         struct vigia__look *out, struct vigia_error *err);
 
 static inline const struct vigia__source *vigia__source(const struct vigia__driver *driver)
 {

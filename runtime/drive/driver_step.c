@@ -115,6 +115,7 @@ bool vigia__driver_give_up_id(struct vigia__driver *w)
 {
 	struct vigia_error err;
 	if (w->waits == NULL || (!w->owned && !w->writing)) return true;
+	vigia__questions_forget(w->base.registry, w, w->base.id); /* of its progress */
 	if (vigia__source(w)->end_progress) vigia__source(w)->end_progress(&w->base);
 	w->owned = false;
 	int rc = vigia__driver_errand(w, disown, (struct vigia__asked){0}, &err);
@@ -132,6 +133,7 @@ void vigia__driver_end_stop(struct vigia__driver *w)
 void vigia__driver_release(struct vigia__driver *w)
 {
 	const struct vigia__source *source = vigia__source(w);
+	if (w->waits) vigia__questions_forget(w->base.registry, w, w->base.id);
 	vigia__driver_drop_errand(w);
 	vigia__driver_drop_steer(w);
 	vigia__driver_cancel(w);

@@ -16,7 +16,8 @@ struct vigia__errands {
 	struct vigia__helper helper; /* its mutex is that of the following, and of the errands */
 	struct vigia_registry *registry;
 	struct vigia__errand *first; /* to do, first in, first out */
-	bool asks;                   /* a question is under way */
+	bool asks;                   /* a question is under way: */
+	const void *user;            /* what it uses */
 	struct vigia__errand saver;  /* saves the progress of all watchers */
 };
 
@@ -35,14 +36,14 @@ static void end(struct vigia__errand *e, int rc, const struct vigia_error *err)
 	atomic_store(&e->state, VIGIA_ERRAND_DONE);
 }
 
-/* Take those of this server out of the list: they have waited as long as one that did not reach it. NULL: all of any.
- */
-static struct vigia__errand *take(struct vigia__errands *errands, const void *server)
+/* Take questions out of the list: of this server, since they have waited as long as one that did not reach it, or that
+ * use this. NULL: of any. */
+static struct vigia__errand *take(struct vigia__errands *errands, const void *server, const void *user)
 {
 	struct vigia__errand *taken = NULL, **end = &taken;
 	for (struct vigia__errand **at = &errands->first; *at;) {
 		struct vigia__errand *e = *at;
-		if (e->release == NULL || (server && e->server != server)) {
+		if (e->release == NULL || (server && e->server != server) || (user && e->user != user)) {
 			at = &e->next;
 			continue;
 		}
@@ -79,13 +80,14 @@ static void *do_errands(void *arg)
 		}
 		errands->first = e->next;
 		errands->asks = e->release != NULL;
+		errands->user = e->user;
 		pthread_mutex_unlock(&errands->helper.mutex);
 		struct vigia_error err = {0};
 		int rc = e->fn(e->ctx, &err);
 		pthread_mutex_lock(&errands->helper.mutex);
 		struct vigia__errand *also = NULL;
 		if (e->release) {
-			also = rc == VIGIA_EUNREACHABLE ? take(errands, e->server) : NULL;
+			also = rc == VIGIA_EUNREACHABLE ? take(errands, e->server, NULL) : NULL;
 			e->next = also;
 			also = e;
 		} else end(e, rc, &err);
@@ -120,8 +122,20 @@ void vigia__questions_end(struct vigia_registry *registry)
 	if (errands == NULL) return;
 	vigia__error(&err, VIGIA_ECLOSED, "the registry was closed");
 	pthread_mutex_lock(&errands->helper.mutex);
-	end_all(errands, take(errands, NULL), VIGIA_ECLOSED, &err);
+	end_all(errands, take(errands, NULL, NULL), VIGIA_ECLOSED, &err);
 	while (errands->asks) pthread_cond_wait(&errands->helper.changed, &errands->helper.mutex);
+	pthread_mutex_unlock(&errands->helper.mutex);
+}
+
+void vigia__questions_forget(struct vigia_registry *registry, const void *user, const char *id)
+{
+	struct vigia__errands *errands = registry->errands;
+	struct vigia_error err = {0};
+	if (errands == NULL) return;
+	vigia__error(&err, VIGIA_ESTATE, "watcher '%s' has stopped", VIGIA_SHOWN(id));
+	pthread_mutex_lock(&errands->helper.mutex);
+	end_all(errands, take(errands, NULL, user), VIGIA_ESTATE, &err);
+	while (errands->asks && errands->user == user) pthread_cond_wait(&errands->helper.changed, &errands->helper.mutex);
 	pthread_mutex_unlock(&errands->helper.mutex);
 }
 
@@ -195,6 +209,7 @@ void vigia__driver_errands_end(struct vigia__driver *w)
 {
 	struct vigia__backend *b = w->base.registry->store->backend;
 	if (w->waits == NULL) return;
+	vigia__questions_forget(w->base.registry, w, w->base.id);
 	vigia__errand_await(w->base.registry, &w->waits->errand);
 	vigia__errand_await(w->base.registry, &w->waits->look);
 	vigia__driver_drop_steer(w);

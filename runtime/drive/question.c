@@ -48,6 +48,11 @@ void vigia__question_unref(struct vigia__question *q)
 	vigia__free(q);
 }
 
+void vigia__question_use(struct vigia__question *q, const struct vigia_watcher *watcher)
+{
+	q->errand.user = watcher;
+}
+
 static int ask(void *ctx, struct vigia_error *err)
 {
 	struct vigia__question *q = ctx;

@@ -10,10 +10,9 @@ static struct vigia__backend *backend_of(const struct vigia_watcher *watcher)
 	return watcher->registry->store->backend;
 }
 
-static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
-                         struct vigia_error *err)
+int vigia__look_in_store(struct vigia__backend *b, const char *id, bool ephemeral, enum vigia__look_for what,
+                         struct vigia__look *out, struct vigia_error *err)
 {
-	struct vigia__backend *b = backend_of(watcher);
 	struct vigia_error later = {0};
 	int found = VIGIA_ENOCHECKPOINT, rc = VIGIA_OK;
 	*out = (struct vigia__look){0};
@@ -21,8 +20,7 @@ static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for wha
 		rc = vigia__backend_imported(b, err);
 		if (rc < 0) return rc;
 	}
-	if (what != VIGIA_LOOK_BOUNDS && !watcher->options.ephemeral)
-		found = b->checkpoint_get(b, watcher->id, &out->checkpoint, err);
+	if (what != VIGIA_LOOK_BOUNDS && !ephemeral) found = b->checkpoint_get(b, id, &out->checkpoint, err);
 	out->has_checkpoint = found == VIGIA_OK;
 	if (found == VIGIA_ENOCHECKPOINT) vigia__error_clear(err);
 	else rc = found;
@@ -30,6 +28,12 @@ static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for wha
 	int bounds = b->bounds(b, &out->oldest, &out->latest, rc < 0 ? &later : err);
 	if (bounds < 0) out->latest = 0;
 	return rc < 0 ? rc : bounds;
+}
+
+static int look_in_store(struct vigia_watcher *watcher, enum vigia__look_for what, struct vigia__look *out,
+                         struct vigia_error *err)
+{
+	return vigia__look_in_store(backend_of(watcher), watcher->id, watcher->options.ephemeral, what, out, err);
 }
 
 static int store_read_events(struct vigia_watcher *watcher, const struct vigia_read *request, struct vigia_batch *batch,

@@ -1,6 +1,8 @@
 /*
  * watcher.c - the functions of vigia.h for one watcher: statistics, checkpoint, seek.
  */
+#include <string.h>
+
 #include "../core/error.h"
 #include "../core/iterator.h"
 #include "drive_private.h"
@@ -29,24 +31,54 @@ void vigia__watcher_ask_to_stop(struct vigia_watcher *w)
 
 /* ---- statistics ---- */
 
-static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
+void vigia__watcher_known_begin(const struct vigia_watcher *w, struct vigia__watcher_known *known)
+{
+	enum vigia_watcher_state state = vigia__watcher_state(w);
+	bool rests = state == VIGIA_IDLE || state == VIGIA_STOPPED;
+	bool of_store = w->registry->source == &vigia__store_source;
+	*known = (struct vigia__watcher_known){.ephemeral = w->options.ephemeral,
+	                                       .asks_pause = rests && of_store && !w->options.ephemeral};
+	memcpy(known->id, w->id, sizeof known->id);
+}
+
+int vigia__watcher_known_ask(struct vigia_store *store, struct vigia__watcher_known *known)
+{
+	int rc = vigia__store_enter(store, NULL);
+	if (rc < 0) return rc;
+	known->rc = vigia__look_in_store(store->backend, known->id, known->ephemeral, VIGIA_LOOK_BOTH, &known->look, NULL);
+	if (known->asks_pause) vigia__pause_look(store->backend, known->id, &known->paused, NULL);
+	known->open = true;
+	return vigia__store_end(store, VIGIA_OK);
+}
+
+void vigia__watcher_known_stats(struct vigia_watcher *w, const struct vigia__watcher_known *known,
+                                struct vigia_watcher_stats *out)
 {
 	w->driving->stats(w, out);
-	struct vigia_store *store = w->registry->store;
-	if (vigia__store_enter(store, NULL) < 0) return;
-	struct vigia__look look = {0};
-	int rc = w->registry->source->look(w, VIGIA_LOOK_BOTH, &look, NULL);
-	out->has_checkpoint = look.has_checkpoint;
-	out->checkpoint = look.checkpoint;
+	if (!known->open) return;
+	out->has_checkpoint = known->look.has_checkpoint;
+	out->checkpoint = known->look.checkpoint;
 	if (out->has_checkpoint && out->state == VIGIA_IDLE)
 		out->next = vigia__iterator_after(out->checkpoint); /* where it will begin */
 	uint64_t looked_at = vigia__iterator_first(out->next) - 1;
-	if (look.latest > looked_at) out->lag = look.latest - looked_at;
-	else if (rc != VIGIA_OK && look.latest == 0) out->lag = VIGIA_LAG_UNKNOWN;
-	bool rests = out->state == VIGIA_IDLE || out->state == VIGIA_STOPPED;
-	if (rests && !w->options.ephemeral && w->registry->source == &vigia__store_source)
-		vigia__pause_look(store->backend, w->id, &out->paused, NULL);
-	vigia__store_leave(store);
+	if (known->look.latest > looked_at) out->lag = known->look.latest - looked_at;
+	else if (known->rc != VIGIA_OK && known->look.latest == 0) out->lag = VIGIA_LAG_UNKNOWN;
+	if (known->asks_pause) out->paused = known->paused;
+}
+
+static void fill_stats(struct vigia_watcher *w, struct vigia_watcher_stats *out)
+{
+	struct vigia__watcher_known known;
+	vigia__watcher_known_begin(w, &known);
+	struct vigia_store *store = w->registry->store;
+	if (w->registry->source == &vigia__store_source) {
+		vigia__watcher_known_ask(store, &known);
+	} else if (vigia__store_enter(store, NULL) == VIGIA_OK) {
+		known.rc = w->registry->source->look(w, VIGIA_LOOK_BOTH, &known.look, NULL);
+		known.open = true;
+		vigia__store_leave(store);
+	}
+	vigia__watcher_known_stats(w, &known, out);
 }
 
 void vigia_watcher_stats_sized(struct vigia_watcher *w, struct vigia_watcher_stats *out, size_t size)
@@ -79,14 +111,30 @@ static int move(struct vigia_watcher *w, uint64_t seq_num, const char *what,
 	return vigia__store_end(w->registry->store, rc);
 }
 
-int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+int vigia__watcher_checkpoint_begin(struct vigia_watcher *w, struct vigia_error *err)
 {
 	if (w->options.ephemeral)
 		return vigia__error_watcher(
 			err, w->id,
 			vigia__error(err, VIGIA_EEPHEMERAL, "watcher '%s' is ephemeral: it has no checkpoint", VIGIA_SHOWN(w->id)));
 	if (w->retired) return vigia__watcher_state_error(w, "checkpointed", err);
-	int rc = vigia__checkpoint_refuse(w->id, w->lanes || w->leader, w->options.transactional, err);
+	return vigia__checkpoint_refuse(w->id, w->lanes || w->leader, w->options.transactional, err);
+}
+
+int vigia__watcher_checkpoint_ask(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	return move(w, seq_num, "save checkpoint", w->registry->source->checkpoint, err);
+}
+
+void vigia__watcher_checkpoint_saved(struct vigia_watcher *w, uint64_t seq_num)
+{
+	struct vigia__driver *driver = vigia__driver(w);
+	if (seq_num > driver->stepper.saved) driver->stepper.saved = seq_num;
+}
+
+int vigia_watcher_checkpoint(struct vigia_watcher *w, uint64_t seq_num, struct vigia_error *err)
+{
+	int rc = vigia__watcher_checkpoint_begin(w, err);
 	if (rc < 0) return rc;
 	return move(w, seq_num, "save checkpoint", w->driving->checkpoint, err);
 }

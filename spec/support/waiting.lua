@@ -19,7 +19,7 @@ function M.world(store, registry)
 	world.manual = assert(registry:watch("manual", function() end, {checkpoint = "manual"}))
 	world.idle = assert(registry:watch("idle", function() end, {auto_start = false}))
 	world.stops = assert(registry:watch("stops", function() end))
-	assert(registry:watch("removed", function() end, {auto_start = false}))
+	world.unhandled = assert(registry:watch("unhandled", nil, {auto_start = false}))
 	local letters = assert(registry:watch("letters", function(event) if event.seq_num <= 3 then error "no" end end,
 		{retry_strategy = "dead_letter", max_retries = 1, initial_backoff = 0.01}))
 	repeat registry:step(0.05) until letters:stats().lag == 0 and world.runs:stats().lag == 0
@@ -87,6 +87,13 @@ M.calls = {
 	{"Store:drop_dead_letter", function(w) return w.store:drop_dead_letter("letters", 3) end},
 	{"Store:stats", function(w) return w.store:stats() end},
 	{"Store:configure", function(w) return w.store:configure{max_events = 1000} end},
+	{"Watcher:stats", function(w) return w.runs:stats() end},
+	{"Watcher:stats", function(w) return w.idle:stats() end},
+	{"Watcher:checkpoint", function(w) return w.manual:checkpoint(3) end},
+	{"Watcher:id", function(w) return w.runs:id() end},
+	{"Watcher:stop", function(w) return w.stops:stop() end},
+	{"Watcher:set_handler", function(w) return w.unhandled:set_handler(function() end) end},
+	{"Watcher:reload", function(w) return w.runs:reload() end, "not_supported"},
 }
 
 -- What is not in `calls`: it asks no server, or it may wait, as the guides say.
@@ -94,6 +101,8 @@ M.exempt = {
 	["Store:backup"] = "of files only",
 	["Store:export"] = "waits: it writes to a descriptor",
 	["Store:import"] = "waits: it reads from a descriptor",
+	["Watcher:start"] = "waits: it is the application's",
+	["Watcher:seek_to_offset"] = "waits: it is the application's",
 	["Store:close"] = "waits: it is the end",
 }
 
